@@ -1,0 +1,222 @@
+//! The words everything else is said in: platforms and identifiers that are valid by existing.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// Longest session id that a path may carry, in characters (contract: `session_id`).
+pub const SESSION_ID_CHARS_MAX: usize = 128;
+/// Longest platform session id, in characters after percent-decoding (contract: seed operation).
+pub const PLATFORM_SESSION_ID_CHARS_MAX: usize = 4096;
+
+/// The platforms of the seed contract, spelled and ordered as there; nothing else is ever answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[allow(missing_docs, reason = "the names are the contract's own")]
+pub enum Platform {
+    Anon,
+    Basic,
+    XboxLive,
+    PSN,
+    NintendoNAID,
+    NintendoSwitch,
+    NintendoPPID,
+    Google,
+    GooglePlay,
+    Apple,
+    Epic,
+    Steam,
+    Amazon,
+    Twitch,
+    RallyHere,
+    LegacyName,
+}
+
+impl Platform {
+    /// Every platform, in the contract's order.
+    pub const ALL: [Self; 16] = [
+        Self::Anon,
+        Self::Basic,
+        Self::XboxLive,
+        Self::PSN,
+        Self::NintendoNAID,
+        Self::NintendoSwitch,
+        Self::NintendoPPID,
+        Self::Google,
+        Self::GooglePlay,
+        Self::Apple,
+        Self::Epic,
+        Self::Steam,
+        Self::Amazon,
+        Self::Twitch,
+        Self::RallyHere,
+        Self::LegacyName,
+    ];
+
+    /// The name on the wire.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Anon => "Anon",
+            Self::Basic => "Basic",
+            Self::XboxLive => "XboxLive",
+            Self::PSN => "PSN",
+            Self::NintendoNAID => "NintendoNAID",
+            Self::NintendoSwitch => "NintendoSwitch",
+            Self::NintendoPPID => "NintendoPPID",
+            Self::Google => "Google",
+            Self::GooglePlay => "GooglePlay",
+            Self::Apple => "Apple",
+            Self::Epic => "Epic",
+            Self::Steam => "Steam",
+            Self::Amazon => "Amazon",
+            Self::Twitch => "Twitch",
+            Self::RallyHere => "RallyHere",
+            Self::LegacyName => "LegacyName",
+        }
+    }
+
+    /// The deprecated number of this platform (contract: `PlatformID`); four platforms never had one.
+    pub const fn legacy_id(self) -> Option<u8> {
+        match self {
+            Self::Anon => Some(2),
+            Self::Amazon => Some(4),
+            Self::Steam => Some(5),
+            Self::PSN => Some(9),
+            Self::XboxLive => Some(10),
+            Self::Basic => Some(11),
+            Self::Google => Some(13),
+            Self::Twitch => Some(16),
+            Self::NintendoSwitch => Some(22),
+            Self::Apple => Some(24),
+            Self::NintendoNAID => Some(26),
+            Self::Epic => Some(28),
+            Self::NintendoPPID | Self::GooglePlay | Self::RallyHere | Self::LegacyName => None,
+        }
+    }
+
+    /// The platform of a deprecated number.
+    pub fn from_legacy_id(id: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|platform| platform.legacy_id() == Some(id))
+    }
+}
+
+impl fmt::Display for Platform {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Platform {
+    type Err = ();
+
+    fn from_str(name: &str) -> Result<Self, ()> {
+        Self::ALL.into_iter().find(|platform| platform.name() == name).ok_or(())
+    }
+}
+
+/// A player, as tokens and paths name them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct PlayerUuid(pub Uuid);
+
+impl fmt::Display for PlayerUuid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A session's id: 1 to [`SESSION_ID_CHARS_MAX`] characters. Ours are UUIDs; clients treat them as opaque.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct SessionId(Arc<str>);
+
+/// A platform's own id of its session, as a client encoded it: 1 to [`PLATFORM_SESSION_ID_CHARS_MAX`]
+/// characters, opaque, kept and compared byte for byte.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct PlatformSessionId(Arc<str>);
+
+/// Why a text is no id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LengthError {
+    /// Empty.
+    TooShort,
+    /// Longer than this many characters.
+    TooLong(usize),
+}
+
+/// Checks a length in characters, counting only where bytes do not settle it.
+fn check_length(text: &str, chars_max: usize) -> Result<(), LengthError> {
+    if text.is_empty() {
+        return Err(LengthError::TooShort);
+    }
+    if text.len() > chars_max && text.chars().nth(chars_max).is_some() {
+        return Err(LengthError::TooLong(chars_max));
+    }
+    Ok(())
+}
+
+impl SessionId {
+    /// A session id, if `text` has an allowed length.
+    pub fn parse(text: &str) -> Result<Self, LengthError> {
+        check_length(text, SESSION_ID_CHARS_MAX)?;
+        Ok(Self(text.into()))
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<Uuid> for SessionId {
+    fn from(uuid: Uuid) -> Self {
+        Self(uuid.to_string().into())
+    }
+}
+
+impl fmt::Display for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl PlatformSessionId {
+    /// A platform session id, if `text` has an allowed length.
+    pub fn parse(text: &str) -> Result<Self, LengthError> {
+        check_length(text, PLATFORM_SESSION_ID_CHARS_MAX)?;
+        Ok(Self(text.into()))
+    }
+
+    /// The text, as the client gave it.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn platforms_are_found_by_their_exact_name_only() {
+        for platform in Platform::ALL {
+            assert_eq!(platform.name().parse(), Ok(platform));
+            assert_eq!(serde_json::to_value(platform).unwrap(), platform.name());
+        }
+        assert_eq!("xboxlive".parse::<Platform>(), Err(()));
+        assert_eq!("Discord".parse::<Platform>(), Err(()));
+    }
+
+    #[test]
+    fn lengths_count_characters_not_bytes() {
+        assert_eq!(PlatformSessionId::parse(""), Err(LengthError::TooShort));
+        assert!(PlatformSessionId::parse(&"é".repeat(4096)).is_ok());
+        assert_eq!(PlatformSessionId::parse(&"é".repeat(4097)), Err(LengthError::TooLong(4096)));
+        assert!(SessionId::parse(&"a".repeat(128)).is_ok());
+        assert_eq!(SessionId::parse(&"a".repeat(129)), Err(LengthError::TooLong(128)));
+    }
+}
