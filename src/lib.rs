@@ -4,5 +4,15 @@
 
 pub mod env;
 pub mod domain;
+pub mod document;
 pub mod store;
 pub mod auth;
+pub mod app;
+pub mod api;
+pub mod net;
+pub mod admin;
+pub mod jobs;
+pub mod telemetry;
+pub mod config;
+pub mod server;
+pub mod cli;

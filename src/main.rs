@@ -1,1 +1,7 @@
-fn main() {}
+//! The `rallypoint` command.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    rallypoint::cli::main()
+}

@@ -1,0 +1,136 @@
+//! What clients read of the configuration: session templates.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::client::{CustomDataBody, Named, PlatformNumber};
+use super::error::Error;
+use super::operation::Input;
+use super::params::params;
+use super::reply::{Reply, Versioned};
+use crate::app::App;
+use crate::auth::Caller;
+use crate::document::Document;
+use crate::domain::Platform;
+use crate::domain::template::{PlatformTemplate, Template};
+
+params! {
+    /// The path of a template.
+    TemplatePath in "path" {
+        /// The template's name.
+        session_type: String,
+    }
+}
+
+/// All session templates.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "SessionTemplates")]
+pub struct TemplatesView {
+    /// By type.
+    templates: Named<TemplateView>,
+}
+
+/// A type of session.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "SessionTemplate")]
+pub struct TemplateView {
+    /// Its name.
+    session_type: String,
+    /// The engine's word for sessions of this type.
+    engine_session_type: String,
+    /// Whether players may create such sessions.
+    can_be_created_by_players_directly: bool,
+    /// Deprecated: the same as `attempt_auto_join`.
+    joinable: bool,
+    /// Whether create-or-join looks for an open session first.
+    attempt_auto_join: bool,
+    /// Whether sessions start out open.
+    default_public: bool,
+    /// Whether a session stays when its last active player leaves.
+    keep_alive_on_empty: bool,
+    /// What sessions of a platform are, by platform.
+    platform_templates: BTreeMap<Platform, PlatformTemplateView>,
+    /// The product's data.
+    custom_data: CustomDataBody,
+    /// Teams a session starts with.
+    #[schemars(range(min = 1, max = 50))]
+    num_teams: usize,
+    /// Places on each team.
+    #[schemars(range(min = 1, max = 100))]
+    players_per_team: usize,
+}
+
+/// A type of platform session.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "PlatformSessionTemplate")]
+pub struct PlatformTemplateView {
+    /// Deprecated: the platform's number, where it has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    platform_id: Option<PlatformNumber>,
+    /// The platform; the same as the key.
+    platform: Platform,
+    /// The platform's own name of the kind of session.
+    #[schemars(length(min = 1, max = 128))]
+    platform_session_type: String,
+    /// Most players the platform's session takes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 100))]
+    max_players: Option<usize>,
+    /// The product's data.
+    custom_data: CustomDataBody,
+}
+
+impl TemplateView {
+    fn of(session_type: &str, template: &Template) -> Self {
+        let view = |(platform, entry): (&Platform, &PlatformTemplate)| {
+            (*platform, PlatformTemplateView::of(*platform, entry))
+        };
+        Self {
+            session_type: session_type.to_owned(),
+            engine_session_type: template.engine_session_type.clone(),
+            can_be_created_by_players_directly: template.can_be_created_by_players_directly,
+            joinable: template.attempt_auto_join,
+            attempt_auto_join: template.attempt_auto_join,
+            default_public: template.default_public,
+            keep_alive_on_empty: template.keep_alive_on_empty,
+            platform_templates: template.platform_templates.iter().map(view).collect(),
+            custom_data: CustomDataBody(template.custom_data.clone()),
+            num_teams: template.num_teams,
+            players_per_team: template.players_per_team,
+        }
+    }
+}
+
+impl PlatformTemplateView {
+    fn of(platform: Platform, entry: &PlatformTemplate) -> Self {
+        Self {
+            platform_id: platform.legacy_id().map(PlatformNumber),
+            platform,
+            platform_session_type: entry.platform_session_type.clone(),
+            max_players: entry.max_players,
+            custom_data: CustomDataBody(entry.custom_data.clone()),
+        }
+    }
+}
+
+/// All session templates.
+pub async fn templates(app: Arc<App>, _: Caller, _: Input) -> Result<Reply<Versioned<TemplatesView>>, Error> {
+    let document = app.templates.document(|by_type| {
+        let view = |(name, template): (&String, &Template)| (name.clone(), TemplateView::of(name, template));
+        Document::of(&TemplatesView { templates: by_type.iter().map(view).collect() })
+    });
+    Ok(Reply::document(document))
+}
+
+/// One session template.
+pub async fn template(
+    app: Arc<App>,
+    _: Caller,
+    Input { path, .. }: Input<TemplatePath>,
+) -> Result<Reply<Versioned<TemplateView>>, Error> {
+    let template = app.templates.by_type.get(&path.session_type).ok_or(Error::TemplateNotFound)?;
+    Ok(Reply::document(&Document::of(&TemplateView::of(&path.session_type, template))))
+}

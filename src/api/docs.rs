@@ -1,0 +1,31 @@
+//! The interactive API reference at `/docs`. Its assets are in the binary, so it works without internet.
+
+use std::sync::{Arc, LazyLock};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use utoipa_swagger_ui::Config;
+
+use super::reply::Answer;
+
+/// Scripts and styles from here only; the page's own style attributes are its library's.
+const CONTENT_SECURITY_POLICY: HeaderValue = HeaderValue::from_static(
+    "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; frame-ancestors 'none'",
+);
+
+static CONFIG: LazyLock<Arc<Config<'static>>> = LazyLock::new(|| Arc::new(Config::from("/openapi.json")));
+
+/// The page or asset at a path, where it is one of ours.
+pub fn page(path: &str) -> Option<Answer> {
+    if path == "/docs" {
+        // The assets are addressed relative to the folder.
+        let mut answer = Answer::empty(StatusCode::PERMANENT_REDIRECT);
+        answer.headers.insert(header::LOCATION, HeaderValue::from_static("/docs/"));
+        return Some(answer);
+    }
+    let file = utoipa_swagger_ui::serve(path.strip_prefix("/docs/")?, Arc::clone(&CONFIG)).ok()??;
+    let mut headers = HeaderMap::new();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::try_from(file.content_type).ok()?);
+    headers.insert(header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY);
+    Some(Answer { status: StatusCode::OK, body: Bytes::from(file.bytes.into_owned()), etag: None, headers })
+}

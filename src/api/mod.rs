@@ -1,0 +1,23 @@
+//! HTTP: the surface, and the one way that every request goes.
+
+pub mod routes;
+pub mod operation;
+pub mod service;
+mod credentials;
+pub mod params;
+pub mod body;
+pub mod violation;
+pub mod reply;
+pub mod error;
+pub mod openapi;
+mod docs;
+
+pub mod session;
+pub mod player;
+pub mod platform;
+pub mod catalog;
+pub mod client;
+pub mod view;
+
+pub use error::Error;
+pub use service::{Api, RequestLimits};

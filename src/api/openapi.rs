@@ -1,0 +1,172 @@
+//! The API document, derived from the rows. Nothing in it is written by hand twice.
+
+use http::StatusCode;
+use schemars::generate::SchemaSettings;
+use schemars::transform::{Transform, transform_subschemas};
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde_json::{Map, Value, json};
+
+use super::error::ErrorBody;
+use super::operation::{Operation, OperationDoc};
+use super::service::PREFIX;
+use super::violation::ValidationBody;
+
+const IF_NONE_MATCH: &str =
+    "An ETag from an earlier answer. Where it still names the current version, the answer is 304 without a body.";
+const ETAG: &str = "Names this version of the content: equal where, and only where, the body is.";
+
+/// The OpenAPI 3.1 document of these operations.
+pub fn document(operations: &[Operation]) -> Value {
+    let mut settings = SchemaSettings::draft2020_12();
+    settings.definitions_path = "/components/schemas".into();
+    settings.meta_schema = None;
+    let mut generator = settings.into_generator();
+
+    let mut paths: Map<String, Value> = Map::new();
+    for operation in operations {
+        let on_path = paths.entry(operation.path).or_insert_with(|| json!({}));
+        on_path[operation.method.as_str().to_lowercase()] = describe(operation, &mut generator);
+    }
+    let mut schemas = generator.take_definitions(true);
+    for schema in schemas.values_mut() {
+        published(schema);
+    }
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Rallypoint",
+            "description": "Game sessions, and the platform sessions linked to them. \
+                            Speaks the RallyHere session API.",
+            "version": env!("CARGO_PKG_VERSION"),
+            "license": { "name": "Apache-2.0 OR MIT", "identifier": "Apache-2.0 OR MIT" },
+        },
+        "servers": [{ "url": PREFIX }],
+        "paths": paths,
+        "components": {
+            "schemas": schemas,
+            "securitySchemes": { "bearer": { "type": "http", "scheme": "bearer", "bearerFormat": "JWT" } },
+        },
+    })
+}
+
+fn describe(operation: &Operation, generator: &mut SchemaGenerator) -> Value {
+    let OperationDoc { params, body, reply } = operation.describe(generator);
+    let checks_input = !params.is_empty() || operation.has_body;
+    let mut parameters: Vec<Value> = params
+        .into_iter()
+        .map(|param| {
+            json!({
+                "name": param.name,
+                "in": param.place,
+                "description": param.description,
+                "required": param.required,
+                "schema": param.schema,
+            })
+        })
+        .collect();
+    let reads = operation.method == http::Method::GET && operation.has_etag;
+    if reads {
+        let schema = json!({ "type": "string" });
+        parameters.push(json!({
+            "name": "if-none-match", "in": "header", "description": IF_NONE_MATCH, "required": false, "schema": schema,
+        }));
+    }
+    let mut described = json!({
+        "operationId": operation.id,
+        "summary": operation.summary,
+        "description": operation.policy.describe(),
+        "parameters": parameters,
+        "responses": responses(operation, reply, reads, checks_input, generator),
+        "security": [{ "bearer": [] }],
+    });
+    if let Some(mut schema) = body.map(Schema::to_value) {
+        published(&mut schema);
+        described["requestBody"] = json!({ "required": true, "content": { "application/json": { "schema": schema } } });
+    }
+    described
+}
+
+fn responses(
+    operation: &Operation,
+    reply: Option<Schema>,
+    reads: bool,
+    checks_input: bool,
+    generator: &mut SchemaGenerator,
+) -> Value {
+    let etag = json!({ "ETag": { "description": ETAG, "schema": { "type": "string" } } });
+    let mut success = json!({ "description": "Done." });
+    if let Some(schema) = reply {
+        success["content"] = json!({ "application/json": { "schema": schema } });
+    }
+    if operation.has_etag {
+        success["headers"] = etag.clone();
+    }
+    let mut responses = Map::new();
+    responses.insert(operation.success.as_str().into(), success);
+    if reads {
+        responses.insert("304".into(), json!({ "description": "The caller has this version.", "headers": etag }));
+    }
+    for status in operation.failures.iter().chain(&[StatusCode::FORBIDDEN]) {
+        responses.insert(status.as_str().into(), failure::<ErrorBody>(failure_text(*status), generator));
+    }
+    if checks_input {
+        let text = "The request breaks this document; every violation is listed.";
+        responses.insert("422".into(), failure::<ValidationBody>(text, generator));
+    }
+    let mut unavailable = failure::<ErrorBody>("Not right now; try again after the time given.", generator);
+    let seconds = json!({ "description": "Seconds to wait.", "schema": { "type": "integer" } });
+    unavailable["headers"] = json!({ "Retry-After": seconds });
+    responses.insert("503".into(), unavailable);
+    responses.insert("default".into(), failure::<ErrorBody>("A limit was passed, or the service failed.", generator));
+    Value::Object(responses)
+}
+
+fn failure_text(status: StatusCode) -> &'static str {
+    match status {
+        StatusCode::NOT_FOUND => "It does not exist; the error code says what.",
+        StatusCode::FORBIDDEN => "No valid token, no permission, or a rule said no; the error code says which.",
+        _ => "The request cannot be carried out; the error code says why.",
+    }
+}
+
+fn failure<T: JsonSchema>(description: &str, generator: &mut SchemaGenerator) -> Value {
+    let schema = generator.subschema_for::<T>();
+    json!({ "description": description, "content": { "application/json": { "schema": schema } } })
+}
+
+/// A schema as it is published: what is absent is omitted and never null, so null is not a choice.
+fn published(schema: &mut Value) {
+    if let Ok(as_schema) = <&mut Schema>::try_from(schema) {
+        WithoutNull.transform(as_schema);
+    }
+}
+
+struct WithoutNull;
+
+impl Transform for WithoutNull {
+    fn transform(&mut self, schema: &mut Schema) {
+        transform_subschemas(self, schema);
+        let Some(object) = schema.as_object_mut() else { return };
+        if let Some(Value::Array(names)) = object.get_mut("type") {
+            names.retain(|name| name != "null");
+            if let [name] = names.as_slice() {
+                let name = name.clone();
+                object.insert("type".into(), name);
+            }
+        }
+        if let Some(Value::Array(members)) = object.get_mut("enum") {
+            members.retain(|member| !member.is_null());
+        }
+        let real = object.get_mut("anyOf").and_then(Value::as_array_mut).and_then(|choices| {
+            choices.retain(|choice| choice.get("type").is_none_or(|name| name != "null"));
+            if choices.len() == 1 { choices.pop() } else { None }
+        });
+        if let Some(Value::Object(real)) = real {
+            object.remove("anyOf");
+            object.extend(real);
+        }
+        if object.get("default").is_some_and(Value::is_null) {
+            object.remove("default");
+        }
+    }
+}

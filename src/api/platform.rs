@@ -1,0 +1,166 @@
+//! Platform sessions: the seed operation, linking and unlinking, joining and leaving through them.
+
+use std::sync::Arc;
+
+use super::body::Json;
+use super::client::JoinRequest;
+use super::error::Error;
+use super::operation::Input;
+use super::params::{RefreshQuery, params};
+use super::player::join;
+use super::reply::{NoContent, Reply, Versioned};
+use super::view::{PlatformSessionView, SessionView, platform_document, session_document};
+use crate::app::sessions::PlatformKey;
+use crate::app::{App, Live, View};
+use crate::auth::{Caller, Permission};
+use crate::domain::join::Door;
+use crate::domain::{Platform, PlatformSessionId, PlayerUuid, Refused, Session, SessionId};
+
+params! {
+    /// The path of a platform session.
+    PlatformSessionPath in "path" {
+        /// Platform, spelled exactly so.
+        platform: Platform,
+        /// The platform's own id of its session: opaque, compared byte for byte.
+        platform_session_id_base64: PlatformSessionId,
+    }
+}
+
+params! {
+    /// The path of a link.
+    LinkPath in "path" {
+        /// Platform, spelled exactly so.
+        platform: Platform,
+        /// The platform's own id of its session: opaque, compared byte for byte.
+        platform_session_id_base64: PlatformSessionId,
+        /// The session.
+        session_id: SessionId,
+    }
+}
+
+params! {
+    /// The path of a player in a platform session.
+    PlatformPlayerPath in "path" {
+        /// Platform, spelled exactly so.
+        platform: Platform,
+        /// The platform's own id of its session: opaque, compared byte for byte.
+        platform_session_id_base64: PlatformSessionId,
+        /// The player.
+        player_uuid: PlayerUuid,
+    }
+}
+
+/// The session that a platform session belongs to.
+async fn parent(app: &App, key: &PlatformKey) -> Result<Arc<Live>, Error> {
+    let found = app.sessions.find_by_platform_session(key).await?;
+    found.ok_or_else(|| Refused::PlatformSessionNotFound.into())
+}
+
+/// Get Platform Session Info: the operation that everything else serves.
+pub async fn info(
+    app: Arc<App>,
+    caller: Caller,
+    Input { path, .. }: Input<PlatformSessionPath>,
+) -> Result<Reply<Versioned<PlatformSessionView>>, Error> {
+    let key = (path.platform, path.platform_session_id_base64);
+    let live = parent(&app, &key).await?;
+    live.session.require_active(caller.actor_unless(Permission::ReadAny))?;
+    let document = platform_document(&live, key.0).ok_or(Refused::PlatformSessionNotFound)?;
+    Ok(Reply::document(document))
+}
+
+/// Links a platform session to a session; the caller becomes part of it.
+pub async fn link(
+    app: Arc<App>,
+    caller: Caller,
+    Input { path, query, .. }: Input<LinkPath, RefreshQuery>,
+) -> Result<Reply<Versioned<PlatformSessionView>>, Error> {
+    let (actor, linker) = (caller.actor_unless(Permission::UpdateAny), caller.player());
+    let (platform, id, templates) = (path.platform, path.platform_session_id_base64, Arc::clone(&app));
+    let rule = move |session: &mut Session| {
+        let template = templates.templates.by_type.get(&session.session_type);
+        let entry = template.and_then(|template| template.platform_templates.get(&platform));
+        session.link(actor, linker, platform, &id, entry)
+    };
+    let ((), live) = app.update_session(&path.session_id, query.refresh_ttl.0, rule).await?;
+    let document = platform_document(&live, platform).ok_or(Refused::PlatformSessionNotFound)?;
+    Ok(Reply::document(document))
+}
+
+/// Unlinks a platform session from its session.
+pub async fn unlink(
+    app: Arc<App>,
+    caller: Caller,
+    Input { path, query, .. }: Input<LinkPath, RefreshQuery>,
+) -> Result<Reply<NoContent>, Error> {
+    let actor = caller.actor_unless(Permission::UpdateAny);
+    let (platform, id) = (path.platform, path.platform_session_id_base64);
+    let rule = move |session: &mut Session| session.unlink(actor, platform, &id);
+    app.update_session(&path.session_id, query.refresh_ttl.0, rule).await?;
+    Ok(Reply::no_content())
+}
+
+/// The caller joins the parent session through the platform session.
+pub async fn join_self(
+    app: Arc<App>,
+    caller: Caller,
+    Input { path, body, .. }: Input<PlatformSessionPath, (), Json<JoinRequest>>,
+) -> Result<Reply<Versioned<SessionView>>, Error> {
+    let player = caller.require_player()?;
+    join_through(app, caller, (path.platform, path.platform_session_id_base64), player, body.0).await
+}
+
+/// A player joins the parent session through the platform session.
+pub async fn join_by_uuid(
+    app: Arc<App>,
+    caller: Caller,
+    Input { path, body, .. }: Input<PlatformPlayerPath, (), Json<JoinRequest>>,
+) -> Result<Reply<Versioned<SessionView>>, Error> {
+    caller.require_reach(path.player_uuid)?;
+    join_through(app, caller, (path.platform, path.platform_session_id_base64), path.player_uuid, body.0).await
+}
+
+async fn join_through(
+    app: Arc<App>,
+    caller: Caller,
+    key: PlatformKey,
+    player: PlayerUuid,
+    request: JoinRequest,
+) -> Result<Reply<Versioned<SessionView>>, Error> {
+    let joiner = request.joiner(&caller, player, &["body"])?;
+    let parent_id = parent(&app, &key).await?.session.id.clone();
+    let door = Door::Platform(key.0);
+    let live = join(&app, &parent_id, true, joiner, door, move |session| session.require_linked(key.0, &key.1)).await?;
+    // Clients keep this answer as if they had asked for the session: it is the joiner's own view.
+    Ok(Reply::document(session_document(&live, View::Full)))
+}
+
+/// The caller leaves the parent session through the platform session.
+pub async fn leave_self(
+    app: Arc<App>,
+    caller: Caller,
+    Input { path, .. }: Input<PlatformSessionPath>,
+) -> Result<Reply<NoContent>, Error> {
+    let player = caller.require_player()?;
+    leave_through(app, (path.platform, path.platform_session_id_base64), player).await
+}
+
+/// A player leaves the parent session through the platform session.
+pub async fn leave_by_uuid(
+    app: Arc<App>,
+    caller: Caller,
+    Input { path, .. }: Input<PlatformPlayerPath>,
+) -> Result<Reply<NoContent>, Error> {
+    caller.require_reach(path.player_uuid)?;
+    leave_through(app, (path.platform, path.platform_session_id_base64), path.player_uuid).await
+}
+
+async fn leave_through(app: Arc<App>, key: PlatformKey, player: PlayerUuid) -> Result<Reply<NoContent>, Error> {
+    let id = parent(&app, &key).await?.session.id.clone();
+    let rule = move |session: &mut Session| {
+        session.require_linked(key.0, &key.1)?;
+        session.leave(player)
+    };
+    app.update_session(&id, true, rule).await?;
+    Ok(Reply::no_content())
+}

@@ -1,0 +1,263 @@
+//! A request's way: limits, route, token, policy, input, handler, answer. One way, for every operation.
+
+use std::borrow::Cow;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::FutureExt as _;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::body::Body as HttpBody;
+
+use super::error::Error;
+use super::operation::Operation;
+use super::params::{EMPTY_SEGMENT, RawParams};
+use super::reply::{Answer, if_none_match};
+use super::{credentials, docs, openapi, routes};
+use crate::app::App;
+use crate::telemetry::Metrics;
+
+/// Every operation's path starts with this.
+pub const PREFIX: &str = "/session";
+
+/// What one request may cost; see `[http]` in `config.default.toml`.
+#[derive(Clone, Copy, Debug)]
+pub struct RequestLimits {
+    /// Longest path and query, bytes.
+    pub path_bytes_max: usize,
+    /// Largest headers, names and values together, bytes.
+    pub header_bytes_max: usize,
+    /// Largest body, bytes.
+    pub body_bytes_max: usize,
+    /// Longest time for the body to arrive.
+    pub body_timeout: Duration,
+    /// Longest time for the answer to be made.
+    pub request_timeout: Duration,
+}
+
+/// The API, as a function from requests to responses. It knows no sockets.
+pub struct Api {
+    app: Arc<App>,
+    operations: Vec<Operation>,
+    /// Path to the operations on it, by index.
+    router: matchit::Router<Vec<usize>>,
+    document: Bytes,
+    cookie: String,
+    limits: RequestLimits,
+    metrics: Arc<Metrics>,
+}
+
+/// How a request was answered, and by which operation, for metrics and logs.
+struct Outcome {
+    operation: Option<usize>,
+    result: Result<Answer, Error>,
+}
+
+impl Api {
+    /// The API over an application.
+    pub fn new(app: Arc<App>, limits: RequestLimits, cookie: String) -> Self {
+        let operations = routes::operations();
+        let document = openapi::document(&operations).to_string().into();
+        let metrics = Arc::clone(&app.metrics);
+        metrics.register_operations(operations.iter().map(|operation| operation.id));
+        Self { app, router: router(&operations), operations, document, cookie, limits, metrics }
+    }
+
+    /// The rows it serves.
+    pub fn operations(&self) -> &[Operation] {
+        &self.operations
+    }
+
+    /// Answers a request. Never fails and never panics: faults are answers too.
+    pub async fn handle<B>(&self, request: Request<B>) -> Response<Full<Bytes>>
+    where
+        B: HttpBody<Data = Bytes>,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let started = self.app.clock.instant();
+        let (parts, body) = request.into_parts();
+        if let Some(page) = self.page(&parts) {
+            return page;
+        }
+        let outcome = self.outcome(&parts, body).await;
+        let id = outcome.operation.map_or("none", |index| self.operations[index].id);
+        let answer = outcome.result.unwrap_or_else(|error| {
+            error.log(id);
+            error.answer()
+        });
+        let response = respond(answer, &parts);
+        self.metrics.answered(outcome.operation, response.status(), started.elapsed());
+        response
+    }
+
+    /// The API document and its reference pages, which need no token.
+    fn page(&self, parts: &http::request::Parts) -> Option<Response<Full<Bytes>>> {
+        let path = parts.uri.path();
+        if path.starts_with(PREFIX) || !matches!(parts.method, Method::GET | Method::HEAD) {
+            return None;
+        }
+        let answer = match path {
+            "/openapi.json" => Some(Answer {
+                status: StatusCode::OK,
+                body: self.document.clone(),
+                etag: None,
+                headers: HeaderMap::new(),
+            }),
+            _ => docs::page(path),
+        };
+        answer.map(|answer| respond(answer, parts))
+    }
+
+    async fn outcome<B>(&self, parts: &http::request::Parts, body: B) -> Outcome
+    where
+        B: HttpBody<Data = Bytes>,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        if let Err(error) = self.check_limits(parts) {
+            return Outcome { operation: None, result: Err(error) };
+        }
+        let path = parts.uri.path();
+        // The router takes no empty segments, but an empty parameter is a violation, not an unknown path.
+        let path = match self.router.at(path) {
+            Err(_) if path.contains("//") || path.ends_with('/') => Cow::Owned(fill_empty_segments(path)),
+            _ => Cow::Borrowed(path),
+        };
+        let (index, raw) = match self.route(&path, parts) {
+            Ok(found) => found,
+            Err(error) => return Outcome { operation: None, result: Err(error) },
+        };
+        let run = self.run(&self.operations[index], raw, parts, body);
+        let result = AssertUnwindSafe(run).catch_unwind().await.unwrap_or_else(|panic| {
+            self.metrics.panicked();
+            Err(Error::Internal(panic_text(&*panic)))
+        });
+        Outcome { operation: Some(index), result }
+    }
+
+    fn check_limits(&self, parts: &http::request::Parts) -> Result<(), Error> {
+        let path_bytes = parts.uri.path_and_query().map_or(0, |path| path.as_str().len());
+        if path_bytes > self.limits.path_bytes_max {
+            return Err(Error::PathTooLong(self.limits.path_bytes_max));
+        }
+        let header_bytes: usize =
+            parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+        if header_bytes > self.limits.header_bytes_max {
+            return Err(Error::HeadersTooLarge(self.limits.header_bytes_max));
+        }
+        Ok(())
+    }
+
+    /// The operation of a path and method. HEAD is GET whose body is not sent.
+    fn route<'a>(
+        &'a self,
+        path: &'a str,
+        parts: &'a http::request::Parts,
+    ) -> Result<(usize, RawParams<'a>), Error> {
+        let found = self.router.at(path).map_err(|_| Error::PathNotFound)?;
+        let method = if parts.method == Method::HEAD { &Method::GET } else { &parts.method };
+        let mut on_path = found.value.iter();
+        let Some(index) = on_path.find(|index| self.operations[**index].method == *method) else {
+            return Err(Error::MethodNotAllowed(self.methods(found.value)));
+        };
+        Ok((*index, RawParams { path: found.params, query: parts.uri.query() }))
+    }
+
+    fn methods(&self, on_path: &[usize]) -> String {
+        let mut methods: Vec<_> = on_path.iter().map(|index| self.operations[*index].method.as_str()).collect();
+        if methods.contains(&"GET") {
+            methods.push("HEAD");
+        }
+        methods.join(", ")
+    }
+
+    /// Token, permission, input, handler: in this order, so that a caller without permission learns nothing
+    /// about what exists or how to spell it.
+    async fn run<B>(
+        &self,
+        operation: &Operation,
+        raw: RawParams<'_>,
+        parts: &http::request::Parts,
+        body: B,
+    ) -> Result<Answer, Error>
+    where
+        B: HttpBody<Data = Bytes>,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let token = credentials::token(&parts.headers, &self.cookie)?;
+        let token = self.app.verifier.verify(token).map_err(|error| Error::TokenInvalid(error.to_string()))?;
+        let caller = operation.policy.admit(token)?;
+        let body = if operation.has_body { self.read_body(body).await? } else { Bytes::new() };
+        let running = operation.run(&self.app, caller, &raw, &body)?;
+        tokio::time::timeout(self.limits.request_timeout, running).await.unwrap_or(Err(Error::TimedOut))
+    }
+
+    async fn read_body<B>(&self, body: B) -> Result<Bytes, Error>
+    where
+        B: HttpBody<Data = Bytes>,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let bytes_max = self.limits.body_bytes_max;
+        let collected = Limited::new(body, bytes_max).collect();
+        match tokio::time::timeout(self.limits.body_timeout, collected).await {
+            Ok(Ok(collected)) => Ok(collected.to_bytes()),
+            Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Error::BodyTooLarge(bytes_max)),
+            // The client went away in the middle; nobody will read this.
+            Ok(Err(_)) | Err(_) => Err(Error::RequestTimeout),
+        }
+    }
+}
+
+fn router(operations: &[Operation]) -> matchit::Router<Vec<usize>> {
+    let mut by_path: Vec<(String, Vec<usize>)> = Vec::new();
+    for (index, operation) in operations.iter().enumerate() {
+        let path = format!("{PREFIX}{}", operation.path);
+        match by_path.iter_mut().find(|(other, _)| *other == path) {
+            Some((_, on_path)) => on_path.push(index),
+            None => by_path.push((path, vec![index])),
+        }
+    }
+    let mut router = matchit::Router::new();
+    for (path, on_path) in by_path {
+        router.insert(path, on_path).expect("the paths of the surface do not clash");
+    }
+    router
+}
+
+fn fill_empty_segments(path: &str) -> String {
+    let segments = path.split('/').enumerate();
+    let filled = segments.map(|(index, segment)| if index > 0 && segment.is_empty() { EMPTY_SEGMENT } else { segment });
+    filled.collect::<Vec<_>>().join("/")
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+    format!("panicked: {}", text.unwrap_or_default())
+}
+
+/// Turns an answer into a response: 304 where the caller has this version, no body for HEAD.
+fn respond(answer: Answer, parts: &http::request::Parts) -> Response<Full<Bytes>> {
+    const JSON: HeaderValue = HeaderValue::from_static("application/json");
+    let Answer { mut status, mut body, etag, mut headers } = answer;
+    let reads = matches!(parts.method, Method::GET | Method::HEAD);
+    if let Some(etag) = etag {
+        if reads && status == StatusCode::OK && if_none_match(&parts.headers, &etag) {
+            status = StatusCode::NOT_MODIFIED;
+            body = Bytes::new();
+        }
+        headers.insert(header::ETAG, etag);
+    }
+    if !body.is_empty() {
+        headers.entry(header::CONTENT_TYPE).or_insert(JSON);
+    }
+    if parts.method == Method::HEAD {
+        headers.insert(header::CONTENT_LENGTH, body.len().into());
+        body = Bytes::new();
+    }
+    let mut response = Response::new(Full::new(body));
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    response
+}

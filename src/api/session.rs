@@ -1,0 +1,274 @@
+//! Sessions: create or join, read, change, end.
+
+use std::sync::Arc;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::body::Json;
+use super::client::{ClientSettings, CustomDataBody, JoinRequest, client};
+use super::error::Error;
+use super::operation::Input;
+use super::params::{RefreshQuery, params};
+use super::player::join;
+use super::reply::{NoContent, Plain, Reply, Versioned};
+use super::view::{SessionView, session_document};
+use crate::app::{App, Failure, Live, View};
+use crate::auth::{Caller, Permission};
+use crate::domain::client::CrossplayPreferences;
+use crate::domain::join::{Door, Joiner};
+use crate::domain::password::PasswordHash;
+use crate::domain::session::{Joinability, NewSession, SessionChange, TeamChange};
+use crate::domain::template::{TEAMS_MAX, Template};
+use crate::domain::{CustomData, Session, SessionId};
+
+/// How many open sessions create-or-join tries before it makes a new one.
+const AUTO_JOIN_TRIES_MAX: usize = 32;
+
+params! {
+    /// The path of a session.
+    SessionPath in "path" {
+        /// The session.
+        session_id: SessionId,
+    }
+}
+
+/// A request to create or join a session.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "CreateOrJoinRequest")]
+pub struct CreateOrJoinRequest {
+    /// The game's version.
+    client_version: String,
+    /// Platform and input.
+    client_settings: ClientSettings,
+    /// Whom the player agrees to play with; without any, everyone.
+    crossplay_preferences: Option<CrossplayPreferences>,
+    /// Type of session.
+    session_type: String,
+    /// A password for the session, should a new one be made; also given when joining one.
+    #[schemars(length(min = 1, max = 128))]
+    password: Option<String>,
+    /// Preferred region.
+    #[schemars(length(min = 1, max = 128))]
+    region_id: Option<String>,
+    /// What the player says of themselves; where absent, the fields above serve.
+    player: Option<JoinRequest>,
+}
+
+/// The session that a player is in now.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "SessionJoinResponse")]
+pub struct SessionJoined {
+    /// Its id.
+    #[schemars(length(min = 1, max = 128))]
+    session_id: String,
+}
+
+/// A change of a session; what is absent stays.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "SessionUpdate")]
+pub struct SessionUpdate {
+    /// Preferred region.
+    #[schemars(length(min = 1, max = 128))]
+    region_id: Option<String>,
+    /// The session's data, replaced whole.
+    custom_data: Option<CustomDataBody>,
+    /// Deprecated: the same as `joinability.open`, which wins where both are given.
+    joinable: Option<bool>,
+    /// Ways in without an invite, replaced whole.
+    joinability: Option<JoinabilityUpdate>,
+    /// The wanted teams, as many as there shall be.
+    #[schemars(length(max = TEAMS_MAX))]
+    teams: Option<Vec<TeamUpdate>>,
+    /// A password to join with.
+    #[schemars(length(min = 1, max = 128))]
+    password: Option<String>,
+}
+
+/// Ways into a session without an invite.
+#[derive(Debug, Deserialize, JsonSchema)]
+pub struct JoinabilityUpdate {
+    /// Everyone may join.
+    #[serde(default)]
+    open: bool,
+    /// Friends of an active player may join.
+    #[serde(default)]
+    friends: bool,
+    /// Players may join through a linked platform session.
+    #[serde(default = "yes")]
+    platform: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// A wanted team; what is absent stays.
+#[derive(Debug, Deserialize, JsonSchema)]
+pub struct TeamUpdate {
+    /// Places.
+    #[schemars(range(min = 1, max = 100))]
+    max_size: Option<u32>,
+    /// The product's data about it, replaced whole.
+    custom_data: Option<CustomDataBody>,
+}
+
+/// Joins the oldest open session of a type that takes the caller, or makes a new one.
+pub async fn create_or_join(
+    app: Arc<App>,
+    caller: Caller,
+    Input { body: Json(request), .. }: Input<(), (), Json<CreateOrJoinRequest>>,
+) -> Result<Reply<Plain<SessionJoined>>, Error> {
+    let template = app.templates.by_type.get(&request.session_type).ok_or(Error::TemplateNotFound)?;
+    check_region(&app, request.region_id.as_deref())?;
+    let CreateOrJoinRequest { session_type, password, region_id, .. } = &request;
+    let (session_type, password, region_id) = (session_type.clone(), password.clone(), region_id.clone());
+    let joiner = joiner(&caller, request)?;
+    let joined = match template.attempt_auto_join {
+        true => join_open(&app, &session_type, region_id.as_deref(), &joiner).await?,
+        false => None,
+    };
+    let live = match joined {
+        Some(live) => live,
+        None if template.can_be_created_by_players_directly => {
+            let now = app.clock.now();
+            let id = app.entropy.uuid().into();
+            let password = password.map(|password| hashed(&app, &password));
+            create(&app, template, NewSession { id, session_type, now, region_id, password }, &joiner).await?
+        }
+        None => return Err(Error::SessionTypeNotCreatable),
+    };
+    Ok(Reply::plain(&SessionJoined { session_id: live.session.id.to_string() }))
+}
+
+/// The caller, as the rules see them. Without `player` the fields at the top serve, on the first team.
+fn joiner(caller: &Caller, request: CreateOrJoinRequest) -> Result<Joiner, Error> {
+    let player = caller.require_player()?;
+    if let Some(player_request) = request.player {
+        let mut joiner = player_request.joiner(caller, player, &["body", "player"])?;
+        joiner.password = joiner.password.or(request.password);
+        return Ok(joiner);
+    }
+    let (version, crossplay) = (request.client_version, request.crossplay_preferences);
+    Ok(Joiner {
+        player,
+        player_id: caller.token().player_id,
+        client: client(caller, version, &request.client_settings, crossplay, &["body"])?,
+        team_id: 0,
+        custom_data: CustomData::new(),
+        password: request.password,
+        friend: None,
+    })
+}
+
+/// Joins the oldest open session that takes the player. Losing a race for a place means trying the next.
+async fn join_open(
+    app: &App,
+    session_type: &str,
+    region_id: Option<&str>,
+    joiner: &Joiner,
+) -> Result<Option<Arc<Live>>, Error> {
+    for id in app.sessions.open(session_type, AUTO_JOIN_TRIES_MAX).await? {
+        let Some(candidate) = app.sessions.find(&id).await? else { continue };
+        if region_id.is_some() && candidate.session.region_id.as_deref() != region_id {
+            continue;
+        }
+        match join(app, &id, true, joiner.clone(), Door::Session, |_| Ok(())).await {
+            Ok(live) => return Ok(Some(live)),
+            Err(Failure::Refused(_)) => {}
+            Err(failure) => return Err(failure.into()),
+        }
+    }
+    Ok(None)
+}
+
+async fn create(app: &App, template: &Template, new: NewSession, creator: &Joiner) -> Result<Arc<Live>, Error> {
+    let now = new.now;
+    let mut session = Session::new(new, template);
+    session.enter_first(creator, now)?;
+    Ok(app.create_session(session).await?)
+}
+
+fn hashed(app: &App, password: &str) -> PasswordHash {
+    PasswordHash::new(password, app.entropy.bytes())
+}
+
+fn check_region(app: &App, region_id: Option<&str>) -> Result<(), Error> {
+    let regions = &app.settings.regions;
+    let known = |region_id: &str| regions.is_empty() || regions.iter().any(|region| region == region_id);
+    if region_id.is_none_or(known) { Ok(()) } else { Err(Error::RegionNotFound) }
+}
+
+/// A session, as the caller may see it.
+pub async fn get(
+    app: Arc<App>,
+    caller: Caller,
+    Input { path, query, .. }: Input<SessionPath, RefreshQuery>,
+) -> Result<Reply<Versioned<SessionView>>, Error> {
+    let live = app.sessions.get(&path.session_id).await?;
+    let view = view_for(&caller, &live.session);
+    // Strangers who merely look do not keep a session alive.
+    let belongs = || caller.player().is_some_and(|player| live.session.players.contains_key(&player));
+    if query.refresh_ttl.0 && (view == View::Full || belongs()) {
+        app.deadlines.refresh(&live, app.clock.now_ms());
+    }
+    Ok(Reply::document(session_document(&live, view)))
+}
+
+/// The view of a caller.
+pub fn view_for(caller: &Caller, session: &Session) -> View {
+    let active = caller.player().is_some_and(|player| session.is_active(player));
+    if active || caller.may(Permission::ReadAny) { View::Full } else { View::Limited }
+}
+
+/// Changes a session.
+pub async fn update(
+    app: Arc<App>,
+    caller: Caller,
+    Input { path, query, body: Json(update) }: Input<SessionPath, RefreshQuery, Json<SessionUpdate>>,
+) -> Result<Reply<Versioned<SessionView>>, Error> {
+    let actor = caller.actor();
+    let region_id = update.region_id.clone();
+    let change = change(&app, update);
+    let known_region = check_region(&app, region_id.as_deref());
+    // Existence and standing come before what the body says, so the region waits for them.
+    if known_region.is_err() {
+        app.sessions.get(&path.session_id).await?.session.require_leader(actor)?;
+        known_region?;
+    }
+    let rule = move |session: &mut Session| session.update(actor, change.clone());
+    let ((), live) = app.update_session(&path.session_id, query.refresh_ttl.0, rule).await?;
+    Ok(Reply::document(session_document(&live, view_for(&caller, &live.session))))
+}
+
+fn change(app: &App, update: SessionUpdate) -> SessionChange {
+    let joinability = update.joinability.map(|JoinabilityUpdate { open, friends, platform }| Joinability {
+        open,
+        friends,
+        platform,
+    });
+    let team = |team: TeamUpdate| TeamChange {
+        max_size: team.max_size.and_then(|size| usize::try_from(size).ok()),
+        custom_data: team.custom_data.map(|data| data.0),
+    };
+    SessionChange {
+        region_id: update.region_id,
+        custom_data: update.custom_data.map(|data| data.0),
+        joinability,
+        joinable: update.joinable,
+        teams: update.teams.map(|teams| teams.into_iter().map(team).collect()),
+        password: update.password.map(|password| hashed(app, &password)),
+    }
+}
+
+/// Ends a session.
+pub async fn delete(
+    app: Arc<App>,
+    caller: Caller,
+    Input { path, .. }: Input<SessionPath, RefreshQuery>,
+) -> Result<Reply<NoContent>, Error> {
+    let actor = caller.actor();
+    app.update_session(&path.session_id, false, move |session: &mut Session| session.end_by(actor)).await?;
+    tracing::info!(session_id = %path.session_id, "session ended by request");
+    Ok(Reply::no_content())
+}

@@ -1,0 +1,83 @@
+//! When sessions end by themselves.
+//!
+//! A session ends when nobody asked for it for the idle time. Asking must not cost a disk write per poll, so
+//! the stored deadline lies an eighth of the idle time late, and is moved only when less than the idle time is
+//! left: at most one write per session and eighth, in the background. A session thus lives at least the idle
+//! time after it was last asked for, and at most an eighth longer, also across a restart.
+
+use std::collections::HashMap;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+
+use super::live::Live;
+use super::sessions::Sessions;
+use crate::domain::SessionId;
+
+/// The part of the idle time by which a stored deadline may be late.
+const SLACK_PARTS: i64 = 8;
+/// Deadlines moved at once: enough to share an fsync, few enough to leave room for callers.
+const MOVES_AT_ONCE: usize = 256;
+
+/// The deadlines of sessions.
+pub struct Deadlines {
+    idle_ms: i64,
+    /// Deadlines moved in memory and not yet in the store.
+    moved: Mutex<HashMap<SessionId, i64>>,
+}
+
+impl Deadlines {
+    /// Deadlines for an idle time.
+    pub fn new(idle: Duration) -> Self {
+        Self { idle_ms: i64::try_from(idle.as_millis()).unwrap_or(i64::MAX / 4), moved: Mutex::default() }
+    }
+
+    /// The deadline to store for a session asked for now.
+    pub fn from_now(&self, now_ms: i64) -> i64 {
+        now_ms.saturating_add(self.idle_ms).saturating_add(self.idle_ms / SLACK_PARTS)
+    }
+
+    /// Notes that a session was asked for. Cheap: most of the time it compares two numbers.
+    pub fn refresh(&self, live: &Live, now_ms: i64) {
+        let at_least = now_ms.saturating_add(self.idle_ms);
+        if live.deadline_ms() >= at_least {
+            return;
+        }
+        let deadline_ms = self.from_now(now_ms);
+        if live.deadline_ms.fetch_max(deadline_ms, Ordering::Relaxed) < at_least {
+            let mut moved = self.moved.lock().unwrap_or_else(PoisonError::into_inner);
+            moved.insert(live.session.id.clone(), deadline_ms);
+        }
+    }
+
+    /// Whether a session's deadline was moved and is not in the store yet.
+    pub fn is_moving(&self, id: &SessionId) -> bool {
+        self.moved.lock().unwrap_or_else(PoisonError::into_inner).contains_key(id)
+    }
+
+    /// Writes moved deadlines to the store. What cannot be written is kept for the next time.
+    pub async fn flush(&self, sessions: &Arc<Sessions>) {
+        let moved: Vec<_> = {
+            let moved = self.moved.lock().unwrap_or_else(PoisonError::into_inner);
+            moved.iter().map(|(id, ms)| (id.clone(), *ms)).collect()
+        };
+        for chunk in moved.chunks(MOVES_AT_ONCE) {
+            let moves = chunk.iter().map(|(id, ms)| sessions.move_deadline(id, *ms));
+            for ((id, ms), result) in chunk.iter().zip(join_all(moves).await) {
+                match result {
+                    Ok(()) => self.written(id, *ms),
+                    Err(error) => tracing::warn!(session_id = %id, %error, "a deadline could not be moved yet"),
+                }
+            }
+        }
+    }
+
+    fn written(&self, id: &SessionId, ms: i64) {
+        let mut moved = self.moved.lock().unwrap_or_else(PoisonError::into_inner);
+        if moved.get(id) == Some(&ms) {
+            moved.remove(id);
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! Everything in the store that follows from a session: computed from it, never written beside it. A change
+//! writes the difference between what followed before and what follows now, in one commit, so that sessions,
+//! platform sessions and players' lists agree by construction.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::document::Document;
+use crate::domain::session::Status;
+use crate::domain::{PlayerUuid, Session};
+use crate::store::{Batch, Key, StoreError, Version, keys};
+
+/// The format of stored sessions: their first byte. A new field with a default needs no new format; a changed
+/// meaning does, and then `decode` reads the older ones too.
+const FORMAT: u8 = 1;
+
+/// A player's place in a session, as the player's list shows it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Membership {
+    /// The session's type.
+    #[serde(rename = "type")]
+    pub session_type: String,
+    /// The player's standing.
+    pub status: Status,
+    /// Who invited.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inviting_player: Option<PlayerUuid>,
+}
+
+/// A session as it is stored.
+pub fn encode(session: &Session) -> Bytes {
+    [&[FORMAT], &*Document::render(session)].concat().into()
+}
+
+/// A stored session.
+pub fn decode(value: &[u8]) -> Result<Session, StoreError> {
+    match value.split_first() {
+        Some((&FORMAT, json)) => {
+            serde_json::from_slice(json).map_err(|error| StoreError::Corrupt(format!("a stored session: {error}")))
+        }
+        format => {
+            let format = format.map_or_else(|| "none".into(), |(format, _)| format.to_string());
+            Err(StoreError::Corrupt(format!(
+                "a stored session has format {format} and this version reads {FORMAT}; run the version that wrote it"
+            )))
+        }
+    }
+}
+
+/// A player's place, as stored.
+pub fn decode_membership(value: &[u8]) -> Result<Membership, StoreError> {
+    serde_json::from_slice(value).map_err(|error| StoreError::Corrupt(format!("a player's list: {error}")))
+}
+
+/// What follows from a session.
+fn derived(session: &Session) -> BTreeMap<Key, Bytes> {
+    let mut derived = BTreeMap::new();
+    if session.ended {
+        return derived;
+    }
+    for (platform, linked) in &session.platform_sessions {
+        let key = keys::platform_session(*platform, &linked.id);
+        derived.insert(key, Bytes::copy_from_slice(session.id.as_str().as_bytes()));
+    }
+    for (player, entry) in &session.players {
+        let membership = Membership {
+            session_type: session.session_type.clone(),
+            status: entry.status,
+            inviting_player: entry.inviting_player,
+        };
+        derived.insert(keys::membership(*player, &session.id), Document::render(&membership));
+    }
+    if session.takes_strangers() {
+        let key = keys::open(&session.session_type, session.created.as_millisecond(), &session.id);
+        derived.insert(key, Bytes::new());
+    }
+    derived
+}
+
+/// The commit that turns `before` (at its version) into `after`. A platform session that is new to the session
+/// must be nobody else's.
+pub fn plan(before: Option<(&Session, Version)>, after: &Session) -> Batch {
+    let mut batch = Batch::default();
+    let session_key = keys::session(&after.id);
+    match before {
+        Some((_, version)) => batch.expect_version(session_key.clone(), version),
+        None => batch.expect_absent(session_key.clone()),
+    }
+    if after.ended { batch.delete(session_key) } else { batch.put(session_key, encode(after)) }
+
+    let mut gone = before.map(|(session, _)| derived(session)).unwrap_or_default();
+    for (key, value) in derived(after) {
+        let known = gone.remove(&key);
+        if known.is_none() && keys::is_platform_session(&key) {
+            batch.expect_absent(key.clone());
+        }
+        if known.as_ref() != Some(&value) {
+            batch.put(key, value);
+        }
+    }
+    gone.into_keys().for_each(|key| batch.delete(key));
+    batch
+}

@@ -1,0 +1,369 @@
+//! Sessions: load, rule, commit, with the cache that makes reads cheap.
+//!
+//! A change holds its session's turn from load to commit, so that writers on this node queue instead of racing
+//! in the store; a reader takes no turn and waits for nobody. A change runs in a task of its own: a caller who
+//! goes away in the middle cannot leave the cache behind the store.
+
+use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::AtomicI64;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use quick_cache::Weighter;
+use quick_cache::sync::Cache;
+
+use super::Failure;
+use super::index::{self, Membership};
+use super::live::Live;
+use crate::domain::{Platform, PlatformSessionId, PlayerUuid, Refused, Session, SessionId};
+use crate::store::{Batch, CommitError, Entry, Key, Read, Store, StoreError, Version, keys, prefix_end};
+
+/// Turns; two sessions that share one merely wait for each other.
+const TURNS: usize = 1024;
+/// How often a change runs its rule again on fresh data before it gives up.
+const ATTEMPTS_MAX: usize = 8;
+/// Most sessions a player's list shows; more than any player can use.
+pub const MEMBERSHIPS_MAX: usize = 1000;
+/// Bytes a cached session takes beside its stored form, roughly: keys, maps, parsed fields.
+const CACHED_SESSION_BYTES: u64 = 1024;
+/// A cached session holds its parsed and its rendered forms, each about as large as the stored one.
+const CACHED_FORMS: u64 = 4;
+
+/// The name of a platform session.
+pub type PlatformKey = (Platform, PlatformSessionId);
+
+/// A cached session with the bytes it is worth.
+#[derive(Clone)]
+struct Cached {
+    live: Arc<Live>,
+    bytes: u64,
+}
+
+/// Weighs cached sessions by their bytes.
+#[derive(Clone)]
+struct ByBytes;
+
+impl Weighter<SessionId, Cached> for ByBytes {
+    fn weight(&self, _: &SessionId, cached: &Cached) -> u64 {
+        cached.bytes
+    }
+}
+
+impl Weighter<PlatformKey, SessionId> for ByBytes {
+    fn weight(&self, key: &PlatformKey, _: &SessionId) -> u64 {
+        key.1.as_str().len() as u64 + 128
+    }
+}
+
+/// A turn and what guards the cache against a slow reader: an entry read before a change must not be cached
+/// after it.
+#[derive(Default)]
+struct Turn {
+    writing: tokio::sync::Mutex<()>,
+    changes: Mutex<u64>,
+}
+
+/// All sessions.
+pub struct Sessions {
+    store: Store,
+    cache: Cache<SessionId, Cached, ByBytes>,
+    /// Which session a platform session belongs to, as last seen: a hint, checked against the session itself.
+    platform_hints: Cache<PlatformKey, SessionId, ByBytes>,
+    turns: Vec<Turn>,
+    hasher: RandomState,
+}
+
+impl Sessions {
+    /// The sessions of a store, with a cache of about so many bytes.
+    pub fn new(store: Store, cache_bytes: u64) -> Self {
+        let sessions_estimated = usize::try_from(cache_bytes / (4 * CACHED_SESSION_BYTES)).unwrap_or(1 << 20).max(64);
+        // Hints are small: a quarter of the room holds more of them than the rest holds sessions.
+        let hint_bytes = cache_bytes / 4;
+        Self {
+            store,
+            cache: Cache::with_weighter(sessions_estimated, cache_bytes - hint_bytes, ByBytes),
+            platform_hints: Cache::with_weighter(sessions_estimated, hint_bytes, ByBytes),
+            turns: (0..TURNS).map(|_| Turn::default()).collect(),
+            hasher: RandomState::new(),
+        }
+    }
+
+    /// The store.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    fn turn(&self, id: &SessionId) -> &Turn {
+        #[allow(clippy::cast_possible_truncation, reason = "any bits will do")]
+        let hash = self.hasher.hash_one(id) as usize;
+        &self.turns[hash % TURNS]
+    }
+
+    /// A session, as current as the store promises.
+    pub async fn find(&self, id: &SessionId) -> Result<Option<Arc<Live>>, StoreError> {
+        let Some(cached) = self.cache.get(id) else { return self.load(id).await };
+        if self.store.sole_writer() {
+            return Ok(Some(cached.live));
+        }
+        let seen = self.changes_seen(id);
+        match self.store.get_if_changed(&keys::session(id), cached.live.version).await? {
+            Read::Unchanged => Ok(Some(cached.live)),
+            Read::Changed(entry) => self.take_in(id, entry, Arc::clone(&cached.live.deadline_ms), seen).map(Some),
+            Read::Absent => {
+                self.cache.remove(id);
+                Ok(None)
+            }
+        }
+    }
+
+    /// A session that must be there.
+    pub async fn get(&self, id: &SessionId) -> Result<Arc<Live>, Failure> {
+        self.find(id).await?.ok_or(Refused::SessionNotFound.into())
+    }
+
+    /// The session that a platform session belongs to.
+    pub async fn find_by_platform_session(&self, key: &PlatformKey) -> Result<Option<Arc<Live>>, StoreError> {
+        if let Some(id) = self.platform_hints.get(key)
+            && let Some(live) = self.find(&id).await?
+            && live.session.require_linked(key.0, &key.1).is_ok()
+        {
+            return Ok(Some(live));
+        }
+        let Some(entry) = self.store.get(&keys::platform_session(key.0, &key.1)).await? else { return Ok(None) };
+        let text = std::str::from_utf8(&entry.value).ok().and_then(|text| SessionId::parse(text).ok());
+        let id = text.ok_or_else(|| StoreError::Corrupt("a platform session names no session".into()))?;
+        let live = self.find(&id).await?.filter(|live| live.session.require_linked(key.0, &key.1).is_ok());
+        if live.is_some() {
+            self.platform_hints.insert(key.clone(), id);
+        }
+        Ok(live)
+    }
+
+    async fn load(&self, id: &SessionId) -> Result<Option<Arc<Live>>, StoreError> {
+        let seen = self.changes_seen(id);
+        let Some(entry) = self.store.get(&keys::session(id)).await? else { return Ok(None) };
+        let deadline_ms = self.stored_deadline(id).await?.map_or(0, |(_, ms)| ms);
+        self.take_in(id, entry, Arc::new(AtomicI64::new(deadline_ms)), seen).map(Some)
+    }
+
+    /// A session's deadline as it is stored, with its version.
+    pub async fn stored_deadline(&self, id: &SessionId) -> Result<Option<(Version, i64)>, StoreError> {
+        let Some(entry) = self.store.get(&keys::deadline_of(id)).await? else { return Ok(None) };
+        let ms = entry.value.as_ref().try_into().map(i64::from_be_bytes);
+        let ms = ms.map_err(|_| StoreError::Corrupt(format!("the deadline of session {id}")))?;
+        Ok(Some((entry.version, ms)))
+    }
+
+    fn changes_seen(&self, id: &SessionId) -> u64 {
+        *self.turn(id).changes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Caches what was read, unless something changed meanwhile.
+    fn take_in(
+        &self,
+        id: &SessionId,
+        entry: Entry,
+        deadline_ms: Arc<AtomicI64>,
+        seen: u64,
+    ) -> Result<Arc<Live>, StoreError> {
+        let bytes = weight(entry.value.len());
+        let live = Arc::new(Live::new(index::decode(&entry.value)?, entry.version, deadline_ms));
+        let changes = self.turn(id).changes.lock().unwrap_or_else(PoisonError::into_inner);
+        if *changes == seen {
+            self.cache.insert(id.clone(), Cached { live: Arc::clone(&live), bytes });
+        }
+        Ok(live)
+    }
+
+    /// Makes a change visible on this node; `None` forgets the session.
+    fn publish(&self, id: &SessionId, changed: Option<(Arc<Live>, u64)>) {
+        let mut changes = self.turn(id).changes.lock().unwrap_or_else(PoisonError::into_inner);
+        *changes += 1;
+        match changed {
+            Some((live, bytes)) => self.cache.insert(id.clone(), Cached { live, bytes }),
+            None => drop(self.cache.remove(id)),
+        }
+    }
+
+    /// Stores a new session.
+    pub async fn create(self: &Arc<Self>, session: Session, deadline_ms: i64) -> Result<Arc<Live>, Failure> {
+        let sessions = Arc::clone(self);
+        in_own_task(async move {
+            let mut batch = index::plan(None, &session);
+            put_deadline(&mut batch, &session.id, deadline_ms);
+            sessions.commit(session, batch, Arc::new(AtomicI64::new(deadline_ms))).await.map_err(Failure::from)
+        })
+        .await
+    }
+
+    /// Changes a session by a rule: all of the change or nothing. The rule runs again on fresh data where
+    /// another node was faster, so it must not have effects of its own.
+    ///
+    /// Answers what the rule answered, and the session as it is now; an ended one as it was at its end.
+    pub async fn update<T, R>(self: &Arc<Self>, id: &SessionId, rule: R) -> Result<(T, Arc<Live>), Failure>
+    where
+        T: Send + 'static,
+        R: FnMut(&mut Session) -> Result<T, Refused> + Send + 'static,
+    {
+        let (sessions, id) = (Arc::clone(self), id.clone());
+        in_own_task(async move {
+            let _turn = sessions.turn(&id).writing.lock().await;
+            sessions.update_in_turn(&id, rule).await
+        })
+        .await
+    }
+
+    /// Ends a session if nobody has asked for it in time; takes a stale place in the queue away.
+    pub async fn expire(self: &Arc<Self>, id: &SessionId, due_ms: i64, now_ms: i64) -> Result<bool, Failure> {
+        let (sessions, id) = (Arc::clone(self), id.clone());
+        in_own_task(async move {
+            let _turn = sessions.turn(&id).writing.lock().await;
+            let stored = sessions.stored_deadline(&id).await?.map(|(_, ms)| ms);
+            let live = sessions.find(&id).await?;
+            if stored != Some(due_ms) || live.is_none() {
+                let mut stale = Batch::default();
+                stale.delete(keys::due(due_ms, &id));
+                sessions.store.commit(stale).await?;
+                return Ok(false);
+            }
+            if live.is_some_and(|live| live.deadline_ms() > now_ms) {
+                return Ok(false);
+            }
+            let end = |session: &mut Session| {
+                session.end();
+                Ok(())
+            };
+            sessions.update_in_turn(&id, end).await.map(|_| true)
+        })
+        .await
+    }
+
+    /// Moves a session's stored deadline; a session that ended meanwhile stays ended.
+    pub async fn move_deadline(self: &Arc<Self>, id: &SessionId, deadline_ms: i64) -> Result<(), Failure> {
+        let (sessions, id) = (Arc::clone(self), id.clone());
+        in_own_task(async move {
+            let _turn = sessions.turn(&id).writing.lock().await;
+            let Some((version, old_ms)) = sessions.stored_deadline(&id).await? else { return Ok(()) };
+            let mut batch = Batch::default();
+            batch.expect_version(keys::deadline_of(&id), version);
+            batch.delete(keys::due(old_ms, &id));
+            put_deadline(&mut batch, &id, deadline_ms.max(old_ms));
+            match sessions.store.commit(batch).await {
+                // Another node moved it or ended the session: it is not ours to move any more.
+                Ok(_) | Err(CommitError::Conflict { .. }) => Ok(()),
+                Err(CommitError::Store(error)) => Err(error.into()),
+            }
+        })
+        .await
+    }
+
+    async fn update_in_turn<T, R>(&self, id: &SessionId, mut rule: R) -> Result<(T, Arc<Live>), Failure>
+    where
+        R: FnMut(&mut Session) -> Result<T, Refused>,
+    {
+        for _ in 0..ATTEMPTS_MAX {
+            let before = self.get(id).await?;
+            let mut after = before.session.clone();
+            let answer = rule(&mut after)?;
+            if after == before.session {
+                return Ok((answer, before));
+            }
+            let mut batch = index::plan(Some((&before.session, before.version)), &after);
+            if after.ended {
+                self.delete_deadline(&mut batch, id).await?;
+            }
+            match self.commit(after, batch, Arc::clone(&before.deadline_ms)).await {
+                Ok(live) => return Ok((answer, live)),
+                Err(CommitError::Conflict { key }) if keys::is_platform_session(&key) => {
+                    return Err(Refused::PlatformSessionInUse.into());
+                }
+                Err(CommitError::Conflict { .. }) => {}
+                Err(CommitError::Store(error)) => return Err(error.into()),
+            }
+        }
+        Err(Failure::Contended)
+    }
+
+    async fn delete_deadline(&self, batch: &mut Batch, id: &SessionId) -> Result<(), StoreError> {
+        if let Some((version, ms)) = self.stored_deadline(id).await? {
+            batch.expect_version(keys::deadline_of(id), version);
+            batch.delete(keys::deadline_of(id));
+            batch.delete(keys::due(ms, id));
+        }
+        Ok(())
+    }
+
+    /// Commits a session's new state, then shows it. After a failure nothing is known for sure, so the session
+    /// is forgotten and read again.
+    async fn commit(
+        &self,
+        session: Session,
+        batch: Batch,
+        deadline_ms: Arc<AtomicI64>,
+    ) -> Result<Arc<Live>, CommitError> {
+        let id = session.id.clone();
+        let stored_bytes = batch.put.first().map_or(0, |(_, value)| value.len());
+        match self.store.commit(batch).await {
+            Ok(version) => {
+                let ended = session.ended;
+                let live = Arc::new(Live::new(session, version, deadline_ms));
+                self.publish(&id, (!ended).then(|| (Arc::clone(&live), weight(stored_bytes))));
+                Ok(live)
+            }
+            Err(error) => {
+                self.publish(&id, None);
+                Err(error)
+            }
+        }
+    }
+
+    /// A player's places, by session.
+    pub async fn memberships(&self, player: PlayerUuid) -> Result<Vec<(SessionId, Membership)>, StoreError> {
+        let prefix = keys::memberships_of(player);
+        let found = self.store.scan(&prefix, &prefix_end(&prefix), MEMBERSHIPS_MAX).await?;
+        let read = |(key, entry): (Key, Entry)| {
+            let id = keys::parse_membership(&key);
+            let id = id.ok_or_else(|| StoreError::Corrupt("a player's list names no session".into()))?;
+            Ok((id, index::decode_membership(&entry.value)?))
+        };
+        found.into_iter().map(read).collect()
+    }
+
+    /// Takes a session that is gone out of a player's list, should it ever stand there.
+    pub async fn forget_membership(&self, player: PlayerUuid, id: &SessionId) -> Result<(), Failure> {
+        let key = keys::membership(player, id);
+        if self.store.get(&key).await?.is_some() {
+            let mut batch = Batch::default();
+            batch.expect_absent(keys::session(id));
+            batch.delete(key);
+            self.store.commit(batch).await?;
+        }
+        Ok(())
+    }
+
+    /// Open sessions of a type, oldest first.
+    pub async fn open(&self, session_type: &str, limit: usize) -> Result<Vec<SessionId>, StoreError> {
+        let prefix = keys::open_of(session_type);
+        let found = self.store.scan(&prefix, &prefix_end(&prefix), limit).await?;
+        Ok(found.iter().filter_map(|(key, _)| keys::parse_open(session_type, key)).collect())
+    }
+}
+
+fn put_deadline(batch: &mut Batch, id: &SessionId, deadline_ms: i64) {
+    batch.put(keys::deadline_of(id), deadline_ms.to_be_bytes().to_vec().into());
+    batch.put(keys::due(deadline_ms, id), bytes::Bytes::new());
+}
+
+fn weight(stored_bytes: usize) -> u64 {
+    CACHED_SESSION_BYTES + CACHED_FORMS * stored_bytes as u64
+}
+
+/// Runs to the end whatever becomes of the caller. A panic goes on in the caller.
+async fn in_own_task<T: Send + 'static>(
+    work: impl Future<Output = Result<T, Failure>> + Send + 'static,
+) -> Result<T, Failure> {
+    match tokio::spawn(work).await {
+        Ok(result) => result,
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        Err(error) => Err(Failure::Fault(error.to_string())),
+    }
+}

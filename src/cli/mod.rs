@@ -1,0 +1,168 @@
+//! The command line.
+
+mod demo;
+mod token;
+
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use serde_json::Value;
+
+use crate::api::{openapi, routes};
+use crate::config::Config;
+use crate::{server, telemetry};
+
+/// A game session service that you host yourself. Speaks the RallyHere session API.
+#[derive(Parser)]
+#[command(version, after_help = "Start with `rallypoint demo`: it shows the whole of it on a temporary data directory.")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the server.
+    #[command(after_help = SERVE_HELP)]
+    Serve(ServeArgs),
+    /// Print a token signed with the development key, and nothing else.
+    #[command(after_help = token::HELP)]
+    Token(token::TokenArgs),
+    /// Show the main job end to end: a server, three players, a session, a linked platform session, and every
+    /// answer of Get Platform Session Info.
+    Demo {
+        /// Keep the server running and print curl lines to paste.
+        #[arg(long)]
+        stay: bool,
+    },
+    /// Print the OpenAPI 3.1 document of the API.
+    Openapi,
+    /// Print the effective configuration, secrets masked: defaults, file, environment and flags.
+    Config(ServeArgs),
+    /// Say whether a configuration file is right, and if not, where and why.
+    CheckConfig {
+        /// The file.
+        file: PathBuf,
+    },
+}
+
+const SERVE_HELP: &str = "\
+Without keys of your own the server makes a development key in the data directory and listens on loopback only;
+get tokens from `rallypoint token`. Every knob: config.default.toml; each has an environment variable too, as in
+RALLYPOINT_HTTP__LISTEN. Stop with Ctrl-C or SIGTERM: requests under way finish first.";
+
+#[derive(Args)]
+struct ServeArgs {
+    /// Configuration file; see config.default.toml.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Where the API listens; port 0 takes a free port [default: 127.0.0.1:7700].
+    #[arg(long, value_name = "ADDR:PORT")]
+    listen: Option<SocketAddr>,
+    /// Where /live, /ready and /metrics are, or "off" [default: 127.0.0.1:7701, a free port where --listen asks
+    /// for one].
+    #[arg(long, value_name = "ADDR:PORT|off")]
+    admin_listen: Option<String>,
+    /// Where the embedded store and the development key are [default: ./rallypoint-data].
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Listen on an address that others can reach although anyone who reads the development key can forge tokens.
+    #[arg(long)]
+    insecure_expose_development_key: bool,
+}
+
+impl ServeArgs {
+    /// The configuration with these flags over it.
+    fn config(&self) -> Result<Config, String> {
+        let mut config = Config::load(self.config.as_deref(), std::env::vars()).map_err(|error| error.to_string())?;
+        config.http.listen = self.listen.unwrap_or(config.http.listen);
+        if let Some(admin_listen) = &self.admin_listen {
+            config.http.admin_listen.clone_from(admin_listen);
+        }
+        if let Some(data_dir) = &self.data_dir {
+            config.store.data_dir.clone_from(data_dir);
+        }
+        config.http.admin_address()?;
+        Ok(config)
+    }
+}
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Serve(args) => serve(&args),
+        Command::Token(args) => token::print(&args),
+        Command::Demo { stay } => demo::run(stay),
+        Command::Openapi => print_json(&openapi::document(&routes::operations())),
+        Command::Config(args) => args.config().and_then(|config| print(&config.to_masked_toml())),
+        Command::CheckConfig { file } => check_config(&file),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("error: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Prints to standard output. A reader that went away (`| head`) is no error of ours.
+fn print(text: &str) -> Result<(), String> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.to_string()),
+        _ => Ok(()),
+    }
+}
+
+fn print_json(value: &Value) -> Result<(), String> {
+    let text = serde_json::to_string_pretty(value).map_err(|error| error.to_string())?;
+    print(&format!("{text}\n"))
+}
+
+fn check_config(file: &Path) -> Result<(), String> {
+    let config = Config::load(Some(file), std::iter::empty()).map_err(|error| error.to_string())?;
+    config.http.admin_address()?;
+    print(&format!("{}: right; {} templates\n", file.display(), config.templates.len()))
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, String> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| error.to_string())
+}
+
+fn serve(args: &ServeArgs) -> Result<(), String> {
+    let config = args.config()?;
+    telemetry::start_logs(&config.telemetry.log, config.telemetry.log_format)?;
+    runtime()?.block_on(async {
+        // Asked for before anything runs, so that no signal is missed.
+        let stop = stop_signal()?;
+        let server = server::start(&config, args.insecure_expose_development_key)
+            .await
+            .map_err(|error| error.to_string())?;
+        print(&format!("listening on http://{}\n", server.api_address))?;
+        if let Some(address) = server.admin_address {
+            tracing::info!("admin listener on http://{address}: /live, /ready, /metrics");
+        }
+        stop.await;
+        tracing::info!("stopping: requests under way finish first");
+        server.stop().await.map_err(|error| error.to_string())?;
+        tracing::info!("stopped");
+        Ok(())
+    })
+}
+
+/// Resolves at SIGTERM or SIGINT (Ctrl-C).
+fn stop_signal() -> Result<impl Future<Output = ()>, String> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let listen = |kind| signal(kind).map_err(|error| format!("cannot listen for signals: {error}"));
+    let (mut terminate, mut interrupt) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}

@@ -1,0 +1,82 @@
+//! `rallypoint token`: development tokens.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use uuid::Uuid;
+
+use crate::auth::{DEFAULT_PLAYER_PERMISSIONS, DevelopmentKey, Grant};
+use crate::domain::{Platform, PlayerUuid};
+use crate::env::{Clock, Entropy};
+
+/// What `rallypoint token --help` teaches.
+pub const HELP: &str = "\
+Without --permission the token gets what a player's client needs: creating, joining, leaving and reading sessions
+of their own, leading them, and linking platform sessions. For a server or an admin ask for more, as in
+--permission 'session:*'.
+
+  TOKEN=$(rallypoint token --player 11111111-1111-4111-8111-111111111111)
+  curl -H \"Authorization: Bearer $TOKEN\" http://127.0.0.1:7700/session/v1/player/me/session";
+
+/// Longest life of a development token.
+const TTL_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
+
+#[derive(Args)]
+pub struct TokenArgs {
+    /// The player's uuid.
+    #[arg(long, value_name = "UUID")]
+    player: Uuid,
+    /// A permission, as in session:read:any; give it again for more [default: a player's].
+    #[arg(long = "permission", value_name = "P")]
+    permissions: Vec<String>,
+    /// The platform the player is on, as in XboxLive.
+    #[arg(long, value_parser = parse_platform)]
+    platform: Option<Platform>,
+    /// How long the token is good for: a number and s, m, h or d.
+    #[arg(long, default_value = "1h", value_parser = parse_duration)]
+    ttl: Duration,
+    /// The data directory of the server whose key signs.
+    #[arg(long, value_name = "DIR", default_value = "./rallypoint-data")]
+    data_dir: PathBuf,
+}
+
+fn parse_platform(name: &str) -> Result<Platform, String> {
+    let names = Platform::ALL.map(Platform::name).join(", ");
+    name.parse().map_err(|()| format!("the platforms are {names}"))
+}
+
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    let wrong = || "this takes a number and s, m, h or d, as in 90s or 1h, up to 366d".to_owned();
+    let digits = text.trim_end_matches(|unit: char| unit.is_ascii_alphabetic());
+    let unit_s = match &text[digits.len()..] {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        "d" => 24 * 3600,
+        _ => return Err(wrong()),
+    };
+    let seconds = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(unit_s));
+    let ttl = seconds.map(Duration::from_secs).filter(|ttl| (Duration::from_secs(1)..=TTL_MAX).contains(ttl));
+    ttl.ok_or_else(wrong)
+}
+
+/// Prints a token.
+pub fn print(args: &TokenArgs) -> Result<(), String> {
+    let key =
+        DevelopmentKey::load_or_create(&args.data_dir, &Entropy::System).map_err(|error| error.to_string())?;
+    let permissions = if args.permissions.is_empty() { player_permissions() } else { args.permissions.clone() };
+    let grant = Grant {
+        player: Some(PlayerUuid(args.player)),
+        permissions,
+        platform: args.platform,
+        player_id: None,
+        ttl: args.ttl,
+    };
+    super::print(&format!("{}\n", key.sign(&grant, Clock::System.now())))
+}
+
+/// What a player's client needs.
+pub fn player_permissions() -> Vec<String> {
+    DEFAULT_PLAYER_PERMISSIONS.iter().map(|permission| permission.name().to_owned()).collect()
+}

@@ -1,0 +1,225 @@
+//! The configuration: defaults, a file, the environment and flags, each winning over the one before.
+
+mod sections;
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+pub use sections::{Auth, Backend, FriendsCheck, Http, Jobs, Sessions, Store, Telemetry};
+
+use crate::domain::template::Template;
+
+/// The file that documents every knob; its values are the defaults.
+pub const DEFAULT_FILE: &str = include_str!("../../config.default.toml");
+/// Environment variables that are knobs start with this.
+pub const ENV_PREFIX: &str = "RALLYPOINT_";
+/// Separates section and name in an environment variable.
+const ENV_SEPARATOR: &str = "__";
+/// Most templates.
+const TEMPLATES_MAX: usize = 256;
+
+/// The effective configuration.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Listeners and limits.
+    pub http: Http,
+    /// Tokens.
+    pub auth: Auth,
+    /// Where everything is kept.
+    pub store: Store,
+    /// Sessions.
+    pub sessions: Sessions,
+    /// Background work.
+    pub jobs: Jobs,
+    /// Logs.
+    pub telemetry: Telemetry,
+    /// Session templates by type.
+    pub templates: std::collections::BTreeMap<String, Template>,
+}
+
+/// Why a configuration was refused: file, line, field and what is allowed, as far as they are known.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("{path}: {error}; name a readable file with --config")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        error: std::io::Error,
+    },
+    /// A source does not hold a configuration.
+    #[error("{origin}: {message}")]
+    Wrong {
+        /// The file or variable.
+        origin: String,
+        /// Where in it and why.
+        message: String,
+    },
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let defaults: toml::Table = DEFAULT_FILE.parse().expect("the default file is TOML");
+        let templates = defaults["templates"].clone().try_into().expect("the default templates are right");
+        Self {
+            http: Http::default(),
+            auth: Auth::default(),
+            store: Store::default(),
+            sessions: Sessions::default(),
+            jobs: Jobs::default(),
+            telemetry: Telemetry::default(),
+            templates,
+        }
+    }
+}
+
+impl Config {
+    /// The defaults, overlaid by a file, overlaid by the environment.
+    pub fn load(file: Option<&Path>, env: impl Iterator<Item = (String, String)>) -> Result<Self, ConfigError> {
+        let text = match file {
+            Some(path) => std::fs::read_to_string(path)
+                .map_err(|error| ConfigError::Unreadable { path: path.into(), error })?,
+            None => String::new(),
+        };
+        let origin = file.map_or_else(|| "configuration".into(), |path| path.display().to_string());
+        Self::parse(&text, &origin, env)
+    }
+
+    /// The defaults, overlaid by a file's text, overlaid by the environment.
+    pub fn parse(
+        text: &str,
+        origin: &str,
+        env: impl Iterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigError> {
+        let wrong = |origin: &str, message: String| ConfigError::Wrong { origin: origin.into(), message };
+        // Read alone first: only here do errors know their line.
+        let mut config: Self = toml::from_str(text).map_err(|error| wrong(origin, error.to_string()))?;
+        let mut table: toml::Table = text.parse().map_err(|error: toml::de::Error| wrong(origin, error.to_string()))?;
+        let mut knobs: Vec<_> = env.filter(|(name, _)| name.starts_with(ENV_PREFIX)).collect();
+        knobs.sort();
+        for (name, value) in knobs {
+            let Some((section, knob)) = name[ENV_PREFIX.len()..].split_once(ENV_SEPARATOR) else { continue };
+            let section = table.entry(section.to_lowercase()).or_insert_with(|| toml::Table::new().into());
+            let Some(section) = section.as_table_mut() else { continue };
+            section.insert(knob.to_lowercase(), env_value(&value));
+            config = table.clone().try_into().map_err(|error: toml::de::Error| wrong(&name, error.to_string()))?;
+        }
+        config.check().map_err(|message| wrong(origin, message))?;
+        Ok(config)
+    }
+
+    /// What types alone cannot say.
+    fn check(&self) -> Result<(), String> {
+        if self.auth.jwks_file.is_some() && self.auth.jwks_url.is_some() {
+            return Err("[auth] takes jwks_file or jwks_url, not both".into());
+        }
+        if self.templates.is_empty() || self.templates.len() > TEMPLATES_MAX {
+            return Err(format!("[templates] takes 1 to {TEMPLATES_MAX} templates"));
+        }
+        for (name, template) in &self.templates {
+            let plain = (1..=128).contains(&name.chars().count()) && !name.chars().any(char::is_control);
+            if !plain {
+                return Err(format!("[templates.{name:?}] a name takes 1 to 128 characters, none a control character"));
+            }
+            for (platform, entry) in &template.platform_templates {
+                check_custom_data(&entry.custom_data)
+                    .map_err(|message| format!("[templates.{name}.platform_templates.{platform}] {message}"))?;
+            }
+            check_custom_data(&template.custom_data).map_err(|message| format!("[templates.{name}] {message}"))?;
+        }
+        Ok(())
+    }
+
+    /// The configuration as a file that would make it, secrets masked.
+    pub fn to_masked_toml(&self) -> String {
+        let mut masked = self.clone();
+        masked.auth.jwks_url = masked.auth.jwks_url.as_deref().map(mask_url);
+        toml::to_string_pretty(&masked).unwrap_or_else(|error| format!("# {error}\n"))
+    }
+}
+
+fn check_custom_data(data: &crate::domain::CustomData) -> Result<(), String> {
+    use crate::api::client::{CUSTOM_DATA_ENTRIES_MAX, CUSTOM_DATA_VALUE_CHARS_MAX};
+    if data.len() > CUSTOM_DATA_ENTRIES_MAX {
+        return Err(format!("custom_data takes at most {CUSTOM_DATA_ENTRIES_MAX} entries"));
+    }
+    match data.iter().find(|(_, value)| !(1..=CUSTOM_DATA_VALUE_CHARS_MAX).contains(&value.chars().count())) {
+        Some((key, _)) => Err(format!("custom_data.{key} takes 1 to {CUSTOM_DATA_VALUE_CHARS_MAX} characters")),
+        None => Ok(()),
+    }
+}
+
+/// A variable's value: a number, boolean, list or quoted text where it reads as one, else plain text.
+fn env_value(text: &str) -> toml::Value {
+    let parsed = format!("value = {text}").parse::<toml::Table>().ok();
+    parsed.and_then(|mut table| table.remove("value")).unwrap_or_else(|| text.into())
+}
+
+/// A URL without what may be secret in it: user, password, query.
+fn mask_url(url: &str) -> String {
+    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+    let (rest, query) = rest.split_once('?').map_or((rest, ""), |(rest, _)| (rest, "?***"));
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let authority = authority.rsplit_once('@').map_or(authority.to_owned(), |(_, host)| format!("***@{host}"));
+    format!("{scheme}://{authority}{path}{query}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str, env: &[(&str, &str)]) -> Result<Config, String> {
+        let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        Config::parse(text, "my.toml", env).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_default_file_holds_exactly_the_defaults() {
+        assert_eq!(parse(DEFAULT_FILE, &[]).unwrap(), Config::default());
+        assert_eq!(parse("", &[]).unwrap(), Config::default());
+    }
+
+    #[test]
+    fn the_default_file_names_every_knob() {
+        let defaults = toml::Table::try_from(Config::default()).unwrap();
+        for (section, knobs) in &defaults {
+            for knob in knobs.as_table().unwrap().keys().filter(|_| section != "templates") {
+                assert!(DEFAULT_FILE.lines().any(|line| line.trim_start_matches("# ").starts_with(knob)), "{knob}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_environment_wins_over_the_file() {
+        let config = parse(
+            "[http]\nlisten = \"127.0.0.1:1\"\n[sessions]\nidle_s = 5",
+            &[("RALLYPOINT_HTTP__LISTEN", "127.0.0.1:2"), ("RALLYPOINT_SESSIONS__REGIONS", "[\"eu\"]"), ("PATH", "/")],
+        )
+        .unwrap();
+        assert_eq!((config.http.listen.port(), config.sessions.idle_s), (2, 5));
+        assert_eq!(config.sessions.regions, ["eu"]);
+    }
+
+    #[test]
+    fn mistakes_are_named_with_their_place() {
+        let message = parse("[http]\nlisen = \"127.0.0.1:1\"", &[]).unwrap_err();
+        assert!(message.contains("my.toml") && message.contains("line 2") && message.contains("`listen`"), "{message}");
+        let message = parse("[templates.a]\nnum_teams = 51", &[]).unwrap_err();
+        assert!(message.contains("line 2") && message.contains("51 is not from 1 to 50"), "{message}");
+        let message = parse("[templates.a.platform_templates]\nXbox = {}", &[]).unwrap_err();
+        assert!(message.contains("XboxLive"), "{message}");
+        let message = parse("", &[("RALLYPOINT_SESSIONS__IDLE_S", "soon")]).unwrap_err();
+        assert!(message.contains("RALLYPOINT_SESSIONS__IDLE_S"), "{message}");
+        assert!(parse("[auth]\njwks_file = \"a\"\njwks_url = \"b\"", &[]).unwrap_err().contains("not both"));
+    }
+
+    #[test]
+    fn secrets_are_masked() {
+        let url = "jwks_url = \"https://me:secret@keys.example/jwks?token=secret\"";
+        let shown = parse(&format!("[auth]\n{url}"), &[]).unwrap().to_masked_toml();
+        assert!(!shown.contains("secret") && shown.contains("https://***@keys.example/jwks?***"), "{shown}");
+    }
+}

@@ -1,0 +1,216 @@
+//! The sections of the configuration. `config.default.toml` says what each knob means; a test compares the two.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::api::RequestLimits;
+use crate::domain::client::VersionCheck;
+use crate::net::ConnectionLimits;
+use crate::telemetry::LogFormat;
+
+/// `[http]`: listeners and limits.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[allow(missing_docs, reason = "config.default.toml documents them")]
+pub struct Http {
+    pub listen: SocketAddr,
+    pub admin_listen: String,
+    pub connections_max: usize,
+    pub path_bytes_max: usize,
+    pub header_bytes_max: usize,
+    pub body_bytes_max: usize,
+    pub head_timeout_s: u64,
+    pub body_timeout_s: u64,
+    pub request_timeout_s: u64,
+    pub write_timeout_s: u64,
+    pub drain_timeout_s: u64,
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 7700)),
+            admin_listen: "127.0.0.1:7701".into(),
+            connections_max: 10_000,
+            path_bytes_max: 16_384,
+            header_bytes_max: 32_768,
+            body_bytes_max: 1_048_576,
+            head_timeout_s: 75,
+            body_timeout_s: 15,
+            request_timeout_s: 30,
+            write_timeout_s: 30,
+            drain_timeout_s: 30,
+        }
+    }
+}
+
+impl Http {
+    /// What one request may cost.
+    pub fn request_limits(&self) -> RequestLimits {
+        RequestLimits {
+            path_bytes_max: self.path_bytes_max,
+            header_bytes_max: self.header_bytes_max,
+            body_bytes_max: self.body_bytes_max,
+            body_timeout: Duration::from_secs(self.body_timeout_s),
+            request_timeout: Duration::from_secs(self.request_timeout_s),
+        }
+    }
+
+    /// What connections may cost.
+    pub fn connection_limits(&self) -> ConnectionLimits {
+        ConnectionLimits {
+            connections_max: self.connections_max,
+            head_timeout: Duration::from_secs(self.head_timeout_s),
+            write_timeout: Duration::from_secs(self.write_timeout_s),
+            drain_timeout: Duration::from_secs(self.drain_timeout_s),
+        }
+    }
+
+    /// Where the admin listener listens; `None` for nowhere. It takes a free port where the API does.
+    ///
+    /// # Errors
+    /// Where `admin_listen` is neither an address nor "off".
+    pub fn admin_address(&self) -> Result<Option<SocketAddr>, String> {
+        if self.admin_listen == "off" {
+            return Ok(None);
+        }
+        let address: SocketAddr = self.admin_listen.parse().map_err(|_| {
+            format!("[http] admin_listen = {:?} is no ADDRESS:PORT and not \"off\"", self.admin_listen)
+        })?;
+        let is_default = self.admin_listen == Self::default().admin_listen;
+        let follows = is_default && self.listen.port() == 0;
+        Ok(Some(if follows { SocketAddr::new(address.ip(), 0) } else { address }))
+    }
+}
+
+/// `[auth]`: tokens.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[allow(missing_docs, reason = "config.default.toml documents them")]
+pub struct Auth {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub jwks_file: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub jwks_url: Option<String>,
+    pub jwks_refresh_s: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub issuer: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub audience: Option<String>,
+    pub leeway_s: u64,
+    pub cookie: String,
+    pub player_claim: String,
+    pub permissions_claim: String,
+    pub player_id_claim: String,
+    pub platform_claim: String,
+    pub cached_tokens: usize,
+}
+
+impl Default for Auth {
+    fn default() -> Self {
+        Self {
+            jwks_file: None,
+            jwks_url: None,
+            jwks_refresh_s: 300,
+            issuer: None,
+            audience: None,
+            leeway_s: 5,
+            cookie: "access_token".into(),
+            player_claim: "sub".into(),
+            permissions_claim: "permissions".into(),
+            player_id_claim: "player_id".into(),
+            platform_claim: "platform".into(),
+            cached_tokens: 100_000,
+        }
+    }
+}
+
+/// Which store keeps everything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Backend {
+    /// On disk, in the data directory.
+    Embedded,
+    /// In memory, until the server stops.
+    Memory,
+}
+
+/// `[store]`: where everything is kept.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[allow(missing_docs, reason = "config.default.toml documents them")]
+pub struct Store {
+    pub backend: Backend,
+    pub data_dir: PathBuf,
+    pub cache_bytes: u64,
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self { backend: Backend::Embedded, data_dir: "./rallypoint-data".into(), cache_bytes: 268_435_456 }
+    }
+}
+
+/// Whether claimed friendships are believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FriendsCheck {
+    /// They are not.
+    Deny,
+    /// They are.
+    Trust,
+}
+
+/// `[sessions]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[allow(missing_docs, reason = "config.default.toml documents them")]
+pub struct Sessions {
+    pub idle_s: u64,
+    pub version_check: VersionCheck,
+    pub friends_check: FriendsCheck,
+    pub regions: Vec<String>,
+}
+
+impl Default for Sessions {
+    fn default() -> Self {
+        Self {
+            idle_s: 3600,
+            version_check: VersionCheck::Off,
+            friends_check: FriendsCheck::Deny,
+            regions: Vec::new(),
+        }
+    }
+}
+
+/// `[jobs]`: background work.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[allow(missing_docs, reason = "config.default.toml documents them")]
+pub struct Jobs {
+    pub every_ms: u64,
+}
+
+impl Default for Jobs {
+    fn default() -> Self {
+        Self { every_ms: 1000 }
+    }
+}
+
+/// `[telemetry]`: logs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[allow(missing_docs, reason = "config.default.toml documents them")]
+pub struct Telemetry {
+    pub log: String,
+    pub log_format: LogFormat,
+}
+
+impl Default for Telemetry {
+    fn default() -> Self {
+        Self { log: "info".into(), log_format: LogFormat::Text }
+    }
+}

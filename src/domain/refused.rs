@@ -1,0 +1,43 @@
+//! Why a rule says no. Small and without HTTP: `api/error.rs` alone turns a refusal into a status and a code.
+
+use super::Platform;
+
+/// A refusal. The text is shown to the caller, so it names nothing that the caller may not know.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs, reason = "the texts say it")]
+pub enum Refused {
+    #[error("the session does not exist")]
+    SessionNotFound,
+    #[error("the player is not in the session")]
+    PlayerNotFound,
+    #[error("the session has no such team")]
+    TeamNotFound,
+    #[error("the platform session does not exist")]
+    PlatformSessionNotFound,
+    #[error("the session's template has no entry for {0}")]
+    PlatformNotInTemplate(Platform),
+    #[error("only active players of the session may do this")]
+    NotActiveInSession,
+    #[error("only the leader of the session may do this")]
+    NotSessionLeader,
+    #[error("the session is not open to this player; ask for an invite")]
+    SessionNotJoinable,
+    #[error("the session has a password, and this is not it")]
+    WrongPassword,
+    #[error("the client's version does not fit the players in the session")]
+    VersionMismatch,
+    #[error("crossplay preferences of this player or of one in the session rule this out")]
+    CrossplayMismatch,
+    #[error("the team has no room")]
+    TeamFull,
+    #[error("no team of the session has room")]
+    SessionFull,
+    #[error("a team that would go has players on it")]
+    TeamNotEmpty,
+    #[error("a team that would shrink has more players than that")]
+    TeamTooFull,
+    #[error("the platform session belongs to another session")]
+    PlatformSessionInUse,
+    #[error("the session has another platform session for this platform; unlink that first")]
+    PlatformAlreadyLinked,
+}

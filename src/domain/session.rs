@@ -1,0 +1,271 @@
+//! A session: who is in it, how it may be joined, what it is linked to.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::client::Client;
+use super::password::PasswordHash;
+use super::platform::PlatformSession;
+use super::template::Template;
+use super::{Actor, CustomData, Platform, PlayerUuid, Refused, SessionId};
+
+/// A player's standing in a session (contract: `SessionPlayerStatus`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// Leads the session: its administrator.
+    Leader,
+    /// Is in the session.
+    Member,
+    /// Was invited and has not answered.
+    Invited,
+    /// Has a place kept, and may not know of it.
+    Reserved,
+}
+
+impl Status {
+    /// Whether the player takes part: leaders and members do.
+    pub fn is_active(self) -> bool {
+        matches!(self, Self::Leader | Self::Member)
+    }
+}
+
+/// Ways into a session without an invite (contract: `SessionJoinability`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Joinability {
+    /// Everyone may join.
+    pub open: bool,
+    /// Friends of an active player may join.
+    pub friends: bool,
+    /// Players may join through a linked platform session.
+    pub platform: bool,
+}
+
+/// A player's entry in a session. Every entry holds a place on its team, whatever its status.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Player {
+    /// The player's older, numeric id, where a token named it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub player_id: Option<i64>,
+    /// Standing.
+    pub status: Status,
+    /// Index of the team.
+    pub team_id: usize,
+    /// The client; invited players have none yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client: Option<Client>,
+    /// When the player became active.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub joined: Option<Timestamp>,
+    /// When the player was invited.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub invited: Option<Timestamp>,
+    /// Who invited.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inviting_player: Option<PlayerUuid>,
+    /// The player's own data.
+    #[serde(default, skip_serializing_if = "CustomData::is_empty")]
+    pub custom_data: CustomData,
+}
+
+/// A team. Its id is its index.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Team {
+    /// Places: 1 to 100.
+    pub max_size: usize,
+    /// The product's data about the team.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub custom_data: Option<CustomData>,
+}
+
+/// A session. Everything stored about it beside its deadline, which moves without changing the session.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Session {
+    /// Its id.
+    pub id: SessionId,
+    /// The template it was made from.
+    pub session_type: String,
+    /// When it was made.
+    pub created: Timestamp,
+    /// Preferred region of its host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region_id: Option<String>,
+    /// Ways in.
+    pub joinability: Joinability,
+    /// The password, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password: Option<PasswordHash>,
+    /// Teams by index; never empty.
+    pub teams: Vec<Team>,
+    /// Players by id.
+    pub players: BTreeMap<PlayerUuid, Player>,
+    /// Platform sessions, at most one per platform.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub platform_sessions: BTreeMap<Platform, PlatformSession>,
+    /// Data of the leader or the host.
+    #[serde(default, skip_serializing_if = "CustomData::is_empty")]
+    pub custom_data: CustomData,
+    /// From the template: the session outlives its last active player.
+    #[serde(default)]
+    pub keep_alive_on_empty: bool,
+    /// From the template: places on a team that is added later.
+    pub players_per_team: usize,
+    /// Set by the rule that ends the session; an ended session is removed, never stored.
+    #[serde(skip)]
+    pub ended: bool,
+}
+
+/// What a session is made with, beside its template.
+#[derive(Clone, Debug)]
+pub struct NewSession {
+    /// Its id, fresh.
+    pub id: SessionId,
+    /// The template's name.
+    pub session_type: String,
+    /// The time.
+    pub now: Timestamp,
+    /// Preferred region.
+    pub region_id: Option<String>,
+    /// The password, if one is wanted.
+    pub password: Option<PasswordHash>,
+}
+
+/// A wanted team of [`SessionChange::teams`]; what is absent stays.
+#[derive(Clone, Debug, Default)]
+pub struct TeamChange {
+    /// Places.
+    pub max_size: Option<usize>,
+    /// The product's data, replaced whole.
+    pub custom_data: Option<CustomData>,
+}
+
+/// A change of a session (contract: `SessionUpdate`); what is absent stays.
+#[derive(Clone, Debug, Default)]
+pub struct SessionChange {
+    /// Preferred region.
+    pub region_id: Option<String>,
+    /// The session's data, replaced whole.
+    pub custom_data: Option<CustomData>,
+    /// Ways in.
+    pub joinability: Option<Joinability>,
+    /// The older spelling of `joinability.open`; loses where both are given.
+    pub joinable: Option<bool>,
+    /// The wanted teams, as many as there shall be.
+    pub teams: Option<Vec<TeamChange>>,
+    /// A password to join with.
+    pub password: Option<PasswordHash>,
+}
+
+impl Session {
+    /// An empty session of a type; its creator joins next.
+    pub fn new(new: NewSession, template: &Template) -> Self {
+        let team = Team { max_size: template.players_per_team, custom_data: None };
+        Self {
+            id: new.id,
+            session_type: new.session_type,
+            created: new.now,
+            region_id: new.region_id,
+            joinability: Joinability { open: template.default_public, friends: false, platform: true },
+            password: new.password,
+            teams: vec![team; template.num_teams],
+            players: BTreeMap::new(),
+            platform_sessions: BTreeMap::new(),
+            custom_data: CustomData::new(),
+            keep_alive_on_empty: template.keep_alive_on_empty,
+            players_per_team: template.players_per_team,
+            ended: false,
+        }
+    }
+
+    /// Whether the player takes part.
+    pub fn is_active(&self, player: PlayerUuid) -> bool {
+        self.players.get(&player).is_some_and(|entry| entry.status.is_active())
+    }
+
+    /// The leader: there is exactly one while anyone is active.
+    pub fn leader(&self) -> Option<PlayerUuid> {
+        let lead = self.players.iter().find(|(_, entry)| entry.status == Status::Leader);
+        lead.map(|(player, _)| *player)
+    }
+
+    /// Active players, longest-standing first (ties to the lowest uuid).
+    pub fn active_players(&self) -> Vec<(PlayerUuid, &Player)> {
+        let active = self.players.iter().filter(|(_, entry)| entry.status.is_active());
+        let mut active: Vec<_> = active.map(|(player, entry)| (*player, entry)).collect();
+        active.sort_by_key(|(player, entry)| (entry.joined, *player));
+        active
+    }
+
+    /// Places taken on a team, by anyone but `except`.
+    pub fn places_taken(&self, team_id: usize, except: Option<PlayerUuid>) -> usize {
+        let on_team = |(player, entry): &(&PlayerUuid, &Player)| entry.team_id == team_id && Some(**player) != except;
+        self.players.iter().filter(on_team).count()
+    }
+
+    /// Refuses an actor who does not take part.
+    pub fn require_active(&self, actor: Actor) -> Result<(), Refused> {
+        match actor {
+            Actor::Anyone => Ok(()),
+            Actor::Player(player) if self.is_active(player) => Ok(()),
+            Actor::Player(_) | Actor::Nobody => Err(Refused::NotActiveInSession),
+        }
+    }
+
+    /// Refuses an actor who does not lead.
+    pub fn require_leader(&self, actor: Actor) -> Result<(), Refused> {
+        self.require_active(actor)?;
+        match actor {
+            Actor::Player(player) if self.leader() != Some(player) => Err(Refused::NotSessionLeader),
+            _ => Ok(()),
+        }
+    }
+
+    /// Ends the session.
+    pub fn end(&mut self) {
+        self.ended = true;
+    }
+
+    /// Ends the session at its leader's wish.
+    pub fn end_by(&mut self, actor: Actor) -> Result<(), Refused> {
+        self.require_leader(actor)?;
+        self.end();
+        Ok(())
+    }
+
+    /// Changes what the change names and nothing else; a refusal changes nothing.
+    pub fn update(&mut self, actor: Actor, change: SessionChange) -> Result<(), Refused> {
+        self.require_leader(actor)?;
+        let teams = change.teams.map(|wanted| self.reshaped_teams(wanted)).transpose()?;
+        self.teams = teams.unwrap_or_else(|| std::mem::take(&mut self.teams));
+        if let Some(joinability) = change.joinability {
+            self.joinability = joinability;
+        } else if let Some(open) = change.joinable {
+            self.joinability.open = open;
+        }
+        self.region_id = change.region_id.or_else(|| self.region_id.take());
+        self.password = change.password.or_else(|| self.password.take());
+        self.custom_data = change.custom_data.unwrap_or_else(|| std::mem::take(&mut self.custom_data));
+        Ok(())
+    }
+
+    /// The teams as wanted, unless players would lose their places.
+    fn reshaped_teams(&self, wanted: Vec<TeamChange>) -> Result<Vec<Team>, Refused> {
+        if self.players.values().any(|entry| entry.team_id >= wanted.len()) || wanted.is_empty() {
+            return Err(Refused::TeamNotEmpty);
+        }
+        let reshape = |(team_id, change): (usize, TeamChange)| {
+            let old = self.teams.get(team_id);
+            let old_size = old.map_or(self.players_per_team, |team| team.max_size);
+            let max_size = change.max_size.unwrap_or(old_size);
+            if max_size < old_size && max_size < self.places_taken(team_id, None) {
+                return Err(Refused::TeamTooFull);
+            }
+            let custom_data = change.custom_data.or_else(|| old.and_then(|team| team.custom_data.clone()));
+            Ok(Team { max_size, custom_data })
+        };
+        wanted.into_iter().enumerate().map(reshape).collect()
+    }
+}

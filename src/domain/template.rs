@@ -1,0 +1,94 @@
+//! Session templates: what a session of a type starts out as and may become.
+
+use std::collections::BTreeMap;
+
+use serde::de::{Deserializer, Error as _};
+use serde::{Deserialize, Serialize};
+
+use super::{CustomData, Platform};
+
+/// Most teams a session can have (contract: `num_teams`).
+pub const TEAMS_MAX: usize = 50;
+/// Most players a team can have (contract: `players_per_team`).
+pub const PLAYERS_PER_TEAM_MAX: usize = 100;
+
+/// A type of session (contract: `SessionTemplate`), as the configuration file spells it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Template {
+    /// The engine's word for sessions of this type; for Unreal `Party` or `Game`.
+    pub engine_session_type: String,
+    /// Whether players may create sessions of this type.
+    pub can_be_created_by_players_directly: bool,
+    /// Whether create-or-join looks for an open session of this type first.
+    pub attempt_auto_join: bool,
+    /// Whether sessions start out open to everyone.
+    pub default_public: bool,
+    /// Whether a session stays when its last active player leaves.
+    pub keep_alive_on_empty: bool,
+    /// Teams a session starts with: 1 to [`TEAMS_MAX`].
+    #[serde(deserialize_with = "between::<_, 1, TEAMS_MAX>")]
+    pub num_teams: usize,
+    /// Places on each team: 1 to [`PLAYERS_PER_TEAM_MAX`].
+    #[serde(deserialize_with = "between::<_, 1, PLAYERS_PER_TEAM_MAX>")]
+    pub players_per_team: usize,
+    /// What console sessions of this type are, per platform. A platform that is not here cannot be linked.
+    pub platform_templates: BTreeMap<Platform, PlatformTemplate>,
+    /// Data for the product's own use.
+    pub custom_data: CustomData,
+}
+
+/// A type of platform session (contract: `PlatformSessionTemplate`).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlatformTemplate {
+    /// The platform's own name of the kind of session: 1 to 128 characters.
+    #[serde(deserialize_with = "short_text")]
+    pub platform_session_type: String,
+    /// Most players the platform's session takes: 1 to 100.
+    #[serde(default, deserialize_with = "maybe_between::<_, 1, PLAYERS_PER_TEAM_MAX>", skip_serializing_if = "Option::is_none")]
+    pub max_players: Option<usize>,
+    /// Data for the product's own use; given to platform sessions when they are linked.
+    #[serde(default)]
+    pub custom_data: CustomData,
+}
+
+impl Default for Template {
+    fn default() -> Self {
+        Self {
+            engine_session_type: "Game".into(),
+            can_be_created_by_players_directly: false,
+            attempt_auto_join: false,
+            default_public: false,
+            keep_alive_on_empty: false,
+            num_teams: 1,
+            players_per_team: 4,
+            platform_templates: BTreeMap::new(),
+            custom_data: CustomData::new(),
+        }
+    }
+}
+
+/// Reads a number within bounds; the error says what they are, at the place in the file.
+fn between<'de, D: Deserializer<'de>, const MIN: usize, const MAX: usize>(from: D) -> Result<usize, D::Error> {
+    let number = usize::deserialize(from)?;
+    if (MIN..=MAX).contains(&number) {
+        return Ok(number);
+    }
+    Err(D::Error::custom(format!("{number} is not from {MIN} to {MAX}")))
+}
+
+fn maybe_between<'de, D: Deserializer<'de>, const MIN: usize, const MAX: usize>(
+    from: D,
+) -> Result<Option<usize>, D::Error> {
+    between::<D, MIN, MAX>(from).map(Some)
+}
+
+/// Reads a text of 1 to 128 characters.
+fn short_text<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
+    let text = String::deserialize(from)?;
+    if (1..=128).contains(&text.chars().count()) {
+        return Ok(text);
+    }
+    Err(D::Error::custom("this takes 1 to 128 characters"))
+}

@@ -1,0 +1,184 @@
+//! A whole server: store, keys, listeners and background work, started together and stopped in order.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::api::Api;
+use crate::app::{App, Settings};
+use crate::auth::{DevelopmentKey, JwksSource, KeyRing, TokenSettings, Verifier, refresh_forever};
+use crate::config::{Backend, Config, FriendsCheck};
+use crate::env::{Clock, Entropy};
+use crate::store::{Embedded, Memory, Store};
+use crate::{admin, jobs, net};
+
+/// A running server.
+pub struct Server {
+    /// Where the API listens.
+    pub api_address: SocketAddr,
+    /// Where the admin listener listens, if anywhere.
+    pub admin_address: Option<SocketAddr>,
+    stop: watch::Sender<bool>,
+    tasks: Vec<JoinHandle<()>>,
+    store: Store,
+}
+
+/// Why a server did not start, for an operator: what is wrong and what to do.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct StartError(pub String);
+
+impl StartError {
+    fn of(error: impl std::fmt::Display) -> Self {
+        Self(error.to_string())
+    }
+}
+
+/// Starts a server. `expose_development_key` allows the development key on an address that others can reach.
+///
+/// # Errors
+/// Where the configuration cannot be carried out; nothing is left running then.
+pub async fn start(config: &Config, expose_development_key: bool) -> Result<Server, StartError> {
+    let listen = config.http.listen;
+    let development = config.auth.jwks_file.is_none() && config.auth.jwks_url.is_none();
+    if development && !listen.ip().is_loopback() && !expose_development_key {
+        return Err(StartError(format!(
+            "refusing to listen on {listen} with the development key: whoever reads the key file can be anyone. \
+             Set jwks_file or jwks_url under [auth], or listen on 127.0.0.1; if every machine that reaches this \
+             address is yours, start with --insecure-expose-development-key"
+        )));
+    }
+    let admin_address = config.http.admin_address().map_err(StartError)?;
+    // Listeners first: what is most often wrong fails before anything is touched.
+    let (api_listener, api_address) = bind(listen).await?;
+    let admin_listener = match admin_address {
+        Some(address) => Some(bind(address).await?),
+        None => None,
+    };
+    let store = open_store(config).await?;
+    let (stop, stopping) = watch::channel(false);
+    let mut tasks = Vec::new();
+    let (ring, source) = load_keys(config, development).await?;
+    if let Some(source) = source {
+        let every = Duration::from_secs(config.auth.jwks_refresh_s.max(1));
+        tasks.push(tokio::spawn(refresh_forever(Arc::clone(&ring), source, every, stopping.clone())));
+    }
+    let app = Arc::new(new_app(config, store.clone(), ring, Clock::System, Entropy::System));
+    register_store_metrics(&app, &store);
+
+    let connections = config.http.connection_limits();
+    let api = Arc::new(Api::new(Arc::clone(&app), config.http.request_limits(), config.auth.cookie.clone()));
+    let handle = move |request, _| {
+        let api = Arc::clone(&api);
+        async move { api.handle(request).await }
+    };
+    let metrics = || Arc::clone(&app.metrics);
+    tasks.push(tokio::spawn(net::serve(api_listener, connections, metrics(), stopping.clone(), handle)));
+    let admin_address = admin_listener.map(|(listener, address)| {
+        let handle = admin::handler(Arc::clone(&app), stopping.clone());
+        tasks.push(tokio::spawn(net::serve(listener, connections, metrics(), stopping.clone(), handle)));
+        address
+    });
+    tasks.push(tokio::spawn(jobs::run(app, Duration::from_millis(config.jobs.every_ms.max(1)), stopping)));
+    Ok(Server { api_address, admin_address, stop, tasks, store })
+}
+
+impl Server {
+    /// Stops: no new connections, requests under way finish, moved deadlines are written, the store is closed.
+    ///
+    /// # Errors
+    /// Where the store could not be closed cleanly. What was acknowledged is on disk all the same.
+    pub async fn stop(self) -> Result<(), StartError> {
+        let _ = self.stop.send(true);
+        for task in self.tasks {
+            // A task that panicked has said so already.
+            let _ = task.await;
+        }
+        self.store.close().await.map_err(StartError::of)
+    }
+}
+
+async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
+    let cannot = |error: std::io::Error| {
+        StartError(format!("cannot listen on {address}: {error}; choose another address, or port 0 for a free one"))
+    };
+    let listener = TcpListener::bind(address).await.map_err(cannot)?;
+    let bound = listener.local_addr().map_err(cannot)?;
+    Ok((listener, bound))
+}
+
+async fn open_store(config: &Config) -> Result<Store, StartError> {
+    match config.store.backend {
+        Backend::Memory => {
+            tracing::warn!("[store] backend = \"memory\": everything is gone when the server stops");
+            Ok(Store::Memory(Memory::default()))
+        }
+        Backend::Embedded => {
+            let data_dir = config.store.data_dir.clone();
+            // Opening reads the journal from disk: not on a thread that others wait for.
+            let open = tokio::task::spawn_blocking(move || Embedded::open(&data_dir));
+            let embedded = open.await.map_err(StartError::of)?.map_err(StartError::of)?;
+            Ok(Store::Embedded(embedded))
+        }
+    }
+}
+
+/// The keys to verify with, and where to read them again from.
+async fn load_keys(config: &Config, development: bool) -> Result<(Arc<KeyRing>, Option<JwksSource>), StartError> {
+    if development {
+        let key = DevelopmentKey::load_or_create(&config.store.data_dir, &Entropy::System).map_err(StartError::of)?;
+        tracing::warn!("tokens are verified with the development key; set jwks_file or jwks_url under [auth]");
+        return Ok((Arc::new(KeyRing::new(key.key_set())), None));
+    }
+    let file = config.auth.jwks_file.clone().map(JwksSource::File);
+    let url = config.auth.jwks_url.clone().map(JwksSource::Url);
+    let source = file.or(url).ok_or_else(|| StartError("no key source under [auth]".into()))?;
+    let loading = source.clone();
+    let loaded = tokio::task::spawn_blocking(move || loading.load()).await.map_err(StartError::of)?;
+    let keys = loaded.map_err(StartError::of)?;
+    Ok((Arc::new(KeyRing::new(keys)), Some(source)))
+}
+
+/// The application that a configuration asks for.
+pub fn new_app(config: &Config, store: Store, ring: Arc<KeyRing>, clock: Clock, entropy: Entropy) -> App {
+    let auth = config.auth.clone();
+    let tokens = TokenSettings {
+        issuer: auth.issuer,
+        audience: auth.audience,
+        leeway: Duration::from_secs(auth.leeway_s),
+        player_claim: auth.player_claim,
+        permissions_claim: auth.permissions_claim,
+        player_id_claim: auth.player_id_claim,
+        platform_claim: auth.platform_claim,
+        cache_tokens: auth.cached_tokens,
+    };
+    let settings = Settings {
+        idle: Duration::from_secs(config.sessions.idle_s),
+        version_check: config.sessions.version_check,
+        trust_friends: config.sessions.friends_check == FriendsCheck::Trust,
+        regions: config.sessions.regions.clone(),
+        cache_bytes: config.store.cache_bytes,
+    };
+    warn_of_numberless_platforms(config);
+    let verifier = Verifier::new(ring, tokens, clock.clone());
+    App::new(store, verifier, config.templates.clone(), settings, clock, entropy)
+}
+
+/// Published clients refuse a template list in which a platform has no number, and four platforms never had one.
+fn warn_of_numberless_platforms(config: &Config) {
+    for (name, template) in &config.templates {
+        for platform in template.platform_templates.keys().filter(|platform| platform.legacy_id().is_none()) {
+            tracing::warn!(template = name, %platform, "this platform has no platform_id; older clients may refuse the template");
+        }
+    }
+}
+
+fn register_store_metrics(app: &App, store: &Store) {
+    if let Store::Embedded(embedded) = store {
+        app.metrics.register_collector(Box::new(crate::telemetry::StoreCollector::new(embedded.clone())));
+    }
+}

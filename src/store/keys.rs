@@ -1,0 +1,163 @@
+//! Every key in the store: who owns it, how it is laid out, what it holds. Keys sort by their bytes, so a
+//! prefix is a list and a deadline in big-endian order is a queue.
+//!
+//! ```text
+//! s <session id>                              the session                        owned by itself
+//! t <session id>                              its deadline, i64 ms               moves without changing the session
+//! d <deadline ms, i64 big-endian> <session id> (empty)                           what falls due, in order
+//! p <platform> 00 <platform session id>       session id                         from the session
+//! m <player uuid, 16 bytes> <session id>      the player's standing, JSON        from the session
+//! o <type> 00 <created ms, i64 big-endian> <session id> (empty)                  open sessions of a type, oldest first
+//! ```
+//!
+//! Variable parts come last or end with 00, which no platform or type contains. Deadlines stand apart from
+//! sessions because asking for a session moves its deadline, and that must not change its ETag.
+
+use crate::domain::{Platform, PlatformSessionId, PlayerUuid, SessionId};
+
+use super::Key;
+
+const SESSION: u8 = b's';
+const DEADLINE_OF: u8 = b't';
+const DUE: u8 = b'd';
+const PLATFORM_SESSION: u8 = b'p';
+const MEMBERSHIP: u8 = b'm';
+const OPEN: u8 = b'o';
+
+fn key(kind: u8, parts: &[&[u8]]) -> Key {
+    let mut key = Vec::with_capacity(1 + parts.iter().map(|part| part.len()).sum::<usize>());
+    key.push(kind);
+    for part in parts {
+        key.extend_from_slice(part);
+    }
+    key
+}
+
+/// Milliseconds that sort as they count: the sign bit is flipped.
+fn sortable(ms: i64) -> [u8; 8] {
+    (ms.cast_unsigned() ^ (1 << 63)).to_be_bytes()
+}
+
+fn from_sortable(bytes: &[u8]) -> Option<i64> {
+    let bytes: [u8; 8] = bytes.try_into().ok()?;
+    Some((u64::from_be_bytes(bytes) ^ (1 << 63)).cast_signed())
+}
+
+fn session_id(bytes: &[u8]) -> Option<SessionId> {
+    SessionId::parse(std::str::from_utf8(bytes).ok()?).ok()
+}
+
+/// Where a session is.
+pub fn session(id: &SessionId) -> Key {
+    key(SESSION, &[id.as_str().as_bytes()])
+}
+
+/// Every session: the range's start and end.
+pub fn all_sessions() -> (Key, Key) {
+    (vec![SESSION], vec![SESSION + 1])
+}
+
+/// Where a session's deadline is.
+pub fn deadline_of(id: &SessionId) -> Key {
+    key(DEADLINE_OF, &[id.as_str().as_bytes()])
+}
+
+/// A session's place in the queue of deadlines.
+pub fn due(deadline_ms: i64, id: &SessionId) -> Key {
+    key(DUE, &[&sortable(deadline_ms), id.as_str().as_bytes()])
+}
+
+/// Everything due at a time or before: the range's start and end.
+pub fn due_until(now_ms: i64) -> (Key, Key) {
+    (vec![DUE], key(DUE, &[&sortable(now_ms.saturating_add(1))]))
+}
+
+/// The deadline and session of a place in the queue.
+pub fn parse_due(key: &[u8]) -> Option<(i64, SessionId)> {
+    let rest = key.strip_prefix(&[DUE])?;
+    let (deadline, id) = rest.split_at_checked(8)?;
+    Some((from_sortable(deadline)?, session_id(id)?))
+}
+
+/// Where the session of a platform session is named.
+pub fn platform_session(platform: Platform, id: &PlatformSessionId) -> Key {
+    key(PLATFORM_SESSION, &[platform.name().as_bytes(), &[0], id.as_str().as_bytes()])
+}
+
+/// Whether a key names the session of a platform session.
+pub fn is_platform_session(key: &[u8]) -> bool {
+    key.first() == Some(&PLATFORM_SESSION)
+}
+
+/// A player's place in a session.
+pub fn membership(player: PlayerUuid, id: &SessionId) -> Key {
+    key(MEMBERSHIP, &[player.0.as_bytes(), id.as_str().as_bytes()])
+}
+
+/// Every place of a player: the prefix.
+pub fn memberships_of(player: PlayerUuid) -> Key {
+    key(MEMBERSHIP, &[player.0.as_bytes()])
+}
+
+/// The session of a player's place.
+pub fn parse_membership(key: &[u8]) -> Option<SessionId> {
+    session_id(key.strip_prefix(&[MEMBERSHIP])?.get(16..)?)
+}
+
+/// An open session's place among its type, oldest first.
+pub fn open(session_type: &str, created_ms: i64, id: &SessionId) -> Key {
+    key(OPEN, &[session_type.as_bytes(), &[0], &sortable(created_ms), id.as_str().as_bytes()])
+}
+
+/// Every open session of a type: the prefix.
+pub fn open_of(session_type: &str) -> Key {
+    key(OPEN, &[session_type.as_bytes(), &[0]])
+}
+
+/// The session of an open session's place, under the type it was looked up by.
+pub fn parse_open(session_type: &str, key: &[u8]) -> Option<SessionId> {
+    session_id(key.strip_prefix(open_of(session_type).as_slice())?.get(8..)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn any_id() -> impl Strategy<Value = SessionId> {
+        ".{1,128}".prop_map(|text| SessionId::parse(&text).unwrap())
+    }
+
+    proptest! {
+        #[test]
+        fn keys_round_trip(id in any_id(), player: u128, ms: i64, name in "[a-zA-Z0-9_ -]{1,128}") {
+            let player = PlayerUuid(uuid::Uuid::from_u128(player));
+            prop_assert_eq!(parse_due(&due(ms, &id)), Some((ms, id.clone())));
+            prop_assert_eq!(parse_membership(&membership(player, &id)), Some(id.clone()));
+            prop_assert!(membership(player, &id).starts_with(&memberships_of(player)));
+            prop_assert_eq!(parse_open(&name, &open(&name, ms, &id)), Some(id.clone()));
+        }
+
+        #[test]
+        fn deadlines_sort_as_they_count(one: i64, other: i64, id in any_id()) {
+            prop_assert_eq!(one.cmp(&other), due(one, &id).cmp(&due(other, &id)));
+            let (from, to) = due_until(one);
+            let key = due(other, &id);
+            prop_assert_eq!(key >= from && key < to, other <= one && one < i64::MAX);
+        }
+
+        #[test]
+        fn different_platform_sessions_have_different_keys(one in ".{1,64}", other in ".{1,64}") {
+            let parse = |text: &str| PlatformSessionId::parse(text).unwrap();
+            let key = |platform, text: &str| platform_session(platform, &parse(text));
+            prop_assert_eq!(one == other, key(Platform::Steam, &one) == key(Platform::Steam, &other));
+            for platform in Platform::ALL {
+                for second in Platform::ALL {
+                    prop_assert_eq!(platform == second, key(platform, &one) == key(second, &one));
+                }
+            }
+            prop_assert!(is_platform_session(&key(Platform::Epic, &one)));
+        }
+    }
+}

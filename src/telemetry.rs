@@ -1,0 +1,169 @@
+//! Logs and metrics: their names, in one place.
+
+use std::fmt::Write as _;
+use std::sync::{OnceLock, PoisonError, RwLock};
+use std::time::Duration;
+
+use http::StatusCode;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+
+/// How logs are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people at a terminal.
+    #[default]
+    Text,
+    /// A JSON object per line, for collectors.
+    Json,
+}
+
+/// Starts writing logs to standard error; standard output stays free for what commands print.
+///
+/// # Errors
+/// Where `filter` is no filter (`info`, or `warn,rallypoint=debug`), or logs are written already.
+pub fn start_logs(filter: &str, format: LogFormat) -> Result<(), String> {
+    let filter = EnvFilter::try_new(filter).map_err(|error| format!("[telemetry] log: {error}"))?;
+    let registry = tracing_subscriber::registry().with(filter);
+    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => registry.with(layer.with_target(false)).try_init(),
+        LogFormat::Json => registry.with(layer.json().flatten_event(true)).try_init(),
+    }
+    .map_err(|error| error.to_string())
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct RequestLabels {
+    operation: &'static str,
+    status: u16,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct OperationLabels {
+    operation: &'static str,
+}
+
+/// Statuses whose counters are looked up once and kept at hand.
+const STATUSES: [u16; 9] = [200, 204, 304, 400, 403, 404, 422, 500, 503];
+
+/// The metrics of an operation, at hand so that counting a request costs no look-up.
+struct OperationMetrics {
+    operation: &'static str,
+    by_status: [OnceLock<Counter>; STATUSES.len()],
+    duration: Histogram,
+}
+
+/// Everything that is counted.
+pub struct Metrics {
+    registry: RwLock<Registry>,
+    requests: Family<RequestLabels, Counter>,
+    durations: Family<OperationLabels, Histogram, fn() -> Histogram>,
+    operations: OnceLock<Vec<OperationMetrics>>,
+    panics: Counter,
+    sessions_expired: Counter,
+    /// Connections being served.
+    pub connections: Gauge,
+    /// Connections refused for being too many.
+    pub connections_refused: Counter,
+}
+
+fn new_duration() -> Histogram {
+    // 50 µs to 1.6 s.
+    Histogram::new(exponential_buckets(50e-6, 2.0, 16))
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    /// Fresh metrics, all zero.
+    pub fn new() -> Self {
+        let mut registry = Registry::with_prefix("rallypoint");
+        let requests = Family::<RequestLabels, Counter>::default();
+        let durations = Family::new_with_constructor(new_duration as fn() -> Histogram);
+        let (panics, sessions_expired) = (Counter::default(), Counter::default());
+        let (connections, connections_refused) = (Gauge::default(), Counter::default());
+        registry.register("requests", "Requests answered", requests.clone());
+        let unit = Unit::Seconds;
+        registry.register_with_unit("request_duration", "Time to answer a request", unit, durations.clone());
+        registry.register("panics", "Requests that failed by a fault of the server", panics.clone());
+        registry.register("sessions_expired", "Sessions ended for being idle", sessions_expired.clone());
+        registry.register("connections", "Connections being served", connections.clone());
+        let refused = connections_refused.clone();
+        registry.register("connections_refused", "Connections refused for being too many", refused);
+        Self {
+            registry: RwLock::new(registry),
+            requests,
+            durations,
+            operations: OnceLock::new(),
+            panics,
+            sessions_expired,
+            connections,
+            connections_refused,
+        }
+    }
+
+    /// Registers further metrics, read when asked for.
+    pub fn register_collector(&self, collector: Box<dyn prometheus_client::collector::Collector>) {
+        self.registry.write().unwrap_or_else(PoisonError::into_inner).register_collector(collector);
+    }
+
+    /// Makes room for the operations of the surface, in its order.
+    pub fn register_operations(&self, ids: impl Iterator<Item = &'static str>) {
+        let metrics = |operation| OperationMetrics {
+            operation,
+            by_status: std::array::from_fn(|_| OnceLock::new()),
+            duration: self.durations.get_or_create(&OperationLabels { operation }).clone(),
+        };
+        self.operations.get_or_init(|| ids.map(metrics).collect());
+    }
+
+    /// Counts an answer; `operation` is its index in the surface, if it reached one.
+    pub fn answered(&self, operation: Option<usize>, status: StatusCode, took: Duration) {
+        let status = status.as_u16();
+        let metrics = operation.and_then(|index| self.operations.get()?.get(index));
+        let operation = metrics.map_or("none", |metrics| metrics.operation);
+        let counter = || self.requests.get_or_create(&RequestLabels { operation, status }).clone();
+        let Some(metrics) = metrics else {
+            counter().inc();
+            return;
+        };
+        metrics.duration.observe(took.as_secs_f64());
+        match STATUSES.iter().position(|other| *other == status) {
+            Some(index) => metrics.by_status[index].get_or_init(counter).inc(),
+            None => counter().inc(),
+        };
+    }
+
+    /// Counts a panic.
+    pub fn panicked(&self) {
+        self.panics.inc();
+    }
+
+    /// Counts sessions that ended for being idle.
+    pub fn expired(&self, sessions: u64) {
+        self.sessions_expired.inc_by(sessions);
+    }
+
+    /// All metrics, in the OpenMetrics text format.
+    pub fn render(&self) -> String {
+        let mut text = String::new();
+        let registry = self.registry.read().unwrap_or_else(PoisonError::into_inner);
+        if prometheus_client::encoding::text::encode(&mut text, &registry).is_err() {
+            let _ = write!(text, "# metrics could not be rendered");
+        }
+        text
+    }
+}
