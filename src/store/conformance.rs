@@ -1,0 +1,371 @@
+//! What every backend promises, as tests that run on each: `store_conformance!(name, backend)` makes one test of
+//! every promise. A promise that does not hold panics; that is its verdict.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::task::JoinSet;
+
+use super::{Backend, Batch, CommitError, Entry, KEY_BYTES_MAX, Key, Read, StoreError, Version, prefix_end};
+
+/// Makes a module `$name` of tests, one for every promise. `$backend` is evaluated for each of them, in async
+/// code, to a fresh backend and whatever must live as long: `(Memory::default(), ())`.
+#[macro_export]
+macro_rules! store_conformance {
+    ($name:ident, $backend:expr) => {
+        $crate::store_conformance!($name, $backend,
+            values_are_put_read_and_deleted
+            every_put_gets_a_new_version
+            one_commit_gives_all_its_puts_one_version
+            a_put_over_an_absent_expectation_conflicts
+            a_stale_version_conflicts
+            the_first_failed_expectation_is_reported
+            a_conflict_changes_nothing
+            expectations_are_judged_before_changes
+            a_key_put_and_deleted_is_deleted
+            an_empty_batch_commits
+            scans_are_ordered_bounded_and_limited
+            scans_of_a_prefix_find_exactly_its_keys
+            scans_see_commits_whole
+            reads_see_commits_whole
+            concurrent_increments_lose_nothing
+            one_of_many_creators_wins
+            watchers_see_commits_and_no_conflicts
+            known_versions_are_not_sent_again
+            large_and_empty_values_come_back
+            any_bytes_make_a_key
+            unusable_keys_are_refused
+        );
+    };
+    ($name:ident, $backend:expr, $($promise:ident)+) => {
+        mod $name {
+            #[allow(unused_imports, reason = "the expression may or may not need them")]
+            use super::*;
+
+            $(
+                #[::tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $promise() {
+                    let (backend, _kept) = $backend;
+                    $crate::store::conformance::$promise(backend).await;
+                }
+            )+
+        }
+    };
+}
+
+async fn put(store: &impl Backend, key: &[u8], value: impl Into<Bytes>) -> Version {
+    store.commit(Batch::default().put(key, value)).await.expect("a commit without expectations succeeds")
+}
+
+async fn get(store: &impl Backend, key: &[u8]) -> Option<Entry> {
+    store.get(key).await.expect("the store can be read")
+}
+
+async fn scan_keys(store: &impl Backend, from: &[u8], to: &[u8], limit: usize) -> Vec<Key> {
+    let found = store.scan(from, to, limit).await.expect("the store can be scanned");
+    found.into_iter().map(|(key, _)| key).collect()
+}
+
+fn conflict(key: &[u8]) -> Result<Version, CommitError> {
+    Err(CommitError::Conflict { key: key.into() })
+}
+
+/// What was put is read until it is deleted.
+pub async fn values_are_put_read_and_deleted(store: impl Backend) {
+    assert_eq!(get(&store, b"key").await, None);
+    let version = put(&store, b"key", "value").await;
+    assert_eq!(get(&store, b"key").await, Some(Entry { version, value: "value".into() }));
+    store.commit(Batch::default().delete("key").delete("never was")).await.expect("deletes commit");
+    assert_eq!(get(&store, b"key").await, None);
+}
+
+/// Also where the value stays the same, and where it was deleted in between.
+pub async fn every_put_gets_a_new_version(store: impl Backend) {
+    let mut seen = Vec::new();
+    for _ in 0..3 {
+        seen.push(put(&store, b"key", "same").await);
+        seen.push(store.commit(Batch::default().delete("key")).await.expect("deletes commit"));
+        seen.push(put(&store, b"other", "same").await);
+    }
+    let count = seen.len();
+    seen.sort_unstable();
+    seen.dedup();
+    assert_eq!(seen.len(), count);
+}
+
+/// The version that the commit answers is the one that is read, of every key.
+pub async fn one_commit_gives_all_its_puts_one_version(store: impl Backend) {
+    let batch = Batch::default().put("a", "1").put("b", "2").put("a", "3");
+    let version = store.commit(batch).await.expect("puts commit");
+    assert_eq!(get(&store, b"a").await, Some(Entry { version, value: "3".into() }));
+    assert_eq!(get(&store, b"b").await, Some(Entry { version, value: "2".into() }));
+}
+
+/// `expect_absent` holds only while there is no value.
+pub async fn a_put_over_an_absent_expectation_conflicts(store: impl Backend) {
+    let create = |value: &'static str| Batch::default().expect_absent("key").put("key", value);
+    store.commit(create("first")).await.expect("there is no value yet");
+    assert_eq!(store.commit(create("second")).await, conflict(b"key"));
+    store.commit(Batch::default().delete("key")).await.expect("deletes commit");
+    store.commit(create("third")).await.expect("there is no value any more");
+    assert_eq!(get(&store, b"key").await.map(|entry| entry.value), Some("third".into()));
+}
+
+/// `expect_version` holds only for the version that is current.
+pub async fn a_stale_version_conflicts(store: impl Backend) {
+    let replace = |version| Batch::default().expect_version("key", version).put("key", "new");
+    let old = put(&store, b"key", "old").await;
+    let new = store.commit(replace(old)).await.expect("the version is current");
+    assert_eq!(store.commit(replace(old)).await, conflict(b"key"));
+    store.commit(Batch::default().expect_version("key", new).delete("key")).await.expect("still current");
+    assert_eq!(store.commit(replace(new)).await, conflict(b"key"));
+}
+
+/// In the order in which they were given, whatever the order of the keys.
+pub async fn the_first_failed_expectation_is_reported(store: impl Backend) {
+    let version = put(&store, b"b", "value").await;
+    let batch = Batch::default().expect_version("b", version).expect_version("z", version).expect_absent("b");
+    assert_eq!(store.commit(batch).await, conflict(b"z"));
+    let batch = Batch::default().expect_absent("b").expect_version("a", version);
+    assert_eq!(store.commit(batch).await, conflict(b"b"));
+}
+
+/// None of many changes is made if one expectation does not hold.
+pub async fn a_conflict_changes_nothing(store: impl Backend) {
+    let version = put(&store, b"key-000", "kept").await;
+    let mut batch = Batch::default().expect_absent("key-000").delete("key-000");
+    for n in 0..100 {
+        batch = batch.put(format!("key-{n:03}"), "lost");
+    }
+    assert_eq!(store.commit(batch.clone()).await, conflict(b"key-000"));
+    let found = store.scan(b"key-", &prefix_end(b"key-"), 1_000).await.expect("the store can be scanned");
+    assert_eq!(found, [(b"key-000".to_vec(), Entry { version, value: "kept".into() })]);
+
+    batch.expect.clear();
+    store.commit(batch).await.expect("nothing is expected any more");
+    assert_eq!(scan_keys(&store, b"key-", &prefix_end(b"key-"), 1_000).await.len(), 99);
+}
+
+/// A batch does not see its own changes.
+pub async fn expectations_are_judged_before_changes(store: impl Backend) {
+    let batch = Batch::default().put("key", "1").expect_absent("key");
+    let version = store.commit(batch).await.expect("there was no value before");
+    let batch = Batch::default().delete("key").expect_version("key", version);
+    store.commit(batch).await.expect("the value was there before");
+}
+
+/// Deletes come after puts.
+pub async fn a_key_put_and_deleted_is_deleted(store: impl Backend) {
+    store.commit(Batch::default().delete("key").put("key", "value")).await.expect("the batch commits");
+    assert_eq!(get(&store, b"key").await, None);
+}
+
+/// And one that only expects is a question about one moment.
+pub async fn an_empty_batch_commits(store: impl Backend) {
+    store.commit(Batch::default()).await.expect("nothing stands in the way");
+    let version = put(&store, b"key", "value").await;
+    store.commit(Batch::default().expect_version("key", version)).await.expect("it has this version");
+    assert_eq!(store.commit(Batch::default().expect_absent("key")).await, conflict(b"key"));
+    assert_eq!(get(&store, b"key").await.map(|entry| entry.version), Some(version));
+}
+
+/// From included, to excluded, keys by their bytes.
+pub async fn scans_are_ordered_bounded_and_limited(store: impl Backend) {
+    let keys: [&[u8]; 6] = [b"a", b"a\0", b"aa", b"b", b"b\xff", b"c"];
+    for key in [3, 0, 5, 2, 4, 1] {
+        put(&store, keys[key], "value").await;
+    }
+    assert_eq!(scan_keys(&store, b"a", b"c", 10).await, &keys[0..5]);
+    assert_eq!(scan_keys(&store, b"a\0", b"b\xff", 10).await, &keys[1..4]);
+    assert_eq!(scan_keys(&store, b"a", b"c", 2).await, &keys[0..2]);
+    assert_eq!(scan_keys(&store, b"", b"", 10).await, keys);
+    assert_eq!(scan_keys(&store, b"b", b"", 10).await, &keys[3..6]);
+    for (from, to, limit) in [("a", "c", 0), ("b", "b", 10), ("c", "a", 10), ("d", "e", 10)] {
+        assert!(scan_keys(&store, from.as_bytes(), to.as_bytes(), limit).await.is_empty());
+    }
+}
+
+/// With `prefix_end` as the end.
+pub async fn scans_of_a_prefix_find_exactly_its_keys(store: impl Backend) {
+    let keys: [&[u8]; 7] = [b"a", b"a/", b"a/\xff\xff", b"a0", b"b", b"\xff", b"\xff\xff\x01"];
+    for key in keys {
+        put(&store, key, "value").await;
+    }
+    let prefixes: [&[u8]; 7] = [b"", b"a", b"a/", b"a/\xff", b"c", b"\xff", b"\xff\xff"];
+    for prefix in prefixes {
+        let expected: Vec<_> = keys.into_iter().filter(|key| key.starts_with(prefix)).collect();
+        assert_eq!(scan_keys(&store, prefix, &prefix_end(prefix), 10).await, expected, "prefix {prefix:?}");
+    }
+}
+
+const ROUNDS: u32 = 200;
+const PAIR: [&[u8]; 2] = [b"pair-a", b"pair-b"];
+
+/// Writes the number of the round at both keys in one commit, round after round.
+async fn write_pairs(store: Arc<impl Backend>) {
+    for round in 0..ROUNDS {
+        let value = round.to_be_bytes().to_vec();
+        let batch = Batch::default().put(PAIR[0], value.clone()).put(PAIR[1], value);
+        store.commit(batch).await.expect("puts commit");
+    }
+}
+
+/// A scan during commits finds all or nothing of each.
+pub async fn scans_see_commits_whole(store: impl Backend) {
+    let store = Arc::new(store);
+    let writer = tokio::spawn(write_pairs(Arc::clone(&store)));
+    while !writer.is_finished() {
+        let found = store.scan(PAIR[0], b"", 2).await.expect("the store can be scanned");
+        if let [(_, a), (_, b)] = &found[..] {
+            assert_eq!(a, b);
+        } else {
+            assert!(found.is_empty());
+        }
+    }
+    writer.await.expect("the writer is done");
+}
+
+/// Who has read one value of a commit reads no older one at its other keys.
+pub async fn reads_see_commits_whole(store: impl Backend) {
+    let store = Arc::new(store);
+    let writer = tokio::spawn(write_pairs(Arc::clone(&store)));
+    while !writer.is_finished() {
+        for [first, second] in [PAIR, [PAIR[1], PAIR[0]]] {
+            let first = get(&*store, first).await.map(|entry| entry.value);
+            let second = get(&*store, second).await.map(|entry| entry.value);
+            assert!(first <= second);
+        }
+    }
+    writer.await.expect("the writer is done");
+}
+
+/// Read, add one, commit if unchanged, else again.
+pub async fn concurrent_increments_lose_nothing(store: impl Backend) {
+    const TASKS: u64 = 16;
+    const INCREMENTS: u64 = 20;
+    let store = Arc::new(store);
+    let mut tasks = JoinSet::new();
+    for _ in 0..TASKS {
+        let store = Arc::clone(&store);
+        tasks.spawn(async move {
+            for _ in 0..INCREMENTS {
+                increment(&*store).await;
+            }
+        });
+    }
+    tasks.join_all().await;
+    assert_eq!(get(&*store, b"counter").await.map(|entry| number(&entry)), Some(TASKS * INCREMENTS));
+}
+
+async fn increment(store: &impl Backend) {
+    loop {
+        let current = get(store, b"counter").await;
+        let next = current.as_ref().map_or(0, number) + 1;
+        let batch = match &current {
+            Some(entry) => Batch::default().expect_version("counter", entry.version),
+            None => Batch::default().expect_absent("counter"),
+        };
+        match store.commit(batch.put("counter", next.to_string())).await {
+            Ok(_) => return,
+            Err(CommitError::Conflict { key }) => assert_eq!(key, b"counter"),
+            Err(CommitError::Store(error)) => panic!("{error}"),
+        }
+    }
+}
+
+fn number(entry: &Entry) -> u64 {
+    str::from_utf8(&entry.value).ok().and_then(|text| text.parse().ok()).expect("the value is a number")
+}
+
+/// And the value is the winner's.
+pub async fn one_of_many_creators_wins(store: impl Backend) {
+    let store = Arc::new(store);
+    for round in 0..10 {
+        let key = format!("round-{round}");
+        let mut tasks = JoinSet::new();
+        for creator in 0..16 {
+            let (store, key) = (Arc::clone(&store), key.clone());
+            tasks.spawn(async move {
+                let value = creator.to_string();
+                let batch = Batch::default().expect_absent(key.clone()).put(key, value.clone());
+                store.commit(batch).await.ok().map(|version| Entry { version, value: value.into() })
+            });
+        }
+        let winners: Vec<_> = tasks.join_all().await.into_iter().flatten().collect();
+        assert_eq!(winners.len(), 1);
+        assert_eq!(get(&*store, key.as_bytes()).await, winners.first().cloned());
+    }
+}
+
+/// In order; a backend that misses changes now and then must still not miss them in a quiet test.
+pub async fn watchers_see_commits_and_no_conflicts(store: impl Backend) {
+    put(&store, b"before", "value").await;
+    let mut changes = store.watch();
+    let first =
+        store.commit(Batch::default().put("b", "1").put("a", "1").delete("c")).await.expect("it commits");
+    let refused = Batch::default().expect_absent("a").put("never", "1");
+    assert_eq!(store.commit(refused).await, conflict(b"a"));
+    let second = put(&store, b"d", "2").await;
+
+    for (version, keys) in [(first, &[b"a", b"b", b"c"][..]), (second, &[b"d"])] {
+        let change = changes.recv().await.expect("the store is still there");
+        assert_eq!(change.version, version);
+        assert_eq!(change.keys, keys);
+    }
+}
+
+/// `get_if_changed` sends a value only to those who do not have it.
+pub async fn known_versions_are_not_sent_again(store: impl Backend) {
+    let old = put(&store, b"key", "old").await;
+    assert_eq!(store.get_if_changed(b"key", old).await, Ok(Read::Unchanged));
+    let new = put(&store, b"key", "new").await;
+    let entry = Entry { version: new, value: "new".into() };
+    assert_eq!(store.get_if_changed(b"key", old).await, Ok(Read::Changed(entry)));
+    assert_eq!(store.get_if_changed(b"key", new).await, Ok(Read::Unchanged));
+    store.commit(Batch::default().delete("key")).await.expect("deletes commit");
+    assert_eq!(store.get_if_changed(b"key", new).await, Ok(Read::Absent));
+}
+
+/// From nothing to a mebibyte, of bytes that do not compress.
+pub async fn large_and_empty_values_come_back(store: impl Backend) {
+    let noise = |len: usize| {
+        let mut state = 1_u32;
+        let step = |_| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            state.to_be_bytes()[0]
+        };
+        (0..len).map(step).collect::<Bytes>()
+    };
+    for len in [0, 1, 4_096, 65_536, 1 << 20] {
+        put(&store, b"key", noise(len)).await;
+        assert_eq!(get(&store, b"key").await.map(|entry| entry.value), Some(noise(len)));
+        assert_eq!(scan_keys(&store, b"key", b"", 1).await, [b"key"]);
+    }
+}
+
+/// Zero bytes, `0xff`, and the longest.
+pub async fn any_bytes_make_a_key(store: impl Backend) {
+    let keys =
+        [b"\0".to_vec(), b"\0\0".to_vec(), b"\0\xff".to_vec(), vec![b'k'; KEY_BYTES_MAX], vec![0xff; 9]];
+    for (n, key) in keys.iter().enumerate() {
+        put(&store, key, n.to_string()).await;
+    }
+    for (n, key) in keys.iter().enumerate() {
+        assert_eq!(get(&store, key).await.map(|entry| entry.value), Some(n.to_string().into()));
+    }
+    assert_eq!(scan_keys(&store, b"", b"", 10).await, keys);
+}
+
+/// As a key to write, to delete or to expect; to read they are absent.
+pub async fn unusable_keys_are_refused(store: impl Backend) {
+    for bytes in [0, KEY_BYTES_MAX + 1] {
+        let key = vec![b'k'; bytes];
+        let refused = Err(StoreError::InvalidKey { bytes }.into());
+        let fine = || Batch::default().put("fine", "value");
+        assert_eq!(store.commit(fine().put(key.clone(), "value")).await, refused);
+        assert_eq!(store.commit(fine().delete(key.clone())).await, refused);
+        assert_eq!(store.commit(fine().expect_absent(key.clone())).await, refused);
+        assert_eq!(get(&store, &key).await, None);
+    }
+    assert_eq!(get(&store, b"fine").await, None);
+}

@@ -1,0 +1,174 @@
+//! The store in files of this machine: fjall under a group commit.
+
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, UserValue};
+
+use super::{Engine, Entry, GroupCommit, Key, StoreError, Version, Writes, scan_bounds};
+
+/// The folder of the store within the data directory.
+const FOLDER: &str = "store";
+/// The format of what is stored, this one and no other. Whoever raises it writes the upgrade in `check_format`.
+const FORMAT: u32 = 1;
+/// Key of the format number in the keyspace `meta`; big-endian.
+const FORMAT_KEY: &str = "format";
+/// Key of the last epoch taken in the keyspace `meta`; big-endian.
+const EPOCH_KEY: &str = "epoch";
+/// Memory for blocks read from disk, in bytes; what was written last is in memory anyway.
+const CACHE_BYTES: u64 = 64 << 20;
+/// Journal size from which fjall flushes whatever holds it, in bytes: bounds what a start has to replay.
+const JOURNAL_BYTES_MAX: u64 = 128 << 20;
+/// Length of the version before a stored value, in bytes.
+const VERSION_BYTES: usize = size_of::<u64>();
+
+/// The store in files of this machine, for one process at a time. Clones share it.
+pub type Embedded = GroupCommit<Fjall>;
+
+impl Embedded {
+    /// Opens the store in `data_dir`, or creates it there. Blocks while it reads the journal.
+    ///
+    /// # Errors
+    /// [`StoreError::InUse`] where another server has it open, [`StoreError::UnknownFormat`] where another version
+    /// wrote it, [`StoreError::Corrupt`] or [`StoreError::Failed`] where it cannot be read or written.
+    pub fn open(data_dir: &Path) -> Result<Self, StoreError> {
+        Self::start(Fjall::open(data_dir)?)
+    }
+}
+
+/// The engine: values in the keyspace `data`, each after the version that wrote it (u64, big-endian); the format
+/// number and the epoch in the keyspace `meta`.
+pub struct Fjall {
+    db: Database,
+    data: Keyspace,
+    meta: Keyspace,
+    dir: PathBuf,
+}
+
+impl Fjall {
+    /// Opens the engine in `data_dir`, or creates it there.
+    ///
+    /// # Errors
+    /// See [`Embedded::open`].
+    pub fn open(data_dir: &Path) -> Result<Self, StoreError> {
+        let opened = Database::builder(data_dir.join(FOLDER))
+            .cache_size(CACHE_BYTES)
+            .max_journaling_size(JOURNAL_BYTES_MAX)
+            .open();
+        let db = opened.map_err(|error| match error {
+            fjall::Error::Locked => StoreError::InUse { dir: data_dir.to_path_buf() },
+            error => store_error(error),
+        })?;
+        let data = db.keyspace("data", KeyspaceCreateOptions::default).map_err(store_error)?;
+        let meta = db.keyspace("meta", KeyspaceCreateOptions::default).map_err(store_error)?;
+        let engine = Self { db, data, meta, dir: data_dir.to_path_buf() };
+        engine.check_format()?;
+        Ok(engine)
+    }
+
+    /// Marks a new directory with our format and refuses every other format.
+    fn check_format(&self) -> Result<(), StoreError> {
+        match self.meta(FORMAT_KEY)?.map(u32::from_be_bytes) {
+            Some(FORMAT) => Ok(()),
+            Some(found) => Err(StoreError::UnknownFormat { dir: self.dir.clone(), found, known: FORMAT }),
+            None if self.data.is_empty().map_err(store_error)? => {
+                self.put_meta(FORMAT_KEY, &FORMAT.to_be_bytes())
+            }
+            None => Err(StoreError::Corrupt("there are values but no format number".into())),
+        }
+    }
+
+    fn meta<const N: usize>(&self, key: &str) -> Result<Option<[u8; N]>, StoreError> {
+        let Some(value) = self.meta.get(key).map_err(store_error)? else {
+            return Ok(None);
+        };
+        let number = value.as_ref().try_into();
+        number.map(Some).map_err(|_| StoreError::Corrupt(format!("{key} has {} bytes, not {N}", value.len())))
+    }
+
+    fn put_meta(&self, key: &str, value: &[u8]) -> Result<(), StoreError> {
+        let mut batch = self.db.batch().durability(Some(PersistMode::SyncAll));
+        batch.insert(&self.meta, key, value);
+        batch.commit().map_err(store_error)
+    }
+}
+
+impl Engine for Fjall {
+    fn get(&self, key: &[u8]) -> Result<Option<Entry>, StoreError> {
+        // Through a snapshot: outside of one, fjall shows a write batch key by key while it is applied, and a
+        // reader could see one new value of a commit and then an old one.
+        let record = self.db.snapshot().get(&self.data, key).map_err(store_error)?;
+        record.map(|record| decode(&record)).transpose()
+    }
+
+    fn scan(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<(Key, Entry)>, StoreError> {
+        let Some(bounds) = scan_bounds(from, to) else {
+            return Ok(Vec::new());
+        };
+        let found = self.db.snapshot().range::<&[u8], _>(&self.data, bounds).take(limit);
+        let read = |record: fjall::Guard| {
+            let (key, record) = record.into_inner().map_err(store_error)?;
+            Ok((key.to_vec(), decode(&record)?))
+        };
+        found.map(read).collect()
+    }
+
+    /// One journal entry, one fsync. fjall puts a batch into its memtables, where readers find it, only after the
+    /// journal is synced, so that nobody ever reads what a crash could take back.
+    fn apply(&self, writes: Writes) -> Result<(), StoreError> {
+        let mut batch = self.db.batch().durability(Some(PersistMode::SyncAll));
+        for (key, entry) in writes {
+            match entry {
+                Some(entry) => batch.insert(&self.data, key, encode(&entry)),
+                None => batch.remove(&self.data, key),
+            }
+        }
+        batch.commit().map_err(store_error)
+    }
+
+    fn next_epoch(&self) -> Result<u64, StoreError> {
+        let epoch = self.meta(EPOCH_KEY)?.map_or(0, u64::from_be_bytes) + 1;
+        self.put_meta(EPOCH_KEY, &epoch.to_be_bytes())?;
+        Ok(epoch)
+    }
+
+    fn flush(&self) -> Result<(), StoreError> {
+        self.db.persist(PersistMode::SyncAll).map_err(store_error)
+    }
+}
+
+fn encode(entry: &Entry) -> UserValue {
+    let mut record = Vec::with_capacity(VERSION_BYTES + entry.value.len());
+    record.extend_from_slice(&entry.version.0.to_be_bytes());
+    record.extend_from_slice(&entry.value);
+    record.into()
+}
+
+/// Copies the value: a slice of fjall's would keep the whole block it lies in from being freed.
+fn decode(record: &[u8]) -> Result<Entry, StoreError> {
+    let Some((version, value)) = record.split_first_chunk::<VERSION_BYTES>() else {
+        return Err(StoreError::Corrupt(format!(
+            "a record of {} bytes has no room for its version",
+            record.len()
+        )));
+    };
+    Ok(Entry { version: Version(u64::from_be_bytes(*version)), value: Bytes::copy_from_slice(value) })
+}
+
+fn store_error(error: fjall::Error) -> StoreError {
+    use fjall::{Error, LsmError};
+    match error {
+        Error::Io(error) | Error::Storage(LsmError::Io(error)) => StoreError::Failed(error.to_string()),
+        Error::Poisoned => StoreError::Failed("an earlier write failed".into()),
+        Error::InvalidVersion(_) => StoreError::Failed(
+            "its files are of another engine version: run the server version that wrote them".into(),
+        ),
+        Error::Storage(error) => StoreError::Corrupt(error.to_string()),
+        error @ (Error::JournalRecovery(_)
+        | Error::Decompress(_)
+        | Error::InvalidTrailer
+        | Error::InvalidTag(_)
+        | Error::Unrecoverable) => StoreError::Corrupt(error.to_string()),
+        error => StoreError::Failed(error.to_string()),
+    }
+}

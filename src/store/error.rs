@@ -1,0 +1,81 @@
+//! Why a store says no.
+
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+use super::{KEY_BYTES_MAX, Key};
+
+/// Why a store could not do what it was asked to.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// More commits wait than the queue holds; nothing was changed.
+    #[error(
+        "the store's write queue is full: try again in a moment, and find faster storage if this goes on"
+    )]
+    Busy,
+    /// The store was closed; nothing was changed.
+    #[error("the store is closed because the server is stopping: try again once it is back")]
+    Closed,
+    /// A key that no store holds; nothing was changed.
+    #[error("a key of {bytes} bytes cannot be stored: use 1 to {KEY_BYTES_MAX} bytes")]
+    InvalidKey {
+        /// Its length in bytes.
+        bytes: usize,
+    },
+    /// The storage below failed. A commit that ends so may or may not be found after a restart.
+    #[error("the store failed: {0}")]
+    Failed(String),
+    /// What was read cannot be what was written.
+    #[error("the store is damaged: {0}; restore the data directory from a backup")]
+    Corrupt(String),
+    /// Another server uses the directory.
+    #[error(
+        "another server uses the data directory {}: stop that server, or give this one a directory of its own",
+        .dir.display()
+    )]
+    InUse {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// The data directory was written in another format.
+    #[error(
+        "the data directory {} has format {found}, and this server knows format {known}: run a server version \
+         that knows format {found}, or start with an empty directory",
+        .dir.display()
+    )]
+    UnknownFormat {
+        /// The directory.
+        dir: PathBuf,
+        /// The directory's format number.
+        found: u32,
+        /// The format number this server reads and writes.
+        known: u32,
+    },
+}
+
+impl StoreError {
+    /// Whether a commit that ended in this error certainly changed nothing, and so may simply be tried again.
+    pub fn changed_nothing(&self) -> bool {
+        match self {
+            Self::Busy | Self::Closed | Self::InvalidKey { .. } => true,
+            Self::InUse { .. } | Self::UnknownFormat { .. } => true,
+            Self::Failed(_) | Self::Corrupt(_) => false,
+        }
+    }
+}
+
+/// Why a commit did not happen.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum CommitError {
+    /// An expectation did not hold; nothing was changed.
+    #[error("someone else changed a value first: read it again and retry")]
+    Conflict {
+        /// The first key whose expectation did not hold.
+        key: Key,
+    },
+    /// The store could not do it.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}

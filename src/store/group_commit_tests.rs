@@ -1,0 +1,167 @@
+//! The group commit over an engine that waits and fails when told to.
+
+use super::*;
+
+/// What a test and its engine share.
+#[derive(Default)]
+struct Controls {
+    values: Mutex<BTreeMap<Key, Entry>>,
+    /// How many durable writes succeed before all fail; `None` for no failure.
+    healthy_writes: Mutex<Option<u32>>,
+    /// Held by a test, it stops the writer before the next durable write.
+    gate: Mutex<()>,
+    /// The next durable write has begun.
+    reached_gate: tokio::sync::Notify,
+    epochs: AtomicU64,
+}
+
+struct Puppet(Arc<Controls>);
+
+impl Engine for Puppet {
+    fn get(&self, key: &[u8]) -> Result<Option<Entry>, StoreError> {
+        Ok(self.0.values.lock().unwrap().get(key).cloned())
+    }
+
+    fn scan(&self, _: &[u8], _: &[u8], _: usize) -> Result<Vec<(Key, Entry)>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    fn apply(&self, writes: Writes) -> Result<(), StoreError> {
+        self.0.reached_gate.notify_one();
+        drop(self.0.gate.lock().unwrap());
+        match &mut *self.0.healthy_writes.lock().unwrap() {
+            Some(0) => return Err(StoreError::Failed("the disk is gone".into())),
+            Some(left) => *left -= 1,
+            None => {}
+        }
+        let mut values = self.0.values.lock().unwrap();
+        for (key, entry) in writes {
+            match entry {
+                Some(entry) => values.insert(key, entry),
+                None => values.remove(&key),
+            };
+        }
+        Ok(())
+    }
+
+    fn next_epoch(&self) -> Result<u64, StoreError> {
+        Ok(self.0.epochs.fetch_add(1, Ordering::AcqRel) + 1)
+    }
+
+    fn flush(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+}
+
+fn start() -> (GroupCommit<Puppet>, Arc<Controls>) {
+    let controls = Arc::<Controls>::default();
+    (GroupCommit::start(Puppet(Arc::clone(&controls))).unwrap(), controls)
+}
+
+/// Queues commits without waiting for them.
+fn enqueue(store: &GroupCommit<Puppet>, batch: Batch) -> oneshot::Receiver<Outcome> {
+    store.inner.enqueue(batch).unwrap()
+}
+
+#[tokio::test]
+#[allow(clippy::await_holding_lock, reason = "the writer's thread takes this lock, no task does")]
+async fn commits_that_wait_share_one_durable_write() {
+    let (store, controls) = start();
+    let gate = controls.gate.lock().unwrap();
+    let first = enqueue(&store, Batch::default().put("first", "1"));
+    controls.reached_gate.notified().await;
+
+    let winner = enqueue(&store, Batch::default().expect_absent("key").put("key", "1"));
+    let loser = enqueue(&store, Batch::default().expect_absent("key").put("key", "2"));
+    let other = enqueue(&store, Batch::default().put("other", "3"));
+    assert_eq!(store.stats().queue_depth, 3);
+    drop(gate);
+
+    assert!(first.await.unwrap().is_ok());
+    let version = winner.await.unwrap().unwrap();
+    assert_eq!(loser.await.unwrap(), Err(CommitError::Conflict { key: "key".into() }));
+    assert!(other.await.unwrap().is_ok());
+    assert_eq!(store.get(b"key").await.unwrap(), Some(Entry { version, value: "1".into() }));
+    let expected = Stats { commits: 3, groups: 2, conflicts: 1, failures: 0, queue_depth: 0 };
+    assert_eq!(store.stats(), expected);
+}
+
+#[tokio::test]
+#[allow(clippy::await_holding_lock, reason = "the writer's thread takes this lock, no task does")]
+async fn conflicts_with_changes_that_were_never_durable_are_failures() {
+    let (store, controls) = start();
+    let gate = controls.gate.lock().unwrap();
+    let first = enqueue(&store, Batch::default().put("first", "1"));
+    controls.reached_gate.notified().await;
+    let winner = enqueue(&store, Batch::default().expect_absent("key").put("key", "1"));
+    let loser = enqueue(&store, Batch::default().expect_absent("key").put("key", "2"));
+    let mut changes = store.watch();
+    *controls.healthy_writes.lock().unwrap() = Some(1);
+    drop(gate);
+
+    let version = first.await.unwrap().unwrap();
+    for outcome in [winner, loser] {
+        let failed = StoreError::Failed("the disk is gone".into());
+        assert_eq!(outcome.await.unwrap(), Err(failed.into()));
+    }
+    assert_eq!(changes.try_recv().unwrap().version, version);
+    assert!(changes.try_recv().is_err());
+    assert_eq!(store.get(b"key").await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn nothing_is_written_after_a_failed_write() {
+    let (store, controls) = start();
+    store.commit(Batch::default().put("key", "1")).await.unwrap();
+    *controls.healthy_writes.lock().unwrap() = Some(0);
+    store.commit(Batch::default().put("key", "2")).await.unwrap_err();
+    *controls.healthy_writes.lock().unwrap() = None;
+
+    let refused = store.commit(Batch::default().put("key", "3")).await.unwrap_err();
+    assert!(refused.to_string().contains("restart the server"), "{refused}");
+    assert_eq!(store.get(b"key").await.unwrap().unwrap().value, "1");
+    assert_eq!(store.stats().failures, 2);
+}
+
+#[tokio::test]
+#[allow(clippy::await_holding_lock, reason = "the writer's thread takes this lock, no task does")]
+async fn a_full_queue_refuses_and_keeps_what_it_took() {
+    let (store, controls) = start();
+    let gate = controls.gate.lock().unwrap();
+    let mut waiting = vec![enqueue(&store, Batch::default().put("key", "0"))];
+    controls.reached_gate.notified().await;
+    waiting.extend((0..QUEUE_CAPACITY).map(|_| enqueue(&store, Batch::default().put("key", "1"))));
+    let refused = store.commit(Batch::default().put("key", "2")).await;
+    assert_eq!(refused, Err(StoreError::Busy.into()));
+    drop(gate);
+    for outcome in waiting {
+        assert!(outcome.await.unwrap().is_ok());
+    }
+}
+
+#[tokio::test]
+#[allow(clippy::await_holding_lock, reason = "the writer's thread takes this lock, no task does")]
+async fn a_caller_that_goes_away_takes_nothing_back() {
+    let (store, controls) = start();
+    let gate = controls.gate.lock().unwrap();
+    drop(enqueue(&store, Batch::default().put("key", "1")));
+    drop(gate);
+    store.close().await.unwrap();
+    assert_eq!(controls.values.lock().unwrap().len(), 1);
+    assert_eq!(store.commit(Batch::default()).await, Err(StoreError::Closed.into()));
+    assert_eq!(store.get(b"key").await, Err(StoreError::Closed));
+    store.close().await.unwrap();
+}
+
+#[test]
+fn a_used_up_epoch_gives_way_to_a_new_one() {
+    let engine = Puppet(Arc::default());
+    let mut versions = Versions::start(&engine).unwrap();
+    versions.counter = (1 << COUNTER_BITS) - 1;
+    let last = versions.next(&engine).unwrap();
+    let next = versions.next(&engine).unwrap();
+    assert_eq!(last, Version((2 << COUNTER_BITS) - 1));
+    assert_eq!(next, Version(2 << COUNTER_BITS));
+    engine.0.epochs.store(1 << (u64::BITS - COUNTER_BITS), Ordering::Release);
+    assert!(Versions::start(&engine).is_err());
+}
