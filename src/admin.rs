@@ -12,13 +12,13 @@ use crate::app::App;
 use crate::store::keys;
 
 /// Answers a request of the admin listener.
-pub async fn handle<B>(app: &App, stop: &watch::Receiver<bool>, request: Request<B>) -> Response<Full<Bytes>> {
+pub async fn handle<B>(app: &App, stopping: bool, request: Request<B>) -> Response<Full<Bytes>> {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         return text(StatusCode::METHOD_NOT_ALLOWED, "only GET is answered here\n");
     }
     match request.uri().path() {
         "/live" => text(StatusCode::OK, "alive\n"),
-        "/ready" => ready(app, *stop.borrow()).await,
+        "/ready" => ready(app, stopping).await,
         "/metrics" => metrics(app),
         _ => text(StatusCode::NOT_FOUND, "there are /live, /ready and /metrics\n"),
     }
@@ -59,6 +59,9 @@ pub fn handler<B: Send + 'static>(
 {
     move |request, _| {
         let (app, stop) = (Arc::clone(&app), stop.clone());
-        Box::pin(async move { handle(&app, &stop, request).await })
+        Box::pin(async move {
+            let stopping = *stop.borrow();
+            handle(&app, stopping, request).await
+        })
     }
 }

@@ -5,15 +5,18 @@ use std::sync::{OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use http::StatusCode;
-use prometheus_client::encoding::EncodeLabelSet;
-use prometheus_client::metrics::counter::Counter;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
+
+use crate::store::{Embedded, Stats};
 
 /// How logs are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
@@ -116,7 +119,7 @@ impl Metrics {
     }
 
     /// Registers further metrics, read when asked for.
-    pub fn register_collector(&self, collector: Box<dyn prometheus_client::collector::Collector>) {
+    pub fn register_collector(&self, collector: Box<dyn Collector>) {
         self.registry.write().unwrap_or_else(PoisonError::into_inner).register_collector(collector);
     }
 
@@ -165,5 +168,43 @@ impl Metrics {
             let _ = write!(text, "# metrics could not be rendered");
         }
         text
+    }
+}
+
+/// The embedded store's own counts, read when metrics are.
+#[derive(Debug)]
+pub struct StoreCollector(StatsOf);
+
+struct StatsOf(Box<dyn Fn() -> Stats + Send + Sync>);
+
+impl std::fmt::Debug for StatsOf {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("StatsOf(..)")
+    }
+}
+
+impl StoreCollector {
+    /// The counts of this store.
+    pub fn new(store: Embedded) -> Self {
+        Self(StatsOf(Box::new(move || store.stats())))
+    }
+}
+
+impl Collector for StoreCollector {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let stats = self.0.0();
+        let counts = [
+            ("store_commits", "Commits that succeeded", stats.commits),
+            ("store_groups", "Durable writes that carried them: commits / groups share one fsync", stats.groups),
+            ("store_conflicts", "Commits refused because something had changed", stats.conflicts),
+            ("store_failures", "Commits that failed", stats.failures),
+        ];
+        for (name, help, count) in counts {
+            let counter = ConstCounter::new(count);
+            counter.encode(encoder.encode_descriptor(name, help, None, counter.metric_type())?)?;
+        }
+        let waiting = ConstGauge::new(i64::try_from(stats.queue_depth).unwrap_or(i64::MAX));
+        let help = "Commits that wait for the writer";
+        waiting.encode(encoder.encode_descriptor("store_queue_depth", help, None, waiting.metric_type())?)
     }
 }

@@ -82,24 +82,23 @@ fn derived(session: &Session) -> BTreeMap<Key, Bytes> {
 /// The commit that turns `before` (at its version) into `after`. A platform session that is new to the session
 /// must be nobody else's.
 pub fn plan(before: Option<(&Session, Version)>, after: &Session) -> Batch {
-    let mut batch = Batch::default();
     let session_key = keys::session(&after.id);
-    match before {
+    let batch = Batch::default();
+    let mut batch = match before {
         Some((_, version)) => batch.expect_version(session_key.clone(), version),
         None => batch.expect_absent(session_key.clone()),
-    }
-    if after.ended { batch.delete(session_key) } else { batch.put(session_key, encode(after)) }
+    };
+    batch = if after.ended { batch.delete(session_key) } else { batch.put(session_key, encode(after)) };
 
     let mut gone = before.map(|(session, _)| derived(session)).unwrap_or_default();
     for (key, value) in derived(after) {
         let known = gone.remove(&key);
         if known.is_none() && keys::is_platform_session(&key) {
-            batch.expect_absent(key.clone());
+            batch = batch.expect_absent(key.clone());
         }
         if known.as_ref() != Some(&value) {
-            batch.put(key, value);
+            batch = batch.put(key, value);
         }
     }
-    gone.into_keys().for_each(|key| batch.delete(key));
-    batch
+    gone.into_keys().fold(batch, Batch::delete)
 }

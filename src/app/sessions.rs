@@ -188,8 +188,7 @@ impl Sessions {
     pub async fn create(self: &Arc<Self>, session: Session, deadline_ms: i64) -> Result<Arc<Live>, Failure> {
         let sessions = Arc::clone(self);
         in_own_task(async move {
-            let mut batch = index::plan(None, &session);
-            put_deadline(&mut batch, &session.id, deadline_ms);
+            let batch = put_deadline(index::plan(None, &session), &session.id, deadline_ms);
             sessions.commit(session, batch, Arc::new(AtomicI64::new(deadline_ms))).await.map_err(Failure::from)
         })
         .await
@@ -220,9 +219,7 @@ impl Sessions {
             let stored = sessions.stored_deadline(&id).await?.map(|(_, ms)| ms);
             let live = sessions.find(&id).await?;
             if stored != Some(due_ms) || live.is_none() {
-                let mut stale = Batch::default();
-                stale.delete(keys::due(due_ms, &id));
-                sessions.store.commit(stale).await?;
+                sessions.store.commit(Batch::default().delete(keys::due(due_ms, &id))).await?;
                 return Ok(false);
             }
             if live.is_some_and(|live| live.deadline_ms() > now_ms) {
@@ -243,10 +240,11 @@ impl Sessions {
         in_own_task(async move {
             let _turn = sessions.turn(&id).writing.lock().await;
             let Some((version, old_ms)) = sessions.stored_deadline(&id).await? else { return Ok(()) };
-            let mut batch = Batch::default();
-            batch.expect_version(keys::deadline_of(&id), version);
-            batch.delete(keys::due(old_ms, &id));
-            put_deadline(&mut batch, &id, deadline_ms.max(old_ms));
+            if deadline_ms <= old_ms {
+                return Ok(());
+            }
+            let batch = Batch::default().expect_version(keys::deadline_of(&id), version);
+            let batch = put_deadline(batch.delete(keys::due(old_ms, &id)), &id, deadline_ms);
             match sessions.store.commit(batch).await {
                 // Another node moved it or ended the session: it is not ours to move any more.
                 Ok(_) | Err(CommitError::Conflict { .. }) => Ok(()),
@@ -269,7 +267,7 @@ impl Sessions {
             }
             let mut batch = index::plan(Some((&before.session, before.version)), &after);
             if after.ended {
-                self.delete_deadline(&mut batch, id).await?;
+                batch = self.without_deadline(batch, id).await?;
             }
             match self.commit(after, batch, Arc::clone(&before.deadline_ms)).await {
                 Ok(live) => return Ok((answer, live)),
@@ -283,13 +281,11 @@ impl Sessions {
         Err(Failure::Contended)
     }
 
-    async fn delete_deadline(&self, batch: &mut Batch, id: &SessionId) -> Result<(), StoreError> {
-        if let Some((version, ms)) = self.stored_deadline(id).await? {
-            batch.expect_version(keys::deadline_of(id), version);
-            batch.delete(keys::deadline_of(id));
-            batch.delete(keys::due(ms, id));
-        }
-        Ok(())
+    /// The commit that also takes an ended session's deadline away.
+    async fn without_deadline(&self, batch: Batch, id: &SessionId) -> Result<Batch, StoreError> {
+        let Some((version, ms)) = self.stored_deadline(id).await? else { return Ok(batch) };
+        let (deadline, due) = (keys::deadline_of(id), keys::due(ms, id));
+        Ok(batch.expect_version(deadline.clone(), version).delete(deadline).delete(due))
     }
 
     /// Commits a session's new state, then shows it. After a failure nothing is known for sure, so the session
@@ -332,10 +328,7 @@ impl Sessions {
     pub async fn forget_membership(&self, player: PlayerUuid, id: &SessionId) -> Result<(), Failure> {
         let key = keys::membership(player, id);
         if self.store.get(&key).await?.is_some() {
-            let mut batch = Batch::default();
-            batch.expect_absent(keys::session(id));
-            batch.delete(key);
-            self.store.commit(batch).await?;
+            self.store.commit(Batch::default().expect_absent(keys::session(id)).delete(key)).await?;
         }
         Ok(())
     }
@@ -348,9 +341,9 @@ impl Sessions {
     }
 }
 
-fn put_deadline(batch: &mut Batch, id: &SessionId, deadline_ms: i64) {
-    batch.put(keys::deadline_of(id), deadline_ms.to_be_bytes().to_vec().into());
-    batch.put(keys::due(deadline_ms, id), bytes::Bytes::new());
+fn put_deadline(batch: Batch, id: &SessionId, deadline_ms: i64) -> Batch {
+    let deadline = deadline_ms.to_be_bytes().to_vec();
+    batch.put(keys::deadline_of(id), deadline).put(keys::due(deadline_ms, id), bytes::Bytes::new())
 }
 
 fn weight(stored_bytes: usize) -> u64 {

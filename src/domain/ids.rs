@@ -120,6 +120,7 @@ impl FromStr for Platform {
 /// A player, as tokens and paths name them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
+#[schemars(inline)]
 pub struct PlayerUuid(pub Uuid);
 
 impl fmt::Display for PlayerUuid {

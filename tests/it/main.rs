@@ -1,3 +1,6 @@
-//! The integration tests: one binary, so that there is one link and everything runs in parallel.
+//! One test binary: one link, tests in parallel. A module per resource or promise.
 
+mod harness;
+
+mod platform_session;
 mod store;

@@ -1,0 +1,84 @@
+//! Holds replies against the API document that the server publishes.
+
+use std::collections::HashMap;
+use std::sync::{LazyLock, Mutex};
+
+use http::Method;
+use jsonschema::Validator;
+use rallypoint::api::{openapi, routes};
+use serde_json::{Value, json};
+
+use super::Reply;
+
+static DOCUMENT: LazyLock<Value> = LazyLock::new(|| openapi::document(&routes::operations()));
+
+static ROUTER: LazyLock<matchit::Router<String>> = LazyLock::new(|| {
+    let mut router = matchit::Router::new();
+    for path in DOCUMENT["paths"].as_object().unwrap().keys() {
+        router.insert(path.clone(), path.clone()).unwrap();
+    }
+    router
+});
+
+type Key = (String, String, String);
+static VALIDATORS: LazyLock<Mutex<HashMap<Key, &'static Validator>>> = LazyLock::new(Mutex::default);
+
+/// Fails the test where the document does not allow the reply: an unknown status, a body that does not fit, a
+/// header that is missing.
+#[track_caller]
+pub fn check(method: &Method, path: &str, reply: &Reply) {
+    let path = path.split('?').next().unwrap();
+    let method = if *method == Method::HEAD { "get" } else { &method.as_str().to_lowercase() };
+    let Some(operation) = operation(path, method) else { return };
+    let status = reply.status.as_u16().to_string();
+    let responses = &operation["responses"];
+    let documented = if responses.get(&status).is_some() { status.as_str() } else { "default" };
+    let response = &responses[documented];
+    assert!(documented != "default" || reply.status.as_u16() >= 400, "{method} {path}: {status} is not documented");
+    for header in response["headers"].as_object().into_iter().flatten() {
+        assert!(reply.headers.contains_key(header.0), "{method} {path}: {status} has no {}", header.0);
+    }
+    let Some(schema) = response["content"]["application/json"].get("schema") else {
+        assert!(reply.bytes.is_empty(), "{method} {path}: {status} should have no body");
+        return;
+    };
+    // A HEAD reply has the headers of a body and no body.
+    if reply.bytes.is_empty() && method == "get" {
+        return;
+    }
+    let id = operation["operationId"].as_str().unwrap().to_owned();
+    let validator = validator((id, method.to_owned(), documented.to_owned()), schema);
+    if let Err(error) = validator.validate(&reply.body) {
+        panic!("{method} {path} {status}: {error} at {}\n{}", error.instance_path(), reply.body);
+    }
+}
+
+fn operation(path: &str, method: &str) -> Option<&'static Value> {
+    let found = ROUTER.at(path).ok()?;
+    DOCUMENT["paths"][found.value].get(method)
+}
+
+fn validator(key: Key, schema: &Value) -> &'static Validator {
+    let mut validators = VALIDATORS.lock().unwrap();
+    validators.entry(key).or_insert_with(|| {
+        let mut whole = strict(schema);
+        whole["components"] = strict(&DOCUMENT["components"]);
+        Box::leak(Box::new(jsonschema::validator_for(&whole).unwrap()))
+    })
+}
+
+/// A schema under which a field that is not documented is a mistake.
+fn strict(schema: &Value) -> Value {
+    match schema {
+        Value::Object(fields) => {
+            let mut fields: serde_json::Map<_, _> =
+                fields.iter().map(|(name, value)| (name.clone(), strict(value))).collect();
+            if fields.contains_key("properties") && fields.get("type") == Some(&json!("object")) {
+                fields.entry("additionalProperties").or_insert(json!(false));
+            }
+            Value::Object(fields)
+        }
+        Value::Array(items) => items.iter().map(strict).collect(),
+        other => other.clone(),
+    }
+}

@@ -1,0 +1,290 @@
+//! A whole API in process, without ports and without sleeping: a server over a store of choice, a clock that
+//! tests advance, and a client per caller. Every reply is held against the API document on its way back.
+
+mod contract;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, StatusCode};
+use http_body_util::{BodyExt as _, Full};
+use rallypoint::api::Api;
+use rallypoint::app::App;
+use rallypoint::auth::{DevelopmentKey, Grant, KeyRing};
+use rallypoint::config::Config;
+use rallypoint::domain::{Platform, PlayerUuid};
+use rallypoint::env::{Clock, Entropy};
+use rallypoint::store::{Memory, Store};
+use rallypoint::{jobs, server};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+/// URL-safe base64 with padding, as clients send it.
+pub const XBOX_ID: &str = "bXlnYW1lfnBhcnR5fjE=";
+
+/// An API under test.
+#[derive(Clone)]
+pub struct Server {
+    pub api: Arc<Api>,
+    pub app: Arc<App>,
+    pub clock: Clock,
+    key: Arc<DevelopmentKey>,
+    entropy: Entropy,
+}
+
+impl Server {
+    /// The default configuration over a store in memory.
+    pub fn new() -> Self {
+        Self::over(Store::Memory(Memory::default()), |_| {})
+    }
+
+    /// The default configuration, changed, over a store in memory.
+    pub fn with(change: impl FnOnce(&mut Config)) -> Self {
+        Self::over(Store::Memory(Memory::default()), change)
+    }
+
+    /// The default configuration, changed, over a store.
+    pub fn over(store: Store, change: impl FnOnce(&mut Config)) -> Self {
+        let mut config = Config::default();
+        change(&mut config);
+        let (clock, entropy) = (Clock::manual("2026-11-23T12:00:00Z".parse().unwrap()), Entropy::seeded(1));
+        let dir = tempfile::tempdir().unwrap();
+        let key = DevelopmentKey::load_or_create(dir.path(), &entropy).unwrap();
+        let ring = Arc::new(KeyRing::new(key.key_set()));
+        let app = Arc::new(server::new_app(&config, store, ring, clock.clone(), entropy.clone()));
+        let api = Api::new(Arc::clone(&app), config.http.request_limits(), config.auth.cookie.clone());
+        Self { api: Arc::new(api), app, clock, key: Arc::new(key), entropy }
+    }
+
+    /// Another node on the same store, with the same clock and key.
+    pub fn another_node(&self, store: Store) -> Self {
+        let config = Config::default();
+        let ring = Arc::new(KeyRing::new(self.key.key_set()));
+        let app = server::new_app(&config, store, ring, self.clock.clone(), self.entropy.clone());
+        let app = Arc::new(app);
+        let api = Api::new(Arc::clone(&app), config.http.request_limits(), config.auth.cookie.clone());
+        Self { api: Arc::new(api), app, ..self.clone() }
+    }
+
+    /// Lets time pass, and the background work do what it finds.
+    pub async fn advance(&self, by: Duration) {
+        self.clock.advance(by);
+        jobs::tick(&self.app).await.unwrap();
+    }
+
+    /// A caller without a token.
+    pub fn anonymous(&self) -> Client {
+        Client { server: self.clone(), player: Uuid::nil(), token: None }
+    }
+
+    /// A caller with this token.
+    pub fn bearer(&self, token: impl Into<String>) -> Client {
+        Client { token: Some(token.into()), ..self.anonymous() }
+    }
+
+    /// A token.
+    pub fn token(&self, grant: &Grant) -> String {
+        self.key.sign(grant, self.clock.now())
+    }
+
+    /// A new player on a platform, with a player's permissions.
+    pub fn player_on(&self, platform: Platform) -> Client {
+        let names = rallypoint::auth::DEFAULT_PLAYER_PERMISSIONS.iter().map(|permission| permission.name());
+        self.player_with(Some(platform), &names.collect::<Vec<_>>())
+    }
+
+    /// A new player on an Xbox.
+    pub fn player(&self) -> Client {
+        self.player_on(Platform::XboxLive)
+    }
+
+    /// A new player with these permissions.
+    pub fn player_with(&self, platform: Option<Platform>, permissions: &[&str]) -> Client {
+        let player = self.entropy.uuid();
+        Client { player, ..self.bearer(self.token(&grant(Some(player), platform, permissions))) }
+    }
+
+    /// A server's token: no player, these permissions.
+    pub fn service(&self, permissions: &[&str]) -> Client {
+        self.bearer(self.token(&grant(None, None, permissions)))
+    }
+}
+
+/// A grant for an hour.
+pub fn grant(player: Option<Uuid>, platform: Option<Platform>, permissions: &[&str]) -> Grant {
+    Grant {
+        player: player.map(PlayerUuid),
+        permissions: permissions.iter().map(|name| (*name).to_owned()).collect(),
+        platform,
+        player_id: None,
+        ttl: Duration::from_secs(3600),
+    }
+}
+
+/// A caller.
+#[derive(Clone)]
+pub struct Client {
+    server: Server,
+    pub player: Uuid,
+    pub token: Option<String>,
+}
+
+/// A reply.
+#[derive(Clone, Debug)]
+pub struct Reply {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub bytes: Bytes,
+    pub body: Value,
+}
+
+impl Reply {
+    /// The ETag; a reply without one fails the test.
+    #[track_caller]
+    pub fn etag(&self) -> String {
+        self.headers["etag"].to_str().unwrap().to_owned()
+    }
+
+    /// Insists on a status.
+    #[track_caller]
+    pub fn expect(self, status: u16) -> Self {
+        assert_eq!(self.status.as_u16(), status, "{}", self.body);
+        self
+    }
+
+    /// Insists on a failure with a code, and a known caller.
+    #[track_caller]
+    pub fn refused(self, status: u16, error_code: &str) -> Self {
+        assert_eq!((self.status.as_u16(), &self.body["error_code"]), (status, &json!(error_code)), "{}", self.body);
+        assert_eq!(self.body["auth_success"], json!(true), "{}", self.body);
+        self
+    }
+
+    /// Insists on a 422 that names exactly these places and kinds.
+    #[track_caller]
+    pub fn invalid(self, expected: &[(Value, &str)]) -> Self {
+        assert_eq!(self.status.as_u16(), 422, "{}", self.body);
+        let found: Vec<_> = self.body["detail"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|found| (found["loc"].clone(), found["type"].as_str().unwrap()))
+            .collect();
+        assert_eq!(found, expected, "{}", self.body);
+        self
+    }
+}
+
+impl Client {
+    /// Sends a request to a path below the prefix and holds the reply against the API document.
+    pub async fn send(&self, method: Method, path: &str, headers: &[(&str, &str)], body: Option<Bytes>) -> Reply {
+        let mut request = Request::builder().method(&method).uri(format!("/session{path}"));
+        if let Some(token) = &self.token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Full::new(body.unwrap_or_default())).unwrap();
+        let reply = self.send_raw(request).await;
+        contract::check(&method, path, &reply);
+        reply
+    }
+
+    /// Sends a request as it is.
+    pub async fn send_raw(&self, request: Request<Full<Bytes>>) -> Reply {
+        let (parts, body) = self.server.api.handle(request).await.into_parts();
+        let bytes = body.collect().await.unwrap().to_bytes();
+        let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
+        Reply { status: parts.status, headers: parts.headers, bytes, body }
+    }
+
+    pub async fn get(&self, path: &str) -> Reply {
+        self.send(Method::GET, path, &[], None).await
+    }
+
+    pub async fn get_if_none_match(&self, path: &str, etag: &str) -> Reply {
+        self.send(Method::GET, path, &[("if-none-match", etag)], None).await
+    }
+
+    pub async fn post(&self, path: &str, body: &Value) -> Reply {
+        self.send(Method::POST, path, &[], Some(body.to_string().into())).await
+    }
+
+    pub async fn patch(&self, path: &str, body: &Value) -> Reply {
+        self.send(Method::PATCH, path, &[], Some(body.to_string().into())).await
+    }
+
+    pub async fn delete(&self, path: &str) -> Reply {
+        self.send(Method::DELETE, path, &[], None).await
+    }
+
+    /// Creates a session of a type; its id.
+    pub async fn creates(&self, session_type: &str) -> String {
+        let created = self.post("/v1/session", &creation(session_type)).await.expect(200);
+        created.body["session_id"].as_str().unwrap().to_owned()
+    }
+
+    /// Joins a session that is open to all.
+    pub async fn joins(&self, session_id: &str) -> Reply {
+        self.post(&format!("/v1/session/{session_id}/player/me"), &joining()).await
+    }
+
+    /// Leaves a session.
+    pub async fn leaves(&self, session_id: &str) -> Reply {
+        self.delete(&format!("/v1/session/{session_id}/player/me")).await
+    }
+
+    /// Reads a session.
+    pub async fn session(&self, session_id: &str) -> Reply {
+        self.get(&format!("/v1/session/{session_id}")).await
+    }
+
+    /// Links the platform session [`XBOX_ID`] to a session.
+    pub async fn links(&self, session_id: &str) -> Reply {
+        self.post(&link_path("XboxLive", XBOX_ID, session_id), &Value::Null).await
+    }
+
+    /// Reads the platform session [`XBOX_ID`].
+    pub async fn xbox(&self) -> Reply {
+        self.get(&platform_path("XboxLive", XBOX_ID)).await
+    }
+
+    /// Opens a session to everyone.
+    pub async fn opens(&self, session_id: &str) -> Reply {
+        self.patch(&format!("/v1/session/{session_id}"), &json!({"joinability": {"open": true}})).await.expect(200)
+    }
+}
+
+/// A request to create or join.
+pub fn creation(session_type: &str) -> Value {
+    json!({
+        "session_type": session_type, "client_version": "1.0.0",
+        "client_settings": { "platform": "XboxLive", "input": "gamepad" },
+    })
+}
+
+/// A request to join.
+pub fn joining() -> Value {
+    json!({
+        "client_version": "1.0.0", "client_settings": { "platform": "XboxLive", "input": "gamepad" }, "team_id": 0,
+    })
+}
+
+/// The path of a platform session.
+pub fn platform_path(platform: &str, id: &str) -> String {
+    format!("/v1/platform/{platform}/platform-session/{id}")
+}
+
+/// The path of a link.
+pub fn link_path(platform: &str, id: &str, session_id: &str) -> String {
+    format!("{}/session/{session_id}", platform_path(platform, id))
+}
+
+/// Everything a store holds, for comparing before and after.
+pub async fn contents(server: &Server) -> BTreeMap<Vec<u8>, Bytes> {
+    let all = server.app.sessions.store().scan(&[0], &[], usize::MAX).await.unwrap();
+    all.into_iter().map(|(key, entry)| (key, entry.value)).collect()
+}
