@@ -1,5 +1,6 @@
 //! The store in files of this machine: fjall under a group commit.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -63,6 +64,7 @@ impl Fjall {
         let meta = db.keyspace("meta", KeyspaceCreateOptions::default).map_err(store_error)?;
         let engine = Self { db, data, meta, dir: data_dir.to_path_buf() };
         engine.check_format()?;
+        sync_directory(data_dir)?;
         Ok(engine)
     }
 
@@ -135,6 +137,16 @@ impl Engine for Fjall {
     fn flush(&self) -> Result<(), StoreError> {
         self.db.persist(PersistMode::SyncAll).map_err(store_error)
     }
+}
+
+/// Makes the store's folder itself durable: fjall syncs what it puts into that folder, and not the name of it.
+fn sync_directory(dir: &Path) -> Result<(), StoreError> {
+    // Elsewhere a directory cannot be opened as a file, and need not be.
+    if cfg!(unix) {
+        let synced = File::open(dir).and_then(|dir| dir.sync_all());
+        synced.map_err(|error| StoreError::Failed(format!("cannot sync {}: {error}", dir.display())))?;
+    }
+    Ok(())
 }
 
 fn encode(entry: &Entry) -> UserValue {

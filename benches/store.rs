@@ -1,0 +1,277 @@
+//! Which engine belongs under the group commit? See `README.md` beside this file.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
+use std::sync::{
+    Mutex, RwLock,
+    atomic::{AtomicU64, Ordering},
+};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use futures_util::FutureExt;
+use rallypoint::store::{
+    Backend, Batch, Embedded, Engine, Entry, GroupCommit, Key, StoreError, Version, Writes,
+};
+use redb::{ReadableDatabase, TableDefinition};
+use tempfile::TempDir;
+use tokio::task::JoinSet;
+
+const VALUES: u64 = 50_000;
+const VALUE_BYTES: usize = 1_536;
+/// What a join writes: the session, the player's entry, and the player's way back to the session.
+const JOIN_BYTES: [usize; 3] = [800, 250, 150];
+const ROUNDS: usize = 7;
+const READ_TIME: Duration = Duration::from_millis(200);
+const COMMIT_TIME: Duration = Duration::from_millis(400);
+/// Memory for redb's pages: what the embedded store gives to fjall's blocks.
+const REDB_CACHE_BYTES: usize = 64 << 20;
+
+const TABLE: TableDefinition<&[u8], &[u8]> = TableDefinition::new("data");
+
+/// redb under the group commit.
+struct Redb(redb::Database);
+
+impl Redb {
+    fn open(dir: &Path) -> Self {
+        let db = redb::Builder::new().set_cache_size(REDB_CACHE_BYTES).create(dir.join("redb")).unwrap();
+        let transaction = db.begin_write().unwrap();
+        transaction.open_table(TABLE).unwrap();
+        transaction.commit().unwrap();
+        Self(db)
+    }
+}
+
+fn decode(record: &[u8]) -> Entry {
+    let (version, value) = record.split_first_chunk().unwrap();
+    Entry { version: Version(u64::from_be_bytes(*version)), value: value.to_vec().into() }
+}
+
+fn encode(entry: &Entry) -> Vec<u8> {
+    [&entry.version.0.to_be_bytes(), &entry.value[..]].concat()
+}
+
+impl Engine for Redb {
+    fn get(&self, key: &[u8]) -> Result<Option<Entry>, StoreError> {
+        let table = self.0.begin_read().unwrap().open_table(TABLE).unwrap();
+        Ok(table.get(key).unwrap().map(|record| decode(record.value())))
+    }
+
+    fn scan(&self, _: &[u8], _: &[u8], _: usize) -> Result<Vec<(Key, Entry)>, StoreError> {
+        unimplemented!("not measured")
+    }
+
+    fn apply(&self, writes: Writes) -> Result<(), StoreError> {
+        let transaction = self.0.begin_write().unwrap();
+        {
+            let mut table = transaction.open_table(TABLE).unwrap();
+            for (key, entry) in writes {
+                match entry {
+                    Some(entry) => drop(table.insert(&key[..], &encode(&entry)[..]).unwrap()),
+                    None => drop(table.remove(&key[..]).unwrap()),
+                }
+            }
+        }
+        transaction.commit().unwrap();
+        Ok(())
+    }
+
+    fn next_epoch(&self) -> Result<u64, StoreError> {
+        Ok(1)
+    }
+
+    fn flush(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+}
+
+/// The least that a durable group can cost: the same bytes appended to a file, one fsync, values in memory.
+struct Raw {
+    file: Mutex<File>,
+    values: RwLock<BTreeMap<Key, Entry>>,
+}
+
+impl Raw {
+    fn open(dir: &Path) -> Self {
+        let file = Mutex::new(File::create(dir.join("raw")).unwrap());
+        Self { file, values: RwLock::default() }
+    }
+}
+
+impl Engine for Raw {
+    fn get(&self, key: &[u8]) -> Result<Option<Entry>, StoreError> {
+        Ok(self.values.read().unwrap().get(key).cloned())
+    }
+
+    fn scan(&self, _: &[u8], _: &[u8], _: usize) -> Result<Vec<(Key, Entry)>, StoreError> {
+        unimplemented!("not measured")
+    }
+
+    fn apply(&self, writes: Writes) -> Result<(), StoreError> {
+        let mut journal = Vec::new();
+        for (key, entry) in &writes {
+            journal.extend_from_slice(key);
+            journal.extend(entry.as_ref().map(encode).unwrap_or_default());
+        }
+        let mut file = self.file.lock().unwrap();
+        file.write_all(&journal).unwrap();
+        file.sync_all().unwrap();
+        let mut values = self.values.write().unwrap();
+        for (key, entry) in writes {
+            match entry {
+                Some(entry) => values.insert(key, entry),
+                None => values.remove(&key),
+            };
+        }
+        Ok(())
+    }
+
+    fn next_epoch(&self) -> Result<u64, StoreError> {
+        Ok(1)
+    }
+
+    fn flush(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+}
+
+/// A repeatable sequence (a 64-bit LCG, whose high bits are good enough to pick keys).
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 >> 33
+    }
+
+    /// Hexadecimal digits: they compress to a half, like the documents we store.
+    fn text(&mut self, bytes: usize) -> Vec<u8> {
+        let digits = |_| b"0123456789abcdef"[(self.roll() % 16) as usize];
+        (0..bytes).map(digits).collect()
+    }
+}
+
+fn session_key(n: u64) -> Key {
+    format!("session/{n:032x}").into_bytes()
+}
+
+async fn preload<E: Engine>(store: &GroupCommit<E>) {
+    let mut dice = Dice(1);
+    for start in (0..VALUES).step_by(1_000) {
+        let puts = (start..start + 1_000).map(|n| (session_key(n), dice.text(VALUE_BYTES).into()));
+        store.commit(Batch { put: puts.collect(), ..Batch::default() }).await.unwrap();
+    }
+}
+
+/// Point reads a second by `threads` threads.
+fn reads_per_second<E: Engine>(store: &GroupCommit<E>, threads: u64) -> f64 {
+    let reads = AtomicU64::new(0);
+    let start = Instant::now();
+    thread::scope(|scope| {
+        for seed in 0..threads {
+            let reads = &reads;
+            scope.spawn(move || {
+                let mut dice = Dice(seed);
+                let mut done = 0;
+                while start.elapsed() < READ_TIME {
+                    for _ in 0..100 {
+                        let key = session_key(dice.roll() % VALUES);
+                        let entry = store.get(&key).now_or_never().unwrap().unwrap();
+                        assert!(entry.is_some());
+                    }
+                    done += 100;
+                }
+                reads.fetch_add(done, Ordering::Relaxed);
+            });
+        }
+    });
+    reads.into_inner() as f64 / start.elapsed().as_secs_f64()
+}
+
+/// Durable commits a second by `callers` tasks, each with sessions of its own.
+async fn commits_per_second<E: Engine>(store: &GroupCommit<E>, callers: u64) -> f64 {
+    let start = Instant::now();
+    let mut tasks = JoinSet::new();
+    for caller in 0..callers {
+        let store = store.clone();
+        tasks.spawn(async move {
+            let mut dice = Dice(caller);
+            let texts = JOIN_BYTES.map(|bytes| dice.text(bytes));
+            let mut done = 0_u64;
+            while start.elapsed() < COMMIT_TIME {
+                let n = dice.roll() % (VALUES / callers) * callers + caller;
+                let session = store.get(&session_key(n)).await.unwrap().unwrap();
+                let batch = Batch::default()
+                    .expect_version(session_key(n), session.version)
+                    .put(session_key(n), texts[0].clone())
+                    .put(format!("member/{n:032x}/{caller:08x}"), texts[1].clone())
+                    .put(format!("player/{caller:08x}/{n:032x}"), texts[2].clone());
+                store.commit(batch).await.unwrap();
+                done += 1;
+            }
+            done
+        });
+    }
+    let done: u64 = tasks.join_all().await.into_iter().sum();
+    done as f64 / start.elapsed().as_secs_f64()
+}
+
+const CASES: [&str; 5] = [
+    "reads/s, 1 thread",
+    "reads/s, 2 threads",
+    "commits/s, 1 caller",
+    "commits/s, 8 callers",
+    "commits/s, 64 callers",
+];
+
+/// One short run of every case.
+async fn round<E: Engine>(store: &GroupCommit<E>) -> [f64; CASES.len()] {
+    [
+        reads_per_second(store, 1),
+        reads_per_second(store, 2),
+        commits_per_second(store, 1).await,
+        commits_per_second(store, 8).await,
+        commits_per_second(store, 64).await,
+    ]
+}
+
+fn median(numbers: impl Iterator<Item = f64>) -> f64 {
+    let mut numbers: Vec<_> = numbers.collect();
+    numbers.sort_by(f64::total_cmp);
+    numbers[numbers.len() / 2]
+}
+
+fn print(rounds: &[[[f64; CASES.len()]; 3]]) {
+    println!("{:22} {:>10} {:>10} {:>10} {:>22}", "", "fjall", "redb", "raw", "fjall/redb (spread)");
+    for (case, name) in CASES.iter().enumerate() {
+        let of = |engine: usize| median(rounds.iter().map(|round| round[engine][case]));
+        let ratios = || rounds.iter().map(|round| round[0][case] / round[1][case]);
+        let (least, most) = (ratios().fold(f64::MAX, f64::min), ratios().fold(0.0, f64::max));
+        let spread = format!("{:.2} ({least:.2}-{most:.2})", median(ratios()));
+        println!("{name:22} {:>10.0} {:>10.0} {:>10.0} {spread:>22}", of(0), of(1), of(2));
+    }
+}
+
+fn main() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let dir = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let fjall = Embedded::open(dir.path()).unwrap();
+        let redb = GroupCommit::start(Redb::open(dir.path())).unwrap();
+        let raw = GroupCommit::start(Raw::open(dir.path())).unwrap();
+        preload(&fjall).await;
+        preload(&redb).await;
+        preload(&raw).await;
+
+        // Interleaved, so that a slow moment of the machine meets all of them.
+        let mut rounds = Vec::new();
+        for _ in 0..ROUNDS {
+            rounds.push([round(&fjall).await, round(&redb).await, round(&raw).await]);
+        }
+        print(&rounds);
+        let stats = fjall.stats();
+        println!("fjall: {:.1} commits a group", stats.commits as f64 / stats.groups as f64);
+    });
+}
