@@ -1,1 +1,17 @@
-//! Who is calling, and what they may do.
+//! Who is calling, and what they may do. Tokens are somebody else's to issue; here they are verified.
+
+mod permission;
+mod policy;
+mod keys;
+mod token;
+mod development;
+mod jwks;
+#[cfg(test)]
+mod tests;
+
+pub use development::{DevelopmentKey, Grant};
+pub use jwks::{JwksSource, refresh_forever};
+pub use keys::{KeyError, KeyRing, KeySet, Origin};
+pub use permission::{DEFAULT_PLAYER_PERMISSIONS, Permission, Permissions};
+pub use policy::{Caller, Denied, Policy, Reach};
+pub use token::{Token, TokenError, TokenSettings, Verifier};
