@@ -55,8 +55,8 @@ fn text(status: StatusCode, text: &str) -> Response<Full<Bytes>> {
 pub fn handler<B: Send + 'static>(
     app: Arc<App>,
     stop: watch::Receiver<bool>,
-) -> impl Fn(Request<B>, std::net::SocketAddr) -> futures_util::future::BoxFuture<'static, Response<Full<Bytes>>> + Clone
-{
+) -> impl Fn(Request<B>, std::net::SocketAddr) -> futures_util::future::BoxFuture<'static, Response<Full<Bytes>>>
++ Clone {
     move |request, _| {
         let (app, stop) = (Arc::clone(&app), stop.clone());
         Box::pin(async move {

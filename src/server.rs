@@ -104,7 +104,9 @@ impl Server {
 
 async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
     let cannot = |error: std::io::Error| {
-        StartError(format!("cannot listen on {address}: {error}; choose another address, or port 0 for a free one"))
+        StartError(format!(
+            "cannot listen on {address}: {error}; choose another address, or port 0 for a free one"
+        ))
     };
     let listener = TcpListener::bind(address).await.map_err(cannot)?;
     let bound = listener.local_addr().map_err(cannot)?;
@@ -128,10 +130,16 @@ async fn open_store(config: &Config) -> Result<Store, StartError> {
 }
 
 /// The keys to verify with, and where to read them again from.
-async fn load_keys(config: &Config, development: bool) -> Result<(Arc<KeyRing>, Option<JwksSource>), StartError> {
+async fn load_keys(
+    config: &Config,
+    development: bool,
+) -> Result<(Arc<KeyRing>, Option<JwksSource>), StartError> {
     if development {
-        let key = DevelopmentKey::load_or_create(&config.store.data_dir, &Entropy::System).map_err(StartError::of)?;
-        tracing::warn!("tokens are verified with the development key; set jwks_file or jwks_url under [auth]");
+        let key = DevelopmentKey::load_or_create(&config.store.data_dir, &Entropy::System)
+            .map_err(StartError::of)?;
+        tracing::warn!(
+            "tokens are verified with the development key; set jwks_file or jwks_url under [auth]"
+        );
         return Ok((Arc::new(KeyRing::new(key.key_set())), None));
     }
     let file = config.auth.jwks_file.clone().map(JwksSource::File);

@@ -195,7 +195,11 @@ impl Collector for StoreCollector {
         let stats = self.0.0();
         let counts = [
             ("store_commits", "Commits that succeeded", stats.commits),
-            ("store_groups", "Durable writes that carried them: commits / groups share one fsync", stats.groups),
+            (
+                "store_groups",
+                "Durable writes that carried them: commits / groups share one fsync",
+                stats.groups,
+            ),
             ("store_conflicts", "Commits refused because something had changed", stats.conflicts),
             ("store_failures", "Commits that failed", stats.failures),
         ];

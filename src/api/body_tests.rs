@@ -79,7 +79,12 @@ fn each_fault_has_the_words_that_clients_read() {
     refused(&with("friend", json!("me")), json!(["body", "friend"]), uuid, "type_error.uuid");
     let inputs = "value is not a valid enumeration member; permitted: 'keyboardandmouse', 'gamepad', 'touch'";
     refused(&with("input", json!("wheel")), json!(["body", "input"]), inputs, "type_error.enum");
-    refused(&with("list", json!({})), json!(["body", "list"]), "value is not a valid list", "type_error.list");
+    refused(
+        &with("list", json!({})),
+        json!(["body", "list"]),
+        "value is not a valid list",
+        "type_error.list",
+    );
     let items = "ensure this value has at most 2 items";
     refused(&with("list", json!([1, 2, 3])), json!(["body", "list"]), items, "value_error.list.max_items");
     let element = json!(["body", "list", 1, "max_size"]);
@@ -94,12 +99,7 @@ fn every_violation_is_listed_in_declared_order() {
     let found: Vec<_> = read(&body.to_string()).unwrap_err().into_iter().map(|(loc, ..)| loc).collect();
     assert_eq!(
         found,
-        [
-            json!(["body", "name"]),
-            json!(["body", "team"]),
-            json!(["body", "open"]),
-            json!(["body", "inner"]),
-        ]
+        [json!(["body", "name"]), json!(["body", "team"]), json!(["body", "open"]), json!(["body", "inner"]),]
     );
 }
 

@@ -50,7 +50,8 @@ impl JsonSchema for PlatformNumber {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        let numbers: std::collections::BTreeSet<u8> = Platform::ALL.into_iter().filter_map(Platform::legacy_id).collect();
+        let numbers: std::collections::BTreeSet<u8> =
+            Platform::ALL.into_iter().filter_map(Platform::legacy_id).collect();
         json_schema!({ "type": "integer", "enum": numbers, "deprecated": true })
     }
 }

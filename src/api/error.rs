@@ -189,7 +189,9 @@ impl Error {
         match self {
             Self::Unavailable(cause) => tracing::error!(operation, %cause, "the store failed a request"),
             Self::Internal(cause) => tracing::error!(operation, %cause, "a request failed by our fault"),
-            Self::TimedOut => tracing::warn!(operation, "a request took longer than [http] request_timeout_s"),
+            Self::TimedOut => {
+                tracing::warn!(operation, "a request took longer than [http] request_timeout_s")
+            }
             Self::Contended => tracing::warn!(operation, "a change lost every race for its session"),
             _ => tracing::debug!(operation, code = self.parts().1, "refused"),
         }

@@ -11,8 +11,7 @@ use super::operation::{Operation, OperationDoc};
 use super::service::PREFIX;
 use super::violation::ValidationBody;
 
-const IF_NONE_MATCH: &str =
-    "An ETag from an earlier answer. Where it still names the current version, the answer is 304 without a body.";
+const IF_NONE_MATCH: &str = "An ETag from an earlier answer. Where it still names the current version, the answer is 304 without a body.";
 const ETAG: &str = "Names this version of the content: equal where, and only where, the body is.";
 
 /// The OpenAPI 3.1 document of these operations.
@@ -81,7 +80,8 @@ fn describe(operation: &Operation, generator: &mut SchemaGenerator) -> Value {
     });
     if let Some(mut schema) = body.map(Schema::to_value) {
         published(&mut schema);
-        described["requestBody"] = json!({ "required": true, "content": { "application/json": { "schema": schema } } });
+        described["requestBody"] =
+            json!({ "required": true, "content": { "application/json": { "schema": schema } } });
     }
     described
 }
@@ -104,7 +104,8 @@ fn responses(
     let mut responses = Map::new();
     responses.insert(operation.success.as_str().into(), success);
     if reads {
-        responses.insert("304".into(), json!({ "description": "The caller has this version.", "headers": etag }));
+        responses
+            .insert("304".into(), json!({ "description": "The caller has this version.", "headers": etag }));
     }
     for status in operation.failures.iter().chain(&[StatusCode::FORBIDDEN]) {
         responses.insert(status.as_str().into(), failure::<ErrorBody>(failure_text(*status), generator));
@@ -117,14 +118,19 @@ fn responses(
     let seconds = json!({ "description": "Seconds to wait.", "schema": { "type": "integer" } });
     unavailable["headers"] = json!({ "Retry-After": seconds });
     responses.insert("503".into(), unavailable);
-    responses.insert("default".into(), failure::<ErrorBody>("A limit was passed, or the service failed.", generator));
+    responses.insert(
+        "default".into(),
+        failure::<ErrorBody>("A limit was passed, or the service failed.", generator),
+    );
     Value::Object(responses)
 }
 
 fn failure_text(status: StatusCode) -> &'static str {
     match status {
         StatusCode::NOT_FOUND => "It does not exist; the error code says what.",
-        StatusCode::FORBIDDEN => "No valid token, no permission, or a rule said no; the error code says which.",
+        StatusCode::FORBIDDEN => {
+            "No valid token, no permission, or a rule said no; the error code says which."
+        }
         _ => "The request cannot be carried out; the error code says why.",
     }
 }

@@ -100,7 +100,9 @@ impl Operation {
             },
             run: Box::new(move |app, caller, raw, body| {
                 let input = read_input(raw, body, &schema)?;
-                Ok(Box::pin(handler(Arc::clone(app), caller, input).map(|reply| reply.map(Reply::into_answer))))
+                Ok(Box::pin(
+                    handler(Arc::clone(app), caller, input).map(|reply| reply.map(Reply::into_answer)),
+                ))
             }),
         }
     }

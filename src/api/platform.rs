@@ -117,7 +117,8 @@ pub async fn join_by_uuid(
     Input { path, body, .. }: Input<PlatformPlayerPath, (), Json<JoinRequest>>,
 ) -> Result<Reply<Versioned<SessionView>>, Error> {
     caller.require_reach(path.player_uuid)?;
-    join_through(app, caller, (path.platform, path.platform_session_id_base64), path.player_uuid, body.0).await
+    join_through(app, caller, (path.platform, path.platform_session_id_base64), path.player_uuid, body.0)
+        .await
 }
 
 async fn join_through(
@@ -130,7 +131,9 @@ async fn join_through(
     let joiner = request.joiner(&caller, player, &["body"])?;
     let parent_id = parent(&app, &key).await?.session.id.clone();
     let door = Door::Platform(key.0);
-    let live = join(&app, &parent_id, true, joiner, door, move |session| session.require_linked(key.0, &key.1)).await?;
+    let live =
+        join(&app, &parent_id, true, joiner, door, move |session| session.require_linked(key.0, &key.1))
+            .await?;
     // Clients keep this answer as if they had asked for the session: it is the joiner's own view.
     Ok(Reply::document(session_document(&live, View::Full)))
 }
@@ -155,7 +158,11 @@ pub async fn leave_by_uuid(
     leave_through(app, (path.platform, path.platform_session_id_base64), path.player_uuid).await
 }
 
-async fn leave_through(app: Arc<App>, key: PlatformKey, player: PlayerUuid) -> Result<Reply<NoContent>, Error> {
+async fn leave_through(
+    app: Arc<App>,
+    key: PlatformKey,
+    player: PlayerUuid,
+) -> Result<Reply<NoContent>, Error> {
     let id = parent(&app, &key).await?.session.id.clone();
     let rule = move |session: &mut Session| {
         session.require_linked(key.0, &key.1)?;

@@ -10,7 +10,7 @@ use super::body::Json;
 use super::client::{CustomDataBody, JoinRequest, Named};
 use super::error::Error;
 use super::operation::Input;
-use super::params::{Reason, RefreshTtl, RefreshQuery, params};
+use super::params::{Reason, RefreshQuery, RefreshTtl, params};
 use super::reply::{NoContent, Reply, Versioned};
 use super::session::SessionPath;
 use super::view::session_document;
@@ -113,8 +113,7 @@ pub async fn join_self(
 ) -> Result<Reply<Versioned<PlayerUpdated>>, Error> {
     let player = caller.require_player()?;
     let joiner = body.0.joiner(&caller, player, &["body"])?;
-    let live =
-        join(&app, &path.session_id, query.refresh_ttl.0, joiner, Door::Session, |_| Ok(())).await?;
+    let live = join(&app, &path.session_id, query.refresh_ttl.0, joiner, Door::Session, |_| Ok(())).await?;
     let entry = live.session.players.get(&player).ok_or(Refused::PlayerNotFound)?;
     let updated = PlayerUpdated {
         player_uuid: player,
@@ -169,7 +168,8 @@ pub async fn sessions_by_uuid(
 
 async fn sessions(app: &App, player: PlayerUuid) -> Result<Reply<Versioned<PlayerSessions>>, Error> {
     let mut by_type: BTreeMap<String, PlayerSessionsOfType> = BTreeMap::new();
-    for (id, Membership { session_type, status, inviting_player }) in app.sessions.memberships(player).await? {
+    for (id, Membership { session_type, status, inviting_player }) in app.sessions.memberships(player).await?
+    {
         let of_type = by_type.entry(session_type.clone()).or_insert_with(|| PlayerSessionsOfType {
             session_type,
             session_ids: Vec::new(),

@@ -6,8 +6,8 @@ use http::{Method, StatusCode};
 use super::operation::Operation;
 use super::{catalog, platform, player, session};
 use crate::auth::Permission::{
-    Create, DeleteActive, DeleteAny, ReadAny, ReadConfig, ReadPlatform, ReadPlayerAny, ReadPlayerSelf, ReadSelf,
-    SessionAll, UpdateAny, UpdatePlatform, UpdatePlayerAny, UpdatePlayerSelf, UpdateSelf,
+    Create, DeleteActive, DeleteAny, ReadAny, ReadConfig, ReadPlatform, ReadPlayerAny, ReadPlayerSelf,
+    ReadSelf, SessionAll, UpdateAny, UpdatePlatform, UpdatePlayerAny, UpdatePlayerSelf, UpdateSelf,
 };
 use crate::auth::Policy;
 
@@ -28,7 +28,8 @@ const PLATFORM_SESSION: &str = "/v1/platform/{platform}/platform-session/{platfo
 const PLATFORM_ME: &str = "/v1/platform/{platform}/platform-session/{platform_session_id_base64}/player/me";
 const PLATFORM_PLAYER: &str =
     "/v1/platform/{platform}/platform-session/{platform_session_id_base64}/player/{player_uuid}";
-const LINK: &str = "/v1/platform/{platform}/platform-session/{platform_session_id_base64}/session/{session_id}";
+const LINK: &str =
+    "/v1/platform/{platform}/platform-session/{platform_session_id_base64}/session/{session_id}";
 
 const MISSING: &[StatusCode] = &[StatusCode::NOT_FOUND];
 const MISSING_OR_NOT_CREATABLE: &[StatusCode] = &[StatusCode::BAD_REQUEST, StatusCode::NOT_FOUND];

@@ -165,7 +165,8 @@ impl Api {
     }
 
     fn methods(&self, on_path: &[usize]) -> String {
-        let mut methods: Vec<_> = on_path.iter().map(|index| self.operations[*index].method.as_str()).collect();
+        let mut methods: Vec<_> =
+            on_path.iter().map(|index| self.operations[*index].method.as_str()).collect();
         if methods.contains(&"GET") {
             methods.push("HEAD");
         }
@@ -186,7 +187,8 @@ impl Api {
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let token = credentials::token(&parts.headers, &self.cookie)?;
-        let token = self.app.verifier.verify(token).map_err(|error| Error::TokenInvalid(error.to_string()))?;
+        let token =
+            self.app.verifier.verify(token).map_err(|error| Error::TokenInvalid(error.to_string()))?;
         let caller = operation.policy.admit(token)?;
         let body = if operation.has_body { self.read_body(body).await? } else { Bytes::new() };
         let running = operation.run(&self.app, caller, &raw, &body)?;
@@ -227,7 +229,8 @@ fn router(operations: &[Operation]) -> matchit::Router<Vec<usize>> {
 
 fn fill_empty_segments(path: &str) -> String {
     let segments = path.split('/').enumerate();
-    let filled = segments.map(|(index, segment)| if index > 0 && segment.is_empty() { EMPTY_SEGMENT } else { segment });
+    let filled = segments
+        .map(|(index, segment)| if index > 0 && segment.is_empty() { EMPTY_SEGMENT } else { segment });
     filled.collect::<Vec<_>>().join("/")
 }
 

@@ -182,7 +182,12 @@ async fn join_open(
     Ok(None)
 }
 
-async fn create(app: &App, template: &Template, new: NewSession, creator: &Joiner) -> Result<Arc<Live>, Error> {
+async fn create(
+    app: &App,
+    template: &Template,
+    new: NewSession,
+    creator: &Joiner,
+) -> Result<Arc<Live>, Error> {
     let now = new.now;
     let mut session = Session::new(new, template);
     session.enter_first(creator, now)?;

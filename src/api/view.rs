@@ -170,7 +170,10 @@ impl SessionView {
         let full = view == View::Full;
         let linked = || {
             let platforms = session.platform_sessions.keys();
-            platforms.map(|platform| PlatformSessionView::of(session, *platform).into_iter()).flatten().collect()
+            platforms
+                .map(|platform| PlatformSessionView::of(session, *platform).into_iter())
+                .flatten()
+                .collect()
         };
         let scouts = || {
             let scout = |(platform, player_uuid)| (platform, ScoutView { player_uuid, platform });
@@ -202,11 +205,16 @@ impl From<Joinability> for JoinabilityView {
 impl TeamView {
     fn of(session: &Session, team_id: usize, view: View) -> Self {
         let team = &session.teams[team_id];
-        let mut players: Vec<_> = session.players.iter().filter(|(_, entry)| entry.team_id == team_id).collect();
+        let mut players: Vec<_> =
+            session.players.iter().filter(|(_, entry)| entry.team_id == team_id).collect();
         // Who is there comes before who may come.
-        players.sort_by_key(|(player, entry)| (entry.joined.is_none(), entry.joined, entry.invited, **player));
+        players
+            .sort_by_key(|(player, entry)| (entry.joined.is_none(), entry.joined, entry.invited, **player));
         Self {
-            players: players.into_iter().map(|(player, entry)| PlayerView::of(*player, entry, view)).collect(),
+            players: players
+                .into_iter()
+                .map(|(player, entry)| PlayerView::of(*player, entry, view))
+                .collect(),
             max_size: team.max_size,
             team_id,
             custom_data: team.custom_data.clone().map(CustomDataBody),

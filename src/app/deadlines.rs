@@ -68,7 +68,9 @@ impl Deadlines {
             for ((id, ms), result) in chunk.iter().zip(join_all(moves).await) {
                 match result {
                     Ok(()) => self.written(id, *ms),
-                    Err(error) => tracing::warn!(session_id = %id, %error, "a deadline could not be moved yet"),
+                    Err(error) => {
+                        tracing::warn!(session_id = %id, %error, "a deadline could not be moved yet")
+                    }
                 }
             }
         }

@@ -37,9 +37,8 @@ pub fn encode(session: &Session) -> Bytes {
 /// A stored session.
 pub fn decode(value: &[u8]) -> Result<Session, StoreError> {
     match value.split_first() {
-        Some((&FORMAT, json)) => {
-            serde_json::from_slice(json).map_err(|error| StoreError::Corrupt(format!("a stored session: {error}")))
-        }
+        Some((&FORMAT, json)) => serde_json::from_slice(json)
+            .map_err(|error| StoreError::Corrupt(format!("a stored session: {error}"))),
         format => {
             let format = format.map_or_else(|| "none".into(), |(format, _)| format.to_string());
             Err(StoreError::Corrupt(format!(

@@ -34,7 +34,8 @@ pub struct Live {
 impl Live {
     /// A version of a session.
     pub fn new(session: Session, version: Version, deadline_ms: Arc<AtomicI64>) -> Self {
-        let platform = session.platform_sessions.keys().map(|platform| (*platform, OnceLock::new())).collect();
+        let platform =
+            session.platform_sessions.keys().map(|platform| (*platform, OnceLock::new())).collect();
         Self { session, version, deadline_ms, full: OnceLock::new(), limited: OnceLock::new(), platform }
     }
 
@@ -47,7 +48,11 @@ impl Live {
     }
 
     /// The document of a linked platform session, rendered the first time it is asked for.
-    pub fn platform_document(&self, platform: Platform, render: impl FnOnce() -> Document) -> Option<&Document> {
+    pub fn platform_document(
+        &self,
+        platform: Platform,
+        render: impl FnOnce() -> Document,
+    ) -> Option<&Document> {
         self.platform.get(&platform).map(|document| document.get_or_init(render))
     }
 

@@ -75,7 +75,8 @@ pub struct Sessions {
 impl Sessions {
     /// The sessions of a store, with a cache of about so many bytes.
     pub fn new(store: Store, cache_bytes: u64) -> Self {
-        let sessions_estimated = usize::try_from(cache_bytes / (4 * CACHED_SESSION_BYTES)).unwrap_or(1 << 20).max(64);
+        let sessions_estimated =
+            usize::try_from(cache_bytes / (4 * CACHED_SESSION_BYTES)).unwrap_or(1 << 20).max(64);
         // Hints are small: a quarter of the room holds more of them than the rest holds sessions.
         let hint_bytes = cache_bytes / 4;
         Self {
@@ -107,7 +108,9 @@ impl Sessions {
         let seen = self.changes_seen(id);
         match self.store.get_if_changed(&keys::session(id), cached.live.version).await? {
             Read::Unchanged => Ok(Some(cached.live)),
-            Read::Changed(entry) => self.take_in(id, entry, Arc::clone(&cached.live.deadline_ms), seen).map(Some),
+            Read::Changed(entry) => {
+                self.take_in(id, entry, Arc::clone(&cached.live.deadline_ms), seen).map(Some)
+            }
             Read::Absent => {
                 self.cache.remove(id);
                 Ok(None)
@@ -128,7 +131,9 @@ impl Sessions {
         {
             return Ok(Some(live));
         }
-        let Some(entry) = self.store.get(&keys::platform_session(key.0, &key.1)).await? else { return Ok(None) };
+        let Some(entry) = self.store.get(&keys::platform_session(key.0, &key.1)).await? else {
+            return Ok(None);
+        };
         let text = std::str::from_utf8(&entry.value).ok().and_then(|text| SessionId::parse(text).ok());
         let id = text.ok_or_else(|| StoreError::Corrupt("a platform session names no session".into()))?;
         let live = self.find(&id).await?.filter(|live| live.session.require_linked(key.0, &key.1).is_ok());
@@ -189,7 +194,10 @@ impl Sessions {
         let sessions = Arc::clone(self);
         in_own_task(async move {
             let batch = put_deadline(index::plan(None, &session), &session.id, deadline_ms);
-            sessions.commit(session, batch, Arc::new(AtomicI64::new(deadline_ms))).await.map_err(Failure::from)
+            sessions
+                .commit(session, batch, Arc::new(AtomicI64::new(deadline_ms)))
+                .await
+                .map_err(Failure::from)
         })
         .await
     }

@@ -31,7 +31,8 @@ impl JwksSource {
     pub fn load(&self) -> Result<KeySet, KeyError> {
         match self {
             Self::File(path) => {
-                let failed = |error: std::io::Error| KeyError::File { path: path.clone(), cause: error.to_string() };
+                let failed =
+                    |error: std::io::Error| KeyError::File { path: path.clone(), cause: error.to_string() };
                 let file = std::fs::File::open(path).map_err(failed)?;
                 let mut text = String::new();
                 file.take(JWKS_BYTES_MAX).read_to_string(&mut text).map_err(failed)?;
@@ -80,7 +81,9 @@ pub async fn refresh_forever(
                     tracing::info!("the keys that verify tokens were replaced");
                 }
             }
-            Ok(Err(error)) => tracing::warn!(%error, "the keys could not be read again; the old ones stay in force"),
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "the keys could not be read again; the old ones stay in force")
+            }
             Err(error) => tracing::error!(%error, "reading the keys failed by our fault"),
         }
     }

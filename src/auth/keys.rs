@@ -87,7 +87,8 @@ impl KeySet {
     /// # Errors
     /// Where the document is no JWK Set, a key in it is too weak, two have one id, or none can be used.
     pub fn from_jwks(json: &str, origin: Origin) -> Result<Self, KeyError> {
-        let set: JwkSet = serde_json::from_str(json).map_err(|error| KeyError::Unusable(error.to_string()))?;
+        let set: JwkSet =
+            serde_json::from_str(json).map_err(|error| KeyError::Unusable(error.to_string()))?;
         if set.keys.len() > KEYS_MAX {
             return Err(KeyError::Unusable(format!("it has more than {KEYS_MAX} keys")));
         }

@@ -106,7 +106,8 @@ impl Permissions {
         for name in names {
             let prefix = name.strip_suffix('*').filter(|prefix| prefix.ends_with(':'));
             let covers = |permission: &Permission| {
-                permission.name() == name || prefix.is_some_and(|prefix| permission.name().starts_with(prefix))
+                permission.name() == name
+                    || prefix.is_some_and(|prefix| permission.name().starts_with(prefix))
             };
             for permission in Permission::ALL.iter().filter(|permission| covers(permission)) {
                 granted.0 |= 1 << (*permission as u8);
@@ -176,7 +177,9 @@ mod tests {
         assert!(granted("session:*").contains(&"session:*"));
         assert!(granted("session:*").contains(&"session:vivox:kick:all"));
         assert!(!granted("session:*").contains(&"session-audit:read:all"));
-        for name in ["*", ":*", "session*", "session:", "session:read", "sess*", "", "SESSION:*", "session:read:any "] {
+        for name in
+            ["*", ":*", "session*", "session:", "session:read", "sess*", "", "SESSION:*", "session:read:any "]
+        {
             assert_eq!(granted(name), [""; 0], "{name}");
         }
         assert_eq!(granted("session:read:any"), ["session:read:any"]);

@@ -197,7 +197,10 @@ impl Verifier {
         let ends_ms = claims.get("exp").and_then(as_ms).ok_or(TokenError::Claim("exp"))?;
         Ok(Token {
             // A subject that is no uuid is a server: it may do what needs no player.
-            player: self.text(claims, &self.settings.player_claim).and_then(|sub| Uuid::parse_str(sub).ok()).map(PlayerUuid),
+            player: self
+                .text(claims, &self.settings.player_claim)
+                .and_then(|sub| Uuid::parse_str(sub).ok())
+                .map(PlayerUuid),
             player_id: claims.get(&self.settings.player_id_claim).and_then(as_player_id),
             platform: self.text(claims, &self.settings.platform_claim).and_then(|name| name.parse().ok()),
             permissions: read_permissions(claims.get(&self.settings.permissions_claim))?,
@@ -233,7 +236,10 @@ fn checked_claims(raw: &str, key: &Key, named: Algorithm) -> Result<Map<String, 
 /// Seconds since the epoch, perhaps with a fraction, in milliseconds.
 fn as_ms(value: &Value) -> Option<i64> {
     let seconds = value.as_f64().filter(|seconds| seconds.is_finite())?;
-    #[allow(clippy::cast_possible_truncation, reason = "the cast saturates, which is right for far-off times")]
+    #[allow(
+        clippy::cast_possible_truncation,
+        reason = "the cast saturates, which is right for far-off times"
+    )]
     Some((seconds * 1000.0) as i64)
 }
 

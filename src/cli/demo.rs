@@ -104,7 +104,8 @@ impl Stage {
         body: Option<&Value>,
         expected: &Expected,
     ) -> Result<Answered, String> {
-        let mut shown = format!("\n# {what}\n> {method} /session{path}\n> Authorization: Bearer {}…\n", &token[..12]);
+        let mut shown =
+            format!("\n# {what}\n> {method} /session{path}\n> Authorization: Bearer {}…\n", &token[..12]);
         let mut request = http::Request::builder()
             .method(method)
             .uri(format!("{}{path}", self.base))
@@ -164,7 +165,8 @@ fn client(platform: Platform) -> Value {
 }
 
 fn play(address: SocketAddr, data_dir: &Path) -> Result<(), String> {
-    let key = DevelopmentKey::load_or_create(data_dir, &Entropy::System).map_err(|error| error.to_string())?;
+    let key =
+        DevelopmentKey::load_or_create(data_dir, &Entropy::System).map_err(|error| error.to_string())?;
     let players = [(); 3].map(|()| Entropy::System.uuid());
     let [alice, bob, stranger] = [
         token(&key, players[0], Platform::XboxLive),
@@ -177,20 +179,31 @@ fn play(address: SocketAddr, data_dir: &Path) -> Result<(), String> {
         "session_type": "party", "client_version": "1.0.0",
         "client_settings": { "platform": "XboxLive", "input": "gamepad" },
     });
-    let created = stage.call("Alice creates a party", ("POST", "/v1/session"), &alice, None, Some(&create), &ok())?;
+    let created =
+        stage.call("Alice creates a party", ("POST", "/v1/session"), &alice, None, Some(&create), &ok())?;
     let session_id = created.body["session_id"].as_str().unwrap_or_default().to_owned();
     let seed = format!("/v1/platform/XboxLive/platform-session/{XBOX_SESSION}");
     let link = format!("{seed}/session/{session_id}");
     stage.call("Alice links her Xbox session to it", ("POST", &link), &alice, None, None, &ok())?;
     let join = format!("{seed}/player/me");
     let bob_client = client(Platform::XboxLive);
-    stage.call("Bob joins through the Xbox session", ("POST", &join), &bob, None, Some(&bob_client), &ok())?;
+    stage.call(
+        "Bob joins through the Xbox session",
+        ("POST", &join),
+        &bob,
+        None,
+        Some(&bob_client),
+        &ok(),
+    )?;
 
     let get = ("GET", seed.as_str());
     let info = stage.call("Bob, a member, gets the platform session", get, &bob, None, None, &ok())?;
     let players_seen = info.body["players"].as_array().map_or(0, Vec::len);
     stage.check("the platform session names both players", players_seen == 2);
-    stage.check("the platform session comes back as it was linked", info.body["platform_session_id_base64"] == XBOX_SESSION);
+    stage.check(
+        "the platform session comes back as it was linked",
+        info.body["platform_session_id_base64"] == XBOX_SESSION,
+    );
 
     let not_modified = Expected { status: 304, error_code: None };
     stage.call("again, with the ETag: nothing new", get, &bob, Some(&info.etag), None, &not_modified)?;

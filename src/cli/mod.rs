@@ -17,7 +17,10 @@ use crate::{server, telemetry};
 
 /// A game session service that you host yourself. Speaks the RallyHere session API.
 #[derive(Parser)]
-#[command(version, after_help = "Start with `rallypoint demo`: it shows the whole of it on a temporary data directory.")]
+#[command(
+    version,
+    after_help = "Start with `rallypoint demo`: it shows the whole of it on a temporary data directory."
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -77,7 +80,8 @@ struct ServeArgs {
 impl ServeArgs {
     /// The configuration with these flags over it.
     fn config(&self) -> Result<Config, String> {
-        let mut config = Config::load(self.config.as_deref(), std::env::vars()).map_err(|error| error.to_string())?;
+        let mut config =
+            Config::load(self.config.as_deref(), std::env::vars()).map_err(|error| error.to_string())?;
         config.http.listen = self.listen.unwrap_or(config.http.listen);
         if let Some(admin_listen) = &self.admin_listen {
             config.http.admin_listen.clone_from(admin_listen);

@@ -63,9 +63,10 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
 
 /// Prints a token.
 pub fn print(args: &TokenArgs) -> Result<(), String> {
-    let key =
-        DevelopmentKey::load_or_create(&args.data_dir, &Entropy::System).map_err(|error| error.to_string())?;
-    let permissions = if args.permissions.is_empty() { player_permissions() } else { args.permissions.clone() };
+    let key = DevelopmentKey::load_or_create(&args.data_dir, &Entropy::System)
+        .map_err(|error| error.to_string())?;
+    let permissions =
+        if args.permissions.is_empty() { player_permissions() } else { args.permissions.clone() };
     let grant = Grant {
         player: Some(PlayerUuid(args.player)),
         permissions,

@@ -78,7 +78,10 @@ impl Default for Config {
 
 impl Config {
     /// The defaults, overlaid by a file, overlaid by the environment.
-    pub fn load(file: Option<&Path>, env: impl Iterator<Item = (String, String)>) -> Result<Self, ConfigError> {
+    pub fn load(
+        file: Option<&Path>,
+        env: impl Iterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigError> {
         let text = match file {
             Some(path) => std::fs::read_to_string(path)
                 .map_err(|error| ConfigError::Unreadable { path: path.into(), error })?,
@@ -97,7 +100,8 @@ impl Config {
         let wrong = |origin: &str, message: String| ConfigError::Wrong { origin: origin.into(), message };
         // Read alone first: only here do errors know their line.
         let mut config: Self = toml::from_str(text).map_err(|error| wrong(origin, error.to_string()))?;
-        let mut table: toml::Table = text.parse().map_err(|error: toml::de::Error| wrong(origin, error.to_string()))?;
+        let mut table: toml::Table =
+            text.parse().map_err(|error: toml::de::Error| wrong(origin, error.to_string()))?;
         let mut knobs: Vec<_> = env.filter(|(name, _)| name.starts_with(ENV_PREFIX)).collect();
         knobs.sort();
         for (name, value) in knobs {
@@ -105,7 +109,8 @@ impl Config {
             let section = table.entry(section.to_lowercase()).or_insert_with(|| toml::Table::new().into());
             let Some(section) = section.as_table_mut() else { continue };
             section.insert(knob.to_lowercase(), env_value(&value));
-            config = table.clone().try_into().map_err(|error: toml::de::Error| wrong(&name, error.to_string()))?;
+            config =
+                table.clone().try_into().map_err(|error: toml::de::Error| wrong(&name, error.to_string()))?;
         }
         config.check().map_err(|message| wrong(origin, message))?;
         Ok(config)
@@ -122,13 +127,17 @@ impl Config {
         for (name, template) in &self.templates {
             let plain = (1..=128).contains(&name.chars().count()) && !name.chars().any(char::is_control);
             if !plain {
-                return Err(format!("[templates.{name:?}] a name takes 1 to 128 characters, none a control character"));
+                return Err(format!(
+                    "[templates.{name:?}] a name takes 1 to 128 characters, none a control character"
+                ));
             }
             for (platform, entry) in &template.platform_templates {
-                check_custom_data(&entry.custom_data)
-                    .map_err(|message| format!("[templates.{name}.platform_templates.{platform}] {message}"))?;
+                check_custom_data(&entry.custom_data).map_err(|message| {
+                    format!("[templates.{name}.platform_templates.{platform}] {message}")
+                })?;
             }
-            check_custom_data(&template.custom_data).map_err(|message| format!("[templates.{name}] {message}"))?;
+            check_custom_data(&template.custom_data)
+                .map_err(|message| format!("[templates.{name}] {message}"))?;
         }
         Ok(())
     }
@@ -147,7 +156,9 @@ fn check_custom_data(data: &crate::domain::CustomData) -> Result<(), String> {
         return Err(format!("custom_data takes at most {CUSTOM_DATA_ENTRIES_MAX} entries"));
     }
     match data.iter().find(|(_, value)| !(1..=CUSTOM_DATA_VALUE_CHARS_MAX).contains(&value.chars().count())) {
-        Some((key, _)) => Err(format!("custom_data.{key} takes 1 to {CUSTOM_DATA_VALUE_CHARS_MAX} characters")),
+        Some((key, _)) => {
+            Err(format!("custom_data.{key} takes 1 to {CUSTOM_DATA_VALUE_CHARS_MAX} characters"))
+        }
         None => Ok(()),
     }
 }
@@ -163,7 +174,8 @@ fn mask_url(url: &str) -> String {
     let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
     let (rest, query) = rest.split_once('?').map_or((rest, ""), |(rest, _)| (rest, "?***"));
     let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-    let authority = authority.rsplit_once('@').map_or(authority.to_owned(), |(_, host)| format!("***@{host}"));
+    let authority =
+        authority.rsplit_once('@').map_or(authority.to_owned(), |(_, host)| format!("***@{host}"));
     format!("{scheme}://{authority}{path}{query}")
 }
 
@@ -187,7 +199,10 @@ mod tests {
         let defaults = toml::Table::try_from(Config::default()).unwrap();
         for (section, knobs) in &defaults {
             for knob in knobs.as_table().unwrap().keys().filter(|_| section != "templates") {
-                assert!(DEFAULT_FILE.lines().any(|line| line.trim_start_matches("# ").starts_with(knob)), "{knob}");
+                assert!(
+                    DEFAULT_FILE.lines().any(|line| line.trim_start_matches("# ").starts_with(knob)),
+                    "{knob}"
+                );
             }
         }
     }
@@ -196,7 +211,11 @@ mod tests {
     fn the_environment_wins_over_the_file() {
         let config = parse(
             "[http]\nlisten = \"127.0.0.1:1\"\n[sessions]\nidle_s = 5",
-            &[("RALLYPOINT_HTTP__LISTEN", "127.0.0.1:2"), ("RALLYPOINT_SESSIONS__REGIONS", "[\"eu\"]"), ("PATH", "/")],
+            &[
+                ("RALLYPOINT_HTTP__LISTEN", "127.0.0.1:2"),
+                ("RALLYPOINT_SESSIONS__REGIONS", "[\"eu\"]"),
+                ("PATH", "/"),
+            ],
         )
         .unwrap();
         assert_eq!((config.http.listen.port(), config.sessions.idle_s), (2, 5));
@@ -206,7 +225,10 @@ mod tests {
     #[test]
     fn mistakes_are_named_with_their_place() {
         let message = parse("[http]\nlisen = \"127.0.0.1:1\"", &[]).unwrap_err();
-        assert!(message.contains("my.toml") && message.contains("line 2") && message.contains("`listen`"), "{message}");
+        assert!(
+            message.contains("my.toml") && message.contains("line 2") && message.contains("`listen`"),
+            "{message}"
+        );
         let message = parse("[templates.a]\nnum_teams = 51", &[]).unwrap_err();
         assert!(message.contains("line 2") && message.contains("51 is not from 1 to 50"), "{message}");
         let message = parse("[templates.a.platform_templates]\nXbox = {}", &[]).unwrap_err();

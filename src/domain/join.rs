@@ -138,7 +138,9 @@ impl Session {
 
     /// Whether anyone could join without an invite right now: what create-or-join looks for.
     pub fn takes_strangers(&self) -> bool {
-        let room = |(team_id, team): (usize, &super::session::Team)| self.places_taken(team_id, None) < team.max_size;
+        let room = |(team_id, team): (usize, &super::session::Team)| {
+            self.places_taken(team_id, None) < team.max_size
+        };
         self.joinability.open && self.teams.iter().enumerate().any(room)
     }
 

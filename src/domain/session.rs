@@ -201,7 +201,8 @@ impl Session {
 
     /// Places taken on a team, by anyone but `except`.
     pub fn places_taken(&self, team_id: usize, except: Option<PlayerUuid>) -> usize {
-        let on_team = |(player, entry): &(&PlayerUuid, &Player)| entry.team_id == team_id && Some(**player) != except;
+        let on_team =
+            |(player, entry): &(&PlayerUuid, &Player)| entry.team_id == team_id && Some(**player) != except;
         self.players.iter().filter(on_team).count()
     }
 

@@ -46,7 +46,11 @@ pub struct PlatformTemplate {
     #[serde(deserialize_with = "short_text")]
     pub platform_session_type: String,
     /// Most players the platform's session takes: 1 to 100.
-    #[serde(default, deserialize_with = "maybe_between::<_, 1, PLAYERS_PER_TEAM_MAX>", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "maybe_between::<_, 1, PLAYERS_PER_TEAM_MAX>",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub max_players: Option<usize>,
     /// Data for the product's own use; given to platform sessions when they are linked.
     #[serde(default)]
@@ -70,7 +74,9 @@ impl Default for Template {
 }
 
 /// Reads a number within bounds; the error says what they are, at the place in the file.
-fn between<'de, D: Deserializer<'de>, const MIN: usize, const MAX: usize>(from: D) -> Result<usize, D::Error> {
+fn between<'de, D: Deserializer<'de>, const MIN: usize, const MAX: usize>(
+    from: D,
+) -> Result<usize, D::Error> {
     let number = usize::deserialize(from)?;
     if (MIN..=MAX).contains(&number) {
         return Ok(number);

@@ -1,6 +1,11 @@
-//! One test binary: one link, tests in parallel. A module per resource or promise.
+//! The integration tests: one binary, so that there is one link and everything runs in parallel. A module per
+//! resource or promise.
 
 mod harness;
 
+mod linking;
 mod platform_session;
+mod player;
+mod session;
 mod store;
+mod template;

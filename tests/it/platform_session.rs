@@ -1,9 +1,13 @@
 //! The seed operation, rule by rule.
 
-use rallypoint::domain::Platform;
-use serde_json::json;
+use std::time::Duration;
 
-use crate::harness::{Server, XBOX_ID, link_path, platform_path};
+use http::Method;
+use rallypoint::domain::Platform;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::harness::{Server, XBOX_ID, grant, joining, link_path, platform_path};
 
 #[tokio::test]
 async fn a_member_reads_a_linked_platform_session() {
@@ -46,7 +50,10 @@ async fn the_etag_answers_304_and_changes_with_the_body_only() {
     assert!(same.bytes.is_empty());
     assert_eq!(same.etag(), etag);
     // The session changes, its platform session does not.
-    alice.patch(&format!("/v1/session/{session}"), &json!({"custom_data": {"map": "dunes"}})).await.expect(200);
+    alice
+        .patch(&format!("/v1/session/{session}"), &json!({"custom_data": {"map": "dunes"}}))
+        .await
+        .expect(200);
     alice.get_if_none_match(&path, &format!("\"other\", W/{etag}")).await.expect(304);
     alice.opens(&session).await;
     server.player().joins(&session).await.expect(200);
@@ -83,7 +90,134 @@ async fn bad_input_is_422_and_names_every_violation() {
     alice.get(&platform_path("Discord", XBOX_ID)).await.invalid(&[enumeration.clone()]);
     alice.get(&platform_path("", XBOX_ID)).await.invalid(&[enumeration.clone()]);
     alice.get(&platform_path("XboxLive", &"x".repeat(4097))).await.invalid(&[too_long.clone()]);
-    alice.get(&platform_path("XboxLive", "")).await.invalid(&[(id.clone(), "value_error.any_str.min_length")]);
+    alice
+        .get(&platform_path("XboxLive", ""))
+        .await
+        .invalid(&[(id.clone(), "value_error.any_str.min_length")]);
     alice.get(&platform_path("XboxLive", "%ff")).await.invalid(&[(id, "value_error.unicodedecode")]);
     alice.get(&platform_path("Xbox", &"x".repeat(4097))).await.invalid(&[enumeration, too_long]);
+}
+
+#[tokio::test]
+async fn checks_come_in_order_token_permission_input_existence_session() {
+    let server = Server::new();
+    let alice = server.player();
+    let session = alice.creates("party").await;
+    alice.links(&session).await.expect(200);
+    let (linked, unknown, bad) = (
+        platform_path("XboxLive", XBOX_ID),
+        platform_path("XboxLive", "bm9uZQ=="),
+        platform_path("Xbox", ""),
+    );
+
+    for path in [&linked, &unknown, &bad] {
+        let refused = server.anonymous().get(path).await.expect(403);
+        assert_eq!(
+            (&refused.body["auth_success"], &refused.body["error_code"]),
+            (&json!(false), &json!("token_missing"))
+        );
+        server.player_with(None, &["session:create"]).get(path).await.refused(403, "permission_denied");
+    }
+    let stranger = server.player();
+    stranger.get(&bad).await.expect(422);
+    stranger.get(&unknown).await.refused(404, "platform_session_not_found");
+    stranger.get(&linked).await.refused(403, "not_active_in_session");
+    server.player_with(None, &["session:read:platform", "session:read:any"]).get(&linked).await.expect(200);
+    server.service(&["session:*"]).get(&linked).await.expect(200);
+    server.service(&["session:read:*"]).get(&linked).await.expect(200);
+    server.service(&["session:read:platform"]).get(&linked).await.refused(403, "not_active_in_session");
+}
+
+#[tokio::test]
+async fn who_left_gets_403_and_not_304() {
+    let server = Server::new();
+    let (alice, bob) = (server.player(), server.player());
+    let session = alice.creates("party").await;
+    alice.links(&session).await.expect(200);
+    bob.post(&format!("{}/player/me", platform_path("XboxLive", XBOX_ID)), &joining()).await.expect(200);
+    let etag = bob.xbox().await.expect(200).etag();
+    bob.leaves(&session).await.expect(204);
+    let path = platform_path("XboxLive", XBOX_ID);
+    bob.get_if_none_match(&path, &etag).await.refused(403, "not_active_in_session");
+    bob.get_if_none_match(&path, "*").await.refused(403, "not_active_in_session");
+    alice.get_if_none_match(&path, "*").await.expect(304);
+}
+
+#[tokio::test]
+async fn head_answers_as_get_without_the_body() {
+    let server = Server::new();
+    let alice = server.player();
+    let session = alice.creates("party").await;
+    alice.links(&session).await.expect(200);
+    let path = platform_path("XboxLive", XBOX_ID);
+    let got = alice.get(&path).await.expect(200);
+    let head = alice.send(Method::HEAD, &path, &[], None).await.expect(200);
+    assert!(head.bytes.is_empty());
+    assert_eq!(head.etag(), got.etag());
+    assert_eq!(head.headers["content-length"], got.bytes.len().to_string());
+    let etag = got.etag();
+    alice.send(Method::HEAD, &path, &[("if-none-match", &etag)], None).await.expect(304);
+}
+
+#[tokio::test]
+async fn players_are_those_who_linked_joined_through_it_or_play_on_its_platform() {
+    let server = Server::new();
+    let host = server.player_on(Platform::Steam);
+    let session = host.creates("party").await;
+    host.opens(&session).await;
+    // A linker on another platform is a player of it; a service that links is not.
+    host.links(&session).await.expect(200);
+    let (xbox, psn, through) =
+        (server.player(), server.player_on(Platform::PSN), server.player_on(Platform::Epic));
+    for joiner in [&xbox, &psn] {
+        server.clock.advance(Duration::from_secs(1));
+        joiner.joins(&session).await.expect(200);
+    }
+    server.clock.advance(Duration::from_secs(1));
+    through.post(&format!("{}/player/me", platform_path("XboxLive", XBOX_ID)), &joining()).await.expect(200);
+    let players = |body: &Value| -> Vec<(Value, bool)> {
+        let players = body["players"].as_array().unwrap();
+        players.iter().map(|player| (player["player_uuid"].clone(), player["leader"] == true)).collect()
+    };
+    let info = host.xbox().await.expect(200);
+    // PSN is not in it, so the longest-standing leads; that is the host here.
+    assert_eq!(
+        players(&info.body),
+        [(json!(host.player), true), (json!(xbox.player), false), (json!(through.player), false)]
+    );
+    host.leaves(&session).await.expect(204);
+    let info = xbox.xbox().await.expect(200);
+    assert_eq!(players(&info.body), [(json!(xbox.player), true), (json!(through.player), false)]);
+    // Now the leader of the session is in, and so is everyone: leadership is the session's.
+    psn.leaves(&session).await.expect(204);
+    let leader = xbox.session(&session).await.body["teams"][0]["players"][0].clone();
+    assert_eq!((&leader["player_uuid"], &leader["status"]), (&json!(xbox.player), &json!("leader")));
+}
+
+#[tokio::test]
+async fn a_service_that_links_is_not_a_player() {
+    let server = Server::new();
+    let host = server.player_on(Platform::Steam);
+    let session = host.creates("party").await;
+    let service = server.service(&["session:*"]);
+    service.links(&session).await.expect(200);
+    assert_eq!(service.xbox().await.expect(200).body["players"], json!([]));
+    host.links(&session).await.expect(200);
+    assert_eq!(
+        service.xbox().await.expect(200).body["players"],
+        json!([{"player_uuid": host.player, "leader": true}])
+    );
+}
+
+#[tokio::test]
+async fn the_older_id_appears_where_the_token_carried_one() {
+    let server = Server::new();
+    let player = Uuid::from_u128(7);
+    let mut grant = grant(Some(player), Some(Platform::XboxLive), &["session:*"]);
+    grant.player_id = Some(4711);
+    let alice = server.bearer(server.token(&grant));
+    let session = alice.creates("party").await;
+    let linked = alice.links(&session).await.expect(200);
+    assert_eq!(linked.body["players"], json!([{"player_id": 4711, "player_uuid": player, "leader": true}]));
+    assert_eq!(alice.session(&session).await.body["teams"][0]["players"][0]["player_id"], json!(4711));
 }

@@ -34,7 +34,10 @@ pub fn check(method: &Method, path: &str, reply: &Reply) {
     let responses = &operation["responses"];
     let documented = if responses.get(&status).is_some() { status.as_str() } else { "default" };
     let response = &responses[documented];
-    assert!(documented != "default" || reply.status.as_u16() >= 400, "{method} {path}: {status} is not documented");
+    assert!(
+        documented != "default" || reply.status.as_u16() >= 400,
+        "{method} {path}: {status} is not documented"
+    );
     for header in response["headers"].as_object().into_iter().flatten() {
         assert!(reply.headers.contains_key(header.0), "{method} {path}: {status} has no {}", header.0);
     }

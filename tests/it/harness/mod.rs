@@ -157,7 +157,12 @@ impl Reply {
     /// Insists on a failure with a code, and a known caller.
     #[track_caller]
     pub fn refused(self, status: u16, error_code: &str) -> Self {
-        assert_eq!((self.status.as_u16(), &self.body["error_code"]), (status, &json!(error_code)), "{}", self.body);
+        assert_eq!(
+            (self.status.as_u16(), &self.body["error_code"]),
+            (status, &json!(error_code)),
+            "{}",
+            self.body
+        );
         assert_eq!(self.body["auth_success"], json!(true), "{}", self.body);
         self
     }
@@ -179,7 +184,13 @@ impl Reply {
 
 impl Client {
     /// Sends a request to a path below the prefix and holds the reply against the API document.
-    pub async fn send(&self, method: Method, path: &str, headers: &[(&str, &str)], body: Option<Bytes>) -> Reply {
+    pub async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Option<Bytes>,
+    ) -> Reply {
         let mut request = Request::builder().method(&method).uri(format!("/session{path}"));
         if let Some(token) = &self.token {
             request = request.header("authorization", format!("Bearer {token}"));
@@ -254,7 +265,9 @@ impl Client {
 
     /// Opens a session to everyone.
     pub async fn opens(&self, session_id: &str) -> Reply {
-        self.patch(&format!("/v1/session/{session_id}"), &json!({"joinability": {"open": true}})).await.expect(200)
+        self.patch(&format!("/v1/session/{session_id}"), &json!({"joinability": {"open": true}}))
+            .await
+            .expect(200)
     }
 }
 
