@@ -54,12 +54,12 @@ pub fn run(stay: bool) -> Result<(), String> {
         dir.0.display()
     ))?;
     let played = play(server.api_address, &dir.0);
-    if played.is_ok() && stay {
-        super::print("\nThe server stays until Ctrl-C.\n")?;
+    if let (Ok(to_paste), true) = (&played, stay) {
+        super::print(&format!("\nThe server stays until Ctrl-C. To paste:\n{to_paste}"))?;
         runtime.block_on(stop);
     }
     runtime.block_on(server.stop()).map_err(|error| error.to_string())?;
-    played
+    played.map(|_| ())
 }
 
 /// What the demo expects of an answer.
@@ -164,7 +164,8 @@ fn client(platform: Platform) -> Value {
     json!({ "client_version": "1.0.0", "client_settings": { "platform": platform.name(), "input": "gamepad" }, "team_id": 0 })
 }
 
-fn play(address: SocketAddr, data_dir: &Path) -> Result<(), String> {
+/// Plays the demo; answers curl lines that ask for the same again.
+fn play(address: SocketAddr, data_dir: &Path) -> Result<String, String> {
     let key =
         DevelopmentKey::load_or_create(data_dir, &Entropy::System).map_err(|error| error.to_string())?;
     let players = [(); 3].map(|()| Entropy::System.uuid());
@@ -219,8 +220,9 @@ fn play(address: SocketAddr, data_dir: &Path) -> Result<(), String> {
     if !stage.wrong.is_empty() {
         return Err(format!("not as it should be: {}", stage.wrong.join("; ")));
     }
-    super::print(&format!(
-        "\nEvery answer was right.\n\nTo paste:\n  TOKEN='{bob}'\n  \
+    super::print("\nEvery answer was right.\n")?;
+    Ok(format!(
+        "  TOKEN='{bob}'\n  \
          curl -i -H \"Authorization: Bearer $TOKEN\" '{base}{seed}'\n  \
          curl -i -H \"Authorization: Bearer $TOKEN\" -H 'If-None-Match: {etag}' '{base}{seed}'\n  \
          curl -i -H \"Authorization: Bearer $TOKEN\" '{base}/v1/session/{session_id}'\n  \

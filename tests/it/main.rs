@@ -3,9 +3,15 @@
 
 mod harness;
 
+mod contract;
+mod expiry;
+mod failures;
+mod invariants;
 mod linking;
+mod permissions;
 mod platform_session;
 mod player;
 mod session;
 mod store;
 mod template;
+mod tidy;

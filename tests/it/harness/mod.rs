@@ -126,7 +126,7 @@ pub fn grant(player: Option<Uuid>, platform: Option<Platform>, permissions: &[&s
 /// A caller.
 #[derive(Clone)]
 pub struct Client {
-    server: Server,
+    pub server: Server,
     pub player: Uuid,
     pub token: Option<String>,
 }

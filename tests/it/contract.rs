@@ -1,0 +1,70 @@
+//! The surface and its document do not drift unseen.
+
+use std::fmt::Write as _;
+
+use expect_test::expect_file;
+use rallypoint::api::{openapi, routes};
+use serde_json::Value;
+
+use crate::harness::Server;
+
+#[test]
+fn the_surface_is_as_reviewed() {
+    let mut surface =
+        String::from("# Every operation. Rewritten by UPDATE_EXPECT=1 cargo test; read every change.\n");
+    for operation in routes::operations() {
+        writeln!(surface, "{:7}{} ({})", operation.method.as_str(), operation.path, operation.id).unwrap();
+    }
+    expect_file!["surface.txt"].assert_eq(&surface);
+}
+
+#[test]
+fn openapi_json_is_current() {
+    let document = serde_json::to_string_pretty(&openapi::document(&routes::operations())).unwrap() + "\n";
+    expect_file!["../../openapi.json"].assert_eq(&document);
+}
+
+#[tokio::test]
+async fn the_document_is_served_as_it_stands_in_the_repository() {
+    let server = Server::new();
+    let request = http::Request::get("/openapi.json").body(http_body_util::Full::default()).unwrap();
+    let reply = server.anonymous().send_raw(request).await.expect(200);
+    assert_eq!(reply.body, openapi::document(&routes::operations()));
+}
+
+#[test]
+fn every_reference_of_the_document_leads_somewhere_and_nothing_is_null() {
+    let document = openapi::document(&routes::operations());
+    fn walk(document: &Value, value: &Value) {
+        match value {
+            Value::Object(fields) => {
+                if let Some(Value::String(reference)) = fields.get("$ref") {
+                    let target = document.pointer(reference.trim_start_matches('#'));
+                    assert!(target.is_some(), "{reference}");
+                }
+                fields.values().for_each(|value| walk(document, value));
+            }
+            Value::Array(items) => items.iter().for_each(|value| walk(document, value)),
+            Value::Null => panic!("a null in the document"),
+            Value::String(name) => assert_ne!(name, "null"),
+            _ => {}
+        }
+    }
+    walk(&document, &document);
+}
+
+#[tokio::test]
+async fn unknown_paths_and_methods_have_both_kinds_of_error_body() {
+    let server = Server::new();
+    for path in ["/session/v1/nothing", "/session", "/", "/session/v1/session/a/b", "/Session/v1/template"] {
+        let request = http::Request::get(path).body(http_body_util::Full::default()).unwrap();
+        let reply = server.anonymous().send_raw(request).await.refused(404, "path_not_found");
+        assert_eq!(reply.body["detail"], "Not Found");
+    }
+    let request = http::Request::put("/session/v1/session/x").body(http_body_util::Full::default()).unwrap();
+    let reply = server.anonymous().send_raw(request).await.refused(405, "method_not_allowed");
+    assert_eq!(
+        (&reply.body["detail"], &reply.headers["allow"]),
+        (&"Method Not Allowed".into(), &"GET, PATCH, DELETE, HEAD".parse().unwrap())
+    );
+}

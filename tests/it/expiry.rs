@@ -1,0 +1,125 @@
+//! Sessions that nobody asks for end by themselves; those that are asked for stay. The clock is the test's.
+
+use std::time::Duration;
+
+use rallypoint::store::{Embedded, Store};
+use serde_json::json;
+
+use crate::harness::{Server, contents};
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// A caller whose token outlives the test's clock.
+fn eternal(server: &Server) -> crate::harness::Client {
+    let player = uuid::Uuid::from_u128(1);
+    let mut grant =
+        crate::harness::grant(Some(player), Some(rallypoint::domain::Platform::XboxLive), &["session:*"]);
+    grant.ttl = 1000 * MINUTE;
+    crate::harness::Client { player, ..server.bearer(server.token(&grant)) }
+}
+
+#[tokio::test]
+async fn an_idle_session_ends_and_leaves_nothing_behind() {
+    let server = Server::new();
+    let alice = eternal(&server);
+    let session = alice.creates("game").await;
+    alice.links(&session).await.expect(200);
+    server.advance(60 * MINUTE - Duration::from_millis(1)).await;
+    alice.get(&format!("/v1/session/{session}?refresh_ttl=false")).await.expect(200);
+    server.advance(8 * MINUTE).await;
+    alice.session(&session).await.refused(404, "session_not_found");
+    alice.xbox().await.refused(404, "platform_session_not_found");
+    assert!(contents(&server).await.is_empty());
+}
+
+#[tokio::test]
+async fn polling_keeps_a_session_alive_without_changing_it_or_writing_each_time() {
+    let server = Server::new();
+    let alice = eternal(&server);
+    let session = alice.creates("party").await;
+    let path = format!("/v1/session/{session}");
+    let etag = alice.session(&session).await.expect(200).etag();
+    let mut watcher = server.app.sessions.store().watch();
+    let mut polls = 0;
+    for _ in 0..180 {
+        server.advance(MINUTE).await;
+        alice.get_if_none_match(&path, &etag).await.expect(304);
+        polls += 1;
+    }
+    let mut writes = 0;
+    while watcher.try_recv().is_ok() {
+        writes += 1;
+    }
+    assert!(writes > 0 && writes * 7 <= polls, "{writes} writes for {polls} polls");
+    for _ in 0..68 {
+        server.advance(MINUTE).await;
+        alice.get(&format!("{path}?refresh_ttl=false")).await;
+    }
+    alice.session(&session).await.refused(404, "session_not_found");
+}
+
+#[tokio::test]
+async fn strangers_do_not_keep_a_session_alive() {
+    let server = Server::new();
+    let alice = server.player();
+    let session = alice.creates("party").await;
+    let mut grant = crate::harness::grant(Some(uuid::Uuid::from_u128(2)), None, &["session:read:self"]);
+    grant.ttl = 1000 * MINUTE;
+    let stranger = server.bearer(server.token(&grant));
+    for _ in 0..68 {
+        stranger.session(&session).await;
+        server.advance(MINUTE).await;
+    }
+    stranger.session(&session).await.refused(404, "session_not_found");
+}
+
+#[tokio::test]
+async fn deadlines_survive_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let (session, polled);
+    {
+        let server = Server::over(Store::Embedded(Embedded::open(dir.path()).unwrap()), |_| {});
+        let alice = eternal(&server);
+        session = alice.creates("party").await;
+        let bob = server.player();
+        polled = bob.creates("party").await;
+        server.advance(50 * MINUTE).await;
+        bob.session(&polled).await.expect(200);
+        server.advance(MINUTE).await;
+        server.app.sessions.store().close().await.unwrap();
+    }
+    let server = Server::over(Store::Embedded(Embedded::open(dir.path()).unwrap()), |_| {});
+    let admin = eternal(&server);
+    server.advance(68 * MINUTE).await;
+    admin.get(&format!("/v1/session/{session}?refresh_ttl=false")).await.refused(404, "session_not_found");
+    // Asked for at minute 50: alive until minute 110 at least.
+    admin.get(&format!("/v1/session/{polled}?refresh_ttl=false")).await.expect(200);
+    server.advance(50 * MINUTE).await;
+    admin.session(&polled).await.refused(404, "session_not_found");
+}
+
+#[tokio::test]
+async fn many_sessions_that_fall_due_at_once_all_end() {
+    let server = Server::new();
+    for _ in 0..600 {
+        server.player().creates("party").await;
+    }
+    server.advance(90 * MINUTE).await;
+    assert!(contents(&server).await.is_empty());
+}
+
+#[tokio::test]
+async fn changes_count_as_asking() {
+    let server = Server::new();
+    let alice = eternal(&server);
+    let session = alice.creates("party").await;
+    let path = format!("/v1/session/{session}");
+    for round in 0..6 {
+        server.advance(30 * MINUTE).await;
+        alice.patch(&path, &json!({"custom_data": {"round": round.to_string()}})).await.expect(200);
+    }
+    server.advance(30 * MINUTE).await;
+    alice.patch(&format!("{path}?refresh_ttl=false"), &json!({"region_id": "eu"})).await.expect(200);
+    server.advance(38 * MINUTE).await;
+    alice.session(&session).await.refused(404, "session_not_found");
+}
