@@ -52,7 +52,7 @@ pub struct TemplateView {
     /// Whether a session stays when its last active player leaves.
     keep_alive_on_empty: bool,
     /// What sessions of a platform are, by platform.
-    platform_templates: BTreeMap<Platform, PlatformTemplateView>,
+    platform_templates: BTreeMap<&'static str, PlatformTemplateView>,
     /// The product's data.
     custom_data: CustomDataBody,
     /// Teams a session starts with.
@@ -86,7 +86,7 @@ pub struct PlatformTemplateView {
 impl TemplateView {
     fn of(session_type: &str, template: &Template) -> Self {
         let view = |(platform, entry): (&Platform, &PlatformTemplate)| {
-            (*platform, PlatformTemplateView::of(*platform, entry))
+            (platform.name(), PlatformTemplateView::of(*platform, entry))
         };
         Self {
             session_type: session_type.to_owned(),

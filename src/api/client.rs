@@ -85,7 +85,7 @@ pub struct JoinRequest {
     /// Platform and input.
     pub client_settings: ClientSettings,
     /// Index of the team asked for.
-    pub team_id: u32,
+    pub team_id: u64,
     /// Whom the player agrees to play with; without any, everyone.
     pub crossplay_preferences: Option<CrossplayPreferences>,
     /// The player's own data.
@@ -102,19 +102,19 @@ fn member() -> Status {
     Status::Member
 }
 
-/// The client of a request, on the platform that the token names, else the one the body does.
+/// The client of a player, on the platform that their own token names, else the one the body does.
 ///
 /// # Errors
 /// A violation where neither names one. `loc` is where the body has its `client_settings`.
 pub fn client(
-    caller: &Caller,
+    claimed: Option<Platform>,
     version: String,
     settings: &ClientSettings,
     crossplay: Option<CrossplayPreferences>,
     loc: &[&'static str],
 ) -> Result<Client, Error> {
     let numbered = || settings.platform_id.and_then(|number| Platform::from_legacy_id(number.0));
-    let platform = caller.token().platform.or(settings.platform).or_else(numbered);
+    let platform = claimed.or(settings.platform).or_else(numbered);
     let steps = || loc.iter().chain(&["client_settings", "platform"]).map(|name| (*name).into());
     let platform = platform.ok_or_else(|| Error::Invalid(vec![Fault::MISSING.at(steps())]))?;
     Ok(Client { version, platform, input: settings.input, device_type: settings.device_type, crossplay })
@@ -124,12 +124,13 @@ impl JoinRequest {
     /// The request of a player about themselves, as the rules see it. Claims of the token (platform, older id)
     /// speak for the token's own player only.
     pub fn joiner(self, caller: &Caller, player: PlayerUuid, loc: &[&'static str]) -> Result<Joiner, Error> {
-        let client =
-            client(caller, self.client_version, &self.client_settings, self.crossplay_preferences, loc)?;
+        let own_token = (caller.player() == Some(player)).then(|| caller.token());
+        let claimed = own_token.and_then(|token| token.platform);
+        let (version, crossplay) = (self.client_version, self.crossplay_preferences);
         Ok(Joiner {
             player,
-            player_id: caller.token().player_id.filter(|_| caller.player() == Some(player)),
-            client,
+            player_id: own_token.and_then(|token| token.player_id),
+            client: client(claimed, version, &self.client_settings, crossplay, loc)?,
             team_id: usize::try_from(self.team_id).unwrap_or(usize::MAX),
             custom_data: self.custom_data.0,
             password: self.password,

@@ -42,9 +42,6 @@ pub enum Error {
     /// Players may not create sessions of this type, and there is none to join.
     #[error("players cannot create sessions of this type, and there is none to join")]
     SessionTypeNotCreatable,
-    /// The region is none of the configured ones.
-    #[error("there is no such region")]
-    RegionNotFound,
     /// No operation has this path.
     #[error("there is nothing at this path")]
     PathNotFound,
@@ -138,7 +135,6 @@ impl Error {
             Self::Refused(refused) => refused_parts(refused),
 
             Self::TemplateNotFound => (S::NOT_FOUND, "template_not_found"),
-            Self::RegionNotFound => (S::NOT_FOUND, "region_not_found"),
             Self::PathNotFound => (S::NOT_FOUND, "path_not_found"),
 
             Self::MethodNotAllowed(_) => (S::METHOD_NOT_ALLOWED, "method_not_allowed"),
@@ -211,6 +207,7 @@ fn refused_parts(refused: &Refused) -> (StatusCode, &'static str) {
         Refused::CrossplayMismatch => (S::FORBIDDEN, "crossplay_mismatch"),
         Refused::TeamFull => (S::FORBIDDEN, "team_full"),
         Refused::SessionFull => (S::FORBIDDEN, "session_full"),
+        Refused::SessionTooLarge => (S::FORBIDDEN, "session_too_large"),
         Refused::TeamNotEmpty => (S::FORBIDDEN, "team_not_empty"),
         Refused::TeamTooFull => (S::FORBIDDEN, "team_too_full"),
         Refused::PlatformSessionInUse => (S::FORBIDDEN, "platform_session_in_use"),
@@ -219,6 +216,7 @@ fn refused_parts(refused: &Refused) -> (StatusCode, &'static str) {
         Refused::SessionNotFound => (S::NOT_FOUND, "session_not_found"),
         Refused::PlayerNotFound => (S::NOT_FOUND, "player_not_found"),
         Refused::TeamNotFound => (S::NOT_FOUND, "team_not_found"),
+        Refused::RegionNotFound => (S::NOT_FOUND, "region_not_found"),
         Refused::PlatformSessionNotFound => (S::NOT_FOUND, "platform_session_not_found"),
         Refused::PlatformNotInTemplate(_) => (S::NOT_FOUND, "platform_not_in_template"),
     }

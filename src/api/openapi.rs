@@ -171,6 +171,10 @@ impl Transform for WithoutNull {
             object.remove("anyOf");
             object.extend(real);
         }
+        // The width of our integers is no business of clients.
+        if object.get("format").and_then(Value::as_str).is_some_and(|format| format.starts_with("uint")) {
+            object.remove("format");
+        }
         if object.get("default").is_some_and(Value::is_null) {
             object.remove("default");
         }

@@ -20,7 +20,7 @@ use crate::domain::join::{Door, Joiner};
 use crate::domain::password::PasswordHash;
 use crate::domain::session::{Joinability, NewSession, SessionChange, TeamChange};
 use crate::domain::template::{TEAMS_MAX, Template};
-use crate::domain::{CustomData, Session, SessionId};
+use crate::domain::{CustomData, Refused, Session, SessionId};
 
 /// How many open sessions create-or-join tries before it makes a new one.
 const AUTO_JOIN_TRIES_MAX: usize = 32;
@@ -153,7 +153,7 @@ fn joiner(caller: &Caller, request: CreateOrJoinRequest) -> Result<Joiner, Error
     Ok(Joiner {
         player,
         player_id: caller.token().player_id,
-        client: client(caller, version, &request.client_settings, crossplay, &["body"])?,
+        client: client(caller.token().platform, version, &request.client_settings, crossplay, &["body"])?,
         team_id: 0,
         custom_data: CustomData::new(),
         password: request.password,
@@ -198,10 +198,10 @@ fn hashed(app: &App, password: &str) -> PasswordHash {
     PasswordHash::new(password, app.entropy.bytes())
 }
 
-fn check_region(app: &App, region_id: Option<&str>) -> Result<(), Error> {
+fn check_region(app: &App, region_id: Option<&str>) -> Result<(), Refused> {
     let regions = &app.settings.regions;
     let known = |region_id: &str| regions.is_empty() || regions.iter().any(|region| region == region_id);
-    if region_id.is_none_or(known) { Ok(()) } else { Err(Error::RegionNotFound) }
+    if region_id.is_none_or(known) { Ok(()) } else { Err(Refused::RegionNotFound) }
 }
 
 /// A session, as the caller may see it.
@@ -233,15 +233,14 @@ pub async fn update(
     Input { path, query, body: Json(update) }: Input<SessionPath, RefreshQuery, Json<SessionUpdate>>,
 ) -> Result<Reply<Versioned<SessionView>>, Error> {
     let actor = caller.actor();
-    let region_id = update.region_id.clone();
+    let region = check_region(&app, update.region_id.as_deref());
     let change = change(&app, update);
-    let known_region = check_region(&app, region_id.as_deref());
-    // Existence and standing come before what the body says, so the region waits for them.
-    if known_region.is_err() {
-        app.sessions.get(&path.session_id).await?.session.require_leader(actor)?;
-        known_region?;
-    }
-    let rule = move |session: &mut Session| session.update(actor, change.clone());
+    let rule = move |session: &mut Session| {
+        // Standing comes before what the body says.
+        session.require_leader(actor)?;
+        region.clone()?;
+        session.update(actor, change.clone())
+    };
     let ((), live) = app.update_session(&path.session_id, query.refresh_ttl.0, rule).await?;
     Ok(Reply::document(session_document(&live, view_for(&caller, &live.session))))
 }

@@ -36,7 +36,7 @@ pub struct SessionView {
     platform_session: Option<Vec<PlatformSessionView>>,
     /// Per platform the player who creates and links its session. Absent for those outside.
     #[serde(skip_serializing_if = "Option::is_none")]
-    platform_scouts: Option<BTreeMap<Platform, ScoutView>>,
+    platform_scouts: Option<BTreeMap<&'static str, ScoutView>>,
     /// Data of the leader or the host.
     custom_data: CustomDataBody,
     /// When it was made.
@@ -176,7 +176,9 @@ impl SessionView {
                 .collect()
         };
         let scouts = || {
-            let scout = |(platform, player_uuid)| (platform, ScoutView { player_uuid, platform });
+            let scout = |(platform, player_uuid): (Platform, _)| {
+                (platform.name(), ScoutView { player_uuid, platform })
+            };
             session.platform_scouts().into_iter().map(scout).collect()
         };
         Self {

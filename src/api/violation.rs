@@ -8,6 +8,7 @@ use serde::Serialize;
 /// One step on the way to what is wrong.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(untagged)]
+#[schemars(inline)]
 pub enum Step {
     /// A place, parameter or field.
     Name(Cow<'static, str>),

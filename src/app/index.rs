@@ -9,12 +9,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::document::Document;
 use crate::domain::session::Status;
-use crate::domain::{PlayerUuid, Session};
+use crate::domain::{PlayerUuid, Refused, Session};
 use crate::store::{Batch, Key, StoreError, Version, keys};
 
 /// The format of stored sessions: their first byte. A new field with a default needs no new format; a changed
 /// meaning does, and then `decode` reads the older ones too.
 const FORMAT: u8 = 1;
+/// Largest stored session, bytes. A hundred players with ordinary data take a tenth of it; without a bound each
+/// player could make every change of the session dearer for all.
+const SESSION_BYTES_MAX: usize = 4 << 20;
 
 /// A player's place in a session, as the player's list shows it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -29,9 +32,10 @@ pub struct Membership {
     pub inviting_player: Option<PlayerUuid>,
 }
 
-/// A session as it is stored.
-pub fn encode(session: &Session) -> Bytes {
-    [&[FORMAT], &*Document::render(session)].concat().into()
+/// A session as it is stored, unless it holds more than a session may.
+pub fn encode(session: &Session) -> Result<Bytes, Refused> {
+    let encoded = [&[FORMAT], &*Document::render(session)].concat();
+    if encoded.len() > SESSION_BYTES_MAX { Err(Refused::SessionTooLarge) } else { Ok(encoded.into()) }
 }
 
 /// A stored session.
@@ -80,14 +84,14 @@ fn derived(session: &Session) -> BTreeMap<Key, Bytes> {
 
 /// The commit that turns `before` (at its version) into `after`. A platform session that is new to the session
 /// must be nobody else's.
-pub fn plan(before: Option<(&Session, Version)>, after: &Session) -> Batch {
+pub fn plan(before: Option<(&Session, Version)>, after: &Session) -> Result<Batch, Refused> {
     let session_key = keys::session(&after.id);
     let batch = Batch::default();
     let mut batch = match before {
         Some((_, version)) => batch.expect_version(session_key.clone(), version),
         None => batch.expect_absent(session_key.clone()),
     };
-    batch = if after.ended { batch.delete(session_key) } else { batch.put(session_key, encode(after)) };
+    batch = if after.ended { batch.delete(session_key) } else { batch.put(session_key, encode(after)?) };
 
     let mut gone = before.map(|(session, _)| derived(session)).unwrap_or_default();
     for (key, value) in derived(after) {
@@ -99,5 +103,5 @@ pub fn plan(before: Option<(&Session, Version)>, after: &Session) -> Batch {
             batch = batch.put(key, value);
         }
     }
-    gone.into_keys().fold(batch, Batch::delete)
+    Ok(gone.into_keys().fold(batch, Batch::delete))
 }

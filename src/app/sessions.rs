@@ -193,7 +193,7 @@ impl Sessions {
     pub async fn create(self: &Arc<Self>, session: Session, deadline_ms: i64) -> Result<Arc<Live>, Failure> {
         let sessions = Arc::clone(self);
         in_own_task(async move {
-            let batch = put_deadline(index::plan(None, &session), &session.id, deadline_ms);
+            let batch = put_deadline(index::plan(None, &session)?, &session.id, deadline_ms);
             sessions
                 .commit(session, batch, Arc::new(AtomicI64::new(deadline_ms)))
                 .await
@@ -273,7 +273,7 @@ impl Sessions {
             if after == before.session {
                 return Ok((answer, before));
             }
-            let mut batch = index::plan(Some((&before.session, before.version)), &after);
+            let mut batch = index::plan(Some((&before.session, before.version)), &after)?;
             if after.ended {
                 batch = self.without_deadline(batch, id).await?;
             }

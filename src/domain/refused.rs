@@ -12,6 +12,8 @@ pub enum Refused {
     PlayerNotFound,
     #[error("the session has no such team")]
     TeamNotFound,
+    #[error("there is no such region")]
+    RegionNotFound,
     #[error("the platform session does not exist")]
     PlatformSessionNotFound,
     #[error("the session's template has no entry for {0}")]
@@ -32,6 +34,8 @@ pub enum Refused {
     TeamFull,
     #[error("no team of the session has room")]
     SessionFull,
+    #[error("the session would hold more data than a session may")]
+    SessionTooLarge,
     #[error("a team that would go has players on it")]
     TeamNotEmpty,
     #[error("a team that would shrink has more players than that")]

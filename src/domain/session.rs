@@ -15,6 +15,7 @@ use super::{Actor, CustomData, Platform, PlayerUuid, Refused, SessionId};
 /// A player's standing in a session (contract: `SessionPlayerStatus`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[schemars(rename = "SessionPlayerStatus")]
 pub enum Status {
     /// Leads the session: its administrator.
     Leader,

@@ -166,3 +166,20 @@ async fn every_violation_of_path_and_body_is_listed() {
         (json!(["body", "password"]), "value_error.any_str.min_length"),
     ]);
 }
+
+#[tokio::test]
+async fn claims_of_a_token_speak_for_its_own_player_only() {
+    let server = Server::new();
+    let (alice, bob) = (server.player(), server.player_on(Platform::Steam));
+    let session = alice.creates("party").await;
+    alice.links(&session).await.expect(200);
+    let mut grant = crate::harness::grant(Some(alice.player), Some(Platform::PSN), &["session:*"]);
+    grant.player_id = Some(1);
+    let helper = server.bearer(server.token(&grant));
+    let bobs = format!("{}/player/{}", platform_path("XboxLive", XBOX_ID), bob.player);
+    helper.post(&bobs, &joining()).await.expect(200);
+    let seen = alice.session(&session).await.expect(200).body["teams"][0]["players"][1].clone();
+    assert_eq!(seen["player_uuid"], json!(bob.player));
+    assert_eq!(seen["client_settings"]["platform"], json!("XboxLive"), "the body's, not the helper's own");
+    assert!(seen.get("player_id").is_none());
+}

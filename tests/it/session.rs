@@ -247,3 +247,22 @@ async fn session_ids_have_limits() {
     alice.get("/v1/session/x?refresh_ttl=perhaps").await.invalid(&[refresh]);
     alice.get("/v1/session/x?refresh_ttl=No").await.refused(404, "session_not_found");
 }
+
+#[tokio::test]
+async fn a_session_holds_a_bounded_amount_of_data() {
+    let server = Server::with(|config| config.http.body_bytes_max = 8 << 20);
+    let alice = server.player();
+    let session = alice.creates("party").await;
+    let data = |entries: usize| {
+        let entries = (0..entries).map(|index| (index.to_string(), json!("x".repeat(4096))));
+        Value::Object(entries.collect())
+    };
+    let path = format!("/v1/session/{session}");
+    let entries = (json!(["body", "custom_data"]), "value_error.dict.max_items");
+    alice.patch(&path, &json!({"custom_data": data(129)})).await.invalid(&[entries]);
+    let teams: Vec<_> = (0..9).map(|_| json!({"custom_data": data(128)})).collect();
+    let before = alice.session(&session).await.etag();
+    alice.patch(&path, &json!({ "teams": teams })).await.refused(403, "session_too_large");
+    assert_eq!(alice.session(&session).await.etag(), before);
+    alice.patch(&path, &json!({ "teams": teams[..7] })).await.expect(200);
+}
