@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::error::ErrorBody;
 use super::operation::{Operation, OperationDoc};
-use super::service::PREFIX;
+use super::routes::PREFIX;
 use super::violation::ValidationBody;
 
 const IF_NONE_MATCH: &str = "An ETag from an earlier answer. Where it still names the current version, the answer is 304 without a body.";

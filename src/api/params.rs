@@ -249,3 +249,11 @@ params! {
         refresh_ttl: RefreshTtl,
     }
 }
+
+params! {
+    /// The path of a session.
+    SessionPath in "path" {
+        /// The session.
+        session_id: SessionId,
+    }
+}

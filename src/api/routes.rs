@@ -11,6 +11,9 @@ use crate::auth::Permission::{
 };
 use crate::auth::Policy;
 
+/// Every operation's path starts with this.
+pub const PREFIX: &str = "/session";
+
 const READ_CONFIG: Policy = Policy::any(&[SessionAll, ReadConfig]);
 const CREATE: Policy = Policy::any(&[SessionAll, Create]).as_player();
 const READ_SESSION: Policy = Policy::any(&[SessionAll, ReadAny, ReadSelf]);

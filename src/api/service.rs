@@ -15,12 +15,10 @@ use super::error::Error;
 use super::operation::Operation;
 use super::params::{EMPTY_SEGMENT, RawParams};
 use super::reply::{Answer, if_none_match};
+use super::routes::PREFIX;
 use super::{credentials, docs, openapi, routes};
 use crate::app::App;
 use crate::telemetry::Metrics;
-
-/// Every operation's path starts with this.
-pub const PREFIX: &str = "/session";
 
 /// What one request may cost; see `[http]` in `config.default.toml`.
 #[derive(Clone, Copy, Debug)]

@@ -9,7 +9,7 @@ use super::body::Json;
 use super::client::{ClientSettings, CustomDataBody, JoinRequest, client};
 use super::error::Error;
 use super::operation::Input;
-use super::params::{RefreshQuery, params};
+use super::params::{RefreshQuery, SessionPath};
 use super::player::join;
 use super::reply::{NoContent, Plain, Reply, Versioned};
 use super::view::{SessionView, session_document};
@@ -20,18 +20,10 @@ use crate::domain::join::{Door, Joiner};
 use crate::domain::password::PasswordHash;
 use crate::domain::session::{Joinability, NewSession, SessionChange, TeamChange};
 use crate::domain::template::{TEAMS_MAX, Template};
-use crate::domain::{CustomData, Refused, Session, SessionId};
+use crate::domain::{CustomData, Refused, Session};
 
 /// How many open sessions create-or-join tries before it makes a new one.
 const AUTO_JOIN_TRIES_MAX: usize = 32;
-
-params! {
-    /// The path of a session.
-    SessionPath in "path" {
-        /// The session.
-        session_id: SessionId,
-    }
-}
 
 /// A request to create or join a session.
 #[derive(Debug, Deserialize, JsonSchema)]

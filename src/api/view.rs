@@ -170,10 +170,7 @@ impl SessionView {
         let full = view == View::Full;
         let linked = || {
             let platforms = session.platform_sessions.keys();
-            platforms
-                .map(|platform| PlatformSessionView::of(session, *platform).into_iter())
-                .flatten()
-                .collect()
+            platforms.filter_map(|platform| PlatformSessionView::of(session, *platform)).collect()
         };
         let scouts = || {
             let scout = |(platform, player_uuid): (Platform, _)| {

@@ -85,11 +85,12 @@ async fn bad_input_is_422_and_names_every_violation() {
     let (platform, id) = (json!(["path", "platform"]), json!(["path", "platform_session_id_base64"]));
     let enumeration = (platform, "type_error.enum");
     let too_long = (id.clone(), "value_error.any_str.max_length");
-    alice.get(&platform_path("Xbox", XBOX_ID)).await.invalid(&[enumeration.clone()]);
-    alice.get(&platform_path("xboxlive", XBOX_ID)).await.invalid(&[enumeration.clone()]);
-    alice.get(&platform_path("Discord", XBOX_ID)).await.invalid(&[enumeration.clone()]);
-    alice.get(&platform_path("", XBOX_ID)).await.invalid(&[enumeration.clone()]);
-    alice.get(&platform_path("XboxLive", &"x".repeat(4097))).await.invalid(&[too_long.clone()]);
+    for platform in ["Xbox", "xboxlive", "Discord", ""] {
+        let refused = alice.get(&platform_path(platform, XBOX_ID)).await;
+        refused.invalid(std::slice::from_ref(&enumeration));
+    }
+    let refused = alice.get(&platform_path("XboxLive", &"x".repeat(4097))).await;
+    refused.invalid(std::slice::from_ref(&too_long));
     alice
         .get(&platform_path("XboxLive", ""))
         .await
