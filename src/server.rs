@@ -169,6 +169,8 @@ pub fn new_app(config: &Config, store: Store, ring: Arc<KeyRing>, clock: Clock, 
         version_check: config.sessions.version_check,
         trust_friends: config.sessions.friends_check == FriendsCheck::Trust,
         regions: config.sessions.regions.clone(),
+        invites_per_player_max: config.sessions.invites_per_player_max,
+        sessions_per_player_max: config.sessions.sessions_per_player_max,
         cache_bytes: config.store.cache_bytes,
     };
     warn_of_numberless_platforms(config);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeLabelValue, EncodeMetric};
 use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
@@ -55,6 +55,20 @@ struct OperationLabels {
     operation: &'static str,
 }
 
+/// How a player went.
+#[derive(Clone, Copy, Debug, Hash, PartialEq, Eq, EncodeLabelValue)]
+pub enum Departure {
+    /// By leaving, or declining an invite.
+    Left,
+    /// By being kicked, or their invite taken back.
+    Kicked,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct DepartureLabels {
+    how: Departure,
+}
+
 /// Statuses whose counters are looked up once and kept at hand.
 const STATUSES: [u16; 9] = [200, 204, 304, 400, 403, 404, 422, 500, 503];
 
@@ -73,6 +87,7 @@ pub struct Metrics {
     operations: OnceLock<Vec<OperationMetrics>>,
     panics: Counter,
     sessions_expired: Counter,
+    departures: Family<DepartureLabels, Counter>,
     /// Connections being served.
     pub connections: Gauge,
     /// Connections refused for being too many.
@@ -97,12 +112,14 @@ impl Metrics {
         let requests = Family::<RequestLabels, Counter>::default();
         let durations = Family::new_with_constructor(new_duration as fn() -> Histogram);
         let (panics, sessions_expired) = (Counter::default(), Counter::default());
+        let departures = Family::<DepartureLabels, Counter>::default();
         let (connections, connections_refused) = (Gauge::default(), Counter::default());
         registry.register("requests", "Requests answered", requests.clone());
         let unit = Unit::Seconds;
         registry.register_with_unit("request_duration", "Time to answer a request", unit, durations.clone());
         registry.register("panics", "Requests that failed by a fault of the server", panics.clone());
         registry.register("sessions_expired", "Sessions ended for being idle", sessions_expired.clone());
+        registry.register("departures", "Players who went, by how", departures.clone());
         registry.register("connections", "Connections being served", connections.clone());
         let refused = connections_refused.clone();
         registry.register("connections_refused", "Connections refused for being too many", refused);
@@ -113,6 +130,7 @@ impl Metrics {
             operations: OnceLock::new(),
             panics,
             sessions_expired,
+            departures,
             connections,
             connections_refused,
         }
@@ -158,6 +176,11 @@ impl Metrics {
     /// Counts sessions that ended for being idle.
     pub fn expired(&self, sessions: u64) {
         self.sessions_expired.inc_by(sessions);
+    }
+
+    /// Counts a player who went.
+    pub fn departed(&self, how: Departure) {
+        self.departures.get_or_create(&DepartureLabels { how }).inc();
     }
 
     /// All metrics, in the OpenMetrics text format.

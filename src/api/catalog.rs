@@ -51,6 +51,10 @@ pub struct TemplateView {
     default_public: bool,
     /// Whether a session stays when its last active player leaves.
     keep_alive_on_empty: bool,
+    /// Whether players may change their own team.
+    can_change_own_team: bool,
+    /// Whether players see the places that are kept for them.
+    notify_on_reservation: bool,
     /// What sessions of a platform are, by platform.
     platform_templates: BTreeMap<&'static str, PlatformTemplateView>,
     /// The product's data.
@@ -96,6 +100,8 @@ impl TemplateView {
             attempt_auto_join: template.attempt_auto_join,
             default_public: template.default_public,
             keep_alive_on_empty: template.keep_alive_on_empty,
+            can_change_own_team: template.can_change_own_team,
+            notify_on_reservation: template.notify_on_reservation,
             platform_templates: template.platform_templates.iter().map(view).collect(),
             custom_data: CustomDataBody(template.custom_data.clone()),
             num_teams: template.num_teams,

@@ -130,13 +130,18 @@ impl JoinRequest {
         Ok(Joiner {
             player,
             player_id: own_token.and_then(|token| token.player_id),
-            client: client(claimed, version, &self.client_settings, crossplay, loc)?,
-            team_id: usize::try_from(self.team_id).unwrap_or(usize::MAX),
-            custom_data: self.custom_data.0,
+            client: Some(client(claimed, version, &self.client_settings, crossplay, loc)?),
+            team_id: Some(team_index(self.team_id)),
+            custom_data: Some(self.custom_data.0),
             password: self.password,
             friend: self.friend_uuid.map(PlayerUuid),
         })
     }
+}
+
+/// The index of a team on the wire; one too large for an index is no team's either way.
+pub fn team_index(team_id: u64) -> usize {
+    usize::try_from(team_id).unwrap_or(usize::MAX)
 }
 
 /// The wire form of a client's settings.

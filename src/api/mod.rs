@@ -1,6 +1,7 @@
 //! HTTP: the surface, and the one way that every request goes.
 
 pub mod routes;
+mod policies;
 pub mod operation;
 pub mod service;
 mod credentials;
@@ -14,6 +15,9 @@ mod docs;
 
 pub mod session;
 pub mod player;
+pub mod player_sessions;
+pub mod roster;
+pub mod permission;
 pub mod platform;
 pub mod catalog;
 pub mod client;

@@ -78,6 +78,9 @@ fn describe(operation: &Operation, generator: &mut SchemaGenerator) -> Value {
         "responses": responses(operation, reply, reads, checks_input, generator),
         "security": [{ "bearer": [] }],
     });
+    if operation.is_deprecated {
+        described["deprecated"] = json!(true);
+    }
     if let Some(mut schema) = body.map(Schema::to_value) {
         published(&mut schema);
         described["requestBody"] =

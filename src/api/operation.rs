@@ -60,6 +60,8 @@ pub struct Operation {
     pub success: StatusCode,
     /// Failures it can answer beside those that every operation can.
     pub failures: &'static [StatusCode],
+    /// Whether the contract advises against it. It works all the same.
+    pub is_deprecated: bool,
     describe: fn(&mut SchemaGenerator) -> OperationDoc,
     run: Box<Run>,
 }
@@ -93,6 +95,7 @@ impl Operation {
             has_etag: K::ETAG,
             success: K::STATUS,
             failures: &[],
+            is_deprecated: false,
             describe: |generator| OperationDoc {
                 params: [P::describe(generator), Q::describe(generator)].into_iter().flatten().collect(),
                 body: B::describe(generator),
@@ -110,6 +113,12 @@ impl Operation {
     /// Names failures of this operation beside those that every operation can answer.
     pub fn may_fail(mut self, failures: &'static [StatusCode]) -> Self {
         self.failures = failures;
+        self
+    }
+
+    /// Marks it as one that the contract advises against.
+    pub fn deprecated(mut self) -> Self {
+        self.is_deprecated = true;
         self
     }
 

@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use super::violation::{Fault, Violation, parse_bool};
 use crate::domain::ids::{LengthError, PLATFORM_SESSION_ID_CHARS_MAX, SESSION_ID_CHARS_MAX};
+use crate::domain::rights::Right;
 use crate::domain::{Platform, PlatformSessionId, PlayerUuid, SessionId};
 
 /// Stands for an empty path segment while the router matches, since it takes no empty ones. It cannot come from
@@ -129,6 +130,94 @@ impl Param for RefreshTtl {
 
     fn schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({ "type": "boolean", "default": true })
+    }
+}
+
+impl Param for i64 {
+    fn parse(text: &str) -> Result<Self, Fault> {
+        text.trim().parse().map_err(|_| Fault::NOT_INTEGER)
+    }
+
+    fn schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "integer" })
+    }
+}
+
+/// A whole number within bounds.
+fn parse_between(text: &str, min: i64, max: i64) -> Result<i64, Fault> {
+    let number = i64::parse(text)?;
+    if number < min {
+        Err(Fault::too_small(min))
+    } else if number > max {
+        Err(Fault::too_large(max))
+    } else {
+        Ok(number)
+    }
+}
+
+/// Index of a team.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TeamId(pub usize);
+
+impl Param for TeamId {
+    fn parse(text: &str) -> Result<Self, Fault> {
+        let index = parse_between(text, 0, i64::MAX)?;
+        Ok(Self(usize::try_from(index).unwrap_or(usize::MAX)))
+    }
+
+    fn schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "integer", "minimum": 0 })
+    }
+}
+
+/// Where a page begins: 0, or what the page before named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cursor(pub u64);
+
+impl Param for Cursor {
+    fn parse(text: &str) -> Result<Self, Fault> {
+        parse_between(text, 0, i64::MAX).map(|cursor| Self(cursor.unsigned_abs()))
+    }
+
+    fn absent() -> Option<Self> {
+        Some(Self(0))
+    }
+
+    fn schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "integer", "minimum": 0, "default": 0 })
+    }
+}
+
+/// Most entries of a page (contract: `page_size`).
+const PAGE_SIZE_MAX: i64 = 50;
+
+/// How many entries a page shall have at most: 1 to 50.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PageSize(pub usize);
+
+impl Param for PageSize {
+    fn parse(text: &str) -> Result<Self, Fault> {
+        let size = parse_between(text, 1, PAGE_SIZE_MAX)?;
+        Ok(Self(usize::try_from(size).unwrap_or(1)))
+    }
+
+    fn absent() -> Option<Self> {
+        usize::try_from(PAGE_SIZE_MAX).ok().map(Self)
+    }
+
+    fn schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "integer", "minimum": 1, "maximum": PAGE_SIZE_MAX, "default": PAGE_SIZE_MAX })
+    }
+}
+
+impl Param for Right {
+    fn parse(text: &str) -> Result<Self, Fault> {
+        let found = Self::ALL.into_iter().find(|right| right.name() == text);
+        found.ok_or_else(|| Fault::not_permitted(Self::ALL.iter().map(|right| format!("'{}'", right.name()))))
+    }
+
+    fn schema(generator: &mut SchemaGenerator) -> Schema {
+        generator.subschema_for::<Self>()
     }
 }
 
@@ -255,5 +344,15 @@ params! {
     SessionPath in "path" {
         /// The session.
         session_id: SessionId,
+    }
+}
+
+params! {
+    /// The path of a player of a session.
+    PlayerInSessionPath in "path" {
+        /// The session.
+        session_id: SessionId,
+        /// The player.
+        player_uuid: PlayerUuid,
     }
 }

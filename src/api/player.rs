@@ -1,39 +1,56 @@
-//! Players: joining and leaving a session, and the list of a player's sessions.
+//! Players of a session: reading them, joining, leaving, kicking.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::body::Json;
-use super::client::{CustomDataBody, JoinRequest, Named};
+use super::client::{CustomDataBody, JoinRequest};
 use super::error::Error;
 use super::operation::Input;
-use super::params::{Reason, RefreshQuery, RefreshTtl, SessionPath, params};
-use super::reply::{NoContent, Reply, Versioned};
-use super::view::session_document;
-use crate::app::index::Membership;
-use crate::app::{App, Failure, Live, View};
+use super::params::{
+    Cursor, PageSize, PlayerInSessionPath, Reason, RefreshQuery, RefreshTtl, SessionPath, params,
+};
+use super::reply::{Changed, NoContent, Reply, Versioned};
+use super::session::asked_for;
+use super::view::{PlayerView, TeamView, session_document, view_for};
+use crate::app::{App, Failure, Live};
 use crate::auth::Caller;
 use crate::document::Document;
 use crate::domain::join::{Door, Joiner};
 use crate::domain::session::Status;
 use crate::domain::{PlayerUuid, Refused, Session, SessionId};
+use crate::telemetry::Departure;
 
 params! {
-    /// The path of a player.
-    PlayerPath in "path" {
-        /// The player.
-        player_uuid: PlayerUuid,
+    /// The path of a player of a session, by their older, numeric id.
+    PlayerIdInSessionPath in "path" {
+        /// The session.
+        session_id: SessionId,
+        /// The player's older, numeric id.
+        player_id: i64,
     }
 }
 
 params! {
-    /// The query of leaving.
+    /// The query of leaving and kicking.
     LeaveQuery in "query" {
         /// Why; logged.
         reason: Reason,
+        /// Whether this request keeps the session alive.
+        refresh_ttl: RefreshTtl,
+    }
+}
+
+params! {
+    /// The query of a page of players.
+    PlayersQuery in "query" {
+        /// Where the page begins: 0, or the cursor of the page before.
+        cursor: Cursor,
+        /// Most players on the page.
+        page_size: PageSize,
         /// Whether this request keeps the session alive.
         refresh_ttl: RefreshTtl,
     }
@@ -53,38 +70,74 @@ pub struct PlayerUpdated {
     custom_data: CustomDataBody,
 }
 
-/// The sessions of a player, by type.
+/// A page of a session's players, in the order they came.
 #[derive(Serialize, JsonSchema)]
-#[schemars(rename = "PlayerSessions")]
-pub struct PlayerSessions {
-    /// By session type.
-    sessions: Named<PlayerSessionsOfType>,
+#[schemars(rename = "PagedPlayersResponse")]
+pub struct PlayersPage {
+    /// The teams of the players on the page, with no other players.
+    teams: Vec<TeamView>,
+    /// Where the next page begins; 0 after the last.
+    cursor: u64,
 }
 
-/// The sessions of a player of one type.
-#[derive(Serialize, JsonSchema)]
-#[schemars(rename = "PlayerSession")]
-pub struct PlayerSessionsOfType {
-    /// The type.
-    #[serde(rename = "type")]
-    session_type: String,
-    /// Sessions the player takes part in.
-    session_ids: Vec<String>,
-    /// Invites the player has not answered, by session.
-    pending_invites: Named<PendingInvite>,
-    /// Sessions that keep a place for the player.
-    reserved_sessions: Vec<String>,
+impl PlayerUpdated {
+    /// A player's place in a session as it is now.
+    pub fn of(session: &Session, player: PlayerUuid) -> Result<Self, Refused> {
+        let entry = session.entry(player)?;
+        Ok(Self {
+            player_uuid: player,
+            status: entry.status,
+            team_id: entry.team_id,
+            custom_data: CustomDataBody(entry.custom_data.clone()),
+        })
+    }
 }
 
-/// An invite.
-#[derive(Serialize, JsonSchema)]
-#[schemars(rename = "PlayerSessionInvite")]
-pub struct PendingInvite {
-    /// To this session.
-    session_id: String,
-    /// From this player.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    inviting_player_uuid: Option<PlayerUuid>,
+/// A player's place after a change, with the version of the session as the caller would now read it.
+pub fn updated(
+    caller: &Caller,
+    live: &Live,
+    player: PlayerUuid,
+) -> Result<Reply<Versioned<PlayerUpdated>>, Error> {
+    let updated = PlayerUpdated::of(&live.session, player)?;
+    Ok(Reply::with_etag_of(&updated, session_document(live, view_for(caller, &live.session))))
+}
+
+/// A player of a session, as the caller may see them.
+pub async fn get(
+    app: Arc<App>,
+    caller: Caller,
+    Input { path, query, .. }: Input<PlayerInSessionPath, RefreshQuery>,
+) -> Result<Reply<Versioned<PlayerView>>, Error> {
+    let live = app.sessions.get(&path.session_id).await?;
+    asked_for(&app, &caller, &live, query.refresh_ttl);
+    let entry = live.session.entry(path.player_uuid)?;
+    let view = PlayerView::of(path.player_uuid, entry, view_for(&caller, &live.session));
+    Ok(Reply::document(&Document::of(&view)))
+}
+
+/// A page of a session's players. The cursor is the number of the last entry seen, so that entries which come or
+/// go meanwhile neither repeat nor hide another.
+pub async fn page(
+    app: Arc<App>,
+    caller: Caller,
+    Input { path, query, .. }: Input<SessionPath, PlayersQuery>,
+) -> Result<Reply<Versioned<PlayersPage>>, Error> {
+    let live = app.sessions.get(&path.session_id).await?;
+    asked_for(&app, &caller, &live, query.refresh_ttl);
+    let (session, view) = (&live.session, view_for(&caller, &live.session));
+    let mut entries: Vec<_> =
+        session.players.values().filter(|entry| entry.sequence > query.cursor.0).collect();
+    entries.sort_by_key(|entry| entry.sequence);
+    let more = entries.len() > query.page_size.0;
+    entries.truncate(query.page_size.0);
+    let last = entries.last().map_or(query.cursor.0, |entry| entry.sequence);
+    let team_ids: BTreeSet<_> = entries.iter().map(|entry| entry.team_id).collect();
+    let on_page = |sequence: u64| (query.cursor.0 + 1..=last).contains(&sequence);
+    let team = |team_id| TeamView::with_players(session, team_id, view, |entry| on_page(entry.sequence));
+    let page =
+        PlayersPage { teams: team_ids.into_iter().map(team).collect(), cursor: if more { last } else { 0 } };
+    Ok(Reply::document(&Document::of(&page)))
 }
 
 /// Lets a player into a session if `also` has nothing against it, whichever door they come to.
@@ -96,6 +149,7 @@ pub async fn join(
     door: Door,
     also: impl Fn(&Session) -> Result<(), Refused> + Send + 'static,
 ) -> Result<Arc<Live>, Failure> {
+    app.check_sessions(joiner.player, id).await?;
     let rules = app.join_rules(app.clock.now());
     let rule = move |session: &mut Session| {
         also(session)?;
@@ -113,14 +167,7 @@ pub async fn join_self(
     let player = caller.require_player()?;
     let joiner = body.0.joiner(&caller, player, &["body"])?;
     let live = join(&app, &path.session_id, query.refresh_ttl.0, joiner, Door::Session, |_| Ok(())).await?;
-    let entry = live.session.players.get(&player).ok_or(Refused::PlayerNotFound)?;
-    let updated = PlayerUpdated {
-        player_uuid: player,
-        status: entry.status,
-        team_id: entry.team_id,
-        custom_data: CustomDataBody(entry.custom_data.clone()),
-    };
-    Ok(Reply::with_etag_of(&updated, session_document(&live, View::Full)))
+    updated(&caller, &live, player)
 }
 
 /// The caller leaves a session, or declines an invite or a reservation.
@@ -133,6 +180,7 @@ pub async fn leave_self(
     let rule = move |session: &mut Session| session.leave(player);
     match app.update_session(&path.session_id, query.refresh_ttl.0, rule).await {
         Ok(_) => {
+            app.metrics.departed(Departure::Left);
             let reason = query.reason.0.as_deref();
             tracing::info!(session_id = %path.session_id, player_uuid = %player, reason, "player left session");
             Ok(Reply::no_content())
@@ -146,45 +194,39 @@ pub async fn leave_self(
     }
 }
 
-/// The caller's sessions.
-pub async fn sessions_self(
+/// Takes a player out of a session, or takes back an invite.
+pub async fn kick(
     app: Arc<App>,
     caller: Caller,
-    _: Input,
-) -> Result<Reply<Versioned<PlayerSessions>>, Error> {
-    sessions(&app, caller.require_player()?).await
+    Input { path, query, .. }: Input<PlayerInSessionPath, LeaveQuery>,
+) -> Result<Reply<Changed>, Error> {
+    let live = kick_from(&app, &caller, &path.session_id, path.player_uuid, query).await?;
+    Ok(Reply::changed(session_document(&live, view_for(&caller, &live.session))))
 }
 
-/// A player's sessions.
-pub async fn sessions_by_uuid(
+/// Deprecated: takes a player, named by their older id, out of a session.
+pub async fn kick_by_id(
     app: Arc<App>,
     caller: Caller,
-    Input { path, .. }: Input<PlayerPath>,
-) -> Result<Reply<Versioned<PlayerSessions>>, Error> {
-    caller.require_reach(path.player_uuid)?;
-    sessions(&app, path.player_uuid).await
+    Input { path, query, .. }: Input<PlayerIdInSessionPath, LeaveQuery>,
+) -> Result<Reply<NoContent>, Error> {
+    let player = app.sessions.player_of_id(path.player_id).await?;
+    kick_from(&app, &caller, &path.session_id, player, query).await?;
+    Ok(Reply::no_content())
 }
 
-async fn sessions(app: &App, player: PlayerUuid) -> Result<Reply<Versioned<PlayerSessions>>, Error> {
-    let mut by_type: BTreeMap<String, PlayerSessionsOfType> = BTreeMap::new();
-    for (id, Membership { session_type, status, inviting_player }) in app.sessions.memberships(player).await?
-    {
-        let of_type = by_type.entry(session_type.clone()).or_insert_with(|| PlayerSessionsOfType {
-            session_type,
-            session_ids: Vec::new(),
-            pending_invites: Named::new(),
-            reserved_sessions: Vec::new(),
-        });
-        let session_id = id.to_string();
-        match status {
-            Status::Leader | Status::Member => of_type.session_ids.push(session_id),
-            Status::Reserved => of_type.reserved_sessions.push(session_id),
-            Status::Invited => {
-                let invite =
-                    PendingInvite { session_id: session_id.clone(), inviting_player_uuid: inviting_player };
-                of_type.pending_invites.insert(session_id, invite);
-            }
-        }
-    }
-    Ok(Reply::document(&Document::of(&PlayerSessions { sessions: by_type })))
+async fn kick_from(
+    app: &App,
+    caller: &Caller,
+    id: &SessionId,
+    player: PlayerUuid,
+    query: LeaveQuery,
+) -> Result<Arc<Live>, Error> {
+    let actor = caller.actor();
+    let rule = move |session: &mut Session| session.kick(actor, player);
+    let ((), live) = app.update_session(id, query.refresh_ttl.0, rule).await?;
+    app.metrics.departed(Departure::Kicked);
+    let (reason, by) = (query.reason.0.as_deref(), caller.player().map(tracing::field::display));
+    tracing::info!(session_id = %id, player_uuid = %player, reason, by, "player kicked from session");
+    Ok(live)
 }

@@ -54,6 +54,9 @@ pub struct Plain<T>(PhantomData<T>);
 /// No body.
 pub struct NoContent;
 
+/// No body, with the ETag of what was changed.
+pub struct Changed;
+
 impl<T: JsonSchema> ReplyKind for Versioned<T> {
     const STATUS: StatusCode = StatusCode::OK;
     const ETAG: bool = true;
@@ -75,6 +78,15 @@ impl<T: JsonSchema> ReplyKind for Plain<T> {
 impl ReplyKind for NoContent {
     const STATUS: StatusCode = StatusCode::NO_CONTENT;
     const ETAG: bool = false;
+
+    fn describe(_: &mut SchemaGenerator) -> Option<Schema> {
+        None
+    }
+}
+
+impl ReplyKind for Changed {
+    const STATUS: StatusCode = StatusCode::NO_CONTENT;
+    const ETAG: bool = true;
 
     fn describe(_: &mut SchemaGenerator) -> Option<Schema> {
         None
@@ -125,6 +137,13 @@ impl Reply<NoContent> {
     /// Done, and nothing to say.
     pub fn no_content() -> Self {
         Self::new(Bytes::new(), None)
+    }
+}
+
+impl Reply<Changed> {
+    /// Done, and this is the version of what changed.
+    pub fn changed(changed: &Document) -> Self {
+        Self::new(Bytes::new(), Some(changed.etag.clone()))
     }
 }
 

@@ -4,33 +4,17 @@
 use http::{Method, StatusCode};
 
 use super::operation::Operation;
-use super::{catalog, platform, player, session};
-use crate::auth::Permission::{
-    Create, DeleteActive, DeleteAny, ReadAny, ReadConfig, ReadPlatform, ReadPlayerAny, ReadPlayerSelf,
-    ReadSelf, SessionAll, UpdateAny, UpdatePlatform, UpdatePlayerAny, UpdatePlayerSelf, UpdateSelf,
-};
-use crate::auth::Policy;
+use super::policies::*;
+use super::{catalog, permission, platform, player, player_sessions, roster, session};
 
 /// Every operation's path starts with this.
 pub const PREFIX: &str = "/session";
-
-const READ_CONFIG: Policy = Policy::any(&[SessionAll, ReadConfig]);
-const CREATE: Policy = Policy::any(&[SessionAll, Create]).as_player();
-const READ_SESSION: Policy = Policy::any(&[SessionAll, ReadAny, ReadSelf]);
-const UPDATE_SESSION: Policy = Policy::any(&[SessionAll, UpdateAny]).or_own(&[UpdateSelf]);
-const DELETE_SESSION: Policy = Policy::any(&[SessionAll, DeleteAny]).or_own(&[DeleteActive]);
-const READ_PLATFORM: Policy = Policy::any(&[SessionAll, ReadPlatform]);
-const UPDATE_PLATFORM: Policy = Policy::any(&[SessionAll, UpdatePlatform]);
-const UPDATE_PLAYER: Policy = Policy::any(&[SessionAll, UpdatePlayerAny]).or_own(&[UpdatePlayerSelf]);
-const UPDATE_ME: Policy = UPDATE_PLAYER.as_player();
-const LEAVE: Policy = Policy::any(&[SessionAll]).or_own(&[UpdateSelf]).as_player();
-const READ_PLAYER: Policy = Policy::any(&[SessionAll, ReadPlayerAny]).or_own(&[ReadPlayerSelf]);
-const READ_ME: Policy = Policy::any(&[]).or_own(&[ReadPlayerSelf]).as_player();
 
 const PLATFORM_SESSION: &str = "/v1/platform/{platform}/platform-session/{platform_session_id_base64}";
 const PLATFORM_ME: &str = "/v1/platform/{platform}/platform-session/{platform_session_id_base64}/player/me";
 const PLATFORM_PLAYER: &str =
     "/v1/platform/{platform}/platform-session/{platform_session_id_base64}/player/{player_uuid}";
+const RIGHT: &str = "/v1/session/{session_id}/player/{player_uuid}/permission/{permission}";
 const LINK: &str =
     "/v1/platform/{platform}/platform-session/{platform_session_id_base64}/session/{session_id}";
 
@@ -52,6 +36,26 @@ pub fn operations() -> Vec<Operation> {
         Operation::new(M::POST, "join_session_by_id_self", "/v1/session/{session_id}/player/me", player::join_self, UPDATE_ME, "Join a session").may_fail(MISSING),
         Operation::new(M::DELETE, "leave_session_by_id_self", "/v1/session/{session_id}/player/me", player::leave_self, LEAVE, "Leave a session, or decline an invite").may_fail(MISSING),
 
+        Operation::new(M::GET, "get_players_in_session", "/v1/session/{session_id}/player", player::page, READ_SESSION, "A page of a session's players").may_fail(MISSING),
+        Operation::new(M::POST, "swap_players_in_session", "/v1/session/{session_id}/player:swap", roster::swap, UPDATE_SESSION, "Swap two players of different teams").may_fail(MISSING),
+        Operation::new(M::GET, "get_player_in_session", "/v1/session/{session_id}/player/{player_uuid}", player::get, READ_SESSION, "A player of a session").may_fail(MISSING),
+        Operation::new(M::POST, "update_session_player_by_uuid_v2", "/v1/session/{session_id}/player/{player_uuid}", roster::update_any, PROMOTE, "Deprecated: promote, invite, join, move or update a player").may_fail(MISSING).deprecated(),
+        Operation::new(M::DELETE, "kick_player_from_session_by_uuid_v2", "/v1/session/{session_id}/player/{player_uuid}", player::kick, UPDATE_PLAYER, "Take a player out of a session, or take an invite back").may_fail(MISSING),
+        Operation::new(M::POST, "update_session_player_by_uuid", "/v1/session/{session_id}/player/uuid/{player_uuid}", roster::update_any_by_uuid, UPDATE_PLAYER_ANY_WAY, "Deprecated: promote, invite, join, move or update a player").may_fail(MISSING).deprecated(),
+        Operation::new(M::DELETE, "kick_player_from_session_by_uuid", "/v1/session/{session_id}/player/uuid/{player_uuid}", player::kick, UPDATE_PLAYER, "Deprecated: take a player out of a session, or take an invite back").may_fail(MISSING).deprecated(),
+        Operation::new(M::POST, "update_session_player_by_id", "/v1/session/{session_id}/player/id/{player_id}", roster::update_any_by_id, PROMOTE, "Deprecated: promote, invite, join, move or update a player").may_fail(MISSING).deprecated(),
+        Operation::new(M::DELETE, "kick_player_from_session_by_id", "/v1/session/{session_id}/player/id/{player_id}", player::kick_by_id, UPDATE_PLAYER, "Deprecated: take a player out of a session, or take an invite back").may_fail(MISSING).deprecated(),
+        Operation::new(M::POST, "update_player_by_uuid_v2", "/v2/session/{session_id}/player/{player_uuid}", roster::update, UPDATE_PLAYER, "Replace a player's data").may_fail(MISSING),
+        Operation::new(M::POST, "invite_player_by_uuid_v2", "/v2/session/{session_id}/player/{player_uuid}:invite", roster::invite, UPDATE_SESSION, "Invite a player to a session").may_fail(MISSING),
+        Operation::new(M::POST, "promote_player_by_uuid_v2", "/v2/session/{session_id}/player/{player_uuid}:promote", roster::promote, PROMOTE, "Make a player the leader").may_fail(MISSING),
+        Operation::new(M::POST, "move_player_by_uuid_v2", "/v2/session/{session_id}/player/{player_uuid}:move", roster::move_to, UPDATE_PLAYER, "Put a player on another team").may_fail(MISSING),
+        Operation::new(M::POST, "invite_session_to_session", "/v1/session/{session_id}/invited-session/{invited_session_id}:invite", roster::invite_session, UPDATE_PLAYER, "Invite the players of a session to another").may_fail(MISSING),
+        Operation::new(M::DELETE, "kick_session_from_session", "/v1/session/{session_id}/kicked-session/{kicked_session_id}", roster::kick_session, KICK_SESSION, "Take those out of a session who are active in another").may_fail(MISSING),
+
+        Operation::new(M::GET, "get_player_permission_by_uuid", "/v1/session/{session_id}/player/{player_uuid}/permission", permission::get, READ_RIGHTS, "The rights of a player in a session").may_fail(MISSING),
+        Operation::new(M::PATCH, "give_player_permission_by_uuid", RIGHT, permission::give, GIVE_RIGHT, "Lend a right of the leader to a player").may_fail(MISSING),
+        Operation::new(M::DELETE, "remove_player_permission_by_uuid", RIGHT, permission::remove, REMOVE_RIGHT, "Take a lent right back").may_fail(MISSING),
+
         Operation::new(M::GET, "get_platform_session_info", PLATFORM_SESSION, platform::info, READ_PLATFORM, "A platform session").may_fail(MISSING),
         Operation::new(M::POST, "add_platform_session_to_rally_here_session", LINK, platform::link, UPDATE_PLATFORM, "Link a platform session to a session").may_fail(MISSING),
         Operation::new(M::DELETE, "delete_platform_session_from_rally_here_session", LINK, platform::unlink, UPDATE_PLATFORM, "Unlink a platform session from a session").may_fail(MISSING),
@@ -60,7 +64,9 @@ pub fn operations() -> Vec<Operation> {
         Operation::new(M::POST, "join_session_by_platform_session_by_uuid", PLATFORM_PLAYER, platform::join_by_uuid, UPDATE_PLAYER, "A player joins the parent session through a platform session").may_fail(MISSING),
         Operation::new(M::DELETE, "leave_session_by_platform_session_by_uuid", PLATFORM_PLAYER, platform::leave_by_uuid, UPDATE_PLAYER, "A player leaves the parent session through a platform session").may_fail(MISSING),
 
-        Operation::new(M::GET, "get_player_sessions_self", "/v1/player/me/session", player::sessions_self, READ_ME, "The caller's sessions, invites and reservations"),
-        Operation::new(M::GET, "get_player_sessions_by_uuid_v2", "/v1/player/{player_uuid}/session", player::sessions_by_uuid, READ_PLAYER, "A player's sessions, invites and reservations"),
+        Operation::new(M::GET, "get_player_sessions_self", "/v1/player/me/session", player_sessions::own, READ_ME, "The caller's sessions, invites and reservations"),
+        Operation::new(M::GET, "get_player_sessions_by_uuid_v2", "/v1/player/{player_uuid}/session", player_sessions::by_uuid, READ_PLAYER, "A player's sessions, invites and reservations"),
+        Operation::new(M::GET, "get_player_sessions_by_uuid", "/v1/player/uuid/{player_uuid}/session", player_sessions::by_uuid, READ_PLAYER, "Deprecated: a player's sessions, invites and reservations").deprecated(),
+        Operation::new(M::GET, "get_player_sessions", "/v1/player/id/{player_id}/session", player_sessions::by_id, READ_PLAYER, "Deprecated: a player's sessions, invites and reservations").may_fail(MISSING).deprecated(),
     ]
 }

@@ -9,18 +9,18 @@ use super::body::Json;
 use super::client::{ClientSettings, CustomDataBody, JoinRequest, client};
 use super::error::Error;
 use super::operation::Input;
-use super::params::{RefreshQuery, SessionPath};
+use super::params::{RefreshQuery, RefreshTtl, SessionPath};
 use super::player::join;
 use super::reply::{NoContent, Plain, Reply, Versioned};
-use super::view::{SessionView, session_document};
+use super::view::{SessionView, session_document, view_for};
 use crate::app::{App, Failure, Live, View};
-use crate::auth::{Caller, Permission};
+use crate::auth::Caller;
 use crate::domain::client::CrossplayPreferences;
 use crate::domain::join::{Door, Joiner};
 use crate::domain::password::PasswordHash;
 use crate::domain::session::{Joinability, NewSession, SessionChange, TeamChange};
 use crate::domain::template::{TEAMS_MAX, Template};
-use crate::domain::{CustomData, Refused, Session};
+use crate::domain::{Refused, Session};
 
 /// How many open sessions create-or-join tries before it makes a new one.
 const AUTO_JOIN_TRIES_MAX: usize = 32;
@@ -145,9 +145,15 @@ fn joiner(caller: &Caller, request: CreateOrJoinRequest) -> Result<Joiner, Error
     Ok(Joiner {
         player,
         player_id: caller.token().player_id,
-        client: client(caller.token().platform, version, &request.client_settings, crossplay, &["body"])?,
-        team_id: 0,
-        custom_data: CustomData::new(),
+        client: Some(client(
+            caller.token().platform,
+            version,
+            &request.client_settings,
+            crossplay,
+            &["body"],
+        )?),
+        team_id: Some(0),
+        custom_data: None,
         password: request.password,
         friend: None,
     })
@@ -180,6 +186,7 @@ async fn create(
     new: NewSession,
     creator: &Joiner,
 ) -> Result<Arc<Live>, Error> {
+    app.check_sessions(creator.player, &new.id).await?;
     let now = new.now;
     let mut session = Session::new(new, template);
     session.enter_first(creator, now)?;
@@ -203,19 +210,16 @@ pub async fn get(
     Input { path, query, .. }: Input<SessionPath, RefreshQuery>,
 ) -> Result<Reply<Versioned<SessionView>>, Error> {
     let live = app.sessions.get(&path.session_id).await?;
-    let view = view_for(&caller, &live.session);
-    // Strangers who merely look do not keep a session alive.
-    let belongs = || caller.player().is_some_and(|player| live.session.players.contains_key(&player));
-    if query.refresh_ttl.0 && (view == View::Full || belongs()) {
-        app.deadlines.refresh(&live, app.clock.now_ms());
-    }
-    Ok(Reply::document(session_document(&live, view)))
+    asked_for(&app, &caller, &live, query.refresh_ttl);
+    Ok(Reply::document(session_document(&live, view_for(&caller, &live.session))))
 }
 
-/// The view of a caller.
-pub fn view_for(caller: &Caller, session: &Session) -> View {
-    let active = caller.player().is_some_and(|player| session.is_active(player));
-    if active || caller.may(Permission::ReadAny) { View::Full } else { View::Limited }
+/// Keeps a session alive that was asked for. Strangers who merely look do not.
+pub fn asked_for(app: &App, caller: &Caller, live: &Live, refresh: RefreshTtl) {
+    let belongs = || caller.player().is_some_and(|player| live.session.players.contains_key(&player));
+    if refresh.0 && (view_for(caller, &live.session) == View::Full || belongs()) {
+        app.deadlines.refresh(live, app.clock.now_ms());
+    }
 }
 
 /// Changes a session.

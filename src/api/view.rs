@@ -1,6 +1,6 @@
 //! What callers see of a session: the wire types, and how each view is made from the session.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
@@ -8,8 +8,10 @@ use serde::Serialize;
 
 use super::client::{ClientSettings, CustomDataBody};
 use crate::app::{Live, View};
+use crate::auth::{Caller, Permission};
 use crate::document::Document;
 use crate::domain::client::CrossplayPreferences;
+use crate::domain::rights::Right;
 use crate::domain::session::{Joinability, Player, Status};
 use crate::domain::{Platform, PlayerUuid, Session};
 
@@ -92,6 +94,10 @@ pub struct PlayerView {
     /// Who invited.
     #[serde(skip_serializing_if = "Option::is_none")]
     inviting_player_uuid: Option<PlayerUuid>,
+    /// The session that was invited as a whole, where the player came by it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 128))]
+    source_session_id: Option<String>,
     /// The player's own data.
     #[serde(skip_serializing_if = "Option::is_none")]
     custom_data: Option<CustomDataBody>,
@@ -112,6 +118,9 @@ pub struct PlayerView {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     joined: Option<Timestamp>,
+    /// Rights the player has beside those of every active player.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    session_permissions: Option<BTreeSet<Right>>,
 }
 
 /// A platform's scout.
@@ -153,6 +162,12 @@ pub struct PlatformPlayerView {
     player_uuid: PlayerUuid,
     /// Whether the player leads the platform session.
     leader: bool,
+}
+
+/// The view of a caller.
+pub fn view_for(caller: &Caller, session: &Session) -> View {
+    let active = caller.player().is_some_and(|player| session.is_active(player));
+    if active || caller.may(Permission::ReadAny) { View::Full } else { View::Limited }
 }
 
 /// A session's document in a view.
@@ -203,9 +218,19 @@ impl From<Joinability> for JoinabilityView {
 
 impl TeamView {
     fn of(session: &Session, team_id: usize, view: View) -> Self {
+        Self::with_players(session, team_id, view, |_| true)
+    }
+
+    /// A team with those of its players that are `shown`.
+    pub fn with_players(
+        session: &Session,
+        team_id: usize,
+        view: View,
+        shown: impl Fn(&Player) -> bool,
+    ) -> Self {
         let team = &session.teams[team_id];
-        let mut players: Vec<_> =
-            session.players.iter().filter(|(_, entry)| entry.team_id == team_id).collect();
+        let on_team = session.players.iter().filter(|(_, entry)| entry.team_id == team_id);
+        let mut players: Vec<_> = on_team.filter(|(_, entry)| shown(entry)).collect();
         // Who is there comes before who may come.
         players
             .sort_by_key(|(player, entry)| (entry.joined.is_none(), entry.joined, entry.invited, **player));
@@ -222,18 +247,21 @@ impl TeamView {
 }
 
 impl PlayerView {
-    fn of(player_uuid: PlayerUuid, entry: &Player, view: View) -> Self {
+    /// A player's entry, in a view.
+    pub fn of(player_uuid: PlayerUuid, entry: &Player, view: View) -> Self {
         let outline = Self {
             player_id: None,
             player_uuid,
             status: entry.status,
             inviting_player_uuid: None,
+            source_session_id: None,
             custom_data: None,
             version: None,
             client_settings: None,
             crossplay_preferences: None,
             invited: None,
             joined: None,
+            session_permissions: None,
         };
         if view == View::Limited {
             return outline;
@@ -242,12 +270,14 @@ impl PlayerView {
         Self {
             player_id: entry.player_id,
             inviting_player_uuid: entry.inviting_player,
+            source_session_id: entry.source_session.as_ref().map(ToString::to_string),
             custom_data: Some(CustomDataBody(entry.custom_data.clone())),
             version: client.map(|client| client.version.clone()),
             client_settings: client.map(ClientSettings::from),
             crossplay_preferences: client.and_then(|client| client.crossplay),
             invited: entry.invited,
             joined: entry.joined,
+            session_permissions: Some(entry.rights()),
             ..outline
         }
     }

@@ -103,5 +103,16 @@ pub fn plan(before: Option<(&Session, Version)>, after: &Session) -> Result<Batc
             batch = batch.put(key, value);
         }
     }
+    batch = put_player_ids(batch, before.map(|(session, _)| session), after);
     Ok(gone.into_keys().fold(batch, Batch::delete))
+}
+
+/// Notes which player an older, numeric id belongs to. It stays known after the session: the id is the player's.
+fn put_player_ids(batch: Batch, before: Option<&Session>, after: &Session) -> Batch {
+    let known = |player| before.and_then(|session| session.players.get(player)?.player_id);
+    let with_id = after.players.iter().filter_map(|(player, entry)| Some((player, entry.player_id?)));
+    let news = with_id.filter(|(player, player_id)| known(player) != Some(*player_id));
+    news.fold(batch, |batch, (player, player_id)| {
+        batch.put(keys::player_of_id(player_id), player.0.as_bytes().to_vec())
+    })
 }

@@ -19,8 +19,9 @@ use crate::auth::Verifier;
 use crate::document::Document;
 use crate::domain::client::VersionCheck;
 use crate::domain::join::JoinRules;
+use crate::domain::session::Status;
 use crate::domain::template::Template;
-use crate::domain::{Refused, Session, SessionId};
+use crate::domain::{PlayerUuid, Refused, Session, SessionId};
 use crate::env::{Clock, Entropy};
 use crate::store::{CommitError, Store, StoreError};
 use crate::telemetry::Metrics;
@@ -62,6 +63,10 @@ pub struct Settings {
     pub trust_friends: bool,
     /// The regions there are; empty: any id is one.
     pub regions: Vec<String>,
+    /// Most unanswered invites and reservations of a player.
+    pub invites_per_player_max: usize,
+    /// Most sessions that a player takes part in.
+    pub sessions_per_player_max: usize,
     /// Bytes of memory for cached sessions.
     pub cache_bytes: u64,
 }
@@ -150,6 +155,50 @@ impl App {
             self.deadlines.refresh(&live, self.clock.now_ms());
         }
         Ok((answer, live))
+    }
+
+    /// Whether players of this session may change their team by themselves, by its template.
+    pub fn can_change_own_team(&self, session: &Session) -> bool {
+        let template = self.templates.by_type.get(&session.session_type);
+        template.is_none_or(|template| template.can_change_own_team)
+    }
+
+    /// Whether players hear of places kept for them in sessions of a type.
+    pub fn tells_of_reservations(&self, session_type: &str) -> bool {
+        let template = self.templates.by_type.get(session_type);
+        template.is_none_or(|template| template.notify_on_reservation)
+    }
+
+    /// Refuses an invite to `id` where the player has as many others as a player may have. Invites that are given
+    /// at the same moment may go one beyond.
+    pub async fn check_invites(&self, player: PlayerUuid, id: &SessionId) -> Result<(), Failure> {
+        let others = self.other_places(player, id, |status| !status.is_active()).await?;
+        if others < self.settings.invites_per_player_max {
+            Ok(())
+        } else {
+            Err(Refused::TooManyInvites.into())
+        }
+    }
+
+    /// Refuses to let a player into `id` who is in as many other sessions as a player may be. Joins at the same
+    /// moment may go one beyond.
+    pub async fn check_sessions(&self, player: PlayerUuid, id: &SessionId) -> Result<(), Failure> {
+        let others = self.other_places(player, id, Status::is_active).await?;
+        if others < self.settings.sessions_per_player_max {
+            Ok(())
+        } else {
+            Err(Refused::TooManySessions.into())
+        }
+    }
+
+    async fn other_places(
+        &self,
+        player: PlayerUuid,
+        id: &SessionId,
+        counts: impl Fn(Status) -> bool,
+    ) -> Result<usize, StoreError> {
+        let places = self.sessions.memberships(player).await?;
+        Ok(places.iter().filter(|(other, place)| other != id && counts(place.status)).count())
     }
 
     /// What joining depends on beside the session and the joiner.

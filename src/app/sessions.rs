@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
+use uuid::Uuid;
 
 use super::Failure;
 use super::index::{self, Membership};
@@ -330,6 +331,13 @@ impl Sessions {
             Ok((id, index::decode_membership(&entry.value)?))
         };
         found.into_iter().map(read).collect()
+    }
+
+    /// The player of an older, numeric id, as far as tokens in sessions have named it.
+    pub async fn player_of_id(&self, player_id: i64) -> Result<PlayerUuid, Failure> {
+        let entry = self.store.get(&keys::player_of_id(player_id)).await?.ok_or(Refused::PlayerNotFound)?;
+        let uuid = Uuid::from_slice(&entry.value);
+        Ok(PlayerUuid(uuid.map_err(|_| StoreError::Corrupt("a player id names no player".into()))?))
     }
 
     /// Takes a session that is gone out of a player's list, should it ever stand there.

@@ -132,6 +132,20 @@ impl Caller {
         self.token.player.ok_or(Denied::PlayerRequired)
     }
 
+    /// The caller as a narrower policy sees them: for an operation that does what others do, each with permissions
+    /// of its own.
+    ///
+    /// # Errors
+    /// Where the narrower policy does not admit them.
+    pub fn narrowed(&self, policy: Policy) -> Result<Self, Denied> {
+        policy.admit(Arc::clone(&self.token))
+    }
+
+    /// Whether the caller reaches every player and session.
+    pub fn reaches_all(&self) -> bool {
+        self.reach == Reach::Any
+    }
+
     /// Refuses a caller who acts on somebody else without reaching that far.
     ///
     /// # Errors

@@ -173,6 +173,8 @@ pub struct Sessions {
     pub version_check: VersionCheck,
     pub friends_check: FriendsCheck,
     pub regions: Vec<String>,
+    pub sessions_per_player_max: usize,
+    pub invites_per_player_max: usize,
 }
 
 impl Default for Sessions {
@@ -182,6 +184,8 @@ impl Default for Sessions {
             version_check: VersionCheck::Off,
             friends_check: FriendsCheck::Deny,
             regions: Vec::new(),
+            sessions_per_player_max: 32,
+            invites_per_player_max: 100,
         }
     }
 }

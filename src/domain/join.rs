@@ -1,5 +1,7 @@
 //! Joining a session, by whichever way in.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 
 use super::client::{Client, VersionCheck};
@@ -13,12 +15,12 @@ pub struct Joiner {
     pub player: PlayerUuid,
     /// The older, numeric id, where the token named it.
     pub player_id: Option<i64>,
-    /// The client they play with.
-    pub client: Client,
-    /// Index of the team they ask for.
-    pub team_id: usize,
-    /// Their own data.
-    pub custom_data: CustomData,
+    /// The client they play with; older ways to join do not name one.
+    pub client: Option<Client>,
+    /// Index of the team they ask for; without one, any with room will do.
+    pub team_id: Option<usize>,
+    /// Their own data; where absent, what an invite gave them stays.
+    pub custom_data: Option<CustomData>,
     /// The password they give.
     pub password: Option<String>,
     /// The friend in the session they come for.
@@ -48,8 +50,8 @@ pub struct JoinRules {
 impl Session {
     /// The first player enters a session of their own making, as its leader.
     pub fn enter_first(&mut self, creator: &Joiner, now: Timestamp) -> Result<(), Refused> {
-        self.check_room(creator)?;
-        self.take_place(creator, now);
+        let team_id = self.find_room(creator)?;
+        self.take_place(creator, team_id, now);
         Ok(())
     }
 
@@ -61,12 +63,10 @@ impl Session {
                 self.admit(joiner, door, rules)?;
             }
             self.check_crossplay(joiner)?;
-            self.check_room(joiner)?;
-            self.take_place(joiner, rules.now);
-        }
-        if let Some(entry) = self.players.get_mut(&joiner.player) {
-            entry.client = Some(joiner.client.clone());
-            entry.player_id = joiner.player_id.or(entry.player_id);
+            let team_id = self.find_room(joiner)?;
+            self.take_place(joiner, team_id, rules.now);
+        } else if let Some(entry) = self.players.get_mut(&joiner.player) {
+            entry.describe(joiner);
         }
         if let Door::Platform(platform) = door {
             self.came_through(platform, joiner.player);
@@ -88,65 +88,76 @@ impl Session {
         {
             return Err(Refused::WrongPassword);
         }
-        let fits = |other: &Client| rules.version_check.admits(&joiner.client.version, &other.version);
-        if !self.active_clients().all(fits) {
-            return Err(Refused::VersionMismatch);
-        }
-        Ok(())
+        let fits = |mine: &Client, other: &Client| rules.version_check.admits(&mine.version, &other.version);
+        if self.suits_everyone(joiner, fits) { Ok(()) } else { Err(Refused::VersionMismatch) }
     }
 
     fn check_crossplay(&self, joiner: &Joiner) -> Result<(), Refused> {
-        let fits = |other: &Client| other.agrees_to(&joiner.client) && joiner.client.agrees_to(other);
-        if self.active_clients().all(fits) { Ok(()) } else { Err(Refused::CrossplayMismatch) }
+        let fits = |mine: &Client, other: &Client| other.agrees_to(mine) && mine.agrees_to(other);
+        if self.suits_everyone(joiner, fits) { Ok(()) } else { Err(Refused::CrossplayMismatch) }
     }
 
-    fn check_room(&self, joiner: &Joiner) -> Result<(), Refused> {
-        let has_room =
-            |team_id: usize| self.places_taken(team_id, Some(joiner.player)) < self.teams[team_id].max_size;
-        if joiner.team_id >= self.teams.len() {
-            Err(Refused::TeamNotFound)
-        } else if has_room(joiner.team_id) {
-            Ok(())
-        } else if (0..self.teams.len()).any(has_room) {
-            Err(Refused::TeamFull)
-        } else {
-            Err(Refused::SessionFull)
+    /// Whether the joiner's client fits that of every active player, as far as they are known.
+    fn suits_everyone(&self, joiner: &Joiner, fits: impl Fn(&Client, &Client) -> bool) -> bool {
+        let others = self.players.values().filter(|entry| entry.status.is_active());
+        let mut others = others.filter_map(|entry| entry.client.as_ref());
+        joiner.client.as_ref().is_none_or(|mine| others.all(|other| fits(mine, other)))
+    }
+
+    /// The team the joiner goes to: the one asked for, else the one that an invite keeps a place on, else any.
+    fn find_room(&self, joiner: &Joiner) -> Result<usize, Refused> {
+        let held = self.players.get(&joiner.player).map(|entry| entry.team_id);
+        let has_room = |team_id: usize| held == Some(team_id) || self.has_room(team_id);
+        match joiner.team_id.or(held).or_else(|| self.first_team_with_room()) {
+            Some(team_id) if team_id >= self.teams.len() => Err(Refused::TeamNotFound),
+            Some(team_id) if has_room(team_id) => Ok(team_id),
+            Some(_) if (0..self.teams.len()).any(has_room) => Err(Refused::TeamFull),
+            _ => Err(Refused::SessionFull),
         }
     }
 
     /// Makes the joiner active: the leader where there is none, else a member.
-    fn take_place(&mut self, joiner: &Joiner, now: Timestamp) {
+    fn take_place(&mut self, joiner: &Joiner, team_id: usize, now: Timestamp) {
         let status = if self.leader().is_none() { Status::Leader } else { Status::Member };
-        let before = self.players.remove(&joiner.player);
-        let entry = Player {
-            player_id: joiner.player_id,
-            status,
-            team_id: joiner.team_id,
-            client: Some(joiner.client.clone()),
-            joined: Some(now),
-            invited: before.as_ref().and_then(|entry| entry.invited),
-            inviting_player: before.as_ref().and_then(|entry| entry.inviting_player),
-            custom_data: joiner.custom_data.clone(),
-        };
+        let mut entry =
+            self.players.remove(&joiner.player).unwrap_or_else(|| self.new_entry(status, team_id));
+        entry.status = status;
+        entry.team_id = team_id;
+        entry.joined = Some(now);
+        if let Some(custom_data) = &joiner.custom_data {
+            entry.custom_data.clone_from(custom_data);
+        }
+        entry.describe(joiner);
         self.players.insert(joiner.player, entry);
     }
 
-    fn active_clients(&self) -> impl Iterator<Item = &Client> {
-        let active = self.players.values().filter(|entry| entry.status.is_active());
-        active.filter_map(|entry| entry.client.as_ref())
+    /// An entry for someone who is not in the session yet.
+    pub(super) fn new_entry(&mut self, status: Status, team_id: usize) -> Player {
+        Player {
+            player_id: None,
+            status,
+            team_id,
+            client: None,
+            joined: None,
+            invited: None,
+            inviting_player: None,
+            source_session: None,
+            lent_rights: BTreeSet::new(),
+            custom_data: CustomData::new(),
+            sequence: self.next_sequence(),
+        }
     }
 
     /// Whether anyone could join without an invite right now: what create-or-join looks for.
     pub fn takes_strangers(&self) -> bool {
-        let room = |(team_id, team): (usize, &super::session::Team)| {
-            self.places_taken(team_id, None) < team.max_size
-        };
-        self.joinability.open && self.teams.iter().enumerate().any(room)
+        self.joinability.open && self.first_team_with_room().is_some()
     }
+}
 
-    /// The first team with room, or the first team.
-    pub fn roomiest_team(&self) -> usize {
-        let room = |team_id: &usize| self.places_taken(*team_id, None) < self.teams[*team_id].max_size;
-        (0..self.teams.len()).find(room).unwrap_or(0)
+impl Player {
+    /// Takes down what a joiner says of their client; what they do not say stays.
+    fn describe(&mut self, joiner: &Joiner) {
+        self.client = joiner.client.clone().or_else(|| self.client.take());
+        self.player_id = joiner.player_id.or(self.player_id);
     }
 }

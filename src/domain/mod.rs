@@ -7,7 +7,9 @@ pub mod password;
 pub mod template;
 pub mod refused;
 pub mod session;
+pub mod rights;
 pub mod join;
+pub mod invite;
 pub mod roster;
 pub mod platform;
 

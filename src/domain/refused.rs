@@ -1,6 +1,7 @@
 //! Why a rule says no. Small and without HTTP: `api/error.rs` alone turns a refusal into a status and a code.
 
 use super::Platform;
+use super::rights::Right;
 
 /// A refusal. The text is shown to the caller, so it names nothing that the caller may not know.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -22,6 +23,24 @@ pub enum Refused {
     NotActiveInSession,
     #[error("only the leader of the session may do this")]
     NotSessionLeader,
+    #[error("the session gives this player no right to {}; its leader can lend it", .0.name())]
+    RightNotHeld(Right),
+    #[error("players join for themselves; an invite asks another player to")]
+    JoinForOthers,
+    #[error("the player has more unanswered invites than a player may have")]
+    TooManyInvites,
+    #[error("the player is in more sessions than a player may be")]
+    TooManySessions,
+    #[error("the player takes part in the session already")]
+    AlreadyInSession,
+    #[error("the player is in the session but does not take part in it")]
+    PlayerNotActive,
+    #[error("the leader cannot be kicked by another player")]
+    LeaderNotKickable,
+    #[error("the leader of the session cannot be swapped")]
+    LeaderNotSwappable,
+    #[error("the players are on the same team")]
+    SameTeam,
     #[error("the session is not open to this player; ask for an invite")]
     SessionNotJoinable,
     #[error("the session has a password, and this is not it")]

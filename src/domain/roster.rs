@@ -1,7 +1,8 @@
-//! Leaving a session, and who leads it then.
+//! Who is in a session and where: leaving, kicking, promoting, moving, swapping, and who leads when a leader goes.
 
+use super::rights::Right;
 use super::session::Status;
-use super::{PlayerUuid, Refused, Session};
+use super::{Actor, CustomData, PlayerUuid, Refused, Session};
 
 impl Session {
     /// Takes the player out: leaving, or declining an invite or a reservation. The session ends with its last
@@ -14,6 +15,93 @@ impl Session {
         if entry.status.is_active() {
             self.succeed_leader();
         }
+        Ok(())
+    }
+
+    /// Takes a player out at someone's wish, or takes an invite or a reservation back; one's own wish is leaving.
+    /// A right that was lent does not reach its lender.
+    pub fn kick(&mut self, actor: Actor, player: PlayerUuid) -> Result<(), Refused> {
+        if actor != Actor::Player(player) {
+            self.require_right(actor, Right::Kick)?;
+            if actor != Actor::Anyone && self.entry(player)?.status == Status::Leader {
+                return Err(Refused::LeaderNotKickable);
+            }
+        }
+        self.leave(player)
+    }
+
+    /// Takes several players out at the leader's wish; answers who was there to be taken.
+    pub fn kick_all(&mut self, actor: Actor, players: &[PlayerUuid]) -> Result<Vec<PlayerUuid>, Refused> {
+        self.require_leader(actor)?;
+        let here = |player: &PlayerUuid| self.players.contains_key(player);
+        let gone: Vec<_> = players.iter().copied().filter(here).collect();
+        for player in &gone {
+            self.leave(*player)?;
+        }
+        Ok(gone)
+    }
+
+    /// Makes an active player the leader; the old one becomes a member.
+    pub fn promote(&mut self, actor: Actor, player: PlayerUuid) -> Result<(), Refused> {
+        self.require_leader(actor)?;
+        self.active_entry(player)?;
+        for (other, entry) in self.players.iter_mut().filter(|(_, entry)| entry.status.is_active()) {
+            entry.status = if *other == player { Status::Leader } else { Status::Member };
+        }
+        Ok(())
+    }
+
+    /// Puts a player on another team: themselves where the template lets players choose, others with the right.
+    pub fn move_to(
+        &mut self,
+        actor: Actor,
+        player: PlayerUuid,
+        team_id: usize,
+        can_change_own_team: bool,
+    ) -> Result<(), Refused> {
+        self.require_active(actor)?;
+        if !(can_change_own_team && actor == Actor::Player(player)) {
+            self.require_right(actor, Right::Move)?;
+        }
+        let current = self.entry(player)?.team_id;
+        if team_id >= self.teams.len() {
+            return Err(Refused::TeamNotFound);
+        }
+        if team_id != current && !self.has_room(team_id) {
+            return Err(Refused::TeamFull);
+        }
+        if let Some(entry) = self.players.get_mut(&player) {
+            entry.team_id = team_id;
+        }
+        Ok(())
+    }
+
+    /// Swaps the teams of two active players, neither of them the leader.
+    pub fn swap(&mut self, actor: Actor, one: PlayerUuid, other: PlayerUuid) -> Result<(), Refused> {
+        self.require_leader(actor)?;
+        let (first, second) = (self.active_entry(one)?.team_id, self.active_entry(other)?.team_id);
+        if self.leader().is_some_and(|leader| [one, other].contains(&leader)) {
+            return Err(Refused::LeaderNotSwappable);
+        }
+        if first == second {
+            return Err(Refused::SameTeam);
+        }
+        self.active_entry(one)?.team_id = second;
+        self.active_entry(other)?.team_id = first;
+        Ok(())
+    }
+
+    /// Replaces the data of a player: one's own, or anyone's for the leader.
+    pub fn update_player(
+        &mut self,
+        actor: Actor,
+        player: PlayerUuid,
+        custom_data: CustomData,
+    ) -> Result<(), Refused> {
+        if actor != Actor::Player(player) {
+            self.require_leader(actor)?;
+        }
+        self.players.get_mut(&player).ok_or(Refused::PlayerNotFound)?.custom_data = custom_data;
         Ok(())
     }
 

@@ -1,6 +1,6 @@
 //! A session: who is in it, how it may be joined, what it is linked to.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::client::Client;
 use super::password::PasswordHash;
 use super::platform::PlatformSession;
+use super::rights::Right;
 use super::template::Template;
 use super::{Actor, CustomData, Platform, PlayerUuid, Refused, SessionId};
 
@@ -67,9 +68,18 @@ pub struct Player {
     /// Who invited.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inviting_player: Option<PlayerUuid>,
+    /// The session that was invited as a whole, where the player came by it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_session: Option<SessionId>,
+    /// Rights lent by the leader.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub lent_rights: BTreeSet<Right>,
     /// The player's own data.
     #[serde(default, skip_serializing_if = "CustomData::is_empty")]
     pub custom_data: CustomData,
+    /// Numbers the entries of a session in the order they came, from 1, so that a list can be read in pages while
+    /// players come and go.
+    pub sequence: u64,
 }
 
 /// A team. Its id is its index.
@@ -103,6 +113,8 @@ pub struct Session {
     pub teams: Vec<Team>,
     /// Players by id.
     pub players: BTreeMap<PlayerUuid, Player>,
+    /// The sequence number of the newest entry so far.
+    pub last_sequence: u64,
     /// Platform sessions, at most one per platform.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub platform_sessions: BTreeMap<Platform, PlatformSession>,
@@ -173,6 +185,7 @@ impl Session {
             password: new.password,
             teams: vec![team; template.num_teams],
             players: BTreeMap::new(),
+            last_sequence: 0,
             platform_sessions: BTreeMap::new(),
             custom_data: CustomData::new(),
             keep_alive_on_empty: template.keep_alive_on_empty,
@@ -205,6 +218,22 @@ impl Session {
         let on_team =
             |(player, entry): &(&PlayerUuid, &Player)| entry.team_id == team_id && Some(**player) != except;
         self.players.iter().filter(on_team).count()
+    }
+
+    /// Whether a team has a place for someone who is not on it; there is none on a team that does not exist.
+    pub fn has_room(&self, team_id: usize) -> bool {
+        self.teams.get(team_id).is_some_and(|team| self.places_taken(team_id, None) < team.max_size)
+    }
+
+    /// The team with room that comes first.
+    pub fn first_team_with_room(&self) -> Option<usize> {
+        (0..self.teams.len()).find(|team_id| self.has_room(*team_id))
+    }
+
+    /// A number for a new entry.
+    pub(super) fn next_sequence(&mut self) -> u64 {
+        self.last_sequence += 1;
+        self.last_sequence
     }
 
     /// Refuses an actor who does not take part.

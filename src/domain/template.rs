@@ -26,6 +26,10 @@ pub struct Template {
     pub default_public: bool,
     /// Whether a session stays when its last active player leaves.
     pub keep_alive_on_empty: bool,
+    /// Whether players may change their own team.
+    pub can_change_own_team: bool,
+    /// Whether players see the places that are kept for them.
+    pub notify_on_reservation: bool,
     /// Teams a session starts with: 1 to [`TEAMS_MAX`].
     #[serde(deserialize_with = "between::<_, 1, TEAMS_MAX>")]
     pub num_teams: usize,
@@ -65,6 +69,8 @@ impl Default for Template {
             attempt_auto_join: false,
             default_public: false,
             keep_alive_on_empty: false,
+            can_change_own_team: true,
+            notify_on_reservation: true,
             num_teams: 1,
             players_per_team: 4,
             platform_templates: BTreeMap::new(),

@@ -7,6 +7,7 @@
 //! d <deadline ms, i64 big-endian> <session id> (empty)                           what falls due, in order
 //! p <platform> 00 <platform session id>       session id                         from the session
 //! m <player uuid, 16 bytes> <session id>      the player's standing, JSON        from the session
+//! i <player id, i64 big-endian>               player uuid, 16 bytes              from tokens seen in sessions; kept
 //! o <type> 00 <created ms, i64 big-endian> <session id> (empty)                  open sessions of a type, oldest first
 //! ```
 //!
@@ -23,6 +24,7 @@ const DUE: u8 = b'd';
 const PLATFORM_SESSION: u8 = b'p';
 const MEMBERSHIP: u8 = b'm';
 const OPEN: u8 = b'o';
+const PLAYER_OF_ID: u8 = b'i';
 
 fn key(kind: u8, parts: &[&[u8]]) -> Key {
     let mut key = Vec::with_capacity(1 + parts.iter().map(|part| part.len()).sum::<usize>());
@@ -102,6 +104,11 @@ pub fn memberships_of(player: PlayerUuid) -> Key {
 /// The session of a player's place.
 pub fn parse_membership(key: &[u8]) -> Option<SessionId> {
     session_id(key.strip_prefix(&[MEMBERSHIP])?.get(16..)?)
+}
+
+/// Where the player of an older, numeric id is named.
+pub fn player_of_id(player_id: i64) -> Key {
+    key(PLAYER_OF_ID, &[&sortable(player_id)])
 }
 
 /// An open session's place among its type, oldest first.

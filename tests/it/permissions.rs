@@ -17,7 +17,9 @@ fn path(operation: &Operation, player: Uuid) -> String {
     let path =
         operation.path.replace("{platform}", "XboxLive").replace("{platform_session_id_base64}", XBOX_ID);
     let path = path.replace("{session_id}", "none").replace("{session_type}", "party");
-    let path = path.replace("{player_uuid}", &player.to_string());
+    let path = path.replace("{player_uuid}", &player.to_string()).replace("{player_id}", "7");
+    let path = path.replace("{invited_session_id}", "none").replace("{kicked_session_id}", "none");
+    let path = path.replace("{permission}", "kick");
     assert!(!path.contains('{'), "name a value for the parameter in {path}");
     path
 }

@@ -1,0 +1,32 @@
+//! Who may call what: the policies that rows of the surface name, each the contract's sentence about an operation.
+#![allow(missing_docs, reason = "the names say what they open")]
+
+use crate::auth::Permission::{
+    Create, DeleteActive, DeleteAny, GivePermissionActive, GivePermissionAny, PromoteAny, PromoteSelf,
+    ReadAny, ReadConfig, ReadPermissionActive, ReadPermissionAny, ReadPlatform, ReadPlayerAny,
+    ReadPlayerSelf, ReadSelf, RemovePermissionActive, RemovePermissionAny, SessionAll, UpdateAny,
+    UpdatePlatform, UpdatePlayerAny, UpdatePlayerAsLeader, UpdatePlayerSelf, UpdateSelf,
+};
+use crate::auth::Policy;
+
+pub const READ_CONFIG: Policy = Policy::any(&[SessionAll, ReadConfig]);
+pub const CREATE: Policy = Policy::any(&[SessionAll, Create]).as_player();
+pub const READ_SESSION: Policy = Policy::any(&[SessionAll, ReadAny, ReadSelf]);
+pub const UPDATE_SESSION: Policy = Policy::any(&[SessionAll, UpdateAny]).or_own(&[UpdateSelf]);
+pub const DELETE_SESSION: Policy = Policy::any(&[SessionAll, DeleteAny]).or_own(&[DeleteActive]);
+pub const READ_PLATFORM: Policy = Policy::any(&[SessionAll, ReadPlatform]);
+pub const UPDATE_PLATFORM: Policy = Policy::any(&[SessionAll, UpdatePlatform]);
+pub const UPDATE_PLAYER: Policy = Policy::any(&[SessionAll, UpdatePlayerAny]).or_own(&[UpdatePlayerSelf]);
+pub const UPDATE_ME: Policy = UPDATE_PLAYER.as_player();
+pub const LEAVE: Policy = Policy::any(&[SessionAll]).or_own(&[UpdateSelf]).as_player();
+pub const READ_PLAYER: Policy = Policy::any(&[SessionAll, ReadPlayerAny]).or_own(&[ReadPlayerSelf]);
+pub const READ_ME: Policy = Policy::any(&[]).or_own(&[ReadPlayerSelf]).as_player();
+pub const PROMOTE: Policy = Policy::any(&[SessionAll, PromoteAny]).or_own(&[PromoteSelf]);
+/// Opens the operation that promotes or updates; the handler then asks for the permissions of what it does.
+pub const UPDATE_PLAYER_ANY_WAY: Policy =
+    Policy::any(&[SessionAll, UpdatePlayerAny, PromoteAny]).or_own(&[UpdatePlayerSelf, PromoteSelf]);
+pub const KICK_SESSION: Policy = Policy::any(&[SessionAll, UpdatePlayerAny]).or_own(&[UpdatePlayerAsLeader]);
+pub const READ_RIGHTS: Policy = Policy::any(&[SessionAll, ReadPermissionAny]).or_own(&[ReadPermissionActive]);
+pub const GIVE_RIGHT: Policy = Policy::any(&[SessionAll, GivePermissionAny]).or_own(&[GivePermissionActive]);
+pub const REMOVE_RIGHT: Policy =
+    Policy::any(&[SessionAll, RemovePermissionAny]).or_own(&[RemovePermissionActive]);

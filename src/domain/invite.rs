@@ -1,0 +1,140 @@
+//! Inviting players and keeping places for them.
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::rights::Right;
+use super::session::Status;
+use super::{Actor, CustomData, PlayerUuid, Refused, Session, SessionId};
+
+/// What to do where a team has no room for everyone who is invited (contract: `TeamOverflowAction`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(rename = "TeamOverflowAction")]
+pub enum Overflow {
+    /// Invite nobody.
+    #[default]
+    Fail,
+    /// Put the rest on other teams; invite nobody where those have no room either.
+    AllowOverflow,
+    /// Put the rest on other teams, as many as fit.
+    PartialWithOverflow,
+    /// Invite as many as fit on the team.
+    PartialWithoutOverflow,
+    /// Put everyone on the team, whatever its size.
+    Overfill,
+}
+
+/// An invite, or a place kept, for one player or several.
+#[derive(Clone, Debug)]
+pub struct Invite {
+    /// Whether it is a place kept of which the players may not know.
+    pub reserve: bool,
+    /// The team asked for; without one, the first with room for all.
+    pub team_id: Option<usize>,
+    /// What to do where the team is too small.
+    pub overflow: Overflow,
+    /// Data for each player's entry.
+    pub custom_data: CustomData,
+    /// Who invites, where it is a player.
+    pub inviting_player: Option<PlayerUuid>,
+    /// The session that is invited as a whole.
+    pub source_session: Option<SessionId>,
+    /// The time.
+    pub now: Timestamp,
+}
+
+impl Session {
+    /// Invites one player.
+    pub fn invite(&mut self, actor: Actor, player: PlayerUuid, invite: &Invite) -> Result<(), Refused> {
+        self.require_right(actor, Right::Invite)?;
+        if self.is_active(player) {
+            return Err(Refused::AlreadyInSession);
+        }
+        self.invite_all(&[player], invite).map(|_| ())
+    }
+
+    /// Invites the players of another session. Into an open session anyone may bring their own; else it takes the
+    /// right to invite.
+    pub fn invite_session(
+        &mut self,
+        actor: Actor,
+        players: &[PlayerUuid],
+        invite: &Invite,
+    ) -> Result<Vec<PlayerUuid>, Refused> {
+        if !self.joinability.open {
+            self.require_right(actor, Right::Invite)?;
+        }
+        self.invite_all(players, invite)
+    }
+
+    /// Invites players as far as there is room and the invite allows; answers who was. Who takes part already is
+    /// passed over; an invite given again is given anew.
+    fn invite_all(&mut self, players: &[PlayerUuid], invite: &Invite) -> Result<Vec<PlayerUuid>, Refused> {
+        let players: Vec<_> = players.iter().copied().filter(|player| !self.is_active(*player)).collect();
+        let places = self.find_places(&players, invite)?;
+        if places.is_empty() && !players.is_empty() {
+            return Err(self.no_room());
+        }
+        for (player, team_id) in &places {
+            self.hold_place(*player, *team_id, invite);
+        }
+        Ok(places.into_iter().map(|(player, _)| player).collect())
+    }
+
+    /// A team for each of the players, or as many of them as the invite is content with.
+    fn find_places(
+        &self,
+        players: &[PlayerUuid],
+        invite: &Invite,
+    ) -> Result<Vec<(PlayerUuid, usize)>, Refused> {
+        // Places that these players hold already are theirs to use again.
+        let free = |team_id: usize| {
+            let on_team = self
+                .players
+                .iter()
+                .filter(|(player, entry)| entry.team_id == team_id && !players.contains(player));
+            self.teams[team_id].max_size.saturating_sub(on_team.count())
+        };
+        let mut free: Vec<usize> = (0..self.teams.len()).map(free).collect();
+        let first_for_all = || free.iter().position(|free| *free >= players.len());
+        let wanted = invite.team_id.or_else(first_for_all).unwrap_or(0);
+        if wanted >= self.teams.len() {
+            return Err(Refused::TeamNotFound);
+        }
+        if invite.overflow == Overflow::Overfill {
+            return Ok(players.iter().map(|player| (*player, wanted)).collect());
+        }
+        let spills = matches!(invite.overflow, Overflow::AllowOverflow | Overflow::PartialWithOverflow);
+        let mut places = Vec::new();
+        for player in players {
+            let mut teams = std::iter::once(wanted).chain(0..if spills { free.len() } else { 0 });
+            let Some(team_id) = teams.find(|team_id| free[*team_id] > 0) else { break };
+            free[team_id] -= 1;
+            places.push((*player, team_id));
+        }
+        let all_or_nothing = matches!(invite.overflow, Overflow::Fail | Overflow::AllowOverflow);
+        if all_or_nothing && places.len() < players.len() {
+            return Err(self.no_room());
+        }
+        Ok(places)
+    }
+
+    /// The refusal for want of room.
+    fn no_room(&self) -> Refused {
+        if self.first_team_with_room().is_some() { Refused::TeamFull } else { Refused::SessionFull }
+    }
+
+    fn hold_place(&mut self, player: PlayerUuid, team_id: usize, invite: &Invite) {
+        let status = if invite.reserve { Status::Reserved } else { Status::Invited };
+        let mut entry = self.players.remove(&player).unwrap_or_else(|| self.new_entry(status, team_id));
+        entry.status = status;
+        entry.team_id = team_id;
+        entry.custom_data.clone_from(&invite.custom_data);
+        entry.invited = Some(invite.now);
+        entry.inviting_player = invite.inviting_player;
+        entry.source_session.clone_from(&invite.source_session);
+        self.players.insert(player, entry);
+    }
+}
