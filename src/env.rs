@@ -93,6 +93,11 @@ impl Entropy {
         bytes
     }
 
+    /// A number from 0 up to and without 1.
+    pub fn fraction(&self) -> f64 {
+        f64::from(u32::from_le_bytes(self.bytes())) / (f64::from(u32::MAX) + 1.0)
+    }
+
     /// A random (version 4) UUID.
     pub fn uuid(&self) -> Uuid {
         uuid::Builder::from_random_bytes(self.bytes()).into_uuid()

@@ -8,14 +8,15 @@ use futures_util::future::join_all;
 use tokio::sync::watch;
 
 use crate::app::{App, Failure};
-use crate::domain::SessionId;
+use crate::domain::{Session, SessionId};
 use crate::net::stopped;
 use crate::store::keys;
+use crate::telemetry::Departure;
 
 /// Sessions ended at once: enough to share an fsync, few enough to leave room for callers.
 const DUE_AT_ONCE: usize = 256;
 
-/// Ends idle sessions and writes moved deadlines, every so often, until `stop` turns true.
+/// Ends idle sessions, does what silence has come to, and writes moved deadlines, every so often, until `stop` turns true.
 pub async fn run(app: Arc<App>, every: Duration, mut stop: watch::Receiver<bool>) {
     loop {
         tokio::select! {
@@ -46,7 +47,56 @@ pub async fn tick(app: &App) -> Result<u64, Failure> {
         ended += expired.into_iter().try_fold(0, |sum, ended| ended.map(|ended| sum + u64::from(ended)))?;
     }
     app.metrics.expired(ended);
+    act_on_silence(app).await?;
     Ok(ended)
+}
+
+/// Queues every session that silence can change: in memory nothing is known of them after a start.
+pub async fn seed_attendance(app: &App) -> Result<(), Failure> {
+    let (mut from, to) = keys::all_overdue();
+    loop {
+        let found = app.sessions.store().scan(&from, &to, DUE_AT_ONCE).await?;
+        let Some((last, _)) = found.last() else { return Ok(()) };
+        from = [last.as_slice(), &[0]].concat();
+        for id in found.iter().filter_map(|(key, _)| keys::parse_overdue(key)) {
+            if let Some(live) = app.sessions.find(&id).await? {
+                app.attendance.look_at(&live.session, app.clock.now_ms());
+            }
+        }
+    }
+}
+
+/// Takes out players who no longer ask and invites that nobody answers, and notes the health of silent hosts.
+async fn act_on_silence(app: &App) -> Result<(), Failure> {
+    let now_ms = app.clock.now_ms();
+    for id in app.attendance.take_due(now_ms) {
+        let Some(live) = app.sessions.find(&id).await? else { continue };
+        let overdue = app.attendance.overdue(&live.session, now_ms);
+        if overdue.is_empty() {
+            app.attendance.look_at(&live.session, now_ms);
+            continue;
+        }
+        tracing::info!(session_id = %id, ?overdue, "players, invites or a host of the session are silent");
+        for _ in &overdue.absent {
+            app.metrics.departed(Departure::Absent);
+        }
+        for _ in &overdue.uninvited {
+            app.metrics.departed(Departure::Expired);
+        }
+        let rule = move |session: &mut Session| {
+            session.settle(&overdue.absent, &overdue.uninvited, overdue.health.as_ref());
+            Ok(())
+        };
+        match app.update_session(&id, false, rule).await {
+            Ok(_) | Err(Failure::Refused(_)) => {}
+            Err(failure) => {
+                // Looked at again next time, not forgotten.
+                app.attendance.look_at(&live.session, now_ms);
+                return Err(failure);
+            }
+        }
+    }
+    Ok(())
 }
 
 async fn expire(app: &App, id: SessionId, due_ms: i64, now_ms: i64) -> Result<bool, Failure> {

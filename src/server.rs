@@ -8,8 +8,8 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::api::Api;
-use crate::app::{App, Settings};
+use crate::api::{Api, Peer};
+use crate::app::{App, Catalog, Settings};
 use crate::auth::{DevelopmentKey, JwksSource, KeyRing, TokenSettings, Verifier, refresh_forever};
 use crate::config::{Backend, Config, FriendsCheck};
 use crate::env::{Clock, Entropy};
@@ -69,11 +69,13 @@ pub async fn start(config: &Config, expose_development_key: bool) -> Result<Serv
     }
     let app = Arc::new(new_app(config, store.clone(), ring, Clock::System, Entropy::System));
     register_store_metrics(&app, &store);
+    jobs::seed_attendance(&app).await.map_err(StartError::of)?;
 
     let connections = config.http.connection_limits();
-    let api = Arc::new(Api::new(Arc::clone(&app), config.http.request_limits(), config.auth.cookie.clone()));
-    let handle = move |request, _| {
+    let api = Arc::new(new_api(config, Arc::clone(&app)));
+    let handle = move |mut request: http::Request<_>, peer: SocketAddr| {
         let api = Arc::clone(&api);
+        request.extensions_mut().insert(Peer(peer.ip()));
         async move { api.handle(request).await }
     };
     let metrics = || Arc::clone(&app.metrics);
@@ -168,14 +170,31 @@ pub fn new_app(config: &Config, store: Store, ring: Arc<KeyRing>, clock: Clock, 
         idle: Duration::from_secs(config.sessions.idle_s),
         version_check: config.sessions.version_check,
         trust_friends: config.sessions.friends_check == FriendsCheck::Trust,
-        regions: config.sessions.regions.clone(),
+        players_shown_max: config.sessions.players_shown_max,
+        health: config.health,
+        invite_expiry: match config.sessions.invite_expiry_s {
+            0 => None,
+            seconds => Some(Duration::from_secs(seconds)),
+        },
         invites_per_player_max: config.sessions.invites_per_player_max,
         sessions_per_player_max: config.sessions.sessions_per_player_max,
         cache_bytes: config.store.cache_bytes,
     };
     warn_of_numberless_platforms(config);
     let verifier = Verifier::new(ring, tokens, clock.clone());
-    App::new(store, verifier, config.templates.clone(), settings, clock, entropy)
+    App::new(store, verifier, catalog(config), settings, clock, entropy)
+}
+
+/// What clients read and rules go by.
+fn catalog(config: &Config) -> Catalog {
+    let (regions, instance_templates) = (config.regions.clone(), config.instance_templates.clone());
+    Catalog::new(config.templates.clone(), regions, instance_templates)
+}
+
+/// The API that a configuration asks for.
+pub fn new_api(config: &Config, app: Arc<App>) -> Api {
+    let (cookie, proxies) = (config.auth.cookie.clone(), config.http.trusted_proxies.clone());
+    Api::new(app, config.http.request_limits(), cookie, proxies)
 }
 
 /// Published clients refuse a template list in which a platform has no number, and four platforms never had one.

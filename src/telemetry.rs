@@ -62,6 +62,10 @@ pub enum Departure {
     Left,
     /// By being kicked, or their invite taken back.
     Kicked,
+    /// By not asking for the session for too long.
+    Absent,
+    /// By not answering an invite for too long.
+    Expired,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]

@@ -15,7 +15,7 @@ use crate::app::App;
 use crate::auth::Caller;
 use crate::document::Document;
 use crate::domain::Platform;
-use crate::domain::template::{PlatformTemplate, Template};
+use crate::domain::template::{PlatformTemplate, Template, Visibility};
 
 params! {
     /// The path of a template.
@@ -55,6 +55,19 @@ pub struct TemplateView {
     can_change_own_team: bool,
     /// Whether players see the places that are kept for them.
     notify_on_reservation: bool,
+    /// Whether leaders may list sessions in the browser.
+    can_be_added_to_server_browser: bool,
+    /// Whether every session is listed from its start.
+    auto_add_to_browser: bool,
+    /// Data of a listing that was not asked for.
+    auto_browser_params: CustomDataBody,
+    /// Of which players a player sees the entries.
+    player_visibility: Visibility,
+    /// Of which players the leader sees the entries.
+    admin_player_visibility: Visibility,
+    /// After how many seconds a player is taken out who has not asked for the session.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    player_culling_timeout: Option<u32>,
     /// What sessions of a platform are, by platform.
     platform_templates: BTreeMap<&'static str, PlatformTemplateView>,
     /// The product's data.
@@ -102,6 +115,12 @@ impl TemplateView {
             keep_alive_on_empty: template.keep_alive_on_empty,
             can_change_own_team: template.can_change_own_team,
             notify_on_reservation: template.notify_on_reservation,
+            can_be_added_to_server_browser: template.can_be_added_to_server_browser,
+            auto_add_to_browser: template.auto_add_to_browser,
+            auto_browser_params: CustomDataBody(template.auto_browser_params.clone()),
+            player_visibility: template.player_visibility,
+            admin_player_visibility: template.admin_player_visibility,
+            player_culling_timeout: template.player_culling_timeout,
             platform_templates: template.platform_templates.iter().map(view).collect(),
             custom_data: CustomDataBody(template.custom_data.clone()),
             num_teams: template.num_teams,
@@ -124,7 +143,8 @@ impl PlatformTemplateView {
 
 /// All session templates.
 pub async fn templates(app: Arc<App>, _: Caller, _: Input) -> Result<Reply<Versioned<TemplatesView>>, Error> {
-    let document = app.templates.document(|by_type| {
+    let catalog = app.catalog();
+    let document = catalog.document(|by_type| {
         let view = |(name, template): (&String, &Template)| (name.clone(), TemplateView::of(name, template));
         Document::of(&TemplatesView { templates: by_type.iter().map(view).collect() })
     });
@@ -137,6 +157,7 @@ pub async fn template(
     _: Caller,
     Input { path, .. }: Input<TemplatePath>,
 ) -> Result<Reply<Versioned<TemplateView>>, Error> {
-    let template = app.templates.by_type.get(&path.session_type).ok_or(Error::TemplateNotFound)?;
+    let catalog = app.catalog();
+    let template = catalog.templates.get(&path.session_type).ok_or(Error::TemplateNotFound)?;
     Ok(Reply::document(&Document::of(&TemplateView::of(&path.session_type, template))))
 }

@@ -39,6 +39,9 @@ pub enum Error {
     /// No template has this name.
     #[error("there is no session template of this type")]
     TemplateNotFound,
+    /// No template of instance requests has this id.
+    #[error("there is no template of instance requests with this id")]
+    InstanceTemplateNotFound,
     /// Players may not create sessions of this type, and there is none to join.
     #[error("players cannot create sessions of this type, and there is none to join")]
     SessionTypeNotCreatable,
@@ -135,6 +138,7 @@ impl Error {
             Self::Refused(refused) => refused_parts(refused),
 
             Self::TemplateNotFound => (S::NOT_FOUND, "template_not_found"),
+            Self::InstanceTemplateNotFound => (S::NOT_FOUND, "instance_template_not_found"),
             Self::PathNotFound => (S::NOT_FOUND, "path_not_found"),
 
             Self::MethodNotAllowed(_) => (S::METHOD_NOT_ALLOWED, "method_not_allowed"),
@@ -202,6 +206,12 @@ fn refused_parts(refused: &Refused) -> (StatusCode, &'static str) {
         Refused::NotActiveInSession => (S::FORBIDDEN, "not_active_in_session"),
         Refused::NotSessionLeader => (S::FORBIDDEN, "not_session_leader"),
         Refused::RightNotHeld(_) => (S::FORBIDDEN, "session_right_missing"),
+        Refused::NotSessionHost => (S::FORBIDDEN, "not_session_host"),
+        Refused::InstanceExists => (S::FORBIDDEN, "instance_exists"),
+        Refused::AllocationMismatch => (S::FORBIDDEN, "allocation_mismatch"),
+        Refused::AllocationInUse => (S::FORBIDDEN, "allocation_in_use"),
+        Refused::TooManyGuesses => (S::FORBIDDEN, "too_many_guesses"),
+        Refused::NotForBrowser => (S::FORBIDDEN, "not_for_browser"),
         Refused::JoinForOthers => (S::FORBIDDEN, "join_for_others"),
         Refused::TooManyInvites => (S::FORBIDDEN, "too_many_invites"),
         Refused::TooManySessions => (S::FORBIDDEN, "too_many_sessions"),
@@ -223,10 +233,15 @@ fn refused_parts(refused: &Refused) -> (StatusCode, &'static str) {
         Refused::PlatformAlreadyLinked => (S::FORBIDDEN, "platform_already_linked"),
 
         Refused::SessionNotFound => (S::NOT_FOUND, "session_not_found"),
+        Refused::InstanceNotFound => (S::NOT_FOUND, "instance_not_found"),
+        Refused::ListingNotFound => (S::NOT_FOUND, "browser_info_not_found"),
         Refused::PlayerNotFound => (S::NOT_FOUND, "player_not_found"),
         Refused::TeamNotFound => (S::NOT_FOUND, "team_not_found"),
         Refused::RegionNotFound => (S::NOT_FOUND, "region_not_found"),
         Refused::PlatformSessionNotFound => (S::NOT_FOUND, "platform_session_not_found"),
         Refused::PlatformNotInTemplate(_) => (S::NOT_FOUND, "platform_not_in_template"),
+
+        Refused::ShortCodeExists => (S::CONFLICT, "short_code_exists"),
+        Refused::ShortCodeTaken => (S::SERVICE_UNAVAILABLE, "short_code_taken"),
     }
 }

@@ -1,6 +1,7 @@
 //! Path and query parameters: parsed once, at the edge, into types that are valid by existing.
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 use std::str::FromStr;
 
 use percent_encoding::percent_decode_str;
@@ -22,13 +23,23 @@ pub struct RawParams<'a> {
     pub path: matchit::Params<'a, 'a>,
     /// The query, still encoded.
     pub query: Option<&'a str>,
+    /// Sessions that the path names by a short code, by parameter.
+    pub by_short_code: Vec<(&'static str, SessionId)>,
+    /// The address of whom the request comes from.
+    pub client: Option<IpAddr>,
 }
+
+/// The path parameters that name a session, by id or by short code.
+pub const SESSION_PARAMS: [&str; 3] = ["session_id", "invited_session_id", "kicked_session_id"];
 
 /// A parameter's value, decoded; an error where it is not UTF-8.
 pub type RawValue<'a> = Option<Result<Cow<'a, str>, Fault>>;
 
 impl RawParams<'_> {
     fn path(&self, name: &str) -> RawValue<'_> {
+        if let Some((_, id)) = self.by_short_code.iter().find(|(param, _)| *param == name) {
+            return Some(Ok(Cow::Borrowed(id.as_str())));
+        }
         let raw = self.path.get(name)?;
         if raw == EMPTY_SEGMENT {
             return Some(Ok(Cow::Borrowed("")));
@@ -102,6 +113,16 @@ impl Param for PlayerUuid {
 
     fn schema(generator: &mut SchemaGenerator) -> Schema {
         <Uuid as JsonSchema>::json_schema(generator)
+    }
+}
+
+impl Param for Uuid {
+    fn parse(text: &str) -> Result<Self, Fault> {
+        Self::parse_str(text).map_err(|_| Fault::NOT_UUID)
+    }
+
+    fn schema(generator: &mut SchemaGenerator) -> Schema {
+        <Self as JsonSchema>::json_schema(generator)
     }
 }
 
@@ -221,20 +242,13 @@ impl Param for Right {
     }
 }
 
-/// A player's or host's word on why they do something: 1 to 128 characters; logged.
+/// A region to look in; absent, any. 1 to 128 characters.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reason(pub Option<String>);
+pub struct RegionId(pub Option<String>);
 
-/// Longest reason, in characters.
-const REASON_CHARS_MAX: usize = 128;
-
-impl Param for Reason {
+impl Param for RegionId {
     fn parse(text: &str) -> Result<Self, Fault> {
-        match text.chars().count() {
-            0 => Err(Fault::too_short(1)),
-            1..=REASON_CHARS_MAX => Ok(Self(Some(text.to_owned()))),
-            _ => Err(Fault::too_long(REASON_CHARS_MAX as u64)),
-        }
+        short_text(text).map(|text| Self(Some(text)))
     }
 
     fn absent() -> Option<Self> {
@@ -242,7 +256,55 @@ impl Param for Reason {
     }
 
     fn schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "minLength": 1, "maxLength": REASON_CHARS_MAX })
+        short_text_schema()
+    }
+}
+
+/// An allocation's id: 1 to 128 characters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AllocationId(pub String);
+
+impl Param for AllocationId {
+    fn parse(text: &str) -> Result<Self, Fault> {
+        short_text(text).map(Self)
+    }
+
+    fn schema(_: &mut SchemaGenerator) -> Schema {
+        short_text_schema()
+    }
+}
+
+/// Longest text of those that the contract keeps short, in characters.
+const SHORT_TEXT_CHARS_MAX: usize = 128;
+
+/// A text of 1 to 128 characters.
+fn short_text(text: &str) -> Result<String, Fault> {
+    match text.chars().count() {
+        0 => Err(Fault::too_short(1)),
+        1..=SHORT_TEXT_CHARS_MAX => Ok(text.to_owned()),
+        _ => Err(Fault::too_long(SHORT_TEXT_CHARS_MAX as u64)),
+    }
+}
+
+fn short_text_schema() -> Schema {
+    json_schema!({ "type": "string", "minLength": 1, "maxLength": SHORT_TEXT_CHARS_MAX })
+}
+
+/// A player's or host's word on why they do something: 1 to 128 characters; logged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reason(pub Option<String>);
+
+impl Param for Reason {
+    fn parse(text: &str) -> Result<Self, Fault> {
+        short_text(text).map(|text| Self(Some(text)))
+    }
+
+    fn absent() -> Option<Self> {
+        Some(Self(None))
+    }
+
+    fn schema(_: &mut SchemaGenerator) -> Schema {
+        short_text_schema()
     }
 }
 

@@ -11,7 +11,7 @@ use super::operation::Input;
 use super::params::{PlayerInSessionPath, RefreshQuery, params};
 use super::reply::{Changed, Reply, Versioned};
 use super::session::asked_for;
-use super::view::{session_document, view_for};
+use super::view::session_document;
 use crate::app::App;
 use crate::auth::Caller;
 use crate::document::Document;
@@ -68,7 +68,7 @@ pub async fn give(
     let rule = move |session: &mut Session| session.lend(actor, player, right);
     let ((), live) = app.update_session(&path.session_id, query.refresh_ttl.0, rule).await?;
     let rights = RightsView::of(&live.session, player)?;
-    Ok(Reply::with_etag_of(&rights, session_document(&live, view_for(&caller, &live.session))))
+    Ok(Reply::with_etag_of(&rights, &session_document(&app, &caller, &live)))
 }
 
 /// Takes a right back from a player.
@@ -80,5 +80,5 @@ pub async fn remove(
     let (actor, player, right) = (caller.actor(), path.player_uuid, path.permission);
     let rule = move |session: &mut Session| session.take_back(actor, player, right);
     let ((), live) = app.update_session(&path.session_id, query.refresh_ttl.0, rule).await?;
-    Ok(Reply::changed(session_document(&live, view_for(&caller, &live.session))))
+    Ok(Reply::changed(&session_document(&app, &caller, &live)))
 }

@@ -7,11 +7,12 @@ use super::client::JoinRequest;
 use super::error::Error;
 use super::operation::Input;
 use super::params::{RefreshQuery, params};
+use super::platform_view::{PlatformSessionView, platform_document};
 use super::player::join;
 use super::reply::{NoContent, Reply, Versioned};
-use super::view::{PlatformSessionView, SessionView, platform_document, session_document};
+use super::view::{SessionView, session_document};
 use crate::app::sessions::PlatformKey;
-use crate::app::{App, Live, View};
+use crate::app::{App, Live};
 use crate::auth::{Caller, Permission};
 use crate::domain::join::Door;
 use crate::domain::{Platform, PlatformSessionId, PlayerUuid, Refused, Session, SessionId};
@@ -76,9 +77,9 @@ pub async fn link(
     Input { path, query, .. }: Input<LinkPath, RefreshQuery>,
 ) -> Result<Reply<Versioned<PlatformSessionView>>, Error> {
     let (actor, linker) = (caller.actor_unless(Permission::UpdateAny), caller.player());
-    let (platform, id, templates) = (path.platform, path.platform_session_id_base64, Arc::clone(&app));
+    let (platform, id, catalog) = (path.platform, path.platform_session_id_base64, app.catalog());
     let rule = move |session: &mut Session| {
-        let template = templates.templates.by_type.get(&session.session_type);
+        let template = catalog.template_of(session);
         let entry = template.and_then(|template| template.platform_templates.get(&platform));
         session.link(actor, linker, platform, &id, entry)
     };
@@ -134,8 +135,8 @@ async fn join_through(
     let live =
         join(&app, &parent_id, true, joiner, door, move |session| session.require_linked(key.0, &key.1))
             .await?;
-    // Clients keep this answer as if they had asked for the session: it is the joiner's own view.
-    Ok(Reply::document(session_document(&live, View::Full)))
+    // Clients keep this answer as if they had asked for the session: it is the caller's own view.
+    Ok(Reply::document(&session_document(&app, &caller, &live)))
 }
 
 /// The caller leaves the parent session through the platform session.

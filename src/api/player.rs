@@ -95,12 +95,13 @@ impl PlayerUpdated {
 
 /// A player's place after a change, with the version of the session as the caller would now read it.
 pub fn updated(
+    app: &App,
     caller: &Caller,
     live: &Live,
     player: PlayerUuid,
 ) -> Result<Reply<Versioned<PlayerUpdated>>, Error> {
     let updated = PlayerUpdated::of(&live.session, player)?;
-    Ok(Reply::with_etag_of(&updated, session_document(live, view_for(caller, &live.session))))
+    Ok(Reply::with_etag_of(&updated, &session_document(app, caller, live)))
 }
 
 /// A player of a session, as the caller may see them.
@@ -111,9 +112,11 @@ pub async fn get(
 ) -> Result<Reply<Versioned<PlayerView>>, Error> {
     let live = app.sessions.get(&path.session_id).await?;
     asked_for(&app, &caller, &live, query.refresh_ttl);
-    let entry = live.session.entry(path.player_uuid)?;
-    let view = PlayerView::of(path.player_uuid, entry, view_for(&caller, &live.session));
-    Ok(Reply::document(&Document::of(&view)))
+    let (entry, view) = (live.session.entry(path.player_uuid)?, view_for(&app, &caller, &live.session));
+    if !view.shows(path.player_uuid, entry) {
+        return Err(Refused::PlayerNotFound.into());
+    }
+    Ok(Reply::document(&Document::of(&PlayerView::of(path.player_uuid, entry, view.depth))))
 }
 
 /// A page of a session's players. The cursor is the number of the last entry seen, so that entries which come or
@@ -125,16 +128,21 @@ pub async fn page(
 ) -> Result<Reply<Versioned<PlayersPage>>, Error> {
     let live = app.sessions.get(&path.session_id).await?;
     asked_for(&app, &caller, &live, query.refresh_ttl);
-    let (session, view) = (&live.session, view_for(&caller, &live.session));
+    let (session, view) = (&live.session, view_for(&app, &caller, &live.session));
+    let shown = session.players.iter().filter(|(player, entry)| view.shows(**player, entry));
     let mut entries: Vec<_> =
-        session.players.values().filter(|entry| entry.sequence > query.cursor.0).collect();
+        shown.map(|(_, entry)| entry).filter(|entry| entry.sequence > query.cursor.0).collect();
     entries.sort_by_key(|entry| entry.sequence);
     let more = entries.len() > query.page_size.0;
     entries.truncate(query.page_size.0);
     let last = entries.last().map_or(query.cursor.0, |entry| entry.sequence);
     let team_ids: BTreeSet<_> = entries.iter().map(|entry| entry.team_id).collect();
-    let on_page = |sequence: u64| (query.cursor.0 + 1..=last).contains(&sequence);
-    let team = |team_id| TeamView::with_players(session, team_id, view, |entry| on_page(entry.sequence));
+    let on_page = |sequence: u64| query.cursor.0 < sequence && sequence <= last;
+    let team = |team_id| {
+        TeamView::with_players(session, team_id, |player, entry| {
+            (on_page(entry.sequence) && view.shows(player, entry)).then_some(view.depth)
+        })
+    };
     let page =
         PlayersPage { teams: team_ids.into_iter().map(team).collect(), cursor: if more { last } else { 0 } };
     Ok(Reply::document(&Document::of(&page)))
@@ -167,7 +175,7 @@ pub async fn join_self(
     let player = caller.require_player()?;
     let joiner = body.0.joiner(&caller, player, &["body"])?;
     let live = join(&app, &path.session_id, query.refresh_ttl.0, joiner, Door::Session, |_| Ok(())).await?;
-    updated(&caller, &live, player)
+    updated(&app, &caller, &live, player)
 }
 
 /// The caller leaves a session, or declines an invite or a reservation.
@@ -201,7 +209,7 @@ pub async fn kick(
     Input { path, query, .. }: Input<PlayerInSessionPath, LeaveQuery>,
 ) -> Result<Reply<Changed>, Error> {
     let live = kick_from(&app, &caller, &path.session_id, path.player_uuid, query).await?;
-    Ok(Reply::changed(session_document(&live, view_for(&caller, &live.session))))
+    Ok(Reply::changed(&session_document(&app, &caller, &live)))
 }
 
 /// Deprecated: takes a player, named by their older id, out of a session.

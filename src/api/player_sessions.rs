@@ -103,6 +103,7 @@ async fn sessions(app: &App, player: PlayerUuid) -> Result<Reply<Versioned<Playe
 }
 
 async fn list(app: &App, player: PlayerUuid) -> Result<PlayerSessions, Error> {
+    let catalog = app.catalog();
     let mut by_type: BTreeMap<String, PlayerSessionsOfType> = BTreeMap::new();
     for (id, Membership { session_type, status, inviting_player }) in app.sessions.memberships(player).await?
     {
@@ -115,7 +116,7 @@ async fn list(app: &App, player: PlayerUuid) -> Result<PlayerSessions, Error> {
         let session_id = id.to_string();
         match status {
             Status::Leader | Status::Member => of_type.session_ids.push(session_id),
-            Status::Reserved if !app.tells_of_reservations(&of_type.session_type) => {}
+            Status::Reserved if !catalog.tells_of_reservations(&of_type.session_type) => {}
             Status::Reserved => of_type.reserved_sessions.push(session_id),
             Status::Invited => {
                 let invite =

@@ -2,10 +2,11 @@
 #![allow(missing_docs, reason = "the names say what they open")]
 
 use crate::auth::Permission::{
-    Create, DeleteActive, DeleteAny, GivePermissionActive, GivePermissionAny, PromoteAny, PromoteSelf,
-    ReadAny, ReadConfig, ReadPermissionActive, ReadPermissionAny, ReadPlatform, ReadPlayerAny,
-    ReadPlayerSelf, ReadSelf, RemovePermissionActive, RemovePermissionAny, SessionAll, UpdateAny,
-    UpdatePlatform, UpdatePlayerAny, UpdatePlayerAsLeader, UpdatePlayerSelf, UpdateSelf,
+    Create, DeleteActive, DeleteAny, GivePermissionActive, GivePermissionAny, InstanceHealth, PromoteAny,
+    PromoteSelf, ReadAllocation, ReadAny, ReadBrowser, ReadConfig, ReadPermissionActive, ReadPermissionAny,
+    ReadPlatform, ReadPlayerAny, ReadPlayerSelf, ReadSelf, RemovePermissionActive, RemovePermissionAny,
+    SessionAll, ShortcodeActive, ShortcodeAny, UpdateAny, UpdateBrowser, UpdatePlatform, UpdatePlayerAny,
+    UpdatePlayerAsLeader, UpdatePlayerSelf, UpdateSelf,
 };
 use crate::auth::Policy;
 
@@ -30,3 +31,8 @@ pub const READ_RIGHTS: Policy = Policy::any(&[SessionAll, ReadPermissionAny]).or
 pub const GIVE_RIGHT: Policy = Policy::any(&[SessionAll, GivePermissionAny]).or_own(&[GivePermissionActive]);
 pub const REMOVE_RIGHT: Policy =
     Policy::any(&[SessionAll, RemovePermissionAny]).or_own(&[RemovePermissionActive]);
+pub const SHORT_CODE: Policy = Policy::any(&[SessionAll, ShortcodeAny]).or_own(&[ShortcodeActive]);
+pub const READ_ALLOCATION: Policy = Policy::any(&[SessionAll, ReadAllocation]);
+pub const READ_BROWSER: Policy = Policy::any(&[SessionAll, ReadBrowser]);
+pub const UPDATE_BROWSER: Policy = Policy::any(&[SessionAll]).or_own(&[UpdateBrowser]);
+pub const INSTANCE_HEALTH: Policy = Policy::any(&[SessionAll, InstanceHealth]);

@@ -15,7 +15,7 @@ use super::params::{PlayerInSessionPath, RefreshQuery, SessionPath, params};
 use super::player::{PlayerIdInSessionPath, PlayerUpdated, updated};
 use super::policies;
 use super::reply::{Changed, Plain, Reply, Versioned};
-use super::view::{session_document, view_for};
+use super::view::session_document;
 use crate::app::{App, Live};
 use crate::auth::{Caller, Permission};
 use crate::domain::invite::{Invite, Overflow};
@@ -127,7 +127,7 @@ async fn change(
     rule: impl FnMut(&mut Session) -> Result<(), Refused> + Send + 'static,
 ) -> Result<Reply<Versioned<PlayerUpdated>>, Error> {
     let ((), live) = app.update_session(&path.session_id, query.refresh_ttl.0, rule).await?;
-    updated(caller, &live, path.player_uuid)
+    updated(app, caller, &live, path.player_uuid)
 }
 
 /// The data of a player.
@@ -171,10 +171,10 @@ pub async fn move_to(
     caller: Caller,
     Input { path, query, body: Json(request) }: Input<PlayerInSessionPath, RefreshQuery, Json<MoveRequest>>,
 ) -> Result<Reply<Versioned<PlayerUpdated>>, Error> {
-    let (actor, player, templates) = (caller.actor(), path.player_uuid, Arc::clone(&app));
+    let (actor, player, catalog) = (caller.actor(), path.player_uuid, app.catalog());
     let rule = move |session: &mut Session| {
         let team_id = request.team_id.map_or(Ok(session.entry(player)?.team_id), |id| Ok(team_index(id)))?;
-        let own = templates.can_change_own_team(session);
+        let own = catalog.can_change_own_team(session);
         session.move_to(actor, player, team_id, own)
     };
     change(&app, &caller, &path, &query, rule).await
@@ -192,8 +192,8 @@ pub async fn swap(
     let rule = move |session: &mut Session| session.swap(actor, one, other);
     let ((), live) = app.update_session(&path.session_id, query.refresh_ttl.0, rule).await?;
     let players = places(&live, &players)?;
-    let document = session_document(&live, view_for(&caller, &live.session));
-    Ok(Reply::with_etag_of(&PlayersUpdated { players }, document))
+    let document = session_document(&app, &caller, &live);
+    Ok(Reply::with_etag_of(&PlayersUpdated { players }, &document))
 }
 
 /// Invites the active players of a session to another.
@@ -212,8 +212,8 @@ pub async fn invite_session(
     let rule = move |session: &mut Session| session.invite_session(actor, &players, &invite);
     let (players, live) = app.update_session(&path.session_id, true, rule).await?;
     let players = places(&live, &players)?;
-    let document = session_document(&live, view_for(&caller, &live.session));
-    Ok(Reply::with_etag_of(&SessionInvited { players }, document))
+    let document = session_document(&app, &caller, &live);
+    Ok(Reply::with_etag_of(&SessionInvited { players }, &document))
 }
 
 /// Takes those out of a session who are active in another.
@@ -232,7 +232,7 @@ pub async fn kick_session(
         let (session_id, by) = (&path.session_id, caller.player().map(tracing::field::display));
         tracing::info!(%session_id, player_uuid = %player, by, "player kicked from session with their own");
     }
-    Ok(Reply::changed(session_document(&live, view_for(&caller, &live.session))))
+    Ok(Reply::changed(&session_document(&app, &caller, &live)))
 }
 
 fn places(live: &Live, players: &[PlayerUuid]) -> Result<Vec<PlayerUpdated>, Refused> {
@@ -264,7 +264,7 @@ pub async fn update_any(
     >,
 ) -> Result<Reply<Versioned<PlayerUpdated>>, Error> {
     let live = change_any(&app, &caller, &path, &query, request).await?;
-    updated(&caller, &live, path.player_uuid)
+    updated(&app, &caller, &live, path.player_uuid)
 }
 
 /// Deprecated: changes a player, under the permissions of what it does.
@@ -280,7 +280,7 @@ pub async fn update_any_by_uuid(
     let promotes = request.status == Some(Status::Leader);
     let caller = caller.narrowed(if promotes { policies::PROMOTE } else { policies::UPDATE_PLAYER })?;
     let live = change_any(&app, &caller, &path, &query, request).await?;
-    updated(&caller, &live, path.player_uuid)
+    updated(&app, &caller, &live, path.player_uuid)
 }
 
 /// Deprecated: changes a player, named by their older id, under the permissions of promoting.
@@ -326,7 +326,7 @@ async fn change_any(
         source_session: None,
         now: app.clock.now(),
     };
-    let (rules, templates) = (app.join_rules(app.clock.now()), Arc::clone(app));
+    let (rules, catalog) = (app.join_rules(app.clock.now()), app.catalog());
     let joiner = on_behalf(caller, player, team_id, &custom_data);
     let rule = move |session: &mut Session| {
         match status {
@@ -342,7 +342,7 @@ async fn change_any(
         }
         let current = session.entry(player)?.team_id;
         if let Some(team_id) = team_id.filter(|team_id| *team_id != current) {
-            session.move_to(actor, player, team_id, templates.can_change_own_team(session))?;
+            session.move_to(actor, player, team_id, catalog.can_change_own_team(session))?;
         }
         if custom_data.is_empty() {
             return session.require_active(actor);

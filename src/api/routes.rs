@@ -5,7 +5,10 @@ use http::{Method, StatusCode};
 
 use super::operation::Operation;
 use super::policies::*;
-use super::{catalog, permission, platform, player, player_sessions, roster, session};
+use super::{
+    browser, catalog, connection, instance, instance_template, permission, platform, player, player_sessions,
+    region, roster, session, short_code, team,
+};
 
 /// Every operation's path starts with this.
 pub const PREFIX: &str = "/session";
@@ -19,6 +22,7 @@ const LINK: &str =
     "/v1/platform/{platform}/platform-session/{platform_session_id_base64}/session/{session_id}";
 
 const MISSING: &[StatusCode] = &[StatusCode::NOT_FOUND];
+const MISSING_OR_CONFLICT: &[StatusCode] = &[StatusCode::NOT_FOUND, StatusCode::CONFLICT];
 const MISSING_OR_NOT_CREATABLE: &[StatusCode] = &[StatusCode::BAD_REQUEST, StatusCode::NOT_FOUND];
 
 /// Every operation.
@@ -55,6 +59,25 @@ pub fn operations() -> Vec<Operation> {
         Operation::new(M::GET, "get_player_permission_by_uuid", "/v1/session/{session_id}/player/{player_uuid}/permission", permission::get, READ_RIGHTS, "The rights of a player in a session").may_fail(MISSING),
         Operation::new(M::PATCH, "give_player_permission_by_uuid", RIGHT, permission::give, GIVE_RIGHT, "Lend a right of the leader to a player").may_fail(MISSING),
         Operation::new(M::DELETE, "remove_player_permission_by_uuid", RIGHT, permission::remove, REMOVE_RIGHT, "Take a lent right back").may_fail(MISSING),
+
+        Operation::new(M::PATCH, "update_team_by_id", "/v1/session/{session_id}/team/{team_id}", team::update, UPDATE_SESSION, "Change a team").may_fail(MISSING),
+        Operation::new(M::POST, "generate_session_short_code", "/v1/session/{session_id}:generate-short-code", short_code::generate, SHORT_CODE, "Make a short code for a session").may_fail(MISSING_OR_CONFLICT),
+        Operation::new(M::GET, "get_session_by_allocation_id", "/v1/session/allocation/{allocation_id}", instance::session_by_allocation, READ_ALLOCATION, "The session of an allocation, as everyone may see it").may_fail(MISSING),
+
+        Operation::new(M::GET, "get_browser_sessions_by_type", "/v1/browser", browser::page, READ_BROWSER, "A page of listed sessions of a type"),
+        Operation::new(M::POST, "post_browser_info", "/v1/session/{session_id}/browser", browser::list, UPDATE_BROWSER, "List a session in the browser").may_fail(MISSING),
+        Operation::new(M::PATCH, "update_browser_info", "/v1/session/{session_id}/browser", browser::update, UPDATE_BROWSER, "Change what a session's listing shows").may_fail(MISSING),
+        Operation::new(M::DELETE, "delete_browser_info", "/v1/session/{session_id}/browser", browser::unlist, UPDATE_BROWSER, "Take a session out of the browser").may_fail(MISSING),
+
+        Operation::new(M::POST, "create_instance_request", "/v1/session/{session_id}/instance", instance::request, UPDATE_SESSION, "Ask for an instance, or register as its host").may_fail(MISSING),
+        Operation::new(M::PATCH, "update_instance_info", "/v1/session/{session_id}/instance", instance::update, UPDATE_SESSION, "Change an instance, as its host").may_fail(MISSING),
+        Operation::new(M::DELETE, "end_instance", "/v1/session/{session_id}/instance", instance::end, UPDATE_SESSION, "End an instance, as its host").may_fail(MISSING),
+        Operation::new(M::POST, "instance_health_check", "/v1/session/{session_id}/instance/health", instance::report_health, INSTANCE_HEALTH, "Report an instance's health").may_fail(MISSING),
+        Operation::new(M::GET, "instance_health_config", "/v1/instance/health/config", instance::health_config, READ_CONFIG, "When instances are expected to report"),
+        Operation::new(M::GET, "get_instance_request_template", "/v1/instance-request-template/{instance_request_template_id}", instance_template::get, READ_CONFIG, "A template of instance requests").may_fail(MISSING),
+        Operation::new(M::GET, "get_all_map_game_info", "/v1/instance-launch-templates/{instance_launch_template_id}", instance_template::get_launch_template, READ_CONFIG, "Deprecated: a template of instance requests in its older form").may_fail(MISSING).deprecated(),
+        Operation::new(M::GET, "get_all_regions", "/v1/regions", region::page, READ_CONFIG, "A page of regions"),
+        Operation::new(M::GET, "get_connection_info_self", "/v1/connection-info", connection::get, READ_CONFIG, "Where the caller comes from"),
 
         Operation::new(M::GET, "get_platform_session_info", PLATFORM_SESSION, platform::info, READ_PLATFORM, "A platform session").may_fail(MISSING),
         Operation::new(M::POST, "add_platform_session_to_rally_here_session", LINK, platform::link, UPDATE_PLATFORM, "Link a platform session to a session").may_fail(MISSING),

@@ -1,6 +1,7 @@
 //! A request's way: limits, route, token, policy, input, handler, answer. One way, for every operation.
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,13 +12,15 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Body as HttpBody;
 
+use super::connection::client_address;
 use super::error::Error;
 use super::operation::Operation;
-use super::params::{EMPTY_SEGMENT, RawParams};
+use super::params::{EMPTY_SEGMENT, RawParams, SESSION_PARAMS};
 use super::reply::{Answer, if_none_match};
 use super::routes::PREFIX;
-use super::{credentials, docs, openapi, routes};
+use super::{credentials, docs, openapi, routes, short_code};
 use crate::app::App;
+use crate::auth::Caller;
 use crate::telemetry::Metrics;
 
 /// What one request may cost; see `[http]` in `config.default.toml`.
@@ -43,9 +46,14 @@ pub struct Api {
     router: matchit::Router<Vec<usize>>,
     document: Bytes,
     cookie: String,
+    trusted_proxies: Vec<IpAddr>,
     limits: RequestLimits,
     metrics: Arc<Metrics>,
 }
+
+/// The address at the other end of the connection; a request's extension.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer(pub IpAddr);
 
 /// How a request was answered, and by which operation, for metrics and logs.
 struct Outcome {
@@ -55,12 +63,21 @@ struct Outcome {
 
 impl Api {
     /// The API over an application.
-    pub fn new(app: Arc<App>, limits: RequestLimits, cookie: String) -> Self {
+    pub fn new(app: Arc<App>, limits: RequestLimits, cookie: String, trusted_proxies: Vec<IpAddr>) -> Self {
         let operations = routes::operations();
         let document = openapi::document(&operations).to_string().into();
         let metrics = Arc::clone(&app.metrics);
         metrics.register_operations(operations.iter().map(|operation| operation.id));
-        Self { app, router: router(&operations), operations, document, cookie, limits, metrics }
+        Self {
+            app,
+            router: router(&operations),
+            operations,
+            document,
+            cookie,
+            trusted_proxies,
+            limits,
+            metrics,
+        }
     }
 
     /// The rows it serves.
@@ -159,7 +176,13 @@ impl Api {
         let Some(index) = on_path.find(|index| self.operations[**index].method == *method) else {
             return Err(Error::MethodNotAllowed(self.methods(found.value)));
         };
-        Ok((*index, RawParams { path: found.params, query: parts.uri.query() }))
+        let raw = RawParams {
+            path: found.params,
+            query: parts.uri.query(),
+            by_short_code: Vec::new(),
+            client: parts.extensions.get::<Peer>().map(|peer| self.client(*peer, &parts.headers)),
+        };
+        Ok((*index, raw))
     }
 
     fn methods(&self, on_path: &[usize]) -> String {
@@ -176,7 +199,7 @@ impl Api {
     async fn run<B>(
         &self,
         operation: &Operation,
-        raw: RawParams<'_>,
+        mut raw: RawParams<'_>,
         parts: &http::request::Parts,
         body: B,
     ) -> Result<Answer, Error>
@@ -188,9 +211,25 @@ impl Api {
         let token =
             self.app.verifier.verify(token).map_err(|error| Error::TokenInvalid(error.to_string()))?;
         let caller = operation.policy.admit(token)?;
+        self.resolve_short_codes(&caller, &mut raw).await?;
         let body = if operation.has_body { self.read_body(body).await? } else { Bytes::new() };
         let running = operation.run(&self.app, caller, &raw, &body)?;
         tokio::time::timeout(self.limits.request_timeout, running).await.unwrap_or(Err(Error::TimedOut))
+    }
+
+    /// Lets a short code stand wherever a path names a session.
+    async fn resolve_short_codes(&self, caller: &Caller, raw: &mut RawParams<'_>) -> Result<(), Error> {
+        for param in SESSION_PARAMS {
+            let Some(named) = raw.path.get(param) else { continue };
+            if let Some(id) = short_code::resolve(&self.app, caller, named).await? {
+                raw.by_short_code.push((param, id));
+            }
+        }
+        Ok(())
+    }
+
+    fn client(&self, Peer(peer): Peer, headers: &HeaderMap) -> IpAddr {
+        client_address(peer, headers, &self.trusted_proxies)
     }
 
     async fn read_body<B>(&self, body: B) -> Result<Bytes, Error>

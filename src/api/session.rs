@@ -12,15 +12,16 @@ use super::operation::Input;
 use super::params::{RefreshQuery, RefreshTtl, SessionPath};
 use super::player::join;
 use super::reply::{NoContent, Plain, Reply, Versioned};
-use super::view::{SessionView, session_document, view_for};
-use crate::app::{App, Failure, Live, View};
-use crate::auth::Caller;
+use super::view::{SessionView, session_document};
+use crate::app::{App, Failure, Live};
+use crate::auth::{Caller, Permission};
+use crate::domain::Session;
+use crate::domain::browser::Listing;
 use crate::domain::client::CrossplayPreferences;
 use crate::domain::join::{Door, Joiner};
 use crate::domain::password::PasswordHash;
 use crate::domain::session::{Joinability, NewSession, SessionChange, TeamChange};
 use crate::domain::template::{TEAMS_MAX, Template};
-use crate::domain::{Refused, Session};
 
 /// How many open sessions create-or-join tries before it makes a new one.
 const AUTO_JOIN_TRIES_MAX: usize = 32;
@@ -111,8 +112,9 @@ pub async fn create_or_join(
     caller: Caller,
     Input { body: Json(request), .. }: Input<(), (), Json<CreateOrJoinRequest>>,
 ) -> Result<Reply<Plain<SessionJoined>>, Error> {
-    let template = app.templates.by_type.get(&request.session_type).ok_or(Error::TemplateNotFound)?;
-    check_region(&app, request.region_id.as_deref())?;
+    let catalog = app.catalog();
+    let template = catalog.templates.get(&request.session_type).ok_or(Error::TemplateNotFound)?;
+    catalog.check_region(request.region_id.as_deref())?;
     let CreateOrJoinRequest { session_type, password, region_id, .. } = &request;
     let (session_type, password, region_id) = (session_type.clone(), password.clone(), region_id.clone());
     let joiner = joiner(&caller, request)?;
@@ -190,17 +192,16 @@ async fn create(
     let now = new.now;
     let mut session = Session::new(new, template);
     session.enter_first(creator, now)?;
+    if template.auto_add_to_browser {
+        let sequence = app.listing_numbers.next(app.sessions.store()).await?;
+        let custom_data = template.auto_browser_params.clone();
+        session.listing = Some(Listing { sequence, created: now, custom_data });
+    }
     Ok(app.create_session(session).await?)
 }
 
 fn hashed(app: &App, password: &str) -> PasswordHash {
     PasswordHash::new(password, app.entropy.bytes())
-}
-
-fn check_region(app: &App, region_id: Option<&str>) -> Result<(), Refused> {
-    let regions = &app.settings.regions;
-    let known = |region_id: &str| regions.is_empty() || regions.iter().any(|region| region == region_id);
-    if region_id.is_none_or(known) { Ok(()) } else { Err(Refused::RegionNotFound) }
 }
 
 /// A session, as the caller may see it.
@@ -211,13 +212,16 @@ pub async fn get(
 ) -> Result<Reply<Versioned<SessionView>>, Error> {
     let live = app.sessions.get(&path.session_id).await?;
     asked_for(&app, &caller, &live, query.refresh_ttl);
-    Ok(Reply::document(session_document(&live, view_for(&caller, &live.session))))
+    Ok(Reply::document(&session_document(&app, &caller, &live)))
 }
 
-/// Keeps a session alive that was asked for. Strangers who merely look do not.
+/// Notes that a session was asked for, and keeps it alive. Strangers who merely look do not.
 pub fn asked_for(app: &App, caller: &Caller, live: &Live, refresh: RefreshTtl) {
+    if let Some(player) = caller.player() {
+        app.attendance.asked(&live.session, player, app.clock.now_ms());
+    }
     let belongs = || caller.player().is_some_and(|player| live.session.players.contains_key(&player));
-    if refresh.0 && (view_for(caller, &live.session) == View::Full || belongs()) {
+    if refresh.0 && (caller.may(Permission::ReadAny) || belongs()) {
         app.deadlines.refresh(live, app.clock.now_ms());
     }
 }
@@ -229,7 +233,7 @@ pub async fn update(
     Input { path, query, body: Json(update) }: Input<SessionPath, RefreshQuery, Json<SessionUpdate>>,
 ) -> Result<Reply<Versioned<SessionView>>, Error> {
     let actor = caller.actor();
-    let region = check_region(&app, update.region_id.as_deref());
+    let region = app.catalog().check_region(update.region_id.as_deref());
     let change = change(&app, update);
     let rule = move |session: &mut Session| {
         // Standing comes before what the body says.
@@ -238,7 +242,7 @@ pub async fn update(
         session.update(actor, change.clone())
     };
     let ((), live) = app.update_session(&path.session_id, query.refresh_ttl.0, rule).await?;
-    Ok(Reply::document(session_document(&live, view_for(&caller, &live.session))))
+    Ok(Reply::document(&session_document(&app, &caller, &live)))
 }
 
 fn change(app: &App, update: SessionUpdate) -> SessionChange {
@@ -247,17 +251,21 @@ fn change(app: &App, update: SessionUpdate) -> SessionChange {
         friends,
         platform,
     });
-    let team = |team: TeamUpdate| TeamChange {
-        max_size: team.max_size.and_then(|size| usize::try_from(size).ok()),
-        custom_data: team.custom_data.map(|data| data.0),
-    };
     SessionChange {
         region_id: update.region_id,
         custom_data: update.custom_data.map(|data| data.0),
         joinability,
         joinable: update.joinable,
-        teams: update.teams.map(|teams| teams.into_iter().map(team).collect()),
+        teams: update.teams.map(|teams| teams.into_iter().map(team_change).collect()),
         password: update.password.map(|password| hashed(app, &password)),
+    }
+}
+
+/// A wanted team, as the rules see it.
+pub fn team_change(update: TeamUpdate) -> TeamChange {
+    TeamChange {
+        max_size: update.max_size.and_then(|size| usize::try_from(size).ok()),
+        custom_data: update.custom_data.map(|data| data.0),
     }
 }
 

@@ -6,13 +6,17 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::browser::BrowserView;
 use super::client::{ClientSettings, CustomDataBody};
-use crate::app::{Live, View};
+use super::instance::InstanceView;
+use super::platform_view::PlatformSessionView;
+use crate::app::{App, Depth, Live, Shown, View};
 use crate::auth::{Caller, Permission};
 use crate::document::Document;
 use crate::domain::client::CrossplayPreferences;
 use crate::domain::rights::Right;
 use crate::domain::session::{Joinability, Player, Status};
+use crate::domain::template::Visibility;
 use crate::domain::{Platform, PlayerUuid, Session};
 
 /// A session.
@@ -25,6 +29,12 @@ pub struct SessionView {
     /// Its id.
     #[schemars(length(min = 1, max = 128))]
     session_id: String,
+    /// Where it is played.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    instance: Option<InstanceView>,
+    /// Its listing in the browser.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    browser: Option<BrowserView>,
     /// Deprecated: the same as `joinability.open`.
     joinable: bool,
     /// Ways in without an invite.
@@ -50,6 +60,10 @@ pub struct SessionView {
     region_id: Option<String>,
     /// Whether matchmaking made it.
     created_by_matchmaking: bool,
+    /// A code that serves in place of the id. Absent for those outside.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 5, max = 12))]
+    short_code: Option<String>,
 }
 
 /// Ways into a session without an invite.
@@ -133,56 +147,52 @@ pub struct ScoutView {
     platform: Platform,
 }
 
-/// A platform session.
-#[derive(Serialize, JsonSchema)]
-#[schemars(rename = "PlatformSession")]
-pub struct PlatformSessionView {
-    /// Platform.
-    platform: Platform,
-    /// The platform's own name of its kind.
-    #[schemars(length(min = 1, max = 128))]
-    platform_session_type: String,
-    /// The platform's own id of it, as it was linked.
-    #[schemars(length(min = 1, max = 4096))]
-    platform_session_id_base64: String,
-    /// Deprecated: its players, longest-standing first.
-    players: Vec<PlatformPlayerView>,
-    /// The product's data about it.
-    custom_data: CustomDataBody,
+/// The view of a caller: how much of the session, by their standing in it, and which of its players, by its
+/// template.
+pub fn view_for(app: &App, caller: &Caller, session: &Session) -> View {
+    if caller.may(Permission::ReadAny) {
+        return View::FULL;
+    }
+    let own = caller.player().and_then(|player| Some((player, session.players.get(&player)?)));
+    let active = own.is_some_and(|(_, entry)| entry.status.is_active());
+    let depth = if active { Depth::Full } else { Depth::Limited };
+    let catalog = app.catalog();
+    let visibility = match (catalog.template_of(session), own) {
+        (None, _) => Visibility::All,
+        (Some(template), Some((_, entry))) if entry.status == Status::Leader => {
+            template.admin_player_visibility
+        }
+        (Some(template), _) => template.player_visibility,
+    };
+    let players = match (visibility, own) {
+        (Visibility::All, _) => Shown::All,
+        (Visibility::Team, Some((_, entry))) => Shown::Team(entry.team_id),
+        (Visibility::Oneself, Some((player, _))) => Shown::Only(player),
+        (Visibility::Team | Visibility::Oneself, None) | (Visibility::None, _) => Shown::Nobody,
+    };
+    View { depth, players }
 }
 
-/// A player of a platform session.
-#[derive(Serialize, JsonSchema)]
-#[schemars(rename = "PlatformSessionPlayer")]
-pub struct PlatformPlayerView {
-    /// The older, numeric id, where the player's token named it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    player_id: Option<i64>,
-    /// Who.
-    player_uuid: PlayerUuid,
-    /// Whether the player leads the platform session.
-    leader: bool,
-}
-
-/// The view of a caller.
-pub fn view_for(caller: &Caller, session: &Session) -> View {
-    let active = caller.player().is_some_and(|player| session.is_active(player));
-    if active || caller.may(Permission::ReadAny) { View::Full } else { View::Limited }
+/// A session's document, as a caller sees it.
+pub fn session_document(app: &App, caller: &Caller, live: &Live) -> Document {
+    document_in(app, live, view_for(app, caller, &live.session))
 }
 
 /// A session's document in a view.
-pub fn session_document(live: &Live, view: View) -> &Document {
-    live.document(view, || Document::of(&SessionView::of(&live.session, view)))
-}
-
-/// A linked platform session's document; `None` where the platform has none.
-pub fn platform_document(live: &Live, platform: Platform) -> Option<&Document> {
-    live.platform_document(platform, || Document::of(&PlatformSessionView::of(&live.session, platform)))
+pub fn document_in(app: &App, live: &Live, view: View) -> Document {
+    let players_shown_max = app.settings.players_shown_max;
+    live.document(view, || Document::of(&SessionView::of(&live.session, view, players_shown_max)))
 }
 
 impl SessionView {
-    fn of(session: &Session, view: View) -> Self {
-        let full = view == View::Full;
+    fn of(session: &Session, view: View, players_shown_max: usize) -> Self {
+        let full = view.depth == Depth::Full;
+        let suppressed = session.players.len() > players_shown_max;
+        let team = |team_id| {
+            TeamView::with_players(session, team_id, |player, entry| {
+                (!suppressed && view.shows(player, entry)).then_some(view.depth)
+            })
+        };
         let linked = || {
             let platforms = session.platform_sessions.keys();
             platforms.filter_map(|platform| PlatformSessionView::of(session, *platform)).collect()
@@ -198,14 +208,17 @@ impl SessionView {
             session_id: session.id.to_string(),
             joinable: session.joinability.open,
             joinability: session.joinability.into(),
-            teams: (0..session.teams.len()).map(|team_id| TeamView::of(session, team_id, view)).collect(),
-            teams_suppressed: false,
+            instance: session.instance.as_ref().map(|instance| InstanceView::of(instance, view.depth)),
+            browser: session.listing.as_ref().map(BrowserView::of),
+            teams: (0..session.teams.len()).map(team).collect(),
+            teams_suppressed: suppressed,
             platform_session: full.then(linked),
             platform_scouts: full.then(scouts),
             custom_data: CustomDataBody(session.custom_data.clone()),
             created: session.created,
             region_id: session.region_id.clone(),
             created_by_matchmaking: false,
+            short_code: session.short_code.as_ref().filter(|_| full).map(|code| code.as_str().to_owned()),
         }
     }
 }
@@ -217,28 +230,24 @@ impl From<Joinability> for JoinabilityView {
 }
 
 impl TeamView {
-    fn of(session: &Session, team_id: usize, view: View) -> Self {
-        Self::with_players(session, team_id, view, |_| true)
-    }
-
-    /// A team with those of its players that are `shown`.
+    /// A team with those of its players that are `shown`, as deep as that says.
     pub fn with_players(
         session: &Session,
         team_id: usize,
-        view: View,
-        shown: impl Fn(&Player) -> bool,
+        shown: impl Fn(PlayerUuid, &Player) -> Option<Depth>,
     ) -> Self {
         let team = &session.teams[team_id];
         let on_team = session.players.iter().filter(|(_, entry)| entry.team_id == team_id);
-        let mut players: Vec<_> = on_team.filter(|(_, entry)| shown(entry)).collect();
+        let shown = on_team.filter_map(|(player, entry)| Some((player, entry, shown(*player, entry)?)));
+        let mut players: Vec<_> = shown.collect();
         // Who is there comes before who may come.
-        players
-            .sort_by_key(|(player, entry)| (entry.joined.is_none(), entry.joined, entry.invited, **player));
+        players.sort_by_key(|(player, entry, _)| {
+            (entry.joined.is_none(), entry.joined, entry.invited, **player)
+        });
+        let player =
+            |(player, entry, depth): (&PlayerUuid, &Player, Depth)| PlayerView::of(*player, entry, depth);
         Self {
-            players: players
-                .into_iter()
-                .map(|(player, entry)| PlayerView::of(*player, entry, view))
-                .collect(),
+            players: players.into_iter().map(player).collect(),
             max_size: team.max_size,
             team_id,
             custom_data: team.custom_data.clone().map(CustomDataBody),
@@ -247,8 +256,8 @@ impl TeamView {
 }
 
 impl PlayerView {
-    /// A player's entry, in a view.
-    pub fn of(player_uuid: PlayerUuid, entry: &Player, view: View) -> Self {
+    /// A player's entry, as deep as asked for.
+    pub fn of(player_uuid: PlayerUuid, entry: &Player, depth: Depth) -> Self {
         let outline = Self {
             player_id: None,
             player_uuid,
@@ -263,7 +272,7 @@ impl PlayerView {
             joined: None,
             session_permissions: None,
         };
-        if view == View::Limited {
+        if depth == Depth::Limited {
             return outline;
         }
         let client = entry.client.as_ref();
@@ -280,23 +289,5 @@ impl PlayerView {
             session_permissions: Some(entry.rights()),
             ..outline
         }
-    }
-}
-
-impl PlatformSessionView {
-    fn of(session: &Session, platform: Platform) -> Option<Self> {
-        let linked = session.platform_sessions.get(&platform)?;
-        let players = session.platform_players(platform).into_iter().map(|player| PlatformPlayerView {
-            player_id: player.player_id,
-            player_uuid: player.player,
-            leader: player.leader,
-        });
-        Some(Self {
-            platform,
-            platform_session_type: linked.platform_session_type.clone(),
-            platform_session_id_base64: linked.id.as_str().to_owned(),
-            players: players.collect(),
-            custom_data: CustomDataBody(linked.custom_data.clone()),
-        })
     }
 }

@@ -8,8 +8,9 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::document::Document;
+use crate::domain::instance::Health;
 use crate::domain::session::Status;
-use crate::domain::{PlayerUuid, Refused, Session};
+use crate::domain::{CustomData, PlayerUuid, Refused, Session, SessionId};
 use crate::store::{Batch, Key, StoreError, Version, keys};
 
 /// The format of stored sessions: their first byte. A new field with a default needs no new format; a changed
@@ -30,6 +31,44 @@ pub struct Membership {
     /// Who invited.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inviting_player: Option<PlayerUuid>,
+}
+
+/// A session as the browser shows it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Listed {
+    /// The session.
+    pub session_id: SessionId,
+    /// Its preferred region.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region_id: Option<String>,
+    /// Its active players.
+    pub players: usize,
+    /// Its places.
+    pub places: usize,
+    /// How well its instance is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<Health>,
+    /// Data shown with it.
+    #[serde(default, skip_serializing_if = "CustomData::is_empty")]
+    pub custom_data: CustomData,
+}
+
+impl Listed {
+    fn of(session: &Session, custom_data: &CustomData) -> Self {
+        Self {
+            session_id: session.id.clone(),
+            region_id: session.region_id.clone(),
+            players: session.players.values().filter(|entry| entry.status.is_active()).count(),
+            places: session.teams.iter().map(|team| team.max_size).sum(),
+            health: session.instance.as_ref().and_then(|instance| instance.health),
+            custom_data: custom_data.clone(),
+        }
+    }
+}
+
+/// A listing, as stored.
+pub fn decode_listed(value: &[u8]) -> Result<Listed, StoreError> {
+    serde_json::from_slice(value).map_err(|error| StoreError::Corrupt(format!("a listing: {error}")))
 }
 
 /// A session as it is stored, unless it holds more than a session may.
@@ -75,6 +114,23 @@ fn derived(session: &Session) -> BTreeMap<Key, Bytes> {
         };
         derived.insert(keys::membership(*player, &session.id), Document::render(&membership));
     }
+    let named_by = [
+        session.short_code.as_ref().map(keys::short_code),
+        session
+            .instance
+            .as_ref()
+            .and_then(|instance| instance.allocation_id.as_deref())
+            .map(keys::allocation),
+    ];
+    let id = || Bytes::copy_from_slice(session.id.as_str().as_bytes());
+    derived.extend(named_by.into_iter().flatten().map(|key| (key, id())));
+    if let Some(listing) = &session.listing {
+        let key = keys::listing(&session.session_type, listing.sequence);
+        derived.insert(key, Document::render(&Listed::of(session, &listing.custom_data)));
+    }
+    if session.can_be_overdue(true) {
+        derived.insert(keys::overdue(&session.id), Bytes::new());
+    }
     if session.takes_strangers() {
         let key = keys::open(&session.session_type, session.created.as_millisecond(), &session.id);
         derived.insert(key, Bytes::new());
@@ -82,8 +138,8 @@ fn derived(session: &Session) -> BTreeMap<Key, Bytes> {
     derived
 }
 
-/// The commit that turns `before` (at its version) into `after`. A platform session that is new to the session
-/// must be nobody else's.
+/// The commit that turns `before` (at its version) into `after`. What one session alone can have must be
+/// nobody else's where it is new to the session.
 pub fn plan(before: Option<(&Session, Version)>, after: &Session) -> Result<Batch, Refused> {
     let session_key = keys::session(&after.id);
     let batch = Batch::default();
@@ -96,7 +152,7 @@ pub fn plan(before: Option<(&Session, Version)>, after: &Session) -> Result<Batc
     let mut gone = before.map(|(session, _)| derived(session)).unwrap_or_default();
     for (key, value) in derived(after) {
         let known = gone.remove(&key);
-        if known.is_none() && keys::is_platform_session(&key) {
+        if known.is_none() && keys::unique(&key).is_some() {
             batch = batch.expect_absent(key.clone());
         }
         if known.as_ref() != Some(&value) {

@@ -2,19 +2,59 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use crate::document::Document;
-use crate::domain::{Platform, Session};
+use crate::domain::session::Player;
+use crate::domain::{Platform, PlayerUuid, Session};
 use crate::store::Version;
 
 /// How much of a session a caller sees; each view has a document and an ETag of its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum View {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct View {
+    /// How much of what is not players.
+    pub depth: Depth,
+    /// Which players.
+    pub players: Shown,
+}
+
+/// How much a caller sees of a session's own data, and of each player shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Depth {
     /// Everything: for active players, and for those who may read any session.
     Full,
     /// Nothing that helps to connect: for everyone else.
     Limited,
+}
+
+/// The players of a session that a caller sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Shown {
+    /// Everyone.
+    All,
+    /// Those on a team.
+    Team(usize),
+    /// One player.
+    Only(PlayerUuid),
+    /// Nobody.
+    Nobody,
+}
+
+impl View {
+    /// Everything.
+    pub const FULL: Self = Self { depth: Depth::Full, players: Shown::All };
+    /// What everyone may know.
+    pub const LIMITED: Self = Self { depth: Depth::Limited, players: Shown::All };
+
+    /// Whether it shows a player.
+    pub fn shows(self, player: PlayerUuid, entry: &Player) -> bool {
+        match self.players {
+            Shown::All => true,
+            Shown::Team(team_id) => entry.team_id == team_id,
+            Shown::Only(only) => player == only,
+            Shown::Nobody => false,
+        }
+    }
 }
 
 /// One version of a session. It never changes; a change makes a new one.
@@ -28,6 +68,8 @@ pub struct Live {
     pub deadline_ms: Arc<AtomicI64>,
     full: OnceLock<Document>,
     limited: OnceLock<Document>,
+    /// The documents of views that only some sessions have: where not everyone sees everyone.
+    others: Mutex<BTreeMap<View, Document>>,
     platform: BTreeMap<Platform, OnceLock<Document>>,
 }
 
@@ -36,14 +78,26 @@ impl Live {
     pub fn new(session: Session, version: Version, deadline_ms: Arc<AtomicI64>) -> Self {
         let platform =
             session.platform_sessions.keys().map(|platform| (*platform, OnceLock::new())).collect();
-        Self { session, version, deadline_ms, full: OnceLock::new(), limited: OnceLock::new(), platform }
+        Self {
+            session,
+            version,
+            deadline_ms,
+            full: OnceLock::new(),
+            limited: OnceLock::new(),
+            others: Mutex::default(),
+            platform,
+        }
     }
 
     /// The document of a view, rendered the first time it is asked for.
-    pub fn document(&self, view: View, render: impl FnOnce() -> Document) -> &Document {
+    pub fn document(&self, view: View, render: impl FnOnce() -> Document) -> Document {
         match view {
-            View::Full => self.full.get_or_init(render),
-            View::Limited => self.limited.get_or_init(render),
+            View::FULL => self.full.get_or_init(render).clone(),
+            View::LIMITED => self.limited.get_or_init(render).clone(),
+            view => {
+                let mut others = self.others.lock().unwrap_or_else(PoisonError::into_inner);
+                others.entry(view).or_insert_with(render).clone()
+            }
         }
     }
 

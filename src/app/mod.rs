@@ -1,26 +1,32 @@
 //! What operations are made of: load, rule, commit, over a store, a clock, chance and the configuration.
 
+pub mod attendance;
+pub mod catalog;
 pub mod deadlines;
+pub mod guesses;
+pub mod listing_numbers;
 pub mod index;
 pub mod live;
 pub mod sessions;
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use jiff::Timestamp;
 
+pub use attendance::Attendance;
+pub use catalog::Catalog;
 pub use deadlines::Deadlines;
-pub use live::{Live, View};
+pub use guesses::Guesses;
+pub use listing_numbers::ListingNumbers;
+pub use live::{Depth, Live, Shown, View};
 pub use sessions::Sessions;
 
 use crate::auth::Verifier;
-use crate::document::Document;
 use crate::domain::client::VersionCheck;
+use crate::domain::health::HealthRules;
 use crate::domain::join::JoinRules;
 use crate::domain::session::Status;
-use crate::domain::template::Template;
 use crate::domain::{PlayerUuid, Refused, Session, SessionId};
 use crate::env::{Clock, Entropy};
 use crate::store::{CommitError, Store, StoreError};
@@ -61,33 +67,18 @@ pub struct Settings {
     pub version_check: VersionCheck,
     /// Whether a joiner's claim of friendship is believed.
     pub trust_friends: bool,
-    /// The regions there are; empty: any id is one.
-    pub regions: Vec<String>,
+    /// Players from which on a session is shown without them, and read in pages.
+    pub players_shown_max: usize,
     /// Most unanswered invites and reservations of a player.
     pub invites_per_player_max: usize,
     /// Most sessions that a player takes part in.
     pub sessions_per_player_max: usize,
+    /// When instances are expected to report.
+    pub health: HealthRules,
+    /// How long an invite waits for its player; `None`: as long as the session lives.
+    pub invite_expiry: Option<Duration>,
     /// Bytes of memory for cached sessions.
     pub cache_bytes: u64,
-}
-
-/// Session templates by type, and their document, rendered once.
-pub struct Templates {
-    /// By type.
-    pub by_type: BTreeMap<String, Template>,
-    document: OnceLock<Document>,
-}
-
-impl Templates {
-    /// These templates.
-    pub fn new(by_type: BTreeMap<String, Template>) -> Self {
-        Self { by_type, document: OnceLock::new() }
-    }
-
-    /// The document of all templates, rendered the first time it is asked for.
-    pub fn document(&self, render: impl FnOnce(&BTreeMap<String, Template>) -> Document) -> &Document {
-        self.document.get_or_init(|| render(&self.by_type))
-    }
 }
 
 /// The application: everything an operation needs, and nothing of HTTP.
@@ -96,8 +87,13 @@ pub struct App {
     pub sessions: Arc<Sessions>,
     /// When sessions end by themselves.
     pub deadlines: Deadlines,
-    /// Session templates.
-    pub templates: Templates,
+    catalog: RwLock<Arc<Catalog>>,
+    /// Guesses at short codes.
+    pub guesses: Guesses,
+    /// Whose silence has consequences.
+    pub attendance: Attendance,
+    /// Numbers for new listings of the browser.
+    pub listing_numbers: ListingNumbers,
     /// What the operator decided.
     pub settings: Settings,
     /// Verifies tokens.
@@ -115,7 +111,7 @@ impl App {
     pub fn new(
         store: Store,
         verifier: Verifier,
-        templates: BTreeMap<String, Template>,
+        catalog: Catalog,
         settings: Settings,
         clock: Clock,
         entropy: Entropy,
@@ -123,7 +119,10 @@ impl App {
         Self {
             sessions: Arc::new(Sessions::new(store, settings.cache_bytes)),
             deadlines: Deadlines::new(settings.idle),
-            templates: Templates::new(templates),
+            catalog: RwLock::new(Arc::new(catalog)),
+            attendance: Attendance::new(settings.health, settings.invite_expiry),
+            guesses: Guesses::default(),
+            listing_numbers: ListingNumbers::default(),
             settings,
             verifier,
             metrics: Arc::new(Metrics::new()),
@@ -135,7 +134,9 @@ impl App {
     /// Stores a new session, with its whole idle time ahead of it.
     pub async fn create_session(&self, session: Session) -> Result<Arc<Live>, Failure> {
         let deadline_ms = self.deadlines.from_now(self.clock.now_ms());
-        self.sessions.create(session, deadline_ms).await
+        let live = self.sessions.create(session, deadline_ms).await?;
+        self.attendance.look_at(&live.session, self.clock.now_ms());
+        Ok(live)
     }
 
     /// Changes a session by a rule; see [`Sessions::update`]. A change counts as asking for the session where
@@ -151,22 +152,22 @@ impl App {
         R: FnMut(&mut Session) -> Result<T, Refused> + Send + 'static,
     {
         let (answer, live) = self.sessions.update(id, rule).await?;
+        let now_ms = self.clock.now_ms();
         if refresh && !live.session.ended {
-            self.deadlines.refresh(&live, self.clock.now_ms());
+            self.deadlines.refresh(&live, now_ms);
         }
+        self.attendance.look_at(&live.session, now_ms);
         Ok((answer, live))
     }
 
-    /// Whether players of this session may change their team by themselves, by its template.
-    pub fn can_change_own_team(&self, session: &Session) -> bool {
-        let template = self.templates.by_type.get(&session.session_type);
-        template.is_none_or(|template| template.can_change_own_team)
+    /// What the operator configured, as it stands now.
+    pub fn catalog(&self) -> Arc<Catalog> {
+        Arc::clone(&self.catalog.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Whether players hear of places kept for them in sessions of a type.
-    pub fn tells_of_reservations(&self, session_type: &str) -> bool {
-        let template = self.templates.by_type.get(session_type);
-        template.is_none_or(|template| template.notify_on_reservation)
+    /// Replaces what the operator configured.
+    pub fn replace_catalog(&self, catalog: Catalog) {
+        *self.catalog.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(catalog);
     }
 
     /// Refuses an invite to `id` where the player has as many others as a player may have. Invites that are given

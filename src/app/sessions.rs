@@ -13,9 +13,10 @@ use quick_cache::sync::Cache;
 use uuid::Uuid;
 
 use super::Failure;
-use super::index::{self, Membership};
+use super::index::{self, Listed, Membership};
 use super::live::Live;
-use crate::domain::{Platform, PlatformSessionId, PlayerUuid, Refused, Session, SessionId};
+use crate::domain::{Platform, PlatformSessionId, PlayerUuid, Refused, Session, SessionId, ShortCode};
+use crate::store::keys::Unique;
 use crate::store::{Batch, CommitError, Entry, Key, Read, Store, StoreError, Version, keys, prefix_end};
 
 /// Turns; two sessions that share one merely wait for each other.
@@ -135,8 +136,7 @@ impl Sessions {
         let Some(entry) = self.store.get(&keys::platform_session(key.0, &key.1)).await? else {
             return Ok(None);
         };
-        let text = std::str::from_utf8(&entry.value).ok().and_then(|text| SessionId::parse(text).ok());
-        let id = text.ok_or_else(|| StoreError::Corrupt("a platform session names no session".into()))?;
+        let id = named_session(&entry.value)?;
         let live = self.find(&id).await?.filter(|live| live.session.require_linked(key.0, &key.1).is_ok());
         if live.is_some() {
             self.platform_hints.insert(key.clone(), id);
@@ -280,10 +280,10 @@ impl Sessions {
             }
             match self.commit(after, batch, Arc::clone(&before.deadline_ms)).await {
                 Ok(live) => return Ok((answer, live)),
-                Err(CommitError::Conflict { key }) if keys::is_platform_session(&key) => {
-                    return Err(Refused::PlatformSessionInUse.into());
-                }
-                Err(CommitError::Conflict { .. }) => {}
+                Err(CommitError::Conflict { key }) => match keys::unique(&key) {
+                    Some(unique) => return Err(taken(unique).into()),
+                    None => {}
+                },
                 Err(CommitError::Store(error)) => return Err(error.into()),
             }
         }
@@ -333,6 +333,35 @@ impl Sessions {
         found.into_iter().map(read).collect()
     }
 
+    /// The session of a short code.
+    pub async fn id_of_short_code(&self, code: &ShortCode) -> Result<Option<SessionId>, StoreError> {
+        let entry = self.store.get(&keys::short_code(code)).await?;
+        entry.map(|entry| named_session(&entry.value)).transpose()
+    }
+
+    /// The session of an allocation.
+    pub async fn get_by_allocation(&self, allocation_id: &str) -> Result<Arc<Live>, Failure> {
+        let entry = self.store.get(&keys::allocation(allocation_id)).await?;
+        self.get(&named_session(&entry.ok_or(Refused::SessionNotFound)?.value)?).await
+    }
+
+    /// Listings of a type behind a number, in their order, with their numbers.
+    pub async fn listed(
+        &self,
+        session_type: &str,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<(u64, Listed)>, StoreError> {
+        let (from, to) = keys::listings_after(session_type, after);
+        let found = self.store.scan(&from, &to, limit).await?;
+        let read = |(key, entry): (Key, Entry)| {
+            let number = keys::parse_listing(&key);
+            let number = number.ok_or_else(|| StoreError::Corrupt("a listing has no number".into()))?;
+            Ok((number, index::decode_listed(&entry.value)?))
+        };
+        found.into_iter().map(read).collect()
+    }
+
     /// The player of an older, numeric id, as far as tokens in sessions have named it.
     pub async fn player_of_id(&self, player_id: i64) -> Result<PlayerUuid, Failure> {
         let entry = self.store.get(&keys::player_of_id(player_id)).await?.ok_or(Refused::PlayerNotFound)?;
@@ -357,9 +386,24 @@ impl Sessions {
     }
 }
 
+/// The refusal where another session has what one alone can have.
+fn taken(unique: Unique) -> Refused {
+    match unique {
+        Unique::PlatformSession => Refused::PlatformSessionInUse,
+        Unique::ShortCode => Refused::ShortCodeTaken,
+        Unique::Allocation => Refused::AllocationInUse,
+    }
+}
+
 fn put_deadline(batch: Batch, id: &SessionId, deadline_ms: i64) -> Batch {
     let deadline = deadline_ms.to_be_bytes().to_vec();
     batch.put(keys::deadline_of(id), deadline).put(keys::due(deadline_ms, id), bytes::Bytes::new())
+}
+
+/// The session that an index entry names.
+fn named_session(value: &[u8]) -> Result<SessionId, StoreError> {
+    let id = std::str::from_utf8(value).ok().and_then(|text| SessionId::parse(text).ok());
+    id.ok_or_else(|| StoreError::Corrupt("an index entry names no session".into()))
 }
 
 fn weight(stored_bytes: usize) -> u64 {

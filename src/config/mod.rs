@@ -2,12 +2,17 @@
 
 mod sections;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 pub use sections::{Auth, Backend, FriendsCheck, Http, Jobs, Sessions, Store, Telemetry};
 
+use crate::domain::health::HealthRules;
+use crate::domain::instance_template::InstanceTemplate;
+use crate::domain::region::Region;
 use crate::domain::template::Template;
 
 /// The file that documents every knob; its values are the defaults.
@@ -35,8 +40,14 @@ pub struct Config {
     pub jobs: Jobs,
     /// Logs.
     pub telemetry: Telemetry,
+    /// Reports of instances.
+    pub health: HealthRules,
+    /// Regions by id.
+    pub regions: BTreeMap<String, Region>,
+    /// Templates of instance requests by id.
+    pub instance_templates: BTreeMap<Uuid, InstanceTemplate>,
     /// Session templates by type.
-    pub templates: std::collections::BTreeMap<String, Template>,
+    pub templates: BTreeMap<String, Template>,
 }
 
 /// Why a configuration was refused: file, line, field and what is allowed, as far as they are known.
@@ -71,6 +82,9 @@ impl Default for Config {
             sessions: Sessions::default(),
             jobs: Jobs::default(),
             telemetry: Telemetry::default(),
+            health: HealthRules::default(),
+            regions: BTreeMap::new(),
+            instance_templates: BTreeMap::new(),
             templates,
         }
     }
@@ -213,13 +227,13 @@ mod tests {
             "[http]\nlisten = \"127.0.0.1:1\"\n[sessions]\nidle_s = 5",
             &[
                 ("RALLYPOINT_HTTP__LISTEN", "127.0.0.1:2"),
-                ("RALLYPOINT_SESSIONS__REGIONS", "[\"eu\"]"),
+                ("RALLYPOINT_HTTP__TRUSTED_PROXIES", "[\"10.0.0.1\"]"),
                 ("PATH", "/"),
             ],
         )
         .unwrap();
         assert_eq!((config.http.listen.port(), config.sessions.idle_s), (2, 5));
-        assert_eq!(config.sessions.regions, ["eu"]);
+        assert_eq!(config.http.trusted_proxies, ["10.0.0.1".parse::<std::net::IpAddr>().unwrap()]);
     }
 
     #[test]

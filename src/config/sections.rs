@@ -1,6 +1,6 @@
 //! The sections of the configuration. `config.default.toml` says what each knob means; a test compares the two.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -27,6 +27,7 @@ pub struct Http {
     pub request_timeout_s: u64,
     pub write_timeout_s: u64,
     pub drain_timeout_s: u64,
+    pub trusted_proxies: Vec<IpAddr>,
 }
 
 impl Default for Http {
@@ -43,6 +44,7 @@ impl Default for Http {
             request_timeout_s: 30,
             write_timeout_s: 30,
             drain_timeout_s: 30,
+            trusted_proxies: Vec::new(),
         }
     }
 }
@@ -172,9 +174,10 @@ pub struct Sessions {
     pub idle_s: u64,
     pub version_check: VersionCheck,
     pub friends_check: FriendsCheck,
-    pub regions: Vec<String>,
+    pub players_shown_max: usize,
     pub sessions_per_player_max: usize,
     pub invites_per_player_max: usize,
+    pub invite_expiry_s: u64,
 }
 
 impl Default for Sessions {
@@ -183,9 +186,10 @@ impl Default for Sessions {
             idle_s: 3600,
             version_check: VersionCheck::Off,
             friends_check: FriendsCheck::Deny,
-            regions: Vec::new(),
+            players_shown_max: 100,
             sessions_per_player_max: 32,
             invites_per_player_max: 100,
+            invite_expiry_s: 0,
         }
     }
 }

@@ -198,6 +198,39 @@ impl PlatformSessionId {
     }
 }
 
+/// Characters of short codes: capital letters and digits without those that look alike (0 and O, 1 and I).
+const SHORT_CODE_ALPHABET: &[u8; 32] = b"23456789ABCDEFGHJKLMNPQRSTUVWXYZ";
+/// Length of the codes we make: a billion of them, so that guessing is hopeless where it is limited.
+const SHORT_CODE_CHARS: usize = 6;
+/// Lengths a short code can have (contract: `short_code`).
+const SHORT_CODE_CHARS_ALLOWED: std::ops::RangeInclusive<usize> = 5..=12;
+
+/// A short code that a session can be found by, in place of its id.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ShortCode(Arc<str>);
+
+impl ShortCode {
+    /// A code made of random bytes.
+    pub fn from_random(bytes: [u8; SHORT_CODE_CHARS]) -> Self {
+        let char = |byte: u8| char::from(SHORT_CODE_ALPHABET[usize::from(byte) % SHORT_CODE_ALPHABET.len()]);
+        Self(bytes.into_iter().map(char).collect::<String>().into())
+    }
+
+    /// The code that a text spells, in any case; `None` for what cannot be one.
+    pub fn parse(text: &str) -> Option<Self> {
+        let code = text.to_ascii_uppercase();
+        let spells = SHORT_CODE_CHARS_ALLOWED.contains(&code.len())
+            && code.bytes().all(|byte| SHORT_CODE_ALPHABET.contains(&byte));
+        spells.then(|| Self(code.into()))
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -219,5 +252,14 @@ mod tests {
         assert_eq!(PlatformSessionId::parse(&"é".repeat(4097)), Err(LengthError::TooLong(4096)));
         assert!(SessionId::parse(&"a".repeat(128)).is_ok());
         assert_eq!(SessionId::parse(&"a".repeat(129)), Err(LengthError::TooLong(128)));
+    }
+
+    #[test]
+    fn short_codes_are_found_in_any_case() {
+        let code = ShortCode::from_random([0, 31, 32, 255, 100, 7]);
+        assert_eq!(ShortCode::parse(&code.as_str().to_lowercase()), Some(code.clone()));
+        for text in ["", "2345", "ABCDEFGHJKLMN", "ABC DE", "ABCDE0", "ABCDEO", "ABCDEI", "ÄBCDEF"] {
+            assert_eq!(ShortCode::parse(text), None, "{text}");
+        }
     }
 }

@@ -12,8 +12,13 @@ pub mod join;
 pub mod invite;
 pub mod roster;
 pub mod platform;
+pub mod browser;
+pub mod instance;
+pub mod health;
+pub mod instance_template;
+pub mod region;
 
-pub use ids::{Platform, PlatformSessionId, PlayerUuid, SessionId};
+pub use ids::{Platform, PlatformSessionId, PlayerUuid, SessionId, ShortCode};
 pub use refused::Refused;
 pub use session::Session;
 

@@ -41,6 +41,26 @@ pub enum Refused {
     LeaderNotSwappable,
     #[error("the players are on the same team")]
     SameTeam,
+    #[error("only the host of the session's instance may do this")]
+    NotSessionHost,
+    #[error("the session has no such instance")]
+    InstanceNotFound,
+    #[error("the session has an instance already; end that first")]
+    InstanceExists,
+    #[error("the instance was allocated to another host")]
+    AllocationMismatch,
+    #[error("the allocation belongs to another session")]
+    AllocationInUse,
+    #[error("the session has a short code already")]
+    ShortCodeExists,
+    #[error("the short code is another session's")]
+    ShortCodeTaken,
+    #[error("too many unknown short codes; wait a minute")]
+    TooManyGuesses,
+    #[error("sessions of this type are not for the browser")]
+    NotForBrowser,
+    #[error("the session is not in the browser")]
+    ListingNotFound,
     #[error("the session is not open to this player; ask for an invite")]
     SessionNotJoinable,
     #[error("the session has a password, and this is not it")]

@@ -1,5 +1,6 @@
 //! Who is in a session and where: leaving, kicking, promoting, moving, swapping, and who leads when a leader goes.
 
+use super::instance::Health;
 use super::rights::Right;
 use super::session::Status;
 use super::{Actor, CustomData, PlayerUuid, Refused, Session};
@@ -12,6 +13,7 @@ impl Session {
         for platform_session in self.platform_sessions.values_mut() {
             platform_session.participants.retain(|other| *other != player);
         }
+        self.lose_host(player);
         if entry.status.is_active() {
             self.succeed_leader();
         }
@@ -103,6 +105,29 @@ impl Session {
         }
         self.players.get_mut(&player).ok_or(Refused::PlayerNotFound)?.custom_data = custom_data;
         Ok(())
+    }
+
+    /// Does what silence has come to: takes out players who are absent still, invites that wait still, and notes an
+    /// instance's health.
+    pub fn settle(
+        &mut self,
+        absent: &[PlayerUuid],
+        uninvited: &[PlayerUuid],
+        health: Option<&(String, Health)>,
+    ) {
+        let here =
+            |session: &Self, player| session.players.get(&player).map(|entry| entry.status.is_active());
+        let gone = absent.iter().filter(|player| here(self, **player) == Some(true));
+        let unanswered = uninvited.iter().filter(|player| here(self, **player) == Some(false));
+        let players: Vec<_> = gone.chain(unanswered).copied().collect();
+        for player in players {
+            // Who is not there any more need not leave.
+            let _ = self.leave(player);
+        }
+        if let Some((instance_id, health)) = health {
+            // An instance that was replaced meanwhile has no health to note.
+            let _ = self.set_health(instance_id, *health);
+        }
     }
 
     /// The longest-standing active player leads where nobody does; where nobody is active, the session ends.

@@ -6,7 +6,10 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::browser::Listing;
 use super::client::Client;
+use super::ids::ShortCode;
+use super::instance::Instance;
 use super::password::PasswordHash;
 use super::platform::PlatformSession;
 use super::rights::Right;
@@ -124,8 +127,20 @@ pub struct Session {
     /// From the template: the session outlives its last active player.
     #[serde(default)]
     pub keep_alive_on_empty: bool,
+    /// From the template: after how many seconds a player is taken out who has not asked for the session.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub culling_timeout_s: Option<u32>,
     /// From the template: places on a team that is added later.
     pub players_per_team: usize,
+    /// A short code to be found by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub short_code: Option<ShortCode>,
+    /// The listing in the browser.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub listing: Option<Listing>,
+    /// Where the session is played.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance: Option<Instance>,
     /// Set by the rule that ends the session; an ended session is removed, never stored.
     #[serde(skip)]
     pub ended: bool,
@@ -189,7 +204,11 @@ impl Session {
             platform_sessions: BTreeMap::new(),
             custom_data: CustomData::new(),
             keep_alive_on_empty: template.keep_alive_on_empty,
+            culling_timeout_s: template.player_culling_timeout,
             players_per_team: template.players_per_team,
+            short_code: None,
+            listing: None,
+            instance: None,
             ended: false,
         }
     }
@@ -254,6 +273,13 @@ impl Session {
         }
     }
 
+    /// Whether silence can change it: that of players, of a host, and, where `invites_expire`, of invited ones.
+    pub fn can_be_overdue(&self, invites_expire: bool) -> bool {
+        let unanswered = || self.players.values().any(|entry| !entry.status.is_active());
+        let reports = || self.instance.as_ref().is_some_and(|instance| instance.health.is_some());
+        !self.ended && (self.culling_timeout_s.is_some() || reports() || invites_expire && unanswered())
+    }
+
     /// Ends the session.
     pub fn end(&mut self) {
         self.ended = true;
@@ -282,21 +308,44 @@ impl Session {
         Ok(())
     }
 
+    /// Changes one team.
+    pub fn update_team(&mut self, actor: Actor, team_id: usize, change: TeamChange) -> Result<(), Refused> {
+        self.require_leader(actor)?;
+        if team_id >= self.teams.len() {
+            return Err(Refused::TeamNotFound);
+        }
+        self.teams[team_id] = self.reshaped_team(team_id, change)?;
+        Ok(())
+    }
+
     /// The teams as wanted, unless players would lose their places.
     fn reshaped_teams(&self, wanted: Vec<TeamChange>) -> Result<Vec<Team>, Refused> {
         if self.players.values().any(|entry| entry.team_id >= wanted.len()) || wanted.is_empty() {
             return Err(Refused::TeamNotEmpty);
         }
-        let reshape = |(team_id, change): (usize, TeamChange)| {
-            let old = self.teams.get(team_id);
-            let old_size = old.map_or(self.players_per_team, |team| team.max_size);
-            let max_size = change.max_size.unwrap_or(old_size);
-            if max_size < old_size && max_size < self.places_taken(team_id, None) {
-                return Err(Refused::TeamTooFull);
-            }
-            let custom_data = change.custom_data.or_else(|| old.and_then(|team| team.custom_data.clone()));
-            Ok(Team { max_size, custom_data })
-        };
-        wanted.into_iter().enumerate().map(reshape).collect()
+        let wanted = wanted.into_iter().enumerate();
+        wanted.map(|(team_id, change)| self.reshaped_team(team_id, change)).collect()
+    }
+
+    /// A team as wanted, unless it would shrink below who is on it. A team that is over its size already may stay so.
+    fn reshaped_team(&self, team_id: usize, change: TeamChange) -> Result<Team, Refused> {
+        let old = self.teams.get(team_id);
+        let old_size = old.map_or(self.players_per_team, |team| team.max_size);
+        let max_size = change.max_size.unwrap_or(old_size);
+        if max_size < old_size && max_size < self.places_taken(team_id, None) {
+            return Err(Refused::TeamTooFull);
+        }
+        let custom_data = change.custom_data.or_else(|| old.and_then(|team| team.custom_data.clone()));
+        Ok(Team { max_size, custom_data })
+    }
+
+    /// Gives the session a short code to be found by.
+    pub fn give_short_code(&mut self, actor: Actor, code: ShortCode) -> Result<(), Refused> {
+        self.require_active(actor)?;
+        if self.short_code.is_some() {
+            return Err(Refused::ShortCodeExists);
+        }
+        self.short_code = Some(code);
+        Ok(())
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::de::{Deserializer, Error as _};
 use serde::{Deserialize, Serialize};
 
@@ -30,6 +31,19 @@ pub struct Template {
     pub can_change_own_team: bool,
     /// Whether players see the places that are kept for them.
     pub notify_on_reservation: bool,
+    /// Whether leaders may list sessions in the browser.
+    pub can_be_added_to_server_browser: bool,
+    /// Whether every session is listed from its start.
+    pub auto_add_to_browser: bool,
+    /// Data of a listing that was not asked for.
+    pub auto_browser_params: CustomData,
+    /// Of which players a player sees the entries.
+    pub player_visibility: Visibility,
+    /// Of which players the leader sees the entries.
+    pub admin_player_visibility: Visibility,
+    /// After how many seconds a player is taken out who has not asked for the session; without it, never.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub player_culling_timeout: Option<u32>,
     /// Teams a session starts with: 1 to [`TEAMS_MAX`].
     #[serde(deserialize_with = "between::<_, 1, TEAMS_MAX>")]
     pub num_teams: usize,
@@ -40,6 +54,23 @@ pub struct Template {
     pub platform_templates: BTreeMap<Platform, PlatformTemplate>,
     /// Data for the product's own use.
     pub custom_data: CustomData,
+}
+
+/// Of which players of a session someone sees the entries (contract: `PlayerVisibility`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "UPPERCASE")]
+#[schemars(rename = "PlayerVisibility")]
+pub enum Visibility {
+    /// Everyone.
+    #[default]
+    All,
+    /// Those on the same team.
+    Team,
+    /// Themselves.
+    #[serde(rename = "SELF")]
+    Oneself,
+    /// Nobody.
+    None,
 }
 
 /// A type of platform session (contract: `PlatformSessionTemplate`).
@@ -71,6 +102,12 @@ impl Default for Template {
             keep_alive_on_empty: false,
             can_change_own_team: true,
             notify_on_reservation: true,
+            can_be_added_to_server_browser: false,
+            auto_add_to_browser: false,
+            auto_browser_params: CustomData::new(),
+            player_visibility: Visibility::All,
+            admin_player_visibility: Visibility::All,
+            player_culling_timeout: None,
             num_teams: 1,
             players_per_team: 4,
             platform_templates: BTreeMap::new(),

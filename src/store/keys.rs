@@ -7,6 +7,11 @@
 //! d <deadline ms, i64 big-endian> <session id> (empty)                           what falls due, in order
 //! p <platform> 00 <platform session id>       session id                         from the session
 //! m <player uuid, 16 bytes> <session id>      the player's standing, JSON        from the session
+//! c <short code>                              session id                         from the session
+//! a <allocation id>                           session id                         from the session
+//! b <type> 00 <listing number, u64 big-endian> the listing, JSON                 from the session
+//! w <session id>                              (empty)                            sessions that silence can change
+//! n                                           last listing number, u64           given out in blocks
 //! i <player id, i64 big-endian>               player uuid, 16 bytes              from tokens seen in sessions; kept
 //! o <type> 00 <created ms, i64 big-endian> <session id> (empty)                  open sessions of a type, oldest first
 //! ```
@@ -14,7 +19,7 @@
 //! Variable parts come last or end with 00, which no platform or type contains. Deadlines stand apart from
 //! sessions because asking for a session moves its deadline, and that must not change its ETag.
 
-use crate::domain::{Platform, PlatformSessionId, PlayerUuid, SessionId};
+use crate::domain::{Platform, PlatformSessionId, PlayerUuid, SessionId, ShortCode};
 
 use super::Key;
 
@@ -25,6 +30,11 @@ const PLATFORM_SESSION: u8 = b'p';
 const MEMBERSHIP: u8 = b'm';
 const OPEN: u8 = b'o';
 const PLAYER_OF_ID: u8 = b'i';
+const SHORT_CODE: u8 = b'c';
+const ALLOCATION: u8 = b'a';
+const LISTING: u8 = b'b';
+const OVERDUE: u8 = b'w';
+const LAST_LISTING_NUMBER: u8 = b'n';
 
 fn key(kind: u8, parts: &[&[u8]]) -> Key {
     let mut key = Vec::with_capacity(1 + parts.iter().map(|part| part.len()).sum::<usize>());
@@ -86,11 +96,6 @@ pub fn platform_session(platform: Platform, id: &PlatformSessionId) -> Key {
     key(PLATFORM_SESSION, &[platform.name().as_bytes(), &[0], id.as_str().as_bytes()])
 }
 
-/// Whether a key names the session of a platform session.
-pub fn is_platform_session(key: &[u8]) -> bool {
-    key.first() == Some(&PLATFORM_SESSION)
-}
-
 /// A player's place in a session.
 pub fn membership(player: PlayerUuid, id: &SessionId) -> Key {
     key(MEMBERSHIP, &[player.0.as_bytes(), id.as_str().as_bytes()])
@@ -104,6 +109,74 @@ pub fn memberships_of(player: PlayerUuid) -> Key {
 /// The session of a player's place.
 pub fn parse_membership(key: &[u8]) -> Option<SessionId> {
     session_id(key.strip_prefix(&[MEMBERSHIP])?.get(16..)?)
+}
+
+/// What a key names that one session alone can have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unique {
+    /// A platform session.
+    PlatformSession,
+    /// A short code.
+    ShortCode,
+    /// An allocation.
+    Allocation,
+}
+
+/// What a key names, where one session alone can have it.
+pub fn unique(key: &[u8]) -> Option<Unique> {
+    match *key.first()? {
+        PLATFORM_SESSION => Some(Unique::PlatformSession),
+        SHORT_CODE => Some(Unique::ShortCode),
+        ALLOCATION => Some(Unique::Allocation),
+        _ => None,
+    }
+}
+
+/// Where the session of a short code is named.
+pub fn short_code(code: &ShortCode) -> Key {
+    key(SHORT_CODE, &[code.as_str().as_bytes()])
+}
+
+/// Where the session of an allocation is named.
+pub fn allocation(allocation_id: &str) -> Key {
+    key(ALLOCATION, &[allocation_id.as_bytes()])
+}
+
+/// A listing's place among those of its type.
+pub fn listing(session_type: &str, number: u64) -> Key {
+    key(LISTING, &[session_type.as_bytes(), &[0], &number.to_be_bytes()])
+}
+
+/// The number of a listing's place.
+pub fn parse_listing(key: &[u8]) -> Option<u64> {
+    let number = key.strip_prefix(&[LISTING])?.last_chunk()?;
+    Some(u64::from_be_bytes(*number))
+}
+
+/// The listings of a type behind a number: the range's start and end.
+pub fn listings_after(session_type: &str, number: u64) -> (Key, Key) {
+    let end = key(LISTING, &[session_type.as_bytes(), &[1]]);
+    (listing(session_type, number.saturating_add(1)), end)
+}
+
+/// The mark of a session that silence can change.
+pub fn overdue(id: &SessionId) -> Key {
+    key(OVERDUE, &[id.as_str().as_bytes()])
+}
+
+/// Every such mark: the range's start and end.
+pub fn all_overdue() -> (Key, Key) {
+    (vec![OVERDUE], vec![OVERDUE + 1])
+}
+
+/// The session of such a mark.
+pub fn parse_overdue(key: &[u8]) -> Option<SessionId> {
+    session_id(key.strip_prefix(&[OVERDUE])?)
+}
+
+/// Where the last listing number given out is.
+pub fn last_listing_number() -> Key {
+    vec![LAST_LISTING_NUMBER]
 }
 
 /// Where the player of an older, numeric id is named.
@@ -164,7 +237,7 @@ mod tests {
                     prop_assert_eq!(platform == second, key(platform, &one) == key(second, &one));
                 }
             }
-            prop_assert!(is_platform_session(&key(Platform::Epic, &one)));
+            prop_assert_eq!(unique(&key(Platform::Epic, &one)), Some(Unique::PlatformSession));
         }
     }
 }

@@ -19,7 +19,11 @@ fn path(operation: &Operation, player: Uuid) -> String {
     let path = path.replace("{session_id}", "none").replace("{session_type}", "party");
     let path = path.replace("{player_uuid}", &player.to_string()).replace("{player_id}", "7");
     let path = path.replace("{invited_session_id}", "none").replace("{kicked_session_id}", "none");
-    let path = path.replace("{permission}", "kick");
+    let path = path.replace("{permission}", "kick").replace("{team_id}", "0");
+    let path = path.replace("{allocation_id}", "none");
+    let uuid = Uuid::nil().to_string();
+    let path = path.replace("{instance_request_template_id}", &uuid);
+    let path = path.replace("{instance_launch_template_id}", &uuid);
     assert!(!path.contains('{'), "name a value for the parameter in {path}");
     path
 }

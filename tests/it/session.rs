@@ -15,6 +15,7 @@ async fn the_creator_leads_a_session_made_from_its_template() {
     let leader = json!({
         "player_uuid": alice.player, "status": "leader", "custom_data": {}, "version": "1.0.0",
         "client_settings": {"platform": "XboxLive", "input": "gamepad"}, "joined": "2026-11-23T12:00:00Z",
+        "session_permissions": ["invite", "kick", "move"],
     });
     assert_eq!(
         seen.body,
@@ -208,7 +209,7 @@ async fn changing_is_for_the_leader_or_update_any() {
 
 #[tokio::test]
 async fn regions_are_the_configured_ones() {
-    let server = Server::with(|config| config.sessions.regions = vec!["eu".into()]);
+    let server = Server::with(|config| drop(config.regions.insert("eu".into(), Default::default())));
     let (alice, bob) = (server.player(), server.player());
     let mut body = creation("party");
     body["region_id"] = json!("us");

@@ -54,7 +54,7 @@ impl Server {
         let key = DevelopmentKey::load_or_create(dir.path(), &entropy).unwrap();
         let ring = Arc::new(KeyRing::new(key.key_set()));
         let app = Arc::new(server::new_app(&config, store, ring, clock.clone(), entropy.clone()));
-        let api = Api::new(Arc::clone(&app), config.http.request_limits(), config.auth.cookie.clone());
+        let api = server::new_api(&config, Arc::clone(&app));
         Self { api: Arc::new(api), app, clock, key: Arc::new(key), entropy }
     }
 
@@ -64,7 +64,7 @@ impl Server {
         let ring = Arc::new(KeyRing::new(self.key.key_set()));
         let app = server::new_app(&config, store, ring, self.clock.clone(), self.entropy.clone());
         let app = Arc::new(app);
-        let api = Api::new(Arc::clone(&app), config.http.request_limits(), config.auth.cookie.clone());
+        let api = server::new_api(&config, Arc::clone(&app));
         Self { api: Arc::new(api), app, ..self.clone() }
     }
 

@@ -1,0 +1,186 @@
+//! The session browser: listing a session, and finding listed ones.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::body::Json;
+use super::client::CustomDataBody;
+use super::error::Error;
+use super::operation::Input;
+use super::params::{Cursor, PageSize, RefreshQuery, RegionId, SessionPath, params};
+use super::reply::{NoContent, Plain, Reply, Versioned};
+use crate::app::App;
+use crate::app::index::Listed;
+use crate::auth::Caller;
+use crate::document::Document;
+use crate::domain::browser::Listing;
+use crate::domain::instance::Health;
+use crate::domain::{Refused, Session};
+
+/// Listings looked at for one page: a filter that fits few of them must not make one request read them all. The
+/// cursor then says where to go on.
+const LISTINGS_LOOKED_AT_MAX: usize = 1_000;
+/// Most places that a listing can show (contract: `max_player_count`).
+const PLACES_SHOWN_MAX: usize = 100;
+
+params! {
+    /// The query of a page of the browser.
+    BrowserQuery in "query" {
+        /// The type of sessions.
+        session_type: String,
+        /// Where the page begins: 0, or the cursor of the page before.
+        cursor: Cursor,
+        /// Most sessions on the page.
+        page_size: PageSize,
+        /// Only sessions that prefer this region.
+        region_id: RegionId,
+    }
+}
+
+/// Listing a session, or changing what its listing shows.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "BrowserInfoUpdate")]
+pub struct BrowserUpdate {
+    /// Data shown with it, replaced whole.
+    #[serde(default)]
+    custom_data: CustomDataBody,
+}
+
+/// A session's listing.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "BrowserInfo")]
+pub struct BrowserView {
+    /// Data shown with it.
+    custom_data: CustomDataBody,
+    /// When it was listed.
+    #[schemars(with = "String", extend("format" = "date-time"))]
+    created_timestamp: Timestamp,
+}
+
+/// A page of the browser.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "BrowserResponse")]
+pub struct BrowserPage {
+    /// Where the next page begins; 0 after the last.
+    cursor: u64,
+    /// The sessions.
+    browser_sessions: Vec<ListedView>,
+}
+
+/// A listed session.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "BrowserSessionInfo")]
+pub struct ListedView {
+    /// Its id.
+    #[schemars(length(min = 1, max = 128))]
+    session_id: String,
+    /// How well its instance is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    instance_health: Option<Health>,
+    /// Its active players.
+    player_count: usize,
+    /// Its places, as far as the contract can count them.
+    #[schemars(range(min = 1, max = 100))]
+    max_player_count: usize,
+    /// Data shown with it.
+    custom_data: CustomDataBody,
+}
+
+impl BrowserView {
+    /// A listing on the wire.
+    pub fn of(listing: &Listing) -> Self {
+        let custom_data = CustomDataBody(listing.custom_data.clone());
+        Self { custom_data, created_timestamp: listing.created }
+    }
+}
+
+impl From<Listed> for ListedView {
+    fn from(listed: Listed) -> Self {
+        Self {
+            session_id: listed.session_id.to_string(),
+            instance_health: listed.health,
+            player_count: listed.players,
+            max_player_count: listed.places.clamp(1, PLACES_SHOWN_MAX),
+            custom_data: CustomDataBody(listed.custom_data),
+        }
+    }
+}
+
+/// A page of listed sessions, in the order they were listed.
+pub async fn page(
+    app: Arc<App>,
+    _: Caller,
+    Input { query, .. }: Input<(), BrowserQuery>,
+) -> Result<Reply<Versioned<BrowserPage>>, Error> {
+    let found = app.sessions.listed(&query.session_type, query.cursor.0, LISTINGS_LOOKED_AT_MAX).await?;
+    let looked_at_all = found.len() < LISTINGS_LOOKED_AT_MAX;
+    let last_looked_at = found.last().map_or(0, |(number, _)| *number);
+    let region = query.region_id.0;
+    let mut fitting: Vec<_> =
+        found.into_iter().filter(|(_, listed)| region.is_none() || listed.region_id == region).collect();
+    let cursor = if fitting.len() > query.page_size.0 {
+        fitting.truncate(query.page_size.0);
+        fitting.last().map_or(0, |(number, _)| *number)
+    } else if looked_at_all {
+        0
+    } else {
+        last_looked_at
+    };
+    let browser_sessions = fitting.into_iter().map(|(_, listed)| listed.into()).collect();
+    Ok(Reply::document(&Document::of(&BrowserPage { cursor, browser_sessions })))
+}
+
+/// Lists a session.
+pub async fn list(
+    app: Arc<App>,
+    caller: Caller,
+    Input { path, query, body: Json(update) }: Input<SessionPath, RefreshQuery, Json<BrowserUpdate>>,
+) -> Result<Reply<Plain<BrowserView>>, Error> {
+    let (actor, catalog) = (caller.actor(), app.catalog());
+    // Asked first what the rule asks again, so that a refusal uses up no number.
+    let live = app.sessions.get(&path.session_id).await?;
+    live.session.require_leader(actor)?;
+    let sequence = match &live.session.listing {
+        Some(listing) => listing.sequence,
+        None => app.listing_numbers.next(app.sessions.store()).await?,
+    };
+    let listing = Listing { sequence, created: app.clock.now(), custom_data: update.custom_data.0 };
+    let rule = move |session: &mut Session| {
+        let template = catalog.template_of(session);
+        session.list(actor, listing.clone(), template)
+    };
+    let ((), live) = app.update_session(&path.session_id, query.refresh_ttl.0, rule).await?;
+    listing_of(&live.session)
+}
+
+/// Changes what a session's listing shows.
+pub async fn update(
+    app: Arc<App>,
+    caller: Caller,
+    Input { path, query, body: Json(update) }: Input<SessionPath, RefreshQuery, Json<BrowserUpdate>>,
+) -> Result<Reply<Plain<BrowserView>>, Error> {
+    let actor = caller.actor();
+    let rule = move |session: &mut Session| session.update_listing(actor, update.custom_data.0.clone());
+    let ((), live) = app.update_session(&path.session_id, query.refresh_ttl.0, rule).await?;
+    listing_of(&live.session)
+}
+
+/// Takes a session out of the browser.
+pub async fn unlist(
+    app: Arc<App>,
+    caller: Caller,
+    Input { path, query, .. }: Input<SessionPath, RefreshQuery>,
+) -> Result<Reply<NoContent>, Error> {
+    let actor = caller.actor();
+    let rule = move |session: &mut Session| session.unlist(actor);
+    app.update_session(&path.session_id, query.refresh_ttl.0, rule).await?;
+    Ok(Reply::no_content())
+}
+
+fn listing_of(session: &Session) -> Result<Reply<Plain<BrowserView>>, Error> {
+    let listing = session.listing.as_ref().ok_or(Refused::ListingNotFound)?;
+    Ok(Reply::plain(&BrowserView::of(listing)))
+}

@@ -1,0 +1,187 @@
+//! Whose silence has consequences: players who no longer ask for a session, hosts who no longer report, invites
+//! that nobody answers.
+//!
+//! What was heard is kept in memory only, since it changes with every poll; after a restart everyone starts with a
+//! full allowance. Sessions wait in a queue by the time at which the next of their players, invites or hosts could
+//! be overdue, so that a look costs nothing until then.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::domain::health::{HealthRules, Reports};
+use crate::domain::instance::Health;
+use crate::domain::session::Player;
+use crate::domain::{PlayerUuid, Session, SessionId};
+
+/// See the module.
+pub struct Attendance {
+    health_rules: HealthRules,
+    invite_expiry_ms: Option<i64>,
+    waiting: Mutex<Waiting>,
+}
+
+#[derive(Default)]
+struct Waiting {
+    heard: HashMap<SessionId, Heard>,
+    /// Sessions by when they are to be looked at.
+    queue: BTreeSet<(i64, SessionId)>,
+}
+
+/// What was heard of a session.
+struct Heard {
+    /// When it was first looked at by this process.
+    since_ms: i64,
+    /// Its place in the queue.
+    due_ms: i64,
+    /// When each player asked for it last.
+    asked_ms: HashMap<PlayerUuid, i64>,
+    /// What its instance reported.
+    reports: Option<(String, Reports)>,
+}
+
+/// What silence has come to.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Overdue {
+    /// Players who have not asked for too long.
+    pub absent: Vec<PlayerUuid>,
+    /// Players who have not answered an invite for too long.
+    pub uninvited: Vec<PlayerUuid>,
+    /// The instance whose health is not what the session says, and what it is now.
+    pub health: Option<(String, Health)>,
+}
+
+impl Overdue {
+    /// Whether nothing is.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl Attendance {
+    /// Under these rules; without an expiry invites wait as long as their session lives.
+    pub fn new(health_rules: HealthRules, invite_expiry: Option<Duration>) -> Self {
+        let invite_expiry_ms =
+            invite_expiry.map(|expiry| i64::try_from(expiry.as_millis()).unwrap_or(i64::MAX));
+        Self { health_rules, invite_expiry_ms, waiting: Mutex::default() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Looks at a session after a change: queues it by when something in it could be overdue, or forgets it.
+    pub fn look_at(&self, session: &Session, now_ms: i64) {
+        if !session.can_be_overdue(self.invite_expiry_ms.is_some()) {
+            // Most sessions: nothing was kept of them, nothing is to be done.
+            let mut waiting = self.lock();
+            if let Some(heard) = waiting.heard.remove(&session.id) {
+                waiting.queue.remove(&(heard.due_ms, session.id.clone()));
+            }
+            return;
+        }
+        self.requeue(session, now_ms);
+    }
+
+    fn requeue(&self, session: &Session, now_ms: i64) {
+        let mut guard = self.lock();
+        let Waiting { heard, queue } = &mut *guard;
+        let heard = heard.entry(session.id.clone()).or_insert_with(|| Heard {
+            since_ms: now_ms,
+            due_ms: i64::MAX,
+            asked_ms: HashMap::new(),
+            reports: None,
+        });
+        queue.remove(&(heard.due_ms, session.id.clone()));
+        heard.asked_ms.retain(|player, _| session.is_active(*player));
+        heard.due_ms = self.next_due_ms(session, heard, now_ms);
+        queue.insert((heard.due_ms, session.id.clone()));
+    }
+
+    /// Notes that a player asked for a session.
+    pub fn asked(&self, session: &Session, player: PlayerUuid, now_ms: i64) {
+        if session.culling_timeout_s.is_none() || !session.is_active(player) {
+            return;
+        }
+        if let Some(heard) = self.lock().heard.get_mut(&session.id) {
+            heard.asked_ms.insert(player, now_ms);
+        }
+    }
+
+    /// Takes an instance's report in; answers how well it is held to be now.
+    pub fn reported(&self, session: &Session, instance_id: &str, health: Health, now_ms: i64) -> Health {
+        self.requeue(session, now_ms);
+        let mut waiting = self.lock();
+        let Some(heard) = waiting.heard.get_mut(&session.id) else { return health };
+        let (_, reports) = match &mut heard.reports {
+            Some(known) if known.0 == instance_id => known,
+            other => other.insert((instance_id.to_owned(), Reports::expected_since(now_ms, health))),
+        };
+        reports.take_in(health, now_ms, &self.health_rules);
+        reports.judge(now_ms, &self.health_rules)
+    }
+
+    /// Takes those sessions out of the queue that are to be looked at now.
+    pub fn take_due(&self, now_ms: i64) -> Vec<SessionId> {
+        let mut waiting = self.lock();
+        let mut due = Vec::new();
+        while let Some(first) = waiting.queue.first().filter(|(due_ms, _)| *due_ms <= now_ms).cloned() {
+            waiting.queue.remove(&first);
+            due.push(first.1);
+        }
+        due
+    }
+
+    /// What is overdue in a session.
+    pub fn overdue(&self, session: &Session, now_ms: i64) -> Overdue {
+        let mut waiting = self.lock();
+        let Some(heard) = waiting.heard.get_mut(&session.id) else { return Overdue::default() };
+        let mut overdue = Overdue::default();
+        for (player, entry) in &session.players {
+            match self.player_due_ms(session, heard, *player, entry) {
+                Some(due_ms) if due_ms > now_ms => {}
+                None => {}
+                Some(_) if entry.status.is_active() => overdue.absent.push(*player),
+                Some(_) => overdue.uninvited.push(*player),
+            }
+        }
+        if let Some(instance) = &session.instance
+            && let Some(known) = instance.health
+        {
+            let reports = heard.reports.get_or_insert_with(|| {
+                (instance.instance_id.clone(), Reports::expected_since(now_ms, known))
+            });
+            let health = reports.1.judge(now_ms, &self.health_rules);
+            if reports.0 == instance.instance_id && health != known {
+                overdue.health = Some((instance.instance_id.clone(), health));
+            }
+        }
+        overdue
+    }
+
+    /// When a player's silence is too long: an active one's since they last asked, another's since the invite.
+    fn player_due_ms(
+        &self,
+        session: &Session,
+        heard: &Heard,
+        player: PlayerUuid,
+        entry: &Player,
+    ) -> Option<i64> {
+        if !entry.status.is_active() {
+            return Some(entry.invited?.as_millisecond().saturating_add(self.invite_expiry_ms?));
+        }
+        let joined_ms = entry.joined.map_or(i64::MIN, |joined| joined.as_millisecond());
+        let asked_ms = heard.asked_ms.get(&player).copied().unwrap_or(heard.since_ms);
+        Some(asked_ms.max(joined_ms) + i64::from(session.culling_timeout_s?) * 1000)
+    }
+
+    fn next_due_ms(&self, session: &Session, heard: &Heard, now_ms: i64) -> i64 {
+        let players = session.players.iter();
+        let players =
+            players.filter_map(|(player, entry)| self.player_due_ms(session, heard, *player, entry));
+        let reports = session.instance.as_ref().and_then(|instance| instance.health);
+        let reports = reports.filter(|health| *health != Health::Unknown);
+        let reports_ms = reports.map(|_| now_ms.saturating_add(self.health_rules.cadence_ms()));
+        players.chain(reports_ms).min().unwrap_or(i64::MAX)
+    }
+}

@@ -1,0 +1,138 @@
+//! How well an instance is held to be, from what it says and how often it says it.
+
+use std::collections::VecDeque;
+
+use serde::{Deserialize, Serialize};
+
+use super::instance::Health;
+
+/// When instances are expected to report, and what becomes of those that do not; `[health]` of the configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct HealthRules {
+    /// Seconds between reports; at least 1.
+    pub cadence_s: u32,
+    /// The share of missing reports, in percent, from which an instance is unhealthy.
+    pub unhealthy_missed_percent: f64,
+    /// Reports missed in a row after which an instance's health is unknown; at least 1. Also the number of reports
+    /// that shares are taken of.
+    pub missed_before_unknown: u32,
+}
+
+impl Default for HealthRules {
+    fn default() -> Self {
+        Self { cadence_s: 10, unhealthy_missed_percent: 50.0, missed_before_unknown: 6 }
+    }
+}
+
+impl HealthRules {
+    /// Milliseconds between reports.
+    pub fn cadence_ms(&self) -> i64 {
+        i64::from(self.cadence_s.max(1)) * 1000
+    }
+
+    fn window_ms(&self) -> i64 {
+        self.cadence_ms() * i64::from(self.missed_before_unknown.max(1))
+    }
+}
+
+/// The reports of an instance that still count.
+#[derive(Clone, Debug)]
+pub struct Reports {
+    /// From when on reports are expected.
+    since_ms: i64,
+    times_ms: VecDeque<i64>,
+    last: Health,
+}
+
+impl Reports {
+    /// No report yet; `last` is what was known before.
+    pub fn expected_since(since_ms: i64, last: Health) -> Self {
+        Self { since_ms, times_ms: VecDeque::new(), last }
+    }
+
+    /// Takes a report in. Reports that come more often than asked for count once per cadence, so that a flood
+    /// neither takes memory nor makes up for silence.
+    pub fn take_in(&mut self, health: Health, now_ms: i64, rules: &HealthRules) {
+        self.last = health;
+        let too_soon = |last_ms: &i64| now_ms - last_ms < rules.cadence_ms() / 2;
+        if self.times_ms.back().is_some_and(too_soon) {
+            return;
+        }
+        self.times_ms.push_back(now_ms);
+        while self.times_ms.front().is_some_and(|time_ms| *time_ms <= now_ms - rules.window_ms()) {
+            self.times_ms.pop_front();
+        }
+    }
+
+    /// How well the instance is held to be now.
+    pub fn judge(&self, now_ms: i64, rules: &HealthRules) -> Health {
+        let window_began_ms = now_ms - rules.window_ms();
+        if self.times_ms.back().copied().unwrap_or(self.since_ms) <= window_began_ms {
+            return Health::Unknown;
+        }
+        let expected = (now_ms - self.since_ms.max(window_began_ms)) / rules.cadence_ms();
+        let received = self.times_ms.iter().filter(|time_ms| **time_ms > window_began_ms).count();
+        let missed = usize::try_from(expected).unwrap_or(0).saturating_sub(received);
+        #[allow(clippy::cast_precision_loss, reason = "a handful of reports")]
+        let missed_percent = missed as f64 * 100.0 / f64::from(rules.missed_before_unknown.max(1));
+        if missed > 0 && missed_percent >= rules.unhealthy_missed_percent {
+            Health::Unhealthy
+        } else {
+            self.last
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RULES: HealthRules =
+        HealthRules { cadence_s: 10, unhealthy_missed_percent: 50.0, missed_before_unknown: 6 };
+
+    fn reports(at_s: &[i64]) -> Reports {
+        let mut reports = Reports::expected_since(0, Health::Healthy);
+        for time_s in at_s {
+            reports.take_in(Health::Healthy, time_s * 1000, &RULES);
+        }
+        reports
+    }
+
+    #[track_caller]
+    fn check(at_s: &[i64], now_s: i64, expected: Health) {
+        assert_eq!(reports(at_s).judge(now_s * 1000, &RULES), expected, "{at_s:?} at {now_s}");
+    }
+
+    #[test]
+    fn silence_makes_an_instance_unhealthy_and_then_unknown() {
+        check(&[0, 10, 20], 20, Health::Healthy);
+        check(&[0, 10, 20], 49, Health::Healthy);
+        check(&[0, 10, 20], 60, Health::Unhealthy);
+        check(&[0, 10, 20], 79, Health::Unhealthy);
+        check(&[0, 10, 20], 80, Health::Unknown);
+        check(&[], 59, Health::Unhealthy);
+        check(&[], 60, Health::Unknown);
+    }
+
+    #[test]
+    fn a_report_after_silence_does_not_make_up_for_it_at_once() {
+        check(&[0, 10, 80], 80, Health::Unhealthy);
+        check(&[0, 10, 80, 90, 100], 100, Health::Unhealthy);
+        check(&[0, 10, 80, 90, 100, 110], 110, Health::Healthy);
+    }
+
+    #[test]
+    fn a_flood_counts_once_per_cadence() {
+        let times: Vec<_> = (0..100).map(|index| 80 + index / 50).collect();
+        check(&times, 81, Health::Unhealthy);
+        assert_eq!(reports(&times).times_ms.len(), 1);
+    }
+
+    #[test]
+    fn what_an_instance_says_of_itself_counts_where_it_reports_often_enough() {
+        let mut reports = reports(&[0, 10, 20, 30, 40, 50]);
+        reports.take_in(Health::Degraded, 60_000, &RULES);
+        assert_eq!(reports.judge(60_000, &RULES), Health::Degraded);
+    }
+}

@@ -1,0 +1,16 @@
+//! Regions that sessions may prefer.
+
+use serde::{Deserialize, Serialize};
+
+/// A region (contract: `Region`), as the configuration file spells it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Region {
+    /// Its place in lists, lowest first.
+    pub sort_order: u32,
+    /// Whether it is for custom games only.
+    pub custom_only: bool,
+    /// What it is, for people: 1 to 256 characters.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+}
