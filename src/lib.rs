@@ -15,4 +15,5 @@ pub mod jobs;
 pub mod telemetry;
 pub mod config;
 pub mod server;
+pub mod reload;
 pub mod cli;

@@ -14,7 +14,7 @@ use crate::auth::{DevelopmentKey, JwksSource, KeyRing, TokenSettings, Verifier, 
 use crate::config::{Backend, Config, FriendsCheck};
 use crate::env::{Clock, Entropy};
 use crate::store::{Embedded, Memory, Store};
-use crate::{admin, jobs, net};
+use crate::{admin, jobs, net, reload};
 
 /// A running server.
 pub struct Server {
@@ -85,6 +85,8 @@ pub async fn start(config: &Config, expose_development_key: bool) -> Result<Serv
         tasks.push(tokio::spawn(net::serve(listener, connections, metrics(), stopping.clone(), handle)));
         address
     });
+    let reload = reload::reload_forever(Arc::clone(&app), config.file.clone(), stopping.clone());
+    tasks.push(tokio::spawn(reload));
     tasks.push(tokio::spawn(jobs::run(app, Duration::from_millis(config.jobs.every_ms.max(1)), stopping)));
     Ok(Server { api_address, admin_address, stop, tasks, store })
 }
@@ -186,7 +188,7 @@ pub fn new_app(config: &Config, store: Store, ring: Arc<KeyRing>, clock: Clock, 
 }
 
 /// What clients read and rules go by.
-fn catalog(config: &Config) -> Catalog {
+pub fn catalog(config: &Config) -> Catalog {
     let (regions, instance_templates) = (config.regions.clone(), config.instance_templates.clone());
     Catalog::new(config.templates.clone(), regions, instance_templates)
 }

@@ -67,7 +67,7 @@ pub struct TemplateView {
     admin_player_visibility: Visibility,
     /// After how many seconds a player is taken out who has not asked for the session.
     #[serde(skip_serializing_if = "Option::is_none")]
-    player_culling_timeout: Option<u32>,
+    player_culling_timeout: Option<usize>,
     /// What sessions of a platform are, by platform.
     platform_templates: BTreeMap<&'static str, PlatformTemplateView>,
     /// The product's data.

@@ -11,14 +11,9 @@ use super::violation::Fault;
 use crate::auth::Caller;
 use crate::domain::client::{Client, CrossplayPreferences, DeviceType, Input};
 use crate::domain::join::Joiner;
+use crate::domain::limits::{CUSTOM_DATA_ENTRIES_MAX, CUSTOM_DATA_VALUE_CHARS_MAX};
 use crate::domain::session::Status;
 use crate::domain::{CustomData, Platform, PlayerUuid};
-
-/// Most entries of a `custom_data` map. The contract names no limit; a hundred entries of 4096 characters are
-/// more than any body may hold.
-pub const CUSTOM_DATA_ENTRIES_MAX: usize = 128;
-/// Longest value of a `custom_data` entry, in characters (contract).
-pub const CUSTOM_DATA_VALUE_CHARS_MAX: usize = 4096;
 
 /// A `custom_data` map as clients send and read it.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]

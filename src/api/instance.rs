@@ -120,13 +120,13 @@ pub struct HealthView {
 pub struct HealthSettingsView {
     /// Seconds between reports.
     #[schemars(extend("exclusiveMinimum" = 0))]
-    cadence_seconds: u32,
+    cadence_seconds: usize,
     /// Percentage of reports that are missing where an instance is unhealthy.
     #[schemars(extend("exclusiveMinimum" = 0))]
     unhealthy_health_check_percentage: f64,
     /// Reports missed in a row after which its health is unknown.
     #[schemars(extend("exclusiveMinimum" = 0))]
-    missed_checks_before_unknown: u32,
+    missed_checks_before_unknown: usize,
 }
 
 /// An instance. Those outside the session do not see how to connect.

@@ -172,7 +172,11 @@ impl Attendance {
         }
         let joined_ms = entry.joined.map_or(i64::MIN, |joined| joined.as_millisecond());
         let asked_ms = heard.asked_ms.get(&player).copied().unwrap_or(heard.since_ms);
-        Some(asked_ms.max(joined_ms) + i64::from(session.culling_timeout_s?) * 1000)
+        Some(
+            asked_ms
+                .max(joined_ms)
+                .saturating_add(i64::try_from(session.culling_timeout_s?).ok()?.saturating_mul(1000)),
+        )
     }
 
     fn next_due_ms(&self, session: &Session, heard: &Heard, now_ms: i64) -> i64 {

@@ -48,6 +48,9 @@ pub struct Config {
     pub instance_templates: BTreeMap<Uuid, InstanceTemplate>,
     /// Session templates by type.
     pub templates: BTreeMap<String, Template>,
+    /// The file it was read from, if any; read again when it changes.
+    #[serde(skip)]
+    pub file: Option<PathBuf>,
 }
 
 /// Why a configuration was refused: file, line, field and what is allowed, as far as they are known.
@@ -86,6 +89,7 @@ impl Default for Config {
             regions: BTreeMap::new(),
             instance_templates: BTreeMap::new(),
             templates,
+            file: None,
         }
     }
 }
@@ -102,7 +106,8 @@ impl Config {
             None => String::new(),
         };
         let origin = file.map_or_else(|| "configuration".into(), |path| path.display().to_string());
-        Self::parse(&text, &origin, env)
+        let config = Self::parse(&text, &origin, env)?;
+        Ok(Self { file: file.map(Path::to_path_buf), ..config })
     }
 
     /// The defaults, overlaid by a file's text, overlaid by the environment.
@@ -138,20 +143,15 @@ impl Config {
         if self.templates.is_empty() || self.templates.len() > TEMPLATES_MAX {
             return Err(format!("[templates] takes 1 to {TEMPLATES_MAX} templates"));
         }
-        for (name, template) in &self.templates {
-            let plain = (1..=128).contains(&name.chars().count()) && !name.chars().any(char::is_control);
-            if !plain {
-                return Err(format!(
-                    "[templates.{name:?}] a name takes 1 to 128 characters, none a control character"
-                ));
+        for name in self.templates.keys() {
+            if !is_plain_name(name) {
+                return Err(format!("[templates.{name:?}] {PLAIN_NAME}"));
             }
-            for (platform, entry) in &template.platform_templates {
-                check_custom_data(&entry.custom_data).map_err(|message| {
-                    format!("[templates.{name}.platform_templates.{platform}] {message}")
-                })?;
+        }
+        for name in self.regions.keys() {
+            if !is_plain_name(name) {
+                return Err(format!("[regions.{name:?}] {PLAIN_NAME}"));
             }
-            check_custom_data(&template.custom_data)
-                .map_err(|message| format!("[templates.{name}] {message}"))?;
         }
         Ok(())
     }
@@ -164,17 +164,12 @@ impl Config {
     }
 }
 
-fn check_custom_data(data: &crate::domain::CustomData) -> Result<(), String> {
-    use crate::api::client::{CUSTOM_DATA_ENTRIES_MAX, CUSTOM_DATA_VALUE_CHARS_MAX};
-    if data.len() > CUSTOM_DATA_ENTRIES_MAX {
-        return Err(format!("custom_data takes at most {CUSTOM_DATA_ENTRIES_MAX} entries"));
-    }
-    match data.iter().find(|(_, value)| !(1..=CUSTOM_DATA_VALUE_CHARS_MAX).contains(&value.chars().count())) {
-        Some((key, _)) => {
-            Err(format!("custom_data.{key} takes 1 to {CUSTOM_DATA_VALUE_CHARS_MAX} characters"))
-        }
-        None => Ok(()),
-    }
+/// What [`is_plain_name`] asks for.
+const PLAIN_NAME: &str = "a name takes 1 to 128 characters, none a control character";
+
+/// Names end up in keys of the store, where control characters separate.
+fn is_plain_name(name: &str) -> bool {
+    (1..=128).contains(&name.chars().count()) && !name.chars().any(char::is_control)
 }
 
 /// A variable's value: a number, boolean, list or quoted text where it reads as one, else plain text.
@@ -247,6 +242,14 @@ mod tests {
         assert!(message.contains("line 2") && message.contains("51 is not from 1 to 50"), "{message}");
         let message = parse("[templates.a.platform_templates]\nXbox = {}", &[]).unwrap_err();
         assert!(message.contains("XboxLive"), "{message}");
+        let message = parse("[templates.a.custom_data]\nx = \"\"", &[]).unwrap_err();
+        assert!(message.contains("line 1") && message.contains("custom_data.x takes 1 to 4096"), "{message}");
+        let message = parse("[health]\ncadence_s = 0", &[]).unwrap_err();
+        assert!(message.contains("line 2") && message.contains("0 is not from 1 to 3600"), "{message}");
+        let maps = "map_selection_list_id = \"a\"\nmaps = []";
+        let template = format!("[instance_templates.{}]\n{maps}", uuid::Uuid::nil());
+        let message = parse(&template, &[]).unwrap_err();
+        assert!(message.contains("line 3") && message.contains("map_weight above 0"), "{message}");
         let message = parse("", &[("RALLYPOINT_SESSIONS__IDLE_S", "soon")]).unwrap_err();
         assert!(message.contains("RALLYPOINT_SESSIONS__IDLE_S"), "{message}");
         assert!(parse("[auth]\njwks_file = \"a\"\njwks_url = \"b\"", &[]).unwrap_err().contains("not both"));

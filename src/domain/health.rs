@@ -2,21 +2,26 @@
 
 use std::collections::VecDeque;
 
+use serde::de::{Deserializer, Error as _};
 use serde::{Deserialize, Serialize};
 
 use super::instance::Health;
+use super::limits;
 
 /// When instances are expected to report, and what becomes of those that do not; `[health]` of the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct HealthRules {
-    /// Seconds between reports; at least 1.
-    pub cadence_s: u32,
+    /// Seconds between reports: 1 to 3600.
+    #[serde(deserialize_with = "limits::between::<_, 1, 3600>")]
+    pub cadence_s: usize,
     /// The share of missing reports, in percent, from which an instance is unhealthy.
+    #[serde(deserialize_with = "percent")]
     pub unhealthy_missed_percent: f64,
-    /// Reports missed in a row after which an instance's health is unknown; at least 1. Also the number of reports
+    /// Reports missed in a row after which an instance's health is unknown: 1 to 1000. Also the number of reports
     /// that shares are taken of.
-    pub missed_before_unknown: u32,
+    #[serde(deserialize_with = "limits::between::<_, 1, 1000>")]
+    pub missed_before_unknown: usize,
 }
 
 impl Default for HealthRules {
@@ -25,14 +30,24 @@ impl Default for HealthRules {
     }
 }
 
+/// Reads a percentage above 0.
+fn percent<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
+    let percent = f64::deserialize(from)?;
+    if percent > 0.0 && percent <= 100.0 {
+        return Ok(percent);
+    }
+    Err(D::Error::custom(format!("{percent} is not above 0 and up to 100")))
+}
+
 impl HealthRules {
     /// Milliseconds between reports.
     pub fn cadence_ms(&self) -> i64 {
-        i64::from(self.cadence_s.max(1)) * 1000
+        i64::try_from(self.cadence_s.max(1)).unwrap_or(i64::MAX).saturating_mul(1000)
     }
 
     fn window_ms(&self) -> i64 {
-        self.cadence_ms() * i64::from(self.missed_before_unknown.max(1))
+        let reports = i64::try_from(self.missed_before_unknown.max(1)).unwrap_or(i64::MAX);
+        self.cadence_ms().saturating_mul(reports)
     }
 }
 
@@ -75,7 +90,7 @@ impl Reports {
         let received = self.times_ms.iter().filter(|time_ms| **time_ms > window_began_ms).count();
         let missed = usize::try_from(expected).unwrap_or(0).saturating_sub(received);
         #[allow(clippy::cast_precision_loss, reason = "a handful of reports")]
-        let missed_percent = missed as f64 * 100.0 / f64::from(rules.missed_before_unknown.max(1));
+        let missed_percent = missed as f64 * 100.0 / rules.missed_before_unknown.max(1) as f64;
         if missed > 0 && missed_percent >= rules.unhealthy_missed_percent {
             Health::Unhealthy
         } else {

@@ -1,9 +1,10 @@
 //! Templates of instance requests: which maps there are to play, and who hosts.
 
+use serde::de::{Deserializer, Error as _};
 use serde::{Deserialize, Serialize};
 
-use super::CustomData;
 use super::instance::{HostType, StartupParams};
+use super::{CustomData, limits};
 
 /// A template of instance requests (contract: `InstanceRequestTemplate`), as the configuration file spells it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -15,9 +16,10 @@ pub struct InstanceTemplate {
     /// The name of the list of maps.
     pub map_selection_list_id: String,
     /// The maps, of which one is drawn by weight; at least one has a weight.
+    #[serde(deserialize_with = "maps_to_draw")]
     pub maps: Vec<MapChoice>,
     /// The product's data, passed to the instance.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "limits::custom_data")]
     pub custom_data: CustomData,
 }
 
@@ -33,9 +35,10 @@ pub struct MapChoice {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mode: Option<String>,
     /// How often it is drawn, against the others: 0 to 100.
+    #[serde(deserialize_with = "weight")]
     pub map_weight: f64,
     /// The product's data, passed to the instance.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "limits::custom_data")]
     pub custom_data: CustomData,
     /// Its name for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -46,6 +49,24 @@ pub struct MapChoice {
     /// Further parameters, as a command line.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub misc_params: Option<String>,
+}
+
+/// Reads a weight.
+fn weight<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
+    let weight = f64::deserialize(from)?;
+    if (0.0..=100.0).contains(&weight) {
+        return Ok(weight);
+    }
+    Err(D::Error::custom(format!("{weight} is not from 0 to 100")))
+}
+
+/// Reads maps of which one can be drawn.
+fn maps_to_draw<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<MapChoice>, D::Error> {
+    let maps = Vec::<MapChoice>::deserialize(from)?;
+    if maps.iter().any(|map| map.map_weight > 0.0) {
+        return Ok(maps);
+    }
+    Err(D::Error::custom("at least one map needs a map_weight above 0"))
 }
 
 impl InstanceTemplate {

@@ -2,6 +2,7 @@
 //! can be read aloud, tested in microseconds and run again after a lost race.
 
 pub mod ids;
+pub mod limits;
 pub mod client;
 pub mod password;
 pub mod template;

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::limits;
+
 /// A region (contract: `Region`), as the configuration file spells it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -11,6 +13,6 @@ pub struct Region {
     /// Whether it is for custom games only.
     pub custom_only: bool,
     /// What it is, for people: 1 to 256 characters.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "limits::maybe_text::<_, 256>", skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
 }

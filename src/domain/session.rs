@@ -129,7 +129,7 @@ pub struct Session {
     pub keep_alive_on_empty: bool,
     /// From the template: after how many seconds a player is taken out who has not asked for the session.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub culling_timeout_s: Option<u32>,
+    pub culling_timeout_s: Option<usize>,
     /// From the template: places on a team that is added later.
     pub players_per_team: usize,
     /// A short code to be found by.

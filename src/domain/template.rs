@@ -3,15 +3,17 @@
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
-use serde::de::{Deserializer, Error as _};
 use serde::{Deserialize, Serialize};
 
-use super::{CustomData, Platform};
+use super::{CustomData, Platform, limits};
 
 /// Most teams a session can have (contract: `num_teams`).
 pub const TEAMS_MAX: usize = 50;
 /// Most players a team can have (contract: `players_per_team`).
 pub const PLAYERS_PER_TEAM_MAX: usize = 100;
+
+/// Longest time after which a player is taken out for not asking, in seconds: a year.
+pub const CULLING_TIMEOUT_S_MAX: usize = 366 * 24 * 3600;
 
 /// A type of session (contract: `SessionTemplate`), as the configuration file spells it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -36,23 +38,29 @@ pub struct Template {
     /// Whether every session is listed from its start.
     pub auto_add_to_browser: bool,
     /// Data of a listing that was not asked for.
+    #[serde(deserialize_with = "limits::custom_data")]
     pub auto_browser_params: CustomData,
     /// Of which players a player sees the entries.
     pub player_visibility: Visibility,
     /// Of which players the leader sees the entries.
     pub admin_player_visibility: Visibility,
-    /// After how many seconds a player is taken out who has not asked for the session; without it, never.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub player_culling_timeout: Option<u32>,
+    /// After how many seconds a player is taken out who has not asked for the session: 1 to
+    /// [`CULLING_TIMEOUT_S_MAX`]; without it, never.
+    #[serde(
+        deserialize_with = "limits::maybe_between::<_, 1, CULLING_TIMEOUT_S_MAX>",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub player_culling_timeout: Option<usize>,
     /// Teams a session starts with: 1 to [`TEAMS_MAX`].
-    #[serde(deserialize_with = "between::<_, 1, TEAMS_MAX>")]
+    #[serde(deserialize_with = "limits::between::<_, 1, TEAMS_MAX>")]
     pub num_teams: usize,
     /// Places on each team: 1 to [`PLAYERS_PER_TEAM_MAX`].
-    #[serde(deserialize_with = "between::<_, 1, PLAYERS_PER_TEAM_MAX>")]
+    #[serde(deserialize_with = "limits::between::<_, 1, PLAYERS_PER_TEAM_MAX>")]
     pub players_per_team: usize,
     /// What console sessions of this type are, per platform. A platform that is not here cannot be linked.
     pub platform_templates: BTreeMap<Platform, PlatformTemplate>,
     /// Data for the product's own use.
+    #[serde(deserialize_with = "limits::custom_data")]
     pub custom_data: CustomData,
 }
 
@@ -78,17 +86,17 @@ pub enum Visibility {
 #[serde(deny_unknown_fields)]
 pub struct PlatformTemplate {
     /// The platform's own name of the kind of session: 1 to 128 characters.
-    #[serde(deserialize_with = "short_text")]
+    #[serde(deserialize_with = "limits::text::<_, 128>")]
     pub platform_session_type: String,
     /// Most players the platform's session takes: 1 to 100.
     #[serde(
         default,
-        deserialize_with = "maybe_between::<_, 1, PLAYERS_PER_TEAM_MAX>",
+        deserialize_with = "limits::maybe_between::<_, 1, PLAYERS_PER_TEAM_MAX>",
         skip_serializing_if = "Option::is_none"
     )]
     pub max_players: Option<usize>,
     /// Data for the product's own use; given to platform sessions when they are linked.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "limits::custom_data")]
     pub custom_data: CustomData,
 }
 
@@ -114,30 +122,4 @@ impl Default for Template {
             custom_data: CustomData::new(),
         }
     }
-}
-
-/// Reads a number within bounds; the error says what they are, at the place in the file.
-fn between<'de, D: Deserializer<'de>, const MIN: usize, const MAX: usize>(
-    from: D,
-) -> Result<usize, D::Error> {
-    let number = usize::deserialize(from)?;
-    if (MIN..=MAX).contains(&number) {
-        return Ok(number);
-    }
-    Err(D::Error::custom(format!("{number} is not from {MIN} to {MAX}")))
-}
-
-fn maybe_between<'de, D: Deserializer<'de>, const MIN: usize, const MAX: usize>(
-    from: D,
-) -> Result<Option<usize>, D::Error> {
-    between::<D, MIN, MAX>(from).map(Some)
-}
-
-/// Reads a text of 1 to 128 characters.
-fn short_text<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
-    let text = String::deserialize(from)?;
-    if (1..=128).contains(&text.chars().count()) {
-        return Ok(text);
-    }
-    Err(D::Error::custom("this takes 1 to 128 characters"))
 }

@@ -1,0 +1,59 @@
+"""Two players form a party and poll it with ETags. Nothing but Python's own library.
+
+    rallypoint serve &
+    python3 examples/party.py http://127.0.0.1:7700 \
+        "$(rallypoint token --player 11111111-1111-4111-8111-111111111111)" \
+        "$(rallypoint token --player 22222222-2222-4222-8222-222222222222)"
+"""
+
+import base64
+import json
+import sys
+import urllib.error
+import urllib.request
+
+CLIENT = {"client_version": "1.0.0", "client_settings": {"platform": "Steam", "input": "gamepad"}}
+
+
+class Player:
+    def __init__(self, server, token):
+        self.server, self.token = server, token
+        claims = token.split(".")[1]
+        self.uuid = json.loads(base64.urlsafe_b64decode(claims + "=" * (-len(claims) % 4)))["sub"]
+        self.seen = {}  # path -> (etag, body): what to show while the server answers 304
+
+    def call(self, method, path, body=None):
+        request = urllib.request.Request(f"{self.server}/session{path}", method=method)
+        request.add_header("Authorization", f"Bearer {self.token}")
+        if method == "GET" and path in self.seen:
+            request.add_header("If-None-Match", self.seen[path][0])
+        if body is not None:
+            request.add_header("Content-Type", "application/json")
+            request.data = json.dumps(body).encode()
+        try:
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                text = answer.read()
+                value = json.loads(text) if text else None
+                if method == "GET" and answer.headers["ETag"]:
+                    self.seen[path] = (answer.headers["ETag"], value)
+                return answer.status, value
+        except urllib.error.HTTPError as error:
+            if error.code == 304:
+                return 304, self.seen[path][1]
+            sys.exit(f"{method} {path}: {error.code} {error.read().decode()}")
+
+
+alice, bob = (Player(sys.argv[1], token) for token in sys.argv[2:4])
+_, made = alice.call("POST", "/v1/session", {"session_type": "party", **CLIENT})
+party = f"/v1/session/{made['session_id']}"
+print("alice made a party:", alice.call("GET", party)[0])
+print("nothing new for alice:", alice.call("GET", party)[0])
+alice.call("POST", f"/v2/session/{made['session_id']}/player/{bob.uuid}:invite", {})
+invites = bob.call("GET", "/v1/player/me/session")[1]["sessions"]["party"]["pending_invites"]
+print("bob was invited by:", invites[made["session_id"]]["inviting_player_uuid"])
+bob.call("POST", f"{party}/player/me", {**CLIENT, "team_id": 0})
+status, session = alice.call("GET", party)
+print("alice sees the change:", status, [player["status"] for player in session["teams"][0]["players"]])
+bob.call("DELETE", f"{party}/player/me?reason=bye")
+alice.call("DELETE", party)
+print("the party is over")

@@ -1,0 +1,62 @@
+//! Limits that bodies and the configuration share, and how the configuration file is held to them: an error says
+//! what is allowed, and stands at its place in the file.
+
+use serde::Deserialize;
+use serde::de::{Deserializer, Error as _};
+
+use super::CustomData;
+
+/// Most entries of a `custom_data` map. The contract names no limit; a hundred entries of 4096 characters are
+/// more than any body may hold.
+pub const CUSTOM_DATA_ENTRIES_MAX: usize = 128;
+/// Longest value of a `custom_data` entry, in characters (contract).
+pub const CUSTOM_DATA_VALUE_CHARS_MAX: usize = 4096;
+
+/// Reads a number within bounds.
+pub fn between<'de, D: Deserializer<'de>, const MIN: usize, const MAX: usize>(
+    from: D,
+) -> Result<usize, D::Error> {
+    let number = usize::deserialize(from)?;
+    if (MIN..=MAX).contains(&number) {
+        return Ok(number);
+    }
+    Err(D::Error::custom(format!("{number} is not from {MIN} to {MAX}")))
+}
+
+/// Reads a number within bounds, where there is one.
+pub fn maybe_between<'de, D: Deserializer<'de>, const MIN: usize, const MAX: usize>(
+    from: D,
+) -> Result<Option<usize>, D::Error> {
+    between::<D, MIN, MAX>(from).map(Some)
+}
+
+/// Reads a text of 1 to `MAX` characters.
+pub fn text<'de, D: Deserializer<'de>, const MAX: usize>(from: D) -> Result<String, D::Error> {
+    let text = String::deserialize(from)?;
+    if (1..=MAX).contains(&text.chars().count()) {
+        return Ok(text);
+    }
+    Err(D::Error::custom(format!("this takes 1 to {MAX} characters")))
+}
+
+/// Reads a text of 1 to `MAX` characters, where there is one.
+pub fn maybe_text<'de, D: Deserializer<'de>, const MAX: usize>(from: D) -> Result<Option<String>, D::Error> {
+    text::<D, MAX>(from).map(Some)
+}
+
+/// Reads a `custom_data` map.
+pub fn custom_data<'de, D: Deserializer<'de>>(from: D) -> Result<CustomData, D::Error> {
+    let data = CustomData::deserialize(from)?;
+    if data.len() > CUSTOM_DATA_ENTRIES_MAX {
+        let message = format!("custom_data takes at most {CUSTOM_DATA_ENTRIES_MAX} entries");
+        return Err(D::Error::custom(message));
+    }
+    let fits = |value: &str| (1..=CUSTOM_DATA_VALUE_CHARS_MAX).contains(&value.chars().count());
+    match data.iter().find(|(_, value)| !fits(value)) {
+        Some((key, _)) => {
+            let message = format!("custom_data.{key} takes 1 to {CUSTOM_DATA_VALUE_CHARS_MAX} characters");
+            Err(D::Error::custom(message))
+        }
+        None => Ok(data),
+    }
+}
