@@ -80,8 +80,10 @@ struct ServeArgs {
 impl ServeArgs {
     /// The configuration with these flags over it.
     fn config(&self) -> Result<Config, String> {
-        let mut config =
-            Config::load(self.config.as_deref(), std::env::vars()).map_err(|error| error.to_string())?;
+        // What is no text is no knob of ours, and nothing to stumble over.
+        let env = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        let mut config = Config::load(self.config.as_deref(), env).map_err(|error| error.to_string())?;
         config.http.listen = self.listen.unwrap_or(config.http.listen);
         if let Some(admin_listen) = &self.admin_listen {
             config.http.admin_listen.clone_from(admin_listen);
