@@ -1,6 +1,7 @@
 //! Logs and metrics: their names, in one place.
 
 use std::fmt::Write as _;
+use std::io::IsTerminal as _;
 use std::sync::{OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -37,6 +38,8 @@ pub fn start_logs(filter: &str, format: LogFormat) -> Result<(), String> {
     let filter = EnvFilter::try_new(filter).map_err(|error| format!("[telemetry] log: {error}"))?;
     let registry = tracing_subscriber::registry().with(filter);
     let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    // Colours are for terminals; in a file or a journal they are noise.
+    let layer = if std::io::stderr().is_terminal() { layer } else { layer.with_ansi(false) };
     match format {
         LogFormat::Text => registry.with(layer.with_target(false)).try_init(),
         LogFormat::Json => registry.with(layer.json().flatten_event(true)).try_init(),

@@ -3,6 +3,7 @@
 
 mod harness;
 
+mod command;
 mod contract;
 mod expiry;
 mod failures;
