@@ -9,7 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::app::App;
-use crate::config::{Config, ConfigError};
+use crate::config::{self, Config, ConfigError};
 use crate::net::stopped;
 use crate::server::catalog;
 
@@ -22,7 +22,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// # Errors
 /// Where the file is wrong; the old ones stay in force.
 pub fn reload(app: &App, file: &Path) -> Result<(), ConfigError> {
-    let config = Config::load(Some(file), std::env::vars())?;
+    let config = Config::load(Some(file), config::environment())?;
     app.replace_catalog(catalog(&config));
     Ok(())
 }

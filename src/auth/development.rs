@@ -42,6 +42,16 @@ pub struct Grant {
 pub struct DevelopmentKey([u8; KEY_BYTES]);
 
 impl DevelopmentKey {
+    /// Reads the key of a data directory.
+    ///
+    /// # Errors
+    /// Where there is none, the file cannot be read or does not hold a key, or others than its owner may read it.
+    pub fn load(data_dir: &Path) -> Result<Self, KeyError> {
+        let path = data_dir.join(FILE_NAME);
+        let key = File::open(&path).map_err(|error| error.to_string()).and_then(Self::read);
+        key.map_err(|cause| KeyError::File { path, cause })
+    }
+
     /// Reads the key of a data directory, or makes one. Of several processes that make one, all get the same.
     ///
     /// # Errors

@@ -1,6 +1,8 @@
 //! The command line.
 
 mod demo;
+mod http_client;
+mod session;
 mod token;
 
 use std::io::Write as _;
@@ -12,7 +14,7 @@ use clap::{Args, Parser, Subcommand};
 use serde_json::Value;
 
 use crate::api::{openapi, routes};
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::{server, telemetry};
 
 /// A game session service that you host yourself. Speaks the RallyHere session API.
@@ -39,6 +41,9 @@ enum Command {
         #[arg(long)]
         stay: bool,
     },
+    /// List, show and end sessions of a running server.
+    #[command(after_help = session::HELP)]
+    Session(session::SessionArgs),
     /// Print the OpenAPI 3.1 document of the API; a running server has it at /openapi.json, and a page to
     /// read it and try it at /docs.
     Openapi,
@@ -104,10 +109,8 @@ struct ConfigArgs {
 impl ConfigArgs {
     /// The configuration with these flags over it.
     fn load(&self) -> Result<Config, String> {
-        // What is no text is no knob of ours, and nothing to stumble over.
-        let env = std::env::vars_os()
-            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-        let mut config = Config::load(self.config.as_deref(), env).map_err(|error| error.to_string())?;
+        let mut config =
+            Config::load(self.config.as_deref(), config::environment()).map_err(|error| error.to_string())?;
         config.http.listen = self.listen.unwrap_or(config.http.listen);
         if let Some(admin_listen) = &self.admin_listen {
             config.http.admin_listen.clone_from(admin_listen);
@@ -126,6 +129,7 @@ pub fn main() -> ExitCode {
         Command::Serve(args) => serve(&args),
         Command::Token(args) => token::print(&args),
         Command::Demo { stay } => demo::run(stay),
+        Command::Session(args) => session::run(&args),
         Command::Openapi => print_json(&openapi::document(&routes::operations())),
         Command::Config(args) => args.load().and_then(|config| print(&config.to_masked_toml())),
         Command::CheckConfig { file } => check_config(&file),

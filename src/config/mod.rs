@@ -164,6 +164,12 @@ impl Config {
     }
 }
 
+/// This process's environment. What is no text is no knob of ours, and nothing to stumble over.
+pub fn environment() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+}
+
 /// What [`is_plain_name`] asks for.
 const PLAIN_NAME: &str = "a name takes 1 to 128 characters, none a control character";
 

@@ -219,6 +219,6 @@ pub struct Telemetry {
 
 impl Default for Telemetry {
     fn default() -> Self {
-        Self { log: "info".into(), log_format: LogFormat::Text }
+        Self { log: "info,fjall=warn,lsm_tree=warn".into(), log_format: LogFormat::Text }
     }
 }

@@ -1,0 +1,254 @@
+//! `rallypoint session`: sessions of a running server, listed, shown and ended through its API.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::http_client::{HttpAnswer, HttpClient};
+use super::{print, print_json};
+use crate::auth::{DevelopmentKey, Grant};
+use crate::env::Clock;
+
+/// What `rallypoint session --help` teaches.
+pub const HELP: &str = "\
+The token needs what the API asks for: session:read-player:any to list a player's sessions, \
+session:read:browser for the browser, session:read:any to see all of a session, session:delete:any to end \
+one. Give it in RALLYPOINT_TOKEN; without one, the development key in the data directory signs a token for \
+everything, good for a minute.
+
+  rallypoint session list --player 11111111-1111-4111-8111-111111111111
+  rallypoint session show 4FJ7KQ
+  rallypoint session end 0b8d6e0c-6a3e-4c9e-9d0e-3f2a1b5c7d9e";
+
+/// How long a token of our own is good for.
+const OWN_TOKEN_TTL: Duration = Duration::from_secs(60);
+
+#[derive(Args)]
+pub struct SessionArgs {
+    #[command(subcommand)]
+    command: SessionCommand,
+    /// The server.
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:7700", global = true)]
+    server: String,
+    /// A token; best given in the environment, where other users cannot read it.
+    #[arg(long, value_name = "TOKEN", env = "RALLYPOINT_TOKEN", hide_env_values = true, global = true)]
+    token: Option<String>,
+    /// Where the development key is that signs without a token.
+    #[arg(long, value_name = "DIR", default_value = "./rallypoint-data", global = true)]
+    data_dir: PathBuf,
+    /// Print JSON instead of a table.
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Subcommand)]
+enum SessionCommand {
+    /// List a player's sessions, or those of a type in the browser.
+    List {
+        /// The player.
+        #[arg(long, value_name = "UUID", required_unless_present = "session_type")]
+        player: Option<Uuid>,
+        /// The type of session.
+        #[arg(long = "type", value_name = "TYPE", conflicts_with = "player")]
+        session_type: Option<String>,
+    },
+    /// Show a session.
+    Show {
+        /// Its id or short code.
+        session: String,
+    },
+    /// End a session.
+    End {
+        /// Its id or short code.
+        session: String,
+    },
+}
+
+/// Runs the command.
+pub fn run(args: &SessionArgs) -> Result<(), String> {
+    let token = match &args.token {
+        Some(token) => token.clone(),
+        None => own_token(&args.data_dir)?,
+    };
+    let caller = Caller { http: HttpClient::new(&args.server), token };
+    match &args.command {
+        SessionCommand::List { player: Some(player), .. } => {
+            let list = caller.get(&format!("/v1/player/{player}/session"))?;
+            show(args.json, &list, of_player)
+        }
+        SessionCommand::List { session_type, .. } => {
+            let listed = browse(&caller, session_type.as_deref().unwrap_or_default())?;
+            show(args.json, &listed, listed_rows)
+        }
+        SessionCommand::Show { session } => {
+            let session = caller.get(&format!("/v1/session/{}?refresh_ttl=false", encoded(session)))?;
+            show(args.json, &session, session_rows)
+        }
+        SessionCommand::End { session } => {
+            caller.call("DELETE", &format!("/v1/session/{}", encoded(session)))?;
+            if args.json { Ok(()) } else { print(&format!("{session} has ended\n")) }
+        }
+    }
+}
+
+fn own_token(data_dir: &Path) -> Result<String, String> {
+    let key = DevelopmentKey::load(data_dir)
+        .map_err(|error| format!("{error}; give a token in RALLYPOINT_TOKEN, or the server's --data-dir"))?;
+    let grant = Grant {
+        player: None,
+        permissions: vec!["session:*".into()],
+        platform: None,
+        player_id: None,
+        ttl: OWN_TOKEN_TTL,
+    };
+    Ok(key.sign(&grant, Clock::System.now()))
+}
+
+/// Who asks, and whom.
+struct Caller {
+    http: HttpClient,
+    token: String,
+}
+
+impl Caller {
+    fn call(&self, method: &str, path: &str) -> Result<HttpAnswer, String> {
+        let answer = self.http.send(method, path, &self.token, None, None)?;
+        if answer.status.is_success() {
+            return Ok(answer);
+        }
+        let said = |field: &str| answer.body[field].as_str().unwrap_or("?").to_owned();
+        Err(format!("{}: {} ({})", answer.status, said("desc"), said("error_code")))
+    }
+
+    fn get(&self, path: &str) -> Result<Value, String> {
+        self.call("GET", path).map(|answer| answer.body)
+    }
+}
+
+/// Every page of the browser.
+fn browse(caller: &Caller, session_type: &str) -> Result<Value, String> {
+    let (mut listed, mut cursor) = (Vec::new(), 0);
+    loop {
+        let path = format!("/v1/browser?session_type={}&cursor={cursor}", encoded(session_type));
+        let mut page = caller.get(&path)?;
+        listed.append(page["browser_sessions"].as_array_mut().unwrap_or(&mut Vec::new()));
+        cursor = page["cursor"].as_u64().unwrap_or(0);
+        if cursor == 0 {
+            return Ok(json!(listed));
+        }
+    }
+}
+
+fn encoded(text: &str) -> String {
+    utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
+}
+
+fn show(as_json: bool, value: &Value, rows: fn(&Value) -> Vec<Vec<String>>) -> Result<(), String> {
+    if as_json { print_json(value) } else { print(&table(&rows(value))) }
+}
+
+fn text(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+fn row<const N: usize>(cells: [&str; N]) -> Vec<String> {
+    cells.map(str::to_owned).to_vec()
+}
+
+fn items(value: &Value) -> impl Iterator<Item = &Value> {
+    value.as_array().into_iter().flatten()
+}
+
+fn of_player(list: &Value) -> Vec<Vec<String>> {
+    let mut rows = vec![row(["SESSION", "TYPE", "STANDING"])];
+    for (session_type, of_type) in list["sessions"].as_object().into_iter().flatten() {
+        let invites = of_type["pending_invites"].as_object().into_iter().flatten();
+        let active = items(&of_type["session_ids"]).map(|id| (text(id), "active"));
+        let reserved = items(&of_type["reserved_sessions"]).map(|id| (text(id), "reserved"));
+        let invited = invites.map(|(id, _)| (id.clone(), "invited"));
+        rows.extend(
+            active.chain(invited).chain(reserved).map(|(id, standing)| row([&id, session_type, standing])),
+        );
+    }
+    rows
+}
+
+fn listed_rows(listed: &Value) -> Vec<Vec<String>> {
+    let row_of = |session: &Value| {
+        let players = format!("{}/{}", session["player_count"], session["max_player_count"]);
+        row([&text(&session["session_id"]), &players, &text(&session["instance_health"])])
+    };
+    let mut rows = vec![row(["SESSION", "PLAYERS", "HEALTH"])];
+    rows.extend(items(listed).map(row_of));
+    rows
+}
+
+fn session_rows(session: &Value) -> Vec<Vec<String>> {
+    let ways = &session["joinability"];
+    let open = ["open", "friends", "platform"].into_iter().filter(|way| ways[*way] == true);
+    let mut rows = vec![
+        row(["session", &text(&session["session_id"])]),
+        row(["type", &text(&session["type"])]),
+        row(["created", &text(&session["created"])]),
+        row(["region", &text(&session["region_id"])]),
+        row(["short code", &text(&session["short_code"])]),
+        row(["ways in", &open.collect::<Vec<_>>().join(", ")]),
+    ];
+    for linked in items(&session["platform_session"]) {
+        let named = text(&linked["platform_session_id_base64"]);
+        rows.push(row(["linked", &format!("{} {named}", text(&linked["platform"]))]));
+    }
+    for team in items(&session["teams"]) {
+        for player in items(&team["players"]) {
+            let seat = format!("team {}: {}", team["team_id"], text(&player["status"]));
+            rows.push(row([&seat, &text(&player["player_uuid"])]));
+        }
+    }
+    // What a session does not have need not take a line.
+    rows.retain(|row| !row[1].is_empty());
+    rows
+}
+
+/// Rows in columns as wide as their widest cell.
+fn table(rows: &[Vec<String>]) -> String {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let widest =
+        |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
+    let widths: Vec<_> = (0..columns).map(|column| widest(column).unwrap_or(0)).collect();
+    let line = |row: &Vec<String>| {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
+        format!("{}\n", cells.collect::<Vec<_>>().join("  ").trim_end())
+    };
+    rows.iter().map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_line_up() {
+        let rows = [row(["A", "BB"]), row(["cccc", "d"]), row(["é", ""])];
+        assert_eq!(table(&rows), "A     BB\ncccc  d\né\n");
+    }
+
+    #[test]
+    fn a_players_sessions_stand_in_rows() {
+        let list = json!({"sessions": {"party": {
+            "session_ids": ["a"], "pending_invites": {"b": {"session_id": "b"}}, "reserved_sessions": ["c"],
+        }}});
+        let shown = table(&of_player(&list));
+        assert_eq!(
+            shown,
+            "SESSION  TYPE   STANDING\na        party  active\nb        party  invited\nc        party  reserved\n"
+        );
+    }
+}
