@@ -9,7 +9,7 @@ use http_body_util::Full;
 use tokio::sync::watch;
 
 use crate::app::App;
-use crate::store::keys;
+use crate::store::{Store, StoreError, keys};
 
 /// Answers a request of the admin listener.
 pub async fn handle<B>(app: &App, stopping: bool, request: Request<B>) -> Response<Full<Bytes>> {
@@ -24,16 +24,21 @@ pub async fn handle<B>(app: &App, stopping: bool, request: Request<B>) -> Respon
     }
 }
 
-/// Ready while the store answers and the server is not stopping.
+/// Ready while the store reads and writes and the server is not stopping.
 async fn ready(app: &App, stopping: bool) -> Response<Full<Bytes>> {
     if stopping {
         return text(StatusCode::SERVICE_UNAVAILABLE, "stopping\n");
     }
-    let (from, to) = keys::all_sessions();
-    match app.sessions.store().scan(&from, &to, 1).await {
-        Ok(_) => text(StatusCode::OK, "ready\n"),
-        Err(error) => text(StatusCode::SERVICE_UNAVAILABLE, &format!("the store does not answer: {error}\n")),
+    match check_store(app.sessions.store()).await {
+        Ok(()) => text(StatusCode::OK, "ready\n"),
+        Err(error) => text(StatusCode::SERVICE_UNAVAILABLE, &format!("not ready: {error}\n")),
     }
+}
+
+async fn check_store(store: &Store) -> Result<(), StoreError> {
+    store.check_writable()?;
+    let (from, to) = keys::all_sessions();
+    store.scan(&from, &to, 1).await.map(|_| ())
 }
 
 fn metrics(app: &App) -> Response<Full<Bytes>> {

@@ -105,8 +105,15 @@ async fn sessions(app: &App, player: PlayerUuid) -> Result<Reply<Versioned<Playe
 async fn list(app: &App, player: PlayerUuid) -> Result<PlayerSessions, Error> {
     let catalog = app.catalog();
     let mut by_type: BTreeMap<String, PlayerSessionsOfType> = BTreeMap::new();
-    for (id, Membership { session_type, status, inviting_player }) in app.sessions.memberships(player).await?
-    {
+    for (id, membership) in app.sessions.memberships(player).await? {
+        // An entry that names a session which is gone should not be; where one is, reading mends it.
+        if app.sessions.find(&id).await?.is_none() {
+            if let Err(error) = app.sessions.forget_membership(player, &id).await {
+                tracing::warn!(session_id = %id, %error, "a dangling entry of a player's list stays for now");
+            }
+            continue;
+        }
+        let Membership { session_type, status, inviting_player } = membership;
         let of_type = by_type.entry(session_type.clone()).or_insert_with(|| PlayerSessionsOfType {
             session_type,
             session_ids: Vec::new(),

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 
+use super::Failure;
 use super::live::Live;
 use super::sessions::Sessions;
 use crate::domain::SessionId;
@@ -63,16 +64,19 @@ impl Deadlines {
             let moved = self.moved.lock().unwrap_or_else(PoisonError::into_inner);
             moved.iter().map(|(id, ms)| (id.clone(), *ms)).collect()
         };
+        let mut failed: Option<(usize, Failure)> = None;
         for chunk in moved.chunks(MOVES_AT_ONCE) {
             let moves = chunk.iter().map(|(id, ms)| sessions.move_deadline(id, *ms));
             for ((id, ms), result) in chunk.iter().zip(join_all(moves).await) {
                 match result {
                     Ok(()) => self.written(id, *ms),
-                    Err(error) => {
-                        tracing::warn!(session_id = %id, %error, "a deadline could not be moved yet")
-                    }
+                    Err(error) => failed = Some((failed.map_or(0, |(count, _)| count) + 1, error)),
                 }
             }
+        }
+        // One line for all: they fail together, for one reason.
+        if let Some((count, error)) = failed {
+            tracing::warn!(count, %error, "deadlines of sessions could not be moved yet");
         }
     }
 

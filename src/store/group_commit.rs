@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{
-    Arc, Mutex, PoisonError, RwLock,
+    Arc, Mutex, OnceLock, PoisonError, RwLock,
     atomic::{AtomicU64, Ordering},
 };
 use std::thread::{self, JoinHandle};
@@ -93,6 +93,8 @@ struct Inner<E: Engine> {
     writer: Mutex<Option<JoinHandle<()>>>,
     changes: broadcast::Sender<Arc<Change>>,
     counters: Arc<Counters>,
+    /// Why nothing is written any more, once a durable write has failed.
+    failed: Arc<OnceLock<StoreError>>,
 }
 
 type Outcome = Result<Version, CommitError>;
@@ -119,13 +121,14 @@ impl<E: Engine> GroupCommit<E> {
         let (queue, jobs) = mpsc::channel(QUEUE_CAPACITY);
         let changes = broadcast::Sender::new(CHANGES_KEPT);
         let counters = Arc::<Counters>::default();
+        let failed = Arc::<OnceLock<StoreError>>::default();
         let writer = Writer {
             versions: Versions::start(&*engine)?,
             engine: Arc::clone(&engine),
             jobs,
             changes: changes.clone(),
             counters: Arc::clone(&counters),
-            failed: None,
+            failed: Arc::clone(&failed),
         };
         let writer = thread::Builder::new()
             .name("store-writer".into())
@@ -138,6 +141,7 @@ impl<E: Engine> GroupCommit<E> {
                 writer: Mutex::new(Some(writer)),
                 changes,
                 counters,
+                failed,
             }),
         })
     }
@@ -153,6 +157,14 @@ impl<E: Engine> GroupCommit<E> {
             failures: counters.failures.load(Ordering::Relaxed),
             queue_depth: queue.as_ref().map_or(0, |queue| queue.max_capacity() - queue.capacity()),
         }
+    }
+
+    /// Fails where nothing can be written any more, and says why.
+    ///
+    /// # Errors
+    /// As said.
+    pub fn check_writable(&self) -> Result<(), StoreError> {
+        self.inner.failed.get().map_or(Ok(()), |failed| Err(failed.clone()))
     }
 
     /// Refuses new commits, finishes the queued ones, flushes and lets go of the files: when this returns, they can
@@ -269,7 +281,7 @@ struct Writer<E> {
     changes: broadcast::Sender<Arc<Change>>,
     counters: Arc<Counters>,
     versions: Versions,
-    failed: Option<StoreError>,
+    failed: Arc<OnceLock<StoreError>>,
 }
 
 /// Commits that were judged and wait for the durable write to be told.
@@ -305,7 +317,7 @@ impl<E: Engine> Writer<E> {
     /// Checks a batch against what the group has staged so far, else against the engine, and stages it if it may
     /// be committed.
     fn judge(&mut self, batch: Batch, staged: &mut Writes) -> Result<Change, CommitError> {
-        if let Some(failed) = &self.failed {
+        if let Some(failed) = self.failed.get() {
             return Err(failed.clone().into());
         }
         for (key, expected) in &batch.expect {
@@ -339,7 +351,8 @@ impl<E: Engine> Writer<E> {
             // After a failed fsync nobody knows what the disk holds; writing on could make a lost change the
             // base of a durable one. A restart reads what is really there.
             tracing::error!(%error, "a durable write failed, no more are tried until a restart");
-            self.failed = Some(StoreError::Failed(format!(
+            // Only this thread sets it, and only once: afterwards no group has writes.
+            let _ = self.failed.set(StoreError::Failed(format!(
                 "an earlier write failed and nothing is written since: check the disk, then restart the server ({error})"
             )));
         }

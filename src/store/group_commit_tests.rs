@@ -90,6 +90,7 @@ async fn commits_that_wait_share_one_durable_write() {
 #[allow(clippy::await_holding_lock, reason = "the writer's thread takes this lock, no task does")]
 async fn conflicts_with_changes_that_were_never_durable_are_failures() {
     let (store, controls) = start();
+    assert_eq!(store.check_writable(), Ok(()));
     let gate = controls.gate.lock().unwrap();
     let first = enqueue(&store, Batch::default().put("first", "1"));
     controls.reached_gate.notified().await;
@@ -107,6 +108,7 @@ async fn conflicts_with_changes_that_were_never_durable_are_failures() {
     assert_eq!(changes.try_recv().unwrap().version, version);
     assert!(changes.try_recv().is_err());
     assert_eq!(store.get(b"key").await.unwrap(), None);
+    assert!(store.check_writable().is_err(), "and an operator is told");
 }
 
 #[tokio::test]

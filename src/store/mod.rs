@@ -193,6 +193,17 @@ impl Store {
         delegate!(self, backend => backend.sole_writer())
     }
 
+    /// Fails where nothing can be written until a restart, and says why. Reads may go on.
+    ///
+    /// # Errors
+    /// As said.
+    pub fn check_writable(&self) -> Result<(), StoreError> {
+        match self {
+            Self::Memory(_) => Ok(()),
+            Self::Embedded(embedded) => embedded.check_writable(),
+        }
+    }
+
     /// Finishes the commits under way and lets go of the files; afterwards an embedded store answers
     /// [`StoreError::Closed`]. A store in memory takes no notice.
     ///

@@ -181,7 +181,7 @@ async fn leaving_what_is_gone_or_was_never_joined_is_harmless() {
 }
 
 #[tokio::test]
-async fn a_dangling_entry_of_a_list_goes_when_its_player_leaves() {
+async fn a_dangling_entry_of_a_list_goes_when_it_is_read_or_its_player_leaves() {
     use rallypoint::domain::{PlayerUuid, SessionId};
     use rallypoint::store::{Batch, keys};
     let server = Server::new();
@@ -189,13 +189,17 @@ async fn a_dangling_entry_of_a_list_goes_when_its_player_leaves() {
     let id = SessionId::parse("gone").unwrap();
     let key = keys::membership(PlayerUuid(bob.player), &id);
     let entry = json!({"type": "party", "status": "member"}).to_string();
-    server.app.sessions.store().commit(Batch::default().put(key, entry)).await.unwrap();
-    assert_eq!(
-        bob.get("/v1/player/me/session").await.body["sessions"]["party"]["session_ids"],
-        json!(["gone"])
-    );
-    bob.leaves("gone").await.refused(404, "session_not_found");
-    assert_eq!(bob.get("/v1/player/me/session").await.expect(200).body, json!({"sessions": {}}));
+    for reads in [true, false] {
+        let dangling = Batch::default().put(key.clone(), entry.clone());
+        server.app.sessions.store().commit(dangling).await.unwrap();
+        if reads {
+            let list = bob.get("/v1/player/me/session").await.expect(200);
+            assert_eq!(list.body, json!({"sessions": {}}));
+        } else {
+            bob.leaves("gone").await.refused(404, "session_not_found");
+        }
+        assert!(crate::harness::contents(&server).await.is_empty());
+    }
 }
 
 #[tokio::test]
