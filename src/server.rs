@@ -52,11 +52,10 @@ pub async fn start(config: &Config, expose_development_key: bool) -> Result<Serv
              address is yours, start with --insecure-expose-development-key"
         )));
     }
-    let admin_address = config.http.admin_address().map_err(StartError)?;
     // Listeners first: what is most often wrong fails before anything is touched.
-    let (api_listener, api_address) = bind(listen).await?;
-    let admin_listener = match admin_address {
-        Some(address) => Some(bind(address).await?),
+    let (api_listener, api_address) = bind(listen, "--listen").await?;
+    let admin_listener = match config.http.admin_address() {
+        Some(address) => Some(bind(address, "--admin-listen").await?),
         None => None,
     };
     let store = open_store(config).await?;
@@ -102,10 +101,10 @@ impl Server {
     }
 }
 
-async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
+async fn bind(address: SocketAddr, flag: &str) -> Result<(TcpListener, SocketAddr), StartError> {
     let cannot = |error: std::io::Error| {
         StartError(format!(
-            "cannot listen on {address}: {error}; choose another address, or port 0 for a free one"
+            "cannot listen on {address}: {error}; choose another address with {flag}, or port 0 for a free one"
         ))
     };
     let listener = TcpListener::bind(address).await.map_err(cannot)?;

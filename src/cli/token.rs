@@ -12,8 +12,8 @@ use crate::env::{Clock, Entropy};
 
 /// What `rallypoint token --help` teaches.
 pub const HELP: &str = "\
-Without --permission the token gets what a player's client needs: creating, joining, leaving and reading sessions
-of their own, leading them, and linking platform sessions. For a server or an admin ask for more, as in
+Without --permission the token gets what a player's client needs: creating, joining, leaving and reading sessions \
+of their own, leading them, and linking platform sessions. For a server or an admin ask for more, as in \
 --permission 'session:*'.
 
   TOKEN=$(rallypoint token --player 11111111-1111-4111-8111-111111111111)
