@@ -87,8 +87,12 @@ impl Server {
         let address = SocketAddr::from(([0; 4], 0));
         let mut server = Self { address, child, stdout, stderr, log: String::new() };
         let said = soon("the server says where it listens", server.stdout.next_line()).await.unwrap();
-        let address = said.as_deref().and_then(|line| line.strip_prefix("listening on http://"));
-        match address.and_then(|address| address.parse().ok()) {
+        // Both `serve` and `demo` say so first, and the demo goes on after a comma.
+        let address = said.as_deref().and_then(|line| {
+            line.strip_prefix("listening on http://")
+                .or_else(|| line.strip_prefix("Rallypoint runs on http://"))
+        });
+        match address.and_then(|rest| rest.split(',').next()?.parse().ok()) {
             Some(address) => Self { address, ..server },
             None => panic!("this server did not start: {said:?}, {:#?}", server.finished().await),
         }
