@@ -22,8 +22,11 @@ pub struct Server {
     pub api_address: SocketAddr,
     /// Where the admin listener listens, if anywhere.
     pub admin_address: Option<SocketAddr>,
-    stop: watch::Sender<bool>,
-    tasks: Vec<JoinHandle<()>>,
+    stop_api: watch::Sender<bool>,
+    api: JoinHandle<()>,
+    stop_rest: watch::Sender<bool>,
+    /// What serves the API and those who watch over it: it stops after the API.
+    rest: Vec<JoinHandle<()>>,
     store: Store,
 }
 
@@ -52,20 +55,20 @@ pub async fn start(config: &Config, expose_development_key: bool) -> Result<Serv
              address is yours, start with --insecure-expose-development-key"
         )));
     }
-    let admin_address = config.http.admin_address().map_err(StartError)?;
     // Listeners first: what is most often wrong fails before anything is touched.
-    let (api_listener, api_address) = bind(listen).await?;
-    let admin_listener = match admin_address {
-        Some(address) => Some(bind(address).await?),
+    let (api_listener, api_address) = bind(listen, "--listen").await?;
+    let admin_listener = match config.http.admin_address() {
+        Some(address) => Some(bind(address, "--admin-listen").await?),
         None => None,
     };
     let store = open_store(config).await?;
-    let (stop, stopping) = watch::channel(false);
-    let mut tasks = Vec::new();
+    let (stop_api, api_stopping) = watch::channel(false);
+    let (stop_rest, rest_stopping) = watch::channel(false);
+    let mut rest = Vec::new();
     let (ring, source) = load_keys(config, development).await?;
     if let Some(source) = source {
         let every = Duration::from_secs(config.auth.jwks_refresh_s.max(1));
-        tasks.push(tokio::spawn(refresh_forever(Arc::clone(&ring), source, every, stopping.clone())));
+        rest.push(tokio::spawn(refresh_forever(Arc::clone(&ring), source, every, rest_stopping.clone())));
     }
     let app = Arc::new(new_app(config, store.clone(), ring, Clock::System, Entropy::System));
     register_store_metrics(&app, &store);
@@ -79,37 +82,43 @@ pub async fn start(config: &Config, expose_development_key: bool) -> Result<Serv
         async move { api.handle(request).await }
     };
     let metrics = || Arc::clone(&app.metrics);
-    tasks.push(tokio::spawn(net::serve(api_listener, connections, metrics(), stopping.clone(), handle)));
+    let serving = net::serve(api_listener, connections, metrics(), api_stopping.clone(), handle);
+    let api = tokio::spawn(serving);
     let admin_address = admin_listener.map(|(listener, address)| {
-        let handle = admin::handler(Arc::clone(&app), stopping.clone());
-        tasks.push(tokio::spawn(net::serve(listener, connections, metrics(), stopping.clone(), handle)));
+        let handle = admin::handler(Arc::clone(&app), api_stopping);
+        let serving = net::serve(listener, connections, metrics(), rest_stopping.clone(), handle);
+        rest.push(tokio::spawn(serving));
         address
     });
-    let reload = reload::reload_forever(Arc::clone(&app), config.file.clone(), stopping.clone());
-    tasks.push(tokio::spawn(reload));
-    tasks.push(tokio::spawn(jobs::run(app, Duration::from_millis(config.jobs.every_ms.max(1)), stopping)));
-    Ok(Server { api_address, admin_address, stop, tasks, store })
+    let reload = reload::reload_forever(Arc::clone(&app), config.file.clone(), rest_stopping.clone());
+    rest.push(tokio::spawn(reload));
+    let every = Duration::from_millis(config.jobs.every_ms.max(1));
+    rest.push(tokio::spawn(jobs::run(app, every, rest_stopping)));
+    Ok(Server { api_address, admin_address, stop_api, api, stop_rest, rest, store })
 }
 
 impl Server {
-    /// Stops: no new connections, requests under way finish, moved deadlines are written, the store is closed.
+    /// Stops: no new connections, requests under way finish while `/ready` says so, moved deadlines are written,
+    /// the store is closed.
     ///
     /// # Errors
     /// Where the store could not be closed cleanly. What was acknowledged is on disk all the same.
     pub async fn stop(self) -> Result<(), StartError> {
-        let _ = self.stop.send(true);
-        for task in self.tasks {
-            // A task that panicked has said so already.
+        let _ = self.stop_api.send(true);
+        // A task that panicked has said so already.
+        let _ = self.api.await;
+        let _ = self.stop_rest.send(true);
+        for task in self.rest {
             let _ = task.await;
         }
         self.store.close().await.map_err(StartError::of)
     }
 }
 
-async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
+async fn bind(address: SocketAddr, flag: &str) -> Result<(TcpListener, SocketAddr), StartError> {
     let cannot = |error: std::io::Error| {
         StartError(format!(
-            "cannot listen on {address}: {error}; choose another address, or port 0 for a free one"
+            "cannot listen on {address}: {error}; choose another address with {flag}, or port 0 for a free one"
         ))
     };
     let listener = TcpListener::bind(address).await.map_err(cannot)?;

@@ -30,16 +30,23 @@ pub enum LogFormat {
     Json,
 }
 
+/// Reads what is to be logged, or says how that is written.
+pub fn parse_log_filter(text: &str) -> Result<EnvFilter, String> {
+    EnvFilter::try_new(text).map_err(|error| {
+        format!("{text:?} is no log filter, as in \"info\" or \"warn,rallypoint=debug\": {error}")
+    })
+}
+
 /// Starts writing logs to standard error; standard output stays free for what commands print.
 ///
 /// # Errors
-/// Where `filter` is no filter (`info`, or `warn,rallypoint=debug`), or logs are written already.
+/// Where `filter` is no filter, or logs are written already.
 pub fn start_logs(filter: &str, format: LogFormat) -> Result<(), String> {
-    let filter = EnvFilter::try_new(filter).map_err(|error| format!("[telemetry] log: {error}"))?;
-    let registry = tracing_subscriber::registry().with(filter);
-    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
-    // Colours are for terminals; in a file or a journal they are noise.
-    let layer = if std::io::stderr().is_terminal() { layer } else { layer.with_ansi(false) };
+    let registry = tracing_subscriber::registry().with(parse_log_filter(filter)?);
+    // Colours are for people: a file or a collector gets plain text.
+    let layer = tracing_subscriber::fmt::layer()
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
     match format {
         LogFormat::Text => registry.with(layer.with_target(false)).try_init(),
         LogFormat::Json => registry.with(layer.json().flatten_event(true)).try_init(),

@@ -14,7 +14,7 @@ use clap::{Args, Parser, Subcommand};
 use serde_json::Value;
 
 use crate::api::{openapi, routes};
-use crate::config::{self, Config};
+use crate::config::{self, AdminListen, Config, parse_address};
 use crate::{server, telemetry};
 
 /// A game session service that you host yourself. Speaks the RallyHere session API.
@@ -95,12 +95,12 @@ struct ConfigArgs {
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Where the API listens; port 0 takes a free port [default: 127.0.0.1:7700].
-    #[arg(long, value_name = "ADDR:PORT")]
+    #[arg(long, value_name = "ADDR:PORT", value_parser = parse_address)]
     listen: Option<SocketAddr>,
     /// Where /live, /ready and /metrics are, or "off" [default: 127.0.0.1:7701, a free port where --listen asks
     /// for one].
     #[arg(long, value_name = "ADDR:PORT|off")]
-    admin_listen: Option<String>,
+    admin_listen: Option<AdminListen>,
     /// Where the embedded store and the development key are [default: ./rallypoint-data].
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
@@ -112,13 +112,10 @@ impl ConfigArgs {
         let mut config =
             Config::load(self.config.as_deref(), config::environment()).map_err(|error| error.to_string())?;
         config.http.listen = self.listen.unwrap_or(config.http.listen);
-        if let Some(admin_listen) = &self.admin_listen {
-            config.http.admin_listen.clone_from(admin_listen);
-        }
+        config.http.admin_listen = self.admin_listen.unwrap_or(config.http.admin_listen);
         if let Some(data_dir) = &self.data_dir {
             config.store.data_dir.clone_from(data_dir);
         }
-        config.http.admin_address()?;
         Ok(config)
     }
 }
@@ -159,7 +156,6 @@ fn print_json(value: &Value) -> Result<(), String> {
 
 fn check_config(file: &Path) -> Result<(), String> {
     let config = Config::load(Some(file), std::iter::empty()).map_err(|error| error.to_string())?;
-    config.http.admin_address()?;
     print(&format!("{}: right; {} templates\n", file.display(), config.templates.len()))
 }
 

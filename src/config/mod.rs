@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-pub use sections::{Auth, Backend, FriendsCheck, Http, Jobs, Sessions, Store, Telemetry};
+pub use sections::{
+    AdminListen, Auth, Backend, FriendsCheck, Http, Jobs, Sessions, Store, Telemetry, parse_address,
+};
 
 use crate::domain::health::HealthRules;
 use crate::domain::instance_template::InstanceTemplate;
@@ -117,10 +119,10 @@ impl Config {
         env: impl Iterator<Item = (String, String)>,
     ) -> Result<Self, ConfigError> {
         let wrong = |origin: &str, message: String| ConfigError::Wrong { origin: origin.into(), message };
+        let misread = |origin: &str, error: toml::de::Error| wrong(origin, readable(&error));
         // Read alone first: only here do errors know their line.
-        let mut config: Self = toml::from_str(text).map_err(|error| wrong(origin, error.to_string()))?;
-        let mut table: toml::Table =
-            text.parse().map_err(|error: toml::de::Error| wrong(origin, error.to_string()))?;
+        let mut config: Self = toml::from_str(text).map_err(|error| misread(origin, error))?;
+        let mut table: toml::Table = text.parse().map_err(|error| misread(origin, error))?;
         let mut knobs: Vec<_> = env.filter(|(name, _)| name.starts_with(ENV_PREFIX)).collect();
         knobs.sort();
         for (name, value) in knobs {
@@ -128,8 +130,7 @@ impl Config {
             let section = table.entry(section.to_lowercase()).or_insert_with(|| toml::Table::new().into());
             let Some(section) = section.as_table_mut() else { continue };
             section.insert(knob.to_lowercase(), env_value(&value));
-            config =
-                table.clone().try_into().map_err(|error: toml::de::Error| wrong(&name, error.to_string()))?;
+            config = table.clone().try_into().map_err(|error| misread(&name, error))?;
         }
         config.check().map_err(|message| wrong(origin, message))?;
         Ok(config)
@@ -162,6 +163,12 @@ impl Config {
         masked.auth.jwks_url = masked.auth.jwks_url.as_deref().map(mask_url);
         toml::to_string_pretty(&masked).unwrap_or_else(|error| format!("# {error}\n"))
     }
+}
+
+/// What is wrong and where, without the words of the language this is written in.
+fn readable(error: &toml::de::Error) -> String {
+    const WHOLE: &str = "expected a whole number, 0 or more";
+    error.to_string().trim_end().replace("expected u64", WHOLE).replace("expected usize", WHOLE)
 }
 
 /// This process's environment. What is no text is no knob of ours, and nothing to stumble over.
@@ -258,6 +265,16 @@ mod tests {
         assert!(message.contains("line 3") && message.contains("map_weight above 0"), "{message}");
         let message = parse("", &[("RALLYPOINT_SESSIONS__IDLE_S", "soon")]).unwrap_err();
         assert!(message.contains("RALLYPOINT_SESSIONS__IDLE_S"), "{message}");
+        assert!(message.contains("expected a whole number"), "{message}");
+        for (section, knob, value, allowed) in [
+            ("http", "listen", "localhost", "is no ADDRESS:PORT, as in 127.0.0.1:7700"),
+            ("http", "admin_listen", "none", "is no ADDRESS:PORT, as in 127.0.0.1:7700, and not \"off\""),
+            ("telemetry", "log", "rallypoint=loud", "is no log filter, as in"),
+        ] {
+            let message = parse(&format!("[{section}]\n{knob} = \"{value}\""), &[]).unwrap_err();
+            assert!(message.contains("my.toml") && message.contains("line 2"), "{message}");
+            assert!(message.contains(&format!("{value:?} {allowed}")), "{message}");
+        }
         assert!(parse("[auth]\njwks_file = \"a\"\njwks_url = \"b\"", &[]).unwrap_err().contains("not both"));
     }
 

@@ -1,23 +1,79 @@
 //! The sections of the configuration. `config.default.toml` says what each knob means; a test compares the two.
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
+use serde::de::{Deserializer, Error as _};
 use serde::{Deserialize, Serialize};
 
 use crate::api::RequestLimits;
 use crate::domain::client::VersionCheck;
 use crate::net::ConnectionLimits;
-use crate::telemetry::LogFormat;
+use crate::telemetry::{LogFormat, parse_log_filter};
+
+/// Reads an address to listen on, or says how one is written.
+pub fn parse_address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| format!("{text:?} is no ADDRESS:PORT, as in 127.0.0.1:7700"))
+}
+
+/// Where the admin listener listens, if anywhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum AdminListen {
+    /// Nowhere.
+    Off,
+    /// Here.
+    At(SocketAddr),
+}
+
+impl FromStr for AdminListen {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "off" => Ok(Self::Off),
+            address => match parse_address(address) {
+                Ok(address) => Ok(Self::At(address)),
+                Err(error) => Err(format!("{error}, and not \"off\"")),
+            },
+        }
+    }
+}
+
+impl TryFrom<String> for AdminListen {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl fmt::Display for AdminListen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Off => f.write_str("off"),
+            Self::At(address) => address.fmt(f),
+        }
+    }
+}
+
+impl From<AdminListen> for String {
+    fn from(listen: AdminListen) -> Self {
+        listen.to_string()
+    }
+}
 
 /// `[http]`: listeners and limits.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[allow(missing_docs, reason = "config.default.toml documents them")]
 pub struct Http {
+    #[serde(deserialize_with = "address")]
     pub listen: SocketAddr,
-    pub admin_listen: String,
+    pub admin_listen: AdminListen,
     pub connections_max: usize,
     pub path_bytes_max: usize,
     pub header_bytes_max: usize,
@@ -34,7 +90,7 @@ impl Default for Http {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 7700)),
-            admin_listen: "127.0.0.1:7701".into(),
+            admin_listen: AdminListen::At(SocketAddr::from(([127, 0, 0, 1], 7701))),
             connections_max: 10_000,
             path_bytes_max: 16_384,
             header_bytes_max: 32_768,
@@ -72,20 +128,17 @@ impl Http {
     }
 
     /// Where the admin listener listens; `None` for nowhere. It takes a free port where the API does.
-    ///
-    /// # Errors
-    /// Where `admin_listen` is neither an address nor "off".
-    pub fn admin_address(&self) -> Result<Option<SocketAddr>, String> {
-        if self.admin_listen == "off" {
-            return Ok(None);
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        let AdminListen::At(mut address) = self.admin_listen else { return None };
+        if self.admin_listen == Self::default().admin_listen && self.listen.port() == 0 {
+            address.set_port(0);
         }
-        let address: SocketAddr = self.admin_listen.parse().map_err(|_| {
-            format!("[http] admin_listen = {:?} is no ADDRESS:PORT and not \"off\"", self.admin_listen)
-        })?;
-        let is_default = self.admin_listen == Self::default().admin_listen;
-        let follows = is_default && self.listen.port() == 0;
-        Ok(Some(if follows { SocketAddr::new(address.ip(), 0) } else { address }))
+        Some(address)
     }
+}
+
+fn address<'de, D: Deserializer<'de>>(from: D) -> Result<SocketAddr, D::Error> {
+    parse_address(&String::deserialize(from)?).map_err(D::Error::custom)
 }
 
 /// `[auth]`: tokens.
@@ -213,6 +266,7 @@ impl Default for Jobs {
 #[serde(default, deny_unknown_fields)]
 #[allow(missing_docs, reason = "config.default.toml documents them")]
 pub struct Telemetry {
+    #[serde(deserialize_with = "log_filter")]
     pub log: String,
     pub log_format: LogFormat,
 }
@@ -221,4 +275,9 @@ impl Default for Telemetry {
     fn default() -> Self {
         Self { log: "info,fjall=warn,lsm_tree=warn".into(), log_format: LogFormat::Text }
     }
+}
+
+fn log_filter<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
+    let text = String::deserialize(from)?;
+    parse_log_filter(&text).map(|_| text).map_err(D::Error::custom)
 }

@@ -58,6 +58,10 @@ impl Fjall {
             .open();
         let db = opened.map_err(|error| match error {
             fjall::Error::Locked => StoreError::InUse { dir: data_dir.to_path_buf() },
+            fjall::Error::Io(error) => StoreError::Failed(format!(
+                "cannot use the data directory {}: {error}; name one that this user may write to",
+                data_dir.display()
+            )),
             error => store_error(error),
         })?;
         let data = db.keyspace("data", KeyspaceCreateOptions::default).map_err(store_error)?;

@@ -2,8 +2,10 @@
 //! resource or promise.
 
 mod harness;
+#[path = "../support/mod.rs"]
+mod support;
 
-mod command;
+mod commands;
 mod contract;
 mod expiry;
 mod failures;
@@ -12,6 +14,7 @@ mod linking;
 mod permissions;
 mod platform_session;
 mod player;
+mod process;
 mod session;
 mod store;
 mod template;

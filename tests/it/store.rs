@@ -110,7 +110,7 @@ fn a_directory_in_use_is_refused_until_it_is_free() {
 }
 
 /// Writes a number to the engine's keyspace of numbers, as a server of another version would.
-fn set_meta(dir: &TempDir, key: &str, value: &[u8]) {
+pub fn set_meta(dir: &TempDir, key: &str, value: &[u8]) {
     let db = fjall::Database::builder(dir.path().join("store")).open().unwrap();
     db.keyspace("meta", Default::default).unwrap().insert(key, value).unwrap();
     db.persist(fjall::PersistMode::SyncAll).unwrap();

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, StatusCode};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use rallypoint::api::Api;
 use rallypoint::app::App;
@@ -140,6 +140,14 @@ pub struct Reply {
     pub body: Value,
 }
 
+impl From<Response<Bytes>> for Reply {
+    fn from(response: Response<Bytes>) -> Self {
+        let (parts, bytes) = response.into_parts();
+        let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
+        Self { status: parts.status, headers: parts.headers, bytes, body }
+    }
+}
+
 impl Reply {
     /// The ETag; a reply without one fails the test.
     #[track_caller]
@@ -207,9 +215,7 @@ impl Client {
     /// Sends a request as it is.
     pub async fn send_raw(&self, request: Request<Full<Bytes>>) -> Reply {
         let (parts, body) = self.server.api.handle(request).await.into_parts();
-        let bytes = body.collect().await.unwrap().to_bytes();
-        let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
-        Reply { status: parts.status, headers: parts.headers, bytes, body }
+        Response::from_parts(parts, body.collect().await.unwrap().to_bytes()).into()
     }
 
     pub async fn get(&self, path: &str) -> Reply {

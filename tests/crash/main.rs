@@ -1,0 +1,252 @@
+//! Kills the real server in the middle of its work, again and again, and looks for what was lost.
+//!
+//! `cargo test --test crash -- --rounds 200 --seed 7`. In each round, clients write to a server on the same data
+//! directory as fast as they are answered, until it gets a SIGKILL; it is started again, and then, over HTTP:
+//! every acknowledged write is there; a write that was not acknowledged happened whole or not at all; nothing
+//! contradicts itself; documents that nobody wrote to have the ETags that they had.
+//!
+//! SIGKILL leaves what the system was given to write, so this shows that nothing is acknowledged before it was
+//! handed over, and that what is found on disk is understood again; not that the disk keeps it.
+
+mod account;
+mod audit;
+mod client;
+mod model;
+#[path = "../support/mod.rs"]
+mod support;
+mod world;
+
+use std::process::{ExitCode, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use clap::Parser;
+use rallypoint::auth::{DEFAULT_PLAYER_PERMISSIONS, DevelopmentKey, Grant};
+use rallypoint::domain::{Platform, PlayerUuid};
+use rallypoint::env::{Clock, Entropy};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::process::Command;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use uuid::Uuid;
+
+use account::Checked;
+use client::{Client, Lobbies, lobby_id};
+use model::{PLATFORMS, Write};
+use support::connection::Connection;
+use support::process::{Server, serve, soon};
+use world::World;
+
+/// Clients that write at once.
+const CLIENTS: usize = 24;
+/// Sessions that all of them share.
+const LOBBIES: usize = 3;
+/// Most acknowledged writes that a round waits for before the kill.
+const WRITES_MAX: u64 = 600;
+/// Most time from there to the kill, in microseconds: a few durable writes.
+const DELAY_MAX_US: u64 = 15_000;
+/// Of so many starts, one is killed too.
+const STARTS_PER_KILL: u64 = 4;
+/// Most time from such a start to the kill, in microseconds.
+const START_MAX_US: u64 = 100_000;
+/// How long tokens are good for: longer than anyone lets this run.
+const TOKEN_TTL: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// Parties, in which each client is alone, and lobbies, which stay when they are empty.
+const CONFIG: &str = r#"
+[telemetry]
+log = "error"
+[templates.party]
+can_be_created_by_players_directly = true
+[templates.party.platform_templates]
+XboxLive = { platform_session_type = "party" }
+PSN = { platform_session_type = "party" }
+Steam = { platform_session_type = "party" }
+[templates.lobby]
+can_be_created_by_players_directly = true
+default_public = true
+keep_alive_on_empty = true
+players_per_team = 100
+[templates.lobby.platform_templates]
+XboxLive = { platform_session_type = "lobby" }
+PSN = { platform_session_type = "lobby" }
+Steam = { platform_session_type = "lobby" }
+"#;
+
+#[derive(Parser)]
+struct Args {
+    /// How often the server is killed.
+    #[arg(long, default_value_t = 20)]
+    rounds: u32,
+    /// What chance starts from: what clients do, and how far they get before each kill.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// What else `cargo test` gives to every test: names to choose by, and flags without a meaning here.
+    #[arg(hide = true, allow_hyphen_values = true)]
+    of_cargo: Vec<String>,
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let names: Vec<_> = args.of_cargo.iter().filter(|arg| !arg.starts_with('-')).collect();
+    if !names.is_empty() && !names.iter().any(|name| "crash".contains(name.as_str())) {
+        return ExitCode::SUCCESS;
+    }
+    let seed = args.seed.unwrap_or_else(|| u64::from_le_bytes(Entropy::System.bytes()));
+    println!("{} rounds of {CLIENTS} clients with --seed {seed}", args.rounds);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let wrong = runtime.block_on(run(args.rounds, seed));
+    for what in &wrong {
+        eprintln!("{what}");
+    }
+    if wrong.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Plays the rounds; answers what is wrong after the first in which anything is.
+async fn run(rounds: u32, seed: u64) -> Vec<String> {
+    let (mut trial, mut server) = Trial::start(seed).await;
+    for round in 1..=rounds {
+        let killed = trial.write_until_killed(server).await;
+        server = trial.restart().await;
+        let (checked, wrong) = trial.verify(&server).await;
+        println!("round {round}: {killed}; verified {checked}");
+        if !wrong.is_empty() {
+            drop(server);
+            println!("round {round} FAILED; the data directory stays: {}", trial.dir.keep().display());
+            return wrong;
+        }
+    }
+    server.stop().await.expect(0);
+    audit::leftovers(trial.dir.path()).await
+}
+
+/// A data directory and those who use it.
+struct Trial {
+    dir: TempDir,
+    chance: Entropy,
+    key: DevelopmentKey,
+    clients: Vec<Client>,
+    lobbies: Lobbies,
+}
+
+impl Trial {
+    /// Starts a server and makes what all clients share.
+    async fn start(seed: u64) -> (Self, Server) {
+        let dir = TempDir::new().unwrap();
+        std::fs::write(dir.path().join("crash.toml"), CONFIG).unwrap();
+        let key = DevelopmentKey::load_or_create(dir.path(), &Entropy::System).unwrap();
+        let chance = Entropy::seeded(seed);
+        let mut trial = Self { dir, chance, key, clients: Vec::new(), lobbies: Lobbies::default() };
+        let server = Server::spawn(trial.command()).await;
+        trial.lobbies = Arc::new(trial.make_lobbies(&server).await);
+        for number in 0..CLIENTS {
+            let chance = Entropy::seeded(u64::from_le_bytes(trial.chance.bytes()));
+            let mut client = Client::new(number, chance, Arc::clone(&trial.lobbies));
+            let permissions = DEFAULT_PLAYER_PERMISSIONS.iter().map(|permission| permission.name());
+            client.token = trial.token(client.player, Some(client.platform), permissions);
+            trial.clients.push(client);
+        }
+        (trial, server)
+    }
+
+    fn command(&self) -> Command {
+        let config = self.dir.path().join("crash.toml");
+        let mut command = serve(self.dir.path(), &["--config", config.to_str().unwrap()]);
+        command.stderr(Stdio::inherit());
+        command
+    }
+
+    fn token<'a>(
+        &self,
+        player: Uuid,
+        platform: Option<Platform>,
+        permissions: impl IntoIterator<Item = &'a str>,
+    ) -> String {
+        let permissions = permissions.into_iter().map(str::to_owned).collect();
+        let player = Some(PlayerUuid(player));
+        let grant = Grant { player, permissions, platform, player_id: None, ttl: TOKEN_TTL };
+        self.key.sign(&grant, Clock::System.now())
+    }
+
+    /// A connection that may do everything.
+    async fn admin(&self, server: &Server) -> Connection {
+        let token = self.token(self.chance.uuid(), None, ["session:*"]);
+        Connection::open(server.address, Some(&token)).await.unwrap()
+    }
+
+    /// Makes lobbies, each with a platform session on every platform and nobody in it.
+    async fn make_lobbies(&self, server: &Server) -> Vec<String> {
+        let mut admin = self.admin(server).await;
+        let mut call = async |write: Write| {
+            let answer = admin.call(&write.method, &write.path, write.body.as_ref()).await.unwrap();
+            assert!(answer.status().is_success(), "{write} was answered {answer:?}");
+            serde_json::from_slice(answer.body()).unwrap_or(Value::Null)
+        };
+        let mut lobbies = Vec::new();
+        for lobby in 0..LOBBIES {
+            let created = call(Write::create("lobby", Platform::Steam, "1.0.0")).await;
+            let session = created["session_id"].as_str().unwrap();
+            for platform in PLATFORMS {
+                call(Write::link(session, platform, &lobby_id(lobby))).await;
+            }
+            call(Write::leave(session, None)).await;
+            lobbies.push(session.to_owned());
+        }
+        lobbies
+    }
+
+    fn below(&self, bound: u64) -> u64 {
+        u64::from_le_bytes(self.chance.bytes()) % bound
+    }
+
+    /// Lets all clients write, and kills the server in the middle of it. Says how that went.
+    async fn write_until_killed(&mut self, server: Server) -> String {
+        let (acknowledged, started) = (Arc::new(Semaphore::new(0)), Instant::now());
+        let mut writing = JoinSet::new();
+        for client in self.clients.drain(..) {
+            writing.spawn(client.run(server.address, Arc::clone(&acknowledged)));
+        }
+        let enough = u32::try_from(self.below(WRITES_MAX)).unwrap();
+        tokio::select! {
+            // Given back at once: they are only counted.
+            enough = soon("enough writes are acknowledged", acknowledged.acquire_many(enough)) => drop(enough),
+            Some(ended) = writing.join_next() => {
+                panic!("client {} lost its connection before the kill", ended.unwrap().number);
+            }
+        }
+        tokio::time::sleep(Duration::from_micros(self.below(DELAY_MAX_US))).await;
+        let after_ms = started.elapsed().as_millis();
+        server.kill().await;
+        self.clients = writing.join_all().await;
+        self.clients.sort_by_key(|client| client.number);
+        format!("{} writes acknowledged, killed after {after_ms} ms", acknowledged.available_permits())
+    }
+
+    /// Starts a server on what is left; now and then kills it once more while it starts.
+    async fn restart(&self) -> Server {
+        if self.below(STARTS_PER_KILL) == 0 {
+            let mut starting = self.command().spawn().unwrap();
+            tokio::time::sleep(Duration::from_micros(self.below(START_MAX_US))).await;
+            soon("the server ends", starting.kill()).await.unwrap();
+        }
+        Server::spawn(self.command()).await
+    }
+
+    /// Reads everything, and holds it against what clients were told. Answers what was checked, and what is wrong.
+    async fn verify(&mut self, server: &Server) -> (String, Vec<String>) {
+        let mut admin = self.admin(server).await;
+        let world = World::read(&mut admin, &self.clients, &self.lobbies).await.unwrap();
+        let (mut checked, mut wrong) =
+            (Checked::default(), world.contradictions(&self.clients, &self.lobbies));
+        for client in &mut self.clients {
+            account::settle(client, &world, &mut checked, &mut wrong);
+        }
+        let Checked { facts, etags, in_flight, happened } = checked;
+        let verified = format!(
+            "{facts} facts, {etags} ETags, {}; of {in_flight} writes in flight {happened} happened",
+            world.size()
+        );
+        (verified, wrong)
+    }
+}

@@ -1,0 +1,220 @@
+//! Every command of the real binary beside `serve`: what it prints, and how it ends.
+
+use std::ffi::OsStr;
+use std::fs::Permissions;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use http::Request;
+use http_body_util::Full;
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+use crate::harness::Reply;
+use crate::support::connection::Connection;
+use crate::support::process::{Finished, Server, rallypoint, run, serve};
+
+/// Statuses of the answers that the demo shows, in order.
+const DEMO: [&str; 19] = [
+    "200", "200", "200", "200", "304", "403", "404", "422", // the platform session
+    "200", "200", "200", "200", "403", "200", "403", "200", "200", "204", "200", // the party
+];
+
+#[tokio::test]
+async fn the_demo_shows_every_answer_of_the_main_operation() {
+    let Finished { stdout, .. } = run(rallypoint(&["demo"])).await.expect(0);
+    let answers: Vec<_> = stdout.lines().filter_map(|line| line.strip_prefix("< ")).collect();
+    let statuses = answers.iter().filter(|line| line.starts_with(|char: char| char.is_ascii_digit()));
+    assert_eq!(statuses.map(|line| &line[..3]).collect::<Vec<_>>(), DEMO, "{stdout}");
+    let headers = |name: &str| answers.iter().filter(|line| line.starts_with(name)).count();
+    assert_eq!(headers("etag: \""), 11, "everything that answers a version: {stdout}");
+    assert_eq!(headers("content-type: application/json"), DEMO.len() - 2, "all but 304 and 204: {stdout}");
+    assert_eq!(stdout.matches("> If-None-Match: \"").count(), 1, "{stdout}");
+    assert_eq!(stdout.matches("✓ as it should be").count(), DEMO.len(), "{stdout}");
+    assert!(stdout.ends_with("\nEvery answer was right.\n"), "{stdout}");
+
+    let data_dir = stdout.lines().next().unwrap().split("with its data in ").nth(1).unwrap();
+    let data_dir = PathBuf::from(data_dir.strip_suffix('.').unwrap());
+    assert!(!data_dir.exists(), "{} is left behind", data_dir.display());
+}
+
+#[tokio::test]
+async fn what_the_demo_gives_to_paste_works_until_it_is_stopped() {
+    let mut server = Server::spawn(rallypoint(&["demo", "--stay"])).await;
+    let token = loop {
+        if let Some(token) = server.said().await.strip_prefix("  TOKEN='") {
+            break token.trim_end_matches('\'').to_owned();
+        }
+    };
+    let mut connection = Connection::open(server.address, Some(&token)).await.unwrap();
+    for status in [200, 304, 200, 200] {
+        let curl = server.said().await;
+        let quoted: Vec<_> = curl.split('\'').skip(1).step_by(2).collect();
+        let (url, header) = quoted.split_last().unwrap();
+        let mut request = Request::get(url.strip_prefix(&format!("http://{}", server.address)).unwrap());
+        for header in header {
+            let (name, value) = header.split_once(": ").unwrap();
+            request = request.header(name, value);
+        }
+        let request = request.body(Full::<Bytes>::default()).unwrap();
+        Reply::from(connection.send(request).await.unwrap()).expect(status);
+    }
+    server.signal(Signal::INT);
+    server.finished().await.expect(0);
+}
+
+#[tokio::test]
+async fn openapi_prints_the_document_of_the_repository() {
+    let printed = run(rallypoint(&["openapi"])).await.expect(0);
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    assert_eq!(printed.stdout, std::fs::read_to_string(root.join("openapi.json")).unwrap());
+}
+
+#[tokio::test]
+async fn help_names_the_defaults() {
+    for (command, defaults) in [
+        ("serve", &["127.0.0.1:7700", "127.0.0.1:7701", "./rallypoint-data", "config.default.toml"][..]),
+        ("token", &["1h", "./rallypoint-data", "a player's"]),
+    ] {
+        let Finished { stdout, .. } = run(rallypoint(&[command, "--help"])).await.expect(0);
+        let text = stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+        for default in defaults {
+            assert!(text.contains(default), "{command} --help does not name {default}: {stdout}");
+        }
+    }
+    let Finished { stdout, .. } = run(rallypoint(&["--help"])).await.expect(0);
+    for command in ["serve", "token", "demo", "openapi", "config", "check-config"] {
+        assert!(stdout.contains(&format!("\n  {command} ")), "{stdout}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_command_or_flag_is_refused_with_help() {
+    for args in [
+        &["serve", "--lissen", "127.0.0.1:0"][..],
+        &["serve", "--listen", "localhost"],
+        &["serve", "--admin-listen", "none"],
+        &["token"],
+        &["token", "--player", "me"],
+        &["token", "--player", "11111111-1111-4111-8111-111111111111", "--ttl", "1y"],
+        &["start"],
+        &[],
+    ] {
+        let refused = run(rallypoint(args)).await.expect(2);
+        assert_eq!(refused.stdout, "", "{args:?}");
+        assert!(refused.stderr.contains("--help"), "{args:?}: {}", refused.stderr);
+    }
+}
+
+#[tokio::test]
+async fn config_prints_a_file_that_check_config_accepts_and_no_secrets() {
+    let dir = TempDir::new().unwrap();
+    let (given, printed) = (dir.path().join("given.toml"), dir.path().join("printed.toml"));
+    let text =
+        "[auth]\njwks_url = \"https://me:secret@keys.example/jwks?key=secret\"\n[sessions]\nidle_s = 60\n";
+    std::fs::write(&given, text).unwrap();
+    let (given, printed) = (given.to_str().unwrap(), printed.to_str().unwrap());
+
+    let mut command = rallypoint(&["config", "--config", given, "--listen", "127.0.0.1:1"]);
+    command.env("RALLYPOINT_SESSIONS__IDLE_S", "70").env("RALLYPOINT_HTTP__LISTEN", "127.0.0.1:2");
+    let Finished { stdout, stderr, .. } = run(command).await.expect(0);
+    assert!(!stdout.contains("secret"), "{stdout}");
+    assert!(stdout.contains("https://***@keys.example/jwks?***"), "{stdout}");
+    let effective: toml::Table = stdout.parse().unwrap();
+    assert_eq!(effective["sessions"]["idle_s"].as_integer(), Some(70), "the environment wins over the file");
+    assert_eq!(effective["http"]["listen"].as_str(), Some("127.0.0.1:1"), "a flag wins over the environment");
+    assert_eq!(stderr, "");
+
+    std::fs::write(printed, &stdout).unwrap();
+    let checked = run(rallypoint(&["check-config", printed])).await.expect(0);
+    assert_eq!(checked.stdout, format!("{printed}: right; 2 templates\n"));
+    let again = run(rallypoint(&["config", "--config", printed])).await.expect(0);
+    assert_eq!(again.stdout, stdout);
+    run(rallypoint(&["check-config", "config.default.toml"])).await.expect(0);
+}
+
+#[tokio::test]
+async fn check_config_names_file_line_field_and_what_is_allowed() {
+    let dir = TempDir::new().unwrap();
+    let file = dir.path().join("mine.toml");
+    for (text, line, told) in [
+        ("[http]\nlisen = \"127.0.0.1:1\"\n", "line 2", &["`lisen`", "`listen`"][..]),
+        (
+            "\n[http]\nlisten = \"localhost\"\n",
+            "line 3",
+            &["listen = ", "no ADDRESS:PORT, as in 127.0.0.1:7700"],
+        ),
+        ("[store]\nbackend = \"redis\"\n", "line 2", &["`redis`", "`embedded` or `memory`"]),
+        ("[sessions]\nidle_s = -1\n", "line 2", &["idle_s = -1", "a whole number, 0 or more"]),
+        ("[templates.a]\nnum_teams = 51\n", "line 2", &["num_teams = 51", "from 1 to 50"]),
+        ("[telemetry\n", "line 1", &["[telemetry", "expected `]`"]),
+        ("[auth]\njwks_file = \"a\"\njwks_url = \"b\"\n", "", &["[auth]", "jwks_file or jwks_url, not both"]),
+    ] {
+        std::fs::write(&file, text).unwrap();
+        let refused = run(rallypoint(&["check-config", file.to_str().unwrap()])).await.expect(1);
+        assert_eq!(refused.stdout, "");
+        assert!(refused.stderr.starts_with(&format!("error: {}: ", file.display())), "{}", refused.stderr);
+        for told in [&[line], told].concat() {
+            assert!(refused.stderr.contains(told), "{told:?} is not in: {}", refused.stderr);
+        }
+        // The server says the same, and does not start.
+        let args = ["serve", "--config", file.to_str().unwrap()];
+        assert_eq!(run(rallypoint(&args)).await.expect(1).stderr, refused.stderr);
+    }
+    let missing = run(rallypoint(&["check-config", "/nowhere/mine.toml"])).await.expect(1);
+    assert!(missing.stderr.starts_with("error: /nowhere/mine.toml: No such file"), "{}", missing.stderr);
+}
+
+#[tokio::test]
+async fn a_wrong_variable_is_named() {
+    let mut command = rallypoint(&["config"]);
+    command.env("RALLYPOINT_HTTP__LISTEN", "localhost");
+    let refused = run(command).await.expect(1);
+    let message = "error: RALLYPOINT_HTTP__LISTEN: \"localhost\" is no ADDRESS:PORT, as in 127.0.0.1:7700";
+    assert!(refused.stderr.starts_with(message), "{}", refused.stderr);
+}
+
+#[tokio::test]
+async fn a_key_that_others_can_read_signs_nothing_and_serves_nobody() {
+    let dir = TempDir::new().unwrap();
+    let data_dir = dir.path().to_str().unwrap();
+    let args = ["token", "--player", "11111111-1111-4111-8111-111111111111", "--data-dir", data_dir];
+    run(rallypoint(&args)).await.expect(0);
+    let key = dir.path().join("development-key");
+    std::fs::set_permissions(&key, Permissions::from_mode(0o640)).unwrap();
+    for command in [rallypoint(&args), serve(dir.path(), &[])] {
+        let refused = run(command).await.expect(1);
+        assert_eq!(refused.stdout, "");
+        let message = format!("error: {}: others may read this key; say `chmod 600` to it", key.display());
+        assert!(refused.stderr.contains(&message), "{}", refused.stderr);
+    }
+    std::fs::set_permissions(&key, Permissions::from_mode(0o600)).unwrap();
+    run(rallypoint(&args)).await.expect(0);
+}
+
+#[tokio::test]
+async fn the_demo_is_right_whatever_proxy_the_environment_names() {
+    let mut demo = rallypoint(&["demo"]);
+    // Nobody listens there: a request by way of this proxy would fail.
+    demo.env("ALL_PROXY", "http://127.0.0.1:9");
+    run(demo).await.expect(0);
+}
+
+#[tokio::test]
+async fn variables_that_are_no_text_are_passed_over() {
+    let mut config = rallypoint(&["config"]);
+    config.env("ODD", OsStr::from_bytes(b"\xff"));
+    assert!(run(config).await.expect(0).stdout.starts_with("[http]\n"));
+}
+
+#[tokio::test]
+async fn logs_that_no_terminal_shows_have_no_colours() {
+    let mut serve = rallypoint(&["serve", "--listen", "127.0.0.1:0"]);
+    // Says so in the log, then stops for want of keys.
+    serve.env("RALLYPOINT_STORE__BACKEND", "memory").env("RALLYPOINT_AUTH__JWKS_FILE", "/nowhere/jwks.json");
+    let logged = run(serve).await.expect(1).stderr;
+    assert!(logged.contains("WARN") && logged.contains("/nowhere/jwks.json"), "{logged}");
+    assert!(!logged.contains('\x1b'), "{logged}");
+}

@@ -1,0 +1,5 @@
+//! What every test of the real binary needs: starting it, talking to it, stopping it.
+#![allow(dead_code, reason = "each test binary uses a part of this")]
+
+pub mod connection;
+pub mod process;

@@ -1,0 +1,169 @@
+//! Runs the real binary. Whatever it started ends with the test, also with one that panics.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader, Lines};
+use tokio::process::{Child, ChildStderr, ChildStdout, Command};
+use tokio::sync::mpsc;
+
+/// Longest wait for what must happen: generous, since machines that test are busy.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Waits for what must happen.
+pub async fn soon<T>(what: &str, happening: impl Future<Output = T>) -> T {
+    let happened = tokio::time::timeout(PATIENCE, happening).await;
+    happened.unwrap_or_else(|_| panic!("this did not happen in {PATIENCE:?}: {what}"))
+}
+
+/// The command with these arguments, untouched by the configuration of whoever runs the tests.
+pub fn rallypoint(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_rallypoint"));
+    for (name, _) in std::env::vars_os() {
+        if name.as_encoded_bytes().starts_with(rallypoint::config::ENV_PREFIX.as_bytes()) {
+            command.env_remove(name);
+        }
+    }
+    command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    command
+}
+
+/// What a command that has ended left behind.
+#[derive(Debug)]
+pub struct Finished {
+    /// The exit code; none where a signal ended it.
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Finished {
+    /// Insists on an exit code.
+    #[track_caller]
+    pub fn expect(self, code: i32) -> Self {
+        assert_eq!(self.code, Some(code), "{self:#?}");
+        self
+    }
+}
+
+/// Runs a command to its end.
+pub async fn run(mut command: Command) -> Finished {
+    let output = soon("the command ends", command.output()).await.unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    Finished { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+}
+
+/// A running server.
+pub struct Server {
+    /// Where its API listens.
+    pub address: SocketAddr,
+    child: Child,
+    stdout: Lines<BufReader<ChildStdout>>,
+    stderr: mpsc::UnboundedReceiver<String>,
+    /// What it has logged, as far as that was waited for.
+    log: String,
+}
+
+/// The command of a server on a data directory and a free port.
+pub fn serve(data_dir: &Path, args: &[&str]) -> Command {
+    let data_dir = data_dir.to_str().expect("temporary directories have plain names");
+    rallypoint(&[&["serve", "--listen", "127.0.0.1:0", "--data-dir", data_dir], args].concat())
+}
+
+impl Server {
+    /// Starts a server on a data directory and a free port.
+    pub async fn start(data_dir: &Path) -> Self {
+        Self::spawn(serve(data_dir, &[])).await
+    }
+
+    /// Starts a server, and waits until it says where it listens.
+    pub async fn spawn(mut command: Command) -> Self {
+        let mut child = command.spawn().unwrap();
+        let stdout = BufReader::new(child.stdout.take().expect("standard output is a pipe")).lines();
+        let stderr = lines(child.stderr.take());
+        let address = SocketAddr::from(([0; 4], 0));
+        let mut server = Self { address, child, stdout, stderr, log: String::new() };
+        let said = soon("the server says where it listens", server.stdout.next_line()).await.unwrap();
+        // Both `serve` and `demo` say so first, and the demo goes on after a comma.
+        let address = said.as_deref().and_then(|line| {
+            line.strip_prefix("listening on http://")
+                .or_else(|| line.strip_prefix("Rallypoint runs on http://"))
+        });
+        match address.and_then(|rest| rest.split(',').next()?.parse().ok()) {
+            Some(address) => Self { address, ..server },
+            None => panic!("this server did not start: {said:?}, {:#?}", server.finished().await),
+        }
+    }
+
+    /// The next line of standard output.
+    pub async fn said(&mut self) -> String {
+        let line = soon("the server says something", self.stdout.next_line()).await.unwrap();
+        line.expect("the server runs")
+    }
+
+    /// The next line of the log that holds this.
+    pub async fn logged(&mut self, text: &str) -> String {
+        loop {
+            let line = soon(text, self.stderr.recv()).await;
+            let line = line.unwrap_or_else(|| panic!("the log ended without {text:?}:\n{}", self.log));
+            self.log += &format!("{line}\n");
+            if line.contains(text) {
+                return line;
+            }
+        }
+    }
+
+    /// Where its admin listener listens, by the log.
+    pub async fn admin_address(&mut self) -> SocketAddr {
+        const ADMIN: &str = "admin listener on http://";
+        let line = self.logged(ADMIN).await;
+        let address = line.split(ADMIN).nth(1).and_then(|rest| rest.split(": ").next());
+        address.and_then(|address| address.parse().ok()).unwrap_or_else(|| panic!("no address in {line:?}"))
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, signal: Signal) {
+        let id = self.child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+        kill_process(id.expect("the server runs"), signal).unwrap();
+    }
+
+    /// Waits for the server to end.
+    pub async fn finished(mut self) -> Finished {
+        let status = soon("the server ends", self.child.wait()).await.unwrap();
+        let mut stdout = String::new();
+        soon("standard output ends", self.stdout.get_mut().read_to_string(&mut stdout)).await.unwrap();
+        while let Some(line) = soon("the log ends", self.stderr.recv()).await {
+            self.log += &format!("{line}\n");
+        }
+        Finished { code: status.code(), stdout, stderr: self.log }
+    }
+
+    /// Stops the server as an operator does.
+    pub async fn stop(self) -> Finished {
+        self.signal(Signal::TERM);
+        self.finished().await
+    }
+
+    /// Ends the server at once, with SIGKILL.
+    pub async fn kill(mut self) {
+        soon("the server ends", self.child.kill()).await.unwrap();
+    }
+}
+
+/// The lines of a pipe, taken out of it as they come, so that nobody waits for us to read.
+fn lines(pipe: Option<ChildStderr>) -> mpsc::UnboundedReceiver<String> {
+    let (sender, receiver) = mpsc::unbounded_channel();
+    if let Some(pipe) = pipe {
+        tokio::spawn(async move {
+            let mut lines = BufReader::new(pipe).lines();
+            while let Ok(Some(line)) = lines.next_line().await {
+                // Nobody may be interested any more.
+                let _ = sender.send(line);
+            }
+        });
+    }
+    receiver
+}
