@@ -3,10 +3,13 @@
 
 mod harness;
 
+mod connections;
 mod contract;
 mod expiry;
 mod failures;
+mod fuzz;
 mod invariants;
+mod limits;
 mod linking;
 mod permissions;
 mod platform_session;
