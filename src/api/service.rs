@@ -56,7 +56,16 @@ struct Outcome {
 impl Api {
     /// The API over an application.
     pub fn new(app: Arc<App>, limits: RequestLimits, cookie: String) -> Self {
-        let operations = routes::operations();
+        Self::with_operations(app, routes::operations(), limits, cookie)
+    }
+
+    /// An API of these rows, which need not be those of the surface.
+    pub fn with_operations(
+        app: Arc<App>,
+        operations: Vec<Operation>,
+        limits: RequestLimits,
+        cookie: String,
+    ) -> Self {
         let document = openapi::document(&operations).to_string().into();
         let metrics = Arc::clone(&app.metrics);
         metrics.register_operations(operations.iter().map(|operation| operation.id));
@@ -199,12 +208,16 @@ impl Api {
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let bytes_max = self.limits.body_bytes_max;
+        // What says that it is too large need not arrive to be refused.
+        if body.size_hint().lower() > bytes_max as u64 {
+            return Err(Error::BodyTooLarge(bytes_max));
+        }
         let collected = Limited::new(body, bytes_max).collect();
         match tokio::time::timeout(self.limits.body_timeout, collected).await {
             Ok(Ok(collected)) => Ok(collected.to_bytes()),
             Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Error::BodyTooLarge(bytes_max)),
-            // The client went away in the middle; nobody will read this.
-            Ok(Err(_)) | Err(_) => Err(Error::RequestTimeout),
+            Ok(Err(_)) => Err(Error::BodyBroken),
+            Err(_) => Err(Error::RequestTimeout),
         }
     }
 }
@@ -265,3 +278,7 @@ fn respond(answer: Answer, parts: &http::request::Parts) -> Response<Full<Bytes>
     *response.headers_mut() = headers;
     response
 }
+
+#[cfg(test)]
+#[path = "service_tests.rs"]
+mod tests;
