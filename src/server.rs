@@ -8,7 +8,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::api::{Api, Peer};
+use crate::api::{Api, ApiSettings, Peer};
 use crate::app::{App, Catalog, Settings};
 use crate::auth::{DevelopmentKey, JwksSource, KeyRing, TokenSettings, Verifier, refresh_forever};
 use crate::config::{Backend, Config, FriendsCheck};
@@ -204,8 +204,16 @@ pub fn catalog(config: &Config) -> Catalog {
 
 /// The API that a configuration asks for.
 pub fn new_api(config: &Config, app: Arc<App>) -> Api {
-    let (cookie, proxies) = (config.auth.cookie.clone(), config.http.trusted_proxies.clone());
-    Api::new(app, config.http.request_limits(), cookie, proxies)
+    Api::new(app, api_settings(config))
+}
+
+/// What a configuration says about requests.
+pub fn api_settings(config: &Config) -> ApiSettings {
+    ApiSettings {
+        limits: config.http.request_limits(),
+        cookie: config.auth.cookie.clone(),
+        trusted_proxies: config.http.trusted_proxies.clone(),
+    }
 }
 
 /// Published clients refuse a template list in which a platform has no number, and four platforms never had one.

@@ -51,6 +51,9 @@ pub enum Error {
     /// The path has other methods; they are listed.
     #[error("this path does not take this method")]
     MethodNotAllowed(String),
+    /// The body broke off, or its chunks are not as HTTP has them.
+    #[error("the body ended early or is not framed as HTTP asks")]
+    BodyBroken,
     /// The body did not arrive in time.
     #[error("the request took too long to arrive")]
     RequestTimeout,
@@ -130,6 +133,7 @@ impl Error {
         use StatusCode as S;
         match self {
             Self::SessionTypeNotCreatable => (S::BAD_REQUEST, "session_type_not_creatable"),
+            Self::BodyBroken => (S::BAD_REQUEST, "body_broken"),
 
             Self::TokenMissing => (S::FORBIDDEN, "token_missing"),
             Self::TokenInvalid(_) => (S::FORBIDDEN, "token_invalid"),

@@ -32,4 +32,4 @@ pub mod view;
 pub mod platform_view;
 
 pub use error::Error;
-pub use service::{Api, Peer, RequestLimits};
+pub use service::{Api, ApiSettings, Peer, RequestLimits};

@@ -38,6 +38,17 @@ pub struct RequestLimits {
     pub request_timeout: Duration,
 }
 
+/// What the operator decided about requests.
+#[derive(Clone, Debug)]
+pub struct ApiSettings {
+    /// What one request may cost.
+    pub limits: RequestLimits,
+    /// The cookie that may carry a token.
+    pub cookie: String,
+    /// Proxies that are believed when they say whom they forward for.
+    pub trusted_proxies: Vec<IpAddr>,
+}
+
 /// The API, as a function from requests to responses. It knows no sockets.
 pub struct Api {
     app: Arc<App>,
@@ -45,9 +56,7 @@ pub struct Api {
     /// Path to the operations on it, by index.
     router: matchit::Router<Vec<usize>>,
     document: Bytes,
-    cookie: String,
-    trusted_proxies: Vec<IpAddr>,
-    limits: RequestLimits,
+    settings: ApiSettings,
     metrics: Arc<Metrics>,
 }
 
@@ -63,21 +72,16 @@ struct Outcome {
 
 impl Api {
     /// The API over an application.
-    pub fn new(app: Arc<App>, limits: RequestLimits, cookie: String, trusted_proxies: Vec<IpAddr>) -> Self {
-        let operations = routes::operations();
+    pub fn new(app: Arc<App>, settings: ApiSettings) -> Self {
+        Self::with_operations(app, routes::operations(), settings)
+    }
+
+    /// An API of these rows, which need not be those of the surface.
+    pub fn with_operations(app: Arc<App>, operations: Vec<Operation>, settings: ApiSettings) -> Self {
         let document = openapi::document(&operations).to_string().into();
         let metrics = Arc::clone(&app.metrics);
         metrics.register_operations(operations.iter().map(|operation| operation.id));
-        Self {
-            app,
-            router: router(&operations),
-            operations,
-            document,
-            cookie,
-            trusted_proxies,
-            limits,
-            metrics,
-        }
+        Self { app, router: router(&operations), operations, document, settings, metrics }
     }
 
     /// The rows it serves.
@@ -153,13 +157,13 @@ impl Api {
 
     fn check_limits(&self, parts: &http::request::Parts) -> Result<(), Error> {
         let path_bytes = parts.uri.path_and_query().map_or(0, |path| path.as_str().len());
-        if path_bytes > self.limits.path_bytes_max {
-            return Err(Error::PathTooLong(self.limits.path_bytes_max));
+        if path_bytes > self.settings.limits.path_bytes_max {
+            return Err(Error::PathTooLong(self.settings.limits.path_bytes_max));
         }
         let header_bytes: usize =
             parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
-        if header_bytes > self.limits.header_bytes_max {
-            return Err(Error::HeadersTooLarge(self.limits.header_bytes_max));
+        if header_bytes > self.settings.limits.header_bytes_max {
+            return Err(Error::HeadersTooLarge(self.settings.limits.header_bytes_max));
         }
         Ok(())
     }
@@ -207,14 +211,16 @@ impl Api {
         B: HttpBody<Data = Bytes>,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        let token = credentials::token(&parts.headers, &self.cookie)?;
+        let token = credentials::token(&parts.headers, &self.settings.cookie)?;
         let token =
             self.app.verifier.verify(token).map_err(|error| Error::TokenInvalid(error.to_string()))?;
         let caller = operation.policy.admit(token)?;
         self.resolve_short_codes(&caller, &mut raw).await?;
         let body = if operation.has_body { self.read_body(body).await? } else { Bytes::new() };
         let running = operation.run(&self.app, caller, &raw, &body)?;
-        tokio::time::timeout(self.limits.request_timeout, running).await.unwrap_or(Err(Error::TimedOut))
+        tokio::time::timeout(self.settings.limits.request_timeout, running)
+            .await
+            .unwrap_or(Err(Error::TimedOut))
     }
 
     /// Lets a short code stand wherever a path names a session.
@@ -229,7 +235,7 @@ impl Api {
     }
 
     fn client(&self, Peer(peer): Peer, headers: &HeaderMap) -> IpAddr {
-        client_address(peer, headers, &self.trusted_proxies)
+        client_address(peer, headers, &self.settings.trusted_proxies)
     }
 
     async fn read_body<B>(&self, body: B) -> Result<Bytes, Error>
@@ -237,13 +243,17 @@ impl Api {
         B: HttpBody<Data = Bytes>,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        let bytes_max = self.limits.body_bytes_max;
+        let bytes_max = self.settings.limits.body_bytes_max;
+        // What says that it is too large need not arrive to be refused.
+        if body.size_hint().lower() > bytes_max as u64 {
+            return Err(Error::BodyTooLarge(bytes_max));
+        }
         let collected = Limited::new(body, bytes_max).collect();
-        match tokio::time::timeout(self.limits.body_timeout, collected).await {
+        match tokio::time::timeout(self.settings.limits.body_timeout, collected).await {
             Ok(Ok(collected)) => Ok(collected.to_bytes()),
             Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Error::BodyTooLarge(bytes_max)),
-            // The client went away in the middle; nobody will read this.
-            Ok(Err(_)) | Err(_) => Err(Error::RequestTimeout),
+            Ok(Err(_)) => Err(Error::BodyBroken),
+            Err(_) => Err(Error::RequestTimeout),
         }
     }
 }
@@ -304,3 +314,7 @@ fn respond(answer: Answer, parts: &http::request::Parts) -> Response<Full<Bytes>
     *response.headers_mut() = headers;
     response
 }
+
+#[cfg(test)]
+#[path = "service_tests.rs"]
+mod tests;

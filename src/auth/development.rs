@@ -126,3 +126,57 @@ fn write_new(path: &Path, text: &str) -> std::io::Result<()> {
     file.write_all(text.as_bytes())?;
     file.sync_all()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::Permissions;
+
+    use super::*;
+
+    fn load(dir: &Path) -> Result<DevelopmentKey, String> {
+        DevelopmentKey::load_or_create(dir, &Entropy::System).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_key_is_made_once_and_for_its_owner_only() {
+        let dir = tempfile::tempdir().unwrap();
+        let data_dir = dir.path().join("not/there/yet");
+        let made = load(&data_dir).unwrap();
+        assert_eq!(load(&data_dir).unwrap().0, made.0);
+        let files: Vec<_> = std::fs::read_dir(&data_dir).unwrap().map(Result::unwrap).collect();
+        assert_eq!(files.len(), 1);
+        assert_eq!(files[0].metadata().unwrap().permissions().mode() & 0o777, 0o600);
+        assert_ne!(load(dir.path()).unwrap().0, made.0);
+    }
+
+    #[test]
+    fn of_many_that_make_a_key_at_once_all_get_the_same() {
+        let dir = tempfile::tempdir().unwrap();
+        let keys = std::thread::scope(|scope| {
+            let makers: Vec<_> = (0..8).map(|_| scope.spawn(|| load(dir.path()).unwrap().0)).collect();
+            makers.into_iter().map(|maker| maker.join().unwrap()).collect::<Vec<_>>()
+        });
+        assert!(keys.iter().all(|key| *key == keys[0]));
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_cannot_be_trusted_is_refused_with_what_to_do() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(FILE_NAME);
+        let secret = load(dir.path()).map(|key| URL_SAFE_NO_PAD.encode(key.0)).unwrap();
+        for mode in [0o640, 0o604, 0o620, 0o666] {
+            std::fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+            let refused = load(dir.path()).err().unwrap();
+            assert!(refused.contains("chmod 600") && !refused.contains(&secret), "{refused}");
+        }
+        std::fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+        for broken in ["", &secret[1..], &format!("{secret}AAAA"), &format!("{secret}="), "\u{e9}"] {
+            std::fs::write(&path, broken).unwrap();
+            let refused = load(dir.path()).err().unwrap();
+            assert!(refused.contains("delete it") && !refused.contains(&secret[1..]), "{refused}");
+        }
+        std::fs::write(&path, format!("{secret}\n")).unwrap();
+        load(dir.path()).unwrap();
+    }
+}

@@ -1,7 +1,9 @@
 //! Reading a JWK Set, and reading it again, so that keys can be rotated without a restart.
 
+use std::fmt;
+use std::fs::File;
 use std::io::Read as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,12 +17,22 @@ const FETCH_TIMEOUT: Duration = Duration::from_secs(10);
 const PAUSE_MIN: Duration = Duration::from_secs(10);
 
 /// Where a JWK Set is.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub enum JwksSource {
     /// In a file.
     File(PathBuf),
     /// At a URL: https, or http on this machine.
     Url(String),
+}
+
+/// Without the URL: it may carry a password.
+impl fmt::Debug for JwksSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => f.debug_tuple("File").field(path).finish(),
+            Self::Url(_) => f.write_str("Url(..)"),
+        }
+    }
 }
 
 impl JwksSource {
@@ -30,33 +42,46 @@ impl JwksSource {
     /// Where it cannot be read, or does not hold keys that can be used.
     pub fn load(&self) -> Result<KeySet, KeyError> {
         match self {
-            Self::File(path) => {
-                let failed =
-                    |error: std::io::Error| KeyError::File { path: path.clone(), cause: error.to_string() };
-                let file = std::fs::File::open(path).map_err(failed)?;
-                let mut text = String::new();
-                file.take(JWKS_BYTES_MAX).read_to_string(&mut text).map_err(failed)?;
-                KeySet::from_jwks(&text, Origin::File)
-            }
-            Self::Url(url) => KeySet::from_jwks(&fetch(url)?, Origin::Network),
+            Self::File(path) => KeySet::from_jwks(&read(path)?, Origin::File),
+            Self::Url(url) => KeySet::from_jwks(&fetch(url, FETCH_TIMEOUT)?, Origin::Network),
         }
     }
 }
 
-fn fetch(url: &str) -> Result<String, KeyError> {
+fn read(path: &Path) -> Result<String, KeyError> {
+    let failed = |cause: String| KeyError::File { path: path.into(), cause };
+    let io = |error: std::io::Error| failed(error.to_string());
+    let mut bytes = Vec::new();
+    // The byte too many tells a set that was cut from one that just fits.
+    File::open(path).map_err(io)?.take(JWKS_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(io)?;
+    if bytes.len() as u64 > JWKS_BYTES_MAX {
+        return Err(failed(format!("a JWK Set takes at most {JWKS_BYTES_MAX} bytes")));
+    }
+    String::from_utf8(bytes).map_err(|_| failed("a JWK Set is UTF-8 text".into()))
+}
+
+fn fetch(url: &str, timeout: Duration) -> Result<String, KeyError> {
     let failed = |cause: String| KeyError::Fetch(cause);
     let uri: http::Uri = url.parse().map_err(|_| failed("jwks_url is no URL".into()))?;
     let local = matches!(uri.host(), Some("localhost" | "127.0.0.1" | "[::1]"));
     if uri.scheme_str() != Some("https") && !(uri.scheme_str() == Some("http") && local) {
         return Err(failed("jwks_url must start with https://; http:// is for this machine only".into()));
     }
-    let agent: ureq::Agent = ureq::Agent::config_builder()
-        .timeout_global(Some(FETCH_TIMEOUT))
+    let mut config = ureq::Agent::config_builder()
+        .timeout_global(Some(timeout))
         // A redirect could lead to where the rule above does not reach.
         .max_redirects(0)
-        .build()
-        .into();
+        .http_status_as_error(false);
+    if local {
+        // Nor may a proxy of the environment carry it off this machine.
+        config = config.proxy(None);
+    }
+    let agent: ureq::Agent = config.build().into();
     let mut response = agent.get(uri).call().map_err(|error| failed(error.to_string()))?;
+    let status = response.status();
+    if status != http::StatusCode::OK {
+        return Err(failed(format!("the answer was {status}, not 200; redirects are not followed")));
+    }
     let text = response.body_mut().with_config().limit(JWKS_BYTES_MAX).read_to_string();
     text.map_err(|error| failed(error.to_string()))
 }
@@ -75,7 +100,13 @@ pub async fn refresh_forever(
             () = pause(&ring, every) => {}
         }
         let reading = source.clone();
-        match tokio::task::spawn_blocking(move || reading.load()).await {
+        let read = tokio::task::spawn_blocking(move || reading.load());
+        let read = tokio::select! {
+            // A server that stops does not wait for a token service that is slow.
+            () = crate::net::stopped(&mut stop) => return,
+            read = read => read,
+        };
+        match read {
             Ok(Ok(keys)) => {
                 if ring.replace(keys) {
                     tracing::info!("the keys that verify tokens were replaced");
@@ -97,3 +128,7 @@ async fn pause(ring: &KeyRing, every: Duration) {
         () = ring.unknown_key.notified() => {}
     }
 }
+
+#[cfg(test)]
+#[path = "jwks_tests.rs"]
+mod tests;

@@ -6,7 +6,11 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, JwkSet, KeyAlgorithm, PublicKeyUse};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jsonwebtoken::jwk::{
+    AlgorithmParameters, EllipticCurve, Jwk, JwkSet, KeyAlgorithm, KeyOperations, PublicKeyUse,
+};
 use jsonwebtoken::{Algorithm, DecodingKey};
 use sha2::{Digest, Sha256};
 use tokio::sync::Notify;
@@ -15,8 +19,12 @@ use tokio::sync::Notify;
 pub const JWKS_BYTES_MAX: u64 = 256 * 1024;
 /// Most keys of a set.
 const KEYS_MAX: usize = 64;
-/// Shortest RSA modulus, bytes: 2048 bits.
-const RSA_MODULUS_BYTES_MIN: usize = 256;
+/// Shortest RSA modulus that can be trusted.
+const RSA_BITS_MIN: usize = 2048;
+/// Longest RSA modulus that the library verifies with.
+const RSA_BITS_MAX: usize = 4096;
+/// Length of an Ed25519 key.
+const ED25519_BYTES: usize = 32;
 /// Shortest shared secret, bytes: as long as the hash that it keys.
 const SECRET_BYTES_MIN: usize = 32;
 
@@ -85,10 +93,13 @@ impl KeySet {
     /// The keys of a JWK Set. Keys that are not for us (other uses, other types) are skipped and logged.
     ///
     /// # Errors
-    /// Where the document is no JWK Set, a key in it is too weak, two have one id, or none can be used.
+    /// Where the document is no JWK Set, a key in it is broken or too weak, two have one id, or none can be used.
     pub fn from_jwks(json: &str, origin: Origin) -> Result<Self, KeyError> {
-        let set: JwkSet =
-            serde_json::from_str(json).map_err(|error| KeyError::Unusable(error.to_string()))?;
+        // The parser's own words may quote a secret; the place is enough.
+        let set: JwkSet = serde_json::from_str(json).map_err(|error| {
+            let (line, column) = (error.line(), error.column());
+            KeyError::Unusable(format!("it is no JWK Set, from line {line}, column {column} on"))
+        })?;
         if set.keys.len() > KEYS_MAX {
             return Err(KeyError::Unusable(format!("it has more than {KEYS_MAX} keys")));
         }
@@ -96,13 +107,16 @@ impl KeySet {
         let mut keys = Vec::new();
         for jwk in &set.keys {
             let kid = jwk.common.key_id.clone();
-            if kid.as_ref().is_some_and(|kid| !kids.insert(kid.clone())) {
+            if let Some(kid) = &kid
+                && !kids.insert(kid.clone())
+            {
                 return Err(KeyError::Unusable(format!("two of its keys have the id {kid:?}")));
             }
             match usable(jwk, origin)? {
                 Ok(algorithm) => {
-                    let decoding = DecodingKey::from_jwk(jwk)
-                        .map_err(|error| KeyError::Unusable(format!("key {kid:?}: {error}")))?;
+                    let decoding = decoding(jwk, algorithm).ok_or_else(|| {
+                        KeyError::Unusable(format!("{}: it is no {algorithm:?} key", named(jwk)))
+                    })?;
                     keys.push(Key { kid, algorithm, decoding });
                 }
                 Err(reason) => tracing::warn!(?kid, reason, "a key of the JWK Set is skipped"),
@@ -133,14 +147,16 @@ fn usable(jwk: &Jwk, origin: Origin) -> Result<Result<Algorithm, &'static str>, 
     if jwk.common.public_key_use.as_ref().is_some_and(|usage| *usage != PublicKeyUse::Signature) {
         return Ok(Err("it is not for signatures"));
     }
-    let weak = |what: String| KeyError::Unusable(format!("key {:?}: {what}", jwk.common.key_id));
+    if jwk.common.key_operations.as_ref().is_some_and(|allowed| !allowed.contains(&KeyOperations::Verify)) {
+        return Ok(Err("it is not for verifying"));
+    }
+    let weak = |what: String| KeyError::Unusable(format!("{}: {what}", named(jwk)));
     let own = match &jwk.algorithm {
-        AlgorithmParameters::RSA(rsa) => {
-            if decoded_len(&rsa.n) < RSA_MODULUS_BYTES_MIN {
-                return Err(weak("an RSA key needs 2048 bits".into()));
-            }
-            (Algorithm::RS256, KeyAlgorithm::RS256)
-        }
+        AlgorithmParameters::RSA(rsa) => match bits(&rsa.n) {
+            ..RSA_BITS_MIN => return Err(weak(format!("an RSA key needs {RSA_BITS_MIN} bits"))),
+            RSA_BITS_MIN..=RSA_BITS_MAX => (Algorithm::RS256, KeyAlgorithm::RS256),
+            _ => return Ok(Err("its modulus is longer than 4096 bits")),
+        },
         AlgorithmParameters::EllipticCurve(curve) if curve.curve == EllipticCurve::P256 => {
             (Algorithm::ES256, KeyAlgorithm::ES256)
         }
@@ -151,7 +167,7 @@ fn usable(jwk: &Jwk, origin: Origin) -> Result<Result<Algorithm, &'static str>, 
             return Ok(Err("it is a shared secret, and these are taken from a file only"));
         }
         AlgorithmParameters::OctetKey(secret) => {
-            if decoded_len(&secret.value) < SECRET_BYTES_MIN {
+            if decoded(&secret.value).len() < SECRET_BYTES_MIN {
                 return Err(weak(format!("a shared secret needs {SECRET_BYTES_MIN} bytes")));
             }
             (Algorithm::HS256, KeyAlgorithm::HS256)
@@ -164,9 +180,35 @@ fn usable(jwk: &Jwk, origin: Origin) -> Result<Result<Algorithm, &'static str>, 
     }
 }
 
-/// Bytes that a base64url text without padding holds, leading zero bytes aside.
-fn decoded_len(text: &str) -> usize {
-    text.trim_end_matches('=').trim_start_matches('A').len() * 3 / 4 + usize::from(text.starts_with('A'))
+/// The key itself, where it is one of its algorithm: what no signature could be checked with must not be found
+/// out by the first token that names it.
+fn decoding(jwk: &Jwk, algorithm: Algorithm) -> Option<DecodingKey> {
+    if let AlgorithmParameters::OctetKeyPair(pair) = &jwk.algorithm
+        && decoded(&pair.x).len() != ED25519_BYTES
+    {
+        // The library panics on a shorter one and cuts a longer one.
+        return None;
+    }
+    let decoding = DecodingKey::from_jwk(jwk).ok()?;
+    let checked = jsonwebtoken::crypto::verify("", b"", &decoding, algorithm);
+    checked.is_ok().then_some(decoding)
+}
+
+/// A key, for messages.
+fn named(jwk: &Jwk) -> String {
+    jwk.common.key_id.as_ref().map_or_else(|| "a key without an id".into(), |kid| format!("key {kid:?}"))
+}
+
+/// The bytes of a base64url text; none where it is not one.
+fn decoded(text: &str) -> Vec<u8> {
+    URL_SAFE_NO_PAD.decode(text).unwrap_or_default()
+}
+
+/// The length of a number in base64url, in bits.
+fn bits(number: &str) -> usize {
+    let bytes = decoded(number);
+    let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
+    bytes[zeros..].first().map_or(0, |first| (bytes.len() - zeros) * 8 - first.leading_zeros() as usize)
 }
 
 /// The keys in force. They are replaced whole; a number tells verified tokens that they must be looked at again.
@@ -206,3 +248,7 @@ impl KeyRing {
         (Arc::clone(&current), self.generation())
     }
 }
+
+#[cfg(test)]
+#[path = "keys_tests.rs"]
+mod tests;

@@ -7,7 +7,7 @@ mod token;
 mod development;
 mod jwks;
 #[cfg(test)]
-mod tests;
+mod test_keys;
 
 pub use development::{DevelopmentKey, Grant};
 pub use jwks::{JwksSource, refresh_forever};

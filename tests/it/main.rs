@@ -6,10 +6,13 @@ mod harness;
 mod support;
 
 mod commands;
+mod connections;
 mod contract;
 mod expiry;
 mod failures;
+mod fuzz;
 mod invariants;
+mod limits;
 mod linking;
 mod permissions;
 mod platform_session;

@@ -1,0 +1,152 @@
+//! What good tokens say: when, from whom, for whom, and what they grant.
+
+use serde_json::json;
+
+use super::tests::{Bench, NOW_S, PLAYER, claims_with, secret};
+use super::*;
+use crate::auth::permission::Permission;
+
+#[test]
+fn a_token_ends_when_it_says_leeway_included() {
+    let key = secret();
+    let bench = Bench::new(&[&key]);
+    let at_ms = |exp: Value, now_ms: i64| {
+        let bench = Bench::new(&[&key]);
+        bench.clock.advance(Duration::from_millis(now_ms.unsigned_abs()));
+        bench.verifier.verify(&key.token(&claims_with("exp", exp))).map(|token| token.ends_ms)
+    };
+    let ends_ms = (NOW_S + 65) * 1000;
+    assert_eq!(at_ms(json!(NOW_S + 60), 64_999), Ok(ends_ms));
+    assert_eq!(at_ms(json!(NOW_S + 60), 65_000), Err(TokenError::Expired));
+    assert_eq!(at_ms(json!(NOW_S as f64 + 60.5), 65_499), Ok(ends_ms + 500));
+    assert_eq!(at_ms(json!(NOW_S as f64 + 60.5), 65_500), Err(TokenError::Expired));
+    for past in [json!(NOW_S - 5), json!(0), json!(-1), json!(-1e300), json!(i64::MIN)] {
+        bench.refuses(&key.token(&claims_with("exp", past)), TokenError::Expired);
+    }
+    for far in [json!(1e300), json!(i64::MAX), json!(u64::MAX)] {
+        assert_eq!(bench.accepts(&key.token(&claims_with("exp", far))).ends_ms, i64::MAX);
+    }
+}
+
+#[test]
+fn a_token_without_an_end_is_refused() {
+    let key = secret();
+    let bench = Bench::new(&[&key]);
+    let later = (NOW_S + 60).to_string();
+    for exp in [Value::Null, json!(later), json!(true), json!("never"), json!("")] {
+        bench.refuses(&key.token(&claims_with("exp", exp)), TokenError::Claim("exp"));
+    }
+    for exp in ["[1795435260]", "{}", "NaN", "Infinity", "1e999", "-1e999", "0x7fffffff"] {
+        let token = key.token_of(Algorithm::HS256, r#"{"alg":"HS256"}"#, &format!(r#"{{"exp":{exp}}}"#));
+        assert!(bench.verifier.verify(&token).is_err(), "{exp}");
+    }
+}
+
+#[test]
+fn a_token_begins_when_it_says_leeway_included() {
+    let key = secret();
+    let bench = Bench::new(&[&key]);
+    bench.accepts(&key.token(&claims_with("nbf", json!(NOW_S + 5))));
+    bench.refuses(&key.token(&claims_with("nbf", json!(NOW_S + 6))), TokenError::NotYetValid);
+    bench.refuses(&key.token(&claims_with("nbf", json!(NOW_S as f64 + 5.001))), TokenError::NotYetValid);
+    bench.refuses(&key.token(&claims_with("nbf", json!(1e300))), TokenError::NotYetValid);
+    bench.refuses(&key.token(&claims_with("nbf", json!("now"))), TokenError::Claim("nbf"));
+    let token = key.token(&claims_with("nbf", json!(NOW_S + 15)));
+    bench.refuses(&token, TokenError::NotYetValid);
+    bench.clock.advance(Duration::from_secs(10));
+    bench.accepts(&token);
+}
+
+#[test]
+fn issuer_and_audience_matter_where_configured() {
+    let key = secret();
+    let open = Bench::new(&[&key]);
+    open.accepts(&key.token(&claims_with("iss", json!("anyone"))));
+    open.accepts(&key.token(&claims_with("aud", json!("anyone"))));
+
+    let strict = Bench::with(&[&key], |settings| settings.issuer = Some("us".into()));
+    strict.accepts(&key.token(&claims_with("iss", json!("us"))));
+    for iss in [Value::Null, json!("them"), json!("us/"), json!("US"), json!(["us"]), json!(1)] {
+        strict.refuses(&key.token(&claims_with("iss", iss)), TokenError::Issuer);
+    }
+
+    let strict = Bench::with(&[&key], |settings| settings.audience = Some("us".into()));
+    for aud in [json!("us"), json!(["us"]), json!(["them", "us"])] {
+        strict.accepts(&key.token(&claims_with("aud", aud)));
+    }
+    for aud in [Value::Null, json!("them"), json!("us them"), json!(["them"]), json!([]), json!({"us": 1})] {
+        strict.refuses(&key.token(&claims_with("aud", aud)), TokenError::Audience);
+    }
+}
+
+#[test]
+fn a_subject_that_is_no_uuid_is_a_server() {
+    let key = secret();
+    let bench = Bench::new(&[&key]);
+    let player = |sub: Value| bench.accepts(&key.token(&claims_with("sub", sub))).player;
+    for uuid in [PLAYER.to_owned(), PLAYER.to_uppercase(), PLAYER.replace('-', "")] {
+        assert_eq!(player(json!(uuid)).unwrap().to_string(), PLAYER);
+    }
+    for sub in [Value::Null, json!("match-server-1"), json!(""), json!(17), json!(true)] {
+        assert_eq!(player(sub), None);
+    }
+    for wrong in [json!([PLAYER]), json!({ "uuid": PLAYER })] {
+        bench.refuses(&key.token(&claims_with("sub", wrong)), TokenError::Malformed);
+    }
+}
+
+#[test]
+fn permissions_are_a_list_or_a_text() {
+    let key = secret();
+    let bench = Bench::new(&[&key]);
+    let granted = |claim: Value| {
+        let token = bench.verifier.verify(&key.token(&claims_with("permissions", claim)))?;
+        let granted = Permission::ALL.iter().filter(|permission| token.permissions.contains(**permission));
+        Ok(granted.map(|permission| permission.name()).collect::<Vec<_>>().join(" "))
+    };
+    let both = Ok("session:create session:read:self".to_owned());
+    assert_eq!(granted(json!(["session:create", "session:read:self", "other"])), both);
+    assert_eq!(granted(json!("session:create  other session:read:self")), both);
+    for nothing in [Value::Null, json!([]), json!(""), json!("*")] {
+        assert_eq!(granted(nothing), Ok(String::new()));
+    }
+    for wrong in
+        [json!(1), json!(true), json!({"session:*": true}), json!(["session:create", 1]), json!([[]])]
+    {
+        assert_eq!(granted(wrong), Err(TokenError::Claim("permissions")));
+    }
+}
+
+#[test]
+fn older_ids_and_platforms_are_read_where_they_make_sense() {
+    let key = secret();
+    let bench = Bench::new(&[&key]);
+    let player_id = |claim| bench.accepts(&key.token(&claims_with("player_id", claim))).player_id;
+    assert_eq!((player_id(json!(17)), player_id(json!("17"))), (Some(17), Some(17)));
+    for nothing in [Value::Null, json!("x"), json!(1.5), json!(""), json!([17]), json!(u64::MAX)] {
+        assert_eq!(player_id(nothing), None);
+    }
+    let platform = |claim| bench.accepts(&key.token(&claims_with("platform", claim))).platform;
+    assert_eq!(platform(json!("PSN")), Some(Platform::PSN));
+    for nothing in [Value::Null, json!("psn"), json!("Atari"), json!(9), json!(["PSN"])] {
+        assert_eq!(platform(nothing), None);
+    }
+}
+
+#[test]
+fn claims_have_the_names_that_are_configured() {
+    let key = secret();
+    let bench = Bench::with(&[&key], |settings| {
+        settings.player_claim = "https://us.example/player".into();
+        settings.permissions_claim = "scope".into();
+        settings.player_id_claim = "pid".into();
+        settings.platform_claim = "plat".into();
+    });
+    let token = bench.accepts(&key.token(&json!({
+        "exp": NOW_S + 60, "https://us.example/player": PLAYER, "scope": "session:create", "pid": 17, "plat": "PSN",
+        "sub": "ignored", "permissions": 1, "player_id": 18, "platform": "Steam",
+    })));
+    assert_eq!(token.player.unwrap().to_string(), PLAYER);
+    assert!(token.permissions.contains(Permission::Create));
+    assert_eq!((token.player_id, token.platform), (Some(17), Some(Platform::PSN)));
+}

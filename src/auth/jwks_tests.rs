@@ -1,0 +1,355 @@
+//! Reading JWK Sets from files and from a token service on this machine, and reading them again.
+
+use std::io::Write as _;
+use std::net::{TcpListener, TcpStream};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use jiff::Timestamp;
+use serde_json::json;
+
+use super::*;
+use crate::auth::test_keys::{TestKey, jwks};
+use crate::auth::{TokenError, TokenSettings, Verifier};
+use crate::env::Clock;
+
+/// A token service on this machine that answers every request with the same bytes, until it is dropped. It has a
+/// thread of its own, so that it also serves tests in which tokio's time stands still.
+struct TokenService {
+    url: String,
+    shared: Arc<Shared>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+#[derive(Default)]
+struct Shared {
+    /// What is answered; nothing at all where it is empty.
+    answer: Mutex<Vec<u8>>,
+    requests: AtomicUsize,
+    asked: tokio::sync::Notify,
+    stopped: AtomicBool,
+}
+
+impl TokenService {
+    fn answering(answer: impl Into<Vec<u8>>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/jwks", listener.local_addr().unwrap());
+        let shared = Arc::new(Shared { answer: Mutex::new(answer.into()), ..Shared::default() });
+        let serving = Arc::clone(&shared);
+        let thread = std::thread::spawn(move || {
+            let mut silent = Vec::new();
+            for stream in listener.incoming().map(Result::unwrap) {
+                if serving.stopped.load(Ordering::Acquire) {
+                    break;
+                }
+                silent.extend(serving.answer(stream));
+            }
+        });
+        Self { url, shared, thread: Some(thread) }
+    }
+
+    fn answers(&self, answer: impl Into<Vec<u8>>) {
+        *self.shared.answer.lock().unwrap() = answer.into();
+    }
+
+    fn requests(&self) -> usize {
+        self.shared.requests.load(Ordering::Acquire)
+    }
+
+    /// Waits until it was asked so many times more.
+    async fn asked(&self, times: usize) {
+        let until = self.requests() + times;
+        while self.requests() < until {
+            self.shared.asked.notified().await;
+        }
+    }
+}
+
+impl Shared {
+    /// Answers, or gives the connection back to be kept open.
+    fn answer(&self, mut stream: TcpStream) -> Option<TcpStream> {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            stream.read_exact(&mut byte).ok()?;
+            head.extend(byte);
+        }
+        self.requests.fetch_add(1, Ordering::AcqRel);
+        self.asked.notify_one();
+        let answer = self.answer.lock().unwrap();
+        // A client that was told too much goes away in the middle.
+        let _ = stream.write_all(&answer);
+        answer.is_empty().then_some(stream)
+    }
+}
+
+impl Drop for TokenService {
+    fn drop(&mut self) {
+        self.shared.stopped.store(true, Ordering::Release);
+        let address = self.url.trim_start_matches("http://").trim_end_matches("/jwks");
+        // Wakes the thread; where it cannot be reached it is gone already.
+        let _ = TcpStream::connect(address);
+        let _ = self.thread.take().map(std::thread::JoinHandle::join);
+    }
+}
+
+fn answer(status: &str, headers: &str, body: &str) -> String {
+    let bytes = body.len();
+    format!("HTTP/1.1 {status}\r\ncontent-length: {bytes}\r\nconnection: close\r\n{headers}\r\n{body}")
+}
+
+fn ok(keys: &[&TestKey]) -> String {
+    answer("200 OK", "content-type: application/json\r\n", &jwks(keys))
+}
+
+/// A set padded with space to so many bytes.
+fn padded(bytes: u64) -> String {
+    let set = jwks(&[&TestKey::ed25519(1)]);
+    let padding = usize::try_from(bytes).unwrap() - set.len();
+    set + &" ".repeat(padding)
+}
+
+fn from_url(url: &str) -> Result<KeySet, String> {
+    JwksSource::Url(url.into()).load().map_err(|error| error.to_string())
+}
+
+fn kids(keys: &KeySet) -> String {
+    format!("{keys:?}")
+}
+
+#[test]
+fn a_file_is_read_whole_or_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("jwks.json");
+    let load = || JwksSource::File(path.clone()).load().map_err(|error| error.to_string());
+    assert!(load().unwrap_err().contains("jwks.json"), "it is not there");
+    std::fs::write(&path, jwks(&[&TestKey::ed25519(1), &TestKey::secret("shared", &[1; 32])])).unwrap();
+    let keys = kids(&load().unwrap());
+    assert!(keys.contains("ed25519-1") && keys.contains("shared"), "{keys}");
+    std::fs::write(&path, padded(JWKS_BYTES_MAX)).unwrap();
+    load().unwrap();
+    std::fs::write(&path, padded(JWKS_BYTES_MAX + 1)).unwrap();
+    let refused = load().unwrap_err();
+    assert!(refused.contains("at most 262144 bytes"), "{refused}");
+    std::fs::write(&path, [0xFF]).unwrap();
+    assert!(load().unwrap_err().contains("UTF-8"));
+}
+
+#[test]
+fn a_url_is_fetched() {
+    let service = TokenService::answering(ok(&[&TestKey::rsa(), &TestKey::secret("shared", &[1; 32])]));
+    for url in [service.url.clone(), service.url.replace("127.0.0.1", "localhost")] {
+        let keys = kids(&from_url(&url).unwrap());
+        assert!(keys.contains("rsa") && !keys.contains("shared"), "{keys}");
+    }
+    assert_eq!(service.requests(), 2);
+    service.answers(answer("200 OK", "", &padded(JWKS_BYTES_MAX)));
+    from_url(&service.url).unwrap();
+    service.answers(answer("200 OK", "", &padded(JWKS_BYTES_MAX + 1)));
+    let refused = from_url(&service.url).unwrap_err();
+    assert!(refused.contains("262144"), "{refused}");
+    service.answers(format!("HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n{}", padded(JWKS_BYTES_MAX + 1)));
+    from_url(&service.url).unwrap_err();
+    service.answers("HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n{\"keys\":");
+    from_url(&service.url).unwrap_err();
+    service.answers("not HTTP at all\r\n\r\n");
+    from_url(&service.url).unwrap_err();
+}
+
+#[test]
+fn only_success_is_read_and_redirects_are_not_followed() {
+    let keys = [&TestKey::ed25519(1)];
+    let elsewhere = TokenService::answering(ok(&keys));
+    let location = format!("location: {}\r\n", elsewhere.url);
+    let service = TokenService::answering("");
+    for status in ["301 Moved Permanently", "302 Found", "307 Temporary Redirect", "308 Permanent Redirect"] {
+        // Not even what comes with it is believed.
+        service.answers(answer(status, &location, &jwks(&keys)));
+        let refused = from_url(&service.url).unwrap_err();
+        assert!(refused.contains(status) && refused.contains("redirects are not followed"), "{refused}");
+    }
+    for status in ["202 Accepted", "404 Not Found", "500 Internal Server Error"] {
+        service.answers(answer(status, "", &jwks(&keys)));
+        let refused = from_url(&service.url).unwrap_err();
+        assert!(refused.contains(status), "{refused}");
+    }
+    assert_eq!((service.requests(), elsewhere.requests()), (7, 0));
+}
+
+#[test]
+fn a_service_that_does_not_answer_is_given_up() {
+    let service = TokenService::answering("");
+    let refused = fetch(&service.url, Duration::from_millis(100)).unwrap_err();
+    assert!(refused.to_string().contains("timeout"), "{refused}");
+    service.answers("HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n");
+    fetch(&service.url, Duration::from_millis(100)).unwrap_err();
+}
+
+#[test]
+fn without_tls_nothing_leaves_this_machine() {
+    let refused_unasked = [
+        "http://tokens.example/jwks",
+        "http://10.0.0.1/jwks",
+        "http://127.0.0.1.tokens.example/jwks",
+        "http://localhost.tokens.example/jwks",
+        "http://localhost@tokens.example/jwks",
+        "http://127.0.0.1:80@tokens.example/jwks",
+        "http://[::2]/jwks",
+        "ftp://localhost/jwks",
+        "file:///etc/passwd",
+        "localhost/jwks",
+        "/jwks",
+        "",
+        "http://",
+    ];
+    for url in refused_unasked {
+        let refused = from_url(url).unwrap_err();
+        assert!(refused.contains("https://") || refused.contains("is no URL"), "{url}: {refused}");
+    }
+}
+
+#[test]
+fn what_a_url_hides_is_not_shown() {
+    let service = TokenService::answering("nonsense");
+    let url = service.url.replace("http://", "http://me:secret@") + "?token=secret";
+    let source = JwksSource::Url(url.clone());
+    let shown = format!("{source:?} {} {:?}", from_url(&url).unwrap_err(), source.load().unwrap_err());
+    assert!(!shown.contains("secret"), "{shown}");
+    assert_eq!(format!("{:?}", JwksSource::File("jwks.json".into())), "File(\"jwks.json\")");
+}
+
+/// Keys in force, and the task that reads them again every five minutes of a time that stands still.
+struct Refreshed {
+    ring: Arc<KeyRing>,
+    verifier: Verifier,
+    stop: watch::Sender<bool>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+const EVERY: Duration = Duration::from_secs(300);
+
+impl Refreshed {
+    fn start(source: JwksSource) -> Self {
+        let ring = Arc::new(KeyRing::new(source.load().unwrap()));
+        let settings = TokenSettings {
+            issuer: None,
+            audience: None,
+            leeway: Duration::ZERO,
+            player_claim: "sub".into(),
+            permissions_claim: "permissions".into(),
+            player_id_claim: "player_id".into(),
+            platform_claim: "platform".into(),
+            cache_tokens: 100,
+        };
+        let verifier = Verifier::new(Arc::clone(&ring), settings, Clock::manual(Timestamp::UNIX_EPOCH));
+        let (stop, stopping) = watch::channel(false);
+        let task = tokio::spawn(refresh_forever(Arc::clone(&ring), source, EVERY, stopping));
+        Self { ring, verifier, stop, task }
+    }
+
+    /// Whether a token of this key is good.
+    fn knows(&self, key: &TestKey) -> bool {
+        match self.verifier.verify(&key.token(&json!({ "exp": 60 }))) {
+            Ok(_) => true,
+            Err(error) => {
+                assert_eq!(error, TokenError::UnknownKey);
+                false
+            }
+        }
+    }
+
+    /// Waits until the keys were replaced so often, and answers how long that took.
+    async fn replaced(&self, generation: u64) -> Duration {
+        let started = tokio::time::Instant::now();
+        while self.ring.generation() < generation {
+            assert!(started.elapsed() < EVERY * 10, "the keys were not read again");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        started.elapsed()
+    }
+
+    async fn stop(self) {
+        self.stop.send(true).unwrap();
+        self.task.await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn keys_are_rotated_without_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("jwks.json");
+    let (old, new) = (TestKey::ed25519(1), TestKey::ed25519(2));
+    std::fs::write(&path, jwks(&[&old])).unwrap();
+    let refreshed = Refreshed::start(JwksSource::File(path.clone()));
+    assert!(refreshed.knows(&old));
+    // Both for a while, then the new one alone.
+    std::fs::write(&path, jwks(&[&old, &new])).unwrap();
+    refreshed.replaced(1).await;
+    assert!(refreshed.knows(&old) && refreshed.knows(&new));
+    std::fs::write(&path, jwks(&[&new])).unwrap();
+    refreshed.replaced(2).await;
+    assert!(!refreshed.knows(&old) && refreshed.knows(&new));
+    refreshed.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unknown_key_has_the_keys_read_soon() {
+    let (old, new) = (TestKey::ed25519(1), TestKey::ed25519(2));
+    let service = TokenService::answering(ok(&[&old]));
+    let refreshed = Refreshed::start(JwksSource::Url(service.url.clone()));
+    service.answers(ok(&[&old, &new]));
+    assert!(!refreshed.knows(&new));
+    let took = refreshed.replaced(1).await;
+    assert!((PAUSE_MIN..EVERY).contains(&took), "{took:?}");
+    assert!(refreshed.knows(&new));
+    refreshed.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn unknown_keys_cannot_flood_the_token_service() {
+    let service = TokenService::answering(ok(&[&TestKey::ed25519(1)]));
+    let refreshed = Refreshed::start(JwksSource::Url(service.url.clone()));
+    let made_up = TestKey::ed25519(2);
+    let (started, before) = (tokio::time::Instant::now(), service.requests());
+    while started.elapsed() < PAUSE_MIN * 20 {
+        assert!(!refreshed.knows(&made_up));
+        tokio::time::sleep(Duration::from_millis(250)).await;
+    }
+    let requests = service.requests() - before;
+    assert!((2..=20).contains(&requests), "{requests} requests");
+    refreshed.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_read_keeps_the_keys_there_are() {
+    let (old, new) = (TestKey::ed25519(1), TestKey::ed25519(2));
+    let service = TokenService::answering(ok(&[&old]));
+    let refreshed = Refreshed::start(JwksSource::Url(service.url.clone()));
+    for broken in [
+        answer("500 Internal Server Error", "", ""),
+        answer("200 OK", "", "{\"keys\":[]}"),
+        answer("200 OK", "", "nonsense"),
+        "nonsense\r\n\r\n".into(),
+    ] {
+        service.answers(broken);
+        // Whoever asks again has seen the answer before.
+        service.asked(2).await;
+        assert!(refreshed.knows(&old));
+        assert_eq!(refreshed.ring.generation(), 0);
+    }
+    service.answers(ok(&[&new]));
+    refreshed.replaced(1).await;
+    assert!(refreshed.knows(&new) && !refreshed.knows(&old));
+    refreshed.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_does_not_wait_for_a_slow_service() {
+    let service = TokenService::answering(ok(&[&TestKey::ed25519(1)]));
+    let refreshed = Refreshed::start(JwksSource::Url(service.url.clone()));
+    service.answers("");
+    service.asked(1).await;
+    // The service holds its answer back until it is dropped, after this.
+    refreshed.stop().await;
+    drop(service);
+}

@@ -1,0 +1,308 @@
+//! Requests that nobody would send: whatever comes, the answer is no fault of the server and fits the API
+//! document, which the harness checks.
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, header};
+use http_body_util::Full;
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::{Index, select};
+use proptest::test_runner::{TestError, TestRunner};
+use rallypoint::api::routes;
+use serde_json::{Map, Value, json};
+use tokio::runtime::{Builder, Runtime};
+
+use crate::harness::wire::{Listener, get, head};
+use crate::harness::{Server, XBOX_ID, creation, joining};
+
+/// Stands in a path for a session that is there.
+const KNOWN: &str = "known-session";
+
+/// A row of the surface: method and path.
+type Row = (Method, &'static str);
+
+fn rows() -> Vec<Row> {
+    routes::operations().into_iter().map(|operation| (operation.method, operation.path)).collect()
+}
+
+/// A request, not yet of anyone.
+#[derive(Clone, Debug)]
+struct Odd {
+    row: Row,
+    /// The path, filled in.
+    path: String,
+    query: Option<String>,
+    headers: Vec<(&'static str, Vec<u8>)>,
+    body: Vec<u8>,
+}
+
+/// Text that may stand in a path: percent-encoded, or as it is where that is allowed.
+fn any_segment() -> impl Strategy<Value = String> {
+    let encoded = vec(any::<u8>(), 0..40)
+        .prop_map(|bytes| bytes.iter().map(|byte| format!("%{byte:02X}")).collect::<String>());
+    prop_oneof![
+        select(vec![
+            "XboxLive",
+            "PSN",
+            "me",
+            XBOX_ID,
+            "party",
+            "%00",
+            "..",
+            "00000000-0000-0000-0000-000000000000"
+        ])
+        .prop_map(str::to_owned),
+        encoded,
+        "[A-Za-z0-9._~!$&'()*+,;=:@%{}-]{0,40}",
+        (4090..4100_usize).prop_map(|chars| "x".repeat(chars)),
+    ]
+}
+
+fn any_query() -> impl Strategy<Value = String> {
+    prop_oneof![
+        "(refresh_ttl|reason)=(true|0|x|%FF|%00|)(&(refresh_ttl|reason)=[a-z0-9%+]{0,8})?",
+        "[A-Za-z0-9=&%+;/?:@!$'()*,._~-]{0,60}",
+    ]
+}
+
+/// Bytes that HTTP allows in a header.
+fn any_header() -> impl Strategy<Value = Vec<u8>> {
+    let byte = prop_oneof![Just(b'\t'), b' '..=b'~', 0x80..=0xFF_u8, select(b"\",;= W/*".to_vec())];
+    vec(byte, 0..60)
+}
+
+fn any_headers() -> impl Strategy<Value = Vec<(&'static str, Vec<u8>)>> {
+    let prefixed =
+        |prefix: &'static str| any_header().prop_map(move |value| [prefix.as_bytes(), &value].concat());
+    let header = prop_oneof![
+        any_header().prop_map(|value| ("if-none-match", value)),
+        any_header().prop_map(|value| ("authorization", value)),
+        prefixed("Bearer ").prop_map(|value| ("authorization", value)),
+        any_header().prop_map(|value| ("cookie", value)),
+        prefixed("access_token=").prop_map(|value| ("cookie", value)),
+        any_header().prop_map(|value| ("content-type", value)),
+    ];
+    vec(header, 0..4)
+}
+
+fn any_json() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        ".{0,12}".prop_map(Value::from),
+        select(vec!["XboxLive", "gamepad", "leader", "true", "-1"]).prop_map(Value::from),
+    ];
+    leaf.prop_recursive(3, 24, 6, |inner| {
+        let name = prop_oneof![Just("platform".to_owned()), Just("max_size".to_owned()), ".{0,6}"];
+        prop_oneof![
+            vec(inner.clone(), 0..6).prop_map(Value::from),
+            vec((name, inner), 0..6).prop_map(|fields| fields.into_iter().collect::<Map<_, _>>().into()),
+        ]
+    })
+}
+
+/// A body that an operation would take.
+fn good_body((method, path): &Row) -> Value {
+    if *method == Method::PATCH {
+        return json!({
+            "region_id": "eu", "custom_data": { "a": "b" }, "joinable": true, "password": "x",
+            "joinability": { "open": true, "friends": false, "platform": true },
+            "teams": [{ "max_size": 3, "custom_data": { "a": "b" } }, {}],
+        });
+    }
+    let mut join = joining();
+    join["crossplay_preferences"] = json!({ "input": ["any"], "platform": ["any"] });
+    join["custom_data"] = json!({ "a": "b" });
+    if !path.ends_with("/session") {
+        return join;
+    }
+    let mut create = creation("party");
+    create["player"] = join;
+    create
+}
+
+/// A body that an operation would take, but for something in it.
+fn any_body_but_for_something(row: &Row) -> impl Strategy<Value = Value> + use<> {
+    let good = good_body(row);
+    vec((any::<Index>(), any_json()), 0..3).prop_map(move |changes| {
+        let mut body = good.clone();
+        for (at, with) in changes {
+            let places = places(&body);
+            if let Some(place) = body.pointer_mut(&places[at.index(places.len())]) {
+                *place = with;
+            }
+        }
+        body
+    })
+}
+
+/// A pointer to every value within a value, itself included.
+fn places(value: &Value) -> Vec<String> {
+    let inside: Vec<(String, &Value)> = match value {
+        Value::Object(fields) => {
+            fields.iter().map(|(name, value)| (name.replace('~', "~0").replace('/', "~1"), value)).collect()
+        }
+        Value::Array(items) => {
+            items.iter().enumerate().map(|(index, item)| (index.to_string(), item)).collect()
+        }
+        _ => Vec::new(),
+    };
+    let below = inside
+        .into_iter()
+        .flat_map(|(name, value)| places(value).into_iter().map(move |place| format!("/{name}{place}")));
+    std::iter::once(String::new()).chain(below).collect()
+}
+
+fn any_body(row: &Row) -> impl Strategy<Value = Vec<u8>> + use<> {
+    let text = |value: Value| value.to_string().into_bytes();
+    let cut = (any_body_but_for_something(row), any::<Index>()).prop_map(move |(body, at)| {
+        let mut cut = text(body);
+        cut.truncate(at.index(cut.len()));
+        cut
+    });
+    prop_oneof![
+        6 => any_body_but_for_something(row).prop_map(text),
+        2 => any_json().prop_map(text),
+        1 => vec(any::<u8>(), 0..80),
+        1 => cut,
+    ]
+}
+
+/// A path with its parameters filled in, some of them well.
+fn any_path(path: &'static str) -> BoxedStrategy<String> {
+    let mut filled = Just(String::new()).boxed();
+    for segment in path.split('/').skip(1) {
+        let good = match segment {
+            "{platform}" => vec!["XboxLive", "PSN", "Steam"],
+            "{session_id}" => vec![KNOWN],
+            "{platform_session_id_base64}" => vec![XBOX_ID, "YQ=="],
+            "{player_uuid}" => vec!["6f1c4d0e-93a5-4a1e-8d6c-2f0b7a9e5c31", "me"],
+            "{session_type}" => vec!["party", "game"],
+            fixed => vec![fixed],
+        };
+        let odd = u32::from(segment.starts_with('{'));
+        let next = prop_oneof![4 => select(good).prop_map(str::to_owned), odd => any_segment()];
+        filled = (filled, next).prop_map(|(path, segment)| format!("{path}/{segment}")).boxed();
+    }
+    filled
+}
+
+fn any_odd() -> impl Strategy<Value = Odd> {
+    let query = || proptest::option::of(any_query());
+    select(rows()).prop_flat_map(move |row| {
+        let (path, body) = (any_path(row.1), any_body(&row));
+        (path, query(), any_headers(), body).prop_map(move |(path, query, headers, body)| Odd {
+            row: row.clone(),
+            path,
+            query,
+            headers,
+            body,
+        })
+    })
+}
+
+impl Odd {
+    /// The request, with a session that is there.
+    fn request(&self, known: &str, token: Option<&str>) -> Request<Full<Bytes>> {
+        let mut uri = format!("/session{}", self.path.replace(KNOWN, known));
+        if let Some(query) = &self.query {
+            uri = format!("{uri}?{query}");
+        }
+        let mut request = Request::builder().method(&self.row.0).uri(uri);
+        if let Some(token) = token {
+            request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+        }
+        for (name, value) in &self.headers {
+            request = request.header(*name, HeaderValue::from_bytes(value).unwrap());
+        }
+        request.body(Full::new(self.body.clone().into())).unwrap()
+    }
+}
+
+/// Runs a property in one runtime, over one server.
+#[track_caller]
+fn check<T: std::fmt::Debug>(
+    runtime: &Runtime,
+    cases: u32,
+    strategy: impl Strategy<Value = T>,
+    property: impl AsyncFn(T) -> Result<(), TestCaseError>,
+) {
+    let config = ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() };
+    let outcome = TestRunner::new(config).run(&strategy, |input| runtime.block_on(property(input)));
+    match outcome {
+        Ok(()) => {}
+        Err(TestError::Fail(reason, input)) => panic!("{reason}\n{input:?}"),
+        Err(error) => panic!("{error}"),
+    }
+}
+
+fn panicked(server: &Server) -> bool {
+    !server.app.metrics.render().contains("rallypoint_panics_total 0\n")
+}
+
+#[test]
+fn odd_requests_are_answered_as_documented() {
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    let server = Server::new();
+    let (alice, admin) = (server.player(), server.player_with(None, &["session:*"]));
+    let callers = [alice.clone(), alice, admin, server.anonymous()];
+    let answered = async |(odd, caller): (Odd, usize)| {
+        // The same one, unless it was ended.
+        let (known, caller) = (callers[0].creates("game").await, &callers[caller]);
+        let reply = caller.send_checked(odd.request(&known, caller.token.as_deref())).await;
+        prop_assert!(reply.status.as_u16() < 500, "{} {}", reply.status, reply.body);
+        Ok(())
+    };
+    check(&runtime, 1000, (any_odd(), 0..callers.len()), answered);
+    assert!(!panicked(&server));
+}
+
+/// A good request with some of its bytes changed, added, taken away or repeated.
+fn any_bytes(good: Vec<Vec<u8>>) -> impl Strategy<Value = Vec<u8>> {
+    let byte = prop_oneof![any::<u8>(), select(b"\r\n\0 :/%?;".to_vec())];
+    let changed =
+        (select(good), vec((any::<Index>(), byte, 0..4_u8), 0..6)).prop_map(|(mut bytes, changes)| {
+            for (at, byte, how) in changes {
+                let at = at.index(bytes.len());
+                match how {
+                    0 => bytes[at] = byte,
+                    1 => bytes.insert(at, byte),
+                    2 if bytes.len() > 1 => drop(bytes.remove(at)),
+                    _ => bytes.extend_from_within(at..),
+                }
+            }
+            bytes
+        });
+    prop_oneof![4 => changed, 1 => vec(any::<u8>(), 0..200)]
+}
+
+#[test]
+fn odd_bytes_are_answered_or_end_the_connection() {
+    // Its clock moves on while everyone waits, so that no timeout takes time.
+    let runtime = Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+    let server = Server::new();
+    let alice = server.player();
+    let listener = runtime.block_on(Listener::start(&server));
+    let body = creation("party").to_string();
+    let chunked = format!("{:x}\r\n{body}\r\n0\r\n\r\n", body.len());
+    let good = [
+        get("/v1/template", &alice, "connection: close\r\n"),
+        head("POST", "/v1/session", &alice, &format!("content-length: {}\r\n", body.len())) + &body,
+        head("POST", "/v1/session", &alice, "transfer-encoding: chunked\r\n") + &chunked,
+        head("DELETE", "/v1/session/x/player/me?reason=x", &alice, "expect: 100-continue\r\n"),
+    ];
+    let ends = async |bytes: Vec<u8>| {
+        let mut wire = listener.connect().await;
+        wire.try_send(&bytes).await;
+        let said = wire.ended().await;
+        let said = String::from_utf8_lossy(&said);
+        prop_assert!(said.is_empty() || said.starts_with("HTTP/1."), "{said}");
+        prop_assert!(!said.contains("HTTP/1.1 5"), "{said}");
+        Ok(())
+    };
+    check(&runtime, 500, any_bytes(good.map(String::into_bytes).to_vec()), ends);
+    runtime.block_on(listener.serves(0));
+    runtime.block_on(listener.goes_on(&alice));
+}
