@@ -254,7 +254,10 @@ fn respond(answer: Answer, parts: &http::request::Parts) -> Response<Full<Bytes>
         headers.entry(header::CONTENT_TYPE).or_insert(JSON);
     }
     if parts.method == Method::HEAD {
-        headers.insert(header::CONTENT_LENGTH, body.len().into());
+        // A 304 could only name the length of the 200 that it stands for, which is not at hand any more.
+        if status != StatusCode::NOT_MODIFIED {
+            headers.insert(header::CONTENT_LENGTH, body.len().into());
+        }
         body = Bytes::new();
     }
     let mut response = Response::new(Full::new(body));

@@ -89,6 +89,8 @@ impl Stage {
     fn new(address: SocketAddr) -> Self {
         let agent = ureq::Agent::config_builder()
             .http_status_as_error(false)
+            // The server is this process; a proxy that the environment names has no business here.
+            .proxy(None)
             .timeout_global(Some(ANSWER_TIMEOUT))
             .build()
             .into();

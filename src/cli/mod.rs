@@ -17,10 +17,7 @@ use crate::{server, telemetry};
 
 /// A game session service that you host yourself. Speaks the RallyHere session API.
 #[derive(Parser)]
-#[command(
-    version,
-    after_help = "Start with `rallypoint demo`: it shows the whole of it on a temporary data directory."
-)]
+#[command(version, after_help = HELP)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -31,35 +28,64 @@ enum Command {
     /// Run the server.
     #[command(after_help = SERVE_HELP)]
     Serve(ServeArgs),
-    /// Print a token signed with the development key, and nothing else.
+    /// Print a player's token, signed with the development key, and nothing else.
     #[command(after_help = token::HELP)]
     Token(token::TokenArgs),
     /// Show the main job end to end: a server, three players, a session, a linked platform session, and every
     /// answer of Get Platform Session Info.
+    #[command(after_help = DEMO_HELP)]
     Demo {
-        /// Keep the server running and print curl lines to paste.
+        /// Keep the server running until Ctrl-C, and print curl lines to paste.
         #[arg(long)]
         stay: bool,
     },
-    /// Print the OpenAPI 3.1 document of the API.
+    /// Print the OpenAPI 3.1 document of the API; a running server has it at /openapi.json, and a page to
+    /// read it and try it at /docs.
     Openapi,
-    /// Print the effective configuration, secrets masked: defaults, file, environment and flags.
-    Config(ServeArgs),
-    /// Say whether a configuration file is right, and if not, where and why.
+    /// Print the effective configuration as a file, secrets masked: defaults, file, environment and flags,
+    /// each over the one before.
+    Config(ConfigArgs),
+    /// Say whether a configuration file is right, and if not, where and why; the environment is left out.
     CheckConfig {
         /// The file.
         file: PathBuf,
     },
 }
 
-// One line per paragraph: clap breaks it to the width of the terminal.
+// Help is one line per paragraph: it is broken where the reader's terminal ends.
+const HELP: &str = "\
+Start with `rallypoint demo`: it shows the whole of it on a temporary data directory. Then run `rallypoint \
+serve`, and call it with a token from `rallypoint token`.";
+
 const SERVE_HELP: &str = "\
-Without keys of your own the server makes a development key in the data directory and listens on loopback only; \
-get tokens from `rallypoint token`. Every knob: config.default.toml; each has an environment variable too, as in \
-RALLYPOINT_HTTP__LISTEN. Stop with Ctrl-C or SIGTERM: requests under way finish first.";
+The API is at http://ADDR:PORT/session, its reference at /docs and /openapi.json; only the reference is \
+answered without a token.
+
+Without keys of your own the server makes a development key in the data directory and listens on loopback \
+only; get tokens from `rallypoint token`. With keys of your own (jwks_file or jwks_url under [auth]) it \
+takes the tokens that they verify and no others.
+
+Every knob has a line in config.default.toml and an environment variable, as in \
+RALLYPOINT_SESSIONS__IDLE_S=600 for idle_s under [sessions]. Flags win over the environment, the \
+environment over the file; `rallypoint config` shows what comes of it.
+
+Ctrl-C or SIGTERM stops it: requests under way finish first.";
+
+const DEMO_HELP: &str = "\
+Takes free ports and a temporary data directory, and leaves nothing behind. Ends with an error where any \
+answer is not what the contract says.";
 
 #[derive(Args)]
 struct ServeArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// Listen on an address that others can reach although anyone who reads the development key can forge tokens.
+    #[arg(long)]
+    insecure_expose_development_key: bool,
+}
+
+#[derive(Args)]
+struct ConfigArgs {
     /// Configuration file; see config.default.toml.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -73,16 +99,15 @@ struct ServeArgs {
     /// Where the embedded store and the development key are [default: ./rallypoint-data].
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
-    /// Listen on an address that others can reach although anyone who reads the development key can forge tokens.
-    #[arg(long)]
-    insecure_expose_development_key: bool,
 }
 
-impl ServeArgs {
+impl ConfigArgs {
     /// The configuration with these flags over it.
-    fn config(&self) -> Result<Config, String> {
-        let mut config =
-            Config::load(self.config.as_deref(), std::env::vars()).map_err(|error| error.to_string())?;
+    fn load(&self) -> Result<Config, String> {
+        // What is no text is no knob of ours, and nothing to stumble over.
+        let env = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        let mut config = Config::load(self.config.as_deref(), env).map_err(|error| error.to_string())?;
         config.http.listen = self.listen.unwrap_or(config.http.listen);
         config.http.admin_listen = self.admin_listen.unwrap_or(config.http.admin_listen);
         if let Some(data_dir) = &self.data_dir {
@@ -99,7 +124,7 @@ pub fn main() -> ExitCode {
         Command::Token(args) => token::print(&args),
         Command::Demo { stay } => demo::run(stay),
         Command::Openapi => print_json(&openapi::document(&routes::operations())),
-        Command::Config(args) => args.config().and_then(|config| print(&config.to_masked_toml())),
+        Command::Config(args) => args.load().and_then(|config| print(&config.to_masked_toml())),
         Command::CheckConfig { file } => check_config(&file),
     };
     match done {
@@ -135,7 +160,7 @@ fn runtime() -> Result<tokio::runtime::Runtime, String> {
 }
 
 fn serve(args: &ServeArgs) -> Result<(), String> {
-    let config = args.config()?;
+    let config = args.config.load()?;
     telemetry::start_logs(&config.telemetry.log, config.telemetry.log_format)?;
     runtime()?.block_on(async {
         // Asked for before anything runs, so that no signal is missed.

@@ -12,9 +12,12 @@ use crate::env::{Clock, Entropy};
 
 /// What `rallypoint token --help` teaches.
 pub const HELP: &str = "\
-Without --permission the token gets what a player's client needs: creating, joining, leaving and reading sessions \
-of their own, leading them, and linking platform sessions. For a server or an admin ask for more, as in \
---permission 'session:*'.
+Without --permission the token gets what a player's client needs: creating, joining, leaving and reading \
+sessions of their own, leading them, and linking platform sessions. With it, the token gets what is named \
+and nothing else; --permission 'session:*' opens everything.
+
+The key is that of the data directory, made there if there is none: name the directory that the server \
+uses, else the server answers token_invalid. A server with keys of its own takes none of these tokens.
 
   TOKEN=$(rallypoint token --player 11111111-1111-4111-8111-111111111111)
   curl -H \"Authorization: Bearer $TOKEN\" http://127.0.0.1:7700/session/v1/player/me/session";
@@ -27,10 +30,10 @@ pub struct TokenArgs {
     /// The player's uuid.
     #[arg(long, value_name = "UUID")]
     player: Uuid,
-    /// A permission, as in session:read:any; give it again for more [default: a player's].
+    /// A permission, as in session:read:any; give it again for more [default: those of a player's client].
     #[arg(long = "permission", value_name = "P")]
     permissions: Vec<String>,
-    /// The platform the player is on, as in XboxLive.
+    /// The platform the player is on, as in XboxLive; where the token names none, the request's body does.
     #[arg(long, value_parser = parse_platform)]
     platform: Option<Platform>,
     /// How long the token is good for: a number and s, m, h or d.

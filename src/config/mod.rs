@@ -45,7 +45,7 @@ pub struct Config {
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file cannot be read.
-    #[error("{path}: {error}; name a readable file with --config")]
+    #[error("{path}: {error}; name a configuration file that can be read")]
     Unreadable {
         /// The file.
         path: PathBuf,

@@ -5,7 +5,7 @@ mod harness;
 #[path = "../support/mod.rs"]
 mod support;
 
-mod commands;
+mod command;
 mod contract;
 mod expiry;
 mod failures;

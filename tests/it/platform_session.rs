@@ -157,7 +157,8 @@ async fn head_answers_as_get_without_the_body() {
     assert_eq!(head.etag(), got.etag());
     assert_eq!(head.headers["content-length"], got.bytes.len().to_string());
     let etag = got.etag();
-    alice.send(Method::HEAD, &path, &[("if-none-match", &etag)], None).await.expect(304);
+    let unchanged = alice.send(Method::HEAD, &path, &[("if-none-match", &etag)], None).await.expect(304);
+    assert!(!unchanged.headers.contains_key("content-length"), "the length of what was not sent");
 }
 
 #[tokio::test]
