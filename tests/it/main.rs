@@ -5,7 +5,7 @@ mod harness;
 #[path = "../support/mod.rs"]
 mod support;
 
-mod command;
+mod commands;
 mod contract;
 mod expiry;
 mod failures;

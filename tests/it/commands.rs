@@ -63,34 +63,6 @@ async fn what_the_demo_gives_to_paste_works_until_it_is_stopped() {
 }
 
 #[tokio::test]
-async fn the_demo_is_right_whatever_proxy_the_environment_names() {
-    // Nobody listens there: a request by way of this proxy would fail.
-    let mut command = rallypoint(&["demo"]);
-    command.env("ALL_PROXY", "http://127.0.0.1:9");
-    let Finished { stdout, .. } = run(command).await.expect(0);
-    assert!(stdout.ends_with("\nEvery answer was right.\n"), "{stdout}");
-}
-
-#[tokio::test]
-async fn variables_that_are_no_text_are_passed_over() {
-    let mut command = rallypoint(&["config"]);
-    command.env("ODD", OsStr::from_bytes(b"\xff"));
-    let Finished { stdout, .. } = run(command).await.expect(0);
-    assert!(stdout.starts_with("[http]\n"), "{stdout}");
-}
-
-#[tokio::test]
-async fn logs_that_no_terminal_shows_have_no_colours() {
-    let mut command = rallypoint(&["serve", "--listen", "127.0.0.1:0"]);
-    command.env("RALLYPOINT_STORE__BACKEND", "memory");
-    // Says so in the log, then stops for want of keys.
-    command.env("RALLYPOINT_AUTH__JWKS_FILE", "/nowhere/jwks.json");
-    let Finished { stderr, .. } = run(command).await.expect(1);
-    assert!(stderr.contains("WARN") && stderr.contains("/nowhere/jwks.json"), "{stderr}");
-    assert!(!stderr.contains('\x1b'), "{stderr}");
-}
-
-#[tokio::test]
 async fn openapi_prints_the_document_of_the_repository() {
     let printed = run(rallypoint(&["openapi"])).await.expect(0);
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -101,7 +73,7 @@ async fn openapi_prints_the_document_of_the_repository() {
 async fn help_names_the_defaults() {
     for (command, defaults) in [
         ("serve", &["127.0.0.1:7700", "127.0.0.1:7701", "./rallypoint-data", "config.default.toml"][..]),
-        ("token", &["1h", "./rallypoint-data", "those of a player's client"]),
+        ("token", &["1h", "./rallypoint-data", "a player's"]),
     ] {
         let Finished { stdout, .. } = run(rallypoint(&[command, "--help"])).await.expect(0);
         let text = stdout.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -217,4 +189,29 @@ async fn a_key_that_others_can_read_signs_nothing_and_serves_nobody() {
     }
     std::fs::set_permissions(&key, Permissions::from_mode(0o600)).unwrap();
     run(rallypoint(&args)).await.expect(0);
+}
+
+#[tokio::test]
+async fn the_demo_is_right_whatever_proxy_the_environment_names() {
+    let mut demo = rallypoint(&["demo"]);
+    // Nobody listens there: a request by way of this proxy would fail.
+    demo.env("ALL_PROXY", "http://127.0.0.1:9");
+    run(demo).await.expect(0);
+}
+
+#[tokio::test]
+async fn variables_that_are_no_text_are_passed_over() {
+    let mut config = rallypoint(&["config"]);
+    config.env("ODD", OsStr::from_bytes(b"\xff"));
+    assert!(run(config).await.expect(0).stdout.starts_with("[http]\n"));
+}
+
+#[tokio::test]
+async fn logs_that_no_terminal_shows_have_no_colours() {
+    let mut serve = rallypoint(&["serve", "--listen", "127.0.0.1:0"]);
+    // Says so in the log, then stops for want of keys.
+    serve.env("RALLYPOINT_STORE__BACKEND", "memory").env("RALLYPOINT_AUTH__JWKS_FILE", "/nowhere/jwks.json");
+    let logged = run(serve).await.expect(1).stderr;
+    assert!(logged.contains("WARN") && logged.contains("/nowhere/jwks.json"), "{logged}");
+    assert!(!logged.contains('\x1b'), "{logged}");
 }
