@@ -43,10 +43,9 @@ pub fn parse_log_filter(text: &str) -> Result<EnvFilter, String> {
 /// Where `filter` is no filter, or logs are written already.
 pub fn start_logs(filter: &str, format: LogFormat) -> Result<(), String> {
     let registry = tracing_subscriber::registry().with(parse_log_filter(filter)?);
-    // Colours are for people: a file or a collector gets plain text.
-    let layer = tracing_subscriber::fmt::layer()
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal());
+    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    // Colours are for terminals; in a file or a journal they are noise.
+    let layer = if std::io::stderr().is_terminal() { layer } else { layer.with_ansi(false) };
     match format {
         LogFormat::Text => registry.with(layer.with_target(false)).try_init(),
         LogFormat::Json => registry.with(layer.json().flatten_event(true)).try_init(),

@@ -10,14 +10,14 @@ use hyper_util::rt::TokioIo;
 use rallypoint::api::routes::PREFIX;
 use serde_json::Value;
 use tokio::net::TcpStream;
-use tokio::task::AbortHandle;
+use tokio::task::JoinHandle;
 
 use super::process::soon;
 
 /// A connection to an API, on behalf of one caller.
 pub struct Connection {
     sender: SendRequest<Full<Bytes>>,
-    driver: AbortHandle,
+    driver: JoinHandle<hyper::Result<()>>,
     token: Option<String>,
 }
 
@@ -27,8 +27,7 @@ impl Connection {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
         let (sender, driver) = handshake(TokioIo::new(stream)).await.map_err(std::io::Error::other)?;
-        let driver = tokio::spawn(driver).abort_handle();
-        Ok(Self { sender, driver, token: token.map(str::to_owned) })
+        Ok(Self { sender, driver: tokio::spawn(driver), token: token.map(str::to_owned) })
     }
 
     /// Sends a request to a path of the API, below its prefix; an error means that no whole answer came.
@@ -57,6 +56,12 @@ impl Connection {
             Ok(Response::from_parts(parts, body.collect().await?.to_bytes()))
         };
         soon(&what, answering).await
+    }
+
+    /// Waits until the server closes the connection.
+    pub async fn closed(mut self) {
+        // However it ends: an open one would not.
+        let _ = soon("the server closes the connection", &mut self.driver).await;
     }
 }
 
