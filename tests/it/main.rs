@@ -12,6 +12,7 @@ mod linking;
 mod permissions;
 mod platform_session;
 mod player;
+mod published;
 mod session;
 mod store;
 mod template;
