@@ -23,10 +23,11 @@ type Difference = (char, String, String);
 
 /// A copy of the published contract: named by `RALLYPOINT_CONTRACT`, or beside the repository.
 fn published_contract() -> Option<Value> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let beside = || root.join("../shared/reference/rallyhere-session.openapi.json");
-    let path = std::env::var_os("RALLYPOINT_CONTRACT").map_or_else(beside, PathBuf::from);
-    let contract = std::fs::read(path).ok()?;
+    let beside =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/reference/rallyhere-session.openapi.json");
+    let named = std::env::var_os("RALLYPOINT_CONTRACT").map(PathBuf::from);
+    let path = named.or_else(|| beside.exists().then_some(beside))?;
+    let contract = std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     Some(serde_json::from_slice(&contract).unwrap())
 }
 
