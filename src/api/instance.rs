@@ -119,13 +119,13 @@ pub struct HealthView {
 #[schemars(rename = "InstanceHealthSettingsResponse")]
 pub struct HealthSettingsView {
     /// Seconds between reports.
-    #[schemars(extend("exclusiveMinimum" = 0))]
+    #[schemars(range(min = 1))]
     cadence_seconds: usize,
     /// Percentage of reports that are missing where an instance is unhealthy.
     #[schemars(extend("exclusiveMinimum" = 0))]
     unhealthy_health_check_percentage: f64,
     /// Reports missed in a row after which its health is unknown.
-    #[schemars(extend("exclusiveMinimum" = 0))]
+    #[schemars(range(min = 1))]
     missed_checks_before_unknown: usize,
 }
 

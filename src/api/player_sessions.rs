@@ -50,10 +50,12 @@ pub struct PlayerSessionsOfType {
     #[serde(rename = "type")]
     session_type: String,
     /// Sessions the player takes part in.
+    #[schemars(inner(length(min = 1, max = 128)), extend("uniqueItems" = true))]
     session_ids: Vec<String>,
     /// Invites the player has not answered, by session.
     pending_invites: Named<PendingInvite>,
     /// Sessions that keep a place for the player.
+    #[schemars(inner(length(min = 1, max = 128)), extend("uniqueItems" = true))]
     reserved_sessions: Vec<String>,
 }
 
@@ -62,6 +64,7 @@ pub struct PlayerSessionsOfType {
 #[schemars(rename = "PlayerSessionInvite")]
 pub struct PendingInvite {
     /// To this session.
+    #[schemars(length(min = 1, max = 128))]
     session_id: String,
     /// From this player.
     #[serde(skip_serializing_if = "Option::is_none")]

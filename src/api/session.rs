@@ -12,7 +12,7 @@ use super::operation::Input;
 use super::params::{RefreshQuery, RefreshTtl, SessionPath};
 use super::player::join;
 use super::reply::{NoContent, Plain, Reply, Versioned};
-use super::view::{SessionView, session_document};
+use super::view::{JoinabilityBody, SessionView, session_document};
 use crate::app::{App, Failure, Live};
 use crate::auth::{Caller, Permission};
 use crate::domain::Session;
@@ -69,31 +69,13 @@ pub struct SessionUpdate {
     /// Deprecated: the same as `joinability.open`, which wins where both are given.
     joinable: Option<bool>,
     /// Ways in without an invite, replaced whole.
-    joinability: Option<JoinabilityUpdate>,
+    joinability: Option<JoinabilityBody>,
     /// The wanted teams, as many as there shall be.
     #[schemars(length(max = TEAMS_MAX))]
     teams: Option<Vec<TeamUpdate>>,
     /// A password to join with.
     #[schemars(length(min = 1, max = 128))]
     password: Option<String>,
-}
-
-/// Ways into a session without an invite.
-#[derive(Debug, Deserialize, JsonSchema)]
-pub struct JoinabilityUpdate {
-    /// Everyone may join.
-    #[serde(default)]
-    open: bool,
-    /// Friends of an active player may join.
-    #[serde(default)]
-    friends: bool,
-    /// Players may join through a linked platform session.
-    #[serde(default = "yes")]
-    platform: bool,
-}
-
-fn yes() -> bool {
-    true
 }
 
 /// A wanted team; what is absent stays.
@@ -246,15 +228,10 @@ pub async fn update(
 }
 
 fn change(app: &App, update: SessionUpdate) -> SessionChange {
-    let joinability = update.joinability.map(|JoinabilityUpdate { open, friends, platform }| Joinability {
-        open,
-        friends,
-        platform,
-    });
     SessionChange {
         region_id: update.region_id,
         custom_data: update.custom_data.map(|data| data.0),
-        joinability,
+        joinability: update.joinability.map(Joinability::from),
         joinable: update.joinable,
         teams: update.teams.map(|teams| teams.into_iter().map(team_change).collect()),
         password: update.password.map(|password| hashed(app, &password)),

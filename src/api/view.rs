@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::browser::BrowserView;
 use super::client::{ClientSettings, CustomDataBody};
@@ -36,9 +36,10 @@ pub struct SessionView {
     #[serde(skip_serializing_if = "Option::is_none")]
     browser: Option<BrowserView>,
     /// Deprecated: the same as `joinability.open`.
+    #[schemars(extend("deprecated" = true))]
     joinable: bool,
     /// Ways in without an invite.
-    joinability: JoinabilityView,
+    joinability: JoinabilityBody,
     /// Teams and their players.
     teams: Vec<TeamView>,
     /// Whether players are left out because there are too many.
@@ -67,15 +68,22 @@ pub struct SessionView {
 }
 
 /// Ways into a session without an invite.
-#[derive(Serialize, JsonSchema)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "SessionJoinability")]
-pub struct JoinabilityView {
+pub struct JoinabilityBody {
     /// Everyone may join.
+    #[serde(default)]
     open: bool,
     /// Friends of an active player may join.
+    #[serde(default)]
     friends: bool,
     /// Players may join through a linked platform session.
+    #[serde(default = "yes")]
     platform: bool,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// A team of a session.
@@ -223,8 +231,14 @@ impl SessionView {
     }
 }
 
-impl From<Joinability> for JoinabilityView {
+impl From<Joinability> for JoinabilityBody {
     fn from(Joinability { open, friends, platform }: Joinability) -> Self {
+        Self { open, friends, platform }
+    }
+}
+
+impl From<JoinabilityBody> for Joinability {
+    fn from(JoinabilityBody { open, friends, platform }: JoinabilityBody) -> Self {
         Self { open, friends, platform }
     }
 }

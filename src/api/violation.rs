@@ -40,7 +40,6 @@ pub struct Violation {
 #[schemars(rename = "HTTPValidationError")]
 pub struct ValidationBody {
     /// Everything that is wrong with the request.
-    #[serde(default)]
     pub detail: Vec<Violation>,
 }
 

@@ -18,6 +18,7 @@ mod permissions;
 mod platform_session;
 mod player;
 mod process;
+mod published;
 mod session;
 mod store;
 mod template;

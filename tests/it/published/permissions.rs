@@ -1,0 +1,104 @@
+//! Who may call an operation, as facts: from a row's policy, and from the sentences of the published contract.
+
+use std::collections::BTreeSet;
+
+use rallypoint::auth::Policy;
+
+/// For whom a list of permissions opens an operation.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Scope {
+    /// Whomever and whatever it acts on.
+    Any,
+    /// What is the caller's own: themselves, a session they take part in.
+    Own,
+    /// A session that the caller leads.
+    Led,
+}
+
+/// The facts of a policy.
+pub fn of_policy(policy: &Policy) -> Vec<String> {
+    let names = |permissions: &[rallypoint::auth::Permission]| {
+        permissions.iter().map(|permission| permission.name()).collect::<BTreeSet<_>>()
+    };
+    facts(&names(policy.any_of()), &names(policy.own_of()), false)
+}
+
+fn facts(any: &BTreeSet<&str>, own: &BTreeSet<&str>, leaders_need_none: bool) -> Vec<String> {
+    let list = |names: &BTreeSet<&str>| names.iter().copied().collect::<Vec<_>>().join(" ");
+    let mut facts = Vec::new();
+    if !any.is_empty() {
+        facts.push(format!("permission any {}", list(any)));
+    }
+    if !own.is_empty() {
+        facts.push(format!("permission own {}", list(own)));
+    }
+    if leaders_need_none {
+        facts.push("permission leader none".into());
+    }
+    facts
+}
+
+/// The facts of a published description. It names permissions in lists, each under words that say for whom; where
+/// a right inside the session is asked of everyone without a certain permission, the others of the list open what
+/// is the caller's own.
+pub fn of_description(description: &str) -> Vec<String> {
+    let mut lists: Vec<(Scope, BTreeSet<&str>)> = Vec::new();
+    let (mut under, mut leaders_need_none, mut without_right) = (Scope::Any, false, None);
+    for line in description.lines().map(str::trim) {
+        let names: BTreeSet<_> =
+            line.split('`').skip(1).step_by(2).filter(|name| name.contains(':')).collect();
+        match line {
+            "For all sessions:" => under = Scope::Any,
+            "For sessions you are actively in:" => under = Scope::Own,
+            "For sessions you are an admin in:" => under = Scope::Led,
+            "* None" => leaders_need_none |= under == Scope::Led,
+            _ if line.starts_with("- For any player") => lists.push((Scope::Any, names)),
+            _ if line.starts_with("- For the player themselves") => lists.push((Scope::Own, names)),
+            _ if line.starts_with("* Required auth permissions are") => lists.push((under, names)),
+            _ if line.starts_with("Required Auth Permissions:") => lists.push((Scope::Own, names)),
+            _ if line.starts_with("Required Session Permissions: `") => {
+                without_right = names.first().copied()
+            }
+            _ if line.ends_with("a session you are part of") => {
+                lists.last_mut().expect("the sentence goes on from a list").0 = Scope::Own;
+            }
+            _ => assert!(names.is_empty() || is_exempt(line), "a sentence of a new form: {line}"),
+        }
+    }
+    let of =
+        |scope: Scope| lists.iter().filter(move |list| list.0 == scope).flat_map(|list| &list.1).copied();
+    let (mut any, mut own): (BTreeSet<_>, BTreeSet<_>) = (of(Scope::Any).collect(), of(Scope::Own).collect());
+    if let Some(without_right) = without_right.filter(|name| any.contains(name)) {
+        own.extend(any.iter().filter(|name| !["session:*", without_right].contains(name)));
+        any.retain(|name| ["session:*", without_right].contains(name));
+    }
+    own.retain(|name| !any.contains(name));
+    facts(&any, &own, leaders_need_none)
+}
+
+/// A sentence about how much is shown, not about who may call.
+fn is_exempt(line: &str) -> bool {
+    line.starts_with("Required Session Permissions: None for limited results.")
+}
+
+#[test]
+fn sentences_of_every_form_are_read() {
+    let any = "- For any player any of: `a:*`, `a:any`, `a:self`";
+    for (description, expected) in [
+        (any.to_owned(), &["permission any a:* a:any a:self"][..]),
+        (format!("{any}\n\n- For the player themselves : `a:me`"), &["permission any a:* a:any a:self", "permission own a:me"]),
+        (format!("{any}\n\n to do it to a session you are part of"), &["permission own a:* a:any a:self"]),
+        (
+            "For all sessions:\n* Required auth permissions are any of: `a:any`\nFor sessions you are actively in:\n\
+             * Required auth permissions are any of: `a:any`, `a:self`\nFor sessions you are an admin in:\n* None"
+                .to_owned(),
+            &["permission any a:any", "permission own a:self", "permission leader none"],
+        ),
+        ("Required Auth Permissions: `a:self`".to_owned(), &["permission own a:self"]),
+    ] {
+        assert_eq!(of_description(&description), expected, "{description}");
+    }
+    let right = "- For any player any of: `session:*`, `a:any`, `a:self`\n\
+                 Required Session Permissions: `session_admin` if user does not have the `a:any` auth permission";
+    assert_eq!(of_description(right), ["permission any a:any session:*", "permission own a:self"]);
+}
