@@ -11,6 +11,7 @@ mod linking;
 mod permissions;
 mod platform_session;
 mod player;
+mod roster;
 mod session;
 mod store;
 mod template;
