@@ -7,6 +7,7 @@ mod contract;
 mod expiry;
 mod failures;
 mod invariants;
+mod invite;
 mod limits;
 mod linking;
 mod permissions;
