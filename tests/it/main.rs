@@ -13,6 +13,7 @@ mod linking;
 mod permissions;
 mod platform_session;
 mod player;
+mod players_page;
 mod roster;
 mod session;
 mod store;
