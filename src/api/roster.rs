@@ -318,8 +318,8 @@ pub async fn update_any_by_id(
     Ok(Reply::plain(&PlayerUpdated::of(&live.session, player_uuid)?))
 }
 
-/// Does what the body says: promotes, invites, or joins; then, for whoever is in the session already, what it
-/// says of team and data.
+/// Does what the body says: invites, or joins; or, for whoever is in the session already, what it says of team and
+/// data, and promotes.
 async fn change_any(
     app: &Arc<App>,
     caller: &Caller,
@@ -352,7 +352,7 @@ async fn change_any(
             Some(Status::Invited | Status::Reserved) => {
                 return invite_within(session, actor, player, &invite, at_limit);
             }
-            Some(Status::Leader) => session.promote(actor, player)?,
+            Some(Status::Leader) => session.require_leader(actor)?,
             Some(Status::Member) if !session.is_active(player) => {
                 if !matches!(actor, Actor::Anyone) && actor != Actor::Player(player) {
                     return Err(Refused::JoinForOthers);
@@ -366,9 +366,12 @@ async fn change_any(
             session.move_to(actor, player, Some(team_id), catalog.can_change_own_team(session))?;
         }
         if custom_data.is_empty() {
-            return session.require_active(actor);
+            session.require_active(actor)?;
+        } else {
+            session.update_player(actor, player, custom_data.clone())?;
         }
-        session.update_player(actor, player, custom_data.clone())
+        // Last: whoever promotes another gives up what the rest may take.
+        if status == Some(Status::Leader) { session.promote(actor, player) } else { Ok(()) }
     };
     let ((), live) = app.update_session(&path.session_id, query.refresh_ttl.0, rule).await?;
     Ok(live)

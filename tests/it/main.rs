@@ -4,6 +4,7 @@
 mod harness;
 
 mod contract;
+mod deprecated;
 mod expiry;
 mod failures;
 mod invariants;
