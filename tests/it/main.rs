@@ -15,6 +15,7 @@ mod permissions;
 mod platform_session;
 mod player;
 mod players_page;
+mod rights;
 mod roster;
 mod session;
 mod store;
