@@ -18,6 +18,7 @@ mod players_page;
 mod rights;
 mod roster;
 mod session;
+mod session_to_session;
 mod store;
 mod template;
 mod tidy;
