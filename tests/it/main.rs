@@ -3,6 +3,7 @@
 
 mod harness;
 
+mod browser;
 mod contract;
 mod deprecated;
 mod expiry;
@@ -19,6 +20,8 @@ mod rights;
 mod roster;
 mod session;
 mod session_to_session;
+mod short_code;
 mod store;
+mod team;
 mod template;
 mod tidy;
