@@ -8,6 +8,7 @@ mod contract;
 mod deprecated;
 mod expiry;
 mod failures;
+mod health;
 mod instance;
 mod invariants;
 mod invite;
