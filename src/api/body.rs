@@ -214,8 +214,14 @@ fn check_list(schema: &Value, value: &mut Value, loc: &mut Vec<Step>, violations
     let Value::Array(items) = value else {
         return violations.push(Fault::NOT_LIST.at(loc.iter().cloned()));
     };
-    if let Some(max) = limit(schema, "maxItems").filter(|max| items.len() as u64 > *max) {
-        return violations.push(Fault::too_many_items(max).at(loc.iter().cloned()));
+    let count = items.len() as u64;
+    let fault = match (limit(schema, "minItems"), limit(schema, "maxItems")) {
+        (Some(min), _) if count < min => Some(Fault::too_few_items(min)),
+        (_, Some(max)) if count > max => Some(Fault::too_many_items(max)),
+        _ => None,
+    };
+    if let Some(fault) = fault {
+        return violations.push(fault.at(loc.iter().cloned()));
     }
     let Some(item_schema) = schema.get("items") else { return };
     for (index, item) in items.iter_mut().enumerate() {

@@ -19,6 +19,8 @@ struct Everything {
     inner: Option<Inner>,
     #[schemars(length(max = 2))]
     list: Option<Vec<Inner>>,
+    #[schemars(length(min = 2, max = 2))]
+    pair: Option<Vec<u32>>,
     #[serde(default)]
     custom_data: crate::api::client::CustomDataBody,
 }
@@ -87,6 +89,8 @@ fn each_fault_has_the_words_that_clients_read() {
     );
     let items = "ensure this value has at most 2 items";
     refused(&with("list", json!([1, 2, 3])), json!(["body", "list"]), items, "value_error.list.max_items");
+    let items = "ensure this value has at least 2 items";
+    refused(&with("pair", json!([1])), json!(["body", "pair"]), items, "value_error.list.min_items");
     let element = json!(["body", "list", 1, "max_size"]);
     refused(&with("list", json!([{"max_size": 1}, {}])), element, missing, "value_error.missing");
     let entry = json!(["body", "custom_data", "a"]);

@@ -115,10 +115,12 @@ pub async fn page(
     _: Caller,
     Input { query, .. }: Input<(), BrowserQuery>,
 ) -> Result<Reply<Versioned<BrowserPage>>, Error> {
-    let found = app.sessions.listed(&query.session_type, query.cursor.0, LISTINGS_LOOKED_AT_MAX).await?;
-    let looked_at_all = found.len() < LISTINGS_LOOKED_AT_MAX;
-    let last_looked_at = found.last().map_or(0, |(number, _)| *number);
     let region = query.region_id.0;
+    // Without a filter one more than the page takes tells whether there is another page.
+    let looked_at_max = if region.is_some() { LISTINGS_LOOKED_AT_MAX } else { query.page_size.0 + 1 };
+    let found = app.sessions.listed(&query.session_type, query.cursor.0, looked_at_max).await?;
+    let looked_at_all = found.len() < looked_at_max;
+    let last_looked_at = found.last().map_or(0, |(number, _)| *number);
     let mut fitting: Vec<_> =
         found.into_iter().filter(|(_, listed)| region.is_none() || listed.region_id == region).collect();
     let cursor = if fitting.len() > query.page_size.0 {

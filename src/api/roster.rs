@@ -1,6 +1,7 @@
 //! Changing who is in a session and where: inviting, promoting, moving, swapping, updating; and the deprecated
 //! operation that does all of these by what its body contains.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use schemars::JsonSchema;
@@ -12,7 +13,7 @@ use super::client::{CustomDataBody, team_index};
 use super::error::Error;
 use super::operation::Input;
 use super::params::{PlayerInSessionPath, RefreshQuery, SessionPath, params};
-use super::player::{PlayerIdInSessionPath, PlayerUpdated, updated};
+use super::player::{PlayerIdInSessionPath, PlayerUpdated, join_within, updated};
 use super::policies;
 use super::reply::{Changed, Plain, Reply, Versioned};
 use super::view::session_document;
@@ -150,9 +151,21 @@ pub async fn invite(
 ) -> Result<Reply<Versioned<PlayerUpdated>>, Error> {
     let (actor, player) = (caller.actor(), path.player_uuid);
     let invite = request.invite(&app, &caller, None);
-    app.check_invites(player, &path.session_id).await?;
-    let rule = move |session: &mut Session| session.invite(actor, player, &invite);
+    let at_limit = app.is_at_invite_limit(player, &path.session_id).await?;
+    let rule = move |session: &mut Session| invite_within(session, actor, player, &invite, at_limit);
     change(&app, &caller, &path, &query, rule).await
+}
+
+/// Invites a player who is not at the limit of invites. The limit speaks last: what else is wrong is said first.
+fn invite_within(
+    session: &mut Session,
+    actor: Actor,
+    player: PlayerUuid,
+    invite: &Invite,
+    at_limit: bool,
+) -> Result<(), Refused> {
+    session.invite(actor, player, invite)?;
+    if at_limit { Err(Refused::TooManyInvites) } else { Ok(()) }
 }
 
 /// Makes a player the leader.
@@ -173,9 +186,8 @@ pub async fn move_to(
 ) -> Result<Reply<Versioned<PlayerUpdated>>, Error> {
     let (actor, player, catalog) = (caller.actor(), path.player_uuid, app.catalog());
     let rule = move |session: &mut Session| {
-        let team_id = request.team_id.map_or(Ok(session.entry(player)?.team_id), |id| Ok(team_index(id)))?;
         let own = catalog.can_change_own_team(session);
-        session.move_to(actor, player, team_id, own)
+        session.move_to(actor, player, request.team_id.map(team_index), own)
     };
     change(&app, &caller, &path, &query, rule).await
 }
@@ -205,11 +217,18 @@ pub async fn invite_session(
     let invited = app.sessions.get(&path.invited_session_id).await?;
     invited.session.require_active(caller.actor_unless(Permission::UpdatePlayerAny))?;
     let players: Vec<_> = invited.session.active_players().into_iter().map(|(player, _)| player).collect();
+    let mut at_limit = BTreeSet::new();
     for player in &players {
-        app.check_invites(*player, &path.session_id).await?;
+        if app.is_at_invite_limit(*player, &path.session_id).await? {
+            at_limit.insert(*player);
+        }
     }
     let (actor, invite) = (caller.actor(), request.invite(&app, &caller, Some(path.invited_session_id)));
-    let rule = move |session: &mut Session| session.invite_session(actor, &players, &invite);
+    let rule = move |session: &mut Session| {
+        let invited = session.invite_session(actor, &players, &invite)?;
+        let too_many = invited.iter().any(|player| at_limit.contains(player));
+        if too_many { Err(Refused::TooManyInvites) } else { Ok(invited) }
+    };
     let (players, live) = app.update_session(&path.session_id, true, rule).await?;
     let players = places(&live, &players)?;
     let document = session_document(&app, &caller, &live);
@@ -299,8 +318,8 @@ pub async fn update_any_by_id(
     Ok(Reply::plain(&PlayerUpdated::of(&live.session, player_uuid)?))
 }
 
-/// Does what the body says: promotes, invites, or joins; then, for whoever is in the session already, what it
-/// says of team and data.
+/// Does what the body says: invites, or joins; or, for whoever is in the session already, what it says of team and
+/// data, and promotes.
 async fn change_any(
     app: &Arc<App>,
     caller: &Caller,
@@ -311,11 +330,11 @@ async fn change_any(
     let (actor, player) = (caller.actor(), path.player_uuid);
     let AnyUpdateRequest { status, team_id, custom_data: CustomDataBody(custom_data), overflow_action } =
         request;
-    match status {
-        Some(Status::Invited | Status::Reserved) => app.check_invites(player, &path.session_id).await?,
-        Some(Status::Member) => app.check_sessions(player, &path.session_id).await?,
-        Some(Status::Leader) | None => {}
-    }
+    let at_limit = match status {
+        Some(Status::Invited | Status::Reserved) => app.is_at_invite_limit(player, &path.session_id).await?,
+        Some(Status::Member) => app.is_at_session_limit(player, &path.session_id).await?,
+        Some(Status::Leader) | None => false,
+    };
     let team_id = team_id.map(team_index);
     let invite = Invite {
         reserve: status == Some(Status::Reserved),
@@ -330,24 +349,29 @@ async fn change_any(
     let joiner = on_behalf(caller, player, team_id, &custom_data);
     let rule = move |session: &mut Session| {
         match status {
-            Some(Status::Invited | Status::Reserved) => return session.invite(actor, player, &invite),
-            Some(Status::Leader) => session.promote(actor, player)?,
+            Some(Status::Invited | Status::Reserved) => {
+                return invite_within(session, actor, player, &invite, at_limit);
+            }
+            Some(Status::Leader) => session.require_leader(actor)?,
             Some(Status::Member) if !session.is_active(player) => {
                 if !matches!(actor, Actor::Anyone) && actor != Actor::Player(player) {
                     return Err(Refused::JoinForOthers);
                 }
-                return session.join(&joiner, Door::Session, rules);
+                return join_within(session, &joiner, Door::Session, rules, at_limit);
             }
             Some(Status::Member) | None => {}
         }
         let current = session.entry(player)?.team_id;
         if let Some(team_id) = team_id.filter(|team_id| *team_id != current) {
-            session.move_to(actor, player, team_id, catalog.can_change_own_team(session))?;
+            session.move_to(actor, player, Some(team_id), catalog.can_change_own_team(session))?;
         }
         if custom_data.is_empty() {
-            return session.require_active(actor);
+            session.require_active(actor)?;
+        } else {
+            session.update_player(actor, player, custom_data.clone())?;
         }
-        session.update_player(actor, player, custom_data.clone())
+        // Last: whoever promotes another gives up what the rest may take.
+        if status == Some(Status::Leader) { session.promote(actor, player) } else { Ok(()) }
     };
     let ((), live) = app.update_session(&path.session_id, query.refresh_ttl.0, rule).await?;
     Ok(live)

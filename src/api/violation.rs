@@ -107,6 +107,12 @@ impl Fault {
         Self { msg: msg.into(), kind: "value_error.number.not_le" }
     }
 
+    /// Fewer elements than this.
+    pub fn too_few_items(items_min: u64) -> Self {
+        let msg = format!("ensure this value has at least {items_min} items");
+        Self { msg: msg.into(), kind: "value_error.list.min_items" }
+    }
+
     /// More elements than this.
     pub fn too_many_items(items_max: u64) -> Self {
         let msg = format!("ensure this value has at most {items_max} items");

@@ -170,26 +170,18 @@ impl App {
         *self.catalog.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(catalog);
     }
 
-    /// Refuses an invite to `id` where the player has as many others as a player may have. Invites that are given
-    /// at the same moment may go one beyond.
-    pub async fn check_invites(&self, player: PlayerUuid, id: &SessionId) -> Result<(), Failure> {
+    /// Whether a player has as many unanswered invites as a player may have, without one to `id`. Invites that are
+    /// given at the same moment may go one beyond.
+    pub async fn is_at_invite_limit(&self, player: PlayerUuid, id: &SessionId) -> Result<bool, StoreError> {
         let others = self.other_places(player, id, |status| !status.is_active()).await?;
-        if others < self.settings.invites_per_player_max {
-            Ok(())
-        } else {
-            Err(Refused::TooManyInvites.into())
-        }
+        Ok(others >= self.settings.invites_per_player_max)
     }
 
-    /// Refuses to let a player into `id` who is in as many other sessions as a player may be. Joins at the same
-    /// moment may go one beyond.
-    pub async fn check_sessions(&self, player: PlayerUuid, id: &SessionId) -> Result<(), Failure> {
+    /// Whether a player takes part in as many sessions as a player may, without `id`. Joins at the same moment may go
+    /// one beyond.
+    pub async fn is_at_session_limit(&self, player: PlayerUuid, id: &SessionId) -> Result<bool, StoreError> {
         let others = self.other_places(player, id, Status::is_active).await?;
-        if others < self.settings.sessions_per_player_max {
-            Ok(())
-        } else {
-            Err(Refused::TooManySessions.into())
-        }
+        Ok(others >= self.settings.sessions_per_player_max)
     }
 
     async fn other_places(

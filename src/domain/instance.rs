@@ -146,8 +146,8 @@ impl Session {
         if self.instance.is_some() {
             return Err(Refused::InstanceExists);
         }
-        if instance.host_player.is_some_and(|host| !self.is_active(host)) {
-            return Err(Refused::PlayerNotActive);
+        if let Some(host) = instance.host_player {
+            self.active_entry(host)?;
         }
         self.instance = Some(instance);
         Ok(())

@@ -55,15 +55,16 @@ impl Session {
         self.invite_all(&[player], invite).map(|_| ())
     }
 
-    /// Invites the players of another session. Into an open session anyone may bring their own; else it takes the
-    /// right to invite.
+    /// Invites the players of another session. Where each of them could walk in, anyone may bring their own; past a
+    /// closed door, a password or a team's size it takes the right to invite.
     pub fn invite_session(
         &mut self,
         actor: Actor,
         players: &[PlayerUuid],
         invite: &Invite,
     ) -> Result<Vec<PlayerUuid>, Refused> {
-        if !self.joinability.open {
+        let could_walk_in = self.joinability.open && self.password.is_none();
+        if !could_walk_in || invite.overflow == Overflow::Overfill {
             self.require_right(actor, Right::Invite)?;
         }
         self.invite_all(players, invite)

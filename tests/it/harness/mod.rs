@@ -3,6 +3,7 @@
 
 mod contract;
 pub mod wire;
+mod deeds;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use rallypoint::api::Api;
 use rallypoint::app::App;
-use rallypoint::auth::{DevelopmentKey, Grant, KeyRing};
+use rallypoint::auth::{DEFAULT_PLAYER_PERMISSIONS, DevelopmentKey, Grant, KeyRing};
 use rallypoint::config::Config;
 use rallypoint::domain::{Platform, PlayerUuid};
 use rallypoint::env::{Clock, Entropy};
@@ -21,6 +22,8 @@ use rallypoint::store::{Memory, Store};
 use rallypoint::{jobs, server};
 use serde_json::{Value, json};
 use uuid::Uuid;
+
+pub use deeds::{deed_path, place, player_path, right_path};
 
 /// URL-safe base64 with padding, as clients send it.
 pub const XBOX_ID: &str = "bXlnYW1lfnBhcnR5fjE=";
@@ -92,8 +95,7 @@ impl Server {
 
     /// A new player on a platform, with a player's permissions.
     pub fn player_on(&self, platform: Platform) -> Client {
-        let names = rallypoint::auth::DEFAULT_PLAYER_PERMISSIONS.iter().map(|permission| permission.name());
-        self.player_with(Some(platform), &names.collect::<Vec<_>>())
+        self.player_with(Some(platform), &player_permissions())
     }
 
     /// A new player on an Xbox.
@@ -107,10 +109,31 @@ impl Server {
         Client { player, ..self.bearer(self.token(&grant(Some(player), platform, permissions))) }
     }
 
+    /// A new player whose token outlives the test's clock.
+    pub fn lasting_player(&self) -> Client {
+        let player = self.entropy.uuid();
+        let mut grant = grant(Some(player), Some(Platform::XboxLive), &player_permissions());
+        grant.ttl = Duration::from_secs(1_000_000);
+        Client { player, ..self.bearer(self.token(&grant)) }
+    }
+
+    /// A new player whose token names their older, numeric id.
+    pub fn player_numbered(&self, player_id: i64) -> Client {
+        let player = self.entropy.uuid();
+        let mut grant = grant(Some(player), Some(Platform::XboxLive), &player_permissions());
+        grant.player_id = Some(player_id);
+        Client { player, ..self.bearer(self.token(&grant)) }
+    }
+
     /// A server's token: no player, these permissions.
     pub fn service(&self, permissions: &[&str]) -> Client {
         self.bearer(self.token(&grant(None, None, permissions)))
     }
+}
+
+/// What a player's client may do.
+pub fn player_permissions() -> Vec<&'static str> {
+    DEFAULT_PLAYER_PERMISSIONS.iter().map(|permission| permission.name()).collect()
 }
 
 /// A grant for an hour.

@@ -1,0 +1,213 @@
+//! Inviting a player: whom, by whom, where there is room and where not, and what the player makes of it.
+
+use std::time::Duration;
+
+use rallypoint::domain::Platform;
+use rallypoint::domain::client::VersionCheck;
+use serde_json::{Value, json};
+
+use crate::harness::{Client, Server, contents, deed_path, joining, place};
+
+/// A game with these team sizes, which alice leads from the first team.
+async fn game(sizes: &[u8]) -> (Server, Client, String) {
+    let server = Server::new();
+    let alice = server.player();
+    let session = alice.creates("game").await;
+    let teams: Vec<_> = sizes.iter().map(|size| json!({"max_size": size})).collect();
+    alice.patch(&format!("/v1/session/{session}"), &json!({ "teams": teams })).await.expect(200);
+    (server, alice, session)
+}
+
+#[tokio::test]
+async fn an_invite_holds_a_place_and_shows_in_the_players_list() {
+    let (server, alice, session) = game(&[8, 8]).await;
+    let bob = server.player();
+    server.clock.advance(Duration::from_secs(1));
+    let wishes = json!({"team_id": 1, "custom_data": {"role": "healer"}});
+    let invited = alice.invites_with(&session, &bob, wishes).await.expect(200);
+    let expected = json!({
+        "player_uuid": bob.player, "status": "invited", "team_id": 1, "custom_data": {"role": "healer"},
+    });
+    assert_eq!(invited.body, expected);
+    alice.reads_as(&session, &invited).await;
+    // What is not known is left out, never null.
+    let entry = json!({
+        "player_uuid": bob.player, "status": "invited", "team_id": 1, "custom_data": {"role": "healer"},
+        "inviting_player_uuid": alice.player, "invited": "2026-11-23T12:00:01Z", "session_permissions": [],
+    });
+    assert_eq!(alice.sees(&session, &bob).await, entry);
+    let invite = json!({"session_id": session, "inviting_player_uuid": alice.player});
+    let list = json!({
+        "type": "game", "session_ids": [], "pending_invites": {&session: invite}, "reserved_sessions": [],
+    });
+    assert_eq!(bob.own_list("game").await, list);
+    assert!(bob.session(&session).await.expect(200).body.get("platform_session").is_none(), "still outside");
+}
+
+#[tokio::test]
+async fn an_invite_of_a_service_is_from_nobody() {
+    let (server, alice, session) = game(&[8]).await;
+    let bob = server.player();
+    server.service(&["session:update:any"]).invites(&session, &bob).await.expect(200);
+    assert!(alice.sees(&session, &bob).await.get("inviting_player_uuid").is_none());
+    let list = bob.own_list("game").await;
+    assert_eq!(list["pending_invites"], json!({&session: {"session_id": session}}));
+}
+
+#[tokio::test]
+async fn an_invited_player_passes_door_password_and_version_but_not_crossplay_and_room() {
+    let server = Server::with(|config| config.sessions.version_check = VersionCheck::Exact);
+    let (alice, bob, steam) = (server.player(), server.player(), server.player_on(Platform::Steam));
+    let session = alice.creates("party").await;
+    let path = format!("/v1/session/{session}");
+    alice.patch(&path, &json!({"password": "swordfish"})).await.expect(200);
+    for invited in [&bob, &steam] {
+        alice.invites(&session, invited).await.expect(200);
+    }
+    let me = format!("{path}/player/me");
+    let mut older = joining();
+    older["client_version"] = json!("0.9.0");
+    older["custom_data"] = json!({"skin": "red"});
+    server.clock.advance(Duration::from_secs(1));
+    let joined = bob.post(&me, &older).await.expect(200);
+    assert_eq!(joined.place(), place("member", 0));
+    bob.reads_as(&session, &joined).await;
+    let entry = alice.sees(&session, &bob).await;
+    assert_eq!(
+        (&entry["joined"], &entry["custom_data"]),
+        (&json!("2026-11-23T12:00:01Z"), &json!({"skin": "red"}))
+    );
+    let list = bob.own_list("party").await;
+    assert_eq!((&list["session_ids"], &list["pending_invites"]), (&json!([session]), &json!({})));
+
+    let mut picky = joining();
+    picky["crossplay_preferences"] = json!({"permitted_platform": "desired_platforms_playstationlike", "permitted_input": "desired_inputs_any"});
+    steam.post(&me, &picky).await.refused(403, "crossplay_mismatch");
+    steam.joins_team(&session, 1).await.refused(404, "team_not_found");
+    assert_eq!(alice.sees_place(&session, &steam).await, place("invited", 0), "a refusal leaves the invite");
+    steam.joins(&session).await.expect(200);
+}
+
+#[tokio::test]
+async fn an_invited_player_may_ask_for_another_team_if_it_has_room() {
+    let (server, alice, session) = game(&[2, 1]).await;
+    let (bob, carol) = (server.player(), server.player());
+    carol.joins_team(&session, 1).await.expect(200);
+    alice.invites(&session, &bob).await.expect(200);
+    server.player().joins(&session).await.refused(403, "session_full");
+    bob.joins_team(&session, 1).await.refused(403, "team_full");
+    carol.leaves(&session).await.expect(204);
+    assert_eq!(bob.joins_team(&session, 1).await.expect(200).place(), place("member", 1));
+}
+
+#[tokio::test]
+async fn declining_is_leaving() {
+    let (server, alice, session) = game(&[8]).await;
+    let bob = server.player();
+    alice.invites(&session, &bob).await.expect(200);
+    bob.leaves(&session).await.expect(204);
+    assert_eq!((alice.sees(&session, &bob).await, bob.own_list("game").await), (Value::Null, Value::Null));
+    bob.leaves(&session).await.refused(404, "player_not_found");
+    // By uuid as well.
+    alice.invites(&session, &bob).await.expect(200);
+    bob.kicks(&session, &bob).await.expect(204);
+    assert_eq!(alice.sees(&session, &bob).await, Value::Null);
+}
+
+#[tokio::test]
+async fn inviting_is_for_the_leader_holders_of_the_right_and_update_any() {
+    let (server, alice, session) = game(&[8]).await;
+    let (bob, carol, stranger) = (server.player(), server.player(), server.player());
+    bob.joins(&session).await.expect(200);
+    bob.invites(&session, &carol).await.refused(403, "session_right_missing");
+    stranger.invites(&session, &carol).await.refused(403, "not_active_in_session");
+    stranger.invites(&session, &stranger).await.refused(403, "not_active_in_session");
+    alice.invites(&session, &stranger).await.expect(200);
+    stranger.invites(&session, &carol).await.refused(403, "not_active_in_session");
+    alice.lends(&session, &bob, "invite").await.expect(200);
+    let invited = bob.invites(&session, &carol).await.expect(200);
+    bob.reads_as(&session, &invited).await;
+    assert_eq!(alice.sees(&session, &carol).await["inviting_player_uuid"], json!(bob.player));
+    server.service(&["session:update:self"]).invites(&session, &carol).await.refused(403, "player_required");
+    server.service(&["session:update:any"]).invites(&session, &carol).await.expect(200);
+    alice.invites("none", &carol).await.refused(404, "session_not_found");
+}
+
+#[tokio::test]
+async fn who_takes_part_is_not_invited_and_who_is_invited_is_invited_anew() {
+    let (server, alice, session) = game(&[2, 1]).await;
+    let (bob, carol) = (server.player(), server.player());
+    carol.joins_team(&session, 1).await.expect(200);
+    alice.invites(&session, &carol).await.refused(403, "already_in_session");
+    alice.invites(&session, &alice).await.refused(403, "already_in_session");
+    alice.invites_with(&session, &bob, json!({"custom_data": {"a": "1"}})).await.expect(200);
+    // The session is full now, of which this player has a place.
+    let again = alice.invites_with(&session, &bob, json!({"custom_data": {"b": "2"}})).await.expect(200);
+    assert_eq!((again.place(), &again.body["custom_data"]), (place("invited", 0), &json!({"b": "2"})));
+    carol.leaves(&session).await.expect(204);
+    let moved = alice.invites_with(&session, &bob, json!({"team_id": 1})).await.expect(200);
+    assert_eq!((moved.place(), &moved.body["custom_data"]), (place("invited", 1), &json!({})));
+    assert_eq!(bob.own_list("game").await["pending_invites"].as_object().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn overflow_says_what_to_do_where_the_team_is_full() {
+    let (server, alice, session) = game(&[1, 1]).await;
+    let on_first = |action: &str| json!({"team_id": 0, "overflow_action": action});
+    let before = contents(&server).await;
+    for action in ["fail", "partial_without_overflow"] {
+        let refused = alice.invites_with(&session, &server.player(), on_first(action)).await;
+        refused.refused(403, "team_full");
+    }
+    alice.invites_with(&session, &server.player(), json!({"team_id": 0})).await.refused(403, "team_full");
+    assert_eq!(contents(&server).await, before, "refusals change nothing");
+    for action in ["allow_overflow", "partial_with_overflow"] {
+        let bob = server.player();
+        let spilled = alice.invites_with(&session, &bob, on_first(action)).await.expect(200);
+        assert_eq!(spilled.place(), place("invited", 1), "{action}");
+        alice.invites_with(&session, &server.player(), on_first(action)).await.refused(403, "session_full");
+        alice.kicks(&session, &bob).await.expect(204);
+    }
+    let bob = server.player();
+    let overfilled = alice.invites_with(&session, &bob, on_first("overfill")).await.expect(200);
+    assert_eq!(overfilled.place(), place("invited", 0));
+    assert_eq!(bob.joins(&session).await.expect(200).place(), place("member", 0), "the place is theirs");
+    server.player().joins(&session).await.refused(403, "team_full");
+}
+
+#[tokio::test]
+async fn without_a_team_the_first_with_room_will_do() {
+    let (server, alice, session) = game(&[1, 1, 1]).await;
+    for team_id in [1, 2] {
+        let invited = alice.invites(&session, &server.player()).await.expect(200);
+        assert_eq!(invited.place(), place("invited", team_id));
+    }
+    alice.invites(&session, &server.player()).await.refused(403, "session_full");
+}
+
+#[tokio::test]
+async fn an_invite_is_checked_like_any_body() {
+    let (server, alice, session) = game(&[8]).await;
+    let bob = server.player();
+    alice.invites_with(&session, &bob, json!({"team_id": 1})).await.refused(404, "team_not_found");
+    let wrong = json!({"team_id": -1, "overflow_action": "spill", "custom_data": {"a": ""}});
+    alice.invites_with(&session, &bob, wrong).await.invalid(&[
+        (json!(["body", "team_id"]), "value_error.number.not_ge"),
+        (json!(["body", "overflow_action"]), "type_error.enum"),
+        (json!(["body", "custom_data", "a"]), "value_error.any_str.min_length"),
+    ]);
+    let missing = (json!(["body"]), "value_error.missing");
+    alice.post(&deed_path(&session, bob.player, "invite"), &Value::Null).await.invalid(&[missing]);
+}
+
+#[tokio::test]
+async fn invites_and_reservations_end_with_the_session() {
+    let (server, alice, session) = game(&[8]).await;
+    let (bob, carol) = (server.player(), server.player());
+    alice.invites(&session, &bob).await.expect(200);
+    alice.updates(&session, &carol, json!({"status": "reserved"})).await.expect(200);
+    alice.leaves(&session).await.expect(204);
+    bob.session(&session).await.refused(404, "session_not_found");
+    assert_eq!((bob.own_list("game").await, carol.own_list("game").await), (Value::Null, Value::Null));
+    assert!(contents(&server).await.is_empty());
+}
