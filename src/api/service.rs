@@ -1,8 +1,9 @@
 //! A request's way: limits, route, token, policy, input, handler, answer. One way, for every operation.
 
-use std::borrow::Cow;
+use std::future::poll_fn;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,6 +11,7 @@ use futures_util::future::FutureExt as _;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Body as HttpBody;
+use matchit::{Match, MatchError};
 
 use super::error::Error;
 use super::operation::Operation;
@@ -118,11 +120,15 @@ impl Api {
         }
         let path = parts.uri.path();
         // The router takes no empty segments, but an empty parameter is a violation, not an unknown path.
-        let path = match self.router.at(path) {
-            Err(_) if path.contains("//") || path.ends_with('/') => Cow::Owned(fill_empty_segments(path)),
-            _ => Cow::Borrowed(path),
+        let filled;
+        let found = match self.router.at(path) {
+            Err(_) if path.contains("//") || path.ends_with('/') => {
+                filled = fill_empty_segments(path);
+                self.router.at(&filled)
+            }
+            found => found,
         };
-        let (index, raw) = match self.route(&path, parts) {
+        let (index, raw) = match self.route(found, parts) {
             Ok(found) => found,
             Err(error) => return Outcome { operation: None, result: Err(error) },
         };
@@ -147,13 +153,13 @@ impl Api {
         Ok(())
     }
 
-    /// The operation of a path and method. HEAD is GET whose body is not sent.
+    /// The operation of a method on what the router found. HEAD is GET whose body is not sent.
     fn route<'a>(
         &'a self,
-        path: &'a str,
+        found: Result<Match<'a, 'a, &'a Vec<usize>>, MatchError>,
         parts: &'a http::request::Parts,
     ) -> Result<(usize, RawParams<'a>), Error> {
-        let found = self.router.at(path).map_err(|_| Error::PathNotFound)?;
+        let found = found.map_err(|_| Error::PathNotFound)?;
         let method = if parts.method == Method::HEAD { &Method::GET } else { &parts.method };
         let mut on_path = found.value.iter();
         let Some(index) = on_path.find(|index| self.operations[**index].method == *method) else {
@@ -189,7 +195,11 @@ impl Api {
             self.app.verifier.verify(token).map_err(|error| Error::TokenInvalid(error.to_string()))?;
         let caller = operation.policy.admit(token)?;
         let body = if operation.has_body { self.read_body(body).await? } else { Bytes::new() };
-        let running = operation.run(&self.app, caller, &raw, &body)?;
+        let mut running = operation.run(&self.app, caller, &raw, &body)?;
+        // What is at hand is answered at once, and needs no timer.
+        if let Poll::Ready(answer) = poll_fn(|context| Poll::Ready(running.as_mut().poll(context))).await {
+            return answer;
+        }
         tokio::time::timeout(self.limits.request_timeout, running).await.unwrap_or(Err(Error::TimedOut))
     }
 
