@@ -1,5 +1,8 @@
 //! Which engine belongs under the group commit? See `README.md` beside this file.
 
+#[path = "support/mod.rs"]
+mod support;
+
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Write;
@@ -16,6 +19,7 @@ use rallypoint::store::{
     Backend, Batch, Embedded, Engine, Entry, GroupCommit, Key, StoreError, Version, Writes,
 };
 use redb::{ReadableDatabase, TableDefinition};
+use support::{Dice, median, spread};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 
@@ -59,8 +63,10 @@ impl Engine for Redb {
         Ok(table.get(key).unwrap().map(|record| decode(record.value())))
     }
 
-    fn scan(&self, _: &[u8], _: &[u8], _: usize) -> Result<Vec<(Key, Entry)>, StoreError> {
-        unimplemented!("not measured")
+    fn scan(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<(Key, Entry)>, StoreError> {
+        let table = self.0.begin_read().unwrap().open_table(TABLE).unwrap();
+        let found = table.range(from..to).unwrap().take(limit).map(Result::unwrap);
+        Ok(found.map(|(key, record)| (key.value().to_vec(), decode(record.value()))).collect())
     }
 
     fn apply(&self, writes: Writes) -> Result<(), StoreError> {
@@ -105,8 +111,10 @@ impl Engine for Raw {
         Ok(self.values.read().unwrap().get(key).cloned())
     }
 
-    fn scan(&self, _: &[u8], _: &[u8], _: usize) -> Result<Vec<(Key, Entry)>, StoreError> {
-        unimplemented!("not measured")
+    fn scan(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<(Key, Entry)>, StoreError> {
+        let values = self.values.read().unwrap();
+        let found = values.range(from.to_vec()..to.to_vec()).take(limit);
+        Ok(found.map(|(key, entry)| (key.clone(), entry.clone())).collect())
     }
 
     fn apply(&self, writes: Writes) -> Result<(), StoreError> {
@@ -134,22 +142,6 @@ impl Engine for Raw {
 
     fn flush(&self) -> Result<(), StoreError> {
         Ok(())
-    }
-}
-
-/// A repeatable sequence (a 64-bit LCG, whose high bits are good enough to pick keys).
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        self.0 >> 33
-    }
-
-    /// Hexadecimal digits: they compress to a half, like the documents we store.
-    fn text(&mut self, bytes: usize) -> Vec<u8> {
-        let digits = |_| b"0123456789abcdef"[(self.roll() % 16) as usize];
-        (0..bytes).map(digits).collect()
     }
 }
 
@@ -237,20 +229,12 @@ async fn round<E: Engine>(store: &GroupCommit<E>) -> [f64; CASES.len()] {
     ]
 }
 
-fn median(numbers: impl Iterator<Item = f64>) -> f64 {
-    let mut numbers: Vec<_> = numbers.collect();
-    numbers.sort_by(f64::total_cmp);
-    numbers[numbers.len() / 2]
-}
-
 fn print(rounds: &[[[f64; CASES.len()]; 3]]) {
     println!("{:22} {:>10} {:>10} {:>10} {:>22}", "", "fjall", "redb", "raw", "fjall/redb (spread)");
     for (case, name) in CASES.iter().enumerate() {
         let of = |engine: usize| median(rounds.iter().map(|round| round[engine][case]));
-        let ratios = || rounds.iter().map(|round| round[0][case] / round[1][case]);
-        let (least, most) = (ratios().fold(f64::MAX, f64::min), ratios().fold(0.0, f64::max));
-        let spread = format!("{:.2} ({least:.2}-{most:.2})", median(ratios()));
-        println!("{name:22} {:>10.0} {:>10.0} {:>10.0} {spread:>22}", of(0), of(1), of(2));
+        let ratio = spread(rounds.iter().map(|round| round[0][case] / round[1][case]));
+        println!("{name:22} {:>10.0} {:>10.0} {:>10.0} {ratio:>22}", of(0), of(1), of(2));
     }
 }
 

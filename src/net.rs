@@ -1,18 +1,22 @@
 //! Listeners: accepts connections, bounds what each may cost, and lets them finish when the server stops.
 
+use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
-use std::pin::pin;
-use std::sync::Arc;
-use std::time::Duration;
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use futures_util::future::FutureExt as _;
 use http::{Request, Response};
 use http_body_util::Full;
 use hyper::body::Incoming;
+use hyper::rt::{Sleep, Timer};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
@@ -23,8 +27,8 @@ use crate::telemetry::Metrics;
 /// Bytes of one request's head that are read at most. Heads larger than the API's own limits but smaller than
 /// this get its readable errors; beyond it the connection is answered 431 and closed.
 pub const HEAD_BYTES_MAX: usize = 128 * 1024;
-/// Most headers of a request.
-pub const HEADERS_MAX: usize = 128;
+/// Most headers of a request: hyper's own limit. Setting it, even to the same, would cost an allocation a request.
+pub const HEADERS_MAX: usize = 100;
 /// Pause after the system has no room for another connection, so that the loop does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -55,11 +59,11 @@ pub async fn serve<F, Fut>(
     let room = Arc::new(Semaphore::new(limits.connections_max));
     let graceful = GracefulShutdown::new();
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new())
-        .header_read_timeout(limits.head_timeout)
+    http.header_read_timeout(limits.head_timeout)
         .max_buf_size(HEAD_BYTES_MAX)
-        .max_headers(HEADERS_MAX)
-        .half_close(false);
+        // A client that closes its side gets its answer all the same; looking out for that while a request is
+        // under way would cost a buffer for each.
+        .half_close(true);
     let mut stopped = pin!(stopped(&mut stop));
     loop {
         let (stream, peer) = tokio::select! {
@@ -79,10 +83,8 @@ pub async fn serve<F, Fut>(
             continue;
         };
         let handle = handle.clone();
-        let service = service_fn(move |request| {
-            let answer = handle(request, peer);
-            async move { Ok::<_, std::convert::Infallible>(answer.await) }
-        });
+        let service = service_fn(move |request| handle(request, peer).map(Ok::<_, Infallible>));
+        http.timer(ConnectionTimer::new(limits.head_timeout));
         let connection = http.serve_connection(TokioIo::new(bounded(stream, limits.write_timeout)), service);
         let connection = graceful.watch(connection);
         let metrics = Arc::clone(&metrics);
@@ -102,7 +104,55 @@ pub async fn serve<F, Fut>(
     }
 }
 
-fn bounded(stream: TcpStream, write_timeout: Duration) -> std::pin::Pin<Box<TimeoutStream<TcpStream>>> {
+/// The timer of one connection. hyper asks for a new sleep with every request; here they share one entry in the
+/// runtime's timer, which all connections have to lock, and that entry is moved only when it goes off.
+struct ConnectionTimer(Arc<Mutex<Pin<Box<tokio::time::Sleep>>>>);
+
+impl ConnectionTimer {
+    fn new(first: Duration) -> Self {
+        Self(Arc::new(Mutex::new(Box::pin(tokio::time::sleep(first)))))
+    }
+}
+
+impl Timer for ConnectionTimer {
+    fn sleep(&self, duration: Duration) -> Pin<Box<dyn Sleep>> {
+        self.sleep_until(self.now() + duration)
+    }
+
+    fn now(&self) -> Instant {
+        // The runtime's clock, which tests hold still, and not the machine's.
+        tokio::time::Instant::now().into_std()
+    }
+
+    fn sleep_until(&self, deadline: Instant) -> Pin<Box<dyn Sleep>> {
+        Box::pin(ConnectionSleep { deadline, timer: Arc::clone(&self.0) })
+    }
+}
+
+/// Sleeps until a deadline no earlier than those before it.
+struct ConnectionSleep {
+    deadline: Instant,
+    timer: Arc<Mutex<Pin<Box<tokio::time::Sleep>>>>,
+}
+
+impl Sleep for ConnectionSleep {}
+
+impl Future for ConnectionSleep {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let mut timer = self.timer.lock().unwrap_or_else(PoisonError::into_inner);
+        while timer.as_mut().poll(context).is_ready() {
+            if timer.deadline().into_std() >= self.deadline {
+                return Poll::Ready(());
+            }
+            timer.as_mut().reset(self.deadline.into());
+        }
+        Poll::Pending
+    }
+}
+
+fn bounded(stream: TcpStream, write_timeout: Duration) -> Pin<Box<TimeoutStream<TcpStream>>> {
     // Answers are small and waited for: nothing is gained by collecting them.
     let _ = stream.set_nodelay(true);
     let mut stream = TimeoutStream::new(stream);

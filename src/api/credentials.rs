@@ -5,12 +5,12 @@ use http::{HeaderMap, header};
 use super::error::Error;
 
 /// The token of a request: from `Authorization: Bearer`, else from the cookie.
-pub fn token<'a>(headers: &'a HeaderMap, cookie: &str) -> Result<&'a str, Error> {
+pub fn token<'a>(headers: &'a HeaderMap, cookie: &str) -> Result<&'a [u8], Error> {
     if let Some(value) = headers.get(header::AUTHORIZATION) {
-        let value = value.to_str().map_err(|_| Error::TokenMissing)?;
-        let (scheme, token) = value.split_once(' ').ok_or(Error::TokenMissing)?;
-        let token = token.trim();
-        return if scheme.eq_ignore_ascii_case("bearer") && !token.is_empty() {
+        let value = value.as_bytes();
+        let space = value.iter().position(|byte| *byte == b' ').ok_or(Error::TokenMissing)?;
+        let (scheme, token) = (&value[..space], value[space..].trim_ascii());
+        return if scheme.eq_ignore_ascii_case(b"bearer") && !token.is_empty() {
             Ok(token)
         } else {
             Err(Error::TokenMissing)
@@ -19,7 +19,7 @@ pub fn token<'a>(headers: &'a HeaderMap, cookie: &str) -> Result<&'a str, Error>
     let lines = headers.get_all(header::COOKIE).iter().filter_map(|line| line.to_str().ok());
     let mut pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
     let found = pairs.find(|(name, value)| *name == cookie && !value.is_empty());
-    found.map(|(_, value)| value.trim_matches('"')).ok_or(Error::TokenMissing)
+    found.map(|(_, value)| value.trim_matches('"').as_bytes()).ok_or(Error::TokenMissing)
 }
 
 #[cfg(test)]
@@ -28,6 +28,7 @@ mod tests {
 
     #[track_caller]
     fn check(name: &'static str, value: &'static str, expected: Option<&str>) {
+        let expected = expected.map(str::as_bytes);
         let mut headers = HeaderMap::new();
         headers.insert(name, value.parse().unwrap());
         assert_eq!(token(&headers, "access_token").ok(), expected, "{name}: {value}");

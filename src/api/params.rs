@@ -44,6 +44,10 @@ impl RawParams<'_> {
         if raw == EMPTY_SEGMENT {
             return Some(Ok(Cow::Borrowed("")));
         }
+        // Hardly any is encoded, and what is not needs no second look.
+        if !raw.contains('%') {
+            return Some(Ok(Cow::Borrowed(raw)));
+        }
         Some(percent_decode_str(raw).decode_utf8().map_err(|_| Fault::NOT_UTF8))
     }
 

@@ -1,9 +1,10 @@
 //! A request's way: limits, route, token, policy, input, handler, answer. One way, for every operation.
 
-use std::borrow::Cow;
+use std::future::poll_fn;
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,6 +12,7 @@ use futures_util::future::FutureExt as _;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Body as HttpBody;
+use matchit::{Match, MatchError};
 
 use super::connection::client_address;
 use super::error::Error;
@@ -139,11 +141,15 @@ impl Api {
         }
         let path = parts.uri.path();
         // The router takes no empty segments, but an empty parameter is a violation, not an unknown path.
-        let path = match self.router.at(path) {
-            Err(_) if path.contains("//") || path.ends_with('/') => Cow::Owned(fill_empty_segments(path)),
-            _ => Cow::Borrowed(path),
+        let filled;
+        let found = match self.router.at(path) {
+            Err(_) if path.contains("//") || path.ends_with('/') => {
+                filled = fill_empty_segments(path);
+                self.router.at(&filled)
+            }
+            found => found,
         };
-        let (index, raw) = match self.route(&path, parts) {
+        let (index, raw) = match self.route(found, parts) {
             Ok(found) => found,
             Err(error) => return Outcome { operation: None, result: Err(error) },
         };
@@ -168,13 +174,13 @@ impl Api {
         Ok(())
     }
 
-    /// The operation of a path and method. HEAD is GET whose body is not sent.
+    /// The operation of a method on what the router found. HEAD is GET whose body is not sent.
     fn route<'a>(
         &'a self,
-        path: &'a str,
+        found: Result<Match<'a, 'a, &'a Vec<usize>>, MatchError>,
         parts: &'a http::request::Parts,
     ) -> Result<(usize, RawParams<'a>), Error> {
-        let found = self.router.at(path).map_err(|_| Error::PathNotFound)?;
+        let found = found.map_err(|_| Error::PathNotFound)?;
         let method = if parts.method == Method::HEAD { &Method::GET } else { &parts.method };
         let mut on_path = found.value.iter();
         let Some(index) = on_path.find(|index| self.operations[**index].method == *method) else {
@@ -217,10 +223,13 @@ impl Api {
         let caller = operation.policy.admit(token)?;
         self.resolve_short_codes(&caller, &mut raw).await?;
         let body = if operation.has_body { self.read_body(body).await? } else { Bytes::new() };
-        let running = operation.run(&self.app, caller, &raw, &body)?;
-        tokio::time::timeout(self.settings.limits.request_timeout, running)
-            .await
-            .unwrap_or(Err(Error::TimedOut))
+        let mut running = operation.run(&self.app, caller, &raw, &body)?;
+        // What is at hand is answered at once, and needs no timer.
+        if let Poll::Ready(answer) = poll_fn(|context| Poll::Ready(running.as_mut().poll(context))).await {
+            return answer;
+        }
+        let timeout = self.settings.limits.request_timeout;
+        tokio::time::timeout(timeout, running).await.unwrap_or(Err(Error::TimedOut))
     }
 
     /// Lets a short code stand wherever a path names a session.

@@ -104,8 +104,8 @@ pub struct TokenSettings {
 #[derive(Clone)]
 struct ByLength;
 
-impl Weighter<Box<str>, Arc<Token>> for ByLength {
-    fn weight(&self, raw: &Box<str>, _: &Arc<Token>) -> u64 {
+impl Weighter<Box<[u8]>, Arc<Token>> for ByLength {
+    fn weight(&self, raw: &Box<[u8]>, _: &Arc<Token>) -> u64 {
         (raw.len() + size_of::<Token>()) as u64
     }
 }
@@ -115,7 +115,7 @@ pub struct Verifier {
     keys: Arc<KeyRing>,
     settings: TokenSettings,
     clock: Clock,
-    verified: Cache<Box<str>, Arc<Token>, ByLength>,
+    verified: Cache<Box<[u8]>, Arc<Token>, ByLength>,
 }
 
 impl Verifier {
@@ -131,7 +131,8 @@ impl Verifier {
     ///
     /// # Errors
     /// Why it was refused. Refusals are not remembered: keys may come.
-    pub fn verify(&self, raw: &str) -> Result<Arc<Token>, TokenError> {
+    pub fn verify(&self, raw: impl AsRef<[u8]>) -> Result<Arc<Token>, TokenError> {
+        let raw = raw.as_ref();
         if raw.len() > TOKEN_BYTES_MAX {
             return Err(TokenError::Malformed);
         }
@@ -141,7 +142,8 @@ impl Verifier {
             }
             self.verified.remove(raw);
         }
-        let token = Arc::new(self.verify_anew(raw)?);
+        let text = std::str::from_utf8(raw).map_err(|_| TokenError::Malformed)?;
+        let token = Arc::new(self.verify_anew(text)?);
         let token = self.still_good(token)?;
         self.verified.insert(raw.into(), Arc::clone(&token));
         Ok(token)

@@ -1,0 +1,63 @@
+//! The processes of the bench: this program again, in another role, told through its standard input.
+
+use std::io::{BufRead, BufReader, Lines, Write};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::Duration;
+
+use crate::load::Sample;
+
+/// A process in a role. It ends by itself when its standard input does, so also when this process panics.
+pub struct Process {
+    child: Child,
+    input: Option<ChildStdin>,
+    output: Lines<BufReader<ChildStdout>>,
+}
+
+impl Process {
+    pub fn start(role: &[&str], errors: Stdio) -> Self {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(role)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(errors)
+            .spawn()
+            .unwrap();
+        let (input, output) = (child.stdin.take(), child.stdout.take().unwrap());
+        Self { child, input, output: BufReader::new(output).lines() }
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The next line that it prints.
+    pub fn line(&mut self) -> String {
+        self.output.next().expect("a process of the bench ended early").unwrap()
+    }
+
+    /// One cell of the measurement, by a process whose role is to ask.
+    pub fn measure(&mut self, time: Duration) -> Sample {
+        writeln!(self.input.as_mut().unwrap(), "{}", time.as_millis()).unwrap();
+        serde_json::from_str(&self.line()).unwrap()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        drop(self.input.take());
+        // Where it failed, it has said so.
+        let _ = self.child.wait();
+    }
+}
+
+/// In the process itself: the times to measure for, until nobody is left to tell.
+pub fn times() -> impl Iterator<Item = Duration> {
+    std::io::stdin().lines().map(|line| Duration::from_millis(line.unwrap().parse().unwrap()))
+}
+
+/// In the process itself: prints a line at once.
+pub fn print_line(line: &str) {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{line}").unwrap();
+    out.flush().unwrap();
+}
