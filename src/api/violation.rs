@@ -1,6 +1,7 @@
 //! What is wrong with a request, in the words that clients of this contract already read (its 422 body).
 
 use std::borrow::Cow;
+use std::num::IntErrorKind;
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -107,6 +108,12 @@ impl Fault {
         Self { msg: msg.into(), kind: "value_error.number.not_le" }
     }
 
+    /// Fewer elements than this.
+    pub fn too_few_items(items_min: u64) -> Self {
+        let msg = format!("ensure this value has at least {items_min} items");
+        Self { msg: msg.into(), kind: "value_error.list.min_items" }
+    }
+
     /// More elements than this.
     pub fn too_many_items(items_max: u64) -> Self {
         let msg = format!("ensure this value has at most {items_max} items");
@@ -122,6 +129,18 @@ impl Fault {
     /// The fault, at its place.
     pub fn at(self, loc: impl IntoIterator<Item = Step>) -> Violation {
         Violation { loc: loc.into_iter().collect(), msg: self.msg.into_owned(), kind: self.kind }
+    }
+}
+
+/// An integer; one that 64 bits cannot hold is the nearest that they can.
+pub fn parse_integer(text: &str) -> Option<i64> {
+    match text.trim().parse::<i64>() {
+        Ok(number) => Some(number),
+        Err(error) => match error.kind() {
+            IntErrorKind::PosOverflow => Some(i64::MAX),
+            IntErrorKind::NegOverflow => Some(i64::MIN),
+            _ => None,
+        },
     }
 }
 
