@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use super::violation::{Fault, Step, Violation, parse_bool};
+use super::violation::{Fault, Step, Violation, parse_bool, parse_integer};
 
 /// The body of an operation.
 pub trait Body: Sized + Send + 'static {
@@ -173,15 +173,16 @@ fn limit(schema: &Value, name: &str) -> Option<u64> {
     schema.get(name).and_then(Value::as_u64)
 }
 
-/// An integer, or a string that spells one; a fraction is neither.
+/// An integer, or a string that spells one; a fraction is neither. What 64 bits cannot hold is the nearest that they
+/// can.
 fn as_integer(value: &Value) -> Option<i64> {
     match value {
         Value::Number(number) => {
-            let whole = || number.as_f64().filter(|float| float.fract() == 0.0 && float.abs() < 9e15);
-            #[allow(clippy::cast_possible_truncation, reason = "whole and small enough, as just checked")]
+            let whole = || number.as_f64().filter(|float| float.fract() == 0.0);
+            #[allow(clippy::cast_possible_truncation, reason = "whole, and cut to the nearest as said")]
             number.as_i64().or_else(|| whole().map(|float| float as i64))
         }
-        Value::String(text) => text.trim().parse().ok(),
+        Value::String(text) => parse_integer(text),
         _ => None,
     }
 }

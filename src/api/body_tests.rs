@@ -11,13 +11,13 @@ use super::*;
 struct Everything {
     #[schemars(length(min = 1, max = 8))]
     name: String,
-    team: Option<u32>,
+    team: Option<u64>,
     #[serde(default)]
     open: bool,
     friend: Option<Uuid>,
     input: Option<crate::domain::client::Input>,
     inner: Option<Inner>,
-    #[schemars(length(max = 2))]
+    #[schemars(length(min = 1, max = 2))]
     list: Option<Vec<Inner>>,
     #[schemars(length(min = 2, max = 2))]
     pair: Option<Vec<u32>>,
@@ -87,6 +87,8 @@ fn each_fault_has_the_words_that_clients_read() {
         "value is not a valid list",
         "type_error.list",
     );
+    let items = "ensure this value has at least 1 items";
+    refused(&with("list", json!([])), json!(["body", "list"]), items, "value_error.list.min_items");
     let items = "ensure this value has at most 2 items";
     refused(&with("list", json!([1, 2, 3])), json!(["body", "list"]), items, "value_error.list.max_items");
     let items = "ensure this value has at least 2 items";
@@ -114,6 +116,18 @@ fn broken_json_names_the_byte() {
     let deep = "[".repeat(100_000);
     assert_eq!(read(&deep).unwrap_err()[0].2, "value_error.jsondecode");
     assert_eq!(read("").unwrap_err()[0].2, "value_error.missing");
+}
+
+#[test]
+fn integers_beyond_64_bits_are_the_nearest() {
+    let beyond = "9".repeat(40);
+    for team in [beyond.clone(), format!("\"{beyond}\""), u64::MAX.to_string(), "1e300".into()] {
+        let read = read(&format!("{{\"name\": \"a\", \"team\": {team}}}")).unwrap();
+        assert_eq!(read.team, Some(i64::MAX.unsigned_abs()), "{team}");
+    }
+    let below = json!({"name": "a", "team": format!("-{beyond}")});
+    let at_least = "ensure this value is greater than or equal to 0";
+    refused(&below, json!(["body", "team"]), at_least, "value_error.number.not_ge");
 }
 
 #[test]

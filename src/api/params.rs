@@ -8,7 +8,7 @@ use percent_encoding::percent_decode_str;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use uuid::Uuid;
 
-use super::violation::{Fault, Violation, parse_bool};
+use super::violation::{Fault, Violation, parse_bool, parse_integer};
 use crate::domain::ids::{LengthError, PLATFORM_SESSION_ID_CHARS_MAX, SESSION_ID_CHARS_MAX};
 use crate::domain::rights::Right;
 use crate::domain::{Platform, PlatformSessionId, PlayerUuid, SessionId};
@@ -160,7 +160,7 @@ impl Param for RefreshTtl {
 
 impl Param for i64 {
     fn parse(text: &str) -> Result<Self, Fault> {
-        text.trim().parse().map_err(|_| Fault::NOT_INTEGER)
+        parse_integer(text).ok_or(Fault::NOT_INTEGER)
     }
 
     fn schema(_: &mut SchemaGenerator) -> Schema {

@@ -1,6 +1,7 @@
 //! What is wrong with a request, in the words that clients of this contract already read (its 422 body).
 
 use std::borrow::Cow;
+use std::num::IntErrorKind;
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -128,6 +129,18 @@ impl Fault {
     /// The fault, at its place.
     pub fn at(self, loc: impl IntoIterator<Item = Step>) -> Violation {
         Violation { loc: loc.into_iter().collect(), msg: self.msg.into_owned(), kind: self.kind }
+    }
+}
+
+/// An integer; one that 64 bits cannot hold is the nearest that they can.
+pub fn parse_integer(text: &str) -> Option<i64> {
+    match text.trim().parse::<i64>() {
+        Ok(number) => Some(number),
+        Err(error) => match error.kind() {
+            IntErrorKind::PosOverflow => Some(i64::MAX),
+            IntErrorKind::NegOverflow => Some(i64::MIN),
+            _ => None,
+        },
     }
 }
 

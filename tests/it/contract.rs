@@ -53,6 +53,45 @@ fn every_reference_of_the_document_leads_somewhere_and_nothing_is_null() {
     walk(&document, &document);
 }
 
+#[test]
+fn bodies_are_limited_only_in_ways_that_are_checked() {
+    let document = openapi::document(&routes::operations());
+    let about = ["$ref", "type", "description", "default", "deprecated"];
+    let checked =
+        ["properties", "required", "items", "additionalProperties", "enum", "oneOf", "const", "format"];
+    let limits = ["minLength", "maxLength", "minimum", "maximum", "minItems", "maxItems", "maxProperties"];
+    let known = [&about[..], &checked, &limits].concat();
+    fn walk(document: &Value, schema: &Value, known: &[&str], id: &str) {
+        for (keyword, value) in schema.as_object().unwrap() {
+            assert!(known.contains(&keyword.as_str()), "{id}: nothing checks {keyword}");
+            match keyword.as_str() {
+                "$ref" => {
+                    let target = document.pointer(value.as_str().unwrap().trim_start_matches('#'));
+                    walk(document, target.unwrap(), known, id);
+                }
+                "properties" => {
+                    value.as_object().unwrap().values().for_each(|field| walk(document, field, known, id))
+                }
+                "format" => assert!(
+                    ["uuid", "int64"].contains(&value.as_str().unwrap()),
+                    "{id}: nothing checks {value}"
+                ),
+                "items" | "additionalProperties" => walk(document, value, known, id),
+                "oneOf" => value.as_array().unwrap().iter().for_each(|one| walk(document, one, known, id)),
+                _ => {}
+            }
+        }
+    }
+    for operation in
+        document["paths"].as_object().unwrap().values().flat_map(|path| path.as_object().unwrap())
+    {
+        let id = operation.1["operationId"].as_str().unwrap();
+        if let Some(body) = operation.1.get("requestBody") {
+            walk(&document, &body["content"]["application/json"]["schema"], &known, id);
+        }
+    }
+}
+
 #[tokio::test]
 async fn unknown_paths_and_methods_have_both_kinds_of_error_body() {
     let server = Server::new();

@@ -227,3 +227,21 @@ async fn the_list_of_sessions_follows_at_once() {
     let uuid = (json!(["path", "player_uuid"]), "type_error.uuid");
     alice.get("/v1/player/alice/session").await.invalid(&[uuid]);
 }
+
+#[tokio::test]
+async fn a_swap_is_of_two_players() {
+    let server = Server::new();
+    let alice = server.player();
+    let id = alice.creates("party").await;
+    let path = format!("/v1/session/{id}/player:swap");
+    let one = json!([alice.player]);
+    let players = json!(["body", "players"]);
+    for (few_or_many, kind) in [
+        (json!([]), "value_error.list.min_items"),
+        (one, "value_error.list.min_items"),
+        (json!([alice.player, alice.player, alice.player]), "value_error.list.max_items"),
+    ] {
+        alice.post(&path, &json!({ "players": few_or_many })).await.invalid(&[(players.clone(), kind)]);
+    }
+    alice.post(&path, &json!({ "players": [alice.player, alice.player] })).await.expect(403);
+}
