@@ -27,3 +27,4 @@ mod store;
 mod team;
 mod template;
 mod tidy;
+mod visibility;
