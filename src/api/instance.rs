@@ -13,8 +13,8 @@ use super::error::Error;
 use super::operation::Input;
 use super::params::{AllocationId, RefreshQuery, SessionPath, params};
 use super::reply::{Changed, Plain, Reply, Versioned};
-use super::view::{SessionView, document_in, session_document};
-use crate::app::{App, Depth, View};
+use super::view::{SessionView, document_in, outside_view, session_document};
+use crate::app::{App, Depth};
 use crate::auth::Caller;
 use crate::domain::instance::{
     Health, HostType, Instance, InstanceChange, JoinParams, JoinStatus, StartupParams,
@@ -314,7 +314,7 @@ pub async fn session_by_allocation(
     Input { path, .. }: Input<AllocationPath>,
 ) -> Result<Reply<Versioned<SessionView>>, Error> {
     let live = app.sessions.get_by_allocation(&path.allocation_id.0).await?;
-    Ok(Reply::document(&document_in(&app, &live, View::LIMITED)))
+    Ok(Reply::document(&document_in(&app, &live, outside_view(&app, &live.session))))
 }
 
 fn instance_of(session: &Session) -> Result<Reply<Plain<InstanceView>>, Error> {

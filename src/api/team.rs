@@ -8,7 +8,7 @@ use super::operation::Input;
 use super::params::{RefreshQuery, TeamId, params};
 use super::reply::{Reply, Versioned};
 use super::session::{TeamUpdate, team_change};
-use super::view::{TeamView, session_document, view_for};
+use super::view::{TeamView, is_suppressed, session_document, view_for};
 use crate::app::App;
 use crate::auth::Caller;
 use crate::domain::{Session, SessionId};
@@ -33,7 +33,8 @@ pub async fn update(
     let rule = move |session: &mut Session| session.update_team(actor, team_id, change.clone());
     let ((), live) = app.update_session(&path.session_id, query.refresh_ttl.0, rule).await?;
     let view = view_for(&app, &caller, &live.session);
-    let shown = |player, entry: &_| view.shows(player, entry).then_some(view.depth);
+    let suppressed = is_suppressed(&app, &live.session);
+    let shown = |player, entry: &_| (!suppressed && view.shows(player, entry)).then_some(view.depth);
     let team = TeamView::with_players(&live.session, team_id, shown);
     Ok(Reply::with_etag_of(&team, &session_document(&app, &caller, &live)))
 }

@@ -162,6 +162,15 @@ pub fn view_for(app: &App, caller: &Caller, session: &Session) -> View {
         return View::FULL;
     }
     let own = caller.player().and_then(|player| Some((player, session.players.get(&player)?)));
+    view_of(app, session, own)
+}
+
+/// The view of someone who has no part in the session.
+pub fn outside_view(app: &App, session: &Session) -> View {
+    view_of(app, session, None)
+}
+
+fn view_of(app: &App, session: &Session, own: Option<(PlayerUuid, &Player)>) -> View {
     let active = own.is_some_and(|(_, entry)| entry.status.is_active());
     let depth = if active { Depth::Full } else { Depth::Limited };
     let catalog = app.catalog();
@@ -188,14 +197,18 @@ pub fn session_document(app: &App, caller: &Caller, live: &Live) -> Document {
 
 /// A session's document in a view.
 pub fn document_in(app: &App, live: &Live, view: View) -> Document {
-    let players_shown_max = app.settings.players_shown_max;
-    live.document(view, || Document::of(&SessionView::of(&live.session, view, players_shown_max)))
+    let suppressed = is_suppressed(app, &live.session);
+    live.document(view, || Document::of(&SessionView::of(&live.session, view, suppressed)))
+}
+
+/// Whether a session has too many players to be shown with them.
+pub fn is_suppressed(app: &App, session: &Session) -> bool {
+    session.players.len() > app.settings.players_shown_max
 }
 
 impl SessionView {
-    fn of(session: &Session, view: View, players_shown_max: usize) -> Self {
+    fn of(session: &Session, view: View, suppressed: bool) -> Self {
         let full = view.depth == Depth::Full;
-        let suppressed = session.players.len() > players_shown_max;
         let team = |team_id| {
             TeamView::with_players(session, team_id, |player, entry| {
                 (!suppressed && view.shows(player, entry)).then_some(view.depth)

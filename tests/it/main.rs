@@ -35,3 +35,4 @@ mod store;
 mod team;
 mod template;
 mod tidy;
+mod visibility;

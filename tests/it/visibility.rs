@@ -1,0 +1,229 @@
+//! Who sees whom: templates cut the players that are shown, large sessions show none, and outsiders see nothing of
+//! how to connect.
+
+use rallypoint::domain::template::Visibility;
+use serde_json::{Value, json};
+
+use crate::harness::{Client, Reply, Server, XBOX_ID, link_path, player_path};
+
+/// A game under these rules: alice leads and bob is with her on the first team, carol and dave are on the second.
+async fn game(members_see: Visibility, leader_sees: Visibility) -> (Server, [Client; 4], String) {
+    let server = Server::with(|config| {
+        let game = config.templates.get_mut("game").unwrap();
+        (game.player_visibility, game.admin_player_visibility) = (members_see, leader_sees);
+    });
+    let players = [server.player(), server.player(), server.player(), server.player()];
+    let session = players[0].creates("game").await;
+    for (player, team_id) in [(1, 0), (2, 1), (3, 1)] {
+        players[player].joins_team(&session, team_id).await.expect(200);
+    }
+    (server, players, session)
+}
+
+/// Which of the players a caller sees in the session, in its pages and one by one: the same each way.
+async fn seen(caller: &Client, players: &[Client; 4], session: &str) -> Vec<usize> {
+    let whole = caller.session(session).await.expect(200);
+    assert_eq!(whole.body["teams"].as_array().unwrap().len(), 2, "teams are shown, whoever is on them");
+    let pages = caller.get(&format!("/v1/session/{session}/player")).await.expect(200);
+    let mut seen = Vec::new();
+    for (index, player) in players.iter().enumerate() {
+        let one = caller.get(&player_path(session, player.player)).await;
+        let id = player.player.to_string();
+        let shown = whole.body["teams"].to_string().contains(&id);
+        assert_eq!(pages.body["teams"].to_string().contains(&id), shown);
+        if shown {
+            one.expect(200);
+            seen.push(index);
+        } else {
+            one.refused(404, "player_not_found");
+        }
+    }
+    seen
+}
+
+#[tokio::test]
+async fn a_template_says_whom_members_see() {
+    use Visibility::{All, None, Oneself, Team};
+    for (members_see, expected_of_bob, expected_of_carol) in [
+        (All, vec![0, 1, 2, 3], vec![0, 1, 2, 3]),
+        (Team, vec![0, 1], vec![2, 3]),
+        (Oneself, vec![1], vec![2]),
+        (None, vec![], vec![]),
+    ] {
+        let (_, players, session) = game(members_see, All).await;
+        assert_eq!(seen(&players[0], &players, &session).await, [0, 1, 2, 3], "{members_see:?}: the leader");
+        assert_eq!(seen(&players[1], &players, &session).await, expected_of_bob, "{members_see:?}");
+        assert_eq!(seen(&players[2], &players, &session).await, expected_of_carol, "{members_see:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_template_says_whom_the_leader_sees() {
+    use Visibility::{All, None, Oneself, Team};
+    for (leader_sees, expected) in
+        [(All, vec![0, 1, 2, 3]), (Team, vec![0, 1]), (Oneself, vec![0]), (None, vec![])]
+    {
+        let (server, players, session) = game(All, leader_sees).await;
+        assert_eq!(seen(&players[0], &players, &session).await, expected, "{leader_sees:?}");
+        assert_eq!(seen(&players[1], &players, &session).await, [0, 1, 2, 3]);
+        let reader = server.service(&["session:read:any"]);
+        assert_eq!(seen(&reader, &players, &session).await, [0, 1, 2, 3], "who may read any reads all");
+    }
+}
+
+#[tokio::test]
+async fn outsiders_see_everyone_or_nobody() {
+    use Visibility::{All, None, Oneself, Team};
+    for (members_see, expected) in
+        [(All, vec![0, 1, 2, 3]), (Team, vec![]), (Oneself, vec![]), (None, vec![])]
+    {
+        let (server, players, session) = game(members_see, All).await;
+        let outsiders = [
+            server.player(),
+            server.service(&["session:read:self"]),
+            server.service(&["session:read:allocation"]),
+        ];
+        for outsider in &outsiders[..2] {
+            assert_eq!(seen(outsider, &players, &session).await, expected, "{members_see:?}");
+        }
+        // Nor does an allocator find out more.
+        let instance = format!("/v1/session/{session}/instance");
+        players[0].post(&instance, &json!({})).await.expect(200);
+        players[0].patch(&instance, &json!({"allocation_id": "a1"})).await.expect(200);
+        let found = outsiders[2].get("/v1/session/allocation/a1").await.expect(200);
+        assert_eq!(found.bytes, outsiders[0].session(&session).await.expect(200).bytes, "{members_see:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_etag_is_of_what_its_caller_sees() {
+    let (_, [alice, bob, carol, dave], session) = game(Visibility::Oneself, Visibility::All).await;
+    let path = format!("/v1/session/{session}");
+    let etags = [
+        alice.session(&session).await.etag(),
+        bob.session(&session).await.etag(),
+        carol.session(&session).await.etag(),
+    ];
+    assert!(etags[0] != etags[1] && etags[1] != etags[2]);
+    for (caller, etag) in [(&alice, &etags[0]), (&bob, &etags[1]), (&carol, &etags[2])] {
+        caller.get_if_none_match(&path, etag).await.expect(304);
+    }
+    dave.leaves(&session).await.expect(204);
+    alice.get_if_none_match(&path, &etags[0]).await.expect(200);
+    bob.get_if_none_match(&path, &etags[1]).await.expect(304);
+    // An answer to a change carries the version of what the caller sees after it.
+    let moved = bob.moves(&session, &bob, 1).await.expect(200);
+    bob.reads_as(&session, &moved).await;
+    let promoted = alice.promotes(&session, &bob).await.expect(200);
+    alice.reads_as(&session, &promoted).await;
+    assert_eq!(alice.sees(&session, &bob).await, Value::Null, "she no longer leads");
+    assert_ne!(bob.sees(&session, &carol).await, Value::Null);
+}
+
+#[tokio::test]
+async fn large_sessions_are_shown_without_players_and_read_in_pages() {
+    let server = Server::with(|config| config.sessions.players_shown_max = 3);
+    let (alice, bob, carol) = (server.player(), server.player(), server.player());
+    let session = alice.creates("game").await;
+    bob.joins_team(&session, 1).await.expect(200);
+    carol.joins(&session).await.expect(200);
+    let shown = alice.session(&session).await.expect(200).body;
+    assert_eq!(shown["teams_suppressed"], json!(false));
+    assert_eq!(shown["teams"][0]["players"].as_array().unwrap().len(), 2);
+    // An invited player counts like any.
+    let dave = server.player();
+    alice.invites(&session, &dave).await.expect(200);
+    let reader = server.service(&["session:read:any"]);
+    for caller in [&alice, &bob, &server.player(), &reader] {
+        let seen = caller.session(&session).await.expect(200).body;
+        let teams = json!([{"players": [], "max_size": 8, "team_id": 0}, {"players": [], "max_size": 8, "team_id": 1}]);
+        assert_eq!((&seen["teams_suppressed"], &seen["teams"]), (&json!(true), &teams));
+        let mut found = 0;
+        let mut cursor = json!(0);
+        loop {
+            let path = format!("/v1/session/{session}/player?page_size=3&cursor={cursor}");
+            let page = caller.get(&path).await.expect(200).body;
+            let teams = page["teams"].as_array().unwrap().iter();
+            found += teams.map(|team| team["players"].as_array().unwrap().len()).sum::<usize>();
+            cursor = page["cursor"].clone();
+            if cursor == json!(0) {
+                break;
+            }
+        }
+        assert_eq!(found, 4);
+    }
+    let team =
+        alice.patch(&format!("/v1/session/{session}/team/0"), &json!({"max_size": 9})).await.expect(200);
+    assert_eq!(team.body, alice.session(&session).await.expect(200).body["teams"][0]);
+    alice.reads_as(&session, &team).await;
+    dave.leaves(&session).await.expect(204);
+    let shown = alice.session(&session).await.expect(200).body;
+    assert_eq!(shown["teams_suppressed"], json!(false));
+    assert_eq!(shown["teams"][1]["players"][0]["player_uuid"], json!(bob.player));
+}
+
+/// A game with everything that helps to connect, and nothing of it named alike.
+async fn connected(server: &Server) -> (Client, String) {
+    let alice = server.player();
+    let session = alice.creates("game").await;
+    let instance = format!("/v1/session/{session}/instance");
+    let startup = json!({"map": "secret-map", "misc_params": "secret-params"});
+    alice.post(&instance, &json!({"instance_startup_params": startup})).await.expect(200);
+    let join_params = json!({
+        "public_conn_str": "secret-public", "private_conn_str": "secret-private", "custom_data": {"key": "secret-key"},
+    });
+    alice
+        .patch(&instance, &json!({"join_params": join_params, "allocation_id": "secret-allocation"}))
+        .await
+        .expect(200);
+    alice.post(&link_path("XboxLive", XBOX_ID, &session), &Value::Null).await.expect(200);
+    let code = format!("/v1/session/{session}:generate-short-code");
+    alice.post(&code, &Value::Null).await.expect(200);
+    (alice, session)
+}
+
+fn shows_a_way_in(seen: &Reply) -> Vec<&'static str> {
+    let text = seen.body.to_string();
+    let ways =
+        ["secret-map", "secret-params", "secret-public", "secret-private", "secret-key", "secret-allocation"];
+    let ways = ways.into_iter().chain([XBOX_ID, "platform_session", "platform_scouts", "short_code"]);
+    ways.filter(|way| text.contains(way)).collect()
+}
+
+#[tokio::test]
+async fn outsiders_see_no_way_to_connect() {
+    let server = Server::new();
+    let (alice, session) = connected(&server).await;
+    let (invited, stranger, left) = (server.player(), server.player(), server.player());
+    alice.invites(&session, &invited).await.expect(200);
+    left.joins(&session).await.expect(200);
+    assert_eq!(
+        shows_a_way_in(&left.session(&session).await.expect(200)).len(),
+        10,
+        "all of it to those inside"
+    );
+    left.leaves(&session).await.expect(204);
+    let service = server.service(&["session:read:self"]);
+    for outsider in [&invited, &stranger, &left, &service] {
+        let seen = outsider.session(&session).await.expect(200);
+        assert_eq!(shows_a_way_in(&seen), [""; 0], "{}", seen.body);
+        let instance = &seen.body["instance"];
+        assert_eq!(
+            (&instance["host_type"], &instance["join_status"]),
+            (&json!("dedicated"), &json!("requested"))
+        );
+        // Players by uuid, status and team only.
+        let expected = json!([
+            {"player_uuid": alice.player, "status": "leader"},
+            {"player_uuid": invited.player, "status": "invited"},
+        ]);
+        assert_eq!(seen.body["teams"][0]["players"], expected);
+    }
+    let allocator = server.service(&["session:read:allocation"]);
+    let found = allocator.get("/v1/session/allocation/secret-allocation").await.expect(200);
+    assert_eq!(shows_a_way_in(&found), [""; 0], "{}", found.body);
+    let reader = server.service(&["session:read:any"]);
+    assert_eq!(shows_a_way_in(&reader.session(&session).await.expect(200)).len(), 10);
+    invited.joins(&session).await.expect(200);
+    assert_eq!(shows_a_way_in(&invited.session(&session).await.expect(200)).len(), 10);
+}
