@@ -230,21 +230,21 @@ impl Collector for StoreCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
         let stats = self.0.0();
         let counts = [
-            ("store_commits", "Commits that succeeded", stats.commits),
+            ("store_commits", "Commits that succeeded.", stats.commits),
             (
                 "store_groups",
-                "Durable writes that carried them: commits / groups share one fsync",
+                "Durable writes that carried them: commits / groups share one fsync.",
                 stats.groups,
             ),
-            ("store_conflicts", "Commits refused because something had changed", stats.conflicts),
-            ("store_failures", "Commits that failed", stats.failures),
+            ("store_conflicts", "Commits refused because something had changed.", stats.conflicts),
+            ("store_failures", "Commits that failed.", stats.failures),
         ];
         for (name, help, count) in counts {
             let counter = ConstCounter::new(count);
             counter.encode(encoder.encode_descriptor(name, help, None, counter.metric_type())?)?;
         }
         let waiting = ConstGauge::new(i64::try_from(stats.queue_depth).unwrap_or(i64::MAX));
-        let help = "Commits that wait for the writer";
+        let help = "Commits that wait for the writer.";
         waiting.encode(encoder.encode_descriptor("store_queue_depth", help, None, waiting.metric_type())?)
     }
 }

@@ -1,4 +1,4 @@
-//! Platform sessions: the seed operation, linking and unlinking, joining and leaving through them.
+//! Platform sessions: Get Platform Session Info, linking and unlinking, joining and leaving through them.
 
 use std::sync::Arc;
 
@@ -57,7 +57,7 @@ async fn parent(app: &App, key: &PlatformKey) -> Result<Arc<Live>, Error> {
     found.ok_or_else(|| Refused::PlatformSessionNotFound.into())
 }
 
-/// Get Platform Session Info: the operation that everything else serves.
+/// Get Platform Session Info.
 pub async fn info(
     app: Arc<App>,
     caller: Caller,
