@@ -70,25 +70,28 @@ pub async fn seed_attendance(app: &App) -> Result<(), Failure> {
 async fn act_on_silence(app: &App) -> Result<(), Failure> {
     let now_ms = app.clock.now_ms();
     for id in app.attendance.take_due(now_ms) {
-        let Some(live) = app.sessions.find(&id).await? else { continue };
+        let Some(live) = app.sessions.find(&id).await? else {
+            app.attendance.forget(&id);
+            continue;
+        };
         let overdue = app.attendance.overdue(&live.session, now_ms);
         if overdue.is_empty() {
             app.attendance.look_at(&live.session, now_ms);
             continue;
         }
         tracing::info!(session_id = %id, ?overdue, "players, invites or a host of the session are silent");
-        for _ in &overdue.absent {
-            app.metrics.departed(Departure::Absent);
-        }
-        for _ in &overdue.uninvited {
-            app.metrics.departed(Departure::Expired);
-        }
+        let gone = [(Departure::Absent, overdue.absent.len()), (Departure::Expired, overdue.uninvited.len())];
         let rule = move |session: &mut Session| {
             session.settle(&overdue.absent, &overdue.uninvited, overdue.health.as_ref());
             Ok(())
         };
         match app.update_session(&id, false, rule).await {
-            Ok(_) | Err(Failure::Refused(_)) => {}
+            Ok(_) => {
+                for (how, players) in gone {
+                    (0..players).for_each(|_| app.metrics.departed(how));
+                }
+            }
+            Err(Failure::Refused(_)) => {}
             Err(failure) => {
                 // Looked at again next time, not forgotten.
                 app.attendance.look_at(&live.session, now_ms);
@@ -105,6 +108,7 @@ async fn expire(app: &App, id: SessionId, due_ms: i64, now_ms: i64) -> Result<bo
     }
     let ended = app.sessions.expire(&id, due_ms, now_ms).await?;
     if ended {
+        app.attendance.forget(&id);
         tracing::info!(session_id = %id, "session ended for being idle");
     }
     Ok(ended)

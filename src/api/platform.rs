@@ -1,4 +1,4 @@
-//! Platform sessions: the seed operation, linking and unlinking, joining and leaving through them.
+//! Platform sessions: Get Platform Session Info, linking and unlinking, joining and leaving through them.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use super::error::Error;
 use super::operation::Input;
 use super::params::{RefreshQuery, params};
 use super::platform_view::{PlatformSessionView, platform_document};
-use super::player::join;
+use super::player::{join, left};
 use super::reply::{NoContent, Reply, Versioned};
 use super::view::{SessionView, session_document};
 use crate::app::sessions::PlatformKey;
@@ -57,7 +57,7 @@ async fn parent(app: &App, key: &PlatformKey) -> Result<Arc<Live>, Error> {
     found.ok_or_else(|| Refused::PlatformSessionNotFound.into())
 }
 
-/// Get Platform Session Info: the operation that everything else serves.
+/// Get Platform Session Info.
 pub async fn info(
     app: Arc<App>,
     caller: Caller,
@@ -170,5 +170,6 @@ async fn leave_through(
         session.leave(player)
     };
     app.update_session(&id, true, rule).await?;
+    left(&app, &id, player, None);
     Ok(Reply::no_content())
 }

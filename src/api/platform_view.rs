@@ -1,4 +1,4 @@
-//! What callers see of a platform session: the seed operation's body.
+//! What callers see of a platform session: the body of Get Platform Session Info.
 
 use schemars::JsonSchema;
 use serde::Serialize;

@@ -10,10 +10,10 @@ use uuid::Uuid;
 
 /// Longest session id that a path may carry, in characters (contract: `session_id`).
 pub const SESSION_ID_CHARS_MAX: usize = 128;
-/// Longest platform session id, in characters after percent-decoding (contract: seed operation).
+/// Longest platform session id, in characters after percent-decoding (contract: `platform_session_id_base64`).
 pub const PLATFORM_SESSION_ID_CHARS_MAX: usize = 4096;
 
-/// The platforms of the seed contract, spelled and ordered as there; nothing else is ever answered.
+/// The platforms of Get Platform Session Info, spelled and ordered as there; nothing else is ever answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[allow(missing_docs, reason = "the names are the contract's own")]
 pub enum Platform {

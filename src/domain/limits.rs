@@ -6,8 +6,8 @@ use serde::de::{Deserializer, Error as _};
 
 use super::CustomData;
 
-/// Most entries of a `custom_data` map. The contract names no limit; a hundred entries of 4096 characters are
-/// more than any body may hold.
+/// Most entries of a `custom_data` map. The contract names no limit. So many of the longest values fill half of the
+/// largest body: room for what products keep, and a bound on what one map can make of a session.
 pub const CUSTOM_DATA_ENTRIES_MAX: usize = 128;
 /// Longest value of a `custom_data` entry, in characters (contract).
 pub const CUSTOM_DATA_VALUE_CHARS_MAX: usize = 4096;

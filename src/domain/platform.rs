@@ -107,7 +107,7 @@ impl Session {
             plays_on(entry, platform) || linked.participants.contains(player)
         };
         let players: Vec<_> = active.iter().filter(plays_in).collect();
-        // Leadership is coordinated only where the platform session holds everyone; see the seed page.
+        // Leadership is coordinated only where the platform session holds everyone (contract: `leader`).
         let everyone = players.len() == active.len();
         let leader = if everyone { self.leader() } else { players.first().map(|(player, _)| *player) };
         let player = |(player, entry): &(PlayerUuid, &Player)| PlatformPlayer {

@@ -1,4 +1,4 @@
-//! The seed operation, rule by rule.
+//! Get Platform Session Info, rule by rule.
 
 use std::time::Duration;
 

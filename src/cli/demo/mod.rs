@@ -113,8 +113,8 @@ fn link_scene(stage: &mut Stage, alice: &Role, bob: &Role, stranger: &Role) -> R
         &Expected::OK,
     )?;
     let session_id = created.body["session_id"].as_str().unwrap_or_default().to_owned();
-    let seed = format!("/v1/platform/XboxLive/platform-session/{XBOX_SESSION}");
-    let link = format!("{seed}/session/{session_id}");
+    let platform_session = format!("/v1/platform/XboxLive/platform-session/{XBOX_SESSION}");
+    let link = format!("{platform_session}/session/{session_id}");
     stage.call(
         "Alice links her Xbox session to it",
         ("POST", &link),
@@ -123,7 +123,7 @@ fn link_scene(stage: &mut Stage, alice: &Role, bob: &Role, stranger: &Role) -> R
         None,
         &Expected::OK,
     )?;
-    let join = format!("{seed}/player/me");
+    let join = format!("{platform_session}/player/me");
     let bob_client = client(Platform::XboxLive);
     stage.call(
         "Bob joins through the Xbox session",
@@ -134,7 +134,7 @@ fn link_scene(stage: &mut Stage, alice: &Role, bob: &Role, stranger: &Role) -> R
         &Expected::OK,
     )?;
 
-    let get = ("GET", seed.as_str());
+    let get = ("GET", platform_session.as_str());
     let info =
         stage.call("Bob, a member, gets the platform session", get, &bob.token, None, None, &Expected::OK)?;
     let players_seen = info.body["players"].as_array().map_or(0, Vec::len);
@@ -164,8 +164,8 @@ fn link_scene(stage: &mut Stage, alice: &Role, bob: &Role, stranger: &Role) -> R
 
     Ok(format!(
         "  TOKEN='{token}'\n  \
-         curl -i -H \"Authorization: Bearer $TOKEN\" '{base}{seed}'\n  \
-         curl -i -H \"Authorization: Bearer $TOKEN\" -H 'If-None-Match: {etag}' '{base}{seed}'\n  \
+         curl -i -H \"Authorization: Bearer $TOKEN\" '{base}{platform_session}'\n  \
+         curl -i -H \"Authorization: Bearer $TOKEN\" -H 'If-None-Match: {etag}' '{base}{platform_session}'\n  \
          curl -i -H \"Authorization: Bearer $TOKEN\" '{base}/v1/session/{session_id}'\n  \
          curl -i -H \"Authorization: Bearer $TOKEN\" '{base}/v1/player/me/session'\n",
         base = stage.base(),
