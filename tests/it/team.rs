@@ -95,6 +95,7 @@ async fn a_team_has_limits() {
         change(&alice, &session, team_id, json!({"max_size": size})).await.invalid(&[(place, kind)]);
     }
     change(&alice, &session, "0", json!({"max_size": 100, "custom_data": null})).await.expect(200);
-    change(&alice, &session, "18446744073709551616", json!({})).await.expect(422);
-    change(&alice, &session, "9223372036854775807", json!({})).await.refused(404, "team_not_found");
+    for far_off in ["9223372036854775807", "18446744073709551616"] {
+        change(&alice, &session, far_off, json!({})).await.refused(404, "team_not_found");
+    }
 }
