@@ -61,6 +61,8 @@ pub enum TokenError {
     Audience,
     /// A claim is missing or not of its type.
     Claim(&'static str),
+    /// The claim of permissions, whatever its name, is not of its type.
+    Permissions,
 }
 
 impl fmt::Display for TokenError {
@@ -75,6 +77,9 @@ impl fmt::Display for TokenError {
             Self::Issuer => f.write_str("it comes from another issuer"),
             Self::Audience => f.write_str("it is meant for another audience"),
             Self::Claim(claim) => write!(f, "its {claim} claim is missing or not of its type"),
+            Self::Permissions => {
+                f.write_str("its permissions are neither a list of names nor a text of them")
+            }
         }
     }
 }
@@ -257,15 +262,17 @@ fn names_audience(claim: Option<&Value>, audience: &str) -> bool {
 
 /// Permissions: a list of texts, a text separated by spaces, or none.
 fn read_permissions(claim: Option<&Value>) -> Result<Permissions, TokenError> {
-    const WRONG: TokenError = TokenError::Claim("permissions");
     match claim {
         None => Ok(Permissions::default()),
         Some(Value::String(names)) => Ok(Permissions::from_names(names.split_ascii_whitespace())),
         Some(Value::Array(names)) => {
-            let names = names.iter().map(|name| name.as_str().ok_or(WRONG)).collect::<Result<Vec<_>, _>>()?;
+            let names = names
+                .iter()
+                .map(|name| name.as_str().ok_or(TokenError::Permissions))
+                .collect::<Result<Vec<_>, _>>()?;
             Ok(Permissions::from_names(names))
         }
-        Some(_) => Err(WRONG),
+        Some(_) => Err(TokenError::Permissions),
     }
 }
 
