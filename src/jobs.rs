@@ -70,7 +70,10 @@ pub async fn seed_attendance(app: &App) -> Result<(), Failure> {
 async fn act_on_silence(app: &App) -> Result<(), Failure> {
     let now_ms = app.clock.now_ms();
     for id in app.attendance.take_due(now_ms) {
-        let Some(live) = app.sessions.find(&id).await? else { continue };
+        let Some(live) = app.sessions.find(&id).await? else {
+            app.attendance.forget(&id);
+            continue;
+        };
         let overdue = app.attendance.overdue(&live.session, now_ms);
         if overdue.is_empty() {
             app.attendance.look_at(&live.session, now_ms);
@@ -105,6 +108,7 @@ async fn expire(app: &App, id: SessionId, due_ms: i64, now_ms: i64) -> Result<bo
     }
     let ended = app.sessions.expire(&id, due_ms, now_ms).await?;
     if ended {
+        app.attendance.forget(&id);
         tracing::info!(session_id = %id, "session ended for being idle");
     }
     Ok(ended)

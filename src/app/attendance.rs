@@ -74,13 +74,22 @@ impl Attendance {
     pub fn look_at(&self, session: &Session, now_ms: i64) {
         if !session.can_be_overdue(self.invite_expiry_ms.is_some()) {
             // Most sessions: nothing was kept of them, nothing is to be done.
-            let mut waiting = self.lock();
-            if let Some(heard) = waiting.heard.remove(&session.id) {
-                waiting.queue.remove(&(heard.due_ms, session.id.clone()));
-            }
-            return;
+            return self.forget(&session.id);
         }
         self.requeue(session, now_ms);
+    }
+
+    /// Forgets a session that has ended, or that silence cannot change any more.
+    pub fn forget(&self, id: &SessionId) {
+        let mut waiting = self.lock();
+        if let Some(heard) = waiting.heard.remove(id) {
+            waiting.queue.remove(&(heard.due_ms, id.clone()));
+        }
+    }
+
+    /// How many sessions something is remembered of.
+    pub fn remembered(&self) -> usize {
+        self.lock().heard.len()
     }
 
     fn requeue(&self, session: &Session, now_ms: i64) {

@@ -17,6 +17,7 @@ mod health;
 mod instance;
 mod invariants;
 mod invite;
+mod leftovers;
 mod limits;
 mod linking;
 mod permissions;
