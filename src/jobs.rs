@@ -80,18 +80,18 @@ async fn act_on_silence(app: &App) -> Result<(), Failure> {
             continue;
         }
         tracing::info!(session_id = %id, ?overdue, "players, invites or a host of the session are silent");
-        for _ in &overdue.absent {
-            app.metrics.departed(Departure::Absent);
-        }
-        for _ in &overdue.uninvited {
-            app.metrics.departed(Departure::Expired);
-        }
+        let gone = [(Departure::Absent, overdue.absent.len()), (Departure::Expired, overdue.uninvited.len())];
         let rule = move |session: &mut Session| {
             session.settle(&overdue.absent, &overdue.uninvited, overdue.health.as_ref());
             Ok(())
         };
         match app.update_session(&id, false, rule).await {
-            Ok(_) | Err(Failure::Refused(_)) => {}
+            Ok(_) => {
+                for (how, players) in gone {
+                    (0..players).for_each(|_| app.metrics.departed(how));
+                }
+            }
+            Err(Failure::Refused(_)) => {}
             Err(failure) => {
                 // Looked at again next time, not forgotten.
                 app.attendance.look_at(&live.session, now_ms);

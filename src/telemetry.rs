@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeLabelValue, EncodeMetric};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
 use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
@@ -65,7 +65,7 @@ struct OperationLabels {
 }
 
 /// How a player went.
-#[derive(Clone, Copy, Debug, Hash, PartialEq, Eq, EncodeLabelValue)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Departure {
     /// By leaving, or declining an invite.
     Left,
@@ -77,9 +77,21 @@ pub enum Departure {
     Expired,
 }
 
+impl Departure {
+    /// The label's value.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Left => "left",
+            Self::Kicked => "kicked",
+            Self::Absent => "absent",
+            Self::Expired => "expired",
+        }
+    }
+}
+
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct DepartureLabels {
-    how: Departure,
+    how: &'static str,
 }
 
 /// Statuses whose counters are looked up once and kept at hand.
@@ -193,7 +205,7 @@ impl Metrics {
 
     /// Counts a player who went.
     pub fn departed(&self, how: Departure) {
-        self.departures.get_or_create(&DepartureLabels { how }).inc();
+        self.departures.get_or_create(&DepartureLabels { how: how.name() }).inc();
     }
 
     /// All metrics, in the OpenMetrics text format.

@@ -8,7 +8,7 @@ use super::error::Error;
 use super::operation::Input;
 use super::params::{RefreshQuery, params};
 use super::platform_view::{PlatformSessionView, platform_document};
-use super::player::join;
+use super::player::{join, left};
 use super::reply::{NoContent, Reply, Versioned};
 use super::view::{SessionView, session_document};
 use crate::app::sessions::PlatformKey;
@@ -170,5 +170,6 @@ async fn leave_through(
         session.leave(player)
     };
     app.update_session(&id, true, rule).await?;
+    left(&app, &id, player, None);
     Ok(Reply::no_content())
 }

@@ -202,9 +202,7 @@ pub async fn leave_self(
     let rule = move |session: &mut Session| session.leave(player);
     match app.update_session(&path.session_id, query.refresh_ttl.0, rule).await {
         Ok(_) => {
-            app.metrics.departed(Departure::Left);
-            let reason = query.reason.0.as_deref();
-            tracing::info!(session_id = %path.session_id, player_uuid = %player, reason, "player left session");
+            left(&app, &path.session_id, player, query.reason.0.as_deref());
             Ok(Reply::no_content())
         }
         Err(gone @ Failure::Refused(Refused::SessionNotFound)) => {
@@ -214,6 +212,12 @@ pub async fn leave_self(
         }
         Err(failure) => Err(failure.into()),
     }
+}
+
+/// Counts and logs a player who left, whichever door they took.
+pub fn left(app: &App, id: &SessionId, player: PlayerUuid, reason: Option<&str>) {
+    app.metrics.departed(Departure::Left);
+    tracing::info!(session_id = %id, player_uuid = %player, reason, "player left session");
 }
 
 /// Takes a player out of a session, or takes back an invite.

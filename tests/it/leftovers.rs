@@ -1,10 +1,10 @@
-//! What has gone leaves nothing behind in memory.
+//! What has gone leaves nothing behind in memory, and is counted once.
 
 use std::time::Duration;
 
 use serde_json::json;
 
-use crate::harness::{Server, contents};
+use crate::harness::{Server, XBOX_ID, contents, platform_path};
 
 #[tokio::test]
 async fn a_session_that_ended_for_being_idle_is_forgotten() {
@@ -19,4 +19,32 @@ async fn a_session_that_ended_for_being_idle_is_forgotten() {
     server.advance(Duration::from_secs(2 * 3600)).await;
     assert!(contents(&server).await.is_empty());
     assert_eq!(server.app.attendance.remembered(), 0);
+}
+
+#[tokio::test]
+async fn players_who_go_are_counted_by_how() {
+    let server = Server::with(|config| {
+        let game = config.templates.get_mut("game").unwrap();
+        game.player_culling_timeout = Some(600);
+        config.sessions.invite_expiry_s = 60;
+    });
+    let [alice, bob, carol, dave] = [(); 4].map(|()| server.player());
+    let session = alice.creates("game").await;
+    alice.links(&session).await.expect(200);
+    bob.joins(&session).await.expect(200);
+    bob.leaves(&session).await.expect(204);
+    carol.joins(&session).await.expect(200);
+    carol.delete(&format!("{}/player/me", platform_path("XboxLive", XBOX_ID))).await.expect(204);
+    dave.joins(&session).await.expect(200);
+    alice.delete(&format!("/v1/session/{session}/player/{}", dave.player)).await.expect(204);
+    alice.post(&format!("/v2/session/{session}/player/{}:invite", dave.player), &json!({})).await.expect(200);
+    for (after_s, how, expected) in
+        [(0, "left", "2"), (0, "kicked", "1"), (60, "expired", "1"), (600, "absent", "1")]
+    {
+        server.advance(Duration::from_secs(after_s)).await;
+        let metrics = server.app.metrics.render();
+        let line = format!("rallypoint_departures_total{{how=\"{how}\"}} {expected}\n");
+        assert!(metrics.contains(&line), "{line}{metrics}");
+    }
+    assert!(contents(&server).await.is_empty());
 }
