@@ -194,16 +194,17 @@ impl Session {
         Ok(())
     }
 
-    /// The instance, for its host: the player who hosts it or registered it.
+    /// The instance, for its host: the player who hosts it or registered it, while they take part.
     fn hosted(&mut self, actor: Actor) -> Result<&mut Instance, Refused> {
         if actor != Actor::Anyone && self.instance.is_none() {
             self.require_active(actor)?;
         }
+        let takes_part = self.require_active(actor).is_ok();
         let instance = self.instance.as_mut().ok_or(Refused::InstanceNotFound)?;
         let hosts = |player| instance.host_player == Some(player) || instance.registrar == Some(player);
         match actor {
             Actor::Anyone => Ok(instance),
-            Actor::Player(player) if hosts(player) => Ok(instance),
+            Actor::Player(player) if takes_part && hosts(player) => Ok(instance),
             Actor::Player(_) | Actor::Nobody => Err(Refused::NotSessionHost),
         }
     }

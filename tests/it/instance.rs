@@ -329,6 +329,20 @@ async fn an_instance_goes_with_the_player_who_hosts_it() {
 }
 
 #[tokio::test]
+async fn who_registered_an_instance_and_was_kicked_says_no_more_where_to_connect() {
+    let (_, alice, bob, session) = game().await;
+    request(&alice, &session, json!({})).await.expect(200);
+    let at = |address: &str| json!({"join_params": {"public_conn_str": address, "private_conn_str": ""}});
+    alice.promotes(&session, &bob).await.expect(200);
+    update(&alice, &session, at("here")).await.expect(200);
+    bob.kicks(&session, &alice).await.expect(204);
+    update(&alice, &session, at("elsewhere")).await.refused(403, "not_session_host");
+    end(&alice, &session).await.refused(403, "not_session_host");
+    let seen = bob.session(&session).await.expect(200);
+    assert_eq!(seen.body["instance"]["join_params"]["public_conn_str"], json!("here"));
+}
+
+#[tokio::test]
 async fn instances_have_limits() {
     let (_, alice, _, session) = game().await;
     let wrong = json!({
