@@ -1,4 +1,5 @@
-// Two players form a party and poll it with ETags. Runs on Node 22 or later (or Deno, or Bun) as it is:
+// Two players form a party and poll it with ETags. Runs as it is on Node 22.18 or later, on Bun,
+// and on Deno (`deno run --allow-net`):
 //
 //   rallypoint serve &
 //   node examples/party.ts http://127.0.0.1:7700 \

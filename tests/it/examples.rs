@@ -1,0 +1,74 @@
+//! The examples as their readers run them, against the real binary, where there is what they need.
+
+use std::process::Stdio;
+
+use tempfile::TempDir;
+use tokio::process::Command;
+
+use crate::support::process::{Finished, Server, rallypoint, run, soon};
+
+const PLAYERS: [&str; 2] = ["11111111-1111-4111-8111-111111111111", "22222222-2222-4222-8222-222222222222"];
+
+/// A command of somebody else's, in the folder of the examples.
+fn foreign(program: &str, args: &[&str]) -> Command {
+    let mut command = Command::new(program);
+    command.args(args).current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/examples"));
+    // The server is on this machine, whatever proxy the environment names.
+    command.env("no_proxy", "*").env("NO_PROXY", "*");
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    command
+}
+
+/// Whether a program does this; says so where it does not, since the test that asks then proves nothing.
+async fn can_run(program: &str, args: &[&str]) -> bool {
+    let output = soon("the program ends", foreign(program, args).output()).await;
+    let can = output.is_ok_and(|output| output.status.success());
+    if !can {
+        println!("{program} {} does not run here: its example was not tried", args.join(" "));
+    }
+    can
+}
+
+#[tokio::test]
+async fn the_python_client_forms_a_party_and_polls_it() {
+    if !can_run("python3", &["--version"]).await {
+        return;
+    }
+    let dir = TempDir::new().unwrap();
+    let server = Server::start(dir.path()).await;
+    let mut args = vec!["party.py".to_owned(), format!("http://{}", server.address)];
+    for player in PLAYERS {
+        let data_dir = dir.path().to_str().unwrap();
+        let token = run(rallypoint(&["token", "--player", player, "--data-dir", data_dir])).await.expect(0);
+        args.push(token.stdout.trim_end().to_owned());
+    }
+    let args: Vec<_> = args.iter().map(String::as_str).collect();
+    let Finished { stdout, .. } = run(foreign("python3", &args)).await.expect(0);
+    let expected = format!(
+        "alice made a party: 200\nnothing new for alice: 304\nbob was invited by: {}\n\
+         alice sees the change: 200 ['leader', 'member']\nthe party is over\n",
+        PLAYERS[0]
+    );
+    assert_eq!(stdout, expected);
+    server.stop().await.expect(0);
+}
+
+#[tokio::test]
+async fn the_walk_through_in_curl_gets_to_its_end() {
+    // Older ones than 7.84 cannot show a header of the answer.
+    const IS_NEW: &str =
+        "curl --version | awk 'NR == 1 { split($2, v, \".\"); exit v[1] * 1000 + v[2] < 7084 }'";
+    if !can_run("bash", &["-o", "pipefail", "-c", IS_NEW]).await {
+        return;
+    }
+    let dir = TempDir::new().unwrap();
+    let server = Server::start(dir.path()).await;
+    let url = format!("http://{}", server.address);
+    let mut command = foreign("bash", &["walk-through.sh", &url, dir.path().to_str().unwrap()]);
+    command.env("RALLYPOINT", env!("CARGO_BIN_EXE_rallypoint"));
+    let Finished { stdout, stderr, .. } = run(command).await.expect(0);
+    let answers = stdout.lines().filter_map(|line| line.strip_prefix("< "));
+    let statuses: Vec<_> = answers.map(|answer| answer.split(' ').next().unwrap()).collect();
+    assert_eq!(statuses, ["200", "200", "200", "200", "304", "200", "204", "204"], "{stdout}{stderr}");
+    server.stop().await.expect(0);
+}

@@ -1,0 +1,174 @@
+//! `rallypoint session` against a running server: lists, shows and ends sessions, as a table and as JSON.
+
+use std::path::Path;
+
+use http::Method;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::harness::{Reply, creation};
+use crate::support::connection::Connection;
+use crate::support::process::{Finished, Server, rallypoint, run, serve};
+
+const PLAYER: &str = "11111111-1111-4111-8111-111111111111";
+
+/// A server, and a player who uses it.
+struct Stage {
+    dir: TempDir,
+    server: Server,
+    player: Connection,
+}
+
+impl Stage {
+    async fn set() -> Self {
+        Self::set_with(TempDir::new().unwrap(), &[]).await
+    }
+
+    /// A server with further flags, on a directory.
+    async fn set_with(dir: TempDir, flags: &[&str]) -> Self {
+        let server = Server::spawn(serve(dir.path(), flags)).await;
+        let token = token(dir.path(), &[]).await;
+        let player = Connection::open(server.address, Some(&token)).await.unwrap();
+        Self { dir, server, player }
+    }
+
+    async fn call(&mut self, method: Method, path: &str, body: &Value) -> Reply {
+        Reply::from(self.player.call(&method, path, Some(body)).await.unwrap()).expect(200)
+    }
+
+    async fn creates(&mut self, session_type: &str) -> String {
+        let created = self.call(Method::POST, "/v1/session", &creation(session_type)).await;
+        created.body["session_id"].as_str().unwrap().to_owned()
+    }
+
+    /// Runs `rallypoint session` with the development key.
+    async fn session(&self, args: &[&str]) -> Finished {
+        let (url, data_dir) = (format!("http://{}", self.server.address), self.dir.path().to_str().unwrap());
+        run(rallypoint(&[&["session", "--server", &url, "--data-dir", data_dir], args].concat())).await
+    }
+
+    /// Runs it, and reads the JSON that it prints.
+    async fn session_json(&self, args: &[&str]) -> Value {
+        let printed = self.session(&[args, &["--json"]].concat()).await.expect(0);
+        serde_json::from_str(&printed.stdout).unwrap_or_else(|error| panic!("{error}: {printed:#?}"))
+    }
+}
+
+async fn token(data_dir: &Path, args: &[&str]) -> String {
+    let args = [&["token", "--player", PLAYER, "--data-dir", data_dir.to_str().unwrap()], args].concat();
+    run(rallypoint(&args)).await.expect(0).stdout.trim_end().to_owned()
+}
+
+/// Insists on a command that failed and said why, in a line that begins so, and nothing else.
+#[track_caller]
+fn failed(finished: Finished, why: &str) {
+    let Finished { stdout, stderr, .. } = finished.expect(1);
+    assert_eq!(stdout, "");
+    assert!(stderr.starts_with(&format!("error: {why}")) && stderr.lines().count() == 1, "{stderr}");
+}
+
+#[tokio::test]
+async fn a_players_sessions_are_listed() {
+    let mut stage = Stage::set().await;
+    let empty = stage.session(&["list", "--player", PLAYER]).await.expect(0);
+    assert_eq!(empty.stdout, "SESSION  TYPE  STANDING\n");
+    let (party, game) = (stage.creates("party").await, stage.creates("game").await);
+    let listed = stage.session(&["list", "--player", PLAYER]).await.expect(0);
+    let header = format!("{:36}  TYPE   STANDING", "SESSION");
+    assert_eq!(listed.stdout, format!("{header}\n{game}  game   active\n{party}  party  active\n"));
+    let listed = stage.session_json(&["list", "--player", PLAYER]).await;
+    assert_eq!(listed["sessions"]["party"]["session_ids"], json!([party]));
+    assert_eq!(listed["sessions"]["game"]["session_ids"], json!([game]));
+    stage.server.stop().await.expect(0);
+}
+
+#[tokio::test]
+async fn listings_of_a_type_are_listed_page_after_page() {
+    let dir = TempDir::new().unwrap();
+    let config = dir.path().join("rallypoint.toml");
+    let text = "[sessions]\nsessions_per_player_max = 51\n\
+        [templates.match]\ncan_be_created_by_players_directly = true\nauto_add_to_browser = true\n";
+    std::fs::write(&config, text).unwrap();
+    let mut stage = Stage::set_with(dir, &["--config", config.to_str().unwrap()]).await;
+    let mut expected = Vec::new();
+    // One more than a page holds.
+    for _ in 0..51 {
+        expected.push(stage.creates("match").await);
+    }
+    let listed = stage.session_json(&["list", "--type", "match"]).await;
+    let ids: Vec<_> = listed.as_array().unwrap().iter().map(|one| one["session_id"].clone()).collect();
+    assert_eq!(json!(ids), json!(expected));
+    let table = stage.session(&["list", "--type", "match"]).await.expect(0).stdout;
+    assert_eq!(table.lines().count(), 52, "{table}");
+    assert!(table.contains(&format!("\n{}  1/4\n", expected[50])), "{table}");
+    assert_eq!(stage.session_json(&["list", "--type", "nothing"]).await, json!([]));
+    stage.server.stop().await.expect(0);
+}
+
+#[tokio::test]
+async fn a_session_is_shown_by_its_id_or_short_code_and_ended() {
+    let mut stage = Stage::set().await;
+    let session = stage.creates("party").await;
+    let made =
+        stage.call(Method::POST, &format!("/v1/session/{session}:generate-short-code"), &json!({})).await;
+    let code = made.body["short_code"].as_str().unwrap().to_owned();
+    let shown = stage.session(&["show", &session]).await.expect(0).stdout;
+    let lines: Vec<_> = shown.lines().collect();
+    for line in [
+        format!("session         {session}"),
+        "type            party".into(),
+        format!("short code      {code}"),
+        "ways in         platform".into(),
+        format!("team 0: leader  {PLAYER}"),
+    ] {
+        assert!(lines.contains(&line.as_str()), "{line:?} is not in:\n{shown}");
+    }
+    assert_eq!(stage.session(&["show", &code.to_lowercase()]).await.expect(0).stdout, shown);
+    let read = stage.call(Method::GET, &format!("/v1/session/{session}"), &Value::Null).await;
+    assert_eq!(stage.session_json(&["show", &session]).await, read.body);
+
+    let ended = stage.session(&["end", &code]).await.expect(0);
+    assert_eq!(ended.stdout, format!("{code} has ended\n"));
+    let gone = "404 Not Found: the session does not exist (session_not_found)";
+    for args in [["show", &session], ["end", &session], ["show", &code]] {
+        failed(stage.session(&args).await, gone);
+        failed(stage.session(&[&args[..], &["--json"]].concat()).await, gone);
+    }
+    let quiet = stage.creates("party").await;
+    assert_eq!(stage.session(&["end", &quiet, "--json"]).await.expect(0).stdout, "");
+    failed(stage.session(&["show", &quiet]).await, gone);
+    stage.server.stop().await.expect(0);
+}
+
+#[tokio::test]
+async fn what_keeps_it_from_answering_is_said() {
+    let mut stage = Stage::set().await;
+    let session = stage.creates("party").await;
+    let url = format!("http://{}", stage.server.address);
+    let args = ["session", "show", &session, "--server", &url];
+    let with_token = |token: &str| {
+        let mut command = rallypoint(&args);
+        command.env("RALLYPOINT_TOKEN", token);
+        command
+    };
+    let refused = "403 Forbidden: the token was refused: it is no signed JWT (token_invalid)";
+    failed(run(with_token("forged")).await, refused);
+    let reads_config = token(stage.dir.path(), &["--permission", "session:read:config"]).await;
+    failed(run(with_token(&reads_config)).await, "403 Forbidden: the token does not grant the permission");
+    let reads = token(stage.dir.path(), &["--permission", "session:read:self"]).await;
+    run(with_token(&reads)).await.expect(0);
+
+    let elsewhere = TempDir::new().unwrap();
+    let data_dir = elsewhere.path().to_str().unwrap();
+    let keyless = run(rallypoint(&[&args[..], &["--data-dir", data_dir]].concat())).await;
+    assert!(keyless.stderr.contains("give a token in RALLYPOINT_TOKEN"), "{}", keyless.stderr);
+    failed(keyless, &format!("{data_dir}/development-key: "));
+    assert_eq!(std::fs::read_dir(elsewhere.path()).unwrap().count(), 0, "no key is made");
+
+    let Stage { server, dir, .. } = stage;
+    server.stop().await.expect(0);
+    let data_dir = dir.path().to_str().unwrap();
+    let alone = run(rallypoint(&[&args[..], &["--data-dir", data_dir]].concat())).await;
+    assert!(alone.stderr.trim_end().ends_with("is the server running?"), "{}", alone.stderr);
+    failed(alone, &url);
+}
