@@ -280,10 +280,11 @@ impl Sessions {
             }
             match self.commit(after, batch, Arc::clone(&before.deadline_ms)).await {
                 Ok(live) => return Ok((answer, live)),
-                Err(CommitError::Conflict { key }) => match keys::unique(&key) {
-                    Some(unique) => return Err(taken(unique).into()),
-                    None => {}
-                },
+                Err(CommitError::Conflict { key }) => {
+                    if let Some(unique) = keys::unique(&key) {
+                        return Err(taken(unique).into());
+                    }
+                }
                 Err(CommitError::Store(error)) => return Err(error.into()),
             }
         }

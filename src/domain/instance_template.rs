@@ -80,7 +80,7 @@ impl InstanceTemplate {
             left < 0.0
         });
         // Rounding may leave a crumb at the end.
-        let map = drawn.or_else(|| weighted().last())?;
+        let map = drawn.or_else(|| weighted().next_back())?;
         Some(StartupParams {
             map: map.map_name.clone(),
             mode: map.mode.clone(),
