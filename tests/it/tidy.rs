@@ -1,6 +1,9 @@
 //! Habits that a machine can watch over.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+
+use rallypoint::api::routes;
 
 /// Longest source file, in lines. A longer one usually holds two things.
 const LINES_MAX: usize = 500;
@@ -52,4 +55,21 @@ fn every_error_code_is_documented() {
     for code in codes {
         assert!(documented.contains(&format!("`{code}`")), "docs/API.md does not explain {code}");
     }
+}
+
+#[test]
+fn every_operation_has_a_line_in_the_documents() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(root.join("docs/API.md")).unwrap();
+    let (_, section) = text.split_once("\n## Operations\n").unwrap();
+    let (section, _) = section.split_once("\n## ").unwrap();
+    let first_cells = section.lines().filter_map(|line| line.strip_prefix("| ")?.split(" | ").next());
+    let written = first_cells.flat_map(|cell| cell.split('`').skip(1).step_by(2));
+    let platform_session = "/v1/platform/{platform}/platform-session/{platform_session_id_base64}";
+    let written: BTreeSet<_> = written
+        .map(|row| row.replace('…', "/v1/session/{session_id}").replace("{ps}", platform_session))
+        .collect();
+    let rows: BTreeSet<_> =
+        routes::operations().iter().map(|row| format!("{} {}", row.method, row.path)).collect();
+    assert_eq!(written, rows);
 }
