@@ -43,7 +43,7 @@ async fn a_head_has_a_largest_size() {
     for head in too_large {
         let mut wire = listener.connect().await;
         wire.try_send(head).await;
-        wire.answer().await.expect(431);
+        assert_eq!(wire.answer().await.expect(431).headers["connection"], "close");
         wire.ends().await;
     }
     let mut wire = listener.connect().await;
