@@ -173,9 +173,8 @@ pub async fn move_to(
 ) -> Result<Reply<Versioned<PlayerUpdated>>, Error> {
     let (actor, player, catalog) = (caller.actor(), path.player_uuid, app.catalog());
     let rule = move |session: &mut Session| {
-        let team_id = request.team_id.map_or(Ok(session.entry(player)?.team_id), |id| Ok(team_index(id)))?;
         let own = catalog.can_change_own_team(session);
-        session.move_to(actor, player, team_id, own)
+        session.move_to(actor, player, request.team_id.map(team_index), own)
     };
     change(&app, &caller, &path, &query, rule).await
 }
@@ -342,7 +341,7 @@ async fn change_any(
         }
         let current = session.entry(player)?.team_id;
         if let Some(team_id) = team_id.filter(|team_id| *team_id != current) {
-            session.move_to(actor, player, team_id, catalog.can_change_own_team(session))?;
+            session.move_to(actor, player, Some(team_id), catalog.can_change_own_team(session))?;
         }
         if custom_data.is_empty() {
             return session.require_active(actor);

@@ -54,11 +54,12 @@ impl Session {
     }
 
     /// Puts a player on another team: themselves where the template lets players choose, others with the right.
+    /// Without a team the player stays.
     pub fn move_to(
         &mut self,
         actor: Actor,
         player: PlayerUuid,
-        team_id: usize,
+        team_id: Option<usize>,
         can_change_own_team: bool,
     ) -> Result<(), Refused> {
         self.require_active(actor)?;
@@ -66,6 +67,7 @@ impl Session {
             self.require_right(actor, Right::Move)?;
         }
         let current = self.entry(player)?.team_id;
+        let team_id = team_id.unwrap_or(current);
         if team_id >= self.teams.len() {
             return Err(Refused::TeamNotFound);
         }

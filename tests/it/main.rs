@@ -8,6 +8,7 @@ mod expiry;
 mod failures;
 mod invariants;
 mod linking;
+mod model;
 mod permissions;
 mod platform_session;
 mod player;
