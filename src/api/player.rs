@@ -157,7 +157,11 @@ pub async fn join(
     door: Door,
     also: impl Fn(&Session) -> Result<(), Refused> + Send + 'static,
 ) -> Result<Arc<Live>, Failure> {
-    app.check_sessions(joiner.player, id).await?;
+    // What else keeps the player out is asked of the session as it is at its turn; who is in stays in.
+    let live = app.sessions.get(id).await?;
+    if !live.session.is_active(joiner.player) {
+        app.check_sessions(joiner.player, id).await?;
+    }
     let rules = app.join_rules(app.clock.now());
     let rule = move |session: &mut Session| {
         also(session)?;

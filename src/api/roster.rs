@@ -16,10 +16,11 @@ use super::player::{PlayerIdInSessionPath, PlayerUpdated, updated};
 use super::policies;
 use super::reply::{Changed, Plain, Reply, Versioned};
 use super::view::session_document;
-use crate::app::{App, Live};
+use crate::app::{App, Failure, Live};
 use crate::auth::{Caller, Permission};
 use crate::domain::invite::{Invite, Overflow};
 use crate::domain::join::{Door, Joiner};
+use crate::domain::rights::Right;
 use crate::domain::session::Status;
 use crate::domain::{Actor, CustomData, PlayerUuid, Refused, Session, SessionId};
 use crate::telemetry::Departure;
@@ -150,9 +151,17 @@ pub async fn invite(
 ) -> Result<Reply<Versioned<PlayerUpdated>>, Error> {
     let (actor, player) = (caller.actor(), path.player_uuid);
     let invite = request.invite(&app, &caller, None);
-    app.check_invites(player, &path.session_id).await?;
+    check_invite(&app, actor, &path).await?;
     let rule = move |session: &mut Session| session.invite(actor, player, &invite);
     change(&app, &caller, &path, &query, rule).await
+}
+
+/// Refuses an invite of a player who has too many. Standing comes first, as the rule asks it again: how many
+/// invites a player has is not everyone's business.
+async fn check_invite(app: &App, actor: Actor, path: &PlayerInSessionPath) -> Result<(), Failure> {
+    let live = app.sessions.get(&path.session_id).await?;
+    live.session.require_right(actor, Right::Invite)?;
+    app.check_invites(path.player_uuid, &live.session).await
 }
 
 /// Makes a player the leader.
@@ -204,10 +213,12 @@ pub async fn invite_session(
     let invited = app.sessions.get(&path.invited_session_id).await?;
     invited.session.require_active(caller.actor_unless(Permission::UpdatePlayerAny))?;
     let players: Vec<_> = invited.session.active_players().into_iter().map(|(player, _)| player).collect();
-    for player in &players {
-        app.check_invites(*player, &path.session_id).await?;
-    }
     let (actor, invite) = (caller.actor(), request.invite(&app, &caller, Some(path.invited_session_id)));
+    let live = app.sessions.get(&path.session_id).await?;
+    live.session.require_right_to_bring(actor)?;
+    for player in &players {
+        app.check_invites(*player, &live.session).await?;
+    }
     let rule = move |session: &mut Session| session.invite_session(actor, &players, &invite);
     let (players, live) = app.update_session(&path.session_id, true, rule).await?;
     let players = places(&live, &players)?;
@@ -311,8 +322,8 @@ async fn change_any(
     let AnyUpdateRequest { status, team_id, custom_data: CustomDataBody(custom_data), overflow_action } =
         request;
     match status {
-        Some(Status::Invited | Status::Reserved) => app.check_invites(player, &path.session_id).await?,
-        Some(Status::Member) => app.check_sessions(player, &path.session_id).await?,
+        Some(Status::Invited | Status::Reserved) => check_invite(app, actor, path).await?,
+        Some(Status::Member) => check_join(app, actor, path).await?,
         Some(Status::Leader) | None => {}
     }
     let team_id = team_id.map(team_index);
@@ -332,9 +343,7 @@ async fn change_any(
             Some(Status::Invited | Status::Reserved) => return session.invite(actor, player, &invite),
             Some(Status::Leader) => session.promote(actor, player)?,
             Some(Status::Member) if !session.is_active(player) => {
-                if !matches!(actor, Actor::Anyone) && actor != Actor::Player(player) {
-                    return Err(Refused::JoinForOthers);
-                }
+                require_own_join(actor, player)?;
                 return session.join(&joiner, Door::Session, rules);
             }
             Some(Status::Member) | None => {}
@@ -355,6 +364,21 @@ async fn change_any(
 /// Someone who joins by an operation that says nothing of their client.
 fn on_behalf(
     caller: &Caller,
+/// Refuses to let a player in who is in too many sessions. As with invites, standing comes first.
+async fn check_join(app: &App, actor: Actor, path: &PlayerInSessionPath) -> Result<(), Failure> {
+    let live = app.sessions.get(&path.session_id).await?;
+    if live.session.is_active(path.player_uuid) {
+        return Ok(());
+    }
+    require_own_join(actor, path.player_uuid)?;
+    app.check_sessions(path.player_uuid, &path.session_id).await
+}
+
+fn require_own_join(actor: Actor, player: PlayerUuid) -> Result<(), Refused> {
+    let may_join = actor == Actor::Anyone || actor == Actor::Player(player);
+    if may_join { Ok(()) } else { Err(Refused::JoinForOthers) }
+}
+
     player: PlayerUuid,
     team_id: Option<usize>,
     custom_data: &CustomData,

@@ -170,10 +170,13 @@ impl App {
         *self.catalog.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(catalog);
     }
 
-    /// Refuses an invite to `id` where the player has as many others as a player may have. Invites that are given
-    /// at the same moment may go one beyond.
-    pub async fn check_invites(&self, player: PlayerUuid, id: &SessionId) -> Result<(), Failure> {
-        let others = self.other_places(player, id, |status| !status.is_active()).await?;
+    /// Refuses an invite to a session where the player has as many others as a player may have; who takes part in
+    /// it already needs none. Invites that are given at the same moment may go one beyond.
+    pub async fn check_invites(&self, player: PlayerUuid, session: &Session) -> Result<(), Failure> {
+        if session.is_active(player) {
+            return Ok(());
+        }
+        let others = self.other_places(player, &session.id, |status| !status.is_active()).await?;
         if others < self.settings.invites_per_player_max {
             Ok(())
         } else {

@@ -55,17 +55,20 @@ impl Session {
         self.invite_all(&[player], invite).map(|_| ())
     }
 
-    /// Invites the players of another session. Into an open session anyone may bring their own; else it takes the
-    /// right to invite.
+    /// Refuses an actor who may not invite the players of another session. Into an open session anyone may bring
+    /// their own; else it takes the right to invite.
+    pub fn require_right_to_bring(&self, actor: Actor) -> Result<(), Refused> {
+        if self.joinability.open { Ok(()) } else { self.require_right(actor, Right::Invite) }
+    }
+
+    /// Invites the players of another session.
     pub fn invite_session(
         &mut self,
         actor: Actor,
         players: &[PlayerUuid],
         invite: &Invite,
     ) -> Result<Vec<PlayerUuid>, Refused> {
-        if !self.joinability.open {
-            self.require_right(actor, Right::Invite)?;
-        }
+        self.require_right_to_bring(actor)?;
         self.invite_all(players, invite)
     }
 

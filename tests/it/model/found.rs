@@ -2,10 +2,14 @@
 
 use serde_json::json;
 
-use crate::harness::{Client, Server};
+use crate::harness::{Client, Reply, Server};
 
 fn player_path(session: &str, of: &Client) -> String {
     format!("/v2/session/{session}/player/{}", of.player)
+}
+
+async fn invites(by: &Client, session: &str, who: &Client) -> Reply {
+    by.post(&(player_path(session, who) + ":invite"), &json!({})).await
 }
 
 #[tokio::test]
@@ -20,4 +24,38 @@ async fn standing_comes_before_whom_a_move_names() {
     }
     let own = player_path(&session, &alice) + ":move";
     assert_eq!(alice.post(&own, &json!({})).await.expect(200).body["team_id"], json!(0));
+}
+
+#[tokio::test]
+async fn limits_of_a_player_are_told_to_those_only_who_may_invite() {
+    let server = Server::with(|config| {
+        config.sessions.invites_per_player_max = 1;
+        config.sessions.sessions_per_player_max = 1;
+    });
+    let (alice, bob, carol) = (server.player(), server.player(), server.player());
+    let (hers, his) = (alice.creates("party").await, bob.creates("party").await);
+    invites(&alice, &hers, &carol).await.expect(200);
+    invites(&bob, &his, &carol).await.refused(403, "too_many_invites");
+    invites(&alice, &his, &carol).await.refused(403, "not_active_in_session");
+    invites(&bob, "none", &carol).await.refused(404, "session_not_found");
+    // Nor is it told in how many sessions another player is.
+    let older = format!("/v1/session/{hers}/player/{}", bob.player);
+    alice.post(&older, &json!({"status": "member"})).await.refused(403, "join_for_others");
+    bob.joins("none").await.refused(404, "session_not_found");
+    bob.joins(&hers).await.refused(403, "too_many_sessions");
+}
+
+#[tokio::test]
+async fn who_is_in_a_session_needs_no_invite_to_it() {
+    let server = Server::with(|config| config.sessions.invites_per_player_max = 1);
+    let (alice, bob, carol) = (server.player(), server.player(), server.player());
+    let (hers, his) = (alice.creates("party").await, bob.creates("party").await);
+    alice.opens(&hers).await;
+    bob.joins(&hers).await.expect(200);
+    let third = carol.creates("party").await;
+    invites(&carol, &third, &bob).await.expect(200);
+    // Bob has as many invites as he may, and none of this is one.
+    let path = format!("/v1/session/{hers}/invited-session/{his}:invite");
+    assert_eq!(bob.post(&path, &json!({})).await.expect(200).body, json!({"players": []}));
+    invites(&alice, &hers, &bob).await.refused(403, "already_in_session");
 }
