@@ -341,7 +341,7 @@ async fn change_any(
     let rule = move |session: &mut Session| {
         match status {
             Some(Status::Invited | Status::Reserved) => return session.invite(actor, player, &invite),
-            Some(Status::Leader) => session.promote(actor, player)?,
+            Some(Status::Leader) => session.require_leader(actor)?,
             Some(Status::Member) if !session.is_active(player) => {
                 require_own_join(actor, player)?;
                 return session.join(&joiner, Door::Session, rules);
@@ -353,17 +353,17 @@ async fn change_any(
             session.move_to(actor, player, Some(team_id), catalog.can_change_own_team(session))?;
         }
         if custom_data.is_empty() {
-            return session.require_active(actor);
+            session.require_active(actor)?;
+        } else {
+            session.update_player(actor, player, custom_data.clone())?;
         }
-        session.update_player(actor, player, custom_data.clone())
+        // Last, since whoever hands leadership over may do none of this afterwards.
+        if status == Some(Status::Leader) { session.promote(actor, player) } else { Ok(()) }
     };
     let ((), live) = app.update_session(&path.session_id, query.refresh_ttl.0, rule).await?;
     Ok(live)
 }
 
-/// Someone who joins by an operation that says nothing of their client.
-fn on_behalf(
-    caller: &Caller,
 /// Refuses to let a player in who is in too many sessions. As with invites, standing comes first.
 async fn check_join(app: &App, actor: Actor, path: &PlayerInSessionPath) -> Result<(), Failure> {
     let live = app.sessions.get(&path.session_id).await?;
@@ -379,6 +379,9 @@ fn require_own_join(actor: Actor, player: PlayerUuid) -> Result<(), Refused> {
     if may_join { Ok(()) } else { Err(Refused::JoinForOthers) }
 }
 
+/// Someone who joins by an operation that says nothing of their client.
+fn on_behalf(
+    caller: &Caller,
     player: PlayerUuid,
     team_id: Option<usize>,
     custom_data: &CustomData,

@@ -59,3 +59,18 @@ async fn who_is_in_a_session_needs_no_invite_to_it() {
     assert_eq!(bob.post(&path, &json!({})).await.expect(200).body, json!({"players": []}));
     invites(&alice, &hers, &bob).await.refused(403, "already_in_session");
 }
+
+#[tokio::test]
+async fn whoever_hands_leadership_over_may_do_the_rest_of_it() {
+    let server = Server::new();
+    let (alice, bob) = (server.player(), server.player());
+    let session = alice.creates("game").await;
+    bob.joins(&session).await.expect(200);
+    let path = format!("/v1/session/{session}/player/uuid/{}", bob.player);
+    let body = json!({"status": "leader", "team_id": 1, "custom_data": {"a": "b"}});
+    let promoted = alice.post(&path, &body).await.expect(200);
+    let place =
+        json!({"player_uuid": bob.player, "status": "leader", "team_id": 1, "custom_data": {"a": "b"}});
+    assert_eq!(promoted.body, place);
+    alice.post(&path, &body).await.refused(403, "not_session_leader");
+}
