@@ -107,6 +107,10 @@ async fn list(app: &App, player: PlayerUuid) -> Result<PlayerSessions, Error> {
     let mut by_type: BTreeMap<String, PlayerSessionsOfType> = BTreeMap::new();
     for (id, Membership { session_type, status, inviting_player }) in app.sessions.memberships(player).await?
     {
+        // Left out whole: an empty entry of the type would tell.
+        if status == Status::Reserved && !catalog.tells_of_reservations(&session_type) {
+            continue;
+        }
         let of_type = by_type.entry(session_type.clone()).or_insert_with(|| PlayerSessionsOfType {
             session_type,
             session_ids: Vec::new(),
@@ -116,7 +120,6 @@ async fn list(app: &App, player: PlayerUuid) -> Result<PlayerSessions, Error> {
         let session_id = id.to_string();
         match status {
             Status::Leader | Status::Member => of_type.session_ids.push(session_id),
-            Status::Reserved if !catalog.tells_of_reservations(&of_type.session_type) => {}
             Status::Reserved => of_type.reserved_sessions.push(session_id),
             Status::Invited => {
                 let invite =

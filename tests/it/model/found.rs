@@ -61,6 +61,17 @@ async fn who_is_in_a_session_needs_no_invite_to_it() {
 }
 
 #[tokio::test]
+async fn a_reservation_that_is_not_told_of_does_not_show_its_type() {
+    let server =
+        Server::with(|config| config.templates.get_mut("party").unwrap().notify_on_reservation = false);
+    let (alice, bob) = (server.player(), server.player());
+    let session = alice.creates("party").await;
+    let path = format!("/v1/session/{session}/player/{}", bob.player);
+    alice.post(&path, &json!({"status": "reserved"})).await.expect(200);
+    assert_eq!(bob.get("/v1/player/me/session").await.expect(200).body, json!({"sessions": {}}));
+}
+
+#[tokio::test]
 async fn whoever_hands_leadership_over_may_do_the_rest_of_it() {
     let server = Server::new();
     let (alice, bob) = (server.player(), server.player());
