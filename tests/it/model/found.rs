@@ -1,8 +1,10 @@
 //! Mistakes that random sequences have found, each told by itself.
 
-use serde_json::json;
+use std::time::Duration;
 
-use crate::harness::{Client, Reply, Server};
+use serde_json::{Value, json};
+
+use crate::harness::{Client, Reply, Server, joining};
 
 fn player_path(session: &str, of: &Client) -> String {
     format!("/v2/session/{session}/player/{}", of.player)
@@ -84,4 +86,46 @@ async fn whoever_hands_leadership_over_may_do_the_rest_of_it() {
         json!({"player_uuid": bob.player, "status": "leader", "team_id": 1, "custom_data": {"a": "b"}});
     assert_eq!(promoted.body, place);
     alice.post(&path, &body).await.refused(403, "not_session_leader");
+}
+
+/// The players of a session's teams, by how many there are on each.
+async fn seats(reader: &Client, session: &str) -> Vec<usize> {
+    let teams = reader.session(session).await.expect(200).body["teams"].clone();
+    let seats = |team: &Value| team["players"].as_array().unwrap().len();
+    teams.as_array().unwrap().iter().map(seats).collect()
+}
+
+#[tokio::test]
+async fn an_invite_given_again_needs_no_second_place() {
+    let server = Server::with(|config| config.templates.get_mut("game").unwrap().players_per_team = 1);
+    let (alice, bob) = (server.player(), server.player());
+    let session = alice.creates("game").await;
+    let path = player_path(&session, &bob) + ":invite";
+    alice.post(&path, &json!({"team_id": 0, "overflow_action": "overfill"})).await.expect(200);
+    let again = json!({"team_id": 0, "custom_data": {"a": "b"}});
+    assert_eq!(alice.post(&path, &again).await.expect(200).body["custom_data"], json!({"a": "b"}));
+    alice.post(&path, &json!({"team_id": 2})).await.refused(404, "team_not_found");
+    assert_eq!(seats(&alice, &session).await, [2, 0]);
+}
+
+#[tokio::test]
+async fn places_of_the_invited_are_not_given_to_others() {
+    let server = Server::with(|config| config.templates.get_mut("party").unwrap().players_per_team = 2);
+    let (alice, bob, carol) = (server.player(), server.player(), server.player());
+    let target = alice.creates("party").await;
+    invites(&alice, &target, &carol).await.expect(200);
+    // Bob has been in his session longer than Carol, so his turn would be first.
+    let invited = bob.creates("party").await;
+    bob.opens(&invited).await;
+    server.clock.advance(Duration::from_secs(1));
+    carol.post(&format!("/v1/session/{invited}/player/me"), &joining()).await.expect(200);
+    alice.opens(&target).await;
+    for action in ["partial_without_overflow", "partial_with_overflow"] {
+        let path = format!("/v1/session/{target}/invited-session/{invited}:invite");
+        let answer = bob.post(&path, &json!({"overflow_action": action})).await.expect(200);
+        let players = answer.body["players"].as_array().unwrap().clone();
+        assert_eq!(players.len(), 1, "{action}");
+        assert_eq!(players[0]["player_uuid"], json!(carol.player), "{action}");
+        assert_eq!(seats(&alice, &target).await, [2], "{action}");
+    }
 }
