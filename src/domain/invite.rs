@@ -75,30 +75,22 @@ impl Session {
     fn invite_all(&mut self, players: &[PlayerUuid], invite: &Invite) -> Result<Vec<PlayerUuid>, Refused> {
         let players: Vec<_> = players.iter().copied().filter(|player| !self.is_active(*player)).collect();
         let places = self.find_places(&players, invite)?;
-        if places.is_empty() && !players.is_empty() {
-            return Err(self.no_room());
-        }
         for (player, team_id) in &places {
             self.hold_place(*player, *team_id, invite);
         }
         Ok(places.into_iter().map(|(player, _)| player).collect())
     }
 
-    /// A team for each of the players, or as many of them as the invite is content with.
+    /// A team for each of the players, or for as many of them as the invite is content with.
     fn find_places(
         &self,
         players: &[PlayerUuid],
         invite: &Invite,
     ) -> Result<Vec<(PlayerUuid, usize)>, Refused> {
-        // Places that these players hold already are theirs to use again.
-        let free = |team_id: usize| {
-            let on_team = self
-                .players
-                .iter()
-                .filter(|(player, entry)| entry.team_id == team_id && !players.contains(player));
-            self.teams[team_id].max_size.saturating_sub(on_team.count())
-        };
-        let mut free: Vec<usize> = (0..self.teams.len()).map(free).collect();
+        let mut free: Vec<usize> =
+            (0..self.teams.len()).map(|team_id| self.places_for(team_id, players)).collect();
+        let no_room =
+            if free.iter().any(|free| *free > 0) { Refused::TeamFull } else { Refused::SessionFull };
         let first_for_all = || free.iter().position(|free| *free >= players.len());
         let wanted = invite.team_id.or_else(first_for_all).unwrap_or(0);
         if wanted >= self.teams.len() {
@@ -109,22 +101,34 @@ impl Session {
         }
         let spills = matches!(invite.overflow, Overflow::AllowOverflow | Overflow::PartialWithOverflow);
         let mut places = Vec::new();
-        for player in players {
+        for player in self.in_turn(players, wanted) {
             let mut teams = std::iter::once(wanted).chain(0..if spills { free.len() } else { 0 });
             let Some(team_id) = teams.find(|team_id| free[*team_id] > 0) else { break };
             free[team_id] -= 1;
-            places.push((*player, team_id));
+            places.push((player, team_id));
         }
         let all_or_nothing = matches!(invite.overflow, Overflow::Fail | Overflow::AllowOverflow);
-        if all_or_nothing && places.len() < players.len() {
-            return Err(self.no_room());
-        }
-        Ok(places)
+        let enough = if all_or_nothing { players.len() } else { players.len().min(1) };
+        if places.len() < enough { Err(no_room) } else { Ok(places) }
     }
 
-    /// The refusal for want of room.
-    fn no_room(&self) -> Refused {
-        if self.first_team_with_room().is_some() { Refused::TeamFull } else { Refused::SessionFull }
+    /// Who holds a place comes before who does not, so that nobody is given a place that its holder keeps; first those
+    /// on the team that is wanted.
+    fn in_turn(&self, players: &[PlayerUuid], wanted: usize) -> Vec<PlayerUuid> {
+        let mut in_turn = players.to_vec();
+        in_turn.sort_by_key(|player| {
+            let held = self.players.get(player).map(|entry| entry.team_id);
+            (held != Some(wanted), held.is_none())
+        });
+        in_turn
+    }
+
+    /// Places on a team for these players. Those that they hold already are theirs to use again, also where the team
+    /// is over its size.
+    fn places_for(&self, team_id: usize, players: &[PlayerUuid]) -> usize {
+        let on_team = self.players.iter().filter(|(_, entry)| entry.team_id == team_id);
+        let (held, others): (Vec<_>, Vec<_>) = on_team.partition(|(player, _)| players.contains(player));
+        self.teams[team_id].max_size.saturating_sub(others.len()).max(held.len())
     }
 
     fn hold_place(&mut self, player: PlayerUuid, team_id: usize, invite: &Invite) {

@@ -21,6 +21,7 @@ mod invite;
 mod leftovers;
 mod limits;
 mod linking;
+mod model;
 mod permissions;
 mod places;
 mod platform_session;

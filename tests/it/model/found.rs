@@ -1,0 +1,133 @@
+//! Mistakes that random sequences have found, each told by itself.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::harness::{Client, Reply, Server, joining};
+
+fn player_path(session: &str, of: &Client) -> String {
+    format!("/v2/session/{session}/player/{}", of.player)
+}
+
+async fn invites(by: &Client, session: &str, who: &Client) -> Reply {
+    by.post(&(player_path(session, who) + ":invite"), &json!({})).await
+}
+
+#[tokio::test]
+async fn standing_comes_before_whom_a_move_names() {
+    let server = Server::new();
+    let (alice, stranger) = (server.player(), server.player());
+    let session = alice.creates("game").await;
+    let path = player_path(&session, &server.player()) + ":move";
+    for body in [json!({"team_id": 1}), json!({})] {
+        stranger.post(&path, &body).await.refused(403, "not_active_in_session");
+        alice.post(&path, &body).await.refused(404, "player_not_found");
+    }
+    let own = player_path(&session, &alice) + ":move";
+    assert_eq!(alice.post(&own, &json!({})).await.expect(200).body["team_id"], json!(0));
+}
+
+#[tokio::test]
+async fn limits_of_a_player_are_told_to_those_only_who_may_invite() {
+    let server = Server::with(|config| {
+        config.sessions.invites_per_player_max = 1;
+        config.sessions.sessions_per_player_max = 1;
+    });
+    let (alice, bob, carol) = (server.player(), server.player(), server.player());
+    let (hers, his) = (alice.creates("party").await, bob.creates("party").await);
+    invites(&alice, &hers, &carol).await.expect(200);
+    invites(&bob, &his, &carol).await.refused(403, "too_many_invites");
+    invites(&alice, &his, &carol).await.refused(403, "not_active_in_session");
+    invites(&bob, "none", &carol).await.refused(404, "session_not_found");
+    // Nor is it told in how many sessions another player is.
+    let older = format!("/v1/session/{hers}/player/{}", bob.player);
+    alice.post(&older, &json!({"status": "member"})).await.refused(403, "join_for_others");
+    bob.joins("none").await.refused(404, "session_not_found");
+    bob.joins(&hers).await.refused(403, "session_not_joinable");
+    alice.opens(&hers).await;
+    bob.joins(&hers).await.refused(403, "too_many_sessions");
+}
+
+#[tokio::test]
+async fn who_is_in_a_session_needs_no_invite_to_it() {
+    let server = Server::with(|config| config.sessions.invites_per_player_max = 1);
+    let (alice, bob, carol) = (server.player(), server.player(), server.player());
+    let (hers, his) = (alice.creates("party").await, bob.creates("party").await);
+    alice.opens(&hers).await;
+    bob.joins(&hers).await.expect(200);
+    let third = carol.creates("party").await;
+    invites(&carol, &third, &bob).await.expect(200);
+    // Bob has as many invites as he may, and none of this is one.
+    let path = format!("/v1/session/{hers}/invited-session/{his}:invite");
+    assert_eq!(bob.post(&path, &json!({})).await.expect(200).body, json!({"players": []}));
+    invites(&alice, &hers, &bob).await.refused(403, "already_in_session");
+}
+
+#[tokio::test]
+async fn a_reservation_that_is_not_told_of_does_not_show_its_type() {
+    let server =
+        Server::with(|config| config.templates.get_mut("party").unwrap().notify_on_reservation = false);
+    let (alice, bob) = (server.player(), server.player());
+    let session = alice.creates("party").await;
+    let path = format!("/v1/session/{session}/player/{}", bob.player);
+    alice.post(&path, &json!({"status": "reserved"})).await.expect(200);
+    assert_eq!(bob.get("/v1/player/me/session").await.expect(200).body, json!({"sessions": {}}));
+}
+
+#[tokio::test]
+async fn whoever_hands_leadership_over_may_do_the_rest_of_it() {
+    let server = Server::new();
+    let (alice, bob) = (server.player(), server.player());
+    let session = alice.creates("game").await;
+    bob.joins(&session).await.expect(200);
+    let path = format!("/v1/session/{session}/player/uuid/{}", bob.player);
+    let body = json!({"status": "leader", "team_id": 1, "custom_data": {"a": "b"}});
+    let promoted = alice.post(&path, &body).await.expect(200);
+    let place =
+        json!({"player_uuid": bob.player, "status": "leader", "team_id": 1, "custom_data": {"a": "b"}});
+    assert_eq!(promoted.body, place);
+    alice.post(&path, &body).await.refused(403, "not_session_leader");
+}
+
+/// The players of a session's teams, by how many there are on each.
+async fn seats(reader: &Client, session: &str) -> Vec<usize> {
+    let teams = reader.session(session).await.expect(200).body["teams"].clone();
+    let seats = |team: &Value| team["players"].as_array().unwrap().len();
+    teams.as_array().unwrap().iter().map(seats).collect()
+}
+
+#[tokio::test]
+async fn an_invite_given_again_needs_no_second_place() {
+    let server = Server::with(|config| config.templates.get_mut("game").unwrap().players_per_team = 1);
+    let (alice, bob) = (server.player(), server.player());
+    let session = alice.creates("game").await;
+    let path = player_path(&session, &bob) + ":invite";
+    alice.post(&path, &json!({"team_id": 0, "overflow_action": "overfill"})).await.expect(200);
+    let again = json!({"team_id": 0, "custom_data": {"a": "b"}});
+    assert_eq!(alice.post(&path, &again).await.expect(200).body["custom_data"], json!({"a": "b"}));
+    alice.post(&path, &json!({"team_id": 2})).await.refused(404, "team_not_found");
+    assert_eq!(seats(&alice, &session).await, [2, 0]);
+}
+
+#[tokio::test]
+async fn places_of_the_invited_are_not_given_to_others() {
+    let server = Server::with(|config| config.templates.get_mut("party").unwrap().players_per_team = 2);
+    let (alice, bob, carol) = (server.player(), server.player(), server.player());
+    let target = alice.creates("party").await;
+    invites(&alice, &target, &carol).await.expect(200);
+    // Bob has been in his session longer than Carol, so his turn would be first.
+    let invited = bob.creates("party").await;
+    bob.opens(&invited).await;
+    server.clock.advance(Duration::from_secs(1));
+    carol.post(&format!("/v1/session/{invited}/player/me"), &joining()).await.expect(200);
+    alice.opens(&target).await;
+    for action in ["partial_without_overflow", "partial_with_overflow"] {
+        let path = format!("/v1/session/{target}/invited-session/{invited}:invite");
+        let answer = bob.post(&path, &json!({"overflow_action": action})).await.expect(200);
+        let players = answer.body["players"].as_array().unwrap().clone();
+        assert_eq!(players.len(), 1, "{action}");
+        assert_eq!(players[0]["player_uuid"], json!(carol.player), "{action}");
+        assert_eq!(seats(&alice, &target).await, [2], "{action}");
+    }
+}

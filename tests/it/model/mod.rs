@@ -1,0 +1,3 @@
+//! The server against a model of the rules.
+
+mod found;
