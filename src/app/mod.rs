@@ -67,7 +67,7 @@ pub struct Settings {
     pub version_check: VersionCheck,
     /// Whether a joiner's claim of friendship is believed.
     pub trust_friends: bool,
-    /// Players from which on a session is shown without them, and read in pages.
+    /// Most players that a session is shown with; those of a larger one are read in pages.
     pub players_shown_max: usize,
     /// Most unanswered invites and reservations of a player.
     pub invites_per_player_max: usize,

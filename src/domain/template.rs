@@ -41,7 +41,7 @@ pub struct Template {
     pub player_visibility: Visibility,
     /// Of which players the leader sees the entries.
     pub admin_player_visibility: Visibility,
-    /// After how many seconds a player is taken out who has not asked for the session; without it, never.
+    /// After how many seconds a player is taken out who has not asked for the session; without it or 0, never.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub player_culling_timeout: Option<u32>,
     /// Teams a session starts with: 1 to [`TEAMS_MAX`].
