@@ -23,6 +23,7 @@ mod roster;
 mod session;
 mod session_to_session;
 mod short_code;
+mod silence;
 mod store;
 mod team;
 mod template;
