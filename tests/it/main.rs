@@ -4,6 +4,7 @@
 mod harness;
 
 mod browser;
+mod catalog;
 mod contract;
 mod deprecated;
 mod expiry;
