@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use tokio::sync::watch;
 
 use crate::app::{App, Failure};
-use crate::domain::{Session, SessionId};
+use crate::domain::{Refused, Session, SessionId};
 use crate::net::stopped;
 use crate::store::keys;
 use crate::telemetry::Departure;
@@ -66,38 +66,43 @@ pub async fn seed_attendance(app: &App) -> Result<(), Failure> {
     }
 }
 
-/// Takes out players who no longer ask and invites that nobody answers, and notes the health of silent hosts.
+/// Takes out players who no longer ask and invites that nobody answers, and notes the health of silent hosts. What
+/// fails for one session is tried again next time, and does not keep the others waiting.
 async fn act_on_silence(app: &App) -> Result<(), Failure> {
     let now_ms = app.clock.now_ms();
+    let mut result = Ok(());
     for id in app.attendance.take_due(now_ms) {
-        let Some(live) = app.sessions.find(&id).await? else {
-            app.attendance.forget(&id);
-            continue;
-        };
-        let overdue = app.attendance.overdue(&live.session, now_ms);
-        if overdue.is_empty() {
-            app.attendance.look_at(&live.session, now_ms);
-            continue;
+        if let Err(failure) = act_on_silence_in(app, &id, now_ms).await {
+            app.attendance.put_back(&id);
+            result = result.and(Err(failure));
         }
-        tracing::info!(session_id = %id, ?overdue, "players, invites or a host of the session are silent");
-        let gone = [(Departure::Absent, overdue.absent.len()), (Departure::Expired, overdue.uninvited.len())];
-        let rule = move |session: &mut Session| {
-            session.settle(&overdue.absent, &overdue.uninvited, overdue.health.as_ref());
-            Ok(())
-        };
-        match app.update_session(&id, false, rule).await {
-            Ok(_) => {
-                for (how, players) in gone {
-                    (0..players).for_each(|_| app.metrics.departed(how));
-                }
-            }
-            Err(Failure::Refused(_)) => {}
-            Err(failure) => {
-                // Looked at again next time, not forgotten.
-                app.attendance.look_at(&live.session, now_ms);
-                return Err(failure);
-            }
+    }
+    result
+}
+
+async fn act_on_silence_in(app: &App, id: &SessionId, now_ms: i64) -> Result<(), Failure> {
+    let Some(live) = app.sessions.find(id).await? else {
+        app.attendance.forget(id);
+        return Ok(());
+    };
+    let overdue = app.attendance.overdue(&live.session, now_ms);
+    if overdue.is_empty() {
+        app.attendance.look_at(&live.session, now_ms);
+        return Ok(());
+    }
+    tracing::info!(session_id = %id, ?overdue, "players, invites or a host of the session are silent");
+    let rule = move |session: &mut Session| {
+        Ok(session.settle(&overdue.absent, &overdue.uninvited, overdue.health.as_ref()))
+    };
+    let (gone, _) = match app.update_session(id, false, rule).await {
+        Err(Failure::Refused(Refused::SessionNotFound)) => {
+            app.attendance.forget(id);
+            return Ok(());
         }
+        settled => settled?,
+    };
+    for was_active in gone {
+        app.metrics.departed(if was_active { Departure::Absent } else { Departure::Expired });
     }
     Ok(())
 }

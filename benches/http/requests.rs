@@ -3,7 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
-use rallypoint::api::view::platform_document;
+use rallypoint::api::platform_view::platform_document;
 use rallypoint::app::Live;
 use rallypoint::document::Document;
 use rallypoint::domain::PlayerUuid;
@@ -105,9 +105,10 @@ pub fn join_and_leave(sessions: &Sessions, number: u64) -> [Request; 2] {
     let path = format!("session/{}/player/me", sessions.session(number).id);
     let newcomer = newcomer(number);
     let token = token(newcomer.player);
+    let client = newcomer.client.unwrap();
     let body = json!({
-        "status": "member", "team_id": newcomer.team_id, "client_version": newcomer.client.version,
-        "client_settings": { "platform": newcomer.client.platform, "input": newcomer.client.input },
+        "status": "member", "team_id": newcomer.team_id, "client_version": client.version,
+        "client_settings": { "platform": client.platform, "input": client.input },
         "custom_data": newcomer.custom_data,
     });
     let body = body.to_string();

@@ -124,15 +124,15 @@ fn joiner(session: u64, player: u64) -> Joiner {
     Joiner {
         player: PlayerUuid(uuid(session, player)),
         player_id: None,
-        client: Client {
+        client: Some(Client {
             version: "1.0.0".into(),
             platform: PLATFORM,
             input: Input::Gamepad,
             device_type: None,
             crossplay: None,
-        },
-        team_id: (player % 2) as usize,
-        custom_data: [("skin".to_owned(), Dice(player).text(CUSTOM_DATA_BYTES[1]))].into(),
+        }),
+        team_id: Some((player % 2) as usize),
+        custom_data: Some([("skin".to_owned(), Dice(player).text(CUSTOM_DATA_BYTES[1]))].into()),
         password: None,
         friend: None,
     }

@@ -72,14 +72,15 @@ impl Attendance {
 
     /// Looks at a session after a change: queues it by when something in it could be overdue, or forgets it.
     pub fn look_at(&self, session: &Session, now_ms: i64) {
-        if !session.can_be_overdue(self.invite_expiry_ms.is_some()) {
+        if session.can_be_overdue(self.invite_expiry_ms.is_some()) {
+            self.requeue(session, now_ms);
+        } else {
             // Most sessions: nothing was kept of them, nothing is to be done.
-            return self.forget(&session.id);
+            self.forget(&session.id);
         }
-        self.requeue(session, now_ms);
     }
 
-    /// Forgets a session that has ended, or that silence cannot change any more.
+    /// Forgets a session that is gone.
     pub fn forget(&self, id: &SessionId) {
         let mut waiting = self.lock();
         if let Some(heard) = waiting.heard.remove(id) {
@@ -87,8 +88,16 @@ impl Attendance {
         }
     }
 
-    /// How many sessions something is remembered of.
-    pub fn remembered(&self) -> usize {
+    /// Puts a session back that was taken out of the queue and could not be looked at.
+    pub fn put_back(&self, id: &SessionId) {
+        let mut waiting = self.lock();
+        if let Some(due_ms) = waiting.heard.get(id).map(|heard| heard.due_ms) {
+            waiting.queue.insert((due_ms, id.clone()));
+        }
+    }
+
+    /// How many sessions something is kept of.
+    pub fn watched(&self) -> usize {
         self.lock().heard.len()
     }
 

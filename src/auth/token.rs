@@ -136,7 +136,7 @@ impl Verifier {
     ///
     /// # Errors
     /// Why it was refused. Refusals are not remembered: keys may come.
-    pub fn verify(&self, raw: impl AsRef<[u8]>) -> Result<Arc<Token>, TokenError> {
+    pub fn verify(&self, raw: &(impl AsRef<[u8]> + ?Sized)) -> Result<Arc<Token>, TokenError> {
         let raw = raw.as_ref();
         if raw.len() > TOKEN_BYTES_MAX {
             return Err(TokenError::Malformed);

@@ -110,26 +110,28 @@ impl Session {
     }
 
     /// Does what silence has come to: takes out players who are absent still, invites that wait still, and notes an
-    /// instance's health.
+    /// instance's health. Answers for each who went whether they took part.
     pub fn settle(
         &mut self,
         absent: &[PlayerUuid],
         uninvited: &[PlayerUuid],
         health: Option<&(String, Health)>,
-    ) {
-        let here =
-            |session: &Self, player| session.players.get(&player).map(|entry| entry.status.is_active());
-        let gone = absent.iter().filter(|player| here(self, **player) == Some(true));
-        let unanswered = uninvited.iter().filter(|player| here(self, **player) == Some(false));
-        let players: Vec<_> = gone.chain(unanswered).copied().collect();
-        for player in players {
+    ) -> Vec<bool> {
+        let absent = absent.iter().map(|player| (*player, true));
+        let silent = absent.chain(uninvited.iter().map(|player| (*player, false)));
+        let still = |(player, active): &(PlayerUuid, bool)| {
+            self.players.get(player).is_some_and(|entry| entry.status.is_active() == *active)
+        };
+        let gone: Vec<_> = silent.filter(still).collect();
+        for (player, _) in &gone {
             // Who is not there any more need not leave.
-            let _ = self.leave(player);
+            let _ = self.leave(*player);
         }
         if let Some((instance_id, health)) = health {
             // An instance that was replaced meanwhile has no health to note.
             let _ = self.set_health(instance_id, *health);
         }
+        gone.into_iter().map(|(_, active)| active).collect()
     }
 
     /// The longest-standing active player leads where nobody does; where nobody is active, the session ends.

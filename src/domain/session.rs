@@ -204,7 +204,8 @@ impl Session {
             platform_sessions: BTreeMap::new(),
             custom_data: CustomData::new(),
             keep_alive_on_empty: template.keep_alive_on_empty,
-            culling_timeout_s: template.player_culling_timeout,
+            // Contract: unset or 0, players are not taken out.
+            culling_timeout_s: template.player_culling_timeout.filter(|timeout_s| *timeout_s > 0),
             players_per_team: template.players_per_team,
             short_code: None,
             listing: None,

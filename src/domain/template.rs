@@ -44,10 +44,10 @@ pub struct Template {
     pub player_visibility: Visibility,
     /// Of which players the leader sees the entries.
     pub admin_player_visibility: Visibility,
-    /// After how many seconds a player is taken out who has not asked for the session: 1 to
-    /// [`CULLING_TIMEOUT_S_MAX`]; without it, never.
+    /// After how many seconds a player is taken out who has not asked for the session: up to
+    /// [`CULLING_TIMEOUT_S_MAX`]; without it or 0, never.
     #[serde(
-        deserialize_with = "limits::maybe_between::<_, 1, CULLING_TIMEOUT_S_MAX>",
+        deserialize_with = "limits::maybe_between::<_, 0, CULLING_TIMEOUT_S_MAX>",
         skip_serializing_if = "Option::is_none"
     )]
     pub player_culling_timeout: Option<usize>,

@@ -1,0 +1,366 @@
+//! What silence comes to: players who no longer ask go, invites that nobody answers lapse, hosts that no longer
+//! report are held to be unwell. The clock is the test's.
+
+use std::time::Duration;
+
+use rallypoint::config::Config;
+use rallypoint::jobs;
+use rallypoint::store::{Embedded, Memory, Store};
+use serde_json::{Value, json};
+
+use crate::harness::{Client, Server, contents, place, player_path};
+
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// Players are taken out after a minute of silence.
+fn culling(config: &mut Config) {
+    config.templates.get_mut("game").unwrap().player_culling_timeout = Some(60);
+}
+
+/// Invites wait for five minutes.
+fn expiring(config: &mut Config) {
+    config.sessions.invite_expiry_s = 300;
+}
+
+/// A game of alice's that bob and carol are in.
+async fn game(server: &Server) -> ([Client; 3], String) {
+    let players = [server.lasting_player(), server.lasting_player(), server.lasting_player()];
+    let session = players[0].creates("game").await;
+    for player in &players[1..] {
+        player.joins(&session).await.expect(200);
+    }
+    (players, session)
+}
+
+/// Asks for a session without keeping it alive.
+async fn poll(player: &Client, session: &str) {
+    player.get(&format!("/v1/session/{session}?refresh_ttl=false")).await.expect(200);
+}
+
+#[tokio::test]
+async fn who_does_not_ask_is_taken_out_as_if_they_had_left() {
+    let server = Server::with(culling);
+    let ([alice, bob, carol], session) = game(&server).await;
+    server.advance(59 * SECOND).await;
+    for player in [&bob, &carol] {
+        poll(player, &session).await;
+    }
+    server.advance(SECOND).await;
+    // Alice has been silent for a minute. She led; now who has been there longest does.
+    let leader = if bob.player < carol.player { &bob } else { &carol };
+    assert_eq!(bob.sees(&session, &alice).await, Value::Null);
+    assert_eq!(bob.sees_place(&session, leader).await, place("leader", 0));
+    assert_eq!(alice.own_list("game").await, Value::Null);
+    alice.leaves(&session).await.refused(404, "player_not_found");
+    server.advance(45 * SECOND).await;
+    poll(&carol, &session).await;
+    server.advance(15 * SECOND).await;
+    assert_eq!(carol.sees(&session, &bob).await, Value::Null);
+    server.advance(MINUTE).await;
+    carol.session(&session).await.refused(404, "session_not_found");
+    assert!(contents(&server).await.is_empty(), "the session went with its last player");
+}
+
+#[tokio::test]
+async fn every_way_of_reading_a_session_counts_as_asking() {
+    let server = Server::with(culling);
+    let ([alice, bob, carol], session) = game(&server).await;
+    let path = format!("/v1/session/{session}");
+    for round in 0..12 {
+        server.advance(50 * SECOND).await;
+        poll(&alice, &session).await;
+        let etag = alice.session(&session).await.etag();
+        match round % 4 {
+            0 => bob.get_if_none_match(&path, &etag).await.expect(304),
+            1 => bob.get(&format!("{path}/player?refresh_ttl=false")).await.expect(200),
+            2 => bob.get(&player_path(&session, alice.player)).await.expect(200),
+            _ => bob.get(&format!("{}/permission", player_path(&session, alice.player))).await.expect(200),
+        };
+        if round == 0 {
+            poll(&carol, &session).await;
+        }
+    }
+    assert_eq!(alice.sees_place(&session, &bob).await, place("member", 0));
+    assert_eq!(alice.sees(&session, &carol).await, Value::Null, "she asked once and then no more");
+}
+
+#[tokio::test]
+async fn joining_counts_as_asking_and_invited_players_need_not_ask() {
+    let server = Server::with(culling);
+    let ([alice, bob, _], session) = game(&server).await;
+    let (invited, late) = (server.lasting_player(), server.lasting_player());
+    alice.invites(&session, &invited).await.expect(200);
+    server.advance(45 * SECOND).await;
+    poll(&alice, &session).await;
+    late.joins(&session).await.expect(200);
+    server.advance(45 * SECOND).await;
+    poll(&alice, &session).await;
+    assert_eq!(alice.sees(&session, &bob).await, Value::Null);
+    assert_eq!(alice.sees_place(&session, &late).await, place("member", 0));
+    assert_eq!(alice.sees_place(&session, &invited).await, place("invited", 0));
+    // Whoever comes again begins anew.
+    bob.joins(&session).await.expect(200);
+    server.advance(45 * SECOND).await;
+    poll(&alice, &session).await;
+    assert_eq!(alice.sees_place(&session, &bob).await, place("member", 0));
+    assert_eq!(alice.sees(&session, &late).await, Value::Null);
+}
+
+#[tokio::test]
+async fn nobody_is_taken_out_where_the_template_does_not_say_so() {
+    for timeout in [None, Some(0)] {
+        let server = Server::with(|config| {
+            config.templates.get_mut("game").unwrap().player_culling_timeout = timeout;
+        });
+        let ([alice, bob, carol], session) = game(&server).await;
+        for _ in 0..30 {
+            server.advance(20 * MINUTE).await;
+            alice.session(&session).await.expect(200);
+        }
+        for silent in [&bob, &carol] {
+            assert_eq!(alice.sees_place(&session, silent).await, place("member", 0), "{timeout:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_could_not_be_done_is_done_the_next_time() {
+    let memory = Memory::default();
+    let server = Server::over(Store::Memory(memory.clone()), culling);
+    let mut games = Vec::new();
+    for _ in 0..3 {
+        let leader = server.lasting_player();
+        let mut body = crate::harness::creation("game");
+        body["region_id"] = json!(games.len().to_string());
+        let created = leader.post("/v1/session", &body).await.expect(200);
+        games.push((leader, created.body["session_id"].as_str().unwrap().to_owned()));
+    }
+    server.clock.advance(MINUTE);
+    memory.fail_next_commits(1);
+    jobs::tick(&server.app).await.unwrap_err();
+    jobs::tick(&server.app).await.unwrap();
+    for (leader, session) in &games {
+        leader.session(session).await.refused(404, "session_not_found");
+    }
+}
+
+#[tokio::test]
+async fn invites_that_nobody_answers_lapse() {
+    let server = Server::with(expiring);
+    let ([alice, bob, _], session) = game(&server).await;
+    let (invited, reserved, accepting) =
+        (server.lasting_player(), server.lasting_player(), server.lasting_player());
+    for player in [&invited, &accepting] {
+        alice.invites(&session, player).await.expect(200);
+    }
+    alice.updates(&session, &reserved, json!({"status": "reserved"})).await.expect(200);
+    server.advance(299 * SECOND).await;
+    assert_eq!(alice.sees_place(&session, &invited).await, place("invited", 0));
+    accepting.joins(&session).await.expect(200);
+    // Given again, an invite waits anew.
+    alice.invites(&session, &invited).await.expect(200);
+    let before = alice.session(&session).await.etag();
+    server.advance(SECOND).await;
+    assert_eq!(alice.sees(&session, &reserved).await, Value::Null);
+    assert_eq!(reserved.own_list("game").await, Value::Null);
+    assert_ne!(alice.session(&session).await.etag(), before);
+    assert_eq!(alice.sees_place(&session, &invited).await, place("invited", 0));
+    server.advance(299 * SECOND).await;
+    assert_eq!(alice.sees(&session, &invited).await, Value::Null);
+    assert_eq!(invited.own_list("game").await, Value::Null);
+    invited.leaves(&session).await.refused(404, "player_not_found");
+    for active in [&accepting, &bob] {
+        assert_eq!(alice.sees_place(&session, active).await, place("member", 0));
+    }
+}
+
+#[tokio::test]
+async fn invites_wait_as_long_as_their_session_lives_by_default() {
+    let server = Server::new();
+    let ([alice, ..], session) = game(&server).await;
+    let invited = server.lasting_player();
+    alice.invites(&session, &invited).await.expect(200);
+    for _ in 0..48 {
+        server.advance(30 * MINUTE).await;
+        alice.session(&session).await.expect(200);
+    }
+    assert_eq!(invited.own_list("game").await["pending_invites"][&session]["session_id"], json!(session));
+    invited.joins(&session).await.expect(200);
+}
+
+/// A game of alice's with the instance `i`, and the server that reports on it.
+async fn hosted(server: &Server) -> (Client, Client, String) {
+    let ([alice, ..], session) = game(server).await;
+    alice.post(&format!("/v1/session/{session}/instance"), &json!({"instance_id": "i"})).await.expect(200);
+    (alice, lasting_host(server), session)
+}
+
+fn lasting_host(server: &Server) -> Client {
+    let mut grant = crate::harness::grant(None, None, &["session:instance:health"]);
+    grant.ttl = Duration::from_secs(1_000_000);
+    server.bearer(server.token(&grant))
+}
+
+async fn report(host: &Client, session: &str) -> Value {
+    let body = json!({"instance_health": "healthy", "instance_id": "i"});
+    let reported = host.post(&format!("/v1/session/{session}/instance/health"), &body).await.expect(200);
+    reported.body["updated_instance_health"].clone()
+}
+
+async fn health(reader: &Client, session: &str) -> Value {
+    reader.session(session).await.expect(200).body["instance"]["instance_health"].clone()
+}
+
+#[tokio::test]
+async fn an_instance_that_reports_no_more_is_unhealthy_and_then_unknown() {
+    let server = Server::new();
+    let (alice, host, session) = hosted(&server).await;
+    for _ in 0..6 {
+        assert_eq!(report(&host, &session).await, json!("healthy"));
+        server.advance(10 * SECOND).await;
+    }
+    let path = format!("/v1/session/{session}");
+    let etag = alice.session(&session).await.etag();
+    // By default half of the last six reports must be there, and after six missed ones nothing is known.
+    server.advance(10 * SECOND).await;
+    alice.get_if_none_match(&path, &etag).await.expect(304);
+    server.advance(20 * SECOND).await;
+    assert_eq!(health(&alice, &session).await, json!("unhealthy"));
+    let etag = alice.session(&session).await.etag();
+    server.advance(10 * SECOND).await;
+    alice.get_if_none_match(&path, &etag).await.expect(304);
+    server.advance(20 * SECOND).await;
+    assert_eq!(health(&alice, &session).await, json!("unknown"));
+    let etag = alice.session(&session).await.etag();
+    for _ in 0..30 {
+        server.advance(10 * SECOND).await;
+    }
+    alice.get_if_none_match(&path, &etag).await.expect(304);
+}
+
+#[tokio::test]
+async fn reports_that_come_too_seldom_make_it_worse_than_they_say() {
+    let server = Server::new();
+    let (alice, host, session) = hosted(&server).await;
+    assert_eq!(report(&host, &session).await, json!("healthy"));
+    server.advance(50 * SECOND).await;
+    assert_eq!(
+        report(&host, &session).await,
+        json!("unhealthy"),
+        "the answer is the health after the report"
+    );
+    assert_eq!(health(&alice, &session).await, json!("unhealthy"));
+    let mut answer = json!("unhealthy");
+    for _ in 0..6 {
+        server.advance(10 * SECOND).await;
+        answer = report(&host, &session).await;
+    }
+    assert_eq!((answer, health(&alice, &session).await), (json!("healthy"), json!("healthy")));
+}
+
+#[tokio::test]
+async fn the_rules_of_health_are_the_configured_ones() {
+    let server = Server::with(|config| {
+        config.health.cadence_s = 60;
+        config.health.unhealthy_missed_percent = 100.0;
+        config.health.missed_before_unknown = 2;
+    });
+    let (alice, host, session) = hosted(&server).await;
+    report(&host, &session).await;
+    server.advance(60 * SECOND).await;
+    assert_eq!(health(&alice, &session).await, json!("healthy"));
+    server.advance(60 * SECOND).await;
+    assert_eq!(health(&alice, &session).await, json!("unknown"));
+}
+
+#[tokio::test]
+async fn an_instance_that_ended_falls_silent_without_consequence() {
+    let server = Server::new();
+    let (alice, host, session) = hosted(&server).await;
+    report(&host, &session).await;
+    let instance = format!("/v1/session/{session}/instance");
+    alice.delete(&instance).await.expect(204);
+    alice.post(&instance, &json!({"instance_id": "j"})).await.expect(200);
+    let etag = alice.session(&session).await.etag();
+    for _ in 0..20 {
+        server.advance(10 * SECOND).await;
+    }
+    alice.get_if_none_match(&format!("/v1/session/{session}"), &etag).await.expect(304);
+    assert_eq!(health(&alice, &session).await, Value::Null);
+}
+
+#[tokio::test]
+async fn after_a_restart_everyone_starts_with_a_full_allowance() {
+    let dir = tempfile::tempdir().unwrap();
+    let open =
+        |config: fn(&mut Config)| Server::over(Store::Embedded(Embedded::open(dir.path()).unwrap()), config);
+    let rules = |config: &mut Config| {
+        culling(config);
+        expiring(config);
+    };
+    let (tokens, session, now);
+    {
+        let server = open(rules);
+        let (alice, host, hosted) = hosted(&server).await;
+        report(&host, &hosted).await;
+        let invited = server.lasting_player();
+        alice.invites(&hosted, &invited).await.expect(200);
+        // Half the allowance of everyone is gone.
+        server.advance(30 * SECOND).await;
+        (tokens, session, now) = ([alice, invited], hosted, server.clock.now_ms());
+        server.app.sessions.store().close().await.unwrap();
+    }
+    let server = open(rules);
+    server.clock.advance(Duration::from_millis((now - server.clock.now_ms()).unsigned_abs()));
+    jobs::seed_attendance(&server.app).await.unwrap();
+    let [alice, invited] =
+        tokens.map(|client| Client { player: client.player, ..server.bearer(client.token.unwrap()) });
+    let reader = {
+        let mut grant = crate::harness::grant(None, None, &["session:read:any"]);
+        grant.ttl = Duration::from_secs(1_000_000);
+        server.bearer(server.token(&grant))
+    };
+    for _ in 0..3 {
+        server.advance(10 * SECOND).await;
+    }
+    // A minute of silence, of which this process has heard half.
+    assert_eq!(reader.sees_place(&session, &alice).await, place("leader", 0));
+    assert_eq!(health(&reader, &session).await, json!("healthy"));
+    server.advance(15 * SECOND).await;
+    poll(&alice, &session).await;
+    server.advance(15 * SECOND).await;
+    let players = reader.session(&session).await.body["teams"][0]["players"].clone();
+    let left: Vec<_> = players.as_array().unwrap().iter().map(|entry| entry["player_uuid"].clone()).collect();
+    assert_eq!(left, [json!(alice.player), json!(invited.player)], "those who did not ask are gone");
+    // An invite lapses by when it was given, which is stored.
+    for _ in 0..7 {
+        poll(&alice, &session).await;
+        server.advance(30 * SECOND).await;
+    }
+    assert_eq!(reader.sees(&session, &invited).await, Value::Null);
+    assert_eq!(reader.sees_place(&session, &alice).await, place("leader", 0));
+    assert_eq!(health(&reader, &session).await, json!("unknown"));
+}
+
+#[tokio::test]
+async fn what_has_ended_is_no_longer_watched() {
+    let server = Server::with(|config| {
+        culling(config);
+        config.templates.get_mut("game").unwrap().attempt_auto_join = false;
+        config.sessions.idle_s = 8;
+    });
+    let watched = || server.app.attendance.watched();
+    let alice = server.lasting_player();
+    let (left, ended) = (alice.creates("game").await, alice.creates("game").await);
+    alice.creates("game").await;
+    alice.creates("party").await;
+    assert_eq!(watched(), 3, "of a party nothing is kept");
+    alice.leaves(&left).await.expect(204);
+    alice.delete(&format!("/v1/session/{ended}")).await.expect(204);
+    assert_eq!(watched(), 1);
+    // The last one ends for being idle.
+    server.advance(10 * SECOND).await;
+    assert!(contents(&server).await.is_empty());
+    assert_eq!(watched(), 0);
+}
