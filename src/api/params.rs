@@ -204,7 +204,7 @@ pub fn read_param<T: Param>(
     value.map_err(|fault| violations.push(fault.at([place.into(), name.into()]))).ok()
 }
 
-/// Reads a raw parameter of a place; what [`params!`] expands to.
+/// Reads a raw parameter of a place; what `params!` expands to.
 pub fn raw_param<'a>(raw: &'a RawParams<'_>, place: &str, name: &str) -> RawValue<'a> {
     if place == "path" { raw.path(name) } else { raw.query(name) }
 }
