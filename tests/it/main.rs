@@ -5,6 +5,7 @@ mod harness;
 
 mod browser;
 mod catalog;
+mod client_flow;
 mod contract;
 mod deprecated;
 mod expiry;
