@@ -9,6 +9,7 @@ mod browser;
 mod commands;
 mod connections;
 mod catalog;
+mod client_flow;
 mod contract;
 mod deprecated;
 mod examples;

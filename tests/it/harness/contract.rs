@@ -24,9 +24,10 @@ type Key = (String, String, String);
 static VALIDATORS: LazyLock<Mutex<HashMap<Key, &'static Validator>>> = LazyLock::new(Mutex::default);
 
 /// Fails the test where the document does not allow the reply: an unknown status, a body that does not fit, a
-/// header that is missing.
+/// header that is missing; and where it holds a null, which makes published clients drop the whole document.
 #[track_caller]
 pub fn check(method: &Method, path: &str, reply: &Reply) {
+    assert!(reply.bytes.is_empty() || !holds_null(&reply.body), "{method} {path}: a null in {}", reply.body);
     let path = path.split('?').next().unwrap();
     let method = if *method == Method::HEAD { "get" } else { &method.as_str().to_lowercase() };
     let Some(operation) = operation(path, method) else { return };
@@ -53,6 +54,15 @@ pub fn check(method: &Method, path: &str, reply: &Reply) {
     let validator = validator((id, method.to_owned(), documented.to_owned()), schema);
     if let Err(error) = validator.validate(&reply.body) {
         panic!("{method} {path} {status}: {error} at {}\n{}", error.instance_path(), reply.body);
+    }
+}
+
+fn holds_null(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Array(items) => items.iter().any(holds_null),
+        Value::Object(fields) => fields.values().any(holds_null),
+        _ => false,
     }
 }
 
