@@ -5,6 +5,7 @@
 pub mod env;
 pub mod domain;
 pub mod document;
+pub mod private_dir;
 pub mod store;
 pub mod auth;
 pub mod app;

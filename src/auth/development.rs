@@ -15,6 +15,7 @@ use serde_json::json;
 use super::keys::{KeyError, KeySet};
 use crate::domain::{Platform, PlayerUuid};
 use crate::env::Entropy;
+use crate::private_dir;
 
 /// The key's file in the data directory.
 const FILE_NAME: &str = "development-key";
@@ -65,7 +66,7 @@ impl DevelopmentKey {
             Err(error) if error.kind() != ErrorKind::NotFound => return Err(io(error)),
             Err(_) => {}
         }
-        std::fs::create_dir_all(data_dir).map_err(io)?;
+        private_dir::create(data_dir).map_err(io)?;
         // Written whole beside its place, then linked there: a reader sees no key or all of it, and of two
         // writers the first wins.
         let written = data_dir.join(format!("{FILE_NAME}.{}", entropy.uuid()));

@@ -116,6 +116,11 @@ impl Permissions {
         granted
     }
 
+    /// Whether there is none in the set.
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
     /// Whether a permission is in the set.
     pub fn contains(self, permission: Permission) -> bool {
         self.0 & (1 << (permission as u8)) != 0

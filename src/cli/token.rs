@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args;
 use uuid::Uuid;
 
-use crate::auth::{DEFAULT_PLAYER_PERMISSIONS, DevelopmentKey, Grant};
+use crate::auth::{DEFAULT_PLAYER_PERMISSIONS, DevelopmentKey, Grant, Permissions};
 use crate::domain::{Platform, PlayerUuid};
 use crate::env::{Clock, Entropy};
 
@@ -27,9 +27,12 @@ const TTL_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
 
 #[derive(Args)]
 pub struct TokenArgs {
-    /// The player's uuid.
-    #[arg(long, value_name = "UUID")]
-    player: Uuid,
+    /// The player's uuid; without it, and with permissions of its own, the token is a server's.
+    #[arg(long, value_name = "UUID", required_unless_present = "permissions")]
+    player: Option<Uuid>,
+    /// The player's older, numeric id.
+    #[arg(long, value_name = "NUMBER")]
+    player_id: Option<i64>,
     /// A permission, as in session:read:any; give it again for more [default: those of a player's client].
     #[arg(long = "permission", value_name = "P")]
     permissions: Vec<String>,
@@ -70,11 +73,14 @@ pub fn print(args: &TokenArgs) -> Result<(), String> {
         .map_err(|error| error.to_string())?;
     let permissions =
         if args.permissions.is_empty() { player_permissions() } else { args.permissions.clone() };
+    for name in permissions.iter().filter(|name| Permissions::from_names([name.as_str()]).is_empty()) {
+        eprintln!("warning: no operation asks for {name:?}; is it spelled as in docs/API.md?");
+    }
     let grant = Grant {
-        player: Some(PlayerUuid(args.player)),
+        player: args.player.map(PlayerUuid),
         permissions,
         platform: args.platform,
-        player_id: None,
+        player_id: args.player_id,
         ttl: args.ttl,
     };
     super::print(&format!("{}\n", key.sign(&grant, Clock::System.now())))

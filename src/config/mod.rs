@@ -257,6 +257,10 @@ mod tests {
         assert!(message.contains("XboxLive"), "{message}");
         let message = parse("[templates.a.custom_data]\nx = \"\"", &[]).unwrap_err();
         assert!(message.contains("line 1") && message.contains("custom_data.x takes 1 to 4096"), "{message}");
+        for knob in ["[http]\nconnections_max", "[http]\nrequest_timeout_s", "[jobs]\nevery_ms"] {
+            let message = parse(&format!("{knob} = 0"), &[]).unwrap_err();
+            assert!(message.contains("line 2") && message.contains("0 is not from 1 to"), "{message}");
+        }
         let message = parse("[health]\ncadence_s = 0", &[]).unwrap_err();
         assert!(message.contains("line 2") && message.contains("0 is not from 1 to 3600"), "{message}");
         let maps = "map_selection_list_id = \"a\"\nmaps = []";

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::api::RequestLimits;
 use crate::domain::client::VersionCheck;
+use crate::domain::limits;
 use crate::net::ConnectionLimits;
 use crate::telemetry::{LogFormat, parse_log_filter};
 
@@ -74,14 +75,23 @@ pub struct Http {
     #[serde(deserialize_with = "address")]
     pub listen: SocketAddr,
     pub admin_listen: AdminListen,
+    #[serde(deserialize_with = "limits::between::<_, _, 1, 1_000_000>")]
     pub connections_max: usize,
+    #[serde(deserialize_with = "limits::between::<_, _, 256, 65_536>")]
     pub path_bytes_max: usize,
+    #[serde(deserialize_with = "limits::between::<_, _, 1024, 131_072>")]
     pub header_bytes_max: usize,
+    #[serde(deserialize_with = "limits::between::<_, _, 1024, 67_108_864>")]
     pub body_bytes_max: usize,
+    #[serde(deserialize_with = "limits::between::<_, _, 1, 3_600>")]
     pub head_timeout_s: u64,
+    #[serde(deserialize_with = "limits::between::<_, _, 1, 3_600>")]
     pub body_timeout_s: u64,
+    #[serde(deserialize_with = "limits::between::<_, _, 1, 3_600>")]
     pub request_timeout_s: u64,
+    #[serde(deserialize_with = "limits::between::<_, _, 1, 3_600>")]
     pub write_timeout_s: u64,
+    #[serde(deserialize_with = "limits::between::<_, _, 0, 3_600>")]
     pub drain_timeout_s: u64,
     pub trusted_proxies: Vec<IpAddr>,
 }
@@ -150,17 +160,20 @@ pub struct Auth {
     pub jwks_file: Option<PathBuf>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub jwks_url: Option<String>,
+    #[serde(deserialize_with = "limits::between::<_, _, 1, 86_400>")]
     pub jwks_refresh_s: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub issuer: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub audience: Option<String>,
+    #[serde(deserialize_with = "limits::between::<_, _, 0, 300>")]
     pub leeway_s: u64,
     pub cookie: String,
     pub player_claim: String,
     pub permissions_claim: String,
     pub player_id_claim: String,
     pub platform_claim: String,
+    #[serde(deserialize_with = "limits::between::<_, _, 1, 10_000_000>")]
     pub cached_tokens: usize,
 }
 
@@ -200,6 +213,7 @@ pub enum Backend {
 pub struct Store {
     pub backend: Backend,
     pub data_dir: PathBuf,
+    #[serde(deserialize_with = "limits::between::<_, _, 0, 1_099_511_627_776>")]
     pub cache_bytes: u64,
 }
 
@@ -224,12 +238,17 @@ pub enum FriendsCheck {
 #[serde(default, deny_unknown_fields)]
 #[allow(missing_docs, reason = "config.default.toml documents them")]
 pub struct Sessions {
+    #[serde(deserialize_with = "limits::between::<_, _, 0, 31_622_400>")]
     pub idle_s: u64,
     pub version_check: VersionCheck,
     pub friends_check: FriendsCheck,
+    #[serde(deserialize_with = "limits::between::<_, _, 0, 5_000>")]
     pub players_shown_max: usize,
+    #[serde(deserialize_with = "limits::between::<_, _, 1, 1_000>")]
     pub sessions_per_player_max: usize,
+    #[serde(deserialize_with = "limits::between::<_, _, 0, 1_000>")]
     pub invites_per_player_max: usize,
+    #[serde(deserialize_with = "limits::between::<_, _, 0, 31_622_400>")]
     pub invite_expiry_s: u64,
 }
 
@@ -252,6 +271,7 @@ impl Default for Sessions {
 #[serde(default, deny_unknown_fields)]
 #[allow(missing_docs, reason = "config.default.toml documents them")]
 pub struct Jobs {
+    #[serde(deserialize_with = "limits::between::<_, _, 1, 3_600_000>")]
     pub every_ms: u64,
 }
 

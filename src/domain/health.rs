@@ -13,14 +13,14 @@ use super::limits;
 #[serde(default, deny_unknown_fields)]
 pub struct HealthRules {
     /// Seconds between reports: 1 to 3600.
-    #[serde(deserialize_with = "limits::between::<_, 1, 3600>")]
+    #[serde(deserialize_with = "limits::between::<_, _, 1, 3600>")]
     pub cadence_s: usize,
     /// The share of missing reports, in percent, from which an instance is unhealthy.
     #[serde(deserialize_with = "percent")]
     pub unhealthy_missed_percent: f64,
     /// Reports missed in a row after which an instance's health is unknown: 1 to 1000. Also the number of reports
     /// that shares are taken of.
-    #[serde(deserialize_with = "limits::between::<_, 1, 1000>")]
+    #[serde(deserialize_with = "limits::between::<_, _, 1, 1000>")]
     pub missed_before_unknown: usize,
 }
 

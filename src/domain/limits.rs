@@ -13,21 +13,20 @@ pub const CUSTOM_DATA_ENTRIES_MAX: usize = 128;
 pub const CUSTOM_DATA_VALUE_CHARS_MAX: usize = 4096;
 
 /// Reads a number within bounds.
-pub fn between<'de, D: Deserializer<'de>, const MIN: usize, const MAX: usize>(
+pub fn between<'de, D: Deserializer<'de>, N: TryFrom<usize>, const MIN: usize, const MAX: usize>(
     from: D,
-) -> Result<usize, D::Error> {
+) -> Result<N, D::Error> {
     let number = usize::deserialize(from)?;
-    if (MIN..=MAX).contains(&number) {
-        return Ok(number);
-    }
-    Err(D::Error::custom(format!("{number} is not from {MIN} to {MAX}")))
+    let allowed = Some(number).filter(|number| (MIN..=MAX).contains(number));
+    let allowed = allowed.and_then(|number| N::try_from(number).ok());
+    allowed.ok_or_else(|| D::Error::custom(format!("{number} is not from {MIN} to {MAX}")))
 }
 
 /// Reads a number within bounds, where there is one.
-pub fn maybe_between<'de, D: Deserializer<'de>, const MIN: usize, const MAX: usize>(
+pub fn maybe_between<'de, D: Deserializer<'de>, N: TryFrom<usize>, const MIN: usize, const MAX: usize>(
     from: D,
-) -> Result<Option<usize>, D::Error> {
-    between::<D, MIN, MAX>(from).map(Some)
+) -> Result<Option<N>, D::Error> {
+    between::<D, N, MIN, MAX>(from).map(Some)
 }
 
 /// Reads a text of 1 to `MAX` characters.

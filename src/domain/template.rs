@@ -47,15 +47,15 @@ pub struct Template {
     /// After how many seconds a player is taken out who has not asked for the session: up to
     /// [`CULLING_TIMEOUT_S_MAX`]; without it or 0, never.
     #[serde(
-        deserialize_with = "limits::maybe_between::<_, 0, CULLING_TIMEOUT_S_MAX>",
+        deserialize_with = "limits::maybe_between::<_, _, 0, CULLING_TIMEOUT_S_MAX>",
         skip_serializing_if = "Option::is_none"
     )]
     pub player_culling_timeout: Option<usize>,
     /// Teams a session starts with: 1 to [`TEAMS_MAX`].
-    #[serde(deserialize_with = "limits::between::<_, 1, TEAMS_MAX>")]
+    #[serde(deserialize_with = "limits::between::<_, _, 1, TEAMS_MAX>")]
     pub num_teams: usize,
     /// Places on each team: 1 to [`PLAYERS_PER_TEAM_MAX`].
-    #[serde(deserialize_with = "limits::between::<_, 1, PLAYERS_PER_TEAM_MAX>")]
+    #[serde(deserialize_with = "limits::between::<_, _, 1, PLAYERS_PER_TEAM_MAX>")]
     pub players_per_team: usize,
     /// What console sessions of this type are, per platform. A platform that is not here cannot be linked.
     pub platform_templates: BTreeMap<Platform, PlatformTemplate>,
@@ -91,7 +91,7 @@ pub struct PlatformTemplate {
     /// Most players the platform's session takes: 1 to 100.
     #[serde(
         default,
-        deserialize_with = "limits::maybe_between::<_, 1, PLAYERS_PER_TEAM_MAX>",
+        deserialize_with = "limits::maybe_between::<_, _, 1, PLAYERS_PER_TEAM_MAX>",
         skip_serializing_if = "Option::is_none"
     )]
     pub max_players: Option<usize>,

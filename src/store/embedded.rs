@@ -7,6 +7,7 @@ use bytes::Bytes;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, UserValue};
 
 use super::{Engine, Entry, GroupCommit, Key, StoreError, Version, Writes, scan_bounds};
+use crate::private_dir;
 
 /// The folder of the store within the data directory.
 const FOLDER: &str = "store";
@@ -52,16 +53,20 @@ impl Fjall {
     /// # Errors
     /// See [`Embedded::open`].
     pub fn open(data_dir: &Path) -> Result<Self, StoreError> {
+        let unusable = |error: std::io::Error| {
+            let dir = data_dir.display();
+            let hint = "name one that this user may write to";
+            StoreError::Failed(format!("cannot use the data directory {dir}: {error}; {hint}"))
+        };
+        // Sessions hold what players told each other, and hashes of passwords.
+        private_dir::create(data_dir).map_err(unusable)?;
         let opened = Database::builder(data_dir.join(FOLDER))
             .cache_size(CACHE_BYTES)
             .max_journaling_size(JOURNAL_BYTES_MAX)
             .open();
         let db = opened.map_err(|error| match error {
             fjall::Error::Locked => StoreError::InUse { dir: data_dir.to_path_buf() },
-            fjall::Error::Io(error) => StoreError::Failed(format!(
-                "cannot use the data directory {}: {error}; name one that this user may write to",
-                data_dir.display()
-            )),
+            fjall::Error::Io(error) => unusable(error),
             error => store_error(error),
         })?;
         let data = db.keyspace("data", KeyspaceCreateOptions::default).map_err(store_error)?;

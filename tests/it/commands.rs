@@ -6,6 +6,8 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use http::Request;
 use http_body_util::Full;
@@ -217,4 +219,16 @@ async fn logs_that_no_terminal_shows_have_no_colours() {
     let logged = run(serve).await.expect(1).stderr;
     assert!(logged.contains("WARN") && logged.contains("/nowhere/jwks.json"), "{logged}");
     assert!(!logged.contains('\x1b'), "{logged}");
+}
+
+#[tokio::test]
+async fn a_token_can_be_a_servers_and_a_permission_that_nothing_asks_for_is_pointed_out() {
+    let dir = TempDir::new().unwrap();
+    let data_dir = dir.path().to_str().unwrap();
+    let args = ["token", "--data-dir", data_dir, "--permission", "session:reed:any", "--player-id", "7"];
+    let Finished { stdout, stderr, .. } = run(rallypoint(&args)).await.expect(0);
+    let claims = stdout.split('.').nth(1).unwrap();
+    let claims: serde_json::Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(claims).unwrap()).unwrap();
+    assert!(claims.get("sub").is_none() && claims["player_id"] == 7, "{claims}");
+    assert!(stderr.contains("session:reed:any"), "{stderr}");
 }

@@ -55,8 +55,10 @@ async fn a_new_directory_gets_a_key_that_only_its_owner_reads_and_that_signs_tok
     let data_dir = dir.path().join("new");
     let server = Server::start(&data_dir).await;
     get(server.address, "/openapi.json").await.expect(200);
-    let mode = data_dir.join("development-key").metadata().unwrap().permissions().mode();
-    assert_eq!(mode & 0o7777, 0o600, "{mode:o}");
+    for (path, expected) in [(data_dir.join("development-key"), 0o600), (data_dir.clone(), 0o700)] {
+        let mode = path.metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o7777, expected, "{}: {mode:o}", path.display());
+    }
 
     let token = token(&data_dir, &[]).await;
     let mut player = Connection::open(server.address, Some(&token)).await.unwrap();
