@@ -14,7 +14,9 @@ use crate::store::{Store, StoreError, keys};
 /// Answers a request of the admin listener.
 pub async fn handle<B>(app: &App, stopping: bool, request: Request<B>) -> Response<Full<Bytes>> {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        return text(StatusCode::METHOD_NOT_ALLOWED, "only GET is answered here\n");
+        let mut refused = text(StatusCode::METHOD_NOT_ALLOWED, "only GET is answered here\n");
+        refused.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+        return refused;
     }
     match request.uri().path() {
         "/live" => text(StatusCode::OK, "alive\n"),

@@ -1,10 +1,11 @@
 //! Background work. A tick takes no input: it finds what is due by looking, so that nothing is forgotten when
 //! nobody said so, and it may run twice without harm.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::join_all;
+use futures_util::future::{FutureExt as _, join_all};
 use tokio::sync::watch;
 
 use crate::app::{App, Failure};
@@ -23,8 +24,16 @@ pub async fn run(app: Arc<App>, every: Duration, mut stop: watch::Receiver<bool>
             () = stopped(&mut stop) => break,
             () = tokio::time::sleep(every) => {}
         }
-        if let Err(error) = tick(&app).await {
-            tracing::error!(%error, "idle sessions could not be ended; the next try is in {every:?}");
+        match AssertUnwindSafe(tick(&app)).catch_unwind().await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => {
+                tracing::error!(%error, "background work could not all be done; the next try is in {every:?}");
+            }
+            // A fault of ours must not end all background work, which nobody would notice.
+            Err(_) => {
+                app.metrics.panicked();
+                tracing::error!("background work failed by our fault; the next try is in {every:?}");
+            }
         }
     }
     // A stop is no reason to forget who was asked for a moment ago.
@@ -36,19 +45,24 @@ pub async fn tick(app: &App) -> Result<u64, Failure> {
     app.deadlines.flush(&app.sessions).await;
     let now_ms = app.clock.now_ms();
     let (mut from, to) = keys::due_until(now_ms);
-    let mut ended = 0;
+    let (mut ended, mut result) = (0, Ok(()));
     loop {
         let due = app.sessions.store().scan(&from, &to, DUE_AT_ONCE).await?;
         let Some((last, _)) = due.last() else { break };
-        // The next look starts behind this one: what could not be ended now must not be met again.
+        // The next look starts behind this one: what could not be ended now waits for the next tick, and keeps
+        // nobody else waiting.
         from = [last.as_slice(), &[0]].concat();
         let due = due.iter().filter_map(|(key, _)| keys::parse_due(key));
         let expired = join_all(due.map(|(due_ms, id)| expire(app, id, due_ms, now_ms))).await;
-        ended += expired.into_iter().try_fold(0, |sum, ended| ended.map(|ended| sum + u64::from(ended)))?;
+        for expired in expired {
+            match expired {
+                Ok(expired) => ended += u64::from(expired),
+                Err(failure) => result = result.and(Err(failure)),
+            }
+        }
     }
     app.metrics.expired(ended);
-    act_on_silence(app).await?;
-    Ok(ended)
+    result.and(act_on_silence(app).await).map(|()| ended)
 }
 
 /// Queues every session that silence can change: in memory nothing is known of them after a start.

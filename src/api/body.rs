@@ -79,18 +79,20 @@ fn parse(bytes: &Bytes) -> Result<Value, Violation> {
         Ok(Value::Null) => Err(Fault::MISSING.at(["body".into()])),
         Ok(value) => Ok(value),
         Err(error) => {
-            let position = byte_position(bytes, error.line(), error.column());
+            let position = byte_position(bytes, &error);
             let fault = Fault { msg: error.to_string().into(), kind: "value_error.jsondecode" };
             Err(fault.at(["body".into(), Step::Index(position)]))
         }
     }
 }
 
-/// The byte that a line and column (both from 1) of the parser name.
-fn byte_position(bytes: &[u8], line: usize, column: usize) -> usize {
+/// The byte that the parser stumbled over: the one it names by line and column, from 1; the end where there was
+/// nothing more to read, up to which it counts then.
+fn byte_position(bytes: &[u8], error: &serde_json::Error) -> usize {
     let lines = bytes.split(|byte| *byte == b'\n');
-    let before: usize = lines.take(line.saturating_sub(1)).map(|line| line.len() + 1).sum();
-    (before + column.saturating_sub(1)).min(bytes.len())
+    let before: usize = lines.take(error.line().saturating_sub(1)).map(|line| line.len() + 1).sum();
+    let column = if error.is_eof() { error.column() } else { error.column().saturating_sub(1) };
+    (before + column).min(bytes.len())
 }
 
 /// Checks a value against a schema, noting every violation, and spells it as the type wants it: numeric strings

@@ -111,8 +111,16 @@ fn every_violation_is_listed_in_declared_order() {
 
 #[test]
 fn broken_json_names_the_byte() {
-    let found = read("{\"a\":").unwrap_err();
-    assert_eq!((&found[0].0, found[0].2), (&json!(["body", 4]), "value_error.jsondecode"));
+    for (broken, position) in
+        [("{\"a\":", 5), ("{", 1), ("[1,", 3), ("{\n\"a\":", 6), ("{\"a\":x}", 5), ("{} {}", 3)]
+    {
+        let found = read(broken).unwrap_err();
+        assert_eq!(
+            (&found[0].0, found[0].2),
+            (&json!(["body", position]), "value_error.jsondecode"),
+            "{broken}"
+        );
+    }
     let deep = "[".repeat(100_000);
     assert_eq!(read(&deep).unwrap_err()[0].2, "value_error.jsondecode");
     assert_eq!(read("").unwrap_err()[0].2, "value_error.missing");

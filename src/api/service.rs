@@ -116,19 +116,21 @@ impl Api {
     /// The API document and its reference pages, which need no token.
     fn page(&self, parts: &http::request::Parts) -> Option<Response<Full<Bytes>>> {
         let path = parts.uri.path();
-        if path.starts_with(PREFIX) || !matches!(parts.method, Method::GET | Method::HEAD) {
+        if path.starts_with(PREFIX) {
             return None;
         }
-        let answer = match path {
-            "/openapi.json" => Some(Answer {
+        let page = match path {
+            "/openapi.json" => Answer {
                 status: StatusCode::OK,
                 body: self.document.clone(),
                 etag: None,
                 headers: HeaderMap::new(),
-            }),
-            _ => docs::page(path),
+            },
+            _ => docs::page(path)?,
         };
-        answer.map(|answer| respond(answer, parts))
+        let reads = matches!(parts.method, Method::GET | Method::HEAD);
+        let refused = || Error::MethodNotAllowed("GET, HEAD".into()).answer();
+        Some(respond(if reads { page } else { refused() }, parts))
     }
 
     async fn outcome<B>(&self, parts: &http::request::Parts, body: B) -> Outcome

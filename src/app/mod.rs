@@ -86,7 +86,7 @@ pub struct App {
     /// Sessions.
     pub sessions: Arc<Sessions>,
     /// When sessions end by themselves.
-    pub deadlines: Deadlines,
+    pub deadlines: Arc<Deadlines>,
     catalog: RwLock<Arc<Catalog>>,
     /// Guesses at short codes.
     pub guesses: Guesses,
@@ -118,7 +118,7 @@ impl App {
     ) -> Self {
         Self {
             sessions: Arc::new(Sessions::new(store, settings.cache_bytes)),
-            deadlines: Deadlines::new(settings.idle),
+            deadlines: Arc::new(Deadlines::new(settings.idle)),
             catalog: RwLock::new(Arc::new(catalog)),
             attendance: Attendance::new(settings.health, settings.invite_expiry),
             guesses: Guesses::default(),
@@ -151,12 +151,14 @@ impl App {
         T: Send + 'static,
         R: FnMut(&mut Session) -> Result<T, Refused> + Send + 'static,
     {
-        let (answer, live) = self.sessions.update(id, rule).await?;
-        let now_ms = self.clock.now_ms();
-        if refresh && !live.session.ended {
-            self.deadlines.refresh(&live, now_ms);
-        }
-        self.attendance.look_at(&live.session, now_ms);
+        let (deadlines, clock) = (Arc::clone(&self.deadlines), self.clock.clone());
+        let kept = move |live: &Live| {
+            if refresh {
+                deadlines.refresh(live, clock.now_ms());
+            }
+        };
+        let (answer, live) = self.sessions.update(id, rule, kept).await?;
+        self.attendance.look_at(&live.session, self.clock.now_ms());
         Ok((answer, live))
     }
 

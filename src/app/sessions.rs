@@ -204,18 +204,25 @@ impl Sessions {
     }
 
     /// Changes a session by a rule: all of the change or nothing. The rule runs again on fresh data where
-    /// another node was faster, so it must not have effects of its own.
+    /// another node was faster, so it must not have effects of its own. Where the rule agrees and the session goes
+    /// on, `kept` is told of it before the session's turn is over, so that nobody ends it as idle in between.
     ///
     /// Answers what the rule answered, and the session as it is now; an ended one as it was at its end.
-    pub async fn update<T, R>(self: &Arc<Self>, id: &SessionId, rule: R) -> Result<(T, Arc<Live>), Failure>
+    pub async fn update<T, R, K>(
+        self: &Arc<Self>,
+        id: &SessionId,
+        rule: R,
+        kept: K,
+    ) -> Result<(T, Arc<Live>), Failure>
     where
         T: Send + 'static,
         R: FnMut(&mut Session) -> Result<T, Refused> + Send + 'static,
+        K: Fn(&Live) + Send + 'static,
     {
         let (sessions, id) = (Arc::clone(self), id.clone());
         in_own_task(async move {
             let _turn = sessions.turn(&id).writing.lock().await;
-            sessions.update_in_turn(&id, rule).await
+            sessions.update_in_turn(&id, rule, kept).await
         })
         .await
     }
@@ -238,7 +245,7 @@ impl Sessions {
                 session.end();
                 Ok(())
             };
-            sessions.update_in_turn(&id, end).await.map(|_| true)
+            sessions.update_in_turn(&id, end, |_| {}).await.map(|_| true)
         })
         .await
     }
@@ -263,14 +270,23 @@ impl Sessions {
         .await
     }
 
-    async fn update_in_turn<T, R>(&self, id: &SessionId, mut rule: R) -> Result<(T, Arc<Live>), Failure>
+    async fn update_in_turn<T, R, K>(
+        &self,
+        id: &SessionId,
+        mut rule: R,
+        kept: K,
+    ) -> Result<(T, Arc<Live>), Failure>
     where
         R: FnMut(&mut Session) -> Result<T, Refused>,
+        K: Fn(&Live),
     {
         for _ in 0..ATTEMPTS_MAX {
             let before = self.get(id).await?;
             let mut after = before.session.clone();
             let answer = rule(&mut after)?;
+            if !after.ended {
+                kept(&before);
+            }
             if after == before.session {
                 return Ok((answer, before));
             }

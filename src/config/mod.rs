@@ -141,6 +141,14 @@ impl Config {
         if self.auth.jwks_file.is_some() && self.auth.jwks_url.is_some() {
             return Err("[auth] takes jwks_file or jwks_url, not both".into());
         }
+        let own_keys = self.auth.jwks_file.is_some() || self.auth.jwks_url.is_some();
+        if !own_keys && (self.auth.issuer.is_some() || self.auth.audience.is_some()) {
+            return Err(
+                "[auth] issuer and audience need jwks_file or jwks_url: tokens of the development key \
+                        name neither"
+                    .into(),
+            );
+        }
         if self.templates.is_empty() || self.templates.len() > TEMPLATES_MAX {
             return Err(format!("[templates] takes 1 to {TEMPLATES_MAX} templates"));
         }
@@ -279,6 +287,7 @@ mod tests {
             assert!(message.contains("my.toml") && message.contains("line 2"), "{message}");
             assert!(message.contains(&format!("{value:?} {allowed}")), "{message}");
         }
+        assert!(parse("[auth]\nissuer = \"a\"", &[]).unwrap_err().contains("need jwks_file or jwks_url"));
         assert!(parse("[auth]\njwks_file = \"a\"\njwks_url = \"b\"", &[]).unwrap_err().contains("not both"));
     }
 

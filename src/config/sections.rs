@@ -77,7 +77,7 @@ pub struct Http {
     pub admin_listen: AdminListen,
     #[serde(deserialize_with = "limits::between::<_, _, 1, 1_000_000>")]
     pub connections_max: usize,
-    #[serde(deserialize_with = "limits::between::<_, _, 256, 65_536>")]
+    #[serde(deserialize_with = "limits::between::<_, _, 256, 65_534>")]
     pub path_bytes_max: usize,
     #[serde(deserialize_with = "limits::between::<_, _, 1024, 131_072>")]
     pub header_bytes_max: usize,
@@ -102,7 +102,7 @@ impl Default for Http {
             listen: SocketAddr::from(([127, 0, 0, 1], 7700)),
             admin_listen: AdminListen::At(SocketAddr::from(([127, 0, 0, 1], 7701))),
             connections_max: 10_000,
-            path_bytes_max: 16_384,
+            path_bytes_max: 57_344,
             header_bytes_max: 32_768,
             body_bytes_max: 1_048_576,
             head_timeout_s: 75,

@@ -30,7 +30,7 @@ async fn a_head_has_a_largest_size() {
     // Within what is read, it gets an answer that says what is wrong.
     wire.send(get("/v1/template", &alice, &format!("x: {}\r\n", "x".repeat(32 * 1024)))).await;
     wire.answer().await.refused(431, "headers_too_large");
-    wire.send(get(&format!("/v1/session/{}", "x".repeat(16 * 1024)), &alice, "")).await;
+    wire.send(get(&format!("/v1/session/{}", "x".repeat(56 * 1024)), &alice, "")).await;
     wire.answer().await.refused(414, "path_too_long");
     wire.send(get("/v1/template", &alice, "")).await;
     wire.answer().await.expect(200);

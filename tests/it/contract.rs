@@ -106,4 +106,9 @@ async fn unknown_paths_and_methods_have_both_kinds_of_error_body() {
         (&reply.body["detail"], &reply.headers["allow"]),
         (&"Method Not Allowed".into(), &"GET, PATCH, DELETE, HEAD".parse().unwrap())
     );
+    for page in ["/openapi.json", "/docs", "/docs/"] {
+        let request = http::Request::post(page).body(http_body_util::Full::default()).unwrap();
+        let reply = server.anonymous().send_raw(request).await.refused(405, "method_not_allowed");
+        assert_eq!(reply.headers["allow"], "GET, HEAD", "{page}");
+    }
 }

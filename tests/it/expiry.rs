@@ -14,7 +14,7 @@ fn eternal(server: &Server) -> crate::harness::Client {
     let player = uuid::Uuid::from_u128(1);
     let mut grant =
         crate::harness::grant(Some(player), Some(rallypoint::domain::Platform::XboxLive), &["session:*"]);
-    grant.ttl = 1000 * MINUTE;
+    grant.ttl = 100_000 * MINUTE;
     crate::harness::Client { player, ..server.bearer(server.token(&grant)) }
 }
 
@@ -122,4 +122,29 @@ async fn changes_count_as_asking() {
     alice.patch(&format!("{path}?refresh_ttl=false"), &json!({"region_id": "eu"})).await.expect(200);
     server.advance(38 * MINUTE).await;
     alice.session(&session).await.refused(404, "session_not_found");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_that_is_acknowledged_keeps_an_overdue_session() {
+    let server = Server::new();
+    let alice = eternal(&server);
+    for round in 0..200 {
+        let session = alice.creates("party").await;
+        server.clock.advance(70 * MINUTE);
+        let (changing, id) = (alice.clone(), session.clone());
+        let change = tokio::spawn(async move {
+            let body = json!({"custom_data": {"round": round.to_string()}});
+            changing.patch(&format!("/v1/session/{id}"), &body).await.status.as_u16()
+        });
+        let ticking = server.clone();
+        let tick = tokio::spawn(async move { ticking.advance(Duration::ZERO).await });
+        let status = change.await.unwrap();
+        tick.await.unwrap();
+        // Whoever came first: the session has ended, or goes on with what was changed.
+        let seen = alice.get(&format!("/v1/session/{session}?refresh_ttl=false")).await.status.as_u16();
+        assert!([(200, 200), (404, 404)].contains(&(status, seen)), "{status} and then {seen}");
+        if seen == 200 {
+            alice.delete(&format!("/v1/session/{session}")).await.expect(204);
+        }
+    }
 }

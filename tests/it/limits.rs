@@ -68,12 +68,12 @@ async fn paths_and_queries_are_bounded_in_bytes() {
     let alice = server.player();
     let session = alice.creates("party").await;
     let path = format!("/v1/session/{session}?x=");
-    let padding = 16_384 - "/session".len() - path.len();
+    let padding = 57_344 - "/session".len() - path.len();
     alice.get(&format!("{path}{}", "x".repeat(padding))).await.expect(200);
     let refused =
         alice.get(&format!("{path}{}", "x".repeat(padding + 1))).await.refused(414, "path_too_long");
-    assert_eq!(refused.body["desc"], "the path is longer than 16384 bytes");
-    let unknown = format!("/nowhere/{}", "x".repeat(16_384));
+    assert_eq!(refused.body["desc"], "the path is longer than 57344 bytes");
+    let unknown = format!("/nowhere/{}", "x".repeat(57_344));
     let request = Request::get(unknown).body(Full::default()).unwrap();
     alice.send_raw(request).await.refused(414, "path_too_long");
     serves(&alice).await;
