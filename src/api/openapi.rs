@@ -143,19 +143,21 @@ fn failure<T: JsonSchema>(description: &str, generator: &mut SchemaGenerator) ->
     json!({ "description": description, "content": { "application/json": { "schema": schema } } })
 }
 
-/// A schema as it is published: what is absent is omitted and never null, so null is not a choice.
+/// A schema as it is published: what is absent is omitted and never null, so null is not a choice; and an
+/// enumeration is one list, from which generators of clients make a type.
 fn published(schema: &mut Value) {
     if let Ok(as_schema) = <&mut Schema>::try_from(schema) {
-        WithoutNull.transform(as_schema);
+        Published.transform(as_schema);
     }
 }
 
-struct WithoutNull;
+struct Published;
 
-impl Transform for WithoutNull {
+impl Transform for Published {
     fn transform(&mut self, schema: &mut Schema) {
         transform_subschemas(self, schema);
         let Some(object) = schema.as_object_mut() else { return };
+        list_members(object);
         if let Some(Value::Array(names)) = object.get_mut("type") {
             names.retain(|name| name != "null");
             if let [name] = names.as_slice() {
@@ -181,5 +183,22 @@ impl Transform for WithoutNull {
         if object.get("default").is_some_and(Value::is_null) {
             object.remove("default");
         }
+    }
+}
+
+/// Turns members with a description of their own, which are generated as one constant each, into a list of members
+/// and one of descriptions.
+fn list_members(object: &mut Map<String, Value>) {
+    let Some(Value::Array(choices)) = object.get("oneOf") else { return };
+    let each =
+        |field: &str| choices.iter().map(|choice| choice.get(field).cloned()).collect::<Option<Vec<_>>>();
+    let (Some(types), Some(members), Some(texts)) = (each("type"), each("const"), each("description")) else {
+        return;
+    };
+    if types.iter().all(|kind| *kind == types[0]) {
+        object.remove("oneOf");
+        object.insert("type".into(), types[0].clone());
+        object.insert("enum".into(), members.into());
+        object.insert("x-enum-descriptions".into(), texts.into());
     }
 }

@@ -191,11 +191,7 @@ impl<'a> Reader<'a> {
 /// The members of an enumeration, in order.
 fn permitted(schema: &Value) -> Option<Vec<String>> {
     let shown = |member: &Value| member.as_str().map_or_else(|| member.to_string(), str::to_owned);
-    if let Some(members) = schema.get("enum") {
-        return Some(members.as_array().unwrap().iter().map(shown).collect());
-    }
-    let members = schema.get("oneOf")?.as_array().unwrap();
-    members.iter().map(|member| member.get("const").map(shown)).collect()
+    Some(schema.get("enum")?.as_array().unwrap().iter().map(shown).collect())
 }
 
 /// The range of a number. Older generators mark a minimum as exclusive with a boolean, newer ones have a number;
