@@ -21,6 +21,10 @@ const EPOCH_KEY: &str = "epoch";
 const CACHE_BYTES: u64 = 64 << 20;
 /// Journal size from which fjall flushes whatever holds it, in bytes: bounds what a start has to replay.
 const JOURNAL_BYTES_MAX: u64 = 128 << 20;
+/// Threads that flush and compact. One of them leaves compacting to the others and spins, using up a whole core,
+/// while there is more of it than they can take; with its default of one thread per core, fjall does so on two
+/// cores during every compaction.
+const WORKER_THREADS: usize = 3;
 /// Length of the version before a stored value, in bytes.
 const VERSION_BYTES: usize = size_of::<u64>();
 
@@ -63,6 +67,7 @@ impl Fjall {
         let opened = Database::builder(data_dir.join(FOLDER))
             .cache_size(CACHE_BYTES)
             .max_journaling_size(JOURNAL_BYTES_MAX)
+            .worker_threads(WORKER_THREADS)
             .open();
         let db = opened.map_err(|error| match error {
             fjall::Error::Locked => StoreError::InUse { dir: data_dir.to_path_buf() },
@@ -110,6 +115,12 @@ impl Engine for Fjall {
         // reader could see one new value of a commit and then an old one.
         let record = self.db.snapshot().get(&self.data, key).map_err(store_error)?;
         record.map(|record| decode(&record)).transpose()
+    }
+
+    /// Without a snapshot, since nothing is applied meanwhile, and without a copy of the value.
+    fn version(&self, key: &[u8]) -> Result<Option<Version>, StoreError> {
+        let record = self.data.get(key).map_err(store_error)?;
+        record.map(|record| split(&record).map(|(version, _)| version)).transpose()
     }
 
     fn scan(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<(Key, Entry)>, StoreError> {
@@ -167,13 +178,18 @@ fn encode(entry: &Entry) -> UserValue {
 
 /// Copies the value: a slice of fjall's would keep the whole block it lies in from being freed.
 fn decode(record: &[u8]) -> Result<Entry, StoreError> {
+    let (version, value) = split(record)?;
+    Ok(Entry { version, value: Bytes::copy_from_slice(value) })
+}
+
+fn split(record: &[u8]) -> Result<(Version, &[u8]), StoreError> {
     let Some((version, value)) = record.split_first_chunk::<VERSION_BYTES>() else {
         return Err(StoreError::Corrupt(format!(
             "a record of {} bytes has no room for its version",
             record.len()
         )));
     };
-    Ok(Entry { version: Version(u64::from_be_bytes(*version)), value: Bytes::copy_from_slice(value) })
+    Ok((Version(u64::from_be_bytes(*version)), value))
 }
 
 fn store_error(error: fjall::Error) -> StoreError {

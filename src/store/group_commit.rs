@@ -32,6 +32,14 @@ pub trait Engine: Send + Sync + 'static {
     /// Where it cannot be read.
     fn get(&self, key: &[u8]) -> Result<Option<Entry>, StoreError>;
 
+    /// The version of `key`, if it has a value. Asked for by the thread that applies, so between two changes.
+    ///
+    /// # Errors
+    /// Where it cannot be read.
+    fn version(&self, key: &[u8]) -> Result<Option<Version>, StoreError> {
+        Ok(self.get(key)?.map(|entry| entry.version))
+    }
+
     /// Values in key order; see [`Backend::scan`].
     ///
     /// # Errors
@@ -323,7 +331,7 @@ impl<E: Engine> Writer<E> {
         for (key, expected) in &batch.expect {
             let version = match staged.get(key) {
                 Some(entry) => entry.as_ref().map(|entry| entry.version),
-                None => self.engine.get(key)?.map(|entry| entry.version),
+                None => self.engine.version(key)?,
             };
             if version != *expected {
                 return Err(CommitError::Conflict { key: key.clone() });
