@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use rallypoint::store::{Memory, Store};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::harness::{Server, XBOX_ID, contents, joining, platform_path};
 
@@ -26,6 +26,15 @@ async fn a_failed_write_is_503_and_changes_nothing() {
         alice.patch(&path, &json!({"region_id": "eu"})).await,
         alice.leaves(&session).await,
         alice.delete(&path).await,
+        alice.invites(&session, &bob).await,
+        alice.updates(&session, &bob, json!({"status": "reserved"})).await,
+        alice.moves(&session, &alice, 1).await,
+        alice.lends(&session, &alice, "kick").await,
+        alice.kicks(&session, &alice).await,
+        alice.patch(&format!("{path}/team/0"), &json!({"max_size": 7})).await,
+        alice.post(&format!("{path}:generate-short-code"), &Value::Null).await,
+        alice.post(&format!("{path}/browser"), &json!({})).await,
+        alice.post(&format!("{path}/instance"), &json!({})).await,
     ];
     for reply in refused {
         assert_eq!(reply.headers["retry-after"], "1");
@@ -87,6 +96,34 @@ async fn players_who_join_at_once_all_get_in() {
         assert_eq!(seen.body["teams"][0]["players"].as_array().unwrap().len(), joined + 1);
         assert!(nodes.len() == 2 || joined == 60);
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn invites_that_race_for_the_last_places_fill_them_and_no_more() {
+    let store = Store::Memory(Memory::shared());
+    let one = Server::over(store.clone(), |_| {});
+    let other = one.another_node(store);
+    let alice = one.player();
+    let session: Arc<str> = alice.creates("party").await.into();
+    let mut invites = Vec::new();
+    for index in 0..20 {
+        let node = if index % 2 == 0 { &one } else { &other };
+        let (inviting, invited) = (node.bearer(alice.token.clone().unwrap()), node.player());
+        let session = Arc::clone(&session);
+        invites.push(tokio::spawn(async move { inviting.invites(&session, &invited).await }));
+    }
+    let mut invited = 0;
+    for invite in invites {
+        let reply = invite.await.unwrap();
+        match reply.status.as_u16() {
+            200 => invited += 1,
+            503 => drop(reply.refused(503, "contended")),
+            _ => drop(reply.refused(403, "session_full")),
+        }
+    }
+    let seen = alice.session(&session).await.expect(200);
+    let players = seen.body["teams"][0]["players"].as_array().unwrap().len();
+    assert!(invited <= 3 && players == invited + 1, "{invited} invited, {players} there");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
