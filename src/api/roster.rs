@@ -18,7 +18,7 @@ use super::policies;
 use super::reply::{Changed, Plain, Reply, Versioned};
 use super::view::session_document;
 use crate::app::{App, Live};
-use crate::auth::{Caller, Permission};
+use crate::auth::{Caller, Denied, Permission};
 use crate::domain::invite::{Invite, Overflow};
 use crate::domain::join::{Door, Joiner};
 use crate::domain::session::Status;
@@ -296,10 +296,25 @@ pub async fn update_any_by_uuid(
         Json<AnyUpdateRequest>,
     >,
 ) -> Result<Reply<Versioned<PlayerUpdated>>, Error> {
-    let promotes = request.status == Some(Status::Leader);
-    let caller = caller.narrowed(if promotes { policies::PROMOTE } else { policies::UPDATE_PLAYER })?;
+    let caller = request.admit(&caller)?;
     let live = change_any(&app, &caller, &path, &query, request).await?;
     updated(&app, &caller, &live, path.player_uuid)
+}
+
+impl AnyUpdateRequest {
+    /// The caller as this change sees them: promoting takes one permission, everything else another, and whoever does
+    /// both reaches only as far as both do.
+    fn admit(&self, caller: &Caller) -> Result<Caller, Denied> {
+        if self.status != Some(Status::Leader) {
+            return caller.narrowed(policies::UPDATE_PLAYER);
+        }
+        let promoting = caller.narrowed(policies::PROMOTE)?;
+        if self.team_id.is_none() && self.custom_data.0.is_empty() {
+            return Ok(promoting);
+        }
+        let updating = caller.narrowed(policies::UPDATE_PLAYER)?;
+        Ok(if updating.reaches_all() { promoting } else { updating })
+    }
 }
 
 /// Deprecated: changes a player, named by their older id, under the permissions of promoting.

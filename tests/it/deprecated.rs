@@ -267,6 +267,10 @@ async fn by_uuid_each_change_takes_its_own_permission() {
     for body in [json!({"team_id": 0}), json!({}), json!({"status": "invited"}), all_defaults()] {
         promoting.updates(&session, &bob, body).await.refused(403, "permission_denied");
     }
+    let both = json!({"status": "leader", "team_id": 0});
+    for caller in [&promoting, &updating, &server.service(&["session:promote:any"])] {
+        caller.updates(&session, &bob, both.clone()).await.refused(403, "permission_denied");
+    }
     updating.updates(&session, &bob, json!({"team_id": 0})).await.expect(200);
     promoting.updates(&session, &bob, json!({"status": "leader"})).await.expect(200);
     // The other two paths are opened by promoting alone.
@@ -274,6 +278,23 @@ async fn by_uuid_each_change_takes_its_own_permission() {
         updating.post(&path, &json!({})).await.refused(403, "permission_denied");
         promoting.post(&path, &json!({})).await.expect(200);
     }
+}
+
+#[tokio::test]
+async fn by_uuid_who_does_two_things_reaches_as_far_as_both_permissions_do() {
+    let (server, alice, bob, session) = game().await;
+    let both = json!({"status": "leader", "custom_data": {"a": "b"}});
+    for permissions in [
+        ["session:promote:any", "session:update-player:self"],
+        ["session:promote:self", "session:update-player:any"],
+    ] {
+        let stranger = server.player_with(None, &permissions);
+        stranger.updates(&session, &bob, both.clone()).await.refused(403, "not_active_in_session");
+    }
+    let service = server.service(&["session:promote:any", "session:update-player:any"]);
+    let promoted = service.updates(&session, &bob, both).await.expect(200);
+    assert_eq!(promoted.place(), place("leader", 1));
+    assert_eq!(alice.sees(&session, &bob).await["custom_data"], json!({"a": "b"}));
 }
 
 /// A player with a token that grants this alone.
