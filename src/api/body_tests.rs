@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use super::*;
 
@@ -34,8 +35,8 @@ struct Inner {
 
 fn read(body: &str) -> Result<Everything, Vec<(Value, String, &'static str)>> {
     let mut violations = Vec::new();
-    let schema = Json::<Everything>::checked_against();
-    let read = Json::<Everything>::read(&Bytes::from(body.to_owned()), &schema, &mut violations);
+    let shape = Json::<Everything>::checked_against();
+    let read = Json::<Everything>::read(&Bytes::from(body.to_owned()), &shape, &mut violations);
     match read {
         Some(Json(read)) => Ok(read),
         None => Err(violations

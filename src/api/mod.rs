@@ -7,6 +7,7 @@ pub mod service;
 mod credentials;
 pub mod params;
 pub mod body;
+pub mod shape;
 pub mod violation;
 pub mod reply;
 pub mod error;

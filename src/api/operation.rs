@@ -8,12 +8,12 @@ use bytes::Bytes;
 use futures_util::future::FutureExt as _;
 use http::{Method, StatusCode};
 use schemars::{Schema, SchemaGenerator};
-use serde_json::Value;
 
 use super::body::Body;
 use super::error::Error;
 use super::params::{ParamDoc, Params, RawParams};
 use super::reply::{Answer, Reply, ReplyKind};
+use super::shape::Shape;
 use crate::app::App;
 use crate::auth::{Caller, Policy};
 
@@ -84,7 +84,7 @@ impl Operation {
         F: Fn(Arc<App>, Caller, Input<P, Q, B>) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<Reply<K>, Error>> + Send + 'static,
     {
-        let schema = B::checked_against();
+        let shape = B::checked_against();
         Self {
             method,
             id,
@@ -102,7 +102,7 @@ impl Operation {
                 reply: K::describe(generator),
             },
             run: Box::new(move |app, caller, raw, body| {
-                let input = read_input(raw, body, &schema)?;
+                let input = read_input(raw, body, &shape)?;
                 Ok(Box::pin(
                     handler(Arc::clone(app), caller, input).map(|reply| reply.map(Reply::into_answer)),
                 ))
@@ -143,12 +143,12 @@ impl Operation {
 fn read_input<P: Params, Q: Params, B: Body>(
     raw: &RawParams<'_>,
     body: &Bytes,
-    schema: &Value,
+    shape: &Shape,
 ) -> Result<Input<P, Q, B>, Error> {
     let mut violations = Vec::new();
     let path = P::read(raw, &mut violations);
     let query = Q::read(raw, &mut violations);
-    let body = B::read(body, schema, &mut violations);
+    let body = B::read(body, shape, &mut violations);
     match (path, query, body) {
         (Some(path), Some(query), Some(body)) => Ok(Input { path, query, body }),
         _ => Err(Error::Invalid(violations)),
