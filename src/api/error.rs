@@ -86,7 +86,6 @@ impl From<Failure> for Error {
             Failure::Refused(refused) => Self::Refused(refused),
             Failure::Store(error) => Self::Unavailable(error),
             Failure::Contended => Self::Contended,
-            Failure::Fault(cause) => Self::Internal(cause),
         }
     }
 }

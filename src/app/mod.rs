@@ -44,9 +44,6 @@ pub enum Failure {
     /// Too many writers raced for the same session.
     #[error("too many changes at once")]
     Contended,
-    /// A fault of ours.
-    #[error("{0}")]
-    Fault(String),
 }
 
 impl From<CommitError> for Failure {

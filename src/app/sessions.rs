@@ -1,15 +1,18 @@
 //! Sessions: load, rule, commit, with the cache that makes reads cheap.
 //!
 //! A change holds its session's turn from load to commit, so that writers on this node queue instead of racing
-//! in the store; a reader takes no turn and waits for nobody. A change runs in a task of its own: a caller who
-//! goes away in the middle cannot leave the cache behind the store.
+//! in the store; a reader takes no turn and waits for nobody. A change that has begun runs to its end: a caller
+//! who goes away in the middle cannot leave the cache behind the store.
 
 use std::hash::{BuildHasher, RandomState};
+use std::pin::Pin;
 use std::sync::atomic::AtomicI64;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
 
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
+use tokio::runtime::Handle;
 use uuid::Uuid;
 
 use super::Failure;
@@ -193,7 +196,7 @@ impl Sessions {
     /// Stores a new session.
     pub async fn create(self: &Arc<Self>, session: Session, deadline_ms: i64) -> Result<Arc<Live>, Failure> {
         let sessions = Arc::clone(self);
-        in_own_task(async move {
+        ToTheEnd::of(async move {
             let batch = put_deadline(index::plan(None, &session)?, &session.id, deadline_ms);
             sessions
                 .commit(session, batch, Arc::new(AtomicI64::new(deadline_ms)))
@@ -220,7 +223,7 @@ impl Sessions {
         K: Fn(&Live) + Send + 'static,
     {
         let (sessions, id) = (Arc::clone(self), id.clone());
-        in_own_task(async move {
+        ToTheEnd::of(async move {
             let _turn = sessions.turn(&id).writing.lock().await;
             sessions.update_in_turn(&id, rule, kept).await
         })
@@ -230,7 +233,7 @@ impl Sessions {
     /// Ends a session if nobody has asked for it in time; takes a stale place in the queue away.
     pub async fn expire(self: &Arc<Self>, id: &SessionId, due_ms: i64, now_ms: i64) -> Result<bool, Failure> {
         let (sessions, id) = (Arc::clone(self), id.clone());
-        in_own_task(async move {
+        ToTheEnd::of(async move {
             let _turn = sessions.turn(&id).writing.lock().await;
             let stored = sessions.stored_deadline(&id).await?.map(|(_, ms)| ms);
             let live = sessions.find(&id).await?;
@@ -253,7 +256,7 @@ impl Sessions {
     /// Moves a session's stored deadline; a session that ended meanwhile stays ended.
     pub async fn move_deadline(self: &Arc<Self>, id: &SessionId, deadline_ms: i64) -> Result<(), Failure> {
         let (sessions, id) = (Arc::clone(self), id.clone());
-        in_own_task(async move {
+        ToTheEnd::of(async move {
             let _turn = sessions.turn(&id).writing.lock().await;
             let Some((version, old_ms)) = sessions.stored_deadline(&id).await? else { return Ok(()) };
             if deadline_ms <= old_ms {
@@ -427,13 +430,34 @@ fn weight(stored_bytes: usize) -> u64 {
     CACHED_SESSION_BYTES + CACHED_FORMS * stored_bytes as u64
 }
 
-/// Runs to the end whatever becomes of the caller. A panic goes on in the caller.
-async fn in_own_task<T: Send + 'static>(
-    work: impl Future<Output = Result<T, Failure>> + Send + 'static,
-) -> Result<T, Failure> {
-    match tokio::spawn(work).await {
-        Ok(result) => result,
-        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-        Err(error) => Err(Failure::Fault(error.to_string())),
+/// Work that goes on to its end whatever becomes of the caller: where the caller goes away in the middle, the
+/// rest becomes a task of its own.
+struct ToTheEnd<F: Future<Output: Send> + Send + 'static>(Option<Pin<Box<F>>>);
+
+impl<F: Future<Output: Send> + Send + 'static> ToTheEnd<F> {
+    fn of(work: F) -> Self {
+        Self(Some(Box::pin(work)))
+    }
+}
+
+impl<F: Future<Output: Send> + Send + 'static> Future for ToTheEnd<F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
+        // Taken out meanwhile: work that panics is over.
+        let mut work = self.0.take().expect("work is not asked for again once it is done");
+        let polled = work.as_mut().poll(context);
+        if polled.is_pending() {
+            self.0 = Some(work);
+        }
+        polled
+    }
+}
+
+impl<F: Future<Output: Send> + Send + 'static> Drop for ToTheEnd<F> {
+    fn drop(&mut self) {
+        if let (Some(rest), Ok(runtime)) = (self.0.take(), Handle::try_current()) {
+            runtime.spawn(rest);
+        }
     }
 }

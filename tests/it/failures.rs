@@ -1,11 +1,13 @@
 //! A store that fails, and two nodes on one store: nothing half-done, nothing stale.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use rallypoint::store::{Memory, Store};
+use futures_util::FutureExt as _;
+use rallypoint::store::{Embedded, Memory, Store};
 use serde_json::{Value, json};
 
-use crate::harness::{Server, XBOX_ID, contents, joining, platform_path};
+use crate::harness::{Reply, Server, XBOX_ID, contents, joining, platform_path};
 
 #[tokio::test]
 async fn a_failed_write_is_503_and_changes_nothing() {
@@ -96,6 +98,24 @@ async fn players_who_join_at_once_all_get_in() {
         assert_eq!(seen.body["teams"][0]["players"].as_array().unwrap().len(), joined + 1);
         assert!(nodes.len() == 2 || joined == 60);
     }
+}
+
+#[tokio::test]
+async fn a_caller_who_goes_away_takes_nothing_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::over(Store::Embedded(Embedded::open(dir.path()).unwrap()), |_| {});
+    let (alice, bob) = (server.player(), server.player());
+    let session = alice.creates("game").await;
+    // Begun and dropped: the commit is under way, and nobody waits for it.
+    let _ = bob.joins(&session).now_or_never();
+    let joined = async {
+        let is_in = |reply: &Reply| reply.body["teams"][0]["players"].as_array().unwrap().len() == 2;
+        while !is_in(&alice.session(&session).await) {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), joined).await.expect("the join goes on to its end");
+    bob.leaves(&session).await.expect(204);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
