@@ -9,6 +9,8 @@ use sha2::{Digest, Sha256};
 
 /// Bytes of the digest kept in an ETag: enough that two documents never share one, even on purpose.
 const ETAG_DIGEST_BYTES: usize = 16;
+/// Bytes of a body that are rendered without asking for more memory.
+const BODY_BYTES_TYPICAL: usize = 2048;
 
 /// Rendered once, sent many times.
 #[derive(Clone, Debug)]
@@ -36,6 +38,17 @@ impl Document {
     /// On values that have no JSON (maps with keys that are no strings): a fault in our types that any test of
     /// the operation shows.
     pub fn render(value: &impl Serialize) -> Bytes {
-        serde_json::to_vec(value).expect("wire types have JSON").into()
+        Self::render_after(&[], value)
+    }
+
+    /// The JSON of a value after a prefix, in memory that is no larger.
+    ///
+    /// # Panics
+    /// As [`render`](Self::render).
+    pub fn render_after(prefix: &[u8], value: &impl Serialize) -> Bytes {
+        let mut body = Vec::with_capacity(BODY_BYTES_TYPICAL);
+        body.extend_from_slice(prefix);
+        serde_json::to_writer(&mut body, value).expect("wire types have JSON");
+        body.into_boxed_slice().into()
     }
 }

@@ -73,8 +73,8 @@ pub fn decode_listed(value: &[u8]) -> Result<Listed, StoreError> {
 
 /// A session as it is stored, unless it holds more than a session may.
 pub fn encode(session: &Session) -> Result<Bytes, Refused> {
-    let encoded = [&[FORMAT], &*Document::render(session)].concat();
-    if encoded.len() > SESSION_BYTES_MAX { Err(Refused::SessionTooLarge) } else { Ok(encoded.into()) }
+    let encoded = Document::render_after(&[FORMAT], session);
+    if encoded.len() > SESSION_BYTES_MAX { Err(Refused::SessionTooLarge) } else { Ok(encoded) }
 }
 
 /// A stored session.
@@ -96,44 +96,68 @@ pub fn decode_membership(value: &[u8]) -> Result<Membership, StoreError> {
     serde_json::from_slice(value).map_err(|error| StoreError::Corrupt(format!("a player's list: {error}")))
 }
 
+/// A value that follows from a session, compared before it is rendered: most of them stay as they are.
+#[derive(PartialEq)]
+enum Derived<'a> {
+    /// The session's id, under what finds it.
+    Named(&'a SessionId),
+    Membership {
+        session_type: &'a str,
+        status: Status,
+        inviting_player: Option<PlayerUuid>,
+    },
+    Listed(Listed),
+    /// Nothing: the key says it all.
+    Marked,
+}
+
+impl Derived<'_> {
+    fn render(self) -> Bytes {
+        match self {
+            Self::Named(id) => Bytes::copy_from_slice(id.as_str().as_bytes()),
+            Self::Membership { session_type, status, inviting_player } => Document::render(&Membership {
+                session_type: session_type.to_owned(),
+                status,
+                inviting_player,
+            }),
+            Self::Listed(listed) => Document::render(&listed),
+            Self::Marked => Bytes::new(),
+        }
+    }
+}
+
 /// What follows from a session.
-fn derived(session: &Session) -> BTreeMap<Key, Bytes> {
+fn derived(session: &Session) -> BTreeMap<Key, Derived<'_>> {
     let mut derived = BTreeMap::new();
     if session.ended {
         return derived;
     }
     for (platform, linked) in &session.platform_sessions {
-        let key = keys::platform_session(*platform, &linked.id);
-        derived.insert(key, Bytes::copy_from_slice(session.id.as_str().as_bytes()));
+        derived.insert(keys::platform_session(*platform, &linked.id), Derived::Named(&session.id));
     }
     for (player, entry) in &session.players {
-        let membership = Membership {
-            session_type: session.session_type.clone(),
-            status: entry.status,
-            inviting_player: entry.inviting_player,
-        };
-        derived.insert(keys::membership(*player, &session.id), Document::render(&membership));
+        let (status, inviting_player) = (entry.status, entry.inviting_player);
+        let membership = Derived::Membership { session_type: &session.session_type, status, inviting_player };
+        derived.insert(keys::membership(*player, &session.id), membership);
     }
-    let named_by = [
-        session.short_code.as_ref().map(keys::short_code),
-        session
-            .instance
-            .as_ref()
-            .and_then(|instance| instance.allocation_id.as_deref())
-            .map(keys::allocation),
-    ];
-    let id = || Bytes::copy_from_slice(session.id.as_str().as_bytes());
-    derived.extend(named_by.into_iter().flatten().map(|key| (key, id())));
+    if let Some(code) = &session.short_code {
+        derived.insert(keys::short_code(code), Derived::Named(&session.id));
+    }
+    if let Some(allocation_id) =
+        session.instance.as_ref().and_then(|instance| instance.allocation_id.as_deref())
+    {
+        derived.insert(keys::allocation(allocation_id), Derived::Named(&session.id));
+    }
     if let Some(listing) = &session.listing {
         let key = keys::listing(&session.session_type, listing.sequence);
-        derived.insert(key, Document::render(&Listed::of(session, &listing.custom_data)));
+        derived.insert(key, Derived::Listed(Listed::of(session, &listing.custom_data)));
     }
     if session.can_be_overdue(true) {
-        derived.insert(keys::overdue(&session.id), Bytes::new());
+        derived.insert(keys::overdue(&session.id), Derived::Marked);
     }
     if session.takes_strangers() {
         let key = keys::open(&session.session_type, session.created.as_millisecond(), &session.id);
-        derived.insert(key, Bytes::new());
+        derived.insert(key, Derived::Marked);
     }
     derived
 }
@@ -156,7 +180,7 @@ pub fn plan(before: Option<(&Session, Version)>, after: &Session) -> Result<Batc
             batch = batch.expect_absent(key.clone());
         }
         if known.as_ref() != Some(&value) {
-            batch = batch.put(key, value);
+            batch = batch.put(key, value.render());
         }
     }
     batch = put_player_ids(batch, before.map(|(session, _)| session), after);
