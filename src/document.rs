@@ -9,8 +9,8 @@ use sha2::{Digest, Sha256};
 
 /// Bytes of the digest kept in an ETag: enough that two documents never share one, even on purpose.
 const ETAG_DIGEST_BYTES: usize = 16;
-/// Bytes of a body that are rendered without asking for more memory.
-const BODY_BYTES_TYPICAL: usize = 2048;
+/// Bytes of JSON that are rendered without asking for more memory.
+const JSON_BYTES_TYPICAL: usize = 2048;
 
 /// Rendered once, sent many times.
 #[derive(Clone, Debug)]
@@ -25,11 +25,15 @@ pub struct Document {
 impl Document {
     /// Renders a value.
     pub fn of(value: &impl Serialize) -> Self {
-        let body = Self::render(value);
-        let digest = Sha256::digest(&body);
-        let etag = format!("\"{}\"", URL_SAFE_NO_PAD.encode(&digest[..ETAG_DIGEST_BYTES]));
-        let etag = HeaderValue::try_from(etag).expect("base64 in quotes is a header value");
-        Self { body, etag }
+        let mut whole = json_after(&[], value);
+        let body_bytes = whole.len();
+        let digest = Sha256::digest(&whole);
+        let tag = URL_SAFE_NO_PAD.encode(&digest[..ETAG_DIGEST_BYTES]);
+        // Body and tag lie in one piece of memory, which is cheaper to share than two.
+        whole.extend([b"\"", tag.as_bytes(), b"\""].concat());
+        let mut body = Bytes::from(whole.into_boxed_slice());
+        let etag = HeaderValue::from_maybe_shared(body.split_off(body_bytes));
+        Self { body, etag: etag.expect("base64 in quotes is a header value") }
     }
 
     /// The JSON of a value.
@@ -46,9 +50,13 @@ impl Document {
     /// # Panics
     /// As [`render`](Self::render).
     pub fn render_after(prefix: &[u8], value: &impl Serialize) -> Bytes {
-        let mut body = Vec::with_capacity(BODY_BYTES_TYPICAL);
-        body.extend_from_slice(prefix);
-        serde_json::to_writer(&mut body, value).expect("wire types have JSON");
-        body.into_boxed_slice().into()
+        json_after(prefix, value).into_boxed_slice().into()
     }
+}
+
+fn json_after(prefix: &[u8], value: &impl Serialize) -> Vec<u8> {
+    let mut json = Vec::with_capacity(JSON_BYTES_TYPICAL);
+    json.extend_from_slice(prefix);
+    serde_json::to_writer(&mut json, value).expect("wire types have JSON");
+    json
 }

@@ -8,7 +8,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::api::{Api, ApiSettings, Peer};
+use crate::api::{Api, ApiSettings};
 use crate::app::{App, Catalog, Settings};
 use crate::auth::{DevelopmentKey, JwksSource, KeyRing, TokenSettings, Verifier, refresh_forever};
 use crate::config::{Backend, Config, FriendsCheck};
@@ -76,11 +76,7 @@ pub async fn start(config: &Config, expose_development_key: bool) -> Result<Serv
 
     let connections = config.http.connection_limits();
     let api = Arc::new(new_api(config, Arc::clone(&app)));
-    let handle = move |mut request: http::Request<_>, peer: SocketAddr| {
-        let api = Arc::clone(&api);
-        request.extensions_mut().insert(Peer(peer.ip()));
-        async move { api.handle(request).await }
-    };
+    let handle = move |request, peer: SocketAddr| api.handle(request, Some(peer.ip()));
     let metrics = || Arc::clone(&app.metrics);
     let serving = net::serve(api_listener, connections, metrics(), api_stopping.clone(), handle);
     let api = tokio::spawn(serving);

@@ -4,6 +4,7 @@ pub mod routes;
 mod policies;
 pub mod operation;
 pub mod service;
+mod fast_path;
 mod credentials;
 pub mod params;
 pub mod body;
@@ -33,4 +34,4 @@ pub mod view;
 pub mod platform_view;
 
 pub use error::Error;
-pub use service::{Api, ApiSettings, Peer, RequestLimits};
+pub use service::{Api, ApiSettings, RequestLimits};

@@ -13,7 +13,8 @@ use super::{
 /// Every operation's path starts with this.
 pub const PREFIX: &str = "/session";
 
-const PLATFORM_SESSION: &str = "/v1/platform/{platform}/platform-session/{platform_session_id_base64}";
+/// The path of Get Platform Session Info.
+pub const PLATFORM_SESSION: &str = "/v1/platform/{platform}/platform-session/{platform_session_id_base64}";
 const PLATFORM_ME: &str = "/v1/platform/{platform}/platform-session/{platform_session_id_base64}/player/me";
 const PLATFORM_PLAYER: &str =
     "/v1/platform/{platform}/platform-session/{platform_session_id_base64}/player/{player_uuid}";

@@ -1,14 +1,17 @@
-//! A request's way: limits, route, token, policy, input, handler, answer. One way, for every operation.
+//! A request's way: limits, route, token, policy, input, handler, answer. One way, for every operation; one of them
+//! has a short cut besides.
 
-use std::future::poll_fn;
+use std::future::{Ready, poll_fn, ready};
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use futures_util::future::FutureExt as _;
+use futures_util::future::{Either, FutureExt as _};
+use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Body as HttpBody;
@@ -16,6 +19,7 @@ use matchit::{Match, MatchError};
 
 use super::connection::client_address;
 use super::error::Error;
+use super::fast_path::FastPath;
 use super::operation::Operation;
 use super::params::{EMPTY_SEGMENT, RawParams, SESSION_PARAMS};
 use super::reply::{Answer, if_none_match};
@@ -57,14 +61,15 @@ pub struct Api {
     operations: Vec<Operation>,
     /// Path to the operations on it, by index.
     router: matchit::Router<Vec<usize>>,
+    fast_path: Option<FastPath>,
     document: Bytes,
     settings: ApiSettings,
     metrics: Arc<Metrics>,
 }
 
-/// The address at the other end of the connection; a request's extension.
-#[derive(Clone, Copy, Debug)]
-pub struct Peer(pub IpAddr);
+/// The response to come: at hand, or on its way.
+pub type Handling =
+    Either<Ready<Response<Full<Bytes>>>, Pin<Box<dyn Future<Output = Response<Full<Bytes>>> + Send>>>;
 
 /// How a request was answered, and by which operation, for metrics and logs.
 struct Outcome {
@@ -83,7 +88,8 @@ impl Api {
         let document = openapi::document(&operations).to_string().into();
         let metrics = Arc::clone(&app.metrics);
         metrics.register_operations(operations.iter().map(|operation| operation.id));
-        Self { app, router: router(&operations), operations, document, settings, metrics }
+        let (router, fast_path) = (router(&operations), FastPath::of(&operations));
+        Self { app, operations, router, fast_path, document, settings, metrics }
     }
 
     /// The rows it serves.
@@ -91,18 +97,48 @@ impl Api {
         &self.operations
     }
 
-    /// Answers a request. Never fails and never panics: faults are answers too.
-    pub async fn handle<B>(&self, request: Request<B>) -> Response<Full<Bytes>>
+    /// Answers a request from an address, where that is known. Never fails and never panics: faults are answers too.
+    pub fn handle<B>(self: &Arc<Self>, request: Request<B>, peer: Option<IpAddr>) -> Handling
     where
-        B: HttpBody<Data = Bytes>,
+        B: HttpBody<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let started = self.app.clock.instant();
         let (parts, body) = request.into_parts();
+        if let Some(response) = self.answer_at_once(&parts, started) {
+            return Either::Left(ready(response));
+        }
+        let api = Arc::clone(self);
+        Either::Right(Box::pin(async move { api.answer(parts, body, peer, started).await }))
+    }
+
+    /// The answer by the fast path, where that has one.
+    fn answer_at_once(&self, parts: &Parts, started: Instant) -> Option<Response<Full<Bytes>>> {
+        let fast_path = self.fast_path.as_ref()?;
+        self.check_limits(parts).ok()?;
+        let answer = || fast_path.answer(&self.app, &self.settings.cookie, parts);
+        // What panics here is left to the other way, which says so if it panics again.
+        let answer = std::panic::catch_unwind(AssertUnwindSafe(answer)).ok()??;
+        let response = respond(answer, parts);
+        self.metrics.answered(Some(fast_path.operation), response.status(), started.elapsed());
+        Some(response)
+    }
+
+    async fn answer<B>(
+        &self,
+        parts: Parts,
+        body: B,
+        peer: Option<IpAddr>,
+        started: Instant,
+    ) -> Response<Full<Bytes>>
+    where
+        B: HttpBody<Data = Bytes>,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
         if let Some(page) = self.page(&parts) {
             return page;
         }
-        let outcome = self.outcome(&parts, body).await;
+        let outcome = self.outcome(&parts, body, peer).await;
         let id = outcome.operation.map_or("none", |index| self.operations[index].id);
         let answer = outcome.result.unwrap_or_else(|error| {
             error.log(id);
@@ -114,7 +150,7 @@ impl Api {
     }
 
     /// The API document and its reference pages, which need no token.
-    fn page(&self, parts: &http::request::Parts) -> Option<Response<Full<Bytes>>> {
+    fn page(&self, parts: &Parts) -> Option<Response<Full<Bytes>>> {
         let path = parts.uri.path();
         if path.starts_with(PREFIX) {
             return None;
@@ -133,7 +169,7 @@ impl Api {
         Some(respond(if reads { page } else { refused() }, parts))
     }
 
-    async fn outcome<B>(&self, parts: &http::request::Parts, body: B) -> Outcome
+    async fn outcome<B>(&self, parts: &Parts, body: B, peer: Option<IpAddr>) -> Outcome
     where
         B: HttpBody<Data = Bytes>,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -151,7 +187,7 @@ impl Api {
             }
             found => found,
         };
-        let (index, raw) = match self.route(found, parts) {
+        let (index, raw) = match self.route(found, parts, peer) {
             Ok(found) => found,
             Err(error) => return Outcome { operation: None, result: Err(error) },
         };
@@ -163,7 +199,7 @@ impl Api {
         Outcome { operation: Some(index), result }
     }
 
-    fn check_limits(&self, parts: &http::request::Parts) -> Result<(), Error> {
+    fn check_limits(&self, parts: &Parts) -> Result<(), Error> {
         let path_bytes = parts.uri.path_and_query().map_or(0, |path| path.as_str().len());
         if path_bytes > self.settings.limits.path_bytes_max {
             return Err(Error::PathTooLong(self.settings.limits.path_bytes_max));
@@ -180,7 +216,8 @@ impl Api {
     fn route<'a>(
         &'a self,
         found: Result<Match<'a, 'a, &'a Vec<usize>>, MatchError>,
-        parts: &'a http::request::Parts,
+        parts: &'a Parts,
+        peer: Option<IpAddr>,
     ) -> Result<(usize, RawParams<'a>), Error> {
         let found = found.map_err(|_| Error::PathNotFound)?;
         let method = if parts.method == Method::HEAD { &Method::GET } else { &parts.method };
@@ -192,7 +229,7 @@ impl Api {
             path: found.params,
             query: parts.uri.query(),
             by_short_code: Vec::new(),
-            client: parts.extensions.get::<Peer>().map(|peer| self.client(*peer, &parts.headers)),
+            client: peer.map(|peer| client_address(peer, &parts.headers, &self.settings.trusted_proxies)),
         };
         Ok((*index, raw))
     }
@@ -212,7 +249,7 @@ impl Api {
         &self,
         operation: &Operation,
         mut raw: RawParams<'_>,
-        parts: &http::request::Parts,
+        parts: &Parts,
         body: B,
     ) -> Result<Answer, Error>
     where
@@ -243,10 +280,6 @@ impl Api {
             }
         }
         Ok(())
-    }
-
-    fn client(&self, Peer(peer): Peer, headers: &HeaderMap) -> IpAddr {
-        client_address(peer, headers, &self.settings.trusted_proxies)
     }
 
     async fn read_body<B>(&self, body: B) -> Result<Bytes, Error>
@@ -299,7 +332,7 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
 }
 
 /// Turns an answer into a response: 304 where the caller has this version, no body for HEAD.
-fn respond(answer: Answer, parts: &http::request::Parts) -> Response<Full<Bytes>> {
+fn respond(answer: Answer, parts: &Parts) -> Response<Full<Bytes>> {
     const JSON: HeaderValue = HeaderValue::from_static("application/json");
     let Answer { mut status, mut body, etag, mut headers } = answer;
     let reads = matches!(parts.method, Method::GET | Method::HEAD);

@@ -45,7 +45,7 @@ async fn take_body(_: Arc<App>, _: Caller, _: Input<(), (), Json<CustomDataBody>
 }
 
 struct Bench {
-    api: Api,
+    api: Arc<Api>,
     token: String,
 }
 
@@ -74,19 +74,19 @@ impl Bench {
             ttl: Duration::from_secs(600),
         };
         Self {
-            api: Api::with_operations(app, operations, server::api_settings(&config)),
+            api: Arc::new(Api::with_operations(app, operations, server::api_settings(&config))),
             token: key.sign(&grant, clock.now()),
         }
     }
 
     async fn send<B>(&self, method: Method, path: &str, body: B) -> (StatusCode, HeaderMap, Value)
     where
-        B: HttpBody<Data = Bytes>,
+        B: HttpBody<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let request = Request::builder().method(method).uri(format!("{PREFIX}{path}"));
         let request = request.header("authorization", format!("Bearer {}", self.token)).body(body).unwrap();
-        let (parts, body) = self.api.handle(request).await.into_parts();
+        let (parts, body) = self.api.handle(request, None).await.into_parts();
         let bytes = body.collect().await.unwrap().to_bytes();
         (parts.status, parts.headers, serde_json::from_slice(&bytes).unwrap_or_default())
     }

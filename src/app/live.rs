@@ -1,7 +1,7 @@
 //! A session as this node holds it in memory: parsed once, each of its documents rendered once.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use crate::document::Document;
@@ -66,6 +66,7 @@ pub struct Live {
     pub version: Version,
     /// When it ends unless someone asks for it before, ms since the epoch; shared between its versions.
     pub deadline_ms: Arc<AtomicI64>,
+    superseded: AtomicBool,
     full: OnceLock<Document>,
     limited: OnceLock<Document>,
     /// The documents of views that only some sessions have: where not everyone sees everyone.
@@ -82,11 +83,22 @@ impl Live {
             session,
             version,
             deadline_ms,
+            superseded: AtomicBool::new(false),
             full: OnceLock::new(),
             limited: OnceLock::new(),
             others: Mutex::default(),
             platform,
         }
+    }
+
+    /// Notes that there is a newer version, or may be one that this one is not told of.
+    pub fn supersede(&self) {
+        self.superseded.store(true, Ordering::Release);
+    }
+
+    /// Whether there may be a newer version on this node.
+    pub fn is_superseded(&self) -> bool {
+        self.superseded.load(Ordering::Acquire)
     }
 
     /// The document of a view, rendered the first time it is asked for.

@@ -1,6 +1,7 @@
 //! What operations are made of: load, rule, commit, over a store, a clock, chance and the configuration.
 
 pub mod attendance;
+mod cache;
 pub mod catalog;
 pub mod deadlines;
 pub mod guesses;
@@ -15,6 +16,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 pub use attendance::Attendance;
+pub use cache::PlatformKey;
 pub use catalog::Catalog;
 pub use deadlines::Deadlines;
 pub use guesses::Guesses;

@@ -10,15 +10,14 @@ use std::sync::atomic::AtomicI64;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
-use quick_cache::Weighter;
-use quick_cache::sync::Cache;
 use tokio::runtime::Handle;
 use uuid::Uuid;
 
 use super::Failure;
+use super::cache::{Cache, PlatformKey};
 use super::index::{self, Listed, Membership};
 use super::live::Live;
-use crate::domain::{Platform, PlatformSessionId, PlayerUuid, Refused, Session, SessionId, ShortCode};
+use crate::domain::{Platform, PlayerUuid, Refused, Session, SessionId, ShortCode};
 use crate::store::keys::Unique;
 use crate::store::{Batch, CommitError, Entry, Key, Read, Store, StoreError, Version, keys, prefix_end};
 
@@ -28,37 +27,6 @@ const TURNS: usize = 1024;
 const ATTEMPTS_MAX: usize = 8;
 /// Most sessions a player's list shows; more than any player can use.
 pub const MEMBERSHIPS_MAX: usize = 1000;
-/// Bytes a cached session takes beside its stored form, roughly: keys, maps, parsed fields.
-const CACHED_SESSION_BYTES: u64 = 1024;
-/// A cached session holds its parsed and its rendered forms, each about as large as the stored one.
-const CACHED_FORMS: u64 = 4;
-
-/// The name of a platform session.
-pub type PlatformKey = (Platform, PlatformSessionId);
-
-/// A cached session with the bytes it is worth.
-#[derive(Clone)]
-struct Cached {
-    live: Arc<Live>,
-    bytes: u64,
-}
-
-/// Weighs cached sessions by their bytes.
-#[derive(Clone)]
-struct ByBytes;
-
-impl Weighter<SessionId, Cached> for ByBytes {
-    fn weight(&self, _: &SessionId, cached: &Cached) -> u64 {
-        cached.bytes
-    }
-}
-
-impl Weighter<PlatformKey, SessionId> for ByBytes {
-    fn weight(&self, key: &PlatformKey, _: &SessionId) -> u64 {
-        key.1.as_str().len() as u64 + 128
-    }
-}
-
 /// A turn and what guards the cache against a slow reader: an entry read before a change must not be cached
 /// after it.
 #[derive(Default)]
@@ -70,9 +38,7 @@ struct Turn {
 /// All sessions.
 pub struct Sessions {
     store: Store,
-    cache: Cache<SessionId, Cached, ByBytes>,
-    /// Which session a platform session belongs to, as last seen: a hint, checked against the session itself.
-    platform_hints: Cache<PlatformKey, SessionId, ByBytes>,
+    cache: Cache,
     turns: Vec<Turn>,
     hasher: RandomState,
 }
@@ -80,14 +46,9 @@ pub struct Sessions {
 impl Sessions {
     /// The sessions of a store, with a cache of about so many bytes.
     pub fn new(store: Store, cache_bytes: u64) -> Self {
-        let sessions_estimated =
-            usize::try_from(cache_bytes / (4 * CACHED_SESSION_BYTES)).unwrap_or(1 << 20).max(64);
-        // Hints are small: a quarter of the room holds more of them than the rest holds sessions.
-        let hint_bytes = cache_bytes / 4;
         Self {
             store,
-            cache: Cache::with_weighter(sessions_estimated, cache_bytes - hint_bytes, ByBytes),
-            platform_hints: Cache::with_weighter(sessions_estimated, hint_bytes, ByBytes),
+            cache: Cache::new(cache_bytes),
             turns: (0..TURNS).map(|_| Turn::default()).collect(),
             hasher: RandomState::new(),
         }
@@ -108,14 +69,12 @@ impl Sessions {
     pub async fn find(&self, id: &SessionId) -> Result<Option<Arc<Live>>, StoreError> {
         let Some(cached) = self.cache.get(id) else { return self.load(id).await };
         if self.store.sole_writer() {
-            return Ok(Some(cached.live));
+            return Ok(Some(cached));
         }
         let seen = self.changes_seen(id);
-        match self.store.get_if_changed(&keys::session(id), cached.live.version).await? {
-            Read::Unchanged => Ok(Some(cached.live)),
-            Read::Changed(entry) => {
-                self.take_in(id, entry, Arc::clone(&cached.live.deadline_ms), seen).map(Some)
-            }
+        match self.store.get_if_changed(&keys::session(id), cached.version).await? {
+            Read::Unchanged => Ok(Some(cached)),
+            Read::Changed(entry) => self.take_in(id, entry, Arc::clone(&cached.deadline_ms), seen).map(Some),
             Read::Absent => {
                 self.cache.remove(id);
                 Ok(None)
@@ -130,19 +89,35 @@ impl Sessions {
 
     /// The session that a platform session belongs to.
     pub async fn find_by_platform_session(&self, key: &PlatformKey) -> Result<Option<Arc<Live>>, StoreError> {
-        if let Some(id) = self.platform_hints.get(key)
-            && let Some(live) = self.find(&id).await?
-            && live.session.require_linked(key.0, &key.1).is_ok()
-        {
+        if let Some(live) = self.at_hand(key.0, key.1.as_str()) {
+            return Ok(Some(live));
+        }
+        let seen = self.cache.id_by_platform_session(key);
+        if let Some(live) = self.find_linked(seen, key).await? {
             return Ok(Some(live));
         }
         let Some(entry) = self.store.get(&keys::platform_session(key.0, &key.1)).await? else {
             return Ok(None);
         };
-        let id = named_session(&entry.value)?;
+        self.find_linked(Some(named_session(&entry.value)?), key).await
+    }
+
+    /// The session that a platform session belongs to, where it is in memory and known to be current.
+    pub fn at_hand(&self, platform: Platform, platform_session: &str) -> Option<Arc<Live>> {
+        let current = self.store.sole_writer();
+        current.then(|| self.cache.get_by_platform_session(platform, platform_session)).flatten()
+    }
+
+    /// A session that a platform session is thought to belong to, if it does.
+    async fn find_linked(
+        &self,
+        id: Option<SessionId>,
+        key: &PlatformKey,
+    ) -> Result<Option<Arc<Live>>, StoreError> {
+        let Some(id) = id else { return Ok(None) };
         let live = self.find(&id).await?.filter(|live| live.session.require_linked(key.0, &key.1).is_ok());
-        if live.is_some() {
-            self.platform_hints.insert(key.clone(), id);
+        if let Some(live) = &live {
+            self.cache.note_linked(key, live);
         }
         Ok(live)
     }
@@ -174,22 +149,22 @@ impl Sessions {
         deadline_ms: Arc<AtomicI64>,
         seen: u64,
     ) -> Result<Arc<Live>, StoreError> {
-        let bytes = weight(entry.value.len());
+        let stored_bytes = entry.value.len();
         let live = Arc::new(Live::new(index::decode(&entry.value)?, entry.version, deadline_ms));
         let changes = self.turn(id).changes.lock().unwrap_or_else(PoisonError::into_inner);
         if *changes == seen {
-            self.cache.insert(id.clone(), Cached { live: Arc::clone(&live), bytes });
+            self.cache.put(&live, stored_bytes);
         }
         Ok(live)
     }
 
     /// Makes a change visible on this node; `None` forgets the session.
-    fn publish(&self, id: &SessionId, changed: Option<(Arc<Live>, u64)>) {
+    fn publish(&self, id: &SessionId, changed: Option<(&Arc<Live>, usize)>) {
         let mut changes = self.turn(id).changes.lock().unwrap_or_else(PoisonError::into_inner);
         *changes += 1;
         match changed {
-            Some((live, bytes)) => self.cache.insert(id.clone(), Cached { live, bytes }),
-            None => drop(self.cache.remove(id)),
+            Some((live, stored_bytes)) => self.cache.put(live, stored_bytes),
+            None => self.cache.remove(id),
         }
     }
 
@@ -331,7 +306,7 @@ impl Sessions {
             Ok(version) => {
                 let ended = session.ended;
                 let live = Arc::new(Live::new(session, version, deadline_ms));
-                self.publish(&id, (!ended).then(|| (Arc::clone(&live), weight(stored_bytes))));
+                self.publish(&id, (!ended).then_some((&live, stored_bytes)));
                 Ok(live)
             }
             Err(error) => {
@@ -424,10 +399,6 @@ fn put_deadline(batch: Batch, id: &SessionId, deadline_ms: i64) -> Batch {
 fn named_session(value: &[u8]) -> Result<SessionId, StoreError> {
     let id = std::str::from_utf8(value).ok().and_then(|text| SessionId::parse(text).ok());
     id.ok_or_else(|| StoreError::Corrupt("an index entry names no session".into()))
-}
-
-fn weight(stored_bytes: usize) -> u64 {
-    CACHED_SESSION_BYTES + CACHED_FORMS * stored_bytes as u64
 }
 
 /// Work that goes on to its end whatever becomes of the caller: where the caller goes away in the middle, the

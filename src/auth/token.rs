@@ -154,6 +154,12 @@ impl Verifier {
         Ok(token)
     }
 
+    /// A token that was verified before with the keys that are still in force, and is still good.
+    pub fn remembered(&self, raw: &[u8]) -> Option<Arc<Token>> {
+        let token = self.verified.get(raw).filter(|token| token.generation == self.keys.generation())?;
+        self.still_good(token).ok()
+    }
+
     fn still_good(&self, token: Arc<Token>) -> Result<Arc<Token>, TokenError> {
         if self.clock.now_ms() < token.ends_ms { Ok(token) } else { Err(TokenError::Expired) }
     }
@@ -204,22 +210,20 @@ impl Verifier {
         let ends_ms = claims.get("exp").and_then(as_ms).ok_or(TokenError::Claim("exp"))?;
         Ok(Token {
             // A subject that is no uuid is a server: it may do what needs no player.
-            player: self
-                .text(claims, &self.settings.player_claim)
+            player: text(claims, &self.settings.player_claim)
                 .and_then(|sub| Uuid::parse_str(sub).ok())
                 .map(PlayerUuid),
             player_id: claims.get(&self.settings.player_id_claim).and_then(as_player_id),
-            platform: self.text(claims, &self.settings.platform_claim).and_then(|name| name.parse().ok()),
+            platform: text(claims, &self.settings.platform_claim).and_then(|name| name.parse().ok()),
             permissions: read_permissions(claims.get(&self.settings.permissions_claim))?,
             ends_ms: ends_ms.saturating_add(leeway_ms),
             generation,
         })
     }
+}
 
-    #[allow(clippy::unused_self, reason = "reads beside its siblings")]
-    fn text<'a>(&self, claims: &'a Map<String, Value>, name: &str) -> Option<&'a str> {
-        claims.get(name).and_then(Value::as_str)
-    }
+fn text<'a>(claims: &'a Map<String, Value>, name: &str) -> Option<&'a str> {
+    claims.get(name).and_then(Value::as_str)
 }
 
 /// The claims of a token whose signature is right. Time and parties are judged by us, with our clock.

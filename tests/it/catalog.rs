@@ -4,7 +4,6 @@ use std::net::IpAddr;
 
 use http::Request;
 use http_body_util::Full;
-use rallypoint::api::Peer;
 use rallypoint::config::Config;
 use rallypoint::domain::CustomData;
 use rallypoint::domain::instance::HostType;
@@ -154,11 +153,8 @@ async fn address(caller: &Client, peer: Option<&str>, forwarded_for: &[&str]) ->
     for line in forwarded_for {
         request = request.header("x-forwarded-for", *line);
     }
-    let mut request = request.body(Full::default()).unwrap();
-    if let Some(peer) = peer {
-        request.extensions_mut().insert(Peer(peer.parse().unwrap()));
-    }
-    let told = caller.send_raw(request).await.expect(200);
+    let request = request.body(Full::default()).unwrap();
+    let told = caller.send_from(peer.map(|peer| peer.parse().unwrap()), request).await.expect(200);
     assert_eq!(told.body.as_object().unwrap().len(), 1, "{}", told.body);
     told.body["ip"].clone()
 }

@@ -6,6 +6,7 @@ pub mod wire;
 mod deeds;
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -245,7 +246,12 @@ impl Client {
 
     /// Sends a request as it is.
     pub async fn send_raw(&self, request: Request<Full<Bytes>>) -> Reply {
-        let (parts, body) = self.server.api.handle(request).await.into_parts();
+        self.send_from(None, request).await
+    }
+
+    /// Sends a request as it is, from an address.
+    pub async fn send_from(&self, peer: Option<IpAddr>, request: Request<Full<Bytes>>) -> Reply {
+        let (parts, body) = self.server.api.handle(request, peer).await.into_parts();
         Response::from_parts(parts, body.collect().await.unwrap().to_bytes()).into()
     }
 

@@ -44,10 +44,7 @@ impl Listener {
         let (address, metrics) = (listener.local_addr().unwrap(), Arc::clone(&server.app.metrics));
         let (stop, stopping) = watch::channel(false);
         let api = Arc::clone(&server.api);
-        let handle = move |request, _| {
-            let api = Arc::clone(&api);
-            async move { api.handle(request).await }
-        };
+        let handle = move |request, peer: SocketAddr| api.handle(request, Some(peer.ip()));
         tokio::spawn(net::serve(listener, limits, Arc::clone(&metrics), stopping, handle));
         Self { address, metrics, _stop: stop }
     }
