@@ -13,6 +13,7 @@ use super::violation::ValidationBody;
 
 const IF_NONE_MATCH: &str = "An ETag from an earlier answer. Where it still names the current version, the answer is 304 without a body.";
 const ETAG: &str = "Names this version of the content: equal where, and only where, the body is.";
+const ETAG_OF_CHANGE: &str = "Names the session as the caller would read it now, whatever this body is; on linking, the platform session.";
 
 /// The OpenAPI 3.1 document of these operations.
 pub fn document(operations: &[Operation]) -> Value {
@@ -96,7 +97,8 @@ fn responses(
     checks_input: bool,
     generator: &mut SchemaGenerator,
 ) -> Value {
-    let etag = json!({ "ETag": { "description": ETAG, "schema": { "type": "string" } } });
+    let etag = if reads { ETAG } else { ETAG_OF_CHANGE };
+    let etag = json!({ "ETag": { "description": etag, "schema": { "type": "string" } } });
     let mut success = json!({ "description": "Done." });
     if let Some(schema) = reply {
         success["content"] = json!({ "application/json": { "schema": schema } });

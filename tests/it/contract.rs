@@ -90,6 +90,19 @@ fn bodies_are_limited_only_in_ways_that_are_checked() {
     }
 }
 
+#[test]
+fn the_document_says_of_each_etag_what_it_names() {
+    let operations = routes::operations();
+    let document = openapi::document(&operations);
+    for operation in operations.iter().filter(|operation| operation.has_etag) {
+        let method = operation.method.as_str().to_lowercase();
+        let responses = &document["paths"][operation.path][method]["responses"];
+        let said = &responses[operation.success.as_str()]["headers"]["ETag"]["description"];
+        let names = if operation.method == http::Method::GET { "the content" } else { "the session" };
+        assert!(said.as_str().unwrap().contains(names), "{}: {said}", operation.id);
+    }
+}
+
 #[tokio::test]
 async fn unknown_paths_and_methods_have_both_kinds_of_error_body() {
     let server = Server::new();
