@@ -15,8 +15,8 @@ const IF_NONE_MATCH: &str = "An ETag from an earlier answer. Where it still name
 const ETAG: &str = "Names this version of the content: equal where, and only where, the body is.";
 const ETAG_OF_CHANGE: &str = "Names the session as the caller would read it now, whatever this body is; on linking, the platform session.";
 
-/// The OpenAPI 3.1 document of these operations.
-pub fn document(operations: &[Operation]) -> Value {
+/// The OpenAPI 3.1 document of these operations, with the name of the cookie that may carry a token.
+pub fn document(operations: &[Operation], cookie: &str) -> Value {
     let mut settings = SchemaSettings::draft2020_12();
     settings.definitions_path = "/components/schemas".into();
     settings.meta_schema = None;
@@ -44,7 +44,10 @@ pub fn document(operations: &[Operation]) -> Value {
         "paths": paths,
         "components": {
             "schemas": schemas,
-            "securitySchemes": { "bearer": { "type": "http", "scheme": "bearer", "bearerFormat": "JWT" } },
+            "securitySchemes": {
+                "bearer": { "type": "http", "scheme": "bearer", "bearerFormat": "JWT" },
+                "cookie": { "type": "apiKey", "in": "cookie", "name": cookie },
+            },
         },
     })
 }
@@ -77,7 +80,7 @@ fn describe(operation: &Operation, generator: &mut SchemaGenerator) -> Value {
         "description": operation.policy.describe(),
         "parameters": parameters,
         "responses": responses(operation, reply, reads, checks_input, generator),
-        "security": [{ "bearer": [] }],
+        "security": [{ "bearer": [] }, { "cookie": [] }],
     });
     if operation.is_deprecated {
         described["deprecated"] = json!(true);

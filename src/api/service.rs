@@ -85,7 +85,7 @@ impl Api {
 
     /// An API of these rows, which need not be those of the surface.
     pub fn with_operations(app: Arc<App>, operations: Vec<Operation>, settings: ApiSettings) -> Self {
-        let document = openapi::document(&operations).to_string().into();
+        let document = openapi::document(&operations, &settings.cookie).to_string().into();
         let metrics = Arc::clone(&app.metrics);
         metrics.register_operations(operations.iter().map(|operation| operation.id));
         let (router, fast_path) = (router(&operations), FastPath::of(&operations));

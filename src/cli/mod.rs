@@ -127,7 +127,9 @@ pub fn main() -> ExitCode {
         Command::Token(args) => token::print(&args),
         Command::Demo { stay } => demo::run(stay),
         Command::Session(args) => session::run(&args),
-        Command::Openapi => print_json(&openapi::document(&routes::operations())),
+        Command::Openapi => {
+            print_json(&openapi::document(&routes::operations(), &Config::default().auth.cookie))
+        }
         Command::Config(args) => args.load().and_then(|config| print(&config.to_masked_toml())),
         Command::CheckConfig { file } => check_config(&file),
     };

@@ -20,7 +20,9 @@ fn the_surface_is_as_reviewed() {
 
 #[test]
 fn openapi_json_is_current() {
-    let document = serde_json::to_string_pretty(&openapi::document(&routes::operations())).unwrap() + "\n";
+    let document = serde_json::to_string_pretty(&openapi::document(&routes::operations(), "access_token"))
+        .unwrap()
+        + "\n";
     expect_file!["../../openapi.json"].assert_eq(&document);
 }
 
@@ -29,12 +31,23 @@ async fn the_document_is_served_as_it_stands_in_the_repository() {
     let server = Server::new();
     let request = http::Request::get("/openapi.json").body(http_body_util::Full::default()).unwrap();
     let reply = server.anonymous().send_raw(request).await.expect(200);
-    assert_eq!(reply.body, openapi::document(&routes::operations()));
+    assert_eq!(reply.body, openapi::document(&routes::operations(), "access_token"));
+}
+
+#[tokio::test]
+async fn the_document_names_the_cookie_that_is_looked_for() {
+    let server = Server::with(|config| config.auth.cookie = "session_token".into());
+    let request = http::Request::get("/openapi.json").body(http_body_util::Full::default()).unwrap();
+    let document = server.anonymous().send_raw(request).await.expect(200).body;
+    let cookie = serde_json::json!({ "type": "apiKey", "in": "cookie", "name": "session_token" });
+    assert_eq!(document["components"]["securitySchemes"]["cookie"], cookie);
+    let operation = &document["paths"]["/v1/template"]["get"];
+    assert_eq!(operation["security"], serde_json::json!([{ "bearer": [] }, { "cookie": [] }]));
 }
 
 #[test]
 fn every_reference_of_the_document_leads_somewhere_and_nothing_is_null() {
-    let document = openapi::document(&routes::operations());
+    let document = openapi::document(&routes::operations(), "access_token");
     fn walk(document: &Value, value: &Value) {
         match value {
             Value::Object(fields) => {
@@ -55,7 +68,7 @@ fn every_reference_of_the_document_leads_somewhere_and_nothing_is_null() {
 
 #[test]
 fn bodies_are_limited_only_in_ways_that_are_checked() {
-    let document = openapi::document(&routes::operations());
+    let document = openapi::document(&routes::operations(), "access_token");
     let about = ["$ref", "type", "description", "default", "deprecated", "x-enum-descriptions"];
     let checked = ["properties", "required", "items", "additionalProperties", "enum", "format"];
     let limits = ["minLength", "maxLength", "minimum", "maximum", "minItems", "maxItems", "maxProperties"];
@@ -93,7 +106,7 @@ fn bodies_are_limited_only_in_ways_that_are_checked() {
 #[test]
 fn the_document_says_of_each_etag_what_it_names() {
     let operations = routes::operations();
-    let document = openapi::document(&operations);
+    let document = openapi::document(&operations, "access_token");
     for operation in operations.iter().filter(|operation| operation.has_etag) {
         let method = operation.method.as_str().to_lowercase();
         let responses = &document["paths"][operation.path][method]["responses"];

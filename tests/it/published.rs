@@ -74,7 +74,7 @@ fn our_facts() -> Facts {
         let row = operations.iter().find(|operation| operation.id == id).unwrap();
         permissions::of_policy(&row.policy)
     };
-    facts::of(&openapi::document(&operations), |_| true, policy)
+    facts::of(&openapi::document(&operations, "access_token"), |_| true, policy)
 }
 
 fn differences(contract: &Facts, ours: &Facts) -> Vec<Difference> {

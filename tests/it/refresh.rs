@@ -73,7 +73,7 @@ async fn deadline_ms(server: &Server, session: &str) -> i64 {
 async fn every_operation_that_can_keeps_a_session_alive_by_default() {
     let mut asked = 0;
     let operations = routes::operations();
-    let document = openapi::document(&operations);
+    let document = openapi::document(&operations, "access_token");
     for operation in operations {
         let method = operation.method.as_str().to_lowercase();
         let mut parameters =

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::Reply;
 
-static DOCUMENT: LazyLock<Value> = LazyLock::new(|| openapi::document(&routes::operations()));
+static DOCUMENT: LazyLock<Value> = LazyLock::new(|| openapi::document(&routes::operations(), "access_token"));
 
 static ROUTER: LazyLock<matchit::Router<String>> = LazyLock::new(|| {
     let mut router = matchit::Router::new();
