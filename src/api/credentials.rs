@@ -4,22 +4,26 @@ use http::{HeaderMap, header};
 
 use super::error::Error;
 
-/// The token of a request: from `Authorization: Bearer`, else from the cookie.
+/// The token of a request: from `Authorization: Bearer`, else from the cookie. Another scheme is meant for somebody
+/// else, a proxy perhaps, and hides no cookie; a bearer without a token does.
 pub fn token<'a>(headers: &'a HeaderMap, cookie: &str) -> Result<&'a [u8], Error> {
-    if let Some(value) = headers.get(header::AUTHORIZATION) {
-        let value = value.as_bytes();
-        let space = value.iter().position(|byte| *byte == b' ').ok_or(Error::TokenMissing)?;
-        let (scheme, token) = (&value[..space], value[space..].trim_ascii());
-        return if scheme.eq_ignore_ascii_case(b"bearer") && !token.is_empty() {
-            Ok(token)
-        } else {
-            Err(Error::TokenMissing)
-        };
-    }
+    let authorization = headers.get(header::AUTHORIZATION).and_then(|value| bearer(value.as_bytes()));
+    let token = authorization.or_else(|| in_cookie(headers, cookie));
+    token.filter(|token| !token.is_empty()).ok_or(Error::TokenMissing)
+}
+
+/// What follows the scheme, where it is `Bearer`.
+fn bearer(value: &[u8]) -> Option<&[u8]> {
+    let end = value.iter().position(|byte| *byte == b' ').unwrap_or(value.len());
+    let (scheme, token) = value.split_at(end);
+    scheme.eq_ignore_ascii_case(b"bearer").then(|| token.trim_ascii())
+}
+
+fn in_cookie<'a>(headers: &'a HeaderMap, cookie: &str) -> Option<&'a [u8]> {
     let lines = headers.get_all(header::COOKIE).iter().filter_map(|line| line.to_str().ok());
     let mut pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
     let found = pairs.find(|(name, value)| *name == cookie && !value.is_empty());
-    found.map(|(_, value)| value.trim_matches('"').as_bytes()).ok_or(Error::TokenMissing)
+    found.map(|(_, value)| value.trim_matches('"').as_bytes())
 }
 
 #[cfg(test)]
@@ -28,10 +32,14 @@ mod tests {
 
     #[track_caller]
     fn check(name: &'static str, value: &'static str, expected: Option<&str>) {
-        let expected = expected.map(str::as_bytes);
-        let mut headers = HeaderMap::new();
-        headers.insert(name, value.parse().unwrap());
-        assert_eq!(token(&headers, "access_token").ok(), expected, "{name}: {value}");
+        check_all(&[(name, value)], expected);
+    }
+
+    #[track_caller]
+    fn check_all(sent: &[(&'static str, &'static str)], expected: Option<&str>) {
+        let headers = sent.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
+        let headers: HeaderMap = headers.collect();
+        assert_eq!(token(&headers, "access_token").ok(), expected.map(str::as_bytes), "{sent:?}");
     }
 
     #[test]
@@ -40,9 +48,24 @@ mod tests {
         check("authorization", "bearer  abc ", Some("abc"));
         check("authorization", "Basic abc", None);
         check("authorization", "Bearer ", None);
+        check("authorization", "Bearer", None);
+        check("authorization", "abc", None);
         check("cookie", "a=b; access_token=abc; c=d", Some("abc"));
         check("cookie", "access_token=\"abc\"", Some("abc"));
         check("cookie", "xaccess_token=abc", None);
+        check("cookie", "access_token=\"\"", None);
         check("x", "y", None);
+    }
+
+    #[test]
+    fn only_a_bearer_hides_a_cookie() {
+        let cookie = ("cookie", "access_token=abc");
+        for other in ["Basic xyz", "Digest username=\"x\"", "Negotiate", "Bearerxyz", ""] {
+            check_all(&[("authorization", other), cookie], Some("abc"));
+        }
+        check_all(&[("authorization", "Bearer xyz"), cookie], Some("xyz"));
+        for broken in ["Bearer", "Bearer ", "bearer  "] {
+            check_all(&[("authorization", broken), cookie], None);
+        }
     }
 }

@@ -107,6 +107,12 @@ async fn tokens_come_by_header_or_by_cookie() {
     assert_eq!(get("cookie", format!("a=b; session_token={token}")).await, 200);
     assert_eq!(get("cookie", format!("access_token={token}")).await, 403);
     assert_eq!(get("authorization", format!("Basic {token}")).await, 403);
+    let cookie = format!("session_token={token}");
+    for (scheme, status) in [("Basic xyz", 200), ("Bearer xyz", 403), ("Bearer", 403)] {
+        let headers = [("authorization", scheme), ("cookie", cookie.as_str())];
+        let reply = anonymous.send(Method::GET, "/v1/player/me/session", &headers, None).await;
+        assert_eq!(reply.status.as_u16(), status, "{scheme}");
+    }
 }
 
 #[tokio::test]
