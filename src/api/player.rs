@@ -251,8 +251,13 @@ async fn kick_from(
     let actor = caller.actor();
     let rule = move |session: &mut Session| session.kick(actor, player);
     let ((), live) = app.update_session(id, query.refresh_ttl.0, rule).await?;
-    app.metrics.departed(Departure::Kicked);
-    let (reason, by) = (query.reason.0.as_deref(), caller.player().map(tracing::field::display));
-    tracing::info!(session_id = %id, player_uuid = %player, reason, by, "player kicked from session");
+    let reason = query.reason.0.as_deref();
+    if caller.player() == Some(player) {
+        left(app, id, player, reason);
+    } else {
+        app.metrics.departed(Departure::Kicked);
+        let by = caller.player().map(tracing::field::display);
+        tracing::info!(session_id = %id, player_uuid = %player, reason, by, "player kicked from session");
+    }
     Ok(live)
 }

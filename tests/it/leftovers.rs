@@ -35,11 +35,16 @@ async fn players_who_go_are_counted_by_how() {
     bob.leaves(&session).await.expect(204);
     carol.joins(&session).await.expect(200);
     carol.delete(&format!("{}/player/me", platform_path("XboxLive", XBOX_ID))).await.expect(204);
+    // Who takes themselves out leaves, by whichever path, and with whichever permission.
+    for oneself in [&dave, &server.player_with(None, &["session:*"])] {
+        oneself.joins(&session).await.expect(200);
+        oneself.delete(&format!("/v1/session/{session}/player/{}", oneself.player)).await.expect(204);
+    }
     dave.joins(&session).await.expect(200);
     alice.delete(&format!("/v1/session/{session}/player/{}", dave.player)).await.expect(204);
     alice.post(&format!("/v2/session/{session}/player/{}:invite", dave.player), &json!({})).await.expect(200);
     for (after_s, how, expected) in
-        [(0, "left", "2"), (0, "kicked", "1"), (60, "expired", "1"), (600, "absent", "1")]
+        [(0, "left", "4"), (0, "kicked", "1"), (60, "expired", "1"), (600, "absent", "1")]
     {
         server.advance(Duration::from_secs(after_s)).await;
         let metrics = server.app.metrics.render();
