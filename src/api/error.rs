@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::reply::Answer;
 use super::violation::Violation;
 use crate::app::Failure;
-use crate::auth::Denied;
+use crate::auth::{Denied, Enough};
 use crate::domain::Refused;
 use crate::store::StoreError;
 
@@ -24,9 +24,9 @@ pub enum Error {
     /// The token does not verify.
     #[error("the token was refused: {0}")]
     TokenInvalid(String),
-    /// The token grants too little.
-    #[error("the token does not grant the permission that this operation needs")]
-    PermissionDenied,
+    /// The token grants too little; any of these would have been enough.
+    #[error("the token does not grant the permission that this needs: any of {0}")]
+    PermissionDenied(Enough),
     /// The operation acts as a player and the token names none.
     #[error("this operation acts as a player, and the token names none")]
     PlayerRequired,
@@ -93,7 +93,7 @@ impl From<Failure> for Error {
 impl From<Denied> for Error {
     fn from(denied: Denied) -> Self {
         match denied {
-            Denied::Permission => Self::PermissionDenied,
+            Denied::Permission(enough) => Self::PermissionDenied(enough),
             Denied::PlayerRequired => Self::PlayerRequired,
         }
     }
@@ -136,7 +136,7 @@ impl Error {
 
             Self::TokenMissing => (S::FORBIDDEN, "token_missing"),
             Self::TokenInvalid(_) => (S::FORBIDDEN, "token_invalid"),
-            Self::PermissionDenied => (S::FORBIDDEN, "permission_denied"),
+            Self::PermissionDenied(_) => (S::FORBIDDEN, "permission_denied"),
             Self::PlayerRequired => (S::FORBIDDEN, "player_required"),
             Self::Refused(refused) => refused_parts(refused),
 

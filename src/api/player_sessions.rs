@@ -96,7 +96,7 @@ pub async fn by_id(
     let player = match caller.player().filter(|_| own_id) {
         Some(player) => player,
         None if caller.reaches_all() => app.sessions.player_of_id(path.player_id).await?,
-        None => return Err(Error::PermissionDenied),
+        None => return Err(caller.out_of_reach().into()),
     };
     Ok(Reply::plain(&list(&app, player).await?))
 }

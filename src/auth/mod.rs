@@ -13,5 +13,5 @@ pub use development::{DevelopmentKey, Grant};
 pub use jwks::{JwksSource, refresh_forever};
 pub use keys::{KeyError, KeyRing, KeySet, Origin};
 pub use permission::{DEFAULT_PLAYER_PERMISSIONS, Permission, Permissions};
-pub use policy::{Caller, Denied, Policy, Reach};
+pub use policy::{Caller, Denied, Enough, Policy, Reach};
 pub use token::{Token, TokenError, TokenSettings, Verifier};

@@ -1,6 +1,7 @@
 //! Who may call an operation. A policy is a column of the operation's row; a [`Caller`] is the proof that it was
 //! checked, since only [`Policy::admit`] makes one.
 
+use std::fmt;
 use std::sync::Arc;
 
 use super::permission::{Permission, Permissions};
@@ -18,10 +19,24 @@ pub struct Policy {
 /// Why a known caller may not call an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Denied {
-    /// The token grants too little.
-    Permission,
+    /// The token grants too little; what would have been enough.
+    Permission(Enough),
     /// The operation acts as a player and the token names none.
     PlayerRequired,
+}
+
+/// Permissions of which any would have been enough.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Enough {
+    any: &'static [Permission],
+    own: &'static [Permission],
+}
+
+impl fmt::Display for Enough {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = self.any.iter().chain(self.own).map(|permission| permission.name()).collect();
+        f.write_str(&names.join(", "))
+    }
 }
 
 /// How far a caller reaches.
@@ -55,7 +70,7 @@ impl Policy {
         if token.player.is_none() && (self.needs_player || reach == Reach::Own) {
             return Err(Denied::PlayerRequired);
         }
-        Ok(Caller { token, reach })
+        Ok(Caller { token, reach, any: self.any })
     }
 
     fn reach(&self, granted: Permissions) -> Result<Reach, Denied> {
@@ -64,7 +79,7 @@ impl Policy {
         } else if granted.contains_any(self.own) {
             Ok(Reach::Own)
         } else {
-            Err(Denied::Permission)
+            Err(Denied::Permission(Enough { any: self.any, own: self.own }))
         }
     }
 
@@ -106,6 +121,8 @@ impl Policy {
 pub struct Caller {
     token: Arc<Token>,
     reach: Reach,
+    /// What would let them reach everyone.
+    any: &'static [Permission],
 }
 
 impl Caller {
@@ -152,7 +169,12 @@ impl Caller {
     /// As said.
     pub fn require_reach(&self, player: PlayerUuid) -> Result<(), Denied> {
         let reaches = self.reach == Reach::Any || self.token.player == Some(player);
-        if reaches { Ok(()) } else { Err(Denied::Permission) }
+        if reaches { Ok(()) } else { Err(self.out_of_reach()) }
+    }
+
+    /// The refusal of a caller who does not reach as far as they would.
+    pub fn out_of_reach(&self) -> Denied {
+        Denied::Permission(Enough { any: self.any, own: &[] })
     }
 
     /// In whose right the caller acts on a session: by their reach.

@@ -58,6 +58,36 @@ async fn every_operation_is_closed_to_callers_without_a_good_token() {
     }
 }
 
+/// What a refusal says would have been enough.
+async fn enough(operation: &Operation, caller: &Client, player: Uuid) -> Option<String> {
+    let body = Some("{}".into());
+    let reply = caller.send(operation.method.clone(), &path(operation, player), &[], body).await;
+    let denied = reply.body["error_code"] == json!("permission_denied");
+    let said = denied.then(|| reply.body["desc"].as_str().unwrap().to_owned())?;
+    Some(said.split_once(": any of ").unwrap_or_else(|| panic!("{said}")).1.to_owned())
+}
+
+#[tokio::test]
+async fn who_lacks_a_permission_is_told_which_would_have_been_enough() {
+    let server = Server::new();
+    let names = |permissions: &[Permission]| -> Vec<_> {
+        permissions.iter().map(|permission| permission.name()).collect()
+    };
+    let (nobody, mut too_near) = (server.player_with(None, &[]), 0);
+    for operation in server.api.operations() {
+        let (any, own) = (names(operation.policy.any_of()), names(operation.policy.own_of()));
+        let told = enough(operation, &nobody, nobody.player).await;
+        assert_eq!(told, Some([&any[..], &own].concat().join(", ")), "{}", operation.id);
+        // What opens it for oneself is not named to who acts on another.
+        let near = server.player_with(None, &own);
+        if let Some(told) = enough(operation, &near, Uuid::nil()).await.filter(|_| !own.is_empty()) {
+            assert_eq!(told, any.join(", "), "{}", operation.id);
+            too_near += 1;
+        }
+    }
+    assert!(too_near >= 3, "{too_near} operations tell oneself from others");
+}
+
 #[tokio::test]
 async fn the_matrix_of_operations_and_permissions_is_as_reviewed() {
     let server = Server::new();
