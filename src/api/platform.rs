@@ -10,6 +10,7 @@ use super::params::{RefreshQuery, params};
 use super::platform_view::{PlatformSessionView, platform_document};
 use super::player::{join, left};
 use super::reply::{NoContent, Reply, Versioned};
+use super::session::present;
 use super::view::{SessionView, session_document};
 use crate::app::{App, Live, PlatformKey};
 use crate::auth::{Caller, Permission};
@@ -65,6 +66,7 @@ pub async fn info(
     let key = (path.platform, path.platform_session_id_base64);
     let live = parent(&app, &key).await?;
     live.session.require_active(caller.actor_unless(Permission::ReadAny))?;
+    present(&app, &caller, &live);
     let document = platform_document(&live, key.0).ok_or(Refused::PlatformSessionNotFound)?;
     Ok(Reply::document(document))
 }

@@ -201,12 +201,19 @@ pub async fn get(
 
 /// Notes that a session was asked for, and keeps it alive. Strangers who merely look do not.
 pub fn asked_for(app: &App, caller: &Caller, live: &Live, refresh: RefreshTtl) {
-    if let Some(player) = caller.player() {
-        app.attendance.asked(&live.session, player, app.clock.now_ms());
-    }
+    present(app, caller, live);
     let belongs = || caller.player().is_some_and(|player| live.session.players.contains_key(&player));
     if refresh.0 && (caller.may(Permission::ReadAny) || belongs()) {
         app.deadlines.refresh(live, app.clock.now_ms());
+    }
+}
+
+/// Notes that a player is there still, where it matters.
+pub fn present(app: &App, caller: &Caller, live: &Live) {
+    if let Some(player) = caller.player()
+        && live.session.culling_timeout_s.is_some()
+    {
+        app.attendance.asked(&live.session, player, app.clock.now_ms());
     }
 }
 

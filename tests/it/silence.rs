@@ -66,15 +66,17 @@ async fn who_does_not_ask_is_taken_out_as_if_they_had_left() {
 async fn every_way_of_reading_a_session_counts_as_asking() {
     let server = Server::with(culling);
     let ([alice, bob, carol], session) = game(&server).await;
+    alice.links(&session).await.expect(200);
     let path = format!("/v1/session/{session}");
-    for round in 0..12 {
+    for round in 0..15 {
         server.advance(50 * SECOND).await;
         poll(&alice, &session).await;
         let etag = alice.session(&session).await.etag();
-        match round % 4 {
+        match round % 5 {
             0 => bob.get_if_none_match(&path, &etag).await.expect(304),
             1 => bob.get(&format!("{path}/player?refresh_ttl=false")).await.expect(200),
             2 => bob.get(&player_path(&session, alice.player)).await.expect(200),
+            3 => bob.xbox().await.expect(200),
             _ => bob.get(&format!("{}/permission", player_path(&session, alice.player))).await.expect(200),
         };
         if round == 0 {
