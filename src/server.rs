@@ -151,6 +151,12 @@ async fn load_keys(
         );
         return Ok((Arc::new(KeyRing::new(key.key_set())), None));
     }
+    if config.auth.issuer.is_none() {
+        tracing::warn!("tokens of any issuer are taken; set issuer under [auth]");
+    }
+    if config.auth.audience.is_none() {
+        tracing::warn!("tokens for any audience are taken; set audience under [auth]");
+    }
     let file = config.auth.jwks_file.clone().map(JwksSource::File);
     let url = config.auth.jwks_url.clone().map(JwksSource::Url);
     let source = file.or(url).ok_or_else(|| StartError("no key source under [auth]".into()))?;

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::fs::File;
 use std::io::Read as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +16,9 @@ use super::keys::{JWKS_BYTES_MAX, KeyError, KeyRing, KeySet, Origin};
 const FETCH_TIMEOUT: Duration = Duration::from_secs(10);
 /// Shortest pause between two reads: unknown key ids must not become a flood at the token service.
 const PAUSE_MIN: Duration = Duration::from_secs(10);
+
+/// The bits of a file's mode that let everyone read or write it.
+const OPEN_TO_OTHERS: u32 = 0o006;
 
 /// Where a JWK Set is.
 #[derive(Clone)]
@@ -42,22 +46,31 @@ impl JwksSource {
     /// Where it cannot be read, or does not hold keys that can be used.
     pub fn load(&self) -> Result<KeySet, KeyError> {
         match self {
-            Self::File(path) => KeySet::from_jwks(&read(path)?, Origin::File),
+            Self::File(path) => from_file(path),
             Self::Url(url) => KeySet::from_jwks(&fetch(url, FETCH_TIMEOUT)?, Origin::Network),
         }
     }
 }
 
-fn read(path: &Path) -> Result<String, KeyError> {
+fn from_file(path: &Path) -> Result<KeySet, KeyError> {
     let failed = |cause: String| KeyError::File { path: path.into(), cause };
     let io = |error: std::io::Error| failed(error.to_string());
+    let file = File::open(path).map_err(io)?;
+    let mode = file.metadata().map_err(io)?.permissions().mode();
     let mut bytes = Vec::new();
     // The byte too many tells a set that was cut from one that just fits.
-    File::open(path).map_err(io)?.take(JWKS_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(io)?;
+    file.take(JWKS_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(io)?;
     if bytes.len() as u64 > JWKS_BYTES_MAX {
         return Err(failed(format!("a JWK Set takes at most {JWKS_BYTES_MAX} bytes")));
     }
-    String::from_utf8(bytes).map_err(|_| failed("a JWK Set is UTF-8 text".into()))
+    let text = String::from_utf8(bytes).map_err(|_| failed("a JWK Set is UTF-8 text".into()))?;
+    let keys = KeySet::from_jwks(&text, Origin::File)?;
+    // A group is somebody's choice, as where a secret is mounted; everyone is nobody's.
+    if keys.holds_secret() && mode & OPEN_TO_OTHERS != 0 {
+        let cause = "it holds a shared secret, with which anyone signs tokens who reads it; chmod 640 it";
+        return Err(failed(cause.into()));
+    }
+    Ok(keys)
 }
 
 fn fetch(url: &str, timeout: Duration) -> Result<String, KeyError> {

@@ -124,6 +124,7 @@ fn a_file_is_read_whole_or_refused() {
     let load = || JwksSource::File(path.clone()).load().map_err(|error| error.to_string());
     assert!(load().unwrap_err().contains("jwks.json"), "it is not there");
     std::fs::write(&path, jwks(&[&TestKey::ed25519(1), &TestKey::secret("shared", &[1; 32])])).unwrap();
+    set_mode(&path, 0o600);
     let keys = kids(&load().unwrap());
     assert!(keys.contains("ed25519-1") && keys.contains("shared"), "{keys}");
     std::fs::write(&path, padded(JWKS_BYTES_MAX)).unwrap();
@@ -133,6 +134,31 @@ fn a_file_is_read_whole_or_refused() {
     assert!(refused.contains("at most 262144 bytes"), "{refused}");
     std::fs::write(&path, [0xFF]).unwrap();
     assert!(load().unwrap_err().contains("UTF-8"));
+}
+
+fn set_mode(path: &Path, mode: u32) {
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+}
+
+#[test]
+fn a_file_with_a_shared_secret_is_not_for_everyone() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("jwks.json");
+    let load = || JwksSource::File(path.clone()).load().map_err(|error| error.to_string());
+    std::fs::write(&path, jwks(&[&TestKey::ed25519(1), &TestKey::secret("shared", &[1; 32])])).unwrap();
+    for mode in [0o604, 0o644, 0o602, 0o666] {
+        set_mode(&path, mode);
+        let refused = load().unwrap_err();
+        assert!(refused.contains("jwks.json") && refused.contains("chmod 640"), "{refused}");
+    }
+    for mode in [0o400, 0o600, 0o440, 0o640, 0o660] {
+        set_mode(&path, mode);
+        load().unwrap();
+    }
+    // Public keys may be seen.
+    std::fs::write(&path, jwks(&[&TestKey::ed25519(1)])).unwrap();
+    set_mode(&path, 0o644);
+    load().unwrap();
 }
 
 #[test]

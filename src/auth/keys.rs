@@ -128,6 +128,11 @@ impl KeySet {
         Ok(Self { keys, digest: Sha256::digest(json).into() })
     }
 
+    /// Whether a key of the set signs as well as it verifies.
+    pub(super) fn holds_secret(&self) -> bool {
+        self.keys.iter().any(|key| key.algorithm == Algorithm::HS256)
+    }
+
     /// The keys that may have signed a token with this header: the one it names, else those of its algorithm.
     pub(super) fn candidates<'a>(
         &'a self,

@@ -222,6 +222,25 @@ async fn logs_that_no_terminal_shows_have_no_colours() {
 }
 
 #[tokio::test]
+async fn a_server_that_asks_for_no_issuer_or_audience_says_so() {
+    let any = ["tokens of any issuer are taken", "tokens for any audience are taken"];
+    for (set, expected) in
+        [(&[][..], [true, true]), (&["ISSUER"], [false, true]), (&["ISSUER", "AUDIENCE"], [false; 2])]
+    {
+        let mut serve = rallypoint(&["serve", "--listen", "127.0.0.1:0"]);
+        // Stops for want of keys.
+        serve
+            .env("RALLYPOINT_STORE__BACKEND", "memory")
+            .env("RALLYPOINT_AUTH__JWKS_FILE", "/nowhere/jwks.json");
+        for knob in set {
+            serve.env(format!("RALLYPOINT_AUTH__{knob}"), "games");
+        }
+        let logged = run(serve).await.expect(1).stderr;
+        assert_eq!(any.map(|line| logged.contains(line)), expected, "{set:?}: {logged}");
+    }
+}
+
+#[tokio::test]
 async fn a_token_can_be_a_servers_and_a_permission_that_nothing_asks_for_is_pointed_out() {
     let dir = TempDir::new().unwrap();
     let data_dir = dir.path().to_str().unwrap();
