@@ -32,6 +32,7 @@ mod player;
 mod players_page;
 mod process;
 mod published;
+mod races;
 mod refresh;
 mod rights;
 mod roster;

@@ -1,6 +1,7 @@
 //! A whole API in process, without ports and without sleeping: a server over a store of choice, a clock that
 //! tests advance, and a client per caller. Every reply is held against the API document on its way back.
 
+pub mod agreement;
 mod contract;
 pub mod wire;
 mod deeds;

@@ -1,0 +1,179 @@
+//! What must hold of all sessions at any time, checked over HTTP: nothing says what another thing denies.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::{Client, Reply, platform_path};
+
+/// A player's place, as a session shows it.
+struct Place<'a> {
+    player: &'a str,
+    status: &'a str,
+}
+
+impl Place<'_> {
+    fn is_active(&self) -> bool {
+        matches!(self.status, "leader" | "member")
+    }
+}
+
+/// What a caller has read who may read everything.
+pub struct Seen {
+    /// The sessions that live.
+    pub sessions: BTreeMap<String, Reply>,
+    /// Players' lists.
+    pub lists: BTreeMap<Uuid, Reply>,
+}
+
+/// Reads and checks these sessions (of which some may have ended) and these players' lists. Teams of the sessions
+/// that are `overfilled` may be over their size.
+pub async fn check(
+    reader: &Client,
+    sessions: &[String],
+    players: &[Uuid],
+    overfilled: &BTreeSet<String>,
+) -> Seen {
+    let mut seen = Seen { sessions: BTreeMap::new(), lists: BTreeMap::new() };
+    let mut platform_sessions = BTreeSet::new();
+    let mut short_codes = BTreeSet::new();
+    for id in sessions {
+        let reply = reader.get(&format!("/v1/session/{id}?refresh_ttl=false")).await;
+        if reply.status == 404 {
+            continue;
+        }
+        let session = &reply.body;
+        check_seats(session, overfilled.contains(id));
+        check_platform_sessions(reader, session, &mut platform_sessions).await;
+        if let Some(code) = session["short_code"].as_str() {
+            assert!(short_codes.insert(code.to_owned()), "two sessions have the short code {code}");
+            let by_code = reader.get(&format!("/v1/session/{code}?refresh_ttl=false")).await.expect(200);
+            assert_eq!(&by_code.body, session);
+        }
+        seen.sessions.insert(id.clone(), reply.expect(200));
+    }
+    for player in players {
+        let list = reader.get(&format!("/v1/player/{player}/session")).await.expect(200);
+        check_list(*player, &list.body, &seen.sessions);
+        seen.lists.insert(*player, list);
+    }
+    check_browser(reader, &seen.sessions).await;
+    seen
+}
+
+fn text<'a>(value: &'a Value, name: &str) -> &'a str {
+    value[name].as_str().unwrap()
+}
+
+fn places(session: &Value) -> Vec<Place<'_>> {
+    let teams = session["teams"].as_array().unwrap().iter();
+    let players = teams.flat_map(|team| team["players"].as_array().unwrap());
+    players
+        .map(|player| Place { player: text(player, "player_uuid"), status: text(player, "status") })
+        .collect()
+}
+
+/// One leader while anyone is active; nobody sits twice; no team is over its size.
+fn check_seats(session: &Value, overfilled: bool) {
+    assert_eq!(session["joinable"], session["joinability"]["open"]);
+    if session["teams_suppressed"] == true {
+        return;
+    }
+    let places = places(session);
+    let leaders = places.iter().filter(|place| place.status == "leader").count();
+    let active = places.iter().filter(|place| place.is_active()).count();
+    assert_eq!(leaders, usize::from(active > 0), "one leader while anyone is active: {session}");
+    let distinct: BTreeSet<_> = places.iter().map(|place| place.player).collect();
+    assert_eq!(distinct.len(), places.len(), "a player is in the session twice: {session}");
+    for (index, team) in session["teams"].as_array().unwrap().iter().enumerate() {
+        assert_eq!(team["team_id"], json!(index));
+        let seats = team["players"].as_array().unwrap().len() as u64;
+        assert!(
+            overfilled || seats <= team["max_size"].as_u64().unwrap(),
+            "a team is over its size: {session}"
+        );
+    }
+}
+
+/// Each linked platform session can be read, says the same there, and holds active players of its session only.
+async fn check_platform_sessions(reader: &Client, session: &Value, known: &mut BTreeSet<String>) {
+    for linked in session["platform_session"].as_array().unwrap() {
+        let path = platform_path(text(linked, "platform"), text(linked, "platform_session_id_base64"));
+        assert_eq!(&reader.get(&path).await.expect(200).body, linked);
+        assert!(known.insert(path), "two sessions have one platform session: {session}");
+        let players = linked["players"].as_array().unwrap();
+        let leaders = players.iter().filter(|player| player["leader"] == true).count();
+        assert_eq!(leaders, usize::from(!players.is_empty()), "{session}");
+        if session["teams_suppressed"] == true {
+            continue;
+        }
+        let active: BTreeSet<_> = places(session)
+            .iter()
+            .filter(|place| place.is_active())
+            .map(|place| place.player.to_owned())
+            .collect();
+        for player in players {
+            assert!(active.contains(player["player_uuid"].as_str().unwrap()), "{session}");
+        }
+    }
+}
+
+/// A player's list names exactly the sessions that have a place for the player.
+fn check_list(player: Uuid, list: &Value, live: &BTreeMap<String, Reply>) {
+    let mut listed = BTreeMap::new();
+    for of_type in list["sessions"].as_object().unwrap().values() {
+        let ids = |name: &str| of_type[name].as_array().unwrap().iter().map(|id| id.as_str().unwrap());
+        listed.extend(ids("session_ids").map(|id| (id, "active")));
+        listed.extend(ids("reserved_sessions").map(|id| (id, "reserved")));
+        let invites = of_type["pending_invites"].as_object().unwrap();
+        listed.extend(invites.keys().map(|id| (id.as_str(), "invited")));
+    }
+    for (id, status) in &listed {
+        let Some(session) = live.get(*id) else { panic!("{player} is listed in {id}, which is gone") };
+        let session = &session.body;
+        if session["teams_suppressed"] == true {
+            continue;
+        }
+        let place = places(session).into_iter().find(|place| place.player == player.to_string());
+        let place =
+            place.unwrap_or_else(|| panic!("{player} is listed in a session without them: {session}"));
+        assert_eq!(if place.is_active() { "active" } else { place.status }, *status, "{session}");
+    }
+    for (id, session) in live {
+        let place = places(&session.body).into_iter().find(|place| place.player == player.to_string());
+        // Not every template tells players of places that are kept for them.
+        if place.is_some_and(|place| place.status != "reserved") {
+            assert!(listed.contains_key(id.as_str()), "{player} is in {id}, which is not in their list");
+        }
+    }
+}
+
+/// The browser lists each listed session once, and counts its active players.
+async fn check_browser(reader: &Client, live: &BTreeMap<String, Reply>) {
+    let mut expected: BTreeSet<_> = live
+        .iter()
+        .filter(|(_, session)| session.body["browser"].is_object())
+        .map(|(id, _)| id.clone())
+        .collect();
+    let types: BTreeSet<_> = live.values().map(|session| session.body["type"].as_str().unwrap()).collect();
+    for session_type in types {
+        let mut cursor = 0;
+        loop {
+            let path = format!("/v1/browser?session_type={session_type}&cursor={cursor}");
+            let page = reader.get(&path).await.expect(200).body;
+            for listed in page["browser_sessions"].as_array().unwrap() {
+                let id = listed["session_id"].as_str().unwrap();
+                assert!(expected.remove(id), "{id} is listed twice, or not at all by itself");
+                let session = &live[id].body;
+                let active = places(session).iter().filter(|place| place.is_active()).count();
+                assert!(session["teams_suppressed"] == true || listed["player_count"] == json!(active));
+            }
+            cursor = page["cursor"].as_u64().unwrap();
+            if cursor == 0 {
+                break;
+            }
+        }
+    }
+    assert!(expected.is_empty(), "listed, and not in the browser: {expected:?}");
+}

@@ -1,0 +1,453 @@
+//! Many requests at once, on every store: each is done whole or refused by a rule, and afterwards everything agrees.
+
+use std::collections::BTreeSet;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rallypoint::config::Config;
+use rallypoint::jobs;
+use rallypoint::store::{Embedded, Memory, Store};
+use serde_json::{Value, json};
+use tokio::sync::Barrier;
+
+use crate::harness::{
+    Client, Reply, Server, XBOX_ID, agreement, contents, creation, deed_path, joining, link_path,
+    platform_path,
+};
+
+/// How often a race between few is run.
+const ROUNDS: usize = 12;
+
+/// Runs a race on each store.
+async fn on_each_store(change: impl Fn(&mut Config), race: impl AsyncFn(&Server)) {
+    let dir = tempfile::tempdir().unwrap();
+    let embedded = Store::Embedded(Embedded::open(dir.path()).unwrap());
+    for store in [Store::Memory(Memory::default()), embedded] {
+        let server = Server::over(store, &change);
+        race(&server).await;
+        server.app.sessions.store().close().await.unwrap();
+    }
+}
+
+/// Everyone fits into a game, and is shown.
+fn roomy(config: &mut Config) {
+    config.templates.get_mut("game").unwrap().players_per_team = 100;
+    config.sessions.players_shown_max = 1000;
+}
+
+/// A game has one team of this many.
+fn of_size(places: usize) -> impl Fn(&mut Config) {
+    move |config| {
+        let game = config.templates.get_mut("game").unwrap();
+        (game.num_teams, game.players_per_team) = (1, places);
+    }
+}
+
+/// Does things at once: each in a task of its own, and none before all are there. Answers what came of them.
+async fn at_once<T, F>(things: impl IntoIterator<Item = F>) -> Vec<T>
+where
+    T: Send + 'static,
+    F: Future<Output = T> + Send + 'static,
+{
+    let things: Vec<_> = things.into_iter().collect();
+    let start = Arc::new(Barrier::new(things.len()));
+    let tasks = things.into_iter().map(|thing| {
+        let start = Arc::clone(&start);
+        tokio::spawn(async move {
+            start.wait().await;
+            thing.await
+        })
+    });
+    let mut done = Vec::new();
+    for task in tasks.collect::<Vec<_>>() {
+        done.push(task.await.unwrap());
+    }
+    done
+}
+
+fn players(server: &Server, count: usize) -> Vec<Client> {
+    (0..count).map(|_| server.player()).collect()
+}
+
+/// A request that is yet to be sent.
+type Request = Pin<Box<dyn Future<Output = Reply> + Send>>;
+
+fn post(client: &Client, path: &str, body: Value) -> Request {
+    let (client, path) = (client.clone(), path.to_owned());
+    Box::pin(async move { client.post(&path, &body).await })
+}
+
+fn delete(client: &Client, path: &str) -> Request {
+    let (client, path) = (client.clone(), path.to_owned());
+    Box::pin(async move { client.delete(&path).await })
+}
+
+fn me(session: &str) -> String {
+    format!("/v1/session/{session}/player/me")
+}
+
+/// What was answered: how many successes, and the codes of the refusals. Nothing may fail for being one of many.
+fn outcome(replies: &[Reply]) -> (usize, BTreeSet<String>) {
+    let (done, refused): (Vec<_>, Vec<_>) = replies.iter().partition(|reply| reply.status.is_success());
+    for reply in &refused {
+        assert!(matches!(reply.status.as_u16(), 403 | 404 | 409), "{} {}", reply.status, reply.body);
+    }
+    (done.len(), refused.iter().map(|reply| reply.body["error_code"].as_str().unwrap().to_owned()).collect())
+}
+
+fn codes<const N: usize>(codes: [&str; N]) -> BTreeSet<String> {
+    codes.map(str::to_owned).into()
+}
+
+/// Checks everything about a session and its like; answers the session, if it lives.
+async fn settled(server: &Server, sessions: &[String], players: &[Client]) -> Vec<Option<Value>> {
+    let players: Vec<_> = players.iter().map(|client| client.player).collect();
+    let reader = server.service(&["session:*"]);
+    let seen = agreement::check(&reader, sessions, &players, &BTreeSet::new()).await;
+    sessions.iter().map(|id| seen.sessions.get(id).map(|reply| reply.body.clone())).collect()
+}
+
+/// The players in a session, whatever their standing.
+fn seats(session: &Value) -> usize {
+    let teams = session["teams"].as_array().unwrap().iter();
+    teams.map(|team| team["players"].as_array().unwrap().len()).sum()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_hundred_who_join_at_once_all_get_in() {
+    on_each_store(roomy, async |server| {
+        let (alice, joiners) = (server.player(), players(server, 100));
+        let session = alice.creates("game").await;
+        let joins = joiners.iter().enumerate().map(|(index, joiner)| {
+            let mut body = joining();
+            body["team_id"] = json!(index % 2);
+            post(joiner, &me(&session), body)
+        });
+        assert_eq!(outcome(&at_once(joins).await), (100, codes([])));
+        let seen = settled(server, std::slice::from_ref(&session), &joiners).await;
+        assert_eq!(seats(seen[0].as_ref().unwrap()), 101);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn of_many_who_join_at_once_as_many_get_in_as_fit() {
+    on_each_store(of_size(16), async |server| {
+        let (alice, joiners) = (server.player(), players(server, 40));
+        let session = alice.creates("game").await;
+        let joins = joiners.iter().map(|joiner| post(joiner, &me(&session), joining()));
+        assert_eq!(outcome(&at_once(joins).await), (15, codes(["session_full"])));
+        settled(server, std::slice::from_ref(&session), &joiners).await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn whoever_looks_for_a_game_at_once_with_others_finds_one() {
+    on_each_store(of_size(4), async |server| {
+        let all = players(server, 40);
+        let created = at_once(all.iter().map(|player| post(player, "/v1/session", creation("game")))).await;
+        assert_eq!(outcome(&created), (40, codes([])));
+        let ids: BTreeSet<_> =
+            created.iter().map(|reply| reply.body["session_id"].as_str().unwrap().to_owned()).collect();
+        let seen = settled(server, &ids.into_iter().collect::<Vec<_>>(), &all).await;
+        assert_eq!(seen.iter().flatten().map(seats).sum::<usize>(), 40);
+    })
+    .await;
+}
+
+/// Joins and leaves in turn, by the session itself or through its platform session; answers by how many more it
+/// joined than left.
+async fn comes_and_goes(player: Client, doors: [String; 2], times: usize) -> usize {
+    let mut inside = 0;
+    for time in 0..times {
+        let door = &doors[time / 2 % 2];
+        if time % 2 == 0 {
+            player.post(door, &joining()).await.expect(200);
+            inside += 1;
+        } else {
+            player.delete(door).await.expect(204);
+            inside -= 1;
+        }
+    }
+    inside
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn joins_without_leaves_are_who_is_there() {
+    on_each_store(roomy, async |server| {
+        let (alice, all) = (server.player(), players(server, 30));
+        let session = alice.creates("game").await;
+        alice.links(&session).await.expect(200);
+        let doors = [me(&session), format!("{}/player/me", platform_path("XboxLive", XBOX_ID))];
+        let visits = all.iter().enumerate();
+        let visits =
+            visits.map(|(index, player)| comes_and_goes(player.clone(), doors.clone(), 4 + index % 3));
+        let inside: usize = at_once(visits).await.into_iter().sum();
+        let seen = settled(server, std::slice::from_ref(&session), &all).await;
+        assert_eq!((inside, seats(seen[0].as_ref().unwrap())), (10, 11));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn of_many_who_link_one_platform_session_one_wins() {
+    on_each_store(
+        |_| {},
+        async |server| {
+            let all = players(server, 20);
+            let mut sessions = Vec::new();
+            for player in &all {
+                sessions.push(player.creates("party").await);
+            }
+            let links = all.iter().zip(&sessions);
+            let links = links
+                .map(|(player, session)| post(player, &link_path("XboxLive", XBOX_ID, session), Value::Null));
+            assert_eq!(outcome(&at_once(links).await), (1, codes(["platform_session_in_use"])));
+            settled(server, &sessions, &all).await;
+        },
+    )
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn of_many_platform_sessions_one_is_linked() {
+    on_each_store(
+        |_| {},
+        async |server| {
+            let alice = server.player();
+            let session = alice.creates("party").await;
+            let links = (0..20)
+                .map(|index| post(&alice, &link_path("PSN", &index.to_string(), &session), Value::Null));
+            assert_eq!(outcome(&at_once(links).await), (1, codes(["platform_already_linked"])));
+            settled(server, &[session], &[alice]).await;
+        },
+    )
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn the_last_place_goes_to_one_who_joins_or_one_who_is_invited() {
+    on_each_store(of_size(2), async |server| {
+        for _ in 0..ROUNDS {
+            let (alice, others) = (server.player(), players(server, 8));
+            let created = alice.post("/v1/session", &creation("game")).await.expect(200);
+            let session = created.body["session_id"].as_str().unwrap().to_owned();
+            let (joiners, invited) = others.split_at(4);
+            let joins = joiners.iter().map(|joiner| post(joiner, &me(&session), joining()));
+            let invites = invited
+                .iter()
+                .map(|player| post(&alice, &deed_path(&session, player.player, "invite"), json!({})));
+            let requests = joins.zip(invites).flat_map(|(join, invite)| [join, invite]);
+            assert_eq!(outcome(&at_once(requests).await), (1, codes(["session_full"])));
+            settled(server, &[session], &others).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn one_leads_whoever_leaves_while_they_are_promoted() {
+    on_each_store(
+        |_| {},
+        async |server| {
+            for _ in 0..ROUNDS {
+                let all = players(server, 4);
+                let session = all[0].creates("party").await;
+                all[0].opens(&session).await;
+                for joiner in &all[1..] {
+                    joiner.joins(&session).await.expect(200);
+                }
+                let mut requests = vec![
+                    post(&all[0], &deed_path(&session, all[1].player, "promote"), Value::Null),
+                    delete(&all[1], &me(&session)),
+                ];
+                requests.push(post(&all[0], &deed_path(&session, all[2].player, "promote"), Value::Null));
+                requests.push(delete(&all[0], &me(&session)));
+                outcome(&at_once(requests).await);
+                // Two have left, and one of the two who stayed leads.
+                let seen = settled(server, &[session], &all).await;
+                assert_eq!(seats(seen[0].as_ref().unwrap()), 2);
+            }
+        },
+    )
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn an_end_takes_everyone_who_joined_before_it_and_lets_nobody_in_after() {
+    on_each_store(roomy, async |server| {
+        for _ in 0..ROUNDS {
+            let (alice, joiners) = (server.player(), players(server, 10));
+            let session = alice.creates("game").await;
+            alice.links(&session).await.expect(200);
+            let mut requests: Vec<_> =
+                joiners.iter().map(|joiner| post(joiner, &me(&session), joining())).collect();
+            requests.insert(5, delete(&alice, &format!("/v1/session/{session}")));
+            let (_, refused) = outcome(&at_once(requests).await);
+            assert!(refused.is_subset(&codes(["session_not_found"])), "{refused:?}");
+            assert_eq!(settled(server, &[session], &joiners).await, [None]);
+            assert!(contents(server).await.is_empty(), "nothing is left of it in the store");
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn who_joins_while_the_last_player_leaves_leads_or_comes_too_late() {
+    on_each_store(
+        |_| {},
+        async |server| {
+            for _ in 0..ROUNDS {
+                let (alice, bob) = (server.player(), server.player());
+                let session = alice.creates("party").await;
+                alice.opens(&session).await;
+                let requests = [delete(&alice, &me(&session)), post(&bob, &me(&session), joining())];
+                let replies = at_once(requests).await;
+                assert_eq!(replies[0].status, 204);
+                let seen = settled(server, &[session], &[alice, bob]).await;
+                match &seen[0] {
+                    Some(session) => assert_eq!((replies[1].status.as_u16(), seats(session)), (200, 1)),
+                    None => drop(replies[1].clone().refused(404, "session_not_found")),
+                }
+            }
+        },
+    )
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn short_codes_made_at_once_are_distinct() {
+    on_each_store(
+        |_| {},
+        async |server| {
+            let all = players(server, 40);
+            let mut sessions = Vec::new();
+            for player in &all {
+                sessions.push(player.creates("party").await);
+            }
+            let path = |session: &str| format!("/v1/session/{session}:generate-short-code");
+            // Twice for each session, of which once in vain.
+            let requests = all.iter().zip(&sessions).flat_map(|(player, session)| {
+                [post(player, &path(session), Value::Null), post(player, &path(session), Value::Null)]
+            });
+            assert_eq!(outcome(&at_once(requests).await), (40, codes(["short_code_exists"])));
+            // Two sessions of one code would be found out.
+            let seen = settled(server, &sessions, &all).await;
+            assert!(seen.iter().flatten().all(|session| session["short_code"].is_string()));
+        },
+    )
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn sessions_listed_at_once_are_each_listed_once() {
+    let unmixed = |config: &mut Config| config.templates.get_mut("game").unwrap().attempt_auto_join = false;
+    on_each_store(unmixed, async |server| {
+        let all = players(server, 40);
+        let mut sessions = Vec::new();
+        for player in &all {
+            sessions.push(player.creates("game").await);
+        }
+        let path = |session: &str| format!("/v1/session/{session}/browser");
+        let requests = all.iter().zip(&sessions).flat_map(|(player, session)| {
+            [post(player, &path(session), json!({})), post(player, &path(session), json!({}))]
+        });
+        assert_eq!(outcome(&at_once(requests).await), (80, codes([])));
+        let seen = settled(server, &sessions, &all).await;
+        assert!(seen.iter().flatten().all(|session| session["browser"].is_object()));
+    })
+    .await;
+}
+
+/// Reads a session until it says that it is at the last version; it never says an earlier one than before.
+async fn reads_until(reader: Client, path: String, last: u64) {
+    let mut seen = 0;
+    while seen < last {
+        let body = reader.get(&path).await.expect(200).body;
+        let version = body["custom_data"]["version"].as_str().map_or(0, |version| version.parse().unwrap());
+        assert!(version >= seen, "{version} after {seen}");
+        seen = version;
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn readers_never_go_back_in_time() {
+    on_each_store(
+        |_| {},
+        async |server| {
+            let alice = server.player();
+            let path = format!("/v1/session/{}", alice.creates("party").await);
+            let service = server.service(&["session:*"]);
+            let readers = (0..3).map(|_| tokio::spawn(reads_until(service.clone(), path.clone(), 50)));
+            let readers: Vec<_> = readers.collect();
+            for version in 1..=50_u64 {
+                let change = json!({"custom_data": {"version": version.to_string()}});
+                let changed = alice.patch(&path, &change).await.expect(200);
+                assert_eq!(alice.get(&path).await.expect(200).etag(), changed.etag());
+            }
+            for reader in readers {
+                reader.await.unwrap();
+            }
+        },
+    )
+    .await;
+}
+
+fn with_short_invites(config: &mut Config) {
+    config.sessions.invite_expiry_s = 60;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn an_invite_that_runs_out_was_accepted_before_or_not_at_all() {
+    on_each_store(with_short_invites, async |server| {
+        for _ in 0..ROUNDS {
+            let (alice, bob) = (server.player(), server.player());
+            let session = alice.creates("party").await;
+            alice.post(&deed_path(&session, bob.player, "invite"), &json!({})).await.expect(200);
+            server.clock.advance(Duration::from_secs(60));
+            let tick: Pin<Box<dyn Future<Output = Option<Reply>> + Send>> = {
+                let app = Arc::clone(&server.app);
+                Box::pin(async move {
+                    jobs::tick(&app).await.unwrap();
+                    None
+                })
+            };
+            let join = post(&bob, &me(&session), joining());
+            let replies = at_once([tick, Box::pin(async { Some(join.await) })]).await;
+            let joined = replies[1].as_ref().unwrap();
+            let seen = settled(server, &[session], &[alice, bob]).await;
+            let seats = seats(seen[0].as_ref().unwrap());
+            match joined.status.as_u16() {
+                200 => assert_eq!(seats, 2),
+                _ => {
+                    joined.clone().refused(403, "session_not_joinable");
+                    assert_eq!(seats, 1);
+                }
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn nodes_on_one_store_race_without_losing_a_join() {
+    let store = Store::Memory(Memory::shared());
+    let one = Server::over(store.clone(), roomy);
+    let nodes = [one.another_node(store), one.clone()];
+    let (alice, joiners) = (one.player(), players(&one, 60));
+    let session = alice.creates("game").await;
+    let joins = joiners.iter().enumerate().map(|(index, joiner)| {
+        let node = nodes[index % nodes.len()].bearer(joiner.token.clone().unwrap());
+        post(&node, &me(&session), joining())
+    });
+    let replies = at_once(joins).await;
+    // Nodes race in the store; a bounded number of defeats is told apart from a refusal.
+    assert!(replies.iter().all(|reply| [200, 503].contains(&reply.status.as_u16())));
+    let joined = replies.iter().filter(|reply| reply.status == 200).count();
+    let seen = settled(&one, &[session], &joiners).await;
+    assert_eq!(seats(seen[0].as_ref().unwrap()), joined + 1);
+}
