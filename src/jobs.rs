@@ -95,26 +95,24 @@ async fn act_on_silence(app: &App) -> Result<(), Failure> {
 }
 
 async fn act_on_silence_in(app: &App, id: &SessionId, now_ms: i64) -> Result<(), Failure> {
-    let Some(live) = app.sessions.find(id).await? else {
-        app.attendance.forget(id);
-        return Ok(());
-    };
-    let overdue = app.attendance.overdue(&live.session, now_ms);
-    if overdue.is_empty() {
-        app.attendance.look_at(&live.session, now_ms);
-        return Ok(());
-    }
-    tracing::info!(session_id = %id, ?overdue, "players, invites or a host of the session are silent");
+    let attendance = Arc::clone(&app.attendance);
+    // In the session's turn, so that nobody is taken out who has just answered, and the session is looked at again as
+    // it then is, also where nothing is overdue yet.
     let rule = move |session: &mut Session| {
-        Ok(session.settle(&overdue.absent, &overdue.uninvited, overdue.health.as_ref()))
+        let overdue = attendance.overdue(session, now_ms);
+        let gone = session.settle(&overdue.absent, &overdue.uninvited, overdue.health.as_ref());
+        Ok((overdue, gone))
     };
-    let (gone, _) = match app.update_session(id, false, rule).await {
+    let ((overdue, gone), _) = match app.update_session(id, false, rule).await {
         Err(Failure::Refused(Refused::SessionNotFound)) => {
             app.attendance.forget(id);
             return Ok(());
         }
         settled => settled?,
     };
+    if !overdue.is_empty() {
+        tracing::info!(session_id = %id, ?overdue, "players, invites or a host of the session are silent");
+    }
     for was_active in gone {
         app.metrics.departed(if was_active { Departure::Absent } else { Departure::Expired });
     }
@@ -127,7 +125,6 @@ async fn expire(app: &App, id: SessionId, due_ms: i64, now_ms: i64) -> Result<bo
     }
     let ended = app.sessions.expire(&id, due_ms, now_ms).await?;
     if ended {
-        app.attendance.forget(&id);
         tracing::info!(session_id = %id, "session ended for being idle");
     }
     Ok(ended)

@@ -70,17 +70,17 @@ impl Attendance {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Looks at a session after a change: queues it by when something in it could be overdue, or forgets it.
+    /// Looks at a session as a change has left it: queues it by when something in it could be overdue, or forgets it.
+    /// Changes are to be looked at in their order, or the last look would not be at the last of them.
     pub fn look_at(&self, session: &Session, now_ms: i64) {
         if session.can_be_overdue(self.invite_expiry_ms.is_some()) {
             self.requeue(session, now_ms);
         } else {
-            // Most sessions: nothing was kept of them, nothing is to be done.
             self.forget(&session.id);
         }
     }
 
-    /// Forgets a session that is gone.
+    /// Forgets a session that silence cannot change, or that is gone. Of most nothing was kept.
     pub fn forget(&self, id: &SessionId) {
         let mut waiting = self.lock();
         if let Some(heard) = waiting.heard.remove(id) {

@@ -90,7 +90,7 @@ pub struct App {
     /// Guesses at short codes.
     pub guesses: Guesses,
     /// Whose silence has consequences.
-    pub attendance: Attendance,
+    pub attendance: Arc<Attendance>,
     /// Numbers for new listings of the browser.
     pub listing_numbers: ListingNumbers,
     /// What the operator decided.
@@ -115,11 +115,16 @@ impl App {
         clock: Clock,
         entropy: Entropy,
     ) -> Self {
+        let attendance = Arc::new(Attendance::new(settings.health, settings.invite_expiry));
+        let watcher = {
+            let (attendance, clock) = (Arc::clone(&attendance), clock.clone());
+            move |session: &Session| attendance.look_at(session, clock.now_ms())
+        };
         Self {
-            sessions: Arc::new(Sessions::new(store, settings.cache_bytes)),
+            sessions: Arc::new(Sessions::new(store, settings.cache_bytes, watcher)),
             deadlines: Arc::new(Deadlines::new(settings.idle)),
             catalog: RwLock::new(Arc::new(catalog)),
-            attendance: Attendance::new(settings.health, settings.invite_expiry),
+            attendance,
             guesses: Guesses::default(),
             listing_numbers: ListingNumbers::default(),
             settings,
@@ -133,9 +138,7 @@ impl App {
     /// Stores a new session, with its whole idle time ahead of it.
     pub async fn create_session(&self, session: Session) -> Result<Arc<Live>, Failure> {
         let deadline_ms = self.deadlines.from_now(self.clock.now_ms());
-        let live = self.sessions.create(session, deadline_ms).await?;
-        self.attendance.look_at(&live.session, self.clock.now_ms());
-        Ok(live)
+        self.sessions.create(session, deadline_ms).await
     }
 
     /// Changes a session by a rule; see [`Sessions::update`]. A change counts as asking for the session where
@@ -156,9 +159,7 @@ impl App {
                 deadlines.refresh(live, clock.now_ms());
             }
         };
-        let (answer, live) = self.sessions.update(id, rule, kept).await?;
-        self.attendance.look_at(&live.session, self.clock.now_ms());
-        Ok((answer, live))
+        self.sessions.update(id, rule, kept).await
     }
 
     /// What the operator configured, as it stands now.

@@ -35,19 +35,25 @@ struct Turn {
     changes: Mutex<u64>,
 }
 
+/// Told of a session as each change leaves it, in the order of changes: an ended one as it was at its end, also one
+/// that a rule left as it was.
+type Watcher = Box<dyn Fn(&Session) + Send + Sync>;
+
 /// All sessions.
 pub struct Sessions {
     store: Store,
+    watcher: Watcher,
     cache: Cache,
     turns: Vec<Turn>,
     hasher: RandomState,
 }
 
 impl Sessions {
-    /// The sessions of a store, with a cache of about so many bytes.
-    pub fn new(store: Store, cache_bytes: u64) -> Self {
+    /// The sessions of a store, with a cache of about so many bytes, and who is told of changes.
+    pub fn new(store: Store, cache_bytes: u64, watcher: impl Fn(&Session) + Send + Sync + 'static) -> Self {
         Self {
             store,
+            watcher: Box::new(watcher),
             cache: Cache::new(cache_bytes),
             turns: (0..TURNS).map(|_| Turn::default()).collect(),
             hasher: RandomState::new(),
@@ -172,6 +178,8 @@ impl Sessions {
     pub async fn create(self: &Arc<Self>, session: Session, deadline_ms: i64) -> Result<Arc<Live>, Failure> {
         let sessions = Arc::clone(self);
         ToTheEnd::of(async move {
+            // Others can find it, and change it, as soon as it is stored.
+            let _turn = sessions.turn(&session.id).writing.lock().await;
             let batch = put_deadline(index::plan(None, &session)?, &session.id, deadline_ms);
             sessions
                 .commit(session, batch, Arc::new(AtomicI64::new(deadline_ms)))
@@ -266,6 +274,7 @@ impl Sessions {
                 kept(&before);
             }
             if after == before.session {
+                (self.watcher)(&before.session);
                 return Ok((answer, before));
             }
             let mut batch = index::plan(Some((&before.session, before.version)), &after)?;
@@ -305,6 +314,7 @@ impl Sessions {
         match self.store.commit(batch).await {
             Ok(version) => {
                 let ended = session.ended;
+                (self.watcher)(&session);
                 let live = Arc::new(Live::new(session, version, deadline_ms));
                 self.publish(&id, (!ended).then_some((&live, stored_bytes)));
                 Ok(live)

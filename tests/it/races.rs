@@ -434,6 +434,26 @@ async fn an_invite_that_runs_out_was_accepted_before_or_not_at_all() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn an_invite_runs_out_whatever_else_happened_when_it_was_given() {
+    on_each_store(with_short_invites, async |server| {
+        let mut sessions = Vec::new();
+        for _ in 0..20 * ROUNDS {
+            let (alice, bob) = (server.player(), server.player());
+            let session = alice.creates("party").await;
+            let change = post(&alice, &format!("/v1/session/{session}:generate-short-code"), Value::Null);
+            let invite = post(&alice, &deed_path(&session, bob.player, "invite"), json!({}));
+            assert_eq!(outcome(&at_once([change, invite]).await), (2, codes([])));
+            sessions.push(session);
+        }
+        server.advance(Duration::from_secs(60)).await;
+        let seen = settled(server, &sessions, &[]).await;
+        let seats: Vec<_> = seen.iter().flatten().map(seats).collect();
+        assert_eq!(seats, [1; 20 * ROUNDS], "an invite is still there");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn nodes_on_one_store_race_without_losing_a_join() {
     let store = Store::Memory(Memory::shared());
     let one = Server::over(store.clone(), roomy);
