@@ -144,7 +144,7 @@ pub async fn list(
     let (actor, catalog) = (caller.actor(), app.catalog());
     // Asked first what the rule asks again, so that a refusal uses up no number.
     let live = app.sessions.get(&path.session_id).await?;
-    live.session.require_leader(actor)?;
+    live.session.require_listable(actor, catalog.template_of(&live.session))?;
     let sequence = match &live.session.listing {
         Some(listing) => listing.sequence,
         None => app.listing_numbers.next(app.sessions.store()).await?,

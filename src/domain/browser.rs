@@ -19,6 +19,13 @@ pub struct Listing {
 }
 
 impl Session {
+    /// Refuses an actor who may not list the session, and a session that is not for the browser.
+    pub fn require_listable(&self, actor: Actor, template: Option<&Template>) -> Result<(), Refused> {
+        self.require_leader(actor)?;
+        let for_browser = template.is_some_and(|template| template.can_be_added_to_server_browser);
+        if for_browser { Ok(()) } else { Err(Refused::NotForBrowser) }
+    }
+
     /// Lists the session; a listed one gets the new data and keeps its place.
     pub fn list(
         &mut self,
@@ -26,10 +33,7 @@ impl Session {
         listing: Listing,
         template: Option<&Template>,
     ) -> Result<(), Refused> {
-        self.require_leader(actor)?;
-        if !template.is_some_and(|template| template.can_be_added_to_server_browser) {
-            return Err(Refused::NotForBrowser);
-        }
+        self.require_listable(actor, template)?;
         match &mut self.listing {
             Some(listed) => listed.custom_data = listing.custom_data,
             None => self.listing = Some(listing),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Client, Reply, Server, joining};
+use crate::harness::{Client, Reply, Server, contents, joining};
 
 fn player_path(session: &str, of: &Client) -> String {
     format!("/v2/session/{session}/player/{}", of.player)
@@ -130,4 +130,14 @@ async fn places_of_the_invited_are_not_given_to_others() {
         assert_eq!(players[0]["player_uuid"], json!(carol.player), "{action}");
         assert_eq!(seats(&alice, &target).await, [2], "{action}");
     }
+}
+
+#[tokio::test]
+async fn a_listing_that_is_refused_uses_up_no_number() {
+    let server = Server::new();
+    let alice = server.player();
+    let session = alice.creates("party").await;
+    let before = contents(&server).await;
+    alice.post(&format!("/v1/session/{session}/browser"), &json!({})).await.refused(403, "not_for_browser");
+    assert_eq!(before, contents(&server).await);
 }
