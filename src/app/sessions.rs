@@ -270,11 +270,9 @@ impl Sessions {
             let before = self.get(id).await?;
             let mut after = before.session.clone();
             let answer = rule(&mut after)?;
-            if !after.ended {
-                kept(&before);
-            }
             if after == before.session {
                 (self.watcher)(&before.session);
+                kept(&before);
                 return Ok((answer, before));
             }
             let mut batch = index::plan(Some((&before.session, before.version)), &after)?;
@@ -282,7 +280,12 @@ impl Sessions {
                 batch = self.without_deadline(batch, id).await?;
             }
             match self.commit(after, batch, Arc::clone(&before.deadline_ms)).await {
-                Ok(live) => return Ok((answer, live)),
+                Ok(live) => {
+                    if !live.session.ended {
+                        kept(&live);
+                    }
+                    return Ok((answer, live));
+                }
                 Err(CommitError::Conflict { key }) => {
                     if let Some(unique) = keys::unique(&key) {
                         return Err(taken(unique).into());

@@ -141,3 +141,16 @@ async fn a_listing_that_is_refused_uses_up_no_number() {
     alice.post(&format!("/v1/session/{session}/browser"), &json!({})).await.refused(403, "not_for_browser");
     assert_eq!(before, contents(&server).await);
 }
+
+#[tokio::test]
+async fn a_refused_change_does_not_keep_a_session_alive() {
+    let server = Server::new();
+    let (alice, bob) = (server.lasting_player(), server.lasting_player());
+    let (hers, his) = (alice.creates("party").await, bob.creates("party").await);
+    bob.links(&his).await.expect(200);
+    server.advance(Duration::from_secs(600)).await;
+    // Nothing but the store knows of the other session.
+    alice.links(&hers).await.refused(403, "platform_session_in_use");
+    server.advance(Duration::from_secs(3450)).await;
+    alice.session(&hers).await.refused(404, "session_not_found");
+}
