@@ -1,3 +1,70 @@
-//! The server against a model of the rules.
+//! The server against a model: random sequences of operations by several players over HTTP, each answer compared
+//! with what a naive model of the rules expects. The model is written from the rules alone: plain structs, no
+//! store, no HTTP, and nothing of the domain's code. It shares the clock with the server, which stands still
+//! unless a step advances it, and takes over what the server chooses: ids and short codes.
+//!
+//! `PROPTEST_CASES=1000 cargo test --test it model::` looks longer.
 
+mod answer;
+mod doors;
+mod draw;
 mod found;
+mod invites;
+mod request;
+mod roster;
+mod session;
+mod setup;
+mod state;
+mod step;
+mod views;
+mod world;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::test_runner::{TestCaseError, TestRunner};
+use rallypoint::store::{Embedded, Memory, Store};
+
+use self::draw::{any_turn, opening};
+use self::setup::{Knobs, any_knobs};
+use self::step::Turn;
+use self::world::World;
+
+/// Steps of one sequence.
+const TURNS: std::ops::Range<usize> = 1..80;
+
+/// As many sequences as the environment says, else some thousands of steps.
+fn cases() -> ProptestConfig {
+    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok());
+    // What is found is told again in `found`, not kept as a seed.
+    ProptestConfig { cases: cases.unwrap_or(64), failure_persistence: None, ..ProptestConfig::default() }
+}
+
+fn play(store: Store, knobs: Knobs, turns: &[Turn]) -> Result<(), TestCaseError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let mut world = World::new(store, knobs);
+        for turn in opening().iter().chain(turns) {
+            world.take(turn).await?;
+        }
+        world.close().await
+    })
+}
+
+#[test]
+fn the_server_answers_as_the_model_does_in_memory() {
+    TestRunner::new(cases())
+        .run(&(any_knobs(), vec(any_turn(), TURNS)), |(knobs, turns)| {
+            play(Store::Memory(Memory::default()), knobs, &turns)
+        })
+        .unwrap_or_else(|failure| panic!("{failure}"));
+}
+
+#[test]
+fn the_server_answers_as_the_model_does_on_disk() {
+    TestRunner::new(cases())
+        .run(&(any_knobs(), vec(any_turn(), TURNS)), |(knobs, turns)| {
+            let dir = tempfile::tempdir().unwrap();
+            play(Store::Embedded(Embedded::open(dir.path()).unwrap()), knobs, &turns)
+        })
+        .unwrap_or_else(|failure| panic!("{failure}"));
+}

@@ -1,0 +1,334 @@
+//! Coming and going: create or join, leave, kick.
+
+use serde_json::{Value, json};
+
+use super::answer::{Answer, Answered, Tag};
+use super::setup::{Kind, PASSWORDS, REGIONS, Setup};
+use super::state::{Caller, Data, Link, Listing, Model, No, Seat, Session, Team};
+use super::step::{Ask, GameClient, Right, Standing};
+
+use rallypoint::domain::client::VersionCheck;
+
+/// Someone at the door.
+#[derive(Clone, Debug)]
+pub struct Joiner {
+    pub player: usize,
+    pub player_id: Option<i64>,
+    /// Unknown where they join by the deprecated update.
+    pub client: Option<GameClient>,
+    pub team: Option<usize>,
+    /// Where they say nothing, what an invite gave them stays.
+    pub data: Option<Data>,
+    pub password: Option<&'static str>,
+    pub friend: Option<usize>,
+    /// The platform session that they come through.
+    pub through: Option<(usize, usize)>,
+}
+
+impl Joiner {
+    /// A player who joins by a request of a caller: tokens speak for their own player only.
+    pub fn new(setup: &Setup, caller: Caller, player: usize, ask: &Ask) -> Self {
+        let own = (caller.player == Some(player)).then(|| setup.players[player]);
+        let platform = own.and_then(|own| own.platform).map_or(ask.client.platform, |own| own.name());
+        Self {
+            player,
+            player_id: own.and_then(|own| own.player_id),
+            client: Some(GameClient { platform, ..ask.client }),
+            team: Some(ask.team),
+            data: Some(ask.data.clone()),
+            password: ask.password,
+            friend: ask.friend,
+            through: None,
+        }
+    }
+}
+
+fn agrees(wanted: &GameClient, other: &GameClient) -> bool {
+    let Some((platform, input)) = wanted.crossplay else { return true };
+    let platform_fits = match platform {
+        "desired_platforms_xboxlike" => other.platform == "XboxLive",
+        "desired_platforms_playstationlike" => other.platform == "PSN",
+        _ => true,
+    };
+    platform_fits && (input == "desired_inputs_any" || input == format!("desired_inputs_{}", other.input))
+}
+
+fn same_version(check: VersionCheck, one: &str, other: &str) -> bool {
+    match check {
+        VersionCheck::Off => true,
+        VersionCheck::Exact => one == other,
+        VersionCheck::MajorMinor => one.split('.').take(2).eq(other.split('.').take(2)),
+    }
+}
+
+/// The checks that only those go through who were neither invited nor kept a place.
+fn admit(session: &Session, setup: &Setup, joiner: &Joiner) -> Result<(), No> {
+    let friend = joiner.friend.is_some_and(|friend| session.is_active(friend));
+    let by_friend = session.friends && setup.knobs.trust_friends && friend;
+    let by_platform = session.platform && joiner.through.is_some();
+    if !session.open && !by_platform && !by_friend {
+        return Err(No(403, "session_not_joinable"));
+    }
+    if session.password.is_some() && session.password != joiner.password {
+        return Err(No(403, "wrong_password"));
+    }
+    let check = setup.knobs.version_check;
+    let fits = |mine: &GameClient, other: &GameClient| same_version(check, mine.version, other.version);
+    if fits_all(session, setup, joiner, fits) { Ok(()) } else { Err(No(403, "version_mismatch")) }
+}
+
+fn fits_all(
+    session: &Session,
+    setup: &Setup,
+    joiner: &Joiner,
+    fits: impl Fn(&GameClient, &GameClient) -> bool,
+) -> bool {
+    let Some(mine) = &joiner.client else { return true };
+    session.active(setup).into_iter().filter_map(|seat| seat.client.as_ref()).all(|other| fits(mine, other))
+}
+
+/// The team that a joiner sits down on: the one asked for, else the one where a place is kept, else any.
+fn team_for(session: &Session, joiner: &Joiner) -> Result<usize, No> {
+    let teams = 0..session.teams.len();
+    let with_place = |team: &usize| session.has_place_for(*team, joiner.player);
+    let Some(first) = teams.clone().find(with_place) else {
+        // A team that does not exist is missed before the room on it is.
+        let exists = joiner.team.is_none_or(|team| team < session.teams.len());
+        return Err(if exists { No(403, "session_full") } else { No(404, "team_not_found") });
+    };
+    let kept = session.seat(joiner.player).map(|seat| seat.team);
+    let team = joiner.team.or(kept).unwrap_or(first);
+    if team >= session.teams.len() {
+        return Err(No(404, "team_not_found"));
+    }
+    if with_place(&team) { Ok(team) } else { Err(No(403, "team_full")) }
+}
+
+/// A seat for someone, theirs if they have one.
+pub fn seat_for(session: &mut Session, player: usize, standing: Standing, now_s: i64) -> &mut Seat {
+    if session.seat(player).is_none() {
+        session.last_number += 1;
+        session.seats.push(Seat {
+            player,
+            number: session.last_number,
+            standing,
+            team: 0,
+            data: Data::new(),
+            client: None,
+            player_id: None,
+            inviter: None,
+            source: None,
+            invited_s: None,
+            joined_s: None,
+            lent: Default::default(),
+            asked_s: now_s,
+        });
+    }
+    session.seat_mut(player).expect("the player has a seat")
+}
+
+fn enter(session: &mut Session, setup: &Setup, joiner: &Joiner, now_s: i64) -> Result<(), No> {
+    if !session.is_active(joiner.player) {
+        if session.seat(joiner.player).is_none() {
+            admit(session, setup, joiner)?;
+        }
+        let fits = |mine: &GameClient, other: &GameClient| agrees(mine, other) && agrees(other, mine);
+        if !fits_all(session, setup, joiner, fits) {
+            return Err(No(403, "crossplay_mismatch"));
+        }
+        sit_down(session, joiner, now_s)?;
+    }
+    describe(session, joiner);
+    let is_it = |link: &&mut Link| Some((link.platform, link.id)) == joiner.through;
+    if let Some(link) = session.links.iter_mut().find(is_it) {
+        link.through.insert(joiner.player);
+    }
+    Ok(())
+}
+
+fn sit_down(session: &mut Session, joiner: &Joiner, now_s: i64) -> Result<(), No> {
+    let team = team_for(session, joiner)?;
+    let led = session.seats.iter().any(|seat| seat.standing == Standing::Leader);
+    let standing = if led { Standing::Member } else { Standing::Leader };
+    let seat = seat_for(session, joiner.player, standing, now_s);
+    (seat.standing, seat.team, seat.joined_s, seat.asked_s) = (standing, team, Some(now_s), now_s);
+    if let Some(data) = &joiner.data {
+        seat.data = data.clone();
+    }
+    Ok(())
+}
+
+/// Takes down what a joiner says of themselves; what they do not say stays.
+fn describe(session: &mut Session, joiner: &Joiner) {
+    let seat = session.seat_mut(joiner.player).expect("the player has a seat");
+    seat.client = joiner.client.or(seat.client);
+    seat.player_id = joiner.player_id.or(seat.player_id);
+}
+
+/// Takes a player out. The longest-standing leads where nobody does; with the last active player the session ends.
+pub fn leave(session: &mut Session, setup: &Setup, player: usize) -> Result<(), No> {
+    let was_active = session.found(player)?.is_active();
+    session.seats.retain(|seat| seat.player != player);
+    for link in &mut session.links {
+        link.through.remove(&player);
+    }
+    let led = session.seats.iter().any(|seat| seat.standing == Standing::Leader);
+    if !was_active || led {
+        return Ok(());
+    }
+    let next = session.active(setup).first().map(|seat| seat.player);
+    match next {
+        Some(next) => session.seat_mut(next).expect("the player sits here").standing = Standing::Leader,
+        None => session.ended = !setup.knobs.keep_alive,
+    }
+    Ok(())
+}
+
+impl Model {
+    /// Lets a player in; answers the id of the session.
+    pub fn join(&mut self, name: &str, joiner: &Joiner) -> Result<String, No> {
+        let session = self.session(name)?;
+        let id = session.id.clone();
+        let is_newcomer = !session.is_active(joiner.player);
+        let at_limit = is_newcomer && self.others(joiner.player, &id, true) >= self.setup.knobs.sessions_max;
+        self.change(&id, |session, setup, now_s| {
+            enter(session, setup, joiner, now_s)?;
+            if at_limit { Err(No(403, "too_many_sessions")) } else { Ok(()) }
+        })?;
+        if let Some(player_id) = joiner.player_id {
+            self.player_ids.insert(player_id, joiner.player);
+        }
+        Ok(id)
+    }
+
+    pub fn create(
+        &mut self,
+        player: usize,
+        (kind, password, region): (Kind, bool, Option<&'static str>),
+        mut joiner: Joiner,
+        taken: &Value,
+    ) -> Answered {
+        if kind == Kind::Raid {
+            return Err(No(404, "template_not_found"));
+        }
+        self.check_region(region)?;
+        let password = password.then_some(PASSWORDS[0]);
+        joiner.password = joiner.password.or(password);
+        if matches!(kind, Kind::Game | Kind::Event) {
+            for id in self.open(kind, region) {
+                if self.join(&id, &joiner).is_ok() {
+                    return Ok(Answer::Body(json!({ "session_id": id }), Tag::None));
+                }
+            }
+        }
+        if kind == Kind::Event {
+            return Err(No(400, "session_type_not_creatable"));
+        }
+        if self.others(player, "", true) >= self.setup.knobs.sessions_max {
+            return Err(No(403, "too_many_sessions"));
+        }
+        let session = self.fresh(kind, password, region, taken);
+        self.found(session, &joiner)
+    }
+
+    /// Sessions that anyone could join, oldest first.
+    fn open(&self, kind: Kind, region: Option<&str>) -> Vec<String> {
+        let has_room = |session: &Session| {
+            (0..session.teams.len()).any(|team| session.taken(team) < session.teams[team].size)
+        };
+        let fits = |session: &&Session| {
+            session.kind == kind
+                && session.open
+                && has_room(session)
+                && (region.is_none() || session.region == region)
+        };
+        let mut open: Vec<_> = self.sessions.iter().filter(fits).collect();
+        open.sort_by_key(|session| (session.created_s, &session.id));
+        open.into_iter().map(|session| session.id.clone()).collect()
+    }
+
+    /// A session that nobody is in yet. The server chose its id.
+    fn fresh(
+        &self,
+        kind: Kind,
+        password: Option<&'static str>,
+        region: Option<&'static str>,
+        taken: &Value,
+    ) -> Session {
+        let (teams, size) = self.setup.knobs.shape(kind);
+        Session {
+            id: taken["session_id"].as_str().unwrap_or_default().to_owned(),
+            kind,
+            created_s: self.now_s,
+            region,
+            open: kind == Kind::Game,
+            friends: false,
+            platform: true,
+            password,
+            teams: vec![Team { size, data: None }; teams],
+            seats: Vec::new(),
+            last_number: 0,
+            data: Data::new(),
+            links: Vec::new(),
+            code: None,
+            listing: None,
+            asked_s: self.now_s,
+            ended: false,
+        }
+    }
+
+    fn found(&mut self, mut session: Session, founder: &Joiner) -> Answered {
+        sit_down(&mut session, founder, self.now_s)?;
+        describe(&mut session, founder);
+        if let Some(player_id) = founder.player_id {
+            self.player_ids.insert(player_id, founder.player);
+        }
+        if self.setup.knobs.auto_list {
+            self.listings += 1;
+            let data = Data::from([("by".into(), "itself".into())]);
+            session.listing = Some(Listing { number: self.listings, listed_s: self.now_s, data });
+        }
+        let answer = Answer::Body(json!({ "session_id": session.id }), Tag::None);
+        self.sessions.push(session);
+        Ok(answer)
+    }
+
+    pub fn check_region(&self, region: Option<&str>) -> Result<(), No> {
+        let is_known = region.is_none_or(|region| !self.setup.knobs.regions || region == REGIONS[0]);
+        if is_known { Ok(()) } else { Err(No(404, "region_not_found")) }
+    }
+
+    pub fn leave(&mut self, name: &str, player: usize) -> Answered {
+        self.change(name, |session, setup, _| leave(session, setup, player))?;
+        Ok(Answer::Empty(Tag::None))
+    }
+
+    /// Takes a player out at someone's wish; one's own wish is leaving.
+    pub fn kick(&mut self, caller: Caller, name: &str, player: usize) -> Result<String, No> {
+        self.change(name, |session, setup, _| {
+            if caller.player != Some(player) {
+                session.require_right(caller, Right::Kick)?;
+                if !caller.any && session.found(player)?.standing == Standing::Leader {
+                    return Err(No(403, "leader_not_kickable"));
+                }
+            }
+            leave(session, setup, player)?;
+            Ok(session.id.clone())
+        })
+    }
+
+    /// Takes those out of a session who are active in another.
+    pub fn kick_session(&mut self, caller: Caller, name: &str, kicked: &str) -> Answered {
+        let kicked = self.session(kicked)?.active(&self.setup);
+        let players: Vec<_> = kicked.into_iter().map(|seat| seat.player).collect();
+        self.change(name, |session, setup, _| {
+            session.require_leader(caller)?;
+            for player in players {
+                if session.seat(player).is_some() {
+                    leave(session, setup, player)?;
+                }
+            }
+            Ok(Answer::Empty(Tag::Session(session.id.clone())))
+        })
+    }
+}

@@ -1,0 +1,128 @@
+//! Inviting players and keeping places for them, one by one or a session at once.
+
+use serde_json::{Value, json};
+
+use super::answer::{Answer, Answered, Tag};
+use super::doors::seat_for;
+use super::state::{Caller, Model, No, Session};
+use super::step::{Overflow, Right, Standing, Terms};
+
+/// An invite: what the caller says, and what follows from who they are.
+#[derive(Clone, Debug)]
+pub struct Invite {
+    pub standing: Standing,
+    pub terms: Terms,
+    pub inviter: Option<usize>,
+    pub source: Option<String>,
+}
+
+/// Invites players as far as the terms are content with; answers who was. Places that the players hold already
+/// are theirs to use again.
+fn invite_all(
+    session: &mut Session,
+    players: &[usize],
+    invite: &Invite,
+    now_s: i64,
+) -> Result<Vec<usize>, No> {
+    let players: Vec<_> = players.iter().copied().filter(|player| !session.is_active(*player)).collect();
+    let mut free: Vec<_> = (0..session.teams.len()).map(|team| places_for(session, team, &players)).collect();
+    let full = if free.iter().any(|free| *free > 0) { "team_full" } else { "session_full" };
+    let wanted = match invite.terms.team {
+        Some(team) if team >= free.len() => return Err(No(404, "team_not_found")),
+        Some(team) => team,
+        // The first team with room for everyone.
+        None => free.iter().position(|free| *free >= players.len()).unwrap_or(0),
+    };
+    let overflow = invite.terms.overflow;
+    // Who holds a place is placed first, or someone else could be given it and both would sit there.
+    let holds = |player: &usize| session.seat(*player).map(|seat| seat.team);
+    let on_team = players.iter().filter(|player| holds(player) == Some(wanted));
+    let elsewhere = players.iter().filter(|player| holds(player).is_some_and(|team| team != wanted));
+    let nowhere = players.iter().filter(|player| holds(player).is_none());
+    let mut invited = Vec::new();
+    for player in on_team.chain(elsewhere).chain(nowhere) {
+        let other = || (0..free.len()).find(|team| free[*team] > 0);
+        let team = match overflow {
+            Overflow::Overfill => Some(wanted),
+            _ if free[wanted] > 0 => Some(wanted),
+            Overflow::Allow | Overflow::PartialWith => other(),
+            Overflow::Fail | Overflow::PartialWithout => None,
+        };
+        if let Some(team) = team {
+            free[team] = free[team].saturating_sub(1);
+            invited.push((*player, team));
+        }
+    }
+    let whole = matches!(overflow, Overflow::Fail | Overflow::Allow);
+    if invited.len() < players.len() && (whole || invited.is_empty()) {
+        return Err(No(403, full));
+    }
+    for (player, team) in &invited {
+        let seat = seat_for(session, *player, invite.standing, now_s);
+        (seat.standing, seat.team) = (invite.standing, *team);
+        (seat.data, seat.invited_s) = (invite.terms.data.clone(), Some(now_s));
+        (seat.inviter, seat.source) = (invite.inviter, invite.source.clone());
+    }
+    Ok(invited.into_iter().map(|(player, _)| player).collect())
+}
+
+/// Places on a team for players: those that are free, but at least those that they hold.
+fn places_for(session: &Session, team: usize, players: &[usize]) -> usize {
+    let on_team = session.seats.iter().filter(|seat| seat.team == team);
+    let (held, others): (Vec<_>, Vec<_>) = on_team.partition(|seat| players.contains(&seat.player));
+    session.teams[team].size.saturating_sub(others.len()).max(held.len())
+}
+
+impl Model {
+    /// Nobody has more invites to other sessions than a player may have. Said last.
+    fn check_invites(&self, invited: &[usize], id: &str) -> Result<(), No> {
+        let at_limit = |player: &usize| self.others(*player, id, false) >= self.setup.knobs.invites_max;
+        if invited.iter().any(at_limit) { Err(No(403, "too_many_invites")) } else { Ok(()) }
+    }
+
+    /// Invites one player; answers the id of the session.
+    pub fn invite(
+        &mut self,
+        caller: Caller,
+        name: &str,
+        player: usize,
+        invite: &Invite,
+    ) -> Result<String, No> {
+        let within = self.check_invites(&[player], &self.session(name)?.id);
+        self.change(name, |session, _, now_s| {
+            session.require_right(caller, Right::Invite)?;
+            if session.is_active(player) {
+                return Err(No(403, "already_in_session"));
+            }
+            invite_all(session, &[player], invite, now_s)?;
+            within?;
+            Ok(session.id.clone())
+        })
+    }
+
+    /// Invites those who are active in one session to another.
+    pub fn invite_session(&mut self, caller: Caller, name: &str, invited: &str, terms: &Terms) -> Answered {
+        let source = self.session(invited)?;
+        source.require_active(caller)?;
+        let players: Vec<_> = source.active(&self.setup).into_iter().map(|seat| seat.player).collect();
+        let invite = Invite {
+            standing: Standing::Invited,
+            terms: terms.clone(),
+            inviter: caller.player,
+            source: Some(source.id.clone()),
+        };
+        let mut invited = self.session(name)?.clone();
+        let walk_in = invited.open && invited.password.is_none() && terms.overflow != Overflow::Overfill;
+        if !walk_in {
+            invited.require_right(caller, Right::Invite)?;
+        }
+        let who = invite_all(&mut invited, &players, &invite, self.now_s)?;
+        self.check_invites(&who, &invited.id)?;
+        invited.asked_s = self.now_s;
+        self.put(invited);
+        let session = self.session(name)?;
+        let places: Result<Vec<Value>, No> =
+            who.into_iter().map(|player| self.place_view(session, player)).collect();
+        Ok(Answer::Body(json!({ "players": places? }), Tag::Session(session.id.clone())))
+    }
+}

@@ -1,0 +1,182 @@
+//! Changes of a session itself: its doors, teams, links, short code and listing; its end.
+
+use serde_json::{Value, json};
+
+use super::answer::{Answer, Answered, Tag, link};
+use super::setup::{Kind, MAPPED, Setup};
+use super::state::{Caller, Data, Link, Listing, Model, No, Session, Team};
+use super::step::{Change, Step, TeamChange};
+
+/// A team as wanted. It may not shrink below who is on it; one that is over its size may stay so.
+fn reshaped(session: &Session, setup: &Setup, team: usize, change: &TeamChange) -> Result<Team, No> {
+    let (size, data) = match session.teams.get(team) {
+        Some(team) => (team.size, team.data.clone()),
+        None => (setup.knobs.shape(session.kind).1, None),
+    };
+    let wanted = change.size.unwrap_or(size);
+    if wanted < size && wanted < session.taken(team) {
+        return Err(No(403, "team_too_full"));
+    }
+    Ok(Team { size: wanted, data: change.data.clone().or(data) })
+}
+
+fn reshape(session: &mut Session, setup: &Setup, wanted: &[TeamChange]) -> Result<(), No> {
+    if wanted.is_empty() || session.seats.iter().any(|seat| seat.team >= wanted.len()) {
+        return Err(No(403, "team_not_empty"));
+    }
+    let mut teams = Vec::new();
+    for (team, change) in wanted.iter().enumerate() {
+        teams.push(reshaped(session, setup, team, change)?);
+    }
+    session.teams = teams;
+    Ok(())
+}
+
+/// Only what is given changes; the doors are given all at once.
+fn apply(session: &mut Session, setup: &Setup, change: &Change) -> Result<(), No> {
+    if let Some(teams) = &change.teams {
+        reshape(session, setup, teams)?;
+    }
+    if let Some([open, friends, platform]) = change.joinability {
+        session.open = open.unwrap_or(false);
+        session.friends = friends.unwrap_or(false);
+        session.platform = platform.unwrap_or(true);
+    } else if let Some(open) = change.joinable {
+        session.open = open;
+    }
+    session.region = change.region.or(session.region);
+    session.password = change.password.or(session.password);
+    if let Some(data) = &change.data {
+        session.data = data.clone();
+    }
+    Ok(())
+}
+
+impl Model {
+    pub fn change_session(&mut self, caller: Caller, name: &str, step: &Step, taken: &Value) -> Answered {
+        match step {
+            Step::Change { change, .. } => {
+                let region = self.check_region(change.region);
+                self.change(name, |session, setup, _| {
+                    session.require_leader(caller)?;
+                    region?;
+                    apply(session, setup, change)
+                })?;
+                Ok(Answer::Body(self.session_view(caller, self.session(name)?), Tag::Body))
+            }
+            Step::ChangeTeam { team, change, .. } => self.change_team(caller, name, *team, change),
+            Step::Link { platform, id, .. } => self.link(caller, name, *platform, *id),
+            Step::Unlink { platform, id, .. } => self.change(name, |session, _, _| {
+                let is_it = |link: &Link| (link.platform, link.id) == (*platform, *id);
+                let at = session.links.iter().position(is_it).ok_or(No(404, "platform_session_not_found"))?;
+                session.require_active(caller)?;
+                session.links.remove(at);
+                Ok(Answer::Empty(Tag::None))
+            }),
+            Step::MakeCode { .. } => self.change(name, |session, _, _| {
+                session.require_active(caller)?;
+                if session.code.is_some() {
+                    return Err(No(409, "short_code_exists"));
+                }
+                // The server chooses it.
+                session.code = taken["short_code"].as_str().map(str::to_owned);
+                Ok(Answer::Body(json!({ "short_code": session.code }), Tag::None))
+            }),
+            Step::End { .. } => self.change(name, |session, _, _| {
+                session.require_leader(caller)?;
+                session.ended = true;
+                Ok(Answer::Empty(Tag::None))
+            }),
+            _ => self.change_listing(caller, name, step),
+        }
+    }
+
+    fn change_team(&mut self, caller: Caller, name: &str, team: usize, change: &TeamChange) -> Answered {
+        self.change(name, |session, setup, _| {
+            session.require_leader(caller)?;
+            if team >= session.teams.len() {
+                return Err(No(404, "team_not_found"));
+            }
+            session.teams[team] = reshaped(session, setup, team, change)?;
+            Ok(())
+        })?;
+        let session = self.session(name)?;
+        let view = self.team_view(caller, session, team, |_| !self.suppresses(session));
+        Ok(Answer::Body(view, Tag::Session(session.id.clone())))
+    }
+
+    /// Links a platform session; whoever links it and is active is in it.
+    fn link(&mut self, caller: Caller, name: &str, platform: usize, id: usize) -> Answered {
+        let used_by = self.linked(platform, id).ok().map(|session| session.id.clone());
+        self.change(name, |session, _, _| {
+            session.require_active(caller)?;
+            match session.links.iter().find(|link| link.platform == platform) {
+                Some(link) if link.id != id => return Err(No(403, "platform_already_linked")),
+                Some(_) => {}
+                None if platform >= MAPPED => return Err(No(404, "platform_not_in_template")),
+                None if used_by.is_some() => return Err(No(403, "platform_session_in_use")),
+                None => session.links.push(Link { platform, id, through: Default::default() }),
+            }
+            let linker = caller.player.filter(|player| session.is_active(*player));
+            let linked = session.links.iter_mut().find(|link| link.platform == platform);
+            linked.expect("it is linked").through.extend(linker);
+            Ok(())
+        })?;
+        let session = self.session(name)?;
+        Ok(Answer::Body(self.link_view(session, link(session, platform)), Tag::Body))
+    }
+
+    fn change_listing(&mut self, caller: Caller, name: &str, step: &Step) -> Answered {
+        let next = self.listings + 1;
+        self.change(name, |session, _, now_s| {
+            session.require_leader(caller)?;
+            match step {
+                Step::List { data, .. } => list(session, data, next, now_s),
+                Step::Relist { data, .. } => {
+                    session.listing.as_mut().ok_or(No(404, "browser_info_not_found"))?.data = data.clone();
+                    Ok(())
+                }
+                Step::Unlist { .. } => {
+                    session.listing.take().map(drop).ok_or(No(404, "browser_info_not_found"))
+                }
+                other => unreachable!("{other:?} changes no listing"),
+            }
+        })?;
+        let session = self.session(name)?;
+        if session.listing.as_ref().is_some_and(|listing| listing.number == next) {
+            self.listings = next;
+        }
+        let view = self.listing_view(self.session(name)?);
+        Ok(view.map_or(Answer::Empty(Tag::None), |view| Answer::Body(view, Tag::None)))
+    }
+}
+
+/// Lists a session; one that is listed gets the new data and keeps its place.
+fn list(session: &mut Session, data: &Data, number: u64, now_s: i64) -> Result<(), No> {
+    if session.kind != Kind::Game {
+        return Err(No(403, "not_for_browser"));
+    }
+    match &mut session.listing {
+        Some(listing) => listing.data = data.clone(),
+        None => session.listing = Some(Listing { number, listed_s: now_s, data: data.clone() }),
+    }
+    Ok(())
+}
+
+/// What time does to sessions.
+pub fn settle(session: &mut Session, setup: &Setup, now_s: i64) {
+    let silent = |seat: &super::state::Seat| match (
+        seat.is_active(),
+        setup.knobs.culling_s,
+        setup.knobs.invite_expiry_s,
+    ) {
+        (true, Some(after_s), _) => after_s > 0 && now_s - seat.asked_s >= after_s as i64,
+        (false, _, Some(after_s)) => seat.invited_s.is_some_and(|at| now_s - at >= after_s as i64),
+        _ => false,
+    };
+    let gone: Vec<_> = session.seats.iter().filter(|seat| silent(seat)).map(|seat| seat.player).collect();
+    for player in gone {
+        // Each leaves as if by themselves.
+        let _ = super::doors::leave(session, setup, player);
+    }
+}

@@ -1,0 +1,375 @@
+//! What callers do, and whom and what they name.
+
+use super::setup::Kind;
+use super::state::Data;
+
+/// A player's standing in a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    Leader,
+    Member,
+    Invited,
+    Reserved,
+}
+
+impl Standing {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Leader => "leader",
+            Self::Member => "member",
+            Self::Invited => "invited",
+            Self::Reserved => "reserved",
+        }
+    }
+}
+
+/// A right of the leader that can be lent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Right {
+    Invite,
+    Kick,
+    Move,
+}
+
+impl Right {
+    pub const ALL: [Self; 3] = [Self::Invite, Self::Kick, Self::Move];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Invite => "invite",
+            Self::Kick => "kick",
+            Self::Move => "move",
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Overflow {
+    Fail,
+    Allow,
+    PartialWith,
+    PartialWithout,
+    Overfill,
+}
+
+impl Overflow {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Fail => "fail",
+            Self::Allow => "allow_overflow",
+            Self::PartialWith => "partial_with_overflow",
+            Self::PartialWithout => "partial_without_overflow",
+            Self::Overfill => "overfill",
+        }
+    }
+}
+
+/// What a player's client says of itself; it has no platform until it is known whose it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GameClient {
+    pub version: &'static str,
+    pub input: &'static str,
+    /// Permitted platform and input.
+    pub crossplay: Option<(&'static str, &'static str)>,
+    pub platform: &'static str,
+}
+
+/// What a player says when joining.
+#[derive(Clone, Debug)]
+pub struct Ask {
+    pub client: GameClient,
+    pub team: usize,
+    pub data: Data,
+    pub password: Option<&'static str>,
+    pub friend: Option<usize>,
+}
+
+/// What to invite with.
+#[derive(Clone, Debug)]
+pub struct Terms {
+    pub team: Option<usize>,
+    pub overflow: Overflow,
+    pub data: Data,
+}
+
+/// The spelling of a path to a player of a session; the older ones are deprecated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spelling {
+    Plain,
+    ByUuid,
+    ById,
+}
+
+/// A change of a team.
+#[derive(Clone, Debug)]
+pub struct TeamChange {
+    pub size: Option<usize>,
+    pub data: Option<Data>,
+}
+
+/// A change of a session.
+#[derive(Clone, Debug, Default)]
+pub struct Change {
+    pub region: Option<&'static str>,
+    pub data: Option<Data>,
+    pub joinable: Option<bool>,
+    /// Open, friends, platform; each may be left out.
+    pub joinability: Option<[Option<bool>; 3]>,
+    pub teams: Option<Vec<TeamChange>>,
+    pub password: Option<&'static str>,
+}
+
+#[derive(Clone, Debug)]
+pub enum Step {
+    Create {
+        kind: Kind,
+        client: GameClient,
+        ask: Option<Ask>,
+        password: bool,
+        region: Option<&'static str>,
+    },
+    Read {
+        session: usize,
+        refresh: bool,
+    },
+    /// From the first, or from where the last page of the session ended.
+    ReadPlayers {
+        session: usize,
+        page_size: usize,
+        go_on: bool,
+    },
+    ReadPlayer {
+        session: usize,
+        player: usize,
+    },
+    ReadRights {
+        session: usize,
+        player: usize,
+    },
+    /// One's own list, or another player's.
+    ReadList {
+        player: Option<usize>,
+    },
+    ReadPlatform {
+        platform: usize,
+        id: usize,
+    },
+    /// From the first, or from where the last page of the type ended.
+    Browse {
+        kind: Kind,
+        region: Option<&'static str>,
+        page_size: usize,
+        go_on: bool,
+    },
+    Join {
+        session: usize,
+        ask: Ask,
+    },
+    JoinThrough {
+        platform: usize,
+        id: usize,
+        player: Option<usize>,
+        ask: Ask,
+    },
+    Leave {
+        session: usize,
+    },
+    LeaveThrough {
+        platform: usize,
+        id: usize,
+        player: Option<usize>,
+    },
+    Kick {
+        session: usize,
+        player: usize,
+        spelling: Spelling,
+    },
+    Invite {
+        session: usize,
+        player: usize,
+        terms: Terms,
+    },
+    /// The deprecated update, which does what its body says.
+    Update {
+        session: usize,
+        player: usize,
+        spelling: Spelling,
+        status: Option<Standing>,
+        terms: Terms,
+    },
+    SetData {
+        session: usize,
+        player: usize,
+        data: Data,
+    },
+    Promote {
+        session: usize,
+        player: usize,
+    },
+    Move {
+        session: usize,
+        player: usize,
+        team: Option<usize>,
+    },
+    Swap {
+        session: usize,
+        players: [usize; 2],
+    },
+    Lend {
+        session: usize,
+        player: usize,
+        right: Right,
+    },
+    TakeBack {
+        session: usize,
+        player: usize,
+        right: Right,
+    },
+    InviteSession {
+        session: usize,
+        invited: usize,
+        terms: Terms,
+    },
+    KickSession {
+        session: usize,
+        kicked: usize,
+    },
+    Change {
+        session: usize,
+        change: Change,
+    },
+    ChangeTeam {
+        session: usize,
+        team: usize,
+        change: TeamChange,
+    },
+    Link {
+        session: usize,
+        platform: usize,
+        id: usize,
+    },
+    Unlink {
+        session: usize,
+        platform: usize,
+        id: usize,
+    },
+    MakeCode {
+        session: usize,
+    },
+    List {
+        session: usize,
+        data: Data,
+    },
+    Relist {
+        session: usize,
+        data: Data,
+    },
+    Unlist {
+        session: usize,
+    },
+    End {
+        session: usize,
+    },
+    Wait {
+        seconds: i64,
+    },
+}
+
+/// A choice among callers: by their number, or by their standing in the session that the step is about.
+#[derive(Clone, Copy, Debug)]
+pub enum Pick {
+    Number(usize),
+    Active(usize),
+    Waiting(usize),
+    Outside(usize),
+}
+
+/// A step, and what it leaves to choose among what there is when it is taken.
+#[derive(Clone, Debug)]
+pub struct Turn {
+    pub step: Step,
+    pub caller: Pick,
+    /// The players that the step names.
+    pub players: [Pick; 2],
+    /// The linked platform session that the step names; else any that the step says.
+    pub link: Option<usize>,
+    /// Whether the step names its session by the short code, where there is one.
+    pub by_code: bool,
+}
+
+impl Step {
+    /// The session that the step is about, and another that it names, by their numbers.
+    pub fn sessions(&self) -> (Option<usize>, Option<usize>) {
+        match self {
+            Self::Create { .. }
+            | Self::ReadList { .. }
+            | Self::ReadPlatform { .. }
+            | Self::Browse { .. }
+            | Self::JoinThrough { .. }
+            | Self::LeaveThrough { .. }
+            | Self::Wait { .. } => (None, None),
+            Self::InviteSession { session, invited, .. } => (Some(*session), Some(*invited)),
+            Self::KickSession { session, kicked } => (Some(*session), Some(*kicked)),
+            Self::Read { session, .. }
+            | Self::ReadPlayers { session, .. }
+            | Self::ReadPlayer { session, .. }
+            | Self::ReadRights { session, .. }
+            | Self::Join { session, .. }
+            | Self::Leave { session }
+            | Self::Kick { session, .. }
+            | Self::Invite { session, .. }
+            | Self::Update { session, .. }
+            | Self::SetData { session, .. }
+            | Self::Promote { session, .. }
+            | Self::Move { session, .. }
+            | Self::Swap { session, .. }
+            | Self::Lend { session, .. }
+            | Self::TakeBack { session, .. }
+            | Self::Change { session, .. }
+            | Self::ChangeTeam { session, .. }
+            | Self::Link { session, .. }
+            | Self::Unlink { session, .. }
+            | Self::MakeCode { session }
+            | Self::List { session, .. }
+            | Self::Relist { session, .. }
+            | Self::Unlist { session }
+            | Self::End { session } => (Some(*session), None),
+        }
+    }
+
+    /// Fills in the players that the step names.
+    pub fn name_players(&mut self, picked: [usize; 2]) {
+        match self {
+            Self::ReadPlayer { player, .. }
+            | Self::ReadRights { player, .. }
+            | Self::Kick { player, .. }
+            | Self::Invite { player, .. }
+            | Self::Update { player, .. }
+            | Self::SetData { player, .. }
+            | Self::Promote { player, .. }
+            | Self::Move { player, .. }
+            | Self::Lend { player, .. }
+            | Self::TakeBack { player, .. }
+            | Self::ReadList { player: Some(player) }
+            | Self::LeaveThrough { player: Some(player), .. }
+            | Self::Join { ask: Ask { friend: Some(player), .. }, .. } => *player = picked[0],
+            Self::JoinThrough { player, ask, .. } => {
+                *player = player.map(|_| picked[0]);
+                ask.friend = ask.friend.map(|_| picked[1]);
+            }
+            Self::Swap { players, .. } => *players = picked,
+            _ => {}
+        }
+    }
+
+    /// Fills in the platform session that the step names.
+    pub fn name_link(&mut self, linked: (usize, usize)) {
+        match self {
+            Self::ReadPlatform { platform, id }
+            | Self::JoinThrough { platform, id, .. }
+            | Self::LeaveThrough { platform, id, .. }
+            | Self::Unlink { platform, id, .. } => (*platform, *id) = linked,
+            _ => {}
+        }
+    }
+}

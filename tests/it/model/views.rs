@@ -1,0 +1,258 @@
+//! What the model expects callers to read.
+
+use jiff::Timestamp;
+use rallypoint::domain::template::Visibility;
+use serde_json::{Map, Value, json};
+
+use super::setup::{IDS, Kind, PLATFORMS};
+use super::state::{Caller, Link, Listing, Model, No, Seat, Session, Team};
+use super::step::Standing;
+
+fn time(seconds: i64) -> String {
+    Timestamp::from_second(seconds).unwrap().to_string()
+}
+
+fn set(body: &mut Value, name: &str, value: Option<Value>) {
+    if let Some(value) = value {
+        body[name] = value;
+    }
+}
+
+impl Model {
+    fn uuid(&self, player: usize) -> String {
+        self.setup.players[player].uuid.to_string()
+    }
+
+    /// Whether the caller sees all of the session.
+    fn sees_all(&self, caller: Caller, session: &Session) -> bool {
+        caller.any || caller.player.is_some_and(|player| session.is_active(player))
+    }
+
+    /// Whether the caller sees the seat.
+    pub fn shows(&self, caller: Caller, session: &Session, seat: &Seat) -> bool {
+        if caller.any {
+            return true;
+        }
+        let own = caller.player.and_then(|player| session.seat(player));
+        let leads = own.is_some_and(|own| own.standing == Standing::Leader);
+        let knobs = &self.setup.knobs;
+        match if leads { knobs.leader_visibility } else { knobs.visibility } {
+            Visibility::All => true,
+            Visibility::Team => own.is_some_and(|own| own.team == seat.team),
+            Visibility::Oneself => own.is_some_and(|own| own.player == seat.player),
+            Visibility::None => false,
+        }
+    }
+
+    pub fn seat_view(&self, caller: Caller, session: &Session, seat: &Seat) -> Value {
+        let mut view = json!({ "player_uuid": self.uuid(seat.player), "status": seat.standing.name() });
+        if !self.sees_all(caller, session) {
+            return view;
+        }
+        let rights: Vec<_> = seat.rights().into_iter().map(|right| right.name()).collect();
+        view["session_permissions"] = json!(rights);
+        view["custom_data"] = json!(seat.data);
+        set(&mut view, "player_id", seat.player_id.map(Value::from));
+        set(&mut view, "inviting_player_uuid", seat.inviter.map(|inviter| self.uuid(inviter).into()));
+        set(&mut view, "source_session_id", seat.source.clone().map(Value::from));
+        set(&mut view, "invited", seat.invited_s.map(|at| time(at).into()));
+        set(&mut view, "joined", seat.joined_s.map(|at| time(at).into()));
+        if let Some(client) = &seat.client {
+            view["version"] = client.version.into();
+            view["client_settings"] = json!({ "platform": client.platform, "input": client.input });
+            let preferences = client
+                .crossplay
+                .map(|(platform, input)| json!({ "permitted_platform": platform, "permitted_input": input }));
+            set(&mut view, "crossplay_preferences", preferences);
+        }
+        view
+    }
+
+    /// A team with those of its players that are wanted: who is there first, by how long, then who may come.
+    pub fn team_view(
+        &self,
+        caller: Caller,
+        session: &Session,
+        team: usize,
+        wanted: impl Fn(&Seat) -> bool,
+    ) -> Value {
+        let on_team = session.seats.iter().filter(|seat| seat.team == team && wanted(seat));
+        let mut seats: Vec<_> = on_team.filter(|seat| self.shows(caller, session, seat)).collect();
+        seats.sort_by_key(|seat| {
+            (seat.joined_s.is_none(), seat.joined_s, seat.invited_s, self.uuid(seat.player))
+        });
+        let players: Vec<_> = seats.into_iter().map(|seat| self.seat_view(caller, session, seat)).collect();
+        let Team { size, data } = &session.teams[team];
+        let mut view = json!({ "players": players, "max_size": size, "team_id": team });
+        set(&mut view, "custom_data", data.as_ref().map(|data| json!(data)));
+        view
+    }
+
+    /// Whether the session has more seats than are shown at once.
+    pub fn suppresses(&self, session: &Session) -> bool {
+        session.seats.len() > self.setup.knobs.shown_max
+    }
+
+    pub fn session_view(&self, caller: Caller, session: &Session) -> Value {
+        let suppressed = self.suppresses(session);
+        let teams =
+            (0..session.teams.len()).map(|team| self.team_view(caller, session, team, |_| !suppressed));
+        let mut view = json!({
+            "type": session.kind.name(), "session_id": session.id, "joinable": session.open,
+            "joinability": {"open": session.open, "friends": session.friends, "platform": session.platform},
+            "teams": teams.collect::<Vec<_>>(), "teams_suppressed": suppressed, "custom_data": session.data,
+            "created": time(session.created_s), "created_by_matchmaking": false,
+        });
+        set(&mut view, "region_id", session.region.map(Value::from));
+        set(&mut view, "browser", self.listing_view(session));
+        if self.sees_all(caller, session) {
+            let mut links: Vec<_> = session.links.iter().collect();
+            links.sort_by_key(|link| PLATFORMS[link.platform]);
+            let links: Vec<_> = links.into_iter().map(|link| self.link_view(session, link)).collect();
+            view["platform_session"] = links.into();
+            view["platform_scouts"] = self.scouts(session);
+            set(&mut view, "short_code", session.code.clone().map(Value::from));
+        }
+        view
+    }
+
+    /// Per platform, the longest-standing active player on it.
+    fn scouts(&self, session: &Session) -> Value {
+        let mut scouts = Map::new();
+        for seat in session.active(&self.setup) {
+            if let Some(client) = &seat.client {
+                let scout = || json!({ "player_uuid": self.uuid(seat.player), "platform": client.platform });
+                scouts.entry(client.platform).or_insert_with(scout);
+            }
+        }
+        scouts.into()
+    }
+
+    pub fn listing_view(&self, session: &Session) -> Option<Value> {
+        let listing = session.listing.as_ref()?;
+        Some(json!({ "custom_data": listing.data, "created_timestamp": time(listing.listed_s) }))
+    }
+
+    pub fn link_view(&self, session: &Session, link: &Link) -> Value {
+        let platform = PLATFORMS[link.platform].name();
+        let active = session.active(&self.setup);
+        let plays = |seat: &&&Seat| {
+            link.through.contains(&seat.player)
+                || seat.client.as_ref().is_some_and(|client| client.platform == platform)
+        };
+        let players: Vec<_> = active.iter().filter(plays).collect();
+        // Where everyone is in the platform session, the session's leader leads it; else who is there longest.
+        let leads = |seat: &Seat, index: usize| {
+            if players.len() == active.len() { seat.standing == Standing::Leader } else { index == 0 }
+        };
+        let player = |(index, seat): (usize, &&&Seat)| {
+            let mut view = json!({ "player_uuid": self.uuid(seat.player), "leader": leads(seat, index) });
+            set(&mut view, "player_id", seat.player_id.map(Value::from));
+            view
+        };
+        json!({
+            "platform": platform, "platform_session_type": session.kind.name(),
+            "platform_session_id_base64": IDS[link.id], "custom_data": {"scid": "0000"},
+            "players": players.iter().enumerate().map(player).collect::<Vec<_>>(),
+        })
+    }
+
+    /// A player's place after a change.
+    pub fn place_view(&self, session: &Session, player: usize) -> Result<Value, No> {
+        let seat = session.found(player)?;
+        Ok(json!({
+            "player_uuid": self.uuid(player), "status": seat.standing.name(), "team_id": seat.team,
+            "custom_data": seat.data,
+        }))
+    }
+
+    pub fn rights_view(&self, session: &Session, player: usize) -> Result<Value, No> {
+        let rights: Vec<_> = session.found(player)?.rights().into_iter().map(|right| right.name()).collect();
+        Ok(json!({ "player_uuid": self.uuid(player), "permissions": rights }))
+    }
+
+    /// A player's sessions, invites and reservations, by type.
+    pub fn list_view(&self, player: usize) -> Value {
+        let mut by_type = json!({});
+        let mut sessions: Vec<_> = self.sessions.iter().collect();
+        sessions.sort_by_key(|session| &session.id);
+        for session in sessions {
+            let Some(seat) = session.seat(player) else { continue };
+            if seat.standing == Standing::Reserved && !self.setup.knobs.notify {
+                continue;
+            }
+            let kind = session.kind.name();
+            if by_type.get(kind).is_none() {
+                by_type[kind] = json!({
+                    "type": kind, "session_ids": [], "pending_invites": {}, "reserved_sessions": [],
+                });
+            }
+            let of_type = &mut by_type[kind];
+            match seat.standing {
+                Standing::Leader | Standing::Member => push(&mut of_type["session_ids"], &session.id),
+                Standing::Reserved => push(&mut of_type["reserved_sessions"], &session.id),
+                Standing::Invited => {
+                    let mut invite = json!({ "session_id": session.id });
+                    let inviter = seat.inviter.map(|inviter| self.uuid(inviter).into());
+                    set(&mut invite, "inviting_player_uuid", inviter);
+                    of_type["pending_invites"][&session.id] = invite;
+                }
+            }
+        }
+        json!({ "sessions": by_type })
+    }
+
+    /// A page of a session's seats behind a number, in the order they were taken, and where it ends.
+    pub fn players_view(
+        &self,
+        caller: Caller,
+        session: &Session,
+        after: u64,
+        page_size: usize,
+    ) -> (Value, u64) {
+        let behind = session.seats.iter().filter(|seat| seat.number > after);
+        let mut seats: Vec<_> = behind.filter(|seat| self.shows(caller, session, seat)).collect();
+        seats.sort_by_key(|seat| seat.number);
+        let more = seats.len() > page_size;
+        seats.truncate(page_size);
+        let on_page = |seat: &Seat| seats.iter().any(|other| other.number == seat.number);
+        let teams = 0..session.teams.len();
+        let teams = teams.filter(|team| seats.iter().any(|seat| seat.team == *team));
+        let teams: Vec<_> = teams.map(|team| self.team_view(caller, session, team, on_page)).collect();
+        let cursor = seats.last().filter(|_| more).map_or(0, |seat| seat.number);
+        (json!({ "teams": teams, "cursor": cursor }), cursor)
+    }
+
+    /// A page of the listings of a type behind a number, and the number of the last on it if there are more.
+    pub fn browser_view(
+        &self,
+        kind: Kind,
+        region: Option<&str>,
+        after: u64,
+        page_size: usize,
+    ) -> (Vec<Value>, Option<u64>) {
+        let mut listed: Vec<_> = self
+            .sessions
+            .iter()
+            .filter(|session| session.kind == kind && (region.is_none() || session.region == region))
+            .filter_map(|session| Some((session.listing.as_ref()?, session)))
+            .filter(|(listing, _)| listing.number > after)
+            .collect();
+        listed.sort_by_key(|(listing, _)| listing.number);
+        let more = listed.len() > page_size;
+        listed.truncate(page_size);
+        let last = listed.last().filter(|_| more).map(|(listing, _)| listing.number);
+        let view = |(listing, session): (&Listing, &Session)| {
+            json!({
+                "session_id": session.id, "player_count": session.active(&self.setup).len(),
+                "max_player_count": session.teams.iter().map(|team| team.size).sum::<usize>(),
+                "custom_data": listing.data,
+            })
+        };
+        (listed.into_iter().map(view).collect(), last)
+    }
+}
+
+fn push(list: &mut Value, id: &str) {
+    list.as_array_mut().unwrap().push(id.into());
+}
