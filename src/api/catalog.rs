@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::Serialize;
+use uuid::Uuid;
 
 use super::client::{CustomDataBody, Named, PlatformNumber};
 use super::error::Error;
+use super::instance::StartupParamsBody;
 use super::operation::Input;
 use super::params::params;
 use super::reply::{Reply, Versioned};
@@ -15,6 +17,7 @@ use crate::app::App;
 use crate::auth::Caller;
 use crate::document::Document;
 use crate::domain::Platform;
+use crate::domain::instance::StartupParams;
 use crate::domain::template::{PlatformTemplate, Template, Visibility};
 
 params! {
@@ -47,6 +50,8 @@ pub struct TemplateView {
     joinable: bool,
     /// Whether create-or-join looks for an open session first.
     attempt_auto_join: bool,
+    /// Whether sessions may join matchmaking.
+    can_join_matchmaking: bool,
     /// Whether sessions start out open.
     default_public: bool,
     /// Whether a session stays when its last active player leaves.
@@ -65,9 +70,21 @@ pub struct TemplateView {
     player_visibility: Visibility,
     /// Of which players the leader sees the entries.
     admin_player_visibility: Visibility,
+    /// Of which players a player is notified.
+    player_notification_frequency: Visibility,
+    /// Of which players the leader is notified.
+    admin_player_notification_frequency: Visibility,
     /// After how many seconds a player is taken out who has not asked for the session.
     #[serde(skip_serializing_if = "Option::is_none")]
     player_culling_timeout: Option<usize>,
+    /// The template of the instance that a session starts with; wins over `auto_startup_params`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    auto_startup_instance_template_id: Option<Uuid>,
+    /// What the instance that a session starts with starts with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    auto_startup_params: Option<StartupParamsBody>,
+    /// Sessions of this type to run at any time in each region.
+    min_session_count: usize,
     /// What sessions of a platform are, by platform.
     platform_templates: BTreeMap<&'static str, PlatformTemplateView>,
     /// The product's data.
@@ -105,12 +122,14 @@ impl TemplateView {
         let view = |(platform, entry): (&Platform, &PlatformTemplate)| {
             (platform.name(), PlatformTemplateView::of(*platform, entry))
         };
+        let startup_params = template.auto_startup_params.clone().map(StartupParams::from);
         Self {
             session_type: session_type.to_owned(),
             engine_session_type: template.engine_session_type.clone(),
             can_be_created_by_players_directly: template.can_be_created_by_players_directly,
-            joinable: template.attempt_auto_join,
-            attempt_auto_join: template.attempt_auto_join,
+            joinable: template.joins_first(),
+            attempt_auto_join: template.joins_first(),
+            can_join_matchmaking: template.can_join_matchmaking,
             default_public: template.default_public,
             keep_alive_on_empty: template.keep_alive_on_empty,
             can_change_own_team: template.can_change_own_team,
@@ -120,7 +139,12 @@ impl TemplateView {
             auto_browser_params: CustomDataBody(template.auto_browser_params.clone()),
             player_visibility: template.player_visibility,
             admin_player_visibility: template.admin_player_visibility,
+            player_notification_frequency: template.player_notification_frequency,
+            admin_player_notification_frequency: template.admin_player_notification_frequency,
             player_culling_timeout: template.player_culling_timeout,
+            auto_startup_instance_template_id: template.auto_startup_instance_template_id,
+            auto_startup_params: startup_params.map(StartupParamsBody::from),
+            min_session_count: template.min_session_count,
             platform_templates: template.platform_templates.iter().map(view).collect(),
             custom_data: CustomDataBody(template.custom_data.clone()),
             num_teams: template.num_teams,

@@ -19,6 +19,7 @@ use crate::auth::Caller;
 use crate::domain::instance::{
     Health, HostType, Instance, InstanceChange, JoinParams, JoinStatus, StartupParams,
 };
+use crate::domain::template::Template;
 use crate::domain::{PlayerUuid, Refused, Session};
 
 params! {
@@ -59,7 +60,7 @@ pub struct StartupParamsBody {
 }
 
 /// Asking for an instance, or registering one.
-#[derive(Debug, Deserialize, JsonSchema)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 pub struct InstanceRequest {
     /// Its id; absent, one is made.
     #[schemars(length(min = 1, max = 128))]
@@ -145,6 +146,9 @@ pub struct InstanceView {
     /// The player who hosts.
     #[serde(skip_serializing_if = "Option::is_none")]
     host_player_uuid: Option<PlayerUuid>,
+    /// That player's older, numeric id, where it is known. Absent for those outside.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    host_player_id: Option<i64>,
     /// How far it is.
     join_status: JoinStatus,
     /// How to connect. Absent for those outside.
@@ -180,6 +184,7 @@ impl InstanceView {
             instance_id: instance.instance_id.clone(),
             host_type: instance.host_type,
             host_player_uuid: instance.host_player,
+            host_player_id: instance.host_player_id.filter(|_| full),
             join_status: instance.join_status,
             join_params: join_params.map(JoinParamsBody::from),
             instance_startup_params: startup_params.map(StartupParamsBody::from),
@@ -206,7 +211,17 @@ pub async fn request(
 }
 
 impl InstanceRequest {
-    fn instance(self, app: &App, caller: &Caller) -> Result<Instance, Error> {
+    /// The instance that sessions of a type start with, if any.
+    pub fn at_start(template: &Template) -> Option<Self> {
+        let instance_request_template_id = template.auto_startup_instance_template_id;
+        let startup_params = template.auto_startup_params.clone().map(StartupParams::from);
+        let instance_startup_params = startup_params.map(StartupParamsBody::from);
+        let asked_for = instance_request_template_id.is_some() || instance_startup_params.is_some();
+        asked_for.then(|| Self { instance_request_template_id, instance_startup_params, ..Self::default() })
+    }
+
+    /// The instance, as the caller asks for it.
+    pub fn instance(self, app: &App, caller: &Caller) -> Result<Instance, Error> {
         let catalog = app.catalog();
         let template = self
             .instance_request_template_id
@@ -219,6 +234,8 @@ impl InstanceRequest {
         let host_type = template.map_or(self.host_type, |template| template.default_host_type);
         let hosted_by_player = matches!(host_type, HostType::Player | HostType::Standalone);
         let host = || self.host_player_uuid.map(PlayerUuid).or(caller.player());
+        let host_player = hosted_by_player.then(host).flatten();
+        let hosts_itself = host_player.is_some() && host_player == caller.player();
         let custom_data = match template {
             Some(template) if self.custom_data.0.is_empty() => template.custom_data.clone(),
             _ => self.custom_data.0.clone(),
@@ -226,7 +243,8 @@ impl InstanceRequest {
         Ok(Instance {
             instance_id: self.instance_id.clone().unwrap_or_else(|| app.entropy.uuid().to_string()),
             host_type,
-            host_player: hosted_by_player.then(host).flatten(),
+            host_player,
+            host_player_id: caller.token().player_id.filter(|_| hosts_itself),
             registrar: caller.player(),
             allocation_id: None,
             // A player who hosts is there; a server is yet to be found.

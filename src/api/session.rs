@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::body::Json;
 use super::client::{ClientSettings, CustomDataBody, JoinRequest, client};
 use super::error::Error;
+use super::instance::InstanceRequest;
 use super::operation::Input;
 use super::params::{RefreshQuery, RefreshTtl, SessionPath};
 use super::player::join;
@@ -100,7 +101,7 @@ pub async fn create_or_join(
     let CreateOrJoinRequest { session_type, password, region_id, .. } = &request;
     let (session_type, password, region_id) = (session_type.clone(), password.clone(), region_id.clone());
     let joiner = joiner(&caller, request)?;
-    let joined = match template.attempt_auto_join {
+    let joined = match template.joins_first() {
         true => join_open(&app, &session_type, region_id.as_deref(), &joiner).await?,
         false => None,
     };
@@ -110,7 +111,8 @@ pub async fn create_or_join(
             let now = app.clock.now();
             let id = app.entropy.uuid().into();
             let password = password.map(|password| hashed(&app, &password));
-            create(&app, template, NewSession { id, session_type, now, region_id, password }, &joiner).await?
+            let new = NewSession { id, session_type, now, region_id, password };
+            create(&app, &caller, template, new, &joiner).await?
         }
         None => return Err(Error::SessionTypeNotCreatable),
     };
@@ -166,6 +168,7 @@ async fn join_open(
 
 async fn create(
     app: &App,
+    caller: &Caller,
     template: &Template,
     new: NewSession,
     creator: &Joiner,
@@ -180,6 +183,9 @@ async fn create(
         let sequence = app.listing_numbers.next(app.sessions.store()).await?;
         let custom_data = template.auto_browser_params.clone();
         session.listing = Some(Listing { sequence, created: now, custom_data });
+    }
+    if let Some(request) = InstanceRequest::at_start(template) {
+        session.instance = Some(request.instance(app, caller)?);
     }
     Ok(app.create_session(session).await?)
 }

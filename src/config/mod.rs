@@ -1,5 +1,6 @@
 //! The configuration: defaults, a file, the environment and flags, each winning over the one before.
 
+mod check;
 mod sections;
 
 use std::collections::BTreeMap;
@@ -23,8 +24,6 @@ pub const DEFAULT_FILE: &str = include_str!("../../config.default.toml");
 pub const ENV_PREFIX: &str = "RALLYPOINT_";
 /// Separates section and name in an environment variable.
 const ENV_SEPARATOR: &str = "__";
-/// Most templates.
-const TEMPLATES_MAX: usize = 256;
 
 /// The effective configuration.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -132,37 +131,8 @@ impl Config {
             section.insert(knob.to_lowercase(), env_value(&value));
             config = table.clone().try_into().map_err(|error| misread(&name, error))?;
         }
-        config.check().map_err(|message| wrong(origin, message))?;
+        check::check(&config).map_err(|fault| wrong(origin, fault.describe(text)))?;
         Ok(config)
-    }
-
-    /// What types alone cannot say.
-    fn check(&self) -> Result<(), String> {
-        if self.auth.jwks_file.is_some() && self.auth.jwks_url.is_some() {
-            return Err("[auth] takes jwks_file or jwks_url, not both".into());
-        }
-        let own_keys = self.auth.jwks_file.is_some() || self.auth.jwks_url.is_some();
-        if !own_keys && (self.auth.issuer.is_some() || self.auth.audience.is_some()) {
-            return Err(
-                "[auth] issuer and audience need jwks_file or jwks_url: tokens of the development key \
-                        name neither"
-                    .into(),
-            );
-        }
-        if self.templates.is_empty() || self.templates.len() > TEMPLATES_MAX {
-            return Err(format!("[templates] takes 1 to {TEMPLATES_MAX} templates"));
-        }
-        for name in self.templates.keys() {
-            if !is_plain_name(name) {
-                return Err(format!("[templates.{name:?}] {PLAIN_NAME}"));
-            }
-        }
-        for name in self.regions.keys() {
-            if !is_plain_name(name) {
-                return Err(format!("[regions.{name:?}] {PLAIN_NAME}"));
-            }
-        }
-        Ok(())
     }
 
     /// The configuration as a file that would make it, secrets masked.
@@ -185,14 +155,6 @@ pub fn environment() -> impl Iterator<Item = (String, String)> {
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
 }
 
-/// What [`is_plain_name`] asks for.
-const PLAIN_NAME: &str = "a name takes 1 to 128 characters, none a control character";
-
-/// Names end up in keys of the store, where control characters separate.
-fn is_plain_name(name: &str) -> bool {
-    (1..=128).contains(&name.chars().count()) && !name.chars().any(char::is_control)
-}
-
 /// A variable's value: a number, boolean, list or quoted text where it reads as one, else plain text.
 fn env_value(text: &str) -> toml::Value {
     let parsed = format!("value = {text}").parse::<toml::Table>().ok();
@@ -213,7 +175,7 @@ fn mask_url(url: &str) -> String {
 mod tests {
     use super::*;
 
-    fn parse(text: &str, env: &[(&str, &str)]) -> Result<Config, String> {
+    pub(super) fn parse(text: &str, env: &[(&str, &str)]) -> Result<Config, String> {
         let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         Config::parse(text, "my.toml", env).map_err(|error| error.to_string())
     }

@@ -92,6 +92,9 @@ pub struct Instance {
     /// The player who hosts, where one does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host_player: Option<PlayerUuid>,
+    /// That player's older, numeric id, where a token named it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host_player_id: Option<i64>,
     /// The player who registered it, where one did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub registrar: Option<PlayerUuid>,
@@ -141,13 +144,14 @@ pub struct InstanceChange {
 
 impl Session {
     /// Asks for an instance, or registers one. A player who hosts must take part.
-    pub fn request_instance(&mut self, actor: Actor, instance: Instance) -> Result<(), Refused> {
+    pub fn request_instance(&mut self, actor: Actor, mut instance: Instance) -> Result<(), Refused> {
         self.require_leader(actor)?;
         if self.instance.is_some() {
             return Err(Refused::InstanceExists);
         }
         if let Some(host) = instance.host_player {
-            self.active_entry(host)?;
+            let entry = self.active_entry(host)?;
+            instance.host_player_id = instance.host_player_id.or(entry.player_id);
         }
         self.instance = Some(instance);
         Ok(())

@@ -120,6 +120,33 @@ async fn a_host_who_is_a_player_is_the_caller_or_the_one_named_and_takes_part() 
 }
 
 #[tokio::test]
+async fn the_older_id_of_a_host_is_shown_to_players_where_a_token_named_it() {
+    let server = Server::new();
+    let (alice, bob, stranger) = (server.player_numbered(7), server.player_numbered(8), server.player());
+    let session = alice.creates("game").await;
+    bob.joins(&session).await.expect(200);
+    for (host, player_id) in [(json!({}), 7), (json!({"host_player_uuid": bob.player}), 8)] {
+        let mut body = host;
+        body["host_type"] = json!("player");
+        let hosted = request(&alice, &session, body).await.expect(200).body;
+        assert_eq!(hosted["host_player_id"], json!(player_id));
+        assert_eq!(alice.session(&session).await.body["instance"], hosted);
+        let outside = stranger.session(&session).await.expect(200).body;
+        assert!(outside["instance"].get("host_player_id").is_none(), "{outside}");
+        end(&alice, &session).await.expect(204);
+    }
+    // Nobody knows the id of a player whose token names none, nor is a server's registrar its host.
+    alice.leaves(&session).await.expect(204);
+    stranger.joins(&session).await.expect(200);
+    let body = json!({"host_type": "player", "host_player_uuid": stranger.player});
+    let hosted = request(&bob, &session, body).await.expect(200).body;
+    assert!(hosted.get("host_player_id").is_none(), "{hosted}");
+    end(&bob, &session).await.expect(204);
+    let dedicated = request(&bob, &session, json!({"host_type": "dedicated"})).await.expect(200).body;
+    assert!(dedicated.get("host_player_id").is_none(), "{dedicated}");
+}
+
+#[tokio::test]
 async fn requesting_is_for_the_leader_or_update_any() {
     let (server, alice, bob, session) = game().await;
     request(&bob, &session, json!({})).await.refused(403, "not_session_leader");

@@ -1,0 +1,169 @@
+//! What types alone cannot say of a configuration, and where in the file it is said wrongly.
+
+use toml::de::DeTable;
+
+use super::Config;
+use crate::domain::Platform;
+use crate::domain::template::{PlatformTemplate, Template};
+
+/// Most templates.
+const TEMPLATES_MAX: usize = 256;
+/// What [`is_plain_name`] asks for.
+const PLAIN_NAME: &str = "a name takes 1 to 128 characters, none a control character";
+
+/// A knob that is wrong, and what is allowed.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Fault {
+    /// Sections and knob, from the outermost in.
+    path: Vec<String>,
+    message: String,
+}
+
+impl Fault {
+    fn new(path: &[&str], message: impl Into<String>) -> Self {
+        Self { path: path.iter().map(|key| (*key).to_owned()).collect(), message: message.into() }
+    }
+
+    /// The fault in words, with its line where the file has the knob or its section.
+    pub(super) fn describe(&self, text: &str) -> String {
+        let (_, sections) = self.path.split_last().expect("a path names a knob");
+        let message = format!("[{}] {}", sections.join("."), self.message);
+        line_of(text, &self.path).map_or(message.clone(), |line| format!("line {line}: {message}"))
+    }
+}
+
+/// The line of the innermost of these keys that a file has, from 1.
+fn line_of(text: &str, path: &[String]) -> Option<usize> {
+    let root = DeTable::parse(text).ok()?;
+    let (mut table, mut start) = (Some(root.get_ref()), None);
+    for key in path {
+        let found = table.and_then(|table| table.get_key_value(key.as_str()));
+        let Some((key, value)) = found else { break };
+        start = Some(key.span().start);
+        table = value.get_ref().as_table();
+    }
+    start.map(|start| text[..start].matches('\n').count() + 1)
+}
+
+/// Finds the first thing that is wrong.
+pub(super) fn check(config: &Config) -> Result<(), Fault> {
+    check_auth(config)?;
+    if config.templates.is_empty() || config.templates.len() > TEMPLATES_MAX {
+        return Err(Fault::new(&["templates", ""], format!("takes 1 to {TEMPLATES_MAX} templates")));
+    }
+    for (section, name) in config
+        .templates
+        .keys()
+        .map(|name| ("templates", name))
+        .chain(config.regions.keys().map(|name| ("regions", name)))
+    {
+        if !is_plain_name(name) {
+            return Err(Fault::new(&[section, name], format!("{name:?}: {PLAIN_NAME}")));
+        }
+    }
+    config.templates.iter().try_for_each(|(name, template)| check_template(config, name, template))
+}
+
+fn check_auth(config: &Config) -> Result<(), Fault> {
+    let auth = &config.auth;
+    if auth.jwks_file.is_some() && auth.jwks_url.is_some() {
+        return Err(Fault::new(&["auth", "jwks_url"], "takes jwks_file or jwks_url, not both"));
+    }
+    let own_keys = auth.jwks_file.is_some() || auth.jwks_url.is_some();
+    if !own_keys && (auth.issuer.is_some() || auth.audience.is_some()) {
+        let knob = if auth.issuer.is_some() { "issuer" } else { "audience" };
+        let message =
+            "issuer and audience need jwks_file or jwks_url: tokens of the development key name neither";
+        return Err(Fault::new(&["auth", knob], message));
+    }
+    Ok(())
+}
+
+/// A template may say again what its place says, as the contract's has it, and nothing else.
+fn check_template(config: &Config, name: &str, template: &Template) -> Result<(), Fault> {
+    if template.session_type.as_ref().is_some_and(|session_type| session_type != name) {
+        let message = format!("session_type is {name:?} here, as the table is called; leave it out");
+        return Err(Fault::new(&["templates", name, "session_type"], message));
+    }
+    if let Some(id) = template.auto_startup_instance_template_id
+        && !config.instance_templates.contains_key(&id)
+    {
+        let message = format!("auto_startup_instance_template_id: there is no [instance_templates.{id}]");
+        return Err(Fault::new(&["templates", name, "auto_startup_instance_template_id"], message));
+    }
+    let entries = template.platform_templates.iter();
+    entries.map(|(platform, entry)| check_platform(name, *platform, entry)).collect()
+}
+
+fn check_platform(name: &str, platform: Platform, entry: &PlatformTemplate) -> Result<(), Fault> {
+    let fault = |knob: &str, allowed: &str| {
+        let message = format!("{knob} is {allowed} here; leave it out");
+        Err(Fault::new(&["templates", name, "platform_templates", platform.name(), knob], message))
+    };
+    if entry.platform.is_some_and(|written| written != platform) {
+        return fault("platform", &format!("{:?}", platform.name()));
+    }
+    match (entry.platform_id, platform.legacy_id()) {
+        (Some(written), Some(own)) if written != own => fault("platform_id", &own.to_string()),
+        (Some(_), None) => fault("platform_id", "none"),
+        _ => Ok(()),
+    }
+}
+
+/// Names end up in keys of the store, where control characters separate.
+fn is_plain_name(name: &str) -> bool {
+    (1..=128).contains(&name.chars().count()) && !name.chars().any(char::is_control)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::parse;
+
+    #[test]
+    fn what_a_template_says_again_is_what_its_place_says() {
+        let template = "[templates.a]\nsession_type = \"a\"\n[templates.a.platform_templates]\n";
+        let xbox =
+            |fields: &str| format!("{template}XboxLive = {{ platform_session_type = \"a\", {fields} }}");
+        parse(&xbox("platform = \"XboxLive\", platform_id = 10"), &[]).unwrap();
+        let legacy = "LegacyName = { platform_session_type = \"a\", platform_id = 10 }";
+        for (text, line, told) in [
+            (template.replace("= \"a\"", "= \"b\""), 2, "[templates.a] session_type is \"a\" here"),
+            (xbox("platform = \"PSN\""), 4, "platform is \"XboxLive\" here"),
+            (xbox("platform_id = 9"), 4, "[templates.a.platform_templates.XboxLive] platform_id is 10 here"),
+            (xbox("platform_id = 256"), 4, "256 is not from 0 to 255"),
+            (format!("{template}{legacy}"), 4, "platform_id is none here"),
+        ] {
+            let message = parse(&text, &[]).unwrap_err();
+            assert!(message.contains(&format!("line {line}")) && message.contains(told), "{message}");
+        }
+    }
+
+    #[test]
+    fn fields_of_templates_that_are_of_no_effect_are_checked_too() {
+        let id = "6f1b5f0e-35a4-4b9f-8b63-5a1a6f1c2d3e";
+        for (field, told) in [
+            ("can_join_matchmaking = 1", "expected a boolean"),
+            ("min_session_count = -1", "expected a whole number, 0 or more"),
+            ("min_session_count = 100001", "100001 is not from 0 to 100000"),
+            ("player_notification_frequency = \"SOME\"", "expected one of `ALL`, `TEAM`, `SELF`, `NONE`"),
+            ("admin_player_notification_frequency = 3", "wanted string"),
+            ("auto_startup_params = { mode = \"arena\" }", "missing field `map`"),
+            ("auto_startup_params = { map = \"Dunes\", misc = \"\" }", "unknown field `misc`"),
+            (
+                "auto_startup_params = { map = \"Dunes\", custom_data = { a = \"\" } }",
+                "custom_data.a takes 1 to",
+            ),
+            ("auto_startup_instance_template_id = \"dunes\"", "invalid character"),
+            (
+                &format!("auto_startup_instance_template_id = {id:?}"),
+                "there is no [instance_templates.6f1b5f0e",
+            ),
+        ] {
+            let message = parse(&format!("[templates.a]\n\n{field}"), &[]).unwrap_err();
+            let knob = field.split(' ').next().unwrap();
+            for told in ["my.toml: ", "line 3", knob, told] {
+                assert!(message.contains(told), "{told:?} is not in: {message}");
+            }
+        }
+    }
+}
