@@ -11,6 +11,7 @@ use super::operation::Operation;
 use super::platform_view::platform_document;
 use super::reply::Answer;
 use super::routes::{PLATFORM_SESSION, PREFIX};
+use super::session::present;
 use crate::app::App;
 use crate::auth::{Permission, Policy};
 use crate::domain::Platform;
@@ -37,6 +38,7 @@ impl FastPath {
         let caller = self.policy.admit(token).ok()?;
         let live = app.sessions.at_hand(platform, id)?;
         live.session.require_active(caller.actor_unless(Permission::ReadAny)).ok()?;
+        present(app, &caller, &live);
         let document = platform_document(&live, platform)?;
         Some(Answer::document(document))
     }
