@@ -108,15 +108,15 @@ async fn sessions(app: &App, player: PlayerUuid) -> Result<Reply<Versioned<Playe
 async fn list(app: &App, player: PlayerUuid) -> Result<PlayerSessions, Error> {
     let catalog = app.catalog();
     let mut by_type: BTreeMap<String, PlayerSessionsOfType> = BTreeMap::new();
-    for (id, membership) in app.sessions.memberships(player).await? {
+    for (id, membership) in app.sessions.memberships(player).await?.iter() {
         // An entry that names a session which is gone should not be; where one is, reading mends it.
-        if app.sessions.find(&id).await?.is_none() {
-            if let Err(error) = app.sessions.forget_membership(player, &id).await {
+        if app.sessions.find(id).await?.is_none() {
+            if let Err(error) = app.sessions.forget_membership(player, id).await {
                 tracing::warn!(session_id = %id, %error, "a dangling entry of a player's list stays for now");
             }
             continue;
         }
-        let Membership { session_type, status, inviting_player } = membership;
+        let Membership { session_type, status, inviting_player } = membership.clone();
         if status == Status::Reserved && !catalog.tells_of_reservations(&session_type) {
             // Not even that there is something to hear of.
             continue;

@@ -8,6 +8,7 @@ pub mod guesses;
 pub mod listing_numbers;
 pub mod index;
 pub mod live;
+mod memberships;
 pub mod sessions;
 
 use std::sync::{Arc, PoisonError, RwLock};

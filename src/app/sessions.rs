@@ -15,8 +15,9 @@ use uuid::Uuid;
 
 use super::Failure;
 use super::cache::{Cache, PlatformKey};
-use super::index::{self, Listed, Membership};
+use super::index::{self, Listed};
 use super::live::Live;
+use super::memberships::{Change, Memberships, Places};
 use crate::domain::{Platform, PlayerUuid, Refused, Session, SessionId, ShortCode};
 use crate::store::keys::Unique;
 use crate::store::{Batch, CommitError, Entry, Key, Read, Store, StoreError, Version, keys, prefix_end};
@@ -25,6 +26,8 @@ use crate::store::{Batch, CommitError, Entry, Key, Read, Store, StoreError, Vers
 const TURNS: usize = 1024;
 /// How often a change runs its rule again on fresh data before it gives up.
 const ATTEMPTS_MAX: usize = 8;
+/// The part of the memory for cached sessions that players' lists take.
+const MEMBERSHIPS_SHARE: u64 = 8;
 /// Most sessions a player's list shows; more than any player can use.
 pub const MEMBERSHIPS_MAX: usize = 1000;
 /// A turn and what guards the cache against a slow reader: an entry read before a change must not be cached
@@ -44,6 +47,7 @@ pub struct Sessions {
     store: Store,
     watcher: Watcher,
     cache: Cache,
+    memberships: Memberships,
     turns: Vec<Turn>,
     hasher: RandomState,
 }
@@ -54,7 +58,8 @@ impl Sessions {
         Self {
             store,
             watcher: Box::new(watcher),
-            cache: Cache::new(cache_bytes),
+            cache: Cache::new(cache_bytes - cache_bytes / MEMBERSHIPS_SHARE),
+            memberships: Memberships::new(cache_bytes / MEMBERSHIPS_SHARE),
             turns: (0..TURNS).map(|_| Turn::default()).collect(),
             hasher: RandomState::new(),
         }
@@ -314,8 +319,10 @@ impl Sessions {
     ) -> Result<Arc<Live>, CommitError> {
         let id = session.id.clone();
         let stored_bytes = batch.put.first().map_or(0, |(_, value)| value.len());
+        let places = Change::of(&batch);
         match self.store.commit(batch).await {
             Ok(version) => {
+                self.memberships.committed(places);
                 let ended = session.ended;
                 (self.watcher)(&session);
                 let live = Arc::new(Live::new(session, version, deadline_ms));
@@ -323,6 +330,7 @@ impl Sessions {
                 Ok(live)
             }
             Err(error) => {
+                self.memberships.forget(&places);
                 self.publish(&id, None);
                 Err(error)
             }
@@ -330,15 +338,26 @@ impl Sessions {
     }
 
     /// A player's places, by session.
-    pub async fn memberships(&self, player: PlayerUuid) -> Result<Vec<(SessionId, Membership)>, StoreError> {
+    pub async fn memberships(&self, player: PlayerUuid) -> Result<Places, StoreError> {
+        let kept = || self.memberships.get(player);
+        if let Some(places) = self.store.sole_writer().then(kept).flatten() {
+            return Ok(places);
+        }
+        let seen = self.memberships.changes_seen(player);
         let prefix = keys::memberships_of(player);
         let found = self.store.scan(&prefix, &prefix_end(&prefix), MEMBERSHIPS_MAX).await?;
+        let is_whole = found.len() < MEMBERSHIPS_MAX;
         let read = |(key, entry): (Key, Entry)| {
-            let id = keys::parse_membership(&key);
-            let id = id.ok_or_else(|| StoreError::Corrupt("a player's list names no session".into()))?;
+            let place = keys::parse_membership(&key);
+            let (_, id) =
+                place.ok_or_else(|| StoreError::Corrupt("a player's list names no session".into()))?;
             Ok((id, index::decode_membership(&entry.value)?))
         };
-        found.into_iter().map(read).collect()
+        let places = found.into_iter().map(read).collect::<Result<Places, _>>()?;
+        if is_whole {
+            self.memberships.put(player, &places, seen);
+        }
+        Ok(places)
     }
 
     /// The session of a short code.
@@ -381,7 +400,10 @@ impl Sessions {
     pub async fn forget_membership(&self, player: PlayerUuid, id: &SessionId) -> Result<(), Failure> {
         let key = keys::membership(player, id);
         if self.store.get(&key).await?.is_some() {
-            self.store.commit(Batch::default().expect_absent(keys::session(id)).delete(key)).await?;
+            let batch = Batch::default().expect_absent(keys::session(id)).delete(key);
+            let places = Change::of(&batch);
+            self.store.commit(batch).await?;
+            self.memberships.committed(places);
         }
         Ok(())
     }

@@ -19,9 +19,10 @@
 //! Variable parts come last or end with 00, which no platform or type contains. Deadlines stand apart from
 //! sessions because asking for a session moves its deadline, and that must not change its ETag.
 
-use crate::domain::{Platform, PlatformSessionId, PlayerUuid, SessionId, ShortCode};
+use uuid::Uuid;
 
 use super::Key;
+use crate::domain::{Platform, PlatformSessionId, PlayerUuid, SessionId, ShortCode};
 
 const SESSION: u8 = b's';
 const DEADLINE_OF: u8 = b't';
@@ -106,9 +107,10 @@ pub fn memberships_of(player: PlayerUuid) -> Key {
     key(MEMBERSHIP, &[player.0.as_bytes()])
 }
 
-/// The session of a player's place.
-pub fn parse_membership(key: &[u8]) -> Option<SessionId> {
-    session_id(key.strip_prefix(&[MEMBERSHIP])?.get(16..)?)
+/// The player and the session of a place.
+pub fn parse_membership(key: &[u8]) -> Option<(PlayerUuid, SessionId)> {
+    let (player, id) = key.strip_prefix(&[MEMBERSHIP])?.split_first_chunk()?;
+    Some((PlayerUuid(Uuid::from_bytes(*player)), session_id(id)?))
 }
 
 /// What a key names that one session alone can have.
@@ -214,7 +216,7 @@ mod tests {
         fn keys_round_trip(id in any_id(), player: u128, ms: i64, name in "[a-zA-Z0-9_ -]{1,128}") {
             let player = PlayerUuid(uuid::Uuid::from_u128(player));
             prop_assert_eq!(parse_due(&due(ms, &id)), Some((ms, id.clone())));
-            prop_assert_eq!(parse_membership(&membership(player, &id)), Some(id.clone()));
+            prop_assert_eq!(parse_membership(&membership(player, &id)), Some((player, id.clone())));
             prop_assert!(membership(player, &id).starts_with(&memberships_of(player)));
             prop_assert_eq!(parse_open(&name, &open(&name, ms, &id)), Some(id.clone()));
         }
