@@ -25,7 +25,7 @@ pub struct Document {
 impl Document {
     /// Renders a value.
     pub fn of(value: &impl Serialize) -> Self {
-        let mut whole = json_after(&[], value);
+        let mut whole = to_json(value);
         let body_bytes = whole.len();
         let digest = Sha256::digest(&whole);
         let tag = URL_SAFE_NO_PAD.encode(&digest[..ETAG_DIGEST_BYTES]);
@@ -42,21 +42,12 @@ impl Document {
     /// On values that have no JSON (maps with keys that are no strings): a fault in our types that any test of
     /// the operation shows.
     pub fn render(value: &impl Serialize) -> Bytes {
-        Self::render_after(&[], value)
-    }
-
-    /// The JSON of a value after a prefix, in memory that is no larger.
-    ///
-    /// # Panics
-    /// As [`render`](Self::render).
-    pub fn render_after(prefix: &[u8], value: &impl Serialize) -> Bytes {
-        json_after(prefix, value).into_boxed_slice().into()
+        to_json(value).into_boxed_slice().into()
     }
 }
 
-fn json_after(prefix: &[u8], value: &impl Serialize) -> Vec<u8> {
+fn to_json(value: &impl Serialize) -> Vec<u8> {
     let mut json = Vec::with_capacity(JSON_BYTES_TYPICAL);
-    json.extend_from_slice(prefix);
     serde_json::to_writer(&mut json, value).expect("wire types have JSON");
     json
 }
