@@ -21,12 +21,11 @@ use super::connection::client_address;
 use super::error::Error;
 use super::fast_path::FastPath;
 use super::operation::Operation;
-use super::params::{EMPTY_SEGMENT, RawParams, SESSION_PARAMS};
+use super::params::{EMPTY_SEGMENT, RawParams};
 use super::reply::{Answer, if_none_match};
 use super::routes::PREFIX;
 use super::{credentials, docs, openapi, routes, short_code};
-use crate::app::App;
-use crate::auth::Caller;
+use crate::app::{App, Guesser};
 use crate::telemetry::Metrics;
 
 /// What one request may cost; see `[http]` in `config.default.toml`.
@@ -243,8 +242,8 @@ impl Api {
         methods.join(", ")
     }
 
-    /// Token, permission, input, handler: in this order, so that a caller without permission learns nothing
-    /// about what exists or how to spell it.
+    /// Token, permission, input, short codes, handler: in this order, so that a caller without permission learns
+    /// nothing about what exists or how to spell it.
     async fn run<B>(
         &self,
         operation: &Operation,
@@ -260,26 +259,20 @@ impl Api {
         let token =
             self.app.verifier.verify(token).map_err(|error| Error::TokenInvalid(error.to_string()))?;
         let caller = operation.policy.admit(token)?;
-        self.resolve_short_codes(&caller, &mut raw).await?;
         let body = if operation.has_body { self.read_body(body).await? } else { Bytes::new() };
+        let guesser = caller.player().map_or(Guesser::At(raw.client), Guesser::Player);
+        let guessed = short_code::resolve(&self.app, guesser, &mut raw).await;
         let mut running = operation.run(&self.app, caller, &raw, &body)?;
+        // What is wrong with the input was said first; nothing runs before it is polled.
+        for _ in 0..guessed? {
+            self.app.guesses.guessed_wrong(guesser, self.app.clock.now_ms());
+        }
         // What is at hand is answered at once, and needs no timer.
         if let Poll::Ready(answer) = poll_fn(|context| Poll::Ready(running.as_mut().poll(context))).await {
             return answer;
         }
         let timeout = self.settings.limits.request_timeout;
         tokio::time::timeout(timeout, running).await.unwrap_or(Err(Error::TimedOut))
-    }
-
-    /// Lets a short code stand wherever a path names a session.
-    async fn resolve_short_codes(&self, caller: &Caller, raw: &mut RawParams<'_>) -> Result<(), Error> {
-        for param in SESSION_PARAMS {
-            let Some(named) = raw.path.get(param) else { continue };
-            if let Some(id) = short_code::resolve(&self.app, caller, named).await? {
-                raw.by_short_code.push((param, id));
-            }
-        }
-        Ok(())
     }
 
     async fn read_body<B>(&self, body: B) -> Result<Bytes, Error>

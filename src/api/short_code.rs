@@ -7,11 +7,11 @@ use serde::Serialize;
 
 use super::error::Error;
 use super::operation::Input;
-use super::params::{RefreshQuery, SessionPath};
+use super::params::{RawParams, RefreshQuery, SESSION_PARAMS, SessionPath};
 use super::reply::{Plain, Reply};
-use crate::app::{App, Failure};
+use crate::app::{App, Failure, Guesser};
 use crate::auth::Caller;
-use crate::domain::{Refused, Session, SessionId, ShortCode};
+use crate::domain::{Refused, Session, ShortCode};
 
 /// How many codes are tried before giving up: each is taken with a chance far below one in a thousand.
 const ATTEMPTS_MAX: usize = 8;
@@ -45,17 +45,19 @@ pub async fn generate(
     }
 }
 
-/// The session that a path names by its short code; `None` where it names one by its id, or by nothing we know.
-/// Wrong codes are counted per caller: after a few the caller waits.
-pub async fn resolve(app: &App, caller: &Caller, named: &str) -> Result<Option<SessionId>, Error> {
-    let Some(code) = ShortCode::parse(named) else { return Ok(None) };
-    let now_ms = app.clock.now_ms();
-    if !app.guesses.may_guess(caller.player(), now_ms) {
-        return Err(Refused::TooManyGuesses.into());
+/// Lets a short code stand wherever a path names a session. Answers how many of them there are not: the caller is to
+/// be told of them first where the rest of the request is right, and then they count. After a few the caller waits.
+pub async fn resolve(app: &App, guesser: Guesser, raw: &mut RawParams<'_>) -> Result<u32, Error> {
+    let mut wrong = 0;
+    for param in SESSION_PARAMS {
+        let Some(code) = raw.path.get(param).and_then(ShortCode::parse) else { continue };
+        if !app.guesses.may_guess(guesser, app.clock.now_ms()) {
+            return Err(Refused::TooManyGuesses.into());
+        }
+        match app.sessions.id_of_short_code(&code).await? {
+            Some(id) => raw.by_short_code.push((param, id)),
+            None => wrong += 1,
+        }
     }
-    let found = app.sessions.id_of_short_code(&code).await?;
-    if found.is_none() {
-        app.guesses.guessed_wrong(caller.player(), now_ms);
-    }
-    Ok(found)
+    Ok(wrong)
 }

@@ -1,5 +1,6 @@
 //! How often a caller may name a short code that there is not: codes are short, so guessing must be slow.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use quick_cache::sync::Cache;
@@ -13,9 +14,19 @@ pub const WINDOW: Duration = Duration::from_secs(60);
 /// Callers whose guesses are remembered; those who were quiet longest are forgotten first.
 const CALLERS_MAX: usize = 10_000;
 
-/// Wrong codes by caller. Tokens without a player share one count.
+/// Who guesses. A token names a player, or a service of which many machines may share one token: those are told
+/// apart by where they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Guesser {
+    /// A player.
+    Player(PlayerUuid),
+    /// Whoever has this address; requests that came over no connection have none.
+    At(Option<IpAddr>),
+}
+
+/// Wrong codes by caller.
 pub struct Guesses {
-    by_caller: Cache<Option<PlayerUuid>, Counted>,
+    by_caller: Cache<Guesser, Counted>,
 }
 
 #[derive(Clone, Copy)]
@@ -32,17 +43,17 @@ impl Default for Guesses {
 
 impl Guesses {
     /// Whether the caller may try another code.
-    pub fn may_guess(&self, caller: Option<PlayerUuid>, now_ms: i64) -> bool {
+    pub fn may_guess(&self, caller: Guesser, now_ms: i64) -> bool {
         self.current(caller, now_ms).wrong < GUESSES_MAX
     }
 
     /// Notes a wrong code. Of guesses at the same moment some may count as one.
-    pub fn guessed_wrong(&self, caller: Option<PlayerUuid>, now_ms: i64) {
+    pub fn guessed_wrong(&self, caller: Guesser, now_ms: i64) {
         let counted = self.current(caller, now_ms);
         self.by_caller.insert(caller, Counted { wrong: counted.wrong.saturating_add(1), ..counted });
     }
 
-    fn current(&self, caller: Option<PlayerUuid>, now_ms: i64) -> Counted {
+    fn current(&self, caller: Guesser, now_ms: i64) -> Counted {
         let window_ms = i64::try_from(WINDOW.as_millis()).unwrap_or(i64::MAX);
         let counted = self.by_caller.get(&caller);
         let fresh = counted.filter(|counted| now_ms - counted.since_ms < window_ms);

@@ -20,7 +20,7 @@ pub use attendance::Attendance;
 pub use cache::PlatformKey;
 pub use catalog::Catalog;
 pub use deadlines::Deadlines;
-pub use guesses::Guesses;
+pub use guesses::{Guesser, Guesses};
 pub use listing_numbers::ListingNumbers;
 pub use live::{Depth, Live, Shown, View};
 pub use sessions::Sessions;

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use http::Method;
+use http::{Method, Request};
+use http_body_util::Full;
+use rallypoint::api::Peer;
 use rallypoint::api::operation::Operation;
 use rallypoint::app::guesses::{GUESSES_MAX, WINDOW};
 use rallypoint::domain::ShortCode;
@@ -10,7 +12,7 @@ use rallypoint::env::Entropy;
 use rallypoint::store::{Batch, keys};
 use serde_json::{Value, json};
 
-use crate::harness::{Client, Reply, Server, XBOX_ID, contents};
+use crate::harness::{Client, Reply, Server, XBOX_ID, contents, joining};
 
 async fn generate(caller: &Client, session: &str) -> Reply {
     caller.send(Method::POST, &format!("/v1/session/{session}:generate-short-code"), &[], None).await
@@ -179,4 +181,65 @@ async fn guessing_is_limited_per_caller() {
     server.clock.advance(Duration::from_millis(1));
     guesser.session(&code).await.expect(200);
     guesser.session("ZZZZZZ").await.refused(404, "session_not_found");
+}
+
+/// The code of the answer to a service's reading a session from an address.
+async fn read_from(service: &Client, address: &str, named: &str) -> Value {
+    let token = service.token.as_deref().unwrap();
+    let request = Request::get(format!("/session/v1/session/{named}"));
+    let request = request.header("authorization", format!("Bearer {token}"));
+    let mut request = request.body(Full::default()).unwrap();
+    request.extensions_mut().insert(Peer(address.parse().unwrap()));
+    service.send_checked(request).await.body["error_code"].clone()
+}
+
+#[tokio::test]
+async fn services_are_told_apart_by_where_they_are() {
+    let server = Server::new();
+    let service = server.service(&["session:read:any"]);
+    let (_, _, code) = party(&server).await;
+    for _ in 0..GUESSES_MAX {
+        assert_eq!(read_from(&service, "192.0.2.1", "ZZZZZZ").await, json!("session_not_found"));
+    }
+    assert_eq!(read_from(&service, "192.0.2.1", &code).await, json!("too_many_guesses"));
+    let another = server.service(&["session:*"]);
+    assert_eq!(read_from(&another, "192.0.2.1", "ZZZZZZ").await, json!("too_many_guesses"));
+    assert_eq!(read_from(&service, "192.0.2.2", "ZZZZZZ").await, json!("session_not_found"));
+    assert_eq!(read_from(&service, "192.0.2.2", &code).await, Value::Null);
+    // A player is one player, wherever they are.
+    let player = server.player();
+    for guess in 0..GUESSES_MAX {
+        read_from(&player, &format!("192.0.2.{}", guess + 1), "ZZZZZZ").await;
+    }
+    assert_eq!(read_from(&player, "198.51.100.1", &code).await, json!("too_many_guesses"));
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_the_input_is_said_before_anything_of_codes() {
+    let server = Server::new();
+    let (alice, _, code) = party(&server).await;
+    let join = |code: &str| format!("/v1/session/{code}/player/me");
+    let missing = || [(json!(["body"]), "value_error.missing")];
+    for _ in 0..=GUESSES_MAX {
+        // Neither tells whether there is such a code; and what tells nothing is no guess.
+        for named in ["ZZZZZZ", &code] {
+            alice.post(&join(named), &Value::Null).await.invalid(&missing());
+        }
+    }
+    alice.session(&code).await.expect(200);
+    for _ in 0..GUESSES_MAX {
+        alice.session("ZZZZZZ").await.refused(404, "session_not_found");
+    }
+    alice.post(&join("ZZZZZZ"), &joining()).await.refused(403, "too_many_guesses");
+    alice.post(&join("ZZZZZZ"), &Value::Null).await.invalid(&missing());
+}
+
+#[tokio::test]
+async fn each_code_of_a_path_is_a_guess() {
+    let server = Server::new();
+    let alice = server.player();
+    for _ in 0..GUESSES_MAX / 2 {
+        alice.delete("/v1/session/ZZZZZZ/kicked-session/YYYYYY").await.refused(404, "session_not_found");
+    }
+    alice.session("ZZZZZZ").await.refused(403, "too_many_guesses");
 }
