@@ -216,16 +216,18 @@ pub async fn invite_session(
 ) -> Result<Reply<Versioned<SessionInvited>>, Error> {
     let invited = app.sessions.get(&path.invited_session_id).await?;
     invited.session.require_active(caller.actor_unless(Permission::UpdatePlayerAny))?;
-    let players: Vec<_> = invited.session.active_players().into_iter().map(|(player, _)| player).collect();
+    let active = invited.session.active_players().into_iter();
+    let party: Vec<_> = active.map(|(player, entry)| (player, entry.client.clone())).collect();
     let mut at_limit = BTreeSet::new();
-    for player in &players {
+    for (player, _) in &party {
         if app.is_at_invite_limit(*player, &path.session_id).await? {
             at_limit.insert(*player);
         }
     }
     let (actor, invite) = (caller.actor(), request.invite(&app, &caller, Some(path.invited_session_id)));
+    let version_check = app.settings.version_check;
     let rule = move |session: &mut Session| {
-        let invited = session.invite_session(actor, &players, &invite)?;
+        let invited = session.invite_session(actor, &party, &invite, version_check)?;
         let too_many = invited.iter().any(|player| at_limit.contains(player));
         if too_many { Err(Refused::TooManyInvites) } else { Ok(invited) }
     };

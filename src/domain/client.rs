@@ -116,7 +116,19 @@ impl VersionCheck {
     }
 }
 
+impl CrossplayPreferences {
+    /// Whether they agree to everyone.
+    fn agree_to_all(self) -> bool {
+        self.permitted_platform == CrossplayPlatform::Any && self.permitted_input == CrossplayInput::Any
+    }
+}
+
 impl Client {
+    /// Whether this player agrees to play with someone of whose client nothing is known.
+    pub fn agrees_to_unknown(&self) -> bool {
+        self.crossplay.is_none_or(CrossplayPreferences::agree_to_all)
+    }
+
     /// Whether this player agrees to play with the other; a pair plays where both agree.
     pub fn agrees_to(&self, other: &Self) -> bool {
         let Some(wanted) = self.crossplay else { return true };

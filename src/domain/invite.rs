@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::client::{Client, VersionCheck};
 use super::rights::Right;
 use super::session::Status;
 use super::{Actor, CustomData, PlayerUuid, Refused, Session, SessionId};
@@ -45,6 +46,9 @@ pub struct Invite {
     pub now: Timestamp,
 }
 
+/// A player who is invited with their session, and the client that they play with there.
+pub type Guest = (PlayerUuid, Option<Client>);
+
 impl Session {
     /// Invites one player.
     pub fn invite(&mut self, actor: Actor, player: PlayerUuid, invite: &Invite) -> Result<(), Refused> {
@@ -56,18 +60,25 @@ impl Session {
     }
 
     /// Invites the players of another session. Where each of them could walk in, anyone may bring their own; past a
-    /// closed door, a password or a team's size it takes the right to invite.
+    /// closed door, a password, a version or a team's size it takes the right to invite.
     pub fn invite_session(
         &mut self,
         actor: Actor,
-        players: &[PlayerUuid],
+        party: &[Guest],
         invite: &Invite,
+        version_check: VersionCheck,
     ) -> Result<Vec<PlayerUuid>, Refused> {
-        let could_walk_in = self.joinability.open && self.password.is_none();
-        if !could_walk_in || invite.overflow == Overflow::Overfill {
-            self.require_right(actor, Right::Invite)?;
+        if let Err(refused) = self.require_right(actor, Right::Invite) {
+            let is_open = self.joinability.open && self.password.is_none();
+            if !is_open || invite.overflow == Overflow::Overfill {
+                return Err(refused);
+            }
+            for (_, client) in party.iter().filter(|(player, _)| !self.is_active(*player)) {
+                self.check_version(client.as_ref(), version_check)?;
+            }
         }
-        self.invite_all(players, invite)
+        let players: Vec<_> = party.iter().map(|(player, _)| *player).collect();
+        self.invite_all(&players, invite)
     }
 
     /// Invites players as far as there is room and the invite allows; answers who was. Who takes part already is

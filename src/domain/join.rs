@@ -88,20 +88,33 @@ impl Session {
         {
             return Err(Refused::WrongPassword);
         }
-        let fits = |mine: &Client, other: &Client| rules.version_check.admits(&mine.version, &other.version);
-        if self.suits_everyone(joiner, fits) { Ok(()) } else { Err(Refused::VersionMismatch) }
+        self.check_version(joiner.client.as_ref(), rules.version_check)
     }
 
+    /// Whether a client's version fits that of every active player, as far as theirs are known. Whoever does not say
+    /// theirs fits where versions do not matter.
+    pub(super) fn check_version(&self, client: Option<&Client>, check: VersionCheck) -> Result<(), Refused> {
+        let fits = |other: &Client| match client {
+            Some(client) => check.admits(&client.version, &other.version),
+            None => check == VersionCheck::Off,
+        };
+        if self.active_clients().all(fits) { Ok(()) } else { Err(Refused::VersionMismatch) }
+    }
+
+    /// Whether the joiner and every active player agree to play together. Whoever says nothing of their client fits
+    /// those who agree to everyone.
     fn check_crossplay(&self, joiner: &Joiner) -> Result<(), Refused> {
-        let fits = |mine: &Client, other: &Client| other.agrees_to(mine) && mine.agrees_to(other);
-        if self.suits_everyone(joiner, fits) { Ok(()) } else { Err(Refused::CrossplayMismatch) }
+        let fits = |other: &Client| match &joiner.client {
+            Some(mine) => other.agrees_to(mine) && mine.agrees_to(other),
+            None => other.agrees_to_unknown(),
+        };
+        if self.active_clients().all(fits) { Ok(()) } else { Err(Refused::CrossplayMismatch) }
     }
 
-    /// Whether the joiner's client fits that of every active player, as far as they are known.
-    fn suits_everyone(&self, joiner: &Joiner, fits: impl Fn(&Client, &Client) -> bool) -> bool {
-        let others = self.players.values().filter(|entry| entry.status.is_active());
-        let mut others = others.filter_map(|entry| entry.client.as_ref());
-        joiner.client.as_ref().is_none_or(|mine| others.all(|other| fits(mine, other)))
+    /// The clients of the active players, as far as they are known.
+    fn active_clients(&self) -> impl Iterator<Item = &Client> {
+        let active = self.players.values().filter(|entry| entry.status.is_active());
+        active.filter_map(|entry| entry.client.as_ref())
     }
 
     /// The team the joiner goes to: the one asked for, else the one that an invite keeps a place on, else any.

@@ -2,9 +2,10 @@
 //! named by their older id, and the older paths of a player's list.
 
 use http::Method;
+use rallypoint::domain::client::VersionCheck;
 use serde_json::{Value, json};
 
-use crate::harness::{Client, Server, contents, grant, place, player_path};
+use crate::harness::{Client, Server, contents, grant, joining, place, player_path};
 
 const ALICES_ID: i64 = 1001;
 const BOBS_ID: i64 = 1002;
@@ -208,6 +209,38 @@ async fn member_meets_the_door_like_any_joiner() {
     alice.patch(&format!("/v1/session/{session}"), &open).await.expect(200);
     bob.updates(&session, &bob, all_defaults()).await.refused(403, "wrong_password");
     bob.updates("none", &bob, all_defaults()).await.refused(404, "session_not_found");
+}
+
+#[tokio::test]
+async fn member_says_nothing_of_a_client_and_comes_in_where_that_does_not_matter() {
+    let server = Server::with(|config| config.sessions.version_check = VersionCheck::Exact);
+    let (alice, bob) = (server.player(), server.player());
+    let session = alice.creates("game").await;
+    bob.updates(&session, &bob, all_defaults()).await.refused(403, "version_mismatch");
+    alice.invites(&session, &bob).await.expect(200);
+    bob.updates(&session, &bob, all_defaults()).await.expect(200);
+
+    let server = Server::new();
+    let picky = server.player();
+    let mut body = joining();
+    for (platform, input, fits) in
+        [("any", "any", true), ("any", "gamepad", false), ("xboxlike", "any", false)]
+    {
+        let session = picky.creates("party").await;
+        picky.opens(&session).await;
+        body["crossplay_preferences"] = json!({
+            "permitted_platform": format!("desired_platforms_{platform}"),
+            "permitted_input": format!("desired_inputs_{input}"),
+        });
+        picky.post(&format!("/v1/session/{session}/player/me"), &body).await.expect(200);
+        let silent = server.player();
+        let joined = silent.updates(&session, &silent, all_defaults()).await;
+        if fits {
+            joined.expect(200)
+        } else {
+            joined.refused(403, "crossplay_mismatch")
+        };
+    }
 }
 
 #[tokio::test]

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use rallypoint::domain::client::VersionCheck;
 use serde_json::{Value, json};
 
-use crate::harness::{Client, Reply, Server, contents, place};
+use crate::harness::{Client, Reply, Server, contents, joining, place};
 
 /// Invites `invited` to `target`.
 async fn invite(caller: &Client, target: &str, invited: &str, wishes: Value) -> Reply {
@@ -144,6 +145,32 @@ async fn the_caller_belongs_to_the_invited_session_and_may_invite_in_the_other()
     invite(&service, &game, "none", json!({})).await.refused(404, "session_not_found");
     let service = server.service(&["session:update-player:self"]);
     invite(&service, &game, &party, json!({})).await.refused(403, "player_required");
+}
+
+#[tokio::test]
+async fn who_brings_their_own_passes_the_check_of_versions_like_any_who_walks_in() {
+    let server = Server::with(|config| config.sessions.version_check = VersionCheck::Exact);
+    let (members, party) = party(&server, 2).await;
+    let mut newer = joining();
+    newer["client_version"] = json!("2.0.0");
+    members[1].post(&format!("/v1/session/{party}/player/me"), &newer).await.expect(200);
+    let (leader, game) = game(&server, &[8]).await;
+    leader.opens(&game).await;
+    let before = contents(&server).await;
+    invite(&members[0], &game, &party, json!({})).await.refused(403, "version_mismatch");
+    assert_eq!(contents(&server).await, before, "nobody at all");
+    // Whose client is not known is not let by either.
+    members[1].leaves(&party).await.expect(204);
+    let silent = server.player();
+    leader.joins(&party).await.expect(200);
+    leader.invites(&party, &silent).await.refused(403, "session_right_missing");
+    members[0].invites(&party, &silent).await.expect(200);
+    silent.updates(&party, &silent, json!({"status": "member"})).await.expect(200);
+    invite(&members[0], &game, &party, json!({})).await.refused(403, "version_mismatch");
+    // Who has the right to invite vouches for them.
+    invite(&leader, &game, &party, json!({})).await.expect(200);
+    silent.leaves(&party).await.expect(204);
+    invite(&members[0], &game, &party, json!({})).await.expect(200);
 }
 
 #[tokio::test]
