@@ -15,7 +15,7 @@ use super::params::{AllocationId, RefreshQuery, SessionPath, params};
 use super::reply::{Changed, Plain, Reply, Versioned};
 use super::view::{SessionView, document_in, outside_view, session_document};
 use crate::app::{App, Depth};
-use crate::auth::Caller;
+use crate::auth::{Caller, Permission};
 use crate::domain::instance::{
     Health, HostType, Instance, InstanceChange, JoinParams, JoinStatus, StartupParams,
 };
@@ -292,10 +292,10 @@ pub async fn end(
     Ok(Reply::changed(&session_document(&app, &caller, &live)))
 }
 
-/// Takes a report of an instance's health.
+/// Takes a report of an instance's health: from a service for any instance, from a player for one they host.
 pub async fn report_health(
     app: Arc<App>,
-    _: Caller,
+    caller: Caller,
     Input { path, query, body: Json(report) }: Input<
         SessionPath,
         RefreshQuery,
@@ -305,6 +305,9 @@ pub async fn report_health(
     let InstanceHealthStatusUpdate { instance_health, instance_id } = report;
     let live = app.sessions.get(&path.session_id).await?;
     live.session.require_instance(&instance_id)?;
+    if caller.player().is_some() {
+        live.session.require_host(caller.actor_unless(Permission::UpdateAny))?;
+    }
     let health = app.attendance.reported(&live.session, &instance_id, instance_health, app.clock.now_ms());
     let rule = move |session: &mut Session| session.set_health(&instance_id, health);
     app.update_session(&path.session_id, query.refresh_ttl.0, rule).await?;

@@ -151,6 +151,7 @@ pub const DEFAULT_PLAYER_PERMISSIONS: &[Permission] = &[
     Permission::ReadPermissionActive,
     Permission::GivePermissionActive,
     Permission::RemovePermissionActive,
+    Permission::InstanceHealth,
 ];
 
 #[cfg(test)]

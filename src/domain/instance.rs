@@ -198,19 +198,27 @@ impl Session {
         Ok(())
     }
 
-    /// The instance, for its host: the player who hosts it or registered it, while they take part.
-    fn hosted(&mut self, actor: Actor) -> Result<&mut Instance, Refused> {
-        if actor != Actor::Anyone && self.instance.is_none() {
+    /// Refuses an actor who does not host the instance: that is the player who hosts it or registered it, while they
+    /// take part; once neither does any more, the leader in their stead, so that nobody's instance stays for good.
+    pub fn require_host(&self, actor: Actor) -> Result<(), Refused> {
+        let Some(instance) = &self.instance else {
             self.require_active(actor)?;
-        }
-        let takes_part = self.require_active(actor).is_ok();
-        let instance = self.instance.as_mut().ok_or(Refused::InstanceNotFound)?;
-        let hosts = |player| instance.host_player == Some(player) || instance.registrar == Some(player);
+            return Err(Refused::InstanceNotFound);
+        };
+        let hosts: Vec<_> = [instance.host_player, instance.registrar].into_iter().flatten().collect();
+        let is_orphaned = !hosts.is_empty() && !hosts.iter().any(|host| self.is_active(*host));
         match actor {
-            Actor::Anyone => Ok(instance),
-            Actor::Player(player) if takes_part && hosts(player) => Ok(instance),
+            Actor::Anyone => Ok(()),
+            Actor::Player(player) if self.is_active(player) && hosts.contains(&player) => Ok(()),
+            Actor::Player(player) if is_orphaned && self.leader() == Some(player) => Ok(()),
             Actor::Player(_) | Actor::Nobody => Err(Refused::NotSessionHost),
         }
+    }
+
+    /// The instance, for its host.
+    fn hosted(&mut self, actor: Actor) -> Result<&mut Instance, Refused> {
+        self.require_host(actor)?;
+        self.instance.as_mut().ok_or(Refused::InstanceNotFound)
     }
 
     /// The instance goes with a player who hosts it.

@@ -68,8 +68,9 @@ async fn a_host_whose_instance_it_is_no_longer_is_told_so() {
 
 #[tokio::test]
 async fn reports_take_a_permission_and_a_body() {
-    let (server, alice, host, session) = hosted().await;
-    report(&alice, &session, "healthy").await.refused(403, "permission_denied");
+    let (server, _, host, session) = hosted().await;
+    let silent = server.player_with(None, &["session:update:any"]);
+    report(&silent, &session, "healthy").await.refused(403, "permission_denied");
     host.post(&path(&session), &json!({"instance_health": "well", "instance_id": ""})).await.invalid(&[
         (json!(["body", "instance_health"]), "type_error.enum"),
         (json!(["body", "instance_id"]), "value_error.any_str.min_length"),
@@ -85,6 +86,30 @@ async fn reports_take_a_permission_and_a_body() {
         .post(&path(&session), &json!({"instance_health": "healthy", "instance_id": "i"}))
         .await
         .expect(200);
+}
+
+#[tokio::test]
+async fn of_players_only_the_host_reports() {
+    let server = Server::new();
+    let [alice, bob, carol, stranger] = [(); 4].map(|()| server.player());
+    let session = alice.creates("game").await;
+    let players = [&bob, &carol];
+    for player in players {
+        player.joins(&session).await.expect(200);
+    }
+    let body = json!({"instance_id": "i", "host_type": "player", "host_player_uuid": bob.player});
+    alice.post(&format!("/v1/session/{session}/instance"), &body).await.expect(200);
+    report(&bob, &session, "healthy").await.expect(200);
+    report(&alice, &session, "degraded").await.expect(200);
+    for other in [&carol, &stranger] {
+        report(other, &session, "unhealthy").await.refused(403, "not_session_host");
+    }
+    assert_eq!(alice.session(&session).await.body["instance"]["instance_health"], json!("degraded"));
+    let operator = server.player_with(None, &["session:update:any", "session:instance:health"]);
+    report(&operator, &session, "healthy").await.expect(200);
+    // A host of what is not there any more is told that it should stop, whatever else they are.
+    alice.kicks(&session, &bob).await.expect(204);
+    report(&bob, &session, "healthy").await.refused(404, "instance_not_found");
 }
 
 #[tokio::test]

@@ -370,6 +370,31 @@ async fn who_registered_an_instance_and_was_kicked_says_no_more_where_to_connect
 }
 
 #[tokio::test]
+async fn an_instance_whose_hosts_have_gone_is_the_leaders() {
+    let (server, alice, bob, session) = game().await;
+    let carol = server.player();
+    carol.joins(&session).await.expect(200);
+    request(&alice, &session, json!({})).await.expect(200);
+    alice.promotes(&session, &bob).await.expect(200);
+    // She takes part still: it stays hers.
+    update(&bob, &session, json!({"join_status": "joinable"})).await.refused(403, "not_session_host");
+    alice.leaves(&session).await.expect(204);
+    for other in [&carol, &alice] {
+        end(other, &session).await.refused(403, "not_session_host");
+    }
+    update(&bob, &session, json!({"join_status": "closed"})).await.expect(200);
+    end(&bob, &session).await.expect(204);
+    request(&bob, &session, json!({})).await.expect(200);
+    end(&bob, &session).await.expect(204);
+
+    // A service goes on to host what it registered, whoever comes and goes.
+    let service = server.service(&["session:update:any"]);
+    request(&service, &session, json!({})).await.expect(200);
+    end(&bob, &session).await.refused(403, "not_session_host");
+    end(&service, &session).await.expect(204);
+}
+
+#[tokio::test]
 async fn instances_have_limits() {
     let (_, alice, _, session) = game().await;
     let wrong = json!({
