@@ -17,9 +17,9 @@ use hyper::rt::{Sleep, Timer};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::GracefulConnection;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio_io_timeout::TimeoutStream;
 
 use crate::telemetry::Metrics;
@@ -29,6 +29,8 @@ use crate::telemetry::Metrics;
 pub const HEAD_BYTES_MAX: usize = 128 * 1024;
 /// Most headers of a request: hyper's own limit. Setting it, even to the same, would cost an allocation a request.
 pub const HEADERS_MAX: usize = 100;
+/// How long a connection's first head has to arrive once the server stops.
+const FIRST_HEAD_GRACE: Duration = Duration::from_secs(1);
 /// Pause after the system has no room for another connection, so that the loop does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -57,7 +59,8 @@ pub async fn serve<F, Fut>(
     Fut: Future<Output = Response<Full<Bytes>>> + Send + 'static,
 {
     let room = Arc::new(Semaphore::new(limits.connections_max));
-    let graceful = GracefulShutdown::new();
+    // Dropped by each connection at its end.
+    let draining = watch::Sender::new(false);
     let mut http = http1::Builder::new();
     http.header_read_timeout(limits.head_timeout)
         .max_buf_size(HEAD_BYTES_MAX)
@@ -85,15 +88,19 @@ pub async fn serve<F, Fut>(
             continue;
         };
         let handle = handle.clone();
-        let service = service_fn(move |request| handle(request, peer).map(Ok::<_, Infallible>));
+        let asked = Arc::new(Notify::new());
+        let asking = Arc::clone(&asked);
+        let service = service_fn(move |request| {
+            asking.notify_one();
+            handle(request, peer).map(Ok::<_, Infallible>)
+        });
         http.timer(ConnectionTimer::new(limits.head_timeout));
         let connection = http.serve_connection(TokioIo::new(bounded(stream, limits.write_timeout)), service);
-        let connection = graceful.watch(connection);
-        let metrics = Arc::clone(&metrics);
+        let (metrics, draining) = (Arc::clone(&metrics), draining.subscribe());
         tokio::spawn(async move {
             metrics.connections.inc();
             // What ends a connection early (resets, timeouts, nonsense) is its client's doing.
-            if let Err(error) = connection.await {
+            if let Err(error) = until_drained(connection, draining, &asked).await {
                 tracing::debug!(%error, "a connection ended early");
             }
             metrics.connections.dec();
@@ -101,9 +108,36 @@ pub async fn serve<F, Fut>(
         });
     }
     drop(listener);
-    if tokio::time::timeout(limits.drain_timeout, graceful.shutdown()).await.is_err() {
+    draining.send_replace(true);
+    if tokio::time::timeout(limits.drain_timeout, draining.closed()).await.is_err() {
         tracing::warn!("some requests did not finish in time and were cut off");
     }
+}
+
+/// Serves a connection to its end. Once the server drains, that is the end of the request under way, if there is one.
+/// `asked` has been notified where a request ever came.
+async fn until_drained<C: GracefulConnection>(
+    connection: C,
+    mut draining: watch::Receiver<bool>,
+    asked: &Notify,
+) -> Result<(), C::Error> {
+    let mut connection = pin!(connection);
+    tokio::select! {
+        biased;
+        ended = &mut connection => return ended,
+        () = stopped(&mut draining) => {}
+    }
+    // A first head that is on its way may arrive. Asked to stop now, the connection would drop what is not read yet,
+    // and wait for the rest of what is.
+    tokio::select! {
+        biased;
+        ended = &mut connection => return ended,
+        () = asked.notified() => {}
+        () = tokio::time::sleep(FIRST_HEAD_GRACE) => return Ok(()),
+    }
+    // Ends it at once where it is merely kept, else with the answer.
+    connection.as_mut().graceful_shutdown();
+    connection.await
 }
 
 /// The timer of one connection. hyper asks for a new sleep with every request; here they share one entry in the

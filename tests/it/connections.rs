@@ -227,6 +227,52 @@ async fn connections_beyond_the_limit_are_closed_at_once() {
     listener.goes_on(&alice).await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_stop_waits_for_requests_and_for_nothing_else() {
+    let (listener, alice) = listening().await;
+    let template = get("/v1/template/party", &alice, "");
+    let half = &template[..template.len() / 2];
+    // New, with half a head, kept, and kept with half a head: nobody waits for an answer.
+    let mut idle = Vec::new();
+    for (first, second) in [("", ""), (half, ""), (&template, ""), (&template, half)] {
+        let mut wire = listener.connect().await;
+        wire.send(first).await;
+        if first == template {
+            wire.answer().await.expect(200);
+        }
+        wire.send(second).await;
+        idle.push(wire);
+    }
+    // Two more heads: one that has arrived, its body not yet, and one that does while the server stops.
+    let body = creation("party").to_string();
+    let (mut sending, mut late) = (listener.connect().await, listener.connect().await);
+    let asks = head(
+        "POST",
+        "/v1/session",
+        &alice,
+        &format!("content-length: {}\r\nexpect: 100-continue\r\n", body.len()),
+    );
+    sending.send(asks).await;
+    sending.answer().await.expect(100);
+    late.send(half).await;
+    listener.serves(6).await;
+
+    let stopped = Instant::now();
+    listener.stop();
+    late.send(&template[half.len()..]).await;
+    assert_eq!(late.answer().await.expect(200).body["session_type"], "party");
+    late.ends().await;
+    for wire in &mut idle {
+        wire.ends().await;
+    }
+    listener.serves(1).await;
+    assert!(stopped.elapsed().as_secs() <= 2, "{:?}", stopped.elapsed());
+    sending.send(&body).await;
+    assert!(sending.answer().await.expect(200).body["session_id"].is_string());
+    sending.ends().await;
+    listener.serves(0).await;
+}
+
 #[tokio::test]
 async fn requests_that_come_at_once_are_answered_in_their_order() {
     let (listener, alice) = listening().await;

@@ -27,7 +27,7 @@ async fn patiently<T>(awaited: impl Future<Output = T>) -> T {
 pub struct Listener {
     pub address: SocketAddr,
     pub metrics: Arc<Metrics>,
-    _stop: watch::Sender<bool>,
+    stop: watch::Sender<bool>,
 }
 
 impl Listener {
@@ -46,7 +46,12 @@ impl Listener {
         let api = Arc::clone(&server.api);
         let handle = move |request, peer: SocketAddr| api.handle(request, Some(peer.ip()));
         tokio::spawn(net::serve(listener, limits, Arc::clone(&metrics), stopping, handle));
-        Self { address, metrics, _stop: stop }
+        Self { address, metrics, stop }
+    }
+
+    /// Begins to stop, as a server does that is told to.
+    pub fn stop(&self) {
+        self.stop.send_replace(true);
     }
 
     /// Connects.
