@@ -53,7 +53,7 @@ pub async fn tick(app: &App) -> Result<u64, Failure> {
         // nobody else waiting.
         from = [last.as_slice(), &[0]].concat();
         let due = due.iter().filter_map(|(key, _)| keys::parse_due(key));
-        let expired = join_all(due.map(|(due_ms, id)| expire(app, id, due_ms, now_ms))).await;
+        let expired = join_all(due.map(|(due_ms, id)| async move { app.expire(&id, due_ms).await })).await;
         for expired in expired {
             match expired {
                 Ok(expired) => ended += u64::from(expired),
@@ -61,7 +61,6 @@ pub async fn tick(app: &App) -> Result<u64, Failure> {
             }
         }
     }
-    app.metrics.expired(ended);
     result.and(act_on_silence(app).await).map(|()| ended)
 }
 
@@ -117,15 +116,4 @@ async fn act_on_silence_in(app: &App, id: &SessionId, now_ms: i64) -> Result<(),
         app.metrics.departed(if was_active { Departure::Absent } else { Departure::Expired });
     }
     Ok(())
-}
-
-async fn expire(app: &App, id: SessionId, due_ms: i64, now_ms: i64) -> Result<bool, Failure> {
-    if app.deadlines.is_moving(&id) {
-        return Ok(false);
-    }
-    let ended = app.sessions.expire(&id, due_ms, now_ms).await?;
-    if ended {
-        tracing::info!(session_id = %id, "session ended for being idle");
-    }
-    Ok(ended)
 }

@@ -36,7 +36,8 @@ impl FastPath {
         let (platform, id) = names(head)?;
         let token = app.verifier.remembered(credentials::token(&head.headers, cookie).ok()?)?;
         let caller = self.policy.admit(token).ok()?;
-        let live = app.sessions.at_hand(platform, id)?;
+        let live =
+            app.sessions.at_hand(platform, id).filter(|live| live.deadline_ms() > app.clock.now_ms())?;
         live.session.require_active(caller.actor_unless(Permission::ReadAny)).ok()?;
         present(app, &caller, &live);
         let document = platform_document(&live, platform)?;

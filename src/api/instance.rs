@@ -303,7 +303,7 @@ pub async fn report_health(
     >,
 ) -> Result<Reply<Plain<HealthView>>, Error> {
     let InstanceHealthStatusUpdate { instance_health, instance_id } = report;
-    let live = app.sessions.get(&path.session_id).await?;
+    let live = app.session(&path.session_id).await?;
     live.session.require_instance(&instance_id)?;
     if caller.player().is_some() {
         live.session.require_host(caller.actor_unless(Permission::UpdateAny))?;
@@ -334,7 +334,8 @@ pub async fn session_by_allocation(
     _: Caller,
     Input { path, .. }: Input<AllocationPath>,
 ) -> Result<Reply<Versioned<SessionView>>, Error> {
-    let live = app.sessions.get_by_allocation(&path.allocation_id.0).await?;
+    let id = app.sessions.get_by_allocation(&path.allocation_id.0).await?.session.id.clone();
+    let live = app.session(&id).await?;
     Ok(Reply::document(&document_in(&app, &live, outside_view(&app, &live.session))))
 }
 

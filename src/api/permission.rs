@@ -52,7 +52,7 @@ pub async fn get(
     caller: Caller,
     Input { path, query, .. }: Input<PlayerInSessionPath, RefreshQuery>,
 ) -> Result<Reply<Versioned<RightsView>>, Error> {
-    let live = app.sessions.get(&path.session_id).await?;
+    let live = app.session(&path.session_id).await?;
     live.session.require_active(caller.actor())?;
     asked_for(&app, &caller, &live, query.refresh_ttl);
     Ok(Reply::document(&Document::of(&RightsView::of(&live.session, path.player_uuid)?)))

@@ -12,7 +12,7 @@ use super::player::{join, left};
 use super::reply::{NoContent, Reply, Versioned};
 use super::session::present;
 use super::view::{SessionView, session_document};
-use crate::app::{App, Live, PlatformKey};
+use crate::app::{App, Failure, Live, PlatformKey};
 use crate::auth::{Caller, Permission};
 use crate::domain::join::Door;
 use crate::domain::{Platform, PlatformSessionId, PlayerUuid, Refused, Session, SessionId};
@@ -53,7 +53,7 @@ params! {
 
 /// The session that a platform session belongs to.
 async fn parent(app: &App, key: &PlatformKey) -> Result<Arc<Live>, Error> {
-    let found = app.sessions.find_by_platform_session(key).await?;
+    let found = app.session_of(key).await?;
     found.ok_or_else(|| Refused::PlatformSessionNotFound.into())
 }
 
@@ -78,13 +78,24 @@ pub async fn link(
     Input { path, query, .. }: Input<LinkPath, RefreshQuery>,
 ) -> Result<Reply<Versioned<PlatformSessionView>>, Error> {
     let (actor, linker) = (caller.actor_unless(Permission::UpdateAny), caller.player());
-    let (platform, id, catalog) = (path.platform, path.platform_session_id_base64, app.catalog());
-    let rule = move |session: &mut Session| {
-        let template = catalog.template_of(session);
-        let entry = template.and_then(|template| template.platform_templates.get(&platform));
-        session.link(actor, linker, platform, &id, entry)
+    let (platform, catalog) = (path.platform, app.catalog());
+    let key = (platform, path.platform_session_id_base64);
+    let rule = || {
+        let (id, catalog) = (key.1.clone(), Arc::clone(&catalog));
+        move |session: &mut Session| {
+            let template = catalog.template_of(session);
+            let entry = template.and_then(|template| template.platform_templates.get(&platform));
+            session.link(actor, linker, platform, &id, entry)
+        }
     };
-    let ((), live) = app.update_session(&path.session_id, query.refresh_ttl.0, rule).await?;
+    let mut linked = app.update_session(&path.session_id, query.refresh_ttl.0, rule()).await;
+    // Whose time is over holds nothing any more: it is ended now, as it would be a moment later.
+    if matches!(linked, Err(Failure::Refused(Refused::PlatformSessionInUse)))
+        && app.expire_holder(&key).await?
+    {
+        linked = app.update_session(&path.session_id, query.refresh_ttl.0, rule()).await;
+    }
+    let ((), live) = linked?;
     let document = platform_document(&live, platform).ok_or(Refused::PlatformSessionNotFound)?;
     Ok(Reply::document(document))
 }

@@ -110,7 +110,7 @@ pub async fn get(
     caller: Caller,
     Input { path, query, .. }: Input<PlayerInSessionPath, RefreshQuery>,
 ) -> Result<Reply<Versioned<PlayerView>>, Error> {
-    let live = app.sessions.get(&path.session_id).await?;
+    let live = app.session(&path.session_id).await?;
     asked_for(&app, &caller, &live, query.refresh_ttl);
     let (entry, view) = (live.session.entry(path.player_uuid)?, view_for(&app, &caller, &live.session));
     if !view.shows(path.player_uuid, entry) {
@@ -126,7 +126,7 @@ pub async fn page(
     caller: Caller,
     Input { path, query, .. }: Input<SessionPath, PlayersQuery>,
 ) -> Result<Reply<Versioned<PlayersPage>>, Error> {
-    let live = app.sessions.get(&path.session_id).await?;
+    let live = app.session(&path.session_id).await?;
     asked_for(&app, &caller, &live, query.refresh_ttl);
     let (session, view) = (&live.session, view_for(&app, &caller, &live.session));
     let shown = session.players.iter().filter(|(player, entry)| view.shows(**player, entry));

@@ -214,7 +214,7 @@ pub async fn invite_session(
     caller: Caller,
     Input { path, body: Json(request), .. }: Input<InvitedSessionPath, (), Json<InviteRequest>>,
 ) -> Result<Reply<Versioned<SessionInvited>>, Error> {
-    let invited = app.sessions.get(&path.invited_session_id).await?;
+    let invited = app.session(&path.invited_session_id).await?;
     invited.session.require_active(caller.actor_unless(Permission::UpdatePlayerAny))?;
     let active = invited.session.active_players().into_iter();
     let party: Vec<_> = active.map(|(player, entry)| (player, entry.client.clone())).collect();
@@ -243,7 +243,7 @@ pub async fn kick_session(
     caller: Caller,
     Input { path, .. }: Input<KickedSessionPath>,
 ) -> Result<Reply<Changed>, Error> {
-    let kicked = app.sessions.get(&path.kicked_session_id).await?;
+    let kicked = app.session(&path.kicked_session_id).await?;
     let players: Vec<_> = kicked.session.active_players().into_iter().map(|(player, _)| player).collect();
     let actor = caller.actor();
     let rule = move |session: &mut Session| session.kick_all(actor, &players);

@@ -200,7 +200,7 @@ pub async fn get(
     caller: Caller,
     Input { path, query, .. }: Input<SessionPath, RefreshQuery>,
 ) -> Result<Reply<Versioned<SessionView>>, Error> {
-    let live = app.sessions.get(&path.session_id).await?;
+    let live = app.session(&path.session_id).await?;
     asked_for(&app, &caller, &live, query.refresh_ttl);
     Ok(Reply::document(&session_document(&app, &caller, &live)))
 }

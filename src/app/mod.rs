@@ -136,6 +136,54 @@ impl App {
         }
     }
 
+    /// A session that must be there, and whose time is not over: one that is overdue reads as gone, whether or not the
+    /// background work has come to end it.
+    pub async fn session(&self, id: &SessionId) -> Result<Arc<Live>, Failure> {
+        let live = self.sessions.get(id).await?;
+        if self.is_overdue(&live).await? { Err(Refused::SessionNotFound.into()) } else { Ok(live) }
+    }
+
+    /// The session that a platform session belongs to, unless its time is over.
+    pub async fn session_of(&self, key: &PlatformKey) -> Result<Option<Arc<Live>>, StoreError> {
+        let Some(live) = self.sessions.find_by_platform_session(key).await? else { return Ok(None) };
+        Ok(if self.is_overdue(&live).await? { None } else { Some(live) })
+    }
+
+    /// Whether a session's time is over. Costs a look at the clock; only where that says so, the store is asked
+    /// whether the deadline was moved where this node has not seen it.
+    async fn is_overdue(&self, live: &Live) -> Result<bool, StoreError> {
+        let now_ms = self.clock.now_ms();
+        let id = &live.session.id;
+        if live.deadline_ms() > now_ms || self.deadlines.is_moving(id) {
+            return Ok(false);
+        }
+        let stored = self.sessions.stored_deadline(id).await?;
+        Ok(stored.is_some_and(|(_, deadline_ms)| deadline_ms <= now_ms))
+    }
+
+    /// Ends a session that was due at this time, if nobody has asked for it since.
+    pub async fn expire(&self, id: &SessionId, due_ms: i64) -> Result<bool, Failure> {
+        if self.deadlines.is_moving(id) {
+            return Ok(false);
+        }
+        let ended = self.sessions.expire(id, due_ms, self.clock.now_ms()).await?;
+        if ended {
+            self.metrics.expired(1);
+            tracing::info!(session_id = %id, "session ended for being idle");
+        }
+        Ok(ended)
+    }
+
+    /// Ends the session that a platform session belongs to, if its time is over.
+    pub async fn expire_holder(&self, key: &PlatformKey) -> Result<bool, Failure> {
+        let Some(holder) = self.sessions.find_by_platform_session(key).await? else { return Ok(false) };
+        let id = &holder.session.id;
+        match self.sessions.stored_deadline(id).await? {
+            Some((_, due_ms)) if self.is_overdue(&holder).await? => self.expire(id, due_ms).await,
+            _ => Ok(false),
+        }
+    }
+
     /// Stores a new session, with its whole idle time ahead of it.
     pub async fn create_session(&self, session: Session) -> Result<Arc<Live>, Failure> {
         let deadline_ms = self.deadlines.from_now(self.clock.now_ms());
@@ -143,7 +191,7 @@ impl App {
     }
 
     /// Changes a session by a rule; see [`Sessions::update`]. A change counts as asking for the session where
-    /// `refresh` says so.
+    /// `refresh` says so, unless its time is over: what reads as gone does not come back.
     pub async fn update_session<T, R>(
         &self,
         id: &SessionId,
@@ -154,6 +202,7 @@ impl App {
         T: Send + 'static,
         R: FnMut(&mut Session) -> Result<T, Refused> + Send + 'static,
     {
+        self.session(id).await?;
         let (deadlines, clock) = (Arc::clone(&self.deadlines), self.clock.clone());
         let kept = move |live: &Live| {
             if refresh {

@@ -402,8 +402,12 @@ impl Sessions {
         if self.store.get(&key).await?.is_some() {
             let batch = Batch::default().expect_absent(keys::session(id)).delete(key);
             let places = Change::of(&batch);
-            self.store.commit(batch).await?;
-            self.memberships.committed(places);
+            match self.store.commit(batch).await {
+                Ok(_) => self.memberships.committed(places),
+                // The session is there to be ended yet, and the entry goes with it.
+                Err(CommitError::Conflict { .. }) => {}
+                Err(CommitError::Store(error)) => return Err(error.into()),
+            }
         }
         Ok(())
     }

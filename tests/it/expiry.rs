@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
-use rallypoint::store::{Embedded, Store};
+use rallypoint::store::{Embedded, Memory, Store};
 use serde_json::json;
 
-use crate::harness::{Server, contents};
+use crate::harness::{Client, Server, contents, player_path};
 
 const MINUTE: Duration = Duration::from_secs(60);
+const MILLISECOND: Duration = Duration::from_millis(1);
+/// How long a session lives that nobody asks for after it was made.
+const LIFE: Duration = Duration::from_secs(3600 + 3600 / 8);
 
 /// A caller whose token outlives the test's clock.
 fn eternal(server: &Server) -> crate::harness::Client {
@@ -125,19 +128,19 @@ async fn changes_count_as_asking() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_change_that_is_acknowledged_keeps_an_overdue_session() {
+async fn a_change_that_is_acknowledged_keeps_a_session_that_falls_due_meanwhile() {
     let server = Server::new();
     let alice = eternal(&server);
     for round in 0..200 {
         let session = alice.creates("party").await;
-        server.clock.advance(70 * MINUTE);
+        server.clock.advance(LIFE - MILLISECOND);
         let (changing, id) = (alice.clone(), session.clone());
         let change = tokio::spawn(async move {
             let body = json!({"custom_data": {"round": round.to_string()}});
             changing.patch(&format!("/v1/session/{id}"), &body).await.status.as_u16()
         });
         let ticking = server.clone();
-        let tick = tokio::spawn(async move { ticking.advance(Duration::ZERO).await });
+        let tick = tokio::spawn(async move { ticking.advance(MILLISECOND).await });
         let status = change.await.unwrap();
         tick.await.unwrap();
         // Whoever came first: the session has ended, or goes on with what was changed.
@@ -147,4 +150,72 @@ async fn a_change_that_is_acknowledged_keeps_an_overdue_session() {
             alice.delete(&format!("/v1/session/{session}")).await.expect(204);
         }
     }
+}
+
+#[tokio::test]
+async fn a_session_whose_time_is_over_reads_as_gone_before_anyone_has_ended_it() {
+    let server = Server::new();
+    let alice = eternal(&server);
+    let session = alice.creates("game").await;
+    alice.links(&session).await.expect(200);
+    let path = format!("/v1/session/{session}");
+    alice.post(&format!("{path}/instance"), &json!({})).await.expect(200);
+    alice.patch(&format!("{path}/instance"), &json!({"allocation_id": "a"})).await.expect(200);
+    server.clock.advance(LIFE - MILLISECOND);
+    alice.get(&format!("{path}?refresh_ttl=false")).await.expect(200);
+    server.clock.advance(MILLISECOND);
+    let before = contents(&server).await;
+    let player = player_path(&session, alice.player);
+    let reads = [&path, &format!("{path}/player"), &player, &format!("{player}/permission")];
+    for read in reads.map(String::as_str).into_iter().chain(["/v1/session/allocation/a"]) {
+        alice.get(read).await.refused(404, "session_not_found");
+    }
+    alice.xbox().await.refused(404, "platform_session_not_found");
+    // What reads as gone does not come back.
+    alice.patch(&path, &json!({"region_id": "eu"})).await.refused(404, "session_not_found");
+    alice.leaves(&session).await.refused(404, "session_not_found");
+    server.player().joins(&session).await.refused(404, "session_not_found");
+    let own = alice.creates("game").await;
+    assert_ne!(own, session, "create-or-join passes it over");
+    alice.delete(&format!("/v1/session/{own}")).await.expect(204);
+    assert_eq!(contents(&server).await, before);
+    server.advance(Duration::ZERO).await;
+    assert!(contents(&server).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_session_whose_time_is_over_keeps_no_platform_session() {
+    let server = Server::new();
+    let (alice, bob) = (eternal(&server), server.lasting_player());
+    let old = alice.creates("party").await;
+    alice.links(&old).await.expect(200);
+    server.clock.advance(LIFE - MILLISECOND);
+    let new = bob.creates("party").await;
+    bob.links(&new).await.refused(403, "platform_session_in_use");
+    server.clock.advance(MILLISECOND);
+    bob.links(&new).await.expect(200);
+    assert_eq!(bob.xbox().await.expect(200).body["players"][0]["player_uuid"], json!(bob.player));
+    let metrics = server.app.metrics.render();
+    assert!(metrics.contains("rallypoint_sessions_expired_total 1\n"), "{metrics}");
+    let left = contents(&server).await;
+    server.advance(Duration::ZERO).await;
+    assert_eq!(contents(&server).await, left, "the old one has ended, whole");
+    alice.links(&old).await.refused(404, "session_not_found");
+}
+
+#[tokio::test]
+async fn a_session_that_was_asked_for_elsewhere_goes_on_here() {
+    let memory = Memory::shared();
+    let here = Server::over(Store::Memory(memory.clone()), |_| {});
+    let elsewhere = here.another_node(Store::Memory(memory));
+    let alice = eternal(&here);
+    let session = alice.creates("party").await;
+    let there = Client { server: elsewhere.clone(), ..alice.clone() };
+    here.clock.advance(30 * MINUTE);
+    there.session(&session).await.expect(200);
+    elsewhere.advance(Duration::ZERO).await;
+    here.clock.advance(LIFE - 30 * MINUTE);
+    alice.get(&format!("/v1/session/{session}?refresh_ttl=false")).await.expect(200);
+    here.clock.advance(30 * MINUTE);
+    alice.session(&session).await.refused(404, "session_not_found");
 }

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use http::{Method, Request};
 use http_body_util::Full;
-use rallypoint::api::Peer;
 use rallypoint::api::operation::Operation;
 use rallypoint::app::guesses::{GUESSES_MAX, WINDOW};
 use rallypoint::domain::ShortCode;
@@ -188,9 +187,8 @@ async fn read_from(service: &Client, address: &str, named: &str) -> Value {
     let token = service.token.as_deref().unwrap();
     let request = Request::get(format!("/session/v1/session/{named}"));
     let request = request.header("authorization", format!("Bearer {token}"));
-    let mut request = request.body(Full::default()).unwrap();
-    request.extensions_mut().insert(Peer(address.parse().unwrap()));
-    service.send_checked(request).await.body["error_code"].clone()
+    let request = request.body(Full::default()).unwrap();
+    service.send_from(Some(address.parse().unwrap()), request).await.body["error_code"].clone()
 }
 
 #[tokio::test]
