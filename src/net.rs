@@ -22,6 +22,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio_io_timeout::TimeoutStream;
 
+use crate::api::Error;
 use crate::telemetry::Metrics;
 
 /// Bytes of one request's head that are read at most. Heads larger than the API's own limits but smaller than
@@ -31,6 +32,10 @@ pub const HEAD_BYTES_MAX: usize = 128 * 1024;
 pub const HEADERS_MAX: usize = 100;
 /// How long a connection's first head has to arrive once the server stops.
 const FIRST_HEAD_GRACE: Duration = Duration::from_secs(1);
+/// Connections beyond the limit that are told so at once; still more are closed without a word.
+pub const REFUSALS_AT_ONCE: usize = 64;
+/// Longest time for a connection beyond the limit to send its request and take the answer.
+const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
 /// Pause after the system has no room for another connection, so that the loop does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -59,6 +64,7 @@ pub async fn serve<F, Fut>(
     Fut: Future<Output = Response<Full<Bytes>>> + Send + 'static,
 {
     let room = Arc::new(Semaphore::new(limits.connections_max));
+    let refusals = Arc::new(Semaphore::new(REFUSALS_AT_ONCE));
     // Dropped by each connection at its end.
     let draining = watch::Sender::new(false);
     let mut http = http1::Builder::new();
@@ -83,8 +89,10 @@ pub async fn serve<F, Fut>(
             },
         };
         let Ok(place) = Arc::clone(&room).try_acquire_owned() else {
-            // Dropped at once: a client that sees the close tries again elsewhere or later.
             metrics.connections_refused.inc();
+            if let Ok(place) = Arc::clone(&refusals).try_acquire_owned() {
+                tokio::spawn(refuse(stream).map(|()| drop(place)));
+            }
             continue;
         };
         let handle = handle.clone();
@@ -112,6 +120,18 @@ pub async fn serve<F, Fut>(
     if tokio::time::timeout(limits.drain_timeout, draining.closed()).await.is_err() {
         tracing::warn!("some requests did not finish in time and were cut off");
     }
+}
+
+/// Answers the first request of a connection that there is no room for, and ends it.
+async fn refuse(stream: TcpStream) {
+    let service = service_fn(|_: Request<Incoming>| async {
+        Ok::<Response<Full<Bytes>>, Infallible>(Error::TooManyConnections.answer().into())
+    });
+    let mut http = http1::Builder::new();
+    let connection =
+        http.keep_alive(false).header_read_timeout(None).serve_connection(TokioIo::new(stream), service);
+    // A client that gets no answer sees the close, and tries again elsewhere or later.
+    let _ = tokio::time::timeout(REFUSAL_TIMEOUT, connection).await;
 }
 
 /// Serves a connection to its end. Once the server drains, that is the end of the request under way, if there is one.

@@ -66,6 +66,9 @@ pub enum Error {
     /// The headers are larger than allowed (bytes).
     #[error("the headers are larger than {0} bytes")]
     HeadersTooLarge(usize),
+    /// The server has as many connections as it takes.
+    #[error("the server has as many connections as it takes; try again")]
+    TooManyConnections,
     /// Too many writers raced for the same session.
     #[error("too many changes at once; try again")]
     Contended,
@@ -153,6 +156,7 @@ impl Error {
 
             Self::Internal(_) => (S::INTERNAL_SERVER_ERROR, "internal_error"),
 
+            Self::TooManyConnections => (S::SERVICE_UNAVAILABLE, "too_many_connections"),
             Self::Contended => (S::SERVICE_UNAVAILABLE, "contended"),
             Self::Unavailable(_) => (S::SERVICE_UNAVAILABLE, "store_unavailable"),
             Self::TimedOut => (S::SERVICE_UNAVAILABLE, "timed_out"),

@@ -3,7 +3,8 @@
 use std::marker::PhantomData;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use http_body_util::Full;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Serialize;
 
@@ -37,6 +38,17 @@ impl Answer {
     /// An answer without a body.
     pub fn empty(status: StatusCode) -> Self {
         Self { status, body: Bytes::new(), etag: None, headers: HeaderMap::new() }
+    }
+}
+
+impl From<Answer> for Response<Full<Bytes>> {
+    /// A JSON answer to a request of which nothing is known.
+    fn from(answer: Answer) -> Self {
+        let mut response = Self::new(Full::new(answer.body));
+        *response.status_mut() = answer.status;
+        *response.headers_mut() = answer.headers;
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        response
     }
 }
 

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use rallypoint::net::{HEAD_BYTES_MAX, HEADERS_MAX};
+use rallypoint::net::{HEAD_BYTES_MAX, HEADERS_MAX, REFUSALS_AT_ONCE};
 use tokio::time::Instant;
 
 use crate::harness::wire::{Listener, Wire, get, head};
@@ -198,8 +198,8 @@ async fn a_client_that_does_not_read_is_cut_off() {
     listener.goes_on(&alice).await;
 }
 
-#[tokio::test]
-async fn connections_beyond_the_limit_are_closed_at_once() {
+#[tokio::test(start_paused = true)]
+async fn connections_beyond_the_limit_are_told_so_and_closed() {
     let server = Server::new();
     let alice = server.player();
     let listener = Listener::with(&server, |limits| limits.connections_max = 2).await;
@@ -208,10 +208,34 @@ async fn connections_beyond_the_limit_are_closed_at_once() {
         wire.send(get("/v1/template", &alice, "")).await;
         wire.answer().await.expect(200);
     }
-    for refused in 1..=3 {
-        listener.connect().await.ends().await;
-        assert_eq!(listener.metrics.connections_refused.get(), refused);
+    let body = creation("party").to_string();
+    for request in [get("/v1/template", &alice, ""), create(&alice, &body)] {
+        let mut wire = listener.connect().await;
+        wire.send(request).await;
+        let refused = wire.answer().await;
+        assert_eq!(
+            (&refused.headers["retry-after"], &refused.headers["connection"]),
+            (&"1".parse().unwrap(), &"close".parse().unwrap())
+        );
+        assert_eq!(refused.headers["content-type"], "application/json");
+        refused.refused(503, "too_many_connections");
+        wire.ends().await;
     }
+    // Who asks nothing is not waited for long, and of very many not all are told.
+    let mut crowd = Vec::new();
+    for _ in 0..REFUSALS_AT_ONCE {
+        crowd.push(listener.connect().await);
+    }
+    let started = Instant::now();
+    let mut one_more = listener.connect().await;
+    one_more.try_send(get("/v1/template", &alice, "")).await;
+    one_more.ends().await;
+    for wire in &mut crowd {
+        wire.ends().await;
+    }
+    assert!(started.elapsed().as_secs() <= 1, "{:?}", started.elapsed());
+    let all = 2 + u64::try_from(REFUSALS_AT_ONCE).unwrap() + 1;
+    assert_eq!(listener.metrics.connections_refused.get(), all);
     // Those who were first are served as before.
     for wire in &mut served {
         wire.send(get("/v1/template", &alice, "")).await;
@@ -219,7 +243,7 @@ async fn connections_beyond_the_limit_are_closed_at_once() {
     }
     let metrics = listener.metrics.render();
     assert!(metrics.contains("rallypoint_connections 2\n"), "{metrics}");
-    assert!(metrics.contains("rallypoint_connections_refused_total 3\n"), "{metrics}");
+    assert!(metrics.contains(&format!("rallypoint_connections_refused_total {all}\n")), "{metrics}");
     // A place that is left is a place to be had.
     let [first, _second] = served;
     drop(first);
