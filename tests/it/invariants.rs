@@ -16,8 +16,8 @@ use serde_json::{Value, json};
 
 use self::steps::{ALLOCATIONS, GONE, IDS, PLATFORMS, PLAYERS, Step, any_actor, any_step};
 use crate::harness::{
-    Client, Reply, Server, contents, creation, deed_path, grant, link_path, platform_path, player_path,
-    player_permissions, right_path,
+    Client, Reply, Server, contents, creation, deed_path, grant, keys_of_sessions, link_path, platform_path,
+    player_path, player_permissions, right_path,
 };
 
 /// The older, numeric id of the first player; the others follow.
@@ -204,18 +204,13 @@ impl World {
         self.sessions = sessions;
         self.gone = ended.into_iter().next_back().unwrap_or_else(|| self.gone.clone());
         let mut expected = self.keys_kept_beside_sessions(&stored);
+        expected.extend(keys_of_sessions(&stored));
         let mut listed = BTreeSet::new();
         let (from, to) = keys::all_sessions();
         for (key, value) in stored.range(from..to) {
             let session = index::decode(value).unwrap();
             prop_assert_eq!(key, &keys::session(&session.id));
             check_session(&session, self.overfilled.contains(session.id.as_str()))?;
-            expected.insert(key.clone());
-            expected.extend(index_keys(&session));
-            let deadline = keys::deadline_of(&session.id);
-            let due_ms = i64::from_be_bytes(stored[&deadline].as_ref().try_into().unwrap());
-            expected.insert(keys::due(due_ms, &session.id));
-            expected.insert(deadline);
             self.check_readers(&session).await?;
             if session.listing.is_some() {
                 listed.insert(session.id.to_string());
@@ -307,32 +302,6 @@ impl World {
 
 fn through(platform: usize, id: usize) -> String {
     format!("{}/player/me", platform_path(PLATFORMS[platform].name(), IDS[id]))
-}
-
-/// The keys that a session is found by, beside its own and its deadline's.
-fn index_keys(session: &Session) -> BTreeSet<Vec<u8>> {
-    let id = &session.id;
-    let mut expected: BTreeSet<_> =
-        session.players.keys().map(|player| keys::membership(*player, id)).collect();
-    let platform_sessions = session.platform_sessions.iter();
-    expected
-        .extend(platform_sessions.map(|(platform, linked)| keys::platform_session(*platform, &linked.id)));
-    if session.takes_strangers() {
-        expected.insert(keys::open(&session.session_type, session.created.as_millisecond(), id));
-    }
-    expected.extend(session.short_code.as_ref().map(keys::short_code));
-    expected.extend(
-        session.listing.as_ref().map(|listing| keys::listing(&session.session_type, listing.sequence)),
-    );
-    let instance = session.instance.as_ref();
-    expected.extend(instance.and_then(|found| found.allocation_id.as_deref()).map(keys::allocation));
-    expected.extend(session.players.values().filter_map(|entry| entry.player_id).map(keys::player_of_id));
-    let waits = session.players.values().any(|entry| !entry.status.is_active());
-    let reports = instance.is_some_and(|found| found.health.is_some());
-    if waits || reports || session.culling_timeout_s.is_some() {
-        expected.insert(keys::overdue(id));
-    }
-    expected
 }
 
 fn check_session(session: &Session, overfilled: bool) -> Result<(), TestCaseError> {

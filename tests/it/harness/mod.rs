@@ -5,8 +5,8 @@ pub mod agreement;
 mod contract;
 pub mod wire;
 mod deeds;
+mod stored;
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,6 +26,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 pub use deeds::{deed_path, place, player_path, right_path};
+pub use stored::{contents, keys_of_sessions};
 
 /// URL-safe base64 with padding, as clients send it.
 pub const XBOX_ID: &str = "bXlnYW1lfnBhcnR5fjE=";
@@ -338,10 +339,4 @@ pub fn platform_path(platform: &str, id: &str) -> String {
 /// The path of a link.
 pub fn link_path(platform: &str, id: &str, session_id: &str) -> String {
     format!("{}/session/{session_id}", platform_path(platform, id))
-}
-
-/// Everything a store holds, for comparing before and after.
-pub async fn contents(server: &Server) -> BTreeMap<Vec<u8>, Bytes> {
-    let all = server.app.sessions.store().scan(&[0], &[], usize::MAX).await.unwrap();
-    all.into_iter().map(|(key, entry)| (key, entry.value)).collect()
 }

@@ -18,7 +18,7 @@ use super::session::settle;
 use super::setup::{ENDED, IDLE_S, Knobs, MODERATOR, PLAYERS, SERVICE, Setup, Who};
 use super::state::{Model, No};
 use super::step::{Overflow, Pick, Step, Turn};
-use crate::harness::{Client, Reply, Server, agreement, contents, grant};
+use crate::harness::{Client, Reply, Server, agreement, contents, grant, keys_of_sessions};
 
 pub struct World {
     server: Server,
@@ -106,18 +106,15 @@ impl World {
     }
 
     /// Ends every session, and finds nothing left of them.
-    pub async fn close(self) -> Result<(), TestCaseError> {
+    pub async fn close(mut self) -> Result<(), TestCaseError> {
         for session in &self.model.sessions {
             let path = format!("/v1/session/{}", session.id);
             prop_assert_eq!(self.clients[SERVICE].delete(&path).await.status.as_u16(), 204);
         }
-        let mut stored = contents(&self.server).await;
-        // The older ids of players are known beyond the sessions that they were seen in.
-        for player_id in self.model.player_ids.keys() {
-            prop_assert!(stored.remove(&keys::player_of_id(*player_id)).is_some());
-        }
-        stored.remove(&keys::last_listing_number());
-        prop_assert!(stored.is_empty(), "{:?}", stored.keys());
+        self.stored = contents(&self.server).await;
+        self.model.sessions.clear();
+        self.check_keys()?;
+        prop_assert!(keys_of_sessions(&self.stored).is_empty());
         self.server.app.sessions.store().close().await.unwrap();
         Ok(())
     }
@@ -340,6 +337,19 @@ impl World {
         }
     }
 
+    /// Nothing that sessions are found by is missing, and nothing names what is not there.
+    fn check_keys(&self) -> Result<(), TestCaseError> {
+        let mut expected = keys_of_sessions(&self.stored);
+        // The older ids of players are known beyond the sessions that they were seen in.
+        expected.extend(self.model.player_ids.keys().map(|id| keys::player_of_id(*id)));
+        if self.model.listings > 0 {
+            expected.insert(keys::last_listing_number());
+        }
+        let stored: BTreeSet<_> = self.stored.keys().cloned().collect();
+        prop_assert_eq!(stored, expected);
+        Ok(())
+    }
+
     /// Everything that there is, as the service reads it, agrees with itself and is what the model has.
     async fn compare_all(&mut self) -> Result<(), TestCaseError> {
         let service = &self.clients[SERVICE];
@@ -360,6 +370,6 @@ impl World {
             self.tags.check(list)?;
         }
         self.stored = contents(&self.server).await;
-        Ok(())
+        self.check_keys()
     }
 }

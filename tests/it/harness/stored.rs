@@ -1,0 +1,58 @@
+//! What a store holds, looked at without the server.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use rallypoint::app::index;
+use rallypoint::domain::Session;
+use rallypoint::store::{Key, keys};
+
+use super::Server;
+
+/// Everything a store holds, for comparing before and after.
+pub async fn contents(server: &Server) -> BTreeMap<Key, Bytes> {
+    let all = server.app.sessions.store().scan(&[0], &[], usize::MAX).await.unwrap();
+    all.into_iter().map(|(key, entry)| (key, entry.value)).collect()
+}
+
+/// The keys of everything that is to be stored for the sessions that are stored.
+pub fn keys_of_sessions(stored: &BTreeMap<Key, Bytes>) -> BTreeSet<Key> {
+    let mut expected = BTreeSet::new();
+    let (from, to) = keys::all_sessions();
+    for (key, value) in stored.range(from..to) {
+        let session = index::decode(value).unwrap();
+        expected.insert(key.clone());
+        expected.extend(index_keys(&session));
+        let deadline = keys::deadline_of(&session.id);
+        let due_ms = i64::from_be_bytes(stored[&deadline].as_ref().try_into().unwrap());
+        expected.insert(keys::due(due_ms, &session.id));
+        expected.insert(deadline);
+    }
+    expected
+}
+
+/// The keys that a session is found by, beside its own and its deadline's.
+fn index_keys(session: &Session) -> BTreeSet<Key> {
+    let id = &session.id;
+    let mut expected: BTreeSet<_> =
+        session.players.keys().map(|player| keys::membership(*player, id)).collect();
+    let platform_sessions = session.platform_sessions.iter();
+    expected
+        .extend(platform_sessions.map(|(platform, linked)| keys::platform_session(*platform, &linked.id)));
+    if session.takes_strangers() {
+        expected.insert(keys::open(&session.session_type, session.created.as_millisecond(), id));
+    }
+    expected.extend(session.short_code.as_ref().map(keys::short_code));
+    expected.extend(
+        session.listing.as_ref().map(|listing| keys::listing(&session.session_type, listing.sequence)),
+    );
+    let instance = session.instance.as_ref();
+    expected.extend(instance.and_then(|found| found.allocation_id.as_deref()).map(keys::allocation));
+    expected.extend(session.players.values().filter_map(|entry| entry.player_id).map(keys::player_of_id));
+    let waits = session.players.values().any(|entry| !entry.status.is_active());
+    let reports = instance.is_some_and(|found| found.health.is_some());
+    if waits || reports || session.culling_timeout_s.is_some() {
+        expected.insert(keys::overdue(id));
+    }
+    expected
+}
