@@ -5,28 +5,76 @@ use std::path::Path;
 
 use bytes::Bytes;
 use rallypoint::app::index;
+use rallypoint::domain::Session;
 use rallypoint::store::{Embedded, Key, Store, keys};
+use uuid::Uuid;
+
+/// Everything stored.
+type Stored = BTreeMap<Key, Bytes>;
 
 /// Everything that is stored and does not follow from a session, and everything that follows and is not stored.
-pub async fn leftovers(data_dir: &Path) -> Vec<String> {
+/// Players of these older ids may have been seen, and stay known.
+pub async fn leftovers(data_dir: &Path, players: &BTreeMap<i64, Uuid>) -> Vec<String> {
     let store = Store::Embedded(Embedded::open(data_dir).unwrap());
     let stored = store.scan(&[0], &[], usize::MAX).await.unwrap();
-    let stored: BTreeMap<Key, Bytes> = stored.into_iter().map(|(key, entry)| (key, entry.value)).collect();
-    let mut expected = BTreeMap::new();
+    store.close().await.unwrap();
+    let stored: Stored = stored.into_iter().map(|(key, entry)| (key, entry.value)).collect();
     let (from, to) = keys::all_sessions();
-    for (_, value) in stored.range(from..to) {
-        let session = index::decode(value).unwrap();
-        expected.extend(index::plan(None, &session).unwrap().put);
+    let sessions: Vec<_> = stored.range(from..to).map(|(_, value)| index::decode(value).unwrap()).collect();
+    let mut expected = kept_beside_sessions(&stored, players);
+    let mut wrong = numbered_anew(&stored, &sessions);
+    for session in &sessions {
+        expected.extend(index::plan(None, session).unwrap().put);
         let deadline = keys::deadline_of(&session.id);
-        if let Some(due) = stored.get(&deadline) {
-            let due_ms = i64::from_be_bytes(due.as_ref().try_into().unwrap());
-            expected.insert(keys::due(due_ms, &session.id), Bytes::new());
-            expected.insert(deadline, due.clone());
-        }
+        let Some(due) = stored.get(&deadline) else {
+            wrong.push(format!("session {} never falls due", session.id));
+            continue;
+        };
+        let due_ms = i64::from_be_bytes(due.as_ref().try_into().unwrap());
+        expected.insert(keys::due(due_ms, &session.id), Bytes::new());
+        expected.insert(deadline, due.clone());
     }
     let differ = stored.iter().filter(|(key, value)| expected.get(*key) != Some(value));
     let missing = expected.keys().filter(|key| !stored.contains_key(*key));
-    let differ =
-        differ.map(|(key, _)| format!("stored, and follows from no session: {}", key.escape_ascii()));
-    differ.chain(missing.map(|key| format!("not stored: {}", key.escape_ascii()))).collect()
+    wrong.extend(
+        differ.map(|(key, _)| format!("stored, and follows from no session: {}", key.escape_ascii())),
+    );
+    wrong.extend(missing.map(|key| format!("not stored: {}", key.escape_ascii())));
+    wrong
+}
+
+/// What stays when sessions end: whose an older id is, and how many listings there were.
+fn kept_beside_sessions(stored: &Stored, players: &BTreeMap<i64, Uuid>) -> Stored {
+    let ids = players
+        .iter()
+        .map(|(id, player)| (keys::player_of_id(*id), Bytes::copy_from_slice(player.as_bytes())));
+    let number = keys::last_listing_number();
+    let number = stored.get(&number).map(|last| (number, last.clone()));
+    ids.filter(|(key, _)| stored.contains_key(key)).chain(number).collect()
+}
+
+/// Sessions whose place in the browser could be given to another.
+fn numbered_anew(stored: &Stored, sessions: &[Session]) -> Vec<String> {
+    let next = stored.get(&keys::last_listing_number());
+    let next = next.map_or(0, |next| u64::from_be_bytes(next.as_ref().try_into().unwrap()));
+    let listed =
+        sessions.iter().filter_map(|session| Some((&session.id, session.listing.as_ref()?.sequence)));
+    let anew = listed.filter(|(_, number)| *number >= next);
+    anew.map(|(id, number)| format!("session {id} is listing {number}, and the next will be {next}"))
+        .collect()
+}
+
+/// Copies a data directory as a killed server has left it.
+pub fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
+    std::fs::create_dir_all(to)?;
+    for entry in std::fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy(&entry.path(), &target)?;
+        } else {
+            std::fs::copy(entry.path(), target)?;
+        }
+    }
+    Ok(())
 }

@@ -7,12 +7,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{Method, Response};
 use rallypoint::domain::Platform;
-use rallypoint::env::Entropy;
+use rallypoint::env::{Clock, Entropy};
 use serde_json::Value;
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use crate::model::{Aspect, Fact, Facts, PLATFORMS, Write, list_path, platform_path, session_path, set};
+use crate::party::{PLAYERS, Party, is_waiting};
 use crate::support::connection::Connection;
 
 /// Parties that a client has at most.
@@ -22,6 +23,13 @@ const POOL: usize = 16;
 
 /// Sessions that all clients join and leave: each a session's id. They stay when they are empty.
 pub type Lobbies = Arc<Vec<String>>;
+
+/// How long an invite waits for its player.
+pub const INVITE_EXPIRY_S: i64 = 2;
+/// Types of sessions that nobody asks for once they are made, and for how many seconds they live then at least.
+pub const FLEETING: [(&str, i64); 2] = [("watch", 1), ("brief", 20)];
+/// The number of the player who makes these, and is in nothing else.
+pub const DRIFTER: usize = PLAYERS;
 
 /// The id that a lobby has on every platform.
 pub fn lobby_id(lobby: usize) -> String {
@@ -36,9 +44,11 @@ pub fn pool() -> impl Iterator<Item = (Platform, String)> {
 /// A client.
 pub struct Client {
     pub number: usize,
-    pub player: Uuid,
+    /// The client's players: itself, those who come into its parties, and the [`DRIFTER`].
+    pub players: Vec<Uuid>,
     pub platform: Platform,
-    pub token: String,
+    /// A token for each player.
+    pub tokens: Vec<String>,
     chance: Entropy,
     lobbies: Lobbies,
     /// Writes so far; numbers them.
@@ -49,6 +59,14 @@ pub struct Client {
     pub changed_by: BTreeMap<Fact, Arc<str>>,
     /// The write that may or may not have happened.
     pub in_flight: Option<Write>,
+    /// When the last write was sent.
+    pub sent_ms: i64,
+    /// Until when an invite is there for certain, by the seat that waits.
+    pub waiting: BTreeMap<Fact, i64>,
+    /// Sessions that end by themselves, and until when each is there for certain.
+    pub fleeting: BTreeMap<String, i64>,
+    /// Players whose older ids the server knows.
+    pub introduced: BTreeSet<usize>,
     /// Parties that have ended since the last start.
     pub ended: BTreeSet<String>,
     /// ETags of documents that nobody else changes, by path; each with its session, a list with none.
@@ -56,7 +74,7 @@ pub struct Client {
 }
 
 enum Step {
-    Write(Write),
+    Write(Box<Write>),
     /// Reads a document of this session, or the client's list.
     Read {
         path: String,
@@ -64,32 +82,51 @@ enum Step {
     },
 }
 
+impl Step {
+    fn write(write: Write) -> Self {
+        Self::Write(Box::new(write))
+    }
+}
+
 impl Client {
     /// A client without a token.
     pub fn new(number: usize, chance: Entropy, lobbies: Lobbies) -> Self {
         Self {
             number,
-            player: chance.uuid(),
+            players: (0..=DRIFTER).map(|_| chance.uuid()).collect(),
             platform: PLATFORMS[number % PLATFORMS.len()],
-            token: String::new(),
+            tokens: Vec::new(),
             chance,
             lobbies,
             writes: 0,
             facts: Facts::new(),
             changed_by: BTreeMap::new(),
             in_flight: None,
+            sent_ms: 0,
+            waiting: BTreeMap::new(),
+            fleeting: BTreeMap::new(),
+            introduced: BTreeSet::new(),
             ended: BTreeSet::new(),
             etags: BTreeMap::new(),
         }
     }
 
+    /// The older, numeric id of one of its players.
+    pub fn player_id(&self, player: usize) -> i64 {
+        i64::try_from(self.number * (DRIFTER + 1) + player).expect("a small number") + 1
+    }
+
     /// Writes until the server is gone, telling of every acknowledged write.
     pub async fn run(mut self, address: SocketAddr, acknowledged: Arc<Semaphore>) -> Self {
-        let Ok(mut connection) = Connection::open(address, Some(&self.token)).await else { return self };
+        let mut connections = Vec::new();
+        for token in &self.tokens {
+            let Ok(connection) = Connection::open(address, Some(token)).await else { return self };
+            connections.push(connection);
+        }
         loop {
             let answered = match self.step() {
-                Step::Write(write) => self.write(&mut connection, write, &acknowledged).await,
-                Step::Read { path, session } => self.read(&mut connection, path, session).await,
+                Step::Write(write) => self.write(&mut connections[write.by], *write, &acknowledged).await,
+                Step::Read { path, session } => self.read(&mut connections[0], path, session).await,
             };
             if answered.is_err() {
                 return self;
@@ -109,6 +146,7 @@ impl Client {
             None => !write.changes_list(),
         });
         self.writes += 1;
+        self.sent_ms = Clock::System.now_ms();
         let write = self.in_flight.insert(write).clone();
         let answer = connection.call(&write.method, &write.path, write.body.as_ref()).await?;
         self.in_flight = None;
@@ -126,22 +164,63 @@ impl Client {
         if !status.is_success() {
             let refusal = body["error_code"].as_str();
             assert!(refusal.is_some() && refusal == write.refusal, "{name} was answered {status} {body}");
+            if let (Some(player), Some(session)) = (write.waits, &write.session) {
+                let lapsed = self.lapse((session.clone(), Aspect::Seat(player)), Clock::System.now_ms());
+                assert!(lapsed, "{name} was answered {body}, and the invite is not over yet");
+            }
             return false;
         }
+        self.introduced.extend(write.introduces().then_some(write.by));
         let session = write.session.as_deref().or(body["session_id"].as_str());
         let session = session.expect("who creates a session is told its id").to_owned();
+        if let Some(lives_s) = write.lives_s() {
+            self.fleeting.insert(session, self.sent_ms + 1000 * lives_s);
+            return true;
+        }
         let name = Arc::from(name);
-        for (fact, value) in write.changes(&session, &self.facts) {
+        for (fact, value) in write.changes(&session, &self.facts, write.choice(&body)) {
             self.changed_by.insert(fact.clone(), Arc::clone(&name));
+            self.note_waiting(&fact, value.as_deref());
             set(&mut self.facts, fact, value);
         }
         if !self.facts.contains_key(&(session.clone(), Aspect::Place)) && !self.lobbies.contains(&session) {
             self.ended.insert(session.clone());
         }
         if let Some(path) = &write.answers {
-            self.etags.insert(path.clone(), (Some(session), etag(answer)));
+            self.keep_etag(path.clone(), Some(session), answer);
         }
         true
+    }
+
+    /// Notes until when an invite is there for certain.
+    fn note_waiting(&mut self, fact: &Fact, value: Option<&str>) {
+        match (fact.1, value) {
+            (Aspect::Seat(_), Some(seat)) if is_waiting(seat) => {
+                self.waiting.insert(fact.clone(), self.sent_ms + 1000 * INVITE_EXPIRY_S);
+            }
+            (Aspect::Seat(_), _) => drop(self.waiting.remove(fact)),
+            _ => {}
+        }
+    }
+
+    /// An invite is gone; answers whether it may be by now.
+    pub fn lapse(&mut self, seat: Fact, now_ms: i64) -> bool {
+        if self.waiting.get(&seat).is_none_or(|until_ms| *until_ms > now_ms) {
+            return false;
+        }
+        if let (session, Aspect::Seat(player)) = &seat {
+            self.facts.remove(&(session.clone(), Aspect::Note(*player)));
+        }
+        self.facts.remove(&seat);
+        self.waiting.remove(&seat);
+        true
+    }
+
+    /// Keeps the ETag of a document that nobody else changes, and time neither.
+    fn keep_etag(&mut self, path: String, session: Option<String>, answer: &Response<Bytes>) {
+        if !self.waiting.keys().any(|(of, _)| Some(of) == session.as_ref()) {
+            self.etags.insert(path, (session, etag(answer)));
+        }
     }
 
     async fn read(
@@ -153,7 +232,7 @@ impl Client {
         let answer = connection.call(&Method::GET, &path, None).await?;
         let status = answer.status();
         assert!(status.is_success(), "client {}: GET {path} was answered {status}", self.number);
-        self.etags.insert(path, (session, etag(&answer)));
+        self.keep_etag(path, session, &answer);
         Ok(())
     }
 
@@ -164,9 +243,13 @@ impl Client {
     fn step(&self) -> Step {
         // Unlike every other, so that a lost write cannot look like another one.
         let version = format!("1.{}.{}", self.number, self.writes);
-        match self.below(10) {
-            0..4 => Step::Write(self.step_in_lobby(&version)),
-            4 => Step::Read { path: list_path(self.player), session: None },
+        match self.below(20) {
+            0..6 => Step::write(self.step_in_lobby(&version)),
+            6 => Step::Read { path: list_path(self.players[0]), session: None },
+            7 => {
+                let (session_type, lives_s) = FLEETING[self.below(FLEETING.len())];
+                Step::write(Write::fleeting(session_type, lives_s, self.platform))
+            }
             _ => self.step_in_party(&version),
         }
     }
@@ -184,24 +267,34 @@ impl Client {
     }
 
     fn step_in_party(&self, version: &str) -> Step {
+        let party = |id| Party { id, facts: &self.facts, players: &self.players, platform: self.platform };
         let places = self.facts.keys().filter(|(_, aspect)| *aspect == Aspect::Place);
         let parties = places.map(|(session, _)| session).filter(|session| !self.lobbies.contains(session));
-        let Some(party) = parties.collect::<Vec<_>>().get(self.below(PARTIES_MAX)).copied() else {
-            return Step::Write(Write::create("party", self.platform, version));
+        let parties: Vec<_> = parties.map(|session| party(session)).collect();
+        let Some(party) = parties.get(self.below(PARTIES_MAX)) else {
+            return Step::write(Write::create("party", self.platform, version));
         };
         let platform = PLATFORMS[self.below(PLATFORMS.len())];
-        let linked = self.facts.get(&(party.clone(), Aspect::Link(platform)));
-        let read = |path| Step::Read { path, session: Some(party.clone()) };
-        Step::Write(match (self.below(14), linked) {
-            (0..3, _) => Write::patch(party, version),
-            (3..7, Some(id)) => Write::unlink(party, platform, id),
-            (3..7, None) => Write::link(party, platform, &format!("pool-{}", self.below(POOL))),
-            (7, _) => Write::join_party(party, self.platform, version),
-            (8, _) => Write::leave(party, None),
-            (9, _) => Write::delete(party),
-            (10..12, Some(id)) => return read(platform_path(platform, id)),
-            _ => return read(session_path(party)),
-        })
+        let (id, linked) = (party.id, party.fact(Aspect::Link(platform)));
+        let read = |path| Step::Read { path, session: Some(id.to_owned()) };
+        let pick = |bound| self.below(bound);
+        let write = match (self.below(40), linked) {
+            (0..3, _) => Some(Write::patch(id, version).by(party.leader())),
+            (3..7, Some(linked)) => Some(Write::unlink(id, platform, linked)),
+            (3..7, None) => Some(Write::link(id, platform, &format!("pool-{}", self.below(POOL)))),
+            (7, _) => Some(Write::join_party(id, self.platform, version)),
+            (8, _) if party.is_alone() => Some(Write::leave(id, None)),
+            (9, _) => Some(Write::delete(id).by(party.leader())),
+            (10..12, Some(linked)) => return read(platform_path(platform, linked)),
+            (12..26, _) => party.with_player(pick, version),
+            (26..36, _) => party.as_whole(pick, version),
+            (36..39, _) => {
+                let other = &parties[self.below(parties.len())];
+                if other.id == id { None } else { party.with_party(other, pick, version) }
+            }
+            _ => None,
+        };
+        write.map_or_else(|| read(session_path(id)), Step::write)
     }
 }
 

@@ -8,6 +8,8 @@ use rallypoint::domain::Platform;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use crate::client::DRIFTER;
+
 /// Platforms that sessions are linked on.
 pub const PLATFORMS: [Platform; 3] = [Platform::XboxLive, Platform::PSN, Platform::Steam];
 
@@ -22,7 +24,32 @@ pub enum Aspect {
     Data,
     /// The platform session that is linked.
     Link(Platform),
+    /// Standing and team of one of the client's players, by number.
+    Seat(usize),
+    /// What was noted of such a player.
+    Note(usize),
+    /// A right that such a player was lent.
+    Lent(usize, &'static str),
+    /// The size of a team, where it was changed.
+    Size(usize),
+    /// Whether anyone may join.
+    Open,
+    /// The short code.
+    Code,
+    /// What the browser shows of it.
+    Listed,
+    /// The instance.
+    Instance,
+    /// The allocation of the instance.
+    Allocation,
+    /// How well the instance is.
+    Health,
 }
+
+/// A size that no team has from its start.
+pub const SIZES: std::ops::Range<usize> = 5..9;
+/// Places on a team from its start.
+pub const PLACES: usize = 4;
 
 /// An aspect of a session.
 pub type Fact = (String, Aspect);
@@ -52,14 +79,22 @@ pub struct Write {
     pub body: Option<Value>,
     /// The session it writes to; none where it makes one.
     pub session: Option<String>,
+    /// Which of the client's players sends it.
+    pub by: usize,
     /// Whether nothing is true any more of what was true of the session.
     ends: bool,
     /// What it makes true.
     makes: Vec<(Aspect, Option<String>)>,
+    /// What it makes true as the server chooses, and the field of the answer that says so.
+    chosen: Option<(Aspect, &'static str)>,
     /// The document whose ETag is on the answer.
     pub answers: Option<String>,
     /// The one refusal that there may be, where it depends on others whether it succeeds.
     pub refusal: Option<&'static str>,
+    /// The player whose invite may have run out before this arrives, which is then refused.
+    pub waits: Option<usize>,
+    /// How many seconds the session that it makes lives at least where nobody asks for it.
+    lives_s: Option<i64>,
 }
 
 impl fmt::Display for Write {
@@ -70,7 +105,7 @@ impl fmt::Display for Write {
 }
 
 /// What a player says on joining.
-fn joining(platform: Platform, version: &str) -> Value {
+pub fn joining(platform: Platform, version: &str) -> Value {
     let client_settings = json!({ "platform": platform, "input": "gamepad" });
     json!({ "client_version": version, "client_settings": client_settings, "team_id": 0 })
 }
@@ -82,15 +117,62 @@ impl Write {
             path,
             body: None,
             session: session.map(str::to_owned),
+            by: 0,
             ends: false,
             makes: Vec::new(),
+            chosen: None,
             answers: None,
             refusal: None,
+            waits: None,
+            lives_s: None,
         }
     }
 
-    fn makes(mut self, aspect: Aspect, value: impl Into<String>) -> Self {
+    /// A write to a session whose answer has the session's ETag.
+    pub fn to(method: Method, path: String, session: &str) -> Self {
+        Self { answers: Some(session_path(session)), ..Self::new(method, path, Some(session)) }
+    }
+
+    /// The same by another of the client's players.
+    pub fn by(self, by: usize) -> Self {
+        Self { by, ..self }
+    }
+
+    pub fn with(self, body: Value) -> Self {
+        Self { body: Some(body), ..self }
+    }
+
+    /// The same, where the answer has no ETag.
+    pub fn untagged(self) -> Self {
+        Self { answers: None, ..self }
+    }
+
+    pub fn chooses(self, aspect: Aspect, field: &'static str) -> Self {
+        Self { chosen: Some((aspect, field)), ..self }
+    }
+
+    /// The same, where others may be the cause of a refusal.
+    pub fn unless(self, refusal: &'static str) -> Self {
+        Self { refusal: Some(refusal), ..self }
+    }
+
+    /// The same, where an invite may have run out.
+    pub fn waits(self, player: usize, refusal: &'static str) -> Self {
+        Self { waits: Some(player), ..self.unless(refusal) }
+    }
+
+    pub fn ends(self) -> Self {
+        Self { ends: true, ..self }
+    }
+
+    pub fn makes(mut self, aspect: Aspect, value: impl Into<String>) -> Self {
         self.makes.push((aspect, Some(value.into())));
+        self
+    }
+
+    /// What it ends of what was true of the session.
+    pub fn unmakes(mut self, aspects: impl IntoIterator<Item = Aspect>) -> Self {
+        self.makes.extend(aspects.into_iter().map(|aspect| (aspect, None)));
         self
     }
 
@@ -99,7 +181,20 @@ impl Write {
         let mut body = joining(platform, version);
         body["session_type"] = session_type.into();
         let create = Self::new(Method::POST, "/v1/session".into(), None).makes(Aspect::Place, version);
-        Self { body: Some(body), ..create }
+        Self { body: Some(body), ..create }.makes(Aspect::Seat(0), "leader 0")
+    }
+
+    /// Creates a session that nobody asks for again, and which ends by itself.
+    pub fn fleeting(session_type: &str, lives_s: i64, platform: Platform) -> Self {
+        let mut body = joining(platform, "1.0.0");
+        body["session_type"] = session_type.into();
+        let create = Self::new(Method::POST, "/v1/session".into(), None).by(DRIFTER);
+        Self { body: Some(body), lives_s: Some(lives_s), refusal: Some("too_many_sessions"), ..create }
+    }
+
+    /// How many seconds the session that it makes lives at least, where that ends by itself.
+    pub fn lives_s(&self) -> Option<i64> {
+        self.lives_s
     }
 
     /// Joins a party again: the client's own entry changes, and nothing else.
@@ -164,23 +259,42 @@ impl Write {
         self.ends || self.makes.iter().any(|(aspect, _)| *aspect == Aspect::Place)
     }
 
+    /// Whether it is a join, after which the server knows the player by their older id as well.
+    pub fn introduces(&self) -> bool {
+        self.method == Method::POST && (self.session.is_none() || self.path.ends_with("/player/me"))
+    }
+
+    /// What the server chose, as its answer says.
+    pub fn choice(&self, answer: &Value) -> Option<String> {
+        Some(answer[self.chosen?.1].as_str()?.to_owned())
+    }
+
     /// The facts it changes where these were true before, each with its new value.
-    pub fn changes(&self, session: &str, before: &Facts) -> Vec<(Fact, Option<String>)> {
+    pub fn changes(
+        &self,
+        session: &str,
+        before: &Facts,
+        choice: Option<String>,
+    ) -> Vec<(Fact, Option<String>)> {
         let ended = before.keys().filter(|(of, _)| self.ends && of == session);
         let made = self.makes.iter().map(|(aspect, value)| ((session.to_owned(), *aspect), value.clone()));
-        ended.map(|fact| (fact.clone(), None)).chain(made).collect()
+        let chosen = self.chosen.map(|(aspect, _)| ((session.to_owned(), aspect), choice));
+        ended.map(|fact| (fact.clone(), None)).chain(made).chain(chosen).collect()
     }
 
     /// What is true once it has happened, where these facts were true before. A session that it made is looked
     /// for in what was found: its creator's version is no other session's.
-    pub fn happened(&self, before: &Facts, found: &Facts) -> Facts {
+    pub fn happened(&self, before: &Facts, all_found: &Facts) -> Facts {
         let made = |((_, aspect), version): &(&Fact, &String)| {
-            self.makes.iter().any(|(made, value)| made == aspect && value.as_ref() == Some(version))
+            let place = self.makes.iter().find(|(made, _)| *made == Aspect::Place);
+            *aspect == Aspect::Place && place.is_some_and(|(_, value)| value.as_ref() == Some(version))
         };
-        let found = || found.iter().find(made).map(|((session, _), _)| session.clone());
+        let found = || all_found.iter().find(made).map(|((session, _), _)| session.clone());
         let mut after = before.clone();
         if let Some(session) = self.session.clone().or_else(found) {
-            for (fact, value) in self.changes(&session, before) {
+            let chosen = self.chosen.map(|(aspect, _)| (session.clone(), aspect));
+            let choice = chosen.and_then(|fact| all_found.get(&fact)).cloned();
+            for (fact, value) in self.changes(&session, before, choice) {
                 set(&mut after, fact, value);
             }
         }

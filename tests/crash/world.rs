@@ -4,10 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use http::{Method, StatusCode};
 use rallypoint::domain::Platform;
+use rallypoint::env::Clock;
 use serde_json::{Value, json};
+use uuid::Uuid;
 
-use crate::client::{Client, Lobbies, lobby_id, pool};
-use crate::model::{Aspect, Facts, PLATFORMS, list_path, platform_path, session_path};
+use crate::client::{Client, DRIFTER, Lobbies, lobby_id, pool};
+use crate::model::{Aspect, Fact, Facts, PLACES, PLATFORMS, list_path, platform_path, session_path};
+use crate::party::{PLAYERS, RIGHTS};
 use crate::support::connection::Connection;
 
 /// A document. Its body is the error where there is none.
@@ -22,6 +25,10 @@ pub struct World {
     documents: BTreeMap<String, Document>,
     sessions: BTreeSet<String>,
     platform_sessions: BTreeSet<(Platform, String)>,
+    /// Sessions that the browser shows, each as often as it does.
+    browsed: Vec<Value>,
+    /// When everything was read.
+    pub read_ms: i64,
 }
 
 /// The strings of a list.
@@ -34,10 +41,26 @@ fn items(list: &Value) -> impl Iterator<Item = &Value> {
     list.as_array().into_iter().flatten()
 }
 
-/// The sessions that a player's list names.
-fn listed(list: &Value) -> BTreeSet<&str> {
+/// The sessions that a player's list names, each with the standing that it says.
+fn listed(list: &Value) -> BTreeSet<(&str, &'static str)> {
     let by_type = list["sessions"].as_object().into_iter().flatten();
-    by_type.flat_map(|(_, of_type)| texts(&of_type["session_ids"])).collect()
+    let mut found = BTreeSet::new();
+    for (_, of_type) in by_type {
+        let invites = of_type["pending_invites"].as_object().into_iter().flatten();
+        found.extend(texts(&of_type["session_ids"]).map(|id| (id, "active")));
+        found.extend(texts(&of_type["reserved_sessions"]).map(|id| (id, "reserved")));
+        found.extend(invites.map(|(id, _)| (id.as_str(), "invited")));
+    }
+    found
+}
+
+/// The standing of a player of a session, as lists tell it.
+fn standing(entry: &Value) -> &'static str {
+    match entry["status"].as_str() {
+        Some("invited") => "invited",
+        Some("reserved") => "reserved",
+        _ => "active",
+    }
 }
 
 /// The players of a session.
@@ -45,8 +68,8 @@ fn players(session: &Value) -> impl Iterator<Item = &Value> {
     items(&session["teams"]).flat_map(|team| items(&team["players"]))
 }
 
-fn is_player(entry: &Value, client: &Client) -> bool {
-    entry["player_uuid"] == json!(client.player)
+fn is_player(entry: &Value, player: Uuid) -> bool {
+    entry["player_uuid"] == json!(player)
 }
 
 /// The platform and id of a platform session.
@@ -56,9 +79,41 @@ fn name(platform_session: &Value) -> (Platform, String) {
     (platform, text("platform_session_id_base64").to_owned())
 }
 
+/// The path of the list of one of a client's players by their older id.
+fn id_path(client: &Client, player: usize) -> String {
+    format!("/v1/player/id/{}/session", client.player_id(player))
+}
+
+/// The path of the session of an allocation.
+fn allocation_path(allocation: &str) -> String {
+    format!("/v1/session/allocation/{allocation}")
+}
+
+/// What is true of the teams of a party, and of the client's players on them.
+fn found_on_teams(session: &Value, client: &Client, found: &mut impl FnMut(Aspect, &Value)) {
+    for team in items(&session["teams"]) {
+        let (index, size) = (&team["team_id"], &team["max_size"]);
+        if *size != json!(PLACES) {
+            found(Aspect::Size(index.as_u64().map_or(0, |index| index as usize)), &json!(size.to_string()));
+        }
+        for player in 0..PLAYERS {
+            let entry = items(&team["players"]).find(|entry| is_player(entry, client.players[player]));
+            let Some(entry) = entry else { continue };
+            let status = entry["status"].as_str().unwrap_or_default();
+            found(Aspect::Seat(player), &json!(format!("{status} {index}")));
+            found(Aspect::Note(player), &entry["custom_data"]["written"]);
+            for right in RIGHTS {
+                if status != "leader" && texts(&entry["session_permissions"]).any(|held| held == right) {
+                    found(Aspect::Lent(player, right), &json!("yes"));
+                }
+            }
+        }
+    }
+}
+
 impl World {
-    /// Reads the clients' lists, every session that these or the clients know of, and every platform session that
-    /// there is or was.
+    /// Reads the players' lists, every session that these or the clients know of, every way to find one, and every
+    /// platform session that there is or was.
     pub async fn read(
         connection: &mut Connection,
         clients: &[Client],
@@ -68,25 +123,87 @@ impl World {
             documents: BTreeMap::new(),
             sessions: lobbies.iter().cloned().collect(),
             platform_sessions: pool().collect(),
+            browsed: Vec::new(),
+            read_ms: 0,
         };
         for client in clients {
-            let list = world.get(connection, list_path(client.player)).await?;
-            world.sessions.extend(listed(&list).into_iter().map(str::to_owned));
+            for player in &client.players {
+                let list = world.get(connection, list_path(*player)).await?;
+                world.sessions.extend(listed(&list).into_iter().map(|(id, _)| id.to_owned()));
+            }
+            for player in &client.introduced {
+                world.get(connection, id_path(client, *player)).await?;
+            }
             world.sessions.extend(client.facts.keys().map(|(session, _)| session.clone()));
             world.sessions.extend(client.ended.iter().cloned());
+            world.sessions.extend(client.fleeting.keys().cloned());
         }
         for session in world.sessions.clone() {
-            let session = world.get(connection, session_path(&session)).await?;
-            world.platform_sessions.extend(items(&session["platform_session"]).map(name));
+            world.read_session(connection, &session, clients).await?;
         }
         for (platform, id) in world.platform_sessions.clone() {
             world.get(connection, platform_path(platform, &id)).await?;
         }
+        world.browse(connection).await?;
+        world.read_ms = Clock::System.now_ms();
         Ok(world)
     }
 
+    /// Reads a session by its id and by whatever else finds it.
+    async fn read_session(
+        &mut self,
+        connection: &mut Connection,
+        id: &str,
+        clients: &[Client],
+    ) -> hyper::Result<()> {
+        // Nobody asks for what ends by itself.
+        let asks = if self.is_fleeting(id, clients) { "?refresh_ttl=false" } else { "" };
+        let session = self.get_as(connection, session_path(id), asks).await?;
+        self.platform_sessions.extend(items(&session["platform_session"]).map(name));
+        if let Some(code) = session["short_code"].as_str() {
+            self.get(connection, session_path(code)).await?;
+        }
+        if let Some(allocation) = session["instance"]["allocation_id"].as_str() {
+            self.get(connection, allocation_path(allocation)).await?;
+        }
+        Ok(())
+    }
+
+    async fn browse(&mut self, connection: &mut Connection) -> hyper::Result<()> {
+        let mut cursor = json!(0);
+        loop {
+            let path = format!("/v1/browser?session_type=party&cursor={cursor}");
+            let page = self.get(connection, path).await?;
+            self.browsed.extend(items(&page["browser_sessions"]).cloned());
+            cursor = page["cursor"].clone();
+            if cursor == json!(0) {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Whether a player who drifts is in a session, whose client may not have heard of it.
+    fn is_fleeting(&self, id: &str, clients: &[Client]) -> bool {
+        clients.iter().any(|client| {
+            if client.fleeting.contains_key(id) {
+                return true;
+            }
+            let list = &self.documents[&list_path(client.players[DRIFTER])].body;
+            listed(list).contains(&(id, "active"))
+        })
+    }
+
     async fn get(&mut self, connection: &mut Connection, path: String) -> hyper::Result<Value> {
-        let answer = connection.call(&Method::GET, &path, None).await?;
+        self.get_as(connection, path, "").await
+    }
+
+    async fn get_as(
+        &mut self,
+        connection: &mut Connection,
+        path: String,
+        query: &str,
+    ) -> hyper::Result<Value> {
+        let answer = connection.call(&Method::GET, &format!("{path}{query}"), None).await?;
         let etag = answer.headers().get("etag").and_then(|etag| etag.to_str().ok()).map(str::to_owned);
         let body: Value = serde_json::from_slice(answer.body()).unwrap_or_default();
         self.documents.insert(path, Document { status: answer.status(), etag, body: body.clone() });
@@ -109,7 +226,9 @@ impl World {
     pub fn facts(&self, client: &Client) -> Facts {
         let mut facts = Facts::new();
         for (id, session) in self.sessions() {
-            let Some(entry) = players(session).find(|entry| is_player(entry, client)) else { continue };
+            let Some(entry) = players(session).find(|entry| is_player(entry, client.players[0])) else {
+                continue;
+            };
             let mut found = |aspect, value: &Value| {
                 if let Some(value) = value.as_str() {
                     facts.insert((id.to_owned(), aspect), value.to_owned());
@@ -119,17 +238,48 @@ impl World {
             let is_lobby = session["type"] == "lobby";
             if !is_lobby {
                 found(Aspect::Data, &session["custom_data"]["written"]);
+                if session["joinable"] == true {
+                    found(Aspect::Open, &json!("yes"));
+                }
+                found(Aspect::Code, &session["short_code"]);
+                found(Aspect::Listed, &session["browser"]["custom_data"]["written"]);
+                found(Aspect::Instance, &session["instance"]["instance_id"]);
+                found(Aspect::Allocation, &session["instance"]["allocation_id"]);
+                found(Aspect::Health, &session["instance"]["instance_health"]);
+                found_on_teams(session, client, &mut found);
             }
             for linked in items(&session["platform_session"]) {
                 let (platform, id) = name(linked);
                 if !is_lobby {
                     found(Aspect::Link(platform), &json!(id));
-                } else if items(&linked["players"]).any(|entry| is_player(entry, client)) {
+                } else if items(&linked["players"]).any(|entry| is_player(entry, client.players[0])) {
                     found(Aspect::Through(platform), &json!("yes"));
                 }
             }
         }
         facts
+    }
+
+    /// Whether a seat that a fact is about is taken.
+    pub fn has(&self, (session, aspect): &Fact, client: &Client) -> bool {
+        let Aspect::Seat(player) = aspect else { return false };
+        let document = &self.documents[&session_path(session)].body;
+        players(document).any(|entry| is_player(entry, client.players[*player]))
+    }
+
+    /// Whether a session is there.
+    pub fn lives(&self, session: &str) -> bool {
+        self.documents[&session_path(session)].status.is_success()
+    }
+
+    /// Whether somebody still waits for an answer to an invite, or is taken out soon for not asking.
+    pub fn waits(&self, clients: &[Client]) -> bool {
+        let mut players = clients.iter().flat_map(|client| &client.players);
+        players.any(|player| {
+            let list = &self.documents[&list_path(*player)].body;
+            let soon = texts(&list["sessions"]["watch"]["session_ids"]).next().is_some();
+            soon || listed(list).iter().any(|(_, standing)| *standing != "active")
+        })
     }
 
     /// Everything that is wrong with what was read in itself, whatever was written.
@@ -144,8 +294,17 @@ impl World {
             self.check_session(id, session, &mut wrong);
         }
         for client in clients {
-            self.check_list(client, &mut wrong);
+            for player in &client.players {
+                self.check_list(client, *player, &mut wrong);
+            }
+            for player in &client.introduced {
+                let (by_id, list) = (id_path(client, *player), list_path(client.players[*player]));
+                if self.documents[&by_id].body != self.documents[&list].body {
+                    wrong.push(format!("{by_id} is {}", self.documents[&by_id].body));
+                }
+            }
         }
+        self.check_browser(&mut wrong);
         for (platform, id) in &self.platform_sessions {
             self.check_platform_session(*platform, id, &mut wrong);
         }
@@ -166,6 +325,16 @@ impl World {
         if leaders != usize::from(leaders + members > 0) {
             wrong.push(format!("session {id} has {leaders} leaders and {members} members"));
         }
+        if let Some(code) = session["short_code"].as_str()
+            && self.documents[&session_path(code)].body != *session
+        {
+            wrong.push(format!("session {id} is not found by its short code {code}"));
+        }
+        if let Some(allocation) = session["instance"]["allocation_id"].as_str()
+            && self.documents[&allocation_path(allocation)].body["session_id"] != *id
+        {
+            wrong.push(format!("session {id} is not found by its allocation {allocation}"));
+        }
         for linked in items(&session["platform_session"]) {
             let (platform, platform_id) = name(linked);
             let alone = &self.documents[&platform_path(platform, &platform_id)].body;
@@ -176,23 +345,43 @@ impl World {
         }
     }
 
-    /// A player's list names the sessions that the player is in, and no other.
-    fn check_list(&self, client: &Client, wrong: &mut Vec<String>) {
-        let listed = listed(&self.documents[&list_path(client.player)].body);
-        let is_in =
-            self.sessions().filter(|(_, session)| players(session).any(|entry| is_player(entry, client)));
-        let is_in: BTreeSet<_> = is_in.map(|(id, _)| id).collect();
+    /// A player's list names the sessions that the player is in, and no other, each with the player's standing.
+    fn check_list(&self, client: &Client, player: Uuid, wrong: &mut Vec<String>) {
+        let listed = listed(&self.documents[&list_path(player)].body);
+        let entry = |session| players(session).find(|entry| is_player(entry, player));
+        let is_in = self.sessions().filter_map(|(id, session)| Some((id, standing(entry(session)?))));
+        let is_in: BTreeSet<_> = is_in.collect();
         let number = client.number;
-        for id in listed.difference(&is_in) {
+        for (id, standing) in listed.difference(&is_in) {
             let session = &self.documents[&session_path(id)];
             wrong.push(format!(
-                "the list of client {number} names session {id}, which is {} {}",
+                "the list of {player} of client {number} names session {id} as {standing}, which is {} {}",
                 session.status, session.body
             ));
         }
-        for id in is_in.difference(&listed) {
-            wrong.push(format!("client {number} is in session {id}, which the client's list does not name"));
+        for (id, standing) in is_in.difference(&listed) {
+            wrong.push(format!(
+                "{player} of client {number} is {standing} in session {id}, as which their list does not name it"
+            ));
         }
+    }
+
+    /// The browser shows the listed sessions, each once and as it is.
+    fn check_browser(&self, wrong: &mut Vec<String>) {
+        let active = |session| players(session).filter(|entry| standing(entry) == "active").count();
+        let listed = self.sessions().filter(|(_, session)| session["browser"].is_object());
+        let listed = listed.map(|(id, session)| {
+            let data = session["browser"]["custom_data"].clone();
+            (id.to_owned(), (json!(active(session)), data))
+        });
+        let mut listed: BTreeMap<_, _> = listed.collect();
+        for shown in &self.browsed {
+            let id = shown["session_id"].as_str().unwrap_or_default();
+            if listed.remove(id) != Some((shown["player_count"].clone(), shown["custom_data"].clone())) {
+                wrong.push(format!("the browser shows {shown}, which is otherwise, or is shown before"));
+            }
+        }
+        wrong.extend(listed.keys().map(|id| format!("the browser does not show session {id}")));
     }
 
     /// A platform session is linked to one session, or there is none.

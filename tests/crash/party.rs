@@ -1,0 +1,293 @@
+//! What a client and its other players do in a party that nobody else is in: each write is chosen so that the client
+//! knows what it makes true.
+
+use http::Method;
+use rallypoint::domain::Platform;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::model::{Aspect, Facts, SIZES, Write, joining, session_path};
+
+/// Players of a client: itself, and those who come into its parties and go.
+pub const PLAYERS: usize = 3;
+/// Rights that are lent.
+pub const RIGHTS: [&str; 3] = ["invite", "kick", "move"];
+/// Allocations, first come, first served.
+const ALLOCATIONS: usize = 16;
+
+/// A party, as its client knows it.
+pub struct Party<'a> {
+    pub id: &'a str,
+    pub facts: &'a Facts,
+    pub players: &'a [Uuid],
+    pub platform: Platform,
+}
+
+/// The standing and team of a seat.
+fn read_seat(seat: &str) -> (&str, usize) {
+    let (standing, team) = seat.split_once(' ').expect("a standing and a team");
+    (standing, team.parse().expect("a team's index"))
+}
+
+/// Whether a seat waits for its player.
+pub fn is_waiting(seat: &str) -> bool {
+    matches!(read_seat(seat).0, "invited" | "reserved")
+}
+
+/// Everything that is true of a player of a party.
+pub fn all_of(player: usize) -> impl Iterator<Item = Aspect> {
+    let lent = RIGHTS.into_iter().map(move |right| Aspect::Lent(player, right));
+    [Aspect::Seat(player), Aspect::Note(player)].into_iter().chain(lent)
+}
+
+impl Party<'_> {
+    pub fn fact(&self, aspect: Aspect) -> Option<&str> {
+        self.facts.get(&(self.id.to_owned(), aspect)).map(String::as_str)
+    }
+
+    fn seat(&self, player: usize) -> Option<(&str, usize)> {
+        self.fact(Aspect::Seat(player)).map(read_seat)
+    }
+
+    fn is_active(&self, player: usize) -> bool {
+        matches!(self.seat(player), Some(("leader" | "member", _)))
+    }
+
+    fn active(&self) -> Vec<usize> {
+        (0..PLAYERS).filter(|player| self.is_active(*player)).collect()
+    }
+
+    /// Who leads it.
+    pub fn leader(&self) -> usize {
+        let leads = |player: &usize| matches!(self.seat(*player), Some(("leader", _)));
+        (0..PLAYERS).find(leads).expect("somebody leads a party")
+    }
+
+    /// Whether nobody but the client takes part.
+    pub fn is_alone(&self) -> bool {
+        self.active() == [0]
+    }
+
+    fn is_lent_anything(&self, player: usize) -> bool {
+        RIGHTS.iter().any(|right| self.fact(Aspect::Lent(player, right)).is_some())
+    }
+
+    fn path(&self, end: &str) -> String {
+        session_path(self.id) + end
+    }
+
+    fn player_path(&self, player: usize, end: &str) -> String {
+        self.path(&format!("/player/{}{end}", self.players[player]))
+    }
+
+    fn deed_path(&self, player: usize, deed: &str) -> String {
+        format!("/v2/session/{}/player/{}{deed}", self.id, self.players[player])
+    }
+
+    fn post(&self, path: String, body: Value) -> Write {
+        Write::to(Method::POST, path, self.id).with(body)
+    }
+
+    fn patch(&self, body: Value) -> Write {
+        Write::to(Method::PATCH, self.path(""), self.id).with(body)
+    }
+
+    fn delete(&self, path: String) -> Write {
+        Write::to(Method::DELETE, path, self.id)
+    }
+
+    fn sits(&self, write: Write, player: usize, standing: &str, team: usize) -> Write {
+        write.makes(Aspect::Seat(player), format!("{standing} {team}"))
+    }
+
+    /// Something that is done to one of the other players, or by one; `text` is like no other.
+    pub fn with_player(&self, pick: impl Fn(usize) -> usize, text: &str) -> Option<Write> {
+        let (player, leader) = (1 + pick(PLAYERS - 1), self.leader());
+        let Some((standing, team)) = self.seat(player) else {
+            return Some(self.invite(player, pick(4), text));
+        };
+        if is_waiting(&format!("{standing} {team}")) {
+            return Some(self.answer(player, team, pick(7), text));
+        }
+        let write = match pick(10) {
+            0 | 1 => {
+                let body = json!({"custom_data": {"written": text}});
+                self.post(self.deed_path(player, ""), body).by(player).makes(Aspect::Note(player), text)
+            }
+            2 | 3 => {
+                let move_to = self.post(self.deed_path(player, ":move"), json!({"team_id": 1 - team}));
+                let by = [leader, player][pick(2)];
+                self.sits(move_to, player, standing, 1 - team).by(by)
+            }
+            4 if player != leader => self.promote(player)?,
+            4 => self.promote(0)?,
+            5 | 6 if player != leader => self.lend(player, RIGHTS[pick(RIGHTS.len())]),
+            7 if player != leader => self.swap()?,
+            8 => self.go(player)?,
+            _ if player != leader => {
+                self.delete(self.player_path(player, "")).by(leader).unmakes(all_of(player))
+            }
+            _ => return None,
+        };
+        Some(write)
+    }
+
+    fn invite(&self, player: usize, how: usize, text: &str) -> Write {
+        let team = how % 2;
+        let mut body = json!({"team_id": team, "custom_data": {"written": text}});
+        let (standing, path) = match how {
+            0 | 1 => ("invited", self.deed_path(player, ":invite")),
+            2 => ("invited", self.path(&format!("/player/uuid/{}", self.players[player]))),
+            _ => ("reserved", self.player_path(player, "")),
+        };
+        if how > 1 {
+            body["status"] = standing.into();
+        }
+        let invite = self.post(path, body).by(self.leader()).makes(Aspect::Note(player), text);
+        self.sits(invite, player, standing, team)
+    }
+
+    /// What becomes of an invite.
+    fn answer(&self, player: usize, team: usize, how: usize, text: &str) -> Write {
+        match how {
+            0 => self.invite(player, 3, text),
+            1 => {
+                let decline = self.delete(self.path("/player/me")).untagged();
+                decline.by(player).unmakes(all_of(player)).waits(player, "player_not_found")
+            }
+            2 => {
+                let kick = self.delete(self.player_path(player, "")).by(self.leader());
+                kick.unmakes(all_of(player)).waits(player, "player_not_found")
+            }
+            _ => {
+                let mut body = joining(self.platform, "1.0.0");
+                body["team_id"] = team.into();
+                let join = self.post(self.path("/player/me"), body).by(player);
+                let join = self.sits(join, player, "member", team).unmakes([Aspect::Note(player)]);
+                join.waits(player, "session_not_joinable")
+            }
+        }
+    }
+
+    /// Hands leadership over to someone who takes part and was lent nothing, since what a leader was lent is not seen.
+    fn promote(&self, player: usize) -> Option<Write> {
+        let (_, team) = self.seat(player).filter(|_| !self.is_lent_anything(player))?;
+        let leader = self.leader();
+        let (_, of_leader) = self.seat(leader)?;
+        let promote = self.post(self.deed_path(player, ":promote"), json!({})).by(leader);
+        let promote = self.sits(promote, leader, "member", of_leader);
+        Some(self.sits(promote, player, "leader", team))
+    }
+
+    /// Lends a right, or takes it back.
+    fn lend(&self, player: usize, right: &'static str) -> Write {
+        let path = self.player_path(player, &format!("/permission/{right}"));
+        let lent = Aspect::Lent(player, right);
+        if self.fact(lent).is_some() {
+            return self.delete(path).by(self.leader()).unmakes([lent]);
+        }
+        Write::to(Method::PATCH, path, self.id).by(self.leader()).makes(lent, "yes")
+    }
+
+    fn swap(&self) -> Option<Write> {
+        let leader = self.leader();
+        let others: Vec<_> = self.active().into_iter().filter(|player| *player != leader).collect();
+        let [one, other] = others[..] else { return None };
+        let ((_, team), (_, second)) = (self.seat(one)?, self.seat(other)?);
+        let body = json!({"players": [self.players[one], self.players[other]]});
+        let swap = self.post(self.path("/player:swap"), body).by(leader);
+        let swap = self.sits(swap, one, "member", second);
+        (team != second).then(|| self.sits(swap, other, "member", team))
+    }
+
+    /// A player leaves. Who leads does so only where it is certain who leads then.
+    fn go(&self, player: usize) -> Option<Write> {
+        let leave = self.delete(self.path("/player/me")).untagged().by(player).unmakes(all_of(player));
+        if player != self.leader() {
+            return Some(leave);
+        }
+        let others: Vec<_> = self.active().into_iter().filter(|other| *other != player).collect();
+        let [next] = others[..] else { return None };
+        let (_, team) = self.seat(next).filter(|_| !self.is_lent_anything(next))?;
+        Some(self.sits(leave, next, "leader", team))
+    }
+
+    /// Something that makes the party found or played elsewhere.
+    pub fn as_whole(&self, pick: impl Fn(usize) -> usize, text: &str) -> Option<Write> {
+        let leader = self.leader();
+        let listing = json!({"custom_data": {"written": text}});
+        let write = match pick(10) {
+            0 if self.fact(Aspect::Code).is_none() => {
+                let make = Write::to(Method::POST, self.path(":generate-short-code"), self.id).untagged();
+                make.by(leader).chooses(Aspect::Code, "short_code")
+            }
+            1 => self.post(self.path("/browser"), listing).untagged().makes(Aspect::Listed, text),
+            2 if self.fact(Aspect::Listed).is_some() => {
+                let relist = Write::to(Method::PATCH, self.path("/browser"), self.id).untagged();
+                relist.with(listing).makes(Aspect::Listed, text)
+            }
+            3 if self.fact(Aspect::Listed).is_some() => {
+                self.delete(self.path("/browser")).untagged().unmakes([Aspect::Listed])
+            }
+            4 => {
+                let (team, size) = (pick(2), SIZES.start + pick(SIZES.len()));
+                let change = Write::to(Method::PATCH, self.path(&format!("/team/{team}")), self.id);
+                change.with(json!({"max_size": size})).makes(Aspect::Size(team), size.to_string())
+            }
+            5 if self.fact(Aspect::Open).is_some() => {
+                self.patch(json!({"joinable": false})).unmakes([Aspect::Open])
+            }
+            5 => self.patch(json!({"joinable": true})).makes(Aspect::Open, "yes"),
+            6.. => return self.of_instance(pick, text),
+            _ => return None,
+        };
+        Some(write.by(leader))
+    }
+
+    /// Asks for an instance, or does something with it as its host: who asked for it, while they take part.
+    fn of_instance(&self, pick: impl Fn(usize) -> usize, text: &str) -> Option<Write> {
+        let leader = self.leader();
+        let path = self.path("/instance");
+        let Some(instance) = self.fact(Aspect::Instance) else {
+            let instance = format!("{text}-{leader}");
+            let request = self.post(path, json!({"instance_id": instance})).untagged().by(leader);
+            return Some(request.makes(Aspect::Instance, instance));
+        };
+        let host = instance.rsplit('-').next()?.parse().ok().filter(|host| self.is_active(*host));
+        match pick(4) {
+            0 | 1 => {
+                let healths = ["healthy", "degraded", "unhealthy"];
+                let body = json!({"instance_id": instance, "instance_health": healths[pick(healths.len())]});
+                let report = self.post(path + "/health", body).untagged();
+                Some(report.chooses(Aspect::Health, "updated_instance_health"))
+            }
+            2 if self.fact(Aspect::Allocation).is_none() => {
+                let allocation = format!("allocation-{}", pick(ALLOCATIONS));
+                let update = Write::to(Method::PATCH, path, self.id).untagged().by(host?);
+                let update = update.with(json!({ "allocation_id": allocation }));
+                let update = update.makes(Aspect::Allocation, allocation);
+                Some(update.unless("allocation_in_use"))
+            }
+            _ => {
+                let of_it = [Aspect::Instance, Aspect::Allocation, Aspect::Health];
+                Some(self.delete(path).by(host?).unmakes(of_it))
+            }
+        }
+    }
+
+    /// Everyone who takes part in another party is invited; or taken out, where that is everyone here and so ends it.
+    pub fn with_party(&self, other: &Self, pick: impl Fn(usize) -> usize, text: &str) -> Option<Write> {
+        let leader = self.leader();
+        if pick(4) == 0 {
+            let all_go = self.active().into_iter().all(|player| other.is_active(player));
+            let kick = self.delete(self.path(&format!("/kicked-session/{}", other.id))).untagged();
+            return all_go.then(|| kick.by(leader).ends());
+        }
+        let path = self.path(&format!("/invited-session/{}:invite", other.id));
+        let mut invite = self.post(path, json!({"team_id": 0, "custom_data": {"written": text}})).by(leader);
+        for player in other.active().into_iter().filter(|player| !self.is_active(*player)) {
+            invite = self.sits(invite, player, "invited", 0).makes(Aspect::Note(player), text);
+        }
+        other.is_active(leader).then_some(invite)
+    }
+}
