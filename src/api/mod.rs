@@ -1,6 +1,8 @@
 //! HTTP: the surface, and the one way that every request goes.
 
 pub mod routes;
+pub mod tags;
+pub mod examples;
 mod policies;
 pub mod operation;
 pub mod service;

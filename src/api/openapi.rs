@@ -10,7 +10,25 @@ use super::error::ErrorBody;
 use super::operation::{Operation, OperationDoc};
 use super::routes::PREFIX;
 use super::violation::ValidationBody;
+use super::{examples, tags};
 
+/// What a reader needs before the first call.
+const INTRODUCTION: &str = "\
+Game sessions, and the platform sessions linked to them. Speaks the RallyHere session API.
+
+**Authenticate** with a JWT: `Authorization: Bearer TOKEN`, or in a cookie. The server verifies \
+tokens with the keys that its operator configured and issues none itself. Where it has no keys of its own it \
+takes tokens of its development key, which \
+`rallypoint token --player 11111111-1111-4111-8111-111111111111` prints. Each operation names the permission \
+that the token must hold; `session:*` opens all of them.
+
+**Failures** have a stable `error_code`, for programs, and a `desc`, for people. A 403 with `auth_success` false \
+asks for a new token; with `auth_success` true the caller is known and may not. A 422 lists everything in the \
+request that breaks this document. docs/API.md in the source lists every code and what to do about it.
+
+**Poll** with the `ETag` of the last answer in `If-None-Match`: 304 says that nothing has changed. Nothing is \
+pushed.";
+const BEARER: &str = "A JWT. `rallypoint token` prints one where the server has no keys of its own.";
 const IF_NONE_MATCH: &str = "An ETag from an earlier answer. Where it still names the current version, the answer is 304 without a body.";
 const ETAG: &str = "Names this version of the content: equal where, and only where, the body is.";
 const ETAG_OF_CHANGE: &str = "Names the session as the caller would read it now, whatever this body is; on linking, the platform session.";
@@ -35,17 +53,18 @@ pub fn document(operations: &[Operation], cookie: &str) -> Value {
         "openapi": "3.1.0",
         "info": {
             "title": "Rallypoint",
-            "description": "Game sessions, and the platform sessions linked to them. \
-                            Speaks the RallyHere session API.",
+            "description": INTRODUCTION,
             "version": env!("CARGO_PKG_VERSION"),
             "license": { "name": "Apache-2.0 OR MIT", "identifier": "Apache-2.0 OR MIT" },
         },
         "servers": [{ "url": PREFIX }],
+        "tags": tags::ALL.map(|tag| json!({ "name": tag.name, "description": tag.description })),
         "paths": paths,
         "components": {
             "schemas": schemas,
+            "examples": examples::failures(),
             "securitySchemes": {
-                "bearer": { "type": "http", "scheme": "bearer", "bearerFormat": "JWT" },
+                "bearer": { "type": "http", "scheme": "bearer", "bearerFormat": "JWT", "description": BEARER },
                 "cookie": { "type": "apiKey", "in": "cookie", "name": cookie },
             },
         },
@@ -76,8 +95,9 @@ fn describe(operation: &Operation, generator: &mut SchemaGenerator) -> Value {
     }
     let mut described = json!({
         "operationId": operation.id,
+        "tags": [operation.tag.name],
         "summary": operation.summary,
-        "description": operation.policy.describe(),
+        "description": format!("{}\n\n{}", operation.about, operation.policy.describe()),
         "parameters": parameters,
         "responses": responses(operation, reply, reads, checks_input, generator),
         "security": [{ "bearer": [] }, { "cookie": [] }],
@@ -87,8 +107,8 @@ fn describe(operation: &Operation, generator: &mut SchemaGenerator) -> Value {
     }
     if let Some(mut schema) = body.map(Schema::to_value) {
         published(&mut schema);
-        described["requestBody"] =
-            json!({ "required": true, "content": { "application/json": { "schema": schema } } });
+        let content = content(schema, operation.example.request);
+        described["requestBody"] = json!({ "required": true, "content": content });
     }
     described
 }
@@ -104,7 +124,7 @@ fn responses(
     let etag = json!({ "ETag": { "description": etag, "schema": { "type": "string" } } });
     let mut success = json!({ "description": "Done." });
     if let Some(schema) = reply {
-        success["content"] = json!({ "application/json": { "schema": schema } });
+        success["content"] = content(schema.to_value(), operation.example.answer);
     }
     if operation.has_etag {
         success["headers"] = etag.clone();
@@ -116,11 +136,13 @@ fn responses(
             .insert("304".into(), json!({ "description": "The caller has this version.", "headers": etag }));
     }
     for status in operation.failures.iter().chain(&[StatusCode::FORBIDDEN]) {
-        responses.insert(status.as_str().into(), failure::<ErrorBody>(failure_text(*status), generator));
+        let failure = failure::<ErrorBody>(failure_text(*status), generator);
+        responses.insert(status.as_str().into(), shown(failure, *status, operation));
     }
     if checks_input {
         let text = "The request breaks this document; every violation is listed.";
-        responses.insert("422".into(), failure::<ValidationBody>(text, generator));
+        let failure = failure::<ValidationBody>(text, generator);
+        responses.insert("422".into(), shown(failure, StatusCode::UNPROCESSABLE_ENTITY, operation));
     }
     let mut unavailable = failure::<ErrorBody>("Not right now; try again after the time given.", generator);
     let seconds = json!({ "description": "Seconds to wait.", "schema": { "type": "integer" } });
@@ -146,6 +168,26 @@ fn failure_text(status: StatusCode) -> &'static str {
 fn failure<T: JsonSchema>(description: &str, generator: &mut SchemaGenerator) -> Value {
     let schema = generator.subschema_for::<T>();
     json!({ "description": description, "content": { "application/json": { "schema": schema } } })
+}
+
+/// A JSON body, and what one looks like.
+fn content(schema: Value, example: Option<&str>) -> Value {
+    let mut content = json!({ "schema": schema });
+    if let Some(example) = example {
+        content["example"] = serde_json::from_str(example).expect("examples are JSON");
+    }
+    json!({ "application/json": content })
+}
+
+/// A failure, with what it looks like.
+fn shown(mut failure: Value, status: StatusCode, operation: &Operation) -> Value {
+    let names = examples::failures_of(status, operation);
+    if !names.is_empty() {
+        let refer = |name: &str| json!({ "$ref": format!("#/components/examples/{name}") });
+        let examples: Map<_, _> = names.into_iter().map(|name| (name.to_owned(), refer(name))).collect();
+        failure["content"]["application/json"]["examples"] = examples.into();
+    }
+    failure
 }
 
 /// A schema as it is published: what is absent is omitted and never null, so null is not a choice; and an

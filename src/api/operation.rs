@@ -11,9 +11,11 @@ use schemars::{Schema, SchemaGenerator};
 
 use super::body::Body;
 use super::error::Error;
+use super::examples::Example;
 use super::params::{ParamDoc, Params, RawParams};
 use super::reply::{Answer, Reply, ReplyKind};
 use super::shape::Shape;
+use super::tags::{self, Tag};
 use crate::app::App;
 use crate::auth::{Caller, Policy};
 
@@ -48,8 +50,14 @@ pub struct Operation {
     pub id: &'static str,
     /// Path below the prefix, as the contract writes it.
     pub path: &'static str,
+    /// The group it belongs to.
+    pub tag: Tag,
     /// A line on what it does.
     pub summary: &'static str,
+    /// What there is to know beyond that line.
+    pub about: &'static str,
+    /// What its bodies look like.
+    pub example: Example,
     /// Who may call it.
     pub policy: Policy,
     /// Whether it takes a body.
@@ -89,7 +97,10 @@ impl Operation {
             method,
             id,
             path,
+            tag: tags::SESSIONS,
             summary,
+            about: "",
+            example: Example::default(),
             policy,
             has_body: B::EXPECTED,
             has_etag: K::ETAG,
@@ -113,6 +124,24 @@ impl Operation {
     /// Names failures of this operation beside those that every operation can answer.
     pub fn may_fail(mut self, failures: &'static [StatusCode]) -> Self {
         self.failures = failures;
+        self
+    }
+
+    /// Says what there is to know beyond the summary.
+    pub fn about(mut self, about: &'static str) -> Self {
+        self.about = about;
+        self
+    }
+
+    /// Shows what its bodies look like.
+    pub fn example(mut self, example: Example) -> Self {
+        self.example = example;
+        self
+    }
+
+    /// Puts it in a group.
+    pub fn tagged(mut self, tag: Tag) -> Self {
+        self.tag = tag;
         self
     }
 

@@ -79,8 +79,13 @@ impl Policy {
         } else if granted.contains_any(self.own) {
             Ok(Reach::Own)
         } else {
-            Err(Denied::Permission(Enough { any: self.any, own: self.own }))
+            Err(Denied::Permission(self.enough()))
         }
+    }
+
+    /// The permissions of which any is enough.
+    pub fn enough(&self) -> Enough {
+        Enough { any: self.any, own: self.own }
     }
 
     /// Permissions that open it for everyone and everything.

@@ -91,8 +91,8 @@ fn check_template(config: &Config, name: &str, template: &Template) -> Result<()
         let message = format!("auto_startup_instance_template_id: there is no [instance_templates.{id}]");
         return Err(Fault::new(&["templates", name, "auto_startup_instance_template_id"], message));
     }
-    let entries = template.platform_templates.iter();
-    entries.map(|(platform, entry)| check_platform(name, *platform, entry)).collect()
+    let mut entries = template.platform_templates.iter();
+    entries.try_for_each(|(platform, entry)| check_platform(name, *platform, entry))
 }
 
 fn check_platform(name: &str, platform: Platform, entry: &PlatformTemplate) -> Result<(), Fault> {

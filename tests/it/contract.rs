@@ -3,10 +3,10 @@
 use std::fmt::Write as _;
 
 use expect_test::expect_file;
-use rallypoint::api::{openapi, routes};
+use rallypoint::api::{openapi, routes, tags};
 use serde_json::Value;
 
-use crate::harness::Server;
+use crate::harness::{Server, fits};
 
 #[test]
 fn the_surface_is_as_reviewed() {
@@ -114,6 +114,64 @@ fn the_document_says_of_each_etag_what_it_names() {
         let names = if operation.method == http::Method::GET { "the content" } else { "the session" };
         assert!(said.as_str().unwrap().contains(names), "{}: {said}", operation.id);
     }
+}
+
+#[test]
+fn every_operation_is_in_a_group_and_says_what_it_does() {
+    let operations = routes::operations();
+    for operation in &operations {
+        let sentence =
+            |text: &str| text.ends_with('.') && text.starts_with(|first: char| first.is_uppercase());
+        assert!(sentence(operation.about), "{}: {:?} is no sentence", operation.id, operation.about);
+        assert!(tags::ALL.contains(&operation.tag), "{}: its group is not listed", operation.id);
+    }
+    for tag in tags::ALL {
+        assert!(operations.iter().any(|operation| operation.tag == tag), "{}: an empty group", tag.name);
+    }
+}
+
+#[test]
+fn every_example_fits_its_schema_and_its_status() {
+    let document = openapi::document(&routes::operations(), "access_token");
+    let mut seen = 0;
+    for (path, operations) in document["paths"].as_object().unwrap() {
+        for operation in operations.as_object().unwrap().values() {
+            let request = operation.get("requestBody").map(|body| ("request", body));
+            let responses = operation["responses"].as_object().unwrap().iter();
+            for (what, body) in request.into_iter().chain(responses.map(|(status, body)| (&status[..], body)))
+            {
+                let content = &body["content"]["application/json"];
+                let named = content["examples"].as_object().into_iter().flatten();
+                let named = named.map(|(_, named)| {
+                    let target = named["$ref"].as_str().unwrap().trim_start_matches('#');
+                    &document.pointer(target).unwrap()["value"]
+                });
+                for example in content.get("example").into_iter().chain(named) {
+                    fits(&document, &content["schema"], example, &format!("{path} {what}"));
+                    seen += 1;
+                }
+            }
+        }
+    }
+    assert!(seen > 100, "only {seen} examples");
+}
+
+#[tokio::test]
+async fn the_examples_of_bodies_are_taken_by_the_server() {
+    let server = Server::new();
+    let (alice, bob) = (server.player(), server.player());
+    let document = openapi::document(&routes::operations(), "access_token");
+    let body = |path: &str, method: &str| {
+        document["paths"][path][method]["requestBody"]["content"]["application/json"]["example"].clone()
+    };
+    let created = alice.post("/v1/session", &body("/v1/session", "post")).await.expect(200);
+    let session = format!("/v1/session/{}", created.body["session_id"].as_str().unwrap());
+    alice.opens(created.body["session_id"].as_str().unwrap()).await;
+    let joining = body("/v1/session/{session_id}/player/me", "post");
+    bob.post(&format!("{session}/player/me"), &joining).await.expect(200);
+    alice.patch(&session, &body("/v1/session/{session_id}", "patch")).await.expect(200);
+    let instance = body("/v1/session/{session_id}/instance", "post");
+    alice.post(&format!("{session}/instance"), &instance).await.expect(200);
 }
 
 #[tokio::test]

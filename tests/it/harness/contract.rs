@@ -57,6 +57,16 @@ pub fn check(method: &Method, path: &str, reply: &Reply) {
     }
 }
 
+/// Fails the test where a body is not one of a schema of a document.
+#[track_caller]
+pub fn fits(document: &Value, schema: &Value, body: &Value, what: &str) {
+    let mut whole = strict(schema);
+    whole["components"] = strict(&document["components"]);
+    if let Err(error) = jsonschema::validator_for(&whole).unwrap().validate(body) {
+        panic!("{what}: {error} at {}", error.instance_path());
+    }
+}
+
 fn holds_null(value: &Value) -> bool {
     match value {
         Value::Null => true,

@@ -25,6 +25,7 @@ use rallypoint::{jobs, server};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+pub use contract::fits;
 pub use deeds::{deed_path, place, player_path, right_path};
 pub use stored::{contents, keys_of_sessions};
 

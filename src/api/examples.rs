@@ -1,0 +1,187 @@
+//! What requests and answers look like, for the API document. A test holds each against its schema.
+
+#![allow(missing_docs, reason = "the names say what is shown")]
+
+use http::StatusCode;
+use serde_json::{Map, Value, json};
+
+use super::error::Error;
+use super::operation::Operation;
+use super::policies::READ_PLATFORM;
+use super::violation::{Fault, Step};
+use crate::domain::{Platform, Refused};
+
+/// An operation's body and answer, as JSON; none where there is none to show.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Example {
+    /// The body of a request.
+    pub request: Option<&'static str>,
+    /// The body of its answer.
+    pub answer: Option<&'static str>,
+}
+
+const fn of(request: Option<&'static str>, answer: Option<&'static str>) -> Example {
+    Example { request, answer }
+}
+
+const SESSION_BODY: &str = r#"{
+  "type": "party",
+  "session_id": "64eecb0d-6146-437d-8924-9d2197504044",
+  "joinable": false,
+  "joinability": { "open": false, "friends": false, "platform": true },
+  "teams": [{
+    "players": [{
+      "player_uuid": "11111111-1111-4111-8111-111111111111",
+      "status": "leader",
+      "custom_data": {},
+      "version": "1.0.0",
+      "client_settings": { "platform": "XboxLive", "input": "gamepad" },
+      "joined": "2026-11-24T06:08:16Z",
+      "session_permissions": ["invite", "kick", "move"]
+    }],
+    "max_size": 4,
+    "team_id": 0
+  }],
+  "teams_suppressed": false,
+  "platform_session": [],
+  "platform_scouts": {
+    "XboxLive": { "player_uuid": "11111111-1111-4111-8111-111111111111", "platform": "XboxLive" }
+  },
+  "custom_data": { "map_vote": "dunes" },
+  "created": "2026-11-24T06:08:16Z",
+  "created_by_matchmaking": false
+}"#;
+
+const JOIN_BODY: &str = r#"{
+  "client_version": "1.0.0",
+  "client_settings": { "platform": "XboxLive", "input": "gamepad" },
+  "team_id": 0
+}"#;
+
+const PLAYER_BODY: &str = r#"{
+  "player_uuid": "22222222-2222-4222-8222-222222222222",
+  "status": "member",
+  "team_id": 0,
+  "custom_data": {}
+}"#;
+
+const INSTANCE_BODY: &str = r#"{
+  "instance_id": "5f0c7f2e-9a51-4e0b-8f0b-1a7f6f1c2d3e",
+  "host_type": "dedicated",
+  "join_status": "requested",
+  "instance_startup_params": { "map": "Dunes", "mode": "arena", "misc_params": "-log", "custom_data": {} },
+  "created": "2026-11-24T06:08:16Z",
+  "custom_data": {}
+}"#;
+
+pub const CREATE_OR_JOIN: Example = of(
+    Some(
+        r#"{
+  "session_type": "party",
+  "client_version": "1.0.0",
+  "client_settings": { "platform": "XboxLive", "input": "gamepad" }
+}"#,
+    ),
+    Some(r#"{ "session_id": "64eecb0d-6146-437d-8924-9d2197504044" }"#),
+);
+pub const SESSION: Example = of(None, Some(SESSION_BODY));
+pub const UPDATE_SESSION: Example = of(
+    Some(r#"{ "joinability": { "open": false, "platform": true }, "custom_data": { "map_vote": "dunes" } }"#),
+    Some(SESSION_BODY),
+);
+pub const JOIN: Example = of(Some(JOIN_BODY), Some(PLAYER_BODY));
+pub const JOIN_THROUGH: Example = of(Some(JOIN_BODY), Some(SESSION_BODY));
+pub const INVITE: Example = of(Some(r#"{ "team_id": 0, "custom_data": { "from": "friends_list" } }"#), None);
+pub const SHORT_CODE: Example = of(None, Some(r#"{ "short_code": "4FJ7KQ" }"#));
+pub const PLATFORM_SESSION: Example = of(
+    None,
+    Some(
+        r#"{
+  "platform": "XboxLive",
+  "platform_session_type": "party",
+  "platform_session_id_base64": "bXlnYW1lfnBhcnR5fjdmM2E5YzI=",
+  "players": [{ "player_uuid": "11111111-1111-4111-8111-111111111111", "leader": true }],
+  "custom_data": {}
+}"#,
+    ),
+);
+pub const PLAYER_SESSIONS: Example = of(
+    None,
+    Some(
+        r#"{
+  "sessions": {
+    "party": {
+      "type": "party",
+      "session_ids": ["64eecb0d-6146-437d-8924-9d2197504044"],
+      "pending_invites": {
+        "0b8d6e0c-6a3e-4c9e-9d0e-3f2a1b5c7d9e": {
+          "session_id": "0b8d6e0c-6a3e-4c9e-9d0e-3f2a1b5c7d9e",
+          "inviting_player_uuid": "22222222-2222-4222-8222-222222222222"
+        }
+      },
+      "reserved_sessions": []
+    }
+  }
+}"#,
+    ),
+);
+pub const INSTANCE: Example = of(
+    Some(
+        r#"{
+  "host_type": "dedicated",
+  "instance_startup_params": { "map": "Dunes", "mode": "arena", "misc_params": "-log" }
+}"#,
+    ),
+    Some(INSTANCE_BODY),
+);
+
+/// Failures that operations have in common, by the name that they are referred to with: what each shows, and its
+/// body as the server makes it.
+pub fn failures() -> Map<String, Value> {
+    let platforms = Platform::ALL.map(|platform| format!("'{platform}'"));
+    let missing = Fault::MISSING.at([Step::from("body"), Step::from("client_version")]);
+    let platform =
+        Fault::not_permitted(platforms.into_iter()).at([Step::from("path"), Step::from("platform")]);
+    let boolean = Fault::NOT_BOOLEAN.at([Step::from("query"), Step::from("refresh_ttl")]);
+    let denied = Error::PermissionDenied(READ_PLATFORM.enough());
+    let shown = [
+        ("token_invalid", "A token that has expired", Error::TokenInvalid("it has expired".into())),
+        ("permission_denied", "A token without the permission", denied),
+        ("not_active_in_session", "A rule that says no", Refused::NotActiveInSession.into()),
+        ("session_not_found", "No such session", Refused::SessionNotFound.into()),
+        ("platform_session_not_found", "No such platform session", Refused::PlatformSessionNotFound.into()),
+        ("template_not_found", "No such type of session", Error::TemplateNotFound),
+        ("field_missing", "A body that lacks a field", Error::Invalid(vec![missing])),
+        ("platform_unknown", "A platform that there is not", Error::Invalid(vec![platform])),
+        ("boolean_broken", "A parameter that is no boolean", Error::Invalid(vec![boolean])),
+    ];
+    let example = |(name, summary, error): (&str, &str, Error)| {
+        let body: Value = serde_json::from_slice(&error.answer().body).expect("errors are JSON");
+        (name.to_owned(), json!({ "summary": summary, "value": body }))
+    };
+    shown.into_iter().map(example).collect()
+}
+
+/// The failures of [`failures`] that show a status of an operation.
+pub fn failures_of(status: StatusCode, operation: &Operation) -> Vec<&'static str> {
+    let names = |param: &str| operation.path.contains(param);
+    let (of_session, of_platform) = (names("{session_id}"), names("{platform}"));
+    let joins = operation.has_body && (names("/player/me") || operation.path.ends_with("/session"));
+    let shown = match status {
+        StatusCode::FORBIDDEN => &[
+            ("token_invalid", true),
+            ("permission_denied", true),
+            ("not_active_in_session", of_session || of_platform),
+        ][..],
+        StatusCode::NOT_FOUND => &[
+            ("session_not_found", of_session),
+            ("platform_session_not_found", of_platform),
+            ("template_not_found", names("{session_type}") || operation.path.ends_with("/session")),
+        ],
+        StatusCode::UNPROCESSABLE_ENTITY => {
+            &[("field_missing", joins), ("platform_unknown", of_platform), ("boolean_broken", of_session)]
+        }
+        _ => &[],
+    };
+    shown.iter().filter(|(_, fits)| *fits).map(|(name, _)| *name).collect()
+}
