@@ -238,7 +238,7 @@ pub enum FriendsCheck {
 #[serde(default, deny_unknown_fields)]
 #[allow(missing_docs, reason = "config.default.toml documents them")]
 pub struct Sessions {
-    #[serde(deserialize_with = "limits::between::<_, _, 0, 31_622_400>")]
+    #[serde(deserialize_with = "limits::between::<_, _, 1, 31_622_400>")]
     pub idle_s: u64,
     pub version_check: VersionCheck,
     pub friends_check: FriendsCheck,
