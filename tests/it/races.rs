@@ -3,10 +3,12 @@
 use std::collections::BTreeSet;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use rallypoint::app::Sessions;
 use rallypoint::config::Config;
+use rallypoint::domain::{Session, SessionId};
 use rallypoint::jobs;
 use rallypoint::store::{Embedded, Memory, Store};
 use serde_json::{Value, json};
@@ -434,23 +436,30 @@ async fn an_invite_that_runs_out_was_accepted_before_or_not_at_all() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn an_invite_runs_out_whatever_else_happened_when_it_was_given() {
-    on_each_store(with_short_invites, async |server| {
-        let mut sessions = Vec::new();
-        for _ in 0..20 * ROUNDS {
-            let (alice, bob) = (server.player(), server.player());
-            let session = alice.creates("party").await;
-            let change = post(&alice, &format!("/v1/session/{session}:generate-short-code"), Value::Null);
-            let invite = post(&alice, &deed_path(&session, bob.player, "invite"), json!({}));
-            assert_eq!(outcome(&at_once([change, invite]).await), (2, codes([])));
-            sessions.push(session);
+async fn changes_are_looked_at_in_their_order() {
+    let store = Store::Memory(Memory::default());
+    let server = Server::over(store.clone(), |_| {});
+    let id = SessionId::parse(&server.player().creates("party").await).unwrap();
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let watcher = {
+        let seen = Arc::clone(&seen);
+        move |session: &Session| {
+            // Whoever could look meanwhile does.
+            std::thread::yield_now();
+            seen.lock().unwrap().push(session.teams[0].max_size);
         }
-        server.advance(Duration::from_secs(60)).await;
-        let seen = settled(server, &sessions, &[]).await;
-        let seats: Vec<_> = seen.iter().flatten().map(seats).collect();
-        assert_eq!(seats, [1; 20 * ROUNDS], "an invite is still there");
-    })
-    .await;
+    };
+    let sessions = Arc::new(Sessions::new(store, 1 << 20, watcher));
+    let changes = (0..200).map(|_| {
+        let (sessions, id) = (Arc::clone(&sessions), id.clone());
+        let grow = |session: &mut Session| {
+            session.teams[0].max_size += 1;
+            Ok(())
+        };
+        async move { sessions.update(&id, grow, |_| {}).await.map(drop).unwrap() }
+    });
+    at_once(changes).await;
+    assert_eq!(*seen.lock().unwrap(), (5..=204).collect::<Vec<_>>());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
