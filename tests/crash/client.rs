@@ -27,7 +27,7 @@ pub type Lobbies = Arc<Vec<String>>;
 /// How long an invite waits for its player.
 pub const INVITE_EXPIRY_S: i64 = 2;
 /// Types of sessions that nobody asks for once they are made, and for how many seconds they live then at least.
-pub const FLEETING: [(&str, i64); 2] = [("watch", 1), ("brief", 20)];
+pub const FLEETING: [(&str, i64); 2] = [("watch", 1), ("brief", 30)];
 /// The number of the player who makes these, and is in nothing else.
 pub const DRIFTER: usize = PLAYERS;
 

@@ -62,7 +62,7 @@ const CONFIG: &str = r#"
 [telemetry]
 log = "error"
 [sessions]
-idle_s = 20
+idle_s = 30
 invite_expiry_s = 2
 [jobs]
 every_ms = 100

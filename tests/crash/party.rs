@@ -259,7 +259,7 @@ impl Party<'_> {
                 let healths = ["healthy", "degraded", "unhealthy"];
                 let body = json!({"instance_id": instance, "instance_health": healths[pick(healths.len())]});
                 let report = self.post(path + "/health", body).untagged();
-                Some(report.chooses(Aspect::Health, "updated_instance_health"))
+                Some(report.by(host?).chooses(Aspect::Health, "updated_instance_health"))
             }
             2 if self.fact(Aspect::Allocation).is_none() => {
                 let allocation = format!("allocation-{}", pick(ALLOCATIONS));
