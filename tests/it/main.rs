@@ -16,6 +16,7 @@ mod ending;
 mod examples;
 mod expiry;
 mod failures;
+mod fast_path;
 mod fuzz;
 mod health;
 mod instance;

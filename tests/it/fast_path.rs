@@ -1,0 +1,183 @@
+//! The short cut to Get Platform Session Info: it is taken where it may be, left where it must be, and answers as the
+//! long way does.
+
+use std::time::Duration;
+
+use futures_util::future::Either;
+use http::{Method, Request, Response};
+use http_body_util::{BodyExt as _, Full};
+use rallypoint::domain::Platform;
+
+use crate::harness::{Client, Reply, Server, XBOX_ID, grant, platform_path};
+
+/// What a caller is answered, and whether that came at once.
+async fn ask(caller: &Client, method: Method, path: &str, known: Option<&str>) -> (bool, Reply) {
+    let mut request = Request::builder().method(method).uri(format!("/session{path}"));
+    if let Some(token) = &caller.token {
+        request = request.header("authorization", format!("Bearer {token}"));
+    }
+    if let Some(etag) = known {
+        request = request.header("if-none-match", etag);
+    }
+    let request = request.body(Full::default()).unwrap();
+    let handling = caller.server.api.handle(request, None);
+    let at_once = matches!(handling, Either::Left(_));
+    let (parts, body) = handling.await.into_parts();
+    (at_once, Response::from_parts(parts, body.collect().await.unwrap().to_bytes()).into())
+}
+
+/// Whether the read that everyone polls with comes at once.
+async fn comes_at_once(caller: &Client) -> bool {
+    ask(caller, Method::GET, &platform_path("XboxLive", XBOX_ID), None).await.0
+}
+
+/// The same answer by both ways; a query that nothing is asked with leads to the long one.
+async fn check_both_ways(caller: &Client) {
+    let path = platform_path("XboxLive", XBOX_ID);
+    let etag = caller.xbox().await.headers.get("etag").map(|etag| etag.to_str().unwrap().to_owned());
+    for known in [None, Some("\"other\""), Some("*"), etag.as_deref()] {
+        let (_, by_either) = ask(caller, Method::GET, &path, known).await;
+        let (at_once, by_long) = ask(caller, Method::GET, &format!("{path}?"), known).await;
+        assert!(!at_once);
+        assert_eq!(
+            (by_either.status, &by_either.headers, &by_either.bytes),
+            (by_long.status, &by_long.headers, &by_long.bytes),
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_was_asked_before_is_answered_at_once() {
+    let server = Server::new();
+    let alice = server.player();
+    let session = alice.creates("game").await;
+    alice.links(&session).await.expect(200);
+    let path = platform_path("XboxLive", XBOX_ID);
+    let first = alice.xbox().await.expect(200);
+    let (at_once, second) = ask(&alice, Method::GET, &path, None).await;
+    assert!(at_once && second.status == 200 && second.bytes == first.bytes);
+    let (at_once, unchanged) = ask(&alice, Method::GET, &path, Some(&first.etag())).await;
+    assert!(at_once && unchanged.status == 304 && unchanged.bytes.is_empty());
+    assert_eq!(unchanged.etag(), first.etag());
+}
+
+#[tokio::test]
+async fn only_a_plain_success_is_answered_at_once() {
+    let server = Server::new();
+    let (alice, bob, stranger) = (server.player(), server.player(), server.player());
+    let session = alice.creates("party").await;
+    alice.links(&session).await.expect(200);
+    alice.invites(&session, &bob).await.expect(200);
+    let path = platform_path("XboxLive", XBOX_ID);
+    // Everyone's token is known by now, and so is the session.
+    for caller in [&alice, &bob, &stranger] {
+        caller.xbox().await;
+    }
+    assert!(comes_at_once(&alice).await);
+    let nobody = server.anonymous();
+    let unknown = server.bearer("no.token.at-all");
+    let no_permission = server.player_with(Some(Platform::XboxLive), &["session:read:self"]);
+    for caller in [&bob, &stranger, &nobody, &unknown, &no_permission] {
+        for _ in 0..2 {
+            let (at_once, reply) = ask(caller, Method::GET, &path, None).await;
+            assert!(!at_once && reply.status == 403, "{}", reply.body);
+        }
+    }
+    for (method, path) in [
+        (Method::HEAD, path.clone()),
+        (Method::POST, path.clone()),
+        (Method::GET, format!("{path}?refresh_ttl=true")),
+        (Method::GET, format!("{path}/")),
+        (Method::GET, format!("{path}/player/me")),
+        (Method::GET, path.replace('=', "%3D")),
+        (Method::GET, path.replace("XboxLive", "xboxlive")),
+        (Method::GET, path.replace("XboxLive", "PSN")),
+        (Method::GET, platform_path("XboxLive", "b3RoZXI=")),
+        (Method::GET, platform_path("XboxLive", "")),
+    ] {
+        assert!(!ask(&alice, method.clone(), &path, None).await.0, "{method} {path}");
+    }
+}
+
+#[tokio::test]
+async fn a_change_is_seen_by_the_next_read() {
+    let server = Server::new();
+    let (alice, bob) = (server.player(), server.player());
+    let session = alice.creates("game").await;
+    alice.opens(&session).await;
+    alice.links(&session).await.expect(200);
+    let mut seen = Vec::new();
+    for round in 0..4 {
+        if round % 2 == 0 {
+            bob.joins(&session).await.expect(200);
+        } else {
+            bob.leaves(&session).await.expect(204);
+        }
+        assert!(!comes_at_once(&alice).await, "what was there before the change is not known to be current");
+        assert!(comes_at_once(&alice).await);
+        for caller in [&alice, &bob] {
+            check_both_ways(caller).await;
+        }
+        seen.push(alice.xbox().await.expect(200).etag());
+    }
+    assert!(seen[0] != seen[1] && seen[0] == seen[2] && seen[1] == seen[3], "{seen:?}");
+}
+
+#[tokio::test]
+async fn who_left_and_what_ended_is_not_answered_at_once() {
+    let server = Server::new();
+    let (alice, bob) = (server.player(), server.player());
+    let first = alice.creates("game").await;
+    alice.links(&first).await.expect(200);
+    alice.xbox().await.expect(200);
+    assert!(comes_at_once(&alice).await);
+    alice.leaves(&first).await.expect(204);
+    alice.xbox().await.refused(404, "platform_session_not_found");
+    // The same platform session, linked to another session by another player.
+    let second = bob.creates("game").await;
+    bob.links(&second).await.expect(200);
+    bob.xbox().await.expect(200);
+    assert!(comes_at_once(&bob).await);
+    assert!(!comes_at_once(&alice).await);
+    alice.xbox().await.refused(403, "not_active_in_session");
+    check_both_ways(&bob).await;
+}
+
+#[tokio::test]
+async fn nothing_is_answered_at_once_after_its_time() {
+    let server = Server::with(|config| config.sessions.idle_s = 600);
+    let lasting = server.lasting_player();
+    let session = lasting.creates("game").await;
+    lasting.links(&session).await.expect(200);
+    lasting.xbox().await.expect(200);
+    assert!(comes_at_once(&lasting).await);
+    let service = server.bearer(server.token(&{
+        let mut grant = grant(None, None, &["session:*"]);
+        grant.ttl = Duration::from_secs(60);
+        grant
+    }));
+    service.xbox().await.expect(200);
+    assert!(comes_at_once(&service).await);
+    server.clock.advance(Duration::from_secs(120));
+    assert!(!comes_at_once(&service).await, "its token has ended");
+    assert_eq!(service.xbox().await.body["auth_success"], false);
+    assert!(comes_at_once(&lasting).await);
+    server.clock.advance(Duration::from_secs(600));
+    assert!(!comes_at_once(&lasting).await, "the session's time is over");
+    lasting.xbox().await.refused(404, "platform_session_not_found");
+}
+
+#[tokio::test]
+async fn nodes_that_share_a_store_take_no_short_cut() {
+    let store = rallypoint::store::Store::Memory(rallypoint::store::Memory::shared());
+    let one = Server::over(store.clone(), |_| {});
+    let other = one.another_node(store);
+    let alice = one.player();
+    let session = alice.creates("game").await;
+    alice.links(&session).await.expect(200);
+    for node in [&one, &other, &one, &other] {
+        let alice = node.bearer(alice.token.clone().unwrap());
+        assert!(!comes_at_once(&alice).await);
+        alice.xbox().await.expect(200);
+    }
+}
