@@ -23,6 +23,10 @@ use support::{median, spread};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
+/// As in the binary; the bare server has it too.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// What does a request cost beside the HTTP library and the store that carry it?
 #[derive(Parser)]
 struct Args {
