@@ -1,7 +1,7 @@
 //! Reading templates, regions and instance templates again while the server runs: at SIGHUP, or when the
 //! configuration file changes. A file that is wrong changes nothing and says so.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -9,7 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::app::App;
-use crate::config::{self, Config, ConfigError};
+use crate::config::{Config, ConfigError, Sources};
 use crate::net::stopped;
 use crate::server::catalog;
 
@@ -21,26 +21,26 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 ///
 /// # Errors
 /// Where the file is wrong; the old ones stay in force.
-pub fn reload(app: &App, file: &Path) -> Result<(), ConfigError> {
-    let config = Config::load(Some(file), config::environment())?;
+pub fn reload(app: &App, sources: &Sources) -> Result<(), ConfigError> {
+    let config = Config::load(sources)?;
     app.replace_catalog(catalog(&config));
     Ok(())
 }
 
 /// Reloads at SIGHUP and whenever the file changes, until `stop` turns true.
-pub async fn reload_forever(app: Arc<App>, file: Option<PathBuf>, mut stop: watch::Receiver<bool>) {
+pub async fn reload_forever(app: Arc<App>, sources: Sources, mut stop: watch::Receiver<bool>) {
     let mut hangup = match signal(SignalKind::hangup()) {
         Ok(hangup) => hangup,
         Err(error) => return tracing::error!(%error, "cannot listen for SIGHUP; templates are not reloaded"),
     };
-    let mut seen = file.as_deref().and_then(changed_at);
+    let mut seen = sources.file.as_deref().and_then(changed_at);
     loop {
         let asked = tokio::select! {
             () = stopped(&mut stop) => return,
             _ = hangup.recv() => true,
             () = tokio::time::sleep(LOOK_EVERY) => false,
         };
-        let Some(file) = &file else {
+        let Some(file) = &sources.file else {
             if asked {
                 tracing::warn!("there is no configuration file to read again; start with --config FILE");
             }
@@ -51,7 +51,7 @@ pub async fn reload_forever(app: Arc<App>, file: Option<PathBuf>, mut stop: watc
             continue;
         }
         seen = now;
-        match reload(&app, file) {
+        match reload(&app, &sources) {
             Ok(()) => tracing::info!(
                 file = %file.display(),
                 "templates, regions and instance templates were read again; other changes take a restart"

@@ -47,13 +47,8 @@ impl StartError {
 /// Where the configuration cannot be carried out; nothing is left running then.
 pub async fn start(config: &Config, expose_development_key: bool) -> Result<Server, StartError> {
     let listen = config.http.listen;
-    let development = config.auth.jwks_file.is_none() && config.auth.jwks_url.is_none();
-    if development && !listen.ip().is_loopback() && !expose_development_key {
-        return Err(StartError(format!(
-            "refusing to listen on {listen} with the development key: whoever reads the key file can be anyone. \
-             Set jwks_file or jwks_url under [auth], or listen on 127.0.0.1; if every machine that reaches this \
-             address is yours, start with --insecure-expose-development-key"
-        )));
+    if !expose_development_key {
+        config.check_exposure().map_err(StartError::of)?;
     }
     // Listeners first: what is most often wrong fails before anything is touched.
     let (api_listener, api_address) = bind(listen, "--listen").await?;
@@ -65,7 +60,7 @@ pub async fn start(config: &Config, expose_development_key: bool) -> Result<Serv
     let (stop_api, api_stopping) = watch::channel(false);
     let (stop_rest, rest_stopping) = watch::channel(false);
     let mut rest = Vec::new();
-    let (ring, source) = load_keys(config, development).await?;
+    let (ring, source) = load_keys(config).await?;
     if let Some(source) = source {
         let every = Duration::from_secs(config.auth.jwks_refresh_s.max(1));
         rest.push(tokio::spawn(refresh_forever(Arc::clone(&ring), source, every, rest_stopping.clone())));
@@ -86,7 +81,7 @@ pub async fn start(config: &Config, expose_development_key: bool) -> Result<Serv
         rest.push(tokio::spawn(serving));
         address
     });
-    let reload = reload::reload_forever(Arc::clone(&app), config.file.clone(), rest_stopping.clone());
+    let reload = reload::reload_forever(Arc::clone(&app), config.sources.clone(), rest_stopping.clone());
     rest.push(tokio::spawn(reload));
     let every = Duration::from_millis(config.jobs.every_ms.max(1));
     rest.push(tokio::spawn(jobs::run(app, every, rest_stopping)));
@@ -139,11 +134,8 @@ async fn open_store(config: &Config) -> Result<Store, StartError> {
 }
 
 /// The keys to verify with, and where to read them again from.
-async fn load_keys(
-    config: &Config,
-    development: bool,
-) -> Result<(Arc<KeyRing>, Option<JwksSource>), StartError> {
-    if development {
+async fn load_keys(config: &Config) -> Result<(Arc<KeyRing>, Option<JwksSource>), StartError> {
+    if !config.auth.has_own_keys() {
         let key = DevelopmentKey::load_or_create(&config.store.data_dir, &Entropy::System)
             .map_err(StartError::of)?;
         tracing::warn!(

@@ -73,13 +73,28 @@ fn from_file(path: &Path) -> Result<KeySet, KeyError> {
     Ok(keys)
 }
 
-fn fetch(url: &str, timeout: Duration) -> Result<String, KeyError> {
-    let failed = |cause: String| KeyError::Fetch(cause);
-    let uri: http::Uri = url.parse().map_err(|_| failed("jwks_url is no URL".into()))?;
+/// Refuses a URL that keys cannot be trusted to come from.
+///
+/// # Errors
+/// What is wrong with it, and what is allowed.
+pub fn check_jwks_url(url: &str) -> Result<(), String> {
+    parse_url(url).map(drop)
+}
+
+/// A URL, and whether it leads to this machine.
+fn parse_url(url: &str) -> Result<(http::Uri, bool), String> {
+    let uri: Option<http::Uri> = url.parse().ok().filter(|uri: &http::Uri| uri.scheme().is_some());
+    let uri = uri.ok_or("jwks_url is no URL, as in https://tokens.example.com/.well-known/jwks.json")?;
     let local = matches!(uri.host(), Some("localhost" | "127.0.0.1" | "[::1]"));
     if uri.scheme_str() != Some("https") && !(uri.scheme_str() == Some("http") && local) {
-        return Err(failed("jwks_url must start with https://; http:// is for this machine only".into()));
+        return Err("jwks_url must start with https://; http:// is for this machine only".into());
     }
+    Ok((uri, local))
+}
+
+fn fetch(url: &str, timeout: Duration) -> Result<String, KeyError> {
+    let failed = |cause: String| KeyError::Fetch(cause);
+    let (uri, local) = parse_url(url).map_err(failed)?;
     let mut config = ureq::Agent::config_builder()
         .timeout_global(Some(timeout))
         // A redirect could lead to where the rule above does not reach.

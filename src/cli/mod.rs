@@ -7,14 +7,14 @@ mod token;
 
 use std::io::Write as _;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use serde_json::Value;
 
 use crate::api::{openapi, routes};
-use crate::config::{self, AdminListen, Config, parse_address};
+use crate::config::{AdminListen, Config, Sources, parse_address};
 use crate::{server, telemetry};
 
 /// A game session service that you host yourself. Speaks the RallyHere session API.
@@ -54,6 +54,9 @@ enum Command {
     CheckConfig {
         /// The file.
         file: PathBuf,
+        /// Take an address that others can reach without keys of your own, as serve does with this flag.
+        #[arg(long)]
+        insecure_expose_development_key: bool,
     },
 }
 
@@ -109,10 +112,12 @@ struct ConfigArgs {
 impl ConfigArgs {
     /// The configuration with these flags over it.
     fn load(&self) -> Result<Config, String> {
-        let mut config =
-            Config::load(self.config.as_deref(), config::environment()).map_err(|error| error.to_string())?;
-        config.http.listen = self.listen.unwrap_or(config.http.listen);
-        config.http.admin_listen = self.admin_listen.unwrap_or(config.http.admin_listen);
+        let listen = self.listen.map(|listen| listen.to_string());
+        let admin_listen = self.admin_listen.map(|listen| listen.to_string());
+        let sources = Sources::of_process(self.config.clone())
+            .with_flag("--listen", ("http", "listen"), listen)
+            .with_flag("--admin-listen", ("http", "admin_listen"), admin_listen);
+        let mut config = Config::load(&sources).map_err(|error| error.to_string())?;
         if let Some(data_dir) = &self.data_dir {
             config.store.data_dir.clone_from(data_dir);
         }
@@ -131,7 +136,9 @@ pub fn main() -> ExitCode {
             print_json(&openapi::document(&routes::operations(), &Config::default().auth.cookie))
         }
         Command::Config(args) => args.load().and_then(|config| print(&config.to_masked_toml())),
-        Command::CheckConfig { file } => check_config(&file),
+        Command::CheckConfig { file, insecure_expose_development_key } => {
+            check_config(file, insecure_expose_development_key)
+        }
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -156,9 +163,14 @@ fn print_json(value: &Value) -> Result<(), String> {
     print(&format!("{text}\n"))
 }
 
-fn check_config(file: &Path) -> Result<(), String> {
-    let config = Config::load(Some(file), std::iter::empty()).map_err(|error| error.to_string())?;
-    print(&format!("{}: right; {} templates\n", file.display(), config.templates.len()))
+fn check_config(file: PathBuf, expose_development_key: bool) -> Result<(), String> {
+    let shown = file.display().to_string();
+    let sources = Sources { file: Some(file), ..Sources::default() };
+    let config = Config::load(&sources).map_err(|error| error.to_string())?;
+    if !expose_development_key {
+        config.check_exposure().map_err(|error| error.to_string())?;
+    }
+    print(&format!("{shown}: right; {} templates\n", config.templates.len()))
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime, String> {

@@ -2,7 +2,8 @@
 
 use toml::de::DeTable;
 
-use super::Config;
+use super::{AdminListen, Config, ConfigError, Http, Override};
+use crate::auth::check_jwks_url;
 use crate::domain::Platform;
 use crate::domain::template::{PlatformTemplate, Template};
 
@@ -24,11 +25,19 @@ impl Fault {
         Self { path: path.iter().map(|key| (*key).to_owned()).collect(), message: message.into() }
     }
 
-    /// The fault in words, with its line where the file has the knob or its section.
-    pub(super) fn describe(&self, text: &str) -> String {
+    /// The fault, told of the variable or flag that set the knob, or of the file, with its line where the knob or its
+    /// section is there.
+    pub(super) fn placed(self, text: &str, origin: &str, overrides: &[Override]) -> ConfigError {
         let (_, sections) = self.path.split_last().expect("a path names a knob");
         let message = format!("[{}] {}", sections.join("."), self.message);
-        line_of(text, &self.path).map_or(message.clone(), |line| format!("line {line}: {message}"))
+        let sets = |over: &&Override| self.path[..] == [&over.section[..], &over.knob];
+        match (overrides.iter().rfind(sets), line_of(text, &self.path)) {
+            (Some(over), _) => ConfigError::Wrong { origin: over.origin.clone(), message },
+            (None, Some(line)) => {
+                ConfigError::Wrong { origin: origin.into(), message: format!("line {line}: {message}") }
+            }
+            (None, None) => ConfigError::Wrong { origin: origin.into(), message },
+        }
     }
 }
 
@@ -47,6 +56,7 @@ fn line_of(text: &str, path: &[String]) -> Option<usize> {
 
 /// Finds the first thing that is wrong.
 pub(super) fn check(config: &Config) -> Result<(), Fault> {
+    check_listeners(config)?;
     check_auth(config)?;
     if config.templates.is_empty() || config.templates.len() > TEMPLATES_MAX {
         return Err(Fault::new(&["templates", ""], format!("takes 1 to {TEMPLATES_MAX} templates")));
@@ -64,13 +74,47 @@ pub(super) fn check(config: &Config) -> Result<(), Fault> {
     config.templates.iter().try_for_each(|(name, template)| check_template(config, name, template))
 }
 
+/// Two listeners cannot have one address.
+fn check_listeners(config: &Config) -> Result<(), Fault> {
+    let (listen, AdminListen::At(admin)) = (config.http.listen, config.http.admin_listen) else {
+        return Ok(());
+    };
+    let overlap = listen.ip() == admin.ip() || listen.ip().is_unspecified() || admin.ip().is_unspecified();
+    if listen.port() == 0 || listen.port() != admin.port() || !overlap {
+        return Ok(());
+    }
+    // Said of the one that was set.
+    let knob = if AdminListen::At(admin) == Http::default().admin_listen { "listen" } else { "admin_listen" };
+    let message = format!(
+        "listen and admin_listen both take {listen}: give one another port, or say \
+                           admin_listen = \"off\""
+    );
+    Err(Fault::new(&["http", knob], message))
+}
+
+/// Whoever reads the development key can be anyone; it serves this machine alone.
+pub(super) fn check_exposure(config: &Config) -> Result<(), Fault> {
+    let listen = config.http.listen;
+    if config.auth.has_own_keys() || listen.ip().is_loopback() {
+        return Ok(());
+    }
+    let message = format!(
+        "refusing to listen on {listen} with the development key: whoever reads the key file can be anyone. \
+         Set jwks_file or jwks_url under [auth], or listen on 127.0.0.1; if every machine that reaches this \
+         address is yours, start with --insecure-expose-development-key"
+    );
+    Err(Fault::new(&["http", "listen"], message))
+}
+
 fn check_auth(config: &Config) -> Result<(), Fault> {
     let auth = &config.auth;
     if auth.jwks_file.is_some() && auth.jwks_url.is_some() {
         return Err(Fault::new(&["auth", "jwks_url"], "takes jwks_file or jwks_url, not both"));
     }
-    let own_keys = auth.jwks_file.is_some() || auth.jwks_url.is_some();
-    if !own_keys && (auth.issuer.is_some() || auth.audience.is_some()) {
+    if let Some(Err(message)) = auth.jwks_url.as_deref().map(check_jwks_url) {
+        return Err(Fault::new(&["auth", "jwks_url"], message));
+    }
+    if !auth.has_own_keys() && (auth.issuer.is_some() || auth.audience.is_some()) {
         let knob = if auth.issuer.is_some() { "issuer" } else { "audience" };
         let message =
             "issuer and audience need jwks_file or jwks_url: tokens of the development key name neither";
@@ -118,6 +162,65 @@ fn is_plain_name(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::super::tests::parse;
+
+    #[test]
+    fn two_listeners_do_not_take_one_address() {
+        for (listen, admin_listen, fits) in [
+            ("127.0.0.1:7", "127.0.0.1:7", false),
+            ("0.0.0.0:7", "127.0.0.1:7", false),
+            ("127.0.0.1:7", "[::]:7", false),
+            ("127.0.0.1:7", "127.0.0.2:7", true),
+            ("127.0.0.1:7", "127.0.0.1:8", true),
+            ("127.0.0.1:0", "127.0.0.1:0", true),
+            ("127.0.0.1:7", "off", true),
+        ] {
+            let text = format!("[http]\nlisten = {listen:?}\nadmin_listen = {admin_listen:?}");
+            match parse(&text, &[]) {
+                Ok(_) => assert!(fits, "{text}"),
+                Err(message) => {
+                    assert!(!fits && message.starts_with("my.toml: line 3: [http] listen and"), "{message}");
+                }
+            }
+        }
+        let message = parse("\n[http]\nlisten = \"127.0.0.1:7701\"", &[]).unwrap_err();
+        assert!(message.starts_with("my.toml: line 3: "), "{message}");
+        let message = parse("", &[("RALLYPOINT_HTTP__LISTEN", "127.0.0.1:7701")]).unwrap_err();
+        assert!(message.starts_with("RALLYPOINT_HTTP__LISTEN: [http] listen and"), "{message}");
+    }
+
+    #[test]
+    fn keys_come_over_https_or_from_this_machine() {
+        for (url, told) in [
+            ("http://keys.example/jwks", "must start with https://"),
+            ("ftp://127.0.0.1/jwks", "must start with https://"),
+            ("https://", "is no URL"),
+            ("keys", "is no URL"),
+        ] {
+            let message = parse(&format!("\n[auth]\njwks_url = {url:?}"), &[]).unwrap_err();
+            assert!(message.starts_with("my.toml: line 3: [auth] jwks_url"), "{message}");
+            assert!(message.contains(told), "{message}");
+            let message = parse("", &[("RALLYPOINT_AUTH__JWKS_URL", url)]).unwrap_err();
+            assert!(message.starts_with("RALLYPOINT_AUTH__JWKS_URL: [auth] jwks_url"), "{message}");
+        }
+        for url in
+            ["https://keys.example/jwks", "http://localhost:1/jwks", "http://[::1]:1/", "http://127.0.0.1"]
+        {
+            parse(&format!("[auth]\njwks_url = {url:?}"), &[]).unwrap();
+        }
+    }
+
+    #[test]
+    fn what_the_file_alone_says_no_variable_says() {
+        for name in [
+            "RALLYPOINT_TEMPLATES__PARTY__NUM_TEAMS",
+            "RALLYPOINT_REGIONS__EU",
+            "RALLYPOINT_INSTANCE_TEMPLATES__A",
+        ] {
+            let message = parse("", &[(name, "1")]).unwrap_err();
+            assert!(message.starts_with(&format!("{name}: [")), "{message}");
+            assert!(message.ends_with("is written in the configuration file only"), "{message}");
+        }
+    }
 
     #[test]
     fn what_a_template_says_again_is_what_its_place_says() {

@@ -2,9 +2,10 @@
 
 mod check;
 mod sections;
+mod sources;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -13,6 +14,9 @@ pub use sections::{
     AdminListen, Auth, Backend, FriendsCheck, Http, Jobs, Sessions, Store, Telemetry, parse_address,
 };
 
+pub use sources::{ENV_PREFIX, Override, Sources, variables};
+
+use self::check::Fault;
 use crate::domain::health::HealthRules;
 use crate::domain::instance_template::InstanceTemplate;
 use crate::domain::region::Region;
@@ -20,10 +24,8 @@ use crate::domain::template::Template;
 
 /// The file that documents every knob; its values are the defaults.
 pub const DEFAULT_FILE: &str = include_str!("../../config.default.toml");
-/// Environment variables that are knobs start with this.
-pub const ENV_PREFIX: &str = "RALLYPOINT_";
-/// Separates section and name in an environment variable.
-const ENV_SEPARATOR: &str = "__";
+/// What is written in the file alone: a variable could neither spell its names nor say what it leaves as it was.
+const FILE_ONLY: [&str; 3] = ["templates", "regions", "instance_templates"];
 
 /// The effective configuration.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -49,9 +51,9 @@ pub struct Config {
     pub instance_templates: BTreeMap<Uuid, InstanceTemplate>,
     /// Session templates by type.
     pub templates: BTreeMap<String, Template>,
-    /// The file it was read from, if any; read again when it changes.
+    /// Where it comes from.
     #[serde(skip)]
-    pub file: Option<PathBuf>,
+    pub sources: Sources,
 }
 
 /// Why a configuration was refused: file, line, field and what is allowed, as far as they are known.
@@ -90,49 +92,54 @@ impl Default for Config {
             regions: BTreeMap::new(),
             instance_templates: BTreeMap::new(),
             templates,
-            file: None,
+            sources: Sources::default(),
         }
     }
 }
 
 impl Config {
-    /// The defaults, overlaid by a file, overlaid by the environment.
-    pub fn load(
-        file: Option<&Path>,
-        env: impl Iterator<Item = (String, String)>,
-    ) -> Result<Self, ConfigError> {
-        let text = match file {
-            Some(path) => std::fs::read_to_string(path)
-                .map_err(|error| ConfigError::Unreadable { path: path.into(), error })?,
-            None => String::new(),
-        };
-        let origin = file.map_or_else(|| "configuration".into(), |path| path.display().to_string());
-        let config = Self::parse(&text, &origin, env)?;
-        Ok(Self { file: file.map(Path::to_path_buf), ..config })
+    /// The defaults, overlaid by what the sources say.
+    ///
+    /// # Errors
+    /// Where a source says what is not allowed.
+    pub fn load(sources: &Sources) -> Result<Self, ConfigError> {
+        let config = Self::parse(&sources.read()?, &sources.origin(), &sources.overrides)?;
+        Ok(Self { sources: sources.clone(), ..config })
     }
 
-    /// The defaults, overlaid by a file's text, overlaid by the environment.
-    pub fn parse(
-        text: &str,
-        origin: &str,
-        env: impl Iterator<Item = (String, String)>,
-    ) -> Result<Self, ConfigError> {
+    /// The defaults, overlaid by a file's text, overlaid by what wins over it.
+    ///
+    /// # Errors
+    /// Where one of them says what is not allowed.
+    pub fn parse(text: &str, origin: &str, overrides: &[Override]) -> Result<Self, ConfigError> {
         let wrong = |origin: &str, message: String| ConfigError::Wrong { origin: origin.into(), message };
         let misread = |origin: &str, error: toml::de::Error| wrong(origin, readable(&error));
         // Read alone first: only here do errors know their line.
         let mut config: Self = toml::from_str(text).map_err(|error| misread(origin, error))?;
         let mut table: toml::Table = text.parse().map_err(|error| misread(origin, error))?;
-        let mut knobs: Vec<_> = env.filter(|(name, _)| name.starts_with(ENV_PREFIX)).collect();
-        knobs.sort();
-        for (name, value) in knobs {
-            let Some((section, knob)) = name[ENV_PREFIX.len()..].split_once(ENV_SEPARATOR) else { continue };
-            let section = table.entry(section.to_lowercase()).or_insert_with(|| toml::Table::new().into());
+        for Override { origin, section, knob, value } in overrides {
+            if FILE_ONLY.contains(&section.as_str()) {
+                return Err(wrong(origin, format!("[{section}] is written in the configuration file only")));
+            }
+            let section = table.entry(section).or_insert_with(|| toml::Table::new().into());
             let Some(section) = section.as_table_mut() else { continue };
-            section.insert(knob.to_lowercase(), env_value(&value));
-            config = table.clone().try_into().map_err(|error| misread(&name, error))?;
+            section.insert(knob.clone(), value.clone());
+            config = table.clone().try_into().map_err(|error| misread(origin, error))?;
         }
-        check::check(&config).map_err(|fault| wrong(origin, fault.describe(text)))?;
+        check::check(&config).map_err(|fault| fault.placed(text, origin, overrides))?;
         Ok(config)
+    }
+
+    /// Refuses to show the development key's server to others: who reads that key can be anyone.
+    ///
+    /// # Errors
+    /// Where the API would listen beyond loopback without keys of its own.
+    pub fn check_exposure(&self) -> Result<(), ConfigError> {
+        let placed = |fault: Fault| match self.sources.read() {
+            Ok(text) => fault.placed(&text, &self.sources.origin(), &self.sources.overrides),
+            Err(error) => error,
+        };
+        check::check_exposure(self).map_err(placed)
     }
 
     /// The configuration as a file that would make it, secrets masked.
@@ -143,22 +150,22 @@ impl Config {
     }
 }
 
+impl Sources {
+    fn read(&self) -> Result<String, ConfigError> {
+        let Some(path) = &self.file else { return Ok(String::new()) };
+        std::fs::read_to_string(path).map_err(|error| ConfigError::Unreadable { path: path.clone(), error })
+    }
+
+    /// What the file is called in errors.
+    fn origin(&self) -> String {
+        self.file.as_ref().map_or_else(|| "configuration".into(), |path| path.display().to_string())
+    }
+}
+
 /// What is wrong and where, without the words of the language this is written in.
 fn readable(error: &toml::de::Error) -> String {
     const WHOLE: &str = "expected a whole number, 0 or more";
     error.to_string().trim_end().replace("expected u64", WHOLE).replace("expected usize", WHOLE)
-}
-
-/// This process's environment. What is no text is no knob of ours, and nothing to stumble over.
-pub fn environment() -> impl Iterator<Item = (String, String)> {
-    std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-}
-
-/// A variable's value: a number, boolean, list or quoted text where it reads as one, else plain text.
-fn env_value(text: &str) -> toml::Value {
-    let parsed = format!("value = {text}").parse::<toml::Table>().ok();
-    parsed.and_then(|mut table| table.remove("value")).unwrap_or_else(|| text.into())
 }
 
 /// A URL without what may be secret in it: user, password, query.
@@ -177,7 +184,7 @@ mod tests {
 
     pub(super) fn parse(text: &str, env: &[(&str, &str)]) -> Result<Config, String> {
         let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        Config::parse(text, "my.toml", env).map_err(|error| error.to_string())
+        Config::parse(text, "my.toml", &variables(env)).map_err(|error| error.to_string())
     }
 
     #[test]

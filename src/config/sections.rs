@@ -177,6 +177,13 @@ pub struct Auth {
     pub cached_tokens: usize,
 }
 
+impl Auth {
+    /// Whether tokens are verified with keys of the operator's, and not with the development key.
+    pub fn has_own_keys(&self) -> bool {
+        self.jwks_file.is_some() || self.jwks_url.is_some()
+    }
+}
+
 impl Default for Auth {
     fn default() -> Self {
         Self {

@@ -153,7 +153,27 @@ async fn check_config_names_file_line_field_and_what_is_allowed() {
         ("[sessions]\nidle_s = 0\n", "line 2", &["idle_s = 0", "from 1 to"]),
         ("[templates.a]\nnum_teams = 51\n", "line 2", &["num_teams = 51", "from 1 to 50"]),
         ("[telemetry\n", "line 1", &["[telemetry", "expected `]`"]),
-        ("[auth]\njwks_file = \"a\"\njwks_url = \"b\"\n", "", &["[auth]", "jwks_file or jwks_url, not both"]),
+        (
+            "[auth]\njwks_file = \"a\"\njwks_url = \"b\"\n",
+            "line 3",
+            &["[auth]", "jwks_file or jwks_url, not both"],
+        ),
+        (
+            "[auth]\njwks_url = \"http://keys.example/jwks\"\n",
+            "line 2",
+            &["[auth] jwks_url", "https://", "http:// is for this machine only"],
+        ),
+        (
+            "[http]\nlisten = \"127.0.0.1:1\"\nadmin_listen = \"127.0.0.1:1\"\n",
+            "line 3",
+            &["[http]", "both take 127.0.0.1:1", "another port", "\"off\""],
+        ),
+        (
+            "[http]\nlisten = \"0.0.0.0:0\"\n",
+            "line 2",
+            &["[http]", "0.0.0.0:0", "development key", "jwks_file or jwks_url", "127.0.0.1"],
+        ),
+        ("[templates.a]\nmin_session_count = -1\n", "line 2", &["min_session_count = -1", "0 or more"]),
     ] {
         std::fs::write(&file, text).unwrap();
         let refused = run(rallypoint(&["check-config", file.to_str().unwrap()])).await.expect(1);
@@ -166,6 +186,9 @@ async fn check_config_names_file_line_field_and_what_is_allowed() {
         let args = ["serve", "--config", file.to_str().unwrap()];
         assert_eq!(run(rallypoint(&args)).await.expect(1).stderr, refused.stderr);
     }
+    std::fs::write(&file, "[http]\nlisten = \"0.0.0.0:0\"\n").unwrap();
+    let exposed = ["check-config", file.to_str().unwrap(), "--insecure-expose-development-key"];
+    run(rallypoint(&exposed)).await.expect(0);
     let missing = run(rallypoint(&["check-config", "/nowhere/mine.toml"])).await.expect(1);
     assert!(missing.stderr.starts_with("error: /nowhere/mine.toml: No such file"), "{}", missing.stderr);
 }
@@ -177,6 +200,25 @@ async fn a_wrong_variable_is_named() {
     let refused = run(command).await.expect(1);
     let message = "error: RALLYPOINT_HTTP__LISTEN: \"localhost\" is no ADDRESS:PORT, as in 127.0.0.1:7700";
     assert!(refused.stderr.starts_with(message), "{}", refused.stderr);
+}
+
+#[tokio::test]
+async fn a_flag_mends_what_file_or_environment_would_do_wrong() {
+    let command = |args: &[&str]| {
+        let mut command = rallypoint(&[&["config"], args].concat());
+        command.env("RALLYPOINT_HTTP__LISTEN", "127.0.0.1:7701");
+        command
+    };
+    let refused = run(command(&[])).await.expect(1);
+    assert!(refused.stderr.starts_with("error: RALLYPOINT_HTTP__LISTEN: [http] listen and"), "{refused:?}");
+    run(command(&["--admin-listen", "off"])).await.expect(0);
+    let refused = run(command(&["--admin-listen", "0.0.0.0:7701"])).await.expect(1);
+    assert!(refused.stderr.starts_with("error: --admin-listen: [http] listen and"), "{refused:?}");
+    let mut command = rallypoint(&["config"]);
+    command.env("RALLYPOINT_TEMPLATES__PARTY__NUM_TEAMS", "2");
+    let refused = run(command).await.expect(1);
+    let message = "error: RALLYPOINT_TEMPLATES__PARTY__NUM_TEAMS: [templates] is written in the";
+    assert!(refused.stderr.starts_with(message), "{refused:?}");
 }
 
 #[tokio::test]

@@ -67,7 +67,7 @@ custom_data = { icon = "sun" }
 "#;
 
 fn with_raid(config: &mut Config) {
-    *config = Config::parse(RAID, "raid.toml", std::iter::empty()).unwrap();
+    *config = Config::parse(RAID, "raid.toml", &[]).unwrap();
 }
 
 #[tokio::test]
@@ -78,8 +78,7 @@ async fn every_field_of_a_template_is_shown_as_it_was_written() {
     assert_eq!(shown, serde_json::to_value(&written["templates"]["raid"]).unwrap());
     // The deprecated name alone is enough.
     let renamed = RAID.replace("attempt_auto_join = true\n", "");
-    let server =
-        Server::with(|config| *config = Config::parse(&renamed, "raid.toml", std::iter::empty()).unwrap());
+    let server = Server::with(|config| *config = Config::parse(&renamed, "raid.toml", &[]).unwrap());
     let shown = server.player().get("/v1/template/raid").await.expect(200).body;
     assert_eq!((&shown["joinable"], &shown["attempt_auto_join"]), (&json!(true), &json!(true)));
     let (alice, bob) = (server.player(), server.player());
