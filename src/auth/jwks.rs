@@ -39,17 +39,47 @@ impl fmt::Debug for JwksSource {
     }
 }
 
+/// The knob that names it, for messages, without what may be secret.
+impl fmt::Display for JwksSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => write!(f, "[auth] jwks_file {}", path.display()),
+            Self::Url(url) => write!(f, "[auth] jwks_url {}", mask_url(url)),
+        }
+    }
+}
+
 impl JwksSource {
     /// Reads it. Blocks.
     ///
     /// # Errors
-    /// Where it cannot be read, or does not hold keys that can be used.
+    /// Where it cannot be read, or does not hold keys that can be used; the error names it.
     pub fn load(&self) -> Result<KeySet, KeyError> {
-        match self {
+        let loaded = match self {
             Self::File(path) => from_file(path),
-            Self::Url(url) => KeySet::from_jwks(&fetch(url, FETCH_TIMEOUT)?, Origin::Network),
-        }
+            Self::Url(url) => {
+                fetch(url, FETCH_TIMEOUT).and_then(|json| KeySet::from_jwks(&json, Origin::Network))
+            }
+        };
+        loaded.map_err(|error| {
+            let cause = match error {
+                // The path is in the name already.
+                KeyError::File { cause, .. } => cause,
+                other => other.to_string(),
+            };
+            KeyError::Source { name: self.to_string(), cause }
+        })
     }
+}
+
+/// A URL without what may be secret in it: user, password, query.
+pub fn mask_url(url: &str) -> String {
+    let (scheme, rest) = url.split_at(url.find("://").map_or(0, |end| end + "://".len()));
+    let (rest, query) = rest.split_once('?').map_or((rest, ""), |(rest, _)| (rest, "?***"));
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let authority =
+        authority.rsplit_once('@').map_or(authority.to_owned(), |(_, host)| format!("***@{host}"));
+    format!("{scheme}{authority}{path}{query}")
 }
 
 fn from_file(path: &Path) -> Result<KeySet, KeyError> {

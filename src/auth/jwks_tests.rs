@@ -162,6 +162,40 @@ fn a_file_with_a_shared_secret_is_not_for_everyone() {
 }
 
 #[test]
+fn what_is_wrong_with_keys_is_said_of_the_knob_that_names_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("jwks.json");
+    let load = || JwksSource::File(path.clone()).load().unwrap_err().to_string();
+    let named = format!("[auth] jwks_file {}: ", path.display());
+    assert!(load().starts_with(&format!("{named}No such file")), "{}", load());
+    std::fs::write(&path, "{}").unwrap();
+    assert!(
+        load().starts_with(&format!("{named}the JWK Set cannot be used: it is no JWK Set")),
+        "{}",
+        load()
+    );
+
+    let service = TokenService::answering(answer("404 Not Found", "", ""));
+    let (_, place) = service.url.split_once("://").unwrap();
+    let refused = from_url(&format!("http://me:secret@{place}?key=secret")).unwrap_err();
+    let named =
+        format!("[auth] jwks_url http://***@{place}?***: the JWK Set could not be fetched: the answer was");
+    assert!(refused.starts_with(&named), "{refused}");
+}
+
+#[test]
+fn what_may_be_secret_in_a_url_is_masked() {
+    for (url, masked) in [
+        ("https://me:secret@keys.example/jwks?token=secret", "https://***@keys.example/jwks?***"),
+        ("keys", "keys"),
+        ("me:secret@keys/jwks", "***@keys/jwks"),
+        ("https://keys", "https://keys"),
+    ] {
+        assert_eq!(mask_url(url), masked);
+    }
+}
+
+#[test]
 fn a_url_is_fetched() {
     let service = TokenService::answering(ok(&[&TestKey::rsa(), &TestKey::secret("shared", &[1; 32])]));
     for url in [service.url.clone(), service.url.replace("127.0.0.1", "localhost")] {

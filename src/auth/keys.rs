@@ -48,6 +48,14 @@ pub enum KeyError {
         /// The cause, and what to do.
         cause: String,
     },
+    /// A source that the configuration names has none.
+    #[error("{name}: {cause}")]
+    Source {
+        /// The knob, and the path or URL.
+        name: String,
+        /// The cause, and what to do.
+        cause: String,
+    },
     /// A document does not hold keys that can be used.
     #[error("the JWK Set cannot be used: {0}")]
     Unusable(String),

@@ -10,7 +10,7 @@ mod jwks;
 mod test_keys;
 
 pub use development::{DevelopmentKey, Grant};
-pub use jwks::{JwksSource, check_jwks_url, refresh_forever};
+pub use jwks::{JwksSource, check_jwks_url, mask_url, refresh_forever};
 pub use keys::{KeyError, KeyRing, KeySet, Origin};
 pub use permission::{DEFAULT_PLAYER_PERMISSIONS, Permission, Permissions};
 pub use policy::{Caller, Denied, Enough, Policy, Reach};
