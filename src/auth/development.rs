@@ -3,7 +3,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -43,12 +43,17 @@ pub struct Grant {
 pub struct DevelopmentKey([u8; KEY_BYTES]);
 
 impl DevelopmentKey {
+    /// Where the key of a data directory is.
+    pub fn path(data_dir: &Path) -> PathBuf {
+        data_dir.join(FILE_NAME)
+    }
+
     /// Reads the key of a data directory.
     ///
     /// # Errors
     /// Where there is none, the file cannot be read or does not hold a key, or others than its owner may read it.
     pub fn load(data_dir: &Path) -> Result<Self, KeyError> {
-        let path = data_dir.join(FILE_NAME);
+        let path = Self::path(data_dir);
         let key = File::open(&path).map_err(|error| error.to_string()).and_then(Self::read);
         key.map_err(|cause| KeyError::File { path, cause })
     }
@@ -58,7 +63,7 @@ impl DevelopmentKey {
     /// # Errors
     /// Where the file cannot be read or written, does not hold a key, or others than its owner may read it.
     pub fn load_or_create(data_dir: &Path, entropy: &Entropy) -> Result<Self, KeyError> {
-        let path = data_dir.join(FILE_NAME);
+        let path = Self::path(data_dir);
         let failed = |cause: String| KeyError::File { path: path.clone(), cause };
         let io = |error: std::io::Error| failed(error.to_string());
         match File::open(&path) {

@@ -125,6 +125,31 @@ impl ConfigArgs {
     }
 }
 
+/// Where the development key is: as for `serve`.
+#[derive(Args)]
+struct KeyArgs {
+    /// Configuration file of the server.
+    #[arg(long, value_name = "FILE", global = true)]
+    config: Option<PathBuf>,
+    /// The data directory of the server [default: ./rallypoint-data].
+    #[arg(long, value_name = "DIR", global = true)]
+    data_dir: Option<PathBuf>,
+}
+
+impl KeyArgs {
+    /// The data directory that file, environment and flag come to.
+    fn data_dir(&self) -> Result<PathBuf, String> {
+        let config =
+            Config::load(&Sources::of_process(self.config.clone())).map_err(|error| error.to_string())?;
+        if config.auth.has_own_keys() {
+            eprintln!(
+                "warning: [auth] names keys of its own; such a server takes no token of the development key"
+            );
+        }
+        Ok(self.data_dir.clone().unwrap_or(config.store.data_dir))
+    }
+}
+
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
     let done = match Cli::parse().command {

@@ -1,6 +1,6 @@
 //! `rallypoint session`: sessions of a running server, listed, shown and ended through its API.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::http_client::{HttpAnswer, HttpClient};
-use super::{print, print_json};
+use super::{KeyArgs, print, print_json};
+use crate::api::routes::PREFIX;
 use crate::auth::{DevelopmentKey, Grant};
 use crate::env::Clock;
 
@@ -31,18 +32,33 @@ const OWN_TOKEN_TTL: Duration = Duration::from_secs(60);
 pub struct SessionArgs {
     #[command(subcommand)]
     command: SessionCommand,
-    /// The server.
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:7700", global = true)]
+    /// The server, with or without /session at the end.
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:7700", value_parser = parse_server, global = true)]
     server: String,
     /// A token; best given in the environment, where other users cannot read it.
     #[arg(long, value_name = "TOKEN", env = "RALLYPOINT_TOKEN", hide_env_values = true, global = true)]
     token: Option<String>,
-    /// Where the development key is that signs without a token.
-    #[arg(long, value_name = "DIR", default_value = "./rallypoint-data", global = true)]
-    data_dir: PathBuf,
+    #[command(flatten)]
+    key: KeyArgs,
     /// Print JSON instead of a table.
     #[arg(long, global = true)]
     json: bool,
+}
+
+/// Reads a server's URL, or says how one is written.
+fn parse_server(text: &str) -> Result<String, String> {
+    let server = text.trim_end_matches('/');
+    let server = server.strip_suffix(PREFIX).unwrap_or(server);
+    let uri = server.parse::<http::Uri>().ok();
+    let is_server = |uri: &http::Uri| {
+        matches!(uri.scheme_str(), Some("http" | "https"))
+            && uri.host().is_some_and(|host| !host.is_empty())
+            && uri.query().is_none()
+    };
+    match uri.filter(is_server) {
+        Some(_) => Ok(server.to_owned()),
+        None => Err("this takes the URL of a server, as in http://127.0.0.1:7700".into()),
+    }
 }
 
 #[derive(Subcommand)]
@@ -72,7 +88,7 @@ enum SessionCommand {
 pub fn run(args: &SessionArgs) -> Result<(), String> {
     let token = match &args.token {
         Some(token) => token.clone(),
-        None => own_token(&args.data_dir)?,
+        None => own_token(&args.key.data_dir()?)?,
     };
     let caller = Caller { http: HttpClient::new(&args.server), token };
     match &args.command {
@@ -201,7 +217,14 @@ fn session_rows(session: &Value) -> Vec<Vec<String>> {
         row(["region", &text(&session["region_id"])]),
         row(["short code", &text(&session["short_code"])]),
         row(["ways in", &open.collect::<Vec<_>>().join(", ")]),
+        row(["password", if session["password_protected"] == true { "needed" } else { "" }]),
     ];
+    let instance = &session["instance"];
+    let state = ["host_type", "join_status", "instance_health"].map(|field| text(&instance[field]));
+    let state: Vec<_> = state.into_iter().filter(|word| !word.is_empty()).collect();
+    rows.push(row(["instance", &state.join(", ")]));
+    rows.push(row(["host", &text(&instance["host_player_uuid"])]));
+    rows.push(row(["connect to", &text(&instance["join_params"]["public_conn_str"])]));
     for linked in items(&session["platform_session"]) {
         let named = text(&linked["platform_session_id_base64"]);
         rows.push(row(["linked", &format!("{} {named}", text(&linked["platform"]))]));
@@ -250,5 +273,18 @@ mod tests {
             shown,
             "SESSION  TYPE   STANDING\na        party  active\nb        party  invited\nc        party  reserved\n"
         );
+    }
+
+    #[test]
+    fn a_server_is_named_with_or_without_the_prefix() {
+        for text in ["http://127.0.0.1:7700", "http://127.0.0.1:7700/", "http://127.0.0.1:7700/session/"] {
+            assert_eq!(parse_server(text).unwrap(), "http://127.0.0.1:7700");
+        }
+        assert_eq!(parse_server("https://games.example/eu/session").unwrap(), "https://games.example/eu");
+        for text in
+            ["", "127.0.0.1:7700", "localhost", "ftp://127.0.0.1", "http://", "http:///session", "http://a?b"]
+        {
+            assert!(parse_server(text).unwrap_err().contains("as in http://127.0.0.1:7700"), "{text}");
+        }
     }
 }

@@ -1,11 +1,11 @@
 //! `rallypoint token`: development tokens.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
 use uuid::Uuid;
 
+use super::KeyArgs;
 use crate::auth::{DEFAULT_PLAYER_PERMISSIONS, DevelopmentKey, Grant, Permissions};
 use crate::domain::{Platform, PlayerUuid};
 use crate::env::{Clock, Entropy};
@@ -16,8 +16,9 @@ Without --permission the token gets what a player's client needs: creating, join
 sessions of their own, leading them, and linking platform sessions. With it, the token gets what is named \
 and nothing else; --permission 'session:*' opens everything.
 
-The key is that of the data directory, made there if there is none: name the directory that the server \
-uses, else the server answers token_invalid. A server with keys of its own takes none of these tokens.
+The key is that of the data directory, as file, environment (RALLYPOINT_STORE__DATA_DIR) and flag name it for \
+serve; where there is none it is made, and said so on standard error. Name the directory that the server uses, \
+else the server answers token_invalid. A server with keys of its own takes none of these tokens.
 
   TOKEN=$(rallypoint token --player 11111111-1111-4111-8111-111111111111)
   curl -H \"Authorization: Bearer $TOKEN\" http://127.0.0.1:7700/session/v1/player/me/session";
@@ -42,9 +43,8 @@ pub struct TokenArgs {
     /// How long the token is good for: a number and s, m, h or d.
     #[arg(long, default_value = "1h", value_parser = parse_duration)]
     ttl: Duration,
-    /// The data directory of the server whose key signs.
-    #[arg(long, value_name = "DIR", default_value = "./rallypoint-data")]
-    data_dir: PathBuf,
+    #[command(flatten)]
+    key: KeyArgs,
 }
 
 fn parse_platform(name: &str) -> Result<Platform, String> {
@@ -69,8 +69,17 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
 
 /// Prints a token.
 pub fn print(args: &TokenArgs) -> Result<(), String> {
-    let key = DevelopmentKey::load_or_create(&args.data_dir, &Entropy::System)
-        .map_err(|error| error.to_string())?;
+    let data_dir = args.key.data_dir()?;
+    let path = DevelopmentKey::path(&data_dir);
+    let was_there = path.exists();
+    let key =
+        DevelopmentKey::load_or_create(&data_dir, &Entropy::System).map_err(|error| error.to_string())?;
+    if !was_there {
+        eprintln!(
+            "note: there was no development key, so {} was made; a server elsewhere does not take it",
+            path.display()
+        );
+    }
     let permissions =
         if args.permissions.is_empty() { player_permissions() } else { args.permissions.clone() };
     for name in permissions.iter().filter(|name| Permissions::from_names([name.as_str()]).is_empty()) {

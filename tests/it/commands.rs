@@ -284,6 +284,46 @@ async fn a_server_that_asks_for_no_issuer_or_audience_says_so() {
 }
 
 #[tokio::test]
+async fn tokens_are_signed_with_the_key_of_the_configured_directory_and_a_new_one_is_told_of() {
+    let dir = TempDir::new().unwrap();
+    let (by_env, by_file) = (dir.path().join("by-env"), dir.path().join("by-file"));
+    let file = dir.path().join("mine.toml");
+    std::fs::write(&file, format!("[store]\ndata_dir = {by_file:?}\n")).unwrap();
+    let token = |args: &[&str], env: Option<&Path>| {
+        let player = ["token", "--player", "11111111-1111-4111-8111-111111111111"];
+        let mut command = rallypoint(&[&player, args].concat());
+        if let Some(data_dir) = env {
+            command.env("RALLYPOINT_STORE__DATA_DIR", data_dir);
+        }
+        // Nowhere else is anything made.
+        command.current_dir(dir.path());
+        command
+    };
+    let file = file.to_str().unwrap();
+    for (args, env, data_dir) in
+        [(&["--config", file][..], None, &by_file), (&["--config", file], Some(&by_env), &by_env)]
+    {
+        let key = data_dir.join("development-key");
+        assert!(!key.exists());
+        let Finished { stderr, .. } = run(token(args, env.map(PathBuf::as_path))).await.expect(0);
+        let told = format!("note: there was no development key, so {} was made", key.display());
+        assert!(stderr.starts_with(&told), "{stderr}");
+        let again = run(token(args, env.map(PathBuf::as_path))).await.expect(0);
+        assert!(key.exists() && again.stderr.is_empty(), "{}", again.stderr);
+    }
+    let flag = run(token(&["--data-dir", by_file.to_str().unwrap()], Some(&by_env))).await.expect(0);
+    assert_eq!(flag.stderr, "", "a flag wins over the environment");
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 3);
+
+    std::fs::write(file, "[auth]\njwks_file = \"jwks.json\"\n").unwrap();
+    let in_vain = run(token(&["--config", file], Some(&by_env))).await.expect(0);
+    assert!(in_vain.stderr.starts_with("warning: [auth] names keys of its own"), "{}", in_vain.stderr);
+    std::fs::write(file, "[store]\ndata = 1\n").unwrap();
+    let wrong = run(token(&["--config", file], None)).await.expect(1);
+    assert!(wrong.stderr.starts_with(&format!("error: {file}: ")), "{}", wrong.stderr);
+}
+
+#[tokio::test]
 async fn a_token_can_be_a_servers_and_a_permission_that_nothing_asks_for_is_pointed_out() {
     let dir = TempDir::new().unwrap();
     let data_dir = dir.path().to_str().unwrap();
