@@ -112,6 +112,15 @@ async fn a_session_is_shown_by_its_id_or_short_code_and_ended() {
     let made =
         stage.call(Method::POST, &format!("/v1/session/{session}:generate-short-code"), &json!({})).await;
     let code = made.body["short_code"].as_str().unwrap().to_owned();
+    let path = format!("/v1/session/{session}");
+    stage.call(Method::PATCH, &path, &json!({"password": "sesame"})).await;
+    let instance = format!("{path}/instance");
+    stage.call(Method::POST, &instance, &json!({"host_type": "player"})).await;
+    let joinable = json!({
+        "join_status": "joinable",
+        "join_params": {"public_conn_str": "games.example:7777", "private_conn_str": "10.0.0.1:7777"},
+    });
+    stage.call(Method::PATCH, &instance, &joinable).await;
     let shown = stage.session(&["show", &session]).await.expect(0).stdout;
     let lines: Vec<_> = shown.lines().collect();
     for line in [
@@ -119,6 +128,10 @@ async fn a_session_is_shown_by_its_id_or_short_code_and_ended() {
         "type            party".into(),
         format!("short code      {code}"),
         "ways in         platform".into(),
+        "password        needed".into(),
+        "instance        player, joinable".into(),
+        format!("host            {PLAYER}"),
+        "connect to      games.example:7777".into(),
         format!("team 0: leader  {PLAYER}"),
     ] {
         assert!(lines.contains(&line.as_str()), "{line:?} is not in:\n{shown}");
@@ -137,6 +150,21 @@ async fn a_session_is_shown_by_its_id_or_short_code_and_ended() {
     let quiet = stage.creates("party").await;
     assert_eq!(stage.session(&["end", &quiet, "--json"]).await.expect(0).stdout, "");
     failed(stage.session(&["show", &quiet]).await, gone);
+    stage.server.stop().await.expect(0);
+}
+
+#[tokio::test]
+async fn the_server_is_named_as_its_users_have_it_and_the_key_as_the_server_does() {
+    let mut stage = Stage::set().await;
+    let party = stage.creates("party").await;
+    let url = format!("http://{}/session/", stage.server.address);
+    let mut command = rallypoint(&["session", "list", "--player", PLAYER, "--server", &url]);
+    command.env("RALLYPOINT_STORE__DATA_DIR", stage.dir.path());
+    assert!(run(command).await.expect(0).stdout.contains(&party));
+    for wrong in ["127.0.0.1:7700", "localhost", "ftp://localhost", "http://localhost?a=b"] {
+        let refused = run(rallypoint(&["session", "show", &party, "--server", wrong])).await.expect(2);
+        assert!(refused.stderr.contains("as in http://127.0.0.1:7700"), "{}", refused.stderr);
+    }
     stage.server.stop().await.expect(0);
 }
 
