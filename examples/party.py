@@ -18,8 +18,11 @@ CLIENT = {"client_version": "1.0.0", "client_settings": {"platform": "Steam", "i
 class Player:
     def __init__(self, server, token):
         self.server, self.token = server, token
-        claims = token.split(".")[1]
-        self.uuid = json.loads(base64.urlsafe_b64decode(claims + "=" * (-len(claims) % 4)))["sub"]
+        try:
+            claims = token.split(".")[1]
+            self.uuid = json.loads(base64.urlsafe_b64decode(claims + "=" * (-len(claims) % 4)))["sub"]
+        except (IndexError, KeyError, ValueError):
+            sys.exit("this is no player's token: get one from `rallypoint token --player UUID`")
         self.seen = {}  # path -> (etag, body): what to show while the server answers 304
 
     def call(self, method, path, body=None):
@@ -40,9 +43,25 @@ class Player:
         except urllib.error.HTTPError as error:
             if error.code == 304:
                 return 304, self.seen[path][1]
-            sys.exit(f"{method} {path}: {error.code} {error.read().decode()}")
+            sys.exit(f"{method} {path}: {error.code} {why(error.read())}")
+        except OSError as error:
+            sys.exit(f"{self.server} does not answer: {getattr(error, 'reason', error)}; is the server running?")
 
 
+def why(text):
+    """What a failure says, for people; its error_code says it for programs."""
+    try:
+        failure = json.loads(text)
+    except ValueError:
+        return text.decode(errors="replace")
+    if "error_code" not in failure:
+        return json.dumps(failure)
+    hint = "" if failure["auth_success"] else "; get a token that this server takes"
+    return f"{failure['desc']} ({failure['error_code']}){hint}"
+
+
+if len(sys.argv) != 4:
+    sys.exit(__doc__)
 alice, bob = (Player(sys.argv[1], token) for token in sys.argv[2:4])
 _, made = alice.call("POST", "/v1/session", {"session_type": "party", **CLIENT})
 party = f"/v1/session/{made['session_id']}"

@@ -12,15 +12,24 @@ alice=$("$rallypoint" token --player $alice_uuid --platform XboxLive --data-dir 
 bob=$("$rallypoint" token --player $bob_uuid --platform XboxLive --data-dir "$data_dir")
 client='"client_version":"1.0.0","client_settings":{"platform":"XboxLive","input":"gamepad"}'
 
+fail() { echo "error: $1" >&2; exit 1; }
+ask() { # TOKEN METHOD PATH [BODY]: the body of the answer; where that is a failure, or none comes, the end
+  local answer status
+  answer=$(curl -sS -X "$2" -H "Authorization: Bearer $1" -H 'Content-Type: application/json' ${4:+-d "$4"} \
+    -w '\n%{http_code}' "$server$3") || fail "$server does not answer; is the server running?"
+  status=${answer##*$'\n'}
+  [[ $status == 2* ]] || fail "$2 $3: $status ${answer%$'\n'*}"
+  echo "${answer%$'\n'*}"
+}
 call() { # TOKEN METHOD PATH [BODY]: shows the request, its status, its ETag and its body
   echo "> $2 $3"
   curl -sS -X "$2" -H "Authorization: Bearer $1" -H 'Content-Type: application/json' ${4:+-d "$4"} \
     -w '\n< %{http_code} %header{etag}\n' "$server$3"
 }
-quiet() { curl -sSf -X "$2" -H "Authorization: Bearer $1" ${4:+-H 'Content-Type: application/json' -d "$4"} "$server$3"; }
 
 echo '# Alice makes a party.'
-id=$(quiet "$alice" POST /v1/session "{\"session_type\":\"party\",$client}" | sed 's/.*"session_id":"\([^"]*\)".*/\1/')
+made=$(ask "$alice" POST /v1/session "{\"session_type\":\"party\",$client}")
+id=$(sed 's/.*"session_id":"\([^"]*\)".*/\1/' <<<"$made")
 echo "  $id"
 echo '# She invites Bob; he finds the invite in his list, and accepts.'
 call "$alice" POST "/v2/session/$id/player/$bob_uuid:invite" '{}'

@@ -54,6 +54,57 @@ async fn the_python_client_forms_a_party_and_polls_it() {
 }
 
 #[tokio::test]
+async fn the_python_client_says_why_it_does_not_get_on() {
+    if !can_run("python3", &["--version"]).await {
+        return;
+    }
+    let (dir, elsewhere) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let token = ["token", "--player", PLAYERS[0], "--data-dir", elsewhere.path().to_str().unwrap()];
+    let token = run(rallypoint(&token)).await.expect(0).stdout;
+    let party = |url: &str, token: &str| {
+        run(foreign("python3", &["party.py", url, token.trim_end(), token.trim_end()]))
+    };
+    let server = Server::start(dir.path()).await;
+    let url = format!("http://{}", server.address);
+    for (token, told) in [
+        (
+            &token[..],
+            "POST /v1/session: 403 the token was refused: its signature is wrong (token_invalid); get",
+        ),
+        ("forged", "this is no player's token"),
+    ] {
+        let refused = party(&url, token).await.expect(1);
+        assert!(refused.stderr.starts_with(told) && refused.stderr.lines().count() == 1, "{refused:#?}");
+    }
+    server.stop().await.expect(0);
+    let alone = party(&url, &token).await.expect(1);
+    let told = format!("{url} does not answer: ");
+    assert!(alone.stderr.starts_with(&told) && alone.stderr.lines().count() == 1, "{alone:#?}");
+}
+
+#[tokio::test]
+async fn the_walk_through_says_why_it_does_not_get_on() {
+    if !can_run("bash", &["-c", "curl --version"]).await {
+        return;
+    }
+    let (dir, elsewhere) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let walk = |url: &str| {
+        let mut command = foreign("bash", &["walk-through.sh", url, elsewhere.path().to_str().unwrap()]);
+        command.env("RALLYPOINT", env!("CARGO_BIN_EXE_rallypoint"));
+        run(command)
+    };
+    let server = Server::start(dir.path()).await;
+    let url = format!("http://{}", server.address);
+    let refused = walk(&url).await.expect(1);
+    let told = "error: POST /v1/session: 403 {";
+    assert!(refused.stderr.contains(told) && refused.stderr.contains("token_invalid"), "{refused:#?}");
+    server.stop().await.expect(0);
+    let alone = walk(&url).await.expect(1);
+    let told = format!("error: {url}/session does not answer; is the server running?\n");
+    assert!(alone.stderr.ends_with(&told), "{alone:#?}");
+}
+
+#[tokio::test]
 async fn the_walk_through_in_curl_gets_to_its_end() {
     // Older ones than 7.84 cannot show a header of the answer.
     const IS_NEW: &str =
