@@ -12,6 +12,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use serde_json::Value;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::api::{openapi, routes};
 use crate::config::{AdminListen, Config, Sources, parse_address};
@@ -37,7 +38,8 @@ enum Command {
     /// answer of Get Platform Session Info.
     #[command(after_help = DEMO_HELP)]
     Demo {
-        /// Keep the server running until Ctrl-C, and print curl lines to paste.
+        /// Keep the server running until Ctrl-C (or SIGTERM, or until the terminal is closed), and print curl lines to
+        /// paste.
         #[arg(long)]
         stay: bool,
     },
@@ -223,10 +225,12 @@ fn serve(args: &ServeArgs) -> Result<(), String> {
     })
 }
 
+fn listen(kind: SignalKind) -> Result<Signal, String> {
+    signal(kind).map_err(|error| format!("cannot listen for signals: {error}"))
+}
+
 /// Resolves at SIGTERM or SIGINT (Ctrl-C).
 fn stop_signal() -> Result<impl Future<Output = ()>, String> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let listen = |kind| signal(kind).map_err(|error| format!("cannot listen for signals: {error}"));
     let (mut terminate, mut interrupt) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
     Ok(async move {
         tokio::select! {

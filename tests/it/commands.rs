@@ -68,6 +68,21 @@ async fn what_the_demo_gives_to_paste_works_until_it_is_stopped() {
 }
 
 #[tokio::test]
+async fn a_demo_that_stays_ends_with_its_terminal_and_leaves_nothing() {
+    for signal in [Signal::HUP, Signal::TERM] {
+        let temporary = TempDir::new().unwrap();
+        let mut demo = rallypoint(&["demo", "--stay"]);
+        demo.env("TMPDIR", temporary.path());
+        let mut server = Server::spawn(demo).await;
+        while !server.said().await.starts_with("The server stays") {}
+        assert_eq!(std::fs::read_dir(temporary.path()).unwrap().count(), 1);
+        server.signal(signal);
+        server.finished().await.expect(0);
+        assert_eq!(std::fs::read_dir(temporary.path()).unwrap().count(), 0);
+    }
+}
+
+#[tokio::test]
 async fn openapi_prints_the_document_of_the_repository() {
     let printed = run(rallypoint(&["openapi"])).await.expect(0);
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));

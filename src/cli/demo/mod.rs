@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio::signal::unix::SignalKind;
 use uuid::Uuid;
 
 use self::stage::{Expected, Stage};
@@ -47,7 +48,8 @@ pub fn run(stay: bool) -> Result<(), String> {
     config.http.listen = SocketAddr::from(([127, 0, 0, 1], 0));
     config.store.data_dir.clone_from(&dir.0);
     let runtime = super::runtime()?;
-    let stop = runtime.block_on(async { super::stop_signal() })?;
+    let (stop, mut hangup) = runtime
+        .block_on(async { Ok::<_, String>((super::stop_signal()?, super::listen(SignalKind::hangup())?)) })?;
     let server = runtime.block_on(server::start(&config, false)).map_err(|error| error.to_string())?;
     super::print(&format!(
         "Rallypoint runs on http://{}, with its data in {}.\n",
@@ -57,7 +59,13 @@ pub fn run(stay: bool) -> Result<(), String> {
     let played = play(server.api_address, &dir.0);
     if let (Ok(to_paste), true) = (&played, stay) {
         super::print(&format!("\nThe server stays until Ctrl-C. To paste:\n{to_paste}"))?;
-        runtime.block_on(stop);
+        // There is no file to read again, and a terminal that was closed watches no more.
+        runtime.block_on(async {
+            tokio::select! {
+                () = stop => {}
+                _ = hangup.recv() => {}
+            }
+        });
     }
     runtime.block_on(server.stop()).map_err(|error| error.to_string())?;
     played.map(|_| ())
