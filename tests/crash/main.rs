@@ -51,8 +51,10 @@ const DELAY_MAX_US: u64 = 15_000;
 const STARTS_PER_KILL: u64 = 4;
 /// Most time from such a start to the kill, in microseconds.
 const START_MAX_US: u64 = 100_000;
-/// How often everything is read where something ran out meanwhile.
-const READS_MAX: u32 = 5;
+/// How long documents may contradict each other, each time because something ran out between them.
+const AGREEMENT_TIME_MAX: Duration = Duration::from_secs(20);
+/// Pause before everything is read again.
+const READ_PAUSE: Duration = Duration::from_millis(100);
 /// How long tokens are good for: longer than anyone lets this run.
 const TOKEN_TTL: Duration = Duration::from_secs(7 * 24 * 3600);
 
@@ -95,7 +97,7 @@ Steam = { platform_session_type = "lobby" }
 #[derive(Parser)]
 struct Args {
     /// How often the server is killed.
-    #[arg(long, default_value_t = 15)]
+    #[arg(long, default_value_t = 20)]
     rounds: u32,
     /// What chance starts from: what clients do, and how far they get before each kill.
     #[arg(long)]
@@ -263,15 +265,15 @@ impl Trial {
     /// Reads everything, and holds it against what clients were told. Answers what was checked, and what is wrong.
     async fn verify(&mut self, server: &Server) -> (String, Vec<String>) {
         let mut admin = self.admin(server).await;
-        let mut reads = 0;
+        let started = Instant::now();
         let (world, mut wrong) = loop {
             let world = World::read(&mut admin, &self.clients, &self.lobbies).await.unwrap();
             let wrong = world.contradictions(&self.clients, &self.lobbies);
-            reads += 1;
-            // What runs out between two documents contradicts itself once.
-            if wrong.is_empty() || reads == READS_MAX {
+            // What runs out between two documents makes them contradict each other, until both are read again.
+            if wrong.is_empty() || started.elapsed() > AGREEMENT_TIME_MAX {
                 break (world, wrong);
             }
+            tokio::time::sleep(READ_PAUSE).await;
         };
         let mut checked = Checked::default();
         for client in &mut self.clients {
