@@ -72,19 +72,31 @@ fn admit(session: &Session, setup: &Setup, joiner: &Joiner) -> Result<(), No> {
     if session.password.is_some() && session.password != joiner.password {
         return Err(No(403, "wrong_password"));
     }
-    let check = setup.knobs.version_check;
-    let fits = |mine: &GameClient, other: &GameClient| same_version(check, mine.version, other.version);
-    if fits_all(session, setup, joiner, fits) { Ok(()) } else { Err(No(403, "version_mismatch")) }
+    check_version(session, setup, joiner.client.as_ref())
 }
 
-fn fits_all(
-    session: &Session,
-    setup: &Setup,
-    joiner: &Joiner,
-    fits: impl Fn(&GameClient, &GameClient) -> bool,
-) -> bool {
-    let Some(mine) = &joiner.client else { return true };
-    session.active(setup).into_iter().filter_map(|seat| seat.client.as_ref()).all(|other| fits(mine, other))
+/// Whoever does not say their version fits where versions do not matter.
+pub fn check_version(session: &Session, setup: &Setup, mine: Option<&GameClient>) -> Result<(), No> {
+    let check = setup.knobs.version_check;
+    let fits = |other: &GameClient| match mine {
+        Some(mine) => same_version(check, mine.version, other.version),
+        None => check == VersionCheck::Off,
+    };
+    if fits_all(session, setup, fits) { Ok(()) } else { Err(No(403, "version_mismatch")) }
+}
+
+/// Whoever says nothing of their client fits those who agree to everyone.
+fn check_crossplay(session: &Session, setup: &Setup, mine: Option<&GameClient>) -> Result<(), No> {
+    let fits = |other: &GameClient| match mine {
+        Some(mine) => agrees(mine, other) && agrees(other, mine),
+        None => matches!(other.crossplay, None | Some(("desired_platforms_any", "desired_inputs_any"))),
+    };
+    if fits_all(session, setup, fits) { Ok(()) } else { Err(No(403, "crossplay_mismatch")) }
+}
+
+/// Whether every active player fits, as far as their clients are known.
+fn fits_all(session: &Session, setup: &Setup, fits: impl Fn(&GameClient) -> bool) -> bool {
+    session.active(setup).into_iter().filter_map(|seat| seat.client.as_ref()).all(fits)
 }
 
 /// The team that a joiner sits down on: the one asked for, else the one where a place is kept, else any.
@@ -132,10 +144,7 @@ fn enter(session: &mut Session, setup: &Setup, joiner: &Joiner, now_s: i64) -> R
         if session.seat(joiner.player).is_none() {
             admit(session, setup, joiner)?;
         }
-        let fits = |mine: &GameClient, other: &GameClient| agrees(mine, other) && agrees(other, mine);
-        if !fits_all(session, setup, joiner, fits) {
-            return Err(No(403, "crossplay_mismatch"));
-        }
+        check_crossplay(session, setup, joiner.client.as_ref())?;
         sit_down(session, joiner, now_s)?;
     }
     describe(session, joiner);

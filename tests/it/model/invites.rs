@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::answer::{Answer, Answered, Tag};
-use super::doors::seat_for;
+use super::doors::{check_version, seat_for};
 use super::state::{Caller, Model, No, Session};
 use super::step::{Overflow, Right, Standing, Terms};
 
@@ -104,7 +104,8 @@ impl Model {
     pub fn invite_session(&mut self, caller: Caller, name: &str, invited: &str, terms: &Terms) -> Answered {
         let source = self.session(invited)?;
         source.require_active(caller)?;
-        let players: Vec<_> = source.active(&self.setup).into_iter().map(|seat| seat.player).collect();
+        let party: Vec<_> = source.active(&self.setup).into_iter().cloned().collect();
+        let players: Vec<_> = party.iter().map(|seat| seat.player).collect();
         let invite = Invite {
             standing: Standing::Invited,
             terms: terms.clone(),
@@ -112,9 +113,14 @@ impl Model {
             source: Some(source.id.clone()),
         };
         let mut invited = self.session(name)?.clone();
-        let walk_in = invited.open && invited.password.is_none() && terms.overflow != Overflow::Overfill;
-        if !walk_in {
-            invited.require_right(caller, Right::Invite)?;
+        if let Err(no) = invited.require_right(caller, Right::Invite) {
+            // Whoever could walk in may be brought in.
+            if !invited.open || invited.password.is_some() || terms.overflow == Overflow::Overfill {
+                return Err(no);
+            }
+            for seat in party.iter().filter(|seat| !invited.is_active(seat.player)) {
+                check_version(&invited, &self.setup, seat.client.as_ref())?;
+            }
         }
         let who = invite_all(&mut invited, &players, &invite, self.now_s)?;
         self.check_invites(&who, &invited.id)?;
