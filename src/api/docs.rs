@@ -17,15 +17,22 @@ static CONFIG: LazyLock<Arc<Config<'static>>> = LazyLock::new(|| Arc::new(Config
 
 /// The page or asset at a path, where it is one of ours.
 pub fn page(path: &str) -> Option<Answer> {
-    if path == "/docs" {
+    match path {
+        // Whoever opens the server in a browser wants to know what it is.
+        "/" => return Some(redirect(StatusCode::TEMPORARY_REDIRECT, "/docs")),
         // The assets are addressed relative to the folder.
-        let mut answer = Answer::empty(StatusCode::PERMANENT_REDIRECT);
-        answer.headers.insert(header::LOCATION, HeaderValue::from_static("/docs/"));
-        return Some(answer);
+        "/docs" => return Some(redirect(StatusCode::PERMANENT_REDIRECT, "/docs/")),
+        _ => {}
     }
     let file = utoipa_swagger_ui::serve(path.strip_prefix("/docs/")?, Arc::clone(&CONFIG)).ok()??;
     let mut headers = HeaderMap::new();
     headers.insert(header::CONTENT_TYPE, HeaderValue::try_from(file.content_type).ok()?);
     headers.insert(header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY);
     Some(Answer { status: StatusCode::OK, body: Bytes::from(file.bytes.into_owned()), etag: None, headers })
+}
+
+fn redirect(status: StatusCode, location: &'static str) -> Answer {
+    let mut answer = Answer::empty(status);
+    answer.headers.insert(header::LOCATION, HeaderValue::from_static(location));
+    answer
 }

@@ -177,7 +177,9 @@ async fn the_examples_of_bodies_are_taken_by_the_server() {
 #[tokio::test]
 async fn unknown_paths_and_methods_have_both_kinds_of_error_body() {
     let server = Server::new();
-    for path in ["/session/v1/nothing", "/session", "/", "/session/v1/session/a/b", "/Session/v1/template"] {
+    for path in
+        ["/session/v1/nothing", "/session", "/nothing", "/session/v1/session/a/b", "/Session/v1/template"]
+    {
         let request = http::Request::get(path).body(http_body_util::Full::default()).unwrap();
         let reply = server.anonymous().send_raw(request).await.refused(404, "path_not_found");
         assert_eq!(reply.body["detail"], "Not Found");
@@ -188,9 +190,21 @@ async fn unknown_paths_and_methods_have_both_kinds_of_error_body() {
         (&reply.body["detail"], &reply.headers["allow"]),
         (&"Method Not Allowed".into(), &"GET, PATCH, DELETE, HEAD".parse().unwrap())
     );
-    for page in ["/openapi.json", "/docs", "/docs/"] {
+    for page in ["/", "/openapi.json", "/docs", "/docs/"] {
         let request = http::Request::post(page).body(http_body_util::Full::default()).unwrap();
         let reply = server.anonymous().send_raw(request).await.refused(405, "method_not_allowed");
         assert_eq!(reply.headers["allow"], "GET, HEAD", "{page}");
     }
+}
+
+#[tokio::test]
+async fn whoever_opens_the_server_is_led_to_the_reference() {
+    let anyone = Server::new().anonymous();
+    let get = async |path: &str| {
+        let request = http::Request::get(path).body(http_body_util::Full::default()).unwrap();
+        anyone.send_raw(request).await
+    };
+    assert_eq!(get("/").await.expect(307).headers["location"], "/docs");
+    assert_eq!(get("/docs").await.expect(308).headers["location"], "/docs/");
+    assert_eq!(get("/docs/").await.expect(200).headers["content-type"], "text/html");
 }
