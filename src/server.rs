@@ -4,11 +4,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::Either;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::api::{Api, ApiSettings};
+use crate::api::{Api, ApiSettings, Cors};
 use crate::app::{App, Catalog, Settings};
 use crate::auth::{DevelopmentKey, JwksSource, KeyRing, TokenSettings, Verifier, refresh_forever};
 use crate::config::{Backend, Config, FriendsCheck};
@@ -71,7 +72,16 @@ pub async fn start(config: &Config, expose_development_key: bool) -> Result<Serv
 
     let connections = config.http.connection_limits();
     let api = Arc::new(new_api(config, Arc::clone(&app)));
-    let handle = move |request, peer: SocketAddr| api.handle(request, Some(peer.ip()));
+    let cors = Cors::new(&config.http.cors_origins).map(Arc::new);
+    let handle = move |request, peer: SocketAddr| {
+        let peer = Some(peer.ip());
+        let Some(cors) = cors.clone() else { return Either::Left(api.handle(request, peer)) };
+        let api = Arc::clone(&api);
+        // In a box, so that it costs no room where there is none of it.
+        Either::Right(Box::pin(
+            async move { cors.around(request, |request| api.handle(request, peer)).await },
+        ))
+    };
     let metrics = || Arc::clone(&app.metrics);
     let serving = net::serve(api_listener, connections, metrics(), api_stopping.clone(), handle);
     let api = tokio::spawn(serving);

@@ -16,6 +16,7 @@ pub mod reply;
 pub mod error;
 pub mod openapi;
 mod docs;
+pub mod cors;
 
 pub mod session;
 pub mod player;
@@ -35,5 +36,6 @@ pub mod client;
 pub mod view;
 pub mod platform_view;
 
+pub use cors::Cors;
 pub use error::Error;
 pub use service::{Api, ApiSettings, RequestLimits};

@@ -10,6 +10,7 @@ use serde::de::{Deserializer, Error as _};
 use serde::{Deserialize, Serialize};
 
 use crate::api::RequestLimits;
+use crate::api::cors::parse_origin;
 use crate::domain::client::VersionCheck;
 use crate::domain::limits;
 use crate::net::ConnectionLimits;
@@ -94,6 +95,8 @@ pub struct Http {
     #[serde(deserialize_with = "limits::between::<_, _, 0, 3_600>")]
     pub drain_timeout_s: u64,
     pub trusted_proxies: Vec<IpAddr>,
+    #[serde(deserialize_with = "origins")]
+    pub cors_origins: Vec<String>,
 }
 
 impl Default for Http {
@@ -111,6 +114,7 @@ impl Default for Http {
             write_timeout_s: 30,
             drain_timeout_s: 30,
             trusted_proxies: Vec::new(),
+            cors_origins: Vec::new(),
         }
     }
 }
@@ -149,6 +153,11 @@ impl Http {
 
 fn address<'de, D: Deserializer<'de>>(from: D) -> Result<SocketAddr, D::Error> {
     parse_address(&String::deserialize(from)?).map_err(D::Error::custom)
+}
+
+fn origins<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
+    let origins = Vec::<String>::deserialize(from)?;
+    origins.iter().map(|origin| parse_origin(origin)).collect::<Result<_, _>>().map_err(D::Error::custom)
 }
 
 /// `[auth]`: tokens.

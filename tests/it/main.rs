@@ -11,6 +11,7 @@ mod connections;
 mod catalog;
 mod client_flow;
 mod contract;
+mod cors;
 mod deprecated;
 mod ending;
 mod examples;

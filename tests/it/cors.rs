@@ -1,0 +1,111 @@
+//! Web pages of other origins: none may call unless the operator names them.
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request};
+use http_body_util::Full;
+use tempfile::TempDir;
+
+use crate::harness::{Reply, creation};
+use crate::support::connection::Connection;
+use crate::support::process::{Server, rallypoint, run, serve};
+
+const PAGE: &str = "https://tools.example.com";
+const SESSIONS: &str = "/session/v1/session";
+
+/// A server that was told of origins, and a player's connection to it.
+async fn server(origins: Option<&str>) -> (TempDir, Server, Connection) {
+    let dir = TempDir::new().unwrap();
+    let mut command = serve(dir.path(), &[]);
+    if let Some(origins) = origins {
+        command.env("RALLYPOINT_HTTP__CORS_ORIGINS", origins);
+    }
+    let server = Server::spawn(command).await;
+    let player = ["token", "--player", "11111111-1111-4111-8111-111111111111"];
+    let data_dir = ["--data-dir", dir.path().to_str().unwrap()];
+    let token = run(rallypoint(&[&player[..], &data_dir].concat())).await.expect(0).stdout;
+    let connection = Connection::open(server.address, Some(token.trim_end())).await.unwrap();
+    (dir, server, connection)
+}
+
+async fn send(connection: &mut Connection, method: Method, path: &str, headers: &[(&str, &str)]) -> Reply {
+    let body = if method == Method::POST { creation("party").to_string() } else { String::new() };
+    let mut request = Request::builder().method(method).uri(path);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let request = request.body(Full::new(Bytes::from(body))).unwrap();
+    connection.send(request).await.unwrap().into()
+}
+
+/// What a browser asks before a page of an origin may create a session.
+async fn preflight(connection: &mut Connection, origin: &str) -> Reply {
+    let asked = [
+        ("origin", origin),
+        ("access-control-request-method", "POST"),
+        ("access-control-request-headers", "authorization"),
+    ];
+    send(connection, Method::OPTIONS, SESSIONS, &asked).await
+}
+
+fn allows(headers: &HeaderMap) -> Option<&str> {
+    headers.get("access-control-allow-origin").map(|origin| origin.to_str().unwrap())
+}
+
+#[tokio::test]
+async fn pages_of_origins_that_are_named_may_call_and_read_and_others_may_not() {
+    let (_dir, server, mut player) = server(Some(&format!("[{PAGE:?}]"))).await;
+    let allowed = preflight(&mut player, PAGE).await.expect(204);
+    assert_eq!(allows(&allowed.headers), Some(PAGE));
+    assert_eq!(allowed.headers["access-control-allow-methods"], "GET, HEAD, POST, PATCH, DELETE");
+    assert_eq!(allowed.headers["access-control-allow-headers"], "authorization, content-type, if-none-match");
+    assert_eq!((&allowed.headers["vary"], allowed.bytes.len()), (&"origin".parse().unwrap(), 0));
+
+    let created = send(&mut player, Method::POST, SESSIONS, &[("origin", PAGE)]).await.expect(200);
+    let session = format!("{SESSIONS}/{}", created.body["session_id"].as_str().unwrap());
+    let read = send(&mut player, Method::GET, &session, &[("origin", PAGE)]).await.expect(200);
+    assert_eq!(allows(&read.headers), Some(PAGE));
+    assert_eq!(read.headers["access-control-expose-headers"], "etag, retry-after");
+    let etag = read.etag();
+    let known = [("origin", PAGE), ("if-none-match", &etag)];
+    assert_eq!(
+        allows(&send(&mut player, Method::GET, &session, &known).await.expect(304).headers),
+        Some(PAGE)
+    );
+    // What went wrong can be read as well.
+    let missing = format!("{SESSIONS}/none");
+    let missing = send(&mut player, Method::GET, &missing, &[("origin", PAGE)]).await;
+    assert_eq!(allows(&missing.refused(404, "session_not_found").headers), Some(PAGE));
+
+    for other in ["https://elsewhere.example.com", "http://tools.example.com", "null"] {
+        let refused = preflight(&mut player, other).await.refused(405, "method_not_allowed");
+        assert_eq!((allows(&refused.headers), refused.headers["vary"].to_str().unwrap()), (None, "origin"));
+        let read = send(&mut player, Method::GET, &session, &[("origin", other)]).await.expect(200);
+        assert_eq!(allows(&read.headers), None);
+    }
+    // OPTIONS that is no preflight is a method like others.
+    let plain = send(&mut player, Method::OPTIONS, SESSIONS, &[("origin", PAGE)]).await;
+    plain.refused(405, "method_not_allowed");
+    server.stop().await.expect(0);
+}
+
+#[tokio::test]
+async fn every_page_may_call_where_that_is_said_and_none_by_default() {
+    let (_dir, open, mut player) = server(Some("[\"*\"]")).await;
+    assert_eq!(allows(&preflight(&mut player, PAGE).await.expect(204).headers), Some("*"));
+    open.stop().await.expect(0);
+
+    let (_dir, closed, mut player) = server(None).await;
+    preflight(&mut player, PAGE).await.refused(405, "method_not_allowed");
+    let created = send(&mut player, Method::POST, SESSIONS, &[("origin", PAGE)]).await.expect(200);
+    assert!(allows(&created.headers).is_none() && !created.headers.contains_key("vary"));
+    closed.stop().await.expect(0);
+}
+
+#[tokio::test]
+async fn what_is_no_origin_is_refused() {
+    let mut command = rallypoint(&["config"]);
+    command.env("RALLYPOINT_HTTP__CORS_ORIGINS", "[\"https://tools.example.com/\"]");
+    let refused = run(command).await.expect(1).stderr;
+    assert!(refused.starts_with("error: RALLYPOINT_HTTP__CORS_ORIGINS: "), "{refused}");
+    assert!(refused.contains("\"https://tools.example.com/\" is no origin, as in https://"), "{refused}");
+}
