@@ -344,12 +344,16 @@ async fn every_form_of_a_path_is_understood() {
         wire.send(line("GET", &target)).await;
         assert_eq!(wire.answer().await.expect(200).body["session_type"], "party");
     }
-    for (method, target) in
-        [("OPTIONS", "*"), ("GET", "*"), ("GET", "http://localhost"), ("GET", "//"), ("BREW", "/")]
-    {
+    for (method, target) in [("OPTIONS", "*"), ("GET", "*"), ("GET", "//"), ("BREW", "//")] {
         wire.send(line(method, target)).await;
         wire.answer().await.refused(404, "path_not_found");
     }
+    for target in ["/", "http://localhost"] {
+        wire.send(line("GET", target)).await;
+        assert_eq!(wire.answer().await.expect(307).headers["location"], "/docs");
+    }
+    wire.send(line("BREW", "/")).await;
+    wire.answer().await.refused(405, "method_not_allowed");
     for method in ["OPTIONS", "PUT", "TRACE", "BREW"] {
         wire.send(line(method, origin)).await;
         let refused = wire.answer().await.refused(405, "method_not_allowed");
