@@ -40,9 +40,6 @@ pub struct SessionView {
     joinable: bool,
     /// Ways in without an invite.
     joinability: JoinabilityBody,
-    /// Not in the contract: true where those who join without an invite need a password; else absent.
-    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
-    password_protected: bool,
     /// Teams and their players.
     teams: Vec<TeamView>,
     /// Whether players are left out because there are too many.
@@ -232,7 +229,6 @@ impl SessionView {
             session_id: session.id.to_string(),
             joinable: session.joinability.open,
             joinability: session.joinability.into(),
-            password_protected: session.password.is_some(),
             instance: session.instance.as_ref().map(|instance| InstanceView::of(instance, view.depth)),
             browser: session.listing.as_ref().map(BrowserView::of),
             teams: (0..session.teams.len()).map(team).collect(),

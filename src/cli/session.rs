@@ -217,7 +217,6 @@ fn session_rows(session: &Value) -> Vec<Vec<String>> {
         row(["region", &text(&session["region_id"])]),
         row(["short code", &text(&session["short_code"])]),
         row(["ways in", &open.collect::<Vec<_>>().join(", ")]),
-        row(["password", if session["password_protected"] == true { "needed" } else { "" }]),
     ];
     let instance = &session["instance"];
     let state = ["host_type", "join_status", "instance_health"].map(|field| text(&instance[field]));
