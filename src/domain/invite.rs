@@ -120,7 +120,12 @@ impl Session {
         }
         let all_or_nothing = matches!(invite.overflow, Overflow::Fail | Overflow::AllowOverflow);
         let enough = if all_or_nothing { players.len() } else { players.len().min(1) };
-        if places.len() < enough { Err(no_room) } else { Ok(places) }
+        if places.len() < enough {
+            return Err(no_room);
+        }
+        // Told in the order in which they were asked for, whoever was placed first.
+        places.sort_by_key(|(player, _)| players.iter().position(|asked| asked == player));
+        Ok(places)
     }
 
     /// Who holds a place comes before who does not, so that nobody is given a place that its holder keeps; first those

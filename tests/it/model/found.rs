@@ -154,3 +154,25 @@ async fn a_refused_change_does_not_keep_a_session_alive() {
     server.advance(Duration::from_secs(3450)).await;
     alice.session(&hers).await.refused(404, "session_not_found");
 }
+
+#[tokio::test]
+async fn the_players_of_an_invited_session_are_named_longest_standing_first() {
+    for action in ["fail", "overfill"] {
+        let server = Server::new();
+        let (alice, bob, carol) = (server.player(), server.player(), server.player());
+        let target = alice.creates("party").await;
+        // Carol holds a place already, and Bob was in his session before her.
+        invites(&alice, &target, &carol).await.expect(200);
+        let invited = bob.creates("party").await;
+        bob.opens(&invited).await;
+        server.clock.advance(Duration::from_secs(1));
+        carol.joins(&invited).await.expect(200);
+        alice.opens(&target).await;
+        let path = format!("/v1/session/{target}/invited-session/{invited}:invite");
+        let by = server.player_with(None, &["session:*"]);
+        let answer = by.post(&path, &json!({"overflow_action": action})).await.expect(200);
+        let players = answer.body["players"].as_array().unwrap().iter();
+        let named: Vec<_> = players.map(|player| player["player_uuid"].clone()).collect();
+        assert_eq!(named, [json!(bob.player), json!(carol.player)], "{action}");
+    }
+}

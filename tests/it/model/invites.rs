@@ -57,6 +57,7 @@ fn invite_all(
     if invited.len() < players.len() && (whole || invited.is_empty()) {
         return Err(No(403, full));
     }
+    invited.sort_by_key(|(player, _)| players.iter().position(|other| other == player));
     for (player, team) in &invited {
         let seat = seat_for(session, *player, invite.standing, now_s);
         (seat.standing, seat.team) = (invite.standing, *team);
