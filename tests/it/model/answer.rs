@@ -184,6 +184,10 @@ impl Model {
             Step::ReadPlatform { platform, id } => {
                 let session = self.linked(*platform, *id)?;
                 session.require_active(caller)?;
+                // It shows that the player is there, and does not keep the session alive.
+                let parent = session.id.clone();
+                self.ask(caller, &parent, false);
+                let session = self.session(&parent)?;
                 return Ok(Answer::Body(self.link_view(session, link(session, *platform)), Tag::Body));
             }
             Step::Browse { kind, region, page_size, .. } => {
