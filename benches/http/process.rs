@@ -6,6 +6,9 @@ use std::time::Duration;
 
 use crate::load::Sample;
 
+/// Units of time in `/proc/PID/stat`: Linux shows hundredths of seconds there, whatever it counts in.
+const TICKS_PER_SECOND: f64 = 100.0;
+
 /// A process in a role. It ends by itself when its standard input does, so also when this process panics.
 pub struct Process {
     child: Child,
@@ -60,4 +63,20 @@ pub fn print_line(line: &str) {
     let mut out = std::io::stdout().lock();
     writeln!(out, "{line}").unwrap();
     out.flush().unwrap();
+}
+
+/// Processor time that a process has used, in seconds.
+pub fn cpu_time_s(pid: u32) -> f64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    // The name in parentheses may hold anything; user and system time are the 12th and 13th field after it.
+    let fields = stat.rsplit_once(')').unwrap().1.split_ascii_whitespace();
+    let ticks: u64 = fields.skip(11).take(2).map(|ticks| ticks.parse::<u64>().unwrap()).sum();
+    ticks as f64 / TICKS_PER_SECOND
+}
+
+/// Memory of its own that a process has resident: its heap and stacks, not its program file.
+pub fn resident_bytes(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
+    line.trim().strip_suffix(" kB").unwrap().parse::<u64>().unwrap() * 1024
 }

@@ -3,28 +3,23 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
-use rallypoint::api::platform_view::platform_document;
-use rallypoint::app::Live;
-use rallypoint::document::Document;
 use rallypoint::domain::PlayerUuid;
+use rallypoint::domain::join::Joiner;
 use rallypoint::env::Clock;
-use rallypoint::store::Version;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::sessions::{PLATFORM, Sessions, newcomer, platform_session_id, player};
+use crate::sessions::{GAME, PLATFORM, Which};
 
-/// Connections of the load, and callers of the bare store.
-pub const CALLERS: u64 = 64;
-/// Sessions that each of them asks for in turn: a thousand in all, each with a player and token of its own.
-pub const SESSIONS_EACH: u64 = 16;
-/// Length that a token shall have, bytes: as those of token services in the field.
+/// Length that a player's token shall have, bytes: as those of token services in the field.
 const TOKEN_BYTES: std::ops::Range<usize> = 580..620;
+/// Listed sessions on a page of the browser.
+const BROWSER_PAGE_SIZE: usize = 20;
 
 /// Permissions of a player's token.
 const PERMISSIONS: [&str; 8] = [
     "session:create",
-    "session:read:config",
+    "session:read:browser",
     "session:read:self",
     "session:read:platform",
     "session:read-player:self",
@@ -58,63 +53,111 @@ pub fn jwks() -> String {
     json!({ "keys": [key] }).to_string()
 }
 
-/// The number of the session that a caller asks for at a turn: spread evenly over all that are stored.
-pub fn asked_for(caller: u64, turn: u64, stored: u64) -> u64 {
-    (caller * SESSIONS_EACH + turn) * (stored / (CALLERS * SESSIONS_EACH))
-}
-
-/// The document of a session's platform session.
-pub fn document(sessions: &Sessions, number: u64) -> Document {
-    let live = Live::new(sessions.session(number), Version(0), Default::default());
-    platform_document(&live, PLATFORM).unwrap().clone()
-}
-
-fn token(player: PlayerUuid) -> String {
+fn sign(claims: &Value) -> String {
     let key = EncodingKey::from_ec_der(&[PKCS8_PREFIX, &URL_SAFE_NO_PAD.decode(KEY).unwrap()].concat());
     let header = Header { kid: Some(KEY_ID.into()), ..Header::new(Algorithm::ES256) };
+    jsonwebtoken::encode(&header, claims, &key).unwrap()
+}
+
+/// The token of a player.
+pub fn token(player: PlayerUuid) -> String {
     let now_s = Clock::System.now().as_second();
-    let claims = json!({
+    let token = sign(&json!({
         "iss": "https://tokens.example.com", "aud": "sessions", "iat": now_s, "exp": now_s + 3600,
         "sub": player, "platform": PLATFORM, "permissions": PERMISSIONS.join(" "),
-    });
-    let token = jsonwebtoken::encode(&header, &claims, &key).unwrap();
+    }));
     assert!(TOKEN_BYTES.contains(&token.len()), "a token has {} bytes", token.len());
     token
+}
+
+/// The token of someone who may read every session, and is in none.
+pub fn reader_token() -> String {
+    let now_s = Clock::System.now().as_second();
+    sign(&json!({ "exp": now_s + 3600, "permissions": "session:read:any session:read:platform" }))
 }
 
 /// A request as Unreal's HTTP client spells it.
 fn request(method: &str, path: &str, token: &str, more: &str, body: &str) -> String {
     format!(
-        "{method} /session/v1/{path} HTTP/1.1\r\nHost: sessions.example.com\r\nAccept: application/json\r\n\
+        "{method} /session/{path} HTTP/1.1\r\nHost: sessions.example.com\r\nAccept: application/json\r\n\
          Accept-Encoding: deflate, gzip\r\nUser-Agent: Game/1.0.0 (http-legacy) Windows/10.0.22631.1.768.64bit\r\n\
          Authorization: Bearer {token}\r\n{more}\r\n{body}"
     )
 }
 
-/// Get Platform Session Info by a member; with the ETag of the document where `known`.
-pub fn get(sessions: &Sessions, number: u64, known: bool) -> Request {
-    let path = format!("platform/{PLATFORM}/platform-session/{}", platform_session_id(number).as_str());
-    let condition = || format!("If-None-Match: {}\r\n", document(sessions, number).etag.to_str().unwrap());
-    let more = if known { condition() } else { String::new() };
-    let text = request("GET", &path, &token(player(number)), &more, "");
-    Request { text, status: if known { 304 } else { 200 } }
+fn get(path: &str, token: &str) -> Request {
+    Request { text: request("GET", path, token, "", ""), status: 200 }
 }
 
-/// The newcomer joins a session, and leaves it.
-pub fn join_and_leave(sessions: &Sessions, number: u64) -> [Request; 2] {
-    let path = format!("session/{}/player/me", sessions.session(number).id);
-    let newcomer = newcomer(number);
-    let token = token(newcomer.player);
-    let client = newcomer.client.unwrap();
-    let body = json!({
-        "status": "member", "team_id": newcomer.team_id, "client_version": client.version,
-        "client_settings": { "platform": client.platform, "input": client.input },
-        "custom_data": newcomer.custom_data,
-    });
+fn post(path: &str, token: &str, body: &Value) -> Request {
     let body = body.to_string();
     let more = format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len());
-    [
-        Request { text: request("POST", &path, &token, &more, &body), status: 200 },
-        Request { text: request("DELETE", &path, &token, "", ""), status: 204 },
-    ]
+    Request { text: request("POST", path, token, &more, &body), status: 200 }
+}
+
+fn delete(path: &str, token: &str) -> Request {
+    Request { text: request("DELETE", path, token, "", ""), status: 204 }
+}
+
+impl Request {
+    /// The same without a body, by someone who knows the document with this ETag.
+    pub fn unless(&self, etag: &str) -> Self {
+        let head = self.text.strip_suffix("\r\n").unwrap();
+        Self { text: format!("{head}If-None-Match: {etag}\r\n\r\n"), status: 304 }
+    }
+}
+
+/// Get Platform Session Info.
+pub fn platform_session(which: Which, token: &str) -> Request {
+    get(&format!("v1/platform/{PLATFORM}/platform-session/{}", which.platform_session_id().as_str()), token)
+}
+
+/// Get Session.
+pub fn session(which: Which, token: &str) -> Request {
+    get(&format!("v1/session/{}", which.id()), token)
+}
+
+/// The first page of a session's players behind the cursor.
+pub fn players(which: Which, token: &str, cursor: u64) -> Request {
+    get(&format!("v1/session/{}/player?cursor={cursor}", which.id()), token)
+}
+
+/// The list of a player's sessions.
+pub fn own_sessions(token: &str) -> Request {
+    get("v1/player/me/session", token)
+}
+
+/// A page of listed sessions, from a listed one on.
+pub fn browser(which: Which, token: &str) -> Request {
+    let cursor = which.sequence() - 1;
+    get(&format!("v1/browser?session_type={GAME}&cursor={cursor}&page_size={BROWSER_PAGE_SIZE}"), token)
+}
+
+/// A player joins a session, and leaves it.
+pub fn join_and_leave(which: Which, joiner: Joiner) -> [Request; 2] {
+    let path = format!("v1/session/{}/player/me", which.id());
+    let token = token(joiner.player);
+    let client = joiner.client.unwrap();
+    let body = json!({
+        "status": "member", "team_id": joiner.team_id, "client_version": client.version,
+        "client_settings": { "platform": client.platform, "input": client.input },
+        "custom_data": joiner.custom_data,
+    });
+    [post(&path, &token, &body), delete(&path, &token)]
+}
+
+/// The leader invites a player, and takes the invite back.
+pub fn invite_and_take_back(which: Which) -> [Request; 2] {
+    let (token, invited) = (token(which.player(1)), which.invited());
+    let path = format!("session/{}/player/{}", which.id(), invited.player);
+    let body = json!({ "team_id": invited.team_id, "custom_data": invited.custom_data });
+    [post(&format!("v2/{path}:invite"), &token, &body), delete(&format!("v1/{path}"), &token)]
+}
+
+/// The leader moves the second player to the other team, and back.
+pub fn move_there_and_back(which: Which) -> [Request; 2] {
+    let (token, moved) = (token(which.player(1)), which.joiner(2));
+    let path = format!("v2/session/{}/player/{}:move", which.id(), moved.player);
+    let here = moved.team_id.unwrap();
+    [1 - here, here].map(|team_id| post(&path, &token, &json!({ "team_id": team_id })))
 }

@@ -11,13 +11,13 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use rallypoint::config::Config;
-use rallypoint::document::Document;
 use rallypoint::server::{self, Server};
 use rallypoint::telemetry;
+use serde::{Deserialize, Serialize};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::requests;
+use crate::sessions;
 
 const ANY_PORT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
 
@@ -25,7 +25,7 @@ const ANY_PORT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4
 pub async fn start(dir: &Path) -> Server {
     let jwks_file = dir.join("jwks.json");
     std::fs::write(&jwks_file, requests::jwks()).unwrap();
-    let mut config = Config::default();
+    let mut config = sessions::config();
     config.http.listen = ANY_PORT;
     config.auth.jwks_file = Some(jwks_file);
     config.store.data_dir = dir.to_path_buf();
@@ -33,38 +33,48 @@ pub async fn start(dir: &Path) -> Server {
     server::start(&config, false).await.unwrap()
 }
 
-/// Starts a server that answers the same to every request: a document, or that it has not changed.
-pub async fn start_bare(document: Document, status: StatusCode) -> SocketAddr {
+/// What a bare server answers.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Answer {
+    pub status: u16,
+    pub etag: String,
+    pub body: String,
+}
+
+impl Answer {
+    fn response(&self) -> Response<Full<Bytes>> {
+        let body = Bytes::from(self.body.clone());
+        let is_empty = body.is_empty();
+        let mut response = Response::new(Full::new(body));
+        *response.status_mut() = StatusCode::from_u16(self.status).unwrap();
+        response.headers_mut().insert(header::ETAG, HeaderValue::from_str(&self.etag).unwrap());
+        if !is_empty {
+            response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        }
+        response
+    }
+}
+
+/// Starts a server that answers the same to every request.
+pub async fn start_bare(answer: &Answer) -> SocketAddr {
+    let response = answer.response();
     let listener = TcpListener::bind(ANY_PORT).await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
         loop {
             let (stream, _) = listener.accept().await.unwrap();
-            tokio::spawn(serve_bare(stream, document.clone(), status));
+            tokio::spawn(serve_bare(stream, response.clone()));
         }
     });
     address
 }
 
-async fn serve_bare(stream: TcpStream, document: Document, status: StatusCode) {
+async fn serve_bare(stream: TcpStream, response: Response<Full<Bytes>>) {
     stream.set_nodelay(true).unwrap();
     let service = service_fn(move |_: Request<Incoming>| {
-        let response = answer(&document, status);
+        let response = response.clone();
         async { Ok::<_, Infallible>(response) }
     });
     // A client that goes away ends it.
     let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
-}
-
-fn answer(document: &Document, status: StatusCode) -> Response<Full<Bytes>> {
-    const JSON: HeaderValue = HeaderValue::from_static("application/json");
-    let unchanged = status == StatusCode::NOT_MODIFIED;
-    let body = if unchanged { Bytes::new() } else { document.body.clone() };
-    let mut response = Response::new(Full::new(body));
-    *response.status_mut() = status;
-    response.headers_mut().insert(header::ETAG, document.etag.clone());
-    if !unchanged {
-        response.headers_mut().insert(header::CONTENT_TYPE, JSON);
-    }
-    response
 }

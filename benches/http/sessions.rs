@@ -5,75 +5,191 @@ use std::time::Duration;
 
 use rallypoint::app::{Deadlines, index};
 use rallypoint::config::Config;
+use rallypoint::domain::browser::Listing;
 use rallypoint::domain::client::{Client, Input, VersionCheck};
 use rallypoint::domain::join::{Door, JoinRules, Joiner};
 use rallypoint::domain::session::NewSession;
-use rallypoint::domain::template::Template;
-use rallypoint::domain::{Actor, Platform, PlatformSessionId, PlayerUuid, Session};
+use rallypoint::domain::{Actor, CustomData, Platform, PlatformSessionId, PlayerUuid, Session, SessionId};
 use rallypoint::env::Clock;
-use rallypoint::store::{Backend, Batch, Embedded, Version, keys};
+use rallypoint::store::{Backend, Batch, Embedded, keys};
 use uuid::Uuid;
 
 use crate::support::Dice;
 
 pub const PLATFORM: Platform = Platform::XboxLive;
-const SESSION_TYPE: &str = "game";
 const CREATED: &str = "2026-11-24T12:00:00.125Z";
-/// Players of a session; one more comes and goes.
-const PLAYERS: u64 = 4;
+/// Type of most sessions, as configured by default.
+pub const GAME: &str = "game";
+/// Type of sessions that a hundred players join: the same, with places for them.
+const EVENT: &str = "event";
+const EVENT_PLAYERS_PER_TEAM: usize = 60;
 /// Bytes of custom data: of a session, and of each of its players.
 const CUSTOM_DATA_BYTES: [usize; 2] = [120, 60];
 /// Sessions stored with one commit.
 const STORED_AT_ONCE: u64 = 500;
+/// Numbers of a session's players: more than there are of them.
+const PLAYER_NUMBERS: u64 = 1 << 8;
 
-/// Sessions by number. The same number is the same session in every process.
+/// A kind of sessions.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Kind {
+    /// Of four players; one more comes and goes.
+    Game,
+    /// The same, listed in the browser.
+    Listed,
+    /// Of a hundred players.
+    Crowd,
+    /// Of one player, who expects a hundred more.
+    Meeting,
+}
+
+impl Kind {
+    pub const fn players(self) -> u64 {
+        match self {
+            Self::Game | Self::Listed => 4,
+            Self::Crowd => 100,
+            Self::Meeting => 1,
+        }
+    }
+
+    const fn session_type(self) -> &'static str {
+        match self {
+            Self::Game | Self::Listed => GAME,
+            Self::Crowd | Self::Meeting => EVENT,
+        }
+    }
+}
+
+/// A session by its number among those of its kind. The same number is the same session in every process.
+#[derive(Clone, Copy)]
+pub struct Which {
+    pub kind: Kind,
+    pub number: u64,
+}
+
+impl Which {
+    /// What its repeatable chance begins with.
+    fn seed(self) -> u64 {
+        ((self.kind as u64) << 32) + self.number * PLAYER_NUMBERS
+    }
+
+    /// A repeatable uuid: of the session (0), or of one of its players.
+    fn uuid(self, player: u64) -> Uuid {
+        let mut dice = Dice(self.seed() + player);
+        let mut high = || u128::from(dice.roll()) << 32 | u128::from(dice.roll());
+        uuid::Builder::from_random_bytes((high() << 64 | high()).to_be_bytes()).into_uuid()
+    }
+
+    pub fn id(self) -> SessionId {
+        self.uuid(0).into()
+    }
+
+    /// A player; the first leads, and is in the platform session.
+    pub fn player(self, player: u64) -> PlayerUuid {
+        PlayerUuid(self.uuid(player))
+    }
+
+    /// A player at the door.
+    pub fn joiner(self, player: u64) -> Joiner {
+        Joiner {
+            player: self.player(player),
+            player_id: None,
+            client: Some(Client {
+                version: "1.0.0".into(),
+                platform: PLATFORM,
+                input: Input::Gamepad,
+                device_type: None,
+                crossplay: None,
+            }),
+            team_id: Some((player % 2) as usize),
+            custom_data: Some(player_data(player)),
+            password: None,
+            friend: None,
+        }
+    }
+
+    /// The player who comes and goes.
+    pub fn newcomer(self) -> Joiner {
+        self.joiner(self.kind.players() + 1)
+    }
+
+    /// The player who is invited: another, since a case may end with the newcomer inside.
+    pub fn invited(self) -> Joiner {
+        self.joiner(self.kind.players() + 2)
+    }
+
+    /// The id of the platform session: as long as those of consoles, in URL-safe base64.
+    pub fn platform_session_id(self) -> PlatformSessionId {
+        PlatformSessionId::parse(&Dice(self.seed()).text(48)).unwrap()
+    }
+
+    /// The number of the listing, where there is one.
+    pub fn sequence(self) -> u64 {
+        self.number + 1
+    }
+}
+
+/// The data of a player.
+pub fn player_data(player: u64) -> CustomData {
+    [("skin".to_owned(), Dice(player).text(CUSTOM_DATA_BYTES[1]))].into()
+}
+
+/// What the server is configured with beside its paths.
+pub fn config() -> Config {
+    let mut config = Config::default();
+    let mut event = config.templates[GAME].clone();
+    event.players_per_team = EVENT_PLAYERS_PER_TEAM;
+    config.templates.insert(EVENT.into(), event);
+    config
+}
+
+/// Makes sessions.
 pub struct Sessions {
-    template: Template,
+    config: Config,
 }
 
 impl Sessions {
     pub fn new() -> Self {
-        Self { template: Config::default().templates[SESSION_TYPE].clone() }
+        Self { config: config() }
     }
 
-    /// A session: four players on two teams, and the platform session that the first of them linked.
-    pub fn session(&self, number: u64) -> Session {
-        let rules = rules();
+    /// A session: its players on two teams, and the platform session that the first of them linked.
+    pub fn session(&self, which: Which) -> Session {
+        let (kind, rules) = (which.kind, rules());
         let new = NewSession {
-            id: uuid(number, 0).into(),
-            session_type: SESSION_TYPE.into(),
+            id: which.id(),
+            session_type: kind.session_type().into(),
             now: rules.now,
             region_id: None,
             password: None,
         };
-        let mut session = Session::new(new, &self.template);
-        session.custom_data = [("map".to_owned(), Dice(number).text(CUSTOM_DATA_BYTES[0]))].into();
-        session.enter_first(&joiner(number, 1), rules.now).unwrap();
-        for player in 2..=PLAYERS {
-            session.join(&joiner(number, player), Door::Session, rules).unwrap();
+        let template = &self.config.templates[kind.session_type()];
+        let mut session = Session::new(new, template);
+        session.custom_data = [("map".to_owned(), Dice(which.number).text(CUSTOM_DATA_BYTES[0]))].into();
+        session.enter_first(&which.joiner(1), rules.now).unwrap();
+        for player in 2..=kind.players() {
+            session.join(&which.joiner(player), Door::Session, rules).unwrap();
         }
-        let (linker, id) = (player(number), platform_session_id(number));
-        let template = self.template.platform_templates.get(&PLATFORM);
-        session.link(Actor::Player(linker), Some(linker), PLATFORM, &id, template).unwrap();
+        let (linker, id) = (which.player(1), which.platform_session_id());
+        let platform_template = template.platform_templates.get(&PLATFORM);
+        session.link(Actor::Player(linker), Some(linker), PLATFORM, &id, platform_template).unwrap();
+        if kind == Kind::Listed {
+            let custom_data = session.custom_data.clone();
+            let listing = Listing { sequence: which.sequence(), created: rules.now, custom_data };
+            session.list(Actor::Player(linker), listing, Some(template)).unwrap();
+        }
         session
     }
 
-    /// The same session with the newcomer in it.
-    fn joined(&self, number: u64) -> Session {
-        let mut session = self.session(number);
-        session.join(&newcomer(number), Door::Session, rules()).unwrap();
-        session
-    }
-
-    /// Stores so many sessions in a data directory, as a server would have.
-    pub async fn fill(&self, dir: &Path, count: u64) {
+    /// Stores so many sessions of a kind in a data directory, as a server would have.
+    pub async fn fill(&self, dir: &Path, kind: Kind, count: u64) {
         let store = Embedded::open(dir).unwrap();
-        let idle = Duration::from_secs(Config::default().sessions.idle_s);
+        let idle = Duration::from_secs(self.config.sessions.idle_s);
         let deadline_ms = Deadlines::new(idle).from_now(Clock::System.now_ms());
         for start in (0..count).step_by(STORED_AT_ONCE as usize) {
             let mut all = Batch::default();
             for number in start..count.min(start + STORED_AT_ONCE) {
-                let session = self.session(number);
+                let session = self.session(Which { kind, number });
                 let one = index::plan(None, &session).unwrap();
                 all.expect.extend(one.expect);
                 all.put.extend(one.put);
@@ -85,55 +201,8 @@ impl Sessions {
         }
         store.close().await.unwrap();
     }
-
-    /// The commits of the newcomer's coming and going; whoever commits them puts in the session's true version.
-    pub fn join_and_leave(&self, number: u64) -> [Batch; 2] {
-        let (without, with) = (self.session(number), self.joined(number));
-        let plan = |before, after| index::plan(Some((before, Version(0))), after).unwrap();
-        [plan(&without, &with), plan(&with, &without)]
-    }
 }
 
-fn rules() -> JoinRules {
+pub fn rules() -> JoinRules {
     JoinRules { now: CREATED.parse().unwrap(), version_check: VersionCheck::Off, trust_friends: false }
-}
-
-/// A repeatable uuid: of a session (0), or of one of its players.
-fn uuid(session: u64, player: u64) -> Uuid {
-    let mut dice = Dice(session * (PLAYERS + 2) + player);
-    let mut high = || u128::from(dice.roll()) << 32 | u128::from(dice.roll());
-    uuid::Builder::from_random_bytes((high() << 64 | high()).to_be_bytes()).into_uuid()
-}
-
-/// The first player of a session, who is in its platform session.
-pub fn player(session: u64) -> PlayerUuid {
-    PlayerUuid(uuid(session, 1))
-}
-
-/// The player who comes and goes.
-pub fn newcomer(session: u64) -> Joiner {
-    joiner(session, PLAYERS + 1)
-}
-
-/// The id of a session's platform session: as long as those of consoles, in URL-safe base64.
-pub fn platform_session_id(session: u64) -> PlatformSessionId {
-    PlatformSessionId::parse(&Dice(session).text(48)).unwrap()
-}
-
-fn joiner(session: u64, player: u64) -> Joiner {
-    Joiner {
-        player: PlayerUuid(uuid(session, player)),
-        player_id: None,
-        client: Some(Client {
-            version: "1.0.0".into(),
-            platform: PLATFORM,
-            input: Input::Gamepad,
-            device_type: None,
-            crossplay: None,
-        }),
-        team_id: Some((player % 2) as usize),
-        custom_data: Some([("skin".to_owned(), Dice(player).text(CUSTOM_DATA_BYTES[1]))].into()),
-        password: None,
-        friend: None,
-    }
 }

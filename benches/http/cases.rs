@@ -1,0 +1,196 @@
+//! The cases: who asks what, and what that changes in the store.
+
+use std::path::Path;
+
+use clap::ValueEnum;
+use rallypoint::app::index;
+use rallypoint::domain::invite::{Invite, Overflow};
+use rallypoint::domain::join::{Door, Joiner};
+use rallypoint::domain::{Actor, Session};
+use rallypoint::store::{Batch, Version};
+
+use crate::requests::{self, Request, token};
+use crate::sessions::{Kind, Sessions, Which, rules};
+
+/// Connections of the load, and callers of the bare store.
+const CALLERS: u64 = 64;
+/// Sessions that each of them asks for in turn: a thousand in all, each with a player and token of its own.
+const SESSIONS_EACH: u64 = 16;
+/// Players who join one session at once.
+const JOIN_AT_ONCE: u64 = 100;
+/// Sessions of a hundred players; each is asked for on one connection, by several of them.
+const CROWDS: u64 = CALLERS;
+
+/// See the module. Those that are stored alike stand together.
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+pub enum Case {
+    /// Get Platform Session Info by a member.
+    Get,
+    /// The same, answered 304.
+    #[value(name = "304")]
+    NotModified,
+    /// Get Session by a member, of a session of four players.
+    Session,
+    /// The same, answered 304.
+    #[value(name = "session-304")]
+    SessionNotModified,
+    /// Get Session by the members of sessions of a hundred players.
+    Crowd,
+    /// The same, answered 304.
+    #[value(name = "crowd-304")]
+    CrowdNotModified,
+    /// The list of a player's sessions, of which there is one.
+    List,
+    /// Players join and leave, each answered after an fsync.
+    Join,
+    /// Leaders invite a player, and take the invite back.
+    Invite,
+    /// Leaders move a player to the other team, and back.
+    Move,
+    /// A hundred players join one session at once, and then leave it at once.
+    JoinAtOnce,
+    /// Pages of the session browser, anywhere among all that are listed.
+    Browser,
+}
+
+impl Case {
+    /// Fills a data directory with so many sessions of a kind, and the few of other kinds.
+    pub async fn fill(dir: &Path, kind: Kind, stored: u64) {
+        let sessions = Sessions::new();
+        for (kind, count) in [(kind, stored), (Kind::Crowd, CROWDS), (Kind::Meeting, 1)] {
+            sessions.fill(dir, kind, count).await;
+        }
+    }
+
+    pub fn name(self) -> String {
+        self.to_possible_value().unwrap().get_name().to_owned()
+    }
+
+    /// The kind of most sessions that are stored for it; there are a few of others beside them.
+    pub const fn stored(self) -> Kind {
+        if matches!(self, Self::Browser) { Kind::Listed } else { Kind::Game }
+    }
+
+    /// Whether the callers know already what they ask for.
+    pub const fn is_conditional(self) -> bool {
+        matches!(self, Self::NotModified | Self::SessionNotModified | Self::CrowdNotModified)
+    }
+
+    /// Whether it changes sessions.
+    pub const fn is_change(self) -> bool {
+        matches!(self, Self::Join | Self::Invite | Self::Move | Self::JoinAtOnce)
+    }
+
+    /// Whether all callers ask at the same moment, and again once all are answered.
+    pub const fn is_at_once(self) -> bool {
+        matches!(self, Self::JoinAtOnce)
+    }
+
+    /// The sessions that each caller asks for in turn, where so many are stored: spread evenly over all of them, but
+    /// for crowds and meetings, of which there are few.
+    pub fn asked_for(self, stored: u64) -> Vec<Vec<Which>> {
+        let stride = stored / (CALLERS * SESSIONS_EACH);
+        let spread = |kind, caller| {
+            let numbers = (0..SESSIONS_EACH).map(|turn| (caller * SESSIONS_EACH + turn) * stride);
+            numbers.map(|number| Which { kind, number }).collect()
+        };
+        match self {
+            Self::Crowd | Self::CrowdNotModified => (0..CROWDS)
+                .map(|number| vec![Which { kind: Kind::Crowd, number }; SESSIONS_EACH as usize])
+                .collect(),
+            Self::JoinAtOnce => {
+                (0..JOIN_AT_ONCE).map(|_| vec![Which { kind: Kind::Meeting, number: 0 }]).collect()
+            }
+            Self::Browser => (0..CALLERS).map(|caller| spread(Kind::Listed, caller)).collect(),
+            _ => (0..CALLERS).map(|caller| spread(Kind::Game, caller)).collect(),
+        }
+    }
+
+    /// What each caller asks, in turn.
+    pub fn requests(self, stored: u64) -> Vec<Vec<Request>> {
+        let callers = self.asked_for(stored).into_iter().zip(0..);
+        let of_caller = |(its, caller): (Vec<_>, u64)| {
+            let requests = |(which, turn)| self.request(which, caller, turn);
+            its.into_iter().zip(0..).flat_map(requests).collect()
+        };
+        callers.map(of_caller).collect()
+    }
+
+    fn request(self, which: Which, caller: u64, turn: u64) -> Vec<Request> {
+        let leader_token = || token(which.player(1));
+        match self {
+            Self::Get | Self::NotModified => vec![requests::platform_session(which, &leader_token())],
+            Self::Session | Self::SessionNotModified => vec![requests::session(which, &leader_token())],
+            Self::Crowd | Self::CrowdNotModified => {
+                vec![requests::session(which, &token(which.player(1 + turn)))]
+            }
+            Self::List => vec![requests::own_sessions(&leader_token())],
+            Self::Browser => vec![requests::browser(which, &leader_token())],
+            Self::Join => requests::join_and_leave(which, which.newcomer()).into(),
+            Self::Invite => requests::invite_and_take_back(which).into(),
+            Self::Move => requests::move_there_and_back(which).into(),
+            Self::JoinAtOnce => requests::join_and_leave(which, guest(which, caller)).into(),
+        }
+    }
+
+    /// The commits of what it does to a session, which ends up as it was; whoever commits them puts in the session's
+    /// true version.
+    pub fn batches(self, sessions: &Sessions, which: Which) -> Vec<Batch> {
+        let mut session = sessions.session(which);
+        let start = session.clone();
+        let mut batches = Vec::new();
+        let mut step = |change: &dyn Fn(&mut Session)| {
+            let before = session.clone();
+            change(&mut session);
+            batches.push(index::plan(Some((&before, Version(0))), &session).unwrap());
+        };
+        let leader = Actor::Player(which.player(1));
+        match self {
+            Self::Join => {
+                let newcomer = which.newcomer();
+                step(&|session| session.join(&newcomer, Door::Session, rules()).unwrap());
+                step(&|session| session.leave(newcomer.player).unwrap());
+            }
+            Self::Invite => {
+                let player = which.invited().player;
+                step(&|session| session.invite(leader, player, &invite(which)).unwrap());
+                step(&|session| session.kick(leader, player).unwrap());
+            }
+            Self::Move => {
+                let (player, here) = (which.player(2), which.joiner(2).team_id.unwrap());
+                for team_id in [1 - here, here] {
+                    step(&|session| session.move_to(leader, player, Some(team_id), true).unwrap());
+                }
+            }
+            Self::JoinAtOnce => {
+                let guests = || (0..JOIN_AT_ONCE).map(|caller| guest(which, caller));
+                guests().for_each(|guest| {
+                    step(&|session| session.join(&guest, Door::Session, rules()).unwrap());
+                });
+                guests().for_each(|guest| step(&|session| session.leave(guest.player).unwrap()));
+            }
+            _ => panic!("{} changes nothing", self.name()),
+        }
+        assert_eq!(session.players, start.players);
+        batches
+    }
+}
+
+/// The player as whom a caller joins a meeting.
+fn guest(which: Which, caller: u64) -> Joiner {
+    which.joiner(which.kind.players() + 1 + caller)
+}
+
+/// The leader's invite.
+fn invite(which: Which) -> Invite {
+    let invited = which.invited();
+    Invite {
+        reserve: false,
+        team_id: invited.team_id,
+        overflow: Overflow::Fail,
+        custom_data: invited.custom_data.unwrap(),
+        inviting_player: Some(which.player(1)),
+        source_session: None,
+        now: rules().now,
+    }
+}

@@ -1,0 +1,75 @@
+//! Callers of the bare store: they commit what the server would for the same requests.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use rallypoint::store::{Backend, Batch, Embedded, Version, keys};
+use tokio::sync::Mutex;
+
+use crate::cases::Case;
+use crate::load::Caller;
+use crate::sessions::Sessions;
+
+/// Steps that each caller makes in a session before it goes on to its next: there, and back.
+const STEPS: usize = 2;
+
+/// The changes of a session, each upon the one before; the last leaves it as it was.
+struct Chain {
+    version: Version,
+    batches: Vec<Batch>,
+    next: usize,
+}
+
+impl Chain {
+    async fn step(&mut self, store: &Embedded) {
+        let mut batch = self.batches[self.next].clone();
+        self.next = (self.next + 1) % self.batches.len();
+        batch.expect[0].1 = Some(self.version);
+        self.version = store.commit(batch).await.unwrap();
+    }
+}
+
+/// See the module.
+pub struct Committer {
+    store: Embedded,
+    /// Of its sessions; those who share one wait for each other, as the server has them do.
+    chains: Vec<Arc<Mutex<Chain>>>,
+    next: usize,
+}
+
+impl Committer {
+    /// The callers of a case, on a store that holds so many sessions.
+    pub async fn open_all(case: Case, dir: &Path, stored: u64) -> Vec<Self> {
+        let (store, sessions) = (Embedded::open(dir).unwrap(), Sessions::new());
+        let mut chains: HashMap<_, Arc<Mutex<Chain>>> = HashMap::new();
+        let mut committers = Vec::new();
+        for its in case.asked_for(stored) {
+            let mut committer = Self { store: store.clone(), chains: Vec::new(), next: 0 };
+            for which in its {
+                let id = which.id();
+                if !chains.contains_key(&id) {
+                    let version = store.get(&keys::session(&id)).await.unwrap().unwrap().version;
+                    let batches = case.batches(&sessions, which);
+                    let chain = Chain { version, batches, next: 0 };
+                    chains.insert(id.clone(), Arc::new(Mutex::new(chain)));
+                }
+                committer.chains.push(Arc::clone(&chains[&id]));
+            }
+            committers.push(committer);
+        }
+        committers
+    }
+}
+
+impl Caller for Committer {
+    async fn call(&mut self) {
+        let chain = &self.chains[self.next / STEPS];
+        self.next = (self.next + 1) % self.turns();
+        chain.lock().await.step(&self.store).await;
+    }
+
+    fn turns(&self) -> usize {
+        STEPS * self.chains.len()
+    }
+}

@@ -1,0 +1,106 @@
+//! Connections that each send a request once the one before is answered.
+
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+
+use tokio::net::TcpStream;
+
+use crate::load::Caller;
+use crate::requests::Request;
+
+/// Largest answer to any request, bytes.
+const ANSWER_BYTES_MAX: usize = 128 * 1024;
+
+/// A kept connection.
+pub struct Connection {
+    stream: TcpStream,
+    answer: Vec<u8>,
+    answer_bytes: usize,
+}
+
+impl Connection {
+    pub async fn open(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        Self { stream, answer: vec![0; ANSWER_BYTES_MAX], answer_bytes: 0 }
+    }
+
+    /// Asks, and waits for all of the answer.
+    pub async fn ask(&mut self, request: &Request) {
+        // A kept connection whose last request is answered takes a small one whole.
+        let sent = self.stream.try_write(request.text.as_bytes()).unwrap();
+        assert_eq!(sent, request.text.len());
+        self.answer_bytes = 0;
+        let status = loop {
+            self.stream.readable().await.unwrap();
+            match self.stream.try_read(&mut self.answer[self.answer_bytes..]) {
+                Ok(0) => panic!("the server closed a connection"),
+                Ok(bytes) => self.answer_bytes += bytes,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(error) => panic!("{error}"),
+            }
+            if let Some(status) = status_of_whole(&self.answer[..self.answer_bytes]) {
+                break status;
+            }
+        };
+        assert_eq!(status, request.status, "{}", self.answer());
+    }
+
+    /// The last answer.
+    pub fn answer(&self) -> &str {
+        std::str::from_utf8(&self.answer[..self.answer_bytes]).unwrap()
+    }
+
+    /// A header of the last answer.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        header(self.answer().split_once("\r\n\r\n").unwrap().0, name)
+    }
+
+    /// The body of the last answer.
+    pub fn body(&self) -> &str {
+        self.answer().split_once("\r\n\r\n").unwrap().1
+    }
+}
+
+/// The status of an answer, once all of it is there.
+fn status_of_whole(answer: &[u8]) -> Option<u16> {
+    let head_bytes = answer.windows(4).position(|end| end == b"\r\n\r\n")? + 4;
+    let head = std::str::from_utf8(&answer[..head_bytes]).unwrap();
+    let body_bytes = header(head, "content-length").map_or(0, |length| length.parse().unwrap());
+    (answer.len() >= head_bytes + body_bytes).then(|| head[9..12].parse().unwrap())
+}
+
+fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
+    let mut lines = head.split("\r\n");
+    lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+}
+
+/// Someone with a connection, and requests to send in turn.
+pub struct Client {
+    connection: Connection,
+    requests: Vec<Request>,
+    next: usize,
+}
+
+impl Client {
+    /// Clients, each with its own of these requests.
+    pub async fn open_all(address: SocketAddr, requests: Vec<Vec<Request>>) -> Vec<Self> {
+        let mut clients = Vec::new();
+        for requests in requests {
+            clients.push(Self { connection: Connection::open(address).await, requests, next: 0 });
+        }
+        clients
+    }
+}
+
+impl Caller for Client {
+    async fn call(&mut self) {
+        let request = &self.requests[self.next];
+        self.next = (self.next + 1) % self.requests.len();
+        self.connection.ask(request).await;
+    }
+
+    fn turns(&self) -> usize {
+        self.requests.len()
+    }
+}

@@ -1,0 +1,125 @@
+//! What a session in memory costs: the server's memory beyond that of the store alone, once all were read.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use rallypoint::store::{Backend, Embedded, keys};
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+use tokio::task::JoinSet;
+
+use crate::compare::Server;
+use crate::connection::Connection;
+use crate::process::{Process, resident_bytes};
+use crate::requests::{self, Request};
+use crate::sessions::{Kind, Sessions, Which};
+
+/// Connections that read.
+const READERS: u64 = 16;
+const KIND: Kind = Kind::Game;
+
+/// Resident memory of processes that hold so many sessions, bytes.
+struct Resident {
+    sessions: u64,
+    fill_time: Duration,
+    /// The store alone, once every session was read.
+    store: u64,
+    /// The server, at its start.
+    started: u64,
+    /// The server, once each session was asked for by its platform session.
+    platform_read: u64,
+    /// The server, once each was asked for by itself as well.
+    all_read: u64,
+}
+
+/// Measures with each of these numbers of sessions, and prints what a session came to.
+pub fn measure(runtime: &Runtime, sessions: &[u64]) {
+    println!(
+        "{:>10} {:>7} {:>10} {:>10} {:>13} {:>10} {:>18} {:>12}",
+        "sessions",
+        "fill s",
+        "store MB",
+        "start MB",
+        "platform MB",
+        "both MB",
+        "platform B/session",
+        "both B/session"
+    );
+    let empty = Resident::of(runtime, 0);
+    empty.print(&empty);
+    for sessions in sessions {
+        Resident::of(runtime, *sessions).print(&empty);
+    }
+}
+
+impl Resident {
+    fn of(runtime: &Runtime, sessions: u64) -> Self {
+        let dir = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let (path, start) = (dir.path().to_str().unwrap(), Instant::now());
+        runtime.block_on(Sessions::new().fill(dir.path(), KIND, sessions));
+        let fill_time = start.elapsed();
+        let store = {
+            let mut store = Process::start(&["read-store", path, &sessions.to_string()], Stdio::inherit());
+            store.line();
+            resident_bytes(store.id())
+        };
+        let server = Server::start(&["serve", path], Stdio::null());
+        let resident = || resident_bytes(server.process.id());
+        let read = |request| runtime.block_on(read_all(server.address, sessions, request));
+        let started = resident();
+        read(requests::platform_session);
+        let platform_read = resident();
+        read(requests::session);
+        Self { sessions, fill_time, store, started, platform_read, all_read: resident() }
+    }
+
+    /// What a session came to, where a server without any came to this.
+    fn print(&self, empty: &Self) {
+        let mb = |bytes: u64| bytes as f64 / 1e6;
+        let beyond = |of: fn(&Self) -> u64| of(self) as f64 - self.store as f64;
+        let beyond_empty = |of: fn(&Self) -> u64| of(empty) as f64 - empty.store as f64;
+        let each = |of| (beyond(of) - beyond_empty(of)) / self.sessions.max(1) as f64;
+        println!(
+            "{:>10} {:>7.1} {:>10.1} {:>10.1} {:>13.1} {:>10.1} {:>18.0} {:>12.0}",
+            self.sessions,
+            self.fill_time.as_secs_f64(),
+            mb(self.store),
+            mb(self.started),
+            mb(self.platform_read),
+            mb(self.all_read),
+            each(|resident| resident.platform_read),
+            each(|resident| resident.all_read),
+        );
+    }
+}
+
+/// Asks for every session once.
+async fn read_all(address: SocketAddr, sessions: u64, request: fn(Which, &str) -> Request) {
+    let mut readers = JoinSet::new();
+    for reader in 0..READERS {
+        readers.spawn(async move {
+            let (mut connection, token) = (Connection::open(address).await, requests::reader_token());
+            for number in (reader..sessions).step_by(READERS as usize) {
+                connection.ask(&request(Which { kind: KIND, number }, &token)).await;
+            }
+        });
+    }
+    readers.join_all().await;
+}
+
+/// Reads from the store what the server does to answer, and answers the store.
+pub async fn read_store(dir: &Path, sessions: u64) -> Embedded {
+    let store = Embedded::open(dir).unwrap();
+    for number in 0..sessions {
+        let which = Which { kind: KIND, number };
+        let id = which.id();
+        let platform_session =
+            keys::platform_session(crate::sessions::PLATFORM, &which.platform_session_id());
+        for key in [platform_session, keys::session(&id), keys::deadline_of(&id)] {
+            assert!(store.get(&key).await.unwrap().is_some());
+        }
+    }
+    store
+}
