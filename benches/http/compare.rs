@@ -71,7 +71,7 @@ impl Bench<'_> {
 
     /// A data directory of its own with all sessions stored, filled the first time it is asked for.
     fn filled(&self, name: &str, kind: Kind) -> String {
-        let dir = self.path(&format!("{name}-{}", kind as u8));
+        let dir = self.path(&format!("{name}-{}", kind.name()));
         if std::fs::create_dir(&dir).is_ok() {
             self.runtime.block_on(Case::fill(Path::new(&dir), kind, self.size.sessions));
         }

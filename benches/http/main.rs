@@ -23,6 +23,7 @@ use committer::Committer;
 use connection::Client;
 use load::Caller;
 use serde::de::DeserializeOwned;
+use sessions::Kind;
 use tokio::runtime::Runtime;
 
 /// As in the binary; the bare server has it too.
@@ -50,6 +51,9 @@ struct Args {
 enum Role {
     /// What does a session in memory cost?
     Memory {
+        /// The kind of sessions.
+        #[arg(long, default_value = "game")]
+        kind: Kind,
         /// Numbers of sessions to measure with.
         #[arg(default_values_t = [10_000, 1_000_000])]
         sessions: Vec<u64>,
@@ -59,7 +63,7 @@ enum Role {
     #[command(hide = true)]
     ServeBare { answer: PathBuf },
     #[command(hide = true)]
-    ReadStore { dir: PathBuf, stored: u64 },
+    ReadStore { kind: Kind, dir: PathBuf, stored: u64 },
     #[command(hide = true)]
     Load { case: Case, address: SocketAddr, server_pid: u32, requests: PathBuf },
     #[command(hide = true)]
@@ -83,7 +87,7 @@ fn main() {
 /// Plays a role; all but one until the process that asked for it goes away.
 fn play(runtime: &Runtime, role: Role) {
     match role {
-        Role::Memory { sessions } => memory::measure(runtime, &sessions),
+        Role::Memory { kind, sessions } => memory::measure(runtime, kind, &sessions),
         Role::Serve { dir } => {
             let server = runtime.block_on(servers::start(&dir));
             process::print_line(&server.api_address.to_string());
@@ -95,8 +99,8 @@ fn play(runtime: &Runtime, role: Role) {
             process::print_line(&address.to_string());
             process::times().for_each(drop);
         }
-        Role::ReadStore { dir, stored } => {
-            let store = runtime.block_on(memory::read_store(&dir, stored));
+        Role::ReadStore { kind, dir, stored } => {
+            let store = runtime.block_on(memory::read_store(&dir, kind, stored));
             process::print_line("read");
             process::times().for_each(drop);
             drop(store);

@@ -14,11 +14,10 @@ use crate::compare::Server;
 use crate::connection::Connection;
 use crate::process::{Process, resident_bytes};
 use crate::requests::{self, Request};
-use crate::sessions::{Kind, Sessions, Which};
+use crate::sessions::{Kind, PLATFORM, Sessions, Which};
 
 /// Connections that read.
 const READERS: u64 = 16;
-const KIND: Kind = Kind::Game;
 
 /// Resident memory of processes that hold so many sessions, bytes.
 struct Resident {
@@ -35,7 +34,7 @@ struct Resident {
 }
 
 /// Measures with each of these numbers of sessions, and prints what a session came to.
-pub fn measure(runtime: &Runtime, sessions: &[u64]) {
+pub fn measure(runtime: &Runtime, kind: Kind, sessions: &[u64]) {
     println!(
         "{:>10} {:>7} {:>10} {:>10} {:>13} {:>10} {:>18} {:>12}",
         "sessions",
@@ -47,27 +46,28 @@ pub fn measure(runtime: &Runtime, sessions: &[u64]) {
         "platform B/session",
         "both B/session"
     );
-    let empty = Resident::of(runtime, 0);
+    let empty = Resident::of(runtime, kind, 0);
     empty.print(&empty);
     for sessions in sessions {
-        Resident::of(runtime, *sessions).print(&empty);
+        Resident::of(runtime, kind, *sessions).print(&empty);
     }
 }
 
 impl Resident {
-    fn of(runtime: &Runtime, sessions: u64) -> Self {
+    fn of(runtime: &Runtime, kind: Kind, sessions: u64) -> Self {
         let dir = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         let (path, start) = (dir.path().to_str().unwrap(), Instant::now());
-        runtime.block_on(Sessions::new().fill(dir.path(), KIND, sessions));
+        runtime.block_on(Sessions::new().fill(dir.path(), kind, sessions));
         let fill_time = start.elapsed();
         let store = {
-            let mut store = Process::start(&["read-store", path, &sessions.to_string()], Stdio::inherit());
+            let mut store =
+                Process::start(&["read-store", &kind.name(), path, &sessions.to_string()], Stdio::inherit());
             store.line();
             resident_bytes(store.id())
         };
         let server = Server::start(&["serve", path], Stdio::null());
         let resident = || resident_bytes(server.process.id());
-        let read = |request| runtime.block_on(read_all(server.address, sessions, request));
+        let read = |request| runtime.block_on(read_all(server.address, kind, sessions, request));
         let started = resident();
         read(requests::platform_session);
         let platform_read = resident();
@@ -96,13 +96,13 @@ impl Resident {
 }
 
 /// Asks for every session once.
-async fn read_all(address: SocketAddr, sessions: u64, request: fn(Which, &str) -> Request) {
+async fn read_all(address: SocketAddr, kind: Kind, sessions: u64, request: fn(Which, &str) -> Request) {
     let mut readers = JoinSet::new();
     for reader in 0..READERS {
         readers.spawn(async move {
             let (mut connection, token) = (Connection::open(address).await, requests::reader_token());
             for number in (reader..sessions).step_by(READERS as usize) {
-                connection.ask(&request(Which { kind: KIND, number }, &token)).await;
+                connection.ask(&request(Which { kind, number }, &token)).await;
             }
         });
     }
@@ -110,13 +110,12 @@ async fn read_all(address: SocketAddr, sessions: u64, request: fn(Which, &str) -
 }
 
 /// Reads from the store what the server does to answer, and answers the store.
-pub async fn read_store(dir: &Path, sessions: u64) -> Embedded {
+pub async fn read_store(dir: &Path, kind: Kind, sessions: u64) -> Embedded {
     let store = Embedded::open(dir).unwrap();
     for number in 0..sessions {
-        let which = Which { kind: KIND, number };
+        let which = Which { kind, number };
         let id = which.id();
-        let platform_session =
-            keys::platform_session(crate::sessions::PLATFORM, &which.platform_session_id());
+        let platform_session = keys::platform_session(PLATFORM, &which.platform_session_id());
         for key in [platform_session, keys::session(&id), keys::deadline_of(&id)] {
             assert!(store.get(&key).await.unwrap().is_some());
         }

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use clap::ValueEnum;
 use rallypoint::app::{Deadlines, index};
 use rallypoint::config::Config;
 use rallypoint::domain::browser::Listing;
@@ -31,7 +32,7 @@ const STORED_AT_ONCE: u64 = 500;
 const PLAYER_NUMBERS: u64 = 1 << 8;
 
 /// A kind of sessions.
-#[derive(Clone, Copy, PartialEq)]
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
 pub enum Kind {
     /// Of four players; one more comes and goes.
     Game,
@@ -44,6 +45,10 @@ pub enum Kind {
 }
 
 impl Kind {
+    pub fn name(self) -> String {
+        self.to_possible_value().unwrap().get_name().to_owned()
+    }
+
     pub const fn players(self) -> u64 {
         match self {
             Self::Game | Self::Listed => 4,
