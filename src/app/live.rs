@@ -71,7 +71,8 @@ pub struct Live {
     limited: OnceLock<Document>,
     /// The documents of views that only some sessions have: where not everyone sees everyone.
     others: Mutex<BTreeMap<View, Document>>,
-    platform: BTreeMap<Platform, OnceLock<Document>>,
+    /// By linked platform, of which there are one or two: a map would make room for eleven.
+    platform: Box<[(Platform, OnceLock<Document>)]>,
 }
 
 impl Live {
@@ -119,7 +120,8 @@ impl Live {
         platform: Platform,
         render: impl FnOnce() -> Document,
     ) -> Option<&Document> {
-        self.platform.get(&platform).map(|document| document.get_or_init(render))
+        let (_, document) = self.platform.iter().find(|(linked, _)| *linked == platform)?;
+        Some(document.get_or_init(render))
     }
 
     /// When the session ends unless someone asks for it before, ms since the epoch.

@@ -59,7 +59,7 @@ impl Session {
                     custom_data: template.custom_data.clone(),
                     participants: Vec::new(),
                 };
-                self.platform_sessions.insert(platform, linked);
+                self.platform_sessions.insert(platform, Box::new(linked));
             }
         }
         if let Some(linker) = linker {

@@ -118,9 +118,10 @@ pub struct Session {
     pub players: BTreeMap<PlayerUuid, Player>,
     /// The sequence number of the newest entry so far.
     pub last_sequence: u64,
-    /// Platform sessions, at most one per platform.
+    /// Platform sessions, at most one per platform. Boxed: of the eleven that the map makes room for, there are one or
+    /// two.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub platform_sessions: BTreeMap<Platform, PlatformSession>,
+    pub platform_sessions: BTreeMap<Platform, Box<PlatformSession>>,
     /// Data of the leader or the host.
     #[serde(default, skip_serializing_if = "CustomData::is_empty")]
     pub custom_data: CustomData,
