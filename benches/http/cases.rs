@@ -9,7 +9,7 @@ use rallypoint::domain::join::{Door, Joiner};
 use rallypoint::domain::{Actor, Session};
 use rallypoint::store::{Batch, Version};
 
-use crate::requests::{self, Request, token};
+use crate::requests::{self, BROWSER_PAGE_SIZE, Request, token};
 use crate::sessions::{Kind, Sessions, Which, rules};
 
 /// Connections of the load, and callers of the bare store.
@@ -114,6 +114,17 @@ impl Case {
             its.into_iter().zip(0..).flat_map(requests).collect()
         };
         callers.map(of_caller).collect()
+    }
+
+    /// Checks that an answer shows as much as the case is about: players, or listed sessions.
+    pub fn check(self, body: &str) {
+        let (shown, count) = match self {
+            Self::Session => ("\"joined\":", Kind::Game.players() as usize),
+            Self::Crowd => ("\"joined\":", Kind::Crowd.players() as usize),
+            Self::Browser => ("\"player_count\":", BROWSER_PAGE_SIZE),
+            _ => return,
+        };
+        assert_eq!(body.matches(shown).count(), count, "{body}");
     }
 
     fn request(self, which: Which, caller: u64, turn: u64) -> Vec<Request> {

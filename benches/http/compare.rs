@@ -94,7 +94,7 @@ impl Bench<'_> {
             let store = Process::start(&store, Stdio::inherit());
             print(case, "store alone", &self.rounds([store, callers(case, server, &file)]));
         } else {
-            let bare = self.bare(server.address, &requests[0][0]);
+            let bare = self.bare(case, server.address, &requests[0][0]);
             print(
                 case,
                 "bare hyper",
@@ -105,8 +105,9 @@ impl Bench<'_> {
 
     /// A bare server that answers what the server at this address answers to a request. The two are compared fairly
     /// only where they answer alike, to the byte; but for the time.
-    fn bare(&self, address: SocketAddr, request: &Request) -> Server {
+    fn bare(&self, case: Case, address: SocketAddr, request: &Request) -> Server {
         let (answer, whole) = self.runtime.block_on(ask(address, request));
+        case.check(&answer.body);
         let file = self.path("answer.json");
         std::fs::write(&file, serde_json::to_vec(&answer).unwrap()).unwrap();
         let bare = Server::start(&["serve-bare", &file], Stdio::inherit());

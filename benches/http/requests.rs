@@ -14,7 +14,7 @@ use crate::sessions::{GAME, PLATFORM, Which};
 /// Length that a player's token shall have, bytes: as those of token services in the field.
 const TOKEN_BYTES: std::ops::Range<usize> = 580..620;
 /// Listed sessions on a page of the browser.
-const BROWSER_PAGE_SIZE: usize = 20;
+pub const BROWSER_PAGE_SIZE: usize = 20;
 
 /// Permissions of a player's token.
 const PERMISSIONS: [&str; 8] = [
