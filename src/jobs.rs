@@ -16,6 +16,8 @@ use crate::telemetry::Departure;
 
 /// Sessions ended at once: enough to share an fsync, few enough to leave room for callers.
 const DUE_AT_ONCE: usize = 256;
+/// Sessions in which silence is acted on together.
+const SILENT_AT_ONCE: usize = 64;
 
 /// Ends idle sessions, does what silence has come to, and writes moved deadlines, every so often, until `stop` turns true.
 pub async fn run(app: Arc<App>, every: Duration, mut stop: watch::Receiver<bool>) {
@@ -84,10 +86,14 @@ pub async fn seed_attendance(app: &App) -> Result<(), Failure> {
 async fn act_on_silence(app: &App) -> Result<(), Failure> {
     let now_ms = app.clock.now_ms();
     let mut result = Ok(());
-    for id in app.attendance.take_due(now_ms) {
-        if let Err(failure) = act_on_silence_in(app, &id, now_ms).await {
-            app.attendance.put_back(&id);
-            result = result.and(Err(failure));
+    // Together, so that they share an fsync; not all of them, so that callers get a turn in between.
+    for due in app.attendance.take_due(now_ms).chunks(SILENT_AT_ONCE) {
+        let acts = due.iter().map(|id| act_on_silence_in(app, id, now_ms));
+        for (id, acted) in due.iter().zip(join_all(acts).await) {
+            if let Err(failure) = acted {
+                app.attendance.put_back(id);
+                result = result.and(Err(failure));
+            }
         }
     }
     result

@@ -14,7 +14,7 @@ use super::operation::Input;
 use super::params::{AllocationId, RefreshQuery, SessionPath, params};
 use super::reply::{Changed, Plain, Reply, Versioned};
 use super::view::{SessionView, document_in, outside_view, session_document};
-use crate::app::{App, Depth};
+use crate::app::{App, Depth, Failure};
 use crate::auth::{Caller, Permission};
 use crate::domain::instance::{
     Health, HostType, Instance, InstanceChange, JoinParams, JoinStatus, StartupParams,
@@ -233,8 +233,9 @@ impl InstanceRequest {
         };
         let host_type = template.map_or(self.host_type, |template| template.default_host_type);
         let hosted_by_player = matches!(host_type, HostType::Player | HostType::Standalone);
-        let host = || self.host_player_uuid.map(PlayerUuid).or(caller.player());
-        let host_player = hosted_by_player.then(host).flatten();
+        let host =
+            || self.host_player_uuid.map_or_else(|| caller.require_player(), |host| Ok(PlayerUuid(host)));
+        let host_player = hosted_by_player.then(host).transpose()?;
         let hosts_itself = host_player.is_some() && host_player == caller.player();
         let custom_data = match template {
             Some(template) if self.custom_data.0.is_empty() => template.custom_data.clone(),
@@ -310,7 +311,12 @@ pub async fn report_health(
     }
     let health = app.attendance.reported(&live.session, &instance_id, instance_health, app.clock.now_ms());
     let rule = move |session: &mut Session| session.set_health(&instance_id, health);
-    app.update_session(&path.session_id, query.refresh_ttl.0, rule).await?;
+    let updated = app.update_session(&path.session_id, query.refresh_ttl.0, rule).await;
+    if matches!(updated, Err(Failure::Refused(Refused::SessionNotFound))) {
+        // It ended meanwhile, and nothing would ever make the report forgotten.
+        app.attendance.forget(&path.session_id);
+    }
+    updated?;
     Ok(Reply::plain(&HealthView { updated_instance_health: health }))
 }
 
@@ -336,7 +342,7 @@ pub async fn session_by_allocation(
 ) -> Result<Reply<Versioned<SessionView>>, Error> {
     let id = app.sessions.get_by_allocation(&path.allocation_id.0).await?.session.id.clone();
     let live = app.session(&id).await?;
-    Ok(Reply::document(&document_in(&app, &live, outside_view(&app, &live.session))))
+    Ok(Reply::document(&document_in(&app, &live, outside_view(&live.session))))
 }
 
 fn instance_of(session: &Session) -> Result<Reply<Plain<InstanceView>>, Error> {

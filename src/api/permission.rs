@@ -11,7 +11,7 @@ use super::operation::Input;
 use super::params::{PlayerInSessionPath, RefreshQuery, params};
 use super::reply::{Changed, Reply, Versioned};
 use super::session::asked_for;
-use super::view::session_document;
+use super::view::{session_document, view_for};
 use crate::app::App;
 use crate::auth::Caller;
 use crate::document::Document;
@@ -55,6 +55,11 @@ pub async fn get(
     let live = app.session(&path.session_id).await?;
     live.session.require_active(caller.actor())?;
     asked_for(&app, &caller, &live, query.refresh_ttl);
+    let (entry, view) = (live.session.entry(path.player_uuid)?, view_for(&caller, &live.session));
+    if !caller.reaches_all() && !view.shows(path.player_uuid, entry) {
+        // Who is not shown is as good as not there.
+        return Err(Refused::PlayerNotFound.into());
+    }
     Ok(Reply::document(&Document::of(&RightsView::of(&live.session, path.player_uuid)?)))
 }
 

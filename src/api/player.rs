@@ -112,7 +112,7 @@ pub async fn get(
 ) -> Result<Reply<Versioned<PlayerView>>, Error> {
     let live = app.session(&path.session_id).await?;
     asked_for(&app, &caller, &live, query.refresh_ttl);
-    let (entry, view) = (live.session.entry(path.player_uuid)?, view_for(&app, &caller, &live.session));
+    let (entry, view) = (live.session.entry(path.player_uuid)?, view_for(&caller, &live.session));
     if !view.shows(path.player_uuid, entry) {
         return Err(Refused::PlayerNotFound.into());
     }
@@ -128,7 +128,7 @@ pub async fn page(
 ) -> Result<Reply<Versioned<PlayersPage>>, Error> {
     let live = app.session(&path.session_id).await?;
     asked_for(&app, &caller, &live, query.refresh_ttl);
-    let (session, view) = (&live.session, view_for(&app, &caller, &live.session));
+    let (session, view) = (&live.session, view_for(&caller, &live.session));
     let shown = session.players.iter().filter(|(player, entry)| view.shows(**player, entry));
     let mut entries: Vec<_> =
         shown.map(|(_, entry)| entry).filter(|entry| entry.sequence > query.cursor.0).collect();
@@ -236,9 +236,17 @@ pub async fn kick_by_id(
     caller: Caller,
     Input { path, query, .. }: Input<PlayerIdInSessionPath, LeaveQuery>,
 ) -> Result<Reply<NoContent>, Error> {
-    let player = app.sessions.player_of_id(path.player_id).await?;
+    let player = player_of_id(&app, &caller, path.player_id).await?;
     kick_from(&app, &caller, &path.session_id, player, query).await?;
     Ok(Reply::no_content())
+}
+
+/// The player of an older, numeric id: the caller's own by their token, others' as tokens in sessions have named it.
+pub async fn player_of_id(app: &App, caller: &Caller, player_id: i64) -> Result<PlayerUuid, Error> {
+    match caller.player().filter(|_| caller.token().player_id == Some(player_id)) {
+        Some(player) => Ok(player),
+        None => Ok(app.sessions.player_of_id(player_id).await?),
+    }
 }
 
 async fn kick_from(

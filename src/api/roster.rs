@@ -13,7 +13,7 @@ use super::client::{CustomDataBody, team_index};
 use super::error::Error;
 use super::operation::Input;
 use super::params::{PlayerInSessionPath, RefreshQuery, SessionPath, params};
-use super::player::{PlayerIdInSessionPath, PlayerUpdated, join_within, updated};
+use super::player::{PlayerIdInSessionPath, PlayerUpdated, join_within, player_of_id, updated};
 use super::policies;
 use super::reply::{Changed, Plain, Reply, Versioned};
 use super::view::session_document;
@@ -329,7 +329,7 @@ pub async fn update_any_by_id(
         Json<AnyUpdateRequest>,
     >,
 ) -> Result<Reply<Plain<PlayerUpdated>>, Error> {
-    let player_uuid = app.sessions.player_of_id(path.player_id).await?;
+    let player_uuid = player_of_id(&app, &caller, path.player_id).await?;
     let path = PlayerInSessionPath { session_id: path.session_id, player_uuid };
     let live = change_any(&app, &caller, &path, &query, request).await?;
     Ok(Reply::plain(&PlayerUpdated::of(&live.session, player_uuid)?))

@@ -1,6 +1,7 @@
 //! A request's way: limits, route, token, policy, input, handler, answer. One way, for every operation; one of them
 //! has a short cut besides.
 
+use std::borrow::Cow;
 use std::future::{Ready, poll_fn, ready};
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
@@ -176,7 +177,8 @@ impl Api {
         if let Err(error) = self.check_limits(parts) {
             return Outcome { operation: None, result: Err(error) };
         }
-        let path = parts.uri.path();
+        let path = plain_colons(parts.uri.path());
+        let path = &*path;
         // The router takes no empty segments, but an empty parameter is a violation, not an unknown path.
         let filled;
         let found = match self.router.at(path) {
@@ -309,6 +311,15 @@ fn router(operations: &[Operation]) -> matchit::Router<Vec<usize>> {
         router.insert(path, on_path).expect("the paths of the surface do not clash");
     }
     router
+}
+
+/// The path with its colons as they are: some clients encode the one before a verb.
+fn plain_colons(path: &str) -> Cow<'_, str> {
+    if path.contains("%3A") || path.contains("%3a") {
+        Cow::Owned(path.replace("%3A", ":").replace("%3a", ":"))
+    } else {
+        Cow::Borrowed(path)
+    }
 }
 
 fn fill_empty_segments(path: &str) -> String {

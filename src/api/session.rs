@@ -26,6 +26,10 @@ use crate::domain::{Refused, Session};
 
 /// How many open sessions create-or-join tries before it makes a new one.
 const AUTO_JOIN_TRIES_MAX: usize = 32;
+/// Open sessions that it looks at together.
+const AUTO_JOIN_PAGE: usize = 64;
+/// How often it looks further, past sessions that are not worth a try.
+const AUTO_JOIN_PAGES_MAX: usize = 32;
 
 /// A request to create or join a session.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -152,18 +156,36 @@ async fn join_open(
     region_id: Option<&str>,
     joiner: &Joiner,
 ) -> Result<Option<Arc<Live>>, Error> {
-    for id in app.sessions.open(session_type, AUTO_JOIN_TRIES_MAX).await? {
-        let Some(candidate) = app.sessions.find(&id).await? else { continue };
-        if region_id.is_some() && candidate.session.region_id.as_deref() != region_id {
-            continue;
+    let (mut tries, mut behind) = (0, None);
+    for _ in 0..AUTO_JOIN_PAGES_MAX {
+        let page = app.sessions.open(session_type, behind.as_ref(), AUTO_JOIN_PAGE).await?;
+        for (_, id) in &page {
+            let Some(candidate) = app.sessions.find(id).await? else { continue };
+            if !may_suit(&candidate.session, region_id, joiner) {
+                continue;
+            }
+            match join(app, id, true, joiner.clone(), Door::Session, |_| Ok(())).await {
+                Ok(live) => return Ok(Some(live)),
+                Err(Failure::Refused(_)) => tries += 1,
+                Err(failure) => return Err(failure.into()),
+            }
+            if tries == AUTO_JOIN_TRIES_MAX {
+                return Ok(None);
+            }
         }
-        match join(app, &id, true, joiner.clone(), Door::Session, |_| Ok(())).await {
-            Ok(live) => return Ok(Some(live)),
-            Err(Failure::Refused(_)) => {}
-            Err(failure) => return Err(failure.into()),
+        match page.into_iter().nth(AUTO_JOIN_PAGE - 1) {
+            Some((last, _)) => behind = Some(last),
+            None => break,
         }
     }
     Ok(None)
+}
+
+/// Whether an open session is worth a try: what is in another region, or asks for a password that was not given, must
+/// not keep the player from what stands behind it.
+fn may_suit(session: &Session, region_id: Option<&str>, joiner: &Joiner) -> bool {
+    let in_region = region_id.is_none() || session.region_id.as_deref() == region_id;
+    in_region && (session.password.is_none() || joiner.password.is_some())
 }
 
 async fn create(

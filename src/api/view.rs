@@ -157,29 +157,25 @@ pub struct ScoutView {
 
 /// The view of a caller: how much of the session, by their standing in it, and which of its players, by its
 /// template.
-pub fn view_for(app: &App, caller: &Caller, session: &Session) -> View {
+pub fn view_for(caller: &Caller, session: &Session) -> View {
     if caller.may(Permission::ReadAny) {
         return View::FULL;
     }
     let own = caller.player().and_then(|player| Some((player, session.players.get(&player)?)));
-    view_of(app, session, own)
+    view_of(session, own)
 }
 
 /// The view of someone who has no part in the session.
-pub fn outside_view(app: &App, session: &Session) -> View {
-    view_of(app, session, None)
+pub fn outside_view(session: &Session) -> View {
+    view_of(session, None)
 }
 
-fn view_of(app: &App, session: &Session, own: Option<(PlayerUuid, &Player)>) -> View {
+fn view_of(session: &Session, own: Option<(PlayerUuid, &Player)>) -> View {
     let active = own.is_some_and(|(_, entry)| entry.status.is_active());
     let depth = if active { Depth::Full } else { Depth::Limited };
-    let catalog = app.catalog();
-    let visibility = match (catalog.template_of(session), own) {
-        (None, _) => Visibility::All,
-        (Some(template), Some((_, entry))) if entry.status == Status::Leader => {
-            template.admin_player_visibility
-        }
-        (Some(template), _) => template.player_visibility,
+    let visibility = match own {
+        Some((_, entry)) if entry.status == Status::Leader => session.admin_player_visibility,
+        _ => session.player_visibility,
     };
     let players = match (visibility, own) {
         (Visibility::All, _) => Shown::All,
@@ -192,7 +188,7 @@ fn view_of(app: &App, session: &Session, own: Option<(PlayerUuid, &Player)>) -> 
 
 /// A session's document, as a caller sees it.
 pub fn session_document(app: &App, caller: &Caller, live: &Live) -> Document {
-    document_in(app, live, view_for(app, caller, &live.session))
+    document_in(app, live, view_for(caller, &live.session))
 }
 
 /// A session's document in a view.

@@ -412,11 +412,18 @@ impl Sessions {
         Ok(())
     }
 
-    /// Open sessions of a type, oldest first.
-    pub async fn open(&self, session_type: &str, limit: usize) -> Result<Vec<SessionId>, StoreError> {
+    /// Open sessions of a type, oldest first, behind the place of one of them.
+    pub async fn open(
+        &self,
+        session_type: &str,
+        behind: Option<&Key>,
+        limit: usize,
+    ) -> Result<Vec<(Key, SessionId)>, StoreError> {
         let prefix = keys::open_of(session_type);
-        let found = self.store.scan(&prefix, &prefix_end(&prefix), limit).await?;
-        Ok(found.iter().filter_map(|(key, _)| keys::parse_open(session_type, key)).collect())
+        let from = behind.map_or_else(|| prefix.clone(), |place| [place.as_slice(), &[0]].concat());
+        let found = self.store.scan(&from, &prefix_end(&prefix), limit).await?;
+        let read = |(key, _): (Key, Entry)| keys::parse_open(session_type, &key).map(|id| (key, id));
+        Ok(found.into_iter().filter_map(read).collect())
     }
 }
 

@@ -170,7 +170,8 @@ fn show(as_json: bool, value: &Value, rows: fn(&Value) -> Vec<Vec<String>>) -> R
 fn text(value: &Value) -> String {
     match value {
         Value::Null => String::new(),
-        Value::String(text) => text.clone(),
+        // What clients wrote must not command the terminal.
+        Value::String(text) => text.replace(char::is_control, "\u{fffd}"),
         other => other.to_string(),
     }
 }
@@ -285,5 +286,11 @@ mod tests {
         {
             assert!(parse_server(text).unwrap_err().contains("as in http://127.0.0.1:7700"), "{text}");
         }
+    }
+
+    #[test]
+    fn what_clients_wrote_does_not_command_the_terminal() {
+        assert_eq!(text(&serde_json::json!("a\u{1b}[31mb\u{7}\n")), "a\u{fffd}[31mb\u{fffd}\u{fffd}");
+        assert_eq!(text(&serde_json::json!("größer")), "größer");
     }
 }

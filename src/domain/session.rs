@@ -13,7 +13,7 @@ use super::instance::Instance;
 use super::password::PasswordHash;
 use super::platform::PlatformSession;
 use super::rights::Right;
-use super::template::Template;
+use super::template::{Template, Visibility};
 use super::{Actor, CustomData, Platform, PlayerUuid, Refused, SessionId};
 
 /// A player's standing in a session (contract: `SessionPlayerStatus`).
@@ -131,6 +131,12 @@ pub struct Session {
     /// From the template: after how many seconds a player is taken out who has not asked for the session.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub culling_timeout_s: Option<usize>,
+    /// From the template: whom players see.
+    #[serde(default)]
+    pub player_visibility: Visibility,
+    /// From the template: whom the leader sees.
+    #[serde(default)]
+    pub admin_player_visibility: Visibility,
     /// From the template: places on a team that is added later.
     pub players_per_team: usize,
     /// A short code to be found by.
@@ -207,6 +213,8 @@ impl Session {
             keep_alive_on_empty: template.keep_alive_on_empty,
             // Contract: unset or 0, players are not taken out.
             culling_timeout_s: template.player_culling_timeout.filter(|timeout_s| *timeout_s > 0),
+            player_visibility: template.player_visibility,
+            admin_player_visibility: template.admin_player_visibility,
             players_per_team: template.players_per_team,
             short_code: None,
             listing: None,

@@ -359,6 +359,17 @@ async fn older_ids_are_known_from_tokens_seen_in_sessions() {
 }
 
 #[tokio::test]
+async fn ones_own_older_id_is_known_from_ones_own_token() {
+    let (server, alice, _, session) = game().await;
+    let carol = server.player_numbered(9);
+    alice.invites(&session, &carol).await.expect(200);
+    // Nobody else could name her by it: she was never in a session.
+    alice.delete(&by_id(&session, 9)).await.refused(404, "player_not_found");
+    carol.delete(&by_id(&session, 9)).await.expect(204);
+    assert!(alice.sees(&session, &carol).await.is_null());
+}
+
+#[tokio::test]
 async fn the_older_paths_of_a_players_list_answer_the_same() {
     let (server, alice, bob, session) = game().await;
     let own = alice.get("/v1/player/me/session").await.expect(200);

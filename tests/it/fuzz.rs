@@ -112,6 +112,22 @@ fn good_body((method, path): &Row) -> Value {
             "teams": [{ "max_size": 3, "custom_data": { "a": "b" } }, {}],
         });
     }
+    let player = "6f1c4d0e-93a5-4a1e-8d6c-2f0b7a9e5c31";
+    if path.ends_with("player:swap") {
+        return json!({ "players": [player, "6f1c4d0e-93a5-4a1e-8d6c-2f0b7a9e5c32"] });
+    }
+    if path.ends_with("/instance/health") {
+        return json!({ "instance_id": "an-instance", "instance_health": "healthy" });
+    }
+    if path.ends_with("/instance") {
+        return json!({
+            "host_type": "player", "instance_id": "an-instance", "allocation_id": "an-allocation",
+            "instance_startup_params": { "map": "m", "mode": "o" }, "custom_data": { "a": "b" },
+        });
+    }
+    if path.ends_with(":invite") || path.ends_with(":move") || path.ends_with("/browser") {
+        return json!({ "team_id": 0, "custom_data": { "a": "b" }, "reserve": true });
+    }
     let mut join = joining();
     join["crossplay_preferences"] = json!({ "input": ["any"], "platform": ["any"] });
     join["custom_data"] = json!({ "a": "b" });
@@ -180,6 +196,15 @@ fn any_path(path: &'static str) -> BoxedStrategy<String> {
             "{platform_session_id_base64}" => vec![XBOX_ID, "YQ=="],
             "{player_uuid}" => vec!["6f1c4d0e-93a5-4a1e-8d6c-2f0b7a9e5c31", "me"],
             "{session_type}" => vec!["party", "game"],
+            "{invited_session_id}:invite" => vec!["known-session:invite"],
+            "{session_id}:generate-short-code" => vec!["known-session:generate-short-code"],
+            "{kicked_session_id}" => vec![KNOWN],
+            "{player_uuid}:invite" => vec!["6f1c4d0e-93a5-4a1e-8d6c-2f0b7a9e5c31:invite"],
+            "{player_uuid}:promote" => vec!["6f1c4d0e-93a5-4a1e-8d6c-2f0b7a9e5c31:promote"],
+            "{player_uuid}:move" => vec!["6f1c4d0e-93a5-4a1e-8d6c-2f0b7a9e5c31:move"],
+            "{permission}" => vec!["invite", "kick", "move"],
+            "{team_id}" | "{player_id}" => vec!["0", "1", "77"],
+            "{allocation_id}" => vec!["an-allocation"],
             fixed => vec![fixed],
         };
         let odd = u32::from(segment.starts_with('{'));
@@ -229,7 +254,9 @@ fn check<T: std::fmt::Debug>(
     strategy: impl Strategy<Value = T>,
     property: impl AsyncFn(T) -> Result<(), TestCaseError>,
 ) {
-    let config = ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() };
+    let config = ProptestConfig::default();
+    // More where `PROPTEST_CASES` asks for more.
+    let config = ProptestConfig { cases: cases.max(config.cases), failure_persistence: None, ..config };
     let outcome = TestRunner::new(config).run(&strategy, |input| runtime.block_on(property(input)));
     match outcome {
         Ok(()) => {}

@@ -113,6 +113,8 @@ async fn a_host_who_is_a_player_is_the_caller_or_the_one_named_and_takes_part() 
         request(&alice, &session, hosted_by(&stranger)).await.refused(404, "player_not_found");
         let outside = server.player_with(None, &["session:update:any"]);
         request(&outside, &session, json!({ "host_type": host_type })).await.refused(404, "player_not_found");
+        let nobody = server.service(&["session:*"]);
+        request(&nobody, &session, json!({ "host_type": host_type })).await.refused(403, "player_required");
     }
     // A server has no player for a host, whoever is named.
     let body = json!({"host_type": "dedicated", "host_player_uuid": bob.player});

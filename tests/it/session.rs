@@ -83,6 +83,29 @@ async fn create_or_join_joins_the_oldest_open_session_that_takes_the_player() {
 }
 
 #[tokio::test]
+async fn open_sessions_with_a_password_or_elsewhere_keep_nobody_from_those_behind_them() {
+    let server = Server::new();
+    let creates = async |more: Value| {
+        let mut body = creation("game");
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let created = server.player().post("/v1/session", &body).await.expect(200);
+        created.body["session_id"].as_str().unwrap().to_owned()
+    };
+    // More of both than are tried, and looked at together.
+    let mut others = Vec::new();
+    for turn in 0..40 {
+        others.push(creates(json!({ "password": format!("{turn}") })).await);
+        others.push(creates(json!({ "password": format!("{turn}"), "region_id": "eu" })).await);
+    }
+    let first = creates(json!({})).await;
+    assert!(!others.contains(&first));
+    assert_eq!(creates(json!({})).await, first);
+    let elsewhere = creates(json!({ "region_id": "us" })).await;
+    assert_ne!(elsewhere, first);
+    assert_eq!(creates(json!({ "region_id": "us" })).await, elsewhere);
+}
+
+#[tokio::test]
 async fn a_private_type_is_always_created_anew() {
     let server = Server::new();
     let (alice, bob) = (server.player(), server.player());

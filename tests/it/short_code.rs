@@ -192,6 +192,17 @@ async fn read_from(service: &Client, address: &str, named: &str) -> Value {
 }
 
 #[tokio::test]
+async fn the_colon_before_a_verb_may_be_encoded() {
+    let server = Server::new();
+    let alice = server.player();
+    for colon in ["%3A", "%3a"] {
+        let session = alice.creates("party").await;
+        let path = format!("/v1/session/{session}{colon}generate-short-code");
+        alice.send(Method::POST, &path, &[], None).await.expect(200);
+    }
+}
+
+#[tokio::test]
 async fn services_are_told_apart_by_where_they_are() {
     let server = Server::new();
     let service = server.service(&["session:read:any"]);

@@ -1,6 +1,9 @@
 //! Who sees whom: templates cut the players that are shown, large sessions show none, and outsiders see nothing of
 //! how to connect.
 
+use std::collections::BTreeMap;
+
+use rallypoint::app::Catalog;
 use rallypoint::domain::template::Visibility;
 use serde_json::{Value, json};
 
@@ -26,11 +29,16 @@ async fn seen(caller: &Client, players: &[Client; 4], session: &str) -> Vec<usiz
     assert_eq!(whole.body["teams"].as_array().unwrap().len(), 2, "teams are shown, whoever is on them");
     let pages = caller.get(&format!("/v1/session/{session}/player")).await.expect(200);
     let mut seen = Vec::new();
+    let is_active = players.iter().any(|player| player.player == caller.player);
     for (index, player) in players.iter().enumerate() {
         let one = caller.get(&player_path(session, player.player)).await;
+        let rights = caller.get(&format!("{}/permission", player_path(session, player.player))).await;
         let id = player.player.to_string();
         let shown = whole.body["teams"].to_string().contains(&id);
         assert_eq!(pages.body["teams"].to_string().contains(&id), shown);
+        if is_active {
+            assert_eq!(rights.status, one.status, "rights tell of no one who is not shown");
+        }
         if shown {
             one.expect(200);
             seen.push(index);
@@ -55,6 +63,15 @@ async fn a_template_says_whom_members_see() {
         assert_eq!(seen(&players[1], &players, &session).await, expected_of_bob, "{members_see:?}");
         assert_eq!(seen(&players[2], &players, &session).await, expected_of_carol, "{members_see:?}");
     }
+}
+
+#[tokio::test]
+async fn a_session_keeps_hidden_whom_its_template_hid_when_it_was_made() {
+    let (server, players, session) = game(Visibility::Oneself, Visibility::None).await;
+    server.app.replace_catalog(Catalog::new(BTreeMap::new(), BTreeMap::new(), BTreeMap::new()));
+    assert_eq!(seen(&players[0], &players, &session).await, Vec::<usize>::new());
+    assert_eq!(seen(&players[1], &players, &session).await, [1]);
+    assert_eq!(seen(&server.player(), &players, &session).await, Vec::<usize>::new());
 }
 
 #[tokio::test]

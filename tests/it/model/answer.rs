@@ -152,7 +152,7 @@ impl Model {
                 self.leave(&parent, player)
             }
             Step::Kick { player, spelling, .. } => {
-                let player = self.named(*player, *spelling)?;
+                let player = self.named(caller, *player, *spelling)?;
                 let id = self.kick(caller, act.session, player)?;
                 Ok(Answer::Empty(if *spelling == Spelling::ById { Tag::None } else { Tag::Session(id) }))
             }
@@ -213,7 +213,12 @@ impl Model {
                 }
                 self.seat_view(caller, session, seat)
             }
-            Step::ReadRights { player, .. } => self.rights_view(session, *player)?,
+            Step::ReadRights { player, .. } => {
+                if !self.shows(caller, session, session.found(*player)?) {
+                    return Err(No(404, "player_not_found"));
+                }
+                self.rights_view(session, *player)?
+            }
             other => unreachable!("{other:?} reads nothing"),
         };
         Ok(Answer::Body(body, Tag::Body))
@@ -224,12 +229,18 @@ impl Model {
         Ok(Answer::Body(self.place_view(self.session(id)?, player)?, Tag::Session(id.to_owned())))
     }
 
-    /// The player that a path names. An older id is known once a joiner's token has named it.
-    pub fn named(&self, player: usize, spelling: Spelling) -> Result<usize, No> {
+    /// The player that a path names. An older id is known once a joiner's token has named it, and to its own player
+    /// always.
+    pub fn named(&self, caller: Caller, player: usize, spelling: Spelling) -> Result<usize, No> {
+        let id = self.setup.players[player].player_id;
+        let own = |caller: usize| id.is_some() && self.setup.players[caller].player_id == id;
         if spelling != Spelling::ById {
             return Ok(player);
         }
-        let known = self.setup.players[player].player_id.and_then(|id| self.player_ids.get(&id));
+        if let Some(caller) = caller.player.filter(|caller| own(*caller)) {
+            return Ok(caller);
+        }
+        let known = id.and_then(|id| self.player_ids.get(&id));
         known.copied().ok_or(No(404, "player_not_found"))
     }
 }

@@ -74,7 +74,7 @@ impl Model {
     pub fn arrange(&mut self, caller: Caller, name: &str, step: &Step) -> Answered {
         let (id, player) = match step {
             Step::Update { player, spelling, status, terms, .. } => {
-                let player = self.named(*player, *spelling)?;
+                let player = self.named(caller, *player, *spelling)?;
                 let id = self.update(caller, name, player, *status, terms)?;
                 if *spelling == Spelling::ById {
                     let place = self.place_view(self.session(&id)?, player)?;
