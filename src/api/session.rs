@@ -185,7 +185,9 @@ async fn join_open(
 /// not keep the player from what stands behind it.
 fn may_suit(session: &Session, region_id: Option<&str>, joiner: &Joiner) -> bool {
     let in_region = region_id.is_none() || session.region_id.as_deref() == region_id;
-    in_region && (session.password.is_none() || joiner.password.is_some())
+    // Who is in it already, or invited, is asked for none.
+    let is_known = session.players.contains_key(&joiner.player);
+    in_region && (is_known || session.password.is_none() || joiner.password.is_some())
 }
 
 async fn create(

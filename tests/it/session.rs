@@ -106,6 +106,16 @@ async fn open_sessions_with_a_password_or_elsewhere_keep_nobody_from_those_behin
 }
 
 #[tokio::test]
+async fn who_is_in_an_open_session_with_a_password_is_led_back_to_it() {
+    let server = Server::new();
+    let alice = server.player();
+    let mut body = creation("game");
+    body["password"] = json!("open sesame");
+    let first = alice.post("/v1/session", &body).await.expect(200).body["session_id"].clone();
+    assert_eq!(json!(alice.creates("game").await), first);
+}
+
+#[tokio::test]
 async fn a_private_type_is_always_created_anew() {
     let server = Server::new();
     let (alice, bob) = (server.player(), server.player());
