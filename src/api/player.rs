@@ -236,13 +236,20 @@ pub async fn kick_by_id(
     caller: Caller,
     Input { path, query, .. }: Input<PlayerIdInSessionPath, LeaveQuery>,
 ) -> Result<Reply<NoContent>, Error> {
-    let player = player_of_id(&app, &caller, path.player_id).await?;
+    let player = player_of_id(&app, &caller, &path.session_id, path.player_id).await?;
     kick_from(&app, &caller, &path.session_id, player, query).await?;
     Ok(Reply::no_content())
 }
 
-/// The player of an older, numeric id: the caller's own by their token, others' as tokens in sessions have named it.
-pub async fn player_of_id(app: &App, caller: &Caller, player_id: i64) -> Result<PlayerUuid, Error> {
+/// The player whom a path names by an older, numeric id, in a session that must be there, so that nobody learns which
+/// ids are known without one: the caller's own by their token, others' as tokens in sessions have named it.
+pub async fn player_of_id(
+    app: &App,
+    caller: &Caller,
+    id: &SessionId,
+    player_id: i64,
+) -> Result<PlayerUuid, Error> {
+    app.session(id).await?;
     match caller.player().filter(|_| caller.token().player_id == Some(player_id)) {
         Some(player) => Ok(player),
         None => Ok(app.sessions.player_of_id(player_id).await?),

@@ -329,7 +329,7 @@ pub async fn update_any_by_id(
         Json<AnyUpdateRequest>,
     >,
 ) -> Result<Reply<Plain<PlayerUpdated>>, Error> {
-    let player_uuid = player_of_id(&app, &caller, path.player_id).await?;
+    let player_uuid = player_of_id(&app, &caller, &path.session_id, path.player_id).await?;
     let path = PlayerInSessionPath { session_id: path.session_id, player_uuid };
     let live = change_any(&app, &caller, &path, &query, request).await?;
     Ok(Reply::plain(&PlayerUpdated::of(&live.session, player_uuid)?))

@@ -346,6 +346,11 @@ async fn older_ids_are_known_from_tokens_seen_in_sessions() {
     carol.creates("party").await;
     let invited = alice.post(&by_id(&session, 9), &body).await.expect(200);
     assert_eq!(invited.body["player_uuid"], json!(carol.player));
+    // Where there is no session, nobody learns whether they are.
+    for id in [9, 10] {
+        alice.post(&by_id("none", id), &body).await.refused(404, "session_not_found");
+        alice.delete(&by_id("none", id)).await.refused(404, "session_not_found");
+    }
     // They stay known when the player has left.
     bob.leaves(&session).await.expect(204);
     alice.post(&by_id(&session, BOBS_ID), &body).await.expect(200);

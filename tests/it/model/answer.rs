@@ -152,6 +152,7 @@ impl Model {
                 self.leave(&parent, player)
             }
             Step::Kick { player, spelling, .. } => {
+                self.session(act.session)?;
                 let player = self.named(caller, *player, *spelling)?;
                 let id = self.kick(caller, act.session, player)?;
                 Ok(Answer::Empty(if *spelling == Spelling::ById { Tag::None } else { Tag::Session(id) }))

@@ -74,6 +74,7 @@ impl Model {
     pub fn arrange(&mut self, caller: Caller, name: &str, step: &Step) -> Answered {
         let (id, player) = match step {
             Step::Update { player, spelling, status, terms, .. } => {
+                self.session(name)?;
                 let player = self.named(caller, *player, *spelling)?;
                 let id = self.update(caller, name, player, *status, terms)?;
                 if *spelling == Spelling::ById {
