@@ -250,7 +250,7 @@ pub async fn player_of_id(
     player_id: i64,
 ) -> Result<PlayerUuid, Error> {
     app.session(id).await?;
-    match caller.player().filter(|_| caller.token().player_id == Some(player_id)) {
+    match caller.player_of_own_id(player_id) {
         Some(player) => Ok(player),
         None => Ok(app.sessions.player_of_id(player_id).await?),
     }

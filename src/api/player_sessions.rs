@@ -92,8 +92,7 @@ pub async fn by_id(
     caller: Caller,
     Input { path, .. }: Input<PlayerIdPath>,
 ) -> Result<Reply<Plain<PlayerSessions>>, Error> {
-    let own_id = caller.token().player_id == Some(path.player_id);
-    let player = match caller.player().filter(|_| own_id) {
+    let player = match caller.player_of_own_id(path.player_id) {
         Some(player) => player,
         None if caller.reaches_all() => app.sessions.player_of_id(path.player_id).await?,
         None => return Err(caller.out_of_reach().into()),

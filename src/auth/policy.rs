@@ -136,6 +136,11 @@ impl Caller {
         self.token.player
     }
 
+    /// The player, where this is their own older, numeric id.
+    pub fn player_of_own_id(&self, player_id: i64) -> Option<PlayerUuid> {
+        self.token.player.filter(|_| self.token.player_id == Some(player_id))
+    }
+
     /// The token.
     pub fn token(&self) -> &Token {
         &self.token
