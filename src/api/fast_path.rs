@@ -14,7 +14,7 @@ use super::routes::{PLATFORM_SESSION, PREFIX};
 use super::session::present;
 use crate::app::App;
 use crate::auth::{Permission, Policy};
-use crate::domain::Platform;
+use crate::domain::{Actor, Platform};
 
 /// What the fast path is a short cut for: a row of the surface.
 pub struct FastPath {
@@ -34,11 +34,18 @@ impl FastPath {
     /// The answer, where everything is usual and at hand.
     pub fn answer(&self, app: &App, cookie: &str, head: &request::Parts) -> Option<Answer> {
         let (platform, id) = names(head)?;
-        let token = app.verifier.remembered(credentials::token(&head.headers, cookie).ok()?)?;
+        let now_ms = app.clock.now_ms();
+        let token = app.verifier.remembered(credentials::token(&head.headers, cookie).ok()?, now_ms)?;
         let caller = self.policy.admit(token).ok()?;
-        let live =
-            app.sessions.at_hand(platform, id).filter(|live| live.deadline_ms() > app.clock.now_ms())?;
-        live.session.require_active(caller.actor_unless(Permission::ReadAny)).ok()?;
+        let live = app.sessions.at_hand(platform, id).filter(|live| live.deadline_ms() > now_ms)?;
+        let may_read = match caller.actor_unless(Permission::ReadAny) {
+            Actor::Anyone => true,
+            Actor::Player(player) => live.is_active(player),
+            Actor::Nobody => false,
+        };
+        if !may_read {
+            return None;
+        }
         present(app, &caller, &live);
         let document = platform_document(&live, platform)?;
         Some(Answer::document(document))

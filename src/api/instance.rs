@@ -339,7 +339,7 @@ pub async fn session_by_allocation(
     app: Arc<App>,
     _: Caller,
     Input { path, .. }: Input<AllocationPath>,
-) -> Result<Reply<Versioned<SessionView>>, Error> {
+) -> Result<Reply<Versioned<SessionView<'static>>>, Error> {
     let id = app.sessions.get_by_allocation(&path.allocation_id.0).await?.session.id.clone();
     let live = app.session(&id).await?;
     Ok(Reply::document(&document_in(&app, &live, outside_view(&live.session))))

@@ -118,7 +118,7 @@ pub async fn join_self(
     app: Arc<App>,
     caller: Caller,
     Input { path, body, .. }: Input<PlatformSessionPath, (), Json<JoinRequest>>,
-) -> Result<Reply<Versioned<SessionView>>, Error> {
+) -> Result<Reply<Versioned<SessionView<'static>>>, Error> {
     let player = caller.require_player()?;
     join_through(app, caller, (path.platform, path.platform_session_id_base64), player, body.0).await
 }
@@ -128,7 +128,7 @@ pub async fn join_by_uuid(
     app: Arc<App>,
     caller: Caller,
     Input { path, body, .. }: Input<PlatformPlayerPath, (), Json<JoinRequest>>,
-) -> Result<Reply<Versioned<SessionView>>, Error> {
+) -> Result<Reply<Versioned<SessionView<'static>>>, Error> {
     caller.require_reach(path.player_uuid)?;
     join_through(app, caller, (path.platform, path.platform_session_id_base64), path.player_uuid, body.0)
         .await
@@ -140,7 +140,7 @@ async fn join_through(
     key: PlatformKey,
     player: PlayerUuid,
     request: JoinRequest,
-) -> Result<Reply<Versioned<SessionView>>, Error> {
+) -> Result<Reply<Versioned<SessionView<'static>>>, Error> {
     let joiner = request.joiner(&caller, player, &["body"])?;
     let parent_id = parent(&app, &key).await?.session.id.clone();
     let door = Door::Platform(key.0);

@@ -73,9 +73,9 @@ pub struct PlayerUpdated {
 /// A page of a session's players, in the order they came.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "PagedPlayersResponse")]
-pub struct PlayersPage {
+pub struct PlayersPage<'a> {
     /// The teams of the players on the page, with no other players.
-    teams: Vec<TeamView>,
+    teams: Vec<TeamView<'a>>,
     /// Where the next page begins; 0 after the last.
     cursor: u64,
 }
@@ -109,7 +109,7 @@ pub async fn get(
     app: Arc<App>,
     caller: Caller,
     Input { path, query, .. }: Input<PlayerInSessionPath, RefreshQuery>,
-) -> Result<Reply<Versioned<PlayerView>>, Error> {
+) -> Result<Reply<Versioned<PlayerView<'static>>>, Error> {
     let live = app.session(&path.session_id).await?;
     asked_for(&app, &caller, &live, query.refresh_ttl);
     let (entry, view) = (live.session.entry(path.player_uuid)?, view_for(&caller, &live.session));
@@ -125,7 +125,7 @@ pub async fn page(
     app: Arc<App>,
     caller: Caller,
     Input { path, query, .. }: Input<SessionPath, PlayersQuery>,
-) -> Result<Reply<Versioned<PlayersPage>>, Error> {
+) -> Result<Reply<Versioned<PlayersPage<'static>>>, Error> {
     let live = app.session(&path.session_id).await?;
     asked_for(&app, &caller, &live, query.refresh_ttl);
     let (session, view) = (&live.session, view_for(&caller, &live.session));

@@ -136,10 +136,7 @@ impl<T: JsonSchema> Reply<Versioned<T>> {
     }
 
     /// A body with the ETag of another document: the answer to a change, with the version of what changed.
-    pub fn with_etag_of(body: &T, changed: &Document) -> Self
-    where
-        T: Serialize,
-    {
+    pub fn with_etag_of(body: &impl Serialize, changed: &Document) -> Self {
         Self::new(Document::render(body), Some(changed.etag.clone()))
     }
 }
@@ -168,11 +165,10 @@ impl Reply<Changed> {
 /// Whether an `If-None-Match` header matches, by RFC 9110: a list, compared weakly, or `*`. What is malformed
 /// does not match.
 pub fn if_none_match(headers: &HeaderMap, etag: &HeaderValue) -> bool {
-    let etag = opaque(etag.as_bytes());
     let values = headers.get_all(http::header::IF_NONE_MATCH);
     values.iter().any(|value| {
         let value = value.as_bytes().trim_ascii();
-        value == b"*" || Candidates(value).any(|candidate| candidate == etag)
+        value == b"*" || Candidates(value).any(|candidate| candidate == opaque(etag.as_bytes()))
     })
 }
 

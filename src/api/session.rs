@@ -223,7 +223,7 @@ pub async fn get(
     app: Arc<App>,
     caller: Caller,
     Input { path, query, .. }: Input<SessionPath, RefreshQuery>,
-) -> Result<Reply<Versioned<SessionView>>, Error> {
+) -> Result<Reply<Versioned<SessionView<'static>>>, Error> {
     let live = app.session(&path.session_id).await?;
     asked_for(&app, &caller, &live, query.refresh_ttl);
     Ok(Reply::document(&session_document(&app, &caller, &live)))
@@ -240,9 +240,7 @@ pub fn asked_for(app: &App, caller: &Caller, live: &Live, refresh: RefreshTtl) {
 
 /// Notes that a player is there still, where it matters.
 pub fn present(app: &App, caller: &Caller, live: &Live) {
-    if let Some(player) = caller.player()
-        && live.session.culling_timeout_s.is_some()
-    {
+    if let Some(player) = caller.player().filter(|_| live.culls()) {
         app.attendance.asked(&live.session, player, app.clock.now_ms());
     }
 }
@@ -252,7 +250,7 @@ pub async fn update(
     app: Arc<App>,
     caller: Caller,
     Input { path, query, body: Json(update) }: Input<SessionPath, RefreshQuery, Json<SessionUpdate>>,
-) -> Result<Reply<Versioned<SessionView>>, Error> {
+) -> Result<Reply<Versioned<SessionView<'static>>>, Error> {
     let actor = caller.actor();
     let region = app.catalog().check_region(update.region_id.as_deref());
     let change = change(&app, update);

@@ -28,7 +28,7 @@ pub async fn update(
     app: Arc<App>,
     caller: Caller,
     Input { path, query, body: Json(update) }: Input<TeamPath, RefreshQuery, Json<TeamUpdate>>,
-) -> Result<Reply<Versioned<TeamView>>, Error> {
+) -> Result<Reply<Versioned<TeamView<'static>>>, Error> {
     let (actor, team_id, change) = (caller.actor(), path.team_id.0, team_change(update));
     let rule = move |session: &mut Session| session.update_team(actor, team_id, change.clone());
     let ((), live) = app.update_session(&path.session_id, query.refresh_ttl.0, rule).await?;

@@ -17,12 +17,12 @@ use crate::domain::client::CrossplayPreferences;
 use crate::domain::rights::Right;
 use crate::domain::session::{Joinability, Player, Status};
 use crate::domain::template::Visibility;
-use crate::domain::{Platform, PlayerUuid, Session};
+use crate::domain::{CustomData, Platform, PlayerUuid, Session, SessionId};
 
 /// A session.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Session")]
-pub struct SessionView {
+pub struct SessionView<'a> {
     /// Template it was made from.
     #[serde(rename = "type")]
     session_type: String,
@@ -41,7 +41,7 @@ pub struct SessionView {
     /// Ways in without an invite.
     joinability: JoinabilityBody,
     /// Teams and their players.
-    teams: Vec<TeamView>,
+    teams: Vec<TeamView<'a>>,
     /// Whether players are left out because there are too many.
     teams_suppressed: bool,
     /// Linked platform sessions; joining one joins this session. Absent for those outside.
@@ -89,9 +89,9 @@ fn yes() -> bool {
 /// A team of a session.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "SessionTeam")]
-pub struct TeamView {
+pub struct TeamView<'a> {
     /// Its players, longest-standing first.
-    players: Vec<PlayerView>,
+    players: Vec<PlayerView<'a>>,
     /// Places.
     #[schemars(range(min = 1, max = 100))]
     max_size: usize,
@@ -105,7 +105,7 @@ pub struct TeamView {
 /// A player of a session. Those outside see uuid, status and team only.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "SessionPlayer")]
-pub struct PlayerView {
+pub struct PlayerView<'a> {
     /// The older, numeric id.
     #[serde(skip_serializing_if = "Option::is_none")]
     player_id: Option<i64>,
@@ -119,13 +119,14 @@ pub struct PlayerView {
     /// The session that was invited as a whole, where the player came by it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 128))]
-    source_session_id: Option<String>,
+    source_session_id: Option<&'a str>,
     /// The player's own data.
     #[serde(skip_serializing_if = "Option::is_none")]
-    custom_data: Option<CustomDataBody>,
+    #[schemars(with = "Option<CustomDataBody>")]
+    custom_data: Option<&'a CustomData>,
     /// The game's version.
     #[serde(skip_serializing_if = "Option::is_none")]
-    version: Option<String>,
+    version: Option<&'a str>,
     /// Platform and input.
     #[serde(skip_serializing_if = "Option::is_none")]
     client_settings: Option<ClientSettings>,
@@ -161,7 +162,7 @@ pub fn view_for(caller: &Caller, session: &Session) -> View {
     if caller.may(Permission::ReadAny) {
         return View::FULL;
     }
-    let own = caller.player().and_then(|player| Some((player, session.players.get(&player)?)));
+    let own = caller.player().and_then(|player| Some((player, session.entry(player).ok()?)));
     view_of(session, own)
 }
 
@@ -202,8 +203,8 @@ pub fn is_suppressed(app: &App, session: &Session) -> bool {
     session.players.len() > app.settings.players_shown_max
 }
 
-impl SessionView {
-    fn of(session: &Session, view: View, suppressed: bool) -> Self {
+impl<'a> SessionView<'a> {
+    fn of(session: &'a Session, view: View, suppressed: bool) -> Self {
         let full = view.depth == Depth::Full;
         let team = |team_id| {
             TeamView::with_players(session, team_id, |player, entry| {
@@ -252,10 +253,10 @@ impl From<JoinabilityBody> for Joinability {
     }
 }
 
-impl TeamView {
+impl<'a> TeamView<'a> {
     /// A team with those of its players that are `shown`, as deep as that says.
     pub fn with_players(
-        session: &Session,
+        session: &'a Session,
         team_id: usize,
         shown: impl Fn(PlayerUuid, &Player) -> Option<Depth>,
     ) -> Self {
@@ -267,10 +268,9 @@ impl TeamView {
         players.sort_by_key(|(player, entry, _)| {
             (entry.joined.is_none(), entry.joined, entry.invited, **player)
         });
-        let player =
-            |(player, entry, depth): (&PlayerUuid, &Player, Depth)| PlayerView::of(*player, entry, depth);
+        let players = players.into_iter();
         Self {
-            players: players.into_iter().map(player).collect(),
+            players: players.map(|(player, entry, depth)| PlayerView::of(*player, entry, depth)).collect(),
             max_size: team.max_size,
             team_id,
             custom_data: team.custom_data.clone().map(CustomDataBody),
@@ -278,9 +278,9 @@ impl TeamView {
     }
 }
 
-impl PlayerView {
+impl<'a> PlayerView<'a> {
     /// A player's entry, as deep as asked for.
-    pub fn of(player_uuid: PlayerUuid, entry: &Player, depth: Depth) -> Self {
+    pub fn of(player_uuid: PlayerUuid, entry: &'a Player, depth: Depth) -> Self {
         let outline = Self {
             player_id: None,
             player_uuid,
@@ -302,9 +302,9 @@ impl PlayerView {
         Self {
             player_id: entry.player_id,
             inviting_player_uuid: entry.inviting_player,
-            source_session_id: entry.source_session.as_ref().map(ToString::to_string),
-            custom_data: Some(CustomDataBody(entry.custom_data.clone())),
-            version: client.map(|client| client.version.clone()),
+            source_session_id: entry.source_session.as_ref().map(SessionId::as_str),
+            custom_data: Some(&entry.custom_data),
+            version: client.map(|client| client.version.as_str()),
             client_settings: client.map(ClientSettings::from),
             crossplay_preferences: client.and_then(|client| client.crossplay),
             invited: entry.invited,

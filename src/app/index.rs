@@ -3,13 +3,14 @@
 //! platform sessions and players' lists agree by construction.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::document::Document;
 use crate::domain::instance::Health;
-use crate::domain::session::Status;
+use crate::domain::session::{Player, Status};
 use crate::domain::{CustomData, PlayerUuid, Refused, Session, SessionId};
 use crate::store::{Batch, Key, StoreError, Version, keys};
 
@@ -53,6 +54,13 @@ pub struct Listed {
     /// Data shown with it.
     #[serde(default, skip_serializing_if = "CustomData::is_empty")]
     pub custom_data: CustomData,
+}
+
+impl Membership {
+    fn of(session: &Session, entry: &Player) -> Self {
+        let session_type = session.session_type.clone();
+        Self { session_type, status: entry.status, inviting_player: entry.inviting_player }
+    }
 }
 
 impl Listed {
@@ -113,11 +121,6 @@ pub fn decode_membership(value: &[u8]) -> Result<Membership, StoreError> {
 enum Derived<'a> {
     /// The session's id, under what finds it.
     Named(&'a SessionId),
-    Membership {
-        session_type: &'a str,
-        status: Status,
-        inviting_player: Option<PlayerUuid>,
-    },
     Listed(Listed),
     /// Nothing: the key says it all.
     Marked,
@@ -127,18 +130,13 @@ impl Derived<'_> {
     fn render(self) -> Bytes {
         match self {
             Self::Named(id) => Bytes::copy_from_slice(id.as_str().as_bytes()),
-            Self::Membership { session_type, status, inviting_player } => Document::render(&Membership {
-                session_type: session_type.to_owned(),
-                status,
-                inviting_player,
-            }),
             Self::Listed(listed) => Document::render(&listed),
             Self::Marked => Bytes::new(),
         }
     }
 }
 
-/// What follows from a session.
+/// What follows from a session, beside the places of its players.
 fn derived(session: &Session) -> BTreeMap<Key, Derived<'_>> {
     let mut derived = BTreeMap::new();
     if session.ended {
@@ -146,11 +144,6 @@ fn derived(session: &Session) -> BTreeMap<Key, Derived<'_>> {
     }
     for (platform, linked) in &session.platform_sessions {
         derived.insert(keys::platform_session(*platform, &linked.id), Derived::Named(&session.id));
-    }
-    for (player, entry) in &session.players {
-        let (status, inviting_player) = (entry.status, entry.inviting_player);
-        let membership = Derived::Membership { session_type: &session.session_type, status, inviting_player };
-        derived.insert(keys::membership(*player, &session.id), membership);
     }
     if let Some(code) = &session.short_code {
         derived.insert(keys::short_code(code), Derived::Named(&session.id));
@@ -185,7 +178,8 @@ pub fn plan(before: Option<(&Session, Version)>, after: &Session) -> Result<Batc
     };
     batch = if after.ended { batch.delete(session_key) } else { batch.put(session_key, encode(after)?) };
 
-    let mut gone = before.map(|(session, _)| derived(session)).unwrap_or_default();
+    let before = before.map(|(session, _)| session);
+    let mut gone = before.map(derived).unwrap_or_default();
     for (key, value) in derived(after) {
         let known = gone.remove(&key);
         if known.is_none() && keys::unique(&key).is_some() {
@@ -195,17 +189,49 @@ pub fn plan(before: Option<(&Session, Version)>, after: &Session) -> Result<Batc
             batch = batch.put(key, value.render());
         }
     }
-    batch = put_player_ids(batch, before.map(|(session, _)| session), after);
-    Ok(gone.into_keys().fold(batch, Batch::delete))
+    batch = gone.into_keys().fold(batch, Batch::delete);
+    batch = plan_places(batch, before, after);
+    Ok(put_player_ids(batch, before, after))
+}
+
+/// The places of players in their lists.
+fn plan_places(batch: Batch, before: Option<&Session>, after: &Session) -> Batch {
+    let key = |player| keys::membership(player, &after.id);
+    let stays = |player| !after.ended && after.players.contains_key(player);
+    let before_players = before.into_iter().flat_map(|session| session.players.keys());
+    let batch =
+        before_players.filter(|player| !stays(player)).fold(batch, |b, player| b.delete(key(*player)));
+    if after.ended {
+        return batch;
+    }
+    let shown = |entry: &Player| (entry.status, entry.inviting_player);
+    let news = changed_players(before, after)
+        .filter(|(_, entry, known)| known.is_none_or(|known| shown(known) != shown(entry)));
+    news.fold(batch, |batch, (player, entry, _)| {
+        batch.put(key(player), Document::render(&Membership::of(after, entry)))
+    })
 }
 
 /// Notes which player an older, numeric id belongs to. It stays known after the session: the id is the player's.
 fn put_player_ids(batch: Batch, before: Option<&Session>, after: &Session) -> Batch {
-    let known = |player| before.and_then(|session| session.players.get(player)?.player_id);
-    let with_id = after.players.iter().filter_map(|(player, entry)| Some((player, entry.player_id?)));
-    let news = with_id.filter(|(player, player_id)| known(player) != Some(*player_id));
-    news.fold(batch, |batch, (player, player_id)| {
+    let known_id = |known: Option<&Player>| known.and_then(|known| known.player_id);
+    let news = changed_players(before, after).filter(|(_, entry, known)| entry.player_id != known_id(*known));
+    let with_id = news.filter_map(|(player, entry, _)| Some((player, entry.player_id?)));
+    with_id.fold(batch, |batch, (player, player_id)| {
         batch.put(keys::player_of_id(player_id), player.0.as_bytes().to_vec())
+    })
+}
+
+/// The players whose entries are not those of before, with what was known of them. A change shares with what was
+/// before those whom it leaves as they are.
+fn changed_players<'a>(
+    before: Option<&'a Session>,
+    after: &'a Session,
+) -> impl Iterator<Item = (PlayerUuid, &'a Player, Option<&'a Player>)> {
+    after.players.iter().filter_map(move |(player, entry)| {
+        let known = before.and_then(|session| session.players.get(player));
+        let shared = known.is_some_and(|known| Arc::ptr_eq(known, entry));
+        (!shared).then(|| (*player, &**entry, known.map(Arc::as_ref)))
     })
 }
 

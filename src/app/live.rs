@@ -58,37 +58,49 @@ impl View {
 }
 
 /// One version of a session. It never changes; a change makes a new one.
+///
+/// In this order in memory: what every poll asks for lies together in front, since most of a poll's time is spent
+/// waiting for memory.
 #[derive(Debug)]
+#[repr(C)]
 pub struct Live {
+    superseded: AtomicBool,
+    /// Whether players are taken out who do not ask.
+    culls: bool,
+    /// When it ends unless someone asks for it before, ms since the epoch; shared between its versions.
+    pub deadline_ms: Arc<AtomicI64>,
+    /// Who takes part, in order.
+    active: Box<[PlayerUuid]>,
+    /// By linked platform, of which there are one or two: a map would make room for eleven.
+    platform: Box<[(Platform, OnceLock<Document>)]>,
     /// The session.
     pub session: Session,
     /// Its version in the store.
     pub version: Version,
-    /// When it ends unless someone asks for it before, ms since the epoch; shared between its versions.
-    pub deadline_ms: Arc<AtomicI64>,
-    superseded: AtomicBool,
     full: OnceLock<Document>,
     limited: OnceLock<Document>,
     /// The documents of views that only some sessions have: where not everyone sees everyone.
     others: Mutex<BTreeMap<View, Document>>,
-    /// By linked platform, of which there are one or two: a map would make room for eleven.
-    platform: Box<[(Platform, OnceLock<Document>)]>,
 }
 
 impl Live {
     /// A version of a session.
     pub fn new(session: Session, version: Version, deadline_ms: Arc<AtomicI64>) -> Self {
+        let active = session.players.iter().filter(|(_, entry)| entry.status.is_active());
+        let active = active.map(|(player, _)| *player).collect();
         let platform =
             session.platform_sessions.keys().map(|platform| (*platform, OnceLock::new())).collect();
         Self {
+            superseded: AtomicBool::new(false),
+            culls: session.culling_timeout_s.is_some(),
+            deadline_ms,
+            active,
+            platform,
             session,
             version,
-            deadline_ms,
-            superseded: AtomicBool::new(false),
             full: OnceLock::new(),
             limited: OnceLock::new(),
             others: Mutex::default(),
-            platform,
         }
     }
 
@@ -100,6 +112,16 @@ impl Live {
     /// Whether there may be a newer version on this node.
     pub fn is_superseded(&self) -> bool {
         self.superseded.load(Ordering::Acquire)
+    }
+
+    /// Whether it matters who asks for it: players who do not are taken out.
+    pub fn culls(&self) -> bool {
+        self.culls
+    }
+
+    /// Whether a player takes part: what [`Session::is_active`] says, from nearer memory.
+    pub fn is_active(&self, player: PlayerUuid) -> bool {
+        self.active.binary_search(&player).is_ok()
     }
 
     /// The document of a view, rendered the first time it is asked for.

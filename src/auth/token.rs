@@ -154,10 +154,10 @@ impl Verifier {
         Ok(token)
     }
 
-    /// A token that was verified before with the keys that are still in force, and is still good.
-    pub fn remembered(&self, raw: &[u8]) -> Option<Arc<Token>> {
-        let token = self.verified.get(raw).filter(|token| token.generation == self.keys.generation())?;
-        self.still_good(token).ok()
+    /// A token that was verified before with the keys that are still in force, and is still good now.
+    pub fn remembered(&self, raw: &[u8], now_ms: i64) -> Option<Arc<Token>> {
+        let token = self.verified.get(raw)?;
+        (token.generation == self.keys.generation() && now_ms < token.ends_ms).then_some(token)
     }
 
     fn still_good(&self, token: Arc<Token>) -> Result<Arc<Token>, TokenError> {

@@ -149,13 +149,10 @@ impl Session {
 
     fn hold_place(&mut self, player: PlayerUuid, team_id: usize, invite: &Invite) {
         let status = if invite.reserve { Status::Reserved } else { Status::Invited };
-        let mut entry = self.players.remove(&player).unwrap_or_else(|| self.new_entry(status, team_id));
-        entry.status = status;
-        entry.team_id = team_id;
+        let entry = self.place(player, status, team_id);
         entry.custom_data.clone_from(&invite.custom_data);
         entry.invited = Some(invite.now);
         entry.inviting_player = invite.inviting_player;
         entry.source_session.clone_from(&invite.source_session);
-        self.players.insert(player, entry);
     }
 }

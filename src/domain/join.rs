@@ -1,6 +1,6 @@
 //! Joining a session, by whichever way in.
 
-use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
@@ -65,7 +65,7 @@ impl Session {
             self.check_crossplay(joiner)?;
             let team_id = self.find_room(joiner)?;
             self.take_place(joiner, team_id, rules.now);
-        } else if let Some(entry) = self.players.get_mut(&joiner.player) {
+        } else if let Ok(entry) = self.entry_mut(joiner.player) {
             entry.describe(joiner);
         }
         if let Door::Platform(platform) = door {
@@ -132,33 +132,25 @@ impl Session {
     /// Makes the joiner active: the leader where there is none, else a member.
     fn take_place(&mut self, joiner: &Joiner, team_id: usize, now: Timestamp) {
         let status = if self.leader().is_none() { Status::Leader } else { Status::Member };
-        let mut entry =
-            self.players.remove(&joiner.player).unwrap_or_else(|| self.new_entry(status, team_id));
-        entry.status = status;
-        entry.team_id = team_id;
+        let entry = self.place(joiner.player, status, team_id);
         entry.joined = Some(now);
         if let Some(custom_data) = &joiner.custom_data {
             entry.custom_data.clone_from(custom_data);
         }
         entry.describe(joiner);
-        self.players.insert(joiner.player, entry);
     }
 
-    /// An entry for someone who is not in the session yet.
-    pub(super) fn new_entry(&mut self, status: Status, team_id: usize) -> Player {
-        Player {
-            player_id: None,
-            status,
-            team_id,
-            client: None,
-            joined: None,
-            invited: None,
-            inviting_player: None,
-            source_session: None,
-            lent_rights: BTreeSet::new(),
-            custom_data: CustomData::new(),
-            sequence: self.next_sequence(),
-        }
+    /// Gives a player a place; answers their entry, a new one where they have none yet.
+    pub(super) fn place(&mut self, player: PlayerUuid, status: Status, team_id: usize) -> &mut Player {
+        let last_sequence = &mut self.last_sequence;
+        let entry = self.players.entry(player).or_insert_with(|| {
+            *last_sequence += 1;
+            Arc::new(Player::new(status, team_id, *last_sequence))
+        });
+        let entry = Arc::make_mut(entry);
+        entry.status = status;
+        entry.team_id = team_id;
+        entry
     }
 
     /// Whether anyone could join without an invite right now: what create-or-join looks for.

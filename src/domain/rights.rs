@@ -1,6 +1,7 @@
 //! Rights inside a session: what its leader may do to others, and may let others do.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -45,7 +46,12 @@ impl Player {
 impl Session {
     /// The entry of a player.
     pub fn entry(&self, player: PlayerUuid) -> Result<&Player, Refused> {
-        self.players.get(&player).ok_or(Refused::PlayerNotFound)
+        self.players.get(&player).map(Arc::as_ref).ok_or(Refused::PlayerNotFound)
+    }
+
+    /// The entry of a player, to change it.
+    pub(super) fn entry_mut(&mut self, player: PlayerUuid) -> Result<&mut Player, Refused> {
+        self.players.get_mut(&player).map(Arc::make_mut).ok_or(Refused::PlayerNotFound)
     }
 
     /// Refuses an actor who neither leads nor was lent the right.
@@ -78,10 +84,7 @@ impl Session {
 
     /// The entry of a player who takes part.
     pub(super) fn active_entry(&mut self, player: PlayerUuid) -> Result<&mut Player, Refused> {
-        match self.players.get_mut(&player) {
-            Some(entry) if entry.status.is_active() => Ok(entry),
-            Some(_) => Err(Refused::PlayerNotActive),
-            None => Err(Refused::PlayerNotFound),
-        }
+        let entry = self.entry_mut(player)?;
+        if entry.status.is_active() { Ok(entry) } else { Err(Refused::PlayerNotActive) }
     }
 }

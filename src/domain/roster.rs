@@ -47,9 +47,10 @@ impl Session {
     pub fn promote(&mut self, actor: Actor, player: PlayerUuid) -> Result<(), Refused> {
         self.require_leader(actor)?;
         self.active_entry(player)?;
-        for (other, entry) in self.players.iter_mut().filter(|(_, entry)| entry.status.is_active()) {
-            entry.status = if *other == player { Status::Leader } else { Status::Member };
+        if let Some(leader) = self.leader() {
+            self.entry_mut(leader)?.status = Status::Member;
         }
+        self.entry_mut(player)?.status = Status::Leader;
         Ok(())
     }
 
@@ -74,9 +75,7 @@ impl Session {
         if team_id != current && !self.has_room(team_id) {
             return Err(Refused::TeamFull);
         }
-        if let Some(entry) = self.players.get_mut(&player) {
-            entry.team_id = team_id;
-        }
+        self.entry_mut(player)?.team_id = team_id;
         Ok(())
     }
 
@@ -105,7 +104,7 @@ impl Session {
         if actor != Actor::Player(player) {
             self.require_leader(actor)?;
         }
-        self.players.get_mut(&player).ok_or(Refused::PlayerNotFound)?.custom_data = custom_data;
+        self.entry_mut(player)?.custom_data = custom_data;
         Ok(())
     }
 
@@ -140,10 +139,10 @@ impl Session {
             return;
         }
         let next = self.active_players().first().map(|(player, _)| *player);
-        match next.and_then(|player| self.players.get_mut(&player)) {
-            Some(entry) => entry.status = Status::Leader,
-            None if self.keep_alive_on_empty => {}
-            None => self.end(),
+        if let Some(Ok(entry)) = next.map(|player| self.entry_mut(player)) {
+            entry.status = Status::Leader;
+        } else if !self.keep_alive_on_empty {
+            self.end();
         }
     }
 }

@@ -1,6 +1,7 @@
 //! A session: who is in it, how it may be joined, what it is linked to.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
@@ -50,7 +51,7 @@ pub struct Joinability {
 }
 
 /// A player's entry in a session. Every entry holds a place on its team, whatever its status.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Player {
     /// The player's older, numeric id, where a token named it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -85,6 +86,25 @@ pub struct Player {
     pub sequence: u64,
 }
 
+impl Player {
+    /// A new entry, of which nothing else is known.
+    pub(super) fn new(status: Status, team_id: usize, sequence: u64) -> Self {
+        Self {
+            player_id: None,
+            status,
+            team_id,
+            client: None,
+            joined: None,
+            invited: None,
+            inviting_player: None,
+            source_session: None,
+            lent_rights: BTreeSet::new(),
+            custom_data: CustomData::new(),
+            sequence,
+        }
+    }
+}
+
 /// A team. Its id is its index.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Team {
@@ -114,8 +134,8 @@ pub struct Session {
     pub password: Option<PasswordHash>,
     /// Teams by index; never empty.
     pub teams: Vec<Team>,
-    /// Players by id.
-    pub players: BTreeMap<PlayerUuid, Player>,
+    /// Players by id. A change copies the session, but shares with it those whom it leaves as they are.
+    pub players: BTreeMap<PlayerUuid, Arc<Player>>,
     /// The sequence number of the newest entry so far.
     pub last_sequence: u64,
     /// Platform sessions, at most one per platform. Boxed: of the eleven that the map makes room for, there are one or
@@ -237,15 +257,16 @@ impl Session {
     /// Active players, longest-standing first (ties to the lowest uuid).
     pub fn active_players(&self) -> Vec<(PlayerUuid, &Player)> {
         let active = self.players.iter().filter(|(_, entry)| entry.status.is_active());
-        let mut active: Vec<_> = active.map(|(player, entry)| (*player, entry)).collect();
+        let mut active: Vec<_> = active.map(|(player, entry)| (*player, &**entry)).collect();
         active.sort_by_key(|(player, entry)| (entry.joined, *player));
         active
     }
 
     /// Places taken on a team, by anyone but `except`.
     pub fn places_taken(&self, team_id: usize, except: Option<PlayerUuid>) -> usize {
-        let on_team =
-            |(player, entry): &(&PlayerUuid, &Player)| entry.team_id == team_id && Some(**player) != except;
+        let on_team = |(player, entry): &(&PlayerUuid, &Arc<Player>)| {
+            entry.team_id == team_id && Some(**player) != except
+        };
         self.players.iter().filter(on_team).count()
     }
 
@@ -257,12 +278,6 @@ impl Session {
     /// The team with room that comes first.
     pub fn first_team_with_room(&self) -> Option<usize> {
         (0..self.teams.len()).find(|team_id| self.has_room(*team_id))
-    }
-
-    /// A number for a new entry.
-    pub(super) fn next_sequence(&mut self) -> u64 {
-        self.last_sequence += 1;
-        self.last_sequence
     }
 
     /// Refuses an actor who does not take part.
