@@ -79,7 +79,8 @@ pub struct Live {
     pub version: Version,
     full: OnceLock<Document>,
     limited: OnceLock<Document>,
-    /// The documents of views that only some sessions have: where not everyone sees everyone.
+    /// The documents of views that only some sessions have: where not everyone sees everyone. Together they show each
+    /// player about once, so that they weigh no more than one that shows all.
     others: Mutex<BTreeMap<View, Document>>,
 }
 
@@ -130,8 +131,14 @@ impl Live {
             View::FULL => self.full.get_or_init(render).clone(),
             View::LIMITED => self.limited.get_or_init(render).clone(),
             view => {
-                let mut others = self.others.lock().unwrap_or_else(PoisonError::into_inner);
-                others.entry(view).or_insert_with(render).clone()
+                let others = || self.others.lock().unwrap_or_else(PoisonError::into_inner);
+                let rendered = others().get(&view).cloned();
+                // Not under the lock, on which readers of other views would wait; two who are first at once render the
+                // same.
+                rendered.unwrap_or_else(|| {
+                    let document = render();
+                    others().entry(view).or_insert(document).clone()
+                })
             }
         }
     }
