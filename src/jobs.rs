@@ -63,7 +63,7 @@ pub async fn tick(app: &App) -> Result<u64, Failure> {
             }
         }
     }
-    result.and(act_on_silence(app).await).map(|()| ended)
+    result.and(app.gossip().await).and(act_on_silence(app).await).map(|()| ended)
 }
 
 /// Queues every session that silence can change: in memory nothing is known of them after a start.
@@ -100,6 +100,7 @@ async fn act_on_silence(app: &App) -> Result<(), Failure> {
 }
 
 async fn act_on_silence_in(app: &App, id: &SessionId, now_ms: i64) -> Result<(), Failure> {
+    app.hear(id).await?;
     let attendance = Arc::clone(&app.attendance);
     // In the session's turn, so that nobody is taken out who has just answered, and the session is looked at again as
     // it then is, also where nothing is overdue yet.

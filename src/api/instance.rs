@@ -309,7 +309,7 @@ pub async fn report_health(
     if caller.player().is_some() {
         live.session.require_host(caller.actor_unless(Permission::UpdateAny))?;
     }
-    let health = app.attendance.reported(&live.session, &instance_id, instance_health, app.clock.now_ms());
+    let health = app.reported(&live, &instance_id, instance_health).await?;
     let rule = move |session: &mut Session| session.set_health(&instance_id, health);
     let updated = app.update_session(&path.session_id, query.refresh_ttl.0, rule).await;
     if matches!(updated, Err(Failure::Refused(Refused::SessionNotFound))) {

@@ -1,23 +1,30 @@
 //! Whose silence has consequences: players who no longer ask for a session, hosts who no longer report, invites
 //! that nobody answers.
 //!
-//! What was heard is kept in memory only, since it changes with every poll; after a restart everyone starts with a
-//! full allowance. Sessions wait in a queue by the time at which the next of their players, invites or hosts could
+//! What was heard is kept in memory, since it changes with every poll; after a restart everyone starts with a full
+//! allowance. Where several nodes serve one store they tell each other now and then (see `hearsay`), and wait a
+//! little longer before they act, so that what is on its way still counts. Sessions wait in a queue by the time at which the next of their players, invites or hosts could
 //! be overdue, so that a look costs nothing until then.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use super::hearsay::Hearsay;
 use crate::domain::health::{HealthRules, Reports};
 use crate::domain::instance::Health;
 use crate::domain::session::Player;
 use crate::domain::{PlayerUuid, Session, SessionId};
 
+/// The part of the time that silence takes in which other nodes are told what was heard.
+const LAG_PARTS: i64 = 8;
+
 /// See the module.
 pub struct Attendance {
     health_rules: HealthRules,
     invite_expiry_ms: Option<i64>,
+    /// Whether other nodes may hear what this one does not.
+    is_shared: bool,
     waiting: Mutex<Waiting>,
 }
 
@@ -26,6 +33,8 @@ struct Waiting {
     heard: HashMap<SessionId, Heard>,
     /// Sessions by when they are to be looked at.
     queue: BTreeSet<(i64, SessionId)>,
+    /// Sessions of which something was heard that other nodes were not told.
+    untold: HashSet<SessionId>,
 }
 
 /// What was heard of a session.
@@ -34,10 +43,12 @@ struct Heard {
     since_ms: i64,
     /// Its place in the queue.
     due_ms: i64,
-    /// When each player asked for it last.
-    asked_ms: HashMap<PlayerUuid, i64>,
-    /// What its instance reported.
-    reports: Option<(String, Reports)>,
+    /// From its players and its instance.
+    hearsay: Hearsay,
+    /// How long other nodes may have to wait to be told; 0 where there are none.
+    lag_ms: i64,
+    /// When other nodes were told last.
+    told_ms: i64,
 }
 
 /// What silence has come to.
@@ -59,11 +70,12 @@ impl Overdue {
 }
 
 impl Attendance {
-    /// Under these rules; without an expiry invites wait as long as their session lives.
-    pub fn new(health_rules: HealthRules, invite_expiry: Option<Duration>) -> Self {
+    /// Under these rules; without an expiry invites wait as long as their session lives. Where the store `is_shared`
+    /// other nodes hear some of what there is to hear.
+    pub fn new(health_rules: HealthRules, invite_expiry: Option<Duration>, is_shared: bool) -> Self {
         let invite_expiry_ms =
             invite_expiry.map(|expiry| i64::try_from(expiry.as_millis()).unwrap_or(i64::MAX));
-        Self { health_rules, invite_expiry_ms, waiting: Mutex::default() }
+        Self { health_rules, invite_expiry_ms, is_shared, waiting: Mutex::default() }
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {
@@ -96,6 +108,11 @@ impl Attendance {
         }
     }
 
+    /// Whether something is kept of a session.
+    pub fn watches(&self, id: &SessionId) -> bool {
+        self.lock().heard.contains_key(id)
+    }
+
     /// How many sessions something is kept of.
     pub fn watched(&self) -> usize {
         self.lock().heard.len()
@@ -103,15 +120,17 @@ impl Attendance {
 
     fn requeue(&self, session: &Session, now_ms: i64) {
         let mut guard = self.lock();
-        let Waiting { heard, queue } = &mut *guard;
+        let Waiting { heard, queue, .. } = &mut *guard;
         let heard = heard.entry(session.id.clone()).or_insert_with(|| Heard {
             since_ms: now_ms,
             due_ms: i64::MAX,
-            asked_ms: HashMap::new(),
-            reports: None,
+            hearsay: Hearsay::default(),
+            lag_ms: 0,
+            told_ms: i64::MIN,
         });
+        heard.lag_ms = self.lag_ms(session);
         queue.remove(&(heard.due_ms, session.id.clone()));
-        heard.asked_ms.retain(|player, _| session.is_active(*player));
+        heard.hearsay.asked_ms.retain(|player, _| session.is_active(*player));
         heard.due_ms = self.next_due_ms(session, heard, now_ms);
         queue.insert((heard.due_ms, session.id.clone()));
     }
@@ -121,8 +140,46 @@ impl Attendance {
         if session.culling_timeout_s.is_none() || !session.is_active(player) {
             return;
         }
-        if let Some(heard) = self.lock().heard.get_mut(&session.id) {
-            heard.asked_ms.insert(player, now_ms);
+        let mut waiting = self.lock();
+        if let Some(heard) = waiting.heard.get_mut(&session.id) {
+            heard.hearsay.asked_ms.insert(player, now_ms);
+            self.note_untold(&mut waiting, &session.id);
+        }
+    }
+
+    fn note_untold(&self, waiting: &mut Waiting, id: &SessionId) {
+        if self.is_shared && !waiting.untold.contains(id) {
+            waiting.untold.insert(id.clone());
+        }
+    }
+
+    /// What other nodes are to be told now, by session.
+    pub fn take_untold(&self, now_ms: i64) -> Vec<(SessionId, Hearsay)> {
+        let mut guard = self.lock();
+        let Waiting { heard, untold, .. } = &mut *guard;
+        let mut news = Vec::new();
+        untold.retain(|id| {
+            let Some(heard) = heard.get_mut(id) else { return false };
+            if heard.told_ms.saturating_add(heard.lag_ms) > now_ms {
+                return true;
+            }
+            heard.told_ms = now_ms;
+            news.push((id.clone(), heard.hearsay.clone()));
+            false
+        });
+        news
+    }
+
+    /// Tells other nodes of a session again, where that has failed.
+    pub fn tell_again(&self, id: &SessionId) {
+        let mut waiting = self.lock();
+        self.note_untold(&mut waiting, id);
+    }
+
+    /// Takes in what other nodes heard of a session that is watched here.
+    pub fn take_in(&self, id: &SessionId, hearsay: Hearsay) {
+        if let Some(heard) = self.lock().heard.get_mut(id) {
+            heard.hearsay.merge(hearsay, &self.health_rules);
         }
     }
 
@@ -131,12 +188,14 @@ impl Attendance {
         self.requeue(session, now_ms);
         let mut waiting = self.lock();
         let Some(heard) = waiting.heard.get_mut(&session.id) else { return health };
-        let (_, reports) = match &mut heard.reports {
+        let (_, reports) = match &mut heard.hearsay.reports {
             Some(known) if known.0 == instance_id => known,
             other => other.insert((instance_id.to_owned(), Reports::expected_since(now_ms, health))),
         };
         reports.take_in(health, now_ms, &self.health_rules);
-        reports.judge(now_ms, &self.health_rules)
+        let judged = reports.judge(now_ms, &self.health_rules);
+        self.note_untold(&mut waiting, &session.id);
+        judged
     }
 
     /// Takes those sessions out of the queue that are to be looked at now.
@@ -166,10 +225,10 @@ impl Attendance {
         if let Some(instance) = &session.instance
             && let Some(known) = instance.health
         {
-            let reports = heard.reports.get_or_insert_with(|| {
+            let reports = heard.hearsay.reports.get_or_insert_with(|| {
                 (instance.instance_id.clone(), Reports::expected_since(now_ms, known))
             });
-            let health = reports.1.judge(now_ms, &self.health_rules);
+            let health = reports.1.judge(now_ms.saturating_sub(2 * heard.lag_ms), &self.health_rules);
             if reports.0 == instance.instance_id && health != known {
                 overdue.health = Some((instance.instance_id.clone(), health));
             }
@@ -189,12 +248,22 @@ impl Attendance {
             return Some(entry.invited?.as_millisecond().saturating_add(self.invite_expiry_ms?));
         }
         let joined_ms = entry.joined.map_or(i64::MIN, |joined| joined.as_millisecond());
-        let asked_ms = heard.asked_ms.get(&player).copied().unwrap_or(heard.since_ms);
+        let asked_ms = heard.hearsay.asked_ms.get(&player).copied().unwrap_or(heard.since_ms);
+        // What was heard elsewhere takes its time to get here: to be told, and to be read.
         Some(
             asked_ms
                 .max(joined_ms)
-                .saturating_add(i64::try_from(session.culling_timeout_s?).ok()?.saturating_mul(1000)),
+                .saturating_add(culling_timeout_ms(session)?)
+                .saturating_add(2 * heard.lag_ms),
         )
+    }
+
+    /// How long what is heard of a session may wait until other nodes are told.
+    fn lag_ms(&self, session: &Session) -> i64 {
+        let reports = session.instance.as_ref().and_then(|instance| instance.health);
+        let cadence_ms = reports.map(|_| self.health_rules.cadence_ms());
+        let shortest_ms = culling_timeout_ms(session).into_iter().chain(cadence_ms).min();
+        if self.is_shared { shortest_ms.unwrap_or(0) / LAG_PARTS } else { 0 }
     }
 
     fn next_due_ms(&self, session: &Session, heard: &Heard, now_ms: i64) -> i64 {
@@ -206,4 +275,8 @@ impl Attendance {
         let reports_ms = reports.map(|_| now_ms.saturating_add(self.health_rules.cadence_ms()));
         players.chain(reports_ms).min().unwrap_or(i64::MAX)
     }
+}
+
+fn culling_timeout_ms(session: &Session) -> Option<i64> {
+    i64::try_from(session.culling_timeout_s?).ok()?.checked_mul(1000)
 }

@@ -5,13 +5,14 @@ mod cache;
 pub mod catalog;
 pub mod deadlines;
 pub mod guesses;
+mod hearsay;
 pub mod listing_numbers;
 pub mod index;
 pub mod live;
 mod memberships;
 pub mod sessions;
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -32,7 +33,7 @@ use crate::domain::join::JoinRules;
 use crate::domain::session::Status;
 use crate::domain::{PlayerUuid, Refused, Session, SessionId};
 use crate::env::{Clock, Entropy};
-use crate::store::{CommitError, Store, StoreError};
+use crate::store::{CommitError, Key, Store, StoreError};
 use crate::telemetry::Metrics;
 
 /// Why something could not be done.
@@ -92,6 +93,8 @@ pub struct App {
     pub guesses: Guesses,
     /// Whose silence has consequences.
     pub attendance: Arc<Attendance>,
+    /// The last session that this node looked at to see whether it watches over it.
+    looked_at_last: Mutex<Option<Key>>,
     /// Numbers for new listings of the browser.
     pub listing_numbers: ListingNumbers,
     /// What the operator decided.
@@ -116,7 +119,8 @@ impl App {
         clock: Clock,
         entropy: Entropy,
     ) -> Self {
-        let attendance = Arc::new(Attendance::new(settings.health, settings.invite_expiry));
+        let is_shared = !store.sole_writer();
+        let attendance = Arc::new(Attendance::new(settings.health, settings.invite_expiry, is_shared));
         let watcher = {
             let (attendance, clock) = (Arc::clone(&attendance), clock.clone());
             move |session: &Session| attendance.look_at(session, clock.now_ms())
@@ -126,6 +130,7 @@ impl App {
             deadlines: Arc::new(Deadlines::new(settings.idle)),
             catalog: RwLock::new(Arc::new(catalog)),
             attendance,
+            looked_at_last: Mutex::default(),
             guesses: Guesses::default(),
             listing_numbers: ListingNumbers::default(),
             settings,

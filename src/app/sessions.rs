@@ -302,11 +302,12 @@ impl Sessions {
         Err(Failure::Contended)
     }
 
-    /// The commit that also takes an ended session's deadline away.
+    /// The commit that also takes an ended session's deadline away, and what nodes heard of it.
     async fn without_deadline(&self, batch: Batch, id: &SessionId) -> Result<Batch, StoreError> {
         let Some((version, ms)) = self.stored_deadline(id).await? else { return Ok(batch) };
         let (deadline, due) = (keys::deadline_of(id), keys::due(ms, id));
-        Ok(batch.expect_version(deadline.clone(), version).delete(deadline).delete(due))
+        let batch = batch.expect_version(deadline.clone(), version).delete(deadline).delete(due);
+        Ok(if self.store.sole_writer() { batch } else { batch.delete(keys::heard(id)) })
     }
 
     /// Commits a session's new state, then shows it. After a failure nothing is known for sure, so the session

@@ -52,7 +52,7 @@ impl HealthRules {
 }
 
 /// The reports of an instance that still count.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Reports {
     /// From when on reports are expected.
     since_ms: i64,
@@ -80,10 +80,28 @@ impl Reports {
         }
     }
 
+    /// When the instance was heard last, or from when on it is expected to be.
+    pub fn last_ms(&self) -> i64 {
+        self.times_ms.back().copied().unwrap_or(self.since_ms)
+    }
+
+    /// These reports and others of the same instance together.
+    #[must_use]
+    pub fn merge(self, other: Self, rules: &HealthRules) -> Self {
+        let last = if other.last_ms() > self.last_ms() { other.last } else { self.last };
+        let mut times_ms: Vec<_> = self.times_ms.into_iter().chain(other.times_ms).collect();
+        times_ms.sort_unstable();
+        let mut merged = Self::expected_since(self.since_ms.min(other.since_ms), last);
+        for time_ms in times_ms {
+            merged.take_in(last, time_ms, rules);
+        }
+        merged
+    }
+
     /// How well the instance is held to be now.
     pub fn judge(&self, now_ms: i64, rules: &HealthRules) -> Health {
         let window_began_ms = now_ms - rules.window_ms();
-        if self.times_ms.back().copied().unwrap_or(self.since_ms) <= window_began_ms {
+        if self.last_ms() <= window_began_ms {
             return Health::Unknown;
         }
         let expected = (now_ms - self.since_ms.max(window_began_ms)) / rules.cadence_ms();

@@ -11,6 +11,7 @@
 //! a <allocation id>                           session id                         from the session
 //! b <type> 00 <listing number, u64 big-endian> the listing, JSON                 from the session
 //! w <session id>                              (empty)                            sessions that silence can change
+//! h <session id>                              what was heard of it, JSON         from several nodes; goes with the session
 //! n                                           last listing number, u64           given out in blocks
 //! i <player id, i64 big-endian>               player uuid, 16 bytes              from tokens seen in sessions; kept
 //! o <type> 00 <created ms, i64 big-endian> <session id> (empty)                  open sessions of a type, oldest first
@@ -35,6 +36,7 @@ const SHORT_CODE: u8 = b'c';
 const ALLOCATION: u8 = b'a';
 const LISTING: u8 = b'b';
 const OVERDUE: u8 = b'w';
+const HEARD: u8 = b'h';
 const LAST_LISTING_NUMBER: u8 = b'n';
 
 fn key(kind: u8, parts: &[&[u8]]) -> Key {
@@ -174,6 +176,11 @@ pub fn all_overdue() -> (Key, Key) {
 /// The session of such a mark.
 pub fn parse_overdue(key: &[u8]) -> Option<SessionId> {
     session_id(key.strip_prefix(&[OVERDUE])?)
+}
+
+/// Where nodes tell each other what they heard of a session.
+pub fn heard(id: &SessionId) -> Key {
+    key(HEARD, &[id.as_str().as_bytes()])
 }
 
 /// Where the last listing number given out is.

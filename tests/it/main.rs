@@ -20,6 +20,7 @@ mod failures;
 mod fast_path;
 mod fuzz;
 mod health;
+mod hearsay;
 mod instance;
 mod invariants;
 mod invite;

@@ -38,6 +38,7 @@ pub struct Server {
     pub api: Arc<Api>,
     pub app: Arc<App>,
     pub clock: Clock,
+    config: Arc<Config>,
     key: Arc<DevelopmentKey>,
     entropy: Entropy,
 }
@@ -63,16 +64,16 @@ impl Server {
         let ring = Arc::new(KeyRing::new(key.key_set()));
         let app = Arc::new(server::new_app(&config, store, ring, clock.clone(), entropy.clone()));
         let api = server::new_api(&config, Arc::clone(&app));
-        Self { api: Arc::new(api), app, clock, key: Arc::new(key), entropy }
+        Self { api: Arc::new(api), app, clock, config: Arc::new(config), key: Arc::new(key), entropy }
     }
 
-    /// Another node on the same store, with the same clock and key.
+    /// Another node on the same store, with the same configuration, clock and key.
     pub fn another_node(&self, store: Store) -> Self {
-        let config = Config::default();
+        let config = &*self.config;
         let ring = Arc::new(KeyRing::new(self.key.key_set()));
-        let app = server::new_app(&config, store, ring, self.clock.clone(), self.entropy.clone());
+        let app = server::new_app(config, store, ring, self.clock.clone(), self.entropy.clone());
         let app = Arc::new(app);
-        let api = server::new_api(&config, Arc::clone(&app));
+        let api = server::new_api(config, Arc::clone(&app));
         Self { api: Arc::new(api), app, ..self.clone() }
     }
 

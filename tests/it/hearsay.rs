@@ -1,0 +1,106 @@
+//! Silence where several nodes serve one store: players ask, and hosts report, at whichever node they come to.
+
+use std::time::Duration;
+
+use rallypoint::store::{Memory, Store};
+use serde_json::{Value, json};
+
+use crate::harness::{Client, Server, contents, grant};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Two nodes on one store, where players are taken out after a minute of silence.
+fn nodes() -> [Server; 2] {
+    let store = Store::Memory(Memory::shared());
+    let one = Server::over(store.clone(), |config| {
+        config.templates.get_mut("game").unwrap().player_culling_timeout = Some(60);
+    });
+    let other = one.another_node(store);
+    [one, other]
+}
+
+/// The same caller at another node.
+fn at(node: &Server, client: &Client) -> Client {
+    Client { server: node.clone(), ..client.clone() }
+}
+
+/// Lets time pass by the second, with the background work of each node.
+async fn advance(nodes: &[&Server], seconds: u64) {
+    for _ in 0..seconds {
+        nodes[0].clock.advance(SECOND);
+        for node in nodes {
+            node.advance(Duration::ZERO).await;
+        }
+    }
+}
+
+async fn poll(client: &Client, session: &str) {
+    client.get(&format!("/v1/session/{session}?refresh_ttl=false")).await.expect(200);
+}
+
+#[tokio::test]
+async fn a_player_who_asks_at_another_node_stays_and_one_who_asks_nowhere_goes() {
+    let [one, other] = nodes();
+    let [alice, bob, carol] = [one.lasting_player(), one.lasting_player(), one.lasting_player()];
+    let session = alice.creates("game").await;
+    for player in [&bob, &carol] {
+        player.joins(&session).await.expect(200);
+    }
+    for _ in 0..12 {
+        advance(&[&one, &other], 10).await;
+        poll(&alice, &session).await;
+        poll(&at(&other, &bob), &session).await;
+    }
+    assert_eq!(alice.sees_place(&session, &bob).await.0, json!("member"));
+    assert_eq!(alice.sees(&session, &carol).await, Value::Null, "for two minutes carol has said nothing");
+    at(&other, &carol).leaves(&session).await.refused(404, "player_not_found");
+}
+
+#[tokio::test]
+async fn a_node_watches_over_what_one_that_is_gone_has_left() {
+    let [one, other] = nodes();
+    let [alice, bob] = [one.lasting_player(), one.lasting_player()];
+    let session = alice.creates("game").await;
+    bob.joins(&session).await.expect(200);
+    for _ in 0..12 {
+        advance(&[&other], 10).await;
+        poll(&at(&other, &alice), &session).await;
+    }
+    let there = at(&other, &alice);
+    assert_eq!(there.sees(&session, &bob).await, Value::Null);
+    advance(&[&other], 120).await;
+    there.session(&session).await.refused(404, "session_not_found");
+    assert!(contents(&other).await.is_empty(), "nothing is left of it, nor of what was heard of it");
+}
+
+#[tokio::test]
+async fn reports_count_whichever_node_they_come_to() {
+    let [one, other] = nodes();
+    let alice = one.lasting_player();
+    let session = alice.creates("game").await;
+    alice.post(&format!("/v1/session/{session}/instance"), &json!({"instance_id": "i"})).await.expect(200);
+    let mut host = grant(None, None, &["session:instance:health", "session:read:any"]);
+    host.ttl = Duration::from_secs(1_000_000);
+    let host = one.bearer(one.token(&host));
+    let report = async |node: &Server| {
+        let body = json!({"instance_health": "healthy", "instance_id": "i"});
+        let path = format!("/v1/session/{session}/instance/health");
+        at(node, &host).post(&path, &body).await.expect(200).body["updated_instance_health"].clone()
+    };
+    let health = async |node: &Server| {
+        let session = at(node, &host).session(&session).await.expect(200);
+        session.body["instance"]["instance_health"].clone()
+    };
+    for node in [&one, &other].into_iter().cycle().take(12) {
+        assert_eq!(report(node).await, json!("healthy"));
+        advance(&[&one, &other], 10).await;
+        poll(&alice, &session).await;
+        assert_eq!(health(&one).await, json!("healthy"));
+    }
+    // Neither hears it any more.
+    for _ in 0..8 {
+        advance(&[&one, &other], 10).await;
+        poll(&alice, &session).await;
+    }
+    assert_eq!((health(&one).await, health(&other).await), (json!("unknown"), json!("unknown")));
+}
