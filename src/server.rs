@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::api::{Api, ApiSettings, Cors};
-use crate::app::{App, Catalog, Settings};
+use crate::app::{App, Catalog, Limits, Settings};
 use crate::auth::{DevelopmentKey, JwksSource, KeyRing, TokenSettings, Verifier, refresh_forever};
 use crate::config::{Backend, Config, FriendsCheck};
 use crate::env::{Clock, Entropy};
@@ -193,7 +193,10 @@ pub fn new_app(config: &Config, store: Store, ring: Arc<KeyRing>, clock: Clock, 
         },
         invites_per_player_max: config.sessions.invites_per_player_max,
         sessions_per_player_max: config.sessions.sessions_per_player_max,
-        cache_bytes: config.store.cache_bytes,
+        limits: Limits {
+            cache_bytes: config.store.cache_bytes,
+            session_bytes_max: config.sessions.session_bytes_max,
+        },
     };
     warn_of_numberless_platforms(config);
     let verifier = Verifier::new(ring, tokens, clock.clone());

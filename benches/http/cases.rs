@@ -153,7 +153,7 @@ impl Case {
         let mut step = |change: &dyn Fn(&mut Session)| {
             let before = session.clone();
             change(&mut session);
-            batches.push(index::plan(Some((&before, Version(0))), &session).unwrap());
+            batches.push(index::plan(Some((&before, Version(0))), &session, usize::MAX).unwrap());
         };
         let leader = Actor::Player(which.player(1));
         match self {

@@ -195,7 +195,7 @@ impl Sessions {
             let mut all = Batch::default();
             for number in start..count.min(start + STORED_AT_ONCE) {
                 let session = self.session(Which { kind, number });
-                let one = index::plan(None, &session).unwrap();
+                let one = index::plan(None, &session, usize::MAX).unwrap();
                 all.expect.extend(one.expect);
                 all.put.extend(one.put);
                 all = all

@@ -19,9 +19,6 @@ use crate::store::{Batch, Key, StoreError, Version, keys};
 const FORMAT: u8 = 2;
 /// The format before: JSON.
 const FORMAT_JSON: u8 = 1;
-/// Largest stored session, bytes. A hundred players with ordinary data take a tenth of it; without a bound each
-/// player could make every change of the session dearer for all.
-const SESSION_BYTES_MAX: usize = 4 << 20;
 
 /// A player's place in a session, as the player's list shows it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -84,15 +81,23 @@ pub fn decode_listed(value: &[u8]) -> Result<Listed, StoreError> {
 /// Bytes of a stored session that are written without asking for more memory.
 const SESSION_BYTES_TYPICAL: usize = 2048;
 
-/// A session as it is stored, unless it holds more than a session may.
+/// A session as it is stored.
 ///
 /// # Panics
 /// On sessions that have no stored form: a fault in our types that any test of storing shows.
-pub fn encode(session: &Session) -> Result<Bytes, Refused> {
+pub fn encode(session: &Session) -> Bytes {
     let mut encoded = Vec::with_capacity(SESSION_BYTES_TYPICAL);
     encoded.push(FORMAT);
     rmp_serde::encode::write_named(&mut encoded, session).expect("sessions have a stored form");
-    if encoded.len() > SESSION_BYTES_MAX { Err(Refused::SessionTooLarge) } else { Ok(encoded.into()) }
+    encoded.into()
+}
+
+/// A changed session as it is stored, unless that takes more bytes than a session may. One that took more already may
+/// become smaller, as where the operator has lowered the limit.
+fn encode_within(bytes_max: usize, before: Option<&Session>, after: &Session) -> Result<Bytes, Refused> {
+    let encoded = encode(after);
+    let shrinks = || before.is_some_and(|before| encoded.len() < encode(before).len());
+    if encoded.len() <= bytes_max || shrinks() { Ok(encoded) } else { Err(Refused::SessionTooLarge) }
 }
 
 /// A stored session.
@@ -167,18 +172,25 @@ fn derived(session: &Session) -> BTreeMap<Key, Derived<'_>> {
     derived
 }
 
-/// The commit that turns `before` (at its version) into `after`. What one session alone can have must be
-/// nobody else's where it is new to the session.
-pub fn plan(before: Option<(&Session, Version)>, after: &Session) -> Result<Batch, Refused> {
+/// The commit that turns `before` (at its version) into `after`, which may take so many bytes. What one session alone
+/// can have must be nobody else's where it is new to the session.
+pub fn plan(
+    before: Option<(&Session, Version)>,
+    after: &Session,
+    bytes_max: usize,
+) -> Result<Batch, Refused> {
     let session_key = keys::session(&after.id);
     let batch = Batch::default();
     let mut batch = match before {
         Some((_, version)) => batch.expect_version(session_key.clone(), version),
         None => batch.expect_absent(session_key.clone()),
     };
-    batch = if after.ended { batch.delete(session_key) } else { batch.put(session_key, encode(after)?) };
-
     let before = before.map(|(session, _)| session);
+    batch = match after.ended {
+        true => batch.delete(session_key),
+        false => batch.put(session_key, encode_within(bytes_max, before, after)?),
+    };
+
     let mut gone = before.map(derived).unwrap_or_default();
     for (key, value) in derived(after) {
         let known = gone.remove(&key);
@@ -239,6 +251,9 @@ fn changed_players<'a>(
 mod tests {
     use super::*;
     use crate::config::Config;
+    use crate::domain::client::VersionCheck;
+    use crate::domain::join::{Door, JoinRules, Joiner};
+    use crate::domain::limits::{CUSTOM_DATA_ENTRIES_MAX, CUSTOM_DATA_VALUE_CHARS_MAX};
     use crate::domain::session::NewSession;
 
     fn session() -> Session {
@@ -255,9 +270,62 @@ mod tests {
     #[test]
     fn sessions_are_read_as_they_were_stored_now_and_before() {
         let session = session();
-        assert_eq!(decode(&encode(&session).unwrap()).unwrap(), session);
+        assert_eq!(decode(&encode(&session)).unwrap(), session);
         let before = [&[FORMAT_JSON], &*serde_json::to_vec(&session).unwrap()].concat();
         assert_eq!(decode(&before).unwrap(), session);
+    }
+
+    /// A session of so many players who all have as much data as the contract allows.
+    fn full_session(players: u128) -> Session {
+        let mut session = session();
+        session.joinability.open = true;
+        session.teams[0].max_size = 100;
+        let value = "x".repeat(CUSTOM_DATA_VALUE_CHARS_MAX);
+        let entries = (0..CUSTOM_DATA_ENTRIES_MAX).map(|entry| (format!("entry-{entry:03}"), value.clone()));
+        let custom_data: CustomData = entries.collect();
+        let rules =
+            JoinRules { now: session.created, version_check: VersionCheck::Off, trust_friends: false };
+        for player in 0..players {
+            let joiner = Joiner {
+                player: PlayerUuid(uuid::Uuid::from_u128(player)),
+                player_id: None,
+                client: None,
+                team_id: Some(0),
+                custom_data: Some(custom_data.clone()),
+                password: None,
+                friend: None,
+            };
+            session.join(&joiner, Door::Session, rules).unwrap();
+        }
+        session
+    }
+
+    #[test]
+    fn a_hundred_players_with_as_much_data_as_they_may_have_fit() {
+        let bytes_max = Config::default().sessions.session_bytes_max;
+        let session = full_session(100);
+        let batch = plan(None, &session, bytes_max).unwrap();
+        let stored = batch.put.iter().find(|(key, _)| *key == keys::session(&session.id)).unwrap();
+        assert!(stored.1.len() > 100 * CUSTOM_DATA_ENTRIES_MAX * CUSTOM_DATA_VALUE_CHARS_MAX);
+        assert!(decode(&stored.1).unwrap() == session);
+    }
+
+    #[test]
+    fn a_session_that_takes_too_much_may_only_shrink() {
+        let (small, large) = (full_session(2), full_session(3));
+        let bytes_max = encode(&small).len();
+        let change = |before: &Session, after: &Session, bytes_max: usize| {
+            plan(Some((before, Version(1))), after, bytes_max).map(drop)
+        };
+        assert_eq!(change(&full_session(1), &small, bytes_max), Ok(()));
+        assert_eq!(plan(None, &large, bytes_max).map(drop), Err(Refused::SessionTooLarge));
+        assert_eq!(change(&small, &large, bytes_max), Err(Refused::SessionTooLarge));
+        assert_eq!(change(&large, &small, bytes_max - 1), Ok(()));
+        let mut otherwise = large.clone();
+        otherwise.region_id = Some("us".into());
+        assert_eq!(change(&large, &otherwise, bytes_max), Err(Refused::SessionTooLarge));
+        otherwise.ended = true;
+        assert_eq!(change(&large, &otherwise, bytes_max), Ok(()));
     }
 
     #[test]

@@ -24,7 +24,7 @@ pub use deadlines::Deadlines;
 pub use guesses::{Guesser, Guesses};
 pub use listing_numbers::ListingNumbers;
 pub use live::{Depth, Live, Shown, View};
-pub use sessions::Sessions;
+pub use sessions::{Limits, Sessions};
 
 use crate::auth::Verifier;
 use crate::domain::client::VersionCheck;
@@ -78,8 +78,8 @@ pub struct Settings {
     pub health: HealthRules,
     /// How long an invite waits for its player; `None`: as long as the session lives.
     pub invite_expiry: Option<Duration>,
-    /// Bytes of memory for cached sessions.
-    pub cache_bytes: u64,
+    /// What sessions may take.
+    pub limits: Limits,
 }
 
 /// The application: everything an operation needs, and nothing of HTTP.
@@ -126,7 +126,7 @@ impl App {
             move |session: &Session| attendance.look_at(session, clock.now_ms())
         };
         Self {
-            sessions: Arc::new(Sessions::new(store, settings.cache_bytes, watcher)),
+            sessions: Arc::new(Sessions::new(store, settings.limits, watcher)),
             deadlines: Arc::new(Deadlines::new(settings.idle)),
             catalog: RwLock::new(Arc::new(catalog)),
             attendance,

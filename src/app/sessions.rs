@@ -30,6 +30,16 @@ const ATTEMPTS_MAX: usize = 8;
 const MEMBERSHIPS_SHARE: u64 = 8;
 /// Most sessions a player's list shows; more than any player can use.
 pub const MEMBERSHIPS_MAX: usize = 1000;
+
+/// What sessions may take, as the operator decided.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Bytes of memory for cached sessions and players' lists.
+    pub cache_bytes: u64,
+    /// Bytes of a session, as stored.
+    pub session_bytes_max: usize,
+}
+
 /// A turn and what guards the cache against a slow reader: an entry read before a change must not be cached
 /// after it.
 #[derive(Default)]
@@ -45,6 +55,7 @@ type Watcher = Box<dyn Fn(&Session) + Send + Sync>;
 /// All sessions.
 pub struct Sessions {
     store: Store,
+    limits: Limits,
     watcher: Watcher,
     cache: Cache,
     memberships: Memberships,
@@ -53,10 +64,12 @@ pub struct Sessions {
 }
 
 impl Sessions {
-    /// The sessions of a store, with a cache of about so many bytes, and who is told of changes.
-    pub fn new(store: Store, cache_bytes: u64, watcher: impl Fn(&Session) + Send + Sync + 'static) -> Self {
+    /// The sessions of a store, what they may take, and who is told of changes.
+    pub fn new(store: Store, limits: Limits, watcher: impl Fn(&Session) + Send + Sync + 'static) -> Self {
+        let cache_bytes = limits.cache_bytes;
         Self {
             store,
+            limits,
             watcher: Box::new(watcher),
             cache: Cache::new(cache_bytes - cache_bytes / MEMBERSHIPS_SHARE),
             memberships: Memberships::new(cache_bytes / MEMBERSHIPS_SHARE),
@@ -185,7 +198,7 @@ impl Sessions {
         ToTheEnd::of(async move {
             // Others can find it, and change it, as soon as it is stored.
             let _turn = sessions.turn(&session.id).writing.lock().await;
-            let batch = put_deadline(index::plan(None, &session)?, &session.id, deadline_ms);
+            let batch = put_deadline(sessions.plan(None, &session)?, &session.id, deadline_ms);
             sessions
                 .commit(session, batch, Arc::new(AtomicI64::new(deadline_ms)))
                 .await
@@ -280,7 +293,7 @@ impl Sessions {
                 kept(&before);
                 return Ok((answer, before));
             }
-            let mut batch = index::plan(Some((&before.session, before.version)), &after)?;
+            let mut batch = self.plan(Some((&before.session, before.version)), &after)?;
             if after.ended {
                 batch = self.without_deadline(batch, id).await?;
             }
@@ -300,6 +313,10 @@ impl Sessions {
             }
         }
         Err(Failure::Contended)
+    }
+
+    fn plan(&self, before: Option<(&Session, Version)>, after: &Session) -> Result<Batch, Refused> {
+        index::plan(before, after, self.limits.session_bytes_max)
     }
 
     /// The commit that also takes an ended session's deadline away, and what nodes heard of it.

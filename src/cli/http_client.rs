@@ -9,6 +9,8 @@ use crate::api::routes::PREFIX;
 
 /// Longest wait for an answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// Largest answer: more than a session as large as one can be configured takes as JSON.
+const ANSWER_BYTES_MAX: u64 = 1 << 30;
 
 /// A client of one server.
 pub struct HttpClient {
@@ -70,7 +72,8 @@ impl HttpClient {
         let failed = |error: ureq::Error| format!("{}: {error}; is the server running?", self.base);
         let mut response = self.agent.run(request).map_err(failed)?;
         let (status, headers) = (response.status(), response.headers().clone());
-        let text = response.body_mut().read_to_string().map_err(failed)?;
+        let text =
+            response.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_string().map_err(failed)?;
         let body = serde_json::from_str(&text).unwrap_or(Value::Null);
         Ok(HttpAnswer { status, headers, text, body })
     }

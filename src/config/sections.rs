@@ -266,6 +266,8 @@ pub struct Sessions {
     pub invites_per_player_max: usize,
     #[serde(deserialize_with = "limits::between::<_, _, 0, 31_622_400>")]
     pub invite_expiry_s: u64,
+    #[serde(deserialize_with = "limits::between::<_, _, 65_536, 268_435_456>")]
+    pub session_bytes_max: usize,
 }
 
 impl Default for Sessions {
@@ -278,6 +280,7 @@ impl Default for Sessions {
             sessions_per_player_max: 32,
             invites_per_player_max: 100,
             invite_expiry_s: 0,
+            session_bytes_max: 67_108_864,
         }
     }
 }

@@ -7,12 +7,15 @@ use std::sync::{
 };
 use std::thread::{self, JoinHandle};
 
-use tokio::sync::{broadcast, mpsc, mpsc::error::TrySendError, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc, mpsc::error::TrySendError, oneshot};
 
 use super::{Backend, Batch, CHANGES_KEPT, Change, CommitError, Entry, Key, StoreError, Version};
 
 /// Most commits that may wait for the writer. At a few thousand fsyncs a second this many wait a few milliseconds.
 const QUEUE_CAPACITY: usize = 4_096;
+/// Most bytes of commits that may wait for the writer, so that large ones do not fill the memory. One that is larger
+/// still waits alone.
+const QUEUE_BYTES_MAX: u32 = 256 << 20;
 /// Most commits that share one durable write, so that the first of them does not wait for ever.
 const GROUP_COMMITS_MAX: usize = 512;
 /// Size from which a group takes no more commits, in bytes.
@@ -98,6 +101,8 @@ pub struct GroupCommit<E: Engine> {
 struct Inner<E: Engine> {
     engine: RwLock<Option<Arc<E>>>,
     queue: RwLock<Option<mpsc::Sender<Job>>>,
+    /// Bytes that the queue has room for.
+    room: Arc<Semaphore>,
     writer: Mutex<Option<JoinHandle<()>>>,
     changes: broadcast::Sender<Arc<Change>>,
     counters: Arc<Counters>,
@@ -110,6 +115,8 @@ type Outcome = Result<Version, CommitError>;
 /// A commit that waits, and who wants to know.
 struct Job {
     batch: Batch,
+    /// Its bytes of the queue, given back once it is settled.
+    room: OwnedSemaphorePermit,
     answer: oneshot::Sender<Outcome>,
 }
 
@@ -146,6 +153,7 @@ impl<E: Engine> GroupCommit<E> {
             inner: Arc::new(Inner {
                 engine: RwLock::new(Some(engine)),
                 queue: RwLock::new(Some(queue)),
+                room: Arc::new(Semaphore::new(QUEUE_BYTES_MAX as usize)),
                 writer: Mutex::new(Some(writer)),
                 changes,
                 counters,
@@ -197,7 +205,10 @@ impl<E: Engine> Inner<E> {
         let (answer, outcome) = oneshot::channel();
         let queue = self.queue.read().unwrap_or_else(PoisonError::into_inner);
         let queue = queue.as_ref().ok_or(StoreError::Closed)?;
-        match queue.try_send(Job { batch, answer }) {
+        let bytes =
+            u32::try_from(batch.size_bytes()).map_or(QUEUE_BYTES_MAX, |bytes| bytes.min(QUEUE_BYTES_MAX));
+        let room = Arc::clone(&self.room).try_acquire_many_owned(bytes).map_err(|_| StoreError::Busy)?;
+        match queue.try_send(Job { batch, room, answer }) {
             Ok(()) => Ok(outcome),
             Err(TrySendError::Full(_)) => Err(StoreError::Busy),
             Err(TrySendError::Closed(_)) => Err(writer_died()),
@@ -297,6 +308,7 @@ struct Writer<E> {
 struct Group {
     writes: Writes,
     verdicts: Vec<(oneshot::Sender<Outcome>, Result<Change, CommitError>)>,
+    room: Vec<OwnedSemaphorePermit>,
 }
 
 impl<E: Engine> Writer<E> {
@@ -316,6 +328,7 @@ impl<E: Engine> Writer<E> {
             size_bytes += job.batch.size_bytes();
             let verdict = self.judge(job.batch, &mut group.writes);
             group.verdicts.push((job.answer, verdict));
+            group.room.push(job.room);
             let full = group.verdicts.len() >= GROUP_COMMITS_MAX || size_bytes >= GROUP_BYTES_MAX;
             next = if full { None } else { self.jobs.try_recv().ok() };
         }
@@ -364,6 +377,8 @@ impl<E: Engine> Writer<E> {
                 "an earlier write failed and nothing is written since: check the disk, then restart the server ({error})"
             )));
         }
+        // Before the answers, so that whoever commits again upon one finds room.
+        drop(group.room);
         for (answer, verdict) in group.verdicts {
             let outcome = match &written {
                 Ok(()) => verdict.map(|change| self.announce(change)),

@@ -1,5 +1,7 @@
 //! The group commit over an engine that waits and fails when told to.
 
+use bytes::Bytes;
+
 use super::*;
 
 /// What a test and its engine share.
@@ -139,6 +141,29 @@ async fn a_full_queue_refuses_and_keeps_what_it_took() {
     for outcome in waiting {
         assert!(outcome.await.unwrap().is_ok());
     }
+}
+
+#[tokio::test]
+#[allow(clippy::await_holding_lock, reason = "the writer's thread takes this lock, no task does")]
+async fn large_commits_fill_the_queue_sooner_and_the_largest_waits_alone() {
+    let (store, controls) = start();
+    let of_bytes = |bytes: usize| Batch::default().put("key", Bytes::from_owner(vec![0; bytes]));
+    let third = QUEUE_BYTES_MAX as usize / 3;
+    let gate = controls.gate.lock().unwrap();
+    let mut waiting = vec![enqueue(&store, of_bytes(third)), enqueue(&store, of_bytes(third))];
+    controls.reached_gate.notified().await;
+    assert_eq!(store.commit(of_bytes(third)).await, Err(StoreError::Busy.into()));
+    waiting.push(enqueue(&store, of_bytes(1)));
+    drop(gate);
+    for outcome in waiting {
+        assert!(outcome.await.unwrap().is_ok());
+    }
+    // Settled, they leave their room to others.
+    let all = 4 * third;
+    for _ in 0..2 {
+        store.commit(of_bytes(all)).await.unwrap();
+    }
+    assert_eq!(store.get(b"key").await.unwrap().unwrap().value.len(), all);
 }
 
 #[tokio::test]

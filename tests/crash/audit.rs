@@ -24,7 +24,7 @@ pub async fn leftovers(data_dir: &Path, players: &BTreeMap<i64, Uuid>) -> Vec<St
     let mut expected = kept_beside_sessions(&stored, players);
     let mut wrong = numbered_anew(&stored, &sessions);
     for session in &sessions {
-        expected.extend(index::plan(None, session).unwrap().put);
+        expected.extend(index::plan(None, session, usize::MAX).unwrap().put);
         let deadline = keys::deadline_of(&session.id);
         let Some(due) = stored.get(&deadline) else {
             wrong.push(format!("session {} never falls due", session.id));

@@ -24,6 +24,7 @@ mod hearsay;
 mod instance;
 mod invariants;
 mod invite;
+mod large;
 mod leftovers;
 mod limits;
 mod linking;

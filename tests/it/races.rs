@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use rallypoint::app::Sessions;
+use rallypoint::app::{Limits, Sessions};
 use rallypoint::config::Config;
 use rallypoint::domain::{Session, SessionId};
 use rallypoint::jobs;
@@ -449,7 +449,11 @@ async fn changes_are_looked_at_in_their_order() {
             seen.lock().unwrap().push(session.teams[0].max_size);
         }
     };
-    let sessions = Arc::new(Sessions::new(store, 1 << 20, watcher));
+    let sessions = Arc::new(Sessions::new(
+        store,
+        Limits { cache_bytes: 1 << 20, ..server.app.settings.limits },
+        watcher,
+    ));
     let changes = (0..200).map(|_| {
         let (sessions, id) = (Arc::clone(&sessions), id.clone());
         let grow = |session: &mut Session| {
