@@ -191,11 +191,11 @@ pub fn new_app(config: &Config, store: Store, ring: Arc<KeyRing>, clock: Clock, 
             0 => None,
             seconds => Some(Duration::from_secs(seconds)),
         },
-        invites_per_player_max: config.sessions.invites_per_player_max,
-        sessions_per_player_max: config.sessions.sessions_per_player_max,
         limits: Limits {
             cache_bytes: config.store.cache_bytes,
             session_bytes_max: config.sessions.session_bytes_max,
+            sessions_per_player_max: config.sessions.sessions_per_player_max,
+            invites_per_player_max: config.sessions.invites_per_player_max,
         },
     };
     warn_of_numberless_platforms(config);

@@ -19,7 +19,7 @@ use super::view::{PlayerView, TeamView, session_document, view_for};
 use crate::app::{App, Failure, Live};
 use crate::auth::Caller;
 use crate::document::Document;
-use crate::domain::join::{Door, JoinRules, Joiner};
+use crate::domain::join::{Door, Joiner};
 use crate::domain::session::Status;
 use crate::domain::{PlayerUuid, Refused, Session, SessionId};
 use crate::telemetry::Departure;
@@ -157,27 +157,12 @@ pub async fn join(
     door: Door,
     also: impl Fn(&Session) -> Result<(), Refused> + Send + 'static,
 ) -> Result<Arc<Live>, Failure> {
-    let at_limit = app.is_at_session_limit(joiner.player, id).await?;
-    let rules = app.join_rules(app.clock.now());
+    let (player, rules) = (joiner.player, app.join_rules(app.clock.now()));
     let rule = move |session: &mut Session| {
         also(session)?;
-        join_within(session, &joiner, door, rules, at_limit)
+        session.join(&joiner, door, rules)
     };
-    app.update_session(id, refresh, rule).await.map(|((), live)| live)
-}
-
-/// Lets a player in who is not at the limit of sessions. The limit speaks last: what else is wrong is said first, and
-/// who takes part already is not held up by it.
-pub fn join_within(
-    session: &mut Session,
-    joiner: &Joiner,
-    door: Door,
-    rules: JoinRules,
-    at_limit: bool,
-) -> Result<(), Refused> {
-    let was_active = session.is_active(joiner.player);
-    session.join(joiner, door, rules)?;
-    if at_limit && !was_active { Err(Refused::TooManySessions) } else { Ok(()) }
+    app.give_places(id, refresh, [player].into(), rule).await.map(|((), live)| live)
 }
 
 /// The caller joins a session.

@@ -13,7 +13,7 @@ use super::client::{CustomDataBody, team_index};
 use super::error::Error;
 use super::operation::Input;
 use super::params::{PlayerInSessionPath, RefreshQuery, SessionPath, params};
-use super::player::{PlayerIdInSessionPath, PlayerUpdated, join_within, player_of_id, updated};
+use super::player::{PlayerIdInSessionPath, PlayerUpdated, player_of_id, updated};
 use super::policies;
 use super::reply::{Changed, Plain, Reply, Versioned};
 use super::view::session_document;
@@ -151,21 +151,9 @@ pub async fn invite(
 ) -> Result<Reply<Versioned<PlayerUpdated>>, Error> {
     let (actor, player) = (caller.actor(), path.player_uuid);
     let invite = request.invite(&app, &caller, None);
-    let at_limit = app.is_at_invite_limit(player, &path.session_id).await?;
-    let rule = move |session: &mut Session| invite_within(session, actor, player, &invite, at_limit);
-    change(&app, &caller, &path, &query, rule).await
-}
-
-/// Invites a player who is not at the limit of invites. The limit speaks last: what else is wrong is said first.
-fn invite_within(
-    session: &mut Session,
-    actor: Actor,
-    player: PlayerUuid,
-    invite: &Invite,
-    at_limit: bool,
-) -> Result<(), Refused> {
-    session.invite(actor, player, invite)?;
-    if at_limit { Err(Refused::TooManyInvites) } else { Ok(()) }
+    let rule = move |session: &mut Session| session.invite(actor, player, &invite);
+    let ((), live) = app.give_places(&path.session_id, query.refresh_ttl.0, [player].into(), rule).await?;
+    updated(&app, &caller, &live, player)
 }
 
 /// Makes a player the leader.
@@ -218,20 +206,11 @@ pub async fn invite_session(
     invited.session.require_active(caller.actor_unless(Permission::UpdatePlayerAny))?;
     let active = invited.session.active_players().into_iter();
     let party: Vec<_> = active.map(|(player, entry)| (player, entry.client.clone())).collect();
-    let mut at_limit = BTreeSet::new();
-    for (player, _) in &party {
-        if app.is_at_invite_limit(*player, &path.session_id).await? {
-            at_limit.insert(*player);
-        }
-    }
+    let newcomers = party.iter().map(|(player, _)| *player).collect();
     let (actor, invite) = (caller.actor(), request.invite(&app, &caller, Some(path.invited_session_id)));
     let version_check = app.settings.version_check;
-    let rule = move |session: &mut Session| {
-        let invited = session.invite_session(actor, &party, &invite, version_check)?;
-        let too_many = invited.iter().any(|player| at_limit.contains(player));
-        if too_many { Err(Refused::TooManyInvites) } else { Ok(invited) }
-    };
-    let (players, live) = app.update_session(&path.session_id, true, rule).await?;
+    let rule = move |session: &mut Session| session.invite_session(actor, &party, &invite, version_check);
+    let (players, live) = app.give_places(&path.session_id, true, newcomers, rule).await?;
     let players = places(&live, &players)?;
     let document = session_document(&app, &caller, &live);
     Ok(Reply::with_etag_of(&SessionInvited { players }, &document))
@@ -347,10 +326,9 @@ async fn change_any(
     let (actor, player) = (caller.actor(), path.player_uuid);
     let AnyUpdateRequest { status, team_id, custom_data: CustomDataBody(custom_data), overflow_action } =
         request;
-    let at_limit = match status {
-        Some(Status::Invited | Status::Reserved) => app.is_at_invite_limit(player, &path.session_id).await?,
-        Some(Status::Member) => app.is_at_session_limit(player, &path.session_id).await?,
-        Some(Status::Leader) | None => false,
+    let newcomers = match status {
+        Some(Status::Invited | Status::Reserved | Status::Member) => [player].into(),
+        Some(Status::Leader) | None => BTreeSet::new(),
     };
     let team_id = team_id.map(team_index);
     let invite = Invite {
@@ -367,14 +345,14 @@ async fn change_any(
     let rule = move |session: &mut Session| {
         match status {
             Some(Status::Invited | Status::Reserved) => {
-                return invite_within(session, actor, player, &invite, at_limit);
+                return session.invite(actor, player, &invite);
             }
             Some(Status::Leader) => session.require_leader(actor)?,
             Some(Status::Member) if !session.is_active(player) => {
                 if !matches!(actor, Actor::Anyone) && actor != Actor::Player(player) {
                     return Err(Refused::JoinForOthers);
                 }
-                return join_within(session, &joiner, Door::Session, rules, at_limit);
+                return session.join(&joiner, Door::Session, rules);
             }
             Some(Status::Member) | None => {}
         }
@@ -390,7 +368,7 @@ async fn change_any(
         // Last: whoever promotes another gives up what the rest may take.
         if status == Some(Status::Leader) { session.promote(actor, player) } else { Ok(()) }
     };
-    let ((), live) = app.update_session(&path.session_id, query.refresh_ttl.0, rule).await?;
+    let ((), live) = app.give_places(&path.session_id, query.refresh_ttl.0, newcomers, rule).await?;
     Ok(live)
 }
 

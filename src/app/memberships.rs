@@ -1,7 +1,6 @@
 //! Players' lists in memory, so that a join need not search the store for where else its player is. Like the
 //! sessions in memory they are believed only where nobody else writes to the store.
 
-use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -9,6 +8,7 @@ use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
 use super::index::{self, Membership};
+use super::stripes::Stripes;
 use crate::domain::{PlayerUuid, SessionId};
 use crate::store::{Batch, Key, StoreError, keys};
 
@@ -16,7 +16,7 @@ use crate::store::{Batch, Key, StoreError, keys};
 const LIST_BYTES: u64 = 128;
 /// Bytes that a place takes, roughly: a session's id, its type, the rest.
 const PLACE_BYTES: u64 = 192;
-/// Locks; two players who share one merely wait for each other.
+/// Locks of players.
 const LOCKS: usize = 256;
 
 /// A player's places, by session.
@@ -55,25 +55,18 @@ impl Change {
 pub struct Memberships {
     lists: Cache<PlayerUuid, Places, ByBytes>,
     /// How many changes there were: a list read before a change must not be kept after it.
-    changes: Vec<Mutex<u64>>,
-    hasher: RandomState,
+    changes: Stripes<Mutex<u64>>,
 }
 
 impl Memberships {
     /// Lists of about so many bytes.
     pub fn new(bytes: u64) -> Self {
         let lists_estimated = usize::try_from(bytes / (LIST_BYTES + PLACE_BYTES)).unwrap_or(1 << 20).max(64);
-        Self {
-            lists: Cache::with_weighter(lists_estimated, bytes, ByBytes),
-            changes: (0..LOCKS).map(|_| Mutex::default()).collect(),
-            hasher: RandomState::new(),
-        }
+        Self { lists: Cache::with_weighter(lists_estimated, bytes, ByBytes), changes: Stripes::new(LOCKS) }
     }
 
     fn lock(&self, player: PlayerUuid) -> MutexGuard<'_, u64> {
-        #[allow(clippy::cast_possible_truncation, reason = "any bits will do")]
-        let hash = self.hasher.hash_one(player) as usize;
-        self.changes[hash % LOCKS].lock().unwrap_or_else(PoisonError::into_inner)
+        self.changes.of(player).lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A player's list.

@@ -10,8 +10,12 @@ pub mod listing_numbers;
 pub mod index;
 pub mod live;
 mod memberships;
+mod places;
 pub mod sessions;
+mod stripes;
+mod to_the_end;
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -30,7 +34,6 @@ use crate::auth::Verifier;
 use crate::domain::client::VersionCheck;
 use crate::domain::health::HealthRules;
 use crate::domain::join::JoinRules;
-use crate::domain::session::Status;
 use crate::domain::{PlayerUuid, Refused, Session, SessionId};
 use crate::env::{Clock, Entropy};
 use crate::store::{CommitError, Key, Store, StoreError};
@@ -70,15 +73,11 @@ pub struct Settings {
     pub trust_friends: bool,
     /// Most players that a session is shown with; one with more is shown without any, and read in pages.
     pub players_shown_max: usize,
-    /// Most unanswered invites and reservations of a player.
-    pub invites_per_player_max: usize,
-    /// Most sessions that a player takes part in.
-    pub sessions_per_player_max: usize,
     /// When instances are expected to report.
     pub health: HealthRules,
     /// How long an invite waits for its player; `None`: as long as the session lives.
     pub invite_expiry: Option<Duration>,
-    /// What sessions may take.
+    /// What sessions may take, and how many places each player.
     pub limits: Limits,
 }
 
@@ -195,12 +194,27 @@ impl App {
         self.sessions.create(session, deadline_ms).await
     }
 
-    /// Changes a session by a rule; see [`Sessions::update`]. A change counts as asking for the session where
-    /// `refresh` says so, unless its time is over: what reads as gone does not come back.
+    /// Changes a session by a rule that gives nobody a place; see [`Sessions::update`]. A change counts as asking for
+    /// the session where `refresh` says so, unless its time is over: what reads as gone does not come back.
     pub async fn update_session<T, R>(
         &self,
         id: &SessionId,
         refresh: bool,
+        rule: R,
+    ) -> Result<(T, Arc<Live>), Failure>
+    where
+        T: Send + 'static,
+        R: FnMut(&mut Session) -> Result<T, Refused> + Send + 'static,
+    {
+        self.give_places(id, refresh, BTreeSet::new(), rule).await
+    }
+
+    /// Changes a session by a rule that may give these players places in it, where they may have more of them.
+    pub async fn give_places<T, R>(
+        &self,
+        id: &SessionId,
+        refresh: bool,
+        players: BTreeSet<PlayerUuid>,
         rule: R,
     ) -> Result<(T, Arc<Live>), Failure>
     where
@@ -214,7 +228,7 @@ impl App {
                 deadlines.refresh(live, clock.now_ms());
             }
         };
-        self.sessions.update(id, rule, kept).await
+        self.sessions.give_places(id, players, rule, kept).await
     }
 
     /// What the operator configured, as it stands now.
@@ -225,30 +239,6 @@ impl App {
     /// Replaces what the operator configured.
     pub fn replace_catalog(&self, catalog: Catalog) {
         *self.catalog.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(catalog);
-    }
-
-    /// Whether a player has as many unanswered invites as a player may have, without one to `id`. Invites that are
-    /// given at the same moment may go one beyond.
-    pub async fn is_at_invite_limit(&self, player: PlayerUuid, id: &SessionId) -> Result<bool, StoreError> {
-        let others = self.other_places(player, id, |status| !status.is_active()).await?;
-        Ok(others >= self.settings.invites_per_player_max)
-    }
-
-    /// Whether a player takes part in as many sessions as a player may, without `id`. Joins at the same moment may go
-    /// one beyond.
-    pub async fn is_at_session_limit(&self, player: PlayerUuid, id: &SessionId) -> Result<bool, StoreError> {
-        let others = self.other_places(player, id, Status::is_active).await?;
-        Ok(others >= self.settings.sessions_per_player_max)
-    }
-
-    async fn other_places(
-        &self,
-        player: PlayerUuid,
-        id: &SessionId,
-        counts: impl Fn(Status) -> bool,
-    ) -> Result<usize, StoreError> {
-        let places = self.sessions.memberships(player).await?;
-        Ok(places.iter().filter(|(other, place)| other != id && counts(place.status)).count())
     }
 
     /// What joining depends on beside the session and the joiner.

@@ -4,13 +4,10 @@
 //! in the store; a reader takes no turn and waits for nobody. A change that has begun runs to its end: a caller
 //! who goes away in the middle cannot leave the cache behind the store.
 
-use std::hash::{BuildHasher, RandomState};
-use std::pin::Pin;
+use std::collections::BTreeSet;
 use std::sync::atomic::AtomicI64;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
 
-use tokio::runtime::Handle;
 use uuid::Uuid;
 
 use super::Failure;
@@ -18,12 +15,16 @@ use super::cache::{Cache, PlatformKey};
 use super::index::{self, Listed};
 use super::live::Live;
 use super::memberships::{Change, Memberships, Places};
+use super::stripes::Stripes;
+use super::to_the_end::ToTheEnd;
 use crate::domain::{Platform, PlayerUuid, Refused, Session, SessionId, ShortCode};
 use crate::store::keys::Unique;
 use crate::store::{Batch, CommitError, Entry, Key, Read, Store, StoreError, Version, keys, prefix_end};
 
-/// Turns; two sessions that share one merely wait for each other.
+/// Turns of sessions.
 const TURNS: usize = 1024;
+/// Turns of players: so many that few of those who come together share one.
+const PLAYER_TURNS: usize = 4096;
 /// How often a change runs its rule again on fresh data before it gives up.
 const ATTEMPTS_MAX: usize = 8;
 /// The part of the memory for cached sessions that players' lists take.
@@ -38,13 +39,17 @@ pub struct Limits {
     pub cache_bytes: u64,
     /// Bytes of a session, as stored.
     pub session_bytes_max: usize,
+    /// Sessions that a player takes part in.
+    pub sessions_per_player_max: usize,
+    /// Unanswered invites and reservations of a player.
+    pub invites_per_player_max: usize,
 }
 
 /// A turn and what guards the cache against a slow reader: an entry read before a change must not be cached
 /// after it.
 #[derive(Default)]
-struct Turn {
-    writing: tokio::sync::Mutex<()>,
+pub(super) struct Turn {
+    pub(super) writing: tokio::sync::Mutex<()>,
     changes: Mutex<u64>,
 }
 
@@ -55,12 +60,12 @@ type Watcher = Box<dyn Fn(&Session) + Send + Sync>;
 /// All sessions.
 pub struct Sessions {
     store: Store,
-    limits: Limits,
+    pub(super) limits: Limits,
     watcher: Watcher,
     cache: Cache,
     memberships: Memberships,
-    turns: Vec<Turn>,
-    hasher: RandomState,
+    turns: Stripes<Turn>,
+    pub(super) player_turns: Stripes<tokio::sync::Mutex<()>>,
 }
 
 impl Sessions {
@@ -73,8 +78,8 @@ impl Sessions {
             watcher: Box::new(watcher),
             cache: Cache::new(cache_bytes - cache_bytes / MEMBERSHIPS_SHARE),
             memberships: Memberships::new(cache_bytes / MEMBERSHIPS_SHARE),
-            turns: (0..TURNS).map(|_| Turn::default()).collect(),
-            hasher: RandomState::new(),
+            turns: Stripes::new(TURNS),
+            player_turns: Stripes::new(PLAYER_TURNS),
         }
     }
 
@@ -83,10 +88,8 @@ impl Sessions {
         &self.store
     }
 
-    fn turn(&self, id: &SessionId) -> &Turn {
-        #[allow(clippy::cast_possible_truncation, reason = "any bits will do")]
-        let hash = self.hasher.hash_one(id) as usize;
-        &self.turns[hash % TURNS]
+    pub(super) fn turn(&self, id: &SessionId) -> &Turn {
+        self.turns.of(id)
     }
 
     /// A session, as current as the store promises.
@@ -192,10 +195,15 @@ impl Sessions {
         }
     }
 
-    /// Stores a new session.
+    /// Stores a new session, unless it gives somebody more places than a player may have.
     pub async fn create(self: &Arc<Self>, session: Session, deadline_ms: i64) -> Result<Arc<Live>, Failure> {
         let sessions = Arc::clone(self);
         ToTheEnd::of(async move {
+            let players = session.players.keys().copied().collect();
+            let _players = sessions.turns_of(&players).await;
+            for player in sessions.at_limit(&session.id, &players).await? {
+                player.check_new(&session)?;
+            }
             // Others can find it, and change it, as soon as it is stored.
             let _turn = sessions.turn(&session.id).writing.lock().await;
             let batch = put_deadline(sessions.plan(None, &session)?, &session.id, deadline_ms);
@@ -207,7 +215,7 @@ impl Sessions {
         .await
     }
 
-    /// Changes a session by a rule: all of the change or nothing. The rule runs again on fresh data where
+    /// Changes a session by a rule that gives nobody a place: all of the change or nothing. The rule runs again on fresh data where
     /// another node was faster, so it must not have effects of its own. Where the rule agrees and the session goes
     /// on, `kept` is told of it before the session's turn is over, so that nobody ends it as idle in between.
     ///
@@ -223,12 +231,7 @@ impl Sessions {
         R: FnMut(&mut Session) -> Result<T, Refused> + Send + 'static,
         K: Fn(&Live) + Send + 'static,
     {
-        let (sessions, id) = (Arc::clone(self), id.clone());
-        ToTheEnd::of(async move {
-            let _turn = sessions.turn(&id).writing.lock().await;
-            sessions.update_in_turn(&id, rule, kept).await
-        })
-        .await
+        self.give_places(id, BTreeSet::new(), rule, kept).await
     }
 
     /// Ends a session if nobody has asked for it in time; takes a stale place in the queue away.
@@ -274,7 +277,7 @@ impl Sessions {
         .await
     }
 
-    async fn update_in_turn<T, R, K>(
+    pub(super) async fn update_in_turn<T, R, K>(
         &self,
         id: &SessionId,
         mut rule: R,
@@ -463,36 +466,4 @@ fn put_deadline(batch: Batch, id: &SessionId, deadline_ms: i64) -> Batch {
 fn named_session(value: &[u8]) -> Result<SessionId, StoreError> {
     let id = std::str::from_utf8(value).ok().and_then(|text| SessionId::parse(text).ok());
     id.ok_or_else(|| StoreError::Corrupt("an index entry names no session".into()))
-}
-
-/// Work that goes on to its end whatever becomes of the caller: where the caller goes away in the middle, the
-/// rest becomes a task of its own.
-struct ToTheEnd<F: Future<Output: Send> + Send + 'static>(Option<Pin<Box<F>>>);
-
-impl<F: Future<Output: Send> + Send + 'static> ToTheEnd<F> {
-    fn of(work: F) -> Self {
-        Self(Some(Box::pin(work)))
-    }
-}
-
-impl<F: Future<Output: Send> + Send + 'static> Future for ToTheEnd<F> {
-    type Output = F::Output;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
-        // Taken out meanwhile: work that panics is over.
-        let mut work = self.0.take().expect("work is not asked for again once it is done");
-        let polled = work.as_mut().poll(context);
-        if polled.is_pending() {
-            self.0 = Some(work);
-        }
-        polled
-    }
-}
-
-impl<F: Future<Output: Send> + Send + 'static> Drop for ToTheEnd<F> {
-    fn drop(&mut self) {
-        if let (Some(rest), Ok(runtime)) = (self.0.take(), Handle::try_current()) {
-            runtime.spawn(rest);
-        }
-    }
 }
