@@ -29,8 +29,9 @@ const PLAYER_TURNS: usize = 4096;
 const ATTEMPTS_MAX: usize = 8;
 /// The part of the memory for cached sessions that players' lists take.
 const MEMBERSHIPS_SHARE: u64 = 8;
-/// Most sessions a player's list shows; more than any player can use.
-pub const MEMBERSHIPS_MAX: usize = 1000;
+/// Most sessions a player's list shows: more than the largest limits on sessions and invites come to together, or what
+/// stands behind would not be counted.
+pub const MEMBERSHIPS_MAX: usize = 2048;
 
 /// What sessions may take, as the operator decided.
 #[derive(Clone, Copy, Debug)]

@@ -1,5 +1,10 @@
 //! How many sessions a player may be in, and how many invites may wait for one.
 
+use rallypoint::app::index::Membership;
+use rallypoint::document::Document;
+use rallypoint::domain::session::Status;
+use rallypoint::domain::{PlayerUuid, SessionId};
+use rallypoint::store::{Batch, keys};
 use serde_json::{Value, json};
 
 use crate::harness::{Client, Server, XBOX_ID, contents, creation, joining, place, platform_path};
@@ -101,6 +106,25 @@ async fn a_player_is_in_so_many_sessions() {
     dave.updates(&his, &dave, member).await.expect(200);
     dave.leaves(&hers).await.expect(204);
     dave.joins(&third).await.expect(200);
+}
+
+#[tokio::test]
+async fn sessions_are_counted_behind_as_many_invites_as_a_player_can_have() {
+    let server = Server::with(|config| {
+        config.sessions.sessions_per_player_max = 1;
+        config.sessions.invites_per_player_max = 1_000;
+    });
+    let dave = server.player();
+    let invited = Membership { session_type: "game".into(), status: Status::Invited, inviting_player: None };
+    let invited = Document::render(&invited);
+    let batch = (0..1_000).fold(Batch::default(), |batch, index| {
+        // Before every id that is made here.
+        let id = SessionId::parse(&format!("!{index}")).unwrap();
+        batch.put(keys::membership(PlayerUuid(dave.player), &id), invited.clone())
+    });
+    server.app.sessions.store().commit(batch).await.unwrap();
+    dave.creates("party").await;
+    dave.post("/v1/session", &creation("party")).await.refused(403, "too_many_sessions");
 }
 
 #[tokio::test]
