@@ -266,8 +266,8 @@ impl Api {
         let guessed = short_code::resolve(&self.app, guesser, &mut raw).await;
         let mut running = operation.run(&self.app, caller, &raw, &body)?;
         // What is wrong with the input was said first; nothing runs before it is polled.
-        for _ in 0..guessed? {
-            self.app.guesses.guessed_wrong(guesser, self.app.clock.now_ms());
+        for is_right in guessed? {
+            self.app.guesses.guess(guesser, is_right, self.app.clock.now_ms())?;
         }
         // What is at hand is answered at once, and needs no timer.
         if let Poll::Ready(answer) = poll_fn(|context| Poll::Ready(running.as_mut().poll(context))).await {

@@ -45,19 +45,19 @@ pub async fn generate(
     }
 }
 
-/// Lets a short code stand wherever a path names a session. Answers how many of them there are not: the caller is to
-/// be told of them first where the rest of the request is right, and then they count. After a few the caller waits.
-pub async fn resolve(app: &App, guesser: Guesser, raw: &mut RawParams<'_>) -> Result<u32, Error> {
-    let mut wrong = 0;
+/// Lets a short code stand wherever a path names a session. Answers for each whether there is such a code: the guesses,
+/// which are to be judged before anything is told of them, where the rest of the request is right. After a few wrong
+/// ones the caller waits.
+pub async fn resolve(app: &App, guesser: Guesser, raw: &mut RawParams<'_>) -> Result<Vec<bool>, Error> {
+    let mut guesses = Vec::new();
     for param in SESSION_PARAMS {
         let Some(code) = raw.path.get(param).and_then(ShortCode::parse) else { continue };
         if !app.guesses.may_guess(guesser, app.clock.now_ms()) {
             return Err(Refused::TooManyGuesses.into());
         }
-        match app.sessions.id_of_short_code(&code).await? {
-            Some(id) => raw.by_short_code.push((param, id)),
-            None => wrong += 1,
-        }
+        let found = app.sessions.id_of_short_code(&code).await?;
+        guesses.push(found.is_some());
+        raw.by_short_code.extend(found.map(|id| (param, id)));
     }
-    Ok(wrong)
+    Ok(guesses)
 }

@@ -1,11 +1,12 @@
 //! How often a caller may name a short code that there is not: codes are short, so guessing must be slow.
 
 use std::net::IpAddr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use quick_cache::sync::Cache;
+use quick_cache::unsync::Cache;
 
-use crate::domain::PlayerUuid;
+use crate::domain::{PlayerUuid, Refused};
 
 /// Wrong codes that a caller may name within [`WINDOW`].
 pub const GUESSES_MAX: u32 = 20;
@@ -26,7 +27,7 @@ pub enum Guesser {
 
 /// Wrong codes by caller.
 pub struct Guesses {
-    by_caller: Cache<Guesser, Counted>,
+    by_caller: Mutex<Cache<Guesser, Counted>>,
 }
 
 #[derive(Clone, Copy)]
@@ -37,26 +38,55 @@ struct Counted {
 
 impl Default for Guesses {
     fn default() -> Self {
-        Self { by_caller: Cache::new(CALLERS_MAX) }
+        Self { by_caller: Mutex::new(Cache::new(CALLERS_MAX)) }
     }
 }
 
 impl Guesses {
-    /// Whether the caller may try another code.
+    /// Whether the caller may try another code: to be asked before it is looked up, which may be in vain.
     pub fn may_guess(&self, caller: Guesser, now_ms: i64) -> bool {
-        self.current(caller, now_ms).wrong < GUESSES_MAX
+        current(&self.lock(), caller, now_ms).wrong < GUESSES_MAX
     }
 
-    /// Notes a wrong code. Of guesses at the same moment some may count as one.
-    pub fn guessed_wrong(&self, caller: Guesser, now_ms: i64) {
-        let counted = self.current(caller, now_ms);
-        self.by_caller.insert(caller, Counted { wrong: counted.wrong.saturating_add(1), ..counted });
+    /// Judges a guess, and counts it where it was wrong, before anyone is told of it. Judged one after another, of
+    /// guesses at the same moment no more are told of than of others, and a right one costs nobody anything.
+    pub fn guess(&self, caller: Guesser, is_right: bool, now_ms: i64) -> Result<(), Refused> {
+        let mut by_caller = self.lock();
+        let counted = current(&by_caller, caller, now_ms);
+        if counted.wrong >= GUESSES_MAX {
+            return Err(Refused::TooManyGuesses);
+        }
+        if !is_right {
+            by_caller.insert(caller, Counted { wrong: counted.wrong + 1, ..counted });
+        }
+        Ok(())
     }
 
-    fn current(&self, caller: Guesser, now_ms: i64) -> Counted {
-        let window_ms = i64::try_from(WINDOW.as_millis()).unwrap_or(i64::MAX);
-        let counted = self.by_caller.get(&caller);
-        let fresh = counted.filter(|counted| now_ms - counted.since_ms < window_ms);
-        fresh.unwrap_or(Counted { since_ms: now_ms, wrong: 0 })
+    fn lock(&self) -> MutexGuard<'_, Cache<Guesser, Counted>> {
+        self.by_caller.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn current(by_caller: &Cache<Guesser, Counted>, caller: Guesser, now_ms: i64) -> Counted {
+    let window_ms = i64::try_from(WINDOW.as_millis()).unwrap_or(i64::MAX);
+    let fresh = by_caller.get(&caller).filter(|counted| now_ms - counted.since_ms < window_ms);
+    fresh.copied().unwrap_or(Counted { since_ms: now_ms, wrong: 0 })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn guesses_at_once_are_judged_one_after_another() {
+        let (guesses, caller) = (Guesses::default(), Guesser::At(None));
+        let told = || (0..GUESSES_MAX).filter(|_| guesses.guess(caller, false, 0).is_ok()).count();
+        let told: usize = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..8).map(|_| scope.spawn(told)).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).sum()
+        });
+        assert_eq!(told, GUESSES_MAX as usize);
+        assert!(!guesses.may_guess(caller, 0) && guesses.guess(caller, true, 0).is_err());
+        assert_eq!(guesses.guess(caller, true, i64::try_from(WINDOW.as_millis()).unwrap()), Ok(()));
     }
 }

@@ -1,6 +1,7 @@
-//! What a player may have so many of, wanted more often than that at once.
+//! What a player may have or do so often, wanted more often than that at once.
 
 use futures_util::FutureExt as _;
+use rallypoint::app::guesses::GUESSES_MAX;
 use rallypoint::domain::PlayerUuid;
 
 use super::*;
@@ -141,6 +142,32 @@ async fn whose_callers_go_away_in_the_middle_count_all_the_same() {
             assert!(refused.status == 200 || refused.body["error_code"] == json!("too_many_sessions"));
         }
         assert_eq!(places(server, &player).await, (5, 0));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn of_guesses_at_once_as_many_are_told_of_as_one_may_make_and_right_codes_cost_none() {
+    on_each_store(few_places, async |server| {
+        let (alice, guesser) = (server.player(), server.player());
+        let session = alice.creates("party").await;
+        let path = format!("/v1/session/{session}:generate-short-code");
+        let code = alice.post(&path, &Value::Null).await.expect(200).body["short_code"].clone();
+        let reads = |codes: Vec<String>| {
+            let requests = codes.into_iter().map(|code| {
+                let guesser = guesser.clone();
+                async move { guesser.session(&code).await }
+            });
+            at_once(requests)
+        };
+        let right = vec![code.as_str().unwrap().to_owned(); WANTED];
+        assert_eq!(outcome(&reads(right.clone()).await), (WANTED, codes([])));
+        let wrong = (0..WANTED).map(|_| "ZZZZZZ".to_owned()).collect();
+        let replies = reads(wrong).await;
+        let told = replies.iter().filter(|reply| reply.status == 404).count();
+        assert_eq!(told, GUESSES_MAX as usize);
+        assert_eq!(outcome(&replies), (0, codes(["session_not_found", "too_many_guesses"])));
+        assert_eq!(outcome(&reads(right).await), (0, codes(["too_many_guesses"])));
     })
     .await;
 }
