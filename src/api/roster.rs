@@ -202,15 +202,20 @@ pub async fn invite_session(
     caller: Caller,
     Input { path, body: Json(request), .. }: Input<InvitedSessionPath, (), Json<InviteRequest>>,
 ) -> Result<Reply<Versioned<SessionInvited>>, Error> {
-    let invited = app.session(&path.invited_session_id).await?;
-    invited.session.require_active(caller.actor_unless(Permission::UpdatePlayerAny))?;
-    let active = invited.session.active_players().into_iter();
-    let party: Vec<_> = active.map(|(player, entry)| (player, entry.client.clone())).collect();
-    let newcomers = party.iter().map(|(player, _)| *player).collect();
-    let (actor, invite) = (caller.actor(), request.invite(&app, &caller, Some(path.invited_session_id)));
-    let version_check = app.settings.version_check;
-    let rule = move |session: &mut Session| session.invite_session(actor, &party, &invite, version_check);
-    let (players, live) = app.give_places(&path.session_id, true, newcomers, rule).await?;
+    // Asked first what the rule asks again, so that standing is judged before the other session is looked for.
+    let standing = caller.actor_unless(Permission::UpdatePlayerAny);
+    app.session(&path.invited_session_id).await?.session.require_active(standing)?;
+    let (actor, version_check) = (caller.actor(), app.settings.version_check);
+    let invite = request.invite(&app, &caller, Some(path.invited_session_id.clone()));
+    let rule = move |session: &mut Session, invited: &Session| {
+        invited.require_active(standing)?;
+        let active = invited.active_players().into_iter();
+        let party: Vec<_> = active.map(|(player, entry)| (player, entry.client.clone())).collect();
+        session.invite_session(actor, &party, &invite, version_check)
+    };
+    let newcomers = |invited: &Session| active_players(invited).collect();
+    let (players, live) =
+        app.update_beside(&path.session_id, &path.invited_session_id, newcomers, rule).await?;
     let players = places(&live, &players)?;
     let document = session_document(&app, &caller, &live);
     Ok(Reply::with_etag_of(&SessionInvited { players }, &document))
@@ -222,17 +227,23 @@ pub async fn kick_session(
     caller: Caller,
     Input { path, .. }: Input<KickedSessionPath>,
 ) -> Result<Reply<Changed>, Error> {
-    let kicked = app.session(&path.kicked_session_id).await?;
-    let players: Vec<_> = kicked.session.active_players().into_iter().map(|(player, _)| player).collect();
     let actor = caller.actor();
-    let rule = move |session: &mut Session| session.kick_all(actor, &players);
-    let (gone, live) = app.update_session(&path.session_id, true, rule).await?;
+    let rule = move |session: &mut Session, kicked: &Session| {
+        session.kick_all(actor, &active_players(kicked).collect::<Vec<_>>())
+    };
+    let nobody = |_: &Session| BTreeSet::new();
+    let (gone, live) = app.update_beside(&path.session_id, &path.kicked_session_id, nobody, rule).await?;
     for player in gone {
         app.metrics.departed(Departure::Kicked);
         let (session_id, by) = (&path.session_id, caller.player().map(tracing::field::display));
         tracing::info!(%session_id, player_uuid = %player, by, "player kicked from session with their own");
     }
     Ok(Reply::changed(&session_document(&app, &caller, &live)))
+}
+
+/// The active players of a session, longest-standing first.
+fn active_players(session: &Session) -> impl Iterator<Item = PlayerUuid> {
+    session.active_players().into_iter().map(|(player, _)| player)
 }
 
 fn places(live: &Live, players: &[PlayerUuid]) -> Result<Vec<PlayerUpdated>, Refused> {

@@ -222,13 +222,35 @@ impl App {
         R: FnMut(&mut Session) -> Result<T, Refused> + Send + 'static,
     {
         self.session(id).await?;
+        self.sessions.give_places(id, players, rule, self.keeper(refresh)).await
+    }
+
+    /// Changes a session by a rule that looks at another one, which must be there too, and may give places to those
+    /// whom `newcomers` finds in it; see [`Sessions::update_beside`]. It counts as asking for the session.
+    pub async fn update_beside<T, R>(
+        &self,
+        id: &SessionId,
+        other: &SessionId,
+        newcomers: fn(&Session) -> BTreeSet<PlayerUuid>,
+        rule: R,
+    ) -> Result<(T, Arc<Live>), Failure>
+    where
+        T: Send + 'static,
+        R: FnMut(&mut Session, &Session) -> Result<T, Refused> + Send + 'static,
+    {
+        self.session(other).await?;
+        self.session(id).await?;
+        self.sessions.update_beside(id, other, newcomers, rule, self.keeper(true)).await
+    }
+
+    /// What keeps a changed session alive, where the change counts as asking for it.
+    fn keeper(&self, refresh: bool) -> impl Fn(&Live) + Send + 'static {
         let (deadlines, clock) = (Arc::clone(&self.deadlines), self.clock.clone());
-        let kept = move |live: &Live| {
+        move |live| {
             if refresh {
                 deadlines.refresh(live, clock.now_ms());
             }
-        };
-        self.sessions.give_places(id, players, rule, kept).await
+        }
     }
 
     /// What the operator configured, as it stands now.

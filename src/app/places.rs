@@ -11,7 +11,7 @@ use tokio::sync::{Mutex, MutexGuard};
 
 use super::Failure;
 use super::live::Live;
-use super::sessions::Sessions;
+use super::sessions::{ATTEMPTS_MAX, Sessions};
 use super::to_the_end::ToTheEnd;
 use crate::domain::session::Status;
 use crate::domain::{PlayerUuid, Refused, Session, SessionId};
@@ -122,6 +122,42 @@ impl Sessions {
             let rule = limited(sessions.at_limit(&id, &players).await?, rule);
             let _turn = sessions.turn(&id).writing.lock().await;
             sessions.update_in_turn(&id, rule, kept).await
+        })
+        .await
+    }
+
+    /// Changes a session by a rule that looks at another one, and may give places to those whom `newcomers` finds in
+    /// it. Both have their turns, so that the other is looked at as it is when the change is made.
+    pub async fn update_beside<T, R, K>(
+        self: &Arc<Self>,
+        id: &SessionId,
+        other: &SessionId,
+        newcomers: fn(&Session) -> BTreeSet<PlayerUuid>,
+        mut rule: R,
+        kept: K,
+    ) -> Result<(T, Arc<Live>), Failure>
+    where
+        T: Send + 'static,
+        R: FnMut(&mut Session, &Session) -> Result<T, Refused> + Send + 'static,
+        K: Fn(&Live) + Send + 'static,
+    {
+        let (sessions, ids) = (Arc::clone(self), [id.clone(), other.clone()]);
+        ToTheEnd::of(async move {
+            let [id, other] = &ids;
+            for _ in 0..ATTEMPTS_MAX {
+                let players = newcomers(&sessions.get(other).await?.session);
+                let _players = sessions.turns_of(&players).await;
+                let _turns = take(sessions.writing(&ids)).await;
+                let beside = sessions.get(other).await?;
+                // Whoever came while the turns were waited for has not had theirs taken.
+                if !newcomers(&beside.session).is_subset(&players) {
+                    continue;
+                }
+                let at_limit = sessions.at_limit(id, &players).await?;
+                let rule = limited(at_limit, |session| rule(session, &beside.session));
+                return sessions.update_in_turn(id, rule, kept).await;
+            }
+            Err(Failure::Contended)
         })
         .await
     }

@@ -25,8 +25,8 @@ use crate::store::{Batch, CommitError, Entry, Key, Read, Store, StoreError, Vers
 const TURNS: usize = 1024;
 /// Turns of players: so many that few of those who come together share one.
 const PLAYER_TURNS: usize = 4096;
-/// How often a change runs its rule again on fresh data before it gives up.
-const ATTEMPTS_MAX: usize = 8;
+/// How often a change begins again on fresh data before it gives up.
+pub(super) const ATTEMPTS_MAX: usize = 8;
 /// The part of the memory for cached sessions that players' lists take.
 const MEMBERSHIPS_SHARE: u64 = 8;
 /// Most sessions a player's list shows: more than the largest limits on sessions and invites come to together, or what
@@ -91,6 +91,11 @@ impl Sessions {
 
     pub(super) fn turn(&self, id: &SessionId) -> &Turn {
         self.turns.of(id)
+    }
+
+    /// What writers of these sessions lock, in their order.
+    pub(super) fn writing(&self, ids: &[SessionId]) -> Vec<&tokio::sync::Mutex<()>> {
+        self.turns.of_all(ids).into_iter().map(|turn| &turn.writing).collect()
     }
 
     /// A session, as current as the store promises.

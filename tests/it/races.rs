@@ -1,6 +1,7 @@
 //! Many requests at once, on every store: each is done whole or refused by a rule, and afterwards everything agrees.
 
 mod limits;
+mod parties;
 
 use std::collections::BTreeSet;
 use std::future::Future;

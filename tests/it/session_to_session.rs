@@ -281,3 +281,13 @@ async fn kicking_everyone_ends_the_session() {
     members[0].session(&game).await.refused(404, "session_not_found");
     assert_eq!(invited.own_list("game").await, Value::Null);
 }
+
+#[tokio::test]
+async fn a_session_may_be_invited_to_itself_and_kicked_from_itself() {
+    let server = Server::new();
+    let (members, party) = party(&server, 3).await;
+    let invited = invite(&members[0], &party, &party, json!({})).await.expect(200);
+    assert_eq!(invited.body["players"], json!([]), "all of them are there already");
+    kick(&members[0], &party, &party).await.expect(204);
+    members[0].session(&party).await.refused(404, "session_not_found");
+}

@@ -1,0 +1,147 @@
+//! Whole sessions that are invited and kicked while players come and go.
+
+use std::sync::mpsc;
+
+use futures_util::FutureExt as _;
+use tokio::task::JoinHandle;
+
+use super::*;
+
+/// How often a race is run anew where the turns came in the other order: that happens every second time.
+const TRIES_MAX: usize = 64;
+
+/// A session that nobody can change until it is let go.
+struct Held {
+    let_go: mpsc::Sender<()>,
+    change: JoinHandle<()>,
+}
+
+impl Held {
+    /// Holds a session's turn in a change of it.
+    async fn session(server: &Server, session: &str) -> Self {
+        let (entered, is_held) = tokio::sync::oneshot::channel();
+        let (let_go, wait) = mpsc::channel();
+        let (app, id, mut entered) =
+            (Arc::clone(&server.app), SessionId::parse(session).unwrap(), Some(entered));
+        let rule = move |_: &mut Session| {
+            entered.take().unwrap().send(()).unwrap();
+            // Over as well where the test has failed and dropped its end.
+            let _ = wait.recv();
+            Ok(())
+        };
+        let change =
+            tokio::spawn(async move { app.update_session(&id, false, rule).await.map(drop).unwrap() });
+        is_held.await.unwrap();
+        Self { let_go, change }
+    }
+
+    async fn let_go(self) {
+        self.let_go.send(()).unwrap();
+        self.change.await.unwrap();
+    }
+}
+
+/// Does something to a party after a request about it was sent, and before the session that it is about has its turn;
+/// answers the party, that session and the reply. Alice leads both, and four more are in both.
+async fn meanwhile(
+    request: impl Fn(&Client, &str, &str) -> Request,
+    deed: impl AsyncFn(&[Client], &str) -> Reply,
+) -> (Server, Vec<Client>, String, Reply) {
+    for _ in 0..TRIES_MAX {
+        let server = Server::with(|config| {
+            roomy(config);
+            config.templates.get_mut("party").unwrap().players_per_team = 8;
+        });
+        let all = players(&server, 5);
+        let (party, game) = (all[0].creates("party").await, all[0].creates("game").await);
+        all[0].opens(&party).await;
+        for member in &all[1..] {
+            member.joins(&party).await.expect(200);
+        }
+        all[4].joins(&game).await.expect(200);
+        let held = Held::session(&server, &game).await;
+        let mut request = request(&all[0], &game, &party);
+        assert!((&mut request).now_or_never().is_none(), "it waits for the turn of the game");
+        // Where it holds the party's turn by now, nothing comes between.
+        let done = deed(&all, &party).now_or_never();
+        held.let_go().await;
+        let reply = request.await;
+        if let Some(done) = done {
+            assert!(done.status.is_success(), "{}", done.body);
+            return (server, all, game, reply);
+        }
+    }
+    panic!("the turns never came in the order that was waited for");
+}
+
+fn invite(caller: &Client, game: &str, party: &str) -> Request {
+    post(caller, &format!("/v1/session/{game}/invited-session/{party}:invite"), json!({}))
+}
+
+fn kick(caller: &Client, game: &str, party: &str) -> Request {
+    delete(caller, &format!("/v1/session/{game}/kicked-session/{party}"))
+}
+
+fn uuids(reply: &Reply) -> BTreeSet<String> {
+    let players = reply.body["players"].as_array().unwrap().iter();
+    players.map(|player| player["player_uuid"].as_str().unwrap().to_owned()).collect()
+}
+
+fn uuids_of(players: &[Client]) -> BTreeSet<String> {
+    players.iter().map(|client| client.player.to_string()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn who_has_left_the_party_is_not_invited_with_it() {
+    let leaves = async |all: &[Client], party: &str| all[1].leaves(party).await;
+    let (server, all, game, invited) = meanwhile(invite, leaves).await;
+    assert_eq!(uuids(&invited.expect(200)), uuids_of(&all[2..4]));
+    settled(&server, &[game], &all[1..2]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn who_has_come_to_the_party_is_invited_with_it() {
+    let comes = async |all: &[Client], party: &str| all[0].server.player().joins(party).await;
+    let (_, all, _, invited) = meanwhile(invite, comes).await;
+    let invited = uuids(&invited.expect(200));
+    assert!(invited.len() == 4 && invited.is_superset(&uuids_of(&all[1..4])), "{invited:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn whoever_has_left_the_party_cannot_invite_it() {
+    let leaves = async |all: &[Client], party: &str| all[0].leaves(party).await;
+    let (_, _, _, refused) = meanwhile(invite, leaves).await;
+    refused.refused(403, "not_active_in_session");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn who_has_left_the_party_is_not_kicked_with_it() {
+    let leaves = async |all: &[Client], party: &str| all[4].leaves(party).await;
+    let (_, all, game, kicked) = meanwhile(kick, leaves).await;
+    kicked.expect(204);
+    let seen = all[4].session(&game).await.expect(200).body;
+    assert_eq!(seats(&seen), 1, "Alice is gone with her party, and who left it stays: {seen}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn sessions_that_invite_and_kick_each_other_at_once_wait_in_no_circle() {
+    on_each_store(roomy, async |server| {
+        let leaders = players(server, 6);
+        let mut sessions = Vec::new();
+        for leader in &leaders {
+            sessions.push(leader.creates("party").await);
+            leader.opens(sessions.last().unwrap()).await;
+        }
+        let pairs =
+            leaders.iter().zip(&sessions).flat_map(|one| sessions.iter().map(move |other| (one, other)));
+        let requests = pairs.flat_map(|((leader, own), other)| {
+            [invite(leader, other, own), invite(leader, own, other), kick(leader, own, other)]
+        });
+        let requests: Vec<_> = requests.collect();
+        let replies = tokio::time::timeout(Duration::from_secs(60), at_once(requests)).await;
+        let (done, _) = outcome(&replies.expect("nobody waits for ever"));
+        assert!(done > 0);
+        settled(server, &sessions, &leaders).await;
+    })
+    .await;
+}
