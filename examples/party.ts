@@ -11,8 +11,37 @@ import process from "node:process";
 type Answer = { status: number; body: any };
 const client = { client_version: "1.0.0", client_settings: { platform: "Steam", input: "gamepad" } };
 
+function fail(message: string): never {
+  console.error(message);
+  process.exit(1);
+}
+
+/** What a failure says, for people; its error_code says it for programs. */
+function why(text: string): string {
+  let failure: any;
+  try {
+    failure = JSON.parse(text);
+  } catch {
+    return text;
+  }
+  if (!failure.error_code) return text;
+  const hint = failure.auth_success ? "" : "; get a token that this server takes";
+  return `${failure.desc} (${failure.error_code})${hint}`;
+}
+
+/** The player whom a token names. */
+function named(token: string): string {
+  try {
+    const { sub } = JSON.parse(Buffer.from(token.split(".")[1], "base64url").toString());
+    if (sub) return sub;
+  } catch {
+    // It is no token at all.
+  }
+  fail("this is no player's token: get one from `rallypoint token --player UUID`");
+}
+
 function player(server: string, token: string) {
-  const { sub } = JSON.parse(Buffer.from(token.split(".")[1], "base64url").toString());
+  const uuid = named(token);
   // What to show while the server answers 304, by path.
   const seen = new Map<string, { etag: string; body: any }>();
 
@@ -21,19 +50,27 @@ function player(server: string, token: string) {
     const known = method === "GET" ? seen.get(path) : undefined;
     if (known) headers["if-none-match"] = known.etag;
     if (body !== undefined) headers["content-type"] = "application/json";
-    const answer = await fetch(`${server}/session${path}`, { method, headers, body: JSON.stringify(body) });
+    const signal = AbortSignal.timeout(30_000);
+    const request = { method, headers, body: JSON.stringify(body), signal };
+    let answer: Response, text: string;
+    try {
+      answer = await fetch(`${server}/session${path}`, request);
+      text = await answer.text();
+    } catch (error: any) {
+      fail(`${server} does not answer: ${error.cause?.message || error.message}; is the server running?`);
+    }
     if (answer.status === 304) return { status: 304, body: known?.body };
-    const text = await answer.text();
-    if (!answer.ok) throw new Error(`${method} ${path}: ${answer.status} ${text}`);
+    if (!answer.ok) fail(`${method} ${path}: ${answer.status} ${why(text)}`);
     const value = text ? JSON.parse(text) : undefined;
     const etag = answer.headers.get("etag");
     if (method === "GET" && etag) seen.set(path, { etag, body: value });
     return { status: answer.status, body: value };
   }
-  return { uuid: sub as string, call };
+  return { uuid, call };
 }
 
 const [server, ...tokens] = process.argv.slice(2);
+if (tokens.length !== 2) fail("usage: node examples/party.ts URL TOKEN TOKEN");
 const [alice, bob] = tokens.map((token) => player(server, token));
 const made = await alice.call("POST", "/v1/session", { session_type: "party", ...client });
 const id = made.body.session_id;

@@ -29,41 +29,45 @@ async fn can_run(program: &str, args: &[&str]) -> bool {
     can
 }
 
-#[tokio::test]
-async fn the_python_client_forms_a_party_and_polls_it() {
-    if !can_run("python3", &["--version"]).await {
-        return;
-    }
+/// A client: what runs it, and its file.
+type Client = (&'static str, &'static str);
+
+const PYTHON: Client = ("python3", "party.py");
+const NODE: Client = ("node", "party.ts");
+
+/// Whether Node takes types away by itself, as of 22.18.
+async fn node_reads_types() -> bool {
+    can_run("node", &["-e", "process.exit(process.features.typescript ? 0 : 1)"]).await
+}
+
+/// The party of a client, to its end.
+async fn forms_a_party((program, file): Client, statuses: &str) {
     let dir = TempDir::new().unwrap();
     let server = Server::start(dir.path()).await;
-    let mut args = vec!["party.py".to_owned(), format!("http://{}", server.address)];
+    let mut args = vec![file.to_owned(), format!("http://{}", server.address)];
     for player in PLAYERS {
         let data_dir = dir.path().to_str().unwrap();
         let token = run(rallypoint(&["token", "--player", player, "--data-dir", data_dir])).await.expect(0);
         args.push(token.stdout.trim_end().to_owned());
     }
     let args: Vec<_> = args.iter().map(String::as_str).collect();
-    let Finished { stdout, .. } = run(foreign("python3", &args)).await.expect(0);
+    let Finished { stdout, .. } = run(foreign(program, &args)).await.expect(0);
     let expected = format!(
         "alice made a party: 200\nnothing new for alice: 304\nbob was invited by: {}\n\
-         alice sees the change: 200 ['leader', 'member']\nthe party is over\n",
+         alice sees the change: 200 {statuses}\nthe party is over\n",
         PLAYERS[0]
     );
     assert_eq!(stdout, expected);
     server.stop().await.expect(0);
 }
 
-#[tokio::test]
-async fn the_python_client_says_why_it_does_not_get_on() {
-    if !can_run("python3", &["--version"]).await {
-        return;
-    }
+/// A client that is refused, or not heard, says so in one line.
+async fn says_why((program, file): Client) {
     let (dir, elsewhere) = (TempDir::new().unwrap(), TempDir::new().unwrap());
     let token = ["token", "--player", PLAYERS[0], "--data-dir", elsewhere.path().to_str().unwrap()];
     let token = run(rallypoint(&token)).await.expect(0).stdout;
-    let party = |url: &str, token: &str| {
-        run(foreign("python3", &["party.py", url, token.trim_end(), token.trim_end()]))
-    };
+    let party =
+        |url: &str, token: &str| run(foreign(program, &[file, url, token.trim_end(), token.trim_end()]));
     let server = Server::start(dir.path()).await;
     let url = format!("http://{}", server.address);
     for (token, told) in [
@@ -80,6 +84,34 @@ async fn the_python_client_says_why_it_does_not_get_on() {
     let alone = party(&url, &token).await.expect(1);
     let told = format!("{url} does not answer: ");
     assert!(alone.stderr.starts_with(&told) && alone.stderr.lines().count() == 1, "{alone:#?}");
+}
+
+#[tokio::test]
+async fn the_python_client_forms_a_party_and_polls_it() {
+    if can_run("python3", &["--version"]).await {
+        forms_a_party(PYTHON, "['leader', 'member']").await;
+    }
+}
+
+#[tokio::test]
+async fn the_python_client_says_why_it_does_not_get_on() {
+    if can_run("python3", &["--version"]).await {
+        says_why(PYTHON).await;
+    }
+}
+
+#[tokio::test]
+async fn the_typescript_client_forms_a_party_and_polls_it() {
+    if node_reads_types().await {
+        forms_a_party(NODE, "[ 'leader', 'member' ]").await;
+    }
+}
+
+#[tokio::test]
+async fn the_typescript_client_says_why_it_does_not_get_on() {
+    if node_reads_types().await {
+        says_why(NODE).await;
+    }
 }
 
 #[tokio::test]
