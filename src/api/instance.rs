@@ -340,7 +340,7 @@ pub async fn session_by_allocation(
     _: Caller,
     Input { path, .. }: Input<AllocationPath>,
 ) -> Result<Reply<Versioned<SessionView<'static>>>, Error> {
-    let id = app.sessions.get_by_allocation(&path.allocation_id.0).await?.session.id.clone();
+    let id = app.sessions.id_of_allocation(&path.allocation_id.0).await?.ok_or(Refused::SessionNotFound)?;
     let live = app.session(&id).await?;
     Ok(Reply::document(&document_in(&app, &live, outside_view(&live.session))))
 }

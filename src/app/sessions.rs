@@ -394,9 +394,9 @@ impl Sessions {
     }
 
     /// The session of an allocation.
-    pub async fn get_by_allocation(&self, allocation_id: &str) -> Result<Arc<Live>, Failure> {
+    pub async fn id_of_allocation(&self, allocation_id: &str) -> Result<Option<SessionId>, StoreError> {
         let entry = self.store.get(&keys::allocation(allocation_id)).await?;
-        self.get(&named_session(&entry.ok_or(Refused::SessionNotFound)?.value)?).await
+        entry.map(|entry| named_session(&entry.value)).transpose()
     }
 
     /// Listings of a type behind a number, in their order, with their numbers.

@@ -161,18 +161,25 @@ async fn a_session_whose_time_is_over_reads_as_gone_before_anyone_has_ended_it()
     let path = format!("/v1/session/{session}");
     alice.post(&format!("{path}/instance"), &json!({})).await.expect(200);
     alice.patch(&format!("{path}/instance"), &json!({"allocation_id": "a"})).await.expect(200);
+    let made = alice.post(&format!("{path}:generate-short-code"), &json!({})).await.expect(200);
+    let by_code = format!("/v1/session/{}", made.body["short_code"].as_str().unwrap());
     server.clock.advance(LIFE - MILLISECOND);
-    alice.get(&format!("{path}?refresh_ttl=false")).await.expect(200);
+    for read in [&path, &by_code] {
+        alice.get(&format!("{read}?refresh_ttl=false")).await.expect(200);
+    }
+    alice.get("/v1/session/allocation/a").await.expect(200);
     server.clock.advance(MILLISECOND);
     let before = contents(&server).await;
     let player = player_path(&session, alice.player);
-    let reads = [&path, &format!("{path}/player"), &player, &format!("{player}/permission")];
+    let reads = [&path, &format!("{path}/player"), &player, &format!("{player}/permission"), &by_code];
     for read in reads.map(String::as_str).into_iter().chain(["/v1/session/allocation/a"]) {
         alice.get(read).await.refused(404, "session_not_found");
     }
     alice.xbox().await.refused(404, "platform_session_not_found");
     // What reads as gone does not come back.
-    alice.patch(&path, &json!({"region_id": "eu"})).await.refused(404, "session_not_found");
+    for change in [&path, &by_code] {
+        alice.patch(change, &json!({"region_id": "eu"})).await.refused(404, "session_not_found");
+    }
     alice.leaves(&session).await.refused(404, "session_not_found");
     server.player().joins(&session).await.refused(404, "session_not_found");
     let own = alice.creates("game").await;
