@@ -144,25 +144,28 @@ impl App {
     /// background work has come to end it.
     pub async fn session(&self, id: &SessionId) -> Result<Arc<Live>, Failure> {
         let live = self.sessions.get(id).await?;
-        if self.is_overdue(&live).await? { Err(Refused::SessionNotFound.into()) } else { Ok(live) }
+        match self.overdue_since_ms(&live).await? {
+            Some(_) => Err(Refused::SessionNotFound.into()),
+            None => Ok(live),
+        }
     }
 
     /// The session that a platform session belongs to, unless its time is over.
     pub async fn session_of(&self, key: &PlatformKey) -> Result<Option<Arc<Live>>, StoreError> {
         let Some(live) = self.sessions.find_by_platform_session(key).await? else { return Ok(None) };
-        Ok(if self.is_overdue(&live).await? { None } else { Some(live) })
+        Ok(self.overdue_since_ms(&live).await?.is_none().then_some(live))
     }
 
-    /// Whether a session's time is over. Costs a look at the clock; only where that says so, the store is asked
-    /// whether the deadline was moved where this node has not seen it.
-    async fn is_overdue(&self, live: &Live) -> Result<bool, StoreError> {
+    /// Since when a session's time is over, if it is. Costs a look at the clock; only where that says so, the store is
+    /// asked whether the deadline was moved where this node has not seen it.
+    async fn overdue_since_ms(&self, live: &Live) -> Result<Option<i64>, StoreError> {
         let now_ms = self.clock.now_ms();
         let id = &live.session.id;
         if live.deadline_ms() > now_ms || self.deadlines.is_moving(id) {
-            return Ok(false);
+            return Ok(None);
         }
         let stored = self.sessions.stored_deadline(id).await?;
-        Ok(stored.is_some_and(|(_, deadline_ms)| deadline_ms <= now_ms))
+        Ok(stored.map(|(_, deadline_ms)| deadline_ms).filter(|deadline_ms| *deadline_ms <= now_ms))
     }
 
     /// Ends a session that was due at this time, if nobody has asked for it since.
@@ -181,10 +184,9 @@ impl App {
     /// Ends the session that a platform session belongs to, if its time is over.
     pub async fn expire_holder(&self, key: &PlatformKey) -> Result<bool, Failure> {
         let Some(holder) = self.sessions.find_by_platform_session(key).await? else { return Ok(false) };
-        let id = &holder.session.id;
-        match self.sessions.stored_deadline(id).await? {
-            Some((_, due_ms)) if self.is_overdue(&holder).await? => self.expire(id, due_ms).await,
-            _ => Ok(false),
+        match self.overdue_since_ms(&holder).await? {
+            Some(due_ms) => self.expire(&holder.session.id, due_ms).await,
+            None => Ok(false),
         }
     }
 

@@ -141,27 +141,26 @@ impl Verifier {
         if raw.len() > TOKEN_BYTES_MAX {
             return Err(TokenError::Malformed);
         }
-        if let Some(token) = self.verified.get(raw) {
-            if token.generation == self.keys.generation() {
-                return self.still_good(token);
-            }
-            self.verified.remove(raw);
+        let now_ms = self.clock.now_ms();
+        if let Some(known) = self.known(raw, now_ms) {
+            return known;
         }
         let text = std::str::from_utf8(raw).map_err(|_| TokenError::Malformed)?;
         let token = Arc::new(self.verify_anew(text)?);
-        let token = self.still_good(token)?;
+        let token = still_good(token, now_ms)?;
         self.verified.insert(raw.into(), Arc::clone(&token));
         Ok(token)
     }
 
     /// A token that was verified before with the keys that are still in force, and is still good now.
     pub fn remembered(&self, raw: &[u8], now_ms: i64) -> Option<Arc<Token>> {
-        let token = self.verified.get(raw)?;
-        (token.generation == self.keys.generation() && now_ms < token.ends_ms).then_some(token)
+        self.known(raw, now_ms)?.ok()
     }
 
-    fn still_good(&self, token: Arc<Token>) -> Result<Arc<Token>, TokenError> {
-        if self.clock.now_ms() < token.ends_ms { Ok(token) } else { Err(TokenError::Expired) }
+    /// What has become of a token that was verified before, where the keys are still in force.
+    fn known(&self, raw: &[u8], now_ms: i64) -> Option<Result<Arc<Token>, TokenError>> {
+        let token = self.verified.get(raw).filter(|token| token.generation == self.keys.generation())?;
+        Some(still_good(token, now_ms))
     }
 
     fn verify_anew(&self, raw: &str) -> Result<Token, TokenError> {
@@ -220,6 +219,10 @@ impl Verifier {
             generation,
         })
     }
+}
+
+fn still_good(token: Arc<Token>, now_ms: i64) -> Result<Arc<Token>, TokenError> {
+    if now_ms < token.ends_ms { Ok(token) } else { Err(TokenError::Expired) }
 }
 
 fn text<'a>(claims: &'a Map<String, Value>, name: &str) -> Option<&'a str> {
