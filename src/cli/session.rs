@@ -16,14 +16,24 @@ use crate::env::Clock;
 
 /// What `rallypoint session --help` teaches.
 pub const HELP: &str = "\
-The token needs what the API asks for: session:read-player:any to list a player's sessions, \
-session:read:browser for the browser, session:read:any to see all of a session, session:delete:any to end \
-one. Give it in RALLYPOINT_TOKEN; without one, the development key in the data directory signs a token for \
+The token needs what the API asks for: session:read:browser to list what is in the browser, and \
+session:read:config to list it for every type; session:read-player:any to list a player's sessions; \
+session:read:any to see all of a session, session:delete:any to end one. Give it in RALLYPOINT_TOKEN; without one, the development key in the data directory signs a token for \
 everything, good for a minute.
 
+  rallypoint session list
   rallypoint session list --player 11111111-1111-4111-8111-111111111111
   rallypoint session show 4FJ7KQ
   rallypoint session end 0b8d6e0c-6a3e-4c9e-9d0e-3f2a1b5c7d9e";
+
+/// What `rallypoint session list --help` teaches.
+const LIST_HELP: &str = "\
+Without --player it lists what is in the browser, and only that: sessions that their leader listed there, and those \
+of types that are listed from their start; of each type the first 10,000. No operation names all the others. \
+List a player's with --player, or show one by its id or short code with `rallypoint session show`.";
+
+/// Most pages of the browser that are read for a type; a page has 50 sessions.
+const PAGES_MAX: usize = 200;
 
 /// How long a token of our own is good for.
 const OWN_TOKEN_TTL: Duration = Duration::from_secs(60);
@@ -63,12 +73,13 @@ fn parse_server(text: &str) -> Result<String, String> {
 
 #[derive(Subcommand)]
 enum SessionCommand {
-    /// List a player's sessions, or those of a type in the browser.
+    /// List the sessions in the browser, or a player's.
+    #[command(after_help = LIST_HELP)]
     List {
-        /// The player.
-        #[arg(long, value_name = "UUID", required_unless_present = "session_type")]
+        /// A player, whose sessions are listed whether they are in the browser or not.
+        #[arg(long, value_name = "UUID")]
         player: Option<Uuid>,
-        /// The type of session.
+        /// The type of session [default: every type that the server has].
         #[arg(long = "type", value_name = "TYPE", conflicts_with = "player")]
         session_type: Option<String>,
     },
@@ -97,8 +108,13 @@ pub fn run(args: &SessionArgs) -> Result<(), String> {
             show(args.json, &list, of_player)
         }
         SessionCommand::List { session_type, .. } => {
-            let listed = browse(&caller, session_type.as_deref().unwrap_or_default())?;
-            show(args.json, &listed, listed_rows)
+            let types = match session_type {
+                Some(session_type) => vec![session_type.clone()],
+                None => caller.types()?,
+            };
+            let listed = types.iter().map(|session_type| caller.browse(session_type));
+            let listed = listed.collect::<Result<Vec<_>, _>>()?.concat();
+            show(args.json, &json!(listed), listed_rows)
         }
         SessionCommand::Show { session } => {
             let session = caller.get(&format!("/v1/session/{}?refresh_ttl=false", encoded(session)))?;
@@ -106,7 +122,11 @@ pub fn run(args: &SessionArgs) -> Result<(), String> {
         }
         SessionCommand::End { session } => {
             caller.call("DELETE", &format!("/v1/session/{}", encoded(session)))?;
-            if args.json { Ok(()) } else { print(&format!("{session} has ended\n")) }
+            if args.json {
+                print_json(&json!({ "ended": session }))
+            } else {
+                print(&format!("{session} has ended\n"))
+            }
         }
     }
 }
@@ -143,20 +163,40 @@ impl Caller {
     fn get(&self, path: &str) -> Result<Value, String> {
         self.call("GET", path).map(|answer| answer.body)
     }
+
+    /// Every type that the server has a template for.
+    fn types(&self) -> Result<Vec<String>, String> {
+        let answer = self.get("/v1/template")?;
+        Ok(answer["templates"].as_object().into_iter().flatten().map(|(name, _)| name.clone()).collect())
+    }
+
+    /// The sessions of a type in the browser, each with its type.
+    fn browse(&self, session_type: &str) -> Result<Vec<Value>, String> {
+        let page =
+            |cursor| self.get(&format!("/v1/browser?session_type={}&cursor={cursor}", encoded(session_type)));
+        let (mut listed, more) = all_pages(page)?;
+        if more {
+            eprintln!("warning: there are more sessions of type {session_type} than are listed here");
+        }
+        for session in &mut listed {
+            session["type"] = session_type.into();
+        }
+        Ok(listed)
+    }
 }
 
-/// Every page of the browser.
-fn browse(caller: &Caller, session_type: &str) -> Result<Value, String> {
+/// The sessions of the pages of the browser, each read from its cursor; and whether there are more than are read.
+fn all_pages(mut page: impl FnMut(u64) -> Result<Value, String>) -> Result<(Vec<Value>, bool), String> {
     let (mut listed, mut cursor) = (Vec::new(), 0);
-    loop {
-        let path = format!("/v1/browser?session_type={}&cursor={cursor}", encoded(session_type));
-        let mut page = caller.get(&path)?;
+    for _ in 0..PAGES_MAX {
+        let mut page = page(cursor)?;
         listed.append(page["browser_sessions"].as_array_mut().unwrap_or(&mut Vec::new()));
         cursor = page["cursor"].as_u64().unwrap_or(0);
         if cursor == 0 {
-            return Ok(json!(listed));
+            break;
         }
     }
+    Ok((listed, cursor != 0))
 }
 
 fn encoded(text: &str) -> String {
@@ -201,9 +241,11 @@ fn of_player(list: &Value) -> Vec<Vec<String>> {
 fn listed_rows(listed: &Value) -> Vec<Vec<String>> {
     let row_of = |session: &Value| {
         let players = format!("{}/{}", session["player_count"], session["max_player_count"]);
-        row([&text(&session["session_id"]), &players, &text(&session["instance_health"])])
+        let [id, session_type, health] =
+            ["session_id", "type", "instance_health"].map(|field| text(&session[field]));
+        row([&id, &session_type, &players, &health])
     };
-    let mut rows = vec![row(["SESSION", "PLAYERS", "HEALTH"])];
+    let mut rows = vec![row(["SESSION", "TYPE", "PLAYERS", "HEALTH"])];
     rows.extend(items(listed).map(row_of));
     rows
 }
@@ -273,6 +315,17 @@ mod tests {
             shown,
             "SESSION  TYPE   STANDING\na        party  active\nb        party  invited\nc        party  reserved\n"
         );
+    }
+
+    #[test]
+    fn pages_are_read_to_the_last_and_not_for_ever() {
+        let page = |cursor: u64, next: u64| json!({"browser_sessions": [cursor], "cursor": next});
+        let three = all_pages(|cursor| Ok(page(cursor, (cursor + 1) % 3)));
+        assert_eq!(three, Ok((vec![json!(0), json!(1), json!(2)], false)));
+        let (listed, more) = all_pages(|cursor| Ok(page(cursor, cursor + 1))).unwrap();
+        assert_eq!((listed.len(), more), (PAGES_MAX, true));
+        let broken = all_pages(|cursor| if cursor == 0 { Ok(page(0, 1)) } else { Err("gone".into()) });
+        assert_eq!(broken, Err("gone".into()));
     }
 
     #[test]

@@ -83,11 +83,13 @@ async fn a_players_sessions_are_listed() {
 }
 
 #[tokio::test]
-async fn listings_of_a_type_are_listed_page_after_page() {
+async fn listings_are_listed_page_after_page() {
     let dir = TempDir::new().unwrap();
     let config = dir.path().join("rallypoint.toml");
-    let text = "[sessions]\nsessions_per_player_max = 51\n\
-        [templates.match]\ncan_be_created_by_players_directly = true\nauto_add_to_browser = true\n";
+    let text = "[sessions]\nsessions_per_player_max = 53\n\
+        [templates.match]\ncan_be_created_by_players_directly = true\nauto_add_to_browser = true\n\
+        [templates.duel]\ncan_be_created_by_players_directly = true\nauto_add_to_browser = true\n\
+        [templates.hidden]\ncan_be_created_by_players_directly = true\n";
     std::fs::write(&config, text).unwrap();
     let mut stage = Stage::set_with(dir, &["--config", config.to_str().unwrap()]).await;
     let mut expected = Vec::new();
@@ -100,8 +102,28 @@ async fn listings_of_a_type_are_listed_page_after_page() {
     assert_eq!(json!(ids), json!(expected));
     let table = stage.session(&["list", "--type", "match"]).await.expect(0).stdout;
     assert_eq!(table.lines().count(), 52, "{table}");
-    assert!(table.contains(&format!("\n{}  1/4\n", expected[50])), "{table}");
+    assert!(table.contains(&format!("\n{}  match  1/4\n", expected[50])), "{table}");
     assert_eq!(stage.session_json(&["list", "--type", "nothing"]).await, json!([]));
+
+    // Of every type, and only what is in the browser.
+    let (duel, hidden) = (stage.creates("duel").await, stage.creates("hidden").await);
+    let table = stage.session(&["list"]).await.expect(0).stdout;
+    assert_eq!(table.lines().count(), 53, "{table}");
+    let header = format!("{:36}  TYPE   PLAYERS  HEALTH", "SESSION");
+    assert!(
+        table.starts_with(&format!("{header}\n{duel}  duel   1/4\n{}  match  1/4\n", expected[0])),
+        "{table}"
+    );
+    let listed = stage.session_json(&["list"]).await;
+    let of_types: Vec<_> = listed.as_array().unwrap().iter().map(|one| &one["type"]).collect();
+    assert_eq!((of_types[0], &listed[0]["session_id"]), (&json!("duel"), &json!(duel)));
+    assert!(
+        of_types.len() == 52 && of_types[1..].iter().all(|of_type| **of_type == json!("match")),
+        "{listed}"
+    );
+    let help = stage.session(&["list", "--help"]).await.expect(0).stdout;
+    assert!(help.contains("what is in the browser, and only that"), "{help}");
+    assert!(stage.session(&["show", &hidden]).await.expect(0).stdout.contains(&hidden));
     stage.server.stop().await.expect(0);
 }
 
@@ -145,9 +167,9 @@ async fn a_session_is_shown_by_its_id_or_short_code_and_ended() {
         failed(stage.session(&args).await, gone);
         failed(stage.session(&[&args[..], &["--json"]].concat()).await, gone);
     }
-    let quiet = stage.creates("party").await;
-    assert_eq!(stage.session(&["end", &quiet, "--json"]).await.expect(0).stdout, "");
-    failed(stage.session(&["show", &quiet]).await, gone);
+    let other = stage.creates("party").await;
+    assert_eq!(stage.session_json(&["end", &other]).await, json!({"ended": other}));
+    failed(stage.session(&["show", &other]).await, gone);
     stage.server.stop().await.expect(0);
 }
 
