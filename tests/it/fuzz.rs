@@ -1,5 +1,10 @@
 //! Requests that nobody would send: whatever comes, the answer is no fault of the server and fits the API
 //! document, which the harness checks.
+//!
+//! Targets run for a time and not for a number of cases: a seed, with a server of its own, after another. A failure
+//! is told in its smallest form, with the seed that leads to it again.
+
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, header};
@@ -7,13 +12,24 @@ use http_body_util::Full;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
-use proptest::test_runner::{TestError, TestRunner};
+use proptest::strategy::Union;
+use proptest::test_runner::{RngSeed, TestError, TestRunner};
 use rallypoint::api::routes;
+use rallypoint::env::Entropy;
 use serde_json::{Map, Value, json};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::harness::wire::{Listener, get, head};
 use crate::harness::{Server, XBOX_ID, creation, joining};
+
+/// For how long all targets together run, unless `FUZZ_S` in the environment says otherwise.
+const FUZZ_S: u64 = 30;
+/// How many targets share that.
+const TARGETS: u32 = 2;
+/// Cases of a seed: few, since the time is looked at between seeds.
+const CASES: u32 = 200;
+/// Smaller forms that are tried of a case that fails.
+const SHRINKS_MAX: u32 = 4000;
 
 /// Stands in a path for a session that is there.
 const KNOWN: &str = "known-session";
@@ -214,18 +230,21 @@ fn any_path(path: &'static str) -> BoxedStrategy<String> {
     filled
 }
 
+/// Made once for each row, since most of a case's time would go into making it.
 fn any_odd() -> impl Strategy<Value = Odd> {
-    let query = || proptest::option::of(any_query());
-    select(rows()).prop_flat_map(move |row| {
-        let (path, body) = (any_path(row.1), any_body(&row));
-        (path, query(), any_headers(), body).prop_map(move |(path, query, headers, body)| Odd {
+    let of_row = |row: Row| {
+        let query = proptest::option::of(any_query());
+        let parts = (any_path(row.1), query, any_headers(), any_body(&row));
+        let odd = parts.prop_map(move |(path, query, headers, body)| Odd {
             row: row.clone(),
             path,
             query,
             headers,
             body,
-        })
-    })
+        });
+        odd.boxed()
+    };
+    Union::new(rows().into_iter().map(of_row))
 }
 
 impl Odd {
@@ -246,19 +265,48 @@ impl Odd {
     }
 }
 
-/// Runs a property in one runtime, over one server.
+/// Tells the seed that a target was at when it failed, however it failed.
+struct Seed(u64);
+
+impl Drop for Seed {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("PROPTEST_RNG_SEED={} does the same again", self.0);
+        }
+    }
+}
+
+/// Runs a target for its share of the time: for one seed at least, and for no other where the environment names one.
+fn fuzz(target: impl Fn(TestRunner)) {
+    let budget_s = std::env::var("FUZZ_S").map_or(FUZZ_S, |text| text.parse().expect("FUZZ_S is in seconds"));
+    let (began, budget) = (Instant::now(), Duration::from_secs(budget_s) / TARGETS);
+    let config = ProptestConfig {
+        cases: CASES,
+        max_shrink_iters: SHRINKS_MAX,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    };
+    let mut seeds = 0;
+    while seeds == 0 || (config.rng_seed == RngSeed::Random && began.elapsed() < budget) {
+        let seed = match config.rng_seed {
+            RngSeed::Fixed(seed) => Seed(seed),
+            RngSeed::Random => Seed(u64::from_le_bytes(Entropy::System.bytes())),
+        };
+        target(TestRunner::new(ProptestConfig { rng_seed: RngSeed::Fixed(seed.0), ..config.clone() }));
+        seeds += 1;
+    }
+    println!("{seeds} seeds of {CASES} cases each in {:?}", began.elapsed());
+}
+
+/// Holds a property against the cases of a seed.
 #[track_caller]
 fn check<T: std::fmt::Debug>(
+    mut runner: TestRunner,
     runtime: &Runtime,
-    cases: u32,
     strategy: impl Strategy<Value = T>,
     property: impl AsyncFn(T) -> Result<(), TestCaseError>,
 ) {
-    let config = ProptestConfig::default();
-    // More where `PROPTEST_CASES` asks for more.
-    let config = ProptestConfig { cases: cases.max(config.cases), failure_persistence: None, ..config };
-    let outcome = TestRunner::new(config).run(&strategy, |input| runtime.block_on(property(input)));
-    match outcome {
+    match runner.run(&strategy, |input| runtime.block_on(property(input))) {
         Ok(()) => {}
         Err(TestError::Fail(reason, input)) => panic!("{reason}\n{input:?}"),
         Err(error) => panic!("{error}"),
@@ -271,6 +319,11 @@ fn panicked(server: &Server) -> bool {
 
 #[test]
 fn odd_requests_are_answered_as_documented() {
+    let odd = any_odd();
+    fuzz(|runner| odd_requests(runner, &odd));
+}
+
+fn odd_requests(runner: TestRunner, odd: &impl Strategy<Value = Odd>) {
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
     let server = Server::new();
     let (alice, admin) = (server.player(), server.player_with(None, &["session:*"]));
@@ -282,7 +335,7 @@ fn odd_requests_are_answered_as_documented() {
         prop_assert!(reply.status.as_u16() < 500, "{} {}", reply.status, reply.body);
         Ok(())
     };
-    check(&runtime, 1000, (any_odd(), 0..callers.len()), answered);
+    check(runner, &runtime, (odd, 0..callers.len()), answered);
     assert!(!panicked(&server));
 }
 
@@ -307,6 +360,10 @@ fn any_bytes(good: Vec<Vec<u8>>) -> impl Strategy<Value = Vec<u8>> {
 
 #[test]
 fn odd_bytes_are_answered_or_end_the_connection() {
+    fuzz(odd_bytes);
+}
+
+fn odd_bytes(runner: TestRunner) {
     // Its clock moves on while everyone waits, so that no timeout takes time.
     let runtime = Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
     let server = Server::new();
@@ -329,7 +386,7 @@ fn odd_bytes_are_answered_or_end_the_connection() {
         prop_assert!(!said.contains("HTTP/1.1 5"), "{said}");
         Ok(())
     };
-    check(&runtime, 500, any_bytes(good.map(String::into_bytes).to_vec()), ends);
+    check(runner, &runtime, any_bytes(good.map(String::into_bytes).to_vec()), ends);
     runtime.block_on(listener.serves(0));
     runtime.block_on(listener.goes_on(&alice));
 }
