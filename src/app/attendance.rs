@@ -45,6 +45,8 @@ struct Heard {
     due_ms: i64,
     /// From its players and its instance.
     hearsay: Hearsay,
+    /// When the health of its instance was judged last.
+    judged_ms: i64,
     /// How long other nodes may have to wait to be told; 0 where there are none.
     lag_ms: i64,
     /// When other nodes were told last.
@@ -125,6 +127,7 @@ impl Attendance {
             since_ms: now_ms,
             due_ms: i64::MAX,
             hearsay: Hearsay::default(),
+            judged_ms: now_ms,
             lag_ms: 0,
             told_ms: i64::MIN,
         });
@@ -188,8 +191,11 @@ impl Attendance {
         self.requeue(session, now_ms);
         let mut waiting = self.lock();
         let Some(heard) = waiting.heard.get_mut(&session.id) else { return health };
+        heard.judged_ms = now_ms;
+        // Without a health this one has not reported yet: an earlier one of the same name has.
+        let has_reported = session.instance.as_ref().is_some_and(|instance| instance.health.is_some());
         let (_, reports) = match &mut heard.hearsay.reports {
-            Some(known) if known.0 == instance_id => known,
+            Some(known) if known.0 == instance_id && has_reported => known,
             other => other.insert((instance_id.to_owned(), Reports::expected_since(now_ms, health))),
         };
         reports.take_in(health, now_ms, &self.health_rules);
@@ -225,6 +231,7 @@ impl Attendance {
         if let Some(instance) = &session.instance
             && let Some(known) = instance.health
         {
+            heard.judged_ms = now_ms;
             let reports = heard.hearsay.reports.get_or_insert_with(|| {
                 (instance.instance_id.clone(), Reports::expected_since(now_ms, known))
             });
@@ -270,9 +277,15 @@ impl Attendance {
         let players = session.players.iter();
         let players =
             players.filter_map(|(player, entry)| self.player_due_ms(session, heard, *player, entry));
-        let reports = session.instance.as_ref().and_then(|instance| instance.health);
-        let reports = reports.filter(|health| *health != Health::Unknown);
-        let reports_ms = reports.map(|_| now_ms.saturating_add(self.health_rules.cadence_ms()));
+        let health = session.instance.as_ref().and_then(|instance| instance.health);
+        let reports = heard.hearsay.reports.as_ref().map(|(_, reports)| reports);
+        // Also one that says of itself that nothing is known is expected to go on saying so.
+        let can_change = |health| {
+            health != Health::Unknown
+                || reports.is_some_and(|reports| !reports.are_over(now_ms, &self.health_rules))
+        };
+        let reports_ms = health.filter(|health| can_change(*health));
+        let reports_ms = reports_ms.map(|_| heard.judged_ms.saturating_add(self.health_rules.cadence_ms()));
         players.chain(reports_ms).min().unwrap_or(i64::MAX)
     }
 }

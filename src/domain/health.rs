@@ -80,14 +80,26 @@ impl Reports {
         }
     }
 
+    /// Whether there were none for so long that silence cannot make it worse.
+    pub fn are_over(&self, now_ms: i64, rules: &HealthRules) -> bool {
+        self.last_ms() <= now_ms - rules.window_ms()
+    }
+
     /// When the instance was heard last, or from when on it is expected to be.
     pub fn last_ms(&self) -> i64 {
         self.times_ms.back().copied().unwrap_or(self.since_ms)
     }
 
-    /// These reports and others of the same instance together.
+    /// These reports and others of the same name together; only the later ones where they began after the others had
+    /// ended, since they are those of another instance then.
     #[must_use]
     pub fn merge(self, other: Self, rules: &HealthRules) -> Self {
+        if self.since_ms > other.last_ms() {
+            return self;
+        }
+        if other.since_ms > self.last_ms() {
+            return other;
+        }
         let last = if other.last_ms() > self.last_ms() { other.last } else { self.last };
         let mut times_ms: Vec<_> = self.times_ms.into_iter().chain(other.times_ms).collect();
         times_ms.sort_unstable();
@@ -100,10 +112,10 @@ impl Reports {
 
     /// How well the instance is held to be now.
     pub fn judge(&self, now_ms: i64, rules: &HealthRules) -> Health {
-        let window_began_ms = now_ms - rules.window_ms();
-        if self.last_ms() <= window_began_ms {
+        if self.are_over(now_ms, rules) {
             return Health::Unknown;
         }
+        let window_began_ms = now_ms - rules.window_ms();
         let expected = (now_ms - self.since_ms.max(window_began_ms)) / rules.cadence_ms();
         let received = self.times_ms.iter().filter(|time_ms| **time_ms > window_began_ms).count();
         let missed = usize::try_from(expected).unwrap_or(0).saturating_sub(received);

@@ -205,7 +205,11 @@ fn lasting_host(server: &Server) -> Client {
 }
 
 async fn report(host: &Client, session: &str) -> Value {
-    let body = json!({"instance_health": "healthy", "instance_id": "i"});
+    say(host, session, "healthy").await
+}
+
+async fn say(host: &Client, session: &str, health: &str) -> Value {
+    let body = json!({"instance_health": health, "instance_id": "i"});
     let reported = host.post(&format!("/v1/session/{session}/instance/health"), &body).await.expect(200);
     reported.body["updated_instance_health"].clone()
 }
@@ -290,6 +294,44 @@ async fn an_instance_that_ended_falls_silent_without_consequence() {
     }
     alice.get_if_none_match(&format!("/v1/session/{session}"), &etag).await.expect(304);
     assert_eq!(health(&alice, &session).await, Value::Null);
+}
+
+#[tokio::test]
+async fn changes_of_a_session_do_not_hide_that_its_instance_is_silent() {
+    let server = Server::new();
+    let (alice, host, session) = hosted(&server).await;
+    report(&host, &session).await;
+    for (rounds, held) in [(10, "unhealthy"), (4, "unknown")] {
+        for round in 0..rounds {
+            server.advance(5 * SECOND).await;
+            let body = json!({"custom_data": {"round": round.to_string()}});
+            alice.patch(&format!("/v1/session/{session}"), &body).await.expect(200);
+        }
+        assert_eq!(health(&alice, &session).await, json!(held));
+    }
+}
+
+#[tokio::test]
+async fn an_instance_that_does_not_know_how_well_it_is_reports_as_often_as_others() {
+    let server = Server::new();
+    let (alice, host, session) = hosted(&server).await;
+    assert_eq!(say(&host, &session, "unknown").await, json!("unknown"));
+    server.advance(50 * SECOND).await;
+    assert_eq!(health(&alice, &session).await, json!("unhealthy"));
+    server.advance(10 * SECOND).await;
+    assert_eq!(health(&alice, &session).await, json!("unknown"));
+}
+
+#[tokio::test]
+async fn an_instance_has_no_part_in_what_an_earlier_one_of_its_name_did_not_report() {
+    let server = Server::with(culling);
+    let (alice, host, session) = hosted(&server).await;
+    report(&host, &session).await;
+    let instance = format!("/v1/session/{session}/instance");
+    alice.delete(&instance).await.expect(204);
+    server.advance(50 * SECOND).await;
+    alice.post(&instance, &json!({"instance_id": "i"})).await.expect(200);
+    assert_eq!(report(&host, &session).await, json!("healthy"));
 }
 
 #[tokio::test]
