@@ -102,12 +102,17 @@ impl Model {
             | Step::Relist { .. }
             | Step::Unlist { .. }
             | Step::End { .. } => self.change_session(caller, name, act.step, act.taken),
+            Step::Host { .. }
+            | Step::UpdateInstance { .. }
+            | Step::EndInstance { .. }
+            | Step::Report { .. } => self.host(act),
             Step::Read { .. }
             | Step::ReadPlayers { .. }
             | Step::ReadPlayer { .. }
             | Step::ReadRights { .. }
             | Step::ReadList { .. }
             | Step::ReadPlatform { .. }
+            | Step::ReadAllocation { .. }
             | Step::Browse { .. } => self.read(act),
         }
     }
@@ -195,6 +200,7 @@ impl Model {
                 let (sessions, last) = self.browser_view(*kind, *region, act.after, *page_size);
                 return Ok(Answer::Page(sessions, last));
             }
+            Step::ReadAllocation { allocation } => return self.read_allocation(caller, *allocation),
             Step::ReadRights { .. } => self.session(act.session)?.require_active(caller)?,
             _ => {}
         }

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::answer::{Answer, Answered, Tag};
+use super::instances::at_start;
 use super::setup::{Kind, PASSWORDS, REGIONS, Setup};
 use super::state::{Caller, Data, Link, Listing, Model, No, Seat, Session, Team};
 use super::step::{Ask, GameClient, Right, Standing};
@@ -181,6 +182,7 @@ pub fn leave(session: &mut Session, setup: &Setup, player: usize) -> Result<(), 
     for link in &mut session.links {
         link.through.remove(&player);
     }
+    session.lose_host(player);
     let led = session.seats.iter().any(|seat| seat.standing == Standing::Leader);
     if !was_active || led {
         return Ok(());
@@ -281,6 +283,7 @@ impl Model {
             links: Vec::new(),
             code: None,
             listing: None,
+            instance: None,
             asked_s: self.now_s,
             ended: false,
         }
@@ -297,6 +300,8 @@ impl Model {
             let data = Data::from([("by".into(), "itself".into())]);
             session.listing = Some(Listing { number: self.listings, listed_s: self.now_s, data });
         }
+        let caller = Caller { player: Some(founder.player), any: false };
+        session.instance = at_start(&self.setup, caller, self.now_s);
         let answer = Answer::Body(json!({ "session_id": session.id }), Tag::None);
         self.sessions.push(session);
         Ok(answer)

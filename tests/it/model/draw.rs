@@ -2,10 +2,13 @@
 
 use proptest::prelude::*;
 
-use super::setup::{ENDED, IDS, Kind, MODERATOR, PASSWORDS, PLATFORMS, PLAYERS, REGIONS, SERVICE};
+use super::setup::{
+    ALLOCATIONS, ENDED, IDS, INSTANCES, Kind, MODERATOR, PASSWORDS, PLATFORMS, PLAYERS, REGIONS, SERVICE,
+};
 use super::state::Data;
 use super::step::{
-    Ask, Change, GameClient, Overflow, Pick, Right, Spelling, Standing, Step, TeamChange, Terms, Turn,
+    Ask, Change, GameClient, Hosting, InstanceChange, Overflow, Pick, Right, Spelling, Standing, Step,
+    TeamChange, Terms, Turn,
 };
 
 /// Counted among the sessions that live, from the newest, so that steps meet; a large number is one that ended.
@@ -211,6 +214,47 @@ fn changing() -> BoxedStrategy<Step> {
     .boxed()
 }
 
+fn hosting() -> BoxedStrategy<Step> {
+    let id = prop::option::weighted(0.6, prop::sample::select(INSTANCES.to_vec()));
+    let host_type = prop::sample::select(vec!["dedicated", "player", "standalone", "preallocated"]);
+    let template = prop_oneof![6 => Just(None), 2 => Just(Some(true)), 1 => Just(Some(false))];
+    let host = prop::option::weighted(0.3, player());
+    let hosting = (id, host_type, host, template, any::<bool>(), data()).prop_map(
+        |(id, host_type, host, template, startup, data)| Hosting {
+            id,
+            host_type,
+            host,
+            template,
+            startup,
+            data,
+        },
+    );
+    let status = prop::option::of(prop::sample::select(vec!["pending", "joinable", "closed"]));
+    let allocation = prop::option::weighted(0.7, 0..ALLOCATIONS.len());
+    let texts = prop::array::uniform3(prop::option::weighted(0.3, prop::sample::select(vec!["1", "2"])));
+    let change = (allocation, status, texts, prop::option::weighted(0.3, data())).prop_map(
+        |(allocation, join_status, [address, version, match_id], data)| InstanceChange {
+            allocation,
+            join_status,
+            address,
+            version,
+            match_id,
+            data,
+        },
+    );
+    let named = prop_oneof![8 => Just(""), 1 => Just(INSTANCES[0])];
+    let health = prop::sample::select(vec!["healthy", "healthy", "degraded", "unhealthy", "unknown"]);
+    prop_oneof![
+        4 => (session(), hosting).prop_map(|(session, hosting)| Step::Host { session, hosting }),
+        5 => (session(), change).prop_map(|(session, change)| Step::UpdateInstance { session, change }),
+        2 => session().prop_map(|session| Step::EndInstance { session }),
+        7 => (session(), named, health).prop_map(|(session, instance, health)| Step::Report {
+            session, instance: instance.to_owned(), health,
+        }),
+    ]
+    .boxed()
+}
+
 /// A turn of a step, by someone with a likely standing.
 fn turn(
     step: impl Strategy<Value = Step> + 'static,
@@ -226,7 +270,9 @@ fn turn(
 }
 
 pub fn any_turn() -> impl Strategy<Value = Turn> {
-    let wait = prop::sample::select(vec![1, 299, 300, 600, 1800, 3599, 4000, 4050]);
+    let wait = prop::sample::select(vec![1, 5, 10, 30, 60, 299, 300, 600, 1800, 3599, 4000, 4050]);
+    let allocated = (0..ALLOCATIONS.len()).prop_map(|allocation| Step::ReadAllocation { allocation });
+    let by_few = prop_oneof![2 => (MODERATOR..=SERVICE).prop_map(Pick::Number), 1 => pick(1, 1, 1)];
     // The first of those who are active is the leader.
     let insider = || prop_oneof![2 => Just(Pick::Active(0)), 3 => pick(8, 1, 1)].boxed();
     prop_oneof![
@@ -236,12 +282,14 @@ pub fn any_turn() -> impl Strategy<Value = Turn> {
         6 => turn(inviting(), insider(), pick(1, 3, 6).boxed()),
         8 => turn(arranging(), insider(), pick(6, 2, 1).boxed()),
         6 => turn(changing(), insider(), pick(1, 1, 1).boxed()),
-        2 => turn(wait.prop_map(|seconds| Step::Wait { seconds }), pick(1, 1, 1), pick(1, 1, 1).boxed()),
+        8 => turn(hosting(), insider(), pick(4, 2, 1).boxed()),
+        1 => turn(allocated, by_few, pick(1, 1, 1).boxed()),
+        4 => turn(wait.prop_map(|seconds| Step::Wait { seconds }), pick(1, 1, 1), pick(1, 1, 1).boxed()),
     ]
 }
 
-/// How every sequence begins: two sessions with players, one of them with a platform session, so that steps find
-/// something.
+/// How every sequence begins: two sessions with players, one of them with a platform session, the other with an
+/// instance, so that steps find something.
 pub fn opening() -> Vec<Turn> {
     let client = GameClient { version: "1.0.0", input: "gamepad", crossplay: None, platform: "PSN" };
     let turn = |caller: usize, step: Step| Turn {
@@ -253,6 +301,22 @@ pub fn opening() -> Vec<Turn> {
     };
     let create = |kind| Step::Create { kind, client, ask: None, password: false, region: None };
     let ask = |team| Ask { client, team, data: Data::new(), password: None, friend: None };
+    let hosting = Hosting {
+        id: Some(INSTANCES[0]),
+        host_type: "dedicated",
+        host: None,
+        template: None,
+        startup: true,
+        data: Data::new(),
+    };
+    let change = InstanceChange {
+        allocation: Some(0),
+        join_status: None,
+        address: Some("192.0.2.1:7777"),
+        version: None,
+        match_id: None,
+        data: None,
+    };
     let through = |player, ask| turn(player, Step::JoinThrough { platform: 0, id: 0, player: None, ask });
     vec![
         turn(0, create(Kind::Game)),
@@ -262,5 +326,8 @@ pub fn opening() -> Vec<Turn> {
         turn(3, Step::Join { session: 1, ask: ask(0) }),
         through(3, ask(0)),
         through(4, ask(0)),
+        turn(0, Step::Host { session: 1, hosting }),
+        turn(0, Step::UpdateInstance { session: 1, change }),
+        turn(0, Step::Report { session: 1, instance: String::new(), health: "healthy" }),
     ]
 }

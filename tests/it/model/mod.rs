@@ -1,7 +1,7 @@
 //! The server against a model: random sequences of operations by several players over HTTP, each answer compared
 //! with what a naive model of the rules expects. The model is written from the rules alone: plain structs, no
 //! store, no HTTP, and nothing of the domain's code. It shares the clock with the server, which stands still
-//! unless a step advances it, and takes over what the server chooses: ids and short codes.
+//! unless a step advances it, and takes over what the server chooses: ids, short codes, and which map is drawn.
 //!
 //! `PROPTEST_CASES=1000 cargo test --test it model::` looks longer.
 
@@ -9,6 +9,7 @@ mod answer;
 mod doors;
 mod draw;
 mod found;
+mod instances;
 mod invites;
 mod request;
 mod roster;

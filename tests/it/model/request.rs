@@ -3,8 +3,8 @@
 use http::Method;
 use serde_json::{Map, Value, json};
 
-use super::setup::{IDS, PASSWORDS, PLATFORMS, Setup};
-use super::step::{Ask, Change, GameClient, Spelling, Step, TeamChange, Terms};
+use super::setup::{ALLOCATIONS, IDS, PASSWORDS, PLATFORMS, Setup, TEMPLATE};
+use super::step::{Ask, Change, GameClient, Hosting, InstanceChange, Spelling, Step, TeamChange, Terms};
 use crate::harness::{link_path, platform_path};
 
 /// A request.
@@ -115,6 +115,10 @@ impl Names<'_> {
             Step::ReadPlatform { platform, id } => {
                 (Method::GET, platform_path(PLATFORMS[*platform].name(), IDS[*id]), None)
             }
+            Step::ReadAllocation { allocation } => {
+                let id = ALLOCATIONS[*allocation].replace('/', "%2F");
+                (Method::GET, format!("/v1/session/allocation/{id}"), None)
+            }
             Step::Browse { kind, region, page_size, .. } => {
                 (Method::GET, self.browser(kind.name(), *region, *page_size), None)
             }
@@ -182,6 +186,15 @@ impl Names<'_> {
                 (Method::PATCH, self.at("/browser"), Some(json!({ "custom_data": data })))
             }
             Step::Unlist { .. } => (Method::DELETE, self.at("/browser"), None),
+            Step::Host { hosting, .. } => (Method::POST, self.at("/instance"), Some(self.hosting(hosting))),
+            Step::UpdateInstance { change, .. } => {
+                (Method::PATCH, self.at("/instance"), Some(instance_json(change)))
+            }
+            Step::EndInstance { .. } => (Method::DELETE, self.at("/instance"), None),
+            Step::Report { instance, health, .. } => {
+                let body = json!({ "instance_id": instance, "instance_health": health });
+                (Method::POST, self.at("/instance/health"), Some(body))
+            }
             other => unreachable!("{other:?} has its request elsewhere"),
         };
         Request { method, path, body }
@@ -189,6 +202,24 @@ impl Names<'_> {
 
     fn right_path(&self, player: usize, right: &str) -> String {
         format!("{}/permission/{right}", self.player_at(player, Spelling::Plain))
+    }
+
+    fn hosting(&self, hosting: &Hosting) -> Value {
+        let mut body = json!({ "host_type": hosting.host_type, "custom_data": hosting.data });
+        if let Some(id) = hosting.id {
+            body["instance_id"] = id.into();
+        }
+        if let Some(host) = hosting.host {
+            body["host_player_uuid"] = self.player(host).into();
+        }
+        if let Some(exists) = hosting.template {
+            let id = if exists { TEMPLATE } else { uuid::Uuid::nil() };
+            body["instance_request_template_id"] = id.to_string().into();
+        }
+        if hosting.startup {
+            body["instance_startup_params"] = json!({ "map": "Mine", "mode": "arena", "misc_params": "" });
+        }
+        body
     }
 
     fn creation(&self, step: &Step) -> Value {
@@ -225,6 +256,28 @@ fn team_json(change: &TeamChange) -> Value {
     let mut body = json!({});
     if let Some(size) = change.size {
         body["max_size"] = size.into();
+    }
+    if let Some(data) = &change.data {
+        body["custom_data"] = json!(data);
+    }
+    body
+}
+
+fn instance_json(change: &InstanceChange) -> Value {
+    let mut body = json!({});
+    let texts = [
+        ("allocation_id", change.allocation.map(|allocation| ALLOCATIONS[allocation])),
+        ("join_status", change.join_status),
+        ("version", change.version),
+        ("match_id", change.match_id),
+    ];
+    for (name, text) in texts {
+        if let Some(text) = text {
+            body[name] = text.into();
+        }
+    }
+    if let Some(address) = change.address {
+        body["join_params"] = json!({ "public_conn_str": address, "private_conn_str": "10.0.0.1" });
     }
     if let Some(data) = &change.data {
         body["custom_data"] = json!(data);

@@ -4,7 +4,10 @@ use proptest::prelude::*;
 use rallypoint::config::{Config, FriendsCheck};
 use rallypoint::domain::Platform;
 use rallypoint::domain::client::VersionCheck;
-use rallypoint::domain::template::Visibility;
+use rallypoint::domain::health::HealthRules;
+use rallypoint::domain::instance::HostType;
+use rallypoint::domain::instance_template::{InstanceTemplate, MapChoice};
+use rallypoint::domain::template::{AutoStartup, Visibility};
 use uuid::Uuid;
 
 /// Platforms that sessions are linked on; the last is in no template.
@@ -17,6 +20,13 @@ pub const IDS: [&str; 2] = ["YQ==", "Yi1j"];
 pub const REGIONS: [&str; 2] = ["eu", "us"];
 /// The password that sessions are locked with, and a wrong one.
 pub const PASSWORDS: [&str; 2] = ["open sesame", "open Sesame"];
+/// Ids of instances, beside those that the server makes.
+pub const INSTANCES: [&str; 2] = ["one", "two"];
+/// Ids of allocations.
+pub const ALLOCATIONS: [&str; 2] = ["a/1", "b"];
+/// The template of instance requests, and the maps that it draws.
+pub const TEMPLATE: Uuid = Uuid::from_u128(7);
+pub const MAPS: [&str; 2] = ["Dunes", "Hills"];
 /// How long a session lives without being asked for.
 pub const IDLE_S: i64 = 3600;
 /// The number of a session that has ended, or never was.
@@ -60,6 +70,22 @@ pub struct Who {
     pub player_id: Option<i64>,
 }
 
+/// What sessions start with an instance by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AutoStart {
+    No,
+    Params,
+    Template,
+}
+
+/// When instances are expected to report.
+#[derive(Clone, Debug)]
+pub struct HealthKnobs {
+    pub cadence_s: i64,
+    pub missed_percent: i64,
+    pub missed_max: i64,
+}
+
 /// The knobs.
 #[derive(Clone, Debug)]
 pub struct Knobs {
@@ -79,6 +105,10 @@ pub struct Knobs {
     pub invites_max: usize,
     /// Places on each team of a game.
     pub places: usize,
+    pub auto_start: AutoStart,
+    /// Who hosts by the template of instance requests.
+    pub template_host: &'static str,
+    pub health: HealthKnobs,
 }
 
 /// Knobs and players.
@@ -101,7 +131,17 @@ pub fn any_knobs() -> impl Strategy<Value = Knobs> {
     let template = (any::<bool>(), any::<bool>(), any::<bool>(), prop::bool::weighted(0.2), culling);
     let rules = (any::<bool>(), any::<bool>(), version_check, any_visibility(), any_visibility());
     let limits = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>(), 1..3_usize);
-    (template, rules, limits).prop_map(|(template, rules, limits)| Knobs {
+    let auto_start = prop_oneof![
+        6 => Just(AutoStart::No), 1 => Just(AutoStart::Params), 1 => Just(AutoStart::Template)
+    ];
+    let health = prop::sample::select(vec![(10, 50, 6), (60, 100, 2), (300, 1, 4)]);
+    let health = health.prop_map(|(cadence_s, missed_percent, missed_max)| HealthKnobs {
+        cadence_s,
+        missed_percent,
+        missed_max,
+    });
+    let instances = (auto_start, prop::sample::select(vec!["preallocated", "player"]), health);
+    (template, rules, limits, instances).prop_map(|(template, rules, limits, instances)| Knobs {
         keep_alive: template.0,
         own_team: template.1,
         notify: template.2,
@@ -117,6 +157,9 @@ pub fn any_knobs() -> impl Strategy<Value = Knobs> {
         sessions_max: if limits.2 { 32 } else { 2 },
         invites_max: if limits.3 { 100 } else { 1 },
         places: limits.4,
+        auto_start: instances.0,
+        template_host: instances.1,
+        health: instances.2,
     })
 }
 
@@ -141,6 +184,13 @@ impl Knobs {
         if self.regions {
             config.regions.insert(REGIONS[0].into(), Default::default());
         }
+        let HealthKnobs { cadence_s, missed_percent, missed_max } = self.health;
+        config.health = HealthRules {
+            cadence_s: cadence_s as usize,
+            unhealthy_missed_percent: missed_percent as f64,
+            missed_before_unknown: missed_max as usize,
+        };
+        config.instance_templates.insert(TEMPLATE, self.instance_template());
         let mut event = config.templates["party"].clone();
         event.can_be_created_by_players_directly = false;
         event.attempt_auto_join = true;
@@ -156,10 +206,40 @@ impl Knobs {
             template.player_culling_timeout = self.culling_s;
             template.player_visibility = self.visibility;
             template.admin_player_visibility = self.leader_visibility;
+            template.auto_startup_instance_template_id =
+                (self.auto_start == AutoStart::Template).then_some(TEMPLATE);
+            template.auto_startup_params = (self.auto_start == AutoStart::Params).then(|| AutoStartup {
+                map: "Mine".into(),
+                mode: Some("arena".into()),
+                misc_params: String::new(),
+                custom_data: Default::default(),
+            });
             template.platform_templates.retain(|platform, _| PLATFORMS[..MAPPED].contains(platform));
             for platform in template.platform_templates.values_mut() {
                 platform.custom_data = [("scid".into(), "0000".into())].into();
             }
+        }
+    }
+
+    /// Draws one of the maps, and never the one without a weight.
+    fn instance_template(&self) -> InstanceTemplate {
+        let map = |(name, map_weight): (&str, f64)| MapChoice {
+            map_id: "1".into(),
+            map_name: name.into(),
+            mode: None,
+            map_weight,
+            custom_data: Default::default(),
+            name: None,
+            description: None,
+            misc_params: Some("-log".into()),
+        };
+        let default_host_type =
+            if self.template_host == "player" { HostType::Player } else { HostType::Preallocated };
+        InstanceTemplate {
+            default_host_type,
+            map_selection_list_id: "all".into(),
+            maps: [("Never", 0.0), (MAPS[0], 2.0), (MAPS[1], 1.0)].into_iter().map(map).collect(),
+            custom_data: [("tier".into(), "gold".into())].into(),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::instances::Instance;
 use super::setup::{Kind, Setup};
 use super::step::{GameClient, Right, Standing};
 
@@ -92,6 +93,7 @@ pub struct Session {
     pub links: Vec<Link>,
     pub code: Option<String>,
     pub listing: Option<Listing>,
+    pub instance: Option<Instance>,
     /// When someone in it asked for it last.
     pub asked_s: i64,
     pub ended: bool,

@@ -119,6 +119,29 @@ pub struct Change {
     pub password: Option<&'static str>,
 }
 
+/// What an instance is asked for with.
+#[derive(Clone, Debug)]
+pub struct Hosting {
+    pub id: Option<&'static str>,
+    pub host_type: &'static str,
+    pub host: Option<usize>,
+    /// Whether the template that is named exists.
+    pub template: Option<bool>,
+    pub startup: bool,
+    pub data: Data,
+}
+
+/// A change of an instance.
+#[derive(Clone, Debug)]
+pub struct InstanceChange {
+    pub allocation: Option<usize>,
+    pub join_status: Option<&'static str>,
+    pub address: Option<&'static str>,
+    pub version: Option<&'static str>,
+    pub match_id: Option<&'static str>,
+    pub data: Option<Data>,
+}
+
 #[derive(Clone, Debug)]
 pub enum Step {
     Create {
@@ -153,6 +176,9 @@ pub enum Step {
     ReadPlatform {
         platform: usize,
         id: usize,
+    },
+    ReadAllocation {
+        allocation: usize,
     },
     /// From the first, or from where the last page of the type ended.
     Browse {
@@ -267,6 +293,23 @@ pub enum Step {
     Unlist {
         session: usize,
     },
+    Host {
+        session: usize,
+        hosting: Hosting,
+    },
+    UpdateInstance {
+        session: usize,
+        change: InstanceChange,
+    },
+    EndInstance {
+        session: usize,
+    },
+    /// On the instance of the session, unless it names another.
+    Report {
+        session: usize,
+        instance: String,
+        health: &'static str,
+    },
     End {
         session: usize,
     },
@@ -304,6 +347,7 @@ impl Step {
             Self::Create { .. }
             | Self::ReadList { .. }
             | Self::ReadPlatform { .. }
+            | Self::ReadAllocation { .. }
             | Self::Browse { .. }
             | Self::JoinThrough { .. }
             | Self::LeaveThrough { .. }
@@ -333,6 +377,10 @@ impl Step {
             | Self::List { session, .. }
             | Self::Relist { session, .. }
             | Self::Unlist { session }
+            | Self::Host { session, .. }
+            | Self::UpdateInstance { session, .. }
+            | Self::EndInstance { session }
+            | Self::Report { session, .. }
             | Self::End { session } => (Some(*session), None),
         }
     }
@@ -352,6 +400,7 @@ impl Step {
             | Self::TakeBack { player, .. }
             | Self::ReadList { player: Some(player) }
             | Self::LeaveThrough { player: Some(player), .. }
+            | Self::Host { hosting: Hosting { host: Some(player), .. }, .. }
             | Self::Join { ask: Ask { friend: Some(player), .. }, .. } => *player = picked[0],
             Self::JoinThrough { player, ask, .. } => {
                 *player = player.map(|_| picked[0]);
@@ -359,6 +408,15 @@ impl Step {
             }
             Self::Swap { players, .. } => *players = picked,
             _ => {}
+        }
+    }
+
+    /// Fills in the instance that the step is about.
+    pub fn name_instance(&mut self, present: Option<&str>) {
+        if let Self::Report { instance, .. } = self
+            && instance.is_empty()
+        {
+            present.unwrap_or("none").clone_into(instance);
         }
     }
 

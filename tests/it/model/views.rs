@@ -8,18 +8,18 @@ use super::setup::{IDS, Kind, PLATFORMS};
 use super::state::{Caller, Link, Listing, Model, No, Seat, Session, Team};
 use super::step::Standing;
 
-fn time(seconds: i64) -> String {
+pub fn time(seconds: i64) -> String {
     Timestamp::from_second(seconds).unwrap().to_string()
 }
 
-fn set(body: &mut Value, name: &str, value: Option<Value>) {
+pub fn set(body: &mut Value, name: &str, value: Option<Value>) {
     if let Some(value) = value {
         body[name] = value;
     }
 }
 
 impl Model {
-    fn uuid(&self, player: usize) -> String {
+    pub fn uuid(&self, player: usize) -> String {
         self.setup.players[player].uuid.to_string()
     }
 
@@ -105,6 +105,7 @@ impl Model {
         });
         set(&mut view, "region_id", session.region.map(Value::from));
         set(&mut view, "browser", self.listing_view(session));
+        set(&mut view, "instance", self.instance_view(session, self.sees_all(caller, session)));
         if self.sees_all(caller, session) {
             let mut links: Vec<_> = session.links.iter().collect();
             links.sort_by_key(|link| PLATFORMS[link.platform]);
@@ -243,11 +244,14 @@ impl Model {
         listed.truncate(page_size);
         let last = listed.last().filter(|_| more).map(|(listing, _)| listing.number);
         let view = |(listing, session): (&Listing, &Session)| {
-            json!({
+            let mut view = json!({
                 "session_id": session.id, "player_count": session.active(&self.setup).len(),
                 "max_player_count": session.teams.iter().map(|team| team.size).sum::<usize>(),
                 "custom_data": listing.data,
-            })
+            });
+            let health = session.instance.as_ref().and_then(|instance| instance.health);
+            set(&mut view, "instance_health", health.map(Value::from));
+            view
         };
         (listed.into_iter().map(view).collect(), last)
     }

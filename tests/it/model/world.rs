@@ -15,7 +15,7 @@ use uuid::Uuid;
 use super::answer::{Act, Answer, Tag, caller};
 use super::request::{Names, Request};
 use super::session::settle;
-use super::setup::{ENDED, IDLE_S, Knobs, MODERATOR, PLAYERS, SERVICE, Setup, Who};
+use super::setup::{ALLOCATIONS, ENDED, IDLE_S, Knobs, MODERATOR, PLAYERS, SERVICE, Setup, Who};
 use super::state::{Model, No};
 use super::step::{Overflow, Pick, Step, Turn};
 use crate::harness::{Client, Reply, Server, agreement, contents, grant, keys_of_sessions};
@@ -155,6 +155,8 @@ impl World {
         }
         let (session, other) = step.sessions();
         let (session, other) = (self.name(session, turn.by_code), self.name(other, false));
+        let instance = self.model.session(&session).ok().and_then(|session| session.instance.as_ref());
+        step.name_instance(instance.and_then(|instance| instance.id.as_deref()));
         step.name_players(turn.players.map(|pick| self.pick(pick, &session)));
         let links = self.model.links();
         if let Some(number) = turn.link
@@ -196,6 +198,7 @@ impl World {
             self.turn_page(page, &reply, &expected);
         }
         self.remember(step, session, &reply);
+        self.adopt_instances().await;
         Ok(expected.is_ok() && request.method != http::Method::GET)
     }
 
@@ -249,6 +252,16 @@ impl World {
                 self.overfilled.extend(id);
             }
             _ => {}
+        }
+    }
+
+    /// Takes over what the server chose for the instance of a new session, which nothing has told yet.
+    async fn adopt_instances(&mut self) {
+        for session in &mut self.model.sessions {
+            if let Some(instance) = session.instance.as_mut().filter(|instance| instance.id.is_none()) {
+                let path = format!("/v1/session/{}?refresh_ttl=false", session.id);
+                instance.adopt(&self.clients[SERVICE].get(&path).await.body["instance"]);
+            }
         }
     }
 
@@ -320,16 +333,23 @@ impl World {
     async fn wait(&mut self, seconds: i64) {
         self.server.advance(Duration::from_secs(seconds.unsigned_abs())).await;
         self.model.now_s += seconds;
+        let health = self.model.setup.knobs.health.clone();
         for mut session in self.model.sessions.clone() {
             let idle_s = self.model.now_s - session.asked_s;
+            let path = format!("/v1/session/{}?refresh_ttl=false", session.id);
+            let seen = self.clients[SERVICE].get(&path).await;
             session.ended = if idle_s < IDLE_S {
                 false
             } else if idle_s >= IDLE_S + IDLE_S / 8 {
                 true
             } else {
-                let path = format!("/v1/session/{}?refresh_ttl=false", session.id);
-                self.clients[SERVICE].get(&path).await.status == 404
+                seen.status == 404
             };
+            if let Some(instance) = &mut session.instance {
+                let may_be = instance.may_be(&health, self.model.now_s);
+                let held = may_be.iter().find(|health| seen.body["instance"]["instance_health"] == ***health);
+                instance.health = held.or(may_be.first()).copied();
+            }
             if !session.ended {
                 settle(&mut session, &self.model.setup, self.model.now_s);
             }
@@ -368,6 +388,13 @@ impl World {
             let list = &seen.lists[&who.uuid];
             prop_assert_eq!(&list.body, &self.model.list_view(player));
             self.tags.check(list)?;
+        }
+        for allocation in 0..ALLOCATIONS.len() {
+            let names = Names { setup: &self.model.setup, session: "", other: "", cursor: 0 };
+            let request = names.request(&Step::ReadAllocation { allocation }).expect("it is a request");
+            let (found, expected) =
+                (self.send(SERVICE, &request).await, self.model.read_allocation(caller(SERVICE), allocation));
+            self.compare(SERVICE, &found, &expected, &request.path).await?;
         }
         self.stored = contents(&self.server).await;
         self.check_keys()

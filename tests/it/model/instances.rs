@@ -1,0 +1,278 @@
+//! Instances: who hosts, what becomes of their health, and what allocations find.
+
+use serde_json::{Value, json};
+
+use super::answer::{Act, Answer, Answered, Tag};
+use super::setup::{ALLOCATIONS, AutoStart, HealthKnobs, MAPS, Setup};
+use super::state::{Caller, Data, Model, No, Session};
+use super::step::{Hosting, InstanceChange, Step};
+use super::views::{set, time};
+
+/// Where a session is played.
+#[derive(Clone, Debug)]
+pub struct Instance {
+    /// The server's own where it chose one that it has not told yet.
+    pub id: Option<String>,
+    host_type: &'static str,
+    host: Option<usize>,
+    host_player_id: Option<i64>,
+    registrar: Option<usize>,
+    pub allocation: Option<usize>,
+    join_status: &'static str,
+    address: Option<&'static str>,
+    startup: Option<Value>,
+    version: Option<&'static str>,
+    match_id: Option<&'static str>,
+    created_s: i64,
+    data: Data,
+    pub health: Option<&'static str>,
+    /// What the host said last, and when.
+    said: Option<(&'static str, i64)>,
+    /// When reports came that count.
+    counted_s: Vec<i64>,
+}
+
+impl Instance {
+    /// Takes a report in. One sooner than half the time between two does not count as one more.
+    fn report(&mut self, rules: &HealthKnobs, health: &'static str, now_s: i64) {
+        self.said = Some((health, now_s));
+        if self.counted_s.last().is_none_or(|last_s| (now_s - last_s) * 2 >= rules.cadence_s) {
+            self.counted_s.push(now_s);
+        }
+        self.health = Some(self.judged(rules, health, now_s));
+    }
+
+    /// How well it is held to be at a time, by the reports of the last so many times the time between two.
+    fn judged(&self, rules: &HealthKnobs, said: &'static str, at_s: i64) -> &'static str {
+        let began_s = at_s - rules.cadence_s * rules.missed_max;
+        let received = self.counted_s.iter().filter(|counted_s| **counted_s > began_s).count() as i64;
+        let since_s = self.counted_s.first().map_or(at_s, |first_s| began_s.max(*first_s));
+        let missed = (at_s - since_s) / rules.cadence_s - received;
+        match received {
+            0 => "unknown",
+            _ if missed > 0 && missed * 100 >= rules.missed_percent * rules.missed_max => "unhealthy",
+            _ => said,
+        }
+    }
+
+    /// What it may be held to be. Silence is looked at once in the time between two reports: the server chooses when.
+    pub fn may_be(&self, rules: &HealthKnobs, now_s: i64) -> Vec<&'static str> {
+        let Some((said, said_s)) = self.said else { return Vec::new() };
+        let looks = said_s.max(now_s - rules.cadence_s + 1)..=now_s;
+        looks.rev().map(|at_s| self.judged(rules, said, at_s)).collect()
+    }
+
+    /// Takes over what the server chose.
+    pub fn adopt(&mut self, seen: &Value) {
+        self.id = self.id.take().or_else(|| seen["instance_id"].as_str().map(str::to_owned));
+        if let Some(startup) = self.startup.as_mut().filter(|startup| startup["map"].is_null()) {
+            // One of those with a weight, or the comparison fails.
+            let drawn = MAPS.into_iter().find(|map| seen["instance_startup_params"]["map"] == **map);
+            startup["map"] = json!(drawn);
+        }
+    }
+}
+
+impl Session {
+    /// The host is who hosts or registered the instance, while in the session; where no such player is, the leader.
+    fn require_host(&self, caller: Caller) -> Result<(), No> {
+        let Some(instance) = &self.instance else {
+            self.require_active(caller)?;
+            return Err(No(404, "instance_not_found"));
+        };
+        let hosts = [instance.host, instance.registrar];
+        let there = |player: usize| hosts.contains(&Some(player)) && self.is_active(player);
+        let stands_in = |player| {
+            let registered = instance.registrar.is_some();
+            registered && !hosts.into_iter().flatten().any(there) && self.leads(player)
+        };
+        let is_host = caller.player.is_some_and(|player| there(player) || stands_in(player));
+        if caller.any || is_host { Ok(()) } else { Err(No(403, "not_session_host")) }
+    }
+
+    fn hosted(&mut self, caller: Caller) -> Result<&mut Instance, No> {
+        self.require_host(caller)?;
+        self.instance.as_mut().ok_or(No(404, "instance_not_found"))
+    }
+
+    /// The instance goes with the player who hosts it.
+    pub fn lose_host(&mut self, player: usize) {
+        self.instance = self.instance.take().filter(|instance| instance.host != Some(player));
+    }
+}
+
+/// The instance that a caller asks for. A template wins over what else is asked for.
+fn wanted(setup: &Setup, caller: Caller, hosting: &Hosting, now_s: i64) -> Result<Instance, No> {
+    if hosting.template == Some(false) {
+        return Err(No(404, "instance_template_not_found"));
+    }
+    let by_template = hosting.template.is_some();
+    let host_type = if by_template { setup.knobs.template_host } else { hosting.host_type };
+    let is_player = matches!(host_type, "player" | "standalone");
+    let host = hosting.host.or(caller.player).filter(|_| is_player);
+    if is_player && host.is_none() {
+        return Err(No(403, "player_required"));
+    }
+    let own = caller.player.filter(|_| host.is_some() && host == caller.player);
+    // Which map the template draws is the server's to say.
+    let drawn = json!({ "map": null, "misc_params": "-log", "custom_data": {} });
+    let given = json!({ "map": "Mine", "mode": "arena", "misc_params": "", "custom_data": {} });
+    let mut data = hosting.data.clone();
+    if by_template && data.is_empty() {
+        data = Data::from([("tier".into(), "gold".into())]);
+    }
+    Ok(Instance {
+        id: hosting.id.map(str::to_owned),
+        host_type,
+        host,
+        host_player_id: own.and_then(|own| setup.players[own].player_id),
+        registrar: caller.player,
+        allocation: None,
+        join_status: if is_player { "pending" } else { "requested" },
+        address: None,
+        startup: if by_template { Some(drawn) } else { hosting.startup.then_some(given) },
+        version: None,
+        match_id: None,
+        created_s: now_s,
+        data,
+        health: None,
+        said: None,
+        counted_s: Vec::new(),
+    })
+}
+
+/// The instance that sessions of a type start with.
+pub fn at_start(setup: &Setup, caller: Caller, now_s: i64) -> Option<Instance> {
+    let startup = setup.knobs.auto_start;
+    let hosting = Hosting {
+        id: None,
+        host_type: "dedicated",
+        host: None,
+        template: (startup == AutoStart::Template).then_some(true),
+        startup: startup == AutoStart::Params,
+        data: Data::new(),
+    };
+    if startup == AutoStart::No { None } else { wanted(setup, caller, &hosting, now_s).ok() }
+}
+
+fn update(instance: &mut Instance, change: &InstanceChange) -> Result<(), No> {
+    // The first allocation is kept, and from then on it must be named.
+    if instance.allocation.is_some() && instance.allocation != change.allocation {
+        return Err(No(403, "allocation_mismatch"));
+    }
+    instance.allocation = change.allocation;
+    instance.join_status = change.join_status.unwrap_or(instance.join_status);
+    instance.address = change.address.or(instance.address);
+    instance.version = change.version.or(instance.version);
+    instance.match_id = change.match_id.or(instance.match_id);
+    if let Some(data) = &change.data {
+        instance.data = data.clone();
+    }
+    Ok(())
+}
+
+impl Model {
+    pub fn host(&mut self, act: &Act<'_>) -> Answered {
+        let (caller, name) = (act.caller, act.session);
+        match act.step {
+            Step::Host { hosting, .. } => self.request(caller, name, hosting, act.taken),
+            Step::UpdateInstance { change, .. } => self.update_instance(caller, name, change),
+            Step::EndInstance { .. } => self.change(name, |session, _, _| {
+                session.hosted(caller)?;
+                session.instance = None;
+                Ok(Answer::Empty(Tag::Session(session.id.clone())))
+            }),
+            Step::Report { instance, health, .. } => self.change(name, |session, setup, now_s| {
+                let named = session.instance.as_ref().and_then(|instance| instance.id.as_ref());
+                if named != Some(instance) {
+                    return Err(No(404, "instance_not_found"));
+                }
+                // Services report for any.
+                if caller.player.is_some() {
+                    session.require_host(caller)?;
+                }
+                let instance = session.instance.as_mut().expect("it was named");
+                instance.report(&setup.knobs.health, health, now_s);
+                Ok(Answer::Body(json!({ "updated_instance_health": instance.health }), Tag::None))
+            }),
+            other => unreachable!("{other:?} is about no instance"),
+        }
+    }
+
+    fn request(&mut self, caller: Caller, name: &str, hosting: &Hosting, taken: &Value) -> Answered {
+        let mut instance = wanted(&self.setup, caller, hosting, self.now_s)?;
+        instance.adopt(taken);
+        self.change(name, |session, _, _| {
+            session.require_leader(caller)?;
+            if session.instance.is_some() {
+                return Err(No(403, "instance_exists"));
+            }
+            if let Some(host) = instance.host {
+                let seat = session.found(host)?;
+                if !seat.is_active() {
+                    return Err(No(403, "player_not_active"));
+                }
+                instance.host_player_id = instance.host_player_id.or(seat.player_id);
+            }
+            session.instance = Some(instance);
+            Ok(())
+        })?;
+        self.hosted_place(name)
+    }
+
+    fn update_instance(&mut self, caller: Caller, name: &str, change: &InstanceChange) -> Answered {
+        let holder = change.allocation.and_then(|allocation| self.allocated(allocation));
+        let holder = holder.map(|session| session.id.clone());
+        self.change(name, |session, _, _| {
+            update(session.hosted(caller)?, change)?;
+            let is_free = holder.is_none_or(|holder| holder == session.id);
+            if is_free { Ok(()) } else { Err(No(403, "allocation_in_use")) }
+        })?;
+        self.hosted_place(name)
+    }
+
+    /// A session's instance, after a change of it.
+    fn hosted_place(&self, name: &str) -> Answered {
+        let view = self.instance_view(self.session(name)?, true);
+        Ok(Answer::Body(view.expect("it has an instance"), Tag::None))
+    }
+
+    fn allocated(&self, allocation: usize) -> Option<&Session> {
+        let has_it = |session: &&Session| {
+            session.instance.as_ref().is_some_and(|instance| instance.allocation == Some(allocation))
+        };
+        self.sessions.iter().find(has_it)
+    }
+
+    /// The session of an allocation, as those outside see it, whoever asks.
+    pub fn read_allocation(&self, caller: Caller, allocation: usize) -> Answered {
+        if !caller.any {
+            return Err(No(403, "permission_denied"));
+        }
+        let session = self.allocated(allocation).ok_or(No(404, "session_not_found"))?;
+        let outside = Caller { player: None, any: false };
+        Ok(Answer::Body(self.session_view(outside, session), Tag::Body))
+    }
+
+    /// The instance; those outside are told nothing that helps to connect.
+    pub fn instance_view(&self, session: &Session, full: bool) -> Option<Value> {
+        let instance = session.instance.as_ref()?;
+        let mut view = json!({
+            "instance_id": instance.id, "host_type": instance.host_type,
+            "join_status": instance.join_status, "created": time(instance.created_s),
+            "custom_data": instance.data,
+        });
+        set(&mut view, "host_player_uuid", instance.host.map(|host| self.uuid(host).into()));
+        set(&mut view, "version", instance.version.map(Value::from));
+        set(&mut view, "match_id", instance.match_id.map(Value::from));
+        set(&mut view, "instance_health", instance.health.map(Value::from));
+        if full {
+            set(&mut view, "host_player_id", instance.host_player_id.map(Value::from));
+            set(&mut view, "allocation_id", instance.allocation.map(|at| ALLOCATIONS[at].into()));
+            set(&mut view, "instance_startup_params", instance.startup.clone());
+            let join_params = |address| json!({ "public_conn_str": address, "private_conn_str": "10.0.0.1", "custom_data": {} });
+            set(&mut view, "join_params", instance.address.map(join_params));
+        }
+        Some(view)
+    }
+}
