@@ -200,6 +200,8 @@ async fn create(
     let now = new.now;
     let mut session = Session::new(new, template);
     session.enter_first(creator, now)?;
+    // Asked first what is asked again when it is stored, so that a refusal uses up no number.
+    app.sessions.check_places(&session).await?;
     if template.auto_add_to_browser {
         let sequence = app.listing_numbers.next(app.sessions.store()).await?;
         let custom_data = template.auto_browser_params.clone();

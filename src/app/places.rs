@@ -18,7 +18,7 @@ use crate::domain::{PlayerUuid, Refused, Session, SessionId};
 use crate::store::StoreError;
 
 /// A player who has all places of a kind that a player may have, without counting one session.
-pub struct AtLimit {
+pub(super) struct AtLimit {
     player: PlayerUuid,
     sessions: bool,
     invites: bool,
@@ -27,7 +27,7 @@ pub struct AtLimit {
 impl AtLimit {
     /// Refuses a change that gives the player one place more. The limits speak last: what else is wrong is said first,
     /// and who has the place already is not held up by them.
-    pub fn check(&self, before: Option<Status>, after: Option<Status>) -> Result<(), Refused> {
+    fn check(&self, before: Option<Status>, after: Option<Status>) -> Result<(), Refused> {
         let is_new = |of_kind: fn(Status) -> bool| after.is_some_and(of_kind) && !before.is_some_and(of_kind);
         if self.sessions && is_new(Status::is_active) {
             return Err(Refused::TooManySessions);
@@ -36,11 +36,6 @@ impl AtLimit {
             return Err(Refused::TooManyInvites);
         }
         Ok(())
-    }
-
-    /// Refuses a new session that gives the player one place more.
-    pub fn check_new(&self, session: &Session) -> Result<(), Refused> {
-        self.check(None, self.standing(session))
     }
 
     fn standing(&self, session: &Session) -> Option<Status> {
@@ -100,6 +95,16 @@ impl Sessions {
             }
         }
         Ok(at_limit)
+    }
+
+    /// Refuses a new session that gives somebody one place more than a player may have. Certain in the players' turns
+    /// alone, where [`create`](Self::create) asks it.
+    pub async fn check_places(&self, session: &Session) -> Result<(), Failure> {
+        let players = session.players.keys().copied().collect();
+        for player in self.at_limit(&session.id, &players).await? {
+            player.check(None, player.standing(session))?;
+        }
+        Ok(())
     }
 
     /// Changes a session as [`update`](Self::update) does, by a rule that may give places in it to these players, and

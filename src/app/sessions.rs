@@ -207,9 +207,7 @@ impl Sessions {
         ToTheEnd::of(async move {
             let players = session.players.keys().copied().collect();
             let _players = sessions.turns_of(&players).await;
-            for player in sessions.at_limit(&session.id, &players).await? {
-                player.check_new(&session)?;
-            }
+            sessions.check_places(&session).await?;
             // Others can find it, and change it, as soon as it is stored.
             let _turn = sessions.turn(&session.id).writing.lock().await;
             let batch = put_deadline(sessions.plan(None, &session)?, &session.id, deadline_ms);

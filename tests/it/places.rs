@@ -150,6 +150,10 @@ async fn what_else_is_wrong_with_a_join_is_said_before_the_limit() {
         leader.opens(session).await;
         dave.joins(session).await.expect(200);
     }
+    let mut other_team = creation("party");
+    other_team["player"] = joining();
+    other_team["player"]["team_id"] = json!(9);
+    dave.post("/v1/session", &other_team).await.refused(404, "team_not_found");
     dave.joins("none").await.refused(404, "session_not_found");
     dave.joins(&third).await.refused(403, "session_not_joinable");
     let door = format!("{}/player/me", platform_path("XboxLive", XBOX_ID));

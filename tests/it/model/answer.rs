@@ -123,7 +123,7 @@ impl Model {
             Step::Create { kind, client, ask, password, region } => {
                 let player = caller.as_player()?;
                 let joiner = founder(&self.setup, caller, player, client, ask.as_ref());
-                self.create(player, (*kind, *password, *region), joiner, act.taken)
+                self.create((*kind, *password, *region), joiner, act.taken)
             }
             Step::Join { ask, .. } => {
                 let player = caller.as_player()?;

@@ -214,7 +214,6 @@ impl Model {
 
     pub fn create(
         &mut self,
-        player: usize,
         (kind, password, region): (Kind, bool, Option<&'static str>),
         mut joiner: Joiner,
         taken: &Value,
@@ -234,9 +233,6 @@ impl Model {
         }
         if kind == Kind::Event {
             return Err(No(400, "session_type_not_creatable"));
-        }
-        if self.others(player, "", true) >= self.setup.knobs.sessions_max {
-            return Err(No(403, "too_many_sessions"));
         }
         let session = self.fresh(kind, password, region, taken);
         self.found(session, &joiner)
@@ -291,6 +287,9 @@ impl Model {
 
     fn found(&mut self, mut session: Session, founder: &Joiner) -> Answered {
         sit_down(&mut session, founder, self.now_s)?;
+        if self.others(founder.player, "", true) >= self.setup.knobs.sessions_max {
+            return Err(No(403, "too_many_sessions"));
+        }
         describe(&mut session, founder);
         if let Some(player_id) = founder.player_id {
             self.player_ids.insert(player_id, founder.player);
