@@ -23,6 +23,10 @@ use crate::domain::{Refused, Session};
 /// Listings looked at for one page: a filter that fits few of them must not make one request read them all. The
 /// cursor then says where to go on.
 const LISTINGS_LOOKED_AT_MAX: usize = 1_000;
+/// Bytes of listings, as stored, looked at for one page: each may show as much data as a session may have.
+const LISTING_BYTES_MAX: usize = 4 << 20;
+/// Listings read from the store together, so that no request holds many more of them than it shows.
+const LISTINGS_READ_AT_ONCE: usize = 16;
 /// Most places that a listing can show (contract: `max_player_count`).
 const PLACES_SHOWN_MAX: usize = 100;
 
@@ -109,29 +113,37 @@ impl From<Listed> for ListedView {
     }
 }
 
-/// A page of listed sessions, in the order they were listed.
+/// A page of listed sessions, in the order they were listed. It is read in pieces, and ends before what would be too
+/// much; then its cursor is behind the last listing looked at.
 pub async fn page(
     app: Arc<App>,
     _: Caller,
     Input { query, .. }: Input<(), BrowserQuery>,
 ) -> Result<Reply<Versioned<BrowserPage>>, Error> {
-    let region = query.region_id.0;
-    // Without a filter one more than the page takes tells whether there is another page.
-    let looked_at_max = if region.is_some() { LISTINGS_LOOKED_AT_MAX } else { query.page_size.0 + 1 };
-    let found = app.sessions.listed(&query.session_type, query.cursor.0, looked_at_max).await?;
-    let looked_at_all = found.len() < looked_at_max;
-    let last_looked_at = found.last().map_or(0, |(number, _)| *number);
-    let mut fitting: Vec<_> =
-        found.into_iter().filter(|(_, listed)| region.is_none() || listed.region_id == region).collect();
-    let cursor = if fitting.len() > query.page_size.0 {
-        fitting.truncate(query.page_size.0);
-        fitting.last().map_or(0, |(number, _)| *number)
-    } else if looked_at_all {
-        0
-    } else {
-        last_looked_at
+    let fits = |listed: &Listed| query.region_id.0.is_none() || listed.region_id == query.region_id.0;
+    let (mut browser_sessions, mut behind) = (Vec::new(), query.cursor.0);
+    let (mut looked_at, mut bytes) = (0, 0);
+    let cursor = 'looking: loop {
+        let piece = app.sessions.listed(&query.session_type, behind, LISTINGS_READ_AT_ONCE).await?;
+        let is_last = piece.len() < LISTINGS_READ_AT_ONCE;
+        for (number, stored_bytes, listed) in piece {
+            let is_full = fits(&listed) && browser_sessions.len() == query.page_size.0;
+            (looked_at, bytes) = (looked_at + 1, bytes + stored_bytes);
+            // One is looked at whatever it takes, so that the next page begins further on.
+            let is_enough =
+                looked_at > LISTINGS_LOOKED_AT_MAX || (looked_at > 1 && bytes > LISTING_BYTES_MAX);
+            if is_full || is_enough {
+                break 'looking behind;
+            }
+            behind = number;
+            if fits(&listed) {
+                browser_sessions.push(listed.into());
+            }
+        }
+        if is_last {
+            break 0;
+        }
     };
-    let browser_sessions = fitting.into_iter().map(|(_, listed)| listed.into()).collect();
     Ok(Reply::document(&Document::of(&BrowserPage { cursor, browser_sessions })))
 }
 

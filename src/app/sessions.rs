@@ -397,19 +397,19 @@ impl Sessions {
         entry.map(|entry| named_session(&entry.value)).transpose()
     }
 
-    /// Listings of a type behind a number, in their order, with their numbers.
+    /// Listings of a type behind a number, in their order, with their numbers and the bytes that they take.
     pub async fn listed(
         &self,
         session_type: &str,
         after: u64,
         limit: usize,
-    ) -> Result<Vec<(u64, Listed)>, StoreError> {
+    ) -> Result<Vec<(u64, usize, Listed)>, StoreError> {
         let (from, to) = keys::listings_after(session_type, after);
         let found = self.store.scan(&from, &to, limit).await?;
         let read = |(key, entry): (Key, Entry)| {
             let number = keys::parse_listing(&key);
             let number = number.ok_or_else(|| StoreError::Corrupt("a listing has no number".into()))?;
-            Ok((number, index::decode_listed(&entry.value)?))
+            Ok((number, entry.value.len(), index::decode_listed(&entry.value)?))
         };
         found.into_iter().map(read).collect()
     }

@@ -1,9 +1,7 @@
 //! The session browser: listing sessions, and finding listed ones page by page.
 
-use std::collections::BTreeMap;
-
 use rallypoint::app::index::Listed;
-use rallypoint::domain::SessionId;
+use rallypoint::domain::{CustomData, SessionId};
 use rallypoint::store::{Batch, keys};
 use serde_json::{Value, json};
 
@@ -211,35 +209,81 @@ async fn the_type_and_the_region_narrow_the_page() {
     }
 }
 
+/// Puts a listing of a game into the store, as if a session had it: called by its number.
+fn put_listing(batch: Batch, number: u64, region: &str, custom_data: CustomData) -> Batch {
+    let listed = Listed {
+        session_id: SessionId::parse(&number.to_string()).unwrap(),
+        region_id: Some(region.into()),
+        players: 1,
+        places: 2,
+        health: None,
+        custom_data,
+    };
+    batch.put(keys::listing("game", number), serde_json::to_vec(&listed).unwrap())
+}
+
+/// The ids on each page.
+async fn all_pages(reader: &Client, query: &str) -> Vec<Vec<String>> {
+    let (mut pages, mut cursor) = (Vec::new(), json!(0));
+    loop {
+        let (ids, next) = page(reader, &format!("{query}&cursor={cursor}")).await;
+        pages.push(ids);
+        cursor = next;
+        if cursor == json!(0) {
+            return pages;
+        }
+    }
+}
+
+#[tokio::test]
+async fn pages_of_listings_that_show_much_data_are_short() {
+    let server = Server::new();
+    let reader = server.player();
+    // As much as a listing can have, but for the seventh, which alone is more than is looked at for a page.
+    let full: CustomData = (0..128).map(|entry| (entry.to_string(), "x".repeat(4096))).collect();
+    let larger = CustomData::from([("x".repeat(5 << 20), "x".into())]);
+    let data = |number| if number == 7 { larger.clone() } else { full.clone() };
+    let batch =
+        (1..=20).fold(Batch::default(), |batch, number| put_listing(batch, number, "eu", data(number)));
+    server.app.sessions.store().commit(batch).await.unwrap();
+    let numbers: Vec<_> = (1..=20).map(|number: u64| number.to_string()).collect();
+    for query in ["", "&region_id=eu"] {
+        let pages = all_pages(&reader, query).await;
+        let sizes: Vec<_> = pages.iter().map(Vec::len).collect();
+        assert_eq!((sizes, pages.concat()), (vec![6, 1, 7, 6], numbers.clone()));
+    }
+    // What does not fit is looked at all the same.
+    let pages = all_pages(&reader, "&region_id=us").await;
+    assert_eq!(pages.iter().map(Vec::len).collect::<Vec<_>>(), [0; 4]);
+    let pages = all_pages(&reader, "&page_size=4").await;
+    assert_eq!(pages.iter().map(Vec::len).collect::<Vec<_>>(), [4, 2, 1, 4, 4, 4, 1]);
+}
+
+#[tokio::test]
+async fn what_is_looked_at_ends_with_a_page_exactly() {
+    let server = Server::new();
+    let reader = server.player();
+    let batch = (1..=1_001)
+        .fold(Batch::default(), |batch, number| put_listing(batch, number, "us", CustomData::new()));
+    server.app.sessions.store().commit(batch).await.unwrap();
+    assert_eq!(page(&reader, "&region_id=eu").await, (Vec::new(), json!(1_000)));
+    assert_eq!(page(&reader, "&region_id=eu&cursor=1").await, (Vec::new(), json!(0)));
+    assert_eq!(page(&reader, "&cursor=951").await.1, json!(0));
+    assert_eq!(page(&reader, "&cursor=950").await.1, json!(1_000));
+}
+
 #[tokio::test]
 async fn what_few_listings_fit_is_found_behind_short_pages() {
     let server = Server::new();
     let reader = server.player();
-    let mut batch = Batch::default();
-    for number in 1..=2_500_u64 {
-        let region = if [1_700, 2_400].contains(&number) { "eu" } else { "us" };
-        let listed = Listed {
-            session_id: SessionId::parse(&number.to_string()).unwrap(),
-            region_id: Some(region.into()),
-            players: 1,
-            places: 2,
-            health: None,
-            custom_data: BTreeMap::new(),
-        };
-        batch = batch.put(keys::listing("game", number), serde_json::to_vec(&listed).unwrap());
-    }
+    let region = |number| if [1_700, 2_400].contains(&number) { "eu" } else { "us" };
+    let batch = (1..=2_500).fold(Batch::default(), |batch, number| {
+        put_listing(batch, number, region(number), CustomData::new())
+    });
     server.app.sessions.store().commit(batch).await.unwrap();
-    let (mut found, mut cursor, mut pages) = (Vec::new(), json!(0), 0);
-    loop {
-        let (ids, next) = page(&reader, &format!("&region_id=eu&cursor={cursor}")).await;
-        found.extend(ids);
-        (cursor, pages) = (next, pages + 1);
-        if cursor == json!(0) {
-            break;
-        }
-    }
-    assert_eq!(found, ["1700", "2400"]);
-    assert!(pages > 1, "one request does not read them all");
+    let pages = all_pages(&reader, "&region_id=eu").await;
+    assert_eq!(pages.concat(), ["1700", "2400"]);
+    assert!(pages.len() > 1, "one request does not read them all");
 }
 
 #[tokio::test]
