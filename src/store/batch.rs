@@ -6,9 +6,9 @@ use bytes::Bytes;
 
 use super::{Key, StoreError, Version};
 
-/// Longest key, in bytes: room for the longest platform session id with every character escaped, and less than
-/// every backend's own limit.
-pub const KEY_BYTES_MAX: usize = 32_768;
+/// Longest key, in bytes: twice what the longest one takes, and less than every backend's own limit. PostgreSQL has
+/// the lowest, a third of a page of its index.
+pub const KEY_BYTES_MAX: usize = 2_048;
 
 /// Changes to make together, and what must hold for them to be made.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -6,6 +6,7 @@
 //! t <session id>                              its deadline, i64 ms               moves without changing the session
 //! d <deadline ms, i64 big-endian> <session id> (empty)                           what falls due, in order
 //! p <platform> 00 <platform session id>       session id                         from the session
+//! p <platform> 01 <its SHA-256>               session id                         the same, where the id is long
 //! m <player uuid, 16 bytes> <session id>      the player's standing, JSON        from the session
 //! c <short code>                              session id                         from the session
 //! a <allocation id>                           session id                         from the session
@@ -18,8 +19,10 @@
 //! ```
 //!
 //! Variable parts come last or end with 00, which no platform or type contains. Deadlines stand apart from
-//! sessions because asking for a session moves its deadline, and that must not change its ETag.
+//! sessions because asking for a session moves its deadline, and that must not change its ETag. Platform session ids
+//! may be longer than any key, and nobody lists them: of a long one the digest is the key.
 
+use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 use super::Key;
@@ -38,6 +41,9 @@ const LISTING: u8 = b'b';
 const OVERDUE: u8 = b'w';
 const HEARD: u8 = b'h';
 const LAST_LISTING_NUMBER: u8 = b'n';
+
+/// Longest platform session id that is in a key as it is, in bytes.
+const PLAIN_ID_BYTES_MAX: usize = 1_024;
 
 fn key(kind: u8, parts: &[&[u8]]) -> Key {
     let mut key = Vec::with_capacity(1 + parts.iter().map(|part| part.len()).sum::<usize>());
@@ -96,7 +102,11 @@ pub fn parse_due(key: &[u8]) -> Option<(i64, SessionId)> {
 
 /// Where the session of a platform session is named.
 pub fn platform_session(platform: Platform, id: &PlatformSessionId) -> Key {
-    key(PLATFORM_SESSION, &[platform.name().as_bytes(), &[0], id.as_str().as_bytes()])
+    let (platform, id) = (platform.name().as_bytes(), id.as_str().as_bytes());
+    if id.len() > PLAIN_ID_BYTES_MAX {
+        return key(PLATFORM_SESSION, &[platform, &[1], &Sha256::digest(id)]);
+    }
+    key(PLATFORM_SESSION, &[platform, &[0], id])
 }
 
 /// A player's place in a session.
@@ -213,6 +223,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::store::KEY_BYTES_MAX;
 
     fn any_id() -> impl Strategy<Value = SessionId> {
         ".{1,128}".prop_map(|text| SessionId::parse(&text).unwrap())
@@ -247,6 +258,15 @@ mod tests {
                 }
             }
             prop_assert_eq!(unique(&key(Platform::Epic, &one)), Some(Unique::PlatformSession));
+        }
+
+        #[test]
+        fn long_platform_sessions_have_keys_that_fit(end in ".{1,8}", other in ".{1,8}") {
+            let parse = |end: &str| PlatformSessionId::parse(&format!("{}{end}", "\u{10ffff}".repeat(4_088))).unwrap();
+            let key = |platform, end: &str| platform_session(platform, &parse(end));
+            prop_assert!(key(Platform::Steam, &end).len() <= KEY_BYTES_MAX);
+            prop_assert_eq!(end == other, key(Platform::Steam, &end) == key(Platform::Steam, &other));
+            prop_assert_ne!(key(Platform::Steam, &end), key(Platform::Epic, &end));
         }
     }
 }
