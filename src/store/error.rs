@@ -27,6 +27,12 @@ pub enum StoreError {
     /// The storage below failed. A commit that ends so may or may not be found after a restart.
     #[error("the store failed: {0}")]
     Failed(String),
+    /// A database does not answer; nothing was changed.
+    #[error("the database does not answer: {0}; try again in a moment")]
+    Unavailable(String),
+    /// A database was lost in the middle of a commit, which may have happened or not, or may yet happen.
+    #[error("the database was lost in the middle of a change, which may have been made: {0}")]
+    Unsure(String),
     /// What was read cannot be what was written.
     #[error("the store is damaged: {0}; restore the data directory from a backup")]
     Corrupt(String),
@@ -53,15 +59,26 @@ pub enum StoreError {
         /// The format number this server reads and writes.
         known: u32,
     },
+    /// A newer server made the tables of the database.
+    #[error(
+        "the database has schema {found}, and this server knows schemas up to {known}: run a server version that \
+         knows schema {found}, or name another database"
+    )]
+    UnknownSchema {
+        /// The database's schema number.
+        found: i64,
+        /// The last schema number that this server knows.
+        known: i64,
+    },
 }
 
 impl StoreError {
     /// Whether a commit that ended in this error certainly changed nothing, and so may simply be tried again.
     pub fn changed_nothing(&self) -> bool {
         match self {
-            Self::Busy | Self::Closed | Self::InvalidKey { .. } => true,
-            Self::InUse { .. } | Self::UnknownFormat { .. } => true,
-            Self::Failed(_) | Self::Corrupt(_) => false,
+            Self::Busy | Self::Closed | Self::InvalidKey { .. } | Self::Unavailable(_) => true,
+            Self::InUse { .. } | Self::UnknownFormat { .. } | Self::UnknownSchema { .. } => true,
+            Self::Failed(_) | Self::Unsure(_) | Self::Corrupt(_) => false,
         }
     }
 }

@@ -7,6 +7,7 @@ mod error;
 mod memory;
 mod group_commit;
 mod embedded;
+mod postgres;
 pub mod conformance;
 
 pub use batch::{Batch, KEY_BYTES_MAX};
@@ -14,6 +15,7 @@ pub use embedded::{Embedded, Fjall};
 pub use error::{CommitError, StoreError};
 pub use group_commit::{Engine, GroupCommit, Stats, Writes};
 pub use memory::Memory;
+pub use postgres::{Postgres, Settings as PostgresSettings, parse_url as parse_postgres_url};
 
 use std::fmt;
 use std::future::Future;
@@ -71,10 +73,8 @@ pub struct Change {
 
 /// What a store is. `conformance` states the promises as tests.
 ///
-/// Nothing here asks for a single process or for ordered versions, so a shared SQL database can stand behind it
-/// unchanged: `commit` is one transaction that locks the expected rows, a version is a random number per commit,
-/// `get_if_changed` lets the database compare versions, `watch` is fed by its notifications, and `sole_writer`
-/// is false.
+/// Nothing here asks for a single process or for ordered versions, so that a database which several servers share
+/// can stand behind it.
 pub trait Backend: Send + Sync + 'static {
     /// The value of `key`, if it has one. Sees every commit that was answered before the call, and all of every
     /// commit of which an earlier call saw a part.
@@ -138,6 +138,8 @@ pub enum Store {
     Memory(Memory),
     /// In files of this machine, for one process at a time.
     Embedded(Embedded),
+    /// In a database that several servers share.
+    Postgres(Postgres),
 }
 
 /// Calls the same method of whichever backend there is.
@@ -146,6 +148,7 @@ macro_rules! delegate {
         match $store {
             Store::Memory($backend) => $call,
             Store::Embedded($backend) => $call,
+            Store::Postgres($backend) => $call,
         }
     };
 }
@@ -199,13 +202,13 @@ impl Store {
     /// As said.
     pub fn check_writable(&self) -> Result<(), StoreError> {
         match self {
-            Self::Memory(_) => Ok(()),
+            Self::Memory(_) | Self::Postgres(_) => Ok(()),
             Self::Embedded(embedded) => embedded.check_writable(),
         }
     }
 
-    /// Finishes the commits under way and lets go of the files; afterwards an embedded store answers
-    /// [`StoreError::Closed`]. A store in memory takes no notice.
+    /// Finishes the commits under way and lets go of the files or the database; afterwards all but a store in memory,
+    /// which takes no notice, answer [`StoreError::Closed`].
     ///
     /// # Errors
     /// [`StoreError::Failed`] where the files could not be flushed.
@@ -213,6 +216,10 @@ impl Store {
         match self {
             Self::Memory(_) => Ok(()),
             Self::Embedded(embedded) => embedded.close().await,
+            Self::Postgres(postgres) => {
+                postgres.close().await;
+                Ok(())
+            }
         }
     }
 }

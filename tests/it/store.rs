@@ -4,19 +4,27 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use rallypoint::store::{
-    Backend, Batch, CommitError, Embedded, Key, Memory, Store, StoreError, Version, prefix_end,
+    Backend, Batch, CommitError, Embedded, Key, Memory, Postgres, Store, StoreError, Version, prefix_end,
 };
 use rallypoint::store_conformance;
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 
+use crate::support::postgres::Database;
+
 store_conformance!(memory, (Memory::default(), ()));
 store_conformance!(memory_shared, (Memory::shared(), ()));
 store_conformance!(embedded, open_new());
+store_conformance!(postgres, open_new_database().await);
 
 fn open_new() -> (Embedded, TempDir) {
     let dir = TempDir::new().unwrap();
     (Embedded::open(dir.path()).unwrap(), dir)
+}
+
+async fn open_new_database() -> (Postgres, Database) {
+    let database = Database::new().await;
+    (database.open().await, database)
 }
 
 /// Why opening failed; an open store has no `Debug`.

@@ -2,4 +2,5 @@
 #![allow(dead_code, reason = "each test binary uses a part of this")]
 
 pub mod connection;
+pub mod postgres;
 pub mod process;

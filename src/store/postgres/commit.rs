@@ -1,0 +1,256 @@
+//! Commits: one statement, in one round trip, that checks every expectation and makes every change, or none.
+//!
+//! **Why it is right.** A commit holds the lock of every key it concerns, at one moment, before it ends, and judges by
+//! what the locked rows hold then. So commits that share a key happen one after the other, as if each were alone.
+//! The statement (`APPLY` in [`sql`](super::sql)) sees the snapshot of its beginning; what may have come after that
+//! is met so:
+//!
+//! - *Rows that are there* are locked in the order of their keys, by `FOR UPDATE`, which waits for whoever changes
+//!   one and then gives its newest version, and none where it was deleted. Expectations are judged by these, and
+//!   nothing is changed before all are locked.
+//! - *A version that is expected and not there* never comes back, since no version is given twice. The conflict
+//!   stands, whatever has come since.
+//! - *A key expected to be absent, and put,* is locked by inserting it: the index makes that wait for whoever inserts
+//!   the same key, and finds a key that the snapshot does not show. That key is not overwritten, the statement counts
+//!   one insertion too few, and fails by a division by zero, which undoes all of it. The next try sees the key.
+//! - *A key put without an expectation* is locked by inserting or by overwriting it.
+//! - *A key that is absent and is not put* cannot be locked so. Where a commit expects one, or deletes one, it goes
+//!   the long way: in a transaction whose statements are sent together and need one round trip as well, `LOCK` first
+//!   gives each absent key a placeholder (version 0), `APPLY` then sees a newer snapshot, with everything locked, and
+//!   `UNLOCK` takes the placeholders away. Nobody else ever sees one; whoever inserts that key waits for the end.
+//!
+//! This holds at READ COMMITTED, and at the higher levels of isolation, where databases refuse some of it as a
+//! serialization failure. Refusals of that kind, and deadlocks, are tried again. Deadlocks need an absent key that
+//! was inserted while others were on their way: all lock first what is there, in order, then what is not, in order.
+//!
+//! **Where the answer is lost**, the commit may have happened, may not have, or may yet happen, since what was sent can
+//! lie before the server. It is simply sent again, with the same version. If it has happened, its version is there,
+//! and that is the answer. If not, it happens now. It cannot happen twice where it changes a key that it expects:
+//! either of the two makes the other's expectation fail, for good. If the expectations fail and its version is
+//! nowhere, either someone else was first, or someone has changed everything since: that alone stays open, and is
+//! told as [`StoreError::Unsure`]. A commit that changes nothing that it expects is not sent again; only its version is
+//! looked for.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
+
+use super::Inner;
+use super::lane::Session;
+use super::retry::{Fault, Retry};
+use crate::store::{Batch, Change, CommitError, Key, StoreError, Version};
+
+/// What a commit is made of, as the statement takes it.
+struct Work<'a> {
+    expected: &'a [(Key, Option<Version>)],
+    changes: &'a BTreeMap<Key, Option<Bytes>>,
+    expected_keys: Vec<&'a [u8]>,
+    expected_versions: Vec<Option<i64>>,
+    touched: Vec<&'a [u8]>,
+    put_keys: Vec<&'a [u8]>,
+    put_values: Vec<&'a [u8]>,
+    new_keys: Vec<&'a [u8]>,
+    deleted: Vec<&'a [u8]>,
+    version: i64,
+}
+
+impl<'a> Work<'a> {
+    fn new(
+        expected: &'a [(Key, Option<Version>)],
+        changes: &'a BTreeMap<Key, Option<Bytes>>,
+        version: Version,
+    ) -> Self {
+        let expected_keys: Vec<_> = expected.iter().map(|(key, _)| key.as_slice()).collect();
+        let absent = expected.iter().filter(|(_, version)| version.is_none()).map(|(key, _)| key.as_slice());
+        let put = changes.iter().filter_map(|(key, value)| Some((key.as_slice(), value.as_deref()?)));
+        let (put_keys, put_values): (Vec<_>, Vec<_>) = put.unzip();
+        let deleted = changes.iter().filter(|(_, value)| value.is_none()).map(|(key, _)| key.as_slice());
+        let mut touched: Vec<_> = changes.keys().map(Vec::as_slice).chain(expected_keys.clone()).collect();
+        touched.sort_unstable();
+        touched.dedup();
+        Self {
+            expected,
+            changes,
+            expected_versions: expected.iter().map(|(_, version)| version.map(stored)).collect(),
+            touched,
+            put_keys,
+            put_values,
+            new_keys: absent.collect(),
+            deleted: deleted.collect(),
+            version: stored(version),
+            expected_keys,
+        }
+    }
+
+    fn is_put(&self, key: &[u8]) -> bool {
+        self.changes.get(key).is_some_and(Option::is_some)
+    }
+
+    /// Whether a key that is absent must be locked without being put.
+    fn locks_absent_keys(&self) -> bool {
+        self.new_keys.iter().any(|key| !self.is_put(key))
+    }
+
+    /// Whether making it once makes it fail from then on, so that it may be sent again.
+    fn is_repeatable(&self) -> bool {
+        let undone = |(key, version): &(Key, Option<Version>)| match version {
+            Some(_) => self.changes.contains_key(key),
+            None => self.is_put(key),
+        };
+        self.changes.is_empty() || self.expected.iter().any(undone)
+    }
+
+    fn params(&self) -> [&(dyn ToSql + Sync); 8] {
+        [
+            &self.expected_keys,
+            &self.expected_versions,
+            &self.touched,
+            &self.put_keys,
+            &self.put_values,
+            &self.new_keys,
+            &self.deleted,
+            &self.version,
+        ]
+    }
+}
+
+/// How a version is stored: drawn from 63 bits, it is never negative.
+pub(super) fn stored(version: Version) -> i64 {
+    version.0.cast_signed()
+}
+
+/// What the statement said.
+enum Verdict {
+    /// It has been made, now or before.
+    Made,
+    /// The expectation at this place, from 0, does not hold.
+    Conflict(usize),
+    /// A key to delete is absent, and so is not locked; nothing was changed.
+    Unlocked,
+}
+
+impl Verdict {
+    fn of(rows: &[Row]) -> Result<Self, Fault> {
+        let [row] = rows else {
+            let cause = format!("a commit was answered with {} rows", rows.len());
+            return Err(Fault::Failed(StoreError::Failed(cause)));
+        };
+        let (applied, failed, sure): (bool, Option<i64>, bool) = (row.get(0), row.get(1), row.get(2));
+        Ok(match failed {
+            _ if applied => Self::Made,
+            Some(place) => Self::Conflict(usize::try_from(place - 1).unwrap_or_default()),
+            None if !sure => Self::Unlocked,
+            None => Self::Made,
+        })
+    }
+}
+
+impl Inner {
+    /// See [`Backend::commit`](crate::store::Backend::commit).
+    pub(super) async fn commit(&self, mut batch: Batch) -> Result<Version, CommitError> {
+        batch.check_keys()?;
+        let version = self.new_version();
+        let expected = std::mem::take(&mut batch.expect);
+        let changes = batch.into_changes();
+        if expected.is_empty() && changes.is_empty() {
+            return Ok(version);
+        }
+        self.make(&Work::new(&expected, &changes, version)).await?;
+        if !changes.is_empty() && self.changes.receiver_count() > 0 {
+            let keys = changes.into_keys().collect();
+            // Nobody may be listening any more.
+            let _ = self.changes.send(Arc::new(Change { version, keys }));
+        }
+        Ok(version)
+    }
+
+    /// Tries until there is an answer, or no time left for one.
+    async fn make(&self, work: &Work<'_>) -> Result<(), CommitError> {
+        let mut retry = Retry::within(self.connector.settings().patience);
+        let mut long_way = work.locks_absent_keys();
+        // Whether an answer was lost: then a failure may be of a commit that was made.
+        let mut lost = false;
+        loop {
+            let cause = match self.try_to_make(work, long_way).await {
+                Ok(Verdict::Made) => return Ok(()),
+                Ok(Verdict::Unlocked) => {
+                    long_way = true;
+                    continue;
+                }
+                Ok(Verdict::Conflict(place)) if !lost => {
+                    let key = work.expected.get(place).map(|(key, _)| key.clone()).unwrap_or_default();
+                    return Err(CommitError::Conflict { key });
+                }
+                Ok(Verdict::Conflict(_)) => {
+                    return Err(StoreError::Unsure("others have changed the same since".into()).into());
+                }
+                Err(Fault::Failed(error)) if !lost => return Err(error.into()),
+                Err(Fault::Failed(error)) => return Err(StoreError::Unsure(error.to_string()).into()),
+                Err(Fault::Lost(cause)) if !work.is_repeatable() => return self.look_for(work, cause).await,
+                Err(Fault::Lost(cause)) => {
+                    lost = true;
+                    cause
+                }
+                Err(Fault::Unreachable(cause) | Fault::Rejected(cause)) => cause,
+            };
+            if !retry.pause().await {
+                let error = if lost { StoreError::Unsure } else { StoreError::Unavailable };
+                return Err(error(cause).into());
+            }
+        }
+    }
+
+    async fn try_to_make(&self, work: &Work<'_>, long_way: bool) -> Result<Verdict, Fault> {
+        if long_way {
+            return self.make_the_long_way(work).await;
+        }
+        let lane = self.writers.take();
+        let session = lane.session().await?;
+        let params = work.params();
+        let asked = session.client().query(&session.statements.apply, &params);
+        Verdict::of(&session.run(asked).await?)
+    }
+
+    /// In a transaction, alone on its connection: others' statements must not come between.
+    async fn make_the_long_way(&self, work: &Work<'_>) -> Result<Verdict, Fault> {
+        let _alone = self.alone.lock().await;
+        let session = self.transactions.session().await?;
+        session.run(transact(&session, work)).await.and_then(|rows| Verdict::of(&rows))
+    }
+
+    /// Finds out whether a commit that may not be sent again was made. Where its version is not found, it may still
+    /// have been, or be yet.
+    async fn look_for(&self, work: &Work<'_>, cause: String) -> Result<(), CommitError> {
+        for key in &work.put_keys {
+            if self.get(key).await?.is_some_and(|entry| stored(entry.version) == work.version) {
+                return Ok(());
+            }
+        }
+        Err(StoreError::Unsure(cause).into())
+    }
+}
+
+/// Sends everything at once, then waits for the answers. After one that fails, the server refuses the others and ends
+/// the transaction as it began.
+async fn transact(session: &Session, work: &Work<'_>) -> Result<Vec<Row>, tokio_postgres::Error> {
+    let (client, statements) = (session.client(), &session.statements);
+    let params = work.params();
+    let touched: [&(dyn ToSql + Sync); 1] = [&work.touched];
+    let (begun, locked, applied, unlocked, committed) = tokio::join!(
+        biased;
+        client.batch_execute("BEGIN"),
+        client.execute(&statements.lock, &touched),
+        client.query(&statements.apply, &params),
+        client.execute(&statements.unlock, &touched),
+        client.batch_execute("COMMIT"),
+    );
+    begun?;
+    locked?;
+    let rows = applied?;
+    unlocked?;
+    committed?;
+    Ok(rows)
+}

@@ -1,0 +1,265 @@
+//! Connections: a lane is the place of one. Statements share it one behind the other, none waiting for the answers
+//! before it, and the connection is made again when it breaks.
+
+use std::sync::{
+    Arc, PoisonError, RwLock,
+    atomic::{AtomicBool, AtomicUsize, Ordering},
+};
+use std::time::Duration;
+
+use tokio::sync::Mutex;
+use tokio::task::AbortHandle;
+use tokio::time::{Instant, timeout};
+use tokio_postgres::{Client, Error, NoTls};
+
+use super::retry::{Fault, is_read_only, told};
+use super::settings::Settings;
+use super::sql::Statements;
+use crate::store::StoreError;
+
+/// First pause after a connection that could not be made; each next one is twice as long.
+const BACKOFF_MIN: Duration = Duration::from_millis(20);
+/// Longest pause after a connection that could not be made.
+const BACKOFF_MAX: Duration = Duration::from_secs(1);
+/// How much longer than the server's own limit an answer is waited for: what the network and the statements ahead may
+/// take. After that the connection counts as broken.
+const ANSWER_SLACK: Duration = Duration::from_secs(2);
+
+/// One connection.
+pub(super) struct Session {
+    client: Client,
+    pub(super) statements: Statements,
+    driver: AbortHandle,
+    is_broken: AtomicBool,
+    answer_timeout: Duration,
+}
+
+impl Session {
+    /// The client; what is asked of it goes through [`run`](Self::run).
+    pub(super) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// Waits for an answer. A connection on which none comes in time, or whose server takes no writes any more, is
+    /// given up.
+    pub(super) async fn run<T>(&self, asked: impl Future<Output = Result<T, Error>>) -> Result<T, Fault> {
+        match timeout(self.answer_timeout, asked).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(error)) => {
+                let fault = Fault::of(&error);
+                if matches!(fault, Fault::Lost(_)) || is_read_only(&error) {
+                    self.give_up();
+                }
+                Err(fault)
+            }
+            Err(_) => {
+                self.give_up();
+                Err(Fault::Lost(format!("no answer within {:?}", self.answer_timeout)))
+            }
+        }
+    }
+
+    fn give_up(&self) {
+        self.is_broken.store(true, Ordering::Release);
+        self.driver.abort();
+    }
+
+    fn is_usable(&self) -> bool {
+        !self.is_broken.load(Ordering::Acquire) && !self.client.is_closed()
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.driver.abort();
+    }
+}
+
+/// Makes connections.
+pub(super) struct Connector {
+    settings: Settings,
+    is_closed: AtomicBool,
+    /// Why the last connection that was tried could not be made, if it could not.
+    away: RwLock<Option<String>>,
+}
+
+impl Connector {
+    pub(super) fn new(settings: Settings) -> Self {
+        Self { settings, is_closed: AtomicBool::new(false), away: RwLock::default() }
+    }
+
+    pub(super) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Makes no more connections.
+    pub(super) fn close(&self) {
+        self.is_closed.store(true, Ordering::Release);
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.is_closed.load(Ordering::Acquire)
+    }
+
+    /// A bare connection and what drives it.
+    pub(super) async fn connect_bare(&self) -> Result<(Client, AbortHandle), String> {
+        let (client, connection) =
+            self.settings.address.connect(NoTls).await.map_err(|error| told(&error))?;
+        let driving = tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "a connection to the database broke");
+            }
+        });
+        let driver = driving.abort_handle();
+        // Also of a transaction whose end the network has swallowed: it holds locks.
+        let limits = ["statement_timeout", "idle_in_transaction_session_timeout"];
+        let limit_ms = self.settings.statement_timeout.as_millis();
+        let limits = limits.map(|limit| format!("SET {limit} = {limit_ms};")).concat();
+        let limited = client.batch_execute(&limits).await;
+        match limited {
+            Ok(()) => Ok((client, driver)),
+            Err(error) => {
+                driver.abort();
+                Err(told(&error))
+            }
+        }
+    }
+
+    async fn connect(&self) -> Result<Session, String> {
+        let (client, driver) = self.connect_bare().await?;
+        let prepared = Statements::prepare(&client).await;
+        let statements = prepared.map_err(|error| {
+            driver.abort();
+            told(&error)
+        })?;
+        let answer_timeout = self.settings.statement_timeout + ANSWER_SLACK;
+        Ok(Session { client, statements, driver, is_broken: AtomicBool::new(false), answer_timeout })
+    }
+
+    async fn connect_in_time(&self) -> Result<Session, String> {
+        let limit = self.settings.connect_timeout_of_all_hosts();
+        let connected = timeout(limit, self.connect()).await;
+        let connected = connected.unwrap_or_else(|_| Err(format!("no connection within {limit:?}")));
+        self.note(connected.as_ref().err());
+        connected
+    }
+
+    /// Logs when the database goes and when it comes back, once each.
+    fn note(&self, cause: Option<&String>) {
+        let mut away = self.away.write().unwrap_or_else(PoisonError::into_inner);
+        match (away.is_some(), cause) {
+            (false, Some(cause)) => {
+                tracing::error!(cause, "the database cannot be reached; it is tried again and again");
+            }
+            (true, None) => tracing::info!("the database can be reached again"),
+            _ => {}
+        }
+        *away = cause.cloned();
+    }
+}
+
+/// The place of a connection.
+pub(super) struct Lane {
+    connector: Arc<Connector>,
+    place: Mutex<Place>,
+    waiting: AtomicUsize,
+}
+
+#[derive(Default)]
+struct Place {
+    session: Option<Arc<Session>>,
+    refused: Option<Refused>,
+}
+
+/// Why there is no connection, and when to try again.
+struct Refused {
+    cause: String,
+    backoff: Duration,
+    retry_at: Instant,
+}
+
+impl Lane {
+    pub(super) fn new(connector: &Arc<Connector>) -> Self {
+        Self { connector: Arc::clone(connector), place: Mutex::default(), waiting: AtomicUsize::new(0) }
+    }
+
+    /// The connection, made if need be. One caller makes it while the others wait, and none tries again before the
+    /// pause after a failure is over.
+    pub(super) async fn session(&self) -> Result<Arc<Session>, Fault> {
+        let mut place = self.place.lock().await;
+        if self.connector.is_closed() {
+            return Err(Fault::Failed(StoreError::Closed));
+        }
+        if let Some(session) = place.session.as_ref().filter(|session| session.is_usable()) {
+            return Ok(Arc::clone(session));
+        }
+        place.session = None;
+        if let Some(refused) = place.refused.as_ref().filter(|refused| Instant::now() < refused.retry_at) {
+            return Err(Fault::Unreachable(refused.cause.clone()));
+        }
+        match self.connector.connect_in_time().await {
+            Ok(session) => {
+                let session = Arc::new(session);
+                *place = Place { session: Some(Arc::clone(&session)), refused: None };
+                Ok(session)
+            }
+            Err(cause) => {
+                let before = place.refused.take().map_or(BACKOFF_MIN / 2, |refused| refused.backoff);
+                let backoff = (before * 2).min(BACKOFF_MAX);
+                let retry_at = Instant::now() + backoff;
+                place.refused = Some(Refused { cause: cause.clone(), backoff, retry_at });
+                Err(Fault::Unreachable(cause))
+            }
+        }
+    }
+
+    /// Lets go of the connection once nobody waits for an answer on it.
+    pub(super) async fn close(&self) {
+        self.place.lock().await.session = None;
+    }
+}
+
+/// Lanes to choose from.
+pub(super) struct Lanes(Vec<Arc<Lane>>);
+
+/// A lane in use.
+pub(super) struct Taken<'a>(&'a Lane);
+
+impl Lanes {
+    pub(super) fn new(connector: &Arc<Connector>, count: usize) -> Self {
+        Self((0..count.max(1)).map(|_| Arc::new(Lane::new(connector))).collect())
+    }
+
+    /// Each of them.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Arc<Lane>> {
+        self.0.iter()
+    }
+
+    /// The lane with the fewest statements under way.
+    pub(super) fn take(&self) -> Taken<'_> {
+        let idlest = self.0.iter().min_by_key(|lane| lane.waiting.load(Ordering::Relaxed));
+        let lane = idlest.expect("there is at least one lane");
+        lane.waiting.fetch_add(1, Ordering::Relaxed);
+        Taken(lane)
+    }
+
+    pub(super) async fn close(&self) {
+        for lane in &self.0 {
+            lane.close().await;
+        }
+    }
+}
+
+impl std::ops::Deref for Taken<'_> {
+    type Target = Lane;
+
+    fn deref(&self) -> &Lane {
+        self.0
+    }
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
+}

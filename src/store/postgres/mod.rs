@@ -1,0 +1,136 @@
+//! The store in a PostgreSQL database that several servers share, or in one that speaks the same wire.
+//!
+//! One table of ordered keys. A version is a random number that a commit draws and writes at every key it puts.
+//! Nothing is kept in this process, so that a read sees what any server has committed before it.
+
+mod commit;
+mod lane;
+mod read;
+mod retry;
+mod schema;
+mod settings;
+mod sql;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::sync::{Mutex, broadcast, mpsc};
+
+pub use self::settings::{Settings, parse_url};
+
+use self::lane::{Connector, Lane, Lanes};
+use self::read::{Question, Reader};
+use self::retry::{Fault, Retry};
+use super::{Backend, Batch, CHANGES_KEPT, Change, CommitError, Entry, Key, Read, StoreError, Version};
+use crate::env::Entropy;
+
+/// The store in a PostgreSQL database. Clones share the connections.
+#[derive(Clone)]
+pub struct Postgres {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    connector: Arc<Connector>,
+    /// For commits.
+    writers: Lanes,
+    /// For commits that need a transaction, one at a time.
+    transactions: Lane,
+    alone: Mutex<()>,
+    /// For reads of ranges, and of single values by the readers.
+    scanners: Lanes,
+    /// One for each of these lanes.
+    readers: Vec<mpsc::Sender<Question>>,
+    next_reader: AtomicUsize,
+    changes: broadcast::Sender<Arc<Change>>,
+}
+
+impl Postgres {
+    /// Opens the store in a database; makes the tables, or brings them up to date.
+    ///
+    /// # Errors
+    /// [`StoreError::UnknownSchema`] where a newer server made the tables, [`StoreError::Failed`] where the database
+    /// cannot be reached or used.
+    pub async fn open(settings: Settings) -> Result<Self, StoreError> {
+        let connector = Arc::new(Connector::new(settings));
+        migrate(&connector).await?;
+        let settings = connector.settings();
+        let writers = Lanes::new(&connector, settings.write_connections);
+        let scanners = Lanes::new(&connector, settings.read_connections);
+        let inner = Inner {
+            writers,
+            transactions: Lane::new(&connector),
+            alone: Mutex::default(),
+            readers: scanners.iter().map(|lane| Reader::start(lane, settings.patience)).collect(),
+            scanners,
+            next_reader: AtomicUsize::new(0),
+            changes: broadcast::Sender::new(CHANGES_KEPT),
+            connector,
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Makes no more connections, and lets go of those there are. Afterwards everything answers
+    /// [`StoreError::Closed`].
+    pub async fn close(&self) {
+        self.inner.connector.close();
+        self.inner.writers.close().await;
+        self.inner.scanners.close().await;
+        self.inner.transactions.close().await;
+    }
+}
+
+async fn migrate(connector: &Connector) -> Result<(), StoreError> {
+    let settings = connector.settings();
+    let unusable =
+        |cause: String| StoreError::Failed(format!("cannot use the database {}: {cause}", settings.shown()));
+    let limit = settings.connect_timeout_of_all_hosts();
+    let connected = tokio::time::timeout(limit, connector.connect_bare()).await;
+    let connected = connected.unwrap_or_else(|_| Err(format!("no connection within {limit:?}")));
+    let (mut client, driver) = connected.map_err(unusable)?;
+    let migrated = schema::migrate(&mut client, Retry::within(settings.patience)).await;
+    driver.abort();
+    migrated.map_err(|fault| match fault {
+        Fault::Failed(StoreError::Failed(cause)) => unusable(cause),
+        Fault::Failed(error) => error,
+        Fault::Unreachable(cause) | Fault::Lost(cause) | Fault::Rejected(cause) => unusable(cause),
+    })
+}
+
+impl Inner {
+    /// A version that no other commit draws. Not 0, which marks placeholders.
+    fn new_version(&self) -> Version {
+        Version((u64::from_le_bytes(Entropy::System.bytes()) >> 1).max(1))
+    }
+
+    /// The readers take turns.
+    fn reader(&self) -> &mpsc::Sender<Question> {
+        &self.readers[self.next_reader.fetch_add(1, Ordering::Relaxed) % self.readers.len()]
+    }
+}
+
+impl Backend for Postgres {
+    async fn get(&self, key: &[u8]) -> Result<Option<Entry>, StoreError> {
+        self.inner.get(key).await
+    }
+
+    async fn get_if_changed(&self, key: &[u8], known: Version) -> Result<Read, StoreError> {
+        self.inner.read(key, Some(known)).await
+    }
+
+    async fn scan(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<(Key, Entry)>, StoreError> {
+        self.inner.scan(from, to, limit).await
+    }
+
+    async fn commit(&self, batch: Batch) -> Result<Version, CommitError> {
+        self.inner.commit(batch).await
+    }
+
+    fn watch(&self) -> broadcast::Receiver<Arc<Change>> {
+        self.inner.changes.subscribe()
+    }
+
+    fn sole_writer(&self) -> bool {
+        false
+    }
+}

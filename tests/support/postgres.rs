@@ -1,0 +1,157 @@
+//! A PostgreSQL server for the tests of this process: started by the first that asks, on a socket in a temporary
+//! directory, and stopped when the process ends, however it ends. Each test gets a schema of its own.
+
+use std::io::{BufRead as _, BufReader};
+use std::os::unix::fs::chown;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use rallypoint::store::{Postgres, PostgresSettings, parse_postgres_url};
+use tokio_postgres::{Client, NoTls};
+
+/// Names a server to use in place of one that is started: `postgresql://USER@HOST/DATABASE`.
+const URL_VARIABLE: &str = "RALLYPOINT_TEST_POSTGRES_URL";
+/// Whom the server runs as where the tests run as root, which PostgreSQL refuses: nobody.
+const NOBODY: u32 = 65_534;
+
+/// Makes a server in the directory `$1`, says so, and takes everything away when its input ends.
+const SCRIPT: &str = r#"
+cd "$1" || exit 1
+export PATH="$2:$PATH"
+initdb -D data -U rallypoint -A trust -E UTF8 --locale=C --no-sync >log 2>&1 &&
+pg_ctl -D data -l log -w -o "-k '$1' -c listen_addresses='' -c fsync=off -c full_page_writes=off \
+    -c max_connections=400 -c shared_buffers=64MB" start >>log 2>&1 &&
+echo ready || cat log
+cat >/dev/null
+pg_ctl -D data -m immediate -w stop >>log 2>&1
+cd / && rm -rf "$1"
+"#;
+
+/// The server, for as long as the process holds its input open.
+struct Server {
+    url: String,
+    _script: Option<Child>,
+}
+
+static SERVER: OnceLock<Server> = OnceLock::new();
+
+impl Server {
+    fn get() -> &'static Self {
+        SERVER.get_or_init(|| match std::env::var(URL_VARIABLE) {
+            Ok(url) => Self { url, _script: None },
+            Err(_) => Self::start(&binaries()),
+        })
+    }
+
+    fn start(binaries: &Path) -> Self {
+        let dir = tempfile::Builder::new().prefix("rallypoint-postgres-").tempdir().unwrap().keep();
+        let mut command = Command::new("sh");
+        command.args(["-c", SCRIPT, "sh"]).arg(&dir).arg(binaries);
+        if rustix::process::geteuid().is_root() {
+            chown(&dir, Some(NOBODY), Some(NOBODY)).unwrap();
+            command.uid(NOBODY).gid(NOBODY);
+        }
+        // A group of its own: whoever interrupts the tests must not interrupt the taking away.
+        let mut child =
+            command.process_group(0).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut said = BufReader::new(child.stdout.take().unwrap()).lines();
+        let first = said.next().expect("the script says something").unwrap();
+        assert_eq!(first, "ready", "the server does not start: {:?}", said.collect::<Vec<_>>());
+        let url = format!("postgresql://rallypoint@{}/postgres", dir.to_str().unwrap().replace('/', "%2F"));
+        Self { url, _script: Some(child) }
+    }
+}
+
+/// Where the server's programs are; installs them where that is possible.
+fn binaries() -> PathBuf {
+    find_binaries().or_else(|| install().then(find_binaries).flatten()).unwrap_or_else(|| {
+        panic!(
+            "these tests need PostgreSQL: install it (apt-get install postgresql, dnf install postgresql-server, \
+             brew install postgresql), or name a server in {URL_VARIABLE}"
+        )
+    })
+}
+
+fn find_binaries() -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut dirs: Vec<_> = std::env::split_paths(&path).collect();
+    // Debian keeps them out of the path, a folder per version.
+    let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    dirs.extend(versions.map(|version| version.path().join("bin")));
+    let has_all =
+        |dir: &PathBuf| ["initdb", "pg_ctl", "postgres"].iter().all(|name| dir.join(name).is_file());
+    let found = dirs.into_iter().find(has_all)?;
+    // Programs look for their files beside where they really are.
+    Some(found.join("pg_ctl").canonicalize().ok()?.parent()?.to_owned())
+}
+
+/// Installs them where this machine is one that may be changed so: as root, with apt.
+fn install() -> bool {
+    let apt = |args: &[&str]| {
+        let mut command = Command::new("apt-get");
+        command.args(args).env("DEBIAN_FRONTEND", "noninteractive").stdout(Stdio::null());
+        command.status().is_ok_and(|status| status.success())
+    };
+    rustix::process::geteuid().is_root()
+        && apt(&["update"])
+        && apt(&["install", "--yes", "--no-install-recommends", "postgresql"])
+}
+
+/// An empty place for a store.
+#[derive(Clone)]
+pub struct Database {
+    /// As an operator would name it.
+    pub url: String,
+    schema: String,
+}
+
+impl Database {
+    /// A place that nobody else has.
+    pub async fn new() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let schema = format!("test_{}_{number}", std::process::id());
+        let server = &Server::get().url;
+        let join = if server.contains('?') { '&' } else { '?' };
+        let url = format!("{server}{join}options=-csearch_path%3D{schema}&application_name={schema}");
+        let database = Self { url, schema };
+        let created = format!("DROP SCHEMA IF EXISTS {0} CASCADE; CREATE SCHEMA {0}", database.schema);
+        database.client().await.batch_execute(&created).await.unwrap();
+        database
+    }
+
+    /// How a store of a test reaches it.
+    pub fn settings(&self) -> PostgresSettings {
+        PostgresSettings {
+            address: parse_postgres_url(&self.url).unwrap(),
+            write_connections: 4,
+            read_connections: 2,
+            connect_timeout: Duration::from_secs(10),
+            statement_timeout: Duration::from_secs(30),
+            patience: Duration::from_secs(60),
+        }
+    }
+
+    /// Opens a store there.
+    pub async fn open(&self) -> Postgres {
+        Postgres::open(self.settings()).await.unwrap()
+    }
+
+    /// A connection beside the store's.
+    pub async fn client(&self) -> Client {
+        let (client, connection) = tokio_postgres::connect(&self.url, NoTls).await.unwrap();
+        tokio::spawn(connection);
+        client
+    }
+
+    /// Breaks every connection but the one that asks; answers how many there were.
+    pub async fn cut(&self, client: &Client) -> i64 {
+        let others = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+            WHERE pid <> pg_backend_pid() AND application_name = $1";
+        client.query_one(others, &[&self.schema]).await.unwrap().get(0)
+    }
+}
