@@ -14,7 +14,7 @@ use crate::app::{App, Catalog, Limits, Settings};
 use crate::auth::{DevelopmentKey, JwksSource, KeyRing, TokenSettings, Verifier, refresh_forever};
 use crate::config::{Backend, Config, FriendsCheck};
 use crate::env::{Clock, Entropy};
-use crate::store::{Embedded, Memory, Store};
+use crate::store::{Embedded, Memory, Postgres, Store};
 use crate::{admin, jobs, net, reload};
 
 /// A running server.
@@ -139,6 +139,10 @@ async fn open_store(config: &Config) -> Result<Store, StartError> {
             let open = tokio::task::spawn_blocking(move || Embedded::open(&data_dir));
             let embedded = open.await.map_err(StartError::of)?.map_err(StartError::of)?;
             Ok(Store::Embedded(embedded))
+        }
+        Backend::Postgres => {
+            let settings = config.postgres.settings().map_err(StartError)?;
+            Ok(Store::Postgres(Postgres::open(settings).await.map_err(StartError::of)?))
         }
     }
 }

@@ -32,9 +32,12 @@ pub enum LogFormat {
 
 /// Reads what is to be logged, or says how that is written.
 pub fn parse_log_filter(text: &str) -> Result<EnvFilter, String> {
-    EnvFilter::try_new(text).map_err(|error| {
+    let filter = EnvFilter::try_new(text).map_err(|error| {
         format!("{text:?} is no log filter, as in \"info\" or \"warn,rallypoint=debug\": {error}")
-    })
+    })?;
+    // Below that, the database's client logs what is stored.
+    let quiet = "tokio_postgres=warn".parse().map_err(|error| format!("{error}"))?;
+    Ok(filter.add_directive(quiet))
 }
 
 /// Starts writing logs to standard error; standard output stays free for what commands print.

@@ -2,10 +2,11 @@
 
 use toml::de::DeTable;
 
-use super::{AdminListen, Config, ConfigError, Http, Override};
+use super::{AdminListen, Backend, Config, ConfigError, Http, Override};
 use crate::auth::check_jwks_url;
 use crate::domain::Platform;
 use crate::domain::template::{PlatformTemplate, Template};
+use crate::store::parse_postgres_url;
 
 /// Most templates.
 const TEMPLATES_MAX: usize = 256;
@@ -58,6 +59,7 @@ fn line_of(text: &str, path: &[String]) -> Option<usize> {
 pub(super) fn check(config: &Config) -> Result<(), Fault> {
     check_listeners(config)?;
     check_auth(config)?;
+    check_postgres(config)?;
     if config.templates.is_empty() || config.templates.len() > TEMPLATES_MAX {
         return Err(Fault::new(&["templates", ""], format!("takes 1 to {TEMPLATES_MAX} templates")));
     }
@@ -119,6 +121,28 @@ fn check_auth(config: &Config) -> Result<(), Fault> {
         let message =
             "issuer and audience need jwks_file or jwks_url: tokens of the development key name neither";
         return Err(Fault::new(&["auth", knob], message));
+    }
+    Ok(())
+}
+
+/// Servers that share a database share players, and so must know the same tokens: each would make a development key of
+/// its own.
+fn check_postgres(config: &Config) -> Result<(), Fault> {
+    if let Some(Err(message)) = config.postgres.url.as_deref().map(parse_postgres_url) {
+        return Err(Fault::new(&["postgres", "url"], message));
+    }
+    if config.store.backend != Backend::Postgres {
+        return Ok(());
+    }
+    let missing = |message: &str| Err(Fault::new(&["store", "backend"], message));
+    if config.postgres.url.is_none() {
+        return missing("backend = \"postgres\" needs url under [postgres], which names the database");
+    }
+    if !config.auth.has_own_keys() {
+        return missing(
+            "backend = \"postgres\" needs jwks_file or jwks_url under [auth], the same on each server: development \
+             keys differ from server to server, and each would refuse the tokens of the others",
+        );
     }
     Ok(())
 }
@@ -206,6 +230,21 @@ mod tests {
             ["https://keys.example/jwks", "http://localhost:1/jwks", "http://[::1]:1/", "http://127.0.0.1"]
         {
             parse(&format!("[auth]\njwks_url = {url:?}"), &[]).unwrap();
+        }
+    }
+
+    #[test]
+    fn servers_that_share_a_database_share_their_keys() {
+        let postgres = "[store]\nbackend = \"postgres\"\n[postgres]\nurl = \"postgres://me@db/games\"";
+        parse(&format!("{postgres}\n[auth]\njwks_file = \"keys\""), &[]).unwrap();
+        for (text, line, told) in [
+            (postgres, 2, "needs jwks_file or jwks_url under [auth]"),
+            ("[store]\nbackend = \"postgres\"", 2, "needs url under [postgres]"),
+            ("[postgres]\nurl = \"postgres://me:secret@db\"", 2, "url takes no password"),
+        ] {
+            let message = parse(text, &[]).unwrap_err();
+            assert!(message.contains(&format!("line {line}: [")) && message.contains(told), "{message}");
+            assert!(!message.contains("secret"), "{message}");
         }
     }
 

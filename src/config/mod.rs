@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 pub use sections::{
-    AdminListen, Auth, Backend, FriendsCheck, Http, Jobs, Sessions, Store, Telemetry, parse_address,
+    AdminListen, Auth, Backend, FriendsCheck, Http, Jobs, Postgres, Secret, Sessions, Store, Telemetry,
+    parse_address,
 };
 
 pub use sources::{ENV_PREFIX, Override, Sources, variables};
@@ -38,6 +39,8 @@ pub struct Config {
     pub auth: Auth,
     /// Where everything is kept.
     pub store: Store,
+    /// The database, where everything is kept in one.
+    pub postgres: Postgres,
     /// Sessions.
     pub sessions: Sessions,
     /// Background work.
@@ -86,6 +89,7 @@ impl Default for Config {
             http: Http::default(),
             auth: Auth::default(),
             store: Store::default(),
+            postgres: Postgres::default(),
             sessions: Sessions::default(),
             jobs: Jobs::default(),
             telemetry: Telemetry::default(),
@@ -117,6 +121,11 @@ impl Config {
         let misread = |origin: &str, error: toml::de::Error| wrong(origin, readable(&error));
         // Read alone first: only here do errors know their line.
         let mut config: Self = toml::from_str(text).map_err(|error| misread(origin, error))?;
+        if config.postgres.password.is_some() {
+            let told = "[postgres] password is not written here, where many read it: name a password_file, or set \
+                        RALLYPOINT_POSTGRES__PASSWORD";
+            return Err(wrong(origin, told.into()));
+        }
         let mut table: toml::Table = text.parse().map_err(|error| misread(origin, error))?;
         for Override { origin, section, knob, value } in overrides {
             if FILE_ONLY.contains(&section.as_str()) {
@@ -249,6 +258,38 @@ mod tests {
         }
         assert!(parse("[auth]\nissuer = \"a\"", &[]).unwrap_err().contains("need jwks_file or jwks_url"));
         assert!(parse("[auth]\njwks_file = \"a\"\njwks_url = \"b\"", &[]).unwrap_err().contains("not both"));
+    }
+
+    #[test]
+    fn the_password_of_the_database_is_never_shown() {
+        let url = "[store]\nbackend = \"postgres\"\n[auth]\njwks_file = \"keys\"\n[postgres]\nurl = \"postgres://me@db/games\"";
+        for password in ["hidden", "1_000", "true", "[\"hidden\"]"] {
+            let config = parse(url, &[("RALLYPOINT_POSTGRES__PASSWORD", password)]).unwrap();
+            let address = config.postgres.settings().unwrap().address;
+            assert_eq!(address.get_password(), Some(password.as_bytes()));
+            let shown = format!("{config:?} {address:?} {}", config.to_masked_toml());
+            let shown = shown.replace("\"RALLYPOINT_POSTGRES__PASSWORD\"", "");
+            assert!(!shown.contains("hidden") && !shown.contains("1_000"), "{shown}");
+        }
+        for written in ["\"hidden\"", "4711"] {
+            let message = parse(&format!("{url}\npassword = {written}"), &[]).unwrap_err();
+            assert!(message.contains("name a password_file"), "{message}");
+            assert!(!message.contains("hidden") && !message.contains("4711"), "{message}");
+        }
+    }
+
+    #[test]
+    fn the_password_of_the_database_may_be_in_a_file() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(&file, " a b \n").unwrap();
+        let postgres = Postgres {
+            url: Some("postgres://me@db/games".into()),
+            password_file: Some(file.path().into()),
+            ..Postgres::default()
+        };
+        assert_eq!(postgres.settings().unwrap().address.get_password(), Some(&b" a b "[..]));
+        drop(file);
+        assert!(postgres.settings().unwrap_err().starts_with("[postgres] password_file "));
     }
 
     #[test]

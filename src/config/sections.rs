@@ -14,6 +14,7 @@ use crate::api::cors::parse_origin;
 use crate::domain::client::VersionCheck;
 use crate::domain::limits;
 use crate::net::ConnectionLimits;
+use crate::store::{PostgresSettings, parse_postgres_url};
 use crate::telemetry::{LogFormat, parse_log_filter};
 
 /// Reads an address to listen on, or says how one is written.
@@ -220,6 +221,8 @@ pub enum Backend {
     Embedded,
     /// In memory, until the server stops.
     Memory,
+    /// In a PostgreSQL database, which several servers may share.
+    Postgres,
 }
 
 /// `[store]`: where everything is kept.
@@ -236,6 +239,88 @@ pub struct Store {
 impl Default for Store {
     fn default() -> Self {
         Self { backend: Backend::Embedded, data_dir: "./rallypoint-data".into(), cache_bytes: 268_435_456 }
+    }
+}
+
+/// `[postgres]`: the database that several servers share.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[allow(missing_docs, reason = "config.default.toml documents them")]
+pub struct Postgres {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    #[serde(skip_serializing)]
+    pub password: Option<Secret>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub password_file: Option<PathBuf>,
+    #[serde(deserialize_with = "limits::between::<_, _, 1, 100>")]
+    pub write_connections: usize,
+    #[serde(deserialize_with = "limits::between::<_, _, 1, 100>")]
+    pub read_connections: usize,
+    #[serde(deserialize_with = "limits::between::<_, _, 1, 60_000>")]
+    pub connect_timeout_ms: u64,
+    #[serde(deserialize_with = "limits::between::<_, _, 1, 60_000>")]
+    pub statement_timeout_ms: u64,
+    #[serde(deserialize_with = "limits::between::<_, _, 0, 60_000>")]
+    pub patience_ms: u64,
+}
+
+impl Default for Postgres {
+    fn default() -> Self {
+        Self {
+            url: None,
+            password: None,
+            password_file: None,
+            write_connections: 8,
+            read_connections: 2,
+            connect_timeout_ms: 2_000,
+            statement_timeout_ms: 5_000,
+            patience_ms: 8_000,
+        }
+    }
+}
+
+impl Postgres {
+    /// Where the database is and how long it is waited for. Reads the password's file.
+    ///
+    /// # Errors
+    /// Where that cannot be said, with what to do.
+    pub fn settings(&self) -> Result<PostgresSettings, String> {
+        let url = self.url.as_deref().ok_or("[postgres] url is missing: name the database there")?;
+        let mut address = parse_postgres_url(url)?;
+        if let Some(Secret(password)) = &self.password {
+            address.password(password);
+        } else if let Some(path) = &self.password_file {
+            let password = std::fs::read_to_string(path)
+                .map_err(|error| format!("[postgres] password_file {}: {error}", path.display()))?;
+            address.password(password.trim_end_matches(['\r', '\n']));
+        }
+        Ok(PostgresSettings {
+            address,
+            write_connections: self.write_connections,
+            read_connections: self.read_connections,
+            connect_timeout: Duration::from_millis(self.connect_timeout_ms),
+            statement_timeout: Duration::from_millis(self.statement_timeout_ms),
+            patience: Duration::from_millis(self.patience_ms),
+        })
+    }
+}
+
+/// A text that is never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(pub String);
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+impl<'de> Deserialize<'de> for Secret {
+    /// Takes whatever there is: an error would show it.
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let value = toml::Value::deserialize(from)?;
+        Ok(Self(value.as_str().unwrap_or_default().to_owned()))
     }
 }
 

@@ -55,7 +55,9 @@ pub fn variables(vars: impl Iterator<Item = (String, String)>) -> Vec<Override> 
     let knob = |(name, value): (String, String)| {
         let (section, knob) = name.strip_prefix(ENV_PREFIX)?.split_once(ENV_SEPARATOR)?;
         let (section, knob) = (section.to_lowercase(), knob.to_lowercase());
-        Some(Override { section, knob, value: variable(&value), origin: name })
+        // A password is what it is, also one that reads as a number.
+        let value = if knob == "password" { value.into() } else { variable(&value) };
+        Some(Override { section, knob, value, origin: name })
     };
     let mut knobs: Vec<_> = vars.filter_map(knob).collect();
     knobs.sort_by(|one, other| one.origin.cmp(&other.origin));

@@ -163,7 +163,7 @@ async fn check_config_names_file_line_field_and_what_is_allowed() {
             "line 3",
             &["listen = ", "no ADDRESS:PORT, as in 127.0.0.1:7700"],
         ),
-        ("[store]\nbackend = \"redis\"\n", "line 2", &["`redis`", "`embedded` or `memory`"]),
+        ("[store]\nbackend = \"redis\"\n", "line 2", &["`redis`", "`embedded`, `memory`, `postgres`"]),
         ("[sessions]\nidle_s = -1\n", "line 2", &["idle_s = -1", "a whole number, 0 or more"]),
         ("[sessions]\nidle_s = 0\n", "line 2", &["idle_s = 0", "from 1 to"]),
         ("[templates.a]\nnum_teams = 51\n", "line 2", &["num_teams = 51", "from 1 to 50"]),
