@@ -34,6 +34,8 @@ mod places;
 mod platform_session;
 mod player;
 mod players_page;
+mod postgres;
+mod postgres_faults;
 mod process;
 mod published;
 mod races;

@@ -21,6 +21,7 @@ use crate::harness::{
     Client, Reply, Server, XBOX_ID, agreement, contents, creation, deed_path, joining, link_path,
     platform_path,
 };
+use crate::support::postgres::Database;
 
 /// How often a race between few is run.
 const ROUNDS: usize = 12;
@@ -29,7 +30,8 @@ const ROUNDS: usize = 12;
 async fn on_each_store(change: impl Fn(&mut Config), race: impl AsyncFn(&Server)) {
     let dir = tempfile::tempdir().unwrap();
     let embedded = Store::Embedded(Embedded::open(dir.path()).unwrap());
-    for store in [Store::Memory(Memory::default()), embedded] {
+    let postgres = Store::Postgres(Database::new().await.open().await);
+    for store in [Store::Memory(Memory::default()), embedded, postgres] {
         let server = Server::over(store, &change);
         race(&server).await;
         server.app.sessions.store().close().await.unwrap();

@@ -4,3 +4,4 @@
 pub mod connection;
 pub mod postgres;
 pub mod process;
+pub mod proxy;

@@ -13,6 +13,8 @@ use std::time::Duration;
 use rallypoint::store::{Postgres, PostgresSettings, parse_postgres_url};
 use tokio_postgres::{Client, NoTls};
 
+use super::proxy::Proxy;
+
 /// Names a server to use in place of one that is started: `postgresql://USER@HOST/DATABASE`.
 const URL_VARIABLE: &str = "RALLYPOINT_TEST_POSTGRES_URL";
 /// Whom the server runs as where the tests run as root, which PostgreSQL refuses: nobody.
@@ -134,6 +136,16 @@ impl Database {
             statement_timeout: Duration::from_secs(30),
             patience: Duration::from_secs(60),
         }
+    }
+
+    /// How a store of a test reaches it through a proxy.
+    pub fn settings_through(&self, proxy: &Proxy) -> PostgresSettings {
+        let direct = self.settings();
+        let address = &direct.address;
+        let (user, name) = (address.get_user().unwrap(), address.get_dbname().unwrap());
+        let options = self.url.split_once("options=").unwrap().1;
+        let url = format!("postgresql://{user}@{}/{name}?options={options}", proxy.address);
+        PostgresSettings { address: parse_postgres_url(&url).unwrap(), ..direct }
     }
 
     /// Opens a store there.

@@ -29,6 +29,7 @@ use self::draw::{any_turn, opening};
 use self::setup::{Knobs, any_knobs};
 use self::step::Turn;
 use self::world::World;
+use crate::support::postgres::Database;
 
 /// Steps of one sequence.
 const TURNS: std::ops::Range<usize> = 1..80;
@@ -41,9 +42,13 @@ fn cases() -> ProptestConfig {
 }
 
 fn play(store: Store, knobs: Knobs, turns: &[Turn]) -> Result<(), TestCaseError> {
+    play_on(async || store, knobs, turns)
+}
+
+fn play_on(open: impl AsyncFnOnce() -> Store, knobs: Knobs, turns: &[Turn]) -> Result<(), TestCaseError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let mut world = World::new(store, knobs);
+        let mut world = World::new(open().await, knobs);
         for turn in opening().iter().chain(turns) {
             world.take(turn).await?;
         }
@@ -56,6 +61,16 @@ fn the_server_answers_as_the_model_does_in_memory() {
     TestRunner::new(cases())
         .run(&(any_knobs(), vec(any_turn(), TURNS)), |(knobs, turns)| {
             play(Store::Memory(Memory::default()), knobs, &turns)
+        })
+        .unwrap_or_else(|failure| panic!("{failure}"));
+}
+
+#[test]
+fn the_server_answers_as_the_model_does_in_a_database() {
+    TestRunner::new(cases())
+        .run(&(any_knobs(), vec(any_turn(), TURNS)), |(knobs, turns)| {
+            // Opened by the runtime that plays: it drives the connections.
+            play_on(async || Store::Postgres(Database::new().await.open().await), knobs, &turns)
         })
         .unwrap_or_else(|failure| panic!("{failure}"));
 }

@@ -1,0 +1,236 @@
+//! What a store that several servers share promises beyond the suite of all: commits of several servers happen one after
+//! the other, and none is lost or made twice when connections break.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use rallypoint::env::Entropy;
+use rallypoint::store::{Backend as _, Batch, CommitError, Entry, Postgres, StoreError, Version};
+use tokio::task::JoinSet;
+
+use crate::support::postgres::Database;
+use crate::support::process::soon;
+
+/// Two servers on one database.
+async fn two_stores() -> (Database, [Postgres; 2]) {
+    let database = Database::new().await;
+    let stores = [database.open().await, database.open().await];
+    (database, stores)
+}
+
+async fn version(store: &Postgres, key: &str) -> Option<Version> {
+    store.get(key.as_bytes()).await.unwrap().map(|entry| entry.version)
+}
+
+async fn put(store: &Postgres, key: &str, value: &'static str) -> Version {
+    store.commit(Batch::default().put(key, value)).await.unwrap()
+}
+
+/// Commits two batches at once on two servers, many times; what is there before, and what holds afterwards, is given.
+async fn race(
+    before: impl AsyncFn(&Postgres),
+    batches: impl AsyncFn(&Postgres) -> [Batch; 2],
+    after: impl AsyncFn(&Postgres, [bool; 2]),
+) {
+    let (_database, [one, other]) = two_stores().await;
+    for _ in 0..150 {
+        before(&one).await;
+        let [first, second] = batches(&one).await;
+        let done = tokio::join!(one.commit(first), other.commit(second));
+        let done = [done.0, done.1].map(|outcome| match outcome {
+            Ok(_) => true,
+            Err(CommitError::Conflict { .. }) => false,
+            Err(CommitError::Store(error)) => panic!("{error}"),
+        });
+        after(&one, done).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_that_each_expect_what_the_other_puts_one_wins() {
+    race(
+        async |store| {
+            store.commit(Batch::default().delete("a").delete("b")).await.unwrap();
+        },
+        async |_| {
+            [("a", "b"), ("b", "a")].map(|(from, to)| Batch::default().expect_absent(from).put(to, "1"))
+        },
+        async |_, done| assert_eq!(done.iter().filter(|done| **done).count(), 1, "{done:?}"),
+    )
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_that_each_change_what_the_other_expects_one_wins() {
+    race(
+        async |store| {
+            store.commit(Batch::default().put("a", "0").put("b", "0")).await.unwrap();
+        },
+        async |store| {
+            let version = version(store, "a").await.unwrap();
+            [("a", "b"), ("b", "a")]
+                .map(|(from, to)| Batch::default().expect_version(from, version).put(to, "1"))
+        },
+        async |_, done| assert_eq!(done.iter().filter(|done| **done).count(), 1, "{done:?}"),
+    )
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn puts_and_deletes_of_a_commit_stay_together() {
+    race(
+        async |store| {
+            put(store, "a", "0").await;
+            store.commit(Batch::default().delete("b")).await.unwrap();
+        },
+        async |_| [Batch::default().put("a", "1").delete("b"), Batch::default().put("a", "2").put("b", "2")],
+        async |store, done| {
+            assert_eq!(done, [true, true]);
+            let [a, b] = [
+                store.get(b"a").await.unwrap().unwrap(),
+                store.get(b"b").await.unwrap().unwrap_or_else(none),
+            ];
+            assert!(a.value == "1" && b.value == "" || a == b, "{a:?} {b:?}");
+        },
+    )
+    .await;
+}
+
+/// Stands for no value where two are compared.
+fn none() -> Entry {
+    Entry { version: Version(0), value: "".into() }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_put_together_is_put_in_one_order() {
+    race(
+        async |store| {
+            store.commit(Batch::default().delete("a").delete("b")).await.unwrap();
+        },
+        async |_| {
+            [Batch::default().put("a", "1").put("b", "1"), Batch::default().put("b", "2").put("a", "2")]
+        },
+        async |store, _| assert_eq!(store.get(b"a").await.unwrap(), store.get(b"b").await.unwrap()),
+    )
+    .await;
+}
+
+const ACCOUNTS: u64 = 8;
+const TOTAL: u64 = 40;
+
+/// An account holds a number of coins; an empty one is deleted, so that keys come and go.
+fn account(number: u64) -> String {
+    format!("account-{number}")
+}
+
+fn coins(entry: Option<&Entry>) -> u64 {
+    entry.map_or(0, |entry| str::from_utf8(&entry.value).unwrap().parse().unwrap())
+}
+
+/// Moves a coin from one account to another, if there is one.
+async fn transfer(store: &Postgres, from: &str, to: &str) -> Result<bool, CommitError> {
+    let held = [store.get(from.as_bytes()).await?, store.get(to.as_bytes()).await?];
+    let [mine, theirs] = [coins(held[0].as_ref()), coins(held[1].as_ref())];
+    if mine == 0 {
+        return Ok(false);
+    }
+    let mut batch = Batch::default();
+    for (key, entry) in [(from, &held[0]), (to, &held[1])] {
+        batch.expect.push((key.into(), entry.as_ref().map(|entry| entry.version)));
+    }
+    batch = match mine {
+        1 => batch.delete(from),
+        _ => batch.put(from, (mine - 1).to_string()),
+    };
+    match store.commit(batch.put(to, (theirs + 1).to_string())).await {
+        Ok(_) => Ok(true),
+        Err(CommitError::Conflict { .. }) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+fn below(entropy: &Entropy, end: u64) -> u64 {
+    u64::from_le_bytes(entropy.bytes()) % end
+}
+
+/// Several servers move coins about until this many moves were made; meanwhile `meanwhile` goes on.
+async fn move_coins(stores: &[Postgres], moves: u64, meanwhile: impl AsyncFn()) {
+    put(&stores[0], "account-0", "40").await;
+    let (made, entropy) = (Arc::new(AtomicU64::new(0)), Entropy::seeded(7));
+    let mut tasks = JoinSet::new();
+    for store in stores.iter().cycle().take(12).cloned() {
+        let (made, entropy) = (Arc::clone(&made), entropy.clone());
+        tasks.spawn(async move {
+            while made.load(Ordering::Relaxed) < moves {
+                let (from, step) = (below(&entropy, ACCOUNTS), 1 + below(&entropy, ACCOUNTS - 1));
+                match transfer(&store, &account(from), &account((from + step) % ACCOUNTS)).await {
+                    Ok(done) => made.fetch_add(u64::from(done), Ordering::Relaxed),
+                    // Whatever became of it, no coin may be lost or made by it.
+                    Err(CommitError::Store(StoreError::Unsure(_))) => 0,
+                    Err(error) => panic!("{error}"),
+                };
+            }
+        });
+    }
+    while made.load(Ordering::Relaxed) < moves {
+        let all = stores[1].scan(b"account-", b"account:", 100).await.unwrap();
+        assert_eq!(all.iter().map(|(_, entry)| coins(Some(entry))).sum::<u64>(), TOTAL);
+        meanwhile().await;
+    }
+    soon("all coins are moved", tasks.join_all()).await;
+    let all = stores[1].scan(b"account-", b"account:", 100).await.unwrap();
+    assert_eq!(all.iter().map(|(_, entry)| coins(Some(entry))).sum::<u64>(), TOTAL);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_coin_is_lost_or_made_by_many_who_move_them() {
+    let (_database, stores) = two_stores().await;
+    move_coins(&stores, 600, async || {}).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_coin_is_lost_or_made_while_connections_break() {
+    let (database, stores) = two_stores().await;
+    let client = database.client().await;
+    let cut = AtomicU64::new(0);
+    move_coins(&stores, 600, async || {
+        cut.fetch_add(database.cut(&client).await.cast_unsigned(), Ordering::Relaxed);
+    })
+    .await;
+    assert!(cut.load(Ordering::Relaxed) > 50, "{cut:?} connections were broken");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_commit_is_made_once_while_connections_break() {
+    const WRITERS: u64 = 8;
+    const CUTS: i64 = 200;
+    let (database, stores) = two_stores().await;
+    let client = database.client().await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut writers = JoinSet::new();
+    for writer in 0..WRITERS {
+        let (store, stop) = (stores[usize::from(writer % 2 == 1)].clone(), Arc::clone(&stop));
+        writers.spawn(async move {
+            let (key, mut count, mut last) = (format!("counter-{writer}"), 0_u64, None);
+            while !stop.load(Ordering::Relaxed) {
+                let mut batch = Batch::default().put(format!("{key}/{count:08}"), "made");
+                batch.expect.push((key.clone().into(), last));
+                // Nobody else writes these keys: every outcome can be found out.
+                last = Some(store.commit(batch.put(key.clone(), count.to_string())).await.unwrap());
+                count += 1;
+            }
+            (key, count, last)
+        });
+    }
+    let mut cuts = 0;
+    while cuts < CUTS {
+        cuts += database.cut(&client).await;
+    }
+    stop.store(true, Ordering::Relaxed);
+    for (key, count, last) in soon("the writers stop", writers.join_all()).await {
+        let made =
+            stores[0].scan(format!("{key}/").as_bytes(), format!("{key}0").as_bytes(), usize::MAX).await;
+        assert_eq!(made.unwrap().len() as u64, count);
+        assert_eq!(version(&stores[0], &key).await, last);
+    }
+}

@@ -1,0 +1,117 @@
+//! A network between a server and its database that does what it is told.
+
+use std::net::SocketAddr;
+
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream, UnixStream};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_postgres::config::Host;
+
+/// What the network does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Network {
+    /// It carries everything.
+    Open,
+    /// It carries nothing, and breaks what is connected.
+    Down,
+    /// It carries nothing, and says so to nobody.
+    Silent,
+    /// The next answer is lost, and then it is down.
+    DownAtAnswer,
+    /// The next request is lost, and then it is down.
+    DownAtRequest,
+}
+
+/// A proxy before a database.
+pub struct Proxy {
+    /// Where it listens.
+    pub address: SocketAddr,
+    network: watch::Sender<Network>,
+    accepting: JoinHandle<()>,
+}
+
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
+
+impl Proxy {
+    /// A proxy before the first host of this database.
+    pub async fn before(database: &tokio_postgres::Config) -> Self {
+        let host = database.get_hosts()[0].clone();
+        let port = database.get_ports().first().copied().unwrap_or(5432);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let network = watch::Sender::new(Network::Open);
+        let told = network.clone();
+        let accepting = tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                let server: Box<dyn Stream> = match &host {
+                    Host::Tcp(name) => Box::new(TcpStream::connect((name.as_str(), port)).await.unwrap()),
+                    Host::Unix(dir) => {
+                        let socket = dir.join(format!(".s.PGSQL.{port}"));
+                        Box::new(UnixStream::connect(socket).await.unwrap())
+                    }
+                };
+                tokio::spawn(carry(client, server, told.clone()));
+            }
+        });
+        Self { address, network, accepting }
+    }
+
+    /// Changes what the network does.
+    pub fn set(&self, network: Network) {
+        self.network.send_replace(network);
+    }
+
+    /// Waits until the network does this.
+    pub async fn becomes(&self, network: Network) {
+        self.network.subscribe().wait_for(|now| *now == network).await.unwrap();
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.accepting.abort();
+        self.network.send_replace(Network::Down);
+    }
+}
+
+/// Carries bytes both ways until somebody ends it.
+async fn carry(mut client: TcpStream, mut server: Box<dyn Stream>, network: watch::Sender<Network>) {
+    let mut changes = network.subscribe();
+    let (mut request, mut answer) = (vec![0; 65_536], vec![0; 65_536]);
+    loop {
+        let now = *changes.borrow_and_update();
+        if now == Network::Down {
+            return;
+        }
+        let carries = now != Network::Silent;
+        tokio::select! {
+            changed = changes.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+            }
+            read = client.read(&mut request), if carries => {
+                let Ok(bytes @ 1..) = read else { return };
+                if *network.borrow() == Network::DownAtRequest {
+                    network.send_replace(Network::Down);
+                    return;
+                }
+                if server.write_all(&request[..bytes]).await.is_err() {
+                    return;
+                }
+            }
+            read = server.read(&mut answer), if carries => {
+                let Ok(bytes @ 1..) = read else { return };
+                if *network.borrow() == Network::DownAtAnswer {
+                    network.send_replace(Network::Down);
+                    return;
+                }
+                if client.write_all(&answer[..bytes]).await.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+}
