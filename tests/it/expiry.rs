@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use rallypoint::store::{Embedded, Memory, Store};
+use rallypoint::store::{Embedded, Store};
 use serde_json::json;
 
-use crate::harness::{Client, Server, contents, player_path};
+use crate::harness::{Client, Server, contents, pairs_of_nodes, player_path};
 
 const MINUTE: Duration = Duration::from_secs(60);
 const MILLISECOND: Duration = Duration::from_millis(1);
@@ -212,10 +212,13 @@ async fn a_session_whose_time_is_over_keeps_no_platform_session() {
 
 #[tokio::test]
 async fn a_session_that_was_asked_for_elsewhere_goes_on_here() {
-    let memory = Memory::shared();
-    let here = Server::over(Store::Memory(memory.clone()), |_| {});
-    let elsewhere = here.another_node(Store::Memory(memory));
-    let alice = eternal(&here);
+    for [here, elsewhere] in pairs_of_nodes(|_| {}).await {
+        goes_on_here(&here, &elsewhere).await;
+    }
+}
+
+async fn goes_on_here(here: &Server, elsewhere: &Server) {
+    let alice = eternal(here);
     let session = alice.creates("party").await;
     let there = Client { server: elsewhere.clone(), ..alice.clone() };
     here.clock.advance(30 * MINUTE);

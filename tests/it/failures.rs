@@ -7,7 +7,7 @@ use futures_util::FutureExt as _;
 use rallypoint::store::{Embedded, Memory, Store};
 use serde_json::{Value, json};
 
-use crate::harness::{Reply, Server, XBOX_ID, contents, joining, platform_path};
+use crate::harness::{Reply, Server, XBOX_ID, contents, joining, pairs_of_nodes, platform_path};
 
 #[tokio::test]
 async fn a_failed_write_is_503_and_changes_nothing() {
@@ -50,9 +50,12 @@ async fn a_failed_write_is_503_and_changes_nothing() {
 
 #[tokio::test]
 async fn two_nodes_on_one_store_see_each_others_changes() {
-    let store = Store::Memory(Memory::shared());
-    let one = Server::over(store.clone(), |_| {});
-    let other = one.another_node(store);
+    for [one, other] in pairs_of_nodes(|_| {}).await {
+        see_each_others_changes(&one, &other).await;
+    }
+}
+
+async fn see_each_others_changes(one: &Server, other: &Server) {
     let alice = one.player();
     let there = other.bearer(alice.token.clone().unwrap());
     let session = alice.creates("game").await;
@@ -91,14 +94,17 @@ async fn a_caller_who_goes_away_takes_nothing_back() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn invites_that_race_for_the_last_places_fill_them_and_no_more() {
-    let store = Store::Memory(Memory::shared());
-    let one = Server::over(store.clone(), |_| {});
-    let other = one.another_node(store);
+    for [one, other] in pairs_of_nodes(|_| {}).await {
+        race_for_the_last_places(&one, &other).await;
+    }
+}
+
+async fn race_for_the_last_places(one: &Server, other: &Server) {
     let alice = one.player();
     let session: Arc<str> = alice.creates("party").await.into();
     let mut invites = Vec::new();
     for index in 0..20 {
-        let node = if index % 2 == 0 { &one } else { &other };
+        let node = if index % 2 == 0 { one } else { other };
         let (inviting, invited) = (node.bearer(alice.token.clone().unwrap()), node.player());
         let session = Arc::clone(&session);
         invites.push(tokio::spawn(async move { inviting.invites(&session, &invited).await }));

@@ -45,6 +45,7 @@ mod roster;
 mod session;
 mod session_command;
 mod session_to_session;
+mod shared_database;
 mod short_code;
 mod silence;
 mod store;

@@ -90,7 +90,7 @@ async fn puts_and_deletes_of_a_commit_stay_together() {
                 store.get(b"a").await.unwrap().unwrap(),
                 store.get(b"b").await.unwrap().unwrap_or_else(none),
             ];
-            assert!(a.value == "1" && b.value == "" || a == b, "{a:?} {b:?}");
+            assert!(a.value == "1" && b.value.is_empty() || a == b, "{a:?} {b:?}");
         },
     )
     .await;
@@ -158,8 +158,8 @@ async fn move_coins(stores: &[Postgres], moves: u64, meanwhile: impl AsyncFn()) 
     put(&stores[0], "account-0", "40").await;
     let (made, entropy) = (Arc::new(AtomicU64::new(0)), Entropy::seeded(7));
     let mut tasks = JoinSet::new();
-    for store in stores.iter().cycle().take(12).cloned() {
-        let (made, entropy) = (Arc::clone(&made), entropy.clone());
+    for store in stores.iter().cycle().take(12) {
+        let (store, made, entropy) = (store.clone(), Arc::clone(&made), entropy.clone());
         tasks.spawn(async move {
             while made.load(Ordering::Relaxed) < moves {
                 let (from, step) = (below(&entropy, ACCOUNTS), 1 + below(&entropy, ACCOUNTS - 1));

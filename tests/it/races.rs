@@ -19,7 +19,7 @@ use tokio::sync::Barrier;
 
 use crate::harness::{
     Client, Reply, Server, XBOX_ID, agreement, contents, creation, deed_path, joining, link_path,
-    platform_path,
+    pairs_of_nodes, platform_path,
 };
 use crate::support::postgres::Database;
 
@@ -473,10 +473,14 @@ async fn changes_are_looked_at_in_their_order() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn nodes_on_one_store_race_without_losing_a_join() {
-    let store = Store::Memory(Memory::shared());
-    let one = Server::over(store.clone(), roomy);
-    let nodes = [one.another_node(store), one.clone()];
-    let (alice, joiners) = (one.player(), players(&one, 60));
+    for nodes in pairs_of_nodes(roomy).await {
+        race_to_join(&nodes).await;
+    }
+}
+
+async fn race_to_join(nodes: &[Server; 2]) {
+    let one = &nodes[0];
+    let (alice, joiners) = (one.player(), players(one, 60));
     let session = alice.creates("game").await;
     let joins = joiners.iter().enumerate().map(|(index, joiner)| {
         let node = nodes[index % nodes.len()].bearer(joiner.token.clone().unwrap());
@@ -486,6 +490,6 @@ async fn nodes_on_one_store_race_without_losing_a_join() {
     // Nodes race in the store; a bounded number of defeats is told apart from a refusal.
     assert!(replies.iter().all(|reply| [200, 503].contains(&reply.status.as_u16())));
     let joined = replies.iter().filter(|reply| reply.status == 200).count();
-    let seen = settled(&one, &[session], &joiners).await;
+    let seen = settled(one, &[session], &joiners).await;
     assert_eq!(seats(seen[0].as_ref().unwrap()), joined + 1);
 }

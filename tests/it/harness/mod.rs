@@ -5,6 +5,7 @@ pub mod agreement;
 mod contract;
 pub mod wire;
 mod deeds;
+mod nodes;
 mod stored;
 
 use std::net::IpAddr;
@@ -27,6 +28,7 @@ use uuid::Uuid;
 
 pub use contract::fits;
 pub use deeds::{deed_path, place, player_path, right_path};
+pub use nodes::pairs_of_nodes;
 pub use stored::{contents, keys_of_sessions};
 
 /// URL-safe base64 with padding, as clients send it.

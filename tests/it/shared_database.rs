@@ -1,0 +1,132 @@
+//! `rallypoint serve` as several nodes on one database: the real binary, as an operator starts it.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use http::{Method, Request};
+use http_body_util::Full;
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use rallypoint::auth::DEFAULT_PLAYER_PERMISSIONS;
+use rallypoint::env::Clock;
+use rustix::process::Signal;
+use serde_json::json;
+use tempfile::TempDir;
+
+use crate::harness::{Reply, creation, joining};
+use crate::support::connection::Connection;
+use crate::support::postgres::Database;
+use crate::support::process::{Server, rallypoint, run, soon};
+
+const SECRET: [u8; 32] = *b"a secret that all the nodes know";
+
+/// A configuration file that any number of nodes may start with.
+struct Shared {
+    dir: TempDir,
+    _database: Database,
+}
+
+impl Shared {
+    async fn new() -> Self {
+        let (dir, database) = (TempDir::new().unwrap(), Database::new().await);
+        let keys = dir.path().join("jwks.json");
+        let key = json!({"kty": "oct", "alg": "HS256", "kid": "1", "k": URL_SAFE_NO_PAD.encode(SECRET)});
+        std::fs::write(&keys, json!({"keys": [key]}).to_string()).unwrap();
+        std::fs::set_permissions(&keys, PermissionsExt::from_mode(0o600)).unwrap();
+        let config = format!(
+            "[auth]\njwks_file = {keys:?}\n[store]\nbackend = \"postgres\"\n[postgres]\nurl = {:?}\n",
+            database.url
+        );
+        std::fs::write(dir.path().join("rallypoint.toml"), config).unwrap();
+        Self { dir, _database: database }
+    }
+
+    fn config(&self) -> PathBuf {
+        self.dir.path().join("rallypoint.toml")
+    }
+
+    async fn start(&self) -> Server {
+        let config = self.config();
+        let args = ["serve", "--listen", "127.0.0.1:0", "--config", config.to_str().unwrap()];
+        Server::spawn(rallypoint(&args)).await
+    }
+}
+
+/// The token of a new player.
+fn token() -> String {
+    let permissions: Vec<_> = DEFAULT_PLAYER_PERMISSIONS.iter().map(|permission| permission.name()).collect();
+    let player = uuid::Uuid::from_bytes(rallypoint::env::Entropy::System.bytes());
+    let claims = json!({
+        "sub": player, "permissions": permissions, "platform": "XboxLive",
+        "exp": Clock::System.now_ms() / 1000 + 3600,
+    });
+    let header = Header { kid: Some("1".into()), ..Header::new(Algorithm::HS256) };
+    jsonwebtoken::encode(&header, &claims, &EncodingKey::from_secret(&SECRET)).unwrap()
+}
+
+async fn ready(node: &mut Server) -> Reply {
+    let mut admin = Connection::open(node.admin_address().await, None).await.unwrap();
+    admin.send(Request::get("/ready").body(Full::default()).unwrap()).await.unwrap().into()
+}
+
+#[tokio::test]
+async fn nodes_share_what_they_store_and_go_on_without_each_other() {
+    let shared = Shared::new().await;
+    let (mut one, mut other) = tokio::join!(shared.start(), shared.start());
+    for node in [&mut one, &mut other] {
+        ready(node).await.expect(200);
+    }
+    let (alice, bob) = (token(), token());
+    let mut here = Connection::open(one.address, Some(&alice)).await.unwrap();
+    let mut there = Connection::open(other.address, Some(&bob)).await.unwrap();
+    let created: Reply =
+        here.call(&Method::POST, "/v1/session", Some(&creation("game"))).await.unwrap().into();
+    let session = created.expect(200).body["session_id"].as_str().unwrap().to_owned();
+    let me = format!("/v1/session/{session}/player/me");
+    let joined: Reply = there.call(&Method::POST, &me, Some(&joining())).await.unwrap().into();
+    joined.expect(200);
+
+    let path = format!("/v1/session/{session}");
+    let seen: Reply = here.call(&Method::GET, &path, None).await.unwrap().into();
+    assert_eq!(seen.expect(200).body["teams"][0]["players"].as_array().unwrap().len(), 2);
+    one.signal(Signal::KILL);
+    soon("the node is gone", here.closed()).await;
+    let seen: Reply = there.call(&Method::GET, &path, None).await.unwrap().into();
+    assert_eq!(seen.expect(200).body["teams"][0]["players"].as_array().unwrap().len(), 2);
+    other.stop().await.expect(0);
+}
+
+#[tokio::test]
+async fn a_node_without_shared_keys_is_refused() {
+    let shared = Shared::new().await;
+    let text = std::fs::read_to_string(shared.config()).unwrap();
+    std::fs::write(
+        shared.config(),
+        text.lines()
+            .filter(|line| !line.starts_with("jwks_file"))
+            .fold(String::new(), |text, line| text + line + "\n"),
+    )
+    .unwrap();
+    let refused = run(rallypoint(&["serve", "--config", shared.config().to_str().unwrap()])).await.expect(1);
+    assert!(
+        refused.stderr.contains("line 3: [store] backend = \"postgres\" needs jwks_file or jwks_url"),
+        "{refused:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_database_that_cannot_be_used_is_named() {
+    let shared = Shared::new().await;
+    let nobody_listens = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let mut command =
+        rallypoint(&["serve", "--listen", "127.0.0.1:0", "--config", shared.config().to_str().unwrap()]);
+    command.env("RALLYPOINT_POSTGRES__URL", format!("postgresql://me@{nobody_listens}/games"));
+    command.env("RALLYPOINT_POSTGRES__PASSWORD", "secret");
+    let refused = run(command).await.expect(1);
+    assert!(
+        refused.stderr.contains("error: the store failed: cannot use the database games at 127.0.0.1"),
+        "{refused:?}"
+    );
+    assert!(!refused.stderr.contains("secret"), "{refused:?}");
+}
