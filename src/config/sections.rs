@@ -271,7 +271,7 @@ impl Default for Postgres {
             url: None,
             password: None,
             password_file: None,
-            write_connections: 8,
+            write_connections: 16,
             read_connections: 2,
             connect_timeout_ms: 2_000,
             statement_timeout_ms: 5_000,

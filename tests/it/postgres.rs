@@ -46,6 +46,25 @@ async fn race(
     }
 }
 
+/// Notes what holds where a value is put.
+const NOTE: &str = "CREATE TABLE noted (setting text);
+    CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS
+    'BEGIN INSERT INTO noted VALUES (current_setting(''synchronous_commit'')); RETURN NEW; END';
+    CREATE TRIGGER note AFTER INSERT ON rallypoint_entries FOR EACH ROW EXECUTE FUNCTION note()";
+
+#[tokio::test]
+async fn commits_are_durable_before_they_are_answered_whatever_is_usual_there() {
+    for (usual, noted) in [("off", "on"), ("on", "on"), ("remote_apply", "remote_apply")] {
+        let database = Database::new().await;
+        let store = database.where_usual("synchronous_commit", usual).open().await;
+        let client = database.client().await;
+        client.batch_execute(NOTE).await.unwrap();
+        put(&store, "key", "value").await;
+        let found: String = client.query_one("SELECT setting FROM noted", &[]).await.unwrap().get(0);
+        assert_eq!(found, noted);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_two_that_each_expect_what_the_other_puts_one_wins() {
     race(

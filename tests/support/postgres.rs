@@ -119,11 +119,16 @@ impl Database {
         let schema = format!("test_{}_{number}", std::process::id());
         let server = &Server::get().url;
         let join = if server.contains('?') { '&' } else { '?' };
-        let url = format!("{server}{join}options=-csearch_path%3D{schema}&application_name={schema}");
+        let url = format!("{server}{join}application_name={schema}&options=-csearch_path%3D{schema}");
         let database = Self { url, schema };
         let created = format!("DROP SCHEMA IF EXISTS {0} CASCADE; CREATE SCHEMA {0}", database.schema);
         database.client().await.batch_execute(&created).await.unwrap();
         database
+    }
+
+    /// The same where a setting of connections is another one.
+    pub fn where_usual(&self, setting: &str, value: &str) -> Self {
+        Self { url: format!("{}%20-c{setting}%3D{value}", self.url), ..self.clone() }
     }
 
     /// How a store of a test reaches it.

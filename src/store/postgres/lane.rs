@@ -25,6 +25,11 @@ const BACKOFF_MAX: Duration = Duration::from_secs(1);
 /// take. After that the connection counts as broken.
 const ANSWER_SLACK: Duration = Duration::from_secs(2);
 
+/// What is answered must not be lost by a crash, whatever the database's other users can bear. How many machines must
+/// have it stays the operator's choice.
+const DURABLE: &str = "SELECT set_config('synchronous_commit', 'on', false)
+    WHERE current_setting('synchronous_commit') = 'off'";
+
 /// One connection.
 pub(super) struct Session {
     client: Client,
@@ -115,8 +120,7 @@ impl Connector {
         let limits = ["statement_timeout", "idle_in_transaction_session_timeout"];
         let limit_ms = self.settings.statement_timeout.as_millis();
         let limits = limits.map(|limit| format!("SET {limit} = {limit_ms};")).concat();
-        let limited = client.batch_execute(&limits).await;
-        match limited {
+        match client.batch_execute(&(limits + DURABLE)).await {
             Ok(()) => Ok((client, driver)),
             Err(error) => {
                 driver.abort();
