@@ -27,6 +27,8 @@ pub fn keys_of_sessions(stored: &BTreeMap<Key, Bytes>) -> BTreeSet<Key> {
         let due_ms = i64::from_be_bytes(stored[&deadline].as_ref().try_into().unwrap());
         expected.insert(keys::due(due_ms, &session.id));
         expected.insert(deadline);
+        // There where nodes have told each other something of it.
+        expected.extend(Some(keys::heard(&session.id)).filter(|heard| stored.contains_key(heard)));
     }
     expected
 }
