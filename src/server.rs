@@ -23,6 +23,7 @@ pub struct Server {
     pub api_address: SocketAddr,
     /// Where the admin listener listens, if anywhere.
     pub admin_address: Option<SocketAddr>,
+    leave: watch::Sender<bool>,
     stop_api: watch::Sender<bool>,
     api: JoinHandle<()>,
     stop_rest: watch::Sender<bool>,
@@ -58,6 +59,7 @@ pub async fn start(config: &Config, expose_development_key: bool) -> Result<Serv
         None => None,
     };
     let store = open_store(config).await?;
+    let (leave, leaving) = watch::channel(false);
     let (stop_api, api_stopping) = watch::channel(false);
     let (stop_rest, rest_stopping) = watch::channel(false);
     let mut rest = Vec::new();
@@ -83,10 +85,10 @@ pub async fn start(config: &Config, expose_development_key: bool) -> Result<Serv
         ))
     };
     let metrics = || Arc::clone(&app.metrics);
-    let serving = net::serve(api_listener, connections, metrics(), api_stopping.clone(), handle);
+    let serving = net::serve(api_listener, connections, metrics(), api_stopping, handle);
     let api = tokio::spawn(serving);
     let admin_address = admin_listener.map(|(listener, address)| {
-        let handle = admin::handler(Arc::clone(&app), api_stopping);
+        let handle = admin::handler(Arc::clone(&app), leaving);
         let serving = net::serve(listener, connections, metrics(), rest_stopping.clone(), handle);
         rest.push(tokio::spawn(serving));
         address
@@ -95,16 +97,22 @@ pub async fn start(config: &Config, expose_development_key: bool) -> Result<Serv
     rest.push(tokio::spawn(reload));
     let every = Duration::from_millis(config.jobs.every_ms.max(1));
     rest.push(tokio::spawn(jobs::run(app, every, rest_stopping)));
-    Ok(Server { api_address, admin_address, stop_api, api, stop_rest, rest, store })
+    Ok(Server { api_address, admin_address, leave, stop_api, api, stop_rest, rest, store })
 }
 
 impl Server {
+    /// Says on `/ready` that the server is about to stop, and goes on as before.
+    pub fn leave(&self) {
+        self.leave.send_replace(true);
+    }
+
     /// Stops: no new connections, requests under way finish while `/ready` says so, moved deadlines are written,
     /// the store is closed.
     ///
     /// # Errors
     /// Where the store could not be closed cleanly. What was acknowledged is on disk all the same.
     pub async fn stop(self) -> Result<(), StartError> {
+        self.leave();
         let _ = self.stop_api.send(true);
         // A task that panicked has said so already.
         let _ = self.api.await;

@@ -9,6 +9,7 @@ use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use serde_json::Value;
@@ -209,7 +210,7 @@ fn serve(args: &ServeArgs) -> Result<(), String> {
     telemetry::start_logs(&config.telemetry.log, config.telemetry.log_format)?;
     runtime()?.block_on(async {
         // Asked for before anything runs, so that no signal is missed.
-        let stop = stop_signal()?;
+        let mut signals = StopSignals::listen()?;
         let server = server::start(&config, args.insecure_expose_development_key)
             .await
             .map_err(|error| error.to_string())?;
@@ -217,7 +218,16 @@ fn serve(args: &ServeArgs) -> Result<(), String> {
         if let Some(address) = server.admin_address {
             tracing::info!("admin listener on http://{address}: /live, /ready, /metrics");
         }
-        stop.await;
+        signals.next().await;
+        let delay_s = config.http.leave_delay_s;
+        if delay_s > 0 {
+            server.leave();
+            tracing::info!(
+                "leaving: /ready says so, and the server stops in {delay_s} s or at the next signal"
+            );
+            // Whichever comes first.
+            let _ = tokio::time::timeout(Duration::from_secs(delay_s), signals.next()).await;
+        }
         tracing::info!("stopping: requests under way finish first");
         server.stop().await.map_err(|error| error.to_string())?;
         tracing::info!("stopped");
@@ -229,13 +239,21 @@ fn listen(kind: SignalKind) -> Result<Signal, String> {
     signal(kind).map_err(|error| format!("cannot listen for signals: {error}"))
 }
 
-/// Resolves at SIGTERM or SIGINT (Ctrl-C).
-fn stop_signal() -> Result<impl Future<Output = ()>, String> {
-    let (mut terminate, mut interrupt) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
-    Ok(async move {
+/// SIGTERM and SIGINT (Ctrl-C).
+struct StopSignals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl StopSignals {
+    fn listen() -> Result<Self, String> {
+        Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) {
         tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
         }
-    })
+    }
 }

@@ -95,6 +95,8 @@ pub struct Http {
     pub write_timeout_s: u64,
     #[serde(deserialize_with = "limits::between::<_, _, 0, 3_600>")]
     pub drain_timeout_s: u64,
+    #[serde(deserialize_with = "limits::between::<_, _, 0, 3_600>")]
+    pub leave_delay_s: u64,
     pub trusted_proxies: Vec<IpAddr>,
     #[serde(deserialize_with = "origins")]
     pub cors_origins: Vec<String>,
@@ -114,6 +116,7 @@ impl Default for Http {
             request_timeout_s: 30,
             write_timeout_s: 30,
             drain_timeout_s: 30,
+            leave_delay_s: 0,
             trusted_proxies: Vec::new(),
             cors_origins: Vec::new(),
         }

@@ -222,6 +222,22 @@ async fn sigint_lets_requests_under_way_finish() {
 }
 
 #[tokio::test]
+async fn a_server_says_that_it_leaves_before_it_stops() {
+    let dir = TempDir::new().unwrap();
+    let mut command = serve(dir.path(), &[]);
+    command.env("RALLYPOINT_HTTP__LEAVE_DELAY_S", "3600");
+    let mut server = Server::spawn(command).await;
+    let (address, admin) = (server.address, server.admin_address().await);
+    assert_eq!(get(admin, "/ready").await.expect(200).bytes, "ready\n");
+    server.signal(Signal::TERM);
+    server.logged("leaving: /ready says so").await;
+    assert_eq!(get(admin, "/ready").await.expect(503).bytes, "stopping\n");
+    get(address, "/openapi.json").await.expect(200);
+    // Another signal does not wait for the delay.
+    server.stop().await.expect(0);
+}
+
+#[tokio::test]
 async fn asking_for_a_session_counts_to_the_last_request() {
     let dir = TempDir::new().unwrap();
     // Nothing but the stop writes moved deadlines down.

@@ -48,8 +48,9 @@ pub fn run(stay: bool) -> Result<(), String> {
     config.http.listen = SocketAddr::from(([127, 0, 0, 1], 0));
     config.store.data_dir.clone_from(&dir.0);
     let runtime = super::runtime()?;
-    let (stop, mut hangup) = runtime
-        .block_on(async { Ok::<_, String>((super::stop_signal()?, super::listen(SignalKind::hangup())?)) })?;
+    let (mut signals, mut hangup) = runtime.block_on(async {
+        Ok::<_, String>((super::StopSignals::listen()?, super::listen(SignalKind::hangup())?))
+    })?;
     let server = runtime.block_on(server::start(&config, false)).map_err(|error| error.to_string())?;
     super::print(&format!(
         "Rallypoint runs on http://{}, with its data in {}.\n",
@@ -62,7 +63,7 @@ pub fn run(stay: bool) -> Result<(), String> {
         // There is no file to read again, and a terminal that was closed watches no more.
         runtime.block_on(async {
             tokio::select! {
-                () = stop => {}
+                () = signals.next() => {}
                 _ = hangup.recv() => {}
             }
         });
