@@ -131,6 +131,13 @@ fn check_postgres(config: &Config) -> Result<(), Fault> {
     if let Some(Err(message)) = config.postgres.url.as_deref().map(parse_postgres_url) {
         return Err(Fault::new(&["postgres", "url"], message));
     }
+    if config.postgres.certificate_file.is_some() != config.postgres.key_file.is_some() {
+        let knob = if config.postgres.key_file.is_some() { "key_file" } else { "certificate_file" };
+        return Err(Fault::new(
+            &["postgres", knob],
+            "takes certificate_file and key_file together, or neither",
+        ));
+    }
     if config.store.backend != Backend::Postgres {
         return Ok(());
     }
@@ -241,6 +248,7 @@ mod tests {
             (postgres, 2, "needs jwks_file or jwks_url under [auth]"),
             ("[store]\nbackend = \"postgres\"", 2, "needs url under [postgres]"),
             ("[postgres]\nurl = \"postgres://me:secret@db\"", 2, "url takes no password"),
+            ("[postgres]\nkey_file = \"key\"", 2, "takes certificate_file and key_file together"),
         ] {
             let message = parse(text, &[]).unwrap_err();
             assert!(message.contains(&format!("line {line}: [")) && message.contains(told), "{message}");

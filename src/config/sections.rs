@@ -14,7 +14,7 @@ use crate::api::cors::parse_origin;
 use crate::domain::client::VersionCheck;
 use crate::domain::limits;
 use crate::net::ConnectionLimits;
-use crate::store::{PostgresSettings, parse_postgres_url};
+use crate::store::{PostgresSettings, PostgresTls, parse_postgres_url};
 use crate::telemetry::{LogFormat, parse_log_filter};
 
 /// Reads an address to listen on, or says how one is written.
@@ -256,6 +256,12 @@ pub struct Postgres {
     pub password: Option<Secret>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub password_file: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub certificate_file: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key_file: Option<PathBuf>,
     #[serde(deserialize_with = "limits::between::<_, _, 1, 100>")]
     pub write_connections: usize,
     #[serde(deserialize_with = "limits::between::<_, _, 1, 100>")]
@@ -274,6 +280,9 @@ impl Default for Postgres {
             url: None,
             password: None,
             password_file: None,
+            ca_file: None,
+            certificate_file: None,
+            key_file: None,
             write_connections: 16,
             read_connections: 2,
             connect_timeout_ms: 2_000,
@@ -284,7 +293,7 @@ impl Default for Postgres {
 }
 
 impl Postgres {
-    /// Where the database is and how long it is waited for. Reads the password's file.
+    /// Where the database is and how long it is waited for. Reads the files of the password and the certificates.
     ///
     /// # Errors
     /// Where that cannot be said, with what to do.
@@ -298,8 +307,10 @@ impl Postgres {
                 .map_err(|error| format!("[postgres] password_file {}: {error}", path.display()))?;
             address.password(password.trim_end_matches(['\r', '\n']));
         }
+        let certificate = self.certificate_file.as_deref().zip(self.key_file.as_deref());
         Ok(PostgresSettings {
             address,
+            tls: PostgresTls::new(self.ca_file.as_deref(), certificate)?,
             write_connections: self.write_connections,
             read_connections: self.read_connections,
             connect_timeout: Duration::from_millis(self.connect_timeout_ms),

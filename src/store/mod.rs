@@ -15,7 +15,9 @@ pub use embedded::{Embedded, Fjall};
 pub use error::{CommitError, StoreError};
 pub use group_commit::{Engine, GroupCommit, Stats, Writes};
 pub use memory::Memory;
-pub use postgres::{Postgres, Settings as PostgresSettings, parse_url as parse_postgres_url};
+pub use postgres::{
+    Postgres, Settings as PostgresSettings, Tls as PostgresTls, parse_url as parse_postgres_url,
+};
 
 use std::fmt;
 use std::future::Future;

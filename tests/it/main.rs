@@ -36,6 +36,7 @@ mod player;
 mod players_page;
 mod postgres;
 mod postgres_faults;
+mod postgres_tls;
 mod process;
 mod published;
 mod races;

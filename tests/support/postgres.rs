@@ -2,6 +2,7 @@
 //! directory, and stopped when the process ends, however it ends. Each test gets a schema of its own.
 
 use std::io::{BufRead as _, BufReader};
+use std::net::TcpListener;
 use std::os::unix::fs::chown;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -10,7 +11,8 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use rallypoint::store::{Postgres, PostgresSettings, parse_postgres_url};
+use rallypoint::env::Entropy;
+use rallypoint::store::{Postgres, PostgresSettings, PostgresTls, parse_postgres_url};
 use tokio_postgres::{Client, NoTls};
 
 use super::proxy::Proxy;
@@ -20,40 +22,58 @@ const URL_VARIABLE: &str = "RALLYPOINT_TEST_POSTGRES_URL";
 /// Whom the server runs as where the tests run as root, which PostgreSQL refuses: nobody.
 const NOBODY: u32 = 65_534;
 
-/// Makes a server in the directory `$1`, says so, and takes everything away when its input ends.
+/// Makes a server in the directory `$1`, with the programs in `$2`, on the port `$3`; says so, and takes everything away
+/// when its input ends. On the port, user rallypoint has to show a certificate where the connection is encrypted.
 const SCRIPT: &str = r#"
 cd "$1" || exit 1
 export PATH="$2:$PATH"
 initdb -D data -U rallypoint -A trust -E UTF8 --locale=C --no-sync >log 2>&1 &&
-pg_ctl -D data -l log -w -o "-k '$1' -c listen_addresses='' -c fsync=off -c full_page_writes=off \
-    -c max_connections=400 -c shared_buffers=64MB" start >>log 2>&1 &&
+chmod 600 server.key && mv *.pem *.key data &&
+echo 'hostssl all rallypoint 127.0.0.1/32 cert' | cat - data/pg_hba.conf >hba && cat hba >data/pg_hba.conf &&
+pg_ctl -D data -l log -w -o "-k '$1' -p $3 -c listen_addresses=127.0.0.1 -c fsync=off -c full_page_writes=off \
+    -c max_connections=400 -c shared_buffers=64MB \
+    -c ssl=on -c ssl_cert_file=server.pem -c ssl_key_file=server.key -c ssl_ca_file=ca.pem" start >>log 2>&1 &&
 echo ready || cat log
 cat >/dev/null
 pg_ctl -D data -m immediate -w stop >>log 2>&1
 cd / && rm -rf "$1"
 "#;
 
+/// A certificate of the server's, one of a client's, and the authority that has signed both.
+const TLS_FILES: [(&str, &str); 5] = [
+    ("ca.pem", include_str!("tls/ca.pem")),
+    ("server.pem", include_str!("tls/server.pem")),
+    ("server.key", include_str!("tls/server.key")),
+    ("client.pem", include_str!("tls/client.pem")),
+    ("client.key", include_str!("tls/client.key")),
+];
+
 /// The server, for as long as the process holds its input open.
 struct Server {
     url: String,
-    _script: Option<Child>,
+    port: u16,
+    _script: Child,
 }
 
 static SERVER: OnceLock<Server> = OnceLock::new();
 
 impl Server {
     fn get() -> &'static Self {
-        SERVER.get_or_init(|| match std::env::var(URL_VARIABLE) {
-            Ok(url) => Self { url, _script: None },
-            Err(_) => Self::start(&binaries()),
-        })
+        SERVER.get_or_init(|| Self::start(&binaries()))
     }
 
     fn start(binaries: &Path) -> Self {
         let dir = tempfile::Builder::new().prefix("rallypoint-postgres-").tempdir().unwrap().keep();
         let mut command = Command::new("sh");
-        command.args(["-c", SCRIPT, "sh"]).arg(&dir).arg(binaries);
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        command.args(["-c", SCRIPT, "sh"]).arg(&dir).arg(binaries).arg(port.to_string());
+        for (name, text) in TLS_FILES {
+            std::fs::write(dir.join(name), text).unwrap();
+        }
         if rustix::process::geteuid().is_root() {
+            for (name, _) in TLS_FILES {
+                chown(dir.join(name), Some(NOBODY), Some(NOBODY)).unwrap();
+            }
             chown(&dir, Some(NOBODY), Some(NOBODY)).unwrap();
             command.uid(NOBODY).gid(NOBODY);
         }
@@ -63,8 +83,8 @@ impl Server {
         let mut said = BufReader::new(child.stdout.take().unwrap()).lines();
         let first = said.next().expect("the script says something").unwrap();
         assert_eq!(first, "ready", "the server does not start: {:?}", said.collect::<Vec<_>>());
-        let url = format!("postgresql://rallypoint@{}/postgres", dir.to_str().unwrap().replace('/', "%2F"));
-        Self { url, _script: Some(child) }
+        let host = dir.to_str().unwrap().replace('/', "%2F");
+        Self { url: format!("postgresql://rallypoint@{host}:{port}/postgres"), port, _script: child }
     }
 }
 
@@ -117,13 +137,34 @@ impl Database {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let schema = format!("test_{}_{number}", std::process::id());
-        let server = &Server::get().url;
+        let server = &std::env::var(URL_VARIABLE).unwrap_or_else(|_| Server::get().url.clone());
         let join = if server.contains('?') { '&' } else { '?' };
         let url = format!("{server}{join}application_name={schema}&options=-csearch_path%3D{schema}");
         let database = Self { url, schema };
         let created = format!("DROP SCHEMA IF EXISTS {0} CASCADE; CREATE SCHEMA {0}", database.schema);
         database.client().await.batch_execute(&created).await.unwrap();
         database
+    }
+
+    /// A place on the server that is started, which knows TLS, and the address where it does.
+    pub async fn new_with_tls() -> (Self, String) {
+        let server = Server::get();
+        let schema = format!("tls_{}", uuid::Uuid::from_bytes(Entropy::System.bytes()).simple());
+        let url = format!("{}?application_name={schema}&options=-csearch_path%3D{schema}", server.url);
+        let database = Self { url, schema };
+        database.client().await.batch_execute(&format!("CREATE SCHEMA {}", database.schema)).await.unwrap();
+        let query = database.url.split_once('?').unwrap().1;
+        let encrypted = format!("postgresql://rallypoint@localhost:{}/postgres?{query}", server.port);
+        (database, encrypted)
+    }
+
+    /// How many connections there are by now to be encrypted, and how many not.
+    pub async fn encrypted(&self) -> (i64, i64) {
+        let count = "SELECT count(*) FILTER (WHERE ssl), count(*) FILTER (WHERE NOT ssl)
+            FROM pg_stat_activity JOIN pg_stat_ssl USING (pid)
+            WHERE application_name = $1 AND pid <> pg_backend_pid()";
+        let row = self.client().await.query_one(count, &[&self.schema]).await.unwrap();
+        (row.get(0), row.get(1))
     }
 
     /// The same where a setting of connections is another one.
@@ -135,6 +176,7 @@ impl Database {
     pub fn settings(&self) -> PostgresSettings {
         PostgresSettings {
             address: parse_postgres_url(&self.url).unwrap(),
+            tls: PostgresTls::new(None, None).unwrap(),
             write_connections: 4,
             read_connections: 2,
             connect_timeout: Duration::from_secs(10),

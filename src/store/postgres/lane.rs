@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout};
-use tokio_postgres::{Client, Error, NoTls};
+use tokio_postgres::{Client, Error};
 
 use super::retry::{Fault, is_read_only, told};
 use super::settings::Settings;
@@ -109,7 +109,7 @@ impl Connector {
     /// A bare connection and what drives it.
     pub(super) async fn connect_bare(&self) -> Result<(Client, AbortHandle), String> {
         let (client, connection) =
-            self.settings.address.connect(NoTls).await.map_err(|error| told(&error))?;
+            self.settings.address.connect(self.settings.tls.0.clone()).await.map_err(|error| told(&error))?;
         let driving = tokio::spawn(async move {
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "a connection to the database broke");

@@ -10,6 +10,7 @@ mod retry;
 mod schema;
 mod settings;
 mod sql;
+mod tls;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,6 +18,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::{Mutex, broadcast, mpsc};
 
 pub use self::settings::{Settings, parse_url};
+pub use self::tls::Tls;
 
 use self::lane::{Connector, Lane, Lanes};
 use self::read::{Question, Reader};

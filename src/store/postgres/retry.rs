@@ -70,6 +70,10 @@ pub(super) fn told(error: &tokio_postgres::Error) -> String {
         told = format!("{told}: {error}");
         cause = error.source();
     }
+    if told.contains("certificate") {
+        told += "; name the authority of the server's certificate in [postgres] ca_file, and the server in url as its \
+                 certificate does";
+    }
     told
 }
 

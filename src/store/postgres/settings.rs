@@ -4,11 +4,15 @@ use std::time::Duration;
 
 use tokio_postgres::config::{Host, TargetSessionAttrs};
 
+use super::tls::Tls;
+
 /// Where the database is and how long it is waited for.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// Hosts, database and user; see [`parse_url`].
     pub address: tokio_postgres::Config,
+    /// How connections are encrypted, where they are.
+    pub tls: Tls,
     /// Connections for commits.
     pub write_connections: usize,
     /// Connections for reads.

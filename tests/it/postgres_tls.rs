@@ -1,0 +1,87 @@
+//! The way to the database, encrypted.
+
+use std::path::{Path, PathBuf};
+
+use rallypoint::config;
+use rallypoint::store::{Backend as _, Batch, Postgres, StoreError};
+
+use crate::support::postgres::Database;
+
+fn file(name: &str) -> Option<PathBuf> {
+    Some(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/tls").join(name))
+}
+
+/// What an operator writes who trusts the server's authority.
+fn trusting(url: &str) -> config::Postgres {
+    config::Postgres { url: Some(url.to_owned()), ca_file: file("ca.pem"), ..config::Postgres::default() }
+}
+
+async fn open(written: &config::Postgres) -> Result<Postgres, StoreError> {
+    Postgres::open(written.settings().unwrap()).await
+}
+
+/// Why opening failed; an open store has no `Debug`.
+async fn refused(written: &config::Postgres) -> String {
+    open(written).await.err().expect("the store does not open").to_string()
+}
+
+#[tokio::test]
+async fn a_server_that_is_trusted_and_knows_this_one_is_used_encrypted() {
+    let (database, url) = Database::new_with_tls().await;
+    for mode in ["require", "prefer"] {
+        let written = config::Postgres {
+            certificate_file: file("client.pem"),
+            key_file: file("client.key"),
+            ..trusting(&format!("{url}&sslmode={mode}"))
+        };
+        let store = open(&written).await.unwrap();
+        store.commit(Batch::default().put("key", "value")).await.unwrap();
+        let (encrypted, open) = database.encrypted().await;
+        assert!(encrypted > 0 && open == 0, "{mode}: {encrypted} {open}");
+    }
+}
+
+#[tokio::test]
+async fn without_a_certificate_a_server_that_asks_for_one_refuses() {
+    let (_database, url) = Database::new_with_tls().await;
+    let message = refused(&trusting(&format!("{url}&sslmode=require"))).await;
+    assert!(message.contains("connection requires a valid client certificate"), "{message}");
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_trusted_is_not_used() {
+    let (_database, url) = Database::new_with_tls().await;
+    let stranger = config::Postgres { ca_file: None, ..trusting(&url) };
+    let elsewhere = trusting(&format!("{}&hostaddr=127.0.0.1", url.replace("localhost", "db.example.com")));
+    for written in [stranger, elsewhere] {
+        let message = refused(&written).await;
+        assert!(message.starts_with("the store failed: cannot use the database "), "{message}");
+        assert!(
+            message.contains("name the authority of the server's certificate in [postgres] ca_file"),
+            "{message}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn whoever_says_so_goes_without() {
+    let (database, url) = Database::new_with_tls().await;
+    let store = open(&trusting(&format!("{url}&sslmode=disable"))).await.unwrap();
+    store.commit(Batch::default().put("key", "value")).await.unwrap();
+    let (encrypted, open) = database.encrypted().await;
+    assert!(encrypted == 0 && open > 0, "{encrypted} {open}");
+}
+
+#[test]
+fn files_that_cannot_be_used_are_named() {
+    let written = trusting("postgresql://me@localhost/games");
+    for (name, ca_file) in [("absent.pem", "No such file"), ("client.key", "holds no certificate")] {
+        let wrong = config::Postgres { ca_file: file(name), ..written.clone() };
+        let message = wrong.settings().unwrap_err();
+        assert!(message.starts_with("[postgres] ca_file ") && message.contains(ca_file), "{message}");
+    }
+    let wrong =
+        config::Postgres { certificate_file: file("client.pem"), key_file: file("server.key"), ..written };
+    let message = wrong.settings().unwrap_err();
+    assert!(message.starts_with("[postgres] certificate_file "), "{message}");
+}
