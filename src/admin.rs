@@ -9,7 +9,7 @@ use http_body_util::Full;
 use tokio::sync::watch;
 
 use crate::app::App;
-use crate::store::{Store, StoreError, keys};
+use crate::store::{StoreError, keys};
 
 /// Answers a request of the admin listener.
 pub async fn handle<B>(app: &App, stopping: bool, request: Request<B>) -> Response<Full<Bytes>> {
@@ -26,21 +26,27 @@ pub async fn handle<B>(app: &App, stopping: bool, request: Request<B>) -> Respon
     }
 }
 
-/// Ready while the store reads and writes and the server is not stopping.
+/// Ready while the store reads and writes, the clock is right where others go by theirs, and the server is not stopping.
 async fn ready(app: &App, stopping: bool) -> Response<Full<Bytes>> {
     if stopping {
         return text(StatusCode::SERVICE_UNAVAILABLE, "stopping\n");
     }
-    match check_store(app.sessions.store()).await {
+    match check_store(app).await {
         Ok(()) => text(StatusCode::OK, "ready\n"),
         Err(error) => text(StatusCode::SERVICE_UNAVAILABLE, &format!("not ready: {error}\n")),
     }
 }
 
-async fn check_store(store: &Store) -> Result<(), StoreError> {
+async fn check_store(app: &App) -> Result<(), StoreError> {
+    let store = app.sessions.store();
     store.check_writable()?;
     let (from, to) = keys::all_sessions();
-    store.scan(&from, &to, 1).await.map(|_| ())
+    store.scan(&from, &to, 1).await?;
+    let checked = store.check_clock(|| app.clock.now_ms()).await;
+    if let Err(error @ StoreError::ClockSkew { .. }) = &checked {
+        tracing::warn!(%error, "the clock is off");
+    }
+    checked
 }
 
 fn metrics(app: &App) -> Response<Full<Bytes>> {

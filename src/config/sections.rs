@@ -272,6 +272,8 @@ pub struct Postgres {
     pub statement_timeout_ms: u64,
     #[serde(deserialize_with = "limits::between::<_, _, 0, 60_000>")]
     pub patience_ms: u64,
+    #[serde(deserialize_with = "limits::between::<_, _, 1, 3_600_000>")]
+    pub clock_skew_max_ms: u64,
 }
 
 impl Default for Postgres {
@@ -288,6 +290,7 @@ impl Default for Postgres {
             connect_timeout_ms: 2_000,
             statement_timeout_ms: 5_000,
             patience_ms: 8_000,
+            clock_skew_max_ms: 2_000,
         }
     }
 }
@@ -316,6 +319,7 @@ impl Postgres {
             connect_timeout: Duration::from_millis(self.connect_timeout_ms),
             statement_timeout: Duration::from_millis(self.statement_timeout_ms),
             patience: Duration::from_millis(self.patience_ms),
+            clock_skew_max_ms: i64::try_from(self.clock_skew_max_ms).unwrap_or(i64::MAX),
         })
     }
 }

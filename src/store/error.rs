@@ -33,6 +33,17 @@ pub enum StoreError {
     /// A database was lost in the middle of a commit, which may have happened or not, or may yet happen.
     #[error("the database was lost in the middle of a change, which may have been made: {0}")]
     Unsure(String),
+    /// This machine's clock and the database's differ by more than is allowed.
+    #[error(
+        "this machine's clock differs from the database's by {difference_ms} ms, and {allowed_ms} are allowed: keep both in \
+         time (NTP)"
+    )]
+    ClockSkew {
+        /// By how much this one is ahead; negative where it is behind.
+        difference_ms: i64,
+        /// By how much it may be.
+        allowed_ms: i64,
+    },
     /// What was read cannot be what was written.
     #[error("the store is damaged: {0}; restore the data directory from a backup")]
     Corrupt(String),
@@ -78,6 +89,7 @@ impl StoreError {
         match self {
             Self::Busy | Self::Closed | Self::InvalidKey { .. } | Self::Unavailable(_) => true,
             Self::InUse { .. } | Self::UnknownFormat { .. } | Self::UnknownSchema { .. } => true,
+            Self::ClockSkew { .. } => true,
             Self::Failed(_) | Self::Unsure(_) | Self::Corrupt(_) => false,
         }
     }

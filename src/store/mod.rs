@@ -209,6 +209,18 @@ impl Store {
         }
     }
 
+    /// Fails where several servers share the store and this one's clock, which `now_ms` reads, is not that of all:
+    /// deadlines are compared by the clocks of the servers.
+    ///
+    /// # Errors
+    /// [`StoreError::ClockSkew`] as said, and where the store cannot be read.
+    pub async fn check_clock(&self, now_ms: impl Fn() -> i64) -> Result<(), StoreError> {
+        match self {
+            Self::Memory(_) | Self::Embedded(_) => Ok(()),
+            Self::Postgres(postgres) => postgres.check_clock(now_ms).await,
+        }
+    }
+
     /// Finishes the commits under way and lets go of the files or the database; afterwards all but a store in memory,
     /// which takes no notice, answer [`StoreError::Closed`].
     ///

@@ -1,8 +1,10 @@
 //! A database that is away, slow, wrong or lost at the worst moment: what is answered then, and what an operator reads.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use rallypoint::admin;
+use rallypoint::env::Clock;
 use rallypoint::store::{
     Backend as _, Batch, CommitError, Postgres, PostgresSettings, Store, StoreError, parse_postgres_url,
 };
@@ -146,6 +148,7 @@ async fn a_network_that_says_nothing_is_given_up() {
 async fn a_server_is_ready_while_it_reaches_its_database() {
     let (store, _beside, proxy) = impatient().await;
     let server = Server::over(Store::Postgres(store), |_| {});
+    set_clock(&server);
     let alice = server.player();
     let ready = async || {
         let asked = http::Request::get("/ready").body(()).unwrap();
@@ -161,6 +164,38 @@ async fn a_server_is_ready_while_it_reaches_its_database() {
     proxy.set(Network::Open);
     soon("the server is ready again", async { while ready().await != 200 {} }).await;
     soon("clients are answered", async { while alice.session(&session).await.status != 200 {} }).await;
+}
+
+/// Sets a test's clock, which stands still, to the time of this machine.
+fn set_clock(server: &Server) {
+    let Clock::Manual(ms) = &server.clock else { panic!("tests have a clock of their own") };
+    ms.store(Clock::System.now_ms(), Ordering::Release);
+}
+
+#[tokio::test]
+async fn a_server_whose_clock_is_off_is_not_ready_and_says_so() {
+    let database = Database::new().await;
+    let settings = PostgresSettings { clock_skew_max_ms: 600_000, ..database.settings() };
+    let store = Postgres::open(settings).await.unwrap();
+    let server = Server::over(Store::Postgres(store.clone()), |_| {});
+    let ready = async || {
+        let asked = http::Request::get("/ready").body(()).unwrap();
+        let (parts, body) = admin::handle(&server.app, false, asked).await.into_parts();
+        let body = http_body_util::BodyExt::collect(body).await.unwrap().to_bytes();
+        (parts.status.as_u16(), String::from_utf8(body.to_vec()).unwrap())
+    };
+    set_clock(&server);
+    assert_eq!(ready().await, (200, "ready\n".into()));
+    server.clock.advance(Duration::from_secs(700));
+    let (status, told) = ready().await;
+    assert_eq!(status, 503);
+    assert!(
+        told.contains("clock differs from the database's by ") && told.contains("keep both in time"),
+        "{told}"
+    );
+    let now_ms = Clock::System.now_ms();
+    let behind = store.check_clock(|| now_ms - 700_000).await;
+    assert!(matches!(behind, Err(StoreError::ClockSkew { difference_ms: ..-600_000, .. })), "{behind:?}");
 }
 
 #[tokio::test]

@@ -72,6 +72,23 @@ impl Postgres {
         Ok(Self { inner: Arc::new(inner) })
     }
 
+    /// See [`Store::check_clock`](super::Store::check_clock).
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn check_clock(&self, now_ms: impl Fn() -> i64) -> Result<(), StoreError> {
+        let before_ms = now_ms();
+        let database_ms = self.inner.clock_ms().await?;
+        let after_ms = now_ms();
+        // The database has read its clock at some time in between.
+        let difference_ms = (before_ms - database_ms).max(0) + (after_ms - database_ms).min(0);
+        let allowed_ms = self.inner.connector.settings().clock_skew_max_ms;
+        if difference_ms.abs() > allowed_ms {
+            return Err(StoreError::ClockSkew { difference_ms, allowed_ms });
+        }
+        Ok(())
+    }
+
     /// Makes no more connections, and lets go of those there are. Afterwards everything answers
     /// [`StoreError::Closed`].
     pub async fn close(&self) {

@@ -122,6 +122,14 @@ fn unavailable(fault: Fault) -> StoreError {
     }
 }
 
+/// Pauses before another try, if there is to be one.
+async fn pause_after(fault: Fault, retry: &mut Retry) -> Result<(), StoreError> {
+    if matches!(fault, Fault::Failed(_)) || !retry.pause().await {
+        return Err(unavailable(fault));
+    }
+    Ok(())
+}
+
 /// A column, or that the table is not the one that a migration made.
 fn get<'a, T: tokio_postgres::types::FromSql<'a>>(row: &'a Row, column: usize) -> Result<T, Fault> {
     let wrong = |error| Fault::Failed(StoreError::Corrupt(format!("the table of entries: {error}")));
@@ -168,12 +176,27 @@ impl Inner {
         loop {
             match self.try_to_scan(from, to, limit).await {
                 Ok(found) => return Ok(found),
-                Err(fault) if matches!(fault, Fault::Failed(_)) || !retry.pause().await => {
-                    return Err(unavailable(fault));
-                }
-                Err(_) => {}
+                Err(fault) => pause_after(fault, &mut retry).await?,
             }
         }
+    }
+
+    /// What the database's clock says, in milliseconds since the epoch.
+    pub(super) async fn clock_ms(&self) -> Result<i64, StoreError> {
+        let mut retry = Retry::within(self.connector.settings().patience);
+        loop {
+            match self.try_to_read_clock().await {
+                Ok(ms) => return Ok(ms),
+                Err(fault) => pause_after(fault, &mut retry).await?,
+            }
+        }
+    }
+
+    async fn try_to_read_clock(&self) -> Result<i64, Fault> {
+        let lane = self.scanners.take();
+        let session = lane.session().await?;
+        let row = session.run(session.client().query_one(&session.statements.clock, &[])).await?;
+        get(&row, 0)
     }
 
     async fn try_to_scan(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<(Key, Entry)>, Fault> {

@@ -23,6 +23,8 @@ pub struct Settings {
     pub statement_timeout: Duration,
     /// Longest time that a read or a commit is tried again while the database is away.
     pub patience: Duration,
+    /// How far this machine's clock and the database's may differ, in milliseconds.
+    pub clock_skew_max_ms: i64,
 }
 
 impl Settings {

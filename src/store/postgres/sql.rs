@@ -71,6 +71,9 @@ WHERE key >= $1::bytea AND key < $2::bytea ORDER BY key LIMIT $3::bigint";
 const SCAN_TO_END: &str = "
 SELECT key, version, value FROM rallypoint_entries WHERE key >= $1::bytea ORDER BY key LIMIT $2::bigint";
 
+/// The database's clock, in milliseconds since the epoch.
+const CLOCK: &str = "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint";
+
 /// The statements of one connection.
 pub(super) struct Statements {
     pub(super) apply: Statement,
@@ -79,6 +82,7 @@ pub(super) struct Statements {
     pub(super) read: Statement,
     pub(super) scan: Statement,
     pub(super) scan_to_end: Statement,
+    pub(super) clock: Statement,
 }
 
 impl Statements {
@@ -90,14 +94,15 @@ impl Statements {
                 _ => {}
             }
         }
-        let (apply, lock, unlock, read, scan, scan_to_end) = tokio::try_join!(
+        let (apply, lock, unlock, read, scan, scan_to_end, clock) = tokio::try_join!(
             client.prepare(APPLY),
             client.prepare(LOCK),
             client.prepare(UNLOCK),
             client.prepare(READ),
             client.prepare(SCAN),
             client.prepare(SCAN_TO_END),
+            client.prepare(CLOCK),
         )?;
-        Ok(Self { apply, lock, unlock, read, scan, scan_to_end })
+        Ok(Self { apply, lock, unlock, read, scan, scan_to_end, clock })
     }
 }
