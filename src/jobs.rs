@@ -49,7 +49,9 @@ pub async fn tick(app: &App) -> Result<u64, Failure> {
     let (mut from, to) = keys::due_until(now_ms);
     let (mut ended, mut result) = (0, Ok(()));
     loop {
-        let due = app.sessions.store().scan(&from, &to, DUE_AT_ONCE).await?;
+        let due = app.sessions.store().scan(&from, &to, DUE_AT_ONCE).await;
+        // While the store is away nobody can be answered, and nobody's silence is their own.
+        let due = due.inspect_err(|_| app.attendance.excuse(now_ms))?;
         let Some((last, _)) = due.last() else { break };
         // The next look starts behind this one: what could not be ended now waits for the next tick, and keeps
         // nobody else waiting.
@@ -109,7 +111,7 @@ async fn act_on_silence_in(app: &App, id: &SessionId, now_ms: i64) -> Result<(),
         let gone = session.settle(&overdue.absent, &overdue.uninvited, overdue.health.as_ref());
         Ok((overdue, gone))
     };
-    let ((overdue, gone), _) = match app.update_session(id, false, rule).await {
+    let ((overdue, gone), _) = match app.settle_session(id, false, rule).await {
         Err(Failure::Refused(Refused::SessionNotFound)) => {
             app.attendance.forget(id);
             return Ok(());

@@ -5,14 +5,14 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::future::FutureExt as _;
 use http::{Request, Response};
 use http_body_util::Full;
-use hyper::body::Incoming;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::rt::{Sleep, Timer};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -36,6 +36,8 @@ const FIRST_HEAD_GRACE: Duration = Duration::from_secs(1);
 pub const REFUSALS_AT_ONCE: usize = 64;
 /// Longest time for a connection beyond the limit to send its request and take the answer.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
+/// Most bytes of an answer that are handed to a connection at a time.
+const PIECE_BYTES: usize = 65_536;
 /// Pause after the system has no room for another connection, so that the loop does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -100,7 +102,7 @@ pub async fn serve<F, Fut>(
         let asking = Arc::clone(&asked);
         let service = service_fn(move |request| {
             asking.notify_one();
-            handle(request, peer).map(Ok::<_, Infallible>)
+            handle(request, peer).map(|response| Ok::<_, Infallible>(response.map(Pieces::of)))
         });
         http.timer(ConnectionTimer::new(limits.head_timeout));
         let connection = http.serve_connection(TokioIo::new(bounded(stream, limits.write_timeout)), service);
@@ -119,6 +121,49 @@ pub async fn serve<F, Fut>(
     draining.send_replace(true);
     if tokio::time::timeout(limits.drain_timeout, draining.closed()).await.is_err() {
         tracing::warn!("some requests did not finish in time and were cut off");
+    }
+}
+
+/// A body that is handed over in pieces. hyper copies what it is handed for each connection, and waits in between until
+/// the client has taken it: so a large answer is not copied whole for each client that is slow to take it.
+struct Pieces {
+    whole: Full<Bytes>,
+    rest: Bytes,
+}
+
+impl Pieces {
+    fn of(whole: Full<Bytes>) -> Self {
+        Self { whole, rest: Bytes::new() }
+    }
+}
+
+impl Body for Pieces {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        if self.rest.is_empty() {
+            let frame = ready!(Pin::new(&mut self.whole).poll_frame(context));
+            let Some(Ok(data)) = frame.map(|frame| frame.map(|frame| frame.into_data().unwrap_or_default()))
+            else {
+                return Poll::Ready(None);
+            };
+            self.rest = data;
+        }
+        let piece_bytes = self.rest.len().min(PIECE_BYTES);
+        Poll::Ready(Some(Ok(Frame::data(self.rest.split_to(piece_bytes)))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.rest.is_empty() && self.whole.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let whole_bytes = self.whole.size_hint().exact().unwrap_or_default();
+        SizeHint::with_exact(self.rest.len() as u64 + whole_bytes)
     }
 }
 

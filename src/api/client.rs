@@ -7,11 +7,12 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::error::Error;
+use super::shape::BYTES_MAX;
 use super::violation::Fault;
 use crate::auth::Caller;
 use crate::domain::client::{Client, CrossplayPreferences, DeviceType, Input};
 use crate::domain::join::Joiner;
-use crate::domain::limits::{CUSTOM_DATA_ENTRIES_MAX, CUSTOM_DATA_VALUE_CHARS_MAX};
+use crate::domain::limits::{CUSTOM_DATA_BYTES_MAX, CUSTOM_DATA_ENTRIES_MAX, CUSTOM_DATA_VALUE_CHARS_MAX};
 use crate::domain::session::Status;
 use crate::domain::{CustomData, Platform, PlayerUuid};
 
@@ -30,6 +31,7 @@ impl JsonSchema for CustomDataBody {
             "type": "object",
             "additionalProperties": { "type": "string", "minLength": 1, "maxLength": CUSTOM_DATA_VALUE_CHARS_MAX },
             "maxProperties": CUSTOM_DATA_ENTRIES_MAX,
+            BYTES_MAX: CUSTOM_DATA_BYTES_MAX,
         })
     }
 }

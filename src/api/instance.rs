@@ -311,7 +311,7 @@ pub async fn report_health(
     }
     let health = app.reported(&live, &instance_id, instance_health).await?;
     let rule = move |session: &mut Session| session.set_health(&instance_id, health);
-    let updated = app.update_session(&path.session_id, query.refresh_ttl.0, rule).await;
+    let updated = app.settle_session(&path.session_id, query.refresh_ttl.0, rule).await;
     if matches!(updated, Err(Failure::Refused(Refused::SessionNotFound))) {
         // It ended meanwhile, and nothing would ever make the report forgotten.
         app.attendance.forget(&path.session_id);

@@ -157,12 +157,12 @@ pub async fn join(
     door: Door,
     also: impl Fn(&Session) -> Result<(), Refused> + Send + 'static,
 ) -> Result<Arc<Live>, Failure> {
-    let (player, rules) = (joiner.player, app.join_rules(app.clock.now()));
+    let rules = app.join_rules(app.clock.now());
     let rule = move |session: &mut Session| {
         also(session)?;
         session.join(&joiner, door, rules)
     };
-    app.give_places(id, refresh, [player].into(), rule).await.map(|((), live)| live)
+    app.update_session(id, refresh, rule).await.map(|((), live)| live)
 }
 
 /// The caller joins a session.

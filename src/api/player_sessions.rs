@@ -109,7 +109,7 @@ async fn list(app: &App, player: PlayerUuid) -> Result<PlayerSessions, Error> {
     let mut by_type: BTreeMap<String, PlayerSessionsOfType> = BTreeMap::new();
     for (id, membership) in app.sessions.memberships(player).await?.iter() {
         // An entry that names a session which is gone should not be; where one is, reading mends it.
-        if app.sessions.find(id).await?.is_none() {
+        if !app.sessions.exists(id).await? {
             if let Err(error) = app.sessions.forget_membership(player, id).await {
                 tracing::warn!(session_id = %id, %error, "a dangling entry of a player's list stays for now");
             }

@@ -1,7 +1,6 @@
 //! Changing who is in a session and where: inviting, promoting, moving, swapping, updating; and the deprecated
 //! operation that does all of these by what its body contains.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use schemars::JsonSchema;
@@ -152,7 +151,7 @@ pub async fn invite(
     let (actor, player) = (caller.actor(), path.player_uuid);
     let invite = request.invite(&app, &caller, None);
     let rule = move |session: &mut Session| session.invite(actor, player, &invite);
-    let ((), live) = app.give_places(&path.session_id, query.refresh_ttl.0, [player].into(), rule).await?;
+    let ((), live) = app.update_session(&path.session_id, query.refresh_ttl.0, rule).await?;
     updated(&app, &caller, &live, player)
 }
 
@@ -213,9 +212,7 @@ pub async fn invite_session(
         let party: Vec<_> = active.map(|(player, entry)| (player, entry.client.clone())).collect();
         session.invite_session(actor, &party, &invite, version_check)
     };
-    let newcomers = |invited: &Session| active_players(invited).collect();
-    let (players, live) =
-        app.update_beside(&path.session_id, &path.invited_session_id, newcomers, rule).await?;
+    let (players, live) = app.update_beside(&path.session_id, &path.invited_session_id, rule).await?;
     let players = places(&live, &players)?;
     let document = session_document(&app, &caller, &live);
     Ok(Reply::with_etag_of(&SessionInvited { players }, &document))
@@ -231,8 +228,7 @@ pub async fn kick_session(
     let rule = move |session: &mut Session, kicked: &Session| {
         session.kick_all(actor, &active_players(kicked).collect::<Vec<_>>())
     };
-    let nobody = |_: &Session| BTreeSet::new();
-    let (gone, live) = app.update_beside(&path.session_id, &path.kicked_session_id, nobody, rule).await?;
+    let (gone, live) = app.update_beside(&path.session_id, &path.kicked_session_id, rule).await?;
     for player in gone {
         app.metrics.departed(Departure::Kicked);
         let (session_id, by) = (&path.session_id, caller.player().map(tracing::field::display));
@@ -337,10 +333,6 @@ async fn change_any(
     let (actor, player) = (caller.actor(), path.player_uuid);
     let AnyUpdateRequest { status, team_id, custom_data: CustomDataBody(custom_data), overflow_action } =
         request;
-    let newcomers = match status {
-        Some(Status::Invited | Status::Reserved | Status::Member) => [player].into(),
-        Some(Status::Leader) | None => BTreeSet::new(),
-    };
     let team_id = team_id.map(team_index);
     let invite = Invite {
         reserve: status == Some(Status::Reserved),
@@ -379,7 +371,7 @@ async fn change_any(
         // Last: whoever promotes another gives up what the rest may take.
         if status == Some(Status::Leader) { session.promote(actor, player) } else { Ok(()) }
     };
-    let ((), live) = app.give_places(&path.session_id, query.refresh_ttl.0, newcomers, rule).await?;
+    let ((), live) = app.update_session(&path.session_id, query.refresh_ttl.0, rule).await?;
     Ok(live)
 }
 

@@ -6,13 +6,16 @@ use uuid::Uuid;
 
 use super::violation::{Fault, Step, Violation, parse_bool, parse_integer};
 
+/// The keyword, of our own, that bounds the bytes of a map's names and texts together.
+pub const BYTES_MAX: &str = "x-bytes-max";
+
 /// What a value must be.
 #[derive(Debug)]
 pub enum Shape {
     /// An object with these fields; others are left alone.
     Object(Vec<Field>),
     /// An object whose entries are all of one shape, if it is known.
-    Map { entry: Option<Box<Shape>>, entries_max: Option<u64> },
+    Map { entry: Option<Box<Shape>>, entries_max: Option<u64>, bytes_max: Option<u64> },
     /// A list whose items are all of one shape, if it is known.
     List { item: Option<Box<Shape>>, items_min: Option<u64>, items_max: Option<u64> },
     /// A text with a length in characters.
@@ -75,9 +78,11 @@ impl Shape {
         match type_of(schema) {
             Some("object") => match schema.get("properties").and_then(Value::as_object) {
                 Some(fields) => Self::Object(fields_of(schema, fields)),
-                None => {
-                    Self::Map { entry: shape_of("additionalProperties"), entries_max: limit("maxProperties") }
-                }
+                None => Self::Map {
+                    entry: shape_of("additionalProperties"),
+                    entries_max: limit("maxProperties"),
+                    bytes_max: limit(BYTES_MAX),
+                },
             },
             Some("array") => Self::List {
                 item: shape_of("items"),
@@ -101,8 +106,8 @@ impl Shape {
     fn check(&self, value: &mut Value, loc: Loc<'_>, violations: &mut Vec<Violation>) {
         let fault = match self {
             Self::Object(fields) => check_object(fields, value, loc, violations),
-            Self::Map { entry, entries_max } => {
-                check_map(entry.as_deref(), *entries_max, value, loc, violations)
+            Self::Map { entry, entries_max, bytes_max } => {
+                check_map(entry.as_deref(), (*entries_max, *bytes_max), value, loc, violations)
             }
             Self::List { item, items_min, items_max } => {
                 check_list(item.as_deref(), (*items_min, *items_max), value, loc, violations)
@@ -183,7 +188,7 @@ fn check_object(
 
 fn check_map(
     shape: Option<&Shape>,
-    entries_max: Option<u64>,
+    (entries_max, bytes_max): (Option<u64>, Option<u64>),
     value: &mut Value,
     loc: Loc<'_>,
     violations: &mut Vec<Violation>,
@@ -192,11 +197,19 @@ fn check_map(
     if let Some(max) = entries_max.filter(|max| entries.len() as u64 > *max) {
         return Some(Fault::too_many_entries(max));
     }
+    let bytes = || -> usize { entries.iter().map(|(name, entry)| name.len() + text_bytes(entry)).sum() };
+    if let Some(max) = bytes_max.filter(|max| bytes() as u64 > *max) {
+        return Some(Fault::too_many_bytes(max));
+    }
     let shape = shape?;
     for (name, entry) in entries.iter_mut() {
         shape.check_present(entry, Loc::Name(&loc, name), violations);
     }
     None
+}
+
+fn text_bytes(value: &Value) -> usize {
+    value.as_str().map_or(0, str::len)
 }
 
 fn check_list(

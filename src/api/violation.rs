@@ -120,6 +120,13 @@ impl Fault {
         Self { msg: msg.into(), kind: "value_error.list.max_items" }
     }
 
+    /// An object whose names and texts take more than this. The framework has no word for it; ours is built like its
+    /// others.
+    pub fn too_many_bytes(bytes_max: u64) -> Self {
+        let msg = format!("ensure this value has at most {bytes_max} bytes");
+        Self { msg: msg.into(), kind: "value_error.dict.max_bytes" }
+    }
+
     /// More entries than this. The framework has no word for it; ours is built like its others.
     pub fn too_many_entries(entries_max: u64) -> Self {
         let msg = format!("ensure this value has at most {entries_max} items");

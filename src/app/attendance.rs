@@ -39,7 +39,7 @@ struct Waiting {
 
 /// What was heard of a session.
 struct Heard {
-    /// When it was first looked at by this process.
+    /// From when on it is watched by this process: what was not heard before does not count.
     since_ms: i64,
     /// Its place in the queue.
     due_ms: i64,
@@ -143,10 +143,21 @@ impl Attendance {
         if session.culling_timeout_s.is_none() || !session.is_active(player) {
             return;
         }
+        if !self.watches(&session.id) {
+            // Another node does, and may not any more by the time that it is to be told.
+            self.requeue(session, now_ms);
+        }
         let mut waiting = self.lock();
         if let Some(heard) = waiting.heard.get_mut(&session.id) {
             heard.hearsay.asked_ms.insert(player, now_ms);
             self.note_untold(&mut waiting, &session.id);
+        }
+    }
+
+    /// Begins anew with everyone: nobody could be heard until now.
+    pub fn excuse(&self, now_ms: i64) {
+        for heard in self.lock().heard.values_mut() {
+            heard.since_ms = now_ms;
         }
     }
 
@@ -176,6 +187,9 @@ impl Attendance {
     /// Tells other nodes of a session again, where that has failed.
     pub fn tell_again(&self, id: &SessionId) {
         let mut waiting = self.lock();
+        if let Some(heard) = waiting.heard.get_mut(id) {
+            heard.told_ms = i64::MIN;
+        }
         self.note_untold(&mut waiting, id);
     }
 
@@ -199,7 +213,7 @@ impl Attendance {
             other => other.insert((instance_id.to_owned(), Reports::expected_since(now_ms, health))),
         };
         reports.take_in(health, now_ms, &self.health_rules);
-        let judged = reports.judge(now_ms, &self.health_rules);
+        let judged = reports.judge(now_ms, heard.since_ms, &self.health_rules);
         self.note_untold(&mut waiting, &session.id);
         judged
     }
@@ -235,7 +249,8 @@ impl Attendance {
             let reports = heard.hearsay.reports.get_or_insert_with(|| {
                 (instance.instance_id.clone(), Reports::expected_since(now_ms, known))
             });
-            let health = reports.1.judge(now_ms.saturating_sub(2 * heard.lag_ms), &self.health_rules);
+            let heard_until_ms = now_ms.saturating_sub(2 * heard.lag_ms);
+            let health = reports.1.judge(heard_until_ms, heard.since_ms, &self.health_rules);
             if reports.0 == instance.instance_id && health != known {
                 overdue.health = Some((instance.instance_id.clone(), health));
             }
@@ -255,7 +270,7 @@ impl Attendance {
             return Some(entry.invited?.as_millisecond().saturating_add(self.invite_expiry_ms?));
         }
         let joined_ms = entry.joined.map_or(i64::MIN, |joined| joined.as_millisecond());
-        let asked_ms = heard.hearsay.asked_ms.get(&player).copied().unwrap_or(heard.since_ms);
+        let asked_ms = heard.hearsay.asked_ms.get(&player).copied().unwrap_or(i64::MIN).max(heard.since_ms);
         // What was heard elsewhere takes its time to get here: to be told, and to be read.
         Some(
             asked_ms
@@ -282,7 +297,8 @@ impl Attendance {
         // Also one that says of itself that nothing is known is expected to go on saying so.
         let can_change = |health| {
             health != Health::Unknown
-                || reports.is_some_and(|reports| !reports.are_over(now_ms, &self.health_rules))
+                || reports
+                    .is_some_and(|reports| !reports.are_over(now_ms, heard.since_ms, &self.health_rules))
         };
         let reports_ms = health.filter(|health| can_change(*health));
         let reports_ms = reports_ms.map(|_| heard.judged_ms.saturating_add(self.health_rules.cadence_ms()));

@@ -4,7 +4,7 @@
 use std::sync::{Arc, Weak};
 
 use quick_cache::sync::Cache as Bounded;
-use quick_cache::{DefaultHashBuilder, Equivalent, Lifecycle, Weighter};
+use quick_cache::{DefaultHashBuilder, Equivalent, Lifecycle, OptionsBuilder, Weighter};
 
 use super::live::Live;
 use crate::domain::{Platform, PlatformSessionId, SessionId};
@@ -14,6 +14,10 @@ const CACHED_SESSION_BYTES: u64 = 1024;
 /// A cached session holds its parsed form, whose maps make room for more than they hold, and its rendered ones:
 /// together so many times the stored one (measured with 4 and with 100 players).
 const CACHED_FORMS: u64 = 7;
+/// Of what is stored beyond this, bytes, most is long texts, which are held as they are.
+const ORDINARY_BYTES: u64 = 65_536;
+/// How often long texts are held: parsed and rendered.
+const CACHED_TEXTS: u64 = 3;
 /// Bytes a cached platform session takes beside its name, roughly.
 const CACHED_NAME_BYTES: u64 = 256;
 
@@ -86,8 +90,15 @@ impl Cache {
         // Names are small: a quarter of the room holds more of them than the rest holds sessions.
         let name_bytes = bytes / 4;
         let (hasher, lifecycle) = (DefaultHashBuilder::default(), Supersede);
+        // In one piece: what is larger than a piece is never kept, and a session may take a good part of all the room.
+        let options = OptionsBuilder::new()
+            .estimated_items_capacity(sessions_estimated)
+            .weight_capacity(bytes - name_bytes)
+            .shards(1)
+            .build()
+            .expect("both capacities are given");
         Self {
-            sessions: Bounded::with(sessions_estimated, bytes - name_bytes, ByBytes, hasher, lifecycle),
+            sessions: Bounded::with_options(options, ByBytes, hasher, lifecycle),
             by_platform: Bounded::with_weighter(sessions_estimated, name_bytes, ByBytes),
         }
     }
@@ -101,7 +112,10 @@ impl Cache {
     pub fn put(&self, live: &Arc<Live>, stored_bytes: usize) {
         let id = &live.session.id;
         self.supersede(id);
-        let bytes = CACHED_SESSION_BYTES + CACHED_FORMS * stored_bytes as u64;
+        let stored_bytes = stored_bytes as u64;
+        let text_bytes = stored_bytes.saturating_sub(ORDINARY_BYTES);
+        let ordinary_bytes = stored_bytes - text_bytes;
+        let bytes = CACHED_SESSION_BYTES + CACHED_FORMS * ordinary_bytes + CACHED_TEXTS * text_bytes;
         self.sessions.insert(id.clone(), Cached { live: Arc::clone(live), bytes });
     }
 

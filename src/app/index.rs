@@ -253,7 +253,7 @@ mod tests {
     use crate::config::Config;
     use crate::domain::client::VersionCheck;
     use crate::domain::join::{Door, JoinRules, Joiner};
-    use crate::domain::limits::{CUSTOM_DATA_ENTRIES_MAX, CUSTOM_DATA_VALUE_CHARS_MAX};
+    use crate::domain::limits::{CUSTOM_DATA_BYTES_MAX, CUSTOM_DATA_VALUE_CHARS_MAX};
     use crate::domain::session::NewSession;
 
     fn session() -> Session {
@@ -280,8 +280,8 @@ mod tests {
         let mut session = session();
         session.joinability.open = true;
         session.teams[0].max_size = 100;
-        let value = "x".repeat(CUSTOM_DATA_VALUE_CHARS_MAX);
-        let entries = (0..CUSTOM_DATA_ENTRIES_MAX).map(|entry| (format!("entry-{entry:03}"), value.clone()));
+        let entry = |entry: usize| (format!("{entry:02}"), "x".repeat(CUSTOM_DATA_VALUE_CHARS_MAX - 2));
+        let entries = (0..CUSTOM_DATA_BYTES_MAX / CUSTOM_DATA_VALUE_CHARS_MAX).map(entry);
         let custom_data: CustomData = entries.collect();
         let rules =
             JoinRules { now: session.created, version_check: VersionCheck::Off, trust_friends: false };
@@ -306,7 +306,7 @@ mod tests {
         let session = full_session(100);
         let batch = plan(None, &session, bytes_max).unwrap();
         let stored = batch.put.iter().find(|(key, _)| *key == keys::session(&session.id)).unwrap();
-        assert!(stored.1.len() > 100 * CUSTOM_DATA_ENTRIES_MAX * CUSTOM_DATA_VALUE_CHARS_MAX);
+        assert!(stored.1.len() > 100 * CUSTOM_DATA_BYTES_MAX);
         assert!(decode(&stored.1).unwrap() == session);
     }
 

@@ -9,6 +9,9 @@ use crate::domain::session::Player;
 use crate::domain::{Platform, PlayerUuid, Session};
 use crate::store::Version;
 
+/// Largest document of a restricted view that is kept, in bytes.
+const RESTRICTED_BYTES_KEPT_MAX: usize = 16_384;
+
 /// How much of a session a caller sees; each view has a document and an ETag of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct View {
@@ -79,8 +82,8 @@ pub struct Live {
     pub version: Version,
     full: OnceLock<Document>,
     limited: OnceLock<Document>,
-    /// The documents of views that only some sessions have: where not everyone sees everyone. Together they show each
-    /// player about once, so that they weigh no more than one that shows all.
+    /// The documents of views that only some sessions have: where not everyone sees everyone. Small ones only, since
+    /// there may be one for each player, and all repeat what the session itself holds.
     others: Mutex<BTreeMap<View, Document>>,
 }
 
@@ -133,11 +136,13 @@ impl Live {
             view => {
                 let others = || self.others.lock().unwrap_or_else(PoisonError::into_inner);
                 let rendered = others().get(&view).cloned();
-                // Not under the lock, on which readers of other views would wait; two who are first at once render the
-                // same.
+                // Not under the lock, on which readers of other views would wait.
                 rendered.unwrap_or_else(|| {
                     let document = render();
-                    others().entry(view).or_insert(document).clone()
+                    if document.body.len() <= RESTRICTED_BYTES_KEPT_MAX {
+                        others().insert(view, document.clone());
+                    }
+                    document
                 })
             }
         }

@@ -15,7 +15,6 @@ pub mod sessions;
 mod stripes;
 mod to_the_end;
 
-use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -34,7 +33,7 @@ use crate::auth::Verifier;
 use crate::domain::client::VersionCheck;
 use crate::domain::health::HealthRules;
 use crate::domain::join::JoinRules;
-use crate::domain::{PlayerUuid, Refused, Session, SessionId};
+use crate::domain::{Refused, Session, SessionId};
 use crate::env::{Clock, Entropy};
 use crate::store::{CommitError, Key, Store, StoreError};
 use crate::telemetry::Metrics;
@@ -196,8 +195,8 @@ impl App {
         self.sessions.create(session, deadline_ms).await
     }
 
-    /// Changes a session by a rule that gives nobody a place; see [`Sessions::update`]. A change counts as asking for
-    /// the session where `refresh` says so, unless its time is over: what reads as gone does not come back.
+    /// Changes a session by a rule; see [`Sessions::update`]. A change counts as asking for the session where `refresh`
+    /// says so, unless its time is over: what reads as gone does not come back.
     pub async fn update_session<T, R>(
         &self,
         id: &SessionId,
@@ -208,15 +207,15 @@ impl App {
         T: Send + 'static,
         R: FnMut(&mut Session) -> Result<T, Refused> + Send + 'static,
     {
-        self.give_places(id, refresh, BTreeSet::new(), rule).await
+        self.session(id).await?;
+        self.sessions.update(id, rule, self.keeper(refresh)).await
     }
 
-    /// Changes a session by a rule that may give these players places in it, where they may have more of them.
-    pub async fn give_places<T, R>(
+    /// The same for what the server itself finds out; see [`Sessions::settle`].
+    pub async fn settle_session<T, R>(
         &self,
         id: &SessionId,
         refresh: bool,
-        players: BTreeSet<PlayerUuid>,
         rule: R,
     ) -> Result<(T, Arc<Live>), Failure>
     where
@@ -224,16 +223,15 @@ impl App {
         R: FnMut(&mut Session) -> Result<T, Refused> + Send + 'static,
     {
         self.session(id).await?;
-        self.sessions.give_places(id, players, rule, self.keeper(refresh)).await
+        self.sessions.settle(id, rule, self.keeper(refresh)).await
     }
 
-    /// Changes a session by a rule that looks at another one, which must be there too, and may give places to those
-    /// whom `newcomers` finds in it; see [`Sessions::update_beside`]. It counts as asking for the session.
+    /// Changes a session by a rule that looks at another one, which must be there too; see
+    /// [`Sessions::update_beside`]. It counts as asking for the session.
     pub async fn update_beside<T, R>(
         &self,
         id: &SessionId,
         other: &SessionId,
-        newcomers: fn(&Session) -> BTreeSet<PlayerUuid>,
         rule: R,
     ) -> Result<(T, Arc<Live>), Failure>
     where
@@ -242,7 +240,7 @@ impl App {
     {
         self.session(other).await?;
         self.session(id).await?;
-        self.sessions.update_beside(id, other, newcomers, rule, self.keeper(true)).await
+        self.sessions.update_beside(id, other, rule, self.keeper(true)).await
     }
 
     /// What keeps a changed session alive, where the change counts as asking for it.

@@ -1,169 +1,83 @@
-//! Changes that give players places, and changes that look at another session: what holds more than one turn.
+//! How many places a player may have: sessions that they take part in, and invites that wait for them.
 //!
-//! How many places a player has elsewhere is counted in the player's own turn, which ends with the commit, so that
-//! of changes at the same moment each counts those before it. Everybody takes turns in one order, so that nobody waits
-//! in a circle: players' turns before sessions', and several of a kind in the order of their stripes.
+//! A player's places of a kind are counted in a turn of their own, which ends with the commit, so that of changes at the
+//! same moment each counts those before it. It is taken last: by a change whose rule has agreed, in its session's turn.
+//! So nobody holds up a player by what they may not do, nor by a session that is slow to change, and since everybody takes
+//! one session's turn and then those of players in the order of their stripes, nobody waits in a circle.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use tokio::sync::{Mutex, MutexGuard};
+use tokio::sync::MutexGuard;
 
 use super::Failure;
-use super::live::Live;
-use super::sessions::{ATTEMPTS_MAX, Sessions};
-use super::to_the_end::ToTheEnd;
+use super::sessions::Sessions;
 use crate::domain::session::Status;
 use crate::domain::{PlayerUuid, Refused, Session, SessionId};
-use crate::store::StoreError;
 
-/// A player who has all places of a kind that a player may have, without counting one session.
-pub(super) struct AtLimit {
-    player: PlayerUuid,
-    sessions: bool,
-    invites: bool,
+/// A kind of place; each has its own limit.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Kind {
+    /// In a session that the player takes part in.
+    Session,
+    /// An invite or a reservation.
+    Invite,
 }
 
-impl AtLimit {
-    /// Refuses a change that gives the player one place more. The limits speak last: what else is wrong is said first,
-    /// and who has the place already is not held up by them.
-    fn check(&self, before: Option<Status>, after: Option<Status>) -> Result<(), Refused> {
-        let is_new = |of_kind: fn(Status) -> bool| after.is_some_and(of_kind) && !before.is_some_and(of_kind);
-        if self.sessions && is_new(Status::is_active) {
-            return Err(Refused::TooManySessions);
-        }
-        if self.invites && is_new(|status| !status.is_active()) {
-            return Err(Refused::TooManyInvites);
-        }
-        Ok(())
-    }
-
-    fn standing(&self, session: &Session) -> Option<Status> {
-        session.players.get(&self.player).map(|entry| entry.status)
+impl Kind {
+    fn of(status: Status) -> Self {
+        if status.is_active() { Self::Session } else { Self::Invite }
     }
 }
 
-/// A rule that gives nobody more places than a player may have.
-fn limited<T>(
-    at_limit: Vec<AtLimit>,
-    mut rule: impl FnMut(&mut Session) -> Result<T, Refused>,
-) -> impl FnMut(&mut Session) -> Result<T, Refused> {
-    move |session| {
-        let before: Vec<_> = at_limit.iter().map(|player| player.standing(session)).collect();
-        let answer = rule(session)?;
-        let mut players = at_limit.iter().zip(before);
-        players.try_for_each(|(player, before)| player.check(before, player.standing(session)))?;
-        Ok(answer)
-    }
-}
-
-/// Waits for turns, in this order.
-async fn take<'a>(turns: Vec<&'a Mutex<()>>) -> Vec<MutexGuard<'a, ()>> {
-    let mut taken = Vec::with_capacity(turns.len());
-    for turn in turns {
-        taken.push(turn.lock().await);
-    }
-    taken
+/// The places that a change gives.
+fn given(before: Option<&Session>, after: &Session) -> Vec<(PlayerUuid, Kind)> {
+    let given = after.players.iter().filter_map(|(player, entry)| {
+        let known = before.and_then(|session| session.players.get(player));
+        // Most entries are those of before, and need no look.
+        let is_known = known.is_some_and(|known| {
+            Arc::ptr_eq(known, entry) || Kind::of(known.status) == Kind::of(entry.status)
+        });
+        (!is_known).then(|| (*player, Kind::of(entry.status)))
+    });
+    if after.ended { Vec::new() } else { given.collect() }
 }
 
 impl Sessions {
-    /// The turns of players: whoever holds them knows how many places they have.
-    pub(super) async fn turns_of(&self, players: &BTreeSet<PlayerUuid>) -> Vec<MutexGuard<'_, ()>> {
-        take(self.player_turns.of_all(players)).await
-    }
-
-    /// Those of the players who can be given no more places than one in this session that they have already. To be
-    /// asked in their turns.
-    pub(super) async fn at_limit(
+    /// The turns of those to whom a change gives places, unless one of them has as many as a player may have.
+    pub(super) async fn turns_of_given(
         &self,
-        id: &SessionId,
-        players: &BTreeSet<PlayerUuid>,
-    ) -> Result<Vec<AtLimit>, StoreError> {
-        let mut at_limit = Vec::new();
-        for player in players {
-            let places = self.memberships(*player).await?;
-            let elsewhere = |of_kind: fn(Status) -> bool| {
-                places.iter().filter(|(other, place)| other != id && of_kind(place.status)).count()
-            };
-            let found = AtLimit {
-                player: *player,
-                sessions: elsewhere(Status::is_active) >= self.limits.sessions_per_player_max,
-                invites: elsewhere(|status| !status.is_active()) >= self.limits.invites_per_player_max,
-            };
-            if found.sessions || found.invites {
-                at_limit.push(found);
-            }
+        before: Option<&Session>,
+        after: &Session,
+    ) -> Result<Vec<MutexGuard<'_, ()>>, Failure> {
+        let given = given(before, after);
+        let mut turns = Vec::with_capacity(given.len());
+        for turn in self.player_turns.of_all(&given) {
+            turns.push(turn.lock().await);
         }
-        Ok(at_limit)
+        self.check(&after.id, &given).await?;
+        Ok(turns)
     }
 
     /// Refuses a new session that gives somebody one place more than a player may have. Certain in the players' turns
     /// alone, where [`create`](Self::create) asks it.
     pub async fn check_places(&self, session: &Session) -> Result<(), Failure> {
-        let players = session.players.keys().copied().collect();
-        for player in self.at_limit(&session.id, &players).await? {
-            player.check(None, player.standing(session))?;
+        self.check(&session.id, &given(None, session)).await
+    }
+
+    async fn check(&self, id: &SessionId, given: &[(PlayerUuid, Kind)]) -> Result<(), Failure> {
+        for (player, kind) in given {
+            let places = self.memberships(*player).await?;
+            let of_kind = |place: &Status| Kind::of(*place) == *kind;
+            let elsewhere =
+                places.iter().filter(|(other, place)| other != id && of_kind(&place.status)).count();
+            let (places_max, refusal) = match kind {
+                Kind::Session => (self.limits.sessions_per_player_max, Refused::TooManySessions),
+                Kind::Invite => (self.limits.invites_per_player_max, Refused::TooManyInvites),
+            };
+            if elsewhere >= places_max {
+                return Err(refusal.into());
+            }
         }
         Ok(())
-    }
-
-    /// Changes a session as [`update`](Self::update) does, by a rule that may give places in it to these players, and
-    /// to no others.
-    pub async fn give_places<T, R, K>(
-        self: &Arc<Self>,
-        id: &SessionId,
-        players: BTreeSet<PlayerUuid>,
-        rule: R,
-        kept: K,
-    ) -> Result<(T, Arc<Live>), Failure>
-    where
-        T: Send + 'static,
-        R: FnMut(&mut Session) -> Result<T, Refused> + Send + 'static,
-        K: Fn(&Live) + Send + 'static,
-    {
-        let (sessions, id) = (Arc::clone(self), id.clone());
-        ToTheEnd::of(async move {
-            let _players = sessions.turns_of(&players).await;
-            let rule = limited(sessions.at_limit(&id, &players).await?, rule);
-            let _turn = sessions.turn(&id).writing.lock().await;
-            sessions.update_in_turn(&id, rule, kept).await
-        })
-        .await
-    }
-
-    /// Changes a session by a rule that looks at another one, and may give places to those whom `newcomers` finds in
-    /// it. Both have their turns, so that the other is looked at as it is when the change is made.
-    pub async fn update_beside<T, R, K>(
-        self: &Arc<Self>,
-        id: &SessionId,
-        other: &SessionId,
-        newcomers: fn(&Session) -> BTreeSet<PlayerUuid>,
-        mut rule: R,
-        kept: K,
-    ) -> Result<(T, Arc<Live>), Failure>
-    where
-        T: Send + 'static,
-        R: FnMut(&mut Session, &Session) -> Result<T, Refused> + Send + 'static,
-        K: Fn(&Live) + Send + 'static,
-    {
-        let (sessions, ids) = (Arc::clone(self), [id.clone(), other.clone()]);
-        ToTheEnd::of(async move {
-            let [id, other] = &ids;
-            for _ in 0..ATTEMPTS_MAX {
-                let players = newcomers(&sessions.get(other).await?.session);
-                let _players = sessions.turns_of(&players).await;
-                let _turns = take(sessions.writing(&ids)).await;
-                let beside = sessions.get(other).await?;
-                // Whoever came while the turns were waited for has not had theirs taken.
-                if !newcomers(&beside.session).is_subset(&players) {
-                    continue;
-                }
-                let at_limit = sessions.at_limit(id, &players).await?;
-                let rule = limited(at_limit, |session| rule(session, &beside.session));
-                return sessions.update_in_turn(id, rule, kept).await;
-            }
-            Err(Failure::Contended)
-        })
-        .await
     }
 }

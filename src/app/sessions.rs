@@ -4,7 +4,6 @@
 //! in the store; a reader takes no turn and waits for nobody. A change that has begun runs to its end: a caller
 //! who goes away in the middle cannot leave the cache behind the store.
 
-use std::collections::BTreeSet;
 use std::sync::atomic::AtomicI64;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -93,11 +92,6 @@ impl Sessions {
         self.turns.of(id)
     }
 
-    /// What writers of these sessions lock, in their order.
-    pub(super) fn writing(&self, ids: &[SessionId]) -> Vec<&tokio::sync::Mutex<()>> {
-        self.turns.of_all(ids).into_iter().map(|turn| &turn.writing).collect()
-    }
-
     /// A session, as current as the store promises.
     pub async fn find(&self, id: &SessionId) -> Result<Option<Arc<Live>>, StoreError> {
         let Some(cached) = self.cache.get(id) else { return self.load(id).await };
@@ -155,6 +149,12 @@ impl Sessions {
         Ok(live)
     }
 
+    /// Whether there is a session; cheaper than to read it.
+    pub async fn exists(&self, id: &SessionId) -> Result<bool, StoreError> {
+        let is_at_hand = self.store.sole_writer() && self.cache.get(id).is_some();
+        Ok(is_at_hand || self.stored_deadline(id).await?.is_some())
+    }
+
     async fn load(&self, id: &SessionId) -> Result<Option<Arc<Live>>, StoreError> {
         let seen = self.changes_seen(id);
         let Some(entry) = self.store.get(&keys::session(id)).await? else { return Ok(None) };
@@ -205,12 +205,11 @@ impl Sessions {
     pub async fn create(self: &Arc<Self>, session: Session, deadline_ms: i64) -> Result<Arc<Live>, Failure> {
         let sessions = Arc::clone(self);
         ToTheEnd::of(async move {
-            let players = session.players.keys().copied().collect();
-            let _players = sessions.turns_of(&players).await;
-            sessions.check_places(&session).await?;
             // Others can find it, and change it, as soon as it is stored.
             let _turn = sessions.turn(&session.id).writing.lock().await;
-            let batch = put_deadline(sessions.plan(None, &session)?, &session.id, deadline_ms);
+            let _players = sessions.turns_of_given(None, &session).await?;
+            let batch = index::plan(None, &session, sessions.limits.session_bytes_max)?;
+            let batch = put_deadline(batch, &session.id, deadline_ms);
             sessions
                 .commit(session, batch, Arc::new(AtomicI64::new(deadline_ms)))
                 .await
@@ -219,9 +218,9 @@ impl Sessions {
         .await
     }
 
-    /// Changes a session by a rule that gives nobody a place: all of the change or nothing. The rule runs again on fresh data where
-    /// another node was faster, so it must not have effects of its own. Where the rule agrees and the session goes
-    /// on, `kept` is told of it before the session's turn is over, so that nobody ends it as idle in between.
+    /// Changes a session by a rule: all of the change or nothing. The rule runs again on fresh data where another node
+    /// was faster, so it must not have effects of its own. Where the rule agrees and the session goes on, `kept` is told
+    /// of it before the session's turn is over, so that nobody ends it as idle in between.
     ///
     /// Answers what the rule answered, and the session as it is now; an ended one as it was at its end.
     pub async fn update<T, R, K>(
@@ -235,7 +234,66 @@ impl Sessions {
         R: FnMut(&mut Session) -> Result<T, Refused> + Send + 'static,
         K: Fn(&Live) + Send + 'static,
     {
-        self.give_places(id, BTreeSet::new(), rule, kept).await
+        self.update_within(self.limits.session_bytes_max, id, rule, kept).await
+    }
+
+    /// The same for what the server itself finds out, which no limit on what others may store can forbid.
+    pub async fn settle<T, R, K>(
+        self: &Arc<Self>,
+        id: &SessionId,
+        rule: R,
+        kept: K,
+    ) -> Result<(T, Arc<Live>), Failure>
+    where
+        T: Send + 'static,
+        R: FnMut(&mut Session) -> Result<T, Refused> + Send + 'static,
+        K: Fn(&Live) + Send + 'static,
+    {
+        self.update_within(usize::MAX, id, rule, kept).await
+    }
+
+    async fn update_within<T, R, K>(
+        self: &Arc<Self>,
+        bytes_max: usize,
+        id: &SessionId,
+        rule: R,
+        kept: K,
+    ) -> Result<(T, Arc<Live>), Failure>
+    where
+        T: Send + 'static,
+        R: FnMut(&mut Session) -> Result<T, Refused> + Send + 'static,
+        K: Fn(&Live) + Send + 'static,
+    {
+        let (sessions, id) = (Arc::clone(self), id.clone());
+        ToTheEnd::of(async move {
+            let _turn = sessions.turn(&id).writing.lock().await;
+            sessions.update_in_turn(bytes_max, &id, rule, kept).await
+        })
+        .await
+    }
+
+    /// Changes a session by a rule that looks at another one, as that is once the first one's turn has come. The other's
+    /// turn is not taken: whoever may change the one might hold it up at will.
+    pub async fn update_beside<T, R, K>(
+        self: &Arc<Self>,
+        id: &SessionId,
+        other: &SessionId,
+        mut rule: R,
+        kept: K,
+    ) -> Result<(T, Arc<Live>), Failure>
+    where
+        T: Send + 'static,
+        R: FnMut(&mut Session, &Session) -> Result<T, Refused> + Send + 'static,
+        K: Fn(&Live) + Send + 'static,
+    {
+        let (sessions, id, other) = (Arc::clone(self), id.clone(), other.clone());
+        ToTheEnd::of(async move {
+            let _turn = sessions.turn(&id).writing.lock().await;
+            let beside = sessions.get(&other).await?;
+            let rule = |session: &mut Session| rule(session, &beside.session);
+            sessions.update_in_turn(sessions.limits.session_bytes_max, &id, rule, kept).await
+        })
+        .await
     }
 
     /// Ends a session if nobody has asked for it in time; takes a stale place in the queue away.
@@ -256,7 +314,7 @@ impl Sessions {
                 session.end();
                 Ok(())
             };
-            sessions.update_in_turn(&id, end, |_| {}).await.map(|_| true)
+            sessions.update_in_turn(usize::MAX, &id, end, |_| {}).await.map(|_| true)
         })
         .await
     }
@@ -281,8 +339,9 @@ impl Sessions {
         .await
     }
 
-    pub(super) async fn update_in_turn<T, R, K>(
+    async fn update_in_turn<T, R, K>(
         &self,
+        bytes_max: usize,
         id: &SessionId,
         mut rule: R,
         kept: K,
@@ -300,7 +359,8 @@ impl Sessions {
                 kept(&before);
                 return Ok((answer, before));
             }
-            let mut batch = self.plan(Some((&before.session, before.version)), &after)?;
+            let _players = self.turns_of_given(Some(&before.session), &after).await?;
+            let mut batch = index::plan(Some((&before.session, before.version)), &after, bytes_max)?;
             if after.ended {
                 batch = self.without_deadline(batch, id).await?;
             }
@@ -322,16 +382,14 @@ impl Sessions {
         Err(Failure::Contended)
     }
 
-    fn plan(&self, before: Option<(&Session, Version)>, after: &Session) -> Result<Batch, Refused> {
-        index::plan(before, after, self.limits.session_bytes_max)
-    }
-
     /// The commit that also takes an ended session's deadline away, and what nodes heard of it.
     async fn without_deadline(&self, batch: Batch, id: &SessionId) -> Result<Batch, StoreError> {
         let Some((version, ms)) = self.stored_deadline(id).await? else { return Ok(batch) };
         let (deadline, due) = (keys::deadline_of(id), keys::due(ms, id));
         let batch = batch.expect_version(deadline.clone(), version).delete(deadline).delete(due);
-        Ok(if self.store.sole_writer() { batch } else { batch.delete(keys::heard(id)) })
+        let heard = keys::heard(id);
+        let is_heard = !self.store.sole_writer() && self.store.get(&heard).await?.is_some();
+        Ok(if is_heard { batch.delete(heard) } else { batch })
     }
 
     /// Commits a session's new state, then shows it. After a failure nothing is known for sure, so the session

@@ -369,7 +369,7 @@ pub struct Sessions {
     pub invites_per_player_max: usize,
     #[serde(deserialize_with = "limits::between::<_, _, 0, 31_622_400>")]
     pub invite_expiry_s: u64,
-    #[serde(deserialize_with = "limits::between::<_, _, 65_536, 268_435_456>")]
+    #[serde(deserialize_with = "limits::between::<_, _, 65_536, 67_108_864>")]
     pub session_bytes_max: usize,
 }
 
@@ -383,7 +383,7 @@ impl Default for Sessions {
             sessions_per_player_max: 32,
             invites_per_player_max: 100,
             invite_expiry_s: 0,
-            session_bytes_max: 67_108_864,
+            session_bytes_max: 16_777_216,
         }
     }
 }

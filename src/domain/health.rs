@@ -81,8 +81,8 @@ impl Reports {
     }
 
     /// Whether there were none for so long that silence cannot make it worse.
-    pub fn are_over(&self, now_ms: i64, rules: &HealthRules) -> bool {
-        self.last_ms() <= now_ms - rules.window_ms()
+    pub fn are_over(&self, now_ms: i64, watched_since_ms: i64, rules: &HealthRules) -> bool {
+        self.last_ms().max(watched_since_ms) <= now_ms - rules.window_ms()
     }
 
     /// When the instance was heard last, or from when on it is expected to be.
@@ -110,13 +110,14 @@ impl Reports {
         merged
     }
 
-    /// How well the instance is held to be now.
-    pub fn judge(&self, now_ms: i64, rules: &HealthRules) -> Health {
-        if self.are_over(now_ms, rules) {
+    /// How well the instance is held to be now; what is missing from before it was watched does not count.
+    pub fn judge(&self, now_ms: i64, watched_since_ms: i64, rules: &HealthRules) -> Health {
+        if self.are_over(now_ms, watched_since_ms, rules) {
             return Health::Unknown;
         }
+        let since_ms = self.since_ms.max(watched_since_ms);
         let window_began_ms = now_ms - rules.window_ms();
-        let expected = (now_ms - self.since_ms.max(window_began_ms)) / rules.cadence_ms();
+        let expected = (now_ms - since_ms.max(window_began_ms)) / rules.cadence_ms();
         let received = self.times_ms.iter().filter(|time_ms| **time_ms > window_began_ms).count();
         let missed = usize::try_from(expected).unwrap_or(0).saturating_sub(received);
         #[allow(clippy::cast_precision_loss, reason = "a handful of reports")]
@@ -146,7 +147,7 @@ mod tests {
 
     #[track_caller]
     fn check(at_s: &[i64], now_s: i64, expected: Health) {
-        assert_eq!(reports(at_s).judge(now_s * 1000, &RULES), expected, "{at_s:?} at {now_s}");
+        assert_eq!(reports(at_s).judge(now_s * 1000, 0, &RULES), expected, "{at_s:?} at {now_s}");
     }
 
     #[test]
@@ -178,6 +179,6 @@ mod tests {
     fn what_an_instance_says_of_itself_counts_where_it_reports_often_enough() {
         let mut reports = reports(&[0, 10, 20, 30, 40, 50]);
         reports.take_in(Health::Degraded, 60_000, &RULES);
-        assert_eq!(reports.judge(60_000, &RULES), Health::Degraded);
+        assert_eq!(reports.judge(60_000, 0, &RULES), Health::Degraded);
     }
 }

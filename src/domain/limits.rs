@@ -6,9 +6,11 @@ use serde::de::{Deserializer, Error as _};
 
 use super::CustomData;
 
-/// Most entries of a `custom_data` map. The contract names no limit. So many of the longest values fill half of the
-/// largest body: room for what products keep, and a bound on what one map can make of a session.
+/// Most entries of a `custom_data` map. The contract names no limit.
 pub const CUSTOM_DATA_ENTRIES_MAX: usize = 128;
+/// Most bytes of a `custom_data` map, names and values together: 32 of the longest values, as many in a hundred players
+/// as a session may hold by default. The contract names no limit, but every change works on the whole session.
+pub const CUSTOM_DATA_BYTES_MAX: usize = 131_072;
 /// Longest value of a `custom_data` entry, in characters (contract).
 pub const CUSTOM_DATA_VALUE_CHARS_MAX: usize = 4096;
 
@@ -49,6 +51,10 @@ pub fn custom_data<'de, D: Deserializer<'de>>(from: D) -> Result<CustomData, D::
     if data.len() > CUSTOM_DATA_ENTRIES_MAX {
         let message = format!("custom_data takes at most {CUSTOM_DATA_ENTRIES_MAX} entries");
         return Err(D::Error::custom(message));
+    }
+    let bytes: usize = data.iter().map(|(key, value)| key.len() + value.len()).sum();
+    if bytes > CUSTOM_DATA_BYTES_MAX {
+        return Err(D::Error::custom(format!("custom_data takes at most {CUSTOM_DATA_BYTES_MAX} bytes")));
     }
     let fits = |value: &str| (1..=CUSTOM_DATA_VALUE_CHARS_MAX).contains(&value.chars().count());
     match data.iter().find(|(_, value)| !fits(value)) {

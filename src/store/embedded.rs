@@ -6,13 +6,15 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, UserValue};
 
-use super::{Engine, Entry, GroupCommit, Key, StoreError, Version, Writes, scan_bounds};
+use super::{Engine, Entry, GroupCommit, Key, StoreError, Version, Writes, keys, scan_bounds};
 use crate::private_dir;
 
 /// The folder of the store within the data directory.
 const FOLDER: &str = "store";
 /// The format of what is stored, this one and no other. Whoever raises it writes the upgrade in `check_format`.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
+/// The format before: the keys of long platform session ids held them whole.
+const FORMAT_LONG_KEYS: u32 = 1;
 /// Key of the format number in the keyspace `meta`; big-endian.
 const FORMAT_KEY: &str = "format";
 /// Key of the last epoch taken in the keyspace `meta`; big-endian.
@@ -86,12 +88,27 @@ impl Fjall {
     fn check_format(&self) -> Result<(), StoreError> {
         match self.meta(FORMAT_KEY)?.map(u32::from_be_bytes) {
             Some(FORMAT) => Ok(()),
+            Some(FORMAT_LONG_KEYS) => self.shorten_keys(),
             Some(found) => Err(StoreError::UnknownFormat { dir: self.dir.clone(), found, known: FORMAT }),
             None if self.data.is_empty().map_err(store_error)? => {
                 self.put_meta(FORMAT_KEY, &FORMAT.to_be_bytes())
             }
             None => Err(StoreError::Corrupt("there are values but no format number".into())),
         }
+    }
+
+    /// Brings a store of the format before to this one, in one commit.
+    fn shorten_keys(&self) -> Result<(), StoreError> {
+        let mut batch = self.db.batch().durability(Some(PersistMode::SyncAll));
+        for entry in self.data.prefix(keys::ALL_PLATFORM_SESSIONS) {
+            let (key, value) = entry.into_inner().map_err(store_error)?;
+            if let Some(shortened) = keys::shortened_platform_session(&key) {
+                batch.remove(&self.data, key);
+                batch.insert(&self.data, shortened, value);
+            }
+        }
+        batch.insert(&self.meta, FORMAT_KEY, FORMAT.to_be_bytes());
+        batch.commit().map_err(store_error)
     }
 
     fn meta<const N: usize>(&self, key: &str) -> Result<Option<[u8; N]>, StoreError> {

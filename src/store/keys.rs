@@ -109,6 +109,19 @@ pub fn platform_session(platform: Platform, id: &PlatformSessionId) -> Key {
     key(PLATFORM_SESSION, &[platform, &[0], id])
 }
 
+/// What the keys of all platform sessions begin with.
+pub const ALL_PLATFORM_SESSIONS: &[u8] = &[PLATFORM_SESSION];
+
+/// The key of a platform session in place of one that holds a long id whole, as keys did once.
+pub fn shortened_platform_session(key: &[u8]) -> Option<Key> {
+    let rest = key.strip_prefix(ALL_PLATFORM_SESSIONS)?;
+    let (platform, id) = rest.split_at(rest.iter().position(|byte| *byte == 0)?);
+    let platform = std::str::from_utf8(platform).ok()?.parse().ok()?;
+    let id = PlatformSessionId::parse(std::str::from_utf8(&id[1..]).ok()?).ok()?;
+    let shortened = platform_session(platform, &id);
+    (shortened != key).then_some(shortened)
+}
+
 /// A player's place in a session.
 pub fn membership(player: PlayerUuid, id: &SessionId) -> Key {
     key(MEMBERSHIP, &[player.0.as_bytes(), id.as_str().as_bytes()])

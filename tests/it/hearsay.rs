@@ -13,7 +13,8 @@ const SECOND: Duration = Duration::from_secs(1);
 fn nodes() -> [Server; 2] {
     let store = Store::Memory(Memory::shared());
     let one = Server::over(store.clone(), |config| {
-        config.templates.get_mut("game").unwrap().player_culling_timeout = Some(60);
+        let game = config.templates.get_mut("game").unwrap();
+        (game.player_culling_timeout, game.attempt_auto_join) = (Some(60), false);
     });
     let other = one.another_node(store);
     [one, other]
@@ -103,4 +104,40 @@ async fn reports_count_whichever_node_they_come_to() {
         poll(&alice, &session).await;
     }
     assert_eq!((health(&one).await, health(&other).await), (json!("unknown"), json!("unknown")));
+}
+
+#[tokio::test]
+async fn a_node_that_does_not_watch_a_session_yet_hears_who_asks_for_it() {
+    let [one, other] = nodes();
+    // More sessions than a node looks at in one round, so that the last is not among them.
+    let mut sessions = Vec::new();
+    for _ in 0..300 {
+        let player = one.lasting_player();
+        sessions.push((player.creates("game").await, player));
+    }
+    let (session, alice) = sessions.into_iter().max_by_key(|(session, _)| session.clone()).unwrap();
+    poll(&at(&other, &alice), &session).await;
+    assert_eq!(other.app.attendance.watched(), 1);
+    for _ in 0..12 {
+        advance(&[&other], 1).await;
+        poll(&at(&other, &alice), &session).await;
+        advance(&[&one], 9).await;
+    }
+    assert_eq!(at(&other, &alice).sees_place(&session, &alice).await.0, json!("leader"));
+}
+
+#[tokio::test]
+async fn after_all_nodes_were_away_everyone_starts_with_a_full_allowance() {
+    let [one, other] = nodes();
+    let alice = one.lasting_player();
+    let session = alice.creates("game").await;
+    poll(&alice, &session).await;
+    advance(&[&one, &other], 20).await;
+    let store = one.app.sessions.store().clone();
+    drop((one, other.clone()));
+    other.clock.advance(50 * SECOND);
+    let restarted = other.another_node(store);
+    rallypoint::jobs::seed_attendance(&restarted.app).await.unwrap();
+    advance(&[&restarted], 59).await;
+    poll(&at(&restarted, &alice), &session).await;
 }

@@ -1,6 +1,10 @@
 //! Sessions that hold much: more than the cache has room for, and as much as a store may be asked to take.
 
+use std::sync::Arc;
+
 use rallypoint::config::Config;
+use rallypoint::domain::SessionId;
+use rallypoint::domain::limits::CUSTOM_DATA_BYTES_MAX;
 use rallypoint::store::{Batch, Embedded, Memory, Store};
 use serde_json::{Value, json};
 
@@ -8,12 +12,46 @@ use crate::harness::{Server, joining};
 
 /// As much data as a player may have.
 fn full_data() -> Value {
-    Value::Object((0..128).map(|entry| (entry.to_string(), json!("x".repeat(4096)))).collect())
+    Value::Object((10..42).map(|entry| (entry.to_string(), json!("x".repeat(4094)))).collect())
 }
 
 /// A cache that has room for sessions with little data.
 fn small_cache(config: &mut Config) {
     config.store.cache_bytes = 1 << 20;
+}
+
+#[tokio::test]
+async fn a_hundred_players_with_all_the_data_they_may_have_are_rendered_once_for_all_readers() {
+    let server = Server::with(|config| {
+        config.templates.get_mut("game").unwrap().players_per_team = 100;
+    });
+    let (alice, data) = (server.player(), full_data());
+    let session = alice.creates("game").await;
+    for _ in 1..100 {
+        let invite = json!({"team_id": 0, "custom_data": data});
+        let path = format!("/v2/session/{session}/player/{}:invite", server.player().player);
+        alice.post(&path, &invite).await.expect(200);
+    }
+    let id = SessionId::parse(&session).unwrap();
+    let read = async || {
+        let reply = alice.session(&session).await.expect(200);
+        (reply.bytes, server.app.sessions.get(&id).await.unwrap())
+    };
+    let ((first, live), (second, kept)) = (read().await, read().await);
+    assert!(first.len() > 99 * CUSTOM_DATA_BYTES_MAX && first == second);
+    assert!(Arc::ptr_eq(&live, &kept), "it stays in memory, and its documents with it");
+}
+
+#[tokio::test]
+async fn data_beyond_what_a_player_may_have_is_refused() {
+    let server = Server::new();
+    let (alice, mut body) = (server.player(), joining());
+    let session = alice.creates("game").await;
+    body["custom_data"] = full_data();
+    let path = format!("/v1/session/{session}/player/me");
+    alice.post(&path, &body).await.expect(200);
+    body["custom_data"]["y"] = json!("y");
+    alice.post(&path, &body).await.invalid(&[(json!(["body", "custom_data"]), "value_error.dict.max_bytes")]);
 }
 
 #[tokio::test]
@@ -34,7 +72,7 @@ async fn a_session_that_outgrows_the_cache_goes_on_and_comes_back_to_it() {
             joiner.post(&format!("/v1/session/{session}/player/me"), &body).await.expect(200);
         }
         let large = alice.session(&session).await.expect(200);
-        assert!(large.bytes.len() > 1 << 20);
+        assert!(large.bytes.len() > 2 * CUSTOM_DATA_BYTES_MAX);
         assert_eq!(bob.session(&session).await.etag(), large.etag());
         alice.get_if_none_match(&format!("/v1/session/{session}"), &large.etag()).await.expect(304);
         assert_eq!(alice.sees(&session, &bob).await["custom_data"], body["custom_data"]);

@@ -89,7 +89,7 @@ async fn a_directory_of_another_format_is_refused() {
     drop(Embedded::open(dir.path()).unwrap());
     set_meta(&dir, "format", &7_u32.to_be_bytes());
     let refused = run(serve(dir.path(), &[])).await.expect(1);
-    assert!(refused.stderr.contains("has format 7, and this server knows format 1"), "{}", refused.stderr);
+    assert!(refused.stderr.contains("has format 7, and this server knows format 2"), "{}", refused.stderr);
 }
 
 #[tokio::test]

@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
+use rallypoint::domain::{Platform, PlatformSessionId};
 use rallypoint::store::{
-    Backend, Batch, CommitError, Embedded, Key, Memory, Postgres, Store, StoreError, Version, prefix_end,
+    Backend, Batch, CommitError, Embedded, Entry, Key, Memory, Postgres, Store, StoreError, Version, keys,
+    prefix_end,
 };
 use rallypoint::store_conformance;
 use tempfile::TempDir;
@@ -124,15 +126,45 @@ pub fn set_meta(dir: &TempDir, key: &str, value: &[u8]) {
     db.persist(fjall::PersistMode::SyncAll).unwrap();
 }
 
+#[tokio::test]
+async fn keys_that_held_long_platform_session_ids_whole_are_shortened() {
+    let (store, dir) = open_new();
+    let id = PlatformSessionId::parse(&"x".repeat(4_000)).unwrap();
+    let key = keys::platform_session(Platform::Steam, &id);
+    store.commit(Batch::default().put(key.clone(), "session").put("p", "other")).await.unwrap();
+    let before = contents(&store).await;
+    store.close().await.unwrap();
+
+    // As the version before stored it.
+    let db = fjall::Database::builder(dir.path().join("store")).open().unwrap();
+    let data = db.keyspace("data", Default::default).unwrap();
+    let value = data.get(&key).unwrap().unwrap();
+    data.remove(key).unwrap();
+    data.insert([b"pSteam\0", id.as_str().as_bytes()].concat(), value).unwrap();
+    db.persist(fjall::PersistMode::SyncAll).unwrap();
+    drop((data, db));
+    set_meta(&dir, "format", &1_u32.to_be_bytes());
+
+    for _ in 0..2 {
+        let store = Embedded::open(dir.path()).unwrap();
+        assert_eq!(contents(&store).await, before);
+        store.close().await.unwrap();
+    }
+}
+
+async fn contents(store: &Embedded) -> Vec<(Key, Entry)> {
+    store.scan(&[0], &[], usize::MAX).await.unwrap()
+}
+
 #[test]
 fn another_format_is_refused_and_says_what_to_run() {
     let (store, dir) = open_new();
     drop(store);
     set_meta(&dir, "format", &7_u32.to_be_bytes());
     let refused = open_error(&dir);
-    assert_eq!(refused, StoreError::UnknownFormat { dir: dir.path().into(), found: 7, known: 1 });
+    assert_eq!(refused, StoreError::UnknownFormat { dir: dir.path().into(), found: 7, known: 2 });
     let message = refused.to_string();
-    assert!(message.contains("has format 7, and this server knows format 1"), "{message}");
+    assert!(message.contains("has format 7, and this server knows format 2"), "{message}");
     assert!(message.contains("run a server version that knows format 7"), "{message}");
 
     set_meta(&dir, "format", b"one");
