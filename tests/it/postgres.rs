@@ -134,6 +134,59 @@ async fn what_is_put_together_is_put_in_one_order() {
     .await;
 }
 
+/// Commits two batches of which both put the key `a`, the second while the first is on its way: both have begun, and
+/// so see nothing of each other, before either can lock `a`.
+async fn one_behind_the_other(first: Batch, second: Batch) -> (Postgres, [Result<Version, CommitError>; 2]) {
+    let (database, stores) = two_stores().await;
+    put(&stores[0], "a", "0").await;
+    let (client, looker) = (database.client().await, database.client().await);
+    let hold = "BEGIN; SELECT key FROM rallypoint_entries WHERE key = 'a' FOR UPDATE";
+    client.batch_execute(hold).await.unwrap();
+    let mut commits = Vec::new();
+    for (store, batch) in stores.iter().zip([first, second]) {
+        let store = store.clone();
+        commits.push(tokio::spawn(async move { store.commit(batch).await }));
+        let waits = async { while database.waiting(&looker).await < commits.len() {} };
+        soon("the commit waits for the lock", waits).await;
+    }
+    client.batch_execute("COMMIT").await.unwrap();
+    let [first, second] = commits.try_into().expect("there are two");
+    let done = [first.await.unwrap(), second.await.unwrap()];
+    let [store, _] = stores;
+    (store, done)
+}
+
+#[tokio::test]
+async fn a_key_that_appears_while_a_commit_is_on_its_way_is_deleted_by_it() {
+    let appears = Batch::default().put("a", "1").put("b", "1");
+    let (store, done) = one_behind_the_other(appears, Batch::default().put("a", "2").delete("b")).await;
+    let [Ok(_), Ok(second)] = done else { panic!("{done:?}") };
+    assert_eq!((version(&store, "a").await, version(&store, "b").await), (Some(second), None));
+}
+
+#[tokio::test]
+async fn a_key_that_appears_while_a_commit_is_on_its_way_is_no_longer_absent() {
+    let appears = Batch::default().put("a", "1").put("b", "1");
+    let creates = Batch::default().expect_absent("b").put("a", "2").put("b", "2");
+    let (store, [first, second]) = one_behind_the_other(appears.clone(), creates).await;
+    assert_eq!(second, Err(CommitError::Conflict { key: "b".into() }));
+    assert_eq!(version(&store, "a").await, first.clone().ok());
+    assert_eq!(version(&store, "b").await, first.ok());
+
+    let relies = Batch::default().expect_absent("b").put("a", "2");
+    let (store, [first, second]) = one_behind_the_other(appears, relies).await;
+    assert_eq!(second, Err(CommitError::Conflict { key: "b".into() }));
+    assert_eq!(version(&store, "a").await, first.ok());
+}
+
+#[tokio::test]
+async fn a_key_that_goes_while_a_commit_is_on_its_way_is_put_all_the_same() {
+    let goes = Batch::default().delete("a").put("b", "1");
+    let (store, done) = one_behind_the_other(goes, Batch::default().put("a", "2").put("b", "2")).await;
+    let [Ok(_), Ok(second)] = done else { panic!("{done:?}") };
+    assert_eq!((version(&store, "a").await, version(&store, "b").await), (Some(second), Some(second)));
+}
+
 const ACCOUNTS: u64 = 8;
 const TOTAL: u64 = 40;
 

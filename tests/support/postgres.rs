@@ -208,6 +208,14 @@ impl Database {
         client
     }
 
+    /// How many of the stores' statements wait for a lock. Within a transaction it would be the same each time.
+    pub async fn waiting(&self, client: &Client) -> usize {
+        let waiting = "SELECT count(*) FROM pg_stat_activity
+            WHERE wait_event_type = 'Lock' AND pid <> pg_backend_pid() AND application_name = $1";
+        let waiting: i64 = client.query_one(waiting, &[&self.schema]).await.unwrap().get(0);
+        usize::try_from(waiting).unwrap()
+    }
+
     /// Breaks every connection but the one that asks; answers how many there were.
     pub async fn cut(&self, client: &Client) -> i64 {
         let others = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
