@@ -14,6 +14,7 @@ use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
@@ -30,14 +31,28 @@ pub enum LogFormat {
     Json,
 }
 
+/// What may be named in a log filter without a level, for all that it says.
+const LOG_TARGETS: [&str; 4] = ["rallypoint", "fjall", "lsm_tree", "tokio_postgres"];
+
 /// Reads what is to be logged, or says how that is written.
 pub fn parse_log_filter(text: &str) -> Result<EnvFilter, String> {
-    let filter = EnvFilter::try_new(text).map_err(|error| {
-        format!("{text:?} is no log filter, as in \"info\" or \"warn,rallypoint=debug\": {error}")
-    })?;
+    let wrong = |cause: String| {
+        format!("{text:?} is no log filter, as in \"info\" or \"warn,rallypoint=debug\": {cause}")
+    };
+    if let Some(word) = text.split(',').find(|directive| is_stray_word(directive)) {
+        return Err(wrong(format!("{word:?} is none of the levels error, warn, info, debug, trace and off")));
+    }
+    let filter = EnvFilter::try_new(text).map_err(|error| wrong(error.to_string()))?;
     // Below that, the database's client logs what is stored.
     let quiet = "tokio_postgres=warn".parse().map_err(|error| format!("{error}"))?;
     Ok(filter.add_directive(quiet))
+}
+
+/// Whether a directive is a mere word that names no level. The library takes each for a module, and so would log that
+/// alone, and nothing where there is no such module.
+fn is_stray_word(directive: &str) -> bool {
+    let is_target = |target: &str| LOG_TARGETS.iter().any(|known| target.starts_with(known));
+    !directive.contains(['=', '[']) && directive.parse::<LevelFilter>().is_err() && !is_target(directive)
 }
 
 /// Starts writing logs to standard error; standard output stays free for what commands print.
@@ -81,6 +96,9 @@ pub enum Departure {
 }
 
 impl Departure {
+    /// Each of them.
+    const ALL: [Self; 4] = [Self::Left, Self::Kicked, Self::Absent, Self::Expired];
+
     /// The label's value.
     const fn name(self) -> &'static str {
         match self {
@@ -141,6 +159,10 @@ impl Metrics {
         let durations = Family::new_with_constructor(new_duration as fn() -> Histogram);
         let (panics, sessions_expired) = (Counter::default(), Counter::default());
         let departures = Family::<DepartureLabels, Counter>::default();
+        // There from the start, so that the first of a kind is seen to be a rise.
+        for how in Departure::ALL {
+            drop(departures.get_or_create(&DepartureLabels { how: how.name() }));
+        }
         let (connections, connections_refused) = (Gauge::default(), Counter::default());
         registry.register("requests", "Requests answered", requests.clone());
         let unit = Unit::Seconds;
@@ -261,5 +283,52 @@ impl Collector for StoreCollector {
         let waiting = ConstGauge::new(i64::try_from(stats.queue_depth).unwrap_or(i64::MAX));
         let help = "Commits that wait for the writer.";
         waiting.encode(encoder.encode_descriptor("store_queue_depth", help, None, waiting.metric_type())?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_that_is_no_level_is_no_log_filter() {
+        for text in [
+            "info",
+            "WARN",
+            "off",
+            "5",
+            "",
+            "rallypoint",
+            "rallypoint::api",
+            "info,fjall=warn,lsm_tree=warn",
+            "warn,hyper=debug",
+            "info,[request]=debug",
+        ] {
+            assert!(parse_log_filter(text).is_ok(), "{text:?}");
+        }
+        for (text, word) in [
+            ("verbose", "verbose"),
+            ("warning", "warning"),
+            ("info,all", "all"),
+            ("info, debug", " debug"),
+            ("6", "6"),
+            ("hyper", "hyper"),
+        ] {
+            let message = parse_log_filter(text).unwrap_err();
+            assert!(message.starts_with(&format!("{text:?} is no log filter, as in \"info\"")), "{message}");
+            let told = format!("{word:?} is none of the levels error, warn, info, debug, trace and off");
+            assert!(message.ends_with(&told), "{message}");
+        }
+    }
+
+    #[test]
+    fn each_way_to_go_is_counted_from_the_start() {
+        let metrics = Metrics::new();
+        metrics.departed(Departure::Kicked);
+        let text = metrics.render();
+        for (how, count) in [("left", 0), ("kicked", 1), ("absent", 0), ("expired", 0)] {
+            let line = format!("rallypoint_departures_total{{how=\"{how}\"}} {count}\n");
+            assert!(text.contains(&line), "{line:?} is not in:\n{text}");
+        }
     }
 }
