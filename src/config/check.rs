@@ -59,6 +59,10 @@ fn line_of(text: &str, path: &[String]) -> Option<usize> {
 pub(super) fn check(config: &Config) -> Result<(), Fault> {
     check_listeners(config)?;
     check_auth(config)?;
+    if config.store.data_dir.as_os_str().is_empty() {
+        let message = "data_dir names no directory; \".\" is the working directory";
+        return Err(Fault::new(&["store", "data_dir"], message));
+    }
     check_postgres(config)?;
     if config.templates.is_empty() || config.templates.len() > TEMPLATES_MAX {
         return Err(Fault::new(&["templates", ""], format!("takes 1 to {TEMPLATES_MAX} templates")));

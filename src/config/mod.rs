@@ -118,7 +118,7 @@ impl Config {
     /// Where one of them says what is not allowed.
     pub fn parse(text: &str, origin: &str, overrides: &[Override]) -> Result<Self, ConfigError> {
         let wrong = |origin: &str, message: String| ConfigError::Wrong { origin: origin.into(), message };
-        let misread = |origin: &str, error: toml::de::Error| wrong(origin, readable(&error));
+        let misread = |origin: &str, error: toml::de::Error| wrong(origin, readable(&error, text));
         // Read alone first: only here do errors know their line.
         let mut config: Self = toml::from_str(text).map_err(|error| misread(origin, error))?;
         if config.postgres.password.is_some() {
@@ -173,9 +173,24 @@ impl Sources {
 }
 
 /// What is wrong and where, without the words of the language this is written in.
-fn readable(error: &toml::de::Error) -> String {
+fn readable(error: &toml::de::Error, text: &str) -> String {
     const WHOLE: &str = "expected a whole number, 0 or more";
-    error.to_string().trim_end().replace("expected u64", WHOLE).replace("expected usize", WHOLE)
+    let said = error.to_string().trim_end().replace("expected u64", WHOLE).replace("expected usize", WHOLE);
+    if lacks_quotes(error, text) {
+        return format!("{said}\nif this is a text, put it in quotes, as in \"127.0.0.1:7700\"");
+    }
+    said
+}
+
+/// Whether an error is in a line whose value is no TOML and has no quotes.
+fn lacks_quotes(error: &toml::de::Error, text: &str) -> bool {
+    let value = || {
+        let start = text.get(..error.span()?.start)?.rfind('\n').map_or(0, |end| end + 1);
+        Some(text[start..].lines().next()?.split_once('=')?.1.trim())
+    };
+    let is_toml = |text: &str| text.parse::<toml::Table>().is_ok();
+    let is_bare = |value: &str| !value.is_empty() && !value.starts_with(['"', '\'']);
+    !is_toml(text) && value().is_some_and(|value| is_bare(value) && !is_toml(&format!("value = {value}")))
 }
 
 #[cfg(test)]
@@ -249,15 +264,58 @@ mod tests {
         assert!(message.contains("expected a whole number"), "{message}");
         for (section, knob, value, allowed) in [
             ("http", "listen", "localhost", "is no ADDRESS:PORT, as in 127.0.0.1:7700"),
-            ("http", "admin_listen", "none", "is no ADDRESS:PORT, as in 127.0.0.1:7700, and not \"off\""),
+            (
+                "http",
+                "listen",
+                "127.0.0.1:99999",
+                "is no ADDRESS:PORT, as in 127.0.0.1:7700; a port is from 0 to 65535",
+            ),
+            (
+                "http",
+                "listen",
+                "localhost:1",
+                "is no ADDRESS:PORT, as in 127.0.0.1:7700; it takes an IP address, not a name",
+            ),
+            ("http", "admin_listen", "none", "is no ADDRESS:PORT, as in 127.0.0.1:7700; or say \"off\""),
             ("telemetry", "log", "rallypoint=loud", "is no log filter, as in"),
+            ("telemetry", "log", "verbose", "is no log filter, as in"),
         ] {
             let message = parse(&format!("[{section}]\n{knob} = \"{value}\""), &[]).unwrap_err();
             assert!(message.contains("my.toml") && message.contains("line 2"), "{message}");
             assert!(message.contains(&format!("{value:?} {allowed}")), "{message}");
         }
+        let message = parse("[http]\ntrusted_proxies = [\"10.0.0.1\", \"10.0.0.0/8\"]", &[]).unwrap_err();
+        let told =
+            "\"10.0.0.0/8\" is no IP address, as in 10.0.0.1; networks are not taken: name each address";
+        assert!(message.contains("line 2") && message.contains(told), "{message}");
+        let message = parse("[store]\ndata_dir = \"\"", &[]).unwrap_err();
+        assert_eq!(
+            message,
+            "my.toml: line 2: [store] data_dir names no directory; \".\" is the working directory"
+        );
         assert!(parse("[auth]\nissuer = \"a\"", &[]).unwrap_err().contains("need jwks_file or jwks_url"));
         assert!(parse("[auth]\njwks_file = \"a\"\njwks_url = \"b\"", &[]).unwrap_err().contains("not both"));
+    }
+
+    #[test]
+    fn a_text_without_quotes_is_told_of_them() {
+        const QUOTES: &str = "put it in quotes, as in \"127.0.0.1:7700\"";
+        for line in [
+            "listen = 127.0.0.1:7700",
+            "listen = localhost:7700 # this machine",
+            "listen = [::1]:7700",
+            "trusted_proxies = [10.0.0.1]",
+            "admin_listen = off",
+        ] {
+            let message = parse(&format!("[http]\n{line}\nconnections_max = 7"), &[]).unwrap_err();
+            assert!(message.contains("line 2") && message.ends_with(QUOTES), "{message}");
+        }
+        for line in
+            ["listen = 7700", "listen = \"127.0.0.1", "trusted_proxies = [\n\"a\"]", "listen = ", "listen"]
+        {
+            let message = parse(&format!("[http]\n{line}"), &[]).unwrap_err();
+            assert!(!message.contains(QUOTES), "{message}");
+        }
     }
 
     #[test]

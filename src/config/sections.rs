@@ -19,7 +19,24 @@ use crate::telemetry::{LogFormat, parse_log_filter};
 
 /// Reads an address to listen on, or says how one is written.
 pub fn parse_address(text: &str) -> Result<SocketAddr, String> {
-    text.parse().map_err(|_| format!("{text:?} is no ADDRESS:PORT, as in 127.0.0.1:7700"))
+    text.parse().map_err(|_| {
+        let cause = match text.rsplit_once(':') {
+            Some((_, port)) if is_number(port) && port.parse::<u16>().is_err() => {
+                "; a port is from 0 to 65535"
+            }
+            Some((host, port))
+                if is_number(port) && host.starts_with(|first: char| first.is_alphabetic()) =>
+            {
+                "; it takes an IP address, not a name"
+            }
+            _ => "",
+        };
+        format!("{text:?} is no ADDRESS:PORT, as in 127.0.0.1:7700{cause}")
+    })
+}
+
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// Where the admin listener listens, if anywhere.
@@ -40,7 +57,7 @@ impl FromStr for AdminListen {
             "off" => Ok(Self::Off),
             address => match parse_address(address) {
                 Ok(address) => Ok(Self::At(address)),
-                Err(error) => Err(format!("{error}, and not \"off\"")),
+                Err(error) => Err(format!("{error}; or say \"off\"")),
             },
         }
     }
@@ -97,6 +114,7 @@ pub struct Http {
     pub drain_timeout_s: u64,
     #[serde(deserialize_with = "limits::between::<_, _, 0, 3_600>")]
     pub leave_delay_s: u64,
+    #[serde(deserialize_with = "proxies")]
     pub trusted_proxies: Vec<IpAddr>,
     #[serde(deserialize_with = "origins")]
     pub cors_origins: Vec<String>,
@@ -157,6 +175,16 @@ impl Http {
 
 fn address<'de, D: Deserializer<'de>>(from: D) -> Result<SocketAddr, D::Error> {
     parse_address(&String::deserialize(from)?).map_err(D::Error::custom)
+}
+
+fn proxies<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<IpAddr>, D::Error> {
+    let read = |text: &String| {
+        text.parse().map_err(|_| {
+            let cause = if text.contains('/') { "; networks are not taken: name each address" } else { "" };
+            D::Error::custom(format!("{text:?} is no IP address, as in 10.0.0.1{cause}"))
+        })
+    };
+    Vec::<String>::deserialize(from)?.iter().map(read).collect()
 }
 
 fn origins<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
