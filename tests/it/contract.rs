@@ -207,5 +207,8 @@ async fn whoever_opens_the_server_is_led_to_the_reference() {
     };
     assert_eq!(get("/").await.expect(307).headers["location"], "/docs");
     assert_eq!(get("/docs").await.expect(308).headers["location"], "/docs/");
-    assert_eq!(get("/docs/").await.expect(200).headers["content-type"], "text/html");
+    let page = get("/docs/").await.expect(200);
+    assert_eq!(page.headers["content-type"], "text/html");
+    let html = str::from_utf8(&page.bytes).unwrap();
+    assert!(html.contains("<title>Rallypoint API</title>"), "{html}");
 }
