@@ -15,6 +15,7 @@ pub mod admin;
 pub mod jobs;
 pub mod telemetry;
 pub mod config;
+pub mod open_files;
 pub mod server;
 pub mod reload;
 pub mod cli;

@@ -15,7 +15,7 @@ use crate::auth::{DevelopmentKey, JwksSource, KeyRing, TokenSettings, Verifier, 
 use crate::config::{Backend, Config, FriendsCheck};
 use crate::env::{Clock, Entropy};
 use crate::store::{Embedded, Memory, Postgres, Store};
-use crate::{admin, jobs, net, reload};
+use crate::{admin, jobs, net, open_files, reload};
 
 /// A running server.
 pub struct Server {
@@ -52,18 +52,20 @@ pub async fn start(config: &Config, expose_development_key: bool) -> Result<Serv
     if !expose_development_key {
         config.check_exposure().map_err(StartError::of)?;
     }
+    warn_of_few_open_files(config.http.connections_max);
     // Listeners first: what is most often wrong fails before anything is touched.
     let (api_listener, api_address) = bind(listen, "--listen").await?;
     let admin_listener = match config.http.admin_address() {
         Some(address) => Some(bind(address, "--admin-listen").await?),
         None => None,
     };
+    // Keys next: where they fail, there is no store yet to be left behind.
+    let (ring, source) = load_keys(config, api_address).await?;
     let store = open_store(config).await?;
     let (leave, leaving) = watch::channel(false);
     let (stop_api, api_stopping) = watch::channel(false);
     let (stop_rest, rest_stopping) = watch::channel(false);
     let mut rest = Vec::new();
-    let (ring, source) = load_keys(config).await?;
     if let Some(source) = source {
         let every = Duration::from_secs(config.auth.jwks_refresh_s.max(1));
         rest.push(tokio::spawn(refresh_forever(Arc::clone(&ring), source, every, rest_stopping.clone())));
@@ -155,14 +157,35 @@ async fn open_store(config: &Config) -> Result<Store, StartError> {
     }
 }
 
+/// Beyond `connections_max` connections are refused with an answer; beyond the limit of open files they only wait.
+fn warn_of_few_open_files(connections_max: usize) {
+    if let Some(open_files_max) = open_files::too_few(connections_max) {
+        tracing::warn!(
+            open_files_max,
+            connections_max,
+            "fewer files may be open than [http] connections_max and the store take; raise the limit (ulimit -n, \
+             LimitNOFILE), or lower connections_max"
+        );
+    }
+}
+
 /// The keys to verify with, and where to read them again from.
-async fn load_keys(config: &Config) -> Result<(Arc<KeyRing>, Option<JwksSource>), StartError> {
+async fn load_keys(
+    config: &Config,
+    address: SocketAddr,
+) -> Result<(Arc<KeyRing>, Option<JwksSource>), StartError> {
     if !config.auth.has_own_keys() {
         let key = DevelopmentKey::load_or_create(&config.store.data_dir, &Entropy::System)
             .map_err(StartError::of)?;
         tracing::warn!(
             "tokens are verified with the development key; set jwks_file or jwks_url under [auth]"
         );
+        if !address.ip().is_loopback() {
+            tracing::warn!(
+                "others reach {address}: of them, whoever has a token of the development key is taken for the player \
+                 it names, and whoever has read the key file can be anyone"
+            );
+        }
         return Ok((Arc::new(KeyRing::new(key.key_set())), None));
     }
     if config.auth.issuer.is_none() {

@@ -68,10 +68,12 @@ impl DevelopmentKey {
         let io = |error: std::io::Error| failed(error.to_string());
         match File::open(&path) {
             Ok(file) => return Self::read(file).map_err(failed),
-            Err(error) if error.kind() != ErrorKind::NotFound => return Err(io(error)),
+            Err(error) if !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+                return Err(io(error));
+            }
             Err(_) => {}
         }
-        private_dir::create(data_dir).map_err(io)?;
+        private_dir::create(data_dir).map_err(|error| KeyError::DataDir { dir: data_dir.into(), error })?;
         // Written whole beside its place, then linked there: a reader sees no key or all of it, and of two
         // writers the first wins.
         let written = data_dir.join(format!("{FILE_NAME}.{}", entropy.uuid()));

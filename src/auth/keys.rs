@@ -48,6 +48,14 @@ pub enum KeyError {
         /// The cause, and what to do.
         cause: String,
     },
+    /// The directory of the development key cannot be used.
+    #[error("cannot use the data directory {dir}: {error}; name one that this user may write to")]
+    DataDir {
+        /// The directory.
+        dir: PathBuf,
+        /// The cause.
+        error: std::io::Error,
+    },
     /// A source that the configuration names has none.
     #[error("{name}: {cause}")]
     Source {
@@ -103,11 +111,17 @@ impl KeySet {
     /// # Errors
     /// Where the document is no JWK Set, a key in it is broken or too weak, two have one id, or none can be used.
     pub fn from_jwks(json: &str, origin: Origin) -> Result<Self, KeyError> {
+        if json.trim_start().starts_with("-----BEGIN ") {
+            return Err(KeyError::Unusable("it is a PEM file; a JWK Set is JSON, {\"keys\": [...]}".into()));
+        }
         // The parser's own words may quote a secret; the place is enough.
         let set: JwkSet = serde_json::from_str(json).map_err(|error| {
             let (line, column) = (error.line(), error.column());
             KeyError::Unusable(format!("it is no JWK Set, from line {line}, column {column} on"))
         })?;
+        if set.keys.is_empty() {
+            return Err(KeyError::Unusable("it has no keys".into()));
+        }
         if set.keys.len() > KEYS_MAX {
             return Err(KeyError::Unusable(format!("it has more than {KEYS_MAX} keys")));
         }
@@ -127,7 +141,7 @@ impl KeySet {
                     })?;
                     keys.push(Key { kid, algorithm, decoding });
                 }
-                Err(reason) => tracing::warn!(?kid, reason, "a key of the JWK Set is skipped"),
+                Err(reason) => tracing::warn!(kid, reason, "a key of the JWK Set is skipped"),
             }
         }
         if keys.is_empty() {

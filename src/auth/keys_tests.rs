@@ -155,6 +155,13 @@ fn a_set_holds_a_bounded_number_of_keys() {
 }
 
 #[test]
+fn what_is_commonly_taken_for_a_jwk_set_is_told_apart() {
+    assert_eq!(unusable("{\"keys\":[]}", Origin::File), "it has no keys");
+    let pem = "\n-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEA\n-----END PUBLIC KEY-----\n";
+    assert_eq!(unusable(pem, Origin::File), "it is a PEM file; a JWK Set is JSON, {\"keys\": [...]}");
+}
+
+#[test]
 fn what_is_no_jwk_set_is_refused_without_being_quoted() {
     let secret = "c2VjcmV0LW9mLXNvbWUtbGVuZ3RoLXRoYXQtaXMtbm90LXNob3du";
     let jwk = json!({ "kty": "oct", "k": secret });

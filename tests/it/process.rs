@@ -97,10 +97,50 @@ async fn a_directory_that_cannot_be_used_is_named() {
     let dir = TempDir::new().unwrap();
     let file = dir.path().join("file");
     std::fs::write(&file, "").unwrap();
-    let refused = run(serve(&file, &[])).await.expect(1);
-    let message = format!("cannot use the data directory {}: ", file.display());
-    assert!(refused.stderr.contains(&message), "{}", refused.stderr);
-    assert!(refused.stderr.contains("name one that this user may write to"), "{}", refused.stderr);
+    let keys = own_keys(dir.path());
+    let mut with_keys = serve(&file, &[]);
+    with_keys.env("RALLYPOINT_AUTH__JWKS_FILE", &keys);
+    let token = rallypoint(&["token", "--player", PLAYER, "--data-dir", file.to_str().unwrap()]);
+    for command in [serve(&file, &[]), with_keys, token] {
+        let refused = run(command).await.expect(1);
+        let message =
+            format!("cannot use the data directory {}: it is a file, not a directory", file.display());
+        assert!(refused.stderr.contains(&message), "{}", refused.stderr);
+        assert!(refused.stderr.contains("name one that this user may write to"), "{}", refused.stderr);
+    }
+}
+
+/// A file of keys of the operator's own.
+fn own_keys(dir: &Path) -> std::path::PathBuf {
+    let file = dir.join("jwks.json");
+    // The public key of RFC 8037, appendix A.
+    let key = json!({"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"});
+    std::fs::write(&file, json!({ "keys": [key] }).to_string()).unwrap();
+    file
+}
+
+#[tokio::test]
+async fn keys_that_cannot_be_read_leave_no_directory_behind() {
+    let dir = TempDir::new().unwrap();
+    let data_dir = dir.path().join("data");
+    let keys = own_keys(dir.path());
+    let with_keys = || {
+        let mut command = serve(&data_dir, &[]);
+        command.env("RALLYPOINT_AUTH__JWKS_FILE", &keys);
+        command
+    };
+    std::fs::write(&keys, r#"{"keys": [{"kty": "OKP", "crv": "X25519", "x": "", "kid": "p"}]}"#).unwrap();
+    let refused = run(with_keys()).await.expect(1);
+    assert!(refused.stderr.contains("no key in it can verify tokens"), "{}", refused.stderr);
+    assert!(
+        refused.stderr.contains("a key of the JWK Set is skipped kid=\"p\" reason="),
+        "{}",
+        refused.stderr
+    );
+    assert!(!data_dir.exists());
+    own_keys(dir.path());
+    Server::spawn(with_keys()).await.stop().await.expect(0);
+    assert!(data_dir.join("store").exists());
 }
 
 #[tokio::test]
@@ -135,9 +175,33 @@ async fn the_development_key_is_not_exposed_unless_asked_for() {
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "nothing was touched");
 
     let asked_for = [&exposed[..], &["--insecure-expose-development-key", "--admin-listen", "off"]].concat();
-    let server = Server::spawn(rallypoint(&asked_for)).await;
+    let mut server = Server::spawn(rallypoint(&asked_for)).await;
     assert!(server.address.ip().is_unspecified());
+    server.logged(&format!("others reach {}: of them, whoever has a token", server.address)).await;
     server.stop().await.expect(0);
+    let alone = Server::start(dir.path()).await.stop().await.expect(0);
+    assert!(!alone.stderr.contains("others reach"), "{}", alone.stderr);
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_limit_of_open_files_below_that_of_connections_is_told() {
+    let dir = TempDir::new().unwrap();
+    for (connections_max, told) in [("400", true), ("200", false)] {
+        // A shell lowers the limit, then becomes the server.
+        let mut limited = tokio::process::Command::new("sh");
+        limited.args(["-c", "ulimit -S -n 500 && exec \"$0\" \"$@\""]);
+        let serve = serve(dir.path(), &[]);
+        limited.arg(serve.as_std().get_program()).args(serve.as_std().get_args());
+        limited.env("RALLYPOINT_HTTP__CONNECTIONS_MAX", connections_max);
+        limited.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).kill_on_drop(true);
+        let logged = Server::spawn(limited).await.stop().await.expect(0).stderr;
+        let line = logged.lines().find(|line| line.contains("fewer files may be open than"));
+        assert_eq!(line.is_some(), told, "{logged}");
+        if let Some(line) = line {
+            assert!(line.contains("open_files_max=500 connections_max=400"), "{line}");
+        }
+    }
 }
 
 /// A change of a session that the server is at work on, and of whose body only a half has been sent.
