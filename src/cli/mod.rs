@@ -14,6 +14,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use serde_json::Value;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use uuid::Uuid;
 
 use crate::api::{openapi, routes};
 use crate::config::{AdminListen, Config, Sources, parse_address};
@@ -140,10 +141,14 @@ struct KeyArgs {
 }
 
 impl KeyArgs {
+    /// The configuration that file and environment come to.
+    fn load(&self) -> Result<Config, String> {
+        Config::load(&Sources::of_process(self.config.clone())).map_err(|error| error.to_string())
+    }
+
     /// The data directory that file, environment and flag come to.
     fn data_dir(&self) -> Result<PathBuf, String> {
-        let config =
-            Config::load(&Sources::of_process(self.config.clone())).map_err(|error| error.to_string())?;
+        let config = self.load()?;
         if config.auth.has_own_keys() {
             eprintln!(
                 "warning: [auth] names keys of its own; such a server takes no token of the development key"
@@ -151,6 +156,11 @@ impl KeyArgs {
         }
         Ok(self.data_dir.clone().unwrap_or(config.store.data_dir))
     }
+}
+
+/// Reads a UUID, or says how one is written.
+fn parse_uuid(text: &str) -> Result<Uuid, String> {
+    text.parse().map_err(|_| format!("{text:?} is no UUID, as in 11111111-1111-4111-8111-111111111111"))
 }
 
 /// Runs the command line of this process.
@@ -198,7 +208,11 @@ fn check_config(file: PathBuf, expose_development_key: bool) -> Result<(), Strin
     if !expose_development_key {
         config.check_exposure().map_err(|error| error.to_string())?;
     }
-    print(&format!("{shown}: right; {} templates\n", config.templates.len()))
+    let templates = match config.templates.len() {
+        1 => "1 template".into(),
+        count => format!("{count} templates"),
+    };
+    print(&format!("{shown}: right; {templates}\n"))
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime, String> {

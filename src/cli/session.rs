@@ -1,5 +1,6 @@
 //! `rallypoint session`: sessions of a running server, listed, shown and ended through its API.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 use std::time::Duration;
 
@@ -9,9 +10,10 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::http_client::{HttpAnswer, HttpClient};
-use super::{KeyArgs, print, print_json};
+use super::{KeyArgs, parse_uuid, print, print_json};
 use crate::api::routes::PREFIX;
 use crate::auth::{DevelopmentKey, Grant};
+use crate::config::Config;
 use crate::env::Clock;
 
 /// What `rallypoint session --help` teaches.
@@ -42,9 +44,10 @@ const OWN_TOKEN_TTL: Duration = Duration::from_secs(60);
 pub struct SessionArgs {
     #[command(subcommand)]
     command: SessionCommand,
-    /// The server, with or without /session at the end.
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:7700", value_parser = parse_server, global = true)]
-    server: String,
+    /// The server, with or without /session at the end [default: where the configuration says that it listens,
+    /// http://127.0.0.1:7700 without any].
+    #[arg(long, value_name = "URL", value_parser = parse_server, global = true)]
+    server: Option<String>,
     /// A token; best given in the environment, where other users cannot read it.
     #[arg(long, value_name = "TOKEN", env = "RALLYPOINT_TOKEN", hide_env_values = true, global = true)]
     token: Option<String>,
@@ -77,7 +80,7 @@ enum SessionCommand {
     #[command(after_help = LIST_HELP)]
     List {
         /// A player, whose sessions are listed whether they are in the browser or not.
-        #[arg(long, value_name = "UUID")]
+        #[arg(long, value_name = "UUID", value_parser = parse_uuid)]
         player: Option<Uuid>,
         /// The type of session [default: every type that the server has].
         #[arg(long = "type", value_name = "TYPE", conflicts_with = "player")]
@@ -97,11 +100,16 @@ enum SessionCommand {
 
 /// Runs the command.
 pub fn run(args: &SessionArgs) -> Result<(), String> {
-    let token = match &args.token {
-        Some(token) => token.clone(),
+    let server = match &args.server {
+        Some(server) => server.clone(),
+        None => configured_server(&args.key.load()?)?,
+    };
+    // An empty variable is one that was not set.
+    let token = match args.token.as_deref().filter(|token| !token.is_empty()) {
+        Some(token) => token.to_owned(),
         None => own_token(&args.key.data_dir()?)?,
     };
-    let caller = Caller { http: HttpClient::new(&args.server), token };
+    let caller = Caller { http: HttpClient::new(&server), token };
     match &args.command {
         SessionCommand::List { player: Some(player), .. } => {
             let list = caller.get(&format!("/v1/player/{player}/session"))?;
@@ -114,6 +122,9 @@ pub fn run(args: &SessionArgs) -> Result<(), String> {
             };
             let listed = types.iter().map(|session_type| caller.browse(session_type));
             let listed = listed.collect::<Result<Vec<_>, _>>()?.concat();
+            if listed.is_empty() {
+                caller.explain_empty_browser(session_type.as_deref())?;
+            }
             show(args.json, &json!(listed), listed_rows)
         }
         SessionCommand::Show { session } => {
@@ -129,6 +140,23 @@ pub fn run(args: &SessionArgs) -> Result<(), String> {
             }
         }
     }
+}
+
+/// The URL of the server that a configuration is for.
+fn configured_server(config: &Config) -> Result<String, String> {
+    let mut address = config.http.listen;
+    if address.port() == 0 {
+        let told =
+            "[http] listen takes a free port: name the server with --server, as in http://127.0.0.1:7700";
+        return Err(told.into());
+    }
+    // A server that listens everywhere listens here.
+    match address.ip() {
+        IpAddr::V4(Ipv4Addr::UNSPECIFIED) => address.set_ip(Ipv4Addr::LOCALHOST.into()),
+        IpAddr::V6(Ipv6Addr::UNSPECIFIED) => address.set_ip(Ipv6Addr::LOCALHOST.into()),
+        _ => {}
+    }
+    Ok(format!("http://{address}"))
 }
 
 fn own_token(data_dir: &Path) -> Result<String, String> {
@@ -153,11 +181,15 @@ struct Caller {
 impl Caller {
     fn call(&self, method: &str, path: &str) -> Result<HttpAnswer, String> {
         let answer = self.http.send(method, path, &self.token, None, None)?;
-        if answer.status.is_success() {
+        let is_read = answer.text.is_empty() || answer.body.is_object();
+        if answer.status.is_success() && is_read {
             return Ok(answer);
         }
-        let said = |field: &str| answer.body[field].as_str().unwrap_or("?").to_owned();
-        Err(format!("{}: {} ({})", answer.status, said("desc"), said("error_code")))
+        let why = failure(&answer.body).unwrap_or_else(|| {
+            let base = self.http.base();
+            format!("{base} does not answer like the API; is it the admin listener, or something else?")
+        });
+        Err(format!("{}: {why}", answer.status))
     }
 
     fn get(&self, path: &str) -> Result<Value, String> {
@@ -168,6 +200,22 @@ impl Caller {
     fn types(&self) -> Result<Vec<String>, String> {
         let answer = self.get("/v1/template")?;
         Ok(answer["templates"].as_object().into_iter().flatten().map(|(name, _)| name.clone()).collect())
+    }
+
+    /// Says on standard error why nothing may have been found; a type that the server does not have is an error.
+    fn explain_empty_browser(&self, session_type: Option<&str>) -> Result<(), String> {
+        // Whose token does not read the types is told the rest.
+        if let Some(session_type) = session_type
+            && let Ok(types) = self.types()
+            && !types.iter().any(|name| name == session_type)
+        {
+            return Err(format!("the server has no type {session_type:?}; it has {}", types.join(", ")));
+        }
+        eprintln!(
+            "note: nothing is in the browser, and only what is there is found; list a player's sessions with --player \
+             UUID, or show one by its id or short code with `rallypoint session show`"
+        );
+        Ok(())
     }
 
     /// The sessions of a type in the browser, each with its type.
@@ -183,6 +231,19 @@ impl Caller {
         }
         Ok(listed)
     }
+}
+
+/// What a failure says, where it is one of the API's.
+fn failure(body: &Value) -> Option<String> {
+    if let Some(violations) = body["detail"].as_array() {
+        let told = |violation: &Value| {
+            let steps: Vec<_> = items(&violation["loc"]).map(text).collect();
+            format!("{}: {}", steps.join("."), text(&violation["msg"]))
+        };
+        return Some(violations.iter().map(told).collect::<Vec<_>>().join("; "));
+    }
+    let [desc, code] = ["desc", "error_code"].map(|field| body[field].as_str());
+    Some(format!("{} ({})", text(&desc?.into()), text(&code?.into())))
 }
 
 /// The sessions of the pages of the browser, each read from its cursor; and whether there are more than are read.
@@ -326,6 +387,38 @@ mod tests {
         assert_eq!((listed.len(), more), (PAGES_MAX, true));
         let broken = all_pages(|cursor| if cursor == 0 { Ok(page(0, 1)) } else { Err("gone".into()) });
         assert_eq!(broken, Err("gone".into()));
+    }
+
+    #[test]
+    fn a_failure_says_what_was_wrong() {
+        let wrong = json!({"detail": [
+            {"loc": ["query", "cursor"], "msg": "value is not a valid integer", "type": "type_error.integer"},
+            {"loc": ["body", "maps", 1], "msg": "field required", "type": "value_error.missing"},
+        ]});
+        let told = "query.cursor: value is not a valid integer; body.maps.1: field required";
+        assert_eq!(failure(&wrong).unwrap(), told);
+        let gone = json!({"auth_success": true, "error_code": "session_not_found", "desc": "it is gone"});
+        assert_eq!(failure(&gone).unwrap(), "it is gone (session_not_found)");
+        for foreign in [Value::Null, json!({"error": "no"}), json!({"detail": "Not Found"}), json!([1])] {
+            assert_eq!(failure(&foreign), None);
+        }
+    }
+
+    #[test]
+    fn the_server_of_a_configuration_is_where_it_listens() {
+        let listens = |listen: &str| {
+            let text = format!("[http]\nlisten = {listen:?}");
+            configured_server(&Config::parse(&text, "my.toml", &[]).unwrap())
+        };
+        for (listen, url) in [
+            ("127.0.0.1:8800", "http://127.0.0.1:8800"),
+            ("10.0.0.5:8800", "http://10.0.0.5:8800"),
+            ("0.0.0.0:8800", "http://127.0.0.1:8800"),
+            ("[::]:8800", "http://[::1]:8800"),
+        ] {
+            assert_eq!(listens(listen).unwrap(), url);
+        }
+        assert!(listens("127.0.0.1:0").unwrap_err().contains("--server"));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::Args;
 use uuid::Uuid;
 
-use super::KeyArgs;
+use super::{KeyArgs, parse_uuid};
 use crate::auth::{DEFAULT_PLAYER_PERMISSIONS, DevelopmentKey, Grant, Permissions};
 use crate::domain::{Platform, PlayerUuid};
 use crate::env::{Clock, Entropy};
@@ -29,7 +29,7 @@ const TTL_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
 #[derive(Args)]
 pub struct TokenArgs {
     /// The player's uuid; without it, and with permissions of its own, the token is a server's.
-    #[arg(long, value_name = "UUID", required_unless_present = "permissions")]
+    #[arg(long, value_name = "UUID", value_parser = parse_uuid, required_unless_present = "permissions")]
     player: Option<Uuid>,
     /// The player's older, numeric id.
     #[arg(long, value_name = "NUMBER")]

@@ -115,6 +115,7 @@ async fn what_is_no_command_or_flag_is_refused_with_help() {
         &["serve", "--admin-listen", "none"],
         &["token"],
         &["token", "--player", "me"],
+        &["token", "--player", "11111111-1111-4111-8111-111111111111", "--data-dir", ""],
         &["token", "--player", "11111111-1111-4111-8111-111111111111", "--ttl", "1y"],
         &["start"],
         &[],
@@ -206,6 +207,14 @@ async fn check_config_names_file_line_field_and_what_is_allowed() {
     run(rallypoint(&exposed)).await.expect(0);
     let missing = run(rallypoint(&["check-config", "/nowhere/mine.toml"])).await.expect(1);
     assert!(missing.stderr.starts_with("error: /nowhere/mine.toml: No such file"), "{}", missing.stderr);
+}
+
+#[tokio::test]
+async fn a_single_template_is_one_template() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(&file, "[templates.duel]\n").unwrap();
+    let checked = run(rallypoint(&["check-config", file.path().to_str().unwrap()])).await.expect(0);
+    assert_eq!(checked.stdout, format!("{}: right; 1 template\n", file.path().display()));
 }
 
 #[tokio::test]

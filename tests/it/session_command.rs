@@ -103,9 +103,14 @@ async fn listings_are_listed_page_after_page() {
     let table = stage.session(&["list", "--type", "match"]).await.expect(0).stdout;
     assert_eq!(table.lines().count(), 52, "{table}");
     assert!(table.contains(&format!("\n{}  match  1/4\n", expected[50])), "{table}");
-    assert_eq!(stage.session_json(&["list", "--type", "nothing"]).await, json!([]));
+    let nope = "the server has no type \"nope\"; it has duel, hidden, match";
+    failed(stage.session(&["list", "--type", "nope"]).await, nope);
 
     // Of every type, and only what is in the browser.
+    let empty = stage.session(&["list", "--type", "duel"]).await.expect(0);
+    assert_eq!(empty.stdout, "SESSION  TYPE  PLAYERS  HEALTH\n");
+    assert!(empty.stderr.starts_with("note: nothing is in the browser"), "{empty:?}");
+    assert!(empty.stderr.contains("--player UUID") && empty.stderr.contains("session show"), "{empty:?}");
     let (duel, hidden) = (stage.creates("duel").await, stage.creates("hidden").await);
     let table = stage.session(&["list"]).await.expect(0).stdout;
     assert_eq!(table.lines().count(), 53, "{table}");
@@ -181,6 +186,20 @@ async fn the_server_is_named_as_its_users_have_it_and_the_key_as_the_server_does
     let mut command = rallypoint(&["session", "list", "--player", PLAYER, "--server", &url]);
     command.env("RALLYPOINT_STORE__DATA_DIR", stage.dir.path());
     assert!(run(command).await.expect(0).stdout.contains(&party));
+    // Or by its configuration.
+    let file = stage.dir.path().join("mine.toml");
+    let text =
+        |listen: &str| format!("[http]\nlisten = {listen:?}\n[store]\ndata_dir = {:?}\n", stage.dir.path());
+    std::fs::write(&file, text(&stage.server.address.to_string())).unwrap();
+    let by_file = || rallypoint(&["session", "show", &party, "--config", file.to_str().unwrap()]);
+    let mut command = by_file();
+    // As empty as if it were not set.
+    command.env("RALLYPOINT_TOKEN", "");
+    assert!(run(command).await.expect(0).stdout.contains(&party));
+    std::fs::write(&file, text("127.0.0.1:0")).unwrap();
+    failed(run(by_file()).await, "[http] listen takes a free port: name the server with --server, as in");
+    let alice = run(rallypoint(&["session", "list", "--player", "alice"])).await.expect(2);
+    assert!(alice.stderr.contains("\"alice\" is no UUID, as in 11111111-1111-4111-"), "{}", alice.stderr);
     for wrong in ["127.0.0.1:7700", "localhost", "ftp://localhost", "http://localhost?a=b"] {
         let refused = run(rallypoint(&["session", "show", &party, "--server", wrong])).await.expect(2);
         assert!(refused.stderr.contains("as in http://127.0.0.1:7700"), "{}", refused.stderr);
@@ -205,6 +224,15 @@ async fn what_keeps_it_from_answering_is_said() {
     failed(run(with_token(&reads_config)).await, "403 Forbidden: the token does not grant the permission");
     let reads = token(stage.dir.path(), &["--permission", "session:read:self"]).await;
     run(with_token(&reads)).await.expect(0);
+
+    let admin = format!("http://{}", stage.server.admin_address().await);
+    let mut at_admin = rallypoint(&["session", "show", &session, "--server", &admin]);
+    at_admin.env("RALLYPOINT_TOKEN", &reads);
+    let told =
+        format!("404 Not Found: {admin}/session does not answer like the API; is it the admin listener");
+    failed(run(at_admin).await, &told);
+    let wrong = "422 Unprocessable Entity: path.session_id: ensure this value has at least 1 characters";
+    failed(stage.session(&["show", ""]).await, wrong);
 
     let elsewhere = TempDir::new().unwrap();
     let data_dir = elsewhere.path().to_str().unwrap();
