@@ -1,4 +1,4 @@
-"""Two players form a party and poll it with ETags. Nothing but Python's own library.
+r"""Two players form a party and poll it with ETags. Nothing but Python's own library.
 
     rallypoint serve &
     python3 examples/party.py http://127.0.0.1:7700 \

@@ -2,9 +2,12 @@
 
 use std::process::Stdio;
 
+use http::Method;
 use tempfile::TempDir;
 use tokio::process::Command;
 
+use crate::harness::{Reply, creation};
+use crate::support::connection::Connection;
 use crate::support::process::{Finished, Server, rallypoint, run, soon};
 
 const PLAYERS: [&str; 2] = ["11111111-1111-4111-8111-111111111111", "22222222-2222-4222-8222-222222222222"];
@@ -38,6 +41,43 @@ const NODE: Client = ("node", "party.ts");
 /// Whether Node takes types away by itself, as of 22.18.
 async fn node_reads_types() -> bool {
     can_run("node", &["-e", "process.exit(process.features.typescript ? 0 : 1)"]).await
+}
+
+#[tokio::test]
+async fn the_python_client_says_how_it_is_run() {
+    if can_run("python3", &["--version"]).await {
+        let usage = run(foreign("python3", &["party.py"])).await.expect(1).stderr;
+        assert!(usage.contains("\n    python3 examples/party.py http://127.0.0.1:7700 \\\n"), "{usage}");
+    }
+}
+
+#[tokio::test]
+async fn tokens_of_ones_own_are_taken() {
+    if !can_run("python3", &["-c", "import cryptography"]).await {
+        return;
+    }
+    let dir = TempDir::new().unwrap();
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/own_tokens.py");
+    let signed = async |player: &str| {
+        let mut command = foreign("python3", &[script, player]);
+        command.current_dir(dir.path());
+        run(command).await.expect(0).stdout.trim_end().to_owned()
+    };
+    let first = signed(PLAYERS[0]).await;
+    let config = "[auth]\njwks_file = \"jwks.json\"\nissuer = \"own-tokens\"\naudience = \"rallypoint\"\n";
+    std::fs::write(dir.path().join("rallypoint.toml"), config).unwrap();
+    let mut serve = rallypoint(&["serve", "--listen", "127.0.0.1:0", "--config", "rallypoint.toml"]);
+    serve.current_dir(dir.path());
+    let server = Server::spawn(serve).await;
+    // The key stays, so that a second token needs no restart.
+    for token in [&first, &signed(PLAYERS[1]).await] {
+        let mut player = Connection::open(server.address, Some(token)).await.unwrap();
+        let path = "/v1/player/me/session";
+        Reply::from(player.call(&Method::GET, path, None).await.unwrap()).expect(200);
+        let made = player.call(&Method::POST, "/v1/session", Some(&creation("party"))).await.unwrap();
+        Reply::from(made).expect(200);
+    }
+    server.stop().await.expect(0);
 }
 
 /// The party of a client, to its end.
