@@ -73,7 +73,8 @@ impl DevelopmentKey {
             }
             Err(_) => {}
         }
-        private_dir::create(data_dir).map_err(|error| KeyError::DataDir { dir: data_dir.into(), error })?;
+        let unusable = |error| KeyError::DataDir { dir: data_dir.into(), error };
+        private_dir::create(data_dir).map_err(unusable)?;
         // Written whole beside its place, then linked there: a reader sees no key or all of it, and of two
         // writers the first wins.
         let written = data_dir.join(format!("{FILE_NAME}.{}", entropy.uuid()));
@@ -82,7 +83,7 @@ impl DevelopmentKey {
         // The name beside its place is not needed any more, whatever happened.
         let _ = std::fs::remove_file(&written);
         match linked {
-            Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(io(error)),
+            Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(unusable(error)),
             _ => Self::read(File::open(&path).map_err(io)?).map_err(failed),
         }
     }

@@ -110,6 +110,14 @@ async fn a_directory_that_cannot_be_used_is_named() {
     }
 }
 
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_directory_that_takes_no_key_is_named() {
+    // Nobody makes files there, whoever they are.
+    let refused = run(serve(Path::new("/proc"), &[])).await.expect(1);
+    assert!(refused.stderr.contains("cannot use the data directory /proc: "), "{}", refused.stderr);
+}
+
 /// A file of keys of the operator's own.
 fn own_keys(dir: &Path) -> std::path::PathBuf {
     let file = dir.join("jwks.json");
