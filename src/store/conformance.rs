@@ -6,7 +6,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::task::JoinSet;
 
-use super::{Backend, Batch, CommitError, Entry, KEY_BYTES_MAX, Key, Read, StoreError, Version, prefix_end};
+use super::{
+    Backend, Batch, CommitError, Entry, KEY_BYTES_MAX, Key, Read, StoreError, Version, next_key, prefix_end,
+};
 
 /// Makes a module `$name` of tests, one for every promise. `$backend` is evaluated for each of them, in async
 /// code, to a fresh backend and whatever must live as long: `(Memory::default(), ())`.
@@ -26,6 +28,7 @@ macro_rules! store_conformance {
             an_empty_batch_commits
             scans_are_ordered_bounded_and_limited
             scans_of_a_prefix_find_exactly_its_keys
+            pages_end_with_the_value_that_fills_them
             scans_see_commits_whole
             reads_see_commits_whole
             concurrent_increments_lose_nothing
@@ -196,6 +199,39 @@ pub async fn scans_of_a_prefix_find_exactly_its_keys(store: impl Backend) {
         let expected: Vec<_> = keys.into_iter().filter(|key| key.starts_with(prefix)).collect();
         assert_eq!(scan_keys(&store, prefix, &prefix_end(prefix), 10).await, expected, "prefix {prefix:?}");
     }
+}
+
+/// By count or by bytes, whichever comes first; one page after the other comes to all there is.
+pub async fn pages_end_with_the_value_that_fills_them(store: impl Backend) {
+    let sizes = [1, 3, 0, 100, 2, 2];
+    for (n, size) in sizes.into_iter().enumerate() {
+        put(&store, format!("key-{n}").as_bytes(), vec![b'v'; size]).await;
+    }
+    // Keys take 5 bytes each.
+    for (from, limit, bytes_max, expected) in [
+        (0, 10, usize::MAX, 0..6),
+        (0, 2, usize::MAX, 0..2),
+        (0, 10, 1, 0..1),
+        (0, 10, 6, 0..1),
+        (0, 10, 7, 0..2),
+        (0, 10, 20, 0..4),
+        (3, 10, 105, 3..4),
+        (3, 10, 106, 3..5),
+        (5, 10, 100, 5..6),
+        (6, 10, 100, 0..0),
+        (0, 0, 100, 0..0),
+        (0, 10, 0, 0..0),
+    ] {
+        let found = store.page(format!("key-{from}").as_bytes(), limit, bytes_max).await;
+        let found = found.expect("the store can be read in pages");
+        let expected: Vec<_> = expected.map(|n| (format!("key-{n}").into_bytes(), sizes[n])).collect();
+        let found: Vec<_> = found.into_iter().map(|(key, entry)| (key, entry.value.len())).collect();
+        assert_eq!(found, expected, "from {from}, {limit} values, {bytes_max} bytes");
+    }
+    let first = store.page(b"", 1, 1).await.expect("the store can be read in pages");
+    assert_eq!(first.first().cloned().map(|(_, entry)| entry), get(&store, b"key-0").await);
+    let second = store.page(&next_key(b"key-0"), 1, 1).await.expect("the store can be read in pages");
+    assert_eq!(second.first().cloned().map(|(_, entry)| entry), get(&store, b"key-1").await);
 }
 
 const ROUNDS: u32 = 200;

@@ -116,6 +116,31 @@ pub trait Backend: Send + Sync + 'static {
         limit: usize,
     ) -> impl Future<Output = Result<Vec<(Key, Entry)>, StoreError>> + Send;
 
+    /// The first values from `from` (included) on, in key order: at most `limit`, and none after the one with which
+    /// their keys and values take `bytes_max` bytes. For reading all there is with a bound on memory, whatever the
+    /// size of values; each is as it stood at some moment meanwhile. A backend that can read such a page at once
+    /// overrides this, which reads one value after the other.
+    ///
+    /// # Errors
+    /// [`StoreError`] where the store cannot be read.
+    fn page(
+        &self,
+        from: &[u8],
+        limit: usize,
+        bytes_max: usize,
+    ) -> impl Future<Output = Result<Vec<(Key, Entry)>, StoreError>> + Send {
+        async move {
+            let (mut page, mut from, mut bytes) = (Vec::new(), from.to_vec(), 0);
+            while page.len() < limit && bytes < bytes_max {
+                let Some((key, entry)) = self.scan(&from, &[], 1).await?.pop() else { break };
+                bytes += key.len() + entry.value.len();
+                from = next_key(&key);
+                page.push((key, entry));
+            }
+            Ok(page)
+        }
+    }
+
     /// Commits all of `batch` or nothing of it, and answers once the outcome would survive a crash. Every value
     /// put gets the returned version. Dropping the future does not undo a commit under way.
     ///
@@ -178,6 +203,19 @@ impl Store {
     /// As there.
     pub async fn scan(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<(Key, Entry)>, StoreError> {
         delegate!(self, backend => backend.scan(from, to, limit).await)
+    }
+
+    /// See [`Backend::page`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn page(
+        &self,
+        from: &[u8],
+        limit: usize,
+        bytes_max: usize,
+    ) -> Result<Vec<(Key, Entry)>, StoreError> {
+        delegate!(self, backend => backend.page(from, limit, bytes_max).await)
     }
 
     /// See [`Backend::commit`].
@@ -248,6 +286,11 @@ pub fn prefix_end(prefix: &[u8]) -> Key {
         *last += 1;
     }
     end
+}
+
+/// The smallest key after `key`.
+pub fn next_key(key: &[u8]) -> Key {
+    [key, &[0]].concat()
 }
 
 type ScanBounds<'a> = (Bound<&'a [u8]>, Bound<&'a [u8]>);

@@ -141,6 +141,15 @@ impl Backend for Postgres {
         self.inner.scan(from, to, limit).await
     }
 
+    async fn page(
+        &self,
+        from: &[u8],
+        limit: usize,
+        bytes_max: usize,
+    ) -> Result<Vec<(Key, Entry)>, StoreError> {
+        self.inner.page(from, limit, bytes_max).await
+    }
+
     async fn commit(&self, batch: Batch) -> Result<Version, CommitError> {
         self.inner.commit(batch).await
     }

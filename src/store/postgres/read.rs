@@ -144,6 +144,17 @@ fn value(row: &Row) -> Result<Option<Bytes>, Fault> {
     Ok(get::<Option<&[u8]>>(row, 2)?.map(Bytes::copy_from_slice))
 }
 
+/// A row of a range.
+fn entry(row: &Row) -> Result<(Key, Entry), Fault> {
+    let (version, value) = (version(row)?, value(row)?.unwrap_or_default());
+    Ok((get(row, 0)?, Entry { version, value }))
+}
+
+/// How a bound is sent.
+fn bigint(bound: usize) -> i64 {
+    i64::try_from(bound).unwrap_or(i64::MAX)
+}
+
 impl Inner {
     /// The value of a key.
     pub(super) async fn get(&self, key: &[u8]) -> Result<Option<Entry>, StoreError> {
@@ -181,6 +192,22 @@ impl Inner {
         }
     }
 
+    /// See [`Backend::page`](crate::store::Backend::page).
+    pub(super) async fn page(
+        &self,
+        from: &[u8],
+        limit: usize,
+        bytes_max: usize,
+    ) -> Result<Vec<(Key, Entry)>, StoreError> {
+        let mut retry = Retry::within(self.connector.settings().patience);
+        loop {
+            match self.try_to_read_page(from, limit, bytes_max).await {
+                Ok(found) => return Ok(found),
+                Err(fault) => pause_after(fault, &mut retry).await?,
+            }
+        }
+    }
+
     /// What the database's clock says, in milliseconds since the epoch.
     pub(super) async fn clock_ms(&self) -> Result<i64, StoreError> {
         let mut retry = Retry::within(self.connector.settings().patience);
@@ -202,17 +229,27 @@ impl Inner {
     async fn try_to_scan(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<(Key, Entry)>, Fault> {
         let lane = self.scanners.take();
         let session = lane.session().await?;
-        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let limit = bigint(limit);
         let (client, statements) = (session.client(), &session.statements);
         let rows = if to.is_empty() {
             session.run(client.query(&statements.scan_to_end, &[&from, &limit])).await?
         } else {
             session.run(client.query(&statements.scan, &[&from, &to, &limit])).await?
         };
-        let entry = |row: &Row| {
-            let (version, value) = (version(row)?, value(row)?.unwrap_or_default());
-            Ok((get(row, 0)?, Entry { version, value }))
-        };
+        rows.iter().map(entry).collect()
+    }
+
+    async fn try_to_read_page(
+        &self,
+        from: &[u8],
+        limit: usize,
+        bytes_max: usize,
+    ) -> Result<Vec<(Key, Entry)>, Fault> {
+        let lane = self.scanners.take();
+        let session = lane.session().await?;
+        let (limit, bytes_max) = (bigint(limit), bigint(bytes_max));
+        let params: [&(dyn ToSql + Sync); 3] = [&from, &limit, &bytes_max];
+        let rows = session.run(session.client().query(&session.statements.page, &params)).await?;
         rows.iter().map(entry).collect()
     }
 }

@@ -71,6 +71,17 @@ WHERE key >= $1::bytea AND key < $2::bytea ORDER BY key LIMIT $3::bigint";
 const SCAN_TO_END: &str = "
 SELECT key, version, value FROM rallypoint_entries WHERE key >= $1::bytea ORDER BY key LIMIT $2::bigint";
 
+/// Reads a page: values from a key on, up to the one with which they take so many bytes. In: the key, how many at
+/// most, how many bytes.
+const PAGE: &str = "
+SELECT key, version, value FROM (
+    SELECT key, version, value, sum(octet_length(key) + octet_length(value)) OVER (ORDER BY key) AS bytes
+    FROM (
+        SELECT key, version, value FROM rallypoint_entries WHERE key >= $1::bytea ORDER BY key LIMIT $2::bigint
+    ) AS first
+) AS summed
+WHERE bytes - octet_length(key) - octet_length(value) < $3::bigint ORDER BY key";
+
 /// The database's clock, in milliseconds since the epoch.
 const CLOCK: &str = "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint";
 
@@ -82,6 +93,7 @@ pub(super) struct Statements {
     pub(super) read: Statement,
     pub(super) scan: Statement,
     pub(super) scan_to_end: Statement,
+    pub(super) page: Statement,
     pub(super) clock: Statement,
 }
 
@@ -94,15 +106,16 @@ impl Statements {
                 _ => {}
             }
         }
-        let (apply, lock, unlock, read, scan, scan_to_end, clock) = tokio::try_join!(
+        let (apply, lock, unlock, read, scan, scan_to_end, page, clock) = tokio::try_join!(
             client.prepare(APPLY),
             client.prepare(LOCK),
             client.prepare(UNLOCK),
             client.prepare(READ),
             client.prepare(SCAN),
             client.prepare(SCAN_TO_END),
+            client.prepare(PAGE),
             client.prepare(CLOCK),
         )?;
-        Ok(Self { apply, lock, unlock, read, scan, scan_to_end, clock })
+        Ok(Self { apply, lock, unlock, read, scan, scan_to_end, page, clock })
     }
 }
