@@ -3,6 +3,7 @@
 mod demo;
 mod http_client;
 mod session;
+mod store;
 mod token;
 
 use std::io::Write as _;
@@ -48,6 +49,8 @@ enum Command {
     /// List, show and end sessions of a running server.
     #[command(after_help = session::HELP)]
     Session(session::SessionArgs),
+    /// Move what is stored to another store.
+    Store(store::StoreArgs),
     /// Print the OpenAPI 3.1 document of the API; a running server has it at /openapi.json, and a page to
     /// read it and try it at /docs.
     Openapi,
@@ -170,6 +173,7 @@ pub fn main() -> ExitCode {
         Command::Token(args) => token::print(&args),
         Command::Demo { stay } => demo::run(stay),
         Command::Session(args) => session::run(&args),
+        Command::Store(args) => store::run(&args),
         Command::Openapi => {
             print_json(&openapi::document(&routes::operations(), &Config::default().auth.cookie))
         }

@@ -42,6 +42,11 @@ impl Embedded {
     pub fn open(data_dir: &Path) -> Result<Self, StoreError> {
         Self::start(Fjall::open(data_dir)?)
     }
+
+    /// The folder of the store in `data_dir`, whether there is one or not.
+    pub fn folder(data_dir: &Path) -> PathBuf {
+        data_dir.join(FOLDER)
+    }
 }
 
 /// The engine: values in the keyspace `data`, each after the version that wrote it (u64, big-endian); the format

@@ -8,6 +8,7 @@ mod memory;
 mod group_commit;
 mod embedded;
 mod postgres;
+pub mod copy;
 pub mod conformance;
 
 pub use batch::{Batch, KEY_BYTES_MAX};

@@ -102,7 +102,7 @@ async fn help_names_the_defaults() {
         }
     }
     let Finished { stdout, .. } = run(rallypoint(&["--help"])).await.expect(0);
-    for command in ["serve", "token", "demo", "openapi", "config", "check-config"] {
+    for command in ["serve", "token", "demo", "session", "store", "openapi", "config", "check-config"] {
         assert!(stdout.contains(&format!("\n  {command} ")), "{stdout}");
     }
 }

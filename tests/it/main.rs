@@ -50,6 +50,7 @@ mod shared_database;
 mod short_code;
 mod silence;
 mod store;
+mod store_command;
 mod team;
 mod template;
 mod tidy;

@@ -1,0 +1,221 @@
+//! `rallypoint store copy`: what was stored in one store is in the other, and behaves as it did.
+
+use std::path::Path;
+use std::time::Duration;
+
+use http::Method;
+use rallypoint::store::copy::copy;
+use rallypoint::store::{Backend as _, Batch, Embedded, Memory, Store};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::sync::mpsc;
+
+use crate::harness::{Client, Reply, Server as Node, XBOX_ID, contents, creation, platform_path};
+use crate::support::connection::Connection;
+use crate::support::postgres::Database;
+use crate::support::process::{Finished, Server, rallypoint, run, soon};
+
+fn text(dir: &Path) -> &str {
+    dir.to_str().expect("temporary directories have plain names")
+}
+
+/// Runs `rallypoint store copy`.
+async fn copies(from: &str, to: &str) -> Finished {
+    run(rallypoint(&["store", "copy", "--from", from, "--to", to])).await
+}
+
+/// Insists on a command that failed, said this, and nothing else.
+#[track_caller]
+fn refused(finished: Finished, why: &str) -> String {
+    let Finished { stdout, stderr, .. } = finished.expect(1);
+    assert_eq!(stdout, "");
+    assert!(stderr.starts_with(&format!("error: {why}")) && stderr.lines().count() == 1, "{stderr}");
+    stderr
+}
+
+fn open(dir: &Path) -> Store {
+    Store::Embedded(Embedded::open(dir).unwrap())
+}
+
+async fn put(store: &Store, key: &str, value: &'static str) {
+    store.commit(Batch::default().put(key, value)).await.unwrap();
+}
+
+/// A game that is in every index there is.
+async fn plays(alice: &Client, invited: &Client) -> String {
+    let game = alice.creates("game").await;
+    alice.links(&game).await.expect(200);
+    alice.invites(&game, invited).await.expect(200);
+    let path = format!("/v1/session/{game}");
+    alice.post(&format!("{path}/browser"), &json!({})).await.expect(200);
+    alice.post(&format!("{path}/instance"), &json!({"instance_id": "i"})).await.expect(200);
+    alice.patch(&format!("{path}/instance"), &json!({"allocation_id": "a1"})).await.expect(200);
+    alice.post(&format!("{path}:generate-short-code"), &Value::Null).await.expect(200);
+    game
+}
+
+/// The same caller at a server on another store.
+async fn at(server: &Node, store: Store, caller: &Client) -> Client {
+    Client { server: server.another_node(store), ..caller.clone() }
+}
+
+#[tokio::test]
+async fn what_goes_to_a_database_and_back_is_what_it_was() {
+    let (here, back, database) = (TempDir::new().unwrap(), TempDir::new().unwrap(), Database::new().await);
+    let server = Node::over(open(here.path()), |_| {});
+    let (alice, invited) = (server.lasting_player(), server.lasting_player());
+    let game = plays(&alice, &invited).await;
+    for _ in 0..20 {
+        server.lasting_player().creates("party").await;
+    }
+    let (seen, session) = (alice.xbox().await.expect(200), alice.session(&game).await.expect(200));
+    let all = contents(&server).await;
+    server.app.sessions.store().close().await.unwrap();
+
+    let to_database = copies(text(here.path()), &database.url).await.expect(0);
+    assert!(to_database.stdout.starts_with(&format!("copied {} keys of ", all.len())), "{to_database:?}");
+    assert_eq!(to_database.stderr, "", "too little to tell of on the way");
+    let to_directory = copies(&database.url, &format!("file:{}", text(back.path()))).await.expect(0);
+    assert_eq!(to_directory.stdout, to_database.stdout);
+
+    for store in [Store::Postgres(database.open().await), open(back.path())] {
+        let alice = at(&server, store, &alice).await;
+        assert_eq!(contents(&alice.server).await, all);
+        let again = alice.xbox().await.expect(200);
+        assert_eq!((again.etag(), &again.bytes), (seen.etag(), &seen.bytes));
+        alice.get_if_none_match(&platform_path("XboxLive", XBOX_ID), &seen.etag()).await.expect(304);
+        assert_eq!(alice.session(&game).await.expect(200).etag(), session.etag());
+        alice.leaves(&game).await.expect(204);
+        alice.xbox().await.refused(404, "platform_session_not_found");
+        let parties = "/v1/browser?session_type=game";
+        let listed = alice.server.service(&["session:*"]).get(parties).await.expect(200);
+        assert_eq!(listed.body["browser_sessions"], json!([]));
+        alice.server.app.sessions.store().close().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn copied_deadlines_fall_due() {
+    let (here, there) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let server = Node::over(open(here.path()), |_| {});
+    let (alice, invited) = (server.lasting_player(), server.lasting_player());
+    let game = plays(&alice, &invited).await;
+    server.app.sessions.store().close().await.unwrap();
+    copies(text(here.path()), text(there.path())).await.expect(0);
+
+    let alice = at(&server, open(there.path()), &alice).await;
+    assert!(contents(&alice.server).await.len() > 8);
+    alice.server.advance(Duration::from_secs(2 * 3600)).await;
+    alice.session(&game).await.refused(404, "session_not_found");
+    // All that stays is which number the next listing gets.
+    assert_eq!(contents(&alice.server).await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_directory_that_a_server_uses_is_neither_source_nor_target() {
+    let (used, free) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let server = Server::start(used.path()).await;
+    let args = ["token", "--player", "11111111-1111-4111-8111-111111111111", "--data-dir", text(used.path())];
+    let token = run(rallypoint(&args)).await.expect(0).stdout;
+    let mut player = Connection::open(server.address, Some(token.trim_end())).await.unwrap();
+    let created = player.call(&Method::POST, "/v1/session", Some(&creation("party"))).await.unwrap();
+    Reply::from(created).expect(200);
+
+    let in_use = |flag: &str| format!("{flag}: a server uses the data directory {}", used.path().display());
+    refused(copies(text(used.path()), text(free.path())).await, &in_use("--from"));
+    let other = TempDir::new().unwrap();
+    put(&open(other.path()), "key", "value").await;
+    refused(copies(text(other.path()), text(used.path())).await, &in_use("--to"));
+    server.stop().await.expect(0);
+    copies(text(used.path()), text(free.path())).await.expect(0);
+}
+
+#[tokio::test]
+async fn a_target_that_holds_anything_is_refused_until_it_is_emptied_as_is_said() {
+    let (source, other, database) = (TempDir::new().unwrap(), TempDir::new().unwrap(), Database::new().await);
+    put(&open(source.path()), "key", "value").await;
+    let there = database.open().await;
+    for store in [open(other.path()), Store::Postgres(there.clone())] {
+        put(&store, "other", "kept").await;
+    }
+    for to in [text(other.path()), &database.url] {
+        refused(copies(text(source.path()), to).await, "the target is not empty");
+    }
+    assert_eq!(there.get(b"other").await.unwrap().unwrap().value, "kept");
+    assert_eq!(open(other.path()).get(b"other").await.unwrap().unwrap().value, "kept");
+
+    let told = refused(copies(text(source.path()), text(other.path())).await, "the target is not empty");
+    let store = told.split('\'').nth(1).unwrap();
+    assert!(told.trim_end().ends_with(&format!("empty it with rm -r '{store}'")), "{told}");
+    std::fs::remove_dir_all(store).unwrap();
+    copies(text(source.path()), text(other.path())).await.expect(0);
+    let told = refused(copies(text(source.path()), &database.url).await, "the target is not empty");
+    let statement = told.rsplit('\'').nth(1).unwrap();
+    database.client().await.batch_execute(statement).await.unwrap();
+    copies(text(source.path()), &database.url).await.expect(0);
+    assert_eq!(there.get(b"key").await.unwrap().unwrap().value, "value");
+    assert_eq!(there.get(b"other").await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn what_cannot_have_been_meant_is_refused() {
+    let (empty, database) = (TempDir::new().unwrap(), Database::new().await);
+    let nowhere = empty.path().join("rallypoint-dada");
+    refused(copies(text(&nowhere), &database.url).await, "--from: there is no store in ");
+    assert!(!nowhere.exists());
+    refused(copies(&database.url, text(empty.path())).await, "the source holds nothing");
+    put(&Store::Postgres(database.open().await), "key", "value").await;
+    let told = refused(copies(&database.url, &database.url).await, "source and target are one store");
+    assert!(!told.contains("TRUNCATE"), "{told}");
+    let dir = empty.path().join("data");
+    drop(open(&dir));
+    let same = format!("file:{}/../data", dir.display());
+    refused(copies(text(&dir), &same).await, "--from and --to are the same directory");
+
+    let with_password = "postgresql://me:secret@127.0.0.1/games";
+    let told = refused(copies(&database.url, with_password).await, "--to: url takes no password");
+    assert!(told.contains("RALLYPOINT_POSTGRES__PASSWORD") && !told.contains("secret"), "{told}");
+    for args in [
+        &["store", "copy", "--from", "here"][..],
+        &["store", "copy", "--from", "here", "--to", "redis://cache"],
+    ] {
+        assert!(run(rallypoint(args)).await.expect(2).stderr.contains("--help"));
+    }
+    let help = run(rallypoint(&["store", "copy", "--help"])).await.expect(0).stdout;
+    for told in ["Stop every server", "RALLYPOINT_POSTGRES__PASSWORD", "--to postgresql://me@db1/games"] {
+        assert!(help.contains(told), "{help}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_copy_is_whole_although_connections_break() {
+    const KEYS: usize = 5_000;
+    let (database, source) = (Database::new().await, Store::Memory(Memory::default()));
+    let mut batch = Batch::default();
+    for n in 0..KEYS {
+        batch = batch.put(format!("key-{n:05}"), format!("value {n}"));
+    }
+    source.commit(batch).await.unwrap();
+    let (target, client) = (Store::Postgres(database.open().await), database.client().await);
+    // Whenever a page is told of, and so while the next one is under way.
+    let (tell, mut told) = mpsc::unbounded_channel();
+    let cutting = tokio::spawn(async move {
+        let mut cut = 0;
+        while told.recv().await.is_some() {
+            cut += database.cut(&client).await;
+        }
+        cut
+    });
+    let copied = copy(&source, &target, |progress| tell.send(progress).unwrap());
+    let copied = soon("the copy is made", copied).await;
+    drop(tell);
+    let cut = cutting.await.unwrap();
+    assert_eq!(copied.unwrap().keys, KEYS as u64);
+    assert!(cut > 0, "{cut} connections were broken");
+    let held = target.scan(b"key-", b"key.", usize::MAX).await.unwrap();
+    let expected = source.scan(b"key-", b"key.", usize::MAX).await.unwrap();
+    let values = |all: Vec<(Vec<u8>, rallypoint::store::Entry)>| -> Vec<_> {
+        all.into_iter().map(|(key, entry)| (key, entry.value)).collect()
+    };
+    assert_eq!(values(held), values(expected));
+}
