@@ -9,6 +9,7 @@ mod hearsay;
 pub mod listing_numbers;
 pub mod index;
 pub mod live;
+mod lookup;
 mod memberships;
 mod places;
 pub mod sessions;

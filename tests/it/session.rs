@@ -285,25 +285,24 @@ async fn session_ids_have_limits() {
 #[tokio::test]
 async fn a_session_holds_a_bounded_amount_of_data() {
     let server = Server::with(|config| {
-        config.http.body_bytes_max = 8 << 20;
-        config.sessions.session_bytes_max = 1 << 20;
+        config.sessions.session_bytes_max = 200 << 10;
     });
     let alice = server.player();
     let session = alice.creates("party").await;
-    let data = |entries: usize| {
-        let entries = (0..entries).map(|index| (index.to_string(), json!("x".repeat(4096))));
+    let data = |entries: usize, chars: usize| {
+        let entries = (0..entries).map(|index| (index.to_string(), json!("x".repeat(chars))));
         Value::Object(entries.collect())
     };
     let path = format!("/v1/session/{session}");
     let entries = (json!(["body", "custom_data"]), "value_error.dict.max_items");
-    alice.patch(&path, &json!({"custom_data": data(129)})).await.invalid(&[entries]);
-    let teams: Vec<_> = (0..3).map(|_| json!({"custom_data": data(128)})).collect();
+    alice.patch(&path, &json!({"custom_data": data(129, 1)})).await.invalid(&[entries]);
+    let teams: Vec<_> = (0..3).map(|_| json!({"custom_data": data(31, 4096)})).collect();
     let before = alice.session(&session).await.etag();
     alice.patch(&path, &json!({ "teams": teams })).await.refused(403, "session_too_large");
     assert_eq!(alice.session(&session).await.etag(), before);
     alice.patch(&path, &json!({ "teams": teams[..1] })).await.expect(200);
     // What is too much counts as a whole, wherever it is.
     let own = format!("/v2/session/{session}/player/{}", alice.player);
-    alice.post(&own, &json!({"custom_data": data(128)})).await.refused(403, "session_too_large");
-    alice.post(&own, &json!({"custom_data": data(100)})).await.expect(200);
+    alice.post(&own, &json!({"custom_data": data(31, 4096)})).await.refused(403, "session_too_large");
+    alice.post(&own, &json!({"custom_data": data(15, 4096)})).await.expect(200);
 }

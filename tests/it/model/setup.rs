@@ -123,6 +123,15 @@ fn any_visibility() -> impl Strategy<Value = Visibility> {
     prop_oneof![4 => Just(V::All), 1 => Just(V::Team), 1 => Just(V::Oneself), 1 => Just(V::None)]
 }
 
+impl Knobs {
+    /// The same where silence of players and hosts comes to nothing: on a shared store it takes longer, since other nodes
+    /// may have heard them, and the model knows of no other nodes.
+    pub fn patient(self) -> Self {
+        let health = HealthKnobs { cadence_s: 3600, missed_percent: 100, missed_max: 1000 };
+        Self { culling_s: None, health, ..self }
+    }
+}
+
 pub fn any_knobs() -> impl Strategy<Value = Knobs> {
     let version_check = prop_oneof![
         3 => Just(VersionCheck::Off), 1 => Just(VersionCheck::Exact), 1 => Just(VersionCheck::MajorMinor)
