@@ -338,8 +338,14 @@ fn check_session(session: &Session, overfilled: bool) -> Result<(), TestCaseErro
     Ok(())
 }
 
+/// How many sequences are tried.
+fn cases() -> u32 {
+    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok());
+    cases.unwrap_or(48)
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(), ..ProptestConfig::default() })]
 
     #[test]
     fn whatever_players_do_the_store_agrees_with_itself(

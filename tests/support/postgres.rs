@@ -18,7 +18,7 @@ use tokio_postgres::{Client, NoTls};
 use super::proxy::Proxy;
 
 /// Names a server to use in place of one that is started: `postgresql://USER@HOST/DATABASE`.
-const URL_VARIABLE: &str = "RALLYPOINT_TEST_POSTGRES_URL";
+pub const URL_VARIABLE: &str = "RALLYPOINT_TEST_POSTGRES_URL";
 /// Where the programs are fetched to where there are none, and in which version.
 const FETCHED: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/postgres");
 const FETCHED_VERSION: &str = "18.4.0-beta.17";
@@ -142,6 +142,11 @@ fn readable(binaries: &Path, dir: &Path) -> PathBuf {
     dir.join("programs/bin")
 }
 
+/// The server that the tests use.
+pub fn server_url() -> String {
+    std::env::var(URL_VARIABLE).unwrap_or_else(|_| Server::get().url.clone())
+}
+
 /// An empty place for a store.
 #[derive(Clone)]
 pub struct Database {
@@ -156,7 +161,7 @@ impl Database {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let schema = format!("test_{}_{number}", std::process::id());
-        let server = &std::env::var(URL_VARIABLE).unwrap_or_else(|_| Server::get().url.clone());
+        let server = server_url();
         let join = if server.contains('?') { '&' } else { '?' };
         let url = format!("{server}{join}application_name={schema}&options=-csearch_path%3D{schema}");
         let database = Self { url, schema };

@@ -8,6 +8,7 @@ mod deeds;
 mod nodes;
 mod stored;
 
+use std::iter;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,14 +22,16 @@ use rallypoint::auth::{DEFAULT_PLAYER_PERMISSIONS, DevelopmentKey, Grant, KeyRin
 use rallypoint::config::Config;
 use rallypoint::domain::{Platform, PlayerUuid};
 use rallypoint::env::{Clock, Entropy};
-use rallypoint::store::{Memory, Store};
+use rallypoint::store::Store;
 use rallypoint::{jobs, server};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use nodes::Others;
+
 pub use contract::fits;
 pub use deeds::{deed_path, place, player_path, right_path};
-pub use nodes::pairs_of_nodes;
+pub use nodes::{STORE_VARIABLE, pairs_of_nodes};
 pub use stored::{contents, keys_of_sessions};
 
 /// URL-safe base64 with padding, as clients send it.
@@ -43,17 +46,23 @@ pub struct Server {
     config: Arc<Config>,
     key: Arc<DevelopmentKey>,
     entropy: Entropy,
+    /// The nodes beside this one that requests are spread over.
+    others: Others,
 }
 
 impl Server {
-    /// The default configuration over a store in memory.
+    /// The default configuration over the usual store.
     pub fn new() -> Self {
-        Self::over(Store::Memory(Memory::default()), |_| {})
+        Self::with(|_| {})
     }
 
-    /// The default configuration, changed, over a store in memory.
+    /// The default configuration, changed, over the usual store: in memory, unless the whole suite is to run on
+    /// another; see [`STORE_VARIABLE`].
     pub fn with(change: impl FnOnce(&mut Config)) -> Self {
-        Self::over(Store::Memory(Memory::default()), change)
+        let (store, others) = nodes::usual_stores();
+        let server = Self::over(store, change);
+        let others = others.into_iter().map(|store| server.another_node(store));
+        Self { others: Others::new(others.collect()), ..server }
     }
 
     /// The default configuration, changed, over a store.
@@ -66,7 +75,8 @@ impl Server {
         let ring = Arc::new(KeyRing::new(key.key_set()));
         let app = Arc::new(server::new_app(&config, store, ring, clock.clone(), entropy.clone()));
         let api = server::new_api(&config, Arc::clone(&app));
-        Self { api: Arc::new(api), app, clock, config: Arc::new(config), key: Arc::new(key), entropy }
+        let (config, key) = (Arc::new(config), Arc::new(key));
+        Self { api: Arc::new(api), app, clock, config, key, entropy, others: Others::default() }
     }
 
     /// Another node on the same store, with the same configuration, clock and key.
@@ -76,13 +86,33 @@ impl Server {
         let app = server::new_app(config, store, ring, self.clock.clone(), self.entropy.clone());
         let app = Arc::new(app);
         let api = server::new_api(config, Arc::clone(&app));
-        Self { api: Arc::new(api), app, ..self.clone() }
+        Self { api: Arc::new(api), app, others: Others::default(), ..self.clone() }
     }
 
-    /// Lets time pass, and the background work do what it finds.
+    /// The node that a request comes to.
+    pub fn any_node(&self) -> &Self {
+        self.others.any().unwrap_or(self)
+    }
+
+    /// Lets time pass, and the background work of each node do what it finds.
     pub async fn advance(&self, by: Duration) {
+        if !self.others.is_empty() {
+            // What one node has heard is stored within a second, before that much time passes on another.
+            self.tick().await;
+        }
         self.clock.advance(by);
-        jobs::tick(&self.app).await.unwrap();
+        self.tick().await;
+    }
+
+    async fn tick(&self) {
+        for node in self.nodes() {
+            jobs::tick(&node.app).await.unwrap();
+        }
+    }
+
+    /// Each node.
+    pub fn nodes(&self) -> impl Iterator<Item = &Self> {
+        iter::once(self).chain(self.others.iter())
     }
 
     /// A caller without a token.
@@ -257,7 +287,7 @@ impl Client {
 
     /// Sends a request as it is, from an address.
     pub async fn send_from(&self, peer: Option<IpAddr>, request: Request<Full<Bytes>>) -> Reply {
-        let (parts, body) = self.server.api.handle(request, peer).await.into_parts();
+        let (parts, body) = self.server.any_node().api.handle(request, peer).await.into_parts();
         Response::from_parts(parts, body.collect().await.unwrap().to_bytes()).into()
     }
 

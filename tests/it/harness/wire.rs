@@ -43,8 +43,8 @@ impl Listener {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (address, metrics) = (listener.local_addr().unwrap(), Arc::clone(&server.app.metrics));
         let (stop, stopping) = watch::channel(false);
-        let api = Arc::clone(&server.api);
-        let handle = move |request, peer: SocketAddr| api.handle(request, Some(peer.ip()));
+        let server = server.clone();
+        let handle = move |request, peer: SocketAddr| server.any_node().api.handle(request, Some(peer.ip()));
         tokio::spawn(net::serve(listener, limits, Arc::clone(&metrics), stopping, handle));
         Self { address, metrics, stop }
     }
