@@ -1,0 +1,306 @@
+//! Clients of several nodes do things to one session at once, and what they were told is held against a session that does
+//! one thing after the other: there must be an order of everything that was done, in which what had been answered
+//! before something was asked comes before it, and in which each answer is the right one.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE;
+use rallypoint::env::Entropy;
+use rallypoint::store::{Memory, Store};
+use serde_json::Value;
+use tokio::sync::Barrier;
+use tokio::task::JoinSet;
+
+use crate::harness::{Client, Reply, Server, link_path, platform_path};
+use crate::support::postgres::Database;
+
+/// Players who come and go, the first of whom makes the session.
+const PLAYERS: usize = 5;
+/// Things that each of them does. All of a round fit into the bits of [`Done`].
+const DEEDS: usize = 12;
+/// Sessions that are tried.
+const ROUNDS: u64 = 40;
+
+/// A session that is there: who is in it, a bit each, and whether its platform session is linked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Session {
+    players: u8,
+    linked: bool,
+}
+
+/// Something done, by the player of this bit where it matters.
+#[derive(Clone, Copy, Debug)]
+enum Deed {
+    Create(u8),
+    Join(u8),
+    Leave(u8),
+    Link(u8),
+    Unlink(u8),
+    /// Reads the session, plainly or on the condition that it has changed.
+    Read,
+    /// Looks whether the platform session is linked.
+    Find,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Answer {
+    Done,
+    Refused,
+    Read(Option<Session>),
+    Found(bool),
+}
+
+/// What a session does that does one thing after the other: the session afterwards, and the answer.
+fn apply(session: Option<Session>, deed: Deed) -> (Option<Session>, Answer) {
+    let Some(now) = session else {
+        return match deed {
+            Deed::Create(player) => (Some(Session { players: player, linked: false }), Answer::Done),
+            Deed::Read => (None, Answer::Read(None)),
+            Deed::Find => (None, Answer::Found(false)),
+            _ => (None, Answer::Refused),
+        };
+    };
+    let is_in = |player| now.players & player != 0;
+    let after = match deed {
+        Deed::Join(player) => Session { players: now.players | player, ..now },
+        Deed::Leave(player) if is_in(player) => Session { players: now.players & !player, ..now },
+        Deed::Link(player) if is_in(player) => Session { linked: true, ..now },
+        Deed::Unlink(player) if is_in(player) && now.linked => Session { linked: false, ..now },
+        Deed::Read => return (session, Answer::Read(session)),
+        Deed::Find => return (session, Answer::Found(now.linked)),
+        _ => return (session, Answer::Refused),
+    };
+    // Who leaves last ends it.
+    (Some(after).filter(|after| after.players != 0), Answer::Done)
+}
+
+/// Something that was done: when it was asked for, when it was answered, and how.
+#[derive(Clone, Copy, Debug)]
+struct Record {
+    asked: u64,
+    deed: Deed,
+    answer: Answer,
+    answered: u64,
+}
+
+/// Which of the records have their place in the order, a bit each.
+type Done = u64;
+
+/// Whether there is an order: the search of Wing and Gong ("Testing and verifying concurrent objects", 1993), which gives
+/// the next place to each that was asked for before all others without a place were answered, with the memory that Lowe
+/// gave it ("Testing for linearizability", 2017), so that what is left is searched once for each state.
+fn is_linearizable(history: &[Record]) -> bool {
+    let all = history.iter().enumerate().fold(0, |all: Done, (index, _)| all | 1 << index);
+    let (mut seen, mut open) = (HashSet::new(), vec![(0, None)]);
+    while let Some((done, session)) = open.pop() {
+        if done == all {
+            return true;
+        }
+        let left = || history.iter().enumerate().filter(|(index, _)| done & (1 << index) == 0);
+        let first_answered = left().map(|(_, record)| record.answered).min().unwrap_or(u64::MAX);
+        for (index, record) in left().filter(|(_, record)| record.asked < first_answered) {
+            let (after, answer) = apply(session, record.deed);
+            let next = (done | 1 << index, after);
+            if answer == record.answer && seen.insert(next) {
+                open.push(next);
+            }
+        }
+    }
+    false
+}
+
+/// A session that everyone of a round does things to.
+struct Round {
+    nodes: Vec<Server>,
+    players: Vec<Client>,
+    reader: Client,
+    session: String,
+    platform_session: String,
+    time: AtomicU64,
+}
+
+impl Round {
+    /// Notes when something was asked for and answered. What is known not to have happened is no part of the history.
+    async fn record(&self, deed: Deed, answering: impl Future<Output = Option<Answer>>) -> Option<Record> {
+        let asked = self.time.fetch_add(1, Ordering::SeqCst);
+        let answer = answering.await?;
+        Some(Record { asked, deed, answer, answered: self.time.fetch_add(1, Ordering::SeqCst) })
+    }
+
+    fn read(&self, reply: &Reply) -> Option<Session> {
+        if reply.status == 404 {
+            return None;
+        }
+        let teams = reply.body["teams"].as_array().unwrap().iter();
+        let players = teams.flat_map(|team| team["players"].as_array().unwrap());
+        let bit = |entry: &Value| {
+            let is = |player: &&Client| entry["player_uuid"] == player.player.to_string();
+            1 << self.players.iter().position(|player| is(&player)).unwrap()
+        };
+        let players = players.fold(0, |players, entry| players | bit(entry));
+        Some(Session { players, linked: reply.body["platform_session"] != serde_json::json!([]) })
+    }
+
+    /// Does things at nodes that chance chooses.
+    async fn play(&self, number: usize, chance: Entropy) -> Vec<Record> {
+        let below = |bound: usize| usize::from(u16::from_le_bytes(chance.bytes())) % bound;
+        let (mut history, mut known) = (Vec::new(), None);
+        for _ in 0..DEEDS {
+            let server = self.nodes[below(self.nodes.len())].clone();
+            let player = Client { server: server.clone(), ..self.players[number].clone() };
+            let reader = Client { server, ..self.reader.clone() };
+            let (id, bit) = (&self.session, 1 << number);
+            let link = link_path("XboxLive", &self.platform_session, id);
+            let record = match below(10) {
+                0 | 1 => self.record(Deed::Join(bit), async { done(&player.joins(id).await) }).await,
+                2 => self.record(Deed::Leave(bit), async { done(&player.leaves(id).await) }).await,
+                3 => {
+                    let link = async { done(&player.post(&link, &Value::Null).await) };
+                    self.record(Deed::Link(bit), link).await
+                }
+                4 => self.record(Deed::Unlink(bit), async { done(&player.delete(&link).await) }).await,
+                5 => {
+                    let path = platform_path("XboxLive", &self.platform_session);
+                    let find = async { Some(Answer::Found(reader.get(&path).await.status == 200)) };
+                    self.record(Deed::Find, find).await
+                }
+                _ => self.record(Deed::Read, self.read_if_changed(&reader, &mut known)).await,
+            };
+            history.extend(record);
+        }
+        history
+    }
+
+    /// Reads the session, on the condition that it is not as it is known, where it is.
+    async fn read_if_changed(
+        &self,
+        reader: &Client,
+        known: &mut Option<(String, Option<Session>)>,
+    ) -> Option<Answer> {
+        let path = format!("/v1/session/{}", self.session);
+        let reply = match known {
+            Some((etag, _)) => reader.get_if_none_match(&path, etag).await,
+            None => reader.get(&path).await,
+        };
+        match (reply.status.as_u16(), &known) {
+            (304, Some((_, session))) => return Some(Answer::Read(*session)),
+            (200, _) => *known = Some((reply.etag(), self.read(&reply))),
+            (404, _) => {}
+            _ => panic!("{reply:?}"),
+        }
+        Some(Answer::Read(self.read(&reply)))
+    }
+}
+
+/// What came of a change; nothing where it lost every race, and so did not happen.
+fn done(reply: &Reply) -> Option<Answer> {
+    match reply.status.as_u16() {
+        200 | 204 => Some(Answer::Done),
+        403 | 404 => Some(Answer::Refused),
+        503 if reply.body["error_code"] == "contended" => None,
+        _ => panic!("{reply:?}"),
+    }
+}
+
+/// Three nodes on these stores.
+fn nodes([store, others @ ..]: [Store; 3]) -> Vec<Server> {
+    let one = Server::over(store, |config| {
+        let game = config.templates.get_mut("game").unwrap();
+        (game.attempt_auto_join, game.players_per_team) = (false, PLAYERS);
+    });
+    let others = others.map(|store| one.another_node(store));
+    [one].into_iter().chain(others).collect()
+}
+
+/// Plays a round; answers what was done in it.
+async fn play(nodes: &[Server], number: u64) -> Vec<Record> {
+    let players: Vec<_> = (0..PLAYERS).map(|_| nodes[0].player()).collect();
+    let time = AtomicU64::new(0);
+    let mut round = Round {
+        reader: nodes[0].service(&["session:*"]),
+        platform_session: URL_SAFE.encode(format!("session of round {number}")),
+        nodes: nodes.to_vec(),
+        session: String::new(),
+        players,
+        time,
+    };
+    let (creator, mut session) = (round.players[0].clone(), String::new());
+    let create = async {
+        session = creator.creates("game").await;
+        Some(Answer::Done)
+    };
+    let mut history: Vec<_> = round.record(Deed::Create(1), create).await.into_iter().collect();
+    round.session = session;
+    let (round, everyone) = (Arc::new(round), Arc::new(Barrier::new(PLAYERS)));
+    let mut playing = JoinSet::new();
+    for player in 0..PLAYERS {
+        let (round, everyone) = (Arc::clone(&round), Arc::clone(&everyone));
+        let chance = Entropy::seeded(number * PLAYERS as u64 + player as u64);
+        playing.spawn(async move {
+            everyone.wait().await;
+            round.play(player, chance).await
+        });
+    }
+    history.extend(playing.join_all().await.into_iter().flatten());
+    history
+}
+
+/// Insists that every round on these nodes could have been done one thing after the other.
+async fn holds_on(stores: [Store; 3]) {
+    let nodes = nodes(stores);
+    for number in 0..ROUNDS {
+        let mut history = play(&nodes, number).await;
+        history.sort_by_key(|record| record.asked);
+        assert!(is_linearizable(&history), "in round {number} there is no order of {history:#?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_nodes_that_share_memory_answer_has_an_order() {
+    let memory = Memory::shared();
+    holds_on([(); 3].map(|()| Store::Memory(memory.clone()))).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_nodes_that_share_a_database_answer_has_an_order() {
+    let database = Database::new().await;
+    let stores = [database.open().await, database.open().await, database.open().await];
+    holds_on(stores.map(Store::Postgres)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn nodes_that_answer_from_stale_caches_are_caught() {
+    // Each takes itself for the only one, and so never looks whether what it holds is current.
+    let memory = Memory::default();
+    let nodes = nodes([(); 3].map(|()| Store::Memory(memory.clone())));
+    for number in 0..ROUNDS {
+        if !is_linearizable(&play(&nodes, number).await) {
+            return;
+        }
+    }
+    panic!("no order was missed in {ROUNDS} rounds");
+}
+
+#[test]
+fn an_order_is_found_where_there_is_one() {
+    let record = |asked, deed, answer, answered| Record { asked, deed, answer, answered };
+    let created = record(0, Deed::Create(1), Answer::Done, 1);
+    let joined = record(2, Deed::Join(2), Answer::Done, 5);
+    let seen = |asked, players, answered| {
+        record(asked, Deed::Read, Answer::Read(Some(Session { players, linked: false })), answered)
+    };
+    // While someone joins, they may or may not be seen; once they were seen, they are there.
+    assert!(is_linearizable(&[created, joined, seen(3, 1, 4)]));
+    assert!(is_linearizable(&[created, joined, seen(3, 3, 4)]));
+    assert!(is_linearizable(&[created, joined, seen(3, 1, 6), seen(4, 3, 7)]));
+    assert!(!is_linearizable(&[created, joined, seen(6, 1, 7)]));
+    assert!(!is_linearizable(&[
+        created,
+        record(2, Deed::Join(2), Answer::Done, 9),
+        seen(3, 3, 4),
+        seen(5, 1, 6)
+    ]));
+}
