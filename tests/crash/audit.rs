@@ -6,7 +6,7 @@ use std::path::Path;
 use bytes::Bytes;
 use rallypoint::app::index;
 use rallypoint::domain::Session;
-use rallypoint::store::{Embedded, Key, Store, keys};
+use rallypoint::store::{Key, Store, keys};
 use uuid::Uuid;
 
 /// Everything stored.
@@ -14,8 +14,7 @@ type Stored = BTreeMap<Key, Bytes>;
 
 /// Everything that is stored and does not follow from a session, and everything that follows and is not stored.
 /// Players of these older ids may have been seen, and stay known.
-pub async fn leftovers(data_dir: &Path, players: &BTreeMap<i64, Uuid>) -> Vec<String> {
-    let store = Store::Embedded(Embedded::open(data_dir).unwrap());
+pub async fn leftovers(store: &Store, players: &BTreeMap<i64, Uuid>) -> Vec<String> {
     let stored = store.scan(&[0], &[], usize::MAX).await.unwrap();
     store.close().await.unwrap();
     let stored: Stored = stored.into_iter().map(|(key, entry)| (key, entry.value)).collect();
@@ -33,6 +32,9 @@ pub async fn leftovers(data_dir: &Path, players: &BTreeMap<i64, Uuid>) -> Vec<St
         let due_ms = i64::from_be_bytes(due.as_ref().try_into().unwrap());
         expected.insert(keys::due(due_ms, &session.id), Bytes::new());
         expected.insert(deadline, due.clone());
+        // There where nodes have told each other something of it.
+        let heard = keys::heard(&session.id);
+        expected.extend(stored.get(&heard).map(|told| (heard, told.clone())));
     }
     let differ = stored.iter().filter(|(key, value)| expected.get(*key) != Some(value));
     let missing = expected.keys().filter(|key| !stored.contains_key(*key));

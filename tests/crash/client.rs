@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
-use http::{Method, Response};
+use http::{Method, Response, StatusCode};
 use rallypoint::domain::Platform;
 use rallypoint::env::{Clock, Entropy};
 use serde_json::Value;
@@ -116,22 +117,28 @@ impl Client {
         i64::try_from(self.number * (DRIFTER + 1) + player).expect("a small number") + 1
     }
 
-    /// Writes until the server is gone, telling of every acknowledged write.
-    pub async fn run(mut self, address: SocketAddr, acknowledged: Arc<Semaphore>) -> Self {
+    /// Writes until the server is gone, or it is enough, telling of every acknowledged write.
+    pub async fn run(
+        mut self,
+        address: SocketAddr,
+        acknowledged: Arc<Semaphore>,
+        is_enough: Arc<AtomicBool>,
+    ) -> Self {
         let mut connections = Vec::new();
         for token in &self.tokens {
             let Ok(connection) = Connection::open(address, Some(token)).await else { return self };
             connections.push(connection);
         }
-        loop {
+        while !is_enough.load(Ordering::Relaxed) {
             let answered = match self.step() {
                 Step::Write(write) => self.write(&mut connections[write.by], *write, &acknowledged).await,
                 Step::Read { path, session } => self.read(&mut connections[0], path, session).await,
             };
             if answered.is_err() {
-                return self;
+                break;
             }
         }
+        self
     }
 
     /// Sends a write; in flight until it is answered.
@@ -161,6 +168,10 @@ impl Client {
         let body: Value = serde_json::from_slice(answer.body()).unwrap_or_default();
         let (name, status) =
             (format!("client {}, write {}: {write}", self.number, self.writes), answer.status());
+        // Several nodes race for the lobbies; who loses every race has changed nothing.
+        if status == StatusCode::SERVICE_UNAVAILABLE && body["error_code"] == "contended" {
+            return false;
+        }
         if !status.is_success() {
             let refusal = body["error_code"].as_str();
             assert!(refusal.is_some() && refusal == write.refusal, "{name} was answered {status} {body}");

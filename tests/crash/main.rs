@@ -5,6 +5,9 @@
 //! every acknowledged write is there; a write that was not acknowledged happened whole or not at all; nothing
 //! contradicts itself; documents that nobody wrote to have the ETags that they had.
 //!
+//! With `--nodes 3` there are that many servers on one PostgreSQL database. One of them is killed while the clients of the
+//! others go on, which must be answered all the time.
+//!
 //! SIGKILL leaves what the system was given to write, so this shows that nothing is acknowledged before it was
 //! handed over, and that what is found on disk is understood again; not that the disk keeps it.
 
@@ -17,15 +20,21 @@ mod party;
 mod support;
 mod world;
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::process::{ExitCode, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use clap::Parser;
+use futures_util::future::join_all;
 use rallypoint::auth::{DEFAULT_PLAYER_PERMISSIONS, DevelopmentKey, Grant};
 use rallypoint::domain::{Platform, PlayerUuid};
 use rallypoint::env::{Clock, Entropy};
-use serde_json::Value;
+use rallypoint::store::{Embedded, Store};
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::process::Command;
 use tokio::sync::Semaphore;
@@ -36,6 +45,7 @@ use account::Checked;
 use client::{Client, Lobbies, lobby_id};
 use model::{PLATFORMS, Write};
 use support::connection::Connection;
+use support::postgres::Database;
 use support::process::{Server, serve, soon};
 use world::World;
 
@@ -49,6 +59,12 @@ const WRITES_MAX: u64 = 600;
 const DELAY_MAX_US: u64 = 15_000;
 /// Of so many starts, one is killed too.
 const STARTS_PER_KILL: u64 = 4;
+/// Servers that share a database, where nothing else is said.
+const NODES: usize = 3;
+/// Most rounds that they play then.
+const ROUNDS_OF_NODES: u32 = 3;
+/// Acknowledged writes that those have to come to who were not killed.
+const WRITES_AFTERWARDS: u32 = 100;
 /// Most time from such a start to the kill, in microseconds.
 const START_MAX_US: u64 = 100_000;
 /// How long documents may contradict each other, each time because something ran out between them.
@@ -94,6 +110,17 @@ PSN = { platform_session_type = "lobby" }
 Steam = { platform_session_type = "lobby" }
 "#;
 
+/// The configuration of several servers on one database, with a key that they share.
+fn share(dir: &Path, database_url: &str) -> String {
+    let (keys, secret) = (dir.join("jwks.json"), std::fs::read_to_string(DevelopmentKey::path(dir)).unwrap());
+    let key = json!({"kty": "oct", "alg": "HS256", "kid": "development", "k": secret.trim()});
+    std::fs::write(&keys, json!({"keys": [key]}).to_string()).unwrap();
+    std::fs::set_permissions(&keys, Permissions::from_mode(0o600)).unwrap();
+    format!(
+        "[auth]\njwks_file = {keys:?}\n[store]\nbackend = \"postgres\"\n[postgres]\nurl = {database_url:?}\n"
+    )
+}
+
 #[derive(Parser)]
 struct Args {
     /// How often the server is killed.
@@ -102,6 +129,10 @@ struct Args {
     /// What chance starts from: what clients do, and how far they get before each kill.
     #[arg(long)]
     seed: Option<u64>,
+    /// How many servers share a database; without it, one server runs on a data directory, and then a few rounds are
+    /// played by three.
+    #[arg(long)]
+    nodes: Option<usize>,
     /// What else `cargo test` gives to every test: names to choose by, and flags without a meaning here.
     #[arg(hide = true, allow_hyphen_values = true)]
     of_cargo: Vec<String>,
@@ -114,9 +145,17 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let seed = args.seed.unwrap_or_else(|| u64::from_le_bytes(Entropy::System.bytes()));
-    println!("{} rounds of {CLIENTS} clients with --seed {seed}", args.rounds);
+    let trials = match args.nodes {
+        Some(nodes) => vec![(args.rounds, Some(nodes))],
+        None => vec![(args.rounds, None), (args.rounds.min(ROUNDS_OF_NODES), Some(NODES))],
+    };
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let wrong = runtime.block_on(run(args.rounds, seed));
+    let mut wrong = Vec::new();
+    for (rounds, nodes) in trials {
+        let servers = nodes.map_or("a server".to_owned(), |nodes| format!("--nodes {nodes}"));
+        println!("{rounds} rounds of {CLIENTS} clients on {servers} with --seed {seed}");
+        wrong.append(&mut runtime.block_on(run(rounds, seed, nodes)));
+    }
     for what in &wrong {
         eprintln!("{what}");
     }
@@ -124,29 +163,32 @@ fn main() -> ExitCode {
 }
 
 /// Plays the rounds; answers what is wrong after the first in which anything is.
-async fn run(rounds: u32, seed: u64) -> Vec<String> {
-    let (mut trial, mut server) = Trial::start(seed).await;
+async fn run(rounds: u32, seed: u64, nodes: Option<usize>) -> Vec<String> {
+    let (mut trial, mut servers) = Trial::start(seed, nodes).await;
     for round in 1..=rounds {
-        let killed = trial.write_until_killed(server).await;
+        let killed = trial.write_until_killed(&mut servers).await;
         let mut left = trial.audit().await;
-        server = trial.restart().await;
-        let (checked, mut wrong) = trial.verify(&server).await;
+        servers.push(trial.restart().await);
+        let (checked, mut wrong) = trial.verify(trial.any(&servers)).await;
         wrong.append(&mut left);
         println!("round {round}: {killed}; verified {checked}");
         if !wrong.is_empty() {
-            drop(server);
+            drop(servers);
             println!("round {round} FAILED; the data directory stays: {}", trial.dir.keep().display());
             return wrong;
         }
     }
-    trial.wait_out(&server).await;
-    server.stop().await.expect(0);
+    trial.wait_out(trial.any(&servers)).await;
+    for server in servers {
+        server.stop().await.expect(0);
+    }
     trial.audit().await
 }
 
-/// A data directory and those who use it.
+/// A data directory or a database, and those who use it.
 struct Trial {
     dir: TempDir,
+    database: Option<Database>,
     chance: Entropy,
     key: DevelopmentKey,
     clients: Vec<Client>,
@@ -154,15 +196,21 @@ struct Trial {
 }
 
 impl Trial {
-    /// Starts a server and makes what all clients share.
-    async fn start(seed: u64) -> (Self, Server) {
+    /// Starts a server, or so many nodes, and makes what all clients share.
+    async fn start(seed: u64, nodes: Option<usize>) -> (Self, Vec<Server>) {
         let dir = TempDir::new().unwrap();
-        std::fs::write(dir.path().join("crash.toml"), CONFIG).unwrap();
         let key = DevelopmentKey::load_or_create(dir.path(), &Entropy::System).unwrap();
-        let chance = Entropy::seeded(seed);
-        let mut trial = Self { dir, chance, key, clients: Vec::new(), lobbies: Lobbies::default() };
-        let server = Server::spawn(trial.command()).await;
-        trial.lobbies = Arc::new(trial.make_lobbies(&server).await);
+        let (mut config, mut database) = (CONFIG.to_owned(), None);
+        if nodes.is_some() {
+            let made = database.insert(Database::new().await);
+            config += &share(dir.path(), &made.url);
+        }
+        std::fs::write(dir.path().join("crash.toml"), config).unwrap();
+        let (chance, clients, lobbies) = (Entropy::seeded(seed), Vec::new(), Lobbies::default());
+        let mut trial = Self { dir, database, chance, key, clients, lobbies };
+        let starting = (0..nodes.unwrap_or(1)).map(|_| Server::spawn(trial.command()));
+        let servers = join_all(starting).await;
+        trial.lobbies = Arc::new(trial.make_lobbies(&servers[0]).await);
         for number in 0..CLIENTS {
             let chance = Entropy::seeded(u64::from_le_bytes(trial.chance.bytes()));
             let mut client = Client::new(number, chance, Arc::clone(&trial.lobbies));
@@ -175,7 +223,15 @@ impl Trial {
             }
             trial.clients.push(client);
         }
-        (trial, server)
+        (trial, servers)
+    }
+
+    fn any<'a>(&self, servers: &'a [Server]) -> &'a Server {
+        &servers[self.index_below(servers.len())]
+    }
+
+    fn index_below(&self, bound: usize) -> usize {
+        usize::try_from(self.below(bound as u64)).unwrap()
     }
 
     fn command(&self) -> Command {
@@ -229,12 +285,14 @@ impl Trial {
         u64::from_le_bytes(self.chance.bytes()) % bound
     }
 
-    /// Lets all clients write, and kills the server in the middle of it. Says how that went.
-    async fn write_until_killed(&mut self, server: Server) -> String {
+    /// Lets all clients write, and kills one of the servers in the middle of it. Says how that went.
+    async fn write_until_killed(&mut self, servers: &mut Vec<Server>) -> String {
         let (acknowledged, started) = (Arc::new(Semaphore::new(0)), Instant::now());
+        let is_enough = Arc::new(AtomicBool::new(false));
         let mut writing = JoinSet::new();
         for client in self.clients.drain(..) {
-            writing.spawn(client.run(server.address, Arc::clone(&acknowledged)));
+            let address = servers[client.number % servers.len()].address;
+            writing.spawn(client.run(address, Arc::clone(&acknowledged), Arc::clone(&is_enough)));
         }
         let enough = u32::try_from(self.below(WRITES_MAX)).unwrap();
         tokio::select! {
@@ -246,9 +304,19 @@ impl Trial {
         }
         tokio::time::sleep(Duration::from_micros(self.below(DELAY_MAX_US))).await;
         let after_ms = started.elapsed().as_millis();
-        server.kill().await;
+        let (killed, nodes) = (self.index_below(servers.len()), servers.len());
+        servers.remove(killed).kill().await;
+        if !servers.is_empty() {
+            let more = u32::try_from(acknowledged.available_permits()).unwrap() + WRITES_AFTERWARDS;
+            drop(soon("the others go on", acknowledged.acquire_many(more)).await);
+        }
+        is_enough.store(true, Ordering::Relaxed);
         self.clients = writing.join_all().await;
         self.clients.sort_by_key(|client| client.number);
+        for client in self.clients.iter().filter(|client| client.number % nodes != killed) {
+            let lost = &client.in_flight;
+            assert!(lost.is_none(), "client {} of another node was not answered: {lost:?}", client.number);
+        }
         format!("{} writes acknowledged, killed after {after_ms} ms", acknowledged.available_permits())
     }
 
@@ -290,12 +358,18 @@ impl Trial {
     /// What does not belong into the store, as the kill has left it. The store itself is for the server to open.
     async fn audit(&self) -> Vec<String> {
         let copied = TempDir::new().unwrap();
-        audit::copy(self.dir.path(), copied.path()).unwrap();
+        let store = match &self.database {
+            Some(database) => Store::Postgres(database.open().await),
+            None => {
+                audit::copy(self.dir.path(), copied.path()).unwrap();
+                Store::Embedded(Embedded::open(copied.path()).unwrap())
+            }
+        };
         let players = self.clients.iter().flat_map(|client| {
             let players = client.players.iter().enumerate();
             players.map(|(number, player)| (client.player_id(number), *player))
         });
-        audit::leftovers(copied.path(), &players.collect()).await
+        audit::leftovers(&store, &players.collect()).await
     }
 
     /// Waits until everything has run out that waits for nothing but a short time.
