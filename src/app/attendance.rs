@@ -184,6 +184,11 @@ impl Attendance {
         news
     }
 
+    /// What was heard of a session, if it is watched here.
+    pub fn hearsay_of(&self, id: &SessionId) -> Option<Hearsay> {
+        self.lock().heard.get(id).map(|heard| heard.hearsay.clone())
+    }
+
     /// Tells other nodes of a session again, where that has failed.
     pub fn tell_again(&self, id: &SessionId) {
         let mut waiting = self.lock();

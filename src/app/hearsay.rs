@@ -11,6 +11,7 @@ use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
 
 use super::live::Live;
+use super::sessions::ATTEMPTS_MAX;
 use super::{App, Failure};
 use crate::document::Document;
 use crate::domain::health::{HealthRules, Reports};
@@ -66,17 +67,31 @@ impl App {
     }
 
     /// Takes an instance's report in; answers how well it is held to be now.
-    pub async fn reported(
-        &self,
-        live: &Live,
-        instance_id: &str,
-        health: Health,
-    ) -> Result<Health, StoreError> {
+    pub async fn reported(&self, live: &Live, instance_id: &str, health: Health) -> Result<Health, Failure> {
         let now_ms = self.clock.now_ms();
         self.attendance.look_at(&live.session, now_ms);
         // The reports before this one may have come to other nodes.
         self.hear(&live.session.id).await?;
-        Ok(self.attendance.reported(&live.session, instance_id, health, now_ms))
+        let judged = self.attendance.reported(&live.session, instance_id, health, now_ms);
+        let known = live.session.instance.as_ref().and_then(|instance| instance.health);
+        if known != Some(health) {
+            self.tell_now(&live.session.id).await?;
+        }
+        Ok(judged)
+    }
+
+    /// Tells other nodes at once what must not be lost with this one: else they would go by what was said before.
+    async fn tell_now(&self, id: &SessionId) -> Result<(), Failure> {
+        if self.sessions.store().sole_writer() {
+            return Ok(());
+        }
+        for _ in 0..ATTEMPTS_MAX {
+            let Some(hearsay) = self.attendance.hearsay_of(id) else { return Ok(()) };
+            if self.tell(id, &hearsay).await? {
+                return Ok(());
+            }
+        }
+        Err(Failure::Contended)
     }
 
     /// Tells other nodes what was heard here, and watches over sessions that they may have left. What fails is tried

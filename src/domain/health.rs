@@ -58,18 +58,20 @@ pub struct Reports {
     since_ms: i64,
     times_ms: VecDeque<i64>,
     last: Health,
+    /// When that was said: also by a report that comes too soon to count.
+    said_ms: i64,
 }
 
 impl Reports {
     /// No report yet; `last` is what was known before.
     pub fn expected_since(since_ms: i64, last: Health) -> Self {
-        Self { since_ms, times_ms: VecDeque::new(), last }
+        Self { since_ms, times_ms: VecDeque::new(), last, said_ms: i64::MIN }
     }
 
     /// Takes a report in. Reports that come more often than asked for count once per cadence, so that a flood
     /// neither takes memory nor makes up for silence.
     pub fn take_in(&mut self, health: Health, now_ms: i64, rules: &HealthRules) {
-        self.last = health;
+        (self.last, self.said_ms) = (health, now_ms);
         let too_soon = |last_ms: &i64| now_ms - last_ms < rules.cadence_ms() / 2;
         if self.times_ms.back().is_some_and(too_soon) {
             return;
@@ -100,13 +102,15 @@ impl Reports {
         if other.since_ms > self.last_ms() {
             return other;
         }
-        let last = if other.last_ms() > self.last_ms() { other.last } else { self.last };
+        let said = |reports: &Self| (reports.last, reports.said_ms);
+        let (last, said_ms) = if other.said_ms > self.said_ms { said(&other) } else { said(&self) };
         let mut times_ms: Vec<_> = self.times_ms.into_iter().chain(other.times_ms).collect();
         times_ms.sort_unstable();
         let mut merged = Self::expected_since(self.since_ms.min(other.since_ms), last);
         for time_ms in times_ms {
             merged.take_in(last, time_ms, rules);
         }
+        merged.said_ms = said_ms;
         merged
     }
 
@@ -173,6 +177,15 @@ mod tests {
         let times: Vec<_> = (0..100).map(|index| 80 + index / 50).collect();
         check(&times, 81, Health::Unhealthy);
         assert_eq!(reports(&times).times_ms.len(), 1);
+    }
+
+    #[test]
+    fn of_two_reports_the_later_one_says_how_it_is_also_where_it_comes_too_soon_to_count() {
+        let (known, mut other) = (reports(&[0, 10]), reports(&[0, 10]));
+        other.take_in(Health::Degraded, 11_000, &RULES);
+        let merged = known.clone().merge(other.clone(), &RULES);
+        assert_eq!(merged.judge(12_000, &RULES), Health::Degraded);
+        assert_eq!(other.merge(known, &RULES), merged);
     }
 
     #[test]

@@ -83,11 +83,12 @@ async fn reports_count_whichever_node_they_come_to() {
     let mut host = grant(None, None, &["session:instance:health", "session:read:any"]);
     host.ttl = Duration::from_secs(1_000_000);
     let host = one.bearer(one.token(&host));
-    let report = async |node: &Server| {
-        let body = json!({"instance_health": "healthy", "instance_id": "i"});
+    let says = async |node: &Server, health: &str| {
+        let body = json!({"instance_health": health, "instance_id": "i"});
         let path = format!("/v1/session/{session}/instance/health");
         at(node, &host).post(&path, &body).await.expect(200).body["updated_instance_health"].clone()
     };
+    let report = async |node: &Server| says(node, "healthy").await;
     let health = async |node: &Server| {
         let session = at(node, &host).session(&session).await.expect(200);
         session.body["instance"]["instance_health"].clone()
@@ -97,6 +98,15 @@ async fn reports_count_whichever_node_they_come_to() {
         advance(&[&one, &other], 10).await;
         poll(&alice, &session).await;
         assert_eq!(health(&one).await, json!("healthy"));
+    }
+    // What it says between two reports that count stands also where the node that heard it is gone.
+    assert_eq!(says(&one, "healthy").await, json!("healthy"));
+    advance(&[&one, &other], 2).await;
+    assert_eq!(says(&other, "degraded").await, json!("degraded"));
+    for _ in 0..3 {
+        advance(&[&one], 5).await;
+        poll(&alice, &session).await;
+        assert_eq!(health(&one).await, json!("degraded"));
     }
     // Neither hears it any more.
     for _ in 0..8 {
