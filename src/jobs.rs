@@ -8,6 +8,7 @@ use std::time::Duration;
 use futures_util::future::{FutureExt as _, join_all};
 use tokio::sync::watch;
 
+use crate::app::attendance::Overdue;
 use crate::app::{App, Failure};
 use crate::domain::{Refused, Session, SessionId};
 use crate::net::stopped;
@@ -102,11 +103,21 @@ async fn act_on_silence(app: &App) -> Result<(), Failure> {
 }
 
 async fn act_on_silence_in(app: &App, id: &SessionId, now_ms: i64) -> Result<(), Failure> {
+    // First the session, then what was heard of it: a report is told before the session shows it, so that whatever the
+    // session shows was heard of.
+    let seen = match app.sessions.store().sole_writer() {
+        true => None,
+        false => app.sessions.find(id).await?,
+    };
     app.hear(id).await?;
     let attendance = Arc::clone(&app.attendance);
     // In the session's turn, so that nobody is taken out who has just answered, and the session is looked at again as
     // it then is, also where nothing is overdue yet.
     let rule = move |session: &mut Session| {
+        if seen.as_ref().is_some_and(|seen| seen.session != *session) {
+            // It is looked at again with the next tick, after what others have heard meanwhile.
+            return Ok((Overdue::default(), Vec::new()));
+        }
         let overdue = attendance.overdue(session, now_ms);
         let gone = session.settle(&overdue.absent, &overdue.uninvited, overdue.health.as_ref());
         Ok((overdue, gone))
