@@ -313,7 +313,11 @@ impl Sessions {
                 session.end();
                 Ok(())
             };
-            sessions.update_in_turn(usize::MAX, &id, end, |_| {}).await.map(|_| true)
+            match sessions.update_in_turn(usize::MAX, &id, end, |_| {}).await {
+                // Another node was faster.
+                Err(Failure::Refused(Refused::SessionNotFound)) => Ok(false),
+                ended => ended.map(|_| true),
+            }
         })
         .await
     }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use rallypoint::jobs;
 use rallypoint::store::{Embedded, Store};
 use serde_json::json;
 
@@ -228,4 +229,17 @@ async fn goes_on_here(here: &Server, elsewhere: &Server) {
     alice.get(&format!("/v1/session/{session}?refresh_ttl=false")).await.expect(200);
     here.clock.advance(30 * MINUTE);
     alice.session(&session).await.refused(404, "session_not_found");
+}
+
+#[tokio::test]
+async fn nodes_that_end_the_same_sessions_at_once_do_so_once_and_without_failures() {
+    for [one, other] in pairs_of_nodes(|_| {}).await {
+        for _ in 0..50 {
+            one.player().creates("party").await;
+        }
+        one.clock.advance(LIFE);
+        let (here, there) = tokio::join!(jobs::tick(&one.app), jobs::tick(&other.app));
+        assert_eq!(here.unwrap() + there.unwrap(), 50);
+        assert!(contents(&one).await.is_empty());
+    }
 }
