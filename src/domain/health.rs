@@ -184,7 +184,7 @@ mod tests {
         let (known, mut other) = (reports(&[0, 10]), reports(&[0, 10]));
         other.take_in(Health::Degraded, 11_000, &RULES);
         let merged = known.clone().merge(other.clone(), &RULES);
-        assert_eq!(merged.judge(12_000, &RULES), Health::Degraded);
+        assert_eq!(merged.judge(12_000, 0, &RULES), Health::Degraded);
         assert_eq!(other.merge(known, &RULES), merged);
     }
 
