@@ -212,7 +212,7 @@ impl App {
         self.sessions.update(id, rule, self.keeper(refresh)).await
     }
 
-    /// The same for what the server itself finds out; see [`Sessions::settle`].
+    /// The same for what the server itself finds out, which no limit on what others may store can forbid.
     pub async fn settle_session<T, R>(
         &self,
         id: &SessionId,
@@ -224,7 +224,7 @@ impl App {
         R: FnMut(&mut Session) -> Result<T, Refused> + Send + 'static,
     {
         self.session(id).await?;
-        self.sessions.settle(id, rule, self.keeper(refresh)).await
+        self.sessions.update_within(usize::MAX, id, rule, self.keeper(refresh)).await
     }
 
     /// Changes a session by a rule that looks at another one, which must be there too; see

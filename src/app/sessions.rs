@@ -236,22 +236,8 @@ impl Sessions {
         self.update_within(self.limits.session_bytes_max, id, rule, kept).await
     }
 
-    /// The same for what the server itself finds out, which no limit on what others may store can forbid.
-    pub async fn settle<T, R, K>(
-        self: &Arc<Self>,
-        id: &SessionId,
-        rule: R,
-        kept: K,
-    ) -> Result<(T, Arc<Live>), Failure>
-    where
-        T: Send + 'static,
-        R: FnMut(&mut Session) -> Result<T, Refused> + Send + 'static,
-        K: Fn(&Live) + Send + 'static,
-    {
-        self.update_within(usize::MAX, id, rule, kept).await
-    }
-
-    async fn update_within<T, R, K>(
+    /// The same with a limit of its own on the bytes that the session takes as stored.
+    pub(super) async fn update_within<T, R, K>(
         self: &Arc<Self>,
         bytes_max: usize,
         id: &SessionId,
