@@ -12,7 +12,7 @@ use crate::app::attendance::Overdue;
 use crate::app::{App, Failure};
 use crate::domain::{Refused, Session, SessionId};
 use crate::net::stopped;
-use crate::store::keys;
+use crate::store::{Key, StoreError, keys, next_key};
 use crate::telemetry::Departure;
 
 /// Sessions ended at once: enough to share an fsync, few enough to leave room for callers.
@@ -44,29 +44,49 @@ pub async fn run(app: Arc<App>, every: Duration, mut stop: watch::Receiver<bool>
 }
 
 /// Writes moved deadlines, then ends every session that is due. Answers how many it ended.
-pub async fn tick(app: &App) -> Result<u64, Failure> {
+pub async fn tick(app: &App) -> Result<usize, Failure> {
     app.deadlines.flush(&app.sessions).await;
     let now_ms = app.clock.now_ms();
-    let (mut from, to) = keys::due_until(now_ms);
-    let (mut ended, mut result) = (0, Ok(()));
-    loop {
-        let due = app.sessions.store().scan(&from, &to, DUE_AT_ONCE).await;
-        // While the store is away nobody can be answered, and nobody's silence is their own.
-        let due = due.inspect_err(|_| app.attendance.excuse(now_ms))?;
-        let Some((last, _)) = due.last() else { break };
-        // The next look starts behind this one: what could not be ended now waits for the next tick, and keeps
-        // nobody else waiting.
-        from = [last.as_slice(), &[0]].concat();
-        let due = due.iter().filter_map(|(key, _)| keys::parse_due(key));
-        let expired = join_all(due.map(|(due_ms, id)| async move { app.expire(&id, due_ms).await })).await;
-        for expired in expired {
-            match expired {
-                Ok(expired) => ended += u64::from(expired),
-                Err(failure) => result = result.and(Err(failure)),
-            }
+    // While the store is away nobody can be answered, and nobody's silence is their own.
+    let ends = end_due(app, now_ms).await.inspect_err(|_| app.attendance.excuse(now_ms))?;
+    let ended = ends.iter().filter(|end| matches!(end, Ok(true))).count();
+    let result = ends.into_iter().find_map(Result::err).map_or(Ok(()), Err);
+    result.and(app.gossip().await).and(act_on_silence(app).await).map(|()| ended)
+}
+
+/// Tries to end every session that is due; answers for each whether it did.
+async fn end_due(app: &App, now_ms: i64) -> Result<Vec<Result<bool, Failure>>, StoreError> {
+    let store = app.sessions.store();
+    let (first, end) = keys::due_until(now_ms);
+    let Some(start) = where_to_start(app, now_ms).await? else { return Ok(Vec::new()) };
+    let mut ends = Vec::new();
+    for (mut from, to) in [(start.clone(), end), (first, start)] {
+        loop {
+            let due = store.scan(&from, &to, DUE_AT_ONCE).await?;
+            let Some((last, _)) = due.last() else { break };
+            // The next look starts behind this one: what could not be ended now waits for the next tick, and keeps
+            // nobody else waiting.
+            from = next_key(last);
+            let due = due.iter().filter_map(|(key, _)| keys::parse_due(key));
+            ends.extend(join_all(due.map(async |(due_ms, id)| app.expire(&id, due_ms).await)).await);
         }
     }
-    result.and(app.gossip().await).and(act_on_silence(app).await).map(|()| ended)
+    Ok(ends)
+}
+
+/// The place in the queue of deadlines to start from, if anything is due. Where several nodes come to end the same, each
+/// starts from a random one, so that they seldom meet.
+async fn where_to_start(app: &App, now_ms: i64) -> Result<Option<Key>, StoreError> {
+    let (first, end) = keys::due_until(now_ms);
+    let oldest = app.sessions.store().scan(&first, &end, 1).await?.pop();
+    let Some((oldest_ms, _)) = oldest.and_then(|(key, _)| keys::parse_due(&key)) else { return Ok(None) };
+    if app.sessions.store().sole_writer() {
+        return Ok(Some(first));
+    }
+    let chance = i64::from(u32::from_le_bytes(app.entropy.bytes()));
+    let late_ms = chance % (now_ms.saturating_sub(oldest_ms).max(0) + 1);
+    // Of many that are due at the same time, the id decides.
+    Ok(Some(keys::due(oldest_ms.saturating_add(late_ms), &app.entropy.uuid().into())))
 }
 
 /// Queues every session that silence can change: in memory nothing is known of them after a start.
@@ -75,7 +95,7 @@ pub async fn seed_attendance(app: &App) -> Result<(), Failure> {
     loop {
         let found = app.sessions.store().scan(&from, &to, DUE_AT_ONCE).await?;
         let Some((last, _)) = found.last() else { return Ok(()) };
-        from = [last.as_slice(), &[0]].concat();
+        from = next_key(last);
         for id in found.iter().filter_map(|(key, _)| keys::parse_overdue(key)) {
             if let Some(live) = app.sessions.find(&id).await? {
                 app.attendance.look_at(&live.session, app.clock.now_ms());
@@ -107,7 +127,7 @@ async fn act_on_silence_in(app: &App, id: &SessionId, now_ms: i64) -> Result<(),
     // session shows was heard of.
     let seen = match app.sessions.store().sole_writer() {
         true => None,
-        false => app.sessions.find(id).await?,
+        false => app.sessions.find_latest(id).await?,
     };
     app.hear(id).await?;
     let attendance = Arc::clone(&app.attendance);
@@ -122,7 +142,7 @@ async fn act_on_silence_in(app: &App, id: &SessionId, now_ms: i64) -> Result<(),
         let gone = session.settle(&overdue.absent, &overdue.uninvited, overdue.health.as_ref());
         Ok((overdue, gone))
     };
-    let ((overdue, gone), _) = match app.settle_session(id, false, rule).await {
+    let ((overdue, gone), _) = match app.sessions.settle(id, false, rule).await {
         Err(Failure::Refused(Refused::SessionNotFound)) => {
             app.attendance.forget(id);
             return Ok(());

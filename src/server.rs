@@ -231,6 +231,7 @@ pub fn new_app(config: &Config, store: Store, ring: Arc<KeyRing>, clock: Clock, 
             session_bytes_max: config.sessions.session_bytes_max,
             sessions_per_player_max: config.sessions.sessions_per_player_max,
             invites_per_player_max: config.sessions.invites_per_player_max,
+            staleness_ms_max: config.postgres.read_consistency.staleness_ms_max(),
         },
     };
     warn_of_numberless_platforms(config);

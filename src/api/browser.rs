@@ -166,7 +166,7 @@ pub async fn list(
         let template = catalog.template_of(session);
         session.list(actor, listing.clone(), template)
     };
-    let ((), live) = app.update_session(&path.session_id, query.refresh_ttl.0, rule).await?;
+    let ((), live) = app.sessions.update(&path.session_id, query.refresh_ttl.0, rule).await?;
     listing_of(&live.session)
 }
 
@@ -178,7 +178,7 @@ pub async fn update(
 ) -> Result<Reply<Plain<BrowserView>>, Error> {
     let actor = caller.actor();
     let rule = move |session: &mut Session| session.update_listing(actor, update.custom_data.0.clone());
-    let ((), live) = app.update_session(&path.session_id, query.refresh_ttl.0, rule).await?;
+    let ((), live) = app.sessions.update(&path.session_id, query.refresh_ttl.0, rule).await?;
     listing_of(&live.session)
 }
 
@@ -190,7 +190,7 @@ pub async fn unlist(
 ) -> Result<Reply<NoContent>, Error> {
     let actor = caller.actor();
     let rule = move |session: &mut Session| session.unlist(actor);
-    app.update_session(&path.session_id, query.refresh_ttl.0, rule).await?;
+    app.sessions.update(&path.session_id, query.refresh_ttl.0, rule).await?;
     Ok(Reply::no_content())
 }
 

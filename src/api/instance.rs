@@ -206,7 +206,7 @@ pub async fn request(
     let actor = caller.actor();
     let instance = request.instance(&app, &caller)?;
     let rule = move |session: &mut Session| session.request_instance(actor, instance.clone());
-    let ((), live) = app.update_session(&path.session_id, query.refresh_ttl.0, rule).await?;
+    let ((), live) = app.sessions.update(&path.session_id, query.refresh_ttl.0, rule).await?;
     instance_of(&live.session)
 }
 
@@ -277,7 +277,7 @@ pub async fn update(
         match_id: update.match_id,
     };
     let rule = move |session: &mut Session| session.update_instance(actor, change.clone());
-    let ((), live) = app.update_session(&path.session_id, query.refresh_ttl.0, rule).await?;
+    let ((), live) = app.sessions.update(&path.session_id, query.refresh_ttl.0, rule).await?;
     instance_of(&live.session)
 }
 
@@ -289,7 +289,7 @@ pub async fn end(
 ) -> Result<Reply<Changed>, Error> {
     let actor = caller.actor();
     let rule = move |session: &mut Session| session.end_instance(actor);
-    let ((), live) = app.update_session(&path.session_id, query.refresh_ttl.0, rule).await?;
+    let ((), live) = app.sessions.update(&path.session_id, query.refresh_ttl.0, rule).await?;
     Ok(Reply::changed(&session_document(&app, &caller, &live)))
 }
 
@@ -311,7 +311,7 @@ pub async fn report_health(
     }
     let health = app.reported(&live, &instance_id, instance_health).await?;
     let rule = move |session: &mut Session| session.set_health(&instance_id, health);
-    let updated = app.settle_session(&path.session_id, query.refresh_ttl.0, rule).await;
+    let updated = app.sessions.settle(&path.session_id, query.refresh_ttl.0, rule).await;
     if matches!(updated, Err(Failure::Refused(Refused::SessionNotFound))) {
         // It ended meanwhile, and nothing would ever make the report forgotten.
         app.attendance.forget(&path.session_id);

@@ -54,7 +54,7 @@ pub async fn get(
 ) -> Result<Reply<Versioned<RightsView>>, Error> {
     let live = app.session(&path.session_id).await?;
     live.session.require_active(caller.actor())?;
-    asked_for(&app, &caller, &live, query.refresh_ttl);
+    asked_for(&app, &caller, &live, query.refresh_ttl).await?;
     let (entry, view) = (live.session.entry(path.player_uuid)?, view_for(&caller, &live.session));
     if !caller.reaches_all() && !view.shows(path.player_uuid, entry) {
         // Who is not shown is as good as not there.
@@ -71,7 +71,7 @@ pub async fn give(
 ) -> Result<Reply<Versioned<RightsView>>, Error> {
     let (actor, player, right) = (caller.actor(), path.player_uuid, path.permission);
     let rule = move |session: &mut Session| session.lend(actor, player, right);
-    let ((), live) = app.update_session(&path.session_id, query.refresh_ttl.0, rule).await?;
+    let ((), live) = app.sessions.update(&path.session_id, query.refresh_ttl.0, rule).await?;
     let rights = RightsView::of(&live.session, player)?;
     Ok(Reply::with_etag_of(&rights, &session_document(&app, &caller, &live)))
 }
@@ -84,6 +84,6 @@ pub async fn remove(
 ) -> Result<Reply<Changed>, Error> {
     let (actor, player, right) = (caller.actor(), path.player_uuid, path.permission);
     let rule = move |session: &mut Session| session.take_back(actor, player, right);
-    let ((), live) = app.update_session(&path.session_id, query.refresh_ttl.0, rule).await?;
+    let ((), live) = app.sessions.update(&path.session_id, query.refresh_ttl.0, rule).await?;
     Ok(Reply::changed(&session_document(&app, &caller, &live)))
 }

@@ -88,12 +88,12 @@ pub async fn link(
             session.link(actor, linker, platform, &id, entry)
         }
     };
-    let mut linked = app.update_session(&path.session_id, query.refresh_ttl.0, rule()).await;
+    let mut linked = app.sessions.update(&path.session_id, query.refresh_ttl.0, rule()).await;
     // Whose time is over holds nothing any more: it is ended now, as it would be a moment later.
     if matches!(linked, Err(Failure::Refused(Refused::PlatformSessionInUse)))
         && app.expire_holder(&key).await?
     {
-        linked = app.update_session(&path.session_id, query.refresh_ttl.0, rule()).await;
+        linked = app.sessions.update(&path.session_id, query.refresh_ttl.0, rule()).await;
     }
     let ((), live) = linked?;
     let document = platform_document(&live, platform).ok_or(Refused::PlatformSessionNotFound)?;
@@ -109,7 +109,7 @@ pub async fn unlink(
     let actor = caller.actor_unless(Permission::UpdateAny);
     let (platform, id) = (path.platform, path.platform_session_id_base64);
     let rule = move |session: &mut Session| session.unlink(actor, platform, &id);
-    app.update_session(&path.session_id, query.refresh_ttl.0, rule).await?;
+    app.sessions.update(&path.session_id, query.refresh_ttl.0, rule).await?;
     Ok(Reply::no_content())
 }
 
@@ -181,7 +181,7 @@ async fn leave_through(
         session.require_linked(key.0, &key.1)?;
         session.leave(player)
     };
-    app.update_session(&id, true, rule).await?;
+    app.sessions.update(&id, true, rule).await?;
     left(&app, &id, player, None);
     Ok(Reply::no_content())
 }

@@ -111,7 +111,7 @@ pub async fn get(
     Input { path, query, .. }: Input<PlayerInSessionPath, RefreshQuery>,
 ) -> Result<Reply<Versioned<PlayerView<'static>>>, Error> {
     let live = app.session(&path.session_id).await?;
-    asked_for(&app, &caller, &live, query.refresh_ttl);
+    asked_for(&app, &caller, &live, query.refresh_ttl).await?;
     let (entry, view) = (live.session.entry(path.player_uuid)?, view_for(&caller, &live.session));
     if !view.shows(path.player_uuid, entry) {
         return Err(Refused::PlayerNotFound.into());
@@ -127,7 +127,7 @@ pub async fn page(
     Input { path, query, .. }: Input<SessionPath, PlayersQuery>,
 ) -> Result<Reply<Versioned<PlayersPage<'static>>>, Error> {
     let live = app.session(&path.session_id).await?;
-    asked_for(&app, &caller, &live, query.refresh_ttl);
+    asked_for(&app, &caller, &live, query.refresh_ttl).await?;
     let (session, view) = (&live.session, view_for(&caller, &live.session));
     let shown = session.players.iter().filter(|(player, entry)| view.shows(**player, entry));
     let mut entries: Vec<_> =
@@ -162,7 +162,7 @@ pub async fn join(
         also(session)?;
         session.join(&joiner, door, rules)
     };
-    app.update_session(id, refresh, rule).await.map(|((), live)| live)
+    app.sessions.update(id, refresh, rule).await.map(|((), live)| live)
 }
 
 /// The caller joins a session.
@@ -185,7 +185,7 @@ pub async fn leave_self(
 ) -> Result<Reply<NoContent>, Error> {
     let player = caller.require_player()?;
     let rule = move |session: &mut Session| session.leave(player);
-    match app.update_session(&path.session_id, query.refresh_ttl.0, rule).await {
+    match app.sessions.update(&path.session_id, query.refresh_ttl.0, rule).await {
         Ok(_) => {
             left(&app, &path.session_id, player, query.reason.0.as_deref());
             Ok(Reply::no_content())
@@ -250,7 +250,7 @@ async fn kick_from(
 ) -> Result<Arc<Live>, Error> {
     let actor = caller.actor();
     let rule = move |session: &mut Session| session.kick(actor, player);
-    let ((), live) = app.update_session(id, query.refresh_ttl.0, rule).await?;
+    let ((), live) = app.sessions.update(id, query.refresh_ttl.0, rule).await?;
     let reason = query.reason.0.as_deref();
     if caller.player() == Some(player) {
         left(app, id, player, reason);

@@ -126,7 +126,7 @@ async fn change(
     query: &RefreshQuery,
     rule: impl FnMut(&mut Session) -> Result<(), Refused> + Send + 'static,
 ) -> Result<Reply<Versioned<PlayerUpdated>>, Error> {
-    let ((), live) = app.update_session(&path.session_id, query.refresh_ttl.0, rule).await?;
+    let ((), live) = app.sessions.update(&path.session_id, query.refresh_ttl.0, rule).await?;
     updated(app, caller, &live, path.player_uuid)
 }
 
@@ -151,7 +151,7 @@ pub async fn invite(
     let (actor, player) = (caller.actor(), path.player_uuid);
     let invite = request.invite(&app, &caller, None);
     let rule = move |session: &mut Session| session.invite(actor, player, &invite);
-    let ((), live) = app.update_session(&path.session_id, query.refresh_ttl.0, rule).await?;
+    let ((), live) = app.sessions.update(&path.session_id, query.refresh_ttl.0, rule).await?;
     updated(&app, &caller, &live, player)
 }
 
@@ -189,7 +189,7 @@ pub async fn swap(
     let players: Vec<_> = request.players.into_iter().map(PlayerUuid).collect();
     let [one, other] = players[..] else { return Err(Error::Internal("two players, as checked".into())) };
     let rule = move |session: &mut Session| session.swap(actor, one, other);
-    let ((), live) = app.update_session(&path.session_id, query.refresh_ttl.0, rule).await?;
+    let ((), live) = app.sessions.update(&path.session_id, query.refresh_ttl.0, rule).await?;
     let players = places(&live, &players)?;
     let document = session_document(&app, &caller, &live);
     Ok(Reply::with_etag_of(&PlayersUpdated { players }, &document))
@@ -212,7 +212,8 @@ pub async fn invite_session(
         let party: Vec<_> = active.map(|(player, entry)| (player, entry.client.clone())).collect();
         session.invite_session(actor, &party, &invite, version_check)
     };
-    let (players, live) = app.update_beside(&path.session_id, &path.invited_session_id, rule).await?;
+    let (players, live) =
+        app.sessions.update_beside(&path.session_id, &path.invited_session_id, rule).await?;
     let players = places(&live, &players)?;
     let document = session_document(&app, &caller, &live);
     Ok(Reply::with_etag_of(&SessionInvited { players }, &document))
@@ -228,7 +229,7 @@ pub async fn kick_session(
     let rule = move |session: &mut Session, kicked: &Session| {
         session.kick_all(actor, &active_players(kicked).collect::<Vec<_>>())
     };
-    let (gone, live) = app.update_beside(&path.session_id, &path.kicked_session_id, rule).await?;
+    let (gone, live) = app.sessions.update_beside(&path.session_id, &path.kicked_session_id, rule).await?;
     for player in gone {
         app.metrics.departed(Departure::Kicked);
         let (session_id, by) = (&path.session_id, caller.player().map(tracing::field::display));
@@ -371,7 +372,7 @@ async fn change_any(
         // Last: whoever promotes another gives up what the rest may take.
         if status == Some(Status::Leader) { session.promote(actor, player) } else { Ok(()) }
     };
-    let ((), live) = app.update_session(&path.session_id, query.refresh_ttl.0, rule).await?;
+    let ((), live) = app.sessions.update(&path.session_id, query.refresh_ttl.0, rule).await?;
     Ok(live)
 }
 

@@ -224,17 +224,18 @@ pub async fn get(
     Input { path, query, .. }: Input<SessionPath, RefreshQuery>,
 ) -> Result<Reply<Versioned<SessionView<'static>>>, Error> {
     let live = app.session(&path.session_id).await?;
-    asked_for(&app, &caller, &live, query.refresh_ttl);
+    asked_for(&app, &caller, &live, query.refresh_ttl).await?;
     Ok(Reply::document(&session_document(&app, &caller, &live)))
 }
 
 /// Notes that a session was asked for, and keeps it alive. Strangers who merely look do not.
-pub fn asked_for(app: &App, caller: &Caller, live: &Live, refresh: RefreshTtl) {
+pub async fn asked_for(app: &App, caller: &Caller, live: &Live, refresh: RefreshTtl) -> Result<(), Failure> {
     present(app, caller, live);
     let belongs = || caller.player().is_some_and(|player| live.session.players.contains_key(&player));
     if refresh.0 && (caller.may(Permission::ReadAny) || belongs()) {
-        app.deadlines.refresh(live, app.clock.now_ms());
+        app.keep(live).await?;
     }
+    Ok(())
 }
 
 /// Notes that a player is there still, where it matters.
@@ -259,7 +260,7 @@ pub async fn update(
         region.clone()?;
         session.update(actor, change.clone())
     };
-    let ((), live) = app.update_session(&path.session_id, query.refresh_ttl.0, rule).await?;
+    let ((), live) = app.sessions.update(&path.session_id, query.refresh_ttl.0, rule).await?;
     Ok(Reply::document(&session_document(&app, &caller, &live)))
 }
 
@@ -289,7 +290,7 @@ pub async fn delete(
     Input { path, .. }: Input<SessionPath, RefreshQuery>,
 ) -> Result<Reply<NoContent>, Error> {
     let actor = caller.actor();
-    app.update_session(&path.session_id, false, move |session: &mut Session| session.end_by(actor)).await?;
+    app.sessions.update(&path.session_id, false, move |session: &mut Session| session.end_by(actor)).await?;
     tracing::info!(session_id = %path.session_id, "session ended by request");
     Ok(Reply::no_content())
 }

@@ -4,9 +4,12 @@
 //! the stored deadline lies an eighth of the idle time late, and is moved only when less than the idle time is
 //! left: at most one write per session and eighth, in the background. A session thus lives at least the idle
 //! time after it was last asked for, and at most an eighth longer, also across a restart.
+//!
+//! What the background is to write is known to this process alone. So where less than an eighth is left, since nobody
+//! has asked for all of the idle time, the deadline is moved before the answer: a change moves it in its own commit.
+//! No other node can then end what was just asked for, nor can a crash forget it.
 
 use std::collections::HashMap;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -14,7 +17,7 @@ use futures_util::future::join_all;
 
 use super::Failure;
 use super::live::Live;
-use super::sessions::Sessions;
+use super::sessions::{ATTEMPTS_MAX, Sessions};
 use crate::domain::SessionId;
 
 /// The part of the idle time by which a stored deadline may be late.
@@ -40,17 +43,43 @@ impl Deadlines {
         now_ms.saturating_add(self.idle_ms).saturating_add(self.idle_ms / SLACK_PARTS)
     }
 
-    /// Notes that a session was asked for. Cheap: most of the time it compares two numbers.
+    /// Keeps a session alive that is asked for now, for sure by the time that this answers. Most of the time it compares
+    /// two numbers.
+    ///
+    /// # Errors
+    /// Where the store could not be told of a deadline that was near.
+    pub async fn keep(&self, sessions: &Arc<Sessions>, live: &Live, now_ms: i64) -> Result<(), Failure> {
+        if let Some(deadline_ms) = self.due_before_answer(live, now_ms) {
+            for _ in 0..ATTEMPTS_MAX {
+                if sessions.move_deadline(&live.session.id, deadline_ms).await? {
+                    live.move_deadline(deadline_ms);
+                    return Ok(());
+                }
+            }
+            return Err(Failure::Contended);
+        }
+        self.refresh(live, now_ms);
+        Ok(())
+    }
+
+    /// Notes that a session was asked for; the background tells the store.
     pub fn refresh(&self, live: &Live, now_ms: i64) {
         let at_least = now_ms.saturating_add(self.idle_ms);
         if live.deadline_ms() >= at_least {
             return;
         }
         let deadline_ms = self.from_now(now_ms);
-        if live.deadline_ms.fetch_max(deadline_ms, Ordering::Relaxed) < at_least {
+        if live.move_deadline(deadline_ms) < at_least {
             let mut moved = self.moved.lock().unwrap_or_else(PoisonError::into_inner);
             moved.insert(live.session.id.clone(), deadline_ms);
         }
+    }
+
+    /// The deadline that a session which is asked for now must have in the store before anyone is told so, where
+    /// the one that it has is so near that others may go by it.
+    pub fn due_before_answer(&self, live: &Live, now_ms: i64) -> Option<i64> {
+        let is_near = live.deadline_ms() < now_ms.saturating_add(self.idle_ms / SLACK_PARTS);
+        is_near.then(|| self.from_now(now_ms))
     }
 
     /// Whether a session's deadline was moved and is not in the store yet.
@@ -69,7 +98,8 @@ impl Deadlines {
             let moves = chunk.iter().map(|(id, ms)| sessions.move_deadline(id, *ms));
             for ((id, ms), result) in chunk.iter().zip(join_all(moves).await) {
                 match result {
-                    Ok(()) => self.written(id, *ms),
+                    // Another node that moved it meanwhile, or ended the session, has taken it over.
+                    Ok(_) => self.written(id, *ms),
                     Err(error) => failed = Some((failed.map_or(0, |(count, _)| count) + 1, error)),
                 }
             }

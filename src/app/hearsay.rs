@@ -17,7 +17,7 @@ use crate::document::Document;
 use crate::domain::health::{HealthRules, Reports};
 use crate::domain::instance::Health;
 use crate::domain::{PlayerUuid, SessionId};
-use crate::store::{Batch, CommitError, Entry, Key, StoreError, keys};
+use crate::store::{Batch, CommitError, Entry, Key, StoreError, keys, next_key};
 
 /// Sessions that nodes are told of at once.
 const TOLD_AT_ONCE: usize = 64;
@@ -116,7 +116,7 @@ impl App {
 
     /// Adds to what is stored of a session; `false` where another node was faster.
     async fn tell(&self, id: &SessionId, hearsay: &Hearsay) -> Result<bool, Failure> {
-        let Some(live) = self.sessions.find(id).await? else {
+        let Some(live) = self.sessions.find_latest(id).await? else {
             self.attendance.forget(id);
             return Ok(true);
         };
@@ -151,8 +151,7 @@ impl App {
             }
         }
         let is_last = found.len() < LOOKED_AT_ONCE;
-        *self.looked_at_last() =
-            found.last().filter(|_| !is_last).map(|(last, _)| [last.as_slice(), &[0]].concat());
+        *self.looked_at_last() = found.last().filter(|_| !is_last).map(|(last, _)| next_key(last));
         Ok(())
     }
 

@@ -71,7 +71,9 @@ pub struct Live {
     /// Whether players are taken out who do not ask.
     culls: bool,
     /// When it ends unless someone asks for it before, ms since the epoch; shared between its versions.
-    pub deadline_ms: Arc<AtomicI64>,
+    pub(super) deadline_ms: Arc<AtomicI64>,
+    /// At which time it was the last version for sure, ms since the epoch.
+    current_ms: AtomicI64,
     /// Who takes part, in order.
     active: Box<[PlayerUuid]>,
     /// By linked platform, of which there are one or two: a map would make room for eleven.
@@ -98,6 +100,7 @@ impl Live {
             superseded: AtomicBool::new(false),
             culls: session.culling_timeout_s.is_some(),
             deadline_ms,
+            current_ms: AtomicI64::new(i64::MIN),
             active,
             platform,
             session,
@@ -116,6 +119,16 @@ impl Live {
     /// Whether there may be a newer version on this node.
     pub fn is_superseded(&self) -> bool {
         self.superseded.load(Ordering::Acquire)
+    }
+
+    /// Notes that at this time it was the last version on any node, ms since the epoch.
+    pub fn note_current(&self, ms: i64) {
+        self.current_ms.fetch_max(ms, Ordering::Relaxed);
+    }
+
+    /// How long ago it was the last version for sure, in ms. Negative after the clock was set back.
+    pub fn age_ms(&self, now_ms: i64) -> i64 {
+        now_ms.saturating_sub(self.current_ms.load(Ordering::Relaxed))
     }
 
     /// Whether it matters who asks for it: players who do not are taken out.
@@ -161,5 +174,10 @@ impl Live {
     /// When the session ends unless someone asks for it before, ms since the epoch.
     pub fn deadline_ms(&self) -> i64 {
         self.deadline_ms.load(Ordering::Relaxed)
+    }
+
+    /// Moves the deadline as this node knows it, never back. Answers what it was.
+    pub fn move_deadline(&self, deadline_ms: i64) -> i64 {
+        self.deadline_ms.fetch_max(deadline_ms, Ordering::Relaxed)
     }
 }

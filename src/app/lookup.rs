@@ -7,7 +7,7 @@ use super::index::{self, Listed};
 use super::memberships::{Change, Places};
 use super::sessions::{MEMBERSHIPS_MAX, Sessions};
 use crate::domain::{PlayerUuid, Refused, SessionId, ShortCode};
-use crate::store::{Batch, CommitError, Entry, Key, StoreError, keys, prefix_end};
+use crate::store::{Batch, CommitError, Entry, Key, StoreError, keys, next_key, prefix_end};
 
 impl Sessions {
     /// A player's places, by session.
@@ -93,7 +93,7 @@ impl Sessions {
         limit: usize,
     ) -> Result<Vec<(Key, SessionId)>, StoreError> {
         let prefix = keys::open_of(session_type);
-        let from = behind.map_or_else(|| prefix.clone(), |place| [place.as_slice(), &[0]].concat());
+        let from = behind.map_or_else(|| prefix.clone(), |place| next_key(place));
         let found = self.store().scan(&from, &prefix_end(&prefix), limit).await?;
         let read = |(key, _): (Key, Entry)| keys::parse_open(session_type, &key).map(|id| (key, id));
         Ok(found.into_iter().filter_map(read).collect())

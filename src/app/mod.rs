@@ -3,7 +3,9 @@
 pub mod attendance;
 mod cache;
 pub mod catalog;
+mod changes;
 pub mod deadlines;
+mod expiry;
 pub mod guesses;
 mod hearsay;
 pub mod listing_numbers;
@@ -120,13 +122,20 @@ impl App {
     ) -> Self {
         let is_shared = !store.sole_writer();
         let attendance = Arc::new(Attendance::new(settings.health, settings.invite_expiry, is_shared));
+        let deadlines = Arc::new(Deadlines::new(settings.idle));
         let watcher = {
             let (attendance, clock) = (Arc::clone(&attendance), clock.clone());
             move |session: &Session| attendance.look_at(session, clock.now_ms())
         };
         Self {
-            sessions: Arc::new(Sessions::new(store, settings.limits, watcher)),
-            deadlines: Arc::new(Deadlines::new(settings.idle)),
+            sessions: Arc::new(Sessions::new(
+                store,
+                settings.limits,
+                Arc::clone(&deadlines),
+                clock.clone(),
+                watcher,
+            )),
+            deadlines,
             catalog: RwLock::new(Arc::new(catalog)),
             attendance,
             looked_at_last: Mutex::default(),
@@ -144,28 +153,13 @@ impl App {
     /// background work has come to end it.
     pub async fn session(&self, id: &SessionId) -> Result<Arc<Live>, Failure> {
         let live = self.sessions.get(id).await?;
-        match self.overdue_since_ms(&live).await? {
-            Some(_) => Err(Refused::SessionNotFound.into()),
-            None => Ok(live),
-        }
+        self.sessions.require_time_left(&live).await.map(|()| live)
     }
 
     /// The session that a platform session belongs to, unless its time is over.
     pub async fn session_of(&self, key: &PlatformKey) -> Result<Option<Arc<Live>>, StoreError> {
         let Some(live) = self.sessions.find_by_platform_session(key).await? else { return Ok(None) };
-        Ok(self.overdue_since_ms(&live).await?.is_none().then_some(live))
-    }
-
-    /// Since when a session's time is over, if it is. Costs a look at the clock; only where that says so, the store is
-    /// asked whether the deadline was moved where this node has not seen it.
-    async fn overdue_since_ms(&self, live: &Live) -> Result<Option<i64>, StoreError> {
-        let now_ms = self.clock.now_ms();
-        let id = &live.session.id;
-        if live.deadline_ms() > now_ms || self.deadlines.is_moving(id) {
-            return Ok(None);
-        }
-        let stored = self.sessions.stored_deadline(id).await?;
-        Ok(stored.map(|(_, deadline_ms)| deadline_ms).filter(|deadline_ms| *deadline_ms <= now_ms))
+        Ok(self.sessions.overdue_since_ms(&live).await?.is_none().then_some(live))
     }
 
     /// Ends a session that was due at this time, if nobody has asked for it since.
@@ -184,7 +178,7 @@ impl App {
     /// Ends the session that a platform session belongs to, if its time is over.
     pub async fn expire_holder(&self, key: &PlatformKey) -> Result<bool, Failure> {
         let Some(holder) = self.sessions.find_by_platform_session(key).await? else { return Ok(false) };
-        match self.overdue_since_ms(&holder).await? {
+        match self.sessions.overdue_since_ms(&holder).await? {
             Some(due_ms) => self.expire(&holder.session.id, due_ms).await,
             None => Ok(false),
         }
@@ -196,62 +190,12 @@ impl App {
         self.sessions.create(session, deadline_ms).await
     }
 
-    /// Changes a session by a rule; see [`Sessions::update`]. A change counts as asking for the session where `refresh`
-    /// says so, unless its time is over: what reads as gone does not come back.
-    pub async fn update_session<T, R>(
-        &self,
-        id: &SessionId,
-        refresh: bool,
-        rule: R,
-    ) -> Result<(T, Arc<Live>), Failure>
-    where
-        T: Send + 'static,
-        R: FnMut(&mut Session) -> Result<T, Refused> + Send + 'static,
-    {
-        self.session(id).await?;
-        self.sessions.update(id, rule, self.keeper(refresh)).await
-    }
-
-    /// The same for what the server itself finds out, which no limit on what others may store can forbid.
-    pub async fn settle_session<T, R>(
-        &self,
-        id: &SessionId,
-        refresh: bool,
-        rule: R,
-    ) -> Result<(T, Arc<Live>), Failure>
-    where
-        T: Send + 'static,
-        R: FnMut(&mut Session) -> Result<T, Refused> + Send + 'static,
-    {
-        self.session(id).await?;
-        self.sessions.update_within(usize::MAX, id, rule, self.keeper(refresh)).await
-    }
-
-    /// Changes a session by a rule that looks at another one, which must be there too; see
-    /// [`Sessions::update_beside`]. It counts as asking for the session.
-    pub async fn update_beside<T, R>(
-        &self,
-        id: &SessionId,
-        other: &SessionId,
-        rule: R,
-    ) -> Result<(T, Arc<Live>), Failure>
-    where
-        T: Send + 'static,
-        R: FnMut(&mut Session, &Session) -> Result<T, Refused> + Send + 'static,
-    {
-        self.session(other).await?;
-        self.session(id).await?;
-        self.sessions.update_beside(id, other, rule, self.keeper(true)).await
-    }
-
-    /// What keeps a changed session alive, where the change counts as asking for it.
-    fn keeper(&self, refresh: bool) -> impl Fn(&Live) + Send + 'static {
-        let (deadlines, clock) = (Arc::clone(&self.deadlines), self.clock.clone());
-        move |live| {
-            if refresh {
-                deadlines.refresh(live, clock.now_ms());
-            }
-        }
+    /// Keeps a session alive that is asked for.
+    ///
+    /// # Errors
+    /// Where the store must be told so before the answer, and cannot be.
+    pub async fn keep(&self, live: &Live) -> Result<(), Failure> {
+        self.deadlines.keep(&self.sessions, live, self.clock.now_ms()).await
     }
 
     /// What the operator configured, as it stands now.

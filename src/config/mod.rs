@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 pub use sections::{
-    AdminListen, Auth, Backend, FriendsCheck, Http, Jobs, Postgres, Secret, Sessions, Store, Telemetry,
-    parse_address,
+    AdminListen, Auth, Backend, FriendsCheck, Http, Jobs, Postgres, ReadConsistency, Secret, Sessions, Store,
+    Telemetry, parse_address,
 };
 
 pub use sources::{ENV_PREFIX, Override, Sources, variables};
@@ -234,6 +234,9 @@ mod tests {
         .unwrap();
         assert_eq!((config.http.listen.port(), config.sessions.idle_s), (2, 5));
         assert_eq!(config.http.trusted_proxies, ["10.0.0.1".parse::<std::net::IpAddr>().unwrap()]);
+        let bounded = [("RALLYPOINT_POSTGRES__READ_CONSISTENCY", "{ bounded_ms = 250 }")];
+        let postgres = parse("", &bounded).unwrap().postgres;
+        assert_eq!(postgres.read_consistency, ReadConsistency::BoundedMs(250));
     }
 
     #[test]
@@ -255,6 +258,13 @@ mod tests {
         }
         let message = parse("[health]\ncadence_s = 0", &[]).unwrap_err();
         assert!(message.contains("line 2") && message.contains("0 is not from 1 to 3600"), "{message}");
+        let message = parse("[postgres]\nread_consistency = { bounded_ms = 0 }", &[]).unwrap_err();
+        assert!(message.contains("line 2") && message.contains("0 is not from 1 to 60000"), "{message}");
+        let message = parse("[postgres]\nread_consistency = \"eventual\"", &[]).unwrap_err();
+        assert!(
+            message.contains("line 2") && message.contains("`linearizable` or `bounded_ms`"),
+            "{message}"
+        );
         let maps = "map_selection_list_id = \"a\"\nmaps = []";
         let template = format!("[instance_templates.{}]\n{maps}", uuid::Uuid::nil());
         let message = parse(&template, &[]).unwrap_err();

@@ -302,6 +302,28 @@ pub struct Postgres {
     pub patience_ms: u64,
     #[serde(deserialize_with = "limits::between::<_, _, 1, 3_600_000>")]
     pub clock_skew_max_ms: u64,
+    pub read_consistency: ReadConsistency,
+}
+
+/// What reads of a session may miss of what other nodes have answered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReadConsistency {
+    /// Nothing.
+    #[default]
+    Linearizable,
+    /// What is younger than so many milliseconds.
+    BoundedMs(#[serde(deserialize_with = "limits::between::<_, _, 1, 60_000>")] u64),
+}
+
+impl ReadConsistency {
+    /// How old a read may be, in milliseconds.
+    pub fn staleness_ms_max(self) -> i64 {
+        match self {
+            Self::Linearizable => 0,
+            Self::BoundedMs(ms) => i64::try_from(ms).unwrap_or(i64::MAX),
+        }
+    }
 }
 
 impl Default for Postgres {
@@ -319,6 +341,7 @@ impl Default for Postgres {
             statement_timeout_ms: 5_000,
             patience_ms: 8_000,
             clock_skew_max_ms: 2_000,
+            read_consistency: ReadConsistency::Linearizable,
         }
     }
 }

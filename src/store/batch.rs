@@ -51,6 +51,11 @@ impl Batch {
         self
     }
 
+    /// Whether it asks for nothing.
+    pub fn is_empty(&self) -> bool {
+        self.expect.is_empty() && self.put.is_empty() && self.delete.is_empty()
+    }
+
     /// Refuses keys that some backend could not hold: all of them refuse the same.
     ///
     /// # Errors

@@ -50,10 +50,9 @@ const ON_SHARED_STORES: [(&str, &str); 6] = [
 const LATER: &str = "silence counts an eighth later where others may have heard something";
 
 /// What is another way where requests are spread over nodes, and why.
-const ON_MANY_NODES: [(&str, &str); 11] = [
+const ON_MANY_NODES: [(&str, &str); 10] = [
     ("browser::listing_again_gives_new_data_and_keeps_the_place", INTERLEAVE),
     ("browser::pages_go_on_behind_the_last_listing_seen", INTERLEAVE),
-    ("expiry::a_change_that_is_acknowledged_keeps_a_session_that_falls_due_meanwhile", MOVED),
     ("expiry::a_session_whose_time_is_over_keeps_no_platform_session", LOOKS_INSIDE),
     ("leftovers::a_session_that_ended_for_being_idle_is_forgotten", LOOKS_INSIDE),
     ("refresh::every_operation_that_can_keeps_a_session_alive_by_default", LOOKS_INSIDE),
@@ -64,7 +63,6 @@ const ON_MANY_NODES: [(&str, &str); 11] = [
     ("short_code::what_is_wrong_with_the_input_is_said_before_anything_of_codes", GUESSES),
 ];
 const INTERLEAVE: &str = "nodes number their listings each from a block of its own";
-const MOVED: &str = "a deadline that one node moves at the last moment is not yet known to others";
 const LOOKS_INSIDE: &str = "looks into the memory of one node";
 const GUESSES: &str = "each node counts the guesses that come to it";
 

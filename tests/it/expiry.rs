@@ -243,3 +243,30 @@ async fn nodes_that_end_the_same_sessions_at_once_do_so_once_and_without_failure
         assert!(contents(&one).await.is_empty());
     }
 }
+
+#[tokio::test]
+async fn what_is_asked_for_at_the_last_moment_goes_on_whatever_node_comes_to_end_it() {
+    for [here, elsewhere] in pairs_of_nodes(|_| {}).await {
+        for (method, region_id) in [("GET", "eu"), ("PATCH", "eu"), ("PATCH", "us")] {
+            let alice = eternal(&here);
+            let session = alice.creates("party").await;
+            let path = format!("/v1/session/{session}");
+            alice.patch(&path, &json!({"region_id": "us"})).await.expect(200);
+            here.clock.advance(LIFE - MILLISECOND);
+            match method {
+                "GET" => alice.session(&session).await,
+                // Once as a change, once of what is so already.
+                _ => alice.patch(&path, &json!({ "region_id": region_id })).await,
+            }
+            .expect(200);
+            here.clock.advance(MILLISECOND);
+            elsewhere.advance(Duration::ZERO).await;
+            let there = Client { server: elsewhere.clone(), ..alice.clone() };
+            there.get(&format!("{path}?refresh_ttl=false")).await.expect(200);
+            elsewhere.clock.advance(LIFE - 2 * MILLISECOND);
+            there.get(&format!("{path}?refresh_ttl=false")).await.expect(200);
+            elsewhere.advance(MILLISECOND).await;
+            assert!(contents(&elsewhere).await.is_empty(), "{method} {region_id}");
+        }
+    }
+}

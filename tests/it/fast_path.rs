@@ -6,6 +6,7 @@ use std::time::Duration;
 use futures_util::future::Either;
 use http::{Method, Request, Response};
 use http_body_util::{BodyExt as _, Full};
+use rallypoint::config::{Config, ReadConsistency};
 use rallypoint::domain::Platform;
 
 use crate::harness::{Client, Reply, Server, XBOX_ID, grant, pairs_of_nodes, platform_path};
@@ -182,5 +183,25 @@ async fn take_no_short_cut(one: &Server, other: &Server) {
         let alice = node.bearer(alice.token.clone().unwrap());
         assert!(!comes_at_once(&alice).await);
         alice.xbox().await.expect(200);
+    }
+}
+
+#[tokio::test]
+async fn nodes_that_may_be_behind_take_it_for_so_long() {
+    let bounded = |config: &mut Config| config.postgres.read_consistency = ReadConsistency::BoundedMs(500);
+    for [one, other] in pairs_of_nodes(bounded).await {
+        let alice = one.player();
+        let session = alice.creates("game").await;
+        alice.links(&session).await.expect(200);
+        for node in [&one, &other] {
+            let alice = node.bearer(alice.token.clone().unwrap());
+            alice.xbox().await.expect(200);
+            assert!(comes_at_once(&alice).await);
+            check_both_ways(&alice).await;
+        }
+        one.clock.advance(Duration::from_millis(500));
+        assert!(!comes_at_once(&alice).await);
+        alice.xbox().await.expect(200);
+        assert!(comes_at_once(&alice).await);
     }
 }

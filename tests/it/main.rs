@@ -51,6 +51,7 @@ mod session_to_session;
 mod shared_database;
 mod short_code;
 mod silence;
+mod staleness;
 mod store;
 mod store_command;
 mod team;

@@ -457,6 +457,8 @@ async fn changes_are_looked_at_in_their_order() {
     let sessions = Arc::new(Sessions::new(
         store,
         Limits { cache_bytes: 1 << 20, ..server.app.settings.limits },
+        Arc::clone(&server.app.deadlines),
+        server.clock.clone(),
         watcher,
     ));
     let changes = (0..200).map(|_| {
@@ -465,7 +467,7 @@ async fn changes_are_looked_at_in_their_order() {
             session.teams[0].max_size += 1;
             Ok(())
         };
-        async move { sessions.update(&id, grow, |_| {}).await.map(drop).unwrap() }
+        async move { sessions.update(&id, false, grow).await.map(drop).unwrap() }
     });
     at_once(changes).await;
     assert_eq!(*seen.lock().unwrap(), (5..=204).collect::<Vec<_>>());

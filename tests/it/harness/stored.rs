@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use rallypoint::app::index;
-use rallypoint::domain::Session;
+use rallypoint::domain::{Session, SessionId};
 use rallypoint::store::{Key, keys};
 
 use super::Server;
@@ -13,6 +13,13 @@ use super::Server;
 pub async fn contents(server: &Server) -> BTreeMap<Key, Bytes> {
     let all = server.app.sessions.store().scan(&[0], &[], usize::MAX).await.unwrap();
     all.into_iter().map(|(key, entry)| (key, entry.value)).collect()
+}
+
+/// What is stored, but for when sessions end: who asks for one whose time is nearly over moves that.
+pub fn without_deadlines(stored: &BTreeMap<Key, Bytes>) -> BTreeMap<&Key, &Bytes> {
+    let any = SessionId::from(uuid::Uuid::nil());
+    let kinds = [keys::deadline_of(&any)[0], keys::due(0, &any)[0]];
+    stored.iter().filter(|(key, _)| !kinds.contains(&key[0])).collect()
 }
 
 /// The keys of everything that is to be stored for the sessions that are stored.

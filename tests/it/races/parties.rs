@@ -30,7 +30,7 @@ impl Held {
             Ok(())
         };
         let change =
-            tokio::spawn(async move { app.update_session(&id, false, rule).await.map(drop).unwrap() });
+            tokio::spawn(async move { app.sessions.update(&id, false, rule).await.map(drop).unwrap() });
         is_held.await.unwrap();
         Self { let_go, change }
     }

@@ -1,0 +1,83 @@
+//! Nodes whose operator lets reads be a little behind: what they may miss, for how long, and what never.
+
+use std::time::Duration;
+
+use rallypoint::config::ReadConsistency;
+use serde_json::json;
+
+use crate::harness::{Client, Server, pairs_of_nodes};
+
+const MILLISECOND: Duration = Duration::from_millis(1);
+/// How far reads may be behind.
+const BOUND_MS: u32 = 500;
+
+async fn nodes() -> [[Server; 2]; 2] {
+    pairs_of_nodes(|config| {
+        config.postgres.read_consistency = ReadConsistency::BoundedMs(BOUND_MS.into());
+        config.templates.get_mut("game").unwrap().attempt_auto_join = false;
+    })
+    .await
+}
+
+/// The same caller at another node.
+fn at(node: &Server, client: &Client) -> Client {
+    Client { server: node.clone(), ..client.clone() }
+}
+
+#[tokio::test]
+async fn a_read_misses_what_is_younger_than_the_bound_and_nothing_older() {
+    for [one, other] in nodes().await {
+        let alice = one.player();
+        let (session, there) = (alice.creates("game").await, at(&other, &alice));
+        alice.links(&session).await.expect(200);
+        let before = [there.session(&session).await.etag(), there.xbox().await.etag()];
+        one.clock.advance((BOUND_MS - 1) * MILLISECOND);
+        let path = format!("/v1/session/{session}");
+        let changed = alice.patch(&path, &json!({"region_id": "eu"})).await.expect(200).etag();
+        one.player().joins(&session).await.expect(200);
+        assert_ne!(alice.session(&session).await.etag(), changed, "a node sees at once what it did itself");
+        assert_eq!([there.session(&session).await.etag(), there.xbox().await.etag()], before);
+        one.clock.advance(MILLISECOND);
+        assert_eq!(there.session(&session).await.etag(), alice.session(&session).await.etag());
+        assert_eq!(there.xbox().await.etag(), alice.xbox().await.etag());
+    }
+}
+
+#[tokio::test]
+async fn changes_go_by_what_is_so_now() {
+    for [one, other] in nodes().await {
+        let [alice, bob] = [one.player(), one.player()];
+        let session = alice.creates("game").await;
+        bob.joins(&session).await.expect(200);
+        let there = at(&other, &bob);
+        there.session(&session).await.expect(200);
+        bob.leaves(&session).await.expect(204);
+        // The other node still shows bob as a member, and does not take him for one.
+        assert_eq!(there.sees_place(&session, &bob).await.0, json!("member"));
+        there.leaves(&session).await.refused(404, "player_not_found");
+        there.joins(&session).await.expect(200);
+        assert_eq!(there.sees_place(&session, &bob).await.0, json!("member"));
+    }
+}
+
+#[tokio::test]
+async fn a_clock_that_is_set_back_makes_nothing_look_young() {
+    for [one, other] in nodes().await {
+        let alice = one.player();
+        one.clock.advance(Duration::from_secs(60));
+        let (session, there) = (alice.creates("game").await, at(&other, &alice));
+        there.session(&session).await.expect(200);
+        set_back(&one, 30_000);
+        let path = format!("/v1/session/{session}");
+        alice.patch(&path, &json!({"region_id": "eu"})).await.expect(200);
+        assert_eq!(there.session(&session).await.etag(), alice.session(&session).await.etag());
+    }
+}
+
+/// Sets the clock back that both nodes have.
+fn set_back(node: &Server, ms: i64) {
+    let rallypoint::env::Clock::Manual(now_ms) = &node.clock else {
+        panic!("tests have a clock of their own")
+    };
+    now_ms.fetch_sub(ms, std::sync::atomic::Ordering::AcqRel);
+}
