@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, split};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -77,38 +77,38 @@ impl Drop for Proxy {
 }
 
 /// Carries bytes both ways until somebody ends it.
-async fn carry(mut client: TcpStream, mut server: Box<dyn Stream>, network: watch::Sender<Network>) {
+async fn carry(client: TcpStream, server: Box<dyn Stream>, network: watch::Sender<Network>) {
+    let (requests, answered) = split(client);
+    let (answers, asked) = split(server);
+    tokio::select! {
+        () = carry_one_way(requests, asked, Network::DownAtRequest, &network) => {}
+        () = carry_one_way(answers, answered, Network::DownAtAnswer, &network) => {}
+    }
+}
+
+/// Carries bytes one way. What comes once the network does `loses` is lost.
+async fn carry_one_way(
+    mut from: impl AsyncRead + Unpin,
+    mut to: impl AsyncWrite + Unpin,
+    loses: Network,
+    network: &watch::Sender<Network>,
+) {
     let mut changes = network.subscribe();
-    let (mut request, mut answer) = (vec![0; 65_536], vec![0; 65_536]);
+    let mut carried = vec![0; 65_536];
     loop {
         let now = *changes.borrow_and_update();
         if now == Network::Down {
             return;
         }
-        let carries = now != Network::Silent;
         tokio::select! {
-            changed = changes.changed() => {
-                if changed.is_err() {
-                    return;
-                }
-            }
-            read = client.read(&mut request), if carries => {
+            _ = changes.changed() => {}
+            read = from.read(&mut carried), if now != Network::Silent => {
                 let Ok(bytes @ 1..) = read else { return };
-                if *network.borrow() == Network::DownAtRequest {
+                if *network.borrow() == loses {
                     network.send_replace(Network::Down);
                     return;
                 }
-                if server.write_all(&request[..bytes]).await.is_err() {
-                    return;
-                }
-            }
-            read = server.read(&mut answer), if carries => {
-                let Ok(bytes @ 1..) = read else { return };
-                if *network.borrow() == Network::DownAtAnswer {
-                    network.send_replace(Network::Down);
-                    return;
-                }
-                if client.write_all(&answer[..bytes]).await.is_err() {
+                if to.write_all(&carried[..bytes]).await.is_err() {
                     return;
                 }
             }
