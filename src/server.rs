@@ -15,6 +15,7 @@ use crate::auth::{DevelopmentKey, JwksSource, KeyRing, TokenSettings, Verifier, 
 use crate::config::{Backend, Config, FriendsCheck};
 use crate::env::{Clock, Entropy};
 use crate::store::{Embedded, Memory, Postgres, Store};
+use crate::telemetry::{PostgresCollector, StoreCollector};
 use crate::{admin, jobs, net, open_files, reload};
 
 /// A running server.
@@ -71,7 +72,6 @@ pub async fn start(config: &Config, expose_development_key: bool) -> Result<Serv
         rest.push(tokio::spawn(refresh_forever(Arc::clone(&ring), source, every, rest_stopping.clone())));
     }
     let app = Arc::new(new_app(config, store.clone(), ring, Clock::System, Entropy::System));
-    register_store_metrics(&app, &store);
     jobs::seed_attendance(&app).await.map_err(StartError::of)?;
 
     let connections = config.http.connection_limits();
@@ -236,7 +236,9 @@ pub fn new_app(config: &Config, store: Store, ring: Arc<KeyRing>, clock: Clock, 
     };
     warn_of_numberless_platforms(config);
     let verifier = Verifier::new(ring, tokens, clock.clone());
-    App::new(store, verifier, catalog(config), settings, clock, entropy)
+    let app = App::new(store, verifier, catalog(config), settings, clock, entropy);
+    register_store_metrics(&app);
+    app
 }
 
 /// What clients read and rules go by.
@@ -268,8 +270,14 @@ fn warn_of_numberless_platforms(config: &Config) {
     }
 }
 
-fn register_store_metrics(app: &App, store: &Store) {
-    if let Store::Embedded(embedded) = store {
-        app.metrics.register_collector(Box::new(crate::telemetry::StoreCollector::new(embedded.clone())));
+fn register_store_metrics(app: &App) {
+    match app.sessions.store() {
+        Store::Memory(_) => {}
+        Store::Embedded(embedded) => {
+            app.metrics.register_collector(Box::new(StoreCollector::new(embedded.clone())));
+        }
+        Store::Postgres(postgres) => {
+            app.metrics.register_collector(Box::new(PostgresCollector::new(postgres)));
+        }
     }
 }

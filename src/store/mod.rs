@@ -17,7 +17,8 @@ pub use error::{CommitError, StoreError};
 pub use group_commit::{Engine, GroupCommit, Stats, Writes};
 pub use memory::Memory;
 pub use postgres::{
-    Postgres, Settings as PostgresSettings, Tls as PostgresTls, parse_url as parse_postgres_url,
+    Counts as PostgresCounts, Postgres, Settings as PostgresSettings, Tls as PostgresTls,
+    parse_url as parse_postgres_url,
 };
 
 use std::fmt;

@@ -38,6 +38,7 @@ mod player;
 mod players_page;
 mod postgres;
 mod postgres_faults;
+mod postgres_metrics;
 mod postgres_tls;
 mod process;
 mod published;

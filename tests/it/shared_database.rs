@@ -1,5 +1,6 @@
 //! `rallypoint serve` as several nodes on one database: the real binary, as an operator starts it.
 
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
@@ -65,18 +66,22 @@ fn token() -> String {
     jsonwebtoken::encode(&header, &claims, &EncodingKey::from_secret(&SECRET)).unwrap()
 }
 
+async fn ask_admin(address: SocketAddr, path: &str) -> Reply {
+    let mut admin = Connection::open(address, None).await.unwrap();
+    admin.send(Request::get(path).body(Full::default()).unwrap()).await.unwrap().into()
+}
+
 async fn ready(node: &mut Server) -> Reply {
-    let mut admin = Connection::open(node.admin_address().await, None).await.unwrap();
-    admin.send(Request::get("/ready").body(Full::default()).unwrap()).await.unwrap().into()
+    ask_admin(node.admin_address().await, "/ready").await
 }
 
 #[tokio::test]
 async fn nodes_share_what_they_store_and_go_on_without_each_other() {
     let shared = Shared::new().await;
     let (mut one, mut other) = tokio::join!(shared.start(), shared.start());
-    for node in [&mut one, &mut other] {
-        ready(node).await.expect(200);
-    }
+    ready(&mut one).await.expect(200);
+    let admin = other.admin_address().await;
+    ask_admin(admin, "/ready").await.expect(200);
     let (alice, bob) = (token(), token());
     let mut here = Connection::open(one.address, Some(&alice)).await.unwrap();
     let mut there = Connection::open(other.address, Some(&bob)).await.unwrap();
@@ -90,6 +95,11 @@ async fn nodes_share_what_they_store_and_go_on_without_each_other() {
     let path = format!("/v1/session/{session}");
     let seen: Reply = here.call(&Method::GET, &path, None).await.unwrap().into();
     assert_eq!(seen.expect(200).body["teams"][0]["players"].as_array().unwrap().len(), 2);
+    let metrics = ask_admin(admin, "/metrics").await.expect(200);
+    let metrics = std::str::from_utf8(&metrics.bytes).unwrap();
+    for sample in ["rallypoint_store_reachable 1", "rallypoint_store_commits_total 1"] {
+        assert!(metrics.lines().any(|line| line == sample), "{sample} is not in:\n{metrics}");
+    }
     one.signal(Signal::KILL);
     soon("the node is gone", here.closed()).await;
     let seen: Reply = there.call(&Method::GET, &path, None).await.unwrap().into();

@@ -39,6 +39,7 @@ use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
 use super::Inner;
+use super::counts::Purpose;
 use super::lane::Session;
 use super::retry::{Fault, Retry};
 use crate::store::{Batch, Change, CommitError, Key, StoreError, Version};
@@ -211,14 +212,15 @@ impl Inner {
         let session = lane.session().await?;
         let params = work.params();
         let asked = session.client().query(&session.statements.apply, &params);
-        Verdict::of(&session.run(asked).await?)
+        Verdict::of(&session.run(Purpose::Commit, asked).await?)
     }
 
     /// In a transaction, alone on its connection: others' statements must not come between.
     async fn make_the_long_way(&self, work: &Work<'_>) -> Result<Verdict, Fault> {
         let _alone = self.alone.lock().await;
         let session = self.transactions.session().await?;
-        session.run(transact(&session, work)).await.and_then(|rows| Verdict::of(&rows))
+        let rows = session.run(Purpose::Transaction, transact(&session, work)).await?;
+        Verdict::of(&rows)
     }
 
     /// Finds out whether a commit that may not be sent again was made. Where its version is not found, it may still

@@ -10,8 +10,11 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout};
-use tokio_postgres::{Client, Error};
+use tokio_postgres::tls::MakeTlsConnect;
+use tokio_postgres::{Client, Connection, Error, Socket};
+use tokio_postgres_rustls::MakeRustlsConnect;
 
+use super::counts::{Counts, Purpose};
 use super::retry::{Fault, is_read_only, told};
 use super::settings::Settings;
 use super::sql::Statements;
@@ -30,12 +33,14 @@ const ANSWER_SLACK: Duration = Duration::from_secs(2);
 const DURABLE: &str = "SELECT set_config('synchronous_commit', 'on', false)
     WHERE current_setting('synchronous_commit') = 'off'";
 
+type TlsStream = <MakeRustlsConnect as MakeTlsConnect<Socket>>::Stream;
+
 /// One connection.
 pub(super) struct Session {
     client: Client,
     pub(super) statements: Statements,
-    driver: AbortHandle,
-    is_broken: AtomicBool,
+    driver: Driver,
+    counts: Arc<Counts>,
     answer_timeout: Duration,
 }
 
@@ -47,42 +52,102 @@ impl Session {
 
     /// Waits for an answer. A connection on which none comes in time, or whose server takes no writes any more, is
     /// given up.
-    pub(super) async fn run<T>(&self, asked: impl Future<Output = Result<T, Error>>) -> Result<T, Fault> {
-        match timeout(self.answer_timeout, asked).await {
-            Ok(Ok(answer)) => Ok(answer),
+    pub(super) async fn run<T>(
+        &self,
+        purpose: Purpose,
+        asked: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Fault> {
+        let since = Instant::now();
+        let answered = timeout(self.answer_timeout, asked).await;
+        self.counts.asked(purpose, since.elapsed());
+        let (fault, code) = match answered {
+            Ok(Ok(answer)) => return Ok(answer),
             Ok(Err(error)) => {
                 let fault = Fault::of(&error);
                 if matches!(fault, Fault::Lost(_)) || is_read_only(&error) {
-                    self.give_up();
+                    self.driver.give_up();
                 }
-                Err(fault)
+                (fault, error.code().cloned())
             }
             Err(_) => {
-                self.give_up();
-                Err(Fault::Lost(format!("no answer within {:?}", self.answer_timeout)))
+                self.driver.give_up();
+                (Fault::Lost(format!("no answer within {:?}", self.answer_timeout)), None)
             }
-        }
-    }
-
-    fn give_up(&self) {
-        self.is_broken.store(true, Ordering::Release);
-        self.driver.abort();
+        };
+        self.counts.failed(&fault, code.as_ref());
+        Err(fault)
     }
 
     fn is_usable(&self) -> bool {
-        !self.is_broken.load(Ordering::Acquire) && !self.client.is_closed()
+        !self.driver.is_given_up() && !self.client.is_closed()
     }
 }
 
-impl Drop for Session {
+/// What drives a connection. Dropping it ends the connection.
+pub(super) struct Driver {
+    task: AbortHandle,
+    is_given_up: AtomicBool,
+    is_let_go: Arc<AtomicBool>,
+}
+
+impl Driver {
+    fn start(connection: Connection<Socket, TlsStream>, counts: &Arc<Counts>) -> Self {
+        let is_let_go = Arc::new(AtomicBool::new(false));
+        let open = Open::new(counts, &is_let_go);
+        let driving = tokio::spawn(async move {
+            let _open = open;
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "a connection to the database broke");
+            }
+        });
+        Self { task: driving.abort_handle(), is_given_up: AtomicBool::new(false), is_let_go }
+    }
+
+    /// Ends a connection that is no good.
+    fn give_up(&self) {
+        self.is_given_up.store(true, Ordering::Release);
+        self.task.abort();
+    }
+
+    fn is_given_up(&self) -> bool {
+        self.is_given_up.load(Ordering::Acquire)
+    }
+}
+
+impl Drop for Driver {
     fn drop(&mut self) {
-        self.driver.abort();
+        self.is_let_go.store(!self.is_given_up(), Ordering::Release);
+        self.task.abort();
+    }
+}
+
+/// Counts a connection as open, until it ends; and then as broken, unless it was good and let go.
+struct Open {
+    counts: Arc<Counts>,
+    is_let_go: Arc<AtomicBool>,
+}
+
+impl Open {
+    fn new(counts: &Arc<Counts>, is_let_go: &Arc<AtomicBool>) -> Self {
+        counts.connections_made.inc();
+        counts.connections.inc();
+        Self { counts: Arc::clone(counts), is_let_go: Arc::clone(is_let_go) }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.counts.connections.dec();
+        if !self.is_let_go.load(Ordering::Acquire) {
+            self.counts.connections_broken.inc();
+        }
     }
 }
 
 /// Makes connections.
 pub(super) struct Connector {
     settings: Settings,
+    counts: Arc<Counts>,
     is_closed: AtomicBool,
     /// Why the last connection that was tried could not be made, if it could not.
     away: RwLock<Option<String>>,
@@ -90,7 +155,12 @@ pub(super) struct Connector {
 
 impl Connector {
     pub(super) fn new(settings: Settings) -> Self {
-        Self { settings, is_closed: AtomicBool::new(false), away: RwLock::default() }
+        let counts = Arc::new(Counts::default());
+        Self { settings, counts, is_closed: AtomicBool::new(false), away: RwLock::default() }
+    }
+
+    pub(super) fn counts(&self) -> &Arc<Counts> {
+        &self.counts
     }
 
     pub(super) fn settings(&self) -> &Settings {
@@ -107,37 +177,23 @@ impl Connector {
     }
 
     /// A bare connection and what drives it.
-    pub(super) async fn connect_bare(&self) -> Result<(Client, AbortHandle), String> {
+    pub(super) async fn connect_bare(&self) -> Result<(Client, Driver), String> {
         let (client, connection) =
             self.settings.address.connect(self.settings.tls.0.clone()).await.map_err(|error| told(&error))?;
-        let driving = tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "a connection to the database broke");
-            }
-        });
-        let driver = driving.abort_handle();
+        let driver = Driver::start(connection, &self.counts);
         // Also of a transaction whose end the network has swallowed: it holds locks.
         let limits = ["statement_timeout", "idle_in_transaction_session_timeout"];
         let limit_ms = self.settings.statement_timeout.as_millis();
         let limits = limits.map(|limit| format!("SET {limit} = {limit_ms};")).concat();
-        match client.batch_execute(&(limits + DURABLE)).await {
-            Ok(()) => Ok((client, driver)),
-            Err(error) => {
-                driver.abort();
-                Err(told(&error))
-            }
-        }
+        client.batch_execute(&(limits + DURABLE)).await.map_err(|error| told(&error))?;
+        Ok((client, driver))
     }
 
     async fn connect(&self) -> Result<Session, String> {
         let (client, driver) = self.connect_bare().await?;
-        let prepared = Statements::prepare(&client).await;
-        let statements = prepared.map_err(|error| {
-            driver.abort();
-            told(&error)
-        })?;
+        let statements = Statements::prepare(&client).await.map_err(|error| told(&error))?;
         let answer_timeout = self.settings.statement_timeout + ANSWER_SLACK;
-        Ok(Session { client, statements, driver, is_broken: AtomicBool::new(false), answer_timeout })
+        Ok(Session { client, statements, driver, counts: Arc::clone(&self.counts), answer_timeout })
     }
 
     async fn connect_in_time(&self) -> Result<Session, String> {
@@ -159,6 +215,7 @@ impl Connector {
             _ => {}
         }
         *away = cause.cloned();
+        self.counts.reachable.set(cause.is_none().into());
     }
 }
 
@@ -190,6 +247,14 @@ impl Lane {
     /// The connection, made if need be. One caller makes it while the others wait, and none tries again before the
     /// pause after a failure is over.
     pub(super) async fn session(&self) -> Result<Arc<Session>, Fault> {
+        let session = self.try_session().await;
+        if let Err(fault @ Fault::Unreachable(_)) = &session {
+            self.connector.counts.failed(fault, None);
+        }
+        session
+    }
+
+    async fn try_session(&self) -> Result<Arc<Session>, Fault> {
         let mut place = self.place.lock().await;
         if self.connector.is_closed() {
             return Err(Fault::Failed(StoreError::Closed));

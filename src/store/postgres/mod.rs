@@ -4,6 +4,7 @@
 //! Nothing is kept in this process, so that a read sees what any server has committed before it.
 
 mod commit;
+mod counts;
 mod lane;
 mod read;
 mod retry;
@@ -17,6 +18,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::{Mutex, broadcast, mpsc};
 
+pub use self::counts::Counts;
 pub use self::settings::{Settings, parse_url};
 pub use self::tls::Tls;
 
@@ -89,6 +91,11 @@ impl Postgres {
         Ok(())
     }
 
+    /// What statements and connections came to.
+    pub fn counts(&self) -> Arc<Counts> {
+        Arc::clone(self.inner.connector.counts())
+    }
+
     /// Makes no more connections, and lets go of those there are. Afterwards everything answers
     /// [`StoreError::Closed`].
     pub async fn close(&self) {
@@ -106,9 +113,8 @@ async fn migrate(connector: &Connector) -> Result<(), StoreError> {
     let limit = settings.connect_timeout_of_all_hosts();
     let connected = tokio::time::timeout(limit, connector.connect_bare()).await;
     let connected = connected.unwrap_or_else(|_| Err(format!("no connection within {limit:?}")));
-    let (mut client, driver) = connected.map_err(unusable)?;
+    let (mut client, _driver) = connected.map_err(unusable)?;
     let migrated = schema::migrate(&mut client, Retry::within(settings.patience)).await;
-    driver.abort();
     migrated.map_err(|fault| match fault {
         Fault::Failed(StoreError::Failed(cause)) => unusable(cause),
         Fault::Failed(error) => error,
@@ -122,6 +128,12 @@ impl Inner {
         Version((u64::from_le_bytes(Entropy::System.bytes()) >> 1).max(1))
     }
 
+    fn count_read<T>(&self, outcome: &Result<T, StoreError>) {
+        if outcome.is_ok() {
+            self.connector.counts().reads.inc();
+        }
+    }
+
     /// The readers take turns.
     fn reader(&self) -> &mpsc::Sender<Question> {
         &self.readers[self.next_reader.fetch_add(1, Ordering::Relaxed) % self.readers.len()]
@@ -130,11 +142,15 @@ impl Inner {
 
 impl Backend for Postgres {
     async fn get(&self, key: &[u8]) -> Result<Option<Entry>, StoreError> {
-        self.inner.get(key).await
+        let found = self.inner.get(key).await;
+        self.inner.count_read(&found);
+        found
     }
 
     async fn get_if_changed(&self, key: &[u8], known: Version) -> Result<Read, StoreError> {
-        self.inner.read(key, Some(known)).await
+        let read = self.inner.read(key, Some(known)).await;
+        self.inner.count_read(&read);
+        read
     }
 
     async fn scan(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<(Key, Entry)>, StoreError> {
@@ -151,7 +167,9 @@ impl Backend for Postgres {
     }
 
     async fn commit(&self, batch: Batch) -> Result<Version, CommitError> {
-        self.inner.commit(batch).await
+        let outcome = self.inner.commit(batch).await;
+        self.inner.connector.counts().ended(&outcome);
+        outcome
     }
 
     fn watch(&self) -> broadcast::Receiver<Arc<Change>> {

@@ -13,6 +13,7 @@ use tokio_postgres::types::ToSql;
 
 use super::Inner;
 use super::commit::stored;
+use super::counts::Purpose;
 use super::lane::Lane;
 use super::retry::{Fault, Retry};
 use crate::store::{Entry, Key, Read, StoreError, Version};
@@ -96,7 +97,8 @@ impl Reader {
         let (known_keys, known_versions): (Vec<_>, Vec<_>) = known.unzip();
         let params: [&(dyn ToSql + Sync); 3] = [&keys, &known_keys, &known_versions];
         let session = self.lane.session().await?;
-        let rows = session.run(session.client().query(&session.statements.read, &params)).await?;
+        let asked = session.client().query(&session.statements.read, &params);
+        let rows = session.run(Purpose::Read, asked).await?;
         rows.iter().map(|row| Ok((get(row, 0)?, (version(row)?, value(row)?)))).collect()
     }
 }
@@ -222,7 +224,8 @@ impl Inner {
     async fn try_to_read_clock(&self) -> Result<i64, Fault> {
         let lane = self.scanners.take();
         let session = lane.session().await?;
-        let row = session.run(session.client().query_one(&session.statements.clock, &[])).await?;
+        let asked = session.client().query_one(&session.statements.clock, &[]);
+        let row = session.run(Purpose::Clock, asked).await?;
         get(&row, 0)
     }
 
@@ -232,9 +235,9 @@ impl Inner {
         let limit = bigint(limit);
         let (client, statements) = (session.client(), &session.statements);
         let rows = if to.is_empty() {
-            session.run(client.query(&statements.scan_to_end, &[&from, &limit])).await?
+            session.run(Purpose::Scan, client.query(&statements.scan_to_end, &[&from, &limit])).await?
         } else {
-            session.run(client.query(&statements.scan, &[&from, &to, &limit])).await?
+            session.run(Purpose::Scan, client.query(&statements.scan, &[&from, &to, &limit])).await?
         };
         rows.iter().map(entry).collect()
     }
@@ -249,7 +252,8 @@ impl Inner {
         let session = lane.session().await?;
         let (limit, bytes_max) = (bigint(limit), bigint(bytes_max));
         let params: [&(dyn ToSql + Sync); 3] = [&from, &limit, &bytes_max];
-        let rows = session.run(session.client().query(&session.statements.page, &params)).await?;
+        let asked = session.client().query(&session.statements.page, &params);
+        let rows = session.run(Purpose::Page, asked).await?;
         rows.iter().map(entry).collect()
     }
 }
