@@ -2,7 +2,7 @@
 //! directory, and stopped when the process ends, however it ends. Each test gets a schema of its own.
 
 use std::io::{BufRead as _, BufReader};
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::chown;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -212,11 +212,16 @@ impl Database {
 
     /// How a store of a test reaches it through a proxy.
     pub fn settings_through(&self, proxy: &Proxy) -> PostgresSettings {
+        self.settings_at(proxy.address)
+    }
+
+    /// How a store of a test reaches it at another address than its own.
+    pub fn settings_at(&self, place: SocketAddr) -> PostgresSettings {
         let direct = self.settings();
         let address = &direct.address;
         let (user, name) = (address.get_user().unwrap(), address.get_dbname().unwrap());
         let options = self.url.split_once("options=").unwrap().1;
-        let url = format!("postgresql://{user}@{}/{name}?options={options}", proxy.address);
+        let url = format!("postgresql://{user}@{place}/{name}?options={options}");
         PostgresSettings { address: parse_postgres_url(&url).unwrap(), ..direct }
     }
 

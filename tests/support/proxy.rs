@@ -31,7 +31,8 @@ pub struct Proxy {
     accepting: JoinHandle<()>,
 }
 
-trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+/// A connection of either kind.
+pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
 
 impl Proxy {
@@ -45,13 +46,7 @@ impl Proxy {
         let told = network.clone();
         let accepting = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                let server: Box<dyn Stream> = match &host {
-                    Host::Tcp(name) => Box::new(TcpStream::connect((name.as_str(), port)).await.unwrap()),
-                    Host::Unix(dir) => {
-                        let socket = dir.join(format!(".s.PGSQL.{port}"));
-                        Box::new(UnixStream::connect(socket).await.unwrap())
-                    }
-                };
+                let server = connect(&host, port).await.unwrap();
                 tokio::spawn(carry(client, server, told.clone()));
             }
         });
@@ -74,6 +69,14 @@ impl Drop for Proxy {
         self.accepting.abort();
         self.network.send_replace(Network::Down);
     }
+}
+
+/// Connects to a database.
+pub async fn connect(host: &Host, port: u16) -> std::io::Result<Box<dyn Stream>> {
+    Ok(match host {
+        Host::Tcp(name) => Box::new(TcpStream::connect((name.as_str(), port)).await?),
+        Host::Unix(dir) => Box::new(UnixStream::connect(dir.join(format!(".s.PGSQL.{port}"))).await?),
+    })
 }
 
 /// Carries bytes both ways until somebody ends it.

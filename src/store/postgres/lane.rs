@@ -15,7 +15,7 @@ use tokio_postgres::{Client, Connection, Error, Socket};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::counts::{Counts, Purpose};
-use super::retry::{Fault, is_read_only, told};
+use super::retry::{Fault, is_unfit, told};
 use super::settings::Settings;
 use super::sql::Statements;
 use crate::store::StoreError;
@@ -50,8 +50,7 @@ impl Session {
         &self.client
     }
 
-    /// Waits for an answer. A connection on which none comes in time, or whose server takes no writes any more, is
-    /// given up.
+    /// Waits for an answer. A connection on which none comes in time, or that is no good any more, is given up.
     pub(super) async fn run<T>(
         &self,
         purpose: Purpose,
@@ -64,7 +63,7 @@ impl Session {
             Ok(Ok(answer)) => return Ok(answer),
             Ok(Err(error)) => {
                 let fault = Fault::of(&error);
-                if matches!(fault, Fault::Lost(_)) || is_read_only(&error) {
+                if matches!(fault, Fault::Lost(_)) || is_unfit(&error) {
                     self.driver.give_up();
                 }
                 (fault, error.code().cloned())

@@ -6,6 +6,7 @@
 mod commit;
 mod counts;
 mod lane;
+mod pooler;
 mod read;
 mod retry;
 mod schema;
@@ -114,6 +115,7 @@ async fn migrate(connector: &Connector) -> Result<(), StoreError> {
     let connected = tokio::time::timeout(limit, connector.connect_bare()).await;
     let connected = connected.unwrap_or_else(|_| Err(format!("no connection within {limit:?}")));
     let (mut client, _driver) = connected.map_err(unusable)?;
+    pooler::refuse_transactions(connector, &client).await.map_err(|advice| unusable(advice.into()))?;
     let migrated = schema::migrate(&mut client, Retry::within(settings.patience)).await;
     migrated.map_err(|fault| match fault {
         Fault::Failed(StoreError::Failed(cause)) => unusable(cause),

@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_postgres::error::{DbError, Severity, SqlState};
 
+use super::pooler::ADVICE;
 use crate::env::Entropy;
 use crate::store::StoreError;
 
@@ -54,9 +55,11 @@ impl Fault {
     }
 }
 
-/// Whether a server said that it takes no writes: it was the primary once.
-pub(super) fn is_read_only(error: &tokio_postgres::Error) -> bool {
-    error.code() == Some(&SqlState::READ_ONLY_SQL_TRANSACTION)
+/// Whether a connection is no good, although it works: its server takes no writes, since it was the primary once, or does
+/// not know what was prepared there.
+pub(super) fn is_unfit(error: &tokio_postgres::Error) -> bool {
+    let unfit = [SqlState::READ_ONLY_SQL_TRANSACTION, SqlState::INVALID_SQL_STATEMENT_NAME];
+    error.code().is_some_and(|code| unfit.contains(code))
 }
 
 /// An error with its causes, and with what an operator can do about it.
@@ -106,6 +109,7 @@ fn advice(code: &SqlState) -> Option<&'static str> {
         SqlState::READ_ONLY_SQL_TRANSACTION => {
             "this server takes no writes: name the primary, or all hosts, in [postgres] url"
         }
+        SqlState::INVALID_SQL_STATEMENT_NAME | SqlState::DUPLICATE_PSTATEMENT => ADVICE,
         _ => return None,
     })
 }
