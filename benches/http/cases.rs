@@ -9,13 +9,14 @@ use rallypoint::domain::join::{Door, Joiner};
 use rallypoint::domain::{Actor, Session};
 use rallypoint::store::{Batch, Version};
 
+use crate::load::Pace;
 use crate::requests::{self, BROWSER_PAGE_SIZE, Request, token};
 use crate::sessions::{Kind, Sessions, Which, rules};
 
 /// Connections of the load, and callers of the bare store.
-const CALLERS: u64 = 64;
+pub const CALLERS: u64 = 64;
 /// Sessions that each of them asks for in turn: a thousand in all, each with a player and token of its own.
-const SESSIONS_EACH: u64 = 16;
+pub const SESSIONS_EACH: u64 = 16;
 /// Players who join one session at once.
 const JOIN_AT_ONCE: u64 = 100;
 /// Sessions of a hundred players; each is asked for on one connection, by several of them.
@@ -86,12 +87,18 @@ impl Case {
         matches!(self, Self::JoinAtOnce)
     }
 
+    /// When its callers ask again.
+    pub const fn pace(self) -> Pace {
+        if self.is_at_once() { Pace::AtOnce } else { Pace::Freely }
+    }
+
     /// The sessions that each caller asks for in turn, where so many are stored: spread evenly over all of them, but
-    /// for crowds and meetings, of which there are few.
-    pub fn asked_for(self, stored: u64) -> Vec<Vec<Which>> {
+    /// for crowds and meetings, of which there are few. `set` tells callers apart who must not meet in one.
+    pub fn asked_for(self, stored: u64, set: u64) -> Vec<Vec<Which>> {
         let stride = stored / (CALLERS * SESSIONS_EACH);
+        assert!(set == 0 || set < stride, "{stored} sessions are too few for so many callers");
         let spread = |kind, caller| {
-            let numbers = (0..SESSIONS_EACH).map(|turn| (caller * SESSIONS_EACH + turn) * stride);
+            let numbers = (0..SESSIONS_EACH).map(|turn| (caller * SESSIONS_EACH + turn) * stride + set);
             numbers.map(|number| Which { kind, number }).collect()
         };
         match self {
@@ -107,8 +114,8 @@ impl Case {
     }
 
     /// What each caller asks, in turn.
-    pub fn requests(self, stored: u64) -> Vec<Vec<Request>> {
-        let callers = self.asked_for(stored).into_iter().zip(0..);
+    pub fn requests(self, stored: u64, set: u64) -> Vec<Vec<Request>> {
+        let callers = self.asked_for(stored, set).into_iter().zip(0..);
         let of_caller = |(its, caller): (Vec<_>, u64)| {
             let requests = |(which, turn)| self.request(which, caller, turn);
             its.into_iter().zip(0..).flat_map(requests).collect()

@@ -1,10 +1,9 @@
 //! Callers of the bare store: they commit what the server would for the same requests.
 
 use std::collections::HashMap;
-use std::path::Path;
 use std::sync::Arc;
 
-use rallypoint::store::{Backend, Batch, Embedded, Version, keys};
+use rallypoint::store::{Batch, Store, Version, keys};
 use tokio::sync::Mutex;
 
 use crate::cases::Case;
@@ -22,7 +21,7 @@ struct Chain {
 }
 
 impl Chain {
-    async fn step(&mut self, store: &Embedded) {
+    async fn step(&mut self, store: &Store) {
         let mut batch = self.batches[self.next].clone();
         self.next = (self.next + 1) % self.batches.len();
         batch.expect[0].1 = Some(self.version);
@@ -32,7 +31,7 @@ impl Chain {
 
 /// See the module.
 pub struct Committer {
-    store: Embedded,
+    store: Store,
     /// Of its sessions; those who share one wait for each other, as the server has them do.
     chains: Vec<Arc<Mutex<Chain>>>,
     next: usize,
@@ -40,11 +39,11 @@ pub struct Committer {
 
 impl Committer {
     /// The callers of a case, on a store that holds so many sessions.
-    pub async fn open_all(case: Case, dir: &Path, stored: u64) -> Vec<Self> {
-        let (store, sessions) = (Embedded::open(dir).unwrap(), Sessions::new());
+    pub async fn open_all(case: Case, store: &Store, stored: u64, set: u64) -> Vec<Self> {
+        let sessions = Sessions::new();
         let mut chains: HashMap<_, Arc<Mutex<Chain>>> = HashMap::new();
         let mut committers = Vec::new();
-        for its in case.asked_for(stored) {
+        for its in case.asked_for(stored, set) {
             let mut committer = Self { store: store.clone(), chains: Vec::new(), next: 0 };
             for which in its {
                 let id = which.id();

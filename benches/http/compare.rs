@@ -31,13 +31,17 @@ pub const QUICK: Size = Size { sessions: 4_096, rounds: 3, time: Duration::from_
 pub struct Server {
     pub process: Process,
     pub address: SocketAddr,
+    /// Where it answers operators, if it does.
+    pub admin: Option<SocketAddr>,
 }
 
 impl Server {
     pub fn start(role: &[&str], errors: Stdio) -> Self {
         let mut process = Process::start(role, errors);
-        let address = process.line().parse().unwrap();
-        Self { process, address }
+        let line = process.line();
+        let mut addresses = line.split(' ').map(|address| address.parse().unwrap());
+        let address = addresses.next().unwrap();
+        Self { process, address, admin: addresses.next() }
     }
 }
 
@@ -80,7 +84,7 @@ impl Bench<'_> {
 
     fn run(&self, case: Case, server: &Server) {
         let stored = self.size.sessions;
-        let mut requests = case.requests(stored);
+        let mut requests = case.requests(stored, 0);
         if case.is_conditional() {
             self.runtime.block_on(make_conditional(server.address, &mut requests));
         }
@@ -92,13 +96,13 @@ impl Bench<'_> {
         if case.is_change() {
             let store = ["commit", &case.name(), &self.filled("raw", case.stored()), &stored.to_string()];
             let store = Process::start(&store, Stdio::inherit());
-            print(case, "store alone", &self.rounds([store, callers(case, server, &file)]));
+            print(case, "store alone", &self.rounds([store, callers(case, &[server], &file, None)]));
         } else {
             let bare = self.bare(case, server.address, &requests[0][0]);
             print(
                 case,
                 "bare hyper",
-                &self.rounds([callers(case, &bare, &file), callers(case, server, &file)]),
+                &self.rounds([callers(case, &[&bare], &file, None), callers(case, &[server], &file, None)]),
             );
         }
     }
@@ -129,14 +133,21 @@ impl Bench<'_> {
     }
 }
 
-/// The callers of a case, who ask a server.
-fn callers(case: Case, server: &Server, requests: &str) -> Process {
-    let (address, pid) = (server.address.to_string(), server.process.id().to_string());
-    Process::start(&["load", &case.name(), &address, &pid, requests], Stdio::inherit())
+/// The callers of a case, who ask one or several servers, spread over them; each so often at most, where that is said.
+pub fn callers(case: Case, servers: &[&Server], requests: &str, every: Option<Duration>) -> Process {
+    let list = |of: fn(&Server) -> String| servers.iter().copied().map(of).collect::<Vec<_>>().join(",");
+    let addresses = list(|server| server.address.to_string());
+    let pids = list(|server| server.process.id().to_string());
+    let (name, every_ms) = (case.name(), every.map(|every| every.as_millis().to_string()));
+    let mut role = vec!["load", &name, requests, "--addresses", &addresses, "--pids", &pids];
+    if let Some(every_ms) = &every_ms {
+        role.extend(["--every-ms", every_ms]);
+    }
+    Process::start(&role, Stdio::inherit())
 }
 
 /// Has those who ask know already what they will be answered.
-async fn make_conditional(address: SocketAddr, requests: &mut [Vec<Request>]) {
+pub async fn make_conditional(address: SocketAddr, requests: &mut [Vec<Request>]) {
     let mut connection = Connection::open(address).await;
     for request in requests.iter_mut().flatten() {
         connection.ask(request).await;
@@ -146,9 +157,9 @@ async fn make_conditional(address: SocketAddr, requests: &mut [Vec<Request>]) {
 
 /// Those who join at once are all in, with who was there before; those who leave at once are all out.
 async fn check_all_join(case: Case, address: SocketAddr, requests: &[Vec<Request>]) {
-    let meeting = case.asked_for(0)[0][0];
+    let meeting = case.asked_for(0, 0)[0][0];
     let (host, mut connection) = (requests::token(meeting.player(1)), Connection::open(address).await);
-    let mut guests = Client::open_all(address, requests.to_vec()).await;
+    let mut guests = Client::open_all(&[address], requests.to_vec()).await;
     for guests_in in [guests.len(), 0] {
         load::once(&mut guests).await;
         let (mut players, mut cursor) = (0, 0);

@@ -83,11 +83,11 @@ pub struct Client {
 }
 
 impl Client {
-    /// Clients, each with its own of these requests.
-    pub async fn open_all(address: SocketAddr, requests: Vec<Vec<Request>>) -> Vec<Self> {
+    /// Clients, each with its own of these requests, spread evenly over servers.
+    pub async fn open_all(addresses: &[SocketAddr], requests: Vec<Vec<Request>>) -> Vec<Self> {
         let mut clients = Vec::new();
-        for requests in requests {
-            clients.push(Self { connection: Connection::open(address).await, requests, next: 0 });
+        for (requests, address) in requests.into_iter().zip(addresses.iter().cycle()) {
+            clients.push(Self { connection: Connection::open(*address).await, requests, next: 0 });
         }
         clients
     }

@@ -12,10 +12,11 @@ use crate::process::cpu_time_s;
 /// What a cell of the measurement came to.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Sample {
+    pub answers: usize,
     pub per_second: f64,
     pub p50_us: f64,
     pub p99_us: f64,
-    /// Processor time of the process that answers, of all its threads, in and out of the kernel.
+    /// Processor time of the processes that answer, of all their threads, in and out of the kernel.
     pub cpu_us: f64,
 }
 
@@ -28,6 +29,17 @@ pub trait Caller: Send + 'static {
     fn turns(&self) -> usize;
 }
 
+/// When callers ask again.
+#[derive(Clone, Copy)]
+pub enum Pace {
+    /// Each as soon as it is answered.
+    Freely,
+    /// All at the same moment, once all are answered.
+    AtOnce,
+    /// Each so often, or as soon as it is answered where that takes longer.
+    Every(Duration),
+}
+
 /// Lets each caller ask all of its own once.
 pub async fn warm<C: Caller>(callers: &mut [C]) {
     for _ in 0..callers[0].turns() {
@@ -35,14 +47,20 @@ pub async fn warm<C: Caller>(callers: &mut [C]) {
     }
 }
 
-/// Lets all callers ask for a while, as `at_once` says; `pid` is the process that answers.
-pub async fn measure<C: Caller>(callers: &mut Vec<C>, at_once: bool, pid: u32, time: Duration) -> Sample {
-    let (start, cpu_before_s) = (Instant::now(), cpu_time_s(pid));
-    let mut took = if at_once { by_turns(callers, time).await } else { freely(callers, time).await };
-    let (elapsed, cpu_s) = (start.elapsed(), cpu_time_s(pid) - cpu_before_s);
+/// Lets all callers ask for a while; `pids` are the processes that answer.
+pub async fn measure<C: Caller>(callers: &mut Vec<C>, pace: Pace, pids: &[u32], time: Duration) -> Sample {
+    let all_cpu_time_s = || pids.iter().map(|pid| cpu_time_s(*pid)).sum::<f64>();
+    let (start, cpu_before_s) = (Instant::now(), all_cpu_time_s());
+    let mut took = match pace {
+        Pace::Freely => each(callers, Duration::ZERO, time).await,
+        Pace::Every(pause) => each(callers, pause, time).await,
+        Pace::AtOnce => by_turns(callers, time).await,
+    };
+    let (elapsed, cpu_s) = (start.elapsed(), all_cpu_time_s() - cpu_before_s);
     took.sort_unstable();
     let us = |part: f64| took[(took.len() as f64 * part) as usize].as_secs_f64() * 1e6;
     Sample {
+        answers: took.len(),
         per_second: took.len() as f64 / elapsed.as_secs_f64(),
         p50_us: us(0.5),
         p99_us: us(0.99),
@@ -50,18 +68,23 @@ pub async fn measure<C: Caller>(callers: &mut Vec<C>, at_once: bool, pid: u32, t
     }
 }
 
-/// Each asks again as soon as it is answered. Answers how long it took each time.
-async fn freely<C: Caller>(callers: &mut Vec<C>, time: Duration) -> Vec<Duration> {
-    let start = Instant::now();
+/// Each asks again after a time, or as soon as it is answered. Answers how long it took each time, from when it was to ask.
+async fn each<C: Caller>(callers: &mut Vec<C>, every: Duration, time: Duration) -> Vec<Duration> {
+    let (start, count) = (Instant::now(), callers.len() as u32);
     let mut tasks = JoinSet::new();
-    for mut caller in callers.drain(..) {
+    for (mut caller, number) in callers.drain(..).zip(0..) {
+        // Those who pause begin one after the other.
+        let first = start + every * number / count;
         tasks.spawn(async move {
-            let (mut took, mut now) = (Vec::new(), start);
-            while now.duration_since(start) < time {
+            let (mut took, mut due) = (Vec::new(), first);
+            while due.duration_since(start) < time {
+                if !every.is_zero() {
+                    tokio::time::sleep_until(due.into()).await;
+                }
                 caller.call().await;
                 let answered = Instant::now();
-                took.push(answered.duration_since(now));
-                now = answered;
+                took.push(answered.duration_since(due));
+                due = if every.is_zero() { answered } else { due + every };
             }
             (caller, took)
         });

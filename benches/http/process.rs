@@ -40,7 +40,17 @@ impl Process {
 
     /// One cell of the measurement, by a process whose role is to ask.
     pub fn measure(&mut self, time: Duration) -> Sample {
+        self.begin(time);
+        self.sample()
+    }
+
+    /// Begins a cell of the measurement.
+    pub fn begin(&mut self, time: Duration) {
         writeln!(self.input.as_mut().unwrap(), "{}", time.as_millis()).unwrap();
+    }
+
+    /// What the cell that was begun came to, once it is over.
+    pub fn sample(&mut self) -> Sample {
         serde_json::from_str(&self.line()).unwrap()
     }
 }
@@ -65,13 +75,39 @@ pub fn print_line(line: &str) {
     out.flush().unwrap();
 }
 
+/// What the kernel tells of a process: its parent, and processor time that it has used, in and out of the kernel, and
+/// that its children had when they ended, in seconds.
+struct Stat {
+    parent: u32,
+    own_s: f64,
+    ended_children_s: f64,
+}
+
+impl Stat {
+    /// None of a process that has ended.
+    fn of(pid: u32) -> Option<Self> {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // The name in parentheses may hold anything; the parent is the 2nd field after it, times are from the 12th on.
+        let fields: Vec<_> = stat.rsplit_once(')')?.1.split_ascii_whitespace().collect();
+        let number = |field: usize| fields[field].parse::<u64>().unwrap();
+        let time_s = |field: usize| (number(field) + number(field + 1)) as f64 / TICKS_PER_SECOND;
+        Some(Self { parent: number(1) as u32, own_s: time_s(11), ended_children_s: time_s(13) })
+    }
+}
+
 /// Processor time that a process has used, in seconds.
 pub fn cpu_time_s(pid: u32) -> f64 {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    // The name in parentheses may hold anything; user and system time are the 12th and 13th field after it.
-    let fields = stat.rsplit_once(')').unwrap().1.split_ascii_whitespace();
-    let ticks: u64 = fields.skip(11).take(2).map(|ticks| ticks.parse::<u64>().unwrap()).sum();
-    ticks as f64 / TICKS_PER_SECOND
+    Stat::of(pid).unwrap().own_s
+}
+
+/// Processor time that a process and its children have used, in seconds.
+pub fn cpu_time_with_children_s(pid: u32) -> f64 {
+    let entries = std::fs::read_dir("/proc").unwrap().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let children: f64 =
+        pids.filter_map(Stat::of).filter(|stat| stat.parent == pid).map(|stat| stat.own_s).sum();
+    let parent = Stat::of(pid).unwrap();
+    parent.own_s + parent.ended_children_s + children
 }
 
 /// Memory of its own that a process has resident: its heap and stacks, not its program file.

@@ -146,6 +146,32 @@ pub fn join_and_leave(which: Which, joiner: Joiner) -> [Request; 2] {
     [post(&path, &token, &body), delete(&path, &token)]
 }
 
+/// A player makes a session.
+pub fn create(token: &str) -> Request {
+    let body = json!({
+        "session_type": GAME, "client_version": "1.0.0",
+        "client_settings": { "platform": PLATFORM, "input": "gamepad" },
+    });
+    post("v1/session", token, &body)
+}
+
+/// The player links a platform session to it, one of these by number.
+pub fn link(id: &str, number: u64, token: &str) -> Request {
+    let platform_session = URL_SAFE_NO_PAD.encode(format!("{number:048}"));
+    let path = format!("v1/platform/{PLATFORM}/platform-session/{platform_session}/session/{id}");
+    post(&path, token, &json!({}))
+}
+
+/// The player leaves it, and so ends it.
+pub fn leave(id: &str, token: &str) -> Request {
+    delete(&format!("v1/session/{id}/player/me"), token)
+}
+
+/// What a server has counted, by its admin listener.
+pub fn metrics() -> Request {
+    Request { text: "GET /metrics HTTP/1.1\r\nHost: admin.example.com\r\n\r\n".into(), status: 200 }
+}
+
 /// The leader invites a player, and takes the invite back.
 pub fn invite_and_take_back(which: Which) -> [Request; 2] {
     let (token, invited) = (token(which.player(1)), which.invited());

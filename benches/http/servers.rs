@@ -5,13 +5,16 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use bytes::Bytes;
+use clap::Args;
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use rallypoint::config::{Backend, Config};
 use rallypoint::server::{self, Server};
+use rallypoint::store::{Embedded, Postgres, Store};
 use rallypoint::telemetry;
 use serde::{Deserialize, Serialize};
 use tokio::net::{TcpListener, TcpStream};
@@ -21,14 +24,48 @@ use crate::sessions;
 
 const ANY_PORT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
 
-/// Starts a server as an operator would, on the sessions of a directory.
-pub async fn start(dir: &Path) -> Server {
+/// What a server is configured with beside what all are.
+#[derive(Args)]
+pub struct Options {
+    /// The database that keeps the sessions; without it, the directory does.
+    #[arg(long)]
+    database: Option<String>,
+    /// Memory for sessions in use.
+    #[arg(long)]
+    cache_bytes: Option<u64>,
+}
+
+impl Options {
+    fn config(&self, dir: &Path) -> Config {
+        let mut config = sessions::config();
+        config.http.listen = ANY_PORT;
+        config.store.data_dir = dir.to_path_buf();
+        if let Some(url) = &self.database {
+            config.store.backend = Backend::Postgres;
+            config.postgres.url = Some(url.clone());
+        }
+        if let Some(cache_bytes) = self.cache_bytes {
+            config.store.cache_bytes = cache_bytes;
+        }
+        config
+    }
+}
+
+/// Opens the store that a server would have.
+pub async fn open_store(dir: &Path, options: &Options) -> Store {
+    if options.database.is_none() {
+        return Store::Embedded(Embedded::open(dir).unwrap());
+    }
+    let settings = options.config(dir).postgres.settings().unwrap();
+    Store::Postgres(Postgres::open(settings).await.unwrap())
+}
+
+/// Starts a server as an operator would, on the sessions of a directory or a database.
+pub async fn start(dir: &Path, options: Options) -> Server {
     let jwks_file = dir.join("jwks.json");
     std::fs::write(&jwks_file, requests::jwks()).unwrap();
-    let mut config = sessions::config();
-    config.http.listen = ANY_PORT;
+    let mut config = options.config(dir);
     config.auth.jwks_file = Some(jwks_file);
-    config.store.data_dir = dir.to_path_buf();
     telemetry::start_logs(&config.telemetry.log, config.telemetry.log_format).unwrap();
     server::start(&config, false).await.unwrap()
 }

@@ -1,5 +1,6 @@
 //! What is stored: sessions made by the rules, each with players and a linked platform session.
 
+use std::ops::Range;
 use std::path::Path;
 use std::time::Duration;
 
@@ -186,25 +187,39 @@ impl Sessions {
         session
     }
 
+    /// The deadline of sessions that were asked for now.
+    pub fn deadline_from_now_ms(&self) -> i64 {
+        let idle = Duration::from_secs(self.config.sessions.idle_s);
+        Deadlines::new(idle).from_now(Clock::System.now_ms())
+    }
+
+    /// The commit of a server that stores a session.
+    pub fn batch(&self, which: Which, deadline_ms: i64) -> Batch {
+        let session = self.session(which);
+        let batch = index::plan(None, &session, usize::MAX).unwrap();
+        batch
+            .put(keys::deadline_of(&session.id), deadline_ms.to_be_bytes().to_vec())
+            .put(keys::due(deadline_ms, &session.id), Vec::new())
+    }
+
     /// Stores so many sessions of a kind in a data directory, as a server would have.
     pub async fn fill(&self, dir: &Path, kind: Kind, count: u64) {
         let store = Embedded::open(dir).unwrap();
-        let idle = Duration::from_secs(self.config.sessions.idle_s);
-        let deadline_ms = Deadlines::new(idle).from_now(Clock::System.now_ms());
-        for start in (0..count).step_by(STORED_AT_ONCE as usize) {
+        self.store(&store, kind, 0..count, self.deadline_from_now_ms()).await;
+        store.close().await.unwrap();
+    }
+
+    /// Stores sessions of a kind that all have the same deadline.
+    pub async fn store(&self, store: &Embedded, kind: Kind, numbers: Range<u64>, deadline_ms: i64) {
+        for start in numbers.clone().step_by(STORED_AT_ONCE as usize) {
             let mut all = Batch::default();
-            for number in start..count.min(start + STORED_AT_ONCE) {
-                let session = self.session(Which { kind, number });
-                let one = index::plan(None, &session, usize::MAX).unwrap();
+            for number in start..numbers.end.min(start + STORED_AT_ONCE) {
+                let one = self.batch(Which { kind, number }, deadline_ms);
                 all.expect.extend(one.expect);
                 all.put.extend(one.put);
-                all = all
-                    .put(keys::deadline_of(&session.id), deadline_ms.to_be_bytes().to_vec())
-                    .put(keys::due(deadline_ms, &session.id), Vec::new());
             }
             store.commit(all).await.unwrap();
         }
-        store.close().await.unwrap();
     }
 }
 

@@ -1,4 +1,9 @@
-//! What the benches share: repeatable dice, and the numbers that a table shows of many rounds.
+//! What the benches share: repeatable dice, the numbers that a table shows of many rounds, and a database.
+
+pub mod postgres;
+/// Where programs of a database are found, is known there.
+#[path = "../../tests/support/mod.rs"]
+mod tests;
 
 /// A repeatable sequence (a 64-bit LCG, whose high bits are good enough to pick keys).
 pub struct Dice(pub u64);

@@ -23,7 +23,7 @@ pub const URL_VARIABLE: &str = "RALLYPOINT_TEST_POSTGRES_URL";
 const FETCHED: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/postgres");
 const FETCHED_VERSION: &str = "18.4.0-beta.17";
 /// Whom the server runs as where the tests run as root, which PostgreSQL refuses: nobody.
-const NOBODY: u32 = 65_534;
+pub const NOBODY: u32 = 65_534;
 
 /// Makes a server in the directory `$1`, with the programs in `$2`, on the port `$3`; says so, and takes everything away
 /// when its input ends. On the port, user rallypoint has to show a certificate where the connection is encrypted.
@@ -92,7 +92,7 @@ impl Server {
 }
 
 /// Where the server's programs are: on this machine, else fetched.
-fn binaries() -> PathBuf {
+pub fn binaries() -> PathBuf {
     find_binaries().or_else(fetch).unwrap_or_else(|| {
         panic!(
             "these tests need PostgreSQL: install it (apt-get install postgresql, dnf install postgresql-server, \
@@ -133,7 +133,7 @@ fn fetch() -> Option<PathBuf> {
 }
 
 /// The programs where the server can read them: whoever it runs as may not be let through to what was fetched.
-fn readable(binaries: &Path, dir: &Path) -> PathBuf {
+pub fn readable(binaries: &Path, dir: &Path) -> PathBuf {
     let Some(home) = binaries.parent().filter(|_| binaries.starts_with(FETCHED)) else {
         return binaries.to_owned();
     };

@@ -1,0 +1,171 @@
+//! What requests cost where several servers share a database: beside the embedded store, beside the database alone, with
+//! more servers, with more sessions, and while many sessions end.
+
+mod asker;
+mod commits;
+mod costs;
+mod database;
+mod expiry;
+mod pgbench;
+mod reads;
+mod relay;
+mod sizes;
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use clap::ValueEnum;
+use serde::Serialize;
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+
+use crate::cases::Case;
+use crate::compare::{Server, make_conditional};
+use crate::sessions::{Kind, Sessions};
+use crate::support::postgres::Cluster;
+
+/// Numbers of servers that share a database.
+const NODES: [usize; 3] = [1, 2, 4];
+
+/// A part of what is measured.
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+pub enum Part {
+    /// Get Platform Session Info, answered 200 and 304.
+    Reads,
+    /// Players join and leave, each answered once the database has it on disk.
+    Commits,
+    /// What a request asks of the database.
+    Costs,
+    /// Reads and commits where few and many sessions are stored, and what these take on disk.
+    Sizes,
+    /// Many sessions end at once while others go on.
+    Expiry,
+}
+
+/// How much is measured.
+pub struct Size {
+    /// Sessions stored, but where the part is about their number.
+    sessions: u64,
+    sizes: [u64; 3],
+    /// Sessions that fall due at once.
+    due: u64,
+    rounds: usize,
+    time: Duration,
+}
+
+pub const WHOLE: Size = Size {
+    sessions: 100_000,
+    sizes: [1_024, 100_000, 1_000_000],
+    due: 100_000,
+    rounds: 15,
+    time: Duration::from_secs(1),
+};
+pub const QUICK: Size = Size {
+    sessions: 4_096,
+    sizes: [1_024, 2_048, 4_096],
+    due: 2_048,
+    rounds: 3,
+    time: Duration::from_secs(1),
+};
+
+struct Bench<'a> {
+    runtime: &'a Runtime,
+    dir: &'a Path,
+    cluster: Cluster,
+    size: Size,
+    filled: RefCell<BTreeSet<String>>,
+}
+
+/// Measures the parts, and prints what they came to as tables.
+pub fn measure(runtime: &Runtime, size: Size, parts: &[Part]) {
+    let dir = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let cluster = Cluster::start();
+    let bench = Bench { runtime, dir: dir.path(), cluster, size, filled: RefCell::default() };
+    println!("{}", runtime.block_on(database::description(&bench.cluster)));
+    for part in Part::value_variants().iter().filter(|part| parts.is_empty() || parts.contains(part)) {
+        match part {
+            Part::Reads => reads::measure(&bench),
+            Part::Commits => commits::measure(&bench),
+            Part::Costs => costs::measure(&bench),
+            Part::Sizes => sizes::measure(&bench),
+            Part::Expiry => expiry::measure(&bench),
+        }
+    }
+}
+
+impl Bench<'_> {
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+
+    /// A directory of this name.
+    fn directory(&self, name: &str) -> String {
+        let dir = self.path(name);
+        std::fs::create_dir_all(&dir).unwrap();
+        dir.to_str().unwrap().to_owned()
+    }
+
+    /// A file of this name that holds a value, for the processes of the bench.
+    fn write<T: Serialize>(&self, name: &str, value: &T) -> String {
+        let file = self.path(name);
+        std::fs::write(&file, serde_json::to_vec(value).unwrap()).unwrap();
+        file.to_str().unwrap().to_owned()
+    }
+
+    /// Whether this is asked for the first time.
+    fn is_new(&self, name: &str) -> bool {
+        self.filled.borrow_mut().insert(name.to_owned())
+    }
+
+    /// A database of so many sessions, filled the first time it is asked for.
+    fn database(&self, sessions: u64) -> String {
+        let name = format!("sessions_{sessions}");
+        if self.is_new(&name) {
+            self.runtime.block_on(async {
+                database::create(&self.cluster, &name).await;
+                let deadline_ms = Sessions::new().deadline_from_now_ms();
+                database::fill(&self.cluster, &name, 0..sessions, deadline_ms).await;
+                database::settle(&self.cluster, &name).await;
+            });
+        }
+        name
+    }
+
+    /// A server on a database.
+    fn node(&self, name: &str, url: &str, more: &[&str]) -> Server {
+        let dir = self.directory(name);
+        Server::start(&[&["serve", &dir, "--database", url], more].concat(), Stdio::null())
+    }
+
+    /// So many servers on a database.
+    fn nodes(&self, database: &str, count: usize) -> Vec<Server> {
+        let node = |number| self.node(&format!("node-{number}"), &self.cluster.url(database), &[]);
+        (0..count).map(node).collect()
+    }
+
+    /// A server on the embedded store, with as many sessions.
+    fn embedded(&self) -> Server {
+        let dir = self.directory("embedded");
+        if self.is_new("embedded") {
+            self.runtime.block_on(Sessions::new().fill(Path::new(&dir), Kind::Game, self.size.sessions));
+        }
+        Server::start(&["serve", &dir], Stdio::null())
+    }
+
+    /// The file of what callers ask a server, where so many sessions are stored.
+    fn requests(&self, name: &str, case: Case, set: u64, server: &Server, sessions: u64) -> String {
+        let mut requests = case.requests(sessions, set);
+        if case.is_conditional() {
+            self.runtime.block_on(make_conditional(server.address, &mut requests));
+        }
+        self.write(&format!("{name}.json"), &requests)
+    }
+}
+
+/// How a number of servers is called.
+fn nodes_name(count: usize) -> String {
+    if count == 1 { "1 node".into() } else { format!("{count} nodes") }
+}
