@@ -1,4 +1,5 @@
-//! Which engine belongs under the group commit? See `README.md` beside this file.
+//! Which engine belongs under the group commit, and what does a database cost that servers share? See `README.md` beside
+//! this file.
 
 #[path = "support/mod.rs"]
 mod support;
@@ -15,10 +16,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
+use rallypoint::config;
 use rallypoint::store::{
-    Backend, Batch, Embedded, Engine, Entry, GroupCommit, Key, StoreError, Version, Writes,
+    Backend, Batch, Embedded, Engine, Entry, GroupCommit, Key, Postgres, StoreError, Version, Writes,
 };
 use redb::{ReadableDatabase, TableDefinition};
+use support::postgres::Cluster;
 use support::{Dice, median, spread};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
@@ -149,7 +152,7 @@ fn session_key(n: u64) -> Key {
     format!("session/{n:032x}").into_bytes()
 }
 
-async fn preload<E: Engine>(store: &GroupCommit<E>) {
+async fn preload<B: Backend>(store: &B) {
     let mut dice = Dice(1);
     for start in (0..VALUES).step_by(1_000) {
         let puts = (start..start + 1_000).map(|n| (session_key(n), dice.text(VALUE_BYTES).into()));
@@ -183,7 +186,7 @@ fn reads_per_second<E: Engine>(store: &GroupCommit<E>, threads: u64) -> f64 {
 }
 
 /// Durable commits a second by `callers` tasks, each with sessions of its own.
-async fn commits_per_second<E: Engine>(store: &GroupCommit<E>, callers: u64) -> f64 {
+async fn commits_per_second<B: Backend + Clone>(store: &B, callers: u64) -> f64 {
     let start = Instant::now();
     let mut tasks = JoinSet::new();
     for caller in 0..callers {
@@ -201,6 +204,25 @@ async fn commits_per_second<E: Engine>(store: &GroupCommit<E>, callers: u64) -> 
                     .put(format!("member/{n:032x}/{caller:08x}"), texts[1].clone())
                     .put(format!("player/{caller:08x}/{n:032x}"), texts[2].clone());
                 store.commit(batch).await.unwrap();
+                done += 1;
+            }
+            done
+        });
+    }
+    let done: u64 = tasks.join_all().await.into_iter().sum();
+    done as f64 / start.elapsed().as_secs_f64()
+}
+
+/// Point reads a second by `callers` tasks, which wait where the store is elsewhere.
+async fn awaited_reads_per_second<B: Backend + Clone>(store: &B, callers: u64) -> f64 {
+    let start = Instant::now();
+    let mut tasks = JoinSet::new();
+    for seed in 0..callers {
+        let store = store.clone();
+        tasks.spawn(async move {
+            let (mut dice, mut done) = (Dice(seed), 0_u64);
+            while start.elapsed() < READ_TIME {
+                assert!(store.get(&session_key(dice.roll() % VALUES)).await.unwrap().is_some());
                 done += 1;
             }
             done
@@ -229,6 +251,41 @@ async fn round<E: Engine>(store: &GroupCommit<E>) -> [f64; CASES.len()] {
     ]
 }
 
+const SHARED_CASES: [&str; 5] = [
+    "reads/s, 1 caller",
+    "reads/s, 64 callers",
+    "commits/s, 1 caller",
+    "commits/s, 8 callers",
+    "commits/s, 64 callers",
+];
+
+/// One short run of every case that is also for a database.
+async fn shared_round<B: Backend + Clone>(store: &B) -> [f64; SHARED_CASES.len()] {
+    [
+        awaited_reads_per_second(store, 1).await,
+        awaited_reads_per_second(store, 64).await,
+        commits_per_second(store, 1).await,
+        commits_per_second(store, 8).await,
+        commits_per_second(store, 64).await,
+    ]
+}
+
+fn print_shared(rounds: &[[[f64; SHARED_CASES.len()]; 2]]) {
+    println!("\n{:22} {:>10} {:>10} {:>22}", "", "fjall", "postgres", "postgres/fjall");
+    for (case, name) in SHARED_CASES.iter().enumerate() {
+        let of = |store: usize| median(rounds.iter().map(|round| round[store][case]));
+        let ratio = spread(rounds.iter().map(|round| round[1][case] / round[0][case]));
+        println!("{name:22} {:>10.0} {:>10.0} {ratio:>22}", of(0), of(1));
+    }
+}
+
+/// The store in a database on this machine.
+async fn open_postgres(cluster: &Cluster) -> Postgres {
+    cluster.create("store", None).await;
+    let settings = config::Postgres { url: Some(cluster.url("store")), ..Default::default() };
+    Postgres::open(settings.settings().unwrap()).await.unwrap()
+}
+
 fn print(rounds: &[[[f64; CASES.len()]; 3]]) {
     println!("{:22} {:>10} {:>10} {:>10} {:>22}", "", "fjall", "redb", "raw", "fjall/redb (spread)");
     for (case, name) in CASES.iter().enumerate() {
@@ -248,13 +305,18 @@ fn main() {
         preload(&fjall).await;
         preload(&redb).await;
         preload(&raw).await;
+        let cluster = Cluster::start();
+        let postgres = open_postgres(&cluster).await;
+        preload(&postgres).await;
 
         // Interleaved, so that a slow moment of the machine meets all of them.
-        let mut rounds = Vec::new();
+        let (mut rounds, mut shared_rounds) = (Vec::new(), Vec::new());
         for _ in 0..ROUNDS {
             rounds.push([round(&fjall).await, round(&redb).await, round(&raw).await]);
+            shared_rounds.push([shared_round(&fjall).await, shared_round(&postgres).await]);
         }
         print(&rounds);
+        print_shared(&shared_rounds);
         let stats = fjall.stats();
         println!("fjall: {:.1} commits a group", stats.commits as f64 / stats.groups as f64);
     });

@@ -9,7 +9,7 @@ use rallypoint::env::Clock;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::sessions::{GAME, PLATFORM, Which};
+use crate::sessions::{GAME, PARTY, PLATFORM, Which};
 
 /// Length that a player's token shall have, bytes: as those of token services in the field.
 const TOKEN_BYTES: std::ops::Range<usize> = 580..620;
@@ -146,10 +146,10 @@ pub fn join_and_leave(which: Which, joiner: Joiner) -> [Request; 2] {
     [post(&path, &token, &body), delete(&path, &token)]
 }
 
-/// A player makes a session.
+/// A player makes a session, of a type of which each makes their own.
 pub fn create(token: &str) -> Request {
     let body = json!({
-        "session_type": GAME, "client_version": "1.0.0",
+        "session_type": PARTY, "client_version": "1.0.0",
         "client_settings": { "platform": PLATFORM, "input": "gamepad" },
     });
     post("v1/session", token, &body)

@@ -22,6 +22,8 @@ pub const PLATFORM: Platform = Platform::XboxLive;
 const CREATED: &str = "2026-11-24T12:00:00.125Z";
 /// Type of most sessions, as configured by default.
 pub const GAME: &str = "game";
+/// Type of sessions that players make and nobody finds, as configured by default.
+pub const PARTY: &str = "party";
 /// Type of sessions that a hundred players join: the same, with places for them.
 const EVENT: &str = "event";
 const EVENT_PLAYERS_PER_TEAM: usize = 60;

@@ -1,5 +1,6 @@
 //! A PostgreSQL server for a bench, which keeps what it answers: with `fsync`, beside the files of the embedded store,
 //! reached over TCP as from another machine. It stops when the process ends, however it ends.
+#![allow(dead_code, reason = "each bench uses a part of this")]
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
@@ -9,6 +10,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use tempfile::TempDir;
 use tokio_postgres::{Client, NoTls};
 
 use super::tests::postgres::{NOBODY, binaries, readable};
@@ -25,7 +27,7 @@ pg_ctl -D data -l log -w -o "-p $3 -c listen_addresses=127.0.0.1 -c unix_socket_
 head -n 1 data/postmaster.pid || cat log
 cat >/dev/null
 pg_ctl -D data -m immediate -w stop >>log 2>&1
-cd / && rm -rf "$1"
+rm -rf data log programs
 "#;
 
 /// The server, for as long as the process holds its input open.
@@ -35,19 +37,29 @@ pub struct Cluster {
     pub pid: u32,
     /// Where its programs are.
     pub programs: PathBuf,
-    _script: Child,
+    script: Child,
+    /// What the script leaves of it, since that may not be whose it is around it.
+    _dir: TempDir,
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        drop(self.script.stdin.take());
+        // Where it failed, it has said so.
+        let _ = self.script.wait();
+    }
 }
 
 impl Cluster {
     pub fn start() -> Self {
         let binaries = binaries();
-        let dir = tempfile::Builder::new().prefix("postgres-").tempdir_in(place()).unwrap().keep();
+        let dir = tempfile::Builder::new().prefix("postgres-").tempdir_in(place()).unwrap();
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let programs = readable(&binaries, &dir);
+        let programs = readable(&binaries, dir.path());
         let mut command = Command::new("sh");
-        command.args(["-c", SCRIPT, "sh"]).arg(&dir).arg(&programs).arg(port.to_string());
+        command.args(["-c", SCRIPT, "sh"]).arg(dir.path()).arg(&programs).arg(port.to_string());
         if is_root() {
-            chown(&dir, Some(NOBODY), Some(NOBODY)).unwrap();
+            chown(dir.path(), Some(NOBODY), Some(NOBODY)).unwrap();
             command.uid(NOBODY).gid(NOBODY);
         }
         // A group of its own: whoever interrupts the bench must not interrupt the taking away.
@@ -59,7 +71,7 @@ impl Cluster {
             drop(script.stdin.take());
             panic!("the server does not start: {first:?}, {:?}", said.collect::<Vec<_>>());
         };
-        Self { port, pid, programs, _script: script }
+        Self { port, pid, programs, script, _dir: dir }
     }
 
     /// A database as an operator would name it.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::asker::{self, Asker, Callers, Ratio};
 use super::pgbench::Pgbench;
-use super::{Bench, NODES, nodes_name};
+use super::{Bench, NODES, nodes_askers};
 use crate::cases::Case;
 use crate::compare::callers;
 use crate::process::Process;
@@ -27,13 +27,8 @@ pub fn measure(bench: &Bench) {
     askers.push(Asker::new("store alone", store_alone(bench, &database, sets.next().unwrap())));
     let one_node = askers.len();
     let (embedded, nodes) = (bench.embedded(), bench.nodes(&database, NODES[NODES.len() - 1]));
-    for (count, set) in NODES.into_iter().zip(sets) {
-        let name = nodes_name(count);
-        let file = bench.requests(&name, CASE, set, &nodes[0], bench.size.sessions);
-        let servers: Vec<_> = nodes.iter().take(count).collect();
-        askers.push(Asker::new(name, callers(CASE, &servers, &file, None)));
-    }
-    let file = bench.requests("embedded", CASE, 0, &embedded, bench.size.sessions);
+    askers.extend(nodes_askers(bench, CASE, &nodes, sets));
+    let file = bench.requests("embedded", CASE, &[0], &embedded, bench.size.sessions);
     askers.push(Asker::new("embedded store, 1 node", callers(CASE, &[&embedded], &file, None)));
     // pgbench counts in whole seconds, of which it takes some to connect.
     let time = bench.size.time.max(Duration::from_secs(2));

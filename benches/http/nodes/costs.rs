@@ -50,14 +50,14 @@ pub fn measure(bench: &Bench) {
     println!("\n| each | number |{}", COLUMNS.map(|name| format!(" {name} |")).concat());
     println!("| --- |{}", " --: |".repeat(1 + COLUMNS.len()));
     let node = counter.node("counted", &[]);
-    let file = |case, set| bench.requests("counted", case, set, &node, bench.size.sessions);
+    let file = |case, set| bench.requests("counted", case, &[set], &node, bench.size.sessions);
     for (case, set, title) in
         [(Case::Get, 0, "200"), (Case::NotModified, 0, "304"), (Case::Join, 1, "join or leave")]
     {
         counter.count_case(title, case, &node, &file(case, set));
     }
     let no_cache = counter.node("no-cache", &["--cache-bytes", "0"]);
-    let file = bench.requests("no-cache", Case::Get, 0, &no_cache, bench.size.sessions);
+    let file = bench.requests("no-cache", Case::Get, &[0], &no_cache, bench.size.sessions);
     counter.count_case("200, nothing in memory", Case::Get, &no_cache, &file);
     drop(no_cache);
     counter.count("session made, linked and left", &node, || {

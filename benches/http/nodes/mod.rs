@@ -17,18 +17,21 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use asker::Asker;
 use clap::ValueEnum;
 use serde::Serialize;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
-use crate::cases::Case;
-use crate::compare::{Server, make_conditional};
+use crate::cases::{CALLERS, Case};
+use crate::compare::{Server, callers, make_conditional};
 use crate::sessions::{Kind, Sessions};
 use crate::support::postgres::Cluster;
 
 /// Numbers of servers that share a database.
 const NODES: [usize; 3] = [1, 2, 4];
+/// Of them, how many have as many callers each as one has; with the others, all share these callers.
+const CROWDED: [usize; 2] = [2, 4];
 
 /// A part of what is measured.
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
@@ -64,7 +67,7 @@ pub const WHOLE: Size = Size {
     time: Duration::from_secs(1),
 };
 pub const QUICK: Size = Size {
-    sessions: 4_096,
+    sessions: 16_384,
     sizes: [1_024, 2_048, 4_096],
     due: 2_048,
     rounds: 3,
@@ -155,9 +158,9 @@ impl Bench<'_> {
         Server::start(&["serve", &dir], Stdio::null())
     }
 
-    /// The file of what callers ask a server, where so many sessions are stored.
-    fn requests(&self, name: &str, case: Case, set: u64, server: &Server, sessions: u64) -> String {
-        let mut requests = case.requests(sessions, set);
+    /// The file of what one or several sets of callers ask a server, where so many sessions are stored.
+    fn requests(&self, name: &str, case: Case, sets: &[u64], server: &Server, sessions: u64) -> String {
+        let mut requests: Vec<_> = sets.iter().flat_map(|set| case.requests(sessions, *set)).collect();
         if case.is_conditional() {
             self.runtime.block_on(make_conditional(server.address, &mut requests));
         }
@@ -168,4 +171,23 @@ impl Bench<'_> {
 /// How a number of servers is called.
 fn nodes_name(count: usize) -> String {
     if count == 1 { "1 node".into() } else { format!("{count} nodes") }
+}
+
+/// Callers of these servers: together as many as one has, then, with several servers, as many for each. Of
+/// requests that change sessions each has `sets` of its own.
+fn nodes_askers(
+    bench: &Bench,
+    case: Case,
+    nodes: &[Server],
+    mut sets: impl Iterator<Item = u64>,
+) -> Vec<Asker> {
+    let together = NODES.map(|count| (count, 1, nodes_name(count)));
+    let each = CROWDED.map(|count| (count, count, format!("{}, {CALLERS} callers each", nodes_name(count))));
+    let asker = |(count, times, name): (usize, usize, String)| {
+        let sets: Vec<_> = sets.by_ref().take(times).collect();
+        let file = bench.requests(&name, case, &sets, &nodes[0], bench.size.sessions);
+        let servers: Vec<_> = nodes.iter().take(count).collect();
+        Asker::new(name, callers(case, &servers, &file, None))
+    };
+    together.into_iter().chain(each).map(asker).collect()
 }
