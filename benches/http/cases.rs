@@ -82,6 +82,11 @@ impl Case {
         matches!(self, Self::Join | Self::Invite | Self::Move | Self::JoinAtOnce)
     }
 
+    /// Requests after which a session is as it was.
+    pub const fn steps(self) -> usize {
+        if self.is_change() { 2 } else { 1 }
+    }
+
     /// Whether all callers ask at the same moment, and again once all are answered.
     pub const fn is_at_once(self) -> bool {
         matches!(self, Self::JoinAtOnce)

@@ -10,9 +10,6 @@ use crate::cases::Case;
 use crate::load::Caller;
 use crate::sessions::Sessions;
 
-/// Steps that each caller makes in a session before it goes on to its next: there, and back.
-const STEPS: usize = 2;
-
 /// The changes of a session, each upon the one before; the last leaves it as it was.
 struct Chain {
     version: Version,
@@ -34,6 +31,8 @@ pub struct Committer {
     store: Store,
     /// Of its sessions; those who share one wait for each other, as the server has them do.
     chains: Vec<Arc<Mutex<Chain>>>,
+    /// Steps that it makes in a session before it goes on to its next: there, and back.
+    steps: usize,
     next: usize,
 }
 
@@ -44,7 +43,8 @@ impl Committer {
         let mut chains: HashMap<_, Arc<Mutex<Chain>>> = HashMap::new();
         let mut committers = Vec::new();
         for its in case.asked_for(stored, set) {
-            let mut committer = Self { store: store.clone(), chains: Vec::new(), next: 0 };
+            let mut committer =
+                Self { store: store.clone(), chains: Vec::new(), steps: case.steps(), next: 0 };
             for which in its {
                 let id = which.id();
                 if !chains.contains_key(&id) {
@@ -63,12 +63,16 @@ impl Committer {
 
 impl Caller for Committer {
     async fn call(&mut self) {
-        let chain = &self.chains[self.next / STEPS];
+        let chain = &self.chains[self.next / self.steps];
         self.next = (self.next + 1) % self.turns();
         chain.lock().await.step(&self.store).await;
     }
 
     fn turns(&self) -> usize {
-        STEPS * self.chains.len()
+        self.steps * self.chains.len()
+    }
+
+    fn is_between(&self) -> bool {
+        !self.next.is_multiple_of(self.steps)
     }
 }

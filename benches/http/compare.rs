@@ -159,7 +159,7 @@ pub async fn make_conditional(address: SocketAddr, requests: &mut [Vec<Request>]
 async fn check_all_join(case: Case, address: SocketAddr, requests: &[Vec<Request>]) {
     let meeting = case.asked_for(0, 0)[0][0];
     let (host, mut connection) = (requests::token(meeting.player(1)), Connection::open(address).await);
-    let mut guests = Client::open_all(&[address], requests.to_vec()).await;
+    let mut guests = Client::open_all(&[address], requests.to_vec(), case.steps()).await;
     for guests_in in [guests.len(), 0] {
         load::once(&mut guests).await;
         let (mut players, mut cursor) = (0, 0);

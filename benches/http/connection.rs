@@ -79,15 +79,18 @@ fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
 pub struct Client {
     connection: Connection,
     requests: Vec<Request>,
+    /// How many of them belong together.
+    steps: usize,
     next: usize,
 }
 
 impl Client {
-    /// Clients, each with its own of these requests, spread evenly over servers.
-    pub async fn open_all(addresses: &[SocketAddr], requests: Vec<Vec<Request>>) -> Vec<Self> {
+    /// Clients, each with its own of these requests, of which so many belong together, spread evenly over servers.
+    pub async fn open_all(addresses: &[SocketAddr], requests: Vec<Vec<Request>>, steps: usize) -> Vec<Self> {
         let mut clients = Vec::new();
         for (requests, address) in requests.into_iter().zip(addresses.iter().cycle()) {
-            clients.push(Self { connection: Connection::open(*address).await, requests, next: 0 });
+            let connection = Connection::open(*address).await;
+            clients.push(Self { connection, requests, steps, next: 0 });
         }
         clients
     }
@@ -102,5 +105,9 @@ impl Caller for Client {
 
     fn turns(&self) -> usize {
         self.requests.len()
+    }
+
+    fn is_between(&self) -> bool {
+        !self.next.is_multiple_of(self.steps)
     }
 }

@@ -27,6 +27,9 @@ pub trait Caller: Send + 'static {
 
     /// After how many calls it begins again from the start.
     fn turns(&self) -> usize;
+
+    /// Whether it is in the middle: the next call takes back what the last one did.
+    fn is_between(&self) -> bool;
 }
 
 /// When callers ask again.
@@ -77,7 +80,8 @@ async fn each<C: Caller>(callers: &mut Vec<C>, every: Duration, time: Duration) 
         let first = start + every * number / count;
         tasks.spawn(async move {
             let (mut took, mut due) = (Vec::new(), first);
-            while due.duration_since(start) < time {
+            // Others come after them, who are to find everything as it was.
+            while due.duration_since(start) < time || caller.is_between() {
                 if !every.is_zero() {
                     tokio::time::sleep_until(due.into()).await;
                 }

@@ -143,7 +143,7 @@ fn play(runtime: &Runtime, role: Role, quick: bool) {
             drop(store);
         }
         Role::Load { case, requests, addresses, pids, every_ms } => {
-            let clients = runtime.block_on(Client::open_all(&addresses, read(&requests)));
+            let clients = runtime.block_on(Client::open_all(&addresses, read(&requests), case.steps()));
             let pace = match every_ms.map(Duration::from_millis) {
                 Some(every) => Pace::Every(every),
                 None => case.pace(),

@@ -28,7 +28,8 @@ pub fn measure(bench: &Bench) {
     let one_node = askers.len();
     let (embedded, nodes) = (bench.embedded(), bench.nodes(&database, NODES[NODES.len() - 1]));
     askers.extend(nodes_askers(bench, CASE, &nodes, sets));
-    let file = bench.requests("embedded", CASE, &[0], &embedded, bench.size.sessions);
+    let requests = bench.requests(CASE, &[0], &embedded, bench.size.sessions);
+    let file = bench.write("embedded.json", &requests);
     askers.push(Asker::new("embedded store, 1 node", callers(CASE, &[&embedded], &file, None)));
     // pgbench counts in whole seconds, of which it takes some to connect.
     let time = bench.size.time.max(Duration::from_secs(2));

@@ -9,7 +9,7 @@ use super::Bench;
 use super::asker::shown;
 use super::database::Log;
 use super::relay::Relay;
-use crate::cases::Case;
+use crate::cases::{CALLERS, Case};
 use crate::compare::{Server, callers};
 use crate::connection::Connection;
 use crate::process::{cpu_time_s, cpu_time_with_children_s};
@@ -20,6 +20,8 @@ use crate::sessions::{Kind, Which};
 const TOLD_WITHIN: Duration = Duration::from_millis(1_500);
 /// How long an idle node is watched.
 const IDLE_TIME: Duration = Duration::from_secs(5);
+/// Fewer callers share fewer statements.
+const CALLERS_COUNTED: [usize; 3] = [1, 8, CALLERS as usize];
 /// Sessions that are made and ended, one after the other.
 const LIVES: u64 = 200;
 
@@ -50,16 +52,16 @@ pub fn measure(bench: &Bench) {
     println!("\n| each | number |{}", COLUMNS.map(|name| format!(" {name} |")).concat());
     println!("| --- |{}", " --: |".repeat(1 + COLUMNS.len()));
     let node = counter.node("counted", &[]);
-    let file = |case, set| bench.requests("counted", case, &[set], &node, bench.size.sessions);
-    for (case, set, title) in
-        [(Case::Get, 0, "200"), (Case::NotModified, 0, "304"), (Case::Join, 1, "join or leave")]
-    {
-        counter.count_case(title, case, &node, &file(case, set));
+    for callers in CALLERS_COUNTED {
+        counter.count_case("304", Case::NotModified, callers, &node);
     }
+    counter.count_case("200", Case::Get, CALLERS as usize, &node);
     let no_cache = counter.node("no-cache", &["--cache-bytes", "0"]);
-    let file = bench.requests("no-cache", Case::Get, &[0], &no_cache, bench.size.sessions);
-    counter.count_case("200, nothing in memory", Case::Get, &no_cache, &file);
+    counter.count_case("200, nothing in memory", Case::Get, CALLERS as usize, &no_cache);
     drop(no_cache);
+    for callers in CALLERS_COUNTED {
+        counter.count_case("join or leave", Case::Join, callers, &node);
+    }
     counter.count("session made, linked and left", &node, || {
         bench.runtime.block_on(live(node.address));
         LIVES as f64
@@ -76,11 +78,17 @@ impl Counter<'_> {
         self.bench.node(name, &self.bench.cluster.url_at(self.relay.port, &self.database), more)
     }
 
-    fn count_case(&self, title: &str, case: Case, node: &Server, requests: &str) {
-        let mut process = callers(case, &[node], requests, None);
+    /// Counts what so many callers ask.
+    fn count_case(&self, title: &str, case: Case, number: usize, node: &Server) {
+        let mut requests = self.bench.requests(case, &[0], node, self.bench.size.sessions);
+        requests.truncate(number);
+        let file = self.bench.write("counted.json", &requests);
+        let mut process = callers(case, &[node], &file, None);
         // They tell when they are warm by what they answer.
         process.measure(self.bench.size.time);
-        self.count(title, node, || process.measure(3 * self.bench.size.time).answers as f64);
+        self.count(&format!("{title}, {number} callers"), node, || {
+            process.measure(3 * self.bench.size.time).answers as f64
+        });
     }
 
     /// Prints what each of the things that are done comes to.

@@ -25,6 +25,7 @@ use tokio::runtime::Runtime;
 
 use crate::cases::{CALLERS, Case};
 use crate::compare::{Server, callers, make_conditional};
+use crate::requests::Request;
 use crate::sessions::{Kind, Sessions};
 use crate::support::postgres::Cluster;
 
@@ -158,13 +159,13 @@ impl Bench<'_> {
         Server::start(&["serve", &dir], Stdio::null())
     }
 
-    /// The file of what one or several sets of callers ask a server, where so many sessions are stored.
-    fn requests(&self, name: &str, case: Case, sets: &[u64], server: &Server, sessions: u64) -> String {
+    /// What one or several sets of callers ask a server, where so many sessions are stored.
+    fn requests(&self, case: Case, sets: &[u64], server: &Server, sessions: u64) -> Vec<Vec<Request>> {
         let mut requests: Vec<_> = sets.iter().flat_map(|set| case.requests(sessions, *set)).collect();
         if case.is_conditional() {
             self.runtime.block_on(make_conditional(server.address, &mut requests));
         }
-        self.write(&format!("{name}.json"), &requests)
+        requests
     }
 }
 
@@ -185,7 +186,8 @@ fn nodes_askers(
     let each = CROWDED.map(|count| (count, count, format!("{}, {CALLERS} callers each", nodes_name(count))));
     let asker = |(count, times, name): (usize, usize, String)| {
         let sets: Vec<_> = sets.by_ref().take(times).collect();
-        let file = bench.requests(&name, case, &sets, &nodes[0], bench.size.sessions);
+        let requests = bench.requests(case, &sets, &nodes[0], bench.size.sessions);
+        let file = bench.write(&format!("{name}.json"), &requests);
         let servers: Vec<_> = nodes.iter().take(count).collect();
         Asker::new(name, callers(case, &servers, &file, None))
     };

@@ -10,7 +10,8 @@ pub fn measure(bench: &Bench) {
     let database = bench.database(bench.size.sessions);
     let (embedded, nodes) = (bench.embedded(), bench.nodes(&database, NODES[NODES.len() - 1]));
     for (case, title) in [(Case::Get, "200"), (Case::NotModified, "304")] {
-        let file = bench.requests("embedded", case, &[0], &embedded, bench.size.sessions);
+        let requests = bench.requests(case, &[0], &embedded, bench.size.sessions);
+        let file = bench.write("embedded.json", &requests);
         let mut askers = vec![Asker::new("embedded store", callers(case, &[&embedded], &file, None))];
         askers.extend(nodes_askers(bench, case, &nodes, std::iter::repeat(0)));
         let rounds = asker::rounds(&mut askers, &bench.cluster, bench.size.rounds, bench.size.time);
