@@ -67,7 +67,7 @@ pub fn measure(bench: &Bench) {
         LIVES as f64
     });
     counter.count("second of an idle node", &node, || {
-        bench.runtime.block_on(tokio::time::sleep(IDLE_TIME));
+        bench.runtime.block_on(async { tokio::time::sleep(IDLE_TIME).await });
         IDLE_TIME.as_secs_f64()
     });
 }
