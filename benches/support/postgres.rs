@@ -13,7 +13,8 @@ use std::process::{Child, Command, Stdio};
 use tempfile::TempDir;
 use tokio_postgres::{Client, NoTls};
 
-use super::tests::postgres::{NOBODY, binaries, readable};
+use super::tests::postgres::programs;
+use super::tests::postgres::server::NOBODY;
 
 /// Makes a server in the directory `$1`, with the programs in `$2`, on the port `$3`; says its process id, and takes
 /// everything away when its input ends. Beside the defaults: room in memory, and for a log that is not cut off every few
@@ -52,10 +53,10 @@ impl Drop for Cluster {
 
 impl Cluster {
     pub fn start() -> Self {
-        let binaries = binaries();
+        let binaries = programs::oldest();
         let dir = tempfile::Builder::new().prefix("postgres-").tempdir_in(place()).unwrap();
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let programs = readable(&binaries, dir.path());
+        let programs = programs::readable(&binaries, dir.path());
         let mut command = Command::new("sh");
         command.args(["-c", SCRIPT, "sh"]).arg(dir.path()).arg(&programs).arg(port.to_string());
         if is_root() {

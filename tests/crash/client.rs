@@ -3,19 +3,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use http::{Method, Response, StatusCode};
 use rallypoint::domain::Platform;
 use rallypoint::env::{Clock, Entropy};
 use serde_json::Value;
-use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use crate::model::{Aspect, Fact, Facts, PLATFORMS, Write, list_path, platform_path, session_path, set};
 use crate::party::{PLAYERS, Party, is_waiting};
 use crate::support::connection::Connection;
+use crate::tally::Tally;
 
 /// Parties that a client has at most.
 const PARTIES_MAX: usize = 3;
@@ -60,6 +59,8 @@ pub struct Client {
     pub changed_by: BTreeMap<Fact, Arc<str>>,
     /// The write that may or may not have happened.
     pub in_flight: Option<Write>,
+    /// Whether the database may be away for a while.
+    pub database_fails: bool,
     /// When the last write was sent.
     pub sent_ms: i64,
     /// Until when an invite is there for certain, by the seat that waits.
@@ -103,6 +104,7 @@ impl Client {
             facts: Facts::new(),
             changed_by: BTreeMap::new(),
             in_flight: None,
+            database_fails: false,
             sent_ms: 0,
             waiting: BTreeMap::new(),
             fleeting: BTreeMap::new(),
@@ -117,50 +119,54 @@ impl Client {
         i64::try_from(self.number * (DRIFTER + 1) + player).expect("a small number") + 1
     }
 
-    /// Writes until the server is gone, or it is enough, telling of every acknowledged write.
-    pub async fn run(
-        mut self,
-        address: SocketAddr,
-        acknowledged: Arc<Semaphore>,
-        is_enough: Arc<AtomicBool>,
-    ) -> Self {
+    /// Writes until the server, one of several nodes, is gone, or it is enough, telling of every acknowledged write.
+    pub async fn run(mut self, address: SocketAddr, node: usize, tally: Arc<Tally>) -> Self {
         let mut connections = Vec::new();
         for token in &self.tokens {
             let Ok(connection) = Connection::open(address, Some(token)).await else { return self };
             connections.push(connection);
         }
-        while !is_enough.load(Ordering::Relaxed) {
+        while !tally.is_enough() {
             let answered = match self.step() {
-                Step::Write(write) => self.write(&mut connections[write.by], *write, &acknowledged).await,
-                Step::Read { path, session } => self.read(&mut connections[0], path, session).await,
+                Step::Write(write) => self.write(&mut connections[write.by], *write).await,
+                Step::Read { path, session } => {
+                    self.read(&mut connections[0], path, session).await.map(|()| false)
+                }
             };
-            if answered.is_err() {
-                break;
+            match answered {
+                Ok(true) => tally.add(node),
+                Ok(false) => {}
+                Err(_) => break,
             }
         }
         self
     }
 
-    /// Sends a write; in flight until it is answered.
-    async fn write(
-        &mut self,
-        connection: &mut Connection,
-        write: Write,
-        acknowledged: &Semaphore,
-    ) -> hyper::Result<()> {
+    /// Sends a write; in flight until it is known what became of it. Answers whether it is acknowledged.
+    async fn write(&mut self, connection: &mut Connection, write: Write) -> hyper::Result<bool> {
         self.etags.retain(|_, (session, _)| match session {
             Some(_) => *session != write.session,
             None => !write.changes_list(),
         });
         self.writes += 1;
         self.sent_ms = Clock::System.now_ms();
-        let write = self.in_flight.insert(write).clone();
-        let answer = connection.call(&write.method, &write.path, write.body.as_ref()).await?;
-        self.in_flight = None;
-        if self.settle(&write, &answer) {
-            acknowledged.add_permits(1);
+        let was_in_doubt = self.is_in_doubt();
+        if !was_in_doubt {
+            self.in_flight = Some(write.clone());
         }
-        Ok(())
+        let answer = connection.call(&write.method, &write.path, write.body.as_ref()).await?;
+        if self.database_fails && is_away(&answer) {
+            return Ok(false);
+        }
+        if !was_in_doubt {
+            self.in_flight = None;
+        }
+        Ok(self.settle(&write, &answer))
+    }
+
+    /// Whether the database was away, so that nobody knows what became of a write.
+    pub fn is_in_doubt(&self) -> bool {
+        self.in_flight.is_some()
     }
 
     /// Takes an answer into account; answers whether it acknowledges the write.
@@ -241,6 +247,9 @@ impl Client {
         session: Option<String>,
     ) -> hyper::Result<()> {
         let answer = connection.call(&Method::GET, &path, None).await?;
+        if self.database_fails && is_away(&answer) {
+            return Ok(());
+        }
         let status = answer.status();
         assert!(status.is_success(), "client {}: GET {path} was answered {status}", self.number);
         self.keep_etag(path, session, &answer);
@@ -254,15 +263,21 @@ impl Client {
     fn step(&self) -> Step {
         // Unlike every other, so that a lost write cannot look like another one.
         let version = format!("1.{}.{}", self.number, self.writes);
+        if self.is_in_doubt() {
+            // What else it knows may no longer be so; this asks for nothing that is there.
+            return self.step_aside();
+        }
         match self.below(20) {
             0..6 => Step::write(self.step_in_lobby(&version)),
             6 => Step::Read { path: list_path(self.players[0]), session: None },
-            7 => {
-                let (session_type, lives_s) = FLEETING[self.below(FLEETING.len())];
-                Step::write(Write::fleeting(session_type, lives_s, self.platform))
-            }
+            7 => self.step_aside(),
             _ => self.step_in_party(&version),
         }
+    }
+
+    fn step_aside(&self) -> Step {
+        let (session_type, lives_s) = FLEETING[self.below(FLEETING.len())];
+        Step::write(Write::fleeting(session_type, lives_s, self.platform))
     }
 
     fn step_in_lobby(&self, version: &str) -> Write {
@@ -307,6 +322,12 @@ impl Client {
         };
         write.map_or_else(|| read(session_path(id)), Step::write)
     }
+}
+
+/// Whether an answer says that the database is away.
+fn is_away(answer: &Response<Bytes>) -> bool {
+    let body: Value = serde_json::from_slice(answer.body()).unwrap_or_default();
+    answer.status() == StatusCode::SERVICE_UNAVAILABLE && body["error_code"] == "store_unavailable"
 }
 
 fn etag(answer: &Response<Bytes>) -> String {

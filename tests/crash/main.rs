@@ -6,7 +6,8 @@
 //! contradicts itself; documents that nobody wrote to have the ETags that they had.
 //!
 //! With `--nodes 3` there are that many servers on one PostgreSQL database. One of them is killed while the clients of the
-//! others go on, which must be answered all the time.
+//! others go on, which must be answered all the time. With `--failover` it is the database that is killed, or stands
+//! still, and its synchronous standby takes over; all nodes must find that by themselves, and then the same holds.
 //!
 //! SIGKILL leaves what the system was given to write, so this shows that nothing is acknowledged before it was
 //! handed over, and that what is found on disk is understood again; not that the disk keeps it.
@@ -14,18 +15,20 @@
 mod account;
 mod audit;
 mod client;
+mod failover;
 mod model;
 mod party;
 #[path = "../support/mod.rs"]
 mod support;
+mod tally;
 mod world;
 
+use std::fmt;
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{ExitCode, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use clap::Parser;
@@ -37,7 +40,6 @@ use rallypoint::store::{Embedded, Store};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::process::Command;
-use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
@@ -46,7 +48,9 @@ use client::{Client, Lobbies, lobby_id};
 use model::{PLATFORMS, Write};
 use support::connection::Connection;
 use support::postgres::Database;
+use support::postgres::pair::Pair;
 use support::process::{Server, serve, soon};
+use tally::Tally;
 use world::World;
 
 /// Clients that write at once.
@@ -65,6 +69,8 @@ const NODES: usize = 3;
 const ROUNDS_OF_NODES: u32 = 3;
 /// Acknowledged writes that those have to come to who were not killed.
 const WRITES_AFTERWARDS: u32 = 100;
+/// Most rounds in which the database fails over, where nothing else is said.
+const ROUNDS_OF_FAILOVER: u32 = 2;
 /// Most time from such a start to the kill, in microseconds.
 const START_MAX_US: u64 = 100_000;
 /// How long documents may contradict each other, each time because something ran out between them.
@@ -133,6 +139,9 @@ struct Args {
     /// played by three.
     #[arg(long)]
     nodes: Option<usize>,
+    /// Whether it is their database that is killed; without it and `--nodes`, a few rounds are played so at the end.
+    #[arg(long)]
+    failover: bool,
     /// What else `cargo test` gives to every test: names to choose by, and flags without a meaning here.
     #[arg(hide = true, allow_hyphen_values = true)]
     of_cargo: Vec<String>,
@@ -145,16 +154,21 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let seed = args.seed.unwrap_or_else(|| u64::from_le_bytes(Entropy::System.bytes()));
+    let nodes = args.nodes.unwrap_or(NODES);
     let trials = match args.nodes {
-        Some(nodes) => vec![(args.rounds, Some(nodes))],
-        None => vec![(args.rounds, None), (args.rounds.min(ROUNDS_OF_NODES), Some(NODES))],
+        _ if args.failover => vec![(args.rounds, Setting::Failover(nodes))],
+        Some(nodes) => vec![(args.rounds, Setting::Nodes(nodes))],
+        None => vec![
+            (args.rounds, Setting::Alone),
+            (args.rounds.min(ROUNDS_OF_NODES), Setting::Nodes(nodes)),
+            (args.rounds.min(ROUNDS_OF_FAILOVER), Setting::Failover(nodes)),
+        ],
     };
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let mut wrong = Vec::new();
-    for (rounds, nodes) in trials {
-        let servers = nodes.map_or("a server".to_owned(), |nodes| format!("--nodes {nodes}"));
-        println!("{rounds} rounds of {CLIENTS} clients on {servers} with --seed {seed}");
-        wrong.append(&mut runtime.block_on(run(rounds, seed, nodes)));
+    for (rounds, setting) in trials {
+        println!("{rounds} rounds of {CLIENTS} clients on {setting} with --seed {seed}");
+        wrong.append(&mut runtime.block_on(run(rounds, seed, setting)));
     }
     for what in &wrong {
         eprintln!("{what}");
@@ -162,13 +176,39 @@ fn main() -> ExitCode {
     if wrong.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
+/// Who serves, and what is killed.
+#[derive(Clone, Copy)]
+enum Setting {
+    /// A server on a data directory.
+    Alone,
+    /// One of so many servers on a database.
+    Nodes(usize),
+    /// The database of so many servers.
+    Failover(usize),
+}
+
+impl fmt::Display for Setting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Alone => f.write_str("a server"),
+            Self::Nodes(nodes) => write!(f, "--nodes {nodes}"),
+            Self::Failover(nodes) => write!(f, "--nodes {nodes} --failover"),
+        }
+    }
+}
+
 /// Plays the rounds; answers what is wrong after the first in which anything is.
-async fn run(rounds: u32, seed: u64, nodes: Option<usize>) -> Vec<String> {
-    let (mut trial, mut servers) = Trial::start(seed, nodes).await;
+async fn run(rounds: u32, seed: u64, setting: Setting) -> Vec<String> {
+    let (mut trial, mut servers) = Trial::start(seed, setting).await;
     for round in 1..=rounds {
-        let killed = trial.write_until_killed(&mut servers).await;
+        let killed = match setting {
+            Setting::Failover(_) => trial.write_until_failed_over(&servers, round).await,
+            Setting::Alone | Setting::Nodes(_) => trial.write_until_killed(&mut servers).await,
+        };
         let mut left = trial.audit().await;
-        servers.push(trial.restart().await);
+        if !matches!(setting, Setting::Failover(_)) {
+            servers.push(trial.restart().await);
+        }
         let (checked, mut wrong) = trial.verify(trial.any(&servers)).await;
         wrong.append(&mut left);
         println!("round {round}: {killed}; verified {checked}");
@@ -185,10 +225,18 @@ async fn run(rounds: u32, seed: u64, nodes: Option<usize>) -> Vec<String> {
     trial.audit().await
 }
 
+/// Clients who write.
+struct Work {
+    tally: Arc<Tally>,
+    started: Instant,
+    writing: JoinSet<Client>,
+}
+
 /// A data directory or a database, and those who use it.
 struct Trial {
     dir: TempDir,
     database: Option<Database>,
+    pair: Option<Pair>,
     chance: Entropy,
     key: DevelopmentKey,
     clients: Vec<Client>,
@@ -196,24 +244,30 @@ struct Trial {
 }
 
 impl Trial {
-    /// Starts a server, or so many nodes, and makes what all clients share.
-    async fn start(seed: u64, nodes: Option<usize>) -> (Self, Vec<Server>) {
+    /// Starts the servers, and makes what all clients share.
+    async fn start(seed: u64, setting: Setting) -> (Self, Vec<Server>) {
         let dir = TempDir::new().unwrap();
         let key = DevelopmentKey::load_or_create(dir.path(), &Entropy::System).unwrap();
-        let (mut config, mut database) = (CONFIG.to_owned(), None);
-        if nodes.is_some() {
-            let made = database.insert(Database::new().await);
-            config += &share(dir.path(), &made.url);
-        }
+        let (nodes, database, pair) = match setting {
+            Setting::Alone => (1, None, None),
+            Setting::Nodes(nodes) => (nodes, Some(Database::new().await), None),
+            Setting::Failover(nodes) => {
+                let pair = Pair::start().await;
+                (nodes, Some(Database::on(&pair.url).await), Some(pair))
+            }
+        };
+        let shared = database.as_ref().map(|database| share(dir.path(), &database.url));
+        let config = CONFIG.to_owned() + &shared.unwrap_or_default();
         std::fs::write(dir.path().join("crash.toml"), config).unwrap();
         let (chance, clients, lobbies) = (Entropy::seeded(seed), Vec::new(), Lobbies::default());
-        let mut trial = Self { dir, database, chance, key, clients, lobbies };
-        let starting = (0..nodes.unwrap_or(1)).map(|_| Server::spawn(trial.command()));
+        let mut trial = Self { dir, database, pair, chance, key, clients, lobbies };
+        let starting = (0..nodes).map(|_| Server::spawn(trial.command()));
         let servers = join_all(starting).await;
         trial.lobbies = Arc::new(trial.make_lobbies(&servers[0]).await);
         for number in 0..CLIENTS {
             let chance = Entropy::seeded(u64::from_le_bytes(trial.chance.bytes()));
             let mut client = Client::new(number, chance, Arc::clone(&trial.lobbies));
+            client.database_fails = matches!(setting, Setting::Failover(_));
             let permissions = DEFAULT_PLAYER_PERMISSIONS.iter().map(|permission| permission.name());
             let permissions: Vec<_> = permissions.chain(["session:instance:health"]).collect();
             for (number, player) in client.players.iter().enumerate() {
@@ -287,37 +341,46 @@ impl Trial {
 
     /// Lets all clients write, and kills one of the servers in the middle of it. Says how that went.
     async fn write_until_killed(&mut self, servers: &mut Vec<Server>) -> String {
-        let (acknowledged, started) = (Arc::new(Semaphore::new(0)), Instant::now());
-        let is_enough = Arc::new(AtomicBool::new(false));
+        let work = self.work(servers).await;
+        let after_ms = work.started.elapsed().as_millis();
+        let (killed, nodes) = (self.index_below(servers.len()), servers.len());
+        servers.remove(killed).kill().await;
+        if !servers.is_empty() {
+            work.tally.gains(WRITES_AFTERWARDS).await;
+        }
+        let writes = self.end(work).await;
+        for client in self.clients.iter().filter(|client| client.number % nodes != killed) {
+            let lost = &client.in_flight;
+            assert!(lost.is_none(), "client {} of another node was not answered: {lost:?}", client.number);
+        }
+        format!("{writes} writes acknowledged, killed after {after_ms} ms")
+    }
+
+    /// Lets all clients write, until they are in the middle of it.
+    async fn work(&mut self, servers: &[Server]) -> Work {
+        let (tally, started) = (Arc::new(Tally::new(servers.len())), Instant::now());
         let mut writing = JoinSet::new();
         for client in self.clients.drain(..) {
-            let address = servers[client.number % servers.len()].address;
-            writing.spawn(client.run(address, Arc::clone(&acknowledged), Arc::clone(&is_enough)));
+            let node = client.number % servers.len();
+            writing.spawn(client.run(servers[node].address, node, Arc::clone(&tally)));
         }
         let enough = u32::try_from(self.below(WRITES_MAX)).unwrap();
         tokio::select! {
-            // Given back at once: they are only counted.
-            enough = soon("enough writes are acknowledged", acknowledged.acquire_many(enough)) => drop(enough),
+            () = tally.reaches(enough) => {}
             Some(ended) = writing.join_next() => {
                 panic!("client {} lost its connection before the kill", ended.unwrap().number);
             }
         }
         tokio::time::sleep(Duration::from_micros(self.below(DELAY_MAX_US))).await;
-        let after_ms = started.elapsed().as_millis();
-        let (killed, nodes) = (self.index_below(servers.len()), servers.len());
-        servers.remove(killed).kill().await;
-        if !servers.is_empty() {
-            let more = u32::try_from(acknowledged.available_permits()).unwrap() + WRITES_AFTERWARDS;
-            drop(soon("the others go on", acknowledged.acquire_many(more)).await);
-        }
-        is_enough.store(true, Ordering::Relaxed);
-        self.clients = writing.join_all().await;
+        Work { tally, started, writing }
+    }
+
+    /// Lets the clients end; answers how many writes were acknowledged.
+    async fn end(&mut self, work: Work) -> usize {
+        work.tally.end();
+        self.clients = work.writing.join_all().await;
         self.clients.sort_by_key(|client| client.number);
-        for client in self.clients.iter().filter(|client| client.number % nodes != killed) {
-            let lost = &client.in_flight;
-            assert!(lost.is_none(), "client {} of another node was not answered: {lost:?}", client.number);
-        }
-        format!("{} writes acknowledged, killed after {after_ms} ms", acknowledged.available_permits())
+        work.tally.count()
     }
 
     /// Starts a server on what is left; now and then kills it once more while it starts.

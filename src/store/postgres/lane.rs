@@ -10,11 +10,10 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout};
-use tokio_postgres::tls::MakeTlsConnect;
 use tokio_postgres::{Client, Connection, Error, Socket};
-use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::counts::{Counts, Purpose};
+use super::hosts::{self, TlsStream};
 use super::retry::{Fault, is_unfit, told};
 use super::settings::Settings;
 use super::sql::Statements;
@@ -32,8 +31,6 @@ const ANSWER_SLACK: Duration = Duration::from_secs(2);
 /// have it stays the operator's choice.
 const DURABLE: &str = "SELECT set_config('synchronous_commit', 'on', false)
     WHERE current_setting('synchronous_commit') = 'off'";
-
-type TlsStream = <MakeRustlsConnect as MakeTlsConnect<Socket>>::Stream;
 
 /// One connection.
 pub(super) struct Session {
@@ -177,8 +174,7 @@ impl Connector {
 
     /// A bare connection and what drives it.
     pub(super) async fn connect_bare(&self) -> Result<(Client, Driver), String> {
-        let (client, connection) =
-            self.settings.address.connect(self.settings.tls.0.clone()).await.map_err(|error| told(&error))?;
+        let (client, connection) = hosts::connect(&self.settings).await?;
         let driver = Driver::start(connection, &self.counts);
         // Also of a transaction whose end the network has swallowed: it holds locks.
         let limits = ["statement_timeout", "idle_in_transaction_session_timeout"];

@@ -5,6 +5,7 @@
 
 mod commit;
 mod counts;
+mod hosts;
 mod lane;
 mod pooler;
 mod read;

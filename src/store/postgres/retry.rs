@@ -77,8 +77,16 @@ pub(super) fn told(error: &tokio_postgres::Error) -> String {
         told += "; name the authority of the server's certificate in [postgres] ca_file, and the server in url as its \
                  certificate does";
     }
+    // How a host is refused that is not what target_session_attrs asks for.
+    if told.contains("database does not allow writes") {
+        told = format!("{told}; {TAKES_NO_WRITES}");
+    }
     told
 }
+
+/// Of standbys, and of databases that are set so.
+const TAKES_NO_WRITES: &str = "this server takes no writes: name the primary, or all hosts, in [postgres] url, and see \
+                               that default_transaction_read_only is off there";
 
 fn with_advice(error: &DbError) -> String {
     let (message, code) = (error.message(), error.code());
@@ -106,9 +114,7 @@ fn advice(code: &SqlState) -> Option<&'static str> {
             "raise max_connections of the database, or lower write_connections and read_connections"
         }
         SqlState::DISK_FULL => "make room on the database's disk",
-        SqlState::READ_ONLY_SQL_TRANSACTION => {
-            "this server takes no writes: name the primary, or all hosts, in [postgres] url"
-        }
+        SqlState::READ_ONLY_SQL_TRANSACTION => TAKES_NO_WRITES,
         SqlState::INVALID_SQL_STATEMENT_NAME | SqlState::DUPLICATE_PSTATEMENT => ADVICE,
         _ => return None,
     })

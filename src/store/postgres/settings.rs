@@ -28,10 +28,14 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// How many hosts there are to look at.
+    pub(super) fn host_count(&self) -> usize {
+        self.address.get_hosts().len().max(self.address.get_hostaddrs().len()).max(1)
+    }
+
     /// Longest time to find the host that takes writes, and to get a connection there.
     pub(super) fn connect_timeout_of_all_hosts(&self) -> Duration {
-        let hosts = self.address.get_hosts().len().max(self.address.get_hostaddrs().len()).max(1);
-        self.connect_timeout * u32::try_from(hosts).unwrap_or(u32::MAX)
+        self.connect_timeout * u32::try_from(self.host_count()).unwrap_or(u32::MAX)
     }
 
     /// The hosts, for an operator.

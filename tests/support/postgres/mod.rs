@@ -1,0 +1,140 @@
+//! PostgreSQL servers for the tests of this process: each is started by the first test that asks, in a temporary
+//! directory, and stopped when the process ends, however it ends. Each test gets a schema of its own.
+
+pub mod pair;
+pub mod programs;
+pub mod server;
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use rallypoint::env::Entropy;
+use rallypoint::store::{Postgres, PostgresSettings, PostgresTls, parse_postgres_url};
+use tokio_postgres::{Client, NoTls};
+
+use super::proxy::Proxy;
+use server::Server;
+
+/// Names a server to use in place of one that is started: `postgresql://USER@HOST/DATABASE`.
+pub const URL_VARIABLE: &str = "RALLYPOINT_TEST_POSTGRES_URL";
+
+/// The server that the tests use.
+pub fn server_url() -> String {
+    std::env::var(URL_VARIABLE).unwrap_or_else(|_| Server::usual().url.clone())
+}
+
+/// A server of the newest version that there is.
+pub fn newest_server_url() -> &'static str {
+    &Server::newest().url
+}
+
+/// An empty place for a store.
+#[derive(Clone)]
+pub struct Database {
+    /// As an operator would name it.
+    pub url: String,
+    schema: String,
+}
+
+impl Database {
+    /// A place that nobody else has.
+    pub async fn new() -> Self {
+        Self::on(&server_url()).await
+    }
+
+    /// A place that nobody else has, on this server.
+    pub async fn on(server: &str) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let schema = format!("test_{}_{number}", std::process::id());
+        let join = if server.contains('?') { '&' } else { '?' };
+        let url = format!("{server}{join}application_name={schema}&options=-csearch_path%3D{schema}");
+        let database = Self { url, schema };
+        let created = format!("DROP SCHEMA IF EXISTS {0} CASCADE; CREATE SCHEMA {0}", database.schema);
+        database.client().await.batch_execute(&created).await.unwrap();
+        database
+    }
+
+    /// A place on the server that is started, which knows TLS, and the address where it does.
+    pub async fn new_with_tls() -> (Self, String) {
+        let server = Server::usual();
+        let schema = format!("tls_{}", uuid::Uuid::from_bytes(Entropy::System.bytes()).simple());
+        let url = format!("{}?application_name={schema}&options=-csearch_path%3D{schema}", server.url);
+        let database = Self { url, schema };
+        database.client().await.batch_execute(&format!("CREATE SCHEMA {}", database.schema)).await.unwrap();
+        let query = database.url.split_once('?').unwrap().1;
+        let encrypted = format!("postgresql://rallypoint@localhost:{}/postgres?{query}", server.port);
+        (database, encrypted)
+    }
+
+    /// How many connections there are by now to be encrypted, and how many not.
+    pub async fn encrypted(&self) -> (i64, i64) {
+        let count = "SELECT count(*) FILTER (WHERE ssl), count(*) FILTER (WHERE NOT ssl)
+            FROM pg_stat_activity JOIN pg_stat_ssl USING (pid)
+            WHERE application_name = $1 AND pid <> pg_backend_pid()";
+        let row = self.client().await.query_one(count, &[&self.schema]).await.unwrap();
+        (row.get(0), row.get(1))
+    }
+
+    /// The same where a setting of connections is another one.
+    pub fn where_usual(&self, setting: &str, value: &str) -> Self {
+        Self { url: format!("{}%20-c{setting}%3D{value}", self.url), ..self.clone() }
+    }
+
+    /// How a store of a test reaches it.
+    pub fn settings(&self) -> PostgresSettings {
+        PostgresSettings {
+            address: parse_postgres_url(&self.url).unwrap(),
+            tls: PostgresTls::new(None, None).unwrap(),
+            write_connections: 4,
+            read_connections: 2,
+            connect_timeout: Duration::from_secs(10),
+            statement_timeout: Duration::from_secs(30),
+            patience: Duration::from_secs(60),
+            clock_skew_max_ms: 60_000,
+        }
+    }
+
+    /// How a store of a test reaches it through a proxy.
+    pub fn settings_through(&self, proxy: &Proxy) -> PostgresSettings {
+        self.settings_at(proxy.address)
+    }
+
+    /// How a store of a test reaches it at another address than its own.
+    pub fn settings_at(&self, place: SocketAddr) -> PostgresSettings {
+        let direct = self.settings();
+        let address = &direct.address;
+        let (user, name) = (address.get_user().unwrap(), address.get_dbname().unwrap());
+        let options = self.url.split_once("options=").unwrap().1;
+        let url = format!("postgresql://{user}@{place}/{name}?options={options}");
+        PostgresSettings { address: parse_postgres_url(&url).unwrap(), ..direct }
+    }
+
+    /// Opens a store there.
+    pub async fn open(&self) -> Postgres {
+        Postgres::open(self.settings()).await.unwrap()
+    }
+
+    /// A connection beside the store's.
+    pub async fn client(&self) -> Client {
+        let (client, connection) = parse_postgres_url(&self.url).unwrap().connect(NoTls).await.unwrap();
+        tokio::spawn(connection);
+        client
+    }
+
+    /// How many of the stores' statements wait for a lock. Within a transaction it would be the same each time.
+    pub async fn waiting(&self, client: &Client) -> usize {
+        let waiting = "SELECT count(*) FROM pg_stat_activity
+            WHERE wait_event_type = 'Lock' AND pid <> pg_backend_pid() AND application_name = $1";
+        let waiting: i64 = client.query_one(waiting, &[&self.schema]).await.unwrap().get(0);
+        usize::try_from(waiting).unwrap()
+    }
+
+    /// Breaks every connection but the one that asks; answers how many there were.
+    pub async fn cut(&self, client: &Client) -> i64 {
+        let others = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+            WHERE pid <> pg_backend_pid() AND application_name = $1";
+        client.query_one(others, &[&self.schema]).await.unwrap().get(0)
+    }
+}

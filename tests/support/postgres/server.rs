@@ -1,0 +1,99 @@
+//! Servers for the tests of this process, which end when it ends, however it ends.
+
+use std::io::{BufRead as _, BufReader};
+use std::net::TcpListener;
+use std::os::unix::fs::chown;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+
+use super::programs;
+
+/// Whom a server runs as where the tests run as root, which PostgreSQL refuses: nobody.
+pub const NOBODY: u32 = 65_534;
+
+/// Makes a server in the directory `$1`, with the programs in `$2`, on the port `$3`; says so, and takes everything away
+/// when its input ends. On the port, user rallypoint has to show a certificate where the connection is encrypted.
+const SCRIPT: &str = r#"
+cd "$1" || exit 1
+export PATH="$2:$PATH"
+initdb -D data -U rallypoint -A trust -E UTF8 --locale=C --no-sync >log 2>&1 &&
+chmod 600 server.key && mv *.pem *.key data &&
+echo 'hostssl all rallypoint 127.0.0.1/32 cert' | cat - data/pg_hba.conf >hba && cat hba >data/pg_hba.conf &&
+pg_ctl -D data -l log -w -o "-k '$1' -p $3 -c listen_addresses=127.0.0.1 -c fsync=off -c full_page_writes=off \
+    -c max_connections=400 -c shared_buffers=64MB \
+    -c ssl=on -c ssl_cert_file=server.pem -c ssl_key_file=server.key -c ssl_ca_file=ca.pem" start >>log 2>&1 &&
+echo ready || cat log
+cat >/dev/null
+pg_ctl -D data -m immediate -w stop >>log 2>&1
+cd / && rm -rf "$1"
+"#;
+
+/// A certificate of the server's, one of a client's, and the authority that has signed both.
+const TLS_FILES: [(&str, &str); 5] = [
+    ("ca.pem", include_str!("../tls/ca.pem")),
+    ("server.pem", include_str!("../tls/server.pem")),
+    ("server.key", include_str!("../tls/server.key")),
+    ("client.pem", include_str!("../tls/client.pem")),
+    ("client.key", include_str!("../tls/client.key")),
+];
+
+/// A server, for as long as the process holds its input open.
+pub struct Server {
+    pub url: String,
+    pub port: u16,
+    _script: Child,
+}
+
+impl Server {
+    /// The one of most tests.
+    pub fn usual() -> &'static Self {
+        static SERVER: OnceLock<Server> = OnceLock::new();
+        SERVER.get_or_init(|| Self::start(&programs::oldest()))
+    }
+
+    /// One of the newest version that there is.
+    pub fn newest() -> &'static Self {
+        static SERVER: OnceLock<Server> = OnceLock::new();
+        SERVER.get_or_init(|| Self::start(&programs::newest()))
+    }
+
+    fn start(binaries: &Path) -> Self {
+        let [port] = free_ports();
+        let (dir, mut command) = script(SCRIPT, binaries, &[port], &TLS_FILES);
+        let mut child = command.spawn().unwrap();
+        let mut said = BufReader::new(child.stdout.take().unwrap()).lines();
+        let first = said.next().expect("the script says something").unwrap();
+        assert_eq!(first, "ready", "the server does not start: {:?}", said.collect::<Vec<_>>());
+        let host = dir.to_str().unwrap().replace('/', "%2F");
+        Self { url: format!("postgresql://rallypoint@{host}:{port}/postgres"), port, _script: child }
+    }
+}
+
+/// Ports that nobody listens on.
+pub fn free_ports<const N: usize>() -> [u16; N] {
+    let listeners = [(); N].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+    listeners.map(|listener| listener.local_addr().unwrap().port())
+}
+
+/// A script that runs in a new directory, which it takes away at its end: it gets that, where the programs are, and these
+/// ports. Whoever it runs as owns the directory and these files in it.
+pub fn script(text: &str, binaries: &Path, ports: &[u16], files: &[(&str, &str)]) -> (PathBuf, Command) {
+    let dir = tempfile::Builder::new().prefix("rallypoint-postgres-").tempdir().unwrap().keep();
+    let mut command = Command::new("sh");
+    command.args(["-c", text, "sh"]).arg(&dir).arg(programs::readable(binaries, &dir));
+    command.args(ports.iter().map(u16::to_string));
+    for (name, text) in files {
+        std::fs::write(dir.join(name), text).unwrap();
+    }
+    if rustix::process::geteuid().is_root() {
+        for path in files.iter().map(|(name, _)| dir.join(name)).chain([dir.clone()]) {
+            chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
+        }
+        command.uid(NOBODY).gid(NOBODY);
+    }
+    // A group of its own: whoever interrupts the tests must not interrupt the taking away.
+    command.process_group(0).stdin(Stdio::piped()).stdout(Stdio::piped());
+    (dir, command)
+}
