@@ -94,6 +94,7 @@ impl Pooler {
 
 impl Pool {
     async fn serve(&self, mut client: TcpStream) -> io::Result<()> {
+        client.set_nodelay(true)?;
         let startup = read_startup(&mut client).await?;
         let mut held = Some(self.take(&startup).await?);
         if let Some((server, _)) = &held {

@@ -74,7 +74,11 @@ impl Drop for Proxy {
 /// Connects to a database.
 pub async fn connect(host: &Host, port: u16) -> std::io::Result<Box<dyn Stream>> {
     Ok(match host {
-        Host::Tcp(name) => Box::new(TcpStream::connect((name.as_str(), port)).await?),
+        Host::Tcp(name) => {
+            let stream = TcpStream::connect((name.as_str(), port)).await?;
+            stream.set_nodelay(true)?;
+            Box::new(stream)
+        }
         Host::Unix(dir) => Box::new(UnixStream::connect(dir.join(format!(".s.PGSQL.{port}"))).await?),
     })
 }
