@@ -1,21 +1,21 @@
 //! Reads. Callers who come while a statement is under way share the next one; who comes to an idle connection is asked
 //! for at once. A read joins only a statement that is yet to be sent, so that it sees every commit answered before it.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
-use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
+use tokio_postgres::{Row, Statement};
 
 use super::Inner;
 use super::commit::stored;
 use super::counts::Purpose;
 use super::lane::Lane;
 use super::retry::{Fault, Retry};
+use super::sql::Statements;
 use crate::store::{Entry, Key, Read, StoreError, Version};
 
 /// Reads that may wait for a reader.
@@ -33,15 +33,18 @@ pub(super) struct Question {
     answer: oneshot::Sender<Answer>,
 }
 
+impl Question {
+    fn wanted(&self) -> (&[u8], Option<Version>) {
+        (&self.key, self.known)
+    }
+}
+
 /// The task that reads for everyone, on one lane.
 pub(super) struct Reader {
     lane: Arc<Lane>,
     patience: Duration,
     questions: mpsc::Receiver<Question>,
 }
-
-/// Found values by key; none where the only version that was known is current.
-type Found = BTreeMap<Key, (Version, Option<Bytes>)>;
 
 impl Reader {
     /// Starts one. It ends when nobody can ask any more.
@@ -66,9 +69,9 @@ impl Reader {
             // Whoever went away needs no answer.
             waiting.retain(|question| !question.answer.is_closed());
             let fault = match self.ask(waiting).await {
-                Ok(found) => {
-                    for Question { key, known, answer, .. } in waiting.drain(..) {
-                        let _ = answer.send(Ok(judge(found.get(&key), known)));
+                Ok(reads) => {
+                    for (question, read) in waiting.drain(..).zip(reads) {
+                        let _ = question.answer.send(Ok(read));
                     }
                     return;
                 }
@@ -83,35 +86,36 @@ impl Reader {
         }
     }
 
-    async fn ask(&self, waiting: &[Question]) -> Result<Found, Fault> {
-        // What somebody does not have is sent to everyone who asks for it in the same statement.
-        let mut asked = BTreeMap::new();
-        for question in waiting {
-            let known = asked.entry(question.key.as_slice()).or_insert(question.known);
-            if *known != question.known {
-                *known = None;
+    /// What each of them wants to know.
+    async fn ask(&self, waiting: &[Question]) -> Result<Vec<Read>, Fault> {
+        // Who asks for the same, knowing the same, is answered by the same row.
+        let mut asked: Vec<_> = waiting.iter().map(Question::wanted).collect();
+        asked.sort_unstable();
+        asked.dedup();
+        let (keys, known): (Vec<_>, Vec<_>) =
+            asked.iter().map(|(key, known)| (*key, known.map(stored))).unzip();
+        let params: [&(dyn ToSql + Sync); 2] = [&keys, &known];
+        let session = self.lane.session().await?;
+        let asking = session.client().query(&session.statements.read, &params);
+        let rows = session.run(Purpose::Read, asking).await?;
+        // There is no row where nothing is other than is known.
+        let as_known = |known: &Option<_>| if known.is_some() { Read::Unchanged } else { Read::Absent };
+        let mut reads: Vec<_> = known.iter().map(as_known).collect();
+        for row in &rows {
+            let place = usize::try_from(get::<i64>(row, 0)? - 1).unwrap_or(usize::MAX);
+            if let Some(read) = reads.get_mut(place) {
+                *read = other_than_known(row)?;
             }
         }
-        let keys: Vec<_> = asked.keys().copied().collect();
-        let known = asked.iter().filter_map(|(key, known)| Some((*key, stored((*known)?))));
-        let (known_keys, known_versions): (Vec<_>, Vec<_>) = known.unzip();
-        let params: [&(dyn ToSql + Sync); 3] = [&keys, &known_keys, &known_versions];
-        let session = self.lane.session().await?;
-        let asked = session.client().query(&session.statements.read, &params);
-        let rows = session.run(Purpose::Read, asked).await?;
-        rows.iter().map(|row| Ok((get(row, 0)?, (version(row)?, value(row)?)))).collect()
+        let place = |question: &Question| asked.binary_search(&question.wanted()).expect("it was asked for");
+        Ok(waiting.iter().map(|question| reads[place(question)].clone()).collect())
     }
 }
 
-fn judge(found: Option<&(Version, Option<Bytes>)>, known: Option<Version>) -> Read {
-    match found {
-        None => Read::Absent,
-        Some((version, _)) if known == Some(*version) => Read::Unchanged,
-        // A value is missing only where everyone who asked knows it.
-        Some((version, value)) => {
-            Read::Changed(Entry { version: *version, value: value.clone().unwrap_or_default() })
-        }
-    }
+fn other_than_known(row: &Row) -> Result<Read, StoreError> {
+    let Some(version) = get::<Option<i64>>(row, 1)? else { return Ok(Read::Absent) };
+    let value = Bytes::copy_from_slice(get(row, 2)?);
+    Ok(Read::Changed(Entry { version: Version(version.cast_unsigned()), value }))
 }
 
 /// What a read that failed is told: it has changed nothing, whatever became of it.
@@ -124,32 +128,15 @@ fn unavailable(fault: Fault) -> StoreError {
     }
 }
 
-/// Pauses before another try, if there is to be one.
-async fn pause_after(fault: Fault, retry: &mut Retry) -> Result<(), StoreError> {
-    if matches!(fault, Fault::Failed(_)) || !retry.pause().await {
-        return Err(unavailable(fault));
-    }
-    Ok(())
-}
-
 /// A column, or that the table is not the one that a migration made.
-fn get<'a, T: tokio_postgres::types::FromSql<'a>>(row: &'a Row, column: usize) -> Result<T, Fault> {
-    let wrong = |error| Fault::Failed(StoreError::Corrupt(format!("the table of entries: {error}")));
-    row.try_get(column).map_err(wrong)
-}
-
-fn version(row: &Row) -> Result<Version, Fault> {
-    Ok(Version(get::<i64>(row, 1)?.cast_unsigned()))
-}
-
-fn value(row: &Row) -> Result<Option<Bytes>, Fault> {
-    Ok(get::<Option<&[u8]>>(row, 2)?.map(Bytes::copy_from_slice))
+fn get<'a, T: tokio_postgres::types::FromSql<'a>>(row: &'a Row, column: usize) -> Result<T, StoreError> {
+    row.try_get(column).map_err(|error| StoreError::Corrupt(format!("the table of entries: {error}")))
 }
 
 /// A row of a range.
-fn entry(row: &Row) -> Result<(Key, Entry), Fault> {
-    let (version, value) = (version(row)?, value(row)?.unwrap_or_default());
-    Ok((get(row, 0)?, Entry { version, value }))
+fn entry(row: &Row) -> Result<(Key, Entry), StoreError> {
+    let version = Version(get::<i64>(row, 1)?.cast_unsigned());
+    Ok((get(row, 0)?, Entry { version, value: Bytes::copy_from_slice(get(row, 2)?) }))
 }
 
 /// How a bound is sent.
@@ -185,13 +172,12 @@ impl Inner {
         to: &[u8],
         limit: usize,
     ) -> Result<Vec<(Key, Entry)>, StoreError> {
-        let mut retry = Retry::within(self.connector.settings().patience);
-        loop {
-            match self.try_to_scan(from, to, limit).await {
-                Ok(found) => return Ok(found),
-                Err(fault) => pause_after(fault, &mut retry).await?,
-            }
-        }
+        let limit = bigint(limit);
+        let rows = match to {
+            [] => self.query(Purpose::Scan, |known| &known.scan_to_end, &[&from, &limit]).await?,
+            to => self.query(Purpose::Scan, |known| &known.scan, &[&from, &to, &limit]).await?,
+        };
+        rows.iter().map(entry).collect()
     }
 
     /// See [`Backend::page`](crate::store::Backend::page).
@@ -201,59 +187,45 @@ impl Inner {
         limit: usize,
         bytes_max: usize,
     ) -> Result<Vec<(Key, Entry)>, StoreError> {
-        let mut retry = Retry::within(self.connector.settings().patience);
-        loop {
-            match self.try_to_read_page(from, limit, bytes_max).await {
-                Ok(found) => return Ok(found),
-                Err(fault) => pause_after(fault, &mut retry).await?,
-            }
-        }
+        let (limit, bytes_max) = (bigint(limit), bigint(bytes_max));
+        let rows = self.query(Purpose::Page, |known| &known.page, &[&from, &limit, &bytes_max]).await?;
+        rows.iter().map(entry).collect()
     }
 
     /// What the database's clock says, in milliseconds since the epoch.
     pub(super) async fn clock_ms(&self) -> Result<i64, StoreError> {
+        let rows = self.query(Purpose::Clock, |known| &known.clock, &[]).await?;
+        let row = rows.first().ok_or_else(|| StoreError::Failed("the database tells no time".into()))?;
+        get(row, 0)
+    }
+
+    /// Asks on any connection, and again for a while where the database is away.
+    async fn query(
+        &self,
+        purpose: Purpose,
+        statement: fn(&Statements) -> &Statement,
+        params: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<Row>, StoreError> {
         let mut retry = Retry::within(self.connector.settings().patience);
         loop {
-            match self.try_to_read_clock().await {
-                Ok(ms) => return Ok(ms),
-                Err(fault) => pause_after(fault, &mut retry).await?,
+            match self.try_query(purpose, statement, params).await {
+                Ok(rows) => return Ok(rows),
+                Err(fault) if matches!(fault, Fault::Failed(_)) || !retry.pause().await => {
+                    return Err(unavailable(fault));
+                }
+                Err(_) => {}
             }
         }
     }
 
-    async fn try_to_read_clock(&self) -> Result<i64, Fault> {
-        let lane = self.scanners.take();
-        let session = lane.session().await?;
-        let asked = session.client().query_one(&session.statements.clock, &[]);
-        let row = session.run(Purpose::Clock, asked).await?;
-        get(&row, 0)
-    }
-
-    async fn try_to_scan(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<(Key, Entry)>, Fault> {
-        let lane = self.scanners.take();
-        let session = lane.session().await?;
-        let limit = bigint(limit);
-        let (client, statements) = (session.client(), &session.statements);
-        let rows = if to.is_empty() {
-            session.run(Purpose::Scan, client.query(&statements.scan_to_end, &[&from, &limit])).await?
-        } else {
-            session.run(Purpose::Scan, client.query(&statements.scan, &[&from, &to, &limit])).await?
-        };
-        rows.iter().map(entry).collect()
-    }
-
-    async fn try_to_read_page(
+    async fn try_query(
         &self,
-        from: &[u8],
-        limit: usize,
-        bytes_max: usize,
-    ) -> Result<Vec<(Key, Entry)>, Fault> {
+        purpose: Purpose,
+        statement: fn(&Statements) -> &Statement,
+        params: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<Row>, Fault> {
         let lane = self.scanners.take();
         let session = lane.session().await?;
-        let (limit, bytes_max) = (bigint(limit), bigint(bytes_max));
-        let params: [&(dyn ToSql + Sync); 3] = [&from, &limit, &bytes_max];
-        let asked = session.client().query(&session.statements.page, &params);
-        let rows = session.run(Purpose::Page, asked).await?;
-        rows.iter().map(entry).collect()
+        session.run(purpose, session.client().query(statement(&session.statements), params)).await
     }
 }

@@ -27,6 +27,12 @@ pub(super) enum Fault {
     Failed(StoreError),
 }
 
+impl From<StoreError> for Fault {
+    fn from(error: StoreError) -> Self {
+        Self::Failed(error)
+    }
+}
+
 impl Fault {
     /// What an error of the client or of the server comes to.
     pub(super) fn of(error: &tokio_postgres::Error) -> Self {

@@ -54,13 +54,13 @@ ON CONFLICT (key) DO UPDATE SET version = rallypoint_entries.version WHERE rally
 /// Takes the placeholders away. In: the keys.
 const UNLOCK: &str = "DELETE FROM rallypoint_entries WHERE key = ANY ($1::bytea[]) AND version = 0";
 
-/// Reads values, but for those that everyone who asks has already. In: the keys; keys and versions that are known.
+/// Reads what is other than is known. In: keys, and the versions that are known of them, if any. Out: the place of such a
+/// key, and what it has now; nothing for the others, so that a poll of what has not changed costs but the question.
 const READ: &str = "
-SELECT key, version, CASE
-    WHEN (key, version) NOT IN (
-        SELECT known.key, known.version FROM unnest($2::bytea[], $3::bigint[]) AS known (key, version)
-    ) THEN value END
-FROM rallypoint_entries WHERE key = ANY ($1::bytea[])";
+SELECT known.place, entry.version, entry.value
+FROM unnest($1::bytea[], $2::bigint[]) WITH ORDINALITY AS known (key, version, place)
+LEFT JOIN rallypoint_entries AS entry ON entry.key = known.key
+WHERE entry.version IS DISTINCT FROM known.version";
 
 /// Reads a range. In: its start, its end, how many at most.
 const SCAN: &str = "
