@@ -120,14 +120,14 @@ pub async fn page(
     _: Caller,
     Input { query, .. }: Input<(), BrowserQuery>,
 ) -> Result<Reply<Versioned<BrowserPage>>, Error> {
-    let fits = |listed: &Listed| query.region_id.0.is_none() || listed.region_id == query.region_id.0;
     let (mut browser_sessions, mut behind) = (Vec::new(), query.cursor.0);
     let (mut looked_at, mut bytes) = (0, 0);
     let cursor = 'looking: loop {
         let piece = app.sessions.listed(&query.session_type, behind, LISTINGS_READ_AT_ONCE).await?;
         let is_last = piece.len() < LISTINGS_READ_AT_ONCE;
         for (number, stored_bytes, listed) in piece {
-            let is_full = fits(&listed) && browser_sessions.len() == query.page_size.0;
+            let fits = query.region_id.0.is_none() || listed.region_id == query.region_id.0;
+            let is_full = fits && browser_sessions.len() == query.page_size.0;
             (looked_at, bytes) = (looked_at + 1, bytes + stored_bytes);
             // One is looked at whatever it takes, so that the next page begins further on.
             let is_enough =
@@ -136,7 +136,7 @@ pub async fn page(
                 break 'looking behind;
             }
             behind = number;
-            if fits(&listed) {
+            if fits {
                 browser_sessions.push(listed.into());
             }
         }

@@ -3,8 +3,8 @@
 //!
 //! What was heard is kept in memory, since it changes with every poll; after a restart everyone starts with a full
 //! allowance. Where several nodes serve one store they tell each other now and then (see `hearsay`), and wait a
-//! little longer before they act, so that what is on its way still counts. Sessions wait in a queue by the time at which the next of their players, invites or hosts could
-//! be overdue, so that a look costs nothing until then.
+//! little longer before they act, so that what is on its way still counts. Sessions wait in a queue by the time at
+//! which the next of their players, invites or hosts could be overdue, so that a look costs nothing until then.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
