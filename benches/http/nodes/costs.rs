@@ -16,8 +16,8 @@ use crate::process::{cpu_time_s, cpu_time_with_children_s};
 use crate::requests;
 use crate::sessions::{Kind, Which};
 
-/// How long the database's processes may keep to themselves what they have done.
-const TOLD_WITHIN: Duration = Duration::from_millis(1_500);
+/// How long the database's processes may keep to themselves what they have done, once they are idle.
+const TOLD_WITHIN: Duration = Duration::from_secs(11);
 /// How long an idle node is watched.
 const IDLE_TIME: Duration = Duration::from_secs(5);
 /// Fewer callers share fewer statements.
@@ -25,17 +25,14 @@ const CALLERS_COUNTED: [usize; 3] = [1, 8, CALLERS as usize];
 /// Sessions that are made and ended, one after the other.
 const LIVES: u64 = 200;
 
-/// What was counted up to a moment.
-struct Counted([f64; 7]);
-
 const COLUMNS: [&str; 7] = [
     "statements",
     "bytes to the database",
     "bytes from it",
+    "node's CPU µs",
+    "database's CPU µs",
     "bytes of its log",
     "fsyncs",
-    "nodes' CPU µs",
-    "database's CPU µs",
 ];
 
 struct Counter<'a> {
@@ -62,11 +59,11 @@ pub fn measure(bench: &Bench) {
     for callers in CALLERS_COUNTED {
         counter.count_case("join or leave", Case::Join, callers, &node);
     }
-    counter.count("session made, linked and left", &node, || {
+    counter.count("session made, linked and left", &node, true, || {
         bench.runtime.block_on(live(node.address));
         LIVES as f64
     });
-    counter.count("second of an idle node", &node, || {
+    counter.count("second of an idle node", &node, false, || {
         bench.runtime.block_on(async { tokio::time::sleep(IDLE_TIME).await });
         IDLE_TIME.as_secs_f64()
     });
@@ -86,36 +83,47 @@ impl Counter<'_> {
         let mut process = callers(case, &[node], &file, None);
         // They tell when they are warm by what they answer.
         process.measure(self.bench.size.time);
-        self.count(&format!("{title}, {number} callers"), node, || {
+        let title = format!("{title}, {number} {}", if number == 1 { "caller" } else { "callers" });
+        self.count(&title, node, case.is_change(), || {
             process.measure(3 * self.bench.size.time).answers as f64
         });
     }
 
-    /// Prints what each of the things that are done comes to.
-    fn count(&self, title: &str, node: &Server, doing: impl FnOnce() -> f64) {
-        let before = self.counted(node);
+    /// Prints what each of the things that are done comes to, which change something or do not.
+    fn count(&self, title: &str, node: &Server, is_change: bool, doing: impl FnOnce() -> f64) {
+        let (log_before, before) = (self.log(is_change), self.counted(node));
         let number = doing();
-        let after = self.counted(node);
-        let each = after.0.iter().zip(before.0).map(|(after, before)| (after - before) / number);
+        let (after, log_after) = (self.counted(node), self.log(is_change));
+        let before = before.into_iter().chain(log_before);
+        let each =
+            after.into_iter().chain(log_after).zip(before).map(|(after, before)| (after - before) / number);
         let each: String = each.map(|each| format!(" {} |", shown_exactly(each))).collect();
         println!("| {title} | {} |{each}", shown(number));
     }
 
-    fn counted(&self, node: &Server) -> Counted {
-        let cpu_s = cpu_time_with_children_s(self.bench.cluster.pid);
+    /// Statements and bytes both ways, and processor time of the node and of the database, up to now.
+    fn counted(&self, node: &Server) -> [f64; 5] {
+        let [statements, there, back] = self.relay.passed();
+        let database_cpu_s = cpu_time_with_children_s(self.bench.cluster.pid);
+        [statements, there, back, cpu_time_s(node.process.id()) * 1e6, database_cpu_s * 1e6]
+    }
+
+    /// Bytes of the database's log, and how often it was made to stay, once all have told; of changes only.
+    fn log(&self, is_change: bool) -> [f64; 2] {
+        if !is_change {
+            return [f64::NAN; 2];
+        }
         let log = self.bench.runtime.block_on(async {
             tokio::time::sleep(TOLD_WITHIN).await;
             Log::of(&self.bench.cluster.client(&self.database).await).await
         });
-        let [statements, there, back] = self.relay.passed();
-        let node_cpu_s = cpu_time_s(node.process.id());
-        Counted([statements, there, back, log.bytes, log.syncs, node_cpu_s * 1e6, cpu_s * 1e6])
+        [log.bytes, log.syncs]
     }
 }
 
 /// Small numbers are what this is about.
 fn shown_exactly(number: f64) -> String {
-    if number.abs() < 10.0 { format!("{number:.2}") } else { shown(number) }
+    if number.abs() < 10.0 && !number.is_nan() { format!("{number:.2}") } else { shown(number) }
 }
 
 /// The life of sessions of one player, one after the other.
