@@ -12,7 +12,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use rallypoint::config::{Backend, Config};
+use rallypoint::config::{Backend, Config, ReadConsistency};
 use rallypoint::server::{self, Server};
 use rallypoint::store::{Embedded, Postgres, Store};
 use rallypoint::telemetry;
@@ -33,6 +33,9 @@ pub struct Options {
     /// Memory for sessions in use.
     #[arg(long)]
     cache_bytes: Option<u64>,
+    /// How old reads may be; without it, not at all.
+    #[arg(long)]
+    bounded_ms: Option<u64>,
 }
 
 impl Options {
@@ -43,6 +46,9 @@ impl Options {
         if let Some(url) = &self.database {
             config.store.backend = Backend::Postgres;
             config.postgres.url = Some(url.clone());
+        }
+        if let Some(bounded_ms) = self.bounded_ms {
+            config.postgres.read_consistency = ReadConsistency::BoundedMs(bounded_ms);
         }
         if let Some(cache_bytes) = self.cache_bytes {
             config.store.cache_bytes = cache_bytes;
