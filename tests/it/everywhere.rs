@@ -10,7 +10,7 @@ use crate::support::postgres::{URL_VARIABLE, server_url};
 use crate::support::process::run;
 
 /// What says nothing new there: modules whose tests choose their stores themselves, or have none.
-const INDEPENDENT: [&str; 21] = [
+const INDEPENDENT: [&str; 23] = [
     "commands::",
     "connections::",
     "cors::",
@@ -24,6 +24,8 @@ const INDEPENDENT: [&str; 21] = [
     "model::",
     "postgres::",
     "postgres_faults::",
+    "postgres_metrics::",
+    "postgres_pooler::",
     "postgres_tls::",
     "process::",
     "published::",
