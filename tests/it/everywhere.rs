@@ -6,11 +6,11 @@ use std::process::Stdio;
 use tokio::process::Command;
 
 use crate::harness::STORE_VARIABLE;
-use crate::support::postgres::{URL_VARIABLE, server_url};
+use crate::support::postgres::{URL_VARIABLE, newest_server_url, server_url};
 use crate::support::process::run;
 
 /// What says nothing new there: modules whose tests choose their stores themselves, or have none.
-const INDEPENDENT: [&str; 23] = [
+const INDEPENDENT: [&str; 25] = [
     "commands::",
     "connections::",
     "cors::",
@@ -25,6 +25,7 @@ const INDEPENDENT: [&str; 23] = [
     "postgres::",
     "postgres_faults::",
     "postgres_metrics::",
+    "postgres_operator::",
     "postgres_pooler::",
     "postgres_tls::",
     "process::",
@@ -32,9 +33,14 @@ const INDEPENDENT: [&str; 23] = [
     "races::",
     "session_command::",
     "shared_database::",
+    "staleness::",
     "store::",
     "tidy::",
 ];
+
+/// What asks most of the database itself.
+const OF_THE_DATABASE: [&str; 4] =
+    ["store::postgres::", "postgres::", "postgres_faults::", "postgres_operator::"];
 
 /// Fewer random sequences than usual, since each asks for a place of its own in the database.
 const CASES: &str = "8";
@@ -87,10 +93,22 @@ async fn runs_on(stores: &str, another_way: &[(&str, &str)]) {
     let skips: Vec<_> = skipped.into_iter().flat_map(|name| ["--skip", name]).collect();
     let mut suite = tests(&skips);
     suite.env(STORE_VARIABLE, stores).env("PROPTEST_CASES", CASES);
+    succeeds(suite, &format!("{STORE_VARIABLE}={stores}")).await;
+}
+
+async fn succeeds(mut suite: Command, name: &str) {
     let ran = suite.output().await.unwrap();
     let [said, also_said] = [ran.stdout, ran.stderr].map(|said| String::from_utf8(said).unwrap());
-    assert!(ran.status.success(), "{STORE_VARIABLE}={stores}\n{said}{also_said}");
+    assert!(ran.status.success(), "{name}\n{said}{also_said}");
     println!("{said}");
+}
+
+/// All else runs on the oldest version that there is.
+#[tokio::test]
+async fn on_the_newest_database_server() {
+    let mut suite = tests(&OF_THE_DATABASE);
+    suite.env(URL_VARIABLE, newest_server_url());
+    succeeds(suite, "on the newest server").await;
 }
 
 #[tokio::test]

@@ -1,11 +1,13 @@
-//! The way to the database, encrypted.
+//! Who is let in by the database, and the way there, encrypted.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rallypoint::config;
 use rallypoint::store::{Backend as _, Batch, Postgres, StoreError};
 
 use crate::support::postgres::Database;
+use crate::support::process::soon;
 
 fn file(name: &str) -> Option<PathBuf> {
     Some(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/tls").join(name))
@@ -84,4 +86,39 @@ fn files_that_cannot_be_used_are_named() {
         config::Postgres { certificate_file: file("client.pem"), key_file: file("server.key"), ..written };
     let message = wrong.settings().unwrap_err();
     assert!(message.starts_with("[postgres] certificate_file "), "{message}");
+}
+
+#[tokio::test]
+async fn a_wrong_password_is_said_to_be_so() {
+    const ADVICE: &str = "check the user in [postgres] url, and password or password_file";
+    let (database, _) = Database::new_with_tls().await;
+    let client = database.client().await;
+    client.batch_execute("CREATE ROLE keeper LOGIN SUPERUSER PASSWORD 'right'").await.unwrap();
+    let with = |password: &str| {
+        let mut settings = database.as_user("keeper").settings();
+        settings.patience = Duration::ZERO;
+        settings.address.password(password);
+        settings
+    };
+    for wrong in ["wrong", ""] {
+        let refused = Postgres::open(with(wrong)).await.err().expect("the store does not open").to_string();
+        assert!(refused.contains(ADVICE) && !refused.contains("right"), "{refused}");
+    }
+    let store = Postgres::open(with("right")).await.unwrap();
+    store.commit(Batch::default().put("key", "value")).await.unwrap();
+
+    client.batch_execute("ALTER ROLE keeper PASSWORD 'another'").await.unwrap();
+    let refused = async {
+        loop {
+            database.cut(&client).await;
+            if let Err(error) = store.get(b"key").await
+                && error.to_string().contains(ADVICE)
+            {
+                break;
+            }
+        }
+    };
+    soon("a server that runs says so", refused).await;
+    client.batch_execute("ALTER ROLE keeper PASSWORD 'right'").await.unwrap();
+    soon("it goes on", async { while store.get(b"key").await.is_err() {} }).await;
 }

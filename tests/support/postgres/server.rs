@@ -2,7 +2,6 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::net::TcpListener;
-use std::os::unix::fs::chown;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -14,18 +13,21 @@ use super::programs;
 pub const NOBODY: u32 = 65_534;
 
 /// Makes a server in the directory `$1`, with the programs in `$2`, on the port `$3`; says so, and takes everything away
-/// when its input ends. On the port, user rallypoint has to show a certificate where the connection is encrypted.
+/// when its input ends. On the port, user rallypoint has to show a certificate where the connection is encrypted. User
+/// keeper has a password.
 const SCRIPT: &str = r#"
 cd "$1" || exit 1
 export PATH="$2:$PATH"
 initdb -D data -U rallypoint -A trust -E UTF8 --locale=C --no-sync >log 2>&1 &&
 chmod 600 server.key && mv *.pem *.key data &&
-echo 'hostssl all rallypoint 127.0.0.1/32 cert' | cat - data/pg_hba.conf >hba && cat hba >data/pg_hba.conf &&
+{ echo 'hostssl all rallypoint 127.0.0.1/32 cert' && echo 'local all keeper scram-sha-256'; } |
+    cat - data/pg_hba.conf >hba && cat hba >data/pg_hba.conf &&
 pg_ctl -D data -l log -w -o "-k '$1' -p $3 -c listen_addresses=127.0.0.1 -c fsync=off -c full_page_writes=off \
     -c max_connections=400 -c shared_buffers=64MB \
     -c ssl=on -c ssl_cert_file=server.pem -c ssl_key_file=server.key -c ssl_ca_file=ca.pem" start >>log 2>&1 &&
 echo ready || cat log
-cat >/dev/null
+exec >/dev/null
+cat
 pg_ctl -D data -m immediate -w stop >>log 2>&1
 cd / && rm -rf "$1"
 "#;
@@ -78,7 +80,7 @@ pub fn free_ports<const N: usize>() -> [u16; N] {
 }
 
 /// A script that runs in a new directory, which it takes away at its end: it gets that, where the programs are, and these
-/// ports. Whoever it runs as owns the directory and these files in it.
+/// ports. Whoever it runs as owns the directory and all that is in it, also these files.
 pub fn script(text: &str, binaries: &Path, ports: &[u16], files: &[(&str, &str)]) -> (PathBuf, Command) {
     let dir = tempfile::Builder::new().prefix("rallypoint-postgres-").tempdir().unwrap().keep();
     let mut command = Command::new("sh");
@@ -88,9 +90,8 @@ pub fn script(text: &str, binaries: &Path, ports: &[u16], files: &[(&str, &str)]
         std::fs::write(dir.join(name), text).unwrap();
     }
     if rustix::process::geteuid().is_root() {
-        for path in files.iter().map(|(name, _)| dir.join(name)).chain([dir.clone()]) {
-            chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
-        }
+        let owned = Command::new("chown").args(["-R", &format!("{NOBODY}:{NOBODY}")]).arg(&dir).status();
+        assert!(owned.is_ok_and(|status| status.success()), "cannot give {} away", dir.display());
         command.uid(NOBODY).gid(NOBODY);
     }
     // A group of its own: whoever interrupts the tests must not interrupt the taking away.
