@@ -39,6 +39,7 @@ mod players_page;
 mod postgres;
 mod postgres_faults;
 mod postgres_metrics;
+mod postgres_operator;
 mod postgres_pooler;
 mod postgres_tls;
 mod process;

@@ -26,7 +26,8 @@ pub use self::tls::Tls;
 
 use self::lane::{Connector, Lane, Lanes};
 use self::read::{Question, Reader};
-use self::retry::{Fault, Retry};
+use self::retry::{Fault, Retry, told};
+use self::sql::Statements;
 use super::{Backend, Batch, CHANGES_KEPT, Change, CommitError, Entry, Key, Read, StoreError, Version};
 use crate::env::Entropy;
 
@@ -118,11 +119,14 @@ async fn migrate(connector: &Connector) -> Result<(), StoreError> {
     let (mut client, _driver) = connected.map_err(unusable)?;
     pooler::refuse_transactions(connector, &client).await.map_err(|advice| unusable(advice.into()))?;
     let migrated = schema::migrate(&mut client, Retry::within(settings.patience)).await;
+    // Whether the tables are as they should be: better said now than of the first request.
+    let prepared = Statements::prepare(&client).await;
     migrated.map_err(|fault| match fault {
         Fault::Failed(StoreError::Failed(cause)) => unusable(cause),
         Fault::Failed(error) => error,
         Fault::Unreachable(cause) | Fault::Lost(cause) | Fault::Rejected(cause) => unusable(cause),
-    })
+    })?;
+    prepared.map(drop).map_err(|error| unusable(told(&error)))
 }
 
 impl Inner {

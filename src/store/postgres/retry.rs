@@ -112,8 +112,13 @@ fn advice(code: &SqlState) -> Option<&'static str> {
             "the user needs CREATE on the schema, or SELECT, INSERT, UPDATE and DELETE on the tables once another \
              user's server has made them"
         }
-        SqlState::UNDEFINED_TABLE | SqlState::UNDEFINED_COLUMN => {
-            "is this the database, and the search_path, that the server started with?"
+        SqlState::UNDEFINED_TABLE
+        | SqlState::UNDEFINED_COLUMN
+        | SqlState::UNDEFINED_FUNCTION
+        | SqlState::DATATYPE_MISMATCH
+        | SqlState::INVALID_COLUMN_REFERENCE => {
+            "the tables are not those that a server makes: is this the database, and the search_path, of the store? If so, \
+             restore it from a backup"
         }
         SqlState::INVALID_SCHEMA_NAME => "create the schema that search_path names",
         SqlState::TOO_MANY_CONNECTIONS => {

@@ -22,12 +22,19 @@ const NUMBER_LOCKED: &str = "SELECT number FROM rallypoint_schema WHERE id = 1 F
 /// The schema that this server reads and writes.
 const KNOWN: i64 = MIGRATIONS.len() as i64;
 
-/// Makes the tables, or brings them up to date. Several servers may do so at once: each waits for the one before it
-/// and finds nothing left to do.
+/// A migration takes as long as it takes.
+const WITHOUT_LIMIT: &str = "SET LOCAL statement_timeout = 0";
+
+/// Makes the tables, or brings them up to date. Several servers may do so at once: each waits for the one before it,
+/// however long that takes, and finds nothing left to do.
 pub(super) async fn migrate(client: &mut Client, mut retry: Retry) -> Result<(), Fault> {
     loop {
         match try_migrate(client).await {
             Err(error) if is_race(&error) && retry.pause().await => {}
+            // Asked again and again, so that a server that is gone is noticed.
+            Err(error) if error.code() == Some(&SqlState::QUERY_CANCELED) => {
+                tracing::info!("another server upgrades the database's schema; this one waits for it");
+            }
             Err(error) => return Err(Fault::of(&error)),
             Ok(found) if found > KNOWN => {
                 return Err(Fault::Failed(StoreError::UnknownSchema { found, known: KNOWN }));
@@ -49,6 +56,7 @@ async fn try_migrate(client: &mut Client) -> Result<i64, Error> {
     client.batch_execute(START_NUMBER).await?;
     let upgrade = client.transaction().await?;
     let mut number: i64 = upgrade.query_one(NUMBER_LOCKED, &[]).await?.get(0);
+    upgrade.batch_execute(WITHOUT_LIMIT).await?;
     for migration in MIGRATIONS.iter().skip(usize::try_from(number).unwrap_or(0)) {
         upgrade.batch_execute(migration).await?;
         number += 1;
