@@ -13,8 +13,10 @@ use super::server::{free_ports, script};
 /// directories are named; does what each line of its input says, says so, and takes everything away when that ends.
 ///
 /// The primary waits for the standby with every commit, so that it acknowledges nothing before both are together. A
-/// server that is killed leaves a little of the system's memory behind, by which others would know that it ran.
+/// server that is killed leaves a little of the system's memory behind, by which others would know that it ran. Where
+/// nobody listens any more, saying so must not end the script before all is taken away.
 const SCRIPT: &str = r#"
+trap '' PIPE
 cd "$1" || exit 1
 export PATH="$2:$PATH"
 primary=$3 standby=$4

@@ -14,8 +14,9 @@ pub const NOBODY: u32 = 65_534;
 
 /// Makes a server in the directory `$1`, with the programs in `$2`, on the port `$3`; says so, and takes everything away
 /// when its input ends. On the port, user rallypoint has to show a certificate where the connection is encrypted. User
-/// keeper has a password.
+/// keeper has a password. Where nobody listens any more, saying so must not end the script before all is taken away.
 const SCRIPT: &str = r#"
+trap '' PIPE
 cd "$1" || exit 1
 export PATH="$2:$PATH"
 initdb -D data -U rallypoint -A trust -E UTF8 --locale=C --no-sync >log 2>&1 &&
