@@ -4,8 +4,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use futures_util::future::{FutureExt as _, join_all};
 use rallypoint::env::Entropy;
-use rallypoint::store::{Backend as _, Batch, CommitError, Entry, Postgres, StoreError, Version};
+use rallypoint::store::{
+    Backend as _, Batch, CommitError, Entry, Postgres, PostgresSettings, StoreError, Version,
+};
 use tokio::task::JoinSet;
 
 use crate::support::postgres::Database;
@@ -185,6 +188,56 @@ async fn a_key_that_goes_while_a_commit_is_on_its_way_is_put_all_the_same() {
     let (store, done) = one_behind_the_other(goes, Batch::default().put("a", "2").put("b", "2")).await;
     let [Ok(_), Ok(second)] = done else { panic!("{done:?}") };
     assert_eq!((version(&store, "a").await, version(&store, "b").await), (Some(second), Some(second)));
+}
+
+#[tokio::test]
+async fn commits_that_wait_share_a_statement_and_are_judged_each_by_its_own() {
+    let database = Database::new().await;
+    let settings = PostgresSettings { write_connections: 1, ..database.settings() };
+    let store = Postgres::open(settings).await.unwrap();
+    let held = put(&store, "held", "0").await;
+    let (client, looker) = (database.client().await, database.client().await);
+    let hold = "BEGIN; SELECT key FROM rallypoint_entries WHERE key = 'held' FOR UPDATE";
+    client.batch_execute(hold).await.unwrap();
+    let first = store.clone();
+    let first = tokio::spawn(async move {
+        first.commit(Batch::default().expect_version("held", held).put("held", "1")).await
+    });
+    let waits = async { while database.waiting(&looker).await == 0 {} };
+    soon("the commit waits for the lock", waits).await;
+
+    let new = |key: &str| Batch::default().expect_absent(key).put(key, key.to_owned());
+    let large = vec![0; 1 << 20];
+    let batches = [
+        new("a"),
+        // Is outdated by the one before, which it must wait for: it shares a key.
+        new("a"),
+        new("b").expect_version("held", held),
+        new("c").delete("not there"),
+        new("d"),
+        Batch::default().expect_absent("large").put("large", large),
+        new("e"),
+    ];
+    let commits = batches.map(|batch| {
+        let store = &store;
+        async move { store.commit(batch).await }
+    });
+    let mut commits = Box::pin(join_all(commits));
+    assert!((&mut commits).now_or_never().is_none(), "all wait behind the first");
+    client.batch_execute("COMMIT").await.unwrap();
+    let made = commits.await;
+    let conflict = |key: &str| Err(CommitError::Conflict { key: key.into() });
+    let mut creators = [made[0].clone(), made[1].clone()];
+    creators.sort_by_key(Result::is_err);
+    assert!(creators[0].is_ok() && creators[1] == conflict("a"), "{creators:?}");
+    assert_eq!(made[2], conflict("held"));
+    for (key, commit) in ["c", "d", "large", "e"].into_iter().zip(&made[3..]) {
+        assert_eq!(version(&store, key).await, Some(commit.clone().unwrap()));
+    }
+    assert_eq!(made[4], made[6], "they were taken together");
+    assert_ne!(made[4], made[5], "what is large goes by itself");
+    assert_eq!(version(&store, "b").await, None);
+    assert_eq!(version(&store, "held").await, Some(first.await.unwrap().unwrap()));
 }
 
 const ACCOUNTS: u64 = 8;

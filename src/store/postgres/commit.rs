@@ -30,24 +30,70 @@
 //! nowhere, either someone else was first, or someone has changed everything since: that alone stays open, and is
 //! told as [`StoreError::Unsure`]. A commit that changes nothing that it expects is not sent again; only its version is
 //! looked for.
+//!
+//! Commits that share no key may share the statement, and its version (see [`group`](super::group)): then all are made or
+//! none, and each can still be sent alone afterwards, since what is said above holds for each of them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use tokio::sync::Mutex;
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
-use super::Inner;
 use super::counts::Purpose;
-use super::lane::Session;
+use super::lane::{Connector, Lane, Lanes, Session};
 use super::retry::{Fault, Retry};
+use super::{Inner, new_version};
 use crate::store::{Batch, Change, CommitError, Key, StoreError, Version};
 
-/// What a commit is made of, as the statement takes it.
-struct Work<'a> {
-    expected: &'a [(Key, Option<Version>)],
-    changes: &'a BTreeMap<Key, Option<Bytes>>,
+/// What one commit expects and changes.
+pub(super) struct Changes {
+    pub(super) expected: Vec<(Key, Option<Version>)>,
+    changed: BTreeMap<Key, Option<Bytes>>,
+}
+
+impl Changes {
+    fn of(mut batch: Batch) -> Self {
+        Self { expected: std::mem::take(&mut batch.expect), changed: batch.into_changes() }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.expected.is_empty() && self.changed.is_empty()
+    }
+
+    fn is_put(&self, key: &[u8]) -> bool {
+        self.changed.get(key).is_some_and(Option::is_some)
+    }
+
+    /// Every key that it concerns, some twice.
+    pub(super) fn touched(&self) -> impl Iterator<Item = &[u8]> {
+        self.changed.keys().chain(self.expected.iter().map(|(key, _)| key)).map(Vec::as_slice)
+    }
+
+    /// How much there is to write, in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        self.changed.iter().map(|(key, value)| key.len() + value.as_ref().map_or(0, Bytes::len)).sum()
+    }
+
+    /// Whether an absent key must be locked without being put.
+    pub(super) fn locks_absent_keys(&self) -> bool {
+        self.expected.iter().any(|(key, version)| version.is_none() && !self.is_put(key))
+    }
+
+    /// Whether making it once makes it fail from then on, so that it may be sent again.
+    pub(super) fn is_repeatable(&self) -> bool {
+        let undone = |(key, version): &(Key, Option<Version>)| match version {
+            Some(_) => self.changed.contains_key(key),
+            None => self.is_put(key),
+        };
+        self.changed.is_empty() || self.expected.iter().any(undone)
+    }
+}
+
+/// What commits are made of, as the statement takes it.
+pub(super) struct Work<'a> {
     expected_keys: Vec<&'a [u8]>,
     expected_versions: Vec<Option<i64>>,
     touched: Vec<&'a [u8]>,
@@ -59,49 +105,27 @@ struct Work<'a> {
 }
 
 impl<'a> Work<'a> {
-    fn new(
-        expected: &'a [(Key, Option<Version>)],
-        changes: &'a BTreeMap<Key, Option<Bytes>>,
-        version: Version,
-    ) -> Self {
-        let expected_keys: Vec<_> = expected.iter().map(|(key, _)| key.as_slice()).collect();
-        let absent = expected.iter().filter(|(_, version)| version.is_none()).map(|(key, _)| key.as_slice());
-        let put = changes.iter().filter_map(|(key, value)| Some((key.as_slice(), value.as_deref()?)));
+    /// Of commits that share no key, all under one version.
+    pub(super) fn of(all: &[&'a Changes], version: Version) -> Self {
+        let expected = || all.iter().flat_map(|changes| &changes.expected);
+        let changed = || all.iter().flat_map(|changes| &changes.changed);
+        let absent = expected().filter(|(_, version)| version.is_none()).map(|(key, _)| key.as_slice());
+        let put = changed().filter_map(|(key, value)| Some((key.as_slice(), value.as_deref()?)));
         let (put_keys, put_values): (Vec<_>, Vec<_>) = put.unzip();
-        let deleted = changes.iter().filter(|(_, value)| value.is_none()).map(|(key, _)| key.as_slice());
-        let mut touched: Vec<_> = changes.keys().map(Vec::as_slice).chain(expected_keys.clone()).collect();
+        let deleted = changed().filter(|(_, value)| value.is_none()).map(|(key, _)| key.as_slice());
+        let mut touched: Vec<_> = all.iter().flat_map(|changes| changes.touched()).collect();
         touched.sort_unstable();
         touched.dedup();
         Self {
-            expected,
-            changes,
-            expected_versions: expected.iter().map(|(_, version)| version.map(stored)).collect(),
+            expected_keys: expected().map(|(key, _)| key.as_slice()).collect(),
+            expected_versions: expected().map(|(_, version)| version.map(stored)).collect(),
             touched,
             put_keys,
             put_values,
             new_keys: absent.collect(),
             deleted: deleted.collect(),
             version: stored(version),
-            expected_keys,
         }
-    }
-
-    fn is_put(&self, key: &[u8]) -> bool {
-        self.changes.get(key).is_some_and(Option::is_some)
-    }
-
-    /// Whether a key that is absent must be locked without being put.
-    fn locks_absent_keys(&self) -> bool {
-        self.new_keys.iter().any(|key| !self.is_put(key))
-    }
-
-    /// Whether making it once makes it fail from then on, so that it may be sent again.
-    fn is_repeatable(&self) -> bool {
-        let undone = |(key, version): &(Key, Option<Version>)| match version {
-            Some(_) => self.changes.contains_key(key),
-            None => self.is_put(key),
-        };
-        self.changes.is_empty() || self.expected.iter().any(undone)
     }
 
     fn params(&self) -> [&(dyn ToSql + Sync); 8] {
@@ -124,7 +148,7 @@ pub(super) fn stored(version: Version) -> i64 {
 }
 
 /// What the statement said.
-enum Verdict {
+pub(super) enum Verdict {
     /// It has been made, now or before.
     Made,
     /// The expectation at this place, from 0, does not hold.
@@ -151,38 +175,98 @@ impl Verdict {
 
 impl Inner {
     /// See [`Backend::commit`](crate::store::Backend::commit).
-    pub(super) async fn commit(&self, mut batch: Batch) -> Result<Version, CommitError> {
+    pub(super) async fn commit(&self, batch: Batch) -> Result<Version, CommitError> {
         batch.check_keys()?;
-        let version = self.new_version();
-        let expected = std::mem::take(&mut batch.expect);
-        let changes = batch.into_changes();
-        if expected.is_empty() && changes.is_empty() {
-            return Ok(version);
+        let changes = Changes::of(batch);
+        if changes.is_empty() {
+            return Ok(new_version());
         }
-        self.make(&Work::new(&expected, &changes, version)).await?;
-        if !changes.is_empty() && self.changes.receiver_count() > 0 {
-            let keys = changes.into_keys().collect();
+        let keys: Vec<_> = changes.changed.keys().cloned().collect();
+        let version = if changes.is_repeatable() && !changes.locks_absent_keys() {
+            self.commit_together(changes).await?
+        } else {
+            self.commit_alone(&changes).await?
+        };
+        if !keys.is_empty() && self.changes.receiver_count() > 0 {
             // Nobody may be listening any more.
             let _ = self.changes.send(Arc::new(Change { version, keys }));
         }
         Ok(version)
     }
 
-    /// Tries until there is an answer, or no time left for one.
-    async fn make(&self, work: &Work<'_>) -> Result<(), CommitError> {
+    async fn commit_alone(&self, changes: &Changes) -> Result<Version, CommitError> {
+        let version = new_version();
+        match self.writer.make(changes, version, false).await {
+            Err(CommitError::Store(StoreError::Unsure(cause))) if !changes.is_repeatable() => {
+                self.look_for(changes, version, cause).await
+            }
+            made => made.map(|()| version),
+        }
+    }
+
+    /// Finds out whether a commit that may not be sent again was made. Where its version is not found, it may still
+    /// have been, or be yet.
+    async fn look_for(
+        &self,
+        changes: &Changes,
+        version: Version,
+        cause: String,
+    ) -> Result<Version, CommitError> {
+        for key in changes.changed.keys().filter(|key| changes.is_put(key)) {
+            if self.get(key).await?.is_some_and(|entry| entry.version == version) {
+                return Ok(version);
+            }
+        }
+        Err(StoreError::Unsure(cause).into())
+    }
+}
+
+/// Makes commits.
+pub(super) struct Writer {
+    connector: Arc<Connector>,
+    lanes: Lanes,
+    /// For commits that need a transaction, one at a time.
+    transactions: Lane,
+    alone: Mutex<()>,
+}
+
+impl Writer {
+    pub(super) fn new(connector: &Arc<Connector>) -> Self {
+        Self {
+            connector: Arc::clone(connector),
+            lanes: Lanes::new(connector, connector.settings().write_connections),
+            transactions: Lane::new(connector),
+            alone: Mutex::default(),
+        }
+    }
+
+    pub(super) async fn close(&self) {
+        self.lanes.close().await;
+        self.transactions.close().await;
+    }
+
+    /// Tries until there is an answer, or no time left for one. An answer may have been `lost` before: then a failure may
+    /// be of a commit that was made.
+    pub(super) async fn make(
+        &self,
+        changes: &Changes,
+        version: Version,
+        mut lost: bool,
+    ) -> Result<(), CommitError> {
         let mut retry = Retry::within(self.connector.settings().patience);
-        let mut long_way = work.locks_absent_keys();
-        // Whether an answer was lost: then a failure may be of a commit that was made.
-        let mut lost = false;
+        let mut long_way = changes.locks_absent_keys();
+        let work = Work::of(&[changes], version);
         loop {
-            let cause = match self.try_to_make(work, long_way).await {
+            let made =
+                if long_way { self.make_the_long_way(&work).await } else { self.try_to_make(&work).await };
+            let cause = match made {
                 Ok(Verdict::Made) => return Ok(()),
                 Ok(Verdict::Unlocked) => {
                     long_way = true;
                     continue;
                 }
                 Ok(Verdict::Conflict(place)) if !lost => {
-                    let key = work.expected.get(place).map(|(key, _)| key.clone()).unwrap_or_default();
+                    let key = changes.expected.get(place).map(|(key, _)| key.clone()).unwrap_or_default();
                     return Err(CommitError::Conflict { key });
                 }
                 Ok(Verdict::Conflict(_)) => {
@@ -190,7 +274,9 @@ impl Inner {
                 }
                 Err(Fault::Failed(error)) if !lost => return Err(error.into()),
                 Err(Fault::Failed(error)) => return Err(StoreError::Unsure(error.to_string()).into()),
-                Err(Fault::Lost(cause)) if !work.is_repeatable() => return self.look_for(work, cause).await,
+                Err(Fault::Lost(cause)) if !changes.is_repeatable() => {
+                    return Err(StoreError::Unsure(cause).into());
+                }
                 Err(Fault::Lost(cause)) => {
                     lost = true;
                     cause
@@ -204,11 +290,8 @@ impl Inner {
         }
     }
 
-    async fn try_to_make(&self, work: &Work<'_>, long_way: bool) -> Result<Verdict, Fault> {
-        if long_way {
-            return self.make_the_long_way(work).await;
-        }
-        let lane = self.writers.take();
+    pub(super) async fn try_to_make(&self, work: &Work<'_>) -> Result<Verdict, Fault> {
+        let lane = self.lanes.take();
         let session = lane.session().await?;
         let params = work.params();
         let asked = session.client().query(&session.statements.apply, &params);
@@ -221,17 +304,6 @@ impl Inner {
         let session = self.transactions.session().await?;
         let rows = session.run(Purpose::Transaction, transact(&session, work)).await?;
         Verdict::of(&rows)
-    }
-
-    /// Finds out whether a commit that may not be sent again was made. Where its version is not found, it may still
-    /// have been, or be yet.
-    async fn look_for(&self, work: &Work<'_>, cause: String) -> Result<(), CommitError> {
-        for key in &work.put_keys {
-            if self.get(key).await?.is_some_and(|entry| stored(entry.version) == work.version) {
-                return Ok(());
-            }
-        }
-        Err(StoreError::Unsure(cause).into())
     }
 }
 

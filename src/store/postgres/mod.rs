@@ -5,6 +5,7 @@
 
 mod commit;
 mod counts;
+mod group;
 mod hosts;
 mod lane;
 mod pooler;
@@ -18,13 +19,15 @@ mod tls;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use tokio::sync::{Mutex, broadcast, mpsc};
+use tokio::sync::{broadcast, mpsc};
 
 pub use self::counts::Counts;
 pub use self::settings::{Settings, parse_url};
 pub use self::tls::Tls;
 
-use self::lane::{Connector, Lane, Lanes};
+use self::commit::Writer;
+use self::group::Job;
+use self::lane::{Connector, Lanes};
 use self::read::{Question, Reader};
 use self::retry::{Fault, Retry, told};
 use self::sql::Statements;
@@ -39,11 +42,9 @@ pub struct Postgres {
 
 struct Inner {
     connector: Arc<Connector>,
-    /// For commits.
-    writers: Lanes,
-    /// For commits that need a transaction, one at a time.
-    transactions: Lane,
-    alone: Mutex<()>,
+    writer: Arc<Writer>,
+    /// To those who make commits together.
+    commits: mpsc::Sender<Job>,
     /// For reads of ranges, and of single values by the readers.
     scanners: Lanes,
     /// One for each of these lanes.
@@ -62,12 +63,11 @@ impl Postgres {
         let connector = Arc::new(Connector::new(settings));
         migrate(&connector).await?;
         let settings = connector.settings();
-        let writers = Lanes::new(&connector, settings.write_connections);
+        let writer = Arc::new(Writer::new(&connector));
         let scanners = Lanes::new(&connector, settings.read_connections);
         let inner = Inner {
-            writers,
-            transactions: Lane::new(&connector),
-            alone: Mutex::default(),
+            commits: group::start(&writer, settings.write_connections),
+            writer,
             readers: scanners.iter().map(|lane| Reader::start(lane, settings.patience)).collect(),
             scanners,
             next_reader: AtomicUsize::new(0),
@@ -103,9 +103,8 @@ impl Postgres {
     /// [`StoreError::Closed`].
     pub async fn close(&self) {
         self.inner.connector.close();
-        self.inner.writers.close().await;
+        self.inner.writer.close().await;
         self.inner.scanners.close().await;
-        self.inner.transactions.close().await;
     }
 }
 
@@ -129,12 +128,12 @@ async fn migrate(connector: &Connector) -> Result<(), StoreError> {
     prepared.map(drop).map_err(|error| unusable(told(&error)))
 }
 
-impl Inner {
-    /// A version that no other commit draws. Not 0, which marks placeholders.
-    fn new_version(&self) -> Version {
-        Version((u64::from_le_bytes(Entropy::System.bytes()) >> 1).max(1))
-    }
+/// A version that no other statement draws. Not 0, which marks placeholders.
+fn new_version() -> Version {
+    Version((u64::from_le_bytes(Entropy::System.bytes()) >> 1).max(1))
+}
 
+impl Inner {
     fn count_read<T>(&self, outcome: &Result<T, StoreError>) {
         if outcome.is_ok() {
             self.connector.counts().reads.inc();
