@@ -17,6 +17,8 @@ use crate::telemetry::Departure;
 
 /// Sessions ended at once: enough to share an fsync, few enough to leave room for callers.
 const DUE_AT_ONCE: usize = 256;
+/// Sessions ended before the rest of the background work has its turn.
+const DUE_IN_A_ROW: usize = 4 * DUE_AT_ONCE;
 /// Sessions in which silence is acted on together.
 const SILENT_AT_ONCE: usize = 64;
 
@@ -43,25 +45,38 @@ pub async fn run(app: Arc<App>, every: Duration, mut stop: watch::Receiver<bool>
     app.deadlines.flush(&app.sessions).await;
 }
 
-/// Writes moved deadlines, then ends every session that is due. Answers how many it ended.
+/// Writes moved deadlines, ends every session that is due, and acts on silence. Answers how many sessions it ended.
+///
+/// # Errors
+/// Where not all of it could be done. With a clock that is not that of all who share the store, it does nothing: it
+/// would end what others hold to be alive.
 pub async fn tick(app: &App) -> Result<usize, Failure> {
-    app.deadlines.flush(&app.sessions).await;
-    let now_ms = app.clock.now_ms();
-    // While the store is away nobody can be answered, and nobody's silence is their own.
-    let ends = end_due(app, now_ms).await.inspect_err(|_| app.attendance.excuse(now_ms))?;
-    let ended = ends.iter().filter(|end| matches!(end, Ok(true))).count();
-    let result = ends.into_iter().find_map(Result::err).map_or(Ok(()), Err);
-    result.and(app.gossip().await).and(act_on_silence(app).await).map(|()| ended)
+    let mut ended = 0;
+    loop {
+        app.deadlines.flush(&app.sessions).await;
+        let now_ms = app.clock.now_ms();
+        // While the store is away nobody can be answered, and nobody's silence is their own.
+        let ends = end_due(app, now_ms).await.inspect_err(|_| app.attendance.excuse(now_ms))?;
+        let is_all = ends.len() < DUE_IN_A_ROW;
+        ended += ends.iter().filter(|end| matches!(end, Ok(true))).count();
+        let result = ends.into_iter().find_map(Result::err).map_or(Ok(()), Err);
+        // In between, since others go by what they are told of whom this node has heard.
+        result.and(app.gossip().await).and(act_on_silence(app).await)?;
+        if is_all {
+            return Ok(ended);
+        }
+    }
 }
 
-/// Tries to end every session that is due; answers for each whether it did.
+/// Tries to end the sessions that are due, as many as are to be ended in a row; answers for each whether it did.
 async fn end_due(app: &App, now_ms: i64) -> Result<Vec<Result<bool, Failure>>, StoreError> {
     let store = app.sessions.store();
+    store.check_clock(|| app.clock.now_ms()).await?;
     let (first, end) = keys::due_until(now_ms);
     let Some(start) = where_to_start(app, now_ms).await? else { return Ok(Vec::new()) };
     let mut ends = Vec::new();
     for (mut from, to) in [(start.clone(), end), (first, start)] {
-        loop {
+        while ends.len() < DUE_IN_A_ROW {
             let due = store.scan(&from, &to, DUE_AT_ONCE).await?;
             let Some((last, _)) = due.last() else { break };
             // The next look starts behind this one: what could not be ended now waits for the next tick, and keeps

@@ -152,7 +152,9 @@ async fn open_store(config: &Config) -> Result<Store, StartError> {
         }
         Backend::Postgres => {
             let settings = config.postgres.settings().map_err(StartError)?;
-            Ok(Store::Postgres(Postgres::open(settings).await.map_err(StartError::of)?))
+            let store = Store::Postgres(Postgres::open(settings).await.map_err(StartError::of)?);
+            store.check_clock(|| Clock::System.now_ms()).await.map_err(StartError::of)?;
+            Ok(store)
         }
     }
 }

@@ -304,13 +304,22 @@ pub async fn report_health(
     >,
 ) -> Result<Reply<Plain<HealthView>>, Error> {
     let InstanceHealthStatusUpdate { instance_health, instance_id } = report;
-    let live = app.session(&path.session_id).await?;
-    live.session.require_instance(&instance_id)?;
-    if caller.player().is_some() {
-        live.session.require_host(caller.actor_unless(Permission::UpdateAny))?;
-    }
+    let live = app.sessions.get_latest(&path.session_id).await?;
+    let host = caller.player().map(|_| caller.actor_unless(Permission::UpdateAny));
+    let may_report = {
+        let instance_id = instance_id.clone();
+        move |session: &Session| {
+            session.require_instance(&instance_id)?;
+            host.map_or(Ok(()), |host| session.require_host(host))
+        }
+    };
+    may_report(&live.session)?;
     let health = app.reported(&live, &instance_id, instance_health).await?;
-    let rule = move |session: &mut Session| session.set_health(&instance_id, health);
+    let rule = move |session: &mut Session| {
+        // Asked again: the session may have changed meanwhile.
+        may_report(session)?;
+        session.set_health(&instance_id, health)
+    };
     let updated = app.sessions.settle(&path.session_id, query.refresh_ttl.0, rule).await;
     if matches!(updated, Err(Failure::Refused(Refused::SessionNotFound))) {
         // It ended meanwhile, and nothing would ever make the report forgotten.

@@ -19,6 +19,9 @@ use crate::domain::{PlayerUuid, Session, SessionId};
 /// The part of the time that silence takes in which other nodes are told what was heard.
 const LAG_PARTS: i64 = 8;
 
+/// How often a session is looked at, at least, where other nodes may have ended it.
+const LOOK_EVERY_MS: i64 = 3_600_000;
+
 /// See the module.
 pub struct Attendance {
     health_rules: HealthRules,
@@ -307,7 +310,9 @@ impl Attendance {
         };
         let reports_ms = health.filter(|health| can_change(*health));
         let reports_ms = reports_ms.map(|_| heard.judged_ms.saturating_add(self.health_rules.cadence_ms()));
-        players.chain(reports_ms).min().unwrap_or(i64::MAX)
+        // Where other nodes may end it, it is looked at now and then, so as to be forgotten.
+        let look_ms = self.is_shared.then(|| now_ms.saturating_add(LOOK_EVERY_MS));
+        players.chain(reports_ms).chain(look_ms).min().unwrap_or(i64::MAX)
     }
 }
 

@@ -1,8 +1,8 @@
 //! Changing sessions: load, rule, commit.
 //!
 //! A change holds its session's turn from load to commit, so that writers on this node queue instead of racing
-//! in the store; a reader takes no turn and waits for nobody. A change that has begun runs to its end: a caller
-//! who goes away in the middle cannot leave the cache behind the store.
+//! in the store; a reader takes no turn and waits for nobody. A change whose turn has come runs to its end: a caller
+//! who goes away in the middle cannot leave the cache behind the store. Who goes away before that has changed nothing.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
@@ -21,10 +21,10 @@ use crate::store::{Batch, CommitError};
 impl Sessions {
     /// Stores a new session, unless it gives somebody more places than a player may have.
     pub async fn create(self: &Arc<Self>, session: Session, deadline_ms: i64) -> Result<Arc<Live>, Failure> {
-        let sessions = Arc::clone(self);
+        // Others can find it, and change it, as soon as it is stored.
+        let (sessions, turn) = (Arc::clone(self), self.take_turn(&session.id).await);
         ToTheEnd::of(async move {
-            // Others can find it, and change it, as soon as it is stored.
-            let _turn = sessions.turn(&session.id).writing.lock().await;
+            let _turn = turn;
             let _players = sessions.turns_of_given(None, &session).await?;
             let batch = index::plan(None, &session, sessions.limits.session_bytes_max)?;
             let batch = put_deadline(batch, &session.id, deadline_ms);
@@ -79,9 +79,9 @@ impl Sessions {
         T: Send + 'static,
         R: FnMut(&mut Session) -> Result<T, Refused> + Send + 'static,
     {
-        let (sessions, id) = (Arc::clone(self), id.clone());
+        let (sessions, id, turn) = (Arc::clone(self), id.clone(), self.take_turn(id).await);
         ToTheEnd::of(async move {
-            let _turn = sessions.turn(&id).writing.lock().await;
+            let _turn = turn;
             for _ in 0..ATTEMPTS_MAX {
                 let changed = sessions.try_to_change(bytes_max, &id, refresh, &mut rule).await?;
                 if let Some(changed) = changed {
@@ -106,9 +106,9 @@ impl Sessions {
         R: FnMut(&mut Session, &Session) -> Result<T, Refused> + Send + 'static,
     {
         let (sessions, id, other) = (Arc::clone(self), id.clone(), other.clone());
-        let bytes_max = self.limits.session_bytes_max;
+        let (bytes_max, turn) = (self.limits.session_bytes_max, self.take_turn(&id).await);
         ToTheEnd::of(async move {
-            let _turn = sessions.turn(&id).writing.lock().await;
+            let _turn = turn;
             for _ in 0..ATTEMPTS_MAX {
                 let beside = sessions.get_latest(&other).await?;
                 let rule = |session: &mut Session| rule(session, &beside.session);
@@ -173,7 +173,7 @@ impl Sessions {
     }
 
     /// A session to be changed, or to go by in a change: one that must be there, and whose time is not over.
-    pub(super) async fn get_latest(&self, id: &SessionId) -> Result<Arc<Live>, Failure> {
+    pub async fn get_latest(&self, id: &SessionId) -> Result<Arc<Live>, Failure> {
         let live = self.find_latest(id).await?.ok_or(Refused::SessionNotFound)?;
         self.require_time_left(&live).await.map(|()| live)
     }
@@ -186,7 +186,7 @@ impl Sessions {
         batch: Batch,
         deadline_ms: Arc<AtomicI64>,
     ) -> Result<Arc<Live>, CommitError> {
-        let (id, asked_ms) = (session.id.clone(), self.clock.now_ms());
+        let (id, asked) = (session.id.clone(), self.reading());
         let stored_bytes = batch.put.first().map_or(0, |(_, value)| value.len());
         let places = Change::of(&batch);
         match self.store().commit(batch).await {
@@ -195,7 +195,7 @@ impl Sessions {
                 let ended = session.ended;
                 (self.watcher)(&session);
                 let live = Arc::new(Live::new(session, version, deadline_ms));
-                live.note_current(asked_ms);
+                live.note_current(asked);
                 self.publish(&id, (!ended).then_some((&live, stored_bytes)));
                 Ok(live)
             }

@@ -42,9 +42,9 @@ impl Sessions {
     /// Ends a session if nobody has asked for it in time; takes a stale place in the queue away. Where another node is
     /// just changing it, it is left to that.
     pub async fn expire(self: &Arc<Self>, id: &SessionId, due_ms: i64, now_ms: i64) -> Result<bool, Failure> {
-        let (sessions, id) = (Arc::clone(self), id.clone());
+        let (sessions, id, turn) = (Arc::clone(self), id.clone(), self.take_turn(id).await);
         ToTheEnd::of(async move {
-            let _turn = sessions.turn(&id).writing.lock().await;
+            let _turn = turn;
             let (stored, before) =
                 tokio::try_join!(sessions.stored_deadline(&id), sessions.find_latest(&id))?;
             let deadline = stored.filter(|(_, stored_ms)| *stored_ms == due_ms);
@@ -80,9 +80,9 @@ impl Sessions {
     /// Moves a session's stored deadline, unless it is as late already; a session that ended meanwhile stays ended.
     /// Answers whether it is there in time now, and not where another node was faster.
     pub async fn move_deadline(self: &Arc<Self>, id: &SessionId, deadline_ms: i64) -> Result<bool, Failure> {
-        let (sessions, id) = (Arc::clone(self), id.clone());
+        let (sessions, id, turn) = (Arc::clone(self), id.clone(), self.take_turn(id).await);
         ToTheEnd::of(async move {
-            let _turn = sessions.turn(&id).writing.lock().await;
+            let _turn = turn;
             sessions.move_deadline_in_turn(&id, deadline_ms).await
         })
         .await

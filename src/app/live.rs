@@ -12,6 +12,15 @@ use crate::store::Version;
 /// Largest document of a restricted view that is kept, in bytes.
 const RESTRICTED_BYTES_KEPT_MAX: usize = 16_384;
 
+/// What two clocks say at one moment: one may be set back, and the other may stand still while the machine sleeps.
+#[derive(Clone, Copy, Debug)]
+pub struct Reading {
+    /// Ms since the epoch.
+    pub now_ms: i64,
+    /// Ms since the node started.
+    pub up_ms: i64,
+}
+
 /// How much of a session a caller sees; each view has a document and an ETag of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct View {
@@ -72,8 +81,9 @@ pub struct Live {
     culls: bool,
     /// When it ends unless someone asks for it before, ms since the epoch; shared between its versions.
     pub(super) deadline_ms: Arc<AtomicI64>,
-    /// At which time it was the last version for sure, ms since the epoch.
+    /// At which time it was the last version for sure, by both clocks.
     current_ms: AtomicI64,
+    current_up_ms: AtomicI64,
     /// Who takes part, in order.
     active: Box<[PlayerUuid]>,
     /// By linked platform, of which there are one or two: a map would make room for eleven.
@@ -101,6 +111,7 @@ impl Live {
             culls: session.culling_timeout_s.is_some(),
             deadline_ms,
             current_ms: AtomicI64::new(i64::MIN),
+            current_up_ms: AtomicI64::new(i64::MIN),
             active,
             platform,
             session,
@@ -121,14 +132,17 @@ impl Live {
         self.superseded.load(Ordering::Acquire)
     }
 
-    /// Notes that at this time it was the last version on any node, ms since the epoch.
-    pub fn note_current(&self, ms: i64) {
-        self.current_ms.fetch_max(ms, Ordering::Relaxed);
+    /// Notes that at this time it was the last version on any node.
+    pub fn note_current(&self, at: Reading) {
+        self.current_ms.fetch_max(at.now_ms, Ordering::Relaxed);
+        self.current_up_ms.fetch_max(at.up_ms, Ordering::Relaxed);
     }
 
     /// How long ago it was the last version for sure, in ms. Negative after the clock was set back.
-    pub fn age_ms(&self, now_ms: i64) -> i64 {
-        now_ms.saturating_sub(self.current_ms.load(Ordering::Relaxed))
+    pub fn age_ms(&self, now: Reading) -> i64 {
+        let age_ms = now.now_ms.saturating_sub(self.current_ms.load(Ordering::Relaxed));
+        let age_up_ms = now.up_ms.saturating_sub(self.current_up_ms.load(Ordering::Relaxed));
+        if age_ms < 0 { age_ms } else { age_ms.max(age_up_ms) }
     }
 
     /// Whether it matters who asks for it: players who do not are taken out.
@@ -179,5 +193,31 @@ impl Live {
     /// Moves the deadline as this node knows it, never back. Answers what it was.
     pub fn move_deadline(&self, deadline_ms: i64) -> i64 {
         self.deadline_ms.fetch_max(deadline_ms, Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::domain::SessionId;
+    use crate::domain::session::NewSession;
+
+    #[test]
+    fn a_version_is_as_old_as_the_slower_of_two_clocks_says() {
+        let new = NewSession {
+            id: SessionId::parse("s").unwrap(),
+            session_type: "game".into(),
+            now: "2026-11-24T12:00:00Z".parse().unwrap(),
+            region_id: None,
+            password: None,
+        };
+        let session = Session::new(new, &Config::default().templates["game"]);
+        let live = Live::new(session, Version(1), Arc::default());
+        let age_ms = |now_ms, up_ms| live.age_ms(Reading { now_ms, up_ms });
+        assert!(age_ms(0, 0) > 1_000_000, "it was never known to be current");
+        live.note_current(Reading { now_ms: 100_000, up_ms: 50 });
+        assert_eq!((age_ms(100_007, 57), age_ms(100_007, 30_057), age_ms(130_000, 57)), (7, 30_007, 30_000));
+        assert!(age_ms(99_999, 57) < 0, "the clock was set back");
     }
 }

@@ -3,12 +3,15 @@
 
 use std::sync::atomic::AtomicI64;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use tokio::sync::OwnedMutexGuard;
 
 use super::Failure;
 use super::cache::{Cache, PlatformKey};
 use super::deadlines::Deadlines;
 use super::index;
-use super::live::Live;
+use super::live::{Live, Reading};
 use super::lookup::named_session;
 use super::memberships::Memberships;
 use super::stripes::Stripes;
@@ -47,7 +50,7 @@ pub struct Limits {
 /// after it.
 #[derive(Default)]
 pub(super) struct Turn {
-    pub(super) writing: tokio::sync::Mutex<()>,
+    writing: Arc<tokio::sync::Mutex<()>>,
     changes: Mutex<u64>,
 }
 
@@ -61,6 +64,7 @@ pub struct Sessions {
     pub(super) limits: Limits,
     pub(super) deadlines: Arc<Deadlines>,
     pub(super) clock: Clock,
+    started: Instant,
     pub(super) watcher: Watcher,
     cache: Cache,
     pub(super) memberships: Memberships,
@@ -82,6 +86,7 @@ impl Sessions {
             store,
             limits,
             deadlines,
+            started: clock.instant(),
             clock,
             watcher: Box::new(watcher),
             cache: Cache::new(cache_bytes - cache_bytes / MEMBERSHIPS_SHARE),
@@ -96,8 +101,13 @@ impl Sessions {
         &self.store
     }
 
-    pub(super) fn turn(&self, id: &SessionId) -> &Turn {
+    fn turn(&self, id: &SessionId) -> &Turn {
         self.turns.of(id)
+    }
+
+    /// Waits for a session's turn. Who waits has begun nothing: where the caller goes away, so does the wish.
+    pub(super) async fn take_turn(&self, id: &SessionId) -> OwnedMutexGuard<()> {
+        Arc::clone(&self.turn(id).writing).lock_owned().await
     }
 
     /// A session, as current as reads have to be.
@@ -114,15 +124,15 @@ impl Sessions {
         if self.store.sole_writer() {
             return Ok(Some(cached));
         }
-        let (seen, asked_ms) = (self.changes_seen(id), self.clock.now_ms());
+        let (seen, asked) = (self.changes_seen(id), self.reading());
         match self.store.get_if_changed(&keys::session(id), cached.version).await? {
             Read::Unchanged => {
-                cached.note_current(asked_ms);
+                cached.note_current(asked);
                 Ok(Some(cached))
             }
             Read::Changed(entry) => {
                 let deadline_ms = Arc::clone(&cached.deadline_ms);
-                self.take_in(id, entry, deadline_ms, (seen, asked_ms)).map(Some)
+                self.take_in(id, entry, deadline_ms, (seen, asked)).map(Some)
             }
             Read::Absent => {
                 self.cache.remove(id);
@@ -134,8 +144,14 @@ impl Sessions {
     /// Whether what is in memory is as current as reads have to be.
     fn is_current(&self, cached: &Live) -> bool {
         let staleness_ms_max = self.limits.staleness_ms_max;
-        let is_fresh = || (0..staleness_ms_max).contains(&cached.age_ms(self.clock.now_ms()));
+        let is_fresh = || (0..staleness_ms_max).contains(&cached.age_ms(self.reading()));
         self.store.sole_writer() || (staleness_ms_max > 0 && is_fresh())
+    }
+
+    /// What the clocks say now.
+    pub(super) fn reading(&self) -> Reading {
+        let up_ms = self.clock.instant().saturating_duration_since(self.started).as_millis();
+        Reading { now_ms: self.clock.now_ms(), up_ms: i64::try_from(up_ms).unwrap_or(i64::MAX) }
     }
 
     /// A session that must be there.
@@ -180,7 +196,7 @@ impl Sessions {
     }
 
     async fn load(&self, id: &SessionId) -> Result<Option<Arc<Live>>, StoreError> {
-        let seen = (self.changes_seen(id), self.clock.now_ms());
+        let seen = (self.changes_seen(id), self.reading());
         let Some(entry) = self.store.get(&keys::session(id)).await? else { return Ok(None) };
         let deadline_ms = self.stored_deadline(id).await?.map_or(0, |(_, ms)| ms);
         self.take_in(id, entry, Arc::new(AtomicI64::new(deadline_ms)), seen).map(Some)
@@ -196,14 +212,17 @@ impl Sessions {
         id: &SessionId,
         entry: Entry,
         deadline_ms: Arc<AtomicI64>,
-        (seen, asked_ms): (u64, i64),
+        (seen, asked): (u64, Reading),
     ) -> Result<Arc<Live>, StoreError> {
         let stored_bytes = entry.value.len();
         let live = Arc::new(Live::new(index::decode(&entry.value)?, entry.version, deadline_ms));
-        live.note_current(asked_ms);
+        live.note_current(asked);
         let changes = self.turn(id).changes.lock().unwrap_or_else(PoisonError::into_inner);
         if *changes == seen {
             self.cache.put(&live, stored_bytes);
+        } else {
+            // Nobody would tell it when the session changes.
+            live.supersede();
         }
         Ok(live)
     }

@@ -4,7 +4,9 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use rallypoint::admin;
+use rallypoint::app::Failure;
 use rallypoint::env::Clock;
+use rallypoint::jobs;
 use rallypoint::store::{Backend as _, Batch, CommitError, Postgres, PostgresSettings, Store, StoreError};
 use rallypoint::store_conformance;
 
@@ -68,6 +70,19 @@ async fn a_commit_whose_answer_is_lost_is_found_and_one_whose_request_is_lost_is
         let entry = beside.get(b"key").await.unwrap().unwrap();
         assert_eq!((made, entry.value), (Ok(entry.version), "new".into()), "{network:?}");
         assert_eq!(beside.get(b"other").await, Ok(None));
+    }
+}
+
+#[tokio::test]
+async fn a_commit_that_removes_and_whose_answer_is_lost_is_found_by_what_is_gone() {
+    let removing = async |store: &Postgres| {
+        let version = store.get(b"key").await.unwrap().unwrap().version;
+        Batch::default().expect_version("key", version).delete("key").delete("other")
+    };
+    for network in [Network::DownAtAnswer, Network::DownAtRequest] {
+        let (made, beside) = commit_over(network, removing, async |_| {}).await;
+        assert!(made.is_ok(), "{network:?} {made:?}");
+        assert_eq!((beside.get(b"key").await, beside.get(b"other").await), (Ok(None), Ok(None)));
     }
 }
 
@@ -211,6 +226,29 @@ async fn a_server_whose_clock_is_off_is_not_ready_and_says_so() {
     let now_ms = Clock::System.now_ms();
     let behind = store.check_clock(|| now_ms - 700_000).await;
     assert!(matches!(behind, Err(StoreError::ClockSkew { difference_ms: ..-600_000, .. })), "{behind:?}");
+}
+
+#[tokio::test]
+async fn a_server_whose_clock_is_off_ends_nothing_that_others_hold_to_be_alive() {
+    let database = Database::new().await;
+    let settings = PostgresSettings { clock_skew_max_ms: 600_000, ..database.settings() };
+    let node = async || {
+        let store = Postgres::open(settings.clone()).await.unwrap();
+        let node = Server::over(Store::Postgres(store), |_| {});
+        set_clock(&node);
+        node
+    };
+    let (right, wrong) = (node().await, node().await);
+    let alice = right.player();
+    let session = alice.creates("game").await;
+    wrong.clock.advance(Duration::from_secs(9_000));
+    let outcome = jobs::tick(&wrong.app).await;
+    let Err(Failure::Store(StoreError::ClockSkew { .. })) = outcome else { panic!("{outcome:?}") };
+    alice.session(&session).await.expect(200);
+    // The same, with a clock that is right.
+    right.clock.advance(Duration::from_secs(500));
+    jobs::tick(&right.app).await.unwrap();
+    alice.session(&session).await.expect(200);
 }
 
 #[tokio::test]

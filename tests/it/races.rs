@@ -2,14 +2,14 @@
 
 mod limits;
 mod parties;
+mod turns;
 
 use std::collections::BTreeSet;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
-use rallypoint::app::{Limits, Sessions};
 use rallypoint::config::Config;
 use rallypoint::domain::{Session, SessionId};
 use rallypoint::jobs;
@@ -438,39 +438,6 @@ async fn an_invite_that_runs_out_was_accepted_before_or_not_at_all() {
         }
     })
     .await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn changes_are_looked_at_in_their_order() {
-    let store = Store::Memory(Memory::default());
-    let server = Server::over(store.clone(), |_| {});
-    let id = SessionId::parse(&server.player().creates("party").await).unwrap();
-    let seen = Arc::new(Mutex::new(Vec::new()));
-    let watcher = {
-        let seen = Arc::clone(&seen);
-        move |session: &Session| {
-            // Whoever could look meanwhile does.
-            std::thread::yield_now();
-            seen.lock().unwrap().push(session.teams[0].max_size);
-        }
-    };
-    let sessions = Arc::new(Sessions::new(
-        store,
-        Limits { cache_bytes: 1 << 20, ..server.app.settings.limits },
-        Arc::clone(&server.app.deadlines),
-        server.clock.clone(),
-        watcher,
-    ));
-    let changes = (0..200).map(|_| {
-        let (sessions, id) = (Arc::clone(&sessions), id.clone());
-        let grow = |session: &mut Session| {
-            session.teams[0].max_size += 1;
-            Ok(())
-        };
-        async move { sessions.update(&id, false, grow).await.map(drop).unwrap() }
-    });
-    at_once(changes).await;
-    assert_eq!(*seen.lock().unwrap(), (5..=204).collect::<Vec<_>>());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

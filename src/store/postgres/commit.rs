@@ -72,6 +72,14 @@ impl Changes {
         self.changed.keys().chain(self.expected.iter().map(|(key, _)| key)).map(Vec::as_slice)
     }
 
+    /// The values that it expects and removes, where it puts nothing beside.
+    fn removed(&self) -> Vec<Key> {
+        let puts = self.changed.values().any(Option::is_some);
+        let is_removed = |key: &Key| self.changed.contains_key(key) && !puts;
+        let expected = self.expected.iter().filter(|(_, version)| version.is_some());
+        expected.map(|(key, _)| key).filter(|key| is_removed(key)).cloned().collect()
+    }
+
     /// How much there is to write, in bytes.
     pub(super) fn bytes(&self) -> usize {
         self.changed.iter().map(|(key, value)| key.len() + value.as_ref().map_or(0, Bytes::len)).sum()
@@ -182,10 +190,17 @@ impl Inner {
             return Ok(new_version());
         }
         let keys: Vec<_> = changes.changed.keys().cloned().collect();
-        let version = if changes.is_repeatable() && !changes.locks_absent_keys() {
-            self.commit_together(changes).await?
+        let removed = changes.removed();
+        let made = if changes.is_repeatable() && !changes.locks_absent_keys() {
+            self.commit_together(changes).await
         } else {
-            self.commit_alone(&changes).await?
+            self.commit_alone(&changes).await
+        };
+        let version = match made {
+            Err(CommitError::Store(StoreError::Unsure(cause))) if !removed.is_empty() => {
+                self.look_whether_gone(&removed, cause).await?
+            }
+            made => made?,
         };
         if !keys.is_empty() && self.changes.receiver_count() > 0 {
             // Nobody may be listening any more.
@@ -202,6 +217,17 @@ impl Inner {
             }
             made => made.map(|()| version),
         }
+    }
+
+    /// Finds out whether a commit was made that leaves nothing behind: what it removes is gone then. It is as well where
+    /// others have removed it, which comes to the same.
+    async fn look_whether_gone(&self, removed: &[Key], cause: String) -> Result<Version, CommitError> {
+        for key in removed {
+            if self.get(key).await?.is_some() {
+                return Err(StoreError::Unsure(cause).into());
+            }
+        }
+        Ok(new_version())
     }
 
     /// Finds out whether a commit that may not be sent again was made. Where its version is not found, it may still

@@ -26,6 +26,11 @@ pub(super) async fn connect(settings: &Settings) -> Result<Connected, String> {
     let mut refusals = Vec::new();
     for host in (first..first + count).map(|number| alone(address, number % count)) {
         let limit = settings.connect_timeout;
+        let mut host = host;
+        if host.get_tcp_user_timeout().is_none() {
+            // What was given up must not be delivered long after.
+            host.tcp_user_timeout(settings.statement_timeout);
+        }
         let cause = match timeout(limit, host.connect(settings.tls.0.clone())).await {
             Ok(Ok(connected)) => return Ok(connected),
             Ok(Err(error)) => told(&error),

@@ -29,8 +29,8 @@ const ANSWER_SLACK: Duration = Duration::from_secs(2);
 
 /// What is answered must not be lost by a crash, whatever the database's other users can bear. How many machines must
 /// have it stays the operator's choice.
-const DURABLE: &str = "SELECT set_config('synchronous_commit', 'on', false)
-    WHERE current_setting('synchronous_commit') = 'off'";
+const DURABLE: &str = "SELECT set_config('synchronous_commit', CASE current_setting('synchronous_commit')
+    WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END, false)";
 
 /// One connection.
 pub(super) struct Session {

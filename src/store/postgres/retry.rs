@@ -50,6 +50,10 @@ impl Fault {
             return Self::Lost(told);
         }
         match *error.code() {
+            // Some databases say so of one statement, and go on.
+            SqlState::T_R_STATEMENT_COMPLETION_UNKNOWN | SqlState::TRANSACTION_RESOLUTION_UNKNOWN => {
+                Self::Lost(told)
+            }
             SqlState::T_R_SERIALIZATION_FAILURE
             | SqlState::T_R_DEADLOCK_DETECTED
             // How the statement of a commit says that a key is there that was absent when it began.

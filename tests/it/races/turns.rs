@@ -1,0 +1,73 @@
+//! Turns of sessions: whose has come, goes to its end, and is looked at in its order.
+
+use std::sync::{Arc, Mutex};
+
+use futures_util::FutureExt as _;
+use rallypoint::app::{Limits, Sessions};
+use rallypoint::domain::{Session, SessionId};
+use rallypoint::store::{Memory, Store};
+
+use super::at_once;
+use crate::harness::Server;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_change_whose_caller_goes_away_before_its_turn_is_not_made() {
+    let server = Server::new();
+    let id = SessionId::parse(&server.player().creates("party").await).unwrap();
+    let (begun, has_begun) = tokio::sync::oneshot::channel();
+    let (go_on, may_go_on) = std::sync::mpsc::channel();
+    let mut begun = Some(begun);
+    let holds_on = move |_: &mut Session| {
+        begun.take().map(|begun| begun.send(()));
+        may_go_on.recv().unwrap();
+        Ok(())
+    };
+    let (sessions, name) = (Arc::clone(&server.app.sessions), id.clone());
+    let first = tokio::spawn(async move { sessions.update(&name, false, holds_on).await.map(drop) });
+    has_begun.await.unwrap();
+    let change = |session: &mut Session| {
+        session.region_id = Some("late".into());
+        Ok(())
+    };
+    let mut second = Box::pin(server.app.sessions.update(&id, false, change));
+    assert!((&mut second).now_or_never().is_none(), "its turn has not come");
+    drop(second);
+    go_on.send(()).unwrap();
+    first.await.unwrap().unwrap();
+    // Comes behind whatever waits for the turn.
+    let look = |session: &mut Session| Ok(session.region_id.clone());
+    assert_eq!(server.app.sessions.update(&id, false, look).await.unwrap().0, None);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn changes_are_looked_at_in_their_order() {
+    let store = Store::Memory(Memory::default());
+    let server = Server::over(store.clone(), |_| {});
+    let id = SessionId::parse(&server.player().creates("party").await).unwrap();
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let watcher = {
+        let seen = Arc::clone(&seen);
+        move |session: &Session| {
+            // Whoever could look meanwhile does.
+            std::thread::yield_now();
+            seen.lock().unwrap().push(session.teams[0].max_size);
+        }
+    };
+    let sessions = Arc::new(Sessions::new(
+        store,
+        Limits { cache_bytes: 1 << 20, ..server.app.settings.limits },
+        Arc::clone(&server.app.deadlines),
+        server.clock.clone(),
+        watcher,
+    ));
+    let changes = (0..200).map(|_| {
+        let (sessions, id) = (Arc::clone(&sessions), id.clone());
+        let grow = |session: &mut Session| {
+            session.teams[0].max_size += 1;
+            Ok(())
+        };
+        async move { sessions.update(&id, false, grow).await.map(drop).unwrap() }
+    });
+    at_once(changes).await;
+    assert_eq!(*seen.lock().unwrap(), (5..=204).collect::<Vec<_>>());
+}
