@@ -51,19 +51,20 @@ pub async fn run(app: Arc<App>, every: Duration, mut stop: watch::Receiver<bool>
 /// Where not all of it could be done. With a clock that is not that of all who share the store, it does nothing: it
 /// would end what others hold to be alive.
 pub async fn tick(app: &App) -> Result<usize, Failure> {
-    let mut ended = 0;
+    let (mut ended, mut result) = (0, Ok(()));
     loop {
         app.deadlines.flush(&app.sessions).await;
         let now_ms = app.clock.now_ms();
         // While the store is away nobody can be answered, and nobody's silence is their own.
         let ends = end_due(app, now_ms).await.inspect_err(|_| app.attendance.excuse(now_ms))?;
         let is_all = ends.len() < DUE_IN_A_ROW;
-        ended += ends.iter().filter(|end| matches!(end, Ok(true))).count();
-        let result = ends.into_iter().find_map(Result::err).map_or(Ok(()), Err);
+        let made = ends.iter().filter(|end| matches!(end, Ok(true))).count();
+        ended += made;
+        result = result.and(ends.into_iter().find_map(Result::err).map_or(Ok(()), Err));
         // In between, since others go by what they are told of whom this node has heard.
-        result.and(app.gossip().await).and(act_on_silence(app).await)?;
-        if is_all {
-            return Ok(ended);
+        result = result.and(app.gossip().await).and(act_on_silence(app).await);
+        if is_all || made == 0 {
+            return result.map(|()| ended);
         }
     }
 }
@@ -79,8 +80,7 @@ async fn end_due(app: &App, now_ms: i64) -> Result<Vec<Result<bool, Failure>>, S
         while ends.len() < DUE_IN_A_ROW {
             let due = store.scan(&from, &to, DUE_AT_ONCE).await?;
             let Some((last, _)) = due.last() else { break };
-            // The next look starts behind this one: what could not be ended now waits for the next tick, and keeps
-            // nobody else waiting.
+            // The next look starts behind this one: what could not be ended now waits for another.
             from = next_key(last);
             let due = due.iter().filter_map(|(key, _)| keys::parse_due(key));
             ends.extend(join_all(due.map(async |(due_ms, id)| app.expire(&id, due_ms).await)).await);
@@ -89,15 +89,12 @@ async fn end_due(app: &App, now_ms: i64) -> Result<Vec<Result<bool, Failure>>, S
     Ok(ends)
 }
 
-/// The place in the queue of deadlines to start from, if anything is due. Where several nodes come to end the same, each
-/// starts from a random one, so that they seldom meet.
+/// The place in the queue of deadlines to start from, if anything is due: a random one, so that several nodes seldom meet,
+/// and what cannot be ended keeps nobody else waiting.
 async fn where_to_start(app: &App, now_ms: i64) -> Result<Option<Key>, StoreError> {
     let (first, end) = keys::due_until(now_ms);
     let oldest = app.sessions.store().scan(&first, &end, 1).await?.pop();
     let Some((oldest_ms, _)) = oldest.and_then(|(key, _)| keys::parse_due(&key)) else { return Ok(None) };
-    if app.sessions.store().sole_writer() {
-        return Ok(Some(first));
-    }
     let chance = i64::from(u32::from_le_bytes(app.entropy.bytes()));
     let late_ms = chance % (now_ms.saturating_sub(oldest_ms).max(0) + 1);
     // Of many that are due at the same time, the id decides.

@@ -87,6 +87,19 @@ async fn a_commit_that_removes_and_whose_answer_is_lost_is_found_by_what_is_gone
 }
 
 #[tokio::test]
+async fn a_commit_that_removes_and_is_not_heard_of_again_is_not_called_undone() {
+    let (store, _beside, proxy) = impatient().await;
+    let version = store.get(b"key").await.unwrap().unwrap().version;
+    // The connection for commits is there, so that the commit is sent.
+    store.commit(Batch::default().expect_absent("other").put("other", "")).await.unwrap();
+    proxy.set(Network::DownAtAnswer);
+    let removal = Batch::default().expect_version("key", version).delete("key");
+    let unsure = store.commit(removal).await;
+    let Err(CommitError::Store(error @ StoreError::Unsure(_))) = unsure else { panic!("{unsure:?}") };
+    assert!(!error.changed_nothing());
+}
+
+#[tokio::test]
 async fn a_lost_commit_without_expectations_is_looked_for_and_not_made_again() {
     let blind = async |_: &Postgres| Batch::default().put("key", "new");
     let (made, beside) = commit_over(Network::DownAtAnswer, blind, async |_| {}).await;

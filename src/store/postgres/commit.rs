@@ -26,7 +26,8 @@
 //! **Where the answer is lost**, the commit may have happened, may not have, or may yet happen, since what was sent can
 //! lie before the server. It is simply sent again, with the same version. If it has happened, its version is there,
 //! and that is the answer. If not, it happens now. It cannot happen twice where it changes a key that it expects:
-//! either of the two makes the other's expectation fail, for good. If the expectations fail and its version is
+//! either of the two makes the other's expectation fail, for good (but for one that a key is absent, which holds again
+//! once that is deleted: what was given up must not be delivered that late, for which connections have a limit). If the expectations fail and its version is
 //! nowhere, either someone else was first, or someone has changed everything since: that alone stays open, and is
 //! told as [`StoreError::Unsure`]. A commit that changes nothing that it expects is not sent again; only its version is
 //! looked for.
@@ -223,7 +224,7 @@ impl Inner {
     /// others have removed it, which comes to the same.
     async fn look_whether_gone(&self, removed: &[Key], cause: String) -> Result<Version, CommitError> {
         for key in removed {
-            if self.get(key).await?.is_some() {
+            if self.get(key).await.map_err(|_| StoreError::Unsure(cause.clone()))?.is_some() {
                 return Err(StoreError::Unsure(cause).into());
             }
         }
@@ -239,7 +240,8 @@ impl Inner {
         cause: String,
     ) -> Result<Version, CommitError> {
         for key in changes.changed.keys().filter(|key| changes.is_put(key)) {
-            if self.get(key).await?.is_some_and(|entry| entry.version == version) {
+            let found = self.get(key).await.map_err(|_| StoreError::Unsure(cause.clone()))?;
+            if found.is_some_and(|entry| entry.version == version) {
                 return Ok(version);
             }
         }

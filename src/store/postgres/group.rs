@@ -81,7 +81,7 @@ fn divide(mut jobs: Vec<Job>) -> Vec<Vec<Job>> {
 
 async fn make_group(writer: &Arc<Writer>, mut group: Vec<Job>) {
     let version = new_version();
-    let mut lost = false;
+    let (mut lost, mut conflicts) = (false, 0);
     while !group.is_empty() {
         let all: Vec<_> = group.iter().map(|job| &job.changes).collect();
         match writer.try_to_make(&Work::of(&all, version)).await {
@@ -91,7 +91,12 @@ async fn make_group(writer: &Arc<Writer>, mut group: Vec<Job>) {
                 }
                 return;
             }
-            Ok(Verdict::Conflict(place)) if let Some((member, key)) = expecting(&group, place) => {
+            // Once: where many fail, it takes longer to find one after the other than to try each.
+            Ok(Verdict::Conflict(place))
+                if conflicts == 0
+                    && let Some((member, key)) = expecting(&group, place) =>
+            {
+                conflicts += 1;
                 group.swap_remove(member).answer(Err(CommitError::Conflict { key }));
             }
             Ok(Verdict::Conflict(_) | Verdict::Unlocked) => break,
