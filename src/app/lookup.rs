@@ -12,8 +12,8 @@ use crate::store::{Batch, CommitError, Entry, Key, StoreError, keys, next_key, p
 impl Sessions {
     /// A player's places, by session.
     pub async fn memberships(&self, player: PlayerUuid) -> Result<Places, StoreError> {
-        let kept = || self.memberships.get(player);
-        if let Some(places) = self.store().sole_writer().then(kept).flatten() {
+        let (is_sole_writer, kept) = (self.store().sole_writer(), || self.memberships.get(player));
+        if let Some(places) = is_sole_writer.then(kept).flatten() {
             return Ok(places);
         }
         let seen = self.memberships.changes_seen(player);
@@ -27,7 +27,7 @@ impl Sessions {
             Ok((id, index::decode_membership(&entry.value)?))
         };
         let places = found.into_iter().map(read).collect::<Result<Places, _>>()?;
-        if is_whole {
+        if is_whole && is_sole_writer {
             self.memberships.put(player, &places, seen);
         }
         Ok(places)

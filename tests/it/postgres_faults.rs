@@ -28,13 +28,7 @@ async fn through_a_proxy() -> (Postgres, (Database, Proxy)) {
 async fn impatient() -> (Postgres, Postgres, Proxy) {
     let database = Database::new().await;
     let proxy = Proxy::before(&database.settings().address).await;
-    let settings = PostgresSettings {
-        statement_timeout: Duration::from_millis(100),
-        connect_timeout: Duration::from_millis(500),
-        patience: Duration::ZERO,
-        ..database.settings_through(&proxy)
-    };
-    let store = Postgres::open(settings).await.unwrap();
+    let store = Postgres::open(database.impatient_settings_through(&proxy)).await.unwrap();
     store.commit(Batch::default().put("key", "old")).await.unwrap();
     assert!(store.get(b"key").await.unwrap().is_some());
     (store, database.open().await, proxy)

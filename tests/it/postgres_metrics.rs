@@ -1,7 +1,5 @@
 //! What an operator sees in `/metrics` of a node and its database.
 
-use std::time::Duration;
-
 use futures_util::future::join_all;
 use http_body_util::BodyExt as _;
 use rallypoint::admin;
@@ -89,13 +87,7 @@ async fn statements_are_counted_by_purpose_and_so_are_the_reads_that_share_them(
 async fn trouble_with_the_database_is_counted_by_its_reason() {
     let database = Database::new().await;
     let proxy = Proxy::before(&database.settings().address).await;
-    let settings = PostgresSettings {
-        statement_timeout: Duration::from_millis(100),
-        connect_timeout: Duration::from_millis(500),
-        patience: Duration::ZERO,
-        ..database.settings_through(&proxy)
-    };
-    let store = Postgres::open(settings).await.unwrap();
+    let store = Postgres::open(database.impatient_settings_through(&proxy)).await.unwrap();
     let server = Server::over(Store::Postgres(store.clone()), |_| {});
     store.commit(Batch::default().put("key", "value")).await.unwrap();
     assert_eq!(Metrics::of(&server).await.get("failures_total"), 0);

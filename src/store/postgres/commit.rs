@@ -190,7 +190,8 @@ impl Inner {
         if changes.is_empty() {
             return Ok(new_version());
         }
-        let keys: Vec<_> = changes.changed.keys().cloned().collect();
+        let is_watched = self.changes.receiver_count() > 0;
+        let keys: Vec<_> = changes.changed.keys().filter(|_| is_watched).cloned().collect();
         let removed = changes.removed();
         let made = if changes.is_repeatable() && !changes.locks_absent_keys() {
             self.commit_together(changes).await
@@ -203,7 +204,7 @@ impl Inner {
             }
             made => made?,
         };
-        if !keys.is_empty() && self.changes.receiver_count() > 0 {
+        if !keys.is_empty() {
             // Nobody may be listening any more.
             let _ = self.changes.send(Arc::new(Change { version, keys }));
         }

@@ -101,6 +101,16 @@ impl Database {
         self.settings_at(proxy.address)
     }
 
+    /// The same of one that is not waited for.
+    pub fn impatient_settings_through(&self, proxy: &Proxy) -> PostgresSettings {
+        PostgresSettings {
+            statement_timeout: Duration::from_millis(100),
+            connect_timeout: Duration::from_millis(500),
+            patience: Duration::ZERO,
+            ..self.settings_through(proxy)
+        }
+    }
+
     /// How a store of a test reaches it at these hosts.
     pub fn settings_at(&self, hosts: impl std::fmt::Display) -> PostgresSettings {
         let direct = self.settings();
