@@ -41,6 +41,7 @@ mod postgres_faults;
 mod postgres_metrics;
 mod postgres_operator;
 mod postgres_pooler;
+mod postgres_standby;
 mod postgres_tls;
 mod process;
 mod published;

@@ -79,13 +79,17 @@ impl Server {
         Self::spawn(serve(data_dir, &[])).await
     }
 
-    /// Starts a server, and waits until it says where it listens.
-    pub async fn spawn(mut command: Command) -> Self {
+    /// Starts a server that may take its time until it listens.
+    pub fn begin(mut command: Command) -> Self {
         let mut child = command.spawn().unwrap();
         let stdout = BufReader::new(child.stdout.take().expect("standard output is a pipe")).lines();
         let stderr = lines(child.stderr.take());
-        let address = SocketAddr::from(([0; 4], 0));
-        let mut server = Self { address, child, stdout, stderr, log: String::new() };
+        Self { address: SocketAddr::from(([0; 4], 0)), child, stdout, stderr, log: String::new() }
+    }
+
+    /// Starts a server, and waits until it says where it listens.
+    pub async fn spawn(command: Command) -> Self {
+        let mut server = Self::begin(command);
         let said = soon("the server says where it listens", server.stdout.next_line()).await.unwrap();
         // Both `serve` and `demo` say so first, and the demo goes on after a comma.
         let address = said.as_deref().and_then(|line| {

@@ -46,6 +46,7 @@ use tokio_postgres::types::ToSql;
 use super::counts::Purpose;
 use super::lane::{Connector, Lane, Lanes, Session};
 use super::retry::{Fault, Retry};
+use super::silence::{Sending, Silence};
 use super::{Inner, new_version};
 use crate::store::{Batch, Change, CommitError, Key, StoreError, Version};
 
@@ -257,6 +258,7 @@ pub(super) struct Writer {
     /// For commits that need a transaction, one at a time.
     transactions: Lane,
     alone: Mutex<()>,
+    silence: Silence,
 }
 
 impl Writer {
@@ -266,9 +268,11 @@ impl Writer {
             lanes: Lanes::new(connector, connector.settings().write_connections),
             transactions: Lane::new(connector),
             alone: Mutex::default(),
+            silence: Silence::new(connector.settings().answer_timeout()),
         }
     }
 
+    /// Lets go of the connections; there are new ones for what comes then, unless no more are made.
     pub(super) async fn close(&self) {
         self.lanes.close().await;
         self.transactions.close().await;
@@ -320,18 +324,39 @@ impl Writer {
     }
 
     pub(super) async fn try_to_make(&self, work: &Work<'_>) -> Result<Verdict, Fault> {
+        let sending = self.silence.enter()?;
+        let made = self.send(work, &sending).await;
+        sending.ended(&made);
+        made
+    }
+
+    async fn send(&self, work: &Work<'_>, sending: &Sending<'_>) -> Result<Verdict, Fault> {
+        if sending.is_probe {
+            self.close().await;
+        }
         let lane = self.lanes.take();
         let session = lane.session().await?;
         let params = work.params();
         let asked = session.client().query(&session.statements.apply, &params);
-        Verdict::of(&session.run(Purpose::Commit, asked).await?)
+        Verdict::of(&session.run_within(sending.answer_timeout, Purpose::Commit, asked).await?)
     }
 
     /// In a transaction, alone on its connection: others' statements must not come between.
     async fn make_the_long_way(&self, work: &Work<'_>) -> Result<Verdict, Fault> {
         let _alone = self.alone.lock().await;
+        let sending = self.silence.enter()?;
+        let made = self.send_the_long_way(work, &sending).await;
+        sending.ended(&made);
+        made
+    }
+
+    async fn send_the_long_way(&self, work: &Work<'_>, sending: &Sending<'_>) -> Result<Verdict, Fault> {
+        if sending.is_probe {
+            self.close().await;
+        }
         let session = self.transactions.session().await?;
-        let rows = session.run(Purpose::Transaction, transact(&session, work)).await?;
+        let transacted = transact(&session, work);
+        let rows = session.run_within(sending.answer_timeout, Purpose::Transaction, transacted).await?;
         Verdict::of(&rows)
     }
 }

@@ -23,9 +23,6 @@ use crate::store::StoreError;
 const BACKOFF_MIN: Duration = Duration::from_millis(20);
 /// Longest pause after a connection that could not be made.
 const BACKOFF_MAX: Duration = Duration::from_secs(1);
-/// How much longer than the server's own limit an answer is waited for: what the network and the statements ahead may
-/// take. After that the connection counts as broken.
-const ANSWER_SLACK: Duration = Duration::from_secs(2);
 
 /// What is answered must not be lost by a crash, whatever the database's other users can bear. How many machines must
 /// have it stays the operator's choice.
@@ -47,14 +44,24 @@ impl Session {
         &self.client
     }
 
-    /// Waits for an answer. A connection on which none comes in time, or that is no good any more, is given up.
+    /// Waits for an answer.
     pub(super) async fn run<T>(
         &self,
         purpose: Purpose,
         asked: impl Future<Output = Result<T, Error>>,
     ) -> Result<T, Fault> {
+        self.run_within(self.answer_timeout, purpose, asked).await
+    }
+
+    /// Waits for an answer. A connection on which none comes in time, or that is no good any more, is given up.
+    pub(super) async fn run_within<T>(
+        &self,
+        answer_timeout: Duration,
+        purpose: Purpose,
+        asked: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Fault> {
         let since = Instant::now();
-        let answered = timeout(self.answer_timeout, asked).await;
+        let answered = timeout(answer_timeout, asked).await;
         self.counts.asked(purpose, since.elapsed());
         let (fault, code) = match answered {
             Ok(Ok(answer)) => return Ok(answer),
@@ -67,7 +74,7 @@ impl Session {
             }
             Err(_) => {
                 self.driver.give_up();
-                (Fault::Lost(format!("no answer within {:?}", self.answer_timeout)), None)
+                (Fault::Lost(format!("no answer within {answer_timeout:?}")), None)
             }
         };
         self.counts.failed(&fault, code.as_ref());
@@ -187,7 +194,7 @@ impl Connector {
     async fn connect(&self) -> Result<Session, String> {
         let (client, driver) = self.connect_bare().await?;
         let statements = Statements::prepare(&client).await.map_err(|error| told(&error))?;
-        let answer_timeout = self.settings.statement_timeout + ANSWER_SLACK;
+        let answer_timeout = self.settings.answer_timeout();
         Ok(Session { client, statements, driver, counts: Arc::clone(&self.counts), answer_timeout })
     }
 

@@ -13,6 +13,7 @@ mod read;
 mod retry;
 mod schema;
 mod settings;
+mod silence;
 mod sql;
 mod tls;
 

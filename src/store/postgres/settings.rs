@@ -6,6 +6,10 @@ use tokio_postgres::config::{Host, TargetSessionAttrs};
 
 use super::tls::Tls;
 
+/// How much longer than the server's own limit an answer is waited for: what the network and the statements ahead may
+/// take. After that the connection counts as broken.
+const ANSWER_SLACK: Duration = Duration::from_secs(2);
+
 /// Where the database is and how long it is waited for.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -36,6 +40,11 @@ impl Settings {
     /// Longest time to find the host that takes writes, and to get a connection there.
     pub(super) fn connect_timeout_of_all_hosts(&self) -> Duration {
         self.connect_timeout * u32::try_from(self.host_count()).unwrap_or(u32::MAX)
+    }
+
+    /// Longest time to wait for an answer.
+    pub(super) fn answer_timeout(&self) -> Duration {
+        self.statement_timeout + ANSWER_SLACK
     }
 
     /// The hosts, for an operator.

@@ -147,6 +147,12 @@ impl Database {
         usize::try_from(waiting).unwrap()
     }
 
+    /// How many server processes wait for a standby.
+    pub async fn waiting_for_standby(&self, client: &Client) -> i64 {
+        let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
+        client.query_one(waiting, &[]).await.unwrap().get(0)
+    }
+
     /// Breaks every connection but the one that asks; answers how many there were.
     pub async fn cut(&self, client: &Client) -> i64 {
         let others = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity

@@ -62,6 +62,11 @@ impl Server {
         SERVER.get_or_init(|| Self::start(&programs::newest()))
     }
 
+    /// One that no other test uses.
+    pub fn alone() -> Self {
+        Self::start(&programs::oldest())
+    }
+
     fn start(binaries: &Path) -> Self {
         let [port] = free_ports();
         let (dir, mut command) = script(SCRIPT, binaries, &[port], &TLS_FILES);
