@@ -3,7 +3,7 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::future::{FutureExt as _, join_all};
 use tokio::sync::watch;
@@ -15,10 +15,10 @@ use crate::net::stopped;
 use crate::store::{Key, StoreError, keys, next_key};
 use crate::telemetry::Departure;
 
-/// Sessions ended at once: enough to share an fsync, few enough to leave room for callers.
-const DUE_AT_ONCE: usize = 256;
+/// Sessions ended at once: enough to share an fsync, few enough that no caller waits long behind them.
+const DUE_AT_ONCE: usize = 32;
 /// Sessions ended before the rest of the background work has its turn.
-const DUE_IN_A_ROW: usize = 4 * DUE_AT_ONCE;
+const DUE_IN_A_ROW: usize = 32 * DUE_AT_ONCE;
 /// Sessions in which silence is acted on together.
 const SILENT_AT_ONCE: usize = 64;
 
@@ -29,7 +29,8 @@ pub async fn run(app: Arc<App>, every: Duration, mut stop: watch::Receiver<bool>
             () = stopped(&mut stop) => break,
             () = tokio::time::sleep(every) => {}
         }
-        match AssertUnwindSafe(tick(&app)).catch_unwind().await {
+        let is_stopping = || *stop.borrow();
+        match AssertUnwindSafe(tick_until(&app, is_stopping)).catch_unwind().await {
             Ok(Ok(_)) => {}
             Ok(Err(error)) => {
                 tracing::error!(%error, "background work could not all be done; the next try is in {every:?}");
@@ -51,6 +52,11 @@ pub async fn run(app: Arc<App>, every: Duration, mut stop: watch::Receiver<bool>
 /// Where not all of it could be done. With a clock that is not that of all who share the store, it does nothing: it
 /// would end what others hold to be alive.
 pub async fn tick(app: &App) -> Result<usize, Failure> {
+    tick_until(app, || false).await
+}
+
+/// The same, but leaves for another time what is still due once it shall stop.
+async fn tick_until(app: &App, is_stopping: impl Fn() -> bool) -> Result<usize, Failure> {
     let (mut ended, mut result) = (0, Ok(()));
     loop {
         app.deadlines.flush(&app.sessions).await;
@@ -63,7 +69,7 @@ pub async fn tick(app: &App) -> Result<usize, Failure> {
         result = result.and(ends.into_iter().find_map(Result::err).map_or(Ok(()), Err));
         // In between, since others go by what they are told of whom this node has heard.
         result = result.and(app.gossip().await).and(act_on_silence(app).await);
-        if is_all || made == 0 {
+        if is_all || made == 0 || is_stopping() {
             return result.map(|()| ended);
         }
     }
@@ -80,25 +86,44 @@ async fn end_due(app: &App, now_ms: i64) -> Result<Vec<Result<bool, Failure>>, S
         while ends.len() < DUE_IN_A_ROW {
             let due = store.scan(&from, &to, DUE_AT_ONCE).await?;
             let Some((last, _)) = due.last() else { break };
+            let (is_last, began) = (due.len() < DUE_AT_ONCE, Instant::now());
             // The next look starts behind this one: what could not be ended now waits for another.
             from = next_key(last);
             let due = due.iter().filter_map(|(key, _)| keys::parse_due(key));
             ends.extend(join_all(due.map(async |(due_ms, id)| app.expire(&id, due_ms).await)).await);
+            if is_last {
+                break;
+            }
+            // Half of the time is for callers alone. Nobody waits for an end: what is overdue reads as gone.
+            tokio::time::sleep(began.elapsed()).await;
         }
     }
     Ok(ends)
 }
 
-/// The place in the queue of deadlines to start from, if anything is due: a random one, so that several nodes seldom meet,
-/// and what cannot be ended keeps nobody else waiting.
+/// The place in the queue of deadlines to start from, if anything is due: a random one where much is, so that several
+/// nodes seldom meet, and what cannot be ended keeps nobody else waiting.
 async fn where_to_start(app: &App, now_ms: i64) -> Result<Option<Key>, StoreError> {
-    let (first, end) = keys::due_until(now_ms);
-    let oldest = app.sessions.store().scan(&first, &end, 1).await?.pop();
-    let Some((oldest_ms, _)) = oldest.and_then(|(key, _)| keys::parse_due(&key)) else { return Ok(None) };
-    let chance = i64::from(u32::from_le_bytes(app.entropy.bytes()));
-    let late_ms = chance % (now_ms.saturating_sub(oldest_ms).max(0) + 1);
-    // Of many that are due at the same time, the id decides.
-    Ok(Some(keys::due(oldest_ms.saturating_add(late_ms), &app.entropy.uuid().into())))
+    let (store, (first, end)) = (app.sessions.store(), keys::due_until(now_ms));
+    let oldest = store.scan(&first, &end, DUE_AT_ONCE).await?;
+    let Some((oldest_ms, _)) = oldest.first().and_then(|(key, _)| keys::parse_due(key)) else {
+        return Ok(None);
+    };
+    if oldest.len() < DUE_AT_ONCE {
+        return Ok(Some(first));
+    }
+    // Often all fell due in a short time long ago: where nothing is due behind a random time, one before it is tried.
+    let mut late_ms_end = now_ms.saturating_sub(oldest_ms).max(0) + 1;
+    while late_ms_end > 0 {
+        let late_ms = (app.entropy.fraction() * late_ms_end as f64) as i64;
+        // Of many that are due at the same time, the id decides.
+        let start = keys::due(oldest_ms.saturating_add(late_ms), &app.entropy.uuid().into());
+        if !store.scan(&start, &end, 1).await?.is_empty() {
+            return Ok(Some(start));
+        }
+        late_ms_end = late_ms;
+    }
+    Ok(Some(first))
 }
 
 /// Queues every session that silence can change: in memory nothing is known of them after a start.
@@ -108,11 +133,7 @@ pub async fn seed_attendance(app: &App) -> Result<(), Failure> {
         let found = app.sessions.store().scan(&from, &to, DUE_AT_ONCE).await?;
         let Some((last, _)) = found.last() else { return Ok(()) };
         from = next_key(last);
-        for id in found.iter().filter_map(|(key, _)| keys::parse_overdue(key)) {
-            if let Some(live) = app.sessions.find(&id).await? {
-                app.attendance.look_at(&live.session, app.clock.now_ms());
-            }
-        }
+        app.watch_over(found.iter().filter_map(|(key, _)| keys::parse_overdue(key))).await?;
     }
 }
 
@@ -168,4 +189,48 @@ async fn act_on_silence_in(app: &App, id: &SessionId, now_ms: i64) -> Result<(),
         app.metrics.departed(if was_active { Departure::Absent } else { Departure::Expired });
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::auth::{DevelopmentKey, KeyRing};
+    use crate::config::Config;
+    use crate::env::{Clock, Entropy};
+    use crate::server;
+    use crate::store::{Batch, Memory, Store};
+
+    /// An application in whose queue so many sessions have fallen due, at the same moment long ago.
+    async fn app_with_due(count: usize, due_ms: i64) -> App {
+        let (entropy, dir) = (Entropy::seeded(1), tempfile::tempdir().unwrap());
+        let key = DevelopmentKey::load_or_create(dir.path(), &entropy).unwrap();
+        let (ring, store) = (Arc::new(KeyRing::new(key.key_set())), Store::Memory(Memory::default()));
+        let due = (0..count).map(|_| keys::due(due_ms, &entropy.uuid().into()));
+        let batch = due.fold(Batch::default(), |batch, key| batch.put(key, ""));
+        store.commit(batch).await.unwrap();
+        server::new_app(&Config::default(), store, ring, Clock::System, entropy, Arc::default())
+    }
+
+    #[tokio::test]
+    async fn nodes_start_in_different_places_where_much_fell_due_at_once() {
+        let (due_ms, now_ms) = (1_000_000, 9_000_000);
+        let app = app_with_due(8 * DUE_AT_ONCE, due_ms).await;
+        let (first, end) = keys::due_until(now_ms);
+        let mut behind = BTreeSet::new();
+        for _ in 0..64 {
+            let start = where_to_start(&app, now_ms).await.unwrap().unwrap();
+            assert!(start > first, "anywhere but at the front, where everyone would meet");
+            behind.insert(app.sessions.store().scan(&start, &end, usize::MAX).await.unwrap().len());
+        }
+        assert!(behind.len() > 32 && !behind.contains(&0), "{behind:?}");
+    }
+
+    #[tokio::test]
+    async fn few_that_are_due_are_taken_from_the_front() {
+        let app = app_with_due(DUE_AT_ONCE - 1, 1_000).await;
+        assert_eq!(where_to_start(&app, 1_000).await, Ok(Some(keys::due_until(1_000).0)));
+        assert_eq!(where_to_start(&app, 999).await, Ok(None));
+    }
 }
