@@ -1,18 +1,45 @@
 //! The admin listener: `/live`, `/ready` and `/metrics`, for load balancers and collectors. No tokens here, and
 //! nothing worth one.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
-use tokio::sync::watch;
 
 use crate::app::App;
 use crate::store::{StoreError, keys};
+use crate::telemetry::Metrics;
+
+/// Where a server stands: it starts, serves, and is about to stop.
+pub struct Standing {
+    metrics: Arc<Metrics>,
+    app: OnceLock<Arc<App>>,
+    is_leaving: AtomicBool,
+}
+
+impl Standing {
+    /// A server that starts: it opens its store, which may take long.
+    pub fn starting(metrics: Arc<Metrics>) -> Self {
+        Self { metrics, app: OnceLock::new(), is_leaving: AtomicBool::new(false) }
+    }
+
+    /// The server serves this from now on.
+    pub fn serves(&self, app: Arc<App>) {
+        // Once is enough.
+        let _ = self.app.set(app);
+    }
+
+    /// The server is about to stop.
+    pub fn leaves(&self) {
+        self.is_leaving.store(true, Ordering::Release);
+    }
+}
 
 /// Answers a request of the admin listener.
-pub async fn handle<B>(app: &App, stopping: bool, request: Request<B>) -> Response<Full<Bytes>> {
+pub async fn handle<B>(standing: &Standing, request: Request<B>) -> Response<Full<Bytes>> {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         let mut refused = text(StatusCode::METHOD_NOT_ALLOWED, "only GET is answered here\n");
         refused.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
@@ -20,17 +47,22 @@ pub async fn handle<B>(app: &App, stopping: bool, request: Request<B>) -> Respon
     }
     match request.uri().path() {
         "/live" => text(StatusCode::OK, "alive\n"),
-        "/ready" => ready(app, stopping).await,
-        "/metrics" => metrics(app),
+        "/ready" => ready(standing).await,
+        "/metrics" => metrics(&standing.metrics),
         _ => text(StatusCode::NOT_FOUND, "there are /live, /ready and /metrics\n"),
     }
 }
 
-/// Ready while the store reads and writes, the clock is right where others go by theirs, and the server is not stopping.
-async fn ready(app: &App, stopping: bool) -> Response<Full<Bytes>> {
-    if stopping {
+/// Ready while the store reads and writes, the clock is right where others go by theirs, and the server neither starts nor
+/// stops.
+async fn ready(standing: &Standing) -> Response<Full<Bytes>> {
+    if standing.is_leaving.load(Ordering::Acquire) {
         return text(StatusCode::SERVICE_UNAVAILABLE, "stopping\n");
     }
+    let Some(app) = standing.app.get() else {
+        let told = "starting: the store is opened, and its tables brought up to date\n";
+        return text(StatusCode::SERVICE_UNAVAILABLE, told);
+    };
     match check_store(app).await {
         Ok(()) => text(StatusCode::OK, "ready\n"),
         Err(error) => text(StatusCode::SERVICE_UNAVAILABLE, &format!("not ready: {error}\n")),
@@ -49,8 +81,8 @@ async fn check_store(app: &App) -> Result<(), StoreError> {
     checked
 }
 
-fn metrics(app: &App) -> Response<Full<Bytes>> {
-    let mut response = text(StatusCode::OK, &app.metrics.render());
+fn metrics(metrics: &Metrics) -> Response<Full<Bytes>> {
+    let mut response = text(StatusCode::OK, &metrics.render());
     let open_metrics = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
     response.headers_mut().insert(header::CONTENT_TYPE, open_metrics);
     response
@@ -66,15 +98,10 @@ fn text(status: StatusCode, text: &str) -> Response<Full<Bytes>> {
 
 /// Serves the admin listener as a handler of [`crate::net::serve`].
 pub fn handler<B: Send + 'static>(
-    app: Arc<App>,
-    stop: watch::Receiver<bool>,
-) -> impl Fn(Request<B>, std::net::SocketAddr) -> futures_util::future::BoxFuture<'static, Response<Full<Bytes>>>
-+ Clone {
+    standing: Arc<Standing>,
+) -> impl Fn(Request<B>, std::net::SocketAddr) -> BoxFuture<'static, Response<Full<Bytes>>> + Clone {
     move |request, _| {
-        let (app, stop) = (Arc::clone(&app), stop.clone());
-        Box::pin(async move {
-            let stopping = *stop.borrow();
-            handle(&app, stopping, request).await
-        })
+        let standing = Arc::clone(&standing);
+        Box::pin(async move { handle(&standing, request).await })
     }
 }

@@ -7,15 +7,16 @@ use std::time::Duration;
 use futures_util::future::Either;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 
+use crate::admin::Standing;
 use crate::api::{Api, ApiSettings, Cors};
 use crate::app::{App, Catalog, Limits, Settings};
 use crate::auth::{DevelopmentKey, JwksSource, KeyRing, TokenSettings, Verifier, refresh_forever};
 use crate::config::{Backend, Config, FriendsCheck};
 use crate::env::{Clock, Entropy};
 use crate::store::{Embedded, Memory, Postgres, Store};
-use crate::telemetry::{PostgresCollector, StoreCollector};
+use crate::telemetry::{Metrics, PostgresCollector, StoreCollector};
 use crate::{admin, jobs, net, open_files, reload};
 
 /// A running server.
@@ -24,12 +25,12 @@ pub struct Server {
     pub api_address: SocketAddr,
     /// Where the admin listener listens, if anywhere.
     pub admin_address: Option<SocketAddr>,
-    leave: watch::Sender<bool>,
+    standing: Arc<Standing>,
     stop_api: watch::Sender<bool>,
     api: JoinHandle<()>,
     stop_rest: watch::Sender<bool>,
     /// What serves the API and those who watch over it: it stops after the API.
-    rest: Vec<JoinHandle<()>>,
+    rest: JoinSet<()>,
     store: Store,
 }
 
@@ -62,19 +63,28 @@ pub async fn start(config: &Config, expose_development_key: bool) -> Result<Serv
     };
     // Keys next: where they fail, there is no store yet to be left behind.
     let (ring, source) = load_keys(config, api_address).await?;
-    let store = open_store(config).await?;
-    let (leave, leaving) = watch::channel(false);
     let (stop_api, api_stopping) = watch::channel(false);
     let (stop_rest, rest_stopping) = watch::channel(false);
-    let mut rest = Vec::new();
+    let (connections, metrics) = (config.http.connection_limits(), Arc::<Metrics>::default());
+    let standing = Arc::new(Standing::starting(Arc::clone(&metrics)));
+    let mut rest = JoinSet::new();
+    // Before the store, which may be waited for: whoever watches over the server is told so.
+    let admin_address = admin_listener.map(|(listener, address)| {
+        let handle = admin::handler(Arc::clone(&standing));
+        rest.spawn(net::serve(listener, connections, Arc::clone(&metrics), rest_stopping.clone(), handle));
+        tracing::info!("admin listener on http://{address}: /live, /ready, /metrics");
+        address
+    });
+    let store = open_store(config).await?;
     if let Some(source) = source {
         let every = Duration::from_secs(config.auth.jwks_refresh_s.max(1));
-        rest.push(tokio::spawn(refresh_forever(Arc::clone(&ring), source, every, rest_stopping.clone())));
+        rest.spawn(refresh_forever(Arc::clone(&ring), source, every, rest_stopping.clone()));
     }
-    let app = Arc::new(new_app(config, store.clone(), ring, Clock::System, Entropy::System));
+    let app = new_app(config, store.clone(), ring, Clock::System, Entropy::System, Arc::clone(&metrics));
+    let app = Arc::new(app);
     jobs::seed_attendance(&app).await.map_err(StartError::of)?;
+    standing.serves(Arc::clone(&app));
 
-    let connections = config.http.connection_limits();
     let api = Arc::new(new_api(config, Arc::clone(&app)));
     let cors = Cors::new(&config.http.cors_origins).map(Arc::new);
     let handle = move |request, peer: SocketAddr| {
@@ -86,26 +96,17 @@ pub async fn start(config: &Config, expose_development_key: bool) -> Result<Serv
             async move { cors.around(request, |request| api.handle(request, peer)).await },
         ))
     };
-    let metrics = || Arc::clone(&app.metrics);
-    let serving = net::serve(api_listener, connections, metrics(), api_stopping, handle);
-    let api = tokio::spawn(serving);
-    let admin_address = admin_listener.map(|(listener, address)| {
-        let handle = admin::handler(Arc::clone(&app), leaving);
-        let serving = net::serve(listener, connections, metrics(), rest_stopping.clone(), handle);
-        rest.push(tokio::spawn(serving));
-        address
-    });
-    let reload = reload::reload_forever(Arc::clone(&app), config.sources.clone(), rest_stopping.clone());
-    rest.push(tokio::spawn(reload));
+    let api = tokio::spawn(net::serve(api_listener, connections, metrics, api_stopping, handle));
+    rest.spawn(reload::reload_forever(Arc::clone(&app), config.sources.clone(), rest_stopping.clone()));
     let every = Duration::from_millis(config.jobs.every_ms.max(1));
-    rest.push(tokio::spawn(jobs::run(app, every, rest_stopping)));
-    Ok(Server { api_address, admin_address, leave, stop_api, api, stop_rest, rest, store })
+    rest.spawn(jobs::run(app, every, rest_stopping));
+    Ok(Server { api_address, admin_address, standing, stop_api, api, stop_rest, rest, store })
 }
 
 impl Server {
     /// Says on `/ready` that the server is about to stop, and goes on as before.
     pub fn leave(&self) {
-        self.leave.send_replace(true);
+        self.standing.leaves();
     }
 
     /// Stops: no new connections, requests under way finish while `/ready` says so, moved deadlines are written,
@@ -113,15 +114,13 @@ impl Server {
     ///
     /// # Errors
     /// Where the store could not be closed cleanly. What was acknowledged is on disk all the same.
-    pub async fn stop(self) -> Result<(), StartError> {
+    pub async fn stop(mut self) -> Result<(), StartError> {
         self.leave();
         let _ = self.stop_api.send(true);
         // A task that panicked has said so already.
         let _ = self.api.await;
         let _ = self.stop_rest.send(true);
-        for task in self.rest {
-            let _ = task.await;
-        }
+        while self.rest.join_next().await.is_some() {}
         self.store.close().await.map_err(StartError::of)
     }
 }
@@ -206,7 +205,14 @@ async fn load_keys(
 }
 
 /// The application that a configuration asks for.
-pub fn new_app(config: &Config, store: Store, ring: Arc<KeyRing>, clock: Clock, entropy: Entropy) -> App {
+pub fn new_app(
+    config: &Config,
+    store: Store,
+    ring: Arc<KeyRing>,
+    clock: Clock,
+    entropy: Entropy,
+    metrics: Arc<Metrics>,
+) -> App {
     let auth = config.auth.clone();
     let tokens = TokenSettings {
         issuer: auth.issuer,
@@ -238,7 +244,7 @@ pub fn new_app(config: &Config, store: Store, ring: Arc<KeyRing>, clock: Clock, 
     };
     warn_of_numberless_platforms(config);
     let verifier = Verifier::new(ring, tokens, clock.clone());
-    let app = App::new(store, verifier, catalog(config), settings, clock, entropy);
+    let app = App::new(store, verifier, catalog(config), settings, clock, entropy, metrics);
     register_store_metrics(&app);
     app
 }

@@ -65,7 +65,8 @@ impl Bench {
         let key = DevelopmentKey::load_or_create(dir.path(), &Entropy::System).unwrap();
         let ring = Arc::new(KeyRing::new(key.key_set()));
         let store = Store::Memory(Memory::default());
-        let app = Arc::new(crate::server::new_app(&config, store, ring, clock.clone(), Entropy::System));
+        let app = server::new_app(&config, store, ring, clock.clone(), Entropy::System, Arc::default());
+        let app = Arc::new(app);
         let grant = Grant {
             player: None,
             permissions: vec!["session:*".into()],

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::{MutexGuard, PoisonError};
 
-use futures_util::future::join_all;
+use futures_util::future::{join_all, try_join_all};
 use serde::{Deserialize, Serialize};
 
 use super::live::Live;
@@ -22,7 +22,7 @@ use crate::store::{Batch, CommitError, Entry, Key, StoreError, keys, next_key};
 /// Sessions that nodes are told of at once.
 const TOLD_AT_ONCE: usize = 64;
 /// Sessions looked at in each round for any that nobody watches since another node is gone.
-const LOOKED_AT_ONCE: usize = 256;
+const LOOKED_AT_ONCE: usize = 2_048;
 
 /// What was heard of a session.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -142,17 +142,22 @@ impl App {
         let (start, end) = keys::all_overdue();
         let from = self.looked_at_last().take().unwrap_or(start);
         let found = self.sessions.store().scan(&from, &end, LOOKED_AT_ONCE).await?;
-        for id in found.iter().filter_map(|(key, _)| keys::parse_overdue(key)) {
-            if self.attendance.watches(&id) {
-                continue;
-            }
-            if let Some(live) = self.sessions.find(&id).await? {
-                self.attendance.look_at(&live.session, self.clock.now_ms());
-            }
-        }
+        let found_ids = found.iter().filter_map(|(key, _)| keys::parse_overdue(key));
+        self.watch_over(found_ids.filter(|id| !self.attendance.watches(id))).await?;
         let is_last = found.len() < LOOKED_AT_ONCE;
         *self.looked_at_last() = found.last().filter(|_| !is_last).map(|(last, _)| next_key(last));
         Ok(())
+    }
+
+    /// Watches over these sessions from now on, those of them that are there. They are read at once, not one by one.
+    pub(crate) async fn watch_over(&self, ids: impl Iterator<Item = SessionId>) -> Result<(), StoreError> {
+        let watching = ids.map(async |id| {
+            if let Some(live) = self.sessions.find(&id).await? {
+                self.attendance.look_at(&live.session, self.clock.now_ms());
+            }
+            Ok(())
+        });
+        try_join_all(watching).await.map(drop)
     }
 
     fn looked_at_last(&self) -> MutexGuard<'_, Option<Key>> {

@@ -119,6 +119,7 @@ impl App {
         settings: Settings,
         clock: Clock,
         entropy: Entropy,
+        metrics: Arc<Metrics>,
     ) -> Self {
         let is_shared = !store.sole_writer();
         let attendance = Arc::new(Attendance::new(settings.health, settings.invite_expiry, is_shared));
@@ -143,7 +144,7 @@ impl App {
             listing_numbers: ListingNumbers::default(),
             settings,
             verifier,
-            metrics: Arc::new(Metrics::new()),
+            metrics,
             clock,
             entropy,
         }

@@ -229,13 +229,16 @@ fn serve(args: &ServeArgs) -> Result<(), String> {
     runtime()?.block_on(async {
         // Asked for before anything runs, so that no signal is missed.
         let mut signals = StopSignals::listen()?;
-        let server = server::start(&config, args.insecure_expose_development_key)
-            .await
-            .map_err(|error| error.to_string())?;
+        let server = tokio::select! {
+            started = server::start(&config, args.insecure_expose_development_key) => {
+                started.map_err(|error| error.to_string())?
+            }
+            () = signals.next() => {
+                tracing::info!("stopped before the store was open");
+                return Ok(());
+            }
+        };
         print(&format!("listening on http://{}\n", server.api_address))?;
-        if let Some(address) = server.admin_address {
-            tracing::info!("admin listener on http://{address}: /live, /ready, /metrics");
-        }
         signals.next().await;
         let delay_s = config.http.leave_delay_s;
         if delay_s > 0 {

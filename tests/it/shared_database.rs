@@ -14,6 +14,7 @@ use rallypoint::env::Clock;
 use rustix::process::Signal;
 use serde_json::json;
 use tempfile::TempDir;
+use tokio::process::Command;
 
 use crate::harness::{Reply, creation, joining};
 use crate::support::connection::Connection;
@@ -25,7 +26,7 @@ const SECRET: [u8; 32] = *b"a secret that all the nodes know";
 /// A configuration file that any number of nodes may start with.
 struct Shared {
     dir: TempDir,
-    _database: Database,
+    database: Database,
 }
 
 impl Shared {
@@ -40,17 +41,20 @@ impl Shared {
             database.url
         );
         std::fs::write(dir.path().join("rallypoint.toml"), config).unwrap();
-        Self { dir, _database: database }
+        Self { dir, database }
     }
 
     fn config(&self) -> PathBuf {
         self.dir.path().join("rallypoint.toml")
     }
 
-    async fn start(&self) -> Server {
+    fn serve(&self) -> Command {
         let config = self.config();
-        let args = ["serve", "--listen", "127.0.0.1:0", "--config", config.to_str().unwrap()];
-        Server::spawn(rallypoint(&args)).await
+        rallypoint(&["serve", "--listen", "127.0.0.1:0", "--config", config.to_str().unwrap()])
+    }
+
+    async fn start(&self) -> Server {
+        Server::spawn(self.serve()).await
     }
 }
 
@@ -104,6 +108,31 @@ async fn nodes_share_what_they_store_and_go_on_without_each_other() {
     soon("the node is gone", here.closed()).await;
     let seen: Reply = there.call(&Method::GET, &path, None).await.unwrap().into();
     assert_eq!(seen.expect(200).body["teams"][0]["players"].as_array().unwrap().len(), 2);
+    other.stop().await.expect(0);
+}
+
+#[tokio::test]
+async fn a_node_that_waits_for_the_tables_is_alive_and_not_ready_and_can_be_stopped() {
+    let shared = Shared::new().await;
+    shared.database.open().await;
+    let client = shared.database.client().await;
+    let upgrade =
+        "UPDATE rallypoint_schema SET number = 0; BEGIN; SELECT number FROM rallypoint_schema FOR UPDATE";
+    client.batch_execute(upgrade).await.unwrap();
+    let (mut one, mut other) = (Server::begin(shared.serve()), Server::begin(shared.serve()));
+    let admins = [one.admin_address().await, other.admin_address().await];
+    for admin in admins {
+        ask_admin(admin, "/live").await.expect(200);
+        let told = ask_admin(admin, "/ready").await.expect(503);
+        assert_eq!(told.bytes, "starting: the store is opened, and its tables brought up to date\n");
+        ask_admin(admin, "/metrics").await.expect(200);
+    }
+    let stopped = one.stop().await.expect(0);
+    assert_eq!(stopped.stdout, "", "it never listened");
+
+    client.batch_execute("UPDATE rallypoint_schema SET number = 1; COMMIT").await.unwrap();
+    assert!(other.said().await.starts_with("listening on "));
+    ask_admin(admins[1], "/ready").await.expect(200);
     other.stop().await.expect(0);
 }
 

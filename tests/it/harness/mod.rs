@@ -16,6 +16,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
+use rallypoint::admin::Standing;
 use rallypoint::api::Api;
 use rallypoint::app::App;
 use rallypoint::auth::{DEFAULT_PLAYER_PERMISSIONS, DevelopmentKey, Grant, KeyRing};
@@ -73,7 +74,8 @@ impl Server {
         let dir = tempfile::tempdir().unwrap();
         let key = DevelopmentKey::load_or_create(dir.path(), &entropy).unwrap();
         let ring = Arc::new(KeyRing::new(key.key_set()));
-        let app = Arc::new(server::new_app(&config, store, ring, clock.clone(), entropy.clone()));
+        let app = server::new_app(&config, store, ring, clock.clone(), entropy.clone(), Arc::default());
+        let app = Arc::new(app);
         let api = server::new_api(&config, Arc::clone(&app));
         let (config, key) = (Arc::new(config), Arc::new(key));
         Self { api: Arc::new(api), app, clock, config, key, entropy, others: Others::default() }
@@ -83,10 +85,18 @@ impl Server {
     pub fn another_node(&self, store: Store) -> Self {
         let config = &*self.config;
         let ring = Arc::new(KeyRing::new(self.key.key_set()));
-        let app = server::new_app(config, store, ring, self.clock.clone(), self.entropy.clone());
+        let app =
+            server::new_app(config, store, ring, self.clock.clone(), self.entropy.clone(), Arc::default());
         let app = Arc::new(app);
         let api = server::new_api(config, Arc::clone(&app));
         Self { api: Arc::new(api), app, others: Others::default(), ..self.clone() }
+    }
+
+    /// What its admin listener speaks of.
+    pub fn standing(&self) -> Standing {
+        let standing = Standing::starting(Arc::clone(&self.app.metrics));
+        standing.serves(Arc::clone(&self.app));
+        standing
     }
 
     /// The node that a request comes to.
