@@ -13,12 +13,12 @@ mod read;
 mod retry;
 mod schema;
 mod settings;
+mod share;
 mod silence;
 mod sql;
 mod tls;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::{broadcast, mpsc};
 
@@ -29,8 +29,9 @@ pub use self::tls::Tls;
 use self::commit::Writer;
 use self::group::Job;
 use self::lane::{Connector, Lanes};
-use self::read::{Question, Reader};
+use self::read::{Range, Value};
 use self::retry::{Fault, Retry, told};
+use self::share::Askers;
 use self::sql::Statements;
 use super::{Backend, Batch, CHANGES_KEPT, Change, CommitError, Entry, Key, Read, StoreError, Version};
 use crate::env::Entropy;
@@ -46,11 +47,10 @@ struct Inner {
     writer: Arc<Writer>,
     /// To those who make commits together.
     commits: mpsc::Sender<Job>,
-    /// For reads of ranges, and of single values by the readers.
-    scanners: Lanes,
-    /// One for each of these lanes.
-    readers: Vec<mpsc::Sender<Question>>,
-    next_reader: AtomicUsize,
+    /// For all reads.
+    readers: Lanes,
+    values: Askers<Value>,
+    ranges: Askers<Range>,
     changes: broadcast::Sender<Arc<Change>>,
 }
 
@@ -65,13 +65,13 @@ impl Postgres {
         migrate(&connector).await?;
         let settings = connector.settings();
         let writer = Arc::new(Writer::new(&connector));
-        let scanners = Lanes::new(&connector, settings.read_connections);
+        let readers = Lanes::new(&connector, settings.read_connections);
         let inner = Inner {
             commits: group::start(&writer, settings.write_connections),
             writer,
-            readers: scanners.iter().map(|lane| Reader::start(lane, settings.patience)).collect(),
-            scanners,
-            next_reader: AtomicUsize::new(0),
+            values: Askers::start(&readers, settings.patience),
+            ranges: Askers::start(&readers, settings.patience),
+            readers,
             changes: broadcast::Sender::new(CHANGES_KEPT),
             connector,
         };
@@ -105,7 +105,7 @@ impl Postgres {
     pub async fn close(&self) {
         self.inner.connector.close();
         self.inner.writer.close().await;
-        self.inner.scanners.close().await;
+        self.inner.readers.close().await;
     }
 }
 
@@ -139,11 +139,6 @@ impl Inner {
         if outcome.is_ok() {
             self.connector.counts().reads.inc();
         }
-    }
-
-    /// The readers take turns.
-    fn reader(&self) -> &mpsc::Sender<Question> {
-        &self.readers[self.next_reader.fetch_add(1, Ordering::Relaxed) % self.readers.len()]
     }
 }
 

@@ -62,10 +62,15 @@ FROM unnest($1::bytea[], $2::bigint[]) WITH ORDINALITY AS known (key, version, p
 LEFT JOIN rallypoint_entries AS entry ON entry.key = known.key
 WHERE entry.version IS DISTINCT FROM known.version";
 
-/// Reads a range. In: its start, its end, how many at most.
+/// Reads ranges. In: their starts, their ends, how many of each at most. Out: the place of a range, and what it has, in
+/// order.
 const SCAN: &str = "
-SELECT key, version, value FROM rallypoint_entries
-WHERE key >= $1::bytea AND key < $2::bytea ORDER BY key LIMIT $3::bigint";
+SELECT range.place, entry.key, entry.version, entry.value
+FROM unnest($1::bytea[], $2::bytea[]) WITH ORDINALITY AS range (first, beyond, place), LATERAL (
+    SELECT key, version, value FROM rallypoint_entries
+    WHERE key >= range.first AND key < range.beyond ORDER BY key LIMIT $3::bigint
+) AS entry
+ORDER BY range.place, entry.key";
 
 /// Reads a range without an end. In: its start, how many at most.
 const SCAN_TO_END: &str = "
