@@ -16,9 +16,9 @@ use crate::store::{Key, StoreError, keys, next_key};
 use crate::telemetry::Departure;
 
 /// Sessions ended at once: enough to share an fsync, few enough that no caller waits long behind them.
-const DUE_AT_ONCE: usize = 32;
+const DUE_AT_ONCE: usize = 16;
 /// Sessions ended before the rest of the background work has its turn.
-const DUE_IN_A_ROW: usize = 32 * DUE_AT_ONCE;
+const DUE_IN_A_ROW: usize = 64 * DUE_AT_ONCE;
 /// Sessions in which silence is acted on together.
 const SILENT_AT_ONCE: usize = 64;
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde::de::{Deserializer, Error as _};
 use serde::{Deserialize, Serialize};
+use tokio_postgres::config::SslMode;
 
 use crate::api::RequestLimits;
 use crate::api::cors::parse_origin;
@@ -362,6 +363,10 @@ impl Postgres {
             address.password(password.trim_end_matches(['\r', '\n']));
         }
         let certificate = self.certificate_file.as_deref().zip(self.key_file.as_deref());
+        // Whoever says whom to trust does not mean it only for as long as nobody on the way denies that there is TLS.
+        if (self.ca_file.is_some() || certificate.is_some()) && !url.contains("sslmode=") {
+            address.ssl_mode(SslMode::Require);
+        }
         Ok(PostgresSettings {
             address,
             tls: PostgresTls::new(self.ca_file.as_deref(), certificate)?,

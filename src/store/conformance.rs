@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 use tokio::task::JoinSet;
 
 use super::{
@@ -29,6 +30,7 @@ macro_rules! store_conformance {
             scans_are_ordered_bounded_and_limited
             scans_of_a_prefix_find_exactly_its_keys
             pages_end_with_the_value_that_fills_them
+            scans_at_once_find_each_its_own
             scans_see_commits_whole
             reads_see_commits_whole
             concurrent_increments_lose_nothing
@@ -199,6 +201,22 @@ pub async fn scans_of_a_prefix_find_exactly_its_keys(store: impl Backend) {
         let expected: Vec<_> = keys.into_iter().filter(|key| key.starts_with(prefix)).collect();
         assert_eq!(scan_keys(&store, prefix, &prefix_end(prefix), 10).await, expected, "prefix {prefix:?}");
     }
+}
+
+/// Ranges and limits of all kinds, asked for at the same moment.
+pub async fn scans_at_once_find_each_its_own(store: impl Backend) {
+    let keys: Vec<_> = (0..16).map(|number| vec![number]).collect();
+    for key in &keys {
+        put(&store, key, key.clone()).await;
+    }
+    let bounds = (0..16).flat_map(|from| (0..=16).map(move |to| (from, to)));
+    let asked = bounds.flat_map(|bounds| [1, 3, 99].map(|limit| (bounds, limit)));
+    let scans = asked.map(async |((from, to), limit)| {
+        let found = scan_keys(&store, &[from], &[to], limit).await;
+        let range = keys.get(usize::from(from)..usize::from(to)).unwrap_or_default();
+        assert_eq!(found, range[..limit.min(range.len())], "from {from} to {to}, {limit} at most");
+    });
+    join_all(scans).await;
 }
 
 /// By count or by bytes, whichever comes first; one page after the other comes to all there is.

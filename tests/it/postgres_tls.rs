@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use rallypoint::config;
 use rallypoint::store::{Backend as _, Batch, Postgres, StoreError};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
 
 use crate::support::postgres::Database;
 use crate::support::process::soon;
@@ -62,6 +64,24 @@ async fn a_server_that_is_not_trusted_is_not_used() {
             message.contains("name the authority of the server's certificate in [postgres] ca_file"),
             "{message}"
         );
+    }
+}
+
+#[tokio::test]
+async fn where_an_authority_is_named_nothing_is_said_to_a_server_that_knows_no_encryption() {
+    let stranger = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("postgresql://me@{}/games", stranger.local_addr().unwrap());
+    let (without, with) = (config::Postgres { ca_file: None, ..trusting(&url) }, trusting(&url));
+    for (written, goes_on) in [(without, true), (with, false)] {
+        let opening = tokio::spawn(async move { refused(&written).await });
+        let (mut client, _) = soon("the server is asked", stranger.accept()).await.unwrap();
+        let mut asked_for_tls = [0; 8];
+        client.read_exact(&mut asked_for_tls).await.unwrap();
+        client.write_all(b"N").await.unwrap();
+        let said = soon("it goes on or away", client.read(&mut [0; 8])).await.unwrap();
+        assert_eq!(said > 0, goes_on);
+        drop(client);
+        soon("it gives up", opening).await.unwrap();
     }
 }
 
