@@ -6,22 +6,25 @@ use std::time::Duration;
 use super::asker::{self, Asker, Callers, Ratio};
 use super::pgbench::Pgbench;
 use super::{Bench, NODES, nodes_askers};
-use crate::cases::Case;
+use crate::cases::{CALLERS, Case};
 use crate::compare::callers;
 use crate::process::Process;
 
 const CASE: Case = Case::Join;
+/// As many as there are callers, and as many as it is fast with.
+const PGBENCH_CONNECTIONS: [u64; 2] = [CALLERS, 16];
 
 /// Measures, and prints a table.
 pub fn measure(bench: &Bench) {
     let database = bench.database(bench.size.sessions);
     let mut askers = Vec::new();
-    match Pgbench::new(bench, &database) {
-        Some(pgbench) => {
-            let callers = Callers::Pgbench(pgbench);
-            askers.push(Asker { name: "pgbench, one statement".into(), callers });
-        }
-        None => println!("\nThere is no pgbench beside the database's programs nor in PATH: no ratio to it."),
+    for connections in PGBENCH_CONNECTIONS {
+        let Some(pgbench) = Pgbench::new(bench, &database, connections) else {
+            println!("\nThere is no pgbench beside the database's programs nor in PATH: no ratio to it.");
+            break;
+        };
+        let name = format!("pgbench, {connections} connections");
+        askers.push(Asker { name, callers: Callers::Pgbench(pgbench) });
     }
     let mut sets = 0..;
     askers.push(Asker::new("store alone", store_alone(bench, &database, sets.next().unwrap())));

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use rallypoint::config;
 use rallypoint::store::{Batch, keys};
 
 use super::Bench;
@@ -39,24 +38,27 @@ pub struct Pgbench {
 }
 
 impl Pgbench {
-    /// On a database of its own, which holds what that one does. None where there is no such program.
-    pub fn new(bench: &Bench, database: &str) -> Option<Self> {
+    /// With so many connections, on a database of its own, which holds what that one does. None where there is no such
+    /// program.
+    pub fn new(bench: &Bench, database: &str, connections: u64) -> Option<Self> {
         let program = find(&bench.cluster)?;
+        let name = format!("pgbench_{connections}");
         bench.runtime.block_on(async {
-            bench.cluster.create("pgbench", Some(database)).await;
-            make_places(bench, "pgbench").await;
+            bench.cluster.create(&name, Some(database)).await;
+            make_places(bench, &name).await;
         });
         let script = bench.path("script.sql");
         std::fs::write(&script, SCRIPT).unwrap();
-        // As many connections as a node has for changes.
-        let clients = config::Postgres::default().write_connections as u64;
-        let sessions_each = CALLERS * SESSIONS_EACH / clients;
+        let sessions_each = CALLERS * SESSIONS_EACH / connections;
         let mut command = Command::new(program);
-        command.args(["-n", "-M", "prepared", "-j", "2", "-c", &clients.to_string()]).arg("-f").arg(script);
+        command
+            .args(["-n", "-M", "prepared", "-j", "2", "-c", &connections.to_string()])
+            .arg("-f")
+            .arg(script);
         for (name, value) in values() {
             command.arg("-D").arg(format!("{name}={value}"));
         }
-        command.arg("-D").arg(format!("sessions_each={sessions_each}")).arg(bench.cluster.url("pgbench"));
+        command.arg("-D").arg(format!("sessions_each={sessions_each}")).arg(bench.cluster.url(&name));
         Some(Self { command })
     }
 
