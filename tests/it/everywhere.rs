@@ -10,7 +10,7 @@ use crate::support::postgres::{URL_VARIABLE, newest_server_url, server_url};
 use crate::support::process::run;
 
 /// What says nothing new there: modules whose tests choose their stores themselves, or have none.
-const INDEPENDENT: [&str; 25] = [
+const INDEPENDENT: [&str; 26] = [
     "commands::",
     "connections::",
     "cors::",
@@ -27,6 +27,7 @@ const INDEPENDENT: [&str; 25] = [
     "postgres_metrics::",
     "postgres_operator::",
     "postgres_pooler::",
+    "postgres_standby::",
     "postgres_tls::",
     "process::",
     "published::",

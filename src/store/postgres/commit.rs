@@ -37,6 +37,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::Mutex;
@@ -46,14 +47,14 @@ use tokio_postgres::types::ToSql;
 use super::counts::Purpose;
 use super::lane::{Connector, Lane, Lanes, Session};
 use super::retry::{Fault, Retry};
-use super::silence::{Sending, Silence};
+use super::silence::Silence;
 use super::{Inner, new_version};
 use crate::store::{Batch, Change, CommitError, Key, StoreError, Version};
 
 /// What one commit expects and changes.
 pub(super) struct Changes {
     pub(super) expected: Vec<(Key, Option<Version>)>,
-    changed: BTreeMap<Key, Option<Bytes>>,
+    pub(super) changed: BTreeMap<Key, Option<Bytes>>,
 }
 
 impl Changes {
@@ -253,12 +254,12 @@ impl Inner {
 
 /// Makes commits.
 pub(super) struct Writer {
-    connector: Arc<Connector>,
+    pub(super) connector: Arc<Connector>,
     lanes: Lanes,
     /// For commits that need a transaction, one at a time.
     transactions: Lane,
     alone: Mutex<()>,
-    silence: Silence,
+    pub(super) silence: Silence,
 }
 
 impl Writer {
@@ -268,7 +269,7 @@ impl Writer {
             lanes: Lanes::new(connector, connector.settings().write_connections),
             transactions: Lane::new(connector),
             alone: Mutex::default(),
-            silence: Silence::new(connector.settings().answer_timeout()),
+            silence: Silence::default(),
         }
     }
 
@@ -281,7 +282,7 @@ impl Writer {
     /// Tries until there is an answer, or no time left for one. An answer may have been `lost` before: then a failure may
     /// be of a commit that was made.
     pub(super) async fn make(
-        &self,
+        self: &Arc<Self>,
         changes: &Changes,
         version: Version,
         mut lost: bool,
@@ -307,10 +308,10 @@ impl Writer {
                 }
                 Err(Fault::Failed(error)) if !lost => return Err(error.into()),
                 Err(Fault::Failed(error)) => return Err(StoreError::Unsure(error.to_string()).into()),
-                Err(Fault::Lost(cause)) if !changes.is_repeatable() => {
+                Err(Fault::Lost(cause) | Fault::Unanswered(cause)) if !changes.is_repeatable() => {
                     return Err(StoreError::Unsure(cause).into());
                 }
-                Err(Fault::Lost(cause)) => {
+                Err(Fault::Lost(cause) | Fault::Unanswered(cause)) => {
                     lost = true;
                     cause
                 }
@@ -323,41 +324,42 @@ impl Writer {
         }
     }
 
-    pub(super) async fn try_to_make(&self, work: &Work<'_>) -> Result<Verdict, Fault> {
-        let sending = self.silence.enter()?;
-        let made = self.send(work, &sending).await;
-        sending.ended(&made);
-        made
-    }
-
-    async fn send(&self, work: &Work<'_>, sending: &Sending<'_>) -> Result<Verdict, Fault> {
-        if sending.is_probe {
-            self.close().await;
-        }
+    pub(super) async fn try_to_make(self: &Arc<Self>, work: &Work<'_>) -> Result<Verdict, Fault> {
+        self.silence.check()?;
         let lane = self.lanes.take();
         let session = lane.session().await?;
         let params = work.params();
         let asked = session.client().query(&session.statements.apply, &params);
-        Verdict::of(&session.run_within(sending.answer_timeout, Purpose::Commit, asked).await?)
+        let rows = session.run(Purpose::Commit, asked).await;
+        self.note_silence(&rows);
+        Verdict::of(&rows?)
     }
 
     /// In a transaction, alone on its connection: others' statements must not come between.
-    async fn make_the_long_way(&self, work: &Work<'_>) -> Result<Verdict, Fault> {
+    async fn make_the_long_way(self: &Arc<Self>, work: &Work<'_>) -> Result<Verdict, Fault> {
         let _alone = self.alone.lock().await;
-        let sending = self.silence.enter()?;
-        let made = self.send_the_long_way(work, &sending).await;
-        sending.ended(&made);
+        self.silence.check()?;
+        let limit = self.connector.settings().answer_timeout();
+        let made = self.make_in_transaction(&self.transactions, work, limit).await;
+        self.note_silence(&made);
         made
     }
 
-    async fn send_the_long_way(&self, work: &Work<'_>, sending: &Sending<'_>) -> Result<Verdict, Fault> {
-        if sending.is_probe {
-            self.close().await;
-        }
-        let session = self.transactions.session().await?;
+    pub(super) async fn make_in_transaction(
+        &self,
+        lane: &Lane,
+        work: &Work<'_>,
+        answer_timeout: Duration,
+    ) -> Result<Verdict, Fault> {
+        let session = lane.session().await?;
         let transacted = transact(&session, work);
-        let rows = session.run_within(sending.answer_timeout, Purpose::Transaction, transacted).await?;
-        Verdict::of(&rows)
+        Verdict::of(&session.run_within(answer_timeout, Purpose::Transaction, transacted).await?)
+    }
+
+    fn note_silence<T>(self: &Arc<Self>, answered: &Result<T, Fault>) {
+        if let Err(Fault::Unanswered(_)) = answered {
+            self.silence.begin(self);
+        }
     }
 }
 

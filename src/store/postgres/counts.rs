@@ -57,7 +57,7 @@ impl Reason {
     fn of(fault: &Fault, code: Option<&SqlState>) -> Self {
         match (fault, code) {
             (Fault::Unreachable(_), _) => Self::Unreachable,
-            (Fault::Lost(_), _) => Self::Lost,
+            (Fault::Lost(_) | Fault::Unanswered(_), _) => Self::Lost,
             (Fault::Failed(_), _) => Self::Failed,
             (Fault::Rejected(_), Some(&SqlState::QUERY_CANCELED)) => Self::Timeout,
             (Fault::Rejected(_), Some(&SqlState::READ_ONLY_SQL_TRANSACTION)) => Self::ReadOnly,

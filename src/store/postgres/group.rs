@@ -2,17 +2,19 @@
 //! costs the database, it costs once for each statement. Who comes to an idle connection is not kept waiting for others.
 //!
 //! A group has one version, and is made as a whole or not at all. Where it is not, whoever's expectation does not hold is
-//! told so, and the others go on without them. Where that is not known, or the answer is lost, each goes on alone, under the
-//! same version: if the group was made after all, that is found there.
+//! told so, and the others go on without them. While the database is away, the group waits together. Where it is not known
+//! who is to blame, or the answer is lost, each goes on alone, under the same version: if the group was made after all, that is
+//! found there.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 
 use futures_util::future::join_all;
 use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::time::Instant;
 
 use super::commit::{Changes, Verdict, Work, Writer};
-use super::retry::Fault;
+use super::retry::{Fault, Retry};
 use super::{Inner, new_version};
 use crate::store::{CommitError, StoreError, Version};
 
@@ -26,6 +28,7 @@ const SHARED_BYTES_MAX: usize = 256 << 10;
 /// A commit that somebody waits for.
 pub(super) struct Job {
     changes: Changes,
+    since: Instant,
     answer: oneshot::Sender<Result<Version, CommitError>>,
 }
 
@@ -80,7 +83,8 @@ fn divide(mut jobs: Vec<Job>) -> Vec<Vec<Job>> {
 }
 
 async fn make_group(writer: &Arc<Writer>, mut group: Vec<Job>) {
-    let version = new_version();
+    let patience = writer.connector.settings().patience;
+    let (version, mut retry) = (new_version(), Retry::within(patience));
     let (mut lost, mut conflicts) = (false, 0);
     while !group.is_empty() {
         let all: Vec<_> = group.iter().map(|job| &job.changes).collect();
@@ -100,8 +104,16 @@ async fn make_group(writer: &Arc<Writer>, mut group: Vec<Job>) {
                 group.swap_remove(member).answer(Err(CommitError::Conflict { key }));
             }
             Ok(Verdict::Conflict(_) | Verdict::Unlocked) => break,
+            // Nothing was sent.
+            Err(Fault::Unreachable(cause)) => {
+                let is_over = !retry.pause().await;
+                let late = |job: &mut Job| is_over || job.since.elapsed() >= patience;
+                for job in group.extract_if(.., late) {
+                    job.answer(Err(StoreError::Unavailable(cause.clone()).into()));
+                }
+            }
             Err(fault) => {
-                lost = matches!(fault, Fault::Lost(_));
+                lost = matches!(fault, Fault::Lost(_) | Fault::Unanswered(_));
                 break;
             }
         }
@@ -133,7 +145,8 @@ impl Inner {
         }
         let (answer, answered) = oneshot::channel();
         let gone = || StoreError::Failed("the writer has died: restart the server".into());
-        self.commits.send(Job { changes, answer }).await.map_err(|_| gone())?;
+        let job = Job { changes, since: Instant::now(), answer };
+        self.commits.send(job).await.map_err(|_| gone())?;
         answered.await.unwrap_or_else(|_| Err(gone().into()))
     }
 }

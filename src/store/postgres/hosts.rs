@@ -1,6 +1,8 @@
 //! Finding the host that takes writes. Each is given a time of its own, so that one that takes connections and then says
 //! nothing, as a machine does that stands still, keeps nobody from the next.
 
+use std::time::Duration;
+
 use tokio::time::timeout;
 use tokio_postgres::config::{Host, LoadBalanceHosts};
 use tokio_postgres::tls::MakeTlsConnect;
@@ -10,6 +12,9 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 use super::retry::told;
 use super::settings::Settings;
 use crate::env::Entropy;
+
+/// How often a connection on which nothing comes is tried, unless the address says so.
+const KEEPALIVES: Duration = Duration::from_secs(2);
 
 pub(super) type TlsStream = <MakeRustlsConnect as MakeTlsConnect<Socket>>::Stream;
 type Connected = (Client, Connection<Socket, TlsStream>);
@@ -30,6 +35,10 @@ pub(super) async fn connect(settings: &Settings) -> Result<Connected, String> {
         if host.get_tcp_user_timeout().is_none() {
             // What was given up must not be delivered long after.
             host.tcp_user_timeout(settings.statement_timeout);
+        }
+        if host.get_keepalives_interval().is_none() {
+            // Whoever waits for an answer must notice that a machine is gone, also where that may take long.
+            host.keepalives_idle(KEEPALIVES).keepalives_interval(KEEPALIVES);
         }
         let cause = match timeout(limit, host.connect(settings.tls.0.clone())).await {
             Ok(Ok(connected)) => return Ok(connected),

@@ -74,7 +74,7 @@ impl Session {
             }
             Err(_) => {
                 self.driver.give_up();
-                (Fault::Lost(format!("no answer within {answer_timeout:?}")), None)
+                (Fault::Unanswered(format!("no answer within {answer_timeout:?}")), None)
             }
         };
         self.counts.failed(&fault, code.as_ref());

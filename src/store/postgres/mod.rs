@@ -124,7 +124,10 @@ async fn migrate(connector: &Connector) -> Result<(), StoreError> {
     migrated.map_err(|fault| match fault {
         Fault::Failed(StoreError::Failed(cause)) => unusable(cause),
         Fault::Failed(error) => error,
-        Fault::Unreachable(cause) | Fault::Lost(cause) | Fault::Rejected(cause) => unusable(cause),
+        Fault::Unreachable(cause)
+        | Fault::Lost(cause)
+        | Fault::Unanswered(cause)
+        | Fault::Rejected(cause) => unusable(cause),
     })?;
     prepared.map(drop).map_err(|error| unusable(told(&error)))
 }

@@ -19,8 +19,10 @@ const PAUSE_MAX: Duration = Duration::from_millis(500);
 pub(super) enum Fault {
     /// The database could not be reached. Nothing was sent.
     Unreachable(String),
-    /// The connection broke, or no answer came in time: whether it was carried out is not known.
+    /// The connection broke: whether it was carried out is not known.
     Lost(String),
+    /// No answer came in time: whether it was carried out, or will be, is not known.
+    Unanswered(String),
     /// It was rolled back, for a reason that another try may not meet.
     Rejected(String),
     /// It was rolled back, and another try would be, too.

@@ -85,9 +85,10 @@ impl<Q: Question> Asker<Q> {
 /// What a question that failed is told: it has changed nothing, whatever became of it.
 pub(super) fn unavailable(fault: Fault) -> StoreError {
     match fault {
-        Fault::Unreachable(cause) | Fault::Lost(cause) | Fault::Rejected(cause) => {
-            StoreError::Unavailable(cause)
-        }
+        Fault::Unreachable(cause)
+        | Fault::Lost(cause)
+        | Fault::Unanswered(cause)
+        | Fault::Rejected(cause) => StoreError::Unavailable(cause),
         Fault::Failed(error) => error,
     }
 }
