@@ -9,6 +9,7 @@ use futures_util::future::{FutureExt as _, join_all};
 use tokio::sync::watch;
 
 use crate::app::attendance::Overdue;
+use crate::app::hearsay::LOOKED_AT_ONCE;
 use crate::app::{App, Failure};
 use crate::domain::{Refused, Session, SessionId};
 use crate::net::stopped;
@@ -19,6 +20,8 @@ use crate::telemetry::Departure;
 const DUE_AT_ONCE: usize = 16;
 /// Sessions ended before the rest of the background work has its turn.
 const DUE_IN_A_ROW: usize = 64 * DUE_AT_ONCE;
+/// Longest pause between those that are ended at once.
+const PAUSE_MAX: Duration = Duration::from_millis(250);
 /// Sessions in which silence is acted on together.
 const SILENT_AT_ONCE: usize = 64;
 
@@ -57,48 +60,77 @@ pub async fn tick(app: &App) -> Result<usize, Failure> {
 
 /// The same, but leaves for another time what is still due once it shall stop.
 async fn tick_until(app: &App, is_stopping: impl Fn() -> bool) -> Result<usize, Failure> {
-    let (mut ended, mut result) = (0, Ok(()));
+    let (mut ended, mut failed) = (0, None);
     loop {
         app.deadlines.flush(&app.sessions).await;
         let now_ms = app.clock.now_ms();
         // While the store is away nobody can be answered, and nobody's silence is their own.
-        let ends = end_due(app, now_ms).await.inspect_err(|_| app.attendance.excuse(now_ms))?;
-        let is_all = ends.len() < DUE_IN_A_ROW;
-        let made = ends.iter().filter(|end| matches!(end, Ok(true))).count();
+        let excuse = || app.attendance.excuse(now_ms);
+        let Row { ended: made, tried, mut failures } =
+            end_due(app, now_ms, &is_stopping).await.inspect_err(|_| excuse())?;
         ended += made;
-        result = result.and(ends.into_iter().find_map(Result::err).map_or(Ok(()), Err));
+        let is_away = |failures: &[Failure]| failures.iter().any(Failure::is_store_away);
         // In between, since others go by what they are told of whom this node has heard.
-        result = result.and(app.gossip().await).and(act_on_silence(app).await);
-        if is_all || made == 0 || is_stopping() {
-            return result.map(|()| ended);
+        if !is_away(&failures) {
+            failures.extend(app.gossip().await.err());
+        }
+        // Whoever cannot be told might take out those whom only this node has heard; so does this one not, then.
+        if !is_away(&failures) {
+            failures.extend(act_on_silence(app).await.err());
+        }
+        let is_over = tried < DUE_IN_A_ROW || made == 0 || is_stopping();
+        if is_away(&failures) {
+            excuse();
+            return Err(failures.swap_remove(0));
+        }
+        failed = failed.or(failures.into_iter().next());
+        if is_over {
+            return failed.map_or(Ok(ended), Err);
         }
     }
 }
 
-/// Tries to end the sessions that are due, as many as are to be ended in a row; answers for each whether it did.
-async fn end_due(app: &App, now_ms: i64) -> Result<Vec<Result<bool, Failure>>, StoreError> {
+/// What became of the sessions that were due.
+#[derive(Default)]
+struct Row {
+    ended: usize,
+    tried: usize,
+    failures: Vec<Failure>,
+}
+
+/// Tries to end the sessions that are due, as many as are to be ended in a row.
+async fn end_due(app: &App, now_ms: i64, is_stopping: impl Fn() -> bool) -> Result<Row, StoreError> {
     let store = app.sessions.store();
     store.check_clock(|| app.clock.now_ms()).await?;
     let (first, end) = keys::due_until(now_ms);
-    let Some(start) = where_to_start(app, now_ms).await? else { return Ok(Vec::new()) };
-    let mut ends = Vec::new();
+    let Some(start) = where_to_start(app, now_ms).await? else { return Ok(Row::default()) };
+    let mut row = Row::default();
     for (mut from, to) in [(start.clone(), end), (first, start)] {
-        while ends.len() < DUE_IN_A_ROW {
+        while row.tried < DUE_IN_A_ROW && !is_stopping() {
             let due = store.scan(&from, &to, DUE_AT_ONCE).await?;
             let Some((last, _)) = due.last() else { break };
             let (is_last, began) = (due.len() < DUE_AT_ONCE, Instant::now());
             // The next look starts behind this one: what could not be ended now waits for another.
             from = next_key(last);
             let due = due.iter().filter_map(|(key, _)| keys::parse_due(key));
-            ends.extend(join_all(due.map(async |(due_ms, id)| app.expire(&id, due_ms).await)).await);
+            for end in join_all(due.map(async |(due_ms, id)| app.expire(&id, due_ms).await)).await {
+                row.tried += 1;
+                match end {
+                    Ok(is_ended) => row.ended += usize::from(is_ended),
+                    Err(failure) => row.failures.push(failure),
+                }
+            }
+            if row.failures.iter().any(Failure::is_store_away) {
+                return Ok(row);
+            }
             if is_last {
                 break;
             }
             // Half of the time is for callers alone. Nobody waits for an end: what is overdue reads as gone.
-            tokio::time::sleep(began.elapsed()).await;
+            tokio::time::sleep(began.elapsed().min(PAUSE_MAX)).await;
         }
     }
-    Ok(ends)
+    Ok(row)
 }
 
 /// The place in the queue of deadlines to start from, if anything is due: a random one where much is, so that several
@@ -130,10 +162,10 @@ async fn where_to_start(app: &App, now_ms: i64) -> Result<Option<Key>, StoreErro
 pub async fn seed_attendance(app: &App) -> Result<(), Failure> {
     let (mut from, to) = keys::all_overdue();
     loop {
-        let found = app.sessions.store().scan(&from, &to, DUE_AT_ONCE).await?;
+        let found = app.sessions.store().scan(&from, &to, LOOKED_AT_ONCE).await?;
         let Some((last, _)) = found.last() else { return Ok(()) };
         from = next_key(last);
-        app.watch_over(found.iter().filter_map(|(key, _)| keys::parse_overdue(key))).await?;
+        app.watch_over(found.iter().filter_map(|(key, _)| keys::parse_overdue(key)).collect()).await?;
     }
 }
 
@@ -144,6 +176,10 @@ async fn act_on_silence(app: &App) -> Result<(), Failure> {
     let mut result = Ok(());
     // Together, so that they share an fsync; not all of them, so that callers get a turn in between.
     for due in app.attendance.take_due(now_ms).chunks(SILENT_AT_ONCE) {
+        if result.as_ref().is_err_and(Failure::is_store_away) {
+            due.iter().for_each(|id| app.attendance.put_back(id));
+            continue;
+        }
         let acts = due.iter().map(|id| act_on_silence_in(app, id, now_ms));
         for (id, acted) in due.iter().zip(join_all(acts).await) {
             if let Err(failure) = acted {

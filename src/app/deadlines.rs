@@ -103,6 +103,9 @@ impl Deadlines {
                     Err(error) => failed = Some((failed.map_or(0, |(count, _)| count) + 1, error)),
                 }
             }
+            if failed.is_some() {
+                break;
+            }
         }
         // One line for all: they fail together, for one reason.
         if let Some((count, error)) = failed {

@@ -21,8 +21,10 @@ use crate::store::{Batch, CommitError, Entry, Key, StoreError, keys, next_key};
 
 /// Sessions that nodes are told of at once.
 const TOLD_AT_ONCE: usize = 64;
+/// Sessions read at once: what clients ask for must not wait long behind them.
+const READ_AT_ONCE: usize = 128;
 /// Sessions looked at in each round for any that nobody watches since another node is gone.
-const LOOKED_AT_ONCE: usize = 2_048;
+pub const LOOKED_AT_ONCE: usize = 2_048;
 
 /// What was heard of a session.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -102,6 +104,10 @@ impl App {
         }
         let mut result = Ok(());
         for news in self.attendance.take_untold(self.clock.now_ms()).chunks(TOLD_AT_ONCE) {
+            if result.as_ref().is_err_and(Failure::is_store_away) {
+                news.iter().for_each(|(id, _)| self.attendance.tell_again(id));
+                continue;
+            }
             let told = news.iter().map(|(id, hearsay)| self.tell(id, hearsay));
             for ((id, _), told) in news.iter().zip(join_all(told).await) {
                 if told.as_ref().is_ok_and(|told| *told) {
@@ -143,21 +149,24 @@ impl App {
         let from = self.looked_at_last().take().unwrap_or(start);
         let found = self.sessions.store().scan(&from, &end, LOOKED_AT_ONCE).await?;
         let found_ids = found.iter().filter_map(|(key, _)| keys::parse_overdue(key));
-        self.watch_over(found_ids.filter(|id| !self.attendance.watches(id))).await?;
+        self.watch_over(found_ids.filter(|id| !self.attendance.watches(id)).collect()).await?;
         let is_last = found.len() < LOOKED_AT_ONCE;
         *self.looked_at_last() = found.last().filter(|_| !is_last).map(|(last, _)| next_key(last));
         Ok(())
     }
 
-    /// Watches over these sessions from now on, those of them that are there. They are read at once, not one by one.
-    pub(crate) async fn watch_over(&self, ids: impl Iterator<Item = SessionId>) -> Result<(), StoreError> {
-        let watching = ids.map(async |id| {
-            if let Some(live) = self.sessions.find(&id).await? {
-                self.attendance.look_at(&live.session, self.clock.now_ms());
-            }
-            Ok(())
-        });
-        try_join_all(watching).await.map(drop)
+    /// Watches over these sessions from now on, those of them that are there.
+    pub async fn watch_over(&self, ids: Vec<SessionId>) -> Result<(), StoreError> {
+        for ids in ids.chunks(READ_AT_ONCE) {
+            let watching = ids.iter().map(async |id| {
+                if let Some(live) = self.sessions.find(id).await? {
+                    self.attendance.look_at(&live.session, self.clock.now_ms());
+                }
+                Ok::<_, StoreError>(())
+            });
+            try_join_all(watching).await?;
+        }
+        Ok(())
     }
 
     fn looked_at_last(&self) -> MutexGuard<'_, Option<Key>> {

@@ -7,7 +7,7 @@ mod changes;
 pub mod deadlines;
 mod expiry;
 pub mod guesses;
-mod hearsay;
+pub mod hearsay;
 pub mod listing_numbers;
 pub mod index;
 pub mod live;
@@ -53,6 +53,13 @@ pub enum Failure {
     /// Too many writers raced for the same session.
     #[error("too many changes at once")]
     Contended,
+}
+
+impl Failure {
+    /// Whether the store is away, so that everything else would fail as well, and take as long.
+    pub fn is_store_away(&self) -> bool {
+        matches!(self, Self::Store(StoreError::Unavailable(_) | StoreError::Unsure(_)))
+    }
 }
 
 impl From<CommitError> for Failure {
@@ -159,7 +166,16 @@ impl App {
 
     /// The session that a platform session belongs to, unless its time is over.
     pub async fn session_of(&self, key: &PlatformKey) -> Result<Option<Arc<Live>>, StoreError> {
-        let Some(live) = self.sessions.find_by_platform_session(key).await? else { return Ok(None) };
+        self.unless_overdue(self.sessions.find_by_platform_session(key).await?).await
+    }
+
+    /// The same, to be changed: as no node has changed it since.
+    pub async fn latest_session_of(&self, key: &PlatformKey) -> Result<Option<Arc<Live>>, StoreError> {
+        self.unless_overdue(self.sessions.find_latest_by_platform_session(key).await?).await
+    }
+
+    async fn unless_overdue(&self, found: Option<Arc<Live>>) -> Result<Option<Arc<Live>>, StoreError> {
+        let Some(live) = found else { return Ok(None) };
         Ok(self.sessions.overdue_since_ms(&live).await?.is_none().then_some(live))
     }
 

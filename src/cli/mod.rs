@@ -234,7 +234,7 @@ fn serve(args: &ServeArgs) -> Result<(), String> {
                 started.map_err(|error| error.to_string())?
             }
             () = signals.next() => {
-                tracing::info!("stopped before the store was open");
+                tracing::info!("stopped while it started");
                 return Ok(());
             }
         };

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use rallypoint::store::{Memory, Store};
+use rallypoint::domain::SessionId;
+use rallypoint::jobs;
+use rallypoint::store::{Memory, Store, keys};
 use serde_json::{Value, json};
 
 use crate::harness::{Client, Server, contents, grant};
@@ -147,7 +149,41 @@ async fn after_all_nodes_were_away_everyone_starts_with_a_full_allowance() {
     drop((one, other.clone()));
     other.clock.advance(50 * SECOND);
     let restarted = other.another_node(store);
-    rallypoint::jobs::seed_attendance(&restarted.app).await.unwrap();
+    jobs::seed_attendance(&restarted.app).await.unwrap();
     advance(&[&restarted], 59).await;
     poll(&at(&restarted, &alice), &session).await;
+}
+
+#[tokio::test]
+async fn while_many_sessions_end_others_are_told_whom_a_node_has_heard() {
+    // More than a node ends before the rest of its work has its turn.
+    const IDLE: usize = 1_100;
+    let [one, _] = nodes();
+    for _ in 0..IDLE {
+        one.player().creates("party").await;
+    }
+    one.clock.advance(3_000 * SECOND);
+    let alice = one.lasting_player();
+    let session = alice.creates("game").await;
+    one.clock.advance(1_500 * SECOND);
+    poll(&alice, &session).await;
+
+    let told = keys::heard(&SessionId::parse(&session).unwrap());
+    let mut changes = one.app.sessions.store().watch();
+    let first_of_all_sessions = keys::all_sessions().0;
+    let watching = tokio::spawn(async move {
+        let (mut ended, mut ended_when_told) = (0, None);
+        while ended < IDLE {
+            let change = changes.recv().await.unwrap();
+            ended += usize::from(change.keys.iter().any(|key| key.starts_with(&first_of_all_sessions)));
+            if change.keys.contains(&told) {
+                ended_when_told.get_or_insert(ended);
+            }
+        }
+        ended_when_told
+    });
+    assert_eq!(jobs::tick(&one.app).await.unwrap(), IDLE);
+    let ended_when_told = watching.await.unwrap();
+    assert!(ended_when_told.is_some_and(|ended| ended < IDLE), "told after {ended_when_told:?}");
+    alice.session(&session).await.expect(200);
 }
