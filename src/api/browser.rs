@@ -155,7 +155,7 @@ pub async fn list(
 ) -> Result<Reply<Plain<BrowserView>>, Error> {
     let (actor, catalog) = (caller.actor(), app.catalog());
     // Asked first what the rule asks again, so that a refusal uses up no number.
-    let live = app.session(&path.session_id).await?;
+    let live = app.sessions.get_latest(&path.session_id).await?;
     live.session.require_listable(actor, catalog.template_of(&live.session))?;
     let sequence = match &live.session.listing {
         Some(listing) => listing.sequence,

@@ -12,7 +12,7 @@ use super::player::{join, left};
 use super::reply::{NoContent, Reply, Versioned};
 use super::session::present;
 use super::view::{SessionView, session_document};
-use crate::app::{App, Failure, Live, PlatformKey};
+use crate::app::{App, Failure, PlatformKey};
 use crate::auth::{Caller, Permission};
 use crate::domain::join::Door;
 use crate::domain::{Platform, PlatformSessionId, PlayerUuid, Refused, Session, SessionId};
@@ -51,10 +51,10 @@ params! {
     }
 }
 
-/// The session that a platform session belongs to.
-async fn parent(app: &App, key: &PlatformKey) -> Result<Arc<Live>, Error> {
-    let found = app.session_of(key).await?;
-    found.ok_or_else(|| Refused::PlatformSessionNotFound.into())
+/// The session that a platform session belongs to, to be changed.
+async fn parent_id(app: &App, key: &PlatformKey) -> Result<SessionId, Error> {
+    let found = app.latest_session_of(key).await?.ok_or(Refused::PlatformSessionNotFound)?;
+    Ok(found.session.id.clone())
 }
 
 /// Get Platform Session Info.
@@ -64,7 +64,7 @@ pub async fn info(
     Input { path, .. }: Input<PlatformSessionPath>,
 ) -> Result<Reply<Versioned<PlatformSessionView>>, Error> {
     let key = (path.platform, path.platform_session_id_base64);
-    let live = parent(&app, &key).await?;
+    let live = app.session_of(&key).await?.ok_or(Refused::PlatformSessionNotFound)?;
     live.session.require_active(caller.actor_unless(Permission::ReadAny))?;
     present(&app, &caller, &live);
     let document = platform_document(&live, key.0).ok_or(Refused::PlatformSessionNotFound)?;
@@ -142,7 +142,7 @@ async fn join_through(
     request: JoinRequest,
 ) -> Result<Reply<Versioned<SessionView<'static>>>, Error> {
     let joiner = request.joiner(&caller, player, &["body"])?;
-    let parent_id = parent(&app, &key).await?.session.id.clone();
+    let parent_id = parent_id(&app, &key).await?;
     let door = Door::Platform(key.0);
     let live =
         join(&app, &parent_id, true, joiner, door, move |session| session.require_linked(key.0, &key.1))
@@ -176,7 +176,7 @@ async fn leave_through(
     key: PlatformKey,
     player: PlayerUuid,
 ) -> Result<Reply<NoContent>, Error> {
-    let id = parent(&app, &key).await?.session.id.clone();
+    let id = parent_id(&app, &key).await?;
     let rule = move |session: &mut Session| {
         session.require_linked(key.0, &key.1)?;
         session.leave(player)

@@ -203,7 +203,7 @@ pub async fn invite_session(
 ) -> Result<Reply<Versioned<SessionInvited>>, Error> {
     // Asked first what the rule asks again, so that standing is judged before the other session is looked for.
     let standing = caller.actor_unless(Permission::UpdatePlayerAny);
-    app.session(&path.invited_session_id).await?.session.require_active(standing)?;
+    app.sessions.get_latest(&path.invited_session_id).await?.session.require_active(standing)?;
     let (actor, version_check) = (caller.actor(), app.settings.version_check);
     let invite = request.invite(&app, &caller, Some(path.invited_session_id.clone()));
     let rule = move |session: &mut Session, invited: &Session| {

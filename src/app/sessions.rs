@@ -161,11 +161,19 @@ impl Sessions {
 
     /// The session that a platform session belongs to.
     pub async fn find_by_platform_session(&self, key: &PlatformKey) -> Result<Option<Arc<Live>>, StoreError> {
-        if let Some(live) = self.at_hand(key.0, key.1.as_str()) {
-            return Ok(Some(live));
+        match self.at_hand(key.0, key.1.as_str()) {
+            Some(live) => Ok(Some(live)),
+            None => self.find_latest_by_platform_session(key).await,
         }
+    }
+
+    /// The session that a platform session belongs to, as no node has changed it since.
+    pub async fn find_latest_by_platform_session(
+        &self,
+        key: &PlatformKey,
+    ) -> Result<Option<Arc<Live>>, StoreError> {
         if let Some(seen) = self.cache.id_by_platform_session(key)
-            && let Some(live) = self.linked(self.find(&seen).await?, key)
+            && let Some(live) = self.linked(self.find_latest(&seen).await?, key)
         {
             return Ok(Some(live));
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use rallypoint::config::ReadConsistency;
 use serde_json::json;
 
-use crate::harness::{Client, Server, pairs_of_nodes};
+use crate::harness::{Client, Server, XBOX_ID, joining, link_path, pairs_of_nodes, platform_path};
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 /// How far reads may be behind.
@@ -57,6 +57,45 @@ async fn changes_go_by_what_is_so_now() {
         there.leaves(&session).await.refused(404, "player_not_found");
         there.joins(&session).await.expect(200);
         assert_eq!(there.sees_place(&session, &bob).await.0, json!("member"));
+    }
+}
+
+#[tokio::test]
+async fn what_is_asked_before_a_change_goes_by_what_is_so_now() {
+    for [one, other] in nodes().await {
+        let [alice, bob] = [one.player(), one.player()];
+        let [game, party] = [alice.creates("game").await, alice.creates("party").await];
+        alice.opens(&party).await;
+        let there = at(&other, &bob);
+        for session in [&game, &party] {
+            there.session(session).await.expect(200);
+        }
+        // The other node still shows both without him.
+        bob.joins(&party).await.expect(200);
+        bob.joins(&game).await.expect(200);
+        alice.updates(&game, &bob, json!({"status": "leader"})).await.expect(200);
+        let invites = format!("/v1/session/{game}/invited-session/{party}:invite");
+        there.post(&invites, &json!({})).await.expect(200);
+        let lists = format!("/v1/session/{game}/browser");
+        there.post(&lists, &json!({"custom_data": {}})).await.expect(200);
+    }
+}
+
+#[tokio::test]
+async fn a_platform_session_is_joined_where_it_is_linked_now() {
+    for [one, other] in nodes().await {
+        let [alice, bob] = [one.player(), one.player()];
+        let [first, second] = [alice.creates("game").await, alice.creates("game").await];
+        alice.links(&first).await.expect(200);
+        let there = at(&other, &bob);
+        at(&other, &alice).xbox().await.expect(200);
+        alice.delete(&link_path("XboxLive", XBOX_ID, &first)).await.expect(204);
+        alice.links(&second).await.expect(200);
+        there
+            .post(&format!("{}/player/me", platform_path("XboxLive", XBOX_ID)), &joining())
+            .await
+            .expect(200);
+        assert_eq!(there.sees_place(&second, &bob).await.0, json!("member"));
     }
 }
 
