@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use rallypoint::admin;
 use rallypoint::app::Failure;
 use rallypoint::env::Clock;
@@ -52,6 +53,10 @@ async fn commit_over(
     (soon("the commit is answered", committing).await.unwrap(), beside)
 }
 
+/// How an answer, or a request, is lost on the way, whole or in part.
+const LOSSES: [Network; 4] =
+    [Network::DownAtAnswer, Network::DownWithinAnswer, Network::DownAtRequest, Network::DownWithinRequest];
+
 async fn replacing(store: &Postgres) -> Batch {
     let version = store.get(b"key").await.unwrap().unwrap().version;
     Batch::default().expect_version("key", version).put("key", "new").delete("other")
@@ -59,7 +64,7 @@ async fn replacing(store: &Postgres) -> Batch {
 
 #[tokio::test]
 async fn a_commit_whose_answer_is_lost_is_found_and_one_whose_request_is_lost_is_made() {
-    for network in [Network::DownAtAnswer, Network::DownAtRequest] {
+    for network in LOSSES {
         let (made, beside) = commit_over(network, replacing, async |_| {}).await;
         let entry = beside.get(b"key").await.unwrap().unwrap();
         assert_eq!((made, entry.value), (Ok(entry.version), "new".into()), "{network:?}");
@@ -73,11 +78,67 @@ async fn a_commit_that_removes_and_whose_answer_is_lost_is_found_by_what_is_gone
         let version = store.get(b"key").await.unwrap().unwrap().version;
         Batch::default().expect_version("key", version).delete("key").delete("other")
     };
-    for network in [Network::DownAtAnswer, Network::DownAtRequest] {
+    for network in LOSSES {
         let (made, beside) = commit_over(network, removing, async |_| {}).await;
         assert!(made.is_ok(), "{network:?} {made:?}");
         assert_eq!((beside.get(b"key").await, beside.get(b"other").await), (Ok(None), Ok(None)));
     }
+}
+
+#[tokio::test]
+async fn a_commit_whose_connection_ends_on_one_way_alone_is_found() {
+    let (store, (database, proxy)) = through_a_proxy().await;
+    store.commit(Batch::default().put("key", "old").put("other", "old")).await.unwrap();
+    let batch = replacing(&store).await;
+    proxy.set(Network::HalfClosesAtAnswer);
+    let made = soon("the commit is answered", store.commit(batch)).await;
+    assert_eq!(proxy.network(), Network::Open, "an answer was lost");
+    let entry = database.open().await.get(b"key").await.unwrap().unwrap();
+    assert_eq!((made, entry.value), (Ok(entry.version), "new".into()));
+    store.get(b"key").await.unwrap();
+}
+
+#[tokio::test]
+async fn over_a_slow_network_everything_is_answered_and_nothing_twice() {
+    let (store, (_database, proxy)) = through_a_proxy().await;
+    proxy.set(Network::Slow);
+    let counts = join_all((0..32).map(async |key| {
+        let key = format!("key {}", key % 8);
+        loop {
+            let known = store.get(key.as_bytes()).await.unwrap();
+            let count = known.as_ref().map_or(0, |entry| entry.value.len());
+            let batch = match &known {
+                Some(entry) => Batch::default().expect_version(key.clone(), entry.version),
+                None => Batch::default().expect_absent(key.clone()),
+            };
+            match store.commit(batch.put(key.clone(), vec![b'+'; count + 1])).await {
+                Ok(_) => return count,
+                Err(CommitError::Conflict { .. }) => {}
+                Err(failed) => panic!("{failed}"),
+            }
+        }
+    }));
+    let mut counts = soon("all are answered", counts).await;
+    counts.sort_unstable();
+    let each_once: Vec<_> = (0..4).flat_map(|count| [count; 8]).collect();
+    assert_eq!(counts, each_once);
+}
+
+#[tokio::test]
+async fn no_request_waits_longer_than_it_may_for_a_network_that_says_nothing() {
+    let (store, (_database, proxy)) = through_a_proxy().await;
+    let server = Server::over(Store::Postgres(store), |config| config.http.request_timeout_s = 1);
+    let alice = server.player();
+    let session = alice.creates("game").await;
+    proxy.set(Network::Silent);
+    // The store would wait for a minute.
+    let answers = async { tokio::join!(alice.session(&session), alice.leaves(&session)) };
+    let (read, changed) = soon("both are answered", answers).await;
+    read.refused(503, "timed_out");
+    changed.refused(503, "timed_out");
+    proxy.set(Network::Down);
+    proxy.set(Network::Open);
+    soon("clients are answered", async { while alice.session(&session).await.status == 503 {} }).await;
 }
 
 #[tokio::test]
@@ -109,7 +170,7 @@ async fn a_lost_commit_that_others_have_overwritten_since_is_not_called_a_confli
     let overwrite = async |beside: &Postgres| {
         beside.commit(Batch::default().put("key", "theirs")).await.unwrap();
     };
-    for network in [Network::DownAtAnswer, Network::DownAtRequest] {
+    for network in LOSSES {
         let (unsure, beside) = commit_over(network, replacing, overwrite).await;
         let Err(CommitError::Store(error @ StoreError::Unsure(_))) = unsure else { panic!("{unsure:?}") };
         assert!(!error.changed_nothing());

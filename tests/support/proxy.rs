@@ -1,6 +1,7 @@
 //! A network between a server and its database that does what it is told.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, split};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
@@ -21,7 +22,18 @@ pub enum Network {
     DownAtAnswer,
     /// The next request is lost, and then it is down.
     DownAtRequest,
+    /// Of the next answer one half arrives, and then it is down.
+    DownWithinAnswer,
+    /// Of the next request one half arrives, and then it is down.
+    DownWithinRequest,
+    /// In place of the next answer one connection ends on that way alone, and goes on taking requests.
+    HalfClosesAtAnswer,
+    /// It carries everything, each piece after a while.
+    Slow,
 }
+
+/// How long a slow network takes for each piece.
+const DELAY: Duration = Duration::from_millis(20);
 
 /// A proxy before a database.
 pub struct Proxy {
@@ -58,6 +70,11 @@ impl Proxy {
         self.network.send_replace(network);
     }
 
+    /// What the network does.
+    pub fn network(&self) -> Network {
+        *self.network.borrow()
+    }
+
     /// Waits until the network does this.
     pub async fn becomes(&self, network: Network) {
         self.network.subscribe().wait_for(|now| *now == network).await.unwrap();
@@ -88,16 +105,31 @@ async fn carry(client: TcpStream, server: Box<dyn Stream>, network: watch::Sende
     let (requests, answered) = split(client);
     let (answers, asked) = split(server);
     tokio::select! {
-        () = carry_one_way(requests, asked, Network::DownAtRequest, &network) => {}
-        () = carry_one_way(answers, answered, Network::DownAtAnswer, &network) => {}
+        () = carry_one_way(requests, asked, &REQUESTS, &network) => {}
+        () = carry_one_way(answers, answered, &ANSWERS, &network) => {}
     }
 }
 
-/// Carries bytes one way. What comes once the network does `loses` is lost.
+/// What a network does to lose what goes one way: all of a piece, half of it, or it with all that follows.
+struct Losses {
+    whole: Network,
+    half: Network,
+    rest: Option<Network>,
+}
+
+const REQUESTS: Losses =
+    Losses { whole: Network::DownAtRequest, half: Network::DownWithinRequest, rest: None };
+const ANSWERS: Losses = Losses {
+    whole: Network::DownAtAnswer,
+    half: Network::DownWithinAnswer,
+    rest: Some(Network::HalfClosesAtAnswer),
+};
+
+/// Carries bytes one way.
 async fn carry_one_way(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
-    loses: Network,
+    losses: &Losses,
     network: &watch::Sender<Network>,
 ) {
     let mut changes = network.subscribe();
@@ -111,11 +143,26 @@ async fn carry_one_way(
             _ = changes.changed() => {}
             read = from.read(&mut carried), if now != Network::Silent => {
                 let Ok(bytes @ 1..) = read else { return };
-                if *network.borrow() == loses {
-                    network.send_replace(Network::Down);
+                let now = *network.borrow();
+                let arriving = match now {
+                    now if now == losses.whole => 0,
+                    now if now == losses.half => bytes / 2,
+                    _ => bytes,
+                };
+                if Some(now) == losses.rest {
+                    network.send_replace(Network::Open);
+                    let _ = to.shutdown().await;
+                    // The other way goes on for as long as somebody uses it.
+                    return std::future::pending().await;
+                }
+                if now == Network::Slow {
+                    tokio::time::sleep(DELAY).await;
+                }
+                if to.write_all(&carried[..arriving]).await.is_err() {
                     return;
                 }
-                if to.write_all(&carried[..bytes]).await.is_err() {
+                if arriving < bytes {
+                    network.send_replace(Network::Down);
                     return;
                 }
             }
