@@ -17,9 +17,9 @@ A store is named by its data directory (file:DIR, or DIR alone), or as postgresq
 database all else is as for serve: RALLYPOINT_POSTGRES__PASSWORD and the knobs under [postgres], for both where \
 both are databases.
 
-Stop every server that uses either store first. That one has a data directory open is noticed and refused. That \
-one has a database open is not: what it changes before the last check makes the copy fail, and what it changes \
-later is not in the copy.
+Stop every server that uses either store first. One that has a store open is noticed and refused: a database's by the \
+application_name of its connections, rallypoint unless the url says otherwise, so name the database as they do. What one \
+changes that is started before the last check makes the copy fail, and what it changes later is not in the copy.
 
 The target must be empty. Start no server on it before this has ended with status 0, which it does only after \
 number and checksum of all keys and values have been read again on both sides and agree. After anything else, empty \
@@ -105,7 +105,7 @@ impl Place {
             Self::Postgres(url) => {
                 let mut postgres = config.postgres.clone();
                 postgres.url = Some(url.clone());
-                let opened = Postgres::open(postgres.settings()?).await;
+                let opened = Postgres::open_alone(postgres.settings()?).await;
                 Ok(Store::Postgres(opened.map_err(|error| error.to_string())?))
             }
         }

@@ -1,7 +1,7 @@
 //! Copies all that a store holds into another one, whatever backends the two have, and makes sure that it has.
 //!
-//! Nothing here stops a server from changing what is being copied: where a store is shared, nobody can know who else
-//! has it open. So the source is read a second time at the end, and a copy of what has changed meanwhile is none.
+//! Nothing here stops a server from changing what is being copied: where a store is shared, one may open it at any
+//! moment. So the source is read a second time at the end, and a copy of what has changed meanwhile is none.
 
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;

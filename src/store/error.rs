@@ -56,6 +56,18 @@ pub enum StoreError {
         /// The directory.
         dir: PathBuf,
     },
+    /// A server uses the database.
+    #[error(
+        "a server uses the database {database}, of which {connections} connections are called {name}: stop it, or, where          that is one of another store, give the servers of each an application_name of their own in [postgres] url"
+    )]
+    DatabaseInUse {
+        /// The database, and its hosts.
+        database: String,
+        /// How many connections there are.
+        connections: i64,
+        /// What they are called.
+        name: String,
+    },
     /// The data directory was written in another format.
     #[error(
         "the data directory {} has format {found}, and this server knows format {known}: run a server version \
@@ -88,7 +100,10 @@ impl StoreError {
     pub fn changed_nothing(&self) -> bool {
         match self {
             Self::Busy | Self::Closed | Self::InvalidKey { .. } | Self::Unavailable(_) => true,
-            Self::InUse { .. } | Self::UnknownFormat { .. } | Self::UnknownSchema { .. } => true,
+            Self::InUse { .. }
+            | Self::DatabaseInUse { .. }
+            | Self::UnknownFormat { .. }
+            | Self::UnknownSchema { .. } => true,
             Self::ClockSkew { .. } => true,
             Self::Failed(_) | Self::Unsure(_) | Self::Corrupt(_) => false,
         }

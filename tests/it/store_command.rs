@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use http::Method;
 use rallypoint::store::copy::copy;
-use rallypoint::store::{Backend as _, Batch, Embedded, Memory, Store};
+use rallypoint::store::{Backend as _, Batch, Embedded, Memory, Postgres, Store};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::sync::mpsc;
@@ -35,6 +35,13 @@ fn refused(finished: Finished, why: &str) -> String {
 
 fn open(dir: &Path) -> Store {
     Store::Embedded(Embedded::open(dir).unwrap())
+}
+
+/// Opens the store of a database as nobody's server.
+async fn open_unseen(database: &Database) -> Postgres {
+    let mut settings = database.settings();
+    settings.address.application_name("tests");
+    Postgres::open(settings).await.unwrap()
 }
 
 async fn put(store: &Store, key: &str, value: &'static str) {
@@ -131,10 +138,28 @@ async fn a_directory_that_a_server_uses_is_neither_source_nor_target() {
 }
 
 #[tokio::test]
+async fn a_database_that_a_server_uses_is_neither_source_nor_target() {
+    let (dir, database) = (TempDir::new().unwrap(), Database::new().await);
+    put(&open(dir.path()), "key", "value").await;
+    let server = Store::Postgres(database.open().await);
+    put(&server, "key", "value").await;
+    for (from, to, flag) in
+        [(text(dir.path()), &*database.url, "--to"), (&*database.url, text(dir.path()), "--from")]
+    {
+        let told =
+            refused(copies(from, to).await, &format!("{flag}: a server uses the database postgres at "));
+        assert!(told.contains(" connections are called test_") && told.contains(": stop it, or, "), "{told}");
+    }
+    server.close().await.unwrap();
+    let free = TempDir::new().unwrap();
+    copies(&database.url, text(free.path())).await.expect(0);
+}
+
+#[tokio::test]
 async fn a_target_that_holds_anything_is_refused_until_it_is_emptied_as_is_said() {
     let (source, other, database) = (TempDir::new().unwrap(), TempDir::new().unwrap(), Database::new().await);
     put(&open(source.path()), "key", "value").await;
-    let there = database.open().await;
+    let there = open_unseen(&database).await;
     for store in [open(other.path()), Store::Postgres(there.clone())] {
         put(&store, "other", "kept").await;
     }
@@ -164,7 +189,7 @@ async fn what_cannot_have_been_meant_is_refused() {
     refused(copies(text(&nowhere), &database.url).await, "--from: there is no store in ");
     assert!(!nowhere.exists());
     refused(copies(&database.url, text(empty.path())).await, "the source holds nothing");
-    put(&Store::Postgres(database.open().await), "key", "value").await;
+    put(&Store::Postgres(open_unseen(&database).await), "key", "value").await;
     let told = refused(copies(&database.url, &database.url).await, "source and target are one store");
     assert!(!told.contains("TRUNCATE"), "{told}");
     let dir = empty.path().join("data");

@@ -12,6 +12,7 @@ mod pooler;
 mod read;
 mod retry;
 mod schema;
+mod servers;
 mod settings;
 mod share;
 mod silence;
@@ -21,6 +22,7 @@ mod tls;
 use std::sync::Arc;
 
 use tokio::sync::{broadcast, mpsc};
+use tokio_postgres::Client;
 
 pub use self::counts::Counts;
 pub use self::settings::{Settings, parse_url};
@@ -28,7 +30,7 @@ pub use self::tls::Tls;
 
 use self::commit::Writer;
 use self::group::Job;
-use self::lane::{Connector, Lanes};
+use self::lane::{Connector, Driver, Lanes};
 use self::read::{Range, Value};
 use self::retry::{Fault, Retry, told};
 use self::share::Askers;
@@ -78,6 +80,22 @@ impl Postgres {
         Ok(Self { inner: Arc::new(inner) })
     }
 
+    /// Opens the store unless a server has it open, as far as the database says who is connected: a server's connections are
+    /// called as `settings` have it, this store's are not.
+    ///
+    /// # Errors
+    /// [`StoreError::DatabaseInUse`], and as [`open`](Self::open).
+    pub async fn open_alone(settings: Settings) -> Result<Self, StoreError> {
+        let connector = Connector::new(settings.clone());
+        let (client, _driver) = connect_bare(&connector).await?;
+        let connections = servers::count(&client).await;
+        if connections > 0 {
+            let (database, name) = (settings.shown(), servers::name(&settings));
+            return Err(StoreError::DatabaseInUse { database, connections, name });
+        }
+        Self::open(servers::without_name(settings)).await
+    }
+
     /// See [`Store::check_clock`](super::Store::check_clock).
     ///
     /// # Errors
@@ -109,27 +127,34 @@ impl Postgres {
     }
 }
 
-async fn migrate(connector: &Connector) -> Result<(), StoreError> {
-    let settings = connector.settings();
-    let unusable =
-        |cause: String| StoreError::Failed(format!("cannot use the database {}: {cause}", settings.shown()));
-    let limit = settings.connect_timeout_of_all_hosts();
+/// A connection for what is done at the start.
+async fn connect_bare(connector: &Connector) -> Result<(Client, Driver), StoreError> {
+    let limit = connector.settings().connect_timeout_of_all_hosts();
     let connected = tokio::time::timeout(limit, connector.connect_bare()).await;
     let connected = connected.unwrap_or_else(|_| Err(format!("no connection within {limit:?}")));
-    let (mut client, _driver) = connected.map_err(unusable)?;
-    pooler::refuse_transactions(connector, &client).await.map_err(|advice| unusable(advice.into()))?;
-    let migrated = schema::migrate(&mut client, Retry::within(settings.patience)).await;
+    connected.map_err(|cause| unusable(connector, &cause))
+}
+
+fn unusable(connector: &Connector, cause: &str) -> StoreError {
+    StoreError::Failed(format!("cannot use the database {}: {cause}", connector.settings().shown()))
+}
+
+async fn migrate(connector: &Connector) -> Result<(), StoreError> {
+    let (mut client, _driver) = connect_bare(connector).await?;
+    let unusable = |cause: &str| unusable(connector, cause);
+    pooler::refuse_transactions(connector, &client).await.map_err(unusable)?;
+    let migrated = schema::migrate(&mut client, Retry::within(connector.settings().patience)).await;
     // Whether the tables are as they should be: better said now than of the first request.
     let prepared = Statements::prepare(&client).await;
     migrated.map_err(|fault| match fault {
-        Fault::Failed(StoreError::Failed(cause)) => unusable(cause),
+        Fault::Failed(StoreError::Failed(cause)) => unusable(&cause),
         Fault::Failed(error) => error,
         Fault::Unreachable(cause)
         | Fault::Lost(cause)
         | Fault::Unanswered(cause)
-        | Fault::Rejected(cause) => unusable(cause),
+        | Fault::Rejected(cause) => unusable(&cause),
     })?;
-    prepared.map(drop).map_err(|error| unusable(told(&error)))
+    prepared.map(drop).map_err(|error| unusable(&told(&error)))
 }
 
 /// A version that no other statement draws. Not 0, which marks placeholders.
