@@ -3,6 +3,7 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use futures_util::future::{FutureExt as _, join_all};
@@ -20,6 +21,9 @@ use crate::telemetry::Departure;
 const DUE_AT_ONCE: usize = 16;
 /// Sessions ended before the rest of the background work has its turn.
 const DUE_IN_A_ROW: usize = 64 * DUE_AT_ONCE;
+/// After the store was away, other nodes are given so long to write the deadlines that they have moved meanwhile, in
+/// milliseconds.
+const AFTER_AWAY_MS: i64 = 10_000;
 /// Longest pause between those that are ended at once.
 const PAUSE_MAX: Duration = Duration::from_millis(250);
 /// Sessions in which silence is acted on together.
@@ -65,21 +69,25 @@ async fn tick_until(app: &App, is_stopping: impl Fn() -> bool) -> Result<usize, 
         app.deadlines.flush(&app.sessions).await;
         let now_ms = app.clock.now_ms();
         // While the store is away nobody can be answered, and nobody's silence is their own.
-        let excuse = || app.attendance.excuse(now_ms);
+        let excuse = || {
+            let now_ms = app.clock.now_ms();
+            app.attendance.excuse(now_ms);
+            app.store_away_ms.store(now_ms, Ordering::Relaxed);
+        };
         let Row { ended: made, tried, mut failures } =
             end_due(app, now_ms, &is_stopping).await.inspect_err(|_| excuse())?;
         ended += made;
         let is_away = |failures: &[Failure]| failures.iter().any(Failure::is_store_away);
         // In between, since others go by what they are told of whom this node has heard.
-        if !is_away(&failures) {
-            failures.extend(app.gossip().await.err());
-        }
-        // Whoever cannot be told might take out those whom only this node has heard; so does this one not, then.
-        if !is_away(&failures) {
+        let told = if is_away(&failures) { Ok(()) } else { app.gossip().await };
+        // Whoever cannot tell others might not have been told by them either.
+        let is_alone = is_away(&failures) || matches!(told, Err(Failure::Store(_)));
+        failures.extend(told.err());
+        if !is_alone {
             failures.extend(act_on_silence(app).await.err());
         }
         let is_over = tried < DUE_IN_A_ROW || made == 0 || is_stopping();
-        if is_away(&failures) {
+        if is_alone || is_away(&failures) {
             excuse();
             return Err(failures.swap_remove(0));
         }
@@ -102,6 +110,9 @@ struct Row {
 async fn end_due(app: &App, now_ms: i64, is_stopping: impl Fn() -> bool) -> Result<Row, StoreError> {
     let store = app.sessions.store();
     store.check_clock(|| app.clock.now_ms()).await?;
+    if now_ms.saturating_sub(app.store_away_ms.load(Ordering::Relaxed)) < AFTER_AWAY_MS {
+        return Ok(Row::default());
+    }
     let (first, end) = keys::due_until(now_ms);
     let Some(start) = where_to_start(app, now_ms).await? else { return Ok(Row::default()) };
     let mut row = Row::default();

@@ -103,7 +103,7 @@ impl Deadlines {
                     Err(error) => failed = Some((failed.map_or(0, |(count, _)| count) + 1, error)),
                 }
             }
-            if failed.is_some() {
+            if failed.as_ref().is_some_and(|(_, failure)| failure.is_store_away()) {
                 break;
             }
         }

@@ -18,6 +18,7 @@ pub mod sessions;
 mod stripes;
 mod to_the_end;
 
+use std::sync::atomic::AtomicI64;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -101,6 +102,8 @@ pub struct App {
     pub guesses: Guesses,
     /// Whose silence has consequences.
     pub attendance: Arc<Attendance>,
+    /// When background work last found the store away, ms since the epoch.
+    pub(crate) store_away_ms: AtomicI64,
     /// The last session that this node looked at to see whether it watches over it.
     looked_at_last: Mutex<Option<Key>>,
     /// Numbers for new listings of the browser.
@@ -146,6 +149,7 @@ impl App {
             deadlines,
             catalog: RwLock::new(Arc::new(catalog)),
             attendance,
+            store_away_ms: AtomicI64::new(i64::MIN),
             looked_at_last: Mutex::default(),
             guesses: Guesses::default(),
             listing_numbers: ListingNumbers::default(),

@@ -58,7 +58,8 @@ pub enum StoreError {
     },
     /// A server uses the database.
     #[error(
-        "a server uses the database {database}, of which {connections} connections are called {name}: stop it, or, where          that is one of another store, give the servers of each an application_name of their own in [postgres] url"
+        "a server uses the database {database}, of which {connections} connections are called {name}: stop it, or, where \
+         that is one of another store, give the servers of each an application_name of their own in [postgres] url"
     )]
     DatabaseInUse {
         /// The database, and its hosts.

@@ -79,8 +79,8 @@ async fn commits_that_wait_for_a_standby_do_not_pile_up() {
     }
     stage.store.get(b"key 0").await.unwrap().expect("reads go on");
     let waiting = stage.database.waiting_for_standby(&stage.client).await;
-    // Beside those who found out, the one that is tried.
-    let waiting_max = i64::try_from(stage.database.settings().write_connections).unwrap() + 1;
+    // Beside those who found out, those that were tried since.
+    let waiting_max = i64::try_from(stage.database.settings().write_connections).unwrap() + 2;
     assert!((1..=waiting_max).contains(&waiting), "{waiting} wait");
     stage.go_on_without_standby().await;
     let none_waits = async { while stage.database.waiting_for_standby(&stage.client).await > 0 {} };
@@ -113,4 +113,29 @@ async fn nobody_is_taken_out_for_a_time_in_which_nothing_could_be_written() {
         jobs::tick(&node.app).await.unwrap();
     }
     assert_eq!(alice.sees(&session, &bob).await, json!(null), "as ever, once all can be written");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_the_store_was_away_others_may_say_first_what_was_asked_for_meanwhile() {
+    let stage = Stage::new().await;
+    let node = harness::Server::over(Store::Postgres(stage.store.clone()), |config| {
+        config.sessions.idle_s = 60;
+    });
+    let alice = node.lasting_player();
+    let [asked_for, idle] = [alice.creates("party").await, alice.creates("party").await];
+    let other = node.another_node(Store::Postgres(stage.database.open().await));
+    let there = harness::Client { server: other.clone(), ..alice.clone() };
+    stage.lose_standby().await;
+    for _ in 0..4 {
+        node.clock.advance(30 * SECOND);
+        there.session(&asked_for).await.expect(200);
+    }
+    jobs::tick(&node.app).await.unwrap_err();
+    stage.go_on_without_standby().await;
+    assert_eq!(jobs::tick(&node.app).await.unwrap(), 0, "the other node has yet to tell");
+    jobs::tick(&other.app).await.unwrap();
+    node.clock.advance(10 * SECOND);
+    jobs::tick(&node.app).await.unwrap();
+    alice.session(&asked_for).await.expect(200);
+    alice.session(&idle).await.refused(404, "session_not_found");
 }

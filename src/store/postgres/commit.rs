@@ -41,6 +41,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::Mutex;
+use tokio::time::Instant;
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
@@ -215,7 +216,7 @@ impl Inner {
 
     async fn commit_alone(&self, changes: &Changes) -> Result<Version, CommitError> {
         let version = new_version();
-        match self.writer.make(changes, version, false).await {
+        match self.writer.make(changes, version, false, Instant::now()).await {
             Err(CommitError::Store(StoreError::Unsure(cause))) if !changes.is_repeatable() => {
                 self.look_for(changes, version, cause).await
             }
@@ -286,8 +287,9 @@ impl Writer {
         changes: &Changes,
         version: Version,
         mut lost: bool,
+        since: Instant,
     ) -> Result<(), CommitError> {
-        let mut retry = Retry::within(self.connector.settings().patience);
+        let mut retry = Retry::until(since + self.connector.settings().patience);
         let mut long_way = changes.locks_absent_keys();
         let work = Work::of(&[changes], version);
         loop {
@@ -325,7 +327,7 @@ impl Writer {
     }
 
     pub(super) async fn try_to_make(self: &Arc<Self>, work: &Work<'_>) -> Result<Verdict, Fault> {
-        self.silence.check()?;
+        self.check_open()?;
         let lane = self.lanes.take();
         let session = lane.session().await?;
         let params = work.params();
@@ -338,7 +340,7 @@ impl Writer {
     /// In a transaction, alone on its connection: others' statements must not come between.
     async fn make_the_long_way(self: &Arc<Self>, work: &Work<'_>) -> Result<Verdict, Fault> {
         let _alone = self.alone.lock().await;
-        self.silence.check()?;
+        self.check_open()?;
         let limit = self.connector.settings().answer_timeout();
         let made = self.make_in_transaction(&self.transactions, work, limit).await;
         self.note_silence(&made);
@@ -354,6 +356,10 @@ impl Writer {
         let session = lane.session().await?;
         let transacted = transact(&session, work);
         Verdict::of(&session.run_within(answer_timeout, Purpose::Transaction, transacted).await?)
+    }
+
+    fn check_open(&self) -> Result<(), Fault> {
+        if self.connector.is_closed() { Err(Fault::Failed(StoreError::Closed)) } else { self.silence.check() }
     }
 
     fn note_silence<T>(self: &Arc<Self>, answered: &Result<T, Fault>) {

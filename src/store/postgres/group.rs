@@ -86,7 +86,12 @@ async fn make_group(writer: &Arc<Writer>, mut group: Vec<Job>) {
     let patience = writer.connector.settings().patience;
     let (version, mut retry) = (new_version(), Retry::within(patience));
     let (mut lost, mut conflicts) = (false, 0);
-    while !group.is_empty() {
+    loop {
+        // Whoever went away before anything was sent need not be served.
+        group.retain(|job| !job.answer.is_closed());
+        if group.is_empty() {
+            return;
+        }
         let all: Vec<_> = group.iter().map(|job| &job.changes).collect();
         match writer.try_to_make(&Work::of(&all, version)).await {
             Ok(Verdict::Made) => {
@@ -122,7 +127,7 @@ async fn make_group(writer: &Arc<Writer>, mut group: Vec<Job>) {
         let writer = Arc::clone(writer);
         // Not waited for: it may take as long as the database is away.
         tokio::spawn(async move {
-            let made = writer.make(&job.changes, version, lost).await;
+            let made = writer.make(&job.changes, version, lost, job.since).await;
             job.answer(made.map(|()| version));
         });
     }

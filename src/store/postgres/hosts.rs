@@ -36,9 +36,12 @@ pub(super) async fn connect(settings: &Settings) -> Result<Connected, String> {
             // What was given up must not be delivered long after.
             host.tcp_user_timeout(settings.statement_timeout);
         }
+        // Whoever waits for an answer must notice that a machine is gone, also where that may take long.
+        if host.get_keepalives_idle() == Config::new().get_keepalives_idle() {
+            host.keepalives_idle(KEEPALIVES);
+        }
         if host.get_keepalives_interval().is_none() {
-            // Whoever waits for an answer must notice that a machine is gone, also where that may take long.
-            host.keepalives_idle(KEEPALIVES).keepalives_interval(KEEPALIVES);
+            host.keepalives_interval(KEEPALIVES);
         }
         let cause = match timeout(limit, host.connect(settings.tls.0.clone())).await {
             Ok(Ok(connected)) => return Ok(connected),

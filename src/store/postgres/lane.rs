@@ -36,6 +36,9 @@ pub(super) struct Session {
     driver: Driver,
     counts: Arc<Counts>,
     answer_timeout: Duration,
+    /// How often there had been silence when this was made, and how often there has by now.
+    made_after: usize,
+    silences: Arc<AtomicUsize>,
 }
 
 impl Session {
@@ -53,7 +56,9 @@ impl Session {
         self.run_within(self.answer_timeout, purpose, asked).await
     }
 
-    /// Waits for an answer. A connection on which none comes in time, or that is no good any more, is given up.
+    /// Waits for an answer. A connection on which none comes in time, or that is no good any more, is given up. Where none
+    /// comes, the other connections get no more statements either: the machine at their other end may stand still, while
+    /// another has taken its place.
     pub(super) async fn run_within<T>(
         &self,
         answer_timeout: Duration,
@@ -74,6 +79,7 @@ impl Session {
             }
             Err(_) => {
                 self.driver.give_up();
+                self.silences.fetch_max(self.made_after + 1, Ordering::AcqRel);
                 (Fault::Unanswered(format!("no answer within {answer_timeout:?}")), None)
             }
         };
@@ -82,7 +88,8 @@ impl Session {
     }
 
     fn is_usable(&self) -> bool {
-        !self.driver.is_given_up() && !self.client.is_closed()
+        let is_newest = self.made_after == self.silences.load(Ordering::Acquire);
+        is_newest && !self.driver.is_given_up() && !self.client.is_closed()
     }
 }
 
@@ -152,6 +159,8 @@ pub(super) struct Connector {
     settings: Settings,
     counts: Arc<Counts>,
     is_closed: AtomicBool,
+    /// How often no answer came.
+    silences: Arc<AtomicUsize>,
     /// Why the last connection that was tried could not be made, if it could not.
     away: RwLock<Option<String>>,
 }
@@ -159,7 +168,13 @@ pub(super) struct Connector {
 impl Connector {
     pub(super) fn new(settings: Settings) -> Self {
         let counts = Arc::new(Counts::default());
-        Self { settings, counts, is_closed: AtomicBool::new(false), away: RwLock::default() }
+        Self {
+            settings,
+            counts,
+            is_closed: AtomicBool::new(false),
+            silences: Arc::default(),
+            away: RwLock::default(),
+        }
     }
 
     pub(super) fn counts(&self) -> &Arc<Counts> {
@@ -192,10 +207,12 @@ impl Connector {
     }
 
     async fn connect(&self) -> Result<Session, String> {
+        let (silences, made_after) = (Arc::clone(&self.silences), self.silences.load(Ordering::Acquire));
         let (client, driver) = self.connect_bare().await?;
         let statements = Statements::prepare(&client).await.map_err(|error| told(&error))?;
         let answer_timeout = self.settings.answer_timeout();
-        Ok(Session { client, statements, driver, counts: Arc::clone(&self.counts), answer_timeout })
+        let counts = Arc::clone(&self.counts);
+        Ok(Session { client, statements, driver, counts, answer_timeout, made_after, silences })
     }
 
     async fn connect_in_time(&self) -> Result<Session, String> {

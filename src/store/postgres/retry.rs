@@ -146,7 +146,12 @@ pub(super) struct Retry {
 impl Retry {
     /// Tries for this long.
     pub(super) fn within(patience: Duration) -> Self {
-        Self { until: Instant::now() + patience, pause: PAUSE_MIN }
+        Self::until(Instant::now() + patience)
+    }
+
+    /// Tries until then.
+    pub(super) fn until(until: Instant) -> Self {
+        Self { until, pause: PAUSE_MIN }
     }
 
     /// Pauses before another try, each time longer; false where there is no time left for one. Half of a pause is

@@ -15,8 +15,8 @@ use super::retry::Fault;
 use crate::env::Entropy;
 
 /// Longest time that an answer is waited for during a silence.
-const ANSWER_TIMEOUT_MAX: Duration = Duration::from_secs(60);
-/// Pause after a try that failed for any other reason.
+const ANSWER_TIMEOUT_MAX: Duration = Duration::from_secs(30);
+/// Pause after one that was not made.
 const PAUSE: Duration = Duration::from_millis(500);
 const CAUSE: &str = "commits get no answer: if the database waits for standbys, see that they are there";
 
@@ -36,14 +36,12 @@ impl Silence {
     /// Notes that a commit got no answer. The first one to notice has somebody find out when the silence ends.
     pub(super) fn begin(&self, writer: &Arc<Writer>) {
         if !self.0.swap(true, Ordering::AcqRel) {
-            tracing::error!("{CAUSE}; until then one is tried, and others are refused");
             tokio::spawn(listen(Arc::clone(writer)));
         }
     }
 
     fn end(&self) {
         self.0.store(false, Ordering::Release);
-        tracing::info!("commits are answered again");
     }
 }
 
@@ -51,19 +49,32 @@ impl Silence {
 async fn listen(writer: Arc<Writer>) {
     let mut answer_timeout = writer.connector.settings().answer_timeout();
     let longest = ANSWER_TIMEOUT_MAX.max(answer_timeout);
+    let mut is_told = false;
     loop {
-        // On a new connection: the one of before may be to a machine that stands still, while another has taken its place.
-        let lane = Lane::new(&writer.connector);
-        match writer.make_in_transaction(&lane, &Work::of(&[&nothing()], new_version()), answer_timeout).await
-        {
+        let (lane, nothing) = (Lane::new(&writer.connector), nothing());
+        let work = Work::of(&[&nothing], new_version());
+        let cause = match writer.make_in_transaction(&lane, &work, answer_timeout).await {
             Ok(Verdict::Made) => break,
+            Ok(_) => "it was refused".into(),
             Err(Fault::Failed(_)) if writer.connector.is_closed() => return,
-            Err(Fault::Unanswered(_)) => answer_timeout = (answer_timeout * 2).min(longest),
-            _ => tokio::time::sleep(PAUSE).await,
+            Err(Fault::Failed(error)) => error.to_string(),
+            Err(Fault::Unreachable(cause) | Fault::Lost(cause) | Fault::Rejected(cause)) => cause,
+            Err(Fault::Unanswered(cause)) => {
+                answer_timeout = (answer_timeout * 2).min(longest);
+                cause
+            }
+        };
+        // Once the first of them is made, it was a statement that took long, and nobody need know.
+        if !is_told {
+            tracing::error!(cause, "{CAUSE}; until then one is tried, and others are refused");
         }
+        is_told = true;
+        tokio::time::sleep(PAUSE).await;
     }
-    writer.close().await;
     writer.silence.end();
+    if is_told {
+        tracing::info!("commits are answered again");
+    }
 }
 
 /// Changes nothing, but must be written: a key is locked that is absent and stays so.
