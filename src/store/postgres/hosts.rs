@@ -1,6 +1,7 @@
 //! Finding the host that takes writes. Each is given a time of its own, so that one that takes connections and then says
 //! nothing, as a machine does that stands still, keeps nobody from the next.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::time::timeout;
@@ -19,19 +20,18 @@ const KEEPALIVES: Duration = Duration::from_secs(2);
 pub(super) type TlsStream = <MakeRustlsConnect as MakeTlsConnect<Socket>>::Stream;
 type Connected = (Client, Connection<Socket, TlsStream>);
 
-/// Connects to the first host that takes writes, in the order of the address, or from any of them on where that asks
-/// for it.
-pub(super) async fn connect(settings: &Settings) -> Result<Connected, String> {
+/// Connects to the first host that takes writes, in the order of the address from the one on that took them last, since
+/// one that is gone may take all of its time; or from any of them on where the address asks for it.
+pub(super) async fn connect(settings: &Settings, last: &AtomicUsize) -> Result<Connected, String> {
     let address = &settings.address;
     let count = settings.host_count();
     let first = match address.get_load_balance_hosts() {
         LoadBalanceHosts::Random => usize::from_le_bytes(Entropy::System.bytes()) % count,
-        _ => 0,
+        _ => last.load(Ordering::Relaxed),
     };
     let mut refusals = Vec::new();
-    for host in (first..first + count).map(|number| alone(address, number % count)) {
-        let limit = settings.connect_timeout;
-        let mut host = host;
+    for number in (first..first + count).map(|number| number % count) {
+        let (mut host, limit) = (alone(address, number), settings.connect_timeout);
         if host.get_tcp_user_timeout().is_none() {
             // What was given up must not be delivered long after.
             host.tcp_user_timeout(settings.statement_timeout);
@@ -44,7 +44,10 @@ pub(super) async fn connect(settings: &Settings) -> Result<Connected, String> {
             host.keepalives_interval(KEEPALIVES);
         }
         let cause = match timeout(limit, host.connect(settings.tls.0.clone())).await {
-            Ok(Ok(connected)) => return Ok(connected),
+            Ok(Ok(connected)) => {
+                last.store(number, Ordering::Relaxed);
+                return Ok(connected);
+            }
             Ok(Err(error)) => told(&error),
             Err(_) => format!("no connection within {limit:?}"),
         };

@@ -161,6 +161,8 @@ pub(super) struct Connector {
     is_closed: AtomicBool,
     /// How often no answer came.
     silences: Arc<AtomicUsize>,
+    /// Which host took writes last.
+    host: AtomicUsize,
     /// Why the last connection that was tried could not be made, if it could not.
     away: RwLock<Option<String>>,
 }
@@ -173,6 +175,7 @@ impl Connector {
             counts,
             is_closed: AtomicBool::new(false),
             silences: Arc::default(),
+            host: AtomicUsize::new(0),
             away: RwLock::default(),
         }
     }
@@ -196,7 +199,7 @@ impl Connector {
 
     /// A bare connection and what drives it.
     pub(super) async fn connect_bare(&self) -> Result<(Client, Driver), String> {
-        let (client, connection) = hosts::connect(&self.settings).await?;
+        let (client, connection) = hosts::connect(&self.settings, &self.host).await?;
         let driver = Driver::start(connection, &self.counts);
         // Also of a transaction whose end the network has swallowed: it holds locks.
         let limits = ["statement_timeout", "idle_in_transaction_session_timeout"];
