@@ -1,5 +1,6 @@
 r"""Tokens of your own: makes a key (signing-key.pem) and its public half (jwks.json) where there are none, and prints
-a player's token, good for an hour. Needs Python's `cryptography` (`pip install cryptography`).
+a player's token, good for an hour, with the permissions that follow the player's id, or a few. Needs Python's
+`cryptography` (`pip install cryptography`).
 
     TOKEN=$(python3 examples/own_tokens.py 11111111-1111-4111-8111-111111111111)
     printf '[auth]\njwks_file = "jwks.json"\nissuer = "own-tokens"\naudience = "rallypoint"\n' > rallypoint.toml
@@ -36,7 +37,7 @@ def signing_key():
     return key
 
 
-if len(sys.argv) != 2:
+if len(sys.argv) < 2:
     sys.exit(__doc__)
 key = signing_key()
 public = key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
@@ -50,7 +51,8 @@ claims = {
     "exp": int(time.time()) + 3600,
     "sub": sys.argv[1],
     # What this player may do; docs/API.md says what each operation asks for.
-    "permissions": ["session:create", "session:read:self", "session:read-player:self", "session:update-player:self"],
+    "permissions": sys.argv[2:] or ["session:create", "session:read:self", "session:read-player:self",
+                                    "session:update-player:self"],
 }
 signed = ".".join(base64url(json.dumps(part).encode()) for part in (header, claims))
 print(f"{signed}.{base64url(key.sign(signed.encode()))}")

@@ -3,6 +3,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -12,6 +13,9 @@ use http_body_util::Full;
 use crate::app::App;
 use crate::store::{StoreError, keys};
 use crate::telemetry::Metrics;
+
+/// Longest time that `/ready` waits for the store: whoever asks seldom waits for longer.
+const READY_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Where a server stands: it starts, serves, and is about to stop.
 pub struct Standing {
@@ -63,7 +67,9 @@ async fn ready(standing: &Standing) -> Response<Full<Bytes>> {
         let told = "starting: the store is opened, and its tables brought up to date\n";
         return text(StatusCode::SERVICE_UNAVAILABLE, told);
     };
-    match check_store(app).await {
+    let checked = tokio::time::timeout(READY_TIMEOUT, check_store(app)).await;
+    let late = || Err(StoreError::Unavailable(format!("no answer within {READY_TIMEOUT:?}")));
+    match checked.unwrap_or_else(|_| late()) {
         Ok(()) => text(StatusCode::OK, "ready\n"),
         Err(error) => text(StatusCode::SERVICE_UNAVAILABLE, &format!("not ready: {error}\n")),
     }

@@ -96,6 +96,7 @@ pub async fn start(config: &Config, expose_development_key: bool) -> Result<Serv
             async move { cors.around(request, |request| api.handle(request, peer)).await },
         ))
     };
+    tracing::info!("API on http://{api_address}");
     let api = tokio::spawn(net::serve(api_listener, connections, metrics, api_stopping, handle));
     rest.spawn(reload::reload_forever(Arc::clone(&app), config.sources.clone(), rest_stopping.clone()));
     let every = Duration::from_millis(config.jobs.every_ms.max(1));

@@ -89,6 +89,12 @@ pub(super) fn told(error: &tokio_postgres::Error) -> String {
         told += "; name the authority of the server's certificate in [postgres] ca_file, and the server in url as its \
                  certificate does";
     }
+    if told.contains("password missing") {
+        told += "; set password_file, or RALLYPOINT_POSTGRES__PASSWORD";
+    }
+    if told.contains("server does not support TLS") {
+        told += "; say sslmode=disable in [postgres] url where that is meant";
+    }
     // How a host is refused that is not what target_session_attrs asks for.
     if told.contains("database does not allow writes") {
         told = format!("{told}; {TAKES_NO_WRITES}");

@@ -52,6 +52,9 @@ async fn try_migrate(client: &mut Client) -> Result<i64, Error> {
         Err(error) if error.code() != Some(&SqlState::UNDEFINED_TABLE) => return Err(error),
         _ => {}
     }
+    tracing::info!(
+        "the database's tables are brought up to date: that waits for other servers, and for standbys"
+    );
     client.batch_execute(CREATE_NUMBER).await?;
     client.batch_execute(START_NUMBER).await?;
     let upgrade = client.transaction().await?;

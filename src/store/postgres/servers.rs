@@ -14,8 +14,10 @@ const LOOKS: usize = 10;
 /// Pause between two looks.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// But for what a server that is gone has left waiting for a standby.
 const CALLED_SO: &str = "SELECT count(*) FROM pg_stat_activity
-    WHERE datname = current_database() AND application_name = current_setting('application_name')";
+    WHERE datname = current_database() AND application_name = current_setting('application_name')
+        AND wait_event IS DISTINCT FROM 'SyncRep'";
 
 /// What the connections of servers are called that use this database.
 pub(super) fn name(settings: &Settings) -> String {

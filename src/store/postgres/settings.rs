@@ -49,8 +49,9 @@ impl Settings {
 
     /// The hosts, for an operator.
     pub(super) fn shown(&self) -> String {
-        let hosts = self.address.get_hosts().iter().map(|host| match host {
-            Host::Tcp(name) => name.clone(),
+        let ports = self.address.get_ports();
+        let hosts = self.address.get_hosts().iter().enumerate().map(|(number, host)| match host {
+            Host::Tcp(name) => format!("{name}:{}", ports.get(number).or(ports.first()).unwrap_or(&5432)),
             Host::Unix(path) => path.display().to_string(),
         });
         let database = self.address.get_dbname().or(self.address.get_user()).unwrap_or_default();
