@@ -55,11 +55,11 @@ use crate::store::{Batch, Change, CommitError, Key, StoreError, Version};
 /// What one commit expects and changes.
 pub(super) struct Changes {
     pub(super) expected: Vec<(Key, Option<Version>)>,
-    pub(super) changed: BTreeMap<Key, Option<Bytes>>,
+    changed: BTreeMap<Key, Option<Bytes>>,
 }
 
 impl Changes {
-    fn of(mut batch: Batch) -> Self {
+    pub(super) fn of(mut batch: Batch) -> Self {
         Self { expected: std::mem::take(&mut batch.expect), changed: batch.into_changes() }
     }
 

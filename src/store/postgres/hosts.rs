@@ -57,7 +57,7 @@ pub(super) async fn connect(settings: &Settings, last: &AtomicUsize) -> Result<C
 }
 
 /// The address with one of its hosts.
-fn alone(address: &Config, number: usize) -> Config {
+pub(super) fn alone(address: &Config, number: usize) -> Config {
     let mut host = Config::new();
     match address.get_hosts().get(number) {
         Some(Host::Tcp(name)) => drop(host.host(name)),
@@ -87,7 +87,7 @@ fn alone(address: &Config, number: usize) -> Config {
 }
 
 /// A host, for an operator.
-fn name(host: &Config) -> String {
+pub(super) fn name(host: &Config) -> String {
     let name = match (host.get_hosts().first(), host.get_hostaddrs().first()) {
         (Some(Host::Tcp(name)), _) => name.clone(),
         (Some(Host::Unix(path)), _) => path.display().to_string(),

@@ -218,10 +218,18 @@ impl Connector {
         Ok(Session { client, statements, driver, counts, answer_timeout, made_after, silences })
     }
 
-    async fn connect_in_time(&self) -> Result<Session, String> {
+    /// Gives a connection up that takes too long to make.
+    pub(super) async fn in_time<T>(
+        &self,
+        connecting: impl Future<Output = Result<T, String>>,
+    ) -> Result<T, String> {
         let limit = self.settings.connect_timeout_of_all_hosts();
-        let connected = timeout(limit, self.connect()).await;
-        let connected = connected.unwrap_or_else(|_| Err(format!("no connection within {limit:?}")));
+        let connected = timeout(limit, connecting).await;
+        connected.unwrap_or_else(|_| Err(format!("no connection within {limit:?}")))
+    }
+
+    async fn connect_in_time(&self) -> Result<Session, String> {
+        let connected = self.in_time(self.connect()).await;
         self.note(connected.as_ref().err());
         connected
     }

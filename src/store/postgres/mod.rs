@@ -129,10 +129,7 @@ impl Postgres {
 
 /// A connection for what is done at the start.
 async fn connect_bare(connector: &Connector) -> Result<(Client, Driver), StoreError> {
-    let limit = connector.settings().connect_timeout_of_all_hosts();
-    let connected = tokio::time::timeout(limit, connector.connect_bare()).await;
-    let connected = connected.unwrap_or_else(|_| Err(format!("no connection within {limit:?}")));
-    connected.map_err(|cause| unusable(connector, &cause))
+    connector.in_time(connector.connect_bare()).await.map_err(|cause| unusable(connector, &cause))
 }
 
 fn unusable(connector: &Connector, cause: &str) -> StoreError {

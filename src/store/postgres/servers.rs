@@ -31,7 +31,7 @@ pub(super) fn without_name(mut settings: Settings) -> Settings {
     settings
 }
 
-/// How many connections servers have to the database, beside this one, which is called as theirs are. None where it does
+/// How many connections servers have to the database, beside this one, which is called as theirs are; 0 where it does
 /// not say who is connected.
 pub(super) async fn count(client: &Client) -> i64 {
     let mut others = 0;

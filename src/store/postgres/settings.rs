@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use tokio_postgres::config::{Host, TargetSessionAttrs};
+use tokio_postgres::config::TargetSessionAttrs;
 
+use super::hosts;
 use super::tls::Tls;
 
 /// How much longer than the server's own limit an answer is waited for: what the network and the statements ahead may
@@ -49,11 +50,7 @@ impl Settings {
 
     /// The hosts, for an operator.
     pub(super) fn shown(&self) -> String {
-        let ports = self.address.get_ports();
-        let hosts = self.address.get_hosts().iter().enumerate().map(|(number, host)| match host {
-            Host::Tcp(name) => format!("{name}:{}", ports.get(number).or(ports.first()).unwrap_or(&5432)),
-            Host::Unix(path) => path.display().to_string(),
-        });
+        let hosts = (0..self.host_count()).map(|number| hosts::name(&hosts::alone(&self.address, number)));
         let database = self.address.get_dbname().or(self.address.get_user()).unwrap_or_default();
         format!("{database} at {}", hosts.collect::<Vec<_>>().join(", "))
     }

@@ -3,7 +3,6 @@
 //! but one that changes nothing and still has to be waited for, each for longer than the one before; once that is answered,
 //! all go on.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -13,6 +12,7 @@ use super::lane::Lane;
 use super::new_version;
 use super::retry::Fault;
 use crate::env::Entropy;
+use crate::store::Batch;
 
 /// Longest time that an answer is waited for during a silence.
 const ANSWER_TIMEOUT_MAX: Duration = Duration::from_secs(30);
@@ -79,6 +79,5 @@ async fn listen(writer: Arc<Writer>) {
 
 /// Changes nothing, but must be written: a key is locked that is absent and stays so.
 fn nothing() -> Changes {
-    let key = Entropy::System.bytes::<16>().to_vec();
-    Changes { expected: vec![(key, None)], changed: BTreeMap::new() }
+    Changes::of(Batch::default().expect_absent(Entropy::System.bytes::<16>()))
 }
