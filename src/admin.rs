@@ -1,16 +1,19 @@
 //! The admin listener: `/live`, `/ready` and `/metrics`, for load balancers and collectors. No tokens here, and
 //! nothing worth one.
 
+use std::future::Future;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::future::BoxFuture;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
+use hyper::body::Incoming;
 
 use crate::app::App;
+use crate::net::Handler;
 use crate::store::{StoreError, keys};
 use crate::telemetry::Metrics;
 
@@ -102,12 +105,17 @@ fn text(status: StatusCode, text: &str) -> Response<Full<Bytes>> {
     response
 }
 
-/// Serves the admin listener as a handler of [`crate::net::serve`].
-pub fn handler<B: Send + 'static>(
-    standing: Arc<Standing>,
-) -> impl Fn(Request<B>, std::net::SocketAddr) -> BoxFuture<'static, Response<Full<Bytes>>> + Clone {
-    move |request, _| {
-        let standing = Arc::clone(&standing);
-        Box::pin(async move { handle(&standing, request).await })
+/// Answers on the admin listener.
+#[derive(Clone)]
+pub struct Admin(pub Arc<Standing>);
+
+impl Handler for Admin {
+    fn handle(
+        &self,
+        request: Request<Incoming>,
+        _: SocketAddr,
+    ) -> impl Future<Output = Response<Full<Bytes>>> + Send + use<> {
+        let standing = Arc::clone(&self.0);
+        async move { handle(&standing, request).await }
     }
 }

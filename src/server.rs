@@ -1,23 +1,29 @@
 //! A whole server: store, keys, listeners and background work, started together and stopped in order.
 
+use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::future::Either;
+use http::{Request, Response};
+use http_body_util::Full;
+use hyper::body::Incoming;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
-use crate::admin::Standing;
+use crate::admin::{Admin, Standing};
 use crate::api::{Api, ApiSettings, Cors};
 use crate::app::{App, Catalog, Limits, Settings};
 use crate::auth::{DevelopmentKey, JwksSource, KeyRing, TokenSettings, Verifier, refresh_forever};
 use crate::config::{Backend, Config, FriendsCheck};
 use crate::env::{Clock, Entropy};
+use crate::net::Handler;
 use crate::store::{Embedded, Memory, Postgres, Store};
 use crate::telemetry::{Metrics, PostgresCollector, StoreCollector};
-use crate::{admin, jobs, net, open_files, reload};
+use crate::{jobs, net, open_files, reload};
 
 /// A running server.
 pub struct Server {
@@ -70,8 +76,8 @@ pub async fn start(config: &Config, expose_development_key: bool) -> Result<Serv
     let mut rest = JoinSet::new();
     // Before the store, which may be waited for: whoever watches over the server is told so.
     let admin_address = admin_listener.map(|(listener, address)| {
-        let handle = admin::handler(Arc::clone(&standing));
-        rest.spawn(net::serve(listener, connections, Arc::clone(&metrics), rest_stopping.clone(), handle));
+        let admin = Admin(Arc::clone(&standing));
+        rest.spawn(net::serve(listener, connections, Arc::clone(&metrics), rest_stopping.clone(), admin));
         tracing::info!("admin listener on http://{address}: /live, /ready, /metrics");
         address
     });
@@ -86,22 +92,42 @@ pub async fn start(config: &Config, expose_development_key: bool) -> Result<Serv
     standing.serves(Arc::clone(&app));
 
     let api = Arc::new(new_api(config, Arc::clone(&app)));
-    let cors = Cors::new(&config.http.cors_origins).map(Arc::new);
-    let handle = move |request, peer: SocketAddr| {
-        let peer = Some(peer.ip());
-        let Some(cors) = cors.clone() else { return Either::Left(api.handle(request, peer)) };
-        let api = Arc::clone(&api);
-        // In a box, so that it costs no room where there is none of it.
-        Either::Right(Box::pin(
-            async move { cors.around(request, |request| api.handle(request, peer)).await },
-        ))
-    };
+    let front = Front { api, cors: Cors::new(&config.http.cors_origins).map(Arc::new) };
     tracing::info!("API on http://{api_address}");
-    let api = tokio::spawn(net::serve(api_listener, connections, metrics, api_stopping, handle));
+    let api = tokio::spawn(net::serve(api_listener, connections, metrics, api_stopping, front));
     rest.spawn(reload::reload_forever(Arc::clone(&app), config.sources.clone(), rest_stopping.clone()));
     let every = Duration::from_millis(config.jobs.every_ms.max(1));
     rest.spawn(jobs::run(app, every, rest_stopping));
     Ok(Server { api_address, admin_address, standing, stop_api, api, stop_rest, rest, store })
+}
+
+/// Answers on the API's listener.
+#[derive(Clone)]
+struct Front {
+    api: Arc<Api>,
+    cors: Option<Arc<Cors>>,
+}
+
+impl Handler for Front {
+    fn handle(
+        &self,
+        request: Request<Incoming>,
+        peer: SocketAddr,
+    ) -> impl Future<Output = Response<Full<Bytes>>> + Send + use<> {
+        let (api, peer) = (Arc::clone(&self.api), Some(peer.ip()));
+        match self.cors.clone() {
+            None => Either::Left(api.handle(request, peer)),
+            // In a box, so that it costs no room where there is none of it.
+            Some(cors) => Either::Right(Box::pin(async move {
+                cors.around(request, |request| api.handle(request, peer)).await
+            })),
+        }
+    }
+
+    fn answer_at_once(&self, request: &httparse::Request<'_, '_>, answer: &mut Vec<u8>) -> bool {
+        // Where pages of other origins may call, answers depend on who asks.
+        self.cors.is_none() && self.api.answer_at_once(request, answer)
+    }
 }
 
 impl Server {

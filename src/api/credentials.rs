@@ -1,13 +1,14 @@
 //! Where a request carries its token.
 
-use http::{HeaderMap, header};
+use http::header;
 
 use super::error::Error;
+use super::headers::Headers;
 
 /// The token of a request: from `Authorization: Bearer`, else from the cookie. Another scheme is meant for somebody
 /// else, a proxy perhaps, and hides no cookie; a bearer without a token does.
-pub fn token<'a>(headers: &'a HeaderMap, cookie: &str) -> Result<&'a [u8], Error> {
-    let authorization = headers.get(header::AUTHORIZATION).and_then(|value| bearer(value.as_bytes()));
+pub fn token<'a>(headers: &'a (impl Headers + ?Sized), cookie: &str) -> Result<&'a [u8], Error> {
+    let authorization = headers.values(header::AUTHORIZATION).next().and_then(bearer);
     let token = authorization.or_else(|| in_cookie(headers, cookie));
     token.filter(|token| !token.is_empty()).ok_or(Error::TokenMissing)
 }
@@ -19,8 +20,8 @@ fn bearer(value: &[u8]) -> Option<&[u8]> {
     scheme.eq_ignore_ascii_case(b"bearer").then(|| token.trim_ascii())
 }
 
-fn in_cookie<'a>(headers: &'a HeaderMap, cookie: &str) -> Option<&'a [u8]> {
-    let lines = headers.get_all(header::COOKIE).iter().filter_map(|line| line.to_str().ok());
+fn in_cookie<'a>(headers: &'a (impl Headers + ?Sized), cookie: &str) -> Option<&'a [u8]> {
+    let lines = headers.values(header::COOKIE).filter_map(|line| std::str::from_utf8(line).ok());
     let mut pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
     let found = pairs.find(|(name, value)| *name == cookie && !value.is_empty());
     found.map(|(_, value)| value.trim_matches('"').as_bytes())
@@ -28,6 +29,8 @@ fn in_cookie<'a>(headers: &'a HeaderMap, cookie: &str) -> Option<&'a [u8]> {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderMap;
+
     use super::*;
 
     #[track_caller]

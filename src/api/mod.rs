@@ -7,6 +7,7 @@ mod policies;
 pub mod operation;
 pub mod service;
 mod fast_path;
+mod headers;
 mod credentials;
 pub mod params;
 pub mod body;

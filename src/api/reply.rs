@@ -8,6 +8,7 @@ use http_body_util::Full;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Serialize;
 
+use super::headers::Headers;
 use crate::document::Document;
 
 /// An answer, ready to be sent.
@@ -164,10 +165,9 @@ impl Reply<Changed> {
 
 /// Whether an `If-None-Match` header matches, by RFC 9110: a list, compared weakly, or `*`. What is malformed
 /// does not match.
-pub fn if_none_match(headers: &HeaderMap, etag: &HeaderValue) -> bool {
-    let values = headers.get_all(http::header::IF_NONE_MATCH);
-    values.iter().any(|value| {
-        let value = value.as_bytes().trim_ascii();
+pub fn if_none_match(headers: &(impl Headers + ?Sized), etag: &HeaderValue) -> bool {
+    headers.values(header::IF_NONE_MATCH).any(|value| {
+        let value = value.trim_ascii();
         value == b"*" || Candidates(value).any(|candidate| candidate == opaque(etag.as_bytes()))
     })
 }

@@ -1,17 +1,16 @@
 //! A request's way: limits, route, token, policy, input, handler, answer. One way, for every operation; one of them
-//! has a short cut besides.
+//! has a short cut besides (see `fast_path`).
 
 use std::borrow::Cow;
-use std::future::{Ready, poll_fn, ready};
+use std::future::{Future, poll_fn};
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use futures_util::future::{Either, FutureExt as _};
+use futures_util::future::FutureExt as _;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
@@ -21,6 +20,7 @@ use matchit::{Match, MatchError};
 use super::connection::client_address;
 use super::error::Error;
 use super::fast_path::FastPath;
+use super::headers::Headers as _;
 use super::operation::Operation;
 use super::params::{EMPTY_SEGMENT, RawParams};
 use super::reply::{Answer, if_none_match};
@@ -67,10 +67,6 @@ pub struct Api {
     metrics: Arc<Metrics>,
 }
 
-/// The response to come: at hand, or on its way.
-pub type Handling =
-    Either<Ready<Response<Full<Bytes>>>, Pin<Box<dyn Future<Output = Response<Full<Bytes>>> + Send>>>;
-
 /// How a request was answered, and by which operation, for metrics and logs.
 struct Outcome {
     operation: Option<usize>,
@@ -98,30 +94,34 @@ impl Api {
     }
 
     /// Answers a request from an address, where that is known. Never fails and never panics: faults are answers too.
-    pub fn handle<B>(self: &Arc<Self>, request: Request<B>, peer: Option<IpAddr>) -> Handling
+    pub fn handle<B>(
+        self: &Arc<Self>,
+        request: Request<B>,
+        peer: Option<IpAddr>,
+    ) -> impl Future<Output = Response<Full<Bytes>>> + Send + use<B>
     where
         B: HttpBody<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        let started = self.app.clock.instant();
+        let (api, started) = (Arc::clone(self), self.app.clock.instant());
         let (parts, body) = request.into_parts();
-        if let Some(response) = self.answer_at_once(&parts, started) {
-            return Either::Left(ready(response));
-        }
-        let api = Arc::clone(self);
-        Either::Right(Box::pin(async move { api.answer(parts, body, peer, started).await }))
+        // In a box: it is large, and would be moved several times.
+        Box::pin(async move { api.answer(parts, body, peer, started).await })
     }
 
-    /// The answer by the fast path, where that has one.
-    fn answer_at_once(&self, parts: &Parts, started: Instant) -> Option<Response<Full<Bytes>>> {
-        let fast_path = self.fast_path.as_ref()?;
-        self.check_limits(parts).ok()?;
-        let answer = || fast_path.answer(&self.app, &self.settings.cookie, parts);
+    /// Answers a plain request without a body by the fast path, where that has the answer: appends it as it goes over the
+    /// wire. Otherwise nothing is appended, and the request is one for [`Self::handle`].
+    pub fn answer_at_once(&self, request: &httparse::Request<'_, '_>, answer: &mut Vec<u8>) -> bool {
+        let Some(fast_path) = &self.fast_path else { return false };
+        let (started, before) = (self.app.clock.instant(), answer.len());
+        let fill = || fast_path.answer(&self.app, &self.settings, request, answer);
         // What panics here is left to the other way, which says so if it panics again.
-        let answer = std::panic::catch_unwind(AssertUnwindSafe(answer)).ok()??;
-        let response = respond(answer, parts);
-        self.metrics.answered(Some(fast_path.operation), response.status(), started.elapsed());
-        Some(response)
+        let Ok(Some(status)) = std::panic::catch_unwind(AssertUnwindSafe(fill)) else {
+            answer.truncate(before);
+            return false;
+        };
+        self.metrics.answered(Some(fast_path.operation), status, started.elapsed());
+        true
     }
 
     async fn answer<B>(
@@ -205,9 +205,7 @@ impl Api {
         if path_bytes > self.settings.limits.path_bytes_max {
             return Err(Error::PathTooLong(self.settings.limits.path_bytes_max));
         }
-        let header_bytes: usize =
-            parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
-        if header_bytes > self.settings.limits.header_bytes_max {
+        if parts.headers.bytes() > self.settings.limits.header_bytes_max {
             return Err(Error::HeadersTooLarge(self.settings.limits.header_bytes_max));
         }
         Ok(())

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use smallvec::SmallVec;
+
 use crate::document::Document;
 use crate::domain::session::Player;
 use crate::domain::{Platform, PlayerUuid, Session};
@@ -84,10 +86,10 @@ pub struct Live {
     /// At which time it was the last version for sure, by both clocks.
     current_ms: AtomicI64,
     current_up_ms: AtomicI64,
-    /// Who takes part, in order.
-    active: Box<[PlayerUuid]>,
-    /// By linked platform, of which there are one or two: a map would make room for eleven.
-    platform: Box<[(Platform, OnceLock<Document>)]>,
+    /// Who takes part, in order. The few of a usual session lie right here.
+    active: SmallVec<[PlayerUuid; 4]>,
+    /// By linked platform, of which there is usually one: a map would make room for eleven.
+    platform: SmallVec<[(Platform, OnceLock<Document>); 1]>,
     /// The session.
     pub session: Session,
     /// Its version in the store.

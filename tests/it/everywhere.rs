@@ -10,13 +10,14 @@ use crate::support::postgres::{URL_VARIABLE, newest_server_url, server_url};
 use crate::support::process::run;
 
 /// What says nothing new there: modules whose tests choose their stores themselves, or have none.
-const INDEPENDENT: [&str; 26] = [
+const INDEPENDENT: [&str; 27] = [
     "commands::",
     "connections::",
     "cors::",
     "everywhere::",
     "examples::",
     "failures::",
+    "fast_path_wire::",
     "fuzz::",
     "hearsay::",
     "large::",

@@ -19,6 +19,7 @@ mod examples;
 mod expiry;
 mod failures;
 mod fast_path;
+mod fast_path_wire;
 mod fuzz;
 mod health;
 mod hearsay;

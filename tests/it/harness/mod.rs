@@ -2,6 +2,7 @@
 //! tests advance, and a client per caller. Every reply is held against the API document on its way back.
 
 pub mod agreement;
+pub mod at_once;
 mod contract;
 pub mod wire;
 mod deeds;
@@ -49,6 +50,8 @@ pub struct Server {
     entropy: Entropy,
     /// The nodes beside this one that requests are spread over.
     others: Others,
+    /// Those of all nodes.
+    requests: at_once::Requests,
 }
 
 impl Server {
@@ -78,7 +81,8 @@ impl Server {
         let app = Arc::new(app);
         let api = server::new_api(&config, Arc::clone(&app));
         let (config, key) = (Arc::new(config), Arc::new(key));
-        Self { api: Arc::new(api), app, clock, config, key, entropy, others: Others::default() }
+        let (others, requests) = (Others::default(), at_once::Requests::default());
+        Self { api: Arc::new(api), app, clock, config, key, entropy, others, requests }
     }
 
     /// Another node on the same store, with the same configuration, clock and key.
@@ -295,10 +299,17 @@ impl Client {
         self.send_from(None, request).await
     }
 
-    /// Sends a request as it is, from an address.
+    /// Sends a request as it is, from an address. What is answered at once besides must be the same answer.
     pub async fn send_from(&self, peer: Option<IpAddr>, request: Request<Full<Bytes>>) -> Reply {
-        let (parts, body) = self.server.any_node().api.handle(request, peer).await.into_parts();
-        Response::from_parts(parts, body.collect().await.unwrap().to_bytes()).into()
+        let node = self.server.any_node();
+        let alone = node.requests.begin();
+        let at_once = at_once::ask(&node.api, &request);
+        let (parts, body) = node.api.handle(request, peer).await.into_parts();
+        let reply: Reply = Response::from_parts(parts, body.collect().await.unwrap().to_bytes()).into();
+        if let Some(at_once) = at_once.filter(|_| alone.all_the_time()) {
+            at_once::check(&at_once, &reply);
+        }
+        reply
     }
 
     pub async fn get(&self, path: &str) -> Reply {

@@ -2,12 +2,15 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::body::Incoming;
 use rallypoint::config::Config;
-use rallypoint::net::{self, ConnectionLimits};
+use rallypoint::net::{self, ConnectionLimits, Handler};
 use rallypoint::telemetry::Metrics;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -27,7 +30,31 @@ async fn patiently<T>(awaited: impl Future<Output = T>) -> T {
 pub struct Listener {
     pub address: SocketAddr,
     pub metrics: Arc<Metrics>,
+    at_once: Arc<AtomicUsize>,
     stop: watch::Sender<bool>,
+}
+
+/// Any node answers.
+#[derive(Clone)]
+struct Nodes {
+    server: Server,
+    at_once: Arc<AtomicUsize>,
+}
+
+impl Handler for Nodes {
+    fn handle(
+        &self,
+        request: Request<Incoming>,
+        peer: SocketAddr,
+    ) -> impl Future<Output = Response<Full<Bytes>>> + Send + use<> {
+        self.server.any_node().api.handle(request, Some(peer.ip()))
+    }
+
+    fn answer_at_once(&self, request: &httparse::Request<'_, '_>, answer: &mut Vec<u8>) -> bool {
+        let is_answered = self.server.any_node().api.answer_at_once(request, answer);
+        self.at_once.fetch_add(is_answered.into(), Ordering::SeqCst);
+        is_answered
+    }
 }
 
 impl Listener {
@@ -43,10 +70,15 @@ impl Listener {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (address, metrics) = (listener.local_addr().unwrap(), Arc::clone(&server.app.metrics));
         let (stop, stopping) = watch::channel(false);
-        let server = server.clone();
-        let handle = move |request, peer: SocketAddr| server.any_node().api.handle(request, Some(peer.ip()));
-        tokio::spawn(net::serve(listener, limits, Arc::clone(&metrics), stopping, handle));
-        Self { address, metrics, stop }
+        let at_once = Arc::<AtomicUsize>::default();
+        let handler = Nodes { server: server.clone(), at_once: Arc::clone(&at_once) };
+        tokio::spawn(net::serve(listener, limits, Arc::clone(&metrics), stopping, handler));
+        Self { address, metrics, at_once, stop }
+    }
+
+    /// How many requests were answered at once.
+    pub fn at_once(&self) -> usize {
+        self.at_once.load(Ordering::SeqCst)
     }
 
     /// Begins to stop, as a server does that is told to.
@@ -99,6 +131,17 @@ pub fn head(method: &str, path: &str, client: &Client, headers: &str) -> String 
     )
 }
 
+/// The status and the headers of an answer's head.
+pub fn read_head(head: &str) -> (StatusCode, HeaderMap) {
+    let mut lines = head.split("\r\n");
+    let status = lines.next().unwrap().split(' ').nth(1).unwrap();
+    let headers = lines.map(|line| {
+        let (name, value) = line.split_once(':').unwrap();
+        (name.parse::<HeaderName>().unwrap(), HeaderValue::from_str(value.trim()).unwrap())
+    });
+    (StatusCode::from_bytes(status.as_bytes()).unwrap(), headers.collect())
+}
+
 /// A connection, byte by byte.
 pub struct Wire {
     stream: TcpStream,
@@ -145,27 +188,30 @@ impl Wire {
         }
     }
 
+    /// The lines of the next answer's head, and its body.
+    pub async fn answer_lines(&mut self) -> Vec<String> {
+        let (head, bytes) = self.next_answer().await;
+        let body = String::from_utf8(bytes.to_vec()).unwrap();
+        head.split("\r\n").map(str::to_owned).chain([body]).collect()
+    }
+
     /// The next answer.
     pub async fn answer(&mut self) -> Reply {
+        let (head, bytes) = self.next_answer().await;
+        let (status, headers) = read_head(&head);
+        let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
+        Reply { status, headers, bytes, body }
+    }
+
+    async fn next_answer(&mut self) -> (String, Bytes) {
         let head = String::from_utf8(self.read_through(b"\r\n\r\n").await).unwrap();
-        let mut lines = head.split("\r\n");
-        let status = lines.next().unwrap().split(' ').nth(1).unwrap();
-        let status = StatusCode::from_bytes(status.as_bytes()).unwrap();
-        let headers: HeaderMap = lines
-            .map(|line| {
-                let (name, value) = line.split_once(':').unwrap();
-                (name.parse::<HeaderName>().unwrap(), HeaderValue::from_str(value.trim()).unwrap())
-            })
-            .collect();
-        let length = headers.get("content-length").map_or("0", |length| length.to_str().unwrap());
-        let length: usize = length.parse().unwrap();
+        let length = read_head(&head).1.remove("content-length");
+        let length = length.map_or(0, |length| length.to_str().unwrap().parse().unwrap());
         while self.unread.len() < length {
             assert!(self.read().await, "the connection ended in the middle of an answer");
         }
         let rest = self.unread.split_off(length);
-        let bytes = Bytes::from(std::mem::replace(&mut self.unread, rest));
-        let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
-        Reply { status, headers, bytes, body }
+        (head, Bytes::from(std::mem::replace(&mut self.unread, rest)))
     }
 
     /// Waits until the server ends the connection; everything that came before.

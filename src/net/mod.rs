@@ -1,19 +1,23 @@
 //! Listeners: accepts connections, bounds what each may cost, and lets them finish when the server stops.
 
+mod given;
+mod progress;
+mod stream;
+mod timer;
+
 use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::FutureExt as _;
 use http::{Request, Response};
 use http_body_util::Full;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
-use hyper::rt::{Sleep, Timer};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -22,6 +26,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio_io_timeout::TimeoutStream;
 
+use self::progress::{Answering, Progress};
+use self::stream::Stream;
+use self::timer::ConnectionTimer;
 use crate::api::Error;
 use crate::telemetry::Metrics;
 
@@ -54,17 +61,30 @@ pub struct ConnectionLimits {
     pub drain_timeout: Duration,
 }
 
+/// Who answers requests.
+pub trait Handler: Clone + Send + Unpin + 'static {
+    /// Answers a request from an address.
+    fn handle(
+        &self,
+        request: Request<Incoming>,
+        peer: SocketAddr,
+    ) -> impl Future<Output = Response<Full<Bytes>>> + Send + use<Self>;
+
+    /// Answers a plain request without a body here and now, by appending all of the answer as it goes over the wire; or
+    /// appends nothing, answers false, and [`Self::handle`] is asked.
+    fn answer_at_once(&self, _request: &httparse::Request<'_, '_>, _answer: &mut Vec<u8>) -> bool {
+        false
+    }
+}
+
 /// Serves connections until `stop` turns true, then lets requests under way finish.
-pub async fn serve<F, Fut>(
+pub async fn serve(
     listener: TcpListener,
     limits: ConnectionLimits,
     metrics: Arc<Metrics>,
     mut stop: watch::Receiver<bool>,
-    handle: F,
-) where
-    F: Fn(Request<Incoming>, SocketAddr) -> Fut + Clone + Send + 'static,
-    Fut: Future<Output = Response<Full<Bytes>>> + Send + 'static,
-{
+    handler: impl Handler,
+) {
     let room = Arc::new(Semaphore::new(limits.connections_max));
     let refusals = Arc::new(Semaphore::new(REFUSALS_AT_ONCE));
     // Dropped by each connection at its end.
@@ -97,20 +117,24 @@ pub async fn serve<F, Fut>(
             }
             continue;
         };
-        let handle = handle.clone();
-        let asked = Arc::new(Notify::new());
-        let asking = Arc::clone(&asked);
+        let progress = Arc::new(Progress::default());
+        let stream = bounded(stream, limits.write_timeout);
+        let stream = Stream::over(stream, handler.clone(), Arc::clone(&progress));
+        let (handler, asking) = (handler.clone(), Arc::clone(&progress));
         let service = service_fn(move |request| {
-            asking.notify_one();
-            handle(request, peer).map(|response| Ok::<_, Infallible>(response.map(Pieces::of)))
+            asking.asked.notify_one();
+            let answering = Answering::on(&asking);
+            handler
+                .handle(request, peer)
+                .map(|response| Ok::<_, Infallible>(response.map(|body| Pieces::of(body, answering))))
         });
-        http.timer(ConnectionTimer::new(limits.head_timeout));
-        let connection = http.serve_connection(TokioIo::new(bounded(stream, limits.write_timeout)), service);
+        http.timer(ConnectionTimer::new(limits.head_timeout, Arc::clone(&progress)));
+        let connection = http.serve_connection(TokioIo::new(stream), service);
         let (metrics, draining) = (Arc::clone(&metrics), draining.subscribe());
         tokio::spawn(async move {
             metrics.connections.inc();
             // What ends a connection early (resets, timeouts, nonsense) is its client's doing.
-            if let Err(error) = until_drained(connection, draining, &asked).await {
+            if let Err(error) = until_drained(connection, draining, &progress.asked).await {
                 tracing::debug!(%error, "a connection ended early");
             }
             metrics.connections.dec();
@@ -129,11 +153,13 @@ pub async fn serve<F, Fut>(
 struct Pieces {
     whole: Full<Bytes>,
     rest: Bytes,
+    /// hyper drops the body once it has taken all of it.
+    _answering: Answering,
 }
 
 impl Pieces {
-    fn of(whole: Full<Bytes>) -> Self {
-        Self { whole, rest: Bytes::new() }
+    fn of(whole: Full<Bytes>, answering: Answering) -> Self {
+        Self { whole, rest: Bytes::new(), _answering: answering }
     }
 }
 
@@ -203,54 +229,6 @@ async fn until_drained<C: GracefulConnection>(
     // Ends it at once where it is merely kept, else with the answer.
     connection.as_mut().graceful_shutdown();
     connection.await
-}
-
-/// The timer of one connection. hyper asks for a new sleep with every request; here they share one entry in the
-/// runtime's timer, which all connections have to lock, and that entry is moved only when it goes off.
-struct ConnectionTimer(Arc<Mutex<Pin<Box<tokio::time::Sleep>>>>);
-
-impl ConnectionTimer {
-    fn new(first: Duration) -> Self {
-        Self(Arc::new(Mutex::new(Box::pin(tokio::time::sleep(first)))))
-    }
-}
-
-impl Timer for ConnectionTimer {
-    fn sleep(&self, duration: Duration) -> Pin<Box<dyn Sleep>> {
-        self.sleep_until(self.now() + duration)
-    }
-
-    fn now(&self) -> Instant {
-        // The runtime's clock, which tests hold still, and not the machine's.
-        tokio::time::Instant::now().into_std()
-    }
-
-    fn sleep_until(&self, deadline: Instant) -> Pin<Box<dyn Sleep>> {
-        Box::pin(ConnectionSleep { deadline, timer: Arc::clone(&self.0) })
-    }
-}
-
-/// Sleeps until a deadline no earlier than those before it.
-struct ConnectionSleep {
-    deadline: Instant,
-    timer: Arc<Mutex<Pin<Box<tokio::time::Sleep>>>>,
-}
-
-impl Sleep for ConnectionSleep {}
-
-impl Future for ConnectionSleep {
-    type Output = ();
-
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        let mut timer = self.timer.lock().unwrap_or_else(PoisonError::into_inner);
-        while timer.as_mut().poll(context).is_ready() {
-            if timer.deadline().into_std() >= self.deadline {
-                return Poll::Ready(());
-            }
-            timer.as_mut().reset(self.deadline.into());
-        }
-        Poll::Pending
-    }
 }
 
 fn bounded(stream: TcpStream, write_timeout: Duration) -> Pin<Box<TimeoutStream<TcpStream>>> {

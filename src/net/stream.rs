@@ -1,0 +1,266 @@
+//! A connection's stream, under hyper: it answers itself what can be answered at once.
+
+use std::cell::RefCell;
+use std::io;
+use std::mem::MaybeUninit;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf as _, BytesMut};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::given::{Given, read_plainly};
+use super::progress::Progress;
+use super::{HEADERS_MAX, Handler};
+
+thread_local! {
+    /// Where answers are written that are sent at once: always the same memory, which is near.
+    static ANSWER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A stream that hyper reads requests from and writes its answers to, which keeps to itself the requests that its handler
+/// answers at once: whole ones without a body, which come alone, while nothing of another is under way. hyper has no work
+/// with them: to it, there is nothing to read yet.
+pub struct Stream<S, H> {
+    stream: S,
+    handler: H,
+    progress: Arc<Progress>,
+    given: Given,
+    /// Answers of hyper's that are sent.
+    flushed: u64,
+    /// What is left of answers made here, where the client is slow to take them.
+    unsent: BytesMut,
+}
+
+impl<S, H> Stream<S, H>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    H: Handler,
+{
+    /// Over a stream, all that a connection has.
+    pub fn over(stream: S, handler: H, progress: Arc<Progress>) -> Self {
+        let given = Given::default();
+        Self { stream, handler, progress, given, flushed: 0, unsent: BytesMut::new() }
+    }
+
+    /// Whether what was read is answered; otherwise it is hyper's.
+    fn answer(&mut self, bytes: &[u8], context: &mut Context<'_>) -> io::Result<bool> {
+        let count = bytes.len() as u64;
+        if count == 0 {
+            return Ok(false);
+        }
+        if !self.given.is_whole() {
+            self.given.go_on(count);
+            return Ok(false);
+        }
+        let mut room = [const { MaybeUninit::uninit() }; HEADERS_MAX];
+        let found = read_plainly(bytes, &mut room);
+        let extent = found.as_ref().map(|(_, extent)| *extent);
+        if let Some((request, extent)) = found
+            && (extent.head_bytes, extent.body_bytes) == (count, 0)
+            && self.given.whole_requests() == Some(self.flushed)
+            && self.answer_at_once(&request, context)?
+        {
+            self.progress.note_heard();
+            return Ok(true);
+        }
+        self.given.begin(count, extent);
+        Ok(false)
+    }
+
+    fn answer_at_once(
+        &mut self,
+        request: &httparse::Request<'_, '_>,
+        context: &mut Context<'_>,
+    ) -> io::Result<bool> {
+        ANSWER.with_borrow_mut(|answer| {
+            answer.clear();
+            if !self.handler.answer_at_once(request, answer) {
+                return Ok(false);
+            }
+            let sent = match Pin::new(&mut self.stream).poll_write(context, answer) {
+                Poll::Ready(sent) => sent?,
+                Poll::Pending => 0,
+            };
+            self.unsent.extend_from_slice(&answer[sent..]);
+            Ok(true)
+        })
+    }
+
+    fn poll_send(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.unsent.is_empty() {
+            match ready!(Pin::new(&mut self.stream).poll_write(context, &self.unsent))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                sent => self.unsent.advance(sent),
+            }
+        }
+        // Room for answers is not kept for connections that wait.
+        if self.unsent.capacity() > 0 {
+            self.unsent = BytesMut::new();
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S, H> AsyncRead for Stream<S, H>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    H: Handler,
+{
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        room: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        loop {
+            // Who takes no answers is asked for no more requests.
+            ready!(this.poll_send(context))?;
+            let before = room.filled().len();
+            ready!(Pin::new(&mut this.stream).poll_read(context, room))?;
+            if !this.answer(&room.filled()[before..], context)? {
+                return Poll::Ready(Ok(()));
+            }
+            room.set_filled(before);
+        }
+    }
+}
+
+impl<S, H> AsyncWrite for Stream<S, H>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    H: Handler,
+{
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_send(context))?;
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    /// hyper flushes when it has written all that it has: what it took over before is sent then.
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_send(context))?;
+        ready!(Pin::new(&mut self.stream).poll_flush(context))?;
+        self.flushed = self.progress.answered();
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_send(context))?;
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use bytes::Bytes;
+    use http::{Request, Response};
+    use http_body_util::Full;
+    use hyper::body::Incoming;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
+
+    use super::super::progress::Answering;
+    use super::*;
+
+    const QUICK: &str = "GET /quick HTTP/1.1\r\n\r\n";
+    const OTHER: &str = "GET /other HTTP/1.1\r\n\r\n";
+    /// More than lies between the two sides.
+    const QUICK_ANSWER: [u8; 1000] = [b'x'; 1000];
+
+    #[derive(Clone)]
+    struct Quick;
+
+    impl Handler for Quick {
+        fn handle(
+            &self,
+            _: Request<Incoming>,
+            _: SocketAddr,
+        ) -> impl Future<Output = Response<Full<Bytes>>> + Send + use<> {
+            std::future::pending()
+        }
+
+        fn answer_at_once(&self, request: &httparse::Request<'_, '_>, answer: &mut Vec<u8>) -> bool {
+            let is_quick = request.path == Some("/quick");
+            if is_quick {
+                answer.extend(QUICK_ANSWER);
+            }
+            is_quick
+        }
+    }
+
+    fn connection() -> (DuplexStream, Stream<DuplexStream, Quick>, Arc<Progress>) {
+        let (client, server) = tokio::io::duplex(64);
+        let progress = Arc::<Progress>::default();
+        (client, Stream::over(server, Quick, Arc::clone(&progress)), progress)
+    }
+
+    #[tokio::test]
+    async fn who_is_slow_gets_every_answer_whole_and_in_its_turn() {
+        let (mut client, mut server, _) = connection();
+        let serving = async {
+            let mut bytes = [0; 64];
+            let count = server.read(&mut bytes).await.unwrap();
+            assert_eq!(&bytes[..count], OTHER.as_bytes());
+            server.write_all(b"other").await.unwrap();
+            server.shutdown().await.unwrap();
+        };
+        let asking = async {
+            let mut answer = [0; QUICK_ANSWER.len()];
+            for _ in 0..3 {
+                client.write_all(QUICK.as_bytes()).await.unwrap();
+                client.read_exact(&mut answer).await.unwrap();
+                assert_eq!(answer, QUICK_ANSWER);
+            }
+            // Asked before anything of the answer before is taken.
+            client.write_all(QUICK.as_bytes()).await.unwrap();
+            // It comes alone: the other side reads it now, whoever of the two goes first.
+            for _ in 0..2 {
+                tokio::task::yield_now().await;
+            }
+            client.write_all(OTHER.as_bytes()).await.unwrap();
+            let mut rest = Vec::new();
+            client.read_to_end(&mut rest).await.unwrap();
+            assert_eq!(rest, [&QUICK_ANSWER[..], b"other"].concat());
+        };
+        tokio::join!(serving, asking);
+    }
+
+    #[tokio::test]
+    async fn nothing_is_answered_before_what_was_asked_before_is_answered_and_flushed() {
+        let (mut client, mut server, progress) = connection();
+        let answer = || drop(Answering::on(&progress));
+        let sides = &mut (&mut client, &mut server);
+        passes_on(sides, OTHER, "nothing answers it at once").await;
+        passes_on(sides, QUICK, "the first is not answered").await;
+        answer();
+        passes_on(sides, QUICK, "the first is taken over, and not flushed").await;
+        sides.1.flush().await.unwrap();
+        passes_on(sides, QUICK, "one of three is sent").await;
+        (0..3).for_each(|_| answer());
+        passes_on(sides, QUICK, "four are taken over, and one is sent").await;
+        answer();
+        server.flush().await.unwrap();
+        client.write_all(QUICK.as_bytes()).await.unwrap();
+        drop(tokio::spawn(async move { server.read(&mut [0; 64]).await }));
+        let mut answer = [0; QUICK_ANSWER.len()];
+        client.read_exact(&mut answer).await.unwrap();
+        assert_eq!(answer, QUICK_ANSWER);
+    }
+
+    async fn passes_on(
+        (client, server): &mut (&mut DuplexStream, &mut Stream<DuplexStream, Quick>),
+        asked: &str,
+        why: &str,
+    ) {
+        let mut bytes = [0; 64];
+        client.write_all(asked.as_bytes()).await.unwrap();
+        let count = server.read(&mut bytes).await.unwrap();
+        assert_eq!(&bytes[..count], asked.as_bytes(), "{why}");
+    }
+}
