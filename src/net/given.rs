@@ -14,16 +14,31 @@ pub struct Extent {
     pub body_bytes: u64,
 }
 
-/// Reads the request that bytes begin with, where its head is whole and it is plain where it ends, and that another may
-/// come after it. It is read as hyper reads it, with the same library.
-pub fn read_plainly<'r, 'a>(
-    bytes: &'a [u8],
-    room: &'r mut Room<'a>,
-) -> Option<(httparse::Request<'r, 'a>, Extent)> {
+/// What bytes begin with.
+pub enum Read<'r, 'a> {
+    /// A request whose end is plain, and after which another may come.
+    Plain(httparse::Request<'r, 'a>, Extent),
+    /// A head of which more is to come.
+    Half,
+    /// Anything else.
+    Other,
+}
+
+/// Reads what bytes begin with as hyper reads it, with the same library.
+pub fn read<'r, 'a>(bytes: &'a [u8], room: &'r mut Room<'a>) -> Read<'r, 'a> {
     let mut request = httparse::Request::new(&mut []);
-    let httparse::Status::Complete(head_bytes) = request.parse_with_uninit_headers(bytes, room).ok()? else {
-        return None;
-    };
+    match request.parse_with_uninit_headers(bytes, room) {
+        Ok(httparse::Status::Complete(head_bytes)) => match body_bytes(&request) {
+            Some(body_bytes) => Read::Plain(request, Extent { head_bytes: head_bytes as u64, body_bytes }),
+            None => Read::Other,
+        },
+        Ok(httparse::Status::Partial) => Read::Half,
+        Err(_) => Read::Other,
+    }
+}
+
+/// How long a request's body is, where that is plain and another request may come after it.
+fn body_bytes(request: &httparse::Request<'_, '_>) -> Option<u64> {
     // Older versions end the connection unless told otherwise.
     if request.version != Some(1) || request.method == Some("CONNECT") {
         return None;
@@ -44,8 +59,7 @@ pub fn read_plainly<'r, 'a>(
             return None;
         }
     }
-    let extent = Extent { head_bytes: head_bytes as u64, body_bytes: body_bytes.unwrap_or(0) };
-    Some((request, extent))
+    Some(body_bytes.unwrap_or(0))
 }
 
 /// A length in bytes: digits, and nothing else.
@@ -104,8 +118,10 @@ mod tests {
     use super::*;
 
     fn extent(head: &str) -> Option<Extent> {
-        let mut room = [const { MaybeUninit::uninit() }; HEADERS_MAX];
-        read_plainly(head.as_bytes(), &mut room).map(|(_, extent)| extent)
+        match read(head.as_bytes(), &mut [const { MaybeUninit::uninit() }; HEADERS_MAX]) {
+            Read::Plain(_, extent) => Some(extent),
+            Read::Half | Read::Other => None,
+        }
     }
 
     /// Whether requests that are given in these pieces are known to be whole at the end, and how many they are.

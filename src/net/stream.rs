@@ -10,9 +10,12 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf as _, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::given::{Given, read_plainly};
+use super::given::{Given, Read, read};
 use super::progress::Progress;
 use super::{HEADERS_MAX, Handler};
+
+/// Most bytes of a head in pieces that wait here for the rest of it.
+const HELD_BYTES_MAX: usize = 8192;
 
 thread_local! {
     /// Where answers are written that are sent at once: always the same memory, which is near.
@@ -20,7 +23,7 @@ thread_local! {
 }
 
 /// A stream that hyper reads requests from and writes its answers to, which keeps to itself the requests that its handler
-/// answers at once: whole ones without a body, which come alone, while nothing of another is under way. hyper has no work
+/// answers at once: those without a body, which come alone, while nothing of another is under way. hyper has no work
 /// with them: to it, there is nothing to read yet.
 pub struct Stream<S, H> {
     stream: S,
@@ -31,6 +34,21 @@ pub struct Stream<S, H> {
     flushed: u64,
     /// What is left of answers made here, where the client is slow to take them.
     unsent: BytesMut,
+    /// A head of which more is to come.
+    held: BytesMut,
+    /// What was held, and is hyper's.
+    passing: BytesMut,
+}
+
+/// What becomes of bytes that were read.
+#[derive(PartialEq)]
+enum Verdict {
+    /// They are answered.
+    Answered,
+    /// They may be answered once there are more of them.
+    Half,
+    /// They are hyper's.
+    Passed,
 }
 
 impl<S, H> Stream<S, H>
@@ -40,32 +58,58 @@ where
 {
     /// Over a stream, all that a connection has.
     pub fn over(stream: S, handler: H, progress: Arc<Progress>) -> Self {
-        let given = Given::default();
-        Self { stream, handler, progress, given, flushed: 0, unsent: BytesMut::new() }
+        let (given, none) = (Given::default(), BytesMut::new);
+        Self { stream, handler, progress, given, flushed: 0, unsent: none(), held: none(), passing: none() }
     }
 
-    /// Whether what was read is answered; otherwise it is hyper's.
-    fn answer(&mut self, bytes: &[u8], context: &mut Context<'_>) -> io::Result<bool> {
+    /// What becomes of bytes that come after all that was answered or passed on before.
+    fn judge(&mut self, bytes: &[u8], context: &mut Context<'_>) -> io::Result<Verdict> {
         let count = bytes.len() as u64;
-        if count == 0 {
-            return Ok(false);
-        }
         if !self.given.is_whole() {
             self.given.go_on(count);
-            return Ok(false);
+            return Ok(Verdict::Passed);
         }
+        let is_between = self.given.whole_requests() == Some(self.flushed);
         let mut room = [const { MaybeUninit::uninit() }; HEADERS_MAX];
-        let found = read_plainly(bytes, &mut room);
-        let extent = found.as_ref().map(|(_, extent)| *extent);
-        if let Some((request, extent)) = found
-            && (extent.head_bytes, extent.body_bytes) == (count, 0)
-            && self.given.whole_requests() == Some(self.flushed)
-            && self.answer_at_once(&request, context)?
-        {
-            self.progress.note_heard();
-            return Ok(true);
-        }
+        let extent = match read(bytes, &mut room) {
+            Read::Plain(request, extent) => {
+                let is_alone = (extent.head_bytes, extent.body_bytes) == (count, 0);
+                if is_alone && is_between && self.answer_at_once(&request, context)? {
+                    self.progress.note_heard();
+                    return Ok(Verdict::Answered);
+                }
+                Some(extent)
+            }
+            Read::Half if is_between && bytes.len() <= HELD_BYTES_MAX => return Ok(Verdict::Half),
+            Read::Half | Read::Other => None,
+        };
         self.given.begin(count, extent);
+        Ok(Verdict::Passed)
+    }
+
+    /// What becomes of what was read: whether it stays where it is, for hyper. Where it was the end, nothing was.
+    fn stays(&mut self, bytes: &[u8], context: &mut Context<'_>) -> io::Result<bool> {
+        if self.held.is_empty() {
+            if bytes.is_empty() {
+                return Ok(true);
+            }
+            let verdict = self.judge(bytes, context)?;
+            if verdict == Verdict::Half {
+                self.held.extend_from_slice(bytes);
+            }
+            return Ok(verdict == Verdict::Passed);
+        }
+        let mut held = std::mem::take(&mut self.held);
+        held.extend_from_slice(bytes);
+        match self.judge(&held, context)? {
+            Verdict::Answered => {}
+            Verdict::Half if !bytes.is_empty() => self.held = held,
+            Verdict::Half => {
+                self.given.begin(held.len() as u64, None);
+                self.passing = held;
+            }
+            Verdict::Passed => self.passing = held,
+        }
         Ok(false)
     }
 
@@ -117,9 +161,13 @@ where
         loop {
             // Who takes no answers is asked for no more requests.
             ready!(this.poll_send(context))?;
+            if !this.passing.is_empty() {
+                room.put_slice(&this.passing.split_to(this.passing.len().min(room.remaining())));
+                return Poll::Ready(Ok(()));
+            }
             let before = room.filled().len();
             ready!(Pin::new(&mut this.stream).poll_read(context, room))?;
-            if !this.answer(&room.filled()[before..], context)? {
+            if this.stays(&room.filled()[before..], context)? {
                 return Poll::Ready(Ok(()));
             }
             room.set_filled(before);

@@ -87,13 +87,11 @@ async fn polls_come_at_once_between_all_other_requests() {
 async fn what_is_not_a_plain_poll_of_its_own_is_left_to_the_library() {
     let (listener, alice, poll) = polling().await;
     let with = |headers: &str| poll.replace("\r\n\r\n", &format!("\r\n{headers}\r\n"));
-    let half = poll.len() / 2;
-    let asked: [&[&str]; 6] = [
+    let asked: [&[&str]; 5] = [
         &[&poll.replace("HTTP/1.1", "HTTP/1.0")],
         &[&with("connection: close\r\n")],
         &[&with("content-length: 3\r\n"), "abc"],
         &[&with("transfer-encoding: chunked\r\n"), "0\r\n\r\n"],
-        &[&poll[..half], &poll[half..]],
         &[&poll.repeat(2)],
     ];
     for pieces in asked {
@@ -119,6 +117,39 @@ async fn what_is_not_a_plain_poll_of_its_own_is_left_to_the_library() {
         assert_eq!(wire.answer().await.expect(422).body["detail"][0]["type"], "value_error.jsondecode");
         assert_eq!(listener.at_once(), 0);
     }
+    listener.goes_on(&alice).await;
+}
+
+#[tokio::test]
+async fn a_head_may_come_in_pieces() {
+    let (listener, alice, poll) = polling().await;
+    let template = get("/v1/template/party", &alice, &format!("x: {}\r\n", "x".repeat(20_000)));
+    let mut wire = listener.connect().await;
+    for (asked, at_once) in [(&poll, true), (&template, false), (&poll, false)] {
+        for cuts in [
+            vec![1],
+            vec![asked.len() / 2],
+            vec![5, 100, asked.len() - 1],
+            (0..asked.len()).step_by(97).collect(),
+        ] {
+            let (mut sent, before) = (0, listener.at_once());
+            for cut in cuts.into_iter().chain([asked.len()]) {
+                send_piece(&mut wire, &asked[sent..cut]).await;
+                sent = cut;
+            }
+            wire.answer().await.expect(200);
+            assert_eq!(
+                listener.at_once() - before,
+                usize::from(at_once),
+                "what was too long to wait for is past following"
+            );
+        }
+    }
+    // Half a head, and then nothing: the end of the connection.
+    let mut wire = listener.connect().await;
+    send_piece(&mut wire, &poll[..poll.len() / 2]).await;
+    wire.finish().await;
+    wire.ends().await;
     listener.goes_on(&alice).await;
 }
 

@@ -160,6 +160,11 @@ impl Wire {
         patiently(self.stream.write_all(bytes.as_ref())).await.unwrap();
     }
 
+    /// Sends nothing more.
+    pub async fn finish(&mut self) {
+        self.stream.shutdown().await.unwrap();
+    }
+
     /// Sends as many of these bytes as the server takes before it goes away.
     pub async fn try_send(&mut self, bytes: impl AsRef<[u8]>) {
         let _ = patiently(self.stream.write_all(bytes.as_ref())).await;
