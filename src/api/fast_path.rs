@@ -1,13 +1,15 @@
-//! The fast path: Get Platform Session Info, answered in place where all it takes is in memory.
+//! The fast path: the reads that clients poll with, Get Platform Session Info and Get Session, answered in place where all
+//! it takes is in memory.
 //!
-//! It works on a request's head as it stood on the wire, and writes the answer as it goes over the wire, so that the poll
-//! that everyone polls with costs neither a map of headers nor a call through the HTTP library. It knows successes
-//! only. Whatever is unusual in a request (a query, an escape in the path, a token not seen before, a session not in
-//! memory, any refusal) it leaves to the way that every operation goes, which alone knows how to read and to refuse.
+//! It works on a request's head as it stood on the wire, and writes the answer as it goes over the wire, so that polls
+//! cost neither a map of headers nor a call through the HTTP library. It knows successes only. Whatever is unusual in
+//! a request (an escape in the path, a token not seen before, a session not in memory, a caller who sees less than
+//! everything, any refusal) it leaves to the way that every operation goes, which alone knows how to read and to refuse.
 //! Tests hold the two against each other.
 
 use std::cell::Cell;
 use std::io::Write as _;
+use std::sync::Arc;
 
 use http::{Method, StatusCode};
 use jiff::Timestamp;
@@ -18,16 +20,17 @@ use super::headers::Headers;
 use super::operation::Operation;
 use super::platform_view::platform_document;
 use super::reply::if_none_match;
-use super::routes::{PLATFORM_SESSION, PREFIX};
+use super::routes::{PLATFORM_SESSION, PREFIX, SESSION};
 use super::service::ApiSettings;
 use super::session::present;
-use crate::app::App;
-use crate::auth::{Permission, Policy};
+use super::view::full_document;
+use crate::app::{App, Live};
+use crate::auth::{Caller, Permission, Policy};
 use crate::document::Document;
 use crate::domain::{Actor, Platform};
 
 /// Largest body that is answered in place, in bytes: larger ones are sent in pieces, as clients take them.
-const BODY_BYTES_MAX: usize = 16_384;
+const BODY_BYTES_MAX: usize = 65_536;
 /// Bytes of a date in HTTP: `Fri, 27 Nov 2026 12:00:00 GMT`.
 const DATE_BYTES: usize = 29;
 
@@ -36,30 +39,44 @@ thread_local! {
     static DATE: Cell<(i64, [u8; DATE_BYTES])> = const { Cell::new((i64::MIN, [0; DATE_BYTES])) };
 }
 
-/// What the fast path is a short cut for: a row of the surface.
+/// What the fast path is a short cut for: rows of the surface.
 pub struct FastPath {
-    /// The row's index.
-    pub operation: usize,
+    platform_session: Row,
+    session: Row,
+}
+
+/// A row of the surface.
+struct Row {
+    index: usize,
     policy: Policy,
 }
 
+/// What a request asks for.
+#[derive(Clone, Copy)]
+enum Asked<'a> {
+    PlatformSession(Platform, &'a str),
+    Session { id: &'a str, refresh: bool },
+}
+
 impl FastPath {
-    /// The short cut, where the surface has the operation.
+    /// The short cut, where the surface has the operations.
     pub fn of(operations: &[Operation]) -> Option<Self> {
-        let is_it = |row: &Operation| row.method == Method::GET && row.path == PLATFORM_SESSION;
-        let operation = operations.iter().position(is_it)?;
-        Some(Self { operation, policy: operations[operation].policy })
+        let row = |path| {
+            let index = operations.iter().position(|row| row.method == Method::GET && row.path == path)?;
+            Some(Row { index, policy: operations[index].policy })
+        };
+        Some(Self { platform_session: row(PLATFORM_SESSION)?, session: row(SESSION)? })
     }
 
-    /// Appends the answer, where everything is usual and at hand; its status.
+    /// Appends the answer, where everything is usual and at hand. Answers the operation's index and the status.
     pub fn answer(
         &self,
         app: &App,
         settings: &ApiSettings,
         request: &httparse::Request<'_, '_>,
         answer: &mut Vec<u8>,
-    ) -> Option<StatusCode> {
-        let (platform, id) = names(request)?;
+    ) -> Option<(usize, StatusCode)> {
+        let asked = Asked::read(request)?;
         let headers = &*request.headers;
         if request.path?.len() > settings.limits.path_bytes_max
             || headers.bytes() > settings.limits.header_bytes_max
@@ -68,43 +85,80 @@ impl FastPath {
         }
         let now_ms = app.clock.now_ms();
         let token = app.verifier.remembered(credentials::token(headers, &settings.cookie).ok()?, now_ms)?;
-        let caller = self.policy.admit(token).ok()?;
-        let live = app.sessions.at_hand(platform, id).filter(|live| live.deadline_ms() > now_ms)?;
-        let may_read = match caller.actor_unless(Permission::ReadAny) {
-            Actor::Anyone => true,
-            Actor::Player(player) => live.is_active(player),
-            Actor::Nobody => false,
+        let row = match asked {
+            Asked::PlatformSession(..) => &self.platform_session,
+            Asked::Session { .. } => &self.session,
         };
-        if !may_read {
-            return None;
-        }
-        let document = platform_document(&live, platform)?;
-        if document.body.len() > BODY_BYTES_MAX {
-            return None;
-        }
+        let caller = row.policy.admit(token).ok()?;
+        let live = asked.at_hand(app).filter(|live| live.deadline_ms() > now_ms)?;
+        let document = asked.document(app, &caller, &live, now_ms)?;
         present(app, &caller, &live);
         let date = date(now_ms)?;
-        Some(if if_none_match(headers, &document.etag) {
+        let status = if if_none_match(headers, &document.etag) {
             write_not_modified(answer, document, &date);
             StatusCode::NOT_MODIFIED
         } else {
             write_ok(answer, document, &date);
             StatusCode::OK
-        })
+        };
+        Some((row.index, status))
     }
 }
 
-/// The platform session that a request asks for, where it is spelled plainly.
-fn names<'a>(request: &httparse::Request<'_, 'a>) -> Option<(Platform, &'a str)> {
-    if request.method? != Method::GET.as_str() {
-        return None;
+impl<'a> Asked<'a> {
+    /// What a request asks for, where it is spelled plainly.
+    fn read(request: &httparse::Request<'_, 'a>) -> Option<Self> {
+        if request.method? != Method::GET.as_str() {
+            return None;
+        }
+        let rest = request.path?.strip_prefix(PREFIX)?;
+        if let Some(rest) = rest.strip_prefix("/v1/platform/") {
+            let (platform, rest) = rest.split_once('/')?;
+            let id = rest.strip_prefix("platform-session/").filter(|id| is_plain(id))?;
+            return Some(Self::PlatformSession(platform.parse().ok()?, id));
+        }
+        let rest = rest.strip_prefix("/v1/session/")?;
+        let (id, refresh) = match rest.split_once('?') {
+            None => (rest, true),
+            Some((id, "refresh_ttl=true")) => (id, true),
+            Some((id, "refresh_ttl=false")) => (id, false),
+            Some(_) => return None,
+        };
+        is_plain(id).then_some(Self::Session { id, refresh })
     }
-    let rest = request.path?.strip_prefix(PREFIX)?.strip_prefix("/v1/platform/")?;
-    let (platform, rest) = rest.split_once('/')?;
-    let id = rest.strip_prefix("platform-session/")?;
-    // All bytes are looked at, whatever they are: so it takes many at a time.
+
+    fn at_hand(self, app: &App) -> Option<Arc<Live>> {
+        match self {
+            Self::PlatformSession(platform, id) => app.sessions.at_hand_by_platform_session(platform, id),
+            Self::Session { id, .. } => app.sessions.at_hand(id),
+        }
+    }
+
+    /// The document that the caller is to see, where the caller sees everything; the session is kept alive then, where
+    /// that is asked for.
+    fn document<'l>(self, app: &App, caller: &Caller, live: &'l Live, now_ms: i64) -> Option<&'l Document> {
+        let (takes_part, shows_everyone) = match caller.actor_unless(Permission::ReadAny) {
+            Actor::Anyone => (true, true),
+            Actor::Player(player) => (live.is_active(player), live.shows_everyone()),
+            Actor::Nobody => (false, false),
+        };
+        let is_small = |document: &&Document| document.body.len() <= BODY_BYTES_MAX;
+        match self {
+            _ if !takes_part => None,
+            Self::PlatformSession(platform, _) => platform_document(live, platform).filter(is_small),
+            Self::Session { .. } if !shows_everyone => None,
+            Self::Session { refresh, .. } => {
+                let document = Some(full_document(app, live)).filter(is_small)?;
+                (!refresh || app.deadlines.keep_at_once(live, now_ms)).then_some(document)
+            }
+        }
+    }
+}
+
+/// Whether an id stands in a path as it is. All of its bytes are looked at, whatever they are: so it takes many at a time.
+fn is_plain(id: &str) -> bool {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() | matches!(byte, b'-' | b'_' | b'=' | b'+');
-    id.bytes().fold(true, |all, byte| all & is_plain(byte)).then_some((platform.parse().ok()?, id))
+    id.bytes().fold(true, |all, byte| all & is_plain(byte))
 }
 
 fn write_ok(answer: &mut Vec<u8>, document: &Document, date: &[u8]) {

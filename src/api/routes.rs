@@ -13,6 +13,8 @@ use super::{
 /// Every operation's path starts with this.
 pub const PREFIX: &str = "/session";
 
+/// The path of Get Session.
+pub const SESSION: &str = "/v1/session/{session_id}";
 /// The path of Get Platform Session Info.
 pub const PLATFORM_SESSION: &str = "/v1/platform/{platform}/platform-session/{platform_session_id_base64}";
 const PLATFORM_ME: &str = "/v1/platform/{platform}/platform-session/{platform_session_id_base64}/player/me";
@@ -35,13 +37,13 @@ pub fn operations() -> Vec<Operation> {
             Operation::new(M::POST, "create_or_join_session", "/v1/session", session::create_or_join, CREATE, "Join an open session of a type, or create one").may_fail(MISSING_OR_NOT_CREATABLE)
                 .about("Where the template says so, the oldest open session of the type that takes the caller is joined; else one is made, with the caller as its leader. Repeating it may make another session.")
                 .example(examples::CREATE_OR_JOIN),
-            Operation::new(M::GET, "get_session_by_id", "/v1/session/{session_id}", session::get, READ_SESSION, "A session: all of it for active players, an outline for others").may_fail(MISSING)
+            Operation::new(M::GET, "get_session_by_id", SESSION, session::get, READ_SESSION, "A session: all of it for active players, an outline for others").may_fail(MISSING)
                 .about("Keeps the session alive, unless `refresh_ttl` is false. Poll it with the ETag of the last answer: 304 says that nothing has changed.")
                 .example(examples::SESSION),
-            Operation::new(M::PATCH, "update_session_by_id", "/v1/session/{session_id}", session::update, UPDATE_SESSION, "Change a session").may_fail(MISSING)
+            Operation::new(M::PATCH, "update_session_by_id", SESSION, session::update, UPDATE_SESSION, "Change a session").may_fail(MISSING)
                 .about("Only what the body names changes, all of it or nothing. The caller leads the session.")
                 .example(examples::UPDATE_SESSION),
-            Operation::new(M::DELETE, "delete_session", "/v1/session/{session_id}", session::delete, DELETE_SESSION, "End a session").may_fail(MISSING)
+            Operation::new(M::DELETE, "delete_session", SESSION, session::delete, DELETE_SESSION, "End a session").may_fail(MISSING)
                 .about("It is over at once for everyone. The caller leads the session."),
             Operation::new(M::PATCH, "update_team_by_id", "/v1/session/{session_id}/team/{team_id}", team::update, UPDATE_SESSION, "Change a team").may_fail(MISSING)
                 .about("Its size, or the product's data about it. The caller leads the session."),

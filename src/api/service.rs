@@ -116,11 +116,11 @@ impl Api {
         let (started, before) = (self.app.clock.instant(), answer.len());
         let fill = || fast_path.answer(&self.app, &self.settings, request, answer);
         // What panics here is left to the other way, which says so if it panics again.
-        let Ok(Some(status)) = std::panic::catch_unwind(AssertUnwindSafe(fill)) else {
+        let Ok(Some((operation, status))) = std::panic::catch_unwind(AssertUnwindSafe(fill)) else {
             answer.truncate(before);
             return false;
         };
-        self.metrics.answered(Some(fast_path.operation), status, started.elapsed());
+        self.metrics.answered(Some(operation), status, started.elapsed());
         true
     }
 

@@ -194,8 +194,16 @@ pub fn session_document(app: &App, caller: &Caller, live: &Live) -> Document {
 
 /// A session's document in a view.
 pub fn document_in(app: &App, live: &Live, view: View) -> Document {
-    let suppressed = is_suppressed(app, &live.session);
-    live.document(view, || Document::of(&SessionView::of(&live.session, view, suppressed)))
+    live.document(view, || render(app, live, view))
+}
+
+/// A session's document with everything in it.
+pub fn full_document<'a>(app: &App, live: &'a Live) -> &'a Document {
+    live.full_document(|| render(app, live, View::FULL))
+}
+
+fn render(app: &App, live: &Live, view: View) -> Document {
+    Document::of(&SessionView::of(&live.session, view, is_suppressed(app, &live.session)))
 }
 
 /// Whether a session has too many players to be shown with them.

@@ -104,7 +104,7 @@ impl Cache {
     }
 
     /// A session.
-    pub fn get(&self, id: &SessionId) -> Option<Arc<Live>> {
+    pub fn get(&self, id: &str) -> Option<Arc<Live>> {
         self.sessions.get(id).map(|cached| cached.live)
     }
 

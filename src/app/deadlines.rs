@@ -62,6 +62,15 @@ impl Deadlines {
         Ok(())
     }
 
+    /// The same, where that needs not tell the store of it: whether it was kept alive.
+    pub fn keep_at_once(&self, live: &Live, now_ms: i64) -> bool {
+        let is_far = self.due_before_answer(live, now_ms).is_none();
+        if is_far {
+            self.refresh(live, now_ms);
+        }
+        is_far
+    }
+
     /// Notes that a session was asked for; the background tells the store.
     pub fn refresh(&self, live: &Live, now_ms: i64) {
         let at_least = now_ms.saturating_add(self.idle_ms);

@@ -8,6 +8,7 @@ use smallvec::SmallVec;
 
 use crate::document::Document;
 use crate::domain::session::Player;
+use crate::domain::template::Visibility;
 use crate::domain::{Platform, PlayerUuid, Session};
 use crate::store::Version;
 
@@ -81,6 +82,8 @@ pub struct Live {
     superseded: AtomicBool,
     /// Whether players are taken out who do not ask.
     culls: bool,
+    /// Whether whoever takes part sees everyone.
+    shows_everyone: bool,
     /// When it ends unless someone asks for it before, ms since the epoch; shared between its versions.
     pub(super) deadline_ms: Arc<AtomicI64>,
     /// At which time it was the last version for sure, by both clocks.
@@ -90,11 +93,11 @@ pub struct Live {
     active: SmallVec<[PlayerUuid; 4]>,
     /// By linked platform, of which there is usually one: a map would make room for eleven.
     platform: SmallVec<[(Platform, OnceLock<Document>); 1]>,
+    full: OnceLock<Document>,
     /// The session.
     pub session: Session,
     /// Its version in the store.
     pub version: Version,
-    full: OnceLock<Document>,
     limited: OnceLock<Document>,
     /// The documents of views that only some sessions have: where not everyone sees everyone. Small ones only, since
     /// there may be one for each player, and all repeat what the session itself holds.
@@ -111,14 +114,17 @@ impl Live {
         Self {
             superseded: AtomicBool::new(false),
             culls: session.culling_timeout_s.is_some(),
+            shows_everyone: [session.player_visibility, session.admin_player_visibility]
+                .iter()
+                .all(|visibility| *visibility == Visibility::All),
             deadline_ms,
             current_ms: AtomicI64::new(i64::MIN),
             current_up_ms: AtomicI64::new(i64::MIN),
             active,
             platform,
+            full: OnceLock::new(),
             session,
             version,
-            full: OnceLock::new(),
             limited: OnceLock::new(),
             others: Mutex::default(),
         }
@@ -152,6 +158,11 @@ impl Live {
         self.culls
     }
 
+    /// Whether whoever takes part sees everyone: what the session's visibilities say, from nearer memory.
+    pub fn shows_everyone(&self) -> bool {
+        self.shows_everyone
+    }
+
     /// Whether a player takes part: what [`Session::is_active`] says, from nearer memory.
     pub fn is_active(&self, player: PlayerUuid) -> bool {
         self.active.binary_search(&player).is_ok()
@@ -160,7 +171,7 @@ impl Live {
     /// The document of a view, rendered the first time it is asked for.
     pub fn document(&self, view: View, render: impl FnOnce() -> Document) -> Document {
         match view {
-            View::FULL => self.full.get_or_init(render).clone(),
+            View::FULL => self.full_document(render).clone(),
             View::LIMITED => self.limited.get_or_init(render).clone(),
             view => {
                 let others = || self.others.lock().unwrap_or_else(PoisonError::into_inner);
@@ -175,6 +186,11 @@ impl Live {
                 })
             }
         }
+    }
+
+    /// The document of everything, rendered the first time it is asked for.
+    pub fn full_document(&self, render: impl FnOnce() -> Document) -> &Document {
+        self.full.get_or_init(render)
     }
 
     /// The document of a linked platform session, rendered the first time it is asked for.

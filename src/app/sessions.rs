@@ -112,7 +112,7 @@ impl Sessions {
 
     /// A session, as current as reads have to be.
     pub async fn find(&self, id: &SessionId) -> Result<Option<Arc<Live>>, StoreError> {
-        match self.cache.get(id).filter(|cached| self.is_current(cached)) {
+        match self.at_hand(id.as_str()) {
             Some(cached) => Ok(Some(cached)),
             None => self.find_latest(id).await,
         }
@@ -120,7 +120,7 @@ impl Sessions {
 
     /// A session, as no node has changed it since.
     pub async fn find_latest(&self, id: &SessionId) -> Result<Option<Arc<Live>>, StoreError> {
-        let Some(cached) = self.cache.get(id) else { return self.load(id).await };
+        let Some(cached) = self.cache.get(id.as_str()) else { return self.load(id).await };
         if self.store.sole_writer() {
             return Ok(Some(cached));
         }
@@ -161,7 +161,7 @@ impl Sessions {
 
     /// The session that a platform session belongs to.
     pub async fn find_by_platform_session(&self, key: &PlatformKey) -> Result<Option<Arc<Live>>, StoreError> {
-        match self.at_hand(key.0, key.1.as_str()) {
+        match self.at_hand_by_platform_session(key.0, key.1.as_str()) {
             Some(live) => Ok(Some(live)),
             None => self.find_latest_by_platform_session(key).await,
         }
@@ -184,8 +184,17 @@ impl Sessions {
         Ok(self.linked(self.find_latest(&id).await?, key))
     }
 
+    /// A session, where it is in memory and as current as reads have to be.
+    pub fn at_hand(&self, id: &str) -> Option<Arc<Live>> {
+        self.cache.get(id).filter(|cached| self.is_current(cached))
+    }
+
     /// The session that a platform session belongs to, where it is in memory and as current as reads have to be.
-    pub fn at_hand(&self, platform: Platform, platform_session: &str) -> Option<Arc<Live>> {
+    pub fn at_hand_by_platform_session(
+        &self,
+        platform: Platform,
+        platform_session: &str,
+    ) -> Option<Arc<Live>> {
         let live = self.cache.get_by_platform_session(platform, platform_session);
         live.filter(|live| self.is_current(live))
     }
@@ -199,7 +208,7 @@ impl Sessions {
 
     /// Whether there is a session; cheaper than to read it.
     pub async fn exists(&self, id: &SessionId) -> Result<bool, StoreError> {
-        let is_at_hand = self.store.sole_writer() && self.cache.get(id).is_some();
+        let is_at_hand = self.store.sole_writer() && self.cache.get(id.as_str()).is_some();
         Ok(is_at_hand || self.stored_deadline(id).await?.is_some())
     }
 

@@ -1,5 +1,6 @@
 //! The words everything else is said in: platforms and identifiers that are valid by existing.
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -169,6 +170,13 @@ impl SessionId {
 
     /// The text.
     pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// So that a map by ids is asked by their texts.
+impl Borrow<str> for SessionId {
+    fn borrow(&self) -> &str {
         &self.0
     }
 }

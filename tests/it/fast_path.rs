@@ -1,12 +1,13 @@
-//! The short cut to Get Platform Session Info: it is taken where it may be, left where it must be, and answers as the
-//! long way does.
+//! The short cut to Get Platform Session Info and Get Session: it is taken where it may be, left where it must be, and
+//! answers as the long way does.
 
 use std::time::Duration;
 
 use http::{Method, Request};
 use http_body_util::Full;
 use rallypoint::config::{Config, ReadConsistency};
-use rallypoint::domain::Platform;
+use rallypoint::domain::template::Visibility;
+use rallypoint::domain::{Platform, SessionId};
 
 use crate::harness::{Client, Reply, Server, XBOX_ID, at_once, grant, pairs_of_nodes, platform_path};
 
@@ -29,6 +30,13 @@ async fn ask(caller: &Client, method: Method, path: &str, known: Option<&str>) -
 /// Whether the read that everyone polls with comes at once.
 async fn comes_at_once(caller: &Client) -> bool {
     ask(caller, Method::GET, &platform_path("XboxLive", XBOX_ID), None).await.0
+}
+
+/// Whether a read of a session comes at once.
+async fn session_comes_at_once(caller: &Client, session: &str, query: &str) -> bool {
+    let (at_once, reply) = ask(caller, Method::GET, &format!("/v1/session/{session}{query}"), None).await;
+    assert!(!at_once || reply.status == 200, "{}", reply.body);
+    at_once
 }
 
 /// The same answer by both ways; a query that nothing is asked with leads to the long one.
@@ -169,6 +177,88 @@ async fn nothing_is_answered_at_once_after_its_time() {
 }
 
 #[tokio::test]
+async fn sessions_are_polled_at_once_too() {
+    let server = Server::new();
+    let (alice, bob, stranger) = (server.player(), server.player(), server.player());
+    let session = alice.creates("party").await;
+    alice.invites(&session, &bob).await.expect(200);
+    let whole = alice.session(&session).await.expect(200);
+    for query in ["", "?refresh_ttl=true", "?refresh_ttl=false"] {
+        assert!(session_comes_at_once(&alice, &session, query).await, "{query}");
+        let path = format!("/v1/session/{session}{query}");
+        let (at_once, unchanged) = ask(&alice, Method::GET, &path, Some(&whole.etag())).await;
+        assert!(at_once && unchanged.status == 304 && unchanged.bytes.is_empty());
+        assert_eq!(unchanged.etag(), whole.etag());
+    }
+    for query in
+        ["?", "?refresh_ttl", "?refresh_ttl=1", "?refresh_ttl=true&a=b", "?a=b", "?refresh_ttl=true?"]
+    {
+        assert!(!session_comes_at_once(&alice, &session, query).await, "{query}");
+    }
+    // Who sees an outline goes the long way, and so does who is refused.
+    let no_permission = server.player_with(Some(Platform::XboxLive), &["session:read:platform"]);
+    for caller in [&bob, &stranger, &no_permission, &server.anonymous()] {
+        caller.session(&session).await;
+        assert!(!session_comes_at_once(caller, &session, "").await);
+    }
+    bob.joins(&session).await.expect(200);
+    bob.session(&session).await.expect(200);
+    assert!(session_comes_at_once(&bob, &session, "").await);
+    bob.leaves(&session).await.expect(204);
+    bob.session(&session).await.expect(200);
+    assert!(!session_comes_at_once(&bob, &session, "").await);
+}
+
+#[tokio::test]
+async fn who_is_not_shown_everyone_goes_the_long_way() {
+    for (members_see, leader_sees) in
+        [(Visibility::Team, Visibility::All), (Visibility::All, Visibility::Oneself)]
+    {
+        let server = Server::with(|config| {
+            let game = config.templates.get_mut("game").unwrap();
+            (game.player_visibility, game.admin_player_visibility) = (members_see, leader_sees);
+        });
+        let (alice, service) = (server.player(), server.service(&["session:*"]));
+        let session = alice.creates("game").await;
+        alice.links(&session).await.expect(200);
+        for caller in [&alice, &service] {
+            caller.session(&session).await.expect(200);
+            caller.xbox().await.expect(200);
+            assert!(comes_at_once(caller).await, "of a platform session everyone sees the same");
+        }
+        assert!(!session_comes_at_once(&alice, &session, "").await);
+        assert!(session_comes_at_once(&service, &session, "").await);
+    }
+}
+
+#[tokio::test]
+async fn a_session_that_is_polled_at_once_lives_on() {
+    let server = Server::with(|config| config.sessions.idle_s = 800);
+    let alice = server.lasting_player();
+    let session = alice.creates("game").await;
+    alice.session(&session).await.expect(200);
+    let id = SessionId::parse(&session).unwrap();
+    let left_s = async || {
+        let live = server.app.sessions.find(&id).await.unwrap().unwrap();
+        (live.deadline_ms() - server.clock.now_ms()) / 1000
+    };
+    assert_eq!(left_s().await, 900);
+    server.clock.advance(Duration::from_secs(200));
+    assert!(session_comes_at_once(&alice, &session, "?refresh_ttl=false").await);
+    assert_eq!(left_s().await, 700);
+    assert!(session_comes_at_once(&alice, &session, "").await);
+    assert_eq!(left_s().await, 900);
+    // What is about to fall due is stored before the answer, which takes the long way.
+    server.advance(Duration::from_secs(810)).await;
+    assert!(!session_comes_at_once(&alice, &session, "?refresh_ttl=true").await);
+    assert_eq!(left_s().await, 900);
+    assert!(session_comes_at_once(&alice, &session, "?refresh_ttl=true").await);
+    server.clock.advance(Duration::from_secs(900));
+    assert!(!session_comes_at_once(&alice, &session, "").await, "its time is over");
+    alice.session(&session).await.refused(404, "session_not_found");
+}
+
+#[tokio::test]
 async fn nodes_that_share_a_store_take_no_short_cut() {
     for [one, other] in pairs_of_nodes(|_| {}).await {
         take_no_short_cut(&one, &other).await;
@@ -182,6 +272,7 @@ async fn take_no_short_cut(one: &Server, other: &Server) {
     for node in [one, other, one, other] {
         let alice = node.bearer(alice.token.clone().unwrap());
         assert!(!comes_at_once(&alice).await);
+        assert!(!session_comes_at_once(&alice, &session, "").await);
         alice.xbox().await.expect(200);
     }
 }
