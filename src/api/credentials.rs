@@ -29,7 +29,7 @@ fn in_cookie<'a>(headers: &'a (impl Headers + ?Sized), cookie: &str) -> Option<&
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderMap;
+    use http::{HeaderMap, HeaderName, HeaderValue};
 
     use super::*;
 
@@ -40,7 +40,9 @@ mod tests {
 
     #[track_caller]
     fn check_all(sent: &[(&'static str, &'static str)], expected: Option<&str>) {
-        let headers = sent.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
+        let headers = sent.iter().map(|(name, value)| {
+            (name.parse::<HeaderName>().unwrap(), HeaderValue::from_bytes(value.as_bytes()).unwrap())
+        });
         let headers: HeaderMap = headers.collect();
         assert_eq!(token(&headers, "access_token").ok(), expected.map(str::as_bytes), "{sent:?}");
     }
@@ -55,6 +57,7 @@ mod tests {
         check("authorization", "abc", None);
         check("cookie", "a=b; access_token=abc; c=d", Some("abc"));
         check("cookie", "access_token=\"abc\"", Some("abc"));
+        check("cookie", "other=é; access_token=abc", Some("abc"));
         check("cookie", "xaccess_token=abc", None);
         check("cookie", "access_token=\"\"", None);
         check("x", "y", None);

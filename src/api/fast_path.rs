@@ -91,7 +91,11 @@ impl FastPath {
         };
         let caller = row.policy.admit(token).ok()?;
         let live = asked.at_hand(app).filter(|live| live.deadline_ms() > now_ms)?;
-        let document = asked.document(app, &caller, &live, now_ms)?;
+        let document = asked.document(app, &caller, &live)?;
+        let is_asked_for = matches!(asked, Asked::Session { refresh: true, .. });
+        if is_asked_for && !app.deadlines.keep_at_once(&live, now_ms) {
+            return None;
+        }
         present(app, &caller, &live);
         let date = date(now_ms)?;
         let status = if if_none_match(headers, &document.etag) {
@@ -134,31 +138,26 @@ impl<'a> Asked<'a> {
         }
     }
 
-    /// The document that the caller is to see, where the caller sees everything; the session is kept alive then, where
-    /// that is asked for.
-    fn document<'l>(self, app: &App, caller: &Caller, live: &'l Live, now_ms: i64) -> Option<&'l Document> {
+    /// The document that the caller is to see, where that is one of everything.
+    fn document<'l>(self, app: &App, caller: &Caller, live: &'l Live) -> Option<&'l Document> {
         let (takes_part, shows_everyone) = match caller.actor_unless(Permission::ReadAny) {
             Actor::Anyone => (true, true),
             Actor::Player(player) => (live.is_active(player), live.shows_everyone()),
             Actor::Nobody => (false, false),
         };
-        let is_small = |document: &&Document| document.body.len() <= BODY_BYTES_MAX;
-        match self {
+        let document = match self {
             _ if !takes_part => None,
-            Self::PlatformSession(platform, _) => platform_document(live, platform).filter(is_small),
-            Self::Session { .. } if !shows_everyone => None,
-            Self::Session { refresh, .. } => {
-                let document = Some(full_document(app, live)).filter(is_small)?;
-                (!refresh || app.deadlines.keep_at_once(live, now_ms)).then_some(document)
-            }
-        }
+            Self::PlatformSession(platform, _) => platform_document(live, platform),
+            Self::Session { .. } => shows_everyone.then(|| full_document(app, live)),
+        };
+        document.filter(|document| document.body.len() <= BODY_BYTES_MAX)
     }
 }
 
 /// Whether an id stands in a path as it is. All of its bytes are looked at, whatever they are: so it takes many at a time.
 fn is_plain(id: &str) -> bool {
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() | matches!(byte, b'-' | b'_' | b'=' | b'+');
-    id.bytes().fold(true, |all, byte| all & is_plain(byte))
+    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() | matches!(byte, b'-' | b'_' | b'=' | b'+');
+    id.bytes().fold(true, |all, byte| all & is_allowed(byte))
 }
 
 fn write_ok(answer: &mut Vec<u8>, document: &Document, date: &[u8]) {

@@ -1,5 +1,5 @@
-//! A request's way: limits, route, token, policy, input, handler, answer. One way, for every operation; one of them
-//! has a short cut besides (see `fast_path`).
+//! A request's way: limits, route, token, policy, input, handler, answer. One way, for every operation; the two that
+//! clients poll with have a short cut besides (see `fast_path`).
 
 use std::borrow::Cow;
 use std::future::{Future, poll_fn};
@@ -115,8 +115,12 @@ impl Api {
         let Some(fast_path) = &self.fast_path else { return false };
         let (started, before) = (self.app.clock.instant(), answer.len());
         let fill = || fast_path.answer(&self.app, &self.settings, request, answer);
-        // What panics here is left to the other way, which says so if it panics again.
-        let Ok(Some((operation, status))) = std::panic::catch_unwind(AssertUnwindSafe(fill)) else {
+        // What panics here is left to the other way.
+        let filled = std::panic::catch_unwind(AssertUnwindSafe(fill)).unwrap_or_else(|_| {
+            self.metrics.panicked();
+            None
+        });
+        let Some((operation, status)) = filled else {
             answer.truncate(before);
             return false;
         };

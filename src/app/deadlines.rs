@@ -49,20 +49,20 @@ impl Deadlines {
     /// # Errors
     /// Where the store could not be told of a deadline that was near.
     pub async fn keep(&self, sessions: &Arc<Sessions>, live: &Live, now_ms: i64) -> Result<(), Failure> {
-        if let Some(deadline_ms) = self.due_before_answer(live, now_ms) {
-            for _ in 0..ATTEMPTS_MAX {
-                if sessions.move_deadline(&live.session.id, deadline_ms).await? {
-                    live.move_deadline(deadline_ms);
-                    return Ok(());
-                }
-            }
-            return Err(Failure::Contended);
+        if self.keep_at_once(live, now_ms) {
+            return Ok(());
         }
-        self.refresh(live, now_ms);
-        Ok(())
+        let deadline_ms = self.from_now(now_ms);
+        for _ in 0..ATTEMPTS_MAX {
+            if sessions.move_deadline(&live.session.id, deadline_ms).await? {
+                live.move_deadline(deadline_ms);
+                return Ok(());
+            }
+        }
+        Err(Failure::Contended)
     }
 
-    /// The same, where that needs not tell the store of it: whether it was kept alive.
+    /// The same where the store need not be told first: whether that is so, and the session kept alive.
     pub fn keep_at_once(&self, live: &Live, now_ms: i64) -> bool {
         let is_far = self.due_before_answer(live, now_ms).is_none();
         if is_far {

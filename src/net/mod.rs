@@ -53,7 +53,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub struct ConnectionLimits {
     /// Most connections at once.
     pub connections_max: usize,
-    /// Longest time for a request's head to arrive, and for a kept connection to say nothing.
+    /// Longest time for a request's head to arrive, and for a kept connection to say nothing; up to twice as long after an
+    /// answer at once.
     pub head_timeout: Duration,
     /// Longest time for a client to take anything of an answer.
     pub write_timeout: Duration,

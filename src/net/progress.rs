@@ -12,8 +12,8 @@ pub struct Progress {
     pub asked: Notify,
     /// Answers that hyper has taken over whole.
     answered: AtomicU64,
-    /// Whether something was answered that hyper did not see.
-    heard: AtomicBool,
+    /// Whether something was answered, or sent of an answer, that hyper did not see.
+    served_here: AtomicBool,
 }
 
 impl Progress {
@@ -22,18 +22,18 @@ impl Progress {
         self.answered.load(Ordering::Acquire)
     }
 
-    /// Notes that something was answered that hyper did not see.
-    pub fn note_heard(&self) {
-        // Written the first time only: what is only read costs others nothing.
-        if !self.heard.load(Ordering::Relaxed) {
-            self.heard.store(true, Ordering::Relaxed);
+    /// Notes that something was answered, or sent of an answer, that hyper did not see.
+    pub fn note_served_here(&self) {
+        // Once is enough until it is asked for; most of the time this is but a look.
+        if !self.served_here.load(Ordering::Relaxed) {
+            self.served_here.store(true, Ordering::Relaxed);
             self.asked.notify_one();
         }
     }
 
-    /// Whether something was answered that hyper did not see, since this was last asked.
-    pub fn was_heard(&self) -> bool {
-        self.heard.swap(false, Ordering::Relaxed)
+    /// Whether that was noted since this was last asked.
+    pub fn was_served_here(&self) -> bool {
+        self.served_here.swap(false, Ordering::Relaxed)
     }
 }
 

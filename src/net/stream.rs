@@ -14,8 +14,11 @@ use super::given::{Given, Read, read};
 use super::progress::Progress;
 use super::{HEADERS_MAX, Handler};
 
-/// Most bytes of a head in pieces that wait here for the rest of it.
-const HELD_BYTES_MAX: usize = 8192;
+/// Most bytes of a head in pieces that wait here for the rest of it: as long as heads may be by default. hyper gives
+/// room for 8 KiB to read at first, so that longer heads always come in pieces.
+const HELD_BYTES_MAX: usize = 32_768;
+/// Bytes that the end of a head may have in the piece before the one that it ends with.
+const END_BYTES_BEFORE: usize = 3;
 
 thread_local! {
     /// Where answers are written that are sent at once: always the same memory, which is near.
@@ -32,7 +35,8 @@ pub struct Stream<S, H> {
     given: Given,
     /// Answers of hyper's that are sent.
     flushed: u64,
-    /// What is left of answers made here, where the client is slow to take them.
+    /// What is left of an answer made here, where the client is slow to take it. This and what follows take no memory
+    /// while they are empty, which they are on a connection that waits for its next request.
     unsent: BytesMut,
     /// A head of which more is to come.
     held: BytesMut,
@@ -75,7 +79,7 @@ where
             Read::Plain(request, extent) => {
                 let is_alone = (extent.head_bytes, extent.body_bytes) == (count, 0);
                 if is_alone && is_between && self.answer_at_once(&request, context)? {
-                    self.progress.note_heard();
+                    self.progress.note_served_here();
                     return Ok(Verdict::Answered);
                 }
                 Some(extent)
@@ -87,8 +91,8 @@ where
         Ok(Verdict::Passed)
     }
 
-    /// What becomes of what was read: whether it stays where it is, for hyper. Where it was the end, nothing was.
-    fn stays(&mut self, bytes: &[u8], context: &mut Context<'_>) -> io::Result<bool> {
+    /// Takes in what was read, nothing where that was the end. Answers whether it is hyper's as it is.
+    fn take_in(&mut self, bytes: &[u8], context: &mut Context<'_>) -> io::Result<bool> {
         if self.held.is_empty() {
             if bytes.is_empty() {
                 return Ok(true);
@@ -99,11 +103,17 @@ where
             }
             return Ok(verdict == Verdict::Passed);
         }
-        let mut held = std::mem::take(&mut self.held);
-        held.extend_from_slice(bytes);
+        let from = self.held.len().saturating_sub(END_BYTES_BEFORE);
+        self.held.extend_from_slice(bytes);
+        let is_over = bytes.is_empty() || self.held.len() > HELD_BYTES_MAX;
+        // Not read again from the start for each piece, or many small ones would cost much.
+        if !may_end_head(&self.held[from..]) && !is_over {
+            return Ok(false);
+        }
+        let held = std::mem::take(&mut self.held);
         match self.judge(&held, context)? {
             Verdict::Answered => {}
-            Verdict::Half if !bytes.is_empty() => self.held = held,
+            Verdict::Half if !is_over => self.held = held,
             Verdict::Half => {
                 self.given.begin(held.len() as u64, None);
                 self.passing = held;
@@ -132,19 +142,27 @@ where
         })
     }
 
+    /// Sends what is left of an answer made here.
     fn poll_send(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.unsent.is_empty() {
+            return Poll::Ready(Ok(()));
+        }
         while !self.unsent.is_empty() {
             match ready!(Pin::new(&mut self.stream).poll_write(context, &self.unsent))? {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 sent => self.unsent.advance(sent),
             }
+            // hyper waits for a head meanwhile, and must not end the connection for that.
+            self.progress.note_served_here();
         }
-        // Room for answers is not kept for connections that wait.
-        if self.unsent.capacity() > 0 {
-            self.unsent = BytesMut::new();
-        }
+        self.unsent = BytesMut::new();
         Poll::Ready(Ok(()))
     }
+}
+
+/// Whether the end of a head, an empty line, may lie in these bytes.
+fn may_end_head(bytes: &[u8]) -> bool {
+    bytes.windows(2).any(|two| two == b"\n\n") || bytes.windows(3).any(|three| three == b"\n\r\n")
 }
 
 impl<S, H> AsyncRead for Stream<S, H>
@@ -162,12 +180,17 @@ where
             // Who takes no answers is asked for no more requests.
             ready!(this.poll_send(context))?;
             if !this.passing.is_empty() {
-                room.put_slice(&this.passing.split_to(this.passing.len().min(room.remaining())));
+                let count = this.passing.len().min(room.remaining());
+                room.put_slice(&this.passing[..count]);
+                this.passing.advance(count);
+                if this.passing.is_empty() {
+                    this.passing = BytesMut::new();
+                }
                 return Poll::Ready(Ok(()));
             }
             let before = room.filled().len();
             ready!(Pin::new(&mut this.stream).poll_read(context, room))?;
-            if this.stays(&room.filled()[before..], context)? {
+            if this.take_in(&room.filled()[before..], context)? {
                 return Poll::Ready(Ok(()));
             }
             room.set_filled(before);
@@ -208,6 +231,7 @@ mod tests {
     use std::net::SocketAddr;
 
     use bytes::Bytes;
+    use futures_util::FutureExt as _;
     use http::{Request, Response};
     use http_body_util::Full;
     use hyper::body::Incoming;
@@ -277,6 +301,29 @@ mod tests {
             assert_eq!(rest, [&QUICK_ANSWER[..], b"other"].concat());
         };
         tokio::join!(serving, asking);
+    }
+
+    #[tokio::test]
+    async fn what_is_slowly_taken_counts_as_served_and_leaves_no_memory_behind() {
+        let (mut client, mut server, progress) = connection();
+        client.write_all(QUICK.as_bytes()).await.unwrap();
+        let (mut taken, mut served) = ([0; 10], 0);
+        for _ in 0..QUICK_ANSWER.len() / taken.len() {
+            assert!(server.read(&mut [0; 64]).now_or_never().is_none(), "nothing is to be read");
+            served += u32::from(progress.was_served_here());
+            client.read_exact(&mut taken).await.unwrap();
+        }
+        assert!(served > 90, "{served}");
+        assert!(server.read(&mut [0; 64]).now_or_never().is_none());
+        assert!(!progress.was_served_here());
+        // A head that comes in pieces, and is not answered here.
+        for piece in OTHER.as_bytes().chunks(5) {
+            client.write_all(piece).await.unwrap();
+            let mut bytes = [0; 64];
+            let read = server.read(&mut bytes).now_or_never();
+            assert_eq!(read.is_some(), piece.ends_with(b"\n"));
+        }
+        assert_eq!([&server.unsent, &server.held, &server.passing].map(BytesMut::capacity), [0; 3]);
     }
 
     #[tokio::test]

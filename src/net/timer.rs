@@ -62,7 +62,7 @@ impl Future for ConnectionSleep {
         while entry.as_mut().poll(context).is_ready() {
             let went_off = entry.deadline().into_std();
             if went_off >= *deadline {
-                if !silence.progress.was_heard() {
+                if !silence.progress.was_served_here() {
                     return Poll::Ready(());
                 }
                 *deadline = went_off + silence.head_timeout;
@@ -70,5 +70,25 @@ impl Future for ConnectionSleep {
             entry.as_mut().reset((*deadline).into());
         }
         Poll::Pending
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_time_begins_anew_after_what_was_served_here() {
+        let head_timeout = Duration::from_secs(75);
+        let progress = Arc::<Progress>::default();
+        let timer = ConnectionTimer::new(head_timeout, Arc::clone(&progress));
+        for (served, expected) in [(false, 75), (true, 150), (false, 75)] {
+            if served {
+                progress.note_served_here();
+            }
+            let started = tokio::time::Instant::now();
+            timer.sleep(head_timeout).await;
+            assert_eq!(started.elapsed().as_secs(), expected);
+        }
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use rallypoint::net::{HEAD_BYTES_MAX, HEADERS_MAX, REFUSALS_AT_ONCE};
 use tokio::time::Instant;
 
-use crate::harness::wire::{Listener, Wire, get, head};
+use crate::harness::wire::{Listener, get, head};
 use crate::harness::{Client, Server, creation};
 
 /// A listener and a player.
@@ -135,19 +135,6 @@ async fn a_body_that_breaks_off_is_told_apart() {
     listener.goes_on(&alice).await;
 }
 
-/// Sends a byte every ten seconds, for ever, unless the server has enough of it.
-async fn trickle(wire: &mut Wire, byte: &str) {
-    let started = Instant::now();
-    loop {
-        tokio::select! {
-            rest = wire.ended() => return assert!(rest.is_empty()),
-            () = tokio::time::sleep(Duration::from_secs(10)) => {}
-        }
-        assert!(started.elapsed() < Duration::from_secs(600), "the connection is still open");
-        wire.try_send(byte).await;
-    }
-}
-
 #[tokio::test(start_paused = true)]
 async fn a_head_that_arrives_too_slowly_ends_the_connection() {
     let (listener, alice) = listening().await;
@@ -161,11 +148,11 @@ async fn a_head_that_arrives_too_slowly_ends_the_connection() {
         // Going on a little now and then wins no time.
         let (mut wire, started) = (listener.connect().await, Instant::now());
         wire.send(begun).await;
-        trickle(&mut wire, "x").await;
+        wire.trickle(["x"]).await;
         assert!(started.elapsed().as_secs() <= 80, "{:?}", started.elapsed());
     }
     let mut wire = listener.connect().await;
-    trickle(&mut wire, "\r\n").await;
+    wire.trickle(["\r\n"]).await;
 
     // A kept connection may wait for as long, and then ends.
     let mut wire = listener.connect().await;

@@ -1,13 +1,16 @@
 //! The short cut to Get Platform Session Info and Get Session: it is taken where it may be, left where it must be, and
 //! answers as the long way does.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Method, Request};
 use http_body_util::Full;
+use rallypoint::api::Api;
 use rallypoint::config::{Config, ReadConsistency};
 use rallypoint::domain::template::Visibility;
 use rallypoint::domain::{Platform, SessionId};
+use rallypoint::{jobs, server};
 
 use crate::harness::{Client, Reply, Server, XBOX_ID, at_once, grant, pairs_of_nodes, platform_path};
 
@@ -256,6 +259,74 @@ async fn a_session_that_is_polled_at_once_lives_on() {
     server.clock.advance(Duration::from_secs(900));
     assert!(!session_comes_at_once(&alice, &session, "").await, "its time is over");
     alice.session(&session).await.refused(404, "session_not_found");
+}
+
+#[tokio::test]
+async fn who_polls_at_once_is_present_and_counted() {
+    let culling = |config: &mut Config| {
+        config.templates.get_mut("game").unwrap().player_culling_timeout = Some(60);
+    };
+    let server = Server::with(culling);
+    let (alice, bob, carol) = (server.lasting_player(), server.lasting_player(), server.lasting_player());
+    let session = alice.creates("game").await;
+    alice.links(&session).await.expect(200);
+    for player in [&bob, &carol] {
+        player.joins(&session).await.expect(200);
+    }
+    for player in [&alice, &bob, &carol] {
+        player.xbox().await.expect(200);
+    }
+    let counted = |operation: &str| {
+        let of = format!("rallypoint_requests_total{{operation=\"{operation}\",status=\"200\"}} ");
+        let metrics = server.app.metrics.render();
+        let line = metrics.lines().find_map(|line| line.strip_prefix(&of)).unwrap_or("0");
+        line.parse::<u64>().unwrap()
+    };
+    let operations = ["get_platform_session_info", "get_session_by_id"];
+    let before = operations.map(counted);
+    for round in 1..=5 {
+        server.clock.advance(Duration::from_secs(40));
+        jobs::tick(&server.app).await.unwrap();
+        // Carol is taken out in between, and what she leaves behind is not known to be current once.
+        if round == 2 {
+            alice.session(&session).await.expect(200);
+            alice.xbox().await.expect(200);
+        }
+        assert!(session_comes_at_once(&alice, &session, "?refresh_ttl=false").await, "{round}");
+        assert!(comes_at_once(&bob).await, "{round}");
+    }
+    let after = operations.map(counted);
+    // Alice's two reads the long way, and whatever else they were asked by, count as well.
+    assert!(after[0] >= before[0] + 5 && after[1] >= before[1] + 5, "{before:?} {after:?}");
+    let left = alice.session(&session).await.expect(200).body["teams"].to_string();
+    let is_in = |player: &Client| left.contains(&player.player.to_string());
+    assert!(is_in(&alice) && is_in(&bob) && !is_in(&carol), "{left}");
+}
+
+#[tokio::test]
+async fn what_is_too_large_does_not_come_at_once() {
+    let server = Server::new();
+    let alice = server.player();
+    let session = alice.creates("game").await;
+    alice.session(&session).await.expect(200);
+    let path = format!("/session/v1/session/{session}");
+    let authorization = format!("Bearer {}", alice.token.as_deref().unwrap());
+    let request = || {
+        let request = Request::builder().uri(&path).header("authorization", &authorization);
+        request.body(Full::default()).unwrap()
+    };
+    let header_bytes = "authorization".len() + authorization.len();
+    for (path_bytes_max, header_bytes_max, comes_at_once) in [
+        (path.len(), header_bytes, true),
+        (path.len() - 1, header_bytes, false),
+        (path.len(), header_bytes - 1, false),
+    ] {
+        let mut settings = server::api_settings(&Config::default());
+        settings.limits.path_bytes_max = path_bytes_max;
+        settings.limits.header_bytes_max = header_bytes_max;
+        let api = Api::new(Arc::clone(&server.app), settings);
+        assert_eq!(at_once::ask(&api, &request()).is_some(), comes_at_once);
+    }
 }
 
 #[tokio::test]

@@ -1,10 +1,13 @@
 //! The short cut on a connection, under the HTTP library: it is taken between requests only, however these are cut into
 //! pieces, and never at the cost of their order, their ends, or the limits of a connection.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use proptest::prelude::*;
 use proptest::sample::select;
+use rallypoint::config::Config;
+use serde_json::json;
 use tokio::time::Instant;
 
 use crate::harness::wire::{Listener, Wire, get, head};
@@ -12,7 +15,12 @@ use crate::harness::{Client, Server, XBOX_ID, creation, platform_path};
 
 /// A listener, a player whose polls come at once, and a poll.
 async fn polling() -> (Listener, Client, String) {
-    let server = Server::new();
+    polling_with(|_| {}).await
+}
+
+/// The same with the default configuration, changed.
+async fn polling_with(change: impl FnOnce(&mut Config)) -> (Listener, Client, String) {
+    let server = Server::with(change);
     let alice = server.player();
     let session = alice.creates("game").await;
     alice.links(&session).await.expect(200);
@@ -99,7 +107,11 @@ async fn what_is_not_a_plain_poll_of_its_own_is_left_to_the_library() {
         for piece in pieces {
             send_piece(&mut wire, piece).await;
         }
-        wire.answer().await.expect(200);
+        for _ in 0..pieces.concat().matches("HTTP/1.").count() {
+            wire.answer().await.expect(200);
+        }
+        wire.finish().await;
+        wire.ends().await;
         assert_eq!(listener.at_once(), 0, "{pieces:?}");
     }
     // What stands in a body is not asked.
@@ -122,10 +134,16 @@ async fn what_is_not_a_plain_poll_of_its_own_is_left_to_the_library() {
 
 #[tokio::test]
 async fn a_head_may_come_in_pieces() {
-    let (listener, alice, poll) = polling().await;
-    let template = get("/v1/template/party", &alice, &format!("x: {}\r\n", "x".repeat(20_000)));
+    let (listener, alice, poll) = polling_with(|config| config.http.header_bytes_max = 131_072).await;
+    let template = |bytes: usize| {
+        let long = format!("x: {}\r\n", "x".repeat(bytes));
+        get("/v1/template/party", &alice, &long)
+    };
     let mut wire = listener.connect().await;
-    for (asked, at_once) in [(&poll, true), (&template, false), (&poll, false)] {
+    // What was too long to wait for is past following.
+    for (asked, at_once) in
+        [(&poll, 1), (&template(20_000), 0), (&poll, 1), (&template(50_000), 0), (&poll, 0)]
+    {
         for cuts in [
             vec![1],
             vec![asked.len() / 2],
@@ -138,11 +156,7 @@ async fn a_head_may_come_in_pieces() {
                 sent = cut;
             }
             wire.answer().await.expect(200);
-            assert_eq!(
-                listener.at_once() - before,
-                usize::from(at_once),
-                "what was too long to wait for is past following"
-            );
+            assert_eq!(listener.at_once() - before, at_once);
         }
     }
     // Half a head, and then nothing: the end of the connection.
@@ -192,13 +206,38 @@ async fn who_polls_is_not_silent_and_who_stops_is() {
     wire.send(&poll).await;
     wire.answer().await.expect(200);
     let started = Instant::now();
-    for byte in poll.bytes().cycle().take(30) {
-        wire.try_send([byte]).await;
-        tokio::time::sleep(Duration::from_secs(10)).await;
-    }
-    wire.ends().await;
+    wire.trickle(poll.as_bytes().chunks(1)).await;
+    let took_s = started.elapsed().as_secs();
+    assert!((75..=150).contains(&took_s), "{took_s} s");
     listener.serves(0).await;
-    assert!(started.elapsed().as_secs() <= 300);
+    listener.goes_on(&alice).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_does_not_take_answers_is_cut_off() {
+    let server = Server::new();
+    let alice = server.player();
+    let session = alice.creates("game").await;
+    let path = format!("/v1/session/{session}");
+    let custom_data: HashMap<_, _> = (0..12).map(|number| (number, "x".repeat(4096))).collect();
+    alice.patch(&path, &json!({ "custom_data": custom_data })).await.expect(200);
+    let listener = Listener::with(&server, |limits| limits.head_timeout = Duration::from_secs(3600)).await;
+    let poll = get(&path, &alice, "");
+    let mut wire = listener.connect_narrow().await;
+    let (mut answered, mut since) = (0, 0);
+    // Until the server reads no more, since it cannot be rid of its answers.
+    while since < 10 {
+        send_piece(&mut wire, &poll).await;
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        since = if listener.at_once() == answered { since + 1 } else { 0 };
+        answered = listener.at_once();
+    }
+    let started = Instant::now();
+    listener.serves(0).await;
+    let took = started.elapsed().as_secs();
+    // The time begins anew where the system finds room for a little more.
+    assert!((25..=95).contains(&took), "{took} s, where write_timeout_s is 30");
+    assert!(answered > 1 && wire.ended().await.starts_with(b"HTTP/1.1 200"));
     listener.goes_on(&alice).await;
 }
 
@@ -213,7 +252,25 @@ async fn a_stop_does_not_wait_for_who_only_polls() {
     listener.stop();
     wire.ends().await;
     listener.serves(0).await;
-    assert!(stopped.elapsed().as_secs() <= 1, "{:?}", stopped.elapsed());
+    assert!(stopped.elapsed() < Duration::from_secs(1), "{:?}", stopped.elapsed());
+}
+
+#[tokio::test]
+async fn a_poll_comes_after_a_large_answer_that_is_taken_slowly() {
+    let (listener, alice, poll) = polling().await;
+    let mut wire = listener.connect_narrow().await;
+    let bundle = "/docs/swagger-ui-bundle.js";
+    // The second with a body that nobody reads.
+    for headers in ["", "content-length: 4\r\n\r\nbody"] {
+        let end = if headers.is_empty() { "\r\n" } else { "" };
+        let asked = format!("GET {bundle} HTTP/1.1\r\nhost: localhost\r\n{headers}{end}");
+        send_piece(&mut wire, asked).await;
+        send_piece(&mut wire, &poll).await;
+        let bundle = wire.answer().await.expect(200);
+        assert!(bundle.bytes.len() > 1_000_000);
+        assert_eq!(wire.answer().await.expect(200).body["platform_session_id_base64"], XBOX_ID);
+    }
+    listener.goes_on(&alice).await;
 }
 
 /// A request that may be sent among others, and what is seen in its answer.

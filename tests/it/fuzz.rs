@@ -20,7 +20,7 @@ use serde_json::{Map, Value, json};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::harness::wire::{Listener, get, head};
-use crate::harness::{Server, XBOX_ID, creation, joining};
+use crate::harness::{Server, XBOX_ID, creation, joining, platform_path};
 
 /// For how long all targets together run, unless `FUZZ_S` in the environment says otherwise.
 const FUZZ_S: u64 = 30;
@@ -369,6 +369,12 @@ fn odd_bytes(runner: TestRunner) {
     let server = Server::new();
     let alice = server.player();
     let listener = runtime.block_on(Listener::start(&server));
+    let polled = runtime.block_on(async {
+        let session = alice.creates("game").await;
+        alice.links(&session).await.expect(200);
+        alice.xbox().await.expect(200);
+        [platform_path("XboxLive", XBOX_ID), format!("/v1/session/{session}?refresh_ttl=true")]
+    });
     let body = creation("party").to_string();
     let chunked = format!("{:x}\r\n{body}\r\n0\r\n\r\n", body.len());
     let good = [
@@ -376,9 +382,15 @@ fn odd_bytes(runner: TestRunner) {
         head("POST", "/v1/session", &alice, &format!("content-length: {}\r\n", body.len())) + &body,
         head("POST", "/v1/session", &alice, "transfer-encoding: chunked\r\n") + &chunked,
         head("DELETE", "/v1/session/x/player/me?reason=x", &alice, "expect: 100-continue\r\n"),
+        get(&polled[0], &alice, ""),
+        get(&polled[1], &alice, ""),
     ];
+    let known_poll = get(&polled[0], &alice, "");
     let ends = async |bytes: Vec<u8>| {
         let mut wire = listener.connect().await;
+        // What comes after an answer at once is read by the same stream.
+        wire.send(&known_poll).await;
+        wire.answer().await.expect(200);
         wire.try_send(&bytes).await;
         let said = wire.ended().await;
         let said = String::from_utf8_lossy(&said);

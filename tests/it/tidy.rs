@@ -73,3 +73,10 @@ fn every_operation_has_a_line_in_the_documents() {
         routes::operations().iter().map(|row| format!("{} {}", row.method, row.path)).collect();
     assert_eq!(written, rows);
 }
+
+/// What is answered under the HTTP library must be read as it would read it.
+#[test]
+fn there_is_one_parser_of_heads() {
+    let lock = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.lock")).unwrap();
+    assert_eq!(lock.matches("name = \"httparse\"").count(), 1);
+}

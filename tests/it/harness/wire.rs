@@ -16,6 +16,7 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::{Client, Reply, Server};
 
@@ -168,6 +169,19 @@ impl Wire {
     /// Sends as many of these bytes as the server takes before it goes away.
     pub async fn try_send(&mut self, bytes: impl AsRef<[u8]>) {
         let _ = patiently(self.stream.write_all(bytes.as_ref())).await;
+    }
+
+    /// Sends one of these pieces every ten seconds, again and again, until the server has enough of it.
+    pub async fn trickle<P: AsRef<[u8]>>(&mut self, pieces: impl IntoIterator<Item = P, IntoIter: Clone>) {
+        let started = Instant::now();
+        for piece in pieces.into_iter().cycle() {
+            tokio::select! {
+                rest = self.ended() => return assert!(rest.is_empty()),
+                () = tokio::time::sleep(Duration::from_secs(10)) => {}
+            }
+            assert!(started.elapsed() < PATIENCE, "the connection is still open");
+            self.try_send(piece).await;
+        }
     }
 
     /// Reads more; whether there was any. A connection that was cut is at its end as well.
