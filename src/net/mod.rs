@@ -22,6 +22,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use hyper_util::server::graceful::GracefulConnection;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio_io_timeout::TimeoutStream;
@@ -72,7 +73,7 @@ pub trait Handler: Clone + Send + Unpin + 'static {
     ) -> impl Future<Output = Response<Full<Bytes>>> + Send + use<Self>;
 
     /// Answers a plain request without a body here and now, by appending all of the answer as it goes over the wire; or
-    /// appends nothing, answers false, and [`Self::handle`] is asked.
+    /// appends nothing, answers false, and [`Self::handle`] is asked. Nobody has looked yet whether the target is a URI.
     fn answer_at_once(&self, _request: &httparse::Request<'_, '_>, _answer: &mut Vec<u8>) -> bool {
         false
     }
@@ -90,14 +91,6 @@ pub async fn serve(
     let refusals = Arc::new(Semaphore::new(REFUSALS_AT_ONCE));
     // Dropped by each connection at its end.
     let draining = watch::Sender::new(false);
-    let mut http = http1::Builder::new();
-    http.header_read_timeout(limits.head_timeout)
-        .max_buf_size(HEAD_BYTES_MAX)
-        // A client that closes its side gets its answer all the same; looking out for that while a request is
-        // under way would cost a buffer for each.
-        .half_close(true)
-        // Answers are small: to copy them together costs less than to have the system gather them.
-        .writev(false);
     let mut stopped = pin!(stopped(&mut stop));
     loop {
         let (stream, peer) = tokio::select! {
@@ -120,17 +113,8 @@ pub async fn serve(
         };
         let progress = Arc::new(Progress::default());
         let stream = bounded(stream, limits.write_timeout);
-        let stream = Stream::over(stream, handler.clone(), Arc::clone(&progress));
-        let (handler, asking) = (handler.clone(), Arc::clone(&progress));
-        let service = service_fn(move |request| {
-            asking.asked.notify_one();
-            let answering = Answering::on(&asking);
-            handler
-                .handle(request, peer)
-                .map(|response| Ok::<_, Infallible>(response.map(|body| Pieces::of(body, answering))))
-        });
-        http.timer(ConnectionTimer::new(limits.head_timeout, Arc::clone(&progress)));
-        let connection = http.serve_connection(TokioIo::new(stream), service);
+        let connection =
+            connection_of(stream, peer, handler.clone(), limits.head_timeout, Arc::clone(&progress));
         let (metrics, draining) = (Arc::clone(&metrics), draining.subscribe());
         tokio::spawn(async move {
             metrics.connections.inc();
@@ -147,6 +131,33 @@ pub async fn serve(
     if tokio::time::timeout(limits.drain_timeout, draining.closed()).await.is_err() {
         tracing::warn!("some requests did not finish in time and were cut off");
     }
+}
+
+/// A connection, to be polled to its end.
+fn connection_of(
+    stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
+    peer: SocketAddr,
+    handler: impl Handler,
+    head_timeout: Duration,
+    progress: Arc<Progress>,
+) -> impl GracefulConnection<Error = hyper::Error> {
+    let timer = ConnectionTimer::new(head_timeout, Arc::clone(&progress));
+    let stream = Stream::over(stream, handler.clone(), Arc::clone(&progress));
+    let service = service_fn(move |request| {
+        progress.asked.notify_one();
+        let (answer, answering) = (handler.handle(request, peer), Answering::on(&progress));
+        answer.map(|response| Ok::<_, Infallible>(response.map(|body| Pieces::of(body, answering))))
+    });
+    http1::Builder::new()
+        .timer(timer)
+        .header_read_timeout(head_timeout)
+        .max_buf_size(HEAD_BYTES_MAX)
+        // A client that closes its side gets its answer all the same; looking out for that while a request is
+        // under way would cost a buffer for each.
+        .half_close(true)
+        // Answers are small: to copy them together costs less than to have the system gather them.
+        .writev(false)
+        .serve_connection(TokioIo::new(stream), service)
 }
 
 /// A body that is handed over in pieces. hyper copies what it is handed for each connection, and waits in between until
@@ -244,3 +255,7 @@ fn bounded(stream: TcpStream, write_timeout: Duration) -> Pin<Box<TimeoutStream<
 pub async fn stopped(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
 }
+
+#[cfg(test)]
+#[path = "agreement_tests.rs"]
+mod tests;
