@@ -67,7 +67,7 @@ async fn ready(standing: &Standing) -> Response<Full<Bytes>> {
         return text(StatusCode::SERVICE_UNAVAILABLE, "stopping\n");
     }
     let Some(app) = standing.app.get() else {
-        let told = "starting: the store is opened, and its tables brought up to date\n";
+        let told = "starting: the store is being opened and brought up to date\n";
         return text(StatusCode::SERVICE_UNAVAILABLE, told);
     };
     let checked = tokio::time::timeout(READY_TIMEOUT, check_store(app)).await;

@@ -124,7 +124,7 @@ async fn a_node_that_waits_for_the_tables_is_alive_and_not_ready_and_can_be_stop
     for admin in admins {
         ask_admin(admin, "/live").await.expect(200);
         let told = ask_admin(admin, "/ready").await.expect(503);
-        assert_eq!(told.bytes, "starting: the store is opened, and its tables brought up to date\n");
+        assert_eq!(told.bytes, "starting: the store is being opened and brought up to date\n");
         ask_admin(admin, "/metrics").await.expect(200);
     }
     let stopped = one.stop().await.expect(0);
