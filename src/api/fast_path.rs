@@ -16,7 +16,6 @@ use jiff::Timestamp;
 use jiff::fmt::rfc2822::DateTimePrinter;
 
 use super::credentials;
-use super::headers::Headers;
 use super::operation::Operation;
 use super::platform_view::platform_document;
 use super::reply::if_none_match;
@@ -78,11 +77,7 @@ impl FastPath {
     ) -> Option<(usize, StatusCode)> {
         let asked = Asked::read(request)?;
         let headers = &*request.headers;
-        if request.path?.len() > settings.limits.path_bytes_max
-            || headers.bytes() > settings.limits.header_bytes_max
-        {
-            return None;
-        }
+        settings.limits.check(request.path?.len(), headers).ok()?;
         let now_ms = app.clock.now_ms();
         let token = app.verifier.remembered(credentials::token(headers, &settings.cookie).ok()?, now_ms)?;
         let row = match asked {

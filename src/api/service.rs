@@ -20,7 +20,7 @@ use matchit::{Match, MatchError};
 use super::connection::client_address;
 use super::error::Error;
 use super::fast_path::FastPath;
-use super::headers::Headers as _;
+use super::headers::Headers;
 use super::operation::Operation;
 use super::params::{EMPTY_SEGMENT, RawParams};
 use super::reply::{Answer, if_none_match};
@@ -42,6 +42,22 @@ pub struct RequestLimits {
     pub body_timeout: Duration,
     /// Longest time for the answer to be made.
     pub request_timeout: Duration,
+}
+
+impl RequestLimits {
+    /// Checks a head: its path and query, so long in bytes, and its headers.
+    ///
+    /// # Errors
+    /// Where one of them is too large.
+    pub fn check(&self, path_bytes: usize, headers: &(impl Headers + ?Sized)) -> Result<(), Error> {
+        if path_bytes > self.path_bytes_max {
+            return Err(Error::PathTooLong(self.path_bytes_max));
+        }
+        if headers.bytes() > self.header_bytes_max {
+            return Err(Error::HeadersTooLarge(self.header_bytes_max));
+        }
+        Ok(())
+    }
 }
 
 /// What the operator decided about requests.
@@ -178,7 +194,8 @@ impl Api {
         B: HttpBody<Data = Bytes>,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        if let Err(error) = self.check_limits(parts) {
+        let path_bytes = parts.uri.path_and_query().map_or(0, |path| path.as_str().len());
+        if let Err(error) = self.settings.limits.check(path_bytes, &parts.headers) {
             return Outcome { operation: None, result: Err(error) };
         }
         let path = plain_colons(parts.uri.path());
@@ -202,17 +219,6 @@ impl Api {
             Err(Error::Internal(panic_text(&*panic)))
         });
         Outcome { operation: Some(index), result }
-    }
-
-    fn check_limits(&self, parts: &Parts) -> Result<(), Error> {
-        let path_bytes = parts.uri.path_and_query().map_or(0, |path| path.as_str().len());
-        if path_bytes > self.settings.limits.path_bytes_max {
-            return Err(Error::PathTooLong(self.settings.limits.path_bytes_max));
-        }
-        if parts.headers.bytes() > self.settings.limits.header_bytes_max {
-            return Err(Error::HeadersTooLarge(self.settings.limits.header_bytes_max));
-        }
-        Ok(())
     }
 
     /// The operation of a method on what the router found. HEAD is GET whose body is not sent.
