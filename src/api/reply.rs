@@ -30,12 +30,6 @@ impl Answer {
         Self { status, body: Document::render(body), etag: None, headers: HeaderMap::new() }
     }
 
-    /// A document, with its ETag.
-    pub fn document(document: &Document) -> Self {
-        let Document { body, etag } = document.clone();
-        Self { status: StatusCode::OK, body, etag: Some(etag), headers: HeaderMap::new() }
-    }
-
     /// An answer without a body.
     pub fn empty(status: StatusCode) -> Self {
         Self { status, body: Bytes::new(), etag: None, headers: HeaderMap::new() }

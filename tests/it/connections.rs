@@ -9,18 +9,13 @@ use std::time::Duration;
 use rallypoint::net::{HEAD_BYTES_MAX, HEADERS_MAX, REFUSALS_AT_ONCE};
 use tokio::time::Instant;
 
-use crate::harness::wire::{Listener, get, head};
+use crate::harness::wire::{Listener, create, get, head};
 use crate::harness::{Client, Server, creation};
 
 /// A listener and a player.
 async fn listening() -> (Listener, Client) {
     let server = Server::new();
     (Listener::start(&server).await, server.player())
-}
-
-/// A request to create a session.
-fn create(client: &Client, body: &str) -> String {
-    head("POST", "/v1/session", client, &format!("content-length: {}\r\n", body.len())) + body
 }
 
 #[tokio::test]

@@ -53,7 +53,10 @@ async fn check_both_ways(caller: &Client) {
         if came_at_once {
             at_once::check(&by_either, &by_long);
         } else {
-            assert_eq!((by_either.status, by_either.bytes), (by_long.status, by_long.bytes));
+            assert_eq!(
+                (by_either.status, &by_either.headers, &by_either.bytes),
+                (by_long.status, &by_long.headers, &by_long.bytes),
+            );
         }
     }
 }

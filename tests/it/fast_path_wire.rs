@@ -10,7 +10,7 @@ use rallypoint::config::Config;
 use serde_json::json;
 use tokio::time::Instant;
 
-use crate::harness::wire::{Listener, Wire, get, head};
+use crate::harness::wire::{Listener, Wire, create, get, head};
 use crate::harness::{Client, Server, XBOX_ID, creation, platform_path};
 
 /// A listener, a player whose polls come at once, and a poll.
@@ -27,11 +27,6 @@ async fn polling_with(change: impl FnOnce(&mut Config)) -> (Listener, Client, St
     alice.xbox().await.expect(200);
     let poll = get(&platform_path("XboxLive", XBOX_ID), &alice, "");
     (Listener::start(&server).await, alice, poll)
-}
-
-/// A request with a body.
-fn post(client: &Client, body: &str) -> String {
-    head("POST", "/v1/session", client, &format!("content-length: {}\r\n", body.len())) + body
 }
 
 /// Sends a piece, and lets the server read it before the next.
@@ -69,7 +64,7 @@ async fn polls_come_at_once_between_all_other_requests() {
     let (listener, alice, poll) = polling().await;
     let mut wire = listener.connect().await;
     let body = creation("party").to_string();
-    let whole = post(&alice, &body);
+    let whole = create(&alice, &body);
     let (before_body, cut) = (whole.len() - body.len(), whole.len() - 3);
     let others: [&[&str]; 5] = [
         &[&get("/v1/template/party", &alice, "")],
@@ -172,7 +167,7 @@ async fn a_poll_waits_for_what_was_asked_before() {
     let (listener, alice, poll) = polling().await;
     let mut wire = listener.connect().await;
     let body = creation("party").to_string();
-    let whole = post(&alice, &body);
+    let whole = create(&alice, &body);
     let cut = whole.len() - 3;
     for last in [&whole[cut..], &format!("{}{poll}", &whole[cut..])] {
         send_piece(&mut wire, &whole[..cut]).await;
@@ -289,8 +284,8 @@ impl Asked {
         match self {
             Self::Poll => poll.to_owned(),
             Self::Template => get("/v1/template/none", alice, ""),
-            Self::Create => post(alice, &creation("party").to_string()),
-            Self::PollInBody => post(alice, poll),
+            Self::Create => create(alice, &creation("party").to_string()),
+            Self::PollInBody => create(alice, poll),
             Self::PollInChunks => {
                 let head = head("POST", "/v1/session", alice, "transfer-encoding: chunked\r\n");
                 format!("{head}{:x}\r\n{poll}\r\n0\r\n\r\n", poll.len())

@@ -19,7 +19,7 @@ use rallypoint::env::Entropy;
 use serde_json::{Map, Value, json};
 use tokio::runtime::{Builder, Runtime};
 
-use crate::harness::wire::{Listener, get, head};
+use crate::harness::wire::{Listener, create, get, head};
 use crate::harness::{Server, XBOX_ID, creation, joining, platform_path};
 
 /// For how long all targets together run, unless `FUZZ_S` in the environment says otherwise.
@@ -379,7 +379,7 @@ fn odd_bytes(runner: TestRunner) {
     let chunked = format!("{:x}\r\n{body}\r\n0\r\n\r\n", body.len());
     let good = [
         get("/v1/template", &alice, "connection: close\r\n"),
-        head("POST", "/v1/session", &alice, &format!("content-length: {}\r\n", body.len())) + &body,
+        create(&alice, &body),
         head("POST", "/v1/session", &alice, "transfer-encoding: chunked\r\n") + &chunked,
         head("DELETE", "/v1/session/x/player/me?reason=x", &alice, "expect: 100-continue\r\n"),
         get(&polled[0], &alice, ""),

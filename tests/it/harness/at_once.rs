@@ -7,18 +7,16 @@ use bytes::Bytes;
 use http::Request;
 use http_body_util::Full;
 use rallypoint::api::Api;
-use serde_json::Value;
 
 use super::Reply;
-use super::wire::read_head;
+use super::wire::read_answer;
 
 /// The answer that comes at once, if one does.
 pub fn ask(api: &Api, request: &Request<Full<Bytes>>) -> Option<Reply> {
-    let header = |(name, value)| -> httparse::Header<'_> {
-        let (name, value): (&http::HeaderName, &http::HeaderValue) = (name, value);
-        httparse::Header { name: name.as_str(), value: value.as_bytes() }
-    };
-    let mut headers: Vec<_> = request.headers().iter().map(header).collect();
+    let headers = request.headers().iter();
+    let mut headers: Vec<_> = headers
+        .map(|(name, value)| httparse::Header { name: name.as_str(), value: value.as_bytes() })
+        .collect();
     let target = request.uri().to_string();
     let mut asked = httparse::Request::new(&mut headers);
     asked.method = Some(request.method().as_str());
@@ -33,10 +31,8 @@ pub fn ask(api: &Api, request: &Request<Full<Bytes>>) -> Option<Reply> {
 
 fn read(answer: &[u8]) -> Reply {
     let head_bytes = answer.windows(4).position(|end| end == b"\r\n\r\n").unwrap();
-    let (status, headers) = read_head(std::str::from_utf8(&answer[..head_bytes]).unwrap());
     let bytes = Bytes::copy_from_slice(&answer[head_bytes + 4..]);
-    let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
-    Reply { status, headers, bytes, body }
+    read_answer(std::str::from_utf8(&answer[..head_bytes]).unwrap(), bytes)
 }
 
 /// Insists that an answer says what that of the long way says, to which the HTTP library adds two headers.

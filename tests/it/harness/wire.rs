@@ -132,8 +132,20 @@ pub fn head(method: &str, path: &str, client: &Client, headers: &str) -> String 
     )
 }
 
+/// A request to create a session.
+pub fn create(client: &Client, body: &str) -> String {
+    head("POST", "/v1/session", client, &format!("content-length: {}\r\n", body.len())) + body
+}
+
+/// An answer of this head and body.
+pub fn read_answer(head: &str, bytes: Bytes) -> Reply {
+    let (status, headers) = read_head(head);
+    let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
+    Reply { status, headers, bytes, body }
+}
+
 /// The status and the headers of an answer's head.
-pub fn read_head(head: &str) -> (StatusCode, HeaderMap) {
+fn read_head(head: &str) -> (StatusCode, HeaderMap) {
     let mut lines = head.split("\r\n");
     let status = lines.next().unwrap().split(' ').nth(1).unwrap();
     let headers = lines.map(|line| {
@@ -217,9 +229,7 @@ impl Wire {
     /// The next answer.
     pub async fn answer(&mut self) -> Reply {
         let (head, bytes) = self.next_answer().await;
-        let (status, headers) = read_head(&head);
-        let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
-        Reply { status, headers, bytes, body }
+        read_answer(&head, bytes)
     }
 
     async fn next_answer(&mut self) -> (String, Bytes) {
