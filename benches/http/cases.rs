@@ -3,10 +3,10 @@
 use std::path::Path;
 
 use clap::ValueEnum;
-use rallypoint::app::index;
-use rallypoint::domain::invite::{Invite, Overflow};
-use rallypoint::domain::join::{Door, Joiner};
+use rallypoint::domain::session::invite::{Invite, Overflow};
+use rallypoint::domain::session::join::{Door, Joiner};
 use rallypoint::domain::{Actor, Session};
+use rallypoint::records::index;
 use rallypoint::store::{Batch, Version};
 
 use crate::load::Pace;

@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use rallypoint::store::{Batch, Store, Version, keys};
+use rallypoint::records::keys;
+use rallypoint::store::{Batch, Store, Version};
 use tokio::sync::Mutex;
 
 use crate::cases::Case;

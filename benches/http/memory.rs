@@ -5,7 +5,8 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use rallypoint::store::{Backend, Embedded, keys};
+use rallypoint::records::keys;
+use rallypoint::store::{Backend, Embedded};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;

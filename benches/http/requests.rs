@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use rallypoint::domain::PlayerUuid;
-use rallypoint::domain::join::Joiner;
+use rallypoint::domain::session::join::Joiner;
 use rallypoint::env::Clock;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};

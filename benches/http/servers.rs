@@ -13,7 +13,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use rallypoint::config::{Backend, Config, ReadConsistency};
-use rallypoint::server::{self, Server};
+use rallypoint::runtime::server::{self, Server};
 use rallypoint::store::{Embedded, Postgres, Store};
 use rallypoint::telemetry;
 use serde::{Deserialize, Serialize};

@@ -5,15 +5,17 @@ use std::path::Path;
 use std::time::Duration;
 
 use clap::ValueEnum;
-use rallypoint::app::{Deadlines, index};
+use rallypoint::app::Deadlines;
 use rallypoint::config::Config;
-use rallypoint::domain::browser::Listing;
 use rallypoint::domain::client::{Client, Input, VersionCheck};
-use rallypoint::domain::join::{Door, JoinRules, Joiner};
 use rallypoint::domain::session::NewSession;
+use rallypoint::domain::session::join::{Door, JoinRules, Joiner};
+use rallypoint::domain::session::listing::Listing;
 use rallypoint::domain::{Actor, CustomData, Platform, PlatformSessionId, PlayerUuid, Session, SessionId};
 use rallypoint::env::Clock;
-use rallypoint::store::{Backend, Batch, Embedded, keys};
+use rallypoint::records::index;
+use rallypoint::records::keys;
+use rallypoint::store::{Backend, Batch, Embedded};
 use uuid::Uuid;
 
 use crate::support::Dice;

@@ -5,11 +5,11 @@
 use http::StatusCode;
 use serde_json::{Map, Value, json};
 
-use super::error::Error;
-use super::operation::Operation;
 use super::policies::READ_PLATFORM;
-use super::violation::{Fault, Step};
 use crate::domain::{Platform, Refused};
+use crate::http::error::Error;
+use crate::http::input::violation::{Fault, Step};
+use crate::http::operation::Operation;
 
 /// An operation's body and answer, as JSON; none where there is none to show.
 #[derive(Clone, Copy, Debug, Default)]

@@ -15,18 +15,18 @@ use http::{Method, StatusCode};
 use jiff::Timestamp;
 use jiff::fmt::rfc2822::DateTimePrinter;
 
-use super::credentials;
-use super::operation::Operation;
-use super::platform_view::platform_document;
-use super::reply::if_none_match;
 use super::routes::{PLATFORM_SESSION, PREFIX, SESSION};
-use super::service::ApiSettings;
 use super::session::present;
-use super::view::full_document;
+use super::wire::platform::platform_document;
+use super::wire::session::full_document;
 use crate::app::{App, Live};
 use crate::auth::{Caller, Permission, Policy};
 use crate::document::Document;
 use crate::domain::{Actor, Platform};
+use crate::http::input::credentials;
+use crate::http::operation::Operation;
+use crate::http::pipeline::ApiSettings;
+use crate::http::reply::if_none_match;
 
 /// Largest body that is answered in place, in bytes: larger ones are sent in pieces, as clients take them.
 const BODY_BYTES_MAX: usize = 65_536;

@@ -3,12 +3,12 @@
 
 use http::{Method, StatusCode};
 
-use super::operation::Operation;
+use super::config::{connection_info, instance_templates, regions, templates};
+use super::player::{rights, roster};
 use super::policies::*;
-use super::{
-    browser, catalog, connection, examples, instance, instance_template, permission, platform, player,
-    player_sessions, region, roster, session, short_code, tags, team,
-};
+use super::session::{short_code, team};
+use super::{browser, examples, instance, platform, player, player_sessions, session, tags};
+use crate::http::operation::Operation;
 
 /// Every operation's path starts with this.
 pub const PREFIX: &str = "/session";
@@ -112,11 +112,11 @@ pub fn operations() -> Vec<Operation> {
                 .about("Takes back what inviting a whole session did. The caller leads the session."),
         ]),
         (tags::RIGHTS, vec![
-            Operation::new(M::GET, "get_player_permission_by_uuid", "/v1/session/{session_id}/player/{player_uuid}/permission", permission::get, READ_RIGHTS, "The rights of a player in a session").may_fail(MISSING)
+            Operation::new(M::GET, "get_player_permission_by_uuid", "/v1/session/{session_id}/player/{player_uuid}/permission", rights::get, READ_RIGHTS, "The rights of a player in a session").may_fail(MISSING)
                 .about("The leader has all of them; others have what they were lent. The caller is active in the session."),
-            Operation::new(M::PATCH, "give_player_permission_by_uuid", RIGHT, permission::give, GIVE_RIGHT, "Lend a right of the leader to a player").may_fail(MISSING)
+            Operation::new(M::PATCH, "give_player_permission_by_uuid", RIGHT, rights::give, GIVE_RIGHT, "Lend a right of the leader to a player").may_fail(MISSING)
                 .about("To invite, to kick or to move others. The caller leads the session."),
-            Operation::new(M::DELETE, "remove_player_permission_by_uuid", RIGHT, permission::remove, REMOVE_RIGHT, "Take a lent right back").may_fail(MISSING)
+            Operation::new(M::DELETE, "remove_player_permission_by_uuid", RIGHT, rights::remove, REMOVE_RIGHT, "Take a lent right back").may_fail(MISSING)
                 .about("From others where the caller leads, or from oneself."),
         ]),
         (tags::PLAYER_SESSIONS, vec![
@@ -152,19 +152,19 @@ pub fn operations() -> Vec<Operation> {
                 .about("Hosts repeat it as often as the settings say. 404 `instance_not_found` tells a host that its instance is over."),
         ]),
         (tags::CONFIGURATION, vec![
-            Operation::new(M::GET, "get_all_session_templates", "/v1/template", catalog::templates, READ_CONFIG, "All session templates")
+            Operation::new(M::GET, "get_all_session_templates", "/v1/template", templates::templates, READ_CONFIG, "All session templates")
                 .about("Every type of session that there is, by its name. It changes only with the server's configuration."),
-            Operation::new(M::GET, "get_session_template_by_type", "/v1/template/{session_type}", catalog::template, READ_CONFIG, "One session template").may_fail(MISSING)
+            Operation::new(M::GET, "get_session_template_by_type", "/v1/template/{session_type}", templates::template, READ_CONFIG, "One session template").may_fail(MISSING)
                 .about("What sessions of this type start out as, and what they may become."),
-            Operation::new(M::GET, "get_instance_request_template", "/v1/instance-request-template/{instance_request_template_id}", instance_template::get, READ_CONFIG, "A template of instance requests").may_fail(MISSING)
+            Operation::new(M::GET, "get_instance_request_template", "/v1/instance-request-template/{instance_request_template_id}", instance_templates::get, READ_CONFIG, "A template of instance requests").may_fail(MISSING)
                 .about("The maps that such a request draws one of, and who hosts."),
-            Operation::new(M::GET, "get_all_map_game_info", "/v1/instance-launch-templates/{instance_launch_template_id}", instance_template::get_launch_template, READ_CONFIG, "Deprecated: a template of instance requests in its older form").may_fail(MISSING).deprecated()
+            Operation::new(M::GET, "get_all_map_game_info", "/v1/instance-launch-templates/{instance_launch_template_id}", instance_templates::get_launch_template, READ_CONFIG, "Deprecated: a template of instance requests in its older form").may_fail(MISSING).deprecated()
                 .about("The same template as of instance requests, spelled as older clients read it."),
             Operation::new(M::GET, "instance_health_config", "/v1/instance/health/config", instance::health_config, READ_CONFIG, "When instances are expected to report")
                 .about("How often hosts report, and what silence makes of an instance."),
-            Operation::new(M::GET, "get_all_regions", "/v1/regions", region::page, READ_CONFIG, "A page of regions")
+            Operation::new(M::GET, "get_all_regions", "/v1/regions", regions::page, READ_CONFIG, "A page of regions")
                 .about("The regions that sessions may prefer, in the order to show them in. Without any configured, any text is a region."),
-            Operation::new(M::GET, "get_connection_info_self", "/v1/connection-info", connection::get, READ_CONFIG, "Where the caller comes from")
+            Operation::new(M::GET, "get_connection_info_self", "/v1/connection-info", connection_info::get, READ_CONFIG, "Where the caller comes from")
                 .about("The address that the caller has from here, as seen past proxies that are trusted."),
         ]),
     ];

@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use uuid::Uuid;
 
 use crate::document::Document;
-use crate::domain::instance_template::InstanceTemplate;
+use crate::domain::instance::template::InstanceTemplate;
 use crate::domain::region::Region;
 use crate::domain::template::Template;
 use crate::domain::{Refused, Session};

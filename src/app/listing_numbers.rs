@@ -3,7 +3,8 @@
 use tokio::sync::Mutex;
 
 use super::Failure;
-use crate::store::{Batch, CommitError, Store, StoreError, keys};
+use crate::records::keys;
+use crate::store::{Batch, CommitError, Store, StoreError};
 
 /// Numbers taken from the store at once. Those that a stop leaves over are never given.
 const BLOCK: u64 = 256;

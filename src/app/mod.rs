@@ -1,22 +1,12 @@
 //! What operations are made of: load, rule, commit, over a store, a clock, chance and the configuration.
 
-pub mod attendance;
-mod cache;
 pub mod catalog;
-mod changes;
-pub mod deadlines;
-mod expiry;
-pub mod guesses;
-pub mod hearsay;
 pub mod listing_numbers;
-pub mod index;
-pub mod live;
-mod lookup;
-mod memberships;
-mod places;
+mod locks;
+pub mod presence;
+pub mod rate_limit;
 pub mod sessions;
-mod stripes;
-mod to_the_end;
+mod shield;
 
 use std::sync::atomic::AtomicI64;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -24,19 +14,19 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-pub use attendance::Attendance;
-pub use cache::PlatformKey;
 pub use catalog::Catalog;
-pub use deadlines::Deadlines;
-pub use guesses::{Guesser, Guesses};
 pub use listing_numbers::ListingNumbers;
-pub use live::{Depth, Live, Shown, View};
+pub use presence::Attendance;
+pub use rate_limit::{Guesser, Guesses};
+pub use sessions::cache::PlatformKey;
+pub use sessions::cached::{Depth, Live, Shown, View};
+pub use sessions::deadlines::Deadlines;
 pub use sessions::{Limits, Sessions};
 
 use crate::auth::Verifier;
 use crate::domain::client::VersionCheck;
-use crate::domain::health::HealthRules;
-use crate::domain::join::JoinRules;
+use crate::domain::instance::health::HealthRules;
+use crate::domain::session::join::JoinRules;
 use crate::domain::{Refused, Session, SessionId};
 use crate::env::{Clock, Entropy};
 use crate::store::{CommitError, Key, Store, StoreError};

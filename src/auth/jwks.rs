@@ -154,14 +154,14 @@ pub async fn refresh_forever(
 ) {
     loop {
         tokio::select! {
-            () = crate::net::stopped(&mut stop) => return,
+            () = crate::http::connection::stopped(&mut stop) => return,
             () = pause(&ring, every) => {}
         }
         let reading = source.clone();
         let read = tokio::task::spawn_blocking(move || reading.load());
         let read = tokio::select! {
             // A server that stops does not wait for a token service that is slow.
-            () = crate::net::stopped(&mut stop) => return,
+            () = crate::http::connection::stopped(&mut stop) => return,
             read = read => read,
         };
         match read {

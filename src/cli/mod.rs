@@ -17,9 +17,11 @@ use serde_json::Value;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use uuid::Uuid;
 
-use crate::api::{openapi, routes};
+use crate::api::routes;
 use crate::config::{AdminListen, Config, Sources, parse_address};
-use crate::{server, telemetry};
+use crate::http::openapi;
+use crate::runtime::server;
+use crate::telemetry;
 
 /// A game session service that you host yourself. Speaks the RallyHere session API.
 #[derive(Parser)]

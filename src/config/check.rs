@@ -196,7 +196,7 @@ fn is_plain_name(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::parse;
+    use crate::config::tests::parse;
 
     #[test]
     fn two_listeners_do_not_take_one_address() {

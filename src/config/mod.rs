@@ -19,8 +19,8 @@ pub use sources::{ENV_PREFIX, Override, Sources, variables};
 
 use self::check::Fault;
 use crate::auth::mask_url;
-use crate::domain::health::HealthRules;
-use crate::domain::instance_template::InstanceTemplate;
+use crate::domain::instance::health::HealthRules;
+use crate::domain::instance::template::InstanceTemplate;
 use crate::domain::region::Region;
 use crate::domain::template::Template;
 

@@ -10,11 +10,11 @@ use serde::de::{Deserializer, Error as _};
 use serde::{Deserialize, Serialize};
 use tokio_postgres::config::SslMode;
 
-use crate::api::RequestLimits;
-use crate::api::cors::parse_origin;
 use crate::domain::client::VersionCheck;
 use crate::domain::limits;
-use crate::net::ConnectionLimits;
+use crate::http::RequestLimits;
+use crate::http::connection::ConnectionLimits;
+use crate::http::cors::parse_origin;
 use crate::store::{PostgresSettings, PostgresTls, parse_postgres_url};
 use crate::telemetry::{LogFormat, parse_log_filter};
 

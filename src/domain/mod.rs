@@ -8,15 +8,7 @@ pub mod password;
 pub mod template;
 pub mod refused;
 pub mod session;
-pub mod rights;
-pub mod join;
-pub mod invite;
-pub mod roster;
-pub mod platform;
-pub mod browser;
 pub mod instance;
-pub mod health;
-pub mod instance_template;
 pub mod region;
 
 pub use ids::{Platform, PlatformSessionId, PlayerUuid, SessionId, ShortCode};

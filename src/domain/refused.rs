@@ -1,7 +1,7 @@
 //! Why a rule says no. Small and without HTTP: `api/error.rs` alone turns a refusal into a status and a code.
 
 use super::Platform;
-use super::rights::Right;
+use super::session::rights::Right;
 
 /// A refusal. The text is shown to the caller, so it names nothing that the caller may not know.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

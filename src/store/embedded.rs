@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, UserValue};
 
-use super::{Engine, Entry, GroupCommit, Key, StoreError, Version, Writes, keys, scan_bounds};
+use super::{Engine, Entry, GroupCommit, Key, StoreError, Version, Writes, scan_bounds};
 use crate::private_dir;
+use crate::records::keys;
 
 /// The folder of the store within the data directory.
 const FOLDER: &str = "store";

@@ -1,7 +1,6 @@
 //! The store: ordered keys, versioned values and conditional commits. Everything above is written on these few
 //! methods, so that a new backend is one file and one line in the conformance suite.
 
-pub mod keys;
 mod batch;
 mod error;
 mod memory;

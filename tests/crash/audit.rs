@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use bytes::Bytes;
-use rallypoint::app::index;
 use rallypoint::domain::Session;
-use rallypoint::store::{Key, Store, keys};
+use rallypoint::records::index;
+use rallypoint::records::keys;
+use rallypoint::store::{Key, Store};
 use uuid::Uuid;
 
 /// Everything stored.

@@ -1,65 +1,16 @@
-//! The integration tests: one binary, so that there is one link and everything runs in parallel. A module per
-//! resource or promise.
+//! The integration tests, as one binary: one link, and every test runs in parallel.
+//!
+//! - `api`: what each operation does, a module per noun of the API.
+//! - `promises`: what holds for all operations: permissions, invariants, the contract, limits.
+//! - `nodes`: several nodes on one database, and the database's faults.
+//! - `process`: the real binary, as an operator runs it.
+//! - `harness`: a server in process, and clients to call it.
 
 mod harness;
 #[path = "../support/mod.rs"]
 mod support;
 
-mod browser;
-mod commands;
-mod connections;
-mod catalog;
-mod client_flow;
-mod contract;
-mod cors;
-mod deprecated;
-mod ending;
-mod everywhere;
-mod examples;
-mod expiry;
-mod failures;
-mod fast_path;
-mod fast_path_wire;
-mod fuzz;
-mod health;
-mod hearsay;
-mod instance;
-mod invariants;
-mod invite;
-mod large;
-mod leftovers;
-mod limits;
-mod linearizable;
-mod linking;
-mod model;
-mod permissions;
-mod places;
-mod platform_session;
-mod player;
-mod players_page;
-mod postgres;
-mod postgres_faults;
-mod postgres_metrics;
-mod postgres_operator;
-mod postgres_pooler;
-mod postgres_standby;
-mod postgres_tls;
+mod api;
+mod nodes;
 mod process;
-mod published;
-mod races;
-mod refresh;
-mod rights;
-mod roster;
-mod session;
-mod session_command;
-mod session_to_session;
-mod shared_database;
-mod short_code;
-mod silence;
-mod staleness;
-mod store;
-mod store_command;
-mod team;
-mod template;
-mod tidy;
-mod visibility;
+mod promises;

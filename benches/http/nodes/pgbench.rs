@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use rallypoint::store::{Batch, keys};
+use rallypoint::records::keys;
+use rallypoint::store::Batch;
 
 use super::Bench;
 use crate::cases::{CALLERS, Case, SESSIONS_EACH};

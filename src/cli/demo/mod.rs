@@ -16,7 +16,7 @@ use crate::auth::{DevelopmentKey, Grant};
 use crate::config::Config;
 use crate::domain::{Platform, PlayerUuid};
 use crate::env::{Clock, Entropy};
-use crate::server;
+use crate::runtime::server;
 
 /// A platform session's id as an Xbox client encodes it: URL-safe base64, padded.
 const XBOX_SESSION: &str = "bXlnYW1lfnBhcnR5fjdmM2E5YzI=";

@@ -98,8 +98,8 @@ pub(super) fn name(host: &Config) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::settings::parse_url;
     use super::*;
+    use crate::store::postgres::settings::parse_url;
 
     #[test]
     fn a_host_alone_is_reached_as_among_others() {

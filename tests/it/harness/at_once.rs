@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use http::Request;
 use http_body_util::Full;
-use rallypoint::api::Api;
+use rallypoint::http::Api;
 
 use super::Reply;
 use super::wire::read_answer;

@@ -5,7 +5,8 @@ use std::sync::{LazyLock, Mutex};
 
 use http::Method;
 use jsonschema::Validator;
-use rallypoint::api::{openapi, routes};
+use rallypoint::api::routes;
+use rallypoint::http::openapi;
 use serde_json::{Value, json};
 
 use super::Reply;

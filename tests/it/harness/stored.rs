@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use rallypoint::app::index;
 use rallypoint::domain::{Session, SessionId};
-use rallypoint::store::{Key, keys};
+use rallypoint::records::index;
+use rallypoint::records::keys;
+use rallypoint::store::Key;
 
 use super::Server;
 

@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use rallypoint::config::Config;
-use rallypoint::net::{self, ConnectionLimits, Handler};
+use rallypoint::http::connection::{self, ConnectionLimits, Handler};
 use rallypoint::telemetry::Metrics;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -73,7 +73,7 @@ impl Listener {
         let (stop, stopping) = watch::channel(false);
         let at_once = Arc::<AtomicUsize>::default();
         let handler = Nodes { server: server.clone(), at_once: Arc::clone(&at_once) };
-        tokio::spawn(net::serve(listener, limits, Arc::clone(&metrics), stopping, handler));
+        tokio::spawn(connection::serve(listener, limits, Arc::clone(&metrics), stopping, handler));
         Self { address, metrics, at_once, stop }
     }
 

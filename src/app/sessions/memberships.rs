@@ -1,0 +1,191 @@
+//! Players' lists in memory, so that a join need not search the store for where else its player is. Like the
+//! sessions in memory they are believed only where nobody else writes to the store.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use quick_cache::Weighter;
+use quick_cache::sync::Cache;
+
+use crate::app::locks::Stripes;
+use crate::domain::{PlayerUuid, SessionId};
+use crate::records::index::{self, Membership};
+use crate::records::keys;
+use crate::store::{Batch, Key, StoreError};
+
+/// Bytes that a list takes beside its entries, roughly.
+const LIST_BYTES: u64 = 128;
+/// Bytes that a place takes, roughly: a session's id, its type, the rest.
+const PLACE_BYTES: u64 = 192;
+/// Locks of players.
+const LOCKS: usize = 256;
+
+/// A player's places, by session.
+pub type Places = Arc<[(SessionId, Membership)]>;
+
+#[derive(Clone)]
+struct ByBytes;
+
+impl Weighter<PlayerUuid, Places> for ByBytes {
+    fn weight(&self, _: &PlayerUuid, places: &Places) -> u64 {
+        LIST_BYTES + PLACE_BYTES * places.len() as u64
+    }
+}
+
+/// A change of a player's list: the place, as stored, or none any more.
+pub struct Change {
+    player: PlayerUuid,
+    id: SessionId,
+    place: Option<Bytes>,
+}
+
+impl Change {
+    /// What a commit changes in players' lists.
+    pub fn of(batch: &Batch) -> Vec<Self> {
+        let put = batch.put.iter().map(|(key, value)| (key, Some(value)));
+        let gone = batch.delete.iter().map(|key| (key, None));
+        let change = |(key, place): (&Key, Option<&Bytes>)| {
+            let (player, id) = keys::parse_membership(key)?;
+            Some(Self { player, id, place: place.cloned() })
+        };
+        put.chain(gone).filter_map(change).collect()
+    }
+}
+
+/// Players' lists, as far as they are in memory.
+pub struct Memberships {
+    lists: Cache<PlayerUuid, Places, ByBytes>,
+    /// How many changes there were: a list read before a change must not be kept after it.
+    changes: Stripes<Mutex<u64>>,
+}
+
+impl Memberships {
+    /// Lists of about so many bytes.
+    pub fn new(bytes: u64) -> Self {
+        let lists_estimated = usize::try_from(bytes / (LIST_BYTES + PLACE_BYTES)).unwrap_or(1 << 20).max(64);
+        Self { lists: Cache::with_weighter(lists_estimated, bytes, ByBytes), changes: Stripes::new(LOCKS) }
+    }
+
+    fn lock(&self, player: PlayerUuid) -> MutexGuard<'_, u64> {
+        self.changes.of(player).lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A player's list.
+    pub fn get(&self, player: PlayerUuid) -> Option<Places> {
+        self.lists.get(&player)
+    }
+
+    /// To be asked before a list is read from the store, and told to [`put`](Self::put).
+    pub fn changes_seen(&self, player: PlayerUuid) -> u64 {
+        *self.lock(player)
+    }
+
+    /// Keeps what was read, unless something changed meanwhile.
+    pub fn put(&self, player: PlayerUuid, places: &Places, seen: u64) {
+        let changes = self.lock(player);
+        if *changes == seen {
+            self.lists.insert(player, Arc::clone(places));
+        }
+    }
+
+    /// Takes in what was committed.
+    pub fn committed(&self, changes: Vec<Change>) {
+        for Change { player, id, place } in changes {
+            let mut changes = self.lock(player);
+            *changes += 1;
+            let Some(places) = self.lists.get(&player) else { continue };
+            match changed(&places, &id, place) {
+                Ok(places) => self.lists.insert(player, places),
+                // Read from the store again, and refused there if it is no good.
+                Err(_) => drop(self.lists.remove(&player)),
+            }
+        }
+    }
+
+    /// Forgets the lists of which nobody knows whether they changed.
+    pub fn forget(&self, changes: &[Change]) {
+        for Change { player, .. } in changes {
+            *self.lock(*player) += 1;
+            self.lists.remove(player);
+        }
+    }
+}
+
+fn changed(places: &Places, id: &SessionId, place: Option<Bytes>) -> Result<Places, StoreError> {
+    let place = place.map(|stored| index::decode_membership(&stored)).transpose()?;
+    let position = places.partition_point(|(other, _)| other < id);
+    let after = places.iter().skip(position).skip_while(|(other, _)| other == id);
+    let changed = place.map(|place| (id.clone(), place));
+    Ok(places[..position].iter().chain(changed.as_ref()).chain(after).cloned().collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::document::Document;
+    use crate::domain::session::Status;
+
+    const PLAYER: PlayerUuid = PlayerUuid(uuid::Uuid::from_u128(1));
+
+    fn id(text: &str) -> SessionId {
+        SessionId::parse(text).unwrap()
+    }
+
+    fn stored(session_type: &str) -> Bytes {
+        let session_type = session_type.to_owned();
+        Document::render(&Membership { session_type, status: Status::Member, inviting_player: None })
+    }
+
+    /// Commits a place, or that it is gone.
+    fn commit(memberships: &Memberships, name: &str, session_type: Option<&str>) {
+        let key = keys::membership(PLAYER, &id(name));
+        let batch = match session_type {
+            Some(session_type) => Batch::default().put(key, stored(session_type)),
+            None => Batch::default().delete(key),
+        };
+        memberships.committed(Change::of(&batch));
+    }
+
+    fn seen(memberships: &Memberships) -> Option<String> {
+        let places = memberships.get(PLAYER)?;
+        let shown = places.iter().map(|(id, place)| format!("{id}:{}", place.session_type));
+        Some(shown.collect::<Vec<_>>().join(" "))
+    }
+
+    #[test]
+    fn a_list_follows_what_is_committed() {
+        let memberships = Memberships::new(1 << 20);
+        commit(&memberships, "b", Some("game"));
+        assert_eq!(seen(&memberships), None, "what was not read from the store is not known whole");
+        memberships.put(PLAYER, &Places::from([]), memberships.changes_seen(PLAYER));
+        for (name, session_type, expected) in [
+            ("b", Some("game"), "b:game"),
+            ("c", Some("game"), "b:game c:game"),
+            ("a", Some("party"), "a:party b:game c:game"),
+            ("b", Some("party"), "a:party b:party c:game"),
+            ("b", None, "a:party c:game"),
+            ("b", None, "a:party c:game"),
+        ] {
+            commit(&memberships, name, session_type);
+            assert_eq!(seen(&memberships).as_deref(), Some(expected));
+        }
+    }
+
+    #[test]
+    fn a_list_read_before_a_change_is_not_kept_after_it() {
+        let memberships = Memberships::new(1 << 20);
+        let seen_before = memberships.changes_seen(PLAYER);
+        commit(&memberships, "a", Some("game"));
+        memberships.put(PLAYER, &Places::from([]), seen_before);
+        assert_eq!(seen(&memberships), None);
+    }
+
+    #[test]
+    fn a_list_is_forgotten_where_nobody_knows_what_became_of_a_change() {
+        let memberships = Memberships::new(1 << 20);
+        memberships.put(PLAYER, &Places::from([]), memberships.changes_seen(PLAYER));
+        let change = Batch::default().put(keys::membership(PLAYER, &id("a")), stored("game"));
+        memberships.forget(&Change::of(&change));
+        assert_eq!(seen(&memberships), None);
+    }
+}

@@ -1,0 +1,121 @@
+//! Templates of instance requests: which maps there are to play, and who hosts.
+
+use serde::de::{Deserializer, Error as _};
+use serde::{Deserialize, Serialize};
+
+use super::{HostType, StartupParams};
+use crate::domain::{CustomData, limits};
+
+/// A template of instance requests (contract: `InstanceRequestTemplate`), as the configuration file spells it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InstanceTemplate {
+    /// Who hosts, unless a request says otherwise.
+    #[serde(default)]
+    pub default_host_type: HostType,
+    /// The name of the list of maps.
+    pub map_selection_list_id: String,
+    /// The maps, of which one is drawn by weight; at least one has a weight.
+    #[serde(deserialize_with = "maps_to_draw")]
+    pub maps: Vec<MapChoice>,
+    /// The product's data, passed to the instance.
+    #[serde(default, deserialize_with = "limits::custom_data")]
+    pub custom_data: CustomData,
+}
+
+/// A map to draw (contract: `MapConfigV2`).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MapChoice {
+    /// Its id.
+    pub map_id: String,
+    /// Its name in the engine.
+    pub map_name: String,
+    /// The mode to play.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<String>,
+    /// How often it is drawn, against the others: 0 to 100.
+    #[serde(deserialize_with = "weight")]
+    pub map_weight: f64,
+    /// The product's data, passed to the instance.
+    #[serde(default, deserialize_with = "limits::custom_data")]
+    pub custom_data: CustomData,
+    /// Its name for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// What it is, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// Further parameters, as a command line.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub misc_params: Option<String>,
+}
+
+/// Reads a weight.
+fn weight<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
+    let weight = f64::deserialize(from)?;
+    if (0.0..=100.0).contains(&weight) {
+        return Ok(weight);
+    }
+    Err(D::Error::custom(format!("{weight} is not from 0 to 100")))
+}
+
+/// Reads maps of which one can be drawn.
+fn maps_to_draw<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<MapChoice>, D::Error> {
+    let maps = Vec::<MapChoice>::deserialize(from)?;
+    if maps.iter().any(|map| map.map_weight > 0.0) {
+        return Ok(maps);
+    }
+    Err(D::Error::custom("at least one map needs a map_weight above 0"))
+}
+
+impl InstanceTemplate {
+    /// What an instance of this template starts with: a map drawn by weight with `chance`, 0 to 1.
+    pub fn draw(&self, chance: f64) -> Option<StartupParams> {
+        let total: f64 = self.maps.iter().map(|map| map.map_weight).sum();
+        let mut left = chance * total;
+        let weighted = || self.maps.iter().filter(|map| map.map_weight > 0.0);
+        let drawn = weighted().find(|map| {
+            left -= map.map_weight;
+            left < 0.0
+        });
+        // Rounding may leave a crumb at the end.
+        let map = drawn.or_else(|| weighted().next_back())?;
+        Some(StartupParams {
+            map: map.map_name.clone(),
+            mode: map.mode.clone(),
+            misc_params: map.misc_params.clone().unwrap_or_default(),
+            custom_data: map.custom_data.clone(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn maps_are_drawn_as_often_as_they_weigh() {
+        let map = |name: &str, map_weight| MapChoice {
+            map_id: name.into(),
+            map_name: name.into(),
+            mode: None,
+            map_weight,
+            custom_data: CustomData::new(),
+            name: None,
+            description: None,
+            misc_params: None,
+        };
+        let template = InstanceTemplate {
+            default_host_type: HostType::Dedicated,
+            map_selection_list_id: "all".into(),
+            maps: vec![map("never", 0.0), map("often", 3.0), map("seldom", 1.0), map("never", 0.0)],
+            custom_data: CustomData::new(),
+        };
+        let drawn = |chance| template.draw(chance).unwrap().map;
+        assert_eq!(
+            [0.0, 0.74, 0.75, 0.999_999, 1.0].map(drawn),
+            ["often", "often", "seldom", "seldom", "seldom"]
+        );
+    }
+}

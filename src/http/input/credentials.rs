@@ -1,0 +1,77 @@
+//! Where a request carries its token.
+
+use http::header;
+
+use super::headers::Headers;
+use crate::http::error::Error;
+
+/// The token of a request: from `Authorization: Bearer`, else from the cookie. Another scheme is meant for somebody
+/// else, a proxy perhaps, and hides no cookie; a bearer without a token does.
+pub fn token<'a>(headers: &'a (impl Headers + ?Sized), cookie: &str) -> Result<&'a [u8], Error> {
+    let authorization = headers.values(header::AUTHORIZATION).next().and_then(bearer);
+    let token = authorization.or_else(|| in_cookie(headers, cookie));
+    token.filter(|token| !token.is_empty()).ok_or(Error::TokenMissing)
+}
+
+/// What follows the scheme, where it is `Bearer`.
+fn bearer(value: &[u8]) -> Option<&[u8]> {
+    let end = value.iter().position(|byte| *byte == b' ').unwrap_or(value.len());
+    let (scheme, token) = value.split_at(end);
+    scheme.eq_ignore_ascii_case(b"bearer").then(|| token.trim_ascii())
+}
+
+fn in_cookie<'a>(headers: &'a (impl Headers + ?Sized), cookie: &str) -> Option<&'a [u8]> {
+    let lines = headers.values(header::COOKIE).filter_map(|line| std::str::from_utf8(line).ok());
+    let mut pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    let found = pairs.find(|(name, value)| *name == cookie && !value.is_empty());
+    found.map(|(_, value)| value.trim_matches('"').as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderMap, HeaderName, HeaderValue};
+
+    use super::*;
+
+    #[track_caller]
+    fn check(name: &'static str, value: &'static str, expected: Option<&str>) {
+        check_all(&[(name, value)], expected);
+    }
+
+    #[track_caller]
+    fn check_all(sent: &[(&'static str, &'static str)], expected: Option<&str>) {
+        let headers = sent.iter().map(|(name, value)| {
+            (name.parse::<HeaderName>().unwrap(), HeaderValue::from_bytes(value.as_bytes()).unwrap())
+        });
+        let headers: HeaderMap = headers.collect();
+        assert_eq!(token(&headers, "access_token").ok(), expected.map(str::as_bytes), "{sent:?}");
+    }
+
+    #[test]
+    fn tokens_are_found_in_header_and_cookie() {
+        check("authorization", "Bearer abc", Some("abc"));
+        check("authorization", "bearer  abc ", Some("abc"));
+        check("authorization", "Basic abc", None);
+        check("authorization", "Bearer ", None);
+        check("authorization", "Bearer", None);
+        check("authorization", "abc", None);
+        check("cookie", "a=b; access_token=abc; c=d", Some("abc"));
+        check("cookie", "access_token=\"abc\"", Some("abc"));
+        check("cookie", "other=é; access_token=abc", Some("abc"));
+        check("cookie", "xaccess_token=abc", None);
+        check("cookie", "access_token=\"\"", None);
+        check("x", "y", None);
+    }
+
+    #[test]
+    fn only_a_bearer_hides_a_cookie() {
+        let cookie = ("cookie", "access_token=abc");
+        for other in ["Basic xyz", "Digest username=\"x\"", "Negotiate", "Bearerxyz", ""] {
+            check_all(&[("authorization", other), cookie], Some("abc"));
+        }
+        check_all(&[("authorization", "Bearer xyz"), cookie], Some("xyz"));
+        for broken in ["Bearer", "Bearer ", "bearer  "] {
+            check_all(&[("authorization", broken), cookie], None);
+        }
+    }
+}

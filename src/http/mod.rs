@@ -1,0 +1,14 @@
+//! HTTP machinery: connections, the way of a request, input, replies and the API document. It knows no operation.
+
+pub mod connection;
+pub mod cors;
+pub mod error;
+pub mod input;
+pub mod openapi;
+pub mod operation;
+pub mod pipeline;
+pub mod reply;
+
+pub use cors::Cors;
+pub use error::Error;
+pub use pipeline::{Api, ApiSettings, RequestLimits};

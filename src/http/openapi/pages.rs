@@ -1,0 +1,45 @@
+//! The interactive API reference at `/docs`. Its assets are in the binary, so it works without internet.
+
+use std::sync::{Arc, LazyLock};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use utoipa_swagger_ui::Config;
+
+use crate::http::reply::Answer;
+
+/// Scripts and styles from here only; the page's own style attributes are its library's.
+const CONTENT_SECURITY_POLICY: HeaderValue = HeaderValue::from_static(
+    "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; frame-ancestors 'none'",
+);
+
+/// The title of the page as its library has it, and as it is here.
+const TITLES: [&str; 2] = ["<title>Swagger UI</title>", "<title>Rallypoint API</title>"];
+
+static CONFIG: LazyLock<Arc<Config<'static>>> = LazyLock::new(|| Arc::new(Config::from("/openapi.json")));
+
+/// The page or asset at a path, where it is one of ours.
+pub fn page(path: &str) -> Option<Answer> {
+    match path {
+        // Whoever opens the server in a browser wants to know what it is.
+        "/" => return Some(redirect(StatusCode::TEMPORARY_REDIRECT, "/docs")),
+        // The assets are addressed relative to the folder.
+        "/docs" => return Some(redirect(StatusCode::PERMANENT_REDIRECT, "/docs/")),
+        _ => {}
+    }
+    let file = utoipa_swagger_ui::serve(path.strip_prefix("/docs/")?, Arc::clone(&CONFIG)).ok()??;
+    let bytes = match str::from_utf8(&file.bytes) {
+        Ok(html) if file.content_type == "text/html" => html.replace(TITLES[0], TITLES[1]).into(),
+        _ => Bytes::from(file.bytes.into_owned()),
+    };
+    let mut headers = HeaderMap::new();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::try_from(file.content_type).ok()?);
+    headers.insert(header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY);
+    Some(Answer { status: StatusCode::OK, body: bytes, etag: None, headers })
+}
+
+fn redirect(status: StatusCode, location: &'static str) -> Answer {
+    let mut answer = Answer::empty(status);
+    answer.headers.insert(header::LOCATION, HeaderValue::from_static(location));
+    answer
+}

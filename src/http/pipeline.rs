@@ -1,0 +1,380 @@
+//! A request's way: limits, route, token, policy, input, handler, answer. One way, for every operation; the two that
+//! clients poll with have a short cut besides (see `fast_path`).
+
+use std::borrow::Cow;
+use std::future::{Future, poll_fn};
+use std::net::IpAddr;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures_util::future::FutureExt as _;
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::body::Body as HttpBody;
+use matchit::{Match, MatchError};
+
+use super::error::Error;
+use super::input::credentials;
+use super::input::headers::Headers;
+use super::input::params::{EMPTY_SEGMENT, RawParams};
+use super::openapi;
+use super::openapi::pages;
+use super::operation::Operation;
+use super::reply::{Answer, if_none_match};
+use crate::api::config::connection_info::client_address;
+use crate::api::fast_path::FastPath;
+use crate::api::routes;
+use crate::api::routes::PREFIX;
+use crate::api::session::short_code;
+use crate::app::{App, Guesser};
+use crate::telemetry::Metrics;
+
+/// What one request may cost; see `[http]` in `config.default.toml`.
+#[derive(Clone, Copy, Debug)]
+pub struct RequestLimits {
+    /// Longest path and query, bytes.
+    pub path_bytes_max: usize,
+    /// Largest headers, names and values together, bytes.
+    pub header_bytes_max: usize,
+    /// Largest body, bytes.
+    pub body_bytes_max: usize,
+    /// Longest time for the body to arrive.
+    pub body_timeout: Duration,
+    /// Longest time for the answer to be made.
+    pub request_timeout: Duration,
+}
+
+impl RequestLimits {
+    /// Checks a head: its path and query, so long in bytes, and its headers.
+    ///
+    /// # Errors
+    /// Where one of them is too large.
+    pub fn check(&self, path_bytes: usize, headers: &(impl Headers + ?Sized)) -> Result<(), Error> {
+        if path_bytes > self.path_bytes_max {
+            return Err(Error::PathTooLong(self.path_bytes_max));
+        }
+        if headers.bytes() > self.header_bytes_max {
+            return Err(Error::HeadersTooLarge(self.header_bytes_max));
+        }
+        Ok(())
+    }
+}
+
+/// What the operator decided about requests.
+#[derive(Clone, Debug)]
+pub struct ApiSettings {
+    /// What one request may cost.
+    pub limits: RequestLimits,
+    /// The cookie that may carry a token.
+    pub cookie: String,
+    /// Proxies that are believed when they say whom they forward for.
+    pub trusted_proxies: Vec<IpAddr>,
+}
+
+/// The API, as a function from requests to responses. It knows no sockets.
+pub struct Api {
+    app: Arc<App>,
+    operations: Vec<Operation>,
+    /// Path to the operations on it, by index.
+    router: matchit::Router<Vec<usize>>,
+    fast_path: Option<FastPath>,
+    document: Bytes,
+    settings: ApiSettings,
+    metrics: Arc<Metrics>,
+}
+
+/// How a request was answered, and by which operation, for metrics and logs.
+struct Outcome {
+    operation: Option<usize>,
+    result: Result<Answer, Error>,
+}
+
+impl Api {
+    /// The API over an application.
+    pub fn new(app: Arc<App>, settings: ApiSettings) -> Self {
+        Self::with_operations(app, routes::operations(), settings)
+    }
+
+    /// An API of these rows, which need not be those of the surface.
+    pub fn with_operations(app: Arc<App>, operations: Vec<Operation>, settings: ApiSettings) -> Self {
+        let document = openapi::document(&operations, &settings.cookie).to_string().into();
+        let metrics = Arc::clone(&app.metrics);
+        metrics.register_operations(operations.iter().map(|operation| operation.id));
+        let (router, fast_path) = (router(&operations), FastPath::of(&operations));
+        Self { app, operations, router, fast_path, document, settings, metrics }
+    }
+
+    /// The rows it serves.
+    pub fn operations(&self) -> &[Operation] {
+        &self.operations
+    }
+
+    /// Answers a request from an address, where that is known. Never fails and never panics: faults are answers too.
+    pub fn handle<B>(
+        self: &Arc<Self>,
+        request: Request<B>,
+        peer: Option<IpAddr>,
+    ) -> impl Future<Output = Response<Full<Bytes>>> + Send + use<B>
+    where
+        B: HttpBody<Data = Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let (api, started) = (Arc::clone(self), self.app.clock.instant());
+        let (parts, body) = request.into_parts();
+        // In a box: it is large, and would be moved several times.
+        Box::pin(async move { api.answer(parts, body, peer, started).await })
+    }
+
+    /// Answers a plain request without a body by the fast path, where that has the answer: appends it as it goes over the
+    /// wire. Otherwise nothing is appended, and the request is one for [`Self::handle`].
+    pub fn answer_at_once(&self, request: &httparse::Request<'_, '_>, answer: &mut Vec<u8>) -> bool {
+        let Some(fast_path) = &self.fast_path else { return false };
+        let (started, before) = (self.app.clock.instant(), answer.len());
+        let fill = || fast_path.answer(&self.app, &self.settings, request, answer);
+        // What panics here is left to the other way.
+        let filled = std::panic::catch_unwind(AssertUnwindSafe(fill)).unwrap_or_else(|_| {
+            self.metrics.panicked();
+            None
+        });
+        let Some((operation, status)) = filled else {
+            answer.truncate(before);
+            return false;
+        };
+        self.metrics.answered(Some(operation), status, started.elapsed());
+        true
+    }
+
+    async fn answer<B>(
+        &self,
+        parts: Parts,
+        body: B,
+        peer: Option<IpAddr>,
+        started: Instant,
+    ) -> Response<Full<Bytes>>
+    where
+        B: HttpBody<Data = Bytes>,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        if let Some(page) = self.page(&parts) {
+            return page;
+        }
+        let outcome = self.outcome(&parts, body, peer).await;
+        let id = outcome.operation.map_or("none", |index| self.operations[index].id);
+        let answer = outcome.result.unwrap_or_else(|error| {
+            error.log(id);
+            error.answer()
+        });
+        let response = respond(answer, &parts);
+        self.metrics.answered(outcome.operation, response.status(), started.elapsed());
+        response
+    }
+
+    /// The API document and its reference pages, which need no token.
+    fn page(&self, parts: &Parts) -> Option<Response<Full<Bytes>>> {
+        let path = parts.uri.path();
+        if path.starts_with(PREFIX) {
+            return None;
+        }
+        let page = match path {
+            "/openapi.json" => Answer {
+                status: StatusCode::OK,
+                body: self.document.clone(),
+                etag: None,
+                headers: HeaderMap::new(),
+            },
+            _ => pages::page(path)?,
+        };
+        let reads = matches!(parts.method, Method::GET | Method::HEAD);
+        let refused = || Error::MethodNotAllowed("GET, HEAD".into()).answer();
+        Some(respond(if reads { page } else { refused() }, parts))
+    }
+
+    async fn outcome<B>(&self, parts: &Parts, body: B, peer: Option<IpAddr>) -> Outcome
+    where
+        B: HttpBody<Data = Bytes>,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let path_bytes = parts.uri.path_and_query().map_or(0, |path| path.as_str().len());
+        if let Err(error) = self.settings.limits.check(path_bytes, &parts.headers) {
+            return Outcome { operation: None, result: Err(error) };
+        }
+        let path = plain_colons(parts.uri.path());
+        let path = &*path;
+        // The router takes no empty segments, but an empty parameter is a violation, not an unknown path.
+        let filled;
+        let found = match self.router.at(path) {
+            Err(_) if path.contains("//") || path.ends_with('/') => {
+                filled = fill_empty_segments(path);
+                self.router.at(&filled)
+            }
+            found => found,
+        };
+        let (index, raw) = match self.route(found, parts, peer) {
+            Ok(found) => found,
+            Err(error) => return Outcome { operation: None, result: Err(error) },
+        };
+        let run = self.run(&self.operations[index], raw, parts, body);
+        let result = AssertUnwindSafe(run).catch_unwind().await.unwrap_or_else(|panic| {
+            self.metrics.panicked();
+            Err(Error::Internal(panic_text(&*panic)))
+        });
+        Outcome { operation: Some(index), result }
+    }
+
+    /// The operation of a method on what the router found. HEAD is GET whose body is not sent.
+    fn route<'a>(
+        &'a self,
+        found: Result<Match<'a, 'a, &'a Vec<usize>>, MatchError>,
+        parts: &'a Parts,
+        peer: Option<IpAddr>,
+    ) -> Result<(usize, RawParams<'a>), Error> {
+        let found = found.map_err(|_| Error::PathNotFound)?;
+        let method = if parts.method == Method::HEAD { &Method::GET } else { &parts.method };
+        let mut on_path = found.value.iter();
+        let Some(index) = on_path.find(|index| self.operations[**index].method == *method) else {
+            return Err(Error::MethodNotAllowed(self.methods(found.value)));
+        };
+        let raw = RawParams {
+            path: found.params,
+            query: parts.uri.query(),
+            by_short_code: Vec::new(),
+            client: peer.map(|peer| client_address(peer, &parts.headers, &self.settings.trusted_proxies)),
+        };
+        Ok((*index, raw))
+    }
+
+    fn methods(&self, on_path: &[usize]) -> String {
+        let mut methods: Vec<_> =
+            on_path.iter().map(|index| self.operations[*index].method.as_str()).collect();
+        if methods.contains(&"GET") {
+            methods.push("HEAD");
+        }
+        methods.join(", ")
+    }
+
+    /// Token, permission, input, short codes, handler: in this order, so that a caller without permission learns
+    /// nothing about what exists or how to spell it.
+    async fn run<B>(
+        &self,
+        operation: &Operation,
+        mut raw: RawParams<'_>,
+        parts: &Parts,
+        body: B,
+    ) -> Result<Answer, Error>
+    where
+        B: HttpBody<Data = Bytes>,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let token = credentials::token(&parts.headers, &self.settings.cookie)?;
+        let token =
+            self.app.verifier.verify(token).map_err(|error| Error::TokenInvalid(error.to_string()))?;
+        let caller = operation.policy.admit(token)?;
+        let body = if operation.has_body { self.read_body(body).await? } else { Bytes::new() };
+        let guesser = caller.player().map_or(Guesser::At(raw.client), Guesser::Player);
+        let guessed = short_code::resolve(&self.app, guesser, &mut raw).await;
+        let mut running = operation.run(&self.app, caller, &raw, &body)?;
+        // What is wrong with the input was said first; nothing runs before it is polled.
+        for is_right in guessed? {
+            self.app.guesses.guess(guesser, is_right, self.app.clock.now_ms())?;
+        }
+        // What is at hand is answered at once, and needs no timer.
+        if let Poll::Ready(answer) = poll_fn(|context| Poll::Ready(running.as_mut().poll(context))).await {
+            return answer;
+        }
+        let timeout = self.settings.limits.request_timeout;
+        tokio::time::timeout(timeout, running).await.unwrap_or(Err(Error::TimedOut))
+    }
+
+    async fn read_body<B>(&self, body: B) -> Result<Bytes, Error>
+    where
+        B: HttpBody<Data = Bytes>,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let bytes_max = self.settings.limits.body_bytes_max;
+        // What says that it is too large need not arrive to be refused.
+        if body.size_hint().lower() > bytes_max as u64 {
+            return Err(Error::BodyTooLarge(bytes_max));
+        }
+        let collected = Limited::new(body, bytes_max).collect();
+        match tokio::time::timeout(self.settings.limits.body_timeout, collected).await {
+            Ok(Ok(collected)) => Ok(collected.to_bytes()),
+            Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Error::BodyTooLarge(bytes_max)),
+            Ok(Err(_)) => Err(Error::BodyBroken),
+            Err(_) => Err(Error::RequestTimeout),
+        }
+    }
+}
+
+fn router(operations: &[Operation]) -> matchit::Router<Vec<usize>> {
+    let mut by_path: Vec<(String, Vec<usize>)> = Vec::new();
+    for (index, operation) in operations.iter().enumerate() {
+        let path = format!("{PREFIX}{}", operation.path);
+        match by_path.iter_mut().find(|(other, _)| *other == path) {
+            Some((_, on_path)) => on_path.push(index),
+            None => by_path.push((path, vec![index])),
+        }
+    }
+    let mut router = matchit::Router::new();
+    for (path, on_path) in by_path {
+        router.insert(path, on_path).expect("the paths of the surface do not clash");
+    }
+    router
+}
+
+/// The path with its colons as they are: some clients encode the one before a verb.
+fn plain_colons(path: &str) -> Cow<'_, str> {
+    if path.contains("%3A") || path.contains("%3a") {
+        Cow::Owned(path.replace("%3A", ":").replace("%3a", ":"))
+    } else {
+        Cow::Borrowed(path)
+    }
+}
+
+fn fill_empty_segments(path: &str) -> String {
+    let segments = path.split('/').enumerate();
+    let filled = segments
+        .map(|(index, segment)| if index > 0 && segment.is_empty() { EMPTY_SEGMENT } else { segment });
+    filled.collect::<Vec<_>>().join("/")
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+    format!("panicked: {}", text.unwrap_or_default())
+}
+
+/// Turns an answer into a response: 304 where the caller has this version, no body for HEAD.
+fn respond(answer: Answer, parts: &Parts) -> Response<Full<Bytes>> {
+    const JSON: HeaderValue = HeaderValue::from_static("application/json");
+    let Answer { mut status, mut body, etag, mut headers } = answer;
+    let reads = matches!(parts.method, Method::GET | Method::HEAD);
+    if let Some(etag) = etag {
+        if reads && status == StatusCode::OK && if_none_match(&parts.headers, &etag) {
+            status = StatusCode::NOT_MODIFIED;
+            body = Bytes::new();
+        }
+        headers.insert(header::ETAG, etag);
+    }
+    if !body.is_empty() {
+        headers.entry(header::CONTENT_TYPE).or_insert(JSON);
+    }
+    if parts.method == Method::HEAD {
+        // A 304 could only name the length of the 200 that it stands for, which is not at hand any more.
+        if status != StatusCode::NOT_MODIFIED {
+            headers.insert(header::CONTENT_LENGTH, body.len().into());
+        }
+        body = Bytes::new();
+    }
+    let mut response = Response::new(Full::new(body));
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    response
+}
+
+#[cfg(test)]
+#[path = "pipeline_tests.rs"]
+mod tests;

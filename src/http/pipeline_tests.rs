@@ -1,0 +1,190 @@
+//! What a request meets when an operation goes wrong, with operations that do.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use hyper::body::Frame;
+use serde_json::Value;
+
+use super::*;
+use crate::api::wire::client::CustomDataBody;
+use crate::auth::{Caller, DevelopmentKey, Grant, KeyRing, Permission, Policy};
+use crate::config::Config;
+use crate::env::{Clock, Entropy};
+use crate::http::input::body::Json;
+use crate::http::operation::Input;
+use crate::http::reply::{NoContent, Reply};
+use crate::runtime::server;
+use crate::store::{Memory, Store};
+
+type Done = Result<Reply<NoContent>, Error>;
+
+async fn work(_: Arc<App>, _: Caller, _: Input) -> Done {
+    Ok(Reply::no_content())
+}
+
+async fn panic_with_text(_: Arc<App>, _: Caller, _: Input) -> Done {
+    panic!("the secret of {}", "the vault")
+}
+
+async fn panic_with_a_number(_: Arc<App>, _: Caller, _: Input) -> Done {
+    std::panic::panic_any(17)
+}
+
+/// Panics before there is a future to poll.
+fn panic_at_once(_: Arc<App>, _: Caller, _: Input) -> std::future::Ready<Done> {
+    panic!("at once")
+}
+
+async fn hang(_: Arc<App>, _: Caller, _: Input) -> Done {
+    std::future::pending().await
+}
+
+async fn take_body(_: Arc<App>, _: Caller, _: Input<(), (), Json<CustomDataBody>>) -> Done {
+    Ok(Reply::no_content())
+}
+
+struct Bench {
+    api: Arc<Api>,
+    token: String,
+}
+
+impl Bench {
+    fn new() -> Self {
+        const ALL: Policy = Policy::any(&[Permission::SessionAll]);
+        let operations = vec![
+            Operation::new(Method::GET, "work", "/work", work, ALL, "Works"),
+            Operation::new(Method::GET, "panic_with_text", "/text", panic_with_text, ALL, "Panics"),
+            Operation::new(Method::GET, "panic_with_a_number", "/number", panic_with_a_number, ALL, "Panics"),
+            Operation::new(Method::GET, "panic_at_once", "/at-once", panic_at_once, ALL, "Panics"),
+            Operation::new(Method::GET, "hang", "/hang", hang, ALL, "Hangs"),
+            Operation::new(Method::POST, "take_body", "/body", take_body, ALL, "Takes a body"),
+        ];
+        let (config, clock) = (Config::default(), Clock::System);
+        let dir = tempfile::tempdir().unwrap();
+        let key = DevelopmentKey::load_or_create(dir.path(), &Entropy::System).unwrap();
+        let ring = Arc::new(KeyRing::new(key.key_set()));
+        let store = Store::Memory(Memory::default());
+        let app = server::new_app(&config, store, ring, clock.clone(), Entropy::System, Arc::default());
+        let app = Arc::new(app);
+        let grant = Grant {
+            player: None,
+            permissions: vec!["session:*".into()],
+            platform: None,
+            player_id: None,
+            ttl: Duration::from_secs(600),
+        };
+        Self {
+            api: Arc::new(Api::with_operations(app, operations, server::api_settings(&config))),
+            token: key.sign(&grant, clock.now()),
+        }
+    }
+
+    async fn send<B>(&self, method: Method, path: &str, body: B) -> (StatusCode, HeaderMap, Value)
+    where
+        B: HttpBody<Data = Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let request = Request::builder().method(method).uri(format!("{PREFIX}{path}"));
+        let request = request.header("authorization", format!("Bearer {}", self.token)).body(body).unwrap();
+        let (parts, body) = self.api.handle(request, None).await.into_parts();
+        let bytes = body.collect().await.unwrap().to_bytes();
+        (parts.status, parts.headers, serde_json::from_slice(&bytes).unwrap_or_default())
+    }
+
+    async fn get(&self, path: &str) -> (StatusCode, HeaderMap, Value) {
+        self.send(Method::GET, path, Full::default()).await
+    }
+
+    async fn post(&self, body: Sent) -> (StatusCode, Value) {
+        let (status, _, body) = self.send(Method::POST, "/body", body).await;
+        (status, body["error_code"].clone())
+    }
+
+    #[track_caller]
+    fn counts(&self, line: &str) {
+        let metrics = self.api.metrics.render();
+        assert!(metrics.lines().any(|other| other == line), "no {line} in\n{metrics}");
+    }
+}
+
+/// A body of these frames, and then as `then` has it.
+struct Sent {
+    frames: Vec<&'static [u8]>,
+    then: Then,
+}
+
+#[derive(Clone, Copy)]
+enum Then {
+    End,
+    Break,
+    Stall,
+}
+
+impl HttpBody for Sent {
+    type Data = Bytes;
+    type Error = std::io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, std::io::Error>>> {
+        if self.frames.is_empty() {
+            return match self.then {
+                Then::End => Poll::Ready(None),
+                Then::Break => Poll::Ready(Some(Err(std::io::ErrorKind::UnexpectedEof.into()))),
+                Then::Stall => Poll::Pending,
+            };
+        }
+        Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(self.frames.remove(0))))))
+    }
+}
+
+#[tokio::test]
+async fn a_panic_is_answered_and_counted_and_told_to_nobody() {
+    let bench = Bench::new();
+    bench.counts("rallypoint_panics_total 0");
+    for path in ["/text", "/number", "/at-once"] {
+        let (status, _, body) = bench.get(path).await;
+        assert_eq!(
+            (status, &body["error_code"]),
+            (StatusCode::INTERNAL_SERVER_ERROR, &"internal_error".into())
+        );
+        assert_eq!(body["auth_success"], true, "a new token would not help");
+        assert_eq!(body["desc"], "the service failed on this request");
+        assert_eq!(bench.get("/work").await.0, StatusCode::NO_CONTENT);
+    }
+    bench.counts("rallypoint_panics_total 3");
+    bench.counts("rallypoint_requests_total{operation=\"panic_with_text\",status=\"500\"} 1");
+    bench.counts("rallypoint_requests_total{operation=\"work\",status=\"204\"} 3");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_operation_that_hangs_is_given_up() {
+    let bench = Bench::new();
+    let (status, headers, body) = bench.get("/hang").await;
+    assert_eq!((status, &body["error_code"]), (StatusCode::SERVICE_UNAVAILABLE, &"timed_out".into()));
+    assert_eq!(headers["retry-after"], "1");
+    bench.counts("rallypoint_requests_total{operation=\"hang\",status=\"503\"} 1");
+    bench.counts("rallypoint_panics_total 0");
+    assert_eq!(bench.get("/work").await.0, StatusCode::NO_CONTENT);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_does_not_arrive_whole_is_refused() {
+    let bench = Bench::new();
+    let sent = |frames: &[&'static [u8]], then| Sent { frames: frames.to_vec(), then };
+    let whole = [&b"{\"a\""[..], b":\"b\"}"];
+    assert_eq!(bench.post(sent(&whole, Then::End)).await, (StatusCode::NO_CONTENT, Value::Null));
+    // Not even what is complete as JSON is believed before the body is.
+    for frames in [&[][..], &whole[..1], &whole] {
+        let (status, code) = bench.post(sent(frames, Then::Stall)).await;
+        assert_eq!((status, code), (StatusCode::REQUEST_TIMEOUT, "request_timeout".into()));
+        let (status, code) = bench.post(sent(frames, Then::Break)).await;
+        assert_eq!((status, code), (StatusCode::BAD_REQUEST, "body_broken".into()));
+    }
+    let too_large = vec![&[b' '; 64 * 1024][..]; 17];
+    let (status, code) = bench.post(Sent { frames: too_large, then: Then::Stall }).await;
+    assert_eq!((status, code), (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large".into()));
+    assert_eq!(bench.get("/work").await.0, StatusCode::NO_CONTENT);
+}

@@ -1,0 +1,122 @@
+//! The admin listener: `/live`, `/ready` and `/metrics`, for load balancers and collectors. No tokens here, and
+//! nothing worth one.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body_util::Full;
+use hyper::body::Incoming;
+
+use crate::app::App;
+use crate::http::connection::Handler;
+use crate::records::keys;
+use crate::store::StoreError;
+use crate::telemetry::Metrics;
+
+/// Longest time that `/ready` waits for the store: whoever asks seldom waits for longer.
+const READY_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Where a server stands: it starts, serves, and is about to stop.
+pub struct Standing {
+    metrics: Arc<Metrics>,
+    app: OnceLock<Arc<App>>,
+    is_leaving: AtomicBool,
+}
+
+impl Standing {
+    /// A server that starts: it opens its store, which may take long.
+    pub fn starting(metrics: Arc<Metrics>) -> Self {
+        Self { metrics, app: OnceLock::new(), is_leaving: AtomicBool::new(false) }
+    }
+
+    /// The server serves this from now on.
+    pub fn serves(&self, app: Arc<App>) {
+        // Once is enough.
+        let _ = self.app.set(app);
+    }
+
+    /// The server is about to stop.
+    pub fn leaves(&self) {
+        self.is_leaving.store(true, Ordering::Release);
+    }
+}
+
+/// Answers a request of the admin listener.
+pub async fn handle<B>(standing: &Standing, request: Request<B>) -> Response<Full<Bytes>> {
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        let mut refused = text(StatusCode::METHOD_NOT_ALLOWED, "only GET is answered here\n");
+        refused.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+        return refused;
+    }
+    match request.uri().path() {
+        "/live" => text(StatusCode::OK, "alive\n"),
+        "/ready" => ready(standing).await,
+        "/metrics" => metrics(&standing.metrics),
+        _ => text(StatusCode::NOT_FOUND, "there are /live, /ready and /metrics\n"),
+    }
+}
+
+/// Ready while the store reads and writes, the clock is right where others go by theirs, and the server neither starts nor
+/// stops.
+async fn ready(standing: &Standing) -> Response<Full<Bytes>> {
+    if standing.is_leaving.load(Ordering::Acquire) {
+        return text(StatusCode::SERVICE_UNAVAILABLE, "stopping\n");
+    }
+    let Some(app) = standing.app.get() else {
+        let told = "starting: the store is being opened and brought up to date\n";
+        return text(StatusCode::SERVICE_UNAVAILABLE, told);
+    };
+    let checked = tokio::time::timeout(READY_TIMEOUT, check_store(app)).await;
+    let late = || Err(StoreError::Unavailable(format!("no answer within {READY_TIMEOUT:?}")));
+    match checked.unwrap_or_else(|_| late()) {
+        Ok(()) => text(StatusCode::OK, "ready\n"),
+        Err(error) => text(StatusCode::SERVICE_UNAVAILABLE, &format!("not ready: {error}\n")),
+    }
+}
+
+async fn check_store(app: &App) -> Result<(), StoreError> {
+    let store = app.sessions.store();
+    store.check_writable()?;
+    // Any key will do; this one's value is small.
+    store.get(&keys::last_listing_number()).await?;
+    let checked = store.check_clock(|| app.clock.now_ms()).await;
+    if let Err(error @ StoreError::ClockSkew { .. }) = &checked {
+        tracing::warn!(%error, "the clock is off");
+    }
+    checked
+}
+
+fn metrics(metrics: &Metrics) -> Response<Full<Bytes>> {
+    let mut response = text(StatusCode::OK, &metrics.render());
+    let open_metrics = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, open_metrics);
+    response
+}
+
+fn text(status: StatusCode, text: &str) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::copy_from_slice(text.as_bytes())));
+    *response.status_mut() = status;
+    let plain = HeaderValue::from_static("text/plain; charset=utf-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, plain);
+    response
+}
+
+/// Answers on the admin listener.
+#[derive(Clone)]
+pub struct Admin(pub Arc<Standing>);
+
+impl Handler for Admin {
+    fn handle(
+        &self,
+        request: Request<Incoming>,
+        _: SocketAddr,
+    ) -> impl Future<Output = Response<Full<Bytes>>> + Send + use<> {
+        let standing = Arc::clone(&self.0);
+        async move { handle(&standing, request).await }
+    }
+}

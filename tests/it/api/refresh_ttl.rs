@@ -1,0 +1,115 @@
+//! Asking for a session keeps it alive unless the caller says otherwise, whatever is asked; its version stays.
+
+use std::time::Duration;
+
+use http::Method;
+use rallypoint::api::routes;
+use rallypoint::domain::SessionId;
+use rallypoint::http::openapi;
+use rallypoint::http::operation::Operation;
+use serde_json::{Value, json};
+
+use crate::harness::{Client, Server, XBOX_ID, grant};
+
+/// A game in which everything can be done: alice leads, bob and carol are on teams of their own.
+async fn game(server: &Server) -> ([Client; 3], String) {
+    let [alice, bob, carol] = [server.lasting_player(), server.lasting_player(), server.lasting_player()];
+    let session = alice.creates("game").await;
+    bob.joins_team(&session, 1).await.expect(200);
+    carol.joins(&session).await.expect(200);
+    let path = format!("/v1/session/{session}");
+    alice.post(&format!("{path}/browser"), &json!({})).await.expect(200);
+    alice.links(&session).await.expect(200);
+    ([alice, bob, carol], session)
+}
+
+/// Calls an operation on that game, where it leaves the game there; the status.
+async fn ask(operation: &Operation, players: &[Client; 3], session: &str, query: &str) -> Option<u16> {
+    let [alice, bob, carol] = players;
+    let (mut caller, mut player) = (alice.clone(), bob.player);
+    let instance = async |body: Value| {
+        alice.post(&format!("/v1/session/{session}/instance?refresh_ttl=false"), &body).await.expect(200);
+    };
+    let body = match operation.id {
+        // Ends the session, or takes a player by an older id, which these do not have.
+        "delete_session" | "update_session_player_by_id" | "kick_player_from_session_by_id" => return None,
+        "swap_players_in_session" => json!({"players": [bob.player, carol.player]}),
+        "move_player_by_uuid_v2" => json!({"team_id": 0}),
+        "join_session_by_id_self" => crate::harness::joining(),
+        "instance_health_check" => {
+            instance(json!({"instance_id": "i"})).await;
+            let mut grant = grant(None, None, &["session:instance:health"]);
+            grant.ttl = Duration::from_secs(1_000_000);
+            caller = alice.server.bearer(alice.server.token(&grant));
+            json!({"instance_id": "i", "instance_health": "healthy"})
+        }
+        "update_instance_info" | "end_instance" => {
+            instance(json!({})).await;
+            json!({})
+        }
+        "invite_player_by_uuid_v2" => {
+            player = alice.server.player().player;
+            json!({})
+        }
+        "leave_session_by_id_self" => {
+            caller = bob.clone();
+            json!({})
+        }
+        _ => json!({}),
+    };
+    let path = operation.path.replace("{session_id}", session).replace("{team_id}", "0");
+    let path = path.replace("{platform}", "XboxLive").replace("{platform_session_id_base64}", XBOX_ID);
+    let path = path.replace("{player_uuid}", &player.to_string()).replace("{permission}", "kick");
+    let reply =
+        caller.send(operation.method.clone(), &(path + query), &[], Some(body.to_string().into())).await;
+    Some(reply.status.as_u16())
+}
+
+async fn deadline_ms(server: &Server, session: &str) -> i64 {
+    let live = server.app.sessions.find(&SessionId::parse(session).unwrap()).await.unwrap();
+    live.unwrap().deadline_ms()
+}
+
+#[tokio::test]
+async fn every_operation_that_can_keeps_a_session_alive_by_default() {
+    let mut asked = 0;
+    let operations = routes::operations();
+    let document = openapi::document(&operations, "access_token");
+    for operation in operations {
+        let method = operation.method.as_str().to_lowercase();
+        let mut parameters =
+            document["paths"][operation.path][method]["parameters"].as_array().unwrap().iter();
+        if !parameters.any(|parameter| parameter["name"] == json!("refresh_ttl")) {
+            continue;
+        }
+        let mut moved = Vec::new();
+        for query in ["?refresh_ttl=false", "?refresh_ttl=true", ""] {
+            let server = Server::new();
+            let (players, session) = game(&server).await;
+            let before = deadline_ms(&server, &session).await;
+            server.clock.advance(Duration::from_secs(1800));
+            let Some(status) = ask(&operation, &players, &session, query).await else { break };
+            assert!([200, 204].contains(&status), "{}: {status}", operation.id);
+            moved.push(deadline_ms(&server, &session).await > before);
+        }
+        if !moved.is_empty() {
+            assert_eq!(moved, [false, true, true], "{}: without, with, and by default", operation.id);
+            asked += 1;
+        }
+    }
+    assert!(asked > 20, "{asked} operations keep a session alive");
+}
+
+#[tokio::test]
+async fn keeping_a_session_alive_does_not_change_its_version() {
+    let server = Server::new();
+    let ([alice, bob, _], session) = game(&server).await;
+    let path = format!("/v1/session/{session}");
+    let etag = alice.session(&session).await.expect(200).etag();
+    for _ in 0..8 {
+        server.advance(Duration::from_secs(1800)).await;
+        alice.get_if_none_match(&path, &etag).await.expect(304);
+        bob.send(Method::GET, &format!("{path}/player"), &[], None).await.expect(200);
+    }
+    alice.get_if_none_match(&path, &etag).await.expect(304);
+}

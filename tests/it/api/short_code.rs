@@ -1,0 +1,255 @@
+//! Short codes: making one, naming a session by it, and guessing.
+
+use std::time::Duration;
+
+use http::{Method, Request};
+use http_body_util::Full;
+use rallypoint::app::rate_limit::{GUESSES_MAX, WINDOW};
+use rallypoint::domain::ShortCode;
+use rallypoint::env::Entropy;
+use rallypoint::http::operation::Operation;
+use rallypoint::records::keys;
+use rallypoint::store::Batch;
+use serde_json::{Value, json};
+
+use crate::harness::{Client, Reply, Server, XBOX_ID, contents, joining};
+
+async fn generate(caller: &Client, session: &str) -> Reply {
+    caller.send(Method::POST, &format!("/v1/session/{session}:generate-short-code"), &[], None).await
+}
+
+/// A party of a new player, and its code.
+async fn party(server: &Server) -> (Client, String, String) {
+    let leader = server.player();
+    let session = leader.creates("party").await;
+    let code = generate(&leader, &session).await.expect(200).body["short_code"].clone();
+    (leader, session, code.as_str().unwrap().to_owned())
+}
+
+#[tokio::test]
+async fn a_code_is_short_and_hard_to_misread_and_shown_to_those_inside() {
+    let server = Server::new();
+    let (alice, session, code) = party(&server).await;
+    assert!((5..=12).contains(&code.len()), "{code}");
+    assert!(code.chars().all(|char| char.is_ascii_uppercase() || char.is_ascii_digit()), "{code}");
+    assert!(!code.contains(['0', 'O', '1', 'I']), "{code}");
+    assert_eq!(alice.session(&session).await.expect(200).body["short_code"], json!(code));
+    let stranger = server.player();
+    assert!(stranger.session(&session).await.expect(200).body.get("short_code").is_none());
+    assert!(stranger.session(&code).await.expect(200).body.get("short_code").is_none());
+    let reader = server.service(&["session:read:any"]);
+    assert_eq!(reader.session(&session).await.body["short_code"], json!(code));
+}
+
+#[tokio::test]
+async fn a_session_has_one_code() {
+    let server = Server::new();
+    let (alice, session, code) = party(&server).await;
+    let before = contents(&server).await;
+    generate(&alice, &session).await.refused(409, "short_code_exists");
+    generate(&alice, &code).await.refused(409, "short_code_exists");
+    generate(&server.service(&["session:shortcode:any"]), &session).await.refused(409, "short_code_exists");
+    assert_eq!(contents(&server).await, before);
+}
+
+#[tokio::test]
+async fn a_code_is_made_by_active_players_or_any() {
+    let server = Server::new();
+    let (alice, bob, stranger) = (server.player(), server.player(), server.player());
+    let session = alice.creates("game").await;
+    generate(&stranger, &session).await.refused(403, "not_active_in_session");
+    alice.invites(&session, &stranger).await.expect(200);
+    generate(&stranger, &session).await.refused(403, "not_active_in_session");
+    generate(&alice, "none").await.refused(404, "session_not_found");
+    bob.joins(&session).await.expect(200);
+    generate(&bob, &session).await.expect(200);
+    let other = alice.creates("party").await;
+    generate(&server.service(&["session:shortcode:any"]), &other).await.expect(200);
+}
+
+#[tokio::test]
+async fn a_code_is_found_in_any_case() {
+    let server = Server::new();
+    let (alice, session, code) = party(&server).await;
+    let mixed: String = code
+        .char_indices()
+        .map(|(index, char)| if index % 2 == 0 { char.to_ascii_lowercase() } else { char })
+        .collect();
+    for spelled in [code.clone(), code.to_lowercase(), mixed] {
+        let seen = alice.session(&spelled).await.expect(200);
+        assert_eq!(seen.body["session_id"], json!(session), "{spelled}");
+        assert_eq!(seen.etag(), alice.session(&session).await.etag());
+    }
+}
+
+/// The path of an operation with every session in it named so, and every other thing that there is.
+fn path_naming(operation: &Operation, named: &str, player: &Client) -> Option<String> {
+    let sessions = ["{session_id}", "{invited_session_id}", "{kicked_session_id}"];
+    if !sessions.iter().any(|session| operation.path.contains(session)) {
+        return None;
+    }
+    let path = sessions.iter().fold(operation.path.to_owned(), |path, session| path.replace(session, named));
+    let path = path.replace("{platform}", "XboxLive").replace("{platform_session_id_base64}", XBOX_ID);
+    let path = path.replace("{player_uuid}", &player.player.to_string()).replace("{player_id}", "7");
+    Some(path.replace("{permission}", "kick").replace("{team_id}", "0"))
+}
+
+/// A body that every operation can read.
+fn body_for_all(player: &Client) -> Value {
+    json!({
+        "client_version": "1.0.0", "client_settings": {"platform": "XboxLive", "input": "gamepad"}, "team_id": 0,
+        "players": [player.player, player.player], "instance_health": "healthy", "instance_id": "1",
+    })
+}
+
+#[tokio::test]
+async fn a_code_serves_wherever_a_path_takes_a_session() {
+    let server = Server::new();
+    let mut tried = 0;
+    for operation in server.api.operations() {
+        let (alice, _, code) = party(&server).await;
+        let Some(path) = path_naming(operation, &code.to_lowercase(), &alice) else { continue };
+        let admin = server.player_with(None, &["session:*"]);
+        let send = async |path: &str| {
+            let body = Some(body_for_all(&alice).to_string().into());
+            admin.send(operation.method.clone(), path, &[], body).await
+        };
+        // An unknown code is an unknown session, unless something else in the path is looked for first.
+        let unknown = send(&path_naming(operation, "zzzzzz", &alice).unwrap()).await.expect(404);
+        if !path.contains("/player/id/") {
+            unknown.refused(404, "session_not_found");
+        }
+        let reply = send(&path).await;
+        assert_ne!(reply.body["error_code"], json!("session_not_found"), "{}", operation.id);
+        assert_ne!(reply.status.as_u16(), 422, "{} {}", operation.id, reply.body);
+        tried += 1;
+    }
+    assert!(tried > 25, "{tried} operations take a session");
+}
+
+#[tokio::test]
+async fn a_code_goes_with_its_session() {
+    let server = Server::new();
+    let (alice, session, code) = party(&server).await;
+    alice.leaves(&code).await.expect(204);
+    alice.session(&code).await.refused(404, "session_not_found");
+    alice.session(&session).await.refused(404, "session_not_found");
+    assert!(contents(&server).await.is_empty(), "the code is free again");
+}
+
+#[tokio::test]
+async fn a_code_that_is_taken_is_drawn_again() {
+    let server = Server::new();
+    let alice = server.player();
+    let session = alice.creates("party").await;
+    let Entropy::Seeded(state) = &server.app.entropy else { panic!("tests can repeat their chances") };
+    let foreseen = Entropy::seeded(*state.lock().unwrap());
+    let draw = || ShortCode::from_random(foreseen.bytes());
+    let store = server.app.sessions.store();
+    for _ in 0..8 {
+        store.commit(Batch::default().put(keys::short_code(&draw()), "another")).await.unwrap();
+    }
+    let refused = generate(&alice, &session).await;
+    assert_eq!(refused.headers["retry-after"], "1");
+    refused.refused(503, "short_code_taken");
+    store.commit(Batch::default().put(keys::short_code(&draw()), "another")).await.unwrap();
+    let code = generate(&alice, &session).await.expect(200).body["short_code"].clone();
+    assert_eq!(code, json!(draw().as_str()));
+    assert_eq!(alice.session(code.as_str().unwrap()).await.expect(200).body["session_id"], json!(session));
+}
+
+#[tokio::test]
+async fn guessing_is_limited_per_caller() {
+    let server = Server::new();
+    let (alice, session, code) = party(&server).await;
+    let (guesser, other) = (server.player(), server.player());
+    for _ in 0..GUESSES_MAX {
+        // What is no code is no guess, and what is right is not a wrong one.
+        guesser.session("ZZZZ").await.refused(404, "session_not_found");
+        guesser.session("OOOOOO").await.refused(404, "session_not_found");
+        guesser.session(&code).await.expect(200);
+        guesser.session("ZZZZZZ").await.refused(404, "session_not_found");
+    }
+    guesser.session("ZZZZZZ").await.refused(403, "too_many_guesses");
+    guesser.session(&code).await.refused(403, "too_many_guesses");
+    guesser.leaves("zzzzzz").await.refused(403, "too_many_guesses");
+    guesser.session(&session).await.expect(200);
+    other.session("ZZZZZZ").await.refused(404, "session_not_found");
+    alice.session(&code).await.expect(200);
+    server.clock.advance(WINDOW - Duration::from_millis(1));
+    guesser.session(&code).await.refused(403, "too_many_guesses");
+    server.clock.advance(Duration::from_millis(1));
+    guesser.session(&code).await.expect(200);
+    guesser.session("ZZZZZZ").await.refused(404, "session_not_found");
+}
+
+/// The code of the answer to a service's reading a session from an address.
+async fn read_from(service: &Client, address: &str, named: &str) -> Value {
+    let token = service.token.as_deref().unwrap();
+    let request = Request::get(format!("/session/v1/session/{named}"));
+    let request = request.header("authorization", format!("Bearer {token}"));
+    let request = request.body(Full::default()).unwrap();
+    service.send_from(Some(address.parse().unwrap()), request).await.body["error_code"].clone()
+}
+
+#[tokio::test]
+async fn the_colon_before_a_verb_may_be_encoded() {
+    let server = Server::new();
+    let alice = server.player();
+    for colon in ["%3A", "%3a"] {
+        let session = alice.creates("party").await;
+        let path = format!("/v1/session/{session}{colon}generate-short-code");
+        alice.send(Method::POST, &path, &[], None).await.expect(200);
+    }
+}
+
+#[tokio::test]
+async fn services_are_told_apart_by_where_they_are() {
+    let server = Server::new();
+    let service = server.service(&["session:read:any"]);
+    let (_, _, code) = party(&server).await;
+    for _ in 0..GUESSES_MAX {
+        assert_eq!(read_from(&service, "192.0.2.1", "ZZZZZZ").await, json!("session_not_found"));
+    }
+    assert_eq!(read_from(&service, "192.0.2.1", &code).await, json!("too_many_guesses"));
+    let another = server.service(&["session:*"]);
+    assert_eq!(read_from(&another, "192.0.2.1", "ZZZZZZ").await, json!("too_many_guesses"));
+    assert_eq!(read_from(&service, "192.0.2.2", "ZZZZZZ").await, json!("session_not_found"));
+    assert_eq!(read_from(&service, "192.0.2.2", &code).await, Value::Null);
+    // A player is one player, wherever they are.
+    let player = server.player();
+    for guess in 0..GUESSES_MAX {
+        read_from(&player, &format!("192.0.2.{}", guess + 1), "ZZZZZZ").await;
+    }
+    assert_eq!(read_from(&player, "198.51.100.1", &code).await, json!("too_many_guesses"));
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_the_input_is_said_before_anything_of_codes() {
+    let server = Server::new();
+    let (alice, _, code) = party(&server).await;
+    let join = |code: &str| format!("/v1/session/{code}/player/me");
+    let missing = || [(json!(["body"]), "value_error.missing")];
+    for _ in 0..=GUESSES_MAX {
+        // Neither tells whether there is such a code; and what tells nothing is no guess.
+        for named in ["ZZZZZZ", &code] {
+            alice.post(&join(named), &Value::Null).await.invalid(&missing());
+        }
+    }
+    alice.session(&code).await.expect(200);
+    for _ in 0..GUESSES_MAX {
+        alice.session("ZZZZZZ").await.refused(404, "session_not_found");
+    }
+    alice.post(&join("ZZZZZZ"), &joining()).await.refused(403, "too_many_guesses");
+    alice.post(&join("ZZZZZZ"), &Value::Null).await.invalid(&missing());
+}
+
+#[tokio::test]
+async fn each_code_of_a_path_is_a_guess() {
+    let server = Server::new();
+    let alice = server.player();
+    for _ in 0..GUESSES_MAX / 2 {
+        alice.delete("/v1/session/ZZZZZZ/kicked-session/YYYYYY").await.refused(404, "session_not_found");
+    }
+    alice.session("ZZZZZZ").await.refused(403, "too_many_guesses");
+}

@@ -1,0 +1,24 @@
+//! Several nodes on one database, and a database that fails.
+
+/// The whole suite again on a database, with one node and with three.
+mod everywhere;
+/// Commits of several nodes: order, loss, repetition.
+mod postgres;
+/// A database that is away, slow, or lost in the middle of a commit.
+mod postgres_faults;
+/// What `/metrics` says of the database.
+mod postgres_metrics;
+/// What an operator reads when the database cannot be used.
+mod postgres_operator;
+/// Poolers: session pooling works, transaction pooling is refused.
+mod postgres_pooler;
+/// A synchronous standby that is away.
+mod postgres_standby;
+/// TLS and authentication to the database.
+mod postgres_tls;
+/// Presence and health reports that arrive at different nodes.
+mod presence_sync;
+/// The real binary as several nodes on one database.
+mod shared_database;
+/// Bounded reads: how old they may be.
+mod staleness;

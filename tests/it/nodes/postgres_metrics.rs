@@ -1,0 +1,131 @@
+//! What an operator sees in `/metrics` of a node and its database.
+
+use futures_util::future::join_all;
+use http_body_util::BodyExt as _;
+use rallypoint::runtime::admin;
+use rallypoint::store::{Backend as _, Batch, CommitError, Postgres, PostgresSettings, Store, StoreError};
+
+use crate::harness::Server;
+use crate::support::postgres::Database;
+use crate::support::process::soon;
+use crate::support::proxy::{Network, Proxy};
+
+/// The metrics of a server at one moment.
+struct Metrics(String);
+
+impl Metrics {
+    async fn of(server: &Server) -> Self {
+        let asked = http::Request::get("/metrics").body(()).unwrap();
+        let body = admin::handle(&server.standing(), asked).await.into_body().collect().await.unwrap();
+        Self(String::from_utf8(body.to_bytes().to_vec()).unwrap())
+    }
+
+    /// One sample of the store.
+    fn get(&self, sample: &str) -> u64 {
+        let start = format!("rallypoint_store_{sample} ");
+        let line = self.0.lines().find_map(|line| line.strip_prefix(&start));
+        line.unwrap_or_else(|| panic!("{sample} is not in:\n{}", self.0)).parse().unwrap()
+    }
+
+    fn statements(&self, purpose: &str) -> u64 {
+        self.get(&format!("statement_duration_seconds_count{{purpose=\"{purpose}\"}}"))
+    }
+
+    fn faults(&self, reason: &str) -> u64 {
+        self.get(&format!("faults_total{{reason=\"{reason}\"}}"))
+    }
+}
+
+/// Waits until so many connections are open.
+async fn connections(server: &Server, count: u64) {
+    while Metrics::of(server).await.get("connections") != count {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn statements_are_counted_by_purpose_and_so_are_the_reads_that_share_them() {
+    let database = Database::new().await;
+    let settings = PostgresSettings { write_connections: 1, read_connections: 1, ..database.settings() };
+    let store = Postgres::open(settings).await.unwrap();
+    let server = Server::over(Store::Postgres(store.clone()), |_| {});
+    for purpose in ["commit", "transaction", "read", "scan", "page", "clock"] {
+        assert_eq!(Metrics::of(&server).await.statements(purpose), 0, "{purpose}");
+    }
+    store.commit(Batch::default().put("key", "value")).await.unwrap();
+    store.commit(Batch::default().expect_absent("other").put("another", "value")).await.unwrap();
+    let conflict = store.commit(Batch::default().expect_absent("key").put("key", "value")).await;
+    assert!(matches!(conflict, Err(CommitError::Conflict { .. })), "{conflict:?}");
+    // All ask before the reader's task runs, which is on the same thread.
+    let keys: Vec<_> = (0..20).map(|number| format!("key {number}")).collect();
+    join_all(keys.iter().map(|key| store.get(key.as_bytes()))).await;
+    store.scan(b"", b"z", 1).await.unwrap();
+    store.scan(b"", b"", 1).await.unwrap();
+    store.page(b"", 1, 1).await.unwrap();
+    store.check_clock(|| 0).await.unwrap();
+
+    let metrics = Metrics::of(&server).await;
+    assert_eq!((metrics.statements("commit"), metrics.statements("transaction")), (2, 1));
+    assert_eq!((metrics.get("commits_total"), metrics.get("conflicts_total")), (2, 1));
+    assert_eq!((metrics.get("reads_total"), metrics.statements("read")), (20, 1));
+    assert_eq!(
+        (metrics.statements("scan"), metrics.statements("page"), metrics.statements("clock")),
+        (2, 1, 1)
+    );
+    assert_eq!((metrics.get("failures_total"), metrics.get("unsure_total")), (0, 0));
+    assert_eq!((metrics.get("reachable"), metrics.get("connections_broken_total")), (1, 0));
+    // One each for commits, for transactions and for reads.
+    soon("the connections that looked around end", connections(&server, 3)).await;
+
+    store.close().await;
+    soon("the connections end", connections(&server, 0)).await;
+    let metrics = Metrics::of(&server).await;
+    assert_eq!((metrics.get("connections_made_total"), metrics.get("connections_broken_total")), (5, 0));
+}
+
+#[tokio::test]
+async fn trouble_with_the_database_is_counted_by_its_reason() {
+    let database = Database::new().await;
+    let proxy = Proxy::before(&database.settings().address).await;
+    let store = Postgres::open(database.impatient_settings_through(&proxy)).await.unwrap();
+    let server = Server::over(Store::Postgres(store.clone()), |_| {});
+    store.commit(Batch::default().put("key", "value")).await.unwrap();
+    assert_eq!(Metrics::of(&server).await.get("failures_total"), 0);
+
+    let mut client = database.client().await;
+    let holding = client.transaction().await.unwrap();
+    holding.batch_execute("SELECT * FROM rallypoint_entries FOR UPDATE").await.unwrap();
+    let refused = store.commit(Batch::default().put("key", "value")).await;
+    assert!(matches!(refused, Err(CommitError::Store(StoreError::Unavailable(_)))), "{refused:?}");
+    holding.rollback().await.unwrap();
+    let metrics = Metrics::of(&server).await;
+    assert_eq!((metrics.faults("timeout"), metrics.get("failures_total")), (1, 1));
+    assert_eq!((metrics.get("reachable"), metrics.faults("lost")), (1, 0));
+
+    proxy.set(Network::DownAtAnswer);
+    let (mut failures, mut unsure) = (1, 0);
+    // The connections find out one by one.
+    while Metrics::of(&server).await.get("reachable") == 1 {
+        let version = rallypoint::store::Version(1);
+        let replacing = Batch::default().expect_version("key", version).put("key", "new");
+        match store.commit(replacing).await {
+            Err(CommitError::Store(error)) => {
+                failures += 1;
+                unsure += u64::from(matches!(error, StoreError::Unsure(_)));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    let metrics = Metrics::of(&server).await;
+    assert!(unsure > 0);
+    assert_eq!((metrics.get("failures_total"), metrics.get("unsure_total")), (failures, unsure));
+    assert!(metrics.faults("lost") > 0 && metrics.faults("unreachable") > 0);
+    assert!(metrics.get("connections_broken_total") > 0);
+
+    let made = metrics.get("connections_made_total");
+    proxy.set(Network::Open);
+    soon("the database answers", async { while store.get(b"key").await.is_err() {} }).await;
+    let metrics = Metrics::of(&server).await;
+    assert!(metrics.get("connections_made_total") > made);
+    assert_eq!(metrics.get("reachable"), 1);
+}

@@ -1,0 +1,190 @@
+//! Silence where several nodes serve one store: players ask, and hosts report, at whichever node they come to.
+
+use std::time::Duration;
+
+use rallypoint::domain::SessionId;
+use rallypoint::jobs;
+use rallypoint::records::keys;
+use rallypoint::store::{Memory, Store};
+use serde_json::{Value, json};
+
+use crate::harness::{Client, Server, contents, grant};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Two nodes on one store, where players are taken out after a minute of silence.
+fn nodes() -> [Server; 2] {
+    let store = Store::Memory(Memory::shared());
+    let one = Server::over(store.clone(), |config| {
+        let game = config.templates.get_mut("game").unwrap();
+        (game.player_culling_timeout, game.attempt_auto_join) = (Some(60), false);
+    });
+    let other = one.another_node(store);
+    [one, other]
+}
+
+/// The same caller at another node.
+fn at(node: &Server, client: &Client) -> Client {
+    Client { server: node.clone(), ..client.clone() }
+}
+
+/// Lets time pass by the second, with the background work of each node.
+async fn advance(nodes: &[&Server], seconds: u64) {
+    for _ in 0..seconds {
+        nodes[0].clock.advance(SECOND);
+        for node in nodes {
+            node.advance(Duration::ZERO).await;
+        }
+    }
+}
+
+async fn poll(client: &Client, session: &str) {
+    client.get(&format!("/v1/session/{session}?refresh_ttl=false")).await.expect(200);
+}
+
+#[tokio::test]
+async fn a_player_who_asks_at_another_node_stays_and_one_who_asks_nowhere_goes() {
+    let [one, other] = nodes();
+    let [alice, bob, carol] = [one.lasting_player(), one.lasting_player(), one.lasting_player()];
+    let session = alice.creates("game").await;
+    for player in [&bob, &carol] {
+        player.joins(&session).await.expect(200);
+    }
+    for _ in 0..12 {
+        advance(&[&one, &other], 10).await;
+        poll(&alice, &session).await;
+        poll(&at(&other, &bob), &session).await;
+    }
+    assert_eq!(alice.sees_place(&session, &bob).await.0, json!("member"));
+    assert_eq!(alice.sees(&session, &carol).await, Value::Null, "for two minutes carol has said nothing");
+    at(&other, &carol).leaves(&session).await.refused(404, "player_not_found");
+}
+
+#[tokio::test]
+async fn a_node_watches_over_what_one_that_is_gone_has_left() {
+    let [one, other] = nodes();
+    let [alice, bob] = [one.lasting_player(), one.lasting_player()];
+    let session = alice.creates("game").await;
+    bob.joins(&session).await.expect(200);
+    for _ in 0..12 {
+        advance(&[&other], 10).await;
+        poll(&at(&other, &alice), &session).await;
+    }
+    let there = at(&other, &alice);
+    assert_eq!(there.sees(&session, &bob).await, Value::Null);
+    advance(&[&other], 120).await;
+    there.session(&session).await.refused(404, "session_not_found");
+    assert!(contents(&other).await.is_empty(), "nothing is left of it, nor of what was heard of it");
+}
+
+#[tokio::test]
+async fn reports_count_whichever_node_they_come_to() {
+    let [one, other] = nodes();
+    let alice = one.lasting_player();
+    let session = alice.creates("game").await;
+    alice.post(&format!("/v1/session/{session}/instance"), &json!({"instance_id": "i"})).await.expect(200);
+    let mut host = grant(None, None, &["session:instance:health", "session:read:any"]);
+    host.ttl = Duration::from_secs(1_000_000);
+    let host = one.bearer(one.token(&host));
+    let says = async |node: &Server, health: &str| {
+        let body = json!({"instance_health": health, "instance_id": "i"});
+        let path = format!("/v1/session/{session}/instance/health");
+        at(node, &host).post(&path, &body).await.expect(200).body["updated_instance_health"].clone()
+    };
+    let report = async |node: &Server| says(node, "healthy").await;
+    let health = async |node: &Server| {
+        let session = at(node, &host).session(&session).await.expect(200);
+        session.body["instance"]["instance_health"].clone()
+    };
+    for node in [&one, &other].into_iter().cycle().take(12) {
+        assert_eq!(report(node).await, json!("healthy"));
+        advance(&[&one, &other], 10).await;
+        poll(&alice, &session).await;
+        assert_eq!(health(&one).await, json!("healthy"));
+    }
+    // What it says between two reports that count stands also where the node that heard it is gone.
+    assert_eq!(says(&one, "healthy").await, json!("healthy"));
+    advance(&[&one, &other], 2).await;
+    assert_eq!(says(&other, "degraded").await, json!("degraded"));
+    for _ in 0..3 {
+        advance(&[&one], 5).await;
+        poll(&alice, &session).await;
+        assert_eq!(health(&one).await, json!("degraded"));
+    }
+    // Neither hears it any more.
+    for _ in 0..8 {
+        advance(&[&one, &other], 10).await;
+        poll(&alice, &session).await;
+    }
+    assert_eq!((health(&one).await, health(&other).await), (json!("unknown"), json!("unknown")));
+}
+
+#[tokio::test]
+async fn a_node_that_does_not_watch_a_session_yet_hears_who_asks_for_it() {
+    let [one, other] = nodes();
+    // More sessions than a node looks at in one round, so that the last is not among them.
+    let mut sessions = Vec::new();
+    for _ in 0..300 {
+        let player = one.lasting_player();
+        sessions.push((player.creates("game").await, player));
+    }
+    let (session, alice) = sessions.into_iter().max_by_key(|(session, _)| session.clone()).unwrap();
+    poll(&at(&other, &alice), &session).await;
+    assert_eq!(other.app.attendance.watched(), 1);
+    for _ in 0..12 {
+        advance(&[&other], 1).await;
+        poll(&at(&other, &alice), &session).await;
+        advance(&[&one], 9).await;
+    }
+    assert_eq!(at(&other, &alice).sees_place(&session, &alice).await.0, json!("leader"));
+}
+
+#[tokio::test]
+async fn after_all_nodes_were_away_everyone_starts_with_a_full_allowance() {
+    let [one, other] = nodes();
+    let alice = one.lasting_player();
+    let session = alice.creates("game").await;
+    poll(&alice, &session).await;
+    advance(&[&one, &other], 20).await;
+    let store = one.app.sessions.store().clone();
+    drop((one, other.clone()));
+    other.clock.advance(50 * SECOND);
+    let restarted = other.another_node(store);
+    jobs::seed_attendance(&restarted.app).await.unwrap();
+    advance(&[&restarted], 59).await;
+    poll(&at(&restarted, &alice), &session).await;
+}
+
+#[tokio::test]
+async fn while_many_sessions_end_others_are_told_whom_a_node_has_heard() {
+    // More than a node ends before the rest of its work has its turn.
+    const IDLE: usize = 1_100;
+    let [one, _] = nodes();
+    for _ in 0..IDLE {
+        one.player().creates("party").await;
+    }
+    one.clock.advance(3_000 * SECOND);
+    let alice = one.lasting_player();
+    let session = alice.creates("game").await;
+    one.clock.advance(1_500 * SECOND);
+    poll(&alice, &session).await;
+
+    let told = keys::heard(&SessionId::parse(&session).unwrap());
+    let mut changes = one.app.sessions.store().watch();
+    let first_of_all_sessions = keys::all_sessions().0;
+    let watching = tokio::spawn(async move {
+        let (mut ended, mut ended_when_told) = (0, None);
+        while ended < IDLE {
+            let change = changes.recv().await.unwrap();
+            ended += usize::from(change.keys.iter().any(|key| key.starts_with(&first_of_all_sessions)));
+            if change.keys.contains(&told) {
+                ended_when_told.get_or_insert(ended);
+            }
+        }
+        ended_when_told
+    });
+    assert_eq!(jobs::tick(&one.app).await.unwrap(), IDLE);
+    let ended_when_told = watching.await.unwrap();
+    assert!(ended_when_told.is_some_and(|ended| ended < IDLE), "told after {ended_when_told:?}");
+    alice.session(&session).await.expect(200);
+}

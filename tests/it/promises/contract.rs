@@ -1,0 +1,215 @@
+//! The surface and its document do not drift unseen.
+
+use std::fmt::Write as _;
+
+use expect_test::expect_file;
+use rallypoint::api::{routes, tags};
+use rallypoint::http::openapi;
+use serde_json::Value;
+
+use crate::harness::{Server, fits};
+
+#[test]
+fn the_surface_is_as_reviewed() {
+    let mut surface =
+        String::from("# Every operation. Rewritten by UPDATE_EXPECT=1 cargo test; read every change.\n");
+    for operation in routes::operations() {
+        writeln!(surface, "{:7}{} ({})", operation.method.as_str(), operation.path, operation.id).unwrap();
+    }
+    expect_file!["../surface.txt"].assert_eq(&surface);
+}
+
+#[test]
+fn openapi_json_is_current() {
+    let document = serde_json::to_string_pretty(&openapi::document(&routes::operations(), "access_token"))
+        .unwrap()
+        + "\n";
+    expect_file!["../../../openapi.json"].assert_eq(&document);
+}
+
+#[tokio::test]
+async fn the_document_is_served_as_it_stands_in_the_repository() {
+    let server = Server::new();
+    let request = http::Request::get("/openapi.json").body(http_body_util::Full::default()).unwrap();
+    let reply = server.anonymous().send_raw(request).await.expect(200);
+    assert_eq!(reply.body, openapi::document(&routes::operations(), "access_token"));
+}
+
+#[tokio::test]
+async fn the_document_names_the_cookie_that_is_looked_for() {
+    let server = Server::with(|config| config.auth.cookie = "session_token".into());
+    let request = http::Request::get("/openapi.json").body(http_body_util::Full::default()).unwrap();
+    let document = server.anonymous().send_raw(request).await.expect(200).body;
+    let cookie = serde_json::json!({ "type": "apiKey", "in": "cookie", "name": "session_token" });
+    assert_eq!(document["components"]["securitySchemes"]["cookie"], cookie);
+    let operation = &document["paths"]["/v1/template"]["get"];
+    assert_eq!(operation["security"], serde_json::json!([{ "bearer": [] }, { "cookie": [] }]));
+}
+
+#[test]
+fn every_reference_of_the_document_leads_somewhere_and_nothing_is_null() {
+    let document = openapi::document(&routes::operations(), "access_token");
+    fn walk(document: &Value, value: &Value) {
+        match value {
+            Value::Object(fields) => {
+                if let Some(Value::String(reference)) = fields.get("$ref") {
+                    let target = document.pointer(reference.trim_start_matches('#'));
+                    assert!(target.is_some(), "{reference}");
+                }
+                fields.values().for_each(|value| walk(document, value));
+            }
+            Value::Array(items) => items.iter().for_each(|value| walk(document, value)),
+            Value::Null => panic!("a null in the document"),
+            Value::String(name) => assert_ne!(name, "null"),
+            _ => {}
+        }
+    }
+    walk(&document, &document);
+}
+
+#[test]
+fn bodies_are_limited_only_in_ways_that_are_checked() {
+    let document = openapi::document(&routes::operations(), "access_token");
+    let about = ["$ref", "type", "description", "default", "deprecated", "x-enum-descriptions"];
+    let checked = ["properties", "required", "items", "additionalProperties", "enum", "format"];
+    let limits = ["minLength", "maxLength", "minimum", "maximum", "minItems", "maxItems", "maxProperties"];
+    let own = ["x-bytes-max"];
+    let known = [&about[..], &checked, &limits, &own].concat();
+    fn walk(document: &Value, schema: &Value, known: &[&str], id: &str) {
+        for (keyword, value) in schema.as_object().unwrap() {
+            assert!(known.contains(&keyword.as_str()), "{id}: nothing checks {keyword}");
+            match keyword.as_str() {
+                "$ref" => {
+                    let target = document.pointer(value.as_str().unwrap().trim_start_matches('#'));
+                    walk(document, target.unwrap(), known, id);
+                }
+                "properties" => {
+                    value.as_object().unwrap().values().for_each(|field| walk(document, field, known, id))
+                }
+                "format" => assert!(
+                    ["uuid", "int64"].contains(&value.as_str().unwrap()),
+                    "{id}: nothing checks {value}"
+                ),
+                "items" | "additionalProperties" => walk(document, value, known, id),
+                _ => {}
+            }
+        }
+    }
+    for operation in
+        document["paths"].as_object().unwrap().values().flat_map(|path| path.as_object().unwrap())
+    {
+        let id = operation.1["operationId"].as_str().unwrap();
+        if let Some(body) = operation.1.get("requestBody") {
+            walk(&document, &body["content"]["application/json"]["schema"], &known, id);
+        }
+    }
+}
+
+#[test]
+fn the_document_says_of_each_etag_what_it_names() {
+    let operations = routes::operations();
+    let document = openapi::document(&operations, "access_token");
+    for operation in operations.iter().filter(|operation| operation.has_etag) {
+        let method = operation.method.as_str().to_lowercase();
+        let responses = &document["paths"][operation.path][method]["responses"];
+        let said = &responses[operation.success.as_str()]["headers"]["ETag"]["description"];
+        let names = if operation.method == http::Method::GET { "the content" } else { "the session" };
+        assert!(said.as_str().unwrap().contains(names), "{}: {said}", operation.id);
+    }
+}
+
+#[test]
+fn every_operation_is_in_a_group_and_says_what_it_does() {
+    let operations = routes::operations();
+    for operation in &operations {
+        let sentence =
+            |text: &str| text.ends_with('.') && text.starts_with(|first: char| first.is_uppercase());
+        assert!(sentence(operation.about), "{}: {:?} is no sentence", operation.id, operation.about);
+        assert!(tags::ALL.contains(&operation.tag), "{}: its group is not listed", operation.id);
+    }
+    for tag in tags::ALL {
+        assert!(operations.iter().any(|operation| operation.tag == tag), "{}: an empty group", tag.name);
+    }
+}
+
+#[test]
+fn every_example_fits_its_schema_and_its_status() {
+    let document = openapi::document(&routes::operations(), "access_token");
+    let mut seen = 0;
+    for (path, operations) in document["paths"].as_object().unwrap() {
+        for operation in operations.as_object().unwrap().values() {
+            let request = operation.get("requestBody").map(|body| ("request", body));
+            let responses = operation["responses"].as_object().unwrap().iter();
+            for (what, body) in request.into_iter().chain(responses.map(|(status, body)| (&status[..], body)))
+            {
+                let content = &body["content"]["application/json"];
+                let named = content["examples"].as_object().into_iter().flatten();
+                let named = named.map(|(_, named)| {
+                    let target = named["$ref"].as_str().unwrap().trim_start_matches('#');
+                    &document.pointer(target).unwrap()["value"]
+                });
+                for example in content.get("example").into_iter().chain(named) {
+                    fits(&document, &content["schema"], example, &format!("{path} {what}"));
+                    seen += 1;
+                }
+            }
+        }
+    }
+    assert!(seen > 100, "only {seen} examples");
+}
+
+#[tokio::test]
+async fn the_examples_of_bodies_are_taken_by_the_server() {
+    let server = Server::new();
+    let (alice, bob) = (server.player(), server.player());
+    let document = openapi::document(&routes::operations(), "access_token");
+    let body = |path: &str, method: &str| {
+        document["paths"][path][method]["requestBody"]["content"]["application/json"]["example"].clone()
+    };
+    let created = alice.post("/v1/session", &body("/v1/session", "post")).await.expect(200);
+    let session = format!("/v1/session/{}", created.body["session_id"].as_str().unwrap());
+    alice.opens(created.body["session_id"].as_str().unwrap()).await;
+    let joining = body("/v1/session/{session_id}/player/me", "post");
+    bob.post(&format!("{session}/player/me"), &joining).await.expect(200);
+    alice.patch(&session, &body("/v1/session/{session_id}", "patch")).await.expect(200);
+    let instance = body("/v1/session/{session_id}/instance", "post");
+    alice.post(&format!("{session}/instance"), &instance).await.expect(200);
+}
+
+#[tokio::test]
+async fn unknown_paths_and_methods_have_both_kinds_of_error_body() {
+    let server = Server::new();
+    for path in
+        ["/session/v1/nothing", "/session", "/nothing", "/session/v1/session/a/b", "/Session/v1/template"]
+    {
+        let request = http::Request::get(path).body(http_body_util::Full::default()).unwrap();
+        let reply = server.anonymous().send_raw(request).await.refused(404, "path_not_found");
+        assert_eq!(reply.body["detail"], "Not Found");
+    }
+    let request = http::Request::put("/session/v1/session/x").body(http_body_util::Full::default()).unwrap();
+    let reply = server.anonymous().send_raw(request).await.refused(405, "method_not_allowed");
+    assert_eq!(
+        (&reply.body["detail"], &reply.headers["allow"]),
+        (&"Method Not Allowed".into(), &"GET, PATCH, DELETE, HEAD".parse().unwrap())
+    );
+    for page in ["/", "/openapi.json", "/docs", "/docs/"] {
+        let request = http::Request::post(page).body(http_body_util::Full::default()).unwrap();
+        let reply = server.anonymous().send_raw(request).await.refused(405, "method_not_allowed");
+        assert_eq!(reply.headers["allow"], "GET, HEAD", "{page}");
+    }
+}
+
+#[tokio::test]
+async fn whoever_opens_the_server_is_led_to_the_reference() {
+    let anyone = Server::new().anonymous();
+    let get = async |path: &str| {
+        let request = http::Request::get(path).body(http_body_util::Full::default()).unwrap();
+        anyone.send_raw(request).await
+    };
+    assert_eq!(get("/").await.expect(307).headers["location"], "/docs");
+    assert_eq!(get("/docs").await.expect(308).headers["location"], "/docs/");
+    let page = get("/docs/").await.expect(200);
+    assert_eq!(page.headers["content-type"], "text/html");
+    let html = str::from_utf8(&page.bytes).unwrap();
+    assert!(html.contains("<title>Rallypoint API</title>"), "{html}");
+}

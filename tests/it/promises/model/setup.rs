@@ -1,0 +1,254 @@
+//! What a server and its model are set up with: who plays, and the knobs that rules depend on.
+
+use proptest::prelude::*;
+use rallypoint::config::{Config, FriendsCheck};
+use rallypoint::domain::Platform;
+use rallypoint::domain::client::VersionCheck;
+use rallypoint::domain::instance::HostType;
+use rallypoint::domain::instance::health::HealthRules;
+use rallypoint::domain::instance::template::{InstanceTemplate, MapChoice};
+use rallypoint::domain::template::{AutoStartup, Visibility};
+use uuid::Uuid;
+
+/// Platforms that sessions are linked on; the last is in no template.
+pub const PLATFORMS: [Platform; 4] = [Platform::XboxLive, Platform::PSN, Platform::Steam, Platform::Google];
+/// Platforms of [`PLATFORMS`] that templates map.
+pub const MAPPED: usize = 3;
+/// Ids of platform sessions.
+pub const IDS: [&str; 2] = ["YQ==", "Yi1j"];
+/// Regions; only the first is configured, where any is.
+pub const REGIONS: [&str; 2] = ["eu", "us"];
+/// The password that sessions are locked with, and a wrong one.
+pub const PASSWORDS: [&str; 2] = ["open sesame", "open Sesame"];
+/// Ids of instances, beside those that the server makes.
+pub const INSTANCES: [&str; 2] = ["one", "two"];
+/// Ids of allocations.
+pub const ALLOCATIONS: [&str; 2] = ["a/1", "b"];
+/// The template of instance requests, and the maps that it draws.
+pub const TEMPLATE: Uuid = Uuid::from_u128(7);
+pub const MAPS: [&str; 2] = ["Dunes", "Hills"];
+/// How long a session lives without being asked for.
+pub const IDLE_S: i64 = 3600;
+/// The number of a session that has ended, or never was.
+pub const ENDED: usize = 9;
+/// Players without special permissions.
+pub const PLAYERS: usize = 5;
+/// A player with every permission, and a service: those who act, behind the players.
+pub const MODERATOR: usize = PLAYERS;
+pub const SERVICE: usize = PLAYERS + 1;
+
+/// A type of sessions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Open to all, found by create-or-join, in teams.
+    Game,
+    /// Private, one team.
+    Party,
+    /// Found by create-or-join, and never created by players.
+    Event,
+    /// No type.
+    Raid,
+}
+
+impl Kind {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Game => "game",
+            Self::Party => "party",
+            Self::Event => "event",
+            Self::Raid => "raid",
+        }
+    }
+}
+
+/// A player.
+#[derive(Clone, Copy, Debug)]
+pub struct Who {
+    pub uuid: Uuid,
+    /// As the token names it; else the body does.
+    pub platform: Option<Platform>,
+    pub player_id: Option<i64>,
+}
+
+/// What sessions start with an instance by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AutoStart {
+    No,
+    Params,
+    Template,
+}
+
+/// When instances are expected to report.
+#[derive(Clone, Debug)]
+pub struct HealthKnobs {
+    pub cadence_s: i64,
+    pub missed_percent: i64,
+    pub missed_max: i64,
+}
+
+/// The knobs.
+#[derive(Clone, Debug)]
+pub struct Knobs {
+    pub keep_alive: bool,
+    pub own_team: bool,
+    pub notify: bool,
+    pub auto_list: bool,
+    pub culling_s: Option<usize>,
+    pub invite_expiry_s: Option<u64>,
+    pub trust_friends: bool,
+    pub version_check: VersionCheck,
+    pub visibility: Visibility,
+    pub leader_visibility: Visibility,
+    pub shown_max: usize,
+    pub regions: bool,
+    pub sessions_max: usize,
+    pub invites_max: usize,
+    /// Places on each team of a game.
+    pub places: usize,
+    pub auto_start: AutoStart,
+    /// Who hosts by the template of instance requests.
+    pub template_host: &'static str,
+    pub health: HealthKnobs,
+}
+
+/// Knobs and players.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    pub knobs: Knobs,
+    pub players: Vec<Who>,
+}
+
+fn any_visibility() -> impl Strategy<Value = Visibility> {
+    use Visibility as V;
+    prop_oneof![4 => Just(V::All), 1 => Just(V::Team), 1 => Just(V::Oneself), 1 => Just(V::None)]
+}
+
+impl Knobs {
+    /// The same where silence of players and hosts comes to nothing: on a shared store it takes longer, since other nodes
+    /// may have heard them, and the model knows of no other nodes.
+    pub fn patient(self) -> Self {
+        let health = HealthKnobs { cadence_s: 3600, missed_percent: 100, missed_max: 1000 };
+        Self { culling_s: None, health, ..self }
+    }
+}
+
+pub fn any_knobs() -> impl Strategy<Value = Knobs> {
+    let version_check = prop_oneof![
+        3 => Just(VersionCheck::Off), 1 => Just(VersionCheck::Exact), 1 => Just(VersionCheck::MajorMinor)
+    ];
+    let culling = prop_oneof![2 => Just(None), 1 => Just(Some(0)), 3 => Just(Some(600))];
+    let template = (any::<bool>(), any::<bool>(), any::<bool>(), prop::bool::weighted(0.2), culling);
+    let rules = (any::<bool>(), any::<bool>(), version_check, any_visibility(), any_visibility());
+    let limits = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>(), 1..3_usize);
+    let auto_start = prop_oneof![
+        6 => Just(AutoStart::No), 1 => Just(AutoStart::Params), 1 => Just(AutoStart::Template)
+    ];
+    let health = prop::sample::select(vec![(10, 50, 6), (60, 100, 2), (300, 1, 4)]);
+    let health = health.prop_map(|(cadence_s, missed_percent, missed_max)| HealthKnobs {
+        cadence_s,
+        missed_percent,
+        missed_max,
+    });
+    let instances = (auto_start, prop::sample::select(vec!["preallocated", "player"]), health);
+    (template, rules, limits, instances).prop_map(|(template, rules, limits, instances)| Knobs {
+        keep_alive: template.0,
+        own_team: template.1,
+        notify: template.2,
+        auto_list: template.3,
+        culling_s: template.4,
+        invite_expiry_s: rules.0.then_some(300),
+        trust_friends: rules.1,
+        version_check: rules.2,
+        visibility: rules.3,
+        leader_visibility: rules.4,
+        shown_max: if limits.0 { 100 } else { 3 },
+        regions: limits.1,
+        sessions_max: if limits.2 { 32 } else { 2 },
+        invites_max: if limits.3 { 100 } else { 1 },
+        places: limits.4,
+        auto_start: instances.0,
+        template_host: instances.1,
+        health: instances.2,
+    })
+}
+
+impl Knobs {
+    /// Teams of a type and places on each.
+    pub const fn shape(&self, kind: Kind) -> (usize, usize) {
+        match kind {
+            Kind::Game => (2, self.places),
+            _ => (1, 3),
+        }
+    }
+
+    /// Turns the knobs of a server's configuration.
+    pub fn turn(&self, config: &mut Config) {
+        config.sessions.friends_check =
+            if self.trust_friends { FriendsCheck::Trust } else { FriendsCheck::Deny };
+        config.sessions.version_check = self.version_check;
+        config.sessions.players_shown_max = self.shown_max;
+        config.sessions.sessions_per_player_max = self.sessions_max;
+        config.sessions.invites_per_player_max = self.invites_max;
+        config.sessions.invite_expiry_s = self.invite_expiry_s.unwrap_or(0);
+        if self.regions {
+            config.regions.insert(REGIONS[0].into(), Default::default());
+        }
+        let HealthKnobs { cadence_s, missed_percent, missed_max } = self.health;
+        config.health = HealthRules {
+            cadence_s: cadence_s as usize,
+            unhealthy_missed_percent: missed_percent as f64,
+            missed_before_unknown: missed_max as usize,
+        };
+        config.instance_templates.insert(TEMPLATE, self.instance_template());
+        let mut event = config.templates["party"].clone();
+        event.can_be_created_by_players_directly = false;
+        event.attempt_auto_join = true;
+        config.templates.insert("event".into(), event);
+        for kind in [Kind::Game, Kind::Party] {
+            let template = config.templates.get_mut(kind.name()).unwrap();
+            (template.num_teams, template.players_per_team) = self.shape(kind);
+            template.keep_alive_on_empty = self.keep_alive;
+            template.can_change_own_team = self.own_team;
+            template.notify_on_reservation = self.notify;
+            template.auto_add_to_browser = self.auto_list;
+            template.auto_browser_params = [("by".into(), "itself".into())].into();
+            template.player_culling_timeout = self.culling_s;
+            template.player_visibility = self.visibility;
+            template.admin_player_visibility = self.leader_visibility;
+            template.auto_startup_instance_template_id =
+                (self.auto_start == AutoStart::Template).then_some(TEMPLATE);
+            template.auto_startup_params = (self.auto_start == AutoStart::Params).then(|| AutoStartup {
+                map: "Mine".into(),
+                mode: Some("arena".into()),
+                misc_params: String::new(),
+                custom_data: Default::default(),
+            });
+            template.platform_templates.retain(|platform, _| PLATFORMS[..MAPPED].contains(platform));
+            for platform in template.platform_templates.values_mut() {
+                platform.custom_data = [("scid".into(), "0000".into())].into();
+            }
+        }
+    }
+
+    /// Draws one of the maps, and never the one without a weight.
+    fn instance_template(&self) -> InstanceTemplate {
+        let map = |(name, map_weight): (&str, f64)| MapChoice {
+            map_id: "1".into(),
+            map_name: name.into(),
+            mode: None,
+            map_weight,
+            custom_data: Default::default(),
+            name: None,
+            description: None,
+            misc_params: Some("-log".into()),
+        };
+        let default_host_type =
+            if self.template_host == "player" { HostType::Player } else { HostType::Preallocated };
+        InstanceTemplate {
+            default_host_type,
+            map_selection_list_id: "all".into(),
+            maps: [("Never", 0.0), (MAPS[0], 2.0), (MAPS[1], 1.0)].into_iter().map(map).collect(),
+            custom_data: [("tier".into(), "gold".into())].into(),
+        }
+    }
+}

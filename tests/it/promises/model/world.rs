@@ -1,0 +1,406 @@
+//! A server and its model, side by side.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Duration;
+
+use bytes::Bytes;
+use proptest::prelude::*;
+use proptest::test_runner::TestCaseError;
+use rallypoint::auth::DEFAULT_PLAYER_PERMISSIONS;
+use rallypoint::domain::Platform;
+use rallypoint::records::keys;
+use rallypoint::store::Store;
+use serde_json::json;
+use uuid::Uuid;
+
+use super::answer::{Act, Answer, Tag, caller};
+use super::request::{Names, Request};
+use super::session::settle;
+use super::setup::{ALLOCATIONS, ENDED, IDLE_S, Knobs, MODERATOR, PLAYERS, SERVICE, Setup, Who};
+use super::state::{Model, No};
+use super::step::{Overflow, Pick, Step, Turn};
+use crate::harness::{
+    Client, Reply, Server, agreement, contents, grant, keys_of_sessions, without_deadlines,
+};
+
+pub struct World {
+    server: Server,
+    clients: Vec<Client>,
+    model: Model,
+    /// Every session there was, in the order they were made, with its short code.
+    known: Vec<(String, Option<String>)>,
+    /// Sessions with a team that an invite has overfilled.
+    overfilled: BTreeSet<String>,
+    tags: Tags,
+    /// All that the store holds.
+    stored: BTreeMap<Vec<u8>, Bytes>,
+    /// Where the last page of a session's players ended, and of a type's listings: the server's number for it and
+    /// the model's.
+    pages: BTreeMap<String, (u64, u64)>,
+}
+
+/// Which body each ETag stood for, and the other way round.
+#[derive(Default)]
+struct Tags {
+    by_body: HashMap<Vec<u8>, String>,
+    by_tag: HashMap<String, Vec<u8>>,
+}
+
+impl Tags {
+    /// Equal bodies have equal tags, different ones different tags.
+    fn check(&mut self, reply: &Reply) -> Result<(), TestCaseError> {
+        let (body, tag) = (reply.bytes.to_vec(), reply.etag());
+        prop_assert_eq!(
+            self.by_body.entry(body.clone()).or_insert_with(|| tag.clone()),
+            &tag,
+            "{}",
+            reply.body
+        );
+        prop_assert_eq!(self.by_tag.entry(tag).or_insert_with(|| body.clone()), &body, "{}", reply.body);
+        Ok(())
+    }
+}
+
+/// Five players on three platforms, one of whom only their client knows the platform of; and those who may do
+/// everything: a player and a service.
+fn clients(server: &Server) -> (Vec<Client>, Vec<Who>) {
+    let own: Vec<_> = DEFAULT_PLAYER_PERMISSIONS.iter().map(|permission| permission.name()).collect();
+    let platforms = [
+        Some(Platform::XboxLive),
+        Some(Platform::XboxLive),
+        Some(Platform::PSN),
+        Some(Platform::Steam),
+        None,
+        Some(Platform::Steam),
+        None,
+    ];
+    let player_ids = [Some(100), None, Some(102), None, None, Some(105), None];
+    let mut clients = Vec::new();
+    let mut players = Vec::new();
+    for number in 0..=SERVICE {
+        let uuid = Uuid::from_u128((number as u128 * 7919) % 97 + 1);
+        let player = (number != SERVICE).then_some(uuid);
+        let mut grant =
+            grant(player, platforms[number], if number < PLAYERS { &own[..] } else { &["session:*"] });
+        grant.player_id = player_ids[number];
+        grant.ttl = Duration::from_secs(1 << 30);
+        clients.push(Client { player: uuid, ..server.bearer(server.token(&grant)) });
+        players.push(Who { uuid, platform: platforms[number], player_id: player_ids[number] });
+    }
+    players.truncate(MODERATOR + 1);
+    (clients, players)
+}
+
+impl World {
+    pub fn new(store: Store, knobs: Knobs) -> Self {
+        let server = Server::over(store, |config| knobs.turn(config));
+        let (clients, players) = clients(&server);
+        let model = Model::new(Setup { knobs, players }, server.clock.now().as_second());
+        Self {
+            server,
+            clients,
+            model,
+            known: Vec::new(),
+            overfilled: BTreeSet::new(),
+            tags: Tags::default(),
+            stored: BTreeMap::new(),
+            pages: BTreeMap::new(),
+        }
+    }
+
+    /// Ends every session, and finds nothing left of them.
+    pub async fn close(mut self) -> Result<(), TestCaseError> {
+        for session in &self.model.sessions {
+            let path = format!("/v1/session/{}", session.id);
+            prop_assert_eq!(self.clients[SERVICE].delete(&path).await.status.as_u16(), 204);
+        }
+        self.stored = contents(&self.server).await;
+        self.model.sessions.clear();
+        self.check_keys()?;
+        prop_assert!(keys_of_sessions(&self.stored).is_empty());
+        self.server.app.sessions.store().close().await.unwrap();
+        Ok(())
+    }
+
+    /// The session of a number, by its id or by its short code.
+    fn name(&self, number: Option<usize>, by_code: bool) -> String {
+        let Some(number) = number else { return String::new() };
+        let lives = |known: &&(String, Option<String>)| self.model.session(&known.0).is_ok();
+        let (live, ended): (Vec<_>, Vec<_>) = self.known.iter().rev().partition(lives);
+        let known = if number == ENDED { ended.first() } else { live.get(number % live.len().max(1)) };
+        let Some((id, code)) = known else { return "none".into() };
+        let code = code.as_ref().filter(|_| by_code).map(|code| code.to_lowercase());
+        code.unwrap_or_else(|| id.clone())
+    }
+
+    /// Who is picked with a view to a session.
+    fn pick(&self, pick: Pick, session: &str) -> usize {
+        let session = self.model.session(session).ok();
+        let active = |player: usize| session.is_some_and(|session| session.is_active(player));
+        let sits = |player: usize| session.is_some_and(|session| session.seat(player).is_some());
+        let (wanted, number): (&dyn Fn(usize) -> bool, _) = match pick {
+            Pick::Number(number) => return number,
+            Pick::Active(number) => (&active, number),
+            Pick::Waiting(number) => (&|player| sits(player) && !active(player), number),
+            Pick::Outside(number) => (&|player| !sits(player), number),
+        };
+        let mut wanted: Vec<_> = (0..=MODERATOR).filter(|player| wanted(*player)).collect();
+        wanted.sort_by_key(|player| !session.is_some_and(|session| session.leads(*player)));
+        wanted.get(number % wanted.len().max(1)).copied().unwrap_or(number)
+    }
+
+    /// Takes a turn on the server and in the model, and compares.
+    pub async fn take(&mut self, turn: &Turn) -> Result<(), TestCaseError> {
+        let mut step = turn.step.clone();
+        if let Step::Wait { seconds } = step {
+            self.wait(seconds).await;
+            return self.compare_all().await;
+        }
+        let (session, other) = step.sessions();
+        let (session, other) = (self.name(session, turn.by_code), self.name(other, false));
+        let instance = self.model.session(&session).ok().and_then(|session| session.instance.as_ref());
+        step.name_instance(instance.and_then(|instance| instance.id.as_deref()));
+        step.name_players(turn.players.map(|pick| self.pick(pick, &session)));
+        let links = self.model.links();
+        if let Some(number) = turn.link
+            && !links.is_empty()
+        {
+            step.name_link(links[number % links.len()]);
+        }
+        if self.answer(self.pick(turn.caller, &session), &step, &session, &other).await? {
+            return self.compare_all().await;
+        }
+        // Reads and refusals change nothing, so there is nothing to compare anew.
+        let stored = contents(&self.server).await;
+        let is_same = without_deadlines(&self.stored) == without_deadlines(&stored);
+        prop_assert!(is_same, "{:?} changed what is stored", step);
+        Ok(())
+    }
+
+    /// Asks both; whether it was a change, and done.
+    async fn answer(
+        &mut self,
+        number: usize,
+        step: &Step,
+        session: &str,
+        other: &str,
+    ) -> Result<bool, TestCaseError> {
+        let page = self.page(step, session);
+        let (cursor, after) = page.as_ref().map_or((0, 0), |(_, begins)| *begins);
+        let names = Names { setup: &self.model.setup, session, other, cursor };
+        let request = names.request(step).expect("the step is a request");
+        let reply = self.send(number, &request).await;
+        let act = Act { caller: caller(number), step, session, other, after, taken: &reply.body };
+        let expected = self.model.act(&act);
+        let context = format!("{} {} {:?} by {number}", request.method, request.path, request.body);
+        self.compare(number, &reply, &expected, &context).await?;
+        if request.method == http::Method::GET && reply.status == 200 {
+            let again = self.clients[number].get_if_none_match(&request.path, &reply.etag()).await;
+            prop_assert_eq!(again.status.as_u16(), 304, "{}", context);
+        }
+        if let Some((page, _)) = page {
+            self.turn_page(page, &reply, &expected);
+        }
+        self.remember(step, session, &reply);
+        self.adopt_instances().await;
+        Ok(expected.is_ok() && request.method != http::Method::GET)
+    }
+
+    async fn send(&self, number: usize, request: &Request) -> Reply {
+        let body = request.body.as_ref().map(|body| body.to_string().into());
+        self.clients[number].send(request.method.clone(), &request.path, &[], body).await
+    }
+
+    /// The name of what a step reads a page of, and where the page begins.
+    fn page(&self, step: &Step, session: &str) -> Option<(String, (u64, u64))> {
+        let (name, go_on) = match step {
+            Step::ReadPlayers { go_on, .. } => (session.to_owned(), *go_on),
+            Step::Browse { kind, go_on, .. } => (kind.name().to_owned(), *go_on),
+            _ => return None,
+        };
+        let begins = self.pages.get(&name).copied().filter(|_| go_on).unwrap_or_default();
+        Some((name, begins))
+    }
+
+    /// Notes where a page ended.
+    fn turn_page(&mut self, page: String, reply: &Reply, expected: &Result<Answer, No>) {
+        let cursor = reply.body["cursor"].as_u64().unwrap_or(0);
+        match expected {
+            Ok(Answer::Page(_, last)) => drop(self.pages.insert(page, (cursor, last.unwrap_or(0)))),
+            Ok(_) => drop(self.pages.insert(page, (cursor, cursor))),
+            Err(_) => {}
+        }
+    }
+
+    /// Takes over what the server chose, and notes what the invariants make allowance for.
+    fn remember(&mut self, step: &Step, session: &str, reply: &Reply) {
+        if reply.status != 200 {
+            return;
+        }
+        let id = self.model.session(session).map(|session| session.id.clone());
+        match step {
+            Step::Create { .. } => {
+                let id = reply.body["session_id"].as_str().unwrap();
+                if !self.known.iter().any(|(known, _)| known == id) {
+                    self.known.push((id.to_owned(), None));
+                }
+            }
+            Step::MakeCode { .. } => {
+                let code = reply.body["short_code"].as_str().unwrap().to_owned();
+                let known = self.known.iter_mut().find(|(known, _)| Ok(known) == id.as_ref());
+                known.unwrap().1 = Some(code);
+            }
+            Step::Invite { terms, .. } | Step::InviteSession { terms, .. } | Step::Update { terms, .. }
+                if terms.overflow == Overflow::Overfill =>
+            {
+                self.overfilled.extend(id);
+            }
+            _ => {}
+        }
+    }
+
+    /// Takes over what the server chose for the instance of a new session, which nothing has told yet.
+    async fn adopt_instances(&mut self) {
+        for session in &mut self.model.sessions {
+            if let Some(instance) = session.instance.as_mut().filter(|instance| instance.id.is_none()) {
+                let path = format!("/v1/session/{}?refresh_ttl=false", session.id);
+                instance.adopt(&self.clients[SERVICE].get(&path).await.body["instance"]);
+            }
+        }
+    }
+
+    async fn compare(
+        &mut self,
+        number: usize,
+        reply: &Reply,
+        expected: &Result<Answer, No>,
+        context: &str,
+    ) -> Result<(), TestCaseError> {
+        let status = reply.status.as_u16();
+        match expected {
+            Err(No(refusal, code)) => {
+                let answered = (status, &reply.body["error_code"], &reply.body["auth_success"]);
+                prop_assert_eq!(
+                    answered,
+                    (*refusal, &json!(code), &json!(true)),
+                    "{}: {}",
+                    context,
+                    reply.body
+                );
+            }
+            Ok(Answer::Body(body, tag)) => {
+                prop_assert_eq!((status, &reply.body), (200, body), "{}", context);
+                self.compare_tag(number, reply, tag, context).await?;
+            }
+            Ok(Answer::Page(sessions, last)) => {
+                let found = (status, &reply.body["browser_sessions"]);
+                prop_assert_eq!(found, (200, &json!(sessions)), "{}", context);
+                prop_assert_eq!(reply.body["cursor"] != json!(0), last.is_some(), "{}", context);
+                self.tags.check(reply)?;
+            }
+            Ok(Answer::Empty(tag)) => {
+                prop_assert_eq!((status, reply.bytes.len()), (204, 0), "{}: {}", context, reply.body);
+                self.compare_tag(number, reply, tag, context).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A change answers the ETag that a GET by the same caller gives.
+    async fn compare_tag(
+        &mut self,
+        number: usize,
+        reply: &Reply,
+        tag: &Tag,
+        context: &str,
+    ) -> Result<(), TestCaseError> {
+        match tag {
+            Tag::None => prop_assert!(!reply.headers.contains_key("etag"), "{}", context),
+            Tag::Body => self.tags.check(reply)?,
+            Tag::Session(id) => {
+                let tag = reply.etag();
+                let seen = self.clients[number].get(&format!("/v1/session/{id}?refresh_ttl=false")).await;
+                // A session that the change ended cannot be read again.
+                if self.model.session(id).is_ok() {
+                    prop_assert_eq!(seen.status.as_u16(), 200, "{}", context);
+                    prop_assert_eq!(tag, seen.etag(), "{}", context);
+                    self.model.ask(caller(number), id, false);
+                    self.tags.check(&seen)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets time pass. A session ends when it was not asked for during the idle time, or up to an eighth later:
+    /// in between the server chooses.
+    async fn wait(&mut self, seconds: i64) {
+        self.server.advance(Duration::from_secs(seconds.unsigned_abs())).await;
+        self.model.now_s += seconds;
+        let health = self.model.setup.knobs.health.clone();
+        for mut session in self.model.sessions.clone() {
+            let idle_s = self.model.now_s - session.asked_s;
+            let path = format!("/v1/session/{}?refresh_ttl=false", session.id);
+            let seen = self.clients[SERVICE].get(&path).await;
+            session.ended = if idle_s < IDLE_S {
+                false
+            } else if idle_s >= IDLE_S + IDLE_S / 8 {
+                true
+            } else {
+                seen.status == 404
+            };
+            if let Some(instance) = &mut session.instance {
+                let may_be = instance.may_be(&health, self.model.now_s);
+                let held = may_be.iter().find(|health| seen.body["instance"]["instance_health"] == ***health);
+                instance.health = held.or(may_be.first()).copied();
+            }
+            if !session.ended {
+                settle(&mut session, &self.model.setup, self.model.now_s);
+            }
+            self.model.put(session);
+        }
+    }
+
+    /// Nothing that sessions are found by is missing, and nothing names what is not there.
+    fn check_keys(&self) -> Result<(), TestCaseError> {
+        let mut expected = keys_of_sessions(&self.stored);
+        // The older ids of players are known beyond the sessions that they were seen in.
+        expected.extend(self.model.player_ids.keys().map(|id| keys::player_of_id(*id)));
+        if self.model.listings > 0 {
+            expected.insert(keys::last_listing_number());
+        }
+        let stored: BTreeSet<_> = self.stored.keys().cloned().collect();
+        prop_assert_eq!(stored, expected);
+        Ok(())
+    }
+
+    /// Everything that there is, as the service reads it, agrees with itself and is what the model has.
+    async fn compare_all(&mut self) -> Result<(), TestCaseError> {
+        let service = &self.clients[SERVICE];
+        let known: Vec<_> = self.known.iter().map(|(id, _)| id.clone()).collect();
+        let players: Vec<_> = self.model.setup.players.iter().map(|who| who.uuid).collect();
+        let mut seen = agreement::check(service, &known, &players, &self.overfilled).await;
+        for session in &self.model.sessions {
+            let found = seen.sessions.remove(&session.id);
+            prop_assert!(found.is_some(), "session {} is gone", session.id);
+            let found = found.unwrap();
+            prop_assert_eq!(&found.body, &self.model.session_view(caller(SERVICE), session));
+            self.tags.check(&found)?;
+        }
+        prop_assert!(seen.sessions.is_empty(), "there should not be {:?}", seen.sessions.keys());
+        for (player, who) in self.model.setup.players.iter().enumerate() {
+            let list = &seen.lists[&who.uuid];
+            prop_assert_eq!(&list.body, &self.model.list_view(player));
+            self.tags.check(list)?;
+        }
+        for allocation in 0..ALLOCATIONS.len() {
+            let names = Names { setup: &self.model.setup, session: "", other: "", cursor: 0 };
+            let request = names.request(&Step::ReadAllocation { allocation }).expect("it is a request");
+            let (found, expected) =
+                (self.send(SERVICE, &request).await, self.model.read_allocation(caller(SERVICE), allocation));
+            self.compare(SERVICE, &found, &expected, &request.path).await?;
+        }
+        self.stored = contents(&self.server).await;
+        self.check_keys()
+    }
+}

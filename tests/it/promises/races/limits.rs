@@ -1,0 +1,173 @@
+//! What a player may have or do so often, wanted more often than that at once.
+
+use futures_util::FutureExt as _;
+use rallypoint::app::rate_limit::GUESSES_MAX;
+use rallypoint::domain::PlayerUuid;
+
+use super::*;
+
+/// How often each is wanted at once.
+const WANTED: usize = 64;
+
+/// A player takes part in this many sessions, and has this many invites.
+fn few_places(config: &mut Config) {
+    roomy(config);
+    config.sessions.sessions_per_player_max = 5;
+    config.sessions.invites_per_player_max = 3;
+    config.templates.get_mut("game").unwrap().attempt_auto_join = false;
+}
+
+/// So many open games, each with a leader of its own.
+async fn games(server: &Server, count: usize) -> Vec<(Client, String)> {
+    let mut games = Vec::new();
+    for leader in players(server, count) {
+        let game = leader.creates("game").await;
+        games.push((leader, game));
+    }
+    games
+}
+
+/// How many sessions a player takes part in, and how many invites and reservations wait for them. Everything agrees.
+async fn places(server: &Server, player: &Client) -> (usize, usize) {
+    let places = server.app.sessions.memberships(PlayerUuid(player.player)).await.unwrap();
+    let sessions: Vec<_> = places.iter().map(|(id, _)| id.to_string()).collect();
+    settled(server, &sessions, std::slice::from_ref(player)).await;
+    let (active, waiting): (Vec<_>, Vec<_>) = places.iter().partition(|(_, place)| place.status.is_active());
+    (active.len(), waiting.len())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn who_joins_many_sessions_at_once_gets_into_as_many_as_a_player_may() {
+    on_each_store(few_places, async |server| {
+        let (games, player) = (games(server, WANTED).await, server.player());
+        let joins = games.iter().map(|(_, game)| post(&player, &me(game), joining()));
+        assert_eq!(outcome(&at_once(joins).await), (5, codes(["too_many_sessions"])));
+        assert_eq!(places(server, &player).await, (5, 0));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn whichever_way_they_come_at_once() {
+    on_each_store(few_places, async |server| {
+        let (games, player) = (games(server, WANTED).await, server.player());
+        for (index, (leader, game)) in games.iter().enumerate() {
+            leader.post(&link_path("PSN", &index.to_string(), game), &Value::Null).await.expect(200);
+        }
+        let service = server.service(&["session:update-player:any"]);
+        let requests = games.iter().enumerate().map(|(index, (_, game))| match index % 5 {
+            0 => post(&player, &me(game), joining()),
+            1 => post(&player, &format!("{}/player/me", platform_path("PSN", &index.to_string())), joining()),
+            2 => post(&player, "/v1/session", creation("game")),
+            3 => post(
+                &player,
+                &format!("/v1/session/{game}/player/uuid/{}", player.player),
+                json!({"status": "member"}),
+            ),
+            _ => post(&service, &format!("/v1/session/{game}/player/uuid/{}", player.player), joining_for()),
+        });
+        assert_eq!(outcome(&at_once(requests).await), (5, codes(["too_many_sessions"])));
+        assert_eq!(places(server, &player).await, (5, 0));
+    })
+    .await;
+}
+
+/// A deprecated update that joins a player on their behalf.
+fn joining_for() -> Value {
+    json!({"status": "member", "team_id": 0})
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn of_many_invites_at_once_a_player_has_as_many_as_a_player_may() {
+    on_each_store(few_places, async |server| {
+        let (games, player) = (games(server, WANTED).await, server.player());
+        let invites = games.iter().enumerate().map(|(index, (leader, game))| match index % 2 {
+            0 => post(leader, &deed_path(game, player.player, "invite"), json!({})),
+            _ => post(
+                leader,
+                &format!("/v1/session/{game}/player/uuid/{}", player.player),
+                json!({"status": "reserved"}),
+            ),
+        });
+        assert_eq!(outcome(&at_once(invites).await), (3, codes(["too_many_invites"])));
+        assert_eq!(places(server, &player).await, (0, 3));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn of_sessions_that_invite_a_party_at_once_as_many_can_as_each_of_it_may_have() {
+    on_each_store(few_places, async |server| {
+        let (games, party) = (games(server, WANTED).await, players(server, 4));
+        let session = party[0].creates("party").await;
+        party[0].opens(&session).await;
+        for member in &party[1..] {
+            member.joins(&session).await.expect(200);
+        }
+        let invites = games.iter().enumerate().map(|(index, (_, game))| {
+            post(
+                &party[index % 4],
+                &format!("/v1/session/{game}/invited-session/{session}:invite"),
+                json!({}),
+            )
+        });
+        assert_eq!(outcome(&at_once(invites).await), (3, codes(["too_many_invites"])));
+        for member in &party {
+            assert_eq!(places(server, member).await, (1, 3));
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn whose_callers_go_away_in_the_middle_count_all_the_same() {
+    on_each_store(few_places, async |server| {
+        let (games, player) = (games(server, WANTED).await, server.player());
+        let joins = games.iter().enumerate().map(|(index, (_, game))| {
+            let mut join = post(&player, &me(game), joining());
+            async move {
+                // Polled so often and then dropped, wherever it is by then.
+                for _ in 0..index % 8 {
+                    if (&mut join).now_or_never().is_some() {
+                        break;
+                    }
+                    tokio::task::yield_now().await;
+                }
+            }
+        });
+        at_once(joins).await;
+        // What was begun runs to its end, in turns that end with it: one after all of them is let in or refused.
+        for (_, game) in &games {
+            let refused = player.joins(game).await;
+            assert!(refused.status == 200 || refused.body["error_code"] == json!("too_many_sessions"));
+        }
+        assert_eq!(places(server, &player).await, (5, 0));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn of_guesses_at_once_as_many_are_told_of_as_one_may_make_and_right_codes_cost_none() {
+    on_each_store(few_places, async |server| {
+        let (alice, guesser) = (server.player(), server.player());
+        let session = alice.creates("party").await;
+        let path = format!("/v1/session/{session}:generate-short-code");
+        let code = alice.post(&path, &Value::Null).await.expect(200).body["short_code"].clone();
+        let reads = |codes: Vec<String>| {
+            let requests = codes.into_iter().map(|code| {
+                let guesser = guesser.clone();
+                async move { guesser.session(&code).await }
+            });
+            at_once(requests)
+        };
+        let right = vec![code.as_str().unwrap().to_owned(); WANTED];
+        assert_eq!(outcome(&reads(right.clone()).await), (WANTED, codes([])));
+        let wrong = (0..WANTED).map(|_| "ZZZZZZ".to_owned()).collect();
+        let replies = reads(wrong).await;
+        let told = replies.iter().filter(|reply| reply.status == 404).count();
+        assert_eq!(told, GUESSES_MAX as usize);
+        assert_eq!(outcome(&replies), (0, codes(["session_not_found", "too_many_guesses"])));
+        assert_eq!(outcome(&reads(right).await), (0, codes(["too_many_guesses"])));
+    })
+    .await;
+}

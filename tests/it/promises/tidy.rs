@@ -1,0 +1,82 @@
+//! Habits that a machine can watch over.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use rallypoint::api::routes;
+
+/// Longest source file, in lines. A longer one usually holds two things.
+const LINES_MAX: usize = 500;
+
+fn sources(dir: &Path, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            sources(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+#[test]
+fn sources_are_short_and_without_leftovers() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut found = Vec::new();
+    for dir in ["src", "tests", "benches"] {
+        sources(&root.join(dir), &mut found);
+    }
+    assert!(found.len() > 50);
+    for path in found {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let name = path.display();
+        assert!(text.lines().count() <= LINES_MAX, "{name} has more than {LINES_MAX} lines");
+        // Spelled in two parts, so that this file does not find itself.
+        for leftover in
+            [["to", "do!("], ["unimpl", "emented!("], ["db", "g!("], ["FIX", "ME"], ["thread::sl", "eep"]]
+        {
+            assert!(!text.contains(&leftover.concat()), "{name} holds {}", leftover.concat());
+        }
+        let is_domain = path.starts_with(root.join("src/domain"));
+        for foreign in ["async fn", ".await", "tokio", "http::", "SystemTime", "std::fs"] {
+            assert!(!(is_domain && text.contains(foreign)), "{name}: the rules know no {foreign}");
+        }
+    }
+}
+
+#[test]
+fn every_error_code_is_documented() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let source = std::fs::read_to_string(root.join("src/http/error.rs")).unwrap();
+    let documented = std::fs::read_to_string(root.join("docs/API.md")).unwrap();
+    let codes = source.lines().filter(|line| line.contains("(S::")).filter_map(|line| line.split('"').nth(1));
+    let codes: Vec<_> = codes.collect();
+    assert!(codes.len() > 20);
+    for code in codes {
+        assert!(documented.contains(&format!("`{code}`")), "docs/API.md does not explain {code}");
+    }
+}
+
+#[test]
+fn every_operation_has_a_line_in_the_documents() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(root.join("docs/API.md")).unwrap();
+    let (_, section) = text.split_once("\n## Operations\n").unwrap();
+    let (section, _) = section.split_once("\n## ").unwrap();
+    let first_cells = section.lines().filter_map(|line| line.strip_prefix("| ")?.split(" | ").next());
+    let written = first_cells.flat_map(|cell| cell.split('`').skip(1).step_by(2));
+    let platform_session = "/v1/platform/{platform}/platform-session/{platform_session_id_base64}";
+    let written: BTreeSet<_> = written
+        .map(|row| row.replace('…', "/v1/session/{session_id}").replace("{ps}", platform_session))
+        .collect();
+    let rows: BTreeSet<_> =
+        routes::operations().iter().map(|row| format!("{} {}", row.method, row.path)).collect();
+    assert_eq!(written, rows);
+}
+
+/// What is answered under the HTTP library must be read as it would read it.
+#[test]
+fn there_is_one_parser_of_heads() {
+    let lock = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.lock")).unwrap();
+    assert_eq!(lock.matches("name = \"httparse\"").count(), 1);
+}
