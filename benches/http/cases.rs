@@ -4,7 +4,7 @@ use std::path::Path;
 
 use clap::ValueEnum;
 use rallypoint::domain::session::invite::{Invite, Overflow};
-use rallypoint::domain::session::join::{Door, Joiner};
+use rallypoint::domain::session::join::{JoinPath, Joiner};
 use rallypoint::domain::{Actor, Session};
 use rallypoint::records::index;
 use rallypoint::store::{Batch, Version};
@@ -171,7 +171,7 @@ impl Case {
         match self {
             Self::Join => {
                 let newcomer = which.newcomer();
-                step(&|session| session.join(&newcomer, Door::Session, rules()).unwrap());
+                step(&|session| session.join(&newcomer, JoinPath::Session, rules()).unwrap());
                 step(&|session| session.leave(newcomer.player).unwrap());
             }
             Self::Invite => {
@@ -188,7 +188,7 @@ impl Case {
             Self::JoinAtOnce => {
                 let guests = || (0..JOIN_AT_ONCE).map(|caller| guest(which, caller));
                 guests().for_each(|guest| {
-                    step(&|session| session.join(&guest, Door::Session, rules()).unwrap());
+                    step(&|session| session.join(&guest, JoinPath::Session, rules()).unwrap());
                 });
                 guests().for_each(|guest| step(&|session| session.leave(guest.player).unwrap()));
             }

@@ -9,7 +9,7 @@ use rallypoint::app::Deadlines;
 use rallypoint::config::Config;
 use rallypoint::domain::client::{Client, Input, VersionCheck};
 use rallypoint::domain::session::NewSession;
-use rallypoint::domain::session::join::{Door, JoinRules, Joiner};
+use rallypoint::domain::session::join::{JoinPath, JoinRules, Joiner};
 use rallypoint::domain::session::listing::Listing;
 use rallypoint::domain::{Actor, CustomData, Platform, PlatformSessionId, PlayerUuid, Session, SessionId};
 use rallypoint::env::Clock;
@@ -178,7 +178,7 @@ impl Sessions {
         session.custom_data = [("map".to_owned(), Dice(which.number).text(CUSTOM_DATA_BYTES[0]))].into();
         session.enter_first(&which.joiner(1), rules.now).unwrap();
         for player in 2..=kind.players() {
-            session.join(&which.joiner(player), Door::Session, rules).unwrap();
+            session.join(&which.joiner(player), JoinPath::Session, rules).unwrap();
         }
         let (linker, id) = (which.player(1), which.platform_session_id());
         let platform_template = template.platform_templates.get(&PLATFORM);

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use super::policies::READ_PLATFORM;
 use crate::domain::{Platform, Refused};
 use crate::http::error::Error;
-use crate::http::input::violation::{Fault, Step};
+use crate::http::input::violation::{LocStep, ViolationKind};
 use crate::http::operation::Operation;
 
 /// An operation's body and answer, as JSON; none where there is none to show.
@@ -139,10 +139,10 @@ pub const INSTANCE: Example = of(
 /// body as the server makes it.
 pub fn failures() -> Map<String, Value> {
     let platforms = Platform::ALL.map(|platform| format!("'{platform}'"));
-    let missing = Fault::MISSING.at([Step::from("body"), Step::from("client_version")]);
-    let platform =
-        Fault::not_permitted(platforms.into_iter()).at([Step::from("path"), Step::from("platform")]);
-    let boolean = Fault::NOT_BOOLEAN.at([Step::from("query"), Step::from("refresh_ttl")]);
+    let missing = ViolationKind::MISSING.at([LocStep::from("body"), LocStep::from("client_version")]);
+    let platform = ViolationKind::not_permitted(platforms.into_iter())
+        .at([LocStep::from("path"), LocStep::from("platform")]);
+    let boolean = ViolationKind::NOT_BOOLEAN.at([LocStep::from("query"), LocStep::from("refresh_ttl")]);
     let denied = Error::PermissionDenied(READ_PLATFORM.enough());
     let shown = [
         ("token_invalid", "A token that has expired", Error::TokenInvalid("it has expired".into())),

@@ -19,7 +19,7 @@ use super::routes::{PLATFORM_SESSION, PREFIX, SESSION};
 use super::session::present;
 use super::wire::platform::platform_document;
 use super::wire::session::full_document;
-use crate::app::{App, Live};
+use crate::app::{App, CachedSession};
 use crate::auth::{Caller, Permission, Policy};
 use crate::document::Document;
 use crate::domain::{Actor, Platform};
@@ -85,13 +85,13 @@ impl FastPath {
             Asked::Session { .. } => &self.session,
         };
         let caller = row.policy.admit(token).ok()?;
-        let live = asked.at_hand(app).filter(|live| live.deadline_ms() > now_ms)?;
-        let document = asked.document(app, &caller, &live)?;
+        let cached = asked.cached(app).filter(|cached| cached.deadline_ms() > now_ms)?;
+        let document = asked.document(app, &caller, &cached)?;
         let is_asked_for = matches!(asked, Asked::Session { refresh: true, .. });
-        if is_asked_for && !app.deadlines.keep_at_once(&live, now_ms) {
+        if is_asked_for && !app.deadlines.keep_at_once(&cached, now_ms) {
             return None;
         }
-        present(app, &caller, &live);
+        present(app, &caller, &cached);
         let date = date(now_ms)?;
         let status = if if_none_match(headers, &document.etag) {
             write_not_modified(answer, document, &date);
@@ -126,24 +126,24 @@ impl<'a> Asked<'a> {
         is_plain(id).then_some(Self::Session { id, refresh })
     }
 
-    fn at_hand(self, app: &App) -> Option<Arc<Live>> {
+    fn cached(self, app: &App) -> Option<Arc<CachedSession>> {
         match self {
-            Self::PlatformSession(platform, id) => app.sessions.at_hand_by_platform_session(platform, id),
-            Self::Session { id, .. } => app.sessions.at_hand(id),
+            Self::PlatformSession(platform, id) => app.sessions.cached_by_platform_session(platform, id),
+            Self::Session { id, .. } => app.sessions.cached(id),
         }
     }
 
     /// The document that the caller is to see, where that is one of everything.
-    fn document<'l>(self, app: &App, caller: &Caller, live: &'l Live) -> Option<&'l Document> {
+    fn document<'l>(self, app: &App, caller: &Caller, cached: &'l CachedSession) -> Option<&'l Document> {
         let (takes_part, shows_everyone) = match caller.actor_unless(Permission::ReadAny) {
             Actor::Anyone => (true, true),
-            Actor::Player(player) => (live.is_active(player), live.shows_everyone()),
+            Actor::Player(player) => (cached.is_active(player), cached.shows_everyone()),
             Actor::Nobody => (false, false),
         };
         let document = match self {
             _ if !takes_part => None,
-            Self::PlatformSession(platform, _) => platform_document(live, platform),
-            Self::Session { .. } => shows_everyone.then(|| full_document(app, live)),
+            Self::PlatformSession(platform, _) => platform_document(cached, platform),
+            Self::Session { .. } => shows_everyone.then(|| full_document(app, cached)),
         };
         document.filter(|document| document.body.len() <= BODY_BYTES_MAX)
     }

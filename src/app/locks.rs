@@ -3,12 +3,12 @@
 use std::hash::{BuildHasher, Hash, RandomState};
 
 /// See the module.
-pub struct Stripes<T> {
+pub struct LockStripes<T> {
     stripes: Box<[T]>,
     hasher: RandomState,
 }
 
-impl<T: Default> Stripes<T> {
+impl<T: Default> LockStripes<T> {
     /// So many.
     pub fn new(count: usize) -> Self {
         Self { stripes: (0..count).map(|_| T::default()).collect(), hasher: RandomState::new() }
@@ -41,7 +41,7 @@ mod tests {
 
     #[test]
     fn several_come_each_once_and_in_one_order() {
-        let stripes = Stripes::<std::cell::Cell<usize>>::new(8);
+        let stripes = LockStripes::<std::cell::Cell<usize>>::new(8);
         for (position, stripe) in stripes.stripes.iter().enumerate() {
             stripe.set(position);
         }

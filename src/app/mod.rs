@@ -16,10 +16,10 @@ use jiff::Timestamp;
 
 pub use catalog::Catalog;
 pub use listing_numbers::ListingNumbers;
-pub use presence::Attendance;
-pub use rate_limit::{Guesser, Guesses};
+pub use presence::Presence;
+pub use rate_limit::{ClientKey, RateLimiter};
 pub use sessions::cache::PlatformKey;
-pub use sessions::cached::{Depth, Live, Shown, View};
+pub use sessions::cached::{CachedSession, Depth, Shown, View};
 pub use sessions::deadlines::Deadlines;
 pub use sessions::{Limits, Sessions};
 
@@ -64,7 +64,7 @@ impl From<CommitError> for Failure {
 
 /// What the operator decided about sessions.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub struct AppSettings {
     /// How long a session lives without being asked for.
     pub idle: Duration,
     /// How far clients' versions must agree to play together.
@@ -88,18 +88,18 @@ pub struct App {
     /// When sessions end by themselves.
     pub deadlines: Arc<Deadlines>,
     catalog: RwLock<Arc<Catalog>>,
-    /// Guesses at short codes.
-    pub guesses: Guesses,
+    /// RateLimiter at short codes.
+    pub short_code_limiter: RateLimiter,
     /// Whose silence has consequences.
-    pub attendance: Arc<Attendance>,
+    pub presence: Arc<Presence>,
     /// When background work last found the store away, ms since the epoch.
     pub(crate) store_away_ms: AtomicI64,
     /// The last session that this node looked at to see whether it watches over it.
-    looked_at_last: Mutex<Option<Key>>,
+    watch_cursor: Mutex<Option<Key>>,
     /// Numbers for new listings of the browser.
     pub listing_numbers: ListingNumbers,
     /// What the operator decided.
-    pub settings: Settings,
+    pub settings: AppSettings,
     /// Verifies tokens.
     pub verifier: Verifier,
     /// Counts what happens.
@@ -116,17 +116,17 @@ impl App {
         store: Store,
         verifier: Verifier,
         catalog: Catalog,
-        settings: Settings,
+        settings: AppSettings,
         clock: Clock,
         entropy: Entropy,
         metrics: Arc<Metrics>,
     ) -> Self {
         let is_shared = !store.sole_writer();
-        let attendance = Arc::new(Attendance::new(settings.health, settings.invite_expiry, is_shared));
+        let presence = Arc::new(Presence::new(settings.health, settings.invite_expiry, is_shared));
         let deadlines = Arc::new(Deadlines::new(settings.idle));
         let watcher = {
-            let (attendance, clock) = (Arc::clone(&attendance), clock.clone());
-            move |session: &Session| attendance.look_at(session, clock.now_ms())
+            let (presence, clock) = (Arc::clone(&presence), clock.clone());
+            move |session: &Session| presence.look_at(session, clock.now_ms())
         };
         Self {
             sessions: Arc::new(Sessions::new(
@@ -138,10 +138,10 @@ impl App {
             )),
             deadlines,
             catalog: RwLock::new(Arc::new(catalog)),
-            attendance,
+            presence,
             store_away_ms: AtomicI64::new(i64::MIN),
-            looked_at_last: Mutex::default(),
-            guesses: Guesses::default(),
+            watch_cursor: Mutex::default(),
+            short_code_limiter: RateLimiter::default(),
             listing_numbers: ListingNumbers::default(),
             settings,
             verifier,
@@ -153,24 +153,30 @@ impl App {
 
     /// A session that must be there, and whose time is not over: one that is overdue reads as gone, whether or not the
     /// background work has come to end it.
-    pub async fn session(&self, id: &SessionId) -> Result<Arc<Live>, Failure> {
-        let live = self.sessions.get(id).await?;
-        self.sessions.require_time_left(&live).await.map(|()| live)
+    pub async fn session(&self, id: &SessionId) -> Result<Arc<CachedSession>, Failure> {
+        let cached = self.sessions.get(id).await?;
+        self.sessions.require_time_left(&cached).await.map(|()| cached)
     }
 
     /// The session that a platform session belongs to, unless its time is over.
-    pub async fn session_of(&self, key: &PlatformKey) -> Result<Option<Arc<Live>>, StoreError> {
+    pub async fn session_of(&self, key: &PlatformKey) -> Result<Option<Arc<CachedSession>>, StoreError> {
         self.unless_overdue(self.sessions.find_by_platform_session(key).await?).await
     }
 
     /// The same, to be changed: as no node has changed it since.
-    pub async fn latest_session_of(&self, key: &PlatformKey) -> Result<Option<Arc<Live>>, StoreError> {
+    pub async fn latest_session_of(
+        &self,
+        key: &PlatformKey,
+    ) -> Result<Option<Arc<CachedSession>>, StoreError> {
         self.unless_overdue(self.sessions.find_latest_by_platform_session(key).await?).await
     }
 
-    async fn unless_overdue(&self, found: Option<Arc<Live>>) -> Result<Option<Arc<Live>>, StoreError> {
-        let Some(live) = found else { return Ok(None) };
-        Ok(self.sessions.overdue_since_ms(&live).await?.is_none().then_some(live))
+    async fn unless_overdue(
+        &self,
+        found: Option<Arc<CachedSession>>,
+    ) -> Result<Option<Arc<CachedSession>>, StoreError> {
+        let Some(cached) = found else { return Ok(None) };
+        Ok(self.sessions.overdue_since_ms(&cached).await?.is_none().then_some(cached))
     }
 
     /// Ends a session that was due at this time, if nobody has asked for it since.
@@ -196,7 +202,7 @@ impl App {
     }
 
     /// Stores a new session, with its whole idle time ahead of it.
-    pub async fn create_session(&self, session: Session) -> Result<Arc<Live>, Failure> {
+    pub async fn create_session(&self, session: Session) -> Result<Arc<CachedSession>, Failure> {
         let deadline_ms = self.deadlines.from_now(self.clock.now_ms());
         self.sessions.create(session, deadline_ms).await
     }
@@ -205,8 +211,8 @@ impl App {
     ///
     /// # Errors
     /// Where the store must be told so before the answer, and cannot be.
-    pub async fn keep(&self, live: &Live) -> Result<(), Failure> {
-        self.deadlines.keep(&self.sessions, live, self.clock.now_ms()).await
+    pub async fn keep(&self, cached: &CachedSession) -> Result<(), Failure> {
+        self.deadlines.keep(&self.sessions, cached, self.clock.now_ms()).await
     }
 
     /// What the operator configured, as it stands now.
@@ -221,7 +227,7 @@ impl App {
 
     /// What joining depends on beside the session and the joiner.
     pub fn join_rules(&self, now: Timestamp) -> JoinRules {
-        let Settings { version_check, trust_friends, .. } = self.settings;
+        let AppSettings { version_check, trust_friends, .. } = self.settings;
         JoinRules { now, version_check, trust_friends }
     }
 }

@@ -78,7 +78,7 @@ pub struct Template {
     /// Teams a session starts with: 1 to [`TEAMS_MAX`].
     #[serde(deserialize_with = "limits::between::<_, _, 1, TEAMS_MAX>")]
     pub num_teams: usize,
-    /// Places on each team: 1 to [`PLAYERS_PER_TEAM_MAX`].
+    /// MembershipList on each team: 1 to [`PLAYERS_PER_TEAM_MAX`].
     #[serde(deserialize_with = "limits::between::<_, _, 1, PLAYERS_PER_TEAM_MAX>")]
     pub players_per_team: usize,
     /// What console sessions of this type are, per platform. A platform that is not here cannot be linked.

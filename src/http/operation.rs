@@ -12,7 +12,7 @@ use schemars::{Schema, SchemaGenerator};
 use super::error::Error;
 use super::input::body::Body;
 use super::input::params::{ParamDoc, Params, RawParams};
-use super::input::schema::Shape;
+use super::input::schema::BodySchema;
 use super::reply::{Answer, Reply, ReplyKind};
 use crate::api::examples::Example;
 use crate::api::tags::{self, Tag};
@@ -92,7 +92,7 @@ impl Operation {
         F: Fn(Arc<App>, Caller, Input<P, Q, B>) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<Reply<K>, Error>> + Send + 'static,
     {
-        let shape = B::checked_against();
+        let schema = B::checked_against();
         Self {
             method,
             id,
@@ -113,7 +113,7 @@ impl Operation {
                 reply: K::describe(generator),
             },
             run: Box::new(move |app, caller, raw, body| {
-                let input = read_input(raw, body, &shape)?;
+                let input = read_input(raw, body, &schema)?;
                 Ok(Box::pin(
                     handler(Arc::clone(app), caller, input).map(|reply| reply.map(Reply::into_answer)),
                 ))
@@ -172,12 +172,12 @@ impl Operation {
 fn read_input<P: Params, Q: Params, B: Body>(
     raw: &RawParams<'_>,
     body: &Bytes,
-    shape: &Shape,
+    schema: &BodySchema,
 ) -> Result<Input<P, Q, B>, Error> {
     let mut violations = Vec::new();
     let path = P::read(raw, &mut violations);
     let query = Q::read(raw, &mut violations);
-    let body = B::read(body, shape, &mut violations);
+    let body = B::read(body, schema, &mut violations);
     match (path, query, body) {
         (Some(path), Some(query), Some(body)) => Ok(Input { path, query, body }),
         _ => Err(Error::Invalid(violations)),

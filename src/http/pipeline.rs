@@ -30,7 +30,7 @@ use crate::api::fast_path::FastPath;
 use crate::api::routes;
 use crate::api::routes::PREFIX;
 use crate::api::session::short_code;
-use crate::app::{App, Guesser};
+use crate::app::{App, ClientKey};
 use crate::telemetry::Metrics;
 
 /// What one request may cost; see `[http]` in `config.default.toml`.
@@ -274,12 +274,12 @@ impl Api {
             self.app.verifier.verify(token).map_err(|error| Error::TokenInvalid(error.to_string()))?;
         let caller = operation.policy.admit(token)?;
         let body = if operation.has_body { self.read_body(body).await? } else { Bytes::new() };
-        let guesser = caller.player().map_or(Guesser::At(raw.client), Guesser::Player);
-        let guessed = short_code::resolve(&self.app, guesser, &mut raw).await;
+        let client_key = caller.player().map_or(ClientKey::At(raw.client), ClientKey::Player);
+        let guessed = short_code::resolve(&self.app, client_key, &mut raw).await;
         let mut running = operation.run(&self.app, caller, &raw, &body)?;
         // What is wrong with the input was said first; nothing runs before it is polled.
         for is_right in guessed? {
-            self.app.guesses.guess(guesser, is_right, self.app.clock.now_ms())?;
+            self.app.short_code_limiter.record(client_key, is_right, self.app.clock.now_ms())?;
         }
         // What is at hand is answered at once, and needs no timer.
         if let Poll::Ready(answer) = poll_fn(|context| Poll::Ready(running.as_mut().poll(context))).await {

@@ -10,7 +10,7 @@ use futures_util::future::{FutureExt as _, join_all};
 use tokio::sync::watch;
 
 use crate::app::presence::Overdue;
-use crate::app::presence::sync::LOOKED_AT_ONCE;
+use crate::app::presence::sync::SCANNED_AT_ONCE;
 use crate::app::{App, Failure};
 use crate::domain::{Refused, Session, SessionId};
 use crate::http::connection::stopped;
@@ -28,7 +28,7 @@ const AFTER_AWAY_MS: i64 = 10_000;
 /// Longest pause between those that are ended at once.
 const PAUSE_MAX: Duration = Duration::from_millis(250);
 /// Sessions in which silence is acted on together.
-const SILENT_AT_ONCE: usize = 64;
+const INACTIVE_AT_ONCE: usize = 64;
 
 /// Ends idle sessions, does what silence has come to, and writes moved deadlines, every so often, until `stop` turns true.
 pub async fn run(app: Arc<App>, every: Duration, mut stop: watch::Receiver<bool>) {
@@ -70,26 +70,26 @@ async fn tick_until(app: &App, is_stopping: impl Fn() -> bool) -> Result<usize, 
         app.deadlines.flush(&app.sessions).await;
         let now_ms = app.clock.now_ms();
         // While the store is away nobody can be answered, and nobody's silence is their own.
-        let excuse = || {
+        let grant_grace = || {
             let now_ms = app.clock.now_ms();
-            app.attendance.excuse(now_ms);
+            app.presence.grant_grace(now_ms);
             app.store_away_ms.store(now_ms, Ordering::Relaxed);
         };
         let Row { ended: made, tried, mut failures } =
-            end_due(app, now_ms, &is_stopping).await.inspect_err(|_| excuse())?;
+            end_due(app, now_ms, &is_stopping).await.inspect_err(|_| grant_grace())?;
         ended += made;
         let is_away = |failures: &[Failure]| failures.iter().any(Failure::is_store_away);
         // In between, since others go by what they are told of whom this node has heard.
-        let told = if is_away(&failures) { Ok(()) } else { app.gossip().await };
+        let told = if is_away(&failures) { Ok(()) } else { app.sync_presence().await };
         // Whoever cannot tell others might not have been told by them either.
         let is_alone = is_away(&failures) || matches!(told, Err(Failure::Store(_)));
         failures.extend(told.err());
         if !is_alone {
-            failures.extend(act_on_silence(app).await.err());
+            failures.extend(expire_inactive(app).await.err());
         }
         let is_over = tried < DUE_IN_A_ROW || made == 0 || is_stopping();
         if is_alone || is_away(&failures) {
-            excuse();
+            grant_grace();
             return Err(failures.swap_remove(0));
         }
         failed = failed.or(failures.into_iter().next());
@@ -171,31 +171,31 @@ async fn where_to_start(app: &App, now_ms: i64) -> Result<Option<Key>, StoreErro
 }
 
 /// Queues every session that silence can change: in memory nothing is known of them after a start.
-pub async fn seed_attendance(app: &App) -> Result<(), Failure> {
-    let (mut from, to) = keys::all_overdue();
+pub async fn watch_stored_sessions(app: &App) -> Result<(), Failure> {
+    let (mut from, to) = keys::all_watched();
     loop {
-        let found = app.sessions.store().scan(&from, &to, LOOKED_AT_ONCE).await?;
+        let found = app.sessions.store().scan(&from, &to, SCANNED_AT_ONCE).await?;
         let Some((last, _)) = found.last() else { return Ok(()) };
         from = next_key(last);
-        app.watch_over(found.iter().filter_map(|(key, _)| keys::parse_overdue(key)).collect()).await?;
+        app.watch(found.iter().filter_map(|(key, _)| keys::parse_watched(key)).collect()).await?;
     }
 }
 
 /// Takes out players who no longer ask and invites that nobody answers, and notes the health of silent hosts. What
 /// fails for one session is tried again next time, and does not keep the others waiting.
-async fn act_on_silence(app: &App) -> Result<(), Failure> {
+async fn expire_inactive(app: &App) -> Result<(), Failure> {
     let now_ms = app.clock.now_ms();
     let mut result = Ok(());
     // Together, so that they share an fsync; not all of them, so that callers get a turn in between.
-    for due in app.attendance.take_due(now_ms).chunks(SILENT_AT_ONCE) {
+    for due in app.presence.take_due(now_ms).chunks(INACTIVE_AT_ONCE) {
         if result.as_ref().is_err_and(Failure::is_store_away) {
-            due.iter().for_each(|id| app.attendance.put_back(id));
+            due.iter().for_each(|id| app.presence.put_back(id));
             continue;
         }
-        let acts = due.iter().map(|id| act_on_silence_in(app, id, now_ms));
+        let acts = due.iter().map(|id| expire_inactive_in(app, id, now_ms));
         for (id, acted) in due.iter().zip(join_all(acts).await) {
             if let Err(failure) = acted {
-                app.attendance.put_back(id);
+                app.presence.put_back(id);
                 result = result.and(Err(failure));
             }
         }
@@ -203,7 +203,7 @@ async fn act_on_silence(app: &App) -> Result<(), Failure> {
     result
 }
 
-async fn act_on_silence_in(app: &App, id: &SessionId, now_ms: i64) -> Result<(), Failure> {
+async fn expire_inactive_in(app: &App, id: &SessionId, now_ms: i64) -> Result<(), Failure> {
     // First the session, then what was heard of it: a report is told before the session shows it, so that whatever the
     // session shows was heard of.
     let seen = match app.sessions.store().sole_writer() {
@@ -211,7 +211,7 @@ async fn act_on_silence_in(app: &App, id: &SessionId, now_ms: i64) -> Result<(),
         false => app.sessions.find_latest(id).await?,
     };
     app.hear(id).await?;
-    let attendance = Arc::clone(&app.attendance);
+    let presence = Arc::clone(&app.presence);
     // In the session's turn, so that nobody is taken out who has just answered, and the session is looked at again as
     // it then is, also where nothing is overdue yet.
     let rule = move |session: &mut Session| {
@@ -219,13 +219,14 @@ async fn act_on_silence_in(app: &App, id: &SessionId, now_ms: i64) -> Result<(),
             // It is looked at again with the next tick, after what others have heard meanwhile.
             return Ok((Overdue::default(), Vec::new()));
         }
-        let overdue = attendance.overdue(session, now_ms);
-        let gone = session.settle(&overdue.absent, &overdue.uninvited, overdue.health.as_ref());
+        let overdue = presence.overdue(session, now_ms);
+        let gone =
+            session.expire_inactive(&overdue.inactive, &overdue.expired_invites, overdue.health.as_ref());
         Ok((overdue, gone))
     };
-    let ((overdue, gone), _) = match app.sessions.settle(id, false, rule).await {
+    let ((overdue, gone), _) = match app.sessions.update_unlimited(id, false, rule).await {
         Err(Failure::Refused(Refused::SessionNotFound)) => {
-            app.attendance.forget(id);
+            app.presence.forget(id);
             return Ok(());
         }
         settled => settled?,

@@ -163,8 +163,8 @@ fn derived(session: &Session) -> BTreeMap<Key, Derived<'_>> {
         let key = keys::listing(&session.session_type, listing.sequence);
         derived.insert(key, Derived::Listed(Listed::of(session, &listing.custom_data)));
     }
-    if session.can_be_overdue(true) {
-        derived.insert(keys::overdue(&session.id), Derived::Marked);
+    if session.can_time_out(true) {
+        derived.insert(keys::watched(&session.id), Derived::Marked);
     }
     if session.takes_strangers() {
         let key = keys::open(&session.session_type, session.created.as_millisecond(), &session.id);
@@ -203,12 +203,12 @@ pub fn plan(
         }
     }
     batch = gone.into_keys().fold(batch, Batch::delete);
-    batch = plan_places(batch, before, after);
+    batch = plan_memberships(batch, before, after);
     Ok(put_player_ids(batch, before, after))
 }
 
 /// The places of players in their lists.
-fn plan_places(batch: Batch, before: Option<&Session>, after: &Session) -> Batch {
+fn plan_memberships(batch: Batch, before: Option<&Session>, after: &Session) -> Batch {
     let key = |player| keys::membership(player, &after.id);
     let stays = |player| !after.ended && after.players.contains_key(player);
     let before_players = before.into_iter().flat_map(|session| session.players.keys());
@@ -255,7 +255,7 @@ mod tests {
     use crate::domain::client::VersionCheck;
     use crate::domain::limits::{CUSTOM_DATA_BYTES_MAX, CUSTOM_DATA_VALUE_CHARS_MAX};
     use crate::domain::session::NewSession;
-    use crate::domain::session::join::{Door, JoinRules, Joiner};
+    use crate::domain::session::join::{JoinPath, JoinRules, Joiner};
 
     fn session() -> Session {
         let new = NewSession {
@@ -296,7 +296,7 @@ mod tests {
                 password: None,
                 friend: None,
             };
-            session.join(&joiner, Door::Session, rules).unwrap();
+            session.join(&joiner, JoinPath::Session, rules).unwrap();
         }
         session
     }

@@ -38,8 +38,8 @@ const PLAYER_OF_ID: u8 = b'i';
 const SHORT_CODE: u8 = b'c';
 const ALLOCATION: u8 = b'a';
 const LISTING: u8 = b'b';
-const OVERDUE: u8 = b'w';
-const HEARD: u8 = b'h';
+const WATCHED: u8 = b'w';
+const LAST_SEEN: u8 = b'h';
 const LAST_LISTING_NUMBER: u8 = b'n';
 
 /// Longest platform session id that is in a key as it is, in bytes.
@@ -187,23 +187,23 @@ pub fn listings_after(session_type: &str, number: u64) -> (Key, Key) {
 }
 
 /// The mark of a session that silence can change.
-pub fn overdue(id: &SessionId) -> Key {
-    key(OVERDUE, &[id.as_str().as_bytes()])
+pub fn watched(id: &SessionId) -> Key {
+    key(WATCHED, &[id.as_str().as_bytes()])
 }
 
 /// Every such mark: the range's start and end.
-pub fn all_overdue() -> (Key, Key) {
-    (vec![OVERDUE], vec![OVERDUE + 1])
+pub fn all_watched() -> (Key, Key) {
+    (vec![WATCHED], vec![WATCHED + 1])
 }
 
 /// The session of such a mark.
-pub fn parse_overdue(key: &[u8]) -> Option<SessionId> {
-    session_id(key.strip_prefix(&[OVERDUE])?)
+pub fn parse_watched(key: &[u8]) -> Option<SessionId> {
+    session_id(key.strip_prefix(&[WATCHED])?)
 }
 
 /// Where nodes tell each other what they heard of a session.
-pub fn heard(id: &SessionId) -> Key {
-    key(HEARD, &[id.as_str().as_bytes()])
+pub fn last_seen(id: &SessionId) -> Key {
+    key(LAST_SEEN, &[id.as_str().as_bytes()])
 }
 
 /// Where the last listing number given out is.

@@ -22,32 +22,32 @@ use crate::telemetry::Metrics;
 const READY_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Where a server stands: it starts, serves, and is about to stop.
-pub struct Standing {
+pub struct Readiness {
     metrics: Arc<Metrics>,
     app: OnceLock<Arc<App>>,
     is_leaving: AtomicBool,
 }
 
-impl Standing {
+impl Readiness {
     /// A server that starts: it opens its store, which may take long.
     pub fn starting(metrics: Arc<Metrics>) -> Self {
         Self { metrics, app: OnceLock::new(), is_leaving: AtomicBool::new(false) }
     }
 
     /// The server serves this from now on.
-    pub fn serves(&self, app: Arc<App>) {
+    pub fn set_serving(&self, app: Arc<App>) {
         // Once is enough.
         let _ = self.app.set(app);
     }
 
     /// The server is about to stop.
-    pub fn leaves(&self) {
+    pub fn set_leaving(&self) {
         self.is_leaving.store(true, Ordering::Release);
     }
 }
 
 /// Answers a request of the admin listener.
-pub async fn handle<B>(standing: &Standing, request: Request<B>) -> Response<Full<Bytes>> {
+pub async fn handle<B>(readiness: &Readiness, request: Request<B>) -> Response<Full<Bytes>> {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         let mut refused = text(StatusCode::METHOD_NOT_ALLOWED, "only GET is answered here\n");
         refused.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
@@ -55,19 +55,19 @@ pub async fn handle<B>(standing: &Standing, request: Request<B>) -> Response<Ful
     }
     match request.uri().path() {
         "/live" => text(StatusCode::OK, "alive\n"),
-        "/ready" => ready(standing).await,
-        "/metrics" => metrics(&standing.metrics),
+        "/ready" => ready(readiness).await,
+        "/metrics" => metrics(&readiness.metrics),
         _ => text(StatusCode::NOT_FOUND, "there are /live, /ready and /metrics\n"),
     }
 }
 
 /// Ready while the store reads and writes, the clock is right where others go by theirs, and the server neither starts nor
 /// stops.
-async fn ready(standing: &Standing) -> Response<Full<Bytes>> {
-    if standing.is_leaving.load(Ordering::Acquire) {
+async fn ready(readiness: &Readiness) -> Response<Full<Bytes>> {
+    if readiness.is_leaving.load(Ordering::Acquire) {
         return text(StatusCode::SERVICE_UNAVAILABLE, "stopping\n");
     }
-    let Some(app) = standing.app.get() else {
+    let Some(app) = readiness.app.get() else {
         let told = "starting: the store is being opened and brought up to date\n";
         return text(StatusCode::SERVICE_UNAVAILABLE, told);
     };
@@ -108,7 +108,7 @@ fn text(status: StatusCode, text: &str) -> Response<Full<Bytes>> {
 
 /// Answers on the admin listener.
 #[derive(Clone)]
-pub struct Admin(pub Arc<Standing>);
+pub struct Admin(pub Arc<Readiness>);
 
 impl Handler for Admin {
     fn handle(
@@ -116,7 +116,7 @@ impl Handler for Admin {
         request: Request<Incoming>,
         _: SocketAddr,
     ) -> impl Future<Output = Response<Full<Bytes>>> + Send + use<> {
-        let standing = Arc::clone(&self.0);
-        async move { handle(&standing, request).await }
+        let readiness = Arc::clone(&self.0);
+        async move { handle(&readiness, request).await }
     }
 }

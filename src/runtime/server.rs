@@ -14,7 +14,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
-use crate::app::{App, Catalog, Limits, Settings};
+use crate::app::{App, AppSettings, Catalog, Limits};
 use crate::auth::{DevelopmentKey, JwksSource, KeyRing, TokenSettings, Verifier, refresh_forever};
 use crate::config::{Backend, Config, FriendsCheck};
 use crate::env::{Clock, Entropy};
@@ -22,7 +22,7 @@ use crate::http::connection;
 use crate::http::connection::Handler;
 use crate::http::{Api, ApiSettings, Cors};
 use crate::jobs;
-use crate::runtime::admin::{Admin, Standing};
+use crate::runtime::admin::{Admin, Readiness};
 use crate::runtime::{open_files, reload};
 use crate::store::{Embedded, Memory, Postgres, Store};
 use crate::telemetry::{Metrics, PostgresCollector, StoreCollector};
@@ -33,7 +33,7 @@ pub struct Server {
     pub api_address: SocketAddr,
     /// Where the admin listener listens, if anywhere.
     pub admin_address: Option<SocketAddr>,
-    standing: Arc<Standing>,
+    readiness: Arc<Readiness>,
     stop_api: watch::Sender<bool>,
     api: JoinHandle<()>,
     stop_rest: watch::Sender<bool>,
@@ -74,11 +74,11 @@ pub async fn start(config: &Config, expose_development_key: bool) -> Result<Serv
     let (stop_api, api_stopping) = watch::channel(false);
     let (stop_rest, rest_stopping) = watch::channel(false);
     let (connections, metrics) = (config.http.connection_limits(), Arc::<Metrics>::default());
-    let standing = Arc::new(Standing::starting(Arc::clone(&metrics)));
+    let readiness = Arc::new(Readiness::starting(Arc::clone(&metrics)));
     let mut rest = JoinSet::new();
     // Before the store, which may be waited for: whoever watches over the server is told so.
     let admin_address = admin_listener.map(|(listener, address)| {
-        let admin = Admin(Arc::clone(&standing));
+        let admin = Admin(Arc::clone(&readiness));
         rest.spawn(connection::serve(
             listener,
             connections,
@@ -96,8 +96,8 @@ pub async fn start(config: &Config, expose_development_key: bool) -> Result<Serv
     }
     let app = new_app(config, store.clone(), ring, Clock::System, Entropy::System, Arc::clone(&metrics));
     let app = Arc::new(app);
-    jobs::seed_attendance(&app).await.map_err(StartError::of)?;
-    standing.serves(Arc::clone(&app));
+    jobs::watch_stored_sessions(&app).await.map_err(StartError::of)?;
+    readiness.set_serving(Arc::clone(&app));
 
     let api = Arc::new(new_api(config, Arc::clone(&app)));
     let front = Front { api, cors: Cors::new(&config.http.cors_origins).map(Arc::new) };
@@ -106,7 +106,7 @@ pub async fn start(config: &Config, expose_development_key: bool) -> Result<Serv
     rest.spawn(reload::reload_forever(Arc::clone(&app), config.sources.clone(), rest_stopping.clone()));
     let every = Duration::from_millis(config.jobs.every_ms.max(1));
     rest.spawn(jobs::run(app, every, rest_stopping));
-    Ok(Server { api_address, admin_address, standing, stop_api, api, stop_rest, rest, store })
+    Ok(Server { api_address, admin_address, readiness, stop_api, api, stop_rest, rest, store })
 }
 
 /// Answers on the API's listener.
@@ -141,7 +141,7 @@ impl Handler for Front {
 impl Server {
     /// Says on `/ready` that the server is about to stop, and goes on as before.
     pub fn leave(&self) {
-        self.standing.leaves();
+        self.readiness.set_leaving();
     }
 
     /// Stops: no new connections, requests under way finish while `/ready` says so, moved deadlines are written,
@@ -259,7 +259,7 @@ pub fn new_app(
         platform_claim: auth.platform_claim,
         cache_tokens: auth.cached_tokens,
     };
-    let settings = Settings {
+    let settings = AppSettings {
         idle: Duration::from_secs(config.sessions.idle_s),
         version_check: config.sessions.version_check,
         trust_friends: config.sessions.friends_check == FriendsCheck::Trust,

@@ -34,7 +34,7 @@ pub async fn leftovers(store: &Store, players: &BTreeMap<i64, Uuid>) -> Vec<Stri
         expected.insert(keys::due(due_ms, &session.id), Bytes::new());
         expected.insert(deadline, due.clone());
         // There where nodes have told each other something of it.
-        let heard = keys::heard(&session.id);
+        let heard = keys::last_seen(&session.id);
         expected.extend(stored.get(&heard).map(|told| (heard, told.clone())));
     }
     let differ = stored.iter().filter(|(key, value)| expected.get(*key) != Some(value));

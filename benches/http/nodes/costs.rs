@@ -60,7 +60,7 @@ pub fn measure(bench: &Bench) {
         counter.count_case("join or leave", Case::Join, callers, &node);
     }
     counter.count("session made, linked and left", &node, true, || {
-        bench.runtime.block_on(live(node.address));
+        bench.runtime.block_on(cached(node.address));
         LIVES as f64
     });
     counter.count("second of an idle node", &node, false, || {
@@ -127,7 +127,7 @@ fn shown_exactly(number: f64) -> String {
 }
 
 /// The life of sessions of one player, one after the other.
-async fn live(address: SocketAddr) {
+async fn cached(address: SocketAddr) {
     let which = Which { kind: Kind::Game, number: 0 };
     // Somebody who is nowhere else.
     let token = requests::token(which.player(100));

@@ -155,9 +155,9 @@ pub async fn list(
 ) -> Result<Reply<Plain<BrowserView>>, Error> {
     let (actor, catalog) = (caller.actor(), app.catalog());
     // Asked first what the rule asks again, so that a refusal uses up no number.
-    let live = app.sessions.get_latest(&path.session_id).await?;
-    live.session.require_listable(actor, catalog.template_of(&live.session))?;
-    let sequence = match &live.session.listing {
+    let cached = app.sessions.get_latest(&path.session_id).await?;
+    cached.session.require_listable(actor, catalog.template_of(&cached.session))?;
+    let sequence = match &cached.session.listing {
         Some(listing) => listing.sequence,
         None => app.listing_numbers.next(app.sessions.store()).await?,
     };
@@ -166,8 +166,8 @@ pub async fn list(
         let template = catalog.template_of(session);
         session.list(actor, listing.clone(), template)
     };
-    let ((), live) = app.sessions.update(&path.session_id, query.refresh_ttl.0, rule).await?;
-    listing_of(&live.session)
+    let ((), cached) = app.sessions.update(&path.session_id, query.refresh_ttl.0, rule).await?;
+    listing_of(&cached.session)
 }
 
 /// Changes what a session's listing shows.
@@ -178,8 +178,8 @@ pub async fn update(
 ) -> Result<Reply<Plain<BrowserView>>, Error> {
     let actor = caller.actor();
     let rule = move |session: &mut Session| session.update_listing(actor, update.custom_data.0.clone());
-    let ((), live) = app.sessions.update(&path.session_id, query.refresh_ttl.0, rule).await?;
-    listing_of(&live.session)
+    let ((), cached) = app.sessions.update(&path.session_id, query.refresh_ttl.0, rule).await?;
+    listing_of(&cached.session)
 }
 
 /// Takes a session out of the browser.

@@ -92,7 +92,7 @@ pub struct TemplateView {
     /// Teams a session starts with.
     #[schemars(range(min = 1, max = 50))]
     num_teams: usize,
-    /// Places on each team.
+    /// MembershipList on each team.
     #[schemars(range(min = 1, max = 100))]
     players_per_team: usize,
 }

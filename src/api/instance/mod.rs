@@ -206,8 +206,8 @@ pub async fn request(
     let actor = caller.actor();
     let instance = request.instance(&app, &caller)?;
     let rule = move |session: &mut Session| session.request_instance(actor, instance.clone());
-    let ((), live) = app.sessions.update(&path.session_id, query.refresh_ttl.0, rule).await?;
-    instance_of(&live.session)
+    let ((), cached) = app.sessions.update(&path.session_id, query.refresh_ttl.0, rule).await?;
+    instance_of(&cached.session)
 }
 
 impl InstanceRequest {
@@ -277,8 +277,8 @@ pub async fn update(
         match_id: update.match_id,
     };
     let rule = move |session: &mut Session| session.update_instance(actor, change.clone());
-    let ((), live) = app.sessions.update(&path.session_id, query.refresh_ttl.0, rule).await?;
-    instance_of(&live.session)
+    let ((), cached) = app.sessions.update(&path.session_id, query.refresh_ttl.0, rule).await?;
+    instance_of(&cached.session)
 }
 
 /// Ends an instance.
@@ -289,8 +289,8 @@ pub async fn end(
 ) -> Result<Reply<Changed>, Error> {
     let actor = caller.actor();
     let rule = move |session: &mut Session| session.end_instance(actor);
-    let ((), live) = app.sessions.update(&path.session_id, query.refresh_ttl.0, rule).await?;
-    Ok(Reply::changed(&session_document(&app, &caller, &live)))
+    let ((), cached) = app.sessions.update(&path.session_id, query.refresh_ttl.0, rule).await?;
+    Ok(Reply::changed(&session_document(&app, &caller, &cached)))
 }
 
 /// Takes a report of an instance's health: from a service for any instance, from a player for one they host.
@@ -304,7 +304,7 @@ pub async fn report_health(
     >,
 ) -> Result<Reply<Plain<HealthView>>, Error> {
     let InstanceHealthStatusUpdate { instance_health, instance_id } = report;
-    let live = app.sessions.get_latest(&path.session_id).await?;
+    let cached = app.sessions.get_latest(&path.session_id).await?;
     let host = caller.player().map(|_| caller.actor_unless(Permission::UpdateAny));
     let may_report = {
         let instance_id = instance_id.clone();
@@ -313,17 +313,17 @@ pub async fn report_health(
             host.map_or(Ok(()), |host| session.require_host(host))
         }
     };
-    may_report(&live.session)?;
-    let health = app.reported(&live, &instance_id, instance_health).await?;
+    may_report(&cached.session)?;
+    let health = app.health_report(&cached, &instance_id, instance_health).await?;
     let rule = move |session: &mut Session| {
         // Asked again: the session may have changed meanwhile.
         may_report(session)?;
         session.set_health(&instance_id, health)
     };
-    let updated = app.sessions.settle(&path.session_id, query.refresh_ttl.0, rule).await;
+    let updated = app.sessions.update_unlimited(&path.session_id, query.refresh_ttl.0, rule).await;
     if matches!(updated, Err(Failure::Refused(Refused::SessionNotFound))) {
         // It ended meanwhile, and nothing would ever make the report forgotten.
-        app.attendance.forget(&path.session_id);
+        app.presence.forget(&path.session_id);
     }
     updated?;
     Ok(Reply::plain(&HealthView { updated_instance_health: health }))
@@ -350,8 +350,8 @@ pub async fn session_by_allocation(
     Input { path, .. }: Input<AllocationPath>,
 ) -> Result<Reply<Versioned<SessionView<'static>>>, Error> {
     let id = app.sessions.id_of_allocation(&path.allocation_id.0).await?.ok_or(Refused::SessionNotFound)?;
-    let live = app.session(&id).await?;
-    Ok(Reply::document(&document_in(&app, &live, outside_view(&live.session))))
+    let cached = app.session(&id).await?;
+    Ok(Reply::document(&document_in(&app, &cached, outside_view(&cached.session))))
 }
 
 fn instance_of(session: &Session) -> Result<Reply<Plain<InstanceView>>, Error> {

@@ -9,7 +9,7 @@ use super::wire::platform::{PlatformSessionView, platform_document};
 use super::wire::session::{SessionView, session_document};
 use crate::app::{App, Failure, PlatformKey};
 use crate::auth::{Caller, Permission};
-use crate::domain::session::join::Door;
+use crate::domain::session::join::JoinPath;
 use crate::domain::{Platform, PlatformSessionId, PlayerUuid, Refused, Session, SessionId};
 use crate::http::error::Error;
 use crate::http::input::body::Json;
@@ -64,10 +64,10 @@ pub async fn info(
     Input { path, .. }: Input<PlatformSessionPath>,
 ) -> Result<Reply<Versioned<PlatformSessionView>>, Error> {
     let key = (path.platform, path.platform_session_id_base64);
-    let live = app.session_of(&key).await?.ok_or(Refused::PlatformSessionNotFound)?;
-    live.session.require_active(caller.actor_unless(Permission::ReadAny))?;
-    present(&app, &caller, &live);
-    let document = platform_document(&live, key.0).ok_or(Refused::PlatformSessionNotFound)?;
+    let cached = app.session_of(&key).await?.ok_or(Refused::PlatformSessionNotFound)?;
+    cached.session.require_active(caller.actor_unless(Permission::ReadAny))?;
+    present(&app, &caller, &cached);
+    let document = platform_document(&cached, key.0).ok_or(Refused::PlatformSessionNotFound)?;
     Ok(Reply::document(document))
 }
 
@@ -95,8 +95,8 @@ pub async fn link(
     {
         linked = app.sessions.update(&path.session_id, query.refresh_ttl.0, rule()).await;
     }
-    let ((), live) = linked?;
-    let document = platform_document(&live, platform).ok_or(Refused::PlatformSessionNotFound)?;
+    let ((), cached) = linked?;
+    let document = platform_document(&cached, platform).ok_or(Refused::PlatformSessionNotFound)?;
     Ok(Reply::document(document))
 }
 
@@ -143,12 +143,12 @@ async fn join_through(
 ) -> Result<Reply<Versioned<SessionView<'static>>>, Error> {
     let joiner = request.joiner(&caller, player, &["body"])?;
     let parent_id = parent_id(&app, &key).await?;
-    let door = Door::Platform(key.0);
-    let live =
+    let door = JoinPath::Platform(key.0);
+    let cached =
         join(&app, &parent_id, true, joiner, door, move |session| session.require_linked(key.0, &key.1))
             .await?;
     // Clients keep this answer as if they had asked for the session: it is the caller's own view.
-    Ok(Reply::document(&session_document(&app, &caller, &live)))
+    Ok(Reply::document(&session_document(&app, &caller, &cached)))
 }
 
 /// The caller leaves the parent session through the platform session.

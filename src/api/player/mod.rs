@@ -12,11 +12,11 @@ use serde::Serialize;
 use super::session::asked_for;
 use super::wire::client::{CustomDataBody, JoinRequest};
 use super::wire::session::{PlayerView, TeamView, session_document, view_for};
-use crate::app::{App, Failure, Live};
+use crate::app::{App, CachedSession, Failure};
 use crate::auth::Caller;
 use crate::document::Document;
 use crate::domain::session::Status;
-use crate::domain::session::join::{Door, Joiner};
+use crate::domain::session::join::{JoinPath, Joiner};
 use crate::domain::{PlayerUuid, Refused, Session, SessionId};
 use crate::http::error::Error;
 use crate::http::input::body::Json;
@@ -65,7 +65,7 @@ params! {
 pub struct PlayerUpdated {
     /// Who.
     player_uuid: PlayerUuid,
-    /// Standing.
+    /// Readiness.
     status: Status,
     /// Index of the team.
     team_id: usize,
@@ -100,11 +100,11 @@ impl PlayerUpdated {
 pub fn updated(
     app: &App,
     caller: &Caller,
-    live: &Live,
+    cached: &CachedSession,
     player: PlayerUuid,
 ) -> Result<Reply<Versioned<PlayerUpdated>>, Error> {
-    let updated = PlayerUpdated::of(&live.session, player)?;
-    Ok(Reply::with_etag_of(&updated, &session_document(app, caller, live)))
+    let updated = PlayerUpdated::of(&cached.session, player)?;
+    Ok(Reply::with_etag_of(&updated, &session_document(app, caller, cached)))
 }
 
 /// A player of a session, as the caller may see them.
@@ -113,9 +113,9 @@ pub async fn get(
     caller: Caller,
     Input { path, query, .. }: Input<PlayerInSessionPath, RefreshQuery>,
 ) -> Result<Reply<Versioned<PlayerView<'static>>>, Error> {
-    let live = app.session(&path.session_id).await?;
-    asked_for(&app, &caller, &live, query.refresh_ttl).await?;
-    let (entry, view) = (live.session.entry(path.player_uuid)?, view_for(&caller, &live.session));
+    let cached = app.session(&path.session_id).await?;
+    asked_for(&app, &caller, &cached, query.refresh_ttl).await?;
+    let (entry, view) = (cached.session.entry(path.player_uuid)?, view_for(&caller, &cached.session));
     if !view.shows(path.player_uuid, entry) {
         return Err(Refused::PlayerNotFound.into());
     }
@@ -129,9 +129,9 @@ pub async fn page(
     caller: Caller,
     Input { path, query, .. }: Input<SessionPath, PlayersQuery>,
 ) -> Result<Reply<Versioned<PlayersPage<'static>>>, Error> {
-    let live = app.session(&path.session_id).await?;
-    asked_for(&app, &caller, &live, query.refresh_ttl).await?;
-    let (session, view) = (&live.session, view_for(&caller, &live.session));
+    let cached = app.session(&path.session_id).await?;
+    asked_for(&app, &caller, &cached, query.refresh_ttl).await?;
+    let (session, view) = (&cached.session, view_for(&caller, &cached.session));
     let shown = session.players.iter().filter(|(player, entry)| view.shows(**player, entry));
     let mut entries: Vec<_> =
         shown.map(|(_, entry)| entry).filter(|entry| entry.sequence > query.cursor.0).collect();
@@ -157,15 +157,15 @@ pub async fn join(
     id: &SessionId,
     refresh: bool,
     joiner: Joiner,
-    door: Door,
+    door: JoinPath,
     also: impl Fn(&Session) -> Result<(), Refused> + Send + 'static,
-) -> Result<Arc<Live>, Failure> {
+) -> Result<Arc<CachedSession>, Failure> {
     let rules = app.join_rules(app.clock.now());
     let rule = move |session: &mut Session| {
         also(session)?;
         session.join(&joiner, door, rules)
     };
-    app.sessions.update(id, refresh, rule).await.map(|((), live)| live)
+    app.sessions.update(id, refresh, rule).await.map(|((), cached)| cached)
 }
 
 /// The caller joins a session.
@@ -176,8 +176,9 @@ pub async fn join_self(
 ) -> Result<Reply<Versioned<PlayerUpdated>>, Error> {
     let player = caller.require_player()?;
     let joiner = body.0.joiner(&caller, player, &["body"])?;
-    let live = join(&app, &path.session_id, query.refresh_ttl.0, joiner, Door::Session, |_| Ok(())).await?;
-    updated(&app, &caller, &live, player)
+    let cached =
+        join(&app, &path.session_id, query.refresh_ttl.0, joiner, JoinPath::Session, |_| Ok(())).await?;
+    updated(&app, &caller, &cached, player)
 }
 
 /// The caller leaves a session, or declines an invite or a reservation.
@@ -214,8 +215,8 @@ pub async fn kick(
     caller: Caller,
     Input { path, query, .. }: Input<PlayerInSessionPath, LeaveQuery>,
 ) -> Result<Reply<Changed>, Error> {
-    let live = kick_from(&app, &caller, &path.session_id, path.player_uuid, query).await?;
-    Ok(Reply::changed(&session_document(&app, &caller, &live)))
+    let cached = kick_from(&app, &caller, &path.session_id, path.player_uuid, query).await?;
+    Ok(Reply::changed(&session_document(&app, &caller, &cached)))
 }
 
 /// Deprecated: takes a player, named by their older id, out of a session.
@@ -250,10 +251,10 @@ async fn kick_from(
     id: &SessionId,
     player: PlayerUuid,
     query: LeaveQuery,
-) -> Result<Arc<Live>, Error> {
+) -> Result<Arc<CachedSession>, Error> {
     let actor = caller.actor();
     let rule = move |session: &mut Session| session.kick(actor, player);
-    let ((), live) = app.sessions.update(id, query.refresh_ttl.0, rule).await?;
+    let ((), cached) = app.sessions.update(id, query.refresh_ttl.0, rule).await?;
     let reason = query.reason.0.as_deref();
     if caller.player() == Some(player) {
         left(app, id, player, reason);
@@ -262,5 +263,5 @@ async fn kick_from(
         let by = caller.player().map(tracing::field::display);
         tracing::info!(session_id = %id, player_uuid = %player, reason, by, "player kicked from session");
     }
-    Ok(live)
+    Ok(cached)
 }

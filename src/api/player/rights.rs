@@ -52,15 +52,15 @@ pub async fn get(
     caller: Caller,
     Input { path, query, .. }: Input<PlayerInSessionPath, RefreshQuery>,
 ) -> Result<Reply<Versioned<RightsView>>, Error> {
-    let live = app.session(&path.session_id).await?;
-    live.session.require_active(caller.actor())?;
-    asked_for(&app, &caller, &live, query.refresh_ttl).await?;
-    let (entry, view) = (live.session.entry(path.player_uuid)?, view_for(&caller, &live.session));
+    let cached = app.session(&path.session_id).await?;
+    cached.session.require_active(caller.actor())?;
+    asked_for(&app, &caller, &cached, query.refresh_ttl).await?;
+    let (entry, view) = (cached.session.entry(path.player_uuid)?, view_for(&caller, &cached.session));
     if !caller.reaches_all() && !view.shows(path.player_uuid, entry) {
         // Who is not shown is as good as not there.
         return Err(Refused::PlayerNotFound.into());
     }
-    Ok(Reply::document(&Document::of(&RightsView::of(&live.session, path.player_uuid)?)))
+    Ok(Reply::document(&Document::of(&RightsView::of(&cached.session, path.player_uuid)?)))
 }
 
 /// Lends a right to a player.
@@ -71,9 +71,9 @@ pub async fn give(
 ) -> Result<Reply<Versioned<RightsView>>, Error> {
     let (actor, player, right) = (caller.actor(), path.player_uuid, path.permission);
     let rule = move |session: &mut Session| session.lend(actor, player, right);
-    let ((), live) = app.sessions.update(&path.session_id, query.refresh_ttl.0, rule).await?;
-    let rights = RightsView::of(&live.session, player)?;
-    Ok(Reply::with_etag_of(&rights, &session_document(&app, &caller, &live)))
+    let ((), cached) = app.sessions.update(&path.session_id, query.refresh_ttl.0, rule).await?;
+    let rights = RightsView::of(&cached.session, player)?;
+    Ok(Reply::with_etag_of(&rights, &session_document(&app, &caller, &cached)))
 }
 
 /// Takes a right back from a player.
@@ -84,6 +84,6 @@ pub async fn remove(
 ) -> Result<Reply<Changed>, Error> {
     let (actor, player, right) = (caller.actor(), path.player_uuid, path.permission);
     let rule = move |session: &mut Session| session.take_back(actor, player, right);
-    let ((), live) = app.sessions.update(&path.session_id, query.refresh_ttl.0, rule).await?;
-    Ok(Reply::changed(&session_document(&app, &caller, &live)))
+    let ((), cached) = app.sessions.update(&path.session_id, query.refresh_ttl.0, rule).await?;
+    Ok(Reply::changed(&session_document(&app, &caller, &cached)))
 }

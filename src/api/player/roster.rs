@@ -11,11 +11,11 @@ use super::{PlayerIdInSessionPath, PlayerUpdated, player_of_id, updated};
 use crate::api::policies;
 use crate::api::wire::client::{CustomDataBody, team_index};
 use crate::api::wire::session::session_document;
-use crate::app::{App, Live};
+use crate::app::{App, CachedSession};
 use crate::auth::{Caller, Denied, Permission};
 use crate::domain::session::Status;
 use crate::domain::session::invite::{Invite, Overflow};
-use crate::domain::session::join::{Door, Joiner};
+use crate::domain::session::join::{JoinPath, Joiner};
 use crate::domain::{Actor, CustomData, PlayerUuid, Refused, Session, SessionId};
 use crate::http::error::Error;
 use crate::http::input::body::Json;
@@ -126,8 +126,8 @@ async fn change(
     query: &RefreshQuery,
     rule: impl FnMut(&mut Session) -> Result<(), Refused> + Send + 'static,
 ) -> Result<Reply<Versioned<PlayerUpdated>>, Error> {
-    let ((), live) = app.sessions.update(&path.session_id, query.refresh_ttl.0, rule).await?;
-    updated(app, caller, &live, path.player_uuid)
+    let ((), cached) = app.sessions.update(&path.session_id, query.refresh_ttl.0, rule).await?;
+    updated(app, caller, &cached, path.player_uuid)
 }
 
 /// The data of a player.
@@ -151,8 +151,8 @@ pub async fn invite(
     let (actor, player) = (caller.actor(), path.player_uuid);
     let invite = request.invite(&app, &caller, None);
     let rule = move |session: &mut Session| session.invite(actor, player, &invite);
-    let ((), live) = app.sessions.update(&path.session_id, query.refresh_ttl.0, rule).await?;
-    updated(&app, &caller, &live, player)
+    let ((), cached) = app.sessions.update(&path.session_id, query.refresh_ttl.0, rule).await?;
+    updated(&app, &caller, &cached, player)
 }
 
 /// Makes a player the leader.
@@ -189,9 +189,9 @@ pub async fn swap(
     let players: Vec<_> = request.players.into_iter().map(PlayerUuid).collect();
     let [one, other] = players[..] else { return Err(Error::Internal("two players, as checked".into())) };
     let rule = move |session: &mut Session| session.swap(actor, one, other);
-    let ((), live) = app.sessions.update(&path.session_id, query.refresh_ttl.0, rule).await?;
-    let players = places(&live, &players)?;
-    let document = session_document(&app, &caller, &live);
+    let ((), cached) = app.sessions.update(&path.session_id, query.refresh_ttl.0, rule).await?;
+    let players = places(&cached, &players)?;
+    let document = session_document(&app, &caller, &cached);
     Ok(Reply::with_etag_of(&PlayersUpdated { players }, &document))
 }
 
@@ -212,10 +212,10 @@ pub async fn invite_session(
         let party: Vec<_> = active.map(|(player, entry)| (player, entry.client.clone())).collect();
         session.invite_session(actor, &party, &invite, version_check)
     };
-    let (players, live) =
+    let (players, cached) =
         app.sessions.update_beside(&path.session_id, &path.invited_session_id, rule).await?;
-    let players = places(&live, &players)?;
-    let document = session_document(&app, &caller, &live);
+    let players = places(&cached, &players)?;
+    let document = session_document(&app, &caller, &cached);
     Ok(Reply::with_etag_of(&SessionInvited { players }, &document))
 }
 
@@ -229,13 +229,13 @@ pub async fn kick_session(
     let rule = move |session: &mut Session, kicked: &Session| {
         session.kick_all(actor, &active_players(kicked).collect::<Vec<_>>())
     };
-    let (gone, live) = app.sessions.update_beside(&path.session_id, &path.kicked_session_id, rule).await?;
+    let (gone, cached) = app.sessions.update_beside(&path.session_id, &path.kicked_session_id, rule).await?;
     for player in gone {
         app.metrics.departed(Departure::Kicked);
         let (session_id, by) = (&path.session_id, caller.player().map(tracing::field::display));
         tracing::info!(%session_id, player_uuid = %player, by, "player kicked from session with their own");
     }
-    Ok(Reply::changed(&session_document(&app, &caller, &live)))
+    Ok(Reply::changed(&session_document(&app, &caller, &cached)))
 }
 
 /// The active players of a session, longest-standing first.
@@ -243,8 +243,8 @@ fn active_players(session: &Session) -> impl Iterator<Item = PlayerUuid> {
     session.active_players().into_iter().map(|(player, _)| player)
 }
 
-fn places(live: &Live, players: &[PlayerUuid]) -> Result<Vec<PlayerUpdated>, Refused> {
-    players.iter().map(|player| PlayerUpdated::of(&live.session, *player)).collect()
+fn places(cached: &CachedSession, players: &[PlayerUuid]) -> Result<Vec<PlayerUpdated>, Refused> {
+    players.iter().map(|player| PlayerUpdated::of(&cached.session, *player)).collect()
 }
 
 impl InviteRequest {
@@ -271,8 +271,8 @@ pub async fn update_any(
         Json<AnyUpdateRequest>,
     >,
 ) -> Result<Reply<Versioned<PlayerUpdated>>, Error> {
-    let live = change_any(&app, &caller, &path, &query, request).await?;
-    updated(&app, &caller, &live, path.player_uuid)
+    let cached = change_any(&app, &caller, &path, &query, request).await?;
+    updated(&app, &caller, &cached, path.player_uuid)
 }
 
 /// Deprecated: changes a player, under the permissions of what it does.
@@ -286,8 +286,8 @@ pub async fn update_any_by_uuid(
     >,
 ) -> Result<Reply<Versioned<PlayerUpdated>>, Error> {
     let caller = request.admit(&caller)?;
-    let live = change_any(&app, &caller, &path, &query, request).await?;
-    updated(&app, &caller, &live, path.player_uuid)
+    let cached = change_any(&app, &caller, &path, &query, request).await?;
+    updated(&app, &caller, &cached, path.player_uuid)
 }
 
 impl AnyUpdateRequest {
@@ -318,8 +318,8 @@ pub async fn update_any_by_id(
 ) -> Result<Reply<Plain<PlayerUpdated>>, Error> {
     let player_uuid = player_of_id(&app, &caller, &path.session_id, path.player_id).await?;
     let path = PlayerInSessionPath { session_id: path.session_id, player_uuid };
-    let live = change_any(&app, &caller, &path, &query, request).await?;
-    Ok(Reply::plain(&PlayerUpdated::of(&live.session, player_uuid)?))
+    let cached = change_any(&app, &caller, &path, &query, request).await?;
+    Ok(Reply::plain(&PlayerUpdated::of(&cached.session, player_uuid)?))
 }
 
 /// Does what the body says: invites, or joins; or, for whoever is in the session already, what it says of team and
@@ -330,7 +330,7 @@ async fn change_any(
     path: &PlayerInSessionPath,
     query: &RefreshQuery,
     request: AnyUpdateRequest,
-) -> Result<Arc<Live>, Error> {
+) -> Result<Arc<CachedSession>, Error> {
     let (actor, player) = (caller.actor(), path.player_uuid);
     let AnyUpdateRequest { status, team_id, custom_data: CustomDataBody(custom_data), overflow_action } =
         request;
@@ -356,7 +356,7 @@ async fn change_any(
                 if !matches!(actor, Actor::Anyone) && actor != Actor::Player(player) {
                     return Err(Refused::JoinForOthers);
                 }
-                return session.join(&joiner, Door::Session, rules);
+                return session.join(&joiner, JoinPath::Session, rules);
             }
             Some(Status::Member) | None => {}
         }
@@ -372,8 +372,8 @@ async fn change_any(
         // Last: whoever promotes another gives up what the rest may take.
         if status == Some(Status::Leader) { session.promote(actor, player) } else { Ok(()) }
     };
-    let ((), live) = app.sessions.update(&path.session_id, query.refresh_ttl.0, rule).await?;
-    Ok(live)
+    let ((), cached) = app.sessions.update(&path.session_id, query.refresh_ttl.0, rule).await?;
+    Ok(cached)
 }
 
 /// Someone who joins by an operation that says nothing of their client.

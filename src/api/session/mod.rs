@@ -12,12 +12,12 @@ use super::instance::InstanceRequest;
 use super::player::join;
 use super::wire::client::{ClientSettings, CustomDataBody, JoinRequest, client};
 use super::wire::session::{JoinabilityBody, SessionView, session_document};
-use crate::app::{App, Failure, Live};
+use crate::app::{App, CachedSession, Failure};
 use crate::auth::{Caller, Permission};
 use crate::domain::Session;
 use crate::domain::client::CrossplayPreferences;
 use crate::domain::password::PasswordHash;
-use crate::domain::session::join::{Door, Joiner};
+use crate::domain::session::join::{JoinPath, Joiner};
 use crate::domain::session::listing::Listing;
 use crate::domain::session::{Joinability, NewSession, SessionChange, TeamChange};
 use crate::domain::template::{TEAMS_MAX, Template};
@@ -89,7 +89,7 @@ pub struct SessionUpdate {
 /// A wanted team; what is absent stays.
 #[derive(Debug, Deserialize, JsonSchema)]
 pub struct TeamUpdate {
-    /// Places.
+    /// MembershipList.
     #[schemars(range(min = 1, max = 100))]
     max_size: Option<u32>,
     /// The product's data about it, replaced whole.
@@ -112,8 +112,8 @@ pub async fn create_or_join(
         true => join_open(&app, &session_type, region_id.as_deref(), &joiner).await?,
         false => None,
     };
-    let live = match joined {
-        Some(live) => live,
+    let cached = match joined {
+        Some(cached) => cached,
         None if template.can_be_created_by_players_directly => {
             let now = app.clock.now();
             let id = app.entropy.uuid().into();
@@ -123,7 +123,7 @@ pub async fn create_or_join(
         }
         None => return Err(Error::SessionTypeNotCreatable),
     };
-    Ok(Reply::plain(&SessionJoined { session_id: live.session.id.to_string() }))
+    Ok(Reply::plain(&SessionJoined { session_id: cached.session.id.to_string() }))
 }
 
 /// The caller, as the rules see them. Without `player` the fields at the top serve, on the first team.
@@ -158,7 +158,7 @@ async fn join_open(
     session_type: &str,
     region_id: Option<&str>,
     joiner: &Joiner,
-) -> Result<Option<Arc<Live>>, Error> {
+) -> Result<Option<Arc<CachedSession>>, Error> {
     let (mut tries, mut behind) = (0, None);
     for _ in 0..AUTO_JOIN_PAGES_MAX {
         let page = app.sessions.open(session_type, behind.as_ref(), AUTO_JOIN_PAGE).await?;
@@ -167,8 +167,8 @@ async fn join_open(
             if !may_suit(&candidate.session, region_id, joiner) {
                 continue;
             }
-            match join(app, id, true, joiner.clone(), Door::Session, |_| Ok(())).await {
-                Ok(live) => return Ok(Some(live)),
+            match join(app, id, true, joiner.clone(), JoinPath::Session, |_| Ok(())).await {
+                Ok(cached) => return Ok(Some(cached)),
                 Err(Failure::Refused(_)) => tries += 1,
                 Err(failure) => return Err(failure.into()),
             }
@@ -199,12 +199,12 @@ async fn create(
     template: &Template,
     new: NewSession,
     creator: &Joiner,
-) -> Result<Arc<Live>, Error> {
+) -> Result<Arc<CachedSession>, Error> {
     let now = new.now;
     let mut session = Session::new(new, template);
     session.enter_first(creator, now)?;
     // Asked first what is asked again when it is stored, so that a refusal uses up no number.
-    app.sessions.check_places(&session).await?;
+    app.sessions.check_quotas(&session).await?;
     if template.auto_add_to_browser {
         let sequence = app.listing_numbers.next(app.sessions.store()).await?;
         let custom_data = template.auto_browser_params.clone();
@@ -226,25 +226,30 @@ pub async fn get(
     caller: Caller,
     Input { path, query, .. }: Input<SessionPath, RefreshQuery>,
 ) -> Result<Reply<Versioned<SessionView<'static>>>, Error> {
-    let live = app.session(&path.session_id).await?;
-    asked_for(&app, &caller, &live, query.refresh_ttl).await?;
-    Ok(Reply::document(&session_document(&app, &caller, &live)))
+    let cached = app.session(&path.session_id).await?;
+    asked_for(&app, &caller, &cached, query.refresh_ttl).await?;
+    Ok(Reply::document(&session_document(&app, &caller, &cached)))
 }
 
 /// Notes that a session was asked for, and keeps it alive. Strangers who merely look do not.
-pub async fn asked_for(app: &App, caller: &Caller, live: &Live, refresh: RefreshTtl) -> Result<(), Failure> {
-    present(app, caller, live);
-    let belongs = || caller.player().is_some_and(|player| live.session.players.contains_key(&player));
+pub async fn asked_for(
+    app: &App,
+    caller: &Caller,
+    cached: &CachedSession,
+    refresh: RefreshTtl,
+) -> Result<(), Failure> {
+    present(app, caller, cached);
+    let belongs = || caller.player().is_some_and(|player| cached.session.players.contains_key(&player));
     if refresh.0 && (caller.may(Permission::ReadAny) || belongs()) {
-        app.keep(live).await?;
+        app.keep(cached).await?;
     }
     Ok(())
 }
 
 /// Notes that a player is there still, where it matters.
-pub fn present(app: &App, caller: &Caller, live: &Live) {
-    if let Some(player) = caller.player().filter(|_| live.culls()) {
-        app.attendance.asked(&live.session, player, app.clock.now_ms());
+pub fn present(app: &App, caller: &Caller, cached: &CachedSession) {
+    if let Some(player) = caller.player().filter(|_| cached.culls()) {
+        app.presence.heartbeat(&cached.session, player, app.clock.now_ms());
     }
 }
 
@@ -258,13 +263,13 @@ pub async fn update(
     let region = app.catalog().check_region(update.region_id.as_deref());
     let change = change(&app, update);
     let rule = move |session: &mut Session| {
-        // Standing comes before what the body says.
+        // Readiness comes before what the body says.
         session.require_leader(actor)?;
         region.clone()?;
         session.update(actor, change.clone())
     };
-    let ((), live) = app.sessions.update(&path.session_id, query.refresh_ttl.0, rule).await?;
-    Ok(Reply::document(&session_document(&app, &caller, &live)))
+    let ((), cached) = app.sessions.update(&path.session_id, query.refresh_ttl.0, rule).await?;
+    Ok(Reply::document(&session_document(&app, &caller, &cached)))
 }
 
 fn change(app: &App, update: SessionUpdate) -> SessionChange {

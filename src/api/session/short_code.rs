@@ -5,7 +5,7 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::app::{App, Failure, Guesser};
+use crate::app::{App, ClientKey, Failure};
 use crate::auth::Caller;
 use crate::domain::{Refused, Session, ShortCode};
 use crate::http::error::Error;
@@ -48,11 +48,11 @@ pub async fn generate(
 /// Lets a short code stand wherever a path names a session. Answers for each whether there is such a code: the guesses,
 /// which are to be judged before anything is told of them, where the rest of the request is right. After a few wrong
 /// ones the caller waits.
-pub async fn resolve(app: &App, guesser: Guesser, raw: &mut RawParams<'_>) -> Result<Vec<bool>, Error> {
+pub async fn resolve(app: &App, client_key: ClientKey, raw: &mut RawParams<'_>) -> Result<Vec<bool>, Error> {
     let mut guesses = Vec::new();
     for param in SESSION_PARAMS {
         let Some(code) = raw.path.get(param).and_then(ShortCode::parse) else { continue };
-        if !app.guesses.may_guess(guesser, app.clock.now_ms()) {
+        if !app.short_code_limiter.allows(client_key, app.clock.now_ms()) {
             return Err(Refused::TooManyGuesses.into());
         }
         let found = app.sessions.id_of_short_code(&code).await?;

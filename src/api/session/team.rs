@@ -31,10 +31,10 @@ pub async fn update(
 ) -> Result<Reply<Versioned<TeamView<'static>>>, Error> {
     let (actor, team_id, change) = (caller.actor(), path.team_id.0, team_change(update));
     let rule = move |session: &mut Session| session.update_team(actor, team_id, change.clone());
-    let ((), live) = app.sessions.update(&path.session_id, query.refresh_ttl.0, rule).await?;
-    let view = view_for(&caller, &live.session);
-    let suppressed = is_suppressed(&app, &live.session);
+    let ((), cached) = app.sessions.update(&path.session_id, query.refresh_ttl.0, rule).await?;
+    let view = view_for(&caller, &cached.session);
+    let suppressed = is_suppressed(&app, &cached.session);
     let shown = |player, entry: &_| (!suppressed && view.shows(player, entry)).then_some(view.depth);
-    let team = TeamView::with_players(&live.session, team_id, shown);
-    Ok(Reply::with_etag_of(&team, &session_document(&app, &caller, &live)))
+    let team = TeamView::with_players(&cached.session, team_id, shown);
+    Ok(Reply::with_etag_of(&team, &session_document(&app, &caller, &cached)))
 }

@@ -14,7 +14,7 @@ use crate::domain::session::join::Joiner;
 use crate::domain::{CustomData, Platform, PlayerUuid};
 use crate::http::error::Error;
 use crate::http::input::schema::BYTES_MAX;
-use crate::http::input::violation::Fault;
+use crate::http::input::violation::ViolationKind;
 
 /// A `custom_data` map as clients send and read it.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -113,7 +113,7 @@ pub fn client(
     let numbered = || settings.platform_id.and_then(|number| Platform::from_legacy_id(number.0));
     let platform = claimed.or(settings.platform).or_else(numbered);
     let steps = || loc.iter().chain(&["client_settings", "platform"]).map(|name| (*name).into());
-    let platform = platform.ok_or_else(|| Error::Invalid(vec![Fault::MISSING.at(steps())]))?;
+    let platform = platform.ok_or_else(|| Error::Invalid(vec![ViolationKind::MISSING.at(steps())]))?;
     Ok(Client { version, platform, input: settings.input, device_type: settings.device_type, crossplay })
 }
 

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::client::CustomDataBody;
-use crate::app::Live;
+use crate::app::CachedSession;
 use crate::document::Document;
 use crate::domain::{Platform, PlayerUuid, Session};
 
@@ -40,8 +40,8 @@ pub struct PlatformPlayerView {
 }
 
 /// A linked platform session's document; `None` where the platform has none.
-pub fn platform_document(live: &Live, platform: Platform) -> Option<&Document> {
-    live.platform_document(platform, || Document::of(&PlatformSessionView::of(&live.session, platform)))
+pub fn platform_document(cached: &CachedSession, platform: Platform) -> Option<&Document> {
+    cached.platform_document(platform, || Document::of(&PlatformSessionView::of(&cached.session, platform)))
 }
 
 impl PlatformSessionView {

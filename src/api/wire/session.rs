@@ -10,7 +10,7 @@ use super::client::{ClientSettings, CustomDataBody};
 use super::platform::PlatformSessionView;
 use crate::api::browser::BrowserView;
 use crate::api::instance::InstanceView;
-use crate::app::{App, Depth, Live, Shown, View};
+use crate::app::{App, CachedSession, Depth, Shown, View};
 use crate::auth::{Caller, Permission};
 use crate::document::Document;
 use crate::domain::client::CrossplayPreferences;
@@ -92,7 +92,7 @@ fn yes() -> bool {
 pub struct TeamView<'a> {
     /// Its players, longest-standing first.
     players: Vec<PlayerView<'a>>,
-    /// Places.
+    /// MembershipList.
     #[schemars(range(min = 1, max = 100))]
     max_size: usize,
     /// Its index.
@@ -111,7 +111,7 @@ pub struct PlayerView<'a> {
     player_id: Option<i64>,
     /// Who.
     player_uuid: PlayerUuid,
-    /// Standing.
+    /// Readiness.
     status: Status,
     /// Who invited.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -188,22 +188,22 @@ fn view_of(session: &Session, own: Option<(PlayerUuid, &Player)>) -> View {
 }
 
 /// A session's document, as a caller sees it.
-pub fn session_document(app: &App, caller: &Caller, live: &Live) -> Document {
-    document_in(app, live, view_for(caller, &live.session))
+pub fn session_document(app: &App, caller: &Caller, cached: &CachedSession) -> Document {
+    document_in(app, cached, view_for(caller, &cached.session))
 }
 
 /// A session's document in a view.
-pub fn document_in(app: &App, live: &Live, view: View) -> Document {
-    live.document(view, || render(app, live, view))
+pub fn document_in(app: &App, cached: &CachedSession, view: View) -> Document {
+    cached.document(view, || render(app, cached, view))
 }
 
 /// A session's document with everything in it.
-pub fn full_document<'a>(app: &App, live: &'a Live) -> &'a Document {
-    live.full_document(|| render(app, live, View::FULL))
+pub fn full_document<'a>(app: &App, cached: &'a CachedSession) -> &'a Document {
+    cached.full_document(|| render(app, cached, View::FULL))
 }
 
-fn render(app: &App, live: &Live, view: View) -> Document {
-    Document::of(&SessionView::of(&live.session, view, is_suppressed(app, &live.session)))
+fn render(app: &App, cached: &CachedSession, view: View) -> Document {
+    Document::of(&SessionView::of(&cached.session, view, is_suppressed(app, &cached.session)))
 }
 
 /// Whether a session has too many players to be shown with them.

@@ -2,7 +2,7 @@
 //! that nobody answers.
 //!
 //! What was heard is kept in memory, since it changes with every poll; after a restart everyone starts with a full
-//! allowance. Where several nodes serve one store they tell each other now and then (see `hearsay`), and wait a
+//! allowance. Where several nodes serve one store they tell each other now and then (see `last_seen`), and wait a
 //! little longer before they act, so that what is on its way still counts. Sessions wait in a queue by the time at
 //! which the next of their players, invites or hosts could be overdue, so that a look costs nothing until then.
 
@@ -12,7 +12,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use self::sync::Hearsay;
+use self::sync::LastSeen;
 use crate::domain::instance::Health;
 use crate::domain::instance::health::{HealthRules, Reports};
 use crate::domain::session::Player;
@@ -22,10 +22,10 @@ use crate::domain::{PlayerUuid, Session, SessionId};
 const LAG_PARTS: i64 = 8;
 
 /// How often a session is looked at, at least, where other nodes may have ended it.
-const LOOK_EVERY_MS: i64 = 3_600_000;
+const CHECK_EVERY_MS: i64 = 3_600_000;
 
 /// See the module.
-pub struct Attendance {
+pub struct Presence {
     health_rules: HealthRules,
     invite_expiry_ms: Option<i64>,
     /// Whether other nodes may hear what this one does not.
@@ -35,36 +35,36 @@ pub struct Attendance {
 
 #[derive(Default)]
 struct Waiting {
-    heard: HashMap<SessionId, Heard>,
+    heard: HashMap<SessionId, Watched>,
     /// Sessions by when they are to be looked at.
     queue: BTreeSet<(i64, SessionId)>,
     /// Sessions of which something was heard that other nodes were not told.
-    untold: HashSet<SessionId>,
+    unsynced: HashSet<SessionId>,
 }
 
 /// What was heard of a session.
-struct Heard {
+struct Watched {
     /// From when on it is watched by this process: what was not heard before does not count.
     since_ms: i64,
     /// Its place in the queue.
     due_ms: i64,
     /// From its players and its instance.
-    hearsay: Hearsay,
+    last_seen: LastSeen,
     /// When the health of its instance was judged last.
-    judged_ms: i64,
+    assessed_ms: i64,
     /// How long other nodes may have to wait to be told; 0 where there are none.
     lag_ms: i64,
     /// When other nodes were told last.
-    told_ms: i64,
+    synced_ms: i64,
 }
 
 /// What silence has come to.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Overdue {
     /// Players who have not asked for too long.
-    pub absent: Vec<PlayerUuid>,
+    pub inactive: Vec<PlayerUuid>,
     /// Players who have not answered an invite for too long.
-    pub uninvited: Vec<PlayerUuid>,
+    pub expired_invites: Vec<PlayerUuid>,
     /// The instance whose health is not what the session says, and what it is now.
     pub health: Option<(String, Health)>,
 }
@@ -76,7 +76,7 @@ impl Overdue {
     }
 }
 
-impl Attendance {
+impl Presence {
     /// Under these rules; without an expiry invites wait as long as their session lives. Where the store `is_shared`
     /// other nodes hear some of what there is to hear.
     pub fn new(health_rules: HealthRules, invite_expiry: Option<Duration>, is_shared: bool) -> Self {
@@ -92,7 +92,7 @@ impl Attendance {
     /// Looks at a session as a change has left it: queues it by when something in it could be overdue, or forgets it.
     /// Changes are to be looked at in their order, or the last look would not be at the last of them.
     pub fn look_at(&self, session: &Session, now_ms: i64) {
-        if session.can_be_overdue(self.invite_expiry_ms.is_some()) {
+        if session.can_time_out(self.invite_expiry_ms.is_some()) {
             self.requeue(session, now_ms);
         } else {
             self.forget(&session.id);
@@ -128,23 +128,23 @@ impl Attendance {
     fn requeue(&self, session: &Session, now_ms: i64) {
         let mut guard = self.lock();
         let Waiting { heard, queue, .. } = &mut *guard;
-        let heard = heard.entry(session.id.clone()).or_insert_with(|| Heard {
+        let heard = heard.entry(session.id.clone()).or_insert_with(|| Watched {
             since_ms: now_ms,
             due_ms: i64::MAX,
-            hearsay: Hearsay::default(),
-            judged_ms: now_ms,
+            last_seen: LastSeen::default(),
+            assessed_ms: now_ms,
             lag_ms: 0,
-            told_ms: i64::MIN,
+            synced_ms: i64::MIN,
         });
         heard.lag_ms = self.lag_ms(session);
         queue.remove(&(heard.due_ms, session.id.clone()));
-        heard.hearsay.asked_ms.retain(|player, _| session.is_active(*player));
+        heard.last_seen.asked_ms.retain(|player, _| session.is_active(*player));
         heard.due_ms = self.next_due_ms(session, heard, now_ms);
         queue.insert((heard.due_ms, session.id.clone()));
     }
 
     /// Notes that a player asked for a session.
-    pub fn asked(&self, session: &Session, player: PlayerUuid, now_ms: i64) {
+    pub fn heartbeat(&self, session: &Session, player: PlayerUuid, now_ms: i64) {
         if session.culling_timeout_s.is_none() || !session.is_active(player) {
             return;
         }
@@ -154,77 +154,77 @@ impl Attendance {
         }
         let mut waiting = self.lock();
         if let Some(heard) = waiting.heard.get_mut(&session.id) {
-            heard.hearsay.asked_ms.insert(player, now_ms);
-            self.note_untold(&mut waiting, &session.id);
+            heard.last_seen.asked_ms.insert(player, now_ms);
+            self.note_unsynced(&mut waiting, &session.id);
         }
     }
 
     /// Begins anew with everyone: nobody could be heard until now.
-    pub fn excuse(&self, now_ms: i64) {
+    pub fn grant_grace(&self, now_ms: i64) {
         for heard in self.lock().heard.values_mut() {
             heard.since_ms = now_ms;
         }
     }
 
-    fn note_untold(&self, waiting: &mut Waiting, id: &SessionId) {
-        if self.is_shared && !waiting.untold.contains(id) {
-            waiting.untold.insert(id.clone());
+    fn note_unsynced(&self, waiting: &mut Waiting, id: &SessionId) {
+        if self.is_shared && !waiting.unsynced.contains(id) {
+            waiting.unsynced.insert(id.clone());
         }
     }
 
     /// What other nodes are to be told now, by session.
-    pub fn take_untold(&self, now_ms: i64) -> Vec<(SessionId, Hearsay)> {
+    pub fn take_unsynced(&self, now_ms: i64) -> Vec<(SessionId, LastSeen)> {
         let mut guard = self.lock();
-        let Waiting { heard, untold, .. } = &mut *guard;
+        let Waiting { heard, unsynced, .. } = &mut *guard;
         let mut news = Vec::new();
-        untold.retain(|id| {
+        unsynced.retain(|id| {
             let Some(heard) = heard.get_mut(id) else { return false };
-            if heard.told_ms.saturating_add(heard.lag_ms) > now_ms {
+            if heard.synced_ms.saturating_add(heard.lag_ms) > now_ms {
                 return true;
             }
-            heard.told_ms = now_ms;
-            news.push((id.clone(), heard.hearsay.clone()));
+            heard.synced_ms = now_ms;
+            news.push((id.clone(), heard.last_seen.clone()));
             false
         });
         news
     }
 
     /// What was heard of a session, if it is watched here.
-    pub fn hearsay_of(&self, id: &SessionId) -> Option<Hearsay> {
-        self.lock().heard.get(id).map(|heard| heard.hearsay.clone())
+    pub fn last_seen_of(&self, id: &SessionId) -> Option<LastSeen> {
+        self.lock().heard.get(id).map(|heard| heard.last_seen.clone())
     }
 
     /// Tells other nodes of a session again, where that has failed.
-    pub fn tell_again(&self, id: &SessionId) {
+    pub fn sync_again(&self, id: &SessionId) {
         let mut waiting = self.lock();
         if let Some(heard) = waiting.heard.get_mut(id) {
-            heard.told_ms = i64::MIN;
+            heard.synced_ms = i64::MIN;
         }
-        self.note_untold(&mut waiting, id);
+        self.note_unsynced(&mut waiting, id);
     }
 
     /// Takes in what other nodes heard of a session that is watched here.
-    pub fn take_in(&self, id: &SessionId, hearsay: Hearsay) {
+    pub fn take_in(&self, id: &SessionId, last_seen: LastSeen) {
         if let Some(heard) = self.lock().heard.get_mut(id) {
-            heard.hearsay.merge(hearsay, &self.health_rules);
+            heard.last_seen.merge(last_seen, &self.health_rules);
         }
     }
 
     /// Takes an instance's report in; answers how well it is held to be now.
-    pub fn reported(&self, session: &Session, instance_id: &str, health: Health, now_ms: i64) -> Health {
+    pub fn health_report(&self, session: &Session, instance_id: &str, health: Health, now_ms: i64) -> Health {
         self.requeue(session, now_ms);
         let mut waiting = self.lock();
         let Some(heard) = waiting.heard.get_mut(&session.id) else { return health };
-        heard.judged_ms = now_ms;
+        heard.assessed_ms = now_ms;
         // Without a health this one has not reported yet: an earlier one of the same name has.
         let has_reported = session.instance.as_ref().is_some_and(|instance| instance.health.is_some());
-        let (_, reports) = match &mut heard.hearsay.reports {
+        let (_, reports) = match &mut heard.last_seen.reports {
             Some(known) if known.0 == instance_id && has_reported => known,
             other => other.insert((instance_id.to_owned(), Reports::expected_since(now_ms, health))),
         };
         reports.take_in(health, now_ms, &self.health_rules);
         let judged = reports.judge(now_ms, heard.since_ms, &self.health_rules);
-        self.note_untold(&mut waiting, &session.id);
+        self.note_unsynced(&mut waiting, &session.id);
         judged
     }
 
@@ -248,19 +248,19 @@ impl Attendance {
             match self.player_due_ms(session, heard, *player, entry) {
                 Some(due_ms) if due_ms > now_ms => {}
                 None => {}
-                Some(_) if entry.status.is_active() => overdue.absent.push(*player),
-                Some(_) => overdue.uninvited.push(*player),
+                Some(_) if entry.status.is_active() => overdue.inactive.push(*player),
+                Some(_) => overdue.expired_invites.push(*player),
             }
         }
         if let Some(instance) = &session.instance
             && let Some(known) = instance.health
         {
-            heard.judged_ms = now_ms;
-            let reports = heard.hearsay.reports.get_or_insert_with(|| {
+            heard.assessed_ms = now_ms;
+            let reports = heard.last_seen.reports.get_or_insert_with(|| {
                 (instance.instance_id.clone(), Reports::expected_since(now_ms, known))
             });
-            let heard_until_ms = now_ms.saturating_sub(2 * heard.lag_ms);
-            let health = reports.1.judge(heard_until_ms, heard.since_ms, &self.health_rules);
+            let seen_until_ms = now_ms.saturating_sub(2 * heard.lag_ms);
+            let health = reports.1.judge(seen_until_ms, heard.since_ms, &self.health_rules);
             if reports.0 == instance.instance_id && health != known {
                 overdue.health = Some((instance.instance_id.clone(), health));
             }
@@ -272,7 +272,7 @@ impl Attendance {
     fn player_due_ms(
         &self,
         session: &Session,
-        heard: &Heard,
+        heard: &Watched,
         player: PlayerUuid,
         entry: &Player,
     ) -> Option<i64> {
@@ -280,7 +280,7 @@ impl Attendance {
             return Some(entry.invited?.as_millisecond().saturating_add(self.invite_expiry_ms?));
         }
         let joined_ms = entry.joined.map_or(i64::MIN, |joined| joined.as_millisecond());
-        let asked_ms = heard.hearsay.asked_ms.get(&player).copied().unwrap_or(i64::MIN).max(heard.since_ms);
+        let asked_ms = heard.last_seen.asked_ms.get(&player).copied().unwrap_or(i64::MIN).max(heard.since_ms);
         // What was heard elsewhere takes its time to get here: to be told, and to be read.
         Some(
             asked_ms
@@ -298,12 +298,12 @@ impl Attendance {
         if self.is_shared { shortest_ms.unwrap_or(0) / LAG_PARTS } else { 0 }
     }
 
-    fn next_due_ms(&self, session: &Session, heard: &Heard, now_ms: i64) -> i64 {
+    fn next_due_ms(&self, session: &Session, heard: &Watched, now_ms: i64) -> i64 {
         let players = session.players.iter();
         let players =
             players.filter_map(|(player, entry)| self.player_due_ms(session, heard, *player, entry));
         let health = session.instance.as_ref().and_then(|instance| instance.health);
-        let reports = heard.hearsay.reports.as_ref().map(|(_, reports)| reports);
+        let reports = heard.last_seen.reports.as_ref().map(|(_, reports)| reports);
         // Also one that says of itself that nothing is known is expected to go on saying so.
         let can_change = |health| {
             health != Health::Unknown
@@ -311,9 +311,9 @@ impl Attendance {
                     .is_some_and(|reports| !reports.are_over(now_ms, heard.since_ms, &self.health_rules))
         };
         let reports_ms = health.filter(|health| can_change(*health));
-        let reports_ms = reports_ms.map(|_| heard.judged_ms.saturating_add(self.health_rules.cadence_ms()));
+        let reports_ms = reports_ms.map(|_| heard.assessed_ms.saturating_add(self.health_rules.cadence_ms()));
         // Where other nodes may end it, it is looked at now and then, so as to be forgotten.
-        let look_ms = self.is_shared.then(|| now_ms.saturating_add(LOOK_EVERY_MS));
+        let look_ms = self.is_shared.then(|| now_ms.saturating_add(CHECK_EVERY_MS));
         players.chain(reports_ms).chain(look_ms).min().unwrap_or(i64::MAX)
     }
 }

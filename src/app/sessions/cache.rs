@@ -6,7 +6,7 @@ use std::sync::{Arc, Weak};
 use quick_cache::sync::Cache as Bounded;
 use quick_cache::{DefaultHashBuilder, Equivalent, Lifecycle, OptionsBuilder, Weighter};
 
-use super::cached::Live;
+use super::cached::CachedSession;
 use crate::domain::{Platform, PlatformSessionId, SessionId};
 
 /// Bytes a cached session takes beside its stored form, roughly: keys, maps, parsed fields.
@@ -37,7 +37,7 @@ impl Equivalent<PlatformKey> for PlatformKeyRef<'_> {
 /// A session with the bytes it is worth.
 #[derive(Clone)]
 struct Cached {
-    live: Arc<Live>,
+    cached: Arc<CachedSession>,
     bytes: u64,
 }
 
@@ -45,7 +45,7 @@ struct Cached {
 #[derive(Clone)]
 struct Hint {
     id: SessionId,
-    live: Weak<Live>,
+    cached: Weak<CachedSession>,
 }
 
 /// Weighs what is cached by its bytes.
@@ -66,19 +66,19 @@ impl Weighter<PlatformKey, Hint> for ByBytes {
 
 /// Supersedes what has to make room: nobody will tell it when the session changes.
 #[derive(Clone)]
-struct Supersede;
+struct MarkStale;
 
-impl Lifecycle<SessionId, Cached> for Supersede {
+impl Lifecycle<SessionId, Cached> for MarkStale {
     type RequestState = ();
 
     fn on_evict(&self, (): &mut (), _: SessionId, cached: Cached) {
-        cached.live.supersede();
+        cached.cached.mark_stale();
     }
 }
 
 /// Sessions by their ids, and by their platform sessions.
 pub struct Cache {
-    sessions: Bounded<SessionId, Cached, ByBytes, DefaultHashBuilder, Supersede>,
+    sessions: Bounded<SessionId, Cached, ByBytes, DefaultHashBuilder, MarkStale>,
     by_platform: Bounded<PlatformKey, Hint, ByBytes>,
 }
 
@@ -89,7 +89,7 @@ impl Cache {
             usize::try_from(bytes / (4 * CACHED_SESSION_BYTES)).unwrap_or(1 << 20).max(64);
         // Names are small: a quarter of the room holds more of them than the rest holds sessions.
         let name_bytes = bytes / 4;
-        let (hasher, lifecycle) = (DefaultHashBuilder::default(), Supersede);
+        let (hasher, lifecycle) = (DefaultHashBuilder::default(), MarkStale);
         // In one piece: what is larger than a piece is never kept, and a session may take a good part of all the room.
         let options = OptionsBuilder::new()
             .estimated_items_capacity(sessions_estimated)
@@ -104,30 +104,30 @@ impl Cache {
     }
 
     /// A session.
-    pub fn get(&self, id: &str) -> Option<Arc<Live>> {
-        self.sessions.get(id).map(|cached| cached.live)
+    pub fn get(&self, id: &str) -> Option<Arc<CachedSession>> {
+        self.sessions.get(id).map(|cached| cached.cached)
     }
 
     /// Puts a version of a session in the place of the one before; `stored_bytes` long as it is stored.
-    pub fn put(&self, live: &Arc<Live>, stored_bytes: usize) {
-        let id = &live.session.id;
-        self.supersede(id);
+    pub fn put(&self, cached: &Arc<CachedSession>, stored_bytes: usize) {
+        let id = &cached.session.id;
+        self.mark_stale(id);
         let stored_bytes = stored_bytes as u64;
         let text_bytes = stored_bytes.saturating_sub(ORDINARY_BYTES);
         let ordinary_bytes = stored_bytes - text_bytes;
         let bytes = CACHED_SESSION_BYTES + CACHED_FORMS * ordinary_bytes + CACHED_TEXTS * text_bytes;
-        self.sessions.insert(id.clone(), Cached { live: Arc::clone(live), bytes });
+        self.sessions.insert(id.clone(), Cached { cached: Arc::clone(cached), bytes });
     }
 
     /// Forgets a session.
     pub fn remove(&self, id: &SessionId) {
-        self.supersede(id);
+        self.mark_stale(id);
         self.sessions.remove(id);
     }
 
-    fn supersede(&self, id: &SessionId) {
+    fn mark_stale(&self, id: &SessionId) {
         if let Some(before) = self.sessions.peek(id) {
-            before.live.supersede();
+            before.cached.mark_stale();
         }
     }
 
@@ -137,15 +137,15 @@ impl Cache {
     }
 
     /// The session that a platform session belongs to, where it is here as it is now.
-    pub fn get_by_platform_session(&self, platform: Platform, id: &str) -> Option<Arc<Live>> {
+    pub fn get_by_platform_session(&self, platform: Platform, id: &str) -> Option<Arc<CachedSession>> {
         let hint = self.by_platform.get(&PlatformKeyRef(platform, id))?;
         // It was linked in this version, and this version is the last.
-        hint.live.upgrade().filter(|live| !live.is_superseded())
+        hint.cached.upgrade().filter(|cached| !cached.is_stale())
     }
 
     /// Notes that a platform session is linked in this version of a session.
-    pub fn note_linked(&self, key: &PlatformKey, live: &Arc<Live>) {
-        let hint = Hint { id: live.session.id.clone(), live: Arc::downgrade(live) };
+    pub fn note_linked(&self, key: &PlatformKey, cached: &Arc<CachedSession>) {
+        let hint = Hint { id: cached.session.id.clone(), cached: Arc::downgrade(cached) };
         self.by_platform.insert(key.clone(), hint);
     }
 }

@@ -78,8 +78,8 @@ impl View {
 /// waiting for memory.
 #[derive(Debug)]
 #[repr(C)]
-pub struct Live {
-    superseded: AtomicBool,
+pub struct CachedSession {
+    stale: AtomicBool,
     /// Whether players are taken out who do not ask.
     culls: bool,
     /// Whether whoever takes part sees everyone.
@@ -104,7 +104,7 @@ pub struct Live {
     others: Mutex<BTreeMap<View, Document>>,
 }
 
-impl Live {
+impl CachedSession {
     /// A version of a session.
     pub fn new(session: Session, version: Version, deadline_ms: Arc<AtomicI64>) -> Self {
         let active = session.players.iter().filter(|(_, entry)| entry.status.is_active());
@@ -112,7 +112,7 @@ impl Live {
         let platform =
             session.platform_sessions.keys().map(|platform| (*platform, OnceLock::new())).collect();
         Self {
-            superseded: AtomicBool::new(false),
+            stale: AtomicBool::new(false),
             culls: session.culling_timeout_s.is_some(),
             shows_everyone: [session.player_visibility, session.admin_player_visibility]
                 .iter()
@@ -131,13 +131,13 @@ impl Live {
     }
 
     /// Notes that there is a newer version, or may be one that this one is not told of.
-    pub fn supersede(&self) {
-        self.superseded.store(true, Ordering::Release);
+    pub fn mark_stale(&self) {
+        self.stale.store(true, Ordering::Release);
     }
 
     /// Whether there may be a newer version on this node.
-    pub fn is_superseded(&self) -> bool {
-        self.superseded.load(Ordering::Acquire)
+    pub fn is_stale(&self) -> bool {
+        self.stale.load(Ordering::Acquire)
     }
 
     /// Notes that at this time it was the last version on any node.
@@ -231,10 +231,10 @@ mod tests {
             password: None,
         };
         let session = Session::new(new, &Config::default().templates["game"]);
-        let live = Live::new(session, Version(1), Arc::default());
-        let age_ms = |now_ms, up_ms| live.age_ms(Reading { now_ms, up_ms });
+        let cached = CachedSession::new(session, Version(1), Arc::default());
+        let age_ms = |now_ms, up_ms| cached.age_ms(Reading { now_ms, up_ms });
         assert!(age_ms(0, 0) > 1_000_000, "it was never known to be current");
-        live.note_current(Reading { now_ms: 100_000, up_ms: 50 });
+        cached.note_current(Reading { now_ms: 100_000, up_ms: 50 });
         assert_eq!((age_ms(100_007, 57), age_ms(100_007, 30_057), age_ms(130_000, 57)), (7, 30_007, 30_000));
         assert!(age_ms(99_999, 57) < 0, "the clock was set back");
     }

@@ -7,12 +7,12 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 
-use super::cached::Live;
+use super::cached::CachedSession;
 use super::expire::put_deadline;
-use super::memberships::Change;
+use super::memberships::MembershipChange;
 use super::{ATTEMPTS_MAX, Sessions};
 use crate::app::Failure;
-use crate::app::shield::ToTheEnd;
+use crate::app::shield::Shielded;
 use crate::domain::{Refused, Session, SessionId};
 use crate::records::index;
 use crate::records::keys::{self, Unique};
@@ -20,12 +20,16 @@ use crate::store::{Batch, CommitError};
 
 impl Sessions {
     /// Stores a new session, unless it gives somebody more places than a player may have.
-    pub async fn create(self: &Arc<Self>, session: Session, deadline_ms: i64) -> Result<Arc<Live>, Failure> {
+    pub async fn create(
+        self: &Arc<Self>,
+        session: Session,
+        deadline_ms: i64,
+    ) -> Result<Arc<CachedSession>, Failure> {
         // Others can find it, and change it, as soon as it is stored.
-        let (sessions, turn) = (Arc::clone(self), self.take_turn(&session.id).await);
-        ToTheEnd::of(async move {
+        let (sessions, turn) = (Arc::clone(self), self.lock(&session.id).await);
+        Shielded::new(async move {
             let _turn = turn;
-            let _players = sessions.turns_of_given(None, &session).await?;
+            let _players = sessions.lock_quotas_of_new(None, &session).await?;
             let batch = index::plan(None, &session, sessions.limits.session_bytes_max)?;
             let batch = put_deadline(batch, &session.id, deadline_ms);
             sessions
@@ -46,7 +50,7 @@ impl Sessions {
         id: &SessionId,
         refresh: bool,
         rule: R,
-    ) -> Result<(T, Arc<Live>), Failure>
+    ) -> Result<(T, Arc<CachedSession>), Failure>
     where
         T: Send + 'static,
         R: FnMut(&mut Session) -> Result<T, Refused> + Send + 'static,
@@ -55,12 +59,12 @@ impl Sessions {
     }
 
     /// The same for what the server itself finds out, which no limit on what others may store can forbid.
-    pub async fn settle<T, R>(
+    pub async fn update_unlimited<T, R>(
         self: &Arc<Self>,
         id: &SessionId,
         refresh: bool,
         rule: R,
-    ) -> Result<(T, Arc<Live>), Failure>
+    ) -> Result<(T, Arc<CachedSession>), Failure>
     where
         T: Send + 'static,
         R: FnMut(&mut Session) -> Result<T, Refused> + Send + 'static,
@@ -74,13 +78,13 @@ impl Sessions {
         id: &SessionId,
         refresh: bool,
         mut rule: R,
-    ) -> Result<(T, Arc<Live>), Failure>
+    ) -> Result<(T, Arc<CachedSession>), Failure>
     where
         T: Send + 'static,
         R: FnMut(&mut Session) -> Result<T, Refused> + Send + 'static,
     {
-        let (sessions, id, turn) = (Arc::clone(self), id.clone(), self.take_turn(id).await);
-        ToTheEnd::of(async move {
+        let (sessions, id, turn) = (Arc::clone(self), id.clone(), self.lock(id).await);
+        Shielded::new(async move {
             let _turn = turn;
             for _ in 0..ATTEMPTS_MAX {
                 let changed = sessions.try_to_change(bytes_max, &id, refresh, &mut rule).await?;
@@ -100,14 +104,14 @@ impl Sessions {
         id: &SessionId,
         other: &SessionId,
         mut rule: R,
-    ) -> Result<(T, Arc<Live>), Failure>
+    ) -> Result<(T, Arc<CachedSession>), Failure>
     where
         T: Send + 'static,
         R: FnMut(&mut Session, &Session) -> Result<T, Refused> + Send + 'static,
     {
         let (sessions, id, other) = (Arc::clone(self), id.clone(), other.clone());
-        let (bytes_max, turn) = (self.limits.session_bytes_max, self.take_turn(&id).await);
-        ToTheEnd::of(async move {
+        let (bytes_max, turn) = (self.limits.session_bytes_max, self.lock(&id).await);
+        Shielded::new(async move {
             let _turn = turn;
             for _ in 0..ATTEMPTS_MAX {
                 let beside = sessions.get_latest(&other).await?;
@@ -129,30 +133,30 @@ impl Sessions {
         id: &SessionId,
         refresh: bool,
         rule: impl FnOnce(&mut Session) -> Result<T, Refused>,
-    ) -> Result<Option<(T, Arc<Live>)>, Failure> {
+    ) -> Result<Option<(T, Arc<CachedSession>)>, Failure> {
         let before = self.get_latest(id).await?;
         let mut after = before.session.clone();
         let answer = rule(&mut after)?;
         let (refresh, now_ms) = (refresh && !after.ended, self.clock.now_ms());
         let due_ms = self.deadlines.due_before_answer(&before, now_ms).filter(|_| refresh);
-        let kept = |live: Arc<Live>| {
+        let kept = |cached: Arc<CachedSession>| {
             if let Some(deadline_ms) = due_ms {
-                live.move_deadline(deadline_ms);
+                cached.move_deadline(deadline_ms);
             } else if refresh {
-                self.deadlines.refresh(&live, now_ms);
+                self.deadlines.refresh(&cached, now_ms);
             }
-            Ok(Some((answer, live)))
+            Ok(Some((answer, cached)))
         };
         if after == before.session {
             if let Some(deadline_ms) = due_ms
-                && !self.move_deadline_in_turn(id, deadline_ms).await?
+                && !self.move_deadline_locked(id, deadline_ms).await?
             {
                 return Ok(None);
             }
             (self.watcher)(&before.session);
             return kept(before);
         }
-        let _players = self.turns_of_given(Some(&before.session), &after).await?;
+        let _players = self.lock_quotas_of_new(Some(&before.session), &after).await?;
         let mut batch = index::plan(Some((&before.session, before.version)), &after, bytes_max)?;
         if let Some(deadline_ms) = due_ms {
             batch = self.with_deadline(batch, id, deadline_ms).await?;
@@ -163,7 +167,7 @@ impl Sessions {
             batch = self.without_deadline(batch, id, deadline).await?;
         }
         match self.commit(after, batch, Arc::clone(&before.deadline_ms)).await {
-            Ok(live) => kept(live),
+            Ok(cached) => kept(cached),
             Err(CommitError::Conflict { key }) => match keys::unique(&key) {
                 Some(unique) => Err(taken(unique).into()),
                 None => Ok(None),
@@ -173,9 +177,9 @@ impl Sessions {
     }
 
     /// A session to be changed, or to go by in a change: one that must be there, and whose time is not over.
-    pub async fn get_latest(&self, id: &SessionId) -> Result<Arc<Live>, Failure> {
-        let live = self.find_latest(id).await?.ok_or(Refused::SessionNotFound)?;
-        self.require_time_left(&live).await.map(|()| live)
+    pub async fn get_latest(&self, id: &SessionId) -> Result<Arc<CachedSession>, Failure> {
+        let cached = self.find_latest(id).await?.ok_or(Refused::SessionNotFound)?;
+        self.require_time_left(&cached).await.map(|()| cached)
     }
 
     /// Commits a session's new state, then shows it. After a failure nothing is known for sure, so the session
@@ -185,19 +189,19 @@ impl Sessions {
         session: Session,
         batch: Batch,
         deadline_ms: Arc<AtomicI64>,
-    ) -> Result<Arc<Live>, CommitError> {
+    ) -> Result<Arc<CachedSession>, CommitError> {
         let (id, asked) = (session.id.clone(), self.reading());
         let stored_bytes = batch.put.first().map_or(0, |(_, value)| value.len());
-        let places = Change::of(&batch);
+        let places = MembershipChange::of(&batch);
         match self.store().commit(batch).await {
             Ok(version) => {
                 self.memberships.committed(places);
                 let ended = session.ended;
                 (self.watcher)(&session);
-                let live = Arc::new(Live::new(session, version, deadline_ms));
-                live.note_current(asked);
-                self.publish(&id, (!ended).then_some((&live, stored_bytes)));
-                Ok(live)
+                let cached = Arc::new(CachedSession::new(session, version, deadline_ms));
+                cached.note_current(asked);
+                self.publish(&id, (!ended).then_some((&cached, stored_bytes)));
+                Ok(cached)
             }
             Err(error) => {
                 self.memberships.forget(&places);

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 
-use super::cached::Live;
+use super::cached::CachedSession;
 use super::{ATTEMPTS_MAX, Sessions};
 use crate::app::Failure;
 use crate::domain::SessionId;
@@ -48,14 +48,19 @@ impl Deadlines {
     ///
     /// # Errors
     /// Where the store could not be told of a deadline that was near.
-    pub async fn keep(&self, sessions: &Arc<Sessions>, live: &Live, now_ms: i64) -> Result<(), Failure> {
-        if self.keep_at_once(live, now_ms) {
+    pub async fn keep(
+        &self,
+        sessions: &Arc<Sessions>,
+        cached: &CachedSession,
+        now_ms: i64,
+    ) -> Result<(), Failure> {
+        if self.keep_at_once(cached, now_ms) {
             return Ok(());
         }
         let deadline_ms = self.from_now(now_ms);
         for _ in 0..ATTEMPTS_MAX {
-            if sessions.move_deadline(&live.session.id, deadline_ms).await? {
-                live.move_deadline(deadline_ms);
+            if sessions.move_deadline(&cached.session.id, deadline_ms).await? {
+                cached.move_deadline(deadline_ms);
                 return Ok(());
             }
         }
@@ -63,31 +68,31 @@ impl Deadlines {
     }
 
     /// The same where the store need not be told first: whether that is so, and the session kept alive.
-    pub fn keep_at_once(&self, live: &Live, now_ms: i64) -> bool {
-        let is_far = self.due_before_answer(live, now_ms).is_none();
+    pub fn keep_at_once(&self, cached: &CachedSession, now_ms: i64) -> bool {
+        let is_far = self.due_before_answer(cached, now_ms).is_none();
         if is_far {
-            self.refresh(live, now_ms);
+            self.refresh(cached, now_ms);
         }
         is_far
     }
 
     /// Notes that a session was asked for; the background tells the store.
-    pub fn refresh(&self, live: &Live, now_ms: i64) {
+    pub fn refresh(&self, cached: &CachedSession, now_ms: i64) {
         let at_least = now_ms.saturating_add(self.idle_ms);
-        if live.deadline_ms() >= at_least {
+        if cached.deadline_ms() >= at_least {
             return;
         }
         let deadline_ms = self.from_now(now_ms);
-        if live.move_deadline(deadline_ms) < at_least {
+        if cached.move_deadline(deadline_ms) < at_least {
             let mut moved = self.moved.lock().unwrap_or_else(PoisonError::into_inner);
-            moved.insert(live.session.id.clone(), deadline_ms);
+            moved.insert(cached.session.id.clone(), deadline_ms);
         }
     }
 
     /// The deadline that a session which is asked for now must have in the store before anyone is told so, where
     /// the one that it has is so near that others may go by it.
-    pub fn due_before_answer(&self, live: &Live, now_ms: i64) -> Option<i64> {
-        let is_near = live.deadline_ms() < now_ms.saturating_add(self.idle_ms / SLACK_PARTS);
+    pub fn due_before_answer(&self, cached: &CachedSession, now_ms: i64) -> Option<i64> {
+        let is_near = cached.deadline_ms() < now_ms.saturating_add(self.idle_ms / SLACK_PARTS);
         is_near.then(|| self.from_now(now_ms))
     }
 

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use super::Sessions;
-use super::cached::Live;
+use super::cached::CachedSession;
 use crate::app::Failure;
-use crate::app::shield::ToTheEnd;
+use crate::app::shield::Shielded;
 use crate::domain::{Refused, SessionId};
 use crate::records::index;
 use crate::records::keys;
@@ -21,8 +21,8 @@ impl Sessions {
     }
 
     /// Refuses a session that is overdue: it reads as gone, whether or not the background work has come to end it.
-    pub async fn require_time_left(&self, live: &Live) -> Result<(), Failure> {
-        match self.overdue_since_ms(live).await? {
+    pub async fn require_time_left(&self, cached: &CachedSession) -> Result<(), Failure> {
+        match self.overdue_since_ms(cached).await? {
             Some(_) => Err(Refused::SessionNotFound.into()),
             None => Ok(()),
         }
@@ -30,21 +30,21 @@ impl Sessions {
 
     /// Since when a session's time is over, if it is. Costs a look at the clock; only where that says so, the store is
     /// asked whether the deadline was moved where this node has not seen it.
-    pub async fn overdue_since_ms(&self, live: &Live) -> Result<Option<i64>, StoreError> {
-        let (id, now_ms) = (&live.session.id, self.clock.now_ms());
-        if live.deadline_ms() > now_ms || self.deadlines.is_moving(id) {
+    pub async fn overdue_since_ms(&self, cached: &CachedSession) -> Result<Option<i64>, StoreError> {
+        let (id, now_ms) = (&cached.session.id, self.clock.now_ms());
+        if cached.deadline_ms() > now_ms || self.deadlines.is_moving(id) {
             return Ok(None);
         }
         let Some((_, deadline_ms)) = self.stored_deadline(id).await? else { return Ok(None) };
-        live.move_deadline(deadline_ms);
+        cached.move_deadline(deadline_ms);
         Ok((deadline_ms <= now_ms).then_some(deadline_ms))
     }
 
     /// Ends a session if nobody has asked for it in time; takes a stale place in the queue away. Where another node is
     /// just changing it, it is left to that.
     pub async fn expire(self: &Arc<Self>, id: &SessionId, due_ms: i64, now_ms: i64) -> Result<bool, Failure> {
-        let (sessions, id, turn) = (Arc::clone(self), id.clone(), self.take_turn(id).await);
-        ToTheEnd::of(async move {
+        let (sessions, id, turn) = (Arc::clone(self), id.clone(), self.lock(id).await);
+        Shielded::new(async move {
             let _turn = turn;
             let (stored, before) =
                 tokio::try_join!(sessions.stored_deadline(&id), sessions.find_latest(&id))?;
@@ -81,15 +81,15 @@ impl Sessions {
     /// Moves a session's stored deadline, unless it is as late already; a session that ended meanwhile stays ended.
     /// Answers whether it is there in time now, and not where another node was faster.
     pub async fn move_deadline(self: &Arc<Self>, id: &SessionId, deadline_ms: i64) -> Result<bool, Failure> {
-        let (sessions, id, turn) = (Arc::clone(self), id.clone(), self.take_turn(id).await);
-        ToTheEnd::of(async move {
+        let (sessions, id, turn) = (Arc::clone(self), id.clone(), self.lock(id).await);
+        Shielded::new(async move {
             let _turn = turn;
-            sessions.move_deadline_in_turn(&id, deadline_ms).await
+            sessions.move_deadline_locked(&id, deadline_ms).await
         })
         .await
     }
 
-    pub(super) async fn move_deadline_in_turn(
+    pub(super) async fn move_deadline_locked(
         &self,
         id: &SessionId,
         deadline_ms: i64,
@@ -131,7 +131,7 @@ impl Sessions {
     ) -> Result<Batch, StoreError> {
         let (deadline, due) = (keys::deadline_of(id), keys::due(deadline_ms, id));
         let batch = batch.expect_version(deadline.clone(), version).delete(deadline).delete(due);
-        let heard = keys::heard(id);
+        let heard = keys::last_seen(id);
         let is_heard = !self.store().sole_writer() && self.store().get(&heard).await?.is_some();
         Ok(if is_heard { batch.delete(heard) } else { batch })
     }

@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use super::memberships::{Change, Places};
+use super::memberships::{MembershipChange, MembershipList};
 use super::{MEMBERSHIPS_MAX, Sessions};
 use crate::app::Failure;
 use crate::domain::{PlayerUuid, Refused, SessionId, ShortCode};
@@ -12,7 +12,7 @@ use crate::store::{Batch, CommitError, Entry, Key, StoreError, next_key, prefix_
 
 impl Sessions {
     /// A player's places, by session.
-    pub async fn memberships(&self, player: PlayerUuid) -> Result<Places, StoreError> {
+    pub async fn memberships(&self, player: PlayerUuid) -> Result<MembershipList, StoreError> {
         let (is_sole_writer, kept) = (self.store().sole_writer(), || self.memberships.get(player));
         if let Some(places) = is_sole_writer.then(kept).flatten() {
             return Ok(places);
@@ -27,7 +27,7 @@ impl Sessions {
                 place.ok_or_else(|| StoreError::Corrupt("a player's list names no session".into()))?;
             Ok((id, index::decode_membership(&entry.value)?))
         };
-        let places = found.into_iter().map(read).collect::<Result<Places, _>>()?;
+        let places = found.into_iter().map(read).collect::<Result<MembershipList, _>>()?;
         if is_whole && is_sole_writer {
             self.memberships.put(player, &places, seen);
         }
@@ -75,7 +75,7 @@ impl Sessions {
         let key = keys::membership(player, id);
         if self.store().get(&key).await?.is_some() {
             let batch = Batch::default().expect_absent(keys::session(id)).delete(key);
-            let places = Change::of(&batch);
+            let places = MembershipChange::of(&batch);
             match self.store().commit(batch).await {
                 Ok(_) => self.memberships.committed(places),
                 // The session is there to be ended yet, and the entry goes with it.

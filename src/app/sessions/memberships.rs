@@ -7,7 +7,7 @@ use bytes::Bytes;
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
-use crate::app::locks::Stripes;
+use crate::app::locks::LockStripes;
 use crate::domain::{PlayerUuid, SessionId};
 use crate::records::index::{self, Membership};
 use crate::records::keys;
@@ -21,25 +21,25 @@ const PLACE_BYTES: u64 = 192;
 const LOCKS: usize = 256;
 
 /// A player's places, by session.
-pub type Places = Arc<[(SessionId, Membership)]>;
+pub type MembershipList = Arc<[(SessionId, Membership)]>;
 
 #[derive(Clone)]
 struct ByBytes;
 
-impl Weighter<PlayerUuid, Places> for ByBytes {
-    fn weight(&self, _: &PlayerUuid, places: &Places) -> u64 {
+impl Weighter<PlayerUuid, MembershipList> for ByBytes {
+    fn weight(&self, _: &PlayerUuid, places: &MembershipList) -> u64 {
         LIST_BYTES + PLACE_BYTES * places.len() as u64
     }
 }
 
 /// A change of a player's list: the place, as stored, or none any more.
-pub struct Change {
+pub struct MembershipChange {
     player: PlayerUuid,
     id: SessionId,
     place: Option<Bytes>,
 }
 
-impl Change {
+impl MembershipChange {
     /// What a commit changes in players' lists.
     pub fn of(batch: &Batch) -> Vec<Self> {
         let put = batch.put.iter().map(|(key, value)| (key, Some(value)));
@@ -54,16 +54,19 @@ impl Change {
 
 /// Players' lists, as far as they are in memory.
 pub struct Memberships {
-    lists: Cache<PlayerUuid, Places, ByBytes>,
+    lists: Cache<PlayerUuid, MembershipList, ByBytes>,
     /// How many changes there were: a list read before a change must not be kept after it.
-    changes: Stripes<Mutex<u64>>,
+    changes: LockStripes<Mutex<u64>>,
 }
 
 impl Memberships {
     /// Lists of about so many bytes.
     pub fn new(bytes: u64) -> Self {
         let lists_estimated = usize::try_from(bytes / (LIST_BYTES + PLACE_BYTES)).unwrap_or(1 << 20).max(64);
-        Self { lists: Cache::with_weighter(lists_estimated, bytes, ByBytes), changes: Stripes::new(LOCKS) }
+        Self {
+            lists: Cache::with_weighter(lists_estimated, bytes, ByBytes),
+            changes: LockStripes::new(LOCKS),
+        }
     }
 
     fn lock(&self, player: PlayerUuid) -> MutexGuard<'_, u64> {
@@ -71,7 +74,7 @@ impl Memberships {
     }
 
     /// A player's list.
-    pub fn get(&self, player: PlayerUuid) -> Option<Places> {
+    pub fn get(&self, player: PlayerUuid) -> Option<MembershipList> {
         self.lists.get(&player)
     }
 
@@ -81,7 +84,7 @@ impl Memberships {
     }
 
     /// Keeps what was read, unless something changed meanwhile.
-    pub fn put(&self, player: PlayerUuid, places: &Places, seen: u64) {
+    pub fn put(&self, player: PlayerUuid, places: &MembershipList, seen: u64) {
         let changes = self.lock(player);
         if *changes == seen {
             self.lists.insert(player, Arc::clone(places));
@@ -89,8 +92,8 @@ impl Memberships {
     }
 
     /// Takes in what was committed.
-    pub fn committed(&self, changes: Vec<Change>) {
-        for Change { player, id, place } in changes {
+    pub fn committed(&self, changes: Vec<MembershipChange>) {
+        for MembershipChange { player, id, place } in changes {
             let mut changes = self.lock(player);
             *changes += 1;
             let Some(places) = self.lists.get(&player) else { continue };
@@ -103,15 +106,19 @@ impl Memberships {
     }
 
     /// Forgets the lists of which nobody knows whether they changed.
-    pub fn forget(&self, changes: &[Change]) {
-        for Change { player, .. } in changes {
+    pub fn forget(&self, changes: &[MembershipChange]) {
+        for MembershipChange { player, .. } in changes {
             *self.lock(*player) += 1;
             self.lists.remove(player);
         }
     }
 }
 
-fn changed(places: &Places, id: &SessionId, place: Option<Bytes>) -> Result<Places, StoreError> {
+fn changed(
+    places: &MembershipList,
+    id: &SessionId,
+    place: Option<Bytes>,
+) -> Result<MembershipList, StoreError> {
     let place = place.map(|stored| index::decode_membership(&stored)).transpose()?;
     let position = places.partition_point(|(other, _)| other < id);
     let after = places.iter().skip(position).skip_while(|(other, _)| other == id);
@@ -143,7 +150,7 @@ mod tests {
             Some(session_type) => Batch::default().put(key, stored(session_type)),
             None => Batch::default().delete(key),
         };
-        memberships.committed(Change::of(&batch));
+        memberships.committed(MembershipChange::of(&batch));
     }
 
     fn seen(memberships: &Memberships) -> Option<String> {
@@ -157,7 +164,7 @@ mod tests {
         let memberships = Memberships::new(1 << 20);
         commit(&memberships, "b", Some("game"));
         assert_eq!(seen(&memberships), None, "what was not read from the store is not known whole");
-        memberships.put(PLAYER, &Places::from([]), memberships.changes_seen(PLAYER));
+        memberships.put(PLAYER, &MembershipList::from([]), memberships.changes_seen(PLAYER));
         for (name, session_type, expected) in [
             ("b", Some("game"), "b:game"),
             ("c", Some("game"), "b:game c:game"),
@@ -176,16 +183,16 @@ mod tests {
         let memberships = Memberships::new(1 << 20);
         let seen_before = memberships.changes_seen(PLAYER);
         commit(&memberships, "a", Some("game"));
-        memberships.put(PLAYER, &Places::from([]), seen_before);
+        memberships.put(PLAYER, &MembershipList::from([]), seen_before);
         assert_eq!(seen(&memberships), None);
     }
 
     #[test]
     fn a_list_is_forgotten_where_nobody_knows_what_became_of_a_change() {
         let memberships = Memberships::new(1 << 20);
-        memberships.put(PLAYER, &Places::from([]), memberships.changes_seen(PLAYER));
+        memberships.put(PLAYER, &MembershipList::from([]), memberships.changes_seen(PLAYER));
         let change = Batch::default().put(keys::membership(PLAYER, &id("a")), stored("game"));
-        memberships.forget(&Change::of(&change));
+        memberships.forget(&MembershipChange::of(&change));
         assert_eq!(seen(&memberships), None);
     }
 }

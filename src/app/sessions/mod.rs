@@ -17,12 +17,12 @@ use std::time::Instant;
 use tokio::sync::OwnedMutexGuard;
 
 use self::cache::{Cache, PlatformKey};
-use self::cached::{Live, Reading};
+use self::cached::{CachedSession, Reading};
 use self::deadlines::Deadlines;
 use self::lookup::named_session;
 use self::memberships::Memberships;
 use super::Failure;
-use super::locks::Stripes;
+use super::locks::LockStripes;
 use crate::domain::{Platform, Refused, Session, SessionId};
 use crate::env::Clock;
 use crate::records::index;
@@ -30,9 +30,9 @@ use crate::records::keys;
 use crate::store::{Entry, Read, Store, StoreError};
 
 /// Turns of sessions.
-const TURNS: usize = 1024;
+const SESSION_LOCKS: usize = 1024;
 /// Turns of players: so many that few of those who come together share one.
-const PLAYER_TURNS: usize = 4096;
+const PLAYER_LOCKS: usize = 4096;
 /// How often a change begins again on fresh data before it gives up.
 pub(super) const ATTEMPTS_MAX: usize = 8;
 /// The part of the memory for cached sessions that players' lists take.
@@ -59,7 +59,7 @@ pub struct Limits {
 /// A turn and what guards the cache against a slow reader: an entry read before a change must not be cached
 /// after it.
 #[derive(Default)]
-pub(super) struct Turn {
+pub(super) struct SessionLock {
     writing: Arc<tokio::sync::Mutex<()>>,
     changes: Mutex<u64>,
 }
@@ -78,8 +78,8 @@ pub struct Sessions {
     pub(super) watcher: Watcher,
     cache: Cache,
     pub(super) memberships: Memberships,
-    turns: Stripes<Turn>,
-    pub(super) player_turns: Stripes<tokio::sync::Mutex<()>>,
+    session_locks: LockStripes<SessionLock>,
+    pub(super) player_locks: LockStripes<tokio::sync::Mutex<()>>,
 }
 
 impl Sessions {
@@ -101,8 +101,8 @@ impl Sessions {
             watcher: Box::new(watcher),
             cache: Cache::new(cache_bytes - cache_bytes / MEMBERSHIPS_SHARE),
             memberships: Memberships::new(cache_bytes / MEMBERSHIPS_SHARE),
-            turns: Stripes::new(TURNS),
-            player_turns: Stripes::new(PLAYER_TURNS),
+            session_locks: LockStripes::new(SESSION_LOCKS),
+            player_locks: LockStripes::new(PLAYER_LOCKS),
         }
     }
 
@@ -111,25 +111,25 @@ impl Sessions {
         &self.store
     }
 
-    fn turn(&self, id: &SessionId) -> &Turn {
-        self.turns.of(id)
+    fn session_lock(&self, id: &SessionId) -> &SessionLock {
+        self.session_locks.of(id)
     }
 
     /// Waits for a session's turn. Who waits has begun nothing: where the caller goes away, so does the wish.
-    pub(super) async fn take_turn(&self, id: &SessionId) -> OwnedMutexGuard<()> {
-        Arc::clone(&self.turn(id).writing).lock_owned().await
+    pub(super) async fn lock(&self, id: &SessionId) -> OwnedMutexGuard<()> {
+        Arc::clone(&self.session_lock(id).writing).lock_owned().await
     }
 
     /// A session, as current as reads have to be.
-    pub async fn find(&self, id: &SessionId) -> Result<Option<Arc<Live>>, StoreError> {
-        match self.at_hand(id.as_str()) {
+    pub async fn find(&self, id: &SessionId) -> Result<Option<Arc<CachedSession>>, StoreError> {
+        match self.cached(id.as_str()) {
             Some(cached) => Ok(Some(cached)),
             None => self.find_latest(id).await,
         }
     }
 
     /// A session, as no node has changed it since.
-    pub async fn find_latest(&self, id: &SessionId) -> Result<Option<Arc<Live>>, StoreError> {
+    pub async fn find_latest(&self, id: &SessionId) -> Result<Option<Arc<CachedSession>>, StoreError> {
         let Some(cached) = self.cache.get(id.as_str()) else { return self.load(id).await };
         if self.store.sole_writer() {
             return Ok(Some(cached));
@@ -152,7 +152,7 @@ impl Sessions {
     }
 
     /// Whether what is in memory is as current as reads have to be.
-    fn is_current(&self, cached: &Live) -> bool {
+    fn is_current(&self, cached: &CachedSession) -> bool {
         let staleness_ms_max = self.limits.staleness_ms_max;
         let is_fresh = || (0..staleness_ms_max).contains(&cached.age_ms(self.reading()));
         self.store.sole_writer() || (staleness_ms_max > 0 && is_fresh())
@@ -165,14 +165,17 @@ impl Sessions {
     }
 
     /// A session that must be there.
-    pub async fn get(&self, id: &SessionId) -> Result<Arc<Live>, Failure> {
+    pub async fn get(&self, id: &SessionId) -> Result<Arc<CachedSession>, Failure> {
         self.find(id).await?.ok_or(Refused::SessionNotFound.into())
     }
 
     /// The session that a platform session belongs to.
-    pub async fn find_by_platform_session(&self, key: &PlatformKey) -> Result<Option<Arc<Live>>, StoreError> {
-        match self.at_hand_by_platform_session(key.0, key.1.as_str()) {
-            Some(live) => Ok(Some(live)),
+    pub async fn find_by_platform_session(
+        &self,
+        key: &PlatformKey,
+    ) -> Result<Option<Arc<CachedSession>>, StoreError> {
+        match self.cached_by_platform_session(key.0, key.1.as_str()) {
+            Some(cached) => Ok(Some(cached)),
             None => self.find_latest_by_platform_session(key).await,
         }
     }
@@ -181,11 +184,11 @@ impl Sessions {
     pub async fn find_latest_by_platform_session(
         &self,
         key: &PlatformKey,
-    ) -> Result<Option<Arc<Live>>, StoreError> {
+    ) -> Result<Option<Arc<CachedSession>>, StoreError> {
         if let Some(seen) = self.cache.id_by_platform_session(key)
-            && let Some(live) = self.linked(self.find_latest(&seen).await?, key)
+            && let Some(cached) = self.linked(self.find_latest(&seen).await?, key)
         {
-            return Ok(Some(live));
+            return Ok(Some(cached));
         }
         let Some(entry) = self.store.get(&keys::platform_session(key.0, &key.1)).await? else {
             return Ok(None);
@@ -195,25 +198,25 @@ impl Sessions {
     }
 
     /// A session, where it is in memory and as current as reads have to be.
-    pub fn at_hand(&self, id: &str) -> Option<Arc<Live>> {
+    pub fn cached(&self, id: &str) -> Option<Arc<CachedSession>> {
         self.cache.get(id).filter(|cached| self.is_current(cached))
     }
 
     /// The session that a platform session belongs to, where it is in memory and as current as reads have to be.
-    pub fn at_hand_by_platform_session(
+    pub fn cached_by_platform_session(
         &self,
         platform: Platform,
         platform_session: &str,
-    ) -> Option<Arc<Live>> {
-        let live = self.cache.get_by_platform_session(platform, platform_session);
-        live.filter(|live| self.is_current(live))
+    ) -> Option<Arc<CachedSession>> {
+        let cached = self.cache.get_by_platform_session(platform, platform_session);
+        cached.filter(|cached| self.is_current(cached))
     }
 
     /// A session that a platform session is thought to belong to, if it does.
-    fn linked(&self, live: Option<Arc<Live>>, key: &PlatformKey) -> Option<Arc<Live>> {
-        let live = live.filter(|live| live.session.require_linked(key.0, &key.1).is_ok())?;
-        self.cache.note_linked(key, &live);
-        Some(live)
+    fn linked(&self, cached: Option<Arc<CachedSession>>, key: &PlatformKey) -> Option<Arc<CachedSession>> {
+        let cached = cached.filter(|cached| cached.session.require_linked(key.0, &key.1).is_ok())?;
+        self.cache.note_linked(key, &cached);
+        Some(cached)
     }
 
     /// Whether there is a session; cheaper than to read it.
@@ -222,7 +225,7 @@ impl Sessions {
         Ok(is_at_hand || self.stored_deadline(id).await?.is_some())
     }
 
-    async fn load(&self, id: &SessionId) -> Result<Option<Arc<Live>>, StoreError> {
+    async fn load(&self, id: &SessionId) -> Result<Option<Arc<CachedSession>>, StoreError> {
         let seen = (self.changes_seen(id), self.reading());
         let Some(entry) = self.store.get(&keys::session(id)).await? else { return Ok(None) };
         let deadline_ms = self.stored_deadline(id).await?.map_or(0, |(_, ms)| ms);
@@ -230,7 +233,7 @@ impl Sessions {
     }
 
     fn changes_seen(&self, id: &SessionId) -> u64 {
-        *self.turn(id).changes.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.session_lock(id).changes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Caches what was read at some time after so many changes, unless something changed meanwhile.
@@ -240,26 +243,26 @@ impl Sessions {
         entry: Entry,
         deadline_ms: Arc<AtomicI64>,
         (seen, asked): (u64, Reading),
-    ) -> Result<Arc<Live>, StoreError> {
+    ) -> Result<Arc<CachedSession>, StoreError> {
         let stored_bytes = entry.value.len();
-        let live = Arc::new(Live::new(index::decode(&entry.value)?, entry.version, deadline_ms));
-        live.note_current(asked);
-        let changes = self.turn(id).changes.lock().unwrap_or_else(PoisonError::into_inner);
+        let cached = Arc::new(CachedSession::new(index::decode(&entry.value)?, entry.version, deadline_ms));
+        cached.note_current(asked);
+        let changes = self.session_lock(id).changes.lock().unwrap_or_else(PoisonError::into_inner);
         if *changes == seen {
-            self.cache.put(&live, stored_bytes);
+            self.cache.put(&cached, stored_bytes);
         } else {
             // Nobody would tell it when the session changes.
-            live.supersede();
+            cached.mark_stale();
         }
-        Ok(live)
+        Ok(cached)
     }
 
     /// Makes a change visible on this node; `None` forgets the session.
-    pub(super) fn publish(&self, id: &SessionId, changed: Option<(&Arc<Live>, usize)>) {
-        let mut changes = self.turn(id).changes.lock().unwrap_or_else(PoisonError::into_inner);
+    pub(super) fn publish(&self, id: &SessionId, changed: Option<(&Arc<CachedSession>, usize)>) {
+        let mut changes = self.session_lock(id).changes.lock().unwrap_or_else(PoisonError::into_inner);
         *changes += 1;
         match changed {
-            Some((live, stored_bytes)) => self.cache.put(live, stored_bytes),
+            Some((cached, stored_bytes)) => self.cache.put(cached, stored_bytes),
             None => self.cache.remove(id),
         }
     }

@@ -16,63 +16,63 @@ use crate::domain::{PlayerUuid, Refused, Session, SessionId};
 
 /// A kind of place; each has its own limit.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-enum Kind {
+enum QuotaKind {
     /// In a session that the player takes part in.
     Session,
     /// An invite or a reservation.
     Invite,
 }
 
-impl Kind {
+impl QuotaKind {
     fn of(status: Status) -> Self {
         if status.is_active() { Self::Session } else { Self::Invite }
     }
 }
 
 /// The places that a change gives.
-fn given(before: Option<&Session>, after: &Session) -> Vec<(PlayerUuid, Kind)> {
+fn given(before: Option<&Session>, after: &Session) -> Vec<(PlayerUuid, QuotaKind)> {
     let given = after.players.iter().filter_map(|(player, entry)| {
         let known = before.and_then(|session| session.players.get(player));
         // Most entries are those of before, and need no look.
         let is_known = known.is_some_and(|known| {
-            Arc::ptr_eq(known, entry) || Kind::of(known.status) == Kind::of(entry.status)
+            Arc::ptr_eq(known, entry) || QuotaKind::of(known.status) == QuotaKind::of(entry.status)
         });
-        (!is_known).then(|| (*player, Kind::of(entry.status)))
+        (!is_known).then(|| (*player, QuotaKind::of(entry.status)))
     });
     if after.ended { Vec::new() } else { given.collect() }
 }
 
 impl Sessions {
-    /// The turns of those to whom a change gives places, unless one of them has as many as a player may have.
-    pub(super) async fn turns_of_given(
+    /// The session_locks of those to whom a change gives places, unless one of them has as many as a player may have.
+    pub(super) async fn lock_quotas_of_new(
         &self,
         before: Option<&Session>,
         after: &Session,
     ) -> Result<Vec<MutexGuard<'_, ()>>, Failure> {
         let given = given(before, after);
-        let mut turns = Vec::with_capacity(given.len());
-        for turn in self.player_turns.of_all(&given) {
-            turns.push(turn.lock().await);
+        let mut session_locks = Vec::with_capacity(given.len());
+        for turn in self.player_locks.of_all(&given) {
+            session_locks.push(turn.lock().await);
         }
         self.check(&after.id, &given).await?;
-        Ok(turns)
+        Ok(session_locks)
     }
 
-    /// Refuses a new session that gives somebody one place more than a player may have. Certain in the players' turns
+    /// Refuses a new session that gives somebody one place more than a player may have. Certain in the players' session_locks
     /// alone, where [`create`](Self::create) asks it.
-    pub async fn check_places(&self, session: &Session) -> Result<(), Failure> {
+    pub async fn check_quotas(&self, session: &Session) -> Result<(), Failure> {
         self.check(&session.id, &given(None, session)).await
     }
 
-    async fn check(&self, id: &SessionId, given: &[(PlayerUuid, Kind)]) -> Result<(), Failure> {
+    async fn check(&self, id: &SessionId, given: &[(PlayerUuid, QuotaKind)]) -> Result<(), Failure> {
         for (player, kind) in given {
             let places = self.memberships(*player).await?;
-            let of_kind = |place: &Status| Kind::of(*place) == *kind;
+            let of_kind = |place: &Status| QuotaKind::of(*place) == *kind;
             let elsewhere =
                 places.iter().filter(|(other, place)| other != id && of_kind(&place.status)).count();
             let (places_max, refusal) = match kind {
-                Kind::Session => (self.limits.sessions_per_player_max, Refused::TooManySessions),
-                Kind::Invite => (self.limits.invites_per_player_max, Refused::TooManyInvites),
+                QuotaKind::Session => (self.limits.sessions_per_player_max, Refused::TooManySessions),
+                QuotaKind::Invite => (self.limits.invites_per_player_max, Refused::TooManyInvites),
             };
             if elsewhere >= places_max {
                 return Err(refusal.into());

@@ -139,7 +139,7 @@ impl Session {
         in_turn
     }
 
-    /// Places on a team for these players. Those that they hold already are theirs to use again, also where the team
+    /// MembershipList on a team for these players. Those that they hold already are theirs to use again, also where the team
     /// is over its size.
     fn places_for(&self, team_id: usize, players: &[PlayerUuid]) -> usize {
         let on_team = self.players.iter().filter(|(_, entry)| entry.team_id == team_id);

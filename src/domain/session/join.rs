@@ -8,7 +8,7 @@ use super::{Player, Status};
 use crate::domain::client::{Client, VersionCheck};
 use crate::domain::{CustomData, Platform, PlayerUuid, Refused, Session};
 
-/// Someone at the door.
+/// Someone at the path.
 #[derive(Clone, Debug)]
 pub struct Joiner {
     /// Who.
@@ -27,9 +27,9 @@ pub struct Joiner {
     pub friend: Option<PlayerUuid>,
 }
 
-/// The door they come to.
+/// The path they come to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Door {
+pub enum JoinPath {
     /// The session itself.
     Session,
     /// A platform session linked to it.
@@ -56,11 +56,11 @@ impl Session {
     }
 
     /// Lets the joiner in, or says why not. Joining again updates the client's data and nothing else.
-    pub fn join(&mut self, joiner: &Joiner, door: Door, rules: JoinRules) -> Result<(), Refused> {
+    pub fn join(&mut self, joiner: &Joiner, path: JoinPath, rules: JoinRules) -> Result<(), Refused> {
         let entry = self.players.get(&joiner.player);
         if !entry.is_some_and(|entry| entry.status.is_active()) {
             if entry.is_none() {
-                self.admit(joiner, door, rules)?;
+                self.admit(joiner, path, rules)?;
             }
             self.check_crossplay(joiner)?;
             let team_id = self.find_room(joiner)?;
@@ -68,15 +68,15 @@ impl Session {
         } else if let Ok(entry) = self.entry_mut(joiner.player) {
             entry.describe(joiner);
         }
-        if let Door::Platform(platform) = door {
+        if let JoinPath::Platform(platform) = path {
             self.came_through(platform, joiner.player);
         }
         Ok(())
     }
 
     /// The checks an invited player is spared: is there a way in, and does the joiner have the key?
-    fn admit(&self, joiner: &Joiner, door: Door, rules: JoinRules) -> Result<(), Refused> {
-        let by_platform = self.joinability.platform && door != Door::Session;
+    fn admit(&self, joiner: &Joiner, path: JoinPath, rules: JoinRules) -> Result<(), Refused> {
+        let by_platform = self.joinability.platform && path != JoinPath::Session;
         let by_friend = self.joinability.friends
             && rules.trust_friends
             && joiner.friend.is_some_and(|friend| self.is_active(friend));

@@ -63,7 +63,7 @@ pub struct Player {
     /// The player's older, numeric id, where a token named it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub player_id: Option<i64>,
-    /// Standing.
+    /// Readiness.
     pub status: Status,
     /// Index of the team.
     pub team_id: usize,
@@ -115,7 +115,7 @@ impl Player {
 /// A team. Its id is its index.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Team {
-    /// Places: 1 to 100.
+    /// MembershipList: 1 to 100.
     pub max_size: usize,
     /// The product's data about the team.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -198,7 +198,7 @@ pub struct NewSession {
 /// A wanted team of [`SessionChange::teams`]; what is absent stays.
 #[derive(Clone, Debug, Default)]
 pub struct TeamChange {
-    /// Places.
+    /// MembershipList.
     pub max_size: Option<usize>,
     /// The product's data, replaced whole.
     pub custom_data: Option<CustomData>,
@@ -269,7 +269,7 @@ impl Session {
         active
     }
 
-    /// Places taken on a team, by anyone but `except`.
+    /// MembershipList taken on a team, by anyone but `except`.
     pub fn places_taken(&self, team_id: usize, except: Option<PlayerUuid>) -> usize {
         let on_team = |(player, entry): &(&PlayerUuid, &Arc<Player>)| {
             entry.team_id == team_id && Some(**player) != except
@@ -306,7 +306,7 @@ impl Session {
     }
 
     /// Whether silence can change it: that of players, of a host, and, where `invites_expire`, of invited ones.
-    pub fn can_be_overdue(&self, invites_expire: bool) -> bool {
+    pub fn can_time_out(&self, invites_expire: bool) -> bool {
         let unanswered = || self.players.values().any(|entry| !entry.status.is_active());
         let reports = || self.instance.as_ref().is_some_and(|instance| instance.health.is_some());
         !self.ended && (self.culling_timeout_s.is_some() || reports() || invites_expire && unanswered())

@@ -108,16 +108,16 @@ impl Session {
         Ok(())
     }
 
-    /// Does what silence has come to: takes out players who are absent still, invites that wait still, and notes an
+    /// Does what silence has come to: takes out players who are inactive still, invites that wait still, and notes an
     /// instance's health. Answers for each who went whether they took part.
-    pub fn settle(
+    pub fn expire_inactive(
         &mut self,
-        absent: &[PlayerUuid],
-        uninvited: &[PlayerUuid],
+        inactive: &[PlayerUuid],
+        expired_invites: &[PlayerUuid],
         health: Option<&(String, Health)>,
     ) -> Vec<bool> {
-        let absent = absent.iter().map(|player| (*player, true));
-        let silent = absent.chain(uninvited.iter().map(|player| (*player, false)));
+        let inactive = inactive.iter().map(|player| (*player, true));
+        let silent = inactive.chain(expired_invites.iter().map(|player| (*player, false)));
         let still = |(player, active): &(PlayerUuid, bool)| {
             self.players.get(player).is_some_and(|entry| entry.status.is_active() == *active)
         };

@@ -7,8 +7,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::schema::Shape;
-use super::violation::{Fault, Step, Violation};
+use super::schema::BodySchema;
+use super::violation::{LocStep, Violation, ViolationKind};
 
 /// The body of an operation.
 pub trait Body: Sized + Send + 'static {
@@ -19,10 +19,10 @@ pub trait Body: Sized + Send + 'static {
     fn describe(generator: &mut SchemaGenerator) -> Option<Schema>;
 
     /// What to check it against.
-    fn checked_against() -> Shape;
+    fn checked_against() -> BodySchema;
 
     /// Reads it; notes every violation, and is `None` if there was any.
-    fn read(bytes: &Bytes, shape: &Shape, violations: &mut Vec<Violation>) -> Option<Self>;
+    fn read(bytes: &Bytes, shape: &BodySchema, violations: &mut Vec<Violation>) -> Option<Self>;
 }
 
 impl Body for () {
@@ -32,11 +32,11 @@ impl Body for () {
         None
     }
 
-    fn checked_against() -> Shape {
-        Shape::Anything
+    fn checked_against() -> BodySchema {
+        BodySchema::Anything
     }
 
-    fn read(_: &Bytes, _: &Shape, _: &mut Vec<Violation>) -> Option<Self> {
+    fn read(_: &Bytes, _: &BodySchema, _: &mut Vec<Violation>) -> Option<Self> {
         Some(())
     }
 }
@@ -51,12 +51,12 @@ impl<T: DeserializeOwned + JsonSchema + Send + 'static> Body for Json<T> {
         Some(generator.subschema_for::<T>())
     }
 
-    fn checked_against() -> Shape {
+    fn checked_against() -> BodySchema {
         let settings = SchemaSettings::draft2020_12().with(|settings| settings.inline_subschemas = true);
-        Shape::of(settings.into_generator().into_root_schema_for::<T>().as_value())
+        BodySchema::of(settings.into_generator().into_root_schema_for::<T>().as_value())
     }
 
-    fn read(bytes: &Bytes, shape: &Shape, violations: &mut Vec<Violation>) -> Option<Self> {
+    fn read(bytes: &Bytes, shape: &BodySchema, violations: &mut Vec<Violation>) -> Option<Self> {
         let mut value = parse(bytes).map_err(|violation| violations.push(violation)).ok()?;
         let found_before = violations.len();
         shape.check_body(&mut value, violations);
@@ -65,7 +65,8 @@ impl<T: DeserializeOwned + JsonSchema + Send + 'static> Body for Json<T> {
         }
         let read = serde_json::from_value(value).map(Json);
         // Unreachable while types and schemas agree; a client still gets an answer it can read.
-        let fault = |error: serde_json::Error| Fault { msg: error.to_string().into(), kind: "value_error" };
+        let fault =
+            |error: serde_json::Error| ViolationKind { msg: error.to_string().into(), kind: "value_error" };
         read.map_err(|error| violations.push(fault(error).at(["body".into()]))).ok()
     }
 }
@@ -73,15 +74,15 @@ impl<T: DeserializeOwned + JsonSchema + Send + 'static> Body for Json<T> {
 /// Parses JSON. The parser refuses more than 128 levels, so depth is bounded here too.
 fn parse(bytes: &Bytes) -> Result<Value, Violation> {
     if bytes.is_empty() {
-        return Err(Fault::MISSING.at(["body".into()]));
+        return Err(ViolationKind::MISSING.at(["body".into()]));
     }
     match serde_json::from_slice(bytes) {
-        Ok(Value::Null) => Err(Fault::MISSING.at(["body".into()])),
+        Ok(Value::Null) => Err(ViolationKind::MISSING.at(["body".into()])),
         Ok(value) => Ok(value),
         Err(error) => {
             let position = byte_position(bytes, &error);
-            let fault = Fault { msg: error.to_string().into(), kind: "value_error.jsondecode" };
-            Err(fault.at(["body".into(), Step::Index(position)]))
+            let fault = ViolationKind { msg: error.to_string().into(), kind: "value_error.jsondecode" };
+            Err(fault.at(["body".into(), LocStep::Index(position)]))
         }
     }
 }

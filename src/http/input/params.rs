@@ -8,7 +8,7 @@ use percent_encoding::percent_decode_str;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use uuid::Uuid;
 
-use super::violation::{Fault, Violation, parse_bool, parse_integer};
+use super::violation::{Violation, ViolationKind, parse_bool, parse_integer};
 use crate::domain::ids::{LengthError, PLATFORM_SESSION_ID_CHARS_MAX, SESSION_ID_CHARS_MAX};
 use crate::domain::session::rights::Right;
 use crate::domain::{Platform, PlatformSessionId, PlayerUuid, SessionId};
@@ -33,7 +33,7 @@ pub struct RawParams<'a> {
 pub const SESSION_PARAMS: [&str; 3] = ["session_id", "invited_session_id", "kicked_session_id"];
 
 /// A parameter's value, decoded; an error where it is not UTF-8.
-pub type RawValue<'a> = Option<Result<Cow<'a, str>, Fault>>;
+pub type RawValue<'a> = Option<Result<Cow<'a, str>, ViolationKind>>;
 
 impl RawParams<'_> {
     fn path(&self, name: &str) -> RawValue<'_> {
@@ -48,7 +48,7 @@ impl RawParams<'_> {
         if !raw.contains('%') {
             return Some(Ok(Cow::Borrowed(raw)));
         }
-        Some(percent_decode_str(raw).decode_utf8().map_err(|_| Fault::NOT_UTF8))
+        Some(percent_decode_str(raw).decode_utf8().map_err(|_| ViolationKind::NOT_UTF8))
     }
 
     /// The last value given, as the contract's framework takes it.
@@ -61,7 +61,7 @@ impl RawParams<'_> {
 /// The type of a parameter.
 pub trait Param: Sized {
     /// The value of this text.
-    fn parse(text: &str) -> Result<Self, Fault>;
+    fn parse(text: &str) -> Result<Self, ViolationKind>;
 
     /// The value where none is given; `None` where one must be.
     fn absent() -> Option<Self> {
@@ -73,9 +73,9 @@ pub trait Param: Sized {
 }
 
 impl Param for Platform {
-    fn parse(text: &str) -> Result<Self, Fault> {
+    fn parse(text: &str) -> Result<Self, ViolationKind> {
         let names = || Self::ALL.iter().map(|platform| format!("'{platform}'"));
-        Self::from_str(text).map_err(|()| Fault::not_permitted(names()))
+        Self::from_str(text).map_err(|()| ViolationKind::not_permitted(names()))
     }
 
     fn schema(generator: &mut SchemaGenerator) -> Schema {
@@ -83,15 +83,15 @@ impl Param for Platform {
     }
 }
 
-fn length_fault(error: LengthError) -> Fault {
+fn length_fault(error: LengthError) -> ViolationKind {
     match error {
-        LengthError::TooShort => Fault::too_short(1),
-        LengthError::TooLong(chars_max) => Fault::too_long(chars_max as u64),
+        LengthError::TooShort => ViolationKind::too_short(1),
+        LengthError::TooLong(chars_max) => ViolationKind::too_long(chars_max as u64),
     }
 }
 
 impl Param for SessionId {
-    fn parse(text: &str) -> Result<Self, Fault> {
+    fn parse(text: &str) -> Result<Self, ViolationKind> {
         Self::parse(text).map_err(length_fault)
     }
 
@@ -101,7 +101,7 @@ impl Param for SessionId {
 }
 
 impl Param for PlatformSessionId {
-    fn parse(text: &str) -> Result<Self, Fault> {
+    fn parse(text: &str) -> Result<Self, ViolationKind> {
         Self::parse(text).map_err(length_fault)
     }
 
@@ -111,8 +111,8 @@ impl Param for PlatformSessionId {
 }
 
 impl Param for PlayerUuid {
-    fn parse(text: &str) -> Result<Self, Fault> {
-        Uuid::parse_str(text).map(Self).map_err(|_| Fault::NOT_UUID)
+    fn parse(text: &str) -> Result<Self, ViolationKind> {
+        Uuid::parse_str(text).map(Self).map_err(|_| ViolationKind::NOT_UUID)
     }
 
     fn schema(generator: &mut SchemaGenerator) -> Schema {
@@ -121,8 +121,8 @@ impl Param for PlayerUuid {
 }
 
 impl Param for Uuid {
-    fn parse(text: &str) -> Result<Self, Fault> {
-        Self::parse_str(text).map_err(|_| Fault::NOT_UUID)
+    fn parse(text: &str) -> Result<Self, ViolationKind> {
+        Self::parse_str(text).map_err(|_| ViolationKind::NOT_UUID)
     }
 
     fn schema(generator: &mut SchemaGenerator) -> Schema {
@@ -131,7 +131,7 @@ impl Param for Uuid {
 }
 
 impl Param for String {
-    fn parse(text: &str) -> Result<Self, Fault> {
+    fn parse(text: &str) -> Result<Self, ViolationKind> {
         Ok(text.to_owned())
     }
 
@@ -145,8 +145,8 @@ impl Param for String {
 pub struct RefreshTtl(pub bool);
 
 impl Param for RefreshTtl {
-    fn parse(text: &str) -> Result<Self, Fault> {
-        parse_bool(text).map(Self).ok_or(Fault::NOT_BOOLEAN)
+    fn parse(text: &str) -> Result<Self, ViolationKind> {
+        parse_bool(text).map(Self).ok_or(ViolationKind::NOT_BOOLEAN)
     }
 
     fn absent() -> Option<Self> {
@@ -159,8 +159,8 @@ impl Param for RefreshTtl {
 }
 
 impl Param for i64 {
-    fn parse(text: &str) -> Result<Self, Fault> {
-        parse_integer(text).ok_or(Fault::NOT_INTEGER)
+    fn parse(text: &str) -> Result<Self, ViolationKind> {
+        parse_integer(text).ok_or(ViolationKind::NOT_INTEGER)
     }
 
     fn schema(_: &mut SchemaGenerator) -> Schema {
@@ -169,12 +169,12 @@ impl Param for i64 {
 }
 
 /// A whole number within bounds.
-fn parse_between(text: &str, min: i64, max: i64) -> Result<i64, Fault> {
+fn parse_between(text: &str, min: i64, max: i64) -> Result<i64, ViolationKind> {
     let number = i64::parse(text)?;
     if number < min {
-        Err(Fault::too_small(min))
+        Err(ViolationKind::too_small(min))
     } else if number > max {
-        Err(Fault::too_large(max))
+        Err(ViolationKind::too_large(max))
     } else {
         Ok(number)
     }
@@ -185,7 +185,7 @@ fn parse_between(text: &str, min: i64, max: i64) -> Result<i64, Fault> {
 pub struct TeamId(pub usize);
 
 impl Param for TeamId {
-    fn parse(text: &str) -> Result<Self, Fault> {
+    fn parse(text: &str) -> Result<Self, ViolationKind> {
         let index = parse_between(text, 0, i64::MAX)?;
         Ok(Self(usize::try_from(index).unwrap_or(usize::MAX)))
     }
@@ -200,7 +200,7 @@ impl Param for TeamId {
 pub struct Cursor(pub u64);
 
 impl Param for Cursor {
-    fn parse(text: &str) -> Result<Self, Fault> {
+    fn parse(text: &str) -> Result<Self, ViolationKind> {
         parse_between(text, 0, i64::MAX).map(|cursor| Self(cursor.unsigned_abs()))
     }
 
@@ -221,7 +221,7 @@ const PAGE_SIZE_MAX: i64 = 50;
 pub struct PageSize(pub usize);
 
 impl Param for PageSize {
-    fn parse(text: &str) -> Result<Self, Fault> {
+    fn parse(text: &str) -> Result<Self, ViolationKind> {
         let size = parse_between(text, 1, PAGE_SIZE_MAX)?;
         Ok(Self(usize::try_from(size).unwrap_or(1)))
     }
@@ -236,9 +236,11 @@ impl Param for PageSize {
 }
 
 impl Param for Right {
-    fn parse(text: &str) -> Result<Self, Fault> {
+    fn parse(text: &str) -> Result<Self, ViolationKind> {
         let found = Self::ALL.into_iter().find(|right| right.name() == text);
-        found.ok_or_else(|| Fault::not_permitted(Self::ALL.iter().map(|right| format!("'{}'", right.name()))))
+        found.ok_or_else(|| {
+            ViolationKind::not_permitted(Self::ALL.iter().map(|right| format!("'{}'", right.name())))
+        })
     }
 
     fn schema(generator: &mut SchemaGenerator) -> Schema {
@@ -251,7 +253,7 @@ impl Param for Right {
 pub struct RegionId(pub Option<String>);
 
 impl Param for RegionId {
-    fn parse(text: &str) -> Result<Self, Fault> {
+    fn parse(text: &str) -> Result<Self, ViolationKind> {
         short_text(text).map(|text| Self(Some(text)))
     }
 
@@ -269,7 +271,7 @@ impl Param for RegionId {
 pub struct AllocationId(pub String);
 
 impl Param for AllocationId {
-    fn parse(text: &str) -> Result<Self, Fault> {
+    fn parse(text: &str) -> Result<Self, ViolationKind> {
         short_text(text).map(Self)
     }
 
@@ -282,11 +284,11 @@ impl Param for AllocationId {
 const SHORT_TEXT_CHARS_MAX: usize = 128;
 
 /// A text of 1 to 128 characters.
-fn short_text(text: &str) -> Result<String, Fault> {
+fn short_text(text: &str) -> Result<String, ViolationKind> {
     match text.chars().count() {
-        0 => Err(Fault::too_short(1)),
+        0 => Err(ViolationKind::too_short(1)),
         1..=SHORT_TEXT_CHARS_MAX => Ok(text.to_owned()),
-        _ => Err(Fault::too_long(SHORT_TEXT_CHARS_MAX as u64)),
+        _ => Err(ViolationKind::too_long(SHORT_TEXT_CHARS_MAX as u64)),
     }
 }
 
@@ -299,7 +301,7 @@ fn short_text_schema() -> Schema {
 pub struct Reason(pub Option<String>);
 
 impl Param for Reason {
-    fn parse(text: &str) -> Result<Self, Fault> {
+    fn parse(text: &str) -> Result<Self, ViolationKind> {
         short_text(text).map(|text| Self(Some(text)))
     }
 
@@ -354,7 +356,7 @@ pub fn read_param<T: Param>(
 ) -> Option<T> {
     let value = match raw {
         Some(text) => text.and_then(|text| T::parse(&text)),
-        None => T::absent().ok_or(Fault::MISSING),
+        None => T::absent().ok_or(ViolationKind::MISSING),
     };
     value.map_err(|fault| violations.push(fault.at([place.into(), name.into()]))).ok()
 }

@@ -4,20 +4,20 @@
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use super::violation::{Fault, Step, Violation, parse_bool, parse_integer};
+use super::violation::{LocStep, Violation, ViolationKind, parse_bool, parse_integer};
 
 /// The keyword, of our own, that bounds the bytes of a map's names and texts together.
 pub const BYTES_MAX: &str = "x-bytes-max";
 
 /// What a value must be.
 #[derive(Debug)]
-pub enum Shape {
+pub enum BodySchema {
     /// An object with these fields; others are left alone.
     Object(Vec<Field>),
     /// An object whose entries are all of one shape, if it is known.
-    Map { entry: Option<Box<Shape>>, entries_max: Option<u64>, bytes_max: Option<u64> },
+    Map { entry: Option<Box<BodySchema>>, entries_max: Option<u64>, bytes_max: Option<u64> },
     /// A list whose items are all of one shape, if it is known.
-    List { item: Option<Box<Shape>>, items_min: Option<u64>, items_max: Option<u64> },
+    List { item: Option<Box<BodySchema>>, items_min: Option<u64>, items_max: Option<u64> },
     /// A text with a length in characters.
     Text { chars_min: Option<u64>, chars_max: Option<u64> },
     /// A UUID.
@@ -39,7 +39,7 @@ pub struct Field {
     required: bool,
     /// A null is as good as no field.
     optional: bool,
-    shape: Shape,
+    shape: BodySchema,
 }
 
 /// The way to a value; told step by step only where something is wrong there.
@@ -51,11 +51,11 @@ enum Loc<'a> {
 }
 
 impl Loc<'_> {
-    fn steps(self) -> Vec<Step> {
+    fn steps(self) -> Vec<LocStep> {
         let (before, step) = match self {
             Self::Body => return vec!["body".into()],
-            Self::Name(before, name) => (before, Step::Name(name.to_owned().into())),
-            Self::Index(before, index) => (before, Step::Index(index)),
+            Self::Name(before, name) => (before, LocStep::Name(name.to_owned().into())),
+            Self::Index(before, index) => (before, LocStep::Index(index)),
         };
         let mut steps = before.steps();
         steps.push(step);
@@ -63,7 +63,7 @@ impl Loc<'_> {
     }
 }
 
-impl Shape {
+impl BodySchema {
     /// The shape that a schema without references describes.
     pub fn of(schema: &Value) -> Self {
         let schema = without_null(schema);
@@ -127,7 +127,7 @@ impl Shape {
     /// Checks a value that must not be null.
     fn check_present(&self, value: &mut Value, loc: Loc<'_>, violations: &mut Vec<Violation>) {
         if value.is_null() {
-            return violations.push(Fault::NULL.at(loc.steps()));
+            return violations.push(ViolationKind::NULL.at(loc.steps()));
         }
         self.check(value, loc, violations);
     }
@@ -162,7 +162,7 @@ fn fields_of(object: &Value, fields: &Map<String, Value>) -> Vec<Field> {
     let field = |(name, schema): (&String, &Value)| {
         let required = names.is_some_and(|names| names.iter().any(|other| other == name));
         let optional = !required && schema.get("default").is_none_or(Value::is_null);
-        Field { name: name.clone(), required, optional, shape: Shape::of(schema) }
+        Field { name: name.clone(), required, optional, shape: BodySchema::of(schema) }
     };
     fields.iter().map(field).collect()
 }
@@ -172,12 +172,12 @@ fn check_object(
     value: &mut Value,
     loc: Loc<'_>,
     violations: &mut Vec<Violation>,
-) -> Option<Fault> {
-    let Value::Object(found) = value else { return Some(Fault::NOT_OBJECT) };
+) -> Option<ViolationKind> {
+    let Value::Object(found) = value else { return Some(ViolationKind::NOT_OBJECT) };
     for Field { name, required, optional, shape } in fields {
         let loc = Loc::Name(&loc, name);
         match found.get_mut(name) {
-            None if *required => violations.push(Fault::MISSING.at(loc.steps())),
+            None if *required => violations.push(ViolationKind::MISSING.at(loc.steps())),
             None => {}
             Some(Value::Null) if *optional => drop(found.remove(name)),
             Some(field) => shape.check_present(field, loc, violations),
@@ -187,19 +187,19 @@ fn check_object(
 }
 
 fn check_map(
-    shape: Option<&Shape>,
+    shape: Option<&BodySchema>,
     (entries_max, bytes_max): (Option<u64>, Option<u64>),
     value: &mut Value,
     loc: Loc<'_>,
     violations: &mut Vec<Violation>,
-) -> Option<Fault> {
-    let Value::Object(entries) = value else { return Some(Fault::NOT_OBJECT) };
+) -> Option<ViolationKind> {
+    let Value::Object(entries) = value else { return Some(ViolationKind::NOT_OBJECT) };
     if let Some(max) = entries_max.filter(|max| entries.len() as u64 > *max) {
-        return Some(Fault::too_many_entries(max));
+        return Some(ViolationKind::too_many_entries(max));
     }
     let bytes = || -> usize { entries.iter().map(|(name, entry)| name.len() + text_bytes(entry)).sum() };
     if let Some(max) = bytes_max.filter(|max| bytes() as u64 > *max) {
-        return Some(Fault::too_many_bytes(max));
+        return Some(ViolationKind::too_many_bytes(max));
     }
     let shape = shape?;
     for (name, entry) in entries.iter_mut() {
@@ -213,17 +213,17 @@ fn text_bytes(value: &Value) -> usize {
 }
 
 fn check_list(
-    shape: Option<&Shape>,
+    shape: Option<&BodySchema>,
     items: (Option<u64>, Option<u64>),
     value: &mut Value,
     loc: Loc<'_>,
     violations: &mut Vec<Violation>,
-) -> Option<Fault> {
-    let Value::Array(found) = value else { return Some(Fault::NOT_LIST) };
+) -> Option<ViolationKind> {
+    let Value::Array(found) = value else { return Some(ViolationKind::NOT_LIST) };
     let count = found.len() as u64;
     match items {
-        (Some(min), _) if count < min => return Some(Fault::too_few_items(min)),
-        (_, Some(max)) if count > max => return Some(Fault::too_many_items(max)),
+        (Some(min), _) if count < min => return Some(ViolationKind::too_few_items(min)),
+        (_, Some(max)) if count > max => return Some(ViolationKind::too_many_items(max)),
         _ => {}
     }
     let shape = shape?;
@@ -233,19 +233,19 @@ fn check_list(
     None
 }
 
-fn check_text(chars_min: Option<u64>, chars_max: Option<u64>, value: &Value) -> Option<Fault> {
-    let Some(text) = value.as_str() else { return Some(Fault::NOT_STRING) };
+fn check_text(chars_min: Option<u64>, chars_max: Option<u64>, value: &Value) -> Option<ViolationKind> {
+    let Some(text) = value.as_str() else { return Some(ViolationKind::NOT_STRING) };
     let chars = text.chars().count() as u64;
     match (chars_min, chars_max) {
-        (Some(min), _) if chars < min => Some(Fault::too_short(min)),
-        (_, Some(max)) if chars > max => Some(Fault::too_long(max)),
+        (Some(min), _) if chars < min => Some(ViolationKind::too_short(min)),
+        (_, Some(max)) if chars > max => Some(ViolationKind::too_long(max)),
         _ => None,
     }
 }
 
-fn check_uuid(value: &mut Value) -> Option<Fault> {
-    let Some(text) = value.as_str() else { return Some(Fault::NOT_STRING) };
-    let Ok(uuid) = Uuid::parse_str(text) else { return Some(Fault::NOT_UUID) };
+fn check_uuid(value: &mut Value) -> Option<ViolationKind> {
+    let Some(text) = value.as_str() else { return Some(ViolationKind::NOT_STRING) };
+    let Ok(uuid) = Uuid::parse_str(text) else { return Some(ViolationKind::NOT_UUID) };
     *value = Value::String(uuid.to_string());
     None
 }
@@ -264,29 +264,29 @@ fn as_integer(value: &Value) -> Option<i64> {
     }
 }
 
-fn check_integer(min: Option<i64>, max: Option<i64>, value: &mut Value) -> Option<Fault> {
-    let Some(number) = as_integer(value) else { return Some(Fault::NOT_INTEGER) };
+fn check_integer(min: Option<i64>, max: Option<i64>, value: &mut Value) -> Option<ViolationKind> {
+    let Some(number) = as_integer(value) else { return Some(ViolationKind::NOT_INTEGER) };
     *value = number.into();
     match (min, max) {
-        (Some(min), _) if number < min => Some(Fault::too_small(min)),
-        (_, Some(max)) if number > max => Some(Fault::too_large(max)),
+        (Some(min), _) if number < min => Some(ViolationKind::too_small(min)),
+        (_, Some(max)) if number > max => Some(ViolationKind::too_large(max)),
         _ => None,
     }
 }
 
-fn check_boolean(value: &mut Value) -> Option<Fault> {
+fn check_boolean(value: &mut Value) -> Option<ViolationKind> {
     let spelled = match &*value {
         Value::Bool(flag) => Some(*flag),
         Value::String(text) => parse_bool(text),
         Value::Number(number) => parse_bool(&number.to_string()),
         _ => None,
     };
-    let Some(flag) = spelled else { return Some(Fault::NOT_BOOLEAN) };
+    let Some(flag) = spelled else { return Some(ViolationKind::NOT_BOOLEAN) };
     *value = flag.into();
     None
 }
 
-fn check_permitted(permitted: &[Value], value: &mut Value) -> Option<Fault> {
+fn check_permitted(permitted: &[Value], value: &mut Value) -> Option<ViolationKind> {
     if permitted.iter().any(Value::is_i64)
         && let Some(number) = as_integer(value)
     {
@@ -299,5 +299,5 @@ fn check_permitted(permitted: &[Value], value: &mut Value) -> Option<Fault> {
         Value::String(name) => format!("'{name}'"),
         other => other.to_string(),
     });
-    Some(Fault::not_permitted(shown))
+    Some(ViolationKind::not_permitted(shown))
 }

@@ -10,14 +10,14 @@ use serde::Serialize;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(untagged)]
 #[schemars(inline)]
-pub enum Step {
+pub enum LocStep {
     /// A place, parameter or field.
     Name(Cow<'static, str>),
     /// An element of a list, or a byte of a broken body.
     Index(usize),
 }
 
-impl From<&'static str> for Step {
+impl From<&'static str> for LocStep {
     fn from(name: &'static str) -> Self {
         Self::Name(Cow::Borrowed(name))
     }
@@ -28,7 +28,7 @@ impl From<&'static str> for Step {
 #[schemars(rename = "ValidationError")]
 pub struct Violation {
     /// Where: `path`, `query`, `header` or `body`, and on from there.
-    pub loc: Vec<Step>,
+    pub loc: Vec<LocStep>,
     /// What, for people.
     pub msg: String,
     /// What, for programs.
@@ -46,14 +46,14 @@ pub struct ValidationBody {
 
 /// What is wrong with a value, wherever it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fault {
+pub struct ViolationKind {
     /// For people.
     pub msg: Cow<'static, str>,
     /// For programs.
     pub kind: &'static str,
 }
 
-impl Fault {
+impl ViolationKind {
     const fn fixed(msg: &'static str, kind: &'static str) -> Self {
         Self { msg: Cow::Borrowed(msg), kind }
     }
@@ -134,7 +134,7 @@ impl Fault {
     }
 
     /// The fault, at its place.
-    pub fn at(self, loc: impl IntoIterator<Item = Step>) -> Violation {
+    pub fn at(self, loc: impl IntoIterator<Item = LocStep>) -> Violation {
         Violation { loc: loc.into_iter().collect(), msg: self.msg.into_owned(), kind: self.kind }
     }
 }

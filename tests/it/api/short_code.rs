@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::{Method, Request};
 use http_body_util::Full;
-use rallypoint::app::rate_limit::{GUESSES_MAX, WINDOW};
+use rallypoint::app::rate_limit::{WINDOW, WRONG_MAX};
 use rallypoint::domain::ShortCode;
 use rallypoint::env::Entropy;
 use rallypoint::http::operation::Operation;
@@ -163,7 +163,7 @@ async fn guessing_is_limited_per_caller() {
     let server = Server::new();
     let (alice, session, code) = party(&server).await;
     let (guesser, other) = (server.player(), server.player());
-    for _ in 0..GUESSES_MAX {
+    for _ in 0..WRONG_MAX {
         // What is no code is no guess, and what is right is not a wrong one.
         guesser.session("ZZZZ").await.refused(404, "session_not_found");
         guesser.session("OOOOOO").await.refused(404, "session_not_found");
@@ -208,7 +208,7 @@ async fn services_are_told_apart_by_where_they_are() {
     let server = Server::new();
     let service = server.service(&["session:read:any"]);
     let (_, _, code) = party(&server).await;
-    for _ in 0..GUESSES_MAX {
+    for _ in 0..WRONG_MAX {
         assert_eq!(read_from(&service, "192.0.2.1", "ZZZZZZ").await, json!("session_not_found"));
     }
     assert_eq!(read_from(&service, "192.0.2.1", &code).await, json!("too_many_guesses"));
@@ -218,7 +218,7 @@ async fn services_are_told_apart_by_where_they_are() {
     assert_eq!(read_from(&service, "192.0.2.2", &code).await, Value::Null);
     // A player is one player, wherever they are.
     let player = server.player();
-    for guess in 0..GUESSES_MAX {
+    for guess in 0..WRONG_MAX {
         read_from(&player, &format!("192.0.2.{}", guess + 1), "ZZZZZZ").await;
     }
     assert_eq!(read_from(&player, "198.51.100.1", &code).await, json!("too_many_guesses"));
@@ -230,14 +230,14 @@ async fn what_is_wrong_with_the_input_is_said_before_anything_of_codes() {
     let (alice, _, code) = party(&server).await;
     let join = |code: &str| format!("/v1/session/{code}/player/me");
     let missing = || [(json!(["body"]), "value_error.missing")];
-    for _ in 0..=GUESSES_MAX {
+    for _ in 0..=WRONG_MAX {
         // Neither tells whether there is such a code; and what tells nothing is no guess.
         for named in ["ZZZZZZ", &code] {
             alice.post(&join(named), &Value::Null).await.invalid(&missing());
         }
     }
     alice.session(&code).await.expect(200);
-    for _ in 0..GUESSES_MAX {
+    for _ in 0..WRONG_MAX {
         alice.session("ZZZZZZ").await.refused(404, "session_not_found");
     }
     alice.post(&join("ZZZZZZ"), &joining()).await.refused(403, "too_many_guesses");
@@ -248,7 +248,7 @@ async fn what_is_wrong_with_the_input_is_said_before_anything_of_codes() {
 async fn each_code_of_a_path_is_a_guess() {
     let server = Server::new();
     let alice = server.player();
-    for _ in 0..GUESSES_MAX / 2 {
+    for _ in 0..WRONG_MAX / 2 {
         alice.delete("/v1/session/ZZZZZZ/kicked-session/YYYYYY").await.refused(404, "session_not_found");
     }
     alice.session("ZZZZZZ").await.refused(403, "too_many_guesses");

@@ -24,7 +24,7 @@ use rallypoint::domain::{Platform, PlayerUuid};
 use rallypoint::env::{Clock, Entropy};
 use rallypoint::http::Api;
 use rallypoint::jobs;
-use rallypoint::runtime::admin::Standing;
+use rallypoint::runtime::admin::Readiness;
 use rallypoint::runtime::server;
 use rallypoint::store::Store;
 use serde_json::{Value, json};
@@ -98,10 +98,10 @@ impl Server {
     }
 
     /// What its admin listener speaks of.
-    pub fn standing(&self) -> Standing {
-        let standing = Standing::starting(Arc::clone(&self.app.metrics));
-        standing.serves(Arc::clone(&self.app));
-        standing
+    pub fn readiness(&self) -> Readiness {
+        let readiness = Readiness::starting(Arc::clone(&self.app.metrics));
+        readiness.set_serving(Arc::clone(&self.app));
+        readiness
     }
 
     /// The node that a request comes to.

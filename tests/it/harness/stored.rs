@@ -36,7 +36,7 @@ pub fn keys_of_sessions(stored: &BTreeMap<Key, Bytes>) -> BTreeSet<Key> {
         expected.insert(keys::due(due_ms, &session.id));
         expected.insert(deadline);
         // There where nodes have told each other something of it.
-        expected.extend(Some(keys::heard(&session.id)).filter(|heard| stored.contains_key(heard)));
+        expected.extend(Some(keys::last_seen(&session.id)).filter(|heard| stored.contains_key(heard)));
     }
     expected
 }
@@ -62,7 +62,7 @@ fn index_keys(session: &Session) -> BTreeSet<Key> {
     let waits = session.players.values().any(|entry| !entry.status.is_active());
     let reports = instance.is_some_and(|found| found.health.is_some());
     if waits || reports || session.culling_timeout_s.is_some() {
-        expected.insert(keys::overdue(id));
+        expected.insert(keys::watched(id));
     }
     expected
 }

@@ -250,7 +250,7 @@ async fn a_server_is_ready_while_it_reaches_its_database() {
     let alice = server.player();
     let ready = async || {
         let asked = http::Request::get("/ready").body(()).unwrap();
-        admin::handle(&server.standing(), asked).await.status().as_u16()
+        admin::handle(&server.readiness(), asked).await.status().as_u16()
     };
     let session = alice.creates("game").await;
     assert_eq!(ready().await, 200);
@@ -278,7 +278,7 @@ async fn a_server_whose_clock_is_off_is_not_ready_and_says_so() {
     let server = Server::over(Store::Postgres(store.clone()), |_| {});
     let ready = async || {
         let asked = http::Request::get("/ready").body(()).unwrap();
-        let (parts, body) = admin::handle(&server.standing(), asked).await.into_parts();
+        let (parts, body) = admin::handle(&server.readiness(), asked).await.into_parts();
         let body = http_body_util::BodyExt::collect(body).await.unwrap().to_bytes();
         (parts.status.as_u16(), String::from_utf8(body.to_vec()).unwrap())
     };

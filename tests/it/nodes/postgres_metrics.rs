@@ -16,7 +16,7 @@ struct Metrics(String);
 impl Metrics {
     async fn of(server: &Server) -> Self {
         let asked = http::Request::get("/metrics").body(()).unwrap();
-        let body = admin::handle(&server.standing(), asked).await.into_body().collect().await.unwrap();
+        let body = admin::handle(&server.readiness(), asked).await.into_body().collect().await.unwrap();
         Self(String::from_utf8(body.to_bytes().to_vec()).unwrap())
     }
 

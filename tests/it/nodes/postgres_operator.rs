@@ -17,7 +17,7 @@ use crate::support::process::soon;
 /// What `/ready` says.
 async fn ready(server: &Server) -> (u16, String) {
     let asked = http::Request::get("/ready").body(()).unwrap();
-    let (parts, body) = admin::handle(&server.standing(), asked).await.into_parts();
+    let (parts, body) = admin::handle(&server.readiness(), asked).await.into_parts();
     let body = http_body_util::BodyExt::collect(body).await.unwrap().to_bytes();
     (parts.status.as_u16(), String::from_utf8(body.to_vec()).unwrap())
 }

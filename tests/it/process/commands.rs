@@ -299,8 +299,8 @@ async fn a_server_that_asks_for_no_issuer_or_audience_says_so() {
         serve
             .env("RALLYPOINT_STORE__BACKEND", "memory")
             .env("RALLYPOINT_AUTH__JWKS_FILE", "/nowhere/jwks.json");
-        for knob in set {
-            serve.env(format!("RALLYPOINT_AUTH__{knob}"), "games");
+        for setting in set {
+            serve.env(format!("RALLYPOINT_AUTH__{setting}"), "games");
         }
         let logged = run(serve).await.expect(1).stderr;
         assert_eq!(any.map(|line| logged.contains(line)), expected, "{set:?}: {logged}");

@@ -65,7 +65,7 @@ fn same_version(check: VersionCheck, one: &str, other: &str) -> bool {
 /// The checks that only those go through who were neither invited nor kept a place.
 fn admit(session: &Session, setup: &Setup, joiner: &Joiner) -> Result<(), No> {
     let friend = joiner.friend.is_some_and(|friend| session.is_active(friend));
-    let by_friend = session.friends && setup.knobs.trust_friends && friend;
+    let by_friend = session.friends && setup.settings.trust_friends && friend;
     let by_platform = session.platform && joiner.through.is_some();
     if !session.open && !by_platform && !by_friend {
         return Err(No(403, "session_not_joinable"));
@@ -78,7 +78,7 @@ fn admit(session: &Session, setup: &Setup, joiner: &Joiner) -> Result<(), No> {
 
 /// Whoever does not say their version fits where versions do not matter.
 pub fn check_version(session: &Session, setup: &Setup, mine: Option<&GameClient>) -> Result<(), No> {
-    let check = setup.knobs.version_check;
+    let check = setup.settings.version_check;
     let fits = |other: &GameClient| match mine {
         Some(mine) => same_version(check, mine.version, other.version),
         None => check == VersionCheck::Off,
@@ -190,7 +190,7 @@ pub fn leave(session: &mut Session, setup: &Setup, player: usize) -> Result<(), 
     let next = session.active(setup).first().map(|seat| seat.player);
     match next {
         Some(next) => session.seat_mut(next).expect("the player sits here").standing = Standing::Leader,
-        None => session.ended = !setup.knobs.keep_alive,
+        None => session.ended = !setup.settings.keep_alive,
     }
     Ok(())
 }
@@ -201,7 +201,8 @@ impl Model {
         let session = self.session(name)?;
         let id = session.id.clone();
         let is_newcomer = !session.is_active(joiner.player);
-        let at_limit = is_newcomer && self.others(joiner.player, &id, true) >= self.setup.knobs.sessions_max;
+        let at_limit =
+            is_newcomer && self.others(joiner.player, &id, true) >= self.setup.settings.sessions_max;
         self.change(&id, |session, setup, now_s| {
             enter(session, setup, joiner, now_s)?;
             if at_limit { Err(No(403, "too_many_sessions")) } else { Ok(()) }
@@ -262,7 +263,7 @@ impl Model {
         region: Option<&'static str>,
         taken: &Value,
     ) -> Session {
-        let (teams, size) = self.setup.knobs.shape(kind);
+        let (teams, size) = self.setup.settings.shape(kind);
         Session {
             id: taken["session_id"].as_str().unwrap_or_default().to_owned(),
             kind,
@@ -287,14 +288,14 @@ impl Model {
 
     fn found(&mut self, mut session: Session, founder: &Joiner) -> Answered {
         sit_down(&mut session, founder, self.now_s)?;
-        if self.others(founder.player, "", true) >= self.setup.knobs.sessions_max {
+        if self.others(founder.player, "", true) >= self.setup.settings.sessions_max {
             return Err(No(403, "too_many_sessions"));
         }
         describe(&mut session, founder);
         if let Some(player_id) = founder.player_id {
             self.player_ids.insert(player_id, founder.player);
         }
-        if self.setup.knobs.auto_list {
+        if self.setup.settings.auto_list {
             self.listings += 1;
             let data = Data::from([("by".into(), "itself".into())]);
             session.listing = Some(Listing { number: self.listings, listed_s: self.now_s, data });
@@ -307,7 +308,7 @@ impl Model {
     }
 
     pub fn check_region(&self, region: Option<&str>) -> Result<(), No> {
-        let is_known = region.is_none_or(|region| !self.setup.knobs.regions || region == REGIONS[0]);
+        let is_known = region.is_none_or(|region| !self.setup.settings.regions || region == REGIONS[0]);
         if is_known { Ok(()) } else { Err(No(404, "region_not_found")) }
     }
 

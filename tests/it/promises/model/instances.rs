@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::answer::{Act, Answer, Answered, Tag};
-use super::setup::{ALLOCATIONS, AutoStart, HealthKnobs, MAPS, Setup};
+use super::setup::{ALLOCATIONS, AutoStart, HealthSettings, MAPS, Setup};
 use super::state::{Caller, Data, Model, No, Session};
 use super::step::{Hosting, InstanceChange, Step};
 use super::views::{set, time};
@@ -34,7 +34,7 @@ pub struct Instance {
 
 impl Instance {
     /// Takes a report in. One sooner than half the time between two does not count as one more.
-    fn report(&mut self, rules: &HealthKnobs, health: &'static str, now_s: i64) {
+    fn report(&mut self, rules: &HealthSettings, health: &'static str, now_s: i64) {
         self.said = Some((health, now_s));
         if self.counted_s.last().is_none_or(|last_s| (now_s - last_s) * 2 >= rules.cadence_s) {
             self.counted_s.push(now_s);
@@ -43,7 +43,7 @@ impl Instance {
     }
 
     /// How well it is held to be at a time, by the reports of the last so many times the time between two.
-    fn judged(&self, rules: &HealthKnobs, said: &'static str, at_s: i64) -> &'static str {
+    fn judged(&self, rules: &HealthSettings, said: &'static str, at_s: i64) -> &'static str {
         let began_s = at_s - rules.cadence_s * rules.missed_max;
         let received = self.counted_s.iter().filter(|counted_s| **counted_s > began_s).count() as i64;
         let since_s = self.counted_s.first().map_or(at_s, |first_s| began_s.max(*first_s));
@@ -56,7 +56,7 @@ impl Instance {
     }
 
     /// What it may be held to be. Silence is looked at once in the time between two reports: the server chooses when.
-    pub fn may_be(&self, rules: &HealthKnobs, now_s: i64) -> Vec<&'static str> {
+    pub fn may_be(&self, rules: &HealthSettings, now_s: i64) -> Vec<&'static str> {
         let Some((said, said_s)) = self.said else { return Vec::new() };
         let looks = said_s.max(now_s - rules.cadence_s + 1)..=now_s;
         looks.rev().map(|at_s| self.judged(rules, said, at_s)).collect()
@@ -107,7 +107,7 @@ fn wanted(setup: &Setup, caller: Caller, hosting: &Hosting, now_s: i64) -> Resul
         return Err(No(404, "instance_template_not_found"));
     }
     let by_template = hosting.template.is_some();
-    let host_type = if by_template { setup.knobs.template_host } else { hosting.host_type };
+    let host_type = if by_template { setup.settings.template_host } else { hosting.host_type };
     let is_player = matches!(host_type, "player" | "standalone");
     let host = hosting.host.or(caller.player).filter(|_| is_player);
     if is_player && host.is_none() {
@@ -143,7 +143,7 @@ fn wanted(setup: &Setup, caller: Caller, hosting: &Hosting, now_s: i64) -> Resul
 
 /// The instance that sessions of a type start with.
 pub fn at_start(setup: &Setup, caller: Caller, now_s: i64) -> Option<Instance> {
-    let startup = setup.knobs.auto_start;
+    let startup = setup.settings.auto_start;
     let hosting = Hosting {
         id: None,
         host_type: "dedicated",
@@ -192,7 +192,7 @@ impl Model {
                     session.require_host(caller)?;
                 }
                 let instance = session.instance.as_mut().expect("it was named");
-                instance.report(&setup.knobs.health, health, now_s);
+                instance.report(&setup.settings.health, health, now_s);
                 Ok(Answer::Body(json!({ "updated_instance_health": instance.health }), Tag::None))
             }),
             other => unreachable!("{other:?} is about no instance"),

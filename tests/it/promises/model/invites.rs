@@ -77,7 +77,7 @@ fn places_for(session: &Session, team: usize, players: &[usize]) -> usize {
 impl Model {
     /// Nobody has more invites to other sessions than a player may have. Said last.
     fn check_invites(&self, invited: &[usize], id: &str) -> Result<(), No> {
-        let at_limit = |player: &usize| self.others(*player, id, false) >= self.setup.knobs.invites_max;
+        let at_limit = |player: &usize| self.others(*player, id, false) >= self.setup.settings.invites_max;
         if invited.iter().any(at_limit) { Err(No(403, "too_many_invites")) } else { Ok(()) }
     }
 

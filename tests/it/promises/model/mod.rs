@@ -26,7 +26,7 @@ use proptest::test_runner::{TestCaseError, TestRunner};
 use rallypoint::store::{Embedded, Memory, Store};
 
 use self::draw::{any_turn, opening};
-use self::setup::{Knobs, any_knobs};
+use self::setup::{Settings, any_knobs};
 use self::step::Turn;
 use self::world::World;
 use crate::support::postgres::Database;
@@ -41,14 +41,18 @@ fn cases() -> ProptestConfig {
     ProptestConfig { cases: cases.unwrap_or(64), failure_persistence: None, ..ProptestConfig::default() }
 }
 
-fn play(store: Store, knobs: Knobs, turns: &[Turn]) -> Result<(), TestCaseError> {
-    play_on(async || store, knobs, turns)
+fn play(store: Store, settings: Settings, turns: &[Turn]) -> Result<(), TestCaseError> {
+    play_on(async || store, settings, turns)
 }
 
-fn play_on(open: impl AsyncFnOnce() -> Store, knobs: Knobs, turns: &[Turn]) -> Result<(), TestCaseError> {
+fn play_on(
+    open: impl AsyncFnOnce() -> Store,
+    settings: Settings,
+    turns: &[Turn],
+) -> Result<(), TestCaseError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let mut world = World::new(open().await, knobs);
+        let mut world = World::new(open().await, settings);
         for turn in opening().iter().chain(turns) {
             world.take(turn).await?;
         }
@@ -59,8 +63,8 @@ fn play_on(open: impl AsyncFnOnce() -> Store, knobs: Knobs, turns: &[Turn]) -> R
 #[test]
 fn the_server_answers_as_the_model_does_in_memory() {
     TestRunner::new(cases())
-        .run(&(any_knobs(), vec(any_turn(), TURNS)), |(knobs, turns)| {
-            play(Store::Memory(Memory::default()), knobs, &turns)
+        .run(&(any_knobs(), vec(any_turn(), TURNS)), |(settings, turns)| {
+            play(Store::Memory(Memory::default()), settings, &turns)
         })
         .unwrap_or_else(|failure| panic!("{failure}"));
 }
@@ -68,9 +72,9 @@ fn the_server_answers_as_the_model_does_in_memory() {
 #[test]
 fn the_server_answers_as_the_model_does_in_a_database() {
     TestRunner::new(cases())
-        .run(&(any_knobs(), vec(any_turn(), TURNS)), |(knobs, turns)| {
+        .run(&(any_knobs(), vec(any_turn(), TURNS)), |(settings, turns)| {
             // Opened by the runtime that plays: it drives the connections.
-            play_on(async || Store::Postgres(Database::new().await.open().await), knobs.patient(), &turns)
+            play_on(async || Store::Postgres(Database::new().await.open().await), settings.patient(), &turns)
         })
         .unwrap_or_else(|failure| panic!("{failure}"));
 }
@@ -78,9 +82,9 @@ fn the_server_answers_as_the_model_does_in_a_database() {
 #[test]
 fn the_server_answers_as_the_model_does_on_disk() {
     TestRunner::new(cases())
-        .run(&(any_knobs(), vec(any_turn(), TURNS)), |(knobs, turns)| {
+        .run(&(any_knobs(), vec(any_turn(), TURNS)), |(settings, turns)| {
             let dir = tempfile::tempdir().unwrap();
-            play(Store::Embedded(Embedded::open(dir.path()).unwrap()), knobs, &turns)
+            play(Store::Embedded(Embedded::open(dir.path()).unwrap()), settings, &turns)
         })
         .unwrap_or_else(|failure| panic!("{failure}"));
 }

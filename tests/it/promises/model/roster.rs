@@ -33,7 +33,7 @@ fn move_to(
     team: Option<usize>,
 ) -> Result<(), No> {
     session.require_active(caller)?;
-    if !(setup.knobs.own_team && caller.player == Some(player)) {
+    if !(setup.settings.own_team && caller.player == Some(player)) {
         session.require_right(caller, Right::Move)?;
     }
     let team = team.unwrap_or(session.found(player)?.team);

@@ -11,7 +11,7 @@ use super::step::{Change, Step, TeamChange};
 fn reshaped(session: &Session, setup: &Setup, team: usize, change: &TeamChange) -> Result<Team, No> {
     let (size, data) = match session.teams.get(team) {
         Some(team) => (team.size, team.data.clone()),
-        None => (setup.knobs.shape(session.kind).1, None),
+        None => (setup.settings.shape(session.kind).1, None),
     };
     let wanted = change.size.unwrap_or(size);
     if wanted < size && wanted < session.taken(team) {
@@ -167,8 +167,8 @@ fn list(session: &mut Session, data: &Data, number: u64, now_s: i64) -> Result<(
 pub fn settle(session: &mut Session, setup: &Setup, now_s: i64) {
     let silent = |seat: &super::state::Seat| match (
         seat.is_active(),
-        setup.knobs.culling_s,
-        setup.knobs.invite_expiry_s,
+        setup.settings.culling_s,
+        setup.settings.invite_expiry_s,
     ) {
         (true, Some(after_s), _) => after_s > 0 && now_s - seat.asked_s >= after_s as i64,
         (false, _, Some(after_s)) => seat.invited_s.is_some_and(|at| now_s - at >= after_s as i64),

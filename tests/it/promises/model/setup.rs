@@ -1,4 +1,4 @@
-//! What a server and its model are set up with: who plays, and the knobs that rules depend on.
+//! What a server and its model are set up with: who plays, and the settings that rules depend on.
 
 use proptest::prelude::*;
 use rallypoint::config::{Config, FriendsCheck};
@@ -80,15 +80,15 @@ pub enum AutoStart {
 
 /// When instances are expected to report.
 #[derive(Clone, Debug)]
-pub struct HealthKnobs {
+pub struct HealthSettings {
     pub cadence_s: i64,
     pub missed_percent: i64,
     pub missed_max: i64,
 }
 
-/// The knobs.
+/// The settings.
 #[derive(Clone, Debug)]
-pub struct Knobs {
+pub struct Settings {
     pub keep_alive: bool,
     pub own_team: bool,
     pub notify: bool,
@@ -108,13 +108,13 @@ pub struct Knobs {
     pub auto_start: AutoStart,
     /// Who hosts by the template of instance requests.
     pub template_host: &'static str,
-    pub health: HealthKnobs,
+    pub health: HealthSettings,
 }
 
-/// Knobs and players.
+/// Settings and players.
 #[derive(Clone, Debug)]
 pub struct Setup {
-    pub knobs: Knobs,
+    pub settings: Settings,
     pub players: Vec<Who>,
 }
 
@@ -123,16 +123,16 @@ fn any_visibility() -> impl Strategy<Value = Visibility> {
     prop_oneof![4 => Just(V::All), 1 => Just(V::Team), 1 => Just(V::Oneself), 1 => Just(V::None)]
 }
 
-impl Knobs {
+impl Settings {
     /// The same where silence of players and hosts comes to nothing: on a shared store it takes longer, since other nodes
     /// may have heard them, and the model knows of no other nodes.
     pub fn patient(self) -> Self {
-        let health = HealthKnobs { cadence_s: 3600, missed_percent: 100, missed_max: 1000 };
+        let health = HealthSettings { cadence_s: 3600, missed_percent: 100, missed_max: 1000 };
         Self { culling_s: None, health, ..self }
     }
 }
 
-pub fn any_knobs() -> impl Strategy<Value = Knobs> {
+pub fn any_knobs() -> impl Strategy<Value = Settings> {
     let version_check = prop_oneof![
         3 => Just(VersionCheck::Off), 1 => Just(VersionCheck::Exact), 1 => Just(VersionCheck::MajorMinor)
     ];
@@ -144,13 +144,13 @@ pub fn any_knobs() -> impl Strategy<Value = Knobs> {
         6 => Just(AutoStart::No), 1 => Just(AutoStart::Params), 1 => Just(AutoStart::Template)
     ];
     let health = prop::sample::select(vec![(10, 50, 6), (60, 100, 2), (300, 1, 4)]);
-    let health = health.prop_map(|(cadence_s, missed_percent, missed_max)| HealthKnobs {
+    let health = health.prop_map(|(cadence_s, missed_percent, missed_max)| HealthSettings {
         cadence_s,
         missed_percent,
         missed_max,
     });
     let instances = (auto_start, prop::sample::select(vec!["preallocated", "player"]), health);
-    (template, rules, limits, instances).prop_map(|(template, rules, limits, instances)| Knobs {
+    (template, rules, limits, instances).prop_map(|(template, rules, limits, instances)| Settings {
         keep_alive: template.0,
         own_team: template.1,
         notify: template.2,
@@ -172,7 +172,7 @@ pub fn any_knobs() -> impl Strategy<Value = Knobs> {
     })
 }
 
-impl Knobs {
+impl Settings {
     /// Teams of a type and places on each.
     pub const fn shape(&self, kind: Kind) -> (usize, usize) {
         match kind {
@@ -181,7 +181,7 @@ impl Knobs {
         }
     }
 
-    /// Turns the knobs of a server's configuration.
+    /// Turns the settings of a server's configuration.
     pub fn turn(&self, config: &mut Config) {
         config.sessions.friends_check =
             if self.trust_friends { FriendsCheck::Trust } else { FriendsCheck::Deny };
@@ -193,7 +193,7 @@ impl Knobs {
         if self.regions {
             config.regions.insert(REGIONS[0].into(), Default::default());
         }
-        let HealthKnobs { cadence_s, missed_percent, missed_max } = self.health;
+        let HealthSettings { cadence_s, missed_percent, missed_max } = self.health;
         config.health = HealthRules {
             cadence_s: cadence_s as usize,
             unhealthy_missed_percent: missed_percent as f64,

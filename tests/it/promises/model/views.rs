@@ -35,8 +35,8 @@ impl Model {
         }
         let own = caller.player.and_then(|player| session.seat(player));
         let leads = own.is_some_and(|own| own.standing == Standing::Leader);
-        let knobs = &self.setup.knobs;
-        match if leads { knobs.leader_visibility } else { knobs.visibility } {
+        let settings = &self.setup.settings;
+        match if leads { settings.leader_visibility } else { settings.visibility } {
             Visibility::All => true,
             Visibility::Team => own.is_some_and(|own| own.team == seat.team),
             Visibility::Oneself => own.is_some_and(|own| own.player == seat.player),
@@ -90,7 +90,7 @@ impl Model {
 
     /// Whether the session has more seats than are shown at once.
     pub fn suppresses(&self, session: &Session) -> bool {
-        session.seats.len() > self.setup.knobs.shown_max
+        session.seats.len() > self.setup.settings.shown_max
     }
 
     pub fn session_view(&self, caller: Caller, session: &Session) -> Value {
@@ -179,7 +179,7 @@ impl Model {
         sessions.sort_by_key(|session| &session.id);
         for session in sessions {
             let Some(seat) = session.seat(player) else { continue };
-            if seat.standing == Standing::Reserved && !self.setup.knobs.notify {
+            if seat.standing == Standing::Reserved && !self.setup.settings.notify {
                 continue;
             }
             let kind = session.kind.name();

@@ -16,7 +16,7 @@ use uuid::Uuid;
 use super::answer::{Act, Answer, Tag, caller};
 use super::request::{Names, Request};
 use super::session::settle;
-use super::setup::{ALLOCATIONS, ENDED, IDLE_S, Knobs, MODERATOR, PLAYERS, SERVICE, Setup, Who};
+use super::setup::{ALLOCATIONS, ENDED, IDLE_S, MODERATOR, PLAYERS, SERVICE, Settings, Setup, Who};
 use super::state::{Model, No};
 use super::step::{Overflow, Pick, Step, Turn};
 use crate::harness::{
@@ -92,10 +92,10 @@ fn clients(server: &Server) -> (Vec<Client>, Vec<Who>) {
 }
 
 impl World {
-    pub fn new(store: Store, knobs: Knobs) -> Self {
-        let server = Server::over(store, |config| knobs.turn(config));
+    pub fn new(store: Store, settings: Settings) -> Self {
+        let server = Server::over(store, |config| settings.turn(config));
         let (clients, players) = clients(&server);
-        let model = Model::new(Setup { knobs, players }, server.clock.now().as_second());
+        let model = Model::new(Setup { settings, players }, server.clock.now().as_second());
         Self {
             server,
             clients,
@@ -337,7 +337,7 @@ impl World {
     async fn wait(&mut self, seconds: i64) {
         self.server.advance(Duration::from_secs(seconds.unsigned_abs())).await;
         self.model.now_s += seconds;
-        let health = self.model.setup.knobs.health.clone();
+        let health = self.model.setup.settings.health.clone();
         for mut session in self.model.sessions.clone() {
             let idle_s = self.model.now_s - session.asked_s;
             let path = format!("/v1/session/{}?refresh_ttl=false", session.id);

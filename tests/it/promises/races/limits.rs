@@ -1,7 +1,7 @@
 //! What a player may have or do so often, wanted more often than that at once.
 
 use futures_util::FutureExt as _;
-use rallypoint::app::rate_limit::GUESSES_MAX;
+use rallypoint::app::rate_limit::WRONG_MAX;
 use rallypoint::domain::PlayerUuid;
 
 use super::*;
@@ -165,7 +165,7 @@ async fn of_guesses_at_once_as_many_are_told_of_as_one_may_make_and_right_codes_
         let wrong = (0..WANTED).map(|_| "ZZZZZZ".to_owned()).collect();
         let replies = reads(wrong).await;
         let told = replies.iter().filter(|reply| reply.status == 404).count();
-        assert_eq!(told, GUESSES_MAX as usize);
+        assert_eq!(told, WRONG_MAX as usize);
         assert_eq!(outcome(&replies), (0, codes(["session_not_found", "too_many_guesses"])));
         assert_eq!(outcome(&reads(right).await), (0, codes(["too_many_guesses"])));
     })
