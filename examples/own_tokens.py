@@ -1,6 +1,6 @@
-r"""Tokens of your own: makes a key (signing-key.pem) and its public half (jwks.json) where there are none, and prints
-a player's token, good for an hour, with the permissions that follow the player's id, or a few. Needs Python's
-`cryptography` (`pip install cryptography`).
+r"""Prints a player's token, signed with your own key and valid for one hour. Creates the key (signing-key.pem) if it does
+not exist, and writes the public key to jwks.json. After the player's UUID you can name permissions; without them, the
+token gets a few basic ones. Needs the Python package `cryptography` (`pip install cryptography`).
 
     TOKEN=$(python3 examples/own_tokens.py 11111111-1111-4111-8111-111111111111)
     printf '[auth]\njwks_file = "jwks.json"\nissuer = "own-tokens"\naudience = "rallypoint"\n' > rallypoint.toml
@@ -31,7 +31,7 @@ def signing_key():
     if KEY.exists():
         return load_pem_private_key(KEY.read_bytes(), password=None)
     key = Ed25519PrivateKey.generate()
-    # Whoever reads this file can be anyone: it is its owner's alone, from the start.
+    # Anyone who can read this file can sign a token for any player, so only its owner may read it, from the start.
     with os.fdopen(os.open(KEY, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
         file.write(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     return key
@@ -50,7 +50,7 @@ claims = {
     "aud": "rallypoint",
     "exp": int(time.time()) + 3600,
     "sub": sys.argv[1],
-    # What this player may do; docs/API.md says what each operation asks for.
+    # docs/API.md lists the permissions that each operation needs.
     "permissions": sys.argv[2:] or ["session:create", "session:read:self", "session:read-player:self",
                                     "session:update-player:self"],
 }

@@ -1,4 +1,4 @@
-r"""Two players form a party and poll it with ETags. Nothing but Python's own library.
+r"""Two players form a party and poll it with ETags. Needs only the Python standard library.
 
     rallypoint serve &
     python3 examples/party.py http://127.0.0.1:7700 \
@@ -23,7 +23,7 @@ class Player:
             self.uuid = json.loads(base64.urlsafe_b64decode(claims + "=" * (-len(claims) % 4)))["sub"]
         except (IndexError, KeyError, ValueError):
             sys.exit("this is no player's token: get one from `rallypoint token --player UUID`")
-        self.seen = {}  # path -> (etag, body): what to show while the server answers 304
+        self.seen = {}  # path -> (etag, body) of the last response, used when the server answers 304
 
     def call(self, method, path, body=None):
         request = urllib.request.Request(f"{self.server}/session{path}", method=method)
@@ -49,7 +49,7 @@ class Player:
 
 
 def why(text):
-    """What a failure says, for people; its error_code says it for programs."""
+    """The message of an error response. Programs should compare its error_code instead."""
     try:
         failure = json.loads(text)
     except ValueError:

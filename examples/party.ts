@@ -1,5 +1,5 @@
-// Two players form a party and poll it with ETags. Runs as it is on Node 22.18 or later, on Bun,
-// and on Deno (`deno run --allow-net`):
+// Two players form a party and poll it with ETags. Runs without a build step on Node 22.18 or
+// later, on Bun, and on Deno (`deno run --allow-net`):
 //
 //   rallypoint serve &
 //   node examples/party.ts http://127.0.0.1:7700 \
@@ -16,7 +16,7 @@ function fail(message: string): never {
   process.exit(1);
 }
 
-/** What a failure says, for people; its error_code says it for programs. */
+/** The message of an error response. Programs should compare its error_code instead. */
 function why(text: string): string {
   let failure: any;
   try {
@@ -29,20 +29,20 @@ function why(text: string): string {
   return `${failure.desc} (${failure.error_code})${hint}`;
 }
 
-/** The player whom a token names. */
+/** The UUID of the player whose token this is. */
 function named(token: string): string {
   try {
     const { sub } = JSON.parse(Buffer.from(token.split(".")[1], "base64url").toString());
     if (sub) return sub;
   } catch {
-    // It is no token at all.
+    // Not a JWT: reported below.
   }
   fail("this is no player's token: get one from `rallypoint token --player UUID`");
 }
 
 function player(server: string, token: string) {
   const uuid = named(token);
-  // What to show while the server answers 304, by path.
+  // ETag and body of the last response by path, used when the server answers 304.
   const seen = new Map<string, { etag: string; body: any }>();
 
   async function call(method: string, path: string, body?: unknown): Promise<Answer> {
