@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use super::keys::{JWKS_BYTES_MAX, KeyError, KeyRing, KeySet, Origin};
 
@@ -144,24 +144,24 @@ fn fetch(url: &str, timeout: Duration) -> Result<String, KeyError> {
     text.map_err(|error| failed(error.to_string()))
 }
 
-/// Reads the keys again every so often, and soon after a token named a key that is not there, until `stop` turns
-/// true. What fails keeps the keys there are.
+/// Reads the keys again every so often, and soon after a token named a key that is not there, until `stop` is
+/// cancelled. What fails keeps the keys there are.
 pub async fn refresh_forever(
     ring: Arc<KeyRing>,
     source: JwksSource,
     every: Duration,
-    mut stop: watch::Receiver<bool>,
+    stop: CancellationToken,
 ) {
     loop {
         tokio::select! {
-            () = crate::http::connection::stopped(&mut stop) => return,
+            () = stop.cancelled() => return,
             () = pause(&ring, every) => {}
         }
         let reading = source.clone();
         let read = tokio::task::spawn_blocking(move || reading.load());
         let read = tokio::select! {
             // A server that stops does not wait for a token service that is slow.
-            () = crate::http::connection::stopped(&mut stop) => return,
+            () = stop.cancelled() => return,
             read = read => read,
         };
         match read {

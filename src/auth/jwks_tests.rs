@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use jiff::Timestamp;
 use serde_json::json;
 
+use tokio_util::sync::DropGuard;
+
 use super::*;
 use crate::auth::test_keys::{TestKey, jwks};
 use crate::auth::{TokenError, TokenSettings, Verifier};
@@ -282,7 +284,7 @@ fn what_a_url_hides_is_not_shown() {
 struct Refreshed {
     ring: Arc<KeyRing>,
     verifier: Verifier,
-    stop: watch::Sender<bool>,
+    stop: DropGuard,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -302,9 +304,9 @@ impl Refreshed {
             cache_tokens: 100,
         };
         let verifier = Verifier::new(Arc::clone(&ring), settings, Clock::manual(Timestamp::UNIX_EPOCH));
-        let (stop, stopping) = watch::channel(false);
-        let task = tokio::spawn(refresh_forever(Arc::clone(&ring), source, EVERY, stopping));
-        Self { ring, verifier, stop, task }
+        let stop = CancellationToken::new();
+        let task = tokio::spawn(refresh_forever(Arc::clone(&ring), source, EVERY, stop.clone()));
+        Self { ring, verifier, stop: stop.drop_guard(), task }
     }
 
     /// Whether a token of this key is good.
@@ -329,7 +331,7 @@ impl Refreshed {
     }
 
     async fn stop(self) {
-        self.stop.send(true).unwrap();
+        self.stop.disarm().cancel();
         self.task.await.unwrap();
     }
 }

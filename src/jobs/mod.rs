@@ -7,13 +7,12 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use futures_util::future::{FutureExt as _, join_all};
-use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use crate::app::presence::Overdue;
 use crate::app::presence::sync::SCANNED_AT_ONCE;
 use crate::app::{App, Failure};
 use crate::domain::{Refused, Session, SessionId};
-use crate::http::connection::stopped;
 use crate::records::keys;
 use crate::store::{Key, StoreError, next_key};
 use crate::telemetry::Departure;
@@ -30,14 +29,14 @@ const PAUSE_MAX: Duration = Duration::from_millis(250);
 /// Sessions in which silence is acted on together.
 const INACTIVE_AT_ONCE: usize = 64;
 
-/// Ends idle sessions, does what silence has come to, and writes moved deadlines, every so often, until `stop` turns true.
-pub async fn run(app: Arc<App>, every: Duration, mut stop: watch::Receiver<bool>) {
+/// Ends idle sessions, does what silence has come to, and writes moved deadlines, every so often, until `stop` is cancelled.
+pub async fn run(app: Arc<App>, every: Duration, stop: CancellationToken) {
     loop {
         tokio::select! {
-            () = stopped(&mut stop) => break,
+            () = stop.cancelled() => break,
             () = tokio::time::sleep(every) => {}
         }
-        let is_stopping = || *stop.borrow();
+        let is_stopping = || stop.is_cancelled();
         match AssertUnwindSafe(tick_until(&app, is_stopping)).catch_unwind().await {
             Ok(Ok(_)) => {}
             Ok(Err(error)) => {

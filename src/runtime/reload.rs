@@ -6,11 +6,10 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
 use crate::config::{Config, ConfigError, Sources};
-use crate::http::connection::stopped;
 use crate::runtime::server::catalog;
 
 /// How often the file is looked at.
@@ -27,8 +26,8 @@ pub fn reload(app: &App, sources: &Sources) -> Result<(), ConfigError> {
     Ok(())
 }
 
-/// Reloads at SIGHUP and whenever the file changes, until `stop` turns true.
-pub async fn reload_forever(app: Arc<App>, sources: Sources, mut stop: watch::Receiver<bool>) {
+/// Reloads at SIGHUP and whenever the file changes, until `stop` is cancelled.
+pub async fn reload_forever(app: Arc<App>, sources: Sources, stop: CancellationToken) {
     let mut hangup = match signal(SignalKind::hangup()) {
         Ok(hangup) => hangup,
         Err(error) => return tracing::error!(%error, "cannot listen for SIGHUP; templates are not reloaded"),
@@ -36,7 +35,7 @@ pub async fn reload_forever(app: Arc<App>, sources: Sources, mut stop: watch::Re
     let mut seen = sources.file.as_deref().and_then(changed_at);
     loop {
         let asked = tokio::select! {
-            () = stopped(&mut stop) => return,
+            () = stop.cancelled() => return,
             _ = hangup.recv() => true,
             () = tokio::time::sleep(LOOK_EVERY) => false,
         };

@@ -11,8 +11,8 @@ use http::{Request, Response};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::app::{App, AppSettings, Catalog, Limits};
 use crate::auth::{DevelopmentKey, JwksSource, KeyRing, TokenSettings, Verifier, refresh_forever};
@@ -34,9 +34,9 @@ pub struct Server {
     /// Where the admin listener listens, if anywhere.
     pub admin_address: Option<SocketAddr>,
     readiness: Arc<Readiness>,
-    stop_api: watch::Sender<bool>,
+    stop_api: DropGuard,
     api: JoinHandle<()>,
-    stop_rest: watch::Sender<bool>,
+    stop_rest: DropGuard,
     /// What serves the API and those who watch over it: it stops after the API.
     rest: JoinSet<()>,
     store: Store,
@@ -71,28 +71,21 @@ pub async fn start(config: &Config, expose_development_key: bool) -> Result<Serv
     };
     // Keys next: where they fail, there is no store yet to be left behind.
     let (ring, source) = load_keys(config, api_address).await?;
-    let (stop_api, api_stopping) = watch::channel(false);
-    let (stop_rest, rest_stopping) = watch::channel(false);
+    let (stop_api, stop_rest) = (CancellationToken::new(), CancellationToken::new());
     let (connections, metrics) = (config.http.connection_limits(), Arc::<Metrics>::default());
     let readiness = Arc::new(Readiness::starting(Arc::clone(&metrics)));
     let mut rest = JoinSet::new();
     // Before the store, which may be waited for: whoever watches over the server is told so.
     let admin_address = admin_listener.map(|(listener, address)| {
         let admin = Admin(Arc::clone(&readiness));
-        rest.spawn(connection::serve(
-            listener,
-            connections,
-            Arc::clone(&metrics),
-            rest_stopping.clone(),
-            admin,
-        ));
+        rest.spawn(connection::serve(listener, connections, Arc::clone(&metrics), stop_rest.clone(), admin));
         tracing::info!("admin listener on http://{address}: /live, /ready, /metrics");
         address
     });
     let store = open_store(config).await?;
     if let Some(source) = source {
         let every = Duration::from_secs(config.auth.jwks_refresh_s.max(1));
-        rest.spawn(refresh_forever(Arc::clone(&ring), source, every, rest_stopping.clone()));
+        rest.spawn(refresh_forever(Arc::clone(&ring), source, every, stop_rest.clone()));
     }
     let app = new_app(config, store.clone(), ring, Clock::System, Entropy::System, Arc::clone(&metrics));
     let app = Arc::new(app);
@@ -102,10 +95,11 @@ pub async fn start(config: &Config, expose_development_key: bool) -> Result<Serv
     let api = Arc::new(new_api(config, Arc::clone(&app)));
     let front = Front { api, cors: Cors::new(&config.http.cors_origins).map(Arc::new) };
     tracing::info!("API on http://{api_address}");
-    let api = tokio::spawn(connection::serve(api_listener, connections, metrics, api_stopping, front));
-    rest.spawn(reload::reload_forever(Arc::clone(&app), config.sources.clone(), rest_stopping.clone()));
+    let api = tokio::spawn(connection::serve(api_listener, connections, metrics, stop_api.clone(), front));
+    rest.spawn(reload::reload_forever(Arc::clone(&app), config.sources.clone(), stop_rest.clone()));
     let every = Duration::from_millis(config.jobs.every_ms.max(1));
-    rest.spawn(jobs::run(app, every, rest_stopping));
+    rest.spawn(jobs::run(app, every, stop_rest.clone()));
+    let (stop_api, stop_rest) = (stop_api.drop_guard(), stop_rest.drop_guard());
     Ok(Server { api_address, admin_address, readiness, stop_api, api, stop_rest, rest, store })
 }
 
@@ -151,10 +145,10 @@ impl Server {
     /// Where the store could not be closed cleanly. What was acknowledged is on disk all the same.
     pub async fn stop(mut self) -> Result<(), StartError> {
         self.leave();
-        let _ = self.stop_api.send(true);
+        self.stop_api.disarm().cancel();
         // A task that panicked has said so already.
         let _ = self.api.await;
-        let _ = self.stop_rest.send(true);
+        self.stop_rest.disarm().cancel();
         while self.rest.join_next().await.is_some() {}
         self.store.close().await.map_err(StartError::of)
     }

@@ -24,8 +24,10 @@ use hyper_util::rt::TokioIo;
 use hyper_util::server::graceful::GracefulConnection;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, Semaphore, watch};
+use tokio::sync::{Notify, Semaphore};
 use tokio_io_timeout::TimeoutStream;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use self::state::{Answering, Progress};
 use self::stream::Stream;
@@ -79,22 +81,20 @@ pub trait Handler: Clone + Send + Unpin + 'static {
     }
 }
 
-/// Serves connections until `stop` turns true, then lets requests under way finish.
+/// Serves connections until `stop` is cancelled, then lets requests under way finish.
 pub async fn serve(
     listener: TcpListener,
     limits: ConnectionLimits,
     metrics: Arc<Metrics>,
-    mut stop: watch::Receiver<bool>,
+    stop: CancellationToken,
     handler: impl Handler,
 ) {
     let room = Arc::new(Semaphore::new(limits.connections_max));
     let refusals = Arc::new(Semaphore::new(REFUSALS_AT_ONCE));
-    // Dropped by each connection at its end.
-    let draining = watch::Sender::new(false);
-    let mut stopped = pin!(stopped(&mut stop));
+    let connections = TaskTracker::new();
     loop {
         let (stream, peer) = tokio::select! {
-            () = &mut stopped => break,
+            () = stop.cancelled() => break,
             accepted = listener.accept() => match accepted {
                 Ok(accepted) => accepted,
                 Err(error) => {
@@ -115,8 +115,8 @@ pub async fn serve(
         let stream = bounded(stream, limits.write_timeout);
         let connection =
             connection_of(stream, peer, handler.clone(), limits.head_timeout, Arc::clone(&progress));
-        let (metrics, draining) = (Arc::clone(&metrics), draining.subscribe());
-        tokio::spawn(async move {
+        let (metrics, draining) = (Arc::clone(&metrics), stop.clone());
+        connections.spawn(async move {
             metrics.connections.inc();
             // What ends a connection early (resets, timeouts, nonsense) is its client's doing.
             if let Err(error) = until_drained(connection, draining, &progress.asked).await {
@@ -127,8 +127,8 @@ pub async fn serve(
         });
     }
     drop(listener);
-    draining.send_replace(true);
-    if tokio::time::timeout(limits.drain_timeout, draining.closed()).await.is_err() {
+    connections.close();
+    if tokio::time::timeout(limits.drain_timeout, connections.wait()).await.is_err() {
         tracing::warn!("some requests did not finish in time and were cut off");
     }
 }
@@ -221,14 +221,14 @@ async fn refuse(stream: TcpStream) {
 /// `asked` has been notified where a request ever came.
 async fn until_drained<C: GracefulConnection>(
     connection: C,
-    mut draining: watch::Receiver<bool>,
+    draining: CancellationToken,
     asked: &Notify,
 ) -> Result<(), C::Error> {
     let mut connection = pin!(connection);
     tokio::select! {
         biased;
         ended = &mut connection => return ended,
-        () = stopped(&mut draining) => {}
+        () = draining.cancelled() => {}
     }
     // A first head that is on its way may arrive. Asked to stop now, the connection would drop what is not read yet,
     // and wait for the rest of what is.
@@ -249,11 +249,6 @@ fn bounded(stream: TcpStream, write_timeout: Duration) -> Pin<Box<TimeoutStream<
     let mut stream = TimeoutStream::new(stream);
     stream.set_write_timeout(Some(write_timeout));
     Box::pin(stream)
-}
-
-/// Resolves when `stop` turns true, or nobody is left to turn it.
-pub async fn stopped(stop: &mut watch::Receiver<bool>) {
-    let _ = stop.wait_for(|stop| *stop).await;
 }
 
 #[cfg(test)]

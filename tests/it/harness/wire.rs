@@ -15,8 +15,8 @@ use rallypoint::telemetry::Metrics;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::watch;
 use tokio::time::Instant;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{Client, Reply, Server};
 
@@ -32,7 +32,8 @@ pub struct Listener {
     pub address: SocketAddr,
     pub metrics: Arc<Metrics>,
     at_once: Arc<AtomicUsize>,
-    stop: watch::Sender<bool>,
+    stop: CancellationToken,
+    _stop_when_dropped: DropGuard,
 }
 
 /// Any node answers.
@@ -70,11 +71,11 @@ impl Listener {
         change(&mut limits);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (address, metrics) = (listener.local_addr().unwrap(), Arc::clone(&server.app.metrics));
-        let (stop, stopping) = watch::channel(false);
+        let stop = CancellationToken::new();
         let at_once = Arc::<AtomicUsize>::default();
         let handler = Nodes { server: server.clone(), at_once: Arc::clone(&at_once) };
-        tokio::spawn(connection::serve(listener, limits, Arc::clone(&metrics), stopping, handler));
-        Self { address, metrics, at_once, stop }
+        tokio::spawn(connection::serve(listener, limits, Arc::clone(&metrics), stop.clone(), handler));
+        Self { address, metrics, at_once, _stop_when_dropped: stop.clone().drop_guard(), stop }
     }
 
     /// How many requests were answered at once.
@@ -84,7 +85,7 @@ impl Listener {
 
     /// Begins to stop, as a server does that is told to.
     pub fn stop(&self) {
-        self.stop.send_replace(true);
+        self.stop.cancel();
     }
 
     /// Connects.
