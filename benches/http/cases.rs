@@ -6,7 +6,8 @@ use clap::ValueEnum;
 use rallypoint::domain::session::invite::{Invite, Overflow};
 use rallypoint::domain::session::join::{JoinPath, Joiner};
 use rallypoint::domain::{Actor, Session};
-use rallypoint::records::index;
+use rallypoint::records::UnknownFields;
+use rallypoint::records::index::{self, Before};
 use rallypoint::store::{Batch, Version};
 
 use crate::load::Pace;
@@ -165,7 +166,9 @@ impl Case {
         let mut step = |change: &dyn Fn(&mut Session)| {
             let before = session.clone();
             change(&mut session);
-            batches.push(index::plan(Some((&before, Version(0))), &session, usize::MAX).unwrap());
+            let unknown = UnknownFields::default();
+            let before = Before { session: &before, unknown: &unknown, version: Version(0) };
+            batches.push(index::plan(Some(before), &session, usize::MAX).unwrap().batch);
         };
         let leader = Actor::Player(which.player(1));
         match self {

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use clap::ValueEnum;
-use rallypoint::app::Deadlines;
+use rallypoint::app::sessions::deadlines::Deadlines;
 use rallypoint::config::Config;
 use rallypoint::domain::client::{Client, Input, VersionCheck};
 use rallypoint::domain::session::NewSession;
@@ -194,14 +194,15 @@ impl Sessions {
     /// The deadline of sessions that were asked for now.
     pub fn deadline_from_now_ms(&self) -> i64 {
         let idle = Duration::from_secs(self.config.sessions.idle_s);
-        Deadlines::new(idle).from_now(Clock::System.now_ms())
+        Deadlines::new(i64::try_from(idle.as_millis()).unwrap()).from_now(Clock::System.now_ms())
     }
 
     /// The commit of a server that stores a session.
     pub fn batch(&self, which: Which, deadline_ms: i64) -> Batch {
         let session = self.session(which);
-        let batch = index::plan(None, &session, usize::MAX).unwrap();
-        batch
+        let planned = index::plan(None, &session, usize::MAX).unwrap();
+        planned
+            .batch
             .put(keys::deadline_of(&session.id), deadline_ms.to_be_bytes().to_vec())
             .put(keys::due(deadline_ms, &session.id), Vec::new())
     }

@@ -2,23 +2,12 @@
 
 #![allow(missing_docs, reason = "the names say what is shown")]
 
-use http::StatusCode;
-use serde_json::{Map, Value, json};
-
 use super::policies::READ_PLATFORM;
 use crate::domain::{Platform, Refused};
 use crate::http::error::Error;
 use crate::http::input::violation::{LocStep, ViolationKind};
-use crate::http::operation::Operation;
-
-/// An operation's body and answer, as JSON; none where there is none to show.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Example {
-    /// The body of a request.
-    pub request: Option<&'static str>,
-    /// The body of its answer.
-    pub answer: Option<&'static str>,
-}
+use crate::http::operation::{Example, Operation};
+use crate::http::surface::FailureExample;
 
 const fn of(request: Option<&'static str>, answer: Option<&'static str>) -> Example {
     Example { request, answer }
@@ -135,53 +124,58 @@ pub const INSTANCE: Example = of(
     Some(INSTANCE_BODY),
 );
 
-/// Failures that operations have in common, by the name that they are referred to with: what each shows, and its
-/// body as the server makes it.
-pub fn failures() -> Map<String, Value> {
+/// Failures that operations have in common, with their bodies as the server makes them.
+pub fn failures() -> Vec<FailureExample> {
     let platforms = Platform::ALL.map(|platform| format!("'{platform}'"));
     let missing = ViolationKind::MISSING.at([LocStep::from("body"), LocStep::from("client_version")]);
     let platform = ViolationKind::not_permitted(platforms.into_iter())
         .at([LocStep::from("path"), LocStep::from("platform")]);
     let boolean = ViolationKind::NOT_BOOLEAN.at([LocStep::from("query"), LocStep::from("refresh_ttl")]);
     let denied = Error::PermissionDenied(READ_PLATFORM.enough());
-    let shown = [
-        ("token_invalid", "A token that has expired", Error::TokenInvalid("it has expired".into())),
-        ("permission_denied", "A token without the permission", denied),
-        ("not_active_in_session", "A rule that says no", Refused::NotActiveInSession.into()),
-        ("session_not_found", "No such session", Refused::SessionNotFound.into()),
-        ("platform_session_not_found", "No such platform session", Refused::PlatformSessionNotFound.into()),
-        ("template_not_found", "No such type of session", Error::TemplateNotFound),
-        ("field_missing", "A body that lacks a field", Error::Invalid(vec![missing])),
-        ("platform_unknown", "A platform that there is not", Error::Invalid(vec![platform])),
-        ("boolean_broken", "A parameter that is no boolean", Error::Invalid(vec![boolean])),
-    ];
-    let example = |(name, summary, error): (&str, &str, Error)| {
-        let body: Value = serde_json::from_slice(&error.answer().body).expect("errors are JSON");
-        (name.to_owned(), json!({ "summary": summary, "value": body }))
-    };
-    shown.into_iter().map(example).collect()
+    let expired = Error::TokenInvalid("it has expired".into());
+    vec![
+        shown("token_invalid", "A token that has expired", expired, |_| true),
+        shown("permission_denied", "A token without the permission", denied, |_| true),
+        shown("not_active_in_session", "A rule that says no", Refused::NotActiveInSession.into(), |row| {
+            names_session(row) || names_platform(row)
+        }),
+        shown("session_not_found", "No such session", Refused::SessionNotFound.into(), names_session),
+        shown(
+            "platform_session_not_found",
+            "No such platform session",
+            Refused::PlatformSessionNotFound.into(),
+            names_platform,
+        ),
+        shown("template_not_found", "No such type of session", Refused::TemplateNotFound.into(), |row| {
+            row.path.contains("{session_type}") || row.path.ends_with("/session")
+        }),
+        shown("field_missing", "A body that lacks a field", Error::Invalid(vec![missing]), |row| {
+            row.has_body && (row.path.contains("/player/me") || row.path.ends_with("/session"))
+        }),
+        shown("platform_unknown", "An unknown platform", Error::Invalid(vec![platform]), names_platform),
+        shown(
+            "boolean_broken",
+            "A parameter that is not a boolean",
+            Error::Invalid(vec![boolean]),
+            names_session,
+        ),
+    ]
 }
 
-/// The failures of [`failures`] that show a status of an operation.
-pub fn failures_of(status: StatusCode, operation: &Operation) -> Vec<&'static str> {
-    let names = |param: &str| operation.path.contains(param);
-    let (of_session, of_platform) = (names("{session_id}"), names("{platform}"));
-    let joins = operation.has_body && (names("/player/me") || operation.path.ends_with("/session"));
-    let shown = match status {
-        StatusCode::FORBIDDEN => &[
-            ("token_invalid", true),
-            ("permission_denied", true),
-            ("not_active_in_session", of_session || of_platform),
-        ][..],
-        StatusCode::NOT_FOUND => &[
-            ("session_not_found", of_session),
-            ("platform_session_not_found", of_platform),
-            ("template_not_found", names("{session_type}") || operation.path.ends_with("/session")),
-        ],
-        StatusCode::UNPROCESSABLE_ENTITY => {
-            &[("field_missing", joins), ("platform_unknown", of_platform), ("boolean_broken", of_session)]
-        }
-        _ => &[],
-    };
-    shown.iter().filter(|(_, fits)| *fits).map(|(name, _)| *name).collect()
+fn shown(
+    name: &'static str,
+    summary: &'static str,
+    error: Error,
+    fits: fn(&Operation) -> bool,
+) -> FailureExample {
+    let body = serde_json::from_slice(&error.answer().body).expect("errors are JSON");
+    FailureExample { name, summary, status: error.parts().0, body, fits }
+}
+
+fn names_session(row: &Operation) -> bool {
+    row.path.contains("{session_id}")
+}
+
+fn names_platform(row: &Operation) -> bool {
+    row.path.contains("{platform}")
 }

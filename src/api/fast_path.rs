@@ -15,10 +15,10 @@ use http::{Method, StatusCode};
 use jiff::Timestamp;
 use jiff::fmt::rfc2822::DateTimePrinter;
 
-use super::routes::{PLATFORM_SESSION, PREFIX, SESSION};
-use super::session::present;
+use super::platform::PLATFORM_SESSION;
+use super::session::SESSION;
 use super::wire::platform::platform_document;
-use super::wire::session::full_document;
+use super::wire::view::full_document;
 use crate::app::{App, CachedSession};
 use crate::auth::{Caller, Permission, Policy};
 use crate::document::Document;
@@ -27,6 +27,7 @@ use crate::http::input::credentials;
 use crate::http::operation::Operation;
 use crate::http::pipeline::ApiSettings;
 use crate::http::reply::if_none_match;
+use crate::http::surface;
 
 /// Largest body that is answered in place, in bytes: larger ones are sent in pieces, as clients take them.
 const BODY_BYTES_MAX: usize = 65_536;
@@ -40,6 +41,7 @@ thread_local! {
 
 /// What the fast path is a short cut for: rows of the surface.
 pub struct FastPath {
+    prefix: &'static str,
     platform_session: Row,
     session: Row,
 }
@@ -59,23 +61,24 @@ enum Asked<'a> {
 
 impl FastPath {
     /// The short cut, where the surface has the operations.
-    pub fn of(operations: &[Operation]) -> Option<Self> {
+    pub fn of(prefix: &'static str, operations: &[Operation]) -> Option<Self> {
         let row = |path| {
             let index = operations.iter().position(|row| row.method == Method::GET && row.path == path)?;
             Some(Row { index, policy: operations[index].policy })
         };
-        Some(Self { platform_session: row(PLATFORM_SESSION)?, session: row(SESSION)? })
+        Some(Self { prefix, platform_session: row(PLATFORM_SESSION)?, session: row(SESSION)? })
     }
+}
 
-    /// Appends the answer, where everything is usual and at hand. Answers the operation's index and the status.
-    pub fn answer(
+impl surface::FastPath for FastPath {
+    fn answer(
         &self,
         app: &App,
         settings: &ApiSettings,
         request: &httparse::Request<'_, '_>,
         answer: &mut Vec<u8>,
     ) -> Option<(usize, StatusCode)> {
-        let asked = Asked::read(request)?;
+        let asked = Asked::read(self.prefix, request)?;
         let headers = &*request.headers;
         settings.limits.check(request.path?.len(), headers).ok()?;
         let now_ms = app.clock.now_ms();
@@ -85,13 +88,13 @@ impl FastPath {
             Asked::Session { .. } => &self.session,
         };
         let caller = row.policy.admit(token).ok()?;
-        let cached = asked.cached(app).filter(|cached| cached.deadline_ms() > now_ms)?;
+        let cached = asked.cached(app, now_ms)?;
         let document = asked.document(app, &caller, &cached)?;
         let is_asked_for = matches!(asked, Asked::Session { refresh: true, .. });
-        if is_asked_for && !app.deadlines.keep_at_once(&cached, now_ms) {
+        if is_asked_for && !app.sessions.keep_alive_in_memory(&cached) {
             return None;
         }
-        present(app, &caller, &cached);
+        app.presence.heartbeat(caller.player(), &cached);
         let date = date(now_ms)?;
         let status = if if_none_match(headers, &document.etag) {
             write_not_modified(answer, document, &date);
@@ -106,11 +109,11 @@ impl FastPath {
 
 impl<'a> Asked<'a> {
     /// What a request asks for, where it is spelled plainly.
-    fn read(request: &httparse::Request<'_, 'a>) -> Option<Self> {
+    fn read(prefix: &str, request: &httparse::Request<'_, 'a>) -> Option<Self> {
         if request.method? != Method::GET.as_str() {
             return None;
         }
-        let rest = request.path?.strip_prefix(PREFIX)?;
+        let rest = request.path?.strip_prefix(prefix)?;
         if let Some(rest) = rest.strip_prefix("/v1/platform/") {
             let (platform, rest) = rest.split_once('/')?;
             let id = rest.strip_prefix("platform-session/").filter(|id| is_plain(id))?;
@@ -126,10 +129,12 @@ impl<'a> Asked<'a> {
         is_plain(id).then_some(Self::Session { id, refresh })
     }
 
-    fn cached(self, app: &App) -> Option<Arc<CachedSession>> {
+    fn cached(self, app: &App, now_ms: i64) -> Option<Arc<CachedSession>> {
         match self {
-            Self::PlatformSession(platform, id) => app.sessions.cached_by_platform_session(platform, id),
-            Self::Session { id, .. } => app.sessions.cached(id),
+            Self::PlatformSession(platform, id) => {
+                app.sessions.cached_by_platform_session(platform, id, now_ms)
+            }
+            Self::Session { id, .. } => app.sessions.cached(id, now_ms),
         }
     }
 

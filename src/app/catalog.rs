@@ -39,6 +39,22 @@ impl Catalog {
         self.document.get_or_init(|| render(&self.templates))
     }
 
+    /// The template of a type of session.
+    ///
+    /// # Errors
+    /// [`Refused::TemplateNotFound`].
+    pub fn template(&self, session_type: &str) -> Result<&Template, Refused> {
+        self.templates.get(session_type).ok_or(Refused::TemplateNotFound)
+    }
+
+    /// An instance template.
+    ///
+    /// # Errors
+    /// [`Refused::InstanceTemplateNotFound`].
+    pub fn instance_template(&self, id: Uuid) -> Result<&InstanceTemplate, Refused> {
+        self.instance_templates.get(&id).ok_or(Refused::InstanceTemplateNotFound)
+    }
+
     /// The template of a session. A session outlives its template: what it holds it keeps.
     pub fn template_of(&self, session: &Session) -> Option<&Template> {
         self.templates.get(&session.session_type)

@@ -1,27 +1,25 @@
-//! Work that goes on to its end whatever becomes of the caller: where the caller goes away in the middle, the rest
-//! becomes a task of its own.
+//! A cancellation shield: work that runs to its end although its caller goes away.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use tokio::runtime::Handle;
 
-/// See the module.
-pub struct Shielded<F: Future<Output: Send> + Send + 'static>(Option<Pin<Box<F>>>);
-
-impl<F: Future<Output: Send> + Send + 'static> Shielded<F> {
-    /// This work.
-    pub fn new(work: F) -> Self {
-        Self(Some(Box::pin(work)))
-    }
+/// Runs `work` to its end. While the caller waits, the work runs as a part of the caller; if the caller's future is dropped,
+/// the rest becomes a task of its own.
+pub fn shield<F: Future<Output: Send> + Send + 'static>(work: F) -> Shielded<F> {
+    Shielded(Some(Box::pin(work)))
 }
+
+/// The future of [`shield`].
+pub struct Shielded<F: Future<Output: Send> + Send + 'static>(Option<Pin<Box<F>>>);
 
 impl<F: Future<Output: Send> + Send + 'static> Future for Shielded<F> {
     type Output = F::Output;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
-        // Taken out meanwhile: work that panics is over.
-        let mut work = self.0.take().expect("work is not asked for again once it is done");
+        // Taken out while it runs: work that panics must not be spawned afterwards.
+        let mut work = self.0.take().expect("a finished future is not polled again");
         let polled = work.as_mut().poll(context);
         if polled.is_pending() {
             self.0 = Some(work);

@@ -17,7 +17,7 @@ use serde_json::Value;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use uuid::Uuid;
 
-use crate::api::routes;
+use crate::api;
 use crate::config::{AdminListen, Config, Sources, parse_address};
 use crate::http::openapi;
 use crate::runtime::server;
@@ -176,9 +176,7 @@ pub fn main() -> ExitCode {
         Command::Demo { stay } => demo::run(stay),
         Command::Session(args) => session::run(&args),
         Command::Store(args) => store::run(&args),
-        Command::Openapi => {
-            print_json(&openapi::document(&routes::operations(), &Config::default().auth.cookie))
-        }
+        Command::Openapi => print_json(&openapi::document(&api::surface(), &Config::default().auth.cookie)),
         Command::Config(args) => args.load().and_then(|config| print(&config.to_masked_toml())),
         Command::CheckConfig { file, insecure_expose_development_key } => {
             check_config(file, insecure_expose_development_key)

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::http_client::{HttpAnswer, HttpClient};
 use super::{KeyArgs, parse_uuid, print, print_json};
-use crate::api::routes::PREFIX;
+use crate::api::PREFIX;
 use crate::auth::{DevelopmentKey, Grant};
 use crate::config::Config;
 use crate::env::Clock;

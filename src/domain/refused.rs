@@ -15,6 +15,12 @@ pub enum Refused {
     TeamNotFound,
     #[error("there is no such region")]
     RegionNotFound,
+    #[error("there is no session template of this type")]
+    TemplateNotFound,
+    #[error("there is no template of instance requests with this id")]
+    InstanceTemplateNotFound,
+    #[error("players cannot create sessions of this type, and there is none to join")]
+    SessionTypeNotCreatable,
     #[error("the platform session does not exist")]
     PlatformSessionNotFound,
     #[error("the session's template has no entry for {0}")]

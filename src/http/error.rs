@@ -36,15 +36,6 @@ pub enum Error {
     /// A rule said no.
     #[error(transparent)]
     Refused(#[from] Refused),
-    /// No template has this name.
-    #[error("there is no session template of this type")]
-    TemplateNotFound,
-    /// No template of instance requests has this id.
-    #[error("there is no template of instance requests with this id")]
-    InstanceTemplateNotFound,
-    /// Players may not create sessions of this type, and there is none to join.
-    #[error("players cannot create sessions of this type, and there is none to join")]
-    SessionTypeNotCreatable,
     /// No operation has this path.
     #[error("there is nothing at this path")]
     PathNotFound,
@@ -88,7 +79,9 @@ impl From<Failure> for Error {
         match failure {
             Failure::Refused(refused) => Self::Refused(refused),
             Failure::Store(error) => Self::Unavailable(error),
+            Failure::Denied(denied) => denied.into(),
             Failure::Contended => Self::Contended,
+            Failure::Panicked => Self::Internal("work for this request panicked".into()),
         }
     }
 }
@@ -134,7 +127,6 @@ impl Error {
     pub fn parts(&self) -> (StatusCode, &'static str) {
         use StatusCode as S;
         match self {
-            Self::SessionTypeNotCreatable => (S::BAD_REQUEST, "session_type_not_creatable"),
             Self::BodyBroken => (S::BAD_REQUEST, "body_broken"),
 
             Self::TokenMissing => (S::FORBIDDEN, "token_missing"),
@@ -143,8 +135,6 @@ impl Error {
             Self::PlayerRequired => (S::FORBIDDEN, "player_required"),
             Self::Refused(refused) => refused_parts(refused),
 
-            Self::TemplateNotFound => (S::NOT_FOUND, "template_not_found"),
-            Self::InstanceTemplateNotFound => (S::NOT_FOUND, "instance_template_not_found"),
             Self::PathNotFound => (S::NOT_FOUND, "path_not_found"),
 
             Self::MethodNotAllowed(_) => (S::METHOD_NOT_ALLOWED, "method_not_allowed"),
@@ -210,6 +200,8 @@ impl Error {
 fn refused_parts(refused: &Refused) -> (StatusCode, &'static str) {
     use StatusCode as S;
     match refused {
+        Refused::SessionTypeNotCreatable => (S::BAD_REQUEST, "session_type_not_creatable"),
+
         Refused::NotActiveInSession => (S::FORBIDDEN, "not_active_in_session"),
         Refused::NotSessionLeader => (S::FORBIDDEN, "not_session_leader"),
         Refused::RightNotHeld(_) => (S::FORBIDDEN, "session_right_missing"),
@@ -245,6 +237,8 @@ fn refused_parts(refused: &Refused) -> (StatusCode, &'static str) {
         Refused::PlayerNotFound => (S::NOT_FOUND, "player_not_found"),
         Refused::TeamNotFound => (S::NOT_FOUND, "team_not_found"),
         Refused::RegionNotFound => (S::NOT_FOUND, "region_not_found"),
+        Refused::TemplateNotFound => (S::NOT_FOUND, "template_not_found"),
+        Refused::InstanceTemplateNotFound => (S::NOT_FOUND, "instance_template_not_found"),
         Refused::PlatformSessionNotFound => (S::NOT_FOUND, "platform_session_not_found"),
         Refused::PlatformNotInTemplate(_) => (S::NOT_FOUND, "platform_not_in_template"),
 

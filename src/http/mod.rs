@@ -8,6 +8,7 @@ pub mod openapi;
 pub mod operation;
 pub mod pipeline;
 pub mod reply;
+pub mod surface;
 
 pub use cors::Cors;
 pub use error::Error;

@@ -14,8 +14,7 @@ use super::input::body::Body;
 use super::input::params::{ParamDoc, Params, RawParams};
 use super::input::schema::BodySchema;
 use super::reply::{Answer, Reply, ReplyKind};
-use crate::api::examples::Example;
-use crate::api::tags::{self, Tag};
+use super::surface::Tag;
 use crate::app::App;
 use crate::auth::{Caller, Policy};
 
@@ -40,6 +39,15 @@ pub struct OperationDoc {
     pub body: Option<Schema>,
     /// The body of success.
     pub reply: Option<Schema>,
+}
+
+/// An operation's body and answer as JSON, for the API document; `None` where there is none to show.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Example {
+    /// The body of a request.
+    pub request: Option<&'static str>,
+    /// The body of its answer.
+    pub answer: Option<&'static str>,
 }
 
 /// One operation: a row of the surface.
@@ -97,7 +105,7 @@ impl Operation {
             method,
             id,
             path,
-            tag: tags::SESSIONS,
+            tag: Tag::default(),
             summary,
             about: "",
             example: Example::default(),

@@ -18,18 +18,16 @@ use hyper::body::Body as HttpBody;
 use matchit::{Match, MatchError};
 
 use super::error::Error;
+use super::input::client_address::client_address;
 use super::input::credentials;
 use super::input::headers::Headers;
 use super::input::params::{EMPTY_SEGMENT, RawParams};
+use super::input::short_code;
 use super::openapi;
 use super::openapi::pages;
 use super::operation::Operation;
 use super::reply::{Answer, if_none_match};
-use crate::api::config::connection_info::client_address;
-use crate::api::fast_path::FastPath;
-use crate::api::routes;
-use crate::api::routes::PREFIX;
-use crate::api::session::short_code;
+use super::surface::{FastPath, Surface};
 use crate::app::{App, ClientKey};
 use crate::telemetry::Metrics;
 
@@ -75,14 +73,18 @@ pub struct ApiSettings {
     pub trusted_proxies: Vec<IpAddr>,
 }
 
-/// The API, as a function from requests to responses. It knows no sockets.
+/// All surfaces, as a function from requests to responses. It knows no sockets.
 pub struct Api {
     app: Arc<App>,
+    /// The operations of all surfaces.
     operations: Vec<Operation>,
     /// Path to the operations on it, by index.
     router: matchit::Router<Vec<usize>>,
-    fast_path: Option<FastPath>,
-    document: Bytes,
+    prefixes: Vec<&'static str>,
+    /// The fast path of each surface that has one, with the index of the surface's first operation.
+    fast_paths: Vec<(usize, Box<dyn FastPath>)>,
+    /// The API documents, by path.
+    documents: Vec<(String, Bytes)>,
     settings: ApiSettings,
     metrics: Arc<Metrics>,
 }
@@ -94,21 +96,29 @@ struct Outcome {
 }
 
 impl Api {
-    /// The API over an application.
-    pub fn new(app: Arc<App>, settings: ApiSettings) -> Self {
-        Self::with_operations(app, routes::operations(), settings)
-    }
-
-    /// An API of these rows, which need not be those of the surface.
-    pub fn with_operations(app: Arc<App>, operations: Vec<Operation>, settings: ApiSettings) -> Self {
-        let document = openapi::document(&operations, &settings.cookie).to_string().into();
+    /// These surfaces over an application. The API document of the first is at `/openapi.json`, and those of the others
+    /// are at `/openapi.json` below their prefixes.
+    pub fn new(app: Arc<App>, surfaces: Vec<Surface>, settings: ApiSettings) -> Self {
+        let (mut operations, mut router) = (Vec::new(), Routes::default());
+        let (mut prefixes, mut fast_paths, mut documents) = (Vec::new(), Vec::new(), Vec::new());
+        for surface in surfaces {
+            let below = if documents.is_empty() { "" } else { surface.prefix };
+            let document = openapi::document(&surface, &settings.cookie).to_string();
+            documents.push((format!("{below}/openapi.json"), Bytes::from(document)));
+            prefixes.push(surface.prefix);
+            fast_paths.extend(surface.fast_path.map(|path| (operations.len(), path)));
+            for operation in surface.operations {
+                router.add(format!("{}{}", surface.prefix, operation.path), operations.len());
+                operations.push(operation);
+            }
+        }
         let metrics = Arc::clone(&app.metrics);
         metrics.register_operations(operations.iter().map(|operation| operation.id));
-        let (router, fast_path) = (router(&operations), FastPath::of(&operations));
-        Self { app, operations, router, fast_path, document, settings, metrics }
+        let router = router.into_router();
+        Self { app, operations, router, prefixes, fast_paths, documents, settings, metrics }
     }
 
-    /// The rows it serves.
+    /// The operations of all surfaces.
     pub fn operations(&self) -> &[Operation] {
         &self.operations
     }
@@ -129,23 +139,27 @@ impl Api {
         Box::pin(async move { api.answer(parts, body, peer, started).await })
     }
 
-    /// Answers a plain request without a body by the fast path, where that has the answer: appends it as it goes over the
-    /// wire. Otherwise nothing is appended, and the request is one for [`Self::handle`].
+    /// Answers a plain request without a body by a fast path, if one has the answer: appends the response as it goes over
+    /// the wire. Otherwise nothing is appended, and the request is one for [`Self::handle`].
     pub fn answer_at_once(&self, request: &httparse::Request<'_, '_>, answer: &mut Vec<u8>) -> bool {
-        let Some(fast_path) = &self.fast_path else { return false };
-        let (started, before) = (self.app.clock.instant(), answer.len());
-        let fill = || fast_path.answer(&self.app, &self.settings, request, answer);
-        // What panics here is left to the other way.
-        let filled = std::panic::catch_unwind(AssertUnwindSafe(fill)).unwrap_or_else(|_| {
-            self.metrics.panicked();
-            None
-        });
-        let Some((operation, status)) = filled else {
-            answer.truncate(before);
+        if self.fast_paths.is_empty() {
             return false;
-        };
-        self.metrics.answered(Some(operation), status, started.elapsed());
-        true
+        }
+        let (started, before) = (self.app.clock.instant(), answer.len());
+        for (first, fast_path) in &self.fast_paths {
+            let fill = || fast_path.answer(&self.app, &self.settings, request, answer);
+            // A panic here is a bug; the normal path answers the request.
+            let filled = std::panic::catch_unwind(AssertUnwindSafe(fill)).unwrap_or_else(|_| {
+                self.metrics.panicked();
+                None
+            });
+            if let Some((operation, status)) = filled {
+                self.metrics.answered(Some(first + operation), status, started.elapsed());
+                return true;
+            }
+            answer.truncate(before);
+        }
+        false
     }
 
     async fn answer<B>(
@@ -176,17 +190,18 @@ impl Api {
     /// The API document and its reference pages, which need no token.
     fn page(&self, parts: &Parts) -> Option<Response<Full<Bytes>>> {
         let path = parts.uri.path();
-        if path.starts_with(PREFIX) {
+        // Most requests are for an operation, and no document needs to be looked for.
+        let is_operation = self.prefixes.iter().any(|prefix| path.starts_with(prefix));
+        if is_operation && !path.ends_with("/openapi.json") {
             return None;
         }
-        let page = match path {
-            "/openapi.json" => Answer {
-                status: StatusCode::OK,
-                body: self.document.clone(),
-                etag: None,
-                headers: HeaderMap::new(),
-            },
-            _ => pages::page(path)?,
+        let document = self.documents.iter().find(|(at, _)| at == path);
+        let page = match document {
+            Some((_, body)) => {
+                Answer { status: StatusCode::OK, body: body.clone(), etag: None, headers: HeaderMap::new() }
+            }
+            None if is_operation => return None,
+            None => pages::page(path)?,
         };
         let reads = matches!(parts.method, Method::GET | Method::HEAD);
         let refused = || Error::MethodNotAllowed("GET, HEAD".into()).answer();
@@ -309,20 +324,25 @@ impl Api {
     }
 }
 
-fn router(operations: &[Operation]) -> matchit::Router<Vec<usize>> {
-    let mut by_path: Vec<(String, Vec<usize>)> = Vec::new();
-    for (index, operation) in operations.iter().enumerate() {
-        let path = format!("{PREFIX}{}", operation.path);
-        match by_path.iter_mut().find(|(other, _)| *other == path) {
+/// The operations on each path, before they are a router.
+#[derive(Default)]
+struct Routes(Vec<(String, Vec<usize>)>);
+
+impl Routes {
+    fn add(&mut self, path: String, index: usize) {
+        match self.0.iter_mut().find(|(other, _)| *other == path) {
             Some((_, on_path)) => on_path.push(index),
-            None => by_path.push((path, vec![index])),
+            None => self.0.push((path, vec![index])),
         }
     }
-    let mut router = matchit::Router::new();
-    for (path, on_path) in by_path {
-        router.insert(path, on_path).expect("the paths of the surface do not clash");
+
+    fn into_router(self) -> matchit::Router<Vec<usize>> {
+        let mut router = matchit::Router::new();
+        for (path, on_path) in self.0 {
+            router.insert(path, on_path).expect("the paths of the surfaces do not clash");
+        }
+        router
     }
-    router
 }
 
 /// The path with its colons as they are: some clients encode the one before a verb.

@@ -7,13 +7,14 @@ use hyper::body::Frame;
 use serde_json::Value;
 
 use super::*;
-use crate::api::wire::client::CustomDataBody;
+use crate::api::wire::CustomDataBody;
 use crate::auth::{Caller, DevelopmentKey, Grant, KeyRing, Permission, Policy};
 use crate::config::Config;
 use crate::env::{Clock, Entropy};
 use crate::http::input::body::Json;
 use crate::http::operation::Input;
 use crate::http::reply::{NoContent, Reply};
+use crate::http::surface::{Group, Surface, Tag};
 use crate::runtime::server;
 use crate::store::{Memory, Store};
 
@@ -60,6 +61,14 @@ impl Bench {
             Operation::new(Method::GET, "hang", "/hang", hang, ALL, "Hangs"),
             Operation::new(Method::POST, "take_body", "/body", take_body, ALL, "Takes a body"),
         ];
+        let other = vec![Operation::new(Method::GET, "work_elsewhere", "/work", work, ALL, "Works, too")];
+        let surfaces = vec![
+            Surface::new(
+                "/test",
+                vec![Group::new(Tag::new("Tests", "Operations that go wrong"), operations)],
+            ),
+            Surface::new("/other", vec![Group::new(Tag::new("Others", "Elsewhere"), other)]),
+        ];
         let (config, clock) = (Config::default(), Clock::System);
         let dir = tempfile::tempdir().unwrap();
         let key = DevelopmentKey::load_or_create(dir.path(), &Entropy::System).unwrap();
@@ -75,7 +84,7 @@ impl Bench {
             ttl: Duration::from_secs(600),
         };
         Self {
-            api: Arc::new(Api::with_operations(app, operations, server::api_settings(&config))),
+            api: Arc::new(Api::new(app, surfaces, server::api_settings(&config))),
             token: key.sign(&grant, clock.now()),
         }
     }
@@ -85,7 +94,7 @@ impl Bench {
         B: HttpBody<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        let request = Request::builder().method(method).uri(format!("{PREFIX}{path}"));
+        let request = Request::builder().method(method).uri(format!("/test{path}"));
         let request = request.header("authorization", format!("Bearer {}", self.token)).body(body).unwrap();
         let (parts, body) = self.api.handle(request, None).await.into_parts();
         let bytes = body.collect().await.unwrap().to_bytes();
@@ -187,4 +196,27 @@ async fn a_body_that_does_not_arrive_whole_is_refused() {
     let (status, code) = bench.post(Sent { frames: too_large, then: Then::Stall }).await;
     assert_eq!((status, code), (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large".into()));
     assert_eq!(bench.get("/work").await.0, StatusCode::NO_CONTENT);
+}
+
+#[tokio::test]
+async fn a_second_surface_has_paths_and_a_document_of_its_own() {
+    let bench = Bench::new();
+    let at = async |path: &str| {
+        let request = Request::get(path).header("authorization", format!("Bearer {}", bench.token));
+        let (parts, body) = bench.api.handle(request.body(Full::default()).unwrap(), None).await.into_parts();
+        let bytes = body.collect().await.unwrap().to_bytes();
+        (parts.status, serde_json::from_slice::<Value>(&bytes).unwrap_or_default())
+    };
+    assert_eq!(at("/other/work").await.0, StatusCode::NO_CONTENT);
+    assert_eq!(at("/other/text").await.0, StatusCode::NOT_FOUND, "that is a path of the first surface");
+    bench.counts("rallypoint_requests_total{operation=\"work_elsewhere\",status=\"204\"} 1");
+    for (path, prefix, operation) in
+        [("/openapi.json", "/test", "work"), ("/other/openapi.json", "/other", "work_elsewhere")]
+    {
+        let (status, document) = at(path).await;
+        assert_eq!(status, StatusCode::OK);
+        assert_eq!(document["servers"][0]["url"], prefix);
+        assert_eq!(document["paths"]["/work"]["get"]["operationId"], operation);
+    }
+    assert_eq!(at("/test/openapi.json").await.0, StatusCode::NOT_FOUND);
 }

@@ -1,125 +1,38 @@
-//! Everything in the store that follows from a session: computed from it, never written beside it. A change
-//! writes the difference between what followed before and what follows now, in one commit, so that sessions,
+//! Everything in the store that follows from a session is computed from it here, and never written beside it. A change
+//! writes the difference between what followed before and what follows now, in one commit, so sessions,
 //! platform sessions and players' lists agree by construction.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
 
+use super::{Listed, Membership, StoredSession, UnknownFields, keys};
 use crate::document::Document;
-use crate::domain::instance::Health;
-use crate::domain::session::{Player, Status};
-use crate::domain::{CustomData, PlayerUuid, Refused, Session, SessionId};
-use crate::records::keys;
-use crate::store::{Batch, Key, StoreError, Version};
+use crate::domain::session::Player;
+use crate::domain::{PlayerUuid, Refused, Session, SessionId};
+use crate::store::{Batch, Key, Version};
 
-/// The format of stored sessions, MessagePack with named fields: their first byte. A new field with a default needs no
-/// new format; a changed meaning does, and then `decode` reads the older ones too.
-const FORMAT: u8 = 2;
-/// The format before: JSON.
-const FORMAT_JSON: u8 = 1;
-
-/// A player's place in a session, as the player's list shows it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Membership {
-    /// The session's type.
-    #[serde(rename = "type")]
-    pub session_type: String,
-    /// The player's standing.
-    pub status: Status,
-    /// Who invited.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub inviting_player: Option<PlayerUuid>,
-}
-
-/// A session as the browser shows it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Listed {
+/// A session as it is stored before a change.
+#[derive(Clone, Copy)]
+pub struct Before<'a> {
     /// The session.
-    pub session_id: SessionId,
-    /// Its preferred region.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub region_id: Option<String>,
-    /// Its active players.
-    pub players: usize,
-    /// Its places.
-    pub places: usize,
-    /// How well its instance is.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub health: Option<Health>,
-    /// Data shown with it.
-    #[serde(default, skip_serializing_if = "CustomData::is_empty")]
-    pub custom_data: CustomData,
+    pub session: &'a Session,
+    /// Fields of it that this build does not know.
+    pub unknown: &'a UnknownFields,
+    /// The version that the commit expects to replace.
+    pub version: Version,
 }
 
-impl Membership {
-    fn of(session: &Session, entry: &Player) -> Self {
-        let session_type = session.session_type.clone();
-        Self { session_type, status: entry.status, inviting_player: entry.inviting_player }
-    }
-}
-
-impl Listed {
-    fn of(session: &Session, custom_data: &CustomData) -> Self {
-        Self {
-            session_id: session.id.clone(),
-            region_id: session.region_id.clone(),
-            players: session.players.values().filter(|entry| entry.status.is_active()).count(),
-            places: session.teams.iter().map(|team| team.max_size).sum(),
-            health: session.instance.as_ref().and_then(|instance| instance.health),
-            custom_data: custom_data.clone(),
-        }
-    }
-}
-
-/// A listing, as stored.
-pub fn decode_listed(value: &[u8]) -> Result<Listed, StoreError> {
-    serde_json::from_slice(value).map_err(|error| StoreError::Corrupt(format!("a listing: {error}")))
-}
-
-/// Bytes of a stored session that are written without asking for more memory.
-const SESSION_BYTES_TYPICAL: usize = 2048;
-
-/// A session as it is stored.
-///
-/// # Panics
-/// On sessions that have no stored form: a fault in our types that any test of storing shows.
-pub fn encode(session: &Session) -> Bytes {
-    let mut encoded = Vec::with_capacity(SESSION_BYTES_TYPICAL);
-    encoded.push(FORMAT);
-    rmp_serde::encode::write_named(&mut encoded, session).expect("sessions have a stored form");
-    encoded.into()
-}
-
-/// A changed session as it is stored, unless that takes more bytes than a session may. One that took more already may
-/// become smaller, as where the operator has lowered the limit.
-fn encode_within(bytes_max: usize, before: Option<&Session>, after: &Session) -> Result<Bytes, Refused> {
-    let encoded = encode(after);
-    let shrinks = || before.is_some_and(|before| encoded.len() < encode(before).len());
-    if encoded.len() <= bytes_max || shrinks() { Ok(encoded) } else { Err(Refused::SessionTooLarge) }
-}
-
-/// A stored session.
-pub fn decode(value: &[u8]) -> Result<Session, StoreError> {
-    let corrupt = |error: &dyn std::error::Error| StoreError::Corrupt(format!("a stored session: {error}"));
-    match value.split_first() {
-        Some((&FORMAT, packed)) => rmp_serde::from_slice(packed).map_err(|error| corrupt(&error)),
-        Some((&FORMAT_JSON, json)) => serde_json::from_slice(json).map_err(|error| corrupt(&error)),
-        format => {
-            let format = format.map_or_else(|| "none".into(), |(format, _)| format.to_string());
-            Err(StoreError::Corrupt(format!(
-                "a stored session has format {format} and this version reads {FORMAT_JSON} and {FORMAT}; run the \
-                 version that wrote it"
-            )))
-        }
-    }
-}
-
-/// A player's place, as stored.
-pub fn decode_membership(value: &[u8]) -> Result<Membership, StoreError> {
-    serde_json::from_slice(value).map_err(|error| StoreError::Corrupt(format!("a player's list: {error}")))
+/// A change of a session, ready to be committed.
+#[derive(Debug)]
+pub struct Planned {
+    /// Everything that the change writes, and what must hold for it.
+    pub batch: Batch,
+    /// Bytes that the session takes as stored; 0 if it ends.
+    pub stored_bytes: usize,
+    /// Fields of the session that this build does not know, as they are after the change.
+    pub unknown: UnknownFields,
 }
 
 /// A value that follows from a session, compared before it is rendered: most of them stay as they are.
@@ -142,7 +55,7 @@ impl Derived<'_> {
     }
 }
 
-/// What follows from a session, beside the places of its players.
+/// Everything that follows from a session, but for the entries in its players' lists.
 fn derived(session: &Session) -> BTreeMap<Key, Derived<'_>> {
     let mut derived = BTreeMap::new();
     if session.ended {
@@ -173,25 +86,36 @@ fn derived(session: &Session) -> BTreeMap<Key, Derived<'_>> {
     derived
 }
 
-/// The commit that turns `before` (at its version) into `after`, which may take so many bytes. What one session alone
-/// can have must be nobody else's where it is new to the session.
-pub fn plan(
-    before: Option<(&Session, Version)>,
-    after: &Session,
-    bytes_max: usize,
-) -> Result<Batch, Refused> {
+/// Plans the commit that turns `before` into `after`, which may take up to `bytes_max` bytes. Where the session gets
+/// something that only one session can have, the commit expects that no other session has it.
+///
+/// # Errors
+/// [`Refused::SessionTooLarge`].
+pub fn plan(before: Option<Before<'_>>, after: &Session, bytes_max: usize) -> Result<Planned, Refused> {
     let session_key = keys::session(&after.id);
-    let batch = Batch::default();
     let mut batch = match before {
-        Some((_, version)) => batch.expect_version(session_key.clone(), version),
-        None => batch.expect_absent(session_key.clone()),
+        Some(before) => Batch::default().expect_version(session_key.clone(), before.version),
+        None => Batch::default().expect_absent(session_key.clone()),
     };
-    let before = before.map(|(session, _)| session);
-    batch = match after.ended {
-        true => batch.delete(session_key),
-        false => batch.put(session_key, encode_within(bytes_max, before, after)?),
-    };
+    let no_fields = UnknownFields::default();
+    let unknown_before = before.map_or(&no_fields, |before| before.unknown);
+    let before = before.map(|before| before.session);
+    let (mut stored_bytes, mut unknown) = (0, UnknownFields::default());
+    if after.ended {
+        batch = batch.delete(session_key);
+    } else {
+        let (encoded, kept) = StoredSession::encode_within(bytes_max, before, after, unknown_before)?;
+        (stored_bytes, unknown) = (encoded.len(), kept);
+        batch = batch.put(session_key, encoded);
+    }
+    batch = put_derived(batch, before, after);
+    batch = put_memberships(batch, before, after);
+    batch = put_player_ids(batch, before, after);
+    Ok(Planned { batch, stored_bytes, unknown })
+}
 
+/// Everything that follows from the session, as far as it changes.
+fn put_derived(mut batch: Batch, before: Option<&Session>, after: &Session) -> Batch {
     let mut gone = before.map(derived).unwrap_or_default();
     for (key, value) in derived(after) {
         let known = gone.remove(&key);
@@ -202,13 +126,11 @@ pub fn plan(
             batch = batch.put(key, value.render());
         }
     }
-    batch = gone.into_keys().fold(batch, Batch::delete);
-    batch = plan_memberships(batch, before, after);
-    Ok(put_player_ids(batch, before, after))
+    gone.into_keys().fold(batch, Batch::delete)
 }
 
-/// The places of players in their lists.
-fn plan_memberships(batch: Batch, before: Option<&Session>, after: &Session) -> Batch {
+/// The entries of the session in the lists of its players, as far as they change.
+fn put_memberships(batch: Batch, before: Option<&Session>, after: &Session) -> Batch {
     let key = |player| keys::membership(player, &after.id);
     let stays = |player| !after.ended && after.players.contains_key(player);
     let before_players = before.into_iter().flat_map(|session| session.players.keys());
@@ -249,90 +171,5 @@ fn changed_players<'a>(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::Config;
-    use crate::domain::client::VersionCheck;
-    use crate::domain::limits::{CUSTOM_DATA_BYTES_MAX, CUSTOM_DATA_VALUE_CHARS_MAX};
-    use crate::domain::session::NewSession;
-    use crate::domain::session::join::{JoinPath, JoinRules, Joiner};
-
-    fn session() -> Session {
-        let new = NewSession {
-            id: SessionId::parse("s").unwrap(),
-            session_type: "game".into(),
-            now: "2026-11-24T12:00:00.125Z".parse().unwrap(),
-            region_id: Some("eu".into()),
-            password: None,
-        };
-        Session::new(new, &Config::default().templates["game"])
-    }
-
-    #[test]
-    fn sessions_are_read_as_they_were_stored_now_and_before() {
-        let session = session();
-        assert_eq!(decode(&encode(&session)).unwrap(), session);
-        let before = [&[FORMAT_JSON], &*serde_json::to_vec(&session).unwrap()].concat();
-        assert_eq!(decode(&before).unwrap(), session);
-    }
-
-    /// A session of so many players who all have as much data as the contract allows.
-    fn full_session(players: u128) -> Session {
-        let mut session = session();
-        session.joinability.open = true;
-        session.teams[0].max_size = 100;
-        let entry = |entry: usize| (format!("{entry:02}"), "x".repeat(CUSTOM_DATA_VALUE_CHARS_MAX - 2));
-        let entries = (0..CUSTOM_DATA_BYTES_MAX / CUSTOM_DATA_VALUE_CHARS_MAX).map(entry);
-        let custom_data: CustomData = entries.collect();
-        let rules =
-            JoinRules { now: session.created, version_check: VersionCheck::Off, trust_friends: false };
-        for player in 0..players {
-            let joiner = Joiner {
-                player: PlayerUuid(uuid::Uuid::from_u128(player)),
-                player_id: None,
-                client: None,
-                team_id: Some(0),
-                custom_data: Some(custom_data.clone()),
-                password: None,
-                friend: None,
-            };
-            session.join(&joiner, JoinPath::Session, rules).unwrap();
-        }
-        session
-    }
-
-    #[test]
-    fn a_hundred_players_with_as_much_data_as_they_may_have_fit() {
-        let bytes_max = Config::default().sessions.session_bytes_max;
-        let session = full_session(100);
-        let batch = plan(None, &session, bytes_max).unwrap();
-        let stored = batch.put.iter().find(|(key, _)| *key == keys::session(&session.id)).unwrap();
-        assert!(stored.1.len() > 100 * CUSTOM_DATA_BYTES_MAX);
-        assert!(decode(&stored.1).unwrap() == session);
-    }
-
-    #[test]
-    fn a_session_that_takes_too_much_may_only_shrink() {
-        let (small, large) = (full_session(2), full_session(3));
-        let bytes_max = encode(&small).len();
-        let change = |before: &Session, after: &Session, bytes_max: usize| {
-            plan(Some((before, Version(1))), after, bytes_max).map(drop)
-        };
-        assert_eq!(change(&full_session(1), &small, bytes_max), Ok(()));
-        assert_eq!(plan(None, &large, bytes_max).map(drop), Err(Refused::SessionTooLarge));
-        assert_eq!(change(&small, &large, bytes_max), Err(Refused::SessionTooLarge));
-        assert_eq!(change(&large, &small, bytes_max - 1), Ok(()));
-        let mut otherwise = large.clone();
-        otherwise.region_id = Some("us".into());
-        assert_eq!(change(&large, &otherwise, bytes_max), Err(Refused::SessionTooLarge));
-        otherwise.ended = true;
-        assert_eq!(change(&large, &otherwise, bytes_max), Ok(()));
-    }
-
-    #[test]
-    fn what_another_version_stored_is_refused() {
-        for stored in [&[9, 1, 2][..], &[], &[FORMAT, 0xc1], &[FORMAT_JSON, b'{']] {
-            assert!(matches!(decode(stored), Err(StoreError::Corrupt(_))), "{stored:?}");
-        }
-    }
-}
+#[path = "index_tests.rs"]
+mod tests;

@@ -14,6 +14,7 @@ use tokio::net::TcpListener;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use crate::api;
 use crate::app::{App, AppSettings, Catalog, Limits};
 use crate::auth::{DevelopmentKey, JwksSource, KeyRing, TokenSettings, Verifier, refresh_forever};
 use crate::config::{Backend, Config, FriendsCheck};
@@ -89,7 +90,7 @@ pub async fn start(config: &Config, expose_development_key: bool) -> Result<Serv
     }
     let app = new_app(config, store.clone(), ring, Clock::System, Entropy::System, Arc::clone(&metrics));
     let app = Arc::new(app);
-    jobs::watch_stored_sessions(&app).await.map_err(StartError::of)?;
+    app.presence.watch_stored().await.map_err(StartError::of)?;
     readiness.set_serving(Arc::clone(&app));
 
     let api = Arc::new(new_api(config, Arc::clone(&app)));
@@ -254,7 +255,6 @@ pub fn new_app(
         cache_tokens: auth.cached_tokens,
     };
     let settings = AppSettings {
-        idle: Duration::from_secs(config.sessions.idle_s),
         version_check: config.sessions.version_check,
         trust_friends: config.sessions.friends_check == FriendsCheck::Trust,
         players_shown_max: config.sessions.players_shown_max,
@@ -264,6 +264,7 @@ pub fn new_app(
             seconds => Some(Duration::from_secs(seconds)),
         },
         limits: Limits {
+            idle_ms: i64::try_from(config.sessions.idle_s * 1000).unwrap_or(i64::MAX / 4),
             cache_bytes: config.store.cache_bytes,
             session_bytes_max: config.sessions.session_bytes_max,
             sessions_per_player_max: config.sessions.sessions_per_player_max,
@@ -286,7 +287,7 @@ pub fn catalog(config: &Config) -> Catalog {
 
 /// The API that a configuration asks for.
 pub fn new_api(config: &Config, app: Arc<App>) -> Api {
-    Api::new(app, api_settings(config))
+    Api::new(app, vec![api::surface()], api_settings(config))
 }
 
 /// What a configuration says about requests.

@@ -51,6 +51,15 @@ impl Batch {
         self
     }
 
+    /// Commit everything that another batch asks for as well.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        self.expect.extend(other.expect);
+        self.put.extend(other.put);
+        self.delete.extend(other.delete);
+        self
+    }
+
     /// Whether it asks for nothing.
     pub fn is_empty(&self) -> bool {
         self.expect.is_empty() && self.put.is_empty() && self.delete.is_empty()

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use bytes::Bytes;
 use rallypoint::domain::Session;
-use rallypoint::records::index;
 use rallypoint::records::keys;
+use rallypoint::records::{StoredSession, index};
 use rallypoint::store::{Key, Store};
 use uuid::Uuid;
 
@@ -20,11 +20,12 @@ pub async fn leftovers(store: &Store, players: &BTreeMap<i64, Uuid>) -> Vec<Stri
     store.close().await.unwrap();
     let stored: Stored = stored.into_iter().map(|(key, entry)| (key, entry.value)).collect();
     let (from, to) = keys::all_sessions();
-    let sessions: Vec<_> = stored.range(from..to).map(|(_, value)| index::decode(value).unwrap()).collect();
+    let sessions: Vec<_> =
+        stored.range(from..to).map(|(_, value)| StoredSession::decode(value).unwrap().session).collect();
     let mut expected = kept_beside_sessions(&stored, players);
     let mut wrong = numbered_anew(&stored, &sessions);
     for session in &sessions {
-        expected.extend(index::plan(None, session, usize::MAX).unwrap().put);
+        expected.extend(index::plan(None, session, usize::MAX).unwrap().batch.put);
         let deadline = keys::deadline_of(&session.id);
         let Some(due) = stored.get(&deadline) else {
             wrong.push(format!("session {} never falls due", session.id));

@@ -7,7 +7,7 @@ use http::{Method, Request, Response};
 use http_body_util::{BodyExt as _, Full};
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
-use rallypoint::api::routes::PREFIX;
+use rallypoint::api::PREFIX;
 use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;

@@ -1,13 +1,20 @@
 //! The session browser: listing a session, and finding listed ones.
 
+use http::Method;
+
+use crate::api::MISSING;
+use crate::api::policies::*;
+use crate::http::operation::Operation;
+use crate::http::surface::Tag;
 use std::sync::Arc;
 
-use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::wire::client::CustomDataBody;
-use crate::app::App;
+use crate::api::wire::CustomDataBody;
+use crate::api::wire::listing::BrowserView;
+use crate::app::sessions::StoredListing;
+use crate::app::{App, Update};
 use crate::auth::Caller;
 use crate::document::Document;
 use crate::domain::instance::Health;
@@ -18,7 +25,26 @@ use crate::http::input::body::Json;
 use crate::http::input::params::{Cursor, PageSize, RefreshQuery, RegionId, SessionPath, params};
 use crate::http::operation::Input;
 use crate::http::reply::{NoContent, Plain, Reply, Versioned};
-use crate::records::index::Listed;
+use crate::records::Listed;
+
+/// The group of these operations in the API document.
+pub const TAG: Tag = Tag::new("Browser", "Sessions that are listed for anyone to find.");
+
+/// The operations of this group.
+#[rustfmt::skip]
+pub fn rows() -> Vec<Operation> {
+    use Method as M;
+    vec![
+        Operation::new(M::GET, "get_browser_sessions_by_type", "/v1/browser", page, READ_BROWSER, "A page of listed sessions of a type")
+            .about("Open to be found by anyone. Start at cursor 0; an answer with cursor 0 is the last."),
+        Operation::new(M::POST, "post_browser_info", "/v1/session/{session_id}/browser", list, UPDATE_BROWSER, "List a session in the browser").may_fail(MISSING)
+            .about("Anyone may find it then, with the data given here. The caller leads the session, and its template allows it."),
+        Operation::new(M::PATCH, "update_browser_info", "/v1/session/{session_id}/browser", update, UPDATE_BROWSER, "Change what a session's listing shows").may_fail(MISSING)
+            .about("The data is replaced whole. The caller leads the session."),
+        Operation::new(M::DELETE, "delete_browser_info", "/v1/session/{session_id}/browser", unlist, UPDATE_BROWSER, "Take a session out of the browser").may_fail(MISSING)
+            .about("The session goes on. The caller leads it."),
+    ]
+}
 
 /// Listings looked at for one page: a filter that fits few of them must not make one request read them all. The
 /// cursor then says where to go on.
@@ -28,7 +54,7 @@ const LISTING_BYTES_MAX: usize = 4 << 20;
 /// Listings read from the store together, so that no request holds many more of them than it shows.
 const LISTINGS_READ_AT_ONCE: usize = 16;
 /// Most places that a listing can show (contract: `max_player_count`).
-const PLACES_SHOWN_MAX: usize = 100;
+const SLOTS_SHOWN_MAX: usize = 100;
 
 params! {
     /// The query of a page of the browser.
@@ -51,17 +77,6 @@ pub struct BrowserUpdate {
     /// Data shown with it, replaced whole.
     #[serde(default)]
     custom_data: CustomDataBody,
-}
-
-/// A session's listing.
-#[derive(Serialize, JsonSchema)]
-#[schemars(rename = "BrowserInfo")]
-pub struct BrowserView {
-    /// Data shown with it.
-    custom_data: CustomDataBody,
-    /// When it was listed.
-    #[schemars(with = "String", extend("format" = "date-time"))]
-    created_timestamp: Timestamp,
 }
 
 /// A page of the browser.
@@ -93,21 +108,13 @@ pub struct ListedView {
     custom_data: CustomDataBody,
 }
 
-impl BrowserView {
-    /// A listing on the wire.
-    pub fn of(listing: &Listing) -> Self {
-        let custom_data = CustomDataBody(listing.custom_data.clone());
-        Self { custom_data, created_timestamp: listing.created }
-    }
-}
-
 impl From<Listed> for ListedView {
     fn from(listed: Listed) -> Self {
         Self {
             session_id: listed.session_id.to_string(),
             instance_health: listed.health,
             player_count: listed.players,
-            max_player_count: listed.places.clamp(1, PLACES_SHOWN_MAX),
+            max_player_count: listed.slots.clamp(1, SLOTS_SHOWN_MAX),
             custom_data: CustomDataBody(listed.custom_data),
         }
     }
@@ -125,7 +132,7 @@ pub async fn page(
     let cursor = 'looking: loop {
         let piece = app.sessions.listed(&query.session_type, behind, LISTINGS_READ_AT_ONCE).await?;
         let is_last = piece.len() < LISTINGS_READ_AT_ONCE;
-        for (number, stored_bytes, listed) in piece {
+        for StoredListing { number, bytes: stored_bytes, listed } in piece {
             let fits = query.region_id.0.is_none() || listed.region_id == query.region_id.0;
             let is_full = fits && browser_sessions.len() == query.page_size.0;
             (looked_at, bytes) = (looked_at + 1, bytes + stored_bytes);
@@ -159,14 +166,15 @@ pub async fn list(
     cached.session.require_listable(actor, catalog.template_of(&cached.session))?;
     let sequence = match &cached.session.listing {
         Some(listing) => listing.sequence,
-        None => app.listing_numbers.next(app.sessions.store()).await?,
+        None => app.sessions.next_listing_number().await?,
     };
     let listing = Listing { sequence, created: app.clock.now(), custom_data: update.custom_data.0 };
     let rule = move |session: &mut Session| {
         let template = catalog.template_of(session);
         session.list(actor, listing.clone(), template)
     };
-    let ((), cached) = app.sessions.update(&path.session_id, query.refresh_ttl.0, rule).await?;
+    let ((), cached) =
+        app.sessions.update(&path.session_id, Update::by_caller(query.refresh_ttl.0), rule).await?;
     listing_of(&cached.session)
 }
 
@@ -178,7 +186,8 @@ pub async fn update(
 ) -> Result<Reply<Plain<BrowserView>>, Error> {
     let actor = caller.actor();
     let rule = move |session: &mut Session| session.update_listing(actor, update.custom_data.0.clone());
-    let ((), cached) = app.sessions.update(&path.session_id, query.refresh_ttl.0, rule).await?;
+    let ((), cached) =
+        app.sessions.update(&path.session_id, Update::by_caller(query.refresh_ttl.0), rule).await?;
     listing_of(&cached.session)
 }
 
@@ -190,7 +199,7 @@ pub async fn unlist(
 ) -> Result<Reply<NoContent>, Error> {
     let actor = caller.actor();
     let rule = move |session: &mut Session| session.unlist(actor);
-    app.sessions.update(&path.session_id, query.refresh_ttl.0, rule).await?;
+    app.sessions.update(&path.session_id, Update::by_caller(query.refresh_ttl.0), rule).await?;
     Ok(Reply::no_content())
 }
 

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::api::wire::client::CustomDataBody;
+use crate::api::wire::CustomDataBody;
 use crate::app::App;
 use crate::auth::Caller;
 use crate::document::Document;
@@ -160,8 +160,7 @@ pub async fn get(
     Input { path, .. }: Input<InstanceTemplatePath>,
 ) -> Result<Reply<Versioned<InstanceTemplateView>>, Error> {
     let (id, catalog) = (path.instance_request_template_id, app.catalog());
-    let template: &InstanceTemplate =
-        catalog.instance_templates.get(&id).ok_or(Error::InstanceTemplateNotFound)?;
+    let template: &InstanceTemplate = catalog.instance_template(id)?;
     Ok(Reply::document(&Document::of(&InstanceTemplateView {
         instance_request_template_id: id,
         map_selection_list: MapListView {
@@ -180,7 +179,7 @@ pub async fn get_launch_template(
     Input { path, .. }: Input<LaunchTemplatePath>,
 ) -> Result<Reply<Versioned<LaunchTemplateView>>, Error> {
     let (id, catalog) = (path.instance_launch_template_id, app.catalog());
-    let template = catalog.instance_templates.get(&id).ok_or(Error::InstanceTemplateNotFound)?;
+    let template = catalog.instance_template(id)?;
     Ok(Reply::document(&Document::of(&LaunchTemplateView {
         instance_launch_template_id: id,
         map_selection_list: LaunchMapListView {

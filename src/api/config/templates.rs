@@ -7,8 +7,8 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::api::instance::StartupParamsBody;
-use crate::api::wire::client::{CustomDataBody, Named, PlatformNumber};
+use crate::api::wire::instance::StartupParamsBody;
+use crate::api::wire::{CustomDataBody, Named, PlatformNumber};
 use crate::app::App;
 use crate::auth::Caller;
 use crate::document::Document;
@@ -182,6 +182,6 @@ pub async fn template(
     Input { path, .. }: Input<TemplatePath>,
 ) -> Result<Reply<Versioned<TemplateView>>, Error> {
     let catalog = app.catalog();
-    let template = catalog.templates.get(&path.session_type).ok_or(Error::TemplateNotFound)?;
+    let template = catalog.template(&path.session_type)?;
     Ok(Reply::document(&Document::of(&TemplateView::of(&path.session_type, template))))
 }

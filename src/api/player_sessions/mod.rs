@@ -1,12 +1,19 @@
 //! The list of a player's sessions.
 
+use http::Method;
+
+use crate::api::MISSING;
+use crate::api::examples;
+use crate::api::policies::*;
+use crate::http::operation::Operation;
+use crate::http::surface::Tag;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::wire::client::Named;
+use crate::api::wire::Named;
 use crate::app::App;
 use crate::auth::Caller;
 use crate::document::Document;
@@ -16,7 +23,28 @@ use crate::http::error::Error;
 use crate::http::input::params::params;
 use crate::http::operation::Input;
 use crate::http::reply::{Plain, Reply, Versioned};
-use crate::records::index::Membership;
+use crate::records::Membership;
+
+/// The group of these operations in the API document.
+pub const TAG: Tag =
+    Tag::new("A player's sessions", "Which sessions a player is in, is invited to, or has a place kept in.");
+
+/// The operations of this group.
+#[rustfmt::skip]
+pub fn rows() -> Vec<Operation> {
+    use Method as M;
+    vec![
+        Operation::new(M::GET, "get_player_sessions_self", "/v1/player/me/session", own, READ_ME, "The caller's sessions, invites and reservations")
+            .about("By type of session. Poll it for invites, with the ETag of the last answer.")
+            .example(examples::PLAYER_SESSIONS),
+        Operation::new(M::GET, "get_player_sessions_by_uuid_v2", "/v1/player/{player_uuid}/session", by_uuid, READ_PLAYER, "A player's sessions, invites and reservations")
+            .about("By type of session: oneself, or anyone with the permission for all."),
+        Operation::new(M::GET, "get_player_sessions_by_uuid", "/v1/player/uuid/{player_uuid}/session", by_uuid, READ_PLAYER, "Deprecated: a player's sessions, invites and reservations").deprecated()
+            .about("The same, at an older path."),
+        Operation::new(M::GET, "get_player_sessions", "/v1/player/id/{player_id}/session", by_id, READ_PLAYER, "Deprecated: a player's sessions, invites and reservations").may_fail(MISSING).deprecated()
+            .about("The same, by the player's older, numeric id."),
+    ]
+}
 
 params! {
     /// The path of a player.

@@ -1,11 +1,16 @@
-//! Teams of a session.
+//! Changing a team.
 
 use std::sync::Arc;
 
-use super::{TeamUpdate, team_change};
-use crate::api::wire::session::{TeamView, is_suppressed, session_document, view_for};
-use crate::app::App;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::api::wire::CustomDataBody;
+use crate::api::wire::player::TeamView;
+use crate::api::wire::view::{is_suppressed, session_document, view_for};
+use crate::app::{App, Update};
 use crate::auth::Caller;
+use crate::domain::session::TeamChange;
 use crate::domain::{Session, SessionId};
 use crate::http::error::Error;
 use crate::http::input::body::Json;
@@ -23,6 +28,16 @@ params! {
     }
 }
 
+/// A wanted team; what is absent stays.
+#[derive(Debug, Deserialize, JsonSchema)]
+pub struct TeamUpdate {
+    /// Slots.
+    #[schemars(range(min = 1, max = 100))]
+    max_size: Option<u32>,
+    /// The product's data about it, replaced whole.
+    custom_data: Option<CustomDataBody>,
+}
+
 /// Changes one team.
 pub async fn update(
     app: Arc<App>,
@@ -31,10 +46,19 @@ pub async fn update(
 ) -> Result<Reply<Versioned<TeamView<'static>>>, Error> {
     let (actor, team_id, change) = (caller.actor(), path.team_id.0, team_change(update));
     let rule = move |session: &mut Session| session.update_team(actor, team_id, change.clone());
-    let ((), cached) = app.sessions.update(&path.session_id, query.refresh_ttl.0, rule).await?;
+    let ((), cached) =
+        app.sessions.update(&path.session_id, Update::by_caller(query.refresh_ttl.0), rule).await?;
     let view = view_for(&caller, &cached.session);
     let suppressed = is_suppressed(&app, &cached.session);
     let shown = |player, entry: &_| (!suppressed && view.shows(player, entry)).then_some(view.depth);
     let team = TeamView::with_players(&cached.session, team_id, shown);
     Ok(Reply::with_etag_of(&team, &session_document(&app, &caller, &cached)))
+}
+
+/// A wanted team, as the rules see it.
+pub fn team_change(update: TeamUpdate) -> TeamChange {
+    TeamChange {
+        max_size: update.max_size.and_then(|size| usize::try_from(size).ok()),
+        custom_data: update.custom_data.map(|data| data.0),
+    }
 }

@@ -1,57 +1,17 @@
-//! What a player's client sends of itself when it creates or joins.
+//! What a player's client sends about itself when it creates or joins.
 
-use std::collections::BTreeMap;
-
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::api::wire::{CustomDataBody, PlatformNumber, team_index};
 use crate::auth::Caller;
 use crate::domain::client::{Client, CrossplayPreferences, DeviceType, Input};
-use crate::domain::limits::{CUSTOM_DATA_BYTES_MAX, CUSTOM_DATA_ENTRIES_MAX, CUSTOM_DATA_VALUE_CHARS_MAX};
 use crate::domain::session::Status;
 use crate::domain::session::join::Joiner;
-use crate::domain::{CustomData, Platform, PlayerUuid};
+use crate::domain::{Platform, PlayerUuid};
 use crate::http::error::Error;
-use crate::http::input::schema::BYTES_MAX;
 use crate::http::input::violation::ViolationKind;
-
-/// A `custom_data` map as clients send and read it.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct CustomDataBody(pub CustomData);
-
-impl JsonSchema for CustomDataBody {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "CustomData".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({
-            "type": "object",
-            "additionalProperties": { "type": "string", "minLength": 1, "maxLength": CUSTOM_DATA_VALUE_CHARS_MAX },
-            "maxProperties": CUSTOM_DATA_ENTRIES_MAX,
-            BYTES_MAX: CUSTOM_DATA_BYTES_MAX,
-        })
-    }
-}
-
-/// The deprecated number of a platform.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct PlatformNumber(pub u8);
-
-impl JsonSchema for PlatformNumber {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "PlatformID".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        let numbers: std::collections::BTreeSet<u8> =
-            Platform::ALL.into_iter().filter_map(Platform::legacy_id).collect();
-        json_schema!({ "type": "integer", "enum": numbers, "deprecated": true })
-    }
-}
 
 /// A player's platform and input.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -136,11 +96,6 @@ impl JoinRequest {
     }
 }
 
-/// The index of a team on the wire; one too large for an index is no team's either way.
-pub fn team_index(team_id: u64) -> usize {
-    usize::try_from(team_id).unwrap_or(usize::MAX)
-}
-
 /// The wire form of a client's settings.
 impl From<&Client> for ClientSettings {
     fn from(client: &Client) -> Self {
@@ -152,6 +107,3 @@ impl From<&Client> for ClientSettings {
         }
     }
 }
-
-/// A map on the wire.
-pub type Named<T> = BTreeMap<String, T>;

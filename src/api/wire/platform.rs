@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::client::CustomDataBody;
+use super::CustomDataBody;
 use crate::app::CachedSession;
 use crate::document::Document;
 use crate::domain::{Platform, PlayerUuid, Session};

@@ -10,6 +10,7 @@ use crate::document::Document;
 use crate::domain::session::Player;
 use crate::domain::template::Visibility;
 use crate::domain::{Platform, PlayerUuid, Session};
+use crate::records::{StoredSession, UnknownFields};
 use crate::store::Version;
 
 /// Largest document of a restricted view that is kept, in bytes.
@@ -85,7 +86,7 @@ pub struct CachedSession {
     /// Whether whoever takes part sees everyone.
     shows_everyone: bool,
     /// When it ends unless someone asks for it before, ms since the epoch; shared between its versions.
-    pub(super) deadline_ms: Arc<AtomicI64>,
+    pub(in crate::app) deadline_ms: Arc<AtomicI64>,
     /// At which time it was the last version for sure, by both clocks.
     current_ms: AtomicI64,
     current_up_ms: AtomicI64,
@@ -98,6 +99,8 @@ pub struct CachedSession {
     pub session: Session,
     /// Its version in the store.
     pub version: Version,
+    /// Fields of it that this build does not know.
+    pub unknown: UnknownFields,
     limited: OnceLock<Document>,
     /// The documents of views that only some sessions have: where not everyone sees everyone. Small ones only, since
     /// there may be one for each player, and all repeat what the session itself holds.
@@ -106,7 +109,8 @@ pub struct CachedSession {
 
 impl CachedSession {
     /// A version of a session.
-    pub fn new(session: Session, version: Version, deadline_ms: Arc<AtomicI64>) -> Self {
+    pub fn new(stored: StoredSession, version: Version, deadline_ms: Arc<AtomicI64>) -> Self {
+        let StoredSession { session, unknown } = stored;
         let active = session.players.iter().filter(|(_, entry)| entry.status.is_active());
         let active = active.map(|(player, _)| *player).collect();
         let platform =
@@ -125,6 +129,7 @@ impl CachedSession {
             full: OnceLock::new(),
             session,
             version,
+            unknown,
             limited: OnceLock::new(),
             others: Mutex::default(),
         }
@@ -231,7 +236,11 @@ mod tests {
             password: None,
         };
         let session = Session::new(new, &Config::default().templates["game"]);
-        let cached = CachedSession::new(session, Version(1), Arc::default());
+        let cached = CachedSession::new(
+            StoredSession { session, unknown: UnknownFields::default() },
+            Version(1),
+            Arc::default(),
+        );
         let age_ms = |now_ms, up_ms| cached.age_ms(Reading { now_ms, up_ms });
         assert!(age_ms(0, 0) > 1_000_000, "it was never known to be current");
         cached.note_current(Reading { now_ms: 100_000, up_ms: 50 });

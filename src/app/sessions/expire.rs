@@ -1,144 +1,176 @@
-//! How sessions end by themselves, in the store: the deadline of each, and its place in the queue of deadlines.
+//! Ending sessions that nobody has asked for in time.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
 
 use super::Sessions;
-use super::cached::CachedSession;
+use super::cache::PlatformKey;
 use crate::app::Failure;
-use crate::app::shield::Shielded;
-use crate::domain::{Refused, SessionId};
-use crate::records::index;
+use crate::app::isolate::isolate;
+use crate::app::shield::shield;
+use crate::domain::SessionId;
 use crate::records::keys;
-use crate::store::{Batch, CommitError, Key, StoreError, Version};
+use crate::store::{Batch, Key, StoreError, next_key};
+
+/// Sessions ended at once: enough to share an fsync, few enough that no caller waits long behind them.
+const DUE_AT_ONCE: usize = 16;
+/// Sessions ended in one round.
+const DUE_IN_A_ROUND: usize = 64 * DUE_AT_ONCE;
+/// After the store was away, other nodes get this time to write the deadlines that they have moved meanwhile, in
+/// milliseconds.
+const GRACE_AFTER_AWAY_MS: i64 = 10_000;
+/// Longest pause between groups that are ended at once.
+const PAUSE_MAX: Duration = Duration::from_millis(250);
+
+/// One round of ending due sessions.
+#[derive(Debug, Default)]
+pub struct Expired {
+    /// Sessions that were ended.
+    pub ended: usize,
+    /// Whether more are due, and trying again at once makes sense.
+    pub more: bool,
+    /// Why others could not be ended. They are tried again.
+    pub failures: Vec<Failure>,
+}
 
 impl Sessions {
-    /// A session's deadline as it is stored, with its version.
-    pub async fn stored_deadline(&self, id: &SessionId) -> Result<Option<(Version, i64)>, StoreError> {
-        let Some(entry) = self.store().get(&keys::deadline_of(id)).await? else { return Ok(None) };
-        let ms = entry.value.as_ref().try_into().map(i64::from_be_bytes);
-        let ms = ms.map_err(|_| StoreError::Corrupt(format!("the deadline of session {id}")))?;
-        Ok(Some((entry.version, ms)))
+    /// Notes that the store is away: nobody could ask for a session, and nothing shall end for that.
+    pub fn note_store_away(&self) {
+        self.store_away_ms.store(self.clock.now_ms(), Ordering::Relaxed);
     }
 
-    /// Refuses a session that is overdue: it reads as gone, whether or not the background work has come to end it.
-    pub async fn require_time_left(&self, cached: &CachedSession) -> Result<(), Failure> {
-        match self.overdue_since_ms(cached).await? {
-            Some(_) => Err(Refused::SessionNotFound.into()),
-            None => Ok(()),
+    /// Ends sessions that are due, as many as one round takes; stops early when `is_stopping`. Does nothing if this
+    /// node's clock is wrong (it would end what other nodes hold to be alive) or the store was away a moment ago.
+    ///
+    /// # Errors
+    /// If the store cannot be read, or the clock is wrong.
+    pub async fn expire_due(self: &Arc<Self>, is_stopping: impl Fn() -> bool) -> Result<Expired, StoreError> {
+        self.store.check_clock(|| self.clock.now_ms()).await?;
+        let now_ms = self.clock.now_ms();
+        let mut round = Expired::default();
+        if now_ms.saturating_sub(self.store_away_ms.load(Ordering::Relaxed)) < GRACE_AFTER_AWAY_MS {
+            return Ok(round);
+        }
+        let Some(start) = self.first_due(now_ms).await? else { return Ok(round) };
+        let (first, end) = keys::due_until(now_ms);
+        let mut tried = 0;
+        for (mut from, to) in [(start.clone(), end), (first, start)] {
+            while tried < DUE_IN_A_ROUND && !is_stopping() {
+                let began = Instant::now();
+                let due = self.store.scan(&from, &to, DUE_AT_ONCE).await?;
+                let Some((last, _)) = due.last() else { break };
+                // The next look starts behind this one: what could not be ended now waits for the next round.
+                from = next_key(last);
+                let keys: Vec<_> = due.iter().filter_map(|(key, _)| keys::parse_due(key)).collect();
+                tried += keys.len();
+                self.expire_together(keys, &mut round).await;
+                if round.failures.iter().any(Failure::is_store_away) {
+                    return Ok(round);
+                }
+                if due.len() < DUE_AT_ONCE {
+                    break;
+                }
+                // Half of the time is for callers. Nobody waits for the end of a session: an overdue one reads as gone.
+                tokio::time::sleep(began.elapsed().min(PAUSE_MAX)).await;
+            }
+        }
+        round.more = tried >= DUE_IN_A_ROUND && round.ended > 0;
+        Ok(round)
+    }
+
+    async fn expire_together(self: &Arc<Self>, due: Vec<(i64, SessionId)>, round: &mut Expired) {
+        let ends = due
+            .into_iter()
+            .map(async |(due_ms, id)| isolate(&self.metrics, &id, self.expire(&id, due_ms)).await);
+        for end in join_all(ends).await {
+            match end {
+                Ok(is_ended) => round.ended += usize::from(is_ended),
+                Err(failure) => round.failures.push(failure),
+            }
         }
     }
 
-    /// Since when a session's time is over, if it is. Costs a look at the clock; only where that says so, the store is
-    /// asked whether the deadline was moved where this node has not seen it.
-    pub async fn overdue_since_ms(&self, cached: &CachedSession) -> Result<Option<i64>, StoreError> {
-        let (id, now_ms) = (&cached.session.id, self.clock.now_ms());
-        if cached.deadline_ms() > now_ms || self.deadlines.is_moving(id) {
+    /// The place in the queue of deadlines to start from, if anything is due: a random one if much is, so that several
+    /// nodes seldom meet, and what cannot be ended holds up nothing else.
+    async fn first_due(&self, now_ms: i64) -> Result<Option<Key>, StoreError> {
+        let (first, end) = keys::due_until(now_ms);
+        let oldest = self.store.scan(&first, &end, DUE_AT_ONCE).await?;
+        let Some((oldest_ms, _)) = oldest.first().and_then(|(key, _)| keys::parse_due(key)) else {
             return Ok(None);
+        };
+        if oldest.len() < DUE_AT_ONCE {
+            return Ok(Some(first));
         }
-        let Some((_, deadline_ms)) = self.stored_deadline(id).await? else { return Ok(None) };
-        cached.move_deadline(deadline_ms);
-        Ok((deadline_ms <= now_ms).then_some(deadline_ms))
+        // Often all fell due in a short time long ago: if nothing is due after a random time, an earlier one is tried.
+        let mut late_ms_end = now_ms.saturating_sub(oldest_ms).max(0) + 1;
+        while late_ms_end > 0 {
+            let late_ms = (self.entropy.fraction() * late_ms_end as f64) as i64;
+            // Among many that are due at the same time, the id decides.
+            let start = keys::due(oldest_ms.saturating_add(late_ms), &self.entropy.uuid().into());
+            if !self.store.scan(&start, &end, 1).await?.is_empty() {
+                return Ok(Some(start));
+            }
+            late_ms_end = late_ms;
+        }
+        Ok(Some(first))
     }
 
-    /// Ends a session if nobody has asked for it in time; takes a stale place in the queue away. Where another node is
-    /// just changing it, it is left to that.
-    pub async fn expire(self: &Arc<Self>, id: &SessionId, due_ms: i64, now_ms: i64) -> Result<bool, Failure> {
-        let (sessions, id, turn) = (Arc::clone(self), id.clone(), self.lock(id).await);
-        Shielded::new(async move {
-            let _turn = turn;
-            let (stored, before) =
-                tokio::try_join!(sessions.stored_deadline(&id), sessions.find_latest(&id))?;
-            let deadline = stored.filter(|(_, stored_ms)| *stored_ms == due_ms);
-            let Some((deadline, before)) = deadline.zip(before) else {
-                sessions.forget_due(&keys::due(due_ms, &id)).await?;
-                return Ok(false);
-            };
-            if before.deadline_ms() > now_ms {
-                return Ok(false);
-            }
-            let mut after = before.session.clone();
-            after.end();
-            let batch = index::plan(Some((&before.session, before.version)), &after, usize::MAX)?;
-            let batch = sessions.without_deadline(batch, &id, deadline).await?;
-            match sessions.commit(after, batch, Arc::clone(&before.deadline_ms)).await {
-                Ok(_) => Ok(true),
-                Err(CommitError::Conflict { .. }) => Ok(false),
-                Err(CommitError::Store(error)) => Err(error.into()),
-            }
+    /// Ends the session that a platform session is linked to, if it is overdue. Answers whether it did.
+    pub async fn expire_holder_of(self: &Arc<Self>, key: &PlatformKey) -> Result<bool, Failure> {
+        let Some(holder) = self.stored_by_platform_session(key).await? else { return Ok(false) };
+        match self.overdue_since_ms(&holder).await? {
+            Some(due_ms) => self.expire(&holder.session.id, due_ms).await,
+            None => Ok(false),
+        }
+    }
+
+    /// Ends a session that was due at `due_ms`, unless somebody has asked for it since. Removes a stale entry of the
+    /// queue. Answers whether it ended the session; if another node is just changing it, that node decides.
+    async fn expire(self: &Arc<Self>, id: &SessionId, due_ms: i64) -> Result<bool, Failure> {
+        if self.deadlines.is_moving(id) {
+            return Ok(false);
+        }
+        let (sessions, id) = (Arc::clone(self), id.clone());
+        let lock = self.lock(&id).await;
+        shield(async move {
+            let _lock = lock;
+            sessions.expire_locked(&id, due_ms).await
         })
         .await
     }
 
-    /// Takes a place in the queue of deadlines away that is no session's any more. It often is gone: another node has
-    /// come to it first.
+    async fn expire_locked(&self, id: &SessionId, due_ms: i64) -> Result<bool, Failure> {
+        let now_ms = self.clock.now_ms();
+        let (stored, before) = tokio::try_join!(self.stored_deadline(id), self.stored(id))?;
+        let deadline = stored.filter(|(_, stored_ms)| *stored_ms == due_ms);
+        let Some((deadline, before)) = deadline.zip(before) else {
+            self.forget_due(&keys::due(due_ms, id)).await?;
+            return Ok(false);
+        };
+        if before.deadline_ms() > now_ms {
+            return Ok(false);
+        }
+        let plan = self.plan_end(&before, deadline).await?;
+        let is_ended = self.commit(plan).await?.is_some();
+        if is_ended {
+            self.metrics.expired(1);
+            tracing::info!(session_id = %id, "session ended for being idle");
+        }
+        Ok(is_ended)
+    }
+
+    /// Removes an entry of the queue of deadlines that belongs to no session. Often another node has done so already.
     async fn forget_due(&self, due: &Key) -> Result<(), Failure> {
-        if self.store().get(due).await?.is_some() {
-            self.store().commit(Batch::default().delete(due.clone())).await?;
+        if self.store.get(due).await?.is_some() {
+            self.store.commit(Batch::default().delete(due.clone())).await?;
         }
         Ok(())
     }
-
-    /// Moves a session's stored deadline, unless it is as late already; a session that ended meanwhile stays ended.
-    /// Answers whether it is there in time now, and not where another node was faster.
-    pub async fn move_deadline(self: &Arc<Self>, id: &SessionId, deadline_ms: i64) -> Result<bool, Failure> {
-        let (sessions, id, turn) = (Arc::clone(self), id.clone(), self.lock(id).await);
-        Shielded::new(async move {
-            let _turn = turn;
-            sessions.move_deadline_locked(&id, deadline_ms).await
-        })
-        .await
-    }
-
-    pub(super) async fn move_deadline_locked(
-        &self,
-        id: &SessionId,
-        deadline_ms: i64,
-    ) -> Result<bool, Failure> {
-        let batch = self.with_deadline(Batch::default(), id, deadline_ms).await?;
-        if batch.is_empty() {
-            return Ok(true);
-        }
-        match self.store().commit(batch).await {
-            Ok(_) => Ok(true),
-            Err(CommitError::Conflict { .. }) => Ok(false),
-            Err(CommitError::Store(error)) => Err(error.into()),
-        }
-    }
-
-    /// The commit that also moves a session's deadline, unless that is as late already.
-    pub(super) async fn with_deadline(
-        &self,
-        batch: Batch,
-        id: &SessionId,
-        deadline_ms: i64,
-    ) -> Result<Batch, StoreError> {
-        let stored = self.stored_deadline(id).await?;
-        Ok(match stored.filter(|(_, stored_ms)| *stored_ms < deadline_ms) {
-            Some((version, stored_ms)) => {
-                let batch = batch.expect_version(keys::deadline_of(id), version);
-                put_deadline(batch.delete(keys::due(stored_ms, id)), id, deadline_ms)
-            }
-            None => batch,
-        })
-    }
-
-    /// The commit that also takes an ended session's deadline away, which is this one, and what nodes heard of it.
-    pub(super) async fn without_deadline(
-        &self,
-        batch: Batch,
-        id: &SessionId,
-        (version, deadline_ms): (Version, i64),
-    ) -> Result<Batch, StoreError> {
-        let (deadline, due) = (keys::deadline_of(id), keys::due(deadline_ms, id));
-        let batch = batch.expect_version(deadline.clone(), version).delete(deadline).delete(due);
-        let heard = keys::last_seen(id);
-        let is_heard = !self.store().sole_writer() && self.store().get(&heard).await?.is_some();
-        Ok(if is_heard { batch.delete(heard) } else { batch })
-    }
 }
 
-/// A commit that also puts a session into the queue of deadlines.
-pub(super) fn put_deadline(batch: Batch, id: &SessionId, deadline_ms: i64) -> Batch {
-    let deadline = deadline_ms.to_be_bytes().to_vec();
-    batch.put(keys::deadline_of(id), deadline).put(keys::due(deadline_ms, id), bytes::Bytes::new())
-}
+#[cfg(test)]
+#[path = "expire_tests.rs"]
+mod tests;

@@ -1,5 +1,5 @@
-//! Players' lists in memory, so that a join need not search the store for where else its player is. Like the
-//! sessions in memory they are believed only where nobody else writes to the store.
+//! Players' lists in memory, so that a join need not search the store for the player's other sessions. They are used
+//! only if no other process writes to the store.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -9,34 +9,33 @@ use quick_cache::sync::Cache;
 
 use crate::app::locks::LockStripes;
 use crate::domain::{PlayerUuid, SessionId};
-use crate::records::index::{self, Membership};
-use crate::records::keys;
+use crate::records::{Membership, keys};
 use crate::store::{Batch, Key, StoreError};
 
 /// Bytes that a list takes beside its entries, roughly.
 const LIST_BYTES: u64 = 128;
-/// Bytes that a place takes, roughly: a session's id, its type, the rest.
-const PLACE_BYTES: u64 = 192;
+/// Bytes that an entry takes, roughly: a session's id, its type, the rest.
+const ENTRY_BYTES: u64 = 192;
 /// Locks of players.
 const LOCKS: usize = 256;
 
-/// A player's places, by session.
+/// A player's entries in sessions, ordered by session.
 pub type MembershipList = Arc<[(SessionId, Membership)]>;
 
 #[derive(Clone)]
 struct ByBytes;
 
 impl Weighter<PlayerUuid, MembershipList> for ByBytes {
-    fn weight(&self, _: &PlayerUuid, places: &MembershipList) -> u64 {
-        LIST_BYTES + PLACE_BYTES * places.len() as u64
+    fn weight(&self, _: &PlayerUuid, entries: &MembershipList) -> u64 {
+        LIST_BYTES + ENTRY_BYTES * entries.len() as u64
     }
 }
 
-/// A change of a player's list: the place, as stored, or none any more.
+/// A change of a player's list: the entry as stored, or `None` if it was removed.
 pub struct MembershipChange {
     player: PlayerUuid,
     id: SessionId,
-    place: Option<Bytes>,
+    entry: Option<Bytes>,
 }
 
 impl MembershipChange {
@@ -44,9 +43,9 @@ impl MembershipChange {
     pub fn of(batch: &Batch) -> Vec<Self> {
         let put = batch.put.iter().map(|(key, value)| (key, Some(value)));
         let gone = batch.delete.iter().map(|key| (key, None));
-        let change = |(key, place): (&Key, Option<&Bytes>)| {
+        let change = |(key, entry): (&Key, Option<&Bytes>)| {
             let (player, id) = keys::parse_membership(key)?;
-            Some(Self { player, id, place: place.cloned() })
+            Some(Self { player, id, entry: entry.cloned() })
         };
         put.chain(gone).filter_map(change).collect()
     }
@@ -55,14 +54,14 @@ impl MembershipChange {
 /// Players' lists, as far as they are in memory.
 pub struct Memberships {
     lists: Cache<PlayerUuid, MembershipList, ByBytes>,
-    /// How many changes there were: a list read before a change must not be kept after it.
+    /// The number of changes: a list read before a change must not be cached after it.
     changes: LockStripes<Mutex<u64>>,
 }
 
 impl Memberships {
     /// Lists of about so many bytes.
     pub fn new(bytes: u64) -> Self {
-        let lists_estimated = usize::try_from(bytes / (LIST_BYTES + PLACE_BYTES)).unwrap_or(1 << 20).max(64);
+        let lists_estimated = usize::try_from(bytes / (LIST_BYTES + ENTRY_BYTES)).unwrap_or(1 << 20).max(64);
         Self {
             lists: Cache::with_weighter(lists_estimated, bytes, ByBytes),
             changes: LockStripes::new(LOCKS),
@@ -84,21 +83,21 @@ impl Memberships {
     }
 
     /// Keeps what was read, unless something changed meanwhile.
-    pub fn put(&self, player: PlayerUuid, places: &MembershipList, seen: u64) {
+    pub fn put(&self, player: PlayerUuid, entries: &MembershipList, seen: u64) {
         let changes = self.lock(player);
         if *changes == seen {
-            self.lists.insert(player, Arc::clone(places));
+            self.lists.insert(player, Arc::clone(entries));
         }
     }
 
     /// Takes in what was committed.
     pub fn committed(&self, changes: Vec<MembershipChange>) {
-        for MembershipChange { player, id, place } in changes {
+        for MembershipChange { player, id, entry } in changes {
             let mut changes = self.lock(player);
             *changes += 1;
-            let Some(places) = self.lists.get(&player) else { continue };
-            match changed(&places, &id, place) {
-                Ok(places) => self.lists.insert(player, places),
+            let Some(entries) = self.lists.get(&player) else { continue };
+            match changed(&entries, &id, entry) {
+                Ok(entries) => self.lists.insert(player, entries),
                 // Read from the store again, and refused there if it is no good.
                 Err(_) => drop(self.lists.remove(&player)),
             }
@@ -115,15 +114,15 @@ impl Memberships {
 }
 
 fn changed(
-    places: &MembershipList,
+    entries: &MembershipList,
     id: &SessionId,
-    place: Option<Bytes>,
+    entry: Option<Bytes>,
 ) -> Result<MembershipList, StoreError> {
-    let place = place.map(|stored| index::decode_membership(&stored)).transpose()?;
-    let position = places.partition_point(|(other, _)| other < id);
-    let after = places.iter().skip(position).skip_while(|(other, _)| other == id);
-    let changed = place.map(|place| (id.clone(), place));
-    Ok(places[..position].iter().chain(changed.as_ref()).chain(after).cloned().collect())
+    let entry = entry.map(|stored| Membership::decode(&stored)).transpose()?;
+    let position = entries.partition_point(|(other, _)| other < id);
+    let after = entries.iter().skip(position).skip_while(|(other, _)| other == id);
+    let changed = entry.map(|entry| (id.clone(), entry));
+    Ok(entries[..position].iter().chain(changed.as_ref()).chain(after).cloned().collect())
 }
 
 #[cfg(test)]
@@ -143,7 +142,7 @@ mod tests {
         Document::render(&Membership { session_type, status: Status::Member, inviting_player: None })
     }
 
-    /// Commits a place, or that it is gone.
+    /// Commits a entry, or that it is gone.
     fn commit(memberships: &Memberships, name: &str, session_type: Option<&str>) {
         let key = keys::membership(PLAYER, &id(name));
         let batch = match session_type {
@@ -154,8 +153,8 @@ mod tests {
     }
 
     fn seen(memberships: &Memberships) -> Option<String> {
-        let places = memberships.get(PLAYER)?;
-        let shown = places.iter().map(|(id, place)| format!("{id}:{}", place.session_type));
+        let entries = memberships.get(PLAYER)?;
+        let shown = entries.iter().map(|(id, entry)| format!("{id}:{}", entry.session_type));
         Some(shown.collect::<Vec<_>>().join(" "))
     }
 

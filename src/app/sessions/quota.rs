@@ -1,9 +1,9 @@
-//! How many places a player may have: sessions that they take part in, and invites that wait for them.
+//! Quotas: how many sessions a player may be active in, and how many invites and reservations may be open for one.
 //!
-//! A player's places of a kind are counted in a turn of their own, which ends with the commit, so that of changes at the
-//! same moment each counts those before it. It is taken last: by a change whose rule has agreed, in its session's turn.
-//! So nobody holds up a player by what they may not do, nor by a session that is slow to change, and since everybody takes
-//! one session's turn and then those of players in the order of their stripes, nobody waits in a circle.
+//! A player's entries of a kind are counted under the player's lock, which is held until the commit, so of several
+//! changes at the same moment each counts those before it. The lock is taken last: by a change whose rule has agreed, under
+//! its session's lock. So nobody holds up a player by a change that is refused, nor by a session that is slow to change.
+//! Everybody takes one session's lock and then those of players in the order of their stripes, so there is no deadlock.
 
 use std::sync::Arc;
 
@@ -13,13 +13,14 @@ use super::Sessions;
 use crate::app::Failure;
 use crate::domain::session::Status;
 use crate::domain::{PlayerUuid, Refused, Session, SessionId};
+use crate::records::Membership;
 
-/// A kind of place; each has its own limit.
+/// What is counted; each kind has its own limit.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 enum QuotaKind {
-    /// In a session that the player takes part in.
+    /// Sessions in which the player is active.
     Session,
-    /// An invite or a reservation.
+    /// Invites and reservations.
     Invite,
 }
 
@@ -29,52 +30,64 @@ impl QuotaKind {
     }
 }
 
-/// The places that a change gives.
-fn given(before: Option<&Session>, after: &Session) -> Vec<(PlayerUuid, QuotaKind)> {
-    let given = after.players.iter().filter_map(|(player, entry)| {
+/// The entries that a change adds, by player.
+fn added(before: Option<&Session>, after: &Session) -> Vec<(PlayerUuid, QuotaKind)> {
+    let mut added = Vec::new();
+    if after.ended {
+        return added;
+    }
+    for (player, entry) in &after.players {
         let known = before.and_then(|session| session.players.get(player));
-        // Most entries are those of before, and need no look.
+        // Most entries are shared with the session before, and need no comparison.
         let is_known = known.is_some_and(|known| {
             Arc::ptr_eq(known, entry) || QuotaKind::of(known.status) == QuotaKind::of(entry.status)
         });
-        (!is_known).then(|| (*player, QuotaKind::of(entry.status)))
-    });
-    if after.ended { Vec::new() } else { given.collect() }
+        if !is_known {
+            added.push((*player, QuotaKind::of(entry.status)));
+        }
+    }
+    added
 }
 
 impl Sessions {
-    /// The session_locks of those to whom a change gives places, unless one of them has as many as a player may have.
-    pub(super) async fn lock_quotas_of_new(
+    /// Locks the quotas of the players to whom a change adds an entry.
+    ///
+    /// # Errors
+    /// [`Refused::TooManySessions`] or [`Refused::TooManyInvites`] if one of them has as many as a player may have.
+    pub(super) async fn lock_quotas(
         &self,
         before: Option<&Session>,
         after: &Session,
     ) -> Result<Vec<MutexGuard<'_, ()>>, Failure> {
-        let given = given(before, after);
-        let mut session_locks = Vec::with_capacity(given.len());
-        for turn in self.player_locks.of_all(&given) {
-            session_locks.push(turn.lock().await);
+        let added = added(before, after);
+        let mut locks = Vec::with_capacity(added.len());
+        for lock in self.player_locks.of_all(&added) {
+            locks.push(lock.lock().await);
         }
-        self.check(&after.id, &given).await?;
-        Ok(session_locks)
+        self.check(&after.id, &added).await?;
+        Ok(locks)
     }
 
-    /// Refuses a new session that gives somebody one place more than a player may have. Certain in the players' session_locks
-    /// alone, where [`create`](Self::create) asks it.
+    /// Refuses a new session that would exceed a quota. [`create`](Self::create) checks again, under the players' locks.
+    ///
+    /// # Errors
+    /// [`Refused::TooManySessions`] or [`Refused::TooManyInvites`].
     pub async fn check_quotas(&self, session: &Session) -> Result<(), Failure> {
-        self.check(&session.id, &given(None, session)).await
+        self.check(&session.id, &added(None, session)).await
     }
 
-    async fn check(&self, id: &SessionId, given: &[(PlayerUuid, QuotaKind)]) -> Result<(), Failure> {
-        for (player, kind) in given {
-            let places = self.memberships(*player).await?;
-            let of_kind = |place: &Status| QuotaKind::of(*place) == *kind;
-            let elsewhere =
-                places.iter().filter(|(other, place)| other != id && of_kind(&place.status)).count();
-            let (places_max, refusal) = match kind {
+    async fn check(&self, id: &SessionId, added: &[(PlayerUuid, QuotaKind)]) -> Result<(), Failure> {
+        for (player, kind) in added {
+            let memberships = self.memberships(*player).await?;
+            let counts = |(other, membership): &&(SessionId, Membership)| {
+                other != id && QuotaKind::of(membership.status) == *kind
+            };
+            let elsewhere = memberships.iter().filter(counts).count();
+            let (quota, refusal) = match kind {
                 QuotaKind::Session => (self.limits.sessions_per_player_max, Refused::TooManySessions),
                 QuotaKind::Invite => (self.limits.invites_per_player_max, Refused::TooManyInvites),
             };
-            if elsewhere >= places_max {
+            if elsewhere >= quota {
                 return Err(refusal.into());
             }
         }

@@ -115,7 +115,7 @@ impl Player {
 /// A team. Its id is its index.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Team {
-    /// MembershipList: 1 to 100.
+    /// Slots: 1 to 100.
     pub max_size: usize,
     /// The product's data about the team.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -198,7 +198,7 @@ pub struct NewSession {
 /// A wanted team of [`SessionChange::teams`]; what is absent stays.
 #[derive(Clone, Debug, Default)]
 pub struct TeamChange {
-    /// MembershipList.
+    /// Slots.
     pub max_size: Option<usize>,
     /// The product's data, replaced whole.
     pub custom_data: Option<CustomData>,

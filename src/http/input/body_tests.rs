@@ -23,7 +23,7 @@ struct Everything {
     #[schemars(length(min = 2, max = 2))]
     pair: Option<Vec<u32>>,
     #[serde(default)]
-    custom_data: crate::api::wire::client::CustomDataBody,
+    custom_data: crate::api::wire::CustomDataBody,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]

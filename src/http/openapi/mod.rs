@@ -11,60 +11,50 @@ use serde_json::{Map, Value, json};
 use super::error::ErrorBody;
 use super::input::violation::ValidationBody;
 use super::operation::{Operation, OperationDoc};
-use crate::api::routes::PREFIX;
-use crate::api::{examples, tags};
+use super::surface::{FailureExample, Surface, Tag};
 
-/// What a reader needs before the first call.
-const INTRODUCTION: &str = "\
-Game sessions, and the platform sessions linked to them. Speaks the RallyHere session API.
-
-**Authenticate** with a JWT: `Authorization: Bearer TOKEN`, or in a cookie. The server verifies \
-tokens with the keys that its operator configured and issues none itself. Where it has no keys of its own it \
-takes tokens of its development key, which \
-`rallypoint token --player 11111111-1111-4111-8111-111111111111` prints. Each operation names the permission \
-that the token must hold; `session:*` opens all of them.
-
-**Failures** have a stable `error_code`, for programs, and a `desc`, for people. A 403 with `auth_success` false \
-asks for a new token; with `auth_success` true the caller is known and may not. A 422 lists everything in the \
-request that breaks this document. docs/API.md in the source lists every code and what to do about it.
-
-**Poll** with the `ETag` of the last answer in `If-None-Match`: 304 says that nothing has changed. Nothing is \
-pushed.";
 const BEARER: &str = "A JWT. `rallypoint token` prints one where the server has no keys of its own.";
 const IF_NONE_MATCH: &str = "An ETag from an earlier answer. Where it still names the current version, the answer is 304 without a body.";
 const ETAG: &str = "Names this version of the content: equal where, and only where, the body is.";
 const ETAG_OF_CHANGE: &str = "Names the session as the caller would read it now, whatever this body is; on linking, the platform session.";
 
-/// The OpenAPI 3.1 document of these operations, with the name of the cookie that may carry a token.
-pub fn document(operations: &[Operation], cookie: &str) -> Value {
+/// The OpenAPI 3.1 document of a surface, with the name of the cookie that may carry a token.
+pub fn document(surface: &Surface, cookie: &str) -> Value {
     let mut settings = SchemaSettings::draft2020_12();
     settings.definitions_path = "/components/schemas".into();
     settings.meta_schema = None;
     let mut generator = settings.into_generator();
 
     let mut paths: Map<String, Value> = Map::new();
-    for operation in operations {
+    for operation in &surface.operations {
         let on_path = paths.entry(operation.path).or_insert_with(|| json!({}));
-        on_path[operation.method.as_str().to_lowercase()] = describe(operation, &mut generator);
+        on_path[operation.method.as_str().to_lowercase()] =
+            describe(operation, &surface.failures, &mut generator);
     }
     let mut schemas = generator.take_definitions(true);
     for schema in schemas.values_mut() {
         published(schema);
     }
+    let tag = |tag: &Tag| json!({ "name": tag.name, "description": tag.description });
+    let tags: Vec<Value> = surface.tags.iter().map(tag).collect();
+    let failure = |failure: &FailureExample| {
+        (failure.name.to_owned(), json!({ "summary": failure.summary, "value": failure.body }))
+    };
+    let failures: Map<String, Value> = surface.failures.iter().map(failure).collect();
     json!({
         "openapi": "3.1.0",
         "info": {
             "title": "Rallypoint",
-            "description": INTRODUCTION,
+            "description": surface.introduction,
             "version": env!("CARGO_PKG_VERSION"),
             "license": { "name": "Apache-2.0 OR MIT", "identifier": "Apache-2.0 OR MIT" },
         },
-        "servers": [{ "url": PREFIX }],
-        "tags": tags::ALL.map(|tag| json!({ "name": tag.name, "description": tag.description })),
+        "servers": [{ "url": surface.prefix }],
+        "tags": tags,
         "paths": paths,
         "components": {
             "schemas": schemas,
-            "examples": examples::failures(),
+            "examples": failures,
             "securitySchemes": {
                 "bearer": { "type": "http", "scheme": "bearer", "bearerFormat": "JWT", "description": BEARER },
                 "cookie": { "type": "apiKey", "in": "cookie", "name": cookie },
@@ -73,7 +63,7 @@ pub fn document(operations: &[Operation], cookie: &str) -> Value {
     })
 }
 
-fn describe(operation: &Operation, generator: &mut SchemaGenerator) -> Value {
+fn describe(operation: &Operation, failures: &[FailureExample], generator: &mut SchemaGenerator) -> Value {
     let OperationDoc { params, body, reply } = operation.describe(generator);
     let checks_input = !params.is_empty() || operation.has_body;
     let mut parameters: Vec<Value> = params
@@ -101,7 +91,7 @@ fn describe(operation: &Operation, generator: &mut SchemaGenerator) -> Value {
         "summary": operation.summary,
         "description": format!("{}\n\n{}", operation.about, operation.policy.describe()),
         "parameters": parameters,
-        "responses": responses(operation, reply, reads, checks_input, generator),
+        "responses": responses(operation, failures, reply, reads, checks_input, generator),
         "security": [{ "bearer": [] }, { "cookie": [] }],
     });
     if operation.is_deprecated {
@@ -117,6 +107,7 @@ fn describe(operation: &Operation, generator: &mut SchemaGenerator) -> Value {
 
 fn responses(
     operation: &Operation,
+    failures: &[FailureExample],
     reply: Option<Schema>,
     reads: bool,
     checks_input: bool,
@@ -139,12 +130,12 @@ fn responses(
     }
     for status in operation.failures.iter().chain(&[StatusCode::FORBIDDEN]) {
         let failure = failure::<ErrorBody>(failure_text(*status), generator);
-        responses.insert(status.as_str().into(), shown(failure, *status, operation));
+        responses.insert(status.as_str().into(), shown(failure, *status, operation, failures));
     }
     if checks_input {
         let text = "The request breaks this document; every violation is listed.";
         let failure = failure::<ValidationBody>(text, generator);
-        responses.insert("422".into(), shown(failure, StatusCode::UNPROCESSABLE_ENTITY, operation));
+        responses.insert("422".into(), shown(failure, StatusCode::UNPROCESSABLE_ENTITY, operation, failures));
     }
     let mut unavailable = failure::<ErrorBody>("Not right now; try again after the time given.", generator);
     let seconds = json!({ "description": "Seconds to wait.", "schema": { "type": "integer" } });
@@ -181,12 +172,19 @@ fn content(schema: Value, example: Option<&str>) -> Value {
     json!({ "application/json": content })
 }
 
-/// A failure, with what it looks like.
-fn shown(mut failure: Value, status: StatusCode, operation: &Operation) -> Value {
-    let names = examples::failures_of(status, operation);
-    if !names.is_empty() {
-        let refer = |name: &str| json!({ "$ref": format!("#/components/examples/{name}") });
-        let examples: Map<_, _> = names.into_iter().map(|name| (name.to_owned(), refer(name))).collect();
+/// A failure, with the examples that show it.
+fn shown(
+    mut failure: Value,
+    status: StatusCode,
+    operation: &Operation,
+    failures: &[FailureExample],
+) -> Value {
+    let mut examples = Map::new();
+    for example in failures.iter().filter(|example| example.status == status && (example.fits)(operation)) {
+        let reference = format!("#/components/examples/{}", example.name);
+        examples.insert(example.name.to_owned(), json!({ "$ref": reference }));
+    }
+    if !examples.is_empty() {
         failure["content"]["application/json"]["examples"] = examples.into();
     }
     failure

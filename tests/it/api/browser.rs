@@ -1,7 +1,7 @@
 //! The session browser: listing sessions, and finding listed ones page by page.
 
 use rallypoint::domain::{CustomData, SessionId};
-use rallypoint::records::index::Listed;
+use rallypoint::records::Listed;
 use rallypoint::records::keys;
 use rallypoint::store::Batch;
 use serde_json::{Value, json};
@@ -216,7 +216,7 @@ fn put_listing(batch: Batch, number: u64, region: &str, custom_data: CustomData)
         session_id: SessionId::parse(&number.to_string()).unwrap(),
         region_id: Some(region.into()),
         players: 1,
-        places: 2,
+        slots: 2,
         health: None,
         custom_data,
     };

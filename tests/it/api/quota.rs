@@ -3,7 +3,7 @@
 use rallypoint::document::Document;
 use rallypoint::domain::session::Status;
 use rallypoint::domain::{PlayerUuid, SessionId};
-use rallypoint::records::index::Membership;
+use rallypoint::records::Membership;
 use rallypoint::records::keys;
 use rallypoint::store::Batch;
 use serde_json::{Value, json};

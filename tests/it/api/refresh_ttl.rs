@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use http::Method;
-use rallypoint::api::routes;
+use rallypoint::api;
 use rallypoint::domain::SessionId;
 use rallypoint::http::openapi;
 use rallypoint::http::operation::Operation;
@@ -73,8 +73,8 @@ async fn deadline_ms(server: &Server, session: &str) -> i64 {
 #[tokio::test]
 async fn every_operation_that_can_keeps_a_session_alive_by_default() {
     let mut asked = 0;
-    let operations = routes::operations();
-    let document = openapi::document(&operations, "access_token");
+    let operations = api::surface().operations;
+    let document = openapi::document(&api::surface(), "access_token");
     for operation in operations {
         let method = operation.method.as_str().to_lowercase();
         let mut parameters =

@@ -62,7 +62,7 @@ impl Everywhere {
             // What one node has ended others forget when they look at it next.
             self.server.advance(Duration::from_secs(3600)).await;
         }
-        assert_eq!(self.server.nodes().map(|node| node.app.presence.watched()).sum::<usize>(), 0);
+        assert_eq!(self.server.nodes().map(|node| node.app.presence.watched_count()).sum::<usize>(), 0);
     }
 }
 

@@ -5,13 +5,13 @@ use std::sync::{LazyLock, Mutex};
 
 use http::Method;
 use jsonschema::Validator;
-use rallypoint::api::routes;
+use rallypoint::api;
 use rallypoint::http::openapi;
 use serde_json::{Value, json};
 
 use super::Reply;
 
-static DOCUMENT: LazyLock<Value> = LazyLock::new(|| openapi::document(&routes::operations(), "access_token"));
+static DOCUMENT: LazyLock<Value> = LazyLock::new(|| openapi::document(&api::surface(), "access_token"));
 
 static ROUTER: LazyLock<matchit::Router<String>> = LazyLock::new(|| {
     let mut router = matchit::Router::new();

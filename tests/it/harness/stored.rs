@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use rallypoint::domain::{Session, SessionId};
-use rallypoint::records::index;
+use rallypoint::records::StoredSession;
 use rallypoint::records::keys;
 use rallypoint::store::Key;
 
@@ -28,7 +28,7 @@ pub fn keys_of_sessions(stored: &BTreeMap<Key, Bytes>) -> BTreeSet<Key> {
     let mut expected = BTreeSet::new();
     let (from, to) = keys::all_sessions();
     for (key, value) in stored.range(from..to) {
-        let session = index::decode(value).unwrap();
+        let session = StoredSession::decode(value).unwrap().session;
         expected.insert(key.clone());
         expected.extend(index_keys(&session));
         let deadline = keys::deadline_of(&session.id);

@@ -130,7 +130,7 @@ async fn a_node_that_does_not_watch_a_session_yet_hears_who_asks_for_it() {
     }
     let (session, alice) = sessions.into_iter().max_by_key(|(session, _)| session.clone()).unwrap();
     poll(&at(&other, &alice), &session).await;
-    assert_eq!(other.app.presence.watched(), 1);
+    assert_eq!(other.app.presence.watched_count(), 1);
     for _ in 0..12 {
         advance(&[&other], 1).await;
         poll(&at(&other, &alice), &session).await;
@@ -150,7 +150,7 @@ async fn after_all_nodes_were_away_everyone_starts_with_a_full_allowance() {
     drop((one, other.clone()));
     other.clock.advance(50 * SECOND);
     let restarted = other.another_node(store);
-    jobs::watch_stored_sessions(&restarted.app).await.unwrap();
+    restarted.app.presence.watch_stored().await.unwrap();
     advance(&[&restarted], 59).await;
     poll(&at(&restarted, &alice), &session).await;
 }

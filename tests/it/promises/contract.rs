@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use expect_test::expect_file;
-use rallypoint::api::{routes, tags};
+use rallypoint::api;
 use rallypoint::http::openapi;
 use serde_json::Value;
 
@@ -13,7 +13,7 @@ use crate::harness::{Server, fits};
 fn the_surface_is_as_reviewed() {
     let mut surface =
         String::from("# Every operation. Rewritten by UPDATE_EXPECT=1 cargo test; read every change.\n");
-    for operation in routes::operations() {
+    for operation in api::surface().operations {
         writeln!(surface, "{:7}{} ({})", operation.method.as_str(), operation.path, operation.id).unwrap();
     }
     expect_file!["../surface.txt"].assert_eq(&surface);
@@ -21,9 +21,8 @@ fn the_surface_is_as_reviewed() {
 
 #[test]
 fn openapi_json_is_current() {
-    let document = serde_json::to_string_pretty(&openapi::document(&routes::operations(), "access_token"))
-        .unwrap()
-        + "\n";
+    let document =
+        serde_json::to_string_pretty(&openapi::document(&api::surface(), "access_token")).unwrap() + "\n";
     expect_file!["../../../openapi.json"].assert_eq(&document);
 }
 
@@ -32,7 +31,7 @@ async fn the_document_is_served_as_it_stands_in_the_repository() {
     let server = Server::new();
     let request = http::Request::get("/openapi.json").body(http_body_util::Full::default()).unwrap();
     let reply = server.anonymous().send_raw(request).await.expect(200);
-    assert_eq!(reply.body, openapi::document(&routes::operations(), "access_token"));
+    assert_eq!(reply.body, openapi::document(&api::surface(), "access_token"));
 }
 
 #[tokio::test]
@@ -48,7 +47,7 @@ async fn the_document_names_the_cookie_that_is_looked_for() {
 
 #[test]
 fn every_reference_of_the_document_leads_somewhere_and_nothing_is_null() {
-    let document = openapi::document(&routes::operations(), "access_token");
+    let document = openapi::document(&api::surface(), "access_token");
     fn walk(document: &Value, value: &Value) {
         match value {
             Value::Object(fields) => {
@@ -69,7 +68,7 @@ fn every_reference_of_the_document_leads_somewhere_and_nothing_is_null() {
 
 #[test]
 fn bodies_are_limited_only_in_ways_that_are_checked() {
-    let document = openapi::document(&routes::operations(), "access_token");
+    let document = openapi::document(&api::surface(), "access_token");
     let about = ["$ref", "type", "description", "default", "deprecated", "x-enum-descriptions"];
     let checked = ["properties", "required", "items", "additionalProperties", "enum", "format"];
     let limits = ["minLength", "maxLength", "minimum", "maximum", "minItems", "maxItems", "maxProperties"];
@@ -107,8 +106,8 @@ fn bodies_are_limited_only_in_ways_that_are_checked() {
 
 #[test]
 fn the_document_says_of_each_etag_what_it_names() {
-    let operations = routes::operations();
-    let document = openapi::document(&operations, "access_token");
+    let operations = api::surface().operations;
+    let document = openapi::document(&api::surface(), "access_token");
     for operation in operations.iter().filter(|operation| operation.has_etag) {
         let method = operation.method.as_str().to_lowercase();
         let responses = &document["paths"][operation.path][method]["responses"];
@@ -120,21 +119,21 @@ fn the_document_says_of_each_etag_what_it_names() {
 
 #[test]
 fn every_operation_is_in_a_group_and_says_what_it_does() {
-    let operations = routes::operations();
+    let operations = api::surface().operations;
     for operation in &operations {
         let sentence =
             |text: &str| text.ends_with('.') && text.starts_with(|first: char| first.is_uppercase());
         assert!(sentence(operation.about), "{}: {:?} is no sentence", operation.id, operation.about);
-        assert!(tags::ALL.contains(&operation.tag), "{}: its group is not listed", operation.id);
+        assert!(api::surface().tags.contains(&operation.tag), "{}: its group is not listed", operation.id);
     }
-    for tag in tags::ALL {
+    for tag in api::surface().tags {
         assert!(operations.iter().any(|operation| operation.tag == tag), "{}: an empty group", tag.name);
     }
 }
 
 #[test]
 fn every_example_fits_its_schema_and_its_status() {
-    let document = openapi::document(&routes::operations(), "access_token");
+    let document = openapi::document(&api::surface(), "access_token");
     let mut seen = 0;
     for (path, operations) in document["paths"].as_object().unwrap() {
         for operation in operations.as_object().unwrap().values() {
@@ -162,7 +161,7 @@ fn every_example_fits_its_schema_and_its_status() {
 async fn the_examples_of_bodies_are_taken_by_the_server() {
     let server = Server::new();
     let (alice, bob) = (server.player(), server.player());
-    let document = openapi::document(&routes::operations(), "access_token");
+    let document = openapi::document(&api::surface(), "access_token");
     let body = |path: &str, method: &str| {
         document["paths"][path][method]["requestBody"]["content"]["application/json"]["example"].clone()
     };

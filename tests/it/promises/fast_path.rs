@@ -328,7 +328,7 @@ async fn what_is_too_large_does_not_come_at_once() {
         let mut settings = server::api_settings(&Config::default());
         settings.limits.path_bytes_max = path_bytes_max;
         settings.limits.header_bytes_max = header_bytes_max;
-        let api = Api::new(Arc::clone(&server.app), settings);
+        let api = Api::new(Arc::clone(&server.app), vec![rallypoint::api::surface()], settings);
         assert_eq!(at_once::ask(&api, &request()).is_some(), comes_at_once);
     }
 }

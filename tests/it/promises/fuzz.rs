@@ -14,7 +14,7 @@ use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use proptest::strategy::Union;
 use proptest::test_runner::{RngSeed, TestError, TestRunner};
-use rallypoint::api::routes;
+use rallypoint::api;
 use rallypoint::env::Entropy;
 use serde_json::{Map, Value, json};
 use tokio::runtime::{Builder, Runtime};
@@ -38,7 +38,7 @@ const KNOWN: &str = "known-session";
 type Row = (Method, &'static str);
 
 fn rows() -> Vec<Row> {
-    routes::operations().into_iter().map(|operation| (operation.method, operation.path)).collect()
+    api::surface().operations.into_iter().map(|operation| (operation.method, operation.path)).collect()
 }
 
 /// A request, not yet of anyone.

@@ -357,7 +357,7 @@ async fn after_a_restart_everyone_starts_with_a_full_allowance() {
     }
     let server = open(rules);
     server.clock.advance(Duration::from_millis((now - server.clock.now_ms()).unsigned_abs()));
-    jobs::watch_stored_sessions(&server.app).await.unwrap();
+    server.app.presence.watch_stored().await.unwrap();
     let [alice, invited] =
         tokens.map(|client| Client { player: client.player, ..server.bearer(client.token.unwrap()) });
     let reader = {
@@ -394,7 +394,7 @@ async fn what_has_ended_is_no_longer_watched() {
         config.templates.get_mut("game").unwrap().attempt_auto_join = false;
         config.sessions.idle_s = 8;
     });
-    let watched = || server.app.presence.watched();
+    let watched = || server.app.presence.watched_count();
     let alice = server.lasting_player();
     let (left, ended) = (alice.creates("game").await, alice.creates("game").await);
     alice.creates("game").await;

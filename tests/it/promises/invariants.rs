@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
 use rallypoint::domain::session::Status;
 use rallypoint::domain::{Platform, Session, SessionId};
-use rallypoint::records::index;
+use rallypoint::records::StoredSession;
 use rallypoint::records::keys;
 use serde_json::{Value, json};
 
@@ -208,7 +208,7 @@ impl World {
         let mut listed = BTreeSet::new();
         let (from, to) = keys::all_sessions();
         for (key, value) in stored.range(from..to) {
-            let session = index::decode(value).unwrap();
+            let session = StoredSession::decode(value).unwrap().session;
             prop_assert_eq!(key, &keys::session(&session.id));
             check_session(&session, self.overfilled.contains(session.id.as_str()))?;
             self.check_readers(&session).await?;

@@ -15,10 +15,10 @@ async fn a_session_that_ended_for_being_idle_is_forgotten() {
     host.post(&instance, &json!({ "instance_id": "one" })).await.expect(200);
     let report = json!({ "instance_id": "one", "instance_health": "healthy" });
     host.post(&format!("{instance}/health"), &report).await.expect(200);
-    assert_eq!(server.app.presence.watched(), 1);
+    assert_eq!(server.app.presence.watched_count(), 1);
     server.advance(Duration::from_secs(2 * 3600)).await;
     assert!(contents(&server).await.is_empty());
-    assert_eq!(server.app.presence.watched(), 0);
+    assert_eq!(server.app.presence.watched_count(), 0);
 }
 
 #[tokio::test]

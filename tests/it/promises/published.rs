@@ -10,7 +10,7 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use expect_test::expect_file;
-use rallypoint::api::routes;
+use rallypoint::api;
 use rallypoint::http::openapi;
 use serde_json::Value;
 
@@ -35,7 +35,7 @@ fn the_facts_are_those_of_the_published_contract() {
         println!("not checked: there is no copy of the published contract; RALLYPOINT_CONTRACT can name one");
         return;
     };
-    let ids: BTreeSet<_> = routes::operations().iter().map(|operation| operation.id).collect();
+    let ids: BTreeSet<_> = api::surface().operations.iter().map(|operation| operation.id).collect();
     let found = facts::of(
         &contract,
         |id| ids.contains(id),
@@ -67,12 +67,12 @@ fn every_difference_from_the_contract_is_a_reviewed_one() {
 
 /// The facts of the document that we serve, with the permissions that are enforced.
 fn our_facts() -> Facts {
-    let operations = routes::operations();
+    let operations = api::surface().operations;
     let policy = |id: &str, _: &Value| {
         let row = operations.iter().find(|operation| operation.id == id).unwrap();
         permissions::of_policy(&row.policy)
     };
-    facts::of(&openapi::document(&operations, "access_token"), |_| true, policy)
+    facts::of(&openapi::document(&api::surface(), "access_token"), |_| true, policy)
 }
 
 fn differences(contract: &Facts, ours: &Facts) -> Vec<Difference> {

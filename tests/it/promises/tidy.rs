@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use rallypoint::api::routes;
+use rallypoint::api;
 
 /// Longest source file, in lines. A longer one usually holds two things.
 const LINES_MAX: usize = 500;
@@ -70,7 +70,7 @@ fn every_operation_has_a_line_in_the_documents() {
         .map(|row| row.replace('…', "/v1/session/{session_id}").replace("{ps}", platform_session))
         .collect();
     let rows: BTreeSet<_> =
-        routes::operations().iter().map(|row| format!("{} {}", row.method, row.path)).collect();
+        api::surface().operations.iter().map(|row| format!("{} {}", row.method, row.path)).collect();
     assert_eq!(written, rows);
 }
 

@@ -3,6 +3,7 @@
 use std::sync::mpsc;
 
 use futures_util::FutureExt as _;
+use rallypoint::app::Update;
 use tokio::task::JoinHandle;
 
 use super::*;
@@ -29,8 +30,9 @@ impl Held {
             let _ = wait.recv();
             Ok(())
         };
-        let change =
-            tokio::spawn(async move { app.sessions.update(&id, false, rule).await.map(drop).unwrap() });
+        let change = tokio::spawn(async move {
+            app.sessions.update(&id, Update::by_caller(false), rule).await.map(drop).unwrap()
+        });
         is_held.await.unwrap();
         Self { let_go, change }
     }

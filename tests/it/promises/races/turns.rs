@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use futures_util::FutureExt as _;
-use rallypoint::app::{Limits, Sessions};
+use rallypoint::app::{Limits, Sessions, Update};
 use rallypoint::domain::{Session, SessionId};
 use rallypoint::store::{Memory, Store};
 
@@ -23,20 +23,23 @@ async fn a_change_whose_caller_goes_away_before_its_turn_is_not_made() {
         Ok(())
     };
     let (sessions, name) = (Arc::clone(&server.app.sessions), id.clone());
-    let first = tokio::spawn(async move { sessions.update(&name, false, holds_on).await.map(drop) });
+    let first =
+        tokio::spawn(
+            async move { sessions.update(&name, Update::by_caller(false), holds_on).await.map(drop) },
+        );
     has_begun.await.unwrap();
     let change = |session: &mut Session| {
         session.region_id = Some("late".into());
         Ok(())
     };
-    let mut second = Box::pin(server.app.sessions.update(&id, false, change));
+    let mut second = Box::pin(server.app.sessions.update(&id, Update::by_caller(false), change));
     assert!((&mut second).now_or_never().is_none(), "its turn has not come");
     drop(second);
     go_on.send(()).unwrap();
     first.await.unwrap().unwrap();
     // Comes behind whatever waits for the turn.
     let look = |session: &mut Session| Ok(session.region_id.clone());
-    assert_eq!(server.app.sessions.update(&id, false, look).await.unwrap().0, None);
+    assert_eq!(server.app.sessions.update(&id, Update::by_caller(false), look).await.unwrap().0, None);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -56,8 +59,8 @@ async fn changes_are_looked_at_in_their_order() {
     let sessions = Arc::new(Sessions::new(
         store,
         Limits { cache_bytes: 1 << 20, ..server.app.settings.limits },
-        Arc::clone(&server.app.deadlines),
-        server.clock.clone(),
+        (server.clock.clone(), server.app.entropy.clone()),
+        Arc::default(),
         watcher,
     ));
     let changes = (0..200).map(|_| {
@@ -66,7 +69,7 @@ async fn changes_are_looked_at_in_their_order() {
             session.teams[0].max_size += 1;
             Ok(())
         };
-        async move { sessions.update(&id, false, grow).await.map(drop).unwrap() }
+        async move { sessions.update(&id, Update::by_caller(false), grow).await.map(drop).unwrap() }
     });
     at_once(changes).await;
     assert_eq!(*seen.lock().unwrap(), (5..=204).collect::<Vec<_>>());

@@ -1,12 +1,13 @@
-//! Numbers for listings of the browser: each is given once, so that a page can go on behind the last one seen.
+//! Numbers for listings of the browser. Each is given once, so that a page can go on after the last number seen.
 
 use tokio::sync::Mutex;
 
-use super::Failure;
+use crate::app::Failure;
 use crate::records::keys;
-use crate::store::{Batch, CommitError, Store, StoreError};
+use crate::records::values::decode_listing_number;
+use crate::store::{Batch, CommitError, Store};
 
-/// Numbers taken from the store at once. Those that a stop leaves over are never given.
+/// Numbers taken from the store at once. Those left over at a stop are never given.
 const BLOCK: u64 = 256;
 
 /// The numbers this node has taken from the store and not given yet. Numbers of several nodes interleave, so a
@@ -36,7 +37,7 @@ async fn take_block(store: &Store) -> Result<(u64, u64), Failure> {
         let entry = store.get(&key).await?;
         // 0 is where pages begin, so it is no listing's number.
         let first = match &entry {
-            Some(entry) => number(&entry.value)?,
+            Some(entry) => decode_listing_number(&entry.value)?,
             None => 1,
         };
         let batch = match entry {
@@ -49,9 +50,4 @@ async fn take_block(store: &Store) -> Result<(u64, u64), Failure> {
             Err(CommitError::Store(error)) => return Err(error.into()),
         }
     }
-}
-
-fn number(value: &[u8]) -> Result<u64, StoreError> {
-    let bytes = value.try_into();
-    bytes.map(u64::from_be_bytes).map_err(|_| StoreError::Corrupt("the last listing number".into()))
 }

@@ -1,0 +1,126 @@
+//! Asking for an instance, changing it, ending it.
+
+use std::sync::Arc;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use uuid::Uuid;
+
+use crate::api::wire::CustomDataBody;
+use crate::api::wire::instance::{InstanceView, JoinParamsBody, StartupParamsBody};
+use crate::api::wire::view::session_document;
+use crate::app::instances::InstanceRequest;
+use crate::app::{App, Depth, Update};
+use crate::auth::Caller;
+use crate::domain::instance::{HostType, InstanceChange, JoinParams, JoinStatus, StartupParams};
+use crate::domain::{PlayerUuid, Refused, Session};
+use crate::http::error::Error;
+use crate::http::input::body::Json;
+use crate::http::input::params::{RefreshQuery, SessionPath};
+use crate::http::operation::Input;
+use crate::http::reply::{Changed, Plain, Reply};
+
+/// Asking for an instance, or registering one.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "InstanceRequest")]
+pub struct InstanceRequestBody {
+    /// Its id; absent, one is made.
+    #[schemars(length(min = 1, max = 128))]
+    instance_id: Option<String>,
+    /// What it starts with.
+    instance_startup_params: Option<StartupParamsBody>,
+    /// Who hosts.
+    #[serde(default)]
+    host_type: HostType,
+    /// A template, which wins over host and startup parameters.
+    instance_request_template_id: Option<Uuid>,
+    /// The player who hosts, where one does; absent, the caller.
+    host_player_uuid: Option<Uuid>,
+    /// The product's data about it.
+    #[serde(default)]
+    custom_data: CustomDataBody,
+}
+
+/// A change of an instance; what is absent stays.
+#[derive(Debug, Deserialize, JsonSchema)]
+pub struct InstanceInfoUpdate {
+    /// The sender's allocation; an instance that has one takes changes with it only.
+    #[schemars(length(min = 1, max = 128))]
+    allocation_id: Option<String>,
+    /// How far it is.
+    join_status: Option<JoinStatus>,
+    /// How to connect.
+    join_params: Option<JoinParamsBody>,
+    /// The host's version.
+    version: Option<String>,
+    /// The product's data about it, replaced whole.
+    custom_data: Option<CustomDataBody>,
+    /// The match played on it.
+    match_id: Option<String>,
+}
+
+/// Asks for an instance of a session, or registers the caller as its host.
+pub async fn request(
+    app: Arc<App>,
+    caller: Caller,
+    Input { path, query, body: Json(request) }: Input<SessionPath, RefreshQuery, Json<InstanceRequestBody>>,
+) -> Result<Reply<Plain<InstanceView>>, Error> {
+    let actor = caller.actor();
+    let instance = InstanceRequest::from(request).instance(&app, &caller)?;
+    let rule = move |session: &mut Session| session.request_instance(actor, instance.clone());
+    let ((), cached) =
+        app.sessions.update(&path.session_id, Update::by_caller(query.refresh_ttl.0), rule).await?;
+    instance_of(&cached.session)
+}
+
+impl From<InstanceRequestBody> for InstanceRequest {
+    fn from(body: InstanceRequestBody) -> Self {
+        Self {
+            instance_id: body.instance_id,
+            startup_params: body.instance_startup_params.map(StartupParams::from),
+            host_type: body.host_type,
+            template_id: body.instance_request_template_id,
+            host_player: body.host_player_uuid.map(PlayerUuid),
+            custom_data: body.custom_data.0,
+        }
+    }
+}
+
+/// Changes an instance.
+pub async fn update(
+    app: Arc<App>,
+    caller: Caller,
+    Input { path, query, body: Json(update) }: Input<SessionPath, RefreshQuery, Json<InstanceInfoUpdate>>,
+) -> Result<Reply<Plain<InstanceView>>, Error> {
+    let actor = caller.actor();
+    let change = InstanceChange {
+        allocation_id: update.allocation_id,
+        join_status: update.join_status,
+        join_params: update.join_params.map(JoinParams::from),
+        version: update.version,
+        custom_data: update.custom_data.map(|data| data.0),
+        match_id: update.match_id,
+    };
+    let rule = move |session: &mut Session| session.update_instance(actor, change.clone());
+    let ((), cached) =
+        app.sessions.update(&path.session_id, Update::by_caller(query.refresh_ttl.0), rule).await?;
+    instance_of(&cached.session)
+}
+
+/// Ends an instance.
+pub async fn end(
+    app: Arc<App>,
+    caller: Caller,
+    Input { path, query, .. }: Input<SessionPath, RefreshQuery>,
+) -> Result<Reply<Changed>, Error> {
+    let actor = caller.actor();
+    let rule = move |session: &mut Session| session.end_instance(actor);
+    let ((), cached) =
+        app.sessions.update(&path.session_id, Update::by_caller(query.refresh_ttl.0), rule).await?;
+    Ok(Reply::changed(&session_document(&app, &caller, &cached)))
+}
+
+fn instance_of(session: &Session) -> Result<Reply<Plain<InstanceView>>, Error> {
+    let instance = session.instance.as_ref().ok_or(Refused::InstanceNotFound)?;
+    Ok(Reply::plain(&InstanceView::of(instance, Depth::Full)))
+}

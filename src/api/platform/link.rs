@@ -1,0 +1,67 @@
+//! Linking and unlinking platform sessions.
+
+use std::sync::Arc;
+
+use crate::api::wire::platform::{PlatformSessionView, platform_document};
+use crate::app::{App, Failure, Update};
+use crate::auth::{Caller, Permission};
+use crate::domain::{Platform, PlatformSessionId, Refused, Session, SessionId};
+use crate::http::error::Error;
+use crate::http::input::params::{RefreshQuery, params};
+use crate::http::operation::Input;
+use crate::http::reply::{NoContent, Reply, Versioned};
+
+params! {
+    /// The path of a link.
+    LinkPath in "path" {
+        /// Platform, spelled exactly so.
+        platform: Platform,
+        /// The platform's own id of its session: opaque, compared byte for byte.
+        platform_session_id_base64: PlatformSessionId,
+        /// The session.
+        session_id: SessionId,
+    }
+}
+
+/// Links a platform session to a session; the caller becomes part of it.
+pub async fn link(
+    app: Arc<App>,
+    caller: Caller,
+    Input { path, query, .. }: Input<LinkPath, RefreshQuery>,
+) -> Result<Reply<Versioned<PlatformSessionView>>, Error> {
+    let (actor, linker) = (caller.actor_unless(Permission::UpdateAny), caller.player());
+    let (platform, catalog) = (path.platform, app.catalog());
+    let key = (platform, path.platform_session_id_base64);
+    let rule = || {
+        let (id, catalog) = (key.1.clone(), Arc::clone(&catalog));
+        move |session: &mut Session| {
+            let template = catalog.template_of(session);
+            let entry = template.and_then(|template| template.platform_templates.get(&platform));
+            session.link(actor, linker, platform, &id, entry)
+        }
+    };
+    let mut linked =
+        app.sessions.update(&path.session_id, Update::by_caller(query.refresh_ttl.0), rule()).await;
+    // Whose time is over holds nothing any more: it is ended now, as it would be a moment later.
+    if matches!(linked, Err(Failure::Refused(Refused::PlatformSessionInUse)))
+        && app.sessions.expire_holder_of(&key).await?
+    {
+        linked = app.sessions.update(&path.session_id, Update::by_caller(query.refresh_ttl.0), rule()).await;
+    }
+    let ((), cached) = linked?;
+    let document = platform_document(&cached, platform).ok_or(Refused::PlatformSessionNotFound)?;
+    Ok(Reply::document(document))
+}
+
+/// Unlinks a platform session from its session.
+pub async fn unlink(
+    app: Arc<App>,
+    caller: Caller,
+    Input { path, query, .. }: Input<LinkPath, RefreshQuery>,
+) -> Result<Reply<NoContent>, Error> {
+    let actor = caller.actor_unless(Permission::UpdateAny);
+    let (platform, id) = (path.platform, path.platform_session_id_base64);
+    let rule = move |session: &mut Session| session.unlink(actor, platform, &id);
+    app.sessions.update(&path.session_id, Update::by_caller(query.refresh_ttl.0), rule).await?;
+    Ok(Reply::no_content())
+}

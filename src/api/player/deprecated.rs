@@ -1,0 +1,176 @@
+//! The deprecated operation that promotes, invites, joins, moves or updates a player, by what its body contains.
+
+use std::sync::Arc;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::api::player::join::{PlayerIdInSessionPath, player_of_id, updated};
+use crate::api::policies;
+use crate::api::wire::player::PlayerUpdated;
+use crate::api::wire::{CustomDataBody, team_index};
+use crate::app::join::join_rules;
+use crate::app::{App, CachedSession, Update};
+use crate::auth::{Caller, Denied};
+use crate::domain::session::Status;
+use crate::domain::session::invite::{Invite, Overflow};
+use crate::domain::session::join::{JoinPath, Joiner};
+use crate::domain::{Actor, CustomData, PlayerUuid, Refused, Session};
+use crate::http::error::Error;
+use crate::http::input::body::Json;
+use crate::http::input::params::{PlayerInSessionPath, RefreshQuery};
+use crate::http::operation::Input;
+use crate::http::reply::{Plain, Reply, Versioned};
+
+/// Deprecated: a change of a player; what it does follows from what it contains.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "SessionPlayerUpdateRequest")]
+pub struct AnyUpdateRequest {
+    /// `leader` promotes, `invited` and `reserved` invite, `member` joins who is not active.
+    #[serde(default)]
+    #[schemars(with = "Status", extend("default" = "member"))]
+    status: Option<Status>,
+    /// Index of the team.
+    team_id: Option<u64>,
+    /// The player's data; empty, it stays as it is.
+    #[serde(default)]
+    custom_data: CustomDataBody,
+    /// What to do where the team has no room.
+    #[serde(default)]
+    overflow_action: Overflow,
+}
+
+impl AnyUpdateRequest {
+    /// The caller as this change sees them: promoting takes one permission, everything else another, and whoever does
+    /// both reaches only as far as both do.
+    fn admit(&self, caller: &Caller) -> Result<Caller, Denied> {
+        if self.status != Some(Status::Leader) {
+            return caller.narrowed(policies::UPDATE_PLAYER);
+        }
+        let promoting = caller.narrowed(policies::PROMOTE)?;
+        if self.team_id.is_none() && self.custom_data.0.is_empty() {
+            return Ok(promoting);
+        }
+        let updating = caller.narrowed(policies::UPDATE_PLAYER)?;
+        Ok(if updating.reaches_all() { promoting } else { updating })
+    }
+}
+
+/// Deprecated: changes a player, under the permissions of promoting.
+pub async fn update_any(
+    app: Arc<App>,
+    caller: Caller,
+    Input { path, query, body: Json(request) }: Input<
+        PlayerInSessionPath,
+        RefreshQuery,
+        Json<AnyUpdateRequest>,
+    >,
+) -> Result<Reply<Versioned<PlayerUpdated>>, Error> {
+    let cached = change_any(&app, &caller, &path, &query, request).await?;
+    updated(&app, &caller, &cached, path.player_uuid)
+}
+
+/// Deprecated: changes a player, under the permissions of what it does.
+pub async fn update_any_by_uuid(
+    app: Arc<App>,
+    caller: Caller,
+    Input { path, query, body: Json(request) }: Input<
+        PlayerInSessionPath,
+        RefreshQuery,
+        Json<AnyUpdateRequest>,
+    >,
+) -> Result<Reply<Versioned<PlayerUpdated>>, Error> {
+    let caller = request.admit(&caller)?;
+    let cached = change_any(&app, &caller, &path, &query, request).await?;
+    updated(&app, &caller, &cached, path.player_uuid)
+}
+
+/// Deprecated: changes a player, named by their older id, under the permissions of promoting.
+pub async fn update_any_by_id(
+    app: Arc<App>,
+    caller: Caller,
+    Input { path, query, body: Json(request) }: Input<
+        PlayerIdInSessionPath,
+        RefreshQuery,
+        Json<AnyUpdateRequest>,
+    >,
+) -> Result<Reply<Plain<PlayerUpdated>>, Error> {
+    let player_uuid = player_of_id(&app, &caller, &path.session_id, path.player_id).await?;
+    let path = PlayerInSessionPath { session_id: path.session_id, player_uuid };
+    let cached = change_any(&app, &caller, &path, &query, request).await?;
+    Ok(Reply::plain(&PlayerUpdated::of(&cached.session, player_uuid)?))
+}
+
+/// Does what the body says: invites, or joins; or, for whoever is in the session already, what it says of team and
+/// data, and promotes.
+async fn change_any(
+    app: &Arc<App>,
+    caller: &Caller,
+    path: &PlayerInSessionPath,
+    query: &RefreshQuery,
+    request: AnyUpdateRequest,
+) -> Result<Arc<CachedSession>, Error> {
+    let (actor, player) = (caller.actor(), path.player_uuid);
+    let AnyUpdateRequest { status, team_id, custom_data: CustomDataBody(custom_data), overflow_action } =
+        request;
+    let team_id = team_id.map(team_index);
+    let invite = Invite {
+        reserve: status == Some(Status::Reserved),
+        team_id,
+        overflow: overflow_action,
+        custom_data: custom_data.clone(),
+        inviting_player: caller.player(),
+        source_session: None,
+        now: app.clock.now(),
+    };
+    let (rules, catalog) = (join_rules(app), app.catalog());
+    let joiner = on_behalf(caller, player, team_id, &custom_data);
+    let rule = move |session: &mut Session| {
+        match status {
+            Some(Status::Invited | Status::Reserved) => {
+                return session.invite(actor, player, &invite);
+            }
+            Some(Status::Leader) => session.require_leader(actor)?,
+            Some(Status::Member) if !session.is_active(player) => {
+                if !matches!(actor, Actor::Anyone) && actor != Actor::Player(player) {
+                    return Err(Refused::JoinForOthers);
+                }
+                return session.join(&joiner, JoinPath::Session, rules);
+            }
+            Some(Status::Member) | None => {}
+        }
+        let current = session.entry(player)?.team_id;
+        if let Some(team_id) = team_id.filter(|team_id| *team_id != current) {
+            session.move_to(actor, player, Some(team_id), catalog.can_change_own_team(session))?;
+        }
+        if custom_data.is_empty() {
+            session.require_active(actor)?;
+        } else {
+            session.update_player(actor, player, custom_data.clone())?;
+        }
+        // Last: whoever promotes another gives up what the rest may take.
+        if status == Some(Status::Leader) { session.promote(actor, player) } else { Ok(()) }
+    };
+    let ((), cached) =
+        app.sessions.update(&path.session_id, Update::by_caller(query.refresh_ttl.0), rule).await?;
+    Ok(cached)
+}
+
+/// Someone who joins by an operation that says nothing of their client.
+fn on_behalf(
+    caller: &Caller,
+    player: PlayerUuid,
+    team_id: Option<usize>,
+    custom_data: &CustomData,
+) -> Joiner {
+    let own_token = (caller.player() == Some(player)).then(|| caller.token());
+    Joiner {
+        player,
+        player_id: own_token.and_then(|token| token.player_id),
+        client: None,
+        team_id,
+        custom_data: (!custom_data.is_empty()).then(|| custom_data.clone()),
+        password: None,
+        friend: None,
+    }
+}

@@ -1,0 +1,91 @@
+//! Create or join a session.
+
+use std::sync::Arc;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::api::wire::client::{ClientSettings, JoinRequest, client};
+use crate::app::App;
+use crate::app::join::{self, CreateOrJoin};
+use crate::auth::Caller;
+use crate::domain::client::CrossplayPreferences;
+use crate::domain::session::join::Joiner;
+use crate::http::error::Error;
+use crate::http::input::body::Json;
+use crate::http::operation::Input;
+use crate::http::reply::{Plain, Reply};
+
+/// A request to create or join a session.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "CreateOrJoinRequest")]
+pub struct CreateOrJoinRequest {
+    /// The game's version.
+    client_version: String,
+    /// Platform and input.
+    client_settings: ClientSettings,
+    /// Whom the player agrees to play with; without any, everyone.
+    crossplay_preferences: Option<CrossplayPreferences>,
+    /// Type of session.
+    session_type: String,
+    /// A password for the session, should a new one be made; also given when joining one.
+    #[schemars(length(min = 1, max = 128))]
+    password: Option<String>,
+    /// Preferred region.
+    #[schemars(length(min = 1, max = 128))]
+    region_id: Option<String>,
+    /// What the player says of themselves; where absent, the fields above serve.
+    player: Option<JoinRequest>,
+}
+
+/// The session that a player is in now.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "SessionJoinResponse")]
+pub struct SessionJoined {
+    /// Its id.
+    #[schemars(length(min = 1, max = 128))]
+    session_id: String,
+}
+
+/// Joins the oldest open session of a type that takes the caller, or makes a new one.
+pub async fn create_or_join(
+    app: Arc<App>,
+    caller: Caller,
+    Input { body: Json(request), .. }: Input<(), (), Json<CreateOrJoinRequest>>,
+) -> Result<Reply<Plain<SessionJoined>>, Error> {
+    let catalog = app.catalog();
+    let template = catalog.template(&request.session_type)?;
+    catalog.check_region(request.region_id.as_deref())?;
+    let (session_type, region_id) = (request.session_type.clone(), request.region_id.clone());
+    let password = request.password.clone();
+    let joiner = joiner(&caller, request)?;
+    let request = CreateOrJoin { session_type, region_id, password, joiner };
+    let cached = join::create_or_join(&app, &caller, template, request).await?;
+    Ok(Reply::plain(&SessionJoined { session_id: cached.session.id.to_string() }))
+}
+
+/// The caller, as the rules see them. Without `player` the fields at the top serve, on the first team.
+fn joiner(caller: &Caller, request: CreateOrJoinRequest) -> Result<Joiner, Error> {
+    let player = caller.require_player()?;
+    if let Some(player_request) = request.player {
+        let mut joiner = player_request.joiner(caller, player, &["body", "player"])?;
+        joiner.password = joiner.password.or(request.password);
+        return Ok(joiner);
+    }
+    let (version, crossplay) = (request.client_version, request.crossplay_preferences);
+    Ok(Joiner {
+        player,
+        player_id: caller.token().player_id,
+        client: Some(client(
+            caller.token().platform,
+            version,
+            &request.client_settings,
+            crossplay,
+            &["body"],
+        )?),
+        team_id: Some(0),
+        custom_data: None,
+        password: request.password,
+        friend: None,
+    })
+}

@@ -1,0 +1,87 @@
+//! Changing and ending a session.
+
+use std::sync::Arc;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::team::{TeamUpdate, team_change};
+use crate::api::wire::CustomDataBody;
+use crate::api::wire::session::{JoinabilityBody, SessionView};
+use crate::api::wire::view::session_document;
+use crate::app::join::hash_password;
+use crate::app::{App, Update};
+use crate::auth::Caller;
+use crate::domain::Session;
+use crate::domain::session::{Joinability, SessionChange};
+use crate::domain::template::TEAMS_MAX;
+use crate::http::error::Error;
+use crate::http::input::body::Json;
+use crate::http::input::params::{RefreshQuery, SessionPath};
+use crate::http::operation::Input;
+use crate::http::reply::{NoContent, Reply, Versioned};
+
+/// A change of a session; what is absent stays.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "SessionUpdate")]
+pub struct SessionUpdate {
+    /// Preferred region.
+    #[schemars(length(min = 1, max = 128))]
+    region_id: Option<String>,
+    /// The session's data, replaced whole.
+    custom_data: Option<CustomDataBody>,
+    /// Deprecated: the same as `joinability.open`, which wins where both are given.
+    joinable: Option<bool>,
+    /// Ways in without an invite, replaced whole.
+    joinability: Option<JoinabilityBody>,
+    /// The wanted teams, as many as there shall be.
+    #[schemars(length(max = TEAMS_MAX))]
+    teams: Option<Vec<TeamUpdate>>,
+    /// A password to join with.
+    #[schemars(length(min = 1, max = 128))]
+    password: Option<String>,
+}
+
+/// Changes a session.
+pub async fn update(
+    app: Arc<App>,
+    caller: Caller,
+    Input { path, query, body: Json(update) }: Input<SessionPath, RefreshQuery, Json<SessionUpdate>>,
+) -> Result<Reply<Versioned<SessionView<'static>>>, Error> {
+    let actor = caller.actor();
+    let region = app.catalog().check_region(update.region_id.as_deref());
+    let change = change(&app, update);
+    let rule = move |session: &mut Session| {
+        // The caller's role comes before what the body says.
+        session.require_leader(actor)?;
+        region.clone()?;
+        session.update(actor, change.clone())
+    };
+    let ((), cached) =
+        app.sessions.update(&path.session_id, Update::by_caller(query.refresh_ttl.0), rule).await?;
+    Ok(Reply::document(&session_document(&app, &caller, &cached)))
+}
+
+fn change(app: &App, update: SessionUpdate) -> SessionChange {
+    SessionChange {
+        region_id: update.region_id,
+        custom_data: update.custom_data.map(|data| data.0),
+        joinability: update.joinability.map(Joinability::from),
+        joinable: update.joinable,
+        teams: update.teams.map(|teams| teams.into_iter().map(team_change).collect()),
+        password: update.password.map(|password| hash_password(app, &password)),
+    }
+}
+
+/// Ends a session.
+pub async fn delete(
+    app: Arc<App>,
+    caller: Caller,
+    Input { path, .. }: Input<SessionPath, RefreshQuery>,
+) -> Result<Reply<NoContent>, Error> {
+    let actor = caller.actor();
+    let rule = move |session: &mut Session| session.end_by(actor);
+    app.sessions.update(&path.session_id, Update::by_caller(false), rule).await?;
+    tracing::info!(session_id = %path.session_id, "session ended by request");
+    Ok(Reply::no_content())
+}

@@ -1,0 +1,64 @@
+//! Which view of a session a caller gets, and the document of that view.
+
+use crate::api::wire::session::SessionView;
+use crate::app::{App, CachedSession, Depth, Shown, View};
+use crate::auth::{Caller, Permission};
+use crate::document::Document;
+use crate::domain::session::{Player, Status};
+use crate::domain::template::Visibility;
+use crate::domain::{PlayerUuid, Session};
+
+/// The view of a caller: how much of the session, by their standing in it, and which of its players, by its
+/// template.
+pub fn view_for(caller: &Caller, session: &Session) -> View {
+    if caller.may(Permission::ReadAny) {
+        return View::FULL;
+    }
+    let own = caller.player().and_then(|player| Some((player, session.entry(player).ok()?)));
+    view_of(session, own)
+}
+
+/// The view of someone who has no part in the session.
+pub fn outside_view(session: &Session) -> View {
+    view_of(session, None)
+}
+
+fn view_of(session: &Session, own: Option<(PlayerUuid, &Player)>) -> View {
+    let active = own.is_some_and(|(_, entry)| entry.status.is_active());
+    let depth = if active { Depth::Full } else { Depth::Limited };
+    let visibility = match own {
+        Some((_, entry)) if entry.status == Status::Leader => session.admin_player_visibility,
+        _ => session.player_visibility,
+    };
+    let players = match (visibility, own) {
+        (Visibility::All, _) => Shown::All,
+        (Visibility::Team, Some((_, entry))) => Shown::Team(entry.team_id),
+        (Visibility::Oneself, Some((player, _))) => Shown::Only(player),
+        (Visibility::Team | Visibility::Oneself, None) | (Visibility::None, _) => Shown::Nobody,
+    };
+    View { depth, players }
+}
+
+/// A session's document, as a caller sees it.
+pub fn session_document(app: &App, caller: &Caller, cached: &CachedSession) -> Document {
+    document_in(app, cached, view_for(caller, &cached.session))
+}
+
+/// A session's document in a view.
+pub fn document_in(app: &App, cached: &CachedSession, view: View) -> Document {
+    cached.document(view, || render(app, cached, view))
+}
+
+/// A session's document with everything in it.
+pub fn full_document<'a>(app: &App, cached: &'a CachedSession) -> &'a Document {
+    cached.full_document(|| render(app, cached, View::FULL))
+}
+
+fn render(app: &App, cached: &CachedSession, view: View) -> Document {
+    Document::of(&SessionView::of(&cached.session, view, is_suppressed(app, &cached.session)))
+}
+
+/// Whether a session has too many players to be shown with them.
+pub fn is_suppressed(app: &App, session: &Session) -> bool {
+    session.players.len() > app.settings.players_shown_max
+}

@@ -1,0 +1,81 @@
+//! Making an instance from a request and the catalog.
+
+use uuid::Uuid;
+
+use super::{App, Failure};
+use crate::auth::Caller;
+use crate::domain::instance::{HostType, Instance, JoinStatus, StartupParams};
+use crate::domain::template::Template;
+use crate::domain::{CustomData, PlayerUuid};
+
+/// A request for an instance, or the registration of one.
+#[derive(Debug, Default)]
+pub struct InstanceRequest {
+    /// The id it shall have; `None`: one is drawn.
+    pub instance_id: Option<String>,
+    /// Its startup parameters.
+    pub startup_params: Option<StartupParams>,
+    /// Who hosts it.
+    pub host_type: HostType,
+    /// An instance template, which wins over host type and startup parameters.
+    pub template_id: Option<Uuid>,
+    /// The player who hosts it, if a player does; `None`: the caller.
+    pub host_player: Option<PlayerUuid>,
+    /// The product's data about it.
+    pub custom_data: CustomData,
+}
+
+impl InstanceRequest {
+    /// The instance that sessions of a template start with, if any.
+    pub fn at_start(template: &Template) -> Option<Self> {
+        let template_id = template.auto_startup_instance_template_id;
+        let startup_params = template.auto_startup_params.clone().map(StartupParams::from);
+        let is_wanted = template_id.is_some() || startup_params.is_some();
+        is_wanted.then(|| Self { template_id, startup_params, ..Self::default() })
+    }
+
+    /// The instance, as the caller asks for it.
+    ///
+    /// # Errors
+    /// [`InstanceTemplateNotFound`](crate::domain::Refused::InstanceTemplateNotFound); a denial if a player hosts it and neither the request nor the token names one.
+    pub fn instance(self, app: &App, caller: &Caller) -> Result<Instance, Failure> {
+        let catalog = app.catalog();
+        let template = match self.template_id {
+            Some(id) => Some(catalog.instance_template(id)?),
+            None => None,
+        };
+        let startup_params = match template {
+            Some(template) => template.draw(app.entropy.fraction()),
+            None => self.startup_params,
+        };
+        let host_type = template.map_or(self.host_type, |template| template.default_host_type);
+        let is_hosted_by_player = matches!(host_type, HostType::Player | HostType::Standalone);
+        let host_player = match self.host_player {
+            _ if !is_hosted_by_player => None,
+            Some(player) => Some(player),
+            None => Some(caller.require_player()?),
+        };
+        let caller_hosts = host_player.is_some() && host_player == caller.player();
+        let custom_data = match template {
+            Some(template) if self.custom_data.is_empty() => template.custom_data.clone(),
+            _ => self.custom_data,
+        };
+        Ok(Instance {
+            instance_id: self.instance_id.unwrap_or_else(|| app.entropy.uuid().to_string()),
+            host_type,
+            host_player,
+            host_player_id: caller.token().player_id.filter(|_| caller_hosts),
+            registrar: caller.player(),
+            allocation_id: None,
+            // A player who hosts is there; a server is yet to be found.
+            join_status: if is_hosted_by_player { JoinStatus::Pending } else { JoinStatus::Requested },
+            join_params: None,
+            startup_params,
+            version: None,
+            created: app.clock.now(),
+            custom_data,
+            health: None,
+            match_id: None,
+        })
+    }
+}

@@ -1,0 +1,80 @@
+//! One commit of several sessions: all of them change, or none.
+
+use std::sync::Mutex;
+
+use super::*;
+use crate::app::Limits;
+use crate::config::Config;
+use crate::domain::session::NewSession;
+use crate::env::{Clock, Entropy};
+use crate::store::{Memory, Store};
+
+async fn two_sessions() -> (Arc<Sessions>, [SessionId; 2], Arc<Mutex<Vec<String>>>) {
+    let limits = Limits {
+        idle_ms: 60_000,
+        cache_bytes: 1 << 20,
+        session_bytes_max: 1 << 20,
+        sessions_per_player_max: 1,
+        invites_per_player_max: 1,
+        staleness_ms_max: 0,
+    };
+    let clock = Clock::manual("2026-11-24T12:00:00Z".parse().unwrap());
+    let (store, seen) = (Store::Memory(Memory::default()), Arc::new(Mutex::new(Vec::new())));
+    let observer = {
+        let seen = Arc::clone(&seen);
+        move |session: &Session| seen.lock().unwrap().push(session.id.to_string())
+    };
+    let time_and_randomness = (clock.clone(), Entropy::seeded(1));
+    let sessions = Arc::new(Sessions::new(store, limits, time_and_randomness, Arc::default(), observer));
+    let ids = ["one", "other"].map(|id| SessionId::parse(id).unwrap());
+    for id in &ids {
+        let (session_type, now) = ("game".to_owned(), clock.now());
+        let new = NewSession { id: id.clone(), session_type, now, region_id: None, password: None };
+        sessions.create(Session::new(new, &Config::default().templates["game"])).await.unwrap();
+    }
+    seen.lock().unwrap().clear();
+    (sessions, ids, seen)
+}
+
+/// The plan that gives each of these sessions a region.
+async fn plan_regions(sessions: &Sessions, ids: &[SessionId], region: &str) -> Plan {
+    let mut joined: Option<Plan> = None;
+    for id in ids {
+        let before = sessions.get_latest(id).await.unwrap();
+        let mut after = before.session.clone();
+        after.region_id = Some(region.to_owned());
+        let plan = sessions.plan_change(&before, after, usize::MAX, None).await.unwrap();
+        joined = Some(match joined {
+            None => plan,
+            Some(first) => Plan {
+                batch: first.batch.and(plan.batch),
+                after: first.after.into_iter().chain(plan.after).collect(),
+            },
+        });
+    }
+    joined.unwrap()
+}
+
+async fn regions(sessions: &Sessions, ids: &[SessionId]) -> Vec<Option<String>> {
+    let mut regions = Vec::new();
+    for id in ids {
+        regions.push(sessions.get(id).await.unwrap().session.region_id.clone());
+    }
+    regions
+}
+
+#[tokio::test]
+async fn joined_plans_are_one_commit() {
+    let (sessions, ids, seen) = two_sessions().await;
+    let both = plan_regions(&sessions, &ids, "eu").await;
+    assert!(sessions.commit(both).await.unwrap().is_some());
+    assert_eq!(regions(&sessions, &ids).await, [Some("eu".to_owned()), Some("eu".to_owned())]);
+    assert_eq!(*seen.lock().unwrap(), ["one", "other"]);
+
+    // Another change of one of them comes first: then neither changes.
+    let both = plan_regions(&sessions, &ids, "us").await;
+    let first = plan_regions(&sessions, &ids[1..], "asia").await;
+    assert!(sessions.commit(first).await.unwrap().is_some());
+    assert!(sessions.commit(both).await.unwrap().is_none());
+    assert_eq!(regions(&sessions, &ids).await, [Some("eu".to_owned()), Some("asia".to_owned())]);
+}

@@ -1,0 +1,83 @@
+//! What a change of a session writes, and what it may take.
+
+use std::iter;
+
+use super::*;
+use crate::config::Config;
+use crate::domain::CustomData;
+use crate::domain::client::VersionCheck;
+use crate::domain::limits::{CUSTOM_DATA_BYTES_MAX, CUSTOM_DATA_VALUE_CHARS_MAX};
+use crate::domain::session::NewSession;
+use crate::domain::session::join::{JoinPath, JoinRules, Joiner};
+
+fn session() -> Session {
+    let new = NewSession {
+        id: SessionId::parse("s").unwrap(),
+        session_type: "game".into(),
+        now: "2026-11-24T12:00:00.125Z".parse().unwrap(),
+        region_id: Some("eu".into()),
+        password: None,
+    };
+    Session::new(new, &Config::default().templates["game"])
+}
+
+/// A session of so many players who all have as much data as the contract allows.
+fn full_session(players: u128) -> Session {
+    let mut session = session();
+    session.joinability.open = true;
+    session.teams[0].max_size = 100;
+    let value = "x".repeat(CUSTOM_DATA_VALUE_CHARS_MAX - 2);
+    let entries = CUSTOM_DATA_BYTES_MAX / CUSTOM_DATA_VALUE_CHARS_MAX;
+    let keys = (0..entries).map(|entry| format!("{entry:02}"));
+    let custom_data: CustomData = keys.zip(iter::repeat(value)).collect();
+    let rules = JoinRules { now: session.created, version_check: VersionCheck::Off, trust_friends: false };
+    for player in 0..players {
+        let joiner = Joiner {
+            player: PlayerUuid(uuid::Uuid::from_u128(player)),
+            player_id: None,
+            client: None,
+            team_id: Some(0),
+            custom_data: Some(custom_data.clone()),
+            password: None,
+            friend: None,
+        };
+        session.join(&joiner, JoinPath::Session, rules).unwrap();
+    }
+    session
+}
+
+/// Bytes of a session as stored.
+fn bytes_of(session: &Session) -> usize {
+    StoredSession::encode(session, &UnknownFields::default()).0.len()
+}
+
+#[test]
+fn a_hundred_players_with_as_much_data_as_they_may_have_fit() {
+    let bytes_max = Config::default().sessions.session_bytes_max;
+    let session = full_session(100);
+    let planned = plan(None, &session, bytes_max).unwrap();
+    let key = keys::session(&session.id);
+    let (_, stored) = planned.batch.put.iter().find(|(put, _)| *put == key).unwrap();
+    assert!(stored.len() > 100 * CUSTOM_DATA_BYTES_MAX);
+    assert_eq!(planned.stored_bytes, stored.len());
+    assert!(StoredSession::decode(stored).unwrap().session == session);
+}
+
+#[test]
+fn a_session_that_takes_too_much_may_only_shrink() {
+    let (small, large) = (full_session(2), full_session(3));
+    let bytes_max = bytes_of(&small);
+    let change = |before: &Session, after: &Session, bytes_max: usize| {
+        let before = Before { session: before, unknown: &UnknownFields::default(), version: Version(1) };
+        plan(Some(before), after, bytes_max).map(drop)
+    };
+    assert_eq!(change(&full_session(1), &small, bytes_max), Ok(()));
+    assert_eq!(plan(None, &large, bytes_max).map(drop), Err(Refused::SessionTooLarge));
+    assert_eq!(change(&small, &large, bytes_max), Err(Refused::SessionTooLarge));
+    assert_eq!(change(&large, &small, bytes_max - 1), Ok(()));
+    let mut otherwise = large.clone();
+    otherwise.region_id = Some("us".into());
+    assert_eq!(change(&large, &otherwise, bytes_max), Err(Refused::SessionTooLarge));
+    otherwise.ended = true;
+    assert_eq!(change(&large, &otherwise, bytes_max), Ok(()));
+}

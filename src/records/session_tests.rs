@@ -1,0 +1,161 @@
+//! Sessions as they are stored: by this build, by older ones, and by newer ones that know more fields.
+
+use rmpv::Value;
+
+use super::*;
+use crate::config::Config;
+use crate::domain::client::VersionCheck;
+use crate::domain::session::NewSession;
+use crate::domain::session::join::{JoinPath, JoinRules, Joiner};
+use crate::domain::{PlayerUuid, SessionId};
+use crate::store::StoreError;
+
+/// Not UTF-8: what is looked up by a player must not depend on it.
+const ALICE: PlayerUuid = PlayerUuid(uuid::Uuid::from_u128(0xFFFE_FDFC_0000_4000_8000_0000_0000_0001));
+const BOB: PlayerUuid = PlayerUuid(uuid::Uuid::from_u128(0x2222_2222_2222_4222_8222_2222_2222_2222));
+
+/// A session of two players on two teams.
+fn session() -> Session {
+    let new = NewSession {
+        id: SessionId::parse("s").unwrap(),
+        session_type: "game".into(),
+        now: "2026-11-24T12:00:00.125Z".parse().unwrap(),
+        region_id: Some("eu".into()),
+        password: None,
+    };
+    let mut session = Session::new(new, &Config::default().templates["game"]);
+    session.joinability.open = true;
+    session.teams.resize(2, session.teams[0].clone());
+    let rules = JoinRules { now: session.created, version_check: VersionCheck::Off, trust_friends: false };
+    for (player, team_id) in [(ALICE, 0), (BOB, 1)] {
+        let (player_id, client, custom_data, password, friend) = (None, None, None, None, None);
+        let joiner =
+            Joiner { player, player_id, client, team_id: Some(team_id), custom_data, password, friend };
+        session.join(&joiner, JoinPath::Session, rules).unwrap();
+    }
+    session
+}
+
+fn encode(session: &Session) -> Bytes {
+    StoredSession::encode(session, &UnknownFields::default()).0
+}
+
+/// The stored session as a newer build would write it: changed as MessagePack, without our types.
+fn changed(stored: &[u8], change: impl FnOnce(&mut Value)) -> Vec<u8> {
+    let mut value = rmpv::decode::read_value(&mut &stored[1..]).unwrap();
+    change(&mut value);
+    let mut changed = vec![stored[0]];
+    rmpv::encode::write_value(&mut changed, &value).unwrap();
+    changed
+}
+
+/// The value at a path of keys and indices; `None` if there is none.
+fn at<'v>(value: &'v mut Value, path: &[Value]) -> Option<&'v mut Value> {
+    let mut found = value;
+    for step in path {
+        found = match found {
+            Value::Map(fields) => &mut fields.iter_mut().find(|(key, _)| key == step)?.1,
+            Value::Array(items) => items.get_mut(usize::try_from(step.as_u64()?).ok()?)?,
+            _ => return None,
+        };
+    }
+    Some(found)
+}
+
+fn insert(value: &mut Value, path: &[Value], name: &str) {
+    let Some(Value::Map(fields)) = at(value, path) else { panic!("no map at {path:?}") };
+    fields.insert(0, (name.into(), Value::from(vec![Value::from(name), Value::Nil])));
+}
+
+/// The paths at which a stored session has a field of this name.
+fn found(stored: &[u8], paths: &[Vec<Value>], name: &str) -> Vec<bool> {
+    let mut value = rmpv::decode::read_value(&mut &stored[1..]).unwrap();
+    let mut has = |path: &Vec<Value>| at(&mut value, &[&path[..], &[name.into()]].concat()).is_some();
+    paths.iter().map(&mut has).collect()
+}
+
+fn player_key(player: PlayerUuid) -> Value {
+    Value::from(player.0.as_bytes().as_slice())
+}
+
+/// Where a newer build may have added a field: to the session, to what is in it, to its lists and to its maps.
+fn places() -> Vec<Vec<Value>> {
+    let players = Value::from("players");
+    vec![
+        vec![],
+        vec!["joinability".into()],
+        vec!["teams".into(), 1.into()],
+        vec![players.clone(), player_key(ALICE)],
+        vec![players, player_key(BOB)],
+    ]
+}
+
+#[test]
+fn sessions_are_read_as_they_were_stored_now_and_before() {
+    let session = session();
+    let expected = StoredSession { session: session.clone(), unknown: UnknownFields::default() };
+    assert_eq!(StoredSession::decode(&encode(&session)).unwrap(), expected);
+    let before = [&[FORMAT_JSON], &*serde_json::to_vec(&session).unwrap()].concat();
+    assert_eq!(StoredSession::decode(&before).unwrap(), expected);
+}
+
+#[test]
+fn fields_of_a_newer_build_stay_where_they_are() {
+    let session = session();
+    let newer = changed(&encode(&session), |value| {
+        places().iter().for_each(|path| insert(value, path, "newer"));
+    });
+    let read = StoredSession::decode(&newer).unwrap();
+    assert_eq!(read.session, session);
+    let mut after = read.session.clone();
+    after.region_id = Some("us".into());
+    let (stored, kept) = StoredSession::encode(&after, &read.unknown);
+    assert_eq!(found(&stored, &places(), "newer"), [true; 5]);
+    assert_eq!(kept, read.unknown);
+    // And again after a restart.
+    let again = StoredSession::decode(&stored).unwrap();
+    assert_eq!((again.session, again.unknown), (after, kept));
+}
+
+#[test]
+fn fields_go_with_what_they_stand_in() {
+    let newer = changed(&encode(&session()), |value| {
+        places().iter().for_each(|path| insert(value, path, "newer"));
+    });
+    let read = StoredSession::decode(&newer).unwrap();
+    let mut after = read.session;
+    after.leave(BOB).unwrap();
+    after.teams.truncate(1);
+    let (stored, kept) = StoredSession::encode(&after, &read.unknown);
+    assert_eq!(found(&stored, &places(), "newer"), [true, true, false, true, false]);
+    // A player who comes back is a new entry, and gets nothing of the old one.
+    let (stored, _) = StoredSession::encode(&session(), &kept);
+    assert_eq!(found(&stored, &places(), "newer"), [true, true, false, true, false]);
+}
+
+#[test]
+fn a_field_that_this_build_knows_has_the_value_of_the_last_change() {
+    let mut session = session();
+    session.region_id = None;
+    let newer = changed(&encode(&session), |value| {
+        insert(value, &[], "newer");
+        // A known field that this build leaves out if it has no value, and another one writes out.
+        let Value::Map(fields) = value else { panic!("a session is a map") };
+        fields.push(("region_id".into(), Value::Nil));
+    });
+    let mut read = StoredSession::decode(&newer).unwrap();
+    for region_id in [Some("us".to_owned()), None] {
+        read.session.region_id.clone_from(&region_id);
+        let (stored, _) = StoredSession::encode(&read.session, &read.unknown);
+        assert_eq!(found(&stored, &[vec![]], "newer"), [true]);
+        read = StoredSession::decode(&stored).unwrap();
+        assert_eq!(read.session.region_id, region_id);
+    }
+}
+
+#[test]
+fn an_unknown_format_is_refused() {
+    for stored in [&[9, 1, 2][..], &[], &[FORMAT, 0xc1], &[FORMAT_JSON, b'{']] {
+        assert!(matches!(StoredSession::decode(stored), Err(StoreError::Corrupt(_))), "{stored:?}");
+    }
+}
