@@ -22,3 +22,6 @@ mod presence_sync;
 mod shared_database;
 /// Bounded reads: how old they may be.
 mod staleness;
+
+/// Two builds on one database: fields of a newer build are kept.
+mod versions;

@@ -6,6 +6,8 @@ mod client_flow;
 mod connections;
 /// The surface and the API document do not change unseen.
 mod contract;
+/// Which module may use which.
+mod edges;
 /// Sessions end when nobody asks for them, and not before.
 mod expiry;
 /// A store that fails leaves nothing half-done.
