@@ -1,4 +1,4 @@
-//! What types alone cannot say of a configuration, and where in the file it is said wrongly.
+//! Checks across settings, which types alone cannot express, and the place of a problem in the file.
 
 use toml::de::DeTable;
 
@@ -8,30 +8,30 @@ use crate::domain::Platform;
 use crate::domain::template::{PlatformTemplate, Template};
 use crate::store::parse_postgres_url;
 
-/// Most templates.
+/// Most session templates.
 const TEMPLATES_MAX: usize = 256;
-/// What [`is_plain_name`] asks for.
-const PLAIN_NAME: &str = "a name takes 1 to 128 characters, none a control character";
+/// The rule that [`is_plain_name`] checks.
+const PLAIN_NAME: &str = "a name has 1 to 128 characters and no control characters";
 
-/// A knob that is wrong, and what is allowed.
+/// A setting with an invalid value, and what is allowed.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Fault {
-    /// Sections and knob, from the outermost in.
+pub(super) struct Problem {
+    /// Sections and setting, outermost first.
     path: Vec<String>,
     message: String,
 }
 
-impl Fault {
+impl Problem {
     fn new(path: &[&str], message: impl Into<String>) -> Self {
         Self { path: path.iter().map(|key| (*key).to_owned()).collect(), message: message.into() }
     }
 
-    /// The fault, told of the variable or flag that set the knob, or of the file, with its line where the knob or its
-    /// section is there.
-    pub(super) fn placed(self, text: &str, origin: &str, overrides: &[Override]) -> ConfigError {
-        let (_, sections) = self.path.split_last().expect("a path names a knob");
+    /// Turns the problem into an error with its origin: the variable or flag that set the setting, otherwise the file,
+    /// with the line if the file has the setting or its section.
+    pub(super) fn located(self, text: &str, origin: &str, overrides: &[Override]) -> ConfigError {
+        let (_, sections) = self.path.split_last().expect("a path names a setting");
         let message = format!("[{}] {}", sections.join("."), self.message);
-        let sets = |over: &&Override| self.path[..] == [&over.section[..], &over.knob];
+        let sets = |over: &&Override| self.path[..] == [&over.section[..], &over.setting];
         match (overrides.iter().rfind(sets), line_of(text, &self.path)) {
             (Some(over), _) => ConfigError::Wrong { origin: over.origin.clone(), message },
             (None, Some(line)) => {
@@ -42,7 +42,7 @@ impl Fault {
     }
 }
 
-/// The line of the innermost of these keys that a file has, from 1.
+/// The line of the innermost of these keys that is in the file. Lines count from 1.
 fn line_of(text: &str, path: &[String]) -> Option<usize> {
     let root = DeTable::parse(text).ok()?;
     let (mut table, mut start) = (Some(root.get_ref()), None);
@@ -55,17 +55,17 @@ fn line_of(text: &str, path: &[String]) -> Option<usize> {
     start.map(|start| text[..start].matches('\n').count() + 1)
 }
 
-/// Finds the first thing that is wrong.
-pub(super) fn check(config: &Config) -> Result<(), Fault> {
+/// Finds the first problem.
+pub(super) fn check(config: &Config) -> Result<(), Problem> {
     check_listeners(config)?;
     check_auth(config)?;
     if config.store.data_dir.as_os_str().is_empty() {
-        let message = "data_dir names no directory; \".\" is the working directory";
-        return Err(Fault::new(&["store", "data_dir"], message));
+        let message = "data_dir is empty; use \".\" for the working directory";
+        return Err(Problem::new(&["store", "data_dir"], message));
     }
     check_postgres(config)?;
     if config.templates.is_empty() || config.templates.len() > TEMPLATES_MAX {
-        return Err(Fault::new(&["templates", ""], format!("takes 1 to {TEMPLATES_MAX} templates")));
+        return Err(Problem::new(&["templates", ""], format!("takes 1 to {TEMPLATES_MAX} templates")));
     }
     for (section, name) in config
         .templates
@@ -74,14 +74,14 @@ pub(super) fn check(config: &Config) -> Result<(), Fault> {
         .chain(config.regions.keys().map(|name| ("regions", name)))
     {
         if !is_plain_name(name) {
-            return Err(Fault::new(&[section, name], format!("{name:?}: {PLAIN_NAME}")));
+            return Err(Problem::new(&[section, name], format!("{name:?}: {PLAIN_NAME}")));
         }
     }
     config.templates.iter().try_for_each(|(name, template)| check_template(config, name, template))
 }
 
-/// Two listeners cannot have one address.
-fn check_listeners(config: &Config) -> Result<(), Fault> {
+/// The two listeners must not use the same address.
+fn check_listeners(config: &Config) -> Result<(), Problem> {
     let (listen, AdminListen::At(admin)) = (config.http.listen, config.http.admin_listen) else {
         return Ok(());
     };
@@ -89,107 +89,109 @@ fn check_listeners(config: &Config) -> Result<(), Fault> {
     if listen.port() == 0 || listen.port() != admin.port() || !overlap {
         return Ok(());
     }
-    // Said of the one that was set.
-    let knob = if AdminListen::At(admin) == Http::default().admin_listen { "listen" } else { "admin_listen" };
+    // The error points at the setting that differs from its default.
+    let setting =
+        if AdminListen::At(admin) == Http::default().admin_listen { "listen" } else { "admin_listen" };
     let message = format!(
-        "listen and admin_listen both take {listen}: give one another port, or say \
+        "listen and admin_listen both use {listen}: give one of them another port, or set \
                            admin_listen = \"off\""
     );
-    Err(Fault::new(&["http", knob], message))
+    Err(Problem::new(&["http", setting], message))
 }
 
-/// Whoever reads the development key can be anyone; it serves this machine alone.
-pub(super) fn check_exposure(config: &Config) -> Result<(), Fault> {
+/// The development key is for this machine only: anyone who can read it can sign a token for any player.
+pub(super) fn check_exposure(config: &Config) -> Result<(), Problem> {
     let listen = config.http.listen;
     if config.auth.has_own_keys() || listen.ip().is_loopback() {
         return Ok(());
     }
     let message = format!(
-        "refusing to listen on {listen} with the development key: whoever reads the key file can be anyone. \
-         Set jwks_file or jwks_url under [auth], or listen on 127.0.0.1; if every machine that reaches this \
-         address is yours, start with --insecure-expose-development-key"
+        "refusing to listen on {listen} with the development key: anyone who can read the key file can sign a token \
+         for any player. Set jwks_file or jwks_url under [auth], or listen on 127.0.0.1. If you own every machine that \
+         reaches this address, start with --insecure-expose-development-key"
     );
-    Err(Fault::new(&["http", "listen"], message))
+    Err(Problem::new(&["http", "listen"], message))
 }
 
-fn check_auth(config: &Config) -> Result<(), Fault> {
+fn check_auth(config: &Config) -> Result<(), Problem> {
     let auth = &config.auth;
     if auth.jwks_file.is_some() && auth.jwks_url.is_some() {
-        return Err(Fault::new(&["auth", "jwks_url"], "takes jwks_file or jwks_url, not both"));
+        return Err(Problem::new(&["auth", "jwks_url"], "set jwks_file or jwks_url, not both"));
     }
     if let Some(Err(message)) = auth.jwks_url.as_deref().map(check_jwks_url) {
-        return Err(Fault::new(&["auth", "jwks_url"], message));
+        return Err(Problem::new(&["auth", "jwks_url"], message));
     }
     if !auth.has_own_keys() && (auth.issuer.is_some() || auth.audience.is_some()) {
-        let knob = if auth.issuer.is_some() { "issuer" } else { "audience" };
-        let message =
-            "issuer and audience need jwks_file or jwks_url: tokens of the development key name neither";
-        return Err(Fault::new(&["auth", knob], message));
+        let setting = if auth.issuer.is_some() { "issuer" } else { "audience" };
+        let message = "issuer and audience need jwks_file or jwks_url: tokens of the development key have neither \
+                       claim";
+        return Err(Problem::new(&["auth", setting], message));
     }
     Ok(())
 }
 
-/// Servers that share a database share players, and so must know the same tokens: each would make a development key of
-/// its own.
-fn check_postgres(config: &Config) -> Result<(), Fault> {
+/// Servers that share a database share players, so all of them must accept the same tokens. The development key differs
+/// on each server.
+fn check_postgres(config: &Config) -> Result<(), Problem> {
     if let Some(Err(message)) = config.postgres.url.as_deref().map(parse_postgres_url) {
-        return Err(Fault::new(&["postgres", "url"], message));
+        return Err(Problem::new(&["postgres", "url"], message));
     }
     if config.postgres.certificate_file.is_some() != config.postgres.key_file.is_some() {
-        let knob = if config.postgres.key_file.is_some() { "key_file" } else { "certificate_file" };
-        return Err(Fault::new(
-            &["postgres", knob],
-            "takes certificate_file and key_file together, or neither",
+        let setting = if config.postgres.key_file.is_some() { "key_file" } else { "certificate_file" };
+        return Err(Problem::new(
+            &["postgres", setting],
+            "set certificate_file and key_file together, or neither",
         ));
     }
     if config.store.backend != Backend::Postgres {
         return Ok(());
     }
-    let missing = |message: &str| Err(Fault::new(&["store", "backend"], message));
+    let missing = |message: &str| Err(Problem::new(&["store", "backend"], message));
     if config.postgres.url.is_none() {
-        return missing("backend = \"postgres\" needs url under [postgres], which names the database");
+        return missing("backend = \"postgres\" needs url under [postgres], the address of the database");
     }
     if !config.auth.has_own_keys() {
         return missing(
-            "backend = \"postgres\" needs jwks_file or jwks_url under [auth], the same on each server: development \
-             keys differ from server to server, and each would refuse the tokens of the others",
+            "backend = \"postgres\" needs jwks_file or jwks_url under [auth], the same on each server: each \
+             server has its own development key and would reject the tokens of the others",
         );
     }
     Ok(())
 }
 
-/// A template may say again what its place says, as the contract's has it, and nothing else.
-fn check_template(config: &Config, name: &str, template: &Template) -> Result<(), Fault> {
+/// The contract repeats the name of a template and of a platform inside the entry. Here they may be repeated, but must be
+/// equal to the names of the tables.
+fn check_template(config: &Config, name: &str, template: &Template) -> Result<(), Problem> {
     if template.session_type.as_ref().is_some_and(|session_type| session_type != name) {
-        let message = format!("session_type is {name:?} here, as the table is called; leave it out");
-        return Err(Fault::new(&["templates", name, "session_type"], message));
+        let message = format!("session_type must be {name:?}, the name of the table; leave it out");
+        return Err(Problem::new(&["templates", name, "session_type"], message));
     }
     if let Some(id) = template.auto_startup_instance_template_id
         && !config.instance_templates.contains_key(&id)
     {
         let message = format!("auto_startup_instance_template_id: there is no [instance_templates.{id}]");
-        return Err(Fault::new(&["templates", name, "auto_startup_instance_template_id"], message));
+        return Err(Problem::new(&["templates", name, "auto_startup_instance_template_id"], message));
     }
     let mut entries = template.platform_templates.iter();
     entries.try_for_each(|(platform, entry)| check_platform(name, *platform, entry))
 }
 
-fn check_platform(name: &str, platform: Platform, entry: &PlatformTemplate) -> Result<(), Fault> {
-    let fault = |knob: &str, allowed: &str| {
-        let message = format!("{knob} is {allowed} here; leave it out");
-        Err(Fault::new(&["templates", name, "platform_templates", platform.name(), knob], message))
+fn check_platform(name: &str, platform: Platform, entry: &PlatformTemplate) -> Result<(), Problem> {
+    let problem = |setting: &str, rule: &str| {
+        let message = format!("{setting} {rule}; leave it out");
+        Err(Problem::new(&["templates", name, "platform_templates", platform.name(), setting], message))
     };
-    if entry.platform.is_some_and(|written| written != platform) {
-        return fault("platform", &format!("{:?}", platform.name()));
+    if entry.platform.is_some_and(|given| given != platform) {
+        return problem("platform", &format!("must be {:?}, the name of the entry", platform.name()));
     }
     match (entry.platform_id, platform.legacy_id()) {
-        (Some(written), Some(own)) if written != own => fault("platform_id", &own.to_string()),
-        (Some(_), None) => fault("platform_id", "none"),
+        (Some(given), Some(own)) if given != own => problem("platform_id", &format!("must be {own}")),
+        (Some(_), None) => problem("platform_id", "does not exist for this platform"),
         _ => Ok(()),
     }
 }
 
-/// Names end up in keys of the store, where control characters separate.
+/// Names become parts of store keys, where control characters are separators.
 fn is_plain_name(name: &str) -> bool {
     (1..=128).contains(&name.chars().count()) && !name.chars().any(char::is_control)
 }
@@ -199,7 +201,7 @@ mod tests {
     use crate::config::tests::parse;
 
     #[test]
-    fn two_listeners_do_not_take_one_address() {
+    fn two_listeners_must_not_use_one_address() {
         for (listen, admin_listen, fits) in [
             ("127.0.0.1:7", "127.0.0.1:7", false),
             ("0.0.0.0:7", "127.0.0.1:7", false),
@@ -224,8 +226,8 @@ mod tests {
     }
 
     #[test]
-    fn keys_come_over_https_or_from_this_machine() {
-        for (url, told) in [
+    fn a_jwks_url_is_https_or_on_this_machine() {
+        for (url, expected) in [
             ("http://keys.example/jwks", "must start with https://"),
             ("ftp://127.0.0.1/jwks", "must start with https://"),
             ("https://", "is no URL"),
@@ -233,7 +235,7 @@ mod tests {
         ] {
             let message = parse(&format!("\n[auth]\njwks_url = {url:?}"), &[]).unwrap_err();
             assert!(message.starts_with("my.toml: line 3: [auth] jwks_url"), "{message}");
-            assert!(message.contains(told), "{message}");
+            assert!(message.contains(expected), "{message}");
             let message = parse("", &[("RALLYPOINT_AUTH__JWKS_URL", url)]).unwrap_err();
             assert!(message.starts_with("RALLYPOINT_AUTH__JWKS_URL: [auth] jwks_url"), "{message}");
         }
@@ -245,23 +247,23 @@ mod tests {
     }
 
     #[test]
-    fn servers_that_share_a_database_share_their_keys() {
+    fn servers_that_share_a_database_need_keys_under_auth() {
         let postgres = "[store]\nbackend = \"postgres\"\n[postgres]\nurl = \"postgres://me@db/games\"";
         parse(&format!("{postgres}\n[auth]\njwks_file = \"keys\""), &[]).unwrap();
-        for (text, line, told) in [
+        for (text, line, expected) in [
             (postgres, 2, "needs jwks_file or jwks_url under [auth]"),
             ("[store]\nbackend = \"postgres\"", 2, "needs url under [postgres]"),
             ("[postgres]\nurl = \"postgres://me:secret@db\"", 2, "url takes no password"),
-            ("[postgres]\nkey_file = \"key\"", 2, "takes certificate_file and key_file together"),
+            ("[postgres]\nkey_file = \"key\"", 2, "set certificate_file and key_file together"),
         ] {
             let message = parse(text, &[]).unwrap_err();
-            assert!(message.contains(&format!("line {line}: [")) && message.contains(told), "{message}");
+            assert!(message.contains(&format!("line {line}: [")) && message.contains(expected), "{message}");
             assert!(!message.contains("secret"), "{message}");
         }
     }
 
     #[test]
-    fn what_the_file_alone_says_no_variable_says() {
+    fn file_only_sections_cannot_be_set_by_a_variable() {
         for name in [
             "RALLYPOINT_TEMPLATES__PARTY__NUM_TEAMS",
             "RALLYPOINT_REGIONS__EU",
@@ -269,33 +271,33 @@ mod tests {
         ] {
             let message = parse("", &[(name, "1")]).unwrap_err();
             assert!(message.starts_with(&format!("{name}: [")), "{message}");
-            assert!(message.ends_with("is written in the configuration file only"), "{message}");
+            assert!(message.ends_with("can be set in the configuration file only"), "{message}");
         }
     }
 
     #[test]
-    fn what_a_template_says_again_is_what_its_place_says() {
+    fn repeated_names_in_templates_must_match_their_tables() {
         let template = "[templates.a]\nsession_type = \"a\"\n[templates.a.platform_templates]\n";
         let xbox =
             |fields: &str| format!("{template}XboxLive = {{ platform_session_type = \"a\", {fields} }}");
         parse(&xbox("platform = \"XboxLive\", platform_id = 10"), &[]).unwrap();
         let legacy = "LegacyName = { platform_session_type = \"a\", platform_id = 10 }";
-        for (text, line, told) in [
-            (template.replace("= \"a\"", "= \"b\""), 2, "[templates.a] session_type is \"a\" here"),
-            (xbox("platform = \"PSN\""), 4, "platform is \"XboxLive\" here"),
-            (xbox("platform_id = 9"), 4, "[templates.a.platform_templates.XboxLive] platform_id is 10 here"),
+        for (text, line, expected) in [
+            (template.replace("= \"a\"", "= \"b\""), 2, "[templates.a] session_type must be \"a\""),
+            (xbox("platform = \"PSN\""), 4, "platform must be \"XboxLive\""),
+            (xbox("platform_id = 9"), 4, "[templates.a.platform_templates.XboxLive] platform_id must be 10"),
             (xbox("platform_id = 256"), 4, "256 is not from 0 to 255"),
-            (format!("{template}{legacy}"), 4, "platform_id is none here"),
+            (format!("{template}{legacy}"), 4, "platform_id does not exist for this platform"),
         ] {
             let message = parse(&text, &[]).unwrap_err();
-            assert!(message.contains(&format!("line {line}")) && message.contains(told), "{message}");
+            assert!(message.contains(&format!("line {line}")) && message.contains(expected), "{message}");
         }
     }
 
     #[test]
-    fn fields_of_templates_that_are_of_no_effect_are_checked_too() {
+    fn template_fields_without_effect_are_checked_too() {
         let id = "6f1b5f0e-35a4-4b9f-8b63-5a1a6f1c2d3e";
-        for (field, told) in [
+        for (field, expected) in [
             ("can_join_matchmaking = 1", "expected a boolean"),
             ("min_session_count = -1", "expected a whole number, 0 or more"),
             ("min_session_count = 100001", "100001 is not from 0 to 100000"),
@@ -314,9 +316,9 @@ mod tests {
             ),
         ] {
             let message = parse(&format!("[templates.a]\n\n{field}"), &[]).unwrap_err();
-            let knob = field.split(' ').next().unwrap();
-            for told in ["my.toml: ", "line 3", knob, told] {
-                assert!(message.contains(told), "{told:?} is not in: {message}");
+            let setting = field.split(' ').next().unwrap();
+            for expected in ["my.toml: ", "line 3", setting, expected] {
+                assert!(message.contains(expected), "{expected:?} is not in: {message}");
             }
         }
     }

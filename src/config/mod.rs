@@ -1,4 +1,4 @@
-//! The configuration: defaults, a file, the environment and flags, each winning over the one before.
+//! The configuration: defaults, a file, environment variables and flags. Later sources take precedence.
 
 mod check;
 mod sections;
@@ -17,37 +17,38 @@ pub use sections::{
 
 pub use sources::{ENV_PREFIX, Override, Sources, variables};
 
-use self::check::Fault;
+use self::check::Problem;
 use crate::auth::mask_url;
 use crate::domain::instance::health::HealthRules;
 use crate::domain::instance::template::InstanceTemplate;
 use crate::domain::region::Region;
 use crate::domain::template::Template;
 
-/// The file that documents every knob; its values are the defaults.
+/// The file that documents every setting. Its values are the defaults.
 pub const DEFAULT_FILE: &str = include_str!("../../config.default.toml");
-/// What is written in the file alone: a variable could neither spell its names nor say what it leaves as it was.
+/// Sections that can be set in the file only: the name of a variable cannot spell their keys (uuids, names in mixed case),
+/// and a variable could not keep part of an entry.
 const FILE_ONLY: [&str; 3] = ["templates", "regions", "instance_templates"];
 
 /// The effective configuration.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Listeners and limits.
+    /// HTTP listeners and limits.
     pub http: Http,
-    /// Tokens.
+    /// Keys that verify tokens, and claims.
     pub auth: Auth,
-    /// Where everything is kept.
+    /// The store that holds sessions.
     pub store: Store,
-    /// The database, where everything is kept in one.
+    /// The PostgreSQL database, if the store is one.
     pub postgres: Postgres,
-    /// Sessions.
+    /// Timeouts, checks and quotas of sessions.
     pub sessions: Sessions,
-    /// Background work.
+    /// Background jobs.
     pub jobs: Jobs,
-    /// Logs.
+    /// Logging.
     pub telemetry: Telemetry,
-    /// Reports of instances.
+    /// When health reports of instances are expected, and what missing ones mean.
     pub health: HealthRules,
     /// Regions by id.
     pub regions: BTreeMap<String, Region>,
@@ -55,28 +56,28 @@ pub struct Config {
     pub instance_templates: BTreeMap<Uuid, InstanceTemplate>,
     /// Session templates by type.
     pub templates: BTreeMap<String, Template>,
-    /// Where it comes from.
+    /// The sources of this configuration.
     #[serde(skip)]
     pub sources: Sources,
 }
 
-/// Why a configuration was refused: file, line, field and what is allowed, as far as they are known.
+/// Why a configuration was rejected: file, line, setting and allowed values, as far as they are known.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file cannot be read.
-    #[error("{path}: {error}; name a configuration file that can be read")]
+    #[error("{path}: {error}; give the path of a configuration file that can be read")]
     Unreadable {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// The cause.
+        /// Why it cannot be read.
         error: std::io::Error,
     },
-    /// A source does not hold a configuration.
+    /// A source has an invalid setting or is not valid TOML.
     #[error("{origin}: {message}")]
     Wrong {
-        /// The file or variable.
+        /// The file, variable or flag.
         origin: String,
-        /// Where in it and why.
+        /// Line and setting, if known, and what is wrong.
         message: String,
     },
 }
@@ -84,7 +85,7 @@ pub enum ConfigError {
 impl Default for Config {
     fn default() -> Self {
         let defaults: toml::Table = DEFAULT_FILE.parse().expect("the default file is TOML");
-        let templates = defaults["templates"].clone().try_into().expect("the default templates are right");
+        let templates = defaults["templates"].clone().try_into().expect("the default templates are valid");
         Self {
             http: Http::default(),
             auth: Auth::default(),
@@ -103,56 +104,57 @@ impl Default for Config {
 }
 
 impl Config {
-    /// The defaults, overlaid by what the sources say.
+    /// Reads the sources and applies them to the defaults.
     ///
     /// # Errors
-    /// Where a source says what is not allowed.
+    /// If the file cannot be read, or a source has an invalid setting.
     pub fn load(sources: &Sources) -> Result<Self, ConfigError> {
         let config = Self::parse(&sources.read()?, &sources.origin(), &sources.overrides)?;
         Ok(Self { sources: sources.clone(), ..config })
     }
 
-    /// The defaults, overlaid by a file's text, overlaid by what wins over it.
+    /// Applies the text of a file to the defaults, then the overrides. `origin` is the name of the file in errors.
     ///
     /// # Errors
-    /// Where one of them says what is not allowed.
+    /// If the text or an override has an invalid setting.
     pub fn parse(text: &str, origin: &str, overrides: &[Override]) -> Result<Self, ConfigError> {
         let wrong = |origin: &str, message: String| ConfigError::Wrong { origin: origin.into(), message };
-        let misread = |origin: &str, error: toml::de::Error| wrong(origin, readable(&error, text));
-        // Read alone first: only here do errors know their line.
-        let mut config: Self = toml::from_str(text).map_err(|error| misread(origin, error))?;
+        let invalid = |origin: &str, error: toml::de::Error| wrong(origin, readable(&error, text));
+        // The file alone comes first: only errors of this step have a line.
+        let mut config: Self = toml::from_str(text).map_err(|error| invalid(origin, error))?;
         if config.postgres.password.is_some() {
-            let told = "[postgres] password is not written here, where many read it: name a password_file, or set \
-                        RALLYPOINT_POSTGRES__PASSWORD";
-            return Err(wrong(origin, told.into()));
+            let message = "[postgres] password is not allowed in the file, which others may read: set password_file or \
+                           RALLYPOINT_POSTGRES__PASSWORD";
+            return Err(wrong(origin, message.into()));
         }
-        let mut table: toml::Table = text.parse().map_err(|error| misread(origin, error))?;
-        for Override { origin, section, knob, value } in overrides {
+        let mut table: toml::Table = text.parse().map_err(|error| invalid(origin, error))?;
+        for Override { origin, section, setting, value } in overrides {
             if FILE_ONLY.contains(&section.as_str()) {
-                return Err(wrong(origin, format!("[{section}] is written in the configuration file only")));
+                return Err(wrong(origin, format!("[{section}] can be set in the configuration file only")));
             }
             let section = table.entry(section).or_insert_with(|| toml::Table::new().into());
             let Some(section) = section.as_table_mut() else { continue };
-            section.insert(knob.clone(), value.clone());
-            config = table.clone().try_into().map_err(|error| misread(origin, error))?;
+            section.insert(setting.clone(), value.clone());
+            config = table.clone().try_into().map_err(|error| invalid(origin, error))?;
         }
-        check::check(&config).map_err(|fault| fault.placed(text, origin, overrides))?;
+        check::check(&config).map_err(|problem| problem.located(text, origin, overrides))?;
         Ok(config)
     }
 
-    /// Refuses to show the development key's server to others: who reads that key can be anyone.
+    /// Checks that a server with the development key is not exposed to other machines: anyone who can read that key can
+    /// sign a token for any player.
     ///
     /// # Errors
-    /// Where the API would listen beyond loopback without keys of its own.
+    /// If the API would listen beyond loopback without keys under `[auth]`.
     pub fn check_exposure(&self) -> Result<(), ConfigError> {
-        let placed = |fault: Fault| match self.sources.read() {
-            Ok(text) => fault.placed(&text, &self.sources.origin(), &self.sources.overrides),
+        let located = |problem: Problem| match self.sources.read() {
+            Ok(text) => problem.located(&text, &self.sources.origin(), &self.sources.overrides),
             Err(error) => error,
         };
-        check::check_exposure(self).map_err(placed)
+        check::check_exposure(self).map_err(located)
     }
 
-    /// The configuration as a file that would make it, secrets masked.
+    /// The configuration as a TOML file, with secrets masked.
     pub fn to_masked_toml(&self) -> String {
         let mut masked = self.clone();
         masked.auth.jwks_url = masked.auth.jwks_url.as_deref().map(mask_url);
@@ -166,23 +168,24 @@ impl Sources {
         std::fs::read_to_string(path).map_err(|error| ConfigError::Unreadable { path: path.clone(), error })
     }
 
-    /// What the file is called in errors.
+    /// The name of the file in errors.
     fn origin(&self) -> String {
         self.file.as_ref().map_or_else(|| "configuration".into(), |path| path.display().to_string())
     }
 }
 
-/// What is wrong and where, without the words of the language this is written in.
+/// An error of the TOML parser, without the names of Rust types.
 fn readable(error: &toml::de::Error, text: &str) -> String {
     const WHOLE: &str = "expected a whole number, 0 or more";
-    let said = error.to_string().trim_end().replace("expected u64", WHOLE).replace("expected usize", WHOLE);
+    let message =
+        error.to_string().trim_end().replace("expected u64", WHOLE).replace("expected usize", WHOLE);
     if lacks_quotes(error, text) {
-        return format!("{said}\nif this is a text, put it in quotes, as in \"127.0.0.1:7700\"");
+        return format!("{message}\nif this is text, put it in quotes, as in \"127.0.0.1:7700\"");
     }
-    said
+    message
 }
 
-/// Whether an error is in a line whose value is no TOML and has no quotes.
+/// Whether the error is in a line whose value has no quotes and is not valid TOML.
 fn lacks_quotes(error: &toml::de::Error, text: &str) -> bool {
     let value = || {
         let start = text.get(..error.span()?.start)?.rfind('\n').map_or(0, |end| end + 1);
@@ -209,20 +212,20 @@ mod tests {
     }
 
     #[test]
-    fn the_default_file_names_every_knob() {
+    fn the_default_file_names_every_setting() {
         let defaults = toml::Table::try_from(Config::default()).unwrap();
-        for (section, knobs) in &defaults {
-            for knob in knobs.as_table().unwrap().keys().filter(|_| section != "templates") {
+        for (section, settings) in &defaults {
+            for setting in settings.as_table().unwrap().keys().filter(|_| section != "templates") {
                 assert!(
-                    DEFAULT_FILE.lines().any(|line| line.trim_start_matches("# ").starts_with(knob)),
-                    "{knob}"
+                    DEFAULT_FILE.lines().any(|line| line.trim_start_matches("# ").starts_with(setting)),
+                    "{setting}"
                 );
             }
         }
     }
 
     #[test]
-    fn the_environment_wins_over_the_file() {
+    fn the_environment_takes_precedence_over_the_file() {
         let config = parse(
             "[http]\nlisten = \"127.0.0.1:1\"\n[sessions]\nidle_s = 5",
             &[
@@ -240,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_are_named_with_their_place() {
+    fn errors_give_file_line_and_setting() {
         let message = parse("[http]\nlisen = \"127.0.0.1:1\"", &[]).unwrap_err();
         assert!(
             message.contains("my.toml") && message.contains("line 2") && message.contains("`listen`"),
@@ -252,8 +255,8 @@ mod tests {
         assert!(message.contains("XboxLive"), "{message}");
         let message = parse("[templates.a.custom_data]\nx = \"\"", &[]).unwrap_err();
         assert!(message.contains("line 1") && message.contains("custom_data.x takes 1 to 4096"), "{message}");
-        for knob in ["[http]\nconnections_max", "[http]\nrequest_timeout_s", "[jobs]\nevery_ms"] {
-            let message = parse(&format!("{knob} = 0"), &[]).unwrap_err();
+        for setting in ["[http]\nconnections_max", "[http]\nrequest_timeout_s", "[jobs]\nevery_ms"] {
+            let message = parse(&format!("{setting} = 0"), &[]).unwrap_err();
             assert!(message.contains("line 2") && message.contains("0 is not from 1 to"), "{message}");
         }
         let message = parse("[health]\ncadence_s = 0", &[]).unwrap_err();
@@ -272,43 +275,43 @@ mod tests {
         let message = parse("", &[("RALLYPOINT_SESSIONS__IDLE_S", "soon")]).unwrap_err();
         assert!(message.contains("RALLYPOINT_SESSIONS__IDLE_S"), "{message}");
         assert!(message.contains("expected a whole number"), "{message}");
-        for (section, knob, value, allowed) in [
-            ("http", "listen", "localhost", "is no ADDRESS:PORT, as in 127.0.0.1:7700"),
+        for (section, setting, value, allowed) in [
+            ("http", "listen", "localhost", "is not an ADDRESS:PORT, as in 127.0.0.1:7700"),
             (
                 "http",
                 "listen",
                 "127.0.0.1:99999",
-                "is no ADDRESS:PORT, as in 127.0.0.1:7700; a port is from 0 to 65535",
+                "is not an ADDRESS:PORT, as in 127.0.0.1:7700; a port is from 0 to 65535",
             ),
             (
                 "http",
                 "listen",
                 "localhost:1",
-                "is no ADDRESS:PORT, as in 127.0.0.1:7700; it takes an IP address, not a name",
+                "is not an ADDRESS:PORT, as in 127.0.0.1:7700; use an IP address, not a host name",
             ),
-            ("http", "admin_listen", "none", "is no ADDRESS:PORT, as in 127.0.0.1:7700; or say \"off\""),
+            ("http", "admin_listen", "none", "is not an ADDRESS:PORT, as in 127.0.0.1:7700; or use \"off\""),
             ("telemetry", "log", "rallypoint=loud", "is no log filter, as in"),
             ("telemetry", "log", "verbose", "is no log filter, as in"),
         ] {
-            let message = parse(&format!("[{section}]\n{knob} = \"{value}\""), &[]).unwrap_err();
+            let message = parse(&format!("[{section}]\n{setting} = \"{value}\""), &[]).unwrap_err();
             assert!(message.contains("my.toml") && message.contains("line 2"), "{message}");
             assert!(message.contains(&format!("{value:?} {allowed}")), "{message}");
         }
         let message = parse("[http]\ntrusted_proxies = [\"10.0.0.1\", \"10.0.0.0/8\"]", &[]).unwrap_err();
-        let told =
-            "\"10.0.0.0/8\" is no IP address, as in 10.0.0.1; networks are not taken: name each address";
-        assert!(message.contains("line 2") && message.contains(told), "{message}");
+        let expected = "\"10.0.0.0/8\" is not an IP address, as in 10.0.0.1; networks are not supported: list \
+                        each address";
+        assert!(message.contains("line 2") && message.contains(expected), "{message}");
         let message = parse("[store]\ndata_dir = \"\"", &[]).unwrap_err();
         assert_eq!(
             message,
-            "my.toml: line 2: [store] data_dir names no directory; \".\" is the working directory"
+            "my.toml: line 2: [store] data_dir is empty; use \".\" for the working directory"
         );
         assert!(parse("[auth]\nissuer = \"a\"", &[]).unwrap_err().contains("need jwks_file or jwks_url"));
         assert!(parse("[auth]\njwks_file = \"a\"\njwks_url = \"b\"", &[]).unwrap_err().contains("not both"));
     }
 
     #[test]
-    fn a_text_without_quotes_is_told_of_them() {
+    fn text_without_quotes_gets_a_hint() {
         const QUOTES: &str = "put it in quotes, as in \"127.0.0.1:7700\"";
         for line in [
             "listen = 127.0.0.1:7700",
@@ -329,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn the_password_of_the_database_is_never_shown() {
+    fn the_database_password_is_never_shown() {
         let url = "[store]\nbackend = \"postgres\"\n[auth]\njwks_file = \"keys\"\n[postgres]\nurl = \"postgres://me@db/games\"";
         for password in ["hidden", "1_000", "true", "[\"hidden\"]"] {
             let config = parse(url, &[("RALLYPOINT_POSTGRES__PASSWORD", password)]).unwrap();
@@ -341,13 +344,13 @@ mod tests {
         }
         for written in ["\"hidden\"", "4711"] {
             let message = parse(&format!("{url}\npassword = {written}"), &[]).unwrap_err();
-            assert!(message.contains("name a password_file"), "{message}");
+            assert!(message.contains("set password_file"), "{message}");
             assert!(!message.contains("hidden") && !message.contains("4711"), "{message}");
         }
     }
 
     #[test]
-    fn the_password_of_the_database_may_be_in_a_file() {
+    fn the_database_password_can_be_in_a_file() {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(&file, " a b \n").unwrap();
         let postgres = Postgres {

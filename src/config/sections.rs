@@ -1,4 +1,4 @@
-//! The sections of the configuration. `config.default.toml` says what each knob means; a test compares the two.
+//! The sections of the configuration. `config.default.toml` describes each setting; a test compares the two.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -18,7 +18,7 @@ use crate::http::cors::parse_origin;
 use crate::store::{PostgresSettings, PostgresTls, parse_postgres_url};
 use crate::telemetry::{LogFormat, parse_log_filter};
 
-/// Reads an address to listen on, or says how one is written.
+/// Parses an address to listen on. The error shows the format.
 pub fn parse_address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| {
         let cause = match text.rsplit_once(':') {
@@ -28,11 +28,11 @@ pub fn parse_address(text: &str) -> Result<SocketAddr, String> {
             Some((host, port))
                 if is_number(port) && host.starts_with(|first: char| first.is_alphabetic()) =>
             {
-                "; it takes an IP address, not a name"
+                "; use an IP address, not a host name"
             }
             _ => "",
         };
-        format!("{text:?} is no ADDRESS:PORT, as in 127.0.0.1:7700{cause}")
+        format!("{text:?} is not an ADDRESS:PORT, as in 127.0.0.1:7700{cause}")
     })
 }
 
@@ -40,13 +40,13 @@ fn is_number(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// Where the admin listener listens, if anywhere.
+/// The address of the admin listener, or "off".
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum AdminListen {
-    /// Nowhere.
+    /// There is no admin listener.
     Off,
-    /// Here.
+    /// It listens on this address.
     At(SocketAddr),
 }
 
@@ -58,7 +58,7 @@ impl FromStr for AdminListen {
             "off" => Ok(Self::Off),
             address => match parse_address(address) {
                 Ok(address) => Ok(Self::At(address)),
-                Err(error) => Err(format!("{error}; or say \"off\"")),
+                Err(error) => Err(format!("{error}; or use \"off\"")),
             },
         }
     }
@@ -143,7 +143,7 @@ impl Default for Http {
 }
 
 impl Http {
-    /// What one request may cost.
+    /// Limits of one request: sizes in bytes, and timeouts.
     pub fn request_limits(&self) -> RequestLimits {
         RequestLimits {
             path_bytes_max: self.path_bytes_max,
@@ -154,7 +154,7 @@ impl Http {
         }
     }
 
-    /// What connections may cost.
+    /// Limits of connections: their number, and timeouts.
     pub fn connection_limits(&self) -> ConnectionLimits {
         ConnectionLimits {
             connections_max: self.connections_max,
@@ -164,7 +164,8 @@ impl Http {
         }
     }
 
-    /// Where the admin listener listens; `None` for nowhere. It takes a free port where the API does.
+    /// The address of the admin listener, or `None` if it is off. If the API takes a free port (port 0) and this setting has
+    /// its default, the admin listener takes a free port too.
     pub fn admin_address(&self) -> Option<SocketAddr> {
         let AdminListen::At(mut address) = self.admin_listen else { return None };
         if self.admin_listen == Self::default().admin_listen && self.listen.port() == 0 {
@@ -181,8 +182,9 @@ fn address<'de, D: Deserializer<'de>>(from: D) -> Result<SocketAddr, D::Error> {
 fn proxies<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<IpAddr>, D::Error> {
     let read = |text: &String| {
         text.parse().map_err(|_| {
-            let cause = if text.contains('/') { "; networks are not taken: name each address" } else { "" };
-            D::Error::custom(format!("{text:?} is no IP address, as in 10.0.0.1{cause}"))
+            let cause =
+                if text.contains('/') { "; networks are not supported: list each address" } else { "" };
+            D::Error::custom(format!("{text:?} is not an IP address, as in 10.0.0.1{cause}"))
         })
     };
     Vec::<String>::deserialize(from)?.iter().map(read).collect()
@@ -193,7 +195,7 @@ fn origins<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> 
     origins.iter().map(|origin| parse_origin(origin)).collect::<Result<_, _>>().map_err(D::Error::custom)
 }
 
-/// `[auth]`: tokens.
+/// `[auth]`: keys that verify tokens, and the claims in tokens.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[allow(missing_docs, reason = "config.default.toml documents them")]
@@ -220,7 +222,7 @@ pub struct Auth {
 }
 
 impl Auth {
-    /// Whether tokens are verified with keys of the operator's, and not with the development key.
+    /// Whether the operator has set keys. Otherwise tokens are verified with the development key.
     pub fn has_own_keys(&self) -> bool {
         self.jwks_file.is_some() || self.jwks_url.is_some()
     }
@@ -245,19 +247,19 @@ impl Default for Auth {
     }
 }
 
-/// Which store keeps everything.
+/// The kind of store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Backend {
-    /// On disk, in the data directory.
+    /// The embedded store, in the data directory on disk.
     Embedded,
-    /// In memory, until the server stops.
+    /// In memory; everything is lost when the server stops.
     Memory,
-    /// In a PostgreSQL database, which several servers may share.
+    /// A PostgreSQL database, which several servers may share.
     Postgres,
 }
 
-/// `[store]`: where everything is kept.
+/// `[store]`: the store that holds sessions.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[allow(missing_docs, reason = "config.default.toml documents them")]
@@ -274,7 +276,7 @@ impl Default for Store {
     }
 }
 
-/// `[postgres]`: the database that several servers share.
+/// `[postgres]`: the database that several servers may share.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[allow(missing_docs, reason = "config.default.toml documents them")]
@@ -306,19 +308,19 @@ pub struct Postgres {
     pub read_consistency: ReadConsistency,
 }
 
-/// What reads of a session may miss of what other nodes have answered.
+/// Which changes that other nodes have answered a read of a session may miss.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ReadConsistency {
-    /// Nothing.
+    /// None: a read sees every change that any node has answered.
     #[default]
     Linearizable,
-    /// What is younger than so many milliseconds.
+    /// Changes of other nodes that are younger than this, in milliseconds: 1 to 60,000.
     BoundedMs(#[serde(deserialize_with = "limits::between::<_, _, 1, 60_000>")] u64),
 }
 
 impl ReadConsistency {
-    /// How old a read may be, in milliseconds.
+    /// Longest age of what a read returns, in milliseconds; 0 for linearizable reads.
     pub fn staleness_ms_max(self) -> i64 {
         match self {
             Self::Linearizable => 0,
@@ -348,12 +350,13 @@ impl Default for Postgres {
 }
 
 impl Postgres {
-    /// Where the database is and how long it is waited for. Reads the files of the password and the certificates.
+    /// Converts the section for the store. Reads the files of the password and the certificates.
     ///
     /// # Errors
-    /// Where that cannot be said, with what to do.
+    /// If `url` is missing or invalid, or a file cannot be read or used. The message says what to do.
     pub fn settings(&self) -> Result<PostgresSettings, String> {
-        let url = self.url.as_deref().ok_or("[postgres] url is missing: name the database there")?;
+        let url =
+            self.url.as_deref().ok_or("[postgres] url is missing: set it to the address of the database")?;
         let mut address = parse_postgres_url(url)?;
         if let Some(Secret(password)) = &self.password {
             address.password(password);
@@ -363,7 +366,8 @@ impl Postgres {
             address.password(password.trim_end_matches(['\r', '\n']));
         }
         let certificate = self.certificate_file.as_deref().zip(self.key_file.as_deref());
-        // Whoever says whom to trust does not mean it only for as long as nobody on the way denies that there is TLS.
+        // An operator who configures certificates wants TLS. With "prefer", the default, an attacker on the network could
+        // claim that the database has no TLS, and the connection would not be encrypted.
         if (self.ca_file.is_some() || certificate.is_some()) && !url.contains("sslmode=") {
             address.ssl_mode(SslMode::Require);
         }
@@ -380,7 +384,7 @@ impl Postgres {
     }
 }
 
-/// A text that is never shown.
+/// A secret text. `Debug` masks it, and it is not serialized.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(pub String);
 
@@ -391,24 +395,24 @@ impl fmt::Debug for Secret {
 }
 
 impl<'de> Deserialize<'de> for Secret {
-    /// Takes whatever there is: an error would show it.
+    /// Accepts a value of any type, because an error message would show the value.
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         let value = toml::Value::deserialize(from)?;
         Ok(Self(value.as_str().unwrap_or_default().to_owned()))
     }
 }
 
-/// Whether claimed friendships are believed.
+/// Whether the server believes a client's claim that a player is a friend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum FriendsCheck {
-    /// They are not.
+    /// Claims are ignored.
     Deny,
-    /// They are.
+    /// Claims are believed.
     Trust,
 }
 
-/// `[sessions]`.
+/// `[sessions]`: timeouts, checks and quotas.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[allow(missing_docs, reason = "config.default.toml documents them")]
@@ -444,7 +448,7 @@ impl Default for Sessions {
     }
 }
 
-/// `[jobs]`: background work.
+/// `[jobs]`: background jobs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[allow(missing_docs, reason = "config.default.toml documents them")]
@@ -459,7 +463,7 @@ impl Default for Jobs {
     }
 }
 
-/// `[telemetry]`: logs.
+/// `[telemetry]`: logging.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[allow(missing_docs, reason = "config.default.toml documents them")]

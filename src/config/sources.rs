@@ -1,71 +1,71 @@
-//! Where a configuration comes from: a file, over it the environment, over that flags.
+//! The sources of a configuration: a file, then environment variables, then flags; later ones take precedence.
 
 use std::path::PathBuf;
 
-/// Environment variables that are knobs start with this.
+/// Prefix of the environment variables that are settings.
 pub const ENV_PREFIX: &str = "RALLYPOINT_";
-/// Separates section and name in an environment variable.
+/// Separates section and setting in the name of an environment variable.
 const ENV_SEPARATOR: &str = "__";
 
-/// Where a configuration comes from, and can be read again.
+/// The sources of a configuration, kept so that it can be read again.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Sources {
-    /// The file, if any; read again when it changes.
+    /// The file, if there is one; it is read again when it changes.
     pub file: Option<PathBuf>,
-    /// What wins over the file, later ones over earlier ones.
+    /// Settings from variables and flags. They take precedence over the file, later ones over earlier ones.
     pub overrides: Vec<Override>,
 }
 
-/// A knob that is set beside the file.
+/// A setting from an environment variable or a flag.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Override {
-    /// The variable or flag that sets it.
+    /// Name of the variable or flag, for error messages.
     pub origin: String,
-    /// The section, lower case.
+    /// The section, in lower case.
     pub section: String,
-    /// The knob, lower case.
-    pub knob: String,
-    /// Its value.
+    /// The name of the setting in its section, in lower case.
+    pub setting: String,
+    /// The value of the setting.
     pub value: toml::Value,
 }
 
 impl Sources {
-    /// A file, if any, and the environment of this process over it.
+    /// A file, if there is one, and the environment variables of this process, which take precedence.
     pub fn of_process(file: Option<PathBuf>) -> Self {
-        // What is no text is no knob of ours, and nothing to stumble over.
+        // A variable that is not UTF-8 cannot be a setting; it is ignored.
         let vars = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
         Self { file, overrides: variables(vars) }
     }
 
-    /// Puts a flag over all else, where it is given.
-    pub fn with_flag(mut self, flag: &str, (section, knob): (&str, &str), value: Option<String>) -> Self {
+    /// Adds a flag, if it was given. It takes precedence over the file and the environment.
+    pub fn with_flag(mut self, flag: &str, (section, setting): (&str, &str), value: Option<String>) -> Self {
         self.overrides.extend(value.map(|value| Override {
             origin: flag.into(),
             section: section.into(),
-            knob: knob.into(),
+            setting: setting.into(),
             value: value.into(),
         }));
         self
     }
 }
 
-/// The knobs among variables, in the order of their names.
+/// The settings among these environment variables, sorted by the name of the variable.
 pub fn variables(vars: impl Iterator<Item = (String, String)>) -> Vec<Override> {
-    let knob = |(name, value): (String, String)| {
-        let (section, knob) = name.strip_prefix(ENV_PREFIX)?.split_once(ENV_SEPARATOR)?;
-        let (section, knob) = (section.to_lowercase(), knob.to_lowercase());
-        // A password is what it is, also one that reads as a number.
-        let value = if knob == "password" { value.into() } else { variable(&value) };
-        Some(Override { section, knob, value, origin: name })
+    let setting_of = |(name, value): (String, String)| {
+        let (section, setting) = name.strip_prefix(ENV_PREFIX)?.split_once(ENV_SEPARATOR)?;
+        let (section, setting) = (section.to_lowercase(), setting.to_lowercase());
+        // A password is always text, even if it looks like a number.
+        let value = if setting == "password" { value.into() } else { parse_value(&value) };
+        Some(Override { section, setting, value, origin: name })
     };
-    let mut knobs: Vec<_> = vars.filter_map(knob).collect();
-    knobs.sort_by(|one, other| one.origin.cmp(&other.origin));
-    knobs
+    let mut settings: Vec<_> = vars.filter_map(setting_of).collect();
+    settings.sort_by(|one, other| one.origin.cmp(&other.origin));
+    settings
 }
 
-/// A variable's value: a number, boolean, list or quoted text where it reads as one, else plain text.
-fn variable(text: &str) -> toml::Value {
+/// The value of a variable: any TOML value, such as a number, boolean, list or quoted text; otherwise plain text.
+fn parse_value(text: &str) -> toml::Value {
     let parsed = format!("value = {text}").parse::<toml::Table>().ok();
     parsed.and_then(|mut table| table.remove("value")).unwrap_or_else(|| text.into())
 }

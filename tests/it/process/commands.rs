@@ -162,7 +162,7 @@ async fn check_config_names_file_line_field_and_what_is_allowed() {
         (
             "\n[http]\nlisten = \"localhost\"\n",
             "line 3",
-            &["listen = ", "no ADDRESS:PORT, as in 127.0.0.1:7700"],
+            &["listen = ", "not an ADDRESS:PORT, as in 127.0.0.1:7700"],
         ),
         ("[store]\nbackend = \"redis\"\n", "line 2", &["`redis`", "`embedded`, `memory`, `postgres`"]),
         ("[sessions]\nidle_s = -1\n", "line 2", &["idle_s = -1", "a whole number, 0 or more"]),
@@ -182,7 +182,7 @@ async fn check_config_names_file_line_field_and_what_is_allowed() {
         (
             "[http]\nlisten = \"127.0.0.1:1\"\nadmin_listen = \"127.0.0.1:1\"\n",
             "line 3",
-            &["[http]", "both take 127.0.0.1:1", "another port", "\"off\""],
+            &["[http]", "both use 127.0.0.1:1", "another port", "\"off\""],
         ),
         (
             "[http]\nlisten = \"0.0.0.0:0\"\n",
@@ -222,7 +222,8 @@ async fn a_wrong_variable_is_named() {
     let mut command = rallypoint(&["config"]);
     command.env("RALLYPOINT_HTTP__LISTEN", "localhost");
     let refused = run(command).await.expect(1);
-    let message = "error: RALLYPOINT_HTTP__LISTEN: \"localhost\" is no ADDRESS:PORT, as in 127.0.0.1:7700";
+    let message =
+        "error: RALLYPOINT_HTTP__LISTEN: \"localhost\" is not an ADDRESS:PORT, as in 127.0.0.1:7700";
     assert!(refused.stderr.starts_with(message), "{}", refused.stderr);
 }
 
