@@ -242,7 +242,7 @@ async fn a_flag_mends_what_file_or_environment_would_do_wrong() {
     let mut command = rallypoint(&["config"]);
     command.env("RALLYPOINT_TEMPLATES__PARTY__NUM_TEAMS", "2");
     let refused = run(command).await.expect(1);
-    let message = "error: RALLYPOINT_TEMPLATES__PARTY__NUM_TEAMS: [templates] is written in the";
+    let message = "error: RALLYPOINT_TEMPLATES__PARTY__NUM_TEAMS: [templates] can be set in the";
     assert!(refused.stderr.starts_with(message), "{refused:?}");
 }
 
