@@ -16,7 +16,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
-use rallypoint::config;
+use rallypoint::config::PostgresSection;
+use rallypoint::runtime::settings::postgres_settings;
 use rallypoint::store::{
     Backend, Batch, Embedded, Engine, Entry, GroupCommit, Key, Postgres, StoreError, Version, Writes,
 };
@@ -282,8 +283,8 @@ fn print_shared(rounds: &[[[f64; SHARED_CASES.len()]; 2]]) {
 /// The store in a database on this machine.
 async fn open_postgres(cluster: &Cluster) -> Postgres {
     cluster.create("store", None).await;
-    let settings = config::Postgres { url: Some(cluster.url("store")), ..Default::default() };
-    Postgres::open(settings.settings().unwrap()).await.unwrap()
+    let settings = PostgresSection { url: Some(cluster.url("store")), ..Default::default() };
+    Postgres::open(postgres_settings(&settings).unwrap()).await.unwrap()
 }
 
 fn print(rounds: &[[[f64; CASES.len()]; 3]]) {

@@ -12,8 +12,9 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use rallypoint::config::{Backend, Config, ReadConsistency};
+use rallypoint::config::{Config, LogFormat, ReadConsistency, StoreKind};
 use rallypoint::runtime::server::{self, Server};
+use rallypoint::runtime::settings::postgres_settings;
 use rallypoint::store::{Embedded, Postgres, Store};
 use rallypoint::telemetry;
 use serde::{Deserialize, Serialize};
@@ -44,7 +45,7 @@ impl Options {
         config.http.listen = ANY_PORT;
         config.store.data_dir = dir.to_path_buf();
         if let Some(url) = &self.database {
-            config.store.backend = Backend::Postgres;
+            config.store.backend = StoreKind::Postgres;
             config.postgres.url = Some(url.clone());
         }
         if let Some(bounded_ms) = self.bounded_ms {
@@ -62,7 +63,7 @@ pub async fn open_store(dir: &Path, options: &Options) -> Store {
     if options.database.is_none() {
         return Store::Embedded(Embedded::open(dir).unwrap());
     }
-    let settings = options.config(dir).postgres.settings().unwrap();
+    let settings = postgres_settings(&options.config(dir).postgres).unwrap();
     Store::Postgres(Postgres::open(settings).await.unwrap())
 }
 
@@ -72,7 +73,7 @@ pub async fn start(dir: &Path, options: Options) -> Server {
     std::fs::write(&jwks_file, requests::jwks()).unwrap();
     let mut config = options.config(dir);
     config.auth.jwks_file = Some(jwks_file);
-    telemetry::start_logs(&config.telemetry.log, config.telemetry.log_format).unwrap();
+    telemetry::start_logs(&config.telemetry.log, config.telemetry.log_format == LogFormat::Json).unwrap();
     server::start(&config, false).await.unwrap()
 }
 

@@ -1,4 +1,4 @@
-//! A small client of the API, for commands that are its users.
+//! A small client of the API, for commands that call it.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::api::PREFIX;
 
 /// Longest wait for an answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
-/// Largest answer: more than a session as large as one can be configured takes as JSON.
+/// Largest answer, in bytes. A session of the largest configurable size is smaller as JSON.
 const ANSWER_BYTES_MAX: u64 = 1 << 30;
 
 /// A client of one server.
@@ -18,15 +18,15 @@ pub struct HttpClient {
     agent: ureq::Agent,
 }
 
-/// An answer, whatever its status.
+/// An answer of any status.
 pub struct HttpAnswer {
-    /// Its status.
+    /// The status.
     pub status: StatusCode,
-    /// Its headers.
+    /// The headers.
     pub headers: HeaderMap,
-    /// Its body, as it came.
+    /// The body as text.
     pub text: String,
-    /// Its body, where it is JSON; else null.
+    /// The body as JSON, or null if it is not JSON.
     pub body: Value,
 }
 
@@ -35,7 +35,7 @@ impl HttpClient {
     pub fn new(server: &str) -> Self {
         let agent = ureq::Agent::config_builder()
             .http_status_as_error(false)
-            // The server is on this machine or network; a proxy that the environment names has no business here.
+            // The server is on this machine or network: ignore a proxy that the environment names.
             .proxy(None)
             .timeout_global(Some(ANSWER_TIMEOUT))
             .build()
@@ -43,7 +43,7 @@ impl HttpClient {
         Self { base: format!("{}{PREFIX}", server.trim_end_matches('/')), agent }
     }
 
-    /// What every path is below.
+    /// URL of the API, which paths are relative to.
     pub fn base(&self) -> &str {
         &self.base
     }
@@ -51,7 +51,7 @@ impl HttpClient {
     /// Sends a request to a path below the prefix.
     ///
     /// # Errors
-    /// Where there is no answer.
+    /// If there is no answer, or one that is too large or not UTF-8. The message names the server.
     pub fn send(
         &self,
         method: &str,

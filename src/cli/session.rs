@@ -1,4 +1,4 @@
-//! `rallypoint session`: sessions of a running server, listed, shown and ended through its API.
+//! `rallypoint session`: lists, shows and ends sessions of a running server, through its API.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
@@ -9,46 +9,67 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use super::config::KeyArgs;
 use super::http_client::{HttpAnswer, HttpClient};
-use super::{KeyArgs, parse_uuid, print, print_json};
+use super::{parse_uuid, print, print_json};
 use crate::api::PREFIX;
 use crate::auth::{DevelopmentKey, Grant};
 use crate::config::Config;
 use crate::env::Clock;
 
-/// What `rallypoint session --help` teaches.
+/// Text after `rallypoint session --help`.
 pub const HELP: &str = "\
-The token needs what the API asks for: session:read:browser to list what is in the browser, and \
-session:read:config to list it for every type; session:read-player:any to list a player's sessions; \
-session:read:any to see all of a session, session:delete:any to end one. Give it in RALLYPOINT_TOKEN; without one, the development key in the data directory signs a token for \
-everything, good for a minute.
+The command calls the API of a running server. Give it a token in RALLYPOINT_TOKEN. Without one, it signs a token with \
+the development key in the data directory, valid for a minute, with all permissions.
+
+Permissions of the token: session:read:browser to list sessions in the browser, and session:read:config to list those \
+of every type; session:read-player:any to list a player's sessions; session:read:any to see all of a session; \
+session:delete:any to end one.
 
   rallypoint session list
   rallypoint session list --player 11111111-1111-4111-8111-111111111111
   rallypoint session show 4FJ7KQ
   rallypoint session end 0b8d6e0c-6a3e-4c9e-9d0e-3f2a1b5c7d9e";
 
-/// What `rallypoint session list --help` teaches.
+/// Text after `rallypoint session list --help`.
 const LIST_HELP: &str = "\
-Without --player it lists what is in the browser, and only that: sessions that their leader listed there, and those \
-of types that are listed from their start; of each type the first 10,000. No operation names all the others. \
-List a player's with --player, or show one by its id or short code with `rallypoint session show`.";
+Without --player, the command lists the sessions in the browser, and only those: sessions that their leader has listed \
+there, and sessions of types that are listed automatically. It lists the first 10,000 of each type. The API has no list of \
+all sessions.
 
-/// Most pages of the browser that are read for a type; a page has 50 sessions.
+  rallypoint session list --type game
+  rallypoint session list --player 11111111-1111-4111-8111-111111111111 --json
+
+Next: show one with `rallypoint session show`.";
+
+/// Text after `rallypoint session show --help`.
+const SHOW_HELP: &str = "\
+Reading a session with this command does not extend its life.
+
+  rallypoint session show 4FJ7KQ
+  rallypoint session show 0b8d6e0c-6a3e-4c9e-9d0e-3f2a1b5c7d9e --json";
+
+/// Text after `rallypoint session end --help`.
+const END_HELP: &str = "\
+The session ends for all its players at once. This cannot be undone.
+
+  rallypoint session end 4FJ7KQ";
+
+/// Most pages of the browser that are read for each type. A page has 50 sessions.
 const PAGES_MAX: usize = 200;
 
-/// How long a token of our own is good for.
+/// Lifetime of the token that the command signs itself.
 const OWN_TOKEN_TTL: Duration = Duration::from_secs(60);
 
 #[derive(Args)]
 pub struct SessionArgs {
     #[command(subcommand)]
     command: SessionCommand,
-    /// The server, with or without /session at the end [default: where the configuration says that it listens,
-    /// http://127.0.0.1:7700 without any].
+    /// URL of the server, with or without /session at the end [default: the address in the configuration, or
+    /// http://127.0.0.1:7700].
     #[arg(long, value_name = "URL", value_parser = parse_server, global = true)]
     server: Option<String>,
-    /// A token; best given in the environment, where other users cannot read it.
+    /// Token. Prefer the environment variable: other users of the machine can see flags.
     #[arg(long, value_name = "TOKEN", env = "RALLYPOINT_TOKEN", hide_env_values = true, global = true)]
     token: Option<String>,
     #[command(flatten)]
@@ -58,7 +79,7 @@ pub struct SessionArgs {
     json: bool,
 }
 
-/// Reads a server's URL, or says how one is written.
+/// Parses the URL of a server. The error shows the format.
 fn parse_server(text: &str) -> Result<String, String> {
     let server = text.trim_end_matches('/');
     let server = server.strip_suffix(PREFIX).unwrap_or(server);
@@ -76,24 +97,26 @@ fn parse_server(text: &str) -> Result<String, String> {
 
 #[derive(Subcommand)]
 enum SessionCommand {
-    /// List the sessions in the browser, or a player's.
+    /// List the sessions in the browser, or the sessions of a player.
     #[command(after_help = LIST_HELP)]
     List {
-        /// A player, whose sessions are listed whether they are in the browser or not.
+        /// Player whose sessions to list, in the browser or not.
         #[arg(long, value_name = "UUID", value_parser = parse_uuid)]
         player: Option<Uuid>,
-        /// The type of session [default: every type that the server has].
+        /// Type of session [default: every type that the server has].
         #[arg(long = "type", value_name = "TYPE", conflicts_with = "player")]
         session_type: Option<String>,
     },
     /// Show a session.
+    #[command(after_help = SHOW_HELP)]
     Show {
-        /// Its id or short code.
+        /// Id or short code of the session.
         session: String,
     },
     /// End a session.
+    #[command(after_help = END_HELP)]
     End {
-        /// Its id or short code.
+        /// Id or short code of the session.
         session: String,
     },
 }
@@ -104,7 +127,7 @@ pub fn run(args: &SessionArgs) -> Result<(), String> {
         Some(server) => server.clone(),
         None => configured_server(&args.key.load()?)?,
     };
-    // An empty variable is one that was not set.
+    // An empty variable counts as not set.
     let token = match args.token.as_deref().filter(|token| !token.is_empty()) {
         Some(token) => token.to_owned(),
         None => own_token(&args.key.data_dir()?)?,
@@ -113,7 +136,7 @@ pub fn run(args: &SessionArgs) -> Result<(), String> {
     match &args.command {
         SessionCommand::List { player: Some(player), .. } => {
             let list = caller.get(&format!("/v1/player/{player}/session"))?;
-            show(args.json, &list, of_player)
+            show(args.json, &list, player_rows)
         }
         SessionCommand::List { session_type, .. } => {
             let types = match session_type {
@@ -142,15 +165,15 @@ pub fn run(args: &SessionArgs) -> Result<(), String> {
     }
 }
 
-/// The URL of the server that a configuration is for.
+/// The URL of the server with this configuration.
 fn configured_server(config: &Config) -> Result<String, String> {
     let mut address = config.http.listen;
     if address.port() == 0 {
-        let told =
+        let message =
             "[http] listen takes a free port: name the server with --server, as in http://127.0.0.1:7700";
-        return Err(told.into());
+        return Err(message.into());
     }
-    // A server that listens everywhere listens here.
+    // A server that listens on all addresses is reached on loopback.
     match address.ip() {
         IpAddr::V4(Ipv4Addr::UNSPECIFIED) => address.set_ip(Ipv4Addr::LOCALHOST.into()),
         IpAddr::V6(Ipv6Addr::UNSPECIFIED) => address.set_ip(Ipv6Addr::LOCALHOST.into()),
@@ -172,7 +195,7 @@ fn own_token(data_dir: &Path) -> Result<String, String> {
     Ok(key.sign(&grant, Clock::System.now()))
 }
 
-/// Who asks, and whom.
+/// A client of one server, with its token.
 struct Caller {
     http: HttpClient,
     token: String,
@@ -181,8 +204,8 @@ struct Caller {
 impl Caller {
     fn call(&self, method: &str, path: &str) -> Result<HttpAnswer, String> {
         let answer = self.http.send(method, path, &self.token, None, None)?;
-        let is_read = answer.text.is_empty() || answer.body.is_object();
-        if answer.status.is_success() && is_read {
+        let has_body_of_api = answer.text.is_empty() || answer.body.is_object();
+        if answer.status.is_success() && has_body_of_api {
             return Ok(answer);
         }
         let why = failure(&answer.body).unwrap_or_else(|| {
@@ -196,15 +219,15 @@ impl Caller {
         self.call("GET", path).map(|answer| answer.body)
     }
 
-    /// Every type that the server has a template for.
+    /// The types of sessions that the server has templates for.
     fn types(&self) -> Result<Vec<String>, String> {
         let answer = self.get("/v1/template")?;
         Ok(answer["templates"].as_object().into_iter().flatten().map(|(name, _)| name.clone()).collect())
     }
 
-    /// Says on standard error why nothing may have been found; a type that the server does not have is an error.
+    /// Explains an empty list on standard error. An unknown type is an error.
     fn explain_empty_browser(&self, session_type: Option<&str>) -> Result<(), String> {
-        // Whose token does not read the types is told the rest.
+        // A token may lack the permission to read the types; then the type is not checked.
         if let Some(session_type) = session_type
             && let Ok(types) = self.types()
             && !types.iter().any(|name| name == session_type)
@@ -212,8 +235,8 @@ impl Caller {
             return Err(format!("the server has no type {session_type:?}; it has {}", types.join(", ")));
         }
         eprintln!(
-            "note: nothing is in the browser, and only what is there is found; list a player's sessions with --player \
-             UUID, or show one by its id or short code with `rallypoint session show`"
+            "note: no session is in the browser; to find other sessions, list those of a player with --player UUID, or \
+             show one by its id or short code with `rallypoint session show`"
         );
         Ok(())
     }
@@ -224,7 +247,9 @@ impl Caller {
             |cursor| self.get(&format!("/v1/browser?session_type={}&cursor={cursor}", encoded(session_type)));
         let (mut listed, more) = all_pages(page)?;
         if more {
-            eprintln!("warning: there are more sessions of type {session_type} than are listed here");
+            eprintln!(
+                "warning: there are more sessions of type {session_type}; the list has the first ones only"
+            );
         }
         for session in &mut listed {
             session["type"] = session_type.into();
@@ -233,20 +258,20 @@ impl Caller {
     }
 }
 
-/// What a failure says, where it is one of the API's.
+/// The message of an error of the API, or `None` if the body is not one.
 fn failure(body: &Value) -> Option<String> {
     if let Some(violations) = body["detail"].as_array() {
-        let told = |violation: &Value| {
+        let describe = |violation: &Value| {
             let steps: Vec<_> = items(&violation["loc"]).map(text).collect();
             format!("{}: {}", steps.join("."), text(&violation["msg"]))
         };
-        return Some(violations.iter().map(told).collect::<Vec<_>>().join("; "));
+        return Some(violations.iter().map(describe).collect::<Vec<_>>().join("; "));
     }
     let [desc, code] = ["desc", "error_code"].map(|field| body[field].as_str());
     Some(format!("{} ({})", text(&desc?.into()), text(&code?.into())))
 }
 
-/// The sessions of the pages of the browser, each read from its cursor; and whether there are more than are read.
+/// Reads pages of the browser, at most [`PAGES_MAX`]. Returns their sessions, and whether there are more.
 fn all_pages(mut page: impl FnMut(u64) -> Result<Value, String>) -> Result<(Vec<Value>, bool), String> {
     let (mut listed, mut cursor) = (Vec::new(), 0);
     for _ in 0..PAGES_MAX {
@@ -271,7 +296,7 @@ fn show(as_json: bool, value: &Value, rows: fn(&Value) -> Vec<Vec<String>>) -> R
 fn text(value: &Value) -> String {
     match value {
         Value::Null => String::new(),
-        // What clients wrote must not command the terminal.
+        // Text from clients may contain control sequences for the terminal.
         Value::String(text) => text.replace(char::is_control, "\u{fffd}"),
         other => other.to_string(),
     }
@@ -285,15 +310,15 @@ fn items(value: &Value) -> impl Iterator<Item = &Value> {
     value.as_array().into_iter().flatten()
 }
 
-fn of_player(list: &Value) -> Vec<Vec<String>> {
-    let mut rows = vec![row(["SESSION", "TYPE", "STANDING"])];
+fn player_rows(list: &Value) -> Vec<Vec<String>> {
+    let mut rows = vec![row(["SESSION", "TYPE", "STATUS"])];
     for (session_type, of_type) in list["sessions"].as_object().into_iter().flatten() {
         let invites = of_type["pending_invites"].as_object().into_iter().flatten();
         let active = items(&of_type["session_ids"]).map(|id| (text(id), "active"));
         let reserved = items(&of_type["reserved_sessions"]).map(|id| (text(id), "reserved"));
         let invited = invites.map(|(id, _)| (id.clone(), "invited"));
         rows.extend(
-            active.chain(invited).chain(reserved).map(|(id, standing)| row([&id, session_type, standing])),
+            active.chain(invited).chain(reserved).map(|(id, status)| row([&id, session_type, status])),
         );
     }
     rows
@@ -312,15 +337,15 @@ fn listed_rows(listed: &Value) -> Vec<Vec<String>> {
 }
 
 fn session_rows(session: &Value) -> Vec<Vec<String>> {
-    let ways = &session["joinability"];
-    let open = ["open", "friends", "platform"].into_iter().filter(|way| ways[*way] == true);
+    let joinability = &session["joinability"];
+    let join_paths = ["open", "friends", "platform"].into_iter().filter(|path| joinability[*path] == true);
     let mut rows = vec![
         row(["session", &text(&session["session_id"])]),
         row(["type", &text(&session["type"])]),
         row(["created", &text(&session["created"])]),
         row(["region", &text(&session["region_id"])]),
         row(["short code", &text(&session["short_code"])]),
-        row(["ways in", &open.collect::<Vec<_>>().join(", ")]),
+        row(["joinability", &join_paths.collect::<Vec<_>>().join(", ")]),
     ];
     let instance = &session["instance"];
     let state = ["host_type", "join_status", "instance_health"].map(|field| text(&instance[field]));
@@ -338,12 +363,12 @@ fn session_rows(session: &Value) -> Vec<Vec<String>> {
             rows.push(row([&seat, &text(&player["player_uuid"])]));
         }
     }
-    // What a session does not have need not take a line.
+    // Leave out lines without a value.
     rows.retain(|row| !row[1].is_empty());
     rows
 }
 
-/// Rows in columns as wide as their widest cell.
+/// Formats rows as a table. Each column is as wide as its widest cell.
 fn table(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let widest =
@@ -367,19 +392,19 @@ mod tests {
     }
 
     #[test]
-    fn a_players_sessions_stand_in_rows() {
+    fn each_session_of_a_player_has_a_row() {
         let list = json!({"sessions": {"party": {
             "session_ids": ["a"], "pending_invites": {"b": {"session_id": "b"}}, "reserved_sessions": ["c"],
         }}});
-        let shown = table(&of_player(&list));
+        let shown = table(&player_rows(&list));
         assert_eq!(
             shown,
-            "SESSION  TYPE   STANDING\na        party  active\nb        party  invited\nc        party  reserved\n"
+            "SESSION  TYPE   STATUS\na        party  active\nb        party  invited\nc        party  reserved\n"
         );
     }
 
     #[test]
-    fn pages_are_read_to_the_last_and_not_for_ever() {
+    fn pages_are_read_to_the_last_one_or_to_the_limit() {
         let page = |cursor: u64, next: u64| json!({"browser_sessions": [cursor], "cursor": next});
         let three = all_pages(|cursor| Ok(page(cursor, (cursor + 1) % 3)));
         assert_eq!(three, Ok((vec![json!(0), json!(1), json!(2)], false)));
@@ -390,7 +415,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_says_what_was_wrong() {
+    fn errors_of_the_api_become_messages() {
         let wrong = json!({"detail": [
             {"loc": ["query", "cursor"], "msg": "value is not a valid integer", "type": "type_error.integer"},
             {"loc": ["body", "maps", 1], "msg": "field required", "type": "value_error.missing"},
@@ -405,7 +430,7 @@ mod tests {
     }
 
     #[test]
-    fn the_server_of_a_configuration_is_where_it_listens() {
+    fn the_default_server_is_the_configured_address() {
         let listens = |listen: &str| {
             let text = format!("[http]\nlisten = {listen:?}");
             configured_server(&Config::parse(&text, "my.toml", &[]).unwrap())
@@ -422,7 +447,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_is_named_with_or_without_the_prefix() {
+    fn a_server_url_may_have_the_prefix() {
         for text in ["http://127.0.0.1:7700", "http://127.0.0.1:7700/", "http://127.0.0.1:7700/session/"] {
             assert_eq!(parse_server(text).unwrap(), "http://127.0.0.1:7700");
         }
@@ -435,7 +460,7 @@ mod tests {
     }
 
     #[test]
-    fn what_clients_wrote_does_not_command_the_terminal() {
+    fn control_characters_are_replaced() {
         assert_eq!(text(&serde_json::json!("a\u{1b}[31mb\u{7}\n")), "a\u{fffd}[31mb\u{fffd}\u{fffd}");
         assert_eq!(text(&serde_json::json!("größer")), "größer");
     }

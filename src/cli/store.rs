@@ -1,39 +1,50 @@
-//! `rallypoint store`: a whole store, moved to another backend or another place.
+//! `rallypoint store`: copies a whole store to another kind of store, or to another directory or database.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand};
 
-use super::{StopSignals, print, runtime};
+use super::config::load;
+use super::signals::StopSignals;
+use super::{print, runtime};
 use crate::config::{Config, Sources};
 use crate::env::Clock;
+use crate::runtime::settings::postgres_settings;
 use crate::store::copy::{CopyError, Progress, Step, Summary, copy};
 use crate::store::{Embedded, Postgres, Store, StoreError};
 
-/// What `rallypoint store copy --help` teaches.
+/// Text after `rallypoint store --help`.
+pub const HELP: &str = "\
+  rallypoint store copy --from ./rallypoint-data --to postgresql://me@db1/games
+
+Next: read `rallypoint store copy --help` before you copy; all servers must be stopped.";
+
+/// Text after `rallypoint store copy --help`.
 const COPY_HELP: &str = "\
-A store is named by its data directory (file:DIR, or DIR alone), or as postgresql://USER@HOST/DATABASE. For a \
-database all else is as for serve: RALLYPOINT_POSTGRES__PASSWORD and the knobs under [postgres], for both where \
-both are databases.
+A store is a data directory (file:DIR, or DIR) or a database (postgresql://USER@HOST/DATABASE). For a database, the \
+password is in RALLYPOINT_POSTGRES__PASSWORD or in the password_file of --config, as for serve; other settings under \
+[postgres] apply too. If both stores are databases, they use the same settings.
 
-Stop every server that uses either store first. One that has a store open is noticed and refused: a database's by the \
-application_name of its connections, rallypoint unless the url says otherwise, so name the database as they do. What one \
-changes that is started before the last check makes the copy fail, and what it changes later is not in the copy.
+1. Stop every server that uses either store. The command refuses a store that a server has open. It recognises the \
+servers of a database by the application_name of their connections, rallypoint unless the url sets another, so give the \
+same url as the servers. If a server changes the source during the copy, the copy fails; a change after the last check \
+is not in the copy.
 
-The target must be empty. Start no server on it before this has ended with status 0, which it does only after \
-number and checksum of all keys and values have been read again on both sides and agree. After anything else, empty \
-the target and start again; the error says how. The source is not changed, but for being brought up to date as \
-serve does it.
+2. Copy. The target must be empty; a data directory is created if it does not exist. The command reads both stores again \
+at the end, and exits with status 0 only if number and checksum of all keys and values agree. It changes nothing in the \
+source, except that it upgrades an old format, as serve does. If it fails, the target may hold a part of the data: empty \
+it as the error says, and start again.
 
-Sessions, deadlines and ETags stay what they are. Versions, which are a store's own, are new. The development \
-key is not part of a store.
+3. Start a server on the target.
+
+Sessions, deadlines and ETags stay the same. Versions get new values. The development key is not copied.
 
   rallypoint store copy --from ./rallypoint-data --to postgresql://me@db1/games
   rallypoint store copy --from postgresql://me@db1/games --to file:/var/lib/games";
 
-/// Least time between two lines about how far it has come.
-const TELL_EVERY: Duration = Duration::from_secs(2);
+/// Shortest time between two lines of progress.
+const REPORT_EVERY: Duration = Duration::from_secs(2);
 
 #[derive(Args)]
 pub struct StoreArgs {
@@ -43,56 +54,56 @@ pub struct StoreArgs {
 
 #[derive(Subcommand)]
 enum StoreCommand {
-    /// Copy all of a store into an empty one, and check that it is all there.
+    /// Copy a store into an empty one, and verify the copy.
     #[command(after_help = COPY_HELP)]
     Copy(CopyArgs),
 }
 
 #[derive(Args)]
 struct CopyArgs {
-    /// The store to copy.
-    #[arg(long, value_name = "URL", value_parser = parse_place)]
-    from: Place,
-    /// The empty store that becomes its copy; a data directory is made where there is none.
-    #[arg(long, value_name = "URL", value_parser = parse_place)]
-    to: Place,
-    /// Configuration file, for the knobs under [postgres].
+    /// Source: a data directory or a database.
+    #[arg(long, value_name = "URL", value_parser = parse_store_url)]
+    from: StoreUrl,
+    /// Target: an empty database, or a data directory without a store.
+    #[arg(long, value_name = "URL", value_parser = parse_store_url)]
+    to: StoreUrl,
+    /// Configuration file, for the settings under [postgres].
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 }
 
-/// Where a store is.
+/// Address of a store.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Place {
-    /// In this data directory.
+enum StoreUrl {
+    /// An embedded store, in this data directory.
     Embedded(PathBuf),
-    /// In the database at this address.
+    /// A PostgreSQL database.
     Postgres(String),
 }
 
-/// Reads where a store is, or says how one is named.
-fn parse_place(text: &str) -> Result<Place, String> {
+/// Parses the address of a store. The error shows the formats.
+fn parse_store_url(text: &str) -> Result<StoreUrl, String> {
     const FORMS: &str =
         "this takes a data directory, as in file:/var/lib/rallypoint, or postgresql://USER@HOST/DATABASE";
     if text.starts_with("postgresql://") || text.starts_with("postgres://") {
-        // What is wrong with it is told later, by who knows, without a password that it may hold.
-        return Ok(Place::Postgres(text.into()));
+        // The store parses the URL when it opens. Its error does not show a password that the URL may contain.
+        return Ok(StoreUrl::Postgres(text.into()));
     }
     let dir = text.strip_prefix("file:").unwrap_or(text);
     let names_host = dir.starts_with("//") && !dir.starts_with("///");
     if dir.is_empty() || names_host || dir.contains("://") {
         return Err(FORMS.into());
     }
-    Ok(Place::Embedded(dir.into()))
+    Ok(StoreUrl::Embedded(dir.into()))
 }
 
-impl Place {
-    /// Opens the store there.
+impl StoreUrl {
+    /// Opens the store. An embedded store is created if it does not exist.
     async fn open(&self, config: &Config) -> Result<Store, String> {
         match self {
             Self::Embedded(data_dir) => {
                 let data_dir = data_dir.clone();
-                // Opening reads the journal from disk: not on a thread that others wait for.
+                // Opening reads the journal from disk, which would block other tasks.
                 let open = tokio::task::spawn_blocking(move || Embedded::open(&data_dir));
                 match open.await.map_err(|error| error.to_string())? {
                     Ok(embedded) => Ok(Store::Embedded(embedded)),
@@ -105,13 +116,13 @@ impl Place {
             Self::Postgres(url) => {
                 let mut postgres = config.postgres.clone();
                 postgres.url = Some(url.clone());
-                let opened = Postgres::open_alone(postgres.settings()?).await;
+                let opened = Postgres::open_alone(postgres_settings(&postgres)?).await;
                 Ok(Store::Postgres(opened.map_err(|error| error.to_string())?))
             }
         }
     }
 
-    /// Opens a store that must be there already, since opening one makes it.
+    /// Opens the store if it exists, and never creates one.
     async fn open_existing(&self, config: &Config) -> Result<Store, String> {
         match self {
             Self::Embedded(data_dir) if !Embedded::folder(data_dir).is_dir() => Err(format!(
@@ -128,8 +139,8 @@ impl Place {
         real(one).is_some_and(|one| real(other) == Some(one))
     }
 
-    /// How an operator takes away what the store holds.
-    fn emptying(&self) -> String {
+    /// The command that empties the store, for error messages.
+    fn command_to_empty(&self) -> String {
         match self {
             Self::Embedded(data_dir) => format!("rm -r '{}'", Embedded::folder(data_dir).display()),
             Self::Postgres(url) => format!("psql '{url}' -c 'TRUNCATE rallypoint_entries'"),
@@ -140,81 +151,83 @@ impl Place {
 /// Runs the command.
 pub fn run(args: &StoreArgs) -> Result<(), String> {
     let StoreCommand::Copy(args) = &args.command;
-    let config =
-        Config::load(&Sources::of_process(args.config.clone())).map_err(|error| error.to_string())?;
+    let config = load(&Sources::of_process(args.config.clone()))?;
     if args.from.is_same_directory(&args.to) {
         return Err("--from and --to are the same directory".into());
     }
     let copied = runtime()?.block_on(async {
-        // Asked for before anything is written, so that no signal is missed.
+        // Before anything is written, so that no signal is missed.
         let mut signals = StopSignals::listen()?;
         let source = args.from.open_existing(&config).await.map_err(|error| format!("--from: {error}"))?;
         let target = args.to.open(&config).await.map_err(|error| format!("--to: {error}"))?;
-        let mut reporter = Reporter::new(Clock::System);
+        let mut progress_log = ProgressLog::new(Clock::System);
         let copied = tokio::select! {
-            copied = copy(&source, &target, |progress| reporter.hear(progress)) => {
-                copied.map_err(|error| advised(&error, &args.to))
+            copied = copy(&source, &target, |progress| progress_log.report(progress)) => {
+                copied.map_err(|error| with_advice(&error, &args.to))
             }
             () = signals.next() => Err(format!("interrupted; {}", start_again(&args.to))),
         };
-        // Nothing was changed in the source, which may be flushed or not.
+        // The source is unchanged, so an error of closing it does not matter.
         let (_, closed) = tokio::join!(source.close(), target.close());
         let copied = copied?;
         closed.map_err(|error| format!("{error}; {}", start_again(&args.to)))?;
         Ok::<_, String>(copied)
     })?;
-    print(&told(&copied))
+    print(&summary_line(&copied))
 }
 
-fn told(copied: &Summary) -> String {
+fn summary_line(copied: &Summary) -> String {
     let sha256: String = copied.sha256.iter().map(|byte| format!("{byte:02x}")).collect();
     let Summary { keys, bytes, .. } = copied;
     format!("copied {keys} keys of {bytes} bytes; both stores have the checksum {sha256}\n")
 }
 
-/// What went wrong, and what to do about the target.
-fn advised(error: &CopyError, target: &Place) -> String {
+/// The error, and what to do about the target.
+fn with_advice(error: &CopyError, target: &StoreUrl) -> String {
     match error {
         CopyError::TargetNotEmpty => {
-            let emptying = target.emptying();
-            format!("{error}: name another one, or, if nothing in it is needed, empty it with {emptying}")
+            let command = target.command_to_empty();
+            format!("{error}: name another one, or, if you do not need its data, empty it with {command}")
         }
         error if error.changed_nothing() => error.to_string(),
         error => format!("{error}; {}", start_again(target)),
     }
 }
 
-fn start_again(target: &Place) -> String {
-    format!("the target may hold a part: empty it with {}, and start again", target.emptying())
+fn start_again(target: &StoreUrl) -> String {
+    format!(
+        "the target may hold a part of the data: empty it with {}, and start again",
+        target.command_to_empty()
+    )
 }
 
-/// Says now and then on standard error how far it has come.
-struct Reporter {
+/// Reports the progress on standard error, at most every [`REPORT_EVERY`].
+struct ProgressLog {
     clock: Clock,
     step: Option<Step>,
     step_began: Instant,
-    last_told: Instant,
+    last_report: Instant,
 }
 
-impl Reporter {
+impl ProgressLog {
     fn new(clock: Clock) -> Self {
         let now = clock.instant();
-        Self { clock, step: None, step_began: now, last_told: now }
+        Self { clock, step: None, step_began: now, last_report: now }
     }
 
-    fn hear(&mut self, progress: Progress) {
+    fn report(&mut self, progress: Progress) {
         let now = self.clock.instant();
         if self.step != Some(progress.step) {
             (self.step, self.step_began) = (Some(progress.step), now);
         }
-        if now - self.last_told >= TELL_EVERY {
-            self.last_told = now;
-            eprintln!("{}", line(progress, now - self.step_began));
+        if now - self.last_report >= REPORT_EVERY {
+            self.last_report = now;
+            eprintln!("{}", progress_line(progress, now - self.step_began));
         }
     }
 }
 
-fn line(Progress { step, keys, bytes }: Progress, took: Duration) -> String {
+fn progress_line(Progress { step, keys, bytes }: Progress, took: Duration) -> String {
     let done = match step {
         Step::Copy => "copied",
         Step::CheckTarget => "checked in the target:",
@@ -237,42 +250,42 @@ mod tests {
             ("file:/var/lib/rallypoint", "/var/lib/rallypoint"),
             ("file:///var/lib/rallypoint", "///var/lib/rallypoint"),
         ] {
-            assert_eq!(parse_place(text), Ok(Place::Embedded(dir.into())), "{text}");
+            assert_eq!(parse_store_url(text), Ok(StoreUrl::Embedded(dir.into())), "{text}");
         }
         for url in ["postgresql://me@db/games", "postgres://me@db/games?sslmode=require"] {
-            assert_eq!(parse_place(url), Ok(Place::Postgres(url.into())));
+            assert_eq!(parse_store_url(url), Ok(StoreUrl::Postgres(url.into())));
         }
         for text in
             ["", "file:", "file://host/data", "http://127.0.0.1:7700", "redis://cache", "file:http://a"]
         {
-            assert!(parse_place(text).unwrap_err().contains("file:/var/lib/rallypoint"), "{text}");
+            assert!(parse_store_url(text).unwrap_err().contains("file:/var/lib/rallypoint"), "{text}");
         }
     }
 
     #[test]
-    fn progress_is_told_with_its_pace() {
+    fn progress_includes_the_rate() {
         let progress = |step| Progress { step, keys: 3_000, bytes: 5 << 20 };
         let took = Duration::from_millis(1_500);
-        assert_eq!(line(progress(Step::Copy), took), "copied 3000 keys, 5 MiB, 2000 keys/s");
+        assert_eq!(progress_line(progress(Step::Copy), took), "copied 3000 keys, 5 MiB, 2000 keys/s");
         assert_eq!(
-            line(progress(Step::CheckTarget), Duration::ZERO),
+            progress_line(progress(Step::CheckTarget), Duration::ZERO),
             "checked in the target: 3000 keys, 5 MiB, 3000000 keys/s"
         );
     }
 
     #[test]
-    fn what_went_wrong_comes_with_what_to_do() {
-        let target = Place::Postgres("postgresql://me@db/games".into());
-        let emptying = "psql 'postgresql://me@db/games' -c 'TRUNCATE rallypoint_entries'";
+    fn errors_say_how_to_empty_a_target_that_was_written() {
+        let target = StoreUrl::Postgres("postgresql://me@db/games".into());
+        let command = "psql 'postgresql://me@db/games' -c 'TRUNCATE rallypoint_entries'";
         for (error, is_advised) in [
             (CopyError::SourceChanged, true),
             (CopyError::TargetNotEmpty, true),
             (CopyError::SourceEmpty, false),
-            // There it would take the source away.
+            // Emptying the target would empty the source.
             (CopyError::SameStore, false),
         ] {
-            let told = advised(&error, &target);
-            assert_eq!(told.contains(emptying), is_advised, "{told}");
+            let message = with_advice(&error, &target);
+            assert_eq!(message.contains(command), is_advised, "{message}");
         }
     }
 }

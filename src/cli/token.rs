@@ -5,42 +5,48 @@ use std::time::Duration;
 use clap::Args;
 use uuid::Uuid;
 
-use super::{KeyArgs, parse_uuid};
+use super::config::KeyArgs;
+use super::parse_uuid;
 use crate::auth::{DEFAULT_PLAYER_PERMISSIONS, DevelopmentKey, Grant, Permissions};
 use crate::domain::{Platform, PlayerUuid};
 use crate::env::{Clock, Entropy};
 
-/// What `rallypoint token --help` teaches.
+/// Text after `rallypoint token --help`.
 pub const HELP: &str = "\
-Without --permission the token gets what a player's client needs: creating, joining, leaving and reading \
-sessions of their own, leading them, and linking platform sessions. With it, the token gets what is named \
-and nothing else; --permission 'session:*' opens everything.
+The token is the only output on standard output, so that a script can use it.
 
-The key is that of the data directory, as file, environment (RALLYPOINT_STORE__DATA_DIR) and flag name it for \
-serve; where there is none it is made, and said so on standard error. Name the directory that the server uses, \
-else the server answers token_invalid. A server with keys of its own takes none of these tokens.
+Permissions: without --permission, the token grants what a player's client needs: create, join, leave and read the \
+player's own sessions, lead them, and link platform sessions. With --permission, it grants the named permissions and \
+no others; --permission 'session:*' grants everything.
+
+Key: the development key is in the data directory, which --data-dir, RALLYPOINT_STORE__DATA_DIR or the configuration \
+file names, as for serve. If there is no key yet, the command creates it, with a note on standard error. A server with \
+another data directory answers token_invalid. A server with jwks_file or jwks_url under [auth] accepts no development \
+tokens.
 
   TOKEN=$(rallypoint token --player 11111111-1111-4111-8111-111111111111)
-  curl -H \"Authorization: Bearer $TOKEN\" http://127.0.0.1:7700/session/v1/player/me/session";
+  curl -H \"Authorization: Bearer $TOKEN\" http://127.0.0.1:7700/session/v1/player/me/session
 
-/// Longest life of a development token.
+Next: create a session. docs/GETTING-STARTED.md has the requests; /docs on a running server has every operation.";
+
+/// Longest lifetime of a development token.
 const TTL_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
 
 #[derive(Args)]
 pub struct TokenArgs {
-    /// The player's uuid; without it, and with permissions of its own, the token is a server's.
+    /// UUID of the player. Without it, the token is for a service, such as a game server, and needs --permission.
     #[arg(long, value_name = "UUID", value_parser = parse_uuid, required_unless_present = "permissions")]
     player: Option<Uuid>,
-    /// The player's older, numeric id.
+    /// Older, numeric id of the player.
     #[arg(long, value_name = "NUMBER")]
     player_id: Option<i64>,
-    /// A permission, as in session:read:any; give it again for more [default: those of a player's client].
+    /// Permission, as in session:read:any; repeat the flag for more [default: those of a player's client].
     #[arg(long = "permission", value_name = "P")]
     permissions: Vec<String>,
-    /// The platform the player is on, as in XboxLive; where the token names none, the request's body does.
+    /// Platform of the player, as in XboxLive. Without it, the server takes the platform from the body of a request.
     #[arg(long, value_parser = parse_platform)]
     platform: Option<Platform>,
-    /// How long the token is good for: a number and s, m, h or d.
+    /// Lifetime of the token: a number and s, m, h or d.
     #[arg(long, default_value = "1h", value_parser = parse_duration)]
     ttl: Duration,
     #[command(flatten)]
@@ -67,23 +73,25 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
     ttl.ok_or_else(wrong)
 }
 
-/// Prints a token.
-pub fn print(args: &TokenArgs) -> Result<(), String> {
+/// Runs the command.
+pub fn run(args: &TokenArgs) -> Result<(), String> {
     let data_dir = args.key.data_dir()?;
     let path = DevelopmentKey::path(&data_dir);
-    let was_there = path.exists();
+    let existed = path.exists();
     let key =
         DevelopmentKey::load_or_create(&data_dir, &Entropy::System).map_err(|error| error.to_string())?;
-    if !was_there {
+    if !existed {
         eprintln!(
-            "note: there was no development key, so {} was made; a server elsewhere does not take it",
+            "note: created the development key {}; a server with another data directory rejects its tokens",
             path.display()
         );
     }
     let permissions =
         if args.permissions.is_empty() { player_permissions() } else { args.permissions.clone() };
     for name in permissions.iter().filter(|name| Permissions::from_names([name.as_str()]).is_empty()) {
-        eprintln!("warning: no operation asks for {name:?}; is it spelled as in docs/API.md?");
+        eprintln!(
+            "warning: no operation needs the permission {name:?}; check its spelling against docs/API.md"
+        );
     }
     let grant = Grant {
         player: args.player.map(PlayerUuid),
@@ -95,7 +103,7 @@ pub fn print(args: &TokenArgs) -> Result<(), String> {
     super::print(&format!("{}\n", key.sign(&grant, Clock::System.now())))
 }
 
-/// What a player's client needs.
+/// Permissions that a player's client needs.
 pub fn player_permissions() -> Vec<String> {
     DEFAULT_PLAYER_PERMISSIONS.iter().map(|permission| permission.name().to_owned()).collect()
 }

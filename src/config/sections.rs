@@ -4,19 +4,14 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
-use std::time::Duration;
 
 use serde::de::{Deserializer, Error as _};
 use serde::{Deserialize, Serialize};
-use tokio_postgres::config::SslMode;
 
+use super::cors_origin::check_cors_origin;
+use super::log_filter::check_log_filter;
 use crate::domain::client::VersionCheck;
 use crate::domain::limits;
-use crate::http::RequestLimits;
-use crate::http::connection::ConnectionLimits;
-use crate::http::cors::parse_origin;
-use crate::store::{PostgresSettings, PostgresTls, parse_postgres_url};
-use crate::telemetry::{LogFormat, parse_log_filter};
 
 /// Parses an address to listen on. The error shows the format.
 pub fn parse_address(text: &str) -> Result<SocketAddr, String> {
@@ -91,7 +86,7 @@ impl From<AdminListen> for String {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[allow(missing_docs, reason = "config.default.toml documents them")]
-pub struct Http {
+pub struct HttpSection {
     #[serde(deserialize_with = "address")]
     pub listen: SocketAddr,
     pub admin_listen: AdminListen,
@@ -121,7 +116,7 @@ pub struct Http {
     pub cors_origins: Vec<String>,
 }
 
-impl Default for Http {
+impl Default for HttpSection {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 7700)),
@@ -142,28 +137,7 @@ impl Default for Http {
     }
 }
 
-impl Http {
-    /// Limits of one request: sizes in bytes, and timeouts.
-    pub fn request_limits(&self) -> RequestLimits {
-        RequestLimits {
-            path_bytes_max: self.path_bytes_max,
-            header_bytes_max: self.header_bytes_max,
-            body_bytes_max: self.body_bytes_max,
-            body_timeout: Duration::from_secs(self.body_timeout_s),
-            request_timeout: Duration::from_secs(self.request_timeout_s),
-        }
-    }
-
-    /// Limits of connections: their number, and timeouts.
-    pub fn connection_limits(&self) -> ConnectionLimits {
-        ConnectionLimits {
-            connections_max: self.connections_max,
-            head_timeout: Duration::from_secs(self.head_timeout_s),
-            write_timeout: Duration::from_secs(self.write_timeout_s),
-            drain_timeout: Duration::from_secs(self.drain_timeout_s),
-        }
-    }
-
+impl HttpSection {
     /// The address of the admin listener, or `None` if it is off. If the API takes a free port (port 0) and this setting has
     /// its default, the admin listener takes a free port too.
     pub fn admin_address(&self) -> Option<SocketAddr> {
@@ -192,14 +166,15 @@ fn proxies<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<IpAddr>, D::Error> 
 
 fn origins<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
     let origins = Vec::<String>::deserialize(from)?;
-    origins.iter().map(|origin| parse_origin(origin)).collect::<Result<_, _>>().map_err(D::Error::custom)
+    origins.iter().try_for_each(|origin| check_cors_origin(origin)).map_err(D::Error::custom)?;
+    Ok(origins)
 }
 
 /// `[auth]`: keys that verify tokens, and the claims in tokens.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[allow(missing_docs, reason = "config.default.toml documents them")]
-pub struct Auth {
+pub struct AuthSection {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub jwks_file: Option<PathBuf>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -221,14 +196,14 @@ pub struct Auth {
     pub cached_tokens: usize,
 }
 
-impl Auth {
+impl AuthSection {
     /// Whether the operator has set keys. Otherwise tokens are verified with the development key.
     pub fn has_own_keys(&self) -> bool {
         self.jwks_file.is_some() || self.jwks_url.is_some()
     }
 }
 
-impl Default for Auth {
+impl Default for AuthSection {
     fn default() -> Self {
         Self {
             jwks_file: None,
@@ -250,7 +225,7 @@ impl Default for Auth {
 /// The kind of store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Backend {
+pub enum StoreKind {
     /// The embedded store, in the data directory on disk.
     Embedded,
     /// In memory; everything is lost when the server stops.
@@ -263,16 +238,16 @@ pub enum Backend {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[allow(missing_docs, reason = "config.default.toml documents them")]
-pub struct Store {
-    pub backend: Backend,
+pub struct StoreSection {
+    pub backend: StoreKind,
     pub data_dir: PathBuf,
     #[serde(deserialize_with = "limits::between::<_, _, 0, 1_099_511_627_776>")]
     pub cache_bytes: u64,
 }
 
-impl Default for Store {
+impl Default for StoreSection {
     fn default() -> Self {
-        Self { backend: Backend::Embedded, data_dir: "./rallypoint-data".into(), cache_bytes: 268_435_456 }
+        Self { backend: StoreKind::Embedded, data_dir: "./rallypoint-data".into(), cache_bytes: 268_435_456 }
     }
 }
 
@@ -280,7 +255,7 @@ impl Default for Store {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[allow(missing_docs, reason = "config.default.toml documents them")]
-pub struct Postgres {
+pub struct PostgresSection {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
     #[serde(skip_serializing)]
@@ -319,17 +294,7 @@ pub enum ReadConsistency {
     BoundedMs(#[serde(deserialize_with = "limits::between::<_, _, 1, 60_000>")] u64),
 }
 
-impl ReadConsistency {
-    /// Longest age of what a read returns, in milliseconds; 0 for linearizable reads.
-    pub fn staleness_ms_max(self) -> i64 {
-        match self {
-            Self::Linearizable => 0,
-            Self::BoundedMs(ms) => i64::try_from(ms).unwrap_or(i64::MAX),
-        }
-    }
-}
-
-impl Default for Postgres {
+impl Default for PostgresSection {
     fn default() -> Self {
         Self {
             url: None,
@@ -346,41 +311,6 @@ impl Default for Postgres {
             clock_skew_max_ms: 2_000,
             read_consistency: ReadConsistency::Linearizable,
         }
-    }
-}
-
-impl Postgres {
-    /// Converts the section for the store. Reads the files of the password and the certificates.
-    ///
-    /// # Errors
-    /// If `url` is missing or invalid, or a file cannot be read or used. The message says what to do.
-    pub fn settings(&self) -> Result<PostgresSettings, String> {
-        let url =
-            self.url.as_deref().ok_or("[postgres] url is missing: set it to the address of the database")?;
-        let mut address = parse_postgres_url(url)?;
-        if let Some(Secret(password)) = &self.password {
-            address.password(password);
-        } else if let Some(path) = &self.password_file {
-            let password = std::fs::read_to_string(path)
-                .map_err(|error| format!("[postgres] password_file {}: {error}", path.display()))?;
-            address.password(password.trim_end_matches(['\r', '\n']));
-        }
-        let certificate = self.certificate_file.as_deref().zip(self.key_file.as_deref());
-        // An operator who configures certificates wants TLS. With "prefer", the default, an attacker on the network could
-        // claim that the database has no TLS, and the connection would not be encrypted.
-        if (self.ca_file.is_some() || certificate.is_some()) && !url.contains("sslmode=") {
-            address.ssl_mode(SslMode::Require);
-        }
-        Ok(PostgresSettings {
-            address,
-            tls: PostgresTls::new(self.ca_file.as_deref(), certificate)?,
-            write_connections: self.write_connections,
-            read_connections: self.read_connections,
-            connect_timeout: Duration::from_millis(self.connect_timeout_ms),
-            statement_timeout: Duration::from_millis(self.statement_timeout_ms),
-            patience: Duration::from_millis(self.patience_ms),
-            clock_skew_max_ms: i64::try_from(self.clock_skew_max_ms).unwrap_or(i64::MAX),
-        })
     }
 }
 
@@ -416,7 +346,7 @@ pub enum FriendsCheck {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[allow(missing_docs, reason = "config.default.toml documents them")]
-pub struct Sessions {
+pub struct SessionsSection {
     #[serde(deserialize_with = "limits::between::<_, _, 1, 31_622_400>")]
     pub idle_s: u64,
     pub version_check: VersionCheck,
@@ -433,7 +363,7 @@ pub struct Sessions {
     pub session_bytes_max: usize,
 }
 
-impl Default for Sessions {
+impl Default for SessionsSection {
     fn default() -> Self {
         Self {
             idle_s: 3600,
@@ -452,28 +382,39 @@ impl Default for Sessions {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[allow(missing_docs, reason = "config.default.toml documents them")]
-pub struct Jobs {
+pub struct JobsSection {
     #[serde(deserialize_with = "limits::between::<_, _, 1, 3_600_000>")]
     pub every_ms: u64,
 }
 
-impl Default for Jobs {
+impl Default for JobsSection {
     fn default() -> Self {
         Self { every_ms: 1000 }
     }
+}
+
+/// The format of log lines.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// Text, for a terminal.
+    #[default]
+    Text,
+    /// One JSON object a line, for log collectors.
+    Json,
 }
 
 /// `[telemetry]`: logging.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[allow(missing_docs, reason = "config.default.toml documents them")]
-pub struct Telemetry {
+pub struct TelemetrySection {
     #[serde(deserialize_with = "log_filter")]
     pub log: String,
     pub log_format: LogFormat,
 }
 
-impl Default for Telemetry {
+impl Default for TelemetrySection {
     fn default() -> Self {
         Self { log: "info,fjall=warn,lsm_tree=warn".into(), log_format: LogFormat::Text }
     }
@@ -481,5 +422,5 @@ impl Default for Telemetry {
 
 fn log_filter<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
     let text = String::deserialize(from)?;
-    parse_log_filter(&text).map(|_| text).map_err(D::Error::custom)
+    check_log_filter(&text).map(|()| text).map_err(D::Error::custom)
 }

@@ -1,5 +1,6 @@
 //! The sources of a configuration: a file, then environment variables, then flags; later ones take precedence.
 
+use std::fmt;
 use std::path::PathBuf;
 
 /// Prefix of the environment variables that are settings.
@@ -16,8 +17,8 @@ pub struct Sources {
     pub overrides: Vec<Override>,
 }
 
-/// A setting from an environment variable or a flag.
-#[derive(Clone, Debug, PartialEq)]
+/// A setting from an environment variable or a flag. `Debug` leaves out the value, which may be a password.
+#[derive(Clone, PartialEq)]
 pub struct Override {
     /// Name of the variable or flag, for error messages.
     pub origin: String,
@@ -27,6 +28,12 @@ pub struct Override {
     pub setting: String,
     /// The value of the setting.
     pub value: toml::Value,
+}
+
+impl fmt::Debug for Override {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Override").field(&self.origin).finish()
+    }
 }
 
 impl Sources {

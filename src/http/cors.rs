@@ -14,7 +14,7 @@ const ANSWER_HEADERS: HeaderValue = HeaderValue::from_static("etag, retry-after"
 /// How long browsers may remember what they may do, in seconds.
 const MAX_AGE_S: HeaderValue = HeaderValue::from_static("600");
 /// Stands for every origin.
-pub const ANY_ORIGIN: &str = "*";
+const ANY_ORIGIN: &str = "*";
 
 /// The origins whose pages may call. Never with cookies: a page sends its token itself.
 #[derive(Clone, Debug)]
@@ -72,51 +72,4 @@ fn preflight() -> Response<Full<Bytes>> {
     headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, REQUEST_HEADERS);
     headers.insert(header::ACCESS_CONTROL_MAX_AGE, MAX_AGE_S);
     response
-}
-
-/// Reads an origin, as browsers spell it, or says how one is written.
-///
-/// # Errors
-/// Where it is none.
-pub fn parse_origin(text: &str) -> Result<String, String> {
-    let uri = text.parse::<http::Uri>().ok();
-    let spelled = uri.and_then(|uri| {
-        let (scheme, host) = (uri.scheme_str()?, uri.host()?);
-        // Browsers leave a port out that goes without saying.
-        let port = uri.port_u16().filter(|port| !matches!((scheme, port), ("http", 80) | ("https", 443)));
-        Some(
-            format!("{scheme}://{host}{}", port.map_or(String::new(), |port| format!(":{port}")))
-                .to_lowercase(),
-        )
-    });
-    if text == ANY_ORIGIN || spelled.is_some_and(|spelled| spelled == text) {
-        return Ok(text.to_owned());
-    }
-    Err(format!(
-        "{text:?} is no origin, as in https://tools.example.com or http://localhost:5173, and not \"*\""
-    ))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn origins_are_spelled_as_browsers_spell_them() {
-        for origin in ["*", "https://tools.example.com", "http://localhost:5173", "http://[::1]:81"] {
-            assert_eq!(parse_origin(origin).unwrap(), origin);
-        }
-        for text in [
-            "",
-            "tools.example.com",
-            "https://a/",
-            "https://a/b",
-            "https://A",
-            "https://me@a",
-            "https://a:443",
-            "null",
-        ] {
-            assert!(parse_origin(text).unwrap_err().contains("is no origin, as in https://"), "{text}");
-        }
-    }
 }

@@ -15,7 +15,7 @@ use crate::http::input::body::Json;
 use crate::http::operation::Input;
 use crate::http::reply::{NoContent, Reply};
 use crate::http::surface::{Group, Surface, Tag};
-use crate::runtime::server;
+use crate::runtime::{server, settings};
 use crate::store::{Memory, Store};
 
 type Done = Result<Reply<NoContent>, Error>;
@@ -84,7 +84,7 @@ impl Bench {
             ttl: Duration::from_secs(600),
         };
         Self {
-            api: Arc::new(Api::new(app, surfaces, server::api_settings(&config))),
+            api: Arc::new(Api::new(app, surfaces, settings::api_settings(&config))),
             token: key.sign(&grant, clock.now()),
         }
     }

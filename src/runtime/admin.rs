@@ -1,5 +1,5 @@
-//! The admin listener: `/live`, `/ready` and `/metrics`, for load balancers and collectors. No tokens here, and
-//! nothing worth one.
+//! The admin listener: `/live`, `/ready` and `/metrics`, for load balancers and metrics collectors. It takes no tokens, and
+//! answers nothing secret.
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -18,31 +18,31 @@ use crate::records::keys;
 use crate::store::StoreError;
 use crate::telemetry::Metrics;
 
-/// Longest time that `/ready` waits for the store: whoever asks seldom waits for longer.
+/// Longest time that `/ready` waits for the store. Probes usually time out after about a second.
 const READY_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Where a server stands: it starts, serves, and is about to stop.
+/// The state of a server that `/ready` reports: starting, ready, then draining.
 pub struct Readiness {
     metrics: Arc<Metrics>,
     app: OnceLock<Arc<App>>,
-    is_leaving: AtomicBool,
+    is_draining: AtomicBool,
 }
 
 impl Readiness {
-    /// A server that starts: it opens its store, which may take long.
+    /// The state of a server that has not opened its store yet.
     pub fn starting(metrics: Arc<Metrics>) -> Self {
-        Self { metrics, app: OnceLock::new(), is_leaving: AtomicBool::new(false) }
+        Self { metrics, app: OnceLock::new(), is_draining: AtomicBool::new(false) }
     }
 
-    /// The server serves this from now on.
-    pub fn set_serving(&self, app: Arc<App>) {
-        // Once is enough.
+    /// Sets the state to ready.
+    pub fn set_ready(&self, app: Arc<App>) {
+        // A second call changes nothing.
         let _ = self.app.set(app);
     }
 
-    /// The server is about to stop.
-    pub fn set_leaving(&self) {
-        self.is_leaving.store(true, Ordering::Release);
+    /// Sets the state to draining: the server still answers, and is about to stop.
+    pub fn set_draining(&self) {
+        self.is_draining.store(true, Ordering::Release);
     }
 }
 
@@ -61,19 +61,19 @@ pub async fn handle<B>(readiness: &Readiness, request: Request<B>) -> Response<F
     }
 }
 
-/// Ready while the store reads and writes, the clock is right where others go by theirs, and the server neither starts nor
-/// stops.
+/// Answers 200 if the server has started and is not draining, its store can be read and written, and its clock agrees with
+/// the database's. Otherwise 503, with the reason.
 async fn ready(readiness: &Readiness) -> Response<Full<Bytes>> {
-    if readiness.is_leaving.load(Ordering::Acquire) {
+    if readiness.is_draining.load(Ordering::Acquire) {
         return text(StatusCode::SERVICE_UNAVAILABLE, "stopping\n");
     }
     let Some(app) = readiness.app.get() else {
-        let told = "starting: the store is being opened and brought up to date\n";
-        return text(StatusCode::SERVICE_UNAVAILABLE, told);
+        let starting = "starting: the store is being opened and brought up to date\n";
+        return text(StatusCode::SERVICE_UNAVAILABLE, starting);
     };
     let checked = tokio::time::timeout(READY_TIMEOUT, check_store(app)).await;
-    let late = || Err(StoreError::Unavailable(format!("no answer within {READY_TIMEOUT:?}")));
-    match checked.unwrap_or_else(|_| late()) {
+    let timed_out = || Err(StoreError::Unavailable(format!("no answer within {READY_TIMEOUT:?}")));
+    match checked.unwrap_or_else(|_| timed_out()) {
         Ok(()) => text(StatusCode::OK, "ready\n"),
         Err(error) => text(StatusCode::SERVICE_UNAVAILABLE, &format!("not ready: {error}\n")),
     }
@@ -82,7 +82,7 @@ async fn ready(readiness: &Readiness) -> Response<Full<Bytes>> {
 async fn check_store(app: &App) -> Result<(), StoreError> {
     let store = app.sessions.store();
     store.check_writable()?;
-    // Any key will do; this one's value is small.
+    // Any key tests the store; this one has a small value.
     store.get(&keys::last_listing_number()).await?;
     let checked = store.check_clock(|| app.clock.now_ms()).await;
     if let Err(error @ StoreError::ClockSkew { .. }) = &checked {
@@ -106,7 +106,7 @@ fn text(status: StatusCode, text: &str) -> Response<Full<Bytes>> {
     response
 }
 
-/// Answers on the admin listener.
+/// The handler of the admin listener.
 #[derive(Clone)]
 pub struct Admin(pub Arc<Readiness>);
 

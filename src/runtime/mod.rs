@@ -1,6 +1,7 @@
-//! A whole server: put together, started, reloaded and stopped.
+//! Starts, reloads and stops a whole server. The only module that knows both the configuration and what it configures.
 
 pub mod admin;
 pub mod open_files;
 pub mod reload;
 pub mod server;
+pub mod settings;

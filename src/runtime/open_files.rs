@@ -1,15 +1,15 @@
-//! How many files this process may have open; a connection is one of them.
+//! The limit of open files of this process. A connection counts as an open file.
 
-/// Files that are open beside connections: the store's, the listeners and what the runtime needs.
+/// Open files besides connections: those of the store, the listeners and the runtime.
 const BESIDE_CONNECTIONS: usize = 256;
 
-/// The limit, where it is too low for so many connections. Known on Linux only.
+/// The limit, if it is too low for this many connections. `None` also on systems other than Linux, where it is unknown.
 pub fn too_few(connections: usize) -> Option<usize> {
     let limits = std::fs::read_to_string("/proc/self/limits").ok()?;
     soft_limit(&limits).filter(|limit| *limit < connections.saturating_add(BESIDE_CONNECTIONS))
 }
 
-/// The soft limit among the lines of `/proc/self/limits`; none where there is no limit.
+/// The soft limit in the text of `/proc/self/limits`, or `None` if there is no limit.
 fn soft_limit(limits: &str) -> Option<usize> {
     let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
     line.split_whitespace().next()?.parse().ok()

@@ -1,5 +1,5 @@
-//! Reading templates, regions and instance templates again while the server runs: at SIGHUP, or when the
-//! configuration file changes. A file that is wrong changes nothing and says so.
+//! Reloads templates, regions and instance templates while the server runs: on SIGHUP, or when the configuration file
+//! changes. An invalid file changes nothing; the log has the error.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -9,57 +9,59 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
-use crate::config::{Config, ConfigError, Sources};
-use crate::runtime::server::catalog;
+use crate::config::{ConfigError, Sources};
+use crate::runtime::settings::{catalog, load_config};
 
-/// How often the file is looked at.
-const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// How often the modification time of the file is checked.
+const CHECK_EVERY: Duration = Duration::from_secs(2);
 
-/// Reads the configuration file again and puts its templates, regions and instance templates in force. Sessions
-/// that live keep what they hold. The other sections take a restart.
+/// Reads the configuration again and replaces templates, regions and instance templates. Existing sessions keep their
+/// values. Other sections need a restart.
 ///
 /// # Errors
-/// Where the file is wrong; the old ones stay in force.
+/// If the configuration is invalid; then nothing is replaced.
 pub fn reload(app: &App, sources: &Sources) -> Result<(), ConfigError> {
-    let config = Config::load(sources)?;
+    let config = load_config(sources)?;
     app.replace_catalog(catalog(&config));
     Ok(())
 }
 
-/// Reloads at SIGHUP and whenever the file changes, until `stop` is cancelled.
+/// Reloads on SIGHUP and when the file changes, until `stop` is cancelled.
 pub async fn reload_forever(app: Arc<App>, sources: Sources, stop: CancellationToken) {
     let mut hangup = match signal(SignalKind::hangup()) {
         Ok(hangup) => hangup,
         Err(error) => return tracing::error!(%error, "cannot listen for SIGHUP; templates are not reloaded"),
     };
-    let mut seen = sources.file.as_deref().and_then(changed_at);
+    let mut loaded_version = sources.file.as_deref().and_then(modified_at);
     loop {
-        let asked = tokio::select! {
+        let is_requested = tokio::select! {
             () = stop.cancelled() => return,
             _ = hangup.recv() => true,
-            () = tokio::time::sleep(LOOK_EVERY) => false,
+            () = tokio::time::sleep(CHECK_EVERY) => false,
         };
         let Some(file) = &sources.file else {
-            if asked {
-                tracing::warn!("there is no configuration file to read again; start with --config FILE");
+            if is_requested {
+                tracing::warn!("there is no configuration file to reload; start with --config FILE");
             }
             continue;
         };
-        let now = changed_at(file);
-        if !asked && now == seen {
+        let now = modified_at(file);
+        if !is_requested && now == loaded_version {
             continue;
         }
-        seen = now;
+        loaded_version = now;
         match reload(&app, &sources) {
             Ok(()) => tracing::info!(
                 file = %file.display(),
-                "templates, regions and instance templates were read again; other changes take a restart"
+                "templates, regions and instance templates were reloaded; other changes need a restart"
             ),
-            Err(error) => tracing::error!(%error, "the configuration is wrong; what was in force stays so"),
+            Err(error) => {
+                tracing::error!(%error, "the configuration is invalid; templates, regions and instance templates stay as they were")
+            }
         }
     }
 }
 
-fn changed_at(file: &Path) -> Option<SystemTime> {
+fn modified_at(file: &Path) -> Option<SystemTime> {
     std::fs::metadata(file).and_then(|metadata| metadata.modified()).ok()
 }

@@ -1,4 +1,4 @@
-//! A whole server: store, keys, listeners and background work, started together and stopped in order.
+//! A whole server: listeners, keys, store, application and background tasks. They start together and stop in order.
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -11,39 +11,37 @@ use http::{Request, Response};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use tokio::net::TcpListener;
-use tokio::task::{JoinHandle, JoinSet};
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::api;
-use crate::app::{App, AppSettings, Catalog, Limits};
-use crate::auth::{DevelopmentKey, JwksSource, KeyRing, TokenSettings, Verifier, refresh_forever};
-use crate::config::{Backend, Config, FriendsCheck};
+use crate::app::App;
+use crate::auth::{DevelopmentKey, JwksSource, KeyRing, Verifier, refresh_forever};
+use crate::config::{Config, StoreKind};
 use crate::env::{Clock, Entropy};
 use crate::http::connection;
 use crate::http::connection::Handler;
-use crate::http::{Api, ApiSettings, Cors};
+use crate::http::{Api, Cors};
 use crate::jobs;
 use crate::runtime::admin::{Admin, Readiness};
-use crate::runtime::{open_files, reload};
+use crate::runtime::{open_files, reload, settings};
 use crate::store::{Embedded, Memory, Postgres, Store};
 use crate::telemetry::{Metrics, PostgresCollector, StoreCollector};
 
-/// A running server.
+/// A running server. Dropping it stops its tasks without waiting for them; [`Server::stop`] is the orderly way.
 pub struct Server {
-    /// Where the API listens.
+    /// Address of the API.
     pub api_address: SocketAddr,
-    /// Where the admin listener listens, if anywhere.
+    /// Address of the admin listener, or `None` if it is off.
     pub admin_address: Option<SocketAddr>,
     readiness: Arc<Readiness>,
-    stop_api: DropGuard,
-    api: JoinHandle<()>,
-    stop_rest: DropGuard,
-    /// What serves the API and those who watch over it: it stops after the API.
-    rest: JoinSet<()>,
+    api: TaskGroup,
+    /// The admin listener, jobs and reloads. They stop after the API.
+    background: TaskGroup,
     store: Store,
 }
 
-/// Why a server did not start, for an operator: what is wrong and what to do.
+/// Why a server did not start: what is wrong, and what the operator can do.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct StartError(pub String);
@@ -54,54 +52,141 @@ impl StartError {
     }
 }
 
-/// Starts a server. `expose_development_key` allows the development key on an address that others can reach.
+/// Starts a server. `expose_development_key` allows the development key on an address that other machines can reach.
 ///
 /// # Errors
-/// Where the configuration cannot be carried out; nothing is left running then.
+/// If a step fails; then nothing is left running.
 pub async fn start(config: &Config, expose_development_key: bool) -> Result<Server, StartError> {
-    let listen = config.http.listen;
     if !expose_development_key {
         config.check_exposure().map_err(StartError::of)?;
     }
-    warn_of_few_open_files(config.http.connections_max);
-    // Listeners first: what is most often wrong fails before anything is touched.
-    let (api_listener, api_address) = bind(listen, "--listen").await?;
+    warn_of_low_open_file_limit(config.http.connections_max);
+
+    // An address in use is the most common error. It is found before any file is created.
+    let api_listener = BoundListener::bind(config.http.listen, "--listen").await?;
     let admin_listener = match config.http.admin_address() {
-        Some(address) => Some(bind(address, "--admin-listen").await?),
+        Some(address) => Some(BoundListener::bind(address, "--admin-listen").await?),
         None => None,
     };
-    // Keys next: where they fail, there is no store yet to be left behind.
-    let (ring, source) = load_keys(config, api_address).await?;
-    let (stop_api, stop_rest) = (CancellationToken::new(), CancellationToken::new());
-    let (connections, metrics) = (config.http.connection_limits(), Arc::<Metrics>::default());
+
+    // If the keys cannot be loaded, no store is created.
+    let (ring, jwks_source) = load_keys(config, api_listener.address).await?;
+
+    // A store may take long to open. Meanwhile `/live` answers 200 and `/ready` 503.
+    let metrics = Arc::<Metrics>::default();
     let readiness = Arc::new(Readiness::starting(Arc::clone(&metrics)));
-    let mut rest = JoinSet::new();
-    // Before the store, which may be waited for: whoever watches over the server is told so.
-    let admin_address = admin_listener.map(|(listener, address)| {
-        let admin = Admin(Arc::clone(&readiness));
-        rest.spawn(connection::serve(listener, connections, Arc::clone(&metrics), stop_rest.clone(), admin));
-        tracing::info!("admin listener on http://{address}: /live, /ready, /metrics");
-        address
-    });
-    let store = open_store(config).await?;
-    if let Some(source) = source {
-        let every = Duration::from_secs(config.auth.jwks_refresh_s.max(1));
-        rest.spawn(refresh_forever(Arc::clone(&ring), source, every, stop_rest.clone()));
+    let (api, background) = (TaskGroup::default(), TaskGroup::default());
+    let (api_address, admin_address) =
+        (api_listener.address, admin_listener.as_ref().map(|listener| listener.address));
+    if let Some(listener) = admin_listener {
+        serve_admin(&background, listener, config, Arc::clone(&readiness), Arc::clone(&metrics));
     }
-    let app = new_app(config, store.clone(), ring, Clock::System, Entropy::System, Arc::clone(&metrics));
+
+    let store = open_store(config).await?;
+    let verifier_keys = Arc::clone(&ring);
+    let app =
+        new_app(config, store.clone(), verifier_keys, Clock::System, Entropy::System, Arc::clone(&metrics));
     let app = Arc::new(app);
     app.presence.watch_stored().await.map_err(StartError::of)?;
-    readiness.set_serving(Arc::clone(&app));
 
-    let api = Arc::new(new_api(config, Arc::clone(&app)));
+    readiness.set_ready(Arc::clone(&app));
+    serve_api(&api, api_listener, config, Arc::clone(&app), metrics);
+    start_background_tasks(&background, config, app, ring, jwks_source);
+    Ok(Server { api_address, admin_address, readiness, api, background, store })
+}
+
+/// Tasks that stop together. Dropping the group tells them to stop, and does not wait.
+#[derive(Default)]
+struct TaskGroup {
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl TaskGroup {
+    /// Starts a task. It has to end after its token is cancelled.
+    fn spawn<F>(&self, task: impl FnOnce(CancellationToken) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.tasks.spawn(task(self.stop.clone()));
+    }
+
+    /// Tells the tasks to stop, and waits until they have ended. A task that panics counts as ended.
+    async fn stop(self) {
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+}
+
+impl Drop for TaskGroup {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+/// A socket that listens, and its address.
+struct BoundListener {
+    socket: TcpListener,
+    address: SocketAddr,
+}
+
+impl BoundListener {
+    /// Listens on an address. `flag` sets that address; the error names it.
+    async fn bind(address: SocketAddr, flag: &str) -> Result<Self, StartError> {
+        let cannot = |error: std::io::Error| {
+            StartError(format!(
+                "cannot listen on {address}: {error}; choose another address with {flag}, or port 0 for a free one"
+            ))
+        };
+        let socket = TcpListener::bind(address).await.map_err(cannot)?;
+        let address = socket.local_addr().map_err(cannot)?;
+        Ok(Self { socket, address })
+    }
+}
+
+fn serve_admin(
+    tasks: &TaskGroup,
+    listener: BoundListener,
+    config: &Config,
+    readiness: Arc<Readiness>,
+    metrics: Arc<Metrics>,
+) {
+    tracing::info!("admin listener on http://{}: /live, /ready, /metrics", listener.address);
+    let limits = settings::connection_limits(&config.http);
+    tasks.spawn(|stop| connection::serve(listener.socket, limits, metrics, stop, Admin(readiness)));
+}
+
+fn serve_api(
+    tasks: &TaskGroup,
+    listener: BoundListener,
+    config: &Config,
+    app: Arc<App>,
+    metrics: Arc<Metrics>,
+) {
+    tracing::info!("API on http://{}", listener.address);
+    let limits = settings::connection_limits(&config.http);
+    let api = Arc::new(new_api(config, app));
     let front = Front { api, cors: Cors::new(&config.http.cors_origins).map(Arc::new) };
-    tracing::info!("API on http://{api_address}");
-    let api = tokio::spawn(connection::serve(api_listener, connections, metrics, stop_api.clone(), front));
-    rest.spawn(reload::reload_forever(Arc::clone(&app), config.sources.clone(), stop_rest.clone()));
+    tasks.spawn(|stop| connection::serve(listener.socket, limits, metrics, stop, front));
+}
+
+/// Starts the refresh of keys, the reload of templates, and the jobs.
+fn start_background_tasks(
+    tasks: &TaskGroup,
+    config: &Config,
+    app: Arc<App>,
+    ring: Arc<KeyRing>,
+    jwks_source: Option<JwksSource>,
+) {
+    if let Some(source) = jwks_source {
+        let every = Duration::from_secs(config.auth.jwks_refresh_s.max(1));
+        tasks.spawn(|stop| refresh_forever(ring, source, every, stop));
+    }
+    let reloaded = Arc::clone(&app);
+    tasks.spawn(|stop| reload::reload_forever(reloaded, config.sources.clone(), stop));
     let every = Duration::from_millis(config.jobs.every_ms.max(1));
-    rest.spawn(jobs::run(app, every, stop_rest.clone()));
-    let (stop_api, stop_rest) = (stop_api.drop_guard(), stop_rest.drop_guard());
-    Ok(Server { api_address, admin_address, readiness, stop_api, api, stop_rest, rest, store })
+    tasks.spawn(|stop| jobs::run(app, every, stop));
 }
 
 /// Answers on the API's listener.
@@ -134,53 +219,38 @@ impl Handler for Front {
 }
 
 impl Server {
-    /// Says on `/ready` that the server is about to stop, and goes on as before.
-    pub fn leave(&self) {
-        self.readiness.set_leaving();
+    /// Makes `/ready` answer 503, so that load balancers send no more requests here. The API still serves them.
+    pub fn start_draining(&self) {
+        self.readiness.set_draining();
     }
 
-    /// Stops: no new connections, requests under way finish while `/ready` says so, moved deadlines are written,
-    /// the store is closed.
+    /// Stops in order: no new connections; requests in flight finish; pending deadlines are written; the store is closed.
     ///
     /// # Errors
-    /// Where the store could not be closed cleanly. What was acknowledged is on disk all the same.
-    pub async fn stop(mut self) -> Result<(), StartError> {
-        self.leave();
-        self.stop_api.disarm().cancel();
-        // A task that panicked has said so already.
-        let _ = self.api.await;
-        self.stop_rest.disarm().cancel();
-        while self.rest.join_next().await.is_some() {}
+    /// If the store was not closed cleanly. Changes that were answered with success are on disk nevertheless.
+    pub async fn stop(self) -> Result<(), StartError> {
+        self.start_draining();
+        self.api.stop().await;
+        self.background.stop().await;
         self.store.close().await.map_err(StartError::of)
     }
 }
 
-async fn bind(address: SocketAddr, flag: &str) -> Result<(TcpListener, SocketAddr), StartError> {
-    let cannot = |error: std::io::Error| {
-        StartError(format!(
-            "cannot listen on {address}: {error}; choose another address with {flag}, or port 0 for a free one"
-        ))
-    };
-    let listener = TcpListener::bind(address).await.map_err(cannot)?;
-    let bound = listener.local_addr().map_err(cannot)?;
-    Ok((listener, bound))
-}
-
 async fn open_store(config: &Config) -> Result<Store, StartError> {
     match config.store.backend {
-        Backend::Memory => {
-            tracing::warn!("[store] backend = \"memory\": everything is gone when the server stops");
+        StoreKind::Memory => {
+            tracing::warn!("[store] backend = \"memory\": all sessions are lost when the server stops");
             Ok(Store::Memory(Memory::default()))
         }
-        Backend::Embedded => {
+        StoreKind::Embedded => {
             let data_dir = config.store.data_dir.clone();
-            // Opening reads the journal from disk: not on a thread that others wait for.
+            // Opening reads the journal from disk, which would block other tasks.
             let open = tokio::task::spawn_blocking(move || Embedded::open(&data_dir));
             let embedded = open.await.map_err(StartError::of)?.map_err(StartError::of)?;
             Ok(Store::Embedded(embedded))
         }
-        Backend::Postgres => {
-            let settings = config.postgres.settings().map_err(StartError)?;
+        StoreKind::Postgres => {
+            let settings = settings::postgres_settings(&config.postgres).map_err(StartError)?;
             let store = Store::Postgres(Postgres::open(settings).await.map_err(StartError::of)?);
             store.check_clock(|| Clock::System.now_ms()).await.map_err(StartError::of)?;
             Ok(store)
@@ -188,53 +258,53 @@ async fn open_store(config: &Config) -> Result<Store, StartError> {
     }
 }
 
-/// Beyond `connections_max` connections are refused with an answer; beyond the limit of open files they only wait.
-fn warn_of_few_open_files(connections_max: usize) {
+/// Warns if this process may not open as many files as `connections_max` connections and the store need. A connection
+/// beyond `connections_max` gets an error; one beyond the limit of open files waits without an answer.
+fn warn_of_low_open_file_limit(connections_max: usize) {
     if let Some(open_files_max) = open_files::too_few(connections_max) {
         tracing::warn!(
             open_files_max,
             connections_max,
-            "fewer files may be open than [http] connections_max and the store take; raise the limit (ulimit -n, \
+            "the limit of open files is too low for [http] connections_max and the store; raise it (ulimit -n, \
              LimitNOFILE), or lower connections_max"
         );
     }
 }
 
-/// The keys to verify with, and where to read them again from.
+/// Loads the keys that verify tokens. The source is `None` for the development key, which never changes.
 async fn load_keys(
     config: &Config,
     address: SocketAddr,
 ) -> Result<(Arc<KeyRing>, Option<JwksSource>), StartError> {
-    if !config.auth.has_own_keys() {
-        let key = DevelopmentKey::load_or_create(&config.store.data_dir, &Entropy::System)
-            .map_err(StartError::of)?;
-        tracing::warn!(
-            "tokens are verified with the development key; set jwks_file or jwks_url under [auth]"
-        );
-        if !address.ip().is_loopback() {
-            tracing::warn!(
-                "others reach {address}: of them, whoever has a token of the development key is taken for the player \
-                 it names, and whoever has read the key file can be anyone"
-            );
-        }
-        return Ok((Arc::new(KeyRing::new(key.key_set())), None));
-    }
+    let Some(source) = settings::jwks_source(&config.auth) else {
+        return Ok((load_development_key(config, address)?, None));
+    };
     if config.auth.issuer.is_none() {
-        tracing::warn!("tokens of any issuer are taken; set issuer under [auth]");
+        tracing::warn!("tokens of any issuer are accepted; set issuer under [auth]");
     }
     if config.auth.audience.is_none() {
-        tracing::warn!("tokens for any audience are taken; set audience under [auth]");
+        tracing::warn!("tokens for any audience are accepted; set audience under [auth]");
     }
-    let file = config.auth.jwks_file.clone().map(JwksSource::File);
-    let url = config.auth.jwks_url.clone().map(JwksSource::Url);
-    let source = file.or(url).ok_or_else(|| StartError("no key source under [auth]".into()))?;
     let loading = source.clone();
     let loaded = tokio::task::spawn_blocking(move || loading.load()).await.map_err(StartError::of)?;
     let keys = loaded.map_err(StartError::of)?;
     Ok((Arc::new(KeyRing::new(keys)), Some(source)))
 }
 
-/// The application that a configuration asks for.
+fn load_development_key(config: &Config, address: SocketAddr) -> Result<Arc<KeyRing>, StartError> {
+    let key =
+        DevelopmentKey::load_or_create(&config.store.data_dir, &Entropy::System).map_err(StartError::of)?;
+    tracing::warn!("tokens are verified with the development key; set jwks_file or jwks_url under [auth]");
+    if !address.ip().is_loopback() {
+        tracing::warn!(
+            "other machines can reach {address}: a player with a development token can use it from there, and anyone \
+             who can read the key file can sign a token for any player"
+        );
+    }
+    Ok(Arc::new(KeyRing::new(key.key_set())))
+}
+
+/// The application, as configured. Registers the metrics of its store.
 pub fn new_app(
     config: &Config,
     store: Store,
@@ -243,63 +313,20 @@ pub fn new_app(
     entropy: Entropy,
     metrics: Arc<Metrics>,
 ) -> App {
-    let auth = config.auth.clone();
-    let tokens = TokenSettings {
-        issuer: auth.issuer,
-        audience: auth.audience,
-        leeway: Duration::from_secs(auth.leeway_s),
-        player_claim: auth.player_claim,
-        permissions_claim: auth.permissions_claim,
-        player_id_claim: auth.player_id_claim,
-        platform_claim: auth.platform_claim,
-        cache_tokens: auth.cached_tokens,
-    };
-    let settings = AppSettings {
-        version_check: config.sessions.version_check,
-        trust_friends: config.sessions.friends_check == FriendsCheck::Trust,
-        players_shown_max: config.sessions.players_shown_max,
-        health: config.health,
-        invite_expiry: match config.sessions.invite_expiry_s {
-            0 => None,
-            seconds => Some(Duration::from_secs(seconds)),
-        },
-        limits: Limits {
-            idle_ms: i64::try_from(config.sessions.idle_s * 1000).unwrap_or(i64::MAX / 4),
-            cache_bytes: config.store.cache_bytes,
-            session_bytes_max: config.sessions.session_bytes_max,
-            sessions_per_player_max: config.sessions.sessions_per_player_max,
-            invites_per_player_max: config.sessions.invites_per_player_max,
-            staleness_ms_max: config.postgres.read_consistency.staleness_ms_max(),
-        },
-    };
     warn_of_numberless_platforms(config);
-    let verifier = Verifier::new(ring, tokens, clock.clone());
-    let app = App::new(store, verifier, catalog(config), settings, clock, entropy, metrics);
+    let verifier = Verifier::new(ring, settings::token_settings(&config.auth), clock.clone());
+    let (catalog, settings) = (settings::catalog(config), settings::app_settings(config));
+    let app = App::new(store, verifier, catalog, settings, clock, entropy, metrics);
     register_store_metrics(&app);
     app
 }
 
-/// What clients read and rules go by.
-pub fn catalog(config: &Config) -> Catalog {
-    let (regions, instance_templates) = (config.regions.clone(), config.instance_templates.clone());
-    Catalog::new(config.templates.clone(), regions, instance_templates)
-}
-
-/// The API that a configuration asks for.
+/// The API, as configured.
 pub fn new_api(config: &Config, app: Arc<App>) -> Api {
-    Api::new(app, vec![api::surface()], api_settings(config))
+    Api::new(app, vec![api::surface()], settings::api_settings(config))
 }
 
-/// What a configuration says about requests.
-pub fn api_settings(config: &Config) -> ApiSettings {
-    ApiSettings {
-        limits: config.http.request_limits(),
-        cookie: config.auth.cookie.clone(),
-        trusted_proxies: config.http.trusted_proxies.clone(),
-    }
-}
-
-/// Published clients refuse a template list in which a platform has no number, and four platforms never had one.
+/// Warns of platforms that have no numeric id. Published clients reject a list of templates that contains one.
 fn warn_of_numberless_platforms(config: &Config) {
     for (name, template) in &config.templates {
         for platform in template.platform_templates.keys().filter(|platform| platform.legacy_id().is_none()) {

@@ -3,7 +3,8 @@
 use std::ops::Range;
 
 use futures_util::pin_mut;
-use rallypoint::config;
+use rallypoint::config::PostgresSection;
+use rallypoint::runtime::settings::postgres_settings;
 use rallypoint::store::Postgres;
 use tokio_postgres::Client;
 use tokio_postgres::binary_copy::BinaryCopyInWriter;
@@ -19,8 +20,8 @@ const STORED_AT_ONCE: u64 = 5_000;
 /// Makes a database with the tables that a server makes.
 pub async fn create(cluster: &Cluster, name: &str) {
     cluster.create(name, None).await;
-    let settings = config::Postgres { url: Some(cluster.url(name)), ..Default::default() };
-    Postgres::open(settings.settings().unwrap()).await.unwrap().close().await;
+    let settings = PostgresSection { url: Some(cluster.url(name)), ..Default::default() };
+    Postgres::open(postgres_settings(&settings).unwrap()).await.unwrap().close().await;
 }
 
 /// Stores sessions that all have the same deadline: the rows that a server writes, by the database's own way to take in

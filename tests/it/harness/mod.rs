@@ -100,7 +100,7 @@ impl Server {
     /// What its admin listener speaks of.
     pub fn readiness(&self) -> Readiness {
         let readiness = Readiness::starting(Arc::clone(&self.app.metrics));
-        readiness.set_serving(Arc::clone(&self.app));
+        readiness.set_ready(Arc::clone(&self.app));
         readiness
     }
 

@@ -11,6 +11,7 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use rallypoint::config::Config;
 use rallypoint::http::connection::{self, ConnectionLimits, Handler};
+use rallypoint::runtime::settings;
 use rallypoint::telemetry::Metrics;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -67,7 +68,7 @@ impl Listener {
 
     /// Listens with the default limits, changed.
     pub async fn with(server: &Server, change: impl FnOnce(&mut ConnectionLimits)) -> Self {
-        let mut limits = Config::default().http.connection_limits();
+        let mut limits = settings::connection_limits(&Config::default().http);
         change(&mut limits);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (address, metrics) = (listener.local_addr().unwrap(), Arc::clone(&server.app.metrics));

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rallypoint::config;
+use rallypoint::config::PostgresSection;
+use rallypoint::runtime::settings::postgres_settings;
 use rallypoint::store::{Backend as _, Batch, Postgres, StoreError};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
@@ -16,16 +17,16 @@ fn file(name: &str) -> Option<PathBuf> {
 }
 
 /// What an operator writes who trusts the server's authority.
-fn trusting(url: &str) -> config::Postgres {
-    config::Postgres { url: Some(url.to_owned()), ca_file: file("ca.pem"), ..config::Postgres::default() }
+fn trusting(url: &str) -> PostgresSection {
+    PostgresSection { url: Some(url.to_owned()), ca_file: file("ca.pem"), ..PostgresSection::default() }
 }
 
-async fn open(written: &config::Postgres) -> Result<Postgres, StoreError> {
-    Postgres::open(written.settings().unwrap()).await
+async fn open(written: &PostgresSection) -> Result<Postgres, StoreError> {
+    Postgres::open(postgres_settings(written).unwrap()).await
 }
 
 /// Why opening failed; an open store has no `Debug`.
-async fn refused(written: &config::Postgres) -> String {
+async fn refused(written: &PostgresSection) -> String {
     open(written).await.err().expect("the store does not open").to_string()
 }
 
@@ -33,7 +34,7 @@ async fn refused(written: &config::Postgres) -> String {
 async fn a_server_that_is_trusted_and_knows_this_one_is_used_encrypted() {
     let (database, url) = Database::new_with_tls().await;
     for mode in ["require", "prefer"] {
-        let written = config::Postgres {
+        let written = PostgresSection {
             certificate_file: file("client.pem"),
             key_file: file("client.key"),
             ..trusting(&format!("{url}&sslmode={mode}"))
@@ -55,7 +56,7 @@ async fn without_a_certificate_a_server_that_asks_for_one_refuses() {
 #[tokio::test]
 async fn a_server_that_is_not_trusted_is_not_used() {
     let (_database, url) = Database::new_with_tls().await;
-    let stranger = config::Postgres { ca_file: None, ..trusting(&url) };
+    let stranger = PostgresSection { ca_file: None, ..trusting(&url) };
     let elsewhere = trusting(&format!("{}&hostaddr=127.0.0.1", url.replace("localhost", "db.example.com")));
     for written in [stranger, elsewhere] {
         let message = refused(&written).await;
@@ -71,7 +72,7 @@ async fn a_server_that_is_not_trusted_is_not_used() {
 async fn where_an_authority_is_named_nothing_is_said_to_a_server_that_knows_no_encryption() {
     let stranger = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("postgresql://me@{}/games", stranger.local_addr().unwrap());
-    let (without, with) = (config::Postgres { ca_file: None, ..trusting(&url) }, trusting(&url));
+    let (without, with) = (PostgresSection { ca_file: None, ..trusting(&url) }, trusting(&url));
     for (written, goes_on) in [(without, true), (with, false)] {
         let opening = tokio::spawn(async move { refused(&written).await });
         let (mut client, _) = soon("the server is asked", stranger.accept()).await.unwrap();
@@ -98,13 +99,13 @@ async fn whoever_says_so_goes_without() {
 fn files_that_cannot_be_used_are_named() {
     let written = trusting("postgresql://me@localhost/games");
     for (name, ca_file) in [("absent.pem", "No such file"), ("client.key", "holds no certificate")] {
-        let wrong = config::Postgres { ca_file: file(name), ..written.clone() };
-        let message = wrong.settings().unwrap_err();
+        let wrong = PostgresSection { ca_file: file(name), ..written.clone() };
+        let message = postgres_settings(&wrong).unwrap_err();
         assert!(message.starts_with("[postgres] ca_file ") && message.contains(ca_file), "{message}");
     }
     let wrong =
-        config::Postgres { certificate_file: file("client.pem"), key_file: file("server.key"), ..written };
-    let message = wrong.settings().unwrap_err();
+        PostgresSection { certificate_file: file("client.pem"), key_file: file("server.key"), ..written };
+    let message = postgres_settings(&wrong).unwrap_err();
     assert!(message.starts_with("[postgres] certificate_file "), "{message}");
 }
 

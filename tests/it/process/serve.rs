@@ -186,10 +186,12 @@ async fn the_development_key_is_not_exposed_unless_asked_for() {
     let asked_for = [&exposed[..], &["--insecure-expose-development-key", "--admin-listen", "off"]].concat();
     let mut server = Server::spawn(rallypoint(&asked_for)).await;
     assert!(server.address.ip().is_unspecified());
-    server.logged(&format!("others reach {}: of them, whoever has a token", server.address)).await;
+    server
+        .logged(&format!("other machines can reach {}: a player with a development token", server.address))
+        .await;
     server.stop().await.expect(0);
     let alone = Server::start(dir.path()).await.stop().await.expect(0);
-    assert!(!alone.stderr.contains("others reach"), "{}", alone.stderr);
+    assert!(!alone.stderr.contains("other machines can reach"), "{}", alone.stderr);
 }
 
 #[cfg(target_os = "linux")]
@@ -205,7 +207,7 @@ async fn a_limit_of_open_files_below_that_of_connections_is_told() {
         limited.env("RALLYPOINT_HTTP__CONNECTIONS_MAX", connections_max);
         limited.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).kill_on_drop(true);
         let logged = Server::spawn(limited).await.stop().await.expect(0).stderr;
-        let line = logged.lines().find(|line| line.contains("fewer files may be open than"));
+        let line = logged.lines().find(|line| line.contains("the limit of open files is too low for"));
         assert_eq!(line.is_some(), told, "{logged}");
         if let Some(line) = line {
             assert!(line.contains("open_files_max=500 connections_max=400"), "{line}");
@@ -275,7 +277,7 @@ async fn check_that_requests_under_way_finish(signal: Signal) {
     assert_eq!(get(admin, "/live").await.expect(200).bytes, "alive\n");
     let answered = half_sent.finish().await;
     let finished = server.finished().await.expect(0);
-    assert!(finished.stderr.contains("stopping: requests under way finish first"), "{}", finished.stderr);
+    assert!(finished.stderr.contains("stopping: requests in flight finish first"), "{}", finished.stderr);
 
     let server = Server::start(dir.path()).await;
     let mut player = Connection::open(server.address, Some(&token)).await.unwrap();
@@ -303,7 +305,7 @@ async fn a_server_says_that_it_leaves_before_it_stops() {
     let (address, admin) = (server.address, server.admin_address().await);
     assert_eq!(get(admin, "/ready").await.expect(200).bytes, "ready\n");
     server.signal(Signal::TERM);
-    server.logged("leaving: /ready says so").await;
+    server.logged("draining: /ready answers 503").await;
     assert_eq!(get(admin, "/ready").await.expect(503).bytes, "stopping\n");
     get(address, "/openapi.json").await.expect(200);
     // Another signal does not wait for the delay.

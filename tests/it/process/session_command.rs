@@ -71,10 +71,10 @@ fn failed(finished: Finished, why: &str) {
 async fn a_players_sessions_are_listed() {
     let mut stage = Stage::set().await;
     let empty = stage.session(&["list", "--player", PLAYER]).await.expect(0);
-    assert_eq!(empty.stdout, "SESSION  TYPE  STANDING\n");
+    assert_eq!(empty.stdout, "SESSION  TYPE  STATUS\n");
     let (party, game) = (stage.creates("party").await, stage.creates("game").await);
     let listed = stage.session(&["list", "--player", PLAYER]).await.expect(0);
-    let header = format!("{:36}  TYPE   STANDING", "SESSION");
+    let header = format!("{:36}  TYPE   STATUS", "SESSION");
     assert_eq!(listed.stdout, format!("{header}\n{game}  game   active\n{party}  party  active\n"));
     let listed = stage.session_json(&["list", "--player", PLAYER]).await;
     assert_eq!(listed["sessions"]["party"]["session_ids"], json!([party]));
@@ -109,7 +109,7 @@ async fn listings_are_listed_page_after_page() {
     // Of every type, and only what is in the browser.
     let empty = stage.session(&["list", "--type", "duel"]).await.expect(0);
     assert_eq!(empty.stdout, "SESSION  TYPE  PLAYERS  HEALTH\n");
-    assert!(empty.stderr.starts_with("note: nothing is in the browser"), "{empty:?}");
+    assert!(empty.stderr.starts_with("note: no session is in the browser"), "{empty:?}");
     assert!(empty.stderr.contains("--player UUID") && empty.stderr.contains("session show"), "{empty:?}");
     let (duel, hidden) = (stage.creates("duel").await, stage.creates("hidden").await);
     let table = stage.session(&["list"]).await.expect(0).stdout;
@@ -127,7 +127,7 @@ async fn listings_are_listed_page_after_page() {
         "{listed}"
     );
     let help = stage.session(&["list", "--help"]).await.expect(0).stdout;
-    assert!(help.contains("what is in the browser, and only that"), "{help}");
+    assert!(help.contains("the sessions in the browser, and only those"), "{help}");
     assert!(stage.session(&["show", &hidden]).await.expect(0).stdout.contains(&hidden));
     stage.server.stop().await.expect(0);
 }
@@ -153,7 +153,7 @@ async fn a_session_is_shown_by_its_id_or_short_code_and_ended() {
         format!("session         {session}"),
         "type            party".into(),
         format!("short code      {code}"),
-        "ways in         platform".into(),
+        "joinability     platform".into(),
         "instance        player, joinable".into(),
         format!("host            {PLAYER}"),
         "connect to      games.example:7777".into(),

@@ -11,7 +11,7 @@ use rallypoint::domain::template::Visibility;
 use rallypoint::domain::{Platform, SessionId};
 use rallypoint::http::Api;
 use rallypoint::jobs;
-use rallypoint::runtime::server;
+use rallypoint::runtime::settings;
 
 use crate::harness::{Client, Reply, Server, XBOX_ID, at_once, grant, pairs_of_nodes, platform_path};
 
@@ -325,7 +325,7 @@ async fn what_is_too_large_does_not_come_at_once() {
         (path.len() - 1, header_bytes, false),
         (path.len(), header_bytes - 1, false),
     ] {
-        let mut settings = server::api_settings(&Config::default());
+        let mut settings = settings::api_settings(&Config::default());
         settings.limits.path_bytes_max = path_bytes_max;
         settings.limits.header_bytes_max = header_bytes_max;
         let api = Api::new(Arc::clone(&server.app), vec![rallypoint::api::surface()], settings);

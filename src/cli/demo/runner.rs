@@ -1,4 +1,4 @@
-//! Sends the demo's requests, shows them, and compares the answers with what they should be.
+//! Sends the requests of the demo, prints them with their answers, and checks the answers.
 
 use std::net::SocketAddr;
 
@@ -7,10 +7,9 @@ use serde_json::Value;
 use crate::cli::http_client::HttpClient;
 use crate::cli::print;
 
-/// What the demo expects of an answer.
+/// The expected status and error code of an answer.
 pub struct Expected {
     status: u16,
-    /// The error code, where there is one.
     error_code: Option<&'static str>,
 }
 
@@ -18,48 +17,48 @@ impl Expected {
     /// Success with a body.
     pub const OK: Self = Self::status(200);
 
-    /// A status, and no error code.
+    /// A status without an error code.
     pub const fn status(status: u16) -> Self {
         Self { status, error_code: None }
     }
 
-    /// A refusal.
+    /// A refusal with an error code.
     pub const fn refused(status: u16, error_code: &'static str) -> Self {
         Self { status, error_code: Some(error_code) }
     }
 }
 
-/// An answer, as far as the demo goes on from it.
+/// The parts of an answer that later requests use.
 pub struct Answered {
-    /// Its ETag, or nothing.
+    /// The ETag, or an empty text.
     pub etag: String,
-    /// Its body.
+    /// The body as JSON.
     pub body: Value,
 }
 
-/// See the module.
-pub struct Stage {
+/// Runs requests against one server, and collects the failed checks.
+pub struct Runner {
     http: HttpClient,
-    wrong: Vec<String>,
+    failed: Vec<String>,
 }
 
-impl Stage {
-    /// A stage on a server of this process.
+impl Runner {
+    /// A runner for the server at this address.
     pub fn new(address: SocketAddr) -> Self {
-        Self { http: HttpClient::new(&format!("http://{address}")), wrong: Vec::new() }
+        Self { http: HttpClient::new(&format!("http://{address}")), failed: Vec::new() }
     }
 
-    /// What every path is below.
+    /// URL of the API, which paths are relative to.
     pub fn base(&self) -> &str {
         self.http.base()
     }
 
-    /// Begins a scene.
-    pub fn scene(&self, title: &str) -> Result<(), String> {
+    /// Prints the title of a part of the demo.
+    pub fn section(&self, title: &str) -> Result<(), String> {
         print(&format!("\n== {title} ==\n"))
     }
 
-    /// Sends a request, shows it and its answer, and notes whether that is what was expected.
+    /// Sends a request, prints it with its answer, and checks the status and the error code of the answer.
     pub fn call(
         &mut self,
         what: &str,
@@ -89,26 +88,31 @@ impl Stage {
             shown += &format!("{pretty}\n");
         }
         let code = answer.body["error_code"].as_str();
-        let right = answer.status.as_u16() == expected.status && code == expected.error_code;
-        shown += if right { "✓ as it should be\n" } else { "✗ not what the contract says\n" };
-        self.check(what, right);
+        let is_expected = answer.status.as_u16() == expected.status && code == expected.error_code;
+        shown += &if is_expected {
+            "✓ OK\n".to_owned()
+        } else {
+            let code = expected.error_code.map_or(String::new(), |code| format!(" {code}"));
+            format!("✗ FAILED: the contract says {}{code}\n", expected.status)
+        };
+        self.check(what, is_expected);
         print(&shown)?;
         let etag = answer.headers.get("etag").and_then(|etag| etag.to_str().ok()).unwrap_or_default();
         Ok(Answered { etag: etag.to_owned(), body: answer.body })
     }
 
-    /// Notes what is wrong about the content of an answer.
-    pub fn check(&mut self, what: &str, right: bool) {
-        if !right {
-            self.wrong.push(what.to_owned());
+    /// Notes a failed check under this name.
+    pub fn check(&mut self, what: &str, holds: bool) {
+        if !holds {
+            self.failed.push(what.to_owned());
         }
     }
 
-    /// Fails where anything was wrong.
-    pub fn verdict(&self) -> Result<(), String> {
-        if self.wrong.is_empty() {
+    /// Returns an error that names the failed checks, if there are any.
+    pub fn result(&self) -> Result<(), String> {
+        if self.failed.is_empty() {
             return Ok(());
         }
-        Err(format!("not as it should be: {}", self.wrong.join("; ")))
+        Err(format!("not as the contract says: {}", self.failed.join("; ")))
     }
 }

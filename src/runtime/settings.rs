@@ -1,0 +1,243 @@
+//! Reads the configuration, and converts it into the settings of other modules. `config` holds plain values and knows none
+//! of these modules; they do not know `config`.
+
+use std::time::Duration;
+
+use tokio_postgres::config::SslMode;
+
+use crate::app::{AppSettings, Catalog, Limits};
+use crate::auth::{JwksSource, TokenSettings, check_jwks_url, mask_url};
+use crate::config::{
+    AuthSection, Config, ConfigError, FriendsCheck, HttpSection, PostgresSection, Problem, ReadConsistency,
+    Secret, Sources,
+};
+use crate::http::connection::ConnectionLimits;
+use crate::http::{ApiSettings, RequestLimits};
+use crate::store::{PostgresSettings, PostgresTls, parse_postgres_url};
+
+/// Reads and checks the configuration.
+///
+/// # Errors
+/// If the file cannot be read, or a source has an invalid setting. The message names file and line, variable or flag.
+pub fn load_config(sources: &Sources) -> Result<Config, ConfigError> {
+    Config::load(sources, check)
+}
+
+/// Checks the settings that only other modules can parse.
+fn check(config: &Config) -> Result<(), Problem> {
+    if let Some(Err(message)) = config.auth.jwks_url.as_deref().map(check_jwks_url) {
+        return Err(Problem::new(&["auth", "jwks_url"], message));
+    }
+    if let Some(Err(message)) = config.postgres.url.as_deref().map(parse_postgres_url) {
+        return Err(Problem::new(&["postgres", "url"], message));
+    }
+    Ok(())
+}
+
+/// The configuration as a TOML file, with secrets masked.
+pub fn masked_toml(config: &Config) -> String {
+    let mut masked = config.clone();
+    masked.auth.jwks_url = masked.auth.jwks_url.as_deref().map(mask_url);
+    toml::to_string_pretty(&masked).unwrap_or_else(|error| format!("# {error}\n"))
+}
+
+/// Limits of connections: their number, and timeouts.
+pub fn connection_limits(http: &HttpSection) -> ConnectionLimits {
+    ConnectionLimits {
+        connections_max: http.connections_max,
+        head_timeout: Duration::from_secs(http.head_timeout_s),
+        write_timeout: Duration::from_secs(http.write_timeout_s),
+        drain_timeout: Duration::from_secs(http.drain_timeout_s),
+    }
+}
+
+/// Limits of one request: sizes in bytes, and timeouts.
+fn request_limits(http: &HttpSection) -> RequestLimits {
+    RequestLimits {
+        path_bytes_max: http.path_bytes_max,
+        header_bytes_max: http.header_bytes_max,
+        body_bytes_max: http.body_bytes_max,
+        body_timeout: Duration::from_secs(http.body_timeout_s),
+        request_timeout: Duration::from_secs(http.request_timeout_s),
+    }
+}
+
+/// Settings of the API.
+pub fn api_settings(config: &Config) -> ApiSettings {
+    ApiSettings {
+        limits: request_limits(&config.http),
+        cookie: config.auth.cookie.clone(),
+        trusted_proxies: config.http.trusted_proxies.clone(),
+    }
+}
+
+/// Settings of the token verifier.
+pub fn token_settings(auth: &AuthSection) -> TokenSettings {
+    let auth = auth.clone();
+    TokenSettings {
+        issuer: auth.issuer,
+        audience: auth.audience,
+        leeway: Duration::from_secs(auth.leeway_s),
+        player_claim: auth.player_claim,
+        permissions_claim: auth.permissions_claim,
+        player_id_claim: auth.player_id_claim,
+        platform_claim: auth.platform_claim,
+        cache_tokens: auth.cached_tokens,
+    }
+}
+
+/// The operator's JWK Set, or `None` if the server uses its development key.
+pub fn jwks_source(auth: &AuthSection) -> Option<JwksSource> {
+    let file = auth.jwks_file.clone().map(JwksSource::File);
+    file.or_else(|| auth.jwks_url.clone().map(JwksSource::Url))
+}
+
+/// Settings of the application.
+pub fn app_settings(config: &Config) -> AppSettings {
+    let sessions = &config.sessions;
+    let invite_expiry = match sessions.invite_expiry_s {
+        0 => None,
+        seconds => Some(Duration::from_secs(seconds)),
+    };
+    let limits = Limits {
+        idle_ms: i64::try_from(sessions.idle_s.saturating_mul(1_000)).unwrap_or(i64::MAX),
+        cache_bytes: config.store.cache_bytes,
+        session_bytes_max: sessions.session_bytes_max,
+        sessions_per_player_max: sessions.sessions_per_player_max,
+        invites_per_player_max: sessions.invites_per_player_max,
+        staleness_ms_max: staleness_ms_max(config.postgres.read_consistency),
+    };
+    AppSettings {
+        version_check: sessions.version_check,
+        trust_friends: sessions.friends_check == FriendsCheck::Trust,
+        players_shown_max: sessions.players_shown_max,
+        health: config.health,
+        invite_expiry,
+        limits,
+    }
+}
+
+/// How old a session that a read returns may be, in milliseconds; 0 for linearizable reads.
+fn staleness_ms_max(consistency: ReadConsistency) -> i64 {
+    match consistency {
+        ReadConsistency::Linearizable => 0,
+        ReadConsistency::BoundedMs(ms) => i64::try_from(ms).unwrap_or(i64::MAX),
+    }
+}
+
+/// Session templates, regions and instance templates.
+pub fn catalog(config: &Config) -> Catalog {
+    let (regions, instance_templates) = (config.regions.clone(), config.instance_templates.clone());
+    Catalog::new(config.templates.clone(), regions, instance_templates)
+}
+
+/// Settings of the store in PostgreSQL. Reads the files of the password and the certificates.
+///
+/// # Errors
+/// If `url` is missing or invalid, or a file cannot be read or used. The message says what to do.
+pub fn postgres_settings(postgres: &PostgresSection) -> Result<PostgresSettings, String> {
+    let url =
+        postgres.url.as_deref().ok_or("[postgres] url is missing: set it to the address of the database")?;
+    let mut address = parse_postgres_url(url)?;
+    if let Some(Secret(password)) = &postgres.password {
+        address.password(password);
+    } else if let Some(path) = &postgres.password_file {
+        let password = std::fs::read_to_string(path)
+            .map_err(|error| format!("[postgres] password_file {}: {error}", path.display()))?;
+        address.password(password.trim_end_matches(['\r', '\n']));
+    }
+    let certificate = postgres.certificate_file.as_deref().zip(postgres.key_file.as_deref());
+    // An operator who configures certificates wants TLS. With "prefer", the default, an attacker on the network could
+    // claim that the database has no TLS, and the connection would not be encrypted.
+    if (postgres.ca_file.is_some() || certificate.is_some()) && !url.contains("sslmode=") {
+        address.ssl_mode(SslMode::Require);
+    }
+    Ok(PostgresSettings {
+        address,
+        tls: PostgresTls::new(postgres.ca_file.as_deref(), certificate)?,
+        write_connections: postgres.write_connections,
+        read_connections: postgres.read_connections,
+        connect_timeout: Duration::from_millis(postgres.connect_timeout_ms),
+        statement_timeout: Duration::from_millis(postgres.statement_timeout_ms),
+        patience: Duration::from_millis(postgres.patience_ms),
+        clock_skew_max_ms: i64::try_from(postgres.clock_skew_max_ms).unwrap_or(i64::MAX),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::variables;
+
+    /// Loads a file with this text, and these environment variables. The error has "FILE" instead of the path of the file.
+    fn load(text: &str, env: &[(&str, &str)]) -> Result<Config, String> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(&file, text).unwrap();
+        let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let sources = Sources { file: Some(file.path().into()), overrides: variables(env) };
+        let path = file.path().display().to_string();
+        load_config(&sources).map_err(|error| error.to_string().replace(&path, "FILE"))
+    }
+
+    #[test]
+    fn a_jwks_url_is_https_or_on_this_machine() {
+        for (url, expected) in [
+            ("http://keys.example/jwks", "must start with https://"),
+            ("ftp://127.0.0.1/jwks", "must start with https://"),
+            ("https://", "is no URL"),
+            ("keys", "is no URL"),
+        ] {
+            let message = load(&format!("\n[auth]\njwks_url = {url:?}"), &[]).unwrap_err();
+            assert!(message.starts_with("FILE: line 3: [auth] jwks_url"), "{message}");
+            assert!(message.contains(expected), "{message}");
+            let message = load("", &[("RALLYPOINT_AUTH__JWKS_URL", url)]).unwrap_err();
+            assert!(message.starts_with("RALLYPOINT_AUTH__JWKS_URL: [auth] jwks_url"), "{message}");
+        }
+        for url in
+            ["https://keys.example/jwks", "http://localhost:1/jwks", "http://[::1]:1/", "http://127.0.0.1"]
+        {
+            load(&format!("[auth]\njwks_url = {url:?}"), &[]).unwrap();
+        }
+    }
+
+    #[test]
+    fn the_database_url_takes_no_password() {
+        let message = load("[postgres]\nurl = \"postgres://me:secret@db\"", &[]).unwrap_err();
+        assert!(message.starts_with("FILE: line 2: [postgres] url takes no password"), "{message}");
+        assert!(!message.contains("secret"), "{message}");
+    }
+
+    #[test]
+    fn the_database_password_is_never_shown() {
+        let url = "[store]\nbackend = \"postgres\"\n[auth]\njwks_file = \"keys\"\n[postgres]\nurl = \"postgres://me@db/games\"";
+        for password in ["hidden", "1_000", "true", "[\"hidden\"]"] {
+            let config = load(url, &[("RALLYPOINT_POSTGRES__PASSWORD", password)]).unwrap();
+            let address = postgres_settings(&config.postgres).unwrap().address;
+            assert_eq!(address.get_password(), Some(password.as_bytes()));
+            let shown = format!("{config:?} {address:?} {}", masked_toml(&config));
+            assert!(!shown.contains("hidden") && !shown.contains("1_000"), "{shown}");
+        }
+    }
+
+    #[test]
+    fn the_database_password_can_be_in_a_file() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(&file, " a b \n").unwrap();
+        let postgres = PostgresSection {
+            url: Some("postgres://me@db/games".into()),
+            password_file: Some(file.path().into()),
+            ..PostgresSection::default()
+        };
+        let settings = postgres_settings(&postgres).unwrap();
+        assert_eq!(settings.address.get_password(), Some(&b" a b "[..]));
+        drop(file);
+        assert!(postgres_settings(&postgres).unwrap_err().starts_with("[postgres] password_file "));
+    }
+
+    #[test]
+    fn secrets_are_masked() {
+        let url = "jwks_url = \"https://me:secret@keys.example/jwks?token=secret\"";
+        let shown = masked_toml(&load(&format!("[auth]\n{url}"), &[]).unwrap());
+        assert!(!shown.contains("secret") && shown.contains("https://***@keys.example/jwks?***"), "{shown}");
+    }
+}
