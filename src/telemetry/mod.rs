@@ -1,4 +1,4 @@
-//! Logs and metrics: their names, in one place.
+//! Starts the log, and holds the metrics of the server. Every metric is named here or in `store`.
 
 mod logs;
 mod store;
@@ -30,24 +30,24 @@ struct OperationLabels {
     operation: &'static str,
 }
 
-/// How a player went.
+/// How a player left a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Departure {
-    /// By leaving, or declining an invite.
+    /// The player left, or declined an invite.
     Left,
-    /// By being kicked, or their invite taken back.
+    /// The player was kicked, or the invite was revoked.
     Kicked,
-    /// By not asking for the session for too long.
+    /// The player sent no heartbeat for too long.
     Absent,
-    /// By not answering an invite for too long.
+    /// The player did not answer an invite in time.
     Expired,
 }
 
 impl Departure {
-    /// Each of them.
+    /// Every way, in the order of the enum.
     const ALL: [Self; 4] = [Self::Left, Self::Kicked, Self::Absent, Self::Expired];
 
-    /// The label's value.
+    /// Value of the label `how`.
     const fn name(self) -> &'static str {
         match self {
             Self::Left => "left",
@@ -63,17 +63,17 @@ struct DepartureLabels {
     how: &'static str,
 }
 
-/// Statuses whose counters are looked up once and kept at hand.
+/// Common statuses. Their counters are looked up once for each operation, and then cached.
 const STATUSES: [u16; 9] = [200, 204, 304, 400, 403, 404, 422, 500, 503];
 
-/// The metrics of an operation, at hand so that counting a request costs no look-up.
+/// Cached metrics of an operation, so that counting a request needs no look-up by label.
 struct OperationMetrics {
     operation: &'static str,
     by_status: [OnceLock<Counter>; STATUSES.len()],
     duration: Histogram,
 }
 
-/// Everything that is counted.
+/// The metrics of one server.
 pub struct Metrics {
     registry: RwLock<Registry>,
     requests: Family<RequestLabels, Counter>,
@@ -82,14 +82,14 @@ pub struct Metrics {
     panics: Counter,
     sessions_expired: Counter,
     departures: Family<DepartureLabels, Counter>,
-    /// Connections being served.
+    /// Open connections, on both listeners.
     pub connections: Gauge,
-    /// Connections refused for being too many.
+    /// Connections refused because `connections_max` were open.
     pub connections_refused: Counter,
 }
 
 fn new_duration() -> Histogram {
-    // 50 µs to 1.6 s.
+    // 16 buckets from 50 µs to 1.6 s, each twice the one before.
     Histogram::new(exponential_buckets(50e-6, 2.0, 16))
 }
 
@@ -100,27 +100,40 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// Fresh metrics, all zero.
+    /// New metrics, all zero.
     pub fn new() -> Self {
         let mut registry = Registry::with_prefix("rallypoint");
         let requests = Family::<RequestLabels, Counter>::default();
         let durations = Family::new_with_constructor(new_duration as fn() -> Histogram);
         let (panics, sessions_expired) = (Counter::default(), Counter::default());
         let departures = Family::<DepartureLabels, Counter>::default();
-        // There from the start, so that the first of a kind is seen to be a rise.
+        // Every label value exists from the start: otherwise a monitoring system misses the rise from none to 1.
         for how in Departure::ALL {
             drop(departures.get_or_create(&DepartureLabels { how: how.name() }));
         }
         let (connections, connections_refused) = (Gauge::default(), Counter::default());
         registry.register("requests", "Requests answered", requests.clone());
         let unit = Unit::Seconds;
-        registry.register_with_unit("request_duration", "Time to answer a request", unit, durations.clone());
-        registry.register("panics", "Requests that failed by a fault of the server", panics.clone());
-        registry.register("sessions_expired", "Sessions ended for being idle", sessions_expired.clone());
-        registry.register("departures", "Players who went, by how", departures.clone());
-        registry.register("connections", "Connections being served", connections.clone());
+        registry.register_with_unit(
+            "request_duration",
+            "Time from the head of a request to its answer",
+            unit,
+            durations.clone(),
+        );
+        registry.register("panics", "Panics in requests and in background work", panics.clone());
+        registry.register(
+            "sessions_expired",
+            "Sessions that ended because they were idle",
+            sessions_expired.clone(),
+        );
+        registry.register("departures", "Players who left a session, by how they left", departures.clone());
+        registry.register("connections", "Open connections", connections.clone());
         let refused = connections_refused.clone();
-        registry.register("connections_refused", "Connections refused for being too many", refused);
+        registry.register(
+            "connections_refused",
+            "Connections refused because connections_max were open",
+            refused,
+        );
         Self {
             registry: RwLock::new(registry),
             requests,
@@ -134,12 +147,12 @@ impl Metrics {
         }
     }
 
-    /// Registers further metrics, read when asked for.
+    /// Registers further metrics, which are read at each request for `/metrics`.
     pub fn register_collector(&self, collector: Box<dyn Collector>) {
         self.registry.write().unwrap_or_else(PoisonError::into_inner).register_collector(collector);
     }
 
-    /// Makes room for the operations of the surface, in its order.
+    /// Registers the ids of all operations, in the order of their index in [`Self::answered`]. Further calls do nothing.
     pub fn register_operations(&self, ids: impl Iterator<Item = &'static str>) {
         let metrics = |operation| OperationMetrics {
             operation,
@@ -149,7 +162,7 @@ impl Metrics {
         self.operations.get_or_init(|| ids.map(metrics).collect());
     }
 
-    /// Counts an answer; `operation` is its index in the surface, if it reached one.
+    /// Counts an answer. `operation` is the index of the operation, or `None` if the request reached no operation.
     pub fn answered(&self, operation: Option<usize>, status: StatusCode, took: Duration) {
         let status = status.as_u16();
         let metrics = operation.and_then(|index| self.operations.get()?.get(index));
@@ -171,12 +184,12 @@ impl Metrics {
         self.panics.inc();
     }
 
-    /// Counts sessions that ended for being idle.
+    /// Counts sessions that ended because they were idle.
     pub fn expired(&self, sessions: u64) {
         self.sessions_expired.inc_by(sessions);
     }
 
-    /// Counts a player who went.
+    /// Counts a player who left a session.
     pub fn departed(&self, how: Departure) {
         self.departures.get_or_create(&DepartureLabels { how: how.name() }).inc();
     }
@@ -197,7 +210,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_way_to_go_is_counted_from_the_start() {
+    fn each_departure_is_counted_from_the_start() {
         let metrics = Metrics::new();
         metrics.departed(Departure::Kicked);
         let text = metrics.render();
