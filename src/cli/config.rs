@@ -22,9 +22,9 @@ Next: `rallypoint serve` with the same flags and environment uses this configura
 
 /// Text after `rallypoint check-config --help`.
 pub const CHECK_HELP: &str = "\
-Checks names, types and ranges of settings, and whether settings and templates fit together. Prints OK, or the first \
-error with its line and what is allowed, and exits with status 1. Ignores the environment, and opens no keys, ports or \
-directories.
+Checks names, types and ranges of settings, and whether settings and templates fit together. Prints OK if the file is \
+right. Otherwise prints the first error, with its line and what is allowed, and exits with status 1. The command ignores \
+the environment, and opens no keys, ports or directories.
 
   rallypoint check-config rallypoint.toml
 
@@ -87,7 +87,7 @@ impl KeyArgs {
         if config.auth.has_own_keys() {
             eprintln!(
                 "warning: jwks_file or jwks_url is set under [auth]; a server with this configuration rejects tokens of \
-                 the development key"
+                 the development key: use a token of your token service"
             );
         }
         Ok(self.data_dir.clone().unwrap_or(config.store.data_dir))

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
+use http::StatusCode;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -212,7 +213,11 @@ impl Caller {
             let base = self.http.base();
             format!("{base} does not answer like the API; is it the admin listener, or something else?")
         });
-        Err(format!("{}: {why}", answer.status))
+        let hint = match answer.status {
+            StatusCode::FORBIDDEN => "; `rallypoint session --help` says which token the command needs",
+            _ => "",
+        };
+        Err(format!("{}: {why}{hint}", answer.status))
     }
 
     fn get(&self, path: &str) -> Result<Value, String> {

@@ -16,6 +16,8 @@ use crate::store::{Embedded, Postgres, Store, StoreError};
 
 /// Text after `rallypoint store --help`.
 pub const HELP: &str = "\
+A store is the embedded store in a data directory, or a PostgreSQL database.
+
   rallypoint store copy --from ./rallypoint-data --to postgresql://me@db1/games
 
 Next: read `rallypoint store copy --help` before you copy; all servers must be stopped.";
@@ -153,7 +155,7 @@ pub fn run(args: &StoreArgs) -> Result<(), String> {
     let StoreCommand::Copy(args) = &args.command;
     let config = load(&Sources::of_process(args.config.clone()))?;
     if args.from.is_same_directory(&args.to) {
-        return Err("--from and --to are the same directory".into());
+        return Err("--from and --to are the same directory; name another target".into());
     }
     let copied = runtime()?.block_on(async {
         // Before anything is written, so that no signal is missed.

@@ -88,7 +88,11 @@ pub fn run(args: &DemoArgs) -> Result<(), String> {
         });
     }
     runtime.block_on(server.stop()).map_err(|error| error.to_string())?;
-    shown.map(|_| ())
+    shown?;
+    if !args.stay {
+        super::print("Next: start a server of your own with `rallypoint serve`.\n")?;
+    }
+    Ok(())
 }
 
 fn token(key: &DevelopmentKey, player: Uuid, platform: Platform) -> String {

@@ -113,6 +113,6 @@ impl Runner {
         if self.failed.is_empty() {
             return Ok(());
         }
-        Err(format!("not as the contract says: {}", self.failed.join("; ")))
+        Err(format!("not as the contract says: {}; report this as a bug", self.failed.join("; ")))
     }
 }

@@ -1,4 +1,4 @@
-//! Every command of the real binary beside `serve`: what it prints, and how it ends.
+//! The commands of the real binary that have no file of their own: output and exit status.
 
 use std::ffi::OsStr;
 use std::fs::Permissions;
@@ -18,14 +18,14 @@ use crate::harness::Reply;
 use crate::support::connection::Connection;
 use crate::support::process::{Finished, Server, rallypoint, run, serve};
 
-/// Statuses of the answers that the demo shows, in order.
+/// Statuses of the answers that the demo prints, in order.
 const DEMO: [&str; 19] = [
     "200", "200", "200", "200", "304", "403", "404", "422", // the platform session
     "200", "200", "200", "200", "403", "200", "403", "200", "200", "204", "200", // the party
 ];
 
 #[tokio::test]
-async fn the_demo_shows_every_answer_of_the_main_operation() {
+async fn the_demo_shows_every_answer_of_get_platform_session_info() {
     let Finished { stdout, .. } = run(rallypoint(&["demo"])).await.expect(0);
     let answers: Vec<_> = stdout.lines().filter_map(|line| line.strip_prefix("< ")).collect();
     let statuses = answers.iter().filter(|line| line.starts_with(|char: char| char.is_ascii_digit()));
@@ -35,7 +35,11 @@ async fn the_demo_shows_every_answer_of_the_main_operation() {
     assert_eq!(headers("content-type: application/json"), DEMO.len() - 2, "all but 304 and 204: {stdout}");
     assert_eq!(stdout.matches("> If-None-Match: \"").count(), 1, "{stdout}");
     assert_eq!(stdout.matches("✓ OK").count(), DEMO.len(), "{stdout}");
-    assert!(stdout.ends_with("\nAll answers are OK.\n"), "{stdout}");
+    assert!(
+        stdout
+            .ends_with("\nAll answers are OK.\nNext: start a server of your own with `rallypoint serve`.\n"),
+        "{stdout}"
+    );
 
     let data_dir = stdout.lines().next().unwrap().split("with its data in ").nth(1).unwrap();
     let data_dir = PathBuf::from(data_dir.strip_suffix('.').unwrap());
@@ -43,7 +47,7 @@ async fn the_demo_shows_every_answer_of_the_main_operation() {
 }
 
 #[tokio::test]
-async fn what_the_demo_gives_to_paste_works_until_it_is_stopped() {
+async fn the_curl_commands_of_the_demo_work_until_it_is_stopped() {
     let mut server = Server::spawn(rallypoint(&["demo", "--stay"])).await;
     let token = loop {
         if let Some(token) = server.said().await.strip_prefix("  TOKEN='") {
@@ -68,7 +72,7 @@ async fn what_the_demo_gives_to_paste_works_until_it_is_stopped() {
 }
 
 #[tokio::test]
-async fn a_demo_that_stays_ends_with_its_terminal_and_leaves_nothing() {
+async fn a_demo_that_stays_ends_with_its_terminal_and_removes_its_files() {
     for signal in [Signal::HUP, Signal::TERM] {
         let temporary = TempDir::new().unwrap();
         let mut demo = rallypoint(&["demo", "--stay"]);
@@ -83,7 +87,7 @@ async fn a_demo_that_stays_ends_with_its_terminal_and_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn openapi_prints_the_document_of_the_repository() {
+async fn openapi_prints_the_same_document_as_openapi_json() {
     let printed = run(rallypoint(&["openapi"])).await.expect(0);
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     assert_eq!(printed.stdout, std::fs::read_to_string(root.join("openapi.json")).unwrap());
@@ -108,7 +112,7 @@ async fn help_names_the_defaults() {
 }
 
 #[tokio::test]
-async fn what_is_no_command_or_flag_is_refused_with_help() {
+async fn unknown_commands_and_flags_are_refused_with_help() {
     for args in [
         &["serve", "--lissen", "127.0.0.1:0"][..],
         &["serve", "--listen", "localhost"],
@@ -154,10 +158,10 @@ async fn config_prints_a_file_that_check_config_accepts_and_no_secrets() {
 }
 
 #[tokio::test]
-async fn check_config_names_file_line_field_and_what_is_allowed() {
+async fn check_config_gives_file_line_setting_and_allowed_values() {
     let dir = TempDir::new().unwrap();
     let file = dir.path().join("mine.toml");
-    for (text, line, told) in [
+    for (text, line, expected) in [
         ("[http]\nlisen = \"127.0.0.1:1\"\n", "line 2", &["`lisen`", "`listen`"][..]),
         (
             "\n[http]\nlisten = \"localhost\"\n",
@@ -195,10 +199,10 @@ async fn check_config_names_file_line_field_and_what_is_allowed() {
         let refused = run(rallypoint(&["check-config", file.to_str().unwrap()])).await.expect(1);
         assert_eq!(refused.stdout, "");
         assert!(refused.stderr.starts_with(&format!("error: {}: ", file.display())), "{}", refused.stderr);
-        for told in [&[line], told].concat() {
-            assert!(refused.stderr.contains(told), "{told:?} is not in: {}", refused.stderr);
+        for part in [&[line], expected].concat() {
+            assert!(refused.stderr.contains(part), "{part:?} is not in: {}", refused.stderr);
         }
-        // The server says the same, and does not start.
+        // The server prints the same error, and does not start.
         let args = ["serve", "--config", file.to_str().unwrap()];
         assert_eq!(run(rallypoint(&args)).await.expect(1).stderr, refused.stderr);
     }
@@ -210,7 +214,7 @@ async fn check_config_names_file_line_field_and_what_is_allowed() {
 }
 
 #[tokio::test]
-async fn a_single_template_is_one_template() {
+async fn check_config_counts_one_template_in_the_singular() {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(&file, "[templates.duel]\n").unwrap();
     let checked = run(rallypoint(&["check-config", file.path().to_str().unwrap()])).await.expect(0);
@@ -218,7 +222,7 @@ async fn a_single_template_is_one_template() {
 }
 
 #[tokio::test]
-async fn a_wrong_variable_is_named() {
+async fn an_error_names_the_wrong_variable() {
     let mut command = rallypoint(&["config"]);
     command.env("RALLYPOINT_HTTP__LISTEN", "localhost");
     let refused = run(command).await.expect(1);
@@ -228,7 +232,7 @@ async fn a_wrong_variable_is_named() {
 }
 
 #[tokio::test]
-async fn a_flag_mends_what_file_or_environment_would_do_wrong() {
+async fn a_flag_can_correct_an_error_of_the_environment() {
     let command = |args: &[&str]| {
         let mut command = rallypoint(&[&["config"], args].concat());
         command.env("RALLYPOINT_HTTP__LISTEN", "127.0.0.1:7701");
@@ -247,7 +251,7 @@ async fn a_flag_mends_what_file_or_environment_would_do_wrong() {
 }
 
 #[tokio::test]
-async fn a_key_that_others_can_read_signs_nothing_and_serves_nobody() {
+async fn a_key_that_other_users_can_read_is_refused() {
     let dir = TempDir::new().unwrap();
     let data_dir = dir.path().to_str().unwrap();
     let args = ["token", "--player", "11111111-1111-4111-8111-111111111111", "--data-dir", data_dir];
@@ -265,24 +269,24 @@ async fn a_key_that_others_can_read_signs_nothing_and_serves_nobody() {
 }
 
 #[tokio::test]
-async fn the_demo_is_right_whatever_proxy_the_environment_names() {
+async fn the_demo_ignores_a_proxy_in_the_environment() {
     let mut demo = rallypoint(&["demo"]);
-    // Nobody listens there: a request by way of this proxy would fail.
+    // Nothing listens there, so a request through this proxy would fail.
     demo.env("ALL_PROXY", "http://127.0.0.1:9");
     run(demo).await.expect(0);
 }
 
 #[tokio::test]
-async fn variables_that_are_no_text_are_passed_over() {
+async fn variables_that_are_not_utf8_are_ignored() {
     let mut config = rallypoint(&["config"]);
     config.env("ODD", OsStr::from_bytes(b"\xff"));
     assert!(run(config).await.expect(0).stdout.starts_with("[http]\n"));
 }
 
 #[tokio::test]
-async fn logs_that_no_terminal_shows_have_no_colours() {
+async fn logs_have_colours_on_a_terminal_only() {
     let mut serve = rallypoint(&["serve", "--listen", "127.0.0.1:0"]);
-    // Says so in the log, then stops for want of keys.
+    // The server logs a warning, then fails because the keys are missing.
     serve.env("RALLYPOINT_STORE__BACKEND", "memory").env("RALLYPOINT_AUTH__JWKS_FILE", "/nowhere/jwks.json");
     let logged = run(serve).await.expect(1).stderr;
     assert!(logged.contains("WARN") && logged.contains("/nowhere/jwks.json"), "{logged}");
@@ -290,13 +294,13 @@ async fn logs_that_no_terminal_shows_have_no_colours() {
 }
 
 #[tokio::test]
-async fn a_server_that_asks_for_no_issuer_or_audience_says_so() {
+async fn a_server_without_issuer_or_audience_logs_a_warning() {
     let any = ["tokens of any issuer are accepted", "tokens for any audience are accepted"];
     for (set, expected) in
         [(&[][..], [true, true]), (&["ISSUER"], [false, true]), (&["ISSUER", "AUDIENCE"], [false; 2])]
     {
         let mut serve = rallypoint(&["serve", "--listen", "127.0.0.1:0"]);
-        // Stops for want of keys.
+        // The server fails because the keys are missing.
         serve
             .env("RALLYPOINT_STORE__BACKEND", "memory")
             .env("RALLYPOINT_AUTH__JWKS_FILE", "/nowhere/jwks.json");
@@ -309,7 +313,7 @@ async fn a_server_that_asks_for_no_issuer_or_audience_says_so() {
 }
 
 #[tokio::test]
-async fn tokens_are_signed_with_the_key_of_the_configured_directory_and_a_new_one_is_told_of() {
+async fn token_signs_with_the_key_of_the_configured_directory_and_notes_a_new_key() {
     let dir = TempDir::new().unwrap();
     let (by_env, by_file) = (dir.path().join("by-env"), dir.path().join("by-file"));
     let file = dir.path().join("mine.toml");
@@ -320,7 +324,7 @@ async fn tokens_are_signed_with_the_key_of_the_configured_directory_and_a_new_on
         if let Some(data_dir) = env {
             command.env("RALLYPOINT_STORE__DATA_DIR", data_dir);
         }
-        // Nowhere else is anything made.
+        // The last check of this test is that no other directory was created here.
         command.current_dir(dir.path());
         command
     };
@@ -331,11 +335,11 @@ async fn tokens_are_signed_with_the_key_of_the_configured_directory_and_a_new_on
         let key = data_dir.join("development-key");
         assert!(!key.exists());
         let Finished { stderr, .. } = run(token(args, env.map(PathBuf::as_path))).await.expect(0);
-        let told = format!(
+        let note = format!(
             "note: created the development key {}; a server with another data directory",
             key.display()
         );
-        assert!(stderr.starts_with(&told), "{stderr}");
+        assert!(stderr.starts_with(&note), "{stderr}");
         let again = run(token(args, env.map(PathBuf::as_path))).await.expect(0);
         assert!(key.exists() && again.stderr.is_empty(), "{}", again.stderr);
     }
@@ -344,11 +348,11 @@ async fn tokens_are_signed_with_the_key_of_the_configured_directory_and_a_new_on
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 3);
 
     std::fs::write(file, "[auth]\njwks_file = \"jwks.json\"\n").unwrap();
-    let in_vain = run(token(&["--config", file], Some(&by_env))).await.expect(0);
+    let rejected = run(token(&["--config", file], Some(&by_env))).await.expect(0);
     assert!(
-        in_vain.stderr.starts_with("warning: jwks_file or jwks_url is set under [auth]"),
+        rejected.stderr.starts_with("warning: jwks_file or jwks_url is set under [auth]"),
         "{}",
-        in_vain.stderr
+        rejected.stderr
     );
     std::fs::write(file, "[store]\ndata = 1\n").unwrap();
     let wrong = run(token(&["--config", file], None)).await.expect(1);
@@ -356,7 +360,7 @@ async fn tokens_are_signed_with_the_key_of_the_configured_directory_and_a_new_on
 }
 
 #[tokio::test]
-async fn a_token_can_be_a_servers_and_a_permission_that_nothing_asks_for_is_pointed_out() {
+async fn a_token_can_be_for_a_service_and_an_unknown_permission_is_a_warning() {
     let dir = TempDir::new().unwrap();
     let data_dir = dir.path().to_str().unwrap();
     let args = ["token", "--data-dir", data_dir, "--permission", "session:reed:any", "--player-id", "7"];

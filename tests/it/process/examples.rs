@@ -1,4 +1,4 @@
-//! The examples as their readers run them, against the real binary, where there is what they need.
+//! The programs in `examples/` against the real binary. A test is skipped if this machine lacks the program's interpreter.
 
 use std::process::Stdio;
 
@@ -12,39 +12,39 @@ use crate::support::process::{Finished, Server, rallypoint, run, soon};
 
 const PLAYERS: [&str; 2] = ["11111111-1111-4111-8111-111111111111", "22222222-2222-4222-8222-222222222222"];
 
-/// A command of somebody else's, in the folder of the examples.
+/// Another program, in the folder of the examples.
 fn foreign(program: &str, args: &[&str]) -> Command {
     let mut command = Command::new(program);
     command.args(args).current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/examples"));
-    // The server is on this machine, whatever proxy the environment names.
+    // The server is on this machine: ignore a proxy that the environment names.
     command.env("no_proxy", "*").env("NO_PROXY", "*");
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     command
 }
 
-/// Whether a program does this; says so where it does not, since the test that asks then proves nothing.
+/// Whether a program runs here. Prints a note if it does not, because the test is then skipped.
 async fn can_run(program: &str, args: &[&str]) -> bool {
     let output = soon("the program ends", foreign(program, args).output()).await;
     let can = output.is_ok_and(|output| output.status.success());
     if !can {
-        println!("{program} {} does not run here: its example was not tried", args.join(" "));
+        println!("{program} {} does not run here: the test of its example is skipped", args.join(" "));
     }
     can
 }
 
-/// A client: what runs it, and its file.
+/// An example client: its interpreter and its file.
 type Client = (&'static str, &'static str);
 
 const PYTHON: Client = ("python3", "party.py");
 const NODE: Client = ("node", "party.ts");
 
-/// Whether Node takes types away by itself, as of 22.18.
+/// Whether Node runs TypeScript, as it does from version 22.18.
 async fn node_reads_types() -> bool {
     can_run("node", &["-e", "process.exit(process.features.typescript ? 0 : 1)"]).await
 }
 
 #[tokio::test]
-async fn the_python_client_says_how_it_is_run() {
+async fn the_python_client_prints_its_usage() {
     if can_run("python3", &["--version"]).await {
         let usage = run(foreign("python3", &["party.py"])).await.expect(1).stderr;
         assert!(usage.contains("\n    python3 examples/party.py http://127.0.0.1:7700 \\\n"), "{usage}");
@@ -52,7 +52,7 @@ async fn the_python_client_says_how_it_is_run() {
 }
 
 #[tokio::test]
-async fn tokens_of_ones_own_are_taken() {
+async fn tokens_of_the_operators_own_key_are_accepted() {
     if !can_run("python3", &["-c", "import cryptography"]).await {
         return;
     }
@@ -69,7 +69,7 @@ async fn tokens_of_ones_own_are_taken() {
     let mut serve = rallypoint(&["serve", "--listen", "127.0.0.1:0", "--config", "rallypoint.toml"]);
     serve.current_dir(dir.path());
     let server = Server::spawn(serve).await;
-    // The key stays, so that a second token needs no restart.
+    // The second run reuses the key, so the server accepts its token without a restart.
     for token in [&first, &signed(PLAYERS[1]).await] {
         let mut player = Connection::open(server.address, Some(token)).await.unwrap();
         let path = "/v1/player/me/session";
@@ -80,7 +80,7 @@ async fn tokens_of_ones_own_are_taken() {
     server.stop().await.expect(0);
 }
 
-/// The party of a client, to its end.
+/// Runs a client to its end, and checks its output.
 async fn forms_a_party((program, file): Client, statuses: &str) {
     let dir = TempDir::new().unwrap();
     let server = Server::start(dir.path()).await;
@@ -101,8 +101,8 @@ async fn forms_a_party((program, file): Client, statuses: &str) {
     server.stop().await.expect(0);
 }
 
-/// A client that is refused, or not heard, says so in one line.
-async fn says_why((program, file): Client) {
+/// Checks that a client prints one line if it is refused or gets no answer.
+async fn prints_one_line_of_error((program, file): Client) {
     let (dir, elsewhere) = (TempDir::new().unwrap(), TempDir::new().unwrap());
     let token = ["token", "--player", PLAYERS[0], "--data-dir", elsewhere.path().to_str().unwrap()];
     let token = run(rallypoint(&token)).await.expect(0).stdout;
@@ -110,7 +110,7 @@ async fn says_why((program, file): Client) {
         |url: &str, token: &str| run(foreign(program, &[file, url, token.trim_end(), token.trim_end()]));
     let server = Server::start(dir.path()).await;
     let url = format!("http://{}", server.address);
-    for (token, told) in [
+    for (token, expected) in [
         (
             &token[..],
             "POST /v1/session: 403 the token was refused: its signature is wrong (token_invalid); get",
@@ -118,12 +118,12 @@ async fn says_why((program, file): Client) {
         ("forged", "this is no player's token"),
     ] {
         let refused = party(&url, token).await.expect(1);
-        assert!(refused.stderr.starts_with(told) && refused.stderr.lines().count() == 1, "{refused:#?}");
+        assert!(refused.stderr.starts_with(expected) && refused.stderr.lines().count() == 1, "{refused:#?}");
     }
     server.stop().await.expect(0);
     let alone = party(&url, &token).await.expect(1);
-    let told = format!("{url} does not answer: ");
-    assert!(alone.stderr.starts_with(&told) && alone.stderr.lines().count() == 1, "{alone:#?}");
+    let expected = format!("{url} does not answer: ");
+    assert!(alone.stderr.starts_with(&expected) && alone.stderr.lines().count() == 1, "{alone:#?}");
 }
 
 #[tokio::test]
@@ -134,9 +134,9 @@ async fn the_python_client_forms_a_party_and_polls_it() {
 }
 
 #[tokio::test]
-async fn the_python_client_says_why_it_does_not_get_on() {
+async fn the_python_client_prints_errors() {
     if can_run("python3", &["--version"]).await {
-        says_why(PYTHON).await;
+        prints_one_line_of_error(PYTHON).await;
     }
 }
 
@@ -148,14 +148,14 @@ async fn the_typescript_client_forms_a_party_and_polls_it() {
 }
 
 #[tokio::test]
-async fn the_typescript_client_says_why_it_does_not_get_on() {
+async fn the_typescript_client_prints_errors() {
     if node_reads_types().await {
-        says_why(NODE).await;
+        prints_one_line_of_error(NODE).await;
     }
 }
 
 #[tokio::test]
-async fn the_walk_through_says_why_it_does_not_get_on() {
+async fn the_walk_through_prints_errors() {
     if !can_run("bash", &["-c", "curl --version"]).await {
         return;
     }
@@ -168,17 +168,17 @@ async fn the_walk_through_says_why_it_does_not_get_on() {
     let server = Server::start(dir.path()).await;
     let url = format!("http://{}", server.address);
     let refused = walk(&url).await.expect(1);
-    let told = "error: POST /v1/session: 403 {";
-    assert!(refused.stderr.contains(told) && refused.stderr.contains("token_invalid"), "{refused:#?}");
+    let expected = "error: POST /v1/session: 403 {";
+    assert!(refused.stderr.contains(expected) && refused.stderr.contains("token_invalid"), "{refused:#?}");
     server.stop().await.expect(0);
     let alone = walk(&url).await.expect(1);
-    let told = format!("error: {url}/session does not answer; is the server running?\n");
-    assert!(alone.stderr.ends_with(&told), "{alone:#?}");
+    let expected = format!("error: {url}/session does not answer; is the server running?\n");
+    assert!(alone.stderr.ends_with(&expected), "{alone:#?}");
 }
 
 #[tokio::test]
-async fn the_walk_through_in_curl_gets_to_its_end() {
-    // Older ones than 7.84 cannot show a header of the answer.
+async fn the_walk_through_in_curl_runs_to_its_end() {
+    // curl before 7.84 cannot print a header of the answer.
     const IS_NEW: &str =
         "curl --version | awk 'NR == 1 { split($2, v, \".\"); exit v[1] * 1000 + v[2] < 7084 }'";
     if !can_run("bash", &["-o", "pipefail", "-c", IS_NEW]).await {

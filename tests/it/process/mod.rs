@@ -1,12 +1,12 @@
-//! The real binary, as an operator runs it.
+//! Tests of the real binary, as an operator runs it.
 
-/// Every command but `serve`: output and exit code.
+/// `demo`, `token`, `openapi`, `config`, `check-config` and help: output and exit status.
 mod commands;
-/// The example clients against the real binary.
+/// The clients in `examples/` against a running server.
 mod examples;
 /// `rallypoint serve`: output, signals, files.
 mod serve;
-/// `rallypoint session`: lists, shows and ends sessions.
+/// `rallypoint session`.
 mod session_command;
 /// `rallypoint store copy`.
 mod store_command;

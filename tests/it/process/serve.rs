@@ -1,4 +1,4 @@
-//! `rallypoint serve` as an operator runs it: the real binary, its output, its signals, its files.
+//! `rallypoint serve`: output, signals and files of the real binary.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -25,7 +25,7 @@ use crate::support::process::{Finished, Server, rallypoint, run, serve, soon};
 
 const PLAYER: &str = "11111111-1111-4111-8111-111111111111";
 
-/// A token that the real command signs with the key of a data directory.
+/// A token that `rallypoint token` signs with the key of this data directory.
 async fn token(data_dir: &Path, args: &[&str]) -> String {
     let data_dir = data_dir.to_str().unwrap();
     let command = rallypoint(&[&["token", "--player", PLAYER, "--data-dir", data_dir], args].concat());
@@ -51,7 +51,7 @@ async fn creates(connection: &mut Connection) -> String {
 }
 
 #[tokio::test]
-async fn a_new_directory_gets_a_key_that_only_its_owner_reads_and_that_signs_tokens() {
+async fn a_new_directory_gets_a_private_key_that_signs_tokens() {
     let dir = TempDir::new().unwrap();
     let data_dir = dir.path().join("new");
     let server = Server::start(&data_dir).await;
@@ -67,11 +67,11 @@ async fn a_new_directory_gets_a_key_that_only_its_owner_reads_and_that_signs_tok
     let list = call(&mut player, Method::GET, "/v1/player/me/session", None).await.expect(200);
     assert_eq!(list.body["sessions"]["party"]["session_ids"], json!([session]));
     let finished = server.stop().await.expect(0);
-    assert_eq!(finished.stdout, "", "the address is all that is said");
+    assert_eq!(finished.stdout, "", "the address is the only output");
 }
 
 #[tokio::test]
-async fn a_directory_in_use_is_refused_and_whoever_uses_it_goes_on() {
+async fn a_directory_in_use_is_refused_and_its_server_keeps_running() {
     let dir = TempDir::new().unwrap();
     let first = Server::start(dir.path()).await;
     let second = run(serve(dir.path(), &[])).await.expect(1);
@@ -94,7 +94,7 @@ async fn a_directory_of_another_format_is_refused() {
 }
 
 #[tokio::test]
-async fn a_directory_that_cannot_be_used_is_named() {
+async fn an_error_names_a_data_directory_that_is_a_file() {
     let dir = TempDir::new().unwrap();
     let file = dir.path().join("file");
     std::fs::write(&file, "").unwrap();
@@ -113,13 +113,13 @@ async fn a_directory_that_cannot_be_used_is_named() {
 
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn a_directory_that_takes_no_key_is_named() {
-    // Nobody makes files there, whoever they are.
+async fn an_error_names_a_data_directory_that_is_not_writable() {
+    // No user can create files there, not even root.
     let refused = run(serve(Path::new("/proc"), &[])).await.expect(1);
     assert!(refused.stderr.contains("cannot use the data directory /proc: "), "{}", refused.stderr);
 }
 
-/// A file of keys of the operator's own.
+/// Writes a JWK Set, as an operator does.
 fn own_keys(dir: &Path) -> std::path::PathBuf {
     let file = dir.join("jwks.json");
     // The public key of RFC 8037, appendix A.
@@ -129,7 +129,7 @@ fn own_keys(dir: &Path) -> std::path::PathBuf {
 }
 
 #[tokio::test]
-async fn keys_that_cannot_be_read_leave_no_directory_behind() {
+async fn no_data_directory_is_created_if_the_keys_cannot_be_loaded() {
     let dir = TempDir::new().unwrap();
     let data_dir = dir.path().join("data");
     let keys = own_keys(dir.path());
@@ -153,7 +153,7 @@ async fn keys_that_cannot_be_read_leave_no_directory_behind() {
 }
 
 #[tokio::test]
-async fn an_address_in_use_is_named_with_the_flag_that_changes_it() {
+async fn an_error_names_an_address_in_use_and_the_flag_that_changes_it() {
     let dir = TempDir::new().unwrap();
     let holder = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = holder.local_addr().unwrap().to_string();
@@ -173,15 +173,15 @@ async fn an_address_in_use_is_named_with_the_flag_that_changes_it() {
 }
 
 #[tokio::test]
-async fn the_development_key_is_not_exposed_unless_asked_for() {
+async fn the_development_key_is_exposed_with_the_flag_only() {
     let dir = TempDir::new().unwrap();
     let exposed = ["serve", "--listen", "0.0.0.0:0", "--data-dir", dir.path().to_str().unwrap()];
     let refused = run(rallypoint(&exposed)).await.expect(1);
     assert_eq!(refused.stdout, "");
-    for told in ["0.0.0.0:0", "jwks_file", "127.0.0.1", "--insecure-expose-development-key"] {
-        assert!(refused.stderr.contains(told), "{}", refused.stderr);
+    for part in ["0.0.0.0:0", "jwks_file", "127.0.0.1", "--insecure-expose-development-key"] {
+        assert!(refused.stderr.contains(part), "{}", refused.stderr);
     }
-    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "nothing was touched");
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "no file was created");
 
     let asked_for = [&exposed[..], &["--insecure-expose-development-key", "--admin-listen", "off"]].concat();
     let mut server = Server::spawn(rallypoint(&asked_for)).await;
@@ -196,10 +196,10 @@ async fn the_development_key_is_not_exposed_unless_asked_for() {
 
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn a_limit_of_open_files_below_that_of_connections_is_told() {
+async fn a_low_limit_of_open_files_is_a_warning() {
     let dir = TempDir::new().unwrap();
-    for (connections_max, told) in [("400", true), ("200", false)] {
-        // A shell lowers the limit, then becomes the server.
+    for (connections_max, warns) in [("400", true), ("200", false)] {
+        // A shell lowers the limit, then replaces itself with the server.
         let mut limited = tokio::process::Command::new("sh");
         limited.args(["-c", "ulimit -S -n 500 && exec \"$0\" \"$@\""]);
         let serve = serve(dir.path(), &[]);
@@ -208,14 +208,14 @@ async fn a_limit_of_open_files_below_that_of_connections_is_told() {
         limited.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).kill_on_drop(true);
         let logged = Server::spawn(limited).await.stop().await.expect(0).stderr;
         let line = logged.lines().find(|line| line.contains("the limit of open files is too low for"));
-        assert_eq!(line.is_some(), told, "{logged}");
+        assert_eq!(line.is_some(), warns, "{logged}");
         if let Some(line) = line {
             assert!(line.contains("open_files_max=500 connections_max=400"), "{line}");
         }
     }
 }
 
-/// A change of a session that the server is at work on, and of whose body only a half has been sent.
+/// A request that changes a session. The server has begun to process it, and waits for the second half of its body.
 struct HalfSent {
     stream: TcpStream,
     rest: Vec<u8>,
@@ -231,7 +231,7 @@ impl HalfSent {
             body.len()
         );
         stream.write_all(head.as_bytes()).await.unwrap();
-        // The server asks for the body once it is at work on the request.
+        // The server asks for the body when it processes the request.
         const ASKED: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
         let mut asked = [0; ASKED.len()];
         soon("the body is asked for", stream.read_exact(&mut asked)).await.unwrap();
@@ -241,7 +241,7 @@ impl HalfSent {
         Self { stream, rest: rest.into() }
     }
 
-    /// Sends the other half; the session, as it is answered. The server has no more to say on the connection.
+    /// Sends the second half. Returns the session in the answer, after which the server closes the connection.
     async fn finish(mut self) -> Value {
         self.stream.write_all(&self.rest).await.unwrap();
         let mut answer = String::new();
@@ -258,7 +258,7 @@ async fn refused(address: SocketAddr) {
     soon("connections are refused", async { while TcpStream::connect(address).await.is_ok() {} }).await;
 }
 
-/// Stops a server while a request arrives: it is answered whole, and nobody new is.
+/// Stops a server while it receives a request. It answers this request, and accepts no new connections.
 async fn check_that_requests_under_way_finish(signal: Signal) {
     let dir = TempDir::new().unwrap();
     let mut server = Server::start(dir.path()).await;
@@ -272,7 +272,7 @@ async fn check_that_requests_under_way_finish(signal: Signal) {
     server.signal(signal);
     refused(address).await;
     player.closed().await;
-    // Load balancers and supervisors see to the end what is going on.
+    // The admin listener answers to the end, for load balancers and supervisors.
     assert_eq!(get(admin, "/ready").await.expect(503).bytes, "stopping\n");
     assert_eq!(get(admin, "/live").await.expect(200).bytes, "alive\n");
     let answered = half_sent.finish().await;
@@ -297,7 +297,7 @@ async fn sigint_lets_requests_under_way_finish() {
 }
 
 #[tokio::test]
-async fn a_server_says_that_it_leaves_before_it_stops() {
+async fn a_server_drains_before_it_stops() {
     let dir = TempDir::new().unwrap();
     let mut command = serve(dir.path(), &[]);
     command.env("RALLYPOINT_HTTP__LEAVE_DELAY_S", "3600");
@@ -308,21 +308,21 @@ async fn a_server_says_that_it_leaves_before_it_stops() {
     server.logged("draining: /ready answers 503").await;
     assert_eq!(get(admin, "/ready").await.expect(503).bytes, "stopping\n");
     get(address, "/openapi.json").await.expect(200);
-    // Another signal does not wait for the delay.
+    // A second signal ends the delay.
     server.stop().await.expect(0);
 }
 
 #[tokio::test]
-async fn asking_for_a_session_counts_to_the_last_request() {
+async fn every_read_extends_a_session_up_to_the_stop() {
     let dir = TempDir::new().unwrap();
-    // Nothing but the stop writes moved deadlines down.
+    // Only the stop writes the moved deadlines.
     let mut command = serve(dir.path(), &[]);
     command.env("RALLYPOINT_SESSIONS__IDLE_S", "8").env("RALLYPOINT_JOBS__EVERY_MS", "3600000");
     let server = Server::spawn(command).await;
     let token = token(dir.path(), &[]).await;
     let mut player = Connection::open(server.address, Some(&token)).await.unwrap();
     let session = creates(&mut player).await;
-    // From an eighth of the idle time on, requests move the deadline.
+    // Requests move the deadline once an eighth of the idle time has passed.
     let (path, created_ms) = (format!("/v1/session/{session}?refresh_ttl=false"), Clock::System.now_ms());
     while Clock::System.now_ms() <= created_ms + 1000 {
         call(&mut player, Method::GET, &path, None).await.expect(200);
@@ -342,7 +342,7 @@ async fn asking_for_a_session_counts_to_the_last_request() {
 }
 
 #[tokio::test]
-async fn the_admin_listener_takes_a_free_port_where_the_api_does() {
+async fn the_admin_listener_takes_a_free_port_if_the_api_does() {
     let dir = TempDir::new().unwrap();
     let mut server = Server::start(dir.path()).await;
     let admin = server.admin_address().await;
@@ -358,7 +358,7 @@ async fn the_admin_listener_takes_a_free_port_where_the_api_does() {
     assert!(!finished.stderr.contains("admin listener"), "{}", finished.stderr);
 }
 
-/// The samples of metrics in the OpenMetrics text format, each with its value; fails where a line is none.
+/// Parses metrics in the OpenMetrics text format into samples and values. Panics at an invalid line.
 fn samples(text: &str) -> BTreeMap<&str, f64> {
     let (text, after) = text.split_once("# EOF\n").expect("metrics end with EOF");
     assert_eq!(after, "");
@@ -415,7 +415,7 @@ async fn requests_are_counted_by_operation_and_status() {
 }
 
 #[tokio::test]
-async fn logs_are_json_where_asked_and_never_hold_a_token() {
+async fn logs_can_be_json_and_never_contain_a_token() {
     let dir = TempDir::new().unwrap();
     let mut command = serve(dir.path(), &[]);
     command.env("RALLYPOINT_TELEMETRY__LOG_FORMAT", "json").env("RALLYPOINT_TELEMETRY__LOG", "trace");

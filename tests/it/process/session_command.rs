@@ -1,4 +1,4 @@
-//! `rallypoint session` against a running server: lists, shows and ends sessions, as a table and as JSON.
+//! `rallypoint session` against a running server, with tables and with JSON.
 
 use std::path::Path;
 
@@ -12,20 +12,20 @@ use crate::support::process::{Finished, Server, rallypoint, run, serve};
 
 const PLAYER: &str = "11111111-1111-4111-8111-111111111111";
 
-/// A server, and a player who uses it.
-struct Stage {
+/// A server, and a player with a connection to it.
+struct Setup {
     dir: TempDir,
     server: Server,
     player: Connection,
 }
 
-impl Stage {
-    async fn set() -> Self {
-        Self::set_with(TempDir::new().unwrap(), &[]).await
+impl Setup {
+    async fn new() -> Self {
+        Self::with(TempDir::new().unwrap(), &[]).await
     }
 
-    /// A server with further flags, on a directory.
-    async fn set_with(dir: TempDir, flags: &[&str]) -> Self {
+    /// Starts the server with these flags, on this data directory.
+    async fn with(dir: TempDir, flags: &[&str]) -> Self {
         let server = Server::spawn(serve(dir.path(), flags)).await;
         let token = token(dir.path(), &[]).await;
         let player = Connection::open(server.address, Some(&token)).await.unwrap();
@@ -47,7 +47,7 @@ impl Stage {
         run(rallypoint(&[&["session", "--server", &url, "--data-dir", data_dir], args].concat())).await
     }
 
-    /// Runs it, and reads the JSON that it prints.
+    /// Runs the command with `--json`, and parses its output.
     async fn session_json(&self, args: &[&str]) -> Value {
         let printed = self.session(&[args, &["--json"]].concat()).await.expect(0);
         serde_json::from_str(&printed.stdout).unwrap_or_else(|error| panic!("{error}: {printed:#?}"))
@@ -59,7 +59,7 @@ async fn token(data_dir: &Path, args: &[&str]) -> String {
     run(rallypoint(&args)).await.expect(0).stdout.trim_end().to_owned()
 }
 
-/// Insists on a command that failed and said why, in a line that begins so, and nothing else.
+/// Checks that a command failed, and printed one line of error that starts with `why`, and nothing else.
 #[track_caller]
 fn failed(finished: Finished, why: &str) {
     let Finished { stdout, stderr, .. } = finished.expect(1);
@@ -68,22 +68,22 @@ fn failed(finished: Finished, why: &str) {
 }
 
 #[tokio::test]
-async fn a_players_sessions_are_listed() {
-    let mut stage = Stage::set().await;
-    let empty = stage.session(&["list", "--player", PLAYER]).await.expect(0);
+async fn list_shows_the_sessions_of_a_player() {
+    let mut setup = Setup::new().await;
+    let empty = setup.session(&["list", "--player", PLAYER]).await.expect(0);
     assert_eq!(empty.stdout, "SESSION  TYPE  STATUS\n");
-    let (party, game) = (stage.creates("party").await, stage.creates("game").await);
-    let listed = stage.session(&["list", "--player", PLAYER]).await.expect(0);
+    let (party, game) = (setup.creates("party").await, setup.creates("game").await);
+    let listed = setup.session(&["list", "--player", PLAYER]).await.expect(0);
     let header = format!("{:36}  TYPE   STATUS", "SESSION");
     assert_eq!(listed.stdout, format!("{header}\n{game}  game   active\n{party}  party  active\n"));
-    let listed = stage.session_json(&["list", "--player", PLAYER]).await;
+    let listed = setup.session_json(&["list", "--player", PLAYER]).await;
     assert_eq!(listed["sessions"]["party"]["session_ids"], json!([party]));
     assert_eq!(listed["sessions"]["game"]["session_ids"], json!([game]));
-    stage.server.stop().await.expect(0);
+    setup.server.stop().await.expect(0);
 }
 
 #[tokio::test]
-async fn listings_are_listed_page_after_page() {
+async fn list_shows_the_browser_page_after_page() {
     let dir = TempDir::new().unwrap();
     let config = dir.path().join("rallypoint.toml");
     let text = "[sessions]\nsessions_per_player_max = 53\n\
@@ -91,63 +91,63 @@ async fn listings_are_listed_page_after_page() {
         [templates.duel]\ncan_be_created_by_players_directly = true\nauto_add_to_browser = true\n\
         [templates.hidden]\ncan_be_created_by_players_directly = true\n";
     std::fs::write(&config, text).unwrap();
-    let mut stage = Stage::set_with(dir, &["--config", config.to_str().unwrap()]).await;
+    let mut setup = Setup::with(dir, &["--config", config.to_str().unwrap()]).await;
     let mut expected = Vec::new();
-    // One more than a page holds.
+    // One more than a page has.
     for _ in 0..51 {
-        expected.push(stage.creates("match").await);
+        expected.push(setup.creates("match").await);
     }
-    let listed = stage.session_json(&["list", "--type", "match"]).await;
+    let listed = setup.session_json(&["list", "--type", "match"]).await;
     let ids: Vec<_> = listed.as_array().unwrap().iter().map(|one| one["session_id"].clone()).collect();
     assert_eq!(json!(ids), json!(expected));
-    let table = stage.session(&["list", "--type", "match"]).await.expect(0).stdout;
+    let table = setup.session(&["list", "--type", "match"]).await.expect(0).stdout;
     assert_eq!(table.lines().count(), 52, "{table}");
     assert!(table.contains(&format!("\n{}  match  1/4\n", expected[50])), "{table}");
     let nope = "the server has no type \"nope\"; it has duel, hidden, match";
-    failed(stage.session(&["list", "--type", "nope"]).await, nope);
+    failed(setup.session(&["list", "--type", "nope"]).await, nope);
 
-    // Of every type, and only what is in the browser.
-    let empty = stage.session(&["list", "--type", "duel"]).await.expect(0);
+    // Sessions of every type, but only those in the browser.
+    let empty = setup.session(&["list", "--type", "duel"]).await.expect(0);
     assert_eq!(empty.stdout, "SESSION  TYPE  PLAYERS  HEALTH\n");
     assert!(empty.stderr.starts_with("note: no session is in the browser"), "{empty:?}");
     assert!(empty.stderr.contains("--player UUID") && empty.stderr.contains("session show"), "{empty:?}");
-    let (duel, hidden) = (stage.creates("duel").await, stage.creates("hidden").await);
-    let table = stage.session(&["list"]).await.expect(0).stdout;
+    let (duel, hidden) = (setup.creates("duel").await, setup.creates("hidden").await);
+    let table = setup.session(&["list"]).await.expect(0).stdout;
     assert_eq!(table.lines().count(), 53, "{table}");
     let header = format!("{:36}  TYPE   PLAYERS  HEALTH", "SESSION");
     assert!(
         table.starts_with(&format!("{header}\n{duel}  duel   1/4\n{}  match  1/4\n", expected[0])),
         "{table}"
     );
-    let listed = stage.session_json(&["list"]).await;
+    let listed = setup.session_json(&["list"]).await;
     let of_types: Vec<_> = listed.as_array().unwrap().iter().map(|one| &one["type"]).collect();
     assert_eq!((of_types[0], &listed[0]["session_id"]), (&json!("duel"), &json!(duel)));
     assert!(
         of_types.len() == 52 && of_types[1..].iter().all(|of_type| **of_type == json!("match")),
         "{listed}"
     );
-    let help = stage.session(&["list", "--help"]).await.expect(0).stdout;
+    let help = setup.session(&["list", "--help"]).await.expect(0).stdout;
     assert!(help.contains("the sessions in the browser, and only those"), "{help}");
-    assert!(stage.session(&["show", &hidden]).await.expect(0).stdout.contains(&hidden));
-    stage.server.stop().await.expect(0);
+    assert!(setup.session(&["show", &hidden]).await.expect(0).stdout.contains(&hidden));
+    setup.server.stop().await.expect(0);
 }
 
 #[tokio::test]
-async fn a_session_is_shown_by_its_id_or_short_code_and_ended() {
-    let mut stage = Stage::set().await;
-    let session = stage.creates("party").await;
+async fn show_and_end_take_an_id_or_a_short_code() {
+    let mut setup = Setup::new().await;
+    let session = setup.creates("party").await;
     let made =
-        stage.call(Method::POST, &format!("/v1/session/{session}:generate-short-code"), &json!({})).await;
+        setup.call(Method::POST, &format!("/v1/session/{session}:generate-short-code"), &json!({})).await;
     let code = made.body["short_code"].as_str().unwrap().to_owned();
     let path = format!("/v1/session/{session}");
     let instance = format!("{path}/instance");
-    stage.call(Method::POST, &instance, &json!({"host_type": "player"})).await;
+    setup.call(Method::POST, &instance, &json!({"host_type": "player"})).await;
     let joinable = json!({
         "join_status": "joinable",
         "join_params": {"public_conn_str": "games.example:7777", "private_conn_str": "10.0.0.1:7777"},
     });
-    stage.call(Method::PATCH, &instance, &joinable).await;
-    let shown = stage.session(&["show", &session]).await.expect(0).stdout;
+    setup.call(Method::PATCH, &instance, &joinable).await;
+    let shown = setup.session(&["show", &session]).await.expect(0).stdout;
     let lines: Vec<_> = shown.lines().collect();
     for line in [
         format!("session         {session}"),
@@ -161,39 +161,39 @@ async fn a_session_is_shown_by_its_id_or_short_code_and_ended() {
     ] {
         assert!(lines.contains(&line.as_str()), "{line:?} is not in:\n{shown}");
     }
-    assert_eq!(stage.session(&["show", &code.to_lowercase()]).await.expect(0).stdout, shown);
-    let read = stage.call(Method::GET, &format!("/v1/session/{session}"), &Value::Null).await;
-    assert_eq!(stage.session_json(&["show", &session]).await, read.body);
+    assert_eq!(setup.session(&["show", &code.to_lowercase()]).await.expect(0).stdout, shown);
+    let read = setup.call(Method::GET, &format!("/v1/session/{session}"), &Value::Null).await;
+    assert_eq!(setup.session_json(&["show", &session]).await, read.body);
 
-    let ended = stage.session(&["end", &code]).await.expect(0);
+    let ended = setup.session(&["end", &code]).await.expect(0);
     assert_eq!(ended.stdout, format!("{code} has ended\n"));
     let gone = "404 Not Found: the session does not exist (session_not_found)";
     for args in [["show", &session], ["end", &session], ["show", &code]] {
-        failed(stage.session(&args).await, gone);
-        failed(stage.session(&[&args[..], &["--json"]].concat()).await, gone);
+        failed(setup.session(&args).await, gone);
+        failed(setup.session(&[&args[..], &["--json"]].concat()).await, gone);
     }
-    let other = stage.creates("party").await;
-    assert_eq!(stage.session_json(&["end", &other]).await, json!({"ended": other}));
-    failed(stage.session(&["show", &other]).await, gone);
-    stage.server.stop().await.expect(0);
+    let other = setup.creates("party").await;
+    assert_eq!(setup.session_json(&["end", &other]).await, json!({"ended": other}));
+    failed(setup.session(&["show", &other]).await, gone);
+    setup.server.stop().await.expect(0);
 }
 
 #[tokio::test]
-async fn the_server_is_named_as_its_users_have_it_and_the_key_as_the_server_does() {
-    let mut stage = Stage::set().await;
-    let party = stage.creates("party").await;
-    let url = format!("http://{}/session/", stage.server.address);
+async fn server_and_key_can_come_from_flags_environment_or_configuration() {
+    let mut setup = Setup::new().await;
+    let party = setup.creates("party").await;
+    let url = format!("http://{}/session/", setup.server.address);
     let mut command = rallypoint(&["session", "list", "--player", PLAYER, "--server", &url]);
-    command.env("RALLYPOINT_STORE__DATA_DIR", stage.dir.path());
+    command.env("RALLYPOINT_STORE__DATA_DIR", setup.dir.path());
     assert!(run(command).await.expect(0).stdout.contains(&party));
-    // Or by its configuration.
-    let file = stage.dir.path().join("mine.toml");
+    // Both from the configuration file.
+    let file = setup.dir.path().join("mine.toml");
     let text =
-        |listen: &str| format!("[http]\nlisten = {listen:?}\n[store]\ndata_dir = {:?}\n", stage.dir.path());
-    std::fs::write(&file, text(&stage.server.address.to_string())).unwrap();
+        |listen: &str| format!("[http]\nlisten = {listen:?}\n[store]\ndata_dir = {:?}\n", setup.dir.path());
+    std::fs::write(&file, text(&setup.server.address.to_string())).unwrap();
     let by_file = || rallypoint(&["session", "show", &party, "--config", file.to_str().unwrap()]);
     let mut command = by_file();
-    // As empty as if it were not set.
+    // An empty variable counts as not set.
     command.env("RALLYPOINT_TOKEN", "");
     assert!(run(command).await.expect(0).stdout.contains(&party));
     std::fs::write(&file, text("127.0.0.1:0")).unwrap();
@@ -204,14 +204,14 @@ async fn the_server_is_named_as_its_users_have_it_and_the_key_as_the_server_does
         let refused = run(rallypoint(&["session", "show", &party, "--server", wrong])).await.expect(2);
         assert!(refused.stderr.contains("as in http://127.0.0.1:7700"), "{}", refused.stderr);
     }
-    stage.server.stop().await.expect(0);
+    setup.server.stop().await.expect(0);
 }
 
 #[tokio::test]
-async fn what_keeps_it_from_answering_is_said() {
-    let mut stage = Stage::set().await;
-    let session = stage.creates("party").await;
-    let url = format!("http://{}", stage.server.address);
+async fn errors_say_why_the_command_failed() {
+    let mut setup = Setup::new().await;
+    let session = setup.creates("party").await;
+    let url = format!("http://{}", setup.server.address);
     let args = ["session", "show", &session, "--server", &url];
     let with_token = |token: &str| {
         let mut command = rallypoint(&args);
@@ -220,19 +220,19 @@ async fn what_keeps_it_from_answering_is_said() {
     };
     let refused = "403 Forbidden: the token was refused: it is no signed JWT (token_invalid)";
     failed(run(with_token("forged")).await, refused);
-    let reads_config = token(stage.dir.path(), &["--permission", "session:read:config"]).await;
+    let reads_config = token(setup.dir.path(), &["--permission", "session:read:config"]).await;
     failed(run(with_token(&reads_config)).await, "403 Forbidden: the token does not grant the permission");
-    let reads = token(stage.dir.path(), &["--permission", "session:read:self"]).await;
+    let reads = token(setup.dir.path(), &["--permission", "session:read:self"]).await;
     run(with_token(&reads)).await.expect(0);
 
-    let admin = format!("http://{}", stage.server.admin_address().await);
+    let admin = format!("http://{}", setup.server.admin_address().await);
     let mut at_admin = rallypoint(&["session", "show", &session, "--server", &admin]);
     at_admin.env("RALLYPOINT_TOKEN", &reads);
-    let told =
+    let message =
         format!("404 Not Found: {admin}/session does not answer like the API; is it the admin listener");
-    failed(run(at_admin).await, &told);
+    failed(run(at_admin).await, &message);
     let wrong = "422 Unprocessable Entity: path.session_id: ensure this value has at least 1 characters";
-    failed(stage.session(&["show", ""]).await, wrong);
+    failed(setup.session(&["show", ""]).await, wrong);
 
     let elsewhere = TempDir::new().unwrap();
     let data_dir = elsewhere.path().to_str().unwrap();
@@ -241,7 +241,7 @@ async fn what_keeps_it_from_answering_is_said() {
     failed(keyless, &format!("{data_dir}/development-key: "));
     assert_eq!(std::fs::read_dir(elsewhere.path()).unwrap().count(), 0, "no key is made");
 
-    let Stage { server, dir, .. } = stage;
+    let Setup { server, dir, .. } = setup;
     server.stop().await.expect(0);
     let data_dir = dir.path().to_str().unwrap();
     let alone = run(rallypoint(&[&args[..], &["--data-dir", data_dir]].concat())).await;

@@ -1,4 +1,4 @@
-//! `rallypoint store copy`: what was stored in one store is in the other, and behaves as it did.
+//! `rallypoint store copy`: the copy holds the same data and behaves the same.
 
 use std::path::Path;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use crate::support::postgres::Database;
 use crate::support::process::{Finished, Server, rallypoint, run, soon};
 
 fn text(dir: &Path) -> &str {
-    dir.to_str().expect("temporary directories have plain names")
+    dir.to_str().expect("the paths of temporary directories are UTF-8")
 }
 
 /// Runs `rallypoint store copy`.
@@ -24,7 +24,7 @@ async fn copies(from: &str, to: &str) -> Finished {
     run(rallypoint(&["store", "copy", "--from", from, "--to", to])).await
 }
 
-/// Insists on a command that failed, said this, and nothing else.
+/// Checks that a command failed, and printed one line of error that starts with `why`, and nothing else. Returns the line.
 #[track_caller]
 fn refused(finished: Finished, why: &str) -> String {
     let Finished { stdout, stderr, .. } = finished.expect(1);
@@ -37,7 +37,7 @@ fn open(dir: &Path) -> Store {
     Store::Embedded(Embedded::open(dir).unwrap())
 }
 
-/// Opens the store of a database as nobody's server.
+/// Opens the store of a database under another connection name, so that it is not taken for a server's.
 async fn open_unseen(database: &Database) -> Postgres {
     let mut settings = database.settings();
     settings.address.application_name("tests");
@@ -48,8 +48,8 @@ async fn put(store: &Store, key: &str, value: &'static str) {
     store.commit(Batch::default().put(key, value)).await.unwrap();
 }
 
-/// A game that is in every index there is.
-async fn plays(alice: &Client, invited: &Client) -> String {
+/// Creates a game that has an entry in every index.
+async fn creates_indexed_game(alice: &Client, invited: &Client) -> String {
     let game = alice.creates("game").await;
     alice.links(&game).await.expect(200);
     alice.invites(&game, invited).await.expect(200);
@@ -61,17 +61,17 @@ async fn plays(alice: &Client, invited: &Client) -> String {
     game
 }
 
-/// The same caller at a server on another store.
+/// The same client, at a server on another store.
 async fn at(server: &Node, store: Store, caller: &Client) -> Client {
     Client { server: server.another_node(store), ..caller.clone() }
 }
 
 #[tokio::test]
-async fn what_goes_to_a_database_and_back_is_what_it_was() {
+async fn a_copy_to_a_database_and_back_is_the_same() {
     let (here, back, database) = (TempDir::new().unwrap(), TempDir::new().unwrap(), Database::new().await);
     let server = Node::over(open(here.path()), |_| {});
     let (alice, invited) = (server.lasting_player(), server.lasting_player());
-    let game = plays(&alice, &invited).await;
+    let game = creates_indexed_game(&alice, &invited).await;
     for _ in 0..20 {
         server.lasting_player().creates("party").await;
     }
@@ -81,7 +81,7 @@ async fn what_goes_to_a_database_and_back_is_what_it_was() {
 
     let to_database = copies(text(here.path()), &database.url).await.expect(0);
     assert!(to_database.stdout.starts_with(&format!("copied {} keys of ", all.len())), "{to_database:?}");
-    assert_eq!(to_database.stderr, "", "too little to tell of on the way");
+    assert_eq!(to_database.stderr, "", "such a short copy reports no progress");
     let to_directory = copies(&database.url, &format!("file:{}", text(back.path()))).await.expect(0);
     assert_eq!(to_directory.stdout, to_database.stdout);
 
@@ -102,11 +102,11 @@ async fn what_goes_to_a_database_and_back_is_what_it_was() {
 }
 
 #[tokio::test]
-async fn copied_deadlines_fall_due() {
+async fn copied_deadlines_end_sessions() {
     let (here, there) = (TempDir::new().unwrap(), TempDir::new().unwrap());
     let server = Node::over(open(here.path()), |_| {});
     let (alice, invited) = (server.lasting_player(), server.lasting_player());
-    let game = plays(&alice, &invited).await;
+    let game = creates_indexed_game(&alice, &invited).await;
     server.app.sessions.store().close().await.unwrap();
     copies(text(here.path()), text(there.path())).await.expect(0);
 
@@ -114,12 +114,12 @@ async fn copied_deadlines_fall_due() {
     assert!(contents(&alice.server).await.len() > 8);
     alice.server.advance(Duration::from_secs(2 * 3600)).await;
     alice.session(&game).await.refused(404, "session_not_found");
-    // All that stays is which number the next listing gets.
+    // Only the number of the next listing stays.
     assert_eq!(contents(&alice.server).await.len(), 1);
 }
 
 #[tokio::test]
-async fn a_directory_that_a_server_uses_is_neither_source_nor_target() {
+async fn a_directory_in_use_is_refused_as_source_and_target() {
     let (used, free) = (TempDir::new().unwrap(), TempDir::new().unwrap());
     let server = Server::start(used.path()).await;
     let args = ["token", "--player", "11111111-1111-4111-8111-111111111111", "--data-dir", text(used.path())];
@@ -138,7 +138,7 @@ async fn a_directory_that_a_server_uses_is_neither_source_nor_target() {
 }
 
 #[tokio::test]
-async fn a_database_that_a_server_uses_is_neither_source_nor_target() {
+async fn a_database_in_use_is_refused_as_source_and_target() {
     let (dir, database) = (TempDir::new().unwrap(), Database::new().await);
     put(&open(dir.path()), "key", "value").await;
     let server = Store::Postgres(database.open().await);
@@ -146,9 +146,12 @@ async fn a_database_that_a_server_uses_is_neither_source_nor_target() {
     for (from, to, flag) in
         [(text(dir.path()), &*database.url, "--to"), (&*database.url, text(dir.path()), "--from")]
     {
-        let told =
+        let error =
             refused(copies(from, to).await, &format!("{flag}: a server uses the database postgres at "));
-        assert!(told.contains(" connections are called test_") && told.contains(": stop it, or, "), "{told}");
+        assert!(
+            error.contains(" connections are called test_") && error.contains(": stop it, or, "),
+            "{error}"
+        );
     }
     server.close().await.unwrap();
     let free = TempDir::new().unwrap();
@@ -156,7 +159,7 @@ async fn a_database_that_a_server_uses_is_neither_source_nor_target() {
 }
 
 #[tokio::test]
-async fn a_target_that_holds_anything_is_refused_until_it_is_emptied_as_is_said() {
+async fn a_target_with_data_is_refused_until_emptied_as_the_error_says() {
     let (source, other, database) = (TempDir::new().unwrap(), TempDir::new().unwrap(), Database::new().await);
     put(&open(source.path()), "key", "value").await;
     let there = open_unseen(&database).await;
@@ -169,13 +172,13 @@ async fn a_target_that_holds_anything_is_refused_until_it_is_emptied_as_is_said(
     assert_eq!(there.get(b"other").await.unwrap().unwrap().value, "kept");
     assert_eq!(open(other.path()).get(b"other").await.unwrap().unwrap().value, "kept");
 
-    let told = refused(copies(text(source.path()), text(other.path())).await, "the target is not empty");
-    let store = told.split('\'').nth(1).unwrap();
-    assert!(told.trim_end().ends_with(&format!("empty it with rm -r '{store}'")), "{told}");
+    let error = refused(copies(text(source.path()), text(other.path())).await, "the target is not empty");
+    let store = error.split('\'').nth(1).unwrap();
+    assert!(error.trim_end().ends_with(&format!("empty it with rm -r '{store}'")), "{error}");
     std::fs::remove_dir_all(store).unwrap();
     copies(text(source.path()), text(other.path())).await.expect(0);
-    let told = refused(copies(text(source.path()), &database.url).await, "the target is not empty");
-    let statement = told.rsplit('\'').nth(1).unwrap();
+    let error = refused(copies(text(source.path()), &database.url).await, "the target is not empty");
+    let statement = error.rsplit('\'').nth(1).unwrap();
     database.client().await.batch_execute(statement).await.unwrap();
     copies(text(source.path()), &database.url).await.expect(0);
     assert_eq!(there.get(b"key").await.unwrap().unwrap().value, "value");
@@ -183,23 +186,23 @@ async fn a_target_that_holds_anything_is_refused_until_it_is_emptied_as_is_said(
 }
 
 #[tokio::test]
-async fn what_cannot_have_been_meant_is_refused() {
+async fn wrong_sources_and_targets_are_refused() {
     let (empty, database) = (TempDir::new().unwrap(), Database::new().await);
     let nowhere = empty.path().join("rallypoint-dada");
     refused(copies(text(&nowhere), &database.url).await, "--from: there is no store in ");
     assert!(!nowhere.exists());
     refused(copies(&database.url, text(empty.path())).await, "the source holds nothing");
     put(&Store::Postgres(open_unseen(&database).await), "key", "value").await;
-    let told = refused(copies(&database.url, &database.url).await, "source and target are one store");
-    assert!(!told.contains("TRUNCATE"), "{told}");
+    let error = refused(copies(&database.url, &database.url).await, "source and target are one store");
+    assert!(!error.contains("TRUNCATE"), "{error}");
     let dir = empty.path().join("data");
     drop(open(&dir));
     let same = format!("file:{}/../data", dir.display());
     refused(copies(text(&dir), &same).await, "--from and --to are the same directory");
 
     let with_password = "postgresql://me:secret@127.0.0.1/games";
-    let told = refused(copies(&database.url, with_password).await, "--to: url takes no password");
-    assert!(told.contains("RALLYPOINT_POSTGRES__PASSWORD") && !told.contains("secret"), "{told}");
+    let error = refused(copies(&database.url, with_password).await, "--to: url takes no password");
+    assert!(error.contains("RALLYPOINT_POSTGRES__PASSWORD") && !error.contains("secret"), "{error}");
     for args in [
         &["store", "copy", "--from", "here"][..],
         &["store", "copy", "--from", "here", "--to", "redis://cache"],
@@ -207,13 +210,13 @@ async fn what_cannot_have_been_meant_is_refused() {
         assert!(run(rallypoint(args)).await.expect(2).stderr.contains("--help"));
     }
     let help = run(rallypoint(&["store", "copy", "--help"])).await.expect(0).stdout;
-    for told in ["Stop every server", "RALLYPOINT_POSTGRES__PASSWORD", "--to postgresql://me@db1/games"] {
-        assert!(help.contains(told), "{help}");
+    for part in ["Stop every server", "RALLYPOINT_POSTGRES__PASSWORD", "--to postgresql://me@db1/games"] {
+        assert!(help.contains(part), "{help}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_copy_is_whole_although_connections_break() {
+async fn a_copy_is_complete_although_connections_break() {
     const KEYS: usize = 5_000;
     let (database, source) = (Database::new().await, Store::Memory(Memory::default()));
     let mut batch = Batch::default();
@@ -222,18 +225,18 @@ async fn a_copy_is_whole_although_connections_break() {
     }
     source.commit(batch).await.unwrap();
     let (target, client) = (Store::Postgres(database.open().await), database.client().await);
-    // Whenever a page is told of, and so while the next one is under way.
-    let (tell, mut told) = mpsc::unbounded_channel();
+    // At each report of progress, which comes while the next page is copied.
+    let (report, mut reports) = mpsc::unbounded_channel();
     let cutting = tokio::spawn(async move {
         let mut cut = 0;
-        while told.recv().await.is_some() {
+        while reports.recv().await.is_some() {
             cut += database.cut(&client).await;
         }
         cut
     });
-    let copied = copy(&source, &target, |progress| tell.send(progress).unwrap());
+    let copied = copy(&source, &target, |progress| report.send(progress).unwrap());
     let copied = soon("the copy is made", copied).await;
-    drop(tell);
+    drop(report);
     let cut = cutting.await.unwrap();
     assert_eq!(copied.unwrap().keys, KEYS as u64);
     assert!(cut > 0, "{cut} connections were broken");
