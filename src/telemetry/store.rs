@@ -1,4 +1,4 @@
-//! Metrics of the stores. They are read from the counts of the store at each request for `/metrics`.
+//! The metrics of the stores, read from their own counts when metrics are asked for.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use prometheus_client::registry::Unit;
 
 use crate::store::{Embedded, Postgres, PostgresCounts, Stats};
 
-/// Collects the metrics of an embedded store.
+/// The embedded store's own counts, read when metrics are.
 #[derive(Debug)]
 pub struct StoreCollector(StatsOf);
 
@@ -24,7 +24,7 @@ impl std::fmt::Debug for StatsOf {
 }
 
 impl StoreCollector {
-    /// A collector for this store.
+    /// The counts of this store.
     pub fn new(store: Embedded) -> Self {
         Self(StatsOf(Box::new(move || store.stats())))
     }
@@ -37,14 +37,10 @@ impl Collector for StoreCollector {
             ("store_commits", "Commits that succeeded.", stats.commits),
             (
                 "store_groups",
-                "Durable writes; each carries one or more commits and takes one fsync.",
+                "Durable writes that carried them: commits / groups share one fsync.",
                 stats.groups,
             ),
-            (
-                "store_conflicts",
-                "Commits refused because of a conflict with another change.",
-                stats.conflicts,
-            ),
+            ("store_conflicts", "Commits refused because something had changed.", stats.conflicts),
             ("store_failures", "Commits that failed.", stats.failures),
         ];
         for (name, help, count) in counts {
@@ -52,17 +48,17 @@ impl Collector for StoreCollector {
             counter.encode(encoder.encode_descriptor(name, help, None, counter.metric_type())?)?;
         }
         let waiting = ConstGauge::new(i64::try_from(stats.queue_depth).unwrap_or(i64::MAX));
-        let help = "Commits that wait for the disk now.";
+        let help = "Commits that wait for the writer.";
         waiting.encode(encoder.encode_descriptor("store_queue_depth", help, None, waiting.metric_type())?)
     }
 }
 
-/// Collects the metrics of a store in PostgreSQL.
+/// The counts of a store in PostgreSQL, read when metrics are.
 #[derive(Debug)]
 pub struct PostgresCollector(Arc<PostgresCounts>);
 
 impl PostgresCollector {
-    /// A collector for this store.
+    /// The counts of this store.
     pub fn new(store: &Postgres) -> Self {
         Self(store.counts())
     }
@@ -73,14 +69,10 @@ impl Collector for PostgresCollector {
         let counts = &*self.0;
         let counters = [
             ("store_commits", "Commits that succeeded.", &counts.commits),
-            (
-                "store_conflicts",
-                "Commits refused because of a conflict with another change.",
-                &counts.conflicts,
-            ),
+            ("store_conflicts", "Commits refused because something had changed.", &counts.conflicts),
             ("store_failures", "Commits that failed.", &counts.failures),
-            ("store_unsure", "Failed commits whose outcome is unknown.", &counts.unsure),
-            ("store_reads", "Answered reads of single values.", &counts.reads),
+            ("store_unsure", "Commits that failed and may have been made.", &counts.unsure),
+            ("store_reads", "Reads of single values that were answered.", &counts.reads),
             ("store_connections_made", "Connections made to the database.", &counts.connections_made),
             (
                 "store_connections_broken",
@@ -92,19 +84,19 @@ impl Collector for PostgresCollector {
             counter.encode(encoder.encode_descriptor(name, help, None, MetricType::Counter)?)?;
         }
         let gauges = [
-            ("store_connections", "Open connections to the database.", &counts.connections),
-            ("store_reachable", "1, or 0 if the last attempt to connect failed.", &counts.reachable),
+            ("store_connections", "Connections to the database.", &counts.connections),
+            ("store_reachable", "Whether the last connection tried could be made.", &counts.reachable),
         ];
         for (name, help, gauge) in gauges {
             gauge.encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)?;
         }
-        let (help, unit) = ("Time from sending a statement to its answer.", Some(&Unit::Seconds));
+        let (help, unit) = ("Time to answer a statement.", Some(&Unit::Seconds));
         let mut family =
             encoder.encode_descriptor("store_statement_duration", help, unit, MetricType::Histogram)?;
         for (purpose, duration) in counts.durations() {
             duration.encode(family.encode_family(&[("purpose", purpose)])?)?;
         }
-        let help = "Statements that failed, by reason.";
+        let help = "Statements that did not do what they should.";
         let mut family = encoder.encode_descriptor("store_faults", help, None, MetricType::Counter)?;
         for (reason, count) in counts.faults() {
             count.encode(family.encode_family(&[("reason", reason)])?)?;
