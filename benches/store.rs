@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt;
 use rallypoint::config::PostgresSection;
 use rallypoint::runtime::settings::postgres_settings;
+use rallypoint::records::keys::KEY_UPGRADE;
 use rallypoint::store::{
     Backend, Batch, Embedded, Engine, Entry, GroupCommit, Key, Postgres, StoreError, Version, Writes,
 };
@@ -300,7 +301,7 @@ fn main() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
         let dir = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-        let fjall = Embedded::open(dir.path()).unwrap();
+        let fjall = Embedded::open(dir.path(), KEY_UPGRADE).unwrap();
         let redb = GroupCommit::start(Redb::open(dir.path())).unwrap();
         let raw = GroupCommit::start(Raw::open(dir.path())).unwrap();
         preload(&fjall).await;

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use rallypoint::records::keys;
+use rallypoint::records::keys::{self, KEY_UPGRADE};
 use rallypoint::store::{Backend, Embedded};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -112,7 +112,7 @@ async fn read_all(address: SocketAddr, kind: Kind, sessions: u64, request: fn(Wh
 
 /// Reads from the store what the server does to answer, and answers the store.
 pub async fn read_store(dir: &Path, kind: Kind, sessions: u64) -> Embedded {
-    let store = Embedded::open(dir).unwrap();
+    let store = Embedded::open(dir, KEY_UPGRADE).unwrap();
     for number in 0..sessions {
         let which = Which { kind, number };
         let id = which.id();

@@ -13,6 +13,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use rallypoint::config::{Config, LogFormat, ReadConsistency, StoreKind};
+use rallypoint::records::keys::KEY_UPGRADE;
 use rallypoint::runtime::server::{self, Server};
 use rallypoint::runtime::settings::postgres_settings;
 use rallypoint::store::{Embedded, Postgres, Store};
@@ -61,7 +62,7 @@ impl Options {
 /// Opens the store that a server would have.
 pub async fn open_store(dir: &Path, options: &Options) -> Store {
     if options.database.is_none() {
-        return Store::Embedded(Embedded::open(dir).unwrap());
+        return Store::Embedded(Embedded::open(dir, KEY_UPGRADE).unwrap());
     }
     let settings = postgres_settings(&options.config(dir).postgres).unwrap();
     Store::Postgres(Postgres::open(settings).await.unwrap())

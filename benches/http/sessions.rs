@@ -14,7 +14,7 @@ use rallypoint::domain::session::listing::Listing;
 use rallypoint::domain::{Actor, CustomData, Platform, PlatformSessionId, PlayerUuid, Session, SessionId};
 use rallypoint::env::Clock;
 use rallypoint::records::index;
-use rallypoint::records::keys;
+use rallypoint::records::keys::{self, KEY_UPGRADE};
 use rallypoint::store::{Backend, Batch, Embedded};
 use uuid::Uuid;
 
@@ -209,7 +209,7 @@ impl Sessions {
 
     /// Stores so many sessions of a kind in a data directory, as a server would have.
     pub async fn fill(&self, dir: &Path, kind: Kind, count: u64) {
-        let store = Embedded::open(dir).unwrap();
+        let store = Embedded::open(dir, KEY_UPGRADE).unwrap();
         self.store(&store, kind, 0..count, self.deadline_from_now_ms()).await;
         store.close().await.unwrap();
     }

@@ -11,6 +11,7 @@ use super::{print, runtime};
 use crate::config::{Config, Sources};
 use crate::env::Clock;
 use crate::runtime::settings::postgres_settings;
+use crate::records::keys::KEY_UPGRADE;
 use crate::store::copy::{CopyError, Progress, Step, Summary, copy};
 use crate::store::{Embedded, Postgres, Store, StoreError};
 
@@ -106,7 +107,7 @@ impl StoreUrl {
             Self::Embedded(data_dir) => {
                 let data_dir = data_dir.clone();
                 // Opening reads the journal from disk, which would block other tasks.
-                let open = tokio::task::spawn_blocking(move || Embedded::open(&data_dir));
+                let open = tokio::task::spawn_blocking(move || Embedded::open(&data_dir, KEY_UPGRADE));
                 match open.await.map_err(|error| error.to_string())? {
                     Ok(embedded) => Ok(Store::Embedded(embedded)),
                     Err(StoreError::InUse { dir }) => {

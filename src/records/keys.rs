@@ -26,7 +26,7 @@ use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 use crate::domain::{Platform, PlatformSessionId, PlayerUuid, SessionId, ShortCode};
-use crate::store::Key;
+use crate::store::{Key, KeyUpgrade};
 
 const SESSION: u8 = b's';
 const DEADLINE_OF: u8 = b't';
@@ -121,6 +121,10 @@ pub fn shortened_platform_session(key: &[u8]) -> Option<Key> {
     let shortened = platform_session(platform, &id);
     (shortened != key).then_some(shortened)
 }
+
+/// The upgrade of an embedded store from format 1, whose keys held long platform session ids whole.
+pub const KEY_UPGRADE: KeyUpgrade =
+    KeyUpgrade { prefix: ALL_PLATFORM_SESSIONS, renamed: shortened_platform_session };
 
 /// A player's place in a session.
 pub fn membership(player: PlayerUuid, id: &SessionId) -> Key {

@@ -23,6 +23,7 @@ use crate::http::connection;
 use crate::http::connection::Handler;
 use crate::http::{Api, Cors};
 use crate::jobs;
+use crate::records::keys::KEY_UPGRADE;
 use crate::runtime::admin::{Admin, Readiness};
 use crate::runtime::{open_files, reload, settings};
 use crate::store::{Embedded, Memory, Postgres, Store};
@@ -245,7 +246,7 @@ async fn open_store(config: &Config) -> Result<Store, StartError> {
         StoreKind::Embedded => {
             let data_dir = config.store.data_dir.clone();
             // Opening reads the journal from disk, which would block other tasks.
-            let open = tokio::task::spawn_blocking(move || Embedded::open(&data_dir));
+            let open = tokio::task::spawn_blocking(move || Embedded::open(&data_dir, KEY_UPGRADE));
             let embedded = open.await.map_err(StartError::of)?.map_err(StartError::of)?;
             Ok(Store::Embedded(embedded))
         }

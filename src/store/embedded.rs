@@ -8,7 +8,6 @@ use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, Us
 
 use super::{Engine, Entry, GroupCommit, Key, StoreError, Version, Writes, scan_bounds};
 use crate::private_dir;
-use crate::records::keys;
 
 /// The folder of the store within the data directory.
 const FOLDER: &str = "store";
@@ -31,6 +30,16 @@ const WORKER_THREADS: usize = 3;
 /// Length of the version before a stored value, in bytes.
 const VERSION_BYTES: usize = size_of::<u64>();
 
+/// How the caller's keys changed between format 1 and format 2. The store does not know what keys mean, so that the
+/// caller of [`Embedded::open`] says which of them get a new name.
+#[derive(Clone, Copy, Debug)]
+pub struct KeyUpgrade {
+    /// Prefix of the keys that may have a new name.
+    pub prefix: &'static [u8],
+    /// Returns the new name of a key, or `None` if the key keeps its name.
+    pub renamed: fn(&[u8]) -> Option<Key>,
+}
+
 /// The store in files of this machine, for one process at a time. Clones share it.
 pub type Embedded = GroupCommit<Fjall>;
 
@@ -40,8 +49,8 @@ impl Embedded {
     /// # Errors
     /// [`StoreError::InUse`] where another server has it open, [`StoreError::UnknownFormat`] where another version
     /// wrote it, [`StoreError::Corrupt`] or [`StoreError::Failed`] where it cannot be read or written.
-    pub fn open(data_dir: &Path) -> Result<Self, StoreError> {
-        Self::start(Fjall::open(data_dir)?)
+    pub fn open(data_dir: &Path, upgrade: KeyUpgrade) -> Result<Self, StoreError> {
+        Self::start(Fjall::open(data_dir, upgrade)?)
     }
 
     /// The folder of the store in `data_dir`, whether there is one or not.
@@ -64,7 +73,7 @@ impl Fjall {
     ///
     /// # Errors
     /// See [`Embedded::open`].
-    pub fn open(data_dir: &Path) -> Result<Self, StoreError> {
+    pub fn open(data_dir: &Path, upgrade: KeyUpgrade) -> Result<Self, StoreError> {
         let unusable = |error: std::io::Error| {
             let dir = data_dir.display();
             let hint = "name one that this user may write to";
@@ -85,16 +94,16 @@ impl Fjall {
         let data = db.keyspace("data", KeyspaceCreateOptions::default).map_err(store_error)?;
         let meta = db.keyspace("meta", KeyspaceCreateOptions::default).map_err(store_error)?;
         let engine = Self { db, data, meta, dir: data_dir.to_path_buf() };
-        engine.check_format()?;
+        engine.check_format(upgrade)?;
         sync_directory(data_dir)?;
         Ok(engine)
     }
 
     /// Marks a new directory with our format and refuses every other format.
-    fn check_format(&self) -> Result<(), StoreError> {
+    fn check_format(&self, upgrade: KeyUpgrade) -> Result<(), StoreError> {
         match self.meta(FORMAT_KEY)?.map(u32::from_be_bytes) {
             Some(FORMAT) => Ok(()),
-            Some(FORMAT_LONG_KEYS) => self.shorten_keys(),
+            Some(FORMAT_LONG_KEYS) => self.rename_keys(upgrade),
             Some(found) => Err(StoreError::UnknownFormat { dir: self.dir.clone(), found, known: FORMAT }),
             None if self.data.is_empty().map_err(store_error)? => {
                 self.put_meta(FORMAT_KEY, &FORMAT.to_be_bytes())
@@ -104,13 +113,13 @@ impl Fjall {
     }
 
     /// Brings a store of the format before to this one, in one commit.
-    fn shorten_keys(&self) -> Result<(), StoreError> {
+    fn rename_keys(&self, upgrade: KeyUpgrade) -> Result<(), StoreError> {
         let mut batch = self.db.batch().durability(Some(PersistMode::SyncAll));
-        for entry in self.data.prefix(keys::ALL_PLATFORM_SESSIONS) {
+        for entry in self.data.prefix(upgrade.prefix) {
             let (key, value) = entry.into_inner().map_err(store_error)?;
-            if let Some(shortened) = keys::shortened_platform_session(&key) {
+            if let Some(renamed) = (upgrade.renamed)(&key) {
                 batch.remove(&self.data, key);
-                batch.insert(&self.data, shortened, value);
+                batch.insert(&self.data, renamed, value);
             }
         }
         batch.insert(&self.meta, FORMAT_KEY, FORMAT.to_be_bytes());

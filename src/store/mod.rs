@@ -11,7 +11,7 @@ pub mod copy;
 pub mod conformance;
 
 pub use batch::{Batch, KEY_BYTES_MAX};
-pub use embedded::{Embedded, Fjall};
+pub use embedded::{Embedded, Fjall, KeyUpgrade};
 pub use error::{CommitError, StoreError};
 pub use group_commit::{Engine, GroupCommit, Stats, Writes};
 pub use memory::Memory;

@@ -36,6 +36,7 @@ use futures_util::future::join_all;
 use rallypoint::auth::{DEFAULT_PLAYER_PERMISSIONS, DevelopmentKey, Grant};
 use rallypoint::domain::{Platform, PlayerUuid};
 use rallypoint::env::{Clock, Entropy};
+use rallypoint::records::keys::KEY_UPGRADE;
 use rallypoint::store::{Embedded, Store};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -425,7 +426,7 @@ impl Trial {
             Some(database) => Store::Postgres(database.open().await),
             None => {
                 audit::copy(self.dir.path(), copied.path()).unwrap();
-                Store::Embedded(Embedded::open(copied.path()).unwrap())
+                Store::Embedded(Embedded::open(copied.path(), KEY_UPGRADE).unwrap())
             }
         };
         let players = self.clients.iter().flat_map(|client| {

@@ -6,6 +6,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use rallypoint::env::Clock;
+use rallypoint::records::keys::KEY_UPGRADE;
 use rallypoint::store::Embedded;
 
 use super::asker::shown;
@@ -83,7 +84,7 @@ fn parts(due: u64, due_ms: i64) -> [(Range<u64>, i64); 2] {
 }
 
 async fn fill_embedded(dir: &Path, due: u64, due_ms: i64) {
-    let (store, sessions) = (Embedded::open(dir).unwrap(), Sessions::new());
+    let (store, sessions) = (Embedded::open(dir, KEY_UPGRADE).unwrap(), Sessions::new());
     for (numbers, deadline_ms) in parts(due, due_ms) {
         sessions.store(&store, Kind::Game, numbers, deadline_ms).await;
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use rallypoint::config::Config;
 use rallypoint::domain::SessionId;
 use rallypoint::domain::limits::CUSTOM_DATA_BYTES_MAX;
+use rallypoint::records::keys::KEY_UPGRADE;
 use rallypoint::store::{Batch, Embedded, Memory, Store};
 use serde_json::{Value, json};
 
@@ -57,7 +58,7 @@ async fn data_beyond_what_a_player_may_have_is_refused() {
 #[tokio::test]
 async fn a_session_that_outgrows_the_cache_goes_on_and_comes_back_to_it() {
     let dir = tempfile::tempdir().unwrap();
-    let embedded = Store::Embedded(Embedded::open(dir.path()).unwrap());
+    let embedded = Store::Embedded(Embedded::open(dir.path(), KEY_UPGRADE).unwrap());
     for store in [Store::Memory(Memory::default()), embedded] {
         let server = Server::over(store, small_cache);
         let (alice, bob, carol) = (server.player(), server.player(), server.player());
@@ -91,11 +92,11 @@ async fn the_embedded_store_takes_the_largest_sessions_one_after_another() {
     let dir = tempfile::tempdir().unwrap();
     let bytes = Config::default().sessions.session_bytes_max;
     let value = |fill: u8| bytes::Bytes::from(vec![fill; bytes]);
-    let store = Store::Embedded(Embedded::open(dir.path()).unwrap());
+    let store = Store::Embedded(Embedded::open(dir.path(), KEY_UPGRADE).unwrap());
     for fill in 1..=3 {
         store.commit(Batch::default().put("key", value(fill))).await.unwrap();
     }
     store.close().await.unwrap();
-    let store = Store::Embedded(Embedded::open(dir.path()).unwrap());
+    let store = Store::Embedded(Embedded::open(dir.path(), KEY_UPGRADE).unwrap());
     assert!(store.get(b"key").await.unwrap().unwrap().value == value(3));
 }

@@ -10,7 +10,7 @@ use http::{Method, Request};
 use http_body_util::Full;
 use rallypoint::domain::SessionId;
 use rallypoint::env::Clock;
-use rallypoint::records::keys;
+use rallypoint::records::keys::{self, KEY_UPGRADE};
 use rallypoint::store::{Embedded, Store};
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -87,7 +87,7 @@ async fn a_directory_in_use_is_refused_and_its_server_keeps_running() {
 #[tokio::test]
 async fn a_directory_of_another_format_is_refused() {
     let dir = TempDir::new().unwrap();
-    drop(Embedded::open(dir.path()).unwrap());
+    drop(Embedded::open(dir.path(), KEY_UPGRADE).unwrap());
     set_meta(&dir, "format", &7_u32.to_be_bytes());
     let refused = run(serve(dir.path(), &[])).await.expect(1);
     assert!(refused.stderr.contains("has format 7, and this server knows format 2"), "{}", refused.stderr);
@@ -334,7 +334,7 @@ async fn every_read_extends_a_session_up_to_the_stop() {
     half_sent.finish().await;
     server.finished().await.expect(0);
 
-    let store = Store::Embedded(Embedded::open(dir.path()).unwrap());
+    let store = Store::Embedded(Embedded::open(dir.path(), KEY_UPGRADE).unwrap());
     let deadline =
         store.get(&keys::deadline_of(&SessionId::parse(&session).unwrap())).await.unwrap().unwrap();
     let deadline_ms = i64::from_be_bytes(deadline.value.as_ref().try_into().unwrap());

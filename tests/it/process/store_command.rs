@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use http::Method;
+use rallypoint::records::keys::KEY_UPGRADE;
 use rallypoint::store::copy::copy;
 use rallypoint::store::{Backend as _, Batch, Embedded, Memory, Postgres, Store};
 use serde_json::{Value, json};
@@ -34,7 +35,7 @@ fn refused(finished: Finished, why: &str) -> String {
 }
 
 fn open(dir: &Path) -> Store {
-    Store::Embedded(Embedded::open(dir).unwrap())
+    Store::Embedded(Embedded::open(dir, KEY_UPGRADE).unwrap())
 }
 
 /// Opens the store of a database under another connection name, so that it is not taken for a server's.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
+use rallypoint::records::keys::KEY_UPGRADE;
 use rallypoint::store::{Embedded, Memory, Store};
 use serde_json::{Value, json};
 
@@ -77,7 +78,7 @@ async fn see_each_others_changes(one: &Server, other: &Server) {
 #[tokio::test]
 async fn a_caller_who_goes_away_takes_nothing_back() {
     let dir = tempfile::tempdir().unwrap();
-    let server = Server::over(Store::Embedded(Embedded::open(dir.path()).unwrap()), |_| {});
+    let server = Server::over(Store::Embedded(Embedded::open(dir.path(), KEY_UPGRADE).unwrap()), |_| {});
     let (alice, bob) = (server.player(), server.player());
     let session = alice.creates("game").await;
     // Begun and dropped: the commit is under way, and nobody waits for it.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use rallypoint::config::Config;
 use rallypoint::jobs;
+use rallypoint::records::keys::KEY_UPGRADE;
 use rallypoint::store::{Embedded, Memory, Store};
 use serde_json::{Value, json};
 
@@ -337,8 +338,9 @@ async fn an_instance_has_no_part_in_what_an_earlier_one_of_its_name_did_not_repo
 #[tokio::test]
 async fn after_a_restart_everyone_starts_with_a_full_allowance() {
     let dir = tempfile::tempdir().unwrap();
-    let open =
-        |config: fn(&mut Config)| Server::over(Store::Embedded(Embedded::open(dir.path()).unwrap()), config);
+    let open = |config: fn(&mut Config)| {
+        Server::over(Store::Embedded(Embedded::open(dir.path(), KEY_UPGRADE).unwrap()), config)
+    };
     let rules = |config: &mut Config| {
         culling(config);
         expiring(config);

@@ -13,6 +13,7 @@ use std::time::Duration;
 use rallypoint::config::Config;
 use rallypoint::domain::{Session, SessionId};
 use rallypoint::jobs;
+use rallypoint::records::keys::KEY_UPGRADE;
 use rallypoint::store::{Embedded, Memory, Store};
 use serde_json::{Value, json};
 use tokio::sync::Barrier;
@@ -29,7 +30,7 @@ const ROUNDS: usize = 12;
 /// Runs a race on each store.
 async fn on_each_store(change: impl Fn(&mut Config), race: impl AsyncFn(&Server)) {
     let dir = tempfile::tempdir().unwrap();
-    let embedded = Store::Embedded(Embedded::open(dir.path()).unwrap());
+    let embedded = Store::Embedded(Embedded::open(dir.path(), KEY_UPGRADE).unwrap());
     let postgres = Store::Postgres(Database::new().await.open().await);
     for store in [Store::Memory(Memory::default()), embedded, postgres] {
         let server = Server::over(store, &change);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use rallypoint::domain::{Platform, PlatformSessionId};
-use rallypoint::records::keys;
+use rallypoint::records::keys::{self, KEY_UPGRADE};
 use rallypoint::store::{
     Backend, Batch, CommitError, Embedded, Entry, Key, Memory, Postgres, Store, StoreError, Version,
     prefix_end,
@@ -22,7 +22,7 @@ store_conformance!(postgres, open_new_database().await);
 
 fn open_new() -> (Embedded, TempDir) {
     let dir = TempDir::new().unwrap();
-    (Embedded::open(dir.path()).unwrap(), dir)
+    (Embedded::open(dir.path(), KEY_UPGRADE).unwrap(), dir)
 }
 
 async fn open_new_database() -> (Postgres, Database) {
@@ -32,7 +32,7 @@ async fn open_new_database() -> (Postgres, Database) {
 
 /// Why opening failed; an open store has no `Debug`.
 fn open_error(dir: &TempDir) -> StoreError {
-    Embedded::open(dir.path()).err().expect("the store does not open")
+    Embedded::open(dir.path(), KEY_UPGRADE).err().expect("the store does not open")
 }
 
 #[test]
@@ -85,7 +85,7 @@ async fn data_and_the_order_of_versions_survive_a_restart() {
     let dir = TempDir::new().unwrap();
     let mut versions = Vec::new();
     for restart in 0..3_u8 {
-        let store = Store::Embedded(Embedded::open(dir.path()).unwrap());
+        let store = Store::Embedded(Embedded::open(dir.path(), KEY_UPGRADE).unwrap());
         for before in 0..restart {
             let entry = store.get(&[before]).await.unwrap().unwrap();
             assert_eq!((entry.version, &entry.value[..]), (versions[usize::from(before)], &[before][..]));
@@ -104,7 +104,7 @@ async fn dropping_the_last_clone_frees_the_directory() {
     store.commit(Batch::default().put("key", "value")).await.unwrap();
     drop(store);
     drop(clone);
-    let store = Embedded::open(dir.path()).unwrap();
+    let store = Embedded::open(dir.path(), KEY_UPGRADE).unwrap();
     assert_eq!(store.get(b"key").await.unwrap().unwrap().value, "value");
 }
 
@@ -117,7 +117,7 @@ fn a_directory_in_use_is_refused_until_it_is_free() {
     assert!(message.starts_with("another server uses the data directory "), "{message}");
     assert!(message.ends_with("stop that server, or give this one a directory of its own"), "{message}");
     drop(store);
-    Embedded::open(dir.path()).unwrap();
+    Embedded::open(dir.path(), KEY_UPGRADE).unwrap();
 }
 
 /// Writes a number to the engine's keyspace of numbers, as a server of another version would.
@@ -147,7 +147,7 @@ async fn keys_that_held_long_platform_session_ids_whole_are_shortened() {
     set_meta(&dir, "format", &1_u32.to_be_bytes());
 
     for _ in 0..2 {
-        let store = Embedded::open(dir.path()).unwrap();
+        let store = Embedded::open(dir.path(), KEY_UPGRADE).unwrap();
         assert_eq!(contents(&store).await, before);
         store.close().await.unwrap();
     }
@@ -292,7 +292,7 @@ async fn check_that_stores_agree(steps: Vec<Step>) {
             }
             Step::Reopen => {
                 embedded.store.close().await.unwrap();
-                embedded.store = Store::Embedded(Embedded::open(dir.path()).unwrap());
+                embedded.store = Store::Embedded(Embedded::open(dir.path(), KEY_UPGRADE).unwrap());
             }
         }
         assert_eq!(embedded.scan(b"", b"", usize::MAX).await, memory.scan(b"", b"", usize::MAX).await);

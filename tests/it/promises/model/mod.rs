@@ -23,6 +23,7 @@ mod world;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::{TestCaseError, TestRunner};
+use rallypoint::records::keys::KEY_UPGRADE;
 use rallypoint::store::{Embedded, Memory, Store};
 
 use self::draw::{any_turn, opening};
@@ -84,7 +85,7 @@ fn the_server_answers_as_the_model_does_on_disk() {
     TestRunner::new(cases())
         .run(&(any_knobs(), vec(any_turn(), TURNS)), |(settings, turns)| {
             let dir = tempfile::tempdir().unwrap();
-            play(Store::Embedded(Embedded::open(dir.path()).unwrap()), settings, &turns)
+            play(Store::Embedded(Embedded::open(dir.path(), KEY_UPGRADE).unwrap()), settings, &turns)
         })
         .unwrap_or_else(|failure| panic!("{failure}"));
 }
