@@ -12,7 +12,7 @@ use crate::config::{Config, Sources};
 use crate::env::Clock;
 use crate::runtime::settings::postgres_settings;
 use crate::records::keys::KEY_UPGRADE;
-use crate::store::copy::{CopyError, Progress, Step, Summary, copy};
+use crate::store::copy::{CopyError, CopyProgress, CopyStep, Summary, copy};
 use crate::store::{Embedded, Postgres, Store, StoreError};
 
 /// Text after `rallypoint store --help`.
@@ -207,7 +207,7 @@ fn start_again(target: &StoreUrl) -> String {
 /// Reports the progress on standard error, at most every [`REPORT_EVERY`].
 struct ProgressLog {
     clock: Clock,
-    step: Option<Step>,
+    step: Option<CopyStep>,
     step_began: Instant,
     last_report: Instant,
 }
@@ -218,7 +218,7 @@ impl ProgressLog {
         Self { clock, step: None, step_began: now, last_report: now }
     }
 
-    fn report(&mut self, progress: Progress) {
+    fn report(&mut self, progress: CopyProgress) {
         let now = self.clock.instant();
         if self.step != Some(progress.step) {
             (self.step, self.step_began) = (Some(progress.step), now);
@@ -230,11 +230,11 @@ impl ProgressLog {
     }
 }
 
-fn progress_line(Progress { step, keys, bytes }: Progress, took: Duration) -> String {
+fn progress_line(CopyProgress { step, keys, bytes }: CopyProgress, took: Duration) -> String {
     let done = match step {
-        Step::Copy => "copied",
-        Step::CheckTarget => "checked in the target:",
-        Step::CheckSource => "checked in the source:",
+        CopyStep::Copy => "copied",
+        CopyStep::CheckTarget => "checked in the target:",
+        CopyStep::CheckSource => "checked in the source:",
     };
     let per_second = u128::from(keys) * 1_000 / took.as_millis().max(1);
     format!("{done} {keys} keys, {} MiB, {per_second} keys/s", bytes >> 20)
@@ -267,11 +267,11 @@ mod tests {
 
     #[test]
     fn progress_includes_the_rate() {
-        let progress = |step| Progress { step, keys: 3_000, bytes: 5 << 20 };
+        let progress = |step| CopyProgress { step, keys: 3_000, bytes: 5 << 20 };
         let took = Duration::from_millis(1_500);
-        assert_eq!(progress_line(progress(Step::Copy), took), "copied 3000 keys, 5 MiB, 2000 keys/s");
+        assert_eq!(progress_line(progress(CopyStep::Copy), took), "copied 3000 keys, 5 MiB, 2000 keys/s");
         assert_eq!(
-            progress_line(progress(Step::CheckTarget), Duration::ZERO),
+            progress_line(progress(CopyStep::CheckTarget), Duration::ZERO),
             "checked in the target: 3000 keys, 5 MiB, 3000000 keys/s"
         );
     }

@@ -159,7 +159,7 @@ pub fn postgres_settings(postgres: &PostgresSection) -> Result<PostgresSettings,
         read_connections: postgres.read_connections,
         connect_timeout: Duration::from_millis(postgres.connect_timeout_ms),
         statement_timeout: Duration::from_millis(postgres.statement_timeout_ms),
-        patience: Duration::from_millis(postgres.patience_ms),
+        retry_deadline: Duration::from_millis(postgres.patience_ms),
         clock_skew_max_ms: i64::try_from(postgres.clock_skew_max_ms).unwrap_or(i64::MAX),
     })
 }

@@ -1,4 +1,4 @@
-//! What a commit asks for.
+//! The changes and expectations of one commit.
 
 use std::collections::BTreeMap;
 
@@ -6,45 +6,45 @@ use bytes::Bytes;
 
 use super::{Key, StoreError, Version};
 
-/// Longest key, in bytes: twice what the longest one takes, and less than every backend's own limit. PostgreSQL has
-/// the lowest, a third of a page of its index.
+/// Longest key, in bytes: twice the longest key in use, and below the limit of every backend. PostgreSQL has the lowest
+/// limit, a third of an index page.
 pub const KEY_BYTES_MAX: usize = 2_048;
 
-/// Changes to make together, and what must hold for them to be made.
+/// Changes that are committed together, and the expectations that must hold for them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Batch {
-    /// The version each key must have, `None` for no value; checked in this order, and the first that fails is
-    /// the one reported.
+    /// Expectations: the version that each key must have, or `None` for a key without a value. They are checked in this
+    /// order, and a conflict reports the first that does not hold.
     pub expect: Vec<(Key, Option<Version>)>,
-    /// Values to write. Of two for one key the later is kept.
+    /// Values to write. If a key occurs twice, the later value counts.
     pub put: Vec<(Key, Bytes)>,
-    /// Keys to remove, after the puts; a key without a value stays without.
+    /// Keys to delete, after the puts. A key without a value is no error.
     pub delete: Vec<Key>,
 }
 
 impl Batch {
-    /// Commit only if `key` still has the value of `version`.
+    /// Expects that `key` has the version `version`.
     #[must_use]
     pub fn expect_version(mut self, key: impl Into<Key>, version: Version) -> Self {
         self.expect.push((key.into(), Some(version)));
         self
     }
 
-    /// Commit only if `key` has no value.
+    /// Expects that `key` has no value.
     #[must_use]
     pub fn expect_absent(mut self, key: impl Into<Key>) -> Self {
         self.expect.push((key.into(), None));
         self
     }
 
-    /// Write `value` at `key`.
+    /// Writes `value` at `key`.
     #[must_use]
     pub fn put(mut self, key: impl Into<Key>, value: impl Into<Bytes>) -> Self {
         self.put.push((key.into(), value.into()));
         self
     }
 
-    /// Remove the value at `key`.
+    /// Deletes the value of `key`.
     #[must_use]
     pub fn delete(mut self, key: impl Into<Key>) -> Self {
         self.delete.push(key.into());
@@ -65,10 +65,10 @@ impl Batch {
         self.expect.is_empty() && self.put.is_empty() && self.delete.is_empty()
     }
 
-    /// Refuses keys that some backend could not hold: all of them refuse the same.
+    /// Checks the length of all keys, so that every backend refuses the same keys.
     ///
     /// # Errors
-    /// [`StoreError::InvalidKey`] for the first such key.
+    /// [`StoreError::InvalidKey`] for the first key that is empty or longer than [`KEY_BYTES_MAX`].
     pub(super) fn check_keys(&self) -> Result<(), StoreError> {
         let expected = self.expect.iter().map(|(key, _)| key);
         let put = self.put.iter().map(|(key, _)| key);
@@ -80,7 +80,7 @@ impl Batch {
         Ok(())
     }
 
-    /// What the batch comes to, a line per key: its new value, or `None` where it is removed.
+    /// The new value of each changed key, or `None` if the key is deleted.
     pub(super) fn into_changes(self) -> BTreeMap<Key, Option<Bytes>> {
         let mut changes = BTreeMap::new();
         changes.extend(self.put.into_iter().map(|(key, value)| (key, Some(value))));
@@ -88,7 +88,7 @@ impl Batch {
         changes
     }
 
-    /// Roughly how much there is to write, in bytes.
+    /// Size of all keys and values to write, in bytes.
     pub(super) fn size_bytes(&self) -> usize {
         let put: usize = self.put.iter().map(|(key, value)| key.len() + value.len()).sum();
         put + self.delete.iter().map(Vec::len).sum::<usize>()

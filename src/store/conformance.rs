@@ -1,5 +1,5 @@
-//! What every backend promises, as tests that run on each: `store_conformance!(name, backend)` makes one test of
-//! every promise. A promise that does not hold panics; that is its verdict.
+//! The guarantees of every backend, as tests: `store_conformance!(name, backend)` makes one test of each guarantee. A
+//! guarantee that does not hold panics.
 
 use std::sync::Arc;
 
@@ -8,11 +8,12 @@ use futures_util::future::join_all;
 use tokio::task::JoinSet;
 
 use super::{
-    Backend, Batch, CommitError, Entry, KEY_BYTES_MAX, Key, Read, StoreError, Version, next_key, prefix_end,
+    Backend, Batch, CommitError, ConditionalRead, Entry, KEY_BYTES_MAX, Key, StoreError, Version, next_key,
+    prefix_end,
 };
 
-/// Makes a module `$name` of tests, one for every promise. `$backend` is evaluated for each of them, in async
-/// code, to a fresh backend and whatever must live as long: `(Memory::default(), ())`.
+/// Makes a module `$name` with one test for each guarantee. Each test evaluates `$backend` in async code. The expression
+/// returns a fresh backend and a guard that must live as long, for example `(Memory::default(), ())`.
 #[macro_export]
 macro_rules! store_conformance {
     ($name:ident, $backend:expr) => {
@@ -24,13 +25,13 @@ macro_rules! store_conformance {
             a_stale_version_conflicts
             the_first_failed_expectation_is_reported
             a_conflict_changes_nothing
-            expectations_are_judged_before_changes
+            expectations_are_checked_before_changes
             a_key_put_and_deleted_is_deleted
             an_empty_batch_commits
             scans_are_ordered_bounded_and_limited
             scans_of_a_prefix_find_exactly_its_keys
             pages_end_with_the_value_that_fills_them
-            scans_at_once_find_each_its_own
+            concurrent_scans_return_their_own_ranges
             scans_see_commits_whole
             reads_see_commits_whole
             concurrent_increments_lose_nothing
@@ -42,16 +43,16 @@ macro_rules! store_conformance {
             unusable_keys_are_refused
         );
     };
-    ($name:ident, $backend:expr, $($promise:ident)+) => {
+    ($name:ident, $backend:expr, $($guarantee:ident)+) => {
         mod $name {
-            #[allow(unused_imports, reason = "the expression may or may not need them")]
+            #[allow(unused_imports, reason = "some expressions do not use the imports")]
             use super::*;
 
             $(
                 #[::tokio::test(flavor = "multi_thread", worker_threads = 2)]
-                async fn $promise() {
-                    let (backend, _kept) = $backend;
-                    $crate::store::conformance::$promise(backend).await;
+                async fn $guarantee() {
+                    let (backend, _guard) = $backend;
+                    $crate::store::conformance::$guarantee(backend).await;
                 }
             )+
         }
@@ -75,7 +76,7 @@ fn conflict(key: &[u8]) -> Result<Version, CommitError> {
     Err(CommitError::Conflict { key: key.into() })
 }
 
-/// What was put is read until it is deleted.
+/// A read finds a value from its put until its delete.
 pub async fn values_are_put_read_and_deleted(store: impl Backend) {
     assert_eq!(get(&store, b"key").await, None);
     let version = put(&store, b"key", "value").await;
@@ -84,7 +85,7 @@ pub async fn values_are_put_read_and_deleted(store: impl Backend) {
     assert_eq!(get(&store, b"key").await, None);
 }
 
-/// Also where the value stays the same, and where it was deleted in between.
+/// A put changes the version even if the value stays the same, and after a delete.
 pub async fn every_put_gets_a_new_version(store: impl Backend) {
     let mut seen = Vec::new();
     for _ in 0..3 {
@@ -98,7 +99,7 @@ pub async fn every_put_gets_a_new_version(store: impl Backend) {
     assert_eq!(seen.len(), count);
 }
 
-/// The version that the commit answers is the one that is read, of every key.
+/// A read of every key of a commit finds the version that the commit returned.
 pub async fn one_commit_gives_all_its_puts_one_version(store: impl Backend) {
     let batch = Batch::default().put("a", "1").put("b", "2").put("a", "3");
     let version = store.commit(batch).await.expect("puts commit");
@@ -106,7 +107,7 @@ pub async fn one_commit_gives_all_its_puts_one_version(store: impl Backend) {
     assert_eq!(get(&store, b"b").await, Some(Entry { version, value: "2".into() }));
 }
 
-/// `expect_absent` holds only while there is no value.
+/// `expect_absent` holds only while the key has no value.
 pub async fn a_put_over_an_absent_expectation_conflicts(store: impl Backend) {
     let create = |value: &'static str| Batch::default().expect_absent("key").put("key", value);
     store.commit(create("first")).await.expect("there is no value yet");
@@ -116,7 +117,7 @@ pub async fn a_put_over_an_absent_expectation_conflicts(store: impl Backend) {
     assert_eq!(get(&store, b"key").await.map(|entry| entry.value), Some("third".into()));
 }
 
-/// `expect_version` holds only for the version that is current.
+/// `expect_version` holds only for the current version.
 pub async fn a_stale_version_conflicts(store: impl Backend) {
     let replace = |version| Batch::default().expect_version("key", version).put("key", "new");
     let old = put(&store, b"key", "old").await;
@@ -126,7 +127,7 @@ pub async fn a_stale_version_conflicts(store: impl Backend) {
     assert_eq!(store.commit(replace(new)).await, conflict(b"key"));
 }
 
-/// In the order in which they were given, whatever the order of the keys.
+/// Expectations are checked in the order in which they were given, not in key order.
 pub async fn the_first_failed_expectation_is_reported(store: impl Backend) {
     let version = put(&store, b"b", "value").await;
     let batch = Batch::default().expect_version("b", version).expect_version("z", version).expect_absent("b");
@@ -135,7 +136,7 @@ pub async fn the_first_failed_expectation_is_reported(store: impl Backend) {
     assert_eq!(store.commit(batch).await, conflict(b"b"));
 }
 
-/// None of many changes is made if one expectation does not hold.
+/// If one expectation does not hold, no change is made.
 pub async fn a_conflict_changes_nothing(store: impl Backend) {
     let version = put(&store, b"key-000", "kept").await;
     let mut batch = Batch::default().expect_absent("key-000").delete("key-000");
@@ -152,29 +153,29 @@ pub async fn a_conflict_changes_nothing(store: impl Backend) {
 }
 
 /// A batch does not see its own changes.
-pub async fn expectations_are_judged_before_changes(store: impl Backend) {
+pub async fn expectations_are_checked_before_changes(store: impl Backend) {
     let batch = Batch::default().put("key", "1").expect_absent("key");
     let version = store.commit(batch).await.expect("there was no value before");
     let batch = Batch::default().delete("key").expect_version("key", version);
     store.commit(batch).await.expect("the value was there before");
 }
 
-/// Deletes come after puts.
+/// Deletes apply after puts.
 pub async fn a_key_put_and_deleted_is_deleted(store: impl Backend) {
     store.commit(Batch::default().delete("key").put("key", "value")).await.expect("the batch commits");
     assert_eq!(get(&store, b"key").await, None);
 }
 
-/// And one that only expects is a question about one moment.
+/// A batch without changes commits, and checks its expectations at one moment.
 pub async fn an_empty_batch_commits(store: impl Backend) {
-    store.commit(Batch::default()).await.expect("nothing stands in the way");
+    store.commit(Batch::default()).await.expect("an empty batch has no conflict");
     let version = put(&store, b"key", "value").await;
     store.commit(Batch::default().expect_version("key", version)).await.expect("it has this version");
     assert_eq!(store.commit(Batch::default().expect_absent("key")).await, conflict(b"key"));
     assert_eq!(get(&store, b"key").await.map(|entry| entry.version), Some(version));
 }
 
-/// From included, to excluded, keys by their bytes.
+/// `from` is included, `to` is excluded, and keys are ordered by their bytes.
 pub async fn scans_are_ordered_bounded_and_limited(store: impl Backend) {
     let keys: [&[u8]; 6] = [b"a", b"a\0", b"aa", b"b", b"b\xff", b"c"];
     for key in [3, 0, 5, 2, 4, 1] {
@@ -190,7 +191,7 @@ pub async fn scans_are_ordered_bounded_and_limited(store: impl Backend) {
     }
 }
 
-/// With `prefix_end` as the end.
+/// A scan up to `prefix_end` finds the keys with the prefix and no others.
 pub async fn scans_of_a_prefix_find_exactly_its_keys(store: impl Backend) {
     let keys: [&[u8]; 7] = [b"a", b"a/", b"a/\xff\xff", b"a0", b"b", b"\xff", b"\xff\xff\x01"];
     for key in keys {
@@ -203,15 +204,15 @@ pub async fn scans_of_a_prefix_find_exactly_its_keys(store: impl Backend) {
     }
 }
 
-/// Ranges and limits of all kinds, asked for at the same moment.
-pub async fn scans_at_once_find_each_its_own(store: impl Backend) {
+/// Concurrent scans with different ranges and limits do not mix their results.
+pub async fn concurrent_scans_return_their_own_ranges(store: impl Backend) {
     let keys: Vec<_> = (0..16).map(|number| vec![number]).collect();
     for key in &keys {
         put(&store, key, key.clone()).await;
     }
     let bounds = (0..16).flat_map(|from| (0..=16).map(move |to| (from, to)));
-    let asked = bounds.flat_map(|bounds| [1, 3, 99].map(|limit| (bounds, limit)));
-    let scans = asked.map(async |((from, to), limit)| {
+    let ranges = bounds.flat_map(|bounds| [1, 3, 99].map(|limit| (bounds, limit)));
+    let scans = ranges.map(async |((from, to), limit)| {
         let found = scan_keys(&store, &[from], &[to], limit).await;
         let range = keys.get(usize::from(from)..usize::from(to)).unwrap_or_default();
         assert_eq!(found, range[..limit.min(range.len())], "from {from} to {to}, {limit} at most");
@@ -219,13 +220,13 @@ pub async fn scans_at_once_find_each_its_own(store: impl Backend) {
     join_all(scans).await;
 }
 
-/// By count or by bytes, whichever comes first; one page after the other comes to all there is.
+/// A page ends at the limit of entries or bytes, whichever comes first; the next page continues after it.
 pub async fn pages_end_with_the_value_that_fills_them(store: impl Backend) {
     let sizes = [1, 3, 0, 100, 2, 2];
     for (n, size) in sizes.into_iter().enumerate() {
         put(&store, format!("key-{n}").as_bytes(), vec![b'v'; size]).await;
     }
-    // Keys take 5 bytes each.
+    // Each key has 5 bytes.
     for (from, limit, bytes_max, expected) in [
         (0, 10, usize::MAX, 0..6),
         (0, 2, usize::MAX, 0..2),
@@ -255,7 +256,7 @@ pub async fn pages_end_with_the_value_that_fills_them(store: impl Backend) {
 const ROUNDS: u32 = 200;
 const PAIR: [&[u8]; 2] = [b"pair-a", b"pair-b"];
 
-/// Writes the number of the round at both keys in one commit, round after round.
+/// Writes the number of each round to both keys in one commit.
 async fn write_pairs(store: Arc<impl Backend>) {
     for round in 0..ROUNDS {
         let value = round.to_be_bytes().to_vec();
@@ -264,7 +265,7 @@ async fn write_pairs(store: Arc<impl Backend>) {
     }
 }
 
-/// A scan during commits finds all or nothing of each.
+/// A scan during commits finds all changes of a commit or none.
 pub async fn scans_see_commits_whole(store: impl Backend) {
     let store = Arc::new(store);
     let writer = tokio::spawn(write_pairs(Arc::clone(&store)));
@@ -279,7 +280,7 @@ pub async fn scans_see_commits_whole(store: impl Backend) {
     writer.await.expect("the writer is done");
 }
 
-/// Who has read one value of a commit reads no older one at its other keys.
+/// After a read of one value of a commit, reads of its other keys find no older value.
 pub async fn reads_see_commits_whole(store: impl Backend) {
     let store = Arc::new(store);
     let writer = tokio::spawn(write_pairs(Arc::clone(&store)));
@@ -293,7 +294,7 @@ pub async fn reads_see_commits_whole(store: impl Backend) {
     writer.await.expect("the writer is done");
 }
 
-/// Read, add one, commit if unchanged, else again.
+/// Tasks that read, add one, commit and retry after a conflict count every increment.
 pub async fn concurrent_increments_lose_nothing(store: impl Backend) {
     const TASKS: u64 = 16;
     const INCREMENTS: u64 = 20;
@@ -331,7 +332,7 @@ fn number(entry: &Entry) -> u64 {
     str::from_utf8(&entry.value).ok().and_then(|text| text.parse().ok()).expect("the value is a number")
 }
 
-/// And the value is the winner's.
+/// Of many commits that create the same key, one succeeds, and its value is stored.
 pub async fn one_of_many_creators_wins(store: impl Backend) {
     let store = Arc::new(store);
     for round in 0..10 {
@@ -351,7 +352,7 @@ pub async fn one_of_many_creators_wins(store: impl Backend) {
     }
 }
 
-/// In order; a backend that misses changes now and then must still not miss them in a quiet test.
+/// A watcher gets the changes in commit order. A backend may drop events under load, but not in this test.
 pub async fn watchers_see_commits_and_no_conflicts(store: impl Backend) {
     put(&store, b"before", "value").await;
     let mut changes = store.watch();
@@ -368,19 +369,19 @@ pub async fn watchers_see_commits_and_no_conflicts(store: impl Backend) {
     }
 }
 
-/// `get_if_changed` sends a value only to those who do not have it.
+/// `get_if_changed` returns a value only if its version differs from the known version.
 pub async fn known_versions_are_not_sent_again(store: impl Backend) {
     let old = put(&store, b"key", "old").await;
-    assert_eq!(store.get_if_changed(b"key", old).await, Ok(Read::Unchanged));
+    assert_eq!(store.get_if_changed(b"key", old).await, Ok(ConditionalRead::Unchanged));
     let new = put(&store, b"key", "new").await;
     let entry = Entry { version: new, value: "new".into() };
-    assert_eq!(store.get_if_changed(b"key", old).await, Ok(Read::Changed(entry)));
-    assert_eq!(store.get_if_changed(b"key", new).await, Ok(Read::Unchanged));
+    assert_eq!(store.get_if_changed(b"key", old).await, Ok(ConditionalRead::Changed(entry)));
+    assert_eq!(store.get_if_changed(b"key", new).await, Ok(ConditionalRead::Unchanged));
     store.commit(Batch::default().delete("key")).await.expect("deletes commit");
-    assert_eq!(store.get_if_changed(b"key", new).await, Ok(Read::Absent));
+    assert_eq!(store.get_if_changed(b"key", new).await, Ok(ConditionalRead::Absent));
 }
 
-/// From nothing to a mebibyte, of bytes that do not compress.
+/// Values of 0 bytes to 1 MiB are returned unchanged; the bytes do not compress.
 pub async fn large_and_empty_values_come_back(store: impl Backend) {
     let noise = |len: usize| {
         let mut state = 1_u32;
@@ -397,7 +398,7 @@ pub async fn large_and_empty_values_come_back(store: impl Backend) {
     }
 }
 
-/// Zero bytes, `0xff`, and the longest.
+/// Keys may contain zero bytes and `0xff`, and have up to `KEY_BYTES_MAX` bytes.
 pub async fn any_bytes_make_a_key(store: impl Backend) {
     let keys =
         [b"\0".to_vec(), b"\0\0".to_vec(), b"\0\xff".to_vec(), vec![b'k'; KEY_BYTES_MAX], vec![0xff; 9]];
@@ -410,7 +411,7 @@ pub async fn any_bytes_make_a_key(store: impl Backend) {
     assert_eq!(scan_keys(&store, b"", b"", 10).await, keys);
 }
 
-/// As a key to write, to delete or to expect; to read they are absent.
+/// A commit refuses such a key to put, to delete or to expect; a read finds no value.
 pub async fn unusable_keys_are_refused(store: impl Backend) {
     for bytes in [0, KEY_BYTES_MAX + 1] {
         let key = vec![b'k'; bytes];

@@ -1,33 +1,33 @@
-//! Copies all that a store holds into another one, whatever backends the two have, and makes sure that it has.
+//! Copies a store into another store of any backend, and verifies the copy.
 //!
-//! Nothing here stops a server from changing what is being copied: where a store is shared, one may open it at any
-//! moment. So the source is read a second time at the end, and a copy of what has changed meanwhile is none.
+//! The copy does not prevent a server from changing the source meanwhile: a server may open a shared store at any moment.
+//! Therefore the source is read again at the end, and the copy fails if the source has changed.
 
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
 use super::{Batch, CommitError, Entry, Key, Store, StoreError, next_key};
 
-/// Most values that are read, and put, at a time.
+/// Most entries of a page. A page is read at once and written in one commit.
 const PAGE_VALUES_MAX: usize = 1_000;
-/// Size from which a page takes no more values, in bytes of keys and values.
+/// Size of keys and values at which a page ends, in bytes.
 const PAGE_BYTES_MAX: usize = 4 << 20;
 
-/// What a store holds. Two that are equal are of the same keys and values, in whatever versions.
+/// A digest of all keys and values. Equal summaries mean equal keys and values; versions do not count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Summary {
-    /// How many keys have a value.
+    /// The number of keys.
     pub keys: u64,
-    /// The bytes of all keys and values.
+    /// The size of all keys and values, in bytes.
     pub bytes: u64,
-    /// The SHA-256 of all keys and values, each after its length, in key order.
+    /// The SHA-256 of all keys and values in key order, each preceded by its length (u64, big-endian).
     pub sha256: [u8; 32],
 }
 
-/// What is being done.
+/// The steps of a copy, in their order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
-    /// Values are read from the source and put into the target.
+pub enum CopyStep {
+    /// Entries are read from the source and written to the target.
     Copy,
     /// The target is read.
     CheckTarget,
@@ -35,28 +35,28 @@ pub enum Step {
     CheckSource,
 }
 
-/// How far a step has come.
+/// The progress of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Progress {
-    /// The step.
-    pub step: Step,
-    /// Its keys so far.
+pub struct CopyProgress {
+    /// The current step.
+    pub step: CopyStep,
+    /// The number of keys so far in this step.
     pub keys: u64,
-    /// The bytes of these keys and their values.
+    /// The size of these keys and their values, in bytes.
     pub bytes: u64,
 }
 
-/// Why there is no copy.
+/// Why a copy failed.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum CopyError {
-    /// There is nothing to copy. Rather a wrong name than a wish.
-    #[error("the source holds nothing; is it the store that your servers use?")]
+    /// The source is empty: probably the wrong store was named.
+    #[error("the source holds nothing: check that it is the store that your servers use")]
     SourceEmpty,
-    /// The target holds something else.
+    /// The target holds other data.
     #[error("the target is not empty")]
     TargetNotEmpty,
-    /// The target begins as the source does, down to the version.
-    #[error("source and target are one store, or one is a copy of the other's files")]
+    /// The first entry of the target equals that of the source, including its version.
+    #[error("source and target are the same store, or the files of one were copied from the other")]
     SameStore,
     /// The source cannot be read.
     #[error("the source cannot be read: {0}")]
@@ -64,76 +64,80 @@ pub enum CopyError {
     /// The target cannot be read or written.
     #[error("the target cannot be used: {0}")]
     Target(StoreError),
-    /// A key is in the target that was not there before.
-    #[error("something else writes to the target: stop every server that uses it")]
+    /// A key appeared in the target during the copy.
+    #[error("another program writes to the target: stop every server that uses it")]
     TargetChanged,
-    /// The source is not what it was.
+    /// The source changed during the copy.
     #[error("the source has changed while it was copied: stop every server that uses it")]
     SourceChanged,
-    /// The target does not hold what the source held.
+    /// The target does not hold what was copied.
     #[error(
-        "the target does not hold what was copied: {} keys of {} bytes were, and it holds {} keys of {} bytes, with \
-         another checksum; stop every server that uses it, and check its disk",
+        "the target does not hold what was copied: {} keys of {} bytes were copied, and it holds {} keys of {} bytes \
+         with another checksum; stop every server that uses it, and check its disk",
         .copied.keys, .copied.bytes, .found.keys, .found.bytes
     )]
     TargetDiffers {
-        /// What was read from the source.
+        /// The summary of the data read from the source.
         copied: Summary,
-        /// What the target holds.
+        /// The summary of the target.
         found: Summary,
     },
 }
 
 impl CopyError {
-    /// Whether the target is as it was before.
+    /// Whether the copy has certainly changed nothing in the target.
     pub fn changed_nothing(&self) -> bool {
         matches!(self, Self::SourceEmpty | Self::TargetNotEmpty | Self::SameStore)
     }
 }
 
-/// Copies all of `source` into `target`, which must be empty, and tells of each page. Values keep their bytes and get
-/// versions of the target.
+/// Copies `source` into `target`, which must be empty, and calls `report` after each page. Values keep their bytes and get
+/// new versions.
 ///
 /// # Errors
-/// Where the target is not known to hold afterwards what the source holds. It may then hold a part of it.
+/// [`CopyError`] if the copy is not complete and verified. The target may then hold a part of the data; see
+/// [`CopyError::changed_nothing`].
 pub async fn copy(
     source: &Store,
     target: &Store,
-    mut tell: impl FnMut(Progress),
+    mut report: impl FnMut(CopyProgress),
 ) -> Result<Summary, CopyError> {
-    check_ends(source, target).await?;
-    let copied = transfer(source, target, |tally| tell(tally.progress(Step::Copy))).await?;
-    let found = summarize(target, |tally| tell(tally.progress(Step::CheckTarget))).await;
+    check_source_and_target(source, target).await?;
+    let copied = transfer(source, target, |tally| report(tally.progress(CopyStep::Copy))).await?;
+    let found = summarize(target, |tally| report(tally.progress(CopyStep::CheckTarget))).await;
     let found = found.map_err(CopyError::Target)?;
     if found != copied {
         return Err(CopyError::TargetDiffers { copied, found });
     }
-    let again = summarize(source, |tally| tell(tally.progress(Step::CheckSource))).await;
+    let again = summarize(source, |tally| report(tally.progress(CopyStep::CheckSource))).await;
     if again.map_err(CopyError::Source)? != copied {
         return Err(CopyError::SourceChanged);
     }
     Ok(copied)
 }
 
-/// Refuses what cannot have been meant.
-async fn check_ends(source: &Store, target: &Store) -> Result<(), CopyError> {
-    let first = source.page(&[], 1, 1).await.map_err(CopyError::Source)?;
-    let there = target.page(&[], 1, 1).await.map_err(CopyError::Target)?;
-    match (first.is_empty(), there.is_empty()) {
-        (true, _) => Err(CopyError::SourceEmpty),
-        (false, true) => Ok(()),
-        (false, false) if first == there => Err(CopyError::SameStore),
-        (false, false) => Err(CopyError::TargetNotEmpty),
+/// Refuses an empty source, a target that is not empty, and a source that is also the target.
+async fn check_source_and_target(source: &Store, target: &Store) -> Result<(), CopyError> {
+    let first_of_source = source.page(&[], 1, 1).await.map_err(CopyError::Source)?;
+    let first_of_target = target.page(&[], 1, 1).await.map_err(CopyError::Target)?;
+    if first_of_source.is_empty() {
+        return Err(CopyError::SourceEmpty);
     }
+    if first_of_target.is_empty() {
+        return Ok(());
+    }
+    let is_same = first_of_source == first_of_target;
+    Err(if is_same { CopyError::SameStore } else { CopyError::TargetNotEmpty })
 }
 
-/// Puts each page into the target while the next one is read.
+/// Writes each page to the target while it reads the next one.
 async fn transfer(
     source: &Store,
     target: &Store,
-    mut tell: impl FnMut(&Tally),
+    mut report: impl FnMut(&Tally),
 ) -> Result<Summary, CopyError> {
-    let (mut pages, mut tally) = (Pages::of(source), Tally::default());
+    let mut pages = Pages::of(source);
+    let mut tally = Tally::default();
     let mut page = pages.next().await.map_err(CopyError::Source)?;
     while !page.is_empty() {
         tally.add(&page);
@@ -142,34 +146,37 @@ async fn transfer(
             CommitError::Conflict { .. } => CopyError::TargetChanged,
             CommitError::Store(error) => CopyError::Target(error),
         })?;
-        tell(&tally);
+        report(&tally);
         page = next.map_err(CopyError::Source)?;
     }
     Ok(tally.finish())
 }
 
-/// Puts what is not there: what somebody else has put is not overwritten, and a commit whose answer was lost can be sent
-/// again.
+/// The commit of a page. It expects all its keys to be absent, so that it overwrites no value of another writer, and so
+/// that a backend may send it again after a lost answer.
 fn batch(page: Vec<(Key, Entry)>) -> Batch {
-    let put =
-        |batch: Batch, (key, entry): (Key, Entry)| batch.expect_absent(key.clone()).put(key, entry.value);
-    page.into_iter().fold(Batch::default(), put)
+    let mut batch = Batch::default();
+    for (key, entry) in page {
+        batch = batch.expect_absent(key.clone()).put(key, entry.value);
+    }
+    batch
 }
 
-/// Reads all of a store.
-async fn summarize(store: &Store, mut tell: impl FnMut(&Tally)) -> Result<Summary, StoreError> {
-    let (mut pages, mut tally) = (Pages::of(store), Tally::default());
+/// Reads a whole store.
+async fn summarize(store: &Store, mut report: impl FnMut(&Tally)) -> Result<Summary, StoreError> {
+    let mut pages = Pages::of(store);
+    let mut tally = Tally::default();
     loop {
         let page = pages.next().await?;
         if page.is_empty() {
             return Ok(tally.finish());
         }
         tally.add(&page);
-        tell(&tally);
+        report(&tally);
     }
 }
 
-/// All of a store, page after page; an empty one is the end.
+/// Reads a store page by page. An empty page is the end.
 struct Pages<'a> {
     store: &'a Store,
     from: Key,
@@ -189,7 +196,7 @@ impl<'a> Pages<'a> {
     }
 }
 
-/// What was read so far.
+/// The counts and the digest of the entries read so far.
 #[derive(Default)]
 struct Tally {
     keys: u64,
@@ -210,8 +217,8 @@ impl Tally {
         }
     }
 
-    fn progress(&self, step: Step) -> Progress {
-        Progress { step, keys: self.keys, bytes: self.bytes }
+    fn progress(&self, step: CopyStep) -> CopyProgress {
+        CopyProgress { step, keys: self.keys, bytes: self.bytes }
     }
 
     fn finish(self) -> Summary {
@@ -234,7 +241,7 @@ mod tests {
         store.commit(batch).await.unwrap();
     }
 
-    /// Two pages by count, and one more.
+    /// A store of two full pages and one more entry.
     async fn filled() -> Store {
         let store = memory();
         let mut batch = Batch::default().put("last", "");
@@ -250,19 +257,19 @@ mod tests {
         all.into_iter().map(|(key, entry)| (key, entry.value)).collect()
     }
 
-    /// Copies, and commits something to a store as soon as a step has begun.
-    async fn copy_and_meddle(
+    /// Copies, and commits `batch` to the store `changed` as soon as the step `during` has begun.
+    async fn copy_with_commit(
         (source, target): (&Store, &Store),
-        begun: Step,
-        meddled: &Store,
+        during: CopyStep,
+        changed: &Store,
         batch: Batch,
     ) -> Result<Summary, CopyError> {
         let mut batch = Some(batch);
         let copied = copy(source, target, |progress| {
-            if progress.step == begun
+            if progress.step == during
                 && let Some(batch) = batch.take()
             {
-                commit(meddled, batch).now_or_never().expect("a store in memory never waits");
+                commit(changed, batch).now_or_never().expect("a store in memory never waits");
             }
         });
         let copied = copied.await;
@@ -271,17 +278,20 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_copy_holds_the_same_and_each_page_is_told_of() {
-        let (source, target, mut told) = (filled().await, memory(), Vec::new());
-        // Fills a page by its bytes.
+    async fn a_copy_holds_the_same_and_each_page_is_reported() {
+        let source = filled().await;
+        let target = memory();
+        let mut reports = Vec::new();
+        // Fills a page by its size.
         commit(&source, Batch::default().put("large", vec![1; PAGE_BYTES_MAX])).await;
-        let copied = copy(&source, &target, |progress| told.push(progress)).await.unwrap();
+        let copied = copy(&source, &target, |progress| reports.push(progress)).await.unwrap();
         assert_eq!(contents(&source).await, contents(&target).await);
         let bytes = contents(&source).await.iter().map(|(key, value)| (key.len() + value.len()) as u64).sum();
         assert_eq!((copied.keys, copied.bytes), (2 * PAGE_VALUES_MAX as u64 + 2, bytes));
         assert_eq!(summarize(&target, |_| {}).await.unwrap(), copied);
-        for step in [Step::Copy, Step::CheckTarget, Step::CheckSource] {
-            let keys: Vec<_> = told.iter().filter(|told| told.step == step).map(|told| told.keys).collect();
+        for step in [CopyStep::Copy, CopyStep::CheckTarget, CopyStep::CheckSource] {
+            let of_step = reports.iter().filter(|report| report.step == step);
+            let keys: Vec<_> = of_step.map(|report| report.keys).collect();
             assert_eq!(keys, [1_000, 2_000, 2_001, 2_002]);
         }
     }
@@ -307,15 +317,16 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_copy_that_is_not_whole_or_not_the_same_is_noticed() {
+    async fn a_damaged_copy_is_detected() {
         for damage in [
             Batch::default().delete("key-00007"),
             Batch::default().put("key-00007", "8"),
             Batch::default().delete("key-00007").put("key-00007x", "7"),
             Batch::default().put("zzz", ""),
         ] {
-            let (source, target) = (filled().await, memory());
-            let copied = copy_and_meddle((&source, &target), Step::Copy, &target, damage).await;
+            let source = filled().await;
+            let target = memory();
+            let copied = copy_with_commit((&source, &target), CopyStep::Copy, &target, damage).await;
             let differs =
                 matches!(copied, Err(CopyError::TargetDiffers { copied, found }) if copied != found);
             assert!(differs, "{copied:?}");
@@ -323,37 +334,40 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_source_that_changes_is_noticed_whenever_it_does() {
-        // A value of a page that was read by then, and one that is yet to be read.
-        let (passed, coming) =
-            (|| Batch::default().put("key-00000", "new"), || Batch::default().put("zzz", ""));
-        for (begun, change, is_copied) in [
-            (Step::Copy, passed(), false),
-            (Step::Copy, coming(), true),
-            (Step::CheckTarget, passed(), false),
-            (Step::CheckTarget, coming(), false),
+    async fn a_change_of_the_source_is_detected_in_every_step() {
+        // A key of a page that was already read, and a key that is read later.
+        let passed = || Batch::default().put("key-00000", "new");
+        let coming = || Batch::default().put("zzz", "");
+        for (during, change, is_copied) in [
+            (CopyStep::Copy, passed(), false),
+            (CopyStep::Copy, coming(), true),
+            (CopyStep::CheckTarget, passed(), false),
+            (CopyStep::CheckTarget, coming(), false),
         ] {
-            let (source, target) = (filled().await, memory());
-            let copied = copy_and_meddle((&source, &target), begun, &source, change.clone()).await;
+            let source = filled().await;
+            let target = memory();
+            let copied = copy_with_commit((&source, &target), during, &source, change.clone()).await;
             assert_eq!(contents(&source).await == contents(&target).await, is_copied);
             if !is_copied {
-                assert_eq!(copied, Err(CopyError::SourceChanged), "{begun:?}, {change:?}");
+                assert_eq!(copied, Err(CopyError::SourceChanged), "{during:?}, {change:?}");
             }
         }
     }
 
     #[tokio::test]
-    async fn what_somebody_else_puts_into_the_target_is_not_overwritten() {
-        let (source, target) = (filled().await, memory());
+    async fn a_value_that_another_writer_puts_is_not_overwritten() {
+        let source = filled().await;
+        let target = memory();
         let theirs = Batch::default().put("last", "theirs");
-        let copied = copy_and_meddle((&source, &target), Step::Copy, &target, theirs).await;
+        let copied = copy_with_commit((&source, &target), CopyStep::Copy, &target, theirs).await;
         assert_eq!(copied, Err(CopyError::TargetChanged));
         assert_eq!(target.get(b"last").await.unwrap().unwrap().value, "theirs");
     }
 
     #[tokio::test]
-    async fn what_cannot_have_been_meant_is_refused_and_changes_nothing() {
-        let (source, target) = (filled().await, memory());
+    async fn a_wrong_source_or_target_is_refused_and_nothing_is_changed() {
+        let source = filled().await;
+        let target = memory();
         for (source, target, error) in [
             (&target, &target, CopyError::SourceEmpty),
             (&target, &source, CopyError::SourceEmpty),

@@ -1,4 +1,4 @@
-//! The store in files of this machine: fjall under a group commit.
+//! The store in files on this machine: the engine fjall with group commit.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -11,23 +11,23 @@ use crate::private_dir;
 
 /// The folder of the store within the data directory.
 const FOLDER: &str = "store";
-/// The format of what is stored, this one and no other. Whoever raises it writes the upgrade in `check_format`.
+/// The format number that this server reads and writes. A new format needs an upgrade in `check_format`.
 const FORMAT: u32 = 2;
-/// The format before: the keys of long platform session ids held them whole.
-const FORMAT_LONG_KEYS: u32 = 1;
-/// Key of the format number in the keyspace `meta`; big-endian.
+/// The format before, in which some keys had other names; see [`KeyUpgrade`].
+const FORMAT_BEFORE_KEY_UPGRADE: u32 = 1;
+/// Key of the format number (u32, big-endian) in the keyspace `meta`.
 const FORMAT_KEY: &str = "format";
-/// Key of the last epoch taken in the keyspace `meta`; big-endian.
+/// Key of the last epoch in use (u64, big-endian) in the keyspace `meta`.
 const EPOCH_KEY: &str = "epoch";
-/// Memory for blocks read from disk, in bytes; what was written last is in memory anyway.
+/// Cache for blocks read from disk, in bytes. The latest writes are in memory in addition.
 const CACHE_BYTES: u64 = 64 << 20;
-/// Journal size from which fjall flushes whatever holds it, in bytes: bounds what a start has to replay.
+/// Journal size at which fjall flushes its memtables, in bytes. It limits what a start must replay.
 const JOURNAL_BYTES_MAX: u64 = 128 << 20;
-/// Threads that flush and compact. One of them leaves compacting to the others and spins, using up a whole core,
-/// while there is more of it than they can take; with its default of one thread per core, fjall does so on two
-/// cores during every compaction.
+/// Threads that flush and compact. One thread does not compact: it spins, and uses a whole core, while the others have
+/// more compactions than they can run. With fjall's default of one thread per core, that happens on two cores during
+/// every compaction.
 const WORKER_THREADS: usize = 3;
-/// Length of the version before a stored value, in bytes.
+/// Length of the version that precedes a stored value, in bytes.
 const VERSION_BYTES: usize = size_of::<u64>();
 
 /// How the caller's keys changed between format 1 and format 2. The store does not know what keys mean, so that the
@@ -40,27 +40,28 @@ pub struct KeyUpgrade {
     pub renamed: fn(&[u8]) -> Option<Key>,
 }
 
-/// The store in files of this machine, for one process at a time. Clones share it.
+/// The store in files on this machine, for one process at a time. Clones share it.
 pub type Embedded = GroupCommit<Fjall>;
 
 impl Embedded {
-    /// Opens the store in `data_dir`, or creates it there. Blocks while it reads the journal.
+    /// Opens the store in `data_dir`, or creates it there. Blocks while it reads the journal. A store of format 1 is upgraded
+    /// with `upgrade`.
     ///
     /// # Errors
-    /// [`StoreError::InUse`] where another server has it open, [`StoreError::UnknownFormat`] where another version
-    /// wrote it, [`StoreError::Corrupt`] or [`StoreError::Failed`] where it cannot be read or written.
+    /// [`StoreError::InUse`] if another process has it open, [`StoreError::UnknownFormat`] if another server version wrote
+    /// it, [`StoreError::Corrupt`] or [`StoreError::Failed`] if it cannot be read or written.
     pub fn open(data_dir: &Path, upgrade: KeyUpgrade) -> Result<Self, StoreError> {
         Self::start(Fjall::open(data_dir, upgrade)?)
     }
 
-    /// The folder of the store in `data_dir`, whether there is one or not.
+    /// The folder of the store in `data_dir`. The folder may not exist.
     pub fn folder(data_dir: &Path) -> PathBuf {
         data_dir.join(FOLDER)
     }
 }
 
-/// The engine: values in the keyspace `data`, each after the version that wrote it (u64, big-endian); the format
-/// number and the epoch in the keyspace `meta`.
+/// The engine. The keyspace `data` has the values, each preceded by its version (u64, big-endian). The keyspace `meta` has
+/// the format number and the epoch.
 pub struct Fjall {
     db: Database,
     data: Keyspace,
@@ -72,14 +73,14 @@ impl Fjall {
     /// Opens the engine in `data_dir`, or creates it there.
     ///
     /// # Errors
-    /// See [`Embedded::open`].
+    /// The errors of [`Embedded::open`].
     pub fn open(data_dir: &Path, upgrade: KeyUpgrade) -> Result<Self, StoreError> {
         let unusable = |error: std::io::Error| {
             let dir = data_dir.display();
             let hint = "name one that this user may write to";
             StoreError::Failed(format!("cannot use the data directory {dir}: {error}; {hint}"))
         };
-        // Sessions hold what players told each other, and hashes of passwords.
+        // Values may hold private data, such as messages and password hashes.
         private_dir::create(data_dir).map_err(unusable)?;
         let opened = Database::builder(data_dir.join(FOLDER))
             .cache_size(CACHE_BYTES)
@@ -99,11 +100,11 @@ impl Fjall {
         Ok(engine)
     }
 
-    /// Marks a new directory with our format and refuses every other format.
+    /// Writes the format number into a new directory, upgrades the format before, and refuses every other format.
     fn check_format(&self, upgrade: KeyUpgrade) -> Result<(), StoreError> {
         match self.meta(FORMAT_KEY)?.map(u32::from_be_bytes) {
             Some(FORMAT) => Ok(()),
-            Some(FORMAT_LONG_KEYS) => self.rename_keys(upgrade),
+            Some(FORMAT_BEFORE_KEY_UPGRADE) => self.rename_keys(upgrade),
             Some(found) => Err(StoreError::UnknownFormat { dir: self.dir.clone(), found, known: FORMAT }),
             None if self.data.is_empty().map_err(store_error)? => {
                 self.put_meta(FORMAT_KEY, &FORMAT.to_be_bytes())
@@ -112,7 +113,7 @@ impl Fjall {
         }
     }
 
-    /// Brings a store of the format before to this one, in one commit.
+    /// Upgrades a store of the format before, in one commit.
     fn rename_keys(&self, upgrade: KeyUpgrade) -> Result<(), StoreError> {
         let mut batch = self.db.batch().durability(Some(PersistMode::SyncAll));
         for entry in self.data.prefix(upgrade.prefix) {
@@ -143,13 +144,13 @@ impl Fjall {
 
 impl Engine for Fjall {
     fn get(&self, key: &[u8]) -> Result<Option<Entry>, StoreError> {
-        // Through a snapshot: outside of one, fjall shows a write batch key by key while it is applied, and a
-        // reader could see one new value of a commit and then an old one.
+        // Read from a snapshot: without one, fjall shows a write batch key by key while it is applied, and a reader could
+        // see a new value of a commit and then an old one.
         let record = self.db.snapshot().get(&self.data, key).map_err(store_error)?;
         record.map(|record| decode(&record)).transpose()
     }
 
-    /// Without a snapshot, since nothing is applied meanwhile, and without a copy of the value.
+    /// Needs no snapshot, because nothing is applied meanwhile, and does not copy the value.
     fn version(&self, key: &[u8]) -> Result<Option<Version>, StoreError> {
         let record = self.data.get(key).map_err(store_error)?;
         record.map(|record| split(&record).map(|(version, _)| version)).transpose()
@@ -167,8 +168,8 @@ impl Engine for Fjall {
         found.map(read).collect()
     }
 
-    /// One journal entry, one fsync. fjall puts a batch into its memtables, where readers find it, only after the
-    /// journal is synced, so that nobody ever reads what a crash could take back.
+    /// Writes one journal entry with one fsync. fjall adds a batch to its memtables, where readers find it, only after the
+    /// journal is synced, so that no reader sees a change that a crash could undo.
     fn apply(&self, writes: Writes) -> Result<(), StoreError> {
         let mut batch = self.db.batch().durability(Some(PersistMode::SyncAll));
         for (key, entry) in writes {
@@ -191,9 +192,9 @@ impl Engine for Fjall {
     }
 }
 
-/// Makes the store's folder itself durable: fjall syncs what it puts into that folder, and not the name of it.
+/// Syncs the data directory, so that the name of the store's folder is durable: fjall syncs only the content of the folder.
 fn sync_directory(dir: &Path) -> Result<(), StoreError> {
-    // Elsewhere a directory cannot be opened as a file, and need not be.
+    // Other systems cannot open a directory as a file, and do not need this.
     if cfg!(unix) {
         let synced = File::open(dir).and_then(|dir| dir.sync_all());
         synced.map_err(|error| StoreError::Failed(format!("cannot sync {}: {error}", dir.display())))?;
@@ -208,7 +209,7 @@ fn encode(entry: &Entry) -> UserValue {
     record.into()
 }
 
-/// Copies the value: a slice of fjall's would keep the whole block it lies in from being freed.
+/// Copies the value, because a slice of fjall's memory would keep a whole block from being freed.
 fn decode(record: &[u8]) -> Result<Entry, StoreError> {
     let (version, value) = split(record)?;
     Ok(Entry { version, value: Bytes::copy_from_slice(value) })
@@ -217,7 +218,7 @@ fn decode(record: &[u8]) -> Result<Entry, StoreError> {
 fn split(record: &[u8]) -> Result<(Version, &[u8]), StoreError> {
     let Some((version, value)) = record.split_first_chunk::<VERSION_BYTES>() else {
         return Err(StoreError::Corrupt(format!(
-            "a record of {} bytes has no room for its version",
+            "a record of {} bytes is too short for a version",
             record.len()
         )));
     };
@@ -230,7 +231,7 @@ fn store_error(error: fjall::Error) -> StoreError {
         Error::Io(error) | Error::Storage(LsmError::Io(error)) => StoreError::Failed(error.to_string()),
         Error::Poisoned => StoreError::Failed("an earlier write failed".into()),
         Error::InvalidVersion(_) => StoreError::Failed(
-            "its files are of another engine version: run the server version that wrote them".into(),
+            "another engine version wrote its files: run the server version that wrote them".into(),
         ),
         Error::Storage(error) => StoreError::Corrupt(error.to_string()),
         error @ (Error::JournalRecovery(_)

@@ -1,4 +1,4 @@
-//! Why a store says no.
+//! Errors of the store.
 
 use std::path::PathBuf;
 
@@ -6,121 +6,125 @@ use thiserror::Error;
 
 use super::{KEY_BYTES_MAX, Key};
 
-/// Why a store could not do what it was asked to.
+/// Why a store could not read, write or open.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum StoreError {
-    /// More commits wait than the queue holds; nothing was changed.
+    /// The queue of commits is full. Nothing was changed.
     #[error(
-        "the store's write queue is full: try again in a moment, and find faster storage if this goes on"
+        "the store's write queue is full: try again in a moment, and use faster storage if this continues"
     )]
     Busy,
-    /// The store was closed; nothing was changed.
-    #[error("the store is closed because the server is stopping: try again once it is back")]
+    /// The store is closed. Nothing was changed.
+    #[error("the store is closed because the server is stopping: try again after it has started")]
     Closed,
-    /// A key that no store holds; nothing was changed.
+    /// The length of a key is not allowed. Nothing was changed.
     #[error("a key of {bytes} bytes cannot be stored: use 1 to {KEY_BYTES_MAX} bytes")]
     InvalidKey {
-        /// Its length in bytes.
+        /// The length of the key, in bytes.
         bytes: usize,
     },
-    /// The storage below failed. A commit that ends so may or may not be found after a restart.
+    /// The disk or the database failed. A commit with this error may or may not be found after a restart.
     #[error("the store failed: {0}")]
     Failed(String),
-    /// A database does not answer; nothing was changed.
+    /// The database cannot be reached. Nothing was changed.
     #[error("the database does not answer: {0}; try again in a moment")]
     Unavailable(String),
-    /// A database was lost in the middle of a commit, which may have happened or not, or may yet happen.
-    #[error("the database was lost in the middle of a change, which may have been made: {0}")]
+    /// The answer to a commit was lost. The commit may have happened, or may still happen.
+    #[error("the answer of the database was lost, so the change may or may not have been made: {0}")]
     Unsure(String),
-    /// This machine's clock and the database's differ by more than is allowed.
+    /// This machine's clock and the database's differ by more than the setting allows.
     #[error(
-        "this machine's clock differs from the database's by {difference_ms} ms, and {allowed_ms} are allowed: keep both in \
-         time (NTP)"
+        "this machine's clock differs from the database's by {difference_ms} ms, and {allowed_ms} ms are allowed: \
+         synchronise both clocks (NTP)"
     )]
     ClockSkew {
-        /// By how much this one is ahead; negative where it is behind.
+        /// Milliseconds by which this machine's clock is ahead; negative if it is behind.
         difference_ms: i64,
-        /// By how much it may be.
+        /// Largest allowed difference, in milliseconds.
         allowed_ms: i64,
     },
-    /// What was read cannot be what was written.
+    /// The stored data is damaged.
     #[error("the store is damaged: {0}; restore the data directory from a backup")]
     Corrupt(String),
-    /// Another server uses the directory.
+    /// Another server uses the data directory.
     #[error(
         "another server uses the data directory {}: stop that server, or give this one a directory of its own",
         .dir.display()
     )]
     InUse {
-        /// The directory.
+        /// The data directory.
         dir: PathBuf,
     },
     /// A server uses the database.
     #[error(
-        "a server uses the database {database}, of which {connections} connections are called {name}: stop it, or, where \
-         that is one of another store, give the servers of each an application_name of their own in [postgres] url"
+        "a server uses the database {database}: it has {connections} connections with the application_name {name}; stop \
+         the server, or, if it uses another store, give the servers of each store an application_name of their own in \
+         [postgres] url"
     )]
     DatabaseInUse {
-        /// The database, and its hosts.
+        /// The database and its hosts.
         database: String,
-        /// How many connections there are.
+        /// The number of connections of servers.
         connections: i64,
-        /// What they are called.
+        /// The `application_name` of these connections.
         name: String,
     },
-    /// The data directory was written in another format.
+    /// The data directory has a format that this server does not know.
     #[error(
         "the data directory {} has format {found}, and this server knows format {known}: run a server version \
          that knows format {found}, or start with an empty directory",
         .dir.display()
     )]
     UnknownFormat {
-        /// The directory.
+        /// The data directory.
         dir: PathBuf,
-        /// The directory's format number.
+        /// The format number of the directory.
         found: u32,
         /// The format number this server reads and writes.
         known: u32,
     },
-    /// A newer server made the tables of the database.
+    /// A newer server has upgraded the tables of the database.
     #[error(
         "the database has schema {found}, and this server knows schemas up to {known}: run a server version that \
          knows schema {found}, or name another database"
     )]
     UnknownSchema {
-        /// The database's schema number.
+        /// The schema number of the database.
         found: i64,
-        /// The last schema number that this server knows.
+        /// The highest schema number that this server knows.
         known: i64,
     },
 }
 
 impl StoreError {
-    /// Whether a commit that ended in this error certainly changed nothing, and so may simply be tried again.
+    /// Whether a commit with this error has certainly changed nothing, so that it may be repeated.
     pub fn changed_nothing(&self) -> bool {
         match self {
-            Self::Busy | Self::Closed | Self::InvalidKey { .. } | Self::Unavailable(_) => true,
-            Self::InUse { .. }
+            Self::Busy
+            | Self::Closed
+            | Self::InvalidKey { .. }
+            | Self::Unavailable(_)
+            | Self::InUse { .. }
             | Self::DatabaseInUse { .. }
             | Self::UnknownFormat { .. }
-            | Self::UnknownSchema { .. } => true,
-            Self::ClockSkew { .. } => true,
+            | Self::UnknownSchema { .. }
+            | Self::ClockSkew { .. } => true,
             Self::Failed(_) | Self::Unsure(_) | Self::Corrupt(_) => false,
         }
     }
 }
 
-/// Why a commit did not happen.
+/// Why a commit failed.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum CommitError {
-    /// An expectation did not hold; nothing was changed.
-    #[error("someone else changed a value first: read it again and retry")]
+    /// An expectation did not hold. Nothing was changed.
+    #[error("another commit changed a value first: read it again and retry")]
     Conflict {
         /// The first key whose expectation did not hold.
         key: Key,
     },
-    /// The store could not do it.
+    /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
 }

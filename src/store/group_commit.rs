@@ -1,4 +1,4 @@
-//! Group commit: one thread judges and writes all commits, so that callers who come together share one fsync.
+//! Group commit: one thread checks and writes all commits, so that commits that arrive together share one fsync.
 
 use std::collections::BTreeMap;
 use std::sync::{
@@ -9,77 +9,78 @@ use std::thread::{self, JoinHandle};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc, mpsc::error::TrySendError, oneshot};
 
-use super::{Backend, Batch, CHANGES_KEPT, Change, CommitError, Entry, Key, StoreError, Version};
+use super::{Backend, Batch, ChangeEvent, CommitError, Entry, Key, StoreError, Version, WATCH_CAPACITY};
 
-/// Most commits that may wait for the writer. At a few thousand fsyncs a second this many wait a few milliseconds.
+/// Most commits that wait for the commit thread. At a few thousand fsyncs a second they wait a few milliseconds.
 const QUEUE_CAPACITY: usize = 4_096;
-/// Most bytes of commits that may wait for the writer, so that large ones do not fill the memory. One that is larger
-/// still waits alone.
+/// Most bytes of the commits that wait for the commit thread, to limit the memory of large commits. A commit that is
+/// larger than this waits alone.
 const QUEUE_BYTES_MAX: u32 = 256 << 20;
-/// Most commits that share one durable write, so that the first of them does not wait for ever.
+/// Most commits that share one durable write, to limit how long the first of them waits.
 const GROUP_COMMITS_MAX: usize = 512;
-/// Size from which a group takes no more commits, in bytes.
+/// Size at which a group takes no more commits, in bytes.
 const GROUP_BYTES_MAX: usize = 4 << 20;
-/// Low bits of a version, counting the commits of an epoch; the rest number the epoch.
+/// Number of low bits of a version that count the commits of an epoch. The other bits are the epoch.
 const COUNTER_BITS: u32 = 40;
 
-/// What a group changes: for each key its new value, or `None` where it is removed.
+/// The changes of a group: for each key its new entry, or `None` if the key is deleted.
 pub type Writes = BTreeMap<Key, Option<Entry>>;
 
-/// An ordered store of one process that can write durably. Public for the benchmark, which compares engines under
-/// the same group commit; servers use [`Embedded`](super::Embedded).
+/// An ordered store of one process with durable writes. It is public for the benchmark, which compares engines with the
+/// same group commit; servers use [`Embedded`](super::Embedded).
 pub trait Engine: Send + Sync + 'static {
-    /// The value of `key`, if it has one.
+    /// Reads the entry of `key`; `None` if the key has no value.
     ///
     /// # Errors
-    /// Where it cannot be read.
+    /// [`StoreError`] if the engine cannot be read.
     fn get(&self, key: &[u8]) -> Result<Option<Entry>, StoreError>;
 
-    /// The version of `key`, if it has a value. Asked for by the thread that applies, so between two changes.
+    /// Reads the version of `key`; `None` if the key has no value. Only the commit thread calls it, so that no change is
+    /// applied at the same time.
     ///
     /// # Errors
-    /// Where it cannot be read.
+    /// [`StoreError`] if the engine cannot be read.
     fn version(&self, key: &[u8]) -> Result<Option<Version>, StoreError> {
         Ok(self.get(key)?.map(|entry| entry.version))
     }
 
-    /// Values in key order; see [`Backend::scan`].
+    /// Reads entries in key order; see [`Backend::scan`].
     ///
     /// # Errors
-    /// Where they cannot be read.
+    /// [`StoreError`] if the engine cannot be read.
     fn scan(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<(Key, Entry)>, StoreError>;
 
-    /// Makes all changes or none. Returns once they are durable, and shows them to readers no earlier.
+    /// Makes all changes or none. Returns once they are durable; readers do not see them earlier.
     ///
     /// # Errors
-    /// Where they may not be durable; no further changes are then asked for.
+    /// [`StoreError`] if the changes may not be durable. Then `apply` is not called again.
     fn apply(&self, writes: Writes) -> Result<(), StoreError>;
 
-    /// A number greater than every one returned before, also before a restart.
+    /// Returns a number greater than every number it returned before, including those before a restart.
     ///
     /// # Errors
-    /// Where it could not be recorded durably.
+    /// [`StoreError`] if the number could not be stored durably.
     fn next_epoch(&self) -> Result<u64, StoreError>;
 
-    /// Called once, after the last change.
+    /// Flushes all files. It is called once, after the last change.
     ///
     /// # Errors
-    /// Where the files could not be flushed.
+    /// [`StoreError`] if the files could not be flushed.
     fn flush(&self) -> Result<(), StoreError>;
 }
 
-/// What the writer did since the store was opened, and what waits for it.
+/// Counts of commits since the store was opened, and the length of the queue.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
     /// Commits that succeeded.
     pub commits: u64,
-    /// Durable writes that carried them.
+    /// Durable writes. Each carries one or more commits.
     pub groups: u64,
     /// Commits refused because an expectation did not hold.
     pub conflicts: u64,
-    /// Commits that failed for any other reason once they were queued.
+    /// Commits that failed for any other reason after they were queued.
     pub failures: u64,
-    /// Commits that wait for the writer now.
+    /// Commits that wait for the commit thread now.
     pub queue_depth: usize,
 }
 
@@ -91,33 +92,33 @@ struct Counters {
     failures: AtomicU64,
 }
 
-/// An engine with a group commit before it. Clones share it; dropping the last one closes it.
+/// A store that writes to an engine with group commit. Clones share it; dropping the last clone closes it.
 pub struct GroupCommit<E: Engine> {
     inner: Arc<Inner<E>>,
 }
 
-/// The options become `None` when the store is closed. Taking them out from under a lock, and not counting
-/// clones, is what lets `close` promise that the files are free when it returns.
+/// `close` takes the engine and the queue out of their options, under their locks. So the files are free when it returns,
+/// even if clones of the store remain.
 struct Inner<E: Engine> {
     engine: RwLock<Option<Arc<E>>>,
-    queue: RwLock<Option<mpsc::Sender<Job>>>,
-    /// Bytes that the queue has room for.
-    room: Arc<Semaphore>,
-    writer: Mutex<Option<JoinHandle<()>>>,
-    changes: broadcast::Sender<Arc<Change>>,
+    queue: RwLock<Option<mpsc::Sender<QueuedCommit>>>,
+    /// A permit for each byte that the queue may still take.
+    queue_bytes: Arc<Semaphore>,
+    commit_thread: Mutex<Option<JoinHandle<()>>>,
+    changes: broadcast::Sender<Arc<ChangeEvent>>,
     counters: Arc<Counters>,
-    /// Why nothing is written any more, once a durable write has failed.
-    failed: Arc<OnceLock<StoreError>>,
+    /// The error of all commits after a failed durable write.
+    write_failure: Arc<OnceLock<StoreError>>,
 }
 
 type Outcome = Result<Version, CommitError>;
 
-/// A commit that waits, and who wants to know.
-struct Job {
+/// A commit in the queue, whose caller waits for the outcome.
+struct QueuedCommit {
     batch: Batch,
-    /// Its bytes of the queue, given back once it is settled.
-    room: OwnedSemaphorePermit,
-    answer: oneshot::Sender<Outcome>,
+    /// The bytes of the batch in the queue, released after the commit is written.
+    queue_bytes: OwnedSemaphorePermit,
+    reply: oneshot::Sender<Outcome>,
 }
 
 impl<E: Engine> Clone for GroupCommit<E> {
@@ -127,42 +128,42 @@ impl<E: Engine> Clone for GroupCommit<E> {
 }
 
 impl<E: Engine> GroupCommit<E> {
-    /// Starts the writer of `engine`. Blocks while the engine records the new epoch.
+    /// Starts the commit thread of `engine`. Blocks while the engine stores the new epoch.
     ///
     /// # Errors
-    /// Where the epoch could not be recorded or the thread not be started.
+    /// [`StoreError`] if the epoch could not be stored or the thread could not be started.
     pub fn start(engine: E) -> Result<Self, StoreError> {
         let engine = Arc::new(engine);
-        let (queue, jobs) = mpsc::channel(QUEUE_CAPACITY);
-        let changes = broadcast::Sender::new(CHANGES_KEPT);
+        let (queue, queued) = mpsc::channel(QUEUE_CAPACITY);
+        let changes = broadcast::Sender::new(WATCH_CAPACITY);
         let counters = Arc::<Counters>::default();
-        let failed = Arc::<OnceLock<StoreError>>::default();
-        let writer = Writer {
+        let write_failure = Arc::<OnceLock<StoreError>>::default();
+        let commit_thread = CommitThread {
             versions: Versions::start(&*engine)?,
             engine: Arc::clone(&engine),
-            jobs,
+            queued,
             changes: changes.clone(),
             counters: Arc::clone(&counters),
-            failed: Arc::clone(&failed),
+            write_failure: Arc::clone(&write_failure),
         };
-        let writer = thread::Builder::new()
+        let commit_thread = thread::Builder::new()
             .name("store-writer".into())
-            .spawn(|| writer.run())
-            .map_err(|error| StoreError::Failed(format!("cannot start the writer thread: {error}")))?;
+            .spawn(|| commit_thread.run())
+            .map_err(|error| StoreError::Failed(format!("cannot start the commit thread: {error}")))?;
         Ok(Self {
             inner: Arc::new(Inner {
                 engine: RwLock::new(Some(engine)),
                 queue: RwLock::new(Some(queue)),
-                room: Arc::new(Semaphore::new(QUEUE_BYTES_MAX as usize)),
-                writer: Mutex::new(Some(writer)),
+                queue_bytes: Arc::new(Semaphore::new(QUEUE_BYTES_MAX as usize)),
+                commit_thread: Mutex::new(Some(commit_thread)),
                 changes,
                 counters,
-                failed,
+                write_failure,
             }),
         })
     }
 
-    /// What the writer did so far, and what waits for it.
+    /// The counts of commits so far, and the length of the queue.
     pub fn stats(&self) -> Stats {
         let counters = &self.inner.counters;
         let queue = self.inner.queue.read().unwrap_or_else(PoisonError::into_inner);
@@ -175,23 +176,23 @@ impl<E: Engine> GroupCommit<E> {
         }
     }
 
-    /// Fails where nothing can be written any more, and says why.
+    /// Checks whether the store accepts commits. It refuses them after a failed durable write, until a restart.
     ///
     /// # Errors
-    /// As said.
+    /// [`StoreError::Failed`] with the cause of the failed write.
     pub fn check_writable(&self) -> Result<(), StoreError> {
-        self.inner.failed.get().map_or(Ok(()), |failed| Err(failed.clone()))
+        self.inner.write_failure.get().map_or(Ok(()), |failure| Err(failure.clone()))
     }
 
-    /// Refuses new commits, finishes the queued ones, flushes and lets go of the files: when this returns, they can
-    /// be opened again. Afterwards everything answers [`StoreError::Closed`]; closing again does nothing.
+    /// Refuses new commits, finishes the queued commits, flushes and closes the files. When this returns, the files can be
+    /// opened again. Afterwards every method returns [`StoreError::Closed`]; a second call of `close` does nothing.
     ///
     /// # Errors
-    /// [`StoreError::Failed`] where the files could not be flushed or the writer had died.
+    /// [`StoreError::Failed`] if the files could not be flushed or the commit thread had panicked.
     pub async fn close(&self) -> Result<(), StoreError> {
         let inner = Arc::clone(&self.inner);
         let closed = tokio::task::spawn_blocking(move || inner.close()).await;
-        closed.unwrap_or_else(|stopped| Err(StoreError::Failed(format!("closing was cut short: {stopped}"))))
+        closed.unwrap_or_else(|error| Err(StoreError::Failed(format!("closing was interrupted: {error}"))))
     }
 }
 
@@ -202,41 +203,43 @@ impl<E: Engine> Inner<E> {
     }
 
     fn enqueue(&self, batch: Batch) -> Result<oneshot::Receiver<Outcome>, StoreError> {
-        let (answer, outcome) = oneshot::channel();
+        let (reply, outcome) = oneshot::channel();
         let queue = self.queue.read().unwrap_or_else(PoisonError::into_inner);
         let queue = queue.as_ref().ok_or(StoreError::Closed)?;
-        let bytes =
-            u32::try_from(batch.size_bytes()).map_or(QUEUE_BYTES_MAX, |bytes| bytes.min(QUEUE_BYTES_MAX));
-        let room = Arc::clone(&self.room).try_acquire_many_owned(bytes).map_err(|_| StoreError::Busy)?;
-        match queue.try_send(Job { batch, room, answer }) {
+        let bytes = u32::try_from(batch.size_bytes()).unwrap_or(u32::MAX).min(QUEUE_BYTES_MAX);
+        let queue_bytes = Arc::clone(&self.queue_bytes).try_acquire_many_owned(bytes);
+        let queue_bytes = queue_bytes.map_err(|_| StoreError::Busy)?;
+        match queue.try_send(QueuedCommit { batch, queue_bytes, reply }) {
             Ok(()) => Ok(outcome),
             Err(TrySendError::Full(_)) => Err(StoreError::Busy),
-            Err(TrySendError::Closed(_)) => Err(writer_died()),
+            Err(TrySendError::Closed(_)) => Err(commit_thread_died()),
         }
     }
 
     fn close(&self) -> Result<(), StoreError> {
         drop(self.queue.write().unwrap_or_else(PoisonError::into_inner).take());
-        // Held to the end, so that a second caller returns no earlier than the first.
-        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        let joined = writer.take().map_or(Ok(()), JoinHandle::join);
+        // Locked until the end, so that a second caller does not return before the first.
+        let mut commit_thread = self.commit_thread.lock().unwrap_or_else(PoisonError::into_inner);
+        let joined = commit_thread.take().map_or(Ok(()), JoinHandle::join);
         let engine = self.engine.write().unwrap_or_else(PoisonError::into_inner).take();
         let flushed = engine.map_or(Ok(()), |engine| engine.flush());
-        joined.map_err(|_| writer_died()).and(flushed)
+        joined.map_err(|_| commit_thread_died()).and(flushed)
     }
 }
 
 impl<E: Engine> Drop for Inner<E> {
     fn drop(&mut self) {
-        // Every commit was durable when it was answered: there is nothing to lose here.
+        // No answered commit is lost: each was durable before its answer.
         if let Err(error) = self.close() {
             tracing::warn!(%error, "the store was not closed cleanly");
         }
     }
 }
 
-fn writer_died() -> StoreError {
-    StoreError::Failed("the writer has died: restart the server, and report the panic in its log".into())
+fn commit_thread_died() -> StoreError {
+    StoreError::Failed(
+        "the commit thread has stopped: restart the server, and report the panic in its log".into(),
+    )
 }
 
 impl<E: Engine> Backend for GroupCommit<E> {
@@ -250,12 +253,12 @@ impl<E: Engine> Backend for GroupCommit<E> {
 
     async fn commit(&self, batch: Batch) -> Result<Version, CommitError> {
         batch.check_keys()?;
-        // Queued before the first await: a caller that goes away later takes nothing back.
+        // Queued before the first await: a caller that drops the future later does not undo the commit.
         let outcome = self.inner.enqueue(batch)?;
-        outcome.await.unwrap_or_else(|_| Err(writer_died().into()))
+        outcome.await.unwrap_or_else(|_| Err(commit_thread_died().into()))
     }
 
-    fn watch(&self) -> broadcast::Receiver<Arc<Change>> {
+    fn watch(&self) -> broadcast::Receiver<Arc<ChangeEvent>> {
         self.inner.changes.subscribe()
     }
 
@@ -264,8 +267,8 @@ impl<E: Engine> Backend for GroupCommit<E> {
     }
 }
 
-/// Numbers the commits: an epoch, recorded once whenever the store is opened, and a counter within it. So a
-/// version never comes back, and no commit has to record where the counter stands.
+/// Makes the versions of commits from an epoch and a counter. The engine stores a new epoch whenever the store is opened,
+/// so that no version is used twice and no commit has to store the counter.
 struct Versions {
     epoch: u64,
     counter: u64,
@@ -276,13 +279,13 @@ impl Versions {
         let epoch = engine.next_epoch()?;
         if epoch >> (u64::BITS - COUNTER_BITS) != 0 {
             return Err(StoreError::Failed(
-                "the versions are used up: export the data to a new directory".into(),
+                "all versions are used up: copy the store to a new directory".into(),
             ));
         }
         Ok(Self { epoch, counter: 0 })
     }
 
-    /// A year at 30,000 commits a second uses up an epoch's counter; then a new epoch begins.
+    /// Returns a new version. After 2^40 commits (a year at 30,000 commits a second) a new epoch begins.
     fn next(&mut self, engine: &impl Engine) -> Result<Version, StoreError> {
         if self.counter >> COUNTER_BITS != 0 {
             *self = Self::start(engine)?;
@@ -293,53 +296,53 @@ impl Versions {
     }
 }
 
-/// The thread that owns all commits.
-struct Writer<E> {
+/// The thread that checks and writes all commits.
+struct CommitThread<E> {
     engine: Arc<E>,
-    jobs: mpsc::Receiver<Job>,
-    changes: broadcast::Sender<Arc<Change>>,
+    queued: mpsc::Receiver<QueuedCommit>,
+    changes: broadcast::Sender<Arc<ChangeEvent>>,
     counters: Arc<Counters>,
     versions: Versions,
-    failed: Arc<OnceLock<StoreError>>,
+    write_failure: Arc<OnceLock<StoreError>>,
 }
 
-/// Commits that were judged and wait for the durable write to be told.
+/// Commits that were checked, and whose callers wait for the durable write.
 #[derive(Default)]
-struct Group {
+struct CommitGroup {
     writes: Writes,
-    verdicts: Vec<(oneshot::Sender<Outcome>, Result<Change, CommitError>)>,
-    room: Vec<OwnedSemaphorePermit>,
+    checked: Vec<(oneshot::Sender<Outcome>, Result<ChangeEvent, CommitError>)>,
+    queue_bytes: Vec<OwnedSemaphorePermit>,
 }
 
-impl<E: Engine> Writer<E> {
+impl<E: Engine> CommitThread<E> {
     fn run(mut self) {
-        while let Some(first) = self.jobs.blocking_recv() {
-            let group = self.gather(first);
-            self.settle(group);
+        while let Some(first) = self.queued.blocking_recv() {
+            let group = self.collect_group(first);
+            self.write_and_reply(group);
         }
     }
 
-    /// Judges `first` and whatever else waits.
-    fn gather(&mut self, first: Job) -> Group {
-        let mut group = Group::default();
+    /// Checks `first` and the commits that wait behind it, until the group is full or the queue is empty.
+    fn collect_group(&mut self, first: QueuedCommit) -> CommitGroup {
+        let mut group = CommitGroup::default();
         let mut size_bytes = 0;
         let mut next = Some(first);
-        while let Some(job) = next {
-            size_bytes += job.batch.size_bytes();
-            let verdict = self.judge(job.batch, &mut group.writes);
-            group.verdicts.push((job.answer, verdict));
-            group.room.push(job.room);
-            let full = group.verdicts.len() >= GROUP_COMMITS_MAX || size_bytes >= GROUP_BYTES_MAX;
-            next = if full { None } else { self.jobs.try_recv().ok() };
+        while let Some(commit) = next {
+            size_bytes += commit.batch.size_bytes();
+            let checked = self.check_and_stage(commit.batch, &mut group.writes);
+            group.checked.push((commit.reply, checked));
+            group.queue_bytes.push(commit.queue_bytes);
+            let is_full = group.checked.len() >= GROUP_COMMITS_MAX || size_bytes >= GROUP_BYTES_MAX;
+            next = if is_full { None } else { self.queued.try_recv().ok() };
         }
         group
     }
 
-    /// Checks a batch against what the group has staged so far, else against the engine, and stages it if it may
-    /// be committed.
-    fn judge(&mut self, batch: Batch, staged: &mut Writes) -> Result<Change, CommitError> {
-        if let Some(failed) = self.failed.get() {
-            return Err(failed.clone().into());
+    /// Checks the expectations of a batch against the changes that the group has staged so far, then against the engine.
+    /// Stages the changes of the batch if all expectations hold.
+    fn check_and_stage(&mut self, batch: Batch, staged: &mut Writes) -> Result<ChangeEvent, CommitError> {
+        if let Some(failure) = self.write_failure.get() {
+            return Err(failure.clone().into());
         }
         for (key, expected) in &batch.expect {
             let version = match staged.get(key) {
@@ -356,12 +359,12 @@ impl<E: Engine> Writer<E> {
         for (key, value) in changes {
             staged.insert(key, value.map(|value| Entry { version, value }));
         }
-        Ok(Change { version, keys })
+        Ok(ChangeEvent { version, keys })
     }
 
-    /// Makes the group durable and only then answers. Conflicts wait too: they may have been judged against
-    /// changes of the same group, which nobody must hear of before they are certain.
-    fn settle(&mut self, group: Group) {
+    /// Writes the group durably, and replies to all callers afterwards. Conflicts wait too: a conflict may be with a change
+    /// of the same group, which must not become known before it is durable.
+    fn write_and_reply(&mut self, group: CommitGroup) {
         let written = if group.writes.is_empty() {
             Ok(())
         } else {
@@ -369,28 +372,29 @@ impl<E: Engine> Writer<E> {
             self.engine.apply(group.writes)
         };
         if let Err(error) = &written {
-            // After a failed fsync nobody knows what the disk holds; writing on could make a lost change the
-            // base of a durable one. A restart reads what is really there.
-            tracing::error!(%error, "a durable write failed, no more are tried until a restart");
-            // Only this thread sets it, and only once: afterwards no group has writes.
-            let _ = self.failed.set(StoreError::Failed(format!(
-                "an earlier write failed and nothing is written since: check the disk, then restart the server ({error})"
+            // After a failed fsync the content of the disk is unknown, and a later durable change could build on a lost
+            // change. A restart reads what the disk holds.
+            tracing::error!(%error, "a durable write failed; commits are refused until a restart");
+            // Set only here and only once: later groups have no writes.
+            let _ = self.write_failure.set(StoreError::Failed(format!(
+                "an earlier write failed, and commits are refused since: check the disk, then restart the server ({error})"
             )));
         }
-        // Before the answers, so that whoever commits again upon one finds room.
-        drop(group.room);
-        for (answer, verdict) in group.verdicts {
+        // Released before the replies, so that a caller that commits again finds room in the queue.
+        drop(group.queue_bytes);
+        for (reply, checked) in group.checked {
             let outcome = match &written {
-                Ok(()) => verdict.map(|change| self.announce(change)),
+                Ok(()) => checked.map(|change| self.publish(change)),
                 Err(error) => Err(error.clone().into()),
             };
             self.count(&outcome);
-            // Whoever asked may have gone away; the commit stands.
-            let _ = answer.send(outcome);
+            // Fails if the caller has dropped its future; the commit stands.
+            let _ = reply.send(outcome);
         }
     }
 
-    fn announce(&self, change: Change) -> Version {
+    /// Sends the change to the watchers; returns its version.
+    fn publish(&self, change: ChangeEvent) -> Version {
         let version = change.version;
         if !change.keys.is_empty() && self.changes.receiver_count() > 0 {
             let _ = self.changes.send(Arc::new(change));

@@ -1,25 +1,25 @@
-//! The group commit over an engine that waits and fails when told to.
+//! Tests of the group commit with an engine that a test can block and make fail.
 
 use bytes::Bytes;
 
 use super::*;
 
-/// What a test and its engine share.
+/// The state that a test shares with its engine.
 #[derive(Default)]
 struct Controls {
     values: Mutex<BTreeMap<Key, Entry>>,
-    /// How many durable writes succeed before all fail; `None` for no failure.
+    /// Number of durable writes that succeed before all fail; `None` means that none fails.
     healthy_writes: Mutex<Option<u32>>,
-    /// Held by a test, it stops the writer before the next durable write.
+    /// A test locks it to block the commit thread before the next durable write.
     gate: Mutex<()>,
-    /// The next durable write has begun.
+    /// Notified when a durable write begins.
     reached_gate: tokio::sync::Notify,
     epochs: AtomicU64,
 }
 
-struct Puppet(Arc<Controls>);
+struct ControlledEngine(Arc<Controls>);
 
-impl Engine for Puppet {
+impl Engine for ControlledEngine {
     fn get(&self, key: &[u8]) -> Result<Option<Entry>, StoreError> {
         Ok(self.0.values.lock().unwrap().get(key).cloned())
     }
@@ -55,18 +55,18 @@ impl Engine for Puppet {
     }
 }
 
-fn start() -> (GroupCommit<Puppet>, Arc<Controls>) {
+fn start() -> (GroupCommit<ControlledEngine>, Arc<Controls>) {
     let controls = Arc::<Controls>::default();
-    (GroupCommit::start(Puppet(Arc::clone(&controls))).unwrap(), controls)
+    (GroupCommit::start(ControlledEngine(Arc::clone(&controls))).unwrap(), controls)
 }
 
-/// Queues commits without waiting for them.
-fn enqueue(store: &GroupCommit<Puppet>, batch: Batch) -> oneshot::Receiver<Outcome> {
+/// Queues a commit without waiting for its outcome.
+fn enqueue(store: &GroupCommit<ControlledEngine>, batch: Batch) -> oneshot::Receiver<Outcome> {
     store.inner.enqueue(batch).unwrap()
 }
 
 #[tokio::test]
-#[allow(clippy::await_holding_lock, reason = "the writer's thread takes this lock, no task does")]
+#[allow(clippy::await_holding_lock, reason = "only the commit thread takes this lock, no task does")]
 async fn commits_that_wait_share_one_durable_write() {
     let (store, controls) = start();
     let gate = controls.gate.lock().unwrap();
@@ -89,7 +89,7 @@ async fn commits_that_wait_share_one_durable_write() {
 }
 
 #[tokio::test]
-#[allow(clippy::await_holding_lock, reason = "the writer's thread takes this lock, no task does")]
+#[allow(clippy::await_holding_lock, reason = "only the commit thread takes this lock, no task does")]
 async fn conflicts_with_changes_that_were_never_durable_are_failures() {
     let (store, controls) = start();
     assert_eq!(store.check_writable(), Ok(()));
@@ -110,7 +110,7 @@ async fn conflicts_with_changes_that_were_never_durable_are_failures() {
     assert_eq!(changes.try_recv().unwrap().version, version);
     assert!(changes.try_recv().is_err());
     assert_eq!(store.get(b"key").await.unwrap(), None);
-    assert!(store.check_writable().is_err(), "and an operator is told");
+    assert!(store.check_writable().is_err(), "the operator can see the failure");
 }
 
 #[tokio::test]
@@ -128,8 +128,8 @@ async fn nothing_is_written_after_a_failed_write() {
 }
 
 #[tokio::test]
-#[allow(clippy::await_holding_lock, reason = "the writer's thread takes this lock, no task does")]
-async fn a_full_queue_refuses_and_keeps_what_it_took() {
+#[allow(clippy::await_holding_lock, reason = "only the commit thread takes this lock, no task does")]
+async fn a_full_queue_refuses_new_commits_and_keeps_queued_ones() {
     let (store, controls) = start();
     let gate = controls.gate.lock().unwrap();
     let mut waiting = vec![enqueue(&store, Batch::default().put("key", "0"))];
@@ -144,7 +144,7 @@ async fn a_full_queue_refuses_and_keeps_what_it_took() {
 }
 
 #[tokio::test]
-#[allow(clippy::await_holding_lock, reason = "the writer's thread takes this lock, no task does")]
+#[allow(clippy::await_holding_lock, reason = "only the commit thread takes this lock, no task does")]
 async fn large_commits_fill_the_queue_sooner_and_the_largest_waits_alone() {
     let (store, controls) = start();
     let of_bytes = |bytes: usize| Batch::default().put("key", Bytes::from_owner(vec![0; bytes]));
@@ -158,7 +158,7 @@ async fn large_commits_fill_the_queue_sooner_and_the_largest_waits_alone() {
     for outcome in waiting {
         assert!(outcome.await.unwrap().is_ok());
     }
-    // Settled, they leave their room to others.
+    // Written commits free their bytes of the queue.
     let all = 4 * third;
     for _ in 0..2 {
         store.commit(of_bytes(all)).await.unwrap();
@@ -167,8 +167,8 @@ async fn large_commits_fill_the_queue_sooner_and_the_largest_waits_alone() {
 }
 
 #[tokio::test]
-#[allow(clippy::await_holding_lock, reason = "the writer's thread takes this lock, no task does")]
-async fn a_caller_that_goes_away_takes_nothing_back() {
+#[allow(clippy::await_holding_lock, reason = "only the commit thread takes this lock, no task does")]
+async fn a_commit_stands_if_its_caller_drops_the_future() {
     let (store, controls) = start();
     let gate = controls.gate.lock().unwrap();
     drop(enqueue(&store, Batch::default().put("key", "1")));
@@ -181,8 +181,8 @@ async fn a_caller_that_goes_away_takes_nothing_back() {
 }
 
 #[test]
-fn a_used_up_epoch_gives_way_to_a_new_one() {
-    let engine = Puppet(Arc::default());
+fn a_new_epoch_begins_after_the_last_counter() {
+    let engine = ControlledEngine(Arc::default());
     let mut versions = Versions::start(&engine).unwrap();
     versions.counter = (1 << COUNTER_BITS) - 1;
     let last = versions.next(&engine).unwrap();

@@ -1,4 +1,4 @@
-//! The store in memory: naive and obviously right, so that the other backends can be compared with it.
+//! The store in memory. It is simple, so that tests can compare the other backends with it.
 
 use std::collections::BTreeMap;
 use std::sync::{
@@ -9,14 +9,14 @@ use std::sync::{
 use tokio::sync::broadcast;
 
 use super::{
-    Backend, Batch, CHANGES_KEPT, Change, CommitError, Entry, Key, StoreError, Version, scan_bounds,
+    Backend, Batch, ChangeEvent, CommitError, Entry, Key, StoreError, Version, WATCH_CAPACITY, scan_bounds,
 };
 
 /// A store in memory. Clones share the data.
 #[derive(Clone)]
 pub struct Memory {
     data: Arc<Mutex<Data>>,
-    changes: broadcast::Sender<Arc<Change>>,
+    changes: broadcast::Sender<Arc<ChangeEvent>>,
     commits_to_fail: Arc<AtomicU64>,
     sole_writer: bool,
 }
@@ -32,7 +32,7 @@ impl Default for Memory {
     fn default() -> Self {
         Self {
             data: Arc::default(),
-            changes: broadcast::Sender::new(CHANGES_KEPT),
+            changes: broadcast::Sender::new(WATCH_CAPACITY),
             commits_to_fail: Arc::default(),
             sole_writer: true,
         }
@@ -40,30 +40,33 @@ impl Default for Memory {
 }
 
 impl Memory {
-    /// An empty store whose clones may be given to several servers: a shared database in miniature.
+    /// An empty store whose clones may be given to several servers, as a substitute for a shared database.
     pub fn shared() -> Self {
         Self { sole_writer: false, ..Self::default() }
     }
 
-    /// Makes the next `count` commits fail and change nothing, for tests of how a failing store looks from
-    /// outside; `u64::MAX` is for good, 0 heals it.
+    /// Makes the next `count` commits fail without a change, for tests. `u64::MAX` means every commit; 0 ends the failures.
     pub fn fail_next_commits(&self, count: u64) {
         self.commits_to_fail.store(count, Ordering::Release);
     }
 
-    /// A panic elsewhere cannot leave the data half changed: a commit first checks, then changes.
+    /// Ignores a poisoned lock: a commit checks everything before it changes data, so a panic leaves no partial commit.
     fn lock(&self) -> MutexGuard<'_, Data> {
         self.data.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn injected_failure(&self) -> bool {
-        let one_less = |left: u64| (left > 0).then(|| if left == u64::MAX { left } else { left - 1 });
-        self.commits_to_fail.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_less).is_ok()
+        let next_count = |left: u64| match left {
+            0 => None,
+            u64::MAX => Some(u64::MAX),
+            left => Some(left - 1),
+        };
+        self.commits_to_fail.fetch_update(Ordering::AcqRel, Ordering::Acquire, next_count).is_ok()
     }
 }
 
 impl Data {
-    fn commit(&mut self, batch: Batch) -> Result<Change, CommitError> {
+    fn commit(&mut self, batch: Batch) -> Result<ChangeEvent, CommitError> {
         for (key, expected) in &batch.expect {
             if self.entries.get(key).map(|entry| entry.version) != *expected {
                 return Err(CommitError::Conflict { key: key.clone() });
@@ -79,7 +82,7 @@ impl Data {
                 None => self.entries.remove(&key),
             };
         }
-        Ok(Change { version, keys })
+        Ok(ChangeEvent { version, keys })
     }
 }
 
@@ -106,13 +109,13 @@ impl Backend for Memory {
         let change = data.commit(batch)?;
         let version = change.version;
         if !change.keys.is_empty() {
-            // Told under the lock, so that watchers learn of changes in their order. Nobody may be listening.
+            // Sent under the lock, so that watchers get the events in commit order. Fails if there is no watcher.
             let _ = self.changes.send(Arc::new(change));
         }
         Ok(version)
     }
 
-    fn watch(&self) -> broadcast::Receiver<Arc<Change>> {
+    fn watch(&self) -> broadcast::Receiver<Arc<ChangeEvent>> {
         self.changes.subscribe()
     }
 

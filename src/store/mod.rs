@@ -1,5 +1,5 @@
-//! The store: ordered keys, versioned values and conditional commits. Everything above is written on these few
-//! methods, so that a new backend is one file and one line in the conformance suite.
+//! The store: ordered keys, versioned values and conditional commits. It does not know what keys and values mean. The layers
+//! above use only these few methods, so that a new backend needs one file and one line for the conformance suite.
 
 mod batch;
 mod error;
@@ -15,10 +15,7 @@ pub use embedded::{Embedded, Fjall, KeyUpgrade};
 pub use error::{CommitError, StoreError};
 pub use group_commit::{Engine, GroupCommit, Stats, Writes};
 pub use memory::Memory;
-pub use postgres::{
-    Counts as PostgresCounts, Postgres, Settings as PostgresSettings, Tls as PostgresTls,
-    parse_url as parse_postgres_url,
-};
+pub use postgres::{Postgres, PostgresMetrics, PostgresSettings, PostgresTls, parse_postgres_url};
 
 use std::fmt;
 use std::future::Future;
@@ -28,14 +25,14 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::sync::broadcast;
 
-/// A key: any 1 to [`KEY_BYTES_MAX`] bytes, ordered byte by byte.
+/// A key: 1 to [`KEY_BYTES_MAX`] bytes of any value, ordered byte by byte.
 pub type Key = Vec<u8>;
 
-/// How many changes a watcher may fall behind before it misses some.
-const CHANGES_KEPT: usize = 1_024;
+/// Number of changes that a watcher may fall behind before it misses some.
+const WATCH_CAPACITY: usize = 1_024;
 
-/// Which commit wrote a value. Opaque: equal versions of a key mean equal values, and nothing else is promised;
-/// above all no order, since a backend may draw versions at random. Never used twice by one store.
+/// Identifies the commit that wrote a value. Equal versions of a key mean equal values. Versions have no order, because a
+/// backend may choose them at random. A store never uses a version twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Version(pub u64);
 
@@ -48,68 +45,68 @@ impl fmt::Display for Version {
 /// A stored value and the commit that wrote it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// The commit that wrote it.
+    /// The version of the commit that wrote the value.
     pub version: Version,
-    /// The bytes, as they were put.
+    /// The bytes of the value.
     pub value: Bytes,
 }
 
-/// What a reader that knows an earlier version learns.
+/// The result of [`Backend::get_if_changed`].
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Read {
-    /// The known version is the current one.
+pub enum ConditionalRead {
+    /// The value still has the known version.
     Unchanged,
-    /// Another version is current: this one.
+    /// The value has another version: the current entry.
     Changed(Entry),
-    /// There is no value.
+    /// The key has no value.
     Absent,
 }
 
-/// What one commit changed.
+/// Tells a watcher which keys a commit changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Change {
-    /// The commit's version.
+pub struct ChangeEvent {
+    /// The version of the commit.
     pub version: Version,
-    /// The keys it put or deleted, in key order.
+    /// The keys that the commit put or deleted, in key order.
     pub keys: Vec<Key>,
 }
 
-/// What a store is. `conformance` states the promises as tests.
+/// The operations of a store. The module `conformance` tests the guarantees.
 ///
-/// Nothing here asks for a single process or for ordered versions, so that a database which several servers share
-/// can stand behind it.
+/// The trait requires neither a single process nor ordered versions, so that a database that several servers share can
+/// implement it.
 pub trait Backend: Send + Sync + 'static {
-    /// The value of `key`, if it has one. Sees every commit that was answered before the call, and all of every
-    /// commit of which an earlier call saw a part.
+    /// Reads the entry of `key`; `None` if the key has no value. The read sees every commit that was answered before the
+    /// call. If an earlier read saw one change of a commit, this read sees all its changes.
     ///
     /// # Errors
-    /// [`StoreError`] where the store cannot be read.
+    /// [`StoreError`] if the store cannot be read.
     fn get(&self, key: &[u8]) -> impl Future<Output = Result<Option<Entry>, StoreError>> + Send;
 
-    /// Like [`get`](Self::get), for a caller that holds the value of version `known`: a backend across a network
-    /// overrides this to send a value only where it changed.
+    /// Reads the entry of `key` like [`get`](Self::get), for a caller that holds the value of version `known`. A backend
+    /// across a network overrides this method, to transfer a value only if it has changed.
     ///
     /// # Errors
-    /// [`StoreError`] where the store cannot be read.
+    /// [`StoreError`] if the store cannot be read.
     fn get_if_changed(
         &self,
         key: &[u8],
         known: Version,
-    ) -> impl Future<Output = Result<Read, StoreError>> + Send {
+    ) -> impl Future<Output = Result<ConditionalRead, StoreError>> + Send {
         async move {
             Ok(match self.get(key).await? {
-                Some(entry) if entry.version == known => Read::Unchanged,
-                Some(entry) => Read::Changed(entry),
-                None => Read::Absent,
+                Some(entry) if entry.version == known => ConditionalRead::Unchanged,
+                Some(entry) => ConditionalRead::Changed(entry),
+                None => ConditionalRead::Absent,
             })
         }
     }
 
-    /// The first `limit` values from `from` (included) to `to` (excluded; empty is no end), in key order, as they
-    /// stood at one moment. A range that ends before it starts is empty.
+    /// Reads the first `limit` entries from `from` (included) to `to` (excluded; an empty `to` means no end), in key order,
+    /// all of the same moment. A range that ends before it starts is empty.
     ///
     /// # Errors
-    /// [`StoreError`] where the store cannot be read.
+    /// [`StoreError`] if the store cannot be read.
     fn scan(
         &self,
         from: &[u8],
@@ -117,13 +114,14 @@ pub trait Backend: Send + Sync + 'static {
         limit: usize,
     ) -> impl Future<Output = Result<Vec<(Key, Entry)>, StoreError>> + Send;
 
-    /// The first values from `from` (included) on, in key order: at most `limit`, and none after the one with which
-    /// their keys and values take `bytes_max` bytes. For reading all there is with a bound on memory, whatever the
-    /// size of values; each is as it stood at some moment meanwhile. A backend that can read such a page at once
-    /// overrides this, which reads one value after the other.
+    /// Reads the first entries from `from` (included) on, in key order: at most `limit`. The page ends with the entry that
+    /// brings the size of all keys and values to `bytes_max` bytes. With pages, a caller reads the whole store in bounded
+    /// memory, whatever the size of values. Entries of a page may be of different moments.
+    ///
+    /// This default reads one entry after the other; a backend that can read a page at once overrides it.
     ///
     /// # Errors
-    /// [`StoreError`] where the store cannot be read.
+    /// [`StoreError`] if the store cannot be read.
     fn page(
         &self,
         from: &[u8],
@@ -131,7 +129,9 @@ pub trait Backend: Send + Sync + 'static {
         bytes_max: usize,
     ) -> impl Future<Output = Result<Vec<(Key, Entry)>, StoreError>> + Send {
         async move {
-            let (mut page, mut from, mut bytes) = (Vec::new(), from.to_vec(), 0);
+            let mut page = Vec::new();
+            let mut from = from.to_vec();
+            let mut bytes = 0;
             while page.len() < limit && bytes < bytes_max {
                 let Some((key, entry)) = self.scan(&from, &[], 1).await?.pop() else { break };
                 bytes += key.len() + entry.value.len();
@@ -142,35 +142,36 @@ pub trait Backend: Send + Sync + 'static {
         }
     }
 
-    /// Commits all of `batch` or nothing of it, and answers once the outcome would survive a crash. Every value
-    /// put gets the returned version. Dropping the future does not undo a commit under way.
+    /// Commits all changes of `batch` or none, and returns once the commit would survive a crash. Every value that the
+    /// batch puts gets the returned version. Dropping the future does not undo a commit that has started.
     ///
     /// # Errors
-    /// [`CommitError::Conflict`] names the first expectation that did not hold; nothing was changed.
-    /// [`CommitError::Store`] where the store cannot say: see [`StoreError::changed_nothing`].
+    /// [`CommitError::Conflict`] with the key of the first expectation that did not hold; nothing was changed.
+    /// [`CommitError::Store`] if the store failed; [`StoreError::changed_nothing`] tells whether changes are possible.
     fn commit(&self, batch: Batch) -> impl Future<Output = Result<Version, CommitError>> + Send;
 
-    /// Committed changes from now on. A hint and never the source of truth: it may lag, and a slow receiver misses
-    /// some (`RecvError::Lagged`), so whoever listens must also be right without it.
-    fn watch(&self) -> broadcast::Receiver<Arc<Change>>;
+    /// Returns a receiver of the changes that are committed from now on. The events are only a hint: they may be late, a slow
+    /// receiver misses some (`RecvError::Lagged`), and a backend may not report the commits of other processes. A watcher
+    /// must be correct without them.
+    fn watch(&self) -> broadcast::Receiver<Arc<ChangeEvent>>;
 
-    /// True where no other process can change what this one reads, so that what this process last committed or
-    /// read of a key is current.
+    /// Whether no other process can change the store. Then the last value of a key that this process committed or read is
+    /// the current value.
     fn sole_writer(&self) -> bool;
 }
 
-/// The store that was configured: handlers see this one type. Clones share the data.
+/// The configured store; the layers above use this one type. Clones share the data.
 #[derive(Clone)]
 pub enum Store {
-    /// In memory, gone with the process.
+    /// In memory, for one process; lost when it ends.
     Memory(Memory),
-    /// In files of this machine, for one process at a time.
+    /// In files on this machine, for one process at a time.
     Embedded(Embedded),
     /// In a database that several servers share.
     Postgres(Postgres),
 }
 
-/// Calls the same method of whichever backend there is.
+/// Calls the same method of the backend that is in use.
 macro_rules! delegate {
     ($store:expr, $backend:ident => $call:expr) => {
         match $store {
@@ -185,7 +186,7 @@ impl Store {
     /// See [`Backend::get`].
     ///
     /// # Errors
-    /// As there.
+    /// [`StoreError`] if the store cannot be read.
     pub async fn get(&self, key: &[u8]) -> Result<Option<Entry>, StoreError> {
         delegate!(self, backend => backend.get(key).await)
     }
@@ -193,15 +194,15 @@ impl Store {
     /// See [`Backend::get_if_changed`].
     ///
     /// # Errors
-    /// As there.
-    pub async fn get_if_changed(&self, key: &[u8], known: Version) -> Result<Read, StoreError> {
+    /// [`StoreError`] if the store cannot be read.
+    pub async fn get_if_changed(&self, key: &[u8], known: Version) -> Result<ConditionalRead, StoreError> {
         delegate!(self, backend => backend.get_if_changed(key, known).await)
     }
 
     /// See [`Backend::scan`].
     ///
     /// # Errors
-    /// As there.
+    /// [`StoreError`] if the store cannot be read.
     pub async fn scan(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<(Key, Entry)>, StoreError> {
         delegate!(self, backend => backend.scan(from, to, limit).await)
     }
@@ -209,7 +210,7 @@ impl Store {
     /// See [`Backend::page`].
     ///
     /// # Errors
-    /// As there.
+    /// [`StoreError`] if the store cannot be read.
     pub async fn page(
         &self,
         from: &[u8],
@@ -222,13 +223,13 @@ impl Store {
     /// See [`Backend::commit`].
     ///
     /// # Errors
-    /// As there.
+    /// [`CommitError::Conflict`] if an expectation did not hold; [`CommitError::Store`] if the store failed.
     pub async fn commit(&self, batch: Batch) -> Result<Version, CommitError> {
         delegate!(self, backend => backend.commit(batch).await)
     }
 
     /// See [`Backend::watch`].
-    pub fn watch(&self) -> broadcast::Receiver<Arc<Change>> {
+    pub fn watch(&self) -> broadcast::Receiver<Arc<ChangeEvent>> {
         delegate!(self, backend => backend.watch())
     }
 
@@ -237,10 +238,10 @@ impl Store {
         delegate!(self, backend => backend.sole_writer())
     }
 
-    /// Fails where nothing can be written until a restart, and says why. Reads may go on.
+    /// Checks whether the store accepts commits. An embedded store refuses them after a failed write, until a restart.
     ///
     /// # Errors
-    /// As said.
+    /// [`StoreError::Failed`] with the cause, if the store refuses commits. Reads may still work.
     pub fn check_writable(&self) -> Result<(), StoreError> {
         match self {
             Self::Memory(_) | Self::Postgres(_) => Ok(()),
@@ -248,11 +249,12 @@ impl Store {
         }
     }
 
-    /// Fails where several servers share the store and this one's clock, which `now_ms` reads, is not that of all:
-    /// deadlines are compared by the clocks of the servers.
+    /// Compares this machine's clock with the database's, if several servers share the store: they compare deadlines with
+    /// their own clocks. `now_ms` returns this machine's time in milliseconds since the Unix epoch.
     ///
     /// # Errors
-    /// [`StoreError::ClockSkew`] as said, and where the store cannot be read.
+    /// [`StoreError::ClockSkew`] if the clocks differ by more than the setting allows; another [`StoreError`] if the
+    /// database's clock cannot be read.
     pub async fn check_clock(&self, now_ms: impl Fn() -> i64) -> Result<(), StoreError> {
         match self {
             Self::Memory(_) | Self::Embedded(_) => Ok(()),
@@ -260,11 +262,11 @@ impl Store {
         }
     }
 
-    /// Finishes the commits under way and lets go of the files or the database; afterwards all but a store in memory,
-    /// which takes no notice, answer [`StoreError::Closed`].
+    /// Finishes the commits in progress and closes the files or connections. Afterwards every method returns
+    /// [`StoreError::Closed`]. A store in memory stays open.
     ///
     /// # Errors
-    /// [`StoreError::Failed`] where the files could not be flushed.
+    /// [`StoreError::Failed`] if the files could not be flushed.
     pub async fn close(&self) -> Result<(), StoreError> {
         match self {
             Self::Memory(_) => Ok(()),
@@ -277,12 +279,12 @@ impl Store {
     }
 }
 
-/// Where the keys that start with `prefix` end: `scan(prefix, prefix_end(prefix))` finds exactly those. It is the
-/// smallest key greater than all of them; a prefix of nothing but `0xff` has none, and gets the empty key, which
-/// a scan takes for no end.
+/// The smallest key greater than every key that starts with `prefix`: `scan(prefix, prefix_end(prefix))` finds exactly the
+/// keys with that prefix. For an empty prefix and one of `0xff` bytes alone there is no such key; the result is the empty
+/// key, which means no end to a scan.
 pub fn prefix_end(prefix: &[u8]) -> Key {
-    let kept = prefix.iter().rposition(|&byte| byte != 0xff).map_or(0, |last| last + 1);
-    let mut end = prefix[..kept].to_vec();
+    let length = prefix.iter().rposition(|&byte| byte != 0xff).map_or(0, |last| last + 1);
+    let mut end = prefix[..length].to_vec();
     if let Some(last) = end.last_mut() {
         *last += 1;
     }
@@ -296,7 +298,7 @@ pub fn next_key(key: &[u8]) -> Key {
 
 type ScanBounds<'a> = (Bound<&'a [u8]>, Bound<&'a [u8]>);
 
-/// The bounds of a scan, or `None` where it is empty (which ordered maps answer with a panic).
+/// The bounds of a scan, or `None` if the range is empty: an ordered map would panic for it.
 fn scan_bounds<'a>(from: &'a [u8], to: &'a [u8]) -> Option<ScanBounds<'a>> {
     match to {
         [] => Some((Bound::Included(from), Bound::Unbounded)),

@@ -1,4 +1,4 @@
-//! The metrics of the stores, read from their own counts when metrics are asked for.
+//! The metrics of the stores. Each collector reads the counts of its store when `/metrics` is requested.
 
 use std::sync::Arc;
 
@@ -9,9 +9,9 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Unit;
 
-use crate::store::{Embedded, Postgres, PostgresCounts, Stats};
+use crate::store::{Embedded, Postgres, PostgresMetrics, Stats};
 
-/// The embedded store's own counts, read when metrics are.
+/// Collects the metrics of an embedded store.
 #[derive(Debug)]
 pub struct StoreCollector(StatsOf);
 
@@ -24,7 +24,7 @@ impl std::fmt::Debug for StatsOf {
 }
 
 impl StoreCollector {
-    /// The counts of this store.
+    /// Makes a collector for `store`.
     pub fn new(store: Embedded) -> Self {
         Self(StatsOf(Box::new(move || store.stats())))
     }
@@ -37,68 +37,84 @@ impl Collector for StoreCollector {
             ("store_commits", "Commits that succeeded.", stats.commits),
             (
                 "store_groups",
-                "Durable writes that carried them: commits / groups share one fsync.",
+                "Durable writes. Commits divided by groups is the number of commits that share an fsync.",
                 stats.groups,
             ),
-            ("store_conflicts", "Commits refused because something had changed.", stats.conflicts),
-            ("store_failures", "Commits that failed.", stats.failures),
+            (
+                "store_conflicts",
+                "Commits refused because of a conflict with another change.",
+                stats.conflicts,
+            ),
+            ("store_failures", "Commits that failed for any other reason than a conflict.", stats.failures),
         ];
         for (name, help, count) in counts {
             let counter = ConstCounter::new(count);
             counter.encode(encoder.encode_descriptor(name, help, None, counter.metric_type())?)?;
         }
         let waiting = ConstGauge::new(i64::try_from(stats.queue_depth).unwrap_or(i64::MAX));
-        let help = "Commits that wait for the writer.";
+        let help = "Commits that wait for the disk.";
         waiting.encode(encoder.encode_descriptor("store_queue_depth", help, None, waiting.metric_type())?)
     }
 }
 
-/// The counts of a store in PostgreSQL, read when metrics are.
+/// Collects the metrics of a store in PostgreSQL.
 #[derive(Debug)]
-pub struct PostgresCollector(Arc<PostgresCounts>);
+pub struct PostgresCollector(Arc<PostgresMetrics>);
 
 impl PostgresCollector {
-    /// The counts of this store.
+    /// Makes a collector for `store`.
     pub fn new(store: &Postgres) -> Self {
-        Self(store.counts())
+        Self(store.metrics())
     }
 }
 
 impl Collector for PostgresCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
-        let counts = &*self.0;
+        let metrics = &*self.0;
         let counters = [
-            ("store_commits", "Commits that succeeded.", &counts.commits),
-            ("store_conflicts", "Commits refused because something had changed.", &counts.conflicts),
-            ("store_failures", "Commits that failed.", &counts.failures),
-            ("store_unsure", "Commits that failed and may have been made.", &counts.unsure),
-            ("store_reads", "Reads of single values that were answered.", &counts.reads),
-            ("store_connections_made", "Connections made to the database.", &counts.connections_made),
+            ("store_commits", "Commits that succeeded.", &metrics.commits),
+            (
+                "store_conflicts",
+                "Commits refused because of a conflict with another change.",
+                &metrics.conflicts,
+            ),
+            (
+                "store_failures",
+                "Commits that failed for any other reason than a conflict.",
+                &metrics.failures,
+            ),
+            (
+                "store_unsure",
+                "Failed commits that may have been made, because the answer was lost.",
+                &metrics.unsure,
+            ),
+            ("store_reads", "Reads of single values that succeeded.", &metrics.reads),
+            ("store_connections_made", "Connections opened to the database.", &metrics.connections_made),
             (
                 "store_connections_broken",
-                "Connections that broke or were given up.",
-                &counts.connections_broken,
+                "Connections that broke, or were closed because they did not work.",
+                &metrics.connections_broken,
             ),
         ];
         for (name, help, counter) in counters {
             counter.encode(encoder.encode_descriptor(name, help, None, MetricType::Counter)?)?;
         }
         let gauges = [
-            ("store_connections", "Connections to the database.", &counts.connections),
-            ("store_reachable", "Whether the last connection tried could be made.", &counts.reachable),
+            ("store_connections", "Open connections to the database.", &metrics.connections),
+            ("store_reachable", "1, or 0 if the last attempt to connect failed.", &metrics.reachable),
         ];
         for (name, help, gauge) in gauges {
             gauge.encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)?;
         }
-        let (help, unit) = ("Time to answer a statement.", Some(&Unit::Seconds));
+        let (help, unit) = ("Time from sending a statement to its answer.", Some(&Unit::Seconds));
         let mut family =
             encoder.encode_descriptor("store_statement_duration", help, unit, MetricType::Histogram)?;
-        for (purpose, duration) in counts.durations() {
+        for (purpose, duration) in metrics.durations() {
             duration.encode(family.encode_family(&[("purpose", purpose)])?)?;
         }
-        let help = "Statements that did not do what they should.";
+        let help = "Statements that failed, by reason.";
         let mut family = encoder.encode_descriptor("store_faults", help, None, MetricType::Counter)?;
-        for (reason, count) in counts.faults() {
+        for (reason, count) in metrics.statement_errors() {
             count.encode(family.encode_family(&[("reason", reason)])?)?;
         }
         Ok(())

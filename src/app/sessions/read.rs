@@ -13,7 +13,7 @@ use crate::app::Failure;
 use crate::domain::{Platform, Refused, SessionId};
 use crate::records::values::{decode_deadline, decode_session_id};
 use crate::records::{StoredSession, keys};
-use crate::store::{Entry, Read, StoreError, Version};
+use crate::store::{ConditionalRead, Entry, StoreError, Version};
 
 impl Sessions {
     /// A session, as current as reads have to be (`read_consistency`).
@@ -140,15 +140,15 @@ impl Sessions {
         }
         let (changes, asked) = (self.changes_seen(id), self.reading());
         match self.store.get_if_changed(&keys::session(id), cached.version).await? {
-            Read::Unchanged => {
+            ConditionalRead::Unchanged => {
                 cached.note_current(asked);
                 Ok(Some(cached))
             }
-            Read::Changed(entry) => {
+            ConditionalRead::Changed(entry) => {
                 let deadline_ms = Arc::clone(&cached.deadline_ms);
                 self.take_in(id, entry, deadline_ms, changes, asked).map(Some)
             }
-            Read::Absent => {
+            ConditionalRead::Absent => {
                 self.cache.remove(id);
                 Ok(None)
             }

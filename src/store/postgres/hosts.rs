@@ -1,5 +1,5 @@
-//! Finding the host that takes writes. Each is given a time of its own, so that one that takes connections and then says
-//! nothing, as a machine does that stands still, keeps nobody from the next.
+//! Finds the host that takes writes, and connects to it. Each host has its own time limit, so that a host that accepts
+//! connections but never answers does not prevent the attempt at the next host.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -10,19 +10,23 @@ use tokio_postgres::tls::MakeTlsConnect;
 use tokio_postgres::{Client, Config, Connection, Socket};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::retry::told;
-use super::settings::Settings;
+use super::settings::PostgresSettings;
+use super::statement_error::describe;
 use crate::env::Entropy;
 
-/// How often a connection on which nothing comes is tried, unless the address says so.
-const KEEPALIVES: Duration = Duration::from_secs(2);
+/// Idle time before a TCP keepalive probe, and the time between probes, unless the address sets them.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(2);
 
 pub(super) type TlsStream = <MakeRustlsConnect as MakeTlsConnect<Socket>>::Stream;
 type Connected = (Client, Connection<Socket, TlsStream>);
 
-/// Connects to the first host that takes writes, in the order of the address from the one on that took them last, since
-/// one that is gone may take all of its time; or from any of them on where the address asks for it.
-pub(super) async fn connect(settings: &Settings, last: &AtomicUsize) -> Result<Connected, String> {
+/// Connects to the first host that takes writes. The order is that of the address, and starts with the host at index
+/// `last`, which took writes last: a host that is down may use up its time limit. With `load_balance_hosts=random` in the
+/// address, it starts with a random host.
+///
+/// # Errors
+/// The causes of all hosts, in the order of the attempts.
+pub(super) async fn connect(settings: &PostgresSettings, last: &AtomicUsize) -> Result<Connected, String> {
     let address = &settings.address;
     let count = settings.host_count();
     let first = match address.get_load_balance_hosts() {
@@ -31,24 +35,25 @@ pub(super) async fn connect(settings: &Settings, last: &AtomicUsize) -> Result<C
     };
     let mut refusals = Vec::new();
     for number in (first..first + count).map(|number| number % count) {
-        let (mut host, limit) = (alone(address, number), settings.connect_timeout);
+        let limit = settings.connect_timeout;
+        let mut host = single_host(address, number);
         if host.get_tcp_user_timeout().is_none() {
-            // What was given up must not be delivered long after.
+            // A statement that was abandoned must not reach the server long after.
             host.tcp_user_timeout(settings.statement_timeout);
         }
-        // Whoever waits for an answer must notice that a machine is gone, also where that may take long.
+        // Detects a dead server while a statement waits for its answer, which may take long.
         if host.get_keepalives_idle() == Config::new().get_keepalives_idle() {
-            host.keepalives_idle(KEEPALIVES);
+            host.keepalives_idle(KEEPALIVE_INTERVAL);
         }
         if host.get_keepalives_interval().is_none() {
-            host.keepalives_interval(KEEPALIVES);
+            host.keepalives_interval(KEEPALIVE_INTERVAL);
         }
         let cause = match timeout(limit, host.connect(settings.tls.0.clone())).await {
             Ok(Ok(connected)) => {
                 last.store(number, Ordering::Relaxed);
                 return Ok(connected);
             }
-            Ok(Err(error)) => told(&error),
+            Ok(Err(error)) => describe(&error),
             Err(_) => format!("no connection within {limit:?}"),
         };
         refusals.push(if count > 1 { format!("{}: {cause}", name(&host)) } else { cause });
@@ -56,8 +61,8 @@ pub(super) async fn connect(settings: &Settings, last: &AtomicUsize) -> Result<C
     Err(refusals.join("; "))
 }
 
-/// The address with one of its hosts.
-pub(super) fn alone(address: &Config, number: usize) -> Config {
+/// The address with only one of its hosts.
+pub(super) fn single_host(address: &Config, number: usize) -> Config {
     let mut host = Config::new();
     match address.get_hosts().get(number) {
         Some(Host::Tcp(name)) => drop(host.host(name)),
@@ -86,7 +91,7 @@ pub(super) fn alone(address: &Config, number: usize) -> Config {
     host
 }
 
-/// A host, for an operator.
+/// Name and port of the host, for messages to the operator.
 pub(super) fn name(host: &Config) -> String {
     let name = match (host.get_hosts().first(), host.get_hostaddrs().first()) {
         (Some(Host::Tcp(name)), _) => name.clone(),
@@ -99,22 +104,22 @@ pub(super) fn name(host: &Config) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::postgres::settings::parse_url;
+    use crate::store::postgres::settings::parse_postgres_url;
 
     #[test]
-    fn a_host_alone_is_reached_as_among_others() {
+    fn a_single_host_keeps_all_parameters() {
         let others = "&sslmode=require&channel_binding=require&sslnegotiation=direct&load_balance_hosts=random\
             &connect_timeout=3&tcp_user_timeout=4&keepalives=0&keepalives_idle=5&keepalives_interval=6\
             &keepalives_retries=7&options=-csearch_path%3Dgames&application_name=tests";
         let url = |hosts: &str| format!("postgresql://me@{hosts}/games?{}", &others[1..]);
-        let mut both = parse_url(&url("one:1,%2Ftwo:2")).unwrap();
+        let mut both = parse_postgres_url(&url("one:1,%2Ftwo:2")).unwrap();
         both.password("secret");
         for (number, host) in ["one:1", "%2Ftwo:2"].into_iter().enumerate() {
-            let mut only = parse_url(&url(host)).unwrap();
+            let mut only = parse_postgres_url(&url(host)).unwrap();
             only.password("secret");
-            assert_eq!(alone(&both, number), only);
+            assert_eq!(single_host(&both, number), only);
         }
-        let same_port = parse_url("postgresql://me@one,two:7/games").unwrap();
-        assert_eq!(name(&alone(&same_port, 1)), "two:7");
+        let same_port = parse_postgres_url("postgresql://me@one,two:7/games").unwrap();
+        assert_eq!(name(&single_host(&same_port, 1)), "two:7");
     }
 }

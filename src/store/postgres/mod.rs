@@ -1,22 +1,23 @@
-//! The store in a PostgreSQL database that several servers share, or in one that speaks the same wire.
+//! The store in a PostgreSQL database that several servers share, or in a database with the same wire protocol.
 //!
-//! One table of ordered keys. A version is a random number that a commit draws and writes at every key it puts.
-//! Nothing is kept in this process, so that a read sees what any server has committed before it.
+//! One table holds the ordered keys. A version is a random number of the commit, stored with every key that the commit puts.
+//! The process caches nothing, so that a read sees every commit of any server that was answered before it.
 
+mod circuit_breaker;
 mod commit;
-mod counts;
-mod group;
+mod commit_batcher;
+mod connection;
 mod hosts;
-mod lane;
+mod metrics;
 mod pooler;
 mod read;
+mod read_batcher;
 mod retry;
 mod schema;
 mod servers;
 mod settings;
-mod share;
-mod silence;
 mod sql;
+mod statement_error;
 mod tls;
 
 use std::sync::Arc;
@@ -24,18 +25,22 @@ use std::sync::Arc;
 use tokio::sync::{broadcast, mpsc};
 use tokio_postgres::Client;
 
-pub use self::counts::Counts;
-pub use self::settings::{Settings, parse_url};
-pub use self::tls::Tls;
+pub use self::metrics::PostgresMetrics;
+pub use self::settings::{PostgresSettings, parse_postgres_url};
+pub use self::tls::PostgresTls;
 
-use self::commit::Writer;
-use self::group::Job;
-use self::lane::{Connector, Driver, Lanes};
-use self::read::{Range, Value};
-use self::retry::{Fault, Retry, told};
-use self::share::Askers;
+use self::commit::Committer;
+use self::commit_batcher::PendingCommit;
+use self::connection::{ConnectionPool, ConnectionTask, Connector};
+use self::read::{RangeRead, ValueRead};
+use self::read_batcher::ReadBatcher;
+use self::retry::Retry;
 use self::sql::Statements;
-use super::{Backend, Batch, CHANGES_KEPT, Change, CommitError, Entry, Key, Read, StoreError, Version};
+use self::statement_error::{StatementError, describe};
+use super::{
+    Backend, Batch, ChangeEvent, CommitError, ConditionalRead, Entry, Key, StoreError, Version,
+    WATCH_CAPACITY,
+};
 use crate::env::Entropy;
 
 /// The store in a PostgreSQL database. Clones share the connections.
@@ -46,65 +51,66 @@ pub struct Postgres {
 
 struct Inner {
     connector: Arc<Connector>,
-    writer: Arc<Writer>,
-    /// To those who make commits together.
-    commits: mpsc::Sender<Job>,
-    /// For all reads.
-    readers: Lanes,
-    values: Askers<Value>,
-    ranges: Askers<Range>,
-    changes: broadcast::Sender<Arc<Change>>,
+    committer: Arc<Committer>,
+    /// The queue of commits that may share a statement.
+    commits: mpsc::Sender<PendingCommit>,
+    read_connections: ConnectionPool,
+    value_reads: ReadBatcher<ValueRead>,
+    range_reads: ReadBatcher<RangeRead>,
+    changes: broadcast::Sender<Arc<ChangeEvent>>,
 }
 
 impl Postgres {
-    /// Opens the store in a database; makes the tables, or brings them up to date.
+    /// Opens the store in a database; creates or upgrades the tables.
     ///
     /// # Errors
-    /// [`StoreError::UnknownSchema`] where a newer server made the tables, [`StoreError::Failed`] where the database
-    /// cannot be reached or used.
-    pub async fn open(settings: Settings) -> Result<Self, StoreError> {
+    /// [`StoreError::UnknownSchema`] if a newer server has made the tables, [`StoreError::Failed`] if the database cannot
+    /// be reached or used.
+    pub async fn open(settings: PostgresSettings) -> Result<Self, StoreError> {
         let connector = Arc::new(Connector::new(settings));
         migrate(&connector).await?;
         let settings = connector.settings();
-        let writer = Arc::new(Writer::new(&connector));
-        let readers = Lanes::new(&connector, settings.read_connections);
+        let committer = Arc::new(Committer::new(&connector));
+        let read_connections = ConnectionPool::new(&connector, settings.read_connections);
         let inner = Inner {
-            commits: group::start(&writer, settings.write_connections),
-            writer,
-            values: Askers::start(&readers, settings.patience),
-            ranges: Askers::start(&readers, settings.patience),
-            readers,
-            changes: broadcast::Sender::new(CHANGES_KEPT),
+            commits: commit_batcher::start(&committer, settings.write_connections),
+            committer,
+            value_reads: ReadBatcher::start(&read_connections, settings.retry_deadline),
+            range_reads: ReadBatcher::start(&read_connections, settings.retry_deadline),
+            read_connections,
+            changes: broadcast::Sender::new(WATCH_CAPACITY),
             connector,
         };
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// Opens the store unless a server has it open, as far as the database says who is connected: a server's connections are
-    /// called as `settings` have it, this store's are not.
+    /// Opens the store if no server uses it. A server is detected by its connections, whose `application_name` is the one
+    /// in `settings`; the connections of this store get another name.
     ///
     /// # Errors
-    /// [`StoreError::DatabaseInUse`], and as [`open`](Self::open).
-    pub async fn open_alone(settings: Settings) -> Result<Self, StoreError> {
+    /// [`StoreError::DatabaseInUse`] if a server uses the database; the errors of [`open`](Self::open).
+    pub async fn open_alone(settings: PostgresSettings) -> Result<Self, StoreError> {
         let connector = Connector::new(settings.clone());
-        let (client, _driver) = connect_bare(&connector).await?;
+        let (client, _task) = connect_bare(&connector).await?;
         let connections = servers::count(&client).await;
         if connections > 0 {
-            let (database, name) = (settings.shown(), servers::name(&settings));
+            let database = settings.describe();
+            let name = servers::name(&settings);
             return Err(StoreError::DatabaseInUse { database, connections, name });
         }
-        Self::open(servers::without_name(settings)).await
+        Self::open(servers::with_other_name(settings)).await
     }
 
     /// See [`Store::check_clock`](super::Store::check_clock).
     ///
     /// # Errors
-    /// As there.
+    /// [`StoreError::ClockSkew`] if the clocks differ by more than the setting allows; [`StoreError::Unavailable`] or
+    /// another error if the database's clock cannot be read.
     pub async fn check_clock(&self, now_ms: impl Fn() -> i64) -> Result<(), StoreError> {
         let before_ms = now_ms();
         let database_ms = self.inner.clock_ms().await?;
         let after_ms = now_ms();
-        // The database has read its clock at some time in between.
+        // The database read its clock at some moment between the two.
         let difference_ms = (before_ms - database_ms).max(0) + (after_ms - database_ms).min(0);
         let allowed_ms = self.inner.connector.settings().clock_skew_max_ms;
         if difference_ms.abs() > allowed_ms {
@@ -113,48 +119,49 @@ impl Postgres {
         Ok(())
     }
 
-    /// What statements and connections came to.
-    pub fn counts(&self) -> Arc<Counts> {
-        Arc::clone(self.inner.connector.counts())
+    /// The metrics of statements, commits and connections.
+    pub fn metrics(&self) -> Arc<PostgresMetrics> {
+        Arc::clone(self.inner.connector.metrics())
     }
 
-    /// Makes no more connections, and lets go of those there are. Afterwards everything answers
-    /// [`StoreError::Closed`].
+    /// Closes all connections. Afterwards every method returns [`StoreError::Closed`].
     pub async fn close(&self) {
         self.inner.connector.close();
-        self.inner.writer.close().await;
-        self.inner.readers.close().await;
+        self.inner.committer.close().await;
+        self.inner.read_connections.close().await;
     }
 }
 
-/// A connection for what is done at the start.
-async fn connect_bare(connector: &Connector) -> Result<(Client, Driver), StoreError> {
-    connector.in_time(connector.connect_bare()).await.map_err(|cause| unusable(connector, &cause))
+/// Opens a connection without prepared statements, for the work at the start.
+async fn connect_bare(connector: &Connector) -> Result<(Client, ConnectionTask), StoreError> {
+    let connected = connector.within_connect_timeout(connector.connect_bare()).await;
+    connected.map_err(|cause| unusable(connector, &cause))
 }
 
 fn unusable(connector: &Connector, cause: &str) -> StoreError {
-    StoreError::Failed(format!("cannot use the database {}: {cause}", connector.settings().shown()))
+    StoreError::Failed(format!("cannot use the database {}: {cause}", connector.settings().describe()))
 }
 
 async fn migrate(connector: &Connector) -> Result<(), StoreError> {
-    let (mut client, _driver) = connect_bare(connector).await?;
+    let (mut client, _task) = connect_bare(connector).await?;
     let unusable = |cause: &str| unusable(connector, cause);
-    pooler::refuse_transactions(connector, &client).await.map_err(unusable)?;
-    let migrated = schema::migrate(&mut client, Retry::within(connector.settings().patience)).await;
-    // Whether the tables are as they should be: better said now than of the first request.
+    pooler::refuse_transaction_pooling(connector, &client).await.map_err(unusable)?;
+    let retry = Retry::within(connector.settings().retry_deadline);
+    let migrated = schema::migrate(&mut client, retry).await;
+    // Checks that the tables have the right columns, so that the start fails and not the first request.
     let prepared = Statements::prepare(&client).await;
-    migrated.map_err(|fault| match fault {
-        Fault::Failed(StoreError::Failed(cause)) => unusable(&cause),
-        Fault::Failed(error) => error,
-        Fault::Unreachable(cause)
-        | Fault::Lost(cause)
-        | Fault::Unanswered(cause)
-        | Fault::Rejected(cause) => unusable(&cause),
+    migrated.map_err(|error| match error {
+        StatementError::Permanent(StoreError::Failed(cause)) => unusable(&cause),
+        StatementError::Permanent(error) => error,
+        StatementError::Unreachable(cause)
+        | StatementError::ConnectionLost(cause)
+        | StatementError::TimedOut(cause)
+        | StatementError::Retryable(cause) => unusable(&cause),
     })?;
-    prepared.map(drop).map_err(|error| unusable(&told(&error)))
+    prepared.map(drop).map_err(|error| unusable(&describe(&error)))
 }
 
-/// A version that no other statement draws. Not 0, which marks placeholders.
+/// A random version of 63 bits, which no other commit uses. It is never 0, the version of placeholders.
 fn new_version() -> Version {
     Version((u64::from_le_bytes(Entropy::System.bytes()) >> 1).max(1))
 }
@@ -162,19 +169,19 @@ fn new_version() -> Version {
 impl Inner {
     fn count_read<T>(&self, outcome: &Result<T, StoreError>) {
         if outcome.is_ok() {
-            self.connector.counts().reads.inc();
+            self.connector.metrics().reads.inc();
         }
     }
 }
 
 impl Backend for Postgres {
     async fn get(&self, key: &[u8]) -> Result<Option<Entry>, StoreError> {
-        let found = self.inner.get(key).await;
-        self.inner.count_read(&found);
-        found
+        let entry = self.inner.get(key).await;
+        self.inner.count_read(&entry);
+        entry
     }
 
-    async fn get_if_changed(&self, key: &[u8], known: Version) -> Result<Read, StoreError> {
+    async fn get_if_changed(&self, key: &[u8], known: Version) -> Result<ConditionalRead, StoreError> {
         let read = self.inner.read(key, Some(known)).await;
         self.inner.count_read(&read);
         read
@@ -195,11 +202,11 @@ impl Backend for Postgres {
 
     async fn commit(&self, batch: Batch) -> Result<Version, CommitError> {
         let outcome = self.inner.commit(batch).await;
-        self.inner.connector.counts().ended(&outcome);
+        self.inner.connector.metrics().count_commit(&outcome);
         outcome
     }
 
-    fn watch(&self) -> broadcast::Receiver<Arc<Change>> {
+    fn watch(&self) -> broadcast::Receiver<Arc<ChangeEvent>> {
         self.inner.changes.subscribe()
     }
 

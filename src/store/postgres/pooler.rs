@@ -1,5 +1,6 @@
-//! Poolers before a database. One that pools sessions is as good as none. One that pools transactions, which sends each
-//! transaction of a client to another connection, loses what is set and prepared for a connection, mostly unseen.
+//! Detects poolers in front of the database that pool transactions. Session pooling works. Transaction pooling sends each
+//! transaction of a client to any connection of the pool, so that session settings and prepared statements are lost, mostly
+//! without an error.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -7,23 +8,31 @@ use std::time::Duration;
 use tokio::time::timeout;
 use tokio_postgres::{Client, Error, SimpleQueryMessage};
 
-use super::lane::Connector;
+use super::connection::Connector;
 use crate::env::Entropy;
 
-/// What to do about a pooler of transactions.
-pub(super) const ADVICE: &str = "a pooler before it gives each transaction another connection, which loses what is set \
-                                 for one: connect to the database itself, or pool sessions (pool_mode = session)";
+/// Advice if transactions are pooled.
+pub(super) const ADVICE: &str = "a pooler in front of it gives each transaction another connection, so session settings \
+                                 and prepared statements are lost: connect to the database directly, or use session \
+                                 pooling (pool_mode = session)";
 
-/// A pooler may happen to give the same connections again, but hardly so often.
+/// Number of checks. A pooler may assign the same connections again by chance, but hardly in every check.
 const ROUNDS: usize = 3;
-/// How long a transaction is held for another client's read, which waits for its end where there is one connection.
-const HELD: Duration = Duration::from_millis(250);
+/// How long a transaction stays open while the other client reads. If the pooler has a single connection, that read waits
+/// for the end of the transaction.
+const TRANSACTION_TIME: Duration = Duration::from_millis(250);
 
-/// Says what to do where this client, and another that is made for it, do not keep what is set for them. Where the other
-/// cannot be made, or the server knows no settings of one's own, nothing is said.
-pub(super) async fn refuse_transactions(connector: &Connector, client: &Client) -> Result<(), &'static str> {
-    let trying = async {
-        let (other, _driver) = connector.connect_bare().await.ok()?;
+/// Checks on `client` and on a second connection that session settings are kept. Accepts the database if the check cannot
+/// be made: if the second connection fails, or the server has no custom settings.
+///
+/// # Errors
+/// [`ADVICE`] if a setting is lost.
+pub(super) async fn refuse_transaction_pooling(
+    connector: &Connector,
+    client: &Client,
+) -> Result<(), &'static str> {
+    let check = async {
+        let (other, _task) = connector.connect_bare().await.ok()?;
         for _ in 0..ROUNDS {
             if !keep_settings(client, &other).await.ok()? {
                 return Some(ADVICE);
@@ -32,20 +41,20 @@ pub(super) async fn refuse_transactions(connector: &Connector, client: &Client) 
         None
     };
     let limit = connector.settings().connect_timeout_of_all_hosts();
-    match timeout(limit, trying).await {
+    match timeout(limit, check).await {
         Ok(Some(advice)) => Err(advice),
         Ok(None) | Err(_) => Ok(()),
     }
 }
 
-/// Whether each of two clients finds what it has set, although the other's transaction had the chance to take its
-/// connection away.
+/// Whether each of two clients reads back its own setting, while a transaction of the other may take its connection.
 async fn keep_settings(client: &Client, other: &Client) -> Result<bool, Error> {
-    let (mine, others) = (Setting::new(), Setting::new());
+    let mine = Setting::new();
+    let others = Setting::new();
     client.batch_execute(&mine.set()).await?;
     other.batch_execute(&format!("BEGIN; {}", others.set())).await?;
     let mut reading = pin!(mine.is_kept(client));
-    let read = timeout(HELD, &mut reading).await;
+    let read = timeout(TRANSACTION_TIME, &mut reading).await;
     other.batch_execute("COMMIT").await?;
     let is_mine_kept = match read {
         Ok(read) => read?,
@@ -54,11 +63,10 @@ async fn keep_settings(client: &Client, other: &Client) -> Result<bool, Error> {
     Ok(is_mine_kept && others.is_kept(other).await?)
 }
 
-/// The value of a setting that no database knows.
+/// A random value of a custom setting that only this check uses.
 struct Setting(String);
 
 impl Setting {
-    /// A value that nobody else sets.
     fn new() -> Self {
         Self(u64::from_le_bytes(Entropy::System.bytes()).to_string())
     }

@@ -1,4 +1,4 @@
-//! Reads: of single values and of ranges, which share statements, and of what is asked for seldom.
+//! Reads: batched reads of single values and of ranges, and rare reads that have a statement each.
 
 use std::collections::BTreeMap;
 
@@ -8,131 +8,145 @@ use tokio_postgres::types::{FromSql, ToSql};
 use tokio_postgres::{Row, Statement};
 
 use super::Inner;
-use super::commit::stored;
-use super::counts::Purpose;
-use super::lane::Session;
-use super::retry::{Fault, Retry};
-use super::share::{Question, unavailable};
+use super::commit::version_to_sql;
+use super::connection::OpenConnection;
+use super::metrics::Purpose;
+use super::read_batcher::BatchedRead;
+use super::retry::Retry;
 use super::sql::Statements;
-use crate::store::{Entry, Key, Read, StoreError, Version};
+use super::statement_error::StatementError;
+use crate::store::{ConditionalRead, Entry, Key, StoreError, Version};
 
-/// The value of a key, unless it is the one of a known version.
-pub(super) struct Value {
+/// Reads the value of a key, unless it has the known version.
+pub(super) struct ValueRead {
     key: Key,
     known: Option<Version>,
 }
 
-impl Value {
-    fn wanted(&self) -> (&[u8], Option<Version>) {
+impl ValueRead {
+    fn as_tuple(&self) -> (&[u8], Option<Version>) {
         (&self.key, self.known)
     }
 }
 
-impl Question for Value {
-    type Answer = Read;
-    /// Few enough that large sessions, which nobody here knows yet, do not all come at once.
-    const SHARED_MAX: usize = 128;
+impl BatchedRead for ValueRead {
+    type Output = ConditionalRead;
+    /// Small enough that the values of a batch fit into memory even if all of them are large.
+    const BATCH_MAX: usize = 128;
 
-    async fn ask(all: &[&Self], session: &Session) -> Result<Vec<Read>, Fault> {
-        // Who asks for the same, knowing the same, is answered by the same row.
-        let mut asked: Vec<_> = all.iter().map(|value| value.wanted()).collect();
-        asked.sort_unstable();
-        asked.dedup();
-        let (keys, known): (Vec<_>, Vec<_>) =
-            asked.iter().map(|(key, known)| (*key, known.map(stored))).unzip();
+    async fn run(
+        reads: &[&Self],
+        connection: &OpenConnection,
+    ) -> Result<Vec<ConditionalRead>, StatementError> {
+        // Equal reads are sent once.
+        let mut distinct: Vec<_> = reads.iter().map(|read| read.as_tuple()).collect();
+        distinct.sort_unstable();
+        distinct.dedup();
+        let keys: Vec<_> = distinct.iter().map(|(key, _)| *key).collect();
+        let known: Vec<_> = distinct.iter().map(|(_, known)| known.map(version_to_sql)).collect();
         let params: [&(dyn ToSql + Sync); 2] = [&keys, &known];
-        let asking = session.client().query(&session.statements.read, &params);
-        let rows = session.run(Purpose::Read, asking).await?;
-        // There is no row where nothing is other than is known.
-        let as_known = |known: &Option<_>| if known.is_some() { Read::Unchanged } else { Read::Absent };
-        let mut reads: Vec<_> = known.iter().map(as_known).collect();
+        let query = connection.client().query(&connection.statements.read, &params);
+        let rows = connection.run(Purpose::Read, query).await?;
+        // A read without a row found the known version; or no value, if it knows no version.
+        let mut outputs = Vec::with_capacity(distinct.len());
+        for (_, known) in &distinct {
+            outputs.push(if known.is_some() { ConditionalRead::Unchanged } else { ConditionalRead::Absent });
+        }
         for row in &rows {
-            if let Some(read) = reads.get_mut(place(row)?) {
-                *read = other_than_known(row)?;
+            if let Some(output) = outputs.get_mut(index(row)?) {
+                *output = conditional_read(row)?;
             }
         }
-        let found = |value: &Self| asked.binary_search(&value.wanted()).expect("it was asked for");
-        Ok(all.iter().map(|value| reads[found(value)].clone()).collect())
+        let output = |read: &&Self| {
+            let index = distinct.binary_search(&read.as_tuple()).expect("`distinct` has every read");
+            outputs[index].clone()
+        };
+        Ok(reads.iter().map(output).collect())
     }
 }
 
-/// The entries of a range, the first few.
-pub(super) struct Range {
+/// Reads the first `limit` entries of a range.
+pub(super) struct RangeRead {
     from: Key,
     to: Key,
     limit: i64,
 }
 
-impl Question for Range {
-    type Answer = Vec<(Key, Entry)>;
-    const SHARED_MAX: usize = 64;
+impl BatchedRead for RangeRead {
+    type Output = Vec<(Key, Entry)>;
+    const BATCH_MAX: usize = 64;
 
-    async fn ask(all: &[&Self], session: &Session) -> Result<Vec<Self::Answer>, Fault> {
-        // One statement takes one limit; most ask for the same.
-        let mut by_limit: BTreeMap<_, Vec<usize>> = BTreeMap::new();
-        for (number, range) in all.iter().enumerate() {
-            by_limit.entry(range.limit).or_default().push(number);
+    async fn run(reads: &[&Self], connection: &OpenConnection) -> Result<Vec<Self::Output>, StatementError> {
+        // A statement has one limit. Most reads have the same.
+        let mut indexes_by_limit: BTreeMap<_, Vec<usize>> = BTreeMap::new();
+        for (index, read) in reads.iter().enumerate() {
+            indexes_by_limit.entry(read.limit).or_default().push(index);
         }
-        let statements = by_limit.into_iter().map(async |(limit, numbers)| {
-            let from: Vec<_> = numbers.iter().map(|number| all[*number].from.as_slice()).collect();
-            let to: Vec<_> = numbers.iter().map(|number| all[*number].to.as_slice()).collect();
+        let statements = indexes_by_limit.into_iter().map(async |(limit, indexes)| {
+            let from: Vec<_> = indexes.iter().map(|index| reads[*index].from.as_slice()).collect();
+            let to: Vec<_> = indexes.iter().map(|index| reads[*index].to.as_slice()).collect();
             let params: [&(dyn ToSql + Sync); 3] = [&from, &to, &limit];
-            let asking = session.client().query(&session.statements.scan, &params);
-            Ok::<_, Fault>((session.run(Purpose::Scan, asking).await?, numbers))
+            let query = connection.client().query(&connection.statements.scan, &params);
+            let rows = connection.run(Purpose::Scan, query).await?;
+            Ok::<_, StatementError>((rows, indexes))
         });
-        let mut found: Vec<_> = all.iter().map(|_| Vec::new()).collect();
-        for (rows, numbers) in try_join_all(statements).await? {
+        let mut outputs: Vec<_> = reads.iter().map(|_| Vec::new()).collect();
+        for (rows, indexes) in try_join_all(statements).await? {
             for row in &rows {
-                if let Some(number) = numbers.get(place(row)?) {
-                    found[*number].push(entry(row, 1)?);
+                if let Some(read) = indexes.get(index(row)?) {
+                    outputs[*read].push(entry(row, 1)?);
                 }
             }
         }
-        Ok(found)
+        Ok(outputs)
     }
 }
 
-/// Which of the questions a row answers, from 0.
-fn place(row: &Row) -> Result<usize, StoreError> {
-    Ok(usize::try_from(get::<i64>(row, 0)? - 1).unwrap_or(usize::MAX))
+/// The index of the read that a row belongs to, from 0. The first column has it, from 1.
+fn index(row: &Row) -> Result<usize, StoreError> {
+    Ok(usize::try_from(column::<i64>(row, 0)? - 1).unwrap_or(usize::MAX))
 }
 
-fn other_than_known(row: &Row) -> Result<Read, StoreError> {
-    let Some(version) = get::<Option<i64>>(row, 1)? else { return Ok(Read::Absent) };
-    let value = Bytes::copy_from_slice(get(row, 2)?);
-    Ok(Read::Changed(Entry { version: Version(version.cast_unsigned()), value }))
+fn conditional_read(row: &Row) -> Result<ConditionalRead, StoreError> {
+    let Some(version) = column::<Option<i64>>(row, 1)? else { return Ok(ConditionalRead::Absent) };
+    let value = Bytes::copy_from_slice(column(row, 2)?);
+    Ok(ConditionalRead::Changed(Entry { version: Version(version.cast_unsigned()), value }))
 }
 
-/// A column, or that the table is not the one that a migration made.
-fn get<'a, T: FromSql<'a>>(row: &'a Row, column: usize) -> Result<T, StoreError> {
+/// Reads a column. A column of another type means that no migration has created this table.
+fn column<'a, T: FromSql<'a>>(row: &'a Row, column: usize) -> Result<T, StoreError> {
     row.try_get(column).map_err(|error| StoreError::Corrupt(format!("the table of entries: {error}")))
 }
 
-/// A key, its version and its value, from a column on.
+/// Reads a key, its version and its value from three columns, of which `first` is the first.
 fn entry(row: &Row, first: usize) -> Result<(Key, Entry), StoreError> {
-    let version = Version(get::<i64>(row, first + 1)?.cast_unsigned());
-    let value = Bytes::copy_from_slice(get(row, first + 2)?);
-    Ok((get(row, first)?, Entry { version, value }))
+    let version = Version(column::<i64>(row, first + 1)?.cast_unsigned());
+    let value = Bytes::copy_from_slice(column(row, first + 2)?);
+    Ok((column(row, first)?, Entry { version, value }))
 }
 
-/// How a bound is sent.
-fn bigint(bound: usize) -> i64 {
-    i64::try_from(bound).unwrap_or(i64::MAX)
+/// A limit as a `bigint` parameter.
+fn bigint(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX)
 }
 
 impl Inner {
-    /// The value of a key.
+    /// See [`Backend::get`](crate::store::Backend::get).
     pub(super) async fn get(&self, key: &[u8]) -> Result<Option<Entry>, StoreError> {
-        Ok(match self.read(key, None).await? {
-            Read::Changed(entry) => Some(entry),
-            Read::Unchanged | Read::Absent => None,
-        })
+        match self.read(key, None).await? {
+            ConditionalRead::Changed(entry) => Ok(Some(entry)),
+            ConditionalRead::Unchanged | ConditionalRead::Absent => Ok(None),
+        }
     }
 
-    /// The value of a key, unless it is the one of a known version.
-    pub(super) async fn read(&self, key: &[u8], known: Option<Version>) -> Result<Read, StoreError> {
+    /// Reads the value of a key, unless it has the known version.
+    pub(super) async fn read(
+        &self,
+        key: &[u8],
+        known: Option<Version>,
+    ) -> Result<ConditionalRead, StoreError> {
         self.refuse_if_closed()?;
-        self.values.ask(Value { key: key.into(), known }).await
+        self.value_reads.read(ValueRead { key: key.into(), known }).await
     }
 
     /// See [`Backend::scan`](crate::store::Backend::scan).
@@ -145,9 +159,9 @@ impl Inner {
         self.refuse_if_closed()?;
         let limit = bigint(limit);
         if !to.is_empty() {
-            return self.ranges.ask(Range { from: from.into(), to: to.into(), limit }).await;
+            return self.range_reads.read(RangeRead { from: from.into(), to: to.into(), limit }).await;
         }
-        let rows = self.query(Purpose::Scan, |known| &known.scan_to_end, &[&from, &limit]).await?;
+        let rows = self.query(Purpose::Scan, |prepared| &prepared.scan_to_end, &[&from, &limit]).await?;
         rows.iter().map(|row| entry(row, 0)).collect()
     }
 
@@ -158,37 +172,39 @@ impl Inner {
         limit: usize,
         bytes_max: usize,
     ) -> Result<Vec<(Key, Entry)>, StoreError> {
-        let (limit, bytes_max) = (bigint(limit), bigint(bytes_max));
-        let rows = self.query(Purpose::Page, |known| &known.page, &[&from, &limit, &bytes_max]).await?;
+        let limit = bigint(limit);
+        let bytes_max = bigint(bytes_max);
+        let params: [&(dyn ToSql + Sync); 3] = [&from, &limit, &bytes_max];
+        let rows = self.query(Purpose::Page, |prepared| &prepared.page, &params).await?;
         rows.iter().map(|row| entry(row, 0)).collect()
     }
 
-    /// What the database's clock says, in milliseconds since the epoch.
+    /// The time of the database's clock, in milliseconds since the Unix epoch.
     pub(super) async fn clock_ms(&self) -> Result<i64, StoreError> {
-        let rows = self.query(Purpose::Clock, |known| &known.clock, &[]).await?;
-        let row = rows.first().ok_or_else(|| StoreError::Failed("the database tells no time".into()))?;
-        get(row, 0)
+        let rows = self.query(Purpose::Clock, |prepared| &prepared.clock, &[]).await?;
+        let no_row = || StoreError::Failed("the database returned no time".into());
+        column(rows.first().ok_or_else(no_row)?, 0)
     }
 
     fn refuse_if_closed(&self) -> Result<(), StoreError> {
         if self.connector.is_closed() { Err(StoreError::Closed) } else { Ok(()) }
     }
 
-    /// Asks on any connection, and again for a while where the database is away.
+    /// Runs a statement of its own on the least busy connection. Failures are retried until the retry deadline.
     async fn query(
         &self,
         purpose: Purpose,
         statement: fn(&Statements) -> &Statement,
         params: &[&(dyn ToSql + Sync)],
     ) -> Result<Vec<Row>, StoreError> {
-        let mut retry = Retry::within(self.connector.settings().patience);
+        let mut retry = Retry::within(self.connector.settings().retry_deadline);
         loop {
-            match self.try_query(purpose, statement, params).await {
+            let error = match self.try_query(purpose, statement, params).await {
                 Ok(rows) => return Ok(rows),
-                Err(fault) if matches!(fault, Fault::Failed(_)) || !retry.pause().await => {
-                    return Err(unavailable(fault));
-                }
-                Err(_) => {}
+                Err(error) => error,
+            };
+            if matches!(error, StatementError::Permanent(_)) || !retry.pause().await {
+                return Err(error.into_read_error());
             }
         }
     }
@@ -198,9 +214,10 @@ impl Inner {
         purpose: Purpose,
         statement: fn(&Statements) -> &Statement,
         params: &[&(dyn ToSql + Sync)],
-    ) -> Result<Vec<Row>, Fault> {
-        let lane = self.readers.take();
-        let session = lane.session().await?;
-        session.run(purpose, session.client().query(statement(&session.statements), params)).await
+    ) -> Result<Vec<Row>, StatementError> {
+        let pooled = self.read_connections.least_busy();
+        let connection = pooled.open().await?;
+        let statement = statement(&connection.statements);
+        connection.run(purpose, connection.client().query(statement, params)).await
     }
 }

@@ -1,65 +1,67 @@
-//! The tables, made and upgraded by numbered migrations.
+//! Creates and upgrades the tables by numbered migrations.
 
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Error};
 
-use super::retry::{Fault, Retry};
+use super::retry::Retry;
+use super::statement_error::StatementError;
 use crate::store::StoreError;
 
-/// What makes each schema of the one before, the first of nothing. Each may run again on what it has made, for
-/// databases that do not undo such statements.
+/// Each migration turns the schema before it into the next; the first starts from an empty database. A migration must be
+/// safe to repeat, because some databases do not roll back such statements.
 const MIGRATIONS: [&str; 1] = ["CREATE TABLE IF NOT EXISTS rallypoint_entries (
         key bytea PRIMARY KEY, value bytea NOT NULL, version bigint NOT NULL
     )"];
 
-/// The number of the schema, in the one row that there is. Whoever upgrades holds it locked.
+/// The schema number, in a table with a single row. A server that upgrades holds a lock on the row.
 const CREATE_NUMBER: &str = "
 CREATE TABLE IF NOT EXISTS rallypoint_schema (id int PRIMARY KEY, number bigint NOT NULL)";
 const START_NUMBER: &str = "INSERT INTO rallypoint_schema (id, number) VALUES (1, 0) ON CONFLICT DO NOTHING";
 const NUMBER: &str = "SELECT number FROM rallypoint_schema WHERE id = 1";
 const NUMBER_LOCKED: &str = "SELECT number FROM rallypoint_schema WHERE id = 1 FOR UPDATE";
 
-/// The schema that this server reads and writes.
+/// The schema number that this server reads and writes.
 const KNOWN: i64 = MIGRATIONS.len() as i64;
 
-/// A migration takes as long as it takes.
-const WITHOUT_LIMIT: &str = "SET LOCAL statement_timeout = 0";
+/// A migration has no time limit.
+const REMOVE_TIMEOUT: &str = "SET LOCAL statement_timeout = 0";
 
-/// Makes the tables, or brings them up to date. Several servers may do so at once: each waits for the one before it,
-/// however long that takes, and finds nothing left to do.
-pub(super) async fn migrate(client: &mut Client, mut retry: Retry) -> Result<(), Fault> {
+/// Creates the tables, or upgrades them. Several servers may do so at once: each waits for the server before it, without
+/// a time limit, and then finds the work done.
+///
+/// # Errors
+/// [`StatementError::Permanent`] with [`StoreError::UnknownSchema`] if a newer server has made the tables.
+pub(super) async fn migrate(client: &mut Client, mut retry: Retry) -> Result<(), StatementError> {
     loop {
         match try_migrate(client).await {
             Err(error) if is_race(&error) && retry.pause().await => {}
-            // Asked again and again, so that a server that is gone is noticed.
+            // Repeated until the lock is free; the time limit of each attempt detects a dead connection.
             Err(error) if error.code() == Some(&SqlState::QUERY_CANCELED) => {
-                tracing::info!("another server upgrades the database's schema; this one waits for it");
+                tracing::info!("another server is upgrading the database's schema; this server waits for it");
             }
-            Err(error) => return Err(Fault::of(&error)),
+            Err(error) => return Err(StatementError::of(&error)),
             Ok(found) if found > KNOWN => {
-                return Err(Fault::Failed(StoreError::UnknownSchema { found, known: KNOWN }));
+                return Err(StoreError::UnknownSchema { found, known: KNOWN }.into());
             }
             Ok(_) => return Ok(()),
         }
     }
 }
 
-/// The number of the schema as it is then.
+/// Tries to upgrade the schema once; returns the schema number afterwards.
 async fn try_migrate(client: &mut Client) -> Result<i64, Error> {
-    // First looked at, so that a user who may not make tables can use those that are there.
+    // Read first, so that a user without the right to create tables can use existing ones.
     match client.query_opt(NUMBER, &[]).await {
         Ok(Some(row)) if row.get::<_, i64>(0) >= KNOWN => return Ok(row.get(0)),
         Err(error) if error.code() != Some(&SqlState::UNDEFINED_TABLE) => return Err(error),
         _ => {}
     }
-    tracing::info!(
-        "the database's tables are brought up to date: that waits for other servers, and for standbys"
-    );
+    tracing::info!("upgrading the database's tables; this waits for other servers and for standbys");
     client.batch_execute(CREATE_NUMBER).await?;
     client.batch_execute(START_NUMBER).await?;
     let upgrade = client.transaction().await?;
     let mut number: i64 = upgrade.query_one(NUMBER_LOCKED, &[]).await?.get(0);
-    upgrade.batch_execute(WITHOUT_LIMIT).await?;
+    upgrade.batch_execute(REMOVE_TIMEOUT).await?;
     for migration in MIGRATIONS.iter().skip(usize::try_from(number).unwrap_or(0)) {
         upgrade.batch_execute(migration).await?;
         number += 1;
@@ -70,14 +72,14 @@ async fn try_migrate(client: &mut Client) -> Result<i64, Error> {
     Ok(number)
 }
 
-/// Whether another server made the same thing at the same moment, which `IF NOT EXISTS` does not always see.
+/// Whether another server created the same table or row at the same moment; `IF NOT EXISTS` does not always prevent it.
 fn is_race(error: &Error) -> bool {
-    let races = [
+    let codes = [
         SqlState::UNIQUE_VIOLATION,
         SqlState::DUPLICATE_TABLE,
         SqlState::DUPLICATE_OBJECT,
         SqlState::T_R_SERIALIZATION_FAILURE,
         SqlState::T_R_DEADLOCK_DETECTED,
     ];
-    error.code().is_some_and(|code| races.contains(code))
+    error.code().is_some_and(|code| codes.contains(code))
 }

@@ -1,4 +1,4 @@
-//! Encryption on the way to the database: whom to trust, and who this is.
+//! TLS for connections to the database: trusted certificate authorities and the client certificate.
 
 use std::fmt;
 use std::path::Path;
@@ -9,23 +9,24 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-/// How connections are encrypted, where `sslmode` and the server have them so. The server's certificate is always
-/// checked, and must be for its name.
+/// The TLS configuration of connections. The parameter `sslmode` of the address decides whether TLS is used. With TLS, the
+/// server's certificate is always verified, including its host name.
 #[derive(Clone)]
-pub struct Tls(pub(super) MakeRustlsConnect);
+pub struct PostgresTls(pub(super) MakeRustlsConnect);
 
-impl fmt::Debug for Tls {
-    /// Without the key.
+impl fmt::Debug for PostgresTls {
+    /// Omits the private key.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Tls")
+        f.write_str("PostgresTls")
     }
 }
 
-impl Tls {
-    /// Trusts the authorities in a file, or those that browsers trust, and shows a certificate where there is one.
+impl PostgresTls {
+    /// Trusts the certificate authorities in `ca_file` (PEM), or those that browsers trust if there is none.
+    /// `certificate` is the client certificate and its private key (PEM), for servers that require mutual TLS.
     ///
     /// # Errors
-    /// With the knob of the file that cannot be used, and why.
+    /// A message that names the setting and the file that cannot be used, with the cause.
     pub fn new(ca_file: Option<&Path>, certificate: Option<(&Path, &Path)>) -> Result<Self, String> {
         let mut roots = RootCertStore::empty();
         match ca_file {
@@ -46,8 +47,8 @@ impl Tls {
                 let chain = certificates("certificate_file", file)?;
                 let key = PrivateKeyDer::from_pem_file(key_file);
                 let key = key.map_err(|error| unusable("key_file", key_file, error))?;
-                let shown = config.with_client_auth_cert(chain, key);
-                shown.map_err(|error| unusable("certificate_file", file, error))?
+                let config = config.with_client_auth_cert(chain, key);
+                config.map_err(|error| unusable("certificate_file", file, error))?
             }
             None => config.with_no_client_auth(),
         };
@@ -55,15 +56,17 @@ impl Tls {
     }
 }
 
-fn certificates(knob: &str, file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+fn certificates(setting: &str, file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let found = CertificateDer::pem_file_iter(file).and_then(Iterator::collect::<Result<Vec<_>, _>>);
     match found {
-        Ok(found) if found.is_empty() => Err(unusable(knob, file, "it holds no certificate in PEM")),
+        Ok(found) if found.is_empty() => {
+            Err(unusable(setting, file, "it holds no certificate in PEM format"))
+        }
         Ok(found) => Ok(found),
-        Err(error) => Err(unusable(knob, file, error)),
+        Err(error) => Err(unusable(setting, file, error)),
     }
 }
 
-fn unusable(knob: &str, file: &Path, error: impl fmt::Display) -> String {
-    format!("[postgres] {knob} {}: {error}", file.display())
+fn unusable(setting: &str, file: &Path, error: impl fmt::Display) -> String {
+    format!("[postgres] {setting} {}: {error}", file.display())
 }

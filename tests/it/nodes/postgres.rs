@@ -1,5 +1,5 @@
-//! What a store that several servers share promises beyond the suite of all: commits of several servers happen one after
-//! the other, and none is lost or made twice when connections break.
+//! The guarantees of a shared store beyond those of every backend: commits of several servers happen one after the other,
+//! and no commit is lost or made twice when connections break.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -29,7 +29,7 @@ async fn put(store: &Postgres, key: &str, value: &'static str) -> Version {
     store.commit(Batch::default().put(key, value)).await.unwrap()
 }
 
-/// Commits two batches at once on two servers, many times; what is there before, and what holds afterwards, is given.
+/// Commits two batches at the same time on two servers, 150 times. Each round runs `before`, and checks with `after`.
 async fn race(
     before: impl AsyncFn(&Postgres),
     batches: impl AsyncFn(&Postgres) -> [Batch; 2],
@@ -49,14 +49,14 @@ async fn race(
     }
 }
 
-/// Notes what holds where a value is put.
+/// A trigger that stores the value of `synchronous_commit` when a value is put.
 const NOTE: &str = "CREATE TABLE noted (setting text);
     CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS
     'BEGIN INSERT INTO noted VALUES (current_setting(''synchronous_commit'')); RETURN NEW; END';
     CREATE TRIGGER note AFTER INSERT ON rallypoint_entries FOR EACH ROW EXECUTE FUNCTION note()";
 
 #[tokio::test]
-async fn commits_are_durable_before_they_are_answered_whatever_is_usual_there() {
+async fn commits_are_durable_before_their_answer_whatever_the_default_is() {
     for (usual, noted) in [("off", "on"), ("on", "on"), ("remote_apply", "remote_apply")] {
         let database = Database::new().await;
         let store = database.where_usual("synchronous_commit", usual).open().await;
@@ -69,7 +69,7 @@ async fn commits_are_durable_before_they_are_answered_whatever_is_usual_there() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_two_that_each_expect_what_the_other_puts_one_wins() {
+async fn of_two_commits_that_each_expect_what_the_other_puts_one_wins() {
     race(
         async |store| {
             store.commit(Batch::default().delete("a").delete("b")).await.unwrap();
@@ -83,7 +83,7 @@ async fn of_two_that_each_expect_what_the_other_puts_one_wins() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_two_that_each_change_what_the_other_expects_one_wins() {
+async fn of_two_commits_that_each_change_what_the_other_expects_one_wins() {
     race(
         async |store| {
             store.commit(Batch::default().put("a", "0").put("b", "0")).await.unwrap();
@@ -118,13 +118,13 @@ async fn puts_and_deletes_of_a_commit_stay_together() {
     .await;
 }
 
-/// Stands for no value where two are compared.
+/// An entry that represents no value in a comparison.
 fn none() -> Entry {
     Entry { version: Version(0), value: "".into() }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_put_together_is_put_in_one_order() {
+async fn puts_of_two_commits_do_not_mix() {
     race(
         async |store| {
             store.commit(Batch::default().delete("a").delete("b")).await.unwrap();
@@ -137,19 +137,19 @@ async fn what_is_put_together_is_put_in_one_order() {
     .await;
 }
 
-/// Commits two batches of which both put the key `a`, the second while the first is on its way: both have begun, and
-/// so see nothing of each other, before either can lock `a`.
-async fn one_behind_the_other(first: Batch, second: Batch) -> (Postgres, [Result<Version, CommitError>; 2]) {
+/// Commits two batches that both put the key `a`, the second while the first waits: both statements have started, and so
+/// do not see each other, before either can lock `a`.
+async fn commit_overlapping(first: Batch, second: Batch) -> (Postgres, [Result<Version, CommitError>; 2]) {
     let (database, stores) = two_stores().await;
     put(&stores[0], "a", "0").await;
-    let (client, looker) = (database.client().await, database.client().await);
+    let (client, observer) = (database.client().await, database.client().await);
     let hold = "BEGIN; SELECT key FROM rallypoint_entries WHERE key = 'a' FOR UPDATE";
     client.batch_execute(hold).await.unwrap();
     let mut commits = Vec::new();
     for (store, batch) in stores.iter().zip([first, second]) {
         let store = store.clone();
         commits.push(tokio::spawn(async move { store.commit(batch).await }));
-        let waits = async { while database.waiting(&looker).await < commits.len() {} };
+        let waits = async { while database.waiting(&observer).await < commits.len() {} };
         soon("the commit waits for the lock", waits).await;
     }
     client.batch_execute("COMMIT").await.unwrap();
@@ -160,57 +160,57 @@ async fn one_behind_the_other(first: Batch, second: Batch) -> (Postgres, [Result
 }
 
 #[tokio::test]
-async fn a_key_that_appears_while_a_commit_is_on_its_way_is_deleted_by_it() {
+async fn a_key_that_appears_during_a_commit_is_deleted_by_it() {
     let appears = Batch::default().put("a", "1").put("b", "1");
-    let (store, done) = one_behind_the_other(appears, Batch::default().put("a", "2").delete("b")).await;
+    let (store, done) = commit_overlapping(appears, Batch::default().put("a", "2").delete("b")).await;
     let [Ok(_), Ok(second)] = done else { panic!("{done:?}") };
     assert_eq!((version(&store, "a").await, version(&store, "b").await), (Some(second), None));
 }
 
 #[tokio::test]
-async fn a_key_that_appears_while_a_commit_is_on_its_way_is_no_longer_absent() {
+async fn a_key_that_appears_during_a_commit_is_no_longer_absent() {
     let appears = Batch::default().put("a", "1").put("b", "1");
     let creates = Batch::default().expect_absent("b").put("a", "2").put("b", "2");
-    let (store, [first, second]) = one_behind_the_other(appears.clone(), creates).await;
+    let (store, [first, second]) = commit_overlapping(appears.clone(), creates).await;
     assert_eq!(second, Err(CommitError::Conflict { key: "b".into() }));
     assert_eq!(version(&store, "a").await, first.clone().ok());
     assert_eq!(version(&store, "b").await, first.ok());
 
     let relies = Batch::default().expect_absent("b").put("a", "2");
-    let (store, [first, second]) = one_behind_the_other(appears, relies).await;
+    let (store, [first, second]) = commit_overlapping(appears, relies).await;
     assert_eq!(second, Err(CommitError::Conflict { key: "b".into() }));
     assert_eq!(version(&store, "a").await, first.ok());
 }
 
 #[tokio::test]
-async fn a_key_that_goes_while_a_commit_is_on_its_way_is_put_all_the_same() {
+async fn a_key_that_disappears_during_a_commit_is_put_by_it() {
     let goes = Batch::default().delete("a").put("b", "1");
-    let (store, done) = one_behind_the_other(goes, Batch::default().put("a", "2").put("b", "2")).await;
+    let (store, done) = commit_overlapping(goes, Batch::default().put("a", "2").put("b", "2")).await;
     let [Ok(_), Ok(second)] = done else { panic!("{done:?}") };
     assert_eq!((version(&store, "a").await, version(&store, "b").await), (Some(second), Some(second)));
 }
 
 #[tokio::test]
-async fn commits_that_wait_share_a_statement_and_are_judged_each_by_its_own() {
+async fn waiting_commits_share_a_statement_and_are_checked_one_by_one() {
     let database = Database::new().await;
     let settings = PostgresSettings { write_connections: 1, ..database.settings() };
     let store = Postgres::open(settings).await.unwrap();
     let held = put(&store, "held", "0").await;
-    let (client, looker) = (database.client().await, database.client().await);
+    let (client, observer) = (database.client().await, database.client().await);
     let hold = "BEGIN; SELECT key FROM rallypoint_entries WHERE key = 'held' FOR UPDATE";
     client.batch_execute(hold).await.unwrap();
     let first = store.clone();
     let first = tokio::spawn(async move {
         first.commit(Batch::default().expect_version("held", held).put("held", "1")).await
     });
-    let waits = async { while database.waiting(&looker).await == 0 {} };
+    let waits = async { while database.waiting(&observer).await == 0 {} };
     soon("the commit waits for the lock", waits).await;
 
     let new = |key: &str| Batch::default().expect_absent(key).put(key, key.to_owned());
     let large = vec![0; 1 << 20];
     let batches = [
         new("a"),
-        // Is outdated by the one before, which it must wait for: it shares a key.
+        // Conflicts with the commit before: it shares a key, so that it is in another statement.
         new("a"),
         new("b").expect_version("held", held),
         new("c").delete("not there"),
@@ -223,7 +223,7 @@ async fn commits_that_wait_share_a_statement_and_are_judged_each_by_its_own() {
         async move { store.commit(batch).await }
     });
     let mut commits = Box::pin(join_all(commits));
-    assert!((&mut commits).now_or_never().is_none(), "all wait behind the first");
+    assert!((&mut commits).now_or_never().is_none(), "all commits wait for the first");
     client.batch_execute("COMMIT").await.unwrap();
     let made = commits.await;
     let conflict = |key: &str| Err(CommitError::Conflict { key: key.into() });
@@ -234,8 +234,8 @@ async fn commits_that_wait_share_a_statement_and_are_judged_each_by_its_own() {
     for (key, commit) in ["c", "d", "large", "e"].into_iter().zip(&made[3..]) {
         assert_eq!(version(&store, key).await, Some(commit.clone().unwrap()));
     }
-    assert_eq!(made[4], made[6], "they were taken together");
-    assert_ne!(made[4], made[5], "what is large goes by itself");
+    assert_eq!(made[4], made[6], "they share a statement");
+    assert_ne!(made[4], made[5], "a large commit has a statement of its own");
     assert_eq!(version(&store, "b").await, None);
     assert_eq!(version(&store, "held").await, Some(first.await.unwrap().unwrap()));
 }
@@ -243,7 +243,7 @@ async fn commits_that_wait_share_a_statement_and_are_judged_each_by_its_own() {
 const ACCOUNTS: u64 = 8;
 const TOTAL: u64 = 40;
 
-/// An account holds a number of coins; an empty one is deleted, so that keys come and go.
+/// The key of an account. Its value is a number of coins; an empty account is deleted.
 fn account(number: u64) -> String {
     format!("account-{number}")
 }
@@ -252,7 +252,7 @@ fn coins(entry: Option<&Entry>) -> u64 {
     entry.map_or(0, |entry| str::from_utf8(&entry.value).unwrap().parse().unwrap())
 }
 
-/// Moves a coin from one account to another, if there is one.
+/// Moves a coin from one account to another; returns whether there was one.
 async fn transfer(store: &Postgres, from: &str, to: &str) -> Result<bool, CommitError> {
     let held = [store.get(from.as_bytes()).await?, store.get(to.as_bytes()).await?];
     let [mine, theirs] = [coins(held[0].as_ref()), coins(held[1].as_ref())];
@@ -278,7 +278,7 @@ fn below(entropy: &Entropy, end: u64) -> u64 {
     u64::from_le_bytes(entropy.bytes()) % end
 }
 
-/// Several servers move coins about until this many moves were made; meanwhile `meanwhile` goes on.
+/// Moves coins between accounts on several servers, until `moves` moves were made. Runs `meanwhile` again and again.
 async fn move_coins(stores: &[Postgres], moves: u64, meanwhile: impl AsyncFn()) {
     put(&stores[0], "account-0", "40").await;
     let (made, entropy) = (Arc::new(AtomicU64::new(0)), Entropy::seeded(7));
@@ -290,7 +290,7 @@ async fn move_coins(stores: &[Postgres], moves: u64, meanwhile: impl AsyncFn()) 
                 let (from, step) = (below(&entropy, ACCOUNTS), 1 + below(&entropy, ACCOUNTS - 1));
                 match transfer(&store, &account(from), &account((from + step) % ACCOUNTS)).await {
                     Ok(done) => made.fetch_add(u64::from(done), Ordering::Relaxed),
-                    // Whatever became of it, no coin may be lost or made by it.
+                    // Whether it was made or not, the number of coins must stay the same.
                     Err(CommitError::Store(StoreError::Unsure(_))) => 0,
                     Err(error) => panic!("{error}"),
                 };
@@ -308,13 +308,13 @@ async fn move_coins(stores: &[Postgres], moves: u64, meanwhile: impl AsyncFn()) 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_coin_is_lost_or_made_by_many_who_move_them() {
+async fn concurrent_transfers_keep_the_number_of_coins() {
     let (_database, stores) = two_stores().await;
     move_coins(&stores, 600, async || {}).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_coin_is_lost_or_made_while_connections_break() {
+async fn transfers_over_broken_connections_keep_the_number_of_coins() {
     let (database, stores) = two_stores().await;
     let client = database.client().await;
     let cut = AtomicU64::new(0);
@@ -340,7 +340,7 @@ async fn every_commit_is_made_once_while_connections_break() {
             while !stop.load(Ordering::Relaxed) {
                 let mut batch = Batch::default().put(format!("{key}/{count:08}"), "made");
                 batch.expect.push((key.clone().into(), last));
-                // Nobody else writes these keys: every outcome can be found out.
+                // No other task writes these keys, so that every outcome can be determined.
                 last = Some(store.commit(batch.put(key.clone(), count.to_string())).await.unwrap());
                 count += 1;
             }

@@ -1,4 +1,4 @@
-//! A database that is away, slow or lost at the worst moment, and what is answered then.
+//! A database that is away, slow, or lost in the middle of a commit, and what callers get then.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -25,17 +25,17 @@ async fn through_a_proxy() -> (Postgres, (Database, Proxy)) {
     (store, (database, proxy))
 }
 
-/// One that is not waited for.
-async fn impatient() -> (Postgres, Postgres, Proxy) {
+/// A store that does not retry, another on the same database, and the proxy before the first.
+async fn without_retries() -> (Postgres, Postgres, Proxy) {
     let database = Database::new().await;
     let proxy = Proxy::before(&database.settings().address).await;
-    let store = Postgres::open(database.impatient_settings_through(&proxy)).await.unwrap();
+    let store = Postgres::open(database.settings_without_retries_through(&proxy)).await.unwrap();
     store.commit(Batch::default().put("key", "old")).await.unwrap();
     assert!(store.get(b"key").await.unwrap().is_some());
     (store, database.open().await, proxy)
 }
 
-/// A commit over a network that goes down in the middle of it, and comes back once `meanwhile` is over.
+/// Commits over a network that goes down during the commit, and comes back after `meanwhile`.
 async fn commit_over(
     network: Network,
     batch: impl AsyncFn(&Postgres) -> Batch,
@@ -53,7 +53,7 @@ async fn commit_over(
     (soon("the commit is answered", committing).await.unwrap(), beside)
 }
 
-/// How an answer, or a request, is lost on the way, whole or in part.
+/// The ways to lose an answer or a request, whole or in part.
 const LOSSES: [Network; 4] =
     [Network::DownAtAnswer, Network::DownWithinAnswer, Network::DownAtRequest, Network::DownWithinRequest];
 
@@ -73,7 +73,7 @@ async fn a_commit_whose_answer_is_lost_is_found_and_one_whose_request_is_lost_is
 }
 
 #[tokio::test]
-async fn a_commit_that_removes_and_whose_answer_is_lost_is_found_by_what_is_gone() {
+async fn a_delete_whose_answer_is_lost_is_found_by_the_absent_keys() {
     let removing = async |store: &Postgres| {
         let version = store.get(b"key").await.unwrap().unwrap().version;
         Batch::default().expect_version("key", version).delete("key").delete("other")
@@ -86,7 +86,7 @@ async fn a_commit_that_removes_and_whose_answer_is_lost_is_found_by_what_is_gone
 }
 
 #[tokio::test]
-async fn a_commit_whose_connection_ends_on_one_way_alone_is_found() {
+async fn a_commit_on_a_half_closed_connection_is_found() {
     let (store, (database, proxy)) = through_a_proxy().await;
     store.commit(Batch::default().put("key", "old").put("other", "old")).await.unwrap();
     let batch = replacing(&store).await;
@@ -99,7 +99,7 @@ async fn a_commit_whose_connection_ends_on_one_way_alone_is_found() {
 }
 
 #[tokio::test]
-async fn over_a_slow_network_everything_is_answered_and_nothing_twice() {
+async fn over_a_slow_network_every_commit_is_made_once() {
     let (store, (_database, proxy)) = through_a_proxy().await;
     proxy.set(Network::Slow);
     let counts = join_all((0..32).map(async |key| {
@@ -125,7 +125,7 @@ async fn over_a_slow_network_everything_is_answered_and_nothing_twice() {
 }
 
 #[tokio::test]
-async fn no_request_waits_longer_than_it_may_for_a_network_that_says_nothing() {
+async fn no_request_waits_longer_than_its_timeout_for_a_silent_network() {
     let (store, (_database, proxy)) = through_a_proxy().await;
     let server = Server::over(Store::Postgres(store), |config| config.http.request_timeout_s = 1);
     let alice = server.player();
@@ -142,8 +142,8 @@ async fn no_request_waits_longer_than_it_may_for_a_network_that_says_nothing() {
 }
 
 #[tokio::test]
-async fn a_commit_that_removes_and_is_not_heard_of_again_is_not_called_undone() {
-    let (store, _beside, proxy) = impatient().await;
+async fn a_delete_whose_answer_stays_lost_is_unsure() {
+    let (store, _beside, proxy) = without_retries().await;
     let version = store.get(b"key").await.unwrap().unwrap().version;
     // The connection for commits is there, so that the commit is sent.
     store.commit(Batch::default().expect_absent("other").put("other", "")).await.unwrap();
@@ -155,7 +155,7 @@ async fn a_commit_that_removes_and_is_not_heard_of_again_is_not_called_undone() 
 }
 
 #[tokio::test]
-async fn a_lost_commit_without_expectations_is_looked_for_and_not_made_again() {
+async fn a_lost_commit_without_expectations_is_searched_for_and_not_repeated() {
     let blind = async |_: &Postgres| Batch::default().put("key", "new");
     let (made, beside) = commit_over(Network::DownAtAnswer, blind, async |_| {}).await;
     assert_eq!(made, Ok(beside.get(b"key").await.unwrap().unwrap().version));
@@ -166,7 +166,7 @@ async fn a_lost_commit_without_expectations_is_looked_for_and_not_made_again() {
 }
 
 #[tokio::test]
-async fn a_lost_commit_that_others_have_overwritten_since_is_not_called_a_conflict() {
+async fn a_lost_commit_that_others_have_overwritten_is_unsure_and_no_conflict() {
     let overwrite = async |beside: &Postgres| {
         beside.commit(Batch::default().put("key", "theirs")).await.unwrap();
     };
@@ -179,12 +179,12 @@ async fn a_lost_commit_that_others_have_overwritten_since_is_not_called_a_confli
 }
 
 #[tokio::test]
-async fn a_database_that_is_away_is_told_from_one_that_may_have_heard() {
-    let (store, beside, proxy) = impatient().await;
+async fn an_unreachable_database_is_distinguished_from_a_lost_answer() {
+    let (store, beside, proxy) = without_retries().await;
     let version = store.get(b"key").await.unwrap().unwrap().version;
     let replace = || Batch::default().expect_version("key", version).put("key", "new");
     proxy.set(Network::Down);
-    // The connections find out one by one; what was sent on one of them may have been heard.
+    // Each connection detects the failure when it is used; what was sent on it may have arrived.
     let mut outcome = store.commit(replace()).await;
     while let Err(CommitError::Store(StoreError::Unsure(_))) = outcome {
         outcome = store.commit(replace()).await;
@@ -209,8 +209,8 @@ async fn a_database_that_is_away_is_told_from_one_that_may_have_heard() {
 }
 
 #[tokio::test]
-async fn a_network_that_says_nothing_is_given_up() {
-    let (store, _beside, proxy) = impatient().await;
+async fn a_silent_network_ends_in_an_error() {
+    let (store, _beside, proxy) = without_retries().await;
     let version = store.get(b"key").await.unwrap().unwrap().version;
     proxy.set(Network::Silent);
     let replace = Batch::default().expect_version("key", version).put("key", "new");
@@ -226,7 +226,7 @@ async fn a_network_that_says_nothing_is_given_up() {
 }
 
 #[tokio::test]
-async fn a_host_that_takes_connections_and_says_nothing_keeps_nobody_from_the_next() {
+async fn a_silent_host_does_not_prevent_the_next_host() {
     let database = Database::new().await;
     let proxy = Proxy::before(&database.settings().address).await;
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -243,14 +243,14 @@ async fn a_host_that_takes_connections_and_says_nothing_keeps_nobody_from_the_ne
 }
 
 #[tokio::test]
-async fn a_server_is_ready_while_it_reaches_its_database() {
-    let (store, _beside, proxy) = impatient().await;
+async fn a_server_is_ready_while_its_database_can_be_reached() {
+    let (store, _beside, proxy) = without_retries().await;
     let server = Server::over(Store::Postgres(store), |_| {});
     set_clock(&server);
     let alice = server.player();
     let ready = async || {
-        let asked = http::Request::get("/ready").body(()).unwrap();
-        admin::handle(&server.readiness(), asked).await.status().as_u16()
+        let request = http::Request::get("/ready").body(()).unwrap();
+        admin::handle(&server.readiness(), request).await.status().as_u16()
     };
     let session = alice.creates("game").await;
     assert_eq!(ready().await, 200);
@@ -264,32 +264,32 @@ async fn a_server_is_ready_while_it_reaches_its_database() {
     soon("clients are answered", async { while alice.session(&session).await.status != 200 {} }).await;
 }
 
-/// Sets a test's clock, which stands still, to the time of this machine.
+/// Sets the manual clock of a test server to the time of this machine.
 fn set_clock(server: &Server) {
     let Clock::Manual(ms) = &server.clock else { panic!("tests have a clock of their own") };
     ms.store(Clock::System.now_ms(), Ordering::Release);
 }
 
 #[tokio::test]
-async fn a_server_whose_clock_is_off_is_not_ready_and_says_so() {
+async fn a_server_with_a_wrong_clock_is_not_ready_and_reports_it() {
     let database = Database::new().await;
     let settings = PostgresSettings { clock_skew_max_ms: 600_000, ..database.settings() };
     let store = Postgres::open(settings).await.unwrap();
     let server = Server::over(Store::Postgres(store.clone()), |_| {});
     let ready = async || {
-        let asked = http::Request::get("/ready").body(()).unwrap();
-        let (parts, body) = admin::handle(&server.readiness(), asked).await.into_parts();
+        let request = http::Request::get("/ready").body(()).unwrap();
+        let (parts, body) = admin::handle(&server.readiness(), request).await.into_parts();
         let body = http_body_util::BodyExt::collect(body).await.unwrap().to_bytes();
         (parts.status.as_u16(), String::from_utf8(body.to_vec()).unwrap())
     };
     set_clock(&server);
     assert_eq!(ready().await, (200, "ready\n".into()));
     server.clock.advance(Duration::from_secs(700));
-    let (status, told) = ready().await;
+    let (status, body) = ready().await;
     assert_eq!(status, 503);
     assert!(
-        told.contains("clock differs from the database's by ") && told.contains("keep both in time"),
-        "{told}"
+        body.contains("clock differs from the database's by ") && body.contains("synchronise both clocks"),
+        "{body}"
     );
     let now_ms = Clock::System.now_ms();
     let behind = store.check_clock(|| now_ms - 700_000).await;
@@ -297,7 +297,7 @@ async fn a_server_whose_clock_is_off_is_not_ready_and_says_so() {
 }
 
 #[tokio::test]
-async fn a_server_whose_clock_is_off_ends_nothing_that_others_hold_to_be_alive() {
+async fn a_server_with_a_wrong_clock_ends_no_sessions() {
     let database = Database::new().await;
     let settings = PostgresSettings { clock_skew_max_ms: 600_000, ..database.settings() };
     let node = async || {
@@ -320,7 +320,7 @@ async fn a_server_whose_clock_is_off_ends_nothing_that_others_hold_to_be_alive()
 }
 
 #[tokio::test]
-async fn a_closed_store_says_so() {
+async fn a_closed_store_returns_closed() {
     let store = Database::new().await.open().await;
     store.commit(Batch::default().put("key", "value")).await.unwrap();
     let store = Store::Postgres(store);
@@ -331,7 +331,7 @@ async fn a_closed_store_says_so() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn servers_that_start_at_once_make_the_tables_once() {
+async fn concurrent_starts_create_the_tables_once() {
     for _ in 0..5 {
         let database = Database::new().await;
         let opening: Vec<_> = (0..8).map(|_| tokio::spawn(Postgres::open(database.settings()))).collect();

@@ -1,4 +1,4 @@
-//! What an operator sees in `/metrics` of a node and its database.
+//! The metrics of a store in PostgreSQL, as `/metrics` shows them.
 
 use futures_util::future::join_all;
 use http_body_util::BodyExt as _;
@@ -15,12 +15,12 @@ struct Metrics(String);
 
 impl Metrics {
     async fn of(server: &Server) -> Self {
-        let asked = http::Request::get("/metrics").body(()).unwrap();
-        let body = admin::handle(&server.readiness(), asked).await.into_body().collect().await.unwrap();
+        let request = http::Request::get("/metrics").body(()).unwrap();
+        let body = admin::handle(&server.readiness(), request).await.into_body().collect().await.unwrap();
         Self(String::from_utf8(body.to_bytes().to_vec()).unwrap())
     }
 
-    /// One sample of the store.
+    /// The value of one sample of the store.
     fn get(&self, sample: &str) -> u64 {
         let start = format!("rallypoint_store_{sample} ");
         let line = self.0.lines().find_map(|line| line.strip_prefix(&start));
@@ -44,7 +44,7 @@ async fn connections(server: &Server, count: u64) {
 }
 
 #[tokio::test]
-async fn statements_are_counted_by_purpose_and_so_are_the_reads_that_share_them() {
+async fn statements_are_counted_by_purpose_and_batched_reads_one_by_one() {
     let database = Database::new().await;
     let settings = PostgresSettings { write_connections: 1, read_connections: 1, ..database.settings() };
     let store = Postgres::open(settings).await.unwrap();
@@ -56,7 +56,7 @@ async fn statements_are_counted_by_purpose_and_so_are_the_reads_that_share_them(
     store.commit(Batch::default().expect_absent("other").put("another", "value")).await.unwrap();
     let conflict = store.commit(Batch::default().expect_absent("key").put("key", "value")).await;
     assert!(matches!(conflict, Err(CommitError::Conflict { .. })), "{conflict:?}");
-    // All ask before the reader's task runs, which is on the same thread.
+    // All reads are queued before the reader task runs, which is on the same thread.
     let keys: Vec<_> = (0..20).map(|number| format!("key {number}")).collect();
     join_all(keys.iter().map(|key| store.get(key.as_bytes()))).await;
     store.scan(b"", b"z", 1).await.unwrap();
@@ -75,19 +75,19 @@ async fn statements_are_counted_by_purpose_and_so_are_the_reads_that_share_them(
     assert_eq!((metrics.get("failures_total"), metrics.get("unsure_total")), (0, 0));
     assert_eq!((metrics.get("reachable"), metrics.get("connections_broken_total")), (1, 0));
     // One each for commits, for transactions and for reads.
-    soon("the connections that looked around end", connections(&server, 3)).await;
+    soon("the connections of the start are closed", connections(&server, 3)).await;
 
     store.close().await;
-    soon("the connections end", connections(&server, 0)).await;
+    soon("the connections are closed", connections(&server, 0)).await;
     let metrics = Metrics::of(&server).await;
     assert_eq!((metrics.get("connections_made_total"), metrics.get("connections_broken_total")), (5, 0));
 }
 
 #[tokio::test]
-async fn trouble_with_the_database_is_counted_by_its_reason() {
+async fn failed_statements_are_counted_by_reason() {
     let database = Database::new().await;
     let proxy = Proxy::before(&database.settings().address).await;
-    let store = Postgres::open(database.impatient_settings_through(&proxy)).await.unwrap();
+    let store = Postgres::open(database.settings_without_retries_through(&proxy)).await.unwrap();
     let server = Server::over(Store::Postgres(store.clone()), |_| {});
     store.commit(Batch::default().put("key", "value")).await.unwrap();
     assert_eq!(Metrics::of(&server).await.get("failures_total"), 0);
@@ -104,7 +104,7 @@ async fn trouble_with_the_database_is_counted_by_its_reason() {
 
     proxy.set(Network::DownAtAnswer);
     let (mut failures, mut unsure) = (1, 0);
-    // The connections find out one by one.
+    // Each connection detects the failure when it is used.
     while Metrics::of(&server).await.get("reachable") == 1 {
         let version = rallypoint::store::Version(1);
         let replacing = Batch::default().expect_version("key", version).put("key", "new");

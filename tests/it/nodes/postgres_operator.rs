@@ -1,5 +1,5 @@
-//! What an operator reads where the database cannot be used as it is: at the start, in `/ready`, and in the answers of a
-//! server that runs; and that it goes on by itself once the database can be used again.
+//! What an operator reads if the database cannot be used: at the start, in `/ready`, and in the answers of a running
+//! server. The server recovers by itself once the database can be used again.
 
 use std::time::Duration;
 
@@ -14,25 +14,25 @@ use crate::harness::{Server, contents};
 use crate::support::postgres::Database;
 use crate::support::process::soon;
 
-/// What `/ready` says.
+/// Status and body of `/ready`.
 async fn ready(server: &Server) -> (u16, String) {
-    let asked = http::Request::get("/ready").body(()).unwrap();
-    let (parts, body) = admin::handle(&server.readiness(), asked).await.into_parts();
+    let request = http::Request::get("/ready").body(()).unwrap();
+    let (parts, body) = admin::handle(&server.readiness(), request).await.into_parts();
     let body = http_body_util::BodyExt::collect(body).await.unwrap().to_bytes();
     (parts.status.as_u16(), String::from_utf8(body.to_vec()).unwrap())
 }
 
-/// A store that waits for nobody.
-async fn impatient(settings: PostgresSettings) -> Postgres {
-    Postgres::open(PostgresSettings { patience: Duration::ZERO, ..settings }).await.unwrap()
+/// A store that does not retry.
+async fn open_without_retries(settings: PostgresSettings) -> Postgres {
+    Postgres::open(PostgresSettings { retry_deadline: Duration::ZERO, ..settings }).await.unwrap()
 }
 
-/// The name of a role that no other test has.
+/// A role name that no other test uses.
 fn new_role() -> String {
     format!("r{}", uuid::Uuid::from_bytes(Entropy::System.bytes()).simple())
 }
 
-/// What the database of a server that is full says of each row but the first of a statement.
+/// A trigger that reports a full disk for every row of a statement after the first.
 const FULL: &str = r#"CREATE SEQUENCE written;
     CREATE FUNCTION write_row() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
         IF nextval('written') > 1 THEN
@@ -43,9 +43,9 @@ const FULL: &str = r#"CREATE SEQUENCE written;
     CREATE TRIGGER full_disk BEFORE INSERT ON rallypoint_entries FOR EACH ROW EXECUTE FUNCTION write_row()"#;
 
 #[tokio::test]
-async fn a_full_disk_refuses_changes_whole_until_there_is_room() {
+async fn on_a_full_disk_changes_fail_as_a_whole_until_there_is_space() {
     let database = Database::new().await;
-    let store = impatient(database.settings()).await;
+    let store = open_without_retries(database.settings()).await;
     let server = Server::over(Store::Postgres(store.clone()), |_| {});
     let (alice, bob) = (server.player(), server.player());
     let session = alice.creates("game").await;
@@ -63,7 +63,7 @@ async fn a_full_disk_refuses_changes_whole_until_there_is_room() {
     }
     let failed =
         store.commit(Batch::default().put("a", "new").put("b", "new")).await.unwrap_err().to_string();
-    assert!(failed.contains("No space left on device; make room on the database's disk"), "{failed}");
+    assert!(failed.contains("No space left on device; free space on the database's disk"), "{failed}");
     assert_eq!(alice.session(&session).await.expect(200).etag(), etag, "reads go on");
     assert_eq!(before, contents(&server).await);
 
@@ -73,7 +73,7 @@ async fn a_full_disk_refuses_changes_whole_until_there_is_room() {
 }
 
 #[tokio::test]
-async fn a_database_that_takes_no_writes_is_refused_and_said_to_be_so() {
+async fn a_read_only_database_is_refused_with_advice() {
     let database = Database::new().await;
     let read_only = database.where_usual("default_transaction_read_only", "on");
     let refused = open_error(read_only.settings()).await.to_string();
@@ -81,26 +81,27 @@ async fn a_database_that_takes_no_writes_is_refused_and_said_to_be_so() {
 
     let (client, role) = (database.client().await, new_role());
     client.batch_execute(&format!("CREATE ROLE {role} LOGIN SUPERUSER")).await.unwrap();
-    let server = Server::over(Store::Postgres(impatient(database.as_user(&role).settings()).await), |_| {});
+    let server =
+        Server::over(Store::Postgres(open_without_retries(database.as_user(&role).settings()).await), |_| {});
     let alice = server.player();
     let session = alice.creates("game").await;
-    let become_so = |mode: &str| format!("ALTER ROLE {role} SET default_transaction_read_only = {mode}");
-    client.batch_execute(&become_so("on")).await.unwrap();
-    let told = async {
+    let set_read_only = |mode: &str| format!("ALTER ROLE {role} SET default_transaction_read_only = {mode}");
+    client.batch_execute(&set_read_only("on")).await.unwrap();
+    let readiness = async {
         loop {
             database.cut(&client).await;
-            if let (503, told) = ready(&server).await
-                && told.contains("takes no writes")
+            if let (503, body) = ready(&server).await
+                && body.contains("takes no writes")
             {
-                break told;
+                break body;
             }
         }
     };
-    let told = soon("the server is not ready", told).await;
-    assert!(told.contains("see that default_transaction_read_only is off there"), "{told}");
+    let body = soon("the server is not ready", readiness).await;
+    assert!(body.contains("check that default_transaction_read_only is off there"), "{body}");
     alice.leaves(&session).await.refused(503, "store_unavailable");
-    client.batch_execute(&become_so("off")).await.unwrap();
-    soon("it goes on", async { while alice.leaves(&session).await.status != 204 {} }).await;
+    client.batch_execute(&set_read_only("off")).await.unwrap();
+    soon("the server recovers", async { while alice.leaves(&session).await.status != 204 {} }).await;
     client
         .batch_execute(&format!("REASSIGN OWNED BY {role} TO CURRENT_USER; DROP ROLE {role}"))
         .await
@@ -108,8 +109,8 @@ async fn a_database_that_takes_no_writes_is_refused_and_said_to_be_so() {
 }
 
 #[tokio::test]
-async fn tables_that_are_not_the_stores_are_refused_and_said_to_be_so() {
-    const ADVICE: &str = "is this the database, and the search_path, of the store?";
+async fn tables_with_other_columns_are_refused_with_advice() {
+    const ADVICE: &str = "check that database and search_path are those of the store";
     for changed in [
         "DROP TABLE rallypoint_entries",
         "ALTER TABLE rallypoint_entries RENAME COLUMN version TO number",
@@ -117,7 +118,7 @@ async fn tables_that_are_not_the_stores_are_refused_and_said_to_be_so() {
         "ALTER TABLE rallypoint_entries ALTER COLUMN version TYPE text",
     ] {
         let database = Database::new().await;
-        let store = impatient(database.settings()).await;
+        let store = open_without_retries(database.settings()).await;
         store.commit(Batch::default().put("key", "value")).await.unwrap();
         let client = database.client().await;
         client.batch_execute(changed).await.unwrap();
@@ -134,22 +135,22 @@ async fn tables_that_are_not_the_stores_are_refused_and_said_to_be_so() {
                 }
             }
         };
-        soon("a server that runs says so", failed).await;
+        soon("a running server reports it", failed).await;
     }
 }
 
 #[tokio::test]
-async fn a_table_without_its_key_is_said_to_be_so() {
+async fn a_table_without_its_primary_key_is_reported() {
     let database = Database::new().await;
-    let store = impatient(database.settings()).await;
+    let store = open_without_retries(database.settings()).await;
     let client = database.client().await;
     let dropped = "ALTER TABLE rallypoint_entries DROP CONSTRAINT rallypoint_entries_pkey";
     client.batch_execute(dropped).await.unwrap();
     let failed = store.commit(Batch::default().put("key", "value")).await.unwrap_err().to_string();
-    assert!(failed.contains("the tables are not those that a server makes"), "{failed}");
+    assert!(failed.contains("the tables are not the ones that a server creates"), "{failed}");
 }
 
-/// Waits until a statement of a store has waited for a lock for five times as long as statements may take.
+/// Waits until a statement of a store has waited for a lock for 500 ms, five times its time limit.
 async fn waits_for_long(database: &Database) {
     const WAITING: &str = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'
         AND application_name = current_setting('application_name') AND now() - xact_start > '500 ms'";
@@ -166,19 +167,23 @@ async fn a_server_waits_while_another_upgrades_the_schema() {
     client.batch_execute("UPDATE rallypoint_schema SET number = 0").await.unwrap();
     client.batch_execute("BEGIN; SELECT number FROM rallypoint_schema FOR UPDATE").await.unwrap();
     let statement_timeout = Duration::from_millis(100);
-    let settings = PostgresSettings { statement_timeout, patience: Duration::ZERO, ..database.settings() };
+    let settings =
+        PostgresSettings { statement_timeout, retry_deadline: Duration::ZERO, ..database.settings() };
     let opening = tokio::spawn(Postgres::open(settings));
-    // Each try waits in a transaction of its own.
-    let looker = database.client().await;
-    let tries = async {
+    // Each attempt waits in a transaction of its own.
+    let observer = database.client().await;
+    let attempts = async {
         let mut seen = std::collections::BTreeSet::new();
         while seen.len() < 3 {
-            const TRY: &str = "SELECT xact_start::text FROM pg_stat_activity WHERE wait_event_type = 'Lock'
+            const ATTEMPT: &str =
+                "SELECT xact_start::text FROM pg_stat_activity WHERE wait_event_type = 'Lock'
                 AND application_name = current_setting('application_name')";
-            seen.extend(looker.query(TRY, &[]).await.unwrap().iter().map(|row| row.get::<_, String>(0)));
+            seen.extend(
+                observer.query(ATTEMPT, &[]).await.unwrap().iter().map(|row| row.get::<_, String>(0)),
+            );
         }
     };
-    soon("the server tries again", tries).await;
+    soon("the server tries again", attempts).await;
     assert!(!opening.is_finished());
     client.batch_execute("UPDATE rallypoint_schema SET number = 1; COMMIT").await.unwrap();
     let store = soon("the server starts", opening).await.unwrap().unwrap();
@@ -199,7 +204,7 @@ async fn an_upgrade_may_take_longer_than_a_statement() {
 }
 
 #[tokio::test]
-async fn a_newer_schema_is_refused_and_says_what_to_run() {
+async fn a_newer_schema_is_refused_with_advice() {
     let database = Database::new().await;
     database.open().await;
     database.client().await.batch_execute("UPDATE rallypoint_schema SET number = 7").await.unwrap();
@@ -218,7 +223,7 @@ async fn open_error(settings: PostgresSettings) -> StoreError {
 }
 
 #[tokio::test]
-async fn an_operator_is_told_what_to_do() {
+async fn errors_at_the_start_have_advice() {
     let database = Database::new().await;
     let client = database.client().await;
     let role = new_role();
@@ -227,8 +232,8 @@ async fn an_operator_is_told_what_to_do() {
     client.batch_execute(&created).await.unwrap();
     let (url, settings) = (&database.url, database.settings());
     let user = settings.address.get_user().unwrap();
-    let nobody_listens = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    for (url, told) in [
+    let closed_port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    for (url, expected) in [
         (url.replace(&format!("{user}@"), &format!("{role}@")), "the user needs CREATE on the schema"),
         (url.replace(&format!("{user}@"), "stranger@"), "role \"stranger\" does not exist"),
         (
@@ -236,18 +241,18 @@ async fn an_operator_is_told_what_to_do() {
             "create the database, or name another one in [postgres] url",
         ),
         (url.replace("%3Dtest", "%3Dabsent"), "create the schema that search_path names"),
-        (format!("postgresql://{user}@{nobody_listens}/postgres"), "onnection refused"),
+        (format!("postgresql://{user}@{closed_port}/postgres"), "onnection refused"),
     ] {
         let address = parse_postgres_url(&url).unwrap();
         let message = open_error(PostgresSettings { address, ..settings.clone() }).await.to_string();
         assert!(message.starts_with("the store failed: cannot use the database "), "{message}");
-        assert!(message.contains(told), "{message}");
+        assert!(message.contains(expected), "{message}");
     }
     client.batch_execute(&format!("DROP OWNED BY {role}; DROP ROLE {role}")).await.unwrap();
 }
 
 #[tokio::test]
-async fn a_user_who_may_not_make_tables_uses_those_that_are_there() {
+async fn a_user_without_the_right_to_create_tables_uses_existing_ones() {
     let database = Database::new().await;
     database.open().await;
     let client = database.client().await;

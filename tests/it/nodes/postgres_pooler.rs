@@ -1,4 +1,4 @@
-//! A pooler between a server and its database: one of sessions does, one of transactions is refused.
+//! A pooler between a server and its database: session pooling works, and transaction pooling is refused.
 
 use std::time::Duration;
 
@@ -9,12 +9,12 @@ use crate::support::pooler::{PoolMode, Pooler};
 use crate::support::postgres::Database;
 use crate::support::process::soon;
 
-store_conformance!(through_a_pooler_of_sessions, through_a_pooler_of_sessions().await);
+store_conformance!(through_a_session_pooler, through_a_session_pooler().await);
 
-/// What is said of a pooler of transactions.
-const ADVICE: &str = "connect to the database itself, or pool sessions (pool_mode = session)";
+/// The advice in the error for transaction pooling.
+const ADVICE: &str = "connect to the database directly, or use session pooling (pool_mode = session)";
 
-async fn through_a_pooler_of_sessions() -> (Postgres, (Database, Pooler)) {
+async fn through_a_session_pooler() -> (Postgres, (Database, Pooler)) {
     let database = Database::new().await;
     let pooler = Pooler::before(&database.settings().address, PoolMode::Session, 20, false).await;
     let store = Postgres::open(database.settings_at(pooler.address)).await.unwrap();
@@ -22,7 +22,7 @@ async fn through_a_pooler_of_sessions() -> (Postgres, (Database, Pooler)) {
 }
 
 #[tokio::test]
-async fn a_pooler_of_transactions_is_refused_and_says_what_to_do() {
+async fn transaction_pooling_is_refused_with_advice() {
     let database = Database::new().await;
     for (pool_size, is_round_robin) in [(1, false), (2, false), (20, false), (2, true), (3, true), (20, true)]
     {
@@ -43,9 +43,9 @@ async fn a_pooler_of_transactions_is_refused_and_says_what_to_do() {
 }
 
 #[tokio::test]
-async fn where_nothing_can_be_found_out_nothing_is_refused() {
+async fn a_database_is_accepted_if_the_pooler_check_cannot_be_made() {
     let database = Database::new().await;
-    // The other connection that it takes is never made.
+    // The pool has one connection, so that the second connection of the check cannot be made.
     let pooler = Pooler::before(&database.settings().address, PoolMode::Session, 1, false).await;
     let connect_timeout = Duration::from_millis(500);
     let settings = PostgresSettings { connect_timeout, ..database.settings_at(pooler.address) };
@@ -55,24 +55,24 @@ async fn where_nothing_can_be_found_out_nothing_is_refused() {
 }
 
 #[tokio::test]
-async fn a_pooler_that_starts_to_pool_transactions_is_told_and_recovered_from() {
-    let (store, (_database, pooler)) = through_a_pooler_of_sessions().await;
+async fn a_pooler_that_changes_to_transaction_pooling_is_reported_and_recovered_from() {
+    let (store, (_database, pooler)) = through_a_session_pooler().await;
     let put = || store.commit(Batch::default().put("key", "value"));
     for made in futures_util::future::join_all([put(), put(), put(), put()]).await {
         made.unwrap();
     }
     pooler.set(PoolMode::Transaction);
-    let told = soon("a statement is missed", async {
+    let error = soon("a prepared statement is missing", async {
         loop {
             for made in futures_util::future::join_all([put(), put(), put(), put()]).await {
-                if let Err(CommitError::Store(StoreError::Failed(told))) = made {
-                    return told;
+                if let Err(CommitError::Store(StoreError::Failed(error))) = made {
+                    return error;
                 }
             }
         }
     });
-    let told = told.await;
-    assert!(told.starts_with("prepared statement ") && told.contains(ADVICE), "{told}");
+    let error = error.await;
+    assert!(error.starts_with("prepared statement ") && error.contains(ADVICE), "{error}");
 
     pooler.set(PoolMode::Session);
     let recovered = async {

@@ -1,4 +1,4 @@
-//! Who is let in by the database, and the way there, encrypted.
+//! TLS and passwords of connections to the database.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -31,7 +31,7 @@ async fn refused(written: &PostgresSection) -> String {
 }
 
 #[tokio::test]
-async fn a_server_that_is_trusted_and_knows_this_one_is_used_encrypted() {
+async fn with_mutual_tls_all_connections_are_encrypted() {
     let (database, url) = Database::new_with_tls().await;
     for mode in ["require", "prefer"] {
         let written = PostgresSection {
@@ -47,14 +47,14 @@ async fn a_server_that_is_trusted_and_knows_this_one_is_used_encrypted() {
 }
 
 #[tokio::test]
-async fn without_a_certificate_a_server_that_asks_for_one_refuses() {
+async fn a_server_that_requires_a_client_certificate_refuses_connections_without_one() {
     let (_database, url) = Database::new_with_tls().await;
     let message = refused(&trusting(&format!("{url}&sslmode=require"))).await;
     assert!(message.contains("connection requires a valid client certificate"), "{message}");
 }
 
 #[tokio::test]
-async fn a_server_that_is_not_trusted_is_not_used() {
+async fn a_server_with_an_untrusted_certificate_is_refused() {
     let (_database, url) = Database::new_with_tls().await;
     let stranger = PostgresSection { ca_file: None, ..trusting(&url) };
     let elsewhere = trusting(&format!("{}&hostaddr=127.0.0.1", url.replace("localhost", "db.example.com")));
@@ -62,32 +62,32 @@ async fn a_server_that_is_not_trusted_is_not_used() {
         let message = refused(&written).await;
         assert!(message.starts_with("the store failed: cannot use the database "), "{message}");
         assert!(
-            message.contains("name the authority of the server's certificate in [postgres] ca_file"),
+            message.contains("set [postgres] ca_file to the certificate authority of the server"),
             "{message}"
         );
     }
 }
 
 #[tokio::test]
-async fn where_an_authority_is_named_nothing_is_said_to_a_server_that_knows_no_encryption() {
+async fn with_a_ca_file_nothing_is_sent_to_a_server_without_tls() {
     let stranger = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("postgresql://me@{}/games", stranger.local_addr().unwrap());
     let (without, with) = (PostgresSection { ca_file: None, ..trusting(&url) }, trusting(&url));
     for (written, goes_on) in [(without, true), (with, false)] {
         let opening = tokio::spawn(async move { refused(&written).await });
-        let (mut client, _) = soon("the server is asked", stranger.accept()).await.unwrap();
-        let mut asked_for_tls = [0; 8];
-        client.read_exact(&mut asked_for_tls).await.unwrap();
+        let (mut client, _) = soon("the client connects", stranger.accept()).await.unwrap();
+        let mut tls_request = [0; 8];
+        client.read_exact(&mut tls_request).await.unwrap();
         client.write_all(b"N").await.unwrap();
-        let said = soon("it goes on or away", client.read(&mut [0; 8])).await.unwrap();
-        assert_eq!(said > 0, goes_on);
+        let received = soon("the client continues or disconnects", client.read(&mut [0; 8])).await.unwrap();
+        assert_eq!(received > 0, continues);
         drop(client);
-        soon("it gives up", opening).await.unwrap();
+        soon("opening fails", opening).await.unwrap();
     }
 }
 
 #[tokio::test]
-async fn whoever_says_so_goes_without() {
+async fn with_sslmode_disable_connections_are_not_encrypted() {
     let (database, url) = Database::new_with_tls().await;
     let store = open(&trusting(&format!("{url}&sslmode=disable"))).await.unwrap();
     store.commit(Batch::default().put("key", "value")).await.unwrap();
@@ -96,7 +96,7 @@ async fn whoever_says_so_goes_without() {
 }
 
 #[test]
-fn files_that_cannot_be_used_are_named() {
+fn errors_name_the_file_that_cannot_be_used() {
     let written = trusting("postgresql://me@localhost/games");
     for (name, ca_file) in [("absent.pem", "No such file"), ("client.key", "holds no certificate")] {
         let wrong = PostgresSection { ca_file: file(name), ..written.clone() };
@@ -110,14 +110,14 @@ fn files_that_cannot_be_used_are_named() {
 }
 
 #[tokio::test]
-async fn a_wrong_password_is_said_to_be_so() {
+async fn a_wrong_password_is_reported() {
     const ADVICE: &str = "check the user in [postgres] url, and password or password_file";
     let (database, _) = Database::new_with_tls().await;
     let client = database.client().await;
     client.batch_execute("CREATE ROLE keeper LOGIN SUPERUSER PASSWORD 'right'").await.unwrap();
     let with = |password: &str| {
         let mut settings = database.as_user("keeper").settings();
-        settings.patience = Duration::ZERO;
+        settings.retry_deadline = Duration::ZERO;
         settings.address.password(password);
         settings
     };
@@ -139,7 +139,7 @@ async fn a_wrong_password_is_said_to_be_so() {
             }
         }
     };
-    soon("a server that runs says so", refused).await;
+    soon("a running server reports it", refused).await;
     client.batch_execute("ALTER ROLE keeper PASSWORD 'right'").await.unwrap();
-    soon("it goes on", async { while store.get(b"key").await.is_err() {} }).await;
+    soon("the server recovers", async { while store.get(b"key").await.is_err() {} }).await;
 }

@@ -1,4 +1,4 @@
-//! Every backend keeps the same promises; what only one of them promises is below.
+//! The guarantees of every backend, and below them the guarantees of single backends.
 
 use std::collections::BTreeMap;
 
@@ -63,7 +63,7 @@ async fn clones_of_a_shared_memory_see_each_other() {
 }
 
 #[tokio::test]
-async fn a_memory_fails_as_often_as_it_is_told_to() {
+async fn a_memory_store_fails_as_often_as_a_test_asks() {
     let memory = Memory::default();
     let store = Store::Memory(memory.clone());
     memory.fail_next_commits(2);
@@ -120,7 +120,7 @@ fn a_directory_in_use_is_refused_until_it_is_free() {
     Embedded::open(dir.path(), KEY_UPGRADE).unwrap();
 }
 
-/// Writes a number to the engine's keyspace of numbers, as a server of another version would.
+/// Writes a number to the keyspace `meta` of the engine, as another server version would.
 pub fn set_meta(dir: &TempDir, key: &str, value: &[u8]) {
     let db = fjall::Database::builder(dir.path().join("store")).open().unwrap();
     db.keyspace("meta", Default::default).unwrap().insert(key, value).unwrap();
@@ -128,7 +128,7 @@ pub fn set_meta(dir: &TempDir, key: &str, value: &[u8]) {
 }
 
 #[tokio::test]
-async fn keys_that_held_long_platform_session_ids_whole_are_shortened() {
+async fn an_upgrade_from_format_1_renames_long_keys() {
     let (store, dir) = open_new();
     let id = PlatformSessionId::parse(&"x".repeat(4_000)).unwrap();
     let key = keys::platform_session(Platform::Steam, &id);
@@ -136,7 +136,7 @@ async fn keys_that_held_long_platform_session_ids_whole_are_shortened() {
     let before = contents(&store).await;
     store.close().await.unwrap();
 
-    // As the version before stored it.
+    // Stores the value as format 1 did.
     let db = fjall::Database::builder(dir.path().join("store")).open().unwrap();
     let data = db.keyspace("data", Default::default).unwrap();
     let value = data.get(&key).unwrap().unwrap();
@@ -158,7 +158,7 @@ async fn contents(store: &Embedded) -> Vec<(Key, Entry)> {
 }
 
 #[test]
-fn another_format_is_refused_and_says_what_to_run() {
+fn an_unknown_format_is_refused_with_advice() {
     let (store, dir) = open_new();
     drop(store);
     set_meta(&dir, "format", &7_u32.to_be_bytes());
@@ -192,7 +192,7 @@ async fn commits_are_counted_and_grouped() {
     assert_eq!(stats.queue_depth, 0);
 }
 
-/// What an expectation refers to: versions differ from store to store, what they stand for does not.
+/// The version that an expectation refers to; the numbers differ between stores.
 #[derive(Clone, Debug)]
 enum Expected {
     Absent,
@@ -207,7 +207,7 @@ enum Step {
     Reopen,
 }
 
-/// Few keys, so that steps meet; of several lengths, so that their order matters.
+/// Few keys, so that steps concern the same keys; of several lengths, so that their order matters.
 const KEYS: u8 = 6;
 
 fn key(n: u8) -> Key {
@@ -239,7 +239,7 @@ impl Subject {
         Self { store, first: BTreeMap::new() }
     }
 
-    /// What the commit did, without the version.
+    /// Commits; returns the key of a conflict, and no version, since versions differ between stores.
     async fn commit(
         &mut self,
         expect: &[(u8, Expected)],
