@@ -1,5 +1,5 @@
-//! Which engine belongs under the group commit, and what does a database cost that servers share? See `README.md` beside
-//! this file.
+//! Compares storage engines under the group commit, and the embedded store with a shared database. See `README.md` in this
+//! directory.
 
 #[path = "support/mod.rs"]
 mod support;
@@ -30,17 +30,17 @@ use tokio::task::JoinSet;
 
 const VALUES: u64 = 50_000;
 const VALUE_BYTES: usize = 1_536;
-/// What a join writes: the session, the player's entry, and the player's way back to the session.
+/// Sizes of the values that a join writes, in bytes: the session, the player's entry, and the player's reference to it.
 const JOIN_BYTES: [usize; 3] = [800, 250, 150];
 const ROUNDS: usize = 7;
 const READ_TIME: Duration = Duration::from_millis(200);
 const COMMIT_TIME: Duration = Duration::from_millis(400);
-/// Memory for redb's pages: what the embedded store gives to fjall's blocks.
+/// Page cache of redb, in bytes; as large as the block cache of fjall in the embedded store.
 const REDB_CACHE_BYTES: usize = 64 << 20;
 
 const TABLE: TableDefinition<&[u8], &[u8]> = TableDefinition::new("data");
 
-/// redb under the group commit.
+/// The engine redb.
 struct Redb(redb::Database);
 
 impl Redb {
@@ -98,7 +98,8 @@ impl Engine for Redb {
     }
 }
 
-/// The least that a durable group can cost: the same bytes appended to a file, one fsync, values in memory.
+/// A lower bound for the cost of a durable group: it appends the same bytes to a file with one fsync, and keeps values in
+/// memory.
 struct Raw {
     file: Mutex<File>,
     values: RwLock<BTreeMap<Key, Entry>>,
@@ -162,7 +163,7 @@ async fn preload<B: Backend>(store: &B) {
     }
 }
 
-/// Point reads a second by `threads` threads.
+/// Measures point reads a second by `threads` threads.
 fn reads_per_second<E: Engine>(store: &GroupCommit<E>, threads: u64) -> f64 {
     let reads = AtomicU64::new(0);
     let start = Instant::now();
@@ -187,7 +188,7 @@ fn reads_per_second<E: Engine>(store: &GroupCommit<E>, threads: u64) -> f64 {
     reads.into_inner() as f64 / start.elapsed().as_secs_f64()
 }
 
-/// Durable commits a second by `callers` tasks, each with sessions of its own.
+/// Measures durable commits a second by `callers` tasks, each with sessions of its own.
 async fn commits_per_second<B: Backend + Clone>(store: &B, callers: u64) -> f64 {
     let start = Instant::now();
     let mut tasks = JoinSet::new();
@@ -215,7 +216,7 @@ async fn commits_per_second<B: Backend + Clone>(store: &B, callers: u64) -> f64 
     done as f64 / start.elapsed().as_secs_f64()
 }
 
-/// Point reads a second by `callers` tasks, which wait where the store is elsewhere.
+/// Measures point reads a second by `callers` tasks, which await each read.
 async fn awaited_reads_per_second<B: Backend + Clone>(store: &B, callers: u64) -> f64 {
     let start = Instant::now();
     let mut tasks = JoinSet::new();
@@ -261,7 +262,7 @@ const SHARED_CASES: [&str; 5] = [
     "commits/s, 64 callers",
 ];
 
-/// One short run of every case that is also for a database.
+/// One short run of every case that compares the embedded store with a database.
 async fn shared_round<B: Backend + Clone>(store: &B) -> [f64; SHARED_CASES.len()] {
     [
         awaited_reads_per_second(store, 1).await,
@@ -281,7 +282,7 @@ fn print_shared(rounds: &[[[f64; SHARED_CASES.len()]; 2]]) {
     }
 }
 
-/// The store in a database on this machine.
+/// Opens a store in a database on this machine.
 async fn open_postgres(cluster: &Cluster) -> Postgres {
     cluster.create("store", None).await;
     let settings = PostgresSection { url: Some(cluster.url("store")), ..Default::default() };
@@ -311,7 +312,7 @@ fn main() {
         let postgres = open_postgres(&cluster).await;
         preload(&postgres).await;
 
-        // Interleaved, so that a slow moment of the machine meets all of them.
+        // Interleaved, so that a slow moment of the machine affects all stores.
         let (mut rounds, mut shared_rounds) = (Vec::new(), Vec::new());
         for _ in 0..ROUNDS {
             rounds.push([round(&fjall).await, round(&redb).await, round(&raw).await]);
@@ -320,6 +321,6 @@ fn main() {
         print(&rounds);
         print_shared(&shared_rounds);
         let stats = fjall.stats();
-        println!("fjall: {:.1} commits a group", stats.commits as f64 / stats.groups as f64);
+        println!("fjall: {:.1} commits per group", stats.commits as f64 / stats.groups as f64);
     });
 }
