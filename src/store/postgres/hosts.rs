@@ -65,22 +65,46 @@ pub(super) async fn connect(settings: &PostgresSettings, last: &AtomicUsize) -> 
 pub(super) fn single_host(address: &Config, number: usize) -> Config {
     let mut host = Config::new();
     match address.get_hosts().get(number) {
-        Some(Host::Tcp(name)) => drop(host.host(name)),
-        Some(Host::Unix(path)) => drop(host.host_path(path)),
+        Some(Host::Tcp(name)) => {
+            host.host(name);
+        }
+        Some(Host::Unix(path)) => {
+            host.host_path(path);
+        }
         None => {}
     }
     let ports = address.get_ports();
     host.port(ports.get(number).or(ports.first()).copied().unwrap_or(5432));
-    address.get_hostaddrs().get(number).map(|ip| host.hostaddr(*ip));
-    address.get_user().map(|user| host.user(user));
-    address.get_password().map(|password| host.password(password));
-    address.get_dbname().map(|name| host.dbname(name));
-    address.get_options().map(|options| host.options(options));
-    address.get_application_name().map(|name| host.application_name(name));
-    address.get_connect_timeout().map(|limit| host.connect_timeout(*limit));
-    address.get_tcp_user_timeout().map(|limit| host.tcp_user_timeout(*limit));
-    address.get_keepalives_interval().map(|interval| host.keepalives_interval(interval));
-    address.get_keepalives_retries().map(|retries| host.keepalives_retries(retries));
+    if let Some(ip) = address.get_hostaddrs().get(number) {
+        host.hostaddr(*ip);
+    }
+    if let Some(user) = address.get_user() {
+        host.user(user);
+    }
+    if let Some(password) = address.get_password() {
+        host.password(password);
+    }
+    if let Some(name) = address.get_dbname() {
+        host.dbname(name);
+    }
+    if let Some(options) = address.get_options() {
+        host.options(options);
+    }
+    if let Some(name) = address.get_application_name() {
+        host.application_name(name);
+    }
+    if let Some(limit) = address.get_connect_timeout() {
+        host.connect_timeout(*limit);
+    }
+    if let Some(limit) = address.get_tcp_user_timeout() {
+        host.tcp_user_timeout(*limit);
+    }
+    if let Some(interval) = address.get_keepalives_interval() {
+        host.keepalives_interval(interval);
+    }
+    if let Some(retries) = address.get_keepalives_retries() {
+        host.keepalives_retries(retries);
+    }
     host.keepalives(address.get_keepalives())
         .keepalives_idle(address.get_keepalives_idle())
         .ssl_mode(address.get_ssl_mode())

@@ -1,4 +1,4 @@
-//! Metrics of statements, commits and connections. [`telemetry`](crate::telemetry) gives them their public names.
+//! Metrics of statements, commits and connections. The module `telemetry` gives them their public names.
 
 use std::time::Duration;
 

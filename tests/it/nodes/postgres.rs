@@ -142,7 +142,8 @@ async fn puts_of_two_commits_do_not_mix() {
 async fn commit_overlapping(first: Batch, second: Batch) -> (Postgres, [Result<Version, CommitError>; 2]) {
     let (database, stores) = two_stores().await;
     put(&stores[0], "a", "0").await;
-    let (client, observer) = (database.client().await, database.client().await);
+    let client = database.client().await;
+    let observer = database.client().await;
     let hold = "BEGIN; SELECT key FROM rallypoint_entries WHERE key = 'a' FOR UPDATE";
     client.batch_execute(hold).await.unwrap();
     let mut commits = Vec::new();
@@ -196,7 +197,8 @@ async fn waiting_commits_share_a_statement_and_are_checked_one_by_one() {
     let settings = PostgresSettings { write_connections: 1, ..database.settings() };
     let store = Postgres::open(settings).await.unwrap();
     let held = put(&store, "held", "0").await;
-    let (client, observer) = (database.client().await, database.client().await);
+    let client = database.client().await;
+    let observer = database.client().await;
     let hold = "BEGIN; SELECT key FROM rallypoint_entries WHERE key = 'held' FOR UPDATE";
     client.batch_execute(hold).await.unwrap();
     let first = store.clone();

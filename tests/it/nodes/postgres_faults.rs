@@ -306,7 +306,8 @@ async fn a_server_with_a_wrong_clock_ends_no_sessions() {
         set_clock(&node);
         node
     };
-    let (right, wrong) = (node().await, node().await);
+    let right = node().await;
+    let wrong = node().await;
     let alice = right.player();
     let session = alice.creates("game").await;
     wrong.clock.advance(Duration::from_secs(9_000));

@@ -49,7 +49,8 @@ async fn on_a_full_disk_changes_fail_as_a_whole_until_there_is_space() {
     let server = Server::over(Store::Postgres(store.clone()), |_| {});
     let (alice, bob) = (server.player(), server.player());
     let session = alice.creates("game").await;
-    let (before, etag) = (contents(&server).await, alice.session(&session).await.etag());
+    let before = contents(&server).await;
+    let etag = alice.session(&session).await.etag();
     let client = database.client().await;
     client.batch_execute(FULL).await.unwrap();
     for refused in [
@@ -79,7 +80,8 @@ async fn a_read_only_database_is_refused_with_advice() {
     let refused = open_error(read_only.settings()).await.to_string();
     assert!(refused.contains("name the primary, or all hosts, in [postgres] url"), "{refused}");
 
-    let (client, role) = (database.client().await, new_role());
+    let client = database.client().await;
+    let role = new_role();
     client.batch_execute(&format!("CREATE ROLE {role} LOGIN SUPERUSER")).await.unwrap();
     let server =
         Server::over(Store::Postgres(open_without_retries(database.as_user(&role).settings()).await), |_| {});
