@@ -1,11 +1,11 @@
-//! What a player's game client says of itself, and who may play with whom.
+//! The game client of a player, and which clients may play together.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Platform;
 
-/// How the player holds the game (contract: `Input`).
+/// The input device of the player (contract: `Input`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Input {
@@ -17,7 +17,7 @@ pub enum Input {
     Touch,
 }
 
-/// The machine the player is on (contract: `DeviceType`).
+/// The machine that the player uses (contract: `DeviceType`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum DeviceType {
@@ -31,7 +31,7 @@ pub enum DeviceType {
     Web,
 }
 
-/// Platforms that a player agrees to play with (contract: `CrossplayPlatform`).
+/// Platforms that a player accepts in other players (contract: `CrossplayPlatform`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum CrossplayPlatform {
     /// Every platform.
@@ -45,7 +45,7 @@ pub enum CrossplayPlatform {
     PlayStationLike,
 }
 
-/// Inputs that a player agrees to play with (contract: `CrossplayInput`).
+/// Inputs that a player accepts in other players (contract: `CrossplayInput`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum CrossplayInput {
     /// Every input.
@@ -62,28 +62,29 @@ pub enum CrossplayInput {
     Touch,
 }
 
-/// Whom a player agrees to play with; without any, everyone (contract: `CrossplayPreferences`).
+/// Which other players a player accepts (contract: `CrossplayPreferences`). A player without preferences accepts
+/// everyone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CrossplayPreferences {
-    /// Platforms agreed to.
+    /// Accepted platforms.
     pub permitted_platform: CrossplayPlatform,
-    /// Inputs agreed to.
+    /// Accepted inputs.
     pub permitted_input: CrossplayInput,
 }
 
-/// A player's client, as it described itself when joining.
+/// A player's client, as the player's request to join described it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Client {
-    /// The game's version, semver by convention.
+    /// The version of the game, usually a semantic version.
     pub version: String,
-    /// The platform played on: the token's, where it names one.
+    /// The platform: that of the token, if the token names one.
     pub platform: Platform,
-    /// The input used.
+    /// The input device.
     pub input: Input,
-    /// The machine, where given.
+    /// The machine, if the client named it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub device_type: Option<DeviceType>,
-    /// Whom the player agrees to play with.
+    /// Which other players the player accepts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub crossplay: Option<CrossplayPreferences>,
 }
@@ -92,12 +93,12 @@ pub struct Client {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum VersionCheck {
-    /// Not at all.
+    /// Versions are not compared.
     #[default]
     Off,
-    /// To the letter.
+    /// Versions must be equal.
     Exact,
-    /// In their first two numbers.
+    /// The first two numbers of the versions must be equal.
     MajorMinor,
 }
 
@@ -117,19 +118,19 @@ impl VersionCheck {
 }
 
 impl CrossplayPreferences {
-    /// Whether they agree to everyone.
+    /// Whether they accept every platform and input.
     fn agree_to_all(self) -> bool {
         self.permitted_platform == CrossplayPlatform::Any && self.permitted_input == CrossplayInput::Any
     }
 }
 
 impl Client {
-    /// Whether this player agrees to play with someone of whose client nothing is known.
+    /// Whether this player accepts a player whose client is unknown.
     pub fn agrees_to_unknown(&self) -> bool {
         self.crossplay.is_none_or(CrossplayPreferences::agree_to_all)
     }
 
-    /// Whether this player agrees to play with the other; a pair plays where both agree.
+    /// Whether this player accepts the other. Two players may play together if both accept each other.
     pub fn agrees_to(&self, other: &Self) -> bool {
         let Some(wanted) = self.crossplay else { return true };
         let platform = match wanted.permitted_platform {
@@ -144,5 +145,66 @@ impl Client {
             CrossplayInput::Touch => other.input == Input::Touch,
         };
         platform && input
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_compared_as_far_as_configured() {
+        use VersionCheck::{Exact, MajorMinor, Off};
+        for (check, one, other, admits) in [
+            (Off, "1.0.0", "2.0.0", true),
+            (Exact, "1.2.3", "1.2.3", true),
+            (Exact, "1.2.3", "1.2.4", false),
+            (Exact, "1.2", "1.2.0", false),
+            (MajorMinor, "1.2.3", "1.2.4", true),
+            (MajorMinor, "1.2", "1.2.9", true),
+            (MajorMinor, "1.2-beta", "1.2+build", true),
+            (MajorMinor, "1.2.3", "1.3.3", false),
+            (MajorMinor, "1.2.3", "2.2.3", false),
+            (MajorMinor, "1", "1.0", false),
+        ] {
+            assert_eq!(check.admits(one, other), admits, "{check:?}: {one} {other}");
+            assert_eq!(check.admits(other, one), admits, "{check:?}: {other} {one}");
+        }
+    }
+
+    #[test]
+    fn crossplay_preferences_name_platforms_and_inputs() {
+        let client = |platform, input, crossplay| Client {
+            version: "1.0".into(),
+            platform,
+            input,
+            device_type: None,
+            crossplay,
+        };
+        let wants = |permitted_platform, permitted_input| {
+            let crossplay = CrossplayPreferences { permitted_platform, permitted_input };
+            client(Platform::Steam, Input::Gamepad, Some(crossplay))
+        };
+        let xbox_gamepad = client(Platform::XboxLive, Input::Gamepad, None);
+        let psn_keyboard = client(Platform::PSN, Input::KeyboardAndMouse, None);
+        let steam_touch = client(Platform::Steam, Input::Touch, None);
+        use {CrossplayInput as I, CrossplayPlatform as P};
+        for (wanted, accepts) in [
+            (wants(P::Any, I::Any), [true, true, true]),
+            (wants(P::XboxLike, I::Any), [true, false, false]),
+            (wants(P::PlayStationLike, I::Any), [false, true, false]),
+            (wants(P::Any, I::Gamepad), [true, false, false]),
+            (wants(P::Any, I::KeyboardAndMouse), [false, true, false]),
+            (wants(P::Any, I::Touch), [false, false, true]),
+            (wants(P::XboxLike, I::KeyboardAndMouse), [false, false, false]),
+        ] {
+            let found = [&xbox_gamepad, &psn_keyboard, &steam_touch].map(|other| wanted.agrees_to(other));
+            assert_eq!(found, accepts, "{:?}", wanted.crossplay);
+        }
+        assert!(steam_touch.agrees_to(&xbox_gamepad), "without preferences everyone is accepted");
+        assert!(steam_touch.agrees_to_unknown());
+        assert!(wants(P::Any, I::Any).agrees_to_unknown());
+        assert!(!wants(P::XboxLike, I::Any).agrees_to_unknown());
+        assert!(!wants(P::Any, I::Gamepad).agrees_to_unknown());
     }
 }

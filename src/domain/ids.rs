@@ -1,4 +1,4 @@
-//! The words everything else is said in: platforms and identifiers that are valid by existing.
+//! Platforms and identifiers. A value of an identifier type is always valid: it is checked when it is parsed.
 
 use std::borrow::Borrow;
 use std::fmt;
@@ -9,14 +9,16 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// Longest session id that a path may carry, in characters (contract: `session_id`).
+/// Maximum length of a session id, in characters (contract: `session_id`).
 pub const SESSION_ID_CHARS_MAX: usize = 128;
-/// Longest platform session id, in characters after percent-decoding (contract: `platform_session_id_base64`).
+/// Maximum length of a platform session id, in characters after percent-decoding (contract:
+/// `platform_session_id_base64`).
 pub const PLATFORM_SESSION_ID_CHARS_MAX: usize = 4096;
 
-/// The platforms of Get Platform Session Info, spelled and ordered as there; nothing else is ever answered.
+/// The platforms that responses can name, with the names and in the order of the contract (Get Platform Session
+/// Info).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
-#[allow(missing_docs, reason = "the names are the contract's own")]
+#[allow(missing_docs, reason = "the names are those of the contract")]
 pub enum Platform {
     Anon,
     Basic,
@@ -57,7 +59,7 @@ impl Platform {
         Self::LegacyName,
     ];
 
-    /// The name on the wire.
+    /// The name in requests and responses.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Anon => "Anon",
@@ -79,7 +81,7 @@ impl Platform {
         }
     }
 
-    /// The deprecated number of this platform (contract: `PlatformID`); four platforms never had one.
+    /// The deprecated number of this platform (contract: `PlatformID`). Four platforms have none.
     pub const fn legacy_id(self) -> Option<u8> {
         match self {
             Self::Anon => Some(2),
@@ -98,7 +100,7 @@ impl Platform {
         }
     }
 
-    /// The platform of a deprecated number.
+    /// The platform with this deprecated number.
     pub fn from_legacy_id(id: u8) -> Option<Self> {
         Self::ALL.into_iter().find(|platform| platform.legacy_id() == Some(id))
     }
@@ -118,7 +120,7 @@ impl FromStr for Platform {
     }
 }
 
-/// A player, as tokens and paths name them.
+/// The id of a player, as tokens and paths name it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 #[schemars(inline)]
@@ -130,27 +132,28 @@ impl fmt::Display for PlayerUuid {
     }
 }
 
-/// A session's id: 1 to [`SESSION_ID_CHARS_MAX`] characters. Ours are UUIDs; clients treat them as opaque.
+/// The id of a session: 1 to [`SESSION_ID_CHARS_MAX`] characters. The server creates UUIDs; clients treat the id as
+/// opaque.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct SessionId(Arc<str>);
 
-/// A platform's own id of its session, as a client encoded it: 1 to [`PLATFORM_SESSION_ID_CHARS_MAX`]
-/// characters, opaque, kept and compared byte for byte.
+/// The id that a platform gave to its session, as the client encoded it: 1 to [`PLATFORM_SESSION_ID_CHARS_MAX`]
+/// characters, opaque, stored and compared byte by byte.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct PlatformSessionId(Arc<str>);
 
-/// Why a text is no id.
+/// The length of an id is not allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LengthError {
-    /// Empty.
+    /// The text is empty.
     TooShort,
-    /// Longer than this many characters.
+    /// The text has more than this many characters.
     TooLong(usize),
 }
 
-/// Checks a length in characters, counting only where bytes do not settle it.
+/// Checks a length in characters. Counts them only if the text has more bytes than that.
 fn check_length(text: &str, chars_max: usize) -> Result<(), LengthError> {
     if text.is_empty() {
         return Err(LengthError::TooShort);
@@ -174,7 +177,7 @@ impl SessionId {
     }
 }
 
-/// So that a map by ids is asked by their texts.
+/// Allows lookups in a map with session ids as keys by `&str`.
 impl Borrow<str> for SessionId {
     fn borrow(&self) -> &str {
         &self.0
@@ -200,7 +203,7 @@ impl PlatformSessionId {
         Ok(Self(text.into()))
     }
 
-    /// The text, as the client gave it.
+    /// The text, as the client sent it.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -208,29 +211,30 @@ impl PlatformSessionId {
 
 /// Characters of short codes: capital letters and digits without those that look alike (0 and O, 1 and I).
 const SHORT_CODE_ALPHABET: &[u8; 32] = b"23456789ABCDEFGHJKLMNPQRSTUVWXYZ";
-/// Length of the codes we make: a billion of them, so that guessing is hopeless where it is limited.
+/// Length of the codes that the server creates. There are about a billion of them (32^6), so that the rate limit on
+/// unknown codes makes guessing impractical.
 const SHORT_CODE_CHARS: usize = 6;
-/// Lengths a short code can have (contract: `short_code`).
+/// Lengths that the contract allows (contract: `short_code`).
 const SHORT_CODE_CHARS_ALLOWED: std::ops::RangeInclusive<usize> = 5..=12;
 
-/// A short code that a session can be found by, in place of its id.
+/// A short code: a second id of a session that people can type.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ShortCode(Arc<str>);
 
 impl ShortCode {
-    /// A code made of random bytes.
+    /// A code from random bytes.
     pub fn from_random(bytes: [u8; SHORT_CODE_CHARS]) -> Self {
         let char = |byte: u8| char::from(SHORT_CODE_ALPHABET[usize::from(byte) % SHORT_CODE_ALPHABET.len()]);
         Self(bytes.into_iter().map(char).collect::<String>().into())
     }
 
-    /// The code that a text spells, in any case; `None` for what cannot be one.
+    /// The code in a text, in upper or lower case. Returns `None` if the text cannot be a code.
     pub fn parse(text: &str) -> Option<Self> {
         let code = text.to_ascii_uppercase();
-        let spells = SHORT_CODE_CHARS_ALLOWED.contains(&code.len())
+        let is_code = SHORT_CODE_CHARS_ALLOWED.contains(&code.len())
             && code.bytes().all(|byte| SHORT_CODE_ALPHABET.contains(&byte));
-        spells.then(|| Self(code.into()))
+        is_code.then(|| Self(code.into()))
     }
 
     /// The text.

@@ -1,20 +1,21 @@
-//! Limits that bodies and the configuration share, and how the configuration file is held to them: an error says
-//! what is allowed, and stands at its place in the file.
+//! Limits that request bodies and the configuration share, and the functions that check them when the configuration
+//! is read. Their errors say what is allowed; the configuration adds the position in the file.
 
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
 
 use super::CustomData;
 
-/// Most entries of a `custom_data` map. The contract names no limit.
+/// Maximum number of entries in a `custom_data` map. The contract sets no limit.
 pub const CUSTOM_DATA_ENTRIES_MAX: usize = 128;
-/// Most bytes of a `custom_data` map, names and values together: 32 of the longest values, as many in a hundred players
-/// as a session may hold by default. The contract names no limit, but every change works on the whole session.
+/// Maximum size of a `custom_data` map in bytes, names and values together: 32 values of the maximum length. By
+/// default a session has room for a hundred players with that much data. The contract sets no limit, but every change
+/// reads and writes the whole session.
 pub const CUSTOM_DATA_BYTES_MAX: usize = 131_072;
-/// Longest value of a `custom_data` entry, in characters (contract).
+/// Maximum length of a `custom_data` value, in characters (contract: `custom_data`).
 pub const CUSTOM_DATA_VALUE_CHARS_MAX: usize = 4096;
 
-/// Reads a number within bounds.
+/// Reads a number from `MIN` to `MAX`.
 pub fn between<'de, D: Deserializer<'de>, N: TryFrom<usize>, const MIN: usize, const MAX: usize>(
     from: D,
 ) -> Result<N, D::Error> {
@@ -24,7 +25,7 @@ pub fn between<'de, D: Deserializer<'de>, N: TryFrom<usize>, const MIN: usize, c
     allowed.ok_or_else(|| D::Error::custom(format!("{number} is not from {MIN} to {MAX}")))
 }
 
-/// Reads a number within bounds, where there is one.
+/// Reads an optional number from `MIN` to `MAX`.
 pub fn maybe_between<'de, D: Deserializer<'de>, N: TryFrom<usize>, const MIN: usize, const MAX: usize>(
     from: D,
 ) -> Result<Option<N>, D::Error> {
@@ -40,12 +41,12 @@ pub fn text<'de, D: Deserializer<'de>, const MAX: usize>(from: D) -> Result<Stri
     Err(D::Error::custom(format!("this takes 1 to {MAX} characters")))
 }
 
-/// Reads a text of 1 to `MAX` characters, where there is one.
+/// Reads an optional text of 1 to `MAX` characters.
 pub fn maybe_text<'de, D: Deserializer<'de>, const MAX: usize>(from: D) -> Result<Option<String>, D::Error> {
     text::<D, MAX>(from).map(Some)
 }
 
-/// Reads a `custom_data` map.
+/// Reads a `custom_data` map within the limits above.
 pub fn custom_data<'de, D: Deserializer<'de>>(from: D) -> Result<CustomData, D::Error> {
     let data = CustomData::deserialize(from)?;
     if data.len() > CUSTOM_DATA_ENTRIES_MAX {

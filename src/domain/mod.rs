@@ -1,5 +1,5 @@
-//! The rules of sessions: plain functions over plain data. No I/O, no clock, no async in here, so that a rule
-//! can be read aloud, tested in microseconds and run again after a lost race.
+//! The rules of sessions: plain functions over plain data. Nothing here does I/O, reads a clock or is
+//! asynchronous, so a rule can run again after a write conflict, and its tests take microseconds.
 
 pub mod ids;
 pub mod limits;
@@ -10,6 +10,8 @@ pub mod refused;
 pub mod session;
 pub mod instance;
 pub mod region;
+#[cfg(test)]
+pub(crate) mod fixtures;
 
 pub use ids::{Platform, PlatformSessionId, PlayerUuid, SessionId, ShortCode};
 pub use refused::Refused;
@@ -17,17 +19,17 @@ pub use session::Session;
 
 use std::collections::BTreeMap;
 
-/// In whose right something is done to a session.
+/// On whose authority a rule runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Actor {
-    /// Someone whose permissions reach every session: the session's own rights do not matter.
+    /// A caller whose permissions cover every session. The rights inside the session do not apply.
     Anyone,
-    /// A player, who has the rights that the session gives them.
+    /// A player, with the rights that the session gives this player.
     Player(PlayerUuid),
-    /// A caller who is no player and has no such permissions.
+    /// A caller without a player and without permissions for every session.
     Nobody,
 }
 
-/// Text to text, defined by the product (contract: every `custom_data`). Ordered, so that equal maps are
-/// rendered as equal bytes.
+/// Key-value data that the product defines (contract: every `custom_data`). The map is ordered, so that equal
+/// maps are rendered as equal bytes.
 pub type CustomData = BTreeMap<String, String>;

@@ -1,7 +1,7 @@
-//! Session passwords. Kept as a salted hash, compared in constant time.
+//! Session passwords, stored as a salted hash and compared in constant time.
 //!
-//! A fast hash on purpose: the secret is shared by a lobby and lives as long as the session, and a slow one
-//! would let any caller buy seconds of our processor with one request.
+//! The hash is fast on purpose. The players of a session share the password, and it lives as long as the session. A
+//! slow hash would let every caller spend seconds of processor time with one request.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-/// A password as it is stored: never the password.
+/// The salted hash of a password: SHA-256 over salt and password.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PasswordHash {
     salt: [u8; 16],
@@ -17,12 +17,12 @@ pub struct PasswordHash {
 }
 
 impl PasswordHash {
-    /// Hashes a password with fresh salt.
+    /// Hashes a password. The caller passes 16 random bytes as salt.
     pub fn new(password: &str, salt: [u8; 16]) -> Self {
         Self { salt, hash: hash(password, &salt) }
     }
 
-    /// Whether this is the password, found out in constant time.
+    /// Whether this is the password. The comparison takes constant time.
     pub fn matches(&self, password: &str) -> bool {
         hash(password, &self.salt).ct_eq(&self.hash).into()
     }
@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_password_matches_and_salt_tells_equal_ones_apart() {
+    fn only_the_password_matches_and_equal_passwords_have_different_hashes() {
         let hash = PasswordHash::new("open sesame", [1; 16]);
         assert!(hash.matches("open sesame"));
         assert!(!hash.matches("open Sesame"));

@@ -1,11 +1,12 @@
-//! Why a rule says no. Small and without HTTP: `api/error.rs` alone turns a refusal into a status and a code.
+//! Refusals: why a rule does not apply. They know nothing of HTTP; `http/error.rs` maps each to a status and an
+//! error code.
 
 use super::Platform;
 use super::session::rights::Right;
 
-/// A refusal. The text is shown to the caller, so it names nothing that the caller may not know.
+/// A refusal. The caller sees the text, so it contains nothing that the caller may not know.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[allow(missing_docs, reason = "the texts say it")]
+#[allow(missing_docs, reason = "the texts describe the variants")]
 pub enum Refused {
     #[error("the session does not exist")]
     SessionNotFound,
@@ -29,17 +30,17 @@ pub enum Refused {
     NotActiveInSession,
     #[error("only the leader of the session may do this")]
     NotSessionLeader,
-    #[error("the session gives this player no right to {}; its leader can lend it", .0.name())]
+    #[error("this player does not have the right to {} in the session; the leader can give it", .0.name())]
     RightNotHeld(Right),
-    #[error("players join for themselves; an invite asks another player to")]
+    #[error("a player cannot join on behalf of another player; send an invite instead")]
     JoinForOthers,
-    #[error("the player has more unanswered invites than a player may have")]
+    #[error("the player has reached the maximum number of unanswered invites")]
     TooManyInvites,
-    #[error("the player is in more sessions than a player may be")]
+    #[error("the player has reached the maximum number of sessions")]
     TooManySessions,
-    #[error("the player takes part in the session already")]
+    #[error("the player is active in the session already")]
     AlreadyInSession,
-    #[error("the player is in the session but does not take part in it")]
+    #[error("the player is in the session but is not active in it")]
     PlayerNotActive,
     #[error("the leader cannot be kicked by another player")]
     LeaderNotKickable,
@@ -51,7 +52,7 @@ pub enum Refused {
     NotSessionHost,
     #[error("the session has no such instance")]
     InstanceNotFound,
-    #[error("the session has an instance already; end that first")]
+    #[error("the session has an instance already; end it first")]
     InstanceExists,
     #[error("the instance was allocated to another host")]
     AllocationMismatch,
@@ -59,34 +60,34 @@ pub enum Refused {
     AllocationInUse,
     #[error("the session has a short code already")]
     ShortCodeExists,
-    #[error("the short code is another session's")]
+    #[error("the short code belongs to another session")]
     ShortCodeTaken,
     #[error("too many unknown short codes; wait a minute")]
     TooManyGuesses,
-    #[error("sessions of this type are not for the browser")]
+    #[error("sessions of this type cannot be listed in the browser")]
     NotForBrowser,
     #[error("the session is not in the browser")]
     ListingNotFound,
     #[error("the session is not open to this player; ask for an invite")]
     SessionNotJoinable,
-    #[error("the session has a password, and this is not it")]
+    #[error("the session has a password, and the given one is missing or wrong")]
     WrongPassword,
-    #[error("the client's version does not fit the players in the session")]
+    #[error("the version of the client does not match the players in the session")]
     VersionMismatch,
-    #[error("crossplay preferences of this player or of one in the session rule this out")]
+    #[error("the crossplay preferences of this player or of a player in the session do not allow this")]
     CrossplayMismatch,
     #[error("the team has no room")]
     TeamFull,
     #[error("no team of the session has room")]
     SessionFull,
-    #[error("the session would hold more data than a session may")]
+    #[error("the session would exceed the maximum size of its data")]
     SessionTooLarge,
-    #[error("a team that would go has players on it")]
+    #[error("a team that would be removed has players on it")]
     TeamNotEmpty,
-    #[error("a team that would shrink has more players than that")]
+    #[error("a team that would shrink has more players than the new size")]
     TeamTooFull,
     #[error("the platform session belongs to another session")]
     PlatformSessionInUse,
-    #[error("the session has another platform session for this platform; unlink that first")]
+    #[error("the session has another platform session for this platform; unlink it first")]
     PlatformAlreadyLinked,
 }

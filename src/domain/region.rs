@@ -1,4 +1,4 @@
-//! Regions that sessions may prefer.
+//! Regions that a session can prefer for its host.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,11 +8,11 @@ use super::limits;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Region {
-    /// Its place in lists, lowest first.
+    /// Position in lists: the lowest number comes first.
     pub sort_order: u32,
-    /// Whether it is for custom games only.
+    /// Whether the region is for custom games only.
     pub custom_only: bool,
-    /// What it is, for people: 1 to 256 characters.
+    /// A description for people: 1 to 256 characters.
     #[serde(deserialize_with = "limits::maybe_text::<_, 256>", skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
 }

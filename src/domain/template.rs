@@ -1,4 +1,4 @@
-//! Session templates: what a session of a type starts out as and may become.
+//! Session templates: the initial values and the rules of a session type.
 
 use std::collections::BTreeMap;
 
@@ -9,103 +9,104 @@ use uuid::Uuid;
 use super::instance::StartupParams;
 use super::{CustomData, Platform, limits};
 
-/// Most teams a session can have (contract: `num_teams`).
+/// Maximum number of teams in a session (contract: `num_teams`).
 pub const TEAMS_MAX: usize = 50;
-/// Most players a team can have (contract: `players_per_team`).
+/// Maximum number of players on a team (contract: `players_per_team`).
 pub const PLAYERS_PER_TEAM_MAX: usize = 100;
 
-/// Longest time after which a player is taken out for not asking, in seconds: a year.
+/// Maximum of `player_culling_timeout`, in seconds: a year.
 pub const CULLING_TIMEOUT_S_MAX: usize = 366 * 24 * 3600;
-/// Most sessions of a type that can be asked to run at any time.
+/// Maximum of `min_session_count`.
 pub const MIN_SESSION_COUNT_MAX: usize = 100_000;
 
-/// A type of session (contract: `SessionTemplate`), as the configuration file spells it.
+/// A session type (contract: `SessionTemplate`), in the form of the configuration file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Template {
-    /// The type's name, where it is written again: that of the table.
+    /// The name of the type. Optional, since the table has the name already; it must be the same.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub session_type: Option<String>,
-    /// The engine's word for sessions of this type; for Unreal `Party` or `Game`.
+    /// The game engine's name for this type of session; for Unreal `Party` or `Game`.
     pub engine_session_type: String,
     /// Whether players may create sessions of this type.
     pub can_be_created_by_players_directly: bool,
-    /// Whether create-or-join looks for an open session of this type first.
+    /// Whether create-or-join first searches for an open session of this type.
     pub attempt_auto_join: bool,
-    /// Deprecated: the same as `attempt_auto_join`; either is enough.
+    /// Deprecated name of `attempt_auto_join`. It is enough if one of them is true.
     pub joinable: bool,
-    /// Whether sessions may join matchmaking. Of no effect yet.
+    /// Whether sessions may join matchmaking. It has no effect yet.
     pub can_join_matchmaking: bool,
-    /// Whether sessions start out open to everyone.
+    /// Whether new sessions are open to everyone.
     pub default_public: bool,
     /// Whether a session stays when its last active player leaves.
     pub keep_alive_on_empty: bool,
     /// Whether players may change their own team.
     pub can_change_own_team: bool,
-    /// Whether players see the places that are kept for them.
+    /// Whether players see reservations for them in the list of their sessions.
     pub notify_on_reservation: bool,
     /// Whether leaders may list sessions in the browser.
     pub can_be_added_to_server_browser: bool,
-    /// Whether every session is listed from its start.
+    /// Whether new sessions are listed in the browser at once.
     pub auto_add_to_browser: bool,
-    /// Data of a listing that was not asked for.
+    /// Data of the listings that `auto_add_to_browser` creates.
     #[serde(deserialize_with = "limits::custom_data")]
     pub auto_browser_params: CustomData,
-    /// Of which players a player sees the entries.
+    /// Which players' entries a player sees.
     pub player_visibility: Visibility,
-    /// Of which players the leader sees the entries.
+    /// Which players' entries the leader sees.
     pub admin_player_visibility: Visibility,
-    /// Of which players a player is notified. Of no effect yet.
+    /// About which players a player is notified. It has no effect yet.
     pub player_notification_frequency: Visibility,
-    /// Of which players the leader is notified. Of no effect yet.
+    /// About which players the leader is notified. It has no effect yet.
     pub admin_player_notification_frequency: Visibility,
-    /// After how many seconds a player is taken out who has not asked for the session: up to
-    /// [`CULLING_TIMEOUT_S_MAX`]; without it or 0, never.
+    /// Seconds without a heartbeat after which a player is removed: 0 to [`CULLING_TIMEOUT_S_MAX`]. Players are never
+    /// removed if it is absent or 0.
     #[serde(
         deserialize_with = "limits::maybe_between::<_, _, 0, CULLING_TIMEOUT_S_MAX>",
         skip_serializing_if = "Option::is_none"
     )]
     pub player_culling_timeout: Option<usize>,
-    /// The template of the instance that a session starts with; wins over `auto_startup_params`.
+    /// The template of a new session's first instance. It takes precedence over `auto_startup_params`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub auto_startup_instance_template_id: Option<Uuid>,
-    /// What the instance that a session starts with starts with.
+    /// Startup parameters of a new session's first instance.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub auto_startup_params: Option<AutoStartup>,
-    /// Sessions of this type to run at any time in each region: 0 to [`MIN_SESSION_COUNT_MAX`]. Of no effect yet.
+    /// Minimum number of sessions of this type in each region: 0 to [`MIN_SESSION_COUNT_MAX`]. It has no effect yet.
     #[serde(deserialize_with = "limits::between::<_, _, 0, MIN_SESSION_COUNT_MAX>")]
     pub min_session_count: usize,
-    /// Teams a session starts with: 1 to [`TEAMS_MAX`].
+    /// Number of teams of a new session: 1 to [`TEAMS_MAX`].
     #[serde(deserialize_with = "limits::between::<_, _, 1, TEAMS_MAX>")]
     pub num_teams: usize,
-    /// MembershipList on each team: 1 to [`PLAYERS_PER_TEAM_MAX`].
+    /// Number of slots of each team: 1 to [`PLAYERS_PER_TEAM_MAX`].
     #[serde(deserialize_with = "limits::between::<_, _, 1, PLAYERS_PER_TEAM_MAX>")]
     pub players_per_team: usize,
-    /// What console sessions of this type are, per platform. A platform that is not here cannot be linked.
+    /// The types of platform sessions that can be linked, one for each platform. A session of any other platform
+    /// cannot be linked.
     pub platform_templates: BTreeMap<Platform, PlatformTemplate>,
-    /// Data for the product's own use.
+    /// The product's data.
     #[serde(deserialize_with = "limits::custom_data")]
     pub custom_data: CustomData,
 }
 
-/// Of which players of a session someone sees the entries (contract: `PlayerVisibility`).
+/// Which players' entries of a session are visible to a player (contract: `PlayerVisibility`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "UPPERCASE")]
 #[schemars(rename = "PlayerVisibility")]
 pub enum Visibility {
-    /// Everyone.
+    /// Those of all players.
     #[default]
     All,
-    /// Those on the same team.
+    /// Those of the players on the same team.
     Team,
-    /// Themselves.
+    /// The player's own.
     #[serde(rename = "SELF")]
     Oneself,
-    /// Nobody.
+    /// None.
     None,
 }
 
-/// What an instance starts with (contract: `InstanceStartupParams`), as the configuration file spells it.
+/// Startup parameters of an instance (contract: `InstanceStartupParams`), in the form of the configuration file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AutoStartup {
@@ -114,7 +115,7 @@ pub struct AutoStartup {
     /// The mode.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mode: Option<String>,
-    /// Further parameters, as a command line.
+    /// Further parameters, in the form of a command line.
     #[serde(default)]
     pub misc_params: String,
     /// The product's data for the instance.
@@ -128,31 +129,31 @@ impl From<AutoStartup> for StartupParams {
     }
 }
 
-/// A type of platform session (contract: `PlatformSessionTemplate`).
+/// A type of platform sessions (contract: `PlatformSessionTemplate`).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PlatformTemplate {
-    /// The platform, where it is written again: that of the key.
+    /// The platform. Optional, since the key has it already; it must be the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub platform: Option<Platform>,
-    /// The platform's number, where it is written again.
+    /// The platform's deprecated number. Optional; it must be that of the platform.
     #[serde(
         default,
         deserialize_with = "limits::maybe_between::<_, _, 0, 255>",
         skip_serializing_if = "Option::is_none"
     )]
     pub platform_id: Option<u8>,
-    /// The platform's own name of the kind of session: 1 to 128 characters.
+    /// The platform's name for this type of session: 1 to 128 characters.
     #[serde(deserialize_with = "limits::text::<_, 128>")]
     pub platform_session_type: String,
-    /// Most players the platform's session takes: 1 to 100.
+    /// Maximum number of players in the platform session: 1 to 100.
     #[serde(
         default,
         deserialize_with = "limits::maybe_between::<_, _, 1, PLAYERS_PER_TEAM_MAX>",
         skip_serializing_if = "Option::is_none"
     )]
     pub max_players: Option<usize>,
-    /// Data for the product's own use; given to platform sessions when they are linked.
+    /// The product's data, copied to platform sessions when they are linked.
     #[serde(default, deserialize_with = "limits::custom_data")]
     pub custom_data: CustomData,
 }
@@ -190,7 +191,7 @@ impl Default for Template {
 }
 
 impl Template {
-    /// Whether create-or-join looks for an open session of this type first, under either name.
+    /// Whether create-or-join first searches for an open session of this type, by either name of the setting.
     pub fn joins_first(&self) -> bool {
         self.attempt_auto_join || self.joinable
     }

@@ -79,7 +79,7 @@ fn derived(session: &Session) -> BTreeMap<Key, Derived<'_>> {
     if session.can_time_out(true) {
         derived.insert(keys::watched(&session.id), Derived::Marked);
     }
-    if session.takes_strangers() {
+    if session.is_open_with_room() {
         let key = keys::open(&session.session_type, session.created.as_millisecond(), &session.id);
         derived.insert(key, Derived::Marked);
     }

@@ -98,7 +98,7 @@ pub async fn give(
     Input { path, query, .. }: Input<RightPath, RefreshQuery>,
 ) -> Result<Reply<Versioned<RightsView>>, Error> {
     let (actor, player, right) = (caller.actor(), path.player_uuid, path.permission);
-    let rule = move |session: &mut Session| session.lend(actor, player, right);
+    let rule = move |session: &mut Session| session.give_right(actor, player, right);
     let ((), cached) =
         app.sessions.update(&path.session_id, Update::by_caller(query.refresh_ttl.0), rule).await?;
     let rights = RightsView::of(&cached.session, player)?;
@@ -112,7 +112,7 @@ pub async fn remove(
     Input { path, query, .. }: Input<RightPath, RefreshQuery>,
 ) -> Result<Reply<Changed>, Error> {
     let (actor, player, right) = (caller.actor(), path.player_uuid, path.permission);
-    let rule = move |session: &mut Session| session.take_back(actor, player, right);
+    let rule = move |session: &mut Session| session.remove_right(actor, player, right);
     let ((), cached) =
         app.sessions.update(&path.session_id, Update::by_caller(query.refresh_ttl.0), rule).await?;
     Ok(Reply::changed(&session_document(&app, &caller, &cached)))

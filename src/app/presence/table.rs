@@ -219,7 +219,7 @@ impl PresenceTable {
             Some(known) if known.0 == instance_id && has_reported => known,
             other => other.insert((instance_id.to_owned(), Reports::expected_since(now_ms, health))),
         };
-        reports.take_in(health, now_ms, &self.health_rules);
+        reports.add(health, now_ms, &self.health_rules);
         let judged = reports.judge(now_ms, watched.since_ms, &self.health_rules);
         self.note_unsynced(&mut watching, &session.id);
         judged
@@ -306,7 +306,7 @@ impl PresenceTable {
         let can_change = |health| {
             health != Health::Unknown
                 || reports
-                    .is_some_and(|reports| !reports.are_over(now_ms, watched.since_ms, &self.health_rules))
+                    .is_some_and(|reports| !reports.have_timed_out(now_ms, watched.since_ms, &self.health_rules))
         };
         let reports_ms = health.filter(|health| can_change(*health));
         let reports_ms =

@@ -222,20 +222,11 @@ impl CachedSession {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Config;
-    use crate::domain::SessionId;
-    use crate::domain::session::NewSession;
+    use crate::domain::fixtures;
 
     #[test]
     fn a_version_is_as_old_as_the_slower_of_two_clocks_says() {
-        let new = NewSession {
-            id: SessionId::parse("s").unwrap(),
-            session_type: "game".into(),
-            now: "2026-11-24T12:00:00Z".parse().unwrap(),
-            region_id: None,
-            password: None,
-        };
-        let session = Session::new(new, &Config::default().templates["game"]);
+        let session = fixtures::session("L1");
         let cached = CachedSession::new(
             StoredSession { session, unknown: UnknownFields::default() },
             Version(1),

@@ -1,4 +1,4 @@
-//! Instances: where a session is played, and who hosts it.
+//! Instances: the running game of a session, and its host.
 
 pub mod health;
 pub mod template;
@@ -9,68 +9,68 @@ use serde::{Deserialize, Serialize};
 
 use super::{Actor, CustomData, PlayerUuid, Refused, Session};
 
-/// Who hosts an instance (contract: `HostType`).
+/// What hosts an instance (contract: `HostType`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum HostType {
-    /// A server of the studio's.
+    /// A server of the studio.
     #[default]
     Dedicated,
-    /// A player's game.
+    /// The game client of a player.
     Player,
-    /// A server that somebody runs themselves.
+    /// A server that someone other than the studio runs.
     Standalone,
-    /// A server of the studio's that waits for sessions.
+    /// A server of the studio that is started before a session needs it.
     Preallocated,
 }
 
-/// How far an instance is (contract: `InstanceJoinableStatus`).
+/// The stage of an instance (contract: `InstanceJoinableStatus`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[schemars(rename = "InstanceJoinableStatus")]
 pub enum JoinStatus {
-    /// Asked for.
+    /// Requested; it has no host yet.
     Requested,
-    /// Found a host.
+    /// Allocated to a host.
     Allocated,
     /// Starting.
     Pending,
-    /// Takes players.
+    /// Running, and players may join.
     Joinable,
-    /// Runs and takes none.
+    /// Running, and players may not join.
     Unjoinable,
-    /// Over.
+    /// Ended.
     Closed,
 }
 
-/// How well an instance is (contract: `InstanceHealthStatus`).
+/// The health of an instance (contract: `InstanceHealthStatus`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[schemars(rename = "InstanceHealthStatus")]
 pub enum Health {
-    /// Well.
+    /// Reported as healthy.
     Healthy,
-    /// Not well, or too often silent.
+    /// Reported as unhealthy, or too many health reports are missing.
     Unhealthy,
-    /// Less than well.
+    /// Reported as degraded.
     Degraded,
-    /// Not heard of for too long.
+    /// The last health report is too old.
     Unknown,
 }
 
 /// How to connect to an instance (contract: `JoinParams`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JoinParams {
-    /// For players.
+    /// The address for players.
     pub public_conn_str: String,
-    /// For machines on the same network.
+    /// The address for machines on the same network.
     pub private_conn_str: String,
-    /// The product's data about connecting.
+    /// The product's data about the connection.
     #[serde(default, skip_serializing_if = "CustomData::is_empty")]
     pub custom_data: CustomData,
 }
 
-/// What an instance starts with (contract: `InstanceStartupParams`).
+/// Startup parameters of an instance (contract: `InstanceStartupParams`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StartupParams {
     /// The map.
@@ -78,7 +78,7 @@ pub struct StartupParams {
     /// The mode.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mode: Option<String>,
-    /// Further parameters, as a command line.
+    /// Further parameters, in the form of a command line.
     pub misc_params: String,
     /// The product's data for the instance.
     #[serde(default, skip_serializing_if = "CustomData::is_empty")]
@@ -88,65 +88,65 @@ pub struct StartupParams {
 /// A session's instance.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Instance {
-    /// Tells this instance from earlier ones of the session: 1 to 128 characters.
+    /// Its id, which differs from that of earlier instances of the session: 1 to 128 characters.
     pub instance_id: String,
-    /// Who hosts.
+    /// What hosts the instance.
     pub host_type: HostType,
-    /// The player who hosts, where one does.
+    /// The player who hosts the instance, if a player does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host_player: Option<PlayerUuid>,
-    /// That player's older, numeric id, where a token named it.
+    /// The older, numeric id of that player, if a token named it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host_player_id: Option<i64>,
-    /// The player who registered it, where one did.
+    /// The player who registered the instance, if a player did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub registrar: Option<PlayerUuid>,
-    /// Names what an allocator gave: 1 to 128 characters.
+    /// The allocator's id for the host: 1 to 128 characters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allocation_id: Option<String>,
-    /// How far it is.
+    /// The stage of the instance.
     pub join_status: JoinStatus,
-    /// How to connect, once it is known.
+    /// How to connect, as soon as the host has reported it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub join_params: Option<JoinParams>,
-    /// What it starts with.
+    /// Startup parameters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub startup_params: Option<StartupParams>,
     /// The host's version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
-    /// When it was asked for.
+    /// When the instance was requested.
     pub created: Timestamp,
-    /// The product's data about it.
+    /// The product's data about the instance.
     #[serde(default, skip_serializing_if = "CustomData::is_empty")]
     pub custom_data: CustomData,
-    /// How well it is, once it has said so.
+    /// Its health. `None` until the first health report.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<Health>,
-    /// The match played on it.
+    /// The id of the match that is played on the instance.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub match_id: Option<String>,
 }
 
-/// A change of an instance (contract: `InstanceInfoUpdate`); what is absent stays.
+/// A change of an instance (contract: `InstanceInfoUpdate`). `None` keeps the current value.
 #[derive(Clone, Debug, Default)]
 pub struct InstanceChange {
-    /// The allocation that the sender believes is its own; the first one sent is kept.
+    /// The allocation id of the sender. If the instance has one, they must be equal; if not, it is stored.
     pub allocation_id: Option<String>,
-    /// How far it is.
+    /// The stage of the instance.
     pub join_status: Option<JoinStatus>,
     /// How to connect.
     pub join_params: Option<JoinParams>,
     /// The host's version.
     pub version: Option<String>,
-    /// The product's data, replaced whole.
+    /// The product's data. It replaces all of the old data.
     pub custom_data: Option<CustomData>,
-    /// The match played on it.
+    /// The id of the match that is played on the instance.
     pub match_id: Option<String>,
 }
 
 impl Session {
-    /// Asks for an instance, or registers one. A player who hosts must take part.
+    /// Requests an instance, or registers one. A player who hosts it must be active.
     pub fn request_instance(&mut self, actor: Actor, mut instance: Instance) -> Result<(), Refused> {
         self.require_leader(actor)?;
         if self.instance.is_some() {
@@ -160,7 +160,7 @@ impl Session {
         Ok(())
     }
 
-    /// Changes the instance, at its host's word.
+    /// Changes the instance at the request of its host.
     pub fn update_instance(&mut self, actor: Actor, change: InstanceChange) -> Result<(), Refused> {
         let instance = self.hosted(actor)?;
         match &instance.allocation_id {
@@ -170,46 +170,54 @@ impl Session {
             Some(_) => {}
             None => instance.allocation_id = change.allocation_id,
         }
-        instance.join_status = change.join_status.unwrap_or(instance.join_status);
-        instance.join_params = change.join_params.or_else(|| instance.join_params.take());
-        instance.version = change.version.or_else(|| instance.version.take());
-        instance.match_id = change.match_id.or_else(|| instance.match_id.take());
+        if let Some(join_status) = change.join_status {
+            instance.join_status = join_status;
+        }
+        if change.join_params.is_some() {
+            instance.join_params = change.join_params;
+        }
+        if change.version.is_some() {
+            instance.version = change.version;
+        }
+        if change.match_id.is_some() {
+            instance.match_id = change.match_id;
+        }
         if let Some(custom_data) = change.custom_data {
             instance.custom_data = custom_data;
         }
         Ok(())
     }
 
-    /// Ends the instance, at its host's word.
+    /// Ends the instance at the request of its host.
     pub fn end_instance(&mut self, actor: Actor) -> Result<(), Refused> {
         self.hosted(actor)?;
         self.instance = None;
         Ok(())
     }
 
-    /// Refuses where the session has not this instance (any more).
+    /// Refuses if the session has no instance or another one.
     pub fn require_instance(&self, instance_id: &str) -> Result<(), Refused> {
         let same = self.instance.as_ref().is_some_and(|instance| instance.instance_id == instance_id);
         if same { Ok(()) } else { Err(Refused::InstanceNotFound) }
     }
 
-    /// Notes how well an instance is. An instance that is not (or no longer) the session's is told so: its host
-    /// then stops.
+    /// Stores the health of an instance. Refuses if it is not the instance of the session, so that its host learns
+    /// that it can stop.
     pub fn set_health(&mut self, instance_id: &str, health: Health) -> Result<(), Refused> {
         let instance = self.instance.as_mut().filter(|instance| instance.instance_id == instance_id);
         instance.ok_or(Refused::InstanceNotFound)?.health = Some(health);
         Ok(())
     }
 
-    /// Refuses an actor who does not host the instance: that is the player who hosts it or registered it, while they
-    /// take part; once neither does any more, the leader in their stead, so that nobody's instance stays for good.
+    /// Refuses an actor who does not control the instance. The player who hosts it and the player who registered it
+    /// do while they are active. If none of them is active, the leader does, so that the instance can still be ended.
     pub fn require_host(&self, actor: Actor) -> Result<(), Refused> {
         let Some(instance) = &self.instance else {
             self.require_active(actor)?;
             return Err(Refused::InstanceNotFound);
         };
         let hosts: Vec<_> = [instance.host_player, instance.registrar].into_iter().flatten().collect();
-        let is_orphaned = !hosts.is_empty() && !hosts.iter().any(|host| self.is_active(*host));
+        let is_orphaned = !hosts.is_empty() && hosts.iter().all(|host| !self.is_active(*host));
         match actor {
             Actor::Anyone => Ok(()),
             Actor::Player(player) if self.is_active(player) && hosts.contains(&player) => Ok(()),
@@ -218,14 +226,20 @@ impl Session {
         }
     }
 
-    /// The instance, for its host.
+    /// The instance, for a change by its host.
     fn hosted(&mut self, actor: Actor) -> Result<&mut Instance, Refused> {
         self.require_host(actor)?;
         self.instance.as_mut().ok_or(Refused::InstanceNotFound)
     }
 
-    /// The instance goes with a player who hosts it.
-    pub(super) fn lose_host(&mut self, player: PlayerUuid) {
-        self.instance = self.instance.take().filter(|instance| instance.host_player != Some(player));
+    /// Ends the instance if this player hosts it.
+    pub(super) fn end_instance_of_host(&mut self, player: PlayerUuid) {
+        if self.instance.as_ref().is_some_and(|instance| instance.host_player == Some(player)) {
+            self.instance = None;
+        }
     }
 }
+
+#[cfg(test)]
+#[path = "instance_tests.rs"]
+mod tests;

@@ -1,4 +1,4 @@
-//! Templates of instance requests: which maps there are to play, and who hosts.
+//! Templates of instance requests: the host type and the maps to choose from.
 
 use serde::de::{Deserializer, Error as _};
 use serde::{Deserialize, Serialize};
@@ -6,16 +6,16 @@ use serde::{Deserialize, Serialize};
 use super::{HostType, StartupParams};
 use crate::domain::{CustomData, limits};
 
-/// A template of instance requests (contract: `InstanceRequestTemplate`), as the configuration file spells it.
+/// A template of instance requests (contract: `InstanceRequestTemplate`), in the form of the configuration file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct InstanceTemplate {
-    /// Who hosts, unless a request says otherwise.
+    /// What hosts the instance, unless the request names a host type.
     #[serde(default)]
     pub default_host_type: HostType,
     /// The name of the list of maps.
     pub map_selection_list_id: String,
-    /// The maps, of which one is drawn by weight; at least one has a weight.
+    /// The maps, of which one is drawn at random by weight. At least one has a weight above 0.
     #[serde(deserialize_with = "maps_to_draw")]
     pub maps: Vec<MapChoice>,
     /// The product's data, passed to the instance.
@@ -23,7 +23,7 @@ pub struct InstanceTemplate {
     pub custom_data: CustomData,
 }
 
-/// A map to draw (contract: `MapConfigV2`).
+/// A map that can be drawn (contract: `MapConfigV2`).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MapChoice {
@@ -34,24 +34,24 @@ pub struct MapChoice {
     /// The mode to play.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mode: Option<String>,
-    /// How often it is drawn, against the others: 0 to 100.
+    /// Its weight, relative to the other maps: 0 (never drawn) to 100.
     #[serde(deserialize_with = "weight")]
     pub map_weight: f64,
     /// The product's data, passed to the instance.
     #[serde(default, deserialize_with = "limits::custom_data")]
     pub custom_data: CustomData,
-    /// Its name for people.
+    /// A name for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// What it is, for people.
+    /// A description for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
-    /// Further parameters, as a command line.
+    /// Further parameters, in the form of a command line.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub misc_params: Option<String>,
 }
 
-/// Reads a weight.
+/// Reads a weight: 0 to 100.
 fn weight<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
     let weight = f64::deserialize(from)?;
     if (0.0..=100.0).contains(&weight) {
@@ -60,7 +60,7 @@ fn weight<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
     Err(D::Error::custom(format!("{weight} is not from 0 to 100")))
 }
 
-/// Reads maps of which one can be drawn.
+/// Reads maps, of which at least one can be drawn.
 fn maps_to_draw<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<MapChoice>, D::Error> {
     let maps = Vec::<MapChoice>::deserialize(from)?;
     if maps.iter().any(|map| map.map_weight > 0.0) {
@@ -70,17 +70,23 @@ fn maps_to_draw<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<MapChoice>, D:
 }
 
 impl InstanceTemplate {
-    /// What an instance of this template starts with: a map drawn by weight with `chance`, 0 to 1.
-    pub fn draw(&self, chance: f64) -> Option<StartupParams> {
+    /// Startup parameters of an instance of this template, with a map drawn by weight. `random` is a random number
+    /// from 0 to 1. Returns `None` if no map has a weight.
+    pub fn draw(&self, random: f64) -> Option<StartupParams> {
         let total: f64 = self.maps.iter().map(|map| map.map_weight).sum();
-        let mut left = chance * total;
-        let weighted = || self.maps.iter().filter(|map| map.map_weight > 0.0);
-        let drawn = weighted().find(|map| {
-            left -= map.map_weight;
-            left < 0.0
-        });
-        // Rounding may leave a crumb at the end.
-        let map = drawn.or_else(|| weighted().next_back())?;
+        let mut left = random * total;
+        let mut drawn = None;
+        for map in &self.maps {
+            if map.map_weight > 0.0 {
+                // Stays the last map with a weight if rounding leaves something at the end.
+                drawn = Some(map);
+                left -= map.map_weight;
+                if left < 0.0 {
+                    break;
+                }
+            }
+        }
+        let map = drawn?;
         Some(StartupParams {
             map: map.map_name.clone(),
             mode: map.mode.clone(),
@@ -95,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn maps_are_drawn_as_often_as_they_weigh() {
+    fn maps_are_drawn_by_weight() {
         let map = |name: &str, map_weight| MapChoice {
             map_id: name.into(),
             map_name: name.into(),
@@ -112,7 +118,7 @@ mod tests {
             maps: vec![map("never", 0.0), map("often", 3.0), map("seldom", 1.0), map("never", 0.0)],
             custom_data: CustomData::new(),
         };
-        let drawn = |chance| template.draw(chance).unwrap().map;
+        let drawn = |random| template.draw(random).unwrap().map;
         assert_eq!(
             [0.0, 0.74, 0.75, 0.999_999, 1.0].map(drawn),
             ["often", "often", "seldom", "seldom", "seldom"]

@@ -1,4 +1,4 @@
-//! Inviting players and keeping places for them.
+//! Invites and reservations: both put a player into the session without making the player active.
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
@@ -9,7 +9,7 @@ use super::rights::Right;
 use crate::domain::client::{Client, VersionCheck};
 use crate::domain::{Actor, CustomData, PlayerUuid, Refused, Session, SessionId};
 
-/// What to do where a team has no room for everyone who is invited (contract: `TeamOverflowAction`).
+/// What to do if the team has too few free slots for all invited players (contract: `TeamOverflowAction`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[schemars(rename = "TeamOverflowAction")]
@@ -17,37 +17,37 @@ pub enum Overflow {
     /// Invite nobody.
     #[default]
     Fail,
-    /// Put the rest on other teams; invite nobody where those have no room either.
+    /// Use free slots of other teams too. Invite nobody if these are too few.
     AllowOverflow,
-    /// Put the rest on other teams, as many as fit.
+    /// Use free slots of other teams too. Invite as many players as there are free slots.
     PartialWithOverflow,
-    /// Invite as many as fit on the team.
+    /// Use the team only. Invite as many players as it has free slots.
     PartialWithoutOverflow,
-    /// Put everyone on the team, whatever its size.
+    /// Invite all players to the team, even beyond its size.
     Overfill,
 }
 
-/// An invite, or a place kept, for one player or several.
+/// An invite or a reservation, for one or more players.
 #[derive(Clone, Debug)]
 pub struct Invite {
-    /// Whether it is a place kept of which the players may not know.
+    /// Whether this is a reservation: the players need not learn of it.
     pub reserve: bool,
-    /// The team asked for; without one, the first with room for all.
+    /// The requested team. `None` selects the first team with free slots for all players.
     pub team_id: Option<usize>,
-    /// What to do where the team is too small.
+    /// What to do if the team has too few free slots.
     pub overflow: Overflow,
-    /// Data for each player's entry.
+    /// Data for the entry of each player.
     pub custom_data: CustomData,
-    /// Who invites, where it is a player.
+    /// The player who sends the invite, if a player does.
     pub inviting_player: Option<PlayerUuid>,
-    /// The session that is invited as a whole.
+    /// The session whose players are invited together, if any.
     pub source_session: Option<SessionId>,
-    /// The time.
+    /// The current time.
     pub now: Timestamp,
 }
 
-/// A player who is invited with their session, and the client that they play with there.
-pub type Guest = (PlayerUuid, Option<Client>);
+/// A player of a session that is invited as a whole, and the client that the player uses there.
+pub type SourcePlayer = (PlayerUuid, Option<Client>);
 
 impl Session {
     /// Invites one player.
@@ -56,15 +56,18 @@ impl Session {
         if self.is_active(player) {
             return Err(Refused::AlreadyInSession);
         }
-        self.invite_all(&[player], invite).map(|_| ())
+        self.invite_all(&[player], invite)?;
+        Ok(())
     }
 
-    /// Invites the players of another session. Where each of them could walk in, anyone may bring their own; past a
-    /// closed door, a password, a version or a team's size it takes the right to invite.
+    /// Invites the players of another session and returns the players who were invited.
+    ///
+    /// An actor without the right to invite may do this only if the players could join without an invite: the
+    /// session is open and has no password, the versions of their clients fit, and no team is overfilled.
     pub fn invite_session(
         &mut self,
         actor: Actor,
-        party: &[Guest],
+        source: &[SourcePlayer],
         invite: &Invite,
         version_check: VersionCheck,
     ) -> Result<Vec<PlayerUuid>, Refused> {
@@ -73,86 +76,110 @@ impl Session {
             if !is_open || invite.overflow == Overflow::Overfill {
                 return Err(refused);
             }
-            for (_, client) in party.iter().filter(|(player, _)| !self.is_active(*player)) {
-                self.check_version(client.as_ref(), version_check)?;
+            for (player, client) in source {
+                if !self.is_active(*player) {
+                    self.check_version(client.as_ref(), version_check)?;
+                }
             }
         }
-        let players: Vec<_> = party.iter().map(|(player, _)| *player).collect();
+        let players: Vec<_> = source.iter().map(|(player, _)| *player).collect();
         self.invite_all(&players, invite)
     }
 
-    /// Invites players as far as there is room and the invite allows; answers who was. Who takes part already is
-    /// passed over; an invite given again is given anew.
+    /// Invites as many of the players as the invite allows and returns them. Active players are skipped. A new
+    /// invite replaces an older one for the same player.
     fn invite_all(&mut self, players: &[PlayerUuid], invite: &Invite) -> Result<Vec<PlayerUuid>, Refused> {
         let players: Vec<_> = players.iter().copied().filter(|player| !self.is_active(*player)).collect();
-        let places = self.find_places(&players, invite)?;
-        for (player, team_id) in &places {
-            self.hold_place(*player, *team_id, invite);
+        let assigned = self.assign_teams(&players, invite)?;
+        for (player, team_id) in &assigned {
+            self.put_invite(*player, *team_id, invite);
         }
-        Ok(places.into_iter().map(|(player, _)| player).collect())
+        Ok(assigned.into_iter().map(|(player, _)| player).collect())
     }
 
-    /// A team for each of the players, or for as many of them as the invite is content with.
-    fn find_places(
+    /// A team for each of the players, or for some of them if the invite allows that. The result has the order of
+    /// `players`.
+    fn assign_teams(
         &self,
         players: &[PlayerUuid],
         invite: &Invite,
     ) -> Result<Vec<(PlayerUuid, usize)>, Refused> {
-        let mut free: Vec<usize> =
-            (0..self.teams.len()).map(|team_id| self.places_for(team_id, players)).collect();
-        let no_room =
-            if free.iter().any(|free| *free > 0) { Refused::TeamFull } else { Refused::SessionFull };
-        let first_for_all = || free.iter().position(|free| *free >= players.len());
-        let wanted = invite.team_id.or_else(first_for_all).unwrap_or(0);
+        let mut free_slots: Vec<_> =
+            (0..self.teams.len()).map(|team_id| self.slots_for(team_id, players)).collect();
+        let is_full = free_slots.iter().all(|free| *free == 0);
+        let first_for_all = free_slots.iter().position(|free| *free >= players.len());
+        let wanted = invite.team_id.or(first_for_all).unwrap_or(0);
         if wanted >= self.teams.len() {
             return Err(Refused::TeamNotFound);
         }
         if invite.overflow == Overflow::Overfill {
             return Ok(players.iter().map(|player| (*player, wanted)).collect());
         }
-        let spills = matches!(invite.overflow, Overflow::AllowOverflow | Overflow::PartialWithOverflow);
-        let mut places = Vec::new();
-        for player in self.in_turn(players, wanted) {
-            let mut teams = std::iter::once(wanted).chain(0..if spills { free.len() } else { 0 });
-            let Some(team_id) = teams.find(|team_id| free[*team_id] > 0) else { break };
-            free[team_id] -= 1;
-            places.push((player, team_id));
+
+        let uses_other_teams =
+            matches!(invite.overflow, Overflow::AllowOverflow | Overflow::PartialWithOverflow);
+        let mut assigned = Vec::new();
+        for player in self.assignment_order(players, wanted) {
+            let team_id = if free_slots[wanted] > 0 {
+                Some(wanted)
+            } else if uses_other_teams {
+                free_slots.iter().position(|free| *free > 0)
+            } else {
+                None
+            };
+            let Some(team_id) = team_id else { break };
+            free_slots[team_id] -= 1;
+            assigned.push((player, team_id));
         }
-        let all_or_nothing = matches!(invite.overflow, Overflow::Fail | Overflow::AllowOverflow);
-        let enough = if all_or_nothing { players.len() } else { players.len().min(1) };
-        if places.len() < enough {
-            return Err(no_room);
+
+        let needs_all = matches!(invite.overflow, Overflow::Fail | Overflow::AllowOverflow);
+        let needed = if needs_all { players.len() } else { players.len().min(1) };
+        if assigned.len() < needed {
+            return Err(if is_full { Refused::SessionFull } else { Refused::TeamFull });
         }
-        // Told in the order in which they were asked for, whoever was placed first.
-        places.sort_by_key(|(player, _)| players.iter().position(|asked| asked == player));
-        Ok(places)
+        assigned.sort_by_key(|(player, _)| players.iter().position(|asked| asked == player));
+        Ok(assigned)
     }
 
-    /// Who holds a place comes before who does not, so that nobody is given a place that its holder keeps; first those
-    /// on the team that is wanted.
-    fn in_turn(&self, players: &[PlayerUuid], wanted: usize) -> Vec<PlayerUuid> {
-        let mut in_turn = players.to_vec();
-        in_turn.sort_by_key(|player| {
-            let held = self.players.get(player).map(|entry| entry.team_id);
-            (held != Some(wanted), held.is_none())
+    /// The order in which players get a slot. Invited players come before new ones, since they have a slot already,
+    /// which nobody else may get if they keep it. Among the invited, those on the wanted team come first.
+    fn assignment_order(&self, players: &[PlayerUuid], wanted: usize) -> Vec<PlayerUuid> {
+        let mut ordered = players.to_vec();
+        ordered.sort_by_key(|player| match self.players.get(player) {
+            Some(entry) if entry.team_id == wanted => 0,
+            Some(_) => 1,
+            None => 2,
         });
-        in_turn
+        ordered
     }
 
-    /// MembershipList on a team for these players. Those that they hold already are theirs to use again, also where the team
-    /// is over its size.
-    fn places_for(&self, team_id: usize, players: &[PlayerUuid]) -> usize {
-        let on_team = self.players.iter().filter(|(_, entry)| entry.team_id == team_id);
-        let (held, others): (Vec<_>, Vec<_>) = on_team.partition(|(player, _)| players.contains(player));
-        self.teams[team_id].max_size.saturating_sub(others.len()).max(held.len())
+    /// The number of slots of a team that these players can use: free slots and the slots that they have already,
+    /// even if the team has more players than slots.
+    fn slots_for(&self, team_id: usize, players: &[PlayerUuid]) -> usize {
+        let (mut held, mut taken_by_others) = (0, 0);
+        for (player, entry) in &self.players {
+            if entry.team_id != team_id {
+                continue;
+            }
+            if players.contains(player) {
+                held += 1;
+            } else {
+                taken_by_others += 1;
+            }
+        }
+        self.teams[team_id].max_size.saturating_sub(taken_by_others).max(held)
     }
 
-    fn hold_place(&mut self, player: PlayerUuid, team_id: usize, invite: &Invite) {
+    fn put_invite(&mut self, player: PlayerUuid, team_id: usize, invite: &Invite) {
         let status = if invite.reserve { Status::Reserved } else { Status::Invited };
-        let entry = self.place(player, status, team_id);
+        let entry = self.put_entry(player, status, team_id);
         entry.custom_data.clone_from(&invite.custom_data);
         entry.invited = Some(invite.now);
         entry.inviting_player = invite.inviting_player;
         entry.source_session.clone_from(&invite.source_session);
     }
 }
+
+#[cfg(test)]
+#[path = "invite_tests.rs"]
+mod tests;

@@ -1,4 +1,4 @@
-//! Joining a session, by whichever way in.
+//! Joining a session, through any join path.
 
 use std::sync::Arc;
 
@@ -8,74 +8,76 @@ use super::{Player, Status};
 use crate::domain::client::{Client, VersionCheck};
 use crate::domain::{CustomData, Platform, PlayerUuid, Refused, Session};
 
-/// Someone at the path.
+/// A player who wants to join, and what the request says about the player.
 #[derive(Clone, Debug)]
 pub struct Joiner {
-    /// Who.
+    /// The player.
     pub player: PlayerUuid,
-    /// The older, numeric id, where the token named it.
+    /// The player's older, numeric id, if the token named it.
     pub player_id: Option<i64>,
-    /// The client they play with; older ways to join do not name one.
+    /// The player's client. Older join operations have no client.
     pub client: Option<Client>,
-    /// Index of the team they ask for; without one, any with room will do.
+    /// Index of the requested team. `None` accepts any team with a free slot.
     pub team_id: Option<usize>,
-    /// Their own data; where absent, what an invite gave them stays.
+    /// The player's own data. `None` keeps the data of an invite.
     pub custom_data: Option<CustomData>,
-    /// The password they give.
+    /// The password that the player entered.
     pub password: Option<String>,
-    /// The friend in the session they come for.
+    /// A friend in the session, on whose account the player may join.
     pub friend: Option<PlayerUuid>,
 }
 
-/// The path they come to.
+/// The join path: how the player reached the session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum JoinPath {
-    /// The session itself.
+    /// By the session's own id.
     Session,
-    /// A platform session linked to it.
+    /// By the id of a linked platform session.
     Platform(Platform),
 }
 
 /// What joining depends on beside the session and the joiner.
 #[derive(Clone, Copy, Debug)]
 pub struct JoinRules {
-    /// The time.
+    /// The current time.
     pub now: Timestamp,
-    /// How far versions must agree.
+    /// How far the versions of two clients must agree.
     pub version_check: VersionCheck,
-    /// Whether a claimed friendship is believed.
+    /// Whether the server trusts the friendship that a joiner claims.
     pub trust_friends: bool,
 }
 
 impl Session {
-    /// The first player enters a session of their own making, as its leader.
+    /// Adds the creator of a new session, as its leader.
     pub fn enter_first(&mut self, creator: &Joiner, now: Timestamp) -> Result<(), Refused> {
-        let team_id = self.find_room(creator)?;
-        self.take_place(creator, team_id, now);
+        let team_id = self.team_for(creator)?;
+        self.activate(creator, team_id, now);
         Ok(())
     }
 
-    /// Lets the joiner in, or says why not. Joining again updates the client's data and nothing else.
+    /// Makes the joiner an active player, or refuses. If the player is active already, only the data about the client
+    /// and the platform session change.
     pub fn join(&mut self, joiner: &Joiner, path: JoinPath, rules: JoinRules) -> Result<(), Refused> {
-        let entry = self.players.get(&joiner.player);
-        if !entry.is_some_and(|entry| entry.status.is_active()) {
-            if entry.is_none() {
-                self.admit(joiner, path, rules)?;
+        let status = self.players.get(&joiner.player).map(|entry| entry.status);
+        if status.is_some_and(Status::is_active) {
+            self.entry_mut(joiner.player)?.update_client(joiner);
+        } else {
+            let is_invited = status.is_some();
+            if !is_invited {
+                self.require_admission(joiner, path, rules)?;
             }
-            self.check_crossplay(joiner)?;
-            let team_id = self.find_room(joiner)?;
-            self.take_place(joiner, team_id, rules.now);
-        } else if let Ok(entry) = self.entry_mut(joiner.player) {
-            entry.describe(joiner);
+            self.require_crossplay(joiner)?;
+            let team_id = self.team_for(joiner)?;
+            self.activate(joiner, team_id, rules.now);
         }
         if let JoinPath::Platform(platform) = path {
-            self.came_through(platform, joiner.player);
+            self.add_participant(platform, joiner.player);
         }
         Ok(())
     }
 
-    /// The checks an invited player is spared: is there a way in, and does the joiner have the key?
-    fn admit(&self, joiner: &Joiner, path: JoinPath, rules: JoinRules) -> Result<(), Refused> {
+    /// The checks that invited players skip: joinability, password and version, in this order.
+    fn require_admission(&self, joiner: &Joiner, path: JoinPath, rules: JoinRules) -> Result<(), Refused> {
         let by_platform = self.joinability.platform && path != JoinPath::Session;
         let by_friend = self.joinability.friends
             && rules.trust_friends
@@ -91,8 +93,8 @@ impl Session {
         self.check_version(joiner.client.as_ref(), rules.version_check)
     }
 
-    /// Whether a client's version fits that of every active player, as far as theirs are known. Whoever does not say
-    /// theirs fits where versions do not matter.
+    /// Refuses a client whose version does not fit the known version of every active player. A player without a
+    /// client fits only if versions are not checked.
     pub(super) fn check_version(&self, client: Option<&Client>, check: VersionCheck) -> Result<(), Refused> {
         let fits = |other: &Client| match client {
             Some(client) => check.admits(&client.version, &other.version),
@@ -101,47 +103,58 @@ impl Session {
         if self.active_clients().all(fits) { Ok(()) } else { Err(Refused::VersionMismatch) }
     }
 
-    /// Whether the joiner and every active player agree to play together. Whoever says nothing of their client fits
-    /// those who agree to everyone.
-    fn check_crossplay(&self, joiner: &Joiner) -> Result<(), Refused> {
+    /// Refuses a joiner unless the joiner and every active player agree to play together. A joiner without a client
+    /// fits only players who accept every platform and input.
+    fn require_crossplay(&self, joiner: &Joiner) -> Result<(), Refused> {
         let fits = |other: &Client| match &joiner.client {
-            Some(mine) => other.agrees_to(mine) && mine.agrees_to(other),
+            Some(own) => other.agrees_to(own) && own.agrees_to(other),
             None => other.agrees_to_unknown(),
         };
         if self.active_clients().all(fits) { Ok(()) } else { Err(Refused::CrossplayMismatch) }
     }
 
-    /// The clients of the active players, as far as they are known.
+    /// The known clients of the active players.
     fn active_clients(&self) -> impl Iterator<Item = &Client> {
         let active = self.players.values().filter(|entry| entry.status.is_active());
         active.filter_map(|entry| entry.client.as_ref())
     }
 
-    /// The team the joiner goes to: the one asked for, else the one that an invite keeps a place on, else any.
-    fn find_room(&self, joiner: &Joiner) -> Result<usize, Refused> {
-        let held = self.players.get(&joiner.player).map(|entry| entry.team_id);
-        let has_room = |team_id: usize| held == Some(team_id) || self.has_room(team_id);
-        match joiner.team_id.or(held).or_else(|| self.first_team_with_room()) {
-            Some(team_id) if team_id >= self.teams.len() => Err(Refused::TeamNotFound),
-            Some(team_id) if has_room(team_id) => Ok(team_id),
-            Some(_) if (0..self.teams.len()).any(has_room) => Err(Refused::TeamFull),
-            _ => Err(Refused::SessionFull),
+    /// The team that the joiner gets: the requested one, else the one of the invite, else the first with a free slot.
+    /// Refuses if that team has no room.
+    fn team_for(&self, joiner: &Joiner) -> Result<usize, Refused> {
+        let invited_to = self.players.get(&joiner.player).map(|entry| entry.team_id);
+        let has_room = |team_id: usize| invited_to == Some(team_id) || self.has_room(team_id);
+        let Some(team_id) = joiner.team_id.or(invited_to).or_else(|| self.first_team_with_room()) else {
+            return Err(Refused::SessionFull);
+        };
+        if team_id >= self.teams.len() {
+            return Err(Refused::TeamNotFound);
         }
+        if has_room(team_id) {
+            return Ok(team_id);
+        }
+        let another_has_room = (0..self.teams.len()).any(has_room);
+        Err(if another_has_room { Refused::TeamFull } else { Refused::SessionFull })
     }
 
-    /// Makes the joiner active: the leader where there is none, else a member.
-    fn take_place(&mut self, joiner: &Joiner, team_id: usize, now: Timestamp) {
+    /// Makes the joiner active: as the leader if the session has none, else as a member.
+    fn activate(&mut self, joiner: &Joiner, team_id: usize, now: Timestamp) {
         let status = if self.leader().is_none() { Status::Leader } else { Status::Member };
-        let entry = self.place(joiner.player, status, team_id);
+        let entry = self.put_entry(joiner.player, status, team_id);
         entry.joined = Some(now);
         if let Some(custom_data) = &joiner.custom_data {
             entry.custom_data.clone_from(custom_data);
         }
-        entry.describe(joiner);
+        entry.update_client(joiner);
     }
 
-    /// Gives a player a place; answers their entry, a new one where they have none yet.
-    pub(super) fn place(&mut self, player: PlayerUuid, status: Status, team_id: usize) -> &mut Player {
+    /// Sets the status and team of a player and returns the entry. Creates the entry if there is none.
+    pub(in crate::domain) fn put_entry(
+        &mut self,
+        player: PlayerUuid,
+        status: Status,
+        team_id: usize,
+    ) -> &mut Player {
         let last_sequence = &mut self.last_sequence;
         let entry = self.players.entry(player).or_insert_with(|| {
             *last_sequence += 1;
@@ -153,16 +166,25 @@ impl Session {
         entry
     }
 
-    /// Whether anyone could join without an invite right now: what create-or-join looks for.
-    pub fn takes_strangers(&self) -> bool {
+    /// Whether a player could join without an invite now: the session is open and a team has a free slot. The
+    /// create-or-join operation searches for such sessions.
+    pub fn is_open_with_room(&self) -> bool {
         self.joinability.open && self.first_team_with_room().is_some()
     }
 }
 
 impl Player {
-    /// Takes down what a joiner says of their client; what they do not say stays.
-    fn describe(&mut self, joiner: &Joiner) {
-        self.client = joiner.client.clone().or_else(|| self.client.take());
-        self.player_id = joiner.player_id.or(self.player_id);
+    /// Stores the client and the numeric id of a joiner. What the joiner does not give stays.
+    fn update_client(&mut self, joiner: &Joiner) {
+        if joiner.client.is_some() {
+            self.client.clone_from(&joiner.client);
+        }
+        if joiner.player_id.is_some() {
+            self.player_id = joiner.player_id;
+        }
     }
 }
+
+#[cfg(test)]
+#[path = "join_tests.rs"]
+mod tests;

@@ -1,4 +1,4 @@
-//! A session: who is in it, how it may be joined, what it is linked to.
+//! A session: its players, teams, joinability and links.
 
 pub mod invite;
 pub mod join;
@@ -24,29 +24,29 @@ use super::password::PasswordHash;
 use super::template::{Template, Visibility};
 use super::{Actor, CustomData, Platform, PlayerUuid, Refused, SessionId};
 
-/// A player's standing in a session (contract: `SessionPlayerStatus`).
+/// A player's status in a session (contract: `SessionPlayerStatus`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[schemars(rename = "SessionPlayerStatus")]
 pub enum Status {
-    /// Leads the session: its administrator.
+    /// Active, and the administrator of the session.
     Leader,
-    /// Is in the session.
+    /// Active.
     Member,
-    /// Was invited and has not answered.
+    /// Invited, and has not answered yet.
     Invited,
-    /// Has a place kept, and may not know of it.
+    /// Has a reserved slot. The template decides whether the player can see it (`notify_on_reservation`).
     Reserved,
 }
 
 impl Status {
-    /// Whether the player takes part: leaders and members do.
+    /// Whether the player is active: leaders and members are.
     pub fn is_active(self) -> bool {
         matches!(self, Self::Leader | Self::Member)
     }
 }
 
-/// Ways into a session without an invite (contract: `SessionJoinability`).
+/// Who may join without an invite (contract: `SessionJoinability`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Joinability {
     /// Everyone may join.
@@ -57,17 +57,17 @@ pub struct Joinability {
     pub platform: bool,
 }
 
-/// A player's entry in a session. Every entry holds a place on its team, whatever its status.
+/// A player's entry in a session. Every entry takes one slot of its team, whatever its status.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Player {
-    /// The player's older, numeric id, where a token named it.
+    /// The player's older, numeric id, if a token named it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub player_id: Option<i64>,
-    /// Readiness.
+    /// The player's status.
     pub status: Status,
     /// Index of the team.
     pub team_id: usize,
-    /// The client; invited players have none yet.
+    /// The client that the player joined with. Invited players have none yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client: Option<Client>,
     /// When the player became active.
@@ -76,25 +76,26 @@ pub struct Player {
     /// When the player was invited.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub invited: Option<Timestamp>,
-    /// Who invited.
+    /// The player who sent the invite.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inviting_player: Option<PlayerUuid>,
-    /// The session that was invited as a whole, where the player came by it.
+    /// The session whose players were invited together, if the player was invited that way.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source_session: Option<SessionId>,
-    /// Rights lent by the leader.
-    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    pub lent_rights: BTreeSet<Right>,
+    /// Rights that the leader gave to the player.
+    // Stored sessions have the field's first name.
+    #[serde(rename = "lent_rights", default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub given_rights: BTreeSet<Right>,
     /// The player's own data.
     #[serde(default, skip_serializing_if = "CustomData::is_empty")]
     pub custom_data: CustomData,
-    /// Numbers the entries of a session in the order they came, from 1, so that a list can be read in pages while
-    /// players come and go.
+    /// The number of the entry in the session, in order of creation, from 1. Paged lists are ordered by it, so that
+    /// players who join or leave between two pages do not shift the others.
     pub sequence: u64,
 }
 
 impl Player {
-    /// A new entry, of which nothing else is known.
+    /// A new entry without any other data.
     pub(super) fn new(status: Status, team_id: usize, sequence: u64) -> Self {
         Self {
             player_id: None,
@@ -105,7 +106,7 @@ impl Player {
             invited: None,
             inviting_player: None,
             source_session: None,
-            lent_rights: BTreeSet::new(),
+            given_rights: BTreeSet::new(),
             custom_data: CustomData::new(),
             sequence,
         }
@@ -115,114 +116,114 @@ impl Player {
 /// A team. Its id is its index.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Team {
-    /// Slots: 1 to 100.
+    /// Number of slots: 1 to 100 (contract: `max_size`).
     pub max_size: usize,
     /// The product's data about the team.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub custom_data: Option<CustomData>,
 }
 
-/// A session. Everything stored about it beside its deadline, which moves without changing the session.
+/// A session: everything stored about it except its deadline, which moves without a change of the session.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Session {
     /// Its id.
     pub id: SessionId,
-    /// The template it was made from.
+    /// The name of the template that the session was created from.
     pub session_type: String,
-    /// When it was made.
+    /// When the session was created.
     pub created: Timestamp,
-    /// Preferred region of its host.
+    /// The preferred region of its host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub region_id: Option<String>,
-    /// Ways in.
+    /// Who may join without an invite.
     pub joinability: Joinability,
-    /// The password, if there is one.
+    /// The hash of the password that players need to join, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password: Option<PasswordHash>,
     /// Teams by index; never empty.
     pub teams: Vec<Team>,
-    /// Players by id. A change copies the session, but shares with it those whom it leaves as they are.
+    /// Players by id. The entries are shared: a change copies the session, but only the entries that it changes.
     pub players: BTreeMap<PlayerUuid, Arc<Player>>,
-    /// The sequence number of the newest entry so far.
+    /// The highest sequence number given to an entry so far.
     pub last_sequence: u64,
-    /// Platform sessions, at most one per platform. Boxed: of the eleven that the map makes room for, there are one or
-    /// two.
+    /// Platform sessions, at most one per platform. They are boxed because a map node has room for eleven values, and
+    /// a session has one or two.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub platform_sessions: BTreeMap<Platform, Box<PlatformSession>>,
-    /// Data of the leader or the host.
+    /// The product's data, set by the leader or the host.
     #[serde(default, skip_serializing_if = "CustomData::is_empty")]
     pub custom_data: CustomData,
-    /// From the template: the session outlives its last active player.
+    /// From the template: whether the session stays when its last active player leaves.
     #[serde(default)]
     pub keep_alive_on_empty: bool,
-    /// From the template: after how many seconds a player is taken out who has not asked for the session.
+    /// From the template: seconds without a heartbeat after which a player is removed; `None` for never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub culling_timeout_s: Option<usize>,
-    /// From the template: whom players see.
+    /// From the template: which players' entries a player sees.
     #[serde(default)]
     pub player_visibility: Visibility,
-    /// From the template: whom the leader sees.
+    /// From the template: which players' entries the leader sees.
     #[serde(default)]
     pub admin_player_visibility: Visibility,
-    /// From the template: places on a team that is added later.
+    /// From the template: slots of a team that is added later.
     pub players_per_team: usize,
-    /// A short code to be found by.
+    /// The short code that players can find the session by.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub short_code: Option<ShortCode>,
     /// The listing in the browser.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub listing: Option<Listing>,
-    /// Where the session is played.
+    /// The instance on which the session is played.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instance: Option<Instance>,
-    /// Set by the rule that ends the session; an ended session is removed, never stored.
+    /// Whether a rule ended the session. An ended session is removed and never stored.
     #[serde(skip)]
     pub ended: bool,
 }
 
-/// What a session is made with, beside its template.
+/// What a session is created from, beside its template.
 #[derive(Clone, Debug)]
 pub struct NewSession {
-    /// Its id, fresh.
+    /// Its id, which no other session has.
     pub id: SessionId,
-    /// The template's name.
+    /// The name of the template.
     pub session_type: String,
-    /// The time.
+    /// The current time.
     pub now: Timestamp,
-    /// Preferred region.
+    /// The preferred region of the host.
     pub region_id: Option<String>,
-    /// The password, if one is wanted.
+    /// The hash of the password, if the creator set one.
     pub password: Option<PasswordHash>,
 }
 
-/// A wanted team of [`SessionChange::teams`]; what is absent stays.
+/// A change of a team. `None` keeps the current value.
 #[derive(Clone, Debug, Default)]
 pub struct TeamChange {
-    /// Slots.
+    /// Number of slots.
     pub max_size: Option<usize>,
-    /// The product's data, replaced whole.
+    /// The product's data. It replaces all of the old data.
     pub custom_data: Option<CustomData>,
 }
 
-/// A change of a session (contract: `SessionUpdate`); what is absent stays.
+/// A change of a session (contract: `SessionUpdate`). `None` keeps the current value.
 #[derive(Clone, Debug, Default)]
 pub struct SessionChange {
-    /// Preferred region.
+    /// The preferred region of the host.
     pub region_id: Option<String>,
-    /// The session's data, replaced whole.
+    /// The session's data. It replaces all of the old data.
     pub custom_data: Option<CustomData>,
-    /// Ways in.
+    /// Who may join without an invite.
     pub joinability: Option<Joinability>,
-    /// The older spelling of `joinability.open`; loses where both are given.
+    /// The older form of `joinability.open`. Ignored if `joinability` is given.
     pub joinable: Option<bool>,
-    /// The wanted teams, as many as there shall be.
+    /// All teams, by index. Teams beyond the end of the list are removed, missing teams are added.
     pub teams: Option<Vec<TeamChange>>,
-    /// A password to join with.
+    /// The hash of a new password.
     pub password: Option<PasswordHash>,
 }
 
 impl Session {
-    /// An empty session of a type; its creator joins next.
+    /// A session without players. Its creator joins with [`Self::enter_first`].
     pub fn new(new: NewSession, template: &Template) -> Self {
         let team = Team { max_size: template.players_per_team, custom_data: None };
         Self {
@@ -238,7 +239,7 @@ impl Session {
             platform_sessions: BTreeMap::new(),
             custom_data: CustomData::new(),
             keep_alive_on_empty: template.keep_alive_on_empty,
-            // Contract: unset or 0, players are not taken out.
+            // Contract, `player_culling_timeout`: players are never removed if it is absent or 0.
             culling_timeout_s: template.player_culling_timeout.filter(|timeout_s| *timeout_s > 0),
             player_visibility: template.player_visibility,
             admin_player_visibility: template.admin_player_visibility,
@@ -250,18 +251,18 @@ impl Session {
         }
     }
 
-    /// Whether the player takes part.
+    /// Whether the player is active in the session.
     pub fn is_active(&self, player: PlayerUuid) -> bool {
         self.players.get(&player).is_some_and(|entry| entry.status.is_active())
     }
 
-    /// The leader: there is exactly one while anyone is active.
+    /// The leader. A session with active players has exactly one.
     pub fn leader(&self) -> Option<PlayerUuid> {
-        let lead = self.players.iter().find(|(_, entry)| entry.status == Status::Leader);
-        lead.map(|(player, _)| *player)
+        let leader = self.players.iter().find(|(_, entry)| entry.status == Status::Leader);
+        leader.map(|(player, _)| *player)
     }
 
-    /// Active players, longest-standing first (ties to the lowest uuid).
+    /// Active players in the order in which they joined. Players who joined at the same time are ordered by uuid.
     pub fn active_players(&self) -> Vec<(PlayerUuid, &Player)> {
         let active = self.players.iter().filter(|(_, entry)| entry.status.is_active());
         let mut active: Vec<_> = active.map(|(player, entry)| (*player, &**entry)).collect();
@@ -269,25 +270,22 @@ impl Session {
         active
     }
 
-    /// MembershipList taken on a team, by anyone but `except`.
-    pub fn places_taken(&self, team_id: usize, except: Option<PlayerUuid>) -> usize {
-        let on_team = |(player, entry): &(&PlayerUuid, &Arc<Player>)| {
-            entry.team_id == team_id && Some(**player) != except
-        };
-        self.players.iter().filter(on_team).count()
+    /// The number of slots of a team that are taken.
+    pub fn slots_taken(&self, team_id: usize) -> usize {
+        self.players.values().filter(|entry| entry.team_id == team_id).count()
     }
 
-    /// Whether a team has a place for someone who is not on it; there is none on a team that does not exist.
+    /// Whether a team has a free slot. A team that does not exist has none.
     pub fn has_room(&self, team_id: usize) -> bool {
-        self.teams.get(team_id).is_some_and(|team| self.places_taken(team_id, None) < team.max_size)
+        self.teams.get(team_id).is_some_and(|team| self.slots_taken(team_id) < team.max_size)
     }
 
-    /// The team with room that comes first.
+    /// The first team, by index, that has a free slot.
     pub fn first_team_with_room(&self) -> Option<usize> {
         (0..self.teams.len()).find(|team_id| self.has_room(*team_id))
     }
 
-    /// Refuses an actor who does not take part.
+    /// Refuses an actor who is not active in the session.
     pub fn require_active(&self, actor: Actor) -> Result<(), Refused> {
         match actor {
             Actor::Anyone => Ok(()),
@@ -296,7 +294,7 @@ impl Session {
         }
     }
 
-    /// Refuses an actor who does not lead.
+    /// Refuses an actor who does not lead the session.
     pub fn require_leader(&self, actor: Actor) -> Result<(), Refused> {
         self.require_active(actor)?;
         match actor {
@@ -305,11 +303,18 @@ impl Session {
         }
     }
 
-    /// Whether silence can change it: that of players, of a host, and, where `invites_expire`, of invited ones.
+    /// Whether a timeout can change the session: inactive players, missing health reports of its instance, or, if
+    /// `invites_expire`, unanswered invites.
     pub fn can_time_out(&self, invites_expire: bool) -> bool {
-        let unanswered = || self.players.values().any(|entry| !entry.status.is_active());
-        let reports = || self.instance.as_ref().is_some_and(|instance| instance.health.is_some());
-        !self.ended && (self.culling_timeout_s.is_some() || reports() || invites_expire && unanswered())
+        if self.ended {
+            return false;
+        }
+        let players_time_out = self.culling_timeout_s.is_some();
+        let health_times_out = self.instance.as_ref().is_some_and(|instance| instance.health.is_some());
+        if players_time_out || health_times_out {
+            return true;
+        }
+        invites_expire && self.players.values().any(|entry| !entry.status.is_active())
     }
 
     /// Ends the session.
@@ -317,26 +322,34 @@ impl Session {
         self.ended = true;
     }
 
-    /// Ends the session at its leader's wish.
+    /// Ends the session at the request of its leader.
     pub fn end_by(&mut self, actor: Actor) -> Result<(), Refused> {
         self.require_leader(actor)?;
         self.end();
         Ok(())
     }
 
-    /// Changes what the change names and nothing else; a refusal changes nothing.
+    /// Changes the values that the change contains. A refusal changes nothing.
     pub fn update(&mut self, actor: Actor, change: SessionChange) -> Result<(), Refused> {
         self.require_leader(actor)?;
-        let teams = change.teams.map(|wanted| self.reshaped_teams(wanted)).transpose()?;
-        self.teams = teams.unwrap_or_else(|| std::mem::take(&mut self.teams));
+        // The only step that can refuse comes first.
+        if let Some(wanted) = change.teams {
+            self.teams = self.reshaped_teams(wanted)?;
+        }
         if let Some(joinability) = change.joinability {
             self.joinability = joinability;
         } else if let Some(open) = change.joinable {
             self.joinability.open = open;
         }
-        self.region_id = change.region_id.or_else(|| self.region_id.take());
-        self.password = change.password.or_else(|| self.password.take());
-        self.custom_data = change.custom_data.unwrap_or_else(|| std::mem::take(&mut self.custom_data));
+        if change.region_id.is_some() {
+            self.region_id = change.region_id;
+        }
+        if change.password.is_some() {
+            self.password = change.password;
+        }
+        if let Some(custom_data) = change.custom_data {
+            self.custom_data = custom_data;
+        }
         Ok(())
     }
 
@@ -350,28 +363,30 @@ impl Session {
         Ok(())
     }
 
-    /// The teams as wanted, unless players would lose their places.
+    /// The teams after a change of all of them. Refuses to remove the last team or a team with players on it.
     fn reshaped_teams(&self, wanted: Vec<TeamChange>) -> Result<Vec<Team>, Refused> {
-        if self.players.values().any(|entry| entry.team_id >= wanted.len()) || wanted.is_empty() {
+        let loses_players = self.players.values().any(|entry| entry.team_id >= wanted.len());
+        if wanted.is_empty() || loses_players {
             return Err(Refused::TeamNotEmpty);
         }
         let wanted = wanted.into_iter().enumerate();
         wanted.map(|(team_id, change)| self.reshaped_team(team_id, change)).collect()
     }
 
-    /// A team as wanted, unless it would shrink below who is on it. A team that is over its size already may stay so.
+    /// A team after a change; a new team if the session has no team with this index. Refuses to shrink a team below
+    /// the number of its players. A team that has more players than slots already may keep its size or grow.
     fn reshaped_team(&self, team_id: usize, change: TeamChange) -> Result<Team, Refused> {
         let old = self.teams.get(team_id);
         let old_size = old.map_or(self.players_per_team, |team| team.max_size);
         let max_size = change.max_size.unwrap_or(old_size);
-        if max_size < old_size && max_size < self.places_taken(team_id, None) {
+        if max_size < old_size && max_size < self.slots_taken(team_id) {
             return Err(Refused::TeamTooFull);
         }
         let custom_data = change.custom_data.or_else(|| old.and_then(|team| team.custom_data.clone()));
         Ok(Team { max_size, custom_data })
     }
 
-    /// Gives the session a short code to be found by.
+    /// Gives the session a short code. A session has at most one.
     pub fn give_short_code(&mut self, actor: Actor, code: ShortCode) -> Result<(), Refused> {
         self.require_active(actor)?;
         if self.short_code.is_some() {
@@ -381,3 +396,7 @@ impl Session {
         Ok(())
     }
 }
+
+#[cfg(test)]
+#[path = "session_tests.rs"]
+mod tests;

@@ -1,4 +1,4 @@
-//! Platform sessions: a console's or store's own session, linked to ours.
+//! Platform sessions: the session of a console or store platform that is linked to a session of this server.
 
 use std::collections::BTreeMap;
 
@@ -8,18 +8,17 @@ use super::Player;
 use crate::domain::template::PlatformTemplate;
 use crate::domain::{Actor, CustomData, Platform, PlatformSessionId, PlayerUuid, Refused, Session};
 
-/// A linked platform session. Its type and data are fixed when it is linked.
+/// A linked platform session. Its type and data are set when it is linked and do not change.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PlatformSession {
-    /// The platform's own id of it.
+    /// The id that the platform gave to its session.
     pub id: PlatformSessionId,
-    /// The platform's own name of its kind: 1 to 128 characters.
+    /// The platform's name for this type of session: 1 to 128 characters.
     pub platform_session_type: String,
-    /// The product's data about it, from the template.
+    /// The product's data, from the template.
     #[serde(default, skip_serializing_if = "CustomData::is_empty")]
     pub custom_data: CustomData,
-    /// Active players who linked it or joined through it. Those who merely play on its platform are found by
-    /// looking.
+    /// Active players who linked it or joined through it. Players who only play on its platform are not listed here.
     #[serde(default)]
     pub participants: Vec<PlayerUuid>,
 }
@@ -27,18 +26,17 @@ pub struct PlatformSession {
 /// A player of a platform session (contract: `PlatformSessionPlayer`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PlatformPlayer {
-    /// Who.
+    /// The player.
     pub player: PlayerUuid,
-    /// The older, numeric id, where a token named it.
+    /// The player's older, numeric id, if a token named it.
     pub player_id: Option<i64>,
-    /// Whether the player leads the platform session.
+    /// Whether the player is the leader of the platform session.
     pub leader: bool,
 }
 
 impl Session {
-    /// Links a platform session. The same pair again adds the linker, if that is news, and nothing else.
-    ///
-    /// `linker` is the player, if any, who becomes part of the platform session.
+    /// Links a platform session, and adds the `linker`, if there is one, to its participants. Linking the same
+    /// platform session again only adds the linker.
     pub fn link(
         &mut self,
         actor: Actor,
@@ -63,12 +61,12 @@ impl Session {
             }
         }
         if let Some(linker) = linker {
-            self.came_through(platform, linker);
+            self.add_participant(platform, linker);
         }
         Ok(())
     }
 
-    /// Takes the link away; the players stay.
+    /// Removes the link. The players stay in the session.
     pub fn unlink(
         &mut self,
         actor: Actor,
@@ -81,45 +79,47 @@ impl Session {
         Ok(())
     }
 
-    /// Refuses where the platform session is not (or no longer) linked to this session.
+    /// Refuses if this platform session is not linked to the session.
     pub fn require_linked(&self, platform: Platform, id: &PlatformSessionId) -> Result<(), Refused> {
         let linked = self.platform_sessions.get(&platform).is_some_and(|linked| linked.id == *id);
         if linked { Ok(()) } else { Err(Refused::PlatformSessionNotFound) }
     }
 
-    /// Notes that an active player is in the platform session whatever they play on.
-    pub(super) fn came_through(&mut self, platform: Platform, player: PlayerUuid) {
-        let active = self.is_active(player);
+    /// Adds an active player to the participants of a platform session, whatever platform the player plays on.
+    pub(super) fn add_participant(&mut self, platform: Platform, player: PlayerUuid) {
+        let is_active = self.is_active(player);
         if let Some(linked) = self.platform_sessions.get_mut(&platform)
-            && active
+            && is_active
             && !linked.participants.contains(&player)
         {
             linked.participants.push(player);
         }
     }
 
-    /// The players of a platform session, longest-standing first: active players who linked it, joined through
-    /// it, or play on its platform.
+    /// The players of a platform session, in the order in which they joined the session: active players who linked
+    /// it, joined through it, or play on its platform.
     pub fn platform_players(&self, platform: Platform) -> Vec<PlatformPlayer> {
         let Some(linked) = self.platform_sessions.get(&platform) else { return Vec::new() };
         let active = self.active_players();
-        let plays_in = |(player, entry): &&(PlayerUuid, &Player)| {
-            plays_on(entry, platform) || linked.participants.contains(player)
-        };
-        let players: Vec<_> = active.iter().filter(plays_in).collect();
-        // Leadership is coordinated only where the platform session holds everyone (contract: `leader`).
-        let everyone = players.len() == active.len();
-        let leader = if everyone { self.leader() } else { players.first().map(|(player, _)| *player) };
-        let player = |(player, entry): &(PlayerUuid, &Player)| PlatformPlayer {
-            player: *player,
-            player_id: entry.player_id,
-            leader: leader == Some(*player),
-        };
-        players.into_iter().map(player).collect()
+        let mut players = Vec::new();
+        for (player, entry) in &active {
+            if plays_on(entry, platform) || linked.participants.contains(player) {
+                players.push(PlatformPlayer { player: *player, player_id: entry.player_id, leader: false });
+            }
+        }
+        // The leader of the session also leads the platform session, but only if all active players are in it
+        // (contract: `leader`). Otherwise the player who joined first leads it.
+        let has_all = players.len() == active.len();
+        let first = players.first().map(|first| first.player);
+        let leader = if has_all { self.leader() } else { first };
+        for player in &mut players {
+            player.leader = leader == Some(player.player);
+        }
+        players
     }
 
-    /// The scout of each platform that an active player is on: the longest-standing of them. Clients let the
-    /// scout alone create and link the platform's session.
+    /// The scout of each platform that an active player plays on: of these players, the one who joined first. Clients
+    /// let only the scout create and link a session on the platform.
     pub fn platform_scouts(&self) -> BTreeMap<Platform, PlayerUuid> {
         let mut scouts = BTreeMap::new();
         for (player, entry) in self.active_players() {
@@ -134,3 +134,7 @@ impl Session {
 fn plays_on(entry: &Player, platform: Platform) -> bool {
     entry.client.as_ref().is_some_and(|client| client.platform == platform)
 }
+
+#[cfg(test)]
+#[path = "platform_tests.rs"]
+mod tests;

@@ -1,4 +1,4 @@
-//! Who is in a session and where: leaving, kicking, promoting, moving, swapping, and who leads when a leader goes.
+//! Changes of the roster: leaving, kicking, promoting, moving and swapping, and who leads after the leader left.
 
 use super::Status;
 use super::rights::Right;
@@ -6,22 +6,22 @@ use crate::domain::instance::Health;
 use crate::domain::{Actor, CustomData, PlayerUuid, Refused, Session};
 
 impl Session {
-    /// Takes the player out: leaving, or declining an invite or a reservation. The session ends with its last
-    /// active player, unless its template keeps it alive.
+    /// Removes the player, who leaves or declines an invite or a reservation. The session ends with its last active
+    /// player unless its template says `keep_alive_on_empty`.
     pub fn leave(&mut self, player: PlayerUuid) -> Result<(), Refused> {
         let entry = self.players.remove(&player).ok_or(Refused::PlayerNotFound)?;
         for platform_session in self.platform_sessions.values_mut() {
             platform_session.participants.retain(|other| *other != player);
         }
-        self.lose_host(player);
+        self.end_instance_of_host(player);
         if entry.status.is_active() {
             self.succeed_leader();
         }
         Ok(())
     }
 
-    /// Takes a player out at someone's wish, or takes an invite or a reservation back; one's own wish is leaving.
-    /// A right that was lent does not reach its lender.
+    /// Removes a player at the request of the actor, or withdraws an invite or a reservation. A player may always
+    /// remove itself. The right to kick does not extend to the leader.
     pub fn kick(&mut self, actor: Actor, player: PlayerUuid) -> Result<(), Refused> {
         if actor != Actor::Player(player) {
             self.require_right(actor, Right::Kick)?;
@@ -32,18 +32,19 @@ impl Session {
         self.leave(player)
     }
 
-    /// Takes several players out at the leader's wish; answers who was there to be taken.
+    /// Removes several players at the request of the leader. Returns the removed players; players without an entry
+    /// are skipped.
     pub fn kick_all(&mut self, actor: Actor, players: &[PlayerUuid]) -> Result<Vec<PlayerUuid>, Refused> {
         self.require_leader(actor)?;
-        let here = |player: &PlayerUuid| self.players.contains_key(player);
-        let gone: Vec<_> = players.iter().copied().filter(here).collect();
-        for player in &gone {
+        let has_entry = |player: &PlayerUuid| self.players.contains_key(player);
+        let kicked: Vec<_> = players.iter().copied().filter(has_entry).collect();
+        for player in &kicked {
             self.leave(*player)?;
         }
-        Ok(gone)
+        Ok(kicked)
     }
 
-    /// Makes an active player the leader; the old one becomes a member.
+    /// Makes an active player the leader. The old leader becomes a member.
     pub fn promote(&mut self, actor: Actor, player: PlayerUuid) -> Result<(), Refused> {
         self.require_leader(actor)?;
         self.active_entry(player)?;
@@ -54,8 +55,8 @@ impl Session {
         Ok(())
     }
 
-    /// Puts a player on another team: themselves where the template lets players choose, others with the right.
-    /// Without a team the player stays.
+    /// Moves a player to another team. Players may move themselves if the template says `can_change_own_team`;
+    /// every other move needs the right to move. `None` for the team keeps the current one.
     pub fn move_to(
         &mut self,
         actor: Actor,
@@ -79,22 +80,23 @@ impl Session {
         Ok(())
     }
 
-    /// Swaps the teams of two active players, neither of them the leader.
+    /// Swaps the teams of two active players. Neither of them may be the leader.
     pub fn swap(&mut self, actor: Actor, one: PlayerUuid, other: PlayerUuid) -> Result<(), Refused> {
         self.require_leader(actor)?;
-        let (first, second) = (self.active_entry(one)?.team_id, self.active_entry(other)?.team_id);
+        let team_of_one = self.active_entry(one)?.team_id;
+        let team_of_other = self.active_entry(other)?.team_id;
         if self.leader().is_some_and(|leader| [one, other].contains(&leader)) {
             return Err(Refused::LeaderNotSwappable);
         }
-        if first == second {
+        if team_of_one == team_of_other {
             return Err(Refused::SameTeam);
         }
-        self.active_entry(one)?.team_id = second;
-        self.active_entry(other)?.team_id = first;
+        self.entry_mut(one)?.team_id = team_of_other;
+        self.entry_mut(other)?.team_id = team_of_one;
         Ok(())
     }
 
-    /// Replaces the data of a player: one's own, or anyone's for the leader.
+    /// Replaces the data of a player. Players may change their own data, the leader that of every player.
     pub fn update_player(
         &mut self,
         actor: Actor,
@@ -108,41 +110,52 @@ impl Session {
         Ok(())
     }
 
-    /// Does what silence has come to: takes out players who are inactive still, invites that wait still, and notes an
-    /// instance's health. Answers for each who went whether they took part.
+    /// Applies timeouts: removes inactive players and expired invites, and stores the health of an instance.
+    ///
+    /// Skips players whose status has changed in the meantime and an instance that was replaced. Returns for each
+    /// removed player whether the player was active.
     pub fn expire_inactive(
         &mut self,
         inactive: &[PlayerUuid],
         expired_invites: &[PlayerUuid],
         health: Option<&(String, Health)>,
     ) -> Vec<bool> {
-        let inactive = inactive.iter().map(|player| (*player, true));
-        let silent = inactive.chain(expired_invites.iter().map(|player| (*player, false)));
-        let still = |(player, active): &(PlayerUuid, bool)| {
-            self.players.get(player).is_some_and(|entry| entry.status.is_active() == *active)
-        };
-        let gone: Vec<_> = silent.filter(still).collect();
-        for (player, _) in &gone {
-            // Who is not there any more need not leave.
-            let _ = self.leave(*player);
+        let mut removed = Vec::new();
+        for (players, was_active) in [(inactive, true), (expired_invites, false)] {
+            for player in players {
+                let entry = self.players.get(player);
+                let is_due = entry.is_some_and(|entry| entry.status.is_active() == was_active);
+                if is_due && self.leave(*player).is_ok() {
+                    removed.push(was_active);
+                }
+            }
         }
         if let Some((instance_id, health)) = health {
-            // An instance that was replaced meanwhile has no health to note.
+            // Fails if the instance was replaced; the new one has no health yet.
             let _ = self.set_health(instance_id, *health);
         }
-        gone.into_iter().map(|(_, active)| active).collect()
+        removed
     }
 
-    /// The longest-standing active player leads where nobody does; where nobody is active, the session ends.
+    /// Makes the active player who joined first the leader if there is no leader. Ends the session if nobody is
+    /// active, unless the template says `keep_alive_on_empty`.
     fn succeed_leader(&mut self) {
         if self.leader().is_some() {
             return;
         }
         let next = self.active_players().first().map(|(player, _)| *player);
-        if let Some(Ok(entry)) = next.map(|player| self.entry_mut(player)) {
-            entry.status = Status::Leader;
-        } else if !self.keep_alive_on_empty {
-            self.end();
+        match next {
+            Some(player) => {
+                if let Ok(entry) = self.entry_mut(player) {
+                    entry.status = Status::Leader;
+                }
+            }
+            None if self.keep_alive_on_empty => {}
+            None => self.end(),
         }
     }
 }
+
+#[cfg(test)]
+#[path = "roster_tests.rs"]
+mod tests;

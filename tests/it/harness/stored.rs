@@ -49,7 +49,7 @@ fn index_keys(session: &Session) -> BTreeSet<Key> {
     let platform_sessions = session.platform_sessions.iter();
     expected
         .extend(platform_sessions.map(|(platform, linked)| keys::platform_session(*platform, &linked.id)));
-    if session.takes_strangers() {
+    if session.is_open_with_room() {
         expected.insert(keys::open(&session.session_type, session.created.as_millisecond(), id));
     }
     expected.extend(session.short_code.as_ref().map(keys::short_code));

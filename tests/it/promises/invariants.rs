@@ -310,14 +310,14 @@ fn check_session(session: &Session, overfilled: bool) -> Result<(), TestCaseErro
     prop_assert_eq!(leaders, usize::from(!active.is_empty()), "one leader while anyone is active");
     prop_assert!(!active.is_empty() && !session.ended, "an empty session ends");
     for (team_id, team) in session.teams.iter().enumerate() {
-        let taken = session.places_taken(team_id, None);
+        let taken = session.slots_taken(team_id);
         prop_assert!(overfilled || taken <= team.max_size, "no team is over its size but by overfilling");
     }
     prop_assert!(session.players.values().all(|entry| entry.team_id < session.teams.len()));
     for entry in session.players.values() {
         prop_assert_eq!(entry.joined.is_some(), entry.status.is_active(), "joined once active");
         prop_assert!(
-            entry.status.is_active() || entry.lent_rights.is_empty(),
+            entry.status.is_active() || entry.given_rights.is_empty(),
             "rights are for who takes part"
         );
     }

@@ -1,0 +1,120 @@
+use super::*;
+use crate::domain::fixtures::{by, check, check_in, instance, player, session};
+
+use Actor::{Anyone, Nobody};
+
+/// A session of this roster with an instance of this host and registrar.
+fn played(roster: &str, host: Option<u128>, registrar: Option<u128>) -> Session {
+    Session { instance: Some(instance(host, registrar)), ..session(roster) }
+}
+
+#[test]
+fn the_leader_requests_one_instance() {
+    let request =
+        |actor, host| move |session: &mut Session| session.request_instance(actor, instance(host, None));
+    check("L1 M2", request(by(1), None), Ok("L1 M2"));
+    check("L1 M2", request(Anyone, Some(2)), Ok("L1 M2"));
+    check("L1 M2", request(by(2), Some(2)), Err(Refused::NotSessionLeader));
+    check("L1 I2", request(by(2), None), Err(Refused::NotActiveInSession));
+    check("L1 I2", request(by(1), Some(2)), Err(Refused::PlayerNotActive));
+    check("L1", request(by(1), Some(9)), Err(Refused::PlayerNotFound));
+    check_in(&played("L1", None, None), request(by(1), Some(9)), Err(Refused::InstanceExists));
+}
+
+#[test]
+fn a_host_has_its_numeric_id_from_the_request_or_the_session() {
+    for (requested, expected) in [(None, Some(17)), (Some(18), Some(18))] {
+        let mut session = session("L1");
+        session.active_entry(player(1)).unwrap().player_id = Some(17);
+        let wanted = Instance { host_player_id: requested, ..instance(Some(1), None) };
+        session.request_instance(by(1), wanted).unwrap();
+        assert_eq!(session.instance.unwrap().host_player_id, expected);
+    }
+}
+
+#[test]
+fn host_and_registrar_control_the_instance_and_the_leader_does_after_them() {
+    let require = |actor| move |session: &mut Session| session.require_host(actor);
+    let roster = "L1 M2 M3 | I4";
+    for (host, registrar, actor, is_host) in [
+        (Some(2), Some(3), by(2), true),
+        (Some(2), Some(3), by(3), true),
+        (Some(2), Some(3), by(1), false),
+        (Some(2), None, by(1), false),
+        // Neither is active any more.
+        (Some(8), Some(9), by(1), true),
+        (Some(8), Some(4), by(1), true),
+        (Some(8), Some(9), by(2), false),
+        (Some(8), Some(4), by(4), false),
+        (Some(8), Some(9), by(8), false),
+        // A server hosts it.
+        (None, None, by(1), false),
+        (None, None, Anyone, true),
+        (Some(2), Some(3), Anyone, true),
+        (Some(2), Some(3), Nobody, false),
+    ] {
+        let expected = if is_host { Ok(roster) } else { Err(Refused::NotSessionHost) };
+        check_in(&played(roster, host, registrar), require(actor), expected);
+    }
+    check("L1 M2", require(by(2)), Err(Refused::InstanceNotFound));
+    check("L1 M2", require(Anyone), Err(Refused::InstanceNotFound));
+    check("L1", require(by(9)), Err(Refused::NotActiveInSession));
+}
+
+#[test]
+fn the_host_updates_the_instance() {
+    let before = played("L1 M2", Some(2), None);
+    let change = || InstanceChange {
+        allocation_id: Some("a".into()),
+        join_status: Some(JoinStatus::Closed),
+        join_params: None,
+        version: Some("1.0".into()),
+        custom_data: Some(CustomData::from([("a".into(), "b".into())])),
+        match_id: Some("m".into()),
+    };
+    let mut changed = before.clone();
+    changed.update_instance(by(2), change()).unwrap();
+    let expected = Instance {
+        allocation_id: Some("a".into()),
+        join_status: JoinStatus::Closed,
+        version: Some("1.0".into()),
+        custom_data: CustomData::from([("a".into(), "b".into())]),
+        match_id: Some("m".into()),
+        ..instance(Some(2), None)
+    };
+    assert_eq!(changed.instance.as_ref(), Some(&expected));
+    let same = InstanceChange { allocation_id: Some("a".into()), ..InstanceChange::default() };
+    changed.update_instance(by(2), same).unwrap();
+    assert_eq!(changed.instance.as_ref(), Some(&expected), "what is absent stays");
+
+    let update = |actor, allocation_id: Option<&str>| {
+        let change = InstanceChange { allocation_id: allocation_id.map(str::to_owned), ..change() };
+        move |session: &mut Session| session.update_instance(actor, change)
+    };
+    check_in(&changed, update(by(2), Some("b")), Err(Refused::AllocationMismatch));
+    check_in(&changed, update(by(2), None), Err(Refused::AllocationMismatch));
+    check_in(&changed, update(by(1), Some("b")), Err(Refused::NotSessionHost));
+    check("L1", update(by(1), None), Err(Refused::InstanceNotFound));
+}
+
+#[test]
+fn the_host_ends_the_instance() {
+    let end = |actor| move |session: &mut Session| session.end_instance(actor);
+    let mut session = played("L1 M2", Some(2), None);
+    check_in(&session, end(by(1)), Err(Refused::NotSessionHost));
+    end(by(2))(&mut session).unwrap();
+    assert_eq!(session.instance, None);
+    check_in(&session, end(by(2)), Err(Refused::InstanceNotFound));
+}
+
+#[test]
+fn health_belongs_to_the_current_instance() {
+    let mut session = played("L1", Some(1), None);
+    session.set_health("i", Health::Degraded).unwrap();
+    assert_eq!(session.instance.as_ref().unwrap().health, Some(Health::Degraded));
+    let set = |instance_id| move |session: &mut Session| session.set_health(instance_id, Health::Healthy);
+    check_in(&session, set("other"), Err(Refused::InstanceNotFound));
+    check("L1", set("i"), Err(Refused::InstanceNotFound));
+    assert_eq!(session.require_instance("i"), Ok(()));
+    assert_eq!(session.require_instance("other"), Err(Refused::InstanceNotFound));
+}
