@@ -82,7 +82,7 @@ impl surface::FastPath for FastPath {
         let headers = &*request.headers;
         settings.limits.check(request.path?.len(), headers).ok()?;
         let now_ms = app.clock.now_ms();
-        let token = app.verifier.remembered(credentials::token(headers, &settings.cookie).ok()?, now_ms)?;
+        let token = app.verifier.cached(credentials::token(headers, &settings.cookie).ok()?, now_ms)?;
         let row = match asked {
             Asked::PlatformSession(..) => &self.platform_session,
             Asked::Session { .. } => &self.session,

@@ -1,19 +1,19 @@
-//! What good tokens say: when, from whom, for whom, and what they grant.
+//! The claims of tokens: validity, issuer, audience, player and permissions.
 
 use serde_json::json;
 
-use super::tests::{Bench, NOW_S, PLAYER, claims_with, secret};
+use super::tests::{Fixture, NOW_S, PLAYER, claims_with, secret};
 use super::*;
 use crate::auth::permission::Permission;
 
 #[test]
-fn a_token_ends_when_it_says_leeway_included() {
+fn a_token_expires_at_exp_plus_leeway() {
     let key = secret();
-    let bench = Bench::new(&[&key]);
+    let fixture = Fixture::new(&[&key]);
     let at_ms = |exp: Value, now_ms: i64| {
-        let bench = Bench::new(&[&key]);
-        bench.clock.advance(Duration::from_millis(now_ms.unsigned_abs()));
-        bench.verifier.verify(&key.token(&claims_with("exp", exp))).map(|token| token.ends_ms)
+        let fixture = Fixture::new(&[&key]);
+        fixture.clock.advance(Duration::from_millis(now_ms.unsigned_abs()));
+        fixture.verifier.verify(&key.token(&claims_with("exp", exp))).map(|token| token.ends_ms)
     };
     let ends_ms = (NOW_S + 65) * 1000;
     assert_eq!(at_ms(json!(NOW_S + 60), 64_999), Ok(ends_ms));
@@ -21,56 +21,56 @@ fn a_token_ends_when_it_says_leeway_included() {
     assert_eq!(at_ms(json!(NOW_S as f64 + 60.5), 65_499), Ok(ends_ms + 500));
     assert_eq!(at_ms(json!(NOW_S as f64 + 60.5), 65_500), Err(TokenError::Expired));
     for past in [json!(NOW_S - 5), json!(0), json!(-1), json!(-1e300), json!(i64::MIN)] {
-        bench.refuses(&key.token(&claims_with("exp", past)), TokenError::Expired);
+        fixture.refuses(&key.token(&claims_with("exp", past)), TokenError::Expired);
     }
     for far in [json!(1e300), json!(i64::MAX), json!(u64::MAX)] {
-        assert_eq!(bench.accepts(&key.token(&claims_with("exp", far))).ends_ms, i64::MAX);
+        assert_eq!(fixture.accepts(&key.token(&claims_with("exp", far))).ends_ms, i64::MAX);
     }
 }
 
 #[test]
-fn a_token_without_an_end_is_refused() {
+fn a_token_without_a_valid_exp_is_refused() {
     let key = secret();
-    let bench = Bench::new(&[&key]);
+    let fixture = Fixture::new(&[&key]);
     let later = (NOW_S + 60).to_string();
     for exp in [Value::Null, json!(later), json!(true), json!("never"), json!("")] {
-        bench.refuses(&key.token(&claims_with("exp", exp)), TokenError::Claim("exp"));
+        fixture.refuses(&key.token(&claims_with("exp", exp)), TokenError::Claim("exp"));
     }
     for exp in ["[1795435260]", "{}", "NaN", "Infinity", "1e999", "-1e999", "0x7fffffff"] {
         let token = key.token_of(Algorithm::HS256, r#"{"alg":"HS256"}"#, &format!(r#"{{"exp":{exp}}}"#));
-        assert!(bench.verifier.verify(&token).is_err(), "{exp}");
+        assert!(fixture.verifier.verify(&token).is_err(), "{exp}");
     }
 }
 
 #[test]
-fn a_token_begins_when_it_says_leeway_included() {
+fn a_token_is_valid_from_nbf_minus_leeway() {
     let key = secret();
-    let bench = Bench::new(&[&key]);
-    bench.accepts(&key.token(&claims_with("nbf", json!(NOW_S + 5))));
-    bench.refuses(&key.token(&claims_with("nbf", json!(NOW_S + 6))), TokenError::NotYetValid);
-    bench.refuses(&key.token(&claims_with("nbf", json!(NOW_S as f64 + 5.001))), TokenError::NotYetValid);
-    bench.refuses(&key.token(&claims_with("nbf", json!(1e300))), TokenError::NotYetValid);
-    bench.refuses(&key.token(&claims_with("nbf", json!("now"))), TokenError::Claim("nbf"));
+    let fixture = Fixture::new(&[&key]);
+    fixture.accepts(&key.token(&claims_with("nbf", json!(NOW_S + 5))));
+    fixture.refuses(&key.token(&claims_with("nbf", json!(NOW_S + 6))), TokenError::NotYetValid);
+    fixture.refuses(&key.token(&claims_with("nbf", json!(NOW_S as f64 + 5.001))), TokenError::NotYetValid);
+    fixture.refuses(&key.token(&claims_with("nbf", json!(1e300))), TokenError::NotYetValid);
+    fixture.refuses(&key.token(&claims_with("nbf", json!("now"))), TokenError::Claim("nbf"));
     let token = key.token(&claims_with("nbf", json!(NOW_S + 15)));
-    bench.refuses(&token, TokenError::NotYetValid);
-    bench.clock.advance(Duration::from_secs(10));
-    bench.accepts(&token);
+    fixture.refuses(&token, TokenError::NotYetValid);
+    fixture.clock.advance(Duration::from_secs(10));
+    fixture.accepts(&token);
 }
 
 #[test]
-fn issuer_and_audience_matter_where_configured() {
+fn issuer_and_audience_are_checked_if_configured() {
     let key = secret();
-    let open = Bench::new(&[&key]);
+    let open = Fixture::new(&[&key]);
     open.accepts(&key.token(&claims_with("iss", json!("anyone"))));
     open.accepts(&key.token(&claims_with("aud", json!("anyone"))));
 
-    let strict = Bench::with(&[&key], |settings| settings.issuer = Some("us".into()));
+    let strict = Fixture::with(&[&key], |settings| settings.issuer = Some("us".into()));
     strict.accepts(&key.token(&claims_with("iss", json!("us"))));
     for iss in [Value::Null, json!("them"), json!("us/"), json!("US"), json!(["us"]), json!(1)] {
         strict.refuses(&key.token(&claims_with("iss", iss)), TokenError::Issuer);
     }
 
-    let strict = Bench::with(&[&key], |settings| settings.audience = Some("us".into()));
+    let strict = Fixture::with(&[&key], |settings| settings.audience = Some("us".into()));
     for aud in [json!("us"), json!(["us"]), json!(["them", "us"])] {
         strict.accepts(&key.token(&claims_with("aud", aud)));
     }
@@ -80,10 +80,10 @@ fn issuer_and_audience_matter_where_configured() {
 }
 
 #[test]
-fn a_subject_that_is_no_uuid_is_a_server() {
+fn a_subject_that_is_not_a_uuid_is_a_server() {
     let key = secret();
-    let bench = Bench::new(&[&key]);
-    let player = |sub: Value| bench.accepts(&key.token(&claims_with("sub", sub))).player;
+    let fixture = Fixture::new(&[&key]);
+    let player = |sub: Value| fixture.accepts(&key.token(&claims_with("sub", sub))).player;
     for uuid in [PLAYER.to_owned(), PLAYER.to_uppercase(), PLAYER.replace('-', "")] {
         assert_eq!(player(json!(uuid)).unwrap().to_string(), PLAYER);
     }
@@ -91,16 +91,16 @@ fn a_subject_that_is_no_uuid_is_a_server() {
         assert_eq!(player(sub), None);
     }
     for wrong in [json!([PLAYER]), json!({ "uuid": PLAYER })] {
-        bench.refuses(&key.token(&claims_with("sub", wrong)), TokenError::Malformed);
+        fixture.refuses(&key.token(&claims_with("sub", wrong)), TokenError::Malformed);
     }
 }
 
 #[test]
 fn permissions_are_a_list_or_a_text() {
     let key = secret();
-    let bench = Bench::new(&[&key]);
+    let fixture = Fixture::new(&[&key]);
     let granted = |claim: Value| {
-        let token = bench.verifier.verify(&key.token(&claims_with("permissions", claim)))?;
+        let token = fixture.verifier.verify(&key.token(&claims_with("permissions", claim)))?;
         let granted = Permission::ALL.iter().filter(|permission| token.permissions.contains(**permission));
         Ok(granted.map(|permission| permission.name()).collect::<Vec<_>>().join(" "))
     };
@@ -118,15 +118,15 @@ fn permissions_are_a_list_or_a_text() {
 }
 
 #[test]
-fn older_ids_and_platforms_are_read_where_they_make_sense() {
+fn invalid_numeric_ids_and_platforms_are_ignored() {
     let key = secret();
-    let bench = Bench::new(&[&key]);
-    let player_id = |claim| bench.accepts(&key.token(&claims_with("player_id", claim))).player_id;
+    let fixture = Fixture::new(&[&key]);
+    let player_id = |claim| fixture.accepts(&key.token(&claims_with("player_id", claim))).player_id;
     assert_eq!((player_id(json!(17)), player_id(json!("17"))), (Some(17), Some(17)));
     for nothing in [Value::Null, json!("x"), json!(1.5), json!(""), json!([17]), json!(u64::MAX)] {
         assert_eq!(player_id(nothing), None);
     }
-    let platform = |claim| bench.accepts(&key.token(&claims_with("platform", claim))).platform;
+    let platform = |claim| fixture.accepts(&key.token(&claims_with("platform", claim))).platform;
     assert_eq!(platform(json!("PSN")), Some(Platform::PSN));
     for nothing in [Value::Null, json!("psn"), json!("Atari"), json!(9), json!(["PSN"])] {
         assert_eq!(platform(nothing), None);
@@ -134,15 +134,15 @@ fn older_ids_and_platforms_are_read_where_they_make_sense() {
 }
 
 #[test]
-fn claims_have_the_names_that_are_configured() {
+fn the_names_of_claims_are_configurable() {
     let key = secret();
-    let bench = Bench::with(&[&key], |settings| {
+    let fixture = Fixture::with(&[&key], |settings| {
         settings.player_claim = "https://us.example/player".into();
         settings.permissions_claim = "scope".into();
         settings.player_id_claim = "pid".into();
         settings.platform_claim = "plat".into();
     });
-    let token = bench.accepts(&key.token(&json!({
+    let token = fixture.accepts(&key.token(&json!({
         "exp": NOW_S + 60, "https://us.example/player": PLAYER, "scope": "session:create", "pid": 17, "plat": "PSN",
         "sub": "ignored", "permissions": 1, "player_id": 18, "platform": "Steam",
     })));

@@ -1,4 +1,4 @@
-//! The development key: made on first use in the data directory, so that a laptop needs no token service.
+//! The development key: created in the data directory at first use, so that development needs no token service.
 
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read as _, Write as _};
@@ -17,51 +17,51 @@ use crate::domain::{Platform, PlayerUuid};
 use crate::env::Entropy;
 use crate::private_dir;
 
-/// The key's file in the data directory.
+/// The name of the key's file in the data directory.
 const FILE_NAME: &str = "development-key";
-/// The key's id in tokens.
+/// The key id in tokens.
 const KID: &str = "development";
-/// Bytes of the key.
+/// Length of the key, in bytes.
 const KEY_BYTES: usize = 32;
 
-/// What a development token grants.
+/// The contents of a development token.
 #[derive(Clone, Debug)]
 pub struct Grant {
-    /// The player; none for a server.
+    /// The player. `None` for a server.
     pub player: Option<PlayerUuid>,
-    /// Names of permissions.
+    /// Names of the permissions.
     pub permissions: Vec<String>,
-    /// The platform the player is on.
+    /// The platform of the player.
     pub platform: Option<Platform>,
     /// The player's older, numeric id.
     pub player_id: Option<i64>,
-    /// How long it is good for.
+    /// How long the token is valid.
     pub ttl: Duration,
 }
 
-/// The development key. Whoever reads it can be anyone.
+/// The development key, a shared secret. Everyone who can read it can sign tokens for every player and permission.
 pub struct DevelopmentKey([u8; KEY_BYTES]);
 
 impl DevelopmentKey {
-    /// Where the key of a data directory is.
+    /// The path of the key in a data directory.
     pub fn path(data_dir: &Path) -> PathBuf {
         data_dir.join(FILE_NAME)
     }
 
-    /// Reads the key of a data directory.
+    /// Reads the key from a data directory.
     ///
     /// # Errors
-    /// Where there is none, the file cannot be read or does not hold a key, or others than its owner may read it.
+    /// If the file does not exist, cannot be read or has no key, or if users other than its owner may access it.
     pub fn load(data_dir: &Path) -> Result<Self, KeyError> {
         let path = Self::path(data_dir);
         let key = File::open(&path).map_err(|error| error.to_string()).and_then(Self::read);
         key.map_err(|cause| KeyError::File { path, cause })
     }
 
-    /// Reads the key of a data directory, or makes one. Of several processes that make one, all get the same.
+    /// Reads the key from a data directory, or creates it. Processes that do this at the same time get the same key.
     ///
     /// # Errors
-    /// Where the file cannot be read or written, does not hold a key, or others than its owner may read it.
+    /// If the file cannot be read or written or has no key, or if users other than its owner may access it.
     pub fn load_or_create(data_dir: &Path, entropy: &Entropy) -> Result<Self, KeyError> {
         let path = Self::path(data_dir);
         let failed = |cause: String| KeyError::File { path: path.clone(), cause };
@@ -75,13 +75,13 @@ impl DevelopmentKey {
         }
         let unusable = |error| KeyError::DataDir { dir: data_dir.into(), error };
         private_dir::create(data_dir).map_err(unusable)?;
-        // Written whole beside its place, then linked there: a reader sees no key or all of it, and of two
-        // writers the first wins.
-        let written = data_dir.join(format!("{FILE_NAME}.{}", entropy.uuid()));
-        let linked = write_new(&written, &URL_SAFE_NO_PAD.encode(entropy.bytes::<KEY_BYTES>()))
-            .and_then(|()| std::fs::hard_link(&written, &path));
-        // The name beside its place is not needed any more, whatever happened.
-        let _ = std::fs::remove_file(&written);
+        // Written to a temporary file, then linked to its final name: a reader sees the whole key or none, and of
+        // two writers the first wins.
+        let temporary = data_dir.join(format!("{FILE_NAME}.{}", entropy.uuid()));
+        let secret = URL_SAFE_NO_PAD.encode(entropy.bytes::<KEY_BYTES>());
+        let linked = write_new(&temporary, &secret).and_then(|()| std::fs::hard_link(&temporary, &path));
+        // Best effort: a temporary file that stays does no harm.
+        let _ = std::fs::remove_file(&temporary);
         match linked {
             Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(unusable(error)),
             _ => Self::read(File::open(&path).map_err(io)?).map_err(failed),
@@ -91,23 +91,26 @@ impl DevelopmentKey {
     fn read(mut file: File) -> Result<Self, String> {
         let mode = file.metadata().map_err(|error| error.to_string())?.permissions().mode();
         if mode & 0o077 != 0 {
-            return Err("others may read this key; say `chmod 600` to it, or delete it for a new one".into());
+            return Err(
+                "other users may access this key; run `chmod 600` on it, or delete it to get a new one"
+                    .into(),
+            );
         }
         let mut text = String::new();
         file.read_to_string(&mut text).map_err(|error| error.to_string())?;
         let key = URL_SAFE_NO_PAD.decode(text.trim()).ok().and_then(|key| key.try_into().ok());
-        key.map(Self).ok_or_else(|| "this holds no key; delete it for a new one".into())
+        key.map(Self).ok_or_else(|| "this file has no valid key; delete it to get a new one".into())
     }
 
-    /// The set of this key alone.
+    /// A set with only this key.
     pub fn key_set(&self) -> KeySet {
         KeySet::shared_secret(KID, &self.0)
     }
 
-    /// A token.
+    /// Signs a token.
     ///
     /// # Panics
-    /// Never: the algorithm fits the key, and the claims are plain JSON.
+    /// Never: HS256 accepts every secret, and the claims are plain JSON.
     pub fn sign(&self, grant: &Grant, now: Timestamp) -> String {
         let mut claims = json!({
             "permissions": grant.permissions,
@@ -129,7 +132,7 @@ impl DevelopmentKey {
     }
 }
 
-/// Writes a file that only its owner may read.
+/// Creates a file that only its owner may access.
 fn write_new(path: &Path, text: &str) -> std::io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     file.write_all(text.as_bytes())?;
@@ -147,9 +150,9 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_made_once_and_for_its_owner_only() {
+    fn a_key_is_created_once_and_only_its_owner_may_read_it() {
         let dir = tempfile::tempdir().unwrap();
-        let data_dir = dir.path().join("not/there/yet");
+        let data_dir = dir.path().join("not/created/yet");
         let made = load(&data_dir).unwrap();
         assert_eq!(load(&data_dir).unwrap().0, made.0);
         let files: Vec<_> = std::fs::read_dir(&data_dir).unwrap().map(Result::unwrap).collect();
@@ -159,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn of_many_that_make_a_key_at_once_all_get_the_same() {
+    fn threads_that_create_a_key_at_the_same_time_get_the_same_key() {
         let dir = tempfile::tempdir().unwrap();
         let keys = std::thread::scope(|scope| {
             let makers: Vec<_> = (0..8).map(|_| scope.spawn(|| load(dir.path()).unwrap().0)).collect();
@@ -170,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_trusted_is_refused_with_what_to_do() {
+    fn an_unsafe_or_broken_key_is_refused_with_a_remedy() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(FILE_NAME);
         let secret = load(dir.path()).map(|key| URL_SAFE_NO_PAD.encode(key.0)).unwrap();

@@ -1,4 +1,4 @@
-//! Reading a JWK Set, and reading it again, so that keys can be rotated without a restart.
+//! Loads a JWK Set, and reloads it regularly, so that keys can be rotated without a restart.
 
 use std::fmt;
 use std::fs::File;
@@ -12,24 +12,24 @@ use tokio_util::sync::CancellationToken;
 
 use super::keys::{JWKS_BYTES_MAX, KeyError, KeyRing, KeySet, Origin};
 
-/// Longest wait for a fetch, whole.
+/// Timeout of a fetch, from the connection to the end of the response.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(10);
-/// Shortest pause between two reads: unknown key ids must not become a flood at the token service.
+/// Minimum time between two reloads, so that tokens with unknown key ids cannot overload the token service.
 const PAUSE_MIN: Duration = Duration::from_secs(10);
 
-/// The bits of a file's mode that let everyone read or write it.
+/// The mode bits of a file that let every user read or write it.
 const OPEN_TO_OTHERS: u32 = 0o006;
 
-/// Where a JWK Set is.
+/// The source of a JWK Set.
 #[derive(Clone)]
 pub enum JwksSource {
-    /// In a file.
+    /// A file.
     File(PathBuf),
-    /// At a URL: https, or http on this machine.
+    /// A URL: https, or http on this machine.
     Url(String),
 }
 
-/// Without the URL: it may carry a password.
+/// Hides the URL, since it may contain a password.
 impl fmt::Debug for JwksSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -39,7 +39,7 @@ impl fmt::Debug for JwksSource {
     }
 }
 
-/// The knob that names it, for messages, without what may be secret.
+/// The setting and its value, for messages, without parts that may be secret.
 impl fmt::Display for JwksSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -50,10 +50,10 @@ impl fmt::Display for JwksSource {
 }
 
 impl JwksSource {
-    /// Reads it. Blocks.
+    /// Loads the keys. Blocks the thread for up to 10 s.
     ///
     /// # Errors
-    /// Where it cannot be read, or does not hold keys that can be used; the error names it.
+    /// If the source cannot be read or has no usable keys. The error names the source.
     pub fn load(&self) -> Result<KeySet, KeyError> {
         let loaded = match self {
             Self::File(path) => from_file(path),
@@ -63,7 +63,7 @@ impl JwksSource {
         };
         loaded.map_err(|error| {
             let cause = match error {
-                // The path is in the name already.
+                // The name of the source contains the path already.
                 KeyError::File { cause, .. } => cause,
                 other => other.to_string(),
             };
@@ -72,14 +72,20 @@ impl JwksSource {
     }
 }
 
-/// A URL without what may be secret in it: user, password, query.
+/// A URL without the parts that may be secret: user, password and query.
 pub fn mask_url(url: &str) -> String {
-    let (scheme, rest) = url.split_at(url.find("://").map_or(0, |end| end + "://".len()));
-    let (rest, query) = rest.split_once('?').map_or((rest, ""), |(rest, _)| (rest, "?***"));
-    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-    let authority =
-        authority.rsplit_once('@').map_or(authority.to_owned(), |(_, host)| format!("***@{host}"));
-    format!("{scheme}{authority}{path}{query}")
+    let scheme_end = url.find("://").map_or(0, |end| end + "://".len());
+    let (scheme, rest) = url.split_at(scheme_end);
+    let (rest, query) = match rest.split_once('?') {
+        Some((rest, _)) => (rest, "?***"),
+        None => (rest, ""),
+    };
+    let authority_end = rest.find('/').unwrap_or(rest.len());
+    let (authority, path) = rest.split_at(authority_end);
+    match authority.rsplit_once('@') {
+        Some((_, host)) => format!("{scheme}***@{host}{path}{query}"),
+        None => format!("{scheme}{authority}{path}{query}"),
+    }
 }
 
 fn from_file(path: &Path) -> Result<KeySet, KeyError> {
@@ -88,36 +94,37 @@ fn from_file(path: &Path) -> Result<KeySet, KeyError> {
     let file = File::open(path).map_err(io)?;
     let mode = file.metadata().map_err(io)?.permissions().mode();
     let mut bytes = Vec::new();
-    // The byte too many tells a set that was cut from one that just fits.
+    // One byte more than allowed, to tell a file that is too long from one that just fits.
     file.take(JWKS_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(io)?;
     if bytes.len() as u64 > JWKS_BYTES_MAX {
-        return Err(failed(format!("a JWK Set takes at most {JWKS_BYTES_MAX} bytes")));
+        return Err(failed(format!("a JWK Set may have at most {JWKS_BYTES_MAX} bytes")));
     }
-    let text = String::from_utf8(bytes).map_err(|_| failed("a JWK Set is UTF-8 text".into()))?;
+    let text = String::from_utf8(bytes).map_err(|_| failed("the file is not UTF-8 text".into()))?;
     let keys = KeySet::from_jwks(&text, Origin::File)?;
-    // A group is somebody's choice, as where a secret is mounted; everyone is nobody's.
+    // The group may have access: an operator chooses the group, for example for a mounted secret.
     if keys.holds_secret() && mode & OPEN_TO_OTHERS != 0 {
-        let cause = "it holds a shared secret, with which anyone signs tokens who reads it; chmod 640 it";
+        let cause = "it has a shared secret, with which everyone who can read it can sign tokens; \
+                     run `chmod 640` on it";
         return Err(failed(cause.into()));
     }
     Ok(keys)
 }
 
-/// Refuses a URL that keys cannot be trusted to come from.
+/// Checks that keys from this URL can be trusted.
 ///
 /// # Errors
-/// What is wrong with it, and what is allowed.
+/// What is wrong with the URL, and what is allowed.
 pub fn check_jwks_url(url: &str) -> Result<(), String> {
     parse_url(url).map(drop)
 }
 
-/// A URL, and whether it leads to this machine.
+/// Parses a URL. The flag says whether it names this machine.
 fn parse_url(url: &str) -> Result<(http::Uri, bool), String> {
     let uri: Option<http::Uri> = url.parse().ok().filter(|uri: &http::Uri| uri.scheme().is_some());
-    let uri = uri.ok_or("jwks_url is no URL, as in https://tokens.example.com/.well-known/jwks.json")?;
+    let uri = uri.ok_or("jwks_url is not a URL such as https://tokens.example.com/.well-known/jwks.json")?;
     let local = matches!(uri.host(), Some("localhost" | "127.0.0.1" | "[::1]"));
     if uri.scheme_str() != Some("https") && !(uri.scheme_str() == Some("http") && local) {
-        return Err("jwks_url must start with https://; http:// is for this machine only".into());
+        return Err("jwks_url must start with https://; http:// is allowed for this machine only".into());
     }
     Ok((uri, local))
 }
@@ -127,25 +134,25 @@ fn fetch(url: &str, timeout: Duration) -> Result<String, KeyError> {
     let (uri, local) = parse_url(url).map_err(failed)?;
     let mut config = ureq::Agent::config_builder()
         .timeout_global(Some(timeout))
-        // A redirect could lead to where the rule above does not reach.
+        // A redirect could lead to a URL that the check above would refuse.
         .max_redirects(0)
         .http_status_as_error(false);
     if local {
-        // Nor may a proxy of the environment carry it off this machine.
+        // A proxy from the environment could send the plain request to another machine.
         config = config.proxy(None);
     }
     let agent: ureq::Agent = config.build().into();
     let mut response = agent.get(uri).call().map_err(|error| failed(error.to_string()))?;
     let status = response.status();
     if status != http::StatusCode::OK {
-        return Err(failed(format!("the answer was {status}, not 200; redirects are not followed")));
+        return Err(failed(format!("the status was {status}, not 200; redirects are not followed")));
     }
     let text = response.body_mut().with_config().limit(JWKS_BYTES_MAX).read_to_string();
     text.map_err(|error| failed(error.to_string()))
 }
 
-/// Reads the keys again every so often, and soon after a token named a key that is not there, until `stop` is
-/// cancelled. What fails keeps the keys there are.
+/// Reloads the keys at this interval, and soon after a token names an unknown key, until `stop` is cancelled. If a
+/// reload fails, the current keys stay in force.
 pub async fn refresh_forever(
     ring: Arc<KeyRing>,
     source: JwksSource,
@@ -160,7 +167,7 @@ pub async fn refresh_forever(
         let reading = source.clone();
         let read = tokio::task::spawn_blocking(move || reading.load());
         let read = tokio::select! {
-            // A server that stops does not wait for a token service that is slow.
+            // A stop of the server does not wait for a slow token service.
             () = stop.cancelled() => return,
             read = read => read,
         };
@@ -178,6 +185,8 @@ pub async fn refresh_forever(
     }
 }
 
+/// Waits until the next reload is due: at least [`PAUSE_MIN`], then until the interval is over or a token names an
+/// unknown key.
 async fn pause(ring: &KeyRing, every: Duration) {
     tokio::time::sleep(PAUSE_MIN.min(every)).await;
     let rest = every.saturating_sub(PAUSE_MIN);

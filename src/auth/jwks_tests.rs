@@ -1,4 +1,4 @@
-//! Reading JWK Sets from files and from a token service on this machine, and reading them again.
+//! Loading JWK Sets from files and from a token service on this machine, and reloading them.
 
 use std::io::Write as _;
 use std::net::{TcpListener, TcpStream};
@@ -15,8 +15,8 @@ use crate::auth::test_keys::{TestKey, jwks};
 use crate::auth::{TokenError, TokenSettings, Verifier};
 use crate::env::Clock;
 
-/// A token service on this machine that answers every request with the same bytes, until it is dropped. It has a
-/// thread of its own, so that it also serves tests in which tokio's time stands still.
+/// A token service on this machine that answers every request with the same bytes until it is dropped. It has its own
+/// thread, so that it works in tests with paused tokio time.
 struct TokenService {
     url: String,
     shared: Arc<Shared>,
@@ -25,7 +25,7 @@ struct TokenService {
 
 #[derive(Default)]
 struct Shared {
-    /// What is answered; nothing at all where it is empty.
+    /// The response. If it is empty, the service does not respond.
     answer: Mutex<Vec<u8>>,
     requests: AtomicUsize,
     asked: tokio::sync::Notify,
@@ -39,12 +39,12 @@ impl TokenService {
         let shared = Arc::new(Shared { answer: Mutex::new(answer.into()), ..Shared::default() });
         let serving = Arc::clone(&shared);
         let thread = std::thread::spawn(move || {
-            let mut silent = Vec::new();
+            let mut unanswered = Vec::new();
             for stream in listener.incoming().map(Result::unwrap) {
                 if serving.stopped.load(Ordering::Acquire) {
                     break;
                 }
-                silent.extend(serving.answer(stream));
+                unanswered.extend(serving.answer(stream));
             }
         });
         Self { url, shared, thread: Some(thread) }
@@ -58,7 +58,7 @@ impl TokenService {
         self.shared.requests.load(Ordering::Acquire)
     }
 
-    /// Waits until it was asked so many times more.
+    /// Waits for this number of further requests.
     async fn asked(&self, times: usize) {
         let until = self.requests() + times;
         while self.requests() < until {
@@ -68,7 +68,7 @@ impl TokenService {
 }
 
 impl Shared {
-    /// Answers, or gives the connection back to be kept open.
+    /// Answers, or returns the connection if there is no response, so that it stays open.
     fn answer(&self, mut stream: TcpStream) -> Option<TcpStream> {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
@@ -79,7 +79,7 @@ impl Shared {
         self.requests.fetch_add(1, Ordering::AcqRel);
         self.asked.notify_one();
         let answer = self.answer.lock().unwrap();
-        // A client that was told too much goes away in the middle.
+        // A client closes the connection if the response is too long.
         let _ = stream.write_all(&answer);
         answer.is_empty().then_some(stream)
     }
@@ -89,7 +89,7 @@ impl Drop for TokenService {
     fn drop(&mut self) {
         self.shared.stopped.store(true, Ordering::Release);
         let address = self.url.trim_start_matches("http://").trim_end_matches("/jwks");
-        // Wakes the thread; where it cannot be reached it is gone already.
+        // Wakes the thread. If the connection fails, the thread has ended already.
         let _ = TcpStream::connect(address);
         let _ = self.thread.take().map(std::thread::JoinHandle::join);
     }
@@ -104,7 +104,7 @@ fn ok(keys: &[&TestKey]) -> String {
     answer("200 OK", "content-type: application/json\r\n", &jwks(keys))
 }
 
-/// A set padded with space to so many bytes.
+/// A set padded with spaces to this number of bytes.
 fn padded(bytes: u64) -> String {
     let set = jwks(&[&TestKey::ed25519(1)]);
     let padding = usize::try_from(bytes).unwrap() - set.len();
@@ -124,7 +124,7 @@ fn a_file_is_read_whole_or_refused() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("jwks.json");
     let load = || JwksSource::File(path.clone()).load().map_err(|error| error.to_string());
-    assert!(load().unwrap_err().contains("jwks.json"), "it is not there");
+    assert!(load().unwrap_err().contains("jwks.json"), "the file does not exist");
     std::fs::write(&path, jwks(&[&TestKey::ed25519(1), &TestKey::secret("shared", &[1; 32])])).unwrap();
     set_mode(&path, 0o600);
     let keys = kids(&load().unwrap());
@@ -143,7 +143,7 @@ fn set_mode(path: &Path, mode: u32) {
 }
 
 #[test]
-fn a_file_with_a_shared_secret_is_not_for_everyone() {
+fn a_file_with_a_shared_secret_must_not_be_open_to_everyone() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("jwks.json");
     let load = || JwksSource::File(path.clone()).load().map_err(|error| error.to_string());
@@ -157,14 +157,14 @@ fn a_file_with_a_shared_secret_is_not_for_everyone() {
         set_mode(&path, mode);
         load().unwrap();
     }
-    // Public keys may be seen.
+    // Public keys may be open to everyone.
     std::fs::write(&path, jwks(&[&TestKey::ed25519(1)])).unwrap();
     set_mode(&path, 0o644);
     load().unwrap();
 }
 
 #[test]
-fn what_is_wrong_with_keys_is_said_of_the_knob_that_names_them() {
+fn errors_name_the_setting_of_the_source() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("jwks.json");
     let load = || JwksSource::File(path.clone()).load().unwrap_err().to_string();
@@ -172,7 +172,7 @@ fn what_is_wrong_with_keys_is_said_of_the_knob_that_names_them() {
     assert!(load().starts_with(&format!("{named}No such file")), "{}", load());
     std::fs::write(&path, "{}").unwrap();
     assert!(
-        load().starts_with(&format!("{named}the JWK Set cannot be used: it is no JWK Set")),
+        load().starts_with(&format!("{named}the JWK Set cannot be used: it is not a JWK Set")),
         "{}",
         load()
     );
@@ -181,12 +181,12 @@ fn what_is_wrong_with_keys_is_said_of_the_knob_that_names_them() {
     let (_, place) = service.url.split_once("://").unwrap();
     let refused = from_url(&format!("http://me:secret@{place}?key=secret")).unwrap_err();
     let named =
-        format!("[auth] jwks_url http://***@{place}?***: the JWK Set could not be fetched: the answer was");
+        format!("[auth] jwks_url http://***@{place}?***: the JWK Set could not be fetched: the status was");
     assert!(refused.starts_with(&named), "{refused}");
 }
 
 #[test]
-fn what_may_be_secret_in_a_url_is_masked() {
+fn secret_parts_of_a_url_are_masked() {
     for (url, masked) in [
         ("https://me:secret@keys.example/jwks?token=secret", "https://***@keys.example/jwks?***"),
         ("keys", "keys"),
@@ -225,7 +225,7 @@ fn only_success_is_read_and_redirects_are_not_followed() {
     let location = format!("location: {}\r\n", elsewhere.url);
     let service = TokenService::answering("");
     for status in ["301 Moved Permanently", "302 Found", "307 Temporary Redirect", "308 Permanent Redirect"] {
-        // Not even what comes with it is believed.
+        // The body of a redirect is not used either.
         service.answers(answer(status, &location, &jwks(&keys)));
         let refused = from_url(&service.url).unwrap_err();
         assert!(refused.contains(status) && refused.contains("redirects are not followed"), "{refused}");
@@ -239,7 +239,7 @@ fn only_success_is_read_and_redirects_are_not_followed() {
 }
 
 #[test]
-fn a_service_that_does_not_answer_is_given_up() {
+fn a_service_that_does_not_respond_times_out() {
     let service = TokenService::answering("");
     let refused = fetch(&service.url, Duration::from_millis(100)).unwrap_err();
     assert!(refused.to_string().contains("timeout"), "{refused}");
@@ -248,8 +248,8 @@ fn a_service_that_does_not_answer_is_given_up() {
 }
 
 #[test]
-fn without_tls_nothing_leaves_this_machine() {
-    let refused_unasked = [
+fn without_tls_no_request_leaves_this_machine() {
+    let refused_urls = [
         "http://tokens.example/jwks",
         "http://10.0.0.1/jwks",
         "http://127.0.0.1.tokens.example/jwks",
@@ -264,14 +264,14 @@ fn without_tls_nothing_leaves_this_machine() {
         "",
         "http://",
     ];
-    for url in refused_unasked {
+    for url in refused_urls {
         let refused = from_url(url).unwrap_err();
-        assert!(refused.contains("https://") || refused.contains("is no URL"), "{url}: {refused}");
+        assert!(refused.contains("https://") || refused.contains("is not a URL"), "{url}: {refused}");
     }
 }
 
 #[test]
-fn what_a_url_hides_is_not_shown() {
+fn errors_do_not_show_secret_parts_of_a_url() {
     let service = TokenService::answering("nonsense");
     let url = service.url.replace("http://", "http://me:secret@") + "?token=secret";
     let source = JwksSource::Url(url.clone());
@@ -280,7 +280,7 @@ fn what_a_url_hides_is_not_shown() {
     assert_eq!(format!("{:?}", JwksSource::File("jwks.json".into())), "File(\"jwks.json\")");
 }
 
-/// Keys in force, and the task that reads them again every five minutes of a time that stands still.
+/// A key ring, and the task that reloads it every five minutes of paused time.
 struct Refreshed {
     ring: Arc<KeyRing>,
     verifier: Verifier,
@@ -309,7 +309,7 @@ impl Refreshed {
         Self { ring, verifier, stop: stop.drop_guard(), task }
     }
 
-    /// Whether a token of this key is good.
+    /// Whether a token of this key is accepted.
     fn knows(&self, key: &TestKey) -> bool {
         match self.verifier.verify(&key.token(&json!({ "exp": 60 }))) {
             Ok(_) => true,
@@ -320,7 +320,7 @@ impl Refreshed {
         }
     }
 
-    /// Waits until the keys were replaced so often, and answers how long that took.
+    /// Waits until the keys were replaced this number of times. Returns how long it took.
     async fn replaced(&self, generation: u64) -> Duration {
         let started = tokio::time::Instant::now();
         while self.ring.generation() < generation {
@@ -344,7 +344,7 @@ async fn keys_are_rotated_without_a_restart() {
     std::fs::write(&path, jwks(&[&old])).unwrap();
     let refreshed = Refreshed::start(JwksSource::File(path.clone()));
     assert!(refreshed.knows(&old));
-    // Both for a while, then the new one alone.
+    // First both keys, then only the new one.
     std::fs::write(&path, jwks(&[&old, &new])).unwrap();
     refreshed.replaced(1).await;
     assert!(refreshed.knows(&old) && refreshed.knows(&new));
@@ -355,7 +355,7 @@ async fn keys_are_rotated_without_a_restart() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_unknown_key_has_the_keys_read_soon() {
+async fn an_unknown_key_triggers_an_early_reload() {
     let (old, new) = (TestKey::ed25519(1), TestKey::ed25519(2));
     let service = TokenService::answering(ok(&[&old]));
     let refreshed = Refreshed::start(JwksSource::Url(service.url.clone()));
@@ -383,7 +383,7 @@ async fn unknown_keys_cannot_flood_the_token_service() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_cannot_be_read_keeps_the_keys_there_are() {
+async fn a_failed_reload_keeps_the_current_keys() {
     let (old, new) = (TestKey::ed25519(1), TestKey::ed25519(2));
     let service = TokenService::answering(ok(&[&old]));
     let refreshed = Refreshed::start(JwksSource::Url(service.url.clone()));
@@ -394,7 +394,7 @@ async fn what_cannot_be_read_keeps_the_keys_there_are() {
         "nonsense\r\n\r\n".into(),
     ] {
         service.answers(broken);
-        // Whoever asks again has seen the answer before.
+        // The second request comes after the response to the first one was used.
         service.asked(2).await;
         assert!(refreshed.knows(&old));
         assert_eq!(refreshed.ring.generation(), 0);

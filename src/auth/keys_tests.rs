@@ -1,4 +1,4 @@
-//! Which keys of a JWK Set are taken, and what makes the whole set unusable.
+//! Which keys of a JWK Set are used, which are skipped, and which make the whole set unusable.
 
 use serde_json::{Value, json};
 
@@ -21,7 +21,7 @@ fn unusable(text: &str, origin: Origin) -> String {
     why
 }
 
-/// A key with some members of its own; null takes one away.
+/// A key with some changed members. Null removes a member.
 fn changed(key: &TestKey, members: &[(&str, Value)]) -> Value {
     let mut jwk = key.jwk();
     for (name, value) in members {
@@ -33,7 +33,7 @@ fn changed(key: &TestKey, members: &[(&str, Value)]) -> Value {
     jwk
 }
 
-/// A set in which this key stands beside a good one is used without it.
+/// Checks that a set with this key and a good one is used without this key.
 #[track_caller]
 fn skipped(jwk: Value) {
     let good = TestKey::ed25519(9);
@@ -41,7 +41,7 @@ fn skipped(jwk: Value) {
     assert!(unusable(&set_of(&[jwk]).to_string(), Origin::File).contains("no key in it"));
 }
 
-/// A set in which this key stands beside a good one is refused.
+/// Checks that a set with this key and a good one is refused.
 #[track_caller]
 fn refused(jwk: &Value, why: &str) {
     let set = set_of(&[TestKey::ed25519(9).jwk(), jwk.clone()]).to_string();
@@ -50,8 +50,8 @@ fn refused(jwk: &Value, why: &str) {
 }
 
 #[test]
-fn keys_are_pinned_to_the_algorithm_of_their_type() {
-    let keys = TestKey::of_each_kind();
+fn keys_have_the_algorithm_of_their_type() {
+    let keys = TestKey::of_each_algorithm();
     let unnamed: Vec<_> = keys.iter().map(|key| changed(key, &[("alg", Value::Null)])).collect();
     for set in [jwks(&keys.each_ref()), set_of(&unnamed).to_string()] {
         let set = KeySet::from_jwks(&set, Origin::File).unwrap();
@@ -61,7 +61,7 @@ fn keys_are_pinned_to_the_algorithm_of_their_type() {
 }
 
 #[test]
-fn keys_that_are_not_for_us_are_skipped() {
+fn keys_with_another_use_or_type_are_skipped() {
     let key = TestKey::rsa();
     skipped(changed(&key, &[("use", json!("enc"))]));
     skipped(changed(&key, &[("use", json!("tls"))]));
@@ -83,8 +83,8 @@ fn keys_that_are_not_for_us_are_skipped() {
 }
 
 #[test]
-fn a_shared_secret_is_taken_from_a_file_only() {
-    let keys = TestKey::of_each_kind();
+fn a_shared_secret_is_used_from_a_file_only() {
+    let keys = TestKey::of_each_algorithm();
     let set: Value = jwks(&keys.each_ref()).parse().unwrap();
     assert_eq!(kids_of(&set, Origin::File), ["rsa", "p256-1", "ed25519-1", "secret"]);
     assert_eq!(kids_of(&set, Origin::Network), ["rsa", "p256-1", "ed25519-1"]);
@@ -102,7 +102,7 @@ fn weak_keys_are_refused() {
     for bits in [1, 512, 1024, 2047] {
         refused(&rsa(modulus(bits)), "needs 2048 bits");
     }
-    // Zeros in front make no key longer.
+    // Leading zeros do not make an RSA key longer.
     refused(&rsa(base64url([[0; 128], [0xFF; 128]].concat())), "needs 2048 bits");
     refused(&rsa(String::new()), "key \"rsa\": an RSA key needs 2048 bits");
     for bits in [2048, 3072, 4096] {
@@ -113,7 +113,7 @@ fn weak_keys_are_refused() {
     for bytes in [0, 1, 16, 31] {
         refused(&TestKey::secret("secret", &vec![1; bytes]).jwk(), "needs 32 bytes");
     }
-    // A zero byte in front is as random as any other.
+    // Leading zeros of a secret count: they are as random as other bytes.
     let begins_with_zeros = [&[0; 2][..], &[1; 30]].concat();
     assert_eq!(
         kids_of(&set_of(&[TestKey::secret("secret", &begins_with_zeros).jwk()]), Origin::File),
@@ -123,7 +123,7 @@ fn weak_keys_are_refused() {
 
 #[test]
 fn broken_keys_are_refused_before_a_token_names_them() {
-    let broken = "it is no";
+    let broken = "it is not a valid";
     let point = TestKey::p256(1);
     refused(&changed(&point, &[("x", json!(base64url([1; 32])))]), broken);
     refused(&changed(&point, &[("y", json!(base64url([1; 31])))]), broken);
@@ -140,7 +140,7 @@ fn broken_keys_are_refused_before_a_token_names_them() {
 #[test]
 fn two_keys_cannot_have_one_id() {
     refused(&changed(&TestKey::rsa(), &[("kid", json!("ed25519-9"))]), "the id \"ed25519-9\"");
-    // Not even where one of them is not for us: who is to say which one is meant.
+    // This includes a key that would be skipped, since a token could mean either.
     let encrypts = changed(&TestKey::rsa(), &[("kid", json!("ed25519-9")), ("use", json!("enc"))]);
     refused(&encrypts, "the id \"ed25519-9\"");
     let nameless = [1, 2].map(|seed| changed(&TestKey::ed25519(seed), &[("kid", Value::Null)]));
@@ -155,14 +155,14 @@ fn a_set_holds_a_bounded_number_of_keys() {
 }
 
 #[test]
-fn what_is_commonly_taken_for_a_jwk_set_is_told_apart() {
+fn an_empty_set_and_a_pem_file_have_their_own_messages() {
     assert_eq!(unusable("{\"keys\":[]}", Origin::File), "it has no keys");
     let pem = "\n-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEA\n-----END PUBLIC KEY-----\n";
     assert_eq!(unusable(pem, Origin::File), "it is a PEM file; a JWK Set is JSON, {\"keys\": [...]}");
 }
 
 #[test]
-fn what_is_no_jwk_set_is_refused_without_being_quoted() {
+fn an_invalid_set_is_refused_without_showing_its_contents() {
     let secret = "c2VjcmV0LW9mLXNvbWUtbGVuZ3RoLXRoYXQtaXMtbm90LXNob3du";
     let jwk = json!({ "kty": "oct", "k": secret });
     let wrong = [

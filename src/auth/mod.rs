@@ -1,4 +1,4 @@
-//! Who is calling, and what they may do. Tokens are somebody else's to issue; here they are verified.
+//! Authentication and authorization: verifies the tokens that a token service issued, and checks their permissions.
 
 mod permission;
 mod policy;

@@ -1,15 +1,15 @@
-//! Every permission that a token can grant, as the published contract names them.
+//! The permissions that a token can grant, with the names of the published contract.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// Declares the permissions: variant and name, once.
+/// Declares the enum of permissions and their names, so that a permission is one line.
 macro_rules! permissions {
     ($($variant:ident = $name:literal,)*) => {
         /// A permission.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[repr(u8)]
-        #[allow(missing_docs, reason = "the names say it")]
+        #[allow(missing_docs, reason = "the names describe the variants")]
         pub enum Permission { $($variant,)* }
 
         impl Permission {
@@ -78,7 +78,7 @@ permissions! {
     VoipEpicJoin = "session:voip:epic:join",
 }
 
-const _: () = assert!(Permission::ALL.len() <= 64, "a set of permissions is a 64-bit word");
+const _: () = assert!(Permission::ALL.len() <= 64, "`Permissions` has a bit of a u64 for each permission");
 
 impl fmt::Display for Permission {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -94,45 +94,46 @@ impl FromStr for Permission {
     }
 }
 
-/// A set of permissions.
+/// A set of permissions, with a bit for each.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Permissions(u64);
 
 impl Permissions {
-    /// The permissions that these names grant. A name that ends in `:*` grants everything below its prefix;
-    /// any other name grants itself. Names that we do not know grant nothing, a bare `*` among them.
+    /// The permissions that these names grant. A name that ends in `:*` grants every permission that starts with the
+    /// text before the `*`; any other name grants the permission of this name. Unknown names grant nothing, and
+    /// neither does `*` alone.
     pub fn from_names<'a>(names: impl IntoIterator<Item = &'a str>) -> Self {
         let mut granted = Self::default();
         for name in names {
             let prefix = name.strip_suffix('*').filter(|prefix| prefix.ends_with(':'));
-            let covers = |permission: &Permission| {
-                permission.name() == name
-                    || prefix.is_some_and(|prefix| permission.name().starts_with(prefix))
-            };
-            for permission in Permission::ALL.iter().filter(|permission| covers(permission)) {
-                granted.0 |= 1 << (*permission as u8);
+            for permission in Permission::ALL {
+                let is_named = permission.name() == name;
+                let is_below = prefix.is_some_and(|prefix| permission.name().starts_with(prefix));
+                if is_named || is_below {
+                    granted.0 |= 1 << (*permission as u8);
+                }
             }
         }
         granted
     }
 
-    /// Whether there is none in the set.
+    /// Whether the set is empty.
     pub fn is_empty(self) -> bool {
         self.0 == 0
     }
 
-    /// Whether a permission is in the set.
+    /// Whether the set contains a permission.
     pub fn contains(self, permission: Permission) -> bool {
         self.0 & (1 << (permission as u8)) != 0
     }
 
-    /// Whether any of these is in the set.
+    /// Whether the set contains at least one of these permissions.
     pub fn contains_any(self, permissions: &[Permission]) -> bool {
         permissions.iter().any(|permission| self.contains(*permission))
     }
 }
 
-/// What a player's client needs, and no more: the default of `rallypoint token`.
+/// The permissions that the game client of a player needs: the default of `rallypoint token`.
 pub const DEFAULT_PLAYER_PERMISSIONS: &[Permission] = &[
     Permission::Create,
     Permission::ReadSelf,
@@ -166,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn a_star_covers_what_is_below_it_and_nothing_beside_it() {
+    fn a_star_grants_the_permissions_below_its_prefix() {
         assert_eq!(
             granted("session:read:*"),
             [
@@ -203,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_found_again() {
+    fn permissions_are_parsed_from_their_names() {
         for permission in Permission::ALL {
             assert_eq!(permission.name().parse(), Ok(*permission));
         }

@@ -1,5 +1,5 @@
-//! Who may call an operation. A policy is a column of the operation's row; a [`Caller`] is the proof that it was
-//! checked, since only [`Policy::admit`] makes one.
+//! Policies: which permissions an operation needs. Each row of the operation table has a policy. A [`Caller`] proves
+//! that the policy was checked, since only [`Policy::admit`] creates one.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,24 +8,26 @@ use super::permission::{Permission, Permissions};
 use super::token::Token;
 use crate::domain::{Actor, PlayerUuid};
 
-/// The permissions that open an operation.
+/// The permissions that an operation needs.
 #[derive(Clone, Copy, Debug)]
 pub struct Policy {
+    /// Permissions for all players and sessions.
     any: &'static [Permission],
+    /// Permissions for the caller's own player.
     own: &'static [Permission],
     needs_player: bool,
 }
 
-/// Why a known caller may not call an operation.
+/// Why a caller with a valid token may not use an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Denied {
-    /// The token grants too little; what would have been enough.
+    /// The token grants none of these permissions.
     Permission(Enough),
-    /// The operation acts as a player and the token names none.
+    /// The operation acts as a player, and the token names none.
     PlayerRequired,
 }
 
-/// Permissions of which any would have been enough.
+/// Permissions, each of which is enough for an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Enough {
     any: &'static [Permission],
@@ -39,32 +41,35 @@ impl fmt::Display for Enough {
     }
 }
 
-/// How far a caller reaches.
+/// The scope of a caller's permissions in an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reach {
-    /// Every player and every session.
+    /// All players and all sessions.
     Any,
-    /// Themselves and the sessions they are in, with the rights they have there.
+    /// The caller's own player, with the rights that the player has in each session.
     Own,
 }
 
 impl Policy {
-    /// Any of these permissions opens the operation, for whomever it acts on.
+    /// Needs one of these permissions, which cover all players and sessions.
     pub const fn any(any: &'static [Permission]) -> Self {
         Self { any, own: &[], needs_player: false }
     }
 
-    /// Any of these permissions opens it for what is the caller's own.
+    /// Accepts these permissions too, for the caller's own player.
     pub const fn or_own(self, own: &'static [Permission]) -> Self {
         Self { own, ..self }
     }
 
-    /// It acts as the caller's player, so the token must name one.
+    /// Requires that the token names a player, as whom the operation acts.
     pub const fn as_player(self) -> Self {
         Self { needs_player: true, ..self }
     }
 
-    /// Lets a caller pass, or says why not.
+    /// Checks the token against the policy and returns the caller.
+    ///
+    /// # Errors
+    /// If the token does not grant enough, or names no player where the policy needs one.
     pub fn admit(&self, token: Arc<Token>) -> Result<Caller, Denied> {
         let reach = self.reach(token.permissions)?;
         if token.player.is_none() && (self.needs_player || reach == Reach::Own) {
@@ -83,27 +88,27 @@ impl Policy {
         }
     }
 
-    /// The permissions of which any is enough.
+    /// The permissions, each of which is enough.
     pub fn enough(&self) -> Enough {
         Enough { any: self.any, own: self.own }
     }
 
-    /// Permissions that open it for everyone and everything.
+    /// The permissions for all players and sessions.
     pub fn any_of(&self) -> &'static [Permission] {
         self.any
     }
 
-    /// Permissions that open it for what is the caller's own.
+    /// The permissions for the caller's own player.
     pub fn own_of(&self) -> &'static [Permission] {
         self.own
     }
 
-    /// Whether it acts as the caller's player.
+    /// Whether the operation acts as the caller's player.
     pub fn needs_player(&self) -> bool {
         self.needs_player
     }
 
-    /// The policy in words, for the API document.
+    /// The policy in words, for the OpenAPI document.
     pub fn describe(&self) -> String {
         let list = |permissions: &[Permission]| {
             let quoted: Vec<_> = permissions.iter().map(|permission| format!("`{permission}`")).collect();
@@ -112,7 +117,10 @@ impl Policy {
         let mut words = match (self.any, self.own) {
             (any, []) => format!("Permission: {}.", list(any)),
             ([], own) => format!("Permission: {}.", list(own)),
-            (any, own) => format!("Permission: {}; for what is one's own also {}.", list(any), list(own)),
+            (any, own) => {
+                let (any, own) = (list(any), list(own));
+                format!("Permission: {any}, for all players; or {own}, for the caller's own player.")
+            }
         };
         if self.needs_player {
             words += " The token must name a player.";
@@ -121,22 +129,22 @@ impl Policy {
     }
 }
 
-/// A caller who passed an operation's policy.
+/// A caller who passed the policy of an operation.
 #[derive(Clone, Debug)]
 pub struct Caller {
     token: Arc<Token>,
     reach: Reach,
-    /// What would let them reach everyone.
+    /// The permissions of the policy for all players and sessions.
     any: &'static [Permission],
 }
 
 impl Caller {
-    /// The player, where the token names one.
+    /// The player, if the token names one.
     pub fn player(&self) -> Option<PlayerUuid> {
         self.token.player
     }
 
-    /// The player, where this is their own older, numeric id.
+    /// The player, if this is the player's own older, numeric id.
     pub fn player_of_own_id(&self, player_id: i64) -> Option<PlayerUuid> {
         self.token.player.filter(|_| self.token.player_id == Some(player_id))
     }
@@ -146,58 +154,60 @@ impl Caller {
         &self.token
     }
 
-    /// Whether the token grants a permission beside those that opened the operation.
+    /// Whether the token grants a permission, which need not be one of the policy.
     pub fn may(&self, permission: Permission) -> bool {
         self.token.permissions.contains(permission)
     }
 
-    /// The player, for operations that act as one.
+    /// The player, for operations that act as the caller's player.
     ///
     /// # Errors
-    /// Where the token names none.
+    /// If the token names no player.
     pub fn require_player(&self) -> Result<PlayerUuid, Denied> {
         self.token.player.ok_or(Denied::PlayerRequired)
     }
 
-    /// The caller as a narrower policy sees them: for an operation that does what others do, each with permissions
-    /// of its own.
+    /// The same caller under another policy. For an operation that combines several others, each of which has its own
+    /// permissions.
     ///
     /// # Errors
-    /// Where the narrower policy does not admit them.
+    /// If the other policy does not admit the caller.
     pub fn narrowed(&self, policy: Policy) -> Result<Self, Denied> {
         policy.admit(Arc::clone(&self.token))
     }
 
-    /// Whether the caller reaches every player and session.
+    /// Whether the caller's permissions cover all players and sessions.
     pub fn reaches_all(&self) -> bool {
         self.reach == Reach::Any
     }
 
-    /// Refuses a caller who acts on somebody else without reaching that far.
+    /// Checks that the caller may act on this player.
     ///
     /// # Errors
-    /// As said.
+    /// If it is another player and the caller's permissions do not cover all players.
     pub fn require_reach(&self, player: PlayerUuid) -> Result<(), Denied> {
         let reaches = self.reach == Reach::Any || self.token.player == Some(player);
         if reaches { Ok(()) } else { Err(self.out_of_reach()) }
     }
 
-    /// The refusal of a caller who does not reach as far as they would.
+    /// The refusal if the caller needs permissions for all players and sessions and does not have them.
     pub fn out_of_reach(&self) -> Denied {
         Denied::Permission(Enough { any: self.any, own: &[] })
     }
 
-    /// In whose right the caller acts on a session: by their reach.
+    /// On whose authority the caller acts on a session: without restriction if the permissions cover all sessions,
+    /// else as the caller's player.
     pub fn actor(&self) -> Actor {
         self.actor_if(self.reach == Reach::Any)
     }
 
-    /// In whose right the caller acts on a session: in everyone's with this permission, else in their own.
+    /// On whose authority the caller acts on a session: without restriction if the token grants this permission, else
+    /// as the caller's player.
     pub fn actor_unless(&self, permission: Permission) -> Actor {
         self.actor_if(self.may(permission))
     }
 
-    fn actor_if(&self, anyone: bool) -> Actor {
-        if anyone { Actor::Anyone } else { self.token.player.map_or(Actor::Nobody, Actor::Player) }
+    fn actor_if(&self, unrestricted: bool) -> Actor {
+        if unrestricted { Actor::Anyone } else { self.token.player.map_or(Actor::Nobody, Actor::Player) }
     }
 }

@@ -1,4 +1,5 @@
-//! Keys for tests, and every kind of token with them. Published here, so worth nothing.
+//! Keys for tests, and functions that sign tokens with them. They are public, so they must not be used for anything
+//! else.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
@@ -6,7 +7,7 @@ use jsonwebtoken::jwk::Jwk;
 use jsonwebtoken::{Algorithm, EncodingKey};
 use serde_json::{Value, json};
 
-/// A key that signs.
+/// A key that signs tokens.
 pub struct TestKey {
     pub kid: String,
     pub algorithm: Algorithm,
@@ -14,19 +15,19 @@ pub struct TestKey {
 }
 
 impl TestKey {
-    /// The RSA key, of 2048 bits.
+    /// The RSA key, with 2048 bits.
     pub fn rsa() -> Self {
         let encoding = EncodingKey::from_rsa_der(&STANDARD.decode(RSA_PKCS1).unwrap());
         Self { kid: "rsa".into(), algorithm: Algorithm::RS256, encoding }
     }
 
-    /// A P-256 key of one's choice.
+    /// A P-256 key, one for each seed.
     pub fn p256(seed: u8) -> Self {
         let encoding = EncodingKey::from_ec_der(&[P256_PKCS8_PREFIX, &[seed; 32]].concat());
         Self { kid: format!("p256-{seed}"), algorithm: Algorithm::ES256, encoding }
     }
 
-    /// An Ed25519 key of one's choice.
+    /// An Ed25519 key, one for each seed.
     pub fn ed25519(seed: u8) -> Self {
         let encoding = EncodingKey::from_ed_der(&[ED25519_PKCS8_PREFIX, &[seed; 32]].concat());
         Self { kid: format!("ed25519-{seed}"), algorithm: Algorithm::EdDSA, encoding }
@@ -38,12 +39,12 @@ impl TestKey {
         Self { kid: kid.into(), algorithm: Algorithm::HS256, encoding }
     }
 
-    /// One key of each kind.
-    pub fn of_each_kind() -> [Self; 4] {
+    /// One key of each supported algorithm.
+    pub fn of_each_algorithm() -> [Self; 4] {
         [Self::rsa(), Self::p256(1), Self::ed25519(1), Self::secret("secret", &[1; 32])]
     }
 
-    /// What a JWK Set says of it.
+    /// The key in the form of a JWK Set.
     pub fn jwk(&self) -> Value {
         let jwk = Jwk::from_encoding_key(&self.encoding, self.algorithm).unwrap();
         let mut jwk = serde_json::to_value(jwk).unwrap();
@@ -52,17 +53,17 @@ impl TestKey {
         jwk
     }
 
-    /// A token with this key's own header.
+    /// A token with the header that fits this key.
     pub fn token(&self, claims: &Value) -> String {
         self.token_headed(&json!({ "alg": self.algorithm, "kid": self.kid }), claims)
     }
 
-    /// A token with any header, whose signature is this key's all the same.
+    /// A token with any header, signed with this key.
     pub fn token_headed(&self, header: &Value, claims: &Value) -> String {
         self.token_of(self.algorithm, &header.to_string(), &claims.to_string())
     }
 
-    /// A token of any texts, signed by any algorithm of the key's family.
+    /// A token with any header and claims, signed with this key and any algorithm of its type.
     pub fn token_of(&self, algorithm: Algorithm, header: &str, claims: &str) -> String {
         let message = format!("{}.{}", base64url(header), base64url(claims));
         let signature = jsonwebtoken::crypto::sign(message.as_bytes(), &self.encoding, algorithm).unwrap();
@@ -75,22 +76,22 @@ pub fn jwks(keys: &[&TestKey]) -> String {
     json!({ "keys": keys.iter().map(|key| key.jwk()).collect::<Vec<_>>() }).to_string()
 }
 
-/// As JWTs and JWKs spell bytes.
+/// Encodes bytes as JWTs and JWKs do.
 pub fn base64url(bytes: impl AsRef<[u8]>) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
-/// The bytes of a base64url text.
+/// Decodes a base64url text.
 pub fn from_base64url(text: &str) -> Vec<u8> {
     URL_SAFE_NO_PAD.decode(text).unwrap()
 }
 
-/// PKCS #8 of a P-256 key, up to its 32 bytes.
+/// PKCS #8 of a P-256 key, without its last 32 bytes, which are the key itself.
 const P256_PKCS8_PREFIX: &[u8] =
     b"\x30\x41\x02\x01\x00\x30\x13\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07\
       \x04\x27\x30\x25\x02\x01\x01\x04\x20";
 
-/// PKCS #8 of an Ed25519 key, up to its 32 bytes.
+/// PKCS #8 of an Ed25519 key, without its last 32 bytes, which are the key itself.
 const ED25519_PKCS8_PREFIX: &[u8] = b"\x30\x2e\x02\x01\x00\x30\x05\x06\x03\x2b\x65\x70\x04\x22\x04\x20";
 
 /// PKCS #1 of the RSA key, in base64.

@@ -1,4 +1,5 @@
-//! Tokens: verified strictly, and remembered, since a signature costs ten times what the rest of a request does.
+//! Tokens: strict verification, and a cache of verified tokens. The check of a signature takes about ten times as long
+//! as the rest of a request.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,101 +12,101 @@ use quick_cache::sync::Cache;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use super::keys::{Key, KeyRing};
+use super::keys::{KeyRing, VerifyingKey};
 use super::permission::Permissions;
 use crate::domain::{Platform, PlayerUuid};
 use crate::env::Clock;
 
-/// Longest token, bytes.
+/// Maximum size of a token, in bytes.
 pub const TOKEN_BYTES_MAX: usize = 16 * 1024;
-/// Bytes of a token that the bound on cached tokens counts with.
+/// Assumed size of a token, in bytes: the cache holds at most this many bytes for each token in `cache_tokens`.
 const TOKEN_BYTES_TYPICAL: usize = 1024;
-/// Keys that a token without a key id is tried with, so that it cannot buy a signature check per key.
+/// Maximum number of keys that are tried for a token without a key id. It bounds the cost of such a token.
 const CANDIDATES_MAX: usize = 8;
 
-/// A verified token: who is calling, with which permissions, until when.
+/// A verified token: the caller, its permissions, and when the token expires.
 #[derive(Debug)]
 pub struct Token {
-    /// The player; a token without one may do what needs no player.
+    /// The player. A token without a player can be used for operations that need none.
     pub player: Option<PlayerUuid>,
     /// The player's older, numeric id.
     pub player_id: Option<i64>,
-    /// The platform the player is on.
+    /// The platform of the player.
     pub platform: Option<Platform>,
-    /// What the token grants.
+    /// The permissions that the token grants.
     pub permissions: Permissions,
-    /// When it ends, ms since the epoch, leeway included.
+    /// When the token expires, in ms since the epoch. Includes the leeway.
     pub ends_ms: i64,
-    /// The generation of keys it was verified with.
+    /// The generation of the keys with which the token was verified.
     generation: u64,
 }
 
-/// Why a token was refused; safe to tell the caller.
+/// Why a token was refused. The caller may see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TokenError {
-    /// It is no signed JWT, or longer than allowed.
+    /// The token is not a signed JWT, or it is too long.
     Malformed,
-    /// Its algorithm is not allowed, or is not that of its key.
+    /// Its algorithm is not allowed, or differs from that of its key.
     Algorithm,
-    /// No key has the id that it names.
+    /// There is no key with its key id, or no key of its algorithm.
     UnknownKey,
     /// Its signature is wrong.
     Signature,
-    /// It has ended.
+    /// It has expired.
     Expired,
-    /// It has not begun.
+    /// It is not valid yet (`nbf`).
     NotYetValid,
-    /// It comes from somebody else than the configured issuer.
+    /// Its issuer is not the configured one.
     Issuer,
-    /// It is meant for somebody else than the configured audience.
+    /// Its audience does not contain the configured one.
     Audience,
-    /// A claim is missing or not of its type.
+    /// This claim is missing or has the wrong type.
     Claim(&'static str),
-    /// The claim of permissions, whatever its name, is not of its type.
+    /// The configured permissions claim has the wrong type.
     Permissions,
 }
 
 impl fmt::Display for TokenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Malformed => f.write_str("it is no signed JWT"),
-            Self::Algorithm => f.write_str("its algorithm is not that of its key"),
-            Self::UnknownKey => f.write_str("no key verifies it"),
+            Self::Malformed => f.write_str("it is not a signed JWT"),
+            Self::Algorithm => f.write_str("its algorithm is not allowed or not that of its key"),
+            Self::UnknownKey => f.write_str("there is no key for it"),
             Self::Signature => f.write_str("its signature is wrong"),
             Self::Expired => f.write_str("it has expired"),
             Self::NotYetValid => f.write_str("it is not valid yet"),
-            Self::Issuer => f.write_str("it comes from another issuer"),
-            Self::Audience => f.write_str("it is meant for another audience"),
-            Self::Claim(claim) => write!(f, "its {claim} claim is missing or not of its type"),
-            Self::Permissions => {
-                f.write_str("its permissions are neither a list of names nor a text of them")
-            }
+            Self::Issuer => f.write_str("it has another issuer"),
+            Self::Audience => f.write_str("it has another audience"),
+            Self::Claim(claim) => write!(f, "its {claim} claim is missing or has the wrong type"),
+            Self::Permissions => f.write_str(
+                "its permissions claim is neither a list of names nor a text of names separated by spaces",
+            ),
         }
     }
 }
 
-/// How tokens are read.
+/// How tokens are verified and read.
 #[derive(Clone, Debug)]
 pub struct TokenSettings {
-    /// Who must have issued them, if it matters.
+    /// The issuer that tokens must have (`iss`). `None` accepts every issuer.
     pub issuer: Option<String>,
-    /// Whom they must be meant for, if it matters.
+    /// The audience that tokens must name (`aud`). `None` accepts every audience.
     pub audience: Option<String>,
-    /// Tolerance for clocks that differ.
+    /// Tolerance for differences between clocks.
     pub leeway: Duration,
-    /// The claim with the player's uuid.
+    /// The name of the claim with the player's uuid.
     pub player_claim: String,
-    /// The claim with the permissions: a list, or a text separated by spaces.
+    /// The name of the claim with the permissions: a list, or a text separated by spaces.
     pub permissions_claim: String,
-    /// The claim with the player's older, numeric id.
+    /// The name of the claim with the player's older, numeric id.
     pub player_id_claim: String,
-    /// The claim with the platform.
+    /// The name of the claim with the platform.
     pub platform_claim: String,
-    /// Verified tokens to remember.
+    /// Maximum number of verified tokens in the cache.
     pub cache_tokens: usize,
 }
 
-/// Weighs remembered tokens by their length, so that long ones cannot take more memory than was meant.
+/// Weighs cached tokens by their size, so that long tokens cannot exceed the intended memory.
 #[derive(Clone)]
 struct ByLength;
 
@@ -115,7 +116,7 @@ impl Weighter<Box<[u8]>, Arc<Token>> for ByLength {
     }
 }
 
-/// Verifies tokens.
+/// Verifies tokens and caches the verified ones.
 pub struct Verifier {
     keys: Arc<KeyRing>,
     settings: TokenSettings,
@@ -124,55 +125,54 @@ pub struct Verifier {
 }
 
 impl Verifier {
-    /// Verifies with these keys.
+    /// A verifier with these keys and an empty cache.
     pub fn new(keys: Arc<KeyRing>, settings: TokenSettings, clock: Clock) -> Self {
         let tokens = settings.cache_tokens.max(1);
         let verified = Cache::with_weighter(tokens, (tokens * TOKEN_BYTES_TYPICAL) as u64, ByLength);
         Self { keys, settings, clock, verified }
     }
 
-    /// Verifies a token, or finds that it was verified before with the keys that are still in force. It is never
-    /// good beyond its end, remembered or not.
+    /// Verifies a token, or finds it in the cache. A cached token, too, is refused as soon as it has expired.
     ///
     /// # Errors
-    /// Why it was refused. Refusals are not remembered: keys may come.
+    /// Why the token was refused. Refusals are not cached, since the missing key may be added later.
     pub fn verify(&self, raw: &(impl AsRef<[u8]> + ?Sized)) -> Result<Arc<Token>, TokenError> {
         let raw = raw.as_ref();
         if raw.len() > TOKEN_BYTES_MAX {
             return Err(TokenError::Malformed);
         }
         let now_ms = self.clock.now_ms();
-        if let Some(known) = self.known(raw, now_ms) {
-            return known;
+        if let Some(token) = self.find_cached(raw) {
+            return check_expiry(token, now_ms);
         }
         let text = std::str::from_utf8(raw).map_err(|_| TokenError::Malformed)?;
-        let token = Arc::new(self.verify_anew(text)?);
-        let token = still_good(token, now_ms)?;
+        let token = Arc::new(self.verify_uncached(text)?);
+        let token = check_expiry(token, now_ms)?;
         self.verified.insert(raw.into(), Arc::clone(&token));
         Ok(token)
     }
 
-    /// A token that was verified before with the keys that are still in force, and is still good now.
-    pub fn remembered(&self, raw: &[u8], now_ms: i64) -> Option<Arc<Token>> {
-        self.known(raw, now_ms)?.ok()
+    /// A token from the cache. Returns `None` if the token is not cached, has expired, or was verified with keys that
+    /// have been replaced.
+    pub fn cached(&self, raw: &[u8], now_ms: i64) -> Option<Arc<Token>> {
+        check_expiry(self.find_cached(raw)?, now_ms).ok()
     }
 
-    /// What has become of a token that was verified before, where the keys are still in force.
-    fn known(&self, raw: &[u8], now_ms: i64) -> Option<Result<Arc<Token>, TokenError>> {
-        let token = self.verified.get(raw).filter(|token| token.generation == self.keys.generation())?;
-        Some(still_good(token, now_ms))
+    /// A token from the cache, perhaps expired, if the keys have not been replaced since it was verified.
+    fn find_cached(&self, raw: &[u8]) -> Option<Arc<Token>> {
+        self.verified.get(raw).filter(|token| token.generation == self.keys.generation())
     }
 
-    fn verify_anew(&self, raw: &str) -> Result<Token, TokenError> {
+    fn verify_uncached(&self, raw: &str) -> Result<Token, TokenError> {
         let header = jsonwebtoken::decode_header(raw).map_err(|error| match error.kind() {
-            // A text in place of an algorithm that we know.
+            // The JSON is valid, but the library does not know the algorithm.
             ErrorKind::Json(error) if error.is_data() => TokenError::Algorithm,
             _ => TokenError::Malformed,
         })?;
         if !matches!(header.alg, Algorithm::HS256 | Algorithm::RS256 | Algorithm::ES256 | Algorithm::EdDSA) {
             return Err(TokenError::Algorithm);
         }
-        // Extensions that must be understood (RFC 7515, 4.1.11): we understand none.
+        // The header lists critical extensions (RFC 7515, 4.1.11). None are supported.
         if header.crit.is_some() {
             return Err(TokenError::Malformed);
         }
@@ -208,7 +208,7 @@ impl Verifier {
         }
         let ends_ms = claims.get("exp").and_then(as_ms).ok_or(TokenError::Claim("exp"))?;
         Ok(Token {
-            // A subject that is no uuid is a server: it may do what needs no player.
+            // A subject that is not a uuid is a server. It can use operations that need no player.
             player: text(claims, &self.settings.player_claim)
                 .and_then(|sub| Uuid::parse_str(sub).ok())
                 .map(PlayerUuid),
@@ -221,7 +221,7 @@ impl Verifier {
     }
 }
 
-fn still_good(token: Arc<Token>, now_ms: i64) -> Result<Arc<Token>, TokenError> {
+fn check_expiry(token: Arc<Token>, now_ms: i64) -> Result<Arc<Token>, TokenError> {
     if now_ms < token.ends_ms { Ok(token) } else { Err(TokenError::Expired) }
 }
 
@@ -229,8 +229,9 @@ fn text<'a>(claims: &'a Map<String, Value>, name: &str) -> Option<&'a str> {
     claims.get(name).and_then(Value::as_str)
 }
 
-/// The claims of a token whose signature is right. Time and parties are judged by us, with our clock.
-fn checked_claims(raw: &str, key: &Key, named: Algorithm) -> Result<Map<String, Value>, TokenError> {
+/// The claims of a token, if its signature is right. The library checks only the signature here: time, issuer and
+/// audience are checked in `read_claims`, with the clock of the server.
+fn checked_claims(raw: &str, key: &VerifyingKey, named: Algorithm) -> Result<Map<String, Value>, TokenError> {
     if key.algorithm != named {
         return Err(TokenError::Algorithm);
     }
@@ -247,12 +248,12 @@ fn checked_claims(raw: &str, key: &Key, named: Algorithm) -> Result<Map<String, 
     })
 }
 
-/// Seconds since the epoch, perhaps with a fraction, in milliseconds.
+/// Converts seconds since the epoch, which may have a fraction, to milliseconds.
 fn as_ms(value: &Value) -> Option<i64> {
     let seconds = value.as_f64().filter(|seconds| seconds.is_finite())?;
     #[allow(
         clippy::cast_possible_truncation,
-        reason = "the cast saturates, which is right for far-off times"
+        reason = "the cast saturates, so that a time out of range becomes the earliest or latest one"
     )]
     Some((seconds * 1000.0) as i64)
 }
@@ -269,7 +270,7 @@ fn names_audience(claim: Option<&Value>, audience: &str) -> bool {
     }
 }
 
-/// Permissions: a list of texts, a text separated by spaces, or none.
+/// Reads permissions: a list of names, or a text of names separated by spaces. A missing claim grants nothing.
 fn read_permissions(claim: Option<&Value>) -> Result<Permissions, TokenError> {
     match claim {
         None => Ok(Permissions::default()),

@@ -1,4 +1,4 @@
-//! Which tokens are good: signatures, keys, and what is remembered.
+//! Which tokens are accepted: signatures, keys, and the cache of verified tokens.
 
 use futures_util::future::FutureExt as _;
 use proptest::prelude::*;
@@ -15,8 +15,8 @@ use crate::env::Entropy;
 pub(super) const NOW_S: i64 = 1_795_435_200;
 pub(super) const PLAYER: &str = "6f1c4d0e-93a5-4a1e-8d6c-2f0b7a9e5c31";
 
-/// A verifier, and what it depends on.
-pub(super) struct Bench {
+/// A verifier with its keys and its clock.
+pub(super) struct Fixture {
     pub(super) ring: Arc<KeyRing>,
     pub(super) clock: Clock,
     pub(super) verifier: Verifier,
@@ -39,7 +39,7 @@ fn key_set(keys: &[&TestKey]) -> KeySet {
     KeySet::from_jwks(&jwks(keys), Origin::File).unwrap()
 }
 
-impl Bench {
+impl Fixture {
     pub(super) fn new(keys: &[&TestKey]) -> Self {
         Self::with(keys, |_| {})
     }
@@ -65,23 +65,23 @@ impl Bench {
         assert_eq!(self.verifier.verify(token).unwrap_err(), error, "{token}");
     }
 
-    /// Whether a token since the last call named a key that is not there.
+    /// Whether a token has named an unknown key since the last call.
     fn asked_for_keys(&self) -> bool {
         self.ring.unknown_key.notified().now_or_never().is_some()
     }
 }
 
-/// A shared secret, for tests to which the algorithm does not matter: it is the fastest.
+/// A shared secret, for tests that work with any algorithm: HS256 is the fastest.
 pub(super) fn secret() -> TestKey {
     TestKey::secret("secret", &[7; 32])
 }
 
-/// The claims of a player's token that is good for a minute.
+/// The claims of a player's token that is valid for a minute.
 pub(super) fn claims() -> Value {
     json!({ "sub": PLAYER, "exp": NOW_S + 60, "permissions": ["session:read:self"] })
 }
 
-/// These claims, with one changed; null takes it away.
+/// These claims with one changed. Null removes the claim.
 pub(super) fn claims_with(name: &str, value: Value) -> Value {
     let mut claims = claims();
     match value {
@@ -93,15 +93,15 @@ pub(super) fn claims_with(name: &str, value: Value) -> Value {
 
 #[test]
 fn tokens_of_every_allowed_algorithm_are_accepted() {
-    let keys = TestKey::of_each_kind();
-    let bench = Bench::new(&keys.each_ref());
+    let keys = TestKey::of_each_algorithm();
+    let fixture = Fixture::new(&keys.each_ref());
     for key in &keys {
-        let token = bench.accepts(&key.token(&claims()));
+        let token = fixture.accepts(&key.token(&claims()));
         assert_eq!(token.player.unwrap().to_string(), PLAYER);
         assert!(token.permissions.contains(Permission::ReadSelf));
         assert!(!token.permissions.contains(Permission::ReadAny));
-        // Without a key id, the algorithm leads to the key.
-        bench.accepts(&key.token_headed(&json!({ "alg": key.algorithm }), &claims()));
+        // Without a key id, the key is found by its algorithm.
+        fixture.accepts(&key.token_headed(&json!({ "alg": key.algorithm }), &claims()));
     }
 }
 
@@ -109,7 +109,7 @@ fn tokens_of_every_allowed_algorithm_are_accepted() {
 fn development_tokens_are_accepted() {
     let dir = tempfile::tempdir().unwrap();
     let key = DevelopmentKey::load_or_create(dir.path(), &Entropy::System).unwrap();
-    let bench = Bench::over(key.key_set(), |_| {});
+    let fixture = Fixture::over(key.key_set(), |_| {});
     let player = PlayerUuid(PLAYER.parse().unwrap());
     let grant = Grant {
         player: Some(player),
@@ -118,19 +118,19 @@ fn development_tokens_are_accepted() {
         player_id: Some(17),
         ttl: Duration::from_secs(60),
     };
-    let token = bench.accepts(&key.sign(&grant, bench.clock.now()));
+    let token = fixture.accepts(&key.sign(&grant, fixture.clock.now()));
     assert_eq!((token.player, token.player_id), (Some(player), Some(17)));
     assert_eq!(token.platform, Some(Platform::Steam));
     assert!(token.permissions.contains(Permission::SessionAll));
-    bench.clock.advance(Duration::from_secs(65));
-    bench.refuses(&key.sign(&grant, bench.clock.now() - grant.ttl * 2), TokenError::Expired);
+    fixture.clock.advance(Duration::from_secs(65));
+    fixture.refuses(&key.sign(&grant, fixture.clock.now() - grant.ttl * 2), TokenError::Expired);
 }
 
 #[test]
 fn other_algorithms_are_refused_even_with_the_right_key() {
-    let keys = TestKey::of_each_kind();
+    let keys = TestKey::of_each_algorithm();
     let [rsa, _, _, secret] = &keys;
-    let bench = Bench::new(&keys.each_ref());
+    let fixture = Fixture::new(&keys.each_ref());
     let signed = [
         (secret, Algorithm::HS384),
         (secret, Algorithm::HS512),
@@ -143,44 +143,44 @@ fn other_algorithms_are_refused_even_with_the_right_key() {
     for (key, algorithm) in signed {
         for header in [json!({ "alg": algorithm }), json!({ "alg": algorithm, "kid": key.kid })] {
             let token = key.token_of(algorithm, &header.to_string(), &claims().to_string());
-            bench.refuses(&token, TokenError::Algorithm);
+            fixture.refuses(&token, TokenError::Algorithm);
         }
     }
     for algorithm in ["ES384", "ES256K", "Ed25519", "hs256", "HS256 ", ""] {
-        bench.refuses(&secret.token_headed(&json!({ "alg": algorithm }), &claims()), TokenError::Algorithm);
+        fixture.refuses(&secret.token_headed(&json!({ "alg": algorithm }), &claims()), TokenError::Algorithm);
     }
     for header in [json!({}), json!({ "alg": null }), json!({ "alg": ["HS256"] }), json!({ "alg": 1 })] {
-        assert!(bench.verifier.verify(&secret.token_headed(&header, &claims())).is_err(), "{header}");
+        assert!(fixture.verifier.verify(&secret.token_headed(&header, &claims())).is_err(), "{header}");
     }
 }
 
 #[test]
 fn a_token_without_a_signature_is_refused() {
-    let keys = TestKey::of_each_kind();
-    let bench = Bench::new(&keys.each_ref());
+    let keys = TestKey::of_each_algorithm();
+    let fixture = Fixture::new(&keys.each_ref());
     for key in &keys {
         for algorithm in ["none", "None", "NONE", "nOnE"] {
             for header in [json!({ "alg": algorithm }), json!({ "alg": algorithm, "kid": key.kid })] {
                 let signed = key.token_headed(&header, &claims());
                 let unsigned = &signed[..=signed.rfind('.').unwrap()];
-                bench.refuses(&signed, TokenError::Algorithm);
-                bench.refuses(unsigned, TokenError::Algorithm);
+                fixture.refuses(&signed, TokenError::Algorithm);
+                fixture.refuses(unsigned, TokenError::Algorithm);
             }
         }
         let signed = key.token(&claims());
-        bench.refuses(&signed[..=signed.rfind('.').unwrap()], TokenError::Signature);
-        bench.refuses(&signed[..signed.rfind('.').unwrap()], TokenError::Malformed);
+        fixture.refuses(&signed[..=signed.rfind('.').unwrap()], TokenError::Signature);
+        fixture.refuses(&signed[..signed.rfind('.').unwrap()], TokenError::Malformed);
     }
 }
 
 #[test]
 fn a_public_key_is_no_shared_secret() {
     let public = [TestKey::rsa(), TestKey::p256(1), TestKey::ed25519(1)];
-    let bench = Bench::new(&public.each_ref());
+    let fixture = Fixture::new(&public.each_ref());
     for key in &public {
         let jwk = key.jwk();
         let decoded = |name: &str| from_base64url(jwk[name].as_str().unwrap_or_default());
-        // Whatever an attacker can know of the key, in the forms that a careless verifier would key its hash with.
+        // All that an attacker can know of the key, in the forms that a wrong verifier could use as a shared secret.
         let known = [
             jwk.to_string().into_bytes(),
             jwk["n"].as_str().or(jwk["x"].as_str()).unwrap().as_bytes().to_vec(),
@@ -191,142 +191,142 @@ fn a_public_key_is_no_shared_secret() {
         ];
         for secret in known {
             let forger = TestKey::secret(&key.kid, &secret);
-            bench.refuses(&forger.token(&claims()), TokenError::Algorithm);
-            bench
+            fixture.refuses(&forger.token(&claims()), TokenError::Algorithm);
+            fixture
                 .refuses(&forger.token_headed(&json!({ "alg": "HS256" }), &claims()), TokenError::UnknownKey);
             let header = json!({ "alg": key.algorithm, "kid": key.kid });
-            bench.refuses(&forger.token_headed(&header, &claims()), TokenError::Signature);
+            fixture.refuses(&forger.token_headed(&header, &claims()), TokenError::Signature);
         }
     }
 }
 
 #[test]
 fn a_token_cannot_choose_the_algorithm_of_its_key() {
-    let keys = TestKey::of_each_kind();
-    let bench = Bench::new(&keys.each_ref());
+    let keys = TestKey::of_each_algorithm();
+    let fixture = Fixture::new(&keys.each_ref());
     for signer in &keys {
         for named in keys.iter().filter(|named| named.algorithm != signer.algorithm) {
             let header = json!({ "alg": signer.algorithm, "kid": named.kid });
-            bench.refuses(&signer.token_headed(&header, &claims()), TokenError::Algorithm);
+            fixture.refuses(&signer.token_headed(&header, &claims()), TokenError::Algorithm);
         }
     }
 }
 
 #[test]
-fn keys_that_a_token_brings_along_are_not_used() {
+fn keys_in_the_header_of_a_token_are_not_used() {
     let (ours, theirs) = (TestKey::ed25519(1), TestKey::ed25519(2));
-    let bench = Bench::new(&[&ours]);
+    let fixture = Fixture::new(&[&ours]);
     let mut header = json!({
         "alg": "EdDSA", "jwk": theirs.jwk(), "jku": "https://attacker.example/jwks", "x5u": "https://attacker.example",
     });
-    bench.refuses(&theirs.token_headed(&header, &claims()), TokenError::Signature);
+    fixture.refuses(&theirs.token_headed(&header, &claims()), TokenError::Signature);
     header["kid"] = json!(ours.kid);
-    bench.refuses(&theirs.token_headed(&header, &claims()), TokenError::Signature);
+    fixture.refuses(&theirs.token_headed(&header, &claims()), TokenError::Signature);
     header["kid"] = json!(theirs.kid);
-    bench.refuses(&theirs.token_headed(&header, &claims()), TokenError::UnknownKey);
+    fixture.refuses(&theirs.token_headed(&header, &claims()), TokenError::UnknownKey);
 }
 
 #[test]
-fn extensions_that_must_be_understood_are_refused() {
+fn critical_extensions_are_refused() {
     let key = secret();
-    let bench = Bench::new(&[&key]);
+    let fixture = Fixture::new(&[&key]);
     for crit in [json!(["exp"]), json!(["b64"]), json!(["x"]), json!([])] {
         let header = json!({ "alg": "HS256", "kid": key.kid, "crit": crit, "b64": false, "x": 1 });
-        bench.refuses(&key.token_headed(&header, &claims()), TokenError::Malformed);
+        fixture.refuses(&key.token_headed(&header, &claims()), TokenError::Malformed);
     }
     let header = json!({ "alg": "HS256", "kid": key.kid, "crit": "exp" });
-    assert!(bench.verifier.verify(&key.token_headed(&header, &claims())).is_err());
-    // What need not be understood is passed over.
-    bench.accepts(&key.token_headed(&json!({ "alg": "HS256", "typ": "at+jwt", "x": 1 }), &claims()));
+    assert!(fixture.verifier.verify(&key.token_headed(&header, &claims())).is_err());
+    // Extensions that are not critical are ignored.
+    fixture.accepts(&key.token_headed(&json!({ "alg": "HS256", "typ": "at+jwt", "x": 1 }), &claims()));
 }
 
 #[test]
-fn an_unknown_key_is_refused_and_asked_for() {
+fn an_unknown_key_is_refused_and_triggers_a_reload() {
     let (known, unknown) = (TestKey::ed25519(1), TestKey::ed25519(2));
-    let bench = Bench::new(&[&known]);
+    let fixture = Fixture::new(&[&known]);
     for kid in [json!(unknown.kid), json!(""), json!("ED25519-1"), json!("ed25519-1 ")] {
         let header = json!({ "alg": "EdDSA", "kid": kid });
-        bench.refuses(&known.token_headed(&header, &claims()), TokenError::UnknownKey);
-        assert!(bench.asked_for_keys(), "{kid}");
+        fixture.refuses(&known.token_headed(&header, &claims()), TokenError::UnknownKey);
+        assert!(fixture.asked_for_keys(), "{kid}");
     }
-    // No key of the algorithm at all.
-    bench.refuses(&secret().token_headed(&json!({ "alg": "HS256" }), &claims()), TokenError::UnknownKey);
-    assert!(bench.asked_for_keys());
+    // The set has no key of this algorithm.
+    fixture.refuses(&secret().token_headed(&json!({ "alg": "HS256" }), &claims()), TokenError::UnknownKey);
+    assert!(fixture.asked_for_keys());
     let header = json!({ "alg": "EdDSA", "kid": known.kid });
-    bench.refuses(&unknown.token_headed(&header, &claims()), TokenError::Signature);
-    assert!(!bench.asked_for_keys(), "a forger cannot make the keys be read again with ids that are known");
+    fixture.refuses(&unknown.token_headed(&header, &claims()), TokenError::Signature);
+    assert!(!fixture.asked_for_keys(), "a wrong signature with a known key id triggers no reload");
 }
 
 #[test]
 fn a_token_without_a_key_id_is_tried_with_a_few_keys_of_its_algorithm() {
     let others: Vec<_> = (1..=10).map(TestKey::p256).collect();
     let keys: Vec<_> = (1..=9).map(TestKey::ed25519).collect();
-    let bench = Bench::new(&others.iter().chain(&keys).collect::<Vec<_>>());
+    let fixture = Fixture::new(&others.iter().chain(&keys).collect::<Vec<_>>());
     let anonymous = json!({ "alg": "EdDSA" });
     for key in &keys[..CANDIDATES_MAX] {
-        bench.accepts(&key.token_headed(&anonymous, &claims()));
+        fixture.accepts(&key.token_headed(&anonymous, &claims()));
     }
     let ninth = &keys[CANDIDATES_MAX];
-    bench.refuses(&ninth.token_headed(&anonymous, &claims()), TokenError::Signature);
-    bench.accepts(&ninth.token(&claims()));
+    fixture.refuses(&ninth.token_headed(&anonymous, &claims()), TokenError::Signature);
+    fixture.accepts(&ninth.token(&claims()));
 }
 
 #[test]
 fn a_token_is_verified_once() {
     let (old, new) = (TestKey::ed25519(1), TestKey::ed25519(2));
-    let bench = Bench::new(&[&old]);
+    let fixture = Fixture::new(&[&old]);
     let token = old.token(&claims());
-    let first = bench.accepts(&token);
-    // Verified again, it would be another value.
-    assert!(Arc::ptr_eq(&first, &bench.accepts(&token)));
+    let first = fixture.accepts(&token);
+    // A second verification would create another value.
+    assert!(Arc::ptr_eq(&first, &fixture.accepts(&token)));
 
-    // The same keys again are no news.
-    assert!(!bench.ring.replace(key_set(&[&old])));
-    assert!(Arc::ptr_eq(&first, &bench.accepts(&token)));
-    // With other keys it is verified anew, and its key is still there.
-    assert!(bench.ring.replace(key_set(&[&old, &new])));
-    let again = bench.accepts(&token);
+    // The same keys change nothing.
+    assert!(!fixture.ring.replace(key_set(&[&old])));
+    assert!(Arc::ptr_eq(&first, &fixture.accepts(&token)));
+    // After a change of the keys, the token is verified again. Its key is still in the set.
+    assert!(fixture.ring.replace(key_set(&[&old, &new])));
+    let again = fixture.accepts(&token);
     assert!(!Arc::ptr_eq(&first, &again));
-    assert!(Arc::ptr_eq(&again, &bench.accepts(&token)));
-    // Once its key is gone, so is it.
-    assert!(bench.ring.replace(key_set(&[&new])));
-    bench.refuses(&token, TokenError::UnknownKey);
-    bench.accepts(&new.token(&claims()));
+    assert!(Arc::ptr_eq(&again, &fixture.accepts(&token)));
+    // A token whose key was removed is refused.
+    assert!(fixture.ring.replace(key_set(&[&new])));
+    fixture.refuses(&token, TokenError::UnknownKey);
+    fixture.accepts(&new.token(&claims()));
 }
 
 #[test]
-fn a_remembered_token_ends_in_time() {
+fn a_cached_token_expires() {
     let key = secret();
-    let bench = Bench::new(&[&key]);
+    let fixture = Fixture::new(&[&key]);
     let token = key.token(&claims());
-    bench.accepts(&token);
-    bench.clock.advance(Duration::from_millis(64_999));
-    bench.accepts(&token);
-    bench.clock.advance(Duration::from_millis(1));
-    bench.refuses(&token, TokenError::Expired);
+    fixture.accepts(&token);
+    fixture.clock.advance(Duration::from_millis(64_999));
+    fixture.accepts(&token);
+    fixture.clock.advance(Duration::from_millis(1));
+    fixture.refuses(&token, TokenError::Expired);
 }
 
 #[test]
-fn no_more_tokens_are_remembered_than_configured() {
+fn the_cache_has_a_maximum_size() {
     let key = secret();
     for padding_bytes in [0, 8 * 1024] {
-        let bench = Bench::with(&[&key], |settings| settings.cache_tokens = 64);
+        let fixture = Fixture::with(&[&key], |settings| settings.cache_tokens = 64);
         for jti in 0..300 {
             let mut claims = claims_with("jti", json!(jti));
             claims["padding"] = json!("x".repeat(padding_bytes));
-            bench.accepts(&key.token(&claims));
+            fixture.accepts(&key.token(&claims));
         }
-        let (tokens, bytes) = (bench.verifier.verified.len(), bench.verifier.verified.weight());
+        let (tokens, bytes) = (fixture.verifier.verified.len(), fixture.verifier.verified.weight());
         assert!(bytes <= 64 * TOKEN_BYTES_TYPICAL as u64, "{tokens} tokens take {bytes} bytes");
     }
 }
 
 #[test]
-fn a_token_that_is_too_long_is_not_even_read() {
+fn a_token_that_is_too_long_is_refused_unread() {
     let key = secret();
-    let bench = Bench::new(&[&key]);
+    let fixture = Fixture::new(&[&key]);
     let of_length = |bytes: usize| {
-        // Base64 turns three bytes into four, so that only header and claims together reach every length.
+        // Base64 turns three bytes into four, so only header and claims together can have every length.
         let long = (bytes - key.token(&claims()).len()) * 3 / 4;
         let paddings =
             (0..4).flat_map(|short| (long.saturating_sub(30)..=long).map(move |long| (short, long)));
@@ -336,17 +336,17 @@ fn a_token_that_is_too_long_is_not_even_read() {
         });
         tokens.find(|token| token.len() == bytes).unwrap()
     };
-    bench.accepts(&of_length(TOKEN_BYTES_MAX));
-    bench.refuses(&of_length(TOKEN_BYTES_MAX + 1), TokenError::Malformed);
+    fixture.accepts(&of_length(TOKEN_BYTES_MAX));
+    fixture.refuses(&of_length(TOKEN_BYTES_MAX + 1), TokenError::Malformed);
     let header = json!({ "alg": "HS256", "kid": "unknown", "padding": "x".repeat(TOKEN_BYTES_MAX) });
-    bench.refuses(&key.token_headed(&header, &claims()), TokenError::Malformed);
-    assert!(!bench.asked_for_keys());
+    fixture.refuses(&key.token_headed(&header, &claims()), TokenError::Malformed);
+    assert!(!fixture.asked_for_keys());
 }
 
 #[test]
-fn what_is_no_signed_jwt_is_refused() {
+fn a_text_that_is_not_a_signed_jwt_is_refused() {
     let key = secret();
-    let bench = Bench::new(&[&key]);
+    let fixture = Fixture::new(&[&key]);
     let good = key.token(&claims());
     let [header, claims, signature] = good.split('.').collect::<Vec<_>>()[..] else { panic!("{good}") };
     let broken = [
@@ -370,26 +370,26 @@ fn what_is_no_signed_jwt_is_refused() {
         format!("{}.{claims}.{signature}", base64url("[".repeat(4000))),
     ];
     for token in broken {
-        assert!(bench.verifier.verify(&token).is_err(), "{token}");
+        assert!(fixture.verifier.verify(&token).is_err(), "{token}");
     }
     for claims in ["[]", "1", "null", "\"x\"", "", "{", "{}{}", "{\"exp\":1}x"] {
-        bench.refuses(&key.token_of(Algorithm::HS256, r#"{"alg":"HS256"}"#, claims), TokenError::Malformed);
+        fixture.refuses(&key.token_of(Algorithm::HS256, r#"{"alg":"HS256"}"#, claims), TokenError::Malformed);
     }
 }
 
 #[test]
 fn neither_secrets_nor_tokens_are_shown() {
     let key = TestKey::secret("secret", b"an open secret of thirty-two byt");
-    let bench = Bench::new(&[&key]);
+    let fixture = Fixture::new(&[&key]);
     let raw = key.token(&claims());
-    let shown = format!("{:?} {:?}", bench.ring, bench.accepts(&raw));
+    let shown = format!("{:?} {:?}", fixture.ring, fixture.accepts(&raw));
     let parts = raw.split('.').map(str::to_owned);
     for hidden in parts.chain([base64url("an open secret of thirty-two byt"), "an open secret".into()]) {
         assert!(!shown.contains(&hidden), "{shown} shows {hidden}");
     }
 }
 
-/// Mutations of one token that no signature covers.
+/// A change of one character of a token: its position, the new character, and the type of change.
 fn any_mutation() -> impl Strategy<Value = (usize, char, u8)> {
     (any::<prop::sample::Index>(), any::<char>(), 0..4_u8)
         .prop_map(|(at, with, how)| (at.index(1 << 20), with, how))
@@ -397,24 +397,24 @@ fn any_mutation() -> impl Strategy<Value = (usize, char, u8)> {
 
 proptest! {
     #[test]
-    fn noise_is_refused(noise in prop_oneof![".*", "[A-Za-z0-9_-]{0,40}(\\.[A-Za-z0-9_-]{0,40}){0,4}"]) {
-        let bench = Bench::new(&[&secret()]);
-        prop_assert!(bench.verifier.verify(&noise).is_err());
+    fn random_text_is_refused(noise in prop_oneof![".*", "[A-Za-z0-9_-]{0,40}(\\.[A-Za-z0-9_-]{0,40}){0,4}"]) {
+        let fixture = Fixture::new(&[&secret()]);
+        prop_assert!(fixture.verifier.verify(&noise).is_err());
     }
 
     #[test]
-    fn noise_with_a_good_signature_is_no_token(header in ".*", claims in ".*") {
+    fn random_text_with_a_valid_signature_is_refused(header in ".*", claims in ".*") {
         let key = secret();
-        let bench = Bench::new(&[&key]);
-        prop_assert!(bench.verifier.verify(&key.token_of(Algorithm::HS256, &header, &claims)).is_err());
+        let fixture = Fixture::new(&[&key]);
+        prop_assert!(fixture.verifier.verify(&key.token_of(Algorithm::HS256, &header, &claims)).is_err());
         let token = key.token_of(Algorithm::HS256, r#"{"alg":"HS256"}"#, &claims);
-        prop_assert!(bench.verifier.verify(&token).is_err());
+        prop_assert!(fixture.verifier.verify(&token).is_err());
     }
 
     #[test]
     fn a_changed_token_is_refused(mutations in prop::collection::vec(any_mutation(), 1..4)) {
         let keys = [TestKey::ed25519(1), secret()];
-        let bench = Bench::new(&keys.each_ref());
+        let fixture = Fixture::new(&keys.each_ref());
         for key in &keys {
             let good = key.token(&claims());
             let mut chars: Vec<char> = good.chars().collect();
@@ -428,7 +428,7 @@ proptest! {
                 }
             }
             let changed: String = chars.into_iter().collect();
-            prop_assert_eq!(bench.verifier.verify(&changed).is_ok(), changed == good, "{}", changed);
+            prop_assert_eq!(fixture.verifier.verify(&changed).is_ok(), changed == good, "{}", changed);
         }
     }
 }

@@ -184,8 +184,8 @@ mod tests {
         for (url, expected) in [
             ("http://keys.example/jwks", "must start with https://"),
             ("ftp://127.0.0.1/jwks", "must start with https://"),
-            ("https://", "is no URL"),
-            ("keys", "is no URL"),
+            ("https://", "is not a URL"),
+            ("keys", "is not a URL"),
         ] {
             let message = load(&format!("\n[auth]\njwks_url = {url:?}"), &[]).unwrap_err();
             assert!(message.starts_with("FILE: line 3: [auth] jwks_url"), "{message}");

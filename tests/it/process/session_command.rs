@@ -218,7 +218,7 @@ async fn errors_say_why_the_command_failed() {
         command.env("RALLYPOINT_TOKEN", token);
         command
     };
-    let refused = "403 Forbidden: the token was refused: it is no signed JWT (token_invalid)";
+    let refused = "403 Forbidden: the token was refused: it is not a signed JWT (token_invalid)";
     failed(run(with_token("forged")).await, refused);
     let reads_config = token(setup.dir.path(), &["--permission", "session:read:config"]).await;
     failed(run(with_token(&reads_config)).await, "403 Forbidden: the token does not grant the permission");
