@@ -17,8 +17,8 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use rallypoint::config::PostgresSection;
-use rallypoint::runtime::settings::postgres_settings;
 use rallypoint::records::keys::KEY_UPGRADE;
+use rallypoint::runtime::settings::postgres_settings;
 use rallypoint::store::{
     Backend, Batch, Embedded, Engine, Entry, GroupCommit, Key, Postgres, StoreError, Version, Writes,
 };

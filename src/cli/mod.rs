@@ -84,9 +84,7 @@ pub fn main() -> ExitCode {
         Command::Demo(args) => demo::run(&args),
         Command::Session(args) => session::run(&args),
         Command::Store(args) => store::run(&args),
-        Command::Openapi => {
-            print_json(&openapi::document(&api::surface(), &Config::default().auth.cookie))
-        }
+        Command::Openapi => print_json(&openapi::document(&api::surface(), &Config::default().auth.cookie)),
         Command::Config(args) => config::print_config(&args),
         Command::CheckConfig(args) => config::check_config(&args),
     };

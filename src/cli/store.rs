@@ -10,8 +10,8 @@ use super::signals::StopSignals;
 use super::{print, runtime};
 use crate::config::{Config, Sources};
 use crate::env::Clock;
-use crate::runtime::settings::postgres_settings;
 use crate::records::keys::KEY_UPGRADE;
+use crate::runtime::settings::postgres_settings;
 use crate::store::copy::{CopyError, CopyProgress, CopyStep, Summary, copy};
 use crate::store::{Embedded, Postgres, Store, StoreError};
 

@@ -305,8 +305,9 @@ impl PresenceTable {
         // An instance that reports `unknown` is expected to go on reporting.
         let can_change = |health| {
             health != Health::Unknown
-                || reports
-                    .is_some_and(|reports| !reports.have_timed_out(now_ms, watched.since_ms, &self.health_rules))
+                || reports.is_some_and(|reports| {
+                    !reports.have_timed_out(now_ms, watched.since_ms, &self.health_rules)
+                })
         };
         let reports_ms = health.filter(|health| can_change(*health));
         let reports_ms =

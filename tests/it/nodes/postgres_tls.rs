@@ -73,7 +73,7 @@ async fn with_a_ca_file_nothing_is_sent_to_a_server_without_tls() {
     let stranger = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("postgresql://me@{}/games", stranger.local_addr().unwrap());
     let (without, with) = (PostgresSection { ca_file: None, ..trusting(&url) }, trusting(&url));
-    for (written, goes_on) in [(without, true), (with, false)] {
+    for (written, continues) in [(without, true), (with, false)] {
         let opening = tokio::spawn(async move { refused(&written).await });
         let (mut client, _) = soon("the client connects", stranger.accept()).await.unwrap();
         let mut tls_request = [0; 8];
