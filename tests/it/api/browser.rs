@@ -44,7 +44,7 @@ async fn games<const N: usize>() -> (Server, [(Client, String); N]) {
 }
 
 #[tokio::test]
-async fn a_leader_lists_a_session_changes_the_listing_and_takes_it_away() {
+async fn a_leader_lists_changes_and_unlists_a_session() {
     let server = Server::new();
     let (alice, stranger) = (server.player(), server.player());
     let session = alice.creates("game").await;
@@ -74,7 +74,7 @@ async fn a_leader_lists_a_session_changes_the_listing_and_takes_it_away() {
 }
 
 #[tokio::test]
-async fn listing_again_gives_new_data_and_keeps_the_place() {
+async fn listing_again_replaces_the_data_and_keeps_the_position() {
     let (server, [(alice, first), (_, second)]) = games().await;
     let before = contents(&server).await;
     list(&alice, &first, json!({})).await.expect(200);
@@ -88,7 +88,7 @@ async fn listing_again_gives_new_data_and_keeps_the_place() {
 }
 
 #[tokio::test]
-async fn listing_is_for_the_leader_and_for_types_that_may_be_listed() {
+async fn only_the_leader_lists_and_only_types_that_allow_it() {
     let server = Server::new();
     let (alice, bob, stranger) = (server.player(), server.player(), server.player());
     let (game, party) = (alice.creates("game").await, alice.creates("party").await);
@@ -112,7 +112,7 @@ async fn listing_is_for_the_leader_and_for_types_that_may_be_listed() {
 }
 
 #[tokio::test]
-async fn every_session_is_listed_from_its_start_where_the_template_says_so() {
+async fn a_template_can_list_every_new_session() {
     let server = Server::with(|config| {
         let game = config.templates.get_mut("game").unwrap();
         game.auto_add_to_browser = true;
@@ -132,7 +132,7 @@ async fn every_session_is_listed_from_its_start_where_the_template_says_so() {
 }
 
 #[tokio::test]
-async fn counts_follow_at_once() {
+async fn player_counts_in_the_browser_are_current() {
     let (server, [(alice, session)]) = games().await;
     let (bob, carol) = (server.player(), server.player());
     let count = async || listed(&carol, &session).await["player_count"].clone();
@@ -157,7 +157,7 @@ async fn counts_follow_at_once() {
 }
 
 #[tokio::test]
-async fn the_instances_health_shows() {
+async fn the_browser_shows_the_health_of_the_instance() {
     let (server, [(alice, session)]) = games().await;
     alice.post(&format!("/v1/session/{session}/instance"), &json!({"instance_id": "i"})).await.expect(200);
     assert!(listed(&alice, &session).await.get("instance_health").is_none());
@@ -168,7 +168,7 @@ async fn the_instances_health_shows() {
 }
 
 #[tokio::test]
-async fn pages_go_on_behind_the_last_listing_seen() {
+async fn a_page_starts_after_the_last_listing_of_the_page_before() {
     let (server, games) = games::<5>().await;
     let reader = server.player();
     let ids: Vec<_> = games.iter().map(|(_, session)| session.clone()).collect();
@@ -190,7 +190,7 @@ async fn pages_go_on_behind_the_last_listing_seen() {
 }
 
 #[tokio::test]
-async fn the_type_and_the_region_narrow_the_page() {
+async fn the_browser_filters_by_type_and_region() {
     let (server, [(alice, first), (bob, second), (_, third)]) = games().await;
     let reader = server.player();
     for (leader, session, region) in [(&alice, &first, "eu"), (&bob, &second, "us")] {
@@ -237,7 +237,7 @@ async fn all_pages(reader: &Client, query: &str) -> Vec<Vec<String>> {
 }
 
 #[tokio::test]
-async fn pages_of_listings_that_show_much_data_are_short() {
+async fn pages_of_large_listings_hold_fewer_entries() {
     let server = Server::new();
     let reader = server.player();
     // As much as a listing can have, but for the seventh, which alone is more than is looked at for a page.
@@ -261,7 +261,7 @@ async fn pages_of_listings_that_show_much_data_are_short() {
 }
 
 #[tokio::test]
-async fn what_is_looked_at_ends_with_a_page_exactly() {
+async fn the_scan_limit_of_a_page_is_exact() {
     let server = Server::new();
     let reader = server.player();
     let batch = (1..=1_001)
@@ -274,7 +274,7 @@ async fn what_is_looked_at_ends_with_a_page_exactly() {
 }
 
 #[tokio::test]
-async fn what_few_listings_fit_is_found_behind_short_pages() {
+async fn rare_matches_are_found_on_later_pages() {
     let server = Server::new();
     let reader = server.player();
     let region = |number| if [1_700, 2_400].contains(&number) { "eu" } else { "us" };
@@ -288,7 +288,7 @@ async fn what_few_listings_fit_is_found_behind_short_pages() {
 }
 
 #[tokio::test]
-async fn the_etag_covers_the_page() {
+async fn the_etag_of_a_page_covers_that_page_only() {
     let (server, [(alice, first), (bob, _)]) = games().await;
     let reader = server.player();
     let (all, one) = ("/v1/browser?session_type=game", "/v1/browser?session_type=game&page_size=1");
@@ -305,7 +305,7 @@ async fn the_etag_covers_the_page() {
 }
 
 #[tokio::test]
-async fn pages_have_limits() {
+async fn page_parameters_are_validated() {
     let server = Server::new();
     let reader = server.player();
     let missing = (json!(["query", "session_type"]), "value_error.missing");

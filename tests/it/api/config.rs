@@ -25,7 +25,7 @@ fn with_regions(config: &mut Config) {
 }
 
 #[tokio::test]
-async fn regions_come_in_their_order_page_by_page() {
+async fn regions_are_sorted_and_paged() {
     let server = Server::with(with_regions);
     let alice = server.player();
     let eu = json!({"region_id": "eu", "sort_order": 1, "custom_only": false, "description": "Europe"});
@@ -82,7 +82,7 @@ fn with_template(config: &mut Config) {
 }
 
 #[tokio::test]
-async fn an_instance_template_is_read_whole() {
+async fn an_instance_template_shows_every_field() {
     let server = Server::with(with_template);
     let alice = server.player();
     let path = format!("/v1/instance-request-template/{TEMPLATE}");
@@ -106,7 +106,7 @@ async fn an_instance_template_is_read_whole() {
 }
 
 #[tokio::test]
-async fn an_instance_template_is_read_in_its_older_form() {
+async fn an_instance_template_is_readable_in_the_deprecated_form() {
     let server = Server::with(with_template);
     let alice = server.player();
     let path = format!("/v1/instance-launch-templates/{TEMPLATE}");
@@ -131,7 +131,7 @@ async fn an_instance_template_is_read_in_its_older_form() {
 }
 
 #[tokio::test]
-async fn instance_templates_are_found_by_their_uuid() {
+async fn an_instance_template_is_found_by_its_uuid() {
     let server = Server::with(with_template);
     let (reader, creator) = (server.service(&["session:read:config"]), server.service(&["session:create"]));
     for (path, param) in [
@@ -160,7 +160,7 @@ async fn address(caller: &Client, peer: Option<&str>, forwarded_for: &[&str]) ->
 }
 
 #[tokio::test]
-async fn callers_are_told_where_they_come_from() {
+async fn connection_info_returns_the_callers_address() {
     let proxies: Vec<IpAddr> = ["10.0.0.1", "10.0.0.2"].map(|proxy| proxy.parse().unwrap()).to_vec();
     let server = Server::with(|config| config.http.trusted_proxies = proxies);
     let alice = server.player();
@@ -178,7 +178,7 @@ async fn callers_are_told_where_they_come_from() {
 }
 
 #[tokio::test]
-async fn without_trusted_proxies_the_peer_is_the_caller() {
+async fn without_trusted_proxies_the_peer_address_is_the_callers() {
     let server = Server::new();
     let alice = server.player();
     assert_eq!(address(&alice, Some("10.0.0.1"), &["198.51.100.1"]).await, json!("10.0.0.1"));

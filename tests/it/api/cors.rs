@@ -52,7 +52,7 @@ fn allows(headers: &HeaderMap) -> Option<&str> {
 }
 
 #[tokio::test]
-async fn pages_of_origins_that_are_named_may_call_and_read_and_others_may_not() {
+async fn only_configured_origins_may_call_and_read() {
     let (_dir, server, mut player) = server(Some(&format!("[{PAGE:?}]"))).await;
     let allowed = preflight(&mut player, PAGE).await.expect(204);
     assert_eq!(allows(&allowed.headers), Some(PAGE));
@@ -89,7 +89,7 @@ async fn pages_of_origins_that_are_named_may_call_and_read_and_others_may_not() 
 }
 
 #[tokio::test]
-async fn every_page_may_call_where_that_is_said_and_none_by_default() {
+async fn a_wildcard_allows_every_origin_and_the_default_allows_none() {
     let (_dir, open, mut player) = server(Some("[\"*\"]")).await;
     assert_eq!(allows(&preflight(&mut player, PAGE).await.expect(204).headers), Some("*"));
     open.stop().await.expect(0);
@@ -102,7 +102,7 @@ async fn every_page_may_call_where_that_is_said_and_none_by_default() {
 }
 
 #[tokio::test]
-async fn what_is_no_origin_is_refused() {
+async fn an_invalid_origin_is_refused() {
     let mut command = rallypoint(&["config"]);
     command.env("RALLYPOINT_HTTP__CORS_ORIGINS", "[\"https://tools.example.com/\"]");
     let refused = run(command).await.expect(1).stderr;

@@ -29,7 +29,7 @@ fn by_id(session: &str, player_id: i64) -> String {
 }
 
 #[tokio::test]
-async fn each_path_does_the_same() {
+async fn all_three_player_paths_do_the_same() {
     let (_, alice, bob, session) = game().await;
     let paths = [
         player_path(&session, bob.player),
@@ -55,7 +55,7 @@ async fn each_path_does_the_same() {
 }
 
 #[tokio::test]
-async fn leader_promotes() {
+async fn status_leader_promotes_the_player() {
     let (_, alice, bob, session) = game().await;
     let promoted = alice.updates(&session, &bob, json!({"status": "leader"})).await.expect(200);
     assert_eq!(promoted.place(), place("leader", 1));
@@ -65,7 +65,7 @@ async fn leader_promotes() {
 }
 
 #[tokio::test]
-async fn whoever_promotes_may_in_one_step_change_team_and_data_too() {
+async fn a_promotion_may_change_team_and_data_in_the_same_request() {
     let (_, alice, bob, session) = game().await;
     let body = json!({"status": "leader", "team_id": 0, "custom_data": {"a": "b"}});
     let promoted = alice.updates(&session, &bob, body).await.expect(200);
@@ -74,7 +74,7 @@ async fn whoever_promotes_may_in_one_step_change_team_and_data_too() {
 }
 
 #[tokio::test]
-async fn promoting_is_for_active_players_only() {
+async fn only_active_players_are_promoted() {
     let (server, alice, _, session) = game().await;
     let (invited, stranger) = (server.player(), server.player());
     alice.invites(&session, &invited).await.expect(200);
@@ -86,7 +86,7 @@ async fn promoting_is_for_active_players_only() {
 }
 
 #[tokio::test]
-async fn invited_and_reserved_hold_a_place() {
+async fn status_invited_or_reserved_holds_a_slot() {
     let (server, alice, bob, session) = game().await;
     let (carol, dave) = (server.player(), server.player());
     let body =
@@ -115,7 +115,7 @@ async fn invited_and_reserved_hold_a_place() {
 }
 
 #[tokio::test]
-async fn a_reservation_is_accepted_without_an_invite() {
+async fn a_reserved_player_joins_without_an_invite() {
     let server = Server::new();
     let (alice, bob) = (server.player(), server.player());
     let session = alice.creates("party").await;
@@ -124,7 +124,7 @@ async fn a_reservation_is_accepted_without_an_invite() {
 }
 
 #[tokio::test]
-async fn reservations_stay_hidden_where_the_template_says_so() {
+async fn a_template_can_hide_reservations() {
     let server =
         Server::with(|config| config.templates.get_mut("game").unwrap().notify_on_reservation = false);
     let (alice, bob) = (server.player(), server.player());
@@ -138,7 +138,7 @@ async fn reservations_stay_hidden_where_the_template_says_so() {
 }
 
 #[tokio::test]
-async fn member_leaves_the_standing_of_active_players_as_it_is() {
+async fn status_member_keeps_the_role_of_active_players() {
     let (server, alice, bob, session) = game().await;
     let before = contents(&server).await;
     for (caller, player, standing) in [
@@ -157,7 +157,7 @@ async fn member_leaves_the_standing_of_active_players_as_it_is() {
 }
 
 #[tokio::test]
-async fn member_does_not_accept_an_invite_for_someone() {
+async fn status_member_does_not_accept_an_invite_for_another_player() {
     let (server, alice, bob, session) = game().await;
     let carol = server.player();
     alice.invites(&session, &carol).await.expect(200);
@@ -175,7 +175,7 @@ async fn member_does_not_accept_an_invite_for_someone() {
 }
 
 #[tokio::test]
-async fn member_joins_oneself_or_with_any_another() {
+async fn status_member_joins_the_caller_or_with_permission_another_player() {
     let (server, alice, _, session) = game().await;
     let (carol, dave) = (server.player(), server.player());
     alice.updates(&session, &carol, all_defaults()).await.refused(403, "join_for_others");
@@ -195,7 +195,7 @@ async fn member_joins_oneself_or_with_any_another() {
 }
 
 #[tokio::test]
-async fn member_meets_the_door_like_any_joiner() {
+async fn status_member_follows_the_join_rules() {
     let server = Server::new();
     let (alice, bob) = (server.player(), server.player());
     let session = alice.creates("party").await;
@@ -212,7 +212,7 @@ async fn member_meets_the_door_like_any_joiner() {
 }
 
 #[tokio::test]
-async fn member_says_nothing_of_a_client_and_comes_in_where_that_does_not_matter() {
+async fn status_member_joins_without_client_data_if_no_check_needs_it() {
     let server = Server::with(|config| config.sessions.version_check = VersionCheck::Exact);
     let (alice, bob) = (server.player(), server.player());
     let session = alice.creates("game").await;
@@ -244,7 +244,7 @@ async fn member_says_nothing_of_a_client_and_comes_in_where_that_does_not_matter
 }
 
 #[tokio::test]
-async fn without_a_status_team_and_data_change_and_nothing_else() {
+async fn without_a_status_only_team_and_data_change() {
     let (server, alice, bob, session) = game().await;
     // What published clients send to change a team.
     let moved = alice.updates(&session, &alice, json!({"team_id": 1})).await.expect(200);
@@ -261,7 +261,7 @@ async fn without_a_status_team_and_data_change_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn others_are_changed_with_the_right_that_the_change_takes() {
+async fn changing_another_player_needs_the_right_for_that_change() {
     let (server, alice, bob, session) = game().await;
     let carol = server.player();
     carol.joins(&session).await.expect(200);
@@ -290,7 +290,7 @@ async fn others_are_changed_with_the_right_that_the_change_takes() {
 }
 
 #[tokio::test]
-async fn by_uuid_each_change_takes_its_own_permission() {
+async fn by_uuid_each_change_needs_its_own_permission() {
     let (server, alice, bob, session) = game().await;
     let (promoting, updating) = (
         with_permission(&server, &alice, "session:promote:self"),
@@ -314,7 +314,7 @@ async fn by_uuid_each_change_takes_its_own_permission() {
 }
 
 #[tokio::test]
-async fn by_uuid_who_does_two_things_reaches_as_far_as_both_permissions_do() {
+async fn by_uuid_two_changes_need_both_permissions_for_that_player() {
     let (server, alice, bob, session) = game().await;
     let both = json!({"status": "leader", "custom_data": {"a": "b"}});
     for permissions in [
@@ -337,7 +337,7 @@ fn with_permission(server: &Server, player: &Client, permission: &str) -> Client
 }
 
 #[tokio::test]
-async fn older_ids_are_known_from_tokens_seen_in_sessions() {
+async fn numeric_ids_are_known_from_tokens_seen_in_sessions() {
     let (server, alice, bob, session) = game().await;
     let body = json!({"status": "invited"});
     alice.post(&by_id(&session, 9), &body).await.refused(404, "player_not_found");
@@ -364,7 +364,7 @@ async fn older_ids_are_known_from_tokens_seen_in_sessions() {
 }
 
 #[tokio::test]
-async fn ones_own_older_id_is_known_from_ones_own_token() {
+async fn a_callers_numeric_id_is_known_from_the_callers_token() {
     let (server, alice, _, session) = game().await;
     let carol = server.player_numbered(9);
     alice.invites(&session, &carol).await.expect(200);
@@ -375,7 +375,7 @@ async fn ones_own_older_id_is_known_from_ones_own_token() {
 }
 
 #[tokio::test]
-async fn the_older_paths_of_a_players_list_answer_the_same() {
+async fn the_deprecated_paths_of_a_players_session_list_answer_the_same() {
     let (server, alice, bob, session) = game().await;
     let own = alice.get("/v1/player/me/session").await.expect(200);
     assert_eq!(own.body["sessions"]["game"]["session_ids"], json!([session]));
@@ -407,7 +407,7 @@ async fn the_older_paths_of_a_players_list_answer_the_same() {
 }
 
 #[tokio::test]
-async fn a_deprecated_body_is_checked_like_any() {
+async fn a_deprecated_body_is_validated() {
     let (_, alice, bob, session) = game().await;
     let wrong = json!({"status": "boss", "team_id": -1, "custom_data": [], "overflow_action": null});
     alice.updates(&session, &bob, wrong).await.invalid(&[

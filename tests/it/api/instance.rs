@@ -39,7 +39,7 @@ async fn game() -> (Server, Client, Client, String) {
 }
 
 #[tokio::test]
-async fn a_dedicated_instance_stays_requested_and_gets_an_id() {
+async fn a_dedicated_instance_gets_an_id_and_stays_requested() {
     let (server, alice, bob, session) = game().await;
     let before = alice.session(&session).await.expect(200);
     assert!(before.body.get("instance").is_none());
@@ -59,7 +59,7 @@ async fn a_dedicated_instance_stays_requested_and_gets_an_id() {
 }
 
 #[tokio::test]
-async fn a_request_is_kept_as_it_was_made() {
+async fn an_instance_keeps_the_requested_values() {
     let (_, alice, bob, session) = game().await;
     let startup = json!({"map": "Dunes", "mode": "arena", "misc_params": "-log", "custom_data": {"a": "b"}});
     let body = json!({
@@ -93,7 +93,7 @@ async fn a_session_has_one_instance_at_a_time() {
 }
 
 #[tokio::test]
-async fn a_host_who_is_a_player_is_the_caller_or_the_one_named_and_takes_part() {
+async fn a_player_host_is_the_caller_or_the_named_active_player() {
     let (server, alice, bob, session) = game().await;
     for host_type in ["player", "standalone"] {
         let own = request(&alice, &session, json!({ "host_type": host_type })).await.expect(200);
@@ -122,7 +122,7 @@ async fn a_host_who_is_a_player_is_the_caller_or_the_one_named_and_takes_part() 
 }
 
 #[tokio::test]
-async fn the_older_id_of_a_host_is_shown_to_players_where_a_token_named_it() {
+async fn members_see_the_hosts_numeric_id_if_a_token_named_it() {
     let server = Server::new();
     let (alice, bob, stranger) = (server.player_numbered(7), server.player_numbered(8), server.player());
     let session = alice.creates("game").await;
@@ -149,7 +149,7 @@ async fn the_older_id_of_a_host_is_shown_to_players_where_a_token_named_it() {
 }
 
 #[tokio::test]
-async fn requesting_is_for_the_leader_or_update_any() {
+async fn only_the_leader_or_update_any_may_request_an_instance() {
     let (server, alice, bob, session) = game().await;
     request(&bob, &session, json!({})).await.refused(403, "not_session_leader");
     request(&server.player(), &session, json!({})).await.refused(403, "not_active_in_session");
@@ -181,7 +181,7 @@ fn with_template(config: &mut Config) {
 }
 
 #[tokio::test]
-async fn a_template_wins_over_startup_params_and_host_and_draws_a_map_by_weight() {
+async fn a_template_overrides_startup_params_and_host_and_draws_a_map_by_weight() {
     let server = Server::with(with_template);
     let alice = server.player();
     let session = alice.creates("game").await;
@@ -216,7 +216,7 @@ async fn a_template_wins_over_startup_params_and_host_and_draws_a_map_by_weight(
 }
 
 #[tokio::test]
-async fn an_update_touches_only_what_it_names() {
+async fn an_update_changes_only_the_given_fields() {
     let (_, alice, bob, session) = game().await;
     request(&alice, &session, json!({"host_type": "player", "host_player_uuid": bob.player}))
         .await
@@ -242,7 +242,7 @@ async fn an_update_touches_only_what_it_names() {
 }
 
 #[tokio::test]
-async fn updating_and_ending_are_for_the_host_or_update_any() {
+async fn only_the_host_or_update_any_may_update_or_end_an_instance() {
     let (server, alice, bob, session) = game().await;
     for caller in [&alice, &bob] {
         update(caller, &session, json!({})).await.refused(404, "instance_not_found");
@@ -275,7 +275,7 @@ async fn updating_and_ending_are_for_the_host_or_update_any() {
 }
 
 #[tokio::test]
-async fn an_allocated_instance_takes_updates_with_its_allocation_only() {
+async fn updates_of_an_allocated_instance_must_name_its_allocation() {
     let (server, alice, _, session) = game().await;
     request(&alice, &session, json!({})).await.expect(200);
     let body = json!({"allocation_id": "a1", "join_status": "allocated"});
@@ -307,7 +307,7 @@ async fn an_allocated_instance_takes_updates_with_its_allocation_only() {
 }
 
 #[tokio::test]
-async fn a_session_is_found_by_its_allocation_as_everyone_may_see_it() {
+async fn a_session_found_by_its_allocation_shows_the_public_view() {
     let (server, alice, bob, session) = game().await;
     request(&alice, &session, json!({})).await.expect(200);
     let join_params = json!({"public_conn_str": "192.0.2.1:7777", "private_conn_str": "10.0.0.1:7777"});
@@ -335,7 +335,7 @@ async fn a_session_is_found_by_its_allocation_as_everyone_may_see_it() {
 }
 
 #[tokio::test]
-async fn an_instance_goes_with_the_player_who_hosts_it() {
+async fn an_instance_ends_when_its_player_host_leaves() {
     let (server, alice, bob, session) = game().await;
     let instance = async || alice.session(&session).await.expect(200).body["instance"].clone();
     let hosted_by_bob = json!({"host_type": "player", "host_player_uuid": bob.player});
@@ -358,7 +358,7 @@ async fn an_instance_goes_with_the_player_who_hosts_it() {
 }
 
 #[tokio::test]
-async fn who_registered_an_instance_and_was_kicked_says_no_more_where_to_connect() {
+async fn a_kicked_registrar_can_no_longer_update_the_instance() {
     let (_, alice, bob, session) = game().await;
     request(&alice, &session, json!({})).await.expect(200);
     let at = |address: &str| json!({"join_params": {"public_conn_str": address, "private_conn_str": ""}});
@@ -372,7 +372,7 @@ async fn who_registered_an_instance_and_was_kicked_says_no_more_where_to_connect
 }
 
 #[tokio::test]
-async fn an_instance_whose_hosts_have_gone_is_the_leaders() {
+async fn the_leader_takes_over_an_instance_whose_hosts_left() {
     let (server, alice, bob, session) = game().await;
     let carol = server.player();
     carol.joins(&session).await.expect(200);
@@ -397,7 +397,7 @@ async fn an_instance_whose_hosts_have_gone_is_the_leaders() {
 }
 
 #[tokio::test]
-async fn instances_have_limits() {
+async fn instance_bodies_are_validated() {
     let (_, alice, _, session) = game().await;
     let wrong = json!({
         "instance_id": "", "instance_startup_params": {"mode": "arena"}, "host_type": "friend",

@@ -25,7 +25,7 @@ async fn hosted() -> (Server, Client, Client, String) {
 }
 
 #[tokio::test]
-async fn a_report_becomes_the_instances_health() {
+async fn a_health_report_sets_the_health_of_the_instance() {
     let (_, alice, host, session) = hosted().await;
     for health in ["healthy", "degraded", "unhealthy", "unknown", "healthy"] {
         let reported = report(&host, &session, health).await.expect(200);
@@ -36,7 +36,7 @@ async fn a_report_becomes_the_instances_health() {
 }
 
 #[tokio::test]
-async fn a_report_that_says_nothing_new_changes_no_etag() {
+async fn a_repeated_health_report_keeps_the_etag() {
     let (server, alice, host, session) = hosted().await;
     report(&host, &session, "healthy").await.expect(200);
     let etag = alice.session(&session).await.expect(200).etag();
@@ -50,7 +50,7 @@ async fn a_report_that_says_nothing_new_changes_no_etag() {
 }
 
 #[tokio::test]
-async fn a_host_whose_instance_it_is_no_longer_is_told_so() {
+async fn a_health_report_for_another_instance_is_refused() {
     let (_, alice, host, session) = hosted().await;
     let other = json!({"instance_health": "healthy", "instance_id": "j"});
     host.post(&path(&session), &other).await.refused(404, "instance_not_found");
@@ -67,7 +67,7 @@ async fn a_host_whose_instance_it_is_no_longer_is_told_so() {
 }
 
 #[tokio::test]
-async fn reports_take_a_permission_and_a_body() {
+async fn a_health_report_needs_a_permission_and_a_body() {
     let (server, _, host, session) = hosted().await;
     let silent = server.player_with(None, &["session:update:any"]);
     report(&silent, &session, "healthy").await.refused(403, "permission_denied");
@@ -89,7 +89,7 @@ async fn reports_take_a_permission_and_a_body() {
 }
 
 #[tokio::test]
-async fn of_players_only_the_host_reports() {
+async fn only_the_host_among_players_may_report_health() {
     let server = Server::new();
     let [alice, bob, carol, stranger] = [(); 4].map(|()| server.player());
     let session = alice.creates("game").await;
@@ -113,7 +113,7 @@ async fn of_players_only_the_host_reports() {
 }
 
 #[tokio::test]
-async fn hosts_read_how_often_they_are_to_report() {
+async fn hosts_can_read_the_reporting_interval() {
     let server = Server::with(|config| {
         config.health.cadence_s = 15;
         config.health.unhealthy_missed_percent = 12.5;

@@ -19,7 +19,7 @@ async fn game(sizes: &[u8]) -> (Server, Client, String) {
 }
 
 #[tokio::test]
-async fn an_invite_holds_a_place_and_shows_in_the_players_list() {
+async fn an_invite_holds_a_slot_and_is_in_the_players_list() {
     let (server, alice, session) = game(&[8, 8]).await;
     let bob = server.player();
     server.clock.advance(Duration::from_secs(1));
@@ -45,7 +45,7 @@ async fn an_invite_holds_a_place_and_shows_in_the_players_list() {
 }
 
 #[tokio::test]
-async fn an_invite_of_a_service_is_from_nobody() {
+async fn an_invite_by_a_service_names_no_inviting_player() {
     let (server, alice, session) = game(&[8]).await;
     let bob = server.player();
     server.service(&["session:update:any"]).invites(&session, &bob).await.expect(200);
@@ -55,7 +55,7 @@ async fn an_invite_of_a_service_is_from_nobody() {
 }
 
 #[tokio::test]
-async fn an_invited_player_passes_door_password_and_version_but_not_crossplay_and_room() {
+async fn an_invite_skips_joinability_password_and_version_but_not_crossplay_and_capacity() {
     let server = Server::with(|config| config.sessions.version_check = VersionCheck::Exact);
     let (alice, bob, steam) = (server.player(), server.player(), server.player_on(Platform::Steam));
     let session = alice.creates("party").await;
@@ -89,7 +89,7 @@ async fn an_invited_player_passes_door_password_and_version_but_not_crossplay_an
 }
 
 #[tokio::test]
-async fn an_invited_player_may_ask_for_another_team_if_it_has_room() {
+async fn an_invited_player_may_join_another_team_with_a_free_slot() {
     let (server, alice, session) = game(&[2, 1]).await;
     let (bob, carol) = (server.player(), server.player());
     carol.joins_team(&session, 1).await.expect(200);
@@ -101,7 +101,7 @@ async fn an_invited_player_may_ask_for_another_team_if_it_has_room() {
 }
 
 #[tokio::test]
-async fn declining_is_leaving() {
+async fn a_player_declines_an_invite_by_leaving() {
     let (server, alice, session) = game(&[8]).await;
     let bob = server.player();
     alice.invites(&session, &bob).await.expect(200);
@@ -115,7 +115,7 @@ async fn declining_is_leaving() {
 }
 
 #[tokio::test]
-async fn inviting_is_for_the_leader_holders_of_the_right_and_update_any() {
+async fn only_the_leader_holders_of_the_right_and_update_any_may_invite() {
     let (server, alice, session) = game(&[8]).await;
     let (bob, carol, stranger) = (server.player(), server.player(), server.player());
     bob.joins(&session).await.expect(200);
@@ -134,7 +134,7 @@ async fn inviting_is_for_the_leader_holders_of_the_right_and_update_any() {
 }
 
 #[tokio::test]
-async fn who_takes_part_is_not_invited_and_who_is_invited_is_invited_anew() {
+async fn members_are_not_invited_and_a_second_invite_replaces_the_first() {
     let (server, alice, session) = game(&[2, 1]).await;
     let (bob, carol) = (server.player(), server.player());
     carol.joins_team(&session, 1).await.expect(200);
@@ -151,7 +151,7 @@ async fn who_takes_part_is_not_invited_and_who_is_invited_is_invited_anew() {
 }
 
 #[tokio::test]
-async fn overflow_says_what_to_do_where_the_team_is_full() {
+async fn the_overflow_action_decides_when_the_team_is_full() {
     let (server, alice, session) = game(&[1, 1]).await;
     let on_first = |action: &str| json!({"team_id": 0, "overflow_action": action});
     let before = contents(&server).await;
@@ -176,7 +176,7 @@ async fn overflow_says_what_to_do_where_the_team_is_full() {
 }
 
 #[tokio::test]
-async fn without_a_team_the_first_with_room_will_do() {
+async fn without_a_team_an_invite_takes_the_first_team_with_a_free_slot() {
     let (server, alice, session) = game(&[1, 1, 1]).await;
     for team_id in [1, 2] {
         let invited = alice.invites(&session, &server.player()).await.expect(200);
@@ -186,7 +186,7 @@ async fn without_a_team_the_first_with_room_will_do() {
 }
 
 #[tokio::test]
-async fn an_invite_is_checked_like_any_body() {
+async fn an_invite_body_is_validated() {
     let (server, alice, session) = game(&[8]).await;
     let bob = server.player();
     alice.invites_with(&session, &bob, json!({"team_id": 1})).await.refused(404, "team_not_found");

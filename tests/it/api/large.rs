@@ -22,7 +22,7 @@ fn small_cache(config: &mut Config) {
 }
 
 #[tokio::test]
-async fn a_hundred_players_with_all_the_data_they_may_have_are_rendered_once_for_all_readers() {
+async fn a_session_with_100_players_and_full_data_is_rendered_once_for_all_readers() {
     let server = Server::with(|config| {
         config.templates.get_mut("game").unwrap().players_per_team = 100;
     });
@@ -44,7 +44,7 @@ async fn a_hundred_players_with_all_the_data_they_may_have_are_rendered_once_for
 }
 
 #[tokio::test]
-async fn data_beyond_what_a_player_may_have_is_refused() {
+async fn player_data_over_the_limit_is_refused() {
     let server = Server::new();
     let (alice, mut body) = (server.player(), joining());
     let session = alice.creates("game").await;
@@ -56,7 +56,7 @@ async fn data_beyond_what_a_player_may_have_is_refused() {
 }
 
 #[tokio::test]
-async fn a_session_that_outgrows_the_cache_goes_on_and_comes_back_to_it() {
+async fn a_session_larger_than_the_cache_is_served_correctly() {
     let dir = tempfile::tempdir().unwrap();
     let embedded = Store::Embedded(Embedded::open(dir.path(), KEY_UPGRADE).unwrap());
     for store in [Store::Memory(Memory::default()), embedded] {
@@ -88,7 +88,7 @@ async fn a_session_that_outgrows_the_cache_goes_on_and_comes_back_to_it() {
 }
 
 #[tokio::test]
-async fn the_embedded_store_takes_the_largest_sessions_one_after_another() {
+async fn the_embedded_store_accepts_several_values_of_the_largest_size() {
     let dir = tempfile::tempdir().unwrap();
     let bytes = Config::default().sessions.session_bytes_max;
     let value = |fill: u8| bytes::Bytes::from(vec![fill; bytes]);

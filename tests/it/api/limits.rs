@@ -25,7 +25,7 @@ fn in_body<const N: usize>(steps: [&str; N]) -> Value {
 }
 
 #[tokio::test]
-async fn a_body_is_bounded_in_bytes() {
+async fn body_size_is_limited() {
     let server = Server::with(|config| config.http.body_bytes_max = 1000);
     let alice = server.player();
     let body = creation("party").to_string();
@@ -43,7 +43,7 @@ async fn a_body_is_bounded_in_bytes() {
 }
 
 #[tokio::test]
-async fn headers_are_bounded_in_bytes() {
+async fn header_size_is_limited() {
     let server = Server::new();
     let alice = server.player();
     // Names and values, together.
@@ -63,7 +63,7 @@ async fn headers_are_bounded_in_bytes() {
 }
 
 #[tokio::test]
-async fn paths_and_queries_are_bounded_in_bytes() {
+async fn path_and_query_size_is_limited() {
     let server = Server::new();
     let alice = server.player();
     let session = alice.creates("party").await;
@@ -80,7 +80,7 @@ async fn paths_and_queries_are_bounded_in_bytes() {
 }
 
 #[tokio::test]
-async fn a_platform_session_id_may_be_long_and_need_encoding_throughout() {
+async fn a_platform_session_id_may_be_long_and_fully_percent_encoded() {
     let server = Server::new();
     let alice = server.player();
     let session = alice.creates("party").await;
@@ -105,7 +105,7 @@ async fn a_platform_session_id_may_be_long_and_need_encoding_throughout() {
 }
 
 #[tokio::test]
-async fn paths_may_hold_any_text_and_nothing_but_text() {
+async fn paths_accept_any_utf8_text_and_nothing_else() {
     let server = Server::new();
     let alice = server.player();
     for id in [
@@ -142,7 +142,7 @@ async fn paths_may_hold_any_text_and_nothing_but_text() {
 }
 
 #[tokio::test]
-async fn json_is_bounded_in_depth() {
+async fn json_depth_is_limited() {
     let server = Server::new();
     let alice = server.player();
     let nested = |depth: usize| {
@@ -161,7 +161,7 @@ async fn json_is_bounded_in_depth() {
 }
 
 #[tokio::test]
-async fn custom_data_is_bounded_wherever_it_stands() {
+async fn custom_data_is_limited_in_every_body() {
     let server = Server::new();
     let alice = server.player();
     let session = alice.creates("party").await;
@@ -209,7 +209,7 @@ async fn custom_data_is_bounded_wherever_it_stands() {
 }
 
 #[tokio::test]
-async fn texts_and_lists_are_bounded() {
+async fn texts_and_lists_have_length_limits() {
     let server = Server::new();
     let alice = server.player();
     let session = alice.creates("party").await;

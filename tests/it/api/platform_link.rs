@@ -20,7 +20,7 @@ async fn linking_the_same_pair_again_changes_nothing() {
 }
 
 #[tokio::test]
-async fn what_belongs_to_another_live_session_is_refused_and_changes_nothing() {
+async fn linking_a_platform_session_of_another_session_is_refused_and_changes_nothing() {
     let server = Server::new();
     let (alice, bob) = (server.player(), server.player());
     let (hers, his) = (alice.creates("party").await, bob.creates("party").await);
@@ -35,7 +35,7 @@ async fn what_belongs_to_another_live_session_is_refused_and_changes_nothing() {
 }
 
 #[tokio::test]
-async fn the_last_player_leaving_frees_the_platform_session() {
+async fn the_platform_session_is_free_after_the_last_player_leaves() {
     let server = Server::new();
     let (alice, bob) = (server.player(), server.player());
     let session = alice.creates("party").await;
@@ -46,7 +46,7 @@ async fn the_last_player_leaving_frees_the_platform_session() {
 }
 
 #[tokio::test]
-async fn a_platform_takes_one_platform_session_until_it_is_unlinked() {
+async fn a_session_links_one_platform_session_per_platform() {
     let server = Server::new();
     let alice = server.player();
     let session = alice.creates("party").await;
@@ -78,7 +78,7 @@ async fn linking_needs_the_template_to_map_the_platform() {
 }
 
 #[tokio::test]
-async fn linking_and_unlinking_are_for_active_players_or_update_any() {
+async fn only_active_players_or_update_any_may_link_and_unlink() {
     let server = Server::new();
     let (alice, stranger) = (server.player(), server.player());
     let session = alice.creates("party").await;
@@ -92,7 +92,7 @@ async fn linking_and_unlinking_are_for_active_players_or_update_any() {
 }
 
 #[tokio::test]
-async fn type_and_data_come_from_the_template_and_are_fixed_when_linked() {
+async fn a_linked_platform_session_takes_type_and_data_from_the_template() {
     let server = Server::with(|config| {
         let party = config.templates.get_mut("party").unwrap();
         let xbox = party.platform_templates.get_mut(&Platform::XboxLive).unwrap();
@@ -107,7 +107,7 @@ async fn type_and_data_come_from_the_template_and_are_fixed_when_linked() {
 }
 
 #[tokio::test]
-async fn joining_through_it_joins_the_session_and_answers_the_joiners_view() {
+async fn joining_through_a_platform_session_joins_the_session_and_returns_it() {
     let server = Server::new();
     let (alice, bob) = (server.player(), server.player());
     let session = alice.creates("party").await;
@@ -132,7 +132,7 @@ async fn joining_through_it_joins_the_session_and_answers_the_joiners_view() {
 }
 
 #[tokio::test]
-async fn others_join_and_leave_by_uuid_with_permission_only() {
+async fn joining_and_leaving_for_another_player_needs_a_permission() {
     let server = Server::new();
     let (alice, bob) = (server.player(), server.player());
     let session = alice.creates("party").await;
@@ -153,7 +153,7 @@ async fn others_join_and_leave_by_uuid_with_permission_only() {
 }
 
 #[tokio::test]
-async fn every_violation_of_path_and_body_is_listed() {
+async fn a_422_lists_every_violation_of_path_and_body() {
     let server = Server::new();
     let door = format!("{}/player/me", platform_path("Xbox", &"x".repeat(4097)));
     let body = json!({"client_settings": {"input": "wheel"}, "team_id": -1, "password": ""});
@@ -168,7 +168,7 @@ async fn every_violation_of_path_and_body_is_listed() {
 }
 
 #[tokio::test]
-async fn claims_of_a_token_speak_for_its_own_player_only() {
+async fn token_claims_apply_only_to_the_tokens_own_player() {
     let server = Server::new();
     let (alice, bob) = (server.player(), server.player_on(Platform::Steam));
     let session = alice.creates("party").await;

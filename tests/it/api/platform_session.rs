@@ -40,7 +40,7 @@ async fn a_member_reads_a_linked_platform_session() {
 }
 
 #[tokio::test]
-async fn the_etag_answers_304_and_changes_with_the_body_only() {
+async fn the_etag_matches_until_the_body_changes() {
     let server = Server::new();
     let alice = server.player();
     let session = alice.creates("party").await;
@@ -61,7 +61,7 @@ async fn the_etag_answers_304_and_changes_with_the_body_only() {
 }
 
 #[tokio::test]
-async fn ids_are_opaque_and_come_back_byte_for_byte() {
+async fn ids_are_returned_byte_for_byte() {
     let server = Server::new();
     for (sent, kept) in [
         ("ab%2Bc%2Fd%3D%3D", "ab+c/d=="),
@@ -79,7 +79,7 @@ async fn ids_are_opaque_and_come_back_byte_for_byte() {
 }
 
 #[tokio::test]
-async fn bad_input_is_422_and_names_every_violation() {
+async fn invalid_input_is_422_and_lists_every_violation() {
     let server = Server::new();
     let alice = server.player();
     let (platform, id) = (json!(["path", "platform"]), json!(["path", "platform_session_id_base64"]));
@@ -100,7 +100,7 @@ async fn bad_input_is_422_and_names_every_violation() {
 }
 
 #[tokio::test]
-async fn checks_come_in_order_token_permission_input_existence_session() {
+async fn checks_run_in_order_token_permission_input_existence_session() {
     let server = Server::new();
     let alice = server.player();
     let session = alice.creates("party").await;
@@ -130,7 +130,7 @@ async fn checks_come_in_order_token_permission_input_existence_session() {
 }
 
 #[tokio::test]
-async fn who_left_gets_403_and_not_304() {
+async fn a_player_who_left_gets_403_and_not_304() {
     let server = Server::new();
     let (alice, bob) = (server.player(), server.player());
     let session = alice.creates("party").await;
@@ -162,7 +162,7 @@ async fn head_answers_as_get_without_the_body() {
 }
 
 #[tokio::test]
-async fn players_are_those_who_linked_joined_through_it_or_play_on_its_platform() {
+async fn players_of_a_platform_session_linked_it_joined_through_it_or_use_its_platform() {
     let server = Server::new();
     let host = server.player_on(Platform::Steam);
     let session = host.creates("party").await;
@@ -212,7 +212,7 @@ async fn a_service_that_links_is_not_a_player() {
 }
 
 #[tokio::test]
-async fn the_older_id_appears_where_the_token_carried_one() {
+async fn the_numeric_id_is_shown_if_the_token_carried_one() {
     let server = Server::new();
     let player = Uuid::from_u128(7);
     let mut grant = grant(Some(player), Some(Platform::XboxLive), &["session:*"]);

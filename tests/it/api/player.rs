@@ -18,7 +18,7 @@ async fn join_with(client: &Client, session: &str, change: &Value) -> crate::har
 }
 
 #[tokio::test]
-async fn joining_answers_the_place_with_the_sessions_etag() {
+async fn joining_returns_the_players_entry_and_the_sessions_etag() {
     let server = Server::new();
     let (alice, bob) = (server.player(), server.player());
     let session = alice.creates("game").await;
@@ -33,7 +33,7 @@ async fn joining_answers_the_place_with_the_sessions_etag() {
 }
 
 #[tokio::test]
-async fn joining_again_updates_the_client_and_nothing_else() {
+async fn joining_again_updates_only_the_client() {
     let server = Server::new();
     let (alice, bob) = (server.player(), server.player());
     let session = alice.creates("game").await;
@@ -47,7 +47,7 @@ async fn joining_again_updates_the_client_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn doors_are_shut_until_opened() {
+async fn a_closed_session_accepts_no_join_until_it_is_opened() {
     let server = Server::with(|config| config.sessions.friends_check = FriendsCheck::Trust);
     let (alice, bob, carol) = (server.player(), server.player(), server.player());
     let session = alice.creates("party").await;
@@ -63,7 +63,7 @@ async fn doors_are_shut_until_opened() {
 }
 
 #[tokio::test]
-async fn claimed_friends_are_not_believed_by_default() {
+async fn claimed_friends_are_not_trusted_by_default() {
     let server = Server::new();
     let (alice, bob) = (server.player(), server.player());
     let session = alice.creates("party").await;
@@ -77,7 +77,7 @@ async fn claimed_friends_are_not_believed_by_default() {
 }
 
 #[tokio::test]
-async fn a_password_is_asked_for_and_never_shown() {
+async fn a_password_is_required_and_never_shown() {
     let server = Server::new();
     let (alice, bob) = (server.player(), server.player());
     let session = alice.creates("game").await;
@@ -92,7 +92,7 @@ async fn a_password_is_asked_for_and_never_shown() {
 }
 
 #[tokio::test]
-async fn teams_have_room_or_not() {
+async fn a_join_needs_a_free_slot_on_an_existing_team() {
     let server = Server::with(|config| config.templates.get_mut("game").unwrap().players_per_team = 1);
     let alice = server.player();
     let session = alice.creates("game").await;
@@ -104,7 +104,7 @@ async fn teams_have_room_or_not() {
 }
 
 #[tokio::test]
-async fn crossplay_must_suit_both_sides() {
+async fn crossplay_preferences_must_match_on_both_sides() {
     let server = Server::new();
     let (alice, steam) = (server.player(), server.player_on(Platform::Steam));
     let session = alice.creates("game").await;
@@ -123,7 +123,7 @@ async fn crossplay_must_suit_both_sides() {
 }
 
 #[tokio::test]
-async fn versions_are_compared_where_configured() {
+async fn client_versions_are_compared_if_configured() {
     let server = Server::with(|config| config.sessions.version_check = VersionCheck::MajorMinor);
     let alice = server.player();
     let session = alice.creates("game").await;
@@ -133,7 +133,7 @@ async fn versions_are_compared_where_configured() {
 }
 
 #[tokio::test]
-async fn the_longest_standing_leads_when_the_leader_leaves() {
+async fn the_longest_active_player_leads_after_the_leader_leaves() {
     let server = Server::new();
     let (alice, bob, carol) = (server.player(), server.player(), server.player());
     let session = alice.creates("game").await;
@@ -153,7 +153,7 @@ async fn the_longest_standing_leads_when_the_leader_leaves() {
 }
 
 #[tokio::test]
-async fn a_session_ends_with_its_last_player_unless_kept_alive() {
+async fn a_session_ends_with_its_last_player_unless_the_template_keeps_it() {
     let server = Server::with(|config| config.templates.get_mut("game").unwrap().keep_alive_on_empty = true);
     let alice = server.player();
     let (party, game) = (alice.creates("party").await, alice.creates("game").await);
@@ -166,7 +166,7 @@ async fn a_session_ends_with_its_last_player_unless_kept_alive() {
 }
 
 #[tokio::test]
-async fn leaving_what_is_gone_or_was_never_joined_is_harmless() {
+async fn leaving_an_ended_or_never_joined_session_is_a_404() {
     let server = Server::new();
     let (alice, bob) = (server.player(), server.player());
     let session = alice.creates("party").await;
@@ -181,7 +181,7 @@ async fn leaving_what_is_gone_or_was_never_joined_is_harmless() {
 }
 
 #[tokio::test]
-async fn a_dangling_entry_of_a_list_goes_when_it_is_read_or_its_player_leaves() {
+async fn a_dangling_list_entry_is_removed_on_read_or_leave() {
     use rallypoint::domain::{PlayerUuid, SessionId};
     use rallypoint::records::keys;
     use rallypoint::store::Batch;
@@ -204,7 +204,7 @@ async fn a_dangling_entry_of_a_list_goes_when_it_is_read_or_its_player_leaves() 
 }
 
 #[tokio::test]
-async fn the_list_of_sessions_follows_at_once() {
+async fn the_session_list_of_a_player_is_current() {
     let server = Server::new();
     let (alice, bob) = (server.player(), server.player());
     let empty = alice.get("/v1/player/me/session").await.expect(200);
@@ -230,7 +230,7 @@ async fn the_list_of_sessions_follows_at_once() {
 }
 
 #[tokio::test]
-async fn a_swap_is_of_two_players() {
+async fn a_swap_names_exactly_two_players() {
     let server = Server::new();
     let alice = server.player();
     let id = alice.creates("party").await;

@@ -31,7 +31,7 @@ async fn members(server: &Server, session: &str, count: usize) -> Vec<Client> {
 }
 
 #[tokio::test]
-async fn a_page_shows_the_teams_of_the_players_on_it_with_no_others() {
+async fn a_page_shows_only_its_players_and_their_teams() {
     let server = Server::new();
     let (alice, bob) = (server.player(), server.player());
     let session = alice.creates("game").await;
@@ -52,7 +52,7 @@ async fn a_page_shows_the_teams_of_the_players_on_it_with_no_others() {
 }
 
 #[tokio::test]
-async fn pages_name_everyone_once_invited_ones_too() {
+async fn pages_name_every_player_once_including_invited_players() {
     let server = Server::new();
     let alice = server.player();
     let session = alice.creates("game").await;
@@ -79,7 +79,7 @@ async fn pages_name_everyone_once_invited_ones_too() {
 }
 
 #[tokio::test]
-async fn who_comes_and_goes_meanwhile_neither_repeats_nor_hides_another() {
+async fn joins_and_leaves_between_pages_neither_repeat_nor_hide_players() {
     let server = Server::new();
     let alice = server.player();
     let session = alice.creates("game").await;
@@ -104,7 +104,7 @@ async fn who_comes_and_goes_meanwhile_neither_repeats_nor_hides_another() {
 }
 
 #[tokio::test]
-async fn accepting_an_invite_keeps_the_place_in_the_order() {
+async fn accepting_an_invite_keeps_the_position_in_the_pages() {
     let server = Server::new();
     let (alice, bob) = (server.player(), server.player());
     let session = alice.creates("game").await;
@@ -118,7 +118,7 @@ async fn accepting_an_invite_keeps_the_place_in_the_order() {
 }
 
 #[tokio::test]
-async fn outsiders_read_pages_of_the_outline() {
+async fn outsiders_read_pages_of_the_public_view() {
     let server = Server::new();
     let (alice, stranger) = (server.player(), server.player());
     let session = alice.creates("party").await;
@@ -132,7 +132,7 @@ async fn outsiders_read_pages_of_the_outline() {
 }
 
 #[tokio::test]
-async fn pages_have_limits() {
+async fn page_parameters_are_validated() {
     let server = Server::new();
     let alice = server.player();
     let session = alice.creates("party").await;
@@ -150,7 +150,7 @@ async fn pages_have_limits() {
 }
 
 #[tokio::test]
-async fn a_player_is_read_as_the_session_shows_them() {
+async fn reading_a_player_shows_what_the_session_shows() {
     let server = Server::new();
     let (alice, bob, stranger) = (server.player(), server.player(), server.player());
     let session = alice.creates("game").await;

@@ -26,7 +26,7 @@ async fn parties<const N: usize>() -> (Server, [(Client, String); N]) {
 }
 
 #[tokio::test]
-async fn a_player_has_so_many_unanswered_invites() {
+async fn the_number_of_pending_invites_is_limited() {
     let (server, [(alice, hers), (bob, his), (carol, third)]) = parties().await;
     let dave = server.player();
     alice.invites(&hers, &dave).await.expect(200);
@@ -48,7 +48,7 @@ async fn a_player_has_so_many_unanswered_invites() {
 }
 
 #[tokio::test]
-async fn what_else_is_wrong_with_an_invite_is_said_before_the_limit() {
+async fn other_invite_errors_come_before_the_invite_limit() {
     let (server, [(alice, hers), (bob, his), (carol, third)]) = parties().await;
     let dave = server.player();
     alice.invites(&hers, &dave).await.expect(200);
@@ -62,7 +62,7 @@ async fn what_else_is_wrong_with_an_invite_is_said_before_the_limit() {
 }
 
 #[tokio::test]
-async fn a_session_is_invited_whole_or_not_where_one_of_it_has_too_many_invites() {
+async fn inviting_a_session_fails_as_a_whole_if_one_player_has_too_many_invites() {
     let (server, [(alice, hers), (bob, his), (carol, third), (dave, party)]) = parties().await;
     let eve = server.player();
     dave.opens(&party).await;
@@ -81,7 +81,7 @@ async fn a_session_is_invited_whole_or_not_where_one_of_it_has_too_many_invites(
 }
 
 #[tokio::test]
-async fn a_player_is_in_so_many_sessions() {
+async fn the_number_of_sessions_of_a_player_is_limited() {
     let (server, [(alice, hers), (bob, his), (carol, third)]) = parties().await;
     let dave = server.player();
     for (leader, session) in [(&alice, &hers), (&bob, &his), (&carol, &third)] {
@@ -110,7 +110,7 @@ async fn a_player_is_in_so_many_sessions() {
 }
 
 #[tokio::test]
-async fn sessions_are_counted_behind_as_many_invites_as_a_player_can_have() {
+async fn sessions_are_counted_correctly_after_1000_invites() {
     let server = Server::with(|config| {
         config.sessions.sessions_per_player_max = 1;
         config.sessions.invites_per_player_max = 1_000;
@@ -129,7 +129,7 @@ async fn sessions_are_counted_behind_as_many_invites_as_a_player_can_have() {
 }
 
 #[tokio::test]
-async fn invites_are_no_sessions_until_they_are_accepted() {
+async fn invites_count_as_sessions_only_once_accepted() {
     let (server, [(alice, hers), (bob, his), (carol, third)]) = parties().await;
     let dave = server.player();
     alice.invites(&hers, &dave).await.expect(200);
@@ -144,7 +144,7 @@ async fn invites_are_no_sessions_until_they_are_accepted() {
 }
 
 #[tokio::test]
-async fn what_else_is_wrong_with_a_join_is_said_before_the_limit() {
+async fn other_join_errors_come_before_the_session_limit() {
     let (server, [(alice, hers), (bob, his), (carol, third)]) = parties().await;
     let dave = server.player();
     for (leader, session) in [(&alice, &hers), (&bob, &his)] {

@@ -71,7 +71,7 @@ async fn deadline_ms(server: &Server, session: &str) -> i64 {
 }
 
 #[tokio::test]
-async fn every_operation_that_can_keeps_a_session_alive_by_default() {
+async fn every_operation_with_refresh_ttl_keeps_a_session_alive_by_default() {
     let mut asked = 0;
     let operations = api::surface().operations;
     let document = openapi::document(&api::surface(), "access_token");
@@ -101,7 +101,7 @@ async fn every_operation_that_can_keeps_a_session_alive_by_default() {
 }
 
 #[tokio::test]
-async fn keeping_a_session_alive_does_not_change_its_version() {
+async fn keeping_a_session_alive_keeps_its_etag() {
     let server = Server::new();
     let ([alice, bob, _], session) = game(&server).await;
     let path = format!("/v1/session/{session}");

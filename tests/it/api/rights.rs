@@ -23,7 +23,7 @@ fn rights(player: &Client, rights: &[&str]) -> Value {
 }
 
 #[tokio::test]
-async fn the_leader_has_every_right_and_others_what_they_were_lent() {
+async fn the_leader_has_every_right_and_members_have_given_rights() {
     let (_, [alice, bob, carol], session) = game().await;
     let all = ["invite", "kick", "move"];
     let read = carol.get(&rights_path(&session, &alice)).await.expect(200);
@@ -41,7 +41,7 @@ async fn the_leader_has_every_right_and_others_what_they_were_lent() {
 }
 
 #[tokio::test]
-async fn giving_and_taking_twice_changes_nothing() {
+async fn giving_or_removing_a_right_twice_changes_nothing() {
     let (server, [alice, bob, _], session) = game().await;
     let path = right_path(&session, bob.player, "kick");
     let untouched = contents(&server).await;
@@ -59,7 +59,7 @@ async fn giving_and_taking_twice_changes_nothing() {
 }
 
 #[tokio::test]
-async fn a_right_opens_what_it_names_and_no_more_until_it_is_taken_back() {
+async fn a_right_allows_only_its_own_operation_until_it_is_removed() {
     let (server, [alice, bob, carol], session) = game().await;
     let dave = server.player();
     alice.lends(&session, &bob, "invite").await.expect(200);
@@ -85,7 +85,7 @@ async fn a_right_opens_what_it_names_and_no_more_until_it_is_taken_back() {
 }
 
 #[tokio::test]
-async fn rights_end_when_their_holder_leaves_and_outlast_the_lender() {
+async fn a_member_who_leaves_loses_given_rights_and_a_promotion_keeps_them() {
     let (_, [alice, bob, carol], session) = game().await;
     alice.lends(&session, &bob, "kick").await.expect(200);
     bob.leaves(&session).await.expect(204);
@@ -101,7 +101,7 @@ async fn rights_end_when_their_holder_leaves_and_outlast_the_lender() {
 }
 
 #[tokio::test]
-async fn reading_rights_is_for_active_players_or_any() {
+async fn only_active_players_or_any_may_read_rights() {
     let (server, [alice, bob, _], session) = game().await;
     let stranger = server.player();
     let path = rights_path(&session, &bob);
@@ -115,7 +115,7 @@ async fn reading_rights_is_for_active_players_or_any() {
 }
 
 #[tokio::test]
-async fn giving_and_taking_is_for_the_leader_or_any() {
+async fn only_the_leader_or_any_may_give_and_remove_rights() {
     let (server, [alice, bob, carol], session) = game().await;
     let (invited, stranger) = (server.player(), server.player());
     alice.invites(&session, &invited).await.expect(200);
@@ -142,7 +142,7 @@ async fn giving_and_taking_is_for_the_leader_or_any() {
 }
 
 #[tokio::test]
-async fn rights_are_the_three_that_there_are() {
+async fn only_the_three_known_rights_are_accepted() {
     let (_, [alice, bob, _], session) = game().await;
     let found = [(json!(["path", "permission"]), "type_error.enum")];
     alice.lends(&session, &bob, "promote").await.invalid(&found);

@@ -24,7 +24,7 @@ async fn update(caller: &Client, session: &str, player: Uuid, body: Value) -> Re
 }
 
 #[tokio::test]
-async fn an_update_replaces_the_players_data_whole() {
+async fn an_update_replaces_all_of_the_players_data() {
     let (server, [alice, bob, carol], session) = game().await;
     let data = |data: Value| json!({ "custom_data": data });
     let updated = update(&bob, &session, bob.player, data(json!({"a": "1", "b": "2"}))).await.expect(200);
@@ -50,7 +50,7 @@ async fn an_update_replaces_the_players_data_whole() {
 }
 
 #[tokio::test]
-async fn an_update_is_for_oneself_the_leader_or_update_player_any() {
+async fn only_the_player_the_leader_or_update_player_any_may_update() {
     let (server, [alice, bob, carol], session) = game().await;
     let body = json!({"custom_data": {"a": "b"}});
     update(&carol, &session, bob.player, body.clone()).await.refused(403, "not_session_leader");
@@ -87,7 +87,7 @@ async fn promoting_makes_the_old_leader_a_member() {
 }
 
 #[tokio::test]
-async fn promoting_is_for_the_leader_or_promote_any_and_for_active_players() {
+async fn only_the_leader_or_promote_any_may_promote_active_players() {
     let (server, [alice, bob, carol], session) = game().await;
     let (stranger, invited) = (server.player(), server.player());
     bob.promotes(&session, &bob).await.refused(403, "not_session_leader");
@@ -106,7 +106,7 @@ async fn promoting_is_for_the_leader_or_promote_any_and_for_active_players() {
 }
 
 #[tokio::test]
-async fn players_move_themselves_where_the_template_lets_them() {
+async fn players_may_move_themselves_if_the_template_allows_it() {
     let (server, [alice, bob, _], session) = game().await;
     let moved = bob.moves(&session, &bob, 0).await.expect(200);
     assert_eq!(moved.place(), place("member", 0));
@@ -132,7 +132,7 @@ async fn players_move_themselves_where_the_template_lets_them() {
 }
 
 #[tokio::test]
-async fn moving_others_takes_the_right_and_room() {
+async fn moving_another_player_needs_the_right_and_a_free_slot() {
     let (server, [alice, bob, carol], session) = game().await;
     carol.moves(&session, &bob, 0).await.refused(403, "session_right_missing");
     server.player().moves(&session, &bob, 0).await.refused(403, "not_active_in_session");
@@ -158,7 +158,7 @@ async fn moving_others_takes_the_right_and_room() {
 }
 
 #[tokio::test]
-async fn a_swap_changes_the_teams_of_two_members() {
+async fn a_swap_exchanges_the_teams_of_two_members() {
     let (server, [alice, bob, carol], session) = game().await;
     // Both teams are full: neither could simply move.
     let sizes = json!({"teams": [{"max_size": 2}, {"max_size": 1}]});
@@ -206,7 +206,7 @@ async fn a_swap_needs_two_active_players_of_different_teams_and_no_leader() {
 }
 
 #[tokio::test]
-async fn kicking_takes_out_of_session_and_list_at_once() {
+async fn a_kicked_player_is_removed_from_session_and_list() {
     let (server, [alice, bob, carol], session) = game().await;
     let kicked = alice.kicks(&session, &bob).await.expect(204);
     alice.reads_as(&session, &kicked).await;
@@ -239,7 +239,7 @@ async fn kicking_cancels_invites_and_reservations() {
 }
 
 #[tokio::test]
-async fn kicking_takes_the_right_and_a_lent_one_does_not_reach_the_leader() {
+async fn kicking_needs_the_right_and_a_given_right_does_not_kick_the_leader() {
     let (server, [alice, bob, carol], session) = game().await;
     carol.kicks(&session, &bob).await.refused(403, "session_right_missing");
     server.player().kicks(&session, &bob).await.refused(403, "not_active_in_session");
@@ -254,7 +254,7 @@ async fn kicking_takes_the_right_and_a_lent_one_does_not_reach_the_leader() {
 }
 
 #[tokio::test]
-async fn kicking_oneself_is_leaving() {
+async fn a_player_who_kicks_themselves_leaves() {
     let (_, [alice, bob, carol], session) = game().await;
     let gone = alice.kicks(&session, &alice).await.expect(204);
     // Whoever left sees what outsiders see.

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::harness::{Server, creation, joining};
 
 #[tokio::test]
-async fn the_creator_leads_a_session_made_from_its_template() {
+async fn the_creator_leads_a_session_created_from_its_template() {
     let server = Server::new();
     let alice = server.player();
     let session = alice.creates("game").await;
@@ -31,7 +31,7 @@ async fn the_creator_leads_a_session_made_from_its_template() {
 }
 
 #[tokio::test]
-async fn outsiders_see_an_outline_with_an_etag_of_its_own() {
+async fn outsiders_see_a_public_view_with_its_own_etag() {
     let server = Server::new();
     let (alice, stranger) = (server.player(), server.player());
     let session = alice.creates("party").await;
@@ -51,7 +51,7 @@ async fn outsiders_see_an_outline_with_an_etag_of_its_own() {
 }
 
 #[tokio::test]
-async fn templates_say_who_may_create() {
+async fn the_template_decides_whether_players_may_create() {
     let server = Server::with(|config| {
         config.templates.get_mut("party").unwrap().can_be_created_by_players_directly = false;
     });
@@ -66,7 +66,7 @@ async fn templates_say_who_may_create() {
 }
 
 #[tokio::test]
-async fn create_or_join_joins_the_oldest_open_session_that_takes_the_player() {
+async fn create_or_join_joins_the_oldest_open_session_with_a_free_slot() {
     let server = Server::with(|config| config.templates.get_mut("game").unwrap().players_per_team = 1);
     let (alice, bob, carol) = (server.player(), server.player(), server.player());
     let first = alice.creates("game").await;
@@ -83,7 +83,7 @@ async fn create_or_join_joins_the_oldest_open_session_that_takes_the_player() {
 }
 
 #[tokio::test]
-async fn open_sessions_with_a_password_or_elsewhere_keep_nobody_from_those_behind_them() {
+async fn create_or_join_skips_sessions_with_a_password_or_another_region() {
     let server = Server::new();
     let creates = async |more: Value| {
         let mut body = creation("game");
@@ -106,7 +106,7 @@ async fn open_sessions_with_a_password_or_elsewhere_keep_nobody_from_those_behin
 }
 
 #[tokio::test]
-async fn who_is_in_an_open_session_with_a_password_is_led_back_to_it() {
+async fn create_or_join_returns_members_to_their_session_with_a_password() {
     let server = Server::new();
     let alice = server.player();
     let mut body = creation("game");
@@ -116,7 +116,7 @@ async fn who_is_in_an_open_session_with_a_password_is_led_back_to_it() {
 }
 
 #[tokio::test]
-async fn a_private_type_is_always_created_anew() {
+async fn a_private_type_always_creates_a_new_session() {
     let server = Server::new();
     let (alice, bob) = (server.player(), server.player());
     let hers = alice.creates("party").await;
@@ -125,7 +125,7 @@ async fn a_private_type_is_always_created_anew() {
 }
 
 #[tokio::test]
-async fn the_tokens_platform_wins_over_the_bodys() {
+async fn the_platform_of_the_token_overrides_the_body() {
     let server = Server::new();
     let alice = server.player_on(Platform::PSN);
     let session = alice.creates("party").await;
@@ -149,7 +149,7 @@ async fn the_tokens_platform_wins_over_the_bodys() {
 }
 
 #[tokio::test]
-async fn the_player_of_a_creation_is_read_like_a_join() {
+async fn the_player_of_a_creation_is_validated_like_a_join() {
     let server = Server::new();
     let alice = server.player();
     let mut body = creation("game");
@@ -172,7 +172,7 @@ async fn the_player_of_a_creation_is_read_like_a_join() {
 }
 
 #[tokio::test]
-async fn a_change_touches_only_what_it_names() {
+async fn a_change_affects_only_the_given_fields() {
     let server = Server::new();
     let alice = server.player();
     let session = alice.creates("party").await;
@@ -201,7 +201,7 @@ async fn a_change_touches_only_what_it_names() {
 }
 
 #[tokio::test]
-async fn teams_with_players_are_not_taken_away() {
+async fn teams_with_players_are_not_removed() {
     let server = Server::new();
     let (alice, bob) = (server.player(), server.player());
     let session = alice.creates("game").await;
@@ -220,7 +220,7 @@ async fn teams_with_players_are_not_taken_away() {
 }
 
 #[tokio::test]
-async fn changing_is_for_the_leader_or_update_any() {
+async fn only_the_leader_or_update_any_may_change_a_session() {
     let server = Server::new();
     let (alice, bob) = (server.player(), server.player());
     let session = alice.creates("game").await;
@@ -241,7 +241,7 @@ async fn changing_is_for_the_leader_or_update_any() {
 }
 
 #[tokio::test]
-async fn regions_are_the_configured_ones() {
+async fn only_configured_regions_are_accepted() {
     let server = Server::with(|config| drop(config.regions.insert("eu".into(), Default::default())));
     let (alice, bob) = (server.player(), server.player());
     let mut body = creation("party");
@@ -255,7 +255,7 @@ async fn regions_are_the_configured_ones() {
 }
 
 #[tokio::test]
-async fn an_ended_session_is_gone_everywhere_at_once() {
+async fn an_ended_session_is_gone_everywhere() {
     let server = Server::new();
     let (alice, bob) = (server.player(), server.player());
     let session = alice.creates("game").await;
@@ -271,7 +271,7 @@ async fn an_ended_session_is_gone_everywhere_at_once() {
 }
 
 #[tokio::test]
-async fn session_ids_have_limits() {
+async fn session_ids_are_validated() {
     let server = Server::new();
     let alice = server.player();
     let id = json!(["path", "session_id"]);
@@ -283,7 +283,7 @@ async fn session_ids_have_limits() {
 }
 
 #[tokio::test]
-async fn a_session_holds_a_bounded_amount_of_data() {
+async fn the_data_of_a_session_is_limited() {
     let server = Server::with(|config| {
         config.sessions.session_bytes_max = 200 << 10;
     });

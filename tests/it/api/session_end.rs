@@ -67,7 +67,7 @@ impl Everywhere {
 }
 
 #[tokio::test]
-async fn by_its_leaders_or_anyones_wish() {
+async fn a_deleted_session_leaves_nothing_behind() {
     let ended = Everywhere::new().await;
     ended.alice.delete(&format!("/v1/session/{}", ended.game)).await.expect(204);
     ended.is_over().await;
@@ -78,7 +78,7 @@ async fn by_its_leaders_or_anyones_wish() {
 }
 
 #[tokio::test]
-async fn by_the_last_player_leaving_in_whichever_way() {
+async fn a_session_leaves_nothing_behind_after_its_last_player_leaves() {
     let ended = Everywhere::new().await;
     ended.alice.leaves(&ended.game).await.expect(204);
     ended.is_over().await;
@@ -88,7 +88,7 @@ async fn by_the_last_player_leaving_in_whichever_way() {
 }
 
 #[tokio::test]
-async fn by_the_last_player_being_taken_out() {
+async fn a_session_leaves_nothing_behind_after_its_last_player_is_kicked() {
     let ended = Everywhere::new().await;
     ended.server.service(&["session:update-player:any"]).kicks(&ended.game, &ended.alice).await.expect(204);
     ended.is_over().await;
@@ -99,14 +99,14 @@ async fn by_the_last_player_being_taken_out() {
 }
 
 #[tokio::test]
-async fn by_silence() {
+async fn a_session_leaves_nothing_behind_after_its_last_player_is_inactive() {
     let ended = Everywhere::new().await;
     ended.server.advance(Duration::from_secs(60)).await;
     ended.is_over().await;
 }
 
 #[tokio::test]
-async fn by_being_idle() {
+async fn an_idle_session_leaves_nothing_behind() {
     let ended = Everywhere::new().await;
     let (deadline, path) = (Duration::from_secs(3600 * 9 / 8), format!("/v1/session/{}", ended.party));
     // The party is asked for, the game is not.

@@ -83,7 +83,7 @@ async fn every_active_player_of_the_session_is_invited() {
 }
 
 #[tokio::test]
-async fn players_bring_their_own_session_into_an_open_one() {
+async fn members_invite_their_own_session_to_an_open_session() {
     let server = Server::new();
     let (members, party) = party(&server, 2).await;
     let (leader, game) = game(&server, &[8]).await;
@@ -96,7 +96,7 @@ async fn players_bring_their_own_session_into_an_open_one() {
 }
 
 #[tokio::test]
-async fn an_open_session_is_no_more_open_to_a_party_than_to_each_of_it() {
+async fn an_open_session_accepts_a_party_only_as_it_accepts_each_player() {
     let server = Server::new();
     let (members, party) = party(&server, 2).await;
     let (leader, game) = game(&server, &[1]).await;
@@ -120,7 +120,7 @@ async fn an_open_session_is_no_more_open_to_a_party_than_to_each_of_it() {
 }
 
 #[tokio::test]
-async fn the_caller_belongs_to_the_invited_session_and_may_invite_in_the_other() {
+async fn the_caller_must_be_in_the_invited_session_and_may_invite_in_the_target() {
     let server = Server::new();
     let (members, party) = party(&server, 2).await;
     let (leader, game) = game(&server, &[8]).await;
@@ -148,7 +148,7 @@ async fn the_caller_belongs_to_the_invited_session_and_may_invite_in_the_other()
 }
 
 #[tokio::test]
-async fn who_brings_their_own_passes_the_check_of_versions_like_any_who_walks_in() {
+async fn inviting_ones_own_session_checks_versions_like_a_join() {
     let server = Server::with(|config| config.sessions.version_check = VersionCheck::Exact);
     let (members, party) = party(&server, 2).await;
     let mut newer = joining();
@@ -174,7 +174,7 @@ async fn who_brings_their_own_passes_the_check_of_versions_like_any_who_walks_in
 }
 
 #[tokio::test]
-async fn overflow_says_what_to_do_where_not_all_fit() {
+async fn the_overflow_action_decides_when_not_all_players_fit() {
     let server = Server::new();
     let (_, party) = party(&server, 4).await;
     // Free: two places on the first team, one on the second.
@@ -218,7 +218,7 @@ async fn overflow_says_what_to_do_where_not_all_fit() {
 }
 
 #[tokio::test]
-async fn a_session_with_nobody_new_invites_nobody() {
+async fn inviting_a_session_without_new_players_invites_nobody() {
     let server = Server::new();
     let (members, party) = party(&server, 2).await;
     let before = contents(&server).await;
@@ -229,7 +229,7 @@ async fn a_session_with_nobody_new_invites_nobody() {
 }
 
 #[tokio::test]
-async fn kicking_a_session_takes_out_who_is_active_in_it() {
+async fn kicking_a_session_removes_its_active_players() {
     let server = Server::new();
     let (members, party) = party(&server, 3).await;
     let (leader, game) = game(&server, &[8]).await;
@@ -252,7 +252,7 @@ async fn kicking_a_session_takes_out_who_is_active_in_it() {
 }
 
 #[tokio::test]
-async fn kicking_a_session_is_for_the_leader_or_any() {
+async fn only_the_leader_or_any_may_kick_a_session() {
     let server = Server::new();
     let (members, party) = party(&server, 2).await;
     let (leader, game) = game(&server, &[8]).await;

@@ -27,7 +27,7 @@ async fn party(server: &Server) -> (Client, String, String) {
 }
 
 #[tokio::test]
-async fn a_code_is_short_and_hard_to_misread_and_shown_to_those_inside() {
+async fn a_code_is_short_unambiguous_and_shown_to_members_only() {
     let server = Server::new();
     let (alice, session, code) = party(&server).await;
     assert!((5..=12).contains(&code.len()), "{code}");
@@ -53,7 +53,7 @@ async fn a_session_has_one_code() {
 }
 
 #[tokio::test]
-async fn a_code_is_made_by_active_players_or_any() {
+async fn only_active_players_or_any_may_make_a_code() {
     let server = Server::new();
     let (alice, bob, stranger) = (server.player(), server.player(), server.player());
     let session = alice.creates("game").await;
@@ -68,7 +68,7 @@ async fn a_code_is_made_by_active_players_or_any() {
 }
 
 #[tokio::test]
-async fn a_code_is_found_in_any_case() {
+async fn a_code_is_case_insensitive() {
     let server = Server::new();
     let (alice, session, code) = party(&server).await;
     let mixed: String = code
@@ -103,7 +103,7 @@ fn body_for_all(player: &Client) -> Value {
 }
 
 #[tokio::test]
-async fn a_code_serves_wherever_a_path_takes_a_session() {
+async fn every_path_accepts_a_code_for_a_session() {
     let server = Server::new();
     let mut tried = 0;
     for operation in server.api.operations() {
@@ -128,7 +128,7 @@ async fn a_code_serves_wherever_a_path_takes_a_session() {
 }
 
 #[tokio::test]
-async fn a_code_goes_with_its_session() {
+async fn a_code_ends_with_its_session() {
     let server = Server::new();
     let (alice, session, code) = party(&server).await;
     alice.leaves(&code).await.expect(204);
@@ -138,7 +138,7 @@ async fn a_code_goes_with_its_session() {
 }
 
 #[tokio::test]
-async fn a_code_that_is_taken_is_drawn_again() {
+async fn a_code_in_use_is_drawn_again() {
     let server = Server::new();
     let alice = server.player();
     let session = alice.creates("party").await;
@@ -159,7 +159,7 @@ async fn a_code_that_is_taken_is_drawn_again() {
 }
 
 #[tokio::test]
-async fn guessing_is_limited_per_caller() {
+async fn wrong_codes_are_limited_per_caller() {
     let server = Server::new();
     let (alice, session, code) = party(&server).await;
     let (guesser, other) = (server.player(), server.player());
@@ -204,7 +204,7 @@ async fn the_colon_before_a_verb_may_be_encoded() {
 }
 
 #[tokio::test]
-async fn services_are_told_apart_by_where_they_are() {
+async fn services_are_rate_limited_by_address() {
     let server = Server::new();
     let service = server.service(&["session:read:any"]);
     let (_, _, code) = party(&server).await;
@@ -225,7 +225,7 @@ async fn services_are_told_apart_by_where_they_are() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_the_input_is_said_before_anything_of_codes() {
+async fn invalid_input_is_reported_before_codes_are_looked_up() {
     let server = Server::new();
     let (alice, _, code) = party(&server).await;
     let join = |code: &str| format!("/v1/session/{code}/player/me");
@@ -245,7 +245,7 @@ async fn what_is_wrong_with_the_input_is_said_before_anything_of_codes() {
 }
 
 #[tokio::test]
-async fn each_code_of_a_path_is_a_guess() {
+async fn each_wrong_code_in_a_path_counts() {
     let server = Server::new();
     let alice = server.player();
     for _ in 0..WRONG_MAX / 2 {

@@ -9,7 +9,7 @@ async fn change(caller: &Client, session: &str, team_id: &str, body: Value) -> R
 }
 
 #[tokio::test]
-async fn a_change_touches_only_what_it_names() {
+async fn a_change_affects_only_the_given_fields() {
     let server = Server::new();
     let (alice, bob) = (server.player(), server.player());
     let session = alice.creates("game").await;
@@ -36,7 +36,7 @@ async fn a_change_touches_only_what_it_names() {
 }
 
 #[tokio::test]
-async fn a_team_does_not_shrink_below_who_is_on_it() {
+async fn a_team_does_not_shrink_below_its_players() {
     let server = Server::new();
     let (alice, bob, carol) = (server.player(), server.player(), server.player());
     let session = alice.creates("game").await;
@@ -59,7 +59,7 @@ async fn a_team_does_not_shrink_below_who_is_on_it() {
 }
 
 #[tokio::test]
-async fn changing_a_team_is_for_the_leader_or_update_any() {
+async fn only_the_leader_or_update_any_may_change_a_team() {
     let server = Server::new();
     let (alice, bob, stranger) = (server.player(), server.player(), server.player());
     let session = alice.creates("game").await;
@@ -81,7 +81,7 @@ async fn changing_a_team_is_for_the_leader_or_update_any() {
 }
 
 #[tokio::test]
-async fn a_team_has_limits() {
+async fn team_changes_are_validated() {
     let server = Server::new();
     let alice = server.player();
     let session = alice.creates("game").await;

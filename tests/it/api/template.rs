@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::harness::{Client, Server};
 
 #[tokio::test]
-async fn templates_are_listed_and_read_one_by_one() {
+async fn templates_can_be_listed_and_read() {
     let server = Server::new();
     let alice = server.player();
     let all = alice.get("/v1/template").await.expect(200);
@@ -71,7 +71,7 @@ fn with_raid(config: &mut Config) {
 }
 
 #[tokio::test]
-async fn every_field_of_a_template_is_shown_as_it_was_written() {
+async fn a_template_shows_every_field_as_configured() {
     let server = Server::with(with_raid);
     let shown = server.player().get("/v1/template/raid").await.expect(200).body;
     let written: toml::Table = RAID.parse().unwrap();

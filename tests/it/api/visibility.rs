@@ -50,7 +50,7 @@ async fn seen(caller: &Client, players: &[Client; 4], session: &str) -> Vec<usiz
 }
 
 #[tokio::test]
-async fn a_template_says_whom_members_see() {
+async fn the_template_decides_which_players_members_see() {
     use Visibility::{All, None, Oneself, Team};
     for (members_see, expected_of_bob, expected_of_carol) in [
         (All, vec![0, 1, 2, 3], vec![0, 1, 2, 3]),
@@ -66,7 +66,7 @@ async fn a_template_says_whom_members_see() {
 }
 
 #[tokio::test]
-async fn a_session_keeps_hidden_whom_its_template_hid_when_it_was_made() {
+async fn a_session_keeps_the_visibility_it_was_created_with() {
     let (server, players, session) = game(Visibility::Oneself, Visibility::None).await;
     server.app.replace_catalog(Catalog::new(BTreeMap::new(), BTreeMap::new(), BTreeMap::new()));
     assert_eq!(seen(&players[0], &players, &session).await, Vec::<usize>::new());
@@ -75,7 +75,7 @@ async fn a_session_keeps_hidden_whom_its_template_hid_when_it_was_made() {
 }
 
 #[tokio::test]
-async fn a_template_says_whom_the_leader_sees() {
+async fn the_template_decides_which_players_the_leader_sees() {
     use Visibility::{All, None, Oneself, Team};
     for (leader_sees, expected) in
         [(All, vec![0, 1, 2, 3]), (Team, vec![0, 1]), (Oneself, vec![0]), (None, vec![])]
@@ -89,7 +89,7 @@ async fn a_template_says_whom_the_leader_sees() {
 }
 
 #[tokio::test]
-async fn outsiders_see_everyone_or_nobody() {
+async fn outsiders_see_all_players_or_none() {
     use Visibility::{All, None, Oneself, Team};
     for (members_see, expected) in
         [(All, vec![0, 1, 2, 3]), (Team, vec![]), (Oneself, vec![]), (None, vec![])]
@@ -113,7 +113,7 @@ async fn outsiders_see_everyone_or_nobody() {
 }
 
 #[tokio::test]
-async fn an_etag_is_of_what_its_caller_sees() {
+async fn an_etag_covers_what_the_caller_sees() {
     let (_, [alice, bob, carol, dave], session) = game(Visibility::Oneself, Visibility::All).await;
     let path = format!("/v1/session/{session}");
     let etags = [
@@ -138,7 +138,7 @@ async fn an_etag_is_of_what_its_caller_sees() {
 }
 
 #[tokio::test]
-async fn large_sessions_are_shown_without_players_and_read_in_pages() {
+async fn large_sessions_hide_players_and_are_read_in_pages() {
     let server = Server::with(|config| config.sessions.players_shown_max = 3);
     let (alice, bob, carol) = (server.player(), server.player(), server.player());
     let session = alice.creates("game").await;
@@ -208,7 +208,7 @@ fn shows_a_way_in(seen: &Reply) -> Vec<&'static str> {
 }
 
 #[tokio::test]
-async fn outsiders_see_no_way_to_connect() {
+async fn outsiders_see_no_connection_data() {
     let server = Server::new();
     let (alice, session) = connected(&server).await;
     let (invited, stranger, left) = (server.player(), server.player(), server.player());

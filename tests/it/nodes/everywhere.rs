@@ -44,27 +44,27 @@ const ON_SHARED_STORES: [(&str, &str); 6] = [
         "promises::fast_path::",
         "what a node has in memory is asked for in the store first; a test there says so",
     ),
-    ("api::session_end::by_silence", LATER),
-    ("promises::leftovers::players_who_go_are_counted_by_how", LATER),
-    ("promises::inactivity::an_instance_that_does_not_know_how_well_it_is_reports_as_often_as_others", LATER),
-    ("promises::inactivity::the_rules_of_health_are_the_configured_ones", LATER),
-    ("promises::inactivity::who_does_not_ask_is_taken_out_as_if_they_had_left", LATER),
+    ("api::session_end::a_session_leaves_nothing_behind_after_its_last_player_is_inactive", LATER),
+    ("promises::leftovers::departures_are_counted_by_cause", LATER),
+    ("promises::inactivity::an_instance_that_reports_unknown_must_report_as_often_as_others", LATER),
+    ("promises::inactivity::the_health_rules_are_configurable", LATER),
+    ("promises::inactivity::an_inactive_player_is_removed_as_if_they_had_left", LATER),
 ];
 /// Nodes wait for what others may have heard.
 const LATER: &str = "silence counts an eighth later where others may have heard something";
 
 /// What is another way where requests are spread over nodes, and why.
 const ON_MANY_NODES: [(&str, &str); 10] = [
-    ("api::browser::listing_again_gives_new_data_and_keeps_the_place", INTERLEAVE),
-    ("api::browser::pages_go_on_behind_the_last_listing_seen", INTERLEAVE),
-    ("promises::expiry::a_session_whose_time_is_over_keeps_no_platform_session", LOOKS_INSIDE),
-    ("promises::leftovers::a_session_that_ended_for_being_idle_is_forgotten", LOOKS_INSIDE),
-    ("api::refresh_ttl::every_operation_that_can_keeps_a_session_alive_by_default", LOOKS_INSIDE),
-    ("promises::inactivity::what_has_ended_is_no_longer_watched", LOOKS_INSIDE),
-    ("api::short_code::each_code_of_a_path_is_a_guess", GUESSES),
-    ("api::short_code::guessing_is_limited_per_caller", GUESSES),
-    ("api::short_code::services_are_told_apart_by_where_they_are", GUESSES),
-    ("api::short_code::what_is_wrong_with_the_input_is_said_before_anything_of_codes", GUESSES),
+    ("api::browser::listing_again_replaces_the_data_and_keeps_the_position", INTERLEAVE),
+    ("api::browser::a_page_starts_after_the_last_listing_of_the_page_before", INTERLEAVE),
+    ("promises::expiry::an_overdue_session_does_not_block_its_platform_session", LOOKS_INSIDE),
+    ("promises::leftovers::an_idle_session_leaves_nothing_in_memory", LOOKS_INSIDE),
+    ("api::refresh_ttl::every_operation_with_refresh_ttl_keeps_a_session_alive_by_default", LOOKS_INSIDE),
+    ("promises::inactivity::ended_sessions_are_no_longer_watched", LOOKS_INSIDE),
+    ("api::short_code::each_wrong_code_in_a_path_counts", GUESSES),
+    ("api::short_code::wrong_codes_are_limited_per_caller", GUESSES),
+    ("api::short_code::services_are_rate_limited_by_address", GUESSES),
+    ("api::short_code::invalid_input_is_reported_before_codes_are_looked_up", GUESSES),
 ];
 const INTERLEAVE: &str = "nodes number their listings each from a block of its own";
 const LOOKS_INSIDE: &str = "looks into the memory of one node";
@@ -101,18 +101,18 @@ async fn succeeds(mut suite: Command, name: &str) {
 
 /// All else runs on the oldest version that there is.
 #[tokio::test]
-async fn on_the_newest_database_server() {
+async fn the_database_tests_pass_on_the_newest_server() {
     let mut suite = tests(&OF_THE_DATABASE);
     suite.env(URL_VARIABLE, newest_server_url());
     succeeds(suite, "on the newest server").await;
 }
 
 #[tokio::test]
-async fn on_a_database() {
+async fn the_suite_passes_on_a_database() {
     runs_on("postgres", &ON_SHARED_STORES).await;
 }
 
 #[tokio::test]
-async fn on_three_nodes_that_share_a_database() {
+async fn the_suite_passes_on_three_nodes_that_share_a_database() {
     runs_on("postgres-3-nodes", &[&ON_SHARED_STORES[..], &ON_MANY_NODES].concat()).await;
 }

@@ -43,7 +43,7 @@ async fn poll(client: &Client, session: &str) {
 }
 
 #[tokio::test]
-async fn a_player_who_asks_at_another_node_stays_and_one_who_asks_nowhere_goes() {
+async fn a_heartbeat_at_another_node_keeps_a_player_and_an_inactive_player_is_removed() {
     let [one, other] = nodes();
     let [alice, bob, carol] = [one.lasting_player(), one.lasting_player(), one.lasting_player()];
     let session = alice.creates("game").await;
@@ -61,7 +61,7 @@ async fn a_player_who_asks_at_another_node_stays_and_one_who_asks_nowhere_goes()
 }
 
 #[tokio::test]
-async fn a_node_watches_over_what_one_that_is_gone_has_left() {
+async fn a_node_takes_over_the_sessions_of_a_stopped_node() {
     let [one, other] = nodes();
     let [alice, bob] = [one.lasting_player(), one.lasting_player()];
     let session = alice.creates("game").await;
@@ -78,7 +78,7 @@ async fn a_node_watches_over_what_one_that_is_gone_has_left() {
 }
 
 #[tokio::test]
-async fn reports_count_whichever_node_they_come_to() {
+async fn health_reports_count_at_every_node() {
     let [one, other] = nodes();
     let alice = one.lasting_player();
     let session = alice.creates("game").await;
@@ -120,7 +120,7 @@ async fn reports_count_whichever_node_they_come_to() {
 }
 
 #[tokio::test]
-async fn a_node_that_does_not_watch_a_session_yet_hears_who_asks_for_it() {
+async fn a_heartbeat_counts_at_a_node_that_does_not_watch_the_session_yet() {
     let [one, other] = nodes();
     // More sessions than a node looks at in one round, so that the last is not among them.
     let mut sessions = Vec::new();
@@ -140,7 +140,7 @@ async fn a_node_that_does_not_watch_a_session_yet_hears_who_asks_for_it() {
 }
 
 #[tokio::test]
-async fn after_all_nodes_were_away_everyone_starts_with_a_full_allowance() {
+async fn after_all_nodes_were_down_every_timeout_starts_anew() {
     let [one, other] = nodes();
     let alice = one.lasting_player();
     let session = alice.creates("game").await;
@@ -156,7 +156,7 @@ async fn after_all_nodes_were_away_everyone_starts_with_a_full_allowance() {
 }
 
 #[tokio::test]
-async fn while_many_sessions_end_others_are_told_whom_a_node_has_heard() {
+async fn presence_is_synced_while_many_sessions_expire() {
     // More than a node ends before the rest of its work has its turn.
     const IDLE: usize = 1_100;
     let [one, _] = nodes();

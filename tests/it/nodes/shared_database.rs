@@ -80,7 +80,7 @@ async fn ready(node: &mut Server) -> Reply {
 }
 
 #[tokio::test]
-async fn nodes_share_what_they_store_and_go_on_without_each_other() {
+async fn nodes_share_data_and_survive_each_other() {
     let shared = Shared::new().await;
     let (mut one, mut other) = tokio::join!(shared.start(), shared.start());
     ready(&mut one).await.expect(200);
@@ -112,7 +112,7 @@ async fn nodes_share_what_they_store_and_go_on_without_each_other() {
 }
 
 #[tokio::test]
-async fn a_node_that_waits_for_the_tables_is_alive_and_not_ready_and_can_be_stopped() {
+async fn a_node_that_waits_for_the_tables_is_live_not_ready_and_stoppable() {
     let shared = Shared::new().await;
     shared.database.open().await;
     let client = shared.database.client().await;
@@ -155,7 +155,7 @@ async fn a_node_without_shared_keys_is_refused() {
 }
 
 #[tokio::test]
-async fn a_database_that_cannot_be_used_is_named() {
+async fn an_unusable_database_is_named_in_the_error() {
     let shared = Shared::new().await;
     let nobody_listens = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let mut command =

@@ -25,7 +25,7 @@ fn at(node: &Server, client: &Client) -> Client {
 }
 
 #[tokio::test]
-async fn a_read_misses_what_is_younger_than_the_bound_and_nothing_older() {
+async fn a_read_misses_only_changes_younger_than_the_bound() {
     for [one, other] in nodes().await {
         let alice = one.player();
         let (session, there) = (alice.creates("game").await, at(&other, &alice));
@@ -44,7 +44,7 @@ async fn a_read_misses_what_is_younger_than_the_bound_and_nothing_older() {
 }
 
 #[tokio::test]
-async fn changes_go_by_what_is_so_now() {
+async fn changes_use_the_current_state() {
     for [one, other] in nodes().await {
         let [alice, bob] = [one.player(), one.player()];
         let session = alice.creates("game").await;
@@ -61,7 +61,7 @@ async fn changes_go_by_what_is_so_now() {
 }
 
 #[tokio::test]
-async fn what_is_asked_before_a_change_goes_by_what_is_so_now() {
+async fn checks_before_a_change_use_the_current_state() {
     for [one, other] in nodes().await {
         let [alice, bob] = [one.player(), one.player()];
         let [game, party] = [alice.creates("game").await, alice.creates("party").await];
@@ -82,7 +82,7 @@ async fn what_is_asked_before_a_change_goes_by_what_is_so_now() {
 }
 
 #[tokio::test]
-async fn a_platform_session_is_joined_where_it_is_linked_now() {
+async fn a_join_through_a_platform_session_uses_the_current_link() {
     for [one, other] in nodes().await {
         let [alice, bob] = [one.player(), one.player()];
         let [first, second] = [alice.creates("game").await, alice.creates("game").await];
@@ -100,7 +100,7 @@ async fn a_platform_session_is_joined_where_it_is_linked_now() {
 }
 
 #[tokio::test]
-async fn a_clock_that_is_set_back_makes_nothing_look_young() {
+async fn a_clock_set_back_does_not_extend_the_bound() {
     for [one, other] in nodes().await {
         let alice = one.player();
         one.clock.advance(Duration::from_secs(60));

@@ -135,7 +135,7 @@ async fn invited(server: &Server, alice: &mut Game, session: &str) -> Game {
 }
 
 #[tokio::test]
-async fn a_party_by_invite() {
+async fn a_player_joins_a_party_by_invite() {
     let server = Server::new();
     let (mut alice, session) = party(&server).await;
     links(&mut alice, &session, XBOX_ID).await;
@@ -165,7 +165,7 @@ async fn a_party_by_invite() {
 }
 
 #[tokio::test]
-async fn the_leader_leaves_and_the_next_one_leads() {
+async fn the_next_player_leads_after_the_leader_leaves() {
     let server = Server::new();
     let (mut alice, session) = party(&server).await;
     let mut bob = invited(&server, &mut alice, &session).await;
@@ -185,7 +185,7 @@ async fn the_leader_leaves_and_the_next_one_leads() {
 }
 
 #[tokio::test]
-async fn a_team_is_changed_by_a_body_that_names_the_team_alone() {
+async fn a_body_with_only_a_team_changes_the_team() {
     let server = Server::new();
     let mut alice = Game::new(server.lasting_player());
     let session = alice.client.creates("game").await;
@@ -217,7 +217,7 @@ async fn a_console_invite_is_accepted_through_the_platform_session() {
 }
 
 #[tokio::test]
-async fn a_scout_that_cannot_join_unlinks_and_links_another() {
+async fn a_scout_that_cannot_join_links_another_platform_session() {
     let server = Server::new();
     let (mut alice, session) = party(&server).await;
     links(&mut alice, &session, XBOX_ID).await;
@@ -237,7 +237,7 @@ async fn a_scout_that_cannot_join_unlinks_and_links_another() {
 }
 
 #[tokio::test]
-async fn a_platform_without_a_template_links_nothing() {
+async fn a_platform_without_a_template_has_no_platform_session() {
     let server = Server::new();
     let host = Game::new(server.player_on(Platform::GooglePlay));
     let session = host.client.creates("party").await;
@@ -249,7 +249,7 @@ async fn a_platform_without_a_template_links_nothing() {
 }
 
 #[tokio::test]
-async fn a_session_that_is_gone_while_polling_is_cleaned_up() {
+async fn a_client_that_polls_an_ended_session_cleans_up() {
     let server = Server::new();
     let (mut alice, session) = party(&server).await;
     let mut bob = invited(&server, &mut alice, &session).await;
@@ -269,7 +269,7 @@ async fn a_session_that_is_gone_while_polling_is_cleaned_up() {
 }
 
 #[tokio::test]
-async fn sessions_invite_each_other_both_ways_round() {
+async fn two_sessions_invite_each_other() {
     let server = Server::new();
     let (mut alice, party) = party(&server).await;
     let bob = invited(&server, &mut alice, &party).await;

@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::harness::{Server, fits};
 
 #[test]
-fn the_surface_is_as_reviewed() {
+fn the_surface_matches_the_snapshot() {
     let mut surface =
         String::from("# Every operation. Rewritten by UPDATE_EXPECT=1 cargo test; read every change.\n");
     for operation in api::surface().operations {
@@ -27,7 +27,7 @@ fn openapi_json_is_current() {
 }
 
 #[tokio::test]
-async fn the_document_is_served_as_it_stands_in_the_repository() {
+async fn the_served_document_matches_openapi_json() {
     let server = Server::new();
     let request = http::Request::get("/openapi.json").body(http_body_util::Full::default()).unwrap();
     let reply = server.anonymous().send_raw(request).await.expect(200);
@@ -35,7 +35,7 @@ async fn the_document_is_served_as_it_stands_in_the_repository() {
 }
 
 #[tokio::test]
-async fn the_document_names_the_cookie_that_is_looked_for() {
+async fn the_document_names_the_configured_cookie() {
     let server = Server::with(|config| config.auth.cookie = "session_token".into());
     let request = http::Request::get("/openapi.json").body(http_body_util::Full::default()).unwrap();
     let document = server.anonymous().send_raw(request).await.expect(200).body;
@@ -46,7 +46,7 @@ async fn the_document_names_the_cookie_that_is_looked_for() {
 }
 
 #[test]
-fn every_reference_of_the_document_leads_somewhere_and_nothing_is_null() {
+fn every_reference_resolves_and_no_value_is_null() {
     let document = openapi::document(&api::surface(), "access_token");
     fn walk(document: &Value, value: &Value) {
         match value {
@@ -67,7 +67,7 @@ fn every_reference_of_the_document_leads_somewhere_and_nothing_is_null() {
 }
 
 #[test]
-fn bodies_are_limited_only_in_ways_that_are_checked() {
+fn every_keyword_of_a_body_schema_is_enforced() {
     let document = openapi::document(&api::surface(), "access_token");
     let about = ["$ref", "type", "description", "default", "deprecated", "x-enum-descriptions"];
     let checked = ["properties", "required", "items", "additionalProperties", "enum", "format"];
@@ -105,7 +105,7 @@ fn bodies_are_limited_only_in_ways_that_are_checked() {
 }
 
 #[test]
-fn the_document_says_of_each_etag_what_it_names() {
+fn the_document_describes_every_etag() {
     let operations = api::surface().operations;
     let document = openapi::document(&api::surface(), "access_token");
     for operation in operations.iter().filter(|operation| operation.has_etag) {
@@ -118,7 +118,7 @@ fn the_document_says_of_each_etag_what_it_names() {
 }
 
 #[test]
-fn every_operation_is_in_a_group_and_says_what_it_does() {
+fn every_operation_has_a_tag_and_a_description() {
     let operations = api::surface().operations;
     for operation in &operations {
         let sentence =
@@ -132,7 +132,7 @@ fn every_operation_is_in_a_group_and_says_what_it_does() {
 }
 
 #[test]
-fn every_example_fits_its_schema_and_its_status() {
+fn every_example_matches_its_schema() {
     let document = openapi::document(&api::surface(), "access_token");
     let mut seen = 0;
     for (path, operations) in document["paths"].as_object().unwrap() {
@@ -158,7 +158,7 @@ fn every_example_fits_its_schema_and_its_status() {
 }
 
 #[tokio::test]
-async fn the_examples_of_bodies_are_taken_by_the_server() {
+async fn the_server_accepts_the_example_bodies() {
     let server = Server::new();
     let (alice, bob) = (server.player(), server.player());
     let document = openapi::document(&api::surface(), "access_token");
@@ -176,7 +176,7 @@ async fn the_examples_of_bodies_are_taken_by_the_server() {
 }
 
 #[tokio::test]
-async fn unknown_paths_and_methods_have_both_kinds_of_error_body() {
+async fn unknown_paths_and_methods_return_both_kinds_of_error_body() {
     let server = Server::new();
     for path in
         ["/session/v1/nothing", "/session", "/nothing", "/session/v1/session/a/b", "/Session/v1/template"]
@@ -199,7 +199,7 @@ async fn unknown_paths_and_methods_have_both_kinds_of_error_body() {
 }
 
 #[tokio::test]
-async fn whoever_opens_the_server_is_led_to_the_reference() {
+async fn the_root_path_redirects_to_the_api_reference() {
     let anyone = Server::new().anonymous();
     let get = async |path: &str| {
         let request = http::Request::get(path).body(http_body_util::Full::default()).unwrap();

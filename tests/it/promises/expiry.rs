@@ -38,7 +38,7 @@ async fn an_idle_session_ends_and_leaves_nothing_behind() {
 }
 
 #[tokio::test]
-async fn polling_keeps_a_session_alive_without_changing_it_or_writing_each_time() {
+async fn polling_keeps_a_session_alive_with_the_same_etag_and_few_writes() {
     let server = Server::new();
     let alice = eternal(&server);
     let session = alice.creates("party").await;
@@ -64,7 +64,7 @@ async fn polling_keeps_a_session_alive_without_changing_it_or_writing_each_time(
 }
 
 #[tokio::test]
-async fn strangers_do_not_keep_a_session_alive() {
+async fn outsiders_do_not_keep_a_session_alive() {
     let server = Server::new();
     let alice = server.player();
     let session = alice.creates("party").await;
@@ -104,7 +104,7 @@ async fn deadlines_survive_a_restart() {
 }
 
 #[tokio::test]
-async fn many_sessions_that_fall_due_at_once_all_end() {
+async fn many_sessions_due_at_once_all_end() {
     let server = Server::new();
     for _ in 0..600 {
         server.player().creates("party").await;
@@ -114,7 +114,7 @@ async fn many_sessions_that_fall_due_at_once_all_end() {
 }
 
 #[tokio::test]
-async fn changes_count_as_asking() {
+async fn changes_keep_a_session_alive() {
     let server = Server::new();
     let alice = eternal(&server);
     let session = alice.creates("party").await;
@@ -130,7 +130,7 @@ async fn changes_count_as_asking() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_change_that_is_acknowledged_keeps_a_session_that_falls_due_meanwhile() {
+async fn an_acknowledged_change_keeps_a_session_that_falls_due_meanwhile() {
     let server = Server::new();
     let alice = eternal(&server);
     for round in 0..200 {
@@ -155,7 +155,7 @@ async fn a_change_that_is_acknowledged_keeps_a_session_that_falls_due_meanwhile(
 }
 
 #[tokio::test]
-async fn a_session_whose_time_is_over_reads_as_gone_before_anyone_has_ended_it() {
+async fn an_overdue_session_reads_as_gone_before_the_job_ends_it() {
     let server = Server::new();
     let alice = eternal(&server);
     let session = alice.creates("game").await;
@@ -193,7 +193,7 @@ async fn a_session_whose_time_is_over_reads_as_gone_before_anyone_has_ended_it()
 }
 
 #[tokio::test]
-async fn a_session_whose_time_is_over_keeps_no_platform_session() {
+async fn an_overdue_session_does_not_block_its_platform_session() {
     let server = Server::new();
     let (alice, bob) = (eternal(&server), server.lasting_player());
     let old = alice.creates("party").await;
@@ -213,7 +213,7 @@ async fn a_session_whose_time_is_over_keeps_no_platform_session() {
 }
 
 #[tokio::test]
-async fn a_session_that_was_asked_for_elsewhere_goes_on_here() {
+async fn a_session_read_on_another_node_stays_alive() {
     for [here, elsewhere] in pairs_of_nodes(|_| {}).await {
         goes_on_here(&here, &elsewhere).await;
     }
@@ -233,7 +233,7 @@ async fn goes_on_here(here: &Server, elsewhere: &Server) {
 }
 
 #[tokio::test]
-async fn nodes_that_end_the_same_sessions_at_once_do_so_once_and_without_failures() {
+async fn two_nodes_that_expire_the_same_sessions_end_each_once() {
     for [one, other] in pairs_of_nodes(|_| {}).await {
         for _ in 0..50 {
             one.player().creates("party").await;
@@ -246,7 +246,7 @@ async fn nodes_that_end_the_same_sessions_at_once_do_so_once_and_without_failure
 }
 
 #[tokio::test]
-async fn what_is_asked_for_at_the_last_moment_goes_on_whatever_node_comes_to_end_it() {
+async fn a_session_used_at_the_last_moment_survives_expiry_by_another_node() {
     for [here, elsewhere] in pairs_of_nodes(|_| {}).await {
         for (method, region_id) in [("GET", "eu"), ("PATCH", "eu"), ("PATCH", "us")] {
             let alice = eternal(&here);

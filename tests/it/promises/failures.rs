@@ -76,7 +76,7 @@ async fn see_each_others_changes(one: &Server, other: &Server) {
 }
 
 #[tokio::test]
-async fn a_caller_who_goes_away_takes_nothing_back() {
+async fn a_commit_completes_after_its_caller_disconnects() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::over(Store::Embedded(Embedded::open(dir.path(), KEY_UPGRADE).unwrap()), |_| {});
     let (alice, bob) = (server.player(), server.player());
@@ -94,7 +94,7 @@ async fn a_caller_who_goes_away_takes_nothing_back() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn invites_that_race_for_the_last_places_fill_them_and_no_more() {
+async fn concurrent_invites_fill_the_last_slots_and_no_more() {
     for [one, other] in pairs_of_nodes(|_| {}).await {
         race_for_the_last_places(&one, &other).await;
     }

@@ -318,7 +318,7 @@ fn panicked(server: &Server) -> bool {
 }
 
 #[test]
-fn odd_requests_are_answered_as_documented() {
+fn malformed_requests_are_answered_as_documented() {
     let odd = any_odd();
     fuzz(|runner| odd_requests(runner, &odd));
 }
@@ -359,7 +359,7 @@ fn any_bytes(good: Vec<Vec<u8>>) -> impl Strategy<Value = Vec<u8>> {
 }
 
 #[test]
-fn odd_bytes_are_answered_or_end_the_connection() {
+fn malformed_bytes_are_answered_or_close_the_connection() {
     fuzz(odd_bytes);
 }
 

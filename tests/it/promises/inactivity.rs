@@ -40,7 +40,7 @@ async fn poll(player: &Client, session: &str) {
 }
 
 #[tokio::test]
-async fn who_does_not_ask_is_taken_out_as_if_they_had_left() {
+async fn an_inactive_player_is_removed_as_if_they_had_left() {
     let server = Server::with(culling);
     let ([alice, bob, carol], session) = game(&server).await;
     server.advance(59 * SECOND).await;
@@ -64,7 +64,7 @@ async fn who_does_not_ask_is_taken_out_as_if_they_had_left() {
 }
 
 #[tokio::test]
-async fn every_way_of_reading_a_session_counts_as_asking() {
+async fn every_read_of_a_session_is_a_heartbeat() {
     let server = Server::with(culling);
     let ([alice, bob, carol], session) = game(&server).await;
     alice.links(&session).await.expect(200);
@@ -89,7 +89,7 @@ async fn every_way_of_reading_a_session_counts_as_asking() {
 }
 
 #[tokio::test]
-async fn joining_counts_as_asking_and_invited_players_need_not_ask() {
+async fn joining_is_a_heartbeat_and_invited_players_need_none() {
     let server = Server::with(culling);
     let ([alice, bob, _], session) = game(&server).await;
     let (invited, late) = (server.lasting_player(), server.lasting_player());
@@ -111,7 +111,7 @@ async fn joining_counts_as_asking_and_invited_players_need_not_ask() {
 }
 
 #[tokio::test]
-async fn nobody_is_taken_out_where_the_template_does_not_say_so() {
+async fn without_a_culling_timeout_nobody_is_removed() {
     for timeout in [None, Some(0)] {
         let server = Server::with(|config| {
             config.templates.get_mut("game").unwrap().player_culling_timeout = timeout;
@@ -128,7 +128,7 @@ async fn nobody_is_taken_out_where_the_template_does_not_say_so() {
 }
 
 #[tokio::test]
-async fn what_could_not_be_done_is_done_the_next_time() {
+async fn a_failed_removal_is_retried_in_the_next_round() {
     let memory = Memory::default();
     let server = Server::over(Store::Memory(memory.clone()), culling);
     let mut games = Vec::new();
@@ -149,7 +149,7 @@ async fn what_could_not_be_done_is_done_the_next_time() {
 }
 
 #[tokio::test]
-async fn invites_that_nobody_answers_lapse() {
+async fn unanswered_invites_expire() {
     let server = Server::with(expiring);
     let ([alice, bob, _], session) = game(&server).await;
     let (invited, reserved, accepting) =
@@ -179,7 +179,7 @@ async fn invites_that_nobody_answers_lapse() {
 }
 
 #[tokio::test]
-async fn invites_wait_as_long_as_their_session_lives_by_default() {
+async fn by_default_invites_last_as_long_as_their_session() {
     let server = Server::new();
     let ([alice, ..], session) = game(&server).await;
     let invited = server.lasting_player();
@@ -220,7 +220,7 @@ async fn health(reader: &Client, session: &str) -> Value {
 }
 
 #[tokio::test]
-async fn an_instance_that_reports_no_more_is_unhealthy_and_then_unknown() {
+async fn an_instance_that_stops_reporting_becomes_unhealthy_and_then_unknown() {
     let server = Server::new();
     let (alice, host, session) = hosted(&server).await;
     for _ in 0..6 {
@@ -247,7 +247,7 @@ async fn an_instance_that_reports_no_more_is_unhealthy_and_then_unknown() {
 }
 
 #[tokio::test]
-async fn reports_that_come_too_seldom_make_it_worse_than_they_say() {
+async fn missed_reports_make_an_instance_unhealthy() {
     let server = Server::new();
     let (alice, host, session) = hosted(&server).await;
     assert_eq!(report(&host, &session).await, json!("healthy"));
@@ -267,7 +267,7 @@ async fn reports_that_come_too_seldom_make_it_worse_than_they_say() {
 }
 
 #[tokio::test]
-async fn the_rules_of_health_are_the_configured_ones() {
+async fn the_health_rules_are_configurable() {
     let server = Server::with(|config| {
         config.health.cadence_s = 60;
         config.health.unhealthy_missed_percent = 100.0;
@@ -282,7 +282,7 @@ async fn the_rules_of_health_are_the_configured_ones() {
 }
 
 #[tokio::test]
-async fn an_instance_that_ended_falls_silent_without_consequence() {
+async fn an_ended_instance_may_stop_reporting() {
     let server = Server::new();
     let (alice, host, session) = hosted(&server).await;
     report(&host, &session).await;
@@ -298,7 +298,7 @@ async fn an_instance_that_ended_falls_silent_without_consequence() {
 }
 
 #[tokio::test]
-async fn changes_of_a_session_do_not_hide_that_its_instance_is_silent() {
+async fn session_changes_do_not_hide_missed_reports() {
     let server = Server::new();
     let (alice, host, session) = hosted(&server).await;
     report(&host, &session).await;
@@ -313,7 +313,7 @@ async fn changes_of_a_session_do_not_hide_that_its_instance_is_silent() {
 }
 
 #[tokio::test]
-async fn an_instance_that_does_not_know_how_well_it_is_reports_as_often_as_others() {
+async fn an_instance_that_reports_unknown_must_report_as_often_as_others() {
     let server = Server::new();
     let (alice, host, session) = hosted(&server).await;
     assert_eq!(say(&host, &session, "unknown").await, json!("unknown"));
@@ -324,7 +324,7 @@ async fn an_instance_that_does_not_know_how_well_it_is_reports_as_often_as_other
 }
 
 #[tokio::test]
-async fn an_instance_has_no_part_in_what_an_earlier_one_of_its_name_did_not_report() {
+async fn a_new_instance_with_the_same_id_starts_without_missed_reports() {
     let server = Server::with(culling);
     let (alice, host, session) = hosted(&server).await;
     report(&host, &session).await;
@@ -336,7 +336,7 @@ async fn an_instance_has_no_part_in_what_an_earlier_one_of_its_name_did_not_repo
 }
 
 #[tokio::test]
-async fn after_a_restart_everyone_starts_with_a_full_allowance() {
+async fn after_a_restart_every_timeout_starts_anew() {
     let dir = tempfile::tempdir().unwrap();
     let open = |config: fn(&mut Config)| {
         Server::over(Store::Embedded(Embedded::open(dir.path(), KEY_UPGRADE).unwrap()), config)
@@ -390,7 +390,7 @@ async fn after_a_restart_everyone_starts_with_a_full_allowance() {
 }
 
 #[tokio::test]
-async fn what_has_ended_is_no_longer_watched() {
+async fn ended_sessions_are_no_longer_watched() {
     let server = Server::with(|config| {
         culling(config);
         config.templates.get_mut("game").unwrap().attempt_auto_join = false;

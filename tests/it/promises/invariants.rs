@@ -348,7 +348,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: cases(), ..ProptestConfig::default() })]
 
     #[test]
-    fn whatever_players_do_the_store_agrees_with_itself(
+    fn the_store_is_consistent_after_every_operation(
         steps in prop::collection::vec((any_actor(), any_step()), 1..60),
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::harness::{Server, XBOX_ID, contents, platform_path};
 
 #[tokio::test]
-async fn a_session_that_ended_for_being_idle_is_forgotten() {
+async fn an_idle_session_leaves_nothing_in_memory() {
     let server = Server::new();
     let session = server.player().creates("game").await;
     let host = server.service(&["session:update:any", "session:instance:health"]);
@@ -22,7 +22,7 @@ async fn a_session_that_ended_for_being_idle_is_forgotten() {
 }
 
 #[tokio::test]
-async fn players_who_go_are_counted_by_how() {
+async fn departures_are_counted_by_cause() {
     let server = Server::with(|config| {
         let game = config.templates.get_mut("game").unwrap();
         game.player_culling_timeout = Some(600);

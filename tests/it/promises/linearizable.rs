@@ -259,20 +259,20 @@ async fn holds_on(stores: [Store; 3]) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn what_nodes_that_share_memory_answer_has_an_order() {
+async fn nodes_that_share_memory_are_linearizable() {
     let memory = Memory::shared();
     holds_on([(); 3].map(|()| Store::Memory(memory.clone()))).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn what_nodes_that_share_a_database_answer_has_an_order() {
+async fn nodes_that_share_a_database_are_linearizable() {
     let database = Database::new().await;
     let stores = [database.open().await, database.open().await, database.open().await];
     holds_on(stores.map(Store::Postgres)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn nodes_that_answer_from_stale_caches_are_caught() {
+async fn answers_from_stale_caches_are_detected() {
     // Each takes itself for the only one, and so never looks whether what it holds is current.
     let memory = Memory::default();
     let nodes = nodes([(); 3].map(|()| Store::Memory(memory.clone())));
@@ -285,7 +285,7 @@ async fn nodes_that_answer_from_stale_caches_are_caught() {
 }
 
 #[test]
-fn an_order_is_found_where_there_is_one() {
+fn the_checker_finds_an_order_if_there_is_one() {
     let record = |asked, deed, answer, answered| Record { asked, deed, answer, answered };
     let created = record(0, Deed::Create(1), Answer::Done, 1);
     let joined = record(2, Deed::Join(2), Answer::Done, 5);

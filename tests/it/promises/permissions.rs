@@ -43,7 +43,7 @@ async fn refusal(operation: &Operation, caller: &Client, player: Uuid) -> Option
 }
 
 #[tokio::test]
-async fn every_operation_is_closed_to_callers_without_a_good_token() {
+async fn every_operation_refuses_callers_without_a_valid_token() {
     let server = Server::new();
     let forged = server.player().token.unwrap() + "x";
     for operation in server.api.operations() {
@@ -68,7 +68,7 @@ async fn enough(operation: &Operation, caller: &Client, player: Uuid) -> Option<
 }
 
 #[tokio::test]
-async fn who_lacks_a_permission_is_told_which_would_have_been_enough() {
+async fn a_refusal_names_the_permissions_that_would_be_enough() {
     let server = Server::new();
     let names = |permissions: &[Permission]| -> Vec<_> {
         permissions.iter().map(|permission| permission.name()).collect()
@@ -89,7 +89,7 @@ async fn who_lacks_a_permission_is_told_which_would_have_been_enough() {
 }
 
 #[tokio::test]
-async fn the_matrix_of_operations_and_permissions_is_as_reviewed() {
+async fn the_permission_matrix_matches_the_snapshot() {
     let server = Server::new();
     let mut matrix = String::from(
         "# Which single permission lets whom call what. `self` acts on the caller's own player, `other` on another\n\
@@ -125,7 +125,7 @@ async fn the_matrix_of_operations_and_permissions_is_as_reviewed() {
 }
 
 #[tokio::test]
-async fn tokens_come_by_header_or_by_cookie() {
+async fn a_token_is_read_from_the_header_or_the_cookie() {
     let server = Server::with(|config| config.auth.cookie = "session_token".into());
     let token = server.player().token.unwrap();
     let anonymous = server.anonymous();
@@ -146,7 +146,7 @@ async fn tokens_come_by_header_or_by_cookie() {
 }
 
 #[tokio::test]
-async fn a_token_is_good_until_it_ends() {
+async fn a_token_is_valid_until_it_expires() {
     let server = Server::new();
     let alice = server.player();
     alice.get("/v1/player/me/session").await.expect(200);

@@ -30,7 +30,7 @@ fn published_contract() -> Option<Value> {
 }
 
 #[test]
-fn the_facts_are_those_of_the_published_contract() {
+fn the_facts_match_the_published_contract() {
     let Some(contract) = published_contract() else {
         println!("not checked: there is no copy of the published contract; RALLYPOINT_CONTRACT can name one");
         return;
@@ -45,7 +45,7 @@ fn the_facts_are_those_of_the_published_contract() {
 }
 
 #[test]
-fn every_difference_from_the_contract_is_a_reviewed_one() {
+fn every_difference_from_the_contract_has_a_reviewed_reason() {
     let found = differences(&parse(include_str!("../contract_facts.txt")), &our_facts());
     let entries = reviewed(include_str!("../contract_differences.txt"));
     let covers = |entry: &Difference, difference: &Difference| {

@@ -124,7 +124,7 @@ fn seats(session: &Value) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_hundred_who_join_at_once_all_get_in() {
+async fn a_hundred_concurrent_joins_all_succeed() {
     on_each_store(roomy, async |server| {
         let (alice, joiners) = (server.player(), players(server, 100));
         let session = alice.creates("game").await;
@@ -141,7 +141,7 @@ async fn a_hundred_who_join_at_once_all_get_in() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn of_many_who_join_at_once_as_many_get_in_as_fit() {
+async fn concurrent_joins_fill_the_free_slots_and_no_more() {
     on_each_store(of_size(16), async |server| {
         let (alice, joiners) = (server.player(), players(server, 40));
         let session = alice.creates("game").await;
@@ -153,7 +153,7 @@ async fn of_many_who_join_at_once_as_many_get_in_as_fit() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn whoever_looks_for_a_game_at_once_with_others_finds_one() {
+async fn concurrent_create_or_join_requests_all_succeed() {
     on_each_store(of_size(4), async |server| {
         let all = players(server, 40);
         let created = at_once(all.iter().map(|player| post(player, "/v1/session", creation("game")))).await;
@@ -184,7 +184,7 @@ async fn comes_and_goes(player: Client, doors: [String; 2], times: usize) -> usi
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn joins_without_leaves_are_who_is_there() {
+async fn concurrent_joins_and_leaves_add_up() {
     on_each_store(roomy, async |server| {
         let (alice, all) = (server.player(), players(server, 30));
         let session = alice.creates("game").await;
@@ -201,7 +201,7 @@ async fn joins_without_leaves_are_who_is_there() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn of_many_who_link_one_platform_session_one_wins() {
+async fn one_of_many_concurrent_links_of_a_platform_session_succeeds() {
     on_each_store(
         |_| {},
         async |server| {
@@ -221,7 +221,7 @@ async fn of_many_who_link_one_platform_session_one_wins() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn of_many_platform_sessions_one_is_linked() {
+async fn one_of_many_platform_sessions_is_linked_to_a_session() {
     on_each_store(
         |_| {},
         async |server| {
@@ -237,7 +237,7 @@ async fn of_many_platform_sessions_one_is_linked() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn the_last_place_goes_to_one_who_joins_or_one_who_is_invited() {
+async fn the_last_slot_goes_to_one_join_or_one_invite() {
     on_each_store(of_size(2), async |server| {
         for _ in 0..ROUNDS {
             let (alice, others) = (server.player(), players(server, 8));
@@ -257,7 +257,7 @@ async fn the_last_place_goes_to_one_who_joins_or_one_who_is_invited() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn one_leads_whoever_leaves_while_they_are_promoted() {
+async fn exactly_one_player_leads_after_promotions_race_with_leaves() {
     on_each_store(
         |_| {},
         async |server| {
@@ -285,7 +285,7 @@ async fn one_leads_whoever_leaves_while_they_are_promoted() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn an_end_takes_everyone_who_joined_before_it_and_lets_nobody_in_after() {
+async fn ending_a_session_removes_earlier_joins_and_refuses_later_ones() {
     on_each_store(roomy, async |server| {
         for _ in 0..ROUNDS {
             let (alice, joiners) = (server.player(), players(server, 10));
@@ -304,7 +304,7 @@ async fn an_end_takes_everyone_who_joined_before_it_and_lets_nobody_in_after() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn who_joins_while_the_last_player_leaves_leads_or_comes_too_late() {
+async fn a_join_that_races_with_the_last_leave_leads_or_is_refused() {
     on_each_store(
         |_| {},
         async |server| {
@@ -327,7 +327,7 @@ async fn who_joins_while_the_last_player_leaves_leads_or_comes_too_late() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn short_codes_made_at_once_are_distinct() {
+async fn concurrent_short_codes_are_distinct() {
     on_each_store(
         |_| {},
         async |server| {
@@ -351,7 +351,7 @@ async fn short_codes_made_at_once_are_distinct() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn sessions_listed_at_once_are_each_listed_once() {
+async fn concurrent_listings_list_each_session_once() {
     let unmixed = |config: &mut Config| config.templates.get_mut("game").unwrap().attempt_auto_join = false;
     on_each_store(unmixed, async |server| {
         let all = players(server, 40);
@@ -383,7 +383,7 @@ async fn reads_until(reader: Client, path: String, last: u64) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn readers_never_go_back_in_time() {
+async fn readers_never_see_an_older_version() {
     on_each_store(
         |_| {},
         async |server| {
@@ -410,7 +410,7 @@ fn with_short_invites(config: &mut Config) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn an_invite_that_runs_out_was_accepted_before_or_not_at_all() {
+async fn an_expiring_invite_is_accepted_or_refused() {
     on_each_store(with_short_invites, async |server| {
         for _ in 0..ROUNDS {
             let (alice, bob) = (server.player(), server.player());
@@ -442,7 +442,7 @@ async fn an_invite_that_runs_out_was_accepted_before_or_not_at_all() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn nodes_on_one_store_race_without_losing_a_join() {
+async fn nodes_on_one_store_lose_no_join() {
     for nodes in pairs_of_nodes(roomy).await {
         race_to_join(&nodes).await;
     }

@@ -15,7 +15,7 @@ async fn invites(by: &Client, session: &str, who: &Client) -> Reply {
 }
 
 #[tokio::test]
-async fn standing_comes_before_whom_a_move_names() {
+async fn a_move_checks_the_caller_before_the_named_player() {
     let server = Server::new();
     let (alice, stranger) = (server.player(), server.player());
     let session = alice.creates("game").await;
@@ -29,7 +29,7 @@ async fn standing_comes_before_whom_a_move_names() {
 }
 
 #[tokio::test]
-async fn limits_of_a_player_are_told_to_those_only_who_may_invite() {
+async fn quota_errors_are_shown_only_to_callers_who_may_invite() {
     let server = Server::with(|config| {
         config.sessions.invites_per_player_max = 1;
         config.sessions.sessions_per_player_max = 1;
@@ -50,7 +50,7 @@ async fn limits_of_a_player_are_told_to_those_only_who_may_invite() {
 }
 
 #[tokio::test]
-async fn who_is_in_a_session_needs_no_invite_to_it() {
+async fn inviting_a_session_does_not_count_players_who_are_members_already() {
     let server = Server::with(|config| config.sessions.invites_per_player_max = 1);
     let (alice, bob, carol) = (server.player(), server.player(), server.player());
     let (hers, his) = (alice.creates("party").await, bob.creates("party").await);
@@ -65,7 +65,7 @@ async fn who_is_in_a_session_needs_no_invite_to_it() {
 }
 
 #[tokio::test]
-async fn a_reservation_that_is_not_told_of_does_not_show_its_type() {
+async fn a_hidden_reservation_does_not_show_its_session_type() {
     let server =
         Server::with(|config| config.templates.get_mut("party").unwrap().notify_on_reservation = false);
     let (alice, bob) = (server.player(), server.player());
@@ -76,7 +76,7 @@ async fn a_reservation_that_is_not_told_of_does_not_show_its_type() {
 }
 
 #[tokio::test]
-async fn whoever_hands_leadership_over_may_do_the_rest_of_it() {
+async fn a_leader_who_promotes_another_may_also_change_team_and_data() {
     let server = Server::new();
     let (alice, bob) = (server.player(), server.player());
     let session = alice.creates("game").await;
@@ -98,7 +98,7 @@ async fn seats(reader: &Client, session: &str) -> Vec<usize> {
 }
 
 #[tokio::test]
-async fn an_invite_given_again_needs_no_second_place() {
+async fn a_repeated_invite_needs_no_second_slot() {
     let server = Server::with(|config| config.templates.get_mut("game").unwrap().players_per_team = 1);
     let (alice, bob) = (server.player(), server.player());
     let session = alice.creates("game").await;
@@ -111,7 +111,7 @@ async fn an_invite_given_again_needs_no_second_place() {
 }
 
 #[tokio::test]
-async fn places_of_the_invited_are_not_given_to_others() {
+async fn slots_of_invited_players_are_not_given_to_others() {
     let server = Server::with(|config| config.templates.get_mut("party").unwrap().players_per_team = 2);
     let (alice, bob, carol) = (server.player(), server.player(), server.player());
     let target = alice.creates("party").await;
@@ -133,7 +133,7 @@ async fn places_of_the_invited_are_not_given_to_others() {
 }
 
 #[tokio::test]
-async fn a_listing_that_is_refused_uses_up_no_number() {
+async fn a_refused_listing_uses_no_number() {
     let server = Server::new();
     let alice = server.player();
     let session = alice.creates("party").await;
@@ -156,7 +156,7 @@ async fn a_refused_change_does_not_keep_a_session_alive() {
 }
 
 #[tokio::test]
-async fn the_players_of_an_invited_session_are_named_longest_standing_first() {
+async fn an_invite_of_a_session_names_the_longest_active_players_first() {
     for action in ["fail", "overfill"] {
         let server = Server::new();
         let (alice, bob, carol) = (server.player(), server.player(), server.player());

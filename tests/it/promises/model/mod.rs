@@ -62,7 +62,7 @@ fn play_on(
 }
 
 #[test]
-fn the_server_answers_as_the_model_does_in_memory() {
+fn the_server_matches_the_model_in_memory() {
     TestRunner::new(cases())
         .run(&(any_knobs(), vec(any_turn(), TURNS)), |(settings, turns)| {
             play(Store::Memory(Memory::default()), settings, &turns)
@@ -71,7 +71,7 @@ fn the_server_answers_as_the_model_does_in_memory() {
 }
 
 #[test]
-fn the_server_answers_as_the_model_does_in_a_database() {
+fn the_server_matches_the_model_in_a_database() {
     TestRunner::new(cases())
         .run(&(any_knobs(), vec(any_turn(), TURNS)), |(settings, turns)| {
             // Opened by the runtime that plays: it drives the connections.
@@ -81,7 +81,7 @@ fn the_server_answers_as_the_model_does_in_a_database() {
 }
 
 #[test]
-fn the_server_answers_as_the_model_does_on_disk() {
+fn the_server_matches_the_model_on_disk() {
     TestRunner::new(cases())
         .run(&(any_knobs(), vec(any_turn(), TURNS)), |(settings, turns)| {
             let dir = tempfile::tempdir().unwrap();

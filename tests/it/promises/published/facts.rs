@@ -242,7 +242,7 @@ fn text<'a>(value: &'a Value, name: &str) -> &'a str {
 }
 
 #[test]
-fn the_same_meaning_makes_the_same_facts() {
+fn equivalent_documents_have_equal_facts() {
     use serde_json::json;
     let facts = |parameter: Value, field: Value| {
         let answer = json!({ "content": { "application/json": { "schema": { "$ref": "#/components/schemas/Answer" } } } });

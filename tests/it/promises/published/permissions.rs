@@ -82,7 +82,7 @@ fn is_exempt(line: &str) -> bool {
 }
 
 #[test]
-fn sentences_of_every_form_are_read() {
+fn every_form_of_permission_sentence_is_parsed() {
     let any = "- For any player any of: `a:*`, `a:any`, `a:self`";
     for (description, expected) in [
         (any.to_owned(), &["permission any a:* a:any a:self"][..]),

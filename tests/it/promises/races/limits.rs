@@ -37,7 +37,7 @@ async fn places(server: &Server, player: &Client) -> (usize, usize) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn who_joins_many_sessions_at_once_gets_into_as_many_as_a_player_may() {
+async fn concurrent_joins_of_many_sessions_stop_at_the_session_limit() {
     on_each_store(few_places, async |server| {
         let (games, player) = (games(server, WANTED).await, server.player());
         let joins = games.iter().map(|(_, game)| post(&player, &me(game), joining()));
@@ -48,7 +48,7 @@ async fn who_joins_many_sessions_at_once_gets_into_as_many_as_a_player_may() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn whichever_way_they_come_at_once() {
+async fn every_join_path_counts_toward_the_session_limit() {
     on_each_store(few_places, async |server| {
         let (games, player) = (games(server, WANTED).await, server.player());
         for (index, (leader, game)) in games.iter().enumerate() {
@@ -78,7 +78,7 @@ fn joining_for() -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn of_many_invites_at_once_a_player_has_as_many_as_a_player_may() {
+async fn concurrent_invites_stop_at_the_invite_limit() {
     on_each_store(few_places, async |server| {
         let (games, player) = (games(server, WANTED).await, server.player());
         let invites = games.iter().enumerate().map(|(index, (leader, game))| match index % 2 {
@@ -96,7 +96,7 @@ async fn of_many_invites_at_once_a_player_has_as_many_as_a_player_may() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn of_sessions_that_invite_a_party_at_once_as_many_can_as_each_of_it_may_have() {
+async fn concurrent_invites_of_a_party_stop_at_the_invite_limit_of_each_player() {
     on_each_store(few_places, async |server| {
         let (games, party) = (games(server, WANTED).await, players(server, 4));
         let session = party[0].creates("party").await;
@@ -120,7 +120,7 @@ async fn of_sessions_that_invite_a_party_at_once_as_many_can_as_each_of_it_may_h
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn whose_callers_go_away_in_the_middle_count_all_the_same() {
+async fn joins_of_disconnected_callers_count_toward_the_session_limit() {
     on_each_store(few_places, async |server| {
         let (games, player) = (games(server, WANTED).await, server.player());
         let joins = games.iter().enumerate().map(|(index, (_, game))| {
@@ -147,7 +147,7 @@ async fn whose_callers_go_away_in_the_middle_count_all_the_same() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn of_guesses_at_once_as_many_are_told_of_as_one_may_make_and_right_codes_cost_none() {
+async fn concurrent_wrong_codes_stop_at_the_limit_and_right_codes_are_free() {
     on_each_store(few_places, async |server| {
         let (alice, guesser) = (server.player(), server.player());
         let session = alice.creates("party").await;

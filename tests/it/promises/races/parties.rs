@@ -94,7 +94,7 @@ fn uuids_of(players: &[Client]) -> BTreeSet<String> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn who_has_left_the_party_is_not_invited_with_it() {
+async fn a_player_who_left_the_party_is_not_invited_with_it() {
     let leaves = async |all: &[Client], party: &str| all[1].leaves(party).await;
     let (server, all, game, invited) = meanwhile(invite, leaves).await;
     assert_eq!(uuids(&invited.expect(200)), uuids_of(&all[2..4]));
@@ -102,7 +102,7 @@ async fn who_has_left_the_party_is_not_invited_with_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn who_has_come_to_the_party_is_invited_with_it() {
+async fn a_player_who_joined_the_party_is_invited_with_it() {
     let comes = async |all: &[Client], party: &str| all[0].server.player().joins(party).await;
     let (_, all, _, invited) = meanwhile(invite, comes).await;
     let invited = uuids(&invited.expect(200));
@@ -110,14 +110,14 @@ async fn who_has_come_to_the_party_is_invited_with_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn whoever_has_left_the_party_cannot_invite_it() {
+async fn a_caller_who_left_the_party_cannot_invite_it() {
     let leaves = async |all: &[Client], party: &str| all[0].leaves(party).await;
     let (_, _, _, refused) = meanwhile(invite, leaves).await;
     refused.refused(403, "not_active_in_session");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn who_has_left_the_party_is_not_kicked_with_it() {
+async fn a_player_who_left_the_party_is_not_kicked_with_it() {
     let leaves = async |all: &[Client], party: &str| all[4].leaves(party).await;
     let (_, all, game, kicked) = meanwhile(kick, leaves).await;
     kicked.expect(204);
@@ -126,7 +126,7 @@ async fn who_has_left_the_party_is_not_kicked_with_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn sessions_that_invite_and_kick_each_other_at_once_wait_in_no_circle() {
+async fn sessions_that_invite_and_kick_each_other_do_not_deadlock() {
     on_each_store(roomy, async |server| {
         let leaders = players(server, 6);
         let mut sessions = Vec::new();

@@ -11,7 +11,7 @@ use super::at_once;
 use crate::harness::Server;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_change_whose_caller_goes_away_before_its_turn_is_not_made() {
+async fn a_change_whose_caller_disconnects_before_it_gets_the_lock_is_not_made() {
     let server = Server::new();
     let id = SessionId::parse(&server.player().creates("party").await).unwrap();
     let (begun, has_begun) = tokio::sync::oneshot::channel();
@@ -43,7 +43,7 @@ async fn a_change_whose_caller_goes_away_before_its_turn_is_not_made() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn changes_are_looked_at_in_their_order() {
+async fn changes_are_observed_in_commit_order() {
     let store = Store::Memory(Memory::default());
     let server = Server::over(store.clone(), |_| {});
     let id = SessionId::parse(&server.player().creates("party").await).unwrap();
