@@ -1,4 +1,4 @@
-//! What must hold of all sessions at any time, checked over HTTP: nothing says what another thing denies.
+//! Invariants of all sessions, checked over HTTP: sessions, player lists, platform sessions and browser agree.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::{Client, Reply, platform_path};
 
-/// A player's place, as a session shows it.
+/// A player's entry, as a session shows it.
 struct Place<'a> {
     player: &'a str,
     status: &'a str,
@@ -19,16 +19,16 @@ impl Place<'_> {
     }
 }
 
-/// What a caller has read who may read everything.
+/// Replies to a caller with permission to read everything.
 pub struct Seen {
-    /// The sessions that live.
+    /// Sessions that have not ended, by id.
     pub sessions: BTreeMap<String, Reply>,
-    /// Players' lists.
+    /// The session list of each player.
     pub lists: BTreeMap<Uuid, Reply>,
 }
 
-/// Reads and checks these sessions (of which some may have ended) and these players' lists. Teams of the sessions
-/// that are `overfilled` may be over their size.
+/// Reads and checks the given sessions (some may have ended) and the session lists of the given players. Teams of
+/// `overfilled` sessions may exceed their size.
 pub async fn check(
     reader: &Client,
     sessions: &[String],
@@ -74,7 +74,7 @@ fn places(session: &Value) -> Vec<Place<'_>> {
         .collect()
 }
 
-/// One leader while anyone is active; nobody sits twice; no team is over its size.
+/// A session with active players has one leader, each player has one entry, and no team exceeds its size.
 fn check_seats(session: &Value, overfilled: bool) {
     assert_eq!(session["joinable"], session["joinability"]["open"]);
     if session["teams_suppressed"] == true {
@@ -83,25 +83,26 @@ fn check_seats(session: &Value, overfilled: bool) {
     let places = places(session);
     let leaders = places.iter().filter(|place| place.status == "leader").count();
     let active = places.iter().filter(|place| place.is_active()).count();
-    assert_eq!(leaders, usize::from(active > 0), "one leader while anyone is active: {session}");
+    assert_eq!(leaders, usize::from(active > 0), "a session with active players has one leader: {session}");
     let distinct: BTreeSet<_> = places.iter().map(|place| place.player).collect();
-    assert_eq!(distinct.len(), places.len(), "a player is in the session twice: {session}");
+    assert_eq!(distinct.len(), places.len(), "a player has two entries: {session}");
     for (index, team) in session["teams"].as_array().unwrap().iter().enumerate() {
         assert_eq!(team["team_id"], json!(index));
         let seats = team["players"].as_array().unwrap().len() as u64;
         assert!(
             overfilled || seats <= team["max_size"].as_u64().unwrap(),
-            "a team is over its size: {session}"
+            "a team exceeds its size: {session}"
         );
     }
 }
 
-/// Each linked platform session can be read, says the same there, and holds active players of its session only.
+/// Each linked platform session can be read, has the same content when read alone, and has only active players of
+/// its session.
 async fn check_platform_sessions(reader: &Client, session: &Value, known: &mut BTreeSet<String>) {
     for linked in session["platform_session"].as_array().unwrap() {
         let path = platform_path(text(linked, "platform"), text(linked, "platform_session_id_base64"));
         assert_eq!(&reader.get(&path).await.expect(200).body, linked);
-        assert!(known.insert(path), "two sessions have one platform session: {session}");
+        assert!(known.insert(path), "two sessions are linked to the same platform session: {session}");
         let players = linked["players"].as_array().unwrap();
         let leaders = players.iter().filter(|player| player["leader"] == true).count();
         assert_eq!(leaders, usize::from(!players.is_empty()), "{session}");
@@ -119,7 +120,7 @@ async fn check_platform_sessions(reader: &Client, session: &Value, known: &mut B
     }
 }
 
-/// A player's list names exactly the sessions that have a place for the player.
+/// A player's list names exactly the sessions in which the player has an entry.
 fn check_list(player: Uuid, list: &Value, live: &BTreeMap<String, Reply>) {
     let mut listed = BTreeMap::new();
     for of_type in list["sessions"].as_object().unwrap().values() {
@@ -130,26 +131,27 @@ fn check_list(player: Uuid, list: &Value, live: &BTreeMap<String, Reply>) {
         listed.extend(invites.keys().map(|id| (id.as_str(), "invited")));
     }
     for (id, status) in &listed {
-        let Some(session) = live.get(*id) else { panic!("{player} is listed in {id}, which is gone") };
+        let Some(session) = live.get(*id) else { panic!("the list of {player} names {id}, which has ended") };
         let session = &session.body;
         if session["teams_suppressed"] == true {
             continue;
         }
         let place = places(session).into_iter().find(|place| place.player == player.to_string());
-        let place =
-            place.unwrap_or_else(|| panic!("{player} is listed in a session without them: {session}"));
+        let place = place.unwrap_or_else(|| {
+            panic!("the list of {player} names a session in which they have no entry: {session}")
+        });
         assert_eq!(if place.is_active() { "active" } else { place.status }, *status, "{session}");
     }
     for (id, session) in live {
         let place = places(&session.body).into_iter().find(|place| place.player == player.to_string());
-        // Not every template tells players of places that are kept for them.
+        // Some templates hide reservations from the player.
         if place.is_some_and(|place| place.status != "reserved") {
-            assert!(listed.contains_key(id.as_str()), "{player} is in {id}, which is not in their list");
+            assert!(listed.contains_key(id.as_str()), "{player} is in {id}, and their list does not name it");
         }
     }
 }
 
-/// The browser lists each listed session once, and counts its active players.
+/// The browser shows each listed session once, with the number of its active players.
 async fn check_browser(reader: &Client, live: &BTreeMap<String, Reply>) {
     let mut expected: BTreeSet<_> = live
         .iter()
@@ -164,7 +166,10 @@ async fn check_browser(reader: &Client, live: &BTreeMap<String, Reply>) {
             let page = reader.get(&path).await.expect(200).body;
             for listed in page["browser_sessions"].as_array().unwrap() {
                 let id = listed["session_id"].as_str().unwrap();
-                assert!(expected.remove(id), "{id} is listed twice, or not at all by itself");
+                assert!(
+                    expected.remove(id),
+                    "the browser shows {id} twice, or the session itself is not listed"
+                );
                 let session = &live[id].body;
                 let active = places(session).iter().filter(|place| place.is_active()).count();
                 assert!(session["teams_suppressed"] == true || listed["player_count"] == json!(active));
@@ -175,5 +180,5 @@ async fn check_browser(reader: &Client, live: &BTreeMap<String, Reply>) {
             }
         }
     }
-    assert!(expected.is_empty(), "listed, and not in the browser: {expected:?}");
+    assert!(expected.is_empty(), "listed sessions that the browser does not show: {expected:?}");
 }

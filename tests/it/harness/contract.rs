@@ -1,4 +1,4 @@
-//! Holds replies against the API document that the server publishes.
+//! Validates replies against the API document that the server publishes.
 
 use std::collections::HashMap;
 use std::sync::{LazyLock, Mutex};
@@ -24,8 +24,8 @@ static ROUTER: LazyLock<matchit::Router<String>> = LazyLock::new(|| {
 type Key = (String, String, String);
 static VALIDATORS: LazyLock<Mutex<HashMap<Key, &'static Validator>>> = LazyLock::new(Mutex::default);
 
-/// Fails the test where the document does not allow the reply: an unknown status, a body that does not fit, a
-/// header that is missing; and where it holds a null, which makes published clients drop the whole document.
+/// Panics if the document does not allow the reply: an unknown status, a body that does not match, a missing header.
+/// Panics as well if the body contains a null, which makes published clients drop the whole document.
 #[track_caller]
 pub fn check(method: &Method, path: &str, reply: &Reply) {
     assert!(reply.bytes.is_empty() || !holds_null(&reply.body), "{method} {path}: a null in {}", reply.body);
@@ -58,7 +58,7 @@ pub fn check(method: &Method, path: &str, reply: &Reply) {
     }
 }
 
-/// Fails the test where a body is not one of a schema of a document.
+/// Panics if a body does not match a schema of a document.
 #[track_caller]
 pub fn fits(document: &Value, schema: &Value, body: &Value, what: &str) {
     let mut whole = strict(schema);
@@ -91,7 +91,7 @@ fn validator(key: Key, schema: &Value) -> &'static Validator {
     })
 }
 
-/// A schema under which a field that is not documented is a mistake.
+/// The schema, changed so that undocumented fields are errors.
 fn strict(schema: &Value) -> Value {
     match schema {
         Value::Object(fields) => {

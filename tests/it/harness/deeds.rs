@@ -1,4 +1,4 @@
-//! What players do to each other in a session, and what comes of it, each by its name.
+//! Actions of players on other players of a session, and helpers to read the results.
 
 use http::Method;
 use serde_json::{Value, json};
@@ -12,7 +12,7 @@ impl Client {
         self.invites_with(session_id, other, json!({})).await
     }
 
-    /// Invites another player to a session, with these wishes.
+    /// Invites another player to a session, with this body.
     pub async fn invites_with(&self, session_id: &str, other: &Self, wishes: Value) -> Reply {
         self.post(&deed_path(session_id, other.player, "invite"), &wishes).await
     }
@@ -22,28 +22,28 @@ impl Client {
         self.send(Method::POST, &deed_path(session_id, other.player, "promote"), &[], None).await
     }
 
-    /// Puts a player on a team.
+    /// Moves a player to a team.
     pub async fn moves(&self, session_id: &str, other: &Self, team_id: u64) -> Reply {
         self.post(&deed_path(session_id, other.player, "move"), &json!({ "team_id": team_id })).await
     }
 
-    /// Swaps two players.
+    /// Swaps the teams of two players.
     pub async fn swaps(&self, session_id: &str, one: &Self, other: &Self) -> Reply {
         let body = json!({"players": [one.player, other.player]});
         self.post(&format!("/v1/session/{session_id}/player:swap"), &body).await
     }
 
-    /// Takes another player out of a session.
+    /// Kicks another player from a session.
     pub async fn kicks(&self, session_id: &str, other: &Self) -> Reply {
         self.delete(&player_path(session_id, other.player)).await
     }
 
-    /// Lends another player a right.
+    /// Gives another player a right.
     pub async fn lends(&self, session_id: &str, other: &Self, right: &str) -> Reply {
         self.patch(&right_path(session_id, other.player, right), &Value::Null).await
     }
 
-    /// Changes a player in the deprecated way that published clients use.
+    /// Changes a player by the deprecated operation that published clients use.
     pub async fn updates(&self, session_id: &str, other: &Self, body: Value) -> Reply {
         self.post(&format!("/v1/session/{session_id}/player/uuid/{}", other.player), &body).await
     }
@@ -55,7 +55,7 @@ impl Client {
         self.post(&format!("/v1/session/{session_id}/player/me"), &body).await
     }
 
-    /// A player's entry in a session, with the team it stands on, as this caller sees it; null where there is none.
+    /// A player's entry in a session as this caller sees it, with its team id added; null if there is none.
     pub async fn sees(&self, session_id: &str, other: &Self) -> Value {
         let seen = self.session(session_id).await.expect(200).body;
         let teams = seen["teams"].as_array().unwrap().iter();
@@ -69,34 +69,34 @@ impl Client {
         entries.find(|entry| entry["player_uuid"] == json!(other.player)).unwrap_or_default()
     }
 
-    /// A player's standing and team in a session, as this caller sees them.
+    /// A player's status and team in a session, as this caller sees them.
     pub async fn sees_place(&self, session_id: &str, other: &Self) -> (Value, Value) {
         let entry = self.sees(session_id, other).await;
         (entry["status"].clone(), entry["team_id"].clone())
     }
 
-    /// The caller's own sessions of a type.
+    /// The part of the caller's session list for a session type; null if there is none.
     pub async fn own_list(&self, session_type: &str) -> Value {
         self.get("/v1/player/me/session").await.expect(200).body["sessions"][session_type].clone()
     }
 
-    /// Insists that an answer to a change carries the version of the session that this caller now reads.
+    /// Asserts that the ETag in the reply to a change is the ETag that this caller now reads.
     pub async fn reads_as(&self, session_id: &str, changed: &Reply) {
         let path = format!("/v1/session/{session_id}?refresh_ttl=false");
         let read = self.get(&path).await.expect(200);
-        assert_eq!(changed.etag(), read.etag(), "an older or another version");
+        assert_eq!(changed.etag(), read.etag(), "the ETag of an older or another version");
         self.get_if_none_match(&path, &changed.etag()).await.expect(304);
     }
 }
 
 impl Reply {
-    /// The standing and team that an answer names.
+    /// The status and team in a reply.
     pub fn place(&self) -> (Value, Value) {
         (self.body["status"].clone(), self.body["team_id"].clone())
     }
 }
 
-/// A standing and a team, as [`Reply::place`] names them.
+/// A status and a team, as [`Reply::place`] returns them.
 pub fn place(status: &str, team_id: u64) -> (Value, Value) {
     (json!(status), json!(team_id))
 }
@@ -106,7 +106,7 @@ pub fn player_path(session_id: &str, player: Uuid) -> String {
     format!("/v1/session/{session_id}/player/{player}")
 }
 
-/// The path of something done to a player of a session.
+/// The path of an action on a player of a session, such as `invite`.
 pub fn deed_path(session_id: &str, player: Uuid, deed: &str) -> String {
     format!("/v2/session/{session_id}/player/{player}:{deed}")
 }

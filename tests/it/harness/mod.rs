@@ -1,5 +1,5 @@
-//! A whole API in process, without ports and without sleeping: a server over a store of choice, a clock that
-//! tests advance, and a client per caller. Every reply is held against the API document on its way back.
+//! The API in process, without ports and without sleeping: a server on a chosen store, a clock that tests advance,
+//! and one client per caller. Every reply is validated against the API document.
 
 pub mod agreement;
 pub mod at_once;
@@ -49,20 +49,20 @@ pub struct Server {
     config: Arc<Config>,
     key: Arc<DevelopmentKey>,
     entropy: Entropy,
-    /// The nodes beside this one that requests are spread over.
+    /// Other nodes on the same store. Requests are distributed over all nodes.
     others: Others,
-    /// Those of all nodes.
+    /// Counts the requests to all nodes.
     requests: at_once::Requests,
 }
 
 impl Server {
-    /// The default configuration over the usual store.
+    /// A server with the default configuration on the default store.
     pub fn new() -> Self {
         Self::with(|_| {})
     }
 
-    /// The default configuration, changed, over the usual store: in memory, unless the whole suite is to run on
-    /// another; see [`STORE_VARIABLE`].
+    /// A server with a changed default configuration on the default store: in memory, unless [`STORE_VARIABLE`] names
+    /// another one.
     pub fn with(change: impl FnOnce(&mut Config)) -> Self {
         let (store, others) = nodes::usual_stores();
         let server = Self::over(store, change);
@@ -70,7 +70,7 @@ impl Server {
         Self { others: Others::new(others.collect()), ..server }
     }
 
-    /// The default configuration, changed, over a store.
+    /// A server with a changed default configuration on the given store.
     pub fn over(store: Store, change: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config::default();
         change(&mut config);
@@ -97,22 +97,22 @@ impl Server {
         Self { api: Arc::new(api), app, others: Others::default(), ..self.clone() }
     }
 
-    /// What its admin listener speaks of.
+    /// The readiness that the admin listener of this server reports.
     pub fn readiness(&self) -> Readiness {
         let readiness = Readiness::starting(Arc::clone(&self.app.metrics));
         readiness.set_ready(Arc::clone(&self.app));
         readiness
     }
 
-    /// The node that a request comes to.
+    /// A random node, this one included.
     pub fn any_node(&self) -> &Self {
         self.others.any().unwrap_or(self)
     }
 
-    /// Lets time pass, and the background work of each node do what it finds.
+    /// Advances the clock and runs one round of the background jobs on each node.
     pub async fn advance(&self, by: Duration) {
         if !self.others.is_empty() {
-            // What one node has heard is stored within a second, before that much time passes on another.
+            // A node stores its heartbeats within a second. Store them before the clock advances further than that.
             self.tick().await;
         }
         self.clock.advance(by);
@@ -140,7 +140,7 @@ impl Server {
         Client { token: Some(token.into()), ..self.anonymous() }
     }
 
-    /// A token.
+    /// Signs a token for a grant.
     pub fn token(&self, grant: &Grant) -> String {
         self.key.sign(grant, self.clock.now())
     }
@@ -169,7 +169,7 @@ impl Server {
         Client { player, ..self.bearer(self.token(&grant)) }
     }
 
-    /// A new player whose token names their older, numeric id.
+    /// A new player whose token names their numeric id.
     pub fn player_numbered(&self, player_id: i64) -> Client {
         let player = self.entropy.uuid();
         let mut grant = grant(Some(player), Some(Platform::XboxLive), &player_permissions());
@@ -177,18 +177,18 @@ impl Server {
         Client { player, ..self.bearer(self.token(&grant)) }
     }
 
-    /// A server's token: no player, these permissions.
+    /// A service: a token without a player, with these permissions.
     pub fn service(&self, permissions: &[&str]) -> Client {
         self.bearer(self.token(&grant(None, None, permissions)))
     }
 }
 
-/// What a player's client may do.
+/// The default permissions of a player.
 pub fn player_permissions() -> Vec<&'static str> {
     DEFAULT_PLAYER_PERMISSIONS.iter().map(|permission| permission.name()).collect()
 }
 
-/// A grant for an hour.
+/// A grant that is valid for an hour.
 pub fn grant(player: Option<Uuid>, platform: Option<Platform>, permissions: &[&str]) -> Grant {
     Grant {
         player: player.map(PlayerUuid),
@@ -199,7 +199,7 @@ pub fn grant(player: Option<Uuid>, platform: Option<Platform>, permissions: &[&s
     }
 }
 
-/// A caller.
+/// A caller of the API: a player, a service or an anonymous caller.
 #[derive(Clone)]
 pub struct Client {
     pub server: Server,
@@ -207,7 +207,7 @@ pub struct Client {
     pub token: Option<String>,
 }
 
-/// A reply.
+/// A reply to a request. `body` is null if the reply has no JSON body.
 #[derive(Clone, Debug)]
 pub struct Reply {
     pub status: StatusCode,
@@ -225,20 +225,20 @@ impl From<Response<Bytes>> for Reply {
 }
 
 impl Reply {
-    /// The ETag; a reply without one fails the test.
+    /// The ETag. Panics if the reply has none.
     #[track_caller]
     pub fn etag(&self) -> String {
         self.headers["etag"].to_str().unwrap().to_owned()
     }
 
-    /// Insists on a status.
+    /// Asserts the status.
     #[track_caller]
     pub fn expect(self, status: u16) -> Self {
         assert_eq!(self.status.as_u16(), status, "{}", self.body);
         self
     }
 
-    /// Insists on a failure with a code, and a known caller.
+    /// Asserts a refusal with this status and error code, for a caller with a valid token.
     #[track_caller]
     pub fn refused(self, status: u16, error_code: &str) -> Self {
         assert_eq!(
@@ -251,7 +251,7 @@ impl Reply {
         self
     }
 
-    /// Insists on a 422 that names exactly these places and kinds.
+    /// Asserts a 422 that lists exactly these violations, each with its location and its type.
     #[track_caller]
     pub fn invalid(self, expected: &[(Value, &str)]) -> Self {
         assert_eq!(self.status.as_u16(), 422, "{}", self.body);
@@ -267,7 +267,7 @@ impl Reply {
 }
 
 impl Client {
-    /// Sends a request to a path below the prefix and holds the reply against the API document.
+    /// Sends a request to a path below the prefix and validates the reply against the API document.
     pub async fn send(
         &self,
         method: Method,
@@ -285,7 +285,7 @@ impl Client {
         self.send_checked(request.body(Full::new(body.unwrap_or_default())).unwrap()).await
     }
 
-    /// Sends a request as it is and holds the reply against the API document.
+    /// Sends a request unchanged and validates the reply against the API document.
     pub async fn send_checked(&self, request: Request<Full<Bytes>>) -> Reply {
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         let reply = self.send_raw(request).await;
@@ -295,12 +295,12 @@ impl Client {
         reply
     }
 
-    /// Sends a request as it is.
+    /// Sends a request unchanged.
     pub async fn send_raw(&self, request: Request<Full<Bytes>>) -> Reply {
         self.send_from(None, request).await
     }
 
-    /// Sends a request as it is, from an address. What is answered at once besides must be the same answer.
+    /// Sends a request unchanged, from an address. If the fast path answers it too, both answers must be equal.
     pub async fn send_from(&self, peer: Option<IpAddr>, request: Request<Full<Bytes>>) -> Reply {
         let node = self.server.any_node();
         let alone = node.requests.begin();
@@ -333,7 +333,7 @@ impl Client {
         self.send(Method::DELETE, path, &[], None).await
     }
 
-    /// Creates a session of a type; its id.
+    /// Creates a session of a type; returns its id.
     pub async fn creates(&self, session_type: &str) -> String {
         let created = self.post("/v1/session", &creation(session_type)).await.expect(200);
         created.body["session_id"].as_str().unwrap().to_owned()
@@ -372,7 +372,7 @@ impl Client {
     }
 }
 
-/// A request to create or join.
+/// The body of a request to create or join a session.
 pub fn creation(session_type: &str) -> Value {
     json!({
         "session_type": session_type, "client_version": "1.0.0",
@@ -380,7 +380,7 @@ pub fn creation(session_type: &str) -> Value {
     })
 }
 
-/// A request to join.
+/// The body of a request to join a session.
 pub fn joining() -> Value {
     json!({
         "client_version": "1.0.0", "client_settings": { "platform": "XboxLive", "input": "gamepad" }, "team_id": 0,
@@ -392,7 +392,7 @@ pub fn platform_path(platform: &str, id: &str) -> String {
     format!("/v1/platform/{platform}/platform-session/{id}")
 }
 
-/// The path of a link.
+/// The path of a link between a platform session and a session.
 pub fn link_path(platform: &str, id: &str, session_id: &str) -> String {
     format!("{}/session/{session_id}", platform_path(platform, id))
 }

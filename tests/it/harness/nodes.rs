@@ -1,4 +1,4 @@
-//! Nodes that share a store.
+//! Nodes that share a store, and the store that tests use by default.
 
 use std::slice;
 use std::sync::{Arc, LazyLock};
@@ -13,17 +13,17 @@ use tokio::runtime::{Builder, Runtime};
 use super::Server;
 use crate::support::postgres::Database;
 
-/// Names what the servers of tests run on that do not say so: `memory`, which is usual; `postgres`, for one node on a
-/// database; or `postgres-3-nodes`, for three that each request comes to one of.
+/// Environment variable with the default store of tests: `memory` (the default); `postgres`, one node on a database;
+/// or `postgres-3-nodes`, three nodes on one database, each request sent to one of them.
 pub const STORE_VARIABLE: &str = "RALLYPOINT_TEST_STORE";
-/// The seed that decides which request comes to which node.
+/// Environment variable with the seed that decides which node gets which request.
 const SEED_VARIABLE: &str = "RALLYPOINT_TEST_SEED";
 
-/// Where stores live that are opened for tests in one call: it outlasts each of them.
+/// The runtime of the default stores. It lives longer than the runtime of any test.
 static STORES: LazyLock<Runtime> =
     LazyLock::new(|| Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap());
 
-/// A store for a server, and one for each further node beside it.
+/// A store for the first node, and one for each further node.
 pub fn usual_stores() -> (Store, Vec<Store>) {
     let nodes = match std::env::var(STORE_VARIABLE).as_deref() {
         Err(_) | Ok("memory") => return (Store::Memory(Memory::default()), Vec::new()),
@@ -33,21 +33,21 @@ pub fn usual_stores() -> (Store, Vec<Store>) {
             panic!("{STORE_VARIABLE} is memory, postgres or postgres-3-nodes, and not {other:?}")
         }
     };
-    // Tests make servers on a thread of a runtime, which must not wait for another one.
+    // Tests create servers on a thread of a runtime. Such a thread must not block on another runtime.
     let mut stores = thread::scope(|scope| scope.spawn(|| STORES.block_on(open(nodes))).join().unwrap());
     (stores.remove(0), stores)
 }
 
-/// So many stores on an empty database.
+/// Opens this many stores on an empty database.
 async fn open(nodes: usize) -> Vec<Store> {
     let database = Database::new().await;
-    // Few connections: there are many tests, and each connection is a process of the database.
+    // Few connections each: many tests run at once, and each connection is a process of the database server.
     let settings = || PostgresSettings { write_connections: 1, read_connections: 1, ..database.settings() };
     let opened = try_join_all((0..nodes).map(|_| Postgres::open(settings()))).await;
     opened.unwrap().into_iter().map(Store::Postgres).collect()
 }
 
-/// The nodes beside one, and chance to choose among them all.
+/// The other nodes of a server, and the randomness that chooses one for each request.
 #[derive(Clone)]
 pub struct Others {
     nodes: Arc<[Server]>,
@@ -61,25 +61,25 @@ impl Default for Others {
 }
 
 impl Others {
-    /// Others to spread requests over.
+    /// Other nodes to distribute requests over.
     pub fn new(nodes: Vec<Server>) -> Self {
         let seed = std::env::var(SEED_VARIABLE).map_or_else(
             |_| u64::from_le_bytes(Entropy::System.bytes()),
             |seed| seed.parse().expect("a seed is a number"),
         );
         if !nodes.is_empty() {
-            // Shown where the test fails.
-            println!("{SEED_VARIABLE}={seed} sends each request to the same node again");
+            // The test runner shows this if the test fails.
+            println!("{SEED_VARIABLE}={seed} repeats the choice of nodes");
         }
         Self { nodes: nodes.into(), chance: Entropy::seeded(seed) }
     }
 
-    /// Whether there are none.
+    /// Whether the server is the only node.
     pub fn is_empty(&self) -> bool {
         self.nodes.is_empty()
     }
 
-    /// One of them, or none, where it is the node itself, each as likely as the other.
+    /// A random other node, or `None` for the server itself. All nodes are equally likely.
     pub fn any(&self) -> Option<&Server> {
         if self.nodes.is_empty() {
             return None;
@@ -88,13 +88,13 @@ impl Others {
         self.nodes.get(usize::try_from(drawn).unwrap())
     }
 
-    /// Each of them.
+    /// The other nodes.
     pub fn iter(&self) -> slice::Iter<'_, Server> {
         self.nodes.iter()
     }
 }
 
-/// Two nodes, for each kind of store that several can share.
+/// Two nodes on one store, for each kind of store that several nodes can share.
 pub async fn pairs_of_nodes(change: impl Fn(&mut Config)) -> [[Server; 2]; 2] {
     let memory = Memory::shared();
     let database = Database::new().await;

@@ -1,4 +1,4 @@
-//! What a store holds, looked at without the server.
+//! Reads the content of a store directly, without the API.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,20 +10,20 @@ use rallypoint::store::Key;
 
 use super::Server;
 
-/// Everything a store holds, for comparing before and after.
+/// The whole content of a store, to compare before and after.
 pub async fn contents(server: &Server) -> BTreeMap<Key, Bytes> {
     let all = server.app.sessions.store().scan(&[0], &[], usize::MAX).await.unwrap();
     all.into_iter().map(|(key, entry)| (key, entry.value)).collect()
 }
 
-/// What is stored, but for when sessions end: who asks for one whose time is nearly over moves that.
+/// The stored content without the deadlines of sessions: a read of a session can move its deadline.
 pub fn without_deadlines(stored: &BTreeMap<Key, Bytes>) -> BTreeMap<&Key, &Bytes> {
     let any = SessionId::from(uuid::Uuid::nil());
     let kinds = [keys::deadline_of(&any)[0], keys::due(0, &any)[0]];
     stored.iter().filter(|(key, _)| !kinds.contains(&key[0])).collect()
 }
 
-/// The keys of everything that is to be stored for the sessions that are stored.
+/// All keys that must exist for the stored sessions.
 pub fn keys_of_sessions(stored: &BTreeMap<Key, Bytes>) -> BTreeSet<Key> {
     let mut expected = BTreeSet::new();
     let (from, to) = keys::all_sessions();
@@ -35,13 +35,16 @@ pub fn keys_of_sessions(stored: &BTreeMap<Key, Bytes>) -> BTreeSet<Key> {
         let due_ms = i64::from_be_bytes(stored[&deadline].as_ref().try_into().unwrap());
         expected.insert(keys::due(due_ms, &session.id));
         expected.insert(deadline);
-        // There where nodes have told each other something of it.
-        expected.extend(Some(keys::last_seen(&session.id)).filter(|heard| stored.contains_key(heard)));
+        // The presence record exists only once a node has synced heartbeats of this session.
+        let last_seen = keys::last_seen(&session.id);
+        if stored.contains_key(&last_seen) {
+            expected.insert(last_seen);
+        }
     }
     expected
 }
 
-/// The keys that a session is found by, beside its own and its deadline's.
+/// The index keys of a session, without its own key and its deadline's.
 fn index_keys(session: &Session) -> BTreeSet<Key> {
     let id = &session.id;
     let mut expected: BTreeSet<_> =

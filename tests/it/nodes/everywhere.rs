@@ -1,5 +1,5 @@
-//! The suite once more, on stores that several nodes share: whatever a test of the API says in memory holds on one node
-//! on a database, and on three that each request comes to one of. This runs the very binary that it is part of.
+//! Runs the test suite again on shared stores: with one node on a database, and with three nodes on a database where
+//! each request goes to one of them. It starts its own test binary.
 
 use std::process::Stdio;
 
@@ -9,7 +9,7 @@ use crate::harness::STORE_VARIABLE;
 use crate::support::postgres::{URL_VARIABLE, newest_server_url, server_url};
 use crate::support::process::run;
 
-/// What says nothing new there: modules whose tests choose their stores themselves, or have none.
+/// Modules that are skipped: their tests choose their stores themselves, or use none.
 const INDEPENDENT: [&str; 14] = [
     "api::cors::",
     "api::large::",
@@ -27,7 +27,7 @@ const INDEPENDENT: [&str; 14] = [
     "promises::tidy::",
 ];
 
-/// What asks most of the database itself.
+/// Modules that test the database itself.
 const OF_THE_DATABASE: [&str; 4] = [
     "promises::store::postgres::",
     "nodes::postgres::",
@@ -35,14 +35,14 @@ const OF_THE_DATABASE: [&str; 4] = [
     "nodes::postgres_operator::",
 ];
 
-/// Fewer random sequences than usual, since each asks for a place of its own in the database.
+/// Number of random sequences: fewer than usual, since each needs a schema of its own in the database.
 const CASES: &str = "8";
 
-/// What is another way on a store that several nodes may share, and why.
+/// Tests that do not hold on a shared store, each with the reason.
 const ON_SHARED_STORES: [(&str, &str); 6] = [
     (
         "promises::fast_path::",
-        "what a node has in memory is asked for in the store first; a test there says so",
+        "a node checks its cache against the store first; a test of the module shows it",
     ),
     ("api::session_end::a_session_leaves_nothing_behind_after_its_last_player_is_inactive", LATER),
     ("promises::leftovers::departures_are_counted_by_cause", LATER),
@@ -50,10 +50,10 @@ const ON_SHARED_STORES: [(&str, &str); 6] = [
     ("promises::inactivity::the_health_rules_are_configurable", LATER),
     ("promises::inactivity::an_inactive_player_is_removed_as_if_they_had_left", LATER),
 ];
-/// Nodes wait for what others may have heard.
-const LATER: &str = "silence counts an eighth later where others may have heard something";
+/// Nodes wait for heartbeats and reports that other nodes may have received.
+const LATER: &str = "on a shared store, timeouts are an eighth longer";
 
-/// What is another way where requests are spread over nodes, and why.
+/// Tests that do not hold if requests are distributed over several nodes, each with the reason.
 const ON_MANY_NODES: [(&str, &str); 10] = [
     ("api::browser::listing_again_replaces_the_data_and_keeps_the_position", INTERLEAVE),
     ("api::browser::a_page_starts_after_the_last_listing_of_the_page_before", INTERLEAVE),
@@ -61,16 +61,16 @@ const ON_MANY_NODES: [(&str, &str); 10] = [
     ("promises::leftovers::an_idle_session_leaves_nothing_in_memory", LOOKS_INSIDE),
     ("api::refresh_ttl::every_operation_with_refresh_ttl_keeps_a_session_alive_by_default", LOOKS_INSIDE),
     ("promises::inactivity::ended_sessions_are_no_longer_watched", LOOKS_INSIDE),
-    ("api::short_code::each_wrong_code_in_a_path_counts", GUESSES),
-    ("api::short_code::wrong_codes_are_limited_per_caller", GUESSES),
-    ("api::short_code::services_are_rate_limited_by_address", GUESSES),
-    ("api::short_code::invalid_input_is_reported_before_codes_are_looked_up", GUESSES),
+    ("api::short_code::each_wrong_code_in_a_path_counts", WRONG_CODES),
+    ("api::short_code::wrong_codes_are_limited_per_caller", WRONG_CODES),
+    ("api::short_code::services_are_rate_limited_by_address", WRONG_CODES),
+    ("api::short_code::invalid_input_is_reported_before_codes_are_looked_up", WRONG_CODES),
 ];
-const INTERLEAVE: &str = "nodes number their listings each from a block of its own";
-const LOOKS_INSIDE: &str = "looks into the memory of one node";
-const GUESSES: &str = "each node counts the guesses that come to it";
+const INTERLEAVE: &str = "each node numbers listings from its own block";
+const LOOKS_INSIDE: &str = "the test reads the memory of one node";
+const WRONG_CODES: &str = "each node counts only the wrong codes that it receives";
 
-/// The tests of this binary, as a command with these arguments.
+/// A command that runs this test binary with these arguments.
 fn tests(args: &[&str]) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(args).env(URL_VARIABLE, server_url());
@@ -78,13 +78,13 @@ fn tests(args: &[&str]) -> Command {
     command
 }
 
-/// Runs the suite on the stores of this name, without what is another way there.
+/// Runs the suite on the stores of this name, without the `INDEPENDENT` modules and without the given exceptions.
 async fn runs_on(stores: &str, another_way: &[(&str, &str)]) {
     let another_way = another_way.iter().map(|(name, _)| *name);
     let skipped: Vec<_> = INDEPENDENT.into_iter().chain(another_way).collect();
     let listed = run(tests(&["--list", "--format=terse"])).await.expect(0).stdout;
     for name in &skipped {
-        assert!(listed.lines().any(|line| line.starts_with(name)), "no test is called {name}");
+        assert!(listed.lines().any(|line| line.starts_with(name)), "no test name starts with {name}");
     }
     let skips: Vec<_> = skipped.into_iter().flat_map(|name| ["--skip", name]).collect();
     let mut suite = tests(&skips);
@@ -99,7 +99,7 @@ async fn succeeds(mut suite: Command, name: &str) {
     println!("{said}");
 }
 
-/// All else runs on the oldest version that there is.
+/// All other tests run on the oldest installed version.
 #[tokio::test]
 async fn the_database_tests_pass_on_the_newest_server() {
     let mut suite = tests(&OF_THE_DATABASE);

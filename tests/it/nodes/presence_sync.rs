@@ -1,4 +1,4 @@
-//! Silence where several nodes serve one store: players ask, and hosts report, at whichever node they come to.
+//! Inactivity with several nodes on one store: heartbeats of players and health reports of hosts count at every node.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::harness::{Client, Server, contents, grant};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Two nodes on one store, where players are taken out after a minute of silence.
+/// Two nodes on one store. Players are removed after a minute of inactivity.
 fn nodes() -> [Server; 2] {
     let store = Store::Memory(Memory::shared());
     let one = Server::over(store.clone(), |config| {
@@ -28,7 +28,7 @@ fn at(node: &Server, client: &Client) -> Client {
     Client { server: node.clone(), ..client.clone() }
 }
 
-/// Lets time pass by the second, with the background work of each node.
+/// Advances the clock second by second and runs the background jobs of each node after each second.
 async fn advance(nodes: &[&Server], seconds: u64) {
     for _ in 0..seconds {
         nodes[0].clock.advance(SECOND);
@@ -56,7 +56,7 @@ async fn a_heartbeat_at_another_node_keeps_a_player_and_an_inactive_player_is_re
         poll(&at(&other, &bob), &session).await;
     }
     assert_eq!(alice.sees_place(&session, &bob).await.0, json!("member"));
-    assert_eq!(alice.sees(&session, &carol).await, Value::Null, "for two minutes carol has said nothing");
+    assert_eq!(alice.sees(&session, &carol).await, Value::Null, "carol has been inactive for two minutes");
     at(&other, &carol).leaves(&session).await.refused(404, "player_not_found");
 }
 
@@ -74,7 +74,7 @@ async fn a_node_takes_over_the_sessions_of_a_stopped_node() {
     assert_eq!(there.sees(&session, &bob).await, Value::Null);
     advance(&[&other], 120).await;
     there.session(&session).await.refused(404, "session_not_found");
-    assert!(contents(&other).await.is_empty(), "nothing is left of it, nor of what was heard of it");
+    assert!(contents(&other).await.is_empty(), "neither the session nor its presence record is left");
 }
 
 #[tokio::test]
@@ -102,7 +102,7 @@ async fn health_reports_count_at_every_node() {
         poll(&alice, &session).await;
         assert_eq!(health(&one).await, json!("healthy"));
     }
-    // What it says between two reports that count stands also where the node that heard it is gone.
+    // A report that comes too early to count still sets the health, also if the node that received it stops.
     assert_eq!(says(&one, "healthy").await, json!("healthy"));
     advance(&[&one, &other], 2).await;
     assert_eq!(says(&other, "degraded").await, json!("degraded"));
@@ -111,7 +111,7 @@ async fn health_reports_count_at_every_node() {
         poll(&alice, &session).await;
         assert_eq!(health(&one).await, json!("degraded"));
     }
-    // Neither hears it any more.
+    // Neither node receives further reports.
     for _ in 0..8 {
         advance(&[&one, &other], 10).await;
         poll(&alice, &session).await;
@@ -122,7 +122,7 @@ async fn health_reports_count_at_every_node() {
 #[tokio::test]
 async fn a_heartbeat_counts_at_a_node_that_does_not_watch_the_session_yet() {
     let [one, other] = nodes();
-    // More sessions than a node looks at in one round, so that the last is not among them.
+    // More sessions than a node examines in one round. The last one is not examined in the first round.
     let mut sessions = Vec::new();
     for _ in 0..300 {
         let player = one.lasting_player();
@@ -157,7 +157,7 @@ async fn after_all_nodes_were_down_every_timeout_starts_anew() {
 
 #[tokio::test]
 async fn presence_is_synced_while_many_sessions_expire() {
-    // More than a node ends before the rest of its work has its turn.
+    // More sessions than a node ends in one batch, before its other jobs run.
     const IDLE: usize = 1_100;
     let [one, _] = nodes();
     for _ in 0..IDLE {
@@ -185,6 +185,9 @@ async fn presence_is_synced_while_many_sessions_expire() {
     });
     assert_eq!(jobs::tick(&one.app).await.unwrap(), IDLE);
     let ended_when_told = watching.await.unwrap();
-    assert!(ended_when_told.is_some_and(|ended| ended < IDLE), "told after {ended_when_told:?}");
+    assert!(
+        ended_when_told.is_some_and(|ended| ended < IDLE),
+        "synced after {ended_when_told:?} sessions had ended"
+    );
     alice.session(&session).await.expect(200);
 }

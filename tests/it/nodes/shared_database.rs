@@ -1,4 +1,4 @@
-//! `rallypoint serve` as several nodes on one database: the real binary, as an operator starts it.
+//! Runs the real binary, `rallypoint serve`, as several nodes on one database.
 
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
@@ -23,7 +23,7 @@ use crate::support::process::{Server, rallypoint, run, soon};
 
 const SECRET: [u8; 32] = *b"a secret that all the nodes know";
 
-/// A configuration file that any number of nodes may start with.
+/// A configuration file for any number of nodes.
 struct Shared {
     dir: TempDir,
     database: Database,
@@ -58,7 +58,7 @@ impl Shared {
     }
 }
 
-/// The token of a new player.
+/// A token for a new player.
 fn token() -> String {
     let permissions: Vec<_> = DEFAULT_PLAYER_PERMISSIONS.iter().map(|permission| permission.name()).collect();
     let player = uuid::Uuid::from_bytes(rallypoint::env::Entropy::System.bytes());
@@ -105,7 +105,7 @@ async fn nodes_share_data_and_survive_each_other() {
         assert!(metrics.lines().any(|line| line == sample), "{sample} is not in:\n{metrics}");
     }
     one.signal(Signal::KILL);
-    soon("the node is gone", here.closed()).await;
+    soon("the node closes its connections", here.closed()).await;
     let seen: Reply = there.call(&Method::GET, &path, None).await.unwrap().into();
     assert_eq!(seen.expect(200).body["teams"][0]["players"].as_array().unwrap().len(), 2);
     other.stop().await.expect(0);
@@ -128,7 +128,7 @@ async fn a_node_that_waits_for_the_tables_is_live_not_ready_and_stoppable() {
         ask_admin(admin, "/metrics").await.expect(200);
     }
     let stopped = one.stop().await.expect(0);
-    assert_eq!(stopped.stdout, "", "it never listened");
+    assert_eq!(stopped.stdout, "", "it never opened its API listener");
 
     client.batch_execute("UPDATE rallypoint_schema SET number = 1; COMMIT").await.unwrap();
     assert!(other.said().await.starts_with("listening on "));

@@ -1,4 +1,4 @@
-//! Nodes whose operator lets reads be a little behind: what they may miss, for how long, and what never.
+//! Bounded staleness: with `read_consistency` set to a bound, reads may be that far behind. Changes never are.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::harness::{Client, Server, XBOX_ID, joining, link_path, pairs_of_nodes, platform_path};
 
 const MILLISECOND: Duration = Duration::from_millis(1);
-/// How far reads may be behind.
+/// How far reads may be behind, in milliseconds.
 const BOUND_MS: u32 = 500;
 
 async fn nodes() -> [[Server; 2]; 2] {
@@ -35,7 +35,7 @@ async fn a_read_misses_only_changes_younger_than_the_bound() {
         let path = format!("/v1/session/{session}");
         let changed = alice.patch(&path, &json!({"region_id": "eu"})).await.expect(200).etag();
         one.player().joins(&session).await.expect(200);
-        assert_ne!(alice.session(&session).await.etag(), changed, "a node sees at once what it did itself");
+        assert_ne!(alice.session(&session).await.etag(), changed, "a node sees its own changes at once");
         assert_eq!([there.session(&session).await.etag(), there.xbox().await.etag()], before);
         one.clock.advance(MILLISECOND);
         assert_eq!(there.session(&session).await.etag(), alice.session(&session).await.etag());
@@ -52,7 +52,7 @@ async fn changes_use_the_current_state() {
         let there = at(&other, &bob);
         there.session(&session).await.expect(200);
         bob.leaves(&session).await.expect(204);
-        // The other node still shows bob as a member, and does not take him for one.
+        // The other node still shows bob as a member, but its changes use the current state.
         assert_eq!(there.sees_place(&session, &bob).await.0, json!("member"));
         there.leaves(&session).await.refused(404, "player_not_found");
         there.joins(&session).await.expect(200);
@@ -70,7 +70,7 @@ async fn checks_before_a_change_use_the_current_state() {
         for session in [&game, &party] {
             there.session(session).await.expect(200);
         }
-        // The other node still shows both without him.
+        // The other node still shows both sessions without bob.
         bob.joins(&party).await.expect(200);
         bob.joins(&game).await.expect(200);
         alice.updates(&game, &bob, json!({"status": "leader"})).await.expect(200);
@@ -113,10 +113,8 @@ async fn a_clock_set_back_does_not_extend_the_bound() {
     }
 }
 
-/// Sets the clock back that both nodes have.
+/// Sets the clock that both nodes share back.
 fn set_back(node: &Server, ms: i64) {
-    let rallypoint::env::Clock::Manual(now_ms) = &node.clock else {
-        panic!("tests have a clock of their own")
-    };
+    let rallypoint::env::Clock::Manual(now_ms) = &node.clock else { panic!("tests use a manual clock") };
     now_ms.fetch_sub(ms, std::sync::atomic::Ordering::AcqRel);
 }

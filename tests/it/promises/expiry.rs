@@ -1,4 +1,4 @@
-//! Sessions that nobody asks for end by themselves; those that are asked for stay. The clock is the test's.
+//! Sessions that nobody reads or changes end at their deadline; others stay. Tests advance the clock.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::harness::{Client, Server, contents, pairs_of_nodes, player_path};
 
 const MINUTE: Duration = Duration::from_secs(60);
 const MILLISECOND: Duration = Duration::from_millis(1);
-/// How long a session lives that nobody asks for after it was made.
+/// Lifetime of a session that nobody uses after its creation: the idle time and an eighth of it.
 const LIFE: Duration = Duration::from_secs(3600 + 3600 / 8);
 
 /// A caller whose token outlives the test's clock.
@@ -97,7 +97,7 @@ async fn deadlines_survive_a_restart() {
     let admin = eternal(&server);
     server.advance(68 * MINUTE).await;
     admin.get(&format!("/v1/session/{session}?refresh_ttl=false")).await.refused(404, "session_not_found");
-    // Asked for at minute 50: alive until minute 110 at least.
+    // Read at minute 50: alive until minute 110 at least.
     admin.get(&format!("/v1/session/{polled}?refresh_ttl=false")).await.expect(200);
     server.advance(50 * MINUTE).await;
     admin.session(&polled).await.refused(404, "session_not_found");
@@ -145,7 +145,7 @@ async fn an_acknowledged_change_keeps_a_session_that_falls_due_meanwhile() {
         let tick = tokio::spawn(async move { ticking.advance(MILLISECOND).await });
         let status = change.await.unwrap();
         tick.await.unwrap();
-        // Whoever came first: the session has ended, or goes on with what was changed.
+        // Either the job was first and the session has ended, or the change was first and the session stays.
         let seen = alice.get(&format!("/v1/session/{session}?refresh_ttl=false")).await.status.as_u16();
         assert!([(200, 200), (404, 404)].contains(&(status, seen)), "{status} and then {seen}");
         if seen == 200 {
@@ -178,14 +178,14 @@ async fn an_overdue_session_reads_as_gone_before_the_job_ends_it() {
         alice.get(read).await.refused(404, "session_not_found");
     }
     alice.xbox().await.refused(404, "platform_session_not_found");
-    // What reads as gone does not come back.
+    // A change does not bring an overdue session back.
     for change in [&path, &by_code] {
         alice.patch(change, &json!({"region_id": "eu"})).await.refused(404, "session_not_found");
     }
     alice.leaves(&session).await.refused(404, "session_not_found");
     server.player().joins(&session).await.refused(404, "session_not_found");
     let own = alice.creates("game").await;
-    assert_ne!(own, session, "create-or-join passes it over");
+    assert_ne!(own, session, "create-or-join skips it");
     alice.delete(&format!("/v1/session/{own}")).await.expect(204);
     assert_eq!(contents(&server).await, before);
     server.advance(Duration::ZERO).await;
@@ -208,7 +208,7 @@ async fn an_overdue_session_does_not_block_its_platform_session() {
     assert!(metrics.contains("rallypoint_sessions_expired_total 1\n"), "{metrics}");
     let left = contents(&server).await;
     server.advance(Duration::ZERO).await;
-    assert_eq!(contents(&server).await, left, "the old one has ended, whole");
+    assert_eq!(contents(&server).await, left, "the overdue session is removed completely");
     alice.links(&old).await.refused(404, "session_not_found");
 }
 
@@ -256,7 +256,7 @@ async fn a_session_used_at_the_last_moment_survives_expiry_by_another_node() {
             here.clock.advance(LIFE - MILLISECOND);
             match method {
                 "GET" => alice.session(&session).await,
-                // Once as a change, once of what is so already.
+                // With "eu" the session changes; with "us" it is the same as before.
                 _ => alice.patch(&path, &json!({ "region_id": region_id })).await,
             }
             .expect(200);

@@ -1,4 +1,4 @@
-//! A store that fails, and two nodes on one store: nothing half-done, nothing stale.
+//! A failing store and two nodes on one store: changes are complete or absent, and reads are current.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,7 +43,7 @@ async fn a_failed_write_is_503_and_changes_nothing() {
         assert_eq!(reply.headers["retry-after"], "1");
         reply.refused(503, "store_unavailable");
     }
-    assert_eq!(alice.session(&session).await.expect(200).etag(), etag, "reads go on");
+    assert_eq!(alice.session(&session).await.expect(200).etag(), etag, "reads still work");
     memory.fail_next_commits(0);
     assert_eq!(before, contents(&server).await);
     bob.joins(&session).await.expect(200);
@@ -81,7 +81,7 @@ async fn a_commit_completes_after_its_caller_disconnects() {
     let server = Server::over(Store::Embedded(Embedded::open(dir.path(), KEY_UPGRADE).unwrap()), |_| {});
     let (alice, bob) = (server.player(), server.player());
     let session = alice.creates("game").await;
-    // Begun and dropped: the commit is under way, and nobody waits for it.
+    // Polled once and dropped: the commit is in progress, and no caller waits for it.
     let _ = bob.joins(&session).now_or_never();
     let joined = async {
         let is_in = |reply: &Reply| reply.body["teams"][0]["players"].as_array().unwrap().len() == 2;
@@ -89,7 +89,7 @@ async fn a_commit_completes_after_its_caller_disconnects() {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(30), joined).await.expect("the join goes on to its end");
+    tokio::time::timeout(Duration::from_secs(30), joined).await.expect("the join completes");
     bob.leaves(&session).await.expect(204);
 }
 
@@ -121,5 +121,5 @@ async fn race_for_the_last_places(one: &Server, other: &Server) {
     }
     let seen = alice.session(&session).await.expect(200);
     let players = seen.body["teams"][0]["players"].as_array().unwrap().len();
-    assert!(invited <= 3 && players == invited + 1, "{invited} invited, {players} there");
+    assert!(invited <= 3 && players == invited + 1, "{invited} invited, {players} entries");
 }

@@ -1,5 +1,5 @@
-//! What silence comes to: players who no longer ask go, invites that nobody answers lapse, hosts that no longer
-//! report are held to be unwell. The clock is the test's.
+//! Timeouts: inactive players are removed, unanswered invites expire, and instances whose hosts stop reporting become
+//! unhealthy. Tests advance the clock.
 
 use std::time::Duration;
 
@@ -14,17 +14,17 @@ use crate::harness::{Client, Server, contents, place, player_path};
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// Players are taken out after a minute of silence.
+/// Players are removed after a minute of inactivity.
 fn culling(config: &mut Config) {
     config.templates.get_mut("game").unwrap().player_culling_timeout = Some(60);
 }
 
-/// Invites wait for five minutes.
+/// Invites expire after five minutes.
 fn expiring(config: &mut Config) {
     config.sessions.invite_expiry_s = 300;
 }
 
-/// A game of alice's that bob and carol are in.
+/// A game led by alice, with bob and carol as members.
 async fn game(server: &Server) -> ([Client; 3], String) {
     let players = [server.lasting_player(), server.lasting_player(), server.lasting_player()];
     let session = players[0].creates("game").await;
@@ -34,7 +34,7 @@ async fn game(server: &Server) -> ([Client; 3], String) {
     (players, session)
 }
 
-/// Asks for a session without keeping it alive.
+/// Sends a heartbeat: reads a session without moving its deadline.
 async fn poll(player: &Client, session: &str) {
     player.get(&format!("/v1/session/{session}?refresh_ttl=false")).await.expect(200);
 }
@@ -48,7 +48,7 @@ async fn an_inactive_player_is_removed_as_if_they_had_left() {
         poll(player, &session).await;
     }
     server.advance(SECOND).await;
-    // Alice has been silent for a minute. She led; now who has been there longest does.
+    // Alice, the leader, has been inactive for a minute. The longest active player leads now.
     let leader = if bob.player < carol.player { &bob } else { &carol };
     assert_eq!(bob.sees(&session, &alice).await, Value::Null);
     assert_eq!(bob.sees_place(&session, leader).await, place("leader", 0));
@@ -60,7 +60,7 @@ async fn an_inactive_player_is_removed_as_if_they_had_left() {
     assert_eq!(carol.sees(&session, &bob).await, Value::Null);
     server.advance(MINUTE).await;
     carol.session(&session).await.refused(404, "session_not_found");
-    assert!(contents(&server).await.is_empty(), "the session went with its last player");
+    assert!(contents(&server).await.is_empty(), "the session ended with its last player");
 }
 
 #[tokio::test]
@@ -85,7 +85,7 @@ async fn every_read_of_a_session_is_a_heartbeat() {
         }
     }
     assert_eq!(alice.sees_place(&session, &bob).await, place("member", 0));
-    assert_eq!(alice.sees(&session, &carol).await, Value::Null, "she asked once and then no more");
+    assert_eq!(alice.sees(&session, &carol).await, Value::Null, "carol sent one heartbeat and no more");
 }
 
 #[tokio::test]
@@ -102,7 +102,7 @@ async fn joining_is_a_heartbeat_and_invited_players_need_none() {
     assert_eq!(alice.sees(&session, &bob).await, Value::Null);
     assert_eq!(alice.sees_place(&session, &late).await, place("member", 0));
     assert_eq!(alice.sees_place(&session, &invited).await, place("invited", 0));
-    // Whoever comes again begins anew.
+    // A player who joins again starts with a new timeout.
     bob.joins(&session).await.expect(200);
     server.advance(45 * SECOND).await;
     poll(&alice, &session).await;
@@ -161,7 +161,7 @@ async fn unanswered_invites_expire() {
     server.advance(299 * SECOND).await;
     assert_eq!(alice.sees_place(&session, &invited).await, place("invited", 0));
     accepting.joins(&session).await.expect(200);
-    // Given again, an invite waits anew.
+    // A repeated invite starts with a new timeout.
     alice.invites(&session, &invited).await.expect(200);
     let before = alice.session(&session).await.etag();
     server.advance(SECOND).await;
@@ -192,7 +192,7 @@ async fn by_default_invites_last_as_long_as_their_session() {
     invited.joins(&session).await.expect(200);
 }
 
-/// A game of alice's with the instance `i`, and the server that reports on it.
+/// A game led by alice with the instance `i`, and the service that reports its health.
 async fn hosted(server: &Server) -> (Client, Client, String) {
     let ([alice, ..], session) = game(server).await;
     alice.post(&format!("/v1/session/{session}/instance"), &json!({"instance_id": "i"})).await.expect(200);
@@ -229,7 +229,7 @@ async fn an_instance_that_stops_reporting_becomes_unhealthy_and_then_unknown() {
     }
     let path = format!("/v1/session/{session}");
     let etag = alice.session(&session).await.etag();
-    // By default half of the last six reports must be there, and after six missed ones nothing is known.
+    // By default an instance is unhealthy if half of the last six reports are missing, and unknown if all six are.
     server.advance(10 * SECOND).await;
     alice.get_if_none_match(&path, &etag).await.expect(304);
     server.advance(20 * SECOND).await;
@@ -255,7 +255,7 @@ async fn missed_reports_make_an_instance_unhealthy() {
     assert_eq!(
         report(&host, &session).await,
         json!("unhealthy"),
-        "the answer is the health after the report"
+        "the reply has the health after the report"
     );
     assert_eq!(health(&alice, &session).await, json!("unhealthy"));
     let mut answer = json!("unhealthy");
@@ -352,7 +352,7 @@ async fn after_a_restart_every_timeout_starts_anew() {
         report(&host, &hosted).await;
         let invited = server.lasting_player();
         alice.invites(&hosted, &invited).await.expect(200);
-        // Half the allowance of everyone is gone.
+        // Half of every timeout has passed.
         server.advance(30 * SECOND).await;
         (tokens, session, now) = ([alice, invited], hosted, server.clock.now_ms());
         server.app.sessions.store().close().await.unwrap();
@@ -370,7 +370,7 @@ async fn after_a_restart_every_timeout_starts_anew() {
     for _ in 0..3 {
         server.advance(10 * SECOND).await;
     }
-    // A minute of silence, of which this process has heard half.
+    // A minute without heartbeats, of which this process has seen only half.
     assert_eq!(reader.sees_place(&session, &alice).await, place("leader", 0));
     assert_eq!(health(&reader, &session).await, json!("healthy"));
     server.advance(15 * SECOND).await;
@@ -378,8 +378,8 @@ async fn after_a_restart_every_timeout_starts_anew() {
     server.advance(15 * SECOND).await;
     let players = reader.session(&session).await.body["teams"][0]["players"].clone();
     let left: Vec<_> = players.as_array().unwrap().iter().map(|entry| entry["player_uuid"].clone()).collect();
-    assert_eq!(left, [json!(alice.player), json!(invited.player)], "those who did not ask are gone");
-    // An invite lapses by when it was given, which is stored.
+    assert_eq!(left, [json!(alice.player), json!(invited.player)], "players without a heartbeat are removed");
+    // The expiry of an invite counts from its creation time, which is stored.
     for _ in 0..7 {
         poll(&alice, &session).await;
         server.advance(30 * SECOND).await;
@@ -401,11 +401,11 @@ async fn ended_sessions_are_no_longer_watched() {
     let (left, ended) = (alice.creates("game").await, alice.creates("game").await);
     alice.creates("game").await;
     alice.creates("party").await;
-    assert_eq!(watched(), 3, "of a party nothing is kept");
+    assert_eq!(watched(), 3, "the party has no timeouts and is not watched");
     alice.leaves(&left).await.expect(204);
     alice.delete(&format!("/v1/session/{ended}")).await.expect(204);
     assert_eq!(watched(), 1);
-    // The last one ends for being idle.
+    // The last game ends because it is idle.
     server.advance(10 * SECOND).await;
     assert!(contents(&server).await.is_empty());
     assert_eq!(watched(), 0);

@@ -1,4 +1,4 @@
-//! What has gone leaves nothing behind in memory, and is counted once.
+//! Ended sessions and departed players leave nothing in memory, and each departure is counted once.
 
 use std::time::Duration;
 
@@ -35,7 +35,7 @@ async fn departures_are_counted_by_cause() {
     bob.leaves(&session).await.expect(204);
     carol.joins(&session).await.expect(200);
     carol.delete(&format!("{}/player/me", platform_path("XboxLive", XBOX_ID))).await.expect(204);
-    // Who takes themselves out leaves, by whichever path, and with whichever permission.
+    // A player who removes themselves counts as left, by every path and with every permission.
     for oneself in [&dave, &server.player_with(None, &["session:*"])] {
         oneself.joins(&session).await.expect(200);
         oneself.delete(&format!("/v1/session/{session}/player/{}", oneself.player)).await.expect(204);

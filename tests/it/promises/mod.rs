@@ -1,16 +1,14 @@
-//! What holds for all operations.
+//! Properties that hold for all operations.
 
 /// The calls of the published client, in its order and with its headers.
 mod client_flow;
 /// Limits of connections: slow, large, too many, malformed.
 mod connections;
-/// The surface and the API document do not change unseen.
+/// Snapshots of the list of operations and of the API document.
 mod contract;
-/// Which module may use which.
-mod edges;
-/// Sessions end when nobody asks for them, and not before.
+/// Sessions that nobody uses end, and not before their deadline.
 mod expiry;
-/// A store that fails leaves nothing half-done.
+/// Each change is stored completely or not at all, also if the store fails.
 mod failures;
 /// The fast path answers as the normal path does.
 mod fast_path;
@@ -20,21 +18,21 @@ mod fast_path_wire;
 mod fuzz;
 /// Inactive players, unanswered invites and hosts that stop reporting.
 mod inactivity;
-/// Random operations; after each, everything in the store agrees.
+/// Random operations; after each, everything in the store is consistent.
 mod invariants;
 /// Ended sessions and departed players leave no memory behind.
 mod leftovers;
-/// Concurrent changes on several nodes have one order.
+/// Concurrent operations on several nodes are linearizable.
 mod linearizable;
-/// Random operations against a second, independent model of the rules.
+/// Random operations, compared with a second, independent model of the rules.
 mod model;
-/// Every operation with each permission alone, kept as a file.
+/// Every operation with each single permission, as a snapshot file.
 mod permissions;
-/// The surface against the published contract.
+/// Compares the list of operations with the published contract.
 mod published;
-/// Many requests at once: each is done whole or refused.
+/// Many concurrent requests: each is done completely or refused.
 mod races;
 /// Every store backend passes the conformance suite.
 pub mod store;
-/// Habits that a machine can check: length, edges between modules, documents.
+/// Style rules that a test can check: file length, dependencies between modules, documents.
 mod tidy;
