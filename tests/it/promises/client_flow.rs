@@ -1,4 +1,4 @@
-//! What the published client does, call by call: its order, its headers, its bodies, and what it makes of the answers.
+//! The calls of the published client: its order of requests, its headers and bodies, and its use of the answers.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -13,7 +13,7 @@ const OTHER_ID: &str = "UEFSVFk6YW5vdGhlcg==";
 const POLL: Duration = Duration::from_secs(60);
 const LIST: &str = "/v1/player/me/session";
 
-/// A published client: it keeps what it read, with the ETag it came with, and asks with that ETag again.
+/// A published client: it caches each document with its ETag, and sends that ETag with the next read.
 struct Game {
     client: Client,
     held: HashMap<String, (String, Value)>,
@@ -28,7 +28,7 @@ impl Game {
         format!("/v1/session/{session}?refresh_ttl=true")
     }
 
-    /// Reads a path, with the ETag it holds if it holds one; the status, and what it now holds.
+    /// Reads a path, with the cached ETag if there is one. Returns the status and the cached document.
     async fn reads(&mut self, path: &str) -> (u16, Value) {
         let etag = self.held.get(path).map(|(etag, _)| etag.clone());
         let headers: Vec<_> = etag.iter().map(|etag| ("if-none-match", etag.as_str())).collect();
@@ -50,27 +50,27 @@ impl Game {
         self.reads(&Self::path(session)).await.1
     }
 
-    /// Takes in the answer to a change: reads the session again unless it holds that version already.
+    /// Handles the answer to a change: reads the session again, with the cached ETag.
     async fn changed(&mut self, session: &str, answer: &Reply) -> Value {
         let path = Self::path(session);
         let (status, body) = self.reads(&path).await;
-        assert_eq!(self.held[&path].0, answer.etag(), "the answer's version is the one that is read then");
+        assert_eq!(self.held[&path].0, answer.etag(), "the ETag of the answer is the ETag of the next read");
         assert!([200, 304].contains(&status));
         body
     }
 
-    /// Posts to the deprecated path that the client uses for everything.
+    /// Posts to the deprecated path that the client uses for all changes of a player.
     async fn updates(&self, session: &str, player: &Self, body: Value) -> Reply {
         self.client.updates(session, &player.client, body).await.expect(200)
     }
 
-    /// The player who creates and links the console's session.
+    /// The player who creates and links the platform session of the console.
     fn scout(session: &Value) -> &Value {
         &session["platform_scouts"]["XboxLive"]["player_uuid"]
     }
 }
 
-/// A request to join, with every field that the client sends.
+/// The body of a join, with every field that the client sends.
 fn whole_request(status: &str) -> Value {
     json!({
         "status": status, "client_version": "1.0.0", "team_id": 0, "custom_data": {},
@@ -78,7 +78,7 @@ fn whole_request(status: &str) -> Value {
     })
 }
 
-/// Alice makes a party as the client does: it reads the templates, creates, then reads the session.
+/// Alice creates a party like the client: she reads the templates, creates the session, then reads it.
 async fn party(server: &Server) -> (Game, String) {
     let mut alice = Game::new(server.lasting_player());
     let (_, templates) = alice.reads("/v1/template").await;
@@ -100,7 +100,7 @@ async fn party(server: &Server) -> (Game, String) {
     (alice, session)
 }
 
-/// The scout links the console session it made; the answer is the platform session, so it reads the session again.
+/// The scout links the platform session. The answer is the platform session, so the client reads the session again.
 async fn links(scout: &mut Game, session: &str, id: &str) {
     let linked = scout.client.send(Method::POST, &link_path("XboxLive", id, session), &[], None).await;
     assert_eq!(linked.expect(200).body["platform_session_id_base64"], json!(id), "byte for byte");
@@ -108,7 +108,7 @@ async fn links(scout: &mut Game, session: &str, id: &str) {
     assert_eq!((status, &seen["platform_session"][0]["platform_session_id_base64"]), (200, &json!(id)));
 }
 
-/// Bob is invited, finds the invite in his list, reads what he does not know, and accepts.
+/// Bob is invited, finds the invite in his list, reads template and session, and accepts.
 async fn invited(server: &Server, alice: &mut Game, session: &str) -> Game {
     server.clock.advance(POLL);
     let mut bob = Game::new(server.lasting_player());
@@ -140,12 +140,12 @@ async fn a_player_joins_a_party_by_invite() {
     let (mut alice, session) = party(&server).await;
     links(&mut alice, &session, XBOX_ID).await;
     let mut bob = invited(&server, &mut alice, &session).await;
-    // Not the scout, bob joins the console session that the session names.
+    // Bob is not the scout. His client joins the platform session that the session names.
     let seen = bob.session(&session).await;
     assert_eq!(Game::scout(&seen), &json!(alice.client.player));
     assert_eq!(seen["platform_session"][0]["platform_session_id_base64"], json!(XBOX_ID));
     assert_eq!(alice.reads(&Game::path(&session)).await.0, 200);
-    // Nothing happens for far longer than a session lives unasked for.
+    // Both clients poll for far longer than an unused session lives.
     for _ in 0..180 {
         server.advance(POLL).await;
         for game in [&mut alice, &mut bob] {
@@ -156,7 +156,7 @@ async fn a_player_joins_a_party_by_invite() {
     alice.changed(&session, &promoted).await;
     let seen = bob.session(&session).await;
     assert_eq!(seen["teams"][0]["players"][1]["status"], json!("leader"));
-    assert_eq!(Game::scout(&seen), &json!(alice.client.player), "the scout is who was there first");
+    assert_eq!(Game::scout(&seen), &json!(alice.client.player), "the scout is the longest active player");
 
     alice.client.delete(&format!("/v1/session/{session}/player/me")).await.expect(204);
     let seen = bob.session(&session).await;
@@ -177,7 +177,7 @@ async fn the_next_player_leads_after_the_leader_leaves() {
         let standings: Vec<_> = players.iter().map(|player| player["status"].as_str().unwrap()).collect();
         assert_eq!(standings, ["leader", "member"]);
     }
-    // Bob leads, and so may kick, by the deprecated path.
+    // Bob leads and so may kick, here by the deprecated path.
     let path = format!("/v1/session/{session}/player/uuid/{}?reason=afk", carol.client.player);
     let kicked = bob.client.delete(&path).await.expect(204);
     bob.changed(&session, &kicked).await;
@@ -193,7 +193,7 @@ async fn a_body_with_only_a_team_changes_the_team() {
     let moved = alice.updates(&session, &alice, json!({"team_id": 1})).await;
     assert_eq!(moved.place(), place("leader", 1));
     let seen = alice.changed(&session, &moved).await;
-    assert_eq!(seen["teams"][1]["team_id"], json!(1), "the index is named");
+    assert_eq!(seen["teams"][1]["team_id"], json!(1), "each team has its index");
     assert_eq!(seen["teams"][1]["players"][0]["player_uuid"], json!(alice.client.player));
 }
 
@@ -206,14 +206,14 @@ async fn a_console_invite_is_accepted_through_the_platform_session() {
     let door = format!("{}/player/me", platform_path("XboxLive", XBOX_ID));
     let joined = carol.client.post(&door, &whole_request("member")).await.expect(200);
     assert_eq!(joined.body["session_id"], json!(session));
-    // Kept as if it had been read: the next poll finds nothing new.
+    // The client caches the answer to the join: the next poll finds no change.
     carol.keeps(&Game::path(&session), &joined);
     assert_eq!(carol.reads(&Game::path(&session)).await.0, 304);
     assert_eq!(carol.reads(LIST).await.1["sessions"]["party"]["session_ids"], json!([session]));
     let seen = alice.session(&session).await;
     assert_eq!(seen["teams"][0]["players"].as_array().unwrap().len(), 2);
     let info = carol.client.get(&platform_path("XboxLive", XBOX_ID)).await.expect(200);
-    assert_eq!(seen["platform_session"], json!([info.body]), "tools read what clients read");
+    assert_eq!(seen["platform_session"], json!([info.body]), "both views of the platform session are equal");
 }
 
 #[tokio::test]
@@ -223,7 +223,7 @@ async fn a_scout_that_cannot_join_links_another_platform_session() {
     links(&mut alice, &session, XBOX_ID).await;
     let mut bob = invited(&server, &mut alice, &session).await;
     alice.client.leaves(&session).await.expect(204);
-    // Now bob is the scout, and the console no longer knows the session that ours names.
+    // Now bob is the scout, and the console no longer knows the linked platform session.
     let seen = bob.session(&session).await;
     assert_eq!(Game::scout(&seen), &json!(bob.client.player));
     let refused = bob.client.post(&link_path("XboxLive", OTHER_ID, &session), &Value::Null).await;
@@ -231,7 +231,7 @@ async fn a_scout_that_cannot_join_links_another_platform_session() {
     bob.client.delete(&link_path("XboxLive", XBOX_ID, &session)).await.expect(204);
     assert_eq!(bob.session(&session).await["platform_session"], json!([]));
     links(&mut bob, &session, OTHER_ID).await;
-    // The old one may be linked elsewhere at once.
+    // The old platform session may be linked to another session at once.
     let (mut carol, hers) = party(&server).await;
     links(&mut carol, &hers, XBOX_ID).await;
 }
@@ -263,7 +263,7 @@ async fn a_client_that_polls_an_ended_session_cleans_up() {
         game.client.delete(&me).await.refused(404, "session_not_found");
         assert_eq!(game.reads(LIST).await.1, json!({"sessions": {}}));
     }
-    // It goes on with a new one.
+    // The client continues with a new session.
     let again = alice.client.creates("party").await;
     assert_ne!(again, session);
 }
@@ -276,7 +276,7 @@ async fn two_sessions_invite_each_other() {
     let mut host = Game::new(server.lasting_player());
     let game = host.client.creates("game").await;
     host.session(&game).await;
-    // Bring my session into that one: it is open.
+    // Invite the own session to another session, which is open.
     let path = format!("/v1/session/{game}/invited-session/{party}:invite");
     let invited = alice.client.post(&path, &json!({"team_id": 0})).await.expect(200);
     assert_eq!(invited.body["players"].as_array().unwrap().len(), 2);
@@ -285,7 +285,7 @@ async fn two_sessions_invite_each_other() {
         let me = format!("/v1/session/{game}/player/me");
         member.client.post(&me, &whole_request("member")).await.expect(200);
     }
-    // Invite that session into mine: its players are in it, so is the caller.
+    // Invite the other session to the own session. The caller is active in both.
     let seen = alice.session(&game).await;
     assert_eq!(seen["teams"][0]["players"].as_array().unwrap().len(), 3);
     let path = format!("/v1/session/{party}/invited-session/{game}:invite");
@@ -297,7 +297,7 @@ async fn two_sessions_invite_each_other() {
 #[tokio::test]
 async fn a_player_hosts_an_instance() {
     let server = Server::new();
-    // Its token must allow reports of health, which a player's does not by default.
+    // The token needs the permission to report health, which is not a default permission of players.
     let mut permissions = player_permissions();
     permissions.push("session:instance:health");
     let mut host = Game::new(server.player_with(Some(Platform::XboxLive), &permissions));

@@ -1,4 +1,4 @@
-//! The surface and its document do not drift unseen.
+//! Snapshots of the list of operations and of the API document, and checks of the document itself.
 
 use std::fmt::Write as _;
 
@@ -76,7 +76,7 @@ fn every_keyword_of_a_body_schema_is_enforced() {
     let known = [&about[..], &checked, &limits, &own].concat();
     fn walk(document: &Value, schema: &Value, known: &[&str], id: &str) {
         for (keyword, value) in schema.as_object().unwrap() {
-            assert!(known.contains(&keyword.as_str()), "{id}: nothing checks {keyword}");
+            assert!(known.contains(&keyword.as_str()), "{id}: the server does not check {keyword}");
             match keyword.as_str() {
                 "$ref" => {
                     let target = document.pointer(value.as_str().unwrap().trim_start_matches('#'));
@@ -87,7 +87,7 @@ fn every_keyword_of_a_body_schema_is_enforced() {
                 }
                 "format" => assert!(
                     ["uuid", "int64"].contains(&value.as_str().unwrap()),
-                    "{id}: nothing checks {value}"
+                    "{id}: the server does not check {value}"
                 ),
                 "items" | "additionalProperties" => walk(document, value, known, id),
                 _ => {}
@@ -123,11 +123,15 @@ fn every_operation_has_a_tag_and_a_description() {
     for operation in &operations {
         let sentence =
             |text: &str| text.ends_with('.') && text.starts_with(|first: char| first.is_uppercase());
-        assert!(sentence(operation.about), "{}: {:?} is no sentence", operation.id, operation.about);
-        assert!(api::surface().tags.contains(&operation.tag), "{}: its group is not listed", operation.id);
+        assert!(sentence(operation.about), "{}: {:?} is not a sentence", operation.id, operation.about);
+        assert!(tags::ALL.contains(&operation.tag), "{}: its tag is not in the list of tags", operation.id);
     }
-    for tag in api::surface().tags {
-        assert!(operations.iter().any(|operation| operation.tag == tag), "{}: an empty group", tag.name);
+    for tag in tags::ALL {
+        assert!(
+            operations.iter().any(|operation| operation.tag == tag),
+            "{}: a tag without operations",
+            tag.name
+        );
     }
 }
 

@@ -1,8 +1,8 @@
-//! Requests that nobody would send: whatever comes, the answer is no fault of the server and fits the API
-//! document, which the harness checks.
+//! Malformed requests: the answer is never a server error and always matches the API document, which the harness
+//! checks.
 //!
-//! Targets run for a time and not for a number of cases: a seed, with a server of its own, after another. A failure
-//! is told in its smallest form, with the seed that leads to it again.
+//! Targets run for a time, not for a number of cases: one seed after another, each with its own server. A failure is
+//! printed in its smallest form, with the seed that reproduces it.
 
 use std::time::{Duration, Instant};
 
@@ -22,37 +22,37 @@ use tokio::runtime::{Builder, Runtime};
 use crate::harness::wire::{Listener, create, get, head};
 use crate::harness::{Server, XBOX_ID, creation, joining, platform_path};
 
-/// For how long all targets together run, unless `FUZZ_S` in the environment says otherwise.
+/// Run time of all targets together, in seconds. The environment variable `FUZZ_S` overrides it.
 const FUZZ_S: u64 = 30;
-/// How many targets share that.
+/// Number of targets that share the run time.
 const TARGETS: u32 = 2;
-/// Cases of a seed: few, since the time is looked at between seeds.
+/// Cases per seed: few, because the run time is checked between seeds.
 const CASES: u32 = 200;
-/// Smaller forms that are tried of a case that fails.
+/// Limit of the attempts to shrink a failing case.
 const SHRINKS_MAX: u32 = 4000;
 
-/// Stands in a path for a session that is there.
+/// Placeholder in a path for an existing session.
 const KNOWN: &str = "known-session";
 
-/// A row of the surface: method and path.
+/// Method and path of an operation.
 type Row = (Method, &'static str);
 
 fn rows() -> Vec<Row> {
     api::surface().operations.into_iter().map(|operation| (operation.method, operation.path)).collect()
 }
 
-/// A request, not yet of anyone.
+/// A malformed request without a caller.
 #[derive(Clone, Debug)]
 struct Odd {
     row: Row,
-    /// The path, filled in.
+    /// The path with its parameters filled in.
     path: String,
     query: Option<String>,
     headers: Vec<(&'static str, Vec<u8>)>,
     body: Vec<u8>,
 }
 
-/// Text that may stand in a path: percent-encoded, or as it is where that is allowed.
+/// A path segment: percent-encoded, or literal characters that are allowed in a path.
 fn any_segment() -> impl Strategy<Value = String> {
     let encoded = vec(any::<u8>(), 0..40)
         .prop_map(|bytes| bytes.iter().map(|byte| format!("%{byte:02X}")).collect::<String>());
@@ -81,7 +81,7 @@ fn any_query() -> impl Strategy<Value = String> {
     ]
 }
 
-/// Bytes that HTTP allows in a header.
+/// Bytes that HTTP allows in a header value.
 fn any_header() -> impl Strategy<Value = Vec<u8>> {
     let byte = prop_oneof![Just(b'\t'), b' '..=b'~', 0x80..=0xFF_u8, select(b"\",;= W/*".to_vec())];
     vec(byte, 0..60)
@@ -119,7 +119,7 @@ fn any_json() -> impl Strategy<Value = Value> {
     })
 }
 
-/// A body that an operation would take.
+/// A body that the operation accepts.
 fn good_body((method, path): &Row) -> Value {
     if *method == Method::PATCH {
         return json!({
@@ -155,7 +155,7 @@ fn good_body((method, path): &Row) -> Value {
     create
 }
 
-/// A body that an operation would take, but for something in it.
+/// A body that the operation accepts, with up to two values replaced.
 fn any_body_but_for_something(row: &Row) -> impl Strategy<Value = Value> + use<> {
     let good = good_body(row);
     vec((any::<Index>(), any_json()), 0..3).prop_map(move |changes| {
@@ -170,7 +170,7 @@ fn any_body_but_for_something(row: &Row) -> impl Strategy<Value = Value> + use<>
     })
 }
 
-/// A pointer to every value within a value, itself included.
+/// The JSON pointers of a value and of every value within it.
 fn places(value: &Value) -> Vec<String> {
     let inside: Vec<(String, &Value)> = match value {
         Value::Object(fields) => {
@@ -202,7 +202,7 @@ fn any_body(row: &Row) -> impl Strategy<Value = Vec<u8>> + use<> {
     ]
 }
 
-/// A path with its parameters filled in, some of them well.
+/// A path with its parameters filled in, some of them valid.
 fn any_path(path: &'static str) -> BoxedStrategy<String> {
     let mut filled = Just(String::new()).boxed();
     for segment in path.split('/').skip(1) {
@@ -230,7 +230,7 @@ fn any_path(path: &'static str) -> BoxedStrategy<String> {
     filled
 }
 
-/// Made once for each row, since most of a case's time would go into making it.
+/// Any malformed request. Create this strategy once: creating it takes longer than running a case.
 fn any_odd() -> impl Strategy<Value = Odd> {
     let of_row = |row: Row| {
         let query = proptest::option::of(any_query());
@@ -248,7 +248,7 @@ fn any_odd() -> impl Strategy<Value = Odd> {
 }
 
 impl Odd {
-    /// The request, with a session that is there.
+    /// The HTTP request, with the id of an existing session.
     fn request(&self, known: &str, token: Option<&str>) -> Request<Full<Bytes>> {
         let mut uri = format!("/session{}", self.path.replace(KNOWN, known));
         if let Some(query) = &self.query {
@@ -265,18 +265,19 @@ impl Odd {
     }
 }
 
-/// Tells the seed that a target was at when it failed, however it failed.
+/// Prints its seed if the target panics.
 struct Seed(u64);
 
 impl Drop for Seed {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("PROPTEST_RNG_SEED={} does the same again", self.0);
+            eprintln!("PROPTEST_RNG_SEED={} reproduces this failure", self.0);
         }
     }
 }
 
-/// Runs a target for its share of the time: for one seed at least, and for no other where the environment names one.
+/// Runs a target for its share of the run time, with at least one seed. If the environment names a seed, it runs only
+/// that one.
 fn fuzz(target: impl Fn(TestRunner)) {
     let budget_s = std::env::var("FUZZ_S").map_or(FUZZ_S, |text| text.parse().expect("FUZZ_S is in seconds"));
     let (began, budget) = (Instant::now(), Duration::from_secs(budget_s) / TARGETS);
@@ -298,7 +299,7 @@ fn fuzz(target: impl Fn(TestRunner)) {
     println!("{seeds} seeds of {CASES} cases each in {:?}", began.elapsed());
 }
 
-/// Holds a property against the cases of a seed.
+/// Checks a property for all cases of a seed.
 #[track_caller]
 fn check<T: std::fmt::Debug>(
     mut runner: TestRunner,
@@ -329,7 +330,7 @@ fn odd_requests(runner: TestRunner, odd: &impl Strategy<Value = Odd>) {
     let (alice, admin) = (server.player(), server.player_with(None, &["session:*"]));
     let callers = [alice.clone(), alice, admin, server.anonymous()];
     let answered = async |(odd, caller): (Odd, usize)| {
-        // The same one, unless it was ended.
+        // Create-or-join returns the same session, unless a case has ended it.
         let (known, caller) = (callers[0].creates("game").await, &callers[caller]);
         let reply = caller.send_checked(odd.request(&known, caller.token.as_deref())).await;
         prop_assert!(reply.status.as_u16() < 500, "{} {}", reply.status, reply.body);
@@ -339,7 +340,7 @@ fn odd_requests(runner: TestRunner, odd: &impl Strategy<Value = Odd>) {
     assert!(!panicked(&server));
 }
 
-/// A good request with some of its bytes changed, added, taken away or repeated.
+/// A valid request with some bytes changed, added, removed or repeated.
 fn any_bytes(good: Vec<Vec<u8>>) -> impl Strategy<Value = Vec<u8>> {
     let byte = prop_oneof![any::<u8>(), select(b"\r\n\0 :/%?;".to_vec())];
     let changed =
@@ -364,7 +365,7 @@ fn malformed_bytes_are_answered_or_close_the_connection() {
 }
 
 fn odd_bytes(runner: TestRunner) {
-    // Its clock moves on while everyone waits, so that no timeout takes time.
+    // The paused clock advances whenever all tasks wait, so that timeouts take no real time.
     let runtime = Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
     let server = Server::new();
     let alice = server.player();
@@ -388,7 +389,7 @@ fn odd_bytes(runner: TestRunner) {
     let known_poll = get(&polled[0], &alice, "");
     let ends = async |bytes: Vec<u8>| {
         let mut wire = listener.connect().await;
-        // What comes after an answer at once is read by the same stream.
+        // The fast path answers this request. The bytes after it are read on the same connection.
         wire.send(&known_poll).await;
         wire.answer().await.expect(200);
         wire.try_send(&bytes).await;

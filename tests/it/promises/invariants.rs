@@ -1,4 +1,5 @@
-//! Random sequences of operations by several players over HTTP; after each step, everything in the store agrees.
+//! Random sequences of operations by several players over HTTP. After each step, the store and all views of it are
+//! consistent.
 
 mod steps;
 
@@ -20,24 +21,24 @@ use crate::harness::{
     player_path, player_permissions, right_path,
 };
 
-/// The older, numeric id of the first player; the others follow.
+/// The numeric id of the first player. The other players have the next numbers.
 const FIRST_ID: i64 = 100;
 
 struct World {
     server: Server,
     players: Vec<Client>,
-    /// Who may read everything.
+    /// A caller who may read everything.
     admin: Client,
-    /// Sessions that there are.
+    /// Sessions that have not ended, oldest first.
     sessions: Vec<String>,
-    /// One that ended.
+    /// The id of an ended session.
     gone: String,
-    /// Sessions that a team was filled in over its size.
+    /// Sessions with an overfilled team.
     overfilled: BTreeSet<String>,
 }
 
 impl World {
-    /// A game of the first player's that others are in, and an open party of the last one's.
+    /// A game led by the first player, with two members, and an open party of the last player.
     async fn new() -> Self {
         let server = Server::with(|config| {
             config.sessions.invite_expiry_s = 90;
@@ -216,12 +217,12 @@ impl World {
                 listed.insert(session.id.to_string());
             }
         }
-        // Nothing is missing, and nothing names what is not there.
+        // No index key is missing, and no index key names something that does not exist.
         prop_assert_eq!(stored.into_keys().collect::<BTreeSet<_>>(), expected);
         self.check_browser(listed).await
     }
 
-    /// What is kept beside sessions: the last listing number, and which player an older id belongs to.
+    /// Keys that stay when sessions end: the last listing number, and the player of each numeric id.
     fn keys_kept_beside_sessions(&self, stored: &BTreeMap<Vec<u8>, Bytes>) -> BTreeSet<Vec<u8>> {
         let ids = (FIRST_ID..).zip(&self.players);
         let ids = ids.map(|(id, client)| (keys::player_of_id(id), client.player.as_bytes().as_slice()));
@@ -236,7 +237,7 @@ impl World {
         expected
     }
 
-    /// What callers read agrees with what is stored.
+    /// The views of the API agree with the stored session.
     async fn check_readers(&self, session: &Session) -> Result<(), TestCaseError> {
         let admin = &self.admin;
         let id = session.id.as_str();
@@ -307,25 +308,29 @@ fn through(platform: usize, id: usize) -> String {
 fn check_session(session: &Session, overfilled: bool) -> Result<(), TestCaseError> {
     let leaders = session.players.values().filter(|entry| entry.status == Status::Leader).count();
     let active: BTreeMap<_, _> = session.active_players().into_iter().collect();
-    prop_assert_eq!(leaders, usize::from(!active.is_empty()), "one leader while anyone is active");
+    prop_assert_eq!(leaders, usize::from(!active.is_empty()), "a session with active players has one leader");
     prop_assert!(!active.is_empty() && !session.ended, "an empty session ends");
     for (team_id, team) in session.teams.iter().enumerate() {
-        let taken = session.slots_taken(team_id);
-        prop_assert!(overfilled || taken <= team.max_size, "no team is over its size but by overfilling");
+        let taken = session.places_taken(team_id, None);
+        prop_assert!(overfilled || taken <= team.max_size, "only overfilling exceeds the size of a team");
     }
     prop_assert!(session.players.values().all(|entry| entry.team_id < session.teams.len()));
     for entry in session.players.values() {
-        prop_assert_eq!(entry.joined.is_some(), entry.status.is_active(), "joined once active");
+        prop_assert_eq!(
+            entry.joined.is_some(),
+            entry.status.is_active(),
+            "only active players have a join time"
+        );
         prop_assert!(
-            entry.status.is_active() || entry.given_rights.is_empty(),
-            "rights are for who takes part"
+            entry.status.is_active() || entry.lent_rights.is_empty(),
+            "only active players have rights"
         );
     }
     let sequences: BTreeSet<_> = session.players.values().map(|entry| entry.sequence).collect();
-    prop_assert_eq!(sequences.len(), session.players.len(), "each entry has a number of its own");
+    prop_assert_eq!(sequences.len(), session.players.len(), "each entry has its own number");
     prop_assert!(sequences.last().is_none_or(|last| *last <= session.last_sequence));
     let host = session.instance.as_ref().and_then(|instance| instance.host_player);
-    prop_assert!(host.is_none_or(|host| active.contains_key(&host)), "a host takes part");
+    prop_assert!(host.is_none_or(|host| active.contains_key(&host)), "a host is an active player");
     for (platform, linked) in &session.platform_sessions {
         prop_assert!(linked.participants.iter().all(|player| active.contains_key(player)));
         let players = session.platform_players(*platform);
@@ -338,7 +343,7 @@ fn check_session(session: &Session, overfilled: bool) -> Result<(), TestCaseErro
     Ok(())
 }
 
-/// How many sequences are tried.
+/// Number of random sequences.
 fn cases() -> u32 {
     let cases = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok());
     cases.unwrap_or(48)

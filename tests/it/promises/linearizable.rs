@@ -1,6 +1,6 @@
-//! Clients of several nodes do things to one session at once, and what they were told is held against a session that does
-//! one thing after the other: there must be an order of everything that was done, in which what had been answered
-//! before something was asked comes before it, and in which each answer is the right one.
+//! Linearizability: clients of several nodes operate on one session at once. There must be one order of all operations
+//! in which (1) an operation that was answered before another one began comes first and (2) each answer is the one
+//! that a session with one operation at a time would give.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -17,21 +17,21 @@ use tokio::task::JoinSet;
 use crate::harness::{Client, Reply, Server, link_path, platform_path};
 use crate::support::postgres::Database;
 
-/// Players who come and go, the first of whom makes the session.
+/// Number of players. The first one creates the session.
 const PLAYERS: usize = 5;
-/// Things that each of them does. All of a round fit into the bits of [`Done`].
+/// Operations of each player in a round. All operations of a round must fit into the bits of [`Done`].
 const DEEDS: usize = 12;
-/// Sessions that are tried.
+/// Number of rounds, each with a new session.
 const ROUNDS: u64 = 40;
 
-/// A session that is there: who is in it, a bit each, and whether its platform session is linked.
+/// The state of a session: its players, one bit each, and whether its platform session is linked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Session {
     players: u8,
     linked: bool,
 }
 
-/// Something done, by the player of this bit where it matters.
+/// An operation, with the bit of the acting player if that matters.
 #[derive(Clone, Copy, Debug)]
 enum Deed {
     Create(u8),
@@ -39,9 +39,9 @@ enum Deed {
     Leave(u8),
     Link(u8),
     Unlink(u8),
-    /// Reads the session, plainly or on the condition that it has changed.
+    /// Reads the session, with or without `If-None-Match`.
     Read,
-    /// Looks whether the platform session is linked.
+    /// Reads the platform session, to see whether it is linked.
     Find,
 }
 
@@ -53,7 +53,7 @@ enum Answer {
     Found(bool),
 }
 
-/// What a session does that does one thing after the other: the session afterwards, and the answer.
+/// The sequential specification: the state after an operation, and its answer.
 fn apply(session: Option<Session>, deed: Deed) -> (Option<Session>, Answer) {
     let Some(now) = session else {
         return match deed {
@@ -73,11 +73,11 @@ fn apply(session: Option<Session>, deed: Deed) -> (Option<Session>, Answer) {
         Deed::Find => return (session, Answer::Found(now.linked)),
         _ => return (session, Answer::Refused),
     };
-    // Who leaves last ends it.
+    // The session ends with its last player.
     (Some(after).filter(|after| after.players != 0), Answer::Done)
 }
 
-/// Something that was done: when it was asked for, when it was answered, and how.
+/// An operation with its answer, and the logical times when it began and was answered.
 #[derive(Clone, Copy, Debug)]
 struct Record {
     asked: u64,
@@ -86,12 +86,12 @@ struct Record {
     answered: u64,
 }
 
-/// Which of the records have their place in the order, a bit each.
+/// The records that already have a position in the order, one bit each.
 type Done = u64;
 
-/// Whether there is an order: the search of Wing and Gong ("Testing and verifying concurrent objects", 1993), which gives
-/// the next place to each that was asked for before all others without a place were answered, with the memory that Lowe
-/// gave it ("Testing for linearizability", 2017), so that what is left is searched once for each state.
+/// Whether there is such an order. This is the search of Wing and Gong ("Testing and verifying concurrent objects",
+/// 1993): each operation that began before any other remaining operation was answered may be next. As Lowe proposed
+/// ("Testing for linearizability", 2017), it remembers the states that it has seen and searches each of them once.
 fn is_linearizable(history: &[Record]) -> bool {
     let all = history.iter().enumerate().fold(0, |all: Done, (index, _)| all | 1 << index);
     let (mut seen, mut open) = (HashSet::new(), vec![(0, None)]);
@@ -112,7 +112,7 @@ fn is_linearizable(history: &[Record]) -> bool {
     false
 }
 
-/// A session that everyone of a round does things to.
+/// One round: a session, the players that operate on it, and the nodes that serve them.
 struct Round {
     nodes: Vec<Server>,
     players: Vec<Client>,
@@ -123,7 +123,7 @@ struct Round {
 }
 
 impl Round {
-    /// Notes when something was asked for and answered. What is known not to have happened is no part of the history.
+    /// Records when an operation began and was answered. Returns `None` if the operation certainly had no effect.
     async fn record(&self, deed: Deed, answering: impl Future<Output = Option<Answer>>) -> Option<Record> {
         let asked = self.time.fetch_add(1, Ordering::SeqCst);
         let answer = answering.await?;
@@ -144,7 +144,7 @@ impl Round {
         Some(Session { players, linked: reply.body["platform_session"] != serde_json::json!([]) })
     }
 
-    /// Does things at nodes that chance chooses.
+    /// Runs random operations of a player at random nodes.
     async fn play(&self, number: usize, chance: Entropy) -> Vec<Record> {
         let below = |bound: usize| usize::from(u16::from_le_bytes(chance.bytes())) % bound;
         let (mut history, mut known) = (Vec::new(), None);
@@ -174,7 +174,7 @@ impl Round {
         history
     }
 
-    /// Reads the session, on the condition that it is not as it is known, where it is.
+    /// Reads the session, with the known ETag if there is one.
     async fn read_if_changed(
         &self,
         reader: &Client,
@@ -195,7 +195,7 @@ impl Round {
     }
 }
 
-/// What came of a change; nothing where it lost every race, and so did not happen.
+/// The answer to a change; `None` if it lost every race and so had no effect.
 fn done(reply: &Reply) -> Option<Answer> {
     match reply.status.as_u16() {
         200 | 204 => Some(Answer::Done),
@@ -215,7 +215,7 @@ fn nodes([store, others @ ..]: [Store; 3]) -> Vec<Server> {
     [one].into_iter().chain(others).collect()
 }
 
-/// Plays a round; answers what was done in it.
+/// Runs a round; returns the history of its operations.
 async fn play(nodes: &[Server], number: u64) -> Vec<Record> {
     let players: Vec<_> = (0..PLAYERS).map(|_| nodes[0].player()).collect();
     let time = AtomicU64::new(0);
@@ -248,13 +248,13 @@ async fn play(nodes: &[Server], number: u64) -> Vec<Record> {
     history
 }
 
-/// Insists that every round on these nodes could have been done one thing after the other.
+/// Asserts that the history of every round on these stores is linearizable.
 async fn holds_on(stores: [Store; 3]) {
     let nodes = nodes(stores);
     for number in 0..ROUNDS {
         let mut history = play(&nodes, number).await;
         history.sort_by_key(|record| record.asked);
-        assert!(is_linearizable(&history), "in round {number} there is no order of {history:#?}");
+        assert!(is_linearizable(&history), "round {number} is not linearizable: {history:#?}");
     }
 }
 
@@ -273,7 +273,7 @@ async fn nodes_that_share_a_database_are_linearizable() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn answers_from_stale_caches_are_detected() {
-    // Each takes itself for the only one, and so never looks whether what it holds is current.
+    // Each node assumes that it is the only one, and so never checks whether its cache is current.
     let memory = Memory::default();
     let nodes = nodes([(); 3].map(|()| Store::Memory(memory.clone())));
     for number in 0..ROUNDS {
@@ -281,7 +281,7 @@ async fn answers_from_stale_caches_are_detected() {
             return;
         }
     }
-    panic!("no order was missed in {ROUNDS} rounds");
+    panic!("all {ROUNDS} rounds were linearizable, with stale caches");
 }
 
 #[test]
@@ -292,7 +292,7 @@ fn the_checker_finds_an_order_if_there_is_one() {
     let seen = |asked, players, answered| {
         record(asked, Deed::Read, Answer::Read(Some(Session { players, linked: false })), answered)
     };
-    // While someone joins, they may or may not be seen; once they were seen, they are there.
+    // A read during a join may or may not show the player. After one read has shown them, all later reads must.
     assert!(is_linearizable(&[created, joined, seen(3, 1, 4)]));
     assert!(is_linearizable(&[created, joined, seen(3, 3, 4)]));
     assert!(is_linearizable(&[created, joined, seen(3, 1, 6), seen(4, 3, 7)]));

@@ -1,5 +1,5 @@
-//! Who may call what: every operation with no token, a bad one, and each permission alone, kept as a file that
-//! reviewers read. A row that opens to more than before shows up there as a changed line.
+//! Permissions of every operation: called without a token, with an invalid token, and with each single permission. The
+//! result is a snapshot file. If an operation accepts more callers than before, a line of that file changes.
 
 use std::fmt::Write as _;
 
@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::harness::{Client, Server, XBOX_ID};
 
-/// The operation's path, on nobody's session and this player.
+/// The path of the operation, with this player and with a session that does not exist.
 fn path(operation: &Operation, player: Uuid) -> String {
     let path =
         operation.path.replace("{platform}", "XboxLive").replace("{platform_session_id_base64}", XBOX_ID);
@@ -28,7 +28,7 @@ fn path(operation: &Operation, player: Uuid) -> String {
     path
 }
 
-/// The code with which the operation refuses the caller for who they are; none where it goes on from there.
+/// The error code if the operation refuses the caller because of token or permissions; `None` if it gets further.
 async fn refusal(operation: &Operation, caller: &Client, player: Uuid) -> Option<String> {
     let body = Some("{}".into());
     let reply = caller.send(operation.method.clone(), &path(operation, player), &[], body).await;
@@ -58,7 +58,7 @@ async fn every_operation_refuses_callers_without_a_valid_token() {
     }
 }
 
-/// What a refusal says would have been enough.
+/// The permissions that a refusal names as enough; `None` if the operation does not refuse for lack of permission.
 async fn enough(operation: &Operation, caller: &Client, player: Uuid) -> Option<String> {
     let body = Some("{}".into());
     let reply = caller.send(operation.method.clone(), &path(operation, player), &[], body).await;
@@ -78,14 +78,14 @@ async fn a_refusal_names_the_permissions_that_would_be_enough() {
         let (any, own) = (names(operation.policy.any_of()), names(operation.policy.own_of()));
         let told = enough(operation, &nobody, nobody.player).await;
         assert_eq!(told, Some([&any[..], &own].concat().join(", ")), "{}", operation.id);
-        // What opens it for oneself is not named to who acts on another.
+        // If the caller acts on another player, the refusal does not name permissions for the caller's own player.
         let near = server.player_with(None, &own);
         if let Some(told) = enough(operation, &near, Uuid::nil()).await.filter(|_| !own.is_empty()) {
             assert_eq!(told, any.join(", "), "{}", operation.id);
             too_near += 1;
         }
     }
-    assert!(too_near >= 3, "{too_near} operations tell oneself from others");
+    assert!(too_near >= 3, "only {too_near} operations distinguish the caller from other players");
 }
 
 #[tokio::test]

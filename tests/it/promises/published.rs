@@ -1,6 +1,5 @@
-//! The surface agrees with the published RallyHere contract, or says why not. What the contract says is kept as
-//! facts in `contract_facts.txt`; where we differ stands in `contract_differences.txt`, with reasons. Both are for
-//! reading.
+//! Compares the API document with the published RallyHere contract. `contract_facts.txt` holds the contract as facts.
+//! `contract_differences.txt` holds each difference with its reason. Both files are meant to be read.
 
 mod facts;
 mod permissions;
@@ -19,10 +18,10 @@ use facts::{Facts, IN_REQUESTS};
 const FACTS_HEAD: &str = "# What the published contract says of the operations that we have. Written from a copy of it by\n\
                           # UPDATE_EXPECT=1 cargo test, see published.rs.\n";
 
-/// A difference: in whose facts it stands (`-` the contract's, `+` ours), about what, and the fact.
+/// A difference: which document has the fact (`-` the contract, `+` ours), the subject, and the fact.
 type Difference = (char, String, String);
 
-/// A copy of the published contract: the file that `RALLYPOINT_CONTRACT` names.
+/// A copy of the published contract, from the file that `RALLYPOINT_CONTRACT` names.
 fn published_contract() -> Option<Value> {
     let path = PathBuf::from(std::env::var_os("RALLYPOINT_CONTRACT")?);
     let contract = std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
@@ -32,7 +31,7 @@ fn published_contract() -> Option<Value> {
 #[test]
 fn the_facts_match_the_published_contract() {
     let Some(contract) = published_contract() else {
-        println!("not checked: there is no copy of the published contract; RALLYPOINT_CONTRACT can name one");
+        println!("not checked: RALLYPOINT_CONTRACT does not name a copy of the published contract");
         return;
     };
     let ids: BTreeSet<_> = api::surface().operations.iter().map(|operation| operation.id).collect();
@@ -60,12 +59,12 @@ fn every_difference_from_the_contract_has_a_reviewed_reason() {
     assert!(
         unreviewed.is_empty() && outdated.is_empty(),
         "differences without a reason:\n{unreviewed}reasons without a difference:\n{outdated}\
-         mend the code, or contract_differences.txt; a new operation needs a run of \
-         `UPDATE_EXPECT=1 cargo test` with a copy of the published contract first"
+         correct the code or contract_differences.txt; a new operation first needs a run of \
+         `UPDATE_EXPECT=1 cargo test` with a copy of the published contract"
     );
 }
 
-/// The facts of the document that we serve, with the permissions that are enforced.
+/// The facts of our API document, with the permissions that the server enforces.
 fn our_facts() -> Facts {
     let operations = api::surface().operations;
     let policy = |id: &str, _: &Value| {
@@ -77,7 +76,7 @@ fn our_facts() -> Facts {
 
 fn differences(contract: &Facts, ours: &Facts) -> Vec<Difference> {
     let ours: BTreeSet<_> = ours.iter().cloned().collect();
-    // An answer may promise more than the contract's: that a field is always there.
+    // An answer may promise more than the contract: that an optional field is always present.
     let promised = |(subject, fact): &(String, String)| {
         let is_sent = ours.contains(&(subject.clone(), IN_REQUESTS.to_owned()));
         let promised = (subject.clone(), always(fact)?);
@@ -89,7 +88,7 @@ fn differences(contract: &Facts, ours: &Facts) -> Vec<Difference> {
     theirs.difference(&ours).map(signed('-')).chain(ours.difference(&theirs).map(signed('+'))).collect()
 }
 
-/// The fact about a field that may be absent, had it always been there.
+/// The fact about an optional field, changed to a field that is always present.
 fn always(fact: &str) -> Option<String> {
     let (name, value) = fact.split_once("? ")?;
     let value = value.split_once(" = ").map_or(value, |(value, _)| value);
@@ -119,12 +118,15 @@ fn parse(text: &str) -> Facts {
     facts
 }
 
-/// The differences of the file: paragraphs, each a reason in words and then what it excuses, indented.
+/// Parses the file of reviewed differences: each paragraph is a reason and then, indented, the differences it covers.
 fn reviewed(text: &str) -> Vec<Difference> {
     let mut entries = Vec::new();
     for paragraph in text.split("\n\n").skip(1) {
         let (excused, reason): (Vec<_>, Vec<_>) = paragraph.lines().partition(|line| line.starts_with("  "));
-        assert!(!reason.is_empty() && !excused.is_empty(), "a reason and what it excuses:\n{paragraph}");
+        assert!(
+            !reason.is_empty() && !excused.is_empty(),
+            "a paragraph needs a reason and differences:\n{paragraph}"
+        );
         entries.extend(excused.into_iter().map(|line| {
             let (sign, what) = line.trim().split_at(1);
             let (subject, fact) = what.trim().split_once(": ").expect(line);

@@ -1,4 +1,5 @@
-//! Many requests at once, on every store: each is done whole or refused by a rule, and afterwards everything agrees.
+//! Many concurrent requests, on every store: each is done completely or refused by a rule, and afterwards everything is
+//! consistent.
 
 mod limits;
 mod parties;
@@ -24,7 +25,7 @@ use crate::harness::{
 };
 use crate::support::postgres::Database;
 
-/// How often a race between few is run.
+/// Repetitions of a race between few requests.
 const ROUNDS: usize = 12;
 
 /// Runs a race on each store.
@@ -39,13 +40,13 @@ async fn on_each_store(change: impl Fn(&mut Config), race: impl AsyncFn(&Server)
     }
 }
 
-/// Everyone fits into a game, and is shown.
+/// All players fit into a game, and the session shows them.
 fn roomy(config: &mut Config) {
     config.templates.get_mut("game").unwrap().players_per_team = 100;
     config.sessions.players_shown_max = 1000;
 }
 
-/// A game has one team of this many.
+/// A game has one team with this many slots.
 fn of_size(places: usize) -> impl Fn(&mut Config) {
     move |config| {
         let game = config.templates.get_mut("game").unwrap();
@@ -53,7 +54,7 @@ fn of_size(places: usize) -> impl Fn(&mut Config) {
     }
 }
 
-/// Does things at once: each in a task of its own, and none before all are there. Answers what came of them.
+/// Runs futures concurrently, each in its own task. They start together. Returns their results in order.
 async fn at_once<T, F>(things: impl IntoIterator<Item = F>) -> Vec<T>
 where
     T: Send + 'static,
@@ -79,7 +80,7 @@ fn players(server: &Server, count: usize) -> Vec<Client> {
     (0..count).map(|_| server.player()).collect()
 }
 
-/// A request that is yet to be sent.
+/// A request that is not sent yet.
 type Request = Pin<Box<dyn Future<Output = Reply> + Send>>;
 
 fn post(client: &Client, path: &str, body: Value) -> Request {
@@ -96,7 +97,7 @@ fn me(session: &str) -> String {
     format!("/v1/session/{session}/player/me")
 }
 
-/// What was answered: how many successes, and the codes of the refusals. Nothing may fail for being one of many.
+/// The number of successes and the error codes of the refusals. Every failure must be a refusal by a rule.
 fn outcome(replies: &[Reply]) -> (usize, BTreeSet<String>) {
     let (done, refused): (Vec<_>, Vec<_>) = replies.iter().partition(|reply| reply.status.is_success());
     for reply in &refused {
@@ -109,7 +110,7 @@ fn codes<const N: usize>(codes: [&str; N]) -> BTreeSet<String> {
     codes.map(str::to_owned).into()
 }
 
-/// Checks everything about a session and its like; answers the session, if it lives.
+/// Checks that everything about the sessions is consistent. Returns each session, or `None` if it has ended.
 async fn settled(server: &Server, sessions: &[String], players: &[Client]) -> Vec<Option<Value>> {
     let players: Vec<_> = players.iter().map(|client| client.player).collect();
     let reader = server.service(&["session:*"]);
@@ -117,7 +118,7 @@ async fn settled(server: &Server, sessions: &[String], players: &[Client]) -> Ve
     sessions.iter().map(|id| seen.sessions.get(id).map(|reply| reply.body.clone())).collect()
 }
 
-/// The players in a session, whatever their standing.
+/// The number of players in a session, of any status.
 fn seats(session: &Value) -> usize {
     let teams = session["teams"].as_array().unwrap().iter();
     teams.map(|team| team["players"].as_array().unwrap().len()).sum()
@@ -166,8 +167,8 @@ async fn concurrent_create_or_join_requests_all_succeed() {
     .await;
 }
 
-/// Joins and leaves in turn, by the session itself or through its platform session; answers by how many more it
-/// joined than left.
+/// Joins and leaves alternately, by the session itself or through its platform session. Returns the number of joins
+/// minus the number of leaves.
 async fn comes_and_goes(player: Client, doors: [String; 2], times: usize) -> usize {
     let mut inside = 0;
     for time in 0..times {
@@ -275,7 +276,7 @@ async fn exactly_one_player_leads_after_promotions_race_with_leaves() {
                 requests.push(post(&all[0], &deed_path(&session, all[2].player, "promote"), Value::Null));
                 requests.push(delete(&all[0], &me(&session)));
                 outcome(&at_once(requests).await);
-                // Two have left, and one of the two who stayed leads.
+                // Two players have left, and one of the other two leads.
                 let seen = settled(server, &[session], &all).await;
                 assert_eq!(seats(seen[0].as_ref().unwrap()), 2);
             }
@@ -297,7 +298,7 @@ async fn ending_a_session_removes_earlier_joins_and_refuses_later_ones() {
             let (_, refused) = outcome(&at_once(requests).await);
             assert!(refused.is_subset(&codes(["session_not_found"])), "{refused:?}");
             assert_eq!(settled(server, &[session], &joiners).await, [None]);
-            assert!(contents(server).await.is_empty(), "nothing is left of it in the store");
+            assert!(contents(server).await.is_empty(), "the store is empty");
         }
     })
     .await;
@@ -337,12 +338,12 @@ async fn concurrent_short_codes_are_distinct() {
                 sessions.push(player.creates("party").await);
             }
             let path = |session: &str| format!("/v1/session/{session}:generate-short-code");
-            // Twice for each session, of which once in vain.
+            // Two requests for each session; one of them is refused.
             let requests = all.iter().zip(&sessions).flat_map(|(player, session)| {
                 [post(player, &path(session), Value::Null), post(player, &path(session), Value::Null)]
             });
             assert_eq!(outcome(&at_once(requests).await), (40, codes(["short_code_exists"])));
-            // Two sessions of one code would be found out.
+            // The check fails if two sessions have the same code.
             let seen = settled(server, &sessions, &all).await;
             assert!(seen.iter().flatten().all(|session| session["short_code"].is_string()));
         },
@@ -370,7 +371,7 @@ async fn concurrent_listings_list_each_session_once() {
     .await;
 }
 
-/// Reads a session until it says that it is at the last version; it never says an earlier one than before.
+/// Reads a session until it shows the last version. It must never show an older version than before.
 async fn reads_until(reader: Client, path: String, last: u64) {
     let mut seen = 0;
     while seen < last {
@@ -457,7 +458,7 @@ async fn race_to_join(nodes: &[Server; 2]) {
         post(&node, &me(&session), joining())
     });
     let replies = at_once(joins).await;
-    // Nodes race in the store; a bounded number of defeats is told apart from a refusal.
+    // Nodes race in the store. After a limited number of lost races a request fails with 503, which is no refusal.
     assert!(replies.iter().all(|reply| [200, 503].contains(&reply.status.as_u16())));
     let joined = replies.iter().filter(|reply| reply.status == 200).count();
     let seen = settled(one, &[session], &joiners).await;

@@ -1,4 +1,4 @@
-//! What players may do, in any order, to any session that there is or was.
+//! The random steps: operations of players, in any order, on any session that exists or has ended.
 
 use proptest::prelude::*;
 use rallypoint::domain::Platform;
@@ -15,7 +15,7 @@ const STATUSES: [&str; 4] = ["leader", "member", "invited", "reserved"];
 const RIGHTS: [&str; 3] = ["invite", "kick", "move"];
 const HEALTHS: [&str; 4] = ["healthy", "unhealthy", "degraded", "unknown"];
 
-/// What a player does; numbers choose among what there is.
+/// One operation. Numbers are indexes into the known sessions, players and ids.
 #[derive(Clone, Debug)]
 pub enum Step {
     Create { game: bool },
@@ -47,7 +47,7 @@ pub enum Step {
     Wait { seconds: u64 },
 }
 
-/// A session, counted from the newest; [`GONE`] is one that ended, or never was.
+/// The index of a session, counted from the newest; [`GONE`] is a session that has ended or never existed.
 fn session() -> impl Strategy<Value = usize> + Clone {
     0..=GONE
 }
@@ -56,12 +56,12 @@ fn player() -> impl Strategy<Value = usize> + Clone {
     0..PLAYERS
 }
 
-/// A team; of a party the second does not exist, of neither the third.
+/// The index of a team. A party has only the first team, a game the first two.
 fn team() -> impl Strategy<Value = usize> + Clone {
     0..3_usize
 }
 
-/// Who acts: often the first player, who leads more sessions than others and so is refused less.
+/// The acting player: often the first one, who leads more sessions than others and is refused less often.
 pub fn any_actor() -> impl Strategy<Value = usize> {
     prop_oneof![Just(0), player()]
 }
@@ -70,7 +70,7 @@ pub fn any_step() -> impl Strategy<Value = Step> {
     prop_oneof![25 => door_step(), 20 => roster_step(), 12 => place_step()]
 }
 
-/// Coming and going, and what the door looks like.
+/// Create, join, leave, link, change and end.
 fn door_step() -> impl Strategy<Value = Step> {
     let (platform, id) = (0..PLATFORMS.len(), 0..IDS.len());
     let link = (session(), platform.clone(), id.clone());
@@ -118,7 +118,7 @@ fn any_update() -> impl Strategy<Value = Value> {
     })
 }
 
-/// What players do to each other.
+/// Operations on other players.
 fn roster_step() -> impl Strategy<Value = Step> {
     let right = (session(), player(), prop::sample::select(&RIGHTS));
     prop_oneof![
@@ -140,7 +140,7 @@ fn roster_step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// Where a session is found and played; and time that passes.
+/// Short codes, listings, instances; and time that passes.
 fn place_step() -> impl Strategy<Value = Step> {
     prop_oneof![
         2 => session().prop_map(|session| Step::ShortCode { session }),

@@ -1,8 +1,8 @@
-//! What an OpenAPI document says, as facts: short lines that are equal where two documents mean the same, however
+//! The content of an OpenAPI document as facts: short lines that are equal if two documents mean the same, however
 //! their generators write it.
 //!
-//! A fact has a subject, an operation's id or a schema's name. In a fact `?` marks what may be absent, `1..128`
-//! bounds a length, a number or a count, `[T]` is a list, `set[T]` one without repetitions and `{T}` a map.
+//! A fact has a subject: the id of an operation or the name of a schema. In a fact, `?` marks an optional value,
+//! `1..128` limits a length, a number or a count, `[T]` is a list, `set[T]` a list without repetitions, `{T}` a map.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -12,13 +12,13 @@ use serde_json::{Map, Value};
 /// Facts in order, each with its subject.
 pub type Facts = Vec<(String, String)>;
 
-/// What a schema is if request bodies hold it.
+/// The fact that a request body contains the schema.
 pub const IN_REQUESTS: &str = "in requests";
-/// What a schema is if answers hold it.
+/// The fact that an answer contains the schema.
 pub const IN_ANSWERS: &str = "in answers";
 
-/// The facts of those operations of a document that are `wanted` (by id), and of every schema they reach. Who may
-/// call an operation is written in words, which `permissions` turns into facts.
+/// The facts of the `wanted` operations (by id) of a document, and of every schema that they use. `permissions`
+/// returns the facts about the permissions of an operation.
 pub fn of(
     document: &Value,
     wanted: impl Fn(&str) -> bool,
@@ -51,10 +51,10 @@ pub fn of(
     facts
 }
 
-/// A document in the course of being read.
+/// Reads a document.
 struct Reader<'a> {
     document: &'a Value,
-    /// Schemas that the facts name.
+    /// Schemas that the facts so far name.
     named: BTreeSet<String>,
 }
 
@@ -94,7 +94,7 @@ impl<'a> Reader<'a> {
         object(&operation["responses"]).iter().map(answer).collect()
     }
 
-    /// Every schema that what was read so far holds.
+    /// Every schema that the facts so far use, directly or through other schemas.
     fn schemas(mut self) -> BTreeSet<String> {
         let mut read = BTreeSet::new();
         while let Some(name) = self.named.difference(&read).next().cloned() {
@@ -106,7 +106,7 @@ impl<'a> Reader<'a> {
 
     fn content(&mut self, holder: &'a Value) -> Option<String> {
         let content = object(holder.get("content")?);
-        assert!(content.keys().eq(["application/json"]), "all content is JSON, and JSON alone");
+        assert!(content.keys().eq(["application/json"]), "all content is JSON");
         Some(self.value(&content["application/json"]["schema"]))
     }
 
@@ -147,10 +147,10 @@ impl<'a> Reader<'a> {
         }
         for choice in ["allOf", "anyOf", "oneOf"] {
             if let Some(choices) = schema.get(choice) {
-                // A wrapper around one schema, so that it can have a description of its own, is no choice.
+                // An `allOf` around one schema only adds a description.
                 let choices = choices.as_array().unwrap().iter();
                 let choices: Vec<_> = choices.map(|choice| self.value(choice)).collect();
-                assert!(choice != "allOf" || choices.len() == 1, "allOf combines nothing");
+                assert!(choice != "allOf" || choices.len() == 1, "allOf has one schema");
                 return choices.join(" or ");
             }
         }
@@ -176,7 +176,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// What a reference leads to: by name, where a reader would look it up; else as if it stood here.
+    /// The target of a reference: the name of an object or enumeration, otherwise the value itself.
     fn reference(&mut self, reference: &str) -> String {
         let name = reference.rsplit('/').next().unwrap();
         let target = self.target(name);
@@ -216,7 +216,7 @@ fn bounds(schema: &Value, min: &str, max: &str) -> String {
     if min.is_empty() && max.is_empty() { String::new() } else { format!(" {min}..{max}") }
 }
 
-/// A number, the same for `1` and `1.0`.
+/// A number as text, the same for `1` and `1.0`.
 fn number(value: &Value) -> String {
     value.as_f64().expect("a bound is a number").to_string()
 }

@@ -1,17 +1,17 @@
-//! Who may call an operation, as facts: from a row's policy, and from the sentences of the published contract.
+//! The permissions of an operation as facts: from our policies, and from the sentences of the published contract.
 
 use std::collections::BTreeSet;
 
 use rallypoint::auth::Policy;
 
-/// For whom a list of permissions opens an operation.
+/// Where a list of permissions allows an operation.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Scope {
-    /// Whomever and whatever it acts on.
+    /// On any player and session.
     Any,
-    /// What is the caller's own: themselves, a session they take part in.
+    /// On the caller, or on a session in which the caller is active.
     Own,
-    /// A session that the caller leads.
+    /// On a session that the caller leads.
     Led,
 }
 
@@ -38,9 +38,8 @@ fn facts(any: &BTreeSet<&str>, own: &BTreeSet<&str>, leaders_need_none: bool) ->
     facts
 }
 
-/// The facts of a published description. It names permissions in lists, each under words that say for whom; where
-/// a right inside the session is asked of everyone without a certain permission, the others of the list open what
-/// is the caller's own.
+/// The facts of a published description. It has lists of permissions, each under a sentence with its scope. If callers
+/// without a certain permission need a right in the session, the other permissions of the list have the scope `Own`.
 pub fn of_description(description: &str) -> Vec<String> {
     let mut lists: Vec<(Scope, BTreeSet<&str>)> = Vec::new();
     let (mut under, mut leaders_need_none, mut without_right) = (Scope::Any, false, None);
@@ -60,9 +59,9 @@ pub fn of_description(description: &str) -> Vec<String> {
                 without_right = names.first().copied()
             }
             _ if line.ends_with("a session you are part of") => {
-                lists.last_mut().expect("the sentence goes on from a list").0 = Scope::Own;
+                lists.last_mut().expect("a list comes before this sentence").0 = Scope::Own;
             }
-            _ => assert!(names.is_empty() || is_exempt(line), "a sentence of a new form: {line}"),
+            _ => assert!(names.is_empty() || is_exempt(line), "unknown form of sentence: {line}"),
         }
     }
     let of =
@@ -76,7 +75,7 @@ pub fn of_description(description: &str) -> Vec<String> {
     facts(&any, &own, leaders_need_none)
 }
 
-/// A sentence about how much is shown, not about who may call.
+/// Whether a sentence is about the content of the answer, not about permissions to call.
 fn is_exempt(line: &str) -> bool {
     line.starts_with("Required Session Permissions: None for limited results.")
 }

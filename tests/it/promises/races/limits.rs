@@ -1,4 +1,4 @@
-//! What a player may have or do so often, wanted more often than that at once.
+//! Quotas and rate limits under concurrent requests: the number of successes is exactly the limit.
 
 use futures_util::FutureExt as _;
 use rallypoint::app::rate_limit::WRONG_MAX;
@@ -6,10 +6,10 @@ use rallypoint::domain::PlayerUuid;
 
 use super::*;
 
-/// How often each is wanted at once.
+/// Number of concurrent requests.
 const WANTED: usize = 64;
 
-/// A player takes part in this many sessions, and has this many invites.
+/// A small quota: 5 sessions and 3 invites per player.
 fn few_places(config: &mut Config) {
     roomy(config);
     config.sessions.sessions_per_player_max = 5;
@@ -17,7 +17,7 @@ fn few_places(config: &mut Config) {
     config.templates.get_mut("game").unwrap().attempt_auto_join = false;
 }
 
-/// So many open games, each with a leader of its own.
+/// This many open games, each with its own leader.
 async fn games(server: &Server, count: usize) -> Vec<(Client, String)> {
     let mut games = Vec::new();
     for leader in players(server, count) {
@@ -27,7 +27,8 @@ async fn games(server: &Server, count: usize) -> Vec<(Client, String)> {
     games
 }
 
-/// How many sessions a player takes part in, and how many invites and reservations wait for them. Everything agrees.
+/// The number of sessions in which a player is active, and the number of their invites and reservations. Checks that
+/// these sessions are consistent.
 async fn places(server: &Server, player: &Client) -> (usize, usize) {
     let places = server.app.sessions.memberships(PlayerUuid(player.player)).await.unwrap();
     let sessions: Vec<_> = places.iter().map(|(id, _)| id.to_string()).collect();
@@ -72,7 +73,7 @@ async fn every_join_path_counts_toward_the_session_limit() {
     .await;
 }
 
-/// A deprecated update that joins a player on their behalf.
+/// The body of a deprecated update that joins another player.
 fn joining_for() -> Value {
     json!({"status": "member", "team_id": 0})
 }
@@ -126,7 +127,7 @@ async fn joins_of_disconnected_callers_count_toward_the_session_limit() {
         let joins = games.iter().enumerate().map(|(index, (_, game))| {
             let mut join = post(&player, &me(game), joining());
             async move {
-                // Polled so often and then dropped, wherever it is by then.
+                // Polled a few times and then dropped, wherever the request is by then.
                 for _ in 0..index % 8 {
                     if (&mut join).now_or_never().is_some() {
                         break;
@@ -136,7 +137,7 @@ async fn joins_of_disconnected_callers_count_toward_the_session_limit() {
             }
         });
         at_once(joins).await;
-        // What was begun runs to its end, in turns that end with it: one after all of them is let in or refused.
+        // Begun joins complete and hold their locks until then. So a join after them is accepted or refused.
         for (_, game) in &games {
             let refused = player.joins(game).await;
             assert!(refused.status == 200 || refused.body["error_code"] == json!("too_many_sessions"));

@@ -1,4 +1,4 @@
-//! Whole sessions that are invited and kicked while players come and go.
+//! Sessions that are invited or kicked as a whole while their players join and leave.
 
 use std::sync::mpsc;
 
@@ -8,17 +8,17 @@ use tokio::task::JoinHandle;
 
 use super::*;
 
-/// How often a race is run anew where the turns came in the other order: that happens every second time.
+/// Attempts until the request takes its locks in the order that the test needs. Every second attempt does.
 const TRIES_MAX: usize = 64;
 
-/// A session that nobody can change until it is let go.
+/// A session whose lock is held until it is released.
 struct Held {
     let_go: mpsc::Sender<()>,
     change: JoinHandle<()>,
 }
 
 impl Held {
-    /// Holds a session's turn in a change of it.
+    /// Takes the lock of a session, by a change that waits.
     async fn session(server: &Server, session: &str) -> Self {
         let (entered, is_held) = tokio::sync::oneshot::channel();
         let (let_go, wait) = mpsc::channel();
@@ -26,7 +26,7 @@ impl Held {
             (Arc::clone(&server.app), SessionId::parse(session).unwrap(), Some(entered));
         let rule = move |_: &mut Session| {
             entered.take().unwrap().send(()).unwrap();
-            // Over as well where the test has failed and dropped its end.
+            // The wait also ends if the test has failed and dropped the sender.
             let _ = wait.recv();
             Ok(())
         };
@@ -43,8 +43,9 @@ impl Held {
     }
 }
 
-/// Does something to a party after a request about it was sent, and before the session that it is about has its turn;
-/// answers the party, that session and the reply. Alice leads both, and four more are in both.
+/// Sends a request about a game and a party, and runs an action on the party while the request waits for the lock of
+/// the game. Returns the server, the players, the game and the reply. The first player leads both sessions; all five
+/// are in the party, and the last one is in the game too.
 async fn meanwhile(
     request: impl Fn(&Client, &str, &str) -> Request,
     deed: impl AsyncFn(&[Client], &str) -> Reply,
@@ -63,8 +64,8 @@ async fn meanwhile(
         all[4].joins(&game).await.expect(200);
         let held = Held::session(&server, &game).await;
         let mut request = request(&all[0], &game, &party);
-        assert!((&mut request).now_or_never().is_none(), "it waits for the turn of the game");
-        // Where it holds the party's turn by now, nothing comes between.
+        assert!((&mut request).now_or_never().is_none(), "the request waits for the lock of the game");
+        // If the request already holds the lock of the party, the action cannot complete here.
         let done = deed(&all, &party).now_or_never();
         held.let_go().await;
         let reply = request.await;
@@ -73,7 +74,7 @@ async fn meanwhile(
             return (server, all, game, reply);
         }
     }
-    panic!("the turns never came in the order that was waited for");
+    panic!("the request never took its locks in the order that the test needs");
 }
 
 fn invite(caller: &Client, game: &str, party: &str) -> Request {
@@ -122,7 +123,7 @@ async fn a_player_who_left_the_party_is_not_kicked_with_it() {
     let (_, all, game, kicked) = meanwhile(kick, leaves).await;
     kicked.expect(204);
     let seen = all[4].session(&game).await.expect(200).body;
-    assert_eq!(seats(&seen), 1, "Alice is gone with her party, and who left it stays: {seen}");
+    assert_eq!(seats(&seen), 1, "only the player who left the party is still in the game: {seen}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -141,7 +142,7 @@ async fn sessions_that_invite_and_kick_each_other_do_not_deadlock() {
         });
         let requests: Vec<_> = requests.collect();
         let replies = tokio::time::timeout(Duration::from_secs(60), at_once(requests)).await;
-        let (done, _) = outcome(&replies.expect("nobody waits for ever"));
+        let (done, _) = outcome(&replies.expect("there is no deadlock"));
         assert!(done > 0);
         settled(server, &sessions, &leaders).await;
     })

@@ -1,4 +1,4 @@
-//! Turns of sessions: whose has come, goes to its end, and is looked at in its order.
+//! The session lock: a change that holds it completes, and watchers observe changes in order.
 
 use std::sync::{Arc, Mutex};
 
@@ -32,12 +32,12 @@ async fn a_change_whose_caller_disconnects_before_it_gets_the_lock_is_not_made()
         session.region_id = Some("late".into());
         Ok(())
     };
-    let mut second = Box::pin(server.app.sessions.update(&id, Update::by_caller(false), change));
-    assert!((&mut second).now_or_never().is_none(), "its turn has not come");
+    let mut second = Box::pin(server.app.sessions.update(&id, false, change));
+    assert!((&mut second).now_or_never().is_none(), "it waits for the lock");
     drop(second);
     go_on.send(()).unwrap();
     first.await.unwrap().unwrap();
-    // Comes behind whatever waits for the turn.
+    // This change comes after all changes that wait for the lock.
     let look = |session: &mut Session| Ok(session.region_id.clone());
     assert_eq!(server.app.sessions.update(&id, Update::by_caller(false), look).await.unwrap().0, None);
 }
@@ -51,7 +51,7 @@ async fn changes_are_observed_in_commit_order() {
     let watcher = {
         let seen = Arc::clone(&seen);
         move |session: &Session| {
-            // Whoever could look meanwhile does.
+            // Lets other threads run, so that a wrong order would show.
             std::thread::yield_now();
             seen.lock().unwrap().push(session.teams[0].max_size);
         }
