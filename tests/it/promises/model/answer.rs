@@ -1,4 +1,4 @@
-//! What the model expects the server to answer to a step.
+//! The answer that the model expects from the server for each step.
 
 use serde_json::{Value, json};
 
@@ -8,55 +8,57 @@ use super::setup::{MODERATOR, SERVICE, Setup};
 use super::state::{Caller, Data, Link, Model, No, Session};
 use super::step::{Ask, GameClient, Spelling, Standing, Step};
 
-/// A success.
+/// An expected success.
 #[derive(Debug)]
 pub enum Answer {
-    /// 200.
+    /// 200 with this body.
     Body(Value, Tag),
-    /// 200, without the number that the next page begins behind: the server's own, or 0 after the last page.
+    /// 200 with these listings, and the model's number of the last one if more pages follow. The cursor in the body is a
+    /// number of the server's own, 0 on the last page.
     Page(Vec<Value>, Option<u64>),
-    /// 204.
+    /// 204 without a body.
     Empty(Tag),
 }
 
-/// The ETag of a success.
+/// The expected ETag of a success.
 #[derive(Debug)]
 pub enum Tag {
+    /// No ETag.
     None,
-    /// That of the body.
+    /// The ETag of the body.
     Body,
-    /// That of this session, as the caller would now read it.
+    /// The ETag of the session with this id, as the caller now reads it.
     Session(String),
 }
 
-/// A success or a refusal.
+/// An expected success or refusal.
 pub type Answered = Result<Answer, No>;
 
-/// The caller of a number.
+/// The caller with this number.
 pub fn caller(number: usize) -> Caller {
     Caller { player: (number != SERVICE).then_some(number), any: number >= MODERATOR }
 }
 
-/// A step with everything that its numbers stand for.
+/// A step with the values that its numbers stand for.
 pub struct Act<'a> {
     pub caller: Caller,
     pub step: &'a Step,
-    /// The sessions it names, by id or short code.
+    /// The sessions that the step names, by id or short code.
     pub session: &'a str,
     pub other: &'a str,
-    /// The number of the last entry of the page before.
+    /// The number of the last entry on the previous page.
     pub after: u64,
-    /// The server's answer: what it chose is taken from there.
+    /// The server's answer, for the values that the server chooses.
     pub taken: &'a Value,
 }
 
 impl Caller {
-    /// Operations that act as the caller's player need one.
+    /// The caller's player, for operations that need one.
     fn as_player(self) -> Result<usize, No> {
         self.player.ok_or(No(403, "player_required"))
     }
 
-    /// The player named, whom only few may act for; or oneself.
+    /// The named player, for whom the caller must be allowed to act; by default the caller's own.
     fn as_player_or_for(self, player: Option<usize>) -> Result<usize, No> {
         match player {
             None => self.as_player(),
@@ -66,7 +68,7 @@ impl Caller {
     }
 }
 
-/// The caller as a founder or joiner. Who says nothing of themselves comes with the client alone, to the first team.
+/// The creator of a session as a joiner. Without a join body, the creator joins the first team with client data only.
 fn founder(setup: &Setup, caller: Caller, player: usize, client: &GameClient, ask: Option<&Ask>) -> Joiner {
     if let Some(ask) = ask {
         return Joiner::new(setup, caller, player, ask);
@@ -76,11 +78,11 @@ fn founder(setup: &Setup, caller: Caller, player: usize, client: &GameClient, as
 }
 
 impl Model {
-    /// Takes a step; answers what the server should.
+    /// Applies a step to the model; returns the expected answer.
     pub fn act(&mut self, act: &Act<'_>) -> Answered {
         let (caller, name) = (act.caller, act.session);
         match act.step {
-            Step::Wait { .. } => unreachable!("waiting is no request"),
+            Step::Wait { .. } => unreachable!("waiting is not a request"),
             Step::Create { .. } | Step::Join { .. } | Step::JoinThrough { .. } => self.come(act),
             Step::Leave { .. } | Step::LeaveThrough { .. } | Step::Kick { .. } | Step::KickSession { .. } => {
                 self.go(act)
@@ -140,7 +142,7 @@ impl Model {
                 let session = self.session(&parent)?;
                 Ok(Answer::Body(self.session_view(caller, session), Tag::Body))
             }
-            other => unreachable!("nobody comes by {other:?}"),
+            other => unreachable!("{other:?} is not a join"),
         }
     }
 
@@ -163,7 +165,7 @@ impl Model {
                 Ok(Answer::Empty(if *spelling == Spelling::ById { Tag::None } else { Tag::Session(id) }))
             }
             Step::KickSession { .. } => self.kick_session(caller, act.session, act.other),
-            other => unreachable!("nobody goes by {other:?}"),
+            other => unreachable!("{other:?} is not a leave or kick"),
         }
     }
 
@@ -176,7 +178,7 @@ impl Model {
                 self.place(&id, *player)
             }
             Step::InviteSession { terms, .. } => self.invite_session(caller, act.session, act.other, terms),
-            other => unreachable!("nobody is called by {other:?}"),
+            other => unreachable!("{other:?} is not an invite"),
         }
     }
 
@@ -190,7 +192,7 @@ impl Model {
             Step::ReadPlatform { platform, id } => {
                 let session = self.linked(*platform, *id)?;
                 session.require_active(caller)?;
-                // It shows that the player is there, and does not keep the session alive.
+                // A heartbeat of the player that does not keep the session alive.
                 let parent = session.id.clone();
                 self.ask(caller, &parent, false);
                 let session = self.session(&parent)?;
@@ -226,18 +228,18 @@ impl Model {
                 }
                 self.rights_view(session, *player)?
             }
-            other => unreachable!("{other:?} reads nothing"),
+            other => unreachable!("{other:?} is not a read"),
         };
         Ok(Answer::Body(body, Tag::Body))
     }
 
-    /// A player's place, after a change of it.
+    /// The answer to a change of a player.
     pub fn place(&self, id: &str, player: usize) -> Answered {
         Ok(Answer::Body(self.place_view(self.session(id)?, player)?, Tag::Session(id.to_owned())))
     }
 
-    /// The player that a path names. An older id is known once a joiner's token has named it, and to its own player
-    /// always.
+    /// The player that a path names. A numeric id is known once the token of a joiner has named it. A caller's own
+    /// numeric id is always known.
     pub fn named(&self, caller: Caller, player: usize, spelling: Spelling) -> Result<usize, No> {
         let id = self.setup.players[player].player_id;
         let own = |caller: usize| id.is_some() && self.setup.players[caller].player_id == id;
@@ -257,7 +259,7 @@ pub fn link(session: &Session, platform: usize) -> &Link {
     session.links.iter().find(|link| link.platform == platform).expect("it is linked")
 }
 
-/// A list of players, after a change of them.
+/// The answer to a change of several players.
 pub fn places(model: &Model, id: &str, players: &[usize]) -> Answered {
     let session = model.session(id)?;
     let places: Result<Vec<_>, No> =

@@ -1,4 +1,4 @@
-//! Coming and going: create or join, leave, kick.
+//! The rules to create, join and leave a session, and to kick players.
 
 use serde_json::{Value, json};
 
@@ -10,24 +10,24 @@ use super::step::{Ask, GameClient, Right, Standing};
 
 use rallypoint::domain::client::VersionCheck;
 
-/// Someone at the door.
+/// A player who tries to join, with everything that the join rules depend on.
 #[derive(Clone, Debug)]
 pub struct Joiner {
     pub player: usize,
     pub player_id: Option<i64>,
-    /// Unknown where they join by the deprecated update.
+    /// `None` for a join by the deprecated update.
     pub client: Option<GameClient>,
     pub team: Option<usize>,
-    /// Where they say nothing, what an invite gave them stays.
+    /// `None` keeps the data of an invite.
     pub data: Option<Data>,
     pub password: Option<&'static str>,
     pub friend: Option<usize>,
-    /// The platform session that they come through.
+    /// Platform and id of the platform session that the player joins through.
     pub through: Option<(usize, usize)>,
 }
 
 impl Joiner {
-    /// A player who joins by a request of a caller: tokens speak for their own player only.
+    /// A player who joins by a request of a caller. Token claims apply only to the caller's own player.
     pub fn new(setup: &Setup, caller: Caller, player: usize, ask: &Ask) -> Self {
         let own = (caller.player == Some(player)).then(|| setup.players[player]);
         let platform = own.and_then(|own| own.platform).map_or(ask.client.platform, |own| own.name());
@@ -62,7 +62,7 @@ fn same_version(check: VersionCheck, one: &str, other: &str) -> bool {
     }
 }
 
-/// The checks that only those go through who were neither invited nor kept a place.
+/// The checks for players without an invite or a reservation.
 fn admit(session: &Session, setup: &Setup, joiner: &Joiner) -> Result<(), No> {
     let friend = joiner.friend.is_some_and(|friend| session.is_active(friend));
     let by_friend = session.friends && setup.settings.trust_friends && friend;
@@ -76,7 +76,7 @@ fn admit(session: &Session, setup: &Setup, joiner: &Joiner) -> Result<(), No> {
     check_version(session, setup, joiner.client.as_ref())
 }
 
-/// Whoever does not say their version fits where versions do not matter.
+/// Checks the version of a client. A client without a version fits only if versions are not checked.
 pub fn check_version(session: &Session, setup: &Setup, mine: Option<&GameClient>) -> Result<(), No> {
     let check = setup.settings.version_check;
     let fits = |other: &GameClient| match mine {
@@ -86,7 +86,7 @@ pub fn check_version(session: &Session, setup: &Setup, mine: Option<&GameClient>
     if fits_all(session, setup, fits) { Ok(()) } else { Err(No(403, "version_mismatch")) }
 }
 
-/// Whoever says nothing of their client fits those who agree to everyone.
+/// Checks crossplay. A player without client data fits players who accept every platform and input.
 fn check_crossplay(session: &Session, setup: &Setup, mine: Option<&GameClient>) -> Result<(), No> {
     let fits = |other: &GameClient| match mine {
         Some(mine) => agrees(mine, other) && agrees(other, mine),
@@ -95,17 +95,17 @@ fn check_crossplay(session: &Session, setup: &Setup, mine: Option<&GameClient>) 
     if fits_all(session, setup, fits) { Ok(()) } else { Err(No(403, "crossplay_mismatch")) }
 }
 
-/// Whether every active player fits, as far as their clients are known.
+/// Whether the clients of all active players fit. Players without client data are ignored.
 fn fits_all(session: &Session, setup: &Setup, fits: impl Fn(&GameClient) -> bool) -> bool {
     session.active(setup).into_iter().filter_map(|seat| seat.client.as_ref()).all(fits)
 }
 
-/// The team that a joiner sits down on: the one asked for, else the one where a place is kept, else any.
+/// The team of a joiner: the requested one, else the one of their invite, else the first with a free slot.
 fn team_for(session: &Session, joiner: &Joiner) -> Result<usize, No> {
     let teams = 0..session.teams.len();
     let with_place = |team: &usize| session.has_place_for(*team, joiner.player);
     let Some(first) = teams.clone().find(with_place) else {
-        // A team that does not exist is missed before the room on it is.
+        // An unknown team is reported before a full session.
         let exists = joiner.team.is_none_or(|team| team < session.teams.len());
         return Err(if exists { No(403, "session_full") } else { No(404, "team_not_found") });
     };
@@ -117,7 +117,7 @@ fn team_for(session: &Session, joiner: &Joiner) -> Result<usize, No> {
     if with_place(&team) { Ok(team) } else { Err(No(403, "team_full")) }
 }
 
-/// A seat for someone, theirs if they have one.
+/// The entry of a player, created if there is none.
 pub fn seat_for(session: &mut Session, player: usize, standing: Standing, now_s: i64) -> &mut Seat {
     if session.seat(player).is_none() {
         session.last_number += 1;
@@ -168,14 +168,14 @@ fn sit_down(session: &mut Session, joiner: &Joiner, now_s: i64) -> Result<(), No
     Ok(())
 }
 
-/// Takes down what a joiner says of themselves; what they do not say stays.
+/// Records the client data of a joiner. Missing values keep their old value.
 fn describe(session: &mut Session, joiner: &Joiner) {
     let seat = session.seat_mut(joiner.player).expect("the player has a seat");
     seat.client = joiner.client.or(seat.client);
     seat.player_id = joiner.player_id.or(seat.player_id);
 }
 
-/// Takes a player out. The longest-standing leads where nobody does; with the last active player the session ends.
+/// Removes a player. If the leader leaves, the longest active player leads. The session ends with its last active player.
 pub fn leave(session: &mut Session, setup: &Setup, player: usize) -> Result<(), No> {
     let was_active = session.found(player)?.is_active();
     session.seats.retain(|seat| seat.player != player);
@@ -196,7 +196,7 @@ pub fn leave(session: &mut Session, setup: &Setup, player: usize) -> Result<(), 
 }
 
 impl Model {
-    /// Lets a player in; answers the id of the session.
+    /// Adds a player to a session; returns the id of the session.
     pub fn join(&mut self, name: &str, joiner: &Joiner) -> Result<String, No> {
         let session = self.session(name)?;
         let id = session.id.clone();
@@ -239,7 +239,7 @@ impl Model {
         self.found(session, &joiner)
     }
 
-    /// Sessions that anyone could join, oldest first.
+    /// Open sessions with a free slot, oldest first.
     fn open(&self, kind: Kind, region: Option<&str>) -> Vec<String> {
         let has_room = |session: &Session| {
             (0..session.teams.len()).any(|team| session.taken(team) < session.teams[team].size)
@@ -255,7 +255,7 @@ impl Model {
         open.into_iter().map(|session| session.id.clone()).collect()
     }
 
-    /// A session that nobody is in yet. The server chose its id.
+    /// A session without players. The server has chosen its id.
     fn fresh(
         &self,
         kind: Kind,
@@ -317,7 +317,7 @@ impl Model {
         Ok(Answer::Empty(Tag::None))
     }
 
-    /// Takes a player out at someone's wish; one's own wish is leaving.
+    /// Kicks a player. A player who kicks themselves leaves.
     pub fn kick(&mut self, caller: Caller, name: &str, player: usize) -> Result<String, No> {
         self.change(name, |session, setup, _| {
             if caller.player != Some(player) {
@@ -331,7 +331,7 @@ impl Model {
         })
     }
 
-    /// Takes those out of a session who are active in another.
+    /// Kicks the active players of another session.
     pub fn kick_session(&mut self, caller: Caller, name: &str, kicked: &str) -> Answered {
         let kicked = self.session(kicked)?.active(&self.setup);
         let players: Vec<_> = kicked.into_iter().map(|seat| seat.player).collect();

@@ -1,4 +1,4 @@
-//! Turns drawn at random, likely ones more often.
+//! Strategies that generate random steps. Steps that can succeed are more frequent.
 
 use proptest::prelude::*;
 
@@ -11,17 +11,18 @@ use super::step::{
     TeamChange, Terms, Turn,
 };
 
-/// Counted among the sessions that live, from the newest, so that steps meet; a large number is one that ended.
+/// The number of a session that has not ended, counted from the newest; or [`ENDED`]. Few sessions are likely, so that
+/// steps of different players affect the same one.
 fn session() -> impl Strategy<Value = usize> {
     prop_oneof![16 => Just(0_usize), 10 => Just(1), 6 => Just(2), 1 => Just(ENDED)]
 }
 
-/// Whom a step names is picked when it is taken.
+/// A placeholder: the player is chosen when the step runs.
 fn player() -> Just<usize> {
     Just(0)
 }
 
-/// By standing, some more likely than others.
+/// A choice by status, with these weights.
 fn pick(active: u32, waiting: u32, outside: u32) -> impl Strategy<Value = Pick> {
     prop_oneof![
         active => (0..PLAYERS).prop_map(Pick::Active),
@@ -53,7 +54,7 @@ fn client() -> impl Strategy<Value = GameClient> {
         1 => Just(Some((any_platform, "desired_inputs_touch"))),
         1 => Just(Some((any_platform, "desired_inputs_keyboardandmouse"))),
     ];
-    // Whoever's token names a platform plays on that.
+    // A platform in the token overrides this one.
     (version, input, crossplay).prop_map(|(version, input, crossplay)| GameClient {
         version,
         input,
@@ -255,7 +256,7 @@ fn hosting() -> BoxedStrategy<Step> {
     .boxed()
 }
 
-/// A turn of a step, by someone with a likely standing.
+/// A step with its choices of caller, players and platform session.
 fn turn(
     step: impl Strategy<Value = Step> + 'static,
     caller: impl Strategy<Value = Pick> + 'static,
@@ -273,7 +274,7 @@ pub fn any_turn() -> impl Strategy<Value = Turn> {
     let wait = prop::sample::select(vec![1, 5, 10, 30, 60, 299, 300, 600, 1800, 3599, 4000, 4050]);
     let allocated = (0..ALLOCATIONS.len()).prop_map(|allocation| Step::ReadAllocation { allocation });
     let by_few = prop_oneof![2 => (MODERATOR..=SERVICE).prop_map(Pick::Number), 1 => pick(1, 1, 1)];
-    // The first of those who are active is the leader.
+    // The first active player is the leader.
     let insider = || prop_oneof![2 => Just(Pick::Active(0)), 3 => pick(8, 1, 1)].boxed();
     prop_oneof![
         8 => turn(reading(), pick(3, 1, 1), pick(3, 2, 1).boxed()),
@@ -288,8 +289,8 @@ pub fn any_turn() -> impl Strategy<Value = Turn> {
     ]
 }
 
-/// How every sequence begins: two sessions with players, one of them with a platform session, the other with an
-/// instance, so that steps find something.
+/// The first steps of every sequence: two sessions with players, one with a platform session, the other with an
+/// instance.
 pub fn opening() -> Vec<Turn> {
     let client = GameClient { version: "1.0.0", input: "gamepad", crossplay: None, platform: "PSN" };
     let turn = |caller: usize, step: Step| Turn {

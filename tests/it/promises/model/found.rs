@@ -1,4 +1,4 @@
-//! Mistakes that random sequences have found, each told by itself.
+//! Regression tests for faults that random sequences have found.
 
 use std::time::Duration;
 
@@ -40,7 +40,7 @@ async fn quota_errors_are_shown_only_to_callers_who_may_invite() {
     invites(&bob, &his, &carol).await.refused(403, "too_many_invites");
     invites(&alice, &his, &carol).await.refused(403, "not_active_in_session");
     invites(&bob, "none", &carol).await.refused(404, "session_not_found");
-    // Nor is it told in how many sessions another player is.
+    // The quota of another player is not revealed either.
     let older = format!("/v1/session/{hers}/player/{}", bob.player);
     alice.post(&older, &json!({"status": "member"})).await.refused(403, "join_for_others");
     bob.joins("none").await.refused(404, "session_not_found");
@@ -58,7 +58,7 @@ async fn inviting_a_session_does_not_count_players_who_are_members_already() {
     bob.joins(&hers).await.expect(200);
     let third = carol.creates("party").await;
     invites(&carol, &third, &bob).await.expect(200);
-    // Bob has as many invites as he may, and none of this is one.
+    // Bob's invite quota is used up, but these requests are not invites of bob.
     let path = format!("/v1/session/{hers}/invited-session/{his}:invite");
     assert_eq!(bob.post(&path, &json!({})).await.expect(200).body, json!({"players": []}));
     invites(&alice, &hers, &bob).await.refused(403, "already_in_session");
@@ -90,7 +90,7 @@ async fn a_leader_who_promotes_another_may_also_change_team_and_data() {
     alice.post(&path, &body).await.refused(403, "not_session_leader");
 }
 
-/// The players of a session's teams, by how many there are on each.
+/// The number of players on each team of a session.
 async fn seats(reader: &Client, session: &str) -> Vec<usize> {
     let teams = reader.session(session).await.expect(200).body["teams"].clone();
     let seats = |team: &Value| team["players"].as_array().unwrap().len();
@@ -116,7 +116,7 @@ async fn slots_of_invited_players_are_not_given_to_others() {
     let (alice, bob, carol) = (server.player(), server.player(), server.player());
     let target = alice.creates("party").await;
     invites(&alice, &target, &carol).await.expect(200);
-    // Bob has been in his session longer than Carol, so his turn would be first.
+    // Bob has been active longer than Carol, so without her slot he would be first.
     let invited = bob.creates("party").await;
     bob.opens(&invited).await;
     server.clock.advance(Duration::from_secs(1));
@@ -149,7 +149,7 @@ async fn a_refused_change_does_not_keep_a_session_alive() {
     let (hers, his) = (alice.creates("party").await, bob.creates("party").await);
     bob.links(&his).await.expect(200);
     server.advance(Duration::from_secs(600)).await;
-    // Nothing but the store knows of the other session.
+    // Only the store knows that the other session has linked it.
     alice.links(&hers).await.refused(403, "platform_session_in_use");
     server.advance(Duration::from_secs(3450)).await;
     alice.session(&hers).await.refused(404, "session_not_found");
@@ -161,7 +161,7 @@ async fn an_invite_of_a_session_names_the_longest_active_players_first() {
         let server = Server::new();
         let (alice, bob, carol) = (server.player(), server.player(), server.player());
         let target = alice.creates("party").await;
-        // Carol holds a place already, and Bob was in his session before her.
+        // Carol holds a slot already, and Bob has been active longer than her.
         invites(&alice, &target, &carol).await.expect(200);
         let invited = bob.creates("party").await;
         bob.opens(&invited).await;

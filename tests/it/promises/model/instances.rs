@@ -1,4 +1,4 @@
-//! Instances: who hosts, what becomes of their health, and what allocations find.
+//! Instances: hosts, health and allocations.
 
 use serde_json::{Value, json};
 
@@ -8,10 +8,10 @@ use super::state::{Caller, Data, Model, No, Session};
 use super::step::{Hosting, InstanceChange, Step};
 use super::views::{set, time};
 
-/// Where a session is played.
+/// The instance of a session.
 #[derive(Clone, Debug)]
 pub struct Instance {
-    /// The server's own where it chose one that it has not told yet.
+    /// `None` until the server has named the id that it chose.
     pub id: Option<String>,
     host_type: &'static str,
     host: Option<usize>,
@@ -26,14 +26,14 @@ pub struct Instance {
     created_s: i64,
     data: Data,
     pub health: Option<&'static str>,
-    /// What the host said last, and when.
+    /// The health in the last report, and its time.
     said: Option<(&'static str, i64)>,
-    /// When reports came that count.
+    /// The times of the reports that count.
     counted_s: Vec<i64>,
 }
 
 impl Instance {
-    /// Takes a report in. One sooner than half the time between two does not count as one more.
+    /// Records a report. A report within half the reporting interval of the one before does not count.
     fn report(&mut self, rules: &HealthSettings, health: &'static str, now_s: i64) {
         self.said = Some((health, now_s));
         if self.counted_s.last().is_none_or(|last_s| (now_s - last_s) * 2 >= rules.cadence_s) {
@@ -42,7 +42,7 @@ impl Instance {
         self.health = Some(self.judged(rules, health, now_s));
     }
 
-    /// How well it is held to be at a time, by the reports of the last so many times the time between two.
+    /// The health at a time, by the reports in the last `missed_max` reporting intervals.
     fn judged(&self, rules: &HealthSettings, said: &'static str, at_s: i64) -> &'static str {
         let began_s = at_s - rules.cadence_s * rules.missed_max;
         let received = self.counted_s.iter().filter(|counted_s| **counted_s > began_s).count() as i64;
@@ -55,18 +55,19 @@ impl Instance {
         }
     }
 
-    /// What it may be held to be. Silence is looked at once in the time between two reports: the server chooses when.
+    /// The healths that the server may show. It checks for missed reports once per reporting interval, at a time of its
+    /// choice.
     pub fn may_be(&self, rules: &HealthSettings, now_s: i64) -> Vec<&'static str> {
         let Some((said, said_s)) = self.said else { return Vec::new() };
         let looks = said_s.max(now_s - rules.cadence_s + 1)..=now_s;
         looks.rev().map(|at_s| self.judged(rules, said, at_s)).collect()
     }
 
-    /// Takes over what the server chose.
+    /// Copies what the server chose.
     pub fn adopt(&mut self, seen: &Value) {
         self.id = self.id.take().or_else(|| seen["instance_id"].as_str().map(str::to_owned));
         if let Some(startup) = self.startup.as_mut().filter(|startup| startup["map"].is_null()) {
-            // One of those with a weight, or the comparison fails.
+            // If the server drew another map, this stays null and the comparison fails.
             let drawn = MAPS.into_iter().find(|map| seen["instance_startup_params"]["map"] == **map);
             startup["map"] = json!(drawn);
         }
@@ -74,7 +75,8 @@ impl Instance {
 }
 
 impl Session {
-    /// The host is who hosts or registered the instance, while in the session; where no such player is, the leader.
+    /// Hosts are the player who hosts the instance and the player who registered it, while they are active in the session.
+    /// If neither is active, the leader is the host of an instance that a player registered.
     fn require_host(&self, caller: Caller) -> Result<(), No> {
         let Some(instance) = &self.instance else {
             self.require_active(caller)?;
@@ -95,13 +97,13 @@ impl Session {
         self.instance.as_mut().ok_or(No(404, "instance_not_found"))
     }
 
-    /// The instance goes with the player who hosts it.
+    /// Removes the instance if this player hosts it.
     pub fn lose_host(&mut self, player: usize) {
         self.instance = self.instance.take().filter(|instance| instance.host != Some(player));
     }
 }
 
-/// The instance that a caller asks for. A template wins over what else is asked for.
+/// The instance that a caller requests. A template overrides the other fields.
 fn wanted(setup: &Setup, caller: Caller, hosting: &Hosting, now_s: i64) -> Result<Instance, No> {
     if hosting.template == Some(false) {
         return Err(No(404, "instance_template_not_found"));
@@ -114,7 +116,7 @@ fn wanted(setup: &Setup, caller: Caller, hosting: &Hosting, now_s: i64) -> Resul
         return Err(No(403, "player_required"));
     }
     let own = caller.player.filter(|_| host.is_some() && host == caller.player);
-    // Which map the template draws is the server's to say.
+    // The server draws the map of the template.
     let drawn = json!({ "map": null, "misc_params": "-log", "custom_data": {} });
     let given = json!({ "map": "Mine", "mode": "arena", "misc_params": "", "custom_data": {} });
     let mut data = hosting.data.clone();
@@ -141,7 +143,7 @@ fn wanted(setup: &Setup, caller: Caller, hosting: &Hosting, now_s: i64) -> Resul
     })
 }
 
-/// The instance that sessions of a type start with.
+/// The instance that new sessions start with.
 pub fn at_start(setup: &Setup, caller: Caller, now_s: i64) -> Option<Instance> {
     let startup = setup.settings.auto_start;
     let hosting = Hosting {
@@ -156,7 +158,7 @@ pub fn at_start(setup: &Setup, caller: Caller, now_s: i64) -> Option<Instance> {
 }
 
 fn update(instance: &mut Instance, change: &InstanceChange) -> Result<(), No> {
-    // The first allocation is kept, and from then on it must be named.
+    // The first allocation stays, and all later updates must name it.
     if instance.allocation.is_some() && instance.allocation != change.allocation {
         return Err(No(403, "allocation_mismatch"));
     }
@@ -187,7 +189,7 @@ impl Model {
                 if named != Some(instance) {
                     return Err(No(404, "instance_not_found"));
                 }
-                // Services report for any.
+                // Services may report for any instance.
                 if caller.player.is_some() {
                     session.require_host(caller)?;
                 }
@@ -195,7 +197,7 @@ impl Model {
                 instance.report(&setup.settings.health, health, now_s);
                 Ok(Answer::Body(json!({ "updated_instance_health": instance.health }), Tag::None))
             }),
-            other => unreachable!("{other:?} is about no instance"),
+            other => unreachable!("{other:?} is not about an instance"),
         }
     }
 
@@ -231,7 +233,7 @@ impl Model {
         self.hosted_place(name)
     }
 
-    /// A session's instance, after a change of it.
+    /// The answer to a change of a session's instance.
     fn hosted_place(&self, name: &str) -> Answered {
         let view = self.instance_view(self.session(name)?, true);
         Ok(Answer::Body(view.expect("it has an instance"), Tag::None))
@@ -244,7 +246,7 @@ impl Model {
         self.sessions.iter().find(has_it)
     }
 
-    /// The session of an allocation, as those outside see it, whoever asks.
+    /// The session of an allocation, in the view of outsiders, for every caller.
     pub fn read_allocation(&self, caller: Caller, allocation: usize) -> Answered {
         if !caller.any {
             return Err(No(403, "permission_denied"));
@@ -254,7 +256,7 @@ impl Model {
         Ok(Answer::Body(self.session_view(outside, session), Tag::Body))
     }
 
-    /// The instance; those outside are told nothing that helps to connect.
+    /// The instance. Outsiders do not see how to connect to it.
     pub fn instance_view(&self, session: &Session, full: bool) -> Option<Value> {
         let instance = session.instance.as_ref()?;
         let mut view = json!({

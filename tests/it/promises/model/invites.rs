@@ -1,4 +1,4 @@
-//! Inviting players and keeping places for them, one by one or a session at once.
+//! Invites and reservations, for one player or for all players of a session.
 
 use serde_json::{Value, json};
 
@@ -7,7 +7,7 @@ use super::doors::{check_version, seat_for};
 use super::state::{Caller, Model, No, Session};
 use super::step::{Overflow, Right, Standing, Terms};
 
-/// An invite: what the caller says, and what follows from who they are.
+/// An invite: its body, and the values that depend on the caller.
 #[derive(Clone, Debug)]
 pub struct Invite {
     pub standing: Standing,
@@ -16,8 +16,8 @@ pub struct Invite {
     pub source: Option<String>,
 }
 
-/// Invites players as far as the terms are content with; answers who was. Places that the players hold already
-/// are theirs to use again.
+/// Invites players as far as the overflow action allows; returns the invited ones. Players may reuse the slots that they
+/// hold.
 fn invite_all(
     session: &mut Session,
     players: &[usize],
@@ -30,11 +30,11 @@ fn invite_all(
     let wanted = match invite.terms.team {
         Some(team) if team >= free.len() => return Err(No(404, "team_not_found")),
         Some(team) => team,
-        // The first team with room for everyone.
+        // The first team with a slot for every player.
         None => free.iter().position(|free| *free >= players.len()).unwrap_or(0),
     };
     let overflow = invite.terms.overflow;
-    // Who holds a place is placed first, or someone else could be given it and both would sit there.
+    // Players who hold a slot come first. Otherwise another player could get their slot, and both would use it.
     let holds = |player: &usize| session.seat(*player).map(|seat| seat.team);
     let on_team = players.iter().filter(|player| holds(player) == Some(wanted));
     let elsewhere = players.iter().filter(|player| holds(player).is_some_and(|team| team != wanted));
@@ -67,7 +67,7 @@ fn invite_all(
     Ok(invited.into_iter().map(|(player, _)| player).collect())
 }
 
-/// Places on a team for players: those that are free, but at least those that they hold.
+/// The slots of a team for these players: the free ones, and at least those that they hold.
 fn places_for(session: &Session, team: usize, players: &[usize]) -> usize {
     let on_team = session.seats.iter().filter(|seat| seat.team == team);
     let (held, others): (Vec<_>, Vec<_>) = on_team.partition(|seat| players.contains(&seat.player));
@@ -75,13 +75,13 @@ fn places_for(session: &Session, team: usize, players: &[usize]) -> usize {
 }
 
 impl Model {
-    /// Nobody has more invites to other sessions than a player may have. Said last.
+    /// Checks the invite quota of each player. Its error comes after all other errors.
     fn check_invites(&self, invited: &[usize], id: &str) -> Result<(), No> {
         let at_limit = |player: &usize| self.others(*player, id, false) >= self.setup.settings.invites_max;
         if invited.iter().any(at_limit) { Err(No(403, "too_many_invites")) } else { Ok(()) }
     }
 
-    /// Invites one player; answers the id of the session.
+    /// Invites one player; returns the id of the session.
     pub fn invite(
         &mut self,
         caller: Caller,
@@ -101,7 +101,7 @@ impl Model {
         })
     }
 
-    /// Invites those who are active in one session to another.
+    /// Invites the active players of one session to another.
     pub fn invite_session(&mut self, caller: Caller, name: &str, invited: &str, terms: &Terms) -> Answered {
         let source = self.session(invited)?;
         source.require_active(caller)?;
@@ -115,7 +115,7 @@ impl Model {
         };
         let mut invited = self.session(name)?.clone();
         if let Err(no) = invited.require_right(caller, Right::Invite) {
-            // Whoever could walk in may be brought in.
+            // Without the right to invite, players may be invited to a session that they could join.
             if !invited.open || invited.password.is_some() || terms.overflow == Overflow::Overfill {
                 return Err(no);
             }

@@ -1,9 +1,9 @@
-//! The server against a model: random sequences of operations by several players over HTTP, each answer compared
-//! with what a naive model of the rules expects. The model is written from the rules alone: plain structs, no
-//! store, no HTTP, and nothing of the domain's code. It shares the clock with the server, which stands still
-//! unless a step advances it, and takes over what the server chooses: ids, short codes, and which map is drawn.
+//! Compares the server with a model: random sequences of operations by several players over HTTP, where each answer
+//! must be the one that a simple model of the rules expects. The model has plain structs, no store, no HTTP and none of
+//! the domain's rules. It shares the server's clock, which only steps advance, and copies what the server chooses: ids,
+//! short codes and drawn maps.
 //!
-//! `PROPTEST_CASES=1000 cargo test --test it model::` looks longer.
+//! `PROPTEST_CASES=1000 cargo test --test it model::` runs more sequences.
 
 mod answer;
 mod doors;
@@ -32,13 +32,13 @@ use self::step::Turn;
 use self::world::World;
 use crate::support::postgres::Database;
 
-/// Steps of one sequence.
+/// Number of steps in a sequence.
 const TURNS: std::ops::Range<usize> = 1..80;
 
-/// As many sequences as the environment says, else some thousands of steps.
+/// As many sequences as `PROPTEST_CASES` says, by default 64.
 fn cases() -> ProptestConfig {
     let cases = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok());
-    // What is found is told again in `found`, not kept as a seed.
+    // A failure becomes a test in `regressions`, not a stored seed.
     ProptestConfig { cases: cases.unwrap_or(64), failure_persistence: None, ..ProptestConfig::default() }
 }
 
@@ -74,7 +74,7 @@ fn the_server_matches_the_model_in_memory() {
 fn the_server_matches_the_model_in_a_database() {
     TestRunner::new(cases())
         .run(&(any_knobs(), vec(any_turn(), TURNS)), |(settings, turns)| {
-            // Opened by the runtime that plays: it drives the connections.
+            // Opened on the runtime that runs the sequence, which also drives the connections.
             play_on(async || Store::Postgres(Database::new().await.open().await), settings.patient(), &turns)
         })
         .unwrap_or_else(|failure| panic!("{failure}"));

@@ -1,4 +1,4 @@
-//! A step as the request that a client would send.
+//! Builds the HTTP request of a step.
 
 use http::Method;
 use serde_json::{Map, Value, json};
@@ -15,13 +15,13 @@ pub struct Request {
     pub body: Option<Value>,
 }
 
-/// What the numbers of a step stand for.
+/// The values that the numbers of a step stand for.
 pub struct Names<'a> {
     pub setup: &'a Setup,
-    /// The sessions that the step names: the one it is about, and another.
+    /// The session that the step is about, and the other session that it names.
     pub session: &'a str,
     pub other: &'a str,
-    /// Where the page begins that the step reads.
+    /// The cursor of the page that the step reads.
     pub cursor: u64,
 }
 
@@ -66,14 +66,14 @@ impl Names<'_> {
         match spelling {
             Spelling::Plain => self.at(&format!("/player/{}", self.player(player))),
             Spelling::ByUuid => self.at(&format!("/player/uuid/{}", self.player(player))),
-            // One that no token names stands for those without.
+            // No token names the id 999.
             Spelling::ById => {
                 self.at(&format!("/player/id/{}", self.setup.players[player].player_id.unwrap_or(999)))
             }
         }
     }
 
-    /// A newer path of a player of the step's session.
+    /// The v2 path of a player of the step's session.
     fn newer(&self, player: usize, verb: &str) -> String {
         format!("/v2/session/{}/player/{}{verb}", self.session, self.player(player))
     }
@@ -92,7 +92,7 @@ impl Names<'_> {
         format!("/v1/browser?session_type={kind}&page_size={page_size}&cursor={}{region}", self.cursor)
     }
 
-    /// The request of a step; none for what is no request.
+    /// The request of a step; `None` if the step is not a request.
     pub fn request(&self, step: &Step) -> Option<Request> {
         let (method, path, body) = match step {
             Step::Wait { .. } => return None,
@@ -195,7 +195,7 @@ impl Names<'_> {
                 let body = json!({ "instance_id": instance, "instance_health": health });
                 (Method::POST, self.at("/instance/health"), Some(body))
             }
-            other => unreachable!("{other:?} has its request elsewhere"),
+            other => unreachable!("`request` handles {other:?}"),
         };
         Request { method, path, body }
     }
@@ -224,7 +224,7 @@ impl Names<'_> {
 
     fn creation(&self, step: &Step) -> Value {
         let Step::Create { kind, client, ask, password, region } = step else {
-            unreachable!("{step:?} creates nothing")
+            unreachable!("{step:?} is not a creation")
         };
         let mut body = client_json(client);
         body.insert("session_type".into(), kind.name().into());

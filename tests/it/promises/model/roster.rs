@@ -1,4 +1,4 @@
-//! Who leads, who sits where, who may what.
+//! Changes of players: promote, move, swap, data, rights, and the deprecated update.
 
 use serde_json::Value;
 
@@ -9,7 +9,7 @@ use super::setup::Setup;
 use super::state::{Caller, Data, Model, No, Seat, Session};
 use super::step::{Right, Spelling, Standing, Step, Terms};
 
-/// The seat of a player who must be active.
+/// The entry of a player who must be active.
 fn active_seat(session: &mut Session, player: usize) -> Result<&mut Seat, No> {
     let seat = session.seat_mut(player).ok_or(No(404, "player_not_found"))?;
     if seat.is_active() { Ok(seat) } else { Err(No(403, "player_not_active")) }
@@ -125,11 +125,11 @@ impl Model {
                 })?;
                 Ok(Answer::Empty(Tag::Session(id)))
             }
-            other => unreachable!("{other:?} arranges nothing"),
+            other => unreachable!("{other:?} is not a change of rights"),
         }
     }
 
-    /// Changes a session by a rule; answers its id.
+    /// Changes a session by a rule; returns its id.
     fn by_rule(
         &mut self,
         name: &str,
@@ -141,7 +141,7 @@ impl Model {
         })
     }
 
-    /// The deprecated update: does what its body says.
+    /// The deprecated update: its body decides which changes it makes.
     fn update(
         &mut self,
         caller: Caller,

@@ -1,4 +1,4 @@
-//! Changes of a session itself: its doors, teams, links, short code and listing; its end.
+//! Changes of a session itself: joinability, teams, links, short code, listing and end.
 
 use serde_json::{Value, json};
 
@@ -7,7 +7,7 @@ use super::setup::{Kind, MAPPED, Setup};
 use super::state::{Caller, Data, Link, Listing, Model, No, Session, Team};
 use super::step::{Change, Step, TeamChange};
 
-/// A team as wanted. It may not shrink below who is on it; one that is over its size may stay so.
+/// A changed team. It may not shrink below its number of players; a team that exceeds its size may keep it.
 fn reshaped(session: &Session, setup: &Setup, team: usize, change: &TeamChange) -> Result<Team, No> {
     let (size, data) = match session.teams.get(team) {
         Some(team) => (team.size, team.data.clone()),
@@ -32,7 +32,7 @@ fn reshape(session: &mut Session, setup: &Setup, wanted: &[TeamChange]) -> Resul
     Ok(())
 }
 
-/// Only what is given changes; the doors are given all at once.
+/// Changes only the given fields. `joinability` replaces all three join paths.
 fn apply(session: &mut Session, setup: &Setup, change: &Change) -> Result<(), No> {
     if let Some(teams) = &change.teams {
         reshape(session, setup, teams)?;
@@ -78,7 +78,7 @@ impl Model {
                 if session.code.is_some() {
                     return Err(No(409, "short_code_exists"));
                 }
-                // The server chooses it.
+                // The server chooses the code.
                 session.code = taken["short_code"].as_str().map(str::to_owned);
                 Ok(Answer::Body(json!({ "short_code": session.code }), Tag::None))
             }),
@@ -105,7 +105,7 @@ impl Model {
         Ok(Answer::Body(view, Tag::Session(session.id.clone())))
     }
 
-    /// Links a platform session; whoever links it and is active is in it.
+    /// Links a platform session. A caller who is active in the session becomes a player of the platform session.
     fn link(&mut self, caller: Caller, name: &str, platform: usize, id: usize) -> Answered {
         let used_by = self.linked(platform, id).ok().map(|session| session.id.clone());
         self.change(name, |session, _, _| {
@@ -139,7 +139,7 @@ impl Model {
                 Step::Unlist { .. } => {
                     session.listing.take().map(drop).ok_or(No(404, "browser_info_not_found"))
                 }
-                other => unreachable!("{other:?} changes no listing"),
+                other => unreachable!("{other:?} is not a change of a listing"),
             }
         })?;
         let session = self.session(name)?;
@@ -151,7 +151,7 @@ impl Model {
     }
 }
 
-/// Lists a session; one that is listed gets the new data and keeps its place.
+/// Lists a session. A listed session gets the new data and keeps its position.
 fn list(session: &mut Session, data: &Data, number: u64, now_s: i64) -> Result<(), No> {
     if session.kind != Kind::Game {
         return Err(No(403, "not_for_browser"));
@@ -163,7 +163,7 @@ fn list(session: &mut Session, data: &Data, number: u64, now_s: i64) -> Result<(
     Ok(())
 }
 
-/// What time does to sessions.
+/// Removes inactive players and expired invites.
 pub fn settle(session: &mut Session, setup: &Setup, now_s: i64) {
     let silent = |seat: &super::state::Seat| match (
         seat.is_active(),
@@ -176,7 +176,7 @@ pub fn settle(session: &mut Session, setup: &Setup, now_s: i64) {
     };
     let gone: Vec<_> = session.seats.iter().filter(|seat| silent(seat)).map(|seat| seat.player).collect();
     for player in gone {
-        // Each leaves as if by themselves.
+        // Cannot fail: the player has an entry.
         let _ = super::doors::leave(session, setup, player);
     }
 }

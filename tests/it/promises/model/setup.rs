@@ -1,4 +1,4 @@
-//! What a server and its model are set up with: who plays, and the settings that rules depend on.
+//! The setup of a server and its model: the players, and the settings that rules depend on.
 
 use proptest::prelude::*;
 use rallypoint::config::{Config, FriendsCheck};
@@ -10,43 +10,43 @@ use rallypoint::domain::instance::template::{InstanceTemplate, MapChoice};
 use rallypoint::domain::template::{AutoStartup, Visibility};
 use uuid::Uuid;
 
-/// Platforms that sessions are linked on; the last is in no template.
+/// Platforms of platform sessions. No template maps the last one.
 pub const PLATFORMS: [Platform; 4] = [Platform::XboxLive, Platform::PSN, Platform::Steam, Platform::Google];
-/// Platforms of [`PLATFORMS`] that templates map.
+/// Number of [`PLATFORMS`] that templates map.
 pub const MAPPED: usize = 3;
 /// Ids of platform sessions.
 pub const IDS: [&str; 2] = ["YQ==", "Yi1j"];
-/// Regions; only the first is configured, where any is.
+/// Regions. Only the first one is ever configured.
 pub const REGIONS: [&str; 2] = ["eu", "us"];
-/// The password that sessions are locked with, and a wrong one.
+/// The password of sessions, and a wrong one.
 pub const PASSWORDS: [&str; 2] = ["open sesame", "open Sesame"];
-/// Ids of instances, beside those that the server makes.
+/// Ids of instances that callers choose.
 pub const INSTANCES: [&str; 2] = ["one", "two"];
 /// Ids of allocations.
 pub const ALLOCATIONS: [&str; 2] = ["a/1", "b"];
-/// The template of instance requests, and the maps that it draws.
+/// The instance template, and the maps that it draws.
 pub const TEMPLATE: Uuid = Uuid::from_u128(7);
 pub const MAPS: [&str; 2] = ["Dunes", "Hills"];
-/// How long a session lives without being asked for.
+/// The idle time of sessions, in seconds.
 pub const IDLE_S: i64 = 3600;
-/// The number of a session that has ended, or never was.
+/// The number of a session that has ended or never existed.
 pub const ENDED: usize = 9;
-/// Players without special permissions.
+/// Number of players with the default permissions.
 pub const PLAYERS: usize = 5;
-/// A player with every permission, and a service: those who act, behind the players.
+/// The numbers of a player with every permission and of a service, after those of the players.
 pub const MODERATOR: usize = PLAYERS;
 pub const SERVICE: usize = PLAYERS + 1;
 
-/// A type of sessions.
+/// A session type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Open to all, found by create-or-join, in teams.
+    /// Open, found by create-or-join, two teams.
     Game,
     /// Private, one team.
     Party,
-    /// Found by create-or-join, and never created by players.
+    /// Found by create-or-join; players may not create it.
     Event,
-    /// No type.
+    /// Not configured.
     Raid,
 }
 
@@ -65,12 +65,12 @@ impl Kind {
 #[derive(Clone, Copy, Debug)]
 pub struct Who {
     pub uuid: Uuid,
-    /// As the token names it; else the body does.
+    /// The platform in the token; otherwise the body names one.
     pub platform: Option<Platform>,
     pub player_id: Option<i64>,
 }
 
-/// What sessions start with an instance by.
+/// How the template gives new sessions an instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AutoStart {
     No,
@@ -78,7 +78,7 @@ pub enum AutoStart {
     Template,
 }
 
-/// When instances are expected to report.
+/// When instances must report.
 #[derive(Clone, Debug)]
 pub struct HealthSettings {
     pub cadence_s: i64,
@@ -86,7 +86,7 @@ pub struct HealthSettings {
     pub missed_max: i64,
 }
 
-/// The settings.
+/// The settings that a sequence runs with.
 #[derive(Clone, Debug)]
 pub struct Settings {
     pub keep_alive: bool,
@@ -103,10 +103,10 @@ pub struct Settings {
     pub regions: bool,
     pub sessions_max: usize,
     pub invites_max: usize,
-    /// Places on each team of a game.
+    /// Slots of each team of a game.
     pub places: usize,
     pub auto_start: AutoStart,
-    /// Who hosts by the template of instance requests.
+    /// The host type of the instance template.
     pub template_host: &'static str,
     pub health: HealthSettings,
 }
@@ -124,8 +124,8 @@ fn any_visibility() -> impl Strategy<Value = Visibility> {
 }
 
 impl Settings {
-    /// The same where silence of players and hosts comes to nothing: on a shared store it takes longer, since other nodes
-    /// may have heard them, and the model knows of no other nodes.
+    /// The same settings without timeouts of players and hosts. On a shared store these timeouts are longer, because
+    /// other nodes may have received heartbeats and reports. The model does not know that rule.
     pub fn patient(self) -> Self {
         let health = HealthSettings { cadence_s: 3600, missed_percent: 100, missed_max: 1000 };
         Self { culling_s: None, health, ..self }
@@ -173,7 +173,7 @@ pub fn any_knobs() -> impl Strategy<Value = Settings> {
 }
 
 impl Settings {
-    /// Teams of a type and places on each.
+    /// The number of teams of a type, and the slots of each.
     pub const fn shape(&self, kind: Kind) -> (usize, usize) {
         match kind {
             Kind::Game => (2, self.places),
@@ -181,7 +181,7 @@ impl Settings {
         }
     }
 
-    /// Turns the settings of a server's configuration.
+    /// Applies the settings to a server's configuration.
     pub fn turn(&self, config: &mut Config) {
         config.sessions.friends_check =
             if self.trust_friends { FriendsCheck::Trust } else { FriendsCheck::Deny };
@@ -230,7 +230,7 @@ impl Settings {
         }
     }
 
-    /// Draws one of the maps, and never the one without a weight.
+    /// A template that draws one of [`MAPS`]. The map with weight 0 is never drawn.
     fn instance_template(&self) -> InstanceTemplate {
         let map = |(name, map_weight): (&str, f64)| MapChoice {
             map_id: "1".into(),

@@ -1,4 +1,4 @@
-//! What the model knows: plain structs, and the few questions that every rule asks of them.
+//! The state of the model: plain structs, and the checks that many rules share.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,22 +9,22 @@ use super::step::{GameClient, Right, Standing};
 /// A `custom_data` map.
 pub type Data = BTreeMap<String, String>;
 
-/// A refusal: status and code.
+/// A refusal: HTTP status and error code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct No(pub u16, pub &'static str);
 
-/// Who acts: a player, by index, and whether they hold every permission.
+/// The caller: a player, by index, and whether the caller has every permission.
 #[derive(Clone, Copy, Debug)]
 pub struct Caller {
     pub player: Option<usize>,
     pub any: bool,
 }
 
-/// A player's place in a session.
+/// A player's entry in a session.
 #[derive(Clone, Debug)]
 pub struct Seat {
     pub player: usize,
-    /// Counts the seats of a session in the order they were taken.
+    /// Numbers the entries of a session in the order of their creation.
     pub number: u64,
     pub standing: Standing,
     pub team: usize,
@@ -36,7 +36,7 @@ pub struct Seat {
     pub invited_s: Option<i64>,
     pub joined_s: Option<i64>,
     pub lent: BTreeSet<Right>,
-    /// When the player asked for the session last.
+    /// The time of the player's last heartbeat.
     pub asked_s: i64,
 }
 
@@ -64,13 +64,13 @@ pub struct Team {
 pub struct Link {
     pub platform: usize,
     pub id: usize,
-    /// Players who linked it or came through it.
+    /// Players who linked it or joined through it.
     pub through: BTreeSet<usize>,
 }
 
 #[derive(Clone, Debug)]
 pub struct Listing {
-    /// Counts listings in the order they were made.
+    /// Numbers listings in the order of their creation.
     pub number: u64,
     pub listed_s: i64,
     pub data: Data,
@@ -94,7 +94,7 @@ pub struct Session {
     pub code: Option<String>,
     pub listing: Option<Listing>,
     pub instance: Option<Instance>,
-    /// When someone in it asked for it last.
+    /// When the session was last used. It ends at the idle time after that.
     pub asked_s: i64,
     pub ended: bool,
 }
@@ -108,7 +108,7 @@ impl Session {
         self.seats.iter_mut().find(|seat| seat.player == player)
     }
 
-    /// The seat of a player who must have one.
+    /// The entry of a player who must have one.
     pub fn found(&self, player: usize) -> Result<&Seat, No> {
         self.seat(player).ok_or(No(404, "player_not_found"))
     }
@@ -121,14 +121,14 @@ impl Session {
         self.seat(player).is_some_and(|seat| seat.standing == Standing::Leader)
     }
 
-    /// Active players, longest-standing first.
+    /// Active players, longest active first.
     pub fn active(&self, setup: &Setup) -> Vec<&Seat> {
         let mut active: Vec<_> = self.seats.iter().filter(|seat| seat.is_active()).collect();
         active.sort_by_key(|seat| (seat.joined_s, setup.players[seat.player].uuid));
         active
     }
 
-    /// Places taken on a team by anyone but a player.
+    /// Slots of a team that are taken by other players than this one.
     pub fn taken_but_by(&self, team: usize, player: usize) -> usize {
         self.seats.iter().filter(|seat| seat.team == team && seat.player != player).count()
     }
@@ -137,7 +137,7 @@ impl Session {
         self.taken_but_by(team, usize::MAX)
     }
 
-    /// Whether a team has a place for a player; there is always one where they sit already.
+    /// Whether a team has a slot for a player. A player who is on the team has one.
     pub fn has_place_for(&self, team: usize, player: usize) -> bool {
         let sits_there = self.seat(player).is_some_and(|seat| seat.team == team);
         sits_there || self.taken(team) < self.teams[team].size
@@ -169,15 +169,15 @@ impl Session {
     }
 }
 
-/// All there is.
+/// The whole state.
 pub struct Model {
     pub setup: Setup,
     pub now_s: i64,
-    /// Sessions that live, in the order they were made.
+    /// Sessions that have not ended, oldest first.
     pub sessions: Vec<Session>,
-    /// The older ids that tokens of joiners named.
+    /// The numeric ids that tokens of joiners have named.
     pub player_ids: BTreeMap<i64, usize>,
-    /// How many listings there have been.
+    /// The number of the last listing.
     pub listings: u64,
 }
 
@@ -194,7 +194,7 @@ impl Model {
         self.sessions.iter().find(is_named).ok_or(No(404, "session_not_found"))
     }
 
-    /// The session that a platform session belongs to.
+    /// The session that a platform session is linked to.
     pub fn linked(&self, platform: usize, id: usize) -> Result<&Session, No> {
         let is_it = |link: &Link| (link.platform, link.id) == (platform, id);
         let found = self.sessions.iter().find(|session| session.links.iter().any(is_it));
@@ -207,7 +207,7 @@ impl Model {
         links.map(|link| (link.platform, link.id)).collect()
     }
 
-    /// Changes a session by a rule, whole or not at all. A change counts as asking for the session.
+    /// Changes a session by a rule, completely or not at all. A change keeps the session alive.
     pub fn change<T>(
         &mut self,
         name: &str,
@@ -220,7 +220,7 @@ impl Model {
         Ok(answer)
     }
 
-    /// Puts a session's new state in the place of the old one; an ended one goes.
+    /// Stores the new state of a session. An ended session is removed.
     pub fn put(&mut self, changed: Session) {
         let index = self.sessions.iter().position(|session| session.id == changed.id);
         let index = index.expect("the session lives");
@@ -231,7 +231,7 @@ impl Model {
         }
     }
 
-    /// Notes that a caller asked for a session. Strangers who merely look do not keep it alive.
+    /// Notes that a caller has read a session. Reads by outsiders do not keep it alive.
     pub fn ask(&mut self, caller: Caller, id: &str, refresh: bool) {
         let now_s = self.now_s;
         let Some(session) = self.sessions.iter_mut().find(|session| session.id == id) else { return };
@@ -245,7 +245,7 @@ impl Model {
         }
     }
 
-    /// How many other sessions a player takes part in, or is kept a place in.
+    /// The number of other sessions in which a player is active, or has an invite or reservation.
     pub fn others(&self, player: usize, id: &str, active: bool) -> usize {
         let others = self.sessions.iter().filter(|session| session.id != id);
         let seats = others.filter_map(|session| session.seat(player));

@@ -1,9 +1,9 @@
-//! What callers do, and whom and what they name.
+//! The steps: operations of callers, and the values that they name.
 
 use super::setup::Kind;
 use super::state::Data;
 
-/// A player's standing in a session.
+/// A player's status in a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
     Leader,
@@ -23,7 +23,7 @@ impl Standing {
     }
 }
 
-/// A right of the leader that can be lent.
+/// A right of the leader that can be given to members.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Right {
     Invite,
@@ -64,7 +64,7 @@ impl Overflow {
     }
 }
 
-/// What a player's client says of itself; it has no platform until it is known whose it is.
+/// The client data of a player. A platform in the player's token overrides `platform`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GameClient {
     pub version: &'static str,
@@ -74,7 +74,7 @@ pub struct GameClient {
     pub platform: &'static str,
 }
 
-/// What a player says when joining.
+/// The body of a join.
 #[derive(Clone, Debug)]
 pub struct Ask {
     pub client: GameClient,
@@ -84,7 +84,7 @@ pub struct Ask {
     pub friend: Option<usize>,
 }
 
-/// What to invite with.
+/// The body of an invite.
 #[derive(Clone, Debug)]
 pub struct Terms {
     pub team: Option<usize>,
@@ -92,7 +92,7 @@ pub struct Terms {
     pub data: Data,
 }
 
-/// The spelling of a path to a player of a session; the older ones are deprecated.
+/// The form of a path to a player of a session. `ByUuid` and `ById` are deprecated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Spelling {
     Plain,
@@ -113,19 +113,19 @@ pub struct Change {
     pub region: Option<&'static str>,
     pub data: Option<Data>,
     pub joinable: Option<bool>,
-    /// Open, friends, platform; each may be left out.
+    /// The fields `open`, `friends` and `platform`, each optional.
     pub joinability: Option<[Option<bool>; 3]>,
     pub teams: Option<Vec<TeamChange>>,
     pub password: Option<&'static str>,
 }
 
-/// What an instance is asked for with.
+/// A request for an instance.
 #[derive(Clone, Debug)]
 pub struct Hosting {
     pub id: Option<&'static str>,
     pub host_type: &'static str,
     pub host: Option<usize>,
-    /// Whether the template that is named exists.
+    /// `Some` if the request names a template: whether that template exists.
     pub template: Option<bool>,
     pub startup: bool,
     pub data: Data,
@@ -155,7 +155,7 @@ pub enum Step {
         session: usize,
         refresh: bool,
     },
-    /// From the first, or from where the last page of the session ended.
+    /// The first page, or the page after the last one of this session.
     ReadPlayers {
         session: usize,
         page_size: usize,
@@ -169,7 +169,7 @@ pub enum Step {
         session: usize,
         player: usize,
     },
-    /// One's own list, or another player's.
+    /// The list of this player, by default the caller's own.
     ReadList {
         player: Option<usize>,
     },
@@ -180,7 +180,7 @@ pub enum Step {
     ReadAllocation {
         allocation: usize,
     },
-    /// From the first, or from where the last page of the type ended.
+    /// The first page, or the page after the last one of this type.
     Browse {
         kind: Kind,
         region: Option<&'static str>,
@@ -215,7 +215,7 @@ pub enum Step {
         player: usize,
         terms: Terms,
     },
-    /// The deprecated update, which does what its body says.
+    /// The deprecated update, which invites, joins, promotes, moves or changes data depending on its body.
     Update {
         session: usize,
         player: usize,
@@ -304,7 +304,7 @@ pub enum Step {
     EndInstance {
         session: usize,
     },
-    /// On the instance of the session, unless it names another.
+    /// A report about this instance; an empty id stands for the instance of the session.
     Report {
         session: usize,
         instance: String,
@@ -318,7 +318,7 @@ pub enum Step {
     },
 }
 
-/// A choice among callers: by their number, or by their standing in the session that the step is about.
+/// A choice of a player: by number, or by status in the session that the step is about.
 #[derive(Clone, Copy, Debug)]
 pub enum Pick {
     Number(usize),
@@ -327,16 +327,16 @@ pub enum Pick {
     Outside(usize),
 }
 
-/// A step, and what it leaves to choose among what there is when it is taken.
+/// A step, and the choices that are made when it runs.
 #[derive(Clone, Debug)]
 pub struct Turn {
     pub step: Step,
     pub caller: Pick,
     /// The players that the step names.
     pub players: [Pick; 2],
-    /// The linked platform session that the step names; else any that the step says.
+    /// The index of the linked platform session that the step names; `None` keeps the one in the step.
     pub link: Option<usize>,
-    /// Whether the step names its session by the short code, where there is one.
+    /// Whether the step names its session by the short code, if there is one.
     pub by_code: bool,
 }
 

@@ -1,4 +1,4 @@
-//! What the model expects callers to read.
+//! The documents that the model expects callers to read.
 
 use jiff::Timestamp;
 use rallypoint::domain::template::Visibility;
@@ -23,12 +23,12 @@ impl Model {
         self.setup.players[player].uuid.to_string()
     }
 
-    /// Whether the caller sees all of the session.
+    /// Whether the caller sees the whole session.
     fn sees_all(&self, caller: Caller, session: &Session) -> bool {
         caller.any || caller.player.is_some_and(|player| session.is_active(player))
     }
 
-    /// Whether the caller sees the seat.
+    /// Whether the caller sees the entry.
     pub fn shows(&self, caller: Caller, session: &Session, seat: &Seat) -> bool {
         if caller.any {
             return true;
@@ -68,7 +68,7 @@ impl Model {
         view
     }
 
-    /// A team with those of its players that are wanted: who is there first, by how long, then who may come.
+    /// A team with its wanted players: active players first, longest active first, then invited and reserved players.
     pub fn team_view(
         &self,
         caller: Caller,
@@ -88,7 +88,7 @@ impl Model {
         view
     }
 
-    /// Whether the session has more seats than are shown at once.
+    /// Whether the session has too many players to show them.
     pub fn suppresses(&self, session: &Session) -> bool {
         session.seats.len() > self.setup.settings.shown_max
     }
@@ -117,7 +117,7 @@ impl Model {
         view
     }
 
-    /// Per platform, the longest-standing active player on it.
+    /// The longest active player on each platform.
     fn scouts(&self, session: &Session) -> Value {
         let mut scouts = Map::new();
         for seat in session.active(&self.setup) {
@@ -142,7 +142,8 @@ impl Model {
                 || seat.client.as_ref().is_some_and(|client| client.platform == platform)
         };
         let players: Vec<_> = active.iter().filter(plays).collect();
-        // Where everyone is in the platform session, the session's leader leads it; else who is there longest.
+        // If all active players are in the platform session, the session's leader leads it; otherwise the longest active
+        // of its players.
         let leads = |seat: &Seat, index: usize| {
             if players.len() == active.len() { seat.standing == Standing::Leader } else { index == 0 }
         };
@@ -158,7 +159,7 @@ impl Model {
         })
     }
 
-    /// A player's place after a change.
+    /// A player as a change returns them.
     pub fn place_view(&self, session: &Session, player: usize) -> Result<Value, No> {
         let seat = session.found(player)?;
         Ok(json!({
@@ -203,7 +204,7 @@ impl Model {
         json!({ "sessions": by_type })
     }
 
-    /// A page of a session's seats behind a number, in the order they were taken, and where it ends.
+    /// The page of a session's entries after a number, in the order of their creation, and its cursor.
     pub fn players_view(
         &self,
         caller: Caller,
@@ -224,7 +225,7 @@ impl Model {
         (json!({ "teams": teams, "cursor": cursor }), cursor)
     }
 
-    /// A page of the listings of a type behind a number, and the number of the last on it if there are more.
+    /// The page of a type's listings after a number, and the number of its last listing if more follow.
     pub fn browser_view(
         &self,
         kind: Kind,

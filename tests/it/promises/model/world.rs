@@ -1,4 +1,4 @@
-//! A server and its model, side by side.
+//! A server and its model: runs each step on both and compares them.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
@@ -27,19 +27,18 @@ pub struct World {
     server: Server,
     clients: Vec<Client>,
     model: Model,
-    /// Every session there was, in the order they were made, with its short code.
+    /// Every session so far, oldest first, with its short code.
     known: Vec<(String, Option<String>)>,
-    /// Sessions with a team that an invite has overfilled.
+    /// Sessions with an overfilled team.
     overfilled: BTreeSet<String>,
     tags: Tags,
-    /// All that the store holds.
+    /// The whole content of the store.
     stored: BTreeMap<Vec<u8>, Bytes>,
-    /// Where the last page of a session's players ended, and of a type's listings: the server's number for it and
-    /// the model's.
+    /// The end of the last page of a session's players or a type's listings: the server's cursor and the model's number.
     pages: BTreeMap<String, (u64, u64)>,
 }
 
-/// Which body each ETag stood for, and the other way round.
+/// The ETag of each body, and the body of each ETag.
 #[derive(Default)]
 struct Tags {
     by_body: HashMap<Vec<u8>, String>,
@@ -47,7 +46,7 @@ struct Tags {
 }
 
 impl Tags {
-    /// Equal bodies have equal tags, different ones different tags.
+    /// Checks that equal bodies have equal ETags, and different bodies different ones.
     fn check(&mut self, reply: &Reply) -> Result<(), TestCaseError> {
         let (body, tag) = (reply.bytes.to_vec(), reply.etag());
         prop_assert_eq!(
@@ -61,8 +60,8 @@ impl Tags {
     }
 }
 
-/// Five players on three platforms, one of whom only their client knows the platform of; and those who may do
-/// everything: a player and a service.
+/// Five players on three platforms (the token of one names no platform), and two callers with every permission: a player
+/// and a service.
 fn clients(server: &Server) -> (Vec<Client>, Vec<Who>) {
     let own: Vec<_> = DEFAULT_PLAYER_PERMISSIONS.iter().map(|permission| permission.name()).collect();
     let platforms = [
@@ -108,7 +107,7 @@ impl World {
         }
     }
 
-    /// Ends every session, and finds nothing left of them.
+    /// Ends every session and checks that nothing is left in the store.
     pub async fn close(mut self) -> Result<(), TestCaseError> {
         for session in &self.model.sessions {
             let path = format!("/v1/session/{}", session.id);
@@ -122,7 +121,7 @@ impl World {
         Ok(())
     }
 
-    /// The session of a number, by its id or by its short code.
+    /// The id or short code of the session with this number.
     fn name(&self, number: Option<usize>, by_code: bool) -> String {
         let Some(number) = number else { return String::new() };
         let lives = |known: &&(String, Option<String>)| self.model.session(&known.0).is_ok();
@@ -133,7 +132,7 @@ impl World {
         code.unwrap_or_else(|| id.clone())
     }
 
-    /// Who is picked with a view to a session.
+    /// The player that a choice stands for, in this session.
     fn pick(&self, pick: Pick, session: &str) -> usize {
         let session = self.model.session(session).ok();
         let active = |player: usize| session.is_some_and(|session| session.is_active(player));
@@ -149,7 +148,7 @@ impl World {
         wanted.get(number % wanted.len().max(1)).copied().unwrap_or(number)
     }
 
-    /// Takes a turn on the server and in the model, and compares.
+    /// Runs a step on the server and in the model, and compares them.
     pub async fn take(&mut self, turn: &Turn) -> Result<(), TestCaseError> {
         let mut step = turn.step.clone();
         if let Step::Wait { seconds } = step {
@@ -170,14 +169,14 @@ impl World {
         if self.answer(self.pick(turn.caller, &session), &step, &session, &other).await? {
             return self.compare_all().await;
         }
-        // Reads and refusals change nothing, so there is nothing to compare anew.
+        // Reads and refusals change nothing, so it is enough to compare the store.
         let stored = contents(&self.server).await;
         let is_same = without_deadlines(&self.stored) == without_deadlines(&stored);
         prop_assert!(is_same, "{:?} changed what is stored", step);
         Ok(())
     }
 
-    /// Asks both; whether it was a change, and done.
+    /// Sends the request of a step and compares the answers. Returns whether it was a successful change.
     async fn answer(
         &mut self,
         number: usize,
@@ -211,7 +210,7 @@ impl World {
         self.clients[number].send(request.method.clone(), &request.path, &[], body).await
     }
 
-    /// The name of what a step reads a page of, and where the page begins.
+    /// The name of the list that a step reads a page of, and the start of the page.
     fn page(&self, step: &Step, session: &str) -> Option<(String, (u64, u64))> {
         let (name, go_on) = match step {
             Step::ReadPlayers { go_on, .. } => (session.to_owned(), *go_on),
@@ -222,7 +221,7 @@ impl World {
         Some((name, begins))
     }
 
-    /// Notes where a page ended.
+    /// Notes the end of a page.
     fn turn_page(&mut self, page: String, reply: &Reply, expected: &Result<Answer, No>) {
         let cursor = reply.body["cursor"].as_u64().unwrap_or(0);
         match expected {
@@ -232,7 +231,7 @@ impl World {
         }
     }
 
-    /// Takes over what the server chose, and notes what the invariants make allowance for.
+    /// Copies ids and short codes that the server chose, and notes overfilled sessions.
     fn remember(&mut self, step: &Step, session: &str, reply: &Reply) {
         if reply.status != 200 {
             return;
@@ -259,7 +258,7 @@ impl World {
         }
     }
 
-    /// Takes over what the server chose for the instance of a new session, which nothing has told yet.
+    /// Copies what the server chose for the instance of a new session. The answer to the creation does not name it.
     async fn adopt_instances(&mut self) {
         for session in &mut self.model.sessions {
             if let Some(instance) = session.instance.as_mut().filter(|instance| instance.id.is_none()) {
@@ -306,7 +305,7 @@ impl World {
         Ok(())
     }
 
-    /// A change answers the ETag that a GET by the same caller gives.
+    /// Checks that the ETag of a change is the ETag of a GET by the same caller.
     async fn compare_tag(
         &mut self,
         number: usize,
@@ -332,8 +331,8 @@ impl World {
         Ok(())
     }
 
-    /// Lets time pass. A session ends when it was not asked for during the idle time, or up to an eighth later:
-    /// in between the server chooses.
+    /// Advances the clock. An unused session ends between the idle time and an eighth later. In that range the model
+    /// follows the server.
     async fn wait(&mut self, seconds: i64) {
         self.server.advance(Duration::from_secs(seconds.unsigned_abs())).await;
         self.model.now_s += seconds;
@@ -361,10 +360,10 @@ impl World {
         }
     }
 
-    /// Nothing that sessions are found by is missing, and nothing names what is not there.
+    /// Checks that the store has exactly the keys that its sessions need.
     fn check_keys(&self) -> Result<(), TestCaseError> {
         let mut expected = keys_of_sessions(&self.stored);
-        // The older ids of players are known beyond the sessions that they were seen in.
+        // Numeric ids of players stay known after their sessions end.
         expected.extend(self.model.player_ids.keys().map(|id| keys::player_of_id(*id)));
         if self.model.listings > 0 {
             expected.insert(keys::last_listing_number());
@@ -374,7 +373,7 @@ impl World {
         Ok(())
     }
 
-    /// Everything that there is, as the service reads it, agrees with itself and is what the model has.
+    /// Compares everything that the service reads with the model, and checks that it is consistent.
     async fn compare_all(&mut self) -> Result<(), TestCaseError> {
         let service = &self.clients[SERVICE];
         let known: Vec<_> = self.known.iter().map(|(id, _)| id.clone()).collect();
@@ -382,12 +381,16 @@ impl World {
         let mut seen = agreement::check(service, &known, &players, &self.overfilled).await;
         for session in &self.model.sessions {
             let found = seen.sessions.remove(&session.id);
-            prop_assert!(found.is_some(), "session {} is gone", session.id);
+            prop_assert!(found.is_some(), "session {} has ended on the server only", session.id);
             let found = found.unwrap();
             prop_assert_eq!(&found.body, &self.model.session_view(caller(SERVICE), session));
             self.tags.check(&found)?;
         }
-        prop_assert!(seen.sessions.is_empty(), "there should not be {:?}", seen.sessions.keys());
+        prop_assert!(
+            seen.sessions.is_empty(),
+            "these sessions have ended in the model only: {:?}",
+            seen.sessions.keys()
+        );
         for (player, who) in self.model.setup.players.iter().enumerate() {
             let list = &seen.lists[&who.uuid];
             prop_assert_eq!(&list.body, &self.model.list_view(player));
