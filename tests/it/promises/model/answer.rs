@@ -2,27 +2,27 @@
 
 use serde_json::{Value, json};
 
-use super::doors::Joiner;
 use super::invites::Invite;
+use super::join_paths::Joiner;
 use super::setup::{MODERATOR, SERVICE, Setup};
-use super::state::{Caller, Data, Link, Model, No, Session};
-use super::step::{Ask, GameClient, Spelling, Standing, Step};
+use super::state::{Caller, Data, Link, Model, Refusal, Session};
+use super::step::{GameClient, JoinBody, PathForm, Status, Step};
 
 /// An expected success.
 #[derive(Debug)]
 pub enum Answer {
     /// 200 with this body.
-    Body(Value, Tag),
+    Body(Value, ExpectedEtag),
     /// 200 with these listings, and the model's number of the last one if more pages follow. The cursor in the body is a
     /// number of the server's own, 0 on the last page.
     Page(Vec<Value>, Option<u64>),
     /// 204 without a body.
-    Empty(Tag),
+    Empty(ExpectedEtag),
 }
 
 /// The expected ETag of a success.
 #[derive(Debug)]
-pub enum Tag {
+pub enum ExpectedEtag {
     /// No ETag.
     None,
     /// The ETag of the body.
@@ -32,7 +32,7 @@ pub enum Tag {
 }
 
 /// An expected success or refusal.
-pub type Answered = Result<Answer, No>;
+pub type ExpectedAnswer = Result<Answer, Refusal>;
 
 /// The caller with this number.
 pub fn caller(number: usize) -> Caller {
@@ -40,7 +40,7 @@ pub fn caller(number: usize) -> Caller {
 }
 
 /// A step with the values that its numbers stand for.
-pub struct Act<'a> {
+pub struct ResolvedStep<'a> {
     pub caller: Caller,
     pub step: &'a Step,
     /// The sessions that the step names, by id or short code.
@@ -49,65 +49,71 @@ pub struct Act<'a> {
     /// The number of the last entry on the previous page.
     pub after: u64,
     /// The server's answer, for the values that the server chooses.
-    pub taken: &'a Value,
+    pub reply: &'a Value,
 }
 
 impl Caller {
     /// The caller's player, for operations that need one.
-    fn as_player(self) -> Result<usize, No> {
-        self.player.ok_or(No(403, "player_required"))
+    fn as_player(self) -> Result<usize, Refusal> {
+        self.player.ok_or(Refusal(403, "player_required"))
     }
 
     /// The named player, for whom the caller must be allowed to act; by default the caller's own.
-    fn as_player_or_for(self, player: Option<usize>) -> Result<usize, No> {
+    fn as_player_or_for(self, player: Option<usize>) -> Result<usize, Refusal> {
         match player {
             None => self.as_player(),
             Some(player) if self.any || self.player == Some(player) => Ok(player),
-            Some(_) => Err(No(403, "permission_denied")),
+            Some(_) => Err(Refusal(403, "permission_denied")),
         }
     }
 }
 
 /// The creator of a session as a joiner. Without a join body, the creator joins the first team with client data only.
-fn founder(setup: &Setup, caller: Caller, player: usize, client: &GameClient, ask: Option<&Ask>) -> Joiner {
-    if let Some(ask) = ask {
-        return Joiner::new(setup, caller, player, ask);
+fn creator_joiner(
+    setup: &Setup,
+    caller: Caller,
+    player: usize,
+    client: &GameClient,
+    join_body: Option<&JoinBody>,
+) -> Joiner {
+    if let Some(join_body) = join_body {
+        return Joiner::new(setup, caller, player, join_body);
     }
-    let ask = Ask { client: *client, team: 0, data: Data::new(), password: None, friend: None };
-    Joiner { data: None, ..Joiner::new(setup, caller, player, &ask) }
+    let join_body = JoinBody { client: *client, team: 0, data: Data::new(), password: None, friend: None };
+    Joiner { data: None, ..Joiner::new(setup, caller, player, &join_body) }
 }
 
 impl Model {
     /// Applies a step to the model; returns the expected answer.
-    pub fn act(&mut self, act: &Act<'_>) -> Answered {
-        let (caller, name) = (act.caller, act.session);
-        match act.step {
+    pub fn apply(&mut self, resolved: &ResolvedStep<'_>) -> ExpectedAnswer {
+        let (caller, name) = (resolved.caller, resolved.session);
+        match resolved.step {
             Step::Wait { .. } => unreachable!("waiting is not a request"),
-            Step::Create { .. } | Step::Join { .. } | Step::JoinThrough { .. } => self.come(act),
+            Step::Create { .. } | Step::Join { .. } | Step::JoinThrough { .. } => self.join_step(resolved),
             Step::Leave { .. } | Step::LeaveThrough { .. } | Step::Kick { .. } | Step::KickSession { .. } => {
-                self.go(act)
+                self.leave_step(resolved)
             }
-            Step::Invite { .. } | Step::InviteSession { .. } => self.call(act),
+            Step::Invite { .. } | Step::InviteSession { .. } => self.invite_step(resolved),
             Step::Update { .. }
             | Step::SetData { .. }
             | Step::Promote { .. }
             | Step::Move { .. }
             | Step::Swap { .. }
-            | Step::Lend { .. }
-            | Step::TakeBack { .. } => self.arrange(caller, name, act.step),
+            | Step::GiveRight { .. }
+            | Step::RemoveRight { .. } => self.roster_step(caller, name, resolved.step),
             Step::Change { .. }
             | Step::ChangeTeam { .. }
             | Step::Link { .. }
             | Step::Unlink { .. }
-            | Step::MakeCode { .. }
+            | Step::MakeShortCode { .. }
             | Step::List { .. }
             | Step::Relist { .. }
             | Step::Unlist { .. }
-            | Step::End { .. } => self.change_session(caller, name, act.step, act.taken),
-            Step::Host { .. }
+            | Step::End { .. } => self.session_step(caller, name, resolved.step, resolved.reply),
+            Step::RequestInstance { .. }
             | Step::UpdateInstance { .. }
             | Step::EndInstance { .. }
-            | Step::Report { .. } => self.host(act),
+            | Step::ReportHealth { .. } => self.instance_step(resolved),
             Step::Read { .. }
             | Step::ReadPlayers { .. }
             | Step::ReadPlayer { .. }
@@ -115,142 +121,160 @@ impl Model {
             | Step::ReadList { .. }
             | Step::ReadPlatform { .. }
             | Step::ReadAllocation { .. }
-            | Step::Browse { .. } => self.read(act),
+            | Step::Browse { .. } => self.read_step(resolved),
         }
     }
 
-    fn come(&mut self, act: &Act<'_>) -> Answered {
-        let caller = act.caller;
-        match act.step {
-            Step::Create { kind, client, ask, password, region } => {
+    fn join_step(&mut self, resolved: &ResolvedStep<'_>) -> ExpectedAnswer {
+        let caller = resolved.caller;
+        match resolved.step {
+            Step::Create { kind, client, join_body, password, region } => {
                 let player = caller.as_player()?;
-                let joiner = founder(&self.setup, caller, player, client, ask.as_ref());
-                self.create((*kind, *password, *region), joiner, act.taken)
+                let joiner = creator_joiner(&self.setup, caller, player, client, join_body.as_ref());
+                self.create((*kind, *password, *region), joiner, resolved.reply)
             }
-            Step::Join { ask, .. } => {
+            Step::Join { join_body, .. } => {
                 let player = caller.as_player()?;
-                let joiner = Joiner::new(&self.setup, caller, player, ask);
-                let id = self.join(act.session, &joiner)?;
-                self.place(&id, player)
+                let joiner = Joiner::new(&self.setup, caller, player, join_body);
+                let id = self.join(resolved.session, &joiner)?;
+                self.player_answer(&id, player)
             }
-            Step::JoinThrough { platform, id, player, ask } => {
+            Step::JoinThrough { platform, id, player, join_body } => {
                 let player = caller.as_player_or_for(*player)?;
                 let through = Some((*platform, *id));
-                let joiner = Joiner { through, ..Joiner::new(&self.setup, caller, player, ask) };
+                let joiner = Joiner { through, ..Joiner::new(&self.setup, caller, player, join_body) };
                 let parent = self.linked(*platform, *id)?.id.clone();
                 self.join(&parent, &joiner)?;
                 let session = self.session(&parent)?;
-                Ok(Answer::Body(self.session_view(caller, session), Tag::Body))
+                Ok(Answer::Body(self.session_view(caller, session), ExpectedEtag::Body))
             }
             other => unreachable!("{other:?} is not a join"),
         }
     }
 
-    fn go(&mut self, act: &Act<'_>) -> Answered {
-        let caller = act.caller;
-        match act.step {
+    fn leave_step(&mut self, resolved: &ResolvedStep<'_>) -> ExpectedAnswer {
+        let caller = resolved.caller;
+        match resolved.step {
             Step::Leave { .. } => {
                 let player = caller.as_player()?;
-                self.leave(act.session, player)
+                self.leave(resolved.session, player)
             }
             Step::LeaveThrough { platform, id, player } => {
                 let player = caller.as_player_or_for(*player)?;
                 let parent = self.linked(*platform, *id)?.id.clone();
                 self.leave(&parent, player)
             }
-            Step::Kick { player, spelling, .. } => {
-                self.session(act.session)?;
-                let player = self.named(caller, *player, *spelling)?;
-                let id = self.kick(caller, act.session, player)?;
-                Ok(Answer::Empty(if *spelling == Spelling::ById { Tag::None } else { Tag::Session(id) }))
+            Step::Kick { player, path_form, .. } => {
+                self.session(resolved.session)?;
+                let player = self.resolve_player(caller, *player, *path_form)?;
+                let id = self.kick(caller, resolved.session, player)?;
+                Ok(Answer::Empty(if *path_form == PathForm::ById {
+                    ExpectedEtag::None
+                } else {
+                    ExpectedEtag::Session(id)
+                }))
             }
-            Step::KickSession { .. } => self.kick_session(caller, act.session, act.other),
+            Step::KickSession { .. } => self.kick_session(caller, resolved.session, resolved.other),
             other => unreachable!("{other:?} is not a leave or kick"),
         }
     }
 
-    fn call(&mut self, act: &Act<'_>) -> Answered {
-        let (caller, standing) = (act.caller, Standing::Invited);
-        match act.step {
-            Step::Invite { player, terms, .. } => {
-                let invite = Invite { standing, terms: terms.clone(), inviter: caller.player, source: None };
-                let id = self.invite(caller, act.session, *player, &invite)?;
-                self.place(&id, *player)
+    fn invite_step(&mut self, resolved: &ResolvedStep<'_>) -> ExpectedAnswer {
+        let (caller, status) = (resolved.caller, Status::Invited);
+        match resolved.step {
+            Step::Invite { player, options, .. } => {
+                let invite =
+                    Invite { status, options: options.clone(), inviter: caller.player, source: None };
+                let id = self.invite(caller, resolved.session, *player, &invite)?;
+                self.player_answer(&id, *player)
             }
-            Step::InviteSession { terms, .. } => self.invite_session(caller, act.session, act.other, terms),
+            Step::InviteSession { options, .. } => {
+                self.invite_session(caller, resolved.session, resolved.other, options)
+            }
             other => unreachable!("{other:?} is not an invite"),
         }
     }
 
-    fn read(&mut self, act: &Act<'_>) -> Answered {
-        let caller = act.caller;
-        match act.step {
+    fn read_step(&mut self, resolved: &ResolvedStep<'_>) -> ExpectedAnswer {
+        let caller = resolved.caller;
+        match resolved.step {
             Step::ReadList { player } => {
                 let player = caller.as_player_or_for(*player)?;
-                return Ok(Answer::Body(self.list_view(player), Tag::Body));
+                return Ok(Answer::Body(self.list_view(player), ExpectedEtag::Body));
             }
             Step::ReadPlatform { platform, id } => {
                 let session = self.linked(*platform, *id)?;
                 session.require_active(caller)?;
                 // A heartbeat of the player that does not keep the session alive.
                 let parent = session.id.clone();
-                self.ask(caller, &parent, false);
+                self.note_read(caller, &parent, false);
                 let session = self.session(&parent)?;
-                return Ok(Answer::Body(self.link_view(session, link(session, *platform)), Tag::Body));
+                return Ok(Answer::Body(
+                    self.link_view(session, link(session, *platform)),
+                    ExpectedEtag::Body,
+                ));
             }
             Step::Browse { kind, region, page_size, .. } => {
-                let (sessions, last) = self.browser_view(*kind, *region, act.after, *page_size);
+                let (sessions, last) = self.browser_view(*kind, *region, resolved.after, *page_size);
                 return Ok(Answer::Page(sessions, last));
             }
             Step::ReadAllocation { allocation } => return self.read_allocation(caller, *allocation),
-            Step::ReadRights { .. } => self.session(act.session)?.require_active(caller)?,
+            Step::ReadRights { .. } => self.session(resolved.session)?.require_active(caller)?,
             _ => {}
         }
-        let id = self.session(act.session)?.id.clone();
-        let refresh = !matches!(act.step, Step::Read { refresh: false, .. });
-        self.ask(caller, &id, refresh);
+        let id = self.session(resolved.session)?.id.clone();
+        let refresh = !matches!(resolved.step, Step::Read { refresh: false, .. });
+        self.note_read(caller, &id, refresh);
         let session = self.session(&id)?;
-        let body = match act.step {
+        let body = match resolved.step {
             Step::Read { .. } => self.session_view(caller, session),
             Step::ReadPlayers { page_size, .. } => {
-                self.players_view(caller, session, act.after, *page_size).0
+                self.players_view(caller, session, resolved.after, *page_size).0
             }
             Step::ReadPlayer { player, .. } => {
-                let seat = session.found(*player)?;
-                if !self.shows(caller, session, seat) {
-                    return Err(No(404, "player_not_found"));
+                let entry = session.require_entry(*player)?;
+                if !self.shows(caller, session, entry) {
+                    return Err(Refusal(404, "player_not_found"));
                 }
-                self.seat_view(caller, session, seat)
+                self.entry_view(caller, session, entry)
             }
             Step::ReadRights { player, .. } => {
-                if !self.shows(caller, session, session.found(*player)?) {
-                    return Err(No(404, "player_not_found"));
+                if !self.shows(caller, session, session.require_entry(*player)?) {
+                    return Err(Refusal(404, "player_not_found"));
                 }
                 self.rights_view(session, *player)?
             }
             other => unreachable!("{other:?} is not a read"),
         };
-        Ok(Answer::Body(body, Tag::Body))
+        Ok(Answer::Body(body, ExpectedEtag::Body))
     }
 
     /// The answer to a change of a player.
-    pub fn place(&self, id: &str, player: usize) -> Answered {
-        Ok(Answer::Body(self.place_view(self.session(id)?, player)?, Tag::Session(id.to_owned())))
+    pub fn player_answer(&self, id: &str, player: usize) -> ExpectedAnswer {
+        Ok(Answer::Body(
+            self.changed_player_view(self.session(id)?, player)?,
+            ExpectedEtag::Session(id.to_owned()),
+        ))
     }
 
     /// The player that a path names. A numeric id is known once the token of a joiner has named it. A caller's own
     /// numeric id is always known.
-    pub fn named(&self, caller: Caller, player: usize, spelling: Spelling) -> Result<usize, No> {
+    pub fn resolve_player(
+        &self,
+        caller: Caller,
+        player: usize,
+        path_form: PathForm,
+    ) -> Result<usize, Refusal> {
         let id = self.setup.players[player].player_id;
         let own = |caller: usize| id.is_some() && self.setup.players[caller].player_id == id;
-        if spelling != Spelling::ById {
+        if path_form != PathForm::ById {
             return Ok(player);
         }
         if let Some(caller) = caller.player.filter(|caller| own(*caller)) {
             return Ok(caller);
         }
         let known = id.and_then(|id| self.player_ids.get(&id));
-        known.copied().ok_or(No(404, "player_not_found"))
+        known.copied().ok_or(Refusal(404, "player_not_found"))
     }
 }
 
@@ -260,9 +284,9 @@ pub fn link(session: &Session, platform: usize) -> &Link {
 }
 
 /// The answer to a change of several players.
-pub fn places(model: &Model, id: &str, players: &[usize]) -> Answered {
+pub fn players_answer(model: &Model, id: &str, players: &[usize]) -> ExpectedAnswer {
     let session = model.session(id)?;
-    let places: Result<Vec<_>, No> =
-        players.iter().map(|player| model.place_view(session, *player)).collect();
-    Ok(Answer::Body(json!({ "players": places? }), Tag::Session(id.to_owned())))
+    let views: Result<Vec<_>, Refusal> =
+        players.iter().map(|player| model.changed_player_view(session, *player)).collect();
+    Ok(Answer::Body(json!({ "players": views? }), ExpectedEtag::Session(id.to_owned())))
 }

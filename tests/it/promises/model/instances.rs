@@ -2,10 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::answer::{Act, Answer, Answered, Tag};
+use super::answer::{Answer, ExpectedAnswer, ExpectedEtag, ResolvedStep};
 use super::setup::{ALLOCATIONS, AutoStart, HealthSettings, MAPS, Setup};
-use super::state::{Caller, Data, Model, No, Session};
-use super::step::{Hosting, InstanceChange, Step};
+use super::state::{Caller, Data, Model, Refusal, Session};
+use super::step::{InstanceChange, InstanceRequest, Step};
 use super::views::{set, time};
 
 /// The instance of a session.
@@ -27,40 +27,41 @@ pub struct Instance {
     data: Data,
     pub health: Option<&'static str>,
     /// The health in the last report, and its time.
-    said: Option<(&'static str, i64)>,
+    last_report: Option<(&'static str, i64)>,
     /// The times of the reports that count.
-    counted_s: Vec<i64>,
+    counted_at_s: Vec<i64>,
 }
 
 impl Instance {
     /// Records a report. A report within half the reporting interval of the one before does not count.
     fn report(&mut self, rules: &HealthSettings, health: &'static str, now_s: i64) {
-        self.said = Some((health, now_s));
-        if self.counted_s.last().is_none_or(|last_s| (now_s - last_s) * 2 >= rules.cadence_s) {
-            self.counted_s.push(now_s);
+        self.last_report = Some((health, now_s));
+        if self.counted_at_s.last().is_none_or(|last_s| (now_s - last_s) * 2 >= rules.cadence_s) {
+            self.counted_at_s.push(now_s);
         }
-        self.health = Some(self.judged(rules, health, now_s));
+        self.health = Some(self.health_at(rules, health, now_s));
     }
 
     /// The health at a time, by the reports in the last `missed_max` reporting intervals.
-    fn judged(&self, rules: &HealthSettings, said: &'static str, at_s: i64) -> &'static str {
+    fn health_at(&self, rules: &HealthSettings, last_report: &'static str, at_s: i64) -> &'static str {
         let began_s = at_s - rules.cadence_s * rules.missed_max;
-        let received = self.counted_s.iter().filter(|counted_s| **counted_s > began_s).count() as i64;
-        let since_s = self.counted_s.first().map_or(at_s, |first_s| began_s.max(*first_s));
+        let received =
+            self.counted_at_s.iter().filter(|counted_at_s| **counted_at_s > began_s).count() as i64;
+        let since_s = self.counted_at_s.first().map_or(at_s, |first_s| began_s.max(*first_s));
         let missed = (at_s - since_s) / rules.cadence_s - received;
         match received {
             0 => "unknown",
             _ if missed > 0 && missed * 100 >= rules.missed_percent * rules.missed_max => "unhealthy",
-            _ => said,
+            _ => last_report,
         }
     }
 
     /// The healths that the server may show. It checks for missed reports once per reporting interval, at a time of its
     /// choice.
-    pub fn may_be(&self, rules: &HealthSettings, now_s: i64) -> Vec<&'static str> {
-        let Some((said, said_s)) = self.said else { return Vec::new() };
-        let looks = said_s.max(now_s - rules.cadence_s + 1)..=now_s;
-        looks.rev().map(|at_s| self.judged(rules, said, at_s)).collect()
+    pub fn possible_healths(&self, rules: &HealthSettings, now_s: i64) -> Vec<&'static str> {
+        let Some((last_report, reported_s)) = self.last_report else { return Vec::new() };
+        let check_times_s = reported_s.max(now_s - rules.cadence_s + 1)..=now_s;
+        check_times_s.rev().map(|at_s| self.health_at(rules, last_report, at_s)).collect()
     }
 
     /// Copies what the server chose.
@@ -77,54 +78,59 @@ impl Instance {
 impl Session {
     /// Hosts are the player who hosts the instance and the player who registered it, while they are active in the session.
     /// If neither is active, the leader is the host of an instance that a player registered.
-    fn require_host(&self, caller: Caller) -> Result<(), No> {
+    fn require_host(&self, caller: Caller) -> Result<(), Refusal> {
         let Some(instance) = &self.instance else {
             self.require_active(caller)?;
-            return Err(No(404, "instance_not_found"));
+            return Err(Refusal(404, "instance_not_found"));
         };
         let hosts = [instance.host, instance.registrar];
-        let there = |player: usize| hosts.contains(&Some(player)) && self.is_active(player);
+        let is_active_host = |player: usize| hosts.contains(&Some(player)) && self.is_active(player);
         let stands_in = |player| {
             let registered = instance.registrar.is_some();
-            registered && !hosts.into_iter().flatten().any(there) && self.leads(player)
+            registered && !hosts.into_iter().flatten().any(is_active_host) && self.leads(player)
         };
-        let is_host = caller.player.is_some_and(|player| there(player) || stands_in(player));
-        if caller.any || is_host { Ok(()) } else { Err(No(403, "not_session_host")) }
+        let is_host = caller.player.is_some_and(|player| is_active_host(player) || stands_in(player));
+        if caller.any || is_host { Ok(()) } else { Err(Refusal(403, "not_session_host")) }
     }
 
-    fn hosted(&mut self, caller: Caller) -> Result<&mut Instance, No> {
+    fn require_hosted_instance(&mut self, caller: Caller) -> Result<&mut Instance, Refusal> {
         self.require_host(caller)?;
-        self.instance.as_mut().ok_or(No(404, "instance_not_found"))
+        self.instance.as_mut().ok_or(Refusal(404, "instance_not_found"))
     }
 
     /// Removes the instance if this player hosts it.
-    pub fn lose_host(&mut self, player: usize) {
+    pub fn remove_instance_hosted_by(&mut self, player: usize) {
         self.instance = self.instance.take().filter(|instance| instance.host != Some(player));
     }
 }
 
 /// The instance that a caller requests. A template overrides the other fields.
-fn wanted(setup: &Setup, caller: Caller, hosting: &Hosting, now_s: i64) -> Result<Instance, No> {
-    if hosting.template == Some(false) {
-        return Err(No(404, "instance_template_not_found"));
+fn requested_instance(
+    setup: &Setup,
+    caller: Caller,
+    instance_request: &InstanceRequest,
+    now_s: i64,
+) -> Result<Instance, Refusal> {
+    if instance_request.template == Some(false) {
+        return Err(Refusal(404, "instance_template_not_found"));
     }
-    let by_template = hosting.template.is_some();
-    let host_type = if by_template { setup.settings.template_host } else { hosting.host_type };
+    let by_template = instance_request.template.is_some();
+    let host_type = if by_template { setup.settings.template_host } else { instance_request.host_type };
     let is_player = matches!(host_type, "player" | "standalone");
-    let host = hosting.host.or(caller.player).filter(|_| is_player);
+    let host = instance_request.host.or(caller.player).filter(|_| is_player);
     if is_player && host.is_none() {
-        return Err(No(403, "player_required"));
+        return Err(Refusal(403, "player_required"));
     }
     let own = caller.player.filter(|_| host.is_some() && host == caller.player);
     // The server draws the map of the template.
     let drawn = json!({ "map": null, "misc_params": "-log", "custom_data": {} });
     let given = json!({ "map": "Mine", "mode": "arena", "misc_params": "", "custom_data": {} });
-    let mut data = hosting.data.clone();
+    let mut data = instance_request.data.clone();
     if by_template && data.is_empty() {
         data = Data::from([("tier".into(), "gold".into())]);
     }
     Ok(Instance {
-        id: hosting.id.map(str::to_owned),
+        id: instance_request.id.map(str::to_owned),
         host_type,
         host,
         host_player_id: own.and_then(|own| setup.players[own].player_id),
@@ -132,21 +138,21 @@ fn wanted(setup: &Setup, caller: Caller, hosting: &Hosting, now_s: i64) -> Resul
         allocation: None,
         join_status: if is_player { "pending" } else { "requested" },
         address: None,
-        startup: if by_template { Some(drawn) } else { hosting.startup.then_some(given) },
+        startup: if by_template { Some(drawn) } else { instance_request.startup.then_some(given) },
         version: None,
         match_id: None,
         created_s: now_s,
         data,
         health: None,
-        said: None,
-        counted_s: Vec::new(),
+        last_report: None,
+        counted_at_s: Vec::new(),
     })
 }
 
 /// The instance that new sessions start with.
-pub fn at_start(setup: &Setup, caller: Caller, now_s: i64) -> Option<Instance> {
+pub fn first_instance(setup: &Setup, caller: Caller, now_s: i64) -> Option<Instance> {
     let startup = setup.settings.auto_start;
-    let hosting = Hosting {
+    let instance_request = InstanceRequest {
         id: None,
         host_type: "dedicated",
         host: None,
@@ -154,13 +160,17 @@ pub fn at_start(setup: &Setup, caller: Caller, now_s: i64) -> Option<Instance> {
         startup: startup == AutoStart::Params,
         data: Data::new(),
     };
-    if startup == AutoStart::No { None } else { wanted(setup, caller, &hosting, now_s).ok() }
+    if startup == AutoStart::No {
+        None
+    } else {
+        requested_instance(setup, caller, &instance_request, now_s).ok()
+    }
 }
 
-fn update(instance: &mut Instance, change: &InstanceChange) -> Result<(), No> {
+fn update(instance: &mut Instance, change: &InstanceChange) -> Result<(), Refusal> {
     // The first allocation stays, and all later updates must name it.
     if instance.allocation.is_some() && instance.allocation != change.allocation {
-        return Err(No(403, "allocation_mismatch"));
+        return Err(Refusal(403, "allocation_mismatch"));
     }
     instance.allocation = change.allocation;
     instance.join_status = change.join_status.unwrap_or(instance.join_status);
@@ -174,20 +184,22 @@ fn update(instance: &mut Instance, change: &InstanceChange) -> Result<(), No> {
 }
 
 impl Model {
-    pub fn host(&mut self, act: &Act<'_>) -> Answered {
-        let (caller, name) = (act.caller, act.session);
-        match act.step {
-            Step::Host { hosting, .. } => self.request(caller, name, hosting, act.taken),
+    pub fn instance_step(&mut self, resolved: &ResolvedStep<'_>) -> ExpectedAnswer {
+        let (caller, name) = (resolved.caller, resolved.session);
+        match resolved.step {
+            Step::RequestInstance { instance_request, .. } => {
+                self.request_instance(caller, name, instance_request, resolved.reply)
+            }
             Step::UpdateInstance { change, .. } => self.update_instance(caller, name, change),
             Step::EndInstance { .. } => self.change(name, |session, _, _| {
-                session.hosted(caller)?;
+                session.require_hosted_instance(caller)?;
                 session.instance = None;
-                Ok(Answer::Empty(Tag::Session(session.id.clone())))
+                Ok(Answer::Empty(ExpectedEtag::Session(session.id.clone())))
             }),
-            Step::Report { instance, health, .. } => self.change(name, |session, setup, now_s| {
+            Step::ReportHealth { instance, health, .. } => self.change(name, |session, setup, now_s| {
                 let named = session.instance.as_ref().and_then(|instance| instance.id.as_ref());
                 if named != Some(instance) {
-                    return Err(No(404, "instance_not_found"));
+                    return Err(Refusal(404, "instance_not_found"));
                 }
                 // Services may report for any instance.
                 if caller.player.is_some() {
@@ -195,51 +207,57 @@ impl Model {
                 }
                 let instance = session.instance.as_mut().expect("it was named");
                 instance.report(&setup.settings.health, health, now_s);
-                Ok(Answer::Body(json!({ "updated_instance_health": instance.health }), Tag::None))
+                Ok(Answer::Body(json!({ "updated_instance_health": instance.health }), ExpectedEtag::None))
             }),
             other => unreachable!("{other:?} is not about an instance"),
         }
     }
 
-    fn request(&mut self, caller: Caller, name: &str, hosting: &Hosting, taken: &Value) -> Answered {
-        let mut instance = wanted(&self.setup, caller, hosting, self.now_s)?;
-        instance.adopt(taken);
+    fn request_instance(
+        &mut self,
+        caller: Caller,
+        name: &str,
+        instance_request: &InstanceRequest,
+        reply: &Value,
+    ) -> ExpectedAnswer {
+        let mut instance = requested_instance(&self.setup, caller, instance_request, self.now_s)?;
+        instance.adopt(reply);
         self.change(name, |session, _, _| {
             session.require_leader(caller)?;
             if session.instance.is_some() {
-                return Err(No(403, "instance_exists"));
+                return Err(Refusal(403, "instance_exists"));
             }
             if let Some(host) = instance.host {
-                let seat = session.found(host)?;
-                if !seat.is_active() {
-                    return Err(No(403, "player_not_active"));
+                let entry = session.require_entry(host)?;
+                if !entry.is_active() {
+                    return Err(Refusal(403, "player_not_active"));
                 }
-                instance.host_player_id = instance.host_player_id.or(seat.player_id);
+                instance.host_player_id = instance.host_player_id.or(entry.player_id);
             }
             session.instance = Some(instance);
             Ok(())
         })?;
-        self.hosted_place(name)
+        self.instance_answer(name)
     }
 
-    fn update_instance(&mut self, caller: Caller, name: &str, change: &InstanceChange) -> Answered {
-        let holder = change.allocation.and_then(|allocation| self.allocated(allocation));
+    fn update_instance(&mut self, caller: Caller, name: &str, change: &InstanceChange) -> ExpectedAnswer {
+        let holder = change.allocation.and_then(|allocation| self.session_of_allocation(allocation));
         let holder = holder.map(|session| session.id.clone());
         self.change(name, |session, _, _| {
-            update(session.hosted(caller)?, change)?;
+            update(session.require_hosted_instance(caller)?, change)?;
             let is_free = holder.is_none_or(|holder| holder == session.id);
-            if is_free { Ok(()) } else { Err(No(403, "allocation_in_use")) }
+            if is_free { Ok(()) } else { Err(Refusal(403, "allocation_in_use")) }
         })?;
-        self.hosted_place(name)
+        self.instance_answer(name)
     }
 
     /// The answer to a change of a session's instance.
-    fn hosted_place(&self, name: &str) -> Answered {
+    fn instance_answer(&self, name: &str) -> ExpectedAnswer {
         let view = self.instance_view(self.session(name)?, true);
-        Ok(Answer::Body(view.expect("it has an instance"), Tag::None))
+        Ok(Answer::Body(view.expect("it has an instance"), ExpectedEtag::None))
     }
 
-    fn allocated(&self, allocation: usize) -> Option<&Session> {
+    fn session_of_allocation(&self, allocation: usize) -> Option<&Session> {
         let has_it = |session: &&Session| {
             session.instance.as_ref().is_some_and(|instance| instance.allocation == Some(allocation))
         };
@@ -247,13 +265,13 @@ impl Model {
     }
 
     /// The session of an allocation, in the view of outsiders, for every caller.
-    pub fn read_allocation(&self, caller: Caller, allocation: usize) -> Answered {
+    pub fn read_allocation(&self, caller: Caller, allocation: usize) -> ExpectedAnswer {
         if !caller.any {
-            return Err(No(403, "permission_denied"));
+            return Err(Refusal(403, "permission_denied"));
         }
-        let session = self.allocated(allocation).ok_or(No(404, "session_not_found"))?;
+        let session = self.session_of_allocation(allocation).ok_or(Refusal(404, "session_not_found"))?;
         let outside = Caller { player: None, any: false };
-        Ok(Answer::Body(self.session_view(outside, session), Tag::Body))
+        Ok(Answer::Body(self.session_view(outside, session), ExpectedEtag::Body))
     }
 
     /// The instance. Outsiders do not see how to connect to it.

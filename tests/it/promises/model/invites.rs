@@ -2,16 +2,16 @@
 
 use serde_json::{Value, json};
 
-use super::answer::{Answer, Answered, Tag};
-use super::doors::{check_version, seat_for};
-use super::state::{Caller, Model, No, Session};
-use super::step::{Overflow, Right, Standing, Terms};
+use super::answer::{Answer, ExpectedAnswer, ExpectedEtag};
+use super::join_paths::{check_version, entry_for};
+use super::state::{Caller, Model, Refusal, Session};
+use super::step::{InviteOptions, Overflow, Right, Status};
 
 /// An invite: its body, and the values that depend on the caller.
 #[derive(Clone, Debug)]
 pub struct Invite {
-    pub standing: Standing,
-    pub terms: Terms,
+    pub status: Status,
+    pub options: InviteOptions,
     pub inviter: Option<usize>,
     pub source: Option<String>,
 }
@@ -23,19 +23,19 @@ fn invite_all(
     players: &[usize],
     invite: &Invite,
     now_s: i64,
-) -> Result<Vec<usize>, No> {
+) -> Result<Vec<usize>, Refusal> {
     let players: Vec<_> = players.iter().copied().filter(|player| !session.is_active(*player)).collect();
-    let mut free: Vec<_> = (0..session.teams.len()).map(|team| places_for(session, team, &players)).collect();
+    let mut free: Vec<_> = (0..session.teams.len()).map(|team| slots_for(session, team, &players)).collect();
     let full = if free.iter().any(|free| *free > 0) { "team_full" } else { "session_full" };
-    let wanted = match invite.terms.team {
-        Some(team) if team >= free.len() => return Err(No(404, "team_not_found")),
+    let wanted = match invite.options.team {
+        Some(team) if team >= free.len() => return Err(Refusal(404, "team_not_found")),
         Some(team) => team,
         // The first team with a slot for every player.
         None => free.iter().position(|free| *free >= players.len()).unwrap_or(0),
     };
-    let overflow = invite.terms.overflow;
+    let overflow = invite.options.overflow;
     // Players who hold a slot come first. Otherwise another player could get their slot, and both would use it.
-    let holds = |player: &usize| session.seat(*player).map(|seat| seat.team);
+    let holds = |player: &usize| session.entry(*player).map(|entry| entry.team);
     let on_team = players.iter().filter(|player| holds(player) == Some(wanted));
     let elsewhere = players.iter().filter(|player| holds(player).is_some_and(|team| team != wanted));
     let nowhere = players.iter().filter(|player| holds(player).is_none());
@@ -55,30 +55,31 @@ fn invite_all(
     }
     let whole = matches!(overflow, Overflow::Fail | Overflow::Allow);
     if invited.len() < players.len() && (whole || invited.is_empty()) {
-        return Err(No(403, full));
+        return Err(Refusal(403, full));
     }
     invited.sort_by_key(|(player, _)| players.iter().position(|other| other == player));
     for (player, team) in &invited {
-        let seat = seat_for(session, *player, invite.standing, now_s);
-        (seat.standing, seat.team) = (invite.standing, *team);
-        (seat.data, seat.invited_s) = (invite.terms.data.clone(), Some(now_s));
-        (seat.inviter, seat.source) = (invite.inviter, invite.source.clone());
+        let entry = entry_for(session, *player, invite.status, now_s);
+        (entry.status, entry.team) = (invite.status, *team);
+        (entry.data, entry.invited_s) = (invite.options.data.clone(), Some(now_s));
+        (entry.inviter, entry.source) = (invite.inviter, invite.source.clone());
     }
     Ok(invited.into_iter().map(|(player, _)| player).collect())
 }
 
 /// The slots of a team for these players: the free ones, and at least those that they hold.
-fn places_for(session: &Session, team: usize, players: &[usize]) -> usize {
-    let on_team = session.seats.iter().filter(|seat| seat.team == team);
-    let (held, others): (Vec<_>, Vec<_>) = on_team.partition(|seat| players.contains(&seat.player));
+fn slots_for(session: &Session, team: usize, players: &[usize]) -> usize {
+    let on_team = session.entries.iter().filter(|entry| entry.team == team);
+    let (held, others): (Vec<_>, Vec<_>) = on_team.partition(|entry| players.contains(&entry.player));
     session.teams[team].size.saturating_sub(others.len()).max(held.len())
 }
 
 impl Model {
     /// Checks the invite quota of each player. Its error comes after all other errors.
-    fn check_invites(&self, invited: &[usize], id: &str) -> Result<(), No> {
-        let at_limit = |player: &usize| self.others(*player, id, false) >= self.setup.settings.invites_max;
-        if invited.iter().any(at_limit) { Err(No(403, "too_many_invites")) } else { Ok(()) }
+    fn check_invites(&self, invited: &[usize], id: &str) -> Result<(), Refusal> {
+        let at_limit =
+            |player: &usize| self.count_other_sessions(*player, id, false) >= self.setup.settings.invites_max;
+        if invited.iter().any(at_limit) { Err(Refusal(403, "too_many_invites")) } else { Ok(()) }
     }
 
     /// Invites one player; returns the id of the session.
@@ -88,12 +89,12 @@ impl Model {
         name: &str,
         player: usize,
         invite: &Invite,
-    ) -> Result<String, No> {
+    ) -> Result<String, Refusal> {
         let within = self.check_invites(&[player], &self.session(name)?.id);
         self.change(name, |session, _, now_s| {
             session.require_right(caller, Right::Invite)?;
             if session.is_active(player) {
-                return Err(No(403, "already_in_session"));
+                return Err(Refusal(403, "already_in_session"));
             }
             invite_all(session, &[player], invite, now_s)?;
             within?;
@@ -102,34 +103,40 @@ impl Model {
     }
 
     /// Invites the active players of one session to another.
-    pub fn invite_session(&mut self, caller: Caller, name: &str, invited: &str, terms: &Terms) -> Answered {
+    pub fn invite_session(
+        &mut self,
+        caller: Caller,
+        name: &str,
+        invited: &str,
+        options: &InviteOptions,
+    ) -> ExpectedAnswer {
         let source = self.session(invited)?;
         source.require_active(caller)?;
         let party: Vec<_> = source.active(&self.setup).into_iter().cloned().collect();
-        let players: Vec<_> = party.iter().map(|seat| seat.player).collect();
+        let players: Vec<_> = party.iter().map(|entry| entry.player).collect();
         let invite = Invite {
-            standing: Standing::Invited,
-            terms: terms.clone(),
+            status: Status::Invited,
+            options: options.clone(),
             inviter: caller.player,
             source: Some(source.id.clone()),
         };
         let mut invited = self.session(name)?.clone();
         if let Err(no) = invited.require_right(caller, Right::Invite) {
             // Without the right to invite, players may be invited to a session that they could join.
-            if !invited.open || invited.password.is_some() || terms.overflow == Overflow::Overfill {
+            if !invited.open || invited.password.is_some() || options.overflow == Overflow::Overfill {
                 return Err(no);
             }
-            for seat in party.iter().filter(|seat| !invited.is_active(seat.player)) {
-                check_version(&invited, &self.setup, seat.client.as_ref())?;
+            for entry in party.iter().filter(|entry| !invited.is_active(entry.player)) {
+                check_version(&invited, &self.setup, entry.client.as_ref())?;
             }
         }
-        let who = invite_all(&mut invited, &players, &invite, self.now_s)?;
-        self.check_invites(&who, &invited.id)?;
-        invited.asked_s = self.now_s;
+        let invited_players = invite_all(&mut invited, &players, &invite, self.now_s)?;
+        self.check_invites(&invited_players, &invited.id)?;
+        invited.used_s = self.now_s;
         self.put(invited);
         let session = self.session(name)?;
-        let places: Result<Vec<Value>, No> =
-            who.into_iter().map(|player| self.place_view(session, player)).collect();
-        Ok(Answer::Body(json!({ "players": places? }), Tag::Session(session.id.clone())))
+        let views: Result<Vec<Value>, Refusal> =
+            invited_players.into_iter().map(|player| self.changed_player_view(session, player)).collect();
+        Ok(Answer::Body(json!({ "players": views? }), ExpectedEtag::Session(session.id.clone())))
     }
 }

@@ -6,9 +6,9 @@
 //! `PROPTEST_CASES=1000 cargo test --test it model::` runs more sequences.
 
 mod answer;
-mod doors;
-mod draw;
-mod found;
+mod join_paths;
+mod strategies;
+mod regressions;
 mod instances;
 mod invites;
 mod request;
@@ -26,14 +26,14 @@ use proptest::test_runner::{TestCaseError, TestRunner};
 use rallypoint::records::keys::KEY_UPGRADE;
 use rallypoint::store::{Embedded, Memory, Store};
 
-use self::draw::{any_turn, opening};
-use self::setup::{Settings, any_knobs};
-use self::step::Turn;
+use self::setup::{Settings, any_settings};
+use self::step::RandomStep;
+use self::strategies::{any_step, opening};
 use self::world::World;
 use crate::support::postgres::Database;
 
 /// Number of steps in a sequence.
-const TURNS: std::ops::Range<usize> = 1..80;
+const STEPS: std::ops::Range<usize> = 1..80;
 
 /// As many sequences as `PROPTEST_CASES` says, by default 64.
 fn cases() -> ProptestConfig {
@@ -42,20 +42,20 @@ fn cases() -> ProptestConfig {
     ProptestConfig { cases: cases.unwrap_or(64), failure_persistence: None, ..ProptestConfig::default() }
 }
 
-fn play(store: Store, settings: Settings, turns: &[Turn]) -> Result<(), TestCaseError> {
-    play_on(async || store, settings, turns)
+fn run_sequence(store: Store, settings: Settings, steps: &[RandomStep]) -> Result<(), TestCaseError> {
+    run_sequence_on(async || store, settings, steps)
 }
 
-fn play_on(
+fn run_sequence_on(
     open: impl AsyncFnOnce() -> Store,
     settings: Settings,
-    turns: &[Turn],
+    steps: &[RandomStep],
 ) -> Result<(), TestCaseError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let mut world = World::new(open().await, settings);
-        for turn in opening().iter().chain(turns) {
-            world.take(turn).await?;
+        for random_step in opening().iter().chain(steps) {
+            world.run_step(random_step).await?;
         }
         world.close().await
     })
@@ -64,8 +64,8 @@ fn play_on(
 #[test]
 fn the_server_matches_the_model_in_memory() {
     TestRunner::new(cases())
-        .run(&(any_knobs(), vec(any_turn(), TURNS)), |(settings, turns)| {
-            play(Store::Memory(Memory::default()), settings, &turns)
+        .run(&(any_settings(), vec(any_step(), STEPS)), |(settings, steps)| {
+            run_sequence(Store::Memory(Memory::default()), settings, &steps)
         })
         .unwrap_or_else(|failure| panic!("{failure}"));
 }
@@ -73,9 +73,13 @@ fn the_server_matches_the_model_in_memory() {
 #[test]
 fn the_server_matches_the_model_in_a_database() {
     TestRunner::new(cases())
-        .run(&(any_knobs(), vec(any_turn(), TURNS)), |(settings, turns)| {
+        .run(&(any_settings(), vec(any_step(), STEPS)), |(settings, steps)| {
             // Opened on the runtime that runs the sequence, which also drives the connections.
-            play_on(async || Store::Postgres(Database::new().await.open().await), settings.patient(), &turns)
+            run_sequence_on(
+                async || Store::Postgres(Database::new().await.open().await),
+                settings.without_timeouts(),
+                &steps,
+            )
         })
         .unwrap_or_else(|failure| panic!("{failure}"));
 }
@@ -83,9 +87,9 @@ fn the_server_matches_the_model_in_a_database() {
 #[test]
 fn the_server_matches_the_model_on_disk() {
     TestRunner::new(cases())
-        .run(&(any_knobs(), vec(any_turn(), TURNS)), |(settings, turns)| {
+        .run(&(any_settings(), vec(any_step(), STEPS)), |(settings, steps)| {
             let dir = tempfile::tempdir().unwrap();
-            play(Store::Embedded(Embedded::open(dir.path(), KEY_UPGRADE).unwrap()), settings, &turns)
+            run_sequence(Store::Embedded(Embedded::open(dir.path()).unwrap()), settings, &steps)
         })
         .unwrap_or_else(|failure| panic!("{failure}"));
 }

@@ -4,7 +4,9 @@ use http::Method;
 use serde_json::{Map, Value, json};
 
 use super::setup::{ALLOCATIONS, IDS, PASSWORDS, PLATFORMS, Setup, TEMPLATE};
-use super::step::{Ask, Change, GameClient, Hosting, InstanceChange, Spelling, Step, TeamChange, Terms};
+use super::step::{
+    Change, GameClient, InstanceChange, InstanceRequest, InviteOptions, JoinBody, PathForm, Step, TeamChange,
+};
 use crate::harness::{link_path, platform_path};
 
 /// A request.
@@ -16,7 +18,7 @@ pub struct Request {
 }
 
 /// The values that the numbers of a step stand for.
-pub struct Names<'a> {
+pub struct StepNames<'a> {
     pub setup: &'a Setup,
     /// The session that the step is about, and the other session that it names.
     pub session: &'a str,
@@ -36,49 +38,48 @@ fn client_json(client: &GameClient) -> Map<String, Value> {
     body
 }
 
-impl Names<'_> {
+impl StepNames<'_> {
     fn player(&self, player: usize) -> String {
         self.setup.players[player].uuid.to_string()
     }
 
-    fn ask(&self, ask: &Ask) -> Value {
-        let mut body = client_json(&ask.client);
-        body.insert("team_id".into(), ask.team.into());
-        if !ask.data.is_empty() {
-            body.insert("custom_data".into(), json!(ask.data));
+    fn join_body(&self, join_body: &JoinBody) -> Value {
+        let mut body = client_json(&join_body.client);
+        body.insert("team_id".into(), join_body.team.into());
+        if !join_body.data.is_empty() {
+            body.insert("custom_data".into(), json!(join_body.data));
         }
-        if let Some(password) = ask.password {
+        if let Some(password) = join_body.password {
             body.insert("password".into(), password.into());
         }
-        if let Some(friend) = ask.friend {
+        if let Some(friend) = join_body.friend {
             body.insert("friend_uuid".into(), self.player(friend).into());
         }
         body.into()
     }
 
     /// The path of the step's session.
-    fn at(&self, rest: &str) -> String {
+    fn session_path(&self, rest: &str) -> String {
         format!("/v1/session/{}{rest}", self.session)
     }
 
     /// The path of a player of the step's session.
-    fn player_at(&self, player: usize, spelling: Spelling) -> String {
-        match spelling {
-            Spelling::Plain => self.at(&format!("/player/{}", self.player(player))),
-            Spelling::ByUuid => self.at(&format!("/player/uuid/{}", self.player(player))),
+    fn player_path(&self, player: usize, path_form: PathForm) -> String {
+        match path_form {
+            PathForm::Plain => self.session_path(&format!("/player/{}", self.player(player))),
+            PathForm::ByUuid => self.session_path(&format!("/player/uuid/{}", self.player(player))),
             // No token names the id 999.
-            Spelling::ById => {
-                self.at(&format!("/player/id/{}", self.setup.players[player].player_id.unwrap_or(999)))
-            }
+            PathForm::ById => self
+                .session_path(&format!("/player/id/{}", self.setup.players[player].player_id.unwrap_or(999))),
         }
     }
 
     /// The v2 path of a player of the step's session.
-    fn newer(&self, player: usize, verb: &str) -> String {
+    fn player_path_v2(&self, player: usize, verb: &str) -> String {
         format!("/v2/session/{}/player/{}{verb}", self.session, self.player(player))
     }
 
-    fn door(&self, platform: usize, id: usize, player: Option<usize>) -> String {
+    fn platform_player_path(&self, platform: usize, id: usize, player: Option<usize>) -> String {
         let player = player.map_or_else(|| "me".to_owned(), |player| self.player(player));
         format!("{}/player/{player}", platform_path(PLATFORMS[platform].name(), IDS[id]))
     }
@@ -96,17 +97,23 @@ impl Names<'_> {
     pub fn request(&self, step: &Step) -> Option<Request> {
         let (method, path, body) = match step {
             Step::Wait { .. } => return None,
-            Step::Create { .. } => (Method::POST, "/v1/session".into(), Some(self.creation(step))),
+            Step::Create { .. } => (Method::POST, "/v1/session".into(), Some(self.creation_body(step))),
             Step::Read { refresh, .. } => {
-                (Method::GET, self.at(if *refresh { "" } else { "?refresh_ttl=false" }), None)
+                (Method::GET, self.session_path(if *refresh { "" } else { "?refresh_ttl=false" }), None)
             }
             Step::ReadPlayers { page_size, .. } => {
                 let cursor = self.cursor;
-                (Method::GET, self.at(&format!("/player?page_size={page_size}&cursor={cursor}")), None)
+                (
+                    Method::GET,
+                    self.session_path(&format!("/player?page_size={page_size}&cursor={cursor}")),
+                    None,
+                )
             }
-            Step::ReadPlayer { player, .. } => (Method::GET, self.player_at(*player, Spelling::Plain), None),
+            Step::ReadPlayer { player, .. } => {
+                (Method::GET, self.player_path(*player, PathForm::Plain), None)
+            }
             Step::ReadRights { player, .. } => {
-                (Method::GET, self.player_at(*player, Spelling::Plain) + "/permission", None)
+                (Method::GET, self.player_path(*player, PathForm::Plain) + "/permission", None)
             }
             Step::ReadList { player: None } => (Method::GET, "/v1/player/me/session".into(), None),
             Step::ReadList { player: Some(player) } => {
@@ -122,19 +129,25 @@ impl Names<'_> {
             Step::Browse { kind, region, page_size, .. } => {
                 (Method::GET, self.browser(kind.name(), *region, *page_size), None)
             }
-            Step::Join { ask, .. } => (Method::POST, self.at("/player/me"), Some(self.ask(ask))),
-            Step::JoinThrough { platform, id, player, ask } => {
-                (Method::POST, self.door(*platform, *id, *player), Some(self.ask(ask)))
+            Step::Join { join_body, .. } => {
+                (Method::POST, self.session_path("/player/me"), Some(self.join_body(join_body)))
             }
-            Step::Leave { .. } => (Method::DELETE, self.at("/player/me"), None),
+            Step::JoinThrough { platform, id, player, join_body } => (
+                Method::POST,
+                self.platform_player_path(*platform, *id, *player),
+                Some(self.join_body(join_body)),
+            ),
+            Step::Leave { .. } => (Method::DELETE, self.session_path("/player/me"), None),
             Step::LeaveThrough { platform, id, player } => {
-                (Method::DELETE, self.door(*platform, *id, *player), None)
+                (Method::DELETE, self.platform_player_path(*platform, *id, *player), None)
             }
-            Step::Kick { player, spelling, .. } => (Method::DELETE, self.player_at(*player, *spelling), None),
+            Step::Kick { player, path_form, .. } => {
+                (Method::DELETE, self.player_path(*player, *path_form), None)
+            }
             Step::KickSession { .. } => {
-                (Method::DELETE, self.at(&format!("/kicked-session/{}", self.other)), None)
+                (Method::DELETE, self.session_path(&format!("/kicked-session/{}", self.other)), None)
             }
-            Step::End { .. } => (Method::DELETE, self.at(""), None),
+            Step::End { .. } => (Method::DELETE, self.session_path(""), None),
             _ => return Some(self.change_request(step)),
         };
         Some(Request { method, path, body })
@@ -142,58 +155,62 @@ impl Names<'_> {
 
     fn change_request(&self, step: &Step) -> Request {
         let (method, path, body) = match step {
-            Step::Invite { player, terms, .. } => {
-                (Method::POST, self.newer(*player, ":invite"), Some(terms_json(terms)))
+            Step::Invite { player, options, .. } => {
+                (Method::POST, self.player_path_v2(*player, ":invite"), Some(invite_json(options)))
             }
-            Step::InviteSession { terms, .. } => {
-                let path = self.at(&format!("/invited-session/{}:invite", self.other));
-                (Method::POST, path, Some(terms_json(terms)))
+            Step::InviteSession { options, .. } => {
+                let path = self.session_path(&format!("/invited-session/{}:invite", self.other));
+                (Method::POST, path, Some(invite_json(options)))
             }
-            Step::Update { player, spelling, status, terms, .. } => {
-                let mut body = terms_json(terms);
+            Step::Update { player, path_form, status, options, .. } => {
+                let mut body = invite_json(options);
                 if let Some(status) = status {
                     body["status"] = status.name().into();
                 }
-                (Method::POST, self.player_at(*player, *spelling), Some(body))
+                (Method::POST, self.player_path(*player, *path_form), Some(body))
             }
             Step::SetData { player, data, .. } => {
-                (Method::POST, self.newer(*player, ""), Some(json!({ "custom_data": data })))
+                (Method::POST, self.player_path_v2(*player, ""), Some(json!({ "custom_data": data })))
             }
-            Step::Promote { player, .. } => (Method::POST, self.newer(*player, ":promote"), None),
+            Step::Promote { player, .. } => (Method::POST, self.player_path_v2(*player, ":promote"), None),
             Step::Move { player, team, .. } => {
                 let body = team.map_or_else(|| json!({}), |team| json!({ "team_id": team }));
-                (Method::POST, self.newer(*player, ":move"), Some(body))
+                (Method::POST, self.player_path_v2(*player, ":move"), Some(body))
             }
             Step::Swap { players, .. } => {
                 let players = players.map(|player| self.player(player));
-                (Method::POST, self.at("/player:swap"), Some(json!({ "players": players })))
+                (Method::POST, self.session_path("/player:swap"), Some(json!({ "players": players })))
             }
-            Step::Lend { player, right, .. } => (Method::PATCH, self.right_path(*player, right.name()), None),
-            Step::TakeBack { player, right, .. } => {
+            Step::GiveRight { player, right, .. } => {
+                (Method::PATCH, self.right_path(*player, right.name()), None)
+            }
+            Step::RemoveRight { player, right, .. } => {
                 (Method::DELETE, self.right_path(*player, right.name()), None)
             }
-            Step::Change { change, .. } => (Method::PATCH, self.at(""), Some(change_json(change))),
+            Step::Change { change, .. } => (Method::PATCH, self.session_path(""), Some(change_json(change))),
             Step::ChangeTeam { team, change, .. } => {
-                (Method::PATCH, self.at(&format!("/team/{team}")), Some(team_json(change)))
+                (Method::PATCH, self.session_path(&format!("/team/{team}")), Some(team_json(change)))
             }
             Step::Link { platform, id, .. } => (Method::POST, self.link(*platform, *id), None),
             Step::Unlink { platform, id, .. } => (Method::DELETE, self.link(*platform, *id), None),
-            Step::MakeCode { .. } => (Method::POST, self.at(":generate-short-code"), None),
+            Step::MakeShortCode { .. } => (Method::POST, self.session_path(":generate-short-code"), None),
             Step::List { data, .. } => {
-                (Method::POST, self.at("/browser"), Some(json!({ "custom_data": data })))
+                (Method::POST, self.session_path("/browser"), Some(json!({ "custom_data": data })))
             }
             Step::Relist { data, .. } => {
-                (Method::PATCH, self.at("/browser"), Some(json!({ "custom_data": data })))
+                (Method::PATCH, self.session_path("/browser"), Some(json!({ "custom_data": data })))
             }
-            Step::Unlist { .. } => (Method::DELETE, self.at("/browser"), None),
-            Step::Host { hosting, .. } => (Method::POST, self.at("/instance"), Some(self.hosting(hosting))),
+            Step::Unlist { .. } => (Method::DELETE, self.session_path("/browser"), None),
+            Step::RequestInstance { instance_request, .. } => {
+                (Method::POST, self.session_path("/instance"), Some(self.instance_request(instance_request)))
+            }
             Step::UpdateInstance { change, .. } => {
-                (Method::PATCH, self.at("/instance"), Some(instance_json(change)))
+                (Method::PATCH, self.session_path("/instance"), Some(instance_json(change)))
             }
-            Step::EndInstance { .. } => (Method::DELETE, self.at("/instance"), None),
-            Step::Report { instance, health, .. } => {
+            Step::EndInstance { .. } => (Method::DELETE, self.session_path("/instance"), None),
+            Step::ReportHealth { instance, health, .. } => {
                 let body = json!({ "instance_id": instance, "instance_health": health });
-                (Method::POST, self.at("/instance/health"), Some(body))
+                (Method::POST, self.session_path("/instance/health"), Some(body))
             }
             other => unreachable!("`request` handles {other:?}"),
         };
@@ -201,35 +218,36 @@ impl Names<'_> {
     }
 
     fn right_path(&self, player: usize, right: &str) -> String {
-        format!("{}/permission/{right}", self.player_at(player, Spelling::Plain))
+        format!("{}/permission/{right}", self.player_path(player, PathForm::Plain))
     }
 
-    fn hosting(&self, hosting: &Hosting) -> Value {
-        let mut body = json!({ "host_type": hosting.host_type, "custom_data": hosting.data });
-        if let Some(id) = hosting.id {
+    fn instance_request(&self, instance_request: &InstanceRequest) -> Value {
+        let mut body =
+            json!({ "host_type": instance_request.host_type, "custom_data": instance_request.data });
+        if let Some(id) = instance_request.id {
             body["instance_id"] = id.into();
         }
-        if let Some(host) = hosting.host {
+        if let Some(host) = instance_request.host {
             body["host_player_uuid"] = self.player(host).into();
         }
-        if let Some(exists) = hosting.template {
+        if let Some(exists) = instance_request.template {
             let id = if exists { TEMPLATE } else { uuid::Uuid::nil() };
             body["instance_request_template_id"] = id.to_string().into();
         }
-        if hosting.startup {
+        if instance_request.startup {
             body["instance_startup_params"] = json!({ "map": "Mine", "mode": "arena", "misc_params": "" });
         }
         body
     }
 
-    fn creation(&self, step: &Step) -> Value {
-        let Step::Create { kind, client, ask, password, region } = step else {
+    fn creation_body(&self, step: &Step) -> Value {
+        let Step::Create { kind, client, join_body, password, region } = step else {
             unreachable!("{step:?} is not a creation")
         };
         let mut body = client_json(client);
         body.insert("session_type".into(), kind.name().into());
-        if let Some(ask) = ask {
-            body.insert("player".into(), self.ask(ask));
+        if let Some(join_body) = join_body {
+            body.insert("player".into(), self.join_body(join_body));
         }
         if *password {
             body.insert("password".into(), PASSWORDS[0].into());
@@ -241,13 +259,13 @@ impl Names<'_> {
     }
 }
 
-fn terms_json(terms: &Terms) -> Value {
-    let mut body = json!({ "overflow_action": terms.overflow.name() });
-    if let Some(team) = terms.team {
+fn invite_json(options: &InviteOptions) -> Value {
+    let mut body = json!({ "overflow_action": options.overflow.name() });
+    if let Some(team) = options.team {
         body["team_id"] = team.into();
     }
-    if !terms.data.is_empty() {
-        body["custom_data"] = json!(terms.data);
+    if !options.data.is_empty() {
+        body["custom_data"] = json!(options.data);
     }
     body
 }
@@ -296,9 +314,9 @@ fn change_json(change: &Change) -> Value {
     if let Some(joinable) = change.joinable {
         body["joinable"] = joinable.into();
     }
-    if let Some(doors) = change.joinability {
-        let names = ["open", "friends", "platform"].into_iter().zip(doors);
-        let given = names.filter_map(|(name, door)| Some((name.to_owned(), door?.into())));
+    if let Some(joinability) = change.joinability {
+        let names = ["open", "friends", "platform"].into_iter().zip(joinability);
+        let given = names.filter_map(|(name, value)| Some((name.to_owned(), value?.into())));
         body["joinability"] = Value::Object(given.collect());
     }
     if let Some(teams) = &change.teams {

@@ -2,26 +2,26 @@
 
 use serde_json::Value;
 
-use super::answer::{Answer, Answered, Tag, places};
-use super::doors::Joiner;
+use super::answer::{Answer, ExpectedAnswer, ExpectedEtag, players_answer};
 use super::invites::Invite;
+use super::join_paths::Joiner;
 use super::setup::Setup;
-use super::state::{Caller, Data, Model, No, Seat, Session};
-use super::step::{Right, Spelling, Standing, Step, Terms};
+use super::state::{Caller, Data, Entry, Model, Refusal, Session};
+use super::step::{InviteOptions, PathForm, Right, Status, Step};
 
 /// The entry of a player who must be active.
-fn active_seat(session: &mut Session, player: usize) -> Result<&mut Seat, No> {
-    let seat = session.seat_mut(player).ok_or(No(404, "player_not_found"))?;
-    if seat.is_active() { Ok(seat) } else { Err(No(403, "player_not_active")) }
+fn active_entry(session: &mut Session, player: usize) -> Result<&mut Entry, Refusal> {
+    let entry = session.entry_mut(player).ok_or(Refusal(404, "player_not_found"))?;
+    if entry.is_active() { Ok(entry) } else { Err(Refusal(403, "player_not_active")) }
 }
 
-fn promote(session: &mut Session, caller: Caller, player: usize) -> Result<(), No> {
+fn promote(session: &mut Session, caller: Caller, player: usize) -> Result<(), Refusal> {
     session.require_leader(caller)?;
-    active_seat(session, player)?;
-    for seat in session.seats.iter_mut().filter(|seat| seat.standing == Standing::Leader) {
-        seat.standing = Standing::Member;
+    active_entry(session, player)?;
+    for entry in session.entries.iter_mut().filter(|entry| entry.status == Status::Leader) {
+        entry.status = Status::Member;
     }
-    active_seat(session, player)?.standing = Standing::Leader;
+    active_entry(session, player)?.status = Status::Leader;
     Ok(())
 }
 
@@ -31,55 +31,55 @@ fn move_to(
     caller: Caller,
     player: usize,
     team: Option<usize>,
-) -> Result<(), No> {
+) -> Result<(), Refusal> {
     session.require_active(caller)?;
     if !(setup.settings.own_team && caller.player == Some(player)) {
         session.require_right(caller, Right::Move)?;
     }
-    let team = team.unwrap_or(session.found(player)?.team);
+    let team = team.unwrap_or(session.require_entry(player)?.team);
     if team >= session.teams.len() {
-        return Err(No(404, "team_not_found"));
+        return Err(Refusal(404, "team_not_found"));
     }
-    if !session.has_place_for(team, player) {
-        return Err(No(403, "team_full"));
+    if !session.has_slot_for(team, player) {
+        return Err(Refusal(403, "team_full"));
     }
-    session.seat_mut(player).expect("the player sits here").team = team;
+    session.entry_mut(player).expect("the player has an entry").team = team;
     Ok(())
 }
 
-fn set_data(session: &mut Session, caller: Caller, player: usize, data: &Data) -> Result<(), No> {
+fn set_data(session: &mut Session, caller: Caller, player: usize, data: &Data) -> Result<(), Refusal> {
     if caller.player != Some(player) {
         session.require_leader(caller)?;
     }
-    session.found(player)?;
-    session.seat_mut(player).expect("the player sits here").data = data.clone();
+    session.require_entry(player)?;
+    session.entry_mut(player).expect("the player has an entry").data = data.clone();
     Ok(())
 }
 
-fn swap(session: &mut Session, caller: Caller, [one, other]: [usize; 2]) -> Result<(), No> {
+fn swap(session: &mut Session, caller: Caller, [one, other]: [usize; 2]) -> Result<(), Refusal> {
     session.require_leader(caller)?;
-    let (first, second) = (active_seat(session, one)?.team, active_seat(session, other)?.team);
+    let (first, second) = (active_entry(session, one)?.team, active_entry(session, other)?.team);
     if session.leads(one) || session.leads(other) {
-        return Err(No(403, "leader_not_swappable"));
+        return Err(Refusal(403, "leader_not_swappable"));
     }
     if first == second {
-        return Err(No(403, "same_team"));
+        return Err(Refusal(403, "same_team"));
     }
-    active_seat(session, one)?.team = second;
-    active_seat(session, other)?.team = first;
+    active_entry(session, one)?.team = second;
+    active_entry(session, other)?.team = first;
     Ok(())
 }
 
 impl Model {
-    pub fn arrange(&mut self, caller: Caller, name: &str, step: &Step) -> Answered {
+    pub fn roster_step(&mut self, caller: Caller, name: &str, step: &Step) -> ExpectedAnswer {
         let (id, player) = match step {
-            Step::Update { player, spelling, status, terms, .. } => {
+            Step::Update { player, path_form, status, options, .. } => {
                 self.session(name)?;
-                let player = self.named(caller, *player, *spelling)?;
-                let id = self.update(caller, name, player, *status, terms)?;
-                if *spelling == Spelling::ById {
-                    let place = self.place_view(self.session(&id)?, player)?;
-                    return Ok(Answer::Body(place, Tag::None));
+                let player = self.resolve_player(caller, *player, *path_form)?;
+                let id = self.update(caller, name, player, *status, options)?;
+                if *path_form == PathForm::ById {
+                    let place = self.changed_player_view(self.session(&id)?, player)?;
+                    return Ok(Answer::Body(place, ExpectedEtag::None));
                 }
                 (id, player)
             }
@@ -96,34 +96,34 @@ impl Model {
             }
             Step::Swap { players, .. } => {
                 let id = self.by_rule(name, |session, _| swap(session, caller, *players))?;
-                return places(self, &id, players);
+                return players_answer(self, &id, players);
             }
-            _ => return self.arrange_rights(caller, name, step),
+            _ => return self.rights_step(caller, name, step),
         };
-        self.place(&id, player)
+        self.player_answer(&id, player)
     }
 
-    fn arrange_rights(&mut self, caller: Caller, name: &str, step: &Step) -> Answered {
+    fn rights_step(&mut self, caller: Caller, name: &str, step: &Step) -> ExpectedAnswer {
         match step {
-            Step::Lend { player, right, .. } => {
+            Step::GiveRight { player, right, .. } => {
                 let id = self.by_rule(name, |session, _| {
                     session.require_leader(caller)?;
-                    active_seat(session, *player)?.lent.insert(*right);
+                    active_entry(session, *player)?.given_rights.insert(*right);
                     Ok(())
                 })?;
                 let rights: Value = self.rights_view(self.session(&id)?, *player)?;
-                Ok(Answer::Body(rights, Tag::Session(id)))
+                Ok(Answer::Body(rights, ExpectedEtag::Session(id)))
             }
-            Step::TakeBack { player, right, .. } => {
+            Step::RemoveRight { player, right, .. } => {
                 let id = self.by_rule(name, |session, _| {
                     session.require_active(caller)?;
                     if caller.player != Some(*player) {
                         session.require_leader(caller)?;
                     }
-                    active_seat(session, *player)?.lent.remove(right);
+                    active_entry(session, *player)?.given_rights.remove(right);
                     Ok(())
                 })?;
-                Ok(Answer::Empty(Tag::Session(id)))
+                Ok(Answer::Empty(ExpectedEtag::Session(id)))
             }
             other => unreachable!("{other:?} is not a change of rights"),
         }
@@ -133,8 +133,8 @@ impl Model {
     fn by_rule(
         &mut self,
         name: &str,
-        rule: impl FnOnce(&mut Session, &Setup) -> Result<(), No>,
-    ) -> Result<String, No> {
+        rule: impl FnOnce(&mut Session, &Setup) -> Result<(), Refusal>,
+    ) -> Result<String, Refusal> {
         self.change(name, |session, setup, _| {
             rule(session, setup)?;
             Ok(session.id.clone())
@@ -147,17 +147,17 @@ impl Model {
         caller: Caller,
         name: &str,
         player: usize,
-        status: Option<Standing>,
-        terms: &Terms,
-    ) -> Result<String, No> {
-        if let Some(standing @ (Standing::Invited | Standing::Reserved)) = status {
-            let invite = Invite { standing, terms: terms.clone(), inviter: caller.player, source: None };
+        status: Option<Status>,
+        options: &InviteOptions,
+    ) -> Result<String, Refusal> {
+        if let Some(status @ (Status::Invited | Status::Reserved)) = status {
+            let invite = Invite { status, options: options.clone(), inviter: caller.player, source: None };
             return self.invite(caller, name, player, &invite);
         }
         let session = self.session(name)?;
-        if status == Some(Standing::Member) && !session.is_active(player) {
+        if status == Some(Status::Member) && !session.is_active(player) {
             if !caller.any && caller.player != Some(player) {
-                return Err(No(403, "join_for_others"));
+                return Err(Refusal(403, "join_for_others"));
             }
             let own = (caller.player == Some(player)).then(|| self.setup.players[player]);
             return self.join(
@@ -166,8 +166,8 @@ impl Model {
                     player,
                     player_id: own.and_then(|own| own.player_id),
                     client: None,
-                    team: terms.team,
-                    data: Some(terms.data.clone()).filter(|data| !data.is_empty()),
+                    team: options.team,
+                    data: Some(options.data.clone()).filter(|data| !data.is_empty()),
                     password: None,
                     friend: None,
                     through: None,
@@ -175,19 +175,19 @@ impl Model {
             );
         }
         self.by_rule(name, |session, setup| {
-            if status == Some(Standing::Leader) {
+            if status == Some(Status::Leader) {
                 session.require_leader(caller)?;
             }
-            let current = session.found(player)?.team;
-            if let Some(team) = terms.team.filter(|team| *team != current) {
+            let current = session.require_entry(player)?.team;
+            if let Some(team) = options.team.filter(|team| *team != current) {
                 move_to(session, setup, caller, player, Some(team))?;
             }
-            if terms.data.is_empty() {
+            if options.data.is_empty() {
                 session.require_active(caller)?;
             } else {
-                set_data(session, caller, player, &terms.data)?;
+                set_data(session, caller, player, &options.data)?;
             }
-            if status == Some(Standing::Leader) { promote(session, caller, player) } else { Ok(()) }
+            if status == Some(Status::Leader) { promote(session, caller, player) } else { Ok(()) }
         })
     }
 }

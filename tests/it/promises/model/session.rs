@@ -2,27 +2,27 @@
 
 use serde_json::{Value, json};
 
-use super::answer::{Answer, Answered, Tag, link};
+use super::answer::{Answer, ExpectedAnswer, ExpectedEtag, link};
 use super::setup::{Kind, MAPPED, Setup};
-use super::state::{Caller, Data, Link, Listing, Model, No, Session, Team};
+use super::state::{Caller, Data, Link, Listing, Model, Refusal, Session, Team};
 use super::step::{Change, Step, TeamChange};
 
 /// A changed team. It may not shrink below its number of players; a team that exceeds its size may keep it.
-fn reshaped(session: &Session, setup: &Setup, team: usize, change: &TeamChange) -> Result<Team, No> {
+fn reshaped(session: &Session, setup: &Setup, team: usize, change: &TeamChange) -> Result<Team, Refusal> {
     let (size, data) = match session.teams.get(team) {
         Some(team) => (team.size, team.data.clone()),
         None => (setup.settings.shape(session.kind).1, None),
     };
     let wanted = change.size.unwrap_or(size);
-    if wanted < size && wanted < session.taken(team) {
-        return Err(No(403, "team_too_full"));
+    if wanted < size && wanted < session.slots_taken(team) {
+        return Err(Refusal(403, "team_too_full"));
     }
     Ok(Team { size: wanted, data: change.data.clone().or(data) })
 }
 
-fn reshape(session: &mut Session, setup: &Setup, wanted: &[TeamChange]) -> Result<(), No> {
-    if wanted.is_empty() || session.seats.iter().any(|seat| seat.team >= wanted.len()) {
-        return Err(No(403, "team_not_empty"));
+fn reshape(session: &mut Session, setup: &Setup, wanted: &[TeamChange]) -> Result<(), Refusal> {
+    if wanted.is_empty() || session.entries.iter().any(|entry| entry.team >= wanted.len()) {
+        return Err(Refusal(403, "team_not_empty"));
     }
     let mut teams = Vec::new();
     for (team, change) in wanted.iter().enumerate() {
@@ -33,7 +33,7 @@ fn reshape(session: &mut Session, setup: &Setup, wanted: &[TeamChange]) -> Resul
 }
 
 /// Changes only the given fields. `joinability` replaces all three join paths.
-fn apply(session: &mut Session, setup: &Setup, change: &Change) -> Result<(), No> {
+fn apply(session: &mut Session, setup: &Setup, change: &Change) -> Result<(), Refusal> {
     if let Some(teams) = &change.teams {
         reshape(session, setup, teams)?;
     }
@@ -53,7 +53,7 @@ fn apply(session: &mut Session, setup: &Setup, change: &Change) -> Result<(), No
 }
 
 impl Model {
-    pub fn change_session(&mut self, caller: Caller, name: &str, step: &Step, taken: &Value) -> Answered {
+    pub fn session_step(&mut self, caller: Caller, name: &str, step: &Step, reply: &Value) -> ExpectedAnswer {
         match step {
             Step::Change { change, .. } => {
                 let region = self.check_region(change.region);
@@ -62,59 +62,66 @@ impl Model {
                     region?;
                     apply(session, setup, change)
                 })?;
-                Ok(Answer::Body(self.session_view(caller, self.session(name)?), Tag::Body))
+                Ok(Answer::Body(self.session_view(caller, self.session(name)?), ExpectedEtag::Body))
             }
             Step::ChangeTeam { team, change, .. } => self.change_team(caller, name, *team, change),
             Step::Link { platform, id, .. } => self.link(caller, name, *platform, *id),
             Step::Unlink { platform, id, .. } => self.change(name, |session, _, _| {
                 let is_it = |link: &Link| (link.platform, link.id) == (*platform, *id);
-                let at = session.links.iter().position(is_it).ok_or(No(404, "platform_session_not_found"))?;
+                let at =
+                    session.links.iter().position(is_it).ok_or(Refusal(404, "platform_session_not_found"))?;
                 session.require_active(caller)?;
                 session.links.remove(at);
-                Ok(Answer::Empty(Tag::None))
+                Ok(Answer::Empty(ExpectedEtag::None))
             }),
-            Step::MakeCode { .. } => self.change(name, |session, _, _| {
+            Step::MakeShortCode { .. } => self.change(name, |session, _, _| {
                 session.require_active(caller)?;
                 if session.code.is_some() {
-                    return Err(No(409, "short_code_exists"));
+                    return Err(Refusal(409, "short_code_exists"));
                 }
                 // The server chooses the code.
-                session.code = taken["short_code"].as_str().map(str::to_owned);
-                Ok(Answer::Body(json!({ "short_code": session.code }), Tag::None))
+                session.code = reply["short_code"].as_str().map(str::to_owned);
+                Ok(Answer::Body(json!({ "short_code": session.code }), ExpectedEtag::None))
             }),
             Step::End { .. } => self.change(name, |session, _, _| {
                 session.require_leader(caller)?;
                 session.ended = true;
-                Ok(Answer::Empty(Tag::None))
+                Ok(Answer::Empty(ExpectedEtag::None))
             }),
             _ => self.change_listing(caller, name, step),
         }
     }
 
-    fn change_team(&mut self, caller: Caller, name: &str, team: usize, change: &TeamChange) -> Answered {
+    fn change_team(
+        &mut self,
+        caller: Caller,
+        name: &str,
+        team: usize,
+        change: &TeamChange,
+    ) -> ExpectedAnswer {
         self.change(name, |session, setup, _| {
             session.require_leader(caller)?;
             if team >= session.teams.len() {
-                return Err(No(404, "team_not_found"));
+                return Err(Refusal(404, "team_not_found"));
             }
             session.teams[team] = reshaped(session, setup, team, change)?;
             Ok(())
         })?;
         let session = self.session(name)?;
         let view = self.team_view(caller, session, team, |_| !self.suppresses(session));
-        Ok(Answer::Body(view, Tag::Session(session.id.clone())))
+        Ok(Answer::Body(view, ExpectedEtag::Session(session.id.clone())))
     }
 
     /// Links a platform session. A caller who is active in the session becomes a player of the platform session.
-    fn link(&mut self, caller: Caller, name: &str, platform: usize, id: usize) -> Answered {
+    fn link(&mut self, caller: Caller, name: &str, platform: usize, id: usize) -> ExpectedAnswer {
         let used_by = self.linked(platform, id).ok().map(|session| session.id.clone());
         self.change(name, |session, _, _| {
             session.require_active(caller)?;
             match session.links.iter().find(|link| link.platform == platform) {
-                Some(link) if link.id != id => return Err(No(403, "platform_already_linked")),
+                Some(link) if link.id != id => return Err(Refusal(403, "platform_already_linked")),
                 Some(_) => {}
-                None if platform >= MAPPED => return Err(No(404, "platform_not_in_template")),
-                None if used_by.is_some() => return Err(No(403, "platform_session_in_use")),
+                None if platform >= MAPPED => return Err(Refusal(404, "platform_not_in_template")),
+                None if used_by.is_some() => return Err(Refusal(403, "platform_session_in_use")),
                 None => session.links.push(Link { platform, id, through: Default::default() }),
             }
             let linker = caller.player.filter(|player| session.is_active(*player));
@@ -123,21 +130,22 @@ impl Model {
             Ok(())
         })?;
         let session = self.session(name)?;
-        Ok(Answer::Body(self.link_view(session, link(session, platform)), Tag::Body))
+        Ok(Answer::Body(self.link_view(session, link(session, platform)), ExpectedEtag::Body))
     }
 
-    fn change_listing(&mut self, caller: Caller, name: &str, step: &Step) -> Answered {
+    fn change_listing(&mut self, caller: Caller, name: &str, step: &Step) -> ExpectedAnswer {
         let next = self.listings + 1;
         self.change(name, |session, _, now_s| {
             session.require_leader(caller)?;
             match step {
                 Step::List { data, .. } => list(session, data, next, now_s),
                 Step::Relist { data, .. } => {
-                    session.listing.as_mut().ok_or(No(404, "browser_info_not_found"))?.data = data.clone();
+                    session.listing.as_mut().ok_or(Refusal(404, "browser_info_not_found"))?.data =
+                        data.clone();
                     Ok(())
                 }
                 Step::Unlist { .. } => {
-                    session.listing.take().map(drop).ok_or(No(404, "browser_info_not_found"))
+                    session.listing.take().map(drop).ok_or(Refusal(404, "browser_info_not_found"))
                 }
                 other => unreachable!("{other:?} is not a change of a listing"),
             }
@@ -147,14 +155,14 @@ impl Model {
             self.listings = next;
         }
         let view = self.listing_view(self.session(name)?);
-        Ok(view.map_or(Answer::Empty(Tag::None), |view| Answer::Body(view, Tag::None)))
+        Ok(view.map_or(Answer::Empty(ExpectedEtag::None), |view| Answer::Body(view, ExpectedEtag::None)))
     }
 }
 
 /// Lists a session. A listed session gets the new data and keeps its position.
-fn list(session: &mut Session, data: &Data, number: u64, now_s: i64) -> Result<(), No> {
+fn list(session: &mut Session, data: &Data, number: u64, now_s: i64) -> Result<(), Refusal> {
     if session.kind != Kind::Game {
-        return Err(No(403, "not_for_browser"));
+        return Err(Refusal(403, "not_for_browser"));
     }
     match &mut session.listing {
         Some(listing) => listing.data = data.clone(),
@@ -164,19 +172,20 @@ fn list(session: &mut Session, data: &Data, number: u64, now_s: i64) -> Result<(
 }
 
 /// Removes inactive players and expired invites.
-pub fn settle(session: &mut Session, setup: &Setup, now_s: i64) {
-    let silent = |seat: &super::state::Seat| match (
-        seat.is_active(),
+pub fn expire_entries(session: &mut Session, setup: &Setup, now_s: i64) {
+    let is_overdue = |entry: &super::state::Entry| match (
+        entry.is_active(),
         setup.settings.culling_s,
         setup.settings.invite_expiry_s,
     ) {
-        (true, Some(after_s), _) => after_s > 0 && now_s - seat.asked_s >= after_s as i64,
-        (false, _, Some(after_s)) => seat.invited_s.is_some_and(|at| now_s - at >= after_s as i64),
+        (true, Some(after_s), _) => after_s > 0 && now_s - entry.last_seen_s >= after_s as i64,
+        (false, _, Some(after_s)) => entry.invited_s.is_some_and(|at| now_s - at >= after_s as i64),
         _ => false,
     };
-    let gone: Vec<_> = session.seats.iter().filter(|seat| silent(seat)).map(|seat| seat.player).collect();
-    for player in gone {
+    let overdue: Vec<_> =
+        session.entries.iter().filter(|entry| is_overdue(entry)).map(|entry| entry.player).collect();
+    for player in overdue {
         // Cannot fail: the player has an entry.
-        let _ = super::doors::leave(session, setup, player);
+        let _ = super::join_paths::leave(session, setup, player);
     }
 }

@@ -63,7 +63,7 @@ impl Kind {
 
 /// A player.
 #[derive(Clone, Copy, Debug)]
-pub struct Who {
+pub struct TestPlayer {
     pub uuid: Uuid,
     /// The platform in the token; otherwise the body names one.
     pub platform: Option<Platform>,
@@ -104,7 +104,7 @@ pub struct Settings {
     pub sessions_max: usize,
     pub invites_max: usize,
     /// Slots of each team of a game.
-    pub places: usize,
+    pub slots: usize,
     pub auto_start: AutoStart,
     /// The host type of the instance template.
     pub template_host: &'static str,
@@ -115,7 +115,7 @@ pub struct Settings {
 #[derive(Clone, Debug)]
 pub struct Setup {
     pub settings: Settings,
-    pub players: Vec<Who>,
+    pub players: Vec<TestPlayer>,
 }
 
 fn any_visibility() -> impl Strategy<Value = Visibility> {
@@ -126,13 +126,13 @@ fn any_visibility() -> impl Strategy<Value = Visibility> {
 impl Settings {
     /// The same settings without timeouts of players and hosts. On a shared store these timeouts are longer, because
     /// other nodes may have received heartbeats and reports. The model does not know that rule.
-    pub fn patient(self) -> Self {
+    pub fn without_timeouts(self) -> Self {
         let health = HealthSettings { cadence_s: 3600, missed_percent: 100, missed_max: 1000 };
         Self { culling_s: None, health, ..self }
     }
 }
 
-pub fn any_knobs() -> impl Strategy<Value = Settings> {
+pub fn any_settings() -> impl Strategy<Value = Settings> {
     let version_check = prop_oneof![
         3 => Just(VersionCheck::Off), 1 => Just(VersionCheck::Exact), 1 => Just(VersionCheck::MajorMinor)
     ];
@@ -165,7 +165,7 @@ pub fn any_knobs() -> impl Strategy<Value = Settings> {
         regions: limits.1,
         sessions_max: if limits.2 { 32 } else { 2 },
         invites_max: if limits.3 { 100 } else { 1 },
-        places: limits.4,
+        slots: limits.4,
         auto_start: instances.0,
         template_host: instances.1,
         health: instances.2,
@@ -176,13 +176,13 @@ impl Settings {
     /// The number of teams of a type, and the slots of each.
     pub const fn shape(&self, kind: Kind) -> (usize, usize) {
         match kind {
-            Kind::Game => (2, self.places),
+            Kind::Game => (2, self.slots),
             _ => (1, 3),
         }
     }
 
     /// Applies the settings to a server's configuration.
-    pub fn turn(&self, config: &mut Config) {
+    pub fn apply_to(&self, config: &mut Config) {
         config.sessions.friends_check =
             if self.trust_friends { FriendsCheck::Trust } else { FriendsCheck::Deny };
         config.sessions.version_check = self.version_check;

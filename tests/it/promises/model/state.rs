@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::instances::Instance;
 use super::setup::{Kind, Setup};
-use super::step::{GameClient, Right, Standing};
+use super::step::{GameClient, Right, Status};
 
 /// A `custom_data` map.
 pub type Data = BTreeMap<String, String>;
 
 /// A refusal: HTTP status and error code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct No(pub u16, pub &'static str);
+pub struct Refusal(pub u16, pub &'static str);
 
 /// The caller: a player, by index, and whether the caller has every permission.
 #[derive(Clone, Copy, Debug)]
@@ -22,11 +22,11 @@ pub struct Caller {
 
 /// A player's entry in a session.
 #[derive(Clone, Debug)]
-pub struct Seat {
+pub struct Entry {
     pub player: usize,
     /// Numbers the entries of a session in the order of their creation.
     pub number: u64,
-    pub standing: Standing,
+    pub status: Status,
     pub team: usize,
     pub data: Data,
     pub client: Option<GameClient>,
@@ -35,20 +35,20 @@ pub struct Seat {
     pub source: Option<String>,
     pub invited_s: Option<i64>,
     pub joined_s: Option<i64>,
-    pub lent: BTreeSet<Right>,
+    pub given_rights: BTreeSet<Right>,
     /// The time of the player's last heartbeat.
-    pub asked_s: i64,
+    pub last_seen_s: i64,
 }
 
-impl Seat {
+impl Entry {
     pub fn is_active(&self) -> bool {
-        matches!(self.standing, Standing::Member | Standing::Leader)
+        matches!(self.status, Status::Member | Status::Leader)
     }
 
     pub fn rights(&self) -> BTreeSet<Right> {
-        match self.standing {
-            Standing::Leader => Right::ALL.into(),
-            _ => self.lent.clone(),
+        match self.status {
+            Status::Leader => Right::ALL.into(),
+            _ => self.given_rights.clone(),
         }
     }
 }
@@ -87,7 +87,7 @@ pub struct Session {
     pub platform: bool,
     pub password: Option<&'static str>,
     pub teams: Vec<Team>,
-    pub seats: Vec<Seat>,
+    pub entries: Vec<Entry>,
     pub last_number: u64,
     pub data: Data,
     pub links: Vec<Link>,
@@ -95,77 +95,77 @@ pub struct Session {
     pub listing: Option<Listing>,
     pub instance: Option<Instance>,
     /// When the session was last used. It ends at the idle time after that.
-    pub asked_s: i64,
+    pub used_s: i64,
     pub ended: bool,
 }
 
 impl Session {
-    pub fn seat(&self, player: usize) -> Option<&Seat> {
-        self.seats.iter().find(|seat| seat.player == player)
+    pub fn entry(&self, player: usize) -> Option<&Entry> {
+        self.entries.iter().find(|entry| entry.player == player)
     }
 
-    pub fn seat_mut(&mut self, player: usize) -> Option<&mut Seat> {
-        self.seats.iter_mut().find(|seat| seat.player == player)
+    pub fn entry_mut(&mut self, player: usize) -> Option<&mut Entry> {
+        self.entries.iter_mut().find(|entry| entry.player == player)
     }
 
     /// The entry of a player who must have one.
-    pub fn found(&self, player: usize) -> Result<&Seat, No> {
-        self.seat(player).ok_or(No(404, "player_not_found"))
+    pub fn require_entry(&self, player: usize) -> Result<&Entry, Refusal> {
+        self.entry(player).ok_or(Refusal(404, "player_not_found"))
     }
 
     pub fn is_active(&self, player: usize) -> bool {
-        self.seat(player).is_some_and(Seat::is_active)
+        self.entry(player).is_some_and(Entry::is_active)
     }
 
     pub fn leads(&self, player: usize) -> bool {
-        self.seat(player).is_some_and(|seat| seat.standing == Standing::Leader)
+        self.entry(player).is_some_and(|entry| entry.status == Status::Leader)
     }
 
     /// Active players, longest active first.
-    pub fn active(&self, setup: &Setup) -> Vec<&Seat> {
-        let mut active: Vec<_> = self.seats.iter().filter(|seat| seat.is_active()).collect();
-        active.sort_by_key(|seat| (seat.joined_s, setup.players[seat.player].uuid));
+    pub fn active(&self, setup: &Setup) -> Vec<&Entry> {
+        let mut active: Vec<_> = self.entries.iter().filter(|entry| entry.is_active()).collect();
+        active.sort_by_key(|entry| (entry.joined_s, setup.players[entry.player].uuid));
         active
     }
 
     /// Slots of a team that are taken by other players than this one.
-    pub fn taken_but_by(&self, team: usize, player: usize) -> usize {
-        self.seats.iter().filter(|seat| seat.team == team && seat.player != player).count()
+    pub fn slots_taken_except(&self, team: usize, player: usize) -> usize {
+        self.entries.iter().filter(|entry| entry.team == team && entry.player != player).count()
     }
 
-    pub fn taken(&self, team: usize) -> usize {
-        self.taken_but_by(team, usize::MAX)
+    pub fn slots_taken(&self, team: usize) -> usize {
+        self.slots_taken_except(team, usize::MAX)
     }
 
     /// Whether a team has a slot for a player. A player who is on the team has one.
-    pub fn has_place_for(&self, team: usize, player: usize) -> bool {
-        let sits_there = self.seat(player).is_some_and(|seat| seat.team == team);
-        sits_there || self.taken(team) < self.teams[team].size
+    pub fn has_slot_for(&self, team: usize, player: usize) -> bool {
+        let sits_there = self.entry(player).is_some_and(|entry| entry.team == team);
+        sits_there || self.slots_taken(team) < self.teams[team].size
     }
 
-    pub fn require_active(&self, caller: Caller) -> Result<(), No> {
+    pub fn require_active(&self, caller: Caller) -> Result<(), Refusal> {
         if caller.any || caller.player.is_some_and(|player| self.is_active(player)) {
             return Ok(());
         }
-        Err(No(403, "not_active_in_session"))
+        Err(Refusal(403, "not_active_in_session"))
     }
 
-    pub fn require_leader(&self, caller: Caller) -> Result<(), No> {
+    pub fn require_leader(&self, caller: Caller) -> Result<(), Refusal> {
         self.require_active(caller)?;
         if caller.any || caller.player.is_some_and(|player| self.leads(player)) {
             return Ok(());
         }
-        Err(No(403, "not_session_leader"))
+        Err(Refusal(403, "not_session_leader"))
     }
 
     pub fn holds(&self, caller: Caller, right: Right) -> bool {
-        let seat = caller.player.and_then(|player| self.seat(player));
-        caller.any || seat.is_some_and(|seat| seat.is_active() && seat.rights().contains(&right))
+        let entry = caller.player.and_then(|player| self.entry(player));
+        caller.any || entry.is_some_and(|entry| entry.is_active() && entry.rights().contains(&right))
     }
 
-    pub fn require_right(&self, caller: Caller, right: Right) -> Result<(), No> {
+    pub fn require_right(&self, caller: Caller, right: Right) -> Result<(), Refusal> {
         self.require_active(caller)?;
-        if self.holds(caller, right) { Ok(()) } else { Err(No(403, "session_right_missing")) }
+        if self.holds(caller, right) { Ok(()) } else { Err(Refusal(403, "session_right_missing")) }
     }
 }
 
@@ -187,18 +187,18 @@ impl Model {
     }
 
     /// A session by its id, or by its short code in any case.
-    pub fn session(&self, name: &str) -> Result<&Session, No> {
+    pub fn session(&self, name: &str) -> Result<&Session, Refusal> {
         let is_named = |session: &&Session| {
             session.id == name || session.code.as_ref().is_some_and(|code| code.eq_ignore_ascii_case(name))
         };
-        self.sessions.iter().find(is_named).ok_or(No(404, "session_not_found"))
+        self.sessions.iter().find(is_named).ok_or(Refusal(404, "session_not_found"))
     }
 
     /// The session that a platform session is linked to.
-    pub fn linked(&self, platform: usize, id: usize) -> Result<&Session, No> {
+    pub fn linked(&self, platform: usize, id: usize) -> Result<&Session, Refusal> {
         let is_it = |link: &Link| (link.platform, link.id) == (platform, id);
         let found = self.sessions.iter().find(|session| session.links.iter().any(is_it));
-        found.ok_or(No(404, "platform_session_not_found"))
+        found.ok_or(Refusal(404, "platform_session_not_found"))
     }
 
     /// Every linked platform session: its platform and id.
@@ -211,11 +211,11 @@ impl Model {
     pub fn change<T>(
         &mut self,
         name: &str,
-        rule: impl FnOnce(&mut Session, &Setup, i64) -> Result<T, No>,
-    ) -> Result<T, No> {
+        rule: impl FnOnce(&mut Session, &Setup, i64) -> Result<T, Refusal>,
+    ) -> Result<T, Refusal> {
         let mut changed = self.session(name)?.clone();
         let answer = rule(&mut changed, &self.setup, self.now_s)?;
-        changed.asked_s = self.now_s;
+        changed.used_s = self.now_s;
         self.put(changed);
         Ok(answer)
     }
@@ -232,23 +232,23 @@ impl Model {
     }
 
     /// Notes that a caller has read a session. Reads by outsiders do not keep it alive.
-    pub fn ask(&mut self, caller: Caller, id: &str, refresh: bool) {
+    pub fn note_read(&mut self, caller: Caller, id: &str, refresh: bool) {
         let now_s = self.now_s;
         let Some(session) = self.sessions.iter_mut().find(|session| session.id == id) else { return };
-        let seat = caller.player.and_then(|player| session.seat_mut(player));
-        let belongs = seat.is_some();
-        if let Some(seat) = seat {
-            seat.asked_s = now_s;
+        let entry = caller.player.and_then(|player| session.entry_mut(player));
+        let belongs = entry.is_some();
+        if let Some(entry) = entry {
+            entry.last_seen_s = now_s;
         }
         if refresh && (caller.any || belongs) {
-            session.asked_s = now_s;
+            session.used_s = now_s;
         }
     }
 
     /// The number of other sessions in which a player is active, or has an invite or reservation.
-    pub fn others(&self, player: usize, id: &str, active: bool) -> usize {
-        let others = self.sessions.iter().filter(|session| session.id != id);
-        let seats = others.filter_map(|session| session.seat(player));
-        seats.filter(|seat| seat.is_active() == active).count()
+    pub fn count_other_sessions(&self, player: usize, id: &str, active: bool) -> usize {
+        let other_sessions = self.sessions.iter().filter(|session| session.id != id);
+        let entries = other_sessions.filter_map(|session| session.entry(player));
+        entries.filter(|entry| entry.is_active() == active).count()
     }
 }

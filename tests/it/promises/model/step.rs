@@ -5,14 +5,14 @@ use super::state::Data;
 
 /// A player's status in a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum Status {
     Leader,
     Member,
     Invited,
     Reserved,
 }
 
-impl Standing {
+impl Status {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Leader => "leader",
@@ -76,7 +76,7 @@ pub struct GameClient {
 
 /// The body of a join.
 #[derive(Clone, Debug)]
-pub struct Ask {
+pub struct JoinBody {
     pub client: GameClient,
     pub team: usize,
     pub data: Data,
@@ -86,7 +86,7 @@ pub struct Ask {
 
 /// The body of an invite.
 #[derive(Clone, Debug)]
-pub struct Terms {
+pub struct InviteOptions {
     pub team: Option<usize>,
     pub overflow: Overflow,
     pub data: Data,
@@ -94,7 +94,7 @@ pub struct Terms {
 
 /// The form of a path to a player of a session. `ByUuid` and `ById` are deprecated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Spelling {
+pub enum PathForm {
     Plain,
     ByUuid,
     ById,
@@ -121,7 +121,7 @@ pub struct Change {
 
 /// A request for an instance.
 #[derive(Clone, Debug)]
-pub struct Hosting {
+pub struct InstanceRequest {
     pub id: Option<&'static str>,
     pub host_type: &'static str,
     pub host: Option<usize>,
@@ -147,7 +147,7 @@ pub enum Step {
     Create {
         kind: Kind,
         client: GameClient,
-        ask: Option<Ask>,
+        join_body: Option<JoinBody>,
         password: bool,
         region: Option<&'static str>,
     },
@@ -159,7 +159,7 @@ pub enum Step {
     ReadPlayers {
         session: usize,
         page_size: usize,
-        go_on: bool,
+        next_page: bool,
     },
     ReadPlayer {
         session: usize,
@@ -185,17 +185,17 @@ pub enum Step {
         kind: Kind,
         region: Option<&'static str>,
         page_size: usize,
-        go_on: bool,
+        next_page: bool,
     },
     Join {
         session: usize,
-        ask: Ask,
+        join_body: JoinBody,
     },
     JoinThrough {
         platform: usize,
         id: usize,
         player: Option<usize>,
-        ask: Ask,
+        join_body: JoinBody,
     },
     Leave {
         session: usize,
@@ -208,20 +208,20 @@ pub enum Step {
     Kick {
         session: usize,
         player: usize,
-        spelling: Spelling,
+        path_form: PathForm,
     },
     Invite {
         session: usize,
         player: usize,
-        terms: Terms,
+        options: InviteOptions,
     },
     /// The deprecated update, which invites, joins, promotes, moves or changes data depending on its body.
     Update {
         session: usize,
         player: usize,
-        spelling: Spelling,
-        status: Option<Standing>,
-        terms: Terms,
+        path_form: PathForm,
+        status: Option<Status>,
+        options: InviteOptions,
     },
     SetData {
         session: usize,
@@ -241,12 +241,12 @@ pub enum Step {
         session: usize,
         players: [usize; 2],
     },
-    Lend {
+    GiveRight {
         session: usize,
         player: usize,
         right: Right,
     },
-    TakeBack {
+    RemoveRight {
         session: usize,
         player: usize,
         right: Right,
@@ -254,7 +254,7 @@ pub enum Step {
     InviteSession {
         session: usize,
         invited: usize,
-        terms: Terms,
+        options: InviteOptions,
     },
     KickSession {
         session: usize,
@@ -279,7 +279,7 @@ pub enum Step {
         platform: usize,
         id: usize,
     },
-    MakeCode {
+    MakeShortCode {
         session: usize,
     },
     List {
@@ -293,9 +293,9 @@ pub enum Step {
     Unlist {
         session: usize,
     },
-    Host {
+    RequestInstance {
         session: usize,
-        hosting: Hosting,
+        instance_request: InstanceRequest,
     },
     UpdateInstance {
         session: usize,
@@ -305,7 +305,7 @@ pub enum Step {
         session: usize,
     },
     /// A report about this instance; an empty id stands for the instance of the session.
-    Report {
+    ReportHealth {
         session: usize,
         instance: String,
         health: &'static str,
@@ -320,7 +320,7 @@ pub enum Step {
 
 /// A choice of a player: by number, or by status in the session that the step is about.
 #[derive(Clone, Copy, Debug)]
-pub enum Pick {
+pub enum PlayerChoice {
     Number(usize),
     Active(usize),
     Waiting(usize),
@@ -329,11 +329,11 @@ pub enum Pick {
 
 /// A step, and the choices that are made when it runs.
 #[derive(Clone, Debug)]
-pub struct Turn {
+pub struct RandomStep {
     pub step: Step,
-    pub caller: Pick,
+    pub caller: PlayerChoice,
     /// The players that the step names.
-    pub players: [Pick; 2],
+    pub players: [PlayerChoice; 2],
     /// The index of the linked platform session that the step names; `None` keeps the one in the step.
     pub link: Option<usize>,
     /// Whether the step names its session by the short code, if there is one.
@@ -367,26 +367,26 @@ impl Step {
             | Self::Promote { session, .. }
             | Self::Move { session, .. }
             | Self::Swap { session, .. }
-            | Self::Lend { session, .. }
-            | Self::TakeBack { session, .. }
+            | Self::GiveRight { session, .. }
+            | Self::RemoveRight { session, .. }
             | Self::Change { session, .. }
             | Self::ChangeTeam { session, .. }
             | Self::Link { session, .. }
             | Self::Unlink { session, .. }
-            | Self::MakeCode { session }
+            | Self::MakeShortCode { session }
             | Self::List { session, .. }
             | Self::Relist { session, .. }
             | Self::Unlist { session }
-            | Self::Host { session, .. }
+            | Self::RequestInstance { session, .. }
             | Self::UpdateInstance { session, .. }
             | Self::EndInstance { session }
-            | Self::Report { session, .. }
+            | Self::ReportHealth { session, .. }
             | Self::End { session } => (Some(*session), None),
         }
     }
 
     /// Fills in the players that the step names.
-    pub fn name_players(&mut self, picked: [usize; 2]) {
+    pub fn name_players(&mut self, chosen: [usize; 2]) {
         match self {
             Self::ReadPlayer { player, .. }
             | Self::ReadRights { player, .. }
@@ -396,24 +396,26 @@ impl Step {
             | Self::SetData { player, .. }
             | Self::Promote { player, .. }
             | Self::Move { player, .. }
-            | Self::Lend { player, .. }
-            | Self::TakeBack { player, .. }
+            | Self::GiveRight { player, .. }
+            | Self::RemoveRight { player, .. }
             | Self::ReadList { player: Some(player) }
             | Self::LeaveThrough { player: Some(player), .. }
-            | Self::Host { hosting: Hosting { host: Some(player), .. }, .. }
-            | Self::Join { ask: Ask { friend: Some(player), .. }, .. } => *player = picked[0],
-            Self::JoinThrough { player, ask, .. } => {
-                *player = player.map(|_| picked[0]);
-                ask.friend = ask.friend.map(|_| picked[1]);
+            | Self::RequestInstance {
+                instance_request: InstanceRequest { host: Some(player), .. }, ..
             }
-            Self::Swap { players, .. } => *players = picked,
+            | Self::Join { join_body: JoinBody { friend: Some(player), .. }, .. } => *player = chosen[0],
+            Self::JoinThrough { player, join_body, .. } => {
+                *player = player.map(|_| chosen[0]);
+                join_body.friend = join_body.friend.map(|_| chosen[1]);
+            }
+            Self::Swap { players, .. } => *players = chosen,
             _ => {}
         }
     }
 
     /// Fills in the instance that the step is about.
     pub fn name_instance(&mut self, present: Option<&str>) {
-        if let Self::Report { instance, .. } = self
+        if let Self::ReportHealth { instance, .. } = self
             && instance.is_empty()
         {
             present.unwrap_or("none").clone_into(instance);

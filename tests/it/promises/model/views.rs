@@ -5,8 +5,8 @@ use rallypoint::domain::template::Visibility;
 use serde_json::{Map, Value, json};
 
 use super::setup::{IDS, Kind, PLATFORMS};
-use super::state::{Caller, Link, Listing, Model, No, Seat, Session, Team};
-use super::step::Standing;
+use super::state::{Caller, Entry, Link, Listing, Model, Refusal, Session, Team};
+use super::step::Status;
 
 pub fn time(seconds: i64) -> String {
     Timestamp::from_second(seconds).unwrap().to_string()
@@ -29,35 +29,35 @@ impl Model {
     }
 
     /// Whether the caller sees the entry.
-    pub fn shows(&self, caller: Caller, session: &Session, seat: &Seat) -> bool {
+    pub fn shows(&self, caller: Caller, session: &Session, entry: &Entry) -> bool {
         if caller.any {
             return true;
         }
-        let own = caller.player.and_then(|player| session.seat(player));
-        let leads = own.is_some_and(|own| own.standing == Standing::Leader);
+        let own = caller.player.and_then(|player| session.entry(player));
+        let leads = own.is_some_and(|own| own.status == Status::Leader);
         let settings = &self.setup.settings;
         match if leads { settings.leader_visibility } else { settings.visibility } {
             Visibility::All => true,
-            Visibility::Team => own.is_some_and(|own| own.team == seat.team),
-            Visibility::Oneself => own.is_some_and(|own| own.player == seat.player),
+            Visibility::Team => own.is_some_and(|own| own.team == entry.team),
+            Visibility::Oneself => own.is_some_and(|own| own.player == entry.player),
             Visibility::None => false,
         }
     }
 
-    pub fn seat_view(&self, caller: Caller, session: &Session, seat: &Seat) -> Value {
-        let mut view = json!({ "player_uuid": self.uuid(seat.player), "status": seat.standing.name() });
+    pub fn entry_view(&self, caller: Caller, session: &Session, entry: &Entry) -> Value {
+        let mut view = json!({ "player_uuid": self.uuid(entry.player), "status": entry.status.name() });
         if !self.sees_all(caller, session) {
             return view;
         }
-        let rights: Vec<_> = seat.rights().into_iter().map(|right| right.name()).collect();
+        let rights: Vec<_> = entry.rights().into_iter().map(|right| right.name()).collect();
         view["session_permissions"] = json!(rights);
-        view["custom_data"] = json!(seat.data);
-        set(&mut view, "player_id", seat.player_id.map(Value::from));
-        set(&mut view, "inviting_player_uuid", seat.inviter.map(|inviter| self.uuid(inviter).into()));
-        set(&mut view, "source_session_id", seat.source.clone().map(Value::from));
-        set(&mut view, "invited", seat.invited_s.map(|at| time(at).into()));
-        set(&mut view, "joined", seat.joined_s.map(|at| time(at).into()));
-        if let Some(client) = &seat.client {
+        view["custom_data"] = json!(entry.data);
+        set(&mut view, "player_id", entry.player_id.map(Value::from));
+        set(&mut view, "inviting_player_uuid", entry.inviter.map(|inviter| self.uuid(inviter).into()));
+        set(&mut view, "source_session_id", entry.source.clone().map(Value::from));
+        set(&mut view, "invited", entry.invited_s.map(|at| time(at).into()));
+        set(&mut view, "joined", entry.joined_s.map(|at| time(at).into()));
+        if let Some(client) = &entry.client {
             view["version"] = client.version.into();
             view["client_settings"] = json!({ "platform": client.platform, "input": client.input });
             let preferences = client
@@ -74,14 +74,15 @@ impl Model {
         caller: Caller,
         session: &Session,
         team: usize,
-        wanted: impl Fn(&Seat) -> bool,
+        wanted: impl Fn(&Entry) -> bool,
     ) -> Value {
-        let on_team = session.seats.iter().filter(|seat| seat.team == team && wanted(seat));
-        let mut seats: Vec<_> = on_team.filter(|seat| self.shows(caller, session, seat)).collect();
-        seats.sort_by_key(|seat| {
-            (seat.joined_s.is_none(), seat.joined_s, seat.invited_s, self.uuid(seat.player))
+        let on_team = session.entries.iter().filter(|entry| entry.team == team && wanted(entry));
+        let mut entries: Vec<_> = on_team.filter(|entry| self.shows(caller, session, entry)).collect();
+        entries.sort_by_key(|entry| {
+            (entry.joined_s.is_none(), entry.joined_s, entry.invited_s, self.uuid(entry.player))
         });
-        let players: Vec<_> = seats.into_iter().map(|seat| self.seat_view(caller, session, seat)).collect();
+        let players: Vec<_> =
+            entries.into_iter().map(|entry| self.entry_view(caller, session, entry)).collect();
         let Team { size, data } = &session.teams[team];
         let mut view = json!({ "players": players, "max_size": size, "team_id": team });
         set(&mut view, "custom_data", data.as_ref().map(|data| json!(data)));
@@ -90,7 +91,7 @@ impl Model {
 
     /// Whether the session has too many players to show them.
     pub fn suppresses(&self, session: &Session) -> bool {
-        session.seats.len() > self.setup.settings.shown_max
+        session.entries.len() > self.setup.settings.shown_max
     }
 
     pub fn session_view(&self, caller: Caller, session: &Session) -> Value {
@@ -120,9 +121,9 @@ impl Model {
     /// The longest active player on each platform.
     fn scouts(&self, session: &Session) -> Value {
         let mut scouts = Map::new();
-        for seat in session.active(&self.setup) {
-            if let Some(client) = &seat.client {
-                let scout = || json!({ "player_uuid": self.uuid(seat.player), "platform": client.platform });
+        for entry in session.active(&self.setup) {
+            if let Some(client) = &entry.client {
+                let scout = || json!({ "player_uuid": self.uuid(entry.player), "platform": client.platform });
                 scouts.entry(client.platform).or_insert_with(scout);
             }
         }
@@ -137,19 +138,19 @@ impl Model {
     pub fn link_view(&self, session: &Session, link: &Link) -> Value {
         let platform = PLATFORMS[link.platform].name();
         let active = session.active(&self.setup);
-        let plays = |seat: &&&Seat| {
-            link.through.contains(&seat.player)
-                || seat.client.as_ref().is_some_and(|client| client.platform == platform)
+        let plays = |entry: &&&Entry| {
+            link.through.contains(&entry.player)
+                || entry.client.as_ref().is_some_and(|client| client.platform == platform)
         };
         let players: Vec<_> = active.iter().filter(plays).collect();
         // If all active players are in the platform session, the session's leader leads it; otherwise the longest active
         // of its players.
-        let leads = |seat: &Seat, index: usize| {
-            if players.len() == active.len() { seat.standing == Standing::Leader } else { index == 0 }
+        let leads = |entry: &Entry, index: usize| {
+            if players.len() == active.len() { entry.status == Status::Leader } else { index == 0 }
         };
-        let player = |(index, seat): (usize, &&&Seat)| {
-            let mut view = json!({ "player_uuid": self.uuid(seat.player), "leader": leads(seat, index) });
-            set(&mut view, "player_id", seat.player_id.map(Value::from));
+        let player = |(index, entry): (usize, &&&Entry)| {
+            let mut view = json!({ "player_uuid": self.uuid(entry.player), "leader": leads(entry, index) });
+            set(&mut view, "player_id", entry.player_id.map(Value::from));
             view
         };
         json!({
@@ -160,16 +161,17 @@ impl Model {
     }
 
     /// A player as a change returns them.
-    pub fn place_view(&self, session: &Session, player: usize) -> Result<Value, No> {
-        let seat = session.found(player)?;
+    pub fn changed_player_view(&self, session: &Session, player: usize) -> Result<Value, Refusal> {
+        let entry = session.require_entry(player)?;
         Ok(json!({
-            "player_uuid": self.uuid(player), "status": seat.standing.name(), "team_id": seat.team,
-            "custom_data": seat.data,
+            "player_uuid": self.uuid(player), "status": entry.status.name(), "team_id": entry.team,
+            "custom_data": entry.data,
         }))
     }
 
-    pub fn rights_view(&self, session: &Session, player: usize) -> Result<Value, No> {
-        let rights: Vec<_> = session.found(player)?.rights().into_iter().map(|right| right.name()).collect();
+    pub fn rights_view(&self, session: &Session, player: usize) -> Result<Value, Refusal> {
+        let rights: Vec<_> =
+            session.require_entry(player)?.rights().into_iter().map(|right| right.name()).collect();
         Ok(json!({ "player_uuid": self.uuid(player), "permissions": rights }))
     }
 
@@ -179,8 +181,8 @@ impl Model {
         let mut sessions: Vec<_> = self.sessions.iter().collect();
         sessions.sort_by_key(|session| &session.id);
         for session in sessions {
-            let Some(seat) = session.seat(player) else { continue };
-            if seat.standing == Standing::Reserved && !self.setup.settings.notify {
+            let Some(entry) = session.entry(player) else { continue };
+            if entry.status == Status::Reserved && !self.setup.settings.notify {
                 continue;
             }
             let kind = session.kind.name();
@@ -190,12 +192,12 @@ impl Model {
                 });
             }
             let of_type = &mut by_type[kind];
-            match seat.standing {
-                Standing::Leader | Standing::Member => push(&mut of_type["session_ids"], &session.id),
-                Standing::Reserved => push(&mut of_type["reserved_sessions"], &session.id),
-                Standing::Invited => {
+            match entry.status {
+                Status::Leader | Status::Member => push(&mut of_type["session_ids"], &session.id),
+                Status::Reserved => push(&mut of_type["reserved_sessions"], &session.id),
+                Status::Invited => {
                     let mut invite = json!({ "session_id": session.id });
-                    let inviter = seat.inviter.map(|inviter| self.uuid(inviter).into());
+                    let inviter = entry.inviter.map(|inviter| self.uuid(inviter).into());
                     set(&mut invite, "inviting_player_uuid", inviter);
                     of_type["pending_invites"][&session.id] = invite;
                 }
@@ -212,16 +214,16 @@ impl Model {
         after: u64,
         page_size: usize,
     ) -> (Value, u64) {
-        let behind = session.seats.iter().filter(|seat| seat.number > after);
-        let mut seats: Vec<_> = behind.filter(|seat| self.shows(caller, session, seat)).collect();
-        seats.sort_by_key(|seat| seat.number);
-        let more = seats.len() > page_size;
-        seats.truncate(page_size);
-        let on_page = |seat: &Seat| seats.iter().any(|other| other.number == seat.number);
+        let behind = session.entries.iter().filter(|entry| entry.number > after);
+        let mut entries: Vec<_> = behind.filter(|entry| self.shows(caller, session, entry)).collect();
+        entries.sort_by_key(|entry| entry.number);
+        let more = entries.len() > page_size;
+        entries.truncate(page_size);
+        let on_page = |entry: &Entry| entries.iter().any(|other| other.number == entry.number);
         let teams = 0..session.teams.len();
-        let teams = teams.filter(|team| seats.iter().any(|seat| seat.team == *team));
+        let teams = teams.filter(|team| entries.iter().any(|entry| entry.team == *team));
         let teams: Vec<_> = teams.map(|team| self.team_view(caller, session, team, on_page)).collect();
-        let cursor = seats.last().filter(|_| more).map_or(0, |seat| seat.number);
+        let cursor = entries.last().filter(|_| more).map_or(0, |entry| entry.number);
         (json!({ "teams": teams, "cursor": cursor }), cursor)
     }
 

@@ -13,12 +13,12 @@ use rallypoint::store::Store;
 use serde_json::json;
 use uuid::Uuid;
 
-use super::answer::{Act, Answer, Tag, caller};
-use super::request::{Names, Request};
-use super::session::settle;
-use super::setup::{ALLOCATIONS, ENDED, IDLE_S, MODERATOR, PLAYERS, SERVICE, Settings, Setup, Who};
-use super::state::{Model, No};
-use super::step::{Overflow, Pick, Step, Turn};
+use super::answer::{Answer, ExpectedEtag, ResolvedStep, caller};
+use super::request::{Request, StepNames};
+use super::session::expire_entries;
+use super::setup::{ALLOCATIONS, ENDED, IDLE_S, MODERATOR, PLAYERS, SERVICE, Settings, Setup, TestPlayer};
+use super::state::{Model, Refusal};
+use super::step::{Overflow, PlayerChoice, RandomStep, Step};
 use crate::harness::{
     Client, Reply, Server, agreement, contents, grant, keys_of_sessions, without_deadlines,
 };
@@ -31,7 +31,7 @@ pub struct World {
     known: Vec<(String, Option<String>)>,
     /// Sessions with an overfilled team.
     overfilled: BTreeSet<String>,
-    tags: Tags,
+    etags: Etags,
     /// The whole content of the store.
     stored: BTreeMap<Vec<u8>, Bytes>,
     /// The end of the last page of a session's players or a type's listings: the server's cursor and the model's number.
@@ -40,29 +40,29 @@ pub struct World {
 
 /// The ETag of each body, and the body of each ETag.
 #[derive(Default)]
-struct Tags {
+struct Etags {
     by_body: HashMap<Vec<u8>, String>,
-    by_tag: HashMap<String, Vec<u8>>,
+    by_etag: HashMap<String, Vec<u8>>,
 }
 
-impl Tags {
+impl Etags {
     /// Checks that equal bodies have equal ETags, and different bodies different ones.
     fn check(&mut self, reply: &Reply) -> Result<(), TestCaseError> {
-        let (body, tag) = (reply.bytes.to_vec(), reply.etag());
+        let (body, etag) = (reply.bytes.to_vec(), reply.etag());
         prop_assert_eq!(
-            self.by_body.entry(body.clone()).or_insert_with(|| tag.clone()),
-            &tag,
+            self.by_body.entry(body.clone()).or_insert_with(|| etag.clone()),
+            &etag,
             "{}",
             reply.body
         );
-        prop_assert_eq!(self.by_tag.entry(tag).or_insert_with(|| body.clone()), &body, "{}", reply.body);
+        prop_assert_eq!(self.by_etag.entry(etag).or_insert_with(|| body.clone()), &body, "{}", reply.body);
         Ok(())
     }
 }
 
 /// Five players on three platforms (the token of one names no platform), and two callers with every permission: a player
 /// and a service.
-fn clients(server: &Server) -> (Vec<Client>, Vec<Who>) {
+fn clients(server: &Server) -> (Vec<Client>, Vec<TestPlayer>) {
     let own: Vec<_> = DEFAULT_PLAYER_PERMISSIONS.iter().map(|permission| permission.name()).collect();
     let platforms = [
         Some(Platform::XboxLive),
@@ -84,7 +84,7 @@ fn clients(server: &Server) -> (Vec<Client>, Vec<Who>) {
         grant.player_id = player_ids[number];
         grant.ttl = Duration::from_secs(1 << 30);
         clients.push(Client { player: uuid, ..server.bearer(server.token(&grant)) });
-        players.push(Who { uuid, platform: platforms[number], player_id: player_ids[number] });
+        players.push(TestPlayer { uuid, platform: platforms[number], player_id: player_ids[number] });
     }
     players.truncate(MODERATOR + 1);
     (clients, players)
@@ -92,7 +92,7 @@ fn clients(server: &Server) -> (Vec<Client>, Vec<Who>) {
 
 impl World {
     pub fn new(store: Store, settings: Settings) -> Self {
-        let server = Server::over(store, |config| settings.turn(config));
+        let server = Server::over(store, |config| settings.apply_to(config));
         let (clients, players) = clients(&server);
         let model = Model::new(Setup { settings, players }, server.clock.now().as_second());
         Self {
@@ -101,7 +101,7 @@ impl World {
             model,
             known: Vec::new(),
             overfilled: BTreeSet::new(),
-            tags: Tags::default(),
+            etags: Etags::default(),
             stored: BTreeMap::new(),
             pages: BTreeMap::new(),
         }
@@ -122,7 +122,7 @@ impl World {
     }
 
     /// The id or short code of the session with this number.
-    fn name(&self, number: Option<usize>, by_code: bool) -> String {
+    fn session_name(&self, number: Option<usize>, by_code: bool) -> String {
         let Some(number) = number else { return String::new() };
         let lives = |known: &&(String, Option<String>)| self.model.session(&known.0).is_ok();
         let (live, ended): (Vec<_>, Vec<_>) = self.known.iter().rev().partition(lives);
@@ -133,15 +133,15 @@ impl World {
     }
 
     /// The player that a choice stands for, in this session.
-    fn pick(&self, pick: Pick, session: &str) -> usize {
+    fn choose(&self, choice: PlayerChoice, session: &str) -> usize {
         let session = self.model.session(session).ok();
         let active = |player: usize| session.is_some_and(|session| session.is_active(player));
-        let sits = |player: usize| session.is_some_and(|session| session.seat(player).is_some());
-        let (wanted, number): (&dyn Fn(usize) -> bool, _) = match pick {
-            Pick::Number(number) => return number,
-            Pick::Active(number) => (&active, number),
-            Pick::Waiting(number) => (&|player| sits(player) && !active(player), number),
-            Pick::Outside(number) => (&|player| !sits(player), number),
+        let has_entry = |player: usize| session.is_some_and(|session| session.entry(player).is_some());
+        let (wanted, number): (&dyn Fn(usize) -> bool, _) = match choice {
+            PlayerChoice::Number(number) => return number,
+            PlayerChoice::Active(number) => (&active, number),
+            PlayerChoice::Waiting(number) => (&|player| has_entry(player) && !active(player), number),
+            PlayerChoice::Outside(number) => (&|player| !has_entry(player), number),
         };
         let mut wanted: Vec<_> = (0..=MODERATOR).filter(|player| wanted(*player)).collect();
         wanted.sort_by_key(|player| !session.is_some_and(|session| session.leads(*player)));
@@ -149,24 +149,25 @@ impl World {
     }
 
     /// Runs a step on the server and in the model, and compares them.
-    pub async fn take(&mut self, turn: &Turn) -> Result<(), TestCaseError> {
-        let mut step = turn.step.clone();
+    pub async fn run_step(&mut self, random_step: &RandomStep) -> Result<(), TestCaseError> {
+        let mut step = random_step.step.clone();
         if let Step::Wait { seconds } = step {
             self.wait(seconds).await;
             return self.compare_all().await;
         }
         let (session, other) = step.sessions();
-        let (session, other) = (self.name(session, turn.by_code), self.name(other, false));
+        let (session, other) =
+            (self.session_name(session, random_step.by_code), self.session_name(other, false));
         let instance = self.model.session(&session).ok().and_then(|session| session.instance.as_ref());
         step.name_instance(instance.and_then(|instance| instance.id.as_deref()));
-        step.name_players(turn.players.map(|pick| self.pick(pick, &session)));
+        step.name_players(random_step.players.map(|choice| self.choose(choice, &session)));
         let links = self.model.links();
-        if let Some(number) = turn.link
+        if let Some(number) = random_step.link
             && !links.is_empty()
         {
             step.name_link(links[number % links.len()]);
         }
-        if self.answer(self.pick(turn.caller, &session), &step, &session, &other).await? {
+        if self.send_and_compare(self.choose(random_step.caller, &session), &step, &session, &other).await? {
             return self.compare_all().await;
         }
         // Reads and refusals change nothing, so it is enough to compare the store.
@@ -177,7 +178,7 @@ impl World {
     }
 
     /// Sends the request of a step and compares the answers. Returns whether it was a successful change.
-    async fn answer(
+    async fn send_and_compare(
         &mut self,
         number: usize,
         step: &Step,
@@ -185,12 +186,13 @@ impl World {
         other: &str,
     ) -> Result<bool, TestCaseError> {
         let page = self.page(step, session);
-        let (cursor, after) = page.as_ref().map_or((0, 0), |(_, begins)| *begins);
-        let names = Names { setup: &self.model.setup, session, other, cursor };
+        let (cursor, after) = page.as_ref().map_or((0, 0), |(_, start)| *start);
+        let names = StepNames { setup: &self.model.setup, session, other, cursor };
         let request = names.request(step).expect("the step is a request");
         let reply = self.send(number, &request).await;
-        let act = Act { caller: caller(number), step, session, other, after, taken: &reply.body };
-        let expected = self.model.act(&act);
+        let resolved =
+            ResolvedStep { caller: caller(number), step, session, other, after, reply: &reply.body };
+        let expected = self.model.apply(&resolved);
         let context = format!("{} {} {:?} by {number}", request.method, request.path, request.body);
         self.compare(number, &reply, &expected, &context).await?;
         if request.method == http::Method::GET && reply.status == 200 {
@@ -198,9 +200,9 @@ impl World {
             prop_assert_eq!(again.status.as_u16(), 304, "{}", context);
         }
         if let Some((page, _)) = page {
-            self.turn_page(page, &reply, &expected);
+            self.note_page_end(page, &reply, &expected);
         }
-        self.remember(step, session, &reply);
+        self.note_reply(step, session, &reply);
         self.adopt_instances().await;
         Ok(expected.is_ok() && request.method != http::Method::GET)
     }
@@ -212,17 +214,17 @@ impl World {
 
     /// The name of the list that a step reads a page of, and the start of the page.
     fn page(&self, step: &Step, session: &str) -> Option<(String, (u64, u64))> {
-        let (name, go_on) = match step {
-            Step::ReadPlayers { go_on, .. } => (session.to_owned(), *go_on),
-            Step::Browse { kind, go_on, .. } => (kind.name().to_owned(), *go_on),
+        let (name, next_page) = match step {
+            Step::ReadPlayers { next_page, .. } => (session.to_owned(), *next_page),
+            Step::Browse { kind, next_page, .. } => (kind.name().to_owned(), *next_page),
             _ => return None,
         };
-        let begins = self.pages.get(&name).copied().filter(|_| go_on).unwrap_or_default();
-        Some((name, begins))
+        let start = self.pages.get(&name).copied().filter(|_| next_page).unwrap_or_default();
+        Some((name, start))
     }
 
     /// Notes the end of a page.
-    fn turn_page(&mut self, page: String, reply: &Reply, expected: &Result<Answer, No>) {
+    fn note_page_end(&mut self, page: String, reply: &Reply, expected: &Result<Answer, Refusal>) {
         let cursor = reply.body["cursor"].as_u64().unwrap_or(0);
         match expected {
             Ok(Answer::Page(_, last)) => drop(self.pages.insert(page, (cursor, last.unwrap_or(0)))),
@@ -232,7 +234,7 @@ impl World {
     }
 
     /// Copies ids and short codes that the server chose, and notes overfilled sessions.
-    fn remember(&mut self, step: &Step, session: &str, reply: &Reply) {
+    fn note_reply(&mut self, step: &Step, session: &str, reply: &Reply) {
         if reply.status != 200 {
             return;
         }
@@ -244,13 +246,15 @@ impl World {
                     self.known.push((id.to_owned(), None));
                 }
             }
-            Step::MakeCode { .. } => {
+            Step::MakeShortCode { .. } => {
                 let code = reply.body["short_code"].as_str().unwrap().to_owned();
                 let known = self.known.iter_mut().find(|(known, _)| Ok(known) == id.as_ref());
                 known.unwrap().1 = Some(code);
             }
-            Step::Invite { terms, .. } | Step::InviteSession { terms, .. } | Step::Update { terms, .. }
-                if terms.overflow == Overflow::Overfill =>
+            Step::Invite { options, .. }
+            | Step::InviteSession { options, .. }
+            | Step::Update { options, .. }
+                if options.overflow == Overflow::Overfill =>
             {
                 self.overfilled.extend(id);
             }
@@ -272,12 +276,12 @@ impl World {
         &mut self,
         number: usize,
         reply: &Reply,
-        expected: &Result<Answer, No>,
+        expected: &Result<Answer, Refusal>,
         context: &str,
     ) -> Result<(), TestCaseError> {
         let status = reply.status.as_u16();
         match expected {
-            Err(No(refusal, code)) => {
+            Err(Refusal(refusal, code)) => {
                 let answered = (status, &reply.body["error_code"], &reply.body["auth_success"]);
                 prop_assert_eq!(
                     answered,
@@ -287,44 +291,44 @@ impl World {
                     reply.body
                 );
             }
-            Ok(Answer::Body(body, tag)) => {
+            Ok(Answer::Body(body, etag)) => {
                 prop_assert_eq!((status, &reply.body), (200, body), "{}", context);
-                self.compare_tag(number, reply, tag, context).await?;
+                self.compare_etag(number, reply, etag, context).await?;
             }
             Ok(Answer::Page(sessions, last)) => {
                 let found = (status, &reply.body["browser_sessions"]);
                 prop_assert_eq!(found, (200, &json!(sessions)), "{}", context);
                 prop_assert_eq!(reply.body["cursor"] != json!(0), last.is_some(), "{}", context);
-                self.tags.check(reply)?;
+                self.etags.check(reply)?;
             }
-            Ok(Answer::Empty(tag)) => {
+            Ok(Answer::Empty(etag)) => {
                 prop_assert_eq!((status, reply.bytes.len()), (204, 0), "{}: {}", context, reply.body);
-                self.compare_tag(number, reply, tag, context).await?;
+                self.compare_etag(number, reply, etag, context).await?;
             }
         }
         Ok(())
     }
 
     /// Checks that the ETag of a change is the ETag of a GET by the same caller.
-    async fn compare_tag(
+    async fn compare_etag(
         &mut self,
         number: usize,
         reply: &Reply,
-        tag: &Tag,
+        etag: &ExpectedEtag,
         context: &str,
     ) -> Result<(), TestCaseError> {
-        match tag {
-            Tag::None => prop_assert!(!reply.headers.contains_key("etag"), "{}", context),
-            Tag::Body => self.tags.check(reply)?,
-            Tag::Session(id) => {
-                let tag = reply.etag();
+        match etag {
+            ExpectedEtag::None => prop_assert!(!reply.headers.contains_key("etag"), "{}", context),
+            ExpectedEtag::Body => self.etags.check(reply)?,
+            ExpectedEtag::Session(id) => {
+                let etag = reply.etag();
                 let seen = self.clients[number].get(&format!("/v1/session/{id}?refresh_ttl=false")).await;
                 // A session that the change ended cannot be read again.
                 if self.model.session(id).is_ok() {
                     prop_assert_eq!(seen.status.as_u16(), 200, "{}", context);
-                    prop_assert_eq!(tag, seen.etag(), "{}", context);
-                    self.model.ask(caller(number), id, false);
-                    self.tags.check(&seen)?;
+                    prop_assert_eq!(etag, seen.etag(), "{}", context);
+                    self.model.note_read(caller(number), id, false);
+                    self.etags.check(&seen)?;
                 }
             }
         }
@@ -338,7 +342,7 @@ impl World {
         self.model.now_s += seconds;
         let health = self.model.setup.settings.health.clone();
         for mut session in self.model.sessions.clone() {
-            let idle_s = self.model.now_s - session.asked_s;
+            let idle_s = self.model.now_s - session.used_s;
             let path = format!("/v1/session/{}?refresh_ttl=false", session.id);
             let seen = self.clients[SERVICE].get(&path).await;
             session.ended = if idle_s < IDLE_S {
@@ -349,12 +353,14 @@ impl World {
                 seen.status == 404
             };
             if let Some(instance) = &mut session.instance {
-                let may_be = instance.may_be(&health, self.model.now_s);
-                let held = may_be.iter().find(|health| seen.body["instance"]["instance_health"] == ***health);
-                instance.health = held.or(may_be.first()).copied();
+                let possible_healths = instance.possible_healths(&health, self.model.now_s);
+                let shown = possible_healths
+                    .iter()
+                    .find(|health| seen.body["instance"]["instance_health"] == ***health);
+                instance.health = shown.or(possible_healths.first()).copied();
             }
             if !session.ended {
-                settle(&mut session, &self.model.setup, self.model.now_s);
+                expire_entries(&mut session, &self.model.setup, self.model.now_s);
             }
             self.model.put(session);
         }
@@ -377,27 +383,27 @@ impl World {
     async fn compare_all(&mut self) -> Result<(), TestCaseError> {
         let service = &self.clients[SERVICE];
         let known: Vec<_> = self.known.iter().map(|(id, _)| id.clone()).collect();
-        let players: Vec<_> = self.model.setup.players.iter().map(|who| who.uuid).collect();
+        let players: Vec<_> = self.model.setup.players.iter().map(|test_player| test_player.uuid).collect();
         let mut seen = agreement::check(service, &known, &players, &self.overfilled).await;
         for session in &self.model.sessions {
             let found = seen.sessions.remove(&session.id);
             prop_assert!(found.is_some(), "session {} has ended on the server only", session.id);
             let found = found.unwrap();
             prop_assert_eq!(&found.body, &self.model.session_view(caller(SERVICE), session));
-            self.tags.check(&found)?;
+            self.etags.check(&found)?;
         }
         prop_assert!(
             seen.sessions.is_empty(),
             "these sessions have ended in the model only: {:?}",
             seen.sessions.keys()
         );
-        for (player, who) in self.model.setup.players.iter().enumerate() {
-            let list = &seen.lists[&who.uuid];
+        for (player, test_player) in self.model.setup.players.iter().enumerate() {
+            let list = &seen.lists[&test_player.uuid];
             prop_assert_eq!(&list.body, &self.model.list_view(player));
-            self.tags.check(list)?;
+            self.etags.check(list)?;
         }
         for allocation in 0..ALLOCATIONS.len() {
-            let names = Names { setup: &self.model.setup, session: "", other: "", cursor: 0 };
+            let names = StepNames { setup: &self.model.setup, session: "", other: "", cursor: 0 };
             let request = names.request(&Step::ReadAllocation { allocation }).expect("it is a request");
             let (found, expected) =
                 (self.send(SERVICE, &request).await, self.model.read_allocation(caller(SERVICE), allocation));

@@ -10,8 +10,8 @@ fn player_path(session: &str, of: &Client) -> String {
     format!("/v2/session/{session}/player/{}", of.player)
 }
 
-async fn invites(by: &Client, session: &str, who: &Client) -> Reply {
-    by.post(&(player_path(session, who) + ":invite"), &json!({})).await
+async fn invites(by: &Client, session: &str, invited: &Client) -> Reply {
+    by.post(&(player_path(session, invited) + ":invite"), &json!({})).await
 }
 
 #[tokio::test]
@@ -91,10 +91,10 @@ async fn a_leader_who_promotes_another_may_also_change_team_and_data() {
 }
 
 /// The number of players on each team of a session.
-async fn seats(reader: &Client, session: &str) -> Vec<usize> {
+async fn players_by_team(reader: &Client, session: &str) -> Vec<usize> {
     let teams = reader.session(session).await.expect(200).body["teams"].clone();
-    let seats = |team: &Value| team["players"].as_array().unwrap().len();
-    teams.as_array().unwrap().iter().map(seats).collect()
+    let player_count = |team: &Value| team["players"].as_array().unwrap().len();
+    teams.as_array().unwrap().iter().map(player_count).collect()
 }
 
 #[tokio::test]
@@ -107,7 +107,7 @@ async fn a_repeated_invite_needs_no_second_slot() {
     let again = json!({"team_id": 0, "custom_data": {"a": "b"}});
     assert_eq!(alice.post(&path, &again).await.expect(200).body["custom_data"], json!({"a": "b"}));
     alice.post(&path, &json!({"team_id": 2})).await.refused(404, "team_not_found");
-    assert_eq!(seats(&alice, &session).await, [2, 0]);
+    assert_eq!(players_by_team(&alice, &session).await, [2, 0]);
 }
 
 #[tokio::test]
@@ -128,7 +128,7 @@ async fn slots_of_invited_players_are_not_given_to_others() {
         let players = answer.body["players"].as_array().unwrap().clone();
         assert_eq!(players.len(), 1, "{action}");
         assert_eq!(players[0]["player_uuid"], json!(carol.player), "{action}");
-        assert_eq!(seats(&alice, &target).await, [2], "{action}");
+        assert_eq!(players_by_team(&alice, &target).await, [2], "{action}");
     }
 }
 

@@ -2,11 +2,11 @@
 
 use serde_json::{Value, json};
 
-use super::answer::{Answer, Answered, Tag};
-use super::instances::at_start;
+use super::answer::{Answer, ExpectedAnswer, ExpectedEtag};
+use super::instances::first_instance;
 use super::setup::{Kind, PASSWORDS, REGIONS, Setup};
-use super::state::{Caller, Data, Link, Listing, Model, No, Seat, Session, Team};
-use super::step::{Ask, GameClient, Right, Standing};
+use super::state::{Caller, Data, Entry, Link, Listing, Model, Refusal, Session, Team};
+use super::step::{GameClient, JoinBody, Right, Status};
 
 use rallypoint::domain::client::VersionCheck;
 
@@ -28,23 +28,23 @@ pub struct Joiner {
 
 impl Joiner {
     /// A player who joins by a request of a caller. Token claims apply only to the caller's own player.
-    pub fn new(setup: &Setup, caller: Caller, player: usize, ask: &Ask) -> Self {
+    pub fn new(setup: &Setup, caller: Caller, player: usize, join_body: &JoinBody) -> Self {
         let own = (caller.player == Some(player)).then(|| setup.players[player]);
-        let platform = own.and_then(|own| own.platform).map_or(ask.client.platform, |own| own.name());
+        let platform = own.and_then(|own| own.platform).map_or(join_body.client.platform, |own| own.name());
         Self {
             player,
             player_id: own.and_then(|own| own.player_id),
-            client: Some(GameClient { platform, ..ask.client }),
-            team: Some(ask.team),
-            data: Some(ask.data.clone()),
-            password: ask.password,
-            friend: ask.friend,
+            client: Some(GameClient { platform, ..join_body.client }),
+            team: Some(join_body.team),
+            data: Some(join_body.data.clone()),
+            password: join_body.password,
+            friend: join_body.friend,
             through: None,
         }
     }
 }
 
-fn agrees(wanted: &GameClient, other: &GameClient) -> bool {
+fn accepts(wanted: &GameClient, other: &GameClient) -> bool {
     let Some((platform, input)) = wanted.crossplay else { return true };
     let platform_fits = match platform {
         "desired_platforms_xboxlike" => other.platform == "XboxLive",
@@ -63,68 +63,68 @@ fn same_version(check: VersionCheck, one: &str, other: &str) -> bool {
 }
 
 /// The checks for players without an invite or a reservation.
-fn admit(session: &Session, setup: &Setup, joiner: &Joiner) -> Result<(), No> {
+fn check_uninvited(session: &Session, setup: &Setup, joiner: &Joiner) -> Result<(), Refusal> {
     let friend = joiner.friend.is_some_and(|friend| session.is_active(friend));
     let by_friend = session.friends && setup.settings.trust_friends && friend;
     let by_platform = session.platform && joiner.through.is_some();
     if !session.open && !by_platform && !by_friend {
-        return Err(No(403, "session_not_joinable"));
+        return Err(Refusal(403, "session_not_joinable"));
     }
     if session.password.is_some() && session.password != joiner.password {
-        return Err(No(403, "wrong_password"));
+        return Err(Refusal(403, "wrong_password"));
     }
     check_version(session, setup, joiner.client.as_ref())
 }
 
 /// Checks the version of a client. A client without a version fits only if versions are not checked.
-pub fn check_version(session: &Session, setup: &Setup, mine: Option<&GameClient>) -> Result<(), No> {
+pub fn check_version(session: &Session, setup: &Setup, mine: Option<&GameClient>) -> Result<(), Refusal> {
     let check = setup.settings.version_check;
     let fits = |other: &GameClient| match mine {
         Some(mine) => same_version(check, mine.version, other.version),
         None => check == VersionCheck::Off,
     };
-    if fits_all(session, setup, fits) { Ok(()) } else { Err(No(403, "version_mismatch")) }
+    if fits_all(session, setup, fits) { Ok(()) } else { Err(Refusal(403, "version_mismatch")) }
 }
 
 /// Checks crossplay. A player without client data fits players who accept every platform and input.
-fn check_crossplay(session: &Session, setup: &Setup, mine: Option<&GameClient>) -> Result<(), No> {
+fn check_crossplay(session: &Session, setup: &Setup, mine: Option<&GameClient>) -> Result<(), Refusal> {
     let fits = |other: &GameClient| match mine {
-        Some(mine) => agrees(mine, other) && agrees(other, mine),
+        Some(mine) => accepts(mine, other) && accepts(other, mine),
         None => matches!(other.crossplay, None | Some(("desired_platforms_any", "desired_inputs_any"))),
     };
-    if fits_all(session, setup, fits) { Ok(()) } else { Err(No(403, "crossplay_mismatch")) }
+    if fits_all(session, setup, fits) { Ok(()) } else { Err(Refusal(403, "crossplay_mismatch")) }
 }
 
 /// Whether the clients of all active players fit. Players without client data are ignored.
 fn fits_all(session: &Session, setup: &Setup, fits: impl Fn(&GameClient) -> bool) -> bool {
-    session.active(setup).into_iter().filter_map(|seat| seat.client.as_ref()).all(fits)
+    session.active(setup).into_iter().filter_map(|entry| entry.client.as_ref()).all(fits)
 }
 
 /// The team of a joiner: the requested one, else the one of their invite, else the first with a free slot.
-fn team_for(session: &Session, joiner: &Joiner) -> Result<usize, No> {
+fn team_for(session: &Session, joiner: &Joiner) -> Result<usize, Refusal> {
     let teams = 0..session.teams.len();
-    let with_place = |team: &usize| session.has_place_for(*team, joiner.player);
-    let Some(first) = teams.clone().find(with_place) else {
+    let has_slot = |team: &usize| session.has_slot_for(*team, joiner.player);
+    let Some(first) = teams.clone().find(has_slot) else {
         // An unknown team is reported before a full session.
         let exists = joiner.team.is_none_or(|team| team < session.teams.len());
-        return Err(if exists { No(403, "session_full") } else { No(404, "team_not_found") });
+        return Err(if exists { Refusal(403, "session_full") } else { Refusal(404, "team_not_found") });
     };
-    let kept = session.seat(joiner.player).map(|seat| seat.team);
+    let kept = session.entry(joiner.player).map(|entry| entry.team);
     let team = joiner.team.or(kept).unwrap_or(first);
     if team >= session.teams.len() {
-        return Err(No(404, "team_not_found"));
+        return Err(Refusal(404, "team_not_found"));
     }
-    if with_place(&team) { Ok(team) } else { Err(No(403, "team_full")) }
+    if has_slot(&team) { Ok(team) } else { Err(Refusal(403, "team_full")) }
 }
 
 /// The entry of a player, created if there is none.
-pub fn seat_for(session: &mut Session, player: usize, standing: Standing, now_s: i64) -> &mut Seat {
-    if session.seat(player).is_none() {
+pub fn entry_for(session: &mut Session, player: usize, status: Status, now_s: i64) -> &mut Entry {
+    if session.entry(player).is_none() {
         session.last_number += 1;
-        session.seats.push(Seat {
+        session.entries.push(Entry {
             player,
             number: session.last_number,
-            standing,
+            status,
             team: 0,
             data: Data::new(),
             client: None,
@@ -133,22 +133,22 @@ pub fn seat_for(session: &mut Session, player: usize, standing: Standing, now_s:
             source: None,
             invited_s: None,
             joined_s: None,
-            lent: Default::default(),
-            asked_s: now_s,
+            given_rights: Default::default(),
+            last_seen_s: now_s,
         });
     }
-    session.seat_mut(player).expect("the player has a seat")
+    session.entry_mut(player).expect("the player has an entry")
 }
 
-fn enter(session: &mut Session, setup: &Setup, joiner: &Joiner, now_s: i64) -> Result<(), No> {
+fn add_player(session: &mut Session, setup: &Setup, joiner: &Joiner, now_s: i64) -> Result<(), Refusal> {
     if !session.is_active(joiner.player) {
-        if session.seat(joiner.player).is_none() {
-            admit(session, setup, joiner)?;
+        if session.entry(joiner.player).is_none() {
+            check_uninvited(session, setup, joiner)?;
         }
         check_crossplay(session, setup, joiner.client.as_ref())?;
-        sit_down(session, joiner, now_s)?;
+        take_slot(session, joiner, now_s)?;
     }
-    describe(session, joiner);
+    record_client(session, joiner);
     let is_it = |link: &&mut Link| Some((link.platform, link.id)) == joiner.through;
     if let Some(link) = session.links.iter_mut().find(is_it) {
         link.through.insert(joiner.player);
@@ -156,40 +156,40 @@ fn enter(session: &mut Session, setup: &Setup, joiner: &Joiner, now_s: i64) -> R
     Ok(())
 }
 
-fn sit_down(session: &mut Session, joiner: &Joiner, now_s: i64) -> Result<(), No> {
+fn take_slot(session: &mut Session, joiner: &Joiner, now_s: i64) -> Result<(), Refusal> {
     let team = team_for(session, joiner)?;
-    let led = session.seats.iter().any(|seat| seat.standing == Standing::Leader);
-    let standing = if led { Standing::Member } else { Standing::Leader };
-    let seat = seat_for(session, joiner.player, standing, now_s);
-    (seat.standing, seat.team, seat.joined_s, seat.asked_s) = (standing, team, Some(now_s), now_s);
+    let has_leader = session.entries.iter().any(|entry| entry.status == Status::Leader);
+    let status = if has_leader { Status::Member } else { Status::Leader };
+    let entry = entry_for(session, joiner.player, status, now_s);
+    (entry.status, entry.team, entry.joined_s, entry.last_seen_s) = (status, team, Some(now_s), now_s);
     if let Some(data) = &joiner.data {
-        seat.data = data.clone();
+        entry.data = data.clone();
     }
     Ok(())
 }
 
 /// Records the client data of a joiner. Missing values keep their old value.
-fn describe(session: &mut Session, joiner: &Joiner) {
-    let seat = session.seat_mut(joiner.player).expect("the player has a seat");
-    seat.client = joiner.client.or(seat.client);
-    seat.player_id = joiner.player_id.or(seat.player_id);
+fn record_client(session: &mut Session, joiner: &Joiner) {
+    let entry = session.entry_mut(joiner.player).expect("the player has an entry");
+    entry.client = joiner.client.or(entry.client);
+    entry.player_id = joiner.player_id.or(entry.player_id);
 }
 
 /// Removes a player. If the leader leaves, the longest active player leads. The session ends with its last active player.
-pub fn leave(session: &mut Session, setup: &Setup, player: usize) -> Result<(), No> {
-    let was_active = session.found(player)?.is_active();
-    session.seats.retain(|seat| seat.player != player);
+pub fn leave(session: &mut Session, setup: &Setup, player: usize) -> Result<(), Refusal> {
+    let was_active = session.require_entry(player)?.is_active();
+    session.entries.retain(|entry| entry.player != player);
     for link in &mut session.links {
         link.through.remove(&player);
     }
-    session.lose_host(player);
-    let led = session.seats.iter().any(|seat| seat.standing == Standing::Leader);
-    if !was_active || led {
+    session.remove_instance_hosted_by(player);
+    let has_leader = session.entries.iter().any(|entry| entry.status == Status::Leader);
+    if !was_active || has_leader {
         return Ok(());
     }
-    let next = session.active(setup).first().map(|seat| seat.player);
+    let next = session.active(setup).first().map(|entry| entry.player);
     match next {
-        Some(next) => session.seat_mut(next).expect("the player sits here").standing = Standing::Leader,
+        Some(next) => session.entry_mut(next).expect("the player has an entry").status = Status::Leader,
         None => session.ended = !setup.settings.keep_alive,
     }
     Ok(())
@@ -197,15 +197,15 @@ pub fn leave(session: &mut Session, setup: &Setup, player: usize) -> Result<(), 
 
 impl Model {
     /// Adds a player to a session; returns the id of the session.
-    pub fn join(&mut self, name: &str, joiner: &Joiner) -> Result<String, No> {
+    pub fn join(&mut self, name: &str, joiner: &Joiner) -> Result<String, Refusal> {
         let session = self.session(name)?;
         let id = session.id.clone();
         let is_newcomer = !session.is_active(joiner.player);
-        let at_limit =
-            is_newcomer && self.others(joiner.player, &id, true) >= self.setup.settings.sessions_max;
+        let at_limit = is_newcomer
+            && self.count_other_sessions(joiner.player, &id, true) >= self.setup.settings.sessions_max;
         self.change(&id, |session, setup, now_s| {
-            enter(session, setup, joiner, now_s)?;
-            if at_limit { Err(No(403, "too_many_sessions")) } else { Ok(()) }
+            add_player(session, setup, joiner, now_s)?;
+            if at_limit { Err(Refusal(403, "too_many_sessions")) } else { Ok(()) }
         })?;
         if let Some(player_id) = joiner.player_id {
             self.player_ids.insert(player_id, joiner.player);
@@ -217,10 +217,10 @@ impl Model {
         &mut self,
         (kind, password, region): (Kind, bool, Option<&'static str>),
         mut joiner: Joiner,
-        taken: &Value,
-    ) -> Answered {
+        reply: &Value,
+    ) -> ExpectedAnswer {
         if kind == Kind::Raid {
-            return Err(No(404, "template_not_found"));
+            return Err(Refusal(404, "template_not_found"));
         }
         self.check_region(region)?;
         let password = password.then_some(PASSWORDS[0]);
@@ -228,26 +228,26 @@ impl Model {
         if matches!(kind, Kind::Game | Kind::Event) {
             for id in self.open(kind, region) {
                 if self.join(&id, &joiner).is_ok() {
-                    return Ok(Answer::Body(json!({ "session_id": id }), Tag::None));
+                    return Ok(Answer::Body(json!({ "session_id": id }), ExpectedEtag::None));
                 }
             }
         }
         if kind == Kind::Event {
-            return Err(No(400, "session_type_not_creatable"));
+            return Err(Refusal(400, "session_type_not_creatable"));
         }
-        let session = self.fresh(kind, password, region, taken);
-        self.found(session, &joiner)
+        let session = self.new_session(kind, password, region, reply);
+        self.start_session(session, &joiner)
     }
 
     /// Open sessions with a free slot, oldest first.
     fn open(&self, kind: Kind, region: Option<&str>) -> Vec<String> {
-        let has_room = |session: &Session| {
-            (0..session.teams.len()).any(|team| session.taken(team) < session.teams[team].size)
+        let has_free_slot = |session: &Session| {
+            (0..session.teams.len()).any(|team| session.slots_taken(team) < session.teams[team].size)
         };
         let fits = |session: &&Session| {
             session.kind == kind
                 && session.open
-                && has_room(session)
+                && has_free_slot(session)
                 && (region.is_none() || session.region == region)
         };
         let mut open: Vec<_> = self.sessions.iter().filter(fits).collect();
@@ -256,16 +256,16 @@ impl Model {
     }
 
     /// A session without players. The server has chosen its id.
-    fn fresh(
+    fn new_session(
         &self,
         kind: Kind,
         password: Option<&'static str>,
         region: Option<&'static str>,
-        taken: &Value,
+        reply: &Value,
     ) -> Session {
         let (teams, size) = self.setup.settings.shape(kind);
         Session {
-            id: taken["session_id"].as_str().unwrap_or_default().to_owned(),
+            id: reply["session_id"].as_str().unwrap_or_default().to_owned(),
             kind,
             created_s: self.now_s,
             region,
@@ -274,56 +274,56 @@ impl Model {
             platform: true,
             password,
             teams: vec![Team { size, data: None }; teams],
-            seats: Vec::new(),
+            entries: Vec::new(),
             last_number: 0,
             data: Data::new(),
             links: Vec::new(),
             code: None,
             listing: None,
             instance: None,
-            asked_s: self.now_s,
+            used_s: self.now_s,
             ended: false,
         }
     }
 
-    fn found(&mut self, mut session: Session, founder: &Joiner) -> Answered {
-        sit_down(&mut session, founder, self.now_s)?;
-        if self.others(founder.player, "", true) >= self.setup.settings.sessions_max {
-            return Err(No(403, "too_many_sessions"));
+    fn start_session(&mut self, mut session: Session, creator: &Joiner) -> ExpectedAnswer {
+        take_slot(&mut session, creator, self.now_s)?;
+        if self.count_other_sessions(creator.player, "", true) >= self.setup.settings.sessions_max {
+            return Err(Refusal(403, "too_many_sessions"));
         }
-        describe(&mut session, founder);
-        if let Some(player_id) = founder.player_id {
-            self.player_ids.insert(player_id, founder.player);
+        record_client(&mut session, creator);
+        if let Some(player_id) = creator.player_id {
+            self.player_ids.insert(player_id, creator.player);
         }
         if self.setup.settings.auto_list {
             self.listings += 1;
             let data = Data::from([("by".into(), "itself".into())]);
             session.listing = Some(Listing { number: self.listings, listed_s: self.now_s, data });
         }
-        let caller = Caller { player: Some(founder.player), any: false };
-        session.instance = at_start(&self.setup, caller, self.now_s);
-        let answer = Answer::Body(json!({ "session_id": session.id }), Tag::None);
+        let caller = Caller { player: Some(creator.player), any: false };
+        session.instance = first_instance(&self.setup, caller, self.now_s);
+        let answer = Answer::Body(json!({ "session_id": session.id }), ExpectedEtag::None);
         self.sessions.push(session);
         Ok(answer)
     }
 
-    pub fn check_region(&self, region: Option<&str>) -> Result<(), No> {
+    pub fn check_region(&self, region: Option<&str>) -> Result<(), Refusal> {
         let is_known = region.is_none_or(|region| !self.setup.settings.regions || region == REGIONS[0]);
-        if is_known { Ok(()) } else { Err(No(404, "region_not_found")) }
+        if is_known { Ok(()) } else { Err(Refusal(404, "region_not_found")) }
     }
 
-    pub fn leave(&mut self, name: &str, player: usize) -> Answered {
+    pub fn leave(&mut self, name: &str, player: usize) -> ExpectedAnswer {
         self.change(name, |session, setup, _| leave(session, setup, player))?;
-        Ok(Answer::Empty(Tag::None))
+        Ok(Answer::Empty(ExpectedEtag::None))
     }
 
     /// Kicks a player. A player who kicks themselves leaves.
-    pub fn kick(&mut self, caller: Caller, name: &str, player: usize) -> Result<String, No> {
+    pub fn kick(&mut self, caller: Caller, name: &str, player: usize) -> Result<String, Refusal> {
         self.change(name, |session, setup, _| {
             if caller.player != Some(player) {
                 session.require_right(caller, Right::Kick)?;
-                if !caller.any && session.found(player)?.standing == Standing::Leader {
-                    return Err(No(403, "leader_not_kickable"));
+                if !caller.any && session.require_entry(player)?.status == Status::Leader {
+                    return Err(Refusal(403, "leader_not_kickable"));
                 }
             }
             leave(session, setup, player)?;
@@ -332,17 +332,17 @@ impl Model {
     }
 
     /// Kicks the active players of another session.
-    pub fn kick_session(&mut self, caller: Caller, name: &str, kicked: &str) -> Answered {
+    pub fn kick_session(&mut self, caller: Caller, name: &str, kicked: &str) -> ExpectedAnswer {
         let kicked = self.session(kicked)?.active(&self.setup);
-        let players: Vec<_> = kicked.into_iter().map(|seat| seat.player).collect();
+        let players: Vec<_> = kicked.into_iter().map(|entry| entry.player).collect();
         self.change(name, |session, setup, _| {
             session.require_leader(caller)?;
             for player in players {
-                if session.seat(player).is_some() {
+                if session.entry(player).is_some() {
                     leave(session, setup, player)?;
                 }
             }
-            Ok(Answer::Empty(Tag::Session(session.id.clone())))
+            Ok(Answer::Empty(ExpectedEtag::Session(session.id.clone())))
         })
     }
 }

@@ -7,8 +7,8 @@ use super::setup::{
 };
 use super::state::Data;
 use super::step::{
-    Ask, Change, GameClient, Hosting, InstanceChange, Overflow, Pick, Right, Spelling, Standing, Step,
-    TeamChange, Terms, Turn,
+    Change, GameClient, InstanceChange, InstanceRequest, InviteOptions, JoinBody, Overflow, PathForm,
+    PlayerChoice, RandomStep, Right, Status, Step, TeamChange,
 };
 
 /// The number of a session that has not ended, counted from the newest; or [`ENDED`]. Few sessions are likely, so that
@@ -23,12 +23,12 @@ fn player() -> Just<usize> {
 }
 
 /// A choice by status, with these weights.
-fn pick(active: u32, waiting: u32, outside: u32) -> impl Strategy<Value = Pick> {
+fn player_choice(active: u32, waiting: u32, outside: u32) -> impl Strategy<Value = PlayerChoice> {
     prop_oneof![
-        active => (0..PLAYERS).prop_map(Pick::Active),
-        waiting => (0..PLAYERS).prop_map(Pick::Waiting),
-        outside => (0..PLAYERS).prop_map(Pick::Outside),
-        1 => (0..=MODERATOR).prop_map(Pick::Number),
+        active => (0..PLAYERS).prop_map(PlayerChoice::Active),
+        waiting => (0..PLAYERS).prop_map(PlayerChoice::Waiting),
+        outside => (0..PLAYERS).prop_map(PlayerChoice::Outside),
+        1 => (0..=MODERATOR).prop_map(PlayerChoice::Number),
     ]
 }
 
@@ -63,27 +63,27 @@ fn client() -> impl Strategy<Value = GameClient> {
     })
 }
 
-fn ask() -> BoxedStrategy<Ask> {
+fn join_body() -> BoxedStrategy<JoinBody> {
     let password = prop_oneof![4 => Just(None), 2 => Just(Some(PASSWORDS[0])), 1 => Just(Some(PASSWORDS[1]))];
     let friend = prop::option::weighted(0.3, player());
     (client(), team(), data(), password, friend)
-        .prop_map(|(client, team, data, password, friend)| Ask { client, team, data, password, friend })
+        .prop_map(|(client, team, data, password, friend)| JoinBody { client, team, data, password, friend })
         .boxed()
 }
 
-fn terms() -> BoxedStrategy<Terms> {
+fn options() -> BoxedStrategy<InviteOptions> {
     use Overflow as O;
     let overflow = prop_oneof![
         4 => Just(O::Fail), 1 => Just(O::Allow), 1 => Just(O::PartialWith), 1 => Just(O::PartialWithout),
         1 => Just(O::Overfill),
     ];
     (prop::option::of(team()), overflow, data())
-        .prop_map(|(team, overflow, data)| Terms { team, overflow, data })
+        .prop_map(|(team, overflow, data)| InviteOptions { team, overflow, data })
         .boxed()
 }
 
-fn spelling() -> impl Strategy<Value = Spelling> {
-    prop_oneof![2 => Just(Spelling::Plain), 1 => Just(Spelling::ByUuid), 1 => Just(Spelling::ById)]
+fn path_form() -> impl Strategy<Value = PathForm> {
+    prop_oneof![2 => Just(PathForm::Plain), 1 => Just(PathForm::ByUuid), 1 => Just(PathForm::ById)]
 }
 
 fn region() -> impl Strategy<Value = Option<&'static str>> {
@@ -102,10 +102,10 @@ fn team_change() -> impl Strategy<Value = TeamChange> {
 
 fn change() -> BoxedStrategy<Change> {
     let joinability = prop::array::uniform3(prop::option::of(any::<bool>()));
-    let doors = (prop::option::weighted(0.3, any::<bool>()), prop::option::weighted(0.4, joinability));
+    let join_paths = (prop::option::weighted(0.3, any::<bool>()), prop::option::weighted(0.4, joinability));
     let teams = prop::option::weighted(0.3, prop::collection::vec(team_change(), 0..4));
     let password = prop::option::weighted(0.1, Just(PASSWORDS[0]));
-    (region(), prop::option::weighted(0.3, data()), doors, teams, password)
+    (region(), prop::option::weighted(0.3, data()), join_paths, teams, password)
         .prop_map(|(region, data, (joinable, joinability), teams, password)| Change {
             region,
             data,
@@ -117,97 +117,97 @@ fn change() -> BoxedStrategy<Change> {
         .boxed()
 }
 
-fn reading() -> BoxedStrategy<Step> {
-    let place = || (0..PLATFORMS.len() - 1, 0..IDS.len());
+fn read_step() -> BoxedStrategy<Step> {
+    let platform_session = || (0..PLATFORMS.len() - 1, 0..IDS.len());
     prop_oneof![
         4 => (session(), any::<bool>()).prop_map(|(session, refresh)| Step::Read { session, refresh }),
         3 => (session(), 1..4_usize, any::<bool>())
-            .prop_map(|(session, page_size, go_on)| Step::ReadPlayers { session, page_size, go_on }),
+            .prop_map(|(session, page_size, next_page)| Step::ReadPlayers { session, page_size, next_page }),
         2 => (session(), player()).prop_map(|(session, player)| Step::ReadPlayer { session, player }),
         1 => (session(), player()).prop_map(|(session, player)| Step::ReadRights { session, player }),
         2 => prop::option::of(player()).prop_map(|player| Step::ReadList { player }),
-        3 => place().prop_map(|(platform, id)| Step::ReadPlatform { platform, id }),
+        3 => platform_session().prop_map(|(platform, id)| Step::ReadPlatform { platform, id }),
         3 => (kind(), region(), 1..3_usize, any::<bool>())
-            .prop_map(|(kind, region, page_size, go_on)| Step::Browse { kind, region, page_size, go_on }),
+            .prop_map(|(kind, region, page_size, next_page)| Step::Browse { kind, region, page_size, next_page }),
     ]
     .boxed()
 }
 
-fn coming() -> BoxedStrategy<Step> {
-    let place = || (0..PLATFORMS.len() - 1, 0..IDS.len());
+fn join_step() -> BoxedStrategy<Step> {
+    let platform_session = || (0..PLATFORMS.len() - 1, 0..IDS.len());
     let other = || prop::option::weighted(0.2, player());
-    let create = (kind(), client(), prop::option::of(ask()), prop::bool::weighted(0.1), region());
+    let create = (kind(), client(), prop::option::of(join_body()), prop::bool::weighted(0.1), region());
     prop_oneof![
-        4 => create.prop_map(|(kind, client, ask, password, region)| Step::Create {
-            kind, client, ask, password, region
+        4 => create.prop_map(|(kind, client, join_body, password, region)| Step::Create {
+            kind, client, join_body, password, region
         }),
-        8 => (session(), ask()).prop_map(|(session, ask)| Step::Join { session, ask }),
-        6 => (place(), other(), ask()).prop_map(|((platform, id), player, ask)| Step::JoinThrough {
-            platform, id, player, ask
+        8 => (session(), join_body()).prop_map(|(session, join_body)| Step::Join { session, join_body }),
+        6 => (platform_session(), other(), join_body()).prop_map(|((platform, id), player, join_body)| Step::JoinThrough {
+            platform, id, player, join_body
         }),
     ]
     .boxed()
 }
 
-fn going() -> BoxedStrategy<Step> {
-    let place = || (0..PLATFORMS.len() - 1, 0..IDS.len());
+fn leave_step() -> BoxedStrategy<Step> {
+    let platform_session = || (0..PLATFORMS.len() - 1, 0..IDS.len());
     let other = || prop::option::weighted(0.2, player());
     prop_oneof![
         3 => session().prop_map(|session| Step::Leave { session }),
-        3 => (place(), other()).prop_map(|((platform, id), player)| Step::LeaveThrough { platform, id, player }),
-        5 => (session(), player(), spelling())
-            .prop_map(|(session, player, spelling)| Step::Kick { session, player, spelling }),
+        3 => (platform_session(), other()).prop_map(|((platform, id), player)| Step::LeaveThrough { platform, id, player }),
+        5 => (session(), player(), path_form())
+            .prop_map(|(session, player, path_form)| Step::Kick { session, player, path_form }),
         1 => session().prop_map(|session| Step::End { session }),
         1 => (session(), session()).prop_map(|(session, kicked)| Step::KickSession { session, kicked }),
     ]
     .boxed()
 }
 
-fn inviting() -> BoxedStrategy<Step> {
-    use Standing as S;
+fn invite_step() -> BoxedStrategy<Step> {
+    use Status as S;
     let status = prop_oneof![Just(Some(S::Invited)), Just(Some(S::Reserved))];
     prop_oneof![
-        3 => (session(), player(), terms()).prop_map(|(session, player, terms)| Step::Invite { session, player, terms }),
-        2 => (session(), player(), spelling(), status, terms()).prop_map(
-            |(session, player, spelling, status, terms)| Step::Update { session, player, spelling, status, terms }
+        3 => (session(), player(), options()).prop_map(|(session, player, options)| Step::Invite { session, player, options }),
+        2 => (session(), player(), path_form(), status, options()).prop_map(
+            |(session, player, path_form, status, options)| Step::Update { session, player, path_form, status, options }
         ),
-        3 => (session(), session(), terms())
-            .prop_map(|(session, invited, terms)| Step::InviteSession { session, invited, terms }),
+        3 => (session(), session(), options())
+            .prop_map(|(session, invited, options)| Step::InviteSession { session, invited, options }),
     ]
     .boxed()
 }
 
-fn arranging() -> BoxedStrategy<Step> {
-    use Standing as S;
+fn roster_step() -> BoxedStrategy<Step> {
+    use Status as S;
     let status = prop_oneof![
         2 => Just(None), 2 => Just(Some(S::Leader)), 2 => Just(Some(S::Member)),
     ];
     let right = || prop::sample::select(Right::ALL.to_vec());
     prop_oneof![
-        6 => (session(), player(), spelling(), status, terms()).prop_map(
-            |(session, player, spelling, status, terms)| Step::Update { session, player, spelling, status, terms }
+        6 => (session(), player(), path_form(), status, options()).prop_map(
+            |(session, player, path_form, status, options)| Step::Update { session, player, path_form, status, options }
         ),
         1 => (session(), player(), data()).prop_map(|(session, player, data)| Step::SetData { session, player, data }),
         2 => (session(), player()).prop_map(|(session, player)| Step::Promote { session, player }),
         3 => (session(), player(), prop::option::weighted(0.9, team()))
             .prop_map(|(session, player, team)| Step::Move { session, player, team }),
         2 => (session(), [player(), player()]).prop_map(|(session, players)| Step::Swap { session, players }),
-        3 => (session(), player(), right()).prop_map(|(session, player, right)| Step::Lend { session, player, right }),
+        3 => (session(), player(), right()).prop_map(|(session, player, right)| Step::GiveRight { session, player, right }),
         2 => (session(), player(), right())
-            .prop_map(|(session, player, right)| Step::TakeBack { session, player, right }),
+            .prop_map(|(session, player, right)| Step::RemoveRight { session, player, right }),
     ]
     .boxed()
 }
 
-fn changing() -> BoxedStrategy<Step> {
-    let place = || (0..PLATFORMS.len(), 0..IDS.len());
+fn session_step() -> BoxedStrategy<Step> {
+    let platform_session = || (0..PLATFORMS.len(), 0..IDS.len());
     prop_oneof![
         6 => (session(), change()).prop_map(|(session, change)| Step::Change { session, change }),
         2 => (session(), team(), team_change())
             .prop_map(|(session, team, change)| Step::ChangeTeam { session, team, change }),
-        5 => (session(), place()).prop_map(|(session, (platform, id))| Step::Link { session, platform, id }),
-        2 => (session(), place()).prop_map(|(session, (platform, id))| Step::Unlink { session, platform, id }),
-        1 => session().prop_map(|session| Step::MakeCode { session }),
+        5 => (session(), platform_session()).prop_map(|(session, (platform, id))| Step::Link { session, platform, id }),
+        2 => (session(), platform_session()).prop_map(|(session, (platform, id))| Step::Unlink { session, platform, id }),
+        1 => session().prop_map(|session| Step::MakeShortCode { session }),
         2 => (session(), data()).prop_map(|(session, data)| Step::List { session, data }),
         1 => (session(), data()).prop_map(|(session, data)| Step::Relist { session, data }),
         1 => session().prop_map(|session| Step::Unlist { session }),
@@ -215,13 +215,13 @@ fn changing() -> BoxedStrategy<Step> {
     .boxed()
 }
 
-fn hosting() -> BoxedStrategy<Step> {
+fn instance_step() -> BoxedStrategy<Step> {
     let id = prop::option::weighted(0.6, prop::sample::select(INSTANCES.to_vec()));
     let host_type = prop::sample::select(vec!["dedicated", "player", "standalone", "preallocated"]);
     let template = prop_oneof![6 => Just(None), 2 => Just(Some(true)), 1 => Just(Some(false))];
     let host = prop::option::weighted(0.3, player());
-    let hosting = (id, host_type, host, template, any::<bool>(), data()).prop_map(
-        |(id, host_type, host, template, startup, data)| Hosting {
+    let instance_request = (id, host_type, host, template, any::<bool>(), data()).prop_map(
+        |(id, host_type, host, template, startup, data)| InstanceRequest {
             id,
             host_type,
             host,
@@ -246,10 +246,10 @@ fn hosting() -> BoxedStrategy<Step> {
     let named = prop_oneof![8 => Just(""), 1 => Just(INSTANCES[0])];
     let health = prop::sample::select(vec!["healthy", "healthy", "degraded", "unhealthy", "unknown"]);
     prop_oneof![
-        4 => (session(), hosting).prop_map(|(session, hosting)| Step::Host { session, hosting }),
+        4 => (session(), instance_request).prop_map(|(session, instance_request)| Step::RequestInstance { session, instance_request }),
         5 => (session(), change).prop_map(|(session, change)| Step::UpdateInstance { session, change }),
         2 => session().prop_map(|session| Step::EndInstance { session }),
-        7 => (session(), named, health).prop_map(|(session, instance, health)| Step::Report {
+        7 => (session(), named, health).prop_map(|(session, instance, health)| Step::ReportHealth {
             session, instance: instance.to_owned(), health,
         }),
     ]
@@ -257,52 +257,58 @@ fn hosting() -> BoxedStrategy<Step> {
 }
 
 /// A step with its choices of caller, players and platform session.
-fn turn(
+fn random_step(
     step: impl Strategy<Value = Step> + 'static,
-    caller: impl Strategy<Value = Pick> + 'static,
-    player: impl Strategy<Value = Pick> + Clone + 'static,
-) -> BoxedStrategy<Turn> {
-    let caller =
-        prop_oneof![18 => caller, 1 => Just(Pick::Number(MODERATOR)), 1 => Just(Pick::Number(SERVICE))];
+    caller: impl Strategy<Value = PlayerChoice> + 'static,
+    player: impl Strategy<Value = PlayerChoice> + Clone + 'static,
+) -> BoxedStrategy<RandomStep> {
+    let caller = prop_oneof![18 => caller, 1 => Just(PlayerChoice::Number(MODERATOR)), 1 => Just(PlayerChoice::Number(SERVICE))];
     let link = prop::option::weighted(0.8, 0..4_usize);
     (step, caller, [player.clone(), player], link, prop::bool::weighted(0.1))
-        .prop_map(|(step, caller, players, link, by_code)| Turn { step, caller, players, link, by_code })
+        .prop_map(|(step, caller, players, link, by_code)| RandomStep {
+            step,
+            caller,
+            players,
+            link,
+            by_code,
+        })
         .boxed()
 }
 
-pub fn any_turn() -> impl Strategy<Value = Turn> {
+pub fn any_step() -> impl Strategy<Value = RandomStep> {
     let wait = prop::sample::select(vec![1, 5, 10, 30, 60, 299, 300, 600, 1800, 3599, 4000, 4050]);
-    let allocated = (0..ALLOCATIONS.len()).prop_map(|allocation| Step::ReadAllocation { allocation });
-    let by_few = prop_oneof![2 => (MODERATOR..=SERVICE).prop_map(Pick::Number), 1 => pick(1, 1, 1)];
+    let read_allocation = (0..ALLOCATIONS.len()).prop_map(|allocation| Step::ReadAllocation { allocation });
+    let by_few =
+        prop_oneof![2 => (MODERATOR..=SERVICE).prop_map(PlayerChoice::Number), 1 => player_choice(1, 1, 1)];
     // The first active player is the leader.
-    let insider = || prop_oneof![2 => Just(Pick::Active(0)), 3 => pick(8, 1, 1)].boxed();
+    let insider = || prop_oneof![2 => Just(PlayerChoice::Active(0)), 3 => player_choice(8, 1, 1)].boxed();
     prop_oneof![
-        8 => turn(reading(), pick(3, 1, 1), pick(3, 2, 1).boxed()),
-        10 => turn(coming(), pick(1, 3, 4), pick(1, 2, 4).boxed()),
-        3 => turn(going(), insider(), pick(3, 2, 1).boxed()),
-        6 => turn(inviting(), insider(), pick(1, 3, 6).boxed()),
-        8 => turn(arranging(), insider(), pick(6, 2, 1).boxed()),
-        6 => turn(changing(), insider(), pick(1, 1, 1).boxed()),
-        8 => turn(hosting(), insider(), pick(4, 2, 1).boxed()),
-        1 => turn(allocated, by_few, pick(1, 1, 1).boxed()),
-        4 => turn(wait.prop_map(|seconds| Step::Wait { seconds }), pick(1, 1, 1), pick(1, 1, 1).boxed()),
+        8 => random_step(read_step(), player_choice(3, 1, 1), player_choice(3, 2, 1).boxed()),
+        10 => random_step(join_step(), player_choice(1, 3, 4), player_choice(1, 2, 4).boxed()),
+        3 => random_step(leave_step(), insider(), player_choice(3, 2, 1).boxed()),
+        6 => random_step(invite_step(), insider(), player_choice(1, 3, 6).boxed()),
+        8 => random_step(roster_step(), insider(), player_choice(6, 2, 1).boxed()),
+        6 => random_step(session_step(), insider(), player_choice(1, 1, 1).boxed()),
+        8 => random_step(instance_step(), insider(), player_choice(4, 2, 1).boxed()),
+        1 => random_step(read_allocation, by_few, player_choice(1, 1, 1).boxed()),
+        4 => random_step(wait.prop_map(|seconds| Step::Wait { seconds }), player_choice(1, 1, 1), player_choice(1, 1, 1).boxed()),
     ]
 }
 
 /// The first steps of every sequence: two sessions with players, one with a platform session, the other with an
 /// instance.
-pub fn opening() -> Vec<Turn> {
+pub fn opening() -> Vec<RandomStep> {
     let client = GameClient { version: "1.0.0", input: "gamepad", crossplay: None, platform: "PSN" };
-    let turn = |caller: usize, step: Step| Turn {
+    let random_step = |caller: usize, step: Step| RandomStep {
         step,
-        caller: Pick::Number(caller),
-        players: [Pick::Number(0); 2],
+        caller: PlayerChoice::Number(caller),
+        players: [PlayerChoice::Number(0); 2],
         link: None,
         by_code: false,
     };
-    let create = |kind| Step::Create { kind, client, ask: None, password: false, region: None };
-    let ask = |team| Ask { client, team, data: Data::new(), password: None, friend: None };
-    let hosting = Hosting {
+    let create = |kind| Step::Create { kind, client, join_body: None, password: false, region: None };
+    let join_body = |team| JoinBody { client, team, data: Data::new(), password: None, friend: None };
+    let instance_request = InstanceRequest {
         id: Some(INSTANCES[0]),
         host_type: "dedicated",
         host: None,
@@ -318,17 +324,19 @@ pub fn opening() -> Vec<Turn> {
         match_id: None,
         data: None,
     };
-    let through = |player, ask| turn(player, Step::JoinThrough { platform: 0, id: 0, player: None, ask });
+    let through = |player, join_body| {
+        random_step(player, Step::JoinThrough { platform: 0, id: 0, player: None, join_body })
+    };
     vec![
-        turn(0, create(Kind::Game)),
-        turn(1, create(Kind::Party)),
-        turn(1, Step::Link { session: 0, platform: 0, id: 0 }),
-        turn(2, Step::Join { session: 1, ask: ask(1) }),
-        turn(3, Step::Join { session: 1, ask: ask(0) }),
-        through(3, ask(0)),
-        through(4, ask(0)),
-        turn(0, Step::Host { session: 1, hosting }),
-        turn(0, Step::UpdateInstance { session: 1, change }),
-        turn(0, Step::Report { session: 1, instance: String::new(), health: "healthy" }),
+        random_step(0, create(Kind::Game)),
+        random_step(1, create(Kind::Party)),
+        random_step(1, Step::Link { session: 0, platform: 0, id: 0 }),
+        random_step(2, Step::Join { session: 1, join_body: join_body(1) }),
+        random_step(3, Step::Join { session: 1, join_body: join_body(0) }),
+        through(3, join_body(0)),
+        through(4, join_body(0)),
+        random_step(0, Step::RequestInstance { session: 1, instance_request }),
+        random_step(0, Step::UpdateInstance { session: 1, change }),
+        random_step(0, Step::ReportHealth { session: 1, instance: String::new(), health: "healthy" }),
     ]
 }
