@@ -1,4 +1,4 @@
-//! The session browser: listing sessions, and finding listed ones page by page.
+//! The session browser: listing sessions, and reading the listings in pages.
 
 use rallypoint::domain::{CustomData, SessionId};
 use rallypoint::records::Listed;
@@ -16,21 +16,21 @@ async fn list(caller: &Client, session: &str, data: Value) -> Reply {
     caller.post(&listing_path(session), &json!({ "custom_data": data })).await
 }
 
-/// Reads a page of games: the ids on it, and where the next one begins.
+/// Reads a page of games. Returns its session ids and the cursor of the next page.
 async fn page(reader: &Client, query: &str) -> (Vec<String>, Value) {
     let page = reader.get(&format!("/v1/browser?session_type=game{query}")).await.expect(200).body;
     let ids = page["browser_sessions"].as_array().unwrap().iter();
     (ids.map(|listed| listed["session_id"].as_str().unwrap().to_owned()).collect(), page["cursor"].clone())
 }
 
-/// What the browser shows of a game; null where it is not listed.
+/// The listing of a game in the browser; null if it is not listed.
 async fn listed(reader: &Client, session: &str) -> Value {
     let page = reader.get("/v1/browser?session_type=game").await.expect(200).body;
     let mut sessions = page["browser_sessions"].as_array().unwrap().iter();
     sessions.find(|listed| listed["session_id"] == json!(session)).cloned().unwrap_or_default()
 }
 
-/// A server where create-or-join makes a session each time, and so many games, listed in this order.
+/// A server where create-or-join always creates a session, and N games, listed in this order.
 async fn games<const N: usize>() -> (Server, [(Client, String); N]) {
     let server = Server::with(|config| config.templates.get_mut("game").unwrap().attempt_auto_join = false);
     let mut games = Vec::new();
@@ -78,10 +78,10 @@ async fn listing_again_replaces_the_data_and_keeps_the_position() {
     let (server, [(alice, first), (_, second)]) = games().await;
     let before = contents(&server).await;
     list(&alice, &first, json!({})).await.expect(200);
-    assert_eq!(contents(&server).await, before, "the same again is no news");
+    assert_eq!(contents(&server).await, before, "a repeated request changes nothing");
     list(&alice, &first, json!({"a": "b"})).await.expect(200);
     assert_eq!(page(&alice, "").await.0, [first.clone(), second.clone()]);
-    // Taken out and listed anew it comes last.
+    // A session that is unlisted and listed again comes last.
     alice.delete(&listing_path(&first)).await.expect(204);
     list(&alice, &first, json!({})).await.expect(200);
     assert_eq!(page(&alice, "").await.0, [second, first]);
@@ -139,7 +139,7 @@ async fn player_counts_in_the_browser_are_current() {
     bob.joins(&session).await.expect(200);
     assert_eq!(count().await, json!(2));
     alice.invites(&session, &carol).await.expect(200);
-    assert_eq!(count().await, json!(2), "invited ones are not there yet");
+    assert_eq!(count().await, json!(2), "invited players do not count");
     carol.joins(&session).await.expect(200);
     assert_eq!(count().await, json!(3));
     alice.kicks(&session, &bob).await.expect(204);
@@ -150,7 +150,7 @@ async fn player_counts_in_the_browser_are_current() {
         listed(&carol, &session).await["max_player_count"].clone()
     };
     assert_eq!(change(json!([{"max_size": 3}])).await, json!(3));
-    // The contract counts no further.
+    // The contract limits the count to 100.
     assert_eq!(change(json!([{"max_size": 100}, {"max_size": 100}])).await, json!(100));
     alice.delete(&format!("/v1/session/{session}")).await.expect(204);
     assert_eq!(listed(&carol, &session).await, Value::Null);
@@ -176,7 +176,7 @@ async fn a_page_starts_after_the_last_listing_of_the_page_before() {
     assert_eq!(page(&reader, "&page_size=5").await, (ids.clone(), json!(0)));
     let (first, cursor) = page(&reader, "&page_size=2").await;
     assert_eq!(first, ids[..2]);
-    // One that was seen goes, one that was not goes, one is new.
+    // One listing of the first page is removed, one of a later page is removed, and one is new.
     for gone in [0, 2] {
         games[gone].0.delete(&listing_path(&ids[gone])).await.expect(204);
     }
@@ -206,11 +206,15 @@ async fn the_browser_filters_by_type_and_region() {
     assert_eq!(rest, (vec![second], json!(0)));
     for other in ["party", "gam", "game2", "none"] {
         let empty = reader.get(&format!("/v1/browser?session_type={other}")).await.expect(200);
-        assert_eq!(empty.body, json!({"cursor": 0, "browser_sessions": []}), "{third} is no {other}");
+        assert_eq!(
+            empty.body,
+            json!({"cursor": 0, "browser_sessions": []}),
+            "{third} is not of type {other}"
+        );
     }
 }
 
-/// Puts a listing of a game into the store, as if a session had it: called by its number.
+/// Puts a listing of a game into the store. Its session id is its number.
 fn put_listing(batch: Batch, number: u64, region: &str, custom_data: CustomData) -> Batch {
     let listed = Listed {
         session_id: SessionId::parse(&number.to_string()).unwrap(),
@@ -223,7 +227,7 @@ fn put_listing(batch: Batch, number: u64, region: &str, custom_data: CustomData)
     batch.put(keys::listing("game", number), serde_json::to_vec(&listed).unwrap())
 }
 
-/// The ids on each page.
+/// The session ids on each page.
 async fn all_pages(reader: &Client, query: &str) -> Vec<Vec<String>> {
     let (mut pages, mut cursor) = (Vec::new(), json!(0));
     loop {
@@ -240,7 +244,7 @@ async fn all_pages(reader: &Client, query: &str) -> Vec<Vec<String>> {
 async fn pages_of_large_listings_hold_fewer_entries() {
     let server = Server::new();
     let reader = server.player();
-    // As much as a listing can have, but for the seventh, which alone is more than is looked at for a page.
+    // Each listing has the largest allowed data. The seventh has more: alone it exceeds the scan limit of a page.
     let full: CustomData = (0..128).map(|entry| (entry.to_string(), "x".repeat(4096))).collect();
     let larger = CustomData::from([("x".repeat(5 << 20), "x".into())]);
     let data = |number| if number == 7 { larger.clone() } else { full.clone() };
@@ -253,7 +257,7 @@ async fn pages_of_large_listings_hold_fewer_entries() {
         let sizes: Vec<_> = pages.iter().map(Vec::len).collect();
         assert_eq!((sizes, pages.concat()), (vec![6, 1, 7, 6], numbers.clone()));
     }
-    // What does not fit is looked at all the same.
+    // Listings of another region count toward the scan limit too.
     let pages = all_pages(&reader, "&region_id=us").await;
     assert_eq!(pages.iter().map(Vec::len).collect::<Vec<_>>(), [0; 4]);
     let pages = all_pages(&reader, "&page_size=4").await;
@@ -284,7 +288,7 @@ async fn rare_matches_are_found_on_later_pages() {
     server.app.sessions.store().commit(batch).await.unwrap();
     let pages = all_pages(&reader, "&region_id=eu").await;
     assert_eq!(pages.concat(), ["1700", "2400"]);
-    assert!(pages.len() > 1, "one request does not read them all");
+    assert!(pages.len() > 1, "one request does not scan all listings");
 }
 
 #[tokio::test]
@@ -295,7 +299,7 @@ async fn the_etag_of_a_page_covers_that_page_only() {
     let (whole, part) = (reader.get(all).await.expect(200), reader.get(one).await.expect(200));
     reader.get_if_none_match(all, &whole.etag()).await.expect(304);
     reader.get_if_none_match(one, &whole.etag()).await.expect(200);
-    // What the page does not show leaves its version alone.
+    // A change that the page does not show keeps its ETag.
     alice.patch(&format!("/v1/session/{first}"), &json!({"custom_data": {"a": "b"}})).await.expect(200);
     reader.get_if_none_match(all, &whole.etag()).await.expect(304);
     let game = bob.own_list("game").await["session_ids"][0].clone();

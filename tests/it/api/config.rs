@@ -1,4 +1,4 @@
-//! What clients read of the configuration: regions and templates of instance requests; and where they come from.
+//! Reading the configuration: regions, instance templates, and the caller's address.
 
 use std::net::IpAddr;
 
@@ -33,7 +33,7 @@ async fn regions_are_sorted_and_paged() {
     let us = json!({"region_id": "us", "sort_order": 2, "custom_only": false, "description": "America"});
     let all = alice.get("/v1/regions").await.expect(200);
     assert_eq!(all.body, json!({"regions": [eu, lan, us], "cursor": 0}));
-    assert!(!all.headers.contains_key("etag"), "the contract gives it none");
+    assert!(!all.headers.contains_key("etag"), "the contract has no ETag here");
     let first = alice.get("/v1/regions?page_size=2").await.expect(200).body;
     assert_eq!(first["regions"], json!([eu, lan]));
     assert_ne!(first["cursor"], json!(0));
@@ -120,7 +120,7 @@ async fn an_instance_template_is_readable_in_the_deprecated_form() {
                     "map_game_id": 42, "map_name": "Dunes", "mode": "arena", "selection_chance": 87.5,
                     "custom_data": {"sky": "red"},
                 },
-                // An id that is no number has none in the older form.
+                // The deprecated form shows 0 for an id that is not a number.
                 {"map_game_id": 0, "map_name": "Hills", "selection_chance": 12.5, "custom_data": {}},
             ],
         },
@@ -145,7 +145,7 @@ async fn an_instance_template_is_found_by_its_uuid() {
     }
 }
 
-/// The address that a caller is told, who comes from `peer` with these lines of `X-Forwarded-For`.
+/// The address that the server returns to a caller from `peer` with these `X-Forwarded-For` headers.
 async fn address(caller: &Client, peer: Option<&str>, forwarded_for: &[&str]) -> Value {
     let token = caller.token.as_deref().unwrap();
     let mut request =
@@ -166,9 +166,9 @@ async fn connection_info_returns_the_callers_address() {
     let alice = server.player();
     assert_eq!(address(&alice, Some("192.0.2.7"), &[]).await, json!("192.0.2.7"));
     assert_eq!(address(&alice, Some("2001:db8::7"), &[]).await, json!("2001:db8::7"));
-    // A caller's own word counts for nothing.
+    // The header of an untrusted peer is ignored.
     assert_eq!(address(&alice, Some("192.0.2.7"), &["198.51.100.1"]).await, json!("192.0.2.7"));
-    // A proxy's does, from the last address that is no proxy.
+    // The header of a trusted proxy counts: its last address that is not a trusted proxy.
     assert_eq!(address(&alice, Some("10.0.0.1"), &["198.51.100.1"]).await, json!("198.51.100.1"));
     let made_up_first = ["203.0.113.5, 198.51.100.1", "10.0.0.2"];
     assert_eq!(address(&alice, Some("10.0.0.1"), &made_up_first).await, json!("198.51.100.1"));

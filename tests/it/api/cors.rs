@@ -1,4 +1,4 @@
-//! Web pages of other origins: none may call unless the operator names them.
+//! CORS: web pages of other origins may call only if the operator allows their origin.
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request};
@@ -12,7 +12,7 @@ use crate::support::process::{Server, rallypoint, run, serve};
 const PAGE: &str = "https://tools.example.com";
 const SESSIONS: &str = "/session/v1/session";
 
-/// A server that was told of origins, and a player's connection to it.
+/// A server with these allowed origins, and a player's connection to it.
 async fn server(origins: Option<&str>) -> (TempDir, Server, Connection) {
     let dir = TempDir::new().unwrap();
     let mut command = serve(dir.path(), &[]);
@@ -37,7 +37,7 @@ async fn send(connection: &mut Connection, method: Method, path: &str, headers: 
     connection.send(request).await.unwrap().into()
 }
 
-/// What a browser asks before a page of an origin may create a session.
+/// The preflight request of a browser, before a page of this origin creates a session.
 async fn preflight(connection: &mut Connection, origin: &str) -> Reply {
     let asked = [
         ("origin", origin),
@@ -71,7 +71,7 @@ async fn only_configured_origins_may_call_and_read() {
         allows(&send(&mut player, Method::GET, &session, &known).await.expect(304).headers),
         Some(PAGE)
     );
-    // What went wrong can be read as well.
+    // Errors can be read too.
     let missing = format!("{SESSIONS}/none");
     let missing = send(&mut player, Method::GET, &missing, &[("origin", PAGE)]).await;
     assert_eq!(allows(&missing.refused(404, "session_not_found").headers), Some(PAGE));
@@ -82,7 +82,7 @@ async fn only_configured_origins_may_call_and_read() {
         let read = send(&mut player, Method::GET, &session, &[("origin", other)]).await.expect(200);
         assert_eq!(allows(&read.headers), None);
     }
-    // OPTIONS that is no preflight is a method like others.
+    // An OPTIONS request that is not a preflight is an unsupported method.
     let plain = send(&mut player, Method::OPTIONS, SESSIONS, &[("origin", PAGE)]).await;
     plain.refused(405, "method_not_allowed");
     server.stop().await.expect(0);

@@ -1,5 +1,5 @@
-//! The deprecated ways, which published clients still use: one operation that does what its body contains, players
-//! named by their older id, and the older paths of a player's list.
+//! The deprecated operations that published clients still use: the update whose body decides what it changes, players
+//! named by numeric id, and the deprecated paths of a player's session list.
 
 use http::Method;
 use rallypoint::domain::client::VersionCheck;
@@ -10,7 +10,7 @@ use crate::harness::{Client, Server, contents, grant, joining, place, player_pat
 const ALICES_ID: i64 = 1001;
 const BOBS_ID: i64 = 1002;
 
-/// Alice leads and bob is a member on the second team; both tokens name older ids.
+/// Alice leads, and bob is a member on the second team. Both tokens name numeric ids.
 async fn game() -> (Server, Client, Client, String) {
     let server = Server::new();
     let (alice, bob) = (server.player_numbered(ALICES_ID), server.player_numbered(BOBS_ID));
@@ -19,7 +19,7 @@ async fn game() -> (Server, Client, Client, String) {
     (server, alice, bob, session)
 }
 
-/// The body of a client that sends every field, each with the schema's default.
+/// The body of a client that sends every field with its default.
 fn all_defaults() -> Value {
     json!({"status": "member", "custom_data": {}, "overflow_action": "fail"})
 }
@@ -103,7 +103,7 @@ async fn status_invited_or_reserved_holds_a_slot() {
         "type": "game", "session_ids": [], "pending_invites": {}, "reserved_sessions": [session],
     });
     assert_eq!(dave.own_list("game").await, list);
-    // A place that is kept becomes an invite, and the invited player comes in.
+    // A reservation becomes an invite, and the invited player joins.
     alice.updates(&session, &dave, json!({"status": "invited"})).await.expect(200);
     let list = dave.own_list("game").await;
     assert_eq!((&list["reserved_sessions"], &list["pending_invites"]), (&json!([]), &invite));
@@ -151,7 +151,7 @@ async fn status_member_keeps_the_role_of_active_players() {
         assert_eq!(updated.body["status"], json!(standing));
         caller.reads_as(&session, &updated).await;
     }
-    assert_eq!(contents(&server).await, before, "nothing was asked for");
+    assert_eq!(contents(&server).await, before, "the bodies ask for no change");
     let stranger = server.player();
     stranger.updates(&session, &bob, all_defaults()).await.refused(403, "not_active_in_session");
 }
@@ -165,7 +165,7 @@ async fn status_member_does_not_accept_an_invite_for_another_player() {
         caller.updates(&session, &carol, all_defaults()).await.refused(403, "join_for_others");
     }
     assert_eq!(alice.sees_place(&session, &carol).await, place("invited", 0));
-    // Without a status team and data are changed, and the invite stays one.
+    // Without a status, team and data change and the invite stays.
     let body = json!({"team_id": 1, "custom_data": {"a": "b"}});
     let moved = alice.updates(&session, &carol, body).await.expect(200);
     assert_eq!((moved.place(), &moved.body["custom_data"]), (place("invited", 1), &json!({"a": "b"})));
@@ -246,7 +246,7 @@ async fn status_member_joins_without_client_data_if_no_check_needs_it() {
 #[tokio::test]
 async fn without_a_status_only_team_and_data_change() {
     let (server, alice, bob, session) = game().await;
-    // What published clients send to change a team.
+    // The body that published clients send to change a team.
     let moved = alice.updates(&session, &alice, json!({"team_id": 1})).await.expect(200);
     assert_eq!(moved.place(), place("leader", 1), "the leader is not demoted");
     alice.reads_as(&session, &moved).await;
@@ -286,7 +286,11 @@ async fn changing_another_player_needs_the_right_for_that_change() {
     carol.updates(&session, &dave, json!({"status": "invited"})).await.expect(200);
     let both = json!({"team_id": 1, "custom_data": {"a": "b"}});
     carol.updates(&session, &bob, both).await.refused(403, "not_session_leader");
-    assert_eq!(alice.sees_place(&session, &bob).await, place("member", 0), "all of a change or nothing");
+    assert_eq!(
+        alice.sees_place(&session, &bob).await,
+        place("member", 0),
+        "a change is made completely or not at all"
+    );
 }
 
 #[tokio::test]
@@ -306,7 +310,7 @@ async fn by_uuid_each_change_needs_its_own_permission() {
     }
     updating.updates(&session, &bob, json!({"team_id": 0})).await.expect(200);
     promoting.updates(&session, &bob, json!({"status": "leader"})).await.expect(200);
-    // The other two paths are opened by promoting alone.
+    // The other two paths need only the permission to promote.
     for path in [player_path(&session, alice.player), by_id(&session, ALICES_ID)] {
         updating.post(&path, &json!({})).await.refused(403, "permission_denied");
         promoting.post(&path, &json!({})).await.expect(200);
@@ -330,7 +334,7 @@ async fn by_uuid_two_changes_need_both_permissions_for_that_player() {
     assert_eq!(alice.sees(&session, &bob).await["custom_data"], json!({"a": "b"}));
 }
 
-/// A player with a token that grants this alone.
+/// The same player with a token that has only this permission.
 fn with_permission(server: &Server, player: &Client, permission: &str) -> Client {
     let token = server.token(&grant(Some(player.player), None, &[permission]));
     Client { player: player.player, ..server.bearer(token) }
@@ -346,12 +350,12 @@ async fn numeric_ids_are_known_from_tokens_seen_in_sessions() {
     carol.creates("party").await;
     let invited = alice.post(&by_id(&session, 9), &body).await.expect(200);
     assert_eq!(invited.body["player_uuid"], json!(carol.player));
-    // Where there is no session, nobody learns whether they are.
+    // For an unknown session, the answer does not reveal whether the id is known.
     for id in [9, 10] {
         alice.post(&by_id("none", id), &body).await.refused(404, "session_not_found");
         alice.delete(&by_id("none", id)).await.refused(404, "session_not_found");
     }
-    // They stay known when the player has left.
+    // An id stays known after the player has left.
     bob.leaves(&session).await.expect(204);
     alice.post(&by_id(&session, BOBS_ID), &body).await.expect(200);
     bob.delete(&by_id(&session, BOBS_ID)).await.expect(204);
@@ -368,7 +372,7 @@ async fn a_callers_numeric_id_is_known_from_the_callers_token() {
     let (server, alice, _, session) = game().await;
     let carol = server.player_numbered(9);
     alice.invites(&session, &carol).await.expect(200);
-    // Nobody else could name her by it: she was never in a session.
+    // Other callers cannot name carol by her id, because she was never in a session.
     alice.delete(&by_id(&session, 9)).await.refused(404, "player_not_found");
     carol.delete(&by_id(&session, 9)).await.expect(204);
     assert!(alice.sees(&session, &carol).await.is_null());

@@ -1,4 +1,4 @@
-//! Instances of sessions: asking for one, keeping it current, its allocation, its end.
+//! Instances of sessions: request, update, allocation and end.
 
 use std::collections::BTreeSet;
 
@@ -29,7 +29,7 @@ async fn end(caller: &Client, session: &str) -> Reply {
     caller.delete(&path(session)).await
 }
 
-/// A game that alice leads and bob is in.
+/// A game that alice leads, with bob as a member.
 async fn game() -> (Server, Client, Client, String) {
     let server = Server::new();
     let (alice, bob) = (server.player(), server.player());
@@ -50,7 +50,7 @@ async fn a_dedicated_instance_gets_an_id_and_stays_requested() {
         "instance_id": id, "host_type": "dedicated", "join_status": "requested",
         "created": "2026-11-23T12:00:00Z", "custom_data": {},
     });
-    assert_eq!(requested.body, expected, "what is not known is left out");
+    assert_eq!(requested.body, expected, "unknown fields are absent");
     let seen = bob.session(&session).await.expect(200);
     assert_eq!(seen.body["instance"], expected);
     assert_ne!(seen.etag(), before.etag());
@@ -116,7 +116,7 @@ async fn a_player_host_is_the_caller_or_the_named_active_player() {
         let nobody = server.service(&["session:*"]);
         request(&nobody, &session, json!({ "host_type": host_type })).await.refused(403, "player_required");
     }
-    // A server has no player for a host, whoever is named.
+    // A dedicated instance has no player as host, even if the body names one.
     let body = json!({"host_type": "dedicated", "host_player_uuid": bob.player});
     assert!(request(&alice, &session, body).await.expect(200).body.get("host_player_uuid").is_none());
 }
@@ -137,7 +137,7 @@ async fn members_see_the_hosts_numeric_id_if_a_token_named_it() {
         assert!(outside["instance"].get("host_player_id").is_none(), "{outside}");
         end(&alice, &session).await.expect(204);
     }
-    // Nobody knows the id of a player whose token names none, nor is a server's registrar its host.
+    // The field is absent if the token named no id, and for dedicated instances.
     alice.leaves(&session).await.expect(204);
     stranger.joins(&session).await.expect(200);
     let body = json!({"host_type": "player", "host_player_uuid": stranger.player});
@@ -206,7 +206,7 @@ async fn a_template_overrides_startup_params_and_host_and_draws_a_map_by_weight(
     assert_eq!(
         drawn,
         BTreeSet::from(["Dunes".into(), "Hills".into()]),
-        "each now and then, the weightless never"
+        "each map with a weight is drawn, the map with weight 0 never"
     );
     let unknown = json!({"instance_request_template_id": Uuid::nil()});
     request(&alice, &session, unknown).await.refused(404, "instance_template_not_found");
@@ -221,7 +221,7 @@ async fn an_update_changes_only_the_given_fields() {
     request(&alice, &session, json!({"host_type": "player", "host_player_uuid": bob.player}))
         .await
         .expect(200);
-    // As published clients send it when they host.
+    // The body that published clients send when they host.
     let join_params = json!({"public_conn_str": "192.0.2.1:7777", "private_conn_str": "10.0.0.1:7777"});
     let body = json!({"join_status": "joinable", "join_params": join_params});
     let updated = update(&bob, &session, body).await.expect(200).body;
@@ -253,7 +253,7 @@ async fn only_the_host_or_update_any_may_update_or_end_an_instance() {
     let service = server.service(&["session:update:any"]);
     let body = json!({"host_type": "player", "host_player_uuid": bob.player});
     request(&service, &session, body).await.expect(200);
-    // The leader did not register it.
+    // The leader is not a host: a service registered the instance.
     for caller in [&alice, &stranger] {
         update(caller, &session, json!({"join_status": "closed"})).await.refused(403, "not_session_host");
         end(caller, &session).await.refused(403, "not_session_host");
@@ -264,7 +264,7 @@ async fn only_the_host_or_update_any_may_update_or_end_an_instance() {
     bob.reads_as(&session, &ended).await;
     assert!(alice.session(&session).await.expect(200).body.get("instance").is_none());
     end(&bob, &session).await.refused(404, "instance_not_found");
-    // Who registered it hosts it.
+    // The player who registered the instance is its host.
     request(&alice, &session, json!({})).await.expect(200);
     update(&bob, &session, json!({})).await.refused(403, "not_session_host");
     update(&alice, &session, json!({"join_status": "pending"})).await.expect(200);
@@ -300,7 +300,7 @@ async fn updates_of_an_allocated_instance_must_name_its_allocation() {
     update(&carol, &other, body.clone()).await.refused(403, "allocation_in_use");
     end(&alice, &session).await.expect(204);
     update(&carol, &other, body.clone()).await.expect(200);
-    // The end of the session frees it too.
+    // The allocation is also free after the session ends.
     carol.leaves(&other).await.expect(204);
     request(&alice, &session, json!({})).await.expect(200);
     update(&alice, &session, body).await.expect(200);
@@ -320,7 +320,7 @@ async fn a_session_found_by_its_allocation_shows_the_public_view() {
     assert_eq!((found.bytes.clone(), found.etag()), (outside.bytes.clone(), outside.etag()));
     assert!(!found.body.to_string().contains("7777"), "{}", found.body);
     allocator.get_if_none_match(path, &found.etag()).await.expect(304);
-    // Not even those inside, or those who may read all, see more here.
+    // This operation shows no more to members or to callers who may read everything.
     let everything = server.player_with(None, &["session:*"]);
     everything.joins(&session).await.expect(200);
     let limited = everything.get(path).await.expect(200);
@@ -349,7 +349,7 @@ async fn an_instance_ends_when_its_player_host_leaves() {
     request(&alice, &session, hosted_by_bob).await.expect(200);
     alice.kicks(&session, &bob).await.expect(204);
     assert_eq!(instance().await, Value::Null);
-    // A server plays on, whoever asked for it.
+    // A dedicated instance stays after its registrar leaves.
     bob.joins(&session).await.expect(200);
     request(&alice, &session, json!({"instance_id": "server"})).await.expect(200);
     alice.leaves(&session).await.expect(204);
@@ -378,7 +378,7 @@ async fn the_leader_takes_over_an_instance_whose_hosts_left() {
     carol.joins(&session).await.expect(200);
     request(&alice, &session, json!({})).await.expect(200);
     alice.promotes(&session, &bob).await.expect(200);
-    // She takes part still: it stays hers.
+    // Alice is still active, so she stays the host.
     update(&bob, &session, json!({"join_status": "joinable"})).await.refused(403, "not_session_host");
     alice.leaves(&session).await.expect(204);
     for other in [&carol, &alice] {
@@ -389,7 +389,7 @@ async fn the_leader_takes_over_an_instance_whose_hosts_left() {
     request(&bob, &session, json!({})).await.expect(200);
     end(&bob, &session).await.expect(204);
 
-    // A service goes on to host what it registered, whoever comes and goes.
+    // A service stays the host of an instance that it registered.
     let service = server.service(&["session:update:any"]);
     request(&service, &session, json!({})).await.expect(200);
     end(&bob, &session).await.refused(403, "not_session_host");

@@ -1,4 +1,4 @@
-//! Reports of an instance's health.
+//! Health reports of instances.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ async fn report(host: &Client, session: &str, health: &str) -> Reply {
     host.post(&path(session), &json!({"instance_health": health, "instance_id": "i"})).await
 }
 
-/// A party with the instance `i`, and a server that may report.
+/// A party with the instance `i`, and a service that may report.
 async fn hosted() -> (Server, Client, Client, String) {
     let server = Server::new();
     let alice = server.player();
@@ -61,7 +61,7 @@ async fn a_health_report_for_another_instance_is_refused() {
     report(&host, &session, "healthy").await.refused(404, "instance_not_found");
     alice.post(&instance, &json!({"instance_id": "j"})).await.expect(200);
     report(&host, &session, "healthy").await.refused(404, "instance_not_found");
-    // The next one begins with a health of its own.
+    // The next instance starts without a health.
     assert!(alice.session(&session).await.expect(200).body["instance"].get("instance_health").is_none());
     host.post(&path(&session), &other).await.expect(200);
 }
@@ -107,7 +107,7 @@ async fn only_the_host_among_players_may_report_health() {
     assert_eq!(alice.session(&session).await.body["instance"]["instance_health"], json!("degraded"));
     let operator = server.player_with(None, &["session:update:any", "session:instance:health"]);
     report(&operator, &session, "healthy").await.expect(200);
-    // A host of what is not there any more is told that it should stop, whatever else they are.
+    // The instance ended with its host. The former host learns that the instance does not exist.
     alice.kicks(&session, &bob).await.expect(204);
     report(&bob, &session, "healthy").await.refused(404, "instance_not_found");
 }

@@ -1,4 +1,4 @@
-//! Inviting a player: whom, by whom, where there is room and where not, and what the player makes of it.
+//! Inviting a player: who may invite, free slots and overflow, and accepting or declining the invite.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{Client, Server, contents, deed_path, joining, place};
 
-/// A game with these team sizes, which alice leads from the first team.
+/// A game with these team sizes. Alice leads it and is on the first team.
 async fn game(sizes: &[u8]) -> (Server, Client, String) {
     let server = Server::new();
     let alice = server.player();
@@ -30,7 +30,7 @@ async fn an_invite_holds_a_slot_and_is_in_the_players_list() {
     });
     assert_eq!(invited.body, expected);
     alice.reads_as(&session, &invited).await;
-    // What is not known is left out, never null.
+    // Unknown fields are absent, never null.
     let entry = json!({
         "player_uuid": bob.player, "status": "invited", "team_id": 1, "custom_data": {"role": "healer"},
         "inviting_player_uuid": alice.player, "invited": "2026-11-23T12:00:01Z", "session_permissions": [],
@@ -41,7 +41,10 @@ async fn an_invite_holds_a_slot_and_is_in_the_players_list() {
         "type": "game", "session_ids": [], "pending_invites": {&session: invite}, "reserved_sessions": [],
     });
     assert_eq!(bob.own_list("game").await, list);
-    assert!(bob.session(&session).await.expect(200).body.get("platform_session").is_none(), "still outside");
+    assert!(
+        bob.session(&session).await.expect(200).body.get("platform_session").is_none(),
+        "an invited player has the public view"
+    );
 }
 
 #[tokio::test]
@@ -108,7 +111,7 @@ async fn a_player_declines_an_invite_by_leaving() {
     bob.leaves(&session).await.expect(204);
     assert_eq!((alice.sees(&session, &bob).await, bob.own_list("game").await), (Value::Null, Value::Null));
     bob.leaves(&session).await.refused(404, "player_not_found");
-    // By uuid as well.
+    // The same by the path with the player's uuid.
     alice.invites(&session, &bob).await.expect(200);
     bob.kicks(&session, &bob).await.expect(204);
     assert_eq!(alice.sees(&session, &bob).await, Value::Null);
@@ -141,7 +144,7 @@ async fn members_are_not_invited_and_a_second_invite_replaces_the_first() {
     alice.invites(&session, &carol).await.refused(403, "already_in_session");
     alice.invites(&session, &alice).await.refused(403, "already_in_session");
     alice.invites_with(&session, &bob, json!({"custom_data": {"a": "1"}})).await.expect(200);
-    // The session is full now, of which this player has a place.
+    // The session is full now, and bob holds one of its slots.
     let again = alice.invites_with(&session, &bob, json!({"custom_data": {"b": "2"}})).await.expect(200);
     assert_eq!((again.place(), &again.body["custom_data"]), (place("invited", 0), &json!({"b": "2"})));
     carol.leaves(&session).await.expect(204);
@@ -171,7 +174,11 @@ async fn the_overflow_action_decides_when_the_team_is_full() {
     let bob = server.player();
     let overfilled = alice.invites_with(&session, &bob, on_first("overfill")).await.expect(200);
     assert_eq!(overfilled.place(), place("invited", 0));
-    assert_eq!(bob.joins(&session).await.expect(200).place(), place("member", 0), "the place is theirs");
+    assert_eq!(
+        bob.joins(&session).await.expect(200).place(),
+        place("member", 0),
+        "the slot is reserved for bob"
+    );
     server.player().joins(&session).await.refused(403, "team_full");
 }
 

@@ -1,4 +1,4 @@
-//! Sessions that hold much: more than the cache has room for, and as much as a store may be asked to take.
+//! Large sessions: larger than the cache, and as large as the limit of the store.
 
 use std::sync::Arc;
 
@@ -11,12 +11,12 @@ use serde_json::{Value, json};
 
 use crate::harness::{Server, joining};
 
-/// As much data as a player may have.
+/// The largest data that a player may have.
 fn full_data() -> Value {
     Value::Object((10..42).map(|entry| (entry.to_string(), json!("x".repeat(4094)))).collect())
 }
 
-/// A cache that has room for sessions with little data.
+/// A cache of 1 MiB: too small for sessions with full data.
 fn small_cache(config: &mut Config) {
     config.store.cache_bytes = 1 << 20;
 }
@@ -40,7 +40,7 @@ async fn a_session_with_100_players_and_full_data_is_rendered_once_for_all_reade
     };
     let ((first, live), (second, kept)) = (read().await, read().await);
     assert!(first.len() > 99 * CUSTOM_DATA_BYTES_MAX && first == second);
-    assert!(Arc::ptr_eq(&live, &kept), "it stays in memory, and its documents with it");
+    assert!(Arc::ptr_eq(&live, &kept), "the session and its rendered documents stay cached");
 }
 
 #[tokio::test]

@@ -1,5 +1,5 @@
-//! What a request may hold: each limit with the last that fits and the first that does not, and the error that
-//! says so. After each the server serves as before.
+//! Limits of requests: for each limit, the largest accepted value, the smallest refused value and its error. After each
+//! refusal the server still works.
 
 use bytes::Bytes;
 use http::{Method, Request};
@@ -12,14 +12,14 @@ const TOO_LONG: &str = "value_error.any_str.max_length";
 const TOO_SHORT: &str = "value_error.any_str.min_length";
 const TOO_MANY_ENTRIES: &str = "value_error.dict.max_items";
 
-/// Insists that nothing of what was refused is in the way.
+/// Asserts that the server still works after refusals.
 async fn serves(client: &Client) {
     let session = client.creates("party").await;
     client.session(&session).await.expect(200);
     client.leaves(&session).await.expect(204);
 }
 
-/// The body's place of something wrong.
+/// The location of a violation in the body.
 fn in_body<const N: usize>(steps: [&str; N]) -> Value {
     json!([&["body"][..], &steps].concat())
 }
@@ -34,7 +34,7 @@ async fn body_size_is_limited() {
     let refused = alice.send(Method::POST, "/v1/session", &[], Some(padded(1001))).await;
     let refused = refused.refused(413, "body_too_large");
     assert_eq!(refused.body["desc"], "the body is larger than 1000 bytes");
-    // Strangers are not even asked for it, and operations without a body take no notice.
+    // Callers without a token are refused before the body is read. Operations without a body ignore it.
     let stranger = server.anonymous();
     let refused = stranger.send(Method::POST, "/v1/session", &[], Some(padded(1001))).await.expect(403);
     assert_eq!(refused.body["error_code"], "token_missing");
@@ -46,7 +46,7 @@ async fn body_size_is_limited() {
 async fn header_size_is_limited() {
     let server = Server::new();
     let alice = server.player();
-    // Names and values, together.
+    // The limit counts names and values together.
     let bytes = "authorization".len() + "Bearer ".len() + alice.token.as_ref().unwrap().len();
     for (fits, padding) in [(true, 32_768 - bytes - 2), (false, 32_768 - bytes - 1)] {
         let (half, rest) = (padding / 2, padding - padding / 2);
@@ -96,7 +96,7 @@ async fn a_platform_session_id_may_be_long_and_fully_percent_encoded() {
 
     let too_long = [(json!(["path", "platform_session_id_base64"]), TOO_LONG)];
     alice.get(&platform_path("XboxLive", &format!("{encoded}%20"))).await.invalid(&too_long);
-    // Characters count, not bytes.
+    // The limit counts characters, not bytes.
     let wide = "%C3%A9";
     alice.get(&platform_path("PSN", &wide.repeat(2700))).await.refused(404, "platform_session_not_found");
     let too_short = [(json!(["path", "platform_session_id_base64"]), TOO_SHORT)];

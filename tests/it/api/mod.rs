@@ -4,25 +4,25 @@
 mod browser;
 /// Reading regions, instance templates, and the caller's address.
 mod config;
-/// Which web pages of other origins may call.
+/// CORS: which web pages of other origins may call.
 mod cors;
 /// The deprecated operations that published clients still use.
 mod deprecated;
-/// Asking for an instance, changing it, its allocation and its end.
+/// Requesting, changing, allocating and ending an instance.
 mod instance;
 /// Health reports of hosts.
 mod instance_health;
-/// Inviting a player, and what the player can do with the invite.
+/// Inviting a player; accepting and declining the invite.
 mod invite;
-/// Sessions that are larger than the cache or close to the store's limit.
+/// Sessions larger than the cache or close to the limit of the store.
 mod large;
-/// Each limit of a request: the largest that fits and the smallest that does not.
+/// Each limit of a request: the largest accepted and the smallest refused value.
 mod limits;
 /// Linking platform sessions; joining and leaving through them.
 mod platform_link;
-/// Get Platform Session Info, rule by rule.
+/// The operation Get Platform Session Info.
 mod platform_session;
-/// Joining and leaving, and the list of a player's sessions.
+/// Joining and leaving; the list of a player's sessions.
 mod player;
 /// Reading a session's players one by one and in pages.
 mod player_page;
@@ -30,7 +30,7 @@ mod player_page;
 mod quota;
 /// Which requests keep a session alive.
 mod refresh_ttl;
-/// Rights that the leader lends to players.
+/// Rights that the leader gives to members.
 mod rights;
 /// Updating, promoting, moving, swapping and kicking players.
 mod roster;
@@ -40,7 +40,7 @@ mod session;
 mod session_end;
 /// Inviting all players of a session to another, and kicking them.
 mod session_to_session;
-/// Making short codes, using them in paths, and the limit on guesses.
+/// Making short codes, using them in paths, and the limit of wrong codes.
 mod short_code;
 /// Changing one team.
 mod team;

@@ -1,4 +1,4 @@
-//! Linking and unlinking platform sessions, joining and leaving through them.
+//! Linking and unlinking platform sessions; joining and leaving through them.
 
 use rallypoint::domain::Platform;
 use serde_json::{Value, json};
@@ -28,7 +28,7 @@ async fn linking_a_platform_session_of_another_session_is_refused_and_changes_no
     let before = contents(&server).await;
     bob.links(&his).await.refused(403, "platform_session_in_use");
     assert_eq!(before, contents(&server).await);
-    // The end of the session frees it at once.
+    // The platform session is free as soon as the session has ended.
     alice.delete(&format!("/v1/session/{hers}")).await.expect(204);
     alice.xbox().await.refused(404, "platform_session_not_found");
     bob.links(&his).await.expect(200);
@@ -117,7 +117,7 @@ async fn joining_through_a_platform_session_joins_the_session_and_returns_it() {
     let joined = bob.post(&door, &joining()).await.expect(200);
     let seen = bob.session(&session).await.expect(200);
     assert_eq!((joined.bytes.clone(), joined.etag()), (seen.bytes.clone(), seen.etag()));
-    // Again: nothing changes.
+    // A second join changes nothing.
     assert_eq!(bob.post(&door, &joining()).await.expect(200).etag(), seen.etag());
     bob.delete(&door).await.expect(204);
     bob.delete(&door).await.refused(404, "player_not_found");
@@ -180,6 +180,10 @@ async fn token_claims_apply_only_to_the_tokens_own_player() {
     helper.post(&bobs, &joining()).await.expect(200);
     let seen = alice.session(&session).await.expect(200).body["teams"][0]["players"][1].clone();
     assert_eq!(seen["player_uuid"], json!(bob.player));
-    assert_eq!(seen["client_settings"]["platform"], json!("XboxLive"), "the body's, not the helper's own");
+    assert_eq!(
+        seen["client_settings"]["platform"],
+        json!("XboxLive"),
+        "the platform of the body, not of the helper's token"
+    );
     assert!(seen.get("player_id").is_none());
 }

@@ -1,4 +1,4 @@
-//! Get Platform Session Info, rule by rule.
+//! The operation Get Platform Session Info, and the players of a platform session.
 
 use std::time::Duration;
 
@@ -49,7 +49,7 @@ async fn the_etag_matches_until_the_body_changes() {
     let same = alice.get_if_none_match(&path, &etag).await.expect(304);
     assert!(same.bytes.is_empty());
     assert_eq!(same.etag(), etag);
-    // The session changes, its platform session does not.
+    // This changes the session, but not its platform session.
     alice
         .patch(&format!("/v1/session/{session}"), &json!({"custom_data": {"map": "dunes"}}))
         .await
@@ -158,7 +158,7 @@ async fn head_answers_as_get_without_the_body() {
     assert_eq!(head.headers["content-length"], got.bytes.len().to_string());
     let etag = got.etag();
     let unchanged = alice.send(Method::HEAD, &path, &[("if-none-match", &etag)], None).await.expect(304);
-    assert!(!unchanged.headers.contains_key("content-length"), "the length of what was not sent");
+    assert!(!unchanged.headers.contains_key("content-length"), "a 304 has no content length");
 }
 
 #[tokio::test]
@@ -167,7 +167,7 @@ async fn players_of_a_platform_session_linked_it_joined_through_it_or_use_its_pl
     let host = server.player_on(Platform::Steam);
     let session = host.creates("party").await;
     host.opens(&session).await;
-    // A linker on another platform is a player of it; a service that links is not.
+    // A player who links the platform session is one of its players, also from another platform.
     host.links(&session).await.expect(200);
     let (xbox, psn, through) =
         (server.player(), server.player_on(Platform::PSN), server.player_on(Platform::Epic));
@@ -182,7 +182,7 @@ async fn players_of_a_platform_session_linked_it_joined_through_it_or_use_its_pl
         players.iter().map(|player| (player["player_uuid"].clone(), player["leader"] == true)).collect()
     };
     let info = host.xbox().await.expect(200);
-    // PSN is not in it, so the longest-standing leads; that is the host here.
+    // The player on PSN is not in the platform session, so its longest active player leads: the host.
     assert_eq!(
         players(&info.body),
         [(json!(host.player), true), (json!(xbox.player), false), (json!(through.player), false)]
@@ -190,7 +190,7 @@ async fn players_of_a_platform_session_linked_it_joined_through_it_or_use_its_pl
     host.leaves(&session).await.expect(204);
     let info = xbox.xbox().await.expect(200);
     assert_eq!(players(&info.body), [(json!(xbox.player), true), (json!(through.player), false)]);
-    // Now the leader of the session is in, and so is everyone: leadership is the session's.
+    // Now all active players are in the platform session, so the session's leader leads it.
     psn.leaves(&session).await.expect(204);
     let leader = xbox.session(&session).await.body["teams"][0]["players"][0].clone();
     assert_eq!((&leader["player_uuid"], &leader["status"]), (&json!(xbox.player), &json!("leader")));

@@ -1,4 +1,4 @@
-//! Joining and leaving, and the list of a player's sessions.
+//! Joining and leaving; the list of a player's sessions.
 
 use std::time::Duration;
 
@@ -118,7 +118,7 @@ async fn crossplay_preferences_must_match_on_both_sides() {
     join_with(&steam, &session, &psn_only).await.refused(403, "crossplay_mismatch");
     join_with(&steam, &session, &touch_only).await.refused(403, "crossplay_mismatch");
     join_with(&server.player(), &session, &xbox_only).await.expect(200);
-    // Now someone in the session plays with Xbox only.
+    // Now an active player accepts only players on Xbox.
     steam.joins(&session).await.refused(403, "crossplay_mismatch");
 }
 
@@ -148,7 +148,7 @@ async fn the_longest_active_player_leads_after_the_leader_leaves() {
     assert_eq!((&players[1]["player_uuid"], &players[1]["status"]), (&json!(bob.player), &json!("member")));
     assert!(
         alice.session(&session).await.expect(200).body.get("platform_scouts").is_none(),
-        "an outsider now"
+        "alice is an outsider now"
     );
 }
 

@@ -1,4 +1,4 @@
-//! Reading a session's players: one by one, and in pages while they come and go.
+//! Reading a session's players: one by one, and in pages while players join and leave.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::harness::{Client, Server, contents, player_path};
 
-/// Reads a page: who is on it, each once, and where the next one begins.
+/// Reads a page. Returns its players, each at most once, and the cursor of the next page.
 async fn page(reader: &Client, session: &str, cursor: &Value, size: usize) -> (BTreeSet<Uuid>, Value) {
     let path = format!("/v1/session/{session}/player?cursor={cursor}&page_size={size}");
     let page = reader.get(&path).await.expect(200);
@@ -15,7 +15,7 @@ async fn page(reader: &Client, session: &str, cursor: &Value, size: usize) -> (B
     let mut players = BTreeSet::new();
     for player in teams.iter().flat_map(|team| team["players"].as_array().unwrap()) {
         let uuid = player["player_uuid"].as_str().unwrap().parse().unwrap();
-        assert!(players.insert(uuid), "{uuid} is there twice");
+        assert!(players.insert(uuid), "{uuid} is on the page twice");
     }
     (players, page.body["cursor"].clone())
 }
@@ -86,7 +86,8 @@ async fn joins_and_leaves_between_pages_neither_repeat_nor_hide_players() {
     let members = members(&server, &session, 6).await;
     let (first, cursor) = page(&alice, &session, &json!(0), 3).await;
     assert_eq!(first, BTreeSet::from([alice.player, members[0].player, members[1].player]));
-    // One who was seen goes, one who was not goes, one who was seen comes again, one is new, one is promoted.
+    // One player of the first page leaves, one of a later page leaves, one of the first page leaves and joins again, one
+    // is new and one is promoted.
     members[0].leaves(&session).await.expect(204);
     members[2].leaves(&session).await.expect(204);
     members[1].leaves(&session).await.expect(204);
@@ -98,7 +99,7 @@ async fn joins_and_leaves_between_pages_neither_repeat_nor_hide_players() {
     let (second, cursor) = page(&alice, &session, &cursor, 3).await;
     assert_eq!(second, BTreeSet::from([members[3].player, members[4].player, members[5].player]));
     let (third, cursor) = page(&alice, &session, &cursor, 3).await;
-    // Who came again is a new entry: nobody who stayed was hidden or repeated.
+    // The player who joined again has a new entry. No player who stayed was hidden or repeated.
     assert_eq!(third, BTreeSet::from([members[1].player, late.player]));
     assert_eq!(cursor, json!(0));
 }
@@ -162,7 +163,7 @@ async fn reading_a_player_shows_what_the_session_shows() {
     shown.as_object_mut().unwrap().remove("team_id");
     assert_eq!(read.body, shown);
     alice.get_if_none_match(&path, &read.etag()).await.expect(304);
-    // What others do leaves this player's version alone.
+    // Changes of other things keep the ETag of this player.
     alice.patch(&format!("/v1/session/{session}"), &json!({"custom_data": {"a": "b"}})).await.expect(200);
     alice.get_if_none_match(&path, &read.etag()).await.expect(304);
     let outline = stranger.get(&path).await.expect(200);

@@ -1,4 +1,4 @@
-//! How many sessions a player may be in, and how many invites may wait for one.
+//! Quotas: how many sessions a player may be in, and how many pending invites a player may have.
 
 use rallypoint::document::Document;
 use rallypoint::domain::session::Status;
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{Client, Server, XBOX_ID, contents, creation, joining, place, platform_path};
 
-/// A server on which players have two sessions and two invites at most, and leaders with a party each.
+/// A server with a quota of two sessions and two invites per player, and N leaders with a party each.
 async fn parties<const N: usize>() -> (Server, [(Client, String); N]) {
     let server = Server::with(|config| {
         config.sessions.sessions_per_player_max = 2;
@@ -38,9 +38,9 @@ async fn the_number_of_pending_invites_is_limited() {
     }
     server.service(&["session:update:any"]).invites(&third, &dave).await.refused(403, "too_many_invites");
     assert_eq!(contents(&server).await, before);
-    // An invite that is given again is none more.
+    // A repeated invite counts once.
     alice.invites(&hers, &dave).await.expect(200);
-    // Answered ones do not count, whatever the answer was.
+    // Answered invites do not count, accepted or declined.
     dave.leaves(&his).await.expect(204);
     carol.invites(&third, &dave).await.expect(200);
     dave.joins(&hers).await.expect(200);
@@ -74,7 +74,7 @@ async fn inviting_a_session_fails_as_a_whole_if_one_player_has_too_many_invites(
     let before = contents(&server).await;
     dave.post(&path, &json!({})).await.refused(403, "too_many_invites");
     assert_eq!(contents(&server).await, before);
-    // Who is there already needs no invite.
+    // A player who is in the session already needs no invite.
     eve.joins(&third).await.expect(200);
     let invited = dave.post(&path, &json!({})).await.expect(200);
     assert_eq!(invited.body["players"].as_array().unwrap().len(), 1, "{}", invited.body);
@@ -102,7 +102,7 @@ async fn the_number_of_sessions_of_a_player_is_limited() {
         .await
         .refused(403, "too_many_sessions");
     assert_eq!(contents(&server).await, before);
-    // Those they are in are theirs to update.
+    // A player may join again and update the sessions they are in.
     dave.joins(&his).await.expect(200);
     dave.updates(&his, &dave, member).await.expect(200);
     dave.leaves(&hers).await.expect(204);
@@ -119,7 +119,7 @@ async fn sessions_are_counted_correctly_after_1000_invites() {
     let invited = Membership { session_type: "game".into(), status: Status::Invited, inviting_player: None };
     let invited = Document::render(&invited);
     let batch = (0..1_000).fold(Batch::default(), |batch, index| {
-        // Before every id that is made here.
+        // Sorts before every id that the server generates.
         let id = SessionId::parse(&format!("!{index}")).unwrap();
         batch.put(keys::membership(PlayerUuid(dave.player), &id), invited.clone())
     });

@@ -1,4 +1,4 @@
-//! Asking for a session keeps it alive unless the caller says otherwise, whatever is asked; its version stays.
+//! `refresh_ttl`: by default every operation on a session keeps it alive. That does not change its ETag.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{Client, Server, XBOX_ID, grant};
 
-/// A game in which everything can be done: alice leads, bob and carol are on teams of their own.
+/// A game on which every operation can succeed: alice leads, and bob and carol are on different teams.
 async fn game(server: &Server) -> ([Client; 3], String) {
     let [alice, bob, carol] = [server.lasting_player(), server.lasting_player(), server.lasting_player()];
     let session = alice.creates("game").await;
@@ -23,7 +23,7 @@ async fn game(server: &Server) -> ([Client; 3], String) {
     ([alice, bob, carol], session)
 }
 
-/// Calls an operation on that game, where it leaves the game there; the status.
+/// Calls an operation on that game; returns the status. Returns `None` for operations that cannot be tried here.
 async fn ask(operation: &Operation, players: &[Client; 3], session: &str, query: &str) -> Option<u16> {
     let [alice, bob, carol] = players;
     let (mut caller, mut player) = (alice.clone(), bob.player);
@@ -31,7 +31,7 @@ async fn ask(operation: &Operation, players: &[Client; 3], session: &str, query:
         alice.post(&format!("/v1/session/{session}/instance?refresh_ttl=false"), &body).await.expect(200);
     };
     let body = match operation.id {
-        // Ends the session, or takes a player by an older id, which these do not have.
+        // These end the session or need a numeric player id, which these players do not have.
         "delete_session" | "update_session_player_by_id" | "kick_player_from_session_by_id" => return None,
         "swap_players_in_session" => json!({"players": [bob.player, carol.player]}),
         "move_player_by_uuid_v2" => json!({"team_id": 0}),

@@ -1,4 +1,4 @@
-//! Rights that the leader lends: reading, giving, taking back, and when they end.
+//! Rights that the leader gives to members: reading, giving, removing, and when they end.
 
 use serde_json::{Value, json};
 
@@ -46,7 +46,7 @@ async fn giving_or_removing_a_right_twice_changes_nothing() {
     let path = right_path(&session, bob.player, "kick");
     let untouched = contents(&server).await;
     let taken = alice.delete(&path).await.expect(204);
-    assert_eq!(contents(&server).await, untouched, "what was not lent is not there to take");
+    assert_eq!(contents(&server).await, untouched, "removing a right that was not given changes nothing");
     alice.reads_as(&session, &taken).await;
     let given = alice.lends(&session, &bob, "kick").await.expect(200);
     let before = contents(&server).await;
@@ -70,7 +70,7 @@ async fn a_right_allows_only_its_own_operation_until_it_is_removed() {
     bob.moves(&session, &carol, 1).await.expect(200);
     alice.lends(&session, &bob, "kick").await.expect(200);
     bob.kicks(&session, &dave).await.expect(204);
-    // The rest is the leader's alone.
+    // Only the leader may do the rest.
     bob.promotes(&session, &bob).await.refused(403, "not_session_leader");
     bob.lends(&session, &carol, "kick").await.refused(403, "not_session_leader");
     bob.patch(&format!("/v1/session/{session}"), &json!({"region_id": "eu"}))
@@ -133,7 +133,7 @@ async fn only_the_leader_or_any_may_give_and_remove_rights() {
     alice.delete(&path(&invited)).await.refused(403, "player_not_active");
     alice.delete(&path(&stranger)).await.refused(404, "player_not_found");
     alice.delete(&right_path("none", bob.player, "kick")).await.refused(404, "session_not_found");
-    // Players may give up what they were lent.
+    // Members may give up their own rights.
     let given_up = bob.delete(&path(&bob)).await.expect(204);
     bob.reads_as(&session, &given_up).await;
     alice.lends(&session, &bob, "kick").await.expect(200);

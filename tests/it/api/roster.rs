@@ -1,4 +1,4 @@
-//! Changing who is in a session and where: updating, promoting, moving, swapping, kicking.
+//! Changing the players of a session: updating, promoting, moving, swapping and kicking.
 
 use std::time::Duration;
 
@@ -38,7 +38,7 @@ async fn an_update_replaces_all_of_the_players_data() {
     assert_eq!(
         (again.etag(), contents(&server).await),
         (updated.etag(), before),
-        "the same again is no news"
+        "a repeated request changes nothing"
     );
 
     let updated = update(&alice, &session, bob.player, data(json!({"c": "3"}))).await.expect(200);
@@ -61,7 +61,7 @@ async fn only_the_player_the_leader_or_update_player_any_may_update() {
     update(&alice, "none", alice.player, body.clone()).await.refused(404, "session_not_found");
     let service = server.service(&["session:update-player:any"]);
     let updated = update(&service, &session, bob.player, body.clone()).await.expect(200);
-    // The service reads no session whole, and its answer's version is that of what it reads.
+    // The service has only the public view, and the ETag of the answer is that of its view.
     server.service(&["session:read:self"]).reads_as(&session, &updated).await;
     let own = server.service(&["session:update-player:self"]);
     update(&own, &session, bob.player, body).await.refused(403, "player_required");
@@ -82,7 +82,7 @@ async fn promoting_makes_the_old_leader_a_member() {
     alice.promotes(&session, &alice).await.refused(403, "not_session_leader");
     let before = contents(&server).await;
     let again = bob.promotes(&session, &bob).await.expect(200);
-    assert_eq!(again.place(), place("leader", 1), "who leads already goes on leading");
+    assert_eq!(again.place(), place("leader", 1), "promoting the leader changes nothing");
     assert_eq!(contents(&server).await, before);
 }
 
@@ -151,7 +151,7 @@ async fn moving_another_player_needs_the_right_and_a_free_slot() {
     alice.moves(&session, &carol, 1).await.refused(403, "team_full");
     service.moves(&session, &carol, 1).await.refused(403, "team_full");
     bob.moves(&session, &bob, 1).await.expect(200);
-    // An invited player holds a place on the team too.
+    // An invited player holds a slot of the team too.
     bob.moves(&session, &bob, 0).await.expect(200);
     alice.invites_with(&session, &server.player(), json!({"team_id": 1})).await.expect(200);
     bob.moves(&session, &bob, 1).await.refused(403, "team_full");
@@ -160,7 +160,7 @@ async fn moving_another_player_needs_the_right_and_a_free_slot() {
 #[tokio::test]
 async fn a_swap_exchanges_the_teams_of_two_members() {
     let (server, [alice, bob, carol], session) = game().await;
-    // Both teams are full: neither could simply move.
+    // Both teams are full, so neither player could move.
     let sizes = json!({"teams": [{"max_size": 2}, {"max_size": 1}]});
     alice.patch(&format!("/v1/session/{session}"), &sizes).await.expect(200);
     let swapped = alice.swaps(&session, &bob, &carol).await.expect(200);
@@ -257,9 +257,9 @@ async fn kicking_needs_the_right_and_a_given_right_does_not_kick_the_leader() {
 async fn a_player_who_kicks_themselves_leaves() {
     let (_, [alice, bob, carol], session) = game().await;
     let gone = alice.kicks(&session, &alice).await.expect(204);
-    // Whoever left sees what outsiders see.
+    // A player who left has the public view.
     alice.reads_as(&session, &gone).await;
-    assert_eq!(bob.sees_place(&session, &bob).await, place("leader", 1), "the longest-standing leads");
+    assert_eq!(bob.sees_place(&session, &bob).await, place("leader", 1), "the longest active player leads");
     alice.kicks(&session, &alice).await.refused(404, "player_not_found");
     carol.kicks(&session, &carol).await.expect(204);
     bob.kicks(&session, &bob).await.expect(204);

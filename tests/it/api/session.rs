@@ -70,7 +70,7 @@ async fn create_or_join_joins_the_oldest_open_session_with_a_free_slot() {
     let server = Server::with(|config| config.templates.get_mut("game").unwrap().players_per_team = 1);
     let (alice, bob, carol) = (server.player(), server.player(), server.player());
     let first = alice.creates("game").await;
-    // The first team is full: a new session is made.
+    // The first team is full, so a new session is created.
     let second = bob.creates("game").await;
     assert_ne!(first, second);
     alice.leaves(&first).await.expect(204);
@@ -91,7 +91,7 @@ async fn create_or_join_skips_sessions_with_a_password_or_another_region() {
         let created = server.player().post("/v1/session", &body).await.expect(200);
         created.body["session_id"].as_str().unwrap().to_owned()
     };
-    // More of both than are tried, and looked at together.
+    // More sessions of both kinds than create-or-join tries, or scans at once.
     let mut others = Vec::new();
     for turn in 0..40 {
         others.push(creates(json!({ "password": format!("{turn}") })).await);
@@ -216,7 +216,7 @@ async fn teams_with_players_are_not_removed() {
     carol.joins(&session).await.expect(200);
     alice.patch(&path, &json!({"teams": [{"max_size": 1}, {}]})).await.refused(403, "team_too_full");
     carol.leaves(&session).await.expect(204);
-    assert_eq!(alice.session(&session).await.etag(), before, "refused whole");
+    assert_eq!(alice.session(&session).await.etag(), before, "a refused change changes nothing");
 }
 
 #[tokio::test]
@@ -267,7 +267,7 @@ async fn an_ended_session_is_gone_everywhere() {
     assert_eq!(bob.get("/v1/player/me/session").await.expect(200).body, json!({"sessions": {}}));
     alice.delete(&format!("/v1/session/{session}")).await.refused(404, "session_not_found");
     bob.joins(&session).await.refused(404, "session_not_found");
-    assert!(crate::harness::contents(&server).await.is_empty(), "nothing is left of it in the store");
+    assert!(crate::harness::contents(&server).await.is_empty(), "the store is empty");
 }
 
 #[tokio::test]
@@ -301,7 +301,7 @@ async fn the_data_of_a_session_is_limited() {
     alice.patch(&path, &json!({ "teams": teams })).await.refused(403, "session_too_large");
     assert_eq!(alice.session(&session).await.etag(), before);
     alice.patch(&path, &json!({ "teams": teams[..1] })).await.expect(200);
-    // What is too much counts as a whole, wherever it is.
+    // The limit counts all data of the session together.
     let own = format!("/v2/session/{session}/player/{}", alice.player);
     alice.post(&own, &json!({"custom_data": data(31, 4096)})).await.refused(403, "session_too_large");
     alice.post(&own, &json!({"custom_data": data(15, 4096)})).await.expect(200);

@@ -1,4 +1,4 @@
-//! However a session ends, nothing of it is left anywhere.
+//! After the end of a session nothing of it is left, in the store or in memory, however it ended.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{Client, Server, XBOX_ID, contents, platform_path};
 
-/// A game of alice's that is in every index there is, and the party that she is in too.
+/// A game led by alice that is in every index, and a party that alice is in too.
 struct Everywhere {
     server: Server,
     alice: Client,
@@ -40,7 +40,7 @@ impl Everywhere {
         Self { server, alice, invited, reserved, game, party, code }
     }
 
-    /// Insists that the game is gone everywhere, for everyone, at once.
+    /// Asserts that the game is gone everywhere and for every caller.
     async fn is_over(&self) {
         let admin = self.server.service(&["session:*"]);
         for named in [&self.game, &self.code] {
@@ -56,10 +56,10 @@ impl Everywhere {
             assert!(list["sessions"].get("game").is_none(), "{list}");
         }
         admin.delete(&format!("/v1/session/{}", self.party)).await.expect(204);
-        // All that stays is which number the next listing gets.
+        // Only the last listing number stays in the store.
         assert_eq!(contents(&self.server).await.len(), 1);
         if self.server.nodes().count() > 1 {
-            // What one node has ended others forget when they look at it next.
+            // Other nodes forget a session when they examine it the next time.
             self.server.advance(Duration::from_secs(3600)).await;
         }
         assert_eq!(self.server.nodes().map(|node| node.app.presence.watched_count()).sum::<usize>(), 0);
@@ -109,7 +109,7 @@ async fn a_session_leaves_nothing_behind_after_its_last_player_is_inactive() {
 async fn an_idle_session_leaves_nothing_behind() {
     let ended = Everywhere::new().await;
     let (deadline, path) = (Duration::from_secs(3600 * 9 / 8), format!("/v1/session/{}", ended.party));
-    // The party is asked for, the game is not.
+    // The party is read, the game is not.
     ended.server.clock.advance(deadline - Duration::from_secs(1));
     ended.alice.get(&path).await.expect(200);
     ended.server.advance(Duration::from_secs(1)).await;

@@ -1,4 +1,4 @@
-//! Inviting the players of one session to another, and taking them out again.
+//! Inviting the players of one session to another, and kicking them from it.
 
 use std::collections::BTreeMap;
 
@@ -12,12 +12,12 @@ async fn invite(caller: &Client, target: &str, invited: &str, wishes: Value) -> 
     caller.post(&format!("/v1/session/{target}/invited-session/{invited}:invite"), &wishes).await
 }
 
-/// Takes those of `kicked` out of `target`.
+/// Kicks the players of `kicked` from `target`.
 async fn kick(caller: &Client, target: &str, kicked: &str) -> Reply {
     caller.delete(&format!("/v1/session/{target}/kicked-session/{kicked}")).await
 }
 
-/// A party of so many, its leader first.
+/// A party with this many players, its leader first.
 async fn party(server: &Server, size: usize) -> (Vec<Client>, String) {
     let leader = server.player();
     let party = leader.creates("party").await;
@@ -31,7 +31,7 @@ async fn party(server: &Server, size: usize) -> (Vec<Client>, String) {
     (members, party)
 }
 
-/// A closed game with these team sizes, and its leader, who is on the first team.
+/// A closed game with these team sizes, and its leader on the first team.
 async fn game(server: &Server, sizes: &[u8]) -> (Client, String) {
     let leader = server.player();
     let game = leader.creates("game").await;
@@ -41,7 +41,7 @@ async fn game(server: &Server, sizes: &[u8]) -> (Client, String) {
     (leader, game)
 }
 
-/// How many were invited to each team.
+/// The number of invited players per team.
 fn by_team(invited: &Reply) -> BTreeMap<u64, usize> {
     let mut teams = BTreeMap::new();
     for player in invited.body["players"].as_array().unwrap() {
@@ -57,7 +57,7 @@ async fn every_active_player_of_the_session_is_invited() {
     let (members, party) = party(&server, 3).await;
     let (leader, game) = game(&server, &[8, 8]).await;
     members[0].invites(&party, &server.player()).await.expect(200);
-    // The game's leader belongs to the party: invite them into mine.
+    // The leader of the game joins the party and invites it to the game.
     leader.joins(&party).await.refused(403, "session_full");
     members[2].leaves(&party).await.expect(204);
     leader.joins(&party).await.expect(200);
@@ -69,7 +69,12 @@ async fn every_active_player_of_the_session_is_invited() {
         json!({"player_uuid": member.player, "status": "invited", "team_id": 1, "custom_data": data})
     };
     let players = invited.body["players"].as_array().unwrap();
-    assert_eq!(players.len(), 2, "not the invited one, and not who is there already: {}", invited.body);
+    assert_eq!(
+        players.len(),
+        2,
+        "only active players of the party who are not in the game: {}",
+        invited.body
+    );
     for member in &members[..2] {
         assert!(players.contains(&expected(member)));
         let entry = leader.sees(&game, member).await;
@@ -89,7 +94,7 @@ async fn members_invite_their_own_session_to_an_open_session() {
     let (leader, game) = game(&server, &[8]).await;
     invite(&members[1], &game, &party, json!({})).await.refused(403, "not_active_in_session");
     leader.opens(&game).await;
-    // Any of the session's players may, not only its leader.
+    // Every active player of the party may invite it, not only its leader.
     let invited = invite(&members[1], &game, &party, json!({})).await.expect(200);
     assert_eq!(by_team(&invited), BTreeMap::from([(0, 2)]));
     members[1].reads_as(&game, &invited).await;
@@ -107,7 +112,7 @@ async fn an_open_session_accepts_a_party_only_as_it_accepts_each_player() {
     let password = json!({"password": "swordfish"});
     leader.patch(&format!("/v1/session/{game}"), &password).await.expect(200);
     invite(&members[0], &game, &party, json!({})).await.refused(403, "not_active_in_session");
-    // With the right to invite both are allowed.
+    // The right to invite allows overfilling, and invites despite the password.
     server
         .service(&["session:update-player:any"])
         .updates(&game, &members[0], json!({"status": "invited"}))
@@ -125,12 +130,12 @@ async fn the_caller_must_be_in_the_invited_session_and_may_invite_in_the_target(
     let (members, party) = party(&server, 2).await;
     let (leader, game) = game(&server, &[8]).await;
     let before = contents(&server).await;
-    // May invite in the game, and has nothing to do with the party.
+    // May invite to the game, but is not in the party.
     invite(&leader, &game, &party, json!({})).await.refused(403, "not_active_in_session");
-    // Has to do with neither.
+    // Is in neither session.
     invite(&server.player(), &game, &party, json!({})).await.refused(403, "not_active_in_session");
     assert_eq!(contents(&server).await, before);
-    // Is in both, and may not invite.
+    // Is in both sessions, but may not invite.
     leader.invites(&game, &members[0]).await.expect(200);
     invite(&members[0], &game, &party, json!({})).await.refused(403, "not_active_in_session");
     members[0].joins(&game).await.expect(200);
@@ -158,8 +163,8 @@ async fn inviting_ones_own_session_checks_versions_like_a_join() {
     leader.opens(&game).await;
     let before = contents(&server).await;
     invite(&members[0], &game, &party, json!({})).await.refused(403, "version_mismatch");
-    assert_eq!(contents(&server).await, before, "nobody at all");
-    // Whose client is not known is not let by either.
+    assert_eq!(contents(&server).await, before, "nobody was invited");
+    // A player without client data fails the check too.
     members[1].leaves(&party).await.expect(204);
     let silent = server.player();
     leader.joins(&party).await.expect(200);
@@ -167,7 +172,7 @@ async fn inviting_ones_own_session_checks_versions_like_a_join() {
     members[0].invites(&party, &silent).await.expect(200);
     silent.updates(&party, &silent, json!({"status": "member"})).await.expect(200);
     invite(&members[0], &game, &party, json!({})).await.refused(403, "version_mismatch");
-    // Who has the right to invite vouches for them.
+    // A caller with the right to invite skips the version check.
     invite(&leader, &game, &party, json!({})).await.expect(200);
     silent.leaves(&party).await.expect(204);
     invite(&members[0], &game, &party, json!({})).await.expect(200);
@@ -177,7 +182,7 @@ async fn inviting_ones_own_session_checks_versions_like_a_join() {
 async fn the_overflow_action_decides_when_not_all_players_fit() {
     let server = Server::new();
     let (_, party) = party(&server, 4).await;
-    // Free: two places on the first team, one on the second.
+    // Free slots: two on the first team, one on the second.
     let cases = [
         (json!({"team_id": 0}), Err("team_full")),
         (json!({"team_id": 0, "overflow_action": "fail"}), Err("team_full")),
@@ -198,7 +203,7 @@ async fn the_overflow_action_decides_when_not_all_players_fit() {
             Ok(teams) => assert_eq!(by_team(&invited.expect(200)), teams.into_iter().collect(), "{wishes}"),
             Err(code) => {
                 invited.refused(if code == "team_not_found" { 404 } else { 403 }, code);
-                assert_eq!(leader.session(&game).await.etag(), before, "{wishes}: nobody at all");
+                assert_eq!(leader.session(&game).await.etag(), before, "{wishes}: nobody was invited");
             }
         }
     }
@@ -206,7 +211,7 @@ async fn the_overflow_action_decides_when_not_all_players_fit() {
     let spill = json!({"team_id": 0, "overflow_action": "allow_overflow"});
     let invited = invite(&service, &roomy, &party, spill).await.expect(200);
     assert_eq!(by_team(&invited), BTreeMap::from([(0, 2), (1, 2)]));
-    // Their own places are free to them: the same again fits again.
+    // Players may reuse the slots that they hold, so the same request succeeds again.
     invite(&service, &roomy, &party, json!({"team_id": 0, "overflow_action": "allow_overflow"}))
         .await
         .expect(200);
@@ -244,11 +249,15 @@ async fn kicking_a_session_removes_its_active_players() {
     for member in &members {
         assert_eq!(leader.sees(&game, member).await, Value::Null);
         assert_eq!(member.own_list("game").await, Value::Null);
-        assert_eq!(member.own_list("party").await["session_ids"], json!([party]), "their own session stays");
+        assert_eq!(
+            member.own_list("party").await["session_ids"],
+            json!([party]),
+            "the players stay in the party"
+        );
     }
     assert_eq!(leader.sees_place(&game, &other).await, place("member", 0));
     let again = kick(&leader, &game, &party).await.expect(204);
-    assert_eq!(again.etag(), kicked.etag(), "nobody is left to be kicked");
+    assert_eq!(again.etag(), kicked.etag(), "no player of the party is left in the game");
 }
 
 #[tokio::test]
@@ -287,7 +296,7 @@ async fn a_session_may_be_invited_to_itself_and_kicked_from_itself() {
     let server = Server::new();
     let (members, party) = party(&server, 3).await;
     let invited = invite(&members[0], &party, &party, json!({})).await.expect(200);
-    assert_eq!(invited.body["players"], json!([]), "all of them are there already");
+    assert_eq!(invited.body["players"], json!([]), "all players are in the session already");
     kick(&members[0], &party, &party).await.expect(204);
     members[0].session(&party).await.refused(404, "session_not_found");
 }

@@ -1,4 +1,4 @@
-//! Short codes: making one, naming a session by it, and guessing.
+//! Short codes: making one, naming a session by it, and the limit of wrong codes.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ async fn generate(caller: &Client, session: &str) -> Reply {
     caller.send(Method::POST, &format!("/v1/session/{session}:generate-short-code"), &[], None).await
 }
 
-/// A party of a new player, and its code.
+/// A new player's party and its code.
 async fn party(server: &Server) -> (Client, String, String) {
     let leader = server.player();
     let session = leader.creates("party").await;
@@ -82,7 +82,7 @@ async fn a_code_is_case_insensitive() {
     }
 }
 
-/// The path of an operation with every session in it named so, and every other thing that there is.
+/// The path of an operation with this name for every session in it; `None` if the path has no session.
 fn path_naming(operation: &Operation, named: &str, player: &Client) -> Option<String> {
     let sessions = ["{session_id}", "{invited_session_id}", "{kicked_session_id}"];
     if !sessions.iter().any(|session| operation.path.contains(session)) {
@@ -94,7 +94,7 @@ fn path_naming(operation: &Operation, named: &str, player: &Client) -> Option<St
     Some(path.replace("{permission}", "kick").replace("{team_id}", "0"))
 }
 
-/// A body that every operation can read.
+/// A body that is valid for every operation.
 fn body_for_all(player: &Client) -> Value {
     json!({
         "client_version": "1.0.0", "client_settings": {"platform": "XboxLive", "input": "gamepad"}, "team_id": 0,
@@ -114,7 +114,7 @@ async fn every_path_accepts_a_code_for_a_session() {
             let body = Some(body_for_all(&alice).to_string().into());
             admin.send(operation.method.clone(), path, &[], body).await
         };
-        // An unknown code is an unknown session, unless something else in the path is looked for first.
+        // An unknown code is an unknown session, unless the operation looks for the player first.
         let unknown = send(&path_naming(operation, "zzzzzz", &alice).unwrap()).await.expect(404);
         if !path.contains("/player/id/") {
             unknown.refused(404, "session_not_found");
@@ -134,7 +134,7 @@ async fn a_code_ends_with_its_session() {
     alice.leaves(&code).await.expect(204);
     alice.session(&code).await.refused(404, "session_not_found");
     alice.session(&session).await.refused(404, "session_not_found");
-    assert!(contents(&server).await.is_empty(), "the code is free again");
+    assert!(contents(&server).await.is_empty(), "the code can be used again");
 }
 
 #[tokio::test]
@@ -142,7 +142,7 @@ async fn a_code_in_use_is_drawn_again() {
     let server = Server::new();
     let alice = server.player();
     let session = alice.creates("party").await;
-    let Entropy::Seeded(state) = &server.app.entropy else { panic!("tests can repeat their chances") };
+    let Entropy::Seeded(state) = &server.app.entropy else { panic!("tests use seeded randomness") };
     let foreseen = Entropy::seeded(*state.lock().unwrap());
     let draw = || ShortCode::from_random(foreseen.bytes());
     let store = server.app.sessions.store();
@@ -164,7 +164,7 @@ async fn wrong_codes_are_limited_per_caller() {
     let (alice, session, code) = party(&server).await;
     let (guesser, other) = (server.player(), server.player());
     for _ in 0..WRONG_MAX {
-        // What is no code is no guess, and what is right is not a wrong one.
+        // Names that cannot be codes do not count, and right codes do not count.
         guesser.session("ZZZZ").await.refused(404, "session_not_found");
         guesser.session("OOOOOO").await.refused(404, "session_not_found");
         guesser.session(&code).await.expect(200);
@@ -183,7 +183,7 @@ async fn wrong_codes_are_limited_per_caller() {
     guesser.session("ZZZZZZ").await.refused(404, "session_not_found");
 }
 
-/// The code of the answer to a service's reading a session from an address.
+/// The error code when a service reads a session from this address; null for a success.
 async fn read_from(service: &Client, address: &str, named: &str) -> Value {
     let token = service.token.as_deref().unwrap();
     let request = Request::get(format!("/session/v1/session/{named}"));
@@ -216,7 +216,7 @@ async fn services_are_rate_limited_by_address() {
     assert_eq!(read_from(&another, "192.0.2.1", "ZZZZZZ").await, json!("too_many_guesses"));
     assert_eq!(read_from(&service, "192.0.2.2", "ZZZZZZ").await, json!("session_not_found"));
     assert_eq!(read_from(&service, "192.0.2.2", &code).await, Value::Null);
-    // A player is one player, wherever they are.
+    // A player is one caller, from every address.
     let player = server.player();
     for guess in 0..WRONG_MAX {
         read_from(&player, &format!("192.0.2.{}", guess + 1), "ZZZZZZ").await;
@@ -231,7 +231,7 @@ async fn invalid_input_is_reported_before_codes_are_looked_up() {
     let join = |code: &str| format!("/v1/session/{code}/player/me");
     let missing = || [(json!(["body"]), "value_error.missing")];
     for _ in 0..=WRONG_MAX {
-        // Neither tells whether there is such a code; and what tells nothing is no guess.
+        // The answer does not reveal whether the code exists, so the request does not count.
         for named in ["ZZZZZZ", &code] {
             alice.post(&join(named), &Value::Null).await.invalid(&missing());
         }

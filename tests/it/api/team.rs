@@ -27,7 +27,7 @@ async fn a_change_affects_only_the_given_fields() {
         (&json!(3), &json!({"color": "red"}))
     );
     let replaced = change(&alice, &session, "1", json!({"custom_data": {"name": "owls"}})).await.expect(200);
-    assert_eq!(replaced.body["custom_data"], json!({"name": "owls"}), "replaced whole");
+    assert_eq!(replaced.body["custom_data"], json!({"name": "owls"}), "all data is replaced");
     let before = contents(&server).await;
     let nothing = change(&alice, &session, "1", json!({})).await.expect(200);
     assert_eq!((nothing.bytes.clone(), nothing.etag()), (replaced.bytes.clone(), replaced.etag()));
@@ -45,12 +45,16 @@ async fn a_team_does_not_shrink_below_its_players() {
     let before = contents(&server).await;
     let both = json!({"max_size": 2, "custom_data": {"a": "b"}});
     change(&alice, &session, "0", both).await.refused(403, "team_too_full");
-    assert_eq!(contents(&server).await, before, "refused whole; an invited player has a place too");
+    assert_eq!(
+        contents(&server).await,
+        before,
+        "a refused change changes nothing; an invited player holds a slot too"
+    );
     change(&alice, &session, "0", json!({"max_size": 3})).await.expect(200);
     carol.leaves(&session).await.expect(204);
     change(&alice, &session, "0", json!({"max_size": 2})).await.expect(200);
     server.player().joins(&session).await.refused(403, "team_full");
-    // A team that was filled over its size may stay so, and shrinks no further.
+    // An overfilled team may keep its size, but not shrink.
     let overfill = json!({"team_id": 0, "overflow_action": "overfill"});
     alice.invites_with(&session, &carol, overfill).await.expect(200);
     assert_eq!(carol.joins(&session).await.expect(200).place(), place("member", 0));
@@ -73,7 +77,7 @@ async fn only_the_leader_or_update_any_may_change_a_team() {
     change(&alice, "none", "0", body.clone()).await.refused(404, "session_not_found");
     let service = server.service(&["session:update:any"]);
     let changed = change(&service, &session, "0", body.clone()).await.expect(200);
-    // The service sees what outsiders see.
+    // The service has the public view.
     assert_eq!(changed.body["players"][0], json!({"player_uuid": alice.player, "status": "leader"}));
     server.service(&["session:read:self"]).reads_as(&session, &changed).await;
     let own = server.service(&["session:update:self"]);

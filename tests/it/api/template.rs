@@ -1,4 +1,4 @@
-//! Session templates, as clients read them.
+//! Reading session templates, and their effect on new sessions.
 
 use rallypoint::config::Config;
 use rallypoint::domain::instance::HostType;
@@ -26,7 +26,7 @@ async fn templates_can_be_listed_and_read() {
     server.service(&["session:create"]).get("/v1/template").await.refused(403, "permission_denied");
 }
 
-/// A type whose every field is written, as the contract spells them.
+/// A configuration with a session template that sets every field.
 const RAID: &str = r#"
 [instance_templates.6f1b5f0e-35a4-4b9f-8b63-5a1a6f1c2d3e]
 default_host_type = "player"
@@ -76,7 +76,7 @@ async fn a_template_shows_every_field_as_configured() {
     let shown = server.player().get("/v1/template/raid").await.expect(200).body;
     let written: toml::Table = RAID.parse().unwrap();
     assert_eq!(shown, serde_json::to_value(&written["templates"]["raid"]).unwrap());
-    // The deprecated name alone is enough.
+    // The deprecated field name alone is enough.
     let renamed = RAID.replace("attempt_auto_join = true\n", "");
     let server = Server::with(|config| *config = Config::parse(&renamed, "raid.toml", &[]).unwrap());
     let shown = server.player().get("/v1/template/raid").await.expect(200).body;
@@ -85,11 +85,11 @@ async fn a_template_shows_every_field_as_configured() {
     assert_eq!(alice.creates("raid").await, bob.creates("raid").await);
 }
 
-/// The instance that a new session of alice's starts with.
+/// The instance of a new session that alice creates.
 async fn starts_with(alice: &Client) -> Value {
     let session = alice.creates("raid").await;
     let started = alice.session(&session).await.expect(200).body["instance"].clone();
-    // It is an instance like any other: there is one, and it can be ended.
+    // It is a normal instance: a second one is refused, and it can be ended.
     let path = format!("/v1/session/{session}/instance");
     alice.post(&path, &json!({})).await.refused(403, "instance_exists");
     alice.delete(&path).await.expect(204);
@@ -112,7 +112,7 @@ async fn a_session_starts_with_the_instance_of_its_template() {
         (&json!("dedicated"), &json!("requested"), &startup)
     );
 
-    // A template of instance requests wins.
+    // An instance template overrides the startup parameters.
     let server = Server::with(|config| {
         with_raid(config);
         let id = *config.instance_templates.keys().next().unwrap();

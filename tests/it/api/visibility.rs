@@ -1,5 +1,5 @@
-//! Who sees whom: templates cut the players that are shown, large sessions show none, and outsiders see nothing of
-//! how to connect.
+//! Visibility: templates limit which players a caller sees, large sessions show no players, and outsiders see no
+//! connection data.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{Client, Reply, Server, XBOX_ID, link_path, player_path};
 
-/// A game under these rules: alice leads and bob is with her on the first team, carol and dave are on the second.
+/// A game with these visibility rules. Alice leads; she and bob are on the first team, carol and dave on the second.
 async fn game(members_see: Visibility, leader_sees: Visibility) -> (Server, [Client; 4], String) {
     let server = Server::with(|config| {
         let game = config.templates.get_mut("game").unwrap();
@@ -23,10 +23,10 @@ async fn game(members_see: Visibility, leader_sees: Visibility) -> (Server, [Cli
     (server, players, session)
 }
 
-/// Which of the players a caller sees in the session, in its pages and one by one: the same each way.
+/// The players that a caller sees, by index. The session, its pages and the single players must agree.
 async fn seen(caller: &Client, players: &[Client; 4], session: &str) -> Vec<usize> {
     let whole = caller.session(session).await.expect(200);
-    assert_eq!(whole.body["teams"].as_array().unwrap().len(), 2, "teams are shown, whoever is on them");
+    assert_eq!(whole.body["teams"].as_array().unwrap().len(), 2, "all teams are shown");
     let pages = caller.get(&format!("/v1/session/{session}/player")).await.expect(200);
     let mut seen = Vec::new();
     let is_active = players.iter().any(|player| player.player == caller.player);
@@ -37,7 +37,7 @@ async fn seen(caller: &Client, players: &[Client; 4], session: &str) -> Vec<usiz
         let shown = whole.body["teams"].to_string().contains(&id);
         assert_eq!(pages.body["teams"].to_string().contains(&id), shown);
         if is_active {
-            assert_eq!(rights.status, one.status, "rights tell of no one who is not shown");
+            assert_eq!(rights.status, one.status, "the rights of hidden players cannot be read");
         }
         if shown {
             one.expect(200);
@@ -84,7 +84,11 @@ async fn the_template_decides_which_players_the_leader_sees() {
         assert_eq!(seen(&players[0], &players, &session).await, expected, "{leader_sees:?}");
         assert_eq!(seen(&players[1], &players, &session).await, [0, 1, 2, 3]);
         let reader = server.service(&["session:read:any"]);
-        assert_eq!(seen(&reader, &players, &session).await, [0, 1, 2, 3], "who may read any reads all");
+        assert_eq!(
+            seen(&reader, &players, &session).await,
+            [0, 1, 2, 3],
+            "a caller with session:read:any sees all players"
+        );
     }
 }
 
@@ -103,7 +107,7 @@ async fn outsiders_see_all_players_or_none() {
         for outsider in &outsiders[..2] {
             assert_eq!(seen(outsider, &players, &session).await, expected, "{members_see:?}");
         }
-        // Nor does an allocator find out more.
+        // A caller who reads by allocation sees no more.
         let instance = format!("/v1/session/{session}/instance");
         players[0].post(&instance, &json!({})).await.expect(200);
         players[0].patch(&instance, &json!({"allocation_id": "a1"})).await.expect(200);
@@ -128,12 +132,12 @@ async fn an_etag_covers_what_the_caller_sees() {
     dave.leaves(&session).await.expect(204);
     alice.get_if_none_match(&path, &etags[0]).await.expect(200);
     bob.get_if_none_match(&path, &etags[1]).await.expect(304);
-    // An answer to a change carries the version of what the caller sees after it.
+    // The ETag of the answer to a change is that of the caller's view after it.
     let moved = bob.moves(&session, &bob, 1).await.expect(200);
     bob.reads_as(&session, &moved).await;
     let promoted = alice.promotes(&session, &bob).await.expect(200);
     alice.reads_as(&session, &promoted).await;
-    assert_eq!(alice.sees(&session, &bob).await, Value::Null, "she no longer leads");
+    assert_eq!(alice.sees(&session, &bob).await, Value::Null, "alice no longer leads");
     assert_ne!(bob.sees(&session, &carol).await, Value::Null);
 }
 
@@ -147,7 +151,7 @@ async fn large_sessions_hide_players_and_are_read_in_pages() {
     let shown = alice.session(&session).await.expect(200).body;
     assert_eq!(shown["teams_suppressed"], json!(false));
     assert_eq!(shown["teams"][0]["players"].as_array().unwrap().len(), 2);
-    // An invited player counts like any.
+    // An invited player counts too.
     let dave = server.player();
     alice.invites(&session, &dave).await.expect(200);
     let reader = server.service(&["session:read:any"]);
@@ -179,7 +183,7 @@ async fn large_sessions_hide_players_and_are_read_in_pages() {
     assert_eq!(shown["teams"][1]["players"][0]["player_uuid"], json!(bob.player));
 }
 
-/// A game with everything that helps to connect, and nothing of it named alike.
+/// A game with all kinds of connection data, each with a unique value.
 async fn connected(server: &Server) -> (Client, String) {
     let alice = server.player();
     let session = alice.creates("game").await;
@@ -217,7 +221,7 @@ async fn outsiders_see_no_connection_data() {
     assert_eq!(
         shows_a_way_in(&left.session(&session).await.expect(200)).len(),
         10,
-        "all of it to those inside"
+        "members see all connection data"
     );
     left.leaves(&session).await.expect(204);
     let service = server.service(&["session:read:self"]);
@@ -229,7 +233,7 @@ async fn outsiders_see_no_connection_data() {
             (&instance["host_type"], &instance["join_status"]),
             (&json!("dedicated"), &json!("requested"))
         );
-        // Players by uuid, status and team only.
+        // Of players, only uuid, status and team are shown.
         let expected = json!([
             {"player_uuid": alice.player, "status": "leader"},
             {"player_uuid": invited.player, "status": "invited"},
