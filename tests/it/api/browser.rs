@@ -314,13 +314,13 @@ async fn page_parameters_are_validated() {
     let reader = server.player();
     let missing = (json!(["query", "session_type"]), "value_error.missing");
     reader.get("/v1/browser").await.invalid(&[missing]);
-    for (query, place, kind) in [
+    for (query, field, kind) in [
         ("page_size=0", "page_size", "value_error.number.not_ge"),
         ("page_size=51", "page_size", "value_error.number.not_le"),
         ("cursor=-1", "cursor", "value_error.number.not_ge"),
         ("region_id=", "region_id", "value_error.any_str.min_length"),
     ] {
-        let found = [(json!(["query", place]), kind)];
+        let found = [(json!(["query", field]), kind)];
         reader.get(&format!("/v1/browser?session_type=game&{query}")).await.invalid(&found);
     }
     let long = format!("/v1/browser?session_type=game&region_id={}", "x".repeat(129));

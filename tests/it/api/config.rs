@@ -154,9 +154,9 @@ async fn address(caller: &Client, peer: Option<&str>, forwarded_for: &[&str]) ->
         request = request.header("x-forwarded-for", *line);
     }
     let request = request.body(Full::default()).unwrap();
-    let told = caller.send_from(peer.map(|peer| peer.parse().unwrap()), request).await.expect(200);
-    assert_eq!(told.body.as_object().unwrap().len(), 1, "{}", told.body);
-    told.body["ip"].clone()
+    let reply = caller.send_from(peer.map(|peer| peer.parse().unwrap()), request).await.expect(200);
+    assert_eq!(reply.body.as_object().unwrap().len(), 1, "{}", reply.body);
+    reply.body["ip"].clone()
 }
 
 #[tokio::test]

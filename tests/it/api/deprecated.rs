@@ -5,7 +5,7 @@ use http::Method;
 use rallypoint::domain::client::VersionCheck;
 use serde_json::{Value, json};
 
-use crate::harness::{Client, Server, contents, grant, joining, place, player_path};
+use crate::harness::{Client, Server, contents, grant, joining, player_path, status_and_team};
 
 const ALICES_ID: i64 = 1001;
 const BOBS_ID: i64 = 1002;
@@ -45,7 +45,7 @@ async fn all_three_player_paths_do_the_same() {
         });
         assert_eq!(updated.body, expected, "{path}");
         if !path.contains("/id/") {
-            alice.reads_as(&session, &updated).await;
+            alice.reads_etag_of(&session, &updated).await;
         }
         alice.delete(path).await.expect(204);
         assert_eq!(alice.sees(&session, &bob).await, Value::Null);
@@ -58,9 +58,9 @@ async fn all_three_player_paths_do_the_same() {
 async fn status_leader_promotes_the_player() {
     let (_, alice, bob, session) = game().await;
     let promoted = alice.updates(&session, &bob, json!({"status": "leader"})).await.expect(200);
-    assert_eq!(promoted.place(), place("leader", 1));
-    alice.reads_as(&session, &promoted).await;
-    assert_eq!(alice.sees_place(&session, &alice).await, place("member", 0));
+    assert_eq!(promoted.status_and_team(), status_and_team("leader", 1));
+    alice.reads_etag_of(&session, &promoted).await;
+    assert_eq!(alice.sees_status_and_team(&session, &alice).await, status_and_team("member", 0));
     alice.updates(&session, &alice, json!({"status": "leader"})).await.refused(403, "not_session_leader");
 }
 
@@ -69,8 +69,11 @@ async fn a_promotion_may_change_team_and_data_in_the_same_request() {
     let (_, alice, bob, session) = game().await;
     let body = json!({"status": "leader", "team_id": 0, "custom_data": {"a": "b"}});
     let promoted = alice.updates(&session, &bob, body).await.expect(200);
-    assert_eq!((promoted.place(), &promoted.body["custom_data"]), (place("leader", 0), &json!({"a": "b"})));
-    assert_eq!(alice.sees_place(&session, &alice).await, place("member", 0));
+    assert_eq!(
+        (promoted.status_and_team(), &promoted.body["custom_data"]),
+        (status_and_team("leader", 0), &json!({"a": "b"}))
+    );
+    assert_eq!(alice.sees_status_and_team(&session, &alice).await, status_and_team("member", 0));
 }
 
 #[tokio::test]
@@ -92,13 +95,16 @@ async fn status_invited_or_reserved_holds_a_slot() {
     let body =
         json!({"status": "invited", "team_id": 1, "custom_data": {"a": "b"}, "overflow_action": "fail"});
     let invited = alice.updates(&session, &carol, body).await.expect(200);
-    assert_eq!((invited.place(), &invited.body["custom_data"]), (place("invited", 1), &json!({"a": "b"})));
-    alice.reads_as(&session, &invited).await;
+    assert_eq!(
+        (invited.status_and_team(), &invited.body["custom_data"]),
+        (status_and_team("invited", 1), &json!({"a": "b"}))
+    );
+    alice.reads_etag_of(&session, &invited).await;
     let invite = json!({&session: {"session_id": session, "inviting_player_uuid": alice.player}});
     assert_eq!(carol.own_list("game").await["pending_invites"], invite);
 
     let reserved = alice.updates(&session, &dave, json!({"status": "reserved"})).await.expect(200);
-    assert_eq!(reserved.place(), place("reserved", 0));
+    assert_eq!(reserved.status_and_team(), status_and_team("reserved", 0));
     let list = json!({
         "type": "game", "session_ids": [], "pending_invites": {}, "reserved_sessions": [session],
     });
@@ -107,7 +113,7 @@ async fn status_invited_or_reserved_holds_a_slot() {
     alice.updates(&session, &dave, json!({"status": "invited"})).await.expect(200);
     let list = dave.own_list("game").await;
     assert_eq!((&list["reserved_sessions"], &list["pending_invites"]), (&json!([]), &invite));
-    assert_eq!(dave.joins(&session).await.expect(200).place(), place("member", 0));
+    assert_eq!(dave.joins(&session).await.expect(200).status_and_team(), status_and_team("member", 0));
     for status in ["invited", "reserved"] {
         let active = alice.updates(&session, &bob, json!({ "status": status })).await;
         active.refused(403, "already_in_session");
@@ -120,7 +126,7 @@ async fn a_reserved_player_joins_without_an_invite() {
     let (alice, bob) = (server.player(), server.player());
     let session = alice.creates("party").await;
     alice.updates(&session, &bob, json!({"status": "reserved"})).await.expect(200);
-    assert_eq!(bob.joins(&session).await.expect(200).place(), place("member", 0));
+    assert_eq!(bob.joins(&session).await.expect(200).status_and_team(), status_and_team("member", 0));
 }
 
 #[tokio::test]
@@ -149,7 +155,7 @@ async fn status_member_keeps_the_role_of_active_players() {
     ] {
         let updated = caller.updates(&session, player, all_defaults()).await.expect(200);
         assert_eq!(updated.body["status"], json!(standing));
-        caller.reads_as(&session, &updated).await;
+        caller.reads_etag_of(&session, &updated).await;
     }
     assert_eq!(contents(&server).await, before, "the bodies ask for no change");
     let stranger = server.player();
@@ -164,14 +170,20 @@ async fn status_member_does_not_accept_an_invite_for_another_player() {
     for caller in [&alice, &bob] {
         caller.updates(&session, &carol, all_defaults()).await.refused(403, "join_for_others");
     }
-    assert_eq!(alice.sees_place(&session, &carol).await, place("invited", 0));
+    assert_eq!(alice.sees_status_and_team(&session, &carol).await, status_and_team("invited", 0));
     // Without a status, team and data change and the invite stays.
     let body = json!({"team_id": 1, "custom_data": {"a": "b"}});
     let moved = alice.updates(&session, &carol, body).await.expect(200);
-    assert_eq!((moved.place(), &moved.body["custom_data"]), (place("invited", 1), &json!({"a": "b"})));
+    assert_eq!(
+        (moved.status_and_team(), &moved.body["custom_data"]),
+        (status_and_team("invited", 1), &json!({"a": "b"}))
+    );
     let accepted = carol.updates(&session, &carol, all_defaults()).await.expect(200);
-    assert_eq!((accepted.place(), &accepted.body["custom_data"]), (place("member", 1), &json!({"a": "b"})));
-    carol.reads_as(&session, &accepted).await;
+    assert_eq!(
+        (accepted.status_and_team(), &accepted.body["custom_data"]),
+        (status_and_team("member", 1), &json!({"a": "b"}))
+    );
+    carol.reads_etag_of(&session, &accepted).await;
 }
 
 #[tokio::test]
@@ -180,11 +192,14 @@ async fn status_member_joins_the_caller_or_with_permission_another_player() {
     let (carol, dave) = (server.player(), server.player());
     alice.updates(&session, &carol, all_defaults()).await.refused(403, "join_for_others");
     let joined = carol.updates(&session, &carol, all_defaults()).await.expect(200);
-    assert_eq!(joined.place(), place("member", 0));
+    assert_eq!(joined.status_and_team(), status_and_team("member", 0));
     let service = server.service(&["session:update-player:any"]);
     let body = json!({"status": "member", "team_id": 1, "custom_data": {"a": "b"}});
     let joined = service.updates(&session, &dave, body).await.expect(200);
-    assert_eq!((joined.place(), &joined.body["custom_data"]), (place("member", 1), &json!({"a": "b"})));
+    assert_eq!(
+        (joined.status_and_team(), &joined.body["custom_data"]),
+        (status_and_team("member", 1), &json!({"a": "b"}))
+    );
     let entry = alice.sees(&session, &dave).await;
     assert!(
         entry["joined"].is_string()
@@ -233,8 +248,8 @@ async fn status_member_joins_without_client_data_if_no_check_needs_it() {
             "permitted_input": format!("desired_inputs_{input}"),
         });
         picky.post(&format!("/v1/session/{session}/player/me"), &body).await.expect(200);
-        let silent = server.player();
-        let joined = silent.updates(&session, &silent, all_defaults()).await;
+        let without_client_data = server.player();
+        let joined = without_client_data.updates(&session, &without_client_data, all_defaults()).await;
         if fits {
             joined.expect(200)
         } else {
@@ -248,10 +263,13 @@ async fn without_a_status_only_team_and_data_change() {
     let (server, alice, bob, session) = game().await;
     // The body that published clients send to change a team.
     let moved = alice.updates(&session, &alice, json!({"team_id": 1})).await.expect(200);
-    assert_eq!(moved.place(), place("leader", 1), "the leader is not demoted");
-    alice.reads_as(&session, &moved).await;
+    assert_eq!(moved.status_and_team(), status_and_team("leader", 1), "the leader is not demoted");
+    alice.reads_etag_of(&session, &moved).await;
     let data = bob.updates(&session, &bob, json!({"custom_data": {"a": "b"}})).await.expect(200);
-    assert_eq!((data.place(), &data.body["custom_data"]), (place("member", 1), &json!({"a": "b"})));
+    assert_eq!(
+        (data.status_and_team(), &data.body["custom_data"]),
+        (status_and_team("member", 1), &json!({"a": "b"}))
+    );
     let kept = bob.updates(&session, &bob, json!({"team_id": 0})).await.expect(200);
     assert_eq!(kept.body["custom_data"], json!({"a": "b"}), "data that is not sent stays");
     let stranger = server.player();
@@ -280,15 +298,15 @@ async fn changing_another_player_needs_the_right_for_that_change() {
     carol.updates(&session, &dave, json!({"status": "reserved"})).await.refused(403, "session_right_missing");
     assert_eq!(contents(&server).await, before);
     for right in ["invite", "move"] {
-        alice.lends(&session, &carol, right).await.expect(200);
+        alice.gives_right(&session, &carol, right).await.expect(200);
     }
     carol.updates(&session, &bob, json!({"team_id": 0})).await.expect(200);
     carol.updates(&session, &dave, json!({"status": "invited"})).await.expect(200);
     let both = json!({"team_id": 1, "custom_data": {"a": "b"}});
     carol.updates(&session, &bob, both).await.refused(403, "not_session_leader");
     assert_eq!(
-        alice.sees_place(&session, &bob).await,
-        place("member", 0),
+        alice.sees_status_and_team(&session, &bob).await,
+        status_and_team("member", 0),
         "a change is made completely or not at all"
     );
 }
@@ -330,7 +348,7 @@ async fn by_uuid_two_changes_need_both_permissions_for_that_player() {
     }
     let service = server.service(&["session:promote:any", "session:update-player:any"]);
     let promoted = service.updates(&session, &bob, both).await.expect(200);
-    assert_eq!(promoted.place(), place("leader", 1));
+    assert_eq!(promoted.status_and_team(), status_and_team("leader", 1));
     assert_eq!(alice.sees(&session, &bob).await["custom_data"], json!({"a": "b"}));
 }
 

@@ -261,7 +261,7 @@ async fn only_the_host_or_update_any_may_update_or_end_an_instance() {
     update(&bob, &session, json!({"join_status": "joinable"})).await.expect(200);
     update(&service, &session, json!({"join_status": "unjoinable"})).await.expect(200);
     let ended = end(&bob, &session).await.expect(204);
-    bob.reads_as(&session, &ended).await;
+    bob.reads_etag_of(&session, &ended).await;
     assert!(alice.session(&session).await.expect(200).body.get("instance").is_none());
     end(&bob, &session).await.refused(404, "instance_not_found");
     // The player who registered the instance is its host.
@@ -269,7 +269,7 @@ async fn only_the_host_or_update_any_may_update_or_end_an_instance() {
     update(&bob, &session, json!({})).await.refused(403, "not_session_host");
     update(&alice, &session, json!({"join_status": "pending"})).await.expect(200);
     let ended = end(&service, &session).await.expect(204);
-    server.service(&["session:read:self"]).reads_as(&session, &ended).await;
+    server.service(&["session:read:self"]).reads_etag_of(&session, &ended).await;
     update(&alice, "none", json!({})).await.refused(404, "session_not_found");
     end(&alice, "none").await.refused(404, "session_not_found");
 }

@@ -69,8 +69,8 @@ async fn a_health_report_for_another_instance_is_refused() {
 #[tokio::test]
 async fn a_health_report_needs_a_permission_and_a_body() {
     let (server, _, host, session) = hosted().await;
-    let silent = server.player_with(None, &["session:update:any"]);
-    report(&silent, &session, "healthy").await.refused(403, "permission_denied");
+    let without_permission = server.player_with(None, &["session:update:any"]);
+    report(&without_permission, &session, "healthy").await.refused(403, "permission_denied");
     host.post(&path(&session), &json!({"instance_health": "well", "instance_id": ""})).await.invalid(&[
         (json!(["body", "instance_health"]), "type_error.enum"),
         (json!(["body", "instance_id"]), "value_error.any_str.min_length"),

@@ -6,7 +6,7 @@ use rallypoint::domain::Platform;
 use rallypoint::domain::client::VersionCheck;
 use serde_json::{Value, json};
 
-use crate::harness::{Client, Server, contents, deed_path, joining, place};
+use crate::harness::{Client, Server, action_path, contents, joining, status_and_team};
 
 /// A game with these team sizes. Alice leads it and is on the first team.
 async fn game(sizes: &[u8]) -> (Server, Client, String) {
@@ -23,13 +23,13 @@ async fn an_invite_holds_a_slot_and_is_in_the_players_list() {
     let (server, alice, session) = game(&[8, 8]).await;
     let bob = server.player();
     server.clock.advance(Duration::from_secs(1));
-    let wishes = json!({"team_id": 1, "custom_data": {"role": "healer"}});
-    let invited = alice.invites_with(&session, &bob, wishes).await.expect(200);
+    let body = json!({"team_id": 1, "custom_data": {"role": "healer"}});
+    let invited = alice.invites_with(&session, &bob, body).await.expect(200);
     let expected = json!({
         "player_uuid": bob.player, "status": "invited", "team_id": 1, "custom_data": {"role": "healer"},
     });
     assert_eq!(invited.body, expected);
-    alice.reads_as(&session, &invited).await;
+    alice.reads_etag_of(&session, &invited).await;
     // Unknown fields are absent, never null.
     let entry = json!({
         "player_uuid": bob.player, "status": "invited", "team_id": 1, "custom_data": {"role": "healer"},
@@ -73,8 +73,8 @@ async fn an_invite_skips_joinability_password_and_version_but_not_crossplay_and_
     older["custom_data"] = json!({"skin": "red"});
     server.clock.advance(Duration::from_secs(1));
     let joined = bob.post(&me, &older).await.expect(200);
-    assert_eq!(joined.place(), place("member", 0));
-    bob.reads_as(&session, &joined).await;
+    assert_eq!(joined.status_and_team(), status_and_team("member", 0));
+    bob.reads_etag_of(&session, &joined).await;
     let entry = alice.sees(&session, &bob).await;
     assert_eq!(
         (&entry["joined"], &entry["custom_data"]),
@@ -87,7 +87,11 @@ async fn an_invite_skips_joinability_password_and_version_but_not_crossplay_and_
     picky["crossplay_preferences"] = json!({"permitted_platform": "desired_platforms_playstationlike", "permitted_input": "desired_inputs_any"});
     steam.post(&me, &picky).await.refused(403, "crossplay_mismatch");
     steam.joins_team(&session, 1).await.refused(404, "team_not_found");
-    assert_eq!(alice.sees_place(&session, &steam).await, place("invited", 0), "a refusal leaves the invite");
+    assert_eq!(
+        alice.sees_status_and_team(&session, &steam).await,
+        status_and_team("invited", 0),
+        "a refusal leaves the invite"
+    );
     steam.joins(&session).await.expect(200);
 }
 
@@ -100,7 +104,7 @@ async fn an_invited_player_may_join_another_team_with_a_free_slot() {
     server.player().joins(&session).await.refused(403, "session_full");
     bob.joins_team(&session, 1).await.refused(403, "team_full");
     carol.leaves(&session).await.expect(204);
-    assert_eq!(bob.joins_team(&session, 1).await.expect(200).place(), place("member", 1));
+    assert_eq!(bob.joins_team(&session, 1).await.expect(200).status_and_team(), status_and_team("member", 1));
 }
 
 #[tokio::test]
@@ -127,9 +131,9 @@ async fn only_the_leader_holders_of_the_right_and_update_any_may_invite() {
     stranger.invites(&session, &stranger).await.refused(403, "not_active_in_session");
     alice.invites(&session, &stranger).await.expect(200);
     stranger.invites(&session, &carol).await.refused(403, "not_active_in_session");
-    alice.lends(&session, &bob, "invite").await.expect(200);
+    alice.gives_right(&session, &bob, "invite").await.expect(200);
     let invited = bob.invites(&session, &carol).await.expect(200);
-    bob.reads_as(&session, &invited).await;
+    bob.reads_etag_of(&session, &invited).await;
     assert_eq!(alice.sees(&session, &carol).await["inviting_player_uuid"], json!(bob.player));
     server.service(&["session:update:self"]).invites(&session, &carol).await.refused(403, "player_required");
     server.service(&["session:update:any"]).invites(&session, &carol).await.expect(200);
@@ -146,10 +150,16 @@ async fn members_are_not_invited_and_a_second_invite_replaces_the_first() {
     alice.invites_with(&session, &bob, json!({"custom_data": {"a": "1"}})).await.expect(200);
     // The session is full now, and bob holds one of its slots.
     let again = alice.invites_with(&session, &bob, json!({"custom_data": {"b": "2"}})).await.expect(200);
-    assert_eq!((again.place(), &again.body["custom_data"]), (place("invited", 0), &json!({"b": "2"})));
+    assert_eq!(
+        (again.status_and_team(), &again.body["custom_data"]),
+        (status_and_team("invited", 0), &json!({"b": "2"}))
+    );
     carol.leaves(&session).await.expect(204);
     let moved = alice.invites_with(&session, &bob, json!({"team_id": 1})).await.expect(200);
-    assert_eq!((moved.place(), &moved.body["custom_data"]), (place("invited", 1), &json!({})));
+    assert_eq!(
+        (moved.status_and_team(), &moved.body["custom_data"]),
+        (status_and_team("invited", 1), &json!({}))
+    );
     assert_eq!(bob.own_list("game").await["pending_invites"].as_object().unwrap().len(), 1);
 }
 
@@ -167,16 +177,16 @@ async fn the_overflow_action_decides_when_the_team_is_full() {
     for action in ["allow_overflow", "partial_with_overflow"] {
         let bob = server.player();
         let spilled = alice.invites_with(&session, &bob, on_first(action)).await.expect(200);
-        assert_eq!(spilled.place(), place("invited", 1), "{action}");
+        assert_eq!(spilled.status_and_team(), status_and_team("invited", 1), "{action}");
         alice.invites_with(&session, &server.player(), on_first(action)).await.refused(403, "session_full");
         alice.kicks(&session, &bob).await.expect(204);
     }
     let bob = server.player();
     let overfilled = alice.invites_with(&session, &bob, on_first("overfill")).await.expect(200);
-    assert_eq!(overfilled.place(), place("invited", 0));
+    assert_eq!(overfilled.status_and_team(), status_and_team("invited", 0));
     assert_eq!(
-        bob.joins(&session).await.expect(200).place(),
-        place("member", 0),
+        bob.joins(&session).await.expect(200).status_and_team(),
+        status_and_team("member", 0),
         "the slot is reserved for bob"
     );
     server.player().joins(&session).await.refused(403, "team_full");
@@ -187,7 +197,7 @@ async fn without_a_team_an_invite_takes_the_first_team_with_a_free_slot() {
     let (server, alice, session) = game(&[1, 1, 1]).await;
     for team_id in [1, 2] {
         let invited = alice.invites(&session, &server.player()).await.expect(200);
-        assert_eq!(invited.place(), place("invited", team_id));
+        assert_eq!(invited.status_and_team(), status_and_team("invited", team_id));
     }
     alice.invites(&session, &server.player()).await.refused(403, "session_full");
 }
@@ -204,7 +214,7 @@ async fn an_invite_body_is_validated() {
         (json!(["body", "custom_data", "a"]), "value_error.any_str.min_length"),
     ]);
     let missing = (json!(["body"]), "value_error.missing");
-    alice.post(&deed_path(&session, bob.player, "invite"), &Value::Null).await.invalid(&[missing]);
+    alice.post(&action_path(&session, bob.player, "invite"), &Value::Null).await.invalid(&[missing]);
 }
 
 #[tokio::test]

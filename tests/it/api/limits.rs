@@ -198,8 +198,8 @@ async fn custom_data_is_limited_in_every_body() {
         let mut join = joining();
         join["custom_data"] = data.clone();
         alice.post(&format!("{path}/player/me"), &join).await.invalid(&[(at.clone(), kind)]);
-        let door = format!("{}/player/me", platform_path("XboxLive", XBOX_ID));
-        alice.post(&door, &join).await.invalid(&[(at, kind)]);
+        let join_path = format!("{}/player/me", platform_path("XboxLive", XBOX_ID));
+        alice.post(&join_path, &join).await.invalid(&[(at, kind)]);
         let mut create = creation("party");
         create["player"] = join;
         let in_player = loc(&[json!("body"), json!("player"), json!("custom_data")]);

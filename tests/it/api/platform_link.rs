@@ -112,20 +112,20 @@ async fn joining_through_a_platform_session_joins_the_session_and_returns_it() {
     let (alice, bob) = (server.player(), server.player());
     let session = alice.creates("party").await;
     alice.links(&session).await.expect(200);
-    let door = format!("{}/player/me", platform_path("XboxLive", XBOX_ID));
+    let join_path = format!("{}/player/me", platform_path("XboxLive", XBOX_ID));
     bob.joins(&session).await.refused(403, "session_not_joinable");
-    let joined = bob.post(&door, &joining()).await.expect(200);
+    let joined = bob.post(&join_path, &joining()).await.expect(200);
     let seen = bob.session(&session).await.expect(200);
     assert_eq!((joined.bytes.clone(), joined.etag()), (seen.bytes.clone(), seen.etag()));
     // A second join changes nothing.
-    assert_eq!(bob.post(&door, &joining()).await.expect(200).etag(), seen.etag());
-    bob.delete(&door).await.expect(204);
-    bob.delete(&door).await.refused(404, "player_not_found");
+    assert_eq!(bob.post(&join_path, &joining()).await.expect(200).etag(), seen.etag());
+    bob.delete(&join_path).await.expect(204);
+    bob.delete(&join_path).await.refused(404, "player_not_found");
     assert_eq!(alice.session(&session).await.body["teams"][0]["players"].as_array().unwrap().len(), 1);
 
     let closed = json!({"joinability": {"open": false, "platform": false}});
     alice.patch(&format!("/v1/session/{session}"), &closed).await.expect(200);
-    bob.post(&door, &joining()).await.refused(403, "session_not_joinable");
+    bob.post(&join_path, &joining()).await.refused(403, "session_not_joinable");
     bob.post(&format!("{}/player/me", platform_path("PSN", XBOX_ID)), &joining())
         .await
         .refused(404, "platform_session_not_found");
@@ -155,9 +155,9 @@ async fn joining_and_leaving_for_another_player_needs_a_permission() {
 #[tokio::test]
 async fn a_422_lists_every_violation_of_path_and_body() {
     let server = Server::new();
-    let door = format!("{}/player/me", platform_path("Xbox", &"x".repeat(4097)));
+    let join_path = format!("{}/player/me", platform_path("Xbox", &"x".repeat(4097)));
     let body = json!({"client_settings": {"input": "wheel"}, "team_id": -1, "password": ""});
-    server.player().post(&door, &body).await.invalid(&[
+    server.player().post(&join_path, &body).await.invalid(&[
         (json!(["path", "platform"]), "type_error.enum"),
         (json!(["path", "platform_session_id_base64"]), "value_error.any_str.max_length"),
         (json!(["body", "client_version"]), "value_error.missing"),

@@ -138,7 +138,7 @@ async fn page_parameters_are_validated() {
     let alice = server.player();
     let session = alice.creates("party").await;
     let path = format!("/v1/session/{session}/player");
-    for (query, place, kind) in [
+    for (query, field, kind) in [
         ("page_size=0", "page_size", "value_error.number.not_ge"),
         ("page_size=51", "page_size", "value_error.number.not_le"),
         ("page_size=many", "page_size", "type_error.integer"),
@@ -146,7 +146,7 @@ async fn page_parameters_are_validated() {
         ("cursor=first", "cursor", "type_error.integer"),
         ("refresh_ttl=maybe", "refresh_ttl", "type_error.bool"),
     ] {
-        alice.get(&format!("{path}?{query}")).await.invalid(&[(json!(["query", place]), kind)]);
+        alice.get(&format!("{path}?{query}")).await.invalid(&[(json!(["query", field]), kind)]);
     }
 }
 

@@ -8,7 +8,7 @@ use rallypoint::records::keys;
 use rallypoint::store::Batch;
 use serde_json::{Value, json};
 
-use crate::harness::{Client, Server, XBOX_ID, contents, creation, joining, place, platform_path};
+use crate::harness::{Client, Server, XBOX_ID, contents, creation, joining, platform_path, status_and_team};
 
 /// A server with a quota of two sessions and two invites per player, and N leaders with a party each.
 async fn parties<const N: usize>() -> (Server, [(Client, String); N]) {
@@ -136,7 +136,10 @@ async fn invites_count_as_sessions_only_once_accepted() {
     bob.invites(&his, &dave).await.expect(200);
     dave.joins(&hers).await.expect(200);
     dave.joins(&his).await.expect(200);
-    assert_eq!(carol.invites(&third, &dave).await.expect(200).place(), place("invited", 0));
+    assert_eq!(
+        carol.invites(&third, &dave).await.expect(200).status_and_team(),
+        status_and_team("invited", 0)
+    );
     dave.joins(&third).await.refused(403, "too_many_sessions");
     assert_eq!(dave.own_list("party").await["pending_invites"][&third]["session_id"], json!(third));
     dave.leaves(&his).await.expect(204);
@@ -157,11 +160,11 @@ async fn other_join_errors_come_before_the_session_limit() {
     dave.post("/v1/session", &other_team).await.refused(404, "team_not_found");
     dave.joins("none").await.refused(404, "session_not_found");
     dave.joins(&third).await.refused(403, "session_not_joinable");
-    let door = format!("{}/player/me", platform_path("XboxLive", XBOX_ID));
-    dave.post(&door, &joining()).await.refused(404, "platform_session_not_found");
+    let join_path = format!("{}/player/me", platform_path("XboxLive", XBOX_ID));
+    dave.post(&join_path, &joining()).await.refused(404, "platform_session_not_found");
     carol.links(&third).await.expect(200);
-    dave.post(&door, &joining()).await.refused(403, "too_many_sessions");
+    dave.post(&join_path, &joining()).await.refused(403, "too_many_sessions");
     assert_eq!(carol.sees(&third, &dave).await, Value::Null);
     bob.delete(&format!("/v1/session/{his}")).await.expect(204);
-    dave.post(&door, &joining()).await.expect(200);
+    dave.post(&join_path, &joining()).await.expect(200);
 }

@@ -24,7 +24,7 @@ async fn game(server: &Server) -> ([Client; 3], String) {
 }
 
 /// Calls an operation on that game; returns the status. Returns `None` for operations that cannot be tried here.
-async fn ask(operation: &Operation, players: &[Client; 3], session: &str, query: &str) -> Option<u16> {
+async fn call(operation: &Operation, players: &[Client; 3], session: &str, query: &str) -> Option<u16> {
     let [alice, bob, carol] = players;
     let (mut caller, mut player) = (alice.clone(), bob.player);
     let instance = async |body: Value| {
@@ -66,13 +66,13 @@ async fn ask(operation: &Operation, players: &[Client; 3], session: &str, query:
 }
 
 async fn deadline_ms(server: &Server, session: &str) -> i64 {
-    let live = server.app.sessions.find(&SessionId::parse(session).unwrap()).await.unwrap();
-    live.unwrap().deadline_ms()
+    let session = server.app.sessions.find(&SessionId::parse(session).unwrap()).await.unwrap();
+    session.unwrap().deadline_ms()
 }
 
 #[tokio::test]
 async fn every_operation_with_refresh_ttl_keeps_a_session_alive_by_default() {
-    let mut asked = 0;
+    let mut tried = 0;
     let operations = api::surface().operations;
     let document = openapi::document(&api::surface(), "access_token");
     for operation in operations {
@@ -88,16 +88,16 @@ async fn every_operation_with_refresh_ttl_keeps_a_session_alive_by_default() {
             let (players, session) = game(&server).await;
             let before = deadline_ms(&server, &session).await;
             server.clock.advance(Duration::from_secs(1800));
-            let Some(status) = ask(&operation, &players, &session, query).await else { break };
+            let Some(status) = call(&operation, &players, &session, query).await else { break };
             assert!([200, 204].contains(&status), "{}: {status}", operation.id);
             moved.push(deadline_ms(&server, &session).await > before);
         }
         if !moved.is_empty() {
             assert_eq!(moved, [false, true, true], "{}: without, with, and by default", operation.id);
-            asked += 1;
+            tried += 1;
         }
     }
-    assert!(asked > 20, "{asked} operations keep a session alive");
+    assert!(tried > 20, "{tried} operations keep a session alive");
 }
 
 #[tokio::test]

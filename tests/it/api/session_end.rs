@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::harness::{Client, Server, XBOX_ID, contents, platform_path};
 
 /// A game led by alice that is in every index, and a party that alice is in too.
-struct Everywhere {
+struct IndexedGame {
     server: Server,
     alice: Client,
     invited: Client,
@@ -17,7 +17,7 @@ struct Everywhere {
     code: String,
 }
 
-impl Everywhere {
+impl IndexedGame {
     async fn new() -> Self {
         let server = Server::with(|config| {
             config.templates.get_mut("game").unwrap().player_culling_timeout = Some(60);
@@ -41,7 +41,7 @@ impl Everywhere {
     }
 
     /// Asserts that the game is gone everywhere and for every caller.
-    async fn is_over(&self) {
+    async fn is_gone_everywhere(&self) {
         let admin = self.server.service(&["session:*"]);
         for named in [&self.game, &self.code] {
             admin.session(named).await.refused(404, "session_not_found");
@@ -68,50 +68,50 @@ impl Everywhere {
 
 #[tokio::test]
 async fn a_deleted_session_leaves_nothing_behind() {
-    let ended = Everywhere::new().await;
+    let ended = IndexedGame::new().await;
     ended.alice.delete(&format!("/v1/session/{}", ended.game)).await.expect(204);
-    ended.is_over().await;
-    let ended = Everywhere::new().await;
+    ended.is_gone_everywhere().await;
+    let ended = IndexedGame::new().await;
     let service = ended.server.service(&["session:delete:any"]);
     service.delete(&format!("/v1/session/{}", ended.code)).await.expect(204);
-    ended.is_over().await;
+    ended.is_gone_everywhere().await;
 }
 
 #[tokio::test]
 async fn a_session_leaves_nothing_behind_after_its_last_player_leaves() {
-    let ended = Everywhere::new().await;
+    let ended = IndexedGame::new().await;
     ended.alice.leaves(&ended.game).await.expect(204);
-    ended.is_over().await;
-    let ended = Everywhere::new().await;
+    ended.is_gone_everywhere().await;
+    let ended = IndexedGame::new().await;
     ended.alice.delete(&format!("{}/player/me", platform_path("XboxLive", XBOX_ID))).await.expect(204);
-    ended.is_over().await;
+    ended.is_gone_everywhere().await;
 }
 
 #[tokio::test]
 async fn a_session_leaves_nothing_behind_after_its_last_player_is_kicked() {
-    let ended = Everywhere::new().await;
+    let ended = IndexedGame::new().await;
     ended.server.service(&["session:update-player:any"]).kicks(&ended.game, &ended.alice).await.expect(204);
-    ended.is_over().await;
-    let ended = Everywhere::new().await;
+    ended.is_gone_everywhere().await;
+    let ended = IndexedGame::new().await;
     let path = format!("/v1/session/{}/kicked-session/{}", ended.game, ended.party);
     ended.alice.delete(&path).await.expect(204);
-    ended.is_over().await;
+    ended.is_gone_everywhere().await;
 }
 
 #[tokio::test]
 async fn a_session_leaves_nothing_behind_after_its_last_player_is_inactive() {
-    let ended = Everywhere::new().await;
+    let ended = IndexedGame::new().await;
     ended.server.advance(Duration::from_secs(60)).await;
-    ended.is_over().await;
+    ended.is_gone_everywhere().await;
 }
 
 #[tokio::test]
 async fn an_idle_session_leaves_nothing_behind() {
-    let ended = Everywhere::new().await;
+    let ended = IndexedGame::new().await;
     let (deadline, path) = (Duration::from_secs(3600 * 9 / 8), format!("/v1/session/{}", ended.party));
     // The party is read, the game is not.
     ended.server.clock.advance(deadline - Duration::from_secs(1));
     ended.alice.get(&path).await.expect(200);
     ended.server.advance(Duration::from_secs(1)).await;
-    ended.is_over().await;
+    ended.is_gone_everywhere().await;
 }

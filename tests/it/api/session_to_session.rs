@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use rallypoint::domain::client::VersionCheck;
 use serde_json::{Value, json};
 
-use crate::harness::{Client, Reply, Server, contents, joining, place};
+use crate::harness::{Client, Reply, Server, contents, joining, status_and_team};
 
 /// Invites `invited` to `target`.
-async fn invite(caller: &Client, target: &str, invited: &str, wishes: Value) -> Reply {
-    caller.post(&format!("/v1/session/{target}/invited-session/{invited}:invite"), &wishes).await
+async fn invite(caller: &Client, target: &str, invited: &str, body: Value) -> Reply {
+    caller.post(&format!("/v1/session/{target}/invited-session/{invited}:invite"), &body).await
 }
 
 /// Kicks the players of `kicked` from `target`.
@@ -61,9 +61,9 @@ async fn every_active_player_of_the_session_is_invited() {
     leader.joins(&party).await.refused(403, "session_full");
     members[2].leaves(&party).await.expect(204);
     leader.joins(&party).await.expect(200);
-    let wishes = json!({"team_id": 1, "custom_data": {"from": "party"}});
-    let invited = invite(&leader, &game, &party, wishes).await.expect(200);
-    leader.reads_as(&game, &invited).await;
+    let body = json!({"team_id": 1, "custom_data": {"from": "party"}});
+    let invited = invite(&leader, &game, &party, body).await.expect(200);
+    leader.reads_etag_of(&game, &invited).await;
     let expected = |member: &Client| {
         let data = json!({"from": "party"});
         json!({"player_uuid": member.player, "status": "invited", "team_id": 1, "custom_data": data})
@@ -83,7 +83,10 @@ async fn every_active_player_of_the_session_is_invited() {
             (&json!(party), &json!(leader.player))
         );
         assert_eq!(member.own_list("game").await["pending_invites"][&game]["session_id"], json!(game));
-        assert_eq!(member.joins_team(&game, 1).await.expect(200).place(), place("member", 1));
+        assert_eq!(
+            member.joins_team(&game, 1).await.expect(200).status_and_team(),
+            status_and_team("member", 1)
+        );
     }
 }
 
@@ -97,7 +100,7 @@ async fn members_invite_their_own_session_to_an_open_session() {
     // Every active player of the party may invite it, not only its leader.
     let invited = invite(&members[1], &game, &party, json!({})).await.expect(200);
     assert_eq!(by_team(&invited), BTreeMap::from([(0, 2)]));
-    members[1].reads_as(&game, &invited).await;
+    members[1].reads_etag_of(&game, &invited).await;
 }
 
 #[tokio::test]
@@ -120,7 +123,7 @@ async fn an_open_session_accepts_a_party_only_as_it_accepts_each_player() {
         .expect(200);
     members[0].joins(&game).await.expect(200);
     invite(&members[0], &game, &party, overfill.clone()).await.refused(403, "session_right_missing");
-    leader.lends(&game, &members[0], "invite").await.expect(200);
+    leader.gives_right(&game, &members[0], "invite").await.expect(200);
     invite(&members[0], &game, &party, overfill).await.expect(200);
 }
 
@@ -140,7 +143,7 @@ async fn the_caller_must_be_in_the_invited_session_and_may_invite_in_the_target(
     invite(&members[0], &game, &party, json!({})).await.refused(403, "not_active_in_session");
     members[0].joins(&game).await.expect(200);
     invite(&members[0], &game, &party, json!({})).await.refused(403, "session_right_missing");
-    leader.lends(&game, &members[0], "invite").await.expect(200);
+    leader.gives_right(&game, &members[0], "invite").await.expect(200);
     invite(&members[0], &game, &party, json!({})).await.expect(200);
 
     let service = server.service(&["session:update-player:any"]);
@@ -166,15 +169,15 @@ async fn inviting_ones_own_session_checks_versions_like_a_join() {
     assert_eq!(contents(&server).await, before, "nobody was invited");
     // A player without client data fails the check too.
     members[1].leaves(&party).await.expect(204);
-    let silent = server.player();
+    let without_client_data = server.player();
     leader.joins(&party).await.expect(200);
-    leader.invites(&party, &silent).await.refused(403, "session_right_missing");
-    members[0].invites(&party, &silent).await.expect(200);
-    silent.updates(&party, &silent, json!({"status": "member"})).await.expect(200);
+    leader.invites(&party, &without_client_data).await.refused(403, "session_right_missing");
+    members[0].invites(&party, &without_client_data).await.expect(200);
+    without_client_data.updates(&party, &without_client_data, json!({"status": "member"})).await.expect(200);
     invite(&members[0], &game, &party, json!({})).await.refused(403, "version_mismatch");
     // A caller with the right to invite skips the version check.
     invite(&leader, &game, &party, json!({})).await.expect(200);
-    silent.leaves(&party).await.expect(204);
+    without_client_data.leaves(&party).await.expect(204);
     invite(&members[0], &game, &party, json!({})).await.expect(200);
 }
 
@@ -195,15 +198,15 @@ async fn the_overflow_action_decides_when_not_all_players_fit() {
         (json!({"team_id": 2, "overflow_action": "overfill"}), Err("team_not_found")),
     ];
     let service = server.service(&["session:update-player:any"]);
-    for (wishes, expected) in cases {
+    for (body, expected) in cases {
         let (leader, game) = game(&server, &[3, 1]).await;
         let before = leader.session(&game).await.etag();
-        let invited = invite(&service, &game, &party, wishes.clone()).await;
+        let invited = invite(&service, &game, &party, body.clone()).await;
         match expected {
-            Ok(teams) => assert_eq!(by_team(&invited.expect(200)), teams.into_iter().collect(), "{wishes}"),
+            Ok(teams) => assert_eq!(by_team(&invited.expect(200)), teams.into_iter().collect(), "{body}"),
             Err(code) => {
                 invited.refused(if code == "team_not_found" { 404 } else { 403 }, code);
-                assert_eq!(leader.session(&game).await.etag(), before, "{wishes}: nobody was invited");
+                assert_eq!(leader.session(&game).await.etag(), before, "{body}: nobody was invited");
             }
         }
     }
@@ -229,7 +232,7 @@ async fn inviting_a_session_without_new_players_invites_nobody() {
     let before = contents(&server).await;
     let invited = invite(&members[0], &party, &party, json!({})).await.expect(200);
     assert_eq!(invited.body, json!({"players": []}));
-    members[0].reads_as(&party, &invited).await;
+    members[0].reads_etag_of(&party, &invited).await;
     assert_eq!(contents(&server).await, before);
 }
 
@@ -245,7 +248,7 @@ async fn kicking_a_session_removes_its_active_players() {
     }
     leader.invites(&game, &members[1]).await.expect(200);
     let kicked = kick(&leader, &game, &party).await.expect(204);
-    leader.reads_as(&game, &kicked).await;
+    leader.reads_etag_of(&game, &kicked).await;
     for member in &members {
         assert_eq!(leader.sees(&game, member).await, Value::Null);
         assert_eq!(member.own_list("game").await, Value::Null);
@@ -255,7 +258,7 @@ async fn kicking_a_session_removes_its_active_players() {
             "the players stay in the party"
         );
     }
-    assert_eq!(leader.sees_place(&game, &other).await, place("member", 0));
+    assert_eq!(leader.sees_status_and_team(&game, &other).await, status_and_team("member", 0));
     let again = kick(&leader, &game, &party).await.expect(204);
     assert_eq!(again.etag(), kicked.etag(), "no player of the party is left in the game");
 }
@@ -267,7 +270,7 @@ async fn only_the_leader_or_any_may_kick_a_session() {
     let (leader, game) = game(&server, &[8]).await;
     leader.opens(&game).await;
     members[0].joins(&game).await.expect(200);
-    leader.lends(&game, &members[0], "kick").await.expect(200);
+    leader.gives_right(&game, &members[0], "kick").await.expect(200);
     kick(&members[0], &game, &party).await.refused(403, "not_session_leader");
     kick(&members[1], &game, &party).await.refused(403, "not_active_in_session");
     kick(&leader, "none", &party).await.refused(404, "session_not_found");

@@ -143,8 +143,8 @@ async fn a_code_in_use_is_drawn_again() {
     let alice = server.player();
     let session = alice.creates("party").await;
     let Entropy::Seeded(state) = &server.app.entropy else { panic!("tests use seeded randomness") };
-    let foreseen = Entropy::seeded(*state.lock().unwrap());
-    let draw = || ShortCode::from_random(foreseen.bytes());
+    let predicted = Entropy::seeded(*state.lock().unwrap());
+    let draw = || ShortCode::from_random(predicted.bytes());
     let store = server.app.sessions.store();
     for _ in 0..8 {
         store.commit(Batch::default().put(keys::short_code(&draw()), "another")).await.unwrap();
@@ -162,25 +162,25 @@ async fn a_code_in_use_is_drawn_again() {
 async fn wrong_codes_are_limited_per_caller() {
     let server = Server::new();
     let (alice, session, code) = party(&server).await;
-    let (guesser, other) = (server.player(), server.player());
+    let (caller, other) = (server.player(), server.player());
     for _ in 0..WRONG_MAX {
         // Names that cannot be codes do not count, and right codes do not count.
-        guesser.session("ZZZZ").await.refused(404, "session_not_found");
-        guesser.session("OOOOOO").await.refused(404, "session_not_found");
-        guesser.session(&code).await.expect(200);
-        guesser.session("ZZZZZZ").await.refused(404, "session_not_found");
+        caller.session("ZZZZ").await.refused(404, "session_not_found");
+        caller.session("OOOOOO").await.refused(404, "session_not_found");
+        caller.session(&code).await.expect(200);
+        caller.session("ZZZZZZ").await.refused(404, "session_not_found");
     }
-    guesser.session("ZZZZZZ").await.refused(403, "too_many_guesses");
-    guesser.session(&code).await.refused(403, "too_many_guesses");
-    guesser.leaves("zzzzzz").await.refused(403, "too_many_guesses");
-    guesser.session(&session).await.expect(200);
+    caller.session("ZZZZZZ").await.refused(403, "too_many_guesses");
+    caller.session(&code).await.refused(403, "too_many_guesses");
+    caller.leaves("zzzzzz").await.refused(403, "too_many_guesses");
+    caller.session(&session).await.expect(200);
     other.session("ZZZZZZ").await.refused(404, "session_not_found");
     alice.session(&code).await.expect(200);
     server.clock.advance(WINDOW - Duration::from_millis(1));
-    guesser.session(&code).await.refused(403, "too_many_guesses");
+    caller.session(&code).await.refused(403, "too_many_guesses");
     server.clock.advance(Duration::from_millis(1));
-    guesser.session(&code).await.expect(200);
-    guesser.session("ZZZZZZ").await.refused(404, "session_not_found");
+    caller.session(&code).await.expect(200);
+    caller.session("ZZZZZZ").await.refused(404, "session_not_found");
 }
 
 /// The error code when a service reads a session from this address; null for a success.
@@ -218,8 +218,8 @@ async fn services_are_rate_limited_by_address() {
     assert_eq!(read_from(&service, "192.0.2.2", &code).await, Value::Null);
     // A player is one caller, from every address.
     let player = server.player();
-    for guess in 0..WRONG_MAX {
-        read_from(&player, &format!("192.0.2.{}", guess + 1), "ZZZZZZ").await;
+    for attempt in 0..WRONG_MAX {
+        read_from(&player, &format!("192.0.2.{}", attempt + 1), "ZZZZZZ").await;
     }
     assert_eq!(read_from(&player, "198.51.100.1", &code).await, json!("too_many_guesses"));
 }

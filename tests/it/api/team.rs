@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Client, Reply, Server, contents, place};
+use crate::harness::{Client, Reply, Server, contents, status_and_team};
 
 async fn change(caller: &Client, session: &str, team_id: &str, body: Value) -> Reply {
     caller.patch(&format!("/v1/session/{session}/team/{team_id}"), &body).await
@@ -19,7 +19,7 @@ async fn a_change_affects_only_the_given_fields() {
     assert_eq!(sized.body, teams[1]);
     assert_eq!((&teams[0]["max_size"], &teams[1]["max_size"]), (&json!(8), &json!(3)));
     assert!(teams[1].get("custom_data").is_none(), "absent, not null");
-    alice.reads_as(&session, &sized).await;
+    alice.reads_etag_of(&session, &sized).await;
 
     let colored = change(&alice, &session, "1", json!({"custom_data": {"color": "red"}})).await.expect(200);
     assert_eq!(
@@ -32,7 +32,7 @@ async fn a_change_affects_only_the_given_fields() {
     let nothing = change(&alice, &session, "1", json!({})).await.expect(200);
     assert_eq!((nothing.bytes.clone(), nothing.etag()), (replaced.bytes.clone(), replaced.etag()));
     assert_eq!(contents(&server).await, before);
-    alice.reads_as(&session, &replaced).await;
+    alice.reads_etag_of(&session, &replaced).await;
 }
 
 #[tokio::test]
@@ -57,7 +57,7 @@ async fn a_team_does_not_shrink_below_its_players() {
     // An overfilled team may keep its size, but not shrink.
     let overfill = json!({"team_id": 0, "overflow_action": "overfill"});
     alice.invites_with(&session, &carol, overfill).await.expect(200);
-    assert_eq!(carol.joins(&session).await.expect(200).place(), place("member", 0));
+    assert_eq!(carol.joins(&session).await.expect(200).status_and_team(), status_and_team("member", 0));
     change(&alice, &session, "0", json!({"max_size": 1})).await.refused(403, "team_too_full");
     change(&alice, &session, "0", json!({"max_size": 2, "custom_data": {"a": "b"}})).await.expect(200);
 }
@@ -68,7 +68,7 @@ async fn only_the_leader_or_update_any_may_change_a_team() {
     let (alice, bob, stranger) = (server.player(), server.player(), server.player());
     let session = alice.creates("game").await;
     bob.joins(&session).await.expect(200);
-    alice.lends(&session, &bob, "move").await.expect(200);
+    alice.gives_right(&session, &bob, "move").await.expect(200);
     let body = json!({"max_size": 4});
     change(&bob, &session, "0", body.clone()).await.refused(403, "not_session_leader");
     change(&stranger, &session, "0", body.clone()).await.refused(403, "not_active_in_session");
@@ -79,7 +79,7 @@ async fn only_the_leader_or_update_any_may_change_a_team() {
     let changed = change(&service, &session, "0", body.clone()).await.expect(200);
     // The service has the public view.
     assert_eq!(changed.body["players"][0], json!({"player_uuid": alice.player, "status": "leader"}));
-    server.service(&["session:read:self"]).reads_as(&session, &changed).await;
+    server.service(&["session:read:self"]).reads_etag_of(&session, &changed).await;
     let own = server.service(&["session:update:self"]);
     change(&own, &session, "0", body).await.refused(403, "player_required");
 }
@@ -89,14 +89,14 @@ async fn team_changes_are_validated() {
     let server = Server::new();
     let alice = server.player();
     let session = alice.creates("game").await;
-    for (team_id, size, place, kind) in [
+    for (team_id, size, location, kind) in [
         ("-1", json!(4), json!(["path", "team_id"]), "value_error.number.not_ge"),
         ("first", json!(4), json!(["path", "team_id"]), "type_error.integer"),
         ("0", json!(0), json!(["body", "max_size"]), "value_error.number.not_ge"),
         ("0", json!(101), json!(["body", "max_size"]), "value_error.number.not_le"),
         ("0", json!("many"), json!(["body", "max_size"]), "type_error.integer"),
     ] {
-        change(&alice, &session, team_id, json!({"max_size": size})).await.invalid(&[(place, kind)]);
+        change(&alice, &session, team_id, json!({"max_size": size})).await.invalid(&[(location, kind)]);
     }
     change(&alice, &session, "0", json!({"max_size": 100, "custom_data": null})).await.expect(200);
     for far_off in ["9223372036854775807", "18446744073709551616"] {

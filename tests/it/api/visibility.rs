@@ -134,9 +134,9 @@ async fn an_etag_covers_what_the_caller_sees() {
     bob.get_if_none_match(&path, &etags[1]).await.expect(304);
     // The ETag of the answer to a change is that of the caller's view after it.
     let moved = bob.moves(&session, &bob, 1).await.expect(200);
-    bob.reads_as(&session, &moved).await;
+    bob.reads_etag_of(&session, &moved).await;
     let promoted = alice.promotes(&session, &bob).await.expect(200);
-    alice.reads_as(&session, &promoted).await;
+    alice.reads_etag_of(&session, &promoted).await;
     assert_eq!(alice.sees(&session, &bob).await, Value::Null, "alice no longer leads");
     assert_ne!(bob.sees(&session, &carol).await, Value::Null);
 }
@@ -176,7 +176,7 @@ async fn large_sessions_hide_players_and_are_read_in_pages() {
     let team =
         alice.patch(&format!("/v1/session/{session}/team/0"), &json!({"max_size": 9})).await.expect(200);
     assert_eq!(team.body, alice.session(&session).await.expect(200).body["teams"][0]);
-    alice.reads_as(&session, &team).await;
+    alice.reads_etag_of(&session, &team).await;
     dave.leaves(&session).await.expect(204);
     let shown = alice.session(&session).await.expect(200).body;
     assert_eq!(shown["teams_suppressed"], json!(false));
@@ -203,12 +203,12 @@ async fn connected(server: &Server) -> (Client, String) {
     (alice, session)
 }
 
-fn shows_a_way_in(seen: &Reply) -> Vec<&'static str> {
+fn shown_connection_data(seen: &Reply) -> Vec<&'static str> {
     let text = seen.body.to_string();
-    let ways =
+    let values =
         ["secret-map", "secret-params", "secret-public", "secret-private", "secret-key", "secret-allocation"];
-    let ways = ways.into_iter().chain([XBOX_ID, "platform_session", "platform_scouts", "short_code"]);
-    ways.filter(|way| text.contains(way)).collect()
+    let values = values.into_iter().chain([XBOX_ID, "platform_session", "platform_scouts", "short_code"]);
+    values.filter(|value| text.contains(value)).collect()
 }
 
 #[tokio::test]
@@ -219,7 +219,7 @@ async fn outsiders_see_no_connection_data() {
     alice.invites(&session, &invited).await.expect(200);
     left.joins(&session).await.expect(200);
     assert_eq!(
-        shows_a_way_in(&left.session(&session).await.expect(200)).len(),
+        shown_connection_data(&left.session(&session).await.expect(200)).len(),
         10,
         "members see all connection data"
     );
@@ -227,7 +227,7 @@ async fn outsiders_see_no_connection_data() {
     let service = server.service(&["session:read:self"]);
     for outsider in [&invited, &stranger, &left, &service] {
         let seen = outsider.session(&session).await.expect(200);
-        assert_eq!(shows_a_way_in(&seen), [""; 0], "{}", seen.body);
+        assert_eq!(shown_connection_data(&seen), [""; 0], "{}", seen.body);
         let instance = &seen.body["instance"];
         assert_eq!(
             (&instance["host_type"], &instance["join_status"]),
@@ -242,9 +242,9 @@ async fn outsiders_see_no_connection_data() {
     }
     let allocator = server.service(&["session:read:allocation"]);
     let found = allocator.get("/v1/session/allocation/secret-allocation").await.expect(200);
-    assert_eq!(shows_a_way_in(&found), [""; 0], "{}", found.body);
+    assert_eq!(shown_connection_data(&found), [""; 0], "{}", found.body);
     let reader = server.service(&["session:read:any"]);
-    assert_eq!(shows_a_way_in(&reader.session(&session).await.expect(200)).len(), 10);
+    assert_eq!(shown_connection_data(&reader.session(&session).await.expect(200)).len(), 10);
     invited.joins(&session).await.expect(200);
-    assert_eq!(shows_a_way_in(&invited.session(&session).await.expect(200)).len(), 10);
+    assert_eq!(shown_connection_data(&invited.session(&session).await.expect(200)).len(), 10);
 }

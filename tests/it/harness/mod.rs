@@ -1,11 +1,11 @@
 //! The API in process, without ports and without sleeping: a server on a chosen store, a clock that tests advance,
 //! and one client per caller. Every reply is validated against the API document.
 
-pub mod agreement;
+pub mod consistency;
 pub mod at_once;
 mod contract;
 pub mod wire;
-mod deeds;
+mod actions;
 mod nodes;
 mod stored;
 
@@ -30,12 +30,12 @@ use rallypoint::store::Store;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use nodes::Others;
+use nodes::OtherNodes;
 
+pub use actions::{action_path, player_path, right_path, status_and_team};
 pub use contract::fits;
-pub use deeds::{deed_path, place, player_path, right_path};
 pub use nodes::{STORE_VARIABLE, pairs_of_nodes};
-pub use stored::{contents, keys_of_sessions, without_deadlines};
+pub use stored::{contents, keys_of_sessions, set_meta, without_deadlines};
 
 /// URL-safe base64 with padding, as clients send it.
 pub const XBOX_ID: &str = "bXlnYW1lfnBhcnR5fjE=";
@@ -50,7 +50,7 @@ pub struct Server {
     key: Arc<DevelopmentKey>,
     entropy: Entropy,
     /// Other nodes on the same store. Requests are distributed over all nodes.
-    others: Others,
+    others: OtherNodes,
     /// Counts the requests to all nodes.
     requests: at_once::Requests,
 }
@@ -64,10 +64,10 @@ impl Server {
     /// A server with a changed default configuration on the default store: in memory, unless [`STORE_VARIABLE`] names
     /// another one.
     pub fn with(change: impl FnOnce(&mut Config)) -> Self {
-        let (store, others) = nodes::usual_stores();
+        let (store, others) = nodes::default_stores();
         let server = Self::over(store, change);
         let others = others.into_iter().map(|store| server.another_node(store));
-        Self { others: Others::new(others.collect()), ..server }
+        Self { others: OtherNodes::new(others.collect()), ..server }
     }
 
     /// A server with a changed default configuration on the given store.
@@ -82,7 +82,7 @@ impl Server {
         let app = Arc::new(app);
         let api = server::new_api(&config, Arc::clone(&app));
         let (config, key) = (Arc::new(config), Arc::new(key));
-        let (others, requests) = (Others::default(), at_once::Requests::default());
+        let (others, requests) = (OtherNodes::default(), at_once::Requests::default());
         Self { api: Arc::new(api), app, clock, config, key, entropy, others, requests }
     }
 
@@ -94,7 +94,7 @@ impl Server {
             server::new_app(config, store, ring, self.clock.clone(), self.entropy.clone(), Arc::default());
         let app = Arc::new(app);
         let api = server::new_api(config, Arc::clone(&app));
-        Self { api: Arc::new(api), app, others: Others::default(), ..self.clone() }
+        Self { api: Arc::new(api), app, others: OtherNodes::default(), ..self.clone() }
     }
 
     /// The readiness that the admin listener of this server reports.

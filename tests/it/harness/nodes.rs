@@ -24,7 +24,7 @@ static STORES: LazyLock<Runtime> =
     LazyLock::new(|| Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap());
 
 /// A store for the first node, and one for each further node.
-pub fn usual_stores() -> (Store, Vec<Store>) {
+pub fn default_stores() -> (Store, Vec<Store>) {
     let nodes = match std::env::var(STORE_VARIABLE).as_deref() {
         Err(_) | Ok("memory") => return (Store::Memory(Memory::default()), Vec::new()),
         Ok("postgres") => 1,
@@ -49,18 +49,18 @@ async fn open(nodes: usize) -> Vec<Store> {
 
 /// The other nodes of a server, and the randomness that chooses one for each request.
 #[derive(Clone)]
-pub struct Others {
+pub struct OtherNodes {
     nodes: Arc<[Server]>,
-    chance: Entropy,
+    entropy: Entropy,
 }
 
-impl Default for Others {
+impl Default for OtherNodes {
     fn default() -> Self {
         Self::new(Vec::new())
     }
 }
 
-impl Others {
+impl OtherNodes {
     /// Other nodes to distribute requests over.
     pub fn new(nodes: Vec<Server>) -> Self {
         let seed = std::env::var(SEED_VARIABLE).map_or_else(
@@ -71,7 +71,7 @@ impl Others {
             // The test runner shows this if the test fails.
             println!("{SEED_VARIABLE}={seed} repeats the choice of nodes");
         }
-        Self { nodes: nodes.into(), chance: Entropy::seeded(seed) }
+        Self { nodes: nodes.into(), entropy: Entropy::seeded(seed) }
     }
 
     /// Whether the server is the only node.
@@ -84,7 +84,7 @@ impl Others {
         if self.nodes.is_empty() {
             return None;
         }
-        let drawn = u64::from_le_bytes(self.chance.bytes()) % (self.nodes.len() as u64 + 1);
+        let drawn = u64::from_le_bytes(self.entropy.bytes()) % (self.nodes.len() as u64 + 1);
         self.nodes.get(usize::try_from(drawn).unwrap())
     }
 

@@ -7,6 +7,7 @@ use rallypoint::domain::{Session, SessionId};
 use rallypoint::records::StoredSession;
 use rallypoint::records::keys;
 use rallypoint::store::Key;
+use tempfile::TempDir;
 
 use super::Server;
 
@@ -68,4 +69,11 @@ fn index_keys(session: &Session) -> BTreeSet<Key> {
         expected.insert(keys::watched(id));
     }
     expected
+}
+
+/// Writes an entry of the embedded store's `meta` keyspace, such as `format`, as a server of another version would.
+pub fn set_meta(dir: &TempDir, key: &str, value: &[u8]) {
+    let db = fjall::Database::builder(dir.path().join("store")).open().unwrap();
+    db.keyspace("meta", Default::default).unwrap().insert(key, value).unwrap();
+    db.persist(fjall::PersistMode::SyncAll).unwrap();
 }

@@ -28,7 +28,7 @@ const INDEPENDENT: [&str; 14] = [
 ];
 
 /// Modules that test the database itself.
-const OF_THE_DATABASE: [&str; 4] = [
+const DATABASE_TESTS: [&str; 4] = [
     "promises::store::postgres::",
     "nodes::postgres::",
     "nodes::postgres_faults::",
@@ -39,35 +39,38 @@ const OF_THE_DATABASE: [&str; 4] = [
 const CASES: &str = "8";
 
 /// Tests that do not hold on a shared store, each with the reason.
-const ON_SHARED_STORES: [(&str, &str); 6] = [
+const NOT_ON_SHARED_STORES: [(&str, &str); 6] = [
     (
         "promises::fast_path::",
         "a node checks its cache against the store first; a test of the module shows it",
     ),
-    ("api::session_end::a_session_leaves_nothing_behind_after_its_last_player_is_inactive", LATER),
-    ("promises::leftovers::departures_are_counted_by_cause", LATER),
-    ("promises::inactivity::an_instance_that_reports_unknown_must_report_as_often_as_others", LATER),
-    ("promises::inactivity::the_health_rules_are_configurable", LATER),
-    ("promises::inactivity::an_inactive_player_is_removed_as_if_they_had_left", LATER),
+    ("api::session_end::a_session_leaves_nothing_behind_after_its_last_player_is_inactive", LONGER_TIMEOUTS),
+    ("promises::leftovers::departures_are_counted_by_cause", LONGER_TIMEOUTS),
+    (
+        "promises::inactivity::an_instance_that_reports_unknown_must_report_as_often_as_others",
+        LONGER_TIMEOUTS,
+    ),
+    ("promises::inactivity::the_health_rules_are_configurable", LONGER_TIMEOUTS),
+    ("promises::inactivity::an_inactive_player_is_removed_as_if_they_had_left", LONGER_TIMEOUTS),
 ];
 /// Nodes wait for heartbeats and reports that other nodes may have received.
-const LATER: &str = "on a shared store, timeouts are an eighth longer";
+const LONGER_TIMEOUTS: &str = "on a shared store, timeouts are an eighth longer";
 
 /// Tests that do not hold if requests are distributed over several nodes, each with the reason.
-const ON_MANY_NODES: [(&str, &str); 10] = [
+const NOT_ON_SEVERAL_NODES: [(&str, &str); 10] = [
     ("api::browser::listing_again_replaces_the_data_and_keeps_the_position", INTERLEAVE),
     ("api::browser::a_page_starts_after_the_last_listing_of_the_page_before", INTERLEAVE),
-    ("promises::expiry::an_overdue_session_does_not_block_its_platform_session", LOOKS_INSIDE),
-    ("promises::leftovers::an_idle_session_leaves_nothing_in_memory", LOOKS_INSIDE),
-    ("api::refresh_ttl::every_operation_with_refresh_ttl_keeps_a_session_alive_by_default", LOOKS_INSIDE),
-    ("promises::inactivity::ended_sessions_are_no_longer_watched", LOOKS_INSIDE),
+    ("promises::expiry::an_overdue_session_does_not_block_its_platform_session", READS_MEMORY),
+    ("promises::leftovers::an_idle_session_leaves_nothing_in_memory", READS_MEMORY),
+    ("api::refresh_ttl::every_operation_with_refresh_ttl_keeps_a_session_alive_by_default", READS_MEMORY),
+    ("promises::inactivity::ended_sessions_are_no_longer_watched", READS_MEMORY),
     ("api::short_code::each_wrong_code_in_a_path_counts", WRONG_CODES),
     ("api::short_code::wrong_codes_are_limited_per_caller", WRONG_CODES),
     ("api::short_code::services_are_rate_limited_by_address", WRONG_CODES),
     ("api::short_code::invalid_input_is_reported_before_codes_are_looked_up", WRONG_CODES),
 ];
 const INTERLEAVE: &str = "each node numbers listings from its own block";
-const LOOKS_INSIDE: &str = "the test reads the memory of one node";
+const READS_MEMORY: &str = "the test reads the memory of one node";
 const WRONG_CODES: &str = "each node counts only the wrong codes that it receives";
 
 /// A command that runs this test binary with these arguments.
@@ -79,9 +82,9 @@ fn tests(args: &[&str]) -> Command {
 }
 
 /// Runs the suite on the stores of this name, without the `INDEPENDENT` modules and without the given exceptions.
-async fn runs_on(stores: &str, another_way: &[(&str, &str)]) {
-    let another_way = another_way.iter().map(|(name, _)| *name);
-    let skipped: Vec<_> = INDEPENDENT.into_iter().chain(another_way).collect();
+async fn runs_on(stores: &str, exceptions: &[(&str, &str)]) {
+    let exceptions = exceptions.iter().map(|(name, _)| *name);
+    let skipped: Vec<_> = INDEPENDENT.into_iter().chain(exceptions).collect();
     let listed = run(tests(&["--list", "--format=terse"])).await.expect(0).stdout;
     for name in &skipped {
         assert!(listed.lines().any(|line| line.starts_with(name)), "no test name starts with {name}");
@@ -94,25 +97,25 @@ async fn runs_on(stores: &str, another_way: &[(&str, &str)]) {
 
 async fn succeeds(mut suite: Command, name: &str) {
     let ran = suite.output().await.unwrap();
-    let [said, also_said] = [ran.stdout, ran.stderr].map(|said| String::from_utf8(said).unwrap());
-    assert!(ran.status.success(), "{name}\n{said}{also_said}");
-    println!("{said}");
+    let [output, errors] = [ran.stdout, ran.stderr].map(|output| String::from_utf8(output).unwrap());
+    assert!(ran.status.success(), "{name}\n{output}{errors}");
+    println!("{output}");
 }
 
 /// All other tests run on the oldest installed version.
 #[tokio::test]
 async fn the_database_tests_pass_on_the_newest_server() {
-    let mut suite = tests(&OF_THE_DATABASE);
+    let mut suite = tests(&DATABASE_TESTS);
     suite.env(URL_VARIABLE, newest_server_url());
     succeeds(suite, "on the newest server").await;
 }
 
 #[tokio::test]
 async fn the_suite_passes_on_a_database() {
-    runs_on("postgres", &ON_SHARED_STORES).await;
+    runs_on("postgres", &NOT_ON_SHARED_STORES).await;
 }
 
 #[tokio::test]
 async fn the_suite_passes_on_three_nodes_that_share_a_database() {
-    runs_on("postgres-3-nodes", &[&ON_SHARED_STORES[..], &ON_MANY_NODES].concat()).await;
+    runs_on("postgres-3-nodes", &[&NOT_ON_SHARED_STORES[..], &NOT_ON_SEVERAL_NODES].concat()).await;
 }

@@ -106,7 +106,7 @@ async fn no_player_is_removed_for_time_in_which_nothing_could_be_written() {
     }
     stage.continue_without_standby().await;
     jobs::tick(&node.app).await.unwrap();
-    assert_eq!(alice.sees_place(&session, &bob).await.0, json!("member"));
+    assert_eq!(alice.sees_status_and_team(&session, &bob).await.0, json!("member"));
     for _ in 0..4 {
         node.clock.advance(30 * SECOND);
         alice.get(&format!("/v1/session/{session}?refresh_ttl=false")).await.expect(200);

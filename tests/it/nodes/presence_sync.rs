@@ -55,7 +55,7 @@ async fn a_heartbeat_at_another_node_keeps_a_player_and_an_inactive_player_is_re
         poll(&alice, &session).await;
         poll(&at(&other, &bob), &session).await;
     }
-    assert_eq!(alice.sees_place(&session, &bob).await.0, json!("member"));
+    assert_eq!(alice.sees_status_and_team(&session, &bob).await.0, json!("member"));
     assert_eq!(alice.sees(&session, &carol).await, Value::Null, "carol has been inactive for two minutes");
     at(&other, &carol).leaves(&session).await.refused(404, "player_not_found");
 }
@@ -86,26 +86,26 @@ async fn health_reports_count_at_every_node() {
     let mut host = grant(None, None, &["session:instance:health", "session:read:any"]);
     host.ttl = Duration::from_secs(1_000_000);
     let host = one.bearer(one.token(&host));
-    let says = async |node: &Server, health: &str| {
+    let report_health = async |node: &Server, health: &str| {
         let body = json!({"instance_health": health, "instance_id": "i"});
         let path = format!("/v1/session/{session}/instance/health");
         at(node, &host).post(&path, &body).await.expect(200).body["updated_instance_health"].clone()
     };
-    let report = async |node: &Server| says(node, "healthy").await;
+    let report_healthy = async |node: &Server| report_health(node, "healthy").await;
     let health = async |node: &Server| {
         let session = at(node, &host).session(&session).await.expect(200);
         session.body["instance"]["instance_health"].clone()
     };
     for node in [&one, &other].into_iter().cycle().take(12) {
-        assert_eq!(report(node).await, json!("healthy"));
+        assert_eq!(report_healthy(node).await, json!("healthy"));
         advance(&[&one, &other], 10).await;
         poll(&alice, &session).await;
         assert_eq!(health(&one).await, json!("healthy"));
     }
     // A report that comes too early to count still sets the health, also if the node that received it stops.
-    assert_eq!(says(&one, "healthy").await, json!("healthy"));
+    assert_eq!(report_health(&one, "healthy").await, json!("healthy"));
     advance(&[&one, &other], 2).await;
-    assert_eq!(says(&other, "degraded").await, json!("degraded"));
+    assert_eq!(report_health(&other, "degraded").await, json!("degraded"));
     for _ in 0..3 {
         advance(&[&one], 5).await;
         poll(&alice, &session).await;
@@ -136,7 +136,7 @@ async fn a_heartbeat_counts_at_a_node_that_does_not_watch_the_session_yet() {
         poll(&at(&other, &alice), &session).await;
         advance(&[&one], 9).await;
     }
-    assert_eq!(at(&other, &alice).sees_place(&session, &alice).await.0, json!("leader"));
+    assert_eq!(at(&other, &alice).sees_status_and_team(&session, &alice).await.0, json!("leader"));
 }
 
 #[tokio::test]
@@ -169,25 +169,25 @@ async fn presence_is_synced_while_many_sessions_expire() {
     one.clock.advance(1_500 * SECOND);
     poll(&alice, &session).await;
 
-    let told = keys::last_seen(&SessionId::parse(&session).unwrap());
+    let presence_key = keys::last_seen(&SessionId::parse(&session).unwrap());
     let mut changes = one.app.sessions.store().watch();
     let first_of_all_sessions = keys::all_sessions().0;
     let watching = tokio::spawn(async move {
-        let (mut ended, mut ended_when_told) = (0, None);
+        let (mut ended, mut ended_when_synced) = (0, None);
         while ended < IDLE {
             let change = changes.recv().await.unwrap();
             ended += usize::from(change.keys.iter().any(|key| key.starts_with(&first_of_all_sessions)));
-            if change.keys.contains(&told) {
-                ended_when_told.get_or_insert(ended);
+            if change.keys.contains(&presence_key) {
+                ended_when_synced.get_or_insert(ended);
             }
         }
-        ended_when_told
+        ended_when_synced
     });
     assert_eq!(jobs::tick(&one.app).await.unwrap(), IDLE);
-    let ended_when_told = watching.await.unwrap();
+    let ended_when_synced = watching.await.unwrap();
     assert!(
-        ended_when_told.is_some_and(|ended| ended < IDLE),
-        "synced after {ended_when_told:?} sessions had ended"
+        ended_when_synced.is_some_and(|ended| ended < IDLE),
+        "synced after {ended_when_synced:?} sessions had ended"
     );
     alice.session(&session).await.expect(200);
 }

@@ -123,8 +123,8 @@ async fn a_node_that_waits_for_the_tables_is_live_not_ready_and_stoppable() {
     let admins = [one.admin_address().await, other.admin_address().await];
     for admin in admins {
         ask_admin(admin, "/live").await.expect(200);
-        let told = ask_admin(admin, "/ready").await.expect(503);
-        assert_eq!(told.bytes, "starting: the store is being opened and brought up to date\n");
+        let readiness = ask_admin(admin, "/ready").await.expect(503);
+        assert_eq!(readiness.bytes, "starting: the store is being opened and brought up to date\n");
         ask_admin(admin, "/metrics").await.expect(200);
     }
     let stopped = one.stop().await.expect(0);

@@ -53,10 +53,10 @@ async fn changes_use_the_current_state() {
         there.session(&session).await.expect(200);
         bob.leaves(&session).await.expect(204);
         // The other node still shows bob as a member, but its changes use the current state.
-        assert_eq!(there.sees_place(&session, &bob).await.0, json!("member"));
+        assert_eq!(there.sees_status_and_team(&session, &bob).await.0, json!("member"));
         there.leaves(&session).await.refused(404, "player_not_found");
         there.joins(&session).await.expect(200);
-        assert_eq!(there.sees_place(&session, &bob).await.0, json!("member"));
+        assert_eq!(there.sees_status_and_team(&session, &bob).await.0, json!("member"));
     }
 }
 
@@ -95,7 +95,7 @@ async fn a_join_through_a_platform_session_uses_the_current_link() {
             .post(&format!("{}/player/me", platform_path("XboxLive", XBOX_ID)), &joining())
             .await
             .expect(200);
-        assert_eq!(there.sees_place(&second, &bob).await.0, json!("member"));
+        assert_eq!(there.sees_status_and_team(&second, &bob).await.0, json!("member"));
     }
 }
 

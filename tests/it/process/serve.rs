@@ -18,8 +18,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::harness::{Reply, creation};
-use crate::promises::store::set_meta;
+use crate::harness::{Reply, creation, set_meta};
 use crate::support::connection::Connection;
 use crate::support::process::{Finished, Server, rallypoint, run, serve, soon};
 

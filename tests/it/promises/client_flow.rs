@@ -7,7 +7,9 @@ use http::Method;
 use rallypoint::domain::Platform;
 use serde_json::{Value, json};
 
-use crate::harness::{Client, Reply, Server, XBOX_ID, link_path, place, platform_path, player_permissions};
+use crate::harness::{
+    Client, Reply, Server, XBOX_ID, link_path, platform_path, player_permissions, status_and_team,
+};
 
 const OTHER_ID: &str = "UEFSVFk6YW5vdGhlcg==";
 const POLL: Duration = Duration::from_secs(60);
@@ -16,12 +18,12 @@ const LIST: &str = "/v1/player/me/session";
 /// A published client: it caches each document with its ETag, and sends that ETag with the next read.
 struct Game {
     client: Client,
-    held: HashMap<String, (String, Value)>,
+    cached: HashMap<String, (String, Value)>,
 }
 
 impl Game {
     fn new(client: Client) -> Self {
-        Self { client, held: HashMap::new() }
+        Self { client, cached: HashMap::new() }
     }
 
     fn path(session: &str) -> String {
@@ -30,20 +32,20 @@ impl Game {
 
     /// Reads a path, with the cached ETag if there is one. Returns the status and the cached document.
     async fn reads(&mut self, path: &str) -> (u16, Value) {
-        let etag = self.held.get(path).map(|(etag, _)| etag.clone());
+        let etag = self.cached.get(path).map(|(etag, _)| etag.clone());
         let headers: Vec<_> = etag.iter().map(|etag| ("if-none-match", etag.as_str())).collect();
         let reply = self.client.send(Method::GET, path, &headers, None).await;
         match reply.status.as_u16() {
-            200 => self.keeps(path, &reply),
+            200 => self.caches(path, &reply),
             304 => assert!(reply.bytes.is_empty() && Some(reply.etag()) == etag),
-            404 => drop(self.held.remove(path)),
+            404 => drop(self.cached.remove(path)),
             status => panic!("{status} {}", reply.body),
         }
-        (reply.status.as_u16(), self.held.get(path).map(|(_, body)| body.clone()).unwrap_or(reply.body))
+        (reply.status.as_u16(), self.cached.get(path).map(|(_, body)| body.clone()).unwrap_or(reply.body))
     }
 
-    fn keeps(&mut self, path: &str, reply: &Reply) {
-        self.held.insert(path.to_owned(), (reply.etag(), reply.body.clone()));
+    fn caches(&mut self, path: &str, reply: &Reply) {
+        self.cached.insert(path.to_owned(), (reply.etag(), reply.body.clone()));
     }
 
     async fn session(&mut self, session: &str) -> Value {
@@ -54,7 +56,11 @@ impl Game {
     async fn changed(&mut self, session: &str, answer: &Reply) -> Value {
         let path = Self::path(session);
         let (status, body) = self.reads(&path).await;
-        assert_eq!(self.held[&path].0, answer.etag(), "the ETag of the answer is the ETag of the next read");
+        assert_eq!(
+            self.cached[&path].0,
+            answer.etag(),
+            "the ETag of the answer is the ETag of the next read"
+        );
         assert!([200, 304].contains(&status));
         body
     }
@@ -115,7 +121,7 @@ async fn invited(server: &Server, alice: &mut Game, session: &str) -> Game {
     bob.reads(LIST).await;
     let body = json!({"status": "invited", "team_id": 0});
     let invited = alice.updates(session, &bob, body).await;
-    assert_eq!(invited.place(), place("invited", 0));
+    assert_eq!(invited.status_and_team(), status_and_team("invited", 0));
     alice.changed(session, &invited).await;
     let (status, list) = bob.reads(LIST).await;
     assert_eq!(status, 200);
@@ -128,7 +134,7 @@ async fn invited(server: &Server, alice: &mut Game, session: &str) -> Game {
     assert!(outline.get("platform_session").is_none());
     let me = format!("/v1/session/{session}/player/me");
     let accepted = bob.client.post(&me, &whole_request("member")).await.expect(200);
-    assert_eq!(accepted.place(), place("member", 0));
+    assert_eq!(accepted.status_and_team(), status_and_team("member", 0));
     bob.changed(session, &accepted).await;
     assert_eq!(bob.reads(LIST).await.1["sessions"]["party"]["session_ids"], json!([session]));
     bob
@@ -174,8 +180,8 @@ async fn the_next_player_leads_after_the_leader_leaves() {
     for game in [&mut bob, &mut carol] {
         let seen = game.session(&session).await;
         let players = seen["teams"][0]["players"].as_array().unwrap();
-        let standings: Vec<_> = players.iter().map(|player| player["status"].as_str().unwrap()).collect();
-        assert_eq!(standings, ["leader", "member"]);
+        let statuses: Vec<_> = players.iter().map(|player| player["status"].as_str().unwrap()).collect();
+        assert_eq!(statuses, ["leader", "member"]);
     }
     // Bob leads and so may kick, here by the deprecated path.
     let path = format!("/v1/session/{session}/player/uuid/{}?reason=afk", carol.client.player);
@@ -191,7 +197,7 @@ async fn a_body_with_only_a_team_changes_the_team() {
     let session = alice.client.creates("game").await;
     alice.session(&session).await;
     let moved = alice.updates(&session, &alice, json!({"team_id": 1})).await;
-    assert_eq!(moved.place(), place("leader", 1));
+    assert_eq!(moved.status_and_team(), status_and_team("leader", 1));
     let seen = alice.changed(&session, &moved).await;
     assert_eq!(seen["teams"][1]["team_id"], json!(1), "each team has its index");
     assert_eq!(seen["teams"][1]["players"][0]["player_uuid"], json!(alice.client.player));
@@ -203,11 +209,11 @@ async fn a_console_invite_is_accepted_through_the_platform_session() {
     let (mut alice, session) = party(&server).await;
     links(&mut alice, &session, XBOX_ID).await;
     let mut carol = Game::new(server.lasting_player());
-    let door = format!("{}/player/me", platform_path("XboxLive", XBOX_ID));
-    let joined = carol.client.post(&door, &whole_request("member")).await.expect(200);
+    let join_path = format!("{}/player/me", platform_path("XboxLive", XBOX_ID));
+    let joined = carol.client.post(&join_path, &whole_request("member")).await.expect(200);
     assert_eq!(joined.body["session_id"], json!(session));
     // The client caches the answer to the join: the next poll finds no change.
-    carol.keeps(&Game::path(&session), &joined);
+    carol.caches(&Game::path(&session), &joined);
     assert_eq!(carol.reads(&Game::path(&session)).await.0, 304);
     assert_eq!(carol.reads(LIST).await.1["sessions"]["party"]["session_ids"], json!([session]));
     let seen = alice.session(&session).await;

@@ -15,7 +15,7 @@ const MILLISECOND: Duration = Duration::from_millis(1);
 const LIFE: Duration = Duration::from_secs(3600 + 3600 / 8);
 
 /// A caller whose token outlives the test's clock.
-fn eternal(server: &Server) -> crate::harness::Client {
+fn lasting_admin(server: &Server) -> crate::harness::Client {
     let player = uuid::Uuid::from_u128(1);
     let mut grant =
         crate::harness::grant(Some(player), Some(rallypoint::domain::Platform::XboxLive), &["session:*"]);
@@ -26,7 +26,7 @@ fn eternal(server: &Server) -> crate::harness::Client {
 #[tokio::test]
 async fn an_idle_session_ends_and_leaves_nothing_behind() {
     let server = Server::new();
-    let alice = eternal(&server);
+    let alice = lasting_admin(&server);
     let session = alice.creates("game").await;
     alice.links(&session).await.expect(200);
     server.advance(60 * MINUTE - Duration::from_millis(1)).await;
@@ -40,7 +40,7 @@ async fn an_idle_session_ends_and_leaves_nothing_behind() {
 #[tokio::test]
 async fn polling_keeps_a_session_alive_with_the_same_etag_and_few_writes() {
     let server = Server::new();
-    let alice = eternal(&server);
+    let alice = lasting_admin(&server);
     let session = alice.creates("party").await;
     let path = format!("/v1/session/{session}");
     let etag = alice.session(&session).await.expect(200).etag();
@@ -83,8 +83,8 @@ async fn deadlines_survive_a_restart() {
     let dir = tempfile::tempdir().unwrap();
     let (session, polled);
     {
-        let server = Server::over(Store::Embedded(Embedded::open(dir.path(), KEY_UPGRADE).unwrap()), |_| {});
-        let alice = eternal(&server);
+        let server = Server::over(Store::Embedded(Embedded::open(dir.path()).unwrap()), |_| {});
+        let alice = lasting_admin(&server);
         session = alice.creates("party").await;
         let bob = server.player();
         polled = bob.creates("party").await;
@@ -93,8 +93,8 @@ async fn deadlines_survive_a_restart() {
         server.advance(MINUTE).await;
         server.app.sessions.store().close().await.unwrap();
     }
-    let server = Server::over(Store::Embedded(Embedded::open(dir.path(), KEY_UPGRADE).unwrap()), |_| {});
-    let admin = eternal(&server);
+    let server = Server::over(Store::Embedded(Embedded::open(dir.path()).unwrap()), |_| {});
+    let admin = lasting_admin(&server);
     server.advance(68 * MINUTE).await;
     admin.get(&format!("/v1/session/{session}?refresh_ttl=false")).await.refused(404, "session_not_found");
     // Read at minute 50: alive until minute 110 at least.
@@ -116,7 +116,7 @@ async fn many_sessions_due_at_once_all_end() {
 #[tokio::test]
 async fn changes_keep_a_session_alive() {
     let server = Server::new();
-    let alice = eternal(&server);
+    let alice = lasting_admin(&server);
     let session = alice.creates("party").await;
     let path = format!("/v1/session/{session}");
     for round in 0..6 {
@@ -132,7 +132,7 @@ async fn changes_keep_a_session_alive() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_acknowledged_change_keeps_a_session_that_falls_due_meanwhile() {
     let server = Server::new();
-    let alice = eternal(&server);
+    let alice = lasting_admin(&server);
     for round in 0..200 {
         let session = alice.creates("party").await;
         server.clock.advance(LIFE - MILLISECOND);
@@ -157,7 +157,7 @@ async fn an_acknowledged_change_keeps_a_session_that_falls_due_meanwhile() {
 #[tokio::test]
 async fn an_overdue_session_reads_as_gone_before_the_job_ends_it() {
     let server = Server::new();
-    let alice = eternal(&server);
+    let alice = lasting_admin(&server);
     let session = alice.creates("game").await;
     alice.links(&session).await.expect(200);
     let path = format!("/v1/session/{session}");
@@ -195,7 +195,7 @@ async fn an_overdue_session_reads_as_gone_before_the_job_ends_it() {
 #[tokio::test]
 async fn an_overdue_session_does_not_block_its_platform_session() {
     let server = Server::new();
-    let (alice, bob) = (eternal(&server), server.lasting_player());
+    let (alice, bob) = (lasting_admin(&server), server.lasting_player());
     let old = alice.creates("party").await;
     alice.links(&old).await.expect(200);
     server.clock.advance(LIFE - MILLISECOND);
@@ -220,7 +220,7 @@ async fn a_session_read_on_another_node_stays_alive() {
 }
 
 async fn goes_on_here(here: &Server, elsewhere: &Server) {
-    let alice = eternal(here);
+    let alice = lasting_admin(here);
     let session = alice.creates("party").await;
     let there = Client { server: elsewhere.clone(), ..alice.clone() };
     here.clock.advance(30 * MINUTE);
@@ -249,7 +249,7 @@ async fn two_nodes_that_expire_the_same_sessions_end_each_once() {
 async fn a_session_used_at_the_last_moment_survives_expiry_by_another_node() {
     for [here, elsewhere] in pairs_of_nodes(|_| {}).await {
         for (method, region_id) in [("GET", "eu"), ("PATCH", "eu"), ("PATCH", "us")] {
-            let alice = eternal(&here);
+            let alice = lasting_admin(&here);
             let session = alice.creates("party").await;
             let path = format!("/v1/session/{session}");
             alice.patch(&path, &json!({"region_id": "us"})).await.expect(200);

@@ -20,11 +20,11 @@ async fn a_failed_write_is_503_and_changes_nothing() {
     let (before, etag) = (contents(&server).await, alice.session(&session).await.etag());
 
     memory.fail_next_commits(u64::MAX);
-    let door = format!("{}/player/me", platform_path("XboxLive", XBOX_ID));
+    let join_path = format!("{}/player/me", platform_path("XboxLive", XBOX_ID));
     let path = format!("/v1/session/{session}");
     let refused = [
         bob.joins(&session).await,
-        bob.post(&door, &joining()).await,
+        bob.post(&join_path, &joining()).await,
         bob.post("/v1/session", &crate::harness::creation("party")).await,
         alice.patch(&path, &json!({"region_id": "eu"})).await,
         alice.leaves(&session).await,
@@ -32,7 +32,7 @@ async fn a_failed_write_is_503_and_changes_nothing() {
         alice.invites(&session, &bob).await,
         alice.updates(&session, &bob, json!({"status": "reserved"})).await,
         alice.moves(&session, &alice, 1).await,
-        alice.lends(&session, &alice, "kick").await,
+        alice.gives_right(&session, &alice, "kick").await,
         alice.kicks(&session, &alice).await,
         alice.patch(&format!("{path}/team/0"), &json!({"max_size": 7})).await,
         alice.post(&format!("{path}:generate-short-code"), &Value::Null).await,

@@ -43,7 +43,7 @@ fn rows() -> Vec<Row> {
 
 /// A malformed request without a caller.
 #[derive(Clone, Debug)]
-struct Odd {
+struct MalformedRequest {
     row: Row,
     /// The path with its parameters filled in.
     path: String,
@@ -120,7 +120,7 @@ fn any_json() -> impl Strategy<Value = Value> {
 }
 
 /// A body that the operation accepts.
-fn good_body((method, path): &Row) -> Value {
+fn valid_body((method, path): &Row) -> Value {
     if *method == Method::PATCH {
         return json!({
             "region_id": "eu", "custom_data": { "a": "b" }, "joinable": true, "password": "x",
@@ -156,14 +156,14 @@ fn good_body((method, path): &Row) -> Value {
 }
 
 /// A body that the operation accepts, with up to two values replaced.
-fn any_body_but_for_something(row: &Row) -> impl Strategy<Value = Value> + use<> {
-    let good = good_body(row);
+fn any_changed_body(row: &Row) -> impl Strategy<Value = Value> + use<> {
+    let valid = valid_body(row);
     vec((any::<Index>(), any_json()), 0..3).prop_map(move |changes| {
-        let mut body = good.clone();
+        let mut body = valid.clone();
         for (at, with) in changes {
-            let places = places(&body);
-            if let Some(place) = body.pointer_mut(&places[at.index(places.len())]) {
-                *place = with;
+            let pointers = pointers(&body);
+            if let Some(value) = body.pointer_mut(&pointers[at.index(pointers.len())]) {
+                *value = with;
             }
         }
         body
@@ -171,7 +171,7 @@ fn any_body_but_for_something(row: &Row) -> impl Strategy<Value = Value> + use<>
 }
 
 /// The JSON pointers of a value and of every value within it.
-fn places(value: &Value) -> Vec<String> {
+fn pointers(value: &Value) -> Vec<String> {
     let inside: Vec<(String, &Value)> = match value {
         Value::Object(fields) => {
             fields.iter().map(|(name, value)| (name.replace('~', "~0").replace('/', "~1"), value)).collect()
@@ -181,21 +181,21 @@ fn places(value: &Value) -> Vec<String> {
         }
         _ => Vec::new(),
     };
-    let below = inside
-        .into_iter()
-        .flat_map(|(name, value)| places(value).into_iter().map(move |place| format!("/{name}{place}")));
+    let below = inside.into_iter().flat_map(|(name, value)| {
+        pointers(value).into_iter().map(move |pointer| format!("/{name}{pointer}"))
+    });
     std::iter::once(String::new()).chain(below).collect()
 }
 
 fn any_body(row: &Row) -> impl Strategy<Value = Vec<u8>> + use<> {
     let text = |value: Value| value.to_string().into_bytes();
-    let cut = (any_body_but_for_something(row), any::<Index>()).prop_map(move |(body, at)| {
+    let cut = (any_changed_body(row), any::<Index>()).prop_map(move |(body, at)| {
         let mut cut = text(body);
         cut.truncate(at.index(cut.len()));
         cut
     });
     prop_oneof![
-        6 => any_body_but_for_something(row).prop_map(text),
+        6 => any_changed_body(row).prop_map(text),
         2 => any_json().prop_map(text),
         1 => vec(any::<u8>(), 0..80),
         1 => cut,
@@ -206,7 +206,7 @@ fn any_body(row: &Row) -> impl Strategy<Value = Vec<u8>> + use<> {
 fn any_path(path: &'static str) -> BoxedStrategy<String> {
     let mut filled = Just(String::new()).boxed();
     for segment in path.split('/').skip(1) {
-        let good = match segment {
+        let valid = match segment {
             "{platform}" => vec!["XboxLive", "PSN", "Steam"],
             "{session_id}" => vec![KNOWN],
             "{platform_session_id_base64}" => vec![XBOX_ID, "YQ=="],
@@ -223,31 +223,31 @@ fn any_path(path: &'static str) -> BoxedStrategy<String> {
             "{allocation_id}" => vec!["an-allocation"],
             fixed => vec![fixed],
         };
-        let odd = u32::from(segment.starts_with('{'));
-        let next = prop_oneof![4 => select(good).prop_map(str::to_owned), odd => any_segment()];
+        let weight = u32::from(segment.starts_with('{'));
+        let next = prop_oneof![4 => select(valid).prop_map(str::to_owned), weight => any_segment()];
         filled = (filled, next).prop_map(|(path, segment)| format!("{path}/{segment}")).boxed();
     }
     filled
 }
 
 /// Any malformed request. Create this strategy once: creating it takes longer than running a case.
-fn any_odd() -> impl Strategy<Value = Odd> {
+fn any_malformed_request() -> impl Strategy<Value = MalformedRequest> {
     let of_row = |row: Row| {
         let query = proptest::option::of(any_query());
         let parts = (any_path(row.1), query, any_headers(), any_body(&row));
-        let odd = parts.prop_map(move |(path, query, headers, body)| Odd {
+        let malformed = parts.prop_map(move |(path, query, headers, body)| MalformedRequest {
             row: row.clone(),
             path,
             query,
             headers,
             body,
         });
-        odd.boxed()
+        malformed.boxed()
     };
     Union::new(rows().into_iter().map(of_row))
 }
 
-impl Odd {
+impl MalformedRequest {
     /// The HTTP request, with the id of an existing session.
     fn request(&self, known: &str, token: Option<&str>) -> Request<Full<Bytes>> {
         let mut uri = format!("/session{}", self.path.replace(KNOWN, known));
@@ -320,31 +320,31 @@ fn panicked(server: &Server) -> bool {
 
 #[test]
 fn malformed_requests_are_answered_as_documented() {
-    let odd = any_odd();
-    fuzz(|runner| odd_requests(runner, &odd));
+    let malformed = any_malformed_request();
+    fuzz(|runner| malformed_requests(runner, &malformed));
 }
 
-fn odd_requests(runner: TestRunner, odd: &impl Strategy<Value = Odd>) {
+fn malformed_requests(runner: TestRunner, malformed: &impl Strategy<Value = MalformedRequest>) {
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
     let server = Server::new();
     let (alice, admin) = (server.player(), server.player_with(None, &["session:*"]));
     let callers = [alice.clone(), alice, admin, server.anonymous()];
-    let answered = async |(odd, caller): (Odd, usize)| {
+    let answered = async |(malformed, caller): (MalformedRequest, usize)| {
         // Create-or-join returns the same session, unless a case has ended it.
         let (known, caller) = (callers[0].creates("game").await, &callers[caller]);
-        let reply = caller.send_checked(odd.request(&known, caller.token.as_deref())).await;
+        let reply = caller.send_checked(malformed.request(&known, caller.token.as_deref())).await;
         prop_assert!(reply.status.as_u16() < 500, "{} {}", reply.status, reply.body);
         Ok(())
     };
-    check(runner, &runtime, (odd, 0..callers.len()), answered);
+    check(runner, &runtime, (malformed, 0..callers.len()), answered);
     assert!(!panicked(&server));
 }
 
 /// A valid request with some bytes changed, added, removed or repeated.
-fn any_bytes(good: Vec<Vec<u8>>) -> impl Strategy<Value = Vec<u8>> {
+fn any_bytes(valid: Vec<Vec<u8>>) -> impl Strategy<Value = Vec<u8>> {
     let byte = prop_oneof![any::<u8>(), select(b"\r\n\0 :/%?;".to_vec())];
     let changed =
-        (select(good), vec((any::<Index>(), byte, 0..4_u8), 0..6)).prop_map(|(mut bytes, changes)| {
+        (select(valid), vec((any::<Index>(), byte, 0..4_u8), 0..6)).prop_map(|(mut bytes, changes)| {
             for (at, byte, how) in changes {
                 let at = at.index(bytes.len());
                 match how {
@@ -361,10 +361,10 @@ fn any_bytes(good: Vec<Vec<u8>>) -> impl Strategy<Value = Vec<u8>> {
 
 #[test]
 fn malformed_bytes_are_answered_or_close_the_connection() {
-    fuzz(odd_bytes);
+    fuzz(malformed_bytes);
 }
 
-fn odd_bytes(runner: TestRunner) {
+fn malformed_bytes(runner: TestRunner) {
     // The paused clock advances whenever all tasks wait, so that timeouts take no real time.
     let runtime = Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
     let server = Server::new();
@@ -378,7 +378,7 @@ fn odd_bytes(runner: TestRunner) {
     });
     let body = creation("party").to_string();
     let chunked = format!("{:x}\r\n{body}\r\n0\r\n\r\n", body.len());
-    let good = [
+    let valid = [
         get("/v1/template", &alice, "connection: close\r\n"),
         create(&alice, &body),
         head("POST", "/v1/session", &alice, "transfer-encoding: chunked\r\n") + &chunked,
@@ -399,7 +399,7 @@ fn odd_bytes(runner: TestRunner) {
         prop_assert!(!said.contains("HTTP/1.1 5"), "{said}");
         Ok(())
     };
-    check(runner, &runtime, any_bytes(good.map(String::into_bytes).to_vec()), ends);
+    check(runner, &runtime, any_bytes(valid.map(String::into_bytes).to_vec()), ends);
     runtime.block_on(listener.serves(0));
     runtime.block_on(listener.goes_on(&alice));
 }

@@ -9,7 +9,7 @@ use rallypoint::records::keys::KEY_UPGRADE;
 use rallypoint::store::{Embedded, Memory, Store};
 use serde_json::{Value, json};
 
-use crate::harness::{Client, Server, contents, place, player_path};
+use crate::harness::{Client, Server, contents, player_path, status_and_team};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -51,7 +51,7 @@ async fn an_inactive_player_is_removed_as_if_they_had_left() {
     // Alice, the leader, has been inactive for a minute. The longest active player leads now.
     let leader = if bob.player < carol.player { &bob } else { &carol };
     assert_eq!(bob.sees(&session, &alice).await, Value::Null);
-    assert_eq!(bob.sees_place(&session, leader).await, place("leader", 0));
+    assert_eq!(bob.sees_status_and_team(&session, leader).await, status_and_team("leader", 0));
     assert_eq!(alice.own_list("game").await, Value::Null);
     alice.leaves(&session).await.refused(404, "player_not_found");
     server.advance(45 * SECOND).await;
@@ -84,7 +84,7 @@ async fn every_read_of_a_session_is_a_heartbeat() {
             poll(&carol, &session).await;
         }
     }
-    assert_eq!(alice.sees_place(&session, &bob).await, place("member", 0));
+    assert_eq!(alice.sees_status_and_team(&session, &bob).await, status_and_team("member", 0));
     assert_eq!(alice.sees(&session, &carol).await, Value::Null, "carol sent one heartbeat and no more");
 }
 
@@ -100,13 +100,13 @@ async fn joining_is_a_heartbeat_and_invited_players_need_none() {
     server.advance(45 * SECOND).await;
     poll(&alice, &session).await;
     assert_eq!(alice.sees(&session, &bob).await, Value::Null);
-    assert_eq!(alice.sees_place(&session, &late).await, place("member", 0));
-    assert_eq!(alice.sees_place(&session, &invited).await, place("invited", 0));
+    assert_eq!(alice.sees_status_and_team(&session, &late).await, status_and_team("member", 0));
+    assert_eq!(alice.sees_status_and_team(&session, &invited).await, status_and_team("invited", 0));
     // A player who joins again starts with a new timeout.
     bob.joins(&session).await.expect(200);
     server.advance(45 * SECOND).await;
     poll(&alice, &session).await;
-    assert_eq!(alice.sees_place(&session, &bob).await, place("member", 0));
+    assert_eq!(alice.sees_status_and_team(&session, &bob).await, status_and_team("member", 0));
     assert_eq!(alice.sees(&session, &late).await, Value::Null);
 }
 
@@ -121,8 +121,12 @@ async fn without_a_culling_timeout_nobody_is_removed() {
             server.advance(20 * MINUTE).await;
             alice.session(&session).await.expect(200);
         }
-        for silent in [&bob, &carol] {
-            assert_eq!(alice.sees_place(&session, silent).await, place("member", 0), "{timeout:?}");
+        for inactive in [&bob, &carol] {
+            assert_eq!(
+                alice.sees_status_and_team(&session, inactive).await,
+                status_and_team("member", 0),
+                "{timeout:?}"
+            );
         }
     }
 }
@@ -159,7 +163,7 @@ async fn unanswered_invites_expire() {
     }
     alice.updates(&session, &reserved, json!({"status": "reserved"})).await.expect(200);
     server.advance(299 * SECOND).await;
-    assert_eq!(alice.sees_place(&session, &invited).await, place("invited", 0));
+    assert_eq!(alice.sees_status_and_team(&session, &invited).await, status_and_team("invited", 0));
     accepting.joins(&session).await.expect(200);
     // A repeated invite starts with a new timeout.
     alice.invites(&session, &invited).await.expect(200);
@@ -168,13 +172,13 @@ async fn unanswered_invites_expire() {
     assert_eq!(alice.sees(&session, &reserved).await, Value::Null);
     assert_eq!(reserved.own_list("game").await, Value::Null);
     assert_ne!(alice.session(&session).await.etag(), before);
-    assert_eq!(alice.sees_place(&session, &invited).await, place("invited", 0));
+    assert_eq!(alice.sees_status_and_team(&session, &invited).await, status_and_team("invited", 0));
     server.advance(299 * SECOND).await;
     assert_eq!(alice.sees(&session, &invited).await, Value::Null);
     assert_eq!(invited.own_list("game").await, Value::Null);
     invited.leaves(&session).await.refused(404, "player_not_found");
     for active in [&accepting, &bob] {
-        assert_eq!(alice.sees_place(&session, active).await, place("member", 0));
+        assert_eq!(alice.sees_status_and_team(&session, active).await, status_and_team("member", 0));
     }
 }
 
@@ -206,10 +210,10 @@ fn lasting_host(server: &Server) -> Client {
 }
 
 async fn report(host: &Client, session: &str) -> Value {
-    say(host, session, "healthy").await
+    report_health(host, session, "healthy").await
 }
 
-async fn say(host: &Client, session: &str, health: &str) -> Value {
+async fn report_health(host: &Client, session: &str, health: &str) -> Value {
     let body = json!({"instance_health": health, "instance_id": "i"});
     let reported = host.post(&format!("/v1/session/{session}/instance/health"), &body).await.expect(200);
     reported.body["updated_instance_health"].clone()
@@ -302,13 +306,13 @@ async fn session_changes_do_not_hide_missed_reports() {
     let server = Server::new();
     let (alice, host, session) = hosted(&server).await;
     report(&host, &session).await;
-    for (rounds, held) in [(10, "unhealthy"), (4, "unknown")] {
+    for (rounds, expected) in [(10, "unhealthy"), (4, "unknown")] {
         for round in 0..rounds {
             server.advance(5 * SECOND).await;
             let body = json!({"custom_data": {"round": round.to_string()}});
             alice.patch(&format!("/v1/session/{session}"), &body).await.expect(200);
         }
-        assert_eq!(health(&alice, &session).await, json!(held));
+        assert_eq!(health(&alice, &session).await, json!(expected));
     }
 }
 
@@ -316,7 +320,7 @@ async fn session_changes_do_not_hide_missed_reports() {
 async fn an_instance_that_reports_unknown_must_report_as_often_as_others() {
     let server = Server::new();
     let (alice, host, session) = hosted(&server).await;
-    assert_eq!(say(&host, &session, "unknown").await, json!("unknown"));
+    assert_eq!(report_health(&host, &session, "unknown").await, json!("unknown"));
     server.advance(50 * SECOND).await;
     assert_eq!(health(&alice, &session).await, json!("unhealthy"));
     server.advance(10 * SECOND).await;
@@ -371,7 +375,7 @@ async fn after_a_restart_every_timeout_starts_anew() {
         server.advance(10 * SECOND).await;
     }
     // A minute without heartbeats, of which this process has seen only half.
-    assert_eq!(reader.sees_place(&session, &alice).await, place("leader", 0));
+    assert_eq!(reader.sees_status_and_team(&session, &alice).await, status_and_team("leader", 0));
     assert_eq!(health(&reader, &session).await, json!("healthy"));
     server.advance(15 * SECOND).await;
     poll(&alice, &session).await;
@@ -385,7 +389,7 @@ async fn after_a_restart_every_timeout_starts_anew() {
         server.advance(30 * SECOND).await;
     }
     assert_eq!(reader.sees(&session, &invited).await, Value::Null);
-    assert_eq!(reader.sees_place(&session, &alice).await, place("leader", 0));
+    assert_eq!(reader.sees_status_and_team(&session, &alice).await, status_and_team("leader", 0));
     assert_eq!(health(&reader, &session).await, json!("unknown"));
 }
 

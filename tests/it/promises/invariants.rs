@@ -15,10 +15,10 @@ use rallypoint::records::StoredSession;
 use rallypoint::records::keys;
 use serde_json::{Value, json};
 
-use self::steps::{ALLOCATIONS, GONE, IDS, PLATFORMS, PLAYERS, Step, any_actor, any_step};
+use self::steps::{ALLOCATIONS, ENDED, IDS, PLATFORMS, PLAYERS, Step, any_actor, any_step};
 use crate::harness::{
-    Client, Reply, Server, contents, creation, deed_path, grant, keys_of_sessions, link_path, platform_path,
-    player_path, player_permissions, right_path,
+    Client, Reply, Server, action_path, contents, creation, grant, keys_of_sessions, link_path,
+    platform_path, player_path, player_permissions, right_path,
 };
 
 /// The numeric id of the first player. The other players have the next numbers.
@@ -32,7 +32,7 @@ struct World {
     /// Sessions that have not ended, oldest first.
     sessions: Vec<String>,
     /// The id of an ended session.
-    gone: String,
+    ended_session: String,
     /// Sessions with an overfilled team.
     overfilled: BTreeSet<String>,
 }
@@ -63,18 +63,18 @@ impl World {
         let mut grant = grant(None, None, &["session:*"]);
         grant.ttl = Duration::from_secs(100_000);
         let admin = server.bearer(server.token(&grant));
-        let (sessions, gone) = (vec![game, party], "none".into());
-        Self { server, players, admin, sessions, gone, overfilled: BTreeSet::new() }
+        let (sessions, ended_session) = (vec![game, party], "none".into());
+        Self { server, players, admin, sessions, ended_session, overfilled: BTreeSet::new() }
     }
 
     fn session(&self, index: usize) -> String {
-        if index == GONE || self.sessions.is_empty() {
-            return self.gone.clone();
+        if index == ENDED || self.sessions.is_empty() {
+            return self.ended_session.clone();
         }
         self.sessions[self.sessions.len() - 1 - index % self.sessions.len()].clone()
     }
 
-    async fn take(&mut self, player: usize, step: &Step) -> u16 {
+    async fn run_step(&mut self, player: usize, step: &Step) -> u16 {
         if let Step::Wait { seconds } = step {
             self.server.advance(Duration::from_secs(*seconds)).await;
             return 200;
@@ -126,7 +126,7 @@ impl World {
         let other = |index: &usize| &self.players[*index];
         match step {
             Step::Invite { session, other: invited, body } => {
-                let path = deed_path(&self.session(*session), other(invited).player, "invite");
+                let path = action_path(&self.session(*session), other(invited).player, "invite");
                 player.post(&path, body).await
             }
             Step::InviteSession { session, invited, body } => {
@@ -152,17 +152,17 @@ impl World {
                 let end = format!("/kicked-session/{}", self.session(*kicked));
                 player.delete(&self.path(*session, &end)).await
             }
-            Step::Lend { session, other: holder, right } => {
-                player.lends(&self.session(*session), other(holder), right).await
+            Step::GiveRight { session, other: holder, right } => {
+                player.gives_right(&self.session(*session), other(holder), right).await
             }
-            Step::TakeBack { session, other: holder, right } => {
+            Step::RemoveRight { session, other: holder, right } => {
                 player.delete(&right_path(&self.session(*session), other(holder).player, right)).await
             }
-            step => self.send_place(player, step).await,
+            step => self.send_listing_or_instance(player, step).await,
         }
     }
 
-    async fn send_place(&self, player: &Client, step: &Step) -> Reply {
+    async fn send_listing_or_instance(&self, player: &Client, step: &Step) -> Reply {
         match step {
             Step::ShortCode { session } => {
                 player.post(&self.path(*session, ":generate-short-code"), &Value::Null).await
@@ -203,7 +203,7 @@ impl World {
         let is_stored = |id: &String| stored.contains_key(&keys::session(&SessionId::parse(id).unwrap()));
         let (sessions, ended): (Vec<_>, Vec<_>) = self.sessions.drain(..).partition(is_stored);
         self.sessions = sessions;
-        self.gone = ended.into_iter().next_back().unwrap_or_else(|| self.gone.clone());
+        self.ended_session = ended.into_iter().next_back().unwrap_or_else(|| self.ended_session.clone());
         let mut expected = self.keys_kept_beside_sessions(&stored);
         expected.extend(keys_of_sessions(&stored));
         let mut listed = BTreeSet::new();
@@ -361,7 +361,7 @@ proptest! {
             let mut world = World::new().await;
             for (player, step) in &steps {
                 let before = contents(&world.server).await;
-                let status = world.take(*player, step).await;
+                let status = world.run_step(*player, step).await;
                 prop_assert!([200, 204, 400, 403, 404, 409, 422].contains(&status), "{status} {step:?}");
                 if status >= 400 {
                     prop_assert_eq!(before, contents(&world.server).await, "a refusal changes nothing");

@@ -20,7 +20,7 @@ use crate::support::postgres::Database;
 /// Number of players. The first one creates the session.
 const PLAYERS: usize = 5;
 /// Operations of each player in a round. All operations of a round must fit into the bits of [`Done`].
-const DEEDS: usize = 12;
+const OPERATIONS: usize = 12;
 /// Number of rounds, each with a new session.
 const ROUNDS: u64 = 40;
 
@@ -33,7 +33,7 @@ struct Session {
 
 /// An operation, with the bit of the acting player if that matters.
 #[derive(Clone, Copy, Debug)]
-enum Deed {
+enum Operation {
     Create(u8),
     Join(u8),
     Leave(u8),
@@ -54,23 +54,23 @@ enum Answer {
 }
 
 /// The sequential specification: the state after an operation, and its answer.
-fn apply(session: Option<Session>, deed: Deed) -> (Option<Session>, Answer) {
+fn apply(session: Option<Session>, operation: Operation) -> (Option<Session>, Answer) {
     let Some(now) = session else {
-        return match deed {
-            Deed::Create(player) => (Some(Session { players: player, linked: false }), Answer::Done),
-            Deed::Read => (None, Answer::Read(None)),
-            Deed::Find => (None, Answer::Found(false)),
+        return match operation {
+            Operation::Create(player) => (Some(Session { players: player, linked: false }), Answer::Done),
+            Operation::Read => (None, Answer::Read(None)),
+            Operation::Find => (None, Answer::Found(false)),
             _ => (None, Answer::Refused),
         };
     };
     let is_in = |player| now.players & player != 0;
-    let after = match deed {
-        Deed::Join(player) => Session { players: now.players | player, ..now },
-        Deed::Leave(player) if is_in(player) => Session { players: now.players & !player, ..now },
-        Deed::Link(player) if is_in(player) => Session { linked: true, ..now },
-        Deed::Unlink(player) if is_in(player) && now.linked => Session { linked: false, ..now },
-        Deed::Read => return (session, Answer::Read(session)),
-        Deed::Find => return (session, Answer::Found(now.linked)),
+    let after = match operation {
+        Operation::Join(player) => Session { players: now.players | player, ..now },
+        Operation::Leave(player) if is_in(player) => Session { players: now.players & !player, ..now },
+        Operation::Link(player) if is_in(player) => Session { linked: true, ..now },
+        Operation::Unlink(player) if is_in(player) && now.linked => Session { linked: false, ..now },
+        Operation::Read => return (session, Answer::Read(session)),
+        Operation::Find => return (session, Answer::Found(now.linked)),
         _ => return (session, Answer::Refused),
     };
     // The session ends with its last player.
@@ -80,8 +80,8 @@ fn apply(session: Option<Session>, deed: Deed) -> (Option<Session>, Answer) {
 /// An operation with its answer, and the logical times when it began and was answered.
 #[derive(Clone, Copy, Debug)]
 struct Record {
-    asked: u64,
-    deed: Deed,
+    began: u64,
+    operation: Operation,
     answer: Answer,
     answered: u64,
 }
@@ -101,8 +101,8 @@ fn is_linearizable(history: &[Record]) -> bool {
         }
         let left = || history.iter().enumerate().filter(|(index, _)| done & (1 << index) == 0);
         let first_answered = left().map(|(_, record)| record.answered).min().unwrap_or(u64::MAX);
-        for (index, record) in left().filter(|(_, record)| record.asked < first_answered) {
-            let (after, answer) = apply(session, record.deed);
+        for (index, record) in left().filter(|(_, record)| record.began < first_answered) {
+            let (after, answer) = apply(session, record.operation);
             let next = (done | 1 << index, after);
             if answer == record.answer && seen.insert(next) {
                 open.push(next);
@@ -124,10 +124,14 @@ struct Round {
 
 impl Round {
     /// Records when an operation began and was answered. Returns `None` if the operation certainly had no effect.
-    async fn record(&self, deed: Deed, answering: impl Future<Output = Option<Answer>>) -> Option<Record> {
-        let asked = self.time.fetch_add(1, Ordering::SeqCst);
+    async fn record(
+        &self,
+        operation: Operation,
+        answering: impl Future<Output = Option<Answer>>,
+    ) -> Option<Record> {
+        let began = self.time.fetch_add(1, Ordering::SeqCst);
         let answer = answering.await?;
-        Some(Record { asked, deed, answer, answered: self.time.fetch_add(1, Ordering::SeqCst) })
+        Some(Record { began, operation, answer, answered: self.time.fetch_add(1, Ordering::SeqCst) })
     }
 
     fn read(&self, reply: &Reply) -> Option<Session> {
@@ -145,29 +149,29 @@ impl Round {
     }
 
     /// Runs random operations of a player at random nodes.
-    async fn play(&self, number: usize, chance: Entropy) -> Vec<Record> {
-        let below = |bound: usize| usize::from(u16::from_le_bytes(chance.bytes())) % bound;
+    async fn run_operations(&self, number: usize, entropy: Entropy) -> Vec<Record> {
+        let below = |bound: usize| usize::from(u16::from_le_bytes(entropy.bytes())) % bound;
         let (mut history, mut known) = (Vec::new(), None);
-        for _ in 0..DEEDS {
+        for _ in 0..OPERATIONS {
             let server = self.nodes[below(self.nodes.len())].clone();
             let player = Client { server: server.clone(), ..self.players[number].clone() };
             let reader = Client { server, ..self.reader.clone() };
             let (id, bit) = (&self.session, 1 << number);
             let link = link_path("XboxLive", &self.platform_session, id);
             let record = match below(10) {
-                0 | 1 => self.record(Deed::Join(bit), async { done(&player.joins(id).await) }).await,
-                2 => self.record(Deed::Leave(bit), async { done(&player.leaves(id).await) }).await,
+                0 | 1 => self.record(Operation::Join(bit), async { done(&player.joins(id).await) }).await,
+                2 => self.record(Operation::Leave(bit), async { done(&player.leaves(id).await) }).await,
                 3 => {
                     let link = async { done(&player.post(&link, &Value::Null).await) };
-                    self.record(Deed::Link(bit), link).await
+                    self.record(Operation::Link(bit), link).await
                 }
-                4 => self.record(Deed::Unlink(bit), async { done(&player.delete(&link).await) }).await,
+                4 => self.record(Operation::Unlink(bit), async { done(&player.delete(&link).await) }).await,
                 5 => {
                     let path = platform_path("XboxLive", &self.platform_session);
                     let find = async { Some(Answer::Found(reader.get(&path).await.status == 200)) };
-                    self.record(Deed::Find, find).await
+                    self.record(Operation::Find, find).await
                 }
-                _ => self.record(Deed::Read, self.read_if_changed(&reader, &mut known)).await,
+                _ => self.record(Operation::Read, self.read_if_changed(&reader, &mut known)).await,
             };
             history.extend(record);
         }
@@ -216,7 +220,7 @@ fn nodes([store, others @ ..]: [Store; 3]) -> Vec<Server> {
 }
 
 /// Runs a round; returns the history of its operations.
-async fn play(nodes: &[Server], number: u64) -> Vec<Record> {
+async fn run_round(nodes: &[Server], number: u64) -> Vec<Record> {
     let players: Vec<_> = (0..PLAYERS).map(|_| nodes[0].player()).collect();
     let time = AtomicU64::new(0);
     let mut round = Round {
@@ -232,16 +236,16 @@ async fn play(nodes: &[Server], number: u64) -> Vec<Record> {
         session = creator.creates("game").await;
         Some(Answer::Done)
     };
-    let mut history: Vec<_> = round.record(Deed::Create(1), create).await.into_iter().collect();
+    let mut history: Vec<_> = round.record(Operation::Create(1), create).await.into_iter().collect();
     round.session = session;
     let (round, everyone) = (Arc::new(round), Arc::new(Barrier::new(PLAYERS)));
     let mut playing = JoinSet::new();
     for player in 0..PLAYERS {
         let (round, everyone) = (Arc::clone(&round), Arc::clone(&everyone));
-        let chance = Entropy::seeded(number * PLAYERS as u64 + player as u64);
+        let entropy = Entropy::seeded(number * PLAYERS as u64 + player as u64);
         playing.spawn(async move {
             everyone.wait().await;
-            round.play(player, chance).await
+            round.run_operations(player, entropy).await
         });
     }
     history.extend(playing.join_all().await.into_iter().flatten());
@@ -249,11 +253,11 @@ async fn play(nodes: &[Server], number: u64) -> Vec<Record> {
 }
 
 /// Asserts that the history of every round on these stores is linearizable.
-async fn holds_on(stores: [Store; 3]) {
+async fn assert_linearizable_on(stores: [Store; 3]) {
     let nodes = nodes(stores);
     for number in 0..ROUNDS {
-        let mut history = play(&nodes, number).await;
-        history.sort_by_key(|record| record.asked);
+        let mut history = run_round(&nodes, number).await;
+        history.sort_by_key(|record| record.began);
         assert!(is_linearizable(&history), "round {number} is not linearizable: {history:#?}");
     }
 }
@@ -261,14 +265,14 @@ async fn holds_on(stores: [Store; 3]) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn nodes_that_share_memory_are_linearizable() {
     let memory = Memory::shared();
-    holds_on([(); 3].map(|()| Store::Memory(memory.clone()))).await;
+    assert_linearizable_on([(); 3].map(|()| Store::Memory(memory.clone()))).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn nodes_that_share_a_database_are_linearizable() {
     let database = Database::new().await;
     let stores = [database.open().await, database.open().await, database.open().await];
-    holds_on(stores.map(Store::Postgres)).await;
+    assert_linearizable_on(stores.map(Store::Postgres)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -277,7 +281,7 @@ async fn answers_from_stale_caches_are_detected() {
     let memory = Memory::default();
     let nodes = nodes([(); 3].map(|()| Store::Memory(memory.clone())));
     for number in 0..ROUNDS {
-        if !is_linearizable(&play(&nodes, number).await) {
+        if !is_linearizable(&run_round(&nodes, number).await) {
             return;
         }
     }
@@ -286,11 +290,11 @@ async fn answers_from_stale_caches_are_detected() {
 
 #[test]
 fn the_checker_finds_an_order_if_there_is_one() {
-    let record = |asked, deed, answer, answered| Record { asked, deed, answer, answered };
-    let created = record(0, Deed::Create(1), Answer::Done, 1);
-    let joined = record(2, Deed::Join(2), Answer::Done, 5);
-    let seen = |asked, players, answered| {
-        record(asked, Deed::Read, Answer::Read(Some(Session { players, linked: false })), answered)
+    let record = |began, operation, answer, answered| Record { began, operation, answer, answered };
+    let created = record(0, Operation::Create(1), Answer::Done, 1);
+    let joined = record(2, Operation::Join(2), Answer::Done, 5);
+    let seen = |began, players, answered| {
+        record(began, Operation::Read, Answer::Read(Some(Session { players, linked: false })), answered)
     };
     // A read during a join may or may not show the player. After one read has shown them, all later reads must.
     assert!(is_linearizable(&[created, joined, seen(3, 1, 4)]));
@@ -299,7 +303,7 @@ fn the_checker_finds_an_order_if_there_is_one() {
     assert!(!is_linearizable(&[created, joined, seen(6, 1, 7)]));
     assert!(!is_linearizable(&[
         created,
-        record(2, Deed::Join(2), Answer::Done, 9),
+        record(2, Operation::Join(2), Answer::Done, 9),
         seen(3, 3, 4),
         seen(5, 1, 6)
     ]));

@@ -33,6 +33,6 @@ mod published;
 /// Many concurrent requests: each is done completely or refused.
 mod races;
 /// Every store backend passes the conformance suite.
-pub mod store;
+mod store;
 /// Style rules that a test can check: file length, dependencies between modules, documents.
 mod tidy;

@@ -73,19 +73,21 @@ async fn a_refusal_names_the_permissions_that_would_be_enough() {
     let names = |permissions: &[Permission]| -> Vec<_> {
         permissions.iter().map(|permission| permission.name()).collect()
     };
-    let (nobody, mut too_near) = (server.player_with(None, &[]), 0);
+    let (nobody, mut own_only) = (server.player_with(None, &[]), 0);
     for operation in server.api.operations() {
         let (any, own) = (names(operation.policy.any_of()), names(operation.policy.own_of()));
-        let told = enough(operation, &nobody, nobody.player).await;
-        assert_eq!(told, Some([&any[..], &own].concat().join(", ")), "{}", operation.id);
+        let named = enough(operation, &nobody, nobody.player).await;
+        assert_eq!(named, Some([&any[..], &own].concat().join(", ")), "{}", operation.id);
         // If the caller acts on another player, the refusal does not name permissions for the caller's own player.
-        let near = server.player_with(None, &own);
-        if let Some(told) = enough(operation, &near, Uuid::nil()).await.filter(|_| !own.is_empty()) {
-            assert_eq!(told, any.join(", "), "{}", operation.id);
-            too_near += 1;
+        let own_permissions_only = server.player_with(None, &own);
+        if let Some(named) =
+            enough(operation, &own_permissions_only, Uuid::nil()).await.filter(|_| !own.is_empty())
+        {
+            assert_eq!(named, any.join(", "), "{}", operation.id);
+            own_only += 1;
         }
     }
-    assert!(too_near >= 3, "only {too_near} operations distinguish the caller from other players");
+    assert!(own_only >= 3, "only {own_only} operations distinguish the caller from other players");
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 
 mod limits;
 mod parties;
-mod turns;
+mod session_lock;
 
 use std::collections::BTreeSet;
 use std::future::Future;
@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use tokio::sync::Barrier;
 
 use crate::harness::{
-    Client, Reply, Server, XBOX_ID, agreement, contents, creation, deed_path, joining, link_path,
+    Client, Reply, Server, XBOX_ID, action_path, consistency, contents, creation, joining, link_path,
     pairs_of_nodes, platform_path,
 };
 use crate::support::postgres::Database;
@@ -41,7 +41,7 @@ async fn on_each_store(change: impl Fn(&mut Config), race: impl AsyncFn(&Server)
 }
 
 /// All players fit into a game, and the session shows them.
-fn roomy(config: &mut Config) {
+fn large_teams(config: &mut Config) {
     config.templates.get_mut("game").unwrap().players_per_team = 100;
     config.sessions.players_shown_max = 1000;
 }
@@ -55,18 +55,18 @@ fn of_size(places: usize) -> impl Fn(&mut Config) {
 }
 
 /// Runs futures concurrently, each in its own task. They start together. Returns their results in order.
-async fn at_once<T, F>(things: impl IntoIterator<Item = F>) -> Vec<T>
+async fn concurrently<T, F>(futures: impl IntoIterator<Item = F>) -> Vec<T>
 where
     T: Send + 'static,
     F: Future<Output = T> + Send + 'static,
 {
-    let things: Vec<_> = things.into_iter().collect();
-    let start = Arc::new(Barrier::new(things.len()));
-    let tasks = things.into_iter().map(|thing| {
+    let futures: Vec<_> = futures.into_iter().collect();
+    let start = Arc::new(Barrier::new(futures.len()));
+    let tasks = futures.into_iter().map(|future| {
         let start = Arc::clone(&start);
         tokio::spawn(async move {
             start.wait().await;
-            thing.await
+            future.await
         })
     });
     let mut done = Vec::new();
@@ -111,22 +111,22 @@ fn codes<const N: usize>(codes: [&str; N]) -> BTreeSet<String> {
 }
 
 /// Checks that everything about the sessions is consistent. Returns each session, or `None` if it has ended.
-async fn settled(server: &Server, sessions: &[String], players: &[Client]) -> Vec<Option<Value>> {
+async fn check_consistency(server: &Server, sessions: &[String], players: &[Client]) -> Vec<Option<Value>> {
     let players: Vec<_> = players.iter().map(|client| client.player).collect();
     let reader = server.service(&["session:*"]);
-    let seen = agreement::check(&reader, sessions, &players, &BTreeSet::new()).await;
+    let seen = consistency::check(&reader, sessions, &players, &BTreeSet::new()).await;
     sessions.iter().map(|id| seen.sessions.get(id).map(|reply| reply.body.clone())).collect()
 }
 
 /// The number of players in a session, of any status.
-fn seats(session: &Value) -> usize {
+fn player_count(session: &Value) -> usize {
     let teams = session["teams"].as_array().unwrap().iter();
     teams.map(|team| team["players"].as_array().unwrap().len()).sum()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_hundred_concurrent_joins_all_succeed() {
-    on_each_store(roomy, async |server| {
+    on_each_store(large_teams, async |server| {
         let (alice, joiners) = (server.player(), players(server, 100));
         let session = alice.creates("game").await;
         let joins = joiners.iter().enumerate().map(|(index, joiner)| {
@@ -134,9 +134,9 @@ async fn a_hundred_concurrent_joins_all_succeed() {
             body["team_id"] = json!(index % 2);
             post(joiner, &me(&session), body)
         });
-        assert_eq!(outcome(&at_once(joins).await), (100, codes([])));
-        let seen = settled(server, std::slice::from_ref(&session), &joiners).await;
-        assert_eq!(seats(seen[0].as_ref().unwrap()), 101);
+        assert_eq!(outcome(&concurrently(joins).await), (100, codes([])));
+        let seen = check_consistency(server, std::slice::from_ref(&session), &joiners).await;
+        assert_eq!(player_count(seen[0].as_ref().unwrap()), 101);
     })
     .await;
 }
@@ -147,8 +147,8 @@ async fn concurrent_joins_fill_the_free_slots_and_no_more() {
         let (alice, joiners) = (server.player(), players(server, 40));
         let session = alice.creates("game").await;
         let joins = joiners.iter().map(|joiner| post(joiner, &me(&session), joining()));
-        assert_eq!(outcome(&at_once(joins).await), (15, codes(["session_full"])));
-        settled(server, std::slice::from_ref(&session), &joiners).await;
+        assert_eq!(outcome(&concurrently(joins).await), (15, codes(["session_full"])));
+        check_consistency(server, std::slice::from_ref(&session), &joiners).await;
     })
     .await;
 }
@@ -157,46 +157,47 @@ async fn concurrent_joins_fill_the_free_slots_and_no_more() {
 async fn concurrent_create_or_join_requests_all_succeed() {
     on_each_store(of_size(4), async |server| {
         let all = players(server, 40);
-        let created = at_once(all.iter().map(|player| post(player, "/v1/session", creation("game")))).await;
+        let created =
+            concurrently(all.iter().map(|player| post(player, "/v1/session", creation("game")))).await;
         assert_eq!(outcome(&created), (40, codes([])));
         let ids: BTreeSet<_> =
             created.iter().map(|reply| reply.body["session_id"].as_str().unwrap().to_owned()).collect();
-        let seen = settled(server, &ids.into_iter().collect::<Vec<_>>(), &all).await;
-        assert_eq!(seen.iter().flatten().map(seats).sum::<usize>(), 40);
+        let seen = check_consistency(server, &ids.into_iter().collect::<Vec<_>>(), &all).await;
+        assert_eq!(seen.iter().flatten().map(player_count).sum::<usize>(), 40);
     })
     .await;
 }
 
 /// Joins and leaves alternately, by the session itself or through its platform session. Returns the number of joins
 /// minus the number of leaves.
-async fn comes_and_goes(player: Client, doors: [String; 2], times: usize) -> usize {
-    let mut inside = 0;
+async fn joins_and_leaves(player: Client, join_paths: [String; 2], times: usize) -> usize {
+    let mut balance = 0;
     for time in 0..times {
-        let door = &doors[time / 2 % 2];
+        let join_path = &join_paths[time / 2 % 2];
         if time % 2 == 0 {
-            player.post(door, &joining()).await.expect(200);
-            inside += 1;
+            player.post(join_path, &joining()).await.expect(200);
+            balance += 1;
         } else {
-            player.delete(door).await.expect(204);
-            inside -= 1;
+            player.delete(join_path).await.expect(204);
+            balance -= 1;
         }
     }
-    inside
+    balance
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn concurrent_joins_and_leaves_add_up() {
-    on_each_store(roomy, async |server| {
+    on_each_store(large_teams, async |server| {
         let (alice, all) = (server.player(), players(server, 30));
         let session = alice.creates("game").await;
         alice.links(&session).await.expect(200);
-        let doors = [me(&session), format!("{}/player/me", platform_path("XboxLive", XBOX_ID))];
+        let join_paths = [me(&session), format!("{}/player/me", platform_path("XboxLive", XBOX_ID))];
         let visits = all.iter().enumerate();
         let visits =
-            visits.map(|(index, player)| comes_and_goes(player.clone(), doors.clone(), 4 + index % 3));
-        let inside: usize = at_once(visits).await.into_iter().sum();
-        let seen = settled(server, std::slice::from_ref(&session), &all).await;
-        assert_eq!((inside, seats(seen[0].as_ref().unwrap())), (10, 11));
+            visits.map(|(index, player)| joins_and_leaves(player.clone(), join_paths.clone(), 4 + index % 3));
+        let balance: usize = concurrently(visits).await.into_iter().sum();
+        let seen = check_consistency(server, std::slice::from_ref(&session), &all).await;
+        assert_eq!((balance, player_count(seen[0].as_ref().unwrap())), (10, 11));
     })
     .await;
 }
@@ -214,8 +215,8 @@ async fn one_of_many_concurrent_links_of_a_platform_session_succeeds() {
             let links = all.iter().zip(&sessions);
             let links = links
                 .map(|(player, session)| post(player, &link_path("XboxLive", XBOX_ID, session), Value::Null));
-            assert_eq!(outcome(&at_once(links).await), (1, codes(["platform_session_in_use"])));
-            settled(server, &sessions, &all).await;
+            assert_eq!(outcome(&concurrently(links).await), (1, codes(["platform_session_in_use"])));
+            check_consistency(server, &sessions, &all).await;
         },
     )
     .await;
@@ -230,8 +231,8 @@ async fn one_of_many_platform_sessions_is_linked_to_a_session() {
             let session = alice.creates("party").await;
             let links = (0..20)
                 .map(|index| post(&alice, &link_path("PSN", &index.to_string(), &session), Value::Null));
-            assert_eq!(outcome(&at_once(links).await), (1, codes(["platform_already_linked"])));
-            settled(server, &[session], &[alice]).await;
+            assert_eq!(outcome(&concurrently(links).await), (1, codes(["platform_already_linked"])));
+            check_consistency(server, &[session], &[alice]).await;
         },
     )
     .await;
@@ -248,10 +249,10 @@ async fn the_last_slot_goes_to_one_join_or_one_invite() {
             let joins = joiners.iter().map(|joiner| post(joiner, &me(&session), joining()));
             let invites = invited
                 .iter()
-                .map(|player| post(&alice, &deed_path(&session, player.player, "invite"), json!({})));
+                .map(|player| post(&alice, &action_path(&session, player.player, "invite"), json!({})));
             let requests = joins.zip(invites).flat_map(|(join, invite)| [join, invite]);
-            assert_eq!(outcome(&at_once(requests).await), (1, codes(["session_full"])));
-            settled(server, &[session], &others).await;
+            assert_eq!(outcome(&concurrently(requests).await), (1, codes(["session_full"])));
+            check_consistency(server, &[session], &others).await;
         }
     })
     .await;
@@ -270,15 +271,15 @@ async fn exactly_one_player_leads_after_promotions_race_with_leaves() {
                     joiner.joins(&session).await.expect(200);
                 }
                 let mut requests = vec![
-                    post(&all[0], &deed_path(&session, all[1].player, "promote"), Value::Null),
+                    post(&all[0], &action_path(&session, all[1].player, "promote"), Value::Null),
                     delete(&all[1], &me(&session)),
                 ];
-                requests.push(post(&all[0], &deed_path(&session, all[2].player, "promote"), Value::Null));
+                requests.push(post(&all[0], &action_path(&session, all[2].player, "promote"), Value::Null));
                 requests.push(delete(&all[0], &me(&session)));
-                outcome(&at_once(requests).await);
+                outcome(&concurrently(requests).await);
                 // Two players have left, and one of the other two leads.
-                let seen = settled(server, &[session], &all).await;
-                assert_eq!(seats(seen[0].as_ref().unwrap()), 2);
+                let seen = check_consistency(server, &[session], &all).await;
+                assert_eq!(player_count(seen[0].as_ref().unwrap()), 2);
             }
         },
     )
@@ -287,7 +288,7 @@ async fn exactly_one_player_leads_after_promotions_race_with_leaves() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn ending_a_session_removes_earlier_joins_and_refuses_later_ones() {
-    on_each_store(roomy, async |server| {
+    on_each_store(large_teams, async |server| {
         for _ in 0..ROUNDS {
             let (alice, joiners) = (server.player(), players(server, 10));
             let session = alice.creates("game").await;
@@ -295,9 +296,9 @@ async fn ending_a_session_removes_earlier_joins_and_refuses_later_ones() {
             let mut requests: Vec<_> =
                 joiners.iter().map(|joiner| post(joiner, &me(&session), joining())).collect();
             requests.insert(5, delete(&alice, &format!("/v1/session/{session}")));
-            let (_, refused) = outcome(&at_once(requests).await);
+            let (_, refused) = outcome(&concurrently(requests).await);
             assert!(refused.is_subset(&codes(["session_not_found"])), "{refused:?}");
-            assert_eq!(settled(server, &[session], &joiners).await, [None]);
+            assert_eq!(check_consistency(server, &[session], &joiners).await, [None]);
             assert!(contents(server).await.is_empty(), "the store is empty");
         }
     })
@@ -314,11 +315,13 @@ async fn a_join_that_races_with_the_last_leave_leads_or_is_refused() {
                 let session = alice.creates("party").await;
                 alice.opens(&session).await;
                 let requests = [delete(&alice, &me(&session)), post(&bob, &me(&session), joining())];
-                let replies = at_once(requests).await;
+                let replies = concurrently(requests).await;
                 assert_eq!(replies[0].status, 204);
-                let seen = settled(server, &[session], &[alice, bob]).await;
+                let seen = check_consistency(server, &[session], &[alice, bob]).await;
                 match &seen[0] {
-                    Some(session) => assert_eq!((replies[1].status.as_u16(), seats(session)), (200, 1)),
+                    Some(session) => {
+                        assert_eq!((replies[1].status.as_u16(), player_count(session)), (200, 1))
+                    }
                     None => drop(replies[1].clone().refused(404, "session_not_found")),
                 }
             }
@@ -342,9 +345,9 @@ async fn concurrent_short_codes_are_distinct() {
             let requests = all.iter().zip(&sessions).flat_map(|(player, session)| {
                 [post(player, &path(session), Value::Null), post(player, &path(session), Value::Null)]
             });
-            assert_eq!(outcome(&at_once(requests).await), (40, codes(["short_code_exists"])));
+            assert_eq!(outcome(&concurrently(requests).await), (40, codes(["short_code_exists"])));
             // The check fails if two sessions have the same code.
-            let seen = settled(server, &sessions, &all).await;
+            let seen = check_consistency(server, &sessions, &all).await;
             assert!(seen.iter().flatten().all(|session| session["short_code"].is_string()));
         },
     )
@@ -353,8 +356,9 @@ async fn concurrent_short_codes_are_distinct() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn concurrent_listings_list_each_session_once() {
-    let unmixed = |config: &mut Config| config.templates.get_mut("game").unwrap().attempt_auto_join = false;
-    on_each_store(unmixed, async |server| {
+    let without_auto_join =
+        |config: &mut Config| config.templates.get_mut("game").unwrap().attempt_auto_join = false;
+    on_each_store(without_auto_join, async |server| {
         let all = players(server, 40);
         let mut sessions = Vec::new();
         for player in &all {
@@ -364,8 +368,8 @@ async fn concurrent_listings_list_each_session_once() {
         let requests = all.iter().zip(&sessions).flat_map(|(player, session)| {
             [post(player, &path(session), json!({})), post(player, &path(session), json!({}))]
         });
-        assert_eq!(outcome(&at_once(requests).await), (80, codes([])));
-        let seen = settled(server, &sessions, &all).await;
+        assert_eq!(outcome(&concurrently(requests).await), (80, codes([])));
+        let seen = check_consistency(server, &sessions, &all).await;
         assert!(seen.iter().flatten().all(|session| session["browser"].is_object()));
     })
     .await;
@@ -416,7 +420,7 @@ async fn an_expiring_invite_is_accepted_or_refused() {
         for _ in 0..ROUNDS {
             let (alice, bob) = (server.player(), server.player());
             let session = alice.creates("party").await;
-            alice.post(&deed_path(&session, bob.player, "invite"), &json!({})).await.expect(200);
+            alice.post(&action_path(&session, bob.player, "invite"), &json!({})).await.expect(200);
             server.clock.advance(Duration::from_secs(60));
             let tick: Pin<Box<dyn Future<Output = Option<Reply>> + Send>> = {
                 let app = Arc::clone(&server.app);
@@ -426,15 +430,15 @@ async fn an_expiring_invite_is_accepted_or_refused() {
                 })
             };
             let join = post(&bob, &me(&session), joining());
-            let replies = at_once([tick, Box::pin(async { Some(join.await) })]).await;
+            let replies = concurrently([tick, Box::pin(async { Some(join.await) })]).await;
             let joined = replies[1].as_ref().unwrap();
-            let seen = settled(server, &[session], &[alice, bob]).await;
-            let seats = seats(seen[0].as_ref().unwrap());
+            let seen = check_consistency(server, &[session], &[alice, bob]).await;
+            let player_count = player_count(seen[0].as_ref().unwrap());
             match joined.status.as_u16() {
-                200 => assert_eq!(seats, 2),
+                200 => assert_eq!(player_count, 2),
                 _ => {
                     joined.clone().refused(403, "session_not_joinable");
-                    assert_eq!(seats, 1);
+                    assert_eq!(player_count, 1);
                 }
             }
         }
@@ -444,7 +448,7 @@ async fn an_expiring_invite_is_accepted_or_refused() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn nodes_on_one_store_lose_no_join() {
-    for nodes in pairs_of_nodes(roomy).await {
+    for nodes in pairs_of_nodes(large_teams).await {
         race_to_join(&nodes).await;
     }
 }
@@ -457,10 +461,10 @@ async fn race_to_join(nodes: &[Server; 2]) {
         let node = nodes[index % nodes.len()].bearer(joiner.token.clone().unwrap());
         post(&node, &me(&session), joining())
     });
-    let replies = at_once(joins).await;
+    let replies = concurrently(joins).await;
     // Nodes race in the store. After a limited number of lost races a request fails with 503, which is no refusal.
     assert!(replies.iter().all(|reply| [200, 503].contains(&reply.status.as_u16())));
     let joined = replies.iter().filter(|reply| reply.status == 200).count();
-    let seen = settled(one, &[session], &joiners).await;
-    assert_eq!(seats(seen[0].as_ref().unwrap()), joined + 1);
+    let seen = check_consistency(one, &[session], &joiners).await;
+    assert_eq!(player_count(seen[0].as_ref().unwrap()), joined + 1);
 }

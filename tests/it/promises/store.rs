@@ -13,6 +13,7 @@ use rallypoint::store_conformance;
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 
+use crate::harness::set_meta;
 use crate::support::postgres::Database;
 
 store_conformance!(memory, (Memory::default(), ()));
@@ -118,13 +119,6 @@ fn a_directory_in_use_is_refused_until_it_is_free() {
     assert!(message.ends_with("stop that server, or give this one a directory of its own"), "{message}");
     drop(store);
     Embedded::open(dir.path(), KEY_UPGRADE).unwrap();
-}
-
-/// Writes a number to the keyspace `meta` of the engine, as another server version would.
-pub fn set_meta(dir: &TempDir, key: &str, value: &[u8]) {
-    let db = fjall::Database::builder(dir.path().join("store")).open().unwrap();
-    db.keyspace("meta", Default::default).unwrap().insert(key, value).unwrap();
-    db.persist(fjall::PersistMode::SyncAll).unwrap();
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use rallypoint::domain::Platform;
 use serde_json::{Value, json};
 
 pub const PLAYERS: usize = 4;
-pub const GONE: usize = 6;
+pub const ENDED: usize = 6;
 pub const PLATFORMS: [Platform; 3] = [Platform::XboxLive, Platform::PSN, Platform::Steam];
 pub const IDS: [&str; 3] = ["YQ==", "Yg==", "Yw=="];
 pub const ALLOCATIONS: [&str; 2] = ["a0", "a1"];
@@ -35,8 +35,8 @@ pub enum Step {
     Swap { session: usize, one: usize, other: usize },
     Kick { session: usize, other: usize },
     KickSession { session: usize, kicked: usize },
-    Lend { session: usize, other: usize, right: &'static str },
-    TakeBack { session: usize, other: usize, right: &'static str },
+    GiveRight { session: usize, other: usize, right: &'static str },
+    RemoveRight { session: usize, other: usize, right: &'static str },
     ShortCode { session: usize },
     List { session: usize },
     Unlist { session: usize },
@@ -47,9 +47,9 @@ pub enum Step {
     Wait { seconds: u64 },
 }
 
-/// The index of a session, counted from the newest; [`GONE`] is a session that has ended or never existed.
+/// The index of a session, counted from the newest; [`ENDED`] is a session that has ended or never existed.
 fn session() -> impl Strategy<Value = usize> + Clone {
-    0..=GONE
+    0..=ENDED
 }
 
 fn player() -> impl Strategy<Value = usize> + Clone {
@@ -67,11 +67,11 @@ pub fn any_actor() -> impl Strategy<Value = usize> {
 }
 
 pub fn any_step() -> impl Strategy<Value = Step> {
-    prop_oneof![25 => door_step(), 20 => roster_step(), 12 => place_step()]
+    prop_oneof![25 => session_step(), 20 => roster_step(), 12 => listing_or_instance_step()]
 }
 
 /// Create, join, leave, link, change and end.
-fn door_step() -> impl Strategy<Value = Step> {
+fn session_step() -> impl Strategy<Value = Step> {
     let (platform, id) = (0..PLATFORMS.len(), 0..IDS.len());
     let link = (session(), platform.clone(), id.clone());
     prop_oneof![
@@ -93,7 +93,7 @@ fn door_step() -> impl Strategy<Value = Step> {
 }
 
 /// The body of an invite.
-fn wishes() -> impl Strategy<Value = Value> {
+fn invite_body() -> impl Strategy<Value = Value> {
     (prop::option::of(team()), prop::sample::select(&OVERFLOWS)).prop_map(|(team, overflow)| match team {
         Some(team) => json!({"team_id": team, "overflow_action": overflow}),
         None => json!({"overflow_action": overflow}),
@@ -122,9 +122,9 @@ fn any_update() -> impl Strategy<Value = Value> {
 fn roster_step() -> impl Strategy<Value = Step> {
     let right = (session(), player(), prop::sample::select(&RIGHTS));
     prop_oneof![
-        4 => (session(), player(), wishes())
+        4 => (session(), player(), invite_body())
             .prop_map(|(session, other, body)| Step::Invite { session, other, body }),
-        2 => (session(), session(), wishes())
+        2 => (session(), session(), invite_body())
             .prop_map(|(session, invited, body)| Step::InviteSession { session, invited, body }),
         4 => (session(), player(), any_update())
             .prop_map(|(session, other, body)| Step::Update { session, other, body }),
@@ -135,13 +135,13 @@ fn roster_step() -> impl Strategy<Value = Step> {
             .prop_map(|(session, one, other)| Step::Swap { session, one, other }),
         2 => (session(), player()).prop_map(|(session, other)| Step::Kick { session, other }),
         1 => (session(), session()).prop_map(|(session, kicked)| Step::KickSession { session, kicked }),
-        2 => right.clone().prop_map(|(session, other, right)| Step::Lend { session, other, right }),
-        1 => right.prop_map(|(session, other, right)| Step::TakeBack { session, other, right }),
+        2 => right.clone().prop_map(|(session, other, right)| Step::GiveRight { session, other, right }),
+        1 => right.prop_map(|(session, other, right)| Step::RemoveRight { session, other, right }),
     ]
 }
 
 /// Short codes, listings, instances; and time that passes.
-fn place_step() -> impl Strategy<Value = Step> {
+fn listing_or_instance_step() -> impl Strategy<Value = Step> {
     prop_oneof![
         2 => session().prop_map(|session| Step::ShortCode { session }),
         3 => session().prop_map(|session| Step::List { session }),

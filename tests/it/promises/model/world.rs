@@ -20,7 +20,7 @@ use super::setup::{ALLOCATIONS, ENDED, IDLE_S, MODERATOR, PLAYERS, SERVICE, Sett
 use super::state::{Model, Refusal};
 use super::step::{Overflow, PlayerChoice, RandomStep, Step};
 use crate::harness::{
-    Client, Reply, Server, agreement, contents, grant, keys_of_sessions, without_deadlines,
+    Client, Reply, Server, consistency, contents, grant, keys_of_sessions, without_deadlines,
 };
 
 pub struct World {
@@ -384,7 +384,7 @@ impl World {
         let service = &self.clients[SERVICE];
         let known: Vec<_> = self.known.iter().map(|(id, _)| id.clone()).collect();
         let players: Vec<_> = self.model.setup.players.iter().map(|test_player| test_player.uuid).collect();
-        let mut seen = agreement::check(service, &known, &players, &self.overfilled).await;
+        let mut seen = consistency::check(service, &known, &players, &self.overfilled).await;
         for session in &self.model.sessions {
             let found = seen.sessions.remove(&session.id);
             prop_assert!(found.is_some(), "session {} has ended on the server only", session.id);

@@ -7,11 +7,11 @@ use rallypoint::domain::PlayerUuid;
 use super::*;
 
 /// Number of concurrent requests.
-const WANTED: usize = 64;
+const REQUESTS: usize = 64;
 
 /// A small quota: 5 sessions and 3 invites per player.
-fn few_places(config: &mut Config) {
-    roomy(config);
+fn small_quota(config: &mut Config) {
+    large_teams(config);
     config.sessions.sessions_per_player_max = 5;
     config.sessions.invites_per_player_max = 3;
     config.templates.get_mut("game").unwrap().attempt_auto_join = false;
@@ -29,29 +29,30 @@ async fn games(server: &Server, count: usize) -> Vec<(Client, String)> {
 
 /// The number of sessions in which a player is active, and the number of their invites and reservations. Checks that
 /// these sessions are consistent.
-async fn places(server: &Server, player: &Client) -> (usize, usize) {
-    let places = server.app.sessions.memberships(PlayerUuid(player.player)).await.unwrap();
-    let sessions: Vec<_> = places.iter().map(|(id, _)| id.to_string()).collect();
-    settled(server, &sessions, std::slice::from_ref(player)).await;
-    let (active, waiting): (Vec<_>, Vec<_>) = places.iter().partition(|(_, place)| place.status.is_active());
+async fn membership_counts(server: &Server, player: &Client) -> (usize, usize) {
+    let memberships = server.app.sessions.memberships(PlayerUuid(player.player)).await.unwrap();
+    let sessions: Vec<_> = memberships.iter().map(|(id, _)| id.to_string()).collect();
+    check_consistency(server, &sessions, std::slice::from_ref(player)).await;
+    let (active, waiting): (Vec<_>, Vec<_>) =
+        memberships.iter().partition(|(_, membership)| membership.status.is_active());
     (active.len(), waiting.len())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn concurrent_joins_of_many_sessions_stop_at_the_session_limit() {
-    on_each_store(few_places, async |server| {
-        let (games, player) = (games(server, WANTED).await, server.player());
+    on_each_store(small_quota, async |server| {
+        let (games, player) = (games(server, REQUESTS).await, server.player());
         let joins = games.iter().map(|(_, game)| post(&player, &me(game), joining()));
-        assert_eq!(outcome(&at_once(joins).await), (5, codes(["too_many_sessions"])));
-        assert_eq!(places(server, &player).await, (5, 0));
+        assert_eq!(outcome(&concurrently(joins).await), (5, codes(["too_many_sessions"])));
+        assert_eq!(membership_counts(server, &player).await, (5, 0));
     })
     .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn every_join_path_counts_toward_the_session_limit() {
-    on_each_store(few_places, async |server| {
-        let (games, player) = (games(server, WANTED).await, server.player());
+    on_each_store(small_quota, async |server| {
+        let (games, player) = (games(server, REQUESTS).await, server.player());
         for (index, (leader, game)) in games.iter().enumerate() {
             leader.post(&link_path("PSN", &index.to_string(), game), &Value::Null).await.expect(200);
         }
@@ -67,8 +68,8 @@ async fn every_join_path_counts_toward_the_session_limit() {
             ),
             _ => post(&service, &format!("/v1/session/{game}/player/uuid/{}", player.player), joining_for()),
         });
-        assert_eq!(outcome(&at_once(requests).await), (5, codes(["too_many_sessions"])));
-        assert_eq!(places(server, &player).await, (5, 0));
+        assert_eq!(outcome(&concurrently(requests).await), (5, codes(["too_many_sessions"])));
+        assert_eq!(membership_counts(server, &player).await, (5, 0));
     })
     .await;
 }
@@ -80,26 +81,26 @@ fn joining_for() -> Value {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn concurrent_invites_stop_at_the_invite_limit() {
-    on_each_store(few_places, async |server| {
-        let (games, player) = (games(server, WANTED).await, server.player());
+    on_each_store(small_quota, async |server| {
+        let (games, player) = (games(server, REQUESTS).await, server.player());
         let invites = games.iter().enumerate().map(|(index, (leader, game))| match index % 2 {
-            0 => post(leader, &deed_path(game, player.player, "invite"), json!({})),
+            0 => post(leader, &action_path(game, player.player, "invite"), json!({})),
             _ => post(
                 leader,
                 &format!("/v1/session/{game}/player/uuid/{}", player.player),
                 json!({"status": "reserved"}),
             ),
         });
-        assert_eq!(outcome(&at_once(invites).await), (3, codes(["too_many_invites"])));
-        assert_eq!(places(server, &player).await, (0, 3));
+        assert_eq!(outcome(&concurrently(invites).await), (3, codes(["too_many_invites"])));
+        assert_eq!(membership_counts(server, &player).await, (0, 3));
     })
     .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn concurrent_invites_of_a_party_stop_at_the_invite_limit_of_each_player() {
-    on_each_store(few_places, async |server| {
-        let (games, party) = (games(server, WANTED).await, players(server, 4));
+    on_each_store(small_quota, async |server| {
+        let (games, party) = (games(server, REQUESTS).await, players(server, 4));
         let session = party[0].creates("party").await;
         party[0].opens(&session).await;
         for member in &party[1..] {
@@ -112,9 +113,9 @@ async fn concurrent_invites_of_a_party_stop_at_the_invite_limit_of_each_player()
                 json!({}),
             )
         });
-        assert_eq!(outcome(&at_once(invites).await), (3, codes(["too_many_invites"])));
+        assert_eq!(outcome(&concurrently(invites).await), (3, codes(["too_many_invites"])));
         for member in &party {
-            assert_eq!(places(server, member).await, (1, 3));
+            assert_eq!(membership_counts(server, member).await, (1, 3));
         }
     })
     .await;
@@ -122,8 +123,8 @@ async fn concurrent_invites_of_a_party_stop_at_the_invite_limit_of_each_player()
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn joins_of_disconnected_callers_count_toward_the_session_limit() {
-    on_each_store(few_places, async |server| {
-        let (games, player) = (games(server, WANTED).await, server.player());
+    on_each_store(small_quota, async |server| {
+        let (games, player) = (games(server, REQUESTS).await, server.player());
         let joins = games.iter().enumerate().map(|(index, (_, game))| {
             let mut join = post(&player, &me(game), joining());
             async move {
@@ -136,37 +137,37 @@ async fn joins_of_disconnected_callers_count_toward_the_session_limit() {
                 }
             }
         });
-        at_once(joins).await;
+        concurrently(joins).await;
         // Begun joins complete and hold their locks until then. So a join after them is accepted or refused.
         for (_, game) in &games {
             let refused = player.joins(game).await;
             assert!(refused.status == 200 || refused.body["error_code"] == json!("too_many_sessions"));
         }
-        assert_eq!(places(server, &player).await, (5, 0));
+        assert_eq!(membership_counts(server, &player).await, (5, 0));
     })
     .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn concurrent_wrong_codes_stop_at_the_limit_and_right_codes_are_free() {
-    on_each_store(few_places, async |server| {
-        let (alice, guesser) = (server.player(), server.player());
+    on_each_store(small_quota, async |server| {
+        let (alice, caller) = (server.player(), server.player());
         let session = alice.creates("party").await;
         let path = format!("/v1/session/{session}:generate-short-code");
         let code = alice.post(&path, &Value::Null).await.expect(200).body["short_code"].clone();
         let reads = |codes: Vec<String>| {
             let requests = codes.into_iter().map(|code| {
-                let guesser = guesser.clone();
-                async move { guesser.session(&code).await }
+                let caller = caller.clone();
+                async move { caller.session(&code).await }
             });
-            at_once(requests)
+            concurrently(requests)
         };
-        let right = vec![code.as_str().unwrap().to_owned(); WANTED];
-        assert_eq!(outcome(&reads(right.clone()).await), (WANTED, codes([])));
-        let wrong = (0..WANTED).map(|_| "ZZZZZZ".to_owned()).collect();
+        let right = vec![code.as_str().unwrap().to_owned(); REQUESTS];
+        assert_eq!(outcome(&reads(right.clone()).await), (REQUESTS, codes([])));
+        let wrong = (0..REQUESTS).map(|_| "ZZZZZZ".to_owned()).collect();
         let replies = reads(wrong).await;
-        let told = replies.iter().filter(|reply| reply.status == 404).count();
-        assert_eq!(told, WRONG_MAX as usize);
+        let not_found = replies.iter().filter(|reply| reply.status == 404).count();
+        assert_eq!(not_found, WRONG_MAX as usize);
         assert_eq!(outcome(&replies), (0, codes(["session_not_found", "too_many_guesses"])));
         assert_eq!(outcome(&reads(right).await), (0, codes(["too_many_guesses"])));
     })

@@ -12,16 +12,16 @@ use super::*;
 const TRIES_MAX: usize = 64;
 
 /// A session whose lock is held until it is released.
-struct Held {
-    let_go: mpsc::Sender<()>,
+struct HeldLock {
+    release: mpsc::Sender<()>,
     change: JoinHandle<()>,
 }
 
-impl Held {
+impl HeldLock {
     /// Takes the lock of a session, by a change that waits.
-    async fn session(server: &Server, session: &str) -> Self {
+    async fn of_session(server: &Server, session: &str) -> Self {
         let (entered, is_held) = tokio::sync::oneshot::channel();
-        let (let_go, wait) = mpsc::channel();
+        let (release, wait) = mpsc::channel();
         let (app, id, mut entered) =
             (Arc::clone(&server.app), SessionId::parse(session).unwrap(), Some(entered));
         let rule = move |_: &mut Session| {
@@ -34,11 +34,11 @@ impl Held {
             app.sessions.update(&id, Update::by_caller(false), rule).await.map(drop).unwrap()
         });
         is_held.await.unwrap();
-        Self { let_go, change }
+        Self { release, change }
     }
 
-    async fn let_go(self) {
-        self.let_go.send(()).unwrap();
+    async fn release(self) {
+        self.release.send(()).unwrap();
         self.change.await.unwrap();
     }
 }
@@ -46,13 +46,13 @@ impl Held {
 /// Sends a request about a game and a party, and runs an action on the party while the request waits for the lock of
 /// the game. Returns the server, the players, the game and the reply. The first player leads both sessions; all five
 /// are in the party, and the last one is in the game too.
-async fn meanwhile(
+async fn while_request_waits(
     request: impl Fn(&Client, &str, &str) -> Request,
-    deed: impl AsyncFn(&[Client], &str) -> Reply,
+    action: impl AsyncFn(&[Client], &str) -> Reply,
 ) -> (Server, Vec<Client>, String, Reply) {
     for _ in 0..TRIES_MAX {
         let server = Server::with(|config| {
-            roomy(config);
+            large_teams(config);
             config.templates.get_mut("party").unwrap().players_per_team = 8;
         });
         let all = players(&server, 5);
@@ -62,12 +62,12 @@ async fn meanwhile(
             member.joins(&party).await.expect(200);
         }
         all[4].joins(&game).await.expect(200);
-        let held = Held::session(&server, &game).await;
+        let held = HeldLock::of_session(&server, &game).await;
         let mut request = request(&all[0], &game, &party);
         assert!((&mut request).now_or_never().is_none(), "the request waits for the lock of the game");
         // If the request already holds the lock of the party, the action cannot complete here.
-        let done = deed(&all, &party).now_or_never();
-        held.let_go().await;
+        let done = action(&all, &party).now_or_never();
+        held.release().await;
         let reply = request.await;
         if let Some(done) = done {
             assert!(done.status.is_success(), "{}", done.body);
@@ -97,15 +97,15 @@ fn uuids_of(players: &[Client]) -> BTreeSet<String> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_player_who_left_the_party_is_not_invited_with_it() {
     let leaves = async |all: &[Client], party: &str| all[1].leaves(party).await;
-    let (server, all, game, invited) = meanwhile(invite, leaves).await;
+    let (server, all, game, invited) = while_request_waits(invite, leaves).await;
     assert_eq!(uuids(&invited.expect(200)), uuids_of(&all[2..4]));
-    settled(&server, &[game], &all[1..2]).await;
+    check_consistency(&server, &[game], &all[1..2]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_player_who_joined_the_party_is_invited_with_it() {
     let comes = async |all: &[Client], party: &str| all[0].server.player().joins(party).await;
-    let (_, all, _, invited) = meanwhile(invite, comes).await;
+    let (_, all, _, invited) = while_request_waits(invite, comes).await;
     let invited = uuids(&invited.expect(200));
     assert!(invited.len() == 4 && invited.is_superset(&uuids_of(&all[1..4])), "{invited:?}");
 }
@@ -113,22 +113,22 @@ async fn a_player_who_joined_the_party_is_invited_with_it() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_caller_who_left_the_party_cannot_invite_it() {
     let leaves = async |all: &[Client], party: &str| all[0].leaves(party).await;
-    let (_, _, _, refused) = meanwhile(invite, leaves).await;
+    let (_, _, _, refused) = while_request_waits(invite, leaves).await;
     refused.refused(403, "not_active_in_session");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_player_who_left_the_party_is_not_kicked_with_it() {
     let leaves = async |all: &[Client], party: &str| all[4].leaves(party).await;
-    let (_, all, game, kicked) = meanwhile(kick, leaves).await;
+    let (_, all, game, kicked) = while_request_waits(kick, leaves).await;
     kicked.expect(204);
     let seen = all[4].session(&game).await.expect(200).body;
-    assert_eq!(seats(&seen), 1, "only the player who left the party is still in the game: {seen}");
+    assert_eq!(player_count(&seen), 1, "only the player who left the party is still in the game: {seen}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn sessions_that_invite_and_kick_each_other_do_not_deadlock() {
-    on_each_store(roomy, async |server| {
+    on_each_store(large_teams, async |server| {
         let leaders = players(server, 6);
         let mut sessions = Vec::new();
         for leader in &leaders {
@@ -141,10 +141,10 @@ async fn sessions_that_invite_and_kick_each_other_do_not_deadlock() {
             [invite(leader, other, own), invite(leader, own, other), kick(leader, own, other)]
         });
         let requests: Vec<_> = requests.collect();
-        let replies = tokio::time::timeout(Duration::from_secs(60), at_once(requests)).await;
+        let replies = tokio::time::timeout(Duration::from_secs(60), concurrently(requests)).await;
         let (done, _) = outcome(&replies.expect("there is no deadlock"));
         assert!(done > 0);
-        settled(server, &sessions, &leaders).await;
+        check_consistency(server, &sessions, &leaders).await;
     })
     .await;
 }

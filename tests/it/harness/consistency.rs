@@ -8,19 +8,19 @@ use uuid::Uuid;
 use super::{Client, Reply, platform_path};
 
 /// A player's entry, as a session shows it.
-struct Place<'a> {
+struct PlayerEntry<'a> {
     player: &'a str,
     status: &'a str,
 }
 
-impl Place<'_> {
+impl PlayerEntry<'_> {
     fn is_active(&self) -> bool {
         matches!(self.status, "leader" | "member")
     }
 }
 
 /// Replies to a caller with permission to read everything.
-pub struct Seen {
+pub struct Readings {
     /// Sessions that have not ended, by id.
     pub sessions: BTreeMap<String, Reply>,
     /// The session list of each player.
@@ -34,8 +34,8 @@ pub async fn check(
     sessions: &[String],
     players: &[Uuid],
     overfilled: &BTreeSet<String>,
-) -> Seen {
-    let mut seen = Seen { sessions: BTreeMap::new(), lists: BTreeMap::new() };
+) -> Readings {
+    let mut seen = Readings { sessions: BTreeMap::new(), lists: BTreeMap::new() };
     let mut platform_sessions = BTreeSet::new();
     let mut short_codes = BTreeSet::new();
     for id in sessions {
@@ -44,7 +44,7 @@ pub async fn check(
             continue;
         }
         let session = &reply.body;
-        check_seats(session, overfilled.contains(id));
+        check_teams(session, overfilled.contains(id));
         check_platform_sessions(reader, session, &mut platform_sessions).await;
         if let Some(code) = session["short_code"].as_str() {
             assert!(short_codes.insert(code.to_owned()), "two sessions have the short code {code}");
@@ -66,31 +66,31 @@ fn text<'a>(value: &'a Value, name: &str) -> &'a str {
     value[name].as_str().unwrap()
 }
 
-fn places(session: &Value) -> Vec<Place<'_>> {
+fn entries(session: &Value) -> Vec<PlayerEntry<'_>> {
     let teams = session["teams"].as_array().unwrap().iter();
     let players = teams.flat_map(|team| team["players"].as_array().unwrap());
     players
-        .map(|player| Place { player: text(player, "player_uuid"), status: text(player, "status") })
+        .map(|player| PlayerEntry { player: text(player, "player_uuid"), status: text(player, "status") })
         .collect()
 }
 
 /// A session with active players has one leader, each player has one entry, and no team exceeds its size.
-fn check_seats(session: &Value, overfilled: bool) {
+fn check_teams(session: &Value, overfilled: bool) {
     assert_eq!(session["joinable"], session["joinability"]["open"]);
     if session["teams_suppressed"] == true {
         return;
     }
-    let places = places(session);
-    let leaders = places.iter().filter(|place| place.status == "leader").count();
-    let active = places.iter().filter(|place| place.is_active()).count();
+    let entries = entries(session);
+    let leaders = entries.iter().filter(|entry| entry.status == "leader").count();
+    let active = entries.iter().filter(|entry| entry.is_active()).count();
     assert_eq!(leaders, usize::from(active > 0), "a session with active players has one leader: {session}");
-    let distinct: BTreeSet<_> = places.iter().map(|place| place.player).collect();
-    assert_eq!(distinct.len(), places.len(), "a player has two entries: {session}");
+    let distinct: BTreeSet<_> = entries.iter().map(|entry| entry.player).collect();
+    assert_eq!(distinct.len(), entries.len(), "a player has two entries: {session}");
     for (index, team) in session["teams"].as_array().unwrap().iter().enumerate() {
         assert_eq!(team["team_id"], json!(index));
-        let seats = team["players"].as_array().unwrap().len() as u64;
+        let player_count = team["players"].as_array().unwrap().len() as u64;
         assert!(
-            overfilled || seats <= team["max_size"].as_u64().unwrap(),
+            overfilled || player_count <= team["max_size"].as_u64().unwrap(),
             "a team exceeds its size: {session}"
         );
     }
@@ -109,10 +109,10 @@ async fn check_platform_sessions(reader: &Client, session: &Value, known: &mut B
         if session["teams_suppressed"] == true {
             continue;
         }
-        let active: BTreeSet<_> = places(session)
+        let active: BTreeSet<_> = entries(session)
             .iter()
-            .filter(|place| place.is_active())
-            .map(|place| place.player.to_owned())
+            .filter(|entry| entry.is_active())
+            .map(|entry| entry.player.to_owned())
             .collect();
         for player in players {
             assert!(active.contains(player["player_uuid"].as_str().unwrap()), "{session}");
@@ -136,16 +136,16 @@ fn check_list(player: Uuid, list: &Value, live: &BTreeMap<String, Reply>) {
         if session["teams_suppressed"] == true {
             continue;
         }
-        let place = places(session).into_iter().find(|place| place.player == player.to_string());
-        let place = place.unwrap_or_else(|| {
+        let entry = entries(session).into_iter().find(|entry| entry.player == player.to_string());
+        let entry = entry.unwrap_or_else(|| {
             panic!("the list of {player} names a session in which they have no entry: {session}")
         });
-        assert_eq!(if place.is_active() { "active" } else { place.status }, *status, "{session}");
+        assert_eq!(if entry.is_active() { "active" } else { entry.status }, *status, "{session}");
     }
     for (id, session) in live {
-        let place = places(&session.body).into_iter().find(|place| place.player == player.to_string());
+        let entry = entries(&session.body).into_iter().find(|entry| entry.player == player.to_string());
         // Some templates hide reservations from the player.
-        if place.is_some_and(|place| place.status != "reserved") {
+        if entry.is_some_and(|entry| entry.status != "reserved") {
             assert!(listed.contains_key(id.as_str()), "{player} is in {id}, and their list does not name it");
         }
     }
@@ -171,7 +171,7 @@ async fn check_browser(reader: &Client, live: &BTreeMap<String, Reply>) {
                     "the browser shows {id} twice, or the session itself is not listed"
                 );
                 let session = &live[id].body;
-                let active = places(session).iter().filter(|place| place.is_active()).count();
+                let active = entries(session).iter().filter(|entry| entry.is_active()).count();
                 assert!(session["teams_suppressed"] == true || listed["player_count"] == json!(active));
             }
             cursor = page["cursor"].as_u64().unwrap();

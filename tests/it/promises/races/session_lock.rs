@@ -7,7 +7,7 @@ use rallypoint::app::{Limits, Sessions, Update};
 use rallypoint::domain::{Session, SessionId};
 use rallypoint::store::{Memory, Store};
 
-use super::at_once;
+use super::concurrently;
 use crate::harness::Server;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -71,6 +71,6 @@ async fn changes_are_observed_in_commit_order() {
         };
         async move { sessions.update(&id, Update::by_caller(false), grow).await.map(drop).unwrap() }
     });
-    at_once(changes).await;
+    concurrently(changes).await;
     assert_eq!(*seen.lock().unwrap(), (5..=204).collect::<Vec<_>>());
 }

@@ -13,18 +13,18 @@ impl Client {
     }
 
     /// Invites another player to a session, with this body.
-    pub async fn invites_with(&self, session_id: &str, other: &Self, wishes: Value) -> Reply {
-        self.post(&deed_path(session_id, other.player, "invite"), &wishes).await
+    pub async fn invites_with(&self, session_id: &str, other: &Self, options: Value) -> Reply {
+        self.post(&action_path(session_id, other.player, "invite"), &options).await
     }
 
     /// Makes another player the leader.
     pub async fn promotes(&self, session_id: &str, other: &Self) -> Reply {
-        self.send(Method::POST, &deed_path(session_id, other.player, "promote"), &[], None).await
+        self.send(Method::POST, &action_path(session_id, other.player, "promote"), &[], None).await
     }
 
     /// Moves a player to a team.
     pub async fn moves(&self, session_id: &str, other: &Self, team_id: u64) -> Reply {
-        self.post(&deed_path(session_id, other.player, "move"), &json!({ "team_id": team_id })).await
+        self.post(&action_path(session_id, other.player, "move"), &json!({ "team_id": team_id })).await
     }
 
     /// Swaps the teams of two players.
@@ -39,7 +39,7 @@ impl Client {
     }
 
     /// Gives another player a right.
-    pub async fn lends(&self, session_id: &str, other: &Self, right: &str) -> Reply {
+    pub async fn gives_right(&self, session_id: &str, other: &Self, right: &str) -> Reply {
         self.patch(&right_path(session_id, other.player, right), &Value::Null).await
     }
 
@@ -70,7 +70,7 @@ impl Client {
     }
 
     /// A player's status and team in a session, as this caller sees them.
-    pub async fn sees_place(&self, session_id: &str, other: &Self) -> (Value, Value) {
+    pub async fn sees_status_and_team(&self, session_id: &str, other: &Self) -> (Value, Value) {
         let entry = self.sees(session_id, other).await;
         (entry["status"].clone(), entry["team_id"].clone())
     }
@@ -81,7 +81,7 @@ impl Client {
     }
 
     /// Asserts that the ETag in the reply to a change is the ETag that this caller now reads.
-    pub async fn reads_as(&self, session_id: &str, changed: &Reply) {
+    pub async fn reads_etag_of(&self, session_id: &str, changed: &Reply) {
         let path = format!("/v1/session/{session_id}?refresh_ttl=false");
         let read = self.get(&path).await.expect(200);
         assert_eq!(changed.etag(), read.etag(), "the ETag of an older or another version");
@@ -91,13 +91,13 @@ impl Client {
 
 impl Reply {
     /// The status and team in a reply.
-    pub fn place(&self) -> (Value, Value) {
+    pub fn status_and_team(&self) -> (Value, Value) {
         (self.body["status"].clone(), self.body["team_id"].clone())
     }
 }
 
-/// A status and a team, as [`Reply::place`] returns them.
-pub fn place(status: &str, team_id: u64) -> (Value, Value) {
+/// A status and a team, as [`Reply::status_and_team`] returns them.
+pub fn status_and_team(status: &str, team_id: u64) -> (Value, Value) {
     (json!(status), json!(team_id))
 }
 
@@ -107,8 +107,8 @@ pub fn player_path(session_id: &str, player: Uuid) -> String {
 }
 
 /// The path of an action on a player of a session, such as `invite`.
-pub fn deed_path(session_id: &str, player: Uuid, deed: &str) -> String {
-    format!("/v2/session/{session_id}/player/{player}:{deed}")
+pub fn action_path(session_id: &str, player: Uuid, action: &str) -> String {
+    format!("/v2/session/{session_id}/player/{player}:{action}")
 }
 
 /// The path of a right of a player.
