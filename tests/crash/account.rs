@@ -1,24 +1,24 @@
-//! Holds what was found after a restart against what the clients were told before.
+//! Compares the state after a restart with the answers that the clients received before.
 
 use crate::client::{Client, INVITE_EXPIRY_S};
 use crate::model::{Aspect, Fact, Facts};
 use crate::party::is_waiting;
 use crate::world::World;
 
-/// What was checked.
+/// Counts of what was checked.
 #[derive(Clone, Copy, Default)]
 pub struct Checked {
     pub facts: usize,
     pub etags: usize,
     pub in_flight: usize,
-    /// Of the writes in flight, those that happened.
+    /// Writes in flight that took effect.
     pub happened: usize,
-    /// Invites and sessions that ran out.
+    /// Invites and sessions that expired.
     pub lapsed: usize,
 }
 
-/// Notes every acknowledged write that is lost, every write in flight of which only a part happened, and every
-/// document whose ETag is another one although nothing was written to it. What was found is the truth from here on.
+/// Adds to `wrong` every lost acknowledged write, every write in flight that took effect only in part, and every
+/// document whose ETag changed although nothing was written to it. From here on, the client expects the found state.
 pub fn settle(client: &mut Client, world: &World, checked: &mut Checked, wrong: &mut Vec<String>) {
     for seat in client.waiting.keys().cloned().collect::<Vec<_>>() {
         if !world.has(&seat, client) {
@@ -49,7 +49,7 @@ pub fn settle(client: &mut Client, world: &World, checked: &mut Checked, wrong: 
     client.changed_by.retain(|fact, _| found.contains_key(fact));
     client.waiting.retain(|seat, _| found.get(seat).is_some_and(|seat| is_waiting(seat)));
     for (fact, value) in &found {
-        // Those that were in flight.
+        // Invites whose write was in flight.
         if matches!(fact.1, Aspect::Seat(_)) && is_waiting(value) {
             client.waiting.entry(fact.clone()).or_insert(client.sent_ms + 1000 * INVITE_EXPIRY_S);
         }
@@ -58,7 +58,7 @@ pub fn settle(client: &mut Client, world: &World, checked: &mut Checked, wrong: 
     client.ended.clear();
 }
 
-/// What is not as the client was told, each with the acknowledged write that made it so.
+/// The facts that differ from the client's expectation, each with the acknowledged write that last changed it.
 fn differences(client: &Client, found: &Facts) -> Vec<String> {
     let mut facts: Vec<_> = client.facts.keys().chain(found.keys()).collect();
     facts.sort();
@@ -76,7 +76,7 @@ fn differences(client: &Client, found: &Facts) -> Vec<String> {
     differ.map(describe).collect()
 }
 
-/// Notes every session that ended by itself before its time.
+/// Adds to `wrong` every short-lived session that ended before its time.
 fn settle_fleeting(client: &mut Client, world: &World, checked: &mut Checked, wrong: &mut Vec<String>) {
     client.fleeting.retain(|session, until_ms| {
         let lives = world.lives(session);

@@ -1,4 +1,4 @@
-//! Looks into the store itself, for what no answer shows.
+//! Checks the content of the store directly, for faults that no answer shows.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -10,11 +10,10 @@ use rallypoint::records::{StoredSession, index};
 use rallypoint::store::{Key, Store};
 use uuid::Uuid;
 
-/// Everything stored.
+/// The whole content of a store.
 type Stored = BTreeMap<Key, Bytes>;
 
-/// Everything that is stored and does not follow from a session, and everything that follows and is not stored.
-/// Players of these older ids may have been seen, and stay known.
+/// Keys that no session needs, and needed keys that are missing. The given numeric ids of players may stay stored.
 pub async fn leftovers(store: &Store, players: &BTreeMap<i64, Uuid>) -> Vec<String> {
     let stored = store.scan(&[0], &[], usize::MAX).await.unwrap();
     store.close().await.unwrap();
@@ -28,26 +27,24 @@ pub async fn leftovers(store: &Store, players: &BTreeMap<i64, Uuid>) -> Vec<Stri
         expected.extend(index::plan(None, session, usize::MAX).unwrap().batch.put);
         let deadline = keys::deadline_of(&session.id);
         let Some(due) = stored.get(&deadline) else {
-            wrong.push(format!("session {} never falls due", session.id));
+            wrong.push(format!("session {} has no deadline", session.id));
             continue;
         };
         let due_ms = i64::from_be_bytes(due.as_ref().try_into().unwrap());
         expected.insert(keys::due(due_ms, &session.id), Bytes::new());
         expected.insert(deadline, due.clone());
-        // There where nodes have told each other something of it.
+        // The presence record exists only once a node has synced heartbeats of this session.
         let heard = keys::last_seen(&session.id);
         expected.extend(stored.get(&heard).map(|told| (heard, told.clone())));
     }
     let differ = stored.iter().filter(|(key, value)| expected.get(*key) != Some(value));
     let missing = expected.keys().filter(|key| !stored.contains_key(*key));
-    wrong.extend(
-        differ.map(|(key, _)| format!("stored, and follows from no session: {}", key.escape_ascii())),
-    );
-    wrong.extend(missing.map(|key| format!("not stored: {}", key.escape_ascii())));
+    wrong.extend(differ.map(|(key, _)| format!("stored, but needed by no session: {}", key.escape_ascii())));
+    wrong.extend(missing.map(|key| format!("needed by a session, but not stored: {}", key.escape_ascii())));
     wrong
 }
 
-/// What stays when sessions end: whose an older id is, and how many listings there were.
+/// Entries that stay when sessions end: the players of numeric ids, and the next listing number.
 fn kept_beside_sessions(stored: &Stored, players: &BTreeMap<i64, Uuid>) -> Stored {
     let ids = players
         .iter()
@@ -57,7 +54,7 @@ fn kept_beside_sessions(stored: &Stored, players: &BTreeMap<i64, Uuid>) -> Store
     ids.filter(|(key, _)| stored.contains_key(key)).chain(number).collect()
 }
 
-/// Sessions whose place in the browser could be given to another.
+/// Sessions whose listing number could be given to another session.
 fn numbered_anew(stored: &Stored, sessions: &[Session]) -> Vec<String> {
     let next = stored.get(&keys::last_listing_number());
     let next = next.map_or(0, |next| u64::from_be_bytes(next.as_ref().try_into().unwrap()));
@@ -68,7 +65,7 @@ fn numbered_anew(stored: &Stored, sessions: &[Session]) -> Vec<String> {
         .collect()
 }
 
-/// Copies a data directory as a killed server has left it.
+/// Copies a data directory in the state that a killed server left.
 pub fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
     std::fs::create_dir_all(to)?;
     for entry in std::fs::read_dir(from)? {

@@ -1,4 +1,4 @@
-//! A client that writes without pause, and keeps account of what its acknowledged writes have made true.
+//! A client that writes without pause and records the facts that its acknowledged writes have made true.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -16,68 +16,68 @@ use crate::party::{PLAYERS, Party, is_waiting};
 use crate::support::connection::Connection;
 use crate::tally::Tally;
 
-/// Parties that a client has at most.
+/// Maximum number of parties of a client.
 const PARTIES_MAX: usize = 3;
-/// Platform session ids on each platform that clients link their parties to, first come, first served.
+/// Number of platform session ids on each platform. All clients compete for them.
 const POOL: usize = 16;
 
-/// Sessions that all clients join and leave: each a session's id. They stay when they are empty.
+/// The ids of the sessions that all clients join and leave. These sessions stay when they are empty.
 pub type Lobbies = Arc<Vec<String>>;
 
-/// How long an invite waits for its player.
+/// The time until an invite expires, in seconds.
 pub const INVITE_EXPIRY_S: i64 = 2;
-/// Types of sessions that nobody asks for once they are made, and for how many seconds they live then at least.
+/// Types of sessions that nobody uses after their creation, and their shortest lifetimes in seconds.
 pub const FLEETING: [(&str, i64); 2] = [("watch", 1), ("brief", 30)];
-/// The number of the player who makes these, and is in nothing else.
+/// The number of the player who creates these sessions and is in no others.
 pub const DRIFTER: usize = PLAYERS;
 
-/// The id that a lobby has on every platform.
+/// The platform session id of a lobby, the same on every platform.
 pub fn lobby_id(lobby: usize) -> String {
     format!("lobby-{lobby}")
 }
 
-/// Every platform session that clients link to their parties.
+/// Every platform session that clients may link to their parties.
 pub fn pool() -> impl Iterator<Item = (Platform, String)> {
     PLATFORMS.into_iter().flat_map(|platform| (0..POOL).map(move |n| (platform, format!("pool-{n}"))))
 }
 
-/// A client.
+/// A client with its players and the facts that it expects.
 pub struct Client {
     pub number: usize,
-    /// The client's players: itself, those who come into its parties, and the [`DRIFTER`].
+    /// The client's players: itself, the other players of its parties, and the [`DRIFTER`].
     pub players: Vec<Uuid>,
     pub platform: Platform,
     /// A token for each player.
     pub tokens: Vec<String>,
     chance: Entropy,
     lobbies: Lobbies,
-    /// Writes so far; numbers them.
+    /// Number of writes so far.
     writes: usize,
-    /// What its acknowledged writes have made true.
+    /// The facts that its acknowledged writes have made true.
     pub facts: Facts,
-    /// The acknowledged write that a fact was last changed by.
+    /// The acknowledged write that last changed each fact.
     pub changed_by: BTreeMap<Fact, Arc<str>>,
-    /// The write that may or may not have happened.
+    /// The write that may or may not have taken effect.
     pub in_flight: Option<Write>,
-    /// Whether the database may be away for a while.
+    /// Whether the database may be unavailable for a while.
     pub database_fails: bool,
     /// When the last write was sent.
     pub sent_ms: i64,
-    /// Until when an invite is there for certain, by the seat that waits.
+    /// The time until which an invite certainly exists.
     pub waiting: BTreeMap<Fact, i64>,
-    /// Sessions that end by themselves, and until when each is there for certain.
+    /// Short-lived sessions, and the time until which each certainly exists.
     pub fleeting: BTreeMap<String, i64>,
-    /// Players whose older ids the server knows.
+    /// Players whose numeric ids the server knows.
     pub introduced: BTreeSet<usize>,
     /// Parties that have ended since the last start.
     pub ended: BTreeSet<String>,
-    /// ETags of documents that nobody else changes, by path; each with its session, a list with none.
+    /// ETags of documents that nobody else changes, by path. Each has its session; a player's list has none.
     pub etags: BTreeMap<String, (Option<String>, String)>,
 }
 
 enum Step {
     Write(Box<Write>),
-    /// Reads a document of this session, or the client's list.
+    /// Reads a document of this session, or the client's list if there is no session.
     Read {
         path: String,
         session: Option<String>,
@@ -114,12 +114,12 @@ impl Client {
         }
     }
 
-    /// The older, numeric id of one of its players.
+    /// The numeric id of one of its players.
     pub fn player_id(&self, player: usize) -> i64 {
         i64::try_from(self.number * (DRIFTER + 1) + player).expect("a small number") + 1
     }
 
-    /// Writes until the server, one of several nodes, is gone, or it is enough, telling of every acknowledged write.
+    /// Writes to a node until the node is gone or the tally is complete. Counts every acknowledged write.
     pub async fn run(mut self, address: SocketAddr, node: usize, tally: Arc<Tally>) -> Self {
         let mut connections = Vec::new();
         for token in &self.tokens {
@@ -142,7 +142,7 @@ impl Client {
         self
     }
 
-    /// Sends a write; in flight until it is known what became of it. Answers whether it is acknowledged.
+    /// Sends a write. It stays in flight until its result is known. Returns whether it was acknowledged.
     async fn write(&mut self, connection: &mut Connection, write: Write) -> hyper::Result<bool> {
         self.etags.retain(|_, (session, _)| match session {
             Some(_) => *session != write.session,
@@ -164,17 +164,17 @@ impl Client {
         Ok(self.settle(&write, &answer))
     }
 
-    /// Whether the database was away, so that nobody knows what became of a write.
+    /// Whether the result of a write is unknown because the database was unavailable.
     pub fn is_in_doubt(&self) -> bool {
         self.in_flight.is_some()
     }
 
-    /// Takes an answer into account; answers whether it acknowledges the write.
+    /// Records the result of a write; returns whether it was acknowledged.
     fn settle(&mut self, write: &Write, answer: &Response<Bytes>) -> bool {
         let body: Value = serde_json::from_slice(answer.body()).unwrap_or_default();
         let (name, status) =
             (format!("client {}, write {}: {write}", self.number, self.writes), answer.status());
-        // Several nodes race for the lobbies; who loses every race has changed nothing.
+        // Several nodes compete for the lobbies. A request that loses every race has changed nothing.
         if status == StatusCode::SERVICE_UNAVAILABLE && body["error_code"] == "contended" {
             return false;
         }
@@ -183,13 +183,13 @@ impl Client {
             assert!(refusal.is_some() && refusal == write.refusal, "{name} was answered {status} {body}");
             if let (Some(player), Some(session)) = (write.waits, &write.session) {
                 let lapsed = self.lapse((session.clone(), Aspect::Seat(player)), Clock::System.now_ms());
-                assert!(lapsed, "{name} was answered {body}, and the invite is not over yet");
+                assert!(lapsed, "{name} was answered {body}, but the invite has not expired yet");
             }
             return false;
         }
         self.introduced.extend(write.introduces().then_some(write.by));
         let session = write.session.as_deref().or(body["session_id"].as_str());
-        let session = session.expect("who creates a session is told its id").to_owned();
+        let session = session.expect("the answer to a creation has the id").to_owned();
         if let Some(lives_s) = write.lives_s() {
             self.fleeting.insert(session, self.sent_ms + 1000 * lives_s);
             return true;
@@ -209,7 +209,7 @@ impl Client {
         true
     }
 
-    /// Notes until when an invite is there for certain.
+    /// Records the time until which an invite certainly exists.
     fn note_waiting(&mut self, fact: &Fact, value: Option<&str>) {
         match (fact.1, value) {
             (Aspect::Seat(_), Some(seat)) if is_waiting(seat) => {
@@ -220,7 +220,7 @@ impl Client {
         }
     }
 
-    /// An invite is gone; answers whether it may be by now.
+    /// Removes an invite that no longer exists; returns false if it cannot have expired yet.
     pub fn lapse(&mut self, seat: Fact, now_ms: i64) -> bool {
         if self.waiting.get(&seat).is_none_or(|until_ms| *until_ms > now_ms) {
             return false;
@@ -233,7 +233,7 @@ impl Client {
         true
     }
 
-    /// Keeps the ETag of a document that nobody else changes, and time neither.
+    /// Records the ETag of a document that neither others nor timeouts change.
     fn keep_etag(&mut self, path: String, session: Option<String>, answer: &Response<Bytes>) {
         if !self.waiting.keys().any(|(of, _)| Some(of) == session.as_ref()) {
             self.etags.insert(path, (session, etag(answer)));
@@ -261,10 +261,10 @@ impl Client {
     }
 
     fn step(&self) -> Step {
-        // Unlike every other, so that a lost write cannot look like another one.
+        // Unique, so that a lost write cannot look like another one.
         let version = format!("1.{}.{}", self.number, self.writes);
         if self.is_in_doubt() {
-            // What else it knows may no longer be so; this asks for nothing that is there.
+            // Its facts may be outdated. This step depends on none of them.
             return self.step_aside();
         }
         match self.below(20) {
@@ -324,7 +324,7 @@ impl Client {
     }
 }
 
-/// Whether an answer says that the database is away.
+/// Whether the answer says that the database is unavailable.
 fn is_away(answer: &Response<Bytes>) -> bool {
     let body: Value = serde_json::from_slice(answer.body()).unwrap_or_default();
     answer.status() == StatusCode::SERVICE_UNAVAILABLE && body["error_code"] == "store_unavailable"

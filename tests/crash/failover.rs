@@ -1,12 +1,12 @@
-//! Ends the primary of the database under load, and lets its standby take over.
+//! Stops the primary of the database under load and promotes its standby.
 
 use crate::support::process::Server;
 use crate::{Trial, WRITES_AFTERWARDS};
 
 impl Trial {
-    /// Lets all clients write, and in the middle of it lets the primary stand still, or kills it in every other round;
-    /// then promotes the standby. Says how that went, once every node has found it. The one that stands still is always
-    /// the first that nodes ask, since both take turns.
+    /// Runs all clients and meanwhile freezes the primary, in odd rounds, or kills it, in even rounds. Then promotes the
+    /// standby and waits until every node uses it. Returns a summary. The two servers swap roles in each round, so a
+    /// frozen primary is always the first host that nodes try.
     pub async fn write_until_failed_over(&mut self, servers: &[Server], round: u32) -> String {
         let mut pair = self.pair.take().expect("the database has a standby");
         if round > 1 {
@@ -26,10 +26,10 @@ impl Trial {
         let writes = self.end(work).await;
         let in_doubt = self.clients.iter().filter(|client| client.is_in_doubt()).count();
         self.pair = Some(pair);
-        let how = if stands_still { "stood still" } else { "was killed" };
+        let how = if stands_still { "was frozen" } else { "was killed" };
         format!(
             "{writes} writes acknowledged, the primary {how} after {after_ms} ms, no writes for {silence_ms} ms, \
-             {in_doubt} answered that the database was away"
+             {in_doubt} clients with a write of unknown result"
         )
     }
 }

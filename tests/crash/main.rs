@@ -1,16 +1,19 @@
-//! Kills the real server in the middle of its work, again and again, and looks for what was lost.
+//! Kills the real server under load, again and again, and checks that nothing was lost.
 //!
 //! `cargo test --test crash -- --rounds 200 --seed 7`. In each round, clients write to a server on the same data
-//! directory as fast as they are answered, until it gets a SIGKILL; it is started again, and then, over HTTP:
-//! every acknowledged write is there; a write that was not acknowledged happened whole or not at all; nothing
-//! contradicts itself; documents that nobody wrote to have the ETags that they had.
+//! directory as fast as it answers, until it gets a SIGKILL. It is started again, and then this is checked over HTTP:
 //!
-//! With `--nodes 3` there are that many servers on one PostgreSQL database. One of them is killed while the clients of the
-//! others go on, which must be answered all the time. With `--failover` it is the database that is killed, or stands
-//! still, and its synchronous standby takes over; all nodes must find that by themselves, and then the same holds.
+//! - every acknowledged write is there;
+//! - every other write took effect completely or not at all;
+//! - all documents agree with each other;
+//! - documents that nobody wrote to have the same ETags as before.
 //!
-//! SIGKILL leaves what the system was given to write, so this shows that nothing is acknowledged before it was
-//! handed over, and that what is found on disk is understood again; not that the disk keeps it.
+//! With `--nodes 3` there are that many servers on one PostgreSQL database. One of them is killed, and the clients of the
+//! others must still be answered. With `--failover` the database is killed or frozen, and its synchronous standby takes
+//! over. All nodes must find it by themselves, and then the same checks follow.
+//!
+//! A SIGKILL does not lose data that the operating system has accepted. So these tests show that the server hands data
+//! over before it acknowledges a write, and that it can read that data again. They do not test the disk.
 
 mod account;
 mod audit;
@@ -54,35 +57,36 @@ use support::process::{Server, serve, soon};
 use tally::Tally;
 use world::World;
 
-/// Clients that write at once.
+/// Number of clients that write at the same time.
 const CLIENTS: usize = 24;
-/// Sessions that all of them share.
+/// Number of sessions that all clients share.
 const LOBBIES: usize = 3;
-/// Most acknowledged writes that a round waits for before the kill.
+/// Maximum number of acknowledged writes before the kill.
 const WRITES_MAX: u64 = 600;
-/// Most time from there to the kill, in microseconds: a few durable writes.
+/// Maximum time from there to the kill, in microseconds: a few durable writes.
 const DELAY_MAX_US: u64 = 15_000;
-/// Of so many starts, one is killed too.
+/// One of this many starts is killed too.
 const STARTS_PER_KILL: u64 = 4;
-/// Servers that share a database, where nothing else is said.
+/// Default number of servers that share a database.
 const NODES: usize = 3;
-/// Most rounds that they play then.
+/// Maximum number of rounds with several servers, by default.
 const ROUNDS_OF_NODES: u32 = 3;
-/// Acknowledged writes that those have to come to who were not killed.
+/// Number of writes that the surviving servers must acknowledge after the kill.
 const WRITES_AFTERWARDS: u32 = 100;
-/// Most rounds in which the database fails over, where nothing else is said.
+/// Maximum number of rounds with a failover of the database, by default.
 const ROUNDS_OF_FAILOVER: u32 = 2;
-/// Most time from such a start to the kill, in microseconds.
+/// Maximum time from such a start to its kill, in microseconds.
 const START_MAX_US: u64 = 100_000;
-/// How long documents may contradict each other, each time because something ran out between them.
+/// How long documents may contradict each other because something expired between two reads.
 const AGREEMENT_TIME_MAX: Duration = Duration::from_secs(20);
-/// Pause before everything is read again.
+/// Pause before all documents are read again.
 const READ_PAUSE: Duration = Duration::from_millis(100);
-/// How long tokens are good for: longer than anyone lets this run.
+/// Lifetime of tokens: longer than any run.
 const TOKEN_TTL: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// Parties, in which each client is alone with players of its own, lobbies, which stay when they are empty, and
-/// sessions that end by themselves, in the times that clients know. An instance that reports once is well for longer than anyone lets this run.
+/// Session types: parties with the players of one client only; lobbies, which stay when they are empty; and short-lived
+/// sessions with known lifetimes. The reporting interval is so long that one report keeps an instance healthy for the
+/// whole run.
 const CONFIG: &str = r#"
 [telemetry]
 log = "error"
@@ -117,7 +121,7 @@ PSN = { platform_session_type = "lobby" }
 Steam = { platform_session_type = "lobby" }
 "#;
 
-/// The configuration of several servers on one database, with a key that they share.
+/// The additional configuration of several servers on one database, with a shared key.
 fn share(dir: &Path, database_url: &str) -> String {
     let (keys, secret) = (dir.join("jwks.json"), std::fs::read_to_string(DevelopmentKey::path(dir)).unwrap());
     let key = json!({"kty": "oct", "alg": "HS256", "kid": "development", "k": secret.trim()});
@@ -130,20 +134,20 @@ fn share(dir: &Path, database_url: &str) -> String {
 
 #[derive(Parser)]
 struct Args {
-    /// How often the server is killed.
+    /// How many rounds to run: the server is killed once in each.
     #[arg(long, default_value_t = 20)]
     rounds: u32,
-    /// What chance starts from: what clients do, and how far they get before each kill.
+    /// Seed of the random operations and of the time of each kill.
     #[arg(long)]
     seed: Option<u64>,
-    /// How many servers share a database; without it, one server runs on a data directory, and then a few rounds are
-    /// played by three.
+    /// How many servers share a database. Without it, one server runs on a data directory, and then three servers run a
+    /// few rounds on a database.
     #[arg(long)]
     nodes: Option<usize>,
-    /// Whether it is their database that is killed; without it and `--nodes`, a few rounds are played so at the end.
+    /// Kill the database instead of a server. Without this and `--nodes`, the last few rounds do so.
     #[arg(long)]
     failover: bool,
-    /// What else `cargo test` gives to every test: names to choose by, and flags without a meaning here.
+    /// Other arguments of `cargo test`: name filters, and flags that are ignored here.
     #[arg(hide = true, allow_hyphen_values = true)]
     of_cargo: Vec<String>,
 }
@@ -177,14 +181,14 @@ fn main() -> ExitCode {
     if wrong.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// Who serves, and what is killed.
+/// The servers of a trial, and what is killed.
 #[derive(Clone, Copy)]
 enum Setting {
-    /// A server on a data directory.
+    /// One server on a data directory. The server is killed.
     Alone,
-    /// One of so many servers on a database.
+    /// This many servers on a database. One of them is killed.
     Nodes(usize),
-    /// The database of so many servers.
+    /// This many servers on a database. The database is killed.
     Failover(usize),
 }
 
@@ -198,7 +202,7 @@ impl fmt::Display for Setting {
     }
 }
 
-/// Plays the rounds; answers what is wrong after the first in which anything is.
+/// Runs the rounds. Stops after the first round with faults and returns them.
 async fn run(rounds: u32, seed: u64, setting: Setting) -> Vec<String> {
     let (mut trial, mut servers) = Trial::start(seed, setting).await;
     for round in 1..=rounds {
@@ -226,14 +230,14 @@ async fn run(rounds: u32, seed: u64, setting: Setting) -> Vec<String> {
     trial.audit().await
 }
 
-/// Clients who write.
+/// The running clients.
 struct Work {
     tally: Arc<Tally>,
     started: Instant,
     writing: JoinSet<Client>,
 }
 
-/// A data directory or a database, and those who use it.
+/// A data directory or a database, with the clients that use it.
 struct Trial {
     dir: TempDir,
     database: Option<Database>,
@@ -245,7 +249,7 @@ struct Trial {
 }
 
 impl Trial {
-    /// Starts the servers, and makes what all clients share.
+    /// Starts the servers and creates the lobbies.
     async fn start(seed: u64, setting: Setting) -> (Self, Vec<Server>) {
         let dir = TempDir::new().unwrap();
         let key = DevelopmentKey::load_or_create(dir.path(), &Entropy::System).unwrap();
@@ -309,13 +313,13 @@ impl Trial {
         self.key.sign(&grant, Clock::System.now())
     }
 
-    /// A connection that may do everything.
+    /// A connection with every permission.
     async fn admin(&self, server: &Server) -> Connection {
         let token = self.token(self.chance.uuid(), None, None, &["session:*"]);
         Connection::open(server.address, Some(&token)).await.unwrap()
     }
 
-    /// Makes lobbies, each with a platform session on every platform and nobody in it.
+    /// Creates the lobbies, each empty and with a platform session on every platform.
     async fn make_lobbies(&self, server: &Server) -> Vec<String> {
         let mut admin = self.admin(server).await;
         let mut call = async |write: Write| {
@@ -340,7 +344,7 @@ impl Trial {
         u64::from_le_bytes(self.chance.bytes()) % bound
     }
 
-    /// Lets all clients write, and kills one of the servers in the middle of it. Says how that went.
+    /// Runs all clients and meanwhile kills one of the servers. Returns a summary.
     async fn write_until_killed(&mut self, servers: &mut Vec<Server>) -> String {
         let work = self.work(servers).await;
         let after_ms = work.started.elapsed().as_millis();
@@ -357,7 +361,7 @@ impl Trial {
         format!("{writes} writes acknowledged, killed after {after_ms} ms")
     }
 
-    /// Lets all clients write, until they are in the middle of it.
+    /// Starts all clients and waits until enough writes are acknowledged, and a random time more.
     async fn work(&mut self, servers: &[Server]) -> Work {
         let (tally, started) = (Arc::new(Tally::new(servers.len())), Instant::now());
         let mut writing = JoinSet::new();
@@ -376,7 +380,7 @@ impl Trial {
         Work { tally, started, writing }
     }
 
-    /// Lets the clients end; answers how many writes were acknowledged.
+    /// Stops the clients; returns the number of acknowledged writes.
     async fn end(&mut self, work: Work) -> usize {
         work.tally.end();
         self.clients = work.writing.join_all().await;
@@ -384,7 +388,7 @@ impl Trial {
         work.tally.count()
     }
 
-    /// Starts a server on what is left; now and then kills it once more while it starts.
+    /// Starts a server on the data that is left. Sometimes kills it once more during its start.
     async fn restart(&self) -> Server {
         if self.below(STARTS_PER_KILL) == 0 {
             let mut starting = self.command().spawn().unwrap();
@@ -394,14 +398,14 @@ impl Trial {
         Server::spawn(self.command()).await
     }
 
-    /// Reads everything, and holds it against what clients were told. Answers what was checked, and what is wrong.
+    /// Reads all documents and compares them with the clients' facts. Returns a summary and the faults.
     async fn verify(&mut self, server: &Server) -> (String, Vec<String>) {
         let mut admin = self.admin(server).await;
         let started = Instant::now();
         let (world, mut wrong) = loop {
             let world = World::read(&mut admin, &self.clients, &self.lobbies).await.unwrap();
             let wrong = world.contradictions(&self.clients, &self.lobbies);
-            // What runs out between two documents makes them contradict each other, until both are read again.
+            // If something expires between two reads, the documents contradict each other until both are read again.
             if wrong.is_empty() || started.elapsed() > AGREEMENT_TIME_MAX {
                 break (world, wrong);
             }
@@ -413,13 +417,14 @@ impl Trial {
         }
         let Checked { facts, etags, in_flight, happened, lapsed } = checked;
         let verified = format!(
-            "{facts} facts, {etags} ETags, {}; of {in_flight} writes in flight {happened} happened, {lapsed} ran out",
+            "{facts} facts, {etags} ETags, {}; of {in_flight} writes in flight {happened} took effect, {lapsed} expired",
             world.size()
         );
         (verified, wrong)
     }
 
-    /// What does not belong into the store, as the kill has left it. The store itself is for the server to open.
+    /// Checks the content of the store after the kill. Reads a copy of a data directory, because only one process may open
+    /// it.
     async fn audit(&self) -> Vec<String> {
         let copied = TempDir::new().unwrap();
         let store = match &self.database {
@@ -436,7 +441,7 @@ impl Trial {
         audit::leftovers(&store, &players.collect()).await
     }
 
-    /// Waits until everything has run out that waits for nothing but a short time.
+    /// Waits until all invites and inactive players have expired.
     async fn wait_out(&self, server: &Server) {
         let mut admin = self.admin(server).await;
         let mut looks = tokio::time::interval(Duration::from_millis(50));
@@ -449,6 +454,6 @@ impl Trial {
                 }
             }
         };
-        soon("invites and silent players are gone", waiting).await;
+        soon("invites and inactive players have expired", waiting).await;
     }
 }

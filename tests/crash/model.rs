@@ -1,4 +1,4 @@
-//! What writes there are, and what each makes true.
+//! The kinds of writes, and the facts that each makes true.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,47 +13,47 @@ use crate::client::DRIFTER;
 /// Platforms that sessions are linked on.
 pub const PLATFORMS: [Platform; 3] = [Platform::XboxLive, Platform::PSN, Platform::Steam];
 
-/// What a client can be sure of about a session: what nobody but itself changes.
+/// An aspect of a session that only the client itself changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Aspect {
-    /// It is in the session; the value is the version of the game that it last joined with.
+    /// The client is in the session; the value is the game version of its last join.
     Place,
-    /// It plays on this platform or came through it; of lobbies.
+    /// Of lobbies: the client plays on this platform or joined through it.
     Through(Platform),
-    /// The session's data; of parties, where the client is alone, as is what follows.
+    /// The session's data. This and all aspects below are of parties, which only the client's players use.
     Data,
     /// The platform session that is linked.
     Link(Platform),
-    /// Standing and team of one of the client's players, by number.
+    /// Status and team of one of the client's players, by number.
     Seat(usize),
-    /// What was noted of such a player.
+    /// The custom data of such a player.
     Note(usize),
-    /// A right that such a player was lent.
+    /// A right that was given to such a player.
     Lent(usize, &'static str),
-    /// The size of a team, where it was changed.
+    /// The size of a team, if it was changed.
     Size(usize),
-    /// Whether anyone may join.
+    /// The session is open.
     Open,
     /// The short code.
     Code,
-    /// What the browser shows of it.
+    /// The data of its listing in the browser.
     Listed,
     /// The instance.
     Instance,
     /// The allocation of the instance.
     Allocation,
-    /// How well the instance is.
+    /// The health of the instance.
     Health,
 }
 
-/// A size that no team has from its start.
+/// Changed sizes of teams; no team starts with one of them.
 pub const SIZES: std::ops::Range<usize> = 5..9;
-/// Places on a team from its start.
+/// Initial number of slots of a team.
 pub const PLACES: usize = 4;
 
 /// An aspect of a session.
 pub type Fact = (String, Aspect);
-/// What is true. What is not here is not true.
+/// All true facts with their values.
 pub type Facts = BTreeMap<Fact, String>;
 
 /// The path of a session.
@@ -71,29 +71,29 @@ pub fn list_path(player: Uuid) -> String {
     format!("/v1/player/{player}/session")
 }
 
-/// A write.
+/// A write request, with the facts that it makes true.
 #[derive(Clone, Debug)]
 pub struct Write {
     pub method: Method,
     pub path: String,
     pub body: Option<Value>,
-    /// The session it writes to; none where it makes one.
+    /// The session that it changes; `None` if it creates one.
     pub session: Option<String>,
     /// Which of the client's players sends it.
     pub by: usize,
-    /// Whether nothing is true any more of what was true of the session.
+    /// Whether it ends all facts of the session.
     ends: bool,
-    /// What it makes true.
+    /// The aspects that it sets, or ends with `None`.
     makes: Vec<(Aspect, Option<String>)>,
-    /// What it makes true as the server chooses, and the field of the answer that says so.
+    /// The aspect whose value the server chooses, and the field of the answer with that value.
     chosen: Option<(Aspect, &'static str)>,
-    /// The document whose ETag is on the answer.
+    /// The path of the document whose ETag the answer has.
     pub answers: Option<String>,
-    /// The one refusal that there may be, where it depends on others whether it succeeds.
+    /// The only acceptable refusal, for writes that depend on other clients.
     pub refusal: Option<&'static str>,
-    /// The player whose invite may have run out before this arrives, which is then refused.
+    /// The player whose invite may have expired before this write. Then the write is refused.
     pub waits: Option<usize>,
-    /// How many seconds the session that it makes lives at least where nobody asks for it.
+    /// The shortest lifetime of the created session if nobody uses it, in seconds.
     lives_s: Option<i64>,
 }
 
@@ -104,7 +104,7 @@ impl fmt::Display for Write {
     }
 }
 
-/// What a player says on joining.
+/// The body of a join.
 pub fn joining(platform: Platform, version: &str) -> Value {
     let client_settings = json!({ "platform": platform, "input": "gamepad" });
     json!({ "client_version": version, "client_settings": client_settings, "team_id": 0 })
@@ -133,7 +133,7 @@ impl Write {
         Self { answers: Some(session_path(session)), ..Self::new(method, path, Some(session)) }
     }
 
-    /// The same by another of the client's players.
+    /// The same write by another of the client's players.
     pub fn by(self, by: usize) -> Self {
         Self { by, ..self }
     }
@@ -142,7 +142,7 @@ impl Write {
         Self { body: Some(body), ..self }
     }
 
-    /// The same, where the answer has no ETag.
+    /// The same write, if its answer has no ETag.
     pub fn untagged(self) -> Self {
         Self { answers: None, ..self }
     }
@@ -151,12 +151,12 @@ impl Write {
         Self { chosen: Some((aspect, field)), ..self }
     }
 
-    /// The same, where others may be the cause of a refusal.
+    /// The same write, if other clients may cause this refusal.
     pub fn unless(self, refusal: &'static str) -> Self {
         Self { refusal: Some(refusal), ..self }
     }
 
-    /// The same, where an invite may have run out.
+    /// The same write, if the invite of this player may have expired.
     pub fn waits(self, player: usize, refusal: &'static str) -> Self {
         Self { waits: Some(player), ..self.unless(refusal) }
     }
@@ -170,13 +170,13 @@ impl Write {
         self
     }
 
-    /// What it ends of what was true of the session.
+    /// The same write, which also ends these aspects.
     pub fn unmakes(mut self, aspects: impl IntoIterator<Item = Aspect>) -> Self {
         self.makes.extend(aspects.into_iter().map(|aspect| (aspect, None)));
         self
     }
 
-    /// Creates a session; the creator's version tells it from every other.
+    /// Creates a session. Its version is unique and identifies it.
     pub fn create(session_type: &str, platform: Platform, version: &str) -> Self {
         let mut body = joining(platform, version);
         body["session_type"] = session_type.into();
@@ -184,7 +184,7 @@ impl Write {
         Self { body: Some(body), ..create }.makes(Aspect::Seat(0), "leader 0")
     }
 
-    /// Creates a session that nobody asks for again, and which ends by itself.
+    /// Creates a short-lived session: nobody uses it, so it ends by itself.
     pub fn fleeting(session_type: &str, lives_s: i64, platform: Platform) -> Self {
         let mut body = joining(platform, "1.0.0");
         body["session_type"] = session_type.into();
@@ -192,12 +192,12 @@ impl Write {
         Self { body: Some(body), lives_s: Some(lives_s), refusal: Some("too_many_sessions"), ..create }
     }
 
-    /// How many seconds the session that it makes lives at least, where that ends by itself.
+    /// The shortest lifetime of a created short-lived session, in seconds.
     pub fn lives_s(&self) -> Option<i64> {
         self.lives_s
     }
 
-    /// Joins a party again: the client's own entry changes, and nothing else.
+    /// Joins a party again, which changes only the client's own entry.
     pub fn join_party(session: &str, platform: Platform, version: &str) -> Self {
         let path = session_path(session);
         let join = Self::new(Method::POST, format!("{path}/player/me"), Some(session));
@@ -205,7 +205,7 @@ impl Write {
         Self { body: Some(joining(platform, version)), answers: Some(path), ..join }
     }
 
-    /// Joins a lobby, by itself or through a platform session.
+    /// Joins a lobby, directly or through a platform session.
     pub fn join_lobby(
         session: &str,
         through: Option<(Platform, &str)>,
@@ -220,7 +220,7 @@ impl Write {
         Self { body: Some(joining(platform, version)), ..join.makes(Aspect::Through(door), "yes") }
     }
 
-    /// Leaves a session, by itself or through a platform session. A party ends with that.
+    /// Leaves a session, directly or through a platform session. A party ends with it.
     pub fn leave(session: &str, through: Option<(Platform, &str)>) -> Self {
         let path =
             through.map_or_else(|| session_path(session), |(platform, id)| platform_path(platform, id));
@@ -239,7 +239,7 @@ impl Write {
         Self { body: Some(json!({ "custom_data": { "written": value } })), answers: Some(path), ..patch }
     }
 
-    /// Links a platform session, unless another session has it.
+    /// Links a platform session. The write is refused if another session has linked it.
     pub fn link(session: &str, platform: Platform, id: &str) -> Self {
         let path = platform_path(platform, id);
         let link = Self::new(Method::POST, format!("{path}/session/{session}"), Some(session));
@@ -254,22 +254,22 @@ impl Write {
         Self { makes: vec![(Aspect::Link(platform), None)], ..unlink }
     }
 
-    /// Whether the list of the client's sessions changes.
+    /// Whether it changes the client's session list.
     pub fn changes_list(&self) -> bool {
         self.ends || self.makes.iter().any(|(aspect, _)| *aspect == Aspect::Place)
     }
 
-    /// Whether it is a join, after which the server knows the player by their older id as well.
+    /// Whether it is a join, after which the server knows the numeric id of the player.
     pub fn introduces(&self) -> bool {
         self.method == Method::POST && (self.session.is_none() || self.path.ends_with("/player/me"))
     }
 
-    /// What the server chose, as its answer says.
+    /// The value that the server chose, from its answer.
     pub fn choice(&self, answer: &Value) -> Option<String> {
         Some(answer[self.chosen?.1].as_str()?.to_owned())
     }
 
-    /// The facts it changes where these were true before, each with its new value.
+    /// The facts that it changes, given the facts before, each with its new value.
     pub fn changes(
         &self,
         session: &str,
@@ -282,8 +282,8 @@ impl Write {
         ended.map(|fact| (fact.clone(), None)).chain(made).chain(chosen).collect()
     }
 
-    /// What is true once it has happened, where these facts were true before. A session that it made is looked
-    /// for in what was found: its creator's version is no other session's.
+    /// The facts after it took effect, given the facts before. A created session is identified among the found facts by
+    /// the unique version of its creator.
     pub fn happened(&self, before: &Facts, all_found: &Facts) -> Facts {
         let made = |((_, aspect), version): &(&Fact, &String)| {
             let place = self.makes.iter().find(|(made, _)| *made == Aspect::Place);
@@ -302,7 +302,7 @@ impl Write {
     }
 }
 
-/// Makes a fact true, or no longer true.
+/// Sets a fact, or removes it.
 pub fn set(facts: &mut Facts, fact: Fact, value: Option<String>) {
     match value {
         Some(value) => drop(facts.insert(fact, value)),

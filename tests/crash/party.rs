@@ -1,5 +1,5 @@
-//! What a client and its other players do in a party that nobody else is in: each write is chosen so that the client
-//! knows what it makes true.
+//! Random writes in a party that only the players of one client use. Each write is chosen so that the client knows which
+//! facts it makes true.
 
 use http::Method;
 use rallypoint::domain::Platform;
@@ -8,14 +8,14 @@ use uuid::Uuid;
 
 use crate::model::{Aspect, Facts, SIZES, Write, joining, session_path};
 
-/// Players of a client: itself, and those who come into its parties and go.
+/// Number of players of a client: itself, and the players that join and leave its parties.
 pub const PLAYERS: usize = 3;
-/// Rights that are lent.
+/// Rights that are given to players.
 pub const RIGHTS: [&str; 3] = ["invite", "kick", "move"];
-/// Allocations, first come, first served.
+/// Number of allocation ids. All clients compete for them.
 const ALLOCATIONS: usize = 16;
 
-/// A party, as its client knows it.
+/// A party with the facts of its client.
 pub struct Party<'a> {
     pub id: &'a str,
     pub facts: &'a Facts,
@@ -23,18 +23,18 @@ pub struct Party<'a> {
     pub platform: Platform,
 }
 
-/// The standing and team of a seat.
+/// The status and team in an `Aspect::Seat` value.
 fn read_seat(seat: &str) -> (&str, usize) {
-    let (standing, team) = seat.split_once(' ').expect("a standing and a team");
+    let (standing, team) = seat.split_once(' ').expect("a status and a team");
     (standing, team.parse().expect("a team's index"))
 }
 
-/// Whether a seat waits for its player.
+/// Whether the player is invited or reserved.
 pub fn is_waiting(seat: &str) -> bool {
     matches!(read_seat(seat).0, "invited" | "reserved")
 }
 
-/// Everything that is true of a player of a party.
+/// All aspects of a player of a party.
 pub fn all_of(player: usize) -> impl Iterator<Item = Aspect> {
     let lent = RIGHTS.into_iter().map(move |right| Aspect::Lent(player, right));
     [Aspect::Seat(player), Aspect::Note(player)].into_iter().chain(lent)
@@ -57,13 +57,13 @@ impl Party<'_> {
         (0..PLAYERS).filter(|player| self.is_active(*player)).collect()
     }
 
-    /// Who leads it.
+    /// The leader of the party.
     pub fn leader(&self) -> usize {
         let leads = |player: &usize| matches!(self.seat(*player), Some(("leader", _)));
         (0..PLAYERS).find(leads).expect("somebody leads a party")
     }
 
-    /// Whether nobody but the client takes part.
+    /// Whether the client's own player is the only active one.
     pub fn is_alone(&self) -> bool {
         self.active() == [0]
     }
@@ -100,7 +100,7 @@ impl Party<'_> {
         write.makes(Aspect::Seat(player), format!("{standing} {team}"))
     }
 
-    /// Something that is done to one of the other players, or by one; `text` is like no other.
+    /// A random write about or by one of the other players. `text` is unique.
     pub fn with_player(&self, pick: impl Fn(usize) -> usize, text: &str) -> Option<Write> {
         let (player, leader) = (1 + pick(PLAYERS - 1), self.leader());
         let Some((standing, team)) = self.seat(player) else {
@@ -147,7 +147,7 @@ impl Party<'_> {
         self.sits(invite, player, standing, team)
     }
 
-    /// What becomes of an invite.
+    /// A random answer to an invite: replaced, declined, withdrawn or accepted.
     fn answer(&self, player: usize, team: usize, how: usize, text: &str) -> Write {
         match how {
             0 => self.invite(player, 3, text),
@@ -169,7 +169,7 @@ impl Party<'_> {
         }
     }
 
-    /// Hands leadership over to someone who takes part and was lent nothing, since what a leader was lent is not seen.
+    /// Promotes an active player without given rights. The given rights of a leader cannot be read.
     fn promote(&self, player: usize) -> Option<Write> {
         let (_, team) = self.seat(player).filter(|_| !self.is_lent_anything(player))?;
         let leader = self.leader();
@@ -179,7 +179,7 @@ impl Party<'_> {
         Some(self.sits(promote, player, "leader", team))
     }
 
-    /// Lends a right, or takes it back.
+    /// Gives a right, or removes it.
     fn lend(&self, player: usize, right: &'static str) -> Write {
         let path = self.player_path(player, &format!("/permission/{right}"));
         let lent = Aspect::Lent(player, right);
@@ -200,7 +200,7 @@ impl Party<'_> {
         (team != second).then(|| self.sits(swap, other, "member", team))
     }
 
-    /// A player leaves. Who leads does so only where it is certain who leads then.
+    /// A player leaves. The leader leaves only if the next leader is certain.
     fn go(&self, player: usize) -> Option<Write> {
         let leave = self.delete(self.path("/player/me")).untagged().by(player).unmakes(all_of(player));
         if player != self.leader() {
@@ -212,7 +212,7 @@ impl Party<'_> {
         Some(self.sits(leave, next, "leader", team))
     }
 
-    /// Something that makes the party found or played elsewhere.
+    /// A random write about short code, listing, team sizes, joinability or instance.
     pub fn as_whole(&self, pick: impl Fn(usize) -> usize, text: &str) -> Option<Write> {
         let leader = self.leader();
         let listing = json!({"custom_data": {"written": text}});
@@ -244,7 +244,7 @@ impl Party<'_> {
         Some(write.by(leader))
     }
 
-    /// Asks for an instance, or does something with it as its host: who asked for it, while they take part.
+    /// Requests an instance, or writes to it as its host: the player who requested it, while they are active.
     fn of_instance(&self, pick: impl Fn(usize) -> usize, text: &str) -> Option<Write> {
         let leader = self.leader();
         let path = self.path("/instance");
@@ -275,7 +275,7 @@ impl Party<'_> {
         }
     }
 
-    /// Everyone who takes part in another party is invited; or taken out, where that is everyone here and so ends it.
+    /// Invites the active players of another party, or kicks them if that ends this party.
     pub fn with_party(&self, other: &Self, pick: impl Fn(usize) -> usize, text: &str) -> Option<Write> {
         let leader = self.leader();
         if pick(4) == 0 {

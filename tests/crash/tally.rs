@@ -1,4 +1,4 @@
-//! Counts acknowledged writes, for those who wait for some.
+//! Counts acknowledged writes, so that a trial can wait for a number of them.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -9,7 +9,7 @@ use tokio::sync::Semaphore;
 
 use crate::support::process::soon;
 
-/// Counts acknowledged writes, of each node and of all.
+/// The number of acknowledged writes, of each node and of all nodes.
 pub struct Tally {
     is_enough: AtomicBool,
     of_all: Semaphore,
@@ -17,7 +17,7 @@ pub struct Tally {
     silence: Mutex<Silence>,
 }
 
-/// How long nobody was acknowledged a write.
+/// The longest pause between two acknowledged writes.
 struct Silence {
     since: Instant,
     longest: Duration,
@@ -42,32 +42,32 @@ impl Tally {
         self.of_all.add_permits(1);
     }
 
-    /// How many there are.
+    /// The number of acknowledged writes.
     pub fn count(&self) -> usize {
         self.of_all.available_permits()
     }
 
-    /// The longest time between two of them.
+    /// The longest pause between two acknowledged writes.
     pub fn silence(&self) -> Duration {
         self.silence.lock().unwrap_or_else(PoisonError::into_inner).longest
     }
 
-    /// Waits until there are so many.
+    /// Waits for this many writes in total.
     pub async fn reaches(&self, count: u32) {
         reaches(&self.of_all, count).await;
     }
 
-    /// Waits until there are so many more.
+    /// Waits for this many more writes.
     pub async fn gains(&self, count: u32) {
         gains(&self.of_all, count).await;
     }
 
-    /// Waits until there are so many more of each node.
+    /// Waits for this many more writes at each node.
     pub async fn gains_everywhere(&self, count: u32) {
         join_all(self.of_nodes.iter().map(|node| gains(node, count))).await;
     }
 
-    /// Says that it is enough.
+    /// Tells the clients to stop.
     pub fn end(&self) {
         self.is_enough.store(true, Ordering::Relaxed);
     }
@@ -78,7 +78,7 @@ impl Tally {
 }
 
 async fn reaches(counted: &Semaphore, count: u32) {
-    // Given back at once: they are only counted.
+    // The permits are returned at once. The semaphore only counts.
     drop(soon("enough writes are acknowledged", counted.acquire_many(count)).await);
 }
 

@@ -1,4 +1,4 @@
-//! Everything that can be read over HTTP after a restart, and whether it is as it must be.
+//! Reads all documents over HTTP after a restart and checks that they agree.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,21 +13,21 @@ use crate::model::{Aspect, Fact, Facts, PLACES, PLATFORMS, list_path, platform_p
 use crate::party::{PLAYERS, RIGHTS};
 use crate::support::connection::Connection;
 
-/// A document. Its body is the error where there is none.
+/// A document. If it does not exist, `body` is the error body.
 struct Document {
     status: StatusCode,
     etag: Option<String>,
     body: Value,
 }
 
-/// What was read, by path.
+/// All documents that were read, by path.
 pub struct World {
     documents: BTreeMap<String, Document>,
     sessions: BTreeSet<String>,
     platform_sessions: BTreeSet<(Platform, String)>,
-    /// Sessions that the browser shows, each as often as it does.
+    /// All entries that the browser shows.
     browsed: Vec<Value>,
-    /// When everything was read.
+    /// The time at the end of the read.
     pub read_ms: i64,
 }
 
@@ -41,7 +41,7 @@ fn items(list: &Value) -> impl Iterator<Item = &Value> {
     list.as_array().into_iter().flatten()
 }
 
-/// The sessions that a player's list names, each with the standing that it says.
+/// The sessions in a player's list, each with the player's status.
 fn listed(list: &Value) -> BTreeSet<(&str, &'static str)> {
     let by_type = list["sessions"].as_object().into_iter().flatten();
     let mut found = BTreeSet::new();
@@ -54,7 +54,7 @@ fn listed(list: &Value) -> BTreeSet<(&str, &'static str)> {
     found
 }
 
-/// The standing of a player of a session, as lists tell it.
+/// The status of a player, as player lists show it.
 fn standing(entry: &Value) -> &'static str {
     match entry["status"].as_str() {
         Some("invited") => "invited",
@@ -79,7 +79,7 @@ fn name(platform_session: &Value) -> (Platform, String) {
     (platform, text("platform_session_id_base64").to_owned())
 }
 
-/// The path of the list of one of a client's players by their older id.
+/// The path of the session list of one of a client's players, by numeric id.
 fn id_path(client: &Client, player: usize) -> String {
     format!("/v1/player/id/{}/session", client.player_id(player))
 }
@@ -89,7 +89,7 @@ fn allocation_path(allocation: &str) -> String {
     format!("/v1/session/allocation/{allocation}")
 }
 
-/// What is true of the teams of a party, and of the client's players on them.
+/// The facts about the teams of a party and about the client's players on them.
 fn found_on_teams(session: &Value, client: &Client, found: &mut impl FnMut(Aspect, &Value)) {
     for team in items(&session["teams"]) {
         let (index, size) = (&team["team_id"], &team["max_size"]);
@@ -112,8 +112,8 @@ fn found_on_teams(session: &Value, client: &Client, found: &mut impl FnMut(Aspec
 }
 
 impl World {
-    /// Reads the players' lists, every session that these or the clients know of, every way to find one, and every
-    /// platform session that there is or was.
+    /// Reads the players' lists, every session that these lists or the clients name, by every name that it has, and every
+    /// platform session that exists or existed.
     pub async fn read(
         connection: &mut Connection,
         clients: &[Client],
@@ -149,14 +149,14 @@ impl World {
         Ok(world)
     }
 
-    /// Reads a session by its id and by whatever else finds it.
+    /// Reads a session by its id, its short code and its allocation.
     async fn read_session(
         &mut self,
         connection: &mut Connection,
         id: &str,
         clients: &[Client],
     ) -> hyper::Result<()> {
-        // Nobody asks for what ends by itself.
+        // A read must not keep a short-lived session alive.
         let asks = if self.is_fleeting(id, clients) { "?refresh_ttl=false" } else { "" };
         let session = self.get_as(connection, session_path(id), asks).await?;
         self.platform_sessions.extend(items(&session["platform_session"]).map(name));
@@ -182,7 +182,7 @@ impl World {
         }
     }
 
-    /// Whether a player who drifts is in a session, whose client may not have heard of it.
+    /// Whether a session is short-lived. Its client may not have received the answer to its creation.
     fn is_fleeting(&self, id: &str, clients: &[Client]) -> bool {
         clients.iter().any(|client| {
             if client.fleeting.contains_key(id) {
@@ -210,19 +210,19 @@ impl World {
         Ok(body)
     }
 
-    /// How much was read.
+    /// A summary of what was read.
     pub fn size(&self) -> String {
         let (sessions, platform_sessions) = (self.sessions().count(), self.platform_sessions.len());
         format!("{sessions} sessions, {platform_sessions} platform sessions")
     }
 
-    /// Sessions that there are.
+    /// The sessions that exist.
     fn sessions(&self) -> impl Iterator<Item = (&str, &Value)> {
         let found = self.sessions.iter().map(|id| (id.as_str(), &self.documents[&session_path(id)]));
         found.filter(|(_, document)| document.status.is_success()).map(|(id, document)| (id, &document.body))
     }
 
-    /// What is true of a client.
+    /// The facts about a client.
     pub fn facts(&self, client: &Client) -> Facts {
         let mut facts = Facts::new();
         for (id, session) in self.sessions() {
@@ -260,19 +260,19 @@ impl World {
         facts
     }
 
-    /// Whether a seat that a fact is about is taken.
+    /// Whether the player of an `Aspect::Seat` fact has an entry in the session.
     pub fn has(&self, (session, aspect): &Fact, client: &Client) -> bool {
         let Aspect::Seat(player) = aspect else { return false };
         let document = &self.documents[&session_path(session)].body;
         players(document).any(|entry| is_player(entry, client.players[*player]))
     }
 
-    /// Whether a session is there.
+    /// Whether a session exists.
     pub fn lives(&self, session: &str) -> bool {
         self.documents[&session_path(session)].status.is_success()
     }
 
-    /// Whether somebody still waits for an answer to an invite, or is taken out soon for not asking.
+    /// Whether an invite is still pending, or a player is about to be removed for inactivity.
     pub fn waits(&self, clients: &[Client]) -> bool {
         let mut players = clients.iter().flat_map(|client| &client.players);
         players.any(|player| {
@@ -282,7 +282,7 @@ impl World {
         })
     }
 
-    /// Everything that is wrong with what was read in itself, whatever was written.
+    /// All contradictions between the documents, whatever was written.
     pub fn contradictions(&self, clients: &[Client], lobbies: &Lobbies) -> Vec<String> {
         let mut wrong = Vec::new();
         for (path, document) in &self.documents {
@@ -318,7 +318,8 @@ impl World {
         wrong
     }
 
-    /// One leader while anyone is active; every platform session in it is found by itself, and is the same there.
+    /// Checks a session: it has one leader if it has active players, its short code and allocation find it, and each of
+    /// its platform sessions has the same content when read alone.
     fn check_session(&self, id: &str, session: &Value, wrong: &mut Vec<String>) {
         let with = |status: &'static str| players(session).filter(move |entry| entry["status"] == status);
         let (leaders, members) = (with("leader").count(), with("member").count());
@@ -345,7 +346,7 @@ impl World {
         }
     }
 
-    /// A player's list names the sessions that the player is in, and no other, each with the player's standing.
+    /// Checks a player's list: it names exactly the sessions with the player, each with the right status.
     fn check_list(&self, client: &Client, player: Uuid, wrong: &mut Vec<String>) {
         let listed = listed(&self.documents[&list_path(player)].body);
         let entry = |session| players(session).find(|entry| is_player(entry, player));
@@ -361,12 +362,12 @@ impl World {
         }
         for (id, standing) in is_in.difference(&listed) {
             wrong.push(format!(
-                "{player} of client {number} is {standing} in session {id}, as which their list does not name it"
+                "{player} of client {number} is {standing} in session {id}, but their list does not say so"
             ));
         }
     }
 
-    /// The browser shows the listed sessions, each once and as it is.
+    /// Checks the browser: it shows every listed session once, with its current data.
     fn check_browser(&self, wrong: &mut Vec<String>) {
         let active = |session| players(session).filter(|entry| standing(entry) == "active").count();
         let listed = self.sessions().filter(|(_, session)| session["browser"].is_object());
@@ -378,13 +379,13 @@ impl World {
         for shown in &self.browsed {
             let id = shown["session_id"].as_str().unwrap_or_default();
             if listed.remove(id) != Some((shown["player_count"].clone(), shown["custom_data"].clone())) {
-                wrong.push(format!("the browser shows {shown}, which is otherwise, or is shown before"));
+                wrong.push(format!("the browser shows {shown}, which is outdated or shown twice"));
             }
         }
         wrong.extend(listed.keys().map(|id| format!("the browser does not show session {id}")));
     }
 
-    /// A platform session is linked to one session, or there is none.
+    /// Checks a platform session: it exists exactly if one session has linked it.
     fn check_platform_session(&self, platform: Platform, id: &str, wrong: &mut Vec<String>) {
         let linked = |session: &Value| {
             items(&session["platform_session"]).any(|linked| name(linked) == (platform, id.to_owned()))
