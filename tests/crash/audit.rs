@@ -34,8 +34,10 @@ pub async fn leftovers(store: &Store, players: &BTreeMap<i64, Uuid>) -> Vec<Stri
         expected.insert(keys::due(due_ms, &session.id), Bytes::new());
         expected.insert(deadline, due.clone());
         // The presence record exists only once a node has synced heartbeats of this session.
-        let heard = keys::last_seen(&session.id);
-        expected.extend(stored.get(&heard).map(|told| (heard, told.clone())));
+        let last_seen = keys::last_seen(&session.id);
+        if let Some(presence) = stored.get(&last_seen) {
+            expected.insert(last_seen, presence.clone());
+        }
     }
     let differ = stored.iter().filter(|(key, value)| expected.get(*key) != Some(value));
     let missing = expected.keys().filter(|key| !stored.contains_key(*key));

@@ -27,9 +27,9 @@ pub type Lobbies = Arc<Vec<String>>;
 /// The time until an invite expires, in seconds.
 pub const INVITE_EXPIRY_S: i64 = 2;
 /// Types of sessions that nobody uses after their creation, and their shortest lifetimes in seconds.
-pub const FLEETING: [(&str, i64); 2] = [("watch", 1), ("brief", 30)];
+pub const SHORT_LIVED: [(&str, i64); 2] = [("watch", 1), ("brief", 30)];
 /// The number of the player who creates these sessions and is in no others.
-pub const DRIFTER: usize = PLAYERS;
+pub const IDLE_PLAYER: usize = PLAYERS;
 
 /// The platform session id of a lobby, the same on every platform.
 pub fn lobby_id(lobby: usize) -> String {
@@ -44,12 +44,12 @@ pub fn pool() -> impl Iterator<Item = (Platform, String)> {
 /// A client with its players and the facts that it expects.
 pub struct Client {
     pub number: usize,
-    /// The client's players: itself, the other players of its parties, and the [`DRIFTER`].
+    /// The client's players: itself, the other players of its parties, and the [`IDLE_PLAYER`].
     pub players: Vec<Uuid>,
     pub platform: Platform,
     /// A token for each player.
     pub tokens: Vec<String>,
-    chance: Entropy,
+    entropy: Entropy,
     lobbies: Lobbies,
     /// Number of writes so far.
     writes: usize,
@@ -66,7 +66,7 @@ pub struct Client {
     /// The time until which an invite certainly exists.
     pub waiting: BTreeMap<Fact, i64>,
     /// Short-lived sessions, and the time until which each certainly exists.
-    pub fleeting: BTreeMap<String, i64>,
+    pub short_lived: BTreeMap<String, i64>,
     /// Players whose numeric ids the server knows.
     pub introduced: BTreeSet<usize>,
     /// Parties that have ended since the last start.
@@ -92,13 +92,13 @@ impl Step {
 
 impl Client {
     /// A client without a token.
-    pub fn new(number: usize, chance: Entropy, lobbies: Lobbies) -> Self {
+    pub fn new(number: usize, entropy: Entropy, lobbies: Lobbies) -> Self {
         Self {
             number,
-            players: (0..=DRIFTER).map(|_| chance.uuid()).collect(),
+            players: (0..=IDLE_PLAYER).map(|_| entropy.uuid()).collect(),
             platform: PLATFORMS[number % PLATFORMS.len()],
             tokens: Vec::new(),
-            chance,
+            entropy,
             lobbies,
             writes: 0,
             facts: Facts::new(),
@@ -107,7 +107,7 @@ impl Client {
             database_fails: false,
             sent_ms: 0,
             waiting: BTreeMap::new(),
-            fleeting: BTreeMap::new(),
+            short_lived: BTreeMap::new(),
             introduced: BTreeSet::new(),
             ended: BTreeSet::new(),
             etags: BTreeMap::new(),
@@ -116,7 +116,7 @@ impl Client {
 
     /// The numeric id of one of its players.
     pub fn player_id(&self, player: usize) -> i64 {
-        i64::try_from(self.number * (DRIFTER + 1) + player).expect("a small number") + 1
+        i64::try_from(self.number * (IDLE_PLAYER + 1) + player).expect("a small number") + 1
     }
 
     /// Writes to a node until the node is gone or the tally is complete. Counts every acknowledged write.
@@ -161,7 +161,7 @@ impl Client {
         if !was_in_doubt {
             self.in_flight = None;
         }
-        Ok(self.settle(&write, &answer))
+        Ok(self.record_answer(&write, &answer))
     }
 
     /// Whether the result of a write is unknown because the database was unavailable.
@@ -170,7 +170,7 @@ impl Client {
     }
 
     /// Records the result of a write; returns whether it was acknowledged.
-    fn settle(&mut self, write: &Write, answer: &Response<Bytes>) -> bool {
+    fn record_answer(&mut self, write: &Write, answer: &Response<Bytes>) -> bool {
         let body: Value = serde_json::from_slice(answer.body()).unwrap_or_default();
         let (name, status) =
             (format!("client {}, write {}: {write}", self.number, self.writes), answer.status());
@@ -182,8 +182,9 @@ impl Client {
             let refusal = body["error_code"].as_str();
             assert!(refusal.is_some() && refusal == write.refusal, "{name} was answered {status} {body}");
             if let (Some(player), Some(session)) = (write.waits, &write.session) {
-                let lapsed = self.lapse((session.clone(), Aspect::Seat(player)), Clock::System.now_ms());
-                assert!(lapsed, "{name} was answered {body}, but the invite has not expired yet");
+                let expired =
+                    self.expire_invite((session.clone(), Aspect::Entry(player)), Clock::System.now_ms());
+                assert!(expired, "{name} was answered {body}, but the invite has not expired yet");
             }
             return false;
         }
@@ -191,7 +192,7 @@ impl Client {
         let session = write.session.as_deref().or(body["session_id"].as_str());
         let session = session.expect("the answer to a creation has the id").to_owned();
         if let Some(lives_s) = write.lives_s() {
-            self.fleeting.insert(session, self.sent_ms + 1000 * lives_s);
+            self.short_lived.insert(session, self.sent_ms + 1000 * lives_s);
             return true;
         }
         let name = Arc::from(name);
@@ -200,7 +201,7 @@ impl Client {
             self.note_waiting(&fact, value.as_deref());
             set(&mut self.facts, fact, value);
         }
-        if !self.facts.contains_key(&(session.clone(), Aspect::Place)) && !self.lobbies.contains(&session) {
+        if !self.facts.contains_key(&(session.clone(), Aspect::Joined)) && !self.lobbies.contains(&session) {
             self.ended.insert(session.clone());
         }
         if let Some(path) = &write.answers {
@@ -212,24 +213,24 @@ impl Client {
     /// Records the time until which an invite certainly exists.
     fn note_waiting(&mut self, fact: &Fact, value: Option<&str>) {
         match (fact.1, value) {
-            (Aspect::Seat(_), Some(seat)) if is_waiting(seat) => {
+            (Aspect::Entry(_), Some(entry)) if is_waiting(entry) => {
                 self.waiting.insert(fact.clone(), self.sent_ms + 1000 * INVITE_EXPIRY_S);
             }
-            (Aspect::Seat(_), _) => drop(self.waiting.remove(fact)),
+            (Aspect::Entry(_), _) => drop(self.waiting.remove(fact)),
             _ => {}
         }
     }
 
     /// Removes an invite that no longer exists; returns false if it cannot have expired yet.
-    pub fn lapse(&mut self, seat: Fact, now_ms: i64) -> bool {
-        if self.waiting.get(&seat).is_none_or(|until_ms| *until_ms > now_ms) {
+    pub fn expire_invite(&mut self, entry: Fact, now_ms: i64) -> bool {
+        if self.waiting.get(&entry).is_none_or(|until_ms| *until_ms > now_ms) {
             return false;
         }
-        if let (session, Aspect::Seat(player)) = &seat {
-            self.facts.remove(&(session.clone(), Aspect::Note(*player)));
+        if let (session, Aspect::Entry(player)) = &entry {
+            self.facts.remove(&(session.clone(), Aspect::CustomData(*player)));
         }
-        self.facts.remove(&seat);
-        self.waiting.remove(&seat);
+        self.facts.remove(&entry);
+        self.waiting.remove(&entry);
         true
     }
 
@@ -257,7 +258,7 @@ impl Client {
     }
 
     fn below(&self, bound: usize) -> usize {
-        usize::from_le_bytes(self.chance.bytes()) % bound
+        usize::from_le_bytes(self.entropy.bytes()) % bound
     }
 
     fn step(&self) -> Step {
@@ -265,26 +266,26 @@ impl Client {
         let version = format!("1.{}.{}", self.number, self.writes);
         if self.is_in_doubt() {
             // Its facts may be outdated. This step depends on none of them.
-            return self.step_aside();
+            return self.step_short_lived();
         }
         match self.below(20) {
             0..6 => Step::write(self.step_in_lobby(&version)),
             6 => Step::Read { path: list_path(self.players[0]), session: None },
-            7 => self.step_aside(),
+            7 => self.step_short_lived(),
             _ => self.step_in_party(&version),
         }
     }
 
-    fn step_aside(&self) -> Step {
-        let (session_type, lives_s) = FLEETING[self.below(FLEETING.len())];
-        Step::write(Write::fleeting(session_type, lives_s, self.platform))
+    fn step_short_lived(&self) -> Step {
+        let (session_type, lives_s) = SHORT_LIVED[self.below(SHORT_LIVED.len())];
+        Step::write(Write::short_lived(session_type, lives_s, self.platform))
     }
 
     fn step_in_lobby(&self, version: &str) -> Write {
         let lobby = self.below(self.lobbies.len());
         let (session, id) = (&self.lobbies[lobby], lobby_id(lobby));
         let through = PLATFORMS.get(self.below(PLATFORMS.len() + 1)).map(|platform| (*platform, id.as_str()));
-        let is_in = self.facts.contains_key(&(session.clone(), Aspect::Place));
+        let is_in = self.facts.contains_key(&(session.clone(), Aspect::Joined));
         if is_in && self.below(2) == 0 {
             Write::leave(session, through)
         } else {
@@ -294,7 +295,7 @@ impl Client {
 
     fn step_in_party(&self, version: &str) -> Step {
         let party = |id| Party { id, facts: &self.facts, players: &self.players, platform: self.platform };
-        let places = self.facts.keys().filter(|(_, aspect)| *aspect == Aspect::Place);
+        let places = self.facts.keys().filter(|(_, aspect)| *aspect == Aspect::Joined);
         let parties = places.map(|(session, _)| session).filter(|session| !self.lobbies.contains(session));
         let parties: Vec<_> = parties.map(|session| party(session)).collect();
         let Some(party) = parties.get(self.below(PARTIES_MAX)) else {
@@ -313,7 +314,7 @@ impl Client {
             (9, _) => Some(Write::delete(id).by(party.leader())),
             (10..12, Some(linked)) => return read(platform_path(platform, linked)),
             (12..26, _) => party.with_player(pick, version),
-            (26..36, _) => party.as_whole(pick, version),
+            (26..36, _) => party.session_write(pick, version),
             (36..39, _) => {
                 let other = &parties[self.below(parties.len())];
                 if other.id == id { None } else { party.with_party(other, pick, version) }

@@ -22,13 +22,13 @@ impl Trial {
         pair.promote_standby().await;
         work.tally.gains_everywhere(WRITES_AFTERWARDS / servers.len() as u32).await;
         pair.kill_former_primary().await;
-        let silence_ms = work.tally.silence().as_millis();
+        let pause_ms = work.tally.longest_pause().as_millis();
         let writes = self.end(work).await;
         let in_doubt = self.clients.iter().filter(|client| client.is_in_doubt()).count();
         self.pair = Some(pair);
         let how = if stands_still { "was frozen" } else { "was killed" };
         format!(
-            "{writes} writes acknowledged, the primary {how} after {after_ms} ms, no writes for {silence_ms} ms, \
+            "{writes} writes acknowledged, the primary {how} after {after_ms} ms, no writes for {pause_ms} ms, \
              {in_doubt} clients with a write of unknown result"
         )
     }

@@ -15,7 +15,7 @@
 //! A SIGKILL does not lose data that the operating system has accepted. So these tests show that the server hands data
 //! over before it acknowledges a write, and that it can read that data again. They do not test the disk.
 
-mod account;
+mod verify;
 mod audit;
 mod client;
 mod failover;
@@ -47,7 +47,6 @@ use tokio::process::Command;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
-use account::Checked;
 use client::{Client, Lobbies, lobby_id};
 use model::{PLATFORMS, Write};
 use support::connection::Connection;
@@ -55,6 +54,7 @@ use support::postgres::Database;
 use support::postgres::pair::Pair;
 use support::process::{Server, serve, soon};
 use tally::Tally;
+use verify::Checked;
 use world::World;
 
 /// Number of clients that write at the same time.
@@ -242,7 +242,7 @@ struct Trial {
     dir: TempDir,
     database: Option<Database>,
     pair: Option<Pair>,
-    chance: Entropy,
+    entropy: Entropy,
     key: DevelopmentKey,
     clients: Vec<Client>,
     lobbies: Lobbies,
@@ -264,14 +264,14 @@ impl Trial {
         let shared = database.as_ref().map(|database| share(dir.path(), &database.url));
         let config = CONFIG.to_owned() + &shared.unwrap_or_default();
         std::fs::write(dir.path().join("crash.toml"), config).unwrap();
-        let (chance, clients, lobbies) = (Entropy::seeded(seed), Vec::new(), Lobbies::default());
-        let mut trial = Self { dir, database, pair, chance, key, clients, lobbies };
+        let (entropy, clients, lobbies) = (Entropy::seeded(seed), Vec::new(), Lobbies::default());
+        let mut trial = Self { dir, database, pair, entropy, key, clients, lobbies };
         let starting = (0..nodes).map(|_| Server::spawn(trial.command()));
         let servers = join_all(starting).await;
         trial.lobbies = Arc::new(trial.make_lobbies(&servers[0]).await);
         for number in 0..CLIENTS {
-            let chance = Entropy::seeded(u64::from_le_bytes(trial.chance.bytes()));
-            let mut client = Client::new(number, chance, Arc::clone(&trial.lobbies));
+            let entropy = Entropy::seeded(u64::from_le_bytes(trial.entropy.bytes()));
+            let mut client = Client::new(number, entropy, Arc::clone(&trial.lobbies));
             client.database_fails = matches!(setting, Setting::Failover(_));
             let permissions = DEFAULT_PLAYER_PERMISSIONS.iter().map(|permission| permission.name());
             let permissions: Vec<_> = permissions.chain(["session:instance:health"]).collect();
@@ -315,7 +315,7 @@ impl Trial {
 
     /// A connection with every permission.
     async fn admin(&self, server: &Server) -> Connection {
-        let token = self.token(self.chance.uuid(), None, None, &["session:*"]);
+        let token = self.token(self.entropy.uuid(), None, None, &["session:*"]);
         Connection::open(server.address, Some(&token)).await.unwrap()
     }
 
@@ -341,7 +341,7 @@ impl Trial {
     }
 
     fn below(&self, bound: u64) -> u64 {
-        u64::from_le_bytes(self.chance.bytes()) % bound
+        u64::from_le_bytes(self.entropy.bytes()) % bound
     }
 
     /// Runs all clients and meanwhile kills one of the servers. Returns a summary.
@@ -413,11 +413,11 @@ impl Trial {
         };
         let mut checked = Checked::default();
         for client in &mut self.clients {
-            account::settle(client, &world, &mut checked, &mut wrong);
+            verify::check_client(client, &world, &mut checked, &mut wrong);
         }
-        let Checked { facts, etags, in_flight, happened, lapsed } = checked;
+        let Checked { facts, etags, in_flight, happened, expired } = checked;
         let verified = format!(
-            "{facts} facts, {etags} ETags, {}; of {in_flight} writes in flight {happened} took effect, {lapsed} expired",
+            "{facts} facts, {etags} ETags, {}; of {in_flight} writes in flight {happened} took effect, {expired} expired",
             world.size()
         );
         (verified, wrong)

@@ -8,7 +8,7 @@ use rallypoint::domain::Platform;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::client::DRIFTER;
+use crate::client::IDLE_PLAYER;
 
 /// Platforms that sessions are linked on.
 pub const PLATFORMS: [Platform; 3] = [Platform::XboxLive, Platform::PSN, Platform::Steam];
@@ -17,7 +17,7 @@ pub const PLATFORMS: [Platform; 3] = [Platform::XboxLive, Platform::PSN, Platfor
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Aspect {
     /// The client is in the session; the value is the game version of its last join.
-    Place,
+    Joined,
     /// Of lobbies: the client plays on this platform or joined through it.
     Through(Platform),
     /// The session's data. This and all aspects below are of parties, which only the client's players use.
@@ -25,11 +25,11 @@ pub enum Aspect {
     /// The platform session that is linked.
     Link(Platform),
     /// Status and team of one of the client's players, by number.
-    Seat(usize),
+    Entry(usize),
     /// The custom data of such a player.
-    Note(usize),
+    CustomData(usize),
     /// A right that was given to such a player.
-    Lent(usize, &'static str),
+    GivenRight(usize, &'static str),
     /// The size of a team, if it was changed.
     Size(usize),
     /// The session is open.
@@ -49,7 +49,7 @@ pub enum Aspect {
 /// Changed sizes of teams; no team starts with one of them.
 pub const SIZES: std::ops::Range<usize> = 5..9;
 /// Initial number of slots of a team.
-pub const PLACES: usize = 4;
+pub const SLOTS: usize = 4;
 
 /// An aspect of a session.
 pub type Fact = (String, Aspect);
@@ -84,7 +84,7 @@ pub struct Write {
     /// Whether it ends all facts of the session.
     ends: bool,
     /// The aspects that it sets, or ends with `None`.
-    makes: Vec<(Aspect, Option<String>)>,
+    sets: Vec<(Aspect, Option<String>)>,
     /// The aspect whose value the server chooses, and the field of the answer with that value.
     chosen: Option<(Aspect, &'static str)>,
     /// The path of the document whose ETag the answer has.
@@ -119,7 +119,7 @@ impl Write {
             session: session.map(str::to_owned),
             by: 0,
             ends: false,
-            makes: Vec::new(),
+            sets: Vec::new(),
             chosen: None,
             answers: None,
             refusal: None,
@@ -143,7 +143,7 @@ impl Write {
     }
 
     /// The same write, if its answer has no ETag.
-    pub fn untagged(self) -> Self {
+    pub fn without_etag(self) -> Self {
         Self { answers: None, ..self }
     }
 
@@ -165,14 +165,14 @@ impl Write {
         Self { ends: true, ..self }
     }
 
-    pub fn makes(mut self, aspect: Aspect, value: impl Into<String>) -> Self {
-        self.makes.push((aspect, Some(value.into())));
+    pub fn sets(mut self, aspect: Aspect, value: impl Into<String>) -> Self {
+        self.sets.push((aspect, Some(value.into())));
         self
     }
 
     /// The same write, which also ends these aspects.
-    pub fn unmakes(mut self, aspects: impl IntoIterator<Item = Aspect>) -> Self {
-        self.makes.extend(aspects.into_iter().map(|aspect| (aspect, None)));
+    pub fn clears(mut self, aspects: impl IntoIterator<Item = Aspect>) -> Self {
+        self.sets.extend(aspects.into_iter().map(|aspect| (aspect, None)));
         self
     }
 
@@ -180,15 +180,15 @@ impl Write {
     pub fn create(session_type: &str, platform: Platform, version: &str) -> Self {
         let mut body = joining(platform, version);
         body["session_type"] = session_type.into();
-        let create = Self::new(Method::POST, "/v1/session".into(), None).makes(Aspect::Place, version);
-        Self { body: Some(body), ..create }.makes(Aspect::Seat(0), "leader 0")
+        let create = Self::new(Method::POST, "/v1/session".into(), None).sets(Aspect::Joined, version);
+        Self { body: Some(body), ..create }.sets(Aspect::Entry(0), "leader 0")
     }
 
     /// Creates a short-lived session: nobody uses it, so it ends by itself.
-    pub fn fleeting(session_type: &str, lives_s: i64, platform: Platform) -> Self {
+    pub fn short_lived(session_type: &str, lives_s: i64, platform: Platform) -> Self {
         let mut body = joining(platform, "1.0.0");
         body["session_type"] = session_type.into();
-        let create = Self::new(Method::POST, "/v1/session".into(), None).by(DRIFTER);
+        let create = Self::new(Method::POST, "/v1/session".into(), None).by(IDLE_PLAYER);
         Self { body: Some(body), lives_s: Some(lives_s), refusal: Some("too_many_sessions"), ..create }
     }
 
@@ -201,7 +201,7 @@ impl Write {
     pub fn join_party(session: &str, platform: Platform, version: &str) -> Self {
         let path = session_path(session);
         let join = Self::new(Method::POST, format!("{path}/player/me"), Some(session));
-        let join = join.makes(Aspect::Place, version);
+        let join = join.sets(Aspect::Joined, version);
         Self { body: Some(joining(platform, version)), answers: Some(path), ..join }
     }
 
@@ -215,9 +215,9 @@ impl Write {
         let path =
             through.map_or_else(|| session_path(session), |(platform, id)| platform_path(platform, id));
         let join = Self::new(Method::POST, format!("{path}/player/me"), Some(session));
-        let join = join.makes(Aspect::Place, version).makes(Aspect::Through(platform), "yes");
-        let door = through.map_or(platform, |(platform, _)| platform);
-        Self { body: Some(joining(platform, version)), ..join.makes(Aspect::Through(door), "yes") }
+        let join = join.sets(Aspect::Joined, version).sets(Aspect::Through(platform), "yes");
+        let joined_through = through.map_or(platform, |(platform, _)| platform);
+        Self { body: Some(joining(platform, version)), ..join.sets(Aspect::Through(joined_through), "yes") }
     }
 
     /// Leaves a session, directly or through a platform session. A party ends with it.
@@ -235,7 +235,7 @@ impl Write {
     /// Replaces a party's data.
     pub fn patch(session: &str, value: &str) -> Self {
         let path = session_path(session);
-        let patch = Self::new(Method::PATCH, path.clone(), Some(session)).makes(Aspect::Data, value);
+        let patch = Self::new(Method::PATCH, path.clone(), Some(session)).sets(Aspect::Data, value);
         Self { body: Some(json!({ "custom_data": { "written": value } })), answers: Some(path), ..patch }
     }
 
@@ -243,7 +243,7 @@ impl Write {
     pub fn link(session: &str, platform: Platform, id: &str) -> Self {
         let path = platform_path(platform, id);
         let link = Self::new(Method::POST, format!("{path}/session/{session}"), Some(session));
-        let link = link.makes(Aspect::Link(platform), id);
+        let link = link.sets(Aspect::Link(platform), id);
         Self { answers: Some(path), refusal: Some("platform_session_in_use"), ..link }
     }
 
@@ -251,12 +251,12 @@ impl Write {
     pub fn unlink(session: &str, platform: Platform, id: &str) -> Self {
         let path = format!("{}/session/{session}", platform_path(platform, id));
         let unlink = Self::new(Method::DELETE, path, Some(session));
-        Self { makes: vec![(Aspect::Link(platform), None)], ..unlink }
+        Self { sets: vec![(Aspect::Link(platform), None)], ..unlink }
     }
 
     /// Whether it changes the client's session list.
     pub fn changes_list(&self) -> bool {
-        self.ends || self.makes.iter().any(|(aspect, _)| *aspect == Aspect::Place)
+        self.ends || self.sets.iter().any(|(aspect, _)| *aspect == Aspect::Joined)
     }
 
     /// Whether it is a join, after which the server knows the numeric id of the player.
@@ -277,7 +277,7 @@ impl Write {
         choice: Option<String>,
     ) -> Vec<(Fact, Option<String>)> {
         let ended = before.keys().filter(|(of, _)| self.ends && of == session);
-        let made = self.makes.iter().map(|(aspect, value)| ((session.to_owned(), *aspect), value.clone()));
+        let made = self.sets.iter().map(|(aspect, value)| ((session.to_owned(), *aspect), value.clone()));
         let chosen = self.chosen.map(|(aspect, _)| ((session.to_owned(), aspect), choice));
         ended.map(|fact| (fact.clone(), None)).chain(made).chain(chosen).collect()
     }
@@ -286,8 +286,8 @@ impl Write {
     /// the unique version of its creator.
     pub fn happened(&self, before: &Facts, all_found: &Facts) -> Facts {
         let made = |((_, aspect), version): &(&Fact, &String)| {
-            let place = self.makes.iter().find(|(made, _)| *made == Aspect::Place);
-            *aspect == Aspect::Place && place.is_some_and(|(_, value)| value.as_ref() == Some(version))
+            let place = self.sets.iter().find(|(made, _)| *made == Aspect::Joined);
+            *aspect == Aspect::Joined && place.is_some_and(|(_, value)| value.as_ref() == Some(version))
         };
         let found = || all_found.iter().find(made).map(|((session, _), _)| session.clone());
         let mut after = before.clone();

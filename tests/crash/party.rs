@@ -23,21 +23,21 @@ pub struct Party<'a> {
     pub platform: Platform,
 }
 
-/// The status and team in an `Aspect::Seat` value.
-fn read_seat(seat: &str) -> (&str, usize) {
-    let (standing, team) = seat.split_once(' ').expect("a status and a team");
-    (standing, team.parse().expect("a team's index"))
+/// The status and team in an `Aspect::Entry` value.
+fn parse_entry(entry: &str) -> (&str, usize) {
+    let (status, team) = entry.split_once(' ').expect("a status and a team");
+    (status, team.parse().expect("a team's index"))
 }
 
 /// Whether the player is invited or reserved.
-pub fn is_waiting(seat: &str) -> bool {
-    matches!(read_seat(seat).0, "invited" | "reserved")
+pub fn is_waiting(entry: &str) -> bool {
+    matches!(parse_entry(entry).0, "invited" | "reserved")
 }
 
 /// All aspects of a player of a party.
 pub fn all_of(player: usize) -> impl Iterator<Item = Aspect> {
-    let lent = RIGHTS.into_iter().map(move |right| Aspect::Lent(player, right));
-    [Aspect::Seat(player), Aspect::Note(player)].into_iter().chain(lent)
+    let given = RIGHTS.into_iter().map(move |right| Aspect::GivenRight(player, right));
+    [Aspect::Entry(player), Aspect::CustomData(player)].into_iter().chain(given)
 }
 
 impl Party<'_> {
@@ -45,12 +45,12 @@ impl Party<'_> {
         self.facts.get(&(self.id.to_owned(), aspect)).map(String::as_str)
     }
 
-    fn seat(&self, player: usize) -> Option<(&str, usize)> {
-        self.fact(Aspect::Seat(player)).map(read_seat)
+    fn entry(&self, player: usize) -> Option<(&str, usize)> {
+        self.fact(Aspect::Entry(player)).map(parse_entry)
     }
 
     fn is_active(&self, player: usize) -> bool {
-        matches!(self.seat(player), Some(("leader" | "member", _)))
+        matches!(self.entry(player), Some(("leader" | "member", _)))
     }
 
     fn active(&self) -> Vec<usize> {
@@ -59,7 +59,7 @@ impl Party<'_> {
 
     /// The leader of the party.
     pub fn leader(&self) -> usize {
-        let leads = |player: &usize| matches!(self.seat(*player), Some(("leader", _)));
+        let leads = |player: &usize| matches!(self.entry(*player), Some(("leader", _)));
         (0..PLAYERS).find(leads).expect("somebody leads a party")
     }
 
@@ -68,8 +68,8 @@ impl Party<'_> {
         self.active() == [0]
     }
 
-    fn is_lent_anything(&self, player: usize) -> bool {
-        RIGHTS.iter().any(|right| self.fact(Aspect::Lent(player, right)).is_some())
+    fn has_given_rights(&self, player: usize) -> bool {
+        RIGHTS.iter().any(|right| self.fact(Aspect::GivenRight(player, right)).is_some())
     }
 
     fn path(&self, end: &str) -> String {
@@ -80,8 +80,8 @@ impl Party<'_> {
         self.path(&format!("/player/{}{end}", self.players[player]))
     }
 
-    fn deed_path(&self, player: usize, deed: &str) -> String {
-        format!("/v2/session/{}/player/{}{deed}", self.id, self.players[player])
+    fn action_path(&self, player: usize, action: &str) -> String {
+        format!("/v2/session/{}/player/{}{action}", self.id, self.players[player])
     }
 
     fn post(&self, path: String, body: Value) -> Write {
@@ -96,36 +96,38 @@ impl Party<'_> {
         Write::to(Method::DELETE, path, self.id)
     }
 
-    fn sits(&self, write: Write, player: usize, standing: &str, team: usize) -> Write {
-        write.makes(Aspect::Seat(player), format!("{standing} {team}"))
+    fn set_entry(&self, write: Write, player: usize, status: &str, team: usize) -> Write {
+        write.sets(Aspect::Entry(player), format!("{status} {team}"))
     }
 
     /// A random write about or by one of the other players. `text` is unique.
     pub fn with_player(&self, pick: impl Fn(usize) -> usize, text: &str) -> Option<Write> {
         let (player, leader) = (1 + pick(PLAYERS - 1), self.leader());
-        let Some((standing, team)) = self.seat(player) else {
+        let Some((status, team)) = self.entry(player) else {
             return Some(self.invite(player, pick(4), text));
         };
-        if is_waiting(&format!("{standing} {team}")) {
+        if is_waiting(&format!("{status} {team}")) {
             return Some(self.answer(player, team, pick(7), text));
         }
         let write = match pick(10) {
             0 | 1 => {
                 let body = json!({"custom_data": {"written": text}});
-                self.post(self.deed_path(player, ""), body).by(player).makes(Aspect::Note(player), text)
+                self.post(self.action_path(player, ""), body)
+                    .by(player)
+                    .sets(Aspect::CustomData(player), text)
             }
             2 | 3 => {
-                let move_to = self.post(self.deed_path(player, ":move"), json!({"team_id": 1 - team}));
+                let move_to = self.post(self.action_path(player, ":move"), json!({"team_id": 1 - team}));
                 let by = [leader, player][pick(2)];
-                self.sits(move_to, player, standing, 1 - team).by(by)
+                self.set_entry(move_to, player, status, 1 - team).by(by)
             }
             4 if player != leader => self.promote(player)?,
             4 => self.promote(0)?,
-            5 | 6 if player != leader => self.lend(player, RIGHTS[pick(RIGHTS.len())]),
+            5 | 6 if player != leader => self.give_right(player, RIGHTS[pick(RIGHTS.len())]),
             7 if player != leader => self.swap()?,
-            8 => self.go(player)?,
+            8 => self.leave(player)?,
             _ if player != leader => {
-                self.delete(self.player_path(player, "")).by(leader).unmakes(all_of(player))
+                self.delete(self.player_path(player, "")).by(leader).clears(all_of(player))
             }
             _ => return None,
         };
@@ -135,16 +137,16 @@ impl Party<'_> {
     fn invite(&self, player: usize, how: usize, text: &str) -> Write {
         let team = how % 2;
         let mut body = json!({"team_id": team, "custom_data": {"written": text}});
-        let (standing, path) = match how {
-            0 | 1 => ("invited", self.deed_path(player, ":invite")),
+        let (status, path) = match how {
+            0 | 1 => ("invited", self.action_path(player, ":invite")),
             2 => ("invited", self.path(&format!("/player/uuid/{}", self.players[player]))),
             _ => ("reserved", self.player_path(player, "")),
         };
         if how > 1 {
-            body["status"] = standing.into();
+            body["status"] = status.into();
         }
-        let invite = self.post(path, body).by(self.leader()).makes(Aspect::Note(player), text);
-        self.sits(invite, player, standing, team)
+        let invite = self.post(path, body).by(self.leader()).sets(Aspect::CustomData(player), text);
+        self.set_entry(invite, player, status, team)
     }
 
     /// A random answer to an invite: replaced, declined, withdrawn or accepted.
@@ -152,18 +154,18 @@ impl Party<'_> {
         match how {
             0 => self.invite(player, 3, text),
             1 => {
-                let decline = self.delete(self.path("/player/me")).untagged();
-                decline.by(player).unmakes(all_of(player)).waits(player, "player_not_found")
+                let decline = self.delete(self.path("/player/me")).without_etag();
+                decline.by(player).clears(all_of(player)).waits(player, "player_not_found")
             }
             2 => {
                 let kick = self.delete(self.player_path(player, "")).by(self.leader());
-                kick.unmakes(all_of(player)).waits(player, "player_not_found")
+                kick.clears(all_of(player)).waits(player, "player_not_found")
             }
             _ => {
                 let mut body = joining(self.platform, "1.0.0");
                 body["team_id"] = team.into();
                 let join = self.post(self.path("/player/me"), body).by(player);
-                let join = self.sits(join, player, "member", team).unmakes([Aspect::Note(player)]);
+                let join = self.set_entry(join, player, "member", team).clears([Aspect::CustomData(player)]);
                 join.waits(player, "session_not_joinable")
             }
         }
@@ -171,106 +173,106 @@ impl Party<'_> {
 
     /// Promotes an active player without given rights. The given rights of a leader cannot be read.
     fn promote(&self, player: usize) -> Option<Write> {
-        let (_, team) = self.seat(player).filter(|_| !self.is_lent_anything(player))?;
+        let (_, team) = self.entry(player).filter(|_| !self.has_given_rights(player))?;
         let leader = self.leader();
-        let (_, of_leader) = self.seat(leader)?;
-        let promote = self.post(self.deed_path(player, ":promote"), json!({})).by(leader);
-        let promote = self.sits(promote, leader, "member", of_leader);
-        Some(self.sits(promote, player, "leader", team))
+        let (_, of_leader) = self.entry(leader)?;
+        let promote = self.post(self.action_path(player, ":promote"), json!({})).by(leader);
+        let promote = self.set_entry(promote, leader, "member", of_leader);
+        Some(self.set_entry(promote, player, "leader", team))
     }
 
     /// Gives a right, or removes it.
-    fn lend(&self, player: usize, right: &'static str) -> Write {
+    fn give_right(&self, player: usize, right: &'static str) -> Write {
         let path = self.player_path(player, &format!("/permission/{right}"));
-        let lent = Aspect::Lent(player, right);
-        if self.fact(lent).is_some() {
-            return self.delete(path).by(self.leader()).unmakes([lent]);
+        let given = Aspect::GivenRight(player, right);
+        if self.fact(given).is_some() {
+            return self.delete(path).by(self.leader()).clears([given]);
         }
-        Write::to(Method::PATCH, path, self.id).by(self.leader()).makes(lent, "yes")
+        Write::to(Method::PATCH, path, self.id).by(self.leader()).sets(given, "yes")
     }
 
     fn swap(&self) -> Option<Write> {
         let leader = self.leader();
         let others: Vec<_> = self.active().into_iter().filter(|player| *player != leader).collect();
         let [one, other] = others[..] else { return None };
-        let ((_, team), (_, second)) = (self.seat(one)?, self.seat(other)?);
+        let ((_, team), (_, second)) = (self.entry(one)?, self.entry(other)?);
         let body = json!({"players": [self.players[one], self.players[other]]});
         let swap = self.post(self.path("/player:swap"), body).by(leader);
-        let swap = self.sits(swap, one, "member", second);
-        (team != second).then(|| self.sits(swap, other, "member", team))
+        let swap = self.set_entry(swap, one, "member", second);
+        (team != second).then(|| self.set_entry(swap, other, "member", team))
     }
 
     /// A player leaves. The leader leaves only if the next leader is certain.
-    fn go(&self, player: usize) -> Option<Write> {
-        let leave = self.delete(self.path("/player/me")).untagged().by(player).unmakes(all_of(player));
+    fn leave(&self, player: usize) -> Option<Write> {
+        let leave = self.delete(self.path("/player/me")).without_etag().by(player).clears(all_of(player));
         if player != self.leader() {
             return Some(leave);
         }
         let others: Vec<_> = self.active().into_iter().filter(|other| *other != player).collect();
         let [next] = others[..] else { return None };
-        let (_, team) = self.seat(next).filter(|_| !self.is_lent_anything(next))?;
-        Some(self.sits(leave, next, "leader", team))
+        let (_, team) = self.entry(next).filter(|_| !self.has_given_rights(next))?;
+        Some(self.set_entry(leave, next, "leader", team))
     }
 
     /// A random write about short code, listing, team sizes, joinability or instance.
-    pub fn as_whole(&self, pick: impl Fn(usize) -> usize, text: &str) -> Option<Write> {
+    pub fn session_write(&self, pick: impl Fn(usize) -> usize, text: &str) -> Option<Write> {
         let leader = self.leader();
         let listing = json!({"custom_data": {"written": text}});
         let write = match pick(10) {
             0 if self.fact(Aspect::Code).is_none() => {
-                let make = Write::to(Method::POST, self.path(":generate-short-code"), self.id).untagged();
+                let make = Write::to(Method::POST, self.path(":generate-short-code"), self.id).without_etag();
                 make.by(leader).chooses(Aspect::Code, "short_code")
             }
-            1 => self.post(self.path("/browser"), listing).untagged().makes(Aspect::Listed, text),
+            1 => self.post(self.path("/browser"), listing).without_etag().sets(Aspect::Listed, text),
             2 if self.fact(Aspect::Listed).is_some() => {
-                let relist = Write::to(Method::PATCH, self.path("/browser"), self.id).untagged();
-                relist.with(listing).makes(Aspect::Listed, text)
+                let relist = Write::to(Method::PATCH, self.path("/browser"), self.id).without_etag();
+                relist.with(listing).sets(Aspect::Listed, text)
             }
             3 if self.fact(Aspect::Listed).is_some() => {
-                self.delete(self.path("/browser")).untagged().unmakes([Aspect::Listed])
+                self.delete(self.path("/browser")).without_etag().clears([Aspect::Listed])
             }
             4 => {
                 let (team, size) = (pick(2), SIZES.start + pick(SIZES.len()));
                 let change = Write::to(Method::PATCH, self.path(&format!("/team/{team}")), self.id);
-                change.with(json!({"max_size": size})).makes(Aspect::Size(team), size.to_string())
+                change.with(json!({"max_size": size})).sets(Aspect::Size(team), size.to_string())
             }
             5 if self.fact(Aspect::Open).is_some() => {
-                self.patch(json!({"joinable": false})).unmakes([Aspect::Open])
+                self.patch(json!({"joinable": false})).clears([Aspect::Open])
             }
-            5 => self.patch(json!({"joinable": true})).makes(Aspect::Open, "yes"),
-            6.. => return self.of_instance(pick, text),
+            5 => self.patch(json!({"joinable": true})).sets(Aspect::Open, "yes"),
+            6.. => return self.instance_write(pick, text),
             _ => return None,
         };
         Some(write.by(leader))
     }
 
     /// Requests an instance, or writes to it as its host: the player who requested it, while they are active.
-    fn of_instance(&self, pick: impl Fn(usize) -> usize, text: &str) -> Option<Write> {
+    fn instance_write(&self, pick: impl Fn(usize) -> usize, text: &str) -> Option<Write> {
         let leader = self.leader();
         let path = self.path("/instance");
         let Some(instance) = self.fact(Aspect::Instance) else {
             let instance = format!("{text}-{leader}");
-            let request = self.post(path, json!({"instance_id": instance})).untagged().by(leader);
-            return Some(request.makes(Aspect::Instance, instance));
+            let request = self.post(path, json!({"instance_id": instance})).without_etag().by(leader);
+            return Some(request.sets(Aspect::Instance, instance));
         };
         let host = instance.rsplit('-').next()?.parse().ok().filter(|host| self.is_active(*host));
         match pick(4) {
             0 | 1 => {
                 let healths = ["healthy", "degraded", "unhealthy"];
                 let body = json!({"instance_id": instance, "instance_health": healths[pick(healths.len())]});
-                let report = self.post(path + "/health", body).untagged();
+                let report = self.post(path + "/health", body).without_etag();
                 Some(report.by(host?).chooses(Aspect::Health, "updated_instance_health"))
             }
             2 if self.fact(Aspect::Allocation).is_none() => {
                 let allocation = format!("allocation-{}", pick(ALLOCATIONS));
-                let update = Write::to(Method::PATCH, path, self.id).untagged().by(host?);
+                let update = Write::to(Method::PATCH, path, self.id).without_etag().by(host?);
                 let update = update.with(json!({ "allocation_id": allocation }));
-                let update = update.makes(Aspect::Allocation, allocation);
+                let update = update.sets(Aspect::Allocation, allocation);
                 Some(update.unless("allocation_in_use"))
             }
             _ => {
                 let of_it = [Aspect::Instance, Aspect::Allocation, Aspect::Health];
-                Some(self.delete(path).by(host?).unmakes(of_it))
+                Some(self.delete(path).by(host?).clears(of_it))
             }
         }
     }
@@ -280,13 +282,13 @@ impl Party<'_> {
         let leader = self.leader();
         if pick(4) == 0 {
             let all_go = self.active().into_iter().all(|player| other.is_active(player));
-            let kick = self.delete(self.path(&format!("/kicked-session/{}", other.id))).untagged();
+            let kick = self.delete(self.path(&format!("/kicked-session/{}", other.id))).without_etag();
             return all_go.then(|| kick.by(leader).ends());
         }
         let path = self.path(&format!("/invited-session/{}:invite", other.id));
         let mut invite = self.post(path, json!({"team_id": 0, "custom_data": {"written": text}})).by(leader);
         for player in other.active().into_iter().filter(|player| !self.is_active(*player)) {
-            invite = self.sits(invite, player, "invited", 0).makes(Aspect::Note(player), text);
+            invite = self.set_entry(invite, player, "invited", 0).sets(Aspect::CustomData(player), text);
         }
         other.is_active(leader).then_some(invite)
     }

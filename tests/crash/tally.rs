@@ -14,11 +14,11 @@ pub struct Tally {
     is_enough: AtomicBool,
     of_all: Semaphore,
     of_nodes: Vec<Semaphore>,
-    silence: Mutex<Silence>,
+    pause: Mutex<Pause>,
 }
 
 /// The longest pause between two acknowledged writes.
-struct Silence {
+struct Pause {
     since: Instant,
     longest: Duration,
 }
@@ -29,15 +29,15 @@ impl Tally {
             is_enough: AtomicBool::new(false),
             of_all: Semaphore::new(0),
             of_nodes: (0..nodes).map(|_| Semaphore::new(0)).collect(),
-            silence: Mutex::new(Silence { since: Instant::now(), longest: Duration::ZERO }),
+            pause: Mutex::new(Pause { since: Instant::now(), longest: Duration::ZERO }),
         }
     }
 
     /// Counts a write that a node has acknowledged.
     pub fn add(&self, node: usize) {
-        let mut silence = self.silence.lock().unwrap_or_else(PoisonError::into_inner);
-        silence.longest = silence.longest.max(silence.since.elapsed());
-        silence.since = Instant::now();
+        let mut pause = self.pause.lock().unwrap_or_else(PoisonError::into_inner);
+        pause.longest = pause.longest.max(pause.since.elapsed());
+        pause.since = Instant::now();
         self.of_nodes[node].add_permits(1);
         self.of_all.add_permits(1);
     }
@@ -48,8 +48,8 @@ impl Tally {
     }
 
     /// The longest pause between two acknowledged writes.
-    pub fn silence(&self) -> Duration {
-        self.silence.lock().unwrap_or_else(PoisonError::into_inner).longest
+    pub fn longest_pause(&self) -> Duration {
+        self.pause.lock().unwrap_or_else(PoisonError::into_inner).longest
     }
 
     /// Waits for this many writes in total.

@@ -8,8 +8,8 @@ use rallypoint::env::Clock;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::client::{Client, DRIFTER, Lobbies, lobby_id, pool};
-use crate::model::{Aspect, Fact, Facts, PLACES, PLATFORMS, list_path, platform_path, session_path};
+use crate::client::{Client, IDLE_PLAYER, Lobbies, lobby_id, pool};
+use crate::model::{Aspect, Fact, Facts, PLATFORMS, SLOTS, list_path, platform_path, session_path};
 use crate::party::{PLAYERS, RIGHTS};
 use crate::support::connection::Connection;
 
@@ -55,7 +55,7 @@ fn listed(list: &Value) -> BTreeSet<(&str, &'static str)> {
 }
 
 /// The status of a player, as player lists show it.
-fn standing(entry: &Value) -> &'static str {
+fn listed_status(entry: &Value) -> &'static str {
     match entry["status"].as_str() {
         Some("invited") => "invited",
         Some("reserved") => "reserved",
@@ -93,18 +93,18 @@ fn allocation_path(allocation: &str) -> String {
 fn found_on_teams(session: &Value, client: &Client, found: &mut impl FnMut(Aspect, &Value)) {
     for team in items(&session["teams"]) {
         let (index, size) = (&team["team_id"], &team["max_size"]);
-        if *size != json!(PLACES) {
+        if *size != json!(SLOTS) {
             found(Aspect::Size(index.as_u64().map_or(0, |index| index as usize)), &json!(size.to_string()));
         }
         for player in 0..PLAYERS {
             let entry = items(&team["players"]).find(|entry| is_player(entry, client.players[player]));
             let Some(entry) = entry else { continue };
             let status = entry["status"].as_str().unwrap_or_default();
-            found(Aspect::Seat(player), &json!(format!("{status} {index}")));
-            found(Aspect::Note(player), &entry["custom_data"]["written"]);
+            found(Aspect::Entry(player), &json!(format!("{status} {index}")));
+            found(Aspect::CustomData(player), &entry["custom_data"]["written"]);
             for right in RIGHTS {
                 if status != "leader" && texts(&entry["session_permissions"]).any(|held| held == right) {
-                    found(Aspect::Lent(player, right), &json!("yes"));
+                    found(Aspect::GivenRight(player, right), &json!("yes"));
                 }
             }
         }
@@ -136,7 +136,7 @@ impl World {
             }
             world.sessions.extend(client.facts.keys().map(|(session, _)| session.clone()));
             world.sessions.extend(client.ended.iter().cloned());
-            world.sessions.extend(client.fleeting.keys().cloned());
+            world.sessions.extend(client.short_lived.keys().cloned());
         }
         for session in world.sessions.clone() {
             world.read_session(connection, &session, clients).await?;
@@ -157,7 +157,7 @@ impl World {
         clients: &[Client],
     ) -> hyper::Result<()> {
         // A read must not keep a short-lived session alive.
-        let asks = if self.is_fleeting(id, clients) { "?refresh_ttl=false" } else { "" };
+        let asks = if self.is_short_lived(id, clients) { "?refresh_ttl=false" } else { "" };
         let session = self.get_as(connection, session_path(id), asks).await?;
         self.platform_sessions.extend(items(&session["platform_session"]).map(name));
         if let Some(code) = session["short_code"].as_str() {
@@ -183,12 +183,12 @@ impl World {
     }
 
     /// Whether a session is short-lived. Its client may not have received the answer to its creation.
-    fn is_fleeting(&self, id: &str, clients: &[Client]) -> bool {
+    fn is_short_lived(&self, id: &str, clients: &[Client]) -> bool {
         clients.iter().any(|client| {
-            if client.fleeting.contains_key(id) {
+            if client.short_lived.contains_key(id) {
                 return true;
             }
-            let list = &self.documents[&list_path(client.players[DRIFTER])].body;
+            let list = &self.documents[&list_path(client.players[IDLE_PLAYER])].body;
             listed(list).contains(&(id, "active"))
         })
     }
@@ -234,7 +234,7 @@ impl World {
                     facts.insert((id.to_owned(), aspect), value.to_owned());
                 }
             };
-            found(Aspect::Place, &entry["version"]);
+            found(Aspect::Joined, &entry["version"]);
             let is_lobby = session["type"] == "lobby";
             if !is_lobby {
                 found(Aspect::Data, &session["custom_data"]["written"]);
@@ -260,9 +260,9 @@ impl World {
         facts
     }
 
-    /// Whether the player of an `Aspect::Seat` fact has an entry in the session.
+    /// Whether the player of an `Aspect::Entry` fact has an entry in the session.
     pub fn has(&self, (session, aspect): &Fact, client: &Client) -> bool {
-        let Aspect::Seat(player) = aspect else { return false };
+        let Aspect::Entry(player) = aspect else { return false };
         let document = &self.documents[&session_path(session)].body;
         players(document).any(|entry| is_player(entry, client.players[*player]))
     }
@@ -278,7 +278,7 @@ impl World {
         players.any(|player| {
             let list = &self.documents[&list_path(*player)].body;
             let soon = texts(&list["sessions"]["watch"]["session_ids"]).next().is_some();
-            soon || listed(list).iter().any(|(_, standing)| *standing != "active")
+            soon || listed(list).iter().any(|(_, status)| *status != "active")
         })
     }
 
@@ -350,26 +350,26 @@ impl World {
     fn check_list(&self, client: &Client, player: Uuid, wrong: &mut Vec<String>) {
         let listed = listed(&self.documents[&list_path(player)].body);
         let entry = |session| players(session).find(|entry| is_player(entry, player));
-        let is_in = self.sessions().filter_map(|(id, session)| Some((id, standing(entry(session)?))));
+        let is_in = self.sessions().filter_map(|(id, session)| Some((id, listed_status(entry(session)?))));
         let is_in: BTreeSet<_> = is_in.collect();
         let number = client.number;
-        for (id, standing) in listed.difference(&is_in) {
+        for (id, status) in listed.difference(&is_in) {
             let session = &self.documents[&session_path(id)];
             wrong.push(format!(
-                "the list of {player} of client {number} names session {id} as {standing}, which is {} {}",
+                "the list of {player} of client {number} names session {id} as {status}, which is {} {}",
                 session.status, session.body
             ));
         }
-        for (id, standing) in is_in.difference(&listed) {
+        for (id, status) in is_in.difference(&listed) {
             wrong.push(format!(
-                "{player} of client {number} is {standing} in session {id}, but their list does not say so"
+                "{player} of client {number} is {status} in session {id}, but their list does not say so"
             ));
         }
     }
 
     /// Checks the browser: it shows every listed session once, with its current data.
     fn check_browser(&self, wrong: &mut Vec<String>) {
-        let active = |session| players(session).filter(|entry| standing(entry) == "active").count();
+        let active = |session| players(session).filter(|entry| listed_status(entry) == "active").count();
         let listed = self.sessions().filter(|(_, session)| session["browser"].is_object());
         let listed = listed.map(|(id, session)| {
             let data = session["browser"]["custom_data"].clone();

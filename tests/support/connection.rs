@@ -1,4 +1,4 @@
-//! A client's kept connection. It sends each request once: an answer that does not come stays unknown.
+//! A persistent connection of a client. It sends each request once and never repeats it.
 
 use std::net::SocketAddr;
 
@@ -22,7 +22,7 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Opens a connection for the bearer of a token.
+    /// Opens a connection that sends this token with each request.
     pub async fn open(address: SocketAddr, token: Option<&str>) -> std::io::Result<Self> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
@@ -30,7 +30,7 @@ impl Connection {
         Ok(Self { sender, driver: tokio::spawn(driver), token: token.map(str::to_owned) })
     }
 
-    /// Sends a request to a path of the API, below its prefix; an error means that no whole answer came.
+    /// Sends a request to a path below the API's prefix. An error means that no complete answer was received.
     pub async fn call(
         &mut self,
         method: &Method,
@@ -42,7 +42,7 @@ impl Connection {
         self.send(request.body(Full::new(body)).unwrap()).await
     }
 
-    /// Sends a request as it is, with the caller's token.
+    /// Sends a request, with the caller's token.
     pub async fn send(&mut self, mut request: Request<Full<Bytes>>) -> hyper::Result<Response<Bytes>> {
         let headers = request.headers_mut();
         headers.insert("host", "rallypoint".parse().unwrap());
@@ -60,7 +60,7 @@ impl Connection {
 
     /// Waits until the server closes the connection.
     pub async fn closed(mut self) {
-        // However it ends: an open one would not.
+        // The result does not matter: only a closed connection ends the driver.
         let _ = soon("the server closes the connection", &mut self.driver).await;
     }
 }

@@ -1,4 +1,4 @@
-//! What every test of the real binary needs: starting it, talking to it, stopping it.
+//! Helpers for tests of the real binary and of PostgreSQL: start, connect, stop.
 #![allow(dead_code, reason = "each test binary uses a part of this")]
 
 pub mod connection;

@@ -1,5 +1,5 @@
-//! A pooler between a server and its database, as PgBouncer is one: its clients share a few connections. Without
-//! passwords and encryption.
+//! A connection pooler between a server and its database, like PgBouncer: its clients share a few connections. It
+//! supports neither passwords nor encryption.
 
 use std::collections::VecDeque;
 use std::io;
@@ -14,19 +14,19 @@ use tokio_postgres::config::Host;
 
 use super::proxy::{Stream, connect};
 
-/// What a client who asks for encryption says in place of a version, and one who asks for Kerberos.
+/// The codes in permit of a protocol version with which a client requests TLS or GSSAPI encryption.
 const ENCRYPTION_CODES: [i32; 2] = [80_877_103, 80_877_104];
 
 /// How long a client keeps a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PoolMode {
-    /// For as long as it is there.
+    /// Until the client disconnects.
     Session,
-    /// For a transaction.
+    /// For one transaction.
     Transaction,
 }
 
-/// A pooler before a database.
+/// A running pooler.
 pub struct Pooler {
     /// Where it listens.
     pub address: SocketAddr,
@@ -34,29 +34,29 @@ pub struct Pooler {
     _clients: JoinSet<()>,
 }
 
-/// What the clients share.
+/// The connections that the clients share.
 struct Pool {
     host: Host,
     port: u16,
     mode: watch::Receiver<PoolMode>,
     is_round_robin: bool,
-    places: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
     idle: Mutex<VecDeque<Server>>,
 }
 
 /// A connection to the database.
 struct Server {
     stream: Box<dyn Stream>,
-    /// What it said when it was made.
+    /// The messages of the server after the connection was opened.
     greeting: Vec<u8>,
 }
 
-/// A message, whole.
+/// A complete message of the protocol.
 struct Message(Vec<u8>);
 
 impl Pooler {
-    /// A pooler before the first host of this database, with at most so many connections. They are given in turns, or
-    /// the one that was used last first.
+    /// Starts a pooler for the first host of this database, with at most `pool_size` connections. It assigns them round
+    /// robin, or the last used one first.
     pub async fn before(
         database: &tokio_postgres::Config,
         mode: PoolMode,
@@ -71,7 +71,7 @@ impl Pooler {
             port: database.get_ports().first().copied().unwrap_or(5432),
             mode: mode.subscribe(),
             is_round_robin,
-            places: Arc::new(Semaphore::new(pool_size)),
+            permits: Arc::new(Semaphore::new(pool_size)),
             idle: Mutex::default(),
         });
         let mut clients = JoinSet::new();
@@ -79,7 +79,7 @@ impl Pooler {
             let mut clients = JoinSet::new();
             while let Ok((client, _)) = listener.accept().await {
                 let pool = Arc::clone(&pool);
-                // However it ends, the client sees it.
+                // The result does not matter: the client sees the end of its connection.
                 clients.spawn(async move { drop(pool.serve(client).await) });
             }
         });
@@ -102,20 +102,20 @@ impl Pool {
         }
         loop {
             if *self.mode.borrow() == PoolMode::Transaction
-                && let Some((server, place)) = held.take()
+                && let Some((server, permit)) = held.take()
             {
-                self.give_back(server, place).await;
+                self.give_back(server, permit).await;
             }
             let Some(request) = read_request(&mut client).await? else { return Ok(()) };
-            let (server, place) = match held.take() {
+            let (server, permit) = match held.take() {
                 Some(held) => held,
                 None => self.take(&startup).await?,
             };
-            held = Some((self.carry_out(request, &mut client, server).await?, place));
+            held = Some((self.carry_out(request, &mut client, server).await?, permit));
         }
     }
 
-    /// Carries a request out, and what follows while it leaves a transaction open.
+    /// Runs a request, and further requests while a transaction is open.
     async fn carry_out(
         &self,
         mut request: Vec<u8>,
@@ -139,23 +139,23 @@ impl Pool {
     }
 
     async fn take(&self, startup: &[u8]) -> io::Result<(Server, OwnedSemaphorePermit)> {
-        let place = Arc::clone(&self.places).acquire_owned().await.map_err(io::Error::other)?;
+        let permit = Arc::clone(&self.permits).acquire_owned().await.map_err(io::Error::other)?;
         let idle = self.idle.lock().await.pop_front();
         let server = match idle {
             Some(server) => server,
             None => Server::connect(&self.host, self.port, startup).await?,
         };
-        Ok((server, place))
+        Ok((server, permit))
     }
 
-    async fn give_back(&self, server: Server, place: OwnedSemaphorePermit) {
+    async fn give_back(&self, server: Server, permit: OwnedSemaphorePermit) {
         let mut idle = self.idle.lock().await;
         if self.is_round_robin {
             idle.push_back(server);
         } else {
             idle.push_front(server);
         }
-        drop(place);
+        drop(permit);
     }
 }
 
@@ -186,7 +186,7 @@ impl Message {
     }
 }
 
-/// What a client says first. It has no kind.
+/// The first message of a client. It has no type byte.
 async fn read_startup(client: &mut TcpStream) -> io::Result<Vec<u8>> {
     loop {
         let length = client.read_i32().await?;
@@ -200,7 +200,7 @@ async fn read_startup(client: &mut TcpStream) -> io::Result<Vec<u8>> {
     }
 }
 
-/// Messages up to the one after which the client is to be told that all is done; none where it says farewell.
+/// Messages up to a query or sync message. Returns `None` if the client terminates the connection.
 async fn read_request(client: &mut TcpStream) -> io::Result<Option<Vec<u8>>> {
     let mut request = Vec::new();
     loop {

@@ -1,4 +1,4 @@
-//! Runs the real binary. Whatever it started ends with the test, also with one that panics.
+//! Runs the real binary. Its processes end with the test, also if the test panics.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -10,16 +10,16 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStderr, ChildStdout, Command};
 use tokio::sync::mpsc;
 
-/// Longest wait for what must happen: generous, since machines that test are busy.
+/// Longest wait for an expected event: long, because test machines are busy.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Waits for what must happen.
+/// Waits for an expected event. Panics after [`PATIENCE`].
 pub async fn soon<T>(what: &str, happening: impl Future<Output = T>) -> T {
     let happened = tokio::time::timeout(PATIENCE, happening).await;
     happened.unwrap_or_else(|_| panic!("this did not happen in {PATIENCE:?}: {what}"))
 }
 
-/// The command with these arguments, untouched by the configuration of whoever runs the tests.
+/// A command with these arguments, without the environment variables that configure Rallypoint.
 pub fn rallypoint(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_rallypoint"));
     for (name, _) in std::env::vars_os() {
@@ -31,17 +31,17 @@ pub fn rallypoint(args: &[&str]) -> Command {
     command
 }
 
-/// What a command that has ended left behind.
+/// The result of a command.
 #[derive(Debug)]
 pub struct Finished {
-    /// The exit code; none where a signal ended it.
+    /// The exit code; `None` if a signal ended it.
     pub code: Option<i32>,
     pub stdout: String,
     pub stderr: String,
 }
 
 impl Finished {
-    /// Insists on an exit code.
+    /// Asserts the exit code.
     #[track_caller]
     pub fn expect(self, code: i32) -> Self {
         assert_eq!(self.code, Some(code), "{self:#?}");
@@ -58,12 +58,12 @@ pub async fn run(mut command: Command) -> Finished {
 
 /// A running server.
 pub struct Server {
-    /// Where its API listens.
+    /// The address of its API.
     pub address: SocketAddr,
     child: Child,
     stdout: Lines<BufReader<ChildStdout>>,
     stderr: mpsc::UnboundedReceiver<String>,
-    /// What it has logged, as far as that was waited for.
+    /// The log lines that were read so far.
     log: String,
 }
 
@@ -79,7 +79,7 @@ impl Server {
         Self::spawn(serve(data_dir, &[])).await
     }
 
-    /// Starts a server that may take its time until it listens.
+    /// Starts a server without waiting until it listens.
     pub fn begin(mut command: Command) -> Self {
         let mut child = command.spawn().unwrap();
         let stdout = BufReader::new(child.stdout.take().expect("standard output is a pipe")).lines();
@@ -87,11 +87,11 @@ impl Server {
         Self { address: SocketAddr::from(([0; 4], 0)), child, stdout, stderr, log: String::new() }
     }
 
-    /// Starts a server, and waits until it says where it listens.
+    /// Starts a server and waits until it prints its address.
     pub async fn spawn(command: Command) -> Self {
         let mut server = Self::begin(command);
-        let said = soon("the server says where it listens", server.stdout.next_line()).await.unwrap();
-        // Both `serve` and `demo` say so first, and the demo goes on after a comma.
+        let said = soon("the server prints its address", server.stdout.next_line()).await.unwrap();
+        // `serve` and `demo` print the address in their first line; `demo` continues after a comma.
         let address = said.as_deref().and_then(|line| {
             line.strip_prefix("listening on http://")
                 .or_else(|| line.strip_prefix("Rallypoint runs on http://"))
@@ -104,11 +104,11 @@ impl Server {
 
     /// The next line of standard output.
     pub async fn said(&mut self) -> String {
-        let line = soon("the server says something", self.stdout.next_line()).await.unwrap();
+        let line = soon("the server prints a line", self.stdout.next_line()).await.unwrap();
         line.expect("the server runs")
     }
 
-    /// The next line of the log that holds this.
+    /// The next log line that contains this text.
     pub async fn logged(&mut self, text: &str) -> String {
         loop {
             let line = soon(text, self.stderr.recv()).await;
@@ -120,7 +120,7 @@ impl Server {
         }
     }
 
-    /// Where its admin listener listens, by the log.
+    /// The address of its admin listener, from the log.
     pub async fn admin_address(&mut self) -> SocketAddr {
         const ADMIN: &str = "admin listener on http://";
         let line = self.logged(ADMIN).await;
@@ -145,7 +145,7 @@ impl Server {
         Finished { code: status.code(), stdout, stderr: self.log }
     }
 
-    /// Stops the server as an operator does.
+    /// Stops the server with SIGTERM, as an operator does.
     pub async fn stop(self) -> Finished {
         self.signal(Signal::TERM);
         self.finished().await
@@ -157,14 +157,14 @@ impl Server {
     }
 }
 
-/// The lines of a pipe, taken out of it as they come, so that nobody waits for us to read.
+/// The lines of a pipe. A task reads them at once, so that the process never blocks on a full pipe.
 fn lines(pipe: Option<ChildStderr>) -> mpsc::UnboundedReceiver<String> {
     let (sender, receiver) = mpsc::unbounded_channel();
     if let Some(pipe) = pipe {
         tokio::spawn(async move {
             let mut lines = BufReader::new(pipe).lines();
             while let Ok(Some(line)) = lines.next_line().await {
-                // Nobody may be interested any more.
+                // The receiver may be dropped.
                 let _ = sender.send(line);
             }
         });

@@ -1,4 +1,4 @@
-//! A network between a server and its database that does what it is told.
+//! A proxy between a server and its database that simulates network faults.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -9,73 +9,73 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_postgres::config::Host;
 
-/// What the network does.
+/// The state of the simulated network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Network {
-    /// It carries everything.
+    /// Forwards everything.
     Open,
-    /// It carries nothing, and breaks what is connected.
+    /// Forwards nothing and closes all connections.
     Down,
-    /// It carries nothing, and says so to nobody.
+    /// Forwards nothing and leaves connections open.
     Silent,
-    /// The next answer is lost, and then it is down.
+    /// Loses the next answer, then is down.
     DownAtAnswer,
-    /// The next request is lost, and then it is down.
+    /// Loses the next request, then is down.
     DownAtRequest,
-    /// Of the next answer one half arrives, and then it is down.
+    /// Forwards half of the next answer, then is down.
     DownWithinAnswer,
-    /// Of the next request one half arrives, and then it is down.
+    /// Forwards half of the next request, then is down.
     DownWithinRequest,
-    /// In place of the next answer one connection ends on that way alone, and goes on taking requests.
+    /// In place of the next answer, closes that direction of one connection. The connection still accepts requests.
     HalfClosesAtAnswer,
-    /// It carries everything, each piece after a while.
+    /// Forwards everything with a delay for each piece.
     Slow,
 }
 
-/// How long a slow network takes for each piece.
+/// The delay of a slow network for each piece.
 const DELAY: Duration = Duration::from_millis(20);
 
-/// A proxy before a database.
+/// A running proxy.
 pub struct Proxy {
-    /// Where it listens.
+    /// The address of the proxy.
     pub address: SocketAddr,
     network: watch::Sender<Network>,
     accepting: JoinHandle<()>,
 }
 
-/// A connection of either kind.
+/// A TCP or Unix socket connection.
 pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
 
 impl Proxy {
-    /// A proxy before the first host of this database.
+    /// Starts a proxy for the first host of this database.
     pub async fn before(database: &tokio_postgres::Config) -> Self {
         let host = database.get_hosts()[0].clone();
         let port = database.get_ports().first().copied().unwrap_or(5432);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let network = watch::Sender::new(Network::Open);
-        let told = network.clone();
+        let network_of_tasks = network.clone();
         let accepting = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 let server = connect(&host, port).await.unwrap();
-                tokio::spawn(carry(client, server, told.clone()));
+                tokio::spawn(forward(client, server, network_of_tasks.clone()));
             }
         });
         Self { address, network, accepting }
     }
 
-    /// Changes what the network does.
+    /// Changes the state of the network.
     pub fn set(&self, network: Network) {
         self.network.send_replace(network);
     }
 
-    /// What the network does.
+    /// The state of the network.
     pub fn network(&self) -> Network {
         *self.network.borrow()
     }
 
-    /// Waits until the network does this.
+    /// Waits until the network has this state.
     pub async fn becomes(&self, network: Network) {
         self.network.subscribe().wait_for(|now| *now == network).await.unwrap();
     }
@@ -100,17 +100,17 @@ pub async fn connect(host: &Host, port: u16) -> std::io::Result<Box<dyn Stream>>
     })
 }
 
-/// Carries bytes both ways until somebody ends it.
-async fn carry(client: TcpStream, server: Box<dyn Stream>, network: watch::Sender<Network>) {
-    let (requests, answered) = split(client);
-    let (answers, asked) = split(server);
+/// Forwards bytes in both directions until one side closes.
+async fn forward(client: TcpStream, server: Box<dyn Stream>, network: watch::Sender<Network>) {
+    let (requests, to_client) = split(client);
+    let (answers, to_server) = split(server);
     tokio::select! {
-        () = carry_one_way(requests, asked, &REQUESTS, &network) => {}
-        () = carry_one_way(answers, answered, &ANSWERS, &network) => {}
+        () = forward_one_way(requests, to_server, &REQUESTS, &network) => {}
+        () = forward_one_way(answers, to_client, &ANSWERS, &network) => {}
     }
 }
 
-/// What a network does to lose what goes one way: all of a piece, half of it, or it with all that follows.
+/// The network states that lose data of one direction: a whole piece, half a piece, or everything from now on.
 struct Losses {
     whole: Network,
     half: Network,
@@ -125,15 +125,15 @@ const ANSWERS: Losses = Losses {
     rest: Some(Network::HalfClosesAtAnswer),
 };
 
-/// Carries bytes one way.
-async fn carry_one_way(
+/// Forwards bytes in one direction.
+async fn forward_one_way(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
     losses: &Losses,
     network: &watch::Sender<Network>,
 ) {
     let mut changes = network.subscribe();
-    let mut carried = vec![0; 65_536];
+    let mut buffer = vec![0; 65_536];
     loop {
         let now = *changes.borrow_and_update();
         if now == Network::Down {
@@ -141,7 +141,7 @@ async fn carry_one_way(
         }
         tokio::select! {
             _ = changes.changed() => {}
-            read = from.read(&mut carried), if now != Network::Silent => {
+            read = from.read(&mut buffer), if now != Network::Silent => {
                 let Ok(bytes @ 1..) = read else { return };
                 let now = *network.borrow();
                 let arriving = match now {
@@ -152,13 +152,13 @@ async fn carry_one_way(
                 if Some(now) == losses.rest {
                     network.send_replace(Network::Open);
                     let _ = to.shutdown().await;
-                    // The other way goes on for as long as somebody uses it.
+                    // The other direction stays open.
                     return std::future::pending().await;
                 }
                 if now == Network::Slow {
                     tokio::time::sleep(DELAY).await;
                 }
-                if to.write_all(&carried[..arriving]).await.is_err() {
+                if to.write_all(&buffer[..arriving]).await.is_err() {
                     return;
                 }
                 if arriving < bytes {

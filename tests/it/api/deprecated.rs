@@ -147,14 +147,14 @@ async fn a_template_can_hide_reservations() {
 async fn status_member_keeps_the_role_of_active_players() {
     let (server, alice, bob, session) = game().await;
     let before = contents(&server).await;
-    for (caller, player, standing) in [
+    for (caller, player, role) in [
         (&alice, &alice, "leader"),
         (&alice, &bob, "member"),
         (&bob, &alice, "leader"),
         (&bob, &bob, "member"),
     ] {
         let updated = caller.updates(&session, player, all_defaults()).await.expect(200);
-        assert_eq!(updated.body["status"], json!(standing));
+        assert_eq!(updated.body["status"], json!(role));
         caller.reads_etag_of(&session, &updated).await;
     }
     assert_eq!(contents(&server).await, before, "the bodies ask for no change");

@@ -48,24 +48,29 @@ pub fn keys_of_sessions(stored: &BTreeMap<Key, Bytes>) -> BTreeSet<Key> {
 /// The index keys of a session, without its own key and its deadline's.
 fn index_keys(session: &Session) -> BTreeSet<Key> {
     let id = &session.id;
-    let mut expected: BTreeSet<_> =
-        session.players.keys().map(|player| keys::membership(*player, id)).collect();
-    let platform_sessions = session.platform_sessions.iter();
-    expected
-        .extend(platform_sessions.map(|(platform, linked)| keys::platform_session(*platform, &linked.id)));
-    if session.is_open_with_room() {
+    let mut expected = BTreeSet::new();
+    for (player, entry) in &session.players {
+        expected.insert(keys::membership(*player, id));
+        expected.extend(entry.player_id.map(keys::player_of_id));
+    }
+    for (platform, linked) in &session.platform_sessions {
+        expected.insert(keys::platform_session(*platform, &linked.id));
+    }
+    if session.takes_strangers() {
         expected.insert(keys::open(&session.session_type, session.created.as_millisecond(), id));
     }
-    expected.extend(session.short_code.as_ref().map(keys::short_code));
-    expected.extend(
-        session.listing.as_ref().map(|listing| keys::listing(&session.session_type, listing.sequence)),
-    );
-    let instance = session.instance.as_ref();
-    expected.extend(instance.and_then(|found| found.allocation_id.as_deref()).map(keys::allocation));
-    expected.extend(session.players.values().filter_map(|entry| entry.player_id).map(keys::player_of_id));
-    let waits = session.players.values().any(|entry| !entry.status.is_active());
-    let reports = instance.is_some_and(|found| found.health.is_some());
-    if waits || reports || session.culling_timeout_s.is_some() {
+    if let Some(code) = &session.short_code {
+        expected.insert(keys::short_code(code));
+    }
+    if let Some(listing) = &session.listing {
+        expected.insert(keys::listing(&session.session_type, listing.sequence));
+    }
+    if let Some(allocation) = session.instance.as_ref().and_then(|found| found.allocation_id.as_deref()) {
+        expected.insert(keys::allocation(allocation));
+    }
+    let has_invites = session.players.values().any(|entry| !entry.status.is_active());
+    let has_health = session.instance.as_ref().is_some_and(|found| found.health.is_some());
+    if has_invites || has_health || session.culling_timeout_s.is_some() {
         expected.insert(keys::watched(id));
     }
     expected

@@ -140,13 +140,12 @@ async fn a_node_that_waits_for_the_tables_is_live_not_ready_and_stoppable() {
 async fn a_node_without_shared_keys_is_refused() {
     let shared = Shared::new().await;
     let text = std::fs::read_to_string(shared.config()).unwrap();
-    std::fs::write(
-        shared.config(),
-        text.lines()
-            .filter(|line| !line.starts_with("jwks_file"))
-            .fold(String::new(), |text, line| text + line + "\n"),
-    )
-    .unwrap();
+    let mut without_keys = String::new();
+    for line in text.lines().filter(|line| !line.starts_with("jwks_file")) {
+        without_keys += line;
+        without_keys += "\n";
+    }
+    std::fs::write(shared.config(), without_keys).unwrap();
     let refused = run(rallypoint(&["serve", "--config", shared.config().to_str().unwrap()])).await.expect(1);
     assert!(
         refused.stderr.contains("line 3: [store] backend = \"postgres\" needs jwks_file or jwks_url"),

@@ -1,5 +1,5 @@
-//! PostgreSQL servers for the tests of this process: each is started by the first test that asks, in a temporary
-//! directory, and stopped when the process ends, however it ends. Each test gets a schema of its own.
+//! PostgreSQL servers for the tests of this process. The first test that needs one starts it in a temporary directory.
+//! It stops when the process ends, also after a crash. Each test gets its own schema.
 
 pub mod pair;
 pub mod programs;
@@ -15,34 +15,34 @@ use tokio_postgres::{Client, NoTls};
 use super::proxy::Proxy;
 use server::Server;
 
-/// Names a server to use in place of one that is started: `postgresql://USER@HOST/DATABASE`.
+/// Environment variable with the URL of a server to use instead of a started one: `postgresql://USER@HOST/DATABASE`.
 pub const URL_VARIABLE: &str = "RALLYPOINT_TEST_POSTGRES_URL";
 
-/// The server that the tests use.
+/// The URL of the server that the tests use.
 pub fn server_url() -> String {
     std::env::var(URL_VARIABLE).unwrap_or_else(|_| Server::usual().url.clone())
 }
 
-/// A server of the newest version that there is.
+/// The URL of a server of the newest available version.
 pub fn newest_server_url() -> &'static str {
     &Server::newest().url
 }
 
-/// An empty place for a store.
+/// A schema of its own for a store, empty at first.
 #[derive(Clone)]
 pub struct Database {
-    /// As an operator would name it.
+    /// The URL for the configuration of a server.
     pub url: String,
     schema: String,
 }
 
 impl Database {
-    /// A place that nobody else has.
+    /// A new schema on the server that the tests use.
     pub async fn new() -> Self {
         Self::on(&server_url()).await
     }
 
-    /// A place that nobody else has, on this server.
+    /// A new schema on this server.
     pub async fn on(server: &str) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -55,7 +55,7 @@ impl Database {
         database
     }
 
-    /// A place on the server that is started, which knows TLS, and the address where it does.
+    /// A new schema on the started server, which supports TLS, and its URL with TLS.
     pub async fn new_with_tls() -> (Self, String) {
         let server = Server::usual();
         let schema = format!("tls_{}", uuid::Uuid::from_bytes(Entropy::System.bytes()).simple());
@@ -67,7 +67,7 @@ impl Database {
         (database, encrypted)
     }
 
-    /// How many connections there are by now to be encrypted, and how many not.
+    /// The number of encrypted and of plain connections to this schema.
     pub async fn encrypted(&self) -> (i64, i64) {
         let count = "SELECT count(*) FILTER (WHERE ssl), count(*) FILTER (WHERE NOT ssl)
             FROM pg_stat_activity JOIN pg_stat_ssl USING (pid)
@@ -76,12 +76,12 @@ impl Database {
         (row.get(0), row.get(1))
     }
 
-    /// The same where a setting of connections is another one.
+    /// The same schema, with another value for a setting of its connections.
     pub fn where_usual(&self, setting: &str, value: &str) -> Self {
         Self { url: format!("{}%20-c{setting}%3D{value}", self.url), ..self.clone() }
     }
 
-    /// How a store of a test reaches it.
+    /// The settings of a test's store.
     pub fn settings(&self) -> PostgresSettings {
         PostgresSettings {
             address: parse_postgres_url(&self.url).unwrap(),
@@ -90,19 +90,19 @@ impl Database {
             read_connections: 2,
             connect_timeout: Duration::from_secs(10),
             statement_timeout: Duration::from_secs(30),
-            retry_deadline: Duration::from_secs(60),
-            // Most tests have a clock of their own.
+            patience: Duration::from_secs(60),
+            // Most tests use a manual clock.
             clock_skew_max_ms: i64::MAX,
         }
     }
 
-    /// How a store of a test reaches it through a proxy.
+    /// The settings of a test's store that connects through a proxy.
     pub fn settings_through(&self, proxy: &Proxy) -> PostgresSettings {
         self.settings_at(proxy.address)
     }
 
-    /// The same of one that is not waited for.
-    pub fn settings_without_retries_through(&self, proxy: &Proxy) -> PostgresSettings {
+    /// The same settings with short timeouts and without retries.
+    pub fn impatient_settings_through(&self, proxy: &Proxy) -> PostgresSettings {
         PostgresSettings {
             statement_timeout: Duration::from_millis(100),
             connect_timeout: Duration::from_millis(500),
@@ -111,7 +111,7 @@ impl Database {
         }
     }
 
-    /// How a store of a test reaches it at these hosts.
+    /// The settings of a test's store that connects to these hosts.
     pub fn settings_at(&self, hosts: impl std::fmt::Display) -> PostgresSettings {
         let direct = self.settings();
         let address = &direct.address;
@@ -126,20 +126,21 @@ impl Database {
         Postgres::open(self.settings()).await.unwrap()
     }
 
-    /// A connection beside the store's.
+    /// A connection that is not one of the store's.
     pub async fn client(&self) -> Client {
         let (client, connection) = parse_postgres_url(&self.url).unwrap().connect(NoTls).await.unwrap();
         tokio::spawn(connection);
         client
     }
 
-    /// The same as another user.
+    /// The same schema, used by another user.
     pub fn as_user(&self, user: &str) -> Self {
         let (_, rest) = self.url.split_once('@').unwrap();
         Self { url: format!("postgresql://{user}@{rest}"), ..self.clone() }
     }
 
-    /// How many of the stores' statements wait for a lock. Within a transaction it would be the same each time.
+    /// The number of the stores' statements that wait for a lock. Call it outside a transaction: inside one, the result
+    /// never changes.
     pub async fn waiting(&self, client: &Client) -> usize {
         let waiting = "SELECT count(*) FROM pg_stat_activity
             WHERE wait_event_type = 'Lock' AND pid <> pg_backend_pid() AND application_name = $1";
@@ -147,13 +148,13 @@ impl Database {
         usize::try_from(waiting).unwrap()
     }
 
-    /// How many server processes wait for a standby.
+    /// The number of server processes that wait for a standby.
     pub async fn waiting_for_standby(&self, client: &Client) -> i64 {
         let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
         client.query_one(waiting, &[]).await.unwrap().get(0)
     }
 
-    /// Breaks every connection but the one that asks; answers how many there were.
+    /// Closes every connection except the given one; returns their number.
     pub async fn cut(&self, client: &Client) -> i64 {
         let others = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
             WHERE pid <> pg_backend_pid() AND application_name = $1";

@@ -1,4 +1,4 @@
-//! A primary and a synchronous standby, which takes over where it is told to.
+//! A primary and a synchronous standby that can be promoted.
 
 use std::process::Stdio;
 
@@ -9,12 +9,13 @@ use super::super::process::soon;
 use super::programs;
 use super::server::{free_ports, script};
 
-/// Makes two servers in the directory `$1`, with the programs in `$2`, on the ports `$3` and `$4`, by which their
-/// directories are named; does what each line of its input says, says so, and takes everything away when that ends.
+/// Creates two servers in the directory `$1`, with the programs in `$2`, on the ports `$3` and `$4`. The port is also the
+/// name of the server's directory. The script runs each line of its input as a command and prints the result. At the end
+/// of its input it removes everything.
 ///
-/// The primary waits for the standby with every commit, so that it acknowledges nothing before both are together. A
-/// server that is killed leaves a little of the system's memory behind, by which others would know that it ran. Where
-/// nobody listens any more, saying so must not end the script before all is taken away.
+/// Every commit on the primary waits for the standby, so the primary acknowledges nothing before both are connected. A
+/// killed server leaves a shared memory segment behind, which the script removes. The script ignores SIGPIPE: a closed
+/// output must not end it before the cleanup.
 const SCRIPT: &str = r#"
 trap '' PIPE
 cd "$1" || exit 1
@@ -25,12 +26,12 @@ start() {
     pg_ctl -D "$1" -l "$1.log" -w -o "-p $1 -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c fsync=off \
         -c full_page_writes=off -c max_connections=200 -c shared_buffers=64MB -c dynamic_shared_memory_type=mmap $2" start
 }
-all_of() {
+process_ids() {
     read -r id <"$1/postmaster.pid" && echo "$id" && cat "/proc/$id/task/$id/children"
 }
-slay() {
+kill_server() {
     [ -f "$1/postmaster.pid" ] || return 0
-    kill -s KILL $(all_of "$1")
+    kill -s KILL $(process_ids "$1")
     ipcrm -m "$(sed -n '7s/.* //p' "$1/postmaster.pid")"
     rm "$1/postmaster.pid"
 }
@@ -39,32 +40,32 @@ pair() {
     start "$primary" "-c synchronous_standby_names=*" &&
     start "$standby" "-c primary_conninfo='host=127.0.0.1 port=$primary user=rallypoint'"
 }
-turn() {
+swap_roles() {
     set -- "$primary" "$standby"
     primary=$2 standby=$1
 }
-obey() {
+run_command() {
     case $1 in
         make) initdb -D "$primary" -U rallypoint -A trust -E UTF8 --locale=C --no-sync && pair ;;
         pair) pg_ctl -D "$primary" -m fast -w stop && pair ;;
-        kill) slay "$primary" ;;
-        freeze) kill -s STOP $(all_of "$primary") ;;
-        promote) pg_ctl -D "$standby" -w promote && turn ;;
-        bury) slay "$standby" ;;
+        kill) kill_server "$primary" ;;
+        freeze) kill -s STOP $(process_ids "$primary") ;;
+        promote) pg_ctl -D "$standby" -w promote && swap_roles ;;
+        kill_former) kill_server "$standby" ;;
     esac
 }
 
 while read -r step; do
-    obey "$step" >>log 2>&1 && echo "done" || { cat log *.log; break; }
+    run_command "$step" >>log 2>&1 && echo "done" || { cat log *.log; break; }
 done
-slay "$primary" 2>>log
-slay "$standby" 2>>log
+kill_server "$primary" 2>>log
+kill_server "$standby" 2>>log
 cd / && rm -rf "$1"
 "#;
 
-/// A primary and a synchronous standby, for as long as this lives.
+/// A primary and a synchronous standby. Both stop when this is dropped.
 pub struct Pair {
-    /// Names both.
+    /// The URL, with both hosts.
     pub url: String,
     input: ChildStdin,
     output: Lines<BufReader<ChildStdout>>,
@@ -82,44 +83,44 @@ impl Pair {
         let hosts = ports.map(|port| format!("127.0.0.1:{port}")).join(",");
         let url = format!("postgresql://rallypoint@{hosts}/postgres");
         let mut pair = Self { url, input, output, _script: script };
-        pair.obeys("make").await;
+        pair.run("make").await;
         pair
     }
 
     /// Ends the primary at once, with SIGKILL.
     pub async fn kill_primary(&mut self) {
-        self.obeys("kill").await;
+        self.run("kill").await;
     }
 
-    /// Stops the primary as if its machine stood still: it answers nothing, and whoever is connected is not told.
+    /// Freezes the primary with SIGSTOP: it answers nothing, and its connections stay open.
     pub async fn freeze_primary(&mut self) {
-        self.obeys("freeze").await;
+        self.run("freeze").await;
     }
 
-    /// Makes the standby the primary, one without a standby. Nobody may reach the former primary as such again.
+    /// Promotes the standby to a primary without a standby. The former primary must not be used any more.
     pub async fn promote_standby(&mut self) {
-        self.obeys("promote").await;
+        self.run("promote").await;
     }
 
-    /// Ends a former primary that stands still.
+    /// Kills the frozen former primary.
     pub async fn kill_former_primary(&mut self) {
-        self.obeys("bury").await;
+        self.run("kill_former").await;
     }
 
-    /// Makes a new standby in place of the former primary. The primary starts anew for it.
+    /// Creates a new standby in place of the former primary. This restarts the primary.
     pub async fn make_standby(&mut self) {
-        self.obeys("pair").await;
+        self.run("pair").await;
     }
 
-    async fn obeys(&mut self, step: &str) {
+    async fn run(&mut self, step: &str) {
         self.input.write_all(format!("{step}\n").as_bytes()).await.unwrap();
         let said = soon(step, self.output.next_line()).await.unwrap();
         if said.as_deref() != Some("done") {
-            let mut told = vec![said.unwrap_or_default()];
+            let mut lines = vec![said.unwrap_or_default()];
             while let Ok(Some(line)) = self.output.next_line().await {
-                told.push(line);
+                lines.push(line);
             }
-            panic!("the database does not {step}: {told:#?}");
+            panic!("the database script failed at {step}: {lines:#?}");
         }
     }
 }

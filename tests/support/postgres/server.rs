@@ -1,4 +1,4 @@
-//! Servers for the tests of this process, which end when it ends, however it ends.
+//! PostgreSQL servers that stop when the test process ends, also after a crash.
 
 use std::io::{BufRead as _, BufReader};
 use std::net::TcpListener;
@@ -9,12 +9,13 @@ use std::sync::OnceLock;
 
 use super::programs;
 
-/// Whom a server runs as where the tests run as root, which PostgreSQL refuses: nobody.
+/// The user id of `nobody`. A server runs as this user if the tests run as root, because PostgreSQL refuses root.
 pub const NOBODY: u32 = 65_534;
 
-/// Makes a server in the directory `$1`, with the programs in `$2`, on the port `$3`; says so, and takes everything away
-/// when its input ends. On the port, user rallypoint has to show a certificate where the connection is encrypted. User
-/// keeper has a password. Where nobody listens any more, saying so must not end the script before all is taken away.
+/// Starts a server in the directory `$1`, with the programs in `$2`, on the port `$3`, and prints `ready`. At the end of
+/// its input it removes everything. On an encrypted connection to the port, the user rallypoint needs a client
+/// certificate. The user keeper has a password. The script ignores SIGPIPE: a closed output must not end it before the
+/// cleanup.
 const SCRIPT: &str = r#"
 trap '' PIPE
 cd "$1" || exit 1
@@ -33,7 +34,7 @@ pg_ctl -D data -m immediate -w stop >>log 2>&1
 cd / && rm -rf "$1"
 "#;
 
-/// A certificate of the server's, one of a client's, and the authority that has signed both.
+/// The certificates of the server and of a client, their keys, and the certificate authority that signed both.
 const TLS_FILES: [(&str, &str); 5] = [
     ("ca.pem", include_str!("../tls/ca.pem")),
     ("server.pem", include_str!("../tls/server.pem")),
@@ -42,7 +43,7 @@ const TLS_FILES: [(&str, &str); 5] = [
     ("client.key", include_str!("../tls/client.key")),
 ];
 
-/// A server, for as long as the process holds its input open.
+/// A server that runs while this process holds its input open.
 pub struct Server {
     pub url: String,
     pub port: u16,
@@ -50,19 +51,19 @@ pub struct Server {
 }
 
 impl Server {
-    /// The one of most tests.
+    /// The server that most tests share.
     pub fn usual() -> &'static Self {
         static SERVER: OnceLock<Server> = OnceLock::new();
         SERVER.get_or_init(|| Self::start(&programs::oldest()))
     }
 
-    /// One of the newest version that there is.
+    /// A server of the newest available version.
     pub fn newest() -> &'static Self {
         static SERVER: OnceLock<Server> = OnceLock::new();
         SERVER.get_or_init(|| Self::start(&programs::newest()))
     }
 
-    /// One that no other test uses.
+    /// A server for one test alone.
     pub fn alone() -> Self {
         Self::start(&programs::oldest())
     }
@@ -79,14 +80,14 @@ impl Server {
     }
 }
 
-/// Ports that nobody listens on.
+/// Free ports.
 pub fn free_ports<const N: usize>() -> [u16; N] {
     let listeners = [(); N].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
     listeners.map(|listener| listener.local_addr().unwrap().port())
 }
 
-/// A script that runs in a new directory, which it takes away at its end: it gets that, where the programs are, and these
-/// ports. Whoever it runs as owns the directory and all that is in it, also these files.
+/// A command that runs a script in a new directory. Its arguments are the directory, the directory of the programs, and
+/// the ports. The user that it runs as owns the directory and the given files in it.
 pub fn script(text: &str, binaries: &Path, ports: &[u16], files: &[(&str, &str)]) -> (PathBuf, Command) {
     let dir = tempfile::Builder::new().prefix("rallypoint-postgres-").tempdir().unwrap().keep();
     let mut command = Command::new("sh");
@@ -100,7 +101,7 @@ pub fn script(text: &str, binaries: &Path, ports: &[u16], files: &[(&str, &str)]
         assert!(owned.is_ok_and(|status| status.success()), "cannot give {} away", dir.display());
         command.uid(NOBODY).gid(NOBODY);
     }
-    // A group of its own: whoever interrupts the tests must not interrupt the taking away.
+    // Its own process group: an interrupt of the tests must not interrupt the cleanup.
     command.process_group(0).stdin(Stdio::piped()).stdout(Stdio::piped());
     (dir, command)
 }

@@ -14,15 +14,15 @@ pub struct Checked {
     /// Writes in flight that took effect.
     pub happened: usize,
     /// Invites and sessions that expired.
-    pub lapsed: usize,
+    pub expired: usize,
 }
 
 /// Adds to `wrong` every lost acknowledged write, every write in flight that took effect only in part, and every
 /// document whose ETag changed although nothing was written to it. From here on, the client expects the found state.
-pub fn settle(client: &mut Client, world: &World, checked: &mut Checked, wrong: &mut Vec<String>) {
-    for seat in client.waiting.keys().cloned().collect::<Vec<_>>() {
-        if !world.has(&seat, client) {
-            checked.lapsed += usize::from(client.lapse(seat, world.read_ms));
+pub fn check_client(client: &mut Client, world: &World, checked: &mut Checked, wrong: &mut Vec<String>) {
+    for entry in client.waiting.keys().cloned().collect::<Vec<_>>() {
+        if !world.has(&entry, client) {
+            checked.expired += usize::from(client.expire_invite(entry, world.read_ms));
         }
     }
     let found = world.facts(client);
@@ -45,12 +45,12 @@ pub fn settle(client: &mut Client, world: &World, checked: &mut Checked, wrong: 
             wrong.push(format!("{path} had the ETag {etag} before the kill, and now has {now:?}"));
         }
     }
-    settle_fleeting(client, world, checked, wrong);
+    check_short_lived(client, world, checked, wrong);
     client.changed_by.retain(|fact, _| found.contains_key(fact));
-    client.waiting.retain(|seat, _| found.get(seat).is_some_and(|seat| is_waiting(seat)));
+    client.waiting.retain(|entry, _| found.get(entry).is_some_and(|entry| is_waiting(entry)));
     for (fact, value) in &found {
         // Invites whose write was in flight.
-        if matches!(fact.1, Aspect::Seat(_)) && is_waiting(value) {
+        if matches!(fact.1, Aspect::Entry(_)) && is_waiting(value) {
             client.waiting.entry(fact.clone()).or_insert(client.sent_ms + 1000 * INVITE_EXPIRY_S);
         }
     }
@@ -77,14 +77,14 @@ fn differences(client: &Client, found: &Facts) -> Vec<String> {
 }
 
 /// Adds to `wrong` every short-lived session that ended before its time.
-fn settle_fleeting(client: &mut Client, world: &World, checked: &mut Checked, wrong: &mut Vec<String>) {
-    client.fleeting.retain(|session, until_ms| {
+fn check_short_lived(client: &mut Client, world: &World, checked: &mut Checked, wrong: &mut Vec<String>) {
+    client.short_lived.retain(|session, until_ms| {
         let lives = world.lives(session);
         if !lives && *until_ms > world.read_ms {
             wrong
                 .push(format!("session {session}, which lives until {until_ms}, ended by {}", world.read_ms));
         }
-        checked.lapsed += usize::from(!lives);
+        checked.expired += usize::from(!lives);
         lives
     });
 }
