@@ -56,7 +56,7 @@ fn index_keys(session: &Session) -> BTreeSet<Key> {
     for (platform, linked) in &session.platform_sessions {
         expected.insert(keys::platform_session(*platform, &linked.id));
     }
-    if session.takes_strangers() {
+    if session.is_open_with_room() {
         expected.insert(keys::open(&session.session_type, session.created.as_millisecond(), id));
     }
     if let Some(code) = &session.short_code {

@@ -83,7 +83,7 @@ async fn deadlines_survive_a_restart() {
     let dir = tempfile::tempdir().unwrap();
     let (session, polled);
     {
-        let server = Server::over(Store::Embedded(Embedded::open(dir.path()).unwrap()), |_| {});
+        let server = Server::over(Store::Embedded(Embedded::open(dir.path(), KEY_UPGRADE).unwrap()), |_| {});
         let alice = lasting_admin(&server);
         session = alice.creates("party").await;
         let bob = server.player();
@@ -93,7 +93,7 @@ async fn deadlines_survive_a_restart() {
         server.advance(MINUTE).await;
         server.app.sessions.store().close().await.unwrap();
     }
-    let server = Server::over(Store::Embedded(Embedded::open(dir.path()).unwrap()), |_| {});
+    let server = Server::over(Store::Embedded(Embedded::open(dir.path(), KEY_UPGRADE).unwrap()), |_| {});
     let admin = lasting_admin(&server);
     server.advance(68 * MINUTE).await;
     admin.get(&format!("/v1/session/{session}?refresh_ttl=false")).await.refused(404, "session_not_found");

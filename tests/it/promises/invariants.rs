@@ -311,7 +311,7 @@ fn check_session(session: &Session, overfilled: bool) -> Result<(), TestCaseErro
     prop_assert_eq!(leaders, usize::from(!active.is_empty()), "a session with active players has one leader");
     prop_assert!(!active.is_empty() && !session.ended, "an empty session ends");
     for (team_id, team) in session.teams.iter().enumerate() {
-        let taken = session.places_taken(team_id, None);
+        let taken = session.slots_taken(team_id);
         prop_assert!(overfilled || taken <= team.max_size, "only overfilling exceeds the size of a team");
     }
     prop_assert!(session.players.values().all(|entry| entry.team_id < session.teams.len()));
@@ -322,7 +322,7 @@ fn check_session(session: &Session, overfilled: bool) -> Result<(), TestCaseErro
             "only active players have a join time"
         );
         prop_assert!(
-            entry.status.is_active() || entry.lent_rights.is_empty(),
+            entry.status.is_active() || entry.given_rights.is_empty(),
             "only active players have rights"
         );
     }

@@ -90,7 +90,7 @@ impl Database {
             read_connections: 2,
             connect_timeout: Duration::from_secs(10),
             statement_timeout: Duration::from_secs(30),
-            patience: Duration::from_secs(60),
+            retry_deadline: Duration::from_secs(60),
             // Most tests use a manual clock.
             clock_skew_max_ms: i64::MAX,
         }
@@ -102,7 +102,7 @@ impl Database {
     }
 
     /// The same settings with short timeouts and without retries.
-    pub fn impatient_settings_through(&self, proxy: &Proxy) -> PostgresSettings {
+    pub fn settings_without_retries_through(&self, proxy: &Proxy) -> PostgresSettings {
         PostgresSettings {
             statement_timeout: Duration::from_millis(100),
             connect_timeout: Duration::from_millis(500),

@@ -89,7 +89,7 @@ fn the_server_matches_the_model_on_disk() {
     TestRunner::new(cases())
         .run(&(any_settings(), vec(any_step(), STEPS)), |(settings, steps)| {
             let dir = tempfile::tempdir().unwrap();
-            run_sequence(Store::Embedded(Embedded::open(dir.path()).unwrap()), settings, &steps)
+            run_sequence(Store::Embedded(Embedded::open(dir.path(), KEY_UPGRADE).unwrap()), settings, &steps)
         })
         .unwrap_or_else(|failure| panic!("{failure}"));
 }

@@ -32,7 +32,7 @@ async fn a_change_whose_caller_disconnects_before_it_gets_the_lock_is_not_made()
         session.region_id = Some("late".into());
         Ok(())
     };
-    let mut second = Box::pin(server.app.sessions.update(&id, false, change));
+    let mut second = Box::pin(server.app.sessions.update(&id, Update::by_caller(false), change));
     assert!((&mut second).now_or_never().is_none(), "it waits for the lock");
     drop(second);
     go_on.send(()).unwrap();
