@@ -10,12 +10,13 @@ use crate::support::postgres::{URL_VARIABLE, newest_server_url, server_url};
 use crate::support::process::run;
 
 /// Modules that are skipped: their tests choose their stores themselves, or use none.
-const INDEPENDENT: [&str; 14] = [
+const INDEPENDENT: [&str; 15] = [
     "api::cors::",
     "api::large::",
     "nodes::",
     "process::",
     "promises::connections::",
+    "promises::edges::",
     "promises::failures::",
     "promises::fast_path_wire::",
     "promises::fuzz::",

@@ -181,7 +181,7 @@ async fn check_config_gives_file_line_setting_and_allowed_values() {
         (
             "[auth]\njwks_url = \"http://keys.example/jwks\"\n",
             "line 2",
-            &["[auth] jwks_url", "https://", "http:// is for this machine only"],
+            &["[auth] jwks_url", "https://", "http:// is allowed for this machine only"],
         ),
         (
             "[http]\nlisten = \"127.0.0.1:1\"\nadmin_listen = \"127.0.0.1:1\"\n",

@@ -124,7 +124,11 @@ fn every_operation_has_a_tag_and_a_description() {
         let sentence =
             |text: &str| text.ends_with('.') && text.starts_with(|first: char| first.is_uppercase());
         assert!(sentence(operation.about), "{}: {:?} is not a sentence", operation.id, operation.about);
-        assert!(api::surface().tags.contains(&operation.tag), "{}: its tag is not in the list of tags", operation.id);
+        assert!(
+            api::surface().tags.contains(&operation.tag),
+            "{}: its tag is not in the list of tags",
+            operation.id
+        );
     }
     for tag in api::surface().tags {
         assert!(

@@ -6,6 +6,8 @@ mod client_flow;
 mod connections;
 /// Snapshots of the list of operations and of the API document.
 mod contract;
+/// Which module may use which.
+mod edges;
 /// Sessions that nobody uses end, and not before their deadline.
 mod expiry;
 /// Each change is stored completely or not at all, also if the store fails.
