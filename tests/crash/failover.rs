@@ -4,9 +4,9 @@ use crate::support::process::Server;
 use crate::{Trial, WRITES_AFTERWARDS};
 
 impl Trial {
-    /// Runs all clients and meanwhile freezes the primary, in odd rounds, or kills it, in even rounds. Then promotes the
-    /// standby and waits until every node uses it. Returns a summary. The two servers swap roles in each round, so a
-    /// frozen primary is always the first host that nodes try.
+    /// Runs all clients and meanwhile freezes the primary, in odd rounds, or kills it, in even rounds. Then promotes
+    /// the standby and waits until every node uses it. Returns a summary. The two servers swap roles in each round,
+    /// so a frozen primary is always the first host that nodes try.
     pub async fn write_until_failed_over(&mut self, servers: &[Server], round: u32) -> String {
         let mut pair = self.pair.take().expect("the database has a standby");
         if round > 1 {

@@ -8,12 +8,12 @@
 //! - all documents agree with each other;
 //! - documents that nobody wrote to have the same ETags as before.
 //!
-//! With `--nodes 3` there are that many servers on one PostgreSQL database. One of them is killed, and the clients of the
-//! others must still be answered. With `--failover` the database is killed or frozen, and its synchronous standby takes
-//! over. All nodes must find it by themselves, and then the same checks follow.
+//! With `--nodes 3` there are that many servers on one PostgreSQL database. One of them is killed, and the clients of
+//! the others must still be answered. With `--failover` the database is killed or frozen, and its synchronous standby
+//! takes over. All nodes must find it by themselves, and then the same checks follow.
 //!
-//! A SIGKILL does not lose data that the operating system has accepted. So these tests show that the server hands data
-//! over before it acknowledges a write, and that it can read that data again. They do not test the disk.
+//! A SIGKILL does not lose data that the operating system has accepted. So these tests show that the server hands
+//! data over before it acknowledges a write, and that it can read that data again. They do not test the disk.
 
 mod verify;
 mod audit;
@@ -84,9 +84,9 @@ const READ_PAUSE: Duration = Duration::from_millis(100);
 /// Lifetime of tokens: longer than any run.
 const TOKEN_TTL: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// Session types: parties with the players of one client only; lobbies, which stay when they are empty; and short-lived
-/// sessions with known lifetimes. The reporting interval is so long that one report keeps an instance healthy for the
-/// whole run.
+/// Session types: parties with the players of one client only; lobbies, which stay when they are empty; and
+/// short-lived sessions with known lifetimes. The reporting interval is so long that one report keeps an instance
+/// healthy for the whole run.
 const CONFIG: &str = r#"
 [telemetry]
 log = "error"
@@ -140,8 +140,8 @@ struct Args {
     /// Seed of the random operations and of the time of each kill.
     #[arg(long)]
     seed: Option<u64>,
-    /// How many servers share a database. Without it, one server runs on a data directory, and then three servers run a
-    /// few rounds on a database.
+    /// How many servers share a database. Without it, one server runs on a data directory, and then three servers run
+    /// a few rounds on a database.
     #[arg(long)]
     nodes: Option<usize>,
     /// Kill the database instead of a server. Without this and `--nodes`, the last few rounds do so.
@@ -423,8 +423,8 @@ impl Trial {
         (verified, wrong)
     }
 
-    /// Checks the content of the store after the kill. Reads a copy of a data directory, because only one process may open
-    /// it.
+    /// Checks the content of the store after the kill. Reads a copy of a data directory, because only one process may
+    /// open it.
     async fn audit(&self) -> Vec<String> {
         let copied = TempDir::new().unwrap();
         let store = match &self.database {

@@ -282,8 +282,8 @@ impl Write {
         ended.map(|fact| (fact.clone(), None)).chain(made).chain(chosen).collect()
     }
 
-    /// The facts after it took effect, given the facts before. A created session is identified among the found facts by
-    /// the unique version of its creator.
+    /// The facts after it took effect, given the facts before. A created session is identified among the found facts
+    /// by the unique version of its creator.
     pub fn happened(&self, before: &Facts, all_found: &Facts) -> Facts {
         let made = |((_, aspect), version): &(&Fact, &String)| {
             let place = self.sets.iter().find(|(made, _)| *made == Aspect::Joined);

@@ -1,5 +1,5 @@
-//! Random writes in a party that only the players of one client use. Each write is chosen so that the client knows which
-//! facts it makes true.
+//! Random writes in a party that only the players of one client use. Each write is chosen so that the client knows
+//! which facts it makes true.
 
 use http::Method;
 use rallypoint::domain::Platform;

@@ -112,8 +112,8 @@ fn found_on_teams(session: &Value, client: &Client, found: &mut impl FnMut(Aspec
 }
 
 impl World {
-    /// Reads the players' lists, every session that these lists or the clients name, by every name that it has, and every
-    /// platform session that exists or existed.
+    /// Reads the players' lists, every session that these lists or the clients name, by every name that it has, and
+    /// every platform session that exists or existed.
     pub async fn read(
         connection: &mut Connection,
         clients: &[Client],
@@ -318,8 +318,8 @@ impl World {
         wrong
     }
 
-    /// Checks a session: it has one leader if it has active players, its short code and allocation find it, and each of
-    /// its platform sessions has the same content when read alone.
+    /// Checks a session: it has one leader if it has active players, its short code and allocation find it, and each
+    /// of its platform sessions has the same content when read alone.
     fn check_session(&self, id: &str, session: &Value, wrong: &mut Vec<String>) {
         let with = |status: &'static str| players(session).filter(move |entry| entry["status"] == status);
         let (leaders, members) = (with("leader").count(), with("member").count());

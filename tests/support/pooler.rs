@@ -55,8 +55,8 @@ struct Server {
 struct Message(Vec<u8>);
 
 impl Pooler {
-    /// Starts a pooler for the first host of this database, with at most `pool_size` connections. It assigns them round
-    /// robin, or the last used one first.
+    /// Starts a pooler for the first host of this database, with at most `pool_size` connections. It assigns them
+    /// round robin, or the last used one first.
     pub async fn before(
         database: &tokio_postgres::Config,
         mode: PoolMode,

@@ -1,5 +1,5 @@
-//! Limits of requests: for each limit, the largest accepted value, the smallest refused value and its error. After each
-//! refusal the server still works.
+//! Limits of requests: for each limit, the largest accepted value, the smallest refused value and its error. After
+//! each refusal the server still works.
 
 use bytes::Bytes;
 use http::{Method, Request};

@@ -86,8 +86,8 @@ async fn joins_and_leaves_between_pages_neither_repeat_nor_hide_players() {
     let members = members(&server, &session, 6).await;
     let (first, cursor) = page(&alice, &session, &json!(0), 3).await;
     assert_eq!(first, BTreeSet::from([alice.player, members[0].player, members[1].player]));
-    // One player of the first page leaves, one of a later page leaves, one of the first page leaves and joins again, one
-    // is new and one is promoted.
+    // One player of the first page leaves, one of a later page leaves, one of the first page leaves and joins again,
+    // one is new and one is promoted.
     members[0].leaves(&session).await.expect(204);
     members[2].leaves(&session).await.expect(204);
     members[1].leaves(&session).await.expect(204);

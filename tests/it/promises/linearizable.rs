@@ -1,6 +1,6 @@
-//! Linearizability: clients of several nodes operate on one session at once. There must be one order of all operations
-//! in which (1) an operation that was answered before another one began comes first and (2) each answer is the one
-//! that a session with one operation at a time would give.
+//! Linearizability: clients of several nodes operate on one session at once. There must be one order of all
+//! operations in which (1) an operation that was answered before another one began comes first and (2) each answer is
+//! the one that a session with one operation at a time would give.
 
 use std::collections::HashSet;
 use std::sync::Arc;

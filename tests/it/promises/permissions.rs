@@ -1,5 +1,5 @@
-//! Permissions of every operation: called without a token, with an invalid token, and with each single permission. The
-//! result is a snapshot file. If an operation accepts more callers than before, a line of that file changes.
+//! Permissions of every operation: called without a token, with an invalid token, and with each single permission.
+//! The result is a snapshot file. If an operation accepts more callers than before, a line of that file changes.
 
 use std::fmt::Write as _;
 

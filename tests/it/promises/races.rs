@@ -1,5 +1,5 @@
-//! Many concurrent requests, on every store: each is done completely or refused by a rule, and afterwards everything is
-//! consistent.
+//! Many concurrent requests, on every store: each is done completely or refused by a rule, and afterwards everything
+//! is consistent.
 
 mod limits;
 mod parties;

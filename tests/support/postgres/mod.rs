@@ -1,5 +1,5 @@
-//! PostgreSQL servers for the tests of this process. The first test that needs one starts it in a temporary directory.
-//! It stops when the process ends, also after a crash. Each test gets its own schema.
+//! PostgreSQL servers for the tests of this process. The first test that needs one starts it in a temporary
+//! directory. It stops when the process ends, also after a crash. Each test gets its own schema.
 
 pub mod pair;
 pub mod programs;
@@ -139,8 +139,8 @@ impl Database {
         Self { url: format!("postgresql://{user}@{rest}"), ..self.clone() }
     }
 
-    /// The number of the stores' statements that wait for a lock. Call it outside a transaction: inside one, the result
-    /// never changes.
+    /// The number of the stores' statements that wait for a lock. Call it outside a transaction: inside one, the
+    /// result never changes.
     pub async fn waiting(&self, client: &Client) -> usize {
         let waiting = "SELECT count(*) FROM pg_stat_activity
             WHERE wait_event_type = 'Lock' AND pid <> pg_backend_pid() AND application_name = $1";

@@ -9,13 +9,13 @@ use super::super::process::soon;
 use super::programs;
 use super::server::{free_ports, script};
 
-/// Creates two servers in the directory `$1`, with the programs in `$2`, on the ports `$3` and `$4`. The port is also the
-/// name of the server's directory. The script runs each line of its input as a command and prints the result. At the end
-/// of its input it removes everything.
+/// Creates two servers in the directory `$1`, with the programs in `$2`, on the ports `$3` and `$4`. The port is also
+/// the name of the server's directory. The script runs each line of its input as a command and prints the result. At
+/// the end of its input it removes everything.
 ///
-/// Every commit on the primary waits for the standby, so the primary acknowledges nothing before both are connected. A
-/// killed server leaves a shared memory segment behind, which the script removes. The script ignores SIGPIPE: a closed
-/// output must not end it before the cleanup.
+/// Every commit on the primary waits for the standby, so the primary acknowledges nothing before both are connected.
+/// A killed server leaves a shared memory segment behind, which the script removes. The script ignores SIGPIPE: a
+/// closed output must not end it before the cleanup.
 const SCRIPT: &str = r#"
 trap '' PIPE
 cd "$1" || exit 1

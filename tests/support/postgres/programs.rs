@@ -105,8 +105,8 @@ fn link(package: &Path) -> Option<()> {
     Some(())
 }
 
-/// The programs in a directory that the server's user can read. Fetched programs are copied to `dir`, because that user
-/// may have no access to the build directory.
+/// The programs in a directory that the server's user can read. Fetched programs are copied to `dir`, because that
+/// user may have no access to the build directory.
 pub fn readable(binaries: &Path, dir: &Path) -> PathBuf {
     let Some(home) = binaries.parent().filter(|_| binaries.starts_with(FETCHED)) else {
         return binaries.to_owned();

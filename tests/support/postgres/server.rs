@@ -12,10 +12,10 @@ use super::programs;
 /// The user id of `nobody`. A server runs as this user if the tests run as root, because PostgreSQL refuses root.
 pub const NOBODY: u32 = 65_534;
 
-/// Starts a server in the directory `$1`, with the programs in `$2`, on the port `$3`, and prints `ready`. At the end of
-/// its input it removes everything. On an encrypted connection to the port, the user rallypoint needs a client
-/// certificate. The user keeper has a password. The script ignores SIGPIPE: a closed output must not end it before the
-/// cleanup.
+/// Starts a server in the directory `$1`, with the programs in `$2`, on the port `$3`, and prints `ready`. At the end
+/// of its input it removes everything. On an encrypted connection to the port, the user rallypoint needs a client
+/// certificate. The user keeper has a password. The script ignores SIGPIPE: a closed output must not end it before
+/// the cleanup.
 const SCRIPT: &str = r#"
 trap '' PIPE
 cd "$1" || exit 1
@@ -86,8 +86,8 @@ pub fn free_ports<const N: usize>() -> [u16; N] {
     listeners.map(|listener| listener.local_addr().unwrap().port())
 }
 
-/// A command that runs a script in a new directory. Its arguments are the directory, the directory of the programs, and
-/// the ports. The user that it runs as owns the directory and the given files in it.
+/// A command that runs a script in a new directory. Its arguments are the directory, the directory of the programs,
+/// and the ports. The user that it runs as owns the directory and the given files in it.
 pub fn script(text: &str, binaries: &Path, ports: &[u16], files: &[(&str, &str)]) -> (PathBuf, Command) {
     let dir = tempfile::Builder::new().prefix("rallypoint-postgres-").tempdir().unwrap().keep();
     let mut command = Command::new("sh");

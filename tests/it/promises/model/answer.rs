@@ -13,8 +13,8 @@ use super::step::{GameClient, JoinBody, PathForm, Status, Step};
 pub enum Answer {
     /// 200 with this body.
     Body(Value, ExpectedEtag),
-    /// 200 with these listings, and the model's number of the last one if more pages follow. The cursor in the body is a
-    /// number of the server's own, 0 on the last page.
+    /// 200 with these listings, and the model's number of the last one if more pages follow. The cursor in the body
+    /// is a number of the server's own, 0 on the last page.
     Page(Vec<Value>, Option<u64>),
     /// 204 without a body.
     Empty(ExpectedEtag),

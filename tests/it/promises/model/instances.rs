@@ -56,8 +56,8 @@ impl Instance {
         }
     }
 
-    /// The healths that the server may show. It checks for missed reports once per reporting interval, at a time of its
-    /// choice.
+    /// The healths that the server may show. It checks for missed reports once per reporting interval, at a time of
+    /// its choice.
     pub fn possible_healths(&self, rules: &HealthSettings, now_s: i64) -> Vec<&'static str> {
         let Some((last_report, reported_s)) = self.last_report else { return Vec::new() };
         let check_times_s = reported_s.max(now_s - rules.cadence_s + 1)..=now_s;
@@ -76,8 +76,8 @@ impl Instance {
 }
 
 impl Session {
-    /// Hosts are the player who hosts the instance and the player who registered it, while they are active in the session.
-    /// If neither is active, the leader is the host of an instance that a player registered.
+    /// Hosts are the player who hosts the instance and the player who registered it, while they are active in the
+    /// session. If neither is active, the leader is the host of an instance that a player registered.
     fn require_host(&self, caller: Caller) -> Result<(), Refusal> {
         let Some(instance) = &self.instance else {
             self.require_active(caller)?;

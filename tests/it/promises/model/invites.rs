@@ -16,8 +16,8 @@ pub struct Invite {
     pub source: Option<String>,
 }
 
-/// Invites players as far as the overflow action allows; returns the invited ones. Players may reuse the slots that they
-/// hold.
+/// Invites players as far as the overflow action allows; returns the invited ones. Players may reuse the slots that
+/// they hold.
 fn invite_all(
     session: &mut Session,
     players: &[usize],

@@ -175,7 +175,8 @@ fn record_client(session: &mut Session, joiner: &Joiner) {
     entry.player_id = joiner.player_id.or(entry.player_id);
 }
 
-/// Removes a player. If the leader leaves, the longest active player leads. The session ends with its last active player.
+/// Removes a player. If the leader leaves, the longest active player leads. The session ends with its last active
+/// player.
 pub fn leave(session: &mut Session, setup: &Setup, player: usize) -> Result<(), Refusal> {
     let was_active = session.require_entry(player)?.is_active();
     session.entries.retain(|entry| entry.player != player);

@@ -1,7 +1,7 @@
 //! Compares the server with a model: random sequences of operations by several players over HTTP, where each answer
-//! must be the one that a simple model of the rules expects. The model has plain structs, no store, no HTTP and none of
-//! the domain's rules. It shares the server's clock, which only steps advance, and copies what the server chooses: ids,
-//! short codes and drawn maps.
+//! must be the one that a simple model of the rules expects. The model has plain structs, no store, no HTTP and none
+//! of the domain's rules. It shares the server's clock, which only steps advance, and copies what the server chooses:
+//! ids, short codes and drawn maps.
 //!
 //! `PROPTEST_CASES=1000 cargo test --test it model::` runs more sequences.
 

@@ -11,8 +11,8 @@ use super::step::{
     PlayerChoice, RandomStep, Right, Status, Step, TeamChange,
 };
 
-/// The number of a session that has not ended, counted from the newest; or [`ENDED`]. Few sessions are likely, so that
-/// steps of different players affect the same one.
+/// The number of a session that has not ended, counted from the newest; or [`ENDED`]. Few sessions are likely, so
+/// that steps of different players affect the same one.
 fn session() -> impl Strategy<Value = usize> {
     prop_oneof![16 => Just(0_usize), 10 => Just(1), 6 => Just(2), 1 => Just(ENDED)]
 }
@@ -142,7 +142,8 @@ fn join_step() -> BoxedStrategy<Step> {
             kind, client, join_body, password, region
         }),
         8 => (session(), join_body()).prop_map(|(session, join_body)| Step::Join { session, join_body }),
-        6 => (platform_session(), other(), join_body()).prop_map(|((platform, id), player, join_body)| Step::JoinThrough {
+        6 => (platform_session(), other(), join_body())
+            .prop_map(|((platform, id), player, join_body)| Step::JoinThrough {
             platform, id, player, join_body
         }),
     ]
@@ -154,7 +155,8 @@ fn leave_step() -> BoxedStrategy<Step> {
     let other = || prop::option::weighted(0.2, player());
     prop_oneof![
         3 => session().prop_map(|session| Step::Leave { session }),
-        3 => (platform_session(), other()).prop_map(|((platform, id), player)| Step::LeaveThrough { platform, id, player }),
+        3 => (platform_session(), other())
+            .prop_map(|((platform, id), player)| Step::LeaveThrough { platform, id, player }),
         5 => (session(), player(), path_form())
             .prop_map(|(session, player, path_form)| Step::Kick { session, player, path_form }),
         1 => session().prop_map(|session| Step::End { session }),
@@ -167,7 +169,8 @@ fn invite_step() -> BoxedStrategy<Step> {
     use Status as S;
     let status = prop_oneof![Just(Some(S::Invited)), Just(Some(S::Reserved))];
     prop_oneof![
-        3 => (session(), player(), options()).prop_map(|(session, player, options)| Step::Invite { session, player, options }),
+        3 => (session(), player(), options())
+            .prop_map(|(session, player, options)| Step::Invite { session, player, options }),
         2 => (session(), player(), path_form(), status, options()).prop_map(
             |(session, player, path_form, status, options)| Step::Update { session, player, path_form, status, options }
         ),
@@ -187,12 +190,14 @@ fn roster_step() -> BoxedStrategy<Step> {
         6 => (session(), player(), path_form(), status, options()).prop_map(
             |(session, player, path_form, status, options)| Step::Update { session, player, path_form, status, options }
         ),
-        1 => (session(), player(), data()).prop_map(|(session, player, data)| Step::SetData { session, player, data }),
+        1 => (session(), player(), data())
+            .prop_map(|(session, player, data)| Step::SetData { session, player, data }),
         2 => (session(), player()).prop_map(|(session, player)| Step::Promote { session, player }),
         3 => (session(), player(), prop::option::weighted(0.9, team()))
             .prop_map(|(session, player, team)| Step::Move { session, player, team }),
         2 => (session(), [player(), player()]).prop_map(|(session, players)| Step::Swap { session, players }),
-        3 => (session(), player(), right()).prop_map(|(session, player, right)| Step::GiveRight { session, player, right }),
+        3 => (session(), player(), right())
+            .prop_map(|(session, player, right)| Step::GiveRight { session, player, right }),
         2 => (session(), player(), right())
             .prop_map(|(session, player, right)| Step::RemoveRight { session, player, right }),
     ]
@@ -205,8 +210,10 @@ fn session_step() -> BoxedStrategy<Step> {
         6 => (session(), change()).prop_map(|(session, change)| Step::Change { session, change }),
         2 => (session(), team(), team_change())
             .prop_map(|(session, team, change)| Step::ChangeTeam { session, team, change }),
-        5 => (session(), platform_session()).prop_map(|(session, (platform, id))| Step::Link { session, platform, id }),
-        2 => (session(), platform_session()).prop_map(|(session, (platform, id))| Step::Unlink { session, platform, id }),
+        5 => (session(), platform_session())
+            .prop_map(|(session, (platform, id))| Step::Link { session, platform, id }),
+        2 => (session(), platform_session())
+            .prop_map(|(session, (platform, id))| Step::Unlink { session, platform, id }),
         1 => session().prop_map(|session| Step::MakeShortCode { session }),
         2 => (session(), data()).prop_map(|(session, data)| Step::List { session, data }),
         1 => (session(), data()).prop_map(|(session, data)| Step::Relist { session, data }),
@@ -246,7 +253,8 @@ fn instance_step() -> BoxedStrategy<Step> {
     let named = prop_oneof![8 => Just(""), 1 => Just(INSTANCES[0])];
     let health = prop::sample::select(vec!["healthy", "healthy", "degraded", "unhealthy", "unknown"]);
     prop_oneof![
-        4 => (session(), instance_request).prop_map(|(session, instance_request)| Step::RequestInstance { session, instance_request }),
+        4 => (session(), instance_request)
+            .prop_map(|(session, instance_request)| Step::RequestInstance { session, instance_request }),
         5 => (session(), change).prop_map(|(session, change)| Step::UpdateInstance { session, change }),
         2 => session().prop_map(|session| Step::EndInstance { session }),
         7 => (session(), named, health).prop_map(|(session, instance, health)| Step::ReportHealth {
@@ -262,7 +270,11 @@ fn random_step(
     caller: impl Strategy<Value = PlayerChoice> + 'static,
     player: impl Strategy<Value = PlayerChoice> + Clone + 'static,
 ) -> BoxedStrategy<RandomStep> {
-    let caller = prop_oneof![18 => caller, 1 => Just(PlayerChoice::Number(MODERATOR)), 1 => Just(PlayerChoice::Number(SERVICE))];
+    let caller = prop_oneof![
+        18 => caller,
+        1 => Just(PlayerChoice::Number(MODERATOR)),
+        1 => Just(PlayerChoice::Number(SERVICE)),
+    ];
     let link = prop::option::weighted(0.8, 0..4_usize);
     (step, caller, [player.clone(), player], link, prop::bool::weighted(0.1))
         .prop_map(|(step, caller, players, link, by_code)| RandomStep {
@@ -276,7 +288,8 @@ fn random_step(
 }
 
 pub fn any_step() -> impl Strategy<Value = RandomStep> {
-    let wait = prop::sample::select(vec![1, 5, 10, 30, 60, 299, 300, 600, 1800, 3599, 4000, 4050]);
+    let seconds = prop::sample::select(vec![1, 5, 10, 30, 60, 299, 300, 600, 1800, 3599, 4000, 4050]);
+    let wait = seconds.prop_map(|seconds| Step::Wait { seconds });
     let read_allocation = (0..ALLOCATIONS.len()).prop_map(|allocation| Step::ReadAllocation { allocation });
     let by_few =
         prop_oneof![2 => (MODERATOR..=SERVICE).prop_map(PlayerChoice::Number), 1 => player_choice(1, 1, 1)];
@@ -291,7 +304,8 @@ pub fn any_step() -> impl Strategy<Value = RandomStep> {
         6 => random_step(session_step(), insider(), player_choice(1, 1, 1).boxed()),
         8 => random_step(instance_step(), insider(), player_choice(4, 2, 1).boxed()),
         1 => random_step(read_allocation, by_few, player_choice(1, 1, 1).boxed()),
-        4 => random_step(wait.prop_map(|seconds| Step::Wait { seconds }), player_choice(1, 1, 1), player_choice(1, 1, 1).boxed()),
+        4 => random_step(wait
+            .prop_map(|seconds| Step::Wait { seconds }), player_choice(1, 1, 1), player_choice(1, 1, 1).boxed()),
     ]
 }
 

@@ -143,8 +143,8 @@ impl Model {
                 || entry.client.as_ref().is_some_and(|client| client.platform == platform)
         };
         let players: Vec<_> = active.iter().filter(plays).collect();
-        // If all active players are in the platform session, the session's leader leads it; otherwise the longest active
-        // of its players.
+        // If all active players are in the platform session, the session's leader leads it; otherwise the longest
+        // active of its players.
         let leads = |entry: &Entry, index: usize| {
             if players.len() == active.len() { entry.status == Status::Leader } else { index == 0 }
         };

@@ -34,7 +34,8 @@ pub struct World {
     etags: Etags,
     /// The whole content of the store.
     stored: BTreeMap<Vec<u8>, Bytes>,
-    /// The end of the last page of a session's players or a type's listings: the server's cursor and the model's number.
+    /// The end of the last page of a session's players or a type's listings: the server's cursor and the model's
+    /// number.
     pages: BTreeMap<String, (u64, u64)>,
 }
 
@@ -60,8 +61,8 @@ impl Etags {
     }
 }
 
-/// Five players on three platforms (the token of one names no platform), and two callers with every permission: a player
-/// and a service.
+/// Five players on three platforms (the token of one names no platform), and two callers with every permission: a
+/// player and a service.
 fn clients(server: &Server) -> (Vec<Client>, Vec<TestPlayer>) {
     let own: Vec<_> = DEFAULT_PLAYER_PERMISSIONS.iter().map(|permission| permission.name()).collect();
     let platforms = [

@@ -38,8 +38,9 @@ fn facts(any: &BTreeSet<&str>, own: &BTreeSet<&str>, leaders_need_none: bool) ->
     facts
 }
 
-/// The facts of a published description. It has lists of permissions, each under a sentence with its scope. If callers
-/// without a certain permission need a right in the session, the other permissions of the list have the scope `Own`.
+/// The facts of a published description. It has lists of permissions, each under a sentence with its scope. If
+/// callers without a certain permission need a right in the session, the other permissions of the list have the scope
+/// `Own`.
 pub fn of_description(description: &str) -> Vec<String> {
     let mut lists: Vec<(Scope, BTreeSet<&str>)> = Vec::new();
     let (mut under, mut leaders_need_none, mut without_right) = (Scope::Any, false, None);
