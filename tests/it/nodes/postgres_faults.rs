@@ -131,7 +131,7 @@ async fn no_request_waits_longer_than_its_timeout_for_a_silent_network() {
     let alice = server.player();
     let session = alice.creates("game").await;
     proxy.set(Network::Silent);
-    // The store would wait for a minute.
+    // The retry deadline of the store is one minute, longer than the timeout of a request.
     let answers = async { tokio::join!(alice.session(&session), alice.leaves(&session)) };
     let (read, changed) = soon("both are answered", answers).await;
     read.refused(503, "timed_out");
@@ -145,7 +145,7 @@ async fn no_request_waits_longer_than_its_timeout_for_a_silent_network() {
 async fn a_delete_whose_answer_stays_lost_is_unsure() {
     let (store, _beside, proxy) = without_retries().await;
     let version = store.get(b"key").await.unwrap().unwrap().version;
-    // The connection for commits is there, so that the commit is sent.
+    // Opens the connection for commits, so that the next commit is sent.
     store.commit(Batch::default().expect_absent("other").put("other", "")).await.unwrap();
     proxy.set(Network::DownAtAnswer);
     let removal = Batch::default().expect_version("key", version).delete("key");
@@ -314,7 +314,7 @@ async fn a_server_with_a_wrong_clock_ends_no_sessions() {
     let outcome = jobs::tick(&wrong.app).await;
     let Err(Failure::Store(StoreError::ClockSkew { .. })) = outcome else { panic!("{outcome:?}") };
     alice.session(&session).await.expect(200);
-    // The same, with a clock that is right.
+    // The session is idle for a shorter time by a correct clock, so that this server does not end it.
     right.clock.advance(Duration::from_secs(500));
     jobs::tick(&right.app).await.unwrap();
     alice.session(&session).await.expect(200);
