@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tokio::signal::unix::SignalKind;
 use uuid::Uuid;
 
-use self::runner::{Expected, Runner};
+use self::runner::{DemoRequest, Expected, Runner};
 use super::signals::{StopSignals, listen};
 use super::token::player_permissions;
 use crate::auth::{DevelopmentKey, Grant};
@@ -116,6 +116,18 @@ struct Player {
     token: String,
 }
 
+impl Player {
+    /// A request of this player. `what` says what it shows.
+    fn request<'a>(
+        &'a self,
+        what: &'a str,
+        method: &'static str,
+        path: impl Into<String>,
+    ) -> DemoRequest<'a> {
+        DemoRequest::new(what, &self.token, method, path)
+    }
+}
+
 /// Shows the use case. Returns curl commands that repeat its main requests.
 fn show_use_case(address: SocketAddr, data_dir: &Path) -> Result<String, String> {
     let key =
@@ -142,74 +154,36 @@ fn show_platform_session(
     stranger: &Player,
 ) -> Result<String, String> {
     runner.section("A platform session, and who may read it")?;
-    let created = runner.call(
-        "Alice creates a party",
-        ("POST", "/v1/session"),
-        &alice.token,
-        None,
-        Some(&creation()),
-        &Expected::OK,
-    )?;
+    let create = alice.request("Alice creates a party", "POST", "/v1/session").body(creation());
+    let created = runner.call(create, &Expected::OK)?;
     let session_id = created.body["session_id"].as_str().unwrap_or_default().to_owned();
-    let platform_session = format!("/v1/platform/XboxLive/platform-session/{XBOX_SESSION}");
-    let link = format!("{platform_session}/session/{session_id}");
-    runner.call(
-        "Alice links her Xbox session to it",
-        ("POST", &link),
-        &alice.token,
-        None,
-        None,
-        &Expected::OK,
-    )?;
-    let join = format!("{platform_session}/player/me");
-    let bob_client = client(Platform::XboxLive);
-    runner.call(
-        "Bob joins through the Xbox session",
-        ("POST", &join),
-        &bob.token,
-        None,
-        Some(&bob_client),
-        &Expected::OK,
-    )?;
+    let path = format!("/v1/platform/XboxLive/platform-session/{XBOX_SESSION}");
+    let link = format!("{path}/session/{session_id}");
+    runner.call(alice.request("Alice links her Xbox session to it", "POST", link), &Expected::OK)?;
+    let join = bob.request("Bob joins through the Xbox session", "POST", format!("{path}/player/me"));
+    runner.call(join.body(client(Platform::XboxLive)), &Expected::OK)?;
 
-    let get = ("GET", platform_session.as_str());
-    let info = runner.call(
-        "Bob, a member, gets the platform session",
-        get,
-        &bob.token,
-        None,
-        None,
-        &Expected::OK,
-    )?;
+    let get = bob.request("Bob, a member, gets the platform session", "GET", path.as_str());
+    let info = runner.call(get, &Expected::OK)?;
     let players_seen = info.body["players"].as_array().map_or(0, Vec::len);
     runner.check("the platform session names both players", players_seen == 2);
-    runner.check(
-        "the platform session has the id that was linked",
-        info.body["platform_session_id_base64"] == XBOX_SESSION,
-    );
+    let has_linked_id = info.body["platform_session_id_base64"] == XBOX_SESSION;
+    runner.check("the platform session has the id that was linked", has_linked_id);
+    let again = bob.request("Bob gets it again, with the ETag: not modified", "GET", path.as_str());
+    runner.call(again.if_none_match(&info.etag), &Expected::status(304))?;
 
-    let not_modified = Expected::status(304);
-    runner.call(
-        "Bob gets it again, with the ETag: not modified",
-        get,
-        &bob.token,
-        Some(&info.etag),
-        None,
-        &not_modified,
-    )?;
     let forbidden = Expected::refused(403, "not_active_in_session");
-    runner.call("a stranger may not read it", get, &stranger.token, None, None, &forbidden)?;
-    let unknown = ("GET", "/v1/platform/XboxLive/platform-session/bm8gc3VjaCBzZXNzaW9u");
+    runner.call(stranger.request("a stranger may not read it", "GET", path.as_str()), &forbidden)?;
+    let unknown = "/v1/platform/XboxLive/platform-session/bm8gc3VjaCBzZXNzaW9u";
     let not_found = Expected::refused(404, "platform_session_not_found");
-    runner.call("Bob gets an unknown platform session", unknown, &bob.token, None, None, &not_found)?;
+    runner.call(bob.request("Bob gets an unknown platform session", "GET", unknown), &not_found)?;
     let bad = format!("/v1/platform/Xbox/platform-session/{XBOX_SESSION}");
-    let invalid = Expected::status(422);
-    runner.call("Bob names an unknown platform", ("GET", &bad), &bob.token, None, None, &invalid)?;
+    runner.call(bob.request("Bob names an unknown platform", "GET", bad), &Expected::status(422))?;
 
     Ok(format!(
         "  TOKEN='{token}'\n  \
-         curl -i -H \"Authorization: Bearer $TOKEN\" '{base}{platform_session}'\n  \
-         curl -i -H \"Authorization: Bearer $TOKEN\" -H 'If-None-Match: {etag}' '{base}{platform_session}'\n  \
+         curl -i -H \"Authorization: Bearer $TOKEN\" '{base}{path}'\n  \
+         curl -i -H \"Authorization: Bearer $TOKEN\" -H 'If-None-Match: {etag}' '{base}{path}'\n  \
          curl -i -H \"Authorization: Bearer $TOKEN\" '{base}/v1/session/{session_id}'\n  \
          curl -i -H \"Authorization: Bearer $TOKEN\" '{base}/v1/player/me/session'\n",
         base = runner.base(),
@@ -221,85 +195,47 @@ fn show_platform_session(
 /// Shows an invite, a promotion, a short code and a kick in a party.
 fn show_party(runner: &mut Runner, alice: &Player, bob: &Player, stranger: &Player) -> Result<(), String> {
     runner.section("A party, and who leads it")?;
-    let (create, create_body) = (("POST", "/v1/session"), creation());
-    let created = runner.call(
-        "Alice creates another party",
-        create,
-        &alice.token,
-        None,
-        Some(&create_body),
-        &Expected::OK,
-    )?;
+    let create = alice.request("Alice creates another party", "POST", "/v1/session").body(creation());
+    let created = runner.call(create, &Expected::OK)?;
     let party = format!("/v1/session/{}", created.body["session_id"].as_str().unwrap_or_default());
-    let player = |uuid: Uuid, verb: &str| format!("/v2{}/player/{uuid}{verb}", &party[3..]);
-    let (me, empty_body) = (format!("{party}/player/me"), json!({}));
+    show_promotion(runner, &party, alice, bob)?;
+    show_short_code(runner, &party, bob, stranger)
+}
 
-    let invite = player(bob.uuid, ":invite");
-    let invite = ("POST", invite.as_str());
-    let invited =
-        runner.call("Alice invites Bob", invite, &alice.token, None, Some(&empty_body), &Expected::OK)?;
+/// Bob is invited, joins, and becomes the leader.
+fn show_promotion(runner: &mut Runner, party: &str, alice: &Player, bob: &Player) -> Result<(), String> {
+    let bob_in_party = format!("/v2{}/player/{}", &party["/v1".len()..], bob.uuid);
+    let invite = alice.request("Alice invites Bob", "POST", format!("{bob_in_party}:invite"));
+    let invited = runner.call(invite.body(json!({})), &Expected::OK)?;
     runner.check("Bob is invited", invited.body["status"] == "invited");
-    let join = ("POST", me.as_str());
-    let bob_client = client(Platform::XboxLive);
-    runner.call("Bob accepts", join, &bob.token, None, Some(&bob_client), &Expected::OK)?;
-    let promote = player(bob.uuid, ":promote");
-    let promoted = runner.call(
-        "Alice makes Bob the leader",
-        ("POST", &promote),
-        &alice.token,
-        None,
-        None,
-        &Expected::OK,
-    )?;
+    let accept = bob.request("Bob accepts", "POST", format!("{party}/player/me"));
+    runner.call(accept.body(client(Platform::XboxLive)), &Expected::OK)?;
+    let promote = alice.request("Alice makes Bob the leader", "POST", format!("{bob_in_party}:promote"));
+    let promoted = runner.call(promote, &Expected::OK)?;
     runner.check("Bob leads", promoted.body["status"] == "leader");
     let kick = format!("{party}/player/{}", bob.uuid);
-    let not_hers = Expected::refused(403, "session_right_missing");
-    runner.call(
-        "Alice, no longer the leader, may not kick Bob",
-        ("DELETE", &kick),
-        &alice.token,
-        None,
-        None,
-        &not_hers,
-    )?;
+    let kick = alice.request("Alice, no longer the leader, may not kick Bob", "DELETE", kick);
+    runner.call(kick, &Expected::refused(403, "session_right_missing"))?;
+    Ok(())
+}
 
+/// A stranger joins by a short code once the party is open, and is kicked.
+fn show_short_code(runner: &mut Runner, party: &str, bob: &Player, stranger: &Player) -> Result<(), String> {
     let generate = format!("{party}:generate-short-code");
-    let made =
-        runner.call("Bob makes a short code", ("POST", &generate), &bob.token, None, None, &Expected::OK)?;
+    let made = runner.call(bob.request("Bob makes a short code", "POST", generate), &Expected::OK)?;
     let code = made.body["short_code"].as_str().unwrap_or_default().to_lowercase();
     let by_code = format!("/v1/session/{code}/player/me");
+    let join = stranger.request("a stranger has the code, but the party is closed", "POST", by_code.as_str());
     let closed = Expected::refused(403, "session_not_joinable");
-    let steam_client = client(Platform::Steam);
-    let join = ("POST", by_code.as_str());
-    runner.call(
-        "a stranger has the code, but the party is closed",
-        join,
-        &stranger.token,
-        None,
-        Some(&steam_client),
-        &closed,
-    )?;
-    let open = json!({ "joinability": { "open": true } });
-    runner.call("Bob opens it", ("PATCH", &party), &bob.token, None, Some(&open), &Expected::OK)?;
-    runner.call(
-        "the stranger joins by the code",
-        join,
-        &stranger.token,
-        None,
-        Some(&steam_client),
-        &Expected::OK,
-    )?;
+    runner.call(join.body(client(Platform::Steam)), &closed)?;
+    let open = bob.request("Bob opens it", "PATCH", party);
+    runner.call(open.body(json!({ "joinability": { "open": true } })), &Expected::OK)?;
+    let join = stranger.request("the stranger joins by the code", "POST", by_code);
+    runner.call(join.body(client(Platform::Steam)), &Expected::OK)?;
     let kick = format!("{party}/player/{}?reason=demo", stranger.uuid);
-    let gone = Expected::status(204);
-    runner.call("Bob kicks the stranger", ("DELETE", &kick), &bob.token, None, None, &gone)?;
-    let left = runner.call(
-        "Bob gets the party: two players are left",
-        ("GET", &party),
-        &bob.token,
-        None,
-        None,
-        &Expected::OK,
-    )?;
+    runner.call(bob.request("Bob kicks the stranger", "DELETE", kick), &Expected::status(204))?;
+    let get = bob.request("Bob gets the party: two players are left", "GET", party);
+    let left = runner.call(get, &Expected::OK)?;
     runner.check("two are left", left.body["teams"][0]["players"].as_array().map_or(0, Vec::len) == 2);
     Ok(())
 }

@@ -28,6 +28,34 @@ impl Expected {
     }
 }
 
+/// A request of the demo.
+pub struct DemoRequest<'a> {
+    /// What the request shows.
+    what: &'a str,
+    method: &'static str,
+    path: String,
+    token: &'a str,
+    if_none_match: Option<&'a str>,
+    body: Option<Value>,
+}
+
+impl<'a> DemoRequest<'a> {
+    /// A request with a token, to a path below the prefix of the API.
+    pub fn new(what: &'a str, token: &'a str, method: &'static str, path: impl Into<String>) -> Self {
+        Self { what, method, path: path.into(), token, if_none_match: None, body: None }
+    }
+
+    /// The same with a body.
+    pub fn body(self, body: Value) -> Self {
+        Self { body: Some(body), ..self }
+    }
+
+    /// The same for a client that has the version with this ETag.
+    pub fn if_none_match(self, etag: &'a str) -> Self {
+        Self { if_none_match: Some(etag), ..self }
+    }
+}
+
 /// The parts of an answer that later requests use.
 pub struct Answered {
     /// The ETag, or an empty text.
@@ -59,15 +87,8 @@ impl Runner {
     }
 
     /// Sends a request, prints it with its answer, and checks the status and the error code of the answer.
-    pub fn call(
-        &mut self,
-        what: &str,
-        (method, path): (&str, &str),
-        token: &str,
-        if_none_match: Option<&str>,
-        body: Option<&Value>,
-        expected: &Expected,
-    ) -> Result<Answered, String> {
+    pub fn call(&mut self, request: DemoRequest<'_>, expected: &Expected) -> Result<Answered, String> {
+        let DemoRequest { what, method, path, token, if_none_match, body } = request;
         let mut shown = format!(
             "\n# {what}\n> {method} /session{path}\n> Authorization: Bearer {}…\n",
             token.get(..12).unwrap_or_default()
@@ -75,10 +96,10 @@ impl Runner {
         if let Some(etag) = if_none_match {
             shown += &format!("> If-None-Match: {etag}\n");
         }
-        if let Some(body) = body {
+        if let Some(body) = &body {
             shown += &format!("> {body}\n");
         }
-        let answer = self.http.send(method, path, token, if_none_match, body)?;
+        let answer = self.http.send(method, &path, token, if_none_match, body.as_ref())?;
         shown += &format!("< {}\n", answer.status);
         for (name, value) in &answer.headers {
             shown += &format!("< {name}: {}\n", value.to_str().unwrap_or("…"));

@@ -1,4 +1,4 @@
-//! Habits that a machine can watch over.
+//! Style rules that a test can check.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -7,6 +7,9 @@ use rallypoint::api;
 
 /// Longest source file, in lines. A longer one usually holds two things.
 const LINES_MAX: usize = 500;
+/// Longest function, in lines. A longer one usually does two things. Tables of rows are data.
+const FUNCTION_LINES_MAX: usize = 70;
+const TABLES: [&str; 1] = ["rows"];
 
 fn sources(dir: &Path, found: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(dir).unwrap() {
@@ -42,6 +45,50 @@ fn sources_are_short_and_without_leftovers() {
             assert!(!(is_domain && text.contains(foreign)), "{name}: the rules know no {foreign}");
         }
     }
+}
+
+/// The name of the function that begins in a line, if one does.
+fn function_in(line: &str) -> Option<&str> {
+    let (before, after) = line.split_once("fn ")?;
+    let is_declaration = before
+        .trim_start()
+        .split(' ')
+        .all(|word| matches!(word, "" | "pub" | "async" | "const" | "unsafe") || word.starts_with("pub("));
+    is_declaration.then(|| after.split(['(', '<']).next().unwrap_or_default())
+}
+
+/// The sources are formatted, so a function ends with the first brace at the indentation of its first line.
+#[test]
+fn functions_fit_a_screen() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let (mut found, mut seen) = (Vec::new(), 0);
+    for dir in ["src", "tests", "benches"] {
+        sources(&root.join(dir), &mut found);
+    }
+    for path in found {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let lines: Vec<_> = text.lines().collect();
+        for (first, line) in lines.iter().enumerate() {
+            let Some(name) = function_in(line).filter(|name| !TABLES.contains(name)) else { continue };
+            let indentation = line.len() - line.trim_start().len();
+            let end = format!("{}}}", " ".repeat(indentation));
+            let Some(length) = lines[first..].iter().position(|line| line.starts_with(&end)) else {
+                continue;
+            };
+            // A declaration without a body ends with a semicolon, and a body may end on its first line.
+            let has_short_end = |line: &&str| line.ends_with(';') || line.ends_with('}');
+            if has_short_end(line) {
+                continue;
+            }
+            seen += 1;
+            let (file, at) = (path.display(), first + 1);
+            assert!(
+                length < FUNCTION_LINES_MAX,
+                "{file}:{at}: {name} has more than {FUNCTION_LINES_MAX} lines"
+            );
+        }
+    }
+    assert!(seen > 1_000, "only {seen} functions were found");
 }
 
 #[test]
