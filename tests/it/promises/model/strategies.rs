@@ -304,8 +304,7 @@ pub fn any_step() -> impl Strategy<Value = RandomStep> {
         6 => random_step(session_step(), insider(), player_choice(1, 1, 1).boxed()),
         8 => random_step(instance_step(), insider(), player_choice(4, 2, 1).boxed()),
         1 => random_step(read_allocation, by_few, player_choice(1, 1, 1).boxed()),
-        4 => random_step(wait
-            .prop_map(|seconds| Step::Wait { seconds }), player_choice(1, 1, 1), player_choice(1, 1, 1).boxed()),
+        4 => random_step(wait, player_choice(1, 1, 1), player_choice(1, 1, 1).boxed()),
     ]
 }
 
