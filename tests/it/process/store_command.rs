@@ -194,7 +194,7 @@ async fn wrong_sources_and_targets_are_refused() {
     assert!(!nowhere.exists());
     refused(copies(&database.url, text(empty.path())).await, "the source holds nothing");
     put(&Store::Postgres(open_unseen(&database).await), "key", "value").await;
-    let error = refused(copies(&database.url, &database.url).await, "source and target are one store");
+    let error = refused(copies(&database.url, &database.url).await, "source and target are the same store");
     assert!(!error.contains("TRUNCATE"), "{error}");
     let dir = empty.path().join("data");
     drop(open(&dir));
