@@ -1,4 +1,4 @@
-//! The cases: who asks what, and what that changes in the store.
+//! The cases: which requests callers send, and which changes of the store these make.
 
 use std::path::Path;
 
@@ -14,16 +14,16 @@ use crate::load::Pace;
 use crate::requests::{self, BROWSER_PAGE_SIZE, Request, token};
 use crate::sessions::{Kind, Sessions, Which, rules};
 
-/// Connections of the load, and callers of the bare store.
+/// Number of callers: connections to a server, or tasks on the bare store.
 pub const CALLERS: u64 = 64;
-/// Sessions that each of them asks for in turn: a thousand in all, each with a player and token of its own.
+/// Sessions that each caller requests in turn: 1,024 in all, each with a player and a token of its own.
 pub const SESSIONS_EACH: u64 = 16;
-/// Players who join one session at once.
+/// Players who join one session at the same moment.
 const JOIN_AT_ONCE: u64 = 100;
-/// Sessions of a hundred players; each is asked for on one connection, by several of them.
+/// Sessions of a hundred players. Each is requested on one connection, by several of its players.
 const CROWDS: u64 = CALLERS;
 
-/// See the module. Those that are stored alike stand together.
+/// A case. Cases with the same stored sessions are next to each other.
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
 pub enum Case {
     /// Get Platform Session Info by a member.
@@ -41,22 +41,22 @@ pub enum Case {
     /// The same, answered 304.
     #[value(name = "crowd-304")]
     CrowdNotModified,
-    /// The list of a player's sessions, of which there is one.
+    /// The list of a player's sessions, which has one entry.
     List,
-    /// Players join and leave, each answered after an fsync.
+    /// Players join and leave. Each response follows an fsync.
     Join,
-    /// Leaders invite a player, and take the invite back.
+    /// Leaders invite a player, and revoke the invite.
     Invite,
-    /// Leaders move a player to the other team, and back.
+    /// Leaders move a player to the other team and back.
     Move,
-    /// A hundred players join one session at once, and then leave it at once.
+    /// A hundred players join one session at the same moment, and then leave it at the same moment.
     JoinAtOnce,
-    /// Pages of the session browser, anywhere among all that are listed.
+    /// Pages of the session browser, at positions spread over all listings.
     Browser,
 }
 
 impl Case {
-    /// Fills a data directory with so many sessions of a kind, and the few of other kinds.
+    /// Fills a data directory with `stored` sessions of a kind, and with the few that other cases need.
     pub async fn fill(dir: &Path, kind: Kind, stored: u64) {
         let sessions = Sessions::new();
         for (kind, count) in [(kind, stored), (Kind::Crowd, CROWDS), (Kind::Meeting, 1)] {
@@ -68,39 +68,44 @@ impl Case {
         self.to_possible_value().unwrap().get_name().to_owned()
     }
 
-    /// The kind of most sessions that are stored for it; there are a few of others beside them.
+    /// The kind of most sessions that are stored for the case.
     pub const fn stored(self) -> Kind {
         if matches!(self, Self::Browser) { Kind::Listed } else { Kind::Game }
     }
 
-    /// Whether the callers know already what they ask for.
+    /// Whether the requests have an `If-None-Match` header.
     pub const fn is_conditional(self) -> bool {
         matches!(self, Self::NotModified | Self::SessionNotModified | Self::CrowdNotModified)
     }
 
-    /// Whether it changes sessions.
+    /// Whether the fast path answers the requests.
+    pub const fn is_fast(self) -> bool {
+        matches!(self, Self::Get | Self::NotModified | Self::Session | Self::SessionNotModified)
+    }
+
+    /// Whether the requests change sessions.
     pub const fn is_change(self) -> bool {
         matches!(self, Self::Join | Self::Invite | Self::Move | Self::JoinAtOnce)
     }
 
-    /// Requests after which a session is as it was.
+    /// Number of requests after which a session is unchanged.
     pub const fn steps(self) -> usize {
         if self.is_change() { 2 } else { 1 }
     }
 
-    /// Whether all callers ask at the same moment, and again once all are answered.
+    /// Whether all callers send at the same moment, and again once all have their response.
     pub const fn is_at_once(self) -> bool {
         matches!(self, Self::JoinAtOnce)
     }
 
-    /// When its callers ask again.
+    /// When the callers send the next request.
     pub const fn pace(self) -> Pace {
         if self.is_at_once() { Pace::AtOnce } else { Pace::Freely }
     }
 
-    /// The sessions that each caller asks for in turn, where so many are stored: spread evenly over all of them, but
-    /// for crowds and meetings, of which there are few. `set` tells callers apart who must not meet in one.
-    pub fn asked_for(self, stored: u64, set: u64) -> Vec<Vec<Which>> {
+    /// The sessions that each caller requests in turn, spread evenly over the `stored` ones. Of crowds and meetings there are
+    /// few, which several callers share. Callers of different sets get different sessions.
+    pub fn sessions_of_callers(self, stored: u64, set: u64) -> Vec<Vec<Which>> {
         let stride = stored / (CALLERS * SESSIONS_EACH);
         assert!(set == 0 || set < stride, "{stored} sessions are too few for so many callers");
         let spread = |kind, caller| {
@@ -119,9 +124,9 @@ impl Case {
         }
     }
 
-    /// What each caller asks, in turn.
+    /// The requests that each caller sends in turn.
     pub fn requests(self, stored: u64, set: u64) -> Vec<Vec<Request>> {
-        let callers = self.asked_for(stored, set).into_iter().zip(0..);
+        let callers = self.sessions_of_callers(stored, set).into_iter().zip(0..);
         let of_caller = |(its, caller): (Vec<_>, u64)| {
             let requests = |(which, turn)| self.request(which, caller, turn);
             its.into_iter().zip(0..).flat_map(requests).collect()
@@ -129,7 +134,7 @@ impl Case {
         callers.map(of_caller).collect()
     }
 
-    /// Checks that an answer shows as much as the case is about: players, or listed sessions.
+    /// Asserts that a response has the expected number of players, or of listed sessions.
     pub fn check(self, body: &str) {
         let (shown, count) = match self {
             Self::Session => ("\"joined\":", Kind::Game.players() as usize),
@@ -151,14 +156,14 @@ impl Case {
             Self::List => vec![requests::own_sessions(&leader_token())],
             Self::Browser => vec![requests::browser(which, &leader_token())],
             Self::Join => requests::join_and_leave(which, which.newcomer()).into(),
-            Self::Invite => requests::invite_and_take_back(which).into(),
+            Self::Invite => requests::invite_and_revoke(which).into(),
             Self::Move => requests::move_there_and_back(which).into(),
             Self::JoinAtOnce => requests::join_and_leave(which, guest(which, caller)).into(),
         }
     }
 
-    /// The commits of what it does to a session, which ends up as it was; whoever commits them puts in the session's
-    /// true version.
+    /// The commits that the requests make to a session, which is unchanged after the last one. The caller must set the
+    /// session's version in each.
     pub fn batches(self, sessions: &Sessions, which: Which) -> Vec<Batch> {
         let mut session = sessions.session(which);
         let start = session.clone();
@@ -195,19 +200,19 @@ impl Case {
                 });
                 guests().for_each(|guest| step(&|session| session.leave(guest.player).unwrap()));
             }
-            _ => panic!("{} changes nothing", self.name()),
+            _ => panic!("{} makes no changes", self.name()),
         }
         assert_eq!(session.players, start.players);
         batches
     }
 }
 
-/// The player as whom a caller joins a meeting.
+/// The player of a caller who joins a meeting.
 fn guest(which: Which, caller: u64) -> Joiner {
     which.joiner(which.kind.players() + 1 + caller)
 }
 
-/// The leader's invite.
+/// The invite that a leader sends.
 fn invite(which: Which) -> Invite {
     let invited = which.invited();
     Invite {

@@ -1,4 +1,4 @@
-//! Callers of the bare store: they commit what the server would for the same requests.
+//! Callers of the bare store. They commit what the server commits for the same requests.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use crate::cases::Case;
 use crate::load::Caller;
 use crate::sessions::Sessions;
 
-/// The changes of a session, each upon the one before; the last leaves it as it was.
+/// The commits to one session, in order. After the last one the session is unchanged.
 struct Chain {
     version: Version,
     batches: Vec<Batch>,
@@ -27,23 +27,23 @@ impl Chain {
     }
 }
 
-/// See the module.
+/// A caller of the bare store.
 pub struct Committer {
     store: Store,
-    /// Of its sessions; those who share one wait for each other, as the server has them do.
+    /// One for each session. Callers that share a session wait for each other, as in the server.
     chains: Vec<Arc<Mutex<Chain>>>,
-    /// Steps that it makes in a session before it goes on to its next: there, and back.
+    /// Commits to a session before the caller goes on to the next one.
     steps: usize,
     next: usize,
 }
 
 impl Committer {
-    /// The callers of a case, on a store that holds so many sessions.
+    /// The callers of a case, on a store with `stored` sessions.
     pub async fn open_all(case: Case, store: &Store, stored: u64, set: u64) -> Vec<Self> {
         let sessions = Sessions::new();
         let mut chains: HashMap<_, Arc<Mutex<Chain>>> = HashMap::new();
         let mut committers = Vec::new();
-        for its in case.asked_for(stored, set) {
+        for its in case.sessions_of_callers(stored, set) {
             let mut committer =
                 Self { store: store.clone(), chains: Vec::new(), steps: case.steps(), next: 0 };
             for which in its {

@@ -1,4 +1,4 @@
-//! Rallypoint against what carries it: each case in short cells, in turn with its baseline.
+//! Compares Rallypoint with its baseline, a bare server or the bare store: for each case, short samples in turn.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -17,7 +17,7 @@ use crate::servers::Answer;
 use crate::sessions::Kind;
 use crate::support::{median, spread};
 
-/// How much is measured.
+/// Size of a run.
 pub struct Size {
     sessions: u64,
     rounds: usize,
@@ -27,11 +27,11 @@ pub struct Size {
 pub const WHOLE: Size = Size { sessions: 100_000, rounds: 15, time: Duration::from_secs(1) };
 pub const QUICK: Size = Size { sessions: 4_096, rounds: 3, time: Duration::from_millis(200) };
 
-/// A process that serves, and where.
+/// A server process.
 pub struct Server {
     pub process: Process,
     pub address: SocketAddr,
-    /// Where it answers operators, if it does.
+    /// Address of the admin listener, if there is one.
     pub admin: Option<SocketAddr>,
 }
 
@@ -45,25 +45,36 @@ impl Server {
     }
 }
 
+/// Servers whose polls take the fast path in the service: their names, and the option that makes them do so.
+const OTHER_SERVERS: [(&str, &str); 2] = [("fast_path = false", "--no-fast-path"), ("with CORS", "--cors")];
+
+/// A variant in the table: its name, and the callers that measure it.
+type Variant = (&'static str, Process);
+
 struct Bench<'a> {
     runtime: &'a Runtime,
     dir: &'a Path,
     size: Size,
 }
 
-/// Measures the cases, and prints what they came to.
-pub fn compare(runtime: &Runtime, size: Size, cases: &[Case]) {
+/// Measures the cases and prints a table. With `paths`, it has also the polls that are not answered under hyper.
+pub fn compare(runtime: &Runtime, size: Size, cases: &[Case], paths: bool) {
     let dir = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let bench = Bench { runtime, dir: dir.path(), size };
     println!(
-        "{:12} {:14} {:>10} {:>8} {:>8} {:>8} {:>18} {:>18}",
+        "{:12} {:18} {:>10} {:>8} {:>8} {:>8} {:>18} {:>18}",
         "", "", "answers/s", "p50 us", "p99 us", "CPU us", "answers ratio", "CPU ratio"
     );
     for same in cases.chunk_by(|one, other| one.stored() == other.stored()) {
-        let data_dir = bench.filled("server", same[0].stored());
-        let server = Server::start(&["serve", &data_dir], Stdio::null());
+        let server = bench.server("server", same[0].stored(), None);
+        let others: Vec<_> = if paths && same.iter().any(|case| case.is_fast()) {
+            let other = |(name, option)| (name, bench.server(option, same[0].stored(), Some(option)));
+            OTHER_SERVERS.map(other).into()
+        } else {
+            Vec::new()
+        };
         for case in same {
-            bench.run(*case, &server);
+            bench.run(*case, &server, &others);
         }
     }
 }
@@ -73,7 +84,7 @@ impl Bench<'_> {
         self.dir.join(name).to_str().unwrap().to_owned()
     }
 
-    /// A data directory of its own with all sessions stored, filled the first time it is asked for.
+    /// A data directory with all sessions. It is filled on first use.
     fn filled(&self, name: &str, kind: Kind) -> String {
         let dir = self.path(&format!("{name}-{}", kind.name()));
         if std::fs::create_dir(&dir).is_ok() {
@@ -82,7 +93,14 @@ impl Bench<'_> {
         dir
     }
 
-    fn run(&self, case: Case, server: &Server) {
+    /// A server on a data directory of its own, with an option.
+    fn server(&self, name: &str, stored: Kind, option: Option<&str>) -> Server {
+        let data_dir = self.filled(name.trim_start_matches('-'), stored);
+        let role: Vec<_> = ["serve", &data_dir].into_iter().chain(option).collect();
+        Server::start(&role, Stdio::null())
+    }
+
+    fn run(&self, case: Case, server: &Server, others: &[(&'static str, Server)]) {
         let stored = self.size.sessions;
         let mut requests = case.requests(stored, 0);
         if case.is_conditional() {
@@ -96,44 +114,62 @@ impl Bench<'_> {
         if case.is_change() {
             let store = ["commit", &case.name(), &self.filled("raw", case.stored()), &stored.to_string()];
             let store = Process::start(&store, Stdio::inherit());
-            print(case, "store alone", &self.rounds([store, callers(case, &[server], &file, None)]));
+            self.measure(
+                case,
+                vec![("store alone", store), ("rallypoint", callers(case, &[server], &file, None))],
+            );
         } else {
             let bare = self.bare(case, server.address, &requests[0][0]);
-            print(
-                case,
-                "bare hyper",
-                &self.rounds([callers(case, &[&bare], &file, None), callers(case, &[server], &file, None)]),
-            );
+            let variant = |name, server: &Server| (name, callers(case, &[server], &file, None));
+            let mut variants = vec![variant("bare hyper", &bare), variant("rallypoint", server)];
+            if case.is_fast() {
+                variants.extend(others.iter().map(|(name, server)| variant(name, server)));
+            }
+            if case.is_fast() && !others.is_empty() {
+                let requests = requests.iter().map(|its| its.iter().map(Request::by_normal_path).collect());
+                let file = self.path("normal.json");
+                let requests: Vec<Vec<_>> = requests.collect();
+                std::fs::write(&file, serde_json::to_vec(&requests).unwrap()).unwrap();
+                variants.push(("normal path", callers(case, &[server], &file, None)));
+            }
+            self.measure(case, variants);
         }
     }
 
-    /// A bare server that answers what the server at this address answers to a request. The two are compared fairly
-    /// only where they answer alike, to the byte; but for the time.
+    fn measure(&self, case: Case, mut variants: Vec<Variant>) {
+        let rounds = self.rounds(&mut variants);
+        print(case, &variants, &rounds);
+    }
+
+    /// A bare server that sends the same response as the server at this address. The comparison is fair only if both send the
+    /// same bytes, except for the date.
     fn bare(&self, case: Case, address: SocketAddr, request: &Request) -> Server {
-        let (answer, whole) = self.runtime.block_on(ask(address, request));
+        let (answer, whole) = self.runtime.block_on(fetch(address, request));
         case.check(&answer.body);
         let file = self.path("answer.json");
         std::fs::write(&file, serde_json::to_vec(&answer).unwrap()).unwrap();
         let bare = Server::start(&["serve-bare", &file], Stdio::inherit());
-        assert_eq!(self.runtime.block_on(ask(bare.address, request)).1, whole);
+        assert_eq!(self.runtime.block_on(fetch(bare.address, request)).1, whole);
         bare
     }
 
-    /// Short cells in turn, and in changing order, so that a slow moment of the machine meets both.
-    fn rounds(&self, mut askers: [Process; 2]) -> Vec<[Sample; 2]> {
-        let round = |round: usize| {
-            let first = round % 2;
-            let mut samples = [None; 2];
-            for index in [first, 1 - first] {
-                samples[index] = Some(askers[index].measure(self.size.time));
+    /// Short samples of all variants in turn. Each round begins with another variant, so that a slow moment of the machine
+    /// affects all of them.
+    fn rounds(&self, variants: &mut [Variant]) -> Vec<Vec<Sample>> {
+        let count = variants.len();
+        let mut rounds = Vec::new();
+        for round in 0..self.size.rounds {
+            let mut samples = vec![None; count];
+            for index in (0..count).map(|turn| (round + turn) % count) {
+                samples[index] = Some(variants[index].1.measure(self.size.time));
             }
-            samples.map(Option::unwrap)
-        };
-        (0..self.size.rounds).map(round).collect()
+            rounds.push(samples.into_iter().map(Option::unwrap).collect());
+        }
+        rounds
     }
 }
 
-/// The callers of a case, who ask one or several servers, spread over them; each so often at most, where that is said.
+/// The callers of a case, spread over the servers. With `every`, each caller sends at most one request in that time.
 pub fn callers(case: Case, servers: &[&Server], requests: &str, every: Option<Duration>) -> Process {
     let list = |of: fn(&Server) -> String| servers.iter().copied().map(of).collect::<Vec<_>>().join(",");
     let addresses = list(|server| server.address.to_string());
@@ -146,25 +182,25 @@ pub fn callers(case: Case, servers: &[&Server], requests: &str, every: Option<Du
     Process::start(&role, Stdio::inherit())
 }
 
-/// Has those who ask know already what they will be answered.
+/// Adds an `If-None-Match` header with the current ETag to each request.
 pub async fn make_conditional(address: SocketAddr, requests: &mut [Vec<Request>]) {
     let mut connection = Connection::open(address).await;
     for request in requests.iter_mut().flatten() {
-        connection.ask(request).await;
+        connection.send(request).await;
         *request = request.unless(connection.header("etag").unwrap());
     }
 }
 
-/// Those who join at once are all in, with who was there before; those who leave at once are all out.
+/// Asserts that after all guests join at the same moment, all are in the session, and after all leave, none is.
 async fn check_all_join(case: Case, address: SocketAddr, requests: &[Vec<Request>]) {
-    let meeting = case.asked_for(0, 0)[0][0];
+    let meeting = case.sessions_of_callers(0, 0)[0][0];
     let (host, mut connection) = (requests::token(meeting.player(1)), Connection::open(address).await);
     let mut guests = Client::open_all(&[address], requests.to_vec(), case.steps()).await;
     for guests_in in [guests.len(), 0] {
         load::once(&mut guests).await;
         let (mut players, mut cursor) = (0, 0);
         loop {
-            connection.ask(&requests::players(meeting, &host, cursor)).await;
+            connection.send(&requests::players(meeting, &host, cursor)).await;
             players += connection.body().matches("player_uuid").count();
             let page: serde_json::Value = serde_json::from_str(connection.body()).unwrap();
             cursor = page["cursor"].as_u64().unwrap();
@@ -176,35 +212,30 @@ async fn check_all_join(case: Case, address: SocketAddr, requests: &[Vec<Request
     }
 }
 
-/// What a server answers: its parts, and all of it but for the time.
-async fn ask(address: SocketAddr, request: &Request) -> (Answer, String) {
+/// The response of a server: its parts, and all of it without the date.
+async fn fetch(address: SocketAddr, request: &Request) -> (Answer, String) {
     let mut connection = Connection::open(address).await;
-    connection.ask(request).await;
+    connection.send(request).await;
     let (etag, body) = (connection.header("etag").unwrap(), connection.body());
     let answer = Answer { status: request.status, etag: etag.to_owned(), body: body.to_owned() };
     let lines = connection.answer().split("\r\n").filter(|line| !line.starts_with("date: "));
     (answer, lines.collect::<Vec<_>>().join("\n"))
 }
 
-fn print(case: Case, baseline: &str, rounds: &[[Sample; 2]]) {
-    let of =
-        |asker: usize, number: fn(&Sample) -> f64| median(rounds.iter().map(|round| number(&round[asker])));
-    let ratio = |number: fn(&Sample) -> f64| {
-        spread(rounds.iter().map(move |[base, ours]| number(ours) / number(base)))
-    };
+/// Prints the medians of the rounds, and the ratios to the first variant, the baseline.
+fn print(case: Case, variants: &[Variant], rounds: &[Vec<Sample>]) {
     let name = case.name();
-    for (asker, who) in [baseline, "rallypoint"].into_iter().enumerate() {
-        let numbers = [
-            of(asker, |sample| sample.per_second),
-            of(asker, |sample| sample.p50_us),
-            of(asker, |sample| sample.p99_us),
-        ];
-        let [per_second, p50_us, p99_us] = numbers;
-        let cpu_us = of(asker, |sample| sample.cpu_us);
-        let ratios = [ratio(|sample| sample.per_second), ratio(|sample| sample.cpu_us)];
-        let [answers, cpu] = if asker == 1 { ratios } else { [String::new(), String::new()] };
+    for (variant, (who, _)) in variants.iter().enumerate() {
+        let of = |number: fn(&Sample) -> f64| median(rounds.iter().map(|round| number(&round[variant])));
+        let ratio = |number: fn(&Sample) -> f64| match variant {
+            0 => String::new(),
+            _ => spread(rounds.iter().map(move |round| number(&round[variant]) / number(&round[0]))),
+        };
+        let (per_second, cpu_us) = (of(|sample| sample.per_second), of(|sample| sample.cpu_us));
+        let (p50_us, p99_us) = (of(|sample| sample.p50_us), of(|sample| sample.p99_us));
+        let (answers, cpu) = (ratio(|sample| sample.per_second), ratio(|sample| sample.cpu_us));
         println!(
-            "{name:12} {who:14} {per_second:>10.0} {p50_us:>8.0} {p99_us:>8.0} {cpu_us:>8.1} {answers:>18} {cpu:>18}"
+            "{name:12} {who:18} {per_second:>10.0} {p50_us:>8.0} {p99_us:>8.0} {cpu_us:>8.1} {answers:>18} {cpu:>18}"
         );
     }
 }

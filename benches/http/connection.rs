@@ -1,4 +1,4 @@
-//! Connections that each send a request once the one before is answered.
+//! Connections that send one request at a time.
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 use crate::load::Caller;
 use crate::requests::Request;
 
-/// Largest answer to any request, bytes.
+/// Largest response, in bytes.
 const ANSWER_BYTES_MAX: usize = 128 * 1024;
 
 /// A kept connection.
@@ -25,9 +25,9 @@ impl Connection {
         Self { stream, answer: vec![0; ANSWER_BYTES_MAX], answer_bytes: 0 }
     }
 
-    /// Asks, and waits for all of the answer.
-    pub async fn ask(&mut self, request: &Request) {
-        // A kept connection whose last request is answered takes a small one whole.
+    /// Sends a request, and waits for the whole response.
+    pub async fn send(&mut self, request: &Request) {
+        // The send buffer is empty, so a small request fits whole.
         let sent = self.stream.try_write(request.text.as_bytes()).unwrap();
         assert_eq!(sent, request.text.len());
         self.answer_bytes = 0;
@@ -46,23 +46,23 @@ impl Connection {
         assert_eq!(status, request.status, "{}", self.answer());
     }
 
-    /// The last answer.
+    /// The last response.
     pub fn answer(&self) -> &str {
         std::str::from_utf8(&self.answer[..self.answer_bytes]).unwrap()
     }
 
-    /// A header of the last answer.
+    /// A header of the last response.
     pub fn header(&self, name: &str) -> Option<&str> {
         header(self.answer().split_once("\r\n\r\n").unwrap().0, name)
     }
 
-    /// The body of the last answer.
+    /// The body of the last response.
     pub fn body(&self) -> &str {
         self.answer().split_once("\r\n\r\n").unwrap().1
     }
 }
 
-/// The status of an answer, once all of it is there.
+/// The status of a response; `None` until all of it has arrived.
 fn status_of_whole(answer: &[u8]) -> Option<u16> {
     let head_bytes = answer.windows(4).position(|end| end == b"\r\n\r\n")? + 4;
     let head = std::str::from_utf8(&answer[..head_bytes]).unwrap();
@@ -75,17 +75,17 @@ fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
     lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
 }
 
-/// Someone with a connection, and requests to send in turn.
+/// A caller with a connection and a list of requests.
 pub struct Client {
     connection: Connection,
     requests: Vec<Request>,
-    /// How many of them belong together.
+    /// Number of requests that belong together.
     steps: usize,
     next: usize,
 }
 
 impl Client {
-    /// Clients, each with its own of these requests, of which so many belong together, spread evenly over servers.
+    /// Opens a client for each list of requests, spread evenly over the servers.
     pub async fn open_all(addresses: &[SocketAddr], requests: Vec<Vec<Request>>, steps: usize) -> Vec<Self> {
         let mut clients = Vec::new();
         for (requests, address) in requests.into_iter().zip(addresses.iter().cycle()) {
@@ -100,7 +100,7 @@ impl Caller for Client {
     async fn call(&mut self) {
         let request = &self.requests[self.next];
         self.next = (self.next + 1) % self.requests.len();
-        self.connection.ask(request).await;
+        self.connection.send(request).await;
     }
 
     fn turns(&self) -> usize {

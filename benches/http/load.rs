@@ -1,4 +1,4 @@
-//! Those who ask, and what is measured of them.
+//! Runs callers and measures them.
 
 use std::future::Future;
 use std::time::{Duration, Instant};
@@ -9,48 +9,48 @@ use tokio::task::JoinSet;
 
 use crate::process::cpu_time_s;
 
-/// What a cell of the measurement came to.
+/// One sample of the measurement.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Sample {
     pub answers: usize,
     pub per_second: f64,
     pub p50_us: f64,
     pub p99_us: f64,
-    /// Processor time of the processes that answer, of all their threads, in and out of the kernel.
+    /// CPU time of the server processes for each answer, user and system, in microseconds.
     pub cpu_us: f64,
 }
 
-/// One who asks, again and again.
+/// A caller: sends requests one after the other.
 pub trait Caller: Send + 'static {
-    /// Asks once, and waits for the answer.
+    /// Sends a request, and waits for the response.
     fn call(&mut self) -> impl Future<Output = ()> + Send;
 
-    /// After how many calls it begins again from the start.
+    /// Number of calls after which the caller starts over.
     fn turns(&self) -> usize;
 
-    /// Whether it is in the middle: the next call takes back what the last one did.
+    /// Whether the next call undoes the last one.
     fn is_between(&self) -> bool;
 }
 
-/// When callers ask again.
+/// When callers send the next request.
 #[derive(Clone, Copy)]
 pub enum Pace {
-    /// Each as soon as it is answered.
+    /// Each as soon as it has its response.
     Freely,
-    /// All at the same moment, once all are answered.
+    /// All at the same moment, once all have their response.
     AtOnce,
-    /// Each so often, or as soon as it is answered where that takes longer.
+    /// Each at this interval, or as soon as it has its response if that takes longer.
     Every(Duration),
 }
 
-/// Lets each caller ask all of its own once.
+/// Sends each request of each caller once.
 pub async fn warm<C: Caller>(callers: &mut [C]) {
     for _ in 0..callers[0].turns() {
         once(callers).await;
     }
 }
 
-/// Lets all callers ask for a while; `pids` are the processes that answer.
+/// Runs all callers for `time`. `pids` are the server processes.
 pub async fn measure<C: Caller>(callers: &mut Vec<C>, pace: Pace, pids: &[u32], time: Duration) -> Sample {
     let all_cpu_time_s = || pids.iter().map(|pid| cpu_time_s(*pid)).sum::<f64>();
     let (start, cpu_before_s) = (Instant::now(), all_cpu_time_s());
@@ -71,16 +71,16 @@ pub async fn measure<C: Caller>(callers: &mut Vec<C>, pace: Pace, pids: &[u32], 
     }
 }
 
-/// Each asks again after a time, or as soon as it is answered. Answers how long it took each time, from when it was to ask.
+/// Runs each caller on its own. Returns the latencies, which count from when a request was due.
 async fn each<C: Caller>(callers: &mut Vec<C>, every: Duration, time: Duration) -> Vec<Duration> {
     let (start, count) = (Instant::now(), callers.len() as u32);
     let mut tasks = JoinSet::new();
     for (mut caller, number) in callers.drain(..).zip(0..) {
-        // Those who pause begin one after the other.
+        // With an interval, callers start one after the other.
         let first = start + every * number / count;
         tasks.spawn(async move {
             let (mut took, mut due) = (Vec::new(), first);
-            // Others come after them, who are to find everything as it was.
+            // Finish what was begun, so that later callers find everything unchanged.
             while due.duration_since(start) < time || caller.is_between() {
                 if !every.is_zero() {
                     tokio::time::sleep_until(due.into()).await;
@@ -101,19 +101,19 @@ async fn each<C: Caller>(callers: &mut Vec<C>, every: Duration, time: Duration) 
     took
 }
 
-/// All ask at the same moment, and again at the same moment once all are answered: there, and back.
+/// Runs all callers in step: all send at the same moment, and again once all have their response.
 async fn by_turns<C: Caller>(callers: &mut [C], time: Duration) -> Vec<Duration> {
     let start = Instant::now();
     let mut took = Vec::new();
     while start.elapsed() < time {
-        for _ in ["there", "back"] {
+        for _ in ["change", "undo"] {
             took.extend(once(callers).await);
         }
     }
     took
 }
 
-/// All ask once, at the same moment.
+/// Lets all callers send once, at the same moment.
 pub async fn once<C: Caller>(callers: &mut [C]) -> Vec<Duration> {
     let start = Instant::now();
     let call = async |caller: &mut C| {

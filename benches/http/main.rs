@@ -1,5 +1,5 @@
-//! What does a request cost beside the HTTP library and the store that carry it, and a session in memory? See
-//! `../README.md`.
+//! Measures what a request costs, compared with the HTTP library and the store below it, and what a session costs in memory.
+//! See `../README.md`.
 
 mod cases;
 mod committer;
@@ -28,41 +28,44 @@ use serde::de::DeserializeOwned;
 use sessions::Kind;
 use tokio::runtime::Runtime;
 
-/// As in the binary; the bare server has it too.
+/// The allocator of the `rallypoint` binary. The bare server uses it too.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// What does a request cost beside the HTTP library and the store that carry it?
+/// Measure what a request costs, compared with the HTTP library and the store below it.
 #[derive(Parser)]
 struct Args {
-    /// A short check that everything works; its numbers mean little.
+    /// Run a short check that everything works. Its numbers mean little.
     #[arg(long, global = true)]
     quick: bool,
-    /// These cases alone, in the order of the list.
+    /// Measure these cases only, in the order of the list.
     #[arg(long, value_delimiter = ',')]
     only: Vec<Case>,
-    /// Given by cargo.
+    /// Measure polls also with `[http] fast_path = false`, with CORS, and on the normal path.
+    #[arg(long)]
+    paths: bool,
+    /// Passed by cargo.
     #[arg(long, hide = true, global = true)]
     bench: bool,
     #[command(subcommand)]
     role: Option<Role>,
 }
 
-/// What a process of the bench does.
+/// The role of a process of the bench.
 #[derive(Subcommand)]
 enum Role {
-    /// What does a session in memory cost?
+    /// Measure what a session costs in memory.
     Memory {
-        /// The kind of sessions.
+        /// Kind of the sessions.
         #[arg(long, default_value = "game")]
         kind: Kind,
-        /// Numbers of sessions to measure with.
+        /// Numbers of sessions to measure.
         #[arg(default_values_t = [10_000, 1_000_000])]
         sessions: Vec<u64>,
     },
-    /// What do requests cost where several servers share a database, beside the embedded store and the database alone?
+    /// Measure what requests cost with several servers on one database, compared with the embedded store and the database alone.
     Nodes {
-        /// These parts alone, in the order of the list.
+        /// Measure these parts only, in the order of the list.
         parts: Vec<nodes::Part>,
     },
     #[command(hide = true)]
@@ -79,13 +82,13 @@ enum Role {
     Load {
         case: Case,
         requests: PathBuf,
-        /// Of the servers that answer.
+        /// Addresses of the servers.
         #[arg(long, value_delimiter = ',')]
         addresses: Vec<SocketAddr>,
-        /// Of the same.
+        /// Process ids of the servers.
         #[arg(long, value_delimiter = ',')]
         pids: Vec<u32>,
-        /// How often each caller asks, at most.
+        /// Shortest time between two requests of a caller, in milliseconds.
         #[arg(long)]
         every_ms: Option<u64>,
     },
@@ -94,7 +97,7 @@ enum Role {
         case: Case,
         dir: PathBuf,
         stored: u64,
-        /// Tells those apart who must not meet in a session.
+        /// Number of this set of callers. Callers of different sets change different sessions.
         #[arg(long, default_value_t = 0)]
         set: u64,
         #[command(flatten)]
@@ -109,14 +112,14 @@ fn main() {
         Some(role) => play(&runtime, role, args.quick),
         None => {
             let size = if args.quick { compare::QUICK } else { compare::WHOLE };
-            let is_asked_for = |case: &&Case| args.only.is_empty() || args.only.contains(case);
-            let cases: Vec<_> = Case::value_variants().iter().filter(is_asked_for).copied().collect();
-            compare::compare(&runtime, size, &cases);
+            let is_selected = |case: &&Case| args.only.is_empty() || args.only.contains(case);
+            let cases: Vec<_> = Case::value_variants().iter().filter(is_selected).copied().collect();
+            compare::compare(&runtime, size, &cases, args.paths);
         }
     }
 }
 
-/// Plays a role; all but one until the process that asked for it goes away.
+/// Runs a role. Hidden roles run until the parent process closes their standard input.
 fn play(runtime: &Runtime, role: Role, quick: bool) {
     match role {
         Role::Memory { kind, sessions } => memory::measure(runtime, kind, &sessions),
@@ -148,21 +151,23 @@ fn play(runtime: &Runtime, role: Role, quick: bool) {
                 Some(every) => Pace::Every(every),
                 None => case.pace(),
             };
-            answer_times(runtime, pace, clients, &pids);
+            measure_on_demand(runtime, pace, clients, &pids);
         }
         Role::Commit { case, dir, stored, set, options } => {
             let store = runtime.block_on(servers::open_store(&dir, &options));
             let committers = runtime.block_on(Committer::open_all(case, &store, stored, set));
-            answer_times(runtime, case.pace(), committers, &[std::process::id()]);
+            measure_on_demand(runtime, case.pace(), committers, &[std::process::id()]);
         }
     }
 }
 
+/// Reads a JSON file.
 fn read<T: DeserializeOwned>(file: &Path) -> T {
     serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap()
 }
 
-fn answer_times<C: Caller>(runtime: &Runtime, pace: Pace, mut callers: Vec<C>, pids: &[u32]) {
+/// Measures once for each duration on standard input, and prints each sample as a line of JSON.
+fn measure_on_demand<C: Caller>(runtime: &Runtime, pace: Pace, mut callers: Vec<C>, pids: &[u32]) {
     runtime.block_on(load::warm(&mut callers));
     for time in process::times() {
         let sample = runtime.block_on(load::measure(&mut callers, pace, pids, time));

@@ -1,4 +1,4 @@
-//! What a session in memory costs: the server's memory beyond that of the store alone, once all were read.
+//! Measures what a session costs in memory: the server's memory after all sessions were read, minus that of the store alone.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -17,24 +17,24 @@ use crate::process::{Process, resident_bytes};
 use crate::requests::{self, Request};
 use crate::sessions::{Kind, PLATFORM, Sessions, Which};
 
-/// Connections that read.
+/// Number of connections that read.
 const READERS: u64 = 16;
 
-/// Resident memory of processes that hold so many sessions, bytes.
+/// Resident memory of processes with `sessions` sessions, in bytes.
 struct Resident {
     sessions: u64,
     fill_time: Duration,
-    /// The store alone, once every session was read.
+    /// The store alone, after every session was read.
     store: u64,
-    /// The server, at its start.
+    /// The server after its start.
     started: u64,
-    /// The server, once each session was asked for by its platform session.
+    /// The server after each platform session was read.
     platform_read: u64,
-    /// The server, once each was asked for by itself as well.
+    /// The server after each session was read too.
     all_read: u64,
 }
 
-/// Measures with each of these numbers of sessions, and prints what a session came to.
+/// Measures with each of these numbers of sessions, and prints a table.
 pub fn measure(runtime: &Runtime, kind: Kind, sessions: &[u64]) {
     println!(
         "{:>10} {:>7} {:>10} {:>10} {:>13} {:>10} {:>18} {:>12}",
@@ -76,7 +76,7 @@ impl Resident {
         Self { sessions, fill_time, store, started, platform_read, all_read: resident() }
     }
 
-    /// What a session came to, where a server without any came to this.
+    /// Prints a row. `empty` is a server without sessions.
     fn print(&self, empty: &Self) {
         let mb = |bytes: u64| bytes as f64 / 1e6;
         let beyond = |of: fn(&Self) -> u64| of(self) as f64 - self.store as f64;
@@ -96,21 +96,21 @@ impl Resident {
     }
 }
 
-/// Asks for every session once.
+/// Reads every session once.
 async fn read_all(address: SocketAddr, kind: Kind, sessions: u64, request: fn(Which, &str) -> Request) {
     let mut readers = JoinSet::new();
     for reader in 0..READERS {
         readers.spawn(async move {
             let (mut connection, token) = (Connection::open(address).await, requests::reader_token());
             for number in (reader..sessions).step_by(READERS as usize) {
-                connection.ask(&request(Which { kind, number }, &token)).await;
+                connection.send(&request(Which { kind, number }, &token)).await;
             }
         });
     }
     readers.join_all().await;
 }
 
-/// Reads from the store what the server does to answer, and answers the store.
+/// Reads from the store what the server reads for the same requests. Returns the store.
 pub async fn read_store(dir: &Path, kind: Kind, sessions: u64) -> Embedded {
     let store = Embedded::open(dir, KEY_UPGRADE).unwrap();
     for number in 0..sessions {

@@ -1,4 +1,4 @@
-//! The processes of the bench: this program again, in another role, told through its standard input.
+//! Processes of the bench: this program in another role, controlled through its standard input.
 
 use std::io::{BufRead, BufReader, Lines, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use crate::load::Sample;
 
-/// Units of time in `/proc/PID/stat`: Linux shows hundredths of seconds there, whatever it counts in.
+/// Unit of times in `/proc/PID/stat`, which Linux always shows in hundredths of seconds.
 const TICKS_PER_SECOND: f64 = 100.0;
 
-/// A process in a role. It ends by itself when its standard input does, so also when this process panics.
+/// A process in a role. It ends when its standard input closes, so also when this process panics.
 pub struct Process {
     child: Child,
     input: Option<ChildStdin>,
@@ -38,18 +38,18 @@ impl Process {
         self.output.next().expect("a process of the bench ended early").unwrap()
     }
 
-    /// One cell of the measurement, by a process whose role is to ask.
+    /// Takes one sample, with a process that runs callers.
     pub fn measure(&mut self, time: Duration) -> Sample {
         self.begin(time);
         self.sample()
     }
 
-    /// Begins a cell of the measurement.
+    /// Starts a sample.
     pub fn begin(&mut self, time: Duration) {
         writeln!(self.input.as_mut().unwrap(), "{}", time.as_millis()).unwrap();
     }
 
-    /// What the cell that was begun came to, once it is over.
+    /// Waits for the sample that was started.
     pub fn sample(&mut self) -> Sample {
         serde_json::from_str(&self.line()).unwrap()
     }
@@ -58,25 +58,24 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         drop(self.input.take());
-        // Where it failed, it has said so.
+        // If it failed, it has printed why.
         let _ = self.child.wait();
     }
 }
 
-/// In the process itself: the times to measure for, until nobody is left to tell.
+/// For the process itself: the durations to measure, until standard input closes.
 pub fn times() -> impl Iterator<Item = Duration> {
     std::io::stdin().lines().map(|line| Duration::from_millis(line.unwrap().parse().unwrap()))
 }
 
-/// In the process itself: prints a line at once.
+/// For the process itself: prints a line and flushes it.
 pub fn print_line(line: &str) {
     let mut out = std::io::stdout().lock();
     writeln!(out, "{line}").unwrap();
     out.flush().unwrap();
 }
 
-/// What the kernel tells of a process: its parent, and processor time that it has used, in and out of the kernel, and
-/// that its children had when they ended, in seconds.
+/// A process in `/proc`: its parent, its CPU time (user and system), and that of its children that have ended, in seconds.
 struct Stat {
     parent: u32,
     own_s: f64,
@@ -84,7 +83,7 @@ struct Stat {
 }
 
 impl Stat {
-    /// None of a process that has ended.
+    /// `None` if the process has ended.
     fn of(pid: u32) -> Option<Self> {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
         // The name in parentheses may hold anything; the parent is the 2nd field after it, times are from the 12th on.
@@ -95,12 +94,12 @@ impl Stat {
     }
 }
 
-/// Processor time that a process has used, in seconds.
+/// CPU time of a process, in seconds.
 pub fn cpu_time_s(pid: u32) -> f64 {
     Stat::of(pid).unwrap().own_s
 }
 
-/// Processor time that a process and its children have used, in seconds.
+/// CPU time of a process and its children, in seconds.
 pub fn cpu_time_with_children_s(pid: u32) -> f64 {
     let entries = std::fs::read_dir("/proc").unwrap().flatten();
     let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
@@ -110,7 +109,7 @@ pub fn cpu_time_with_children_s(pid: u32) -> f64 {
     parent.own_s + parent.ended_children_s + children
 }
 
-/// Memory of its own that a process has resident: its heap and stacks, not its program file.
+/// Resident anonymous memory of a process, in bytes: heap and stacks, without the program file.
 pub fn resident_bytes(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();

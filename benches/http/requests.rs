@@ -1,4 +1,4 @@
-//! What is asked: requests byte for byte, with tokens as a token service signs them.
+//! The requests, byte for byte, with tokens as a token service signs them.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -11,9 +11,9 @@ use serde_json::{Value, json};
 
 use crate::sessions::{GAME, PARTY, PLATFORM, Which};
 
-/// Length that a player's token shall have, bytes: as those of token services in the field.
+/// Length of a player's token in bytes: typical of real token services.
 const TOKEN_BYTES: std::ops::Range<usize> = 580..620;
-/// Listed sessions on a page of the browser.
+/// Listings on a page of the browser.
 pub const BROWSER_PAGE_SIZE: usize = 20;
 
 /// Permissions of a player's token.
@@ -28,17 +28,17 @@ const PERMISSIONS: [&str; 8] = [
     "session:update:platform",
 ];
 
-/// A signing key that is no secret: RFC 7515, appendix A.3.
+/// The signing key, which is public: RFC 7515, appendix A.3.
 const KEY: &str = "jpsQnnGQmL-YBIffH1136cspYG6-0iY7X1fCE9-E9LI";
 const KEY_X: &str = "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU";
 const KEY_Y: &str = "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0";
 const KEY_ID: &str = "bench";
-/// What stands before the key's own bytes in PKCS #8.
+/// The PKCS #8 header before the bytes of the key.
 const PKCS8_PREFIX: &[u8] =
     b"\x30\x41\x02\x01\x00\x30\x13\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06\x08\x2a\x86\x48\
     \xce\x3d\x03\x01\x07\x04\x27\x30\x25\x02\x01\x01\x04\x20";
 
-/// A request as it goes over the wire, and the status it is answered with.
+/// A request as it goes over the wire, and the expected status.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Request {
     pub text: String,
@@ -70,13 +70,13 @@ pub fn token(player: PlayerUuid) -> String {
     token
 }
 
-/// The token of someone who may read every session, and is in none.
+/// The token of a caller who may read every session and is in none.
 pub fn reader_token() -> String {
     let now_s = Clock::System.now().as_second();
     sign(&json!({ "exp": now_s + 3600, "permissions": "session:read:any session:read:platform" }))
 }
 
-/// A request as Unreal's HTTP client spells it.
+/// A request as Unreal's HTTP client writes it.
 fn request(method: &str, path: &str, token: &str, more: &str, body: &str) -> String {
     format!(
         "{method} /session/{path} HTTP/1.1\r\nHost: sessions.example.com\r\nAccept: application/json\r\n\
@@ -100,10 +100,15 @@ fn delete(path: &str, token: &str) -> Request {
 }
 
 impl Request {
-    /// The same without a body, by someone who knows the document with this ETag.
+    /// The same request with `If-None-Match: etag`, which is answered 304.
     pub fn unless(&self, etag: &str) -> Self {
         let head = self.text.strip_suffix("\r\n").unwrap();
         Self { text: format!("{head}If-None-Match: {etag}\r\n\r\n"), status: 304 }
+    }
+
+    /// The same request with an empty query, so that the fast path declines it.
+    pub fn by_normal_path(&self) -> Self {
+        Self { text: self.text.replacen(" HTTP/1.1", "? HTTP/1.1", 1), status: self.status }
     }
 }
 
@@ -117,7 +122,7 @@ pub fn session(which: Which, token: &str) -> Request {
     get(&format!("v1/session/{}", which.id()), token)
 }
 
-/// The first page of a session's players behind the cursor.
+/// The page of a session's players after the cursor.
 pub fn players(which: Which, token: &str, cursor: u64) -> Request {
     get(&format!("v1/session/{}/player?cursor={cursor}", which.id()), token)
 }
@@ -127,13 +132,13 @@ pub fn own_sessions(token: &str) -> Request {
     get("v1/player/me/session", token)
 }
 
-/// A page of listed sessions, from a listed one on.
+/// A page of the browser that begins with this session.
 pub fn browser(which: Which, token: &str) -> Request {
     let cursor = which.sequence() - 1;
     get(&format!("v1/browser?session_type={GAME}&cursor={cursor}&page_size={BROWSER_PAGE_SIZE}"), token)
 }
 
-/// A player joins a session, and leaves it.
+/// A player joins a session and leaves it.
 pub fn join_and_leave(which: Which, joiner: Joiner) -> [Request; 2] {
     let path = format!("v1/session/{}/player/me", which.id());
     let token = token(joiner.player);
@@ -146,7 +151,7 @@ pub fn join_and_leave(which: Which, joiner: Joiner) -> [Request; 2] {
     [post(&path, &token, &body), delete(&path, &token)]
 }
 
-/// A player makes a session, of a type of which each makes their own.
+/// A player creates a party.
 pub fn create(token: &str) -> Request {
     let body = json!({
         "session_type": PARTY, "client_version": "1.0.0",
@@ -155,32 +160,32 @@ pub fn create(token: &str) -> Request {
     post("v1/session", token, &body)
 }
 
-/// The player links a platform session to it, one of these by number.
+/// The player links platform session number `number` to the session.
 pub fn link(id: &str, number: u64, token: &str) -> Request {
     let platform_session = URL_SAFE_NO_PAD.encode(format!("{number:048}"));
     let path = format!("v1/platform/{PLATFORM}/platform-session/{platform_session}/session/{id}");
     post(&path, token, &json!({}))
 }
 
-/// The player leaves it, and so ends it.
+/// The player leaves the session, which ends it.
 pub fn leave(id: &str, token: &str) -> Request {
     delete(&format!("v1/session/{id}/player/me"), token)
 }
 
-/// What a server has counted, by its admin listener.
+/// The metrics of a server, from its admin listener.
 pub fn metrics() -> Request {
     Request { text: "GET /metrics HTTP/1.1\r\nHost: admin.example.com\r\n\r\n".into(), status: 200 }
 }
 
-/// The leader invites a player, and takes the invite back.
-pub fn invite_and_take_back(which: Which) -> [Request; 2] {
+/// The leader invites a player and revokes the invite.
+pub fn invite_and_revoke(which: Which) -> [Request; 2] {
     let (token, invited) = (token(which.player(1)), which.invited());
     let path = format!("session/{}/player/{}", which.id(), invited.player);
     let body = json!({ "team_id": invited.team_id, "custom_data": invited.custom_data });
     [post(&format!("v2/{path}:invite"), &token, &body), delete(&format!("v1/{path}"), &token)]
 }
 
-/// The leader moves the second player to the other team, and back.
+/// The leader moves the second player to the other team and back.
 pub fn move_there_and_back(which: Which) -> [Request; 2] {
     let (token, moved) = (token(which.player(1)), which.joiner(2));
     let path = format!("v2/session/{}/player/{}:move", which.id(), moved.player);

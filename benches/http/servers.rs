@@ -1,4 +1,4 @@
-//! Those who answer: the server itself, and the least that an HTTP server can do.
+//! The servers under test: Rallypoint, and a bare hyper server as the baseline.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -26,18 +26,24 @@ use crate::sessions;
 
 const ANY_PORT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
 
-/// What a server is configured with beside what all are.
+/// Settings of one server, on top of those of all servers.
 #[derive(Args)]
 pub struct Options {
-    /// The database that keeps the sessions; without it, the directory does.
+    /// URL of the database with the sessions. Without it, the data directory has them.
     #[arg(long)]
     database: Option<String>,
-    /// Memory for sessions in use.
+    /// `[store] cache_bytes`.
     #[arg(long)]
     cache_bytes: Option<u64>,
-    /// How old reads may be; without it, not at all.
+    /// Bounded reads, in milliseconds. Without it, reads are linearizable.
     #[arg(long)]
     bounded_ms: Option<u64>,
+    /// `[http] fast_path = false`.
+    #[arg(long)]
+    no_fast_path: bool,
+    /// `[http] cors_origins = ["*"]`.
+    #[arg(long)]
+    cors: bool,
 }
 
 impl Options {
@@ -49,6 +55,10 @@ impl Options {
             config.store.backend = StoreKind::Postgres;
             config.postgres.url = Some(url.clone());
         }
+        config.http.fast_path = !self.no_fast_path;
+        if self.cors {
+            config.http.cors_origins = vec!["*".to_owned()];
+        }
         if let Some(bounded_ms) = self.bounded_ms {
             config.postgres.read_consistency = ReadConsistency::BoundedMs(bounded_ms);
         }
@@ -59,7 +69,7 @@ impl Options {
     }
 }
 
-/// Opens the store that a server would have.
+/// Opens the store of a server with these options.
 pub async fn open_store(dir: &Path, options: &Options) -> Store {
     if options.database.is_none() {
         return Store::Embedded(Embedded::open(dir, KEY_UPGRADE).unwrap());
@@ -68,7 +78,7 @@ pub async fn open_store(dir: &Path, options: &Options) -> Store {
     Store::Postgres(Postgres::open(settings).await.unwrap())
 }
 
-/// Starts a server as an operator would, on the sessions of a directory or a database.
+/// Starts a server on the sessions of a directory or a database, as an operator would.
 pub async fn start(dir: &Path, options: Options) -> Server {
     let jwks_file = dir.join("jwks.json");
     std::fs::write(&jwks_file, requests::jwks()).unwrap();
@@ -78,7 +88,7 @@ pub async fn start(dir: &Path, options: Options) -> Server {
     server::start(&config, false).await.unwrap()
 }
 
-/// What a bare server answers.
+/// The response of a bare server.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Answer {
     pub status: u16,
@@ -100,7 +110,7 @@ impl Answer {
     }
 }
 
-/// Starts a server that answers the same to every request.
+/// Starts a server that sends the same response to every request.
 pub async fn start_bare(answer: &Answer) -> SocketAddr {
     let response = answer.response();
     let listener = TcpListener::bind(ANY_PORT).await.unwrap();
@@ -120,6 +130,6 @@ async fn serve_bare(stream: TcpStream, response: Response<Full<Bytes>>) {
         let response = response.clone();
         async { Ok::<_, Infallible>(response) }
     });
-    // A client that goes away ends it.
+    // It fails when the client closes the connection.
     let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
 }

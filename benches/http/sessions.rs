@@ -1,4 +1,4 @@
-//! What is stored: sessions made by the rules, each with players and a linked platform session.
+//! The stored sessions: made with the domain rules, each with players and a linked platform session.
 
 use std::ops::Range;
 use std::path::Path;
@@ -24,28 +24,28 @@ pub const PLATFORM: Platform = Platform::XboxLive;
 const CREATED: &str = "2026-11-24T12:00:00.125Z";
 /// Type of most sessions, as configured by default.
 pub const GAME: &str = "game";
-/// Type of sessions that players make and nobody finds, as configured by default.
+/// Type of sessions that are not listed, as configured by default.
 pub const PARTY: &str = "party";
-/// Type of sessions that a hundred players join: the same, with places for them.
+/// Type of sessions that a hundred players join: as `GAME`, with more slots.
 const EVENT: &str = "event";
 const EVENT_PLAYERS_PER_TEAM: usize = 60;
-/// Bytes of custom data: of a session, and of each of its players.
+/// Custom data of a session, and of each of its players, in bytes.
 const CUSTOM_DATA_BYTES: [usize; 2] = [120, 60];
-/// Sessions stored with one commit.
+/// Sessions for each commit while filling.
 const STORED_AT_ONCE: u64 = 500;
-/// Numbers of a session's players: more than there are of them.
+/// Distance between the seeds of two sessions: more than a session has players.
 const PLAYER_NUMBERS: u64 = 1 << 8;
 
 /// A kind of sessions.
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
 pub enum Kind {
-    /// Of four players; one more comes and goes.
+    /// Four players; one more joins and leaves.
     Game,
     /// The same, listed in the browser.
     Listed,
-    /// Of a hundred players.
+    /// A hundred players.
     Crowd,
-    /// Of one player, who expects a hundred more.
+    /// One player; a hundred more join and leave.
     Meeting,
 }
 
@@ -78,12 +78,12 @@ pub struct Which {
 }
 
 impl Which {
-    /// What its repeatable chance begins with.
+    /// Seed of its random data.
     fn seed(self) -> u64 {
         ((self.kind as u64) << 32) + self.number * PLAYER_NUMBERS
     }
 
-    /// A repeatable uuid: of the session (0), or of one of its players.
+    /// A reproducible uuid: of the session (0), or of one of its players.
     fn uuid(self, player: u64) -> Uuid {
         let mut dice = Dice(self.seed() + player);
         let mut high = || u128::from(dice.roll()) << 32 | u128::from(dice.roll());
@@ -94,12 +94,12 @@ impl Which {
         self.uuid(0).into()
     }
 
-    /// A player; the first leads, and is in the platform session.
+    /// A player. The first one is the leader and has linked the platform session.
     pub fn player(self, player: u64) -> PlayerUuid {
         PlayerUuid(self.uuid(player))
     }
 
-    /// A player at the door.
+    /// A player who joins.
     pub fn joiner(self, player: u64) -> Joiner {
         Joiner {
             player: self.player(player),
@@ -118,12 +118,12 @@ impl Which {
         }
     }
 
-    /// The player who comes and goes.
+    /// The player who joins and leaves.
     pub fn newcomer(self) -> Joiner {
         self.joiner(self.kind.players() + 1)
     }
 
-    /// The player who is invited: another, since a case may end with the newcomer inside.
+    /// The player who is invited. It is not the newcomer, who may still be in the session after another case.
     pub fn invited(self) -> Joiner {
         self.joiner(self.kind.players() + 2)
     }
@@ -133,18 +133,18 @@ impl Which {
         PlatformSessionId::parse(&Dice(self.seed()).text(48)).unwrap()
     }
 
-    /// The number of the listing, where there is one.
+    /// The number of the listing, if the session is listed.
     pub fn sequence(self) -> u64 {
         self.number + 1
     }
 }
 
-/// The data of a player.
+/// The custom data of a player.
 pub fn player_data(player: u64) -> CustomData {
     [("skin".to_owned(), Dice(player).text(CUSTOM_DATA_BYTES[1]))].into()
 }
 
-/// What the server is configured with beside its paths.
+/// The configuration of the server, without its paths.
 pub fn config() -> Config {
     let mut config = Config::default();
     let mut event = config.templates[GAME].clone();
@@ -163,7 +163,7 @@ impl Sessions {
         Self { config: config() }
     }
 
-    /// A session: its players on two teams, and the platform session that the first of them linked.
+    /// A session with its players on two teams and its linked platform session.
     pub fn session(&self, which: Which) -> Session {
         let (kind, rules) = (which.kind, rules());
         let new = NewSession {
@@ -191,13 +191,13 @@ impl Sessions {
         session
     }
 
-    /// The deadline of sessions that were asked for now.
+    /// The deadline of a session that is used now.
     pub fn deadline_from_now_ms(&self) -> i64 {
         let idle = Duration::from_secs(self.config.sessions.idle_s);
         Deadlines::new(i64::try_from(idle.as_millis()).unwrap()).from_now(Clock::System.now_ms())
     }
 
-    /// The commit of a server that stores a session.
+    /// The commit with which a server stores a session.
     pub fn batch(&self, which: Which, deadline_ms: i64) -> Batch {
         let session = self.session(which);
         let planned = index::plan(None, &session, usize::MAX).unwrap();
@@ -207,14 +207,14 @@ impl Sessions {
             .put(keys::due(deadline_ms, &session.id), Vec::new())
     }
 
-    /// Stores so many sessions of a kind in a data directory, as a server would have.
+    /// Stores `count` sessions of a kind in a data directory, as a server does.
     pub async fn fill(&self, dir: &Path, kind: Kind, count: u64) {
         let store = Embedded::open(dir, KEY_UPGRADE).unwrap();
         self.store(&store, kind, 0..count, self.deadline_from_now_ms()).await;
         store.close().await.unwrap();
     }
 
-    /// Stores sessions of a kind that all have the same deadline.
+    /// Stores sessions of a kind, all with the same deadline.
     pub async fn store(&self, store: &Embedded, kind: Kind, numbers: Range<u64>, deadline_ms: i64) {
         for start in numbers.clone().step_by(STORED_AT_ONCE as usize) {
             let mut all = Batch::default();

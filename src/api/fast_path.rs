@@ -1,17 +1,25 @@
-//! The fast path: the reads that clients poll with, Get Platform Session Info and Get Session, answered in place where all
-//! it takes is in memory.
+//! The fast path: the two reads that clients poll with, Get Platform Session Info and Get Session, answered at once if
+//! everything that they need is in memory.
 //!
-//! It works on a request's head as it stood on the wire, and writes the answer as it goes over the wire, so that polls
-//! cost neither a map of headers nor a call through the HTTP library. It knows successes only. Whatever is unusual in
-//! a request (an escape in the path, a token not seen before, a session not in memory, a caller who sees less than
-//! everything, any refusal) it leaves to the way that every operation goes, which alone knows how to read and to refuse.
-//! Tests hold the two against each other.
+//! It works in two places, with the same rules:
+//!
+//! - under hyper, on the head as it arrived, and writes the response as it goes over the wire. A poll then costs neither a
+//!   map of headers nor a call through the HTTP library;
+//! - in hyper's service, on the head that hyper has parsed. This is for connections that cannot answer under hyper: those of
+//!   a server with CORS or with `[http] fast_path = false`, and those that lost the framing of their requests.
+//!
+//! It knows successes only, 200 and 304. It declines whatever is unusual: an escape in the path, a token that was not seen
+//! before, a session that is not in memory, a caller who may see only a part, any error. The normal path then answers.
+//! Tests compare the two.
 
 use std::cell::Cell;
 use std::io::Write as _;
 use std::sync::Arc;
 
-use http::{Method, StatusCode};
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
+use http_body_util::Full;
 use jiff::Timestamp;
 use jiff::fmt::rfc2822::DateTimePrinter;
 
@@ -24,49 +32,89 @@ use crate::auth::{Caller, Permission, Policy};
 use crate::document::Document;
 use crate::domain::{Actor, Platform};
 use crate::http::input::credentials;
+use crate::http::input::headers::Headers;
 use crate::http::operation::Operation;
 use crate::http::pipeline::ApiSettings;
 use crate::http::reply::if_none_match;
 use crate::http::surface;
 
-/// Largest body that is answered in place, in bytes: larger ones are sent in pieces, as clients take them.
+/// Largest body that the fast path sends, in bytes. Larger ones are sent in parts, as the client reads them.
 const BODY_BYTES_MAX: usize = 65_536;
-/// Bytes of a date in HTTP: `Fri, 27 Nov 2026 12:00:00 GMT`.
+/// Length of a date in HTTP, in bytes: `Fri, 27 Nov 2026 12:00:00 GMT`.
 const DATE_BYTES: usize = 29;
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 thread_local! {
-    /// The date as HTTP has it, and the second that it says.
+    /// The current second since 1970 and its date in HTTP's form.
     static DATE: Cell<(i64, [u8; DATE_BYTES])> = const { Cell::new((i64::MIN, [0; DATE_BYTES])) };
 }
 
-/// What the fast path is a short cut for: rows of the surface.
+/// The operations that the fast path answers.
 pub struct FastPath {
     prefix: &'static str,
     platform_session: Row,
     session: Row,
 }
 
-/// A row of the surface.
+/// An operation: its index among all, and its policy.
 struct Row {
     index: usize,
     policy: Policy,
 }
 
-/// What a request asks for.
+/// A head, as hyper or the stream under it parsed it.
+struct Head<'a, H: ?Sized> {
+    method: &'a str,
+    /// Path and query.
+    target: &'a str,
+    headers: &'a H,
+}
+
+/// A poll: one of the two operations, and its parameters.
 #[derive(Clone, Copy)]
-enum Asked<'a> {
+enum Poll<'a> {
     PlatformSession(Platform, &'a str),
     Session { id: &'a str, refresh: bool },
 }
 
 impl FastPath {
-    /// The short cut, where the surface has the operations.
+    /// The fast path of an API; `None` if the API lacks one of the two operations.
     pub fn of(prefix: &'static str, operations: &[Operation]) -> Option<Self> {
         let row = |path| {
             let index = operations.iter().position(|row| row.method == Method::GET && row.path == path)?;
             Some(Row { index, policy: operations[index].policy })
         };
         Some(Self { prefix, platform_session: row(PLATFORM_SESSION)?, session: row(SESSION)? })
+    }
+
+    /// Finds the document and the status, and makes the response with `render`.
+    fn respond_with<H: Headers + ?Sized, T>(
+        &self,
+        app: &App,
+        settings: &ApiSettings,
+        head: &Head<'_, H>,
+        now_ms: i64,
+        render: impl FnOnce(StatusCode, &Document) -> Option<T>,
+    ) -> Option<(usize, T)> {
+        let poll = Poll::read(self.prefix, head.method, head.target)?;
+        settings.limits.check(head.target.len(), head.headers).ok()?;
+        let token = credentials::token(head.headers, &settings.cookie).ok()?;
+        let token = app.verifier.cached(token, now_ms)?;
+        let row = match poll {
+            Poll::PlatformSession(..) => &self.platform_session,
+            Poll::Session { .. } => &self.session,
+        };
+        let caller = row.policy.admit(token).ok()?;
+        let cached = poll.cached(app, now_ms)?;
+        let document = poll.document(app, &caller, &cached)?;
+        let must_keep = matches!(poll, Poll::Session { refresh: true, .. });
+        if must_keep && !app.sessions.keep_alive_in_memory(&cached) {
+            return None;
+        }
+        app.presence.heartbeat(caller.player(), &cached);
+        let is_known = if_none_match(head.headers, &document.etag);
+        let status = if is_known { StatusCode::NOT_MODIFIED } else { StatusCode::OK };
+        Some((row.index, render(status, document)?))
     }
 }
 
@@ -76,44 +124,42 @@ impl surface::FastPath for FastPath {
         app: &App,
         settings: &ApiSettings,
         request: &httparse::Request<'_, '_>,
-        answer: &mut Vec<u8>,
+        response: &mut Vec<u8>,
     ) -> Option<(usize, StatusCode)> {
-        let asked = Asked::read(self.prefix, request)?;
-        let headers = &*request.headers;
-        settings.limits.check(request.path?.len(), headers).ok()?;
+        let head = Head { method: request.method?, target: request.path?, headers: &*request.headers };
         let now_ms = app.clock.now_ms();
-        let token = app.verifier.cached(credentials::token(headers, &settings.cookie).ok()?, now_ms)?;
-        let row = match asked {
-            Asked::PlatformSession(..) => &self.platform_session,
-            Asked::Session { .. } => &self.session,
+        let write = |status, document: &Document| {
+            let date = date(now_ms)?;
+            match status {
+                StatusCode::NOT_MODIFIED => write_not_modified(response, document, &date),
+                _ => write_ok(response, document, &date),
+            }
+            Some(status)
         };
-        let caller = row.policy.admit(token).ok()?;
-        let cached = asked.cached(app, now_ms)?;
-        let document = asked.document(app, &caller, &cached)?;
-        let is_asked_for = matches!(asked, Asked::Session { refresh: true, .. });
-        if is_asked_for && !app.sessions.keep_alive_in_memory(&cached) {
-            return None;
-        }
-        app.presence.heartbeat(caller.player(), &cached);
-        let date = date(now_ms)?;
-        let status = if if_none_match(headers, &document.etag) {
-            write_not_modified(answer, document, &date);
-            StatusCode::NOT_MODIFIED
-        } else {
-            write_ok(answer, document, &date);
-            StatusCode::OK
-        };
-        Some((row.index, status))
+        self.respond_with(app, settings, &head, now_ms, write)
+    }
+
+    fn respond(
+        &self,
+        app: &App,
+        settings: &ApiSettings,
+        head: &Parts,
+    ) -> Option<(usize, Response<Full<Bytes>>)> {
+        let target = head.uri.path_and_query()?.as_str();
+        let head = Head { method: head.method.as_str(), target, headers: &head.headers };
+        self.respond_with(app, settings, &head, app.clock.now_ms(), |status, document| {
+            Some(new_response(status, document))
+        })
     }
 }
 
-impl<'a> Asked<'a> {
-    /// What a request asks for, where it is spelled plainly.
-    fn read(prefix: &str, request: &httparse::Request<'_, 'a>) -> Option<Self> {
-        if request.method? != Method::GET.as_str() {
+impl<'a> Poll<'a> {
+    /// Reads the method and the target of a request; `None` if they are not exactly those of one of the two operations.
+    fn read(prefix: &str, method: &str, target: &'a str) -> Option<Self> {
+        if method != Method::GET.as_str() {
             return None;
         }
-        let rest = request.path?.strip_prefix(prefix)?;
+        let rest = target.strip_prefix(prefix)?;
         if let Some(rest) = rest.strip_prefix("/v1/platform/") {
             let (platform, rest) = rest.split_once('/')?;
             let id = rest.strip_prefix("platform-session/").filter(|id| is_plain(id))?;
@@ -138,15 +184,15 @@ impl<'a> Asked<'a> {
         }
     }
 
-    /// The document that the caller is to see, where that is one of everything.
+    /// The document for a caller who may see all of it; `None` for others, and if it is too large.
     fn document<'l>(self, app: &App, caller: &Caller, cached: &'l CachedSession) -> Option<&'l Document> {
-        let (takes_part, shows_everyone) = match caller.actor_unless(Permission::ReadAny) {
+        let (is_active, shows_everyone) = match caller.actor_unless(Permission::ReadAny) {
             Actor::Anyone => (true, true),
             Actor::Player(player) => (cached.is_active(player), cached.shows_everyone()),
             Actor::Nobody => (false, false),
         };
         let document = match self {
-            _ if !takes_part => None,
+            _ if !is_active => None,
             Self::PlatformSession(platform, _) => platform_document(cached, platform),
             Self::Session { .. } => shows_everyone.then(|| full_document(app, cached)),
         };
@@ -154,35 +200,50 @@ impl<'a> Asked<'a> {
     }
 }
 
-/// Whether an id stands in a path as it is. All of its bytes are looked at, whatever they are: so it takes many at a time.
+/// Whether an id needs no escapes in a path. The loop has no early exit, so that the compiler can check many bytes at a time.
 fn is_plain(id: &str) -> bool {
     let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() | matches!(byte, b'-' | b'_' | b'=' | b'+');
     id.bytes().fold(true, |all, byte| all & is_allowed(byte))
 }
 
-fn write_ok(answer: &mut Vec<u8>, document: &Document, date: &[u8]) {
-    answer.extend_from_slice(b"HTTP/1.1 200 OK\r\netag: ");
-    answer.extend_from_slice(document.etag.as_bytes());
-    answer.extend_from_slice(b"\r\ncontent-type: application/json\r\ncontent-length: ");
-    write!(answer, "{}", document.body.len()).expect("memory takes what is written to it");
-    write_date(answer, date);
-    answer.extend_from_slice(&document.body);
+/// A response for hyper, which adds `date` and `content-length`. All header values exist already.
+fn new_response(status: StatusCode, document: &Document) -> Response<Full<Bytes>> {
+    let mut headers = HeaderMap::with_capacity(2);
+    headers.insert(header::ETAG, document.etag.clone());
+    let mut body = Bytes::new();
+    if status == StatusCode::OK {
+        headers.insert(header::CONTENT_TYPE, JSON);
+        body = document.body.clone();
+    }
+    let mut response = Response::new(Full::new(body));
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    response
 }
 
-fn write_not_modified(answer: &mut Vec<u8>, document: &Document, date: &[u8]) {
-    answer.extend_from_slice(b"HTTP/1.1 304 Not Modified\r\netag: ");
-    answer.extend_from_slice(document.etag.as_bytes());
-    write_date(answer, date);
+fn write_ok(response: &mut Vec<u8>, document: &Document, date: &[u8]) {
+    response.extend_from_slice(b"HTTP/1.1 200 OK\r\netag: ");
+    response.extend_from_slice(document.etag.as_bytes());
+    response.extend_from_slice(b"\r\ncontent-type: application/json\r\ncontent-length: ");
+    write!(response, "{}", document.body.len()).expect("a write to memory succeeds");
+    write_date(response, date);
+    response.extend_from_slice(&document.body);
 }
 
-/// The last header.
-fn write_date(answer: &mut Vec<u8>, date: &[u8]) {
-    answer.extend_from_slice(b"\r\ndate: ");
-    answer.extend_from_slice(date);
-    answer.extend_from_slice(b"\r\n\r\n");
+fn write_not_modified(response: &mut Vec<u8>, document: &Document, date: &[u8]) {
+    response.extend_from_slice(b"HTTP/1.1 304 Not Modified\r\netag: ");
+    response.extend_from_slice(document.etag.as_bytes());
+    write_date(response, date);
 }
 
-/// The date in HTTP's form (RFC 9110, 5.6.7), written once a second.
+/// Writes the last header and the end of the head.
+fn write_date(response: &mut Vec<u8>, date: &[u8]) {
+    response.extend_from_slice(b"\r\ndate: ");
+    response.extend_from_slice(date);
+    response.extend_from_slice(b"\r\n\r\n");
+}
+
+/// A time in HTTP's form (RFC 9110, 5.6.7); `None` beyond the year 9999. It is rendered once a second for each thread.
 fn date(now_ms: i64) -> Option<[u8; DATE_BYTES]> {
     let second = now_ms.div_euclid(1000);
     let (written, date) = DATE.get();
@@ -201,7 +262,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn dates_are_those_of_http() {
+    fn dates_have_the_form_of_http() {
         let date = |ms| date(ms).map(|date| String::from_utf8(date.to_vec()).unwrap());
         for (ms, expected) in [
             (784_111_777_000, Some("Sun, 06 Nov 1994 08:49:37 GMT")),

@@ -110,6 +110,7 @@ pub struct HttpSection {
     pub drain_timeout_s: u64,
     #[serde(deserialize_with = "limits::between::<_, _, 0, 3_600>")]
     pub leave_delay_s: u64,
+    pub fast_path: bool,
     #[serde(deserialize_with = "proxies")]
     pub trusted_proxies: Vec<IpAddr>,
     #[serde(deserialize_with = "origins")]
@@ -131,6 +132,7 @@ impl Default for HttpSection {
             write_timeout_s: 30,
             drain_timeout_s: 30,
             leave_delay_s: 0,
+            fast_path: true,
             trusted_proxies: Vec::new(),
             cors_origins: Vec::new(),
         }

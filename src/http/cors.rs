@@ -1,33 +1,34 @@
-//! Cross-origin requests: which web pages may call the API from a browser. Off unless the operator names some; then
-//! this goes around the API, which knows nothing of it.
+//! Cross-origin requests (CORS): which web pages may call the API from a browser. It is off unless the operator lists
+//! origins. It wraps the API, which does not know of it.
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 
-/// What pages may send.
+/// Methods that pages may use.
 const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PATCH, DELETE");
-/// Headers that pages may send beside those that need no leave.
+/// Headers that pages may send, besides those that need no permission.
 const REQUEST_HEADERS: HeaderValue = HeaderValue::from_static("authorization, content-type, if-none-match");
-/// Headers that pages may read beside those that need no leave.
-const ANSWER_HEADERS: HeaderValue = HeaderValue::from_static("etag, retry-after");
-/// How long browsers may remember what they may do, in seconds.
+/// Headers that pages may read, besides those that need no permission.
+const RESPONSE_HEADERS: HeaderValue = HeaderValue::from_static("etag, retry-after");
+/// Time for which browsers may remember the response to a preflight request, in seconds.
 const MAX_AGE_S: HeaderValue = HeaderValue::from_static("600");
 /// Stands for every origin.
 const ANY_ORIGIN: &str = "*";
 
-/// The origins whose pages may call. Never with cookies: a page sends its token itself.
+/// The origins whose pages may call the API. Cookies are never allowed: a page sends its token in a header.
 #[derive(Clone, Debug)]
 pub struct Cors(Vec<HeaderValue>);
 
 impl Cors {
-    /// Leave for these origins; `None` where there are none.
+    /// CORS for these origins; `None` if there are none.
     pub fn new(origins: &[String]) -> Option<Self> {
         let origins: Vec<_> = origins.iter().filter_map(|origin| origin.parse().ok()).collect();
         (!origins.is_empty()).then_some(Self(origins))
     }
 
-    /// Answers a preflight request of a page that may call, and tells such pages that they may read other answers.
+    /// Answers a preflight request of an allowed origin itself. Passes every other request to `answer`, and adds the CORS
+    /// headers to the response.
     pub async fn around<B, Fut>(
         &self,
         request: Request<B>,
@@ -36,29 +37,38 @@ impl Cors {
     where
         Fut: Future<Output = Response<Full<Bytes>>>,
     {
-        let allowed = self.allowed(request.headers());
+        let allowed = self.allowed_origin(request.headers());
         let mut response = match &allowed {
             Some(_) if is_preflight(&request) => preflight(),
             _ => answer(request).await,
         };
-        let headers = response.headers_mut();
-        // Which page asks changes the answer, also where it may not read it.
-        headers.append(header::VARY, HeaderValue::from(header::ORIGIN));
-        if let Some(origin) = allowed {
-            headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-            headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, ANSWER_HEADERS);
-        }
+        add_headers(allowed, &mut response);
         response
     }
 
-    /// What to allow to the page that asks, if it may call.
-    fn allowed(&self, headers: &HeaderMap) -> Option<HeaderValue> {
+    /// Adds the CORS headers to the response to a request with these headers.
+    pub fn add_headers(&self, request_headers: &HeaderMap, response: &mut Response<Full<Bytes>>) {
+        add_headers(self.allowed_origin(request_headers), response);
+    }
+
+    /// The value of `Access-Control-Allow-Origin`; `None` if the request has no origin or its origin may not call.
+    fn allowed_origin(&self, headers: &HeaderMap) -> Option<HeaderValue> {
         let origin = headers.get(header::ORIGIN)?;
         self.0.iter().find(|allowed| *allowed == ANY_ORIGIN || *allowed == origin).cloned()
     }
 }
 
-/// Whether a browser asks beforehand what a page may send.
+fn add_headers(allowed: Option<HeaderValue>, response: &mut Response<Full<Bytes>>) {
+    let headers = response.headers_mut();
+    // Caches must keep the responses to different origins apart, also those that a page may not read.
+    headers.append(header::VARY, HeaderValue::from(header::ORIGIN));
+    if let Some(origin) = allowed {
+        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+        headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, RESPONSE_HEADERS);
+    }
+}
+
+/// Whether this is a preflight request, in which a browser asks what a page may send.
 fn is_preflight<B>(request: &Request<B>) -> bool {
     request.method() == Method::OPTIONS
         && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)

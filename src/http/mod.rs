@@ -4,6 +4,7 @@ pub mod connection;
 pub mod cors;
 pub mod error;
 pub mod input;
+pub mod listener;
 pub mod openapi;
 pub mod operation;
 pub mod pipeline;

@@ -29,7 +29,7 @@ use super::operation::Operation;
 use super::reply::{Answer, if_none_match};
 use super::surface::{FastPath, Surface};
 use crate::app::{App, ClientKey};
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, ResponsePath};
 
 /// What one request may cost; see `[http]` in `config.default.toml`.
 #[derive(Clone, Copy, Debug)]
@@ -139,27 +139,51 @@ impl Api {
         Box::pin(async move { api.answer(parts, body, peer, started).await })
     }
 
-    /// Answers a plain request without a body by a fast path, if one has the answer: appends the response as it goes over
-    /// the wire. Otherwise nothing is appended, and the request is one for [`Self::handle`].
-    pub fn answer_at_once(&self, request: &httparse::Request<'_, '_>, answer: &mut Vec<u8>) -> bool {
-        if self.fast_paths.is_empty() {
-            return false;
+    /// The fast path under hyper; see [`Handler::fast_path`](super::connection::Handler::fast_path).
+    pub fn fast_path(&self, request: &httparse::Request<'_, '_>, response: &mut Vec<u8>) -> bool {
+        let before = response.len();
+        let answered = self.try_fast_paths(ResponsePath::FastConnection, |fast_path| {
+            response.truncate(before);
+            let (operation, status) = fast_path.answer(&self.app, &self.settings, request, response)?;
+            Some((operation, status, ()))
+        });
+        if answered.is_none() {
+            response.truncate(before);
         }
-        let (started, before) = (self.app.clock.instant(), answer.len());
+        answered.is_some()
+    }
+
+    /// The fast path in hyper's service; see
+    /// [`Handler::fast_path_in_service`](super::connection::Handler::fast_path_in_service).
+    pub fn fast_path_in_service(&self, head: &Parts) -> Option<Response<Full<Bytes>>> {
+        self.try_fast_paths(ResponsePath::FastService, |fast_path| {
+            let (operation, response) = fast_path.respond(&self.app, &self.settings, head)?;
+            Some((operation, response.status(), response))
+        })
+    }
+
+    /// Tries the fast path of each surface that has one, and counts the response. A panic in it declines the request.
+    fn try_fast_paths<T>(
+        &self,
+        path: ResponsePath,
+        mut run: impl FnMut(&dyn FastPath) -> Option<(usize, StatusCode, T)>,
+    ) -> Option<T> {
+        if self.fast_paths.is_empty() {
+            return None;
+        }
+        let started = self.app.clock.instant();
         for (first, fast_path) in &self.fast_paths {
-            let fill = || fast_path.answer(&self.app, &self.settings, request, answer);
-            // A panic here is a bug; the normal path answers the request.
-            let filled = std::panic::catch_unwind(AssertUnwindSafe(fill)).unwrap_or_else(|_| {
+            let caught = std::panic::catch_unwind(AssertUnwindSafe(|| run(&**fast_path)));
+            let answered = caught.unwrap_or_else(|_| {
                 self.metrics.panicked();
                 None
             });
-            if let Some((operation, status)) = filled {
-                self.metrics.answered(Some(first + operation), status, started.elapsed());
-                return true;
+            if let Some((operation, status, response)) = answered {
+                self.metrics.answered(path, Some(first + operation), status, started.elapsed());
+                return Some(response);
             }
-            answer.truncate(before);
         }
-        false
+        None
     }
 
     async fn answer<B>(
@@ -183,7 +207,7 @@ impl Api {
             error.answer()
         });
         let response = respond(answer, &parts);
-        self.metrics.answered(outcome.operation, response.status(), started.elapsed());
+        self.metrics.answered(ResponsePath::Normal, outcome.operation, response.status(), started.elapsed());
         response
     }
 

@@ -1,7 +1,10 @@
 //! A surface: operations under one prefix, with one API document. The session API is one; others stand beside it on
 //! the same machinery.
 
-use http::StatusCode;
+use bytes::Bytes;
+use http::request::Parts;
+use http::{Response, StatusCode};
+use http_body_util::Full;
 use serde_json::Value;
 
 use super::operation::Operation;
@@ -53,15 +56,24 @@ pub struct FailureExample {
 
 /// Answers some requests of a surface from their heads alone, in memory, without the normal path.
 pub trait FastPath: Send + Sync {
-    /// Appends a whole response to `answer`, as it goes over the wire, and answers the operation's index in the surface
-    /// and the status; or appends nothing that counts and answers `None`: then the request takes the normal path.
+    /// Answers a request under hyper: appends the response as it goes over the wire. Returns the operation's index in the
+    /// surface, and the status; `None` if it declines. It may have appended something even then.
     fn answer(
         &self,
         app: &App,
         settings: &ApiSettings,
         request: &httparse::Request<'_, '_>,
-        answer: &mut Vec<u8>,
+        response: &mut Vec<u8>,
     ) -> Option<(usize, StatusCode)>;
+
+    /// Answers a request in hyper's service. Returns the operation's index in the surface, and the response; `None` if it
+    /// declines.
+    fn respond(
+        &self,
+        app: &App,
+        settings: &ApiSettings,
+        head: &Parts,
+    ) -> Option<(usize, Response<Full<Bytes>>)>;
 }
 
 /// Operations under one prefix.

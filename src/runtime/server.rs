@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::Either;
+use http::request::Parts;
 use http::{Request, Response};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -19,8 +20,8 @@ use crate::app::App;
 use crate::auth::{DevelopmentKey, JwksSource, KeyRing, Verifier, refresh_forever};
 use crate::config::{Config, StoreKind};
 use crate::env::{Clock, Entropy};
-use crate::http::connection;
 use crate::http::connection::Handler;
+use crate::http::listener;
 use crate::http::{Api, Cors};
 use crate::jobs;
 use crate::records::keys::KEY_UPGRADE;
@@ -155,7 +156,7 @@ fn serve_admin(
 ) {
     tracing::info!("admin listener on http://{}: /live, /ready, /metrics", listener.address);
     let limits = settings::connection_limits(&config.http);
-    tasks.spawn(|stop| connection::serve(listener.socket, limits, metrics, stop, Admin(readiness)));
+    tasks.spawn(|stop| listener::serve(listener.socket, limits, metrics, stop, Admin(readiness)));
 }
 
 fn serve_api(
@@ -168,8 +169,9 @@ fn serve_api(
     tracing::info!("API on http://{}", listener.address);
     let limits = settings::connection_limits(&config.http);
     let api = Arc::new(new_api(config, app));
-    let front = Front { api, cors: Cors::new(&config.http.cors_origins).map(Arc::new) };
-    tasks.spawn(|stop| connection::serve(listener.socket, limits, metrics, stop, front));
+    let cors = Cors::new(&config.http.cors_origins).map(Arc::new);
+    let front = Front { api, cors, fast_path: config.http.fast_path };
+    tasks.spawn(|stop| listener::serve(listener.socket, limits, metrics, stop, front));
 }
 
 /// Starts the refresh of keys, the reload of templates, and the jobs.
@@ -195,6 +197,8 @@ fn start_background_tasks(
 struct Front {
     api: Arc<Api>,
     cors: Option<Arc<Cors>>,
+    /// `[http] fast_path`.
+    fast_path: bool,
 }
 
 impl Handler for Front {
@@ -213,9 +217,21 @@ impl Handler for Front {
         }
     }
 
-    fn answer_at_once(&self, request: &httparse::Request<'_, '_>, answer: &mut Vec<u8>) -> bool {
-        // Where pages of other origins may call, answers depend on who asks.
-        self.cors.is_none() && self.api.answer_at_once(request, answer)
+    fn has_fast_path(&self) -> bool {
+        // With CORS, a response depends on the origin of the page that asks.
+        self.fast_path && self.cors.is_none()
+    }
+
+    fn fast_path(&self, request: &httparse::Request<'_, '_>, response: &mut Vec<u8>) -> bool {
+        self.api.fast_path(request, response)
+    }
+
+    fn fast_path_in_service(&self, head: &Parts) -> Option<Response<Full<Bytes>>> {
+        let mut response = self.api.fast_path_in_service(head)?;
+        if let Some(cors) = &self.cors {
+            cors.add_headers(&head.headers, &mut response);
+        }
+        Some(response)
     }
 }
 

@@ -11,7 +11,7 @@ use crate::config::{
     AuthSection, Config, ConfigError, FriendsCheck, HttpSection, PostgresSection, Problem, ReadConsistency,
     Secret, Sources,
 };
-use crate::http::connection::ConnectionLimits;
+use crate::http::listener::ConnectionLimits;
 use crate::http::{ApiSettings, RequestLimits};
 use crate::store::{PostgresSettings, PostgresTls, parse_postgres_url};
 

@@ -63,6 +63,36 @@ struct DepartureLabels {
     how: &'static str,
 }
 
+/// The code that answered a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ResponsePath {
+    /// The fast path on the connection, under the HTTP library.
+    FastConnection,
+    /// The fast path in the HTTP library's service.
+    FastService,
+    /// The normal path.
+    Normal,
+}
+
+impl ResponsePath {
+    /// Every path, in the order of the discriminants.
+    const ALL: [Self; 3] = [Self::FastConnection, Self::FastService, Self::Normal];
+
+    /// The label's value.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::FastConnection => "fast_connection",
+            Self::FastService => "fast_service",
+            Self::Normal => "normal",
+        }
+    }
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct PathLabels {
+    path: &'static str,
+}
+
 /// Common statuses. Their counters are looked up once for each operation, and then cached.
 const STATUSES: [u16; 9] = [200, 204, 304, 400, 403, 404, 422, 500, 503];
 
@@ -79,6 +109,8 @@ pub struct Metrics {
     requests: Family<RequestLabels, Counter>,
     durations: Family<OperationLabels, Histogram, fn() -> Histogram>,
     operations: OnceLock<Vec<OperationMetrics>>,
+    /// By [`ResponsePath`], so that counting needs no look-up.
+    responses_by_path: [Counter; ResponsePath::ALL.len()],
     panics: Counter,
     sessions_expired: Counter,
     departures: Family<DepartureLabels, Counter>,
@@ -111,6 +143,9 @@ impl Metrics {
         for how in Departure::ALL {
             drop(departures.get_or_create(&DepartureLabels { how: how.name() }));
         }
+        let by_path = Family::<PathLabels, Counter>::default();
+        let responses_by_path =
+            ResponsePath::ALL.map(|path| by_path.get_or_create(&PathLabels { path: path.name() }).clone());
         let (connections, connections_refused) = (Gauge::default(), Counter::default());
         registry.register("requests", "Requests answered", requests.clone());
         let unit = Unit::Seconds;
@@ -128,6 +163,8 @@ impl Metrics {
         );
         registry.register("departures", "Players who left a session, by how they left", departures.clone());
         registry.register("connections", "Open connections", connections.clone());
+        let help = "Requests answered, by the path that answered them";
+        registry.register("responses_by_path", help, by_path);
         let refused = connections_refused.clone();
         registry.register(
             "connections_refused",
@@ -139,6 +176,7 @@ impl Metrics {
             requests,
             durations,
             operations: OnceLock::new(),
+            responses_by_path,
             panics,
             sessions_expired,
             departures,
@@ -163,7 +201,8 @@ impl Metrics {
     }
 
     /// Counts an answer. `operation` is the index of the operation, or `None` if the request reached no operation.
-    pub fn answered(&self, operation: Option<usize>, status: StatusCode, took: Duration) {
+    pub fn answered(&self, path: ResponsePath, operation: Option<usize>, status: StatusCode, took: Duration) {
+        self.responses_by_path[path as usize].inc();
         let status = status.as_u16();
         let metrics = operation.and_then(|index| self.operations.get()?.get(index));
         let operation = metrics.map_or("none", |metrics| metrics.operation);
@@ -208,6 +247,21 @@ impl Metrics {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn responses_are_counted_by_path_from_the_start() {
+        let metrics = Metrics::new();
+        for (path, count) in ResponsePath::ALL.into_iter().zip(0..) {
+            for _ in 0..count {
+                metrics.answered(path, None, StatusCode::NOT_FOUND, Duration::ZERO);
+            }
+        }
+        let text = metrics.render();
+        for (path, count) in [("fast_connection", 0), ("fast_service", 1), ("normal", 2)] {
+            let line = format!("rallypoint_responses_by_path_total{{path=\"{path}\"}} {count}\n");
+            assert!(text.contains(&line), "{line:?} is not in:\n{text}");
+        }
+    }
 
     #[test]
     fn each_departure_is_counted_from_the_start() {

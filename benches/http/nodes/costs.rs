@@ -1,4 +1,4 @@
-//! What a request asks of the database, counted by a relay before it, in cells of their own.
+//! What a request costs in the database: statements and bytes, counted by a relay in front of it.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -6,9 +6,9 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::Bench;
-use super::asker::shown;
 use super::database::Log;
 use super::relay::Relay;
+use super::variants::shown;
 use crate::cases::{CALLERS, Case};
 use crate::compare::{Server, callers};
 use crate::connection::Connection;
@@ -16,13 +16,13 @@ use crate::process::{cpu_time_s, cpu_time_with_children_s};
 use crate::requests;
 use crate::sessions::{Kind, Which};
 
-/// How long the database's processes may keep to themselves what they have done, once they are idle.
-const TOLD_WITHIN: Duration = Duration::from_secs(11);
-/// How long an idle node is watched.
+/// Longest time until idle processes of the database have reported their statistics.
+const STATISTICS_DELAY_MAX: Duration = Duration::from_secs(11);
+/// Time for which an idle node is observed.
 const IDLE_TIME: Duration = Duration::from_secs(5);
-/// Fewer callers share fewer statements.
+/// Numbers of callers. The more callers, the more requests share a statement.
 const CALLERS_COUNTED: [usize; 3] = [1, 8, CALLERS as usize];
-/// Sessions that are made and ended, one after the other.
+/// Number of sessions that are created and ended, one after the other.
 const LIVES: u64 = 200;
 
 const COLUMNS: [&str; 7] = [
@@ -60,7 +60,7 @@ pub fn measure(bench: &Bench) {
         counter.count_case("join or leave", Case::Join, callers, &node);
     }
     counter.count("session made, linked and left", &node, true, || {
-        bench.runtime.block_on(cached(node.address));
+        bench.runtime.block_on(create_and_end(node.address));
         LIVES as f64
     });
     counter.count("second of an idle node", &node, false, || {
@@ -70,18 +70,18 @@ pub fn measure(bench: &Bench) {
 }
 
 impl Counter<'_> {
-    /// A server whose connections pass the relay.
+    /// A server that reaches the database through the relay.
     fn node(&self, name: &str, more: &[&str]) -> Server {
         self.bench.node(name, &self.bench.cluster.url_at(self.relay.port, &self.database), more)
     }
 
-    /// Counts what so many callers ask.
+    /// Counts for a case with `number` callers.
     fn count_case(&self, title: &str, case: Case, number: usize, node: &Server) {
         let mut requests = self.bench.requests(case, &[0], node, self.bench.size.sessions);
         requests.truncate(number);
         let file = self.bench.write("counted.json", &requests);
         let mut process = callers(case, &[node], &file, None);
-        // They tell when they are warm by what they answer.
+        // The first sample is the warm-up.
         process.measure(self.bench.size.time);
         let title = format!("{title}, {number} {}", if number == 1 { "caller" } else { "callers" });
         self.count(&title, node, case.is_change(), || {
@@ -89,7 +89,7 @@ impl Counter<'_> {
         });
     }
 
-    /// Prints what each of the things that are done comes to, which change something or do not.
+    /// Prints a row: the costs of each of the things that `doing` does and counts.
     fn count(&self, title: &str, node: &Server, is_change: bool, doing: impl FnOnce() -> f64) {
         let (log_before, before) = (self.log(is_change), self.counted(node));
         let number = doing();
@@ -101,42 +101,42 @@ impl Counter<'_> {
         println!("| {title} | {} |{each}", shown(number));
     }
 
-    /// Statements and bytes both ways, and processor time of the node and of the database, up to now.
+    /// Statements, bytes in both directions, and CPU time of the node and of the database, up to now.
     fn counted(&self, node: &Server) -> [f64; 5] {
         let [statements, there, back] = self.relay.passed();
         let database_cpu_s = cpu_time_with_children_s(self.bench.cluster.pid);
         [statements, there, back, cpu_time_s(node.process.id()) * 1e6, database_cpu_s * 1e6]
     }
 
-    /// Bytes of the database's log, and how often it was made to stay, once all have told; of changes only.
+    /// Bytes of the database's write-ahead log and its syncs, once all processes have reported; for changes only.
     fn log(&self, is_change: bool) -> [f64; 2] {
         if !is_change {
             return [f64::NAN; 2];
         }
         let log = self.bench.runtime.block_on(async {
-            tokio::time::sleep(TOLD_WITHIN).await;
+            tokio::time::sleep(STATISTICS_DELAY_MAX).await;
             Log::of(&self.bench.cluster.client(&self.database).await).await
         });
         [log.bytes, log.syncs]
     }
 }
 
-/// Small numbers are what this is about.
+/// Formats a number; small ones with two decimals.
 fn shown_exactly(number: f64) -> String {
     if number.abs() < 10.0 && !number.is_nan() { format!("{number:.2}") } else { shown(number) }
 }
 
-/// The life of sessions of one player, one after the other.
-async fn cached(address: SocketAddr) {
+/// Creates, links and ends sessions of one player, one after the other.
+async fn create_and_end(address: SocketAddr) {
     let which = Which { kind: Kind::Game, number: 0 };
-    // Somebody who is nowhere else.
+    // A player who is in no other session.
     let token = requests::token(which.player(100));
     let mut connection = Connection::open(address).await;
     for number in 0..LIVES {
-        connection.ask(&requests::create(&token)).await;
+        connection.send(&requests::create(&token)).await;
         let made: Value = serde_json::from_str(connection.body()).unwrap();
         let id = made["session_id"].as_str().unwrap();
-        connection.ask(&requests::link(id, number, &token)).await;
-        connection.ask(&requests::leave(id, &token)).await;
+        connection.send(&requests::link(id, number, &token)).await;
+        connection.send(&requests::leave(id, &token)).await;
     }
 }

@@ -1,4 +1,4 @@
-//! The database: how sessions come to be there, and what it says of itself.
+//! Fills the database, and reads its statistics.
 
 use std::ops::Range;
 
@@ -14,18 +14,17 @@ use crate::sessions::{Kind, Sessions, Which};
 use crate::support::Dice;
 use crate::support::postgres::Cluster;
 
-/// Sessions stored with one statement.
+/// Sessions for each statement while filling.
 const STORED_AT_ONCE: u64 = 5_000;
 
-/// Makes a database with the tables that a server makes.
+/// Creates a database with the tables of a server.
 pub async fn create(cluster: &Cluster, name: &str) {
     cluster.create(name, None).await;
     let settings = PostgresSection { url: Some(cluster.url(name)), ..Default::default() };
     Postgres::open(postgres_settings(&settings).unwrap()).await.unwrap().close().await;
 }
 
-/// Stores sessions that all have the same deadline: the rows that a server writes, by the database's own way to take in
-/// many.
+/// Stores sessions with the same deadline: the rows that a server writes, with COPY.
 pub async fn fill(cluster: &Cluster, name: &str, numbers: Range<u64>, deadline_ms: i64) {
     let (client, sessions, mut versions) = (cluster.client(name).await, Sessions::new(), Dice(numbers.start));
     for start in numbers.clone().step_by(STORED_AT_ONCE as usize) {
@@ -44,7 +43,7 @@ pub async fn fill(cluster: &Cluster, name: &str, numbers: Range<u64>, deadline_m
     }
 }
 
-/// Has the database do now what it would do later, in the middle of a measurement.
+/// Vacuums and makes a checkpoint now, so that the database does not do so during a measurement.
 pub async fn settle(cluster: &Cluster, name: &str) {
     let client = cluster.client(name).await;
     for work in ["VACUUM (ANALYZE) rallypoint_entries", "CHECKPOINT"] {
@@ -52,7 +51,7 @@ pub async fn settle(cluster: &Cluster, name: &str) {
     }
 }
 
-/// What a table takes on disk.
+/// Size of the table on disk.
 pub struct OnDisk {
     pub rows: i64,
     pub table_bytes: i64,
@@ -75,16 +74,16 @@ impl OnDisk {
     }
 }
 
-/// What the database has written to its log of changes.
+/// Statistics of the write-ahead log.
 #[derive(Clone, Copy)]
 pub struct Log {
     pub bytes: f64,
-    /// How often it was made to stay. Not known before PostgreSQL 14.
+    /// Number of syncs; NaN before PostgreSQL 14.
     pub syncs: f64,
 }
 
 impl Log {
-    /// Up to now, as far as processes have said: each does within a second or so.
+    /// The statistics that the processes have reported so far. Each reports about once a second.
     pub async fn of(client: &Client) -> Self {
         let bytes = client
             .query_one("SELECT (pg_current_wal_insert_lsn() - '0/0'::pg_lsn)::float8", &[])
@@ -95,7 +94,7 @@ impl Log {
     }
 }
 
-/// What it is, and how it is set beside its defaults.
+/// The version and the settings that differ from the defaults.
 pub async fn description(cluster: &Cluster) -> String {
     let client = cluster.client("postgres").await;
     let version: String = client.query_one("SHOW server_version", &[]).await.unwrap().get(0);

@@ -1,4 +1,4 @@
-//! Many sessions that end at the same moment, while clients of others go on.
+//! Many sessions end at the same moment, while clients use other sessions.
 
 use std::ops::Range;
 use std::path::Path;
@@ -9,7 +9,7 @@ use rallypoint::env::Clock;
 use rallypoint::records::keys::KEY_UPGRADE;
 use rallypoint::store::Embedded;
 
-use super::asker::shown;
+use super::variants::shown;
 use super::{Bench, database, nodes_name};
 use crate::cases::{CALLERS, Case, SESSIONS_EACH};
 use crate::compare::{Server, callers};
@@ -20,27 +20,27 @@ use crate::requests;
 use crate::sessions::{Kind, Sessions};
 use crate::support::{median, spread};
 
-/// Sessions whose clients go on.
+/// Sessions that clients keep using.
 const OTHERS: u64 = CALLERS * SESSIONS_EACH;
-/// How often each of as many callers polls, and joins or leaves: together about half of what two cores can take.
+/// Interval at which each caller polls, and joins or leaves: together about half of the load that two cores can take.
 const POLL_EVERY: Duration = Duration::from_millis(50);
 const JOIN_EVERY: Duration = Duration::from_millis(100);
-/// Time to store a session: what is left of it passes before they fall due.
+/// Time to store a session; an upper bound, which decides when the sessions fall due.
 const FILL_TIME_EACH: Duration = Duration::from_micros(400);
-/// Time for servers and callers to start and to become warm.
+/// Time for servers and callers to start and warm up.
 const START_TIME: Duration = Duration::from_secs(5);
-/// Cells within which all must have ended.
+/// Most cells until all sessions must have ended.
 const CELLS_MAX: usize = 900;
 
 /// A cell of the measurement.
 struct Cell {
     polls: Sample,
     joins: Sample,
-    /// When it was over.
+    /// When it ended.
     over_ms: i64,
-    /// Sessions that have ended until then.
+    /// Sessions that had expired by then.
     ended: u64,
-    /// Processor time used until then.
+    /// CPU time up to then.
     nodes_cpu_s: f64,
     database_cpu_s: f64,
 }
@@ -71,14 +71,14 @@ pub fn measure(bench: &Bench) {
     }
 }
 
-/// When sessions shall fall due that are yet to be stored.
+/// When the sessions fall due that are stored next.
 fn due_ms(bench: &Bench) -> i64 {
     let before = bench.size.time * bench.size.rounds as u32;
     let from_now = FILL_TIME_EACH * bench.size.due as u32 + START_TIME + before;
     Clock::System.now_ms() + from_now.as_millis() as i64
 }
 
-/// The sessions whose clients go on, and those that fall due.
+/// The sessions that clients keep using and those that fall due, with their deadlines.
 fn parts(due: u64, due_ms: i64) -> [(Range<u64>, i64); 2] {
     [(0..OTHERS, Sessions::new().deadline_from_now_ms()), (OTHERS..OTHERS + due, due_ms)]
 }
@@ -121,11 +121,11 @@ fn cell(bench: &Bench, servers: &[Server], mut callers: [&mut Process; 2]) -> Ce
     }
 }
 
-/// How many sessions a server has ended.
+/// Number of sessions that a server has expired.
 async fn ended(server: &Server) -> u64 {
     const NAME: &str = "rallypoint_sessions_expired_total ";
     let mut connection = Connection::open(server.admin.unwrap()).await;
-    connection.ask(&requests::metrics()).await;
+    connection.send(&requests::metrics()).await;
     connection.body().lines().find_map(|line| line.strip_prefix(NAME)).unwrap().parse().unwrap()
 }
 
@@ -140,7 +140,7 @@ fn print(bench: &Bench, name: &str, before: &[Cell], meanwhile: &[Cell], due_ms:
     let each_us = |of: fn(&Cell) -> f64| {
         let used_s = |cells: &[Cell]| of(&cells[cells.len() - 1]) - of(&cells[0]);
         let usual_s = used_s(before) / (before.len() - 1) as f64;
-        // From the end of the last cell before.
+        // The first of these cells begins where the last one before ended.
         let used_s = of(last) - of(&before[before.len() - 1]);
         shown((used_s - usual_s * meanwhile.len() as f64) * 1e6 / bench.size.due as f64)
     };

@@ -1,7 +1,6 @@
-//! What requests cost where several servers share a database: beside the embedded store, beside the database alone, with
-//! more servers, with more sessions, and while many sessions end.
+//! Measures what requests cost with several servers on one database: compared with the embedded store and with the database
+//! alone, with more servers, with more sessions, and while many sessions end.
 
-mod asker;
 mod commits;
 mod costs;
 mod database;
@@ -10,6 +9,7 @@ mod pgbench;
 mod reads;
 mod relay;
 mod sizes;
+mod variants;
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -17,11 +17,11 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use asker::Asker;
 use clap::ValueEnum;
 use serde::Serialize;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
+use variants::Variant;
 
 use crate::cases::{CALLERS, Case};
 use crate::compare::{Server, callers, make_conditional};
@@ -31,30 +31,30 @@ use crate::support::postgres::Cluster;
 
 /// Numbers of servers that share a database.
 const NODES: [usize; 3] = [1, 2, 4];
-/// Of them, how many have as many callers each as one has; with the others, all share these callers.
+/// Numbers of servers that are also measured with `CALLERS` callers for each server.
 const CROWDED: [usize; 2] = [2, 4];
 
-/// A part of what is measured.
+/// A part of the bench.
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
 pub enum Part {
     /// Get Platform Session Info, answered 200 and 304.
     Reads,
-    /// Players join and leave, each answered once the database has it on disk.
+    /// Players join and leave. Each response follows an fsync of the database.
     Commits,
-    /// What a request asks of the database.
+    /// What a request costs in the database.
     Costs,
-    /// Reads and commits where few and many sessions are stored, and what these take on disk.
+    /// Reads and commits with few and with many stored sessions, and their size on disk.
     Sizes,
-    /// Many sessions end at once while others go on.
+    /// Many sessions end at the same moment, while clients use others.
     Expiry,
 }
 
-/// How much is measured.
+/// Size of a run.
 pub struct Size {
-    /// Sessions stored, but where the part is about their number.
+    /// Stored sessions, in the parts that do not vary their number.
     sessions: u64,
     sizes: [u64; 3],
-    /// Sessions that fall due at once.
+    /// Sessions that fall due at the same moment.
     due: u64,
     rounds: usize,
     time: Duration,
@@ -83,7 +83,7 @@ struct Bench<'a> {
     filled: RefCell<BTreeSet<String>>,
 }
 
-/// Measures the parts, and prints what they came to as tables.
+/// Measures the parts, and prints their tables.
 pub fn measure(runtime: &Runtime, size: Size, parts: &[Part]) {
     let dir = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let cluster = Cluster::start();
@@ -112,19 +112,19 @@ impl Bench<'_> {
         dir.to_str().unwrap().to_owned()
     }
 
-    /// A file of this name that holds a value, for the processes of the bench.
+    /// Writes a value to a JSON file for the processes of the bench. Returns its path.
     fn write<T: Serialize>(&self, name: &str, value: &T) -> String {
         let file = self.path(name);
         std::fs::write(&file, serde_json::to_vec(value).unwrap()).unwrap();
         file.to_str().unwrap().to_owned()
     }
 
-    /// Whether this is asked for the first time.
+    /// Whether this is the first call with this name.
     fn is_new(&self, name: &str) -> bool {
         self.filled.borrow_mut().insert(name.to_owned())
     }
 
-    /// A database of so many sessions, filled the first time it is asked for.
+    /// A database with `sessions` sessions. It is filled on first use.
     fn database(&self, sessions: u64) -> String {
         let name = format!("sessions_{sessions}");
         if self.is_new(&name) {
@@ -144,13 +144,13 @@ impl Bench<'_> {
         Server::start(&[&["serve", &dir, "--database", url], more].concat(), Stdio::null())
     }
 
-    /// So many servers on a database.
+    /// `count` servers on a database.
     fn nodes(&self, database: &str, count: usize) -> Vec<Server> {
         let node = |number| self.node(&format!("node-{number}"), &self.cluster.url(database), &[]);
         (0..count).map(node).collect()
     }
 
-    /// A server on the embedded store, with as many sessions.
+    /// A server on the embedded store, with the same number of sessions.
     fn embedded(&self) -> Server {
         let dir = self.directory("embedded");
         if self.is_new("embedded") {
@@ -159,7 +159,7 @@ impl Bench<'_> {
         Server::start(&["serve", &dir], Stdio::null())
     }
 
-    /// What one or several sets of callers ask a server, where so many sessions are stored.
+    /// The requests of one or several sets of callers to a server with `sessions` stored sessions.
     fn requests(&self, case: Case, sets: &[u64], server: &Server, sessions: u64) -> Vec<Vec<Request>> {
         let mut requests: Vec<_> = sets.iter().flat_map(|set| case.requests(sessions, *set)).collect();
         if case.is_conditional() {
@@ -169,27 +169,27 @@ impl Bench<'_> {
     }
 }
 
-/// How a number of servers is called.
+/// The name of a number of servers in a table.
 fn nodes_name(count: usize) -> String {
     if count == 1 { "1 node".into() } else { format!("{count} nodes") }
 }
 
-/// Callers of these servers: together as many as one has, then, with several servers, as many for each. Of
-/// requests that change sessions each has `sets` of its own.
-fn nodes_askers(
+/// The variants with 1, 2 and 4 servers: first with `CALLERS` callers in all, then with `CALLERS` for each server. Each
+/// variant takes its own `sets`, so that those that change sessions do not meet.
+fn nodes_variants(
     bench: &Bench,
     case: Case,
     nodes: &[Server],
     mut sets: impl Iterator<Item = u64>,
-) -> Vec<Asker> {
+) -> Vec<Variant> {
     let together = NODES.map(|count| (count, 1, nodes_name(count)));
     let each = CROWDED.map(|count| (count, count, format!("{}, {CALLERS} callers each", nodes_name(count))));
-    let asker = |(count, times, name): (usize, usize, String)| {
+    let variant = |(count, times, name): (usize, usize, String)| {
         let sets: Vec<_> = sets.by_ref().take(times).collect();
         let requests = bench.requests(case, &sets, &nodes[0], bench.size.sessions);
         let file = bench.write(&format!("{name}.json"), &requests);
         let servers: Vec<_> = nodes.iter().take(count).collect();
-        Asker::new(name, callers(case, &servers, &file, None))
+        Variant::new(name, callers(case, &servers, &file, None))
     };
-    together.into_iter().chain(each).map(asker).collect()
+    together.into_iter().chain(each).map(variant).collect()
 }

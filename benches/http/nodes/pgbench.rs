@@ -14,8 +14,8 @@ use crate::load::Sample;
 use crate::sessions::{Sessions, Which};
 use crate::support::postgres::Cluster;
 
-/// What a client does again and again, in a session of its own: a player joins, and leaves. Each of the two statements
-/// changes the session's row, and makes or takes away the row of the player's place.
+/// The script that each client repeats, in a session of its own: a player joins and leaves. Each of the two statements
+/// updates the session's row, and inserts or deletes the row of the player's membership.
 const SCRIPT: &str = "
 \\set n :client_id * :sessions_each + random(0, :sessions_each - 1)
 WITH changed AS (
@@ -33,14 +33,13 @@ DELETE FROM rallypoint_entries WHERE key = (SELECT player FROM places WHERE n = 
 /// Statements in the script.
 const STATEMENTS: f64 = 2.0;
 
-/// See the module.
+/// pgbench as a variant.
 pub struct Pgbench {
     command: Command,
 }
 
 impl Pgbench {
-    /// With so many connections, on a database of its own, which holds what that one does. None where there is no such
-    /// program.
+    /// pgbench with `connections` connections, on its own copy of a database. `None` if the program is not found.
     pub fn new(bench: &Bench, database: &str, connections: u64) -> Option<Self> {
         let program = find(&bench.cluster)?;
         let name = format!("pgbench_{connections}");
@@ -63,7 +62,7 @@ impl Pgbench {
         Some(Self { command })
     }
 
-    /// One cell of the measurement, of whole seconds.
+    /// Takes one sample, in whole seconds.
     pub fn measure(&mut self, time: Duration) -> Sample {
         let seconds = time.as_secs().max(1).to_string();
         let url = self.command.get_args().last().unwrap().to_owned();
@@ -94,19 +93,21 @@ fn find(cluster: &Cluster) -> Option<PathBuf> {
     dirs.map(|dir| dir.join("pgbench")).find(|program| program.is_file())
 }
 
-/// The sessions that callers change, and the players who come and go, by numbers, since that is what pgbench can draw.
+/// Creates a table of the sessions that callers change and of their newcomers, by number: pgbench can draw numbers only.
 async fn make_places(bench: &Bench<'_>, database: &str) {
     let client = bench.cluster.client(database).await;
     let make = "CREATE TABLE places (n int PRIMARY KEY, session bytea NOT NULL, player bytea NOT NULL)";
     client.batch_execute(make).await.unwrap();
     let insert = client.prepare("INSERT INTO places VALUES ($1, $2, $3)").await.unwrap();
-    for (which, n) in Case::Join.asked_for(bench.size.sessions, 0).into_iter().flatten().zip(0_i32..) {
+    for (which, n) in
+        Case::Join.sessions_of_callers(bench.size.sessions, 0).into_iter().flatten().zip(0_i32..)
+    {
         let (id, player) = (which.id(), which.newcomer().player);
         client.execute(&insert, &[&n, &keys::session(&id), &keys::membership(player, &id)]).await.unwrap();
     }
 }
 
-/// What is written: as many bytes as a server writes, in digits, which take one byte each as they are sent and stored.
+/// The values to write: as many bytes as a server writes, as digits, which take one byte each on the wire and on disk.
 fn values() -> [(&'static str, String); 3] {
     let which = Which { kind: Case::Join.stored(), number: 0 };
     let batches = Case::Join.batches(&Sessions::new(), which);

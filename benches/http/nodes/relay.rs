@@ -1,4 +1,4 @@
-//! A relay before the database that counts what passes.
+//! A relay in front of the database that counts statements and bytes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,23 +8,23 @@ use tokio::net::TcpListener;
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
-/// What has passed.
+/// The counters.
 #[derive(Default)]
 pub struct Passed {
     statements: AtomicU64,
-    bytes_there: AtomicU64,
-    bytes_back: AtomicU64,
+    bytes_to_server: AtomicU64,
+    bytes_to_client: AtomicU64,
 }
 
-/// See the module.
+/// A relay.
 pub struct Relay {
-    /// Where it listens.
+    /// The port that it listens on.
     pub port: u16,
     passed: Arc<Passed>,
 }
 
 impl Relay {
-    /// Starts one before a server on a port of this machine. It ends with the process.
+    /// Starts a relay in front of a server on a port of this machine. It runs until the process ends.
     pub async fn start(port: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let relay = Self { port: listener.local_addr().unwrap().port(), passed: Arc::default() };
@@ -36,9 +36,10 @@ impl Relay {
                 for stream in [&client, &server] {
                     stream.set_nodelay(true).unwrap();
                 }
-                let ((asked, answer), (answered, ask)) = (client.into_split(), server.into_split());
-                tokio::spawn(carry_there(asked, ask, Arc::clone(&passed)));
-                tokio::spawn(carry_back(answered, answer, Arc::clone(&passed)));
+                let (from_client, to_client) = client.into_split();
+                let (from_server, to_server) = server.into_split();
+                tokio::spawn(carry_to_server(from_client, to_server, Arc::clone(&passed)));
+                tokio::spawn(carry_to_client(from_server, to_client, Arc::clone(&passed)));
             }
         });
         relay
@@ -46,12 +47,12 @@ impl Relay {
 
     /// Statements, bytes to the database and bytes from it, up to now.
     pub fn passed(&self) -> [f64; 3] {
-        let Passed { statements, bytes_there, bytes_back } = &*self.passed;
-        [statements, bytes_there, bytes_back].map(|count| count.load(Ordering::Relaxed) as f64)
+        let Passed { statements, bytes_to_server, bytes_to_client } = &*self.passed;
+        [statements, bytes_to_server, bytes_to_client].map(|count| count.load(Ordering::Relaxed) as f64)
     }
 }
 
-/// Carries bytes until either side goes away, each time as many as there are.
+/// Forwards bytes until either side closes its connection.
 async fn carry(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut seen: impl FnMut(&[u8])) {
     let mut buffer = vec![0; 65_536];
     while let Ok(bytes @ 1..) = from.read(&mut buffer).await {
@@ -62,34 +63,34 @@ async fn carry(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut seen: impl F
     }
 }
 
-async fn carry_there(from: OwnedReadHalf, to: OwnedWriteHalf, passed: Arc<Passed>) {
+async fn carry_to_server(from: OwnedReadHalf, to: OwnedWriteHalf, passed: Arc<Passed>) {
     let mut messages = Messages::default();
     carry(from, to, |bytes| {
-        passed.bytes_there.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        passed.bytes_to_server.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         passed.statements.fetch_add(messages.statements(bytes), Ordering::Relaxed);
     })
     .await;
 }
 
-async fn carry_back(from: OwnedReadHalf, to: OwnedWriteHalf, passed: Arc<Passed>) {
+async fn carry_to_client(from: OwnedReadHalf, to: OwnedWriteHalf, passed: Arc<Passed>) {
     carry(from, to, |bytes| {
-        passed.bytes_back.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        passed.bytes_to_client.fetch_add(bytes.len() as u64, Ordering::Relaxed);
     })
     .await;
 }
 
-/// Where one message to the database ends and the next begins.
+/// Splits the bytes to the database into messages.
 #[derive(Default)]
 struct Messages {
-    /// Of the message that has begun: its type, which the first one does not have, and its length.
+    /// The type and the length of the current message. The first message of a connection has no type.
     head: Vec<u8>,
-    /// Bytes of the message that are yet to come.
+    /// Bytes of the current message that are still to come.
     rest: usize,
     is_started: bool,
 }
 
 impl Messages {
-    /// How many statements are carried out by what begins in these bytes.
+    /// Number of statements whose execution begins in these bytes.
     fn statements(&mut self, mut bytes: &[u8]) -> u64 {
         let mut statements = 0;
         while let Some((first, others)) = bytes.split_first() {
@@ -102,9 +103,9 @@ impl Messages {
             bytes = others;
             let type_bytes = usize::from(self.is_started);
             let Some(Ok(length)) = self.head.get(type_bytes..).map(<[u8; 4]>::try_from) else { continue };
-            // The length counts itself.
+            // The length includes its own four bytes.
             self.rest = u32::from_be_bytes(length) as usize - length.len();
-            // Execute, or a query in one message.
+            // `E`: execute a prepared statement. `Q`: a simple query.
             statements += u64::from(self.is_started && matches!(self.head[0], b'E' | b'Q'));
             self.head.clear();
             self.is_started = true;

@@ -1,19 +1,19 @@
-//! Few and many sessions in the database: what they take on disk, and whether requests notice.
+//! Few and many sessions in the database: their size on disk, and the cost of requests.
 
 use std::time::{Duration, Instant};
 
 use super::Bench;
-use super::asker::{self, Asker, Ratio, shown};
 use super::database::OnDisk;
+use super::variants::{self, Ratio, Variant, shown};
 use crate::cases::{CALLERS, Case};
 use crate::compare::{Server, callers};
 use crate::requests::{self, Request};
 use crate::sessions::{Kind, Which};
 
-/// Sessions that each caller reads who finds none of them in the node's memory, where there are so many.
+/// Most sessions that each caller reads through a node without a cache.
 const READ_EACH: u64 = 256;
 
-/// Measures, and prints a table for what is on disk and one for each request.
+/// Measures, and prints a table of the size on disk and one for each kind of request.
 pub fn measure(bench: &Bench) {
     println!(
         "\n| sessions | rows each | table, bytes each | index, bytes each | together | filled in, s |\n\
@@ -58,21 +58,21 @@ fn compare<'a>(
     case: Case,
     requests: impl Fn(u64) -> Vec<Vec<Request>>,
 ) {
-    let asker = |(sessions, server): (u64, &Server)| {
+    let variant = |(sessions, server): (u64, &Server)| {
         let name = shown(sessions as f64);
         let file = bench.write(&format!("{sessions}.json"), &requests(sessions));
-        Asker::new(format!("{name} sessions"), callers(case, &[server], &file, None))
+        Variant::new(format!("{name} sessions"), callers(case, &[server], &file, None))
     };
-    let mut askers: Vec<_> = servers.map(asker).collect();
-    let rounds = asker::rounds(&mut askers, &bench.cluster, bench.size.rounds, bench.size.time);
+    let mut variants: Vec<_> = servers.map(variant).collect();
+    let rounds = variants::rounds(&mut variants, &bench.cluster, bench.size.rounds, bench.size.time);
     let ratios = [
         Ratio { name: "p99, to the fewest", of: |cell| cell.sample.p99_us, to: 0 },
-        Ratio { name: "all CPU, to the fewest", of: asker::Cell::cpu_us, to: 0 },
+        Ratio { name: "all CPU, to the fewest", of: variants::Cell::cpu_us, to: 0 },
     ];
-    asker::print(title, &askers, &rounds, &ratios);
+    variants::print(title, &variants, &rounds, &ratios);
 }
 
-/// Somebody who may read any session reads them all over the table.
+/// Reads of sessions spread over the whole table, by a caller who may read any session.
 fn reads_anywhere(sessions: u64) -> Vec<Vec<Request>> {
     let token = requests::reader_token();
     let each = READ_EACH.min(sessions / CALLERS);

@@ -1,45 +1,47 @@
-//! What hyper was given of a connection to read: only between requests may anybody else answer on it.
+//! Where requests begin and end in the bytes that hyper reads. Only between requests may the fast path answer under hyper.
 
 use std::mem::MaybeUninit;
 
 use super::HEADERS_MAX;
 
-/// Room for the headers of a request.
-pub type Room<'a> = [MaybeUninit<httparse::Header<'a>>; HEADERS_MAX];
+/// Memory for the parsed headers of a request.
+pub type HeaderSlots<'a> = [MaybeUninit<httparse::Header<'a>>; HEADERS_MAX];
 
-/// How long a request is, in bytes.
+/// Length of a request in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Extent {
+pub struct RequestLength {
     pub head_bytes: u64,
     pub body_bytes: u64,
 }
 
-/// What bytes begin with.
-pub enum Read<'r, 'a> {
-    /// A request whose end is plain, and after which another may come.
-    Plain(httparse::Request<'r, 'a>, Extent),
-    /// A head of which more is to come.
-    Half,
-    /// Anything else.
+/// The request at the start of some bytes.
+pub enum ParsedHead<'r, 'a> {
+    /// A plain request: its length is known from its head, and another request may follow on the connection.
+    Plain(httparse::Request<'r, 'a>, RequestLength),
+    /// The head is incomplete.
+    Partial,
+    /// The bytes are not a request, or the request is not plain.
     Other,
 }
 
-/// Reads what bytes begin with as hyper reads it, with the same library.
-pub fn read<'r, 'a>(bytes: &'a [u8], room: &'r mut Room<'a>) -> Read<'r, 'a> {
+/// Parses the head at the start of `bytes`, with the library that hyper uses.
+pub fn parse_head<'r, 'a>(bytes: &'a [u8], slots: &'r mut HeaderSlots<'a>) -> ParsedHead<'r, 'a> {
     let mut request = httparse::Request::new(&mut []);
-    match request.parse_with_uninit_headers(bytes, room) {
-        Ok(httparse::Status::Complete(head_bytes)) => match body_bytes(&request) {
-            Some(body_bytes) => Read::Plain(request, Extent { head_bytes: head_bytes as u64, body_bytes }),
-            None => Read::Other,
+    match request.parse_with_uninit_headers(bytes, slots) {
+        Ok(httparse::Status::Complete(head_bytes)) => match plain_body_bytes(&request) {
+            Some(body_bytes) => {
+                ParsedHead::Plain(request, RequestLength { head_bytes: head_bytes as u64, body_bytes })
+            }
+            None => ParsedHead::Other,
         },
-        Ok(httparse::Status::Partial) => Read::Half,
-        Err(_) => Read::Other,
+        Ok(httparse::Status::Partial) => ParsedHead::Partial,
+        Err(_) => ParsedHead::Other,
     }
 }
 
-/// How long a request's body is, where that is plain and another request may come after it.
-fn body_bytes(request: &httparse::Request<'_, '_>) -> Option<u64> {
-    // Older versions end the connection unless told otherwise.
+/// Length of the body of a plain request in bytes; `None` if the request is not plain.
+fn plain_body_bytes(request: &httparse::Request<'_, '_>) -> Option<u64> {
+    // HTTP/1.0 closes the connection after the response by default.
     if request.version != Some(1) || request.method == Some("CONNECT") {
         return None;
     }
@@ -47,7 +49,7 @@ fn body_bytes(request: &httparse::Request<'_, '_>) -> Option<u64> {
     for header in &*request.headers {
         let is = |name: &str| header.name.eq_ignore_ascii_case(name);
         if is("content-length") {
-            let is_first = body_bytes.replace(read_length(header.value)?).is_none();
+            let is_first = body_bytes.replace(parse_length(header.value)?).is_none();
             if !is_first {
                 return None;
             }
@@ -62,52 +64,57 @@ fn body_bytes(request: &httparse::Request<'_, '_>) -> Option<u64> {
     Some(body_bytes.unwrap_or(0))
 }
 
-/// A length in bytes: digits, and nothing else.
-fn read_length(value: &[u8]) -> Option<u64> {
+/// A value of `content-length`: decimal digits only.
+fn parse_length(value: &[u8]) -> Option<u64> {
     let text = std::str::from_utf8(value).ok()?;
-    let is_plain = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    is_plain.then(|| text.parse().ok())?
+    let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    is_number.then(|| text.parse().ok())?
 }
 
-/// See the module.
+/// Tracks the requests in the bytes that hyper was given to read.
 #[derive(Default)]
-pub struct Given {
-    /// Requests that were begun.
+pub struct FramingTracker {
+    /// Requests that began.
     requests: u64,
-    /// Bytes of the last that are still to come.
+    /// Bytes of the last request that are still to come.
     rest_bytes: u64,
-    /// Where it could not be told any more where a request ends.
+    /// Whether the tracker no longer knows where requests end. It never recovers.
     is_lost: bool,
 }
 
-impl Given {
+impl FramingTracker {
+    /// A tracker that is lost from the start, for a connection without the fast path.
+    pub fn lost() -> Self {
+        Self { is_lost: true, ..Self::default() }
+    }
+
     /// Whether the next byte begins a request.
-    pub fn is_whole(&self) -> bool {
+    pub fn is_at_boundary(&self) -> bool {
         !self.is_lost && self.rest_bytes == 0
     }
 
-    /// Requests that it was given, where all of them are whole.
-    pub fn whole_requests(&self) -> Option<u64> {
-        self.is_whole().then_some(self.requests)
+    /// Number of requests so far; `None` if the last one is incomplete or the tracker is lost.
+    pub fn complete_requests(&self) -> Option<u64> {
+        self.is_at_boundary().then_some(self.requests)
     }
 
-    /// Notes bytes that begin a request; `extent` is its, where it is plain.
-    pub fn begin(&mut self, bytes: u64, extent: Option<Extent>) {
+    /// Notes bytes that begin a request. `length` is the length of a plain request.
+    pub fn begin_request(&mut self, bytes: u64, length: Option<RequestLength>) {
         self.requests += 1;
-        match extent.and_then(|extent| extent.head_bytes.checked_add(extent.body_bytes)) {
-            Some(all) => {
-                self.rest_bytes = all;
-                self.go_on(bytes);
+        match length.and_then(|length| length.head_bytes.checked_add(length.body_bytes)) {
+            Some(all_bytes) => {
+                self.rest_bytes = all_bytes;
+                self.continue_request(bytes);
             }
             None => self.is_lost = true,
         }
     }
 
-    /// Notes bytes of a request that was begun before.
-    pub fn go_on(&mut self, bytes: u64) {
+    /// Notes further bytes of the last request.
+    pub fn continue_request(&mut self, bytes: u64) {
         match self.rest_bytes.checked_sub(bytes) {
             Some(rest_bytes) => self.rest_bytes = rest_bytes,
-            // Another request begins somewhere in them.
+            // The next request begins somewhere inside these bytes.
             None => self.is_lost = true,
         }
     }
@@ -117,21 +124,25 @@ impl Given {
 mod tests {
     use super::*;
 
-    fn extent(head: &str) -> Option<Extent> {
-        match read(head.as_bytes(), &mut [const { MaybeUninit::uninit() }; HEADERS_MAX]) {
-            Read::Plain(_, extent) => Some(extent),
-            Read::Half | Read::Other => None,
+    fn plain_length(head: &str) -> Option<RequestLength> {
+        match parse_head(head.as_bytes(), &mut [const { MaybeUninit::uninit() }; HEADERS_MAX]) {
+            ParsedHead::Plain(_, length) => Some(length),
+            ParsedHead::Partial | ParsedHead::Other => None,
         }
     }
 
-    /// Whether requests that are given in these pieces are known to be whole at the end, and how many they are.
-    fn given(pieces: &[&str]) -> Option<u64> {
-        let mut given = Given::default();
+    /// The number of complete requests after the tracker has seen these pieces.
+    fn track(pieces: &[&str]) -> Option<u64> {
+        let mut tracker = FramingTracker::default();
         for piece in pieces {
             let bytes = piece.len() as u64;
-            if given.is_whole() { given.begin(bytes, extent(piece)) } else { given.go_on(bytes) }
+            if tracker.is_at_boundary() {
+                tracker.begin_request(bytes, plain_length(piece));
+            } else {
+                tracker.continue_request(bytes);
+            }
         }
-        given.whole_requests()
+        tracker.complete_requests()
     }
 
     fn head(headers: &str) -> String {
@@ -139,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plain_request_says_how_long_it_is() {
+    fn a_plain_request_has_a_known_length() {
         for (headers, body_bytes) in [
             ("", 0),
             ("content-length: 0\r\n", 0),
@@ -147,14 +158,14 @@ mod tests {
             ("Connection: Keep-Alive\r\ncontent-length:7\r\n", 7),
         ] {
             let head = head(headers);
-            let expected = Extent { head_bytes: head.len() as u64, body_bytes };
-            assert_eq!(extent(&head), Some(expected), "{headers}");
-            assert_eq!(extent(&(head + "more")), Some(expected), "{headers}");
+            let expected = RequestLength { head_bytes: head.len() as u64, body_bytes };
+            assert_eq!(plain_length(&head), Some(expected), "{headers}");
+            assert_eq!(plain_length(&(head + "more")), Some(expected), "{headers}");
         }
     }
 
     #[test]
-    fn what_is_not_plain_is_left_alone() {
+    fn other_requests_have_none() {
         for headers in [
             "content-length: 1\r\ncontent-length: 1\r\n",
             "content-length: 1, 1\r\n",
@@ -169,39 +180,48 @@ mod tests {
             "connection: close\r\n",
             "connection: keep-alive, upgrade\r\n",
         ] {
-            assert_eq!(extent(&head(headers)), None, "{headers}");
+            assert_eq!(plain_length(&head(headers)), None, "{headers}");
         }
-        let whole = head("");
+        let complete = head("");
         for other in [
-            &whole[..whole.len() - 1],
+            &complete[..complete.len() - 1],
             "",
-            &whole.replace("HTTP/1.1", "HTTP/1.0"),
-            &whole.replace("POST /", "CONNECT a:1"),
-            &whole.replace("POST", "P ST"),
+            &complete.replace("HTTP/1.1", "HTTP/1.0"),
+            &complete.replace("POST /", "CONNECT a:1"),
+            &complete.replace("POST", "P ST"),
             &head(&"x: x\r\n".repeat(HEADERS_MAX)),
         ] {
-            assert_eq!(extent(other), None, "{other}");
+            assert_eq!(plain_length(other), None, "{other}");
         }
     }
 
     #[test]
-    fn requests_are_whole_where_each_ends_with_a_piece() {
-        let (none, four) = (head(""), head("content-length: 4\r\n"));
-        assert_eq!(given(&[]), Some(0));
-        assert_eq!(given(&[&none, &none]), Some(2));
-        assert_eq!(given(&[&four, "ab", "cd", &none, &format!("{four}abcd")]), Some(3));
-        for open in [&[&*four][..], &[&none, &four, "abc"]] {
-            assert_eq!(given(open), None);
+    fn requests_are_counted_if_each_ends_with_a_piece() {
+        let (empty, four) = (head(""), head("content-length: 4\r\n"));
+        assert_eq!(track(&[]), Some(0));
+        assert_eq!(track(&[&empty, &empty]), Some(2));
+        assert_eq!(track(&[&four, "ab", "cd", &empty, &format!("{four}abcd")]), Some(3));
+        for incomplete in [&[&*four][..], &[&empty, &four, "abc"]] {
+            assert_eq!(track(incomplete), None);
         }
         let chunked = head("transfer-encoding: chunked\r\n");
         for lost in [
-            &[&*format!("{none}{none}")][..],
-            &[&none[..5], &none[5..]],
+            &[&*format!("{empty}{empty}")][..],
+            &[&empty[..5], &empty[5..]],
             &[&four, "abcde"],
             &[&chunked, "0\r\n\r\n"],
             &["nonsense\r\n\r\n"],
         ] {
-            assert_eq!(given(&[lost, &[&none]].concat()), None, "{lost:?}");
+            assert_eq!(track(&[lost, &[&empty]].concat()), None, "{lost:?}");
         }
+    }
+
+    #[test]
+    fn a_tracker_without_the_fast_path_is_never_at_a_boundary() {
+        let mut tracker = FramingTracker::lost();
+        assert!(!tracker.is_at_boundary());
+        tracker.continue_request(0);
+        tracker.continue_request(100);
+        assert_eq!(tracker.complete_requests(), None);
     }
 }

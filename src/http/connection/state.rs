@@ -1,54 +1,78 @@
-//! How far a connection is: what its parts (its stream, its timer, hyper's calls of the handler) tell each other.
+//! The state of one connection that its parts share: the stream under hyper, the idle timer, the service that hyper calls,
+//! and the listener that drains the connection. All of them run in the connection's task.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use tokio::sync::Notify;
 
-/// See the module.
+/// Counts and flags of one connection.
 #[derive(Default)]
-pub struct Progress {
-    /// Notified where a request ever came.
-    pub asked: Notify,
-    /// Answers that hyper has taken over whole.
-    answered: AtomicU64,
-    /// Whether something was answered, or sent of an answer, that hyper did not see.
-    served_here: AtomicBool,
+pub struct ConnectionState {
+    has_request: AtomicBool,
+    first_request: Notify,
+    responses_taken: AtomicU64,
+    was_active_under_hyper: AtomicBool,
+    has_declined: AtomicBool,
 }
 
-impl Progress {
-    /// How many answers hyper has taken over whole. They are sent once it has flushed after that.
-    pub fn answered(&self) -> u64 {
-        self.answered.load(Ordering::Acquire)
-    }
-
-    /// Notes that something was answered, or sent of an answer, that hyper did not see.
-    pub fn note_served_here(&self) {
-        // Once is enough until it is asked for; most of the time this is but a look.
-        if !self.served_here.load(Ordering::Relaxed) {
-            self.served_here.store(true, Ordering::Relaxed);
-            self.asked.notify_one();
+impl ConnectionState {
+    /// Notes that a request has arrived.
+    pub fn note_request(&self) {
+        if !self.has_request.load(Ordering::Relaxed) {
+            self.has_request.store(true, Ordering::Relaxed);
+            self.first_request.notify_one();
         }
     }
 
-    /// Whether that was noted since this was last asked.
-    pub fn was_served_here(&self) -> bool {
-        self.served_here.swap(false, Ordering::Relaxed)
+    /// Waits until the connection has had a request. One task may wait, once.
+    pub async fn first_request(&self) {
+        self.first_request.notified().await;
+    }
+
+    /// Number of responses whose last byte hyper has taken over from the service. hyper has sent them all after its next
+    /// flush.
+    pub fn responses_taken(&self) -> u64 {
+        self.responses_taken.load(Ordering::Acquire)
+    }
+
+    /// Notes that the stream under hyper answered a request, or sent a part of an answer. hyper sees neither.
+    pub fn note_activity_under_hyper(&self) {
+        self.note_request();
+        // Read first: the flag is usually set already, and a read leaves the cache line shared.
+        if !self.was_active_under_hyper.load(Ordering::Relaxed) {
+            self.was_active_under_hyper.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether there was activity under hyper since the last call.
+    pub fn take_activity_under_hyper(&self) -> bool {
+        self.was_active_under_hyper.swap(false, Ordering::Relaxed)
+    }
+
+    /// Notes that the fast path declined the request that hyper reads next.
+    pub fn note_declined(&self) {
+        self.has_declined.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the fast path has already declined the request that hyper has just read. Clears the note.
+    pub fn take_declined(&self) -> bool {
+        self.has_declined.load(Ordering::Relaxed) && self.has_declined.swap(false, Ordering::Relaxed)
     }
 }
 
-/// Held by an answer until hyper has taken all of it.
-pub struct Answering(Arc<Progress>);
+/// Marks a response as in flight. The response body holds it, and hyper drops the body once it has taken over all of it.
+pub struct InFlightGuard(Arc<ConnectionState>);
 
-impl Answering {
-    /// Of a connection.
-    pub fn on(progress: &Arc<Progress>) -> Self {
-        Self(Arc::clone(progress))
+impl InFlightGuard {
+    /// For the next response of a connection.
+    pub fn new(state: &Arc<ConnectionState>) -> Self {
+        Self(Arc::clone(state))
     }
 }
 
-impl Drop for Answering {
+impl Drop for InFlightGuard {
     fn drop(&mut self) {
-        self.0.answered.fetch_add(1, Ordering::Release);
+        self.0.responses_taken.fetch_add(1, Ordering::Release);
     }
 }

@@ -1,4 +1,4 @@
-//! A connection's stream, under hyper: it answers itself what can be answered at once.
+//! The stream under hyper: it answers requests of the fast path itself. The parent module explains when it may.
 
 use std::cell::RefCell;
 use std::io;
@@ -10,162 +10,186 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf as _, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::framing::{Given, Read, read};
-use super::state::Progress;
+use super::framing::{FramingTracker, ParsedHead, parse_head};
+use super::state::ConnectionState;
 use super::{HEADERS_MAX, Handler};
 
-/// Most bytes of a head in pieces that wait here for the rest of it: as long as heads may be by default. hyper gives
-/// room for 8 KiB to read at first, so that longer heads always come in pieces.
-const HELD_BYTES_MAX: usize = 32_768;
-/// Bytes that the end of a head may have in the piece before the one that it ends with.
+/// Longest partial head that waits in the stream, in bytes: the default of `[http] header_bytes_max`. hyper first offers a
+/// read buffer of 8 KiB, so that longer heads always arrive in pieces.
+const PARTIAL_HEAD_BYTES_MAX: usize = 32_768;
+/// Bytes at the end of a piece that can belong to the empty line after a head.
 const END_BYTES_BEFORE: usize = 3;
 
 thread_local! {
-    /// Where answers are written that are sent at once: always the same memory, which is near.
-    static ANSWER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    /// The response being written. All connections of a thread use the same memory, so it stays in the processor's cache.
+    static RESPONSE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-/// A stream that hyper reads requests from and writes its answers to, which keeps to itself the requests that its handler
-/// answers at once: those without a body, which come alone, while nothing of another is under way. hyper has no work
-/// with them: to it, there is nothing to read yet.
-pub struct Stream<S, H> {
+/// The stream that hyper reads from and writes to. A request that the stream answers never reaches hyper: to hyper, the
+/// client has sent nothing yet.
+pub struct FastPathStream<S, H> {
     stream: S,
     handler: H,
-    progress: Arc<Progress>,
-    given: Given,
-    /// Answers of hyper's that are sent.
+    state: Arc<ConnectionState>,
+    tracker: FramingTracker,
+    /// Responses of hyper that are flushed.
     flushed: u64,
-    /// What is left of an answer made here, where the client is slow to take it. This and what follows take no memory
-    /// while they are empty, which they are on a connection that waits for its next request.
-    unsent: BytesMut,
-    /// A head of which more is to come.
-    held: BytesMut,
-    /// What was held, and is hyper's.
-    passing: BytesMut,
+    /// The rest of a response of the stream, while the client reads slowly. This and the other buffers take no memory while
+    /// they are empty, as on a connection that waits for its next request.
+    write_buffer: BytesMut,
+    /// A head whose end has not arrived.
+    partial_head: BytesMut,
+    /// Bytes that were in `partial_head` and that hyper is to read next.
+    pass_through: BytesMut,
 }
 
-/// What becomes of bytes that were read.
+/// What to do with bytes that were read.
 #[derive(PartialEq)]
-enum Verdict {
-    /// They are answered.
+enum Action {
+    /// Nothing: the stream has answered them.
     Answered,
-    /// They may be answered once there are more of them.
-    Half,
-    /// They are hyper's.
-    Passed,
+    /// Wait for the rest of the head.
+    Wait,
+    /// Give them to hyper.
+    PassThrough,
 }
 
-impl<S, H> Stream<S, H>
+impl<S, H> FastPathStream<S, H>
 where
     S: AsyncRead + AsyncWrite + Unpin,
     H: Handler,
 {
-    /// Over a stream, all that a connection has.
-    pub fn over(stream: S, handler: H, progress: Arc<Progress>) -> Self {
-        let (given, none) = (Given::default(), BytesMut::new);
-        Self { stream, handler, progress, given, flushed: 0, unsent: none(), held: none(), passing: none() }
-    }
-
-    /// What becomes of bytes that come after all that was answered or passed on before.
-    fn judge(&mut self, bytes: &[u8], context: &mut Context<'_>) -> io::Result<Verdict> {
-        let count = bytes.len() as u64;
-        if !self.given.is_whole() {
-            self.given.go_on(count);
-            return Ok(Verdict::Passed);
+    /// Wraps the stream of a new connection.
+    pub fn new(stream: S, handler: H, state: Arc<ConnectionState>) -> Self {
+        let tracker =
+            if handler.has_fast_path() { FramingTracker::default() } else { FramingTracker::lost() };
+        Self {
+            stream,
+            handler,
+            state,
+            tracker,
+            flushed: 0,
+            write_buffer: BytesMut::new(),
+            partial_head: BytesMut::new(),
+            pass_through: BytesMut::new(),
         }
-        let is_between = self.given.whole_requests() == Some(self.flushed);
-        let mut room = [const { MaybeUninit::uninit() }; HEADERS_MAX];
-        let extent = match read(bytes, &mut room) {
-            Read::Plain(request, extent) => {
-                let is_alone = (extent.head_bytes, extent.body_bytes) == (count, 0);
-                if is_alone && is_between && self.answer_at_once(&request, context)? {
-                    self.progress.note_served_here();
-                    return Ok(Verdict::Answered);
-                }
-                Some(extent)
-            }
-            Read::Half if is_between && bytes.len() <= HELD_BYTES_MAX => return Ok(Verdict::Half),
-            Read::Half | Read::Other => None,
-        };
-        self.given.begin(count, extent);
-        Ok(Verdict::Passed)
     }
 
-    /// Takes in what was read, nothing where that was the end. Answers whether it is hyper's as it is.
-    fn take_in(&mut self, bytes: &[u8], context: &mut Context<'_>) -> io::Result<bool> {
-        if self.held.is_empty() {
+    /// Decides about bytes that follow everything answered or passed through so far.
+    ///
+    /// # Errors
+    /// If the response could not be written.
+    fn decide(&mut self, bytes: &[u8], context: &mut Context<'_>) -> io::Result<Action> {
+        let count = bytes.len() as u64;
+        if !self.tracker.is_at_boundary() {
+            self.tracker.continue_request(count);
+            return Ok(Action::PassThrough);
+        }
+        let is_hyper_idle = self.tracker.complete_requests() == Some(self.flushed);
+        let mut slots = [const { MaybeUninit::uninit() }; HEADERS_MAX];
+        let length = match parse_head(bytes, &mut slots) {
+            ParsedHead::Plain(request, length) => {
+                let is_alone = (length.head_bytes, length.body_bytes) == (count, 0);
+                if is_alone && is_hyper_idle {
+                    if self.try_fast_path(&request, context)? {
+                        self.state.note_activity_under_hyper();
+                        return Ok(Action::Answered);
+                    }
+                    self.state.note_declined();
+                }
+                Some(length)
+            }
+            ParsedHead::Partial if is_hyper_idle && bytes.len() <= PARTIAL_HEAD_BYTES_MAX => {
+                return Ok(Action::Wait);
+            }
+            ParsedHead::Partial | ParsedHead::Other => None,
+        };
+        self.tracker.begin_request(count, length);
+        Ok(Action::PassThrough)
+    }
+
+    /// Processes bytes that were read; none at the end of the stream. Returns whether hyper gets these bytes as they are.
+    ///
+    /// # Errors
+    /// If a response could not be written.
+    fn receive(&mut self, bytes: &[u8], context: &mut Context<'_>) -> io::Result<bool> {
+        if self.partial_head.is_empty() {
             if bytes.is_empty() {
                 return Ok(true);
             }
-            let verdict = self.judge(bytes, context)?;
-            if verdict == Verdict::Half {
-                self.held.extend_from_slice(bytes);
+            let action = self.decide(bytes, context)?;
+            if action == Action::Wait {
+                self.partial_head.extend_from_slice(bytes);
             }
-            return Ok(verdict == Verdict::Passed);
+            return Ok(action == Action::PassThrough);
         }
-        let from = self.held.len().saturating_sub(END_BYTES_BEFORE);
-        self.held.extend_from_slice(bytes);
-        let is_over = bytes.is_empty() || self.held.len() > HELD_BYTES_MAX;
-        // Not read again from the start for each piece, or many small ones would cost much.
-        if !may_end_head(&self.held[from..]) && !is_over {
+        let new_from = self.partial_head.len().saturating_sub(END_BYTES_BEFORE);
+        self.partial_head.extend_from_slice(bytes);
+        let must_end = bytes.is_empty() || self.partial_head.len() > PARTIAL_HEAD_BYTES_MAX;
+        // Parse only when the head may be complete: parsing from the start for each of many small pieces is quadratic.
+        if !may_end_head(&self.partial_head[new_from..]) && !must_end {
             return Ok(false);
         }
-        let held = std::mem::take(&mut self.held);
-        match self.judge(&held, context)? {
-            Verdict::Answered => {}
-            Verdict::Half if !is_over => self.held = held,
-            Verdict::Half => {
-                self.given.begin(held.len() as u64, None);
-                self.passing = held;
+        let head = std::mem::take(&mut self.partial_head);
+        match self.decide(&head, context)? {
+            Action::Answered => {}
+            Action::Wait if !must_end => self.partial_head = head,
+            Action::Wait => {
+                self.tracker.begin_request(head.len() as u64, None);
+                self.pass_through = head;
             }
-            Verdict::Passed => self.passing = held,
+            Action::PassThrough => self.pass_through = head,
         }
         Ok(false)
     }
 
-    fn answer_at_once(
+    /// Offers a request to the fast path, and begins to send the response. Returns whether there is one.
+    ///
+    /// # Errors
+    /// If the response could not be written.
+    fn try_fast_path(
         &mut self,
         request: &httparse::Request<'_, '_>,
         context: &mut Context<'_>,
     ) -> io::Result<bool> {
-        ANSWER.with_borrow_mut(|answer| {
-            answer.clear();
-            if !self.handler.answer_at_once(request, answer) {
+        RESPONSE.with_borrow_mut(|response| {
+            response.clear();
+            if !self.handler.fast_path(request, response) {
                 return Ok(false);
             }
-            let sent = match Pin::new(&mut self.stream).poll_write(context, answer) {
+            let sent = match Pin::new(&mut self.stream).poll_write(context, response) {
                 Poll::Ready(sent) => sent?,
                 Poll::Pending => 0,
             };
-            self.unsent.extend_from_slice(&answer[sent..]);
+            self.write_buffer.extend_from_slice(&response[sent..]);
             Ok(true)
         })
     }
 
-    /// Sends what is left of an answer made here.
-    fn poll_send(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.unsent.is_empty() {
+    /// Sends the rest of a response of the stream.
+    fn poll_write_buffer(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.write_buffer.is_empty() {
             return Poll::Ready(Ok(()));
         }
-        while !self.unsent.is_empty() {
-            match ready!(Pin::new(&mut self.stream).poll_write(context, &self.unsent))? {
+        while !self.write_buffer.is_empty() {
+            match ready!(Pin::new(&mut self.stream).poll_write(context, &self.write_buffer))? {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                sent => self.unsent.advance(sent),
+                sent => self.write_buffer.advance(sent),
             }
-            // hyper waits for a head meanwhile, and must not end the connection for that.
-            self.progress.note_served_here();
+            // hyper waits for a head meanwhile, and must not close the connection as idle.
+            self.state.note_activity_under_hyper();
         }
-        self.unsent = BytesMut::new();
+        self.write_buffer = BytesMut::new();
         Poll::Ready(Ok(()))
     }
 }
 
-/// Whether the end of a head, an empty line, may lie in these bytes.
+/// Whether the empty line at the end of a head may be in these bytes.
 fn may_end_head(bytes: &[u8]) -> bool {
     bytes.windows(2).any(|two| two == b"\n\n") || bytes.windows(3).any(|three| three == b"\n\r\n")
 }
 
-impl<S, H> AsyncRead for Stream<S, H>
+impl<S, H> AsyncRead for FastPathStream<S, H>
 where
     S: AsyncRead + AsyncWrite + Unpin,
     H: Handler,
@@ -173,32 +197,32 @@ where
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-        room: &mut ReadBuf<'_>,
+        buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
         loop {
-            // Who takes no answers is asked for no more requests.
-            ready!(this.poll_send(context))?;
-            if !this.passing.is_empty() {
-                let count = this.passing.len().min(room.remaining());
-                room.put_slice(&this.passing[..count]);
-                this.passing.advance(count);
-                if this.passing.is_empty() {
-                    this.passing = BytesMut::new();
+            // A client that does not read its responses can send no further requests.
+            ready!(this.poll_write_buffer(context))?;
+            if !this.pass_through.is_empty() {
+                let count = this.pass_through.len().min(buffer.remaining());
+                buffer.put_slice(&this.pass_through[..count]);
+                this.pass_through.advance(count);
+                if this.pass_through.is_empty() {
+                    this.pass_through = BytesMut::new();
                 }
                 return Poll::Ready(Ok(()));
             }
-            let before = room.filled().len();
-            ready!(Pin::new(&mut this.stream).poll_read(context, room))?;
-            if this.take_in(&room.filled()[before..], context)? {
+            let before = buffer.filled().len();
+            ready!(Pin::new(&mut this.stream).poll_read(context, buffer))?;
+            if this.receive(&buffer.filled()[before..], context)? {
                 return Poll::Ready(Ok(()));
             }
-            room.set_filled(before);
+            buffer.set_filled(before);
         }
     }
 }
 
-impl<S, H> AsyncWrite for Stream<S, H>
+impl<S, H> AsyncWrite for FastPathStream<S, H>
 where
     S: AsyncRead + AsyncWrite + Unpin,
     H: Handler,
@@ -208,20 +232,20 @@ where
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        ready!(self.poll_send(context))?;
+        ready!(self.poll_write_buffer(context))?;
         Pin::new(&mut self.stream).poll_write(context, bytes)
     }
 
-    /// hyper flushes when it has written all that it has: what it took over before is sent then.
+    /// hyper flushes once it has written everything it has. So all responses that it took over before are sent then.
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.poll_send(context))?;
+        ready!(self.poll_write_buffer(context))?;
         ready!(Pin::new(&mut self.stream).poll_flush(context))?;
-        self.flushed = self.progress.answered();
+        self.flushed = self.state.responses_taken();
         Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.poll_send(context))?;
+        ready!(self.poll_write_buffer(context))?;
         Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }
@@ -238,12 +262,12 @@ mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 
     use super::*;
-    use crate::http::connection::state::Answering;
+    use crate::http::connection::state::InFlightGuard;
 
     const QUICK: &str = "GET /quick HTTP/1.1\r\n\r\n";
     const OTHER: &str = "GET /other HTTP/1.1\r\n\r\n";
-    /// More than lies between the two sides.
-    const QUICK_ANSWER: [u8; 1000] = [b'x'; 1000];
+    /// Longer than the pipe between client and server.
+    const QUICK_RESPONSE: [u8; 1000] = [b'x'; 1000];
 
     #[derive(Clone)]
     struct Quick;
@@ -257,105 +281,112 @@ mod tests {
             std::future::pending()
         }
 
-        fn answer_at_once(&self, request: &httparse::Request<'_, '_>, answer: &mut Vec<u8>) -> bool {
+        fn has_fast_path(&self) -> bool {
+            true
+        }
+
+        fn fast_path(&self, request: &httparse::Request<'_, '_>, response: &mut Vec<u8>) -> bool {
             let is_quick = request.path == Some("/quick");
             if is_quick {
-                answer.extend(QUICK_ANSWER);
+                response.extend(QUICK_RESPONSE);
             }
             is_quick
         }
     }
 
-    fn connection() -> (DuplexStream, Stream<DuplexStream, Quick>, Arc<Progress>) {
+    fn connection() -> (DuplexStream, FastPathStream<DuplexStream, Quick>, Arc<ConnectionState>) {
         let (client, server) = tokio::io::duplex(64);
-        let progress = Arc::<Progress>::default();
-        (client, Stream::over(server, Quick, Arc::clone(&progress)), progress)
+        let state = Arc::<ConnectionState>::default();
+        (client, FastPathStream::new(server, Quick, Arc::clone(&state)), state)
     }
 
     #[tokio::test]
-    async fn who_is_slow_gets_every_answer_whole_and_in_its_turn() {
+    async fn a_slow_client_gets_every_response_whole_and_in_order() {
         let (mut client, mut server, _) = connection();
-        let serving = async {
+        let server_side = async {
             let mut bytes = [0; 64];
             let count = server.read(&mut bytes).await.unwrap();
             assert_eq!(&bytes[..count], OTHER.as_bytes());
             server.write_all(b"other").await.unwrap();
             server.shutdown().await.unwrap();
         };
-        let asking = async {
-            let mut answer = [0; QUICK_ANSWER.len()];
+        let client_side = async {
+            let mut response = [0; QUICK_RESPONSE.len()];
             for _ in 0..3 {
                 client.write_all(QUICK.as_bytes()).await.unwrap();
-                client.read_exact(&mut answer).await.unwrap();
-                assert_eq!(answer, QUICK_ANSWER);
+                client.read_exact(&mut response).await.unwrap();
+                assert_eq!(response, QUICK_RESPONSE);
             }
-            // Asked before anything of the answer before is taken.
+            // The second request arrives before the client has read any of the first response.
             client.write_all(QUICK.as_bytes()).await.unwrap();
-            // It comes alone: the other side reads it now, whoever of the two goes first.
+            // The first request arrives alone: let the server read it, whichever side runs first.
             for _ in 0..2 {
                 tokio::task::yield_now().await;
             }
             client.write_all(OTHER.as_bytes()).await.unwrap();
             let mut rest = Vec::new();
             client.read_to_end(&mut rest).await.unwrap();
-            assert_eq!(rest, [&QUICK_ANSWER[..], b"other"].concat());
+            assert_eq!(rest, [&QUICK_RESPONSE[..], b"other"].concat());
         };
-        tokio::join!(serving, asking);
+        tokio::join!(server_side, client_side);
     }
 
     #[tokio::test]
-    async fn what_is_slowly_taken_counts_as_served_and_leaves_no_memory_behind() {
-        let (mut client, mut server, progress) = connection();
+    async fn slow_reading_counts_as_activity_and_leaves_no_memory_allocated() {
+        let (mut client, mut server, state) = connection();
         client.write_all(QUICK.as_bytes()).await.unwrap();
-        let (mut taken, mut served) = ([0; 10], 0);
-        for _ in 0..QUICK_ANSWER.len() / taken.len() {
-            assert!(server.read(&mut [0; 64]).now_or_never().is_none(), "nothing is to be read");
-            served += u32::from(progress.was_served_here());
-            client.read_exact(&mut taken).await.unwrap();
+        let (mut piece, mut active) = ([0; 10], 0);
+        for _ in 0..QUICK_RESPONSE.len() / piece.len() {
+            assert!(server.read(&mut [0; 64]).now_or_never().is_none(), "hyper has nothing to read");
+            active += u32::from(state.take_activity_under_hyper());
+            client.read_exact(&mut piece).await.unwrap();
         }
-        assert!(served > 90, "{served}");
+        assert!(active > 90, "{active}");
         assert!(server.read(&mut [0; 64]).now_or_never().is_none());
-        assert!(!progress.was_served_here());
-        // A head that comes in pieces, and is not answered here.
+        assert!(!state.take_activity_under_hyper());
+        // A head in pieces that the fast path declines.
         for piece in OTHER.as_bytes().chunks(5) {
             client.write_all(piece).await.unwrap();
             let mut bytes = [0; 64];
             let read = server.read(&mut bytes).now_or_never();
             assert_eq!(read.is_some(), piece.ends_with(b"\n"));
         }
-        assert_eq!([&server.unsent, &server.held, &server.passing].map(BytesMut::capacity), [0; 3]);
+        assert_eq!(
+            [&server.write_buffer, &server.partial_head, &server.pass_through].map(BytesMut::capacity),
+            [0; 3]
+        );
     }
 
     #[tokio::test]
-    async fn nothing_is_answered_before_what_was_asked_before_is_answered_and_flushed() {
-        let (mut client, mut server, progress) = connection();
-        let answer = || drop(Answering::on(&progress));
+    async fn no_request_is_answered_before_all_earlier_responses_are_flushed() {
+        let (mut client, mut server, state) = connection();
+        let take_response = || drop(InFlightGuard::new(&state));
         let sides = &mut (&mut client, &mut server);
-        passes_on(sides, OTHER, "nothing answers it at once").await;
-        passes_on(sides, QUICK, "the first is not answered").await;
-        answer();
-        passes_on(sides, QUICK, "the first is taken over, and not flushed").await;
+        passes_through(sides, OTHER, "the fast path declines it").await;
+        passes_through(sides, QUICK, "hyper has not taken over the first response").await;
+        take_response();
+        passes_through(sides, QUICK, "the first response is not flushed").await;
         sides.1.flush().await.unwrap();
-        passes_on(sides, QUICK, "one of three is sent").await;
-        (0..3).for_each(|_| answer());
-        passes_on(sides, QUICK, "four are taken over, and one is sent").await;
-        answer();
+        passes_through(sides, QUICK, "one of three responses is flushed").await;
+        (0..3).for_each(|_| take_response());
+        passes_through(sides, QUICK, "four responses are taken over, one is flushed").await;
+        take_response();
         server.flush().await.unwrap();
         client.write_all(QUICK.as_bytes()).await.unwrap();
         drop(tokio::spawn(async move { server.read(&mut [0; 64]).await }));
-        let mut answer = [0; QUICK_ANSWER.len()];
-        client.read_exact(&mut answer).await.unwrap();
-        assert_eq!(answer, QUICK_ANSWER);
+        let mut response = [0; QUICK_RESPONSE.len()];
+        client.read_exact(&mut response).await.unwrap();
+        assert_eq!(response, QUICK_RESPONSE);
     }
 
-    async fn passes_on(
-        (client, server): &mut (&mut DuplexStream, &mut Stream<DuplexStream, Quick>),
-        asked: &str,
+    async fn passes_through(
+        (client, server): &mut (&mut DuplexStream, &mut FastPathStream<DuplexStream, Quick>),
+        request: &str,
         why: &str,
     ) {
         let mut bytes = [0; 64];
-        client.write_all(asked.as_bytes()).await.unwrap();
+        client.write_all(request.as_bytes()).await.unwrap();
         let count = server.read(&mut bytes).await.unwrap();
-        assert_eq!(&bytes[..count], asked.as_bytes(), "{why}");
+        assert_eq!(&bytes[..count], request.as_bytes(), "{why}");
     }
 }

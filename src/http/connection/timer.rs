@@ -1,4 +1,5 @@
-//! The time that a connection's heads have to arrive.
+//! The idle timer: closes a connection if the head of a request takes too long to arrive, or if a kept connection has no
+//! next request.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -8,25 +9,25 @@ use std::time::{Duration, Instant};
 
 use hyper::rt::{Sleep, Timer};
 
-use super::state::Progress;
+use super::state::ConnectionState;
 
-/// The timer of one connection. hyper asks for a new sleep with every request; here they share one entry in the
-/// runtime's timer, which all connections have to lock, and that entry is moved only when it goes off.
-pub struct ConnectionTimer(Arc<Silence>);
+/// hyper's timer for one connection. hyper asks for a new sleep with every request. All of these share one entry in the
+/// runtime's timer, which has a lock for all connections. The entry is moved only when it fires.
+pub struct ConnectionTimer(Arc<IdleTimer>);
 
-/// How long a connection may be silent, and the entry that goes off then at the earliest.
-struct Silence {
+struct IdleTimer {
     entry: Mutex<Pin<Box<tokio::time::Sleep>>>,
     head_timeout: Duration,
-    progress: Arc<Progress>,
+    state: Arc<ConnectionState>,
 }
 
 impl ConnectionTimer {
-    /// The timer of a connection whose heads have so long to arrive. Requests that hyper does not see have their part in
-    /// it: for each time that it goes off after some of them, the connection has all of that time again.
-    pub fn new(head_timeout: Duration, progress: Arc<Progress>) -> Self {
+    /// A timer that fires `head_timeout` after the connection became idle. hyper does not see requests that are answered
+    /// under it. If there were any when the timer fires, it starts again with all of `head_timeout`; so the connection can
+    /// be idle for up to twice as long.
+    pub fn new(head_timeout: Duration, state: Arc<ConnectionState>) -> Self {
         let entry = Mutex::new(Box::pin(tokio::time::sleep(head_timeout)));
-        Self(Arc::new(Silence { entry, head_timeout, progress }))
+        Self(Arc::new(IdleTimer { entry, head_timeout, state }))
     }
 }
 
@@ -36,19 +37,19 @@ impl Timer for ConnectionTimer {
     }
 
     fn now(&self) -> Instant {
-        // The runtime's clock, which tests hold still, and not the machine's.
+        // The runtime's clock, which tests pause, and not the machine's.
         tokio::time::Instant::now().into_std()
     }
 
     fn sleep_until(&self, deadline: Instant) -> Pin<Box<dyn Sleep>> {
-        Box::pin(ConnectionSleep { deadline, silence: Arc::clone(&self.0) })
+        Box::pin(ConnectionSleep { deadline, timer: Arc::clone(&self.0) })
     }
 }
 
-/// Sleeps until a deadline no earlier than those before it.
+/// Sleeps until a deadline. Deadlines of one connection never move backwards.
 struct ConnectionSleep {
     deadline: Instant,
-    silence: Arc<Silence>,
+    timer: Arc<IdleTimer>,
 }
 
 impl Sleep for ConnectionSleep {}
@@ -57,15 +58,15 @@ impl Future for ConnectionSleep {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        let Self { deadline, silence } = &mut *self;
-        let mut entry = silence.entry.lock().unwrap_or_else(PoisonError::into_inner);
+        let Self { deadline, timer } = &mut *self;
+        let mut entry = timer.entry.lock().unwrap_or_else(PoisonError::into_inner);
         while entry.as_mut().poll(context).is_ready() {
-            let went_off = entry.deadline().into_std();
-            if went_off >= *deadline {
-                if !silence.progress.was_served_here() {
+            let fired_at = entry.deadline().into_std();
+            if fired_at >= *deadline {
+                if !timer.state.take_activity_under_hyper() {
                     return Poll::Ready(());
                 }
-                *deadline = went_off + silence.head_timeout;
+                *deadline = fired_at + timer.head_timeout;
             }
             entry.as_mut().reset((*deadline).into());
         }
@@ -78,17 +79,17 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn the_time_begins_anew_after_what_was_served_here() {
+    async fn the_timer_starts_again_after_activity_under_hyper() {
         let head_timeout = Duration::from_secs(75);
-        let progress = Arc::<Progress>::default();
-        let timer = ConnectionTimer::new(head_timeout, Arc::clone(&progress));
-        for (served, expected) in [(false, 75), (true, 150), (false, 75)] {
-            if served {
-                progress.note_served_here();
+        let state = Arc::<ConnectionState>::default();
+        let timer = ConnectionTimer::new(head_timeout, Arc::clone(&state));
+        for (is_active, expected_s) in [(false, 75), (true, 150), (false, 75)] {
+            if is_active {
+                state.note_activity_under_hyper();
             }
             let started = tokio::time::Instant::now();
             timer.sleep(head_timeout).await;
-            assert_eq!(started.elapsed().as_secs(), expected);
+            assert_eq!(started.elapsed().as_secs(), expected_s);
         }
     }
 }

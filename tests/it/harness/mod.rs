@@ -2,8 +2,8 @@
 //! and one client per caller. Every reply is validated against the API document.
 
 pub mod consistency;
-pub mod at_once;
 mod contract;
+pub mod fast_path;
 pub mod wire;
 mod actions;
 mod nodes;
@@ -52,7 +52,7 @@ pub struct Server {
     /// Other nodes on the same store. Requests are distributed over all nodes.
     others: OtherNodes,
     /// Counts the requests to all nodes.
-    requests: at_once::Requests,
+    requests: fast_path::Requests,
 }
 
 impl Server {
@@ -82,7 +82,7 @@ impl Server {
         let app = Arc::new(app);
         let api = server::new_api(&config, Arc::clone(&app));
         let (config, key) = (Arc::new(config), Arc::new(key));
-        let (others, requests) = (OtherNodes::default(), at_once::Requests::default());
+        let (others, requests) = (OtherNodes::default(), fast_path::Requests::default());
         Self { api: Arc::new(api), app, clock, config, key, entropy, others, requests }
     }
 
@@ -303,12 +303,14 @@ impl Client {
     /// Sends a request unchanged, from an address. If the fast path answers it too, both answers must be equal.
     pub async fn send_from(&self, peer: Option<IpAddr>, request: Request<Full<Bytes>>) -> Reply {
         let node = self.server.any_node();
-        let alone = node.requests.begin();
-        let at_once = at_once::ask(&node.api, &request);
+        let in_flight = node.requests.begin();
+        let by_fast_path = fast_path::send(&node.api, &request).await;
         let (parts, body) = node.api.handle(request, peer).await.into_parts();
         let reply: Reply = Response::from_parts(parts, body.collect().await.unwrap().to_bytes()).into();
-        if let Some(at_once) = at_once.filter(|_| alone.all_the_time()) {
-            at_once::check(&at_once, &reply);
+        if in_flight.was_alone()
+            && let Some(by_fast_path) = by_fast_path.agreed()
+        {
+            fast_path::check(&by_fast_path, &reply);
         }
         reply
     }

@@ -1,4 +1,4 @@
-//! The same API behind a listener, for what only shows on a connection: bytes, slowness, and their ends.
+//! The API behind a listener, for tests of what shows only on a connection: bytes, slow clients, and closed connections.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -6,11 +6,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use rallypoint::config::Config;
-use rallypoint::http::connection::{self, ConnectionLimits, Handler};
+use rallypoint::http::connection::Handler;
+use rallypoint::http::listener::{self, ConnectionLimits};
 use rallypoint::runtime::settings;
 use rallypoint::telemetry::Metrics;
 use serde_json::Value;
@@ -21,30 +23,31 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{Client, Reply, Server};
 
-/// Longest wait for anything: longer than every timeout of the server, also in tests whose clock stands still.
-const PATIENCE: Duration = Duration::from_secs(600);
+/// Longest wait for anything: longer than every timeout of the server, also in tests with a paused clock.
+const WAIT_MAX: Duration = Duration::from_secs(600);
 
-async fn patiently<T>(awaited: impl Future<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, awaited).await.expect("what was waited for happens")
+async fn within_limit<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(WAIT_MAX, future).await.expect("the future completes in time")
 }
 
-/// A listener on this machine; it stops when it is dropped.
+/// A listener on loopback. It stops when it is dropped.
 pub struct Listener {
     pub address: SocketAddr,
     pub metrics: Arc<Metrics>,
-    at_once: Arc<AtomicUsize>,
+    /// Requests answered by the fast path under hyper.
+    fast_path: Arc<AtomicUsize>,
     stop: CancellationToken,
     _stop_when_dropped: DropGuard,
 }
 
-/// Any node answers.
+/// Answers with any of the server's nodes.
 #[derive(Clone)]
-struct Nodes {
+struct AnyNode {
     server: Server,
-    at_once: Arc<AtomicUsize>,
+    fast_path: Arc<AtomicUsize>,
 }
 
-impl Handler for Nodes {
+impl Handler for AnyNode {
     fn handle(
         &self,
         request: Request<Incoming>,
@@ -53,10 +56,18 @@ impl Handler for Nodes {
         self.server.any_node().api.handle(request, Some(peer.ip()))
     }
 
-    fn answer_at_once(&self, request: &httparse::Request<'_, '_>, answer: &mut Vec<u8>) -> bool {
-        let is_answered = self.server.any_node().api.answer_at_once(request, answer);
-        self.at_once.fetch_add(is_answered.into(), Ordering::SeqCst);
+    fn has_fast_path(&self) -> bool {
+        true
+    }
+
+    fn fast_path(&self, request: &httparse::Request<'_, '_>, response: &mut Vec<u8>) -> bool {
+        let is_answered = self.server.any_node().api.fast_path(request, response);
+        self.fast_path.fetch_add(is_answered.into(), Ordering::SeqCst);
         is_answered
+    }
+
+    fn fast_path_in_service(&self, head: &Parts) -> Option<Response<Full<Bytes>>> {
+        self.server.any_node().api.fast_path_in_service(head)
     }
 }
 
@@ -73,18 +84,18 @@ impl Listener {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (address, metrics) = (listener.local_addr().unwrap(), Arc::clone(&server.app.metrics));
         let stop = CancellationToken::new();
-        let at_once = Arc::<AtomicUsize>::default();
-        let handler = Nodes { server: server.clone(), at_once: Arc::clone(&at_once) };
-        tokio::spawn(connection::serve(listener, limits, Arc::clone(&metrics), stop.clone(), handler));
-        Self { address, metrics, at_once, _stop_when_dropped: stop.clone().drop_guard(), stop }
+        let fast_path = Arc::<AtomicUsize>::default();
+        let handler = AnyNode { server: server.clone(), fast_path: Arc::clone(&fast_path) };
+        tokio::spawn(listener::serve(listener, limits, Arc::clone(&metrics), stop.clone(), handler));
+        Self { address, metrics, fast_path, _stop_when_dropped: stop.clone().drop_guard(), stop }
     }
 
-    /// How many requests were answered at once.
-    pub fn at_once(&self) -> usize {
-        self.at_once.load(Ordering::SeqCst)
+    /// Number of requests that the fast path answered under hyper.
+    pub fn fast_path(&self) -> usize {
+        self.fast_path.load(Ordering::SeqCst)
     }
 
-    /// Begins to stop, as a server does that is told to.
+    /// Begins to stop, as a server does after a signal.
     pub fn stop(&self) {
         self.stop.cancel();
     }
@@ -94,24 +105,24 @@ impl Listener {
         Wire::over(TcpStream::connect(self.address).await.unwrap())
     }
 
-    /// Connects with little room for what comes back.
+    /// Connects with a small receive buffer.
     pub async fn connect_narrow(&self) -> Wire {
         let socket = TcpSocket::new_v4().unwrap();
         socket.set_recv_buffer_size(4096).unwrap();
         Wire::over(socket.connect(self.address).await.unwrap())
     }
 
-    /// Waits until exactly so many connections are served.
+    /// Waits until exactly this number of connections is open.
     pub async fn serves(&self, connections: i64) {
-        let settled = async {
+        let reached = async {
             while self.metrics.connections.get() != connections {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
         };
-        patiently(settled).await;
+        within_limit(reached).await;
     }
 
-    /// Insists that a new connection is served, and that nothing went wrong inside.
+    /// Asserts that a new connection is served, and that nothing panicked.
     pub async fn goes_on(&self, client: &Client) {
         let mut wire = self.connect().await;
         wire.send(get("/v1/template", client, "")).await;
@@ -139,15 +150,15 @@ pub fn create(client: &Client, body: &str) -> String {
     head("POST", "/v1/session", client, &format!("content-length: {}\r\n", body.len())) + body
 }
 
-/// An answer of this head and body.
-pub fn read_answer(head: &str, bytes: Bytes) -> Reply {
-    let (status, headers) = read_head(head);
+/// Parses a response from its head and body.
+pub fn parse_reply(head: &str, bytes: Bytes) -> Reply {
+    let (status, headers) = parse_head(head);
     let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
     Reply { status, headers, bytes, body }
 }
 
-/// The status and the headers of an answer's head.
-fn read_head(head: &str) -> (StatusCode, HeaderMap) {
+/// Status and headers of a response's head.
+fn parse_head(head: &str) -> (StatusCode, HeaderMap) {
     let mut lines = head.split("\r\n");
     let status = lines.next().unwrap().split(' ').nth(1).unwrap();
     let headers = lines.map(|line| {
@@ -160,7 +171,7 @@ fn read_head(head: &str) -> (StatusCode, HeaderMap) {
 /// A connection, byte by byte.
 pub struct Wire {
     stream: TcpStream,
-    /// What was read and not yet asked for.
+    /// Bytes that were received and not yet returned.
     unread: Vec<u8>,
 }
 
@@ -172,20 +183,20 @@ impl Wire {
 
     /// Sends all of these bytes.
     pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
-        patiently(self.stream.write_all(bytes.as_ref())).await.unwrap();
+        within_limit(self.stream.write_all(bytes.as_ref())).await.unwrap();
     }
 
-    /// Sends nothing more.
+    /// Closes the sending side.
     pub async fn finish(&mut self) {
         self.stream.shutdown().await.unwrap();
     }
 
-    /// Sends as many of these bytes as the server takes before it goes away.
+    /// Sends as many of these bytes as the server accepts before it closes the connection.
     pub async fn try_send(&mut self, bytes: impl AsRef<[u8]>) {
-        let _ = patiently(self.stream.write_all(bytes.as_ref())).await;
+        let _ = within_limit(self.stream.write_all(bytes.as_ref())).await;
     }
 
-    /// Sends one of these pieces every ten seconds, again and again, until the server has enough of it.
+    /// Sends these pieces one every ten seconds, over and over, until the server closes the connection.
     pub async fn trickle<P: AsRef<[u8]>>(&mut self, pieces: impl IntoIterator<Item = P, IntoIter: Clone>) {
         let started = Instant::now();
         for piece in pieces.into_iter().cycle() {
@@ -193,18 +204,18 @@ impl Wire {
                 rest = self.ended() => return assert!(rest.is_empty()),
                 () = tokio::time::sleep(Duration::from_secs(10)) => {}
             }
-            assert!(started.elapsed() < PATIENCE, "the connection is still open");
+            assert!(started.elapsed() < WAIT_MAX, "the connection is still open");
             self.try_send(piece).await;
         }
     }
 
-    /// Reads more; whether there was any. A connection that was cut is at its end as well.
+    /// Receives more bytes. Returns false at the end of the connection, also if it was reset.
     async fn read(&mut self) -> bool {
-        let read = patiently(self.stream.read_buf(&mut self.unread)).await;
+        let read = within_limit(self.stream.read_buf(&mut self.unread)).await;
         read.is_ok_and(|bytes| bytes > 0)
     }
 
-    /// Reads through these bytes, and answers everything before them.
+    /// Receives until these bytes have arrived. Returns everything before them.
     async fn read_through(&mut self, end: &[u8]) -> Vec<u8> {
         loop {
             if let Some(at) = self.unread.windows(end.len()).position(|bytes| bytes == end) {
@@ -221,37 +232,37 @@ impl Wire {
         }
     }
 
-    /// The lines of the next answer's head, and its body.
+    /// The lines of the head of the next response, and its body.
     pub async fn answer_lines(&mut self) -> Vec<String> {
         let (head, bytes) = self.next_answer().await;
         let body = String::from_utf8(bytes.to_vec()).unwrap();
         head.split("\r\n").map(str::to_owned).chain([body]).collect()
     }
 
-    /// The next answer.
+    /// The next response.
     pub async fn answer(&mut self) -> Reply {
         let (head, bytes) = self.next_answer().await;
-        read_answer(&head, bytes)
+        parse_reply(&head, bytes)
     }
 
     async fn next_answer(&mut self) -> (String, Bytes) {
         let head = String::from_utf8(self.read_through(b"\r\n\r\n").await).unwrap();
-        let length = read_head(&head).1.remove("content-length");
+        let length = parse_head(&head).1.remove("content-length");
         let length = length.map_or(0, |length| length.to_str().unwrap().parse().unwrap());
         while self.unread.len() < length {
-            assert!(self.read().await, "the connection ended in the middle of an answer");
+            assert!(self.read().await, "the connection ended in the middle of a response");
         }
         let rest = self.unread.split_off(length);
         (head, Bytes::from(std::mem::replace(&mut self.unread, rest)))
     }
 
-    /// Waits until the server ends the connection; everything that came before.
+    /// Waits until the server closes the connection. Returns everything received before.
     pub async fn ended(&mut self) -> Vec<u8> {
         while self.read().await {}
         std::mem::take(&mut self.unread)
     }
 
-    /// Insists that the server ends the connection and says nothing more.
+    /// Asserts that the server closes the connection and sends nothing more.
     pub async fn ends(&mut self) {
         let rest = self.ended().await;
         assert!(rest.is_empty(), "{:?}", rest.escape_ascii().to_string());

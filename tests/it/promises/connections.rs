@@ -1,12 +1,13 @@
-//! What connections may cost: heads, bodies and answers that are too large or too slow, too many connections,
-//! and nonsense. Each ends clearly, and the server goes on.
+//! Limits of connections: heads, bodies and responses that are too large or too slow, too many connections, and bytes that
+//! are not HTTP. Each connection ends in a defined way, and the server continues.
 //!
-//! Where time matters it stands still: tokio's clock moves on only while everyone waits, so the timeouts are
-//! the real ones and cost nothing.
+//! Tests of timeouts use tokio's paused clock, which advances only while every task waits. The timeouts are the real ones
+//! and take no time.
 
 use std::time::Duration;
 
-use rallypoint::http::connection::{HEAD_BYTES_MAX, HEADERS_MAX, REFUSALS_AT_ONCE};
+use rallypoint::http::connection::{HEAD_BYTES_MAX, HEADERS_MAX};
+use rallypoint::http::listener::REFUSALS_AT_ONCE;
 use tokio::time::Instant;
 
 use crate::harness::wire::{Listener, create, get, head};
@@ -19,10 +20,10 @@ async fn listening() -> (Listener, Client) {
 }
 
 #[tokio::test]
-async fn a_head_has_a_largest_size() {
+async fn a_head_above_the_limit_is_refused() {
     let (listener, alice) = listening().await;
     let mut wire = listener.connect().await;
-    // Within what is read, it gets an answer that says what is wrong.
+    // A head that is read gets an error with a code.
     wire.send(get("/v1/template", &alice, &format!("x: {}\r\n", "x".repeat(32 * 1024)))).await;
     wire.answer().await.refused(431, "headers_too_large");
     wire.send(get(&format!("/v1/session/{}", "x".repeat(56 * 1024)), &alice, "")).await;
@@ -30,7 +31,7 @@ async fn a_head_has_a_largest_size() {
     wire.send(get("/v1/template", &alice, "")).await;
     wire.answer().await.expect(200);
 
-    // Beyond, a status has to do.
+    // A larger one gets a bare status.
     let too_large = [
         get("/v1/template", &alice, &format!("x: {}\r\n", "x".repeat(2 * HEAD_BYTES_MAX))),
         get("/v1/template", &alice, &"x: x\r\n".repeat(HEADERS_MAX)),
@@ -49,7 +50,7 @@ async fn a_head_has_a_largest_size() {
 }
 
 #[tokio::test]
-async fn a_body_has_a_largest_size_however_it_is_framed() {
+async fn a_body_above_the_limit_is_refused_in_both_framings() {
     let (listener, alice) = listening().await;
     let mebibyte = 1024 * 1024;
     let body = creation("party").to_string();
@@ -61,11 +62,11 @@ async fn a_body_has_a_largest_size_however_it_is_framed() {
     wire.send(format!("{chunked}{mebibyte:x}\r\n{padded}\r\n0\r\n\r\n")).await;
     wire.answer().await.expect(200);
 
-    // Said to be too large: refused before any of it is sent.
+    // By its content-length: refused before any of it is sent.
     wire.send(head("POST", "/v1/session", &alice, &format!("content-length: {}\r\n", mebibyte + 1))).await;
     wire.answer().await.refused(413, "body_too_large");
     wire.ends().await;
-    // Found to be too large: refused with the first byte too many.
+    // In chunks: refused at the first byte above the limit.
     let mut wire = listener.connect().await;
     wire.send(format!("{chunked}{mebibyte:x}\r\n{padded}\r\n1\r\n \r\n")).await;
     wire.answer().await.refused(413, "body_too_large");
@@ -74,20 +75,20 @@ async fn a_body_has_a_largest_size_however_it_is_framed() {
 }
 
 #[tokio::test]
-async fn clients_that_ask_before_they_send_are_told() {
+async fn a_client_that_expects_100_continue_gets_it() {
     let (listener, alice) = listening().await;
     let body = creation("party").to_string();
-    let asking = |bytes: usize| {
+    let expecting = |bytes: usize| {
         let headers = format!("content-length: {bytes}\r\nexpect: 100-continue\r\n");
         head("POST", "/v1/session", &alice, &headers)
     };
     let mut wire = listener.connect().await;
-    wire.send(asking(body.len())).await;
+    wire.send(expecting(body.len())).await;
     wire.answer().await.expect(100);
     wire.send(&body).await;
     wire.answer().await.expect(200);
-    // Who will be refused anyway is not asked for the body.
-    wire.send(asking(2 * 1024 * 1024)).await;
+    // A request that is refused anyway gets no 100.
+    wire.send(expecting(2 * 1024 * 1024)).await;
     wire.answer().await.refused(413, "body_too_large");
     let mut wire = listener.connect().await;
     let stranger = Client { token: Some("x".into()), ..alice.clone() };
@@ -114,7 +115,7 @@ async fn a_body_that_arrives_too_slowly_is_408() {
 }
 
 #[tokio::test]
-async fn a_body_that_breaks_off_is_told_apart() {
+async fn a_broken_body_is_refused_as_such() {
     let (listener, alice) = listening().await;
     for chunks in ["zz\r\n", "-1\r\n", "fffffffffffffffff\r\n", "5\r\nabcdefgh\r\n0\r\n\r\n"] {
         let mut wire = listener.connect().await;
@@ -133,23 +134,23 @@ async fn a_body_that_breaks_off_is_told_apart() {
 #[tokio::test(start_paused = true)]
 async fn a_head_that_arrives_too_slowly_ends_the_connection() {
     let (listener, alice) = listening().await;
-    for begun in
+    for start in
         ["", "G", "GET /session/v1/template HTTP/1.1\r\n", "GET /session HTTP/1.1\r\nhost: localhost\r\n"]
     {
         let (mut wire, started) = (listener.connect().await, Instant::now());
-        wire.send(begun).await;
+        wire.send(start).await;
         wire.ends().await;
         assert_eq!(started.elapsed().as_secs(), 75, "head_timeout_s");
-        // Going on a little now and then wins no time.
+        // A byte now and then does not extend the time.
         let (mut wire, started) = (listener.connect().await, Instant::now());
-        wire.send(begun).await;
+        wire.send(start).await;
         wire.trickle(["x"]).await;
         assert!(started.elapsed().as_secs() <= 80, "{:?}", started.elapsed());
     }
     let mut wire = listener.connect().await;
     wire.trickle(["\r\n"]).await;
 
-    // A kept connection may wait for as long, and then ends.
+    // A kept connection may be idle for the same time.
     let mut wire = listener.connect().await;
     for _ in 0..3 {
         wire.send(get("/v1/template", &alice, "")).await;
@@ -167,7 +168,7 @@ async fn a_head_that_arrives_too_slowly_ends_the_connection() {
 async fn a_client_that_does_not_read_is_cut_off() {
     let (listener, alice) = listening().await;
     let mut wire = listener.connect_narrow().await;
-    // More than all buffers between here and there can hold.
+    // More than all buffers between client and server can hold.
     let script = "GET /docs/swagger-ui-bundle.js HTTP/1.1\r\nhost: localhost\r\n\r\n";
     wire.send(script.repeat(40)).await;
     listener.serves(1).await;
@@ -181,7 +182,7 @@ async fn a_client_that_does_not_read_is_cut_off() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn connections_beyond_the_limit_are_told_so_and_closed() {
+async fn connections_beyond_the_limit_get_503_and_are_closed() {
     let server = Server::new();
     let alice = server.player();
     let listener = Listener::with(&server, |limits| limits.connections_max = 2).await;
@@ -203,7 +204,7 @@ async fn connections_beyond_the_limit_are_told_so_and_closed() {
         refused.refused(503, "too_many_connections");
         wire.ends().await;
     }
-    // Who asks nothing is not waited for long, and of very many not all are told.
+    // A connection without a request is closed after a second. Of very many connections, some are closed without a response.
     let mut crowd = Vec::new();
     for _ in 0..REFUSALS_AT_ONCE {
         crowd.push(listener.connect().await);
@@ -218,7 +219,7 @@ async fn connections_beyond_the_limit_are_told_so_and_closed() {
     assert!(started.elapsed().as_secs() <= 1, "{:?}", started.elapsed());
     let all = 2 + u64::try_from(REFUSALS_AT_ONCE).unwrap() + 1;
     assert_eq!(listener.metrics.connections_refused.get(), all);
-    // Those who were first are served as before.
+    // The first connections are still served.
     for wire in &mut served {
         wire.send(get("/v1/template", &alice, "")).await;
         wire.answer().await.expect(200);
@@ -226,7 +227,7 @@ async fn connections_beyond_the_limit_are_told_so_and_closed() {
     let metrics = listener.metrics.render();
     assert!(metrics.contains("rallypoint_connections 2\n"), "{metrics}");
     assert!(metrics.contains(&format!("rallypoint_connections_refused_total {all}\n")), "{metrics}");
-    // A place that is left is a place to be had.
+    // A closed connection makes room for another.
     let [first, _second] = served;
     drop(first);
     listener.serves(1).await;
@@ -234,11 +235,11 @@ async fn connections_beyond_the_limit_are_told_so_and_closed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stop_waits_for_requests_and_for_nothing_else() {
+async fn a_stop_waits_for_requests_only() {
     let (listener, alice) = listening().await;
     let template = get("/v1/template/party", &alice, "");
     let half = &template[..template.len() / 2];
-    // New, with half a head, kept, and kept with half a head: nobody waits for an answer.
+    // New, with half a head, kept, and kept with half a head: no request is under way.
     let mut idle = Vec::new();
     for (first, second) in [("", ""), (half, ""), (&template, ""), (&template, half)] {
         let mut wire = listener.connect().await;
@@ -249,16 +250,16 @@ async fn a_stop_waits_for_requests_and_for_nothing_else() {
         wire.send(second).await;
         idle.push(wire);
     }
-    // Two more heads: one that has arrived, its body not yet, and one that does while the server stops.
+    // Two requests: one whose head has arrived and whose body has not, and one whose head arrives during the stop.
     let body = creation("party").to_string();
     let (mut sending, mut late) = (listener.connect().await, listener.connect().await);
-    let asks = head(
+    let with_expect = head(
         "POST",
         "/v1/session",
         &alice,
         &format!("content-length: {}\r\nexpect: 100-continue\r\n", body.len()),
     );
-    sending.send(asks).await;
+    sending.send(with_expect).await;
     sending.answer().await.expect(100);
     late.send(half).await;
     listener.serves(6).await;
@@ -280,7 +281,7 @@ async fn a_stop_waits_for_requests_and_for_nothing_else() {
 }
 
 #[tokio::test]
-async fn requests_that_come_at_once_are_answered_in_their_order() {
+async fn pipelined_requests_are_answered_in_order() {
     let (listener, alice) = listening().await;
     let mut wire = listener.connect().await;
     let body = creation("party").to_string();
@@ -298,7 +299,7 @@ async fn requests_that_come_at_once_are_answered_in_their_order() {
     assert_eq!(wire.answer().await.expect(200).body["session_type"], "game");
     wire.ends().await;
 
-    // A body that nobody asked for is no second request.
+    // A body that the operation does not read is not a second request.
     let mut wire = listener.connect().await;
     let inner = get("/v1/template/none", &alice, "");
     wire.send(get("/v1/template/party", &alice, &format!("content-length: {}\r\n", inner.len())) + &inner)
@@ -310,7 +311,7 @@ async fn requests_that_come_at_once_are_answered_in_their_order() {
 }
 
 #[tokio::test]
-async fn every_form_of_a_path_is_understood() {
+async fn every_form_of_a_target_is_handled() {
     let (listener, alice) = listening().await;
     let mut wire = listener.connect().await;
     let token = alice.token.as_deref().unwrap();
@@ -343,7 +344,7 @@ async fn every_form_of_a_path_is_understood() {
     }
     wire.send(line("CONNECT", "localhost:443")).await;
     wire.answer().await.refused(404, "path_not_found");
-    // The older version is answered, and its connection not kept.
+    // HTTP/1.0 is answered, and the connection is closed.
     let mut wire = listener.connect().await;
     wire.send(line("GET", origin).replace("HTTP/1.1", "HTTP/1.0")).await;
     wire.answer().await.expect(200);
@@ -352,7 +353,7 @@ async fn every_form_of_a_path_is_understood() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nonsense_ends_the_connection_and_nothing_else() {
+async fn bytes_that_are_not_http_end_only_their_connection() {
     let (listener, alice) = listening().await;
     let bad_requests: [&[u8]; 12] = [
         b"GET /session/v1/tem\0plate HTTP/1.1\r\n\r\n",
@@ -375,7 +376,7 @@ async fn nonsense_ends_the_connection_and_nothing_else() {
         assert_eq!(answer.status, 400, "{}", bytes.escape_ascii());
         wire.ends().await;
     }
-    let nonsense: [&[u8]; 6] = [
+    let not_http: [&[u8]; 6] = [
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0",
         b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03 a TLS hello",
         b"\0\0\0\0\0\0\0\0",
@@ -383,11 +384,11 @@ async fn nonsense_ends_the_connection_and_nothing_else() {
         b"SSH-2.0-OpenSSH_9.9\r\n",
         "GET /é HTTP/1.1\r\n\r\n".as_bytes(),
     ];
-    for bytes in nonsense {
+    for bytes in not_http {
         let mut wire = listener.connect().await;
         wire.try_send(bytes).await;
-        let said = wire.ended().await;
-        assert!(said.is_empty() || said.starts_with(b"HTTP/1.1 4"), "{}", said.escape_ascii());
+        let received = wire.ended().await;
+        assert!(received.is_empty() || received.starts_with(b"HTTP/1.1 4"), "{}", received.escape_ascii());
     }
     listener.serves(0).await;
     listener.goes_on(&alice).await;

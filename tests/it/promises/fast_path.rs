@@ -1,5 +1,5 @@
-//! The short cut to Get Platform Session Info and Get Session: it is taken where it may be, left where it must be, and
-//! answers as the long way does.
+//! The fast path of Get Platform Session Info and Get Session: when it answers, when it must decline, and that it answers as
+//! the normal path does. Every request is tried in both places of the fast path, which must agree.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,10 +13,10 @@ use rallypoint::http::Api;
 use rallypoint::jobs;
 use rallypoint::runtime::settings;
 
-use crate::harness::{Client, Reply, Server, XBOX_ID, at_once, grant, pairs_of_nodes, platform_path};
+use crate::harness::{Client, Reply, Server, XBOX_ID, fast_path, grant, pairs_of_nodes, platform_path};
 
-/// What a caller is answered, and whether that came at once.
-async fn ask(caller: &Client, method: Method, path: &str, known: Option<&str>) -> (bool, Reply) {
+/// Sends a request: whether the fast path answered, and the reply.
+async fn send(caller: &Client, method: Method, path: &str, known: Option<&str>) -> (bool, Reply) {
     let mut request = Request::builder().method(method).uri(format!("/session{path}"));
     if let Some(token) = &caller.token {
         request = request.header("authorization", format!("Bearer {token}"));
@@ -25,78 +25,78 @@ async fn ask(caller: &Client, method: Method, path: &str, known: Option<&str>) -
         request = request.header("if-none-match", etag);
     }
     let request = request.body(Full::default()).unwrap();
-    match at_once::ask(&caller.server.api, &request) {
+    match fast_path::send(&caller.server.api, &request).await.agreed() {
         Some(reply) => (true, reply),
         None => (false, caller.send_raw(request).await),
     }
 }
 
-/// Whether the read that everyone polls with comes at once.
-async fn comes_at_once(caller: &Client) -> bool {
-    ask(caller, Method::GET, &platform_path("XboxLive", XBOX_ID), None).await.0
+/// Whether a poll of the platform session takes the fast path.
+async fn is_fast(caller: &Client) -> bool {
+    send(caller, Method::GET, &platform_path("XboxLive", XBOX_ID), None).await.0
 }
 
-/// Whether a read of a session comes at once.
-async fn session_comes_at_once(caller: &Client, session: &str, query: &str) -> bool {
-    let (at_once, reply) = ask(caller, Method::GET, &format!("/v1/session/{session}{query}"), None).await;
-    assert!(!at_once || reply.status == 200, "{}", reply.body);
-    at_once
+/// Whether a read of a session takes the fast path.
+async fn session_is_fast(caller: &Client, session: &str, query: &str) -> bool {
+    let (is_fast, reply) = send(caller, Method::GET, &format!("/v1/session/{session}{query}"), None).await;
+    assert!(!is_fast || reply.status == 200, "{}", reply.body);
+    is_fast
 }
 
-/// The same answer by both ways; a query that nothing is asked with leads to the long one.
-async fn check_both_ways(caller: &Client) {
+/// Asserts that both paths give the same reply. An empty query leads to the normal path.
+async fn check_both_paths(caller: &Client) {
     let path = platform_path("XboxLive", XBOX_ID);
     let etag = caller.xbox().await.headers.get("etag").map(|etag| etag.to_str().unwrap().to_owned());
     for known in [None, Some("\"other\""), Some("*"), etag.as_deref()] {
-        let (came_at_once, by_either) = ask(caller, Method::GET, &path, known).await;
-        let (at_once, by_long) = ask(caller, Method::GET, &format!("{path}?"), known).await;
-        assert!(!at_once);
-        if came_at_once {
-            at_once::check(&by_either, &by_long);
+        let (is_fast, by_either) = send(caller, Method::GET, &path, known).await;
+        let (is_fast_with_query, by_normal) = send(caller, Method::GET, &format!("{path}?"), known).await;
+        assert!(!is_fast_with_query);
+        if is_fast {
+            fast_path::check(&by_either, &by_normal);
         } else {
             assert_eq!(
                 (by_either.status, &by_either.headers, &by_either.bytes),
-                (by_long.status, &by_long.headers, &by_long.bytes),
+                (by_normal.status, &by_normal.headers, &by_normal.bytes),
             );
         }
     }
 }
 
 #[tokio::test]
-async fn what_was_asked_before_is_answered_at_once() {
+async fn a_repeated_poll_takes_the_fast_path() {
     let server = Server::new();
     let alice = server.player();
     let session = alice.creates("game").await;
     alice.links(&session).await.expect(200);
     let path = platform_path("XboxLive", XBOX_ID);
     let first = alice.xbox().await.expect(200);
-    let (at_once, second) = ask(&alice, Method::GET, &path, None).await;
-    assert!(at_once && second.status == 200 && second.bytes == first.bytes);
-    let (at_once, unchanged) = ask(&alice, Method::GET, &path, Some(&first.etag())).await;
-    assert!(at_once && unchanged.status == 304 && unchanged.bytes.is_empty());
+    let (is_fast, second) = send(&alice, Method::GET, &path, None).await;
+    assert!(is_fast && second.status == 200 && second.bytes == first.bytes);
+    let (is_fast, unchanged) = send(&alice, Method::GET, &path, Some(&first.etag())).await;
+    assert!(is_fast && unchanged.status == 304 && unchanged.bytes.is_empty());
     assert_eq!(unchanged.etag(), first.etag());
 }
 
 #[tokio::test]
-async fn only_a_plain_success_is_answered_at_once() {
+async fn only_a_plain_success_takes_the_fast_path() {
     let server = Server::new();
     let (alice, bob, stranger) = (server.player(), server.player(), server.player());
     let session = alice.creates("party").await;
     alice.links(&session).await.expect(200);
     alice.invites(&session, &bob).await.expect(200);
     let path = platform_path("XboxLive", XBOX_ID);
-    // Everyone's token is known by now, and so is the session.
+    // After this every token is verified, and the session is in memory.
     for caller in [&alice, &bob, &stranger] {
         caller.xbox().await;
     }
-    assert!(comes_at_once(&alice).await);
+    assert!(is_fast(&alice).await);
     let nobody = server.anonymous();
     let unknown = server.bearer("no.token.at-all");
     let no_permission = server.player_with(Some(Platform::XboxLive), &["session:read:self"]);
     for caller in [&bob, &stranger, &nobody, &unknown, &no_permission] {
         for _ in 0..2 {
-            let (at_once, reply) = ask(caller, Method::GET, &path, None).await;
-            assert!(!at_once && reply.status == 403, "{}", reply.body);
+            let (is_fast, reply) = send(caller, Method::GET, &path, None).await;
+            assert!(!is_fast && reply.status == 403, "{}", reply.body);
         }
     }
     for (method, path) in [
@@ -111,7 +111,7 @@ async fn only_a_plain_success_is_answered_at_once() {
         (Method::GET, platform_path("XboxLive", "b3RoZXI=")),
         (Method::GET, platform_path("XboxLive", "")),
     ] {
-        assert!(!ask(&alice, method.clone(), &path, None).await.0, "{method} {path}");
+        assert!(!send(&alice, method.clone(), &path, None).await.0, "{method} {path}");
     }
 }
 
@@ -129,10 +129,10 @@ async fn a_change_is_seen_by_the_next_read() {
         } else {
             bob.leaves(&session).await.expect(204);
         }
-        assert!(!comes_at_once(&alice).await, "what was there before the change is not known to be current");
-        assert!(comes_at_once(&alice).await);
+        assert!(!is_fast(&alice).await, "the cached session before the change is stale");
+        assert!(is_fast(&alice).await);
         for caller in [&alice, &bob] {
-            check_both_ways(caller).await;
+            check_both_paths(caller).await;
         }
         seen.push(alice.xbox().await.expect(200).etag());
     }
@@ -140,84 +140,84 @@ async fn a_change_is_seen_by_the_next_read() {
 }
 
 #[tokio::test]
-async fn who_left_and_what_ended_is_not_answered_at_once() {
+async fn a_player_who_left_and_a_session_that_ended_take_the_normal_path() {
     let server = Server::new();
     let (alice, bob) = (server.player(), server.player());
     let first = alice.creates("game").await;
     alice.links(&first).await.expect(200);
     alice.xbox().await.expect(200);
-    assert!(comes_at_once(&alice).await);
+    assert!(is_fast(&alice).await);
     alice.leaves(&first).await.expect(204);
     alice.xbox().await.refused(404, "platform_session_not_found");
     // The same platform session, linked to another session by another player.
     let second = bob.creates("game").await;
     bob.links(&second).await.expect(200);
     bob.xbox().await.expect(200);
-    assert!(comes_at_once(&bob).await);
-    assert!(!comes_at_once(&alice).await);
+    assert!(is_fast(&bob).await);
+    assert!(!is_fast(&alice).await);
     alice.xbox().await.refused(403, "not_active_in_session");
-    check_both_ways(&bob).await;
+    check_both_paths(&bob).await;
 }
 
 #[tokio::test]
-async fn nothing_is_answered_at_once_after_its_time() {
+async fn an_expired_token_or_session_takes_the_normal_path() {
     let server = Server::with(|config| config.sessions.idle_s = 600);
     let lasting = server.lasting_player();
     let session = lasting.creates("game").await;
     lasting.links(&session).await.expect(200);
     lasting.xbox().await.expect(200);
-    assert!(comes_at_once(&lasting).await);
+    assert!(is_fast(&lasting).await);
     let service = server.bearer(server.token(&{
         let mut grant = grant(None, None, &["session:*"]);
         grant.ttl = Duration::from_secs(60);
         grant
     }));
     service.xbox().await.expect(200);
-    assert!(comes_at_once(&service).await);
+    assert!(is_fast(&service).await);
     server.clock.advance(Duration::from_secs(120));
-    assert!(!comes_at_once(&service).await, "its token has ended");
+    assert!(!is_fast(&service).await, "the token has expired");
     assert_eq!(service.xbox().await.body["auth_success"], false);
-    assert!(comes_at_once(&lasting).await);
+    assert!(is_fast(&lasting).await);
     server.clock.advance(Duration::from_secs(600));
-    assert!(!comes_at_once(&lasting).await, "the session's time is over");
+    assert!(!is_fast(&lasting).await, "the session has expired");
     lasting.xbox().await.refused(404, "platform_session_not_found");
 }
 
 #[tokio::test]
-async fn sessions_are_polled_at_once_too() {
+async fn polls_of_sessions_take_the_fast_path_too() {
     let server = Server::new();
     let (alice, bob, stranger) = (server.player(), server.player(), server.player());
     let session = alice.creates("party").await;
     alice.invites(&session, &bob).await.expect(200);
     let whole = alice.session(&session).await.expect(200);
     for query in ["", "?refresh_ttl=true", "?refresh_ttl=false"] {
-        assert!(session_comes_at_once(&alice, &session, query).await, "{query}");
+        assert!(session_is_fast(&alice, &session, query).await, "{query}");
         let path = format!("/v1/session/{session}{query}");
-        let (at_once, unchanged) = ask(&alice, Method::GET, &path, Some(&whole.etag())).await;
-        assert!(at_once && unchanged.status == 304 && unchanged.bytes.is_empty());
+        let (is_fast, unchanged) = send(&alice, Method::GET, &path, Some(&whole.etag())).await;
+        assert!(is_fast && unchanged.status == 304 && unchanged.bytes.is_empty());
         assert_eq!(unchanged.etag(), whole.etag());
     }
     for query in
         ["?", "?refresh_ttl", "?refresh_ttl=1", "?refresh_ttl=true&a=b", "?a=b", "?refresh_ttl=true?"]
     {
-        assert!(!session_comes_at_once(&alice, &session, query).await, "{query}");
+        assert!(!session_is_fast(&alice, &session, query).await, "{query}");
     }
-    // Who sees an outline goes the long way, and so does who is refused.
+    // A caller who sees an outline, or who is refused, takes the normal path.
     let no_permission = server.player_with(Some(Platform::XboxLive), &["session:read:platform"]);
     for caller in [&bob, &stranger, &no_permission, &server.anonymous()] {
         caller.session(&session).await;
-        assert!(!session_comes_at_once(caller, &session, "").await);
+        assert!(!session_is_fast(caller, &session, "").await);
     }
     bob.joins(&session).await.expect(200);
     bob.session(&session).await.expect(200);
-    assert!(session_comes_at_once(&bob, &session, "").await);
+    assert!(session_is_fast(&bob, &session, "").await);
     bob.leaves(&session).await.expect(204);
     bob.session(&session).await.expect(200);
-    assert!(!session_comes_at_once(&bob, &session, "").await);
+    assert!(!session_is_fast(&bob, &session, "").await);
 }
 
 #[tokio::test]
-async fn who_is_not_shown_everyone_goes_the_long_way() {
+async fn a_caller_who_does_not_see_everyone_takes_the_normal_path() {
     for (members_see, leader_sees) in
         [(Visibility::Team, Visibility::All), (Visibility::All, Visibility::Oneself)]
     {
@@ -231,15 +231,15 @@ async fn who_is_not_shown_everyone_goes_the_long_way() {
         for caller in [&alice, &service] {
             caller.session(&session).await.expect(200);
             caller.xbox().await.expect(200);
-            assert!(comes_at_once(caller).await, "of a platform session everyone sees the same");
+            assert!(is_fast(caller).await, "a platform session looks the same to every member");
         }
-        assert!(!session_comes_at_once(&alice, &session, "").await);
-        assert!(session_comes_at_once(&service, &session, "").await);
+        assert!(!session_is_fast(&alice, &session, "").await);
+        assert!(session_is_fast(&service, &session, "").await);
     }
 }
 
 #[tokio::test]
-async fn a_session_that_is_polled_at_once_lives_on() {
+async fn polls_on_the_fast_path_keep_a_session_alive() {
     let server = Server::with(|config| config.sessions.idle_s = 800);
     let alice = server.lasting_player();
     let session = alice.creates("game").await;
@@ -251,22 +251,22 @@ async fn a_session_that_is_polled_at_once_lives_on() {
     };
     assert_eq!(left_s().await, 900);
     server.clock.advance(Duration::from_secs(200));
-    assert!(session_comes_at_once(&alice, &session, "?refresh_ttl=false").await);
+    assert!(session_is_fast(&alice, &session, "?refresh_ttl=false").await);
     assert_eq!(left_s().await, 700);
-    assert!(session_comes_at_once(&alice, &session, "").await);
+    assert!(session_is_fast(&alice, &session, "").await);
     assert_eq!(left_s().await, 900);
-    // What is about to fall due is stored before the answer, which takes the long way.
+    // A deadline that is near is stored before the response: that takes the normal path.
     server.advance(Duration::from_secs(810)).await;
-    assert!(!session_comes_at_once(&alice, &session, "?refresh_ttl=true").await);
+    assert!(!session_is_fast(&alice, &session, "?refresh_ttl=true").await);
     assert_eq!(left_s().await, 900);
-    assert!(session_comes_at_once(&alice, &session, "?refresh_ttl=true").await);
+    assert!(session_is_fast(&alice, &session, "?refresh_ttl=true").await);
     server.clock.advance(Duration::from_secs(900));
-    assert!(!session_comes_at_once(&alice, &session, "").await, "its time is over");
+    assert!(!session_is_fast(&alice, &session, "").await, "the session has expired");
     alice.session(&session).await.refused(404, "session_not_found");
 }
 
 #[tokio::test]
-async fn who_polls_at_once_is_present_and_counted() {
+async fn polls_on_the_fast_path_count_as_heartbeats_and_requests() {
     let culling = |config: &mut Config| {
         config.templates.get_mut("game").unwrap().player_culling_timeout = Some(60);
     };
@@ -291,16 +291,16 @@ async fn who_polls_at_once_is_present_and_counted() {
     for round in 1..=5 {
         server.clock.advance(Duration::from_secs(40));
         jobs::tick(&server.app).await.unwrap();
-        // Carol is taken out in between, and what she leaves behind is not known to be current once.
+        // Carol is removed in between, which makes the cached session stale once.
         if round == 2 {
             alice.session(&session).await.expect(200);
             alice.xbox().await.expect(200);
         }
-        assert!(session_comes_at_once(&alice, &session, "?refresh_ttl=false").await, "{round}");
-        assert!(comes_at_once(&bob).await, "{round}");
+        assert!(session_is_fast(&alice, &session, "?refresh_ttl=false").await, "{round}");
+        assert!(is_fast(&bob).await, "{round}");
     }
     let after = operations.map(counted);
-    // Alice's two reads the long way, and whatever else they were asked by, count as well.
+    // Alice's two reads on the normal path count as well.
     assert!(after[0] >= before[0] + 5 && after[1] >= before[1] + 5, "{before:?} {after:?}");
     let left = alice.session(&session).await.expect(200).body["teams"].to_string();
     let is_in = |player: &Client| left.contains(&player.player.to_string());
@@ -308,7 +308,7 @@ async fn who_polls_at_once_is_present_and_counted() {
 }
 
 #[tokio::test]
-async fn what_is_too_large_does_not_come_at_once() {
+async fn a_head_above_the_limits_takes_the_normal_path() {
     let server = Server::new();
     let alice = server.player();
     let session = alice.creates("game").await;
@@ -320,7 +320,7 @@ async fn what_is_too_large_does_not_come_at_once() {
         request.body(Full::default()).unwrap()
     };
     let header_bytes = "authorization".len() + authorization.len();
-    for (path_bytes_max, header_bytes_max, comes_at_once) in [
+    for (path_bytes_max, header_bytes_max, is_fast) in [
         (path.len(), header_bytes, true),
         (path.len() - 1, header_bytes, false),
         (path.len(), header_bytes - 1, false),
@@ -329,31 +329,32 @@ async fn what_is_too_large_does_not_come_at_once() {
         settings.limits.path_bytes_max = path_bytes_max;
         settings.limits.header_bytes_max = header_bytes_max;
         let api = Api::new(Arc::clone(&server.app), vec![rallypoint::api::surface()], settings);
-        assert_eq!(at_once::ask(&api, &request()).is_some(), comes_at_once);
+        let reply = fast_path::send(&api, &request()).await.agreed();
+        assert_eq!(reply.is_some(), is_fast);
     }
 }
 
 #[tokio::test]
-async fn nodes_that_share_a_store_take_no_short_cut() {
+async fn nodes_that_share_a_store_take_the_normal_path() {
     for [one, other] in pairs_of_nodes(|_| {}).await {
-        take_no_short_cut(&one, &other).await;
+        take_the_normal_path(&one, &other).await;
     }
 }
 
-async fn take_no_short_cut(one: &Server, other: &Server) {
+async fn take_the_normal_path(one: &Server, other: &Server) {
     let alice = one.player();
     let session = alice.creates("game").await;
     alice.links(&session).await.expect(200);
     for node in [one, other, one, other] {
         let alice = node.bearer(alice.token.clone().unwrap());
-        assert!(!comes_at_once(&alice).await);
-        assert!(!session_comes_at_once(&alice, &session, "").await);
+        assert!(!is_fast(&alice).await);
+        assert!(!session_is_fast(&alice, &session, "").await);
         alice.xbox().await.expect(200);
     }
 }
 
 #[tokio::test]
-async fn nodes_that_may_be_behind_take_it_for_so_long() {
+async fn nodes_with_bounded_reads_take_the_fast_path_for_that_time() {
     let bounded = |config: &mut Config| config.postgres.read_consistency = ReadConsistency::BoundedMs(500);
     for [one, other] in pairs_of_nodes(bounded).await {
         let alice = one.player();
@@ -362,12 +363,12 @@ async fn nodes_that_may_be_behind_take_it_for_so_long() {
         for node in [&one, &other] {
             let alice = node.bearer(alice.token.clone().unwrap());
             alice.xbox().await.expect(200);
-            assert!(comes_at_once(&alice).await);
-            check_both_ways(&alice).await;
+            assert!(is_fast(&alice).await);
+            check_both_paths(&alice).await;
         }
         one.clock.advance(Duration::from_millis(500));
-        assert!(!comes_at_once(&alice).await);
+        assert!(!is_fast(&alice).await);
         alice.xbox().await.expect(200);
-        assert!(comes_at_once(&alice).await);
+        assert!(is_fast(&alice).await);
     }
 }

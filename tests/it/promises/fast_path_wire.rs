@@ -1,19 +1,24 @@
-//! The short cut on a connection, under the HTTP library: it is taken between requests only, however these are cut into
-//! pieces, and never at the cost of their order, their ends, or the limits of a connection.
+//! The fast path under hyper, on real connections: it answers between requests only, in whatever pieces these arrive, and
+//! keeps their order, their framing, and the limits of a connection.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
+use http::{HeaderMap, Method, Request};
+use http_body_util::Full;
 use proptest::prelude::*;
 use proptest::sample::select;
 use rallypoint::config::Config;
-use serde_json::json;
+use serde_json::{Value, json};
+use tempfile::TempDir;
 use tokio::time::Instant;
 
 use crate::harness::wire::{Listener, Wire, create, get, head};
 use crate::harness::{Client, Server, XBOX_ID, creation, platform_path};
+use crate::support::connection::Connection;
+use crate::support::process::{self, rallypoint, run, serve};
 
-/// A listener, a player whose polls come at once, and a poll.
+/// A listener, a player whose polls take the fast path, and a poll.
 async fn polling() -> (Listener, Client, String) {
     polling_with(|_| {}).await
 }
@@ -29,7 +34,7 @@ async fn polling_with(change: impl FnOnce(&mut Config)) -> (Listener, Client, St
     (Listener::start(&server).await, alice, poll)
 }
 
-/// Sends a piece, and lets the server read it before the next.
+/// Sends a piece, and lets the server read it.
 async fn send_piece(wire: &mut Wire, piece: impl AsRef<[u8]>) {
     wire.send(piece).await;
     for _ in 0..8 {
@@ -38,29 +43,29 @@ async fn send_piece(wire: &mut Wire, piece: impl AsRef<[u8]>) {
 }
 
 #[tokio::test]
-async fn a_poll_is_answered_as_the_http_library_would_write_it() {
+async fn a_poll_gets_the_bytes_that_hyper_would_send() {
     let (listener, alice, poll) = polling().await;
     let etag = alice.xbox().await.etag();
     let mut wire = listener.connect().await;
     for known in [String::new(), format!("if-none-match: {etag}\r\n")] {
-        let asked = poll.replace("\r\n\r\n", &format!("\r\n{known}\r\n"));
+        let request = poll.replace("\r\n\r\n", &format!("\r\n{known}\r\n"));
         let mut heads = Vec::new();
-        // The second asks in a way that is left to it.
-        for (asked, at_once) in [(asked.clone(), 1), (asked.replace(" HTTP/1.1", "? HTTP/1.1"), 0)] {
-            let before = listener.at_once();
-            wire.send(asked).await;
+        // The fast path declines the second request because of its query.
+        for (request, fast) in [(request.clone(), 1), (request.replace(" HTTP/1.1", "? HTTP/1.1"), 0)] {
+            let before = listener.fast_path();
+            wire.send(request).await;
             let lines = wire.answer_lines().await;
             let is_date = |line: &String| line.starts_with("date: ");
             assert_eq!(lines.iter().filter(|line| is_date(line)).count(), 1);
             heads.push(lines.into_iter().filter(|line| !is_date(line)).collect::<Vec<_>>());
-            assert_eq!(listener.at_once() - before, at_once);
+            assert_eq!(listener.fast_path() - before, fast);
         }
         assert_eq!(heads[0], heads[1]);
     }
 }
 
 #[tokio::test]
-async fn polls_come_at_once_between_all_other_requests() {
+async fn polls_take_the_fast_path_between_other_requests() {
     let (listener, alice, poll) = polling().await;
     let mut wire = listener.connect().await;
     let body = creation("party").to_string();
@@ -81,23 +86,23 @@ async fn polls_come_at_once_between_all_other_requests() {
         assert!([200, 404].contains(&other.status.as_u16()), "{}", other.body);
         wire.send(&poll).await;
         assert_eq!(wire.answer().await.expect(200).body["platform_session_id_base64"], XBOX_ID);
-        assert_eq!(listener.at_once(), polled + 1, "after {pieces:?}");
+        assert_eq!(listener.fast_path(), polled + 1, "after {pieces:?}");
     }
     listener.goes_on(&alice).await;
 }
 
 #[tokio::test]
-async fn what_is_not_a_plain_poll_of_its_own_is_left_to_the_library() {
+async fn requests_that_are_not_plain_or_not_alone_go_to_hyper() {
     let (listener, alice, poll) = polling().await;
     let with = |headers: &str| poll.replace("\r\n\r\n", &format!("\r\n{headers}\r\n"));
-    let asked: [&[&str]; 5] = [
+    let requests: [&[&str]; 5] = [
         &[&poll.replace("HTTP/1.1", "HTTP/1.0")],
         &[&with("connection: close\r\n")],
         &[&with("content-length: 3\r\n"), "abc"],
         &[&with("transfer-encoding: chunked\r\n"), "0\r\n\r\n"],
         &[&poll.repeat(2)],
     ];
-    for pieces in asked {
+    for pieces in requests {
         let mut wire = listener.connect().await;
         for piece in pieces {
             send_piece(&mut wire, piece).await;
@@ -107,9 +112,9 @@ async fn what_is_not_a_plain_poll_of_its_own_is_left_to_the_library() {
         }
         wire.finish().await;
         wire.ends().await;
-        assert_eq!(listener.at_once(), 0, "{pieces:?}");
+        assert_eq!(listener.fast_path(), 0, "{pieces:?}");
     }
-    // What stands in a body is not asked.
+    // A poll inside a body is not a request.
     let mut wire = listener.connect().await;
     for framing in [format!("content-length: {}\r\n", poll.len()), "transfer-encoding: chunked\r\n".into()] {
         send_piece(&mut wire, head("POST", "/v1/session", &alice, &framing)).await;
@@ -122,39 +127,39 @@ async fn what_is_not_a_plain_poll_of_its_own_is_left_to_the_library() {
             send_piece(&mut wire, "\r\n0\r\n\r\n").await;
         }
         assert_eq!(wire.answer().await.expect(422).body["detail"][0]["type"], "value_error.jsondecode");
-        assert_eq!(listener.at_once(), 0);
+        assert_eq!(listener.fast_path(), 0);
     }
     listener.goes_on(&alice).await;
 }
 
 #[tokio::test]
-async fn a_head_may_come_in_pieces() {
+async fn a_head_may_arrive_in_pieces() {
     let (listener, alice, poll) = polling_with(|config| config.http.header_bytes_max = 131_072).await;
     let template = |bytes: usize| {
         let long = format!("x: {}\r\n", "x".repeat(bytes));
         get("/v1/template/party", &alice, &long)
     };
     let mut wire = listener.connect().await;
-    // What was too long to wait for is past following.
-    for (asked, at_once) in
+    // After a head that is too long to wait for, the framing is lost.
+    for (request, fast) in
         [(&poll, 1), (&template(20_000), 0), (&poll, 1), (&template(50_000), 0), (&poll, 0)]
     {
         for cuts in [
             vec![1],
-            vec![asked.len() / 2],
-            vec![5, 100, asked.len() - 1],
-            (0..asked.len()).step_by(97).collect(),
+            vec![request.len() / 2],
+            vec![5, 100, request.len() - 1],
+            (0..request.len()).step_by(97).collect(),
         ] {
-            let (mut sent, before) = (0, listener.at_once());
-            for cut in cuts.into_iter().chain([asked.len()]) {
-                send_piece(&mut wire, &asked[sent..cut]).await;
+            let (mut sent, before) = (0, listener.fast_path());
+            for cut in cuts.into_iter().chain([request.len()]) {
+                send_piece(&mut wire, &request[sent..cut]).await;
                 sent = cut;
             }
             wire.answer().await.expect(200);
-            assert_eq!(listener.at_once() - before, at_once);
+            assert_eq!(listener.fast_path() - before, fast);
         }
     }
-    // Half a head, and then nothing: the end of the connection.
+    // Half a head, then the end of the connection.
     let mut wire = listener.connect().await;
     send_piece(&mut wire, &poll[..poll.len() / 2]).await;
     wire.finish().await;
@@ -163,7 +168,7 @@ async fn a_head_may_come_in_pieces() {
 }
 
 #[tokio::test]
-async fn a_poll_waits_for_what_was_asked_before() {
+async fn a_poll_waits_for_the_request_before_it() {
     let (listener, alice, poll) = polling().await;
     let mut wire = listener.connect().await;
     let body = creation("party").to_string();
@@ -182,21 +187,21 @@ async fn a_poll_waits_for_what_was_asked_before() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_polls_is_not_silent_and_who_stops_is() {
+async fn polls_keep_a_connection_from_being_idle() {
     let (listener, alice, poll) = polling().await;
     let mut wire = listener.connect().await;
     for polls in 1..=5 {
         wire.send(&poll).await;
         wire.answer().await.expect(200);
-        assert_eq!(listener.at_once(), polls);
+        assert_eq!(listener.fast_path(), polls);
         tokio::time::sleep(Duration::from_secs(70)).await;
     }
     let started = Instant::now();
     wire.ends().await;
-    let silent_s = 70 + started.elapsed().as_secs();
-    assert!((75..=150).contains(&silent_s), "{silent_s} s, where head_timeout_s is 75");
+    let idle_s = 70 + started.elapsed().as_secs();
+    assert!((75..=150).contains(&idle_s), "{idle_s} s, where head_timeout_s is 75");
 
-    // A head that never ends wins no time by polls before it.
+    // A head that never ends gets no further time from polls before it.
     let mut wire = listener.connect().await;
     wire.send(&poll).await;
     wire.answer().await.expect(200);
@@ -209,7 +214,7 @@ async fn who_polls_is_not_silent_and_who_stops_is() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_does_not_take_answers_is_cut_off() {
+async fn a_client_that_does_not_read_responses_is_cut_off() {
     let server = Server::new();
     let alice = server.player();
     let session = alice.creates("game").await;
@@ -220,29 +225,29 @@ async fn who_does_not_take_answers_is_cut_off() {
     let poll = get(&path, &alice, "");
     let mut wire = listener.connect_narrow().await;
     let (mut answered, mut since) = (0, 0);
-    // Until the server reads no more, since it cannot be rid of its answers.
+    // Until the server reads no more, because it cannot send its responses.
     while since < 10 {
         send_piece(&mut wire, &poll).await;
         tokio::time::sleep(Duration::from_millis(1)).await;
-        since = if listener.at_once() == answered { since + 1 } else { 0 };
-        answered = listener.at_once();
+        since = if listener.fast_path() == answered { since + 1 } else { 0 };
+        answered = listener.fast_path();
     }
     let started = Instant::now();
     listener.serves(0).await;
     let took = started.elapsed().as_secs();
-    // The time begins anew where the system finds room for a little more.
+    // The time starts again whenever the system accepts a few more bytes.
     assert!((25..=95).contains(&took), "{took} s, where write_timeout_s is 30");
     assert!(answered > 1 && wire.ended().await.starts_with(b"HTTP/1.1 200"));
     listener.goes_on(&alice).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stop_does_not_wait_for_who_only_polls() {
+async fn a_stop_does_not_wait_for_connections_that_only_poll() {
     let (listener, _, poll) = polling().await;
     let mut wire = listener.connect().await;
     wire.send(&poll).await;
     wire.answer().await.expect(200);
-    assert_eq!(listener.at_once(), 1);
+    assert_eq!(listener.fast_path(), 1);
     let stopped = Instant::now();
     listener.stop();
     wire.ends().await;
@@ -251,15 +256,15 @@ async fn a_stop_does_not_wait_for_who_only_polls() {
 }
 
 #[tokio::test]
-async fn a_poll_comes_after_a_large_answer_that_is_taken_slowly() {
+async fn a_poll_is_answered_after_a_large_response_that_is_read_slowly() {
     let (listener, alice, poll) = polling().await;
     let mut wire = listener.connect_narrow().await;
     let bundle = "/docs/swagger-ui-bundle.js";
-    // The second with a body that nobody reads.
+    // The second request has a body that the server does not read.
     for headers in ["", "content-length: 4\r\n\r\nbody"] {
         let end = if headers.is_empty() { "\r\n" } else { "" };
-        let asked = format!("GET {bundle} HTTP/1.1\r\nhost: localhost\r\n{headers}{end}");
-        send_piece(&mut wire, asked).await;
+        let request = format!("GET {bundle} HTTP/1.1\r\nhost: localhost\r\n{headers}{end}");
+        send_piece(&mut wire, request).await;
         send_piece(&mut wire, &poll).await;
         let bundle = wire.answer().await.expect(200);
         assert!(bundle.bytes.len() > 1_000_000);
@@ -268,18 +273,91 @@ async fn a_poll_comes_after_a_large_answer_that_is_taken_slowly() {
     listener.goes_on(&alice).await;
 }
 
-/// A request that may be sent among others, and what is seen in its answer.
+#[tokio::test]
+async fn polls_take_the_fast_path_in_the_service_after_the_framing_is_lost() {
+    let (listener, _, poll) = polling().await;
+    let mut wire = listener.connect().await;
+    let counted = |path: &str| count_by_path(&listener.metrics.render(), path);
+    assert_eq!(["fast_connection", "fast_service"].map(counted), [0, 0]);
+    wire.send(&poll).await;
+    wire.answer().await.expect(200);
+    wire.send(poll.repeat(2)).await;
+    wire.send(&poll).await;
+    for _ in 0..3 {
+        assert_eq!(wire.answer().await.expect(200).body["platform_session_id_base64"], XBOX_ID);
+    }
+    assert_eq!(["fast_connection", "fast_service"].map(counted), [1, 3]);
+}
+
+/// The value of `rallypoint_responses_by_path_total` for a path.
+fn count_by_path(metrics: &str, path: &str) -> u64 {
+    let name = format!("rallypoint_responses_by_path_total{{path=\"{path}\"}} ");
+    metrics.lines().find_map(|line| line.strip_prefix(&name)).unwrap().parse().unwrap()
+}
+
+/// Starts a server with these environment variables and polls a session twice. Returns the headers of the last response,
+/// and the server's metrics.
+async fn poll_a_server_with(variables: &[(&str, &str)]) -> (HeaderMap, String) {
+    const PAGE: &str = "https://tools.example.com";
+    let dir = TempDir::new().unwrap();
+    let mut command = serve(dir.path(), &[]);
+    command.envs(variables.iter().copied());
+    let mut server = process::Server::spawn(command).await;
+    let admin = server.admin_address().await;
+    let player = ["token", "--player", "11111111-1111-4111-8111-111111111111"];
+    let data_dir = ["--data-dir", dir.path().to_str().unwrap()];
+    let token = run(rallypoint(&[&player[..], &data_dir].concat())).await.expect(0).stdout;
+    let mut connection = Connection::open(server.address, Some(token.trim_end())).await.unwrap();
+    let created = connection.call(&Method::POST, "/v1/session", Some(&creation("party"))).await.unwrap();
+    let created: Value = serde_json::from_slice(created.body()).unwrap();
+    let path = format!("/session/v1/session/{}", created["session_id"].as_str().unwrap());
+    let mut headers = HeaderMap::new();
+    for _ in 0..2 {
+        let request = Request::builder().uri(&path).header("origin", PAGE).body(Full::default()).unwrap();
+        let polled = connection.send(request).await.unwrap();
+        assert_eq!(polled.status(), 200);
+        headers = polled.headers().clone();
+    }
+    let request = Request::builder().uri("/metrics").body(Full::default()).unwrap();
+    let mut admin = Connection::open(admin, None).await.unwrap();
+    let metrics = String::from_utf8(admin.send(request).await.unwrap().body().to_vec()).unwrap();
+    server.stop().await.expect(0);
+    (headers, metrics)
+}
+
+#[tokio::test]
+async fn the_setting_and_cors_choose_where_polls_take_the_fast_path() {
+    let origins = ("RALLYPOINT_HTTP__CORS_ORIGINS", "[\"*\"]");
+    let setting = |value| ("RALLYPOINT_HTTP__FAST_PATH", value);
+    for (variables, is_under_hyper, allowed_origin) in [
+        (&[][..], true, None),
+        (&[setting("true")], true, None),
+        (&[setting("false")], false, None),
+        (&[origins], false, Some("*")),
+        (&[origins, setting("false")], false, Some("*")),
+    ] {
+        let (headers, metrics) = poll_a_server_with(variables).await;
+        let counted = ["fast_connection", "fast_service"].map(|path| count_by_path(&metrics, path) > 0);
+        assert_eq!(counted, [is_under_hyper, !is_under_hyper], "{variables:?}:\n{metrics}");
+        assert!(count_by_path(&metrics, "normal") > 0, "{metrics}");
+        let header = |name| headers.get(name).map(|value| value.to_str().unwrap());
+        assert_eq!(header("access-control-allow-origin"), allowed_origin);
+        assert_eq!(header("vary"), allowed_origin.map(|_| "origin"));
+    }
+}
+
+/// A kind of request that the property test sends.
 #[derive(Clone, Copy, Debug)]
-enum Asked {
+enum Sent {
     Poll,
     Template,
     Create,
-    /// A body that reads like a poll, framed by its length, or in chunks.
+    /// A body that looks like a poll, framed by its length or in chunks.
     PollInBody,
     PollInChunks,
 }
 
-impl Asked {
+impl Sent {
     fn text(self, alice: &Client, poll: &str) -> String {
         match self {
             Self::Poll => poll.to_owned(),
@@ -306,9 +384,9 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
     #[test]
-    fn however_requests_are_cut_each_is_answered_once_and_in_its_turn(
-        asked in prop::collection::vec(
-            select(&[Asked::Poll, Asked::Poll, Asked::Template, Asked::Create, Asked::PollInBody, Asked::PollInChunks]),
+    fn requests_in_any_pieces_are_answered_once_and_in_order(
+        requests in prop::collection::vec(
+            select(&[Sent::Poll, Sent::Poll, Sent::Template, Sent::Create, Sent::PollInBody, Sent::PollInChunks]),
             1..12,
         ),
         cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..6),
@@ -318,7 +396,7 @@ proptest! {
         runtime.block_on(async {
             let (listener, alice, poll) = polling().await;
             let (mut all, mut ends) = (String::new(), Vec::new());
-            for request in &asked {
+            for request in &requests {
                 all += &request.text(&alice, &poll);
                 ends.push(all.len());
             }
@@ -333,9 +411,9 @@ proptest! {
                 send_piece(&mut wire, &all[sent..cut]).await;
                 sent = cut;
             }
-            for request in &asked {
+            for request in &requests {
                 let answer = wire.answer().await.expect(request.status());
-                let is_poll = matches!(request, Asked::Poll);
+                let is_poll = matches!(request, Sent::Poll);
                 assert_eq!(answer.body["platform_session_id_base64"] == XBOX_ID, is_poll);
             }
             wire.send(get("/v1/template/party", &alice, "connection: close\r\n")).await;

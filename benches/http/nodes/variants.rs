@@ -1,4 +1,4 @@
-//! Those who ask, in rounds, and the tables of what that came to.
+//! The variants that a table compares: measured in rounds, and printed.
 
 use std::time::Duration;
 
@@ -8,33 +8,33 @@ use crate::process::{Process, cpu_time_with_children_s};
 use crate::support::postgres::Cluster;
 use crate::support::{median, spread};
 
-/// Who asks.
+/// The load of a variant.
 pub enum Callers {
     Process(Process),
     Pgbench(Pgbench),
 }
 
-/// Callers, under the name that a table calls whom they ask.
-pub struct Asker {
+/// A variant: its name in the table, and its callers.
+pub struct Variant {
     pub name: String,
     pub callers: Callers,
 }
 
-/// What a cell of the measurement came to.
+/// One cell of the measurement.
 pub struct Cell {
     pub sample: Sample,
-    /// Processor time of the database's processes.
+    /// CPU time of the database's processes for each answer, in microseconds.
     pub database_cpu_us: f64,
 }
 
 impl Cell {
-    /// Processor time of all who answer.
+    /// CPU time of nodes and database together for each answer, in microseconds.
     pub fn cpu_us(&self) -> f64 {
         self.sample.cpu_us + self.database_cpu_us
     }
 }
 
-impl Asker {
+impl Variant {
     pub fn new(name: impl Into<String>, process: Process) -> Self {
         Self { name: name.into(), callers: Callers::Process(process) }
     }
@@ -50,14 +50,14 @@ impl Asker {
     }
 }
 
-/// Short cells in turn, of which another begins each round, so that a slow moment of the machine meets all: the cells of
-/// each round, in the order of the askers.
-pub fn rounds(askers: &mut [Asker], cluster: &Cluster, rounds: usize, time: Duration) -> Vec<Vec<Cell>> {
-    let count = askers.len();
+/// Short cells of all variants in turn. Each round begins with another variant, so that a slow moment of the machine affects
+/// all of them. Returns the cells of each round, in the order of the variants.
+pub fn rounds(variants: &mut [Variant], cluster: &Cluster, rounds: usize, time: Duration) -> Vec<Vec<Cell>> {
+    let count = variants.len();
     let round = |round: usize| {
         let mut cells: Vec<_> = (0..count)
             .map(|turn| (round + turn) % count)
-            .map(|index| (index, askers[index].measure(cluster, time)))
+            .map(|index| (index, variants[index].measure(cluster, time)))
             .collect();
         cells.sort_by_key(|(index, _)| *index);
         cells.into_iter().map(|(_, cell)| cell).collect()
@@ -65,22 +65,22 @@ pub fn rounds(askers: &mut [Asker], cluster: &Cluster, rounds: usize, time: Dura
     (0..rounds).map(round).collect()
 }
 
-/// A ratio that a table shows: its name, of what, and to which of the askers.
+/// A column with ratios: its name, the number, and the index of the variant that is the baseline.
 pub struct Ratio {
     pub name: &'static str,
     pub of: fn(&Cell) -> f64,
     pub to: usize,
 }
 
-/// Prints a table: medians of the rounds, and ratios as medians of the rounds' own ratios, with the least and the most.
-pub fn print(title: &str, askers: &[Asker], rounds: &[Vec<Cell>], ratios: &[Ratio]) {
+/// Prints a table: medians of the rounds, and ratios as the median of the ratios in each round, with minimum and maximum.
+pub fn print(title: &str, variants: &[Variant], rounds: &[Vec<Cell>], ratios: &[Ratio]) {
     let names = ratios.iter().map(|ratio| format!(" {} |", ratio.name));
     println!(
         "\n| {title} | answers/s | p50 µs | p99 µs | nodes' CPU µs | database's CPU µs |{}",
         names.collect::<String>()
     );
     println!("| --- |{}", " --: |".repeat(5 + ratios.len()));
-    for (index, asker) in askers.iter().enumerate() {
+    for (index, variant) in variants.iter().enumerate() {
         let of = |number: fn(&Cell) -> f64| median(rounds.iter().map(|round| number(&round[index])));
         let numbers: [fn(&Cell) -> f64; 5] = [
             |cell| cell.sample.per_second,
@@ -98,11 +98,11 @@ pub fn print(title: &str, askers: &[Asker], rounds: &[Vec<Cell>], ratios: &[Rati
                 format!(" {} |", spread(rounds.iter().map(of_round)))
             }
         };
-        println!("| {} |{numbers}{}", asker.name, ratios.iter().map(ratio).collect::<String>());
+        println!("| {} |{numbers}{}", variant.name, ratios.iter().map(ratio).collect::<String>());
     }
 }
 
-/// A number with as many digits as mean something; nothing for none.
+/// Formats a number with its significant digits; empty for zero and NaN.
 pub fn shown(number: f64) -> String {
     match number {
         _ if number.is_nan() || number == 0.0 => String::new(),

@@ -1,0 +1,192 @@
+//! The listener: accepts connections, limits their number, refuses those beyond the limit, and drains the open ones when
+//! the server stops.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::FutureExt as _;
+use http::{HeaderValue, Request, Response, StatusCode, header};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use hyper_util::server::graceful::GracefulConnection;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_io_timeout::TimeoutStream;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::connection::{self, ConnectionState, Handler};
+use crate::telemetry::Metrics;
+
+/// Time that a connection has to send its first request after the server began to stop.
+const FIRST_HEAD_GRACE: Duration = Duration::from_secs(1);
+/// Connections beyond the limit that get a 503 at the same time. Further ones are closed without a response.
+pub const REFUSALS_AT_ONCE: usize = 64;
+/// Longest time for a connection beyond the limit to send its request and read the 503.
+const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
+/// Pause after a failed accept, usually for lack of file descriptors, so that the loop does not spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// The body of the 503. A test holds it equal to the one of `Error::TooManyConnections`.
+const REFUSAL_BODY: &str = r#"{"auth_success":true,"error_code":"too_many_connections","desc":"the server has as many connections as it takes; try again"}"#;
+
+/// Limits of a listener's connections; see `[http]` in `config.default.toml`.
+#[derive(Clone, Copy, Debug)]
+pub struct ConnectionLimits {
+    /// Most open connections.
+    pub connections_max: usize,
+    /// Longest time for the head of a request to arrive, and for a kept connection to stay idle. After a response of the
+    /// fast path the time can be up to twice as long.
+    pub head_timeout: Duration,
+    /// Longest time in which a client reads nothing of a response that is being sent.
+    pub write_timeout: Duration,
+    /// Longest time for requests under way to finish when the server stops.
+    pub drain_timeout: Duration,
+}
+
+/// Serves connections until `stop` is cancelled, then drains them for up to `limits.drain_timeout`.
+pub async fn serve(
+    listener: TcpListener,
+    limits: ConnectionLimits,
+    metrics: Arc<Metrics>,
+    stop: CancellationToken,
+    handler: impl Handler,
+) {
+    let permits = Arc::new(Semaphore::new(limits.connections_max));
+    let refusal_permits = Arc::new(Semaphore::new(REFUSALS_AT_ONCE));
+    let connections = TaskTracker::new();
+    while let Some((stream, peer)) = accept(&listener, &stop).await {
+        let Ok(permit) = Arc::clone(&permits).try_acquire_owned() else {
+            metrics.connections_refused.inc();
+            if let Ok(permit) = Arc::clone(&refusal_permits).try_acquire_owned() {
+                tokio::spawn(refuse(stream).map(|()| drop(permit)));
+            }
+            continue;
+        };
+        let state = Arc::default();
+        let stream = with_write_timeout(stream, limits.write_timeout);
+        let connection = connection::serve_connection(
+            stream,
+            peer,
+            handler.clone(),
+            limits.head_timeout,
+            Arc::clone(&state),
+        );
+        let connection = until_drained(connection, stop.clone(), state);
+        connections.spawn(count(connection, Arc::clone(&metrics), permit));
+    }
+    drop(listener);
+    connections.close();
+    if tokio::time::timeout(limits.drain_timeout, connections.wait()).await.is_err() {
+        tracing::warn!("some requests did not finish in time and were cut off");
+    }
+}
+
+/// The next connection; `None` once `stop` is cancelled.
+async fn accept(listener: &TcpListener, stop: &CancellationToken) -> Option<(TcpStream, SocketAddr)> {
+    loop {
+        let accepted = tokio::select! {
+            () = stop.cancelled() => return None,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok(accepted) => return Some(accepted),
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be accepted; is the open files limit too low?");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Runs a connection, counts it in the metrics while it is open, and returns its permit.
+async fn count(
+    connection: impl Future<Output = Result<(), hyper::Error>>,
+    metrics: Arc<Metrics>,
+    permit: OwnedSemaphorePermit,
+) {
+    metrics.connections.inc();
+    // The client causes an early end: a reset, a timeout, or bytes that are not HTTP.
+    if let Err(error) = connection.await {
+        tracing::debug!(%error, "a connection ended early");
+    }
+    metrics.connections.dec();
+    drop(permit);
+}
+
+/// Answers the first request of a connection beyond the limit with a 503, and closes the connection.
+async fn refuse(stream: TcpStream) {
+    let service = service_fn(|_: Request<Incoming>| async { Ok::<_, Infallible>(too_many_connections()) });
+    let mut http = http1::Builder::new();
+    let connection =
+        http.keep_alive(false).header_read_timeout(None).serve_connection(TokioIo::new(stream), service);
+    // After the timeout the client sees the close without a response.
+    let _ = tokio::time::timeout(REFUSAL_TIMEOUT, connection).await;
+}
+
+/// 503 `too_many_connections`. The listener does not depend on the API's errors, so it renders its only error itself.
+fn too_many_connections() -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::from(REFUSAL_BODY));
+    *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+    let headers = response.headers_mut();
+    headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+/// Runs a connection to its end. After `stop` is cancelled, the connection ends with the response to the request under
+/// way, or at once if there is none.
+async fn until_drained<C: GracefulConnection>(
+    connection: C,
+    stop: CancellationToken,
+    state: Arc<ConnectionState>,
+) -> Result<(), C::Error> {
+    let mut connection = pin!(connection);
+    tokio::select! {
+        biased;
+        ended = &mut connection => return ended,
+        () = stop.cancelled() => {}
+    }
+    // The head of the first request may be on its way. A graceful shutdown now would drop a head of which hyper has read
+    // nothing, and wait for the rest of a head of which hyper has read a part.
+    tokio::select! {
+        biased;
+        ended = &mut connection => return ended,
+        () = state.first_request() => {}
+        () = tokio::time::sleep(FIRST_HEAD_GRACE) => return Ok(()),
+    }
+    connection.as_mut().graceful_shutdown();
+    connection.await
+}
+
+fn with_write_timeout(stream: TcpStream, write_timeout: Duration) -> Pin<Box<TimeoutStream<TcpStream>>> {
+    // Responses are small and clients wait for them: delaying them to fill packets gains nothing.
+    let _ = stream.set_nodelay(true);
+    let mut stream = TimeoutStream::new(stream);
+    stream.set_write_timeout(Some(write_timeout));
+    Box::pin(stream)
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt as _;
+
+    use super::*;
+    use crate::http::Error;
+
+    #[tokio::test]
+    async fn the_refusal_equals_the_error_of_the_api() {
+        let by_api: Response<Full<Bytes>> = Error::TooManyConnections.answer().into();
+        let (own, own_body) = too_many_connections().into_parts();
+        let (by_api, api_body) = by_api.into_parts();
+        assert_eq!((own.status, &own.headers), (by_api.status, &by_api.headers));
+        let own_body = own_body.collect().await.unwrap().to_bytes();
+        assert_eq!(own_body, api_body.collect().await.unwrap().to_bytes());
+    }
+}
