@@ -62,8 +62,7 @@ pub enum CrossplayInput {
     Touch,
 }
 
-/// Which other players a player accepts (contract: `CrossplayPreferences`). A player without preferences accepts
-/// everyone.
+/// Which other players a player accepts; without preferences, all (contract: `CrossplayPreferences`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CrossplayPreferences {
     /// Accepted platforms.

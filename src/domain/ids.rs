@@ -15,8 +15,7 @@ pub const SESSION_ID_CHARS_MAX: usize = 128;
 /// `platform_session_id_base64`).
 pub const PLATFORM_SESSION_ID_CHARS_MAX: usize = 4096;
 
-/// The platforms that responses can name, with the names and in the order of the contract (Get Platform Session
-/// Info).
+/// The platforms that responses can name, named and ordered as in the contract (Get Platform Session Info).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[allow(missing_docs, reason = "the names are those of the contract")]
 pub enum Platform {
