@@ -425,8 +425,8 @@ mod tests {
             {"loc": ["query", "cursor"], "msg": "value is not a valid integer", "type": "type_error.integer"},
             {"loc": ["body", "maps", 1], "msg": "field required", "type": "value_error.missing"},
         ]});
-        let told = "query.cursor: value is not a valid integer; body.maps.1: field required";
-        assert_eq!(failure(&wrong).unwrap(), told);
+        let expected = "query.cursor: value is not a valid integer; body.maps.1: field required";
+        assert_eq!(failure(&wrong).unwrap(), expected);
         let gone = json!({"auth_success": true, "error_code": "session_not_found", "desc": "it is gone"});
         assert_eq!(failure(&gone).unwrap(), "it is gone (session_not_found)");
         for foreign in [Value::Null, json!({"error": "no"}), json!({"detail": "Not Found"}), json!([1])] {

@@ -11,12 +11,12 @@ use tokio::process::{Child, ChildStderr, ChildStdout, Command};
 use tokio::sync::mpsc;
 
 /// Longest wait for an expected event: long, because test machines are busy.
-const PATIENCE: Duration = Duration::from_secs(120);
+const WAIT_MAX: Duration = Duration::from_secs(120);
 
-/// Waits for an expected event. Panics after [`PATIENCE`].
+/// Waits for an expected event. Panics after [`WAIT_MAX`].
 pub async fn soon<T>(what: &str, happening: impl Future<Output = T>) -> T {
-    let happened = tokio::time::timeout(PATIENCE, happening).await;
-    happened.unwrap_or_else(|_| panic!("this did not happen in {PATIENCE:?}: {what}"))
+    let happened = tokio::time::timeout(WAIT_MAX, happening).await;
+    happened.unwrap_or_else(|_| panic!("this did not happen in {WAIT_MAX:?}: {what}"))
 }
 
 /// A command with these arguments, without the environment variables that configure Rallypoint.

@@ -150,7 +150,8 @@ async fn a_database_in_use_is_refused_as_source_and_target() {
         let error =
             refused(copies(from, to).await, &format!("{flag}: a server uses the database postgres at "));
         assert!(
-            error.contains(" connections are called test_") && error.contains(": stop it, or, "),
+            error.contains(" connections with the application_name test_")
+                && error.contains("; stop the server, or, "),
             "{error}"
         );
     }
