@@ -1,6 +1,6 @@
-//! What requests and answers look like, for the API document. A test holds each against its schema.
+//! Examples of requests, answers and failures for the API document. A test validates each against its schema.
 
-#![allow(missing_docs, reason = "the names say what is shown")]
+#![allow(missing_docs, reason = "each name says which operation the example is for")]
 
 use super::policies::READ_PLATFORM;
 use crate::domain::{Platform, Refused};
@@ -124,7 +124,7 @@ pub const INSTANCE: Example = of(
     Some(INSTANCE_BODY),
 );
 
-/// Failures that operations have in common, with their bodies as the server makes them.
+/// Examples of failures that several operations share. The server itself renders their bodies.
 pub fn failures() -> Vec<FailureExample> {
     let platforms = Platform::ALL.map(|platform| format!("'{platform}'"));
     let missing = ViolationKind::MISSING.at([LocStep::from("body"), LocStep::from("client_version")]);
@@ -134,26 +134,37 @@ pub fn failures() -> Vec<FailureExample> {
     let denied = Error::PermissionDenied(READ_PLATFORM.enough());
     let expired = Error::TokenInvalid("it has expired".into());
     vec![
-        shown("token_invalid", "A token that has expired", expired, |_| true),
-        shown("permission_denied", "A token without the permission", denied, |_| true),
-        shown("not_active_in_session", "A rule that says no", Refused::NotActiveInSession.into(), |row| {
-            names_session(row) || names_platform(row)
-        }),
-        shown("session_not_found", "No such session", Refused::SessionNotFound.into(), names_session),
-        shown(
+        example("token_invalid", "A token that has expired", expired, |_| true),
+        example("permission_denied", "A token without the permission", denied, |_| true),
+        example(
+            "not_active_in_session",
+            "A rule that refuses the request",
+            Refused::NotActiveInSession.into(),
+            |row| names_session(row) || names_platform(row),
+        ),
+        example(
+            "session_not_found",
+            "A session that does not exist",
+            Refused::SessionNotFound.into(),
+            names_session,
+        ),
+        example(
             "platform_session_not_found",
-            "No such platform session",
+            "A platform session that is not linked",
             Refused::PlatformSessionNotFound.into(),
             names_platform,
         ),
-        shown("template_not_found", "No such type of session", Refused::TemplateNotFound.into(), |row| {
-            row.path.contains("{session_type}") || row.path.ends_with("/session")
-        }),
-        shown("field_missing", "A body that lacks a field", Error::Invalid(vec![missing]), |row| {
+        example(
+            "template_not_found",
+            "A type of session that does not exist",
+            Refused::TemplateNotFound.into(),
+            |row| row.path.contains("{session_type}") || row.path.ends_with("/session"),
+        ),
+        example("field_missing", "A body without a required field", Error::Invalid(vec![missing]), |row| {
             row.has_body && (row.path.contains("/player/me") || row.path.ends_with("/session"))
         }),
-        shown("platform_unknown", "An unknown platform", Error::Invalid(vec![platform]), names_platform),
-        shown(
+        example("platform_unknown", "An unknown platform", Error::Invalid(vec![platform]), names_platform),
+        example(
             "boolean_broken",
             "A parameter that is not a boolean",
             Error::Invalid(vec![boolean]),
@@ -162,7 +173,7 @@ pub fn failures() -> Vec<FailureExample> {
     ]
 }
 
-fn shown(
+fn example(
     name: &'static str,
     summary: &'static str,
     error: Error,

@@ -34,7 +34,7 @@ use crate::domain::{Actor, Platform};
 use crate::http::input::credentials;
 use crate::http::input::headers::Headers;
 use crate::http::operation::Operation;
-use crate::http::pipeline::ApiSettings;
+use crate::http::pipeline::PipelineSettings;
 use crate::http::reply::if_none_match;
 use crate::http::surface;
 
@@ -91,7 +91,7 @@ impl FastPath {
     fn respond_with<H: Headers + ?Sized, T>(
         &self,
         app: &App,
-        settings: &ApiSettings,
+        settings: &PipelineSettings,
         head: &Head<'_, H>,
         now_ms: i64,
         render: impl FnOnce(StatusCode, &Document) -> Option<T>,
@@ -122,7 +122,7 @@ impl surface::FastPath for FastPath {
     fn answer(
         &self,
         app: &App,
-        settings: &ApiSettings,
+        settings: &PipelineSettings,
         request: &httparse::Request<'_, '_>,
         response: &mut Vec<u8>,
     ) -> Option<(usize, StatusCode)> {
@@ -142,7 +142,7 @@ impl surface::FastPath for FastPath {
     fn respond(
         &self,
         app: &App,
-        settings: &ApiSettings,
+        settings: &PipelineSettings,
         head: &Parts,
     ) -> Option<(usize, Response<Full<Bytes>>)> {
         let target = head.uri.path_and_query()?.as_str();

@@ -1,5 +1,5 @@
-//! The operations. Each takes typed input, asks the application, and answers; each folder is a noun of the API and has its
-//! own `rows()`. This page lists the groups.
+//! The operations of the session API. Each folder is a noun of the API, and its `rows()` lists its operations. A handler
+//! takes typed input, calls the application and builds the reply.
 
 pub mod browser;
 pub mod config;
@@ -18,31 +18,33 @@ use http::StatusCode;
 
 use crate::http::surface::{Group, Surface};
 
-/// Every path of the session API starts with this.
+/// Prefix of every path of the session API.
 pub const PREFIX: &str = "/session";
 
+/// Statuses of failures of one operation, for [`Operation::may_fail`](crate::http::operation::Operation::may_fail).
 const MISSING: &[StatusCode] = &[StatusCode::NOT_FOUND];
 const MISSING_OR_CONFLICT: &[StatusCode] = &[StatusCode::NOT_FOUND, StatusCode::CONFLICT];
 const MISSING_OR_NOT_CREATABLE: &[StatusCode] = &[StatusCode::BAD_REQUEST, StatusCode::NOT_FOUND];
 
-/// What a reader of the API document needs before the first call.
+/// Introduction of the API document, in Markdown: what a client developer needs before the first call.
 const INTRODUCTION: &str = "\
-Game sessions, and the platform sessions linked to them. Speaks the RallyHere session API.
+Game sessions, and the platform sessions that are linked to them. The server speaks the RallyHere session API.
 
-**Authenticate** with a JWT: `Authorization: Bearer TOKEN`, or in a cookie. The server verifies \
-tokens with the keys that its operator configured and issues none itself. Where it has no keys of its own it \
-takes tokens of its development key, which \
-`rallypoint token --player 11111111-1111-4111-8111-111111111111` prints. Each operation names the permission \
-that the token must hold; `session:*` opens all of them.
+**Authenticate** with a JWT, either as `Authorization: Bearer TOKEN` or in a cookie. The server verifies tokens \
+with the keys that its operator configured. It issues no tokens. If no keys are configured, it accepts tokens \
+that are signed with its development key; \
+`rallypoint token --player 11111111-1111-4111-8111-111111111111` prints such a token. The description of each \
+operation names the permissions that the token needs. `session:*` grants all of them.
 
-**Failures** have a stable `error_code`, for programs, and a `desc`, for people. A 403 with `auth_success` false \
-asks for a new token; with `auth_success` true the caller is known and may not. A 422 lists everything in the \
-request that breaks this document. docs/API.md in the source lists every code and what to do about it.
+**Failures** have a stable `error_code` for programs and a `desc` for people. After a 403 with `auth_success` \
+false, get a new token. A 403 with `auth_success` true means that the token is valid, but the caller may not do \
+this. A 422 lists every error in the request. docs/API.md in the source lists every code and what a client \
+should do about it.
 
-**Poll** with the `ETag` of the last answer in `If-None-Match`: 304 says that nothing has changed. Nothing is \
-pushed.";
+**Poll** with the `ETag` of the last answer in `If-None-Match`. The answer is 304 while nothing has changed. The \
+server pushes nothing.";
 
-/// The session API: its groups, in the order in which a reader meets them.
+/// The session API: its groups of operations, in the order of the API document.
 pub fn surface() -> Surface {
     let groups = vec![
         Group::new(session::TAG, session::rows()),
@@ -55,7 +57,7 @@ pub fn surface() -> Surface {
         Group::new(config::TAG, config::rows()),
     ];
     Surface::new(PREFIX, groups)
-        .introduced(INTRODUCTION)
+        .with_introduction(INTRODUCTION)
         .with_failures(examples::failures())
         .with_fast_path(fast_path::FastPath::of)
 }

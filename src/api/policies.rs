@@ -1,5 +1,5 @@
-//! Who may call what: the policies that rows of the surface name, each the contract's sentence about an operation.
-#![allow(missing_docs, reason = "the names say what they open")]
+//! The policies of the operations: the permissions that the contract states for each.
+#![allow(missing_docs, reason = "each name says which operations the policy is for")]
 
 use crate::auth::Permission::{
     Create, DeleteActive, DeleteAny, GivePermissionActive, GivePermissionAny, InstanceHealth, PromoteAny,
@@ -23,7 +23,8 @@ pub const LEAVE: Policy = Policy::any(&[SessionAll]).or_own(&[UpdateSelf]).as_pl
 pub const READ_PLAYER: Policy = Policy::any(&[SessionAll, ReadPlayerAny]).or_own(&[ReadPlayerSelf]);
 pub const READ_ME: Policy = Policy::any(&[]).or_own(&[ReadPlayerSelf]).as_player();
 pub const PROMOTE: Policy = Policy::any(&[SessionAll, PromoteAny]).or_own(&[PromoteSelf]);
-/// Opens the operation that promotes or updates; the handler then asks for the permissions of what it does.
+/// For the deprecated operation that promotes or updates. Its handler then checks the permissions of what the request
+/// does.
 pub const UPDATE_PLAYER_ANY_WAY: Policy =
     Policy::any(&[SessionAll, UpdatePlayerAny, PromoteAny]).or_own(&[UpdatePlayerSelf, PromoteSelf]);
 pub const KICK_SESSION: Policy = Policy::any(&[SessionAll, UpdatePlayerAny]).or_own(&[UpdatePlayerAsLeader]);

@@ -1,4 +1,4 @@
-//! A failure becomes a status and an error code, here only.
+//! Errors of requests. This is the only place that maps a failure to a status and an error code.
 
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header};
@@ -12,65 +12,65 @@ use crate::auth::{Denied, Enough};
 use crate::domain::Refused;
 use crate::store::StoreError;
 
-/// How long a caller should wait before trying again when the store could not take a write, in seconds.
+/// `Retry-After` of a 503, in seconds.
 const RETRY_AFTER_S: u64 = 1;
 
-/// Everything that can go wrong with a request.
+/// The ways in which a request can fail. The texts are shown to callers.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// No token came with the request.
-    #[error("a bearer token is needed, in the Authorization header or the cookie")]
+    /// The request has no token.
+    #[error("a bearer token is required, in the Authorization header or in the cookie")]
     TokenMissing,
-    /// The token does not verify.
+    /// The token is not valid; the text says why.
     #[error("the token was refused: {0}")]
     TokenInvalid(String),
-    /// The token grants too little; any of these would have been enough.
-    #[error("the token does not grant the permission that this needs: any of {0}")]
+    /// The token grants none of these permissions, each of which would be sufficient.
+    #[error("the token does not grant the permission that this operation needs: any of {0}")]
     PermissionDenied(Enough),
-    /// The operation acts as a player and the token names none.
-    #[error("this operation acts as a player, and the token names none")]
+    /// The operation acts as a player, but the token names none.
+    #[error("this operation acts as a player, but the token names none")]
     PlayerRequired,
-    /// The request breaks the contract; every way in which it does.
+    /// The input does not match the API document; all violations.
     #[error("the request is not valid")]
     Invalid(Vec<Violation>),
-    /// A rule said no.
+    /// A rule refused the request.
     #[error(transparent)]
     Refused(#[from] Refused),
     /// No operation has this path.
-    #[error("there is nothing at this path")]
+    #[error("no operation has this path")]
     PathNotFound,
-    /// The path has other methods; they are listed.
-    #[error("this path does not take this method")]
+    /// The path does not support the method; a list of the supported ones, for `Allow`.
+    #[error("this path does not support this method")]
     MethodNotAllowed(String),
-    /// The body broke off, or its chunks are not as HTTP has them.
-    #[error("the body ended early or is not framed as HTTP asks")]
+    /// The body ended early, or its HTTP framing is invalid.
+    #[error("the body ended early, or its HTTP framing is not valid")]
     BodyBroken,
     /// The body did not arrive in time.
-    #[error("the request took too long to arrive")]
+    #[error("the body did not arrive in time")]
     RequestTimeout,
-    /// The body is larger than allowed (bytes).
+    /// The body is larger than this limit, in bytes.
     #[error("the body is larger than {0} bytes")]
     BodyTooLarge(usize),
-    /// The path and query are longer than allowed (bytes).
-    #[error("the path is longer than {0} bytes")]
+    /// The path and query are longer than this limit, in bytes.
+    #[error("the path and query are longer than {0} bytes")]
     PathTooLong(usize),
-    /// The headers are larger than allowed (bytes).
+    /// The headers are larger than this limit, in bytes.
     #[error("the headers are larger than {0} bytes")]
     HeadersTooLarge(usize),
-    /// The server has as many connections as it takes.
-    #[error("the server has as many connections as it takes; try again")]
+    /// The server has its maximum number of connections.
+    #[error("the server has its maximum number of connections; try again")]
     TooManyConnections,
-    /// Too many writers raced for the same session.
-    #[error("too many changes at once; try again")]
+    /// Concurrent changes of the same session came first in every attempt.
+    #[error("other changes of the session came first; try again")]
     Contended,
-    /// The store could not do it; the cause is for the log.
-    #[error("the service cannot do this right now; try again")]
+    /// The store failed. The cause goes only to the log.
+    #[error("the service is temporarily unavailable; try again")]
     Unavailable(StoreError),
-    /// The operation took longer than allowed; a write may or may not have happened.
-    #[error("the service took too long; try again")]
+    /// The operation exceeded the request timeout. A write may or may not have happened.
+    #[error("the server took too long to answer; try again")]
     TimedOut,
-    /// A fault of ours; the cause is for the log.
-    #[error("the service failed on this request")]
+    /// A bug in the server. The cause goes only to the log.
+    #[error("the server failed to process this request")]
     Internal(String),
 }
 
@@ -89,7 +89,7 @@ impl From<Failure> for Error {
 impl From<Denied> for Error {
     fn from(denied: Denied) -> Self {
         match denied {
-            Denied::Permission(enough) => Self::PermissionDenied(enough),
+            Denied::Permission(permissions) => Self::PermissionDenied(permissions),
             Denied::PlayerRequired => Self::PlayerRequired,
         }
     }
@@ -101,19 +101,19 @@ impl From<StoreError> for Error {
     }
 }
 
-/// The contract's error object. `auth_success` false tells a client to get a new token and try again, so it is
-/// false for token failures only.
+/// The contract's error object. Clients get a new token and try again if `auth_success` is false, so it is false only
+/// for failures of the token.
 #[derive(Debug, Serialize, JsonSchema)]
 #[schemars(rename = "HzApiErrorModel")]
 pub struct ErrorBody {
-    /// Whether the caller is known.
+    /// Whether the token is valid. If it is false, get a new token and repeat the request.
     #[serde(default = "yes")]
     pub auth_success: bool,
-    /// A stable code, snake_case.
+    /// Stable code of the failure, for programs.
     pub error_code: &'static str,
-    /// What went wrong, for people.
+    /// Description of the failure, for people.
     pub desc: String,
-    /// The framework's text, where a path or method is unknown, for clients that read that.
+    /// Text of the contract's framework for an unknown path or method.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<&'static str>,
 }
@@ -123,7 +123,7 @@ fn yes() -> bool {
 }
 
 impl Error {
-    /// The status and code of every failure, sorted by status. Codes are stable: clients compare them.
+    /// The status and the error code, sorted by status. The codes never change, because clients compare them.
     pub fn parts(&self) -> (StatusCode, &'static str) {
         use StatusCode as S;
         match self {
@@ -153,7 +153,7 @@ impl Error {
         }
     }
 
-    /// The answer that the caller sees.
+    /// The answer for the caller.
     pub fn answer(&self) -> Answer {
         let (status, error_code) = self.parts();
         if let Self::Invalid(violations) = self {
@@ -181,7 +181,7 @@ impl Error {
         answer
     }
 
-    /// Says once, in the log, what an operator can act on. What callers do wrong is not news.
+    /// Logs the failure: as an error or a warning if an operator can act on it, and for debugging if the caller caused it.
     pub fn log(&self, operation: &str) {
         match self {
             Self::Unavailable(cause) => tracing::error!(operation, %cause, "the store failed a request"),
@@ -195,8 +195,8 @@ impl Error {
     }
 }
 
-/// Refusals: what is not there is 404, also where the published contract forgot to list it (its clients rely on
-/// `session_not_found`); a rule that says no is 403.
+/// The status and the error code of a refusal. A thing that does not exist gives 404, also where the published contract
+/// lists no 404, since its clients rely on `session_not_found`. Any other refusal by a rule gives 403.
 fn refused_parts(refused: &Refused) -> (StatusCode, &'static str) {
     use StatusCode as S;
     match refused {

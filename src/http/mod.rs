@@ -1,4 +1,4 @@
-//! HTTP machinery: connections, the way of a request, input, replies and the API document. It knows no operation.
+//! HTTP machinery: connections, the request pipeline, input, replies and the API document. It knows no operation.
 
 pub mod connection;
 pub mod cors;
@@ -13,4 +13,4 @@ pub mod surface;
 
 pub use cors::Cors;
 pub use error::Error;
-pub use pipeline::{Api, ApiSettings, RequestLimits};
+pub use pipeline::{Pipeline, PipelineSettings, RequestLimits};

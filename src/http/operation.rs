@@ -1,4 +1,5 @@
-//! What a row of the surface is. Router, permission check, input check and API document are all derived from it.
+//! The type of an operation, a row of a surface. The router, the permission check, the input check and the API document are
+//! derived from it.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -18,72 +19,74 @@ use super::surface::Tag;
 use crate::app::App;
 use crate::auth::{Caller, Policy};
 
-/// The input of an operation: everything checked, everything typed.
+/// The checked and typed input of an operation.
 pub struct Input<P = (), Q = (), B = ()> {
     /// Path parameters.
     pub path: P,
     /// Query parameters.
     pub query: Q,
-    /// The body.
+    /// Body.
     pub body: B,
 }
 
-type Running = Pin<Box<dyn Future<Output = Result<Answer, Error>> + Send>>;
-type Run = dyn Fn(&Arc<App>, Caller, &RawParams<'_>, &Bytes) -> Result<Running, Error> + Send + Sync;
+/// The future of a handler. It does nothing before it is polled.
+type HandlerFuture = Pin<Box<dyn Future<Output = Result<Answer, Error>> + Send>>;
+/// Checks the input and calls the handler.
+type Start = dyn Fn(&Arc<App>, Caller, &RawParams<'_>, &Bytes) -> Result<HandlerFuture, Error> + Send + Sync;
 
-/// What the API document says of an operation's input and answer.
+/// The parts of the API document that are derived from the types of an operation's handler.
 pub struct OperationDoc {
     /// Path and query parameters.
     pub params: Vec<ParamDoc>,
-    /// The request body.
+    /// Schema of the request body; `None` if the operation has none.
     pub body: Option<Schema>,
-    /// The body of success.
+    /// Schema of the body of success; `None` if there is none.
     pub reply: Option<Schema>,
 }
 
-/// An operation's body and answer as JSON, for the API document; `None` where there is none to show.
+/// Examples of an operation's bodies for the API document, as JSON texts; `None` if there is no example.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Example {
-    /// The body of a request.
+    /// Body of a request.
     pub request: Option<&'static str>,
-    /// The body of its answer.
+    /// Body of the answer.
     pub answer: Option<&'static str>,
 }
 
 /// One operation: a row of the surface.
 pub struct Operation {
-    /// Method.
+    /// HTTP method.
     pub method: Method,
-    /// The contract's operation id; also the name in logs and metrics.
+    /// Operation id of the contract. Logs and metrics use it too.
     pub id: &'static str,
-    /// Path below the prefix, as the contract writes it.
+    /// Path below the surface's prefix, as in the contract.
     pub path: &'static str,
-    /// The group it belongs to.
+    /// Tag of the operation's group.
     pub tag: Tag,
-    /// A line on what it does.
+    /// Summary in the API document: one line.
     pub summary: &'static str,
-    /// What there is to know beyond that line.
+    /// Description in the API document, beyond the summary.
     pub about: &'static str,
-    /// What its bodies look like.
+    /// Examples of the bodies.
     pub example: Example,
-    /// Who may call it.
+    /// Permissions that the operation needs.
     pub policy: Policy,
-    /// Whether it takes a body.
+    /// Whether the request has a body.
     pub has_body: bool,
-    /// Whether its success carries an ETag.
+    /// Whether the answer of success has an ETag.
     pub has_etag: bool,
     /// Status of success.
     pub success: StatusCode,
-    /// Failures it can answer beside those that every operation can.
+    /// Statuses of failures beyond those that every operation can have.
     pub failures: &'static [StatusCode],
-    /// Whether the contract advises against it. It works all the same.
+    /// Whether the contract marks the operation as deprecated.
     pub is_deprecated: bool,
     describe: fn(&mut SchemaGenerator) -> OperationDoc,
-    run: Box<Run>,
+    start: Box<Start>,
 }
 
 impl Operation {
-    /// A row. The handler's type says what it takes and answers; nothing else needs to be declared.
+    /// Creates an operation. Its input, its answer and their schemas follow from the types of the handler.
     pub fn new<P, Q, B, K, F, Fut>(
         method: Method,
         id: &'static str,
@@ -100,7 +103,7 @@ impl Operation {
         F: Fn(Arc<App>, Caller, Input<P, Q, B>) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<Reply<K>, Error>> + Send + 'static,
     {
-        let schema = B::checked_against();
+        let schema = B::schema();
         Self {
             method,
             id,
@@ -120,71 +123,73 @@ impl Operation {
                 body: B::describe(generator),
                 reply: K::describe(generator),
             },
-            run: Box::new(move |app, caller, raw, body| {
-                let input = read_input(raw, body, &schema)?;
-                Ok(Box::pin(
-                    handler(Arc::clone(app), caller, input).map(|reply| reply.map(Reply::into_answer)),
-                ))
+            start: Box::new(move |app, caller, raw_params, body| {
+                let input = read_input(raw_params, body, &schema)?;
+                let reply = handler(Arc::clone(app), caller, input);
+                Ok(Box::pin(reply.map(|reply| reply.map(Reply::into_answer))))
             }),
         }
     }
 
-    /// Names failures of this operation beside those that every operation can answer.
+    /// Sets the statuses of failures beyond those that every operation can have.
     pub fn may_fail(mut self, failures: &'static [StatusCode]) -> Self {
         self.failures = failures;
         self
     }
 
-    /// Says what there is to know beyond the summary.
+    /// Sets the description, beyond the summary.
     pub fn about(mut self, about: &'static str) -> Self {
         self.about = about;
         self
     }
 
-    /// Shows what its bodies look like.
+    /// Sets the examples of the bodies.
     pub fn example(mut self, example: Example) -> Self {
         self.example = example;
         self
     }
 
-    /// Puts it in a group.
+    /// Sets the tag of the operation's group.
     pub fn tagged(mut self, tag: Tag) -> Self {
         self.tag = tag;
         self
     }
 
-    /// Marks it as one that the contract advises against.
+    /// Marks the operation as deprecated.
     pub fn deprecated(mut self) -> Self {
         self.is_deprecated = true;
         self
     }
 
-    /// Checks the input, whole, and starts the handler.
-    pub fn run(
+    /// Checks the input and calls the handler. The returned future does the work of the operation.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] with all violations, if there are any.
+    pub fn start(
         &self,
         app: &Arc<App>,
         caller: Caller,
-        raw: &RawParams<'_>,
+        raw_params: &RawParams<'_>,
         body: &Bytes,
-    ) -> Result<Running, Error> {
-        (self.run)(app, caller, raw, body)
+    ) -> Result<HandlerFuture, Error> {
+        (self.start)(app, caller, raw_params, body)
     }
 
-    /// What the API document says of it.
+    /// Describes the operation's parameters and bodies for the API document.
     pub fn describe(&self, generator: &mut SchemaGenerator) -> OperationDoc {
         (self.describe)(generator)
     }
 }
 
-/// Reads everything before it judges anything, so that one answer names every violation.
+/// Reads the parameters and the body, and collects all violations, so that one answer names every one.
 fn read_input<P: Params, Q: Params, B: Body>(
-    raw: &RawParams<'_>,
+    raw_params: &RawParams<'_>,
     body: &Bytes,
     schema: &BodySchema,
 ) -> Result<Input<P, Q, B>, Error> {
     let mut violations = Vec::new();
-    let path = P::read(raw, &mut violations);
-    let query = Q::read(raw, &mut violations);
+    let path = P::read(raw_params, &mut violations);
+    let query = Q::read(raw_params, &mut violations);
     let body = B::read(body, schema, &mut violations);
     match (path, query, body) {
         (Some(path), Some(query), Some(body)) => Ok(Input { path, query, body }),

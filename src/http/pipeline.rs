@@ -1,5 +1,5 @@
-//! A request's way: limits, route, token, policy, input, handler, answer. One way, for every operation; the two that
-//! clients poll with have a short cut besides (see `fast_path`).
+//! The request pipeline, which every operation shares: limits, route, token, policy, input, handler, answer. The operations
+//! with which clients poll also have a fast path.
 
 use std::borrow::Cow;
 use std::future::{Future, poll_fn};
@@ -31,26 +31,26 @@ use super::surface::{FastPath, Surface};
 use crate::app::{App, ClientKey};
 use crate::telemetry::{Metrics, ResponsePath};
 
-/// What one request may cost; see `[http]` in `config.default.toml`.
+/// Limits of one request; see `[http]` in `config.default.toml`.
 #[derive(Clone, Copy, Debug)]
 pub struct RequestLimits {
-    /// Longest path and query, bytes.
+    /// Largest size of path and query, in bytes.
     pub path_bytes_max: usize,
-    /// Largest headers, names and values together, bytes.
+    /// Largest size of the headers, names and values together, in bytes.
     pub header_bytes_max: usize,
-    /// Largest body, bytes.
+    /// Largest size of the body, in bytes.
     pub body_bytes_max: usize,
-    /// Longest time for the body to arrive.
+    /// Longest time in which the body must arrive.
     pub body_timeout: Duration,
-    /// Longest time for the answer to be made.
+    /// Longest time in which the operation must answer.
     pub request_timeout: Duration,
 }
 
 impl RequestLimits {
-    /// Checks a head: its path and query, so long in bytes, and its headers.
+    /// Checks the size of a request's head: the size of path and query, in bytes, and the headers.
     ///
     /// # Errors
-    /// Where one of them is too large.
+    /// [`Error::PathTooLong`] or [`Error::HeadersTooLarge`].
     pub fn check(&self, path_bytes: usize, headers: &(impl Headers + ?Sized)) -> Result<(), Error> {
         if path_bytes > self.path_bytes_max {
             return Err(Error::PathTooLong(self.path_bytes_max));
@@ -62,59 +62,71 @@ impl RequestLimits {
     }
 }
 
-/// What the operator decided about requests.
+/// Settings of the request pipeline.
 #[derive(Clone, Debug)]
-pub struct ApiSettings {
-    /// What one request may cost.
+pub struct PipelineSettings {
+    /// Limits of one request.
     pub limits: RequestLimits,
-    /// The cookie that may carry a token.
+    /// Name of the cookie that may contain the token.
     pub cookie: String,
-    /// Proxies that are believed when they say whom they forward for.
+    /// Proxies whose `X-Forwarded-For` header is trusted.
     pub trusted_proxies: Vec<IpAddr>,
 }
 
-/// All surfaces, as a function from requests to responses. It knows no sockets.
-pub struct Api {
+/// The request pipeline of all surfaces: a function from requests to responses. It knows no sockets.
+pub struct Pipeline {
     app: Arc<App>,
     /// The operations of all surfaces.
     operations: Vec<Operation>,
-    /// Path to the operations on it, by index.
+    /// Maps a path to the indexes of the operations on it.
     router: matchit::Router<Vec<usize>>,
+    /// The prefixes of all surfaces.
     prefixes: Vec<&'static str>,
     /// The fast path of each surface that has one, with the index of the surface's first operation.
     fast_paths: Vec<(usize, Box<dyn FastPath>)>,
     /// The API documents, by path.
     documents: Vec<(String, Bytes)>,
-    settings: ApiSettings,
+    settings: PipelineSettings,
     metrics: Arc<Metrics>,
 }
 
-/// How a request was answered, and by which operation, for metrics and logs.
-struct Outcome {
+/// The result of an operation, with the index of the operation for metrics and logs; `None` if the request reached none.
+struct OperationResult {
     operation: Option<usize>,
     result: Result<Answer, Error>,
 }
 
-impl Api {
-    /// These surfaces over an application. The API document of the first is at `/openapi.json`, and those of the others
-    /// are at `/openapi.json` below their prefixes.
-    pub fn new(app: Arc<App>, surfaces: Vec<Surface>, settings: ApiSettings) -> Self {
-        let (mut operations, mut router) = (Vec::new(), Routes::default());
-        let (mut prefixes, mut fast_paths, mut documents) = (Vec::new(), Vec::new(), Vec::new());
+impl OperationResult {
+    fn not_routed(error: Error) -> Self {
+        Self { operation: None, result: Err(error) }
+    }
+}
+
+impl Pipeline {
+    /// Creates the pipeline of these surfaces. The API document of the first surface has the path `/openapi.json`, and those of
+    /// the others have this path below their prefixes.
+    pub fn new(app: Arc<App>, surfaces: Vec<Surface>, settings: PipelineSettings) -> Self {
+        let mut operations = Vec::new();
+        let mut routes = Routes::default();
+        let mut prefixes = Vec::new();
+        let mut fast_paths = Vec::new();
+        let mut documents = Vec::new();
         for surface in surfaces {
-            let below = if documents.is_empty() { "" } else { surface.prefix };
+            let document_prefix = if documents.is_empty() { "" } else { surface.prefix };
             let document = openapi::document(&surface, &settings.cookie).to_string();
-            documents.push((format!("{below}/openapi.json"), Bytes::from(document)));
+            documents.push((format!("{document_prefix}/openapi.json"), Bytes::from(document)));
             prefixes.push(surface.prefix);
-            fast_paths.extend(surface.fast_path.map(|path| (operations.len(), path)));
+            if let Some(fast_path) = surface.fast_path {
+                fast_paths.push((operations.len(), fast_path));
+            }
             for operation in surface.operations {
-                router.add(format!("{}{}", surface.prefix, operation.path), operations.len());
+                routes.add(format!("{}{}", surface.prefix, operation.path), operations.len());
                 operations.push(operation);
             }
         }
         let metrics = Arc::clone(&app.metrics);
         metrics.register_operations(operations.iter().map(|operation| operation.id));
-        let router = router.into_router();
+        let router = routes.into_router();
         Self { app, operations, router, prefixes, fast_paths, documents, settings, metrics }
     }
 
@@ -123,7 +135,8 @@ impl Api {
         &self.operations
     }
 
-    /// Answers a request from an address, where that is known. Never fails and never panics: faults are answers too.
+    /// Answers a request. `peer` is the address of the connection's other end, if it is known. Errors and panics of the
+    /// operation become answers too.
     pub fn handle<B>(
         self: &Arc<Self>,
         request: Request<B>,
@@ -133,10 +146,10 @@ impl Api {
         B: HttpBody<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        let (api, started) = (Arc::clone(self), self.app.clock.instant());
+        let (pipeline, started) = (Arc::clone(self), self.app.clock.instant());
         let (parts, body) = request.into_parts();
-        // In a box: it is large, and would be moved several times.
-        Box::pin(async move { api.answer(parts, body, peer, started).await })
+        // The future is large and would be moved several times; the box keeps it in place.
+        Box::pin(async move { pipeline.answer(parts, body, peer, started).await })
     }
 
     /// The fast path under hyper; see [`Handler::fast_path`](super::connection::Handler::fast_path).
@@ -200,50 +213,50 @@ impl Api {
         if let Some(page) = self.page(&parts) {
             return page;
         }
-        let outcome = self.outcome(&parts, body, peer).await;
-        let id = outcome.operation.map_or("none", |index| self.operations[index].id);
-        let answer = outcome.result.unwrap_or_else(|error| {
+        let OperationResult { operation, result } = self.dispatch(&parts, body, peer).await;
+        let id = operation.map_or("none", |index| self.operations[index].id);
+        let answer = result.unwrap_or_else(|error| {
             error.log(id);
             error.answer()
         });
         let response = respond(answer, &parts);
-        self.metrics.answered(ResponsePath::Normal, outcome.operation, response.status(), started.elapsed());
+        self.metrics.answered(ResponsePath::Normal, operation, response.status(), started.elapsed());
         response
     }
 
-    /// The API document and its reference pages, which need no token.
+    /// Answers a request for an API document or a reference page, which need no token; `None` for other paths.
     fn page(&self, parts: &Parts) -> Option<Response<Full<Bytes>>> {
         let path = parts.uri.path();
-        // Most requests are for an operation, and no document needs to be looked for.
-        let is_operation = self.prefixes.iter().any(|prefix| path.starts_with(prefix));
-        if is_operation && !path.ends_with("/openapi.json") {
+        // Most requests are for an operation; for them, no document is searched.
+        let has_prefix = self.prefixes.iter().any(|prefix| path.starts_with(prefix));
+        if has_prefix && !path.ends_with("/openapi.json") {
             return None;
         }
-        let document = self.documents.iter().find(|(at, _)| at == path);
+        let document = self.documents.iter().find(|(document_path, _)| document_path == path);
         let page = match document {
             Some((_, body)) => {
                 Answer { status: StatusCode::OK, body: body.clone(), etag: None, headers: HeaderMap::new() }
             }
-            None if is_operation => return None,
+            None if has_prefix => return None,
             None => pages::page(path)?,
         };
-        let reads = matches!(parts.method, Method::GET | Method::HEAD);
-        let refused = || Error::MethodNotAllowed("GET, HEAD".into()).answer();
-        Some(respond(if reads { page } else { refused() }, parts))
+        let answer =
+            if is_read(&parts.method) { page } else { Error::MethodNotAllowed("GET, HEAD".into()).answer() };
+        Some(respond(answer, parts))
     }
 
-    async fn outcome<B>(&self, parts: &Parts, body: B, peer: Option<IpAddr>) -> Outcome
+    /// Checks the size of the head, finds the operation and runs it. A panic of the operation becomes an error.
+    async fn dispatch<B>(&self, parts: &Parts, body: B, peer: Option<IpAddr>) -> OperationResult
     where
         B: HttpBody<Data = Bytes>,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let path_bytes = parts.uri.path_and_query().map_or(0, |path| path.as_str().len());
         if let Err(error) = self.settings.limits.check(path_bytes, &parts.headers) {
-            return Outcome { operation: None, result: Err(error) };
+            return OperationResult::not_routed(error);
         }
-        let path = plain_colons(parts.uri.path());
-        let path = &*path;
-        // The router takes no empty segments, but an empty parameter is a violation, not an unknown path.
+        let path = &*decode_colons(parts.uri.path());
+        // The router matches no empty segments, but an empty path parameter must give 422 and not 404.
         let filled;
         let found = match self.router.at(path) {
             Err(_) if path.contains("//") || path.ends_with('/') => {
@@ -252,19 +265,22 @@ impl Api {
             }
             found => found,
         };
-        let (index, raw) = match self.route(found, parts, peer) {
-            Ok(found) => found,
-            Err(error) => return Outcome { operation: None, result: Err(error) },
+        let (index, raw_params) = match self.route(found, parts, peer) {
+            Ok(routed) => routed,
+            Err(error) => return OperationResult::not_routed(error),
         };
-        let run = self.run(&self.operations[index], raw, parts, body);
+        let run = self.run(&self.operations[index], raw_params, parts, body);
         let result = AssertUnwindSafe(run).catch_unwind().await.unwrap_or_else(|panic| {
             self.metrics.panicked();
             Err(Error::Internal(panic_text(&*panic)))
         });
-        Outcome { operation: Some(index), result }
+        OperationResult { operation: Some(index), result }
     }
 
-    /// The operation of a method on what the router found. HEAD is GET whose body is not sent.
+    /// Finds the operation for the request's method among those on the path. A HEAD request is routed like GET.
+    ///
+    /// # Errors
+    /// [`Error::PathNotFound`] or [`Error::MethodNotAllowed`].
     fn route<'a>(
         &'a self,
         found: Result<Match<'a, 'a, &'a Vec<usize>>, MatchError>,
@@ -275,18 +291,19 @@ impl Api {
         let method = if parts.method == Method::HEAD { &Method::GET } else { &parts.method };
         let mut on_path = found.value.iter();
         let Some(index) = on_path.find(|index| self.operations[**index].method == *method) else {
-            return Err(Error::MethodNotAllowed(self.methods(found.value)));
+            return Err(Error::MethodNotAllowed(self.allowed_methods(found.value)));
         };
-        let raw = RawParams {
+        let raw_params = RawParams {
             path: found.params,
             query: parts.uri.query(),
             by_short_code: Vec::new(),
             client: peer.map(|peer| client_address(peer, &parts.headers, &self.settings.trusted_proxies)),
         };
-        Ok((*index, raw))
+        Ok((*index, raw_params))
     }
 
-    fn methods(&self, on_path: &[usize]) -> String {
+    /// The methods of these operations, as in the header `Allow`.
+    fn allowed_methods(&self, on_path: &[usize]) -> String {
         let mut methods: Vec<_> =
             on_path.iter().map(|index| self.operations[*index].method.as_str()).collect();
         if methods.contains(&"GET") {
@@ -295,12 +312,12 @@ impl Api {
         methods.join(", ")
     }
 
-    /// Token, permission, input, short codes, handler: in this order, so that a caller without permission learns
-    /// nothing about what exists or how to spell it.
+    /// Checks the token, the permission, the input and the short codes, and runs the handler. This order ensures that a caller
+    /// without permission learns neither what exists nor how to spell it.
     async fn run<B>(
         &self,
         operation: &Operation,
-        mut raw: RawParams<'_>,
+        mut raw_params: RawParams<'_>,
         parts: &Parts,
         body: B,
     ) -> Result<Answer, Error>
@@ -313,28 +330,30 @@ impl Api {
             self.app.verifier.verify(token).map_err(|error| Error::TokenInvalid(error.to_string()))?;
         let caller = operation.policy.admit(token)?;
         let body = if operation.has_body { self.read_body(body).await? } else { Bytes::new() };
-        let client_key = caller.player().map_or(ClientKey::At(raw.client), ClientKey::Player);
-        let guessed = short_code::resolve(&self.app, client_key, &mut raw).await;
-        let mut running = operation.run(&self.app, caller, &raw, &body)?;
-        // What is wrong with the input was said first; nothing runs before it is polled.
-        for is_right in guessed? {
-            self.app.short_code_limiter.record(client_key, is_right, self.app.clock.now_ms())?;
+        let client_key = caller.player().map_or(ClientKey::At(raw_params.client), ClientKey::Player);
+        let code_lookups = short_code::resolve(&self.app, client_key, &mut raw_params).await;
+        let mut handler = operation.start(&self.app, caller, &raw_params, &body)?;
+        // Unknown codes count only now, after invalid input was refused. The handler runs only when it is polled below.
+        for is_known in code_lookups? {
+            self.app.short_code_limiter.record(client_key, is_known, self.app.clock.now_ms())?;
         }
-        // What is at hand is answered at once, and needs no timer.
-        if let Poll::Ready(answer) = poll_fn(|context| Poll::Ready(running.as_mut().poll(context))).await {
+        // A handler that finds everything in memory is ready at the first poll and needs no timer.
+        let first_poll = poll_fn(|context| Poll::Ready(handler.as_mut().poll(context))).await;
+        if let Poll::Ready(answer) = first_poll {
             return answer;
         }
         let timeout = self.settings.limits.request_timeout;
-        tokio::time::timeout(timeout, running).await.unwrap_or(Err(Error::TimedOut))
+        tokio::time::timeout(timeout, handler).await.unwrap_or(Err(Error::TimedOut))
     }
 
+    /// Reads the whole body, within its limits of size and time.
     async fn read_body<B>(&self, body: B) -> Result<Bytes, Error>
     where
         B: HttpBody<Data = Bytes>,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let bytes_max = self.settings.limits.body_bytes_max;
-        // What says that it is too large need not arrive to be refused.
+        // A body whose `Content-Length` is too large is refused before it arrives.
         if body.size_hint().lower() > bytes_max as u64 {
             return Err(Error::BodyTooLarge(bytes_max));
         }
@@ -348,7 +367,7 @@ impl Api {
     }
 }
 
-/// The operations on each path, before they are a router.
+/// The indexes of the operations on each path, from which the router is built.
 #[derive(Default)]
 struct Routes(Vec<(String, Vec<usize>)>);
 
@@ -363,14 +382,14 @@ impl Routes {
     fn into_router(self) -> matchit::Router<Vec<usize>> {
         let mut router = matchit::Router::new();
         for (path, on_path) in self.0 {
-            router.insert(path, on_path).expect("the paths of the surfaces do not clash");
+            router.insert(path, on_path).expect("the paths of the surfaces do not conflict");
         }
         router
     }
 }
 
-/// The path with its colons as they are: some clients encode the one before a verb.
-fn plain_colons(path: &str) -> Cow<'_, str> {
+/// Decodes the colons of a path: some clients encode the one before a verb.
+fn decode_colons(path: &str) -> Cow<'_, str> {
     if path.contains("%3A") || path.contains("%3a") {
         Cow::Owned(path.replace("%3A", ":").replace("%3a", ":"))
     } else {
@@ -378,6 +397,7 @@ fn plain_colons(path: &str) -> Cow<'_, str> {
     }
 }
 
+/// Replaces empty segments by [`EMPTY_SEGMENT`].
 fn fill_empty_segments(path: &str) -> String {
     let segments = path.split('/').enumerate();
     let filled = segments
@@ -391,13 +411,17 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
     format!("panicked: {}", text.unwrap_or_default())
 }
 
-/// Turns an answer into a response: 304 where the caller has this version, no body for HEAD.
+fn is_read(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD)
+}
+
+/// Converts an answer to a response to this request: 304 if the caller already has the ETag's version, and no body for
+/// HEAD.
 fn respond(answer: Answer, parts: &Parts) -> Response<Full<Bytes>> {
     const JSON: HeaderValue = HeaderValue::from_static("application/json");
     let Answer { mut status, mut body, etag, mut headers } = answer;
-    let reads = matches!(parts.method, Method::GET | Method::HEAD);
     if let Some(etag) = etag {
-        if reads && status == StatusCode::OK && if_none_match(&parts.headers, &etag) {
+        if is_read(&parts.method) && status == StatusCode::OK && if_none_match(&parts.headers, &etag) {
             status = StatusCode::NOT_MODIFIED;
             body = Bytes::new();
         }
@@ -407,7 +431,7 @@ fn respond(answer: Answer, parts: &Parts) -> Response<Full<Bytes>> {
         headers.entry(header::CONTENT_TYPE).or_insert(JSON);
     }
     if parts.method == Method::HEAD {
-        // A 304 could only name the length of the 200 that it stands for, which is not at hand any more.
+        // The `Content-Length` of a 304 would be that of the 200, which is no longer known here.
         if status != StatusCode::NOT_MODIFIED {
             headers.insert(header::CONTENT_LENGTH, body.len().into());
         }

@@ -1,4 +1,4 @@
-//! What a request meets when an operation goes wrong, with operations that do.
+//! The pipeline's answers to operations that panic or hang, and to bodies that do not arrive.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -32,7 +32,7 @@ async fn panic_with_a_number(_: Arc<App>, _: Caller, _: Input) -> Done {
     std::panic::panic_any(17)
 }
 
-/// Panics before there is a future to poll.
+/// Panics before it returns a future.
 fn panic_at_once(_: Arc<App>, _: Caller, _: Input) -> std::future::Ready<Done> {
     panic!("at once")
 }
@@ -46,7 +46,7 @@ async fn take_body(_: Arc<App>, _: Caller, _: Input<(), (), Json<CustomDataBody>
 }
 
 struct Bench {
-    api: Arc<Api>,
+    pipeline: Arc<Pipeline>,
     token: String,
 }
 
@@ -84,7 +84,7 @@ impl Bench {
             ttl: Duration::from_secs(600),
         };
         Self {
-            api: Arc::new(Api::new(app, surfaces, settings::api_settings(&config))),
+            pipeline: Arc::new(Pipeline::new(app, surfaces, settings::pipeline_settings(&config))),
             token: key.sign(&grant, clock.now()),
         }
     }
@@ -96,7 +96,7 @@ impl Bench {
     {
         let request = Request::builder().method(method).uri(format!("/test{path}"));
         let request = request.header("authorization", format!("Bearer {}", self.token)).body(body).unwrap();
-        let (parts, body) = self.api.handle(request, None).await.into_parts();
+        let (parts, body) = self.pipeline.handle(request, None).await.into_parts();
         let bytes = body.collect().await.unwrap().to_bytes();
         (parts.status, parts.headers, serde_json::from_slice(&bytes).unwrap_or_default())
     }
@@ -112,12 +112,12 @@ impl Bench {
 
     #[track_caller]
     fn counts(&self, line: &str) {
-        let metrics = self.api.metrics.render();
+        let metrics = self.pipeline.metrics.render();
         assert!(metrics.lines().any(|other| other == line), "no {line} in\n{metrics}");
     }
 }
 
-/// A body of these frames, and then as `then` has it.
+/// A body of these frames, which then ends, breaks off or stalls.
 struct Sent {
     frames: Vec<&'static [u8]>,
     then: Then,
@@ -150,7 +150,7 @@ impl HttpBody for Sent {
 }
 
 #[tokio::test]
-async fn a_panic_is_answered_and_counted_and_told_to_nobody() {
+async fn a_panic_is_answered_and_counted_and_its_text_stays_secret() {
     let bench = Bench::new();
     bench.counts("rallypoint_panics_total 0");
     for path in ["/text", "/number", "/at-once"] {
@@ -160,7 +160,7 @@ async fn a_panic_is_answered_and_counted_and_told_to_nobody() {
             (StatusCode::INTERNAL_SERVER_ERROR, &"internal_error".into())
         );
         assert_eq!(body["auth_success"], true, "a new token would not help");
-        assert_eq!(body["desc"], "the service failed on this request");
+        assert_eq!(body["desc"], "the server failed to process this request");
         assert_eq!(bench.get("/work").await.0, StatusCode::NO_CONTENT);
     }
     bench.counts("rallypoint_panics_total 3");
@@ -169,7 +169,7 @@ async fn a_panic_is_answered_and_counted_and_told_to_nobody() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_operation_that_hangs_is_given_up() {
+async fn an_operation_that_hangs_times_out() {
     let bench = Bench::new();
     let (status, headers, body) = bench.get("/hang").await;
     assert_eq!((status, &body["error_code"]), (StatusCode::SERVICE_UNAVAILABLE, &"timed_out".into()));
@@ -180,12 +180,12 @@ async fn an_operation_that_hangs_is_given_up() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_that_does_not_arrive_whole_is_refused() {
+async fn an_incomplete_body_is_refused() {
     let bench = Bench::new();
     let sent = |frames: &[&'static [u8]], then| Sent { frames: frames.to_vec(), then };
     let whole = [&b"{\"a\""[..], b":\"b\"}"];
     assert_eq!(bench.post(sent(&whole, Then::End)).await, (StatusCode::NO_CONTENT, Value::Null));
-    // Not even what is complete as JSON is believed before the body is.
+    // The last case is complete as JSON, but not as a body.
     for frames in [&[][..], &whole[..1], &whole] {
         let (status, code) = bench.post(sent(frames, Then::Stall)).await;
         assert_eq!((status, code), (StatusCode::REQUEST_TIMEOUT, "request_timeout".into()));
@@ -203,7 +203,8 @@ async fn a_second_surface_has_paths_and_a_document_of_its_own() {
     let bench = Bench::new();
     let at = async |path: &str| {
         let request = Request::get(path).header("authorization", format!("Bearer {}", bench.token));
-        let (parts, body) = bench.api.handle(request.body(Full::default()).unwrap(), None).await.into_parts();
+        let (parts, body) =
+            bench.pipeline.handle(request.body(Full::default()).unwrap(), None).await.into_parts();
         let bytes = body.collect().await.unwrap().to_bytes();
         (parts.status, serde_json::from_slice::<Value>(&bytes).unwrap_or_default())
     };

@@ -1,4 +1,4 @@
-//! What an operation answers.
+//! The replies of operations, and ETags.
 
 use std::marker::PhantomData;
 
@@ -11,33 +11,33 @@ use serde::Serialize;
 use super::input::headers::Headers;
 use crate::document::Document;
 
-/// An answer, ready to be sent.
+/// An answer to a request, before it is adapted to the request's method and `If-None-Match`.
 #[derive(Clone, Debug)]
 pub struct Answer {
-    /// Its status.
+    /// Status.
     pub status: StatusCode,
-    /// Its body; JSON unless `headers` say otherwise.
+    /// Body; JSON unless `headers` name another content type.
     pub body: Bytes,
-    /// The version of the body, where it has one.
+    /// ETag; `None` if the answer has none.
     pub etag: Option<HeaderValue>,
     /// Further headers.
     pub headers: HeaderMap,
 }
 
 impl Answer {
-    /// A JSON answer.
+    /// Creates an answer with a JSON body.
     pub fn json(status: StatusCode, body: &impl Serialize) -> Self {
         Self { status, body: Document::render(body), etag: None, headers: HeaderMap::new() }
     }
 
-    /// An answer without a body.
+    /// Creates an answer without a body.
     pub fn empty(status: StatusCode) -> Self {
         Self { status, body: Bytes::new(), etag: None, headers: HeaderMap::new() }
     }
 }
 
 impl From<Answer> for Response<Full<Bytes>> {
-    /// A JSON answer to a request of which nothing is known.
+    /// Converts a JSON answer to a response, without regard to the request's method and headers.
     fn from(answer: Answer) -> Self {
         let mut response = Self::new(Full::new(answer.body));
         *response.status_mut() = answer.status;
@@ -47,27 +47,27 @@ impl From<Answer> for Response<Full<Bytes>> {
     }
 }
 
-/// The kind of a reply: its status, its body's schema, whether it has an ETag.
+/// A kind of reply: its status, the schema of its body, and whether it has an ETag.
 pub trait ReplyKind {
     /// Status of success.
     const STATUS: StatusCode;
     /// Whether the reply carries an ETag.
     const ETAG: bool;
 
-    /// What the API document says of the body.
+    /// Schema of the body for the API document; `None` if there is no body.
     fn describe(generator: &mut SchemaGenerator) -> Option<Schema>;
 }
 
-/// A body with the ETag of its version.
+/// 200 with a body and an ETag.
 pub struct Versioned<T>(PhantomData<T>);
 
-/// A body without an ETag.
+/// 200 with a body, without an ETag.
 pub struct Plain<T>(PhantomData<T>);
 
-/// No body.
+/// 204 without a body and without an ETag.
 pub struct NoContent;
 
-/// No body, with the ETag of what was changed.
+/// 204 without a body, with the ETag of the changed thing.
 pub struct Changed;
 
 impl<T: JsonSchema> ReplyKind for Versioned<T> {
@@ -106,7 +106,7 @@ impl ReplyKind for Changed {
     }
 }
 
-/// A successful reply of a kind.
+/// A successful reply of a kind: [`Versioned`], [`Plain`], [`NoContent`] or [`Changed`].
 pub struct Reply<K> {
     answer: Answer,
     kind: PhantomData<fn() -> K>,
@@ -118,77 +118,78 @@ impl<K: ReplyKind> Reply<K> {
         Self { answer, kind: PhantomData }
     }
 
-    /// The answer.
+    /// Converts the reply to an answer.
     pub fn into_answer(self) -> Answer {
         self.answer
     }
 }
 
 impl<T: JsonSchema> Reply<Versioned<T>> {
-    /// A document, whose ETag speaks for its bytes.
+    /// Replies with a document and its ETag.
     pub fn document(document: &Document) -> Self {
         Self::new(document.body.clone(), Some(document.etag.clone()))
     }
 
-    /// A body with the ETag of another document: the answer to a change, with the version of what changed.
+    /// Replies to a change with a body, and with the ETag of another document, that of the changed thing.
     pub fn with_etag_of(body: &impl Serialize, changed: &Document) -> Self {
         Self::new(Document::render(body), Some(changed.etag.clone()))
     }
 }
 
 impl<T: JsonSchema + Serialize> Reply<Plain<T>> {
-    /// A body.
+    /// Replies with a body.
     pub fn plain(body: &T) -> Self {
         Self::new(Document::render(body), None)
     }
 }
 
 impl Reply<NoContent> {
-    /// Done, and nothing to say.
+    /// Replies without a body.
     pub fn no_content() -> Self {
         Self::new(Bytes::new(), None)
     }
 }
 
 impl Reply<Changed> {
-    /// Done, and this is the version of what changed.
+    /// Replies without a body, with the ETag of the changed thing.
     pub fn changed(changed: &Document) -> Self {
         Self::new(Bytes::new(), Some(changed.etag.clone()))
     }
 }
 
-/// Whether an `If-None-Match` header matches, by RFC 9110: a list, compared weakly, or `*`. What is malformed
-/// does not match.
+/// Whether an `If-None-Match` header matches an ETag, as in RFC 9110: the header is `*` or a list of tags, which are compared
+/// weakly. Malformed tags do not match.
 pub fn if_none_match(headers: &(impl Headers + ?Sized), etag: &HeaderValue) -> bool {
+    let expected = opaque_tag(etag.as_bytes());
     headers.values(header::IF_NONE_MATCH).any(|value| {
         let value = value.trim_ascii();
-        value == b"*" || Candidates(value).any(|candidate| candidate == opaque(etag.as_bytes()))
+        value == b"*" || OpaqueTags(value).any(|tag| tag == expected)
     })
 }
 
-/// The opaque tag of an entity tag, without its weakness.
-fn opaque(tag: &[u8]) -> &[u8] {
+/// The opaque tag of an entity tag, without the prefix `W/` of weak tags.
+fn opaque_tag(tag: &[u8]) -> &[u8] {
     tag.strip_prefix(b"W/").unwrap_or(tag)
 }
 
-/// The opaque tags (quotes and all) of a header's list, up to the first malformed one. A comma inside quotes
+/// Iterates over the opaque tags of a header's list, with their quotes, up to the first malformed tag. A comma inside quotes
 /// belongs to the tag.
-struct Candidates<'a>(&'a [u8]);
+struct OpaqueTags<'a>(&'a [u8]);
 
-impl<'a> Iterator for Candidates<'a> {
+impl<'a> Iterator for OpaqueTags<'a> {
     type Item = &'a [u8];
 
     fn next(&mut self) -> Option<&'a [u8]> {
         while let [b',' | b' ' | b'\t', rest @ ..] = self.0 {
             self.0 = rest;
         }
-        let tag = opaque(self.0);
+        let tag = opaque_tag(self.0);
         let inner = tag.strip_prefix(b"\"")?;
         let end = inner.iter().position(|byte| *byte == b'"')? + 2;
         let (tag, rest) = tag.split_at(end);
         self.0 = rest;
-        let ends_well = matches!(rest.trim_ascii_start(), [] | [b',', ..]);
-        ends_well.then_some(tag)
+        let is_list_item = matches!(rest.trim_ascii_start(), [] | [b',', ..]);
+        is_list_item.then_some(tag)
     }
 }
 

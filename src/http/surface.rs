@@ -1,5 +1,5 @@
-//! A surface: operations under one prefix, with one API document. The session API is one; others stand beside it on
-//! the same machinery.
+//! A surface: operations under one prefix, with one API document. The session API is a surface. Further surfaces can be
+//! added beside it.
 
 use bytes::Bytes;
 use http::request::Parts;
@@ -8,60 +8,60 @@ use http_body_util::Full;
 use serde_json::Value;
 
 use super::operation::Operation;
-use super::pipeline::ApiSettings;
+use super::pipeline::PipelineSettings;
 use crate::app::App;
 
-/// A group of operations, as a reader of the API document finds them.
+/// A tag of the API document, which names and describes a group of operations.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tag {
-    /// Its name.
+    /// Name of the group.
     pub name: &'static str,
-    /// What its operations are about.
+    /// Description of the group, in Markdown.
     pub description: &'static str,
 }
 
 impl Tag {
-    /// A tag with a name and a description, in Markdown.
+    /// Creates a tag from a name and a description in Markdown.
     pub const fn new(name: &'static str, description: &'static str) -> Self {
         Self { name, description }
     }
 }
 
-/// The operations of a tag.
+/// A tag with its operations.
 pub struct Group {
     tag: Tag,
-    rows: Vec<Operation>,
+    operations: Vec<Operation>,
 }
 
 impl Group {
-    /// These operations under this tag.
-    pub fn new(tag: Tag, rows: Vec<Operation>) -> Self {
-        Self { tag, rows }
+    /// Groups operations under a tag.
+    pub fn new(tag: Tag, operations: Vec<Operation>) -> Self {
+        Self { tag, operations }
     }
 }
 
 /// An example of a failure for the API document.
 pub struct FailureExample {
-    /// The name that operations refer to it by.
+    /// Name of the example. Operations refer to it by this name.
     pub name: &'static str,
-    /// What it shows.
+    /// Short description of the failure.
     pub summary: &'static str,
-    /// The status of the failure.
+    /// Status of the failure.
     pub status: StatusCode,
-    /// The body of the failure.
+    /// Body of the failure.
     pub body: Value,
-    /// Whether an operation can fail so.
+    /// Whether an operation can fail in this way.
     pub fits: fn(&Operation) -> bool,
 }
 
-/// Answers some requests of a surface from their heads alone, in memory, without the normal path.
+/// Answers some requests of a surface from memory, using only their heads, without the normal path.
 pub trait FastPath: Send + Sync {
     /// Answers a request under hyper: appends the response as it goes over the wire. Returns the operation's index in the
     /// surface, and the status; `None` if it declines. It may have appended something even then.
     fn answer(
         &self,
         app: &App,
-        settings: &ApiSettings,
+        settings: &PipelineSettings,
         request: &httparse::Request<'_, '_>,
         response: &mut Vec<u8>,
     ) -> Option<(usize, StatusCode)>;
@@ -71,49 +71,52 @@ pub trait FastPath: Send + Sync {
     fn respond(
         &self,
         app: &App,
-        settings: &ApiSettings,
+        settings: &PipelineSettings,
         head: &Parts,
     ) -> Option<(usize, Response<Full<Bytes>>)>;
 }
 
 /// Operations under one prefix.
 pub struct Surface {
-    /// Every path of the surface starts with this, for example `/session`.
+    /// Prefix of every path of the surface, for example `/session`.
     pub prefix: &'static str,
-    /// The introduction of its API document, in Markdown.
+    /// Introduction of the API document, in Markdown.
     pub introduction: &'static str,
-    /// The tags, in the order in which a reader meets them.
+    /// Tags, in the order of the API document.
     pub tags: Vec<Tag>,
-    /// The operations, in the order of their tags.
+    /// Operations, in the order of their tags.
     pub operations: Vec<Operation>,
-    /// Failures that its API document shows.
+    /// Examples of failures in the API document.
     pub failures: Vec<FailureExample>,
-    /// The fast path of some of its operations.
+    /// Fast path of some of the operations.
     pub fast_path: Option<Box<dyn FastPath>>,
 }
 
 impl Surface {
-    /// These groups under a prefix.
+    /// Creates a surface from groups of operations.
     pub fn new(prefix: &'static str, groups: Vec<Group>) -> Self {
-        let (mut tags, mut operations) = (Vec::new(), Vec::new());
-        for Group { tag, rows } in groups {
-            tags.push(tag);
-            operations.extend(rows.into_iter().map(|row| row.tagged(tag)));
+        let mut tags = Vec::new();
+        let mut operations = Vec::new();
+        for group in groups {
+            tags.push(group.tag);
+            for operation in group.operations {
+                operations.push(operation.tagged(group.tag));
+            }
         }
         Self { prefix, introduction: "", tags, operations, failures: Vec::new(), fast_path: None }
     }
 
-    /// The same, with an introduction to its API document.
-    pub fn introduced(self, introduction: &'static str) -> Self {
+    /// Sets the introduction of the API document.
+    pub fn with_introduction(self, introduction: &'static str) -> Self {
         Self { introduction, ..self }
     }
 
-    /// The same, with examples of failures in its API document.
+    /// Sets the examples of failures in the API document.
     pub fn with_failures(self, failures: Vec<FailureExample>) -> Self {
         Self { failures, ..self }
     }
 
-    /// The same, with a fast path for some of its operations, which `of` finds among them.
+    /// Sets the fast path that `of` creates from the prefix and the operations, if it creates one.
     pub fn with_fast_path<F: FastPath + 'static>(
         mut self,
         of: impl FnOnce(&'static str, &[Operation]) -> Option<F>,

@@ -22,7 +22,7 @@ use crate::config::{Config, StoreKind};
 use crate::env::{Clock, Entropy};
 use crate::http::connection::Handler;
 use crate::http::listener;
-use crate::http::{Api, Cors};
+use crate::http::{Cors, Pipeline};
 use crate::jobs;
 use crate::records::keys::KEY_UPGRADE;
 use crate::runtime::admin::{Admin, Readiness};
@@ -168,9 +168,9 @@ fn serve_api(
 ) {
     tracing::info!("API on http://{}", listener.address);
     let limits = settings::connection_limits(&config.http);
-    let api = Arc::new(new_api(config, app));
+    let pipeline = Arc::new(new_pipeline(config, app));
     let cors = Cors::new(&config.http.cors_origins).map(Arc::new);
-    let front = Front { api, cors, fast_path: config.http.fast_path };
+    let front = Front { pipeline, cors, fast_path: config.http.fast_path };
     tasks.spawn(|stop| listener::serve(listener.socket, limits, metrics, stop, front));
 }
 
@@ -195,7 +195,7 @@ fn start_background_tasks(
 /// Answers on the API's listener.
 #[derive(Clone)]
 struct Front {
-    api: Arc<Api>,
+    pipeline: Arc<Pipeline>,
     cors: Option<Arc<Cors>>,
     /// `[http] fast_path`.
     fast_path: bool,
@@ -207,12 +207,12 @@ impl Handler for Front {
         request: Request<Incoming>,
         peer: SocketAddr,
     ) -> impl Future<Output = Response<Full<Bytes>>> + Send + use<> {
-        let (api, peer) = (Arc::clone(&self.api), Some(peer.ip()));
+        let (pipeline, peer) = (Arc::clone(&self.pipeline), Some(peer.ip()));
         match self.cors.clone() {
-            None => Either::Left(api.handle(request, peer)),
+            None => Either::Left(pipeline.handle(request, peer)),
             // In a box, so that it costs no room where there is none of it.
             Some(cors) => Either::Right(Box::pin(async move {
-                cors.around(request, |request| api.handle(request, peer)).await
+                cors.around(request, |request| pipeline.handle(request, peer)).await
             })),
         }
     }
@@ -223,11 +223,11 @@ impl Handler for Front {
     }
 
     fn fast_path(&self, request: &httparse::Request<'_, '_>, response: &mut Vec<u8>) -> bool {
-        self.api.fast_path(request, response)
+        self.pipeline.fast_path(request, response)
     }
 
     fn fast_path_in_service(&self, head: &Parts) -> Option<Response<Full<Bytes>>> {
-        let mut response = self.api.fast_path_in_service(head)?;
+        let mut response = self.pipeline.fast_path_in_service(head)?;
         if let Some(cors) = &self.cors {
             cors.add_headers(&head.headers, &mut response);
         }
@@ -338,9 +338,9 @@ pub fn new_app(
     app
 }
 
-/// The API, as configured.
-pub fn new_api(config: &Config, app: Arc<App>) -> Api {
-    Api::new(app, vec![api::surface()], settings::api_settings(config))
+/// The request pipeline, as configured.
+pub fn new_pipeline(config: &Config, app: Arc<App>) -> Pipeline {
+    Pipeline::new(app, vec![api::surface()], settings::pipeline_settings(config))
 }
 
 /// Warns of platforms that have no numeric id. Published clients reject a list of templates that contains one.

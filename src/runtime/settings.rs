@@ -12,7 +12,7 @@ use crate::config::{
     Secret, Sources,
 };
 use crate::http::listener::ConnectionLimits;
-use crate::http::{ApiSettings, RequestLimits};
+use crate::http::{PipelineSettings, RequestLimits};
 use crate::store::{PostgresSettings, PostgresTls, parse_postgres_url};
 
 /// Reads and checks the configuration.
@@ -62,9 +62,9 @@ fn request_limits(http: &HttpSection) -> RequestLimits {
     }
 }
 
-/// Settings of the API.
-pub fn api_settings(config: &Config) -> ApiSettings {
-    ApiSettings {
+/// Settings of the request pipeline.
+pub fn pipeline_settings(config: &Config) -> PipelineSettings {
+    PipelineSettings {
         limits: request_limits(&config.http),
         cookie: config.auth.cookie.clone(),
         trusted_proxies: config.http.trusted_proxies.clone(),

@@ -1,16 +1,13 @@
-//! The session browser: listing a session, and finding listed ones.
+//! The session browser: listing sessions, and finding listed sessions.
 
-use http::Method;
-
-use crate::api::MISSING;
-use crate::api::policies::*;
-use crate::http::operation::Operation;
-use crate::http::surface::Tag;
 use std::sync::Arc;
 
+use http::Method;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::api::MISSING;
+use crate::api::policies::*;
 use crate::api::wire::CustomDataBody;
 use crate::api::wire::listing::BrowserView;
 use crate::app::sessions::StoredListing;
@@ -22,70 +19,74 @@ use crate::domain::session::listing::Listing;
 use crate::domain::{Refused, Session};
 use crate::http::error::Error;
 use crate::http::input::body::Json;
-use crate::http::input::params::{Cursor, PageSize, RefreshQuery, RegionId, SessionPath, params};
-use crate::http::operation::Input;
+use crate::http::input::param_types::{Cursor, PageSize, RefreshQuery, RegionId, SessionPath};
+use crate::http::input::params::params;
+use crate::http::operation::{Input, Operation};
 use crate::http::reply::{NoContent, Plain, Reply, Versioned};
+use crate::http::surface::Tag;
 use crate::records::Listed;
 
 /// The group of these operations in the API document.
-pub const TAG: Tag = Tag::new("Browser", "Sessions that are listed for anyone to find.");
+pub const TAG: Tag =
+    Tag::new("Browser", "Sessions that their leaders have listed, so that every player can find them.");
 
 /// The operations of this group.
 #[rustfmt::skip]
 pub fn rows() -> Vec<Operation> {
     use Method as M;
     vec![
-        Operation::new(M::GET, "get_browser_sessions_by_type", "/v1/browser", page, READ_BROWSER, "A page of listed sessions of a type")
-            .about("Open to be found by anyone. Start at cursor 0; an answer with cursor 0 is the last."),
+        Operation::new(M::GET, "get_browser_sessions_by_type", "/v1/browser", page, READ_BROWSER, "Read a page of the listed sessions of a type")
+            .about("The first page has cursor 0. An answer with cursor 0 is the last page."),
         Operation::new(M::POST, "post_browser_info", "/v1/session/{session_id}/browser", list, UPDATE_BROWSER, "List a session in the browser").may_fail(MISSING)
-            .about("Anyone may find it then, with the data given here. The caller leads the session, and its template allows it."),
-        Operation::new(M::PATCH, "update_browser_info", "/v1/session/{session_id}/browser", update, UPDATE_BROWSER, "Change what a session's listing shows").may_fail(MISSING)
-            .about("The data is replaced whole. The caller leads the session."),
-        Operation::new(M::DELETE, "delete_browser_info", "/v1/session/{session_id}/browser", unlist, UPDATE_BROWSER, "Take a session out of the browser").may_fail(MISSING)
-            .about("The session goes on. The caller leads it."),
+            .about("Every player can then find the session, with the data of this request. The caller must be the leader of the session, and its template must allow it."),
+        Operation::new(M::PATCH, "update_browser_info", "/v1/session/{session_id}/browser", update, UPDATE_BROWSER, "Change the data of a session's listing").may_fail(MISSING)
+            .about("The data is replaced as a whole. The caller must be the leader of the session."),
+        Operation::new(M::DELETE, "delete_browser_info", "/v1/session/{session_id}/browser", unlist, UPDATE_BROWSER, "Remove a session from the browser").may_fail(MISSING)
+            .about("The session continues. The caller must be its leader."),
     ]
 }
 
-/// Listings looked at for one page: a filter that fits few of them must not make one request read them all. The
-/// cursor then says where to go on.
-const LISTINGS_LOOKED_AT_MAX: usize = 1_000;
-/// Bytes of listings, as stored, looked at for one page: each may show as much data as a session may have.
+/// Largest number of listings that one request reads, so that a filter with few matches does not make it read all of
+/// them. The cursor then says where the next page starts.
+const LISTINGS_READ_MAX: usize = 1_000;
+/// Largest size of the stored listings that one request reads, in bytes. A listing can have as much custom data as a
+/// session.
 const LISTING_BYTES_MAX: usize = 4 << 20;
-/// Listings read from the store together, so that no request holds many more of them than it shows.
-const LISTINGS_READ_AT_ONCE: usize = 16;
-/// Most places that a listing can show (contract: `max_player_count`).
+/// Number of listings in one read from the store. It is small, so that a request holds few more listings than it shows.
+const LISTINGS_PER_READ: usize = 16;
+/// Largest `max_player_count` that the contract allows.
 const SLOTS_SHOWN_MAX: usize = 100;
 
 params! {
-    /// The query of a page of the browser.
+    /// Query of a page of the browser.
     BrowserQuery in "query" {
-        /// The type of sessions.
+        /// Type of session.
         session_type: String,
-        /// Where the page begins: 0, or the cursor of the page before.
+        /// Start of the page: 0, or the `cursor` of the previous page.
         cursor: Cursor,
-        /// Most sessions on the page.
+        /// Largest number of sessions on the page.
         page_size: PageSize,
-        /// Only sessions that prefer this region.
+        /// Shows only sessions with this preferred region.
         region_id: RegionId,
     }
 }
 
-/// Listing a session, or changing what its listing shows.
+/// A new listing of a session, or a change of it.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[schemars(rename = "BrowserInfoUpdate")]
 pub struct BrowserUpdate {
-    /// Data shown with it, replaced whole.
+    /// Custom data of the listing. It replaces the previous data as a whole.
     #[serde(default)]
     custom_data: CustomDataBody,
 }
 
-/// A page of the browser.
+/// A page of listed sessions.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "BrowserResponse")]
 pub struct BrowserPage {
-    /// Where the next page begins; 0 after the last.
+    /// Start of the next page, or 0 on the last page.
     cursor: u64,
-    /// The sessions.
+    /// Sessions on the page.
     browser_sessions: Vec<ListedView>,
 }
 
@@ -93,18 +94,18 @@ pub struct BrowserPage {
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "BrowserSessionInfo")]
 pub struct ListedView {
-    /// Its id.
+    /// Session id.
     #[schemars(length(min = 1, max = 128))]
     session_id: String,
-    /// How well its instance is.
+    /// Health of the session's instance.
     #[serde(skip_serializing_if = "Option::is_none")]
     instance_health: Option<Health>,
-    /// Its active players.
+    /// Number of active players.
     player_count: usize,
-    /// Its places, as far as the contract can count them.
+    /// Number of slots of all teams, at most 100.
     #[schemars(range(min = 1, max = 100))]
     max_player_count: usize,
-    /// Data shown with it.
+    /// Custom data of the listing.
     custom_data: CustomDataBody,
 }
 
@@ -120,48 +121,51 @@ impl From<Listed> for ListedView {
     }
 }
 
-/// A page of listed sessions, in the order they were listed. It is read in pieces, and ends before what would be too
-/// much; then its cursor is behind the last listing looked at.
+/// Reads a page of listed sessions, in the order in which they were listed. The page ends early at the limits of what one
+/// request reads. The cursor is the number of the last listing that was read.
 pub async fn page(
     app: Arc<App>,
     _: Caller,
     Input { query, .. }: Input<(), BrowserQuery>,
 ) -> Result<Reply<Versioned<BrowserPage>>, Error> {
-    let (mut browser_sessions, mut behind) = (Vec::new(), query.cursor.0);
-    let (mut looked_at, mut bytes) = (0, 0);
-    let cursor = 'looking: loop {
-        let piece = app.sessions.listed(&query.session_type, behind, LISTINGS_READ_AT_ONCE).await?;
-        let is_last = piece.len() < LISTINGS_READ_AT_ONCE;
-        for StoredListing { number, bytes: stored_bytes, listed } in piece {
-            let fits = query.region_id.0.is_none() || listed.region_id == query.region_id.0;
-            let is_full = fits && browser_sessions.len() == query.page_size.0;
-            (looked_at, bytes) = (looked_at + 1, bytes + stored_bytes);
-            // One is looked at whatever it takes, so that the next page begins further on.
-            let is_enough =
-                looked_at > LISTINGS_LOOKED_AT_MAX || (looked_at > 1 && bytes > LISTING_BYTES_MAX);
-            if is_full || is_enough {
-                break 'looking behind;
+    let mut browser_sessions = Vec::new();
+    let mut last_number = query.cursor.0;
+    let mut listings_read = 0;
+    let mut bytes_read = 0;
+    let cursor = 'reads: loop {
+        let batch = app.sessions.listed(&query.session_type, last_number, LISTINGS_PER_READ).await?;
+        let is_last_batch = batch.len() < LISTINGS_PER_READ;
+        for StoredListing { number, bytes, listed } in batch {
+            let is_in_region = query.region_id.0.is_none() || listed.region_id == query.region_id.0;
+            let is_full = is_in_region && browser_sessions.len() == query.page_size.0;
+            listings_read += 1;
+            bytes_read += bytes;
+            // The first listing may have any size. Otherwise a large one would end every page before it.
+            let is_over_limit =
+                listings_read > LISTINGS_READ_MAX || (listings_read > 1 && bytes_read > LISTING_BYTES_MAX);
+            if is_full || is_over_limit {
+                break 'reads last_number;
             }
-            behind = number;
-            if fits {
+            last_number = number;
+            if is_in_region {
                 browser_sessions.push(listed.into());
             }
         }
-        if is_last {
+        if is_last_batch {
             break 0;
         }
     };
     Ok(Reply::document(&Document::of(&BrowserPage { cursor, browser_sessions })))
 }
 
-/// Lists a session.
+/// Lists a session in the browser.
 pub async fn list(
     app: Arc<App>,
     caller: Caller,
     Input { path, query, body: Json(update) }: Input<SessionPath, RefreshQuery, Json<BrowserUpdate>>,
 ) -> Result<Reply<Plain<BrowserView>>, Error> {
     let (actor, catalog) = (caller.actor(), app.catalog());
-    // Asked first what the rule asks again, so that a refusal uses up no number.
+    // The rule checks this again. Checking it first avoids that a refused request consumes a listing number.
     let cached = app.sessions.get_latest(&path.session_id).await?;
     cached.session.require_listable(actor, catalog.template_of(&cached.session))?;
     let sequence = match &cached.session.listing {
@@ -178,7 +182,7 @@ pub async fn list(
     listing_of(&cached.session)
 }
 
-/// Changes what a session's listing shows.
+/// Changes the custom data of a session's listing.
 pub async fn update(
     app: Arc<App>,
     caller: Caller,
@@ -191,7 +195,7 @@ pub async fn update(
     listing_of(&cached.session)
 }
 
-/// Takes a session out of the browser.
+/// Removes a session from the browser.
 pub async fn unlist(
     app: Arc<App>,
     caller: Caller,

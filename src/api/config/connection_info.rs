@@ -1,4 +1,4 @@
-//! Where a caller comes from, as they are seen from here.
+//! The network address from which a caller's request came.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::http::input::violation::Violation;
 use crate::http::operation::Input;
 use crate::http::reply::{Plain, Reply};
 
-/// The caller's address, as a parameter.
+/// The caller's address, read like a parameter; `None` if the peer's address is unknown.
 pub struct ClientAddress(Option<IpAddr>);
 
 impl Params for ClientAddress {
@@ -27,22 +27,22 @@ impl Params for ClientAddress {
         vec![ParamDoc {
             name: FORWARDED_FOR,
             place: "header",
-            description: "The caller's address, from a proxy that the configuration trusts; else it is ignored.",
+            description: "Client addresses, appended by proxies. The server reads it only if the request comes from a trusted proxy.",
             required: false,
             schema: json_schema!({ "type": "string", "default": "" }),
         }]
     }
 }
 
-/// Where the caller comes from.
+/// Network address of the caller.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "ConnectionInfo")]
 pub struct ConnectionView {
-    /// The address.
+    /// IP address of the caller, or `unknown`.
     ip: String,
 }
 
-/// Where the caller comes from.
+/// Reads the caller's network address.
 pub async fn get(
     _: Arc<App>,
     _: Caller,

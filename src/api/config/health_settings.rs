@@ -1,4 +1,4 @@
-//! How often instances are expected to report, and what missing reports lead to.
+//! How often hosts must report the health of instances, and how missing reports change that health.
 
 use std::sync::Arc;
 
@@ -11,22 +11,22 @@ use crate::http::error::Error;
 use crate::http::operation::Input;
 use crate::http::reply::{Plain, Reply};
 
-/// When instances are expected to report, and what becomes of those that do not.
+/// How often hosts must report the health of instances, and how missing reports change that health.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "InstanceHealthSettingsResponse")]
 pub struct HealthSettingsView {
-    /// Seconds between reports.
+    /// Seconds between health reports.
     #[schemars(range(min = 1))]
     cadence_seconds: usize,
-    /// Percentage of reports that are missing where an instance is unhealthy.
+    /// Percentage of missing reports at which an instance becomes unhealthy.
     #[schemars(extend("exclusiveMinimum" = 0))]
     unhealthy_health_check_percentage: f64,
-    /// Reports missed in a row after which its health is unknown.
+    /// Number of reports missed in a row after which the health of an instance is unknown.
     #[schemars(range(min = 1))]
     missed_checks_before_unknown: usize,
 }
 
-/// When instances are expected to report.
+/// Reads the settings of health reports.
 pub async fn health_config(
     app: Arc<App>,
     _: Caller,

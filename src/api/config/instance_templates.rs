@@ -1,4 +1,4 @@
-//! Templates of instance requests, as the configuration has them, in their present and their older form.
+//! Instance request templates from the configuration, in their current and their older form.
 
 use std::sync::Arc;
 
@@ -18,93 +18,93 @@ use crate::http::operation::Input;
 use crate::http::reply::{Reply, Versioned};
 
 params! {
-    /// The path of a template of instance requests.
+    /// Path of an instance request template.
     InstanceTemplatePath in "path" {
-        /// The template.
+        /// Id of the instance request template.
         instance_request_template_id: Uuid,
     }
 }
 
 params! {
-    /// The path of a template in its older form.
+    /// Path of an instance request template in its older form.
     LaunchTemplatePath in "path" {
-        /// The template.
+        /// Id of the instance request template.
         instance_launch_template_id: Uuid,
     }
 }
 
-/// A template of instance requests.
+/// An instance request template.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "InstanceRequestTemplate")]
 pub struct InstanceTemplateView {
-    /// Its id.
+    /// Id of the template.
     instance_request_template_id: Uuid,
-    /// The maps to draw from.
+    /// Maps of which the server draws one.
     map_selection_list: MapListView,
-    /// Who hosts.
+    /// Kind of host.
     default_host_type: HostType,
-    /// The product's data.
+    /// Custom data of the template. It applies to a request that has none.
     custom_data: CustomDataBody,
 }
 
-/// Maps to draw from.
+/// Maps of which the server draws one.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "MapSelectionListV2")]
 pub struct MapListView {
-    /// The list's name.
+    /// Id of the list.
     map_selection_list_id: String,
-    /// The maps.
+    /// Maps of the list.
     maps: Vec<MapView>,
 }
 
-/// A map.
+/// A map that the server can draw.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "MapConfigV2")]
 pub struct MapView {
-    /// Its id.
+    /// Id of the map.
     map_id: String,
-    /// Its name in the engine.
+    /// Name of the map in the game engine.
     map_name: String,
-    /// The mode to play.
+    /// Game mode.
     #[serde(skip_serializing_if = "Option::is_none")]
     mode: Option<String>,
-    /// How often it is drawn, against the others.
+    /// Weight of the map in the draw, relative to the other maps.
     #[schemars(range(min = 0, max = 100))]
     map_weight: f64,
-    /// The product's data.
+    /// Custom data of the map.
     custom_data: CustomDataBody,
-    /// Its name for people.
+    /// Name of the map for people.
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<String>,
-    /// What it is, for people.
+    /// Description of the map for people.
     #[serde(skip_serializing_if = "Option::is_none")]
     description: Option<String>,
-    /// Further parameters.
+    /// Further startup parameters.
     #[serde(skip_serializing_if = "Option::is_none")]
     misc_params: Option<String>,
 }
 
-/// Deprecated: a template in its older form.
+/// Deprecated: an instance request template in its older form.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "InstanceLaunchTemplate")]
 pub struct LaunchTemplateView {
-    /// Its id.
+    /// Id of the template.
     instance_launch_template_id: Uuid,
-    /// The maps to draw from.
+    /// Maps of which the server draws one.
     map_selection_list: LaunchMapListView,
-    /// Who hosts.
+    /// Kind of host.
     default_host_type: HostType,
-    /// The product's data.
+    /// Custom data of the template. It applies to a request that has none.
     custom_data: CustomDataBody,
 }
 
-/// Deprecated: maps in their older form.
+/// Deprecated: the maps of a template, in their older form.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "MapSelectionList")]
 pub struct LaunchMapListView {
-    /// The list's name.
+    /// Id of the list.
     map_selection_list_id: String,
-    /// The maps.
+    /// Maps of the list.
     maps: Vec<LaunchMapView>,
 }
 
@@ -112,17 +112,17 @@ pub struct LaunchMapListView {
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "MapConfig")]
 pub struct LaunchMapView {
-    /// Its id, where that is a number; else 0.
+    /// Id of the map if it is a number, otherwise 0.
     map_game_id: u64,
-    /// Its name in the engine.
+    /// Name of the map in the game engine.
     map_name: String,
-    /// The mode to play.
+    /// Game mode.
     #[serde(skip_serializing_if = "Option::is_none")]
     mode: Option<String>,
-    /// How often it is drawn, against the others.
+    /// Weight of the map in the draw, relative to the other maps.
     #[schemars(range(min = 0, max = 100))]
     selection_chance: f64,
-    /// The product's data.
+    /// Custom data of the map.
     custom_data: CustomDataBody,
 }
 
@@ -153,13 +153,14 @@ impl From<&MapChoice> for LaunchMapView {
     }
 }
 
-/// A template of instance requests.
+/// Reads an instance request template.
 pub async fn get(
     app: Arc<App>,
     _: Caller,
     Input { path, .. }: Input<InstanceTemplatePath>,
 ) -> Result<Reply<Versioned<InstanceTemplateView>>, Error> {
-    let (id, catalog) = (path.instance_request_template_id, app.catalog());
+    let catalog = app.catalog();
+    let id = path.instance_request_template_id;
     let template: &InstanceTemplate = catalog.instance_template(id)?;
     Ok(Reply::document(&Document::of(&InstanceTemplateView {
         instance_request_template_id: id,
@@ -172,13 +173,14 @@ pub async fn get(
     })))
 }
 
-/// Deprecated: a template in its older form.
+/// Deprecated: reads an instance request template in its older form.
 pub async fn get_launch_template(
     app: Arc<App>,
     _: Caller,
     Input { path, .. }: Input<LaunchTemplatePath>,
 ) -> Result<Reply<Versioned<LaunchTemplateView>>, Error> {
-    let (id, catalog) = (path.instance_launch_template_id, app.catalog());
+    let catalog = app.catalog();
+    let id = path.instance_launch_template_id;
     let template = catalog.instance_template(id)?;
     Ok(Reply::document(&Document::of(&LaunchTemplateView {
         instance_launch_template_id: id,

@@ -1,4 +1,4 @@
-//! What the operator has configured, as clients read it.
+//! The configuration that clients can read: templates, regions and health settings; and the caller's address.
 
 mod connection_info;
 mod health_settings;
@@ -16,7 +16,7 @@ use crate::http::surface::Tag;
 /// The group of these operations in the API document.
 pub const TAG: Tag = Tag::new(
     "Configuration",
-    "What the operator has set up, as clients see it; and where a client comes from.",
+    "The part of the server's configuration that clients can read, and the client's own address.",
 );
 
 /// The operations of this group.
@@ -24,19 +24,19 @@ pub const TAG: Tag = Tag::new(
 pub fn rows() -> Vec<Operation> {
     use Method as M;
     vec![
-        Operation::new(M::GET, "get_all_session_templates", "/v1/template", templates::templates, READ_CONFIG, "All session templates")
-            .about("Every type of session that there is, by its name. It changes only with the server's configuration."),
-        Operation::new(M::GET, "get_session_template_by_type", "/v1/template/{session_type}", templates::template, READ_CONFIG, "One session template").may_fail(MISSING)
-            .about("What sessions of this type start out as, and what they may become."),
-        Operation::new(M::GET, "get_instance_request_template", "/v1/instance-request-template/{instance_request_template_id}", instance_templates::get, READ_CONFIG, "A template of instance requests").may_fail(MISSING)
-            .about("The maps that such a request draws one of, and who hosts."),
-        Operation::new(M::GET, "get_all_map_game_info", "/v1/instance-launch-templates/{instance_launch_template_id}", instance_templates::get_launch_template, READ_CONFIG, "Deprecated: a template of instance requests in its older form").may_fail(MISSING).deprecated()
-            .about("The same template as of instance requests, spelled as older clients read it."),
-        Operation::new(M::GET, "instance_health_config", "/v1/instance/health/config", health_settings::health_config, READ_CONFIG, "When instances are expected to report")
-            .about("How often hosts report, and what silence makes of an instance."),
-        Operation::new(M::GET, "get_all_regions", "/v1/regions", regions::page, READ_CONFIG, "A page of regions")
-            .about("The regions that sessions may prefer, in the order to show them in. Without any configured, any text is a region."),
-        Operation::new(M::GET, "get_connection_info_self", "/v1/connection-info", connection_info::get, READ_CONFIG, "Where the caller comes from")
-            .about("The address that the caller has from here, as seen past proxies that are trusted."),
+        Operation::new(M::GET, "get_all_session_templates", "/v1/template", templates::templates, READ_CONFIG, "Read all session templates")
+            .about("Every type of session, by name. Templates change only with the server's configuration."),
+        Operation::new(M::GET, "get_session_template_by_type", "/v1/template/{session_type}", templates::template, READ_CONFIG, "Read one session template").may_fail(MISSING)
+            .about("The initial state and the rules of sessions of this type."),
+        Operation::new(M::GET, "get_instance_request_template", "/v1/instance-request-template/{instance_request_template_id}", instance_templates::get, READ_CONFIG, "Read an instance request template").may_fail(MISSING)
+            .about("The maps of which the server draws one for a request with this template, and the kind of host."),
+        Operation::new(M::GET, "get_all_map_game_info", "/v1/instance-launch-templates/{instance_launch_template_id}", instance_templates::get_launch_template, READ_CONFIG, "Deprecated: read an instance request template in its older form").may_fail(MISSING).deprecated()
+            .about("The same instance request template, with the field names that older clients read."),
+        Operation::new(M::GET, "instance_health_config", "/v1/instance/health/config", health_settings::health_config, READ_CONFIG, "Read how often hosts must report health")
+            .about("The time between health reports, and how missing reports change the health of an instance."),
+        Operation::new(M::GET, "get_all_regions", "/v1/regions", regions::page, READ_CONFIG, "Read a page of regions")
+            .about("The regions that sessions can prefer, in display order. If no regions are configured, any text is a region."),
+        Operation::new(M::GET, "get_connection_info_self", "/v1/connection-info", connection_info::get, READ_CONFIG, "Read the caller's address")
+            .about("The network address from which the request came. If it came through trusted proxies, the address of the client before them."),
     ]
 }

@@ -1,4 +1,4 @@
-//! Regions, as the configuration has them.
+//! The regions from the configuration.
 
 use std::sync::Arc;
 
@@ -8,27 +8,28 @@ use serde::Serialize;
 use crate::app::App;
 use crate::auth::Caller;
 use crate::http::error::Error;
-use crate::http::input::params::{Cursor, PageSize, params};
+use crate::http::input::param_types::{Cursor, PageSize};
+use crate::http::input::params::params;
 use crate::http::operation::Input;
 use crate::http::reply::{Plain, Reply};
 
 params! {
-    /// The query of a page.
+    /// Query of a page of regions.
     PageQuery in "query" {
-        /// Where the page begins: 0, or the cursor of the page before.
+        /// Start of the page: 0, or the `cursor` of the previous page.
         cursor: Cursor,
-        /// Most entries on the page.
+        /// Largest number of regions on the page.
         page_size: PageSize,
     }
 }
 
-/// A page of regions, in their order.
+/// A page of regions, in display order.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "RegionsResponse")]
 pub struct RegionsPage {
-    /// The regions.
+    /// Regions on the page.
     regions: Vec<RegionView>,
-    /// Where the next page begins; 0 after the last.
+    /// Start of the next page, or 0 on the last page.
     cursor: usize,
 }
 
@@ -36,20 +37,21 @@ pub struct RegionsPage {
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Region")]
 pub struct RegionView {
-    /// Its id.
+    /// Id of the region.
     #[schemars(length(min = 1, max = 128))]
     region_id: String,
-    /// Its place in lists.
+    /// Position of the region in lists: lower numbers come first.
     sort_order: u32,
-    /// Whether it is for custom games only.
+    /// Whether the region is for custom games only.
     custom_only: bool,
-    /// What it is, for people.
+    /// Description of the region for people.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 256))]
     description: Option<String>,
 }
 
-/// A page of regions. The cursor counts those before it: they change with the configuration only.
+/// Reads a page of regions. The cursor is the number of regions on the pages before, which is stable because regions change
+/// only with the configuration.
 pub async fn page(
     app: Arc<App>,
     _: Caller,

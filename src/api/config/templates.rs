@@ -1,4 +1,4 @@
-//! What clients read of the configuration: session templates.
+//! The session templates from the configuration.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,9 +21,9 @@ use crate::http::operation::Input;
 use crate::http::reply::{Reply, Versioned};
 
 params! {
-    /// The path of a template.
+    /// Path of a session template.
     TemplatePath in "path" {
-        /// The template's name.
+        /// Type of session, which is the name of its template.
         session_type: String,
     }
 }
@@ -32,88 +32,88 @@ params! {
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "SessionTemplates")]
 pub struct TemplatesView {
-    /// By type.
+    /// Templates by type of session.
     templates: Named<TemplateView>,
 }
 
-/// A type of session.
+/// A session template: the initial state and the rules of sessions of one type.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "SessionTemplate")]
 pub struct TemplateView {
-    /// Its name.
+    /// Type of session, which is the name of the template.
     session_type: String,
-    /// The engine's word for sessions of this type.
+    /// Name of this type of session in the game engine.
     engine_session_type: String,
-    /// Whether players may create such sessions.
+    /// Whether players may create sessions of this type.
     can_be_created_by_players_directly: bool,
     /// Deprecated: the same as `attempt_auto_join`.
     joinable: bool,
-    /// Whether create-or-join looks for an open session first.
+    /// Whether create-or-join first looks for an open session to join.
     attempt_auto_join: bool,
-    /// Whether sessions may join matchmaking.
+    /// Whether sessions of this type may join matchmaking.
     can_join_matchmaking: bool,
-    /// Whether sessions start out open.
+    /// Whether new sessions are open to everyone.
     default_public: bool,
-    /// Whether a session stays when its last active player leaves.
+    /// Whether a session continues after its last active player left.
     keep_alive_on_empty: bool,
     /// Whether players may change their own team.
     can_change_own_team: bool,
-    /// Whether players see the places that are kept for them.
+    /// Whether players see their reservations in their list of sessions.
     notify_on_reservation: bool,
-    /// Whether leaders may list sessions in the browser.
+    /// Whether a leader may list the session in the browser.
     can_be_added_to_server_browser: bool,
-    /// Whether every session is listed from its start.
+    /// Whether every new session is listed in the browser.
     auto_add_to_browser: bool,
-    /// Data of a listing that was not asked for.
+    /// Custom data of the listing that `auto_add_to_browser` creates.
     auto_browser_params: CustomDataBody,
-    /// Of which players a player sees the entries.
+    /// Which players of the session a player other than the leader sees.
     player_visibility: Visibility,
-    /// Of which players the leader sees the entries.
+    /// Which players of the session the leader sees.
     admin_player_visibility: Visibility,
-    /// Of which players a player is notified.
+    /// About which players of the session a player other than the leader is notified.
     player_notification_frequency: Visibility,
-    /// Of which players the leader is notified.
+    /// About which players of the session the leader is notified.
     admin_player_notification_frequency: Visibility,
-    /// After how many seconds a player is taken out who has not asked for the session.
+    /// Seconds without a heartbeat after which an active player is removed from the session. 0 means never.
     #[serde(skip_serializing_if = "Option::is_none")]
     player_culling_timeout: Option<usize>,
-    /// The template of the instance that a session starts with; wins over `auto_startup_params`.
+    /// Instance request template of a new session's first instance. It takes precedence over `auto_startup_params`.
     #[serde(skip_serializing_if = "Option::is_none")]
     auto_startup_instance_template_id: Option<Uuid>,
-    /// What the instance that a session starts with starts with.
+    /// Startup parameters of a new session's first instance.
     #[serde(skip_serializing_if = "Option::is_none")]
     auto_startup_params: Option<StartupParamsBody>,
-    /// Sessions of this type to run at any time in each region.
+    /// Number of sessions of this type to keep running in each region.
     min_session_count: usize,
-    /// What sessions of a platform are, by platform.
+    /// Templates of platform sessions, by platform.
     platform_templates: BTreeMap<&'static str, PlatformTemplateView>,
-    /// The product's data.
+    /// Custom data of the template.
     custom_data: CustomDataBody,
-    /// Teams a session starts with.
+    /// Number of teams of a new session.
     #[schemars(range(min = 1, max = 50))]
     num_teams: usize,
-    /// MembershipList on each team.
+    /// Slots of each team of a new session.
     #[schemars(range(min = 1, max = 100))]
     players_per_team: usize,
 }
 
-/// A type of platform session.
+/// A template of platform sessions, for one platform.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "PlatformSessionTemplate")]
 pub struct PlatformTemplateView {
-    /// Deprecated: the platform's number, where it has one.
+    /// Deprecated: number of the platform. Absent for platforms without a number.
     #[serde(skip_serializing_if = "Option::is_none")]
     platform_id: Option<PlatformNumber>,
-    /// The platform; the same as the key.
+    /// Platform. It equals the key of this entry.
     platform: Platform,
-    /// The platform's own name of the kind of session.
+    /// Type of session, as the platform names it.
     #[schemars(length(min = 1, max = 128))]
     platform_session_type: String,
-    /// Most players the platform's session takes.
+    /// Largest number of players in the platform session.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 100))]
     max_players: Option<usize>,
-    /// The product's data.
+    /// Custom data of linked platform sessions.
     custom_data: CustomDataBody,
 }
 
@@ -165,7 +165,7 @@ impl PlatformTemplateView {
     }
 }
 
-/// All session templates.
+/// Reads all session templates.
 pub async fn templates(app: Arc<App>, _: Caller, _: Input) -> Result<Reply<Versioned<TemplatesView>>, Error> {
     let catalog = app.catalog();
     let document = catalog.document(|by_type| {
@@ -175,7 +175,7 @@ pub async fn templates(app: Arc<App>, _: Caller, _: Input) -> Result<Reply<Versi
     Ok(Reply::document(document))
 }
 
-/// One session template.
+/// Reads one session template.
 pub async fn template(
     app: Arc<App>,
     _: Caller,

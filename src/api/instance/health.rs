@@ -1,4 +1,4 @@
-//! Health reports of hosts.
+//! Reporting the health of an instance.
 
 use std::sync::Arc;
 
@@ -11,29 +11,30 @@ use crate::domain::instance::Health;
 use crate::domain::{Refused, Session};
 use crate::http::error::Error;
 use crate::http::input::body::Json;
-use crate::http::input::params::{RefreshQuery, SessionPath};
+use crate::http::input::param_types::{RefreshQuery, SessionPath};
 use crate::http::operation::Input;
 use crate::http::reply::{Plain, Reply};
 
-/// A report of an instance's health.
+/// A health report of an instance.
 #[derive(Debug, Deserialize, JsonSchema)]
 pub struct InstanceHealthStatusUpdate {
-    /// How well it is.
+    /// Health of the instance, as its host reports it.
     instance_health: Health,
-    /// Which instance.
+    /// Id of the instance.
     #[schemars(length(min = 1, max = 128))]
     instance_id: String,
 }
 
-/// The health of an instance after a report.
+/// The health of an instance after a health report.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "InstanceHealthStatusResponse")]
 pub struct HealthView {
-    /// How well it is held to be; reports that come too seldom make it worse than they say.
+    /// Health of the instance after this report. It can be worse than reported if earlier reports are missing.
     updated_instance_health: Health,
 }
 
-/// Takes a report of an instance's health: from a service for any instance, from a player for one they host.
+/// Records a health report of an instance. A service may report for any instance, a player only for an instance that they
+/// host.
 pub async fn report_health(
     app: Arc<App>,
     caller: Caller,
@@ -56,13 +57,13 @@ pub async fn report_health(
     may_report(&cached.session)?;
     let health = app.presence.health_report(&cached, &instance_id, instance_health).await?;
     let rule = move |session: &mut Session| {
-        // Asked again: the session may have changed meanwhile.
+        // The session may have changed since the first check.
         may_report(session)?;
         session.set_health(&instance_id, health)
     };
     let updated = app.sessions.update(&path.session_id, Update::by_server(query.refresh_ttl.0), rule).await;
     if matches!(updated, Err(Failure::Refused(Refused::SessionNotFound))) {
-        // It ended meanwhile, and nothing would ever make the report forgotten.
+        // The session has ended since the first check, so nothing else removes the report from memory.
         app.presence.forget(&path.session_id);
     }
     updated?;

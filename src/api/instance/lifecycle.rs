@@ -1,4 +1,4 @@
-//! Asking for an instance, changing it, ending it.
+//! Requesting, changing and ending an instance.
 
 use std::sync::Arc;
 
@@ -16,50 +16,50 @@ use crate::domain::instance::{HostType, InstanceChange, JoinParams, JoinStatus, 
 use crate::domain::{PlayerUuid, Refused, Session};
 use crate::http::error::Error;
 use crate::http::input::body::Json;
-use crate::http::input::params::{RefreshQuery, SessionPath};
+use crate::http::input::param_types::{RefreshQuery, SessionPath};
 use crate::http::operation::Input;
 use crate::http::reply::{Changed, Plain, Reply};
 
-/// Asking for an instance, or registering one.
+/// A request for an instance, or the registration of a host.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[schemars(rename = "InstanceRequest")]
 pub struct InstanceRequestBody {
-    /// Its id; absent, one is made.
+    /// Id of the instance. If it is absent, the server generates one.
     #[schemars(length(min = 1, max = 128))]
     instance_id: Option<String>,
-    /// What it starts with.
+    /// Startup parameters of the instance.
     instance_startup_params: Option<StartupParamsBody>,
-    /// Who hosts.
+    /// Kind of host.
     #[serde(default)]
     host_type: HostType,
-    /// A template, which wins over host and startup parameters.
+    /// Id of an instance request template. It takes precedence over `host_type` and `instance_startup_params`.
     instance_request_template_id: Option<Uuid>,
-    /// The player who hosts, where one does; absent, the caller.
+    /// UUID of the player who hosts the instance, for host types `player` and `standalone`. If it is absent, the caller hosts.
     host_player_uuid: Option<Uuid>,
-    /// The product's data about it.
+    /// Custom data of the instance. If it is empty, that of the template applies.
     #[serde(default)]
     custom_data: CustomDataBody,
 }
 
-/// A change of an instance; what is absent stays.
+/// A change of an instance. Absent fields do not change.
 #[derive(Debug, Deserialize, JsonSchema)]
 pub struct InstanceInfoUpdate {
-    /// The sender's allocation; an instance that has one takes changes with it only.
+    /// Allocation of the sender. The first one is kept; from then on, every update must contain it.
     #[schemars(length(min = 1, max = 128))]
     allocation_id: Option<String>,
-    /// How far it is.
+    /// Stage of the instance.
     join_status: Option<JoinStatus>,
-    /// How to connect.
+    /// Connection parameters for players.
     join_params: Option<JoinParamsBody>,
-    /// The host's version.
+    /// Version of the host's software.
     version: Option<String>,
-    /// The product's data about it, replaced whole.
+    /// Custom data of the instance. It replaces the previous data as a whole.
     custom_data: Option<CustomDataBody>,
-    /// The match played on it.
+    /// Id of the match that is played on the instance.
     match_id: Option<String>,
 }
 
-/// Asks for an instance of a session, or registers the caller as its host.
+/// Requests an instance for a session, or registers the caller as its host.
 pub async fn request(
     app: Arc<App>,
     caller: Caller,
@@ -86,7 +86,7 @@ impl From<InstanceRequestBody> for InstanceRequest {
     }
 }
 
-/// Changes an instance.
+/// Changes the instance of a session.
 pub async fn update(
     app: Arc<App>,
     caller: Caller,
@@ -107,7 +107,7 @@ pub async fn update(
     instance_of(&cached.session)
 }
 
-/// Ends an instance.
+/// Ends the instance of a session.
 pub async fn end(
     app: Arc<App>,
     caller: Caller,

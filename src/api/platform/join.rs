@@ -6,8 +6,7 @@ use crate::api::platform::read::PlatformSessionPath;
 use crate::api::wire::client::JoinRequest;
 use crate::api::wire::session::SessionView;
 use crate::api::wire::view::session_document;
-use crate::app::join::join;
-use crate::app::join::note_left;
+use crate::app::join::{join, note_left};
 use crate::app::{App, PlatformKey, Update};
 use crate::auth::Caller;
 use crate::domain::session::join::JoinPath;
@@ -19,25 +18,25 @@ use crate::http::operation::Input;
 use crate::http::reply::{NoContent, Reply, Versioned};
 
 params! {
-    /// The path of a player in a platform session.
+    /// Path of a player in a platform session.
     PlatformPlayerPath in "path" {
-        /// Platform, spelled exactly so.
+        /// Platform. Upper and lower case matter.
         platform: Platform,
-        /// The platform's own id of its session: opaque, compared byte for byte.
+        /// The platform's own id of its session. The server does not parse it and compares it byte for byte.
         platform_session_id_base64: PlatformSessionId,
-        /// The player.
+        /// Player UUID.
         player_uuid: PlayerUuid,
     }
 }
 
-/// The session that a platform session belongs to, to be changed.
+/// Id of the session that a platform session is linked to. Reads the latest version, since the session is about to change.
 async fn parent_id(app: &App, key: &PlatformKey) -> Result<SessionId, Error> {
     let found =
         app.sessions.find_latest_by_platform_session(key).await?.ok_or(Refused::PlatformSessionNotFound)?;
     Ok(found.session.id.clone())
 }
 
-/// The caller joins the parent session through the platform session.
+/// Makes the caller join the parent session through the platform session.
 pub async fn join_self(
     app: Arc<App>,
     caller: Caller,
@@ -47,7 +46,7 @@ pub async fn join_self(
     join_through(app, caller, (path.platform, path.platform_session_id_base64), player, body.0).await
 }
 
-/// A player joins the parent session through the platform session.
+/// Makes a player join the parent session through the platform session.
 pub async fn join_by_uuid(
     app: Arc<App>,
     caller: Caller,
@@ -67,15 +66,14 @@ async fn join_through(
 ) -> Result<Reply<Versioned<SessionView<'static>>>, Error> {
     let joiner = request.joiner(&caller, player, &["body"])?;
     let parent_id = parent_id(&app, &key).await?;
-    let door = JoinPath::Platform(key.0);
-    let cached =
-        join(&app, &parent_id, true, joiner, door, move |session| session.require_linked(key.0, &key.1))
-            .await?;
-    // Clients keep this answer as if they had asked for the session: it is the caller's own view.
+    let join_path = JoinPath::Platform(key.0);
+    let is_linked = move |session: &Session| session.require_linked(key.0, &key.1);
+    let cached = join(&app, &parent_id, true, joiner, join_path, is_linked).await?;
+    // Clients store this answer like that of Get Session, so it is the caller's own view.
     Ok(Reply::document(&session_document(&app, &caller, &cached)))
 }
 
-/// The caller leaves the parent session through the platform session.
+/// Makes the caller leave the parent session through the platform session.
 pub async fn leave_self(
     app: Arc<App>,
     caller: Caller,
@@ -85,7 +83,7 @@ pub async fn leave_self(
     leave_through(app, (path.platform, path.platform_session_id_base64), player).await
 }
 
-/// A player leaves the parent session through the platform session.
+/// Makes a player leave the parent session through the platform session.
 pub async fn leave_by_uuid(
     app: Arc<App>,
     caller: Caller,

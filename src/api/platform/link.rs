@@ -7,23 +7,24 @@ use crate::app::{App, Failure, Update};
 use crate::auth::{Caller, Permission};
 use crate::domain::{Platform, PlatformSessionId, Refused, Session, SessionId};
 use crate::http::error::Error;
-use crate::http::input::params::{RefreshQuery, params};
+use crate::http::input::param_types::RefreshQuery;
+use crate::http::input::params::params;
 use crate::http::operation::Input;
 use crate::http::reply::{NoContent, Reply, Versioned};
 
 params! {
-    /// The path of a link.
+    /// Path of the link between a platform session and a session.
     LinkPath in "path" {
-        /// Platform, spelled exactly so.
+        /// Platform. Upper and lower case matter.
         platform: Platform,
-        /// The platform's own id of its session: opaque, compared byte for byte.
+        /// The platform's own id of its session. The server does not parse it and compares it byte for byte.
         platform_session_id_base64: PlatformSessionId,
-        /// The session.
+        /// Session id, or a short code of the session.
         session_id: SessionId,
     }
 }
 
-/// Links a platform session to a session; the caller becomes part of it.
+/// Links a platform session to a session, and adds the caller to the platform session.
 pub async fn link(
     app: Arc<App>,
     caller: Caller,
@@ -42,7 +43,7 @@ pub async fn link(
     };
     let mut linked =
         app.sessions.update(&path.session_id, Update::by_caller(query.refresh_ttl.0), rule()).await;
-    // Whose time is over holds nothing any more: it is ended now, as it would be a moment later.
+    // The other session may be past its deadline already. Then it is ended now, before the expiry job does it.
     if matches!(linked, Err(Failure::Refused(Refused::PlatformSessionInUse)))
         && app.sessions.expire_holder_of(&key).await?
     {
@@ -60,8 +61,8 @@ pub async fn unlink(
     Input { path, query, .. }: Input<LinkPath, RefreshQuery>,
 ) -> Result<Reply<NoContent>, Error> {
     let actor = caller.actor_unless(Permission::UpdateAny);
-    let (platform, id) = (path.platform, path.platform_session_id_base64);
-    let rule = move |session: &mut Session| session.unlink(actor, platform, &id);
+    let id = path.platform_session_id_base64;
+    let rule = move |session: &mut Session| session.unlink(actor, path.platform, &id);
     app.sessions.update(&path.session_id, Update::by_caller(query.refresh_ttl.0), rule).await?;
     Ok(Reply::no_content())
 }

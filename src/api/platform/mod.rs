@@ -1,4 +1,4 @@
-//! Platform sessions: read, linked, joined and left through.
+//! Platform sessions: reading and linking them, and joining and leaving their parent session.
 
 mod join;
 mod link;
@@ -26,8 +26,8 @@ const LINK: &str =
 /// The group of these operations in the API document.
 pub const TAG: Tag = Tag::new(
     "Platform sessions",
-    "The sessions that consoles and stores keep of their own (XboxLive, PSN, Steam and others), linked to \
-     sessions here: a player who was let into the one finds, joins and leaves the other through it.",
+    "The sessions of consoles and stores (XboxLive, PSN, Steam and others), linked to sessions of this server. A \
+     player who is in a platform session finds, joins and leaves its parent session through it.",
 );
 
 /// The operations of this group.
@@ -35,23 +35,23 @@ pub const TAG: Tag = Tag::new(
 pub fn rows() -> Vec<Operation> {
     use Method as M;
     vec![
-        Operation::new(M::GET, "get_platform_session_info", PLATFORM_SESSION, read::info, READ_PLATFORM, "A platform session").may_fail(MISSING)
-            .about("The main operation: finds the session's side of a console or store session by the platform's own id. Poll it with the ETag of the last answer: 304 says that nothing has changed. The caller is active in the session that it is linked to.")
+        Operation::new(M::GET, "get_platform_session_info", PLATFORM_SESSION, read::info, READ_PLATFORM, "Read a platform session").may_fail(MISSING)
+            .about("The main operation. It finds a linked console or store session by the platform's own id. Poll it with the ETag of the last answer: the answer is 304 while nothing has changed. The caller must be active in the parent session.")
             .example(examples::PLATFORM_SESSION),
         Operation::new(M::POST, "add_platform_session_to_rally_here_session", LINK, link::link, UPDATE_PLATFORM, "Link a platform session to a session").may_fail(MISSING)
-            .about("The platform's own id is kept byte for byte. Its type comes from the session's template. The caller is active in the session.")
+            .about("The server stores the platform's own id byte for byte. The type of the platform session comes from the session's template. The caller must be active in the session.")
             .example(examples::PLATFORM_SESSION),
         Operation::new(M::DELETE, "delete_platform_session_from_rally_here_session", LINK, link::unlink, UPDATE_PLATFORM, "Unlink a platform session from a session").may_fail(MISSING)
-            .about("Its players stay in the session. The caller is active in the session."),
+            .about("The players stay in the session. The caller must be active in the session."),
         Operation::new(M::POST, "join_session_by_platform_session_id_self", PLATFORM_ME, join::join_self, UPDATE_ME, "Join the parent session through a platform session").may_fail(MISSING)
-            .about("For who was let into the console's session and does not know ours. The answer is the session as the caller sees it from now on.")
+            .about("For a player who is in the platform session and does not know the id of the parent session. The answer is the session as the caller sees it after joining.")
             .example(examples::JOIN_THROUGH),
         Operation::new(M::DELETE, "leave_session_by_platform_session_self", PLATFORM_ME, join::leave_self, UPDATE_ME, "Leave the parent session through a platform session").may_fail(MISSING)
-            .about("As leaving the session by its id does."),
-        Operation::new(M::POST, "join_session_by_platform_session_by_uuid", PLATFORM_PLAYER, join::join_by_uuid, UPDATE_PLAYER, "A player joins the parent session through a platform session").may_fail(MISSING)
-            .about("As that player: oneself, or anyone with the permission for all.")
+            .about("Has the same effect as leaving the session by its id."),
+        Operation::new(M::POST, "join_session_by_platform_session_by_uuid", PLATFORM_PLAYER, join::join_by_uuid, UPDATE_PLAYER, "Make a player join the parent session through a platform session").may_fail(MISSING)
+            .about("The caller acts as that player. For other players, the token needs a permission for all players.")
             .example(examples::JOIN_THROUGH),
-        Operation::new(M::DELETE, "leave_session_by_platform_session_by_uuid", PLATFORM_PLAYER, join::leave_by_uuid, UPDATE_PLAYER, "A player leaves the parent session through a platform session").may_fail(MISSING)
-            .about("As that player: oneself, or anyone with the permission for all."),
+        Operation::new(M::DELETE, "leave_session_by_platform_session_by_uuid", PLATFORM_PLAYER, join::leave_by_uuid, UPDATE_PLAYER, "Make a player leave the parent session through a platform session").may_fail(MISSING)
+            .about("The caller acts as that player. For other players, the token needs a permission for all players."),
     ]
 }

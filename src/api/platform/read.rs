@@ -1,4 +1,4 @@
-//! Get Platform Session Info.
+//! Reading a platform session: the operation Get Platform Session Info.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::http::input::params::params;
 use crate::http::operation::Input;
 use crate::http::reply::{Reply, Versioned};
 
-/// Get Platform Session Info.
+/// Reads a platform session, and records a heartbeat of the caller.
 pub async fn info(
     app: Arc<App>,
     caller: Caller,
@@ -27,11 +27,11 @@ pub async fn info(
 }
 
 params! {
-    /// The path of a platform session.
+    /// Path of a platform session.
     PlatformSessionPath in "path" {
-        /// Platform, spelled exactly so.
+        /// Platform. Upper and lower case matter.
         platform: Platform,
-        /// The platform's own id of its session: opaque, compared byte for byte.
+        /// The platform's own id of its session. The server does not parse it and compares it byte for byte.
         platform_session_id_base64: PlatformSessionId,
     }
 }

@@ -1,4 +1,4 @@
-//! The deprecated operation that promotes, invites, joins, moves or updates a player, by what its body contains.
+//! The deprecated operation that promotes, invites, joins, moves or updates a player. Its body decides which.
 
 use std::sync::Arc;
 
@@ -18,31 +18,31 @@ use crate::domain::session::join::{JoinPath, Joiner};
 use crate::domain::{Actor, CustomData, PlayerUuid, Refused, Session};
 use crate::http::error::Error;
 use crate::http::input::body::Json;
-use crate::http::input::params::{PlayerInSessionPath, RefreshQuery};
+use crate::http::input::param_types::{PlayerInSessionPath, RefreshQuery};
 use crate::http::operation::Input;
 use crate::http::reply::{Plain, Reply, Versioned};
 
-/// Deprecated: a change of a player; what it does follows from what it contains.
+/// Deprecated: a change of a player. Its fields decide what it does.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[schemars(rename = "SessionPlayerUpdateRequest")]
 pub struct AnyUpdateRequest {
-    /// `leader` promotes, `invited` and `reserved` invite, `member` joins who is not active.
+    /// `leader` promotes the player, `invited` and `reserved` invite the player, `member` makes an inactive player join.
     #[serde(default)]
     #[schemars(with = "Status", extend("default" = "member"))]
     status: Option<Status>,
-    /// Index of the team.
+    /// Index of the player's team.
     team_id: Option<u64>,
-    /// The player's data; empty, it stays as it is.
+    /// Custom data of the player. Empty data does not change it.
     #[serde(default)]
     custom_data: CustomDataBody,
-    /// What to do where the team has no room.
+    /// What happens if the team has too few free slots.
     #[serde(default)]
     overflow_action: Overflow,
 }
 
 impl AnyUpdateRequest {
-    /// The caller as this change sees them: promoting takes one permission, everything else another, and whoever does
-    /// both reaches only as far as both do.
+    /// Narrows the caller to the permissions for this change. Promoting needs one permission, all other changes another. For a
+    /// request that does both, the caller may act on other players only if both permissions allow it.
     fn admit(&self, caller: &Caller) -> Result<Caller, Denied> {
         if self.status != Some(Status::Leader) {
             return caller.narrowed(policies::UPDATE_PLAYER);
@@ -56,7 +56,7 @@ impl AnyUpdateRequest {
     }
 }
 
-/// Deprecated: changes a player, under the permissions of promoting.
+/// Deprecated: changes a player. All changes need the permission to promote.
 pub async fn update_any(
     app: Arc<App>,
     caller: Caller,
@@ -70,7 +70,7 @@ pub async fn update_any(
     updated(&app, &caller, &cached, path.player_uuid)
 }
 
-/// Deprecated: changes a player, under the permissions of what it does.
+/// Deprecated: changes a player. Each change needs its own permission.
 pub async fn update_any_by_uuid(
     app: Arc<App>,
     caller: Caller,
@@ -85,7 +85,7 @@ pub async fn update_any_by_uuid(
     updated(&app, &caller, &cached, path.player_uuid)
 }
 
-/// Deprecated: changes a player, named by their older id, under the permissions of promoting.
+/// Deprecated: changes a player, by their older id. All changes need the permission to promote.
 pub async fn update_any_by_id(
     app: Arc<App>,
     caller: Caller,
@@ -101,8 +101,8 @@ pub async fn update_any_by_id(
     Ok(Reply::plain(&PlayerUpdated::of(&cached.session, player_uuid)?))
 }
 
-/// Does what the body says: invites, or joins; or, for whoever is in the session already, what it says of team and
-/// data, and promotes.
+/// Carries out the change: it invites the player, or makes them join; otherwise it moves and updates the player, and then
+/// promotes them if the request says so.
 async fn change_any(
     app: &Arc<App>,
     caller: &Caller,
@@ -148,7 +148,7 @@ async fn change_any(
         } else {
             session.update_player(actor, player, custom_data.clone())?;
         }
-        // Last: whoever promotes another gives up what the rest may take.
+        // This comes last: a leader who promotes another player loses the right to make the other changes.
         if status == Some(Status::Leader) { session.promote(actor, player) } else { Ok(()) }
     };
     let ((), cached) =
@@ -156,7 +156,7 @@ async fn change_any(
     Ok(cached)
 }
 
-/// Someone who joins by an operation that says nothing of their client.
+/// The join input for a player whose request has no client data.
 fn on_behalf(
     caller: &Caller,
     player: PlayerUuid,

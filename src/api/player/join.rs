@@ -1,4 +1,4 @@
-//! Joining, leaving, kicking.
+//! Joining and leaving a session, and kicking players from it.
 
 use std::sync::Arc;
 
@@ -12,34 +12,33 @@ use crate::domain::session::join::JoinPath;
 use crate::domain::{PlayerUuid, Refused, Session, SessionId};
 use crate::http::error::Error;
 use crate::http::input::body::Json;
-use crate::http::input::params::{
-    PlayerInSessionPath, Reason, RefreshQuery, RefreshTtl, SessionPath, params,
-};
+use crate::http::input::param_types::{PlayerInSessionPath, Reason, RefreshQuery, RefreshTtl, SessionPath};
+use crate::http::input::params::params;
 use crate::http::operation::Input;
 use crate::http::reply::{Changed, NoContent, Reply, Versioned};
 use crate::telemetry::Departure;
 
 params! {
-    /// The path of a player of a session, by their older, numeric id.
+    /// Path of a player of a session, by their older, numeric id.
     PlayerIdInSessionPath in "path" {
-        /// The session.
+        /// Session id, or a short code of the session.
         session_id: SessionId,
-        /// The player's older, numeric id.
+        /// Older, numeric id of the player.
         player_id: i64,
     }
 }
 
 params! {
-    /// The query of leaving and kicking.
+    /// Query of leaving and kicking.
     LeaveQuery in "query" {
-        /// Why; logged.
+        /// Reason for leaving or kicking. The server writes it to its log.
         reason: Reason,
         /// Whether this request keeps the session alive.
         refresh_ttl: RefreshTtl,
     }
 }
 
-/// The caller joins a session.
+/// Makes the caller join a session.
 pub async fn join_self(
     app: Arc<App>,
     caller: Caller,
@@ -52,7 +51,7 @@ pub async fn join_self(
     updated(&app, &caller, &cached, player)
 }
 
-/// The caller leaves a session, or declines an invite or a reservation.
+/// Makes the caller leave a session, or decline an invite or a reservation.
 pub async fn leave_self(
     app: Arc<App>,
     caller: Caller,
@@ -65,16 +64,16 @@ pub async fn leave_self(
             note_left(&app, &path.session_id, player, query.reason.0.as_deref());
             Ok(Reply::no_content())
         }
-        Err(gone @ Failure::Refused(Refused::SessionNotFound)) => {
-            // Clients leave a session that is gone to clean their list up; help them.
+        Err(failure @ Failure::Refused(Refused::SessionNotFound)) => {
+            // Clients leave an ended session to remove it from their list, so the entry is removed here.
             app.sessions.forget_membership(player, &path.session_id).await?;
-            Err(gone.into())
+            Err(failure.into())
         }
         Err(failure) => Err(failure.into()),
     }
 }
 
-/// Takes a player out of a session, or takes back an invite.
+/// Kicks a player from a session, or withdraws an invite.
 pub async fn kick(
     app: Arc<App>,
     caller: Caller,
@@ -84,7 +83,7 @@ pub async fn kick(
     Ok(Reply::changed(&session_document(&app, &caller, &cached)))
 }
 
-/// Deprecated: takes a player, named by their older id, out of a session.
+/// Deprecated: kicks a player from a session, by their older id.
 pub async fn kick_by_id(
     app: Arc<App>,
     caller: Caller,
@@ -116,8 +115,11 @@ async fn kick_from(
     Ok(cached)
 }
 
-/// The player whom a path names by an older, numeric id, in a session that must be there, so that nobody learns which
-/// ids are known without one: the caller's own by their token, others' as tokens in sessions have named it.
+/// Finds the player of an older, numeric id: the caller by the id in their own token, other players by the ids that the
+/// server has stored from tokens. The session must exist, so that callers cannot test ids without a session.
+///
+/// # Errors
+/// [`Refused::SessionNotFound`] if the session does not exist, and [`Refused::PlayerNotFound`] if the id is unknown.
 pub async fn player_of_id(
     app: &App,
     caller: &Caller,
@@ -131,7 +133,7 @@ pub async fn player_of_id(
     }
 }
 
-/// A player's place after a change, with the version of the session as the caller would now read it.
+/// Replies with a player's entry after a change. The ETag is that of the session, as the caller would read it now.
 pub fn updated(
     app: &App,
     caller: &Caller,

@@ -1,4 +1,4 @@
-//! Reading the players of a session: one, or a page.
+//! Reading the players of a session: one player, or a page of players.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -14,35 +14,36 @@ use crate::auth::Caller;
 use crate::document::Document;
 use crate::domain::Refused;
 use crate::http::error::Error;
-use crate::http::input::params::{
-    Cursor, PageSize, PlayerInSessionPath, RefreshQuery, RefreshTtl, SessionPath, params,
+use crate::http::input::param_types::{
+    Cursor, PageSize, PlayerInSessionPath, RefreshQuery, RefreshTtl, SessionPath,
 };
+use crate::http::input::params::params;
 use crate::http::operation::Input;
 use crate::http::reply::{Reply, Versioned};
 
 params! {
-    /// The query of a page of players.
+    /// Query of a page of players.
     PlayersQuery in "query" {
-        /// Where the page begins: 0, or the cursor of the page before.
+        /// Start of the page: 0, or the `cursor` of the previous page.
         cursor: Cursor,
-        /// Most players on the page.
+        /// Largest number of players on the page.
         page_size: PageSize,
         /// Whether this request keeps the session alive.
         refresh_ttl: RefreshTtl,
     }
 }
 
-/// A page of a session's players, in the order they came.
+/// A page of a session's players, in the order in which they entered the session.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "PagedPlayersResponse")]
 pub struct PlayersPage<'a> {
-    /// The teams of the players on the page, with no other players.
+    /// Teams of the players on the page, with only these players.
     teams: Vec<TeamView<'a>>,
-    /// Where the next page begins; 0 after the last.
+    /// Start of the next page, or 0 on the last page.
     cursor: u64,
 }
 
-/// A player of a session, as the caller may see them.
+/// Reads a player of a session, in the caller's view.
 pub async fn get(
     app: Arc<App>,
     caller: Caller,
@@ -50,15 +51,16 @@ pub async fn get(
 ) -> Result<Reply<Versioned<PlayerView<'static>>>, Error> {
     let cached = app.sessions.get(&path.session_id).await?;
     touch(&app, &caller, &cached, query.refresh_ttl.0).await?;
-    let (entry, view) = (cached.session.entry(path.player_uuid)?, view_for(&caller, &cached.session));
+    let entry = cached.session.entry(path.player_uuid)?;
+    let view = view_for(&caller, &cached.session);
     if !view.shows(path.player_uuid, entry) {
         return Err(Refused::PlayerNotFound.into());
     }
     Ok(Reply::document(&Document::of(&PlayerView::of(path.player_uuid, entry, view.depth))))
 }
 
-/// A page of a session's players. The cursor is the number of the last entry seen, so that entries which come or
-/// go meanwhile neither repeat nor hide another.
+/// Reads a page of a session's players. The cursor is the sequence number of the last entry on the page, so entries that
+/// are added or removed between two pages neither repeat nor hide others.
 pub async fn page(
     app: Arc<App>,
     caller: Caller,
@@ -66,22 +68,27 @@ pub async fn page(
 ) -> Result<Reply<Versioned<PlayersPage<'static>>>, Error> {
     let cached = app.sessions.get(&path.session_id).await?;
     touch(&app, &caller, &cached, query.refresh_ttl.0).await?;
-    let (session, view) = (&cached.session, view_for(&caller, &cached.session));
-    let shown = session.players.iter().filter(|(player, entry)| view.shows(**player, entry));
-    let mut entries: Vec<_> =
-        shown.map(|(_, entry)| entry).filter(|entry| entry.sequence > query.cursor.0).collect();
+    let session = &cached.session;
+    let view = view_for(&caller, session);
+    let after = query.cursor.0;
+    let mut entries = Vec::new();
+    for (player, entry) in &session.players {
+        if entry.sequence > after && view.shows(*player, entry) {
+            entries.push(entry);
+        }
+    }
     entries.sort_by_key(|entry| entry.sequence);
-    let more = entries.len() > query.page_size.0;
+    let is_last_page = entries.len() <= query.page_size.0;
     entries.truncate(query.page_size.0);
-    let last = entries.last().map_or(query.cursor.0, |entry| entry.sequence);
+    let last = entries.last().map_or(after, |entry| entry.sequence);
     let team_ids: BTreeSet<_> = entries.iter().map(|entry| entry.team_id).collect();
-    let on_page = |sequence: u64| query.cursor.0 < sequence && sequence <= last;
-    let team = |team_id| {
-        TeamView::with_players(session, team_id, |player, entry| {
-            (on_page(entry.sequence) && view.shows(player, entry)).then_some(view.depth)
-        })
-    };
-    let page =
-        PlayersPage { teams: team_ids.into_iter().map(team).collect(), cursor: if more { last } else { 0 } };
-    Ok(Reply::document(&Document::of(&page)))
+    let mut teams = Vec::new();
+    for team_id in team_ids {
+        teams.push(TeamView::with_players(session, team_id, |player, entry| {
+            let is_on_page = after < entry.sequence && entry.sequence <= last;
+            (is_on_page && view.shows(player, entry)).then_some(view.depth)
+        }));
+    }
+    let cursor = if is_last_page { 0 } else { last };
+    Ok(Reply::document(&Document::of(&PlayersPage { teams, cursor })))
 }

@@ -1,4 +1,4 @@
-//! Inviting, promoting, moving, swapping and updating players.
+//! Inviting, promoting, moving, swapping and updating players of a session.
 
 use std::sync::Arc;
 
@@ -16,59 +16,60 @@ use crate::domain::session::invite::{Invite, Overflow};
 use crate::domain::{PlayerUuid, Refused, Session, SessionId};
 use crate::http::error::Error;
 use crate::http::input::body::Json;
-use crate::http::input::params::{PlayerInSessionPath, RefreshQuery, SessionPath};
+use crate::http::input::param_types::{PlayerInSessionPath, RefreshQuery, SessionPath};
 use crate::http::operation::Input;
 use crate::http::reply::{Reply, Versioned};
 
-/// An invite.
+/// A request to invite one player, or the players of a session.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[schemars(rename = "PlayerInviteRequest")]
 pub struct InviteRequest {
-    /// Index of the team asked for.
+    /// Index of the requested team. If it is absent, the server chooses a team with enough free slots.
     team_id: Option<u64>,
-    /// What to do where the team has no room for everyone.
+    /// What happens if the team has too few free slots.
     #[serde(default)]
     overflow_action: Overflow,
-    /// Data for each player's entry.
+    /// Custom data of each invited player's entry.
     #[serde(default)]
     custom_data: CustomDataBody,
 }
 
-/// A move to another team.
+/// A request to move a player to another team.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[schemars(rename = "PlayerMoveRequest")]
 pub struct MoveRequest {
-    /// Index of the team; absent, the player stays.
+    /// Index of the new team. If it is absent, the player stays.
     team_id: Option<u64>,
 }
 
-/// A change of a player's data.
+/// A change of a player's custom data.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[schemars(rename = "PlayerUpdateRequest")]
 pub struct UpdateRequest {
-    /// The data, replaced whole.
+    /// Custom data of the player. It replaces the previous data as a whole.
     #[serde(default)]
     custom_data: CustomDataBody,
 }
 
-/// Two players who swap teams.
+/// A request to swap the teams of two players.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[schemars(rename = "PlayerSwapRequest")]
 pub struct SwapRequest {
-    /// The two.
+    /// UUIDs of the two players.
     #[schemars(length(min = 2, max = 2))]
     players: Vec<Uuid>,
 }
 
-/// Players, as they are after a change.
+/// Players of a session after a change.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "SessionPlayersUpdateResponse")]
 pub struct PlayersUpdated {
-    /// Those who changed.
+    /// Changed players.
     players: Vec<PlayerUpdated>,
 }
 
 impl InviteRequest {
+    /// Converts the request to the input of the invite rules.
     pub(super) fn invite(self, app: &App, caller: &Caller, source_session: Option<SessionId>) -> Invite {
         Invite {
             reserve: false,
@@ -82,7 +83,7 @@ impl InviteRequest {
     }
 }
 
-/// Runs a rule about a player and answers the player's place.
+/// Changes a session by a rule, and replies with the entry of the path's player.
 async fn change(
     app: &App,
     caller: &Caller,
@@ -95,7 +96,7 @@ async fn change(
     updated(app, caller, &cached, path.player_uuid)
 }
 
-/// The data of a player.
+/// Replaces the custom data of a player.
 pub async fn update(
     app: Arc<App>,
     caller: Caller,
@@ -107,7 +108,7 @@ pub async fn update(
     change(&app, &caller, &path, &query, rule).await
 }
 
-/// Invites a player.
+/// Invites a player to a session.
 pub async fn invite(
     app: Arc<App>,
     caller: Caller,
@@ -121,7 +122,7 @@ pub async fn invite(
     updated(&app, &caller, &cached, player)
 }
 
-/// Makes a player the leader.
+/// Makes an active player the leader.
 pub async fn promote(
     app: Arc<App>,
     caller: Caller,
@@ -131,7 +132,7 @@ pub async fn promote(
     change(&app, &caller, &path, &query, move |session: &mut Session| session.promote(actor, player)).await
 }
 
-/// Puts a player on another team.
+/// Moves a player to another team.
 pub async fn move_to(
     app: Arc<App>,
     caller: Caller,
@@ -139,8 +140,8 @@ pub async fn move_to(
 ) -> Result<Reply<Versioned<PlayerUpdated>>, Error> {
     let (actor, player, catalog) = (caller.actor(), path.player_uuid, app.catalog());
     let rule = move |session: &mut Session| {
-        let own = catalog.can_change_own_team(session);
-        session.move_to(actor, player, request.team_id.map(team_index), own)
+        let may_move_self = catalog.can_change_own_team(session);
+        session.move_to(actor, player, request.team_id.map(team_index), may_move_self)
     };
     change(&app, &caller, &path, &query, rule).await
 }
@@ -153,7 +154,10 @@ pub async fn swap(
 ) -> Result<Reply<Versioned<PlayersUpdated>>, Error> {
     let actor = caller.actor();
     let players: Vec<_> = request.players.into_iter().map(PlayerUuid).collect();
-    let [one, other] = players[..] else { return Err(Error::Internal("two players, as checked".into())) };
+    // The schema of the body requires exactly two players.
+    let [one, other] = players[..] else {
+        return Err(Error::Internal("a swap request without exactly two players".into()));
+    };
     let rule = move |session: &mut Session| session.swap(actor, one, other);
     let ((), cached) =
         app.sessions.update(&path.session_id, Update::by_caller(query.refresh_ttl.0), rule).await?;
@@ -162,6 +166,7 @@ pub async fn swap(
     Ok(Reply::with_etag_of(&PlayersUpdated { players }, &document))
 }
 
+/// The current entries of these players.
 pub(super) fn updated_players(
     cached: &CachedSession,
     players: &[PlayerUuid],

@@ -1,4 +1,4 @@
-//! Inviting all players of a session to another, and taking them out again.
+//! Inviting all players of one session to another, and kicking them again.
 
 use std::sync::Arc;
 
@@ -19,46 +19,48 @@ use crate::http::reply::{Changed, Reply, Versioned};
 use crate::telemetry::Departure;
 
 params! {
-    /// The path of a session that is invited to another.
+    /// Path of a session that is invited to another session.
     InvitedSessionPath in "path" {
-        /// The session invited to.
+        /// Id, or a short code, of the session to which the players are invited.
         session_id: SessionId,
-        /// The session whose players are invited.
+        /// Id, or a short code, of the session whose players are invited.
         invited_session_id: SessionId,
     }
 }
 
 params! {
-    /// The path of a session whose players are taken out of another.
+    /// Path of a session whose players are kicked from another session.
     KickedSessionPath in "path" {
-        /// The session they are taken out of.
+        /// Id, or a short code, of the session from which the players are kicked.
         session_id: SessionId,
-        /// The session whose players go.
+        /// Id, or a short code, of the session whose players are kicked.
         kicked_session_id: SessionId,
     }
 }
 
-/// The players of an invited session.
+/// The players who were invited.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "SessionInviteResponse")]
 pub struct SessionInvited {
-    /// Those who were invited.
+    /// Invited players.
     players: Vec<PlayerUpdated>,
 }
 
-/// Invites the active players of a session to another.
+/// Invites the active players of one session to another.
 pub async fn invite_session(
     app: Arc<App>,
     caller: Caller,
     Input { path, body: Json(request), .. }: Input<InvitedSessionPath, (), Json<InviteRequest>>,
 ) -> Result<Reply<Versioned<SessionInvited>>, Error> {
-    // Asked first what the rule asks again, so that standing is judged before the other session is looked for.
-    let standing = caller.actor_unless(Permission::UpdatePlayerAny);
-    app.sessions.get_latest(&path.invited_session_id).await?.session.require_active(standing)?;
+    // The rule checks this again. It is checked first, so that a caller who is not active in the invited session learns
+    // nothing about the other session.
+    let actor_in_invited = caller.actor_unless(Permission::UpdatePlayerAny);
+    let invited = app.sessions.get_latest(&path.invited_session_id).await?;
+    invited.session.require_active(actor_in_invited)?;
     let (actor, version_check) = (caller.actor(), app.settings.version_check);
     let invite = request.invite(&app, &caller, Some(path.invited_session_id.clone()));
     let rule = move |session: &mut Session, invited: &Session| {
-        invited.require_active(standing)?;
+        invited.require_active(actor_in_invited)?;
         let active = invited.active_players().into_iter();
         let party: Vec<_> = active.map(|(player, entry)| (player, entry.client.clone())).collect();
         session.invite_session(actor, &party, &invite, version_check)
@@ -70,7 +72,7 @@ pub async fn invite_session(
     Ok(Reply::with_etag_of(&SessionInvited { players }, &document))
 }
 
-/// Takes those out of a session who are active in another.
+/// Kicks the players from a session who are active in another session.
 pub async fn kick_session(
     app: Arc<App>,
     caller: Caller,
@@ -78,18 +80,21 @@ pub async fn kick_session(
 ) -> Result<Reply<Changed>, Error> {
     let actor = caller.actor();
     let rule = move |session: &mut Session, kicked: &Session| {
-        session.kick_all(actor, &active_players(kicked).collect::<Vec<_>>())
+        let players: Vec<_> = active_players(kicked).collect();
+        session.kick_all(actor, &players)
     };
-    let (gone, cached) = app.sessions.update_beside(&path.session_id, &path.kicked_session_id, rule).await?;
-    for player in gone {
+    let (kicked, cached) =
+        app.sessions.update_beside(&path.session_id, &path.kicked_session_id, rule).await?;
+    for player in kicked {
         app.metrics.departed(Departure::Kicked);
-        let (session_id, by) = (&path.session_id, caller.player().map(tracing::field::display));
-        tracing::info!(%session_id, player_uuid = %player, by, "player kicked from session with their own");
+        let session_id = &path.session_id;
+        let by = caller.player().map(tracing::field::display);
+        tracing::info!(%session_id, player_uuid = %player, by, "player kicked from session with all players of another session");
     }
     Ok(Reply::changed(&session_document(&app, &caller, &cached)))
 }
 
-/// The active players of a session, longest-standing first.
+/// The active players of a session, in the order in which they joined.
 fn active_players(session: &Session) -> impl Iterator<Item = PlayerUuid> {
     session.active_players().into_iter().map(|(player, _)| player)
 }

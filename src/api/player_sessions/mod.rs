@@ -1,18 +1,15 @@
-//! The list of a player's sessions.
+//! The list of a player's sessions, invites and reservations.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use http::Method;
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use crate::api::MISSING;
 use crate::api::examples;
 use crate::api::policies::*;
-use crate::http::operation::Operation;
-use crate::http::surface::Tag;
-use std::collections::BTreeMap;
-use std::sync::Arc;
-
-use schemars::JsonSchema;
-use serde::Serialize;
-
 use crate::api::wire::Named;
 use crate::app::App;
 use crate::auth::Caller;
@@ -21,90 +18,91 @@ use crate::domain::PlayerUuid;
 use crate::domain::session::Status;
 use crate::http::error::Error;
 use crate::http::input::params::params;
-use crate::http::operation::Input;
+use crate::http::operation::{Input, Operation};
 use crate::http::reply::{Plain, Reply, Versioned};
+use crate::http::surface::Tag;
 use crate::records::Membership;
 
 /// The group of these operations in the API document.
 pub const TAG: Tag =
-    Tag::new("A player's sessions", "Which sessions a player is in, is invited to, or has a place kept in.");
+    Tag::new("A player's sessions", "The sessions in which a player is active, invited or reserved.");
 
 /// The operations of this group.
 #[rustfmt::skip]
 pub fn rows() -> Vec<Operation> {
     use Method as M;
     vec![
-        Operation::new(M::GET, "get_player_sessions_self", "/v1/player/me/session", own, READ_ME, "The caller's sessions, invites and reservations")
-            .about("By type of session. Poll it for invites, with the ETag of the last answer.")
+        Operation::new(M::GET, "get_player_sessions_self", "/v1/player/me/session", own, READ_ME, "Read the caller's sessions, invites and reservations")
+            .about("The list is grouped by type of session. To learn of invites, poll it with the ETag of the last answer.")
             .example(examples::PLAYER_SESSIONS),
-        Operation::new(M::GET, "get_player_sessions_by_uuid_v2", "/v1/player/{player_uuid}/session", by_uuid, READ_PLAYER, "A player's sessions, invites and reservations")
-            .about("By type of session: oneself, or anyone with the permission for all."),
-        Operation::new(M::GET, "get_player_sessions_by_uuid", "/v1/player/uuid/{player_uuid}/session", by_uuid, READ_PLAYER, "Deprecated: a player's sessions, invites and reservations").deprecated()
-            .about("The same, at an older path."),
-        Operation::new(M::GET, "get_player_sessions", "/v1/player/id/{player_id}/session", by_id, READ_PLAYER, "Deprecated: a player's sessions, invites and reservations").may_fail(MISSING).deprecated()
-            .about("The same, by the player's older, numeric id."),
+        Operation::new(M::GET, "get_player_sessions_by_uuid_v2", "/v1/player/{player_uuid}/session", by_uuid, READ_PLAYER, "Read a player's sessions, invites and reservations")
+            .about("The list is grouped by type of session. For other players, the token needs a permission for all players."),
+        Operation::new(M::GET, "get_player_sessions_by_uuid", "/v1/player/uuid/{player_uuid}/session", by_uuid, READ_PLAYER, "Deprecated: read a player's sessions, invites and reservations").deprecated()
+            .about("The same operation, at an older path."),
+        Operation::new(M::GET, "get_player_sessions", "/v1/player/id/{player_id}/session", by_id, READ_PLAYER, "Deprecated: read a player's sessions, invites and reservations").may_fail(MISSING).deprecated()
+            .about("The same operation, by the player's older, numeric id."),
     ]
 }
 
 params! {
-    /// The path of a player.
+    /// Path of a player.
     PlayerPath in "path" {
-        /// The player.
+        /// Player UUID.
         player_uuid: PlayerUuid,
     }
 }
 
 params! {
-    /// The path of a player by their older, numeric id.
+    /// Path of a player, by their older, numeric id.
     PlayerIdPath in "path" {
-        /// The player's older, numeric id.
+        /// Older, numeric id of the player.
         player_id: i64,
     }
 }
 
-/// The sessions of a player, by type.
+/// The sessions of a player, grouped by type.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "PlayerSessions")]
 pub struct PlayerSessions {
-    /// By session type.
+    /// Sessions of the player, by type of session.
     sessions: Named<PlayerSessionsOfType>,
 }
 
-/// The sessions of a player of one type.
+/// The sessions of one type of a player.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "PlayerSession")]
 pub struct PlayerSessionsOfType {
-    /// The type.
+    /// Type of session.
     #[serde(rename = "type")]
     session_type: String,
-    /// Sessions the player takes part in.
+    /// Ids of the sessions in which the player is active.
     #[schemars(inner(length(min = 1, max = 128)), extend("uniqueItems" = true))]
     session_ids: Vec<String>,
-    /// Invites the player has not answered, by session.
+    /// Invites that the player has not answered, by session id.
     pending_invites: Named<PendingInvite>,
-    /// Sessions that keep a place for the player.
+    /// Ids of the sessions with a reservation for the player.
     #[schemars(inner(length(min = 1, max = 128)), extend("uniqueItems" = true))]
     reserved_sessions: Vec<String>,
 }
 
-/// An invite.
+/// An unanswered invite.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "PlayerSessionInvite")]
 pub struct PendingInvite {
-    /// To this session.
+    /// Id of the session to which the player is invited.
     #[schemars(length(min = 1, max = 128))]
     session_id: String,
-    /// From this player.
+    /// UUID of the player who sent the invite.
     #[serde(skip_serializing_if = "Option::is_none")]
     inviting_player_uuid: Option<PlayerUuid>,
 }
 
-/// The caller's sessions.
+/// Reads the caller's list of sessions.
 pub async fn own(app: Arc<App>, caller: Caller, _: Input) -> Result<Reply<Versioned<PlayerSessions>>, Error> {
     sessions(&app, caller.require_player()?).await
 }
 
-/// A player's sessions.
+/// Reads a player's list of sessions.
 pub async fn by_uuid(
     app: Arc<App>,
     caller: Caller,
@@ -114,7 +112,7 @@ pub async fn by_uuid(
     sessions(&app, path.player_uuid).await
 }
 
-/// Deprecated: the sessions of a player named by their older id.
+/// Deprecated: reads the list of sessions of a player, by the player's older id.
 pub async fn by_id(
     app: Arc<App>,
     caller: Caller,
@@ -136,16 +134,16 @@ async fn list(app: &App, player: PlayerUuid) -> Result<PlayerSessions, Error> {
     let catalog = app.catalog();
     let mut by_type: BTreeMap<String, PlayerSessionsOfType> = BTreeMap::new();
     for (id, membership) in app.sessions.memberships(player).await?.iter() {
-        // An entry that names a session which is gone should not be; where one is, reading mends it.
+        // An entry for a session that no longer exists is left over from a failure. It is removed here.
         if !app.sessions.exists(id).await? {
             if let Err(error) = app.sessions.forget_membership(player, id).await {
-                tracing::warn!(session_id = %id, %error, "a dangling entry of a player's list stays for now");
+                tracing::warn!(session_id = %id, %error, "cannot remove a stale entry of a player's list");
             }
             continue;
         }
         let Membership { session_type, status, inviting_player } = membership.clone();
         if status == Status::Reserved && !catalog.tells_of_reservations(&session_type) {
-            // Not even that there is something to hear of.
+            // The template hides reservations from players.
             continue;
         }
         let of_type = by_type.entry(session_type.clone()).or_insert_with(|| PlayerSessionsOfType {

@@ -1,17 +1,14 @@
-//! Rights that the leader lends to players of a session.
+//! The rights that the leader gives to other players of a session.
 
-use http::Method;
-
-use crate::api::MISSING;
-use crate::api::policies::*;
-use crate::http::operation::Operation;
-use crate::http::surface::Tag;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use http::Method;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::api::MISSING;
+use crate::api::policies::*;
 use crate::api::wire::view::{session_document, view_for};
 use crate::app::touch::touch;
 use crate::app::{App, Update};
@@ -20,16 +17,18 @@ use crate::document::Document;
 use crate::domain::session::rights::Right;
 use crate::domain::{PlayerUuid, Refused, Session, SessionId};
 use crate::http::error::Error;
-use crate::http::input::params::{PlayerInSessionPath, RefreshQuery, params};
-use crate::http::operation::Input;
+use crate::http::input::param_types::{PlayerInSessionPath, RefreshQuery};
+use crate::http::input::params::params;
+use crate::http::operation::{Input, Operation};
 use crate::http::reply::{Changed, Reply, Versioned};
+use crate::http::surface::Tag;
 
 const RIGHT: &str = "/v1/session/{session_id}/player/{player_uuid}/permission/{permission}";
 
 /// The group of these operations in the API document.
 pub const TAG: Tag = Tag::new(
     "Rights",
-    "What a leader may lend to players of a session: to invite, to kick and to move others.",
+    "The rights that a leader can give to other players of a session: to invite, to kick and to move players.",
 );
 
 /// The operations of this group.
@@ -37,23 +36,23 @@ pub const TAG: Tag = Tag::new(
 pub fn rows() -> Vec<Operation> {
     use Method as M;
     vec![
-        Operation::new(M::GET, "get_player_permission_by_uuid", "/v1/session/{session_id}/player/{player_uuid}/permission", get, READ_RIGHTS, "The rights of a player in a session").may_fail(MISSING)
-            .about("The leader has all of them; others have what they were lent. The caller is active in the session."),
-        Operation::new(M::PATCH, "give_player_permission_by_uuid", RIGHT, give, GIVE_RIGHT, "Lend a right of the leader to a player").may_fail(MISSING)
-            .about("To invite, to kick or to move others. The caller leads the session."),
-        Operation::new(M::DELETE, "remove_player_permission_by_uuid", RIGHT, remove, REMOVE_RIGHT, "Take a lent right back").may_fail(MISSING)
-            .about("From others where the caller leads, or from oneself."),
+        Operation::new(M::GET, "get_player_permission_by_uuid", "/v1/session/{session_id}/player/{player_uuid}/permission", get, READ_RIGHTS, "Read the rights of a player in a session").may_fail(MISSING)
+            .about("The leader has all rights. Other players have the rights that the leader gave them. The caller must be active in the session."),
+        Operation::new(M::PATCH, "give_player_permission_by_uuid", RIGHT, give, GIVE_RIGHT, "Give a player a right").may_fail(MISSING)
+            .about("The right to invite, to kick or to move players. The caller must be the leader of the session."),
+        Operation::new(M::DELETE, "remove_player_permission_by_uuid", RIGHT, remove, REMOVE_RIGHT, "Remove a player's right").may_fail(MISSING)
+            .about("The leader may remove the right of any player. Other players may remove their own right."),
     ]
 }
 
 params! {
-    /// The path of a right of a player.
+    /// Path of a right of a player in a session.
     RightPath in "path" {
-        /// The session.
+        /// Session id, or a short code of the session.
         session_id: SessionId,
-        /// The player.
+        /// Player UUID.
         player_uuid: PlayerUuid,
-        /// The right.
+        /// Right to give or to remove.
         permission: Right,
     }
 }
@@ -62,9 +61,9 @@ params! {
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "SessionPermissions")]
 pub struct RightsView {
-    /// Who.
+    /// Player UUID.
     player_uuid: PlayerUuid,
-    /// The rights, those of leadership among them.
+    /// Rights that the player has. The leader has all of them.
     permissions: BTreeSet<Right>,
 }
 
@@ -74,7 +73,7 @@ impl RightsView {
     }
 }
 
-/// The rights of a player.
+/// Reads the rights of a player in a session.
 pub async fn get(
     app: Arc<App>,
     caller: Caller,
@@ -83,15 +82,16 @@ pub async fn get(
     let cached = app.sessions.get(&path.session_id).await?;
     cached.session.require_active(caller.actor())?;
     touch(&app, &caller, &cached, query.refresh_ttl.0).await?;
-    let (entry, view) = (cached.session.entry(path.player_uuid)?, view_for(&caller, &cached.session));
+    let entry = cached.session.entry(path.player_uuid)?;
+    let view = view_for(&caller, &cached.session);
     if !caller.reaches_all() && !view.shows(path.player_uuid, entry) {
-        // Who is not shown is as good as not there.
+        // A hidden player gives the same answer as an absent one.
         return Err(Refused::PlayerNotFound.into());
     }
     Ok(Reply::document(&Document::of(&RightsView::of(&cached.session, path.player_uuid)?)))
 }
 
-/// Lends a right to a player.
+/// Gives a right to a player.
 pub async fn give(
     app: Arc<App>,
     caller: Caller,
@@ -105,7 +105,7 @@ pub async fn give(
     Ok(Reply::with_etag_of(&rights, &session_document(&app, &caller, &cached)))
 }
 
-/// Takes a right back from a player.
+/// Removes a right from a player.
 pub async fn remove(
     app: Arc<App>,
     caller: Caller,

@@ -1,4 +1,4 @@
-//! Create or join a session.
+//! Creating or joining a session.
 
 use std::sync::Arc;
 
@@ -20,34 +20,34 @@ use crate::http::reply::{Plain, Reply};
 #[derive(Debug, Deserialize, JsonSchema)]
 #[schemars(rename = "CreateOrJoinRequest")]
 pub struct CreateOrJoinRequest {
-    /// The game's version.
+    /// Version of the game client.
     client_version: String,
-    /// Platform and input.
+    /// Platform and input device of the player.
     client_settings: ClientSettings,
-    /// Whom the player agrees to play with; without any, everyone.
+    /// Crossplay preferences. If they are absent, the player accepts everyone.
     crossplay_preferences: Option<CrossplayPreferences>,
     /// Type of session.
     session_type: String,
-    /// A password for the session, should a new one be made; also given when joining one.
+    /// Password of a new session. It is also tried on existing sessions.
     #[schemars(length(min = 1, max = 128))]
     password: Option<String>,
     /// Preferred region.
     #[schemars(length(min = 1, max = 128))]
     region_id: Option<String>,
-    /// What the player says of themselves; where absent, the fields above serve.
+    /// Client, team and data of the player. If it is absent, the fields at the top level describe the client.
     player: Option<JoinRequest>,
 }
 
-/// The session that a player is in now.
+/// The session that the caller joined or created.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "SessionJoinResponse")]
 pub struct SessionJoined {
-    /// Its id.
+    /// Session id.
     #[schemars(length(min = 1, max = 128))]
     session_id: String,
 }
 
-/// Joins the oldest open session of a type that takes the caller, or makes a new one.
+/// Joins the oldest open session of a type that accepts the caller, or creates a session.
 pub async fn create_or_join(
     app: Arc<App>,
     caller: Caller,
@@ -64,7 +64,8 @@ pub async fn create_or_join(
     Ok(Reply::plain(&SessionJoined { session_id: cached.session.id.to_string() }))
 }
 
-/// The caller, as the rules see them. Without `player` the fields at the top serve, on the first team.
+/// Converts the request to the input of the join rules. Without `player`, the fields at the top level describe the client,
+/// and the player goes to team 0.
 fn joiner(caller: &Caller, request: CreateOrJoinRequest) -> Result<Joiner, Error> {
     let player = caller.require_player()?;
     if let Some(player_request) = request.player {
@@ -73,16 +74,11 @@ fn joiner(caller: &Caller, request: CreateOrJoinRequest) -> Result<Joiner, Error
         return Ok(joiner);
     }
     let (version, crossplay) = (request.client_version, request.crossplay_preferences);
+    let client = client(caller.token().platform, version, &request.client_settings, crossplay, &["body"])?;
     Ok(Joiner {
         player,
         player_id: caller.token().player_id,
-        client: Some(client(
-            caller.token().platform,
-            version,
-            &request.client_settings,
-            crossplay,
-            &["body"],
-        )?),
+        client: Some(client),
         team_id: Some(0),
         custom_data: None,
         password: request.password,

@@ -1,4 +1,4 @@
-//! Sessions: create or join, read, change, end.
+//! Sessions: creating or joining, reading, changing and ending them; teams and short codes.
 
 mod create_or_join;
 mod read;
@@ -20,8 +20,8 @@ pub const SESSION: &str = "/v1/session/{session_id}";
 /// The group of these operations in the API document.
 pub const TAG: Tag = Tag::new(
     "Sessions",
-    "Groups of players, such as parties and matches. A template, the session's type, says what a session starts \
-     out as. In every path a short code may stand for `session_id`.",
+    "Groups of players, such as parties and matches. The type of a session names its template, which sets the \
+     initial state of the session. In every path, a short code can replace `session_id`.",
 );
 
 /// The operations of this group.
@@ -30,22 +30,22 @@ pub fn rows() -> Vec<Operation> {
     use Method as M;
     vec![
         Operation::new(M::POST, "create_or_join_session", "/v1/session", create_or_join::create_or_join, CREATE, "Join an open session of a type, or create one").may_fail(MISSING_OR_NOT_CREATABLE)
-            .about("Where the template says so, the oldest open session of the type that takes the caller is joined; else one is made, with the caller as its leader. Repeating it may make another session.")
+            .about("If the template allows it, the caller joins the oldest open session of the type that accepts them. Otherwise the server creates a session with the caller as its leader. Repeating the request can create another session.")
             .example(examples::CREATE_OR_JOIN),
-        Operation::new(M::GET, "get_session_by_id", SESSION, read::get, READ_SESSION, "A session: all of it for active players, an outline for others").may_fail(MISSING)
-            .about("Keeps the session alive, unless `refresh_ttl` is false. Poll it with the ETag of the last answer: 304 says that nothing has changed.")
+        Operation::new(M::GET, "get_session_by_id", SESSION, read::get, READ_SESSION, "Read a session: whole for active players, an outline for others").may_fail(MISSING)
+            .about("Reading keeps the session alive, unless `refresh_ttl` is false. Poll it with the ETag of the last answer: the answer is 304 while nothing has changed.")
             .example(examples::SESSION),
         Operation::new(M::PATCH, "update_session_by_id", SESSION, update::update, UPDATE_SESSION, "Change a session").may_fail(MISSING)
-            .about("Only what the body names changes, all of it or nothing. The caller leads the session.")
+            .about("Only the fields in the body change, either all of them or none. The caller must be the leader of the session.")
             .example(examples::UPDATE_SESSION),
         Operation::new(M::DELETE, "delete_session", SESSION, update::delete, DELETE_SESSION, "End a session").may_fail(MISSING)
-            .about("It is over at once for everyone. The caller leads the session."),
+            .about("The session ends immediately for all players. The caller must be the leader of the session."),
         Operation::new(M::PATCH, "update_team_by_id", "/v1/session/{session_id}/team/{team_id}", team::update, UPDATE_SESSION, "Change a team").may_fail(MISSING)
-            .about("Its size, or the product's data about it. The caller leads the session."),
-        Operation::new(M::POST, "generate_session_short_code", "/v1/session/{session_id}:generate-short-code", short_code::generate, SHORT_CODE, "Make a short code for a session").may_fail(MISSING_OR_CONFLICT)
-            .about("The code is short enough to be read aloud, and stands for the session's id in every path. A session has one at most. The caller is active in the session.")
+            .about("Changes the number of slots or the custom data of the team. The caller must be the leader of the session."),
+        Operation::new(M::POST, "generate_session_short_code", "/v1/session/{session_id}:generate-short-code", short_code::generate, SHORT_CODE, "Create a short code for a session").may_fail(MISSING_OR_CONFLICT)
+            .about("The code has few characters, so that people can tell it to each other. It can replace the session's id in every path. A session has at most one code. The caller must be active in the session.")
             .example(examples::SHORT_CODE),
-        Operation::new(M::GET, "get_session_by_allocation_id", "/v1/session/allocation/{allocation_id}", read::by_allocation, READ_ALLOCATION, "The session of an allocation, as everyone may see it").may_fail(MISSING)
-            .about("For servers that know their allocation and not yet their session."),
+        Operation::new(M::GET, "get_session_by_allocation_id", "/v1/session/allocation/{allocation_id}", read::by_allocation, READ_ALLOCATION, "Read the outline of the session that has an allocation").may_fail(MISSING)
+            .about("For servers that know their allocation but not yet their session."),
     ]
 }

@@ -1,4 +1,4 @@
-//! Reading a session, by its id or by an allocation.
+//! Reading a session by its id or by its allocation.
 
 use std::sync::Arc;
 
@@ -9,19 +9,20 @@ use crate::app::touch::touch;
 use crate::auth::Caller;
 use crate::domain::Refused;
 use crate::http::error::Error;
-use crate::http::input::params::{AllocationId, RefreshQuery, SessionPath, params};
+use crate::http::input::param_types::{AllocationId, RefreshQuery, SessionPath};
+use crate::http::input::params::params;
 use crate::http::operation::Input;
 use crate::http::reply::{Reply, Versioned};
 
 params! {
-    /// The path of an allocation.
+    /// Path of an allocation.
     AllocationPath in "path" {
-        /// The allocation.
+        /// Allocation id.
         allocation_id: AllocationId,
     }
 }
 
-/// A session, as the caller may see it.
+/// Reads a session, in the caller's view.
 pub async fn get(
     app: Arc<App>,
     caller: Caller,
@@ -32,7 +33,7 @@ pub async fn get(
     Ok(Reply::document(&session_document(&app, &caller, &cached)))
 }
 
-/// The session of an allocation, as everyone may see it.
+/// Reads the session that has an allocation, as outsiders see it.
 pub async fn by_allocation(
     app: Arc<App>,
     _: Caller,

@@ -1,4 +1,4 @@
-//! Making a short code.
+//! Creating a short code.
 
 use std::sync::Arc;
 
@@ -9,28 +9,28 @@ use crate::app::{App, Failure, Update};
 use crate::auth::Caller;
 use crate::domain::{Refused, Session, ShortCode};
 use crate::http::error::Error;
-use crate::http::input::params::{RefreshQuery, SessionPath};
+use crate::http::input::param_types::{RefreshQuery, SessionPath};
 use crate::http::operation::Input;
 use crate::http::reply::{Plain, Reply};
 
-/// How many codes are tried before giving up: each is taken with a chance far below one in a thousand.
+/// Number of random codes that the server tries. The probability that a code is taken is far below one in a thousand.
 const ATTEMPTS_MAX: usize = 8;
 
-/// A session's short code.
+/// The short code of a session.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "SessionShortCodeResponse")]
-pub struct ShortCodeMade {
-    /// The code.
+pub struct ShortCodeCreated {
+    /// Short code.
     #[schemars(length(min = 5, max = 12))]
     short_code: String,
 }
 
-/// Makes a short code for a session.
+/// Creates a short code for a session.
 pub async fn generate(
     app: Arc<App>,
     caller: Caller,
     Input { path, query, .. }: Input<SessionPath, RefreshQuery>,
-) -> Result<Reply<Plain<ShortCodeMade>>, Error> {
+) -> Result<Reply<Plain<ShortCodeCreated>>, Error> {
     let actor = caller.actor();
     let mut attempts = ATTEMPTS_MAX;
     loop {
@@ -38,7 +38,7 @@ pub async fn generate(
         let short_code = code.as_str().to_owned();
         let rule = move |session: &mut Session| session.give_short_code(actor, code.clone());
         match app.sessions.update(&path.session_id, Update::by_caller(query.refresh_ttl.0), rule).await {
-            Ok(_) => return Ok(Reply::plain(&ShortCodeMade { short_code })),
+            Ok(_) => return Ok(Reply::plain(&ShortCodeCreated { short_code })),
             Err(Failure::Refused(Refused::ShortCodeTaken)) if attempts > 1 => attempts -= 1,
             Err(failure) => return Err(failure.into()),
         }

@@ -14,27 +14,28 @@ use crate::domain::session::TeamChange;
 use crate::domain::{Session, SessionId};
 use crate::http::error::Error;
 use crate::http::input::body::Json;
-use crate::http::input::params::{RefreshQuery, TeamId, params};
+use crate::http::input::param_types::{RefreshQuery, TeamId};
+use crate::http::input::params::params;
 use crate::http::operation::Input;
 use crate::http::reply::{Reply, Versioned};
 
 params! {
-    /// The path of a team.
+    /// Path of a team.
     TeamPath in "path" {
-        /// The session.
+        /// Session id, or a short code of the session.
         session_id: SessionId,
         /// Index of the team.
         team_id: TeamId,
     }
 }
 
-/// A wanted team; what is absent stays.
+/// A change of a team. Absent fields do not change.
 #[derive(Debug, Deserialize, JsonSchema)]
 pub struct TeamUpdate {
-    /// Slots.
+    /// Number of slots.
     #[schemars(range(min = 1, max = 100))]
     max_size: Option<u32>,
-    /// The product's data about it, replaced whole.
+    /// Custom data of the team. It replaces the previous data as a whole.
     custom_data: Option<CustomDataBody>,
 }
 
@@ -55,7 +56,7 @@ pub async fn update(
     Ok(Reply::with_etag_of(&team, &session_document(&app, &caller, &cached)))
 }
 
-/// A wanted team, as the rules see it.
+/// Converts a change of a team to the input of the rules.
 pub fn team_change(update: TeamUpdate) -> TeamChange {
     TeamChange {
         max_size: update.max_size.and_then(|size| usize::try_from(size).ok()),

@@ -17,27 +17,27 @@ use crate::domain::session::{Joinability, SessionChange};
 use crate::domain::template::TEAMS_MAX;
 use crate::http::error::Error;
 use crate::http::input::body::Json;
-use crate::http::input::params::{RefreshQuery, SessionPath};
+use crate::http::input::param_types::{RefreshQuery, SessionPath};
 use crate::http::operation::Input;
 use crate::http::reply::{NoContent, Reply, Versioned};
 
-/// A change of a session; what is absent stays.
+/// A change of a session. Absent fields do not change.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[schemars(rename = "SessionUpdate")]
 pub struct SessionUpdate {
     /// Preferred region.
     #[schemars(length(min = 1, max = 128))]
     region_id: Option<String>,
-    /// The session's data, replaced whole.
+    /// Custom data of the session. It replaces the previous data as a whole.
     custom_data: Option<CustomDataBody>,
-    /// Deprecated: the same as `joinability.open`, which wins where both are given.
+    /// Deprecated: the same as `joinability.open`. If both are given, `joinability` takes precedence.
     joinable: Option<bool>,
-    /// Ways in without an invite, replaced whole.
+    /// Join paths for players without an invite. They replace the previous ones as a whole.
     joinability: Option<JoinabilityBody>,
-    /// The wanted teams, as many as there shall be.
+    /// Complete list of teams after the change. A field that an element omits does not change.
     #[schemars(length(max = TEAMS_MAX))]
     teams: Option<Vec<TeamUpdate>>,
-    /// A password to join with.
+    /// Password that players need to join.
     #[schemars(length(min = 1, max = 128))]
     password: Option<String>,
 }
@@ -52,7 +52,7 @@ pub async fn update(
     let region = app.catalog().check_region(update.region_id.as_deref());
     let change = change(&app, update);
     let rule = move |session: &mut Session| {
-        // The caller's role comes before what the body says.
+        // The check of the caller's status comes before the checks of the body.
         session.require_leader(actor)?;
         region.clone()?;
         session.update(actor, change.clone())

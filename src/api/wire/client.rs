@@ -1,4 +1,4 @@
-//! What a player's client sends about itself when it creates or joins.
+//! The data that a player's client sends about itself when it creates or joins a session.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -13,45 +13,45 @@ use crate::domain::{Platform, PlayerUuid};
 use crate::http::error::Error;
 use crate::http::input::violation::ViolationKind;
 
-/// A player's platform and input.
+/// Platform and input device of a player.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct ClientSettings {
-    /// Deprecated: the platform's number, read where `platform` is absent.
+    /// Deprecated: number of the platform. The server reads it only if `platform` is absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub platform_id: Option<PlatformNumber>,
-    /// The platform; the token's wins where it names one.
+    /// Platform of the player. A platform in the player's token takes precedence.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub platform: Option<Platform>,
-    /// The input used.
+    /// Input device.
     pub input: Input,
-    /// The machine.
+    /// Kind of device on which the game runs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub device_type: Option<DeviceType>,
 }
 
-/// What a player says of themselves when joining.
+/// A request to join a session.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[schemars(rename = "SelfSessionPlayerUpdateRequest")]
 pub struct JoinRequest {
-    /// The standing asked for; a joiner leads only where nobody does.
+    /// Requested status. The server ignores it: a joiner becomes the leader if there is none, and a member otherwise.
     #[serde(default = "member")]
-    #[allow(dead_code, reason = "accepted as the contract has it; who leads is the rules' business")]
+    #[allow(dead_code, reason = "the contract has this field; the rules decide on the status")]
     pub status: Status,
-    /// The game's version.
+    /// Version of the game client.
     pub client_version: String,
-    /// Platform and input.
+    /// Platform and input device of the player.
     pub client_settings: ClientSettings,
-    /// Index of the team asked for.
+    /// Index of the requested team.
     pub team_id: u64,
-    /// Whom the player agrees to play with; without any, everyone.
+    /// Crossplay preferences. If they are absent, the player accepts everyone.
     pub crossplay_preferences: Option<CrossplayPreferences>,
-    /// The player's own data.
+    /// Custom data of the player.
     #[serde(default)]
     pub custom_data: CustomDataBody,
-    /// The password of the session.
+    /// Password of the session.
     #[schemars(length(min = 1, max = 128))]
     pub password: Option<String>,
-    /// The friend whose session this is.
+    /// UUID of a friend who is active in the session.
     pub friend_uuid: Option<Uuid>,
 }
 
@@ -59,10 +59,11 @@ fn member() -> Status {
     Status::Member
 }
 
-/// The client of a player, on the platform that their own token names, else the one the body does.
+/// The client of a player. Its platform is `claimed`, the one in the player's token, or else the one in the body. `loc` is
+/// the location of `client_settings` in the body, for the error.
 ///
 /// # Errors
-/// A violation where neither names one. `loc` is where the body has its `client_settings`.
+/// [`Error::Invalid`] if neither the token nor the body names a platform.
 pub fn client(
     claimed: Option<Platform>,
     version: String,
@@ -70,16 +71,19 @@ pub fn client(
     crossplay: Option<CrossplayPreferences>,
     loc: &[&'static str],
 ) -> Result<Client, Error> {
-    let numbered = || settings.platform_id.and_then(|number| Platform::from_legacy_id(number.0));
-    let platform = claimed.or(settings.platform).or_else(numbered);
+    let by_number = || settings.platform_id.and_then(|number| Platform::from_legacy_id(number.0));
+    let platform = claimed.or(settings.platform).or_else(by_number);
     let steps = || loc.iter().chain(&["client_settings", "platform"]).map(|name| (*name).into());
     let platform = platform.ok_or_else(|| Error::Invalid(vec![ViolationKind::MISSING.at(steps())]))?;
     Ok(Client { version, platform, input: settings.input, device_type: settings.device_type, crossplay })
 }
 
 impl JoinRequest {
-    /// The request of a player about themselves, as the rules see it. Claims of the token (platform, older id)
-    /// speak for the token's own player only.
+    /// Converts the request to the input of the join rules. The token's claims (platform, older id) apply only to the token's
+    /// own player.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if neither the token nor the body names a platform.
     pub fn joiner(self, caller: &Caller, player: PlayerUuid, loc: &[&'static str]) -> Result<Joiner, Error> {
         let own_token = (caller.player() == Some(player)).then(|| caller.token());
         let claimed = own_token.and_then(|token| token.platform);

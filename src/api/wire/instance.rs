@@ -9,80 +9,80 @@ use crate::app::Depth;
 use crate::domain::PlayerUuid;
 use crate::domain::instance::{Health, HostType, Instance, JoinParams, JoinStatus, StartupParams};
 
-/// How to connect to an instance.
+/// Connection parameters of an instance.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "JoinParams")]
 pub struct JoinParamsBody {
-    /// For players.
+    /// Address for players.
     public_conn_str: String,
-    /// For machines on the same network.
+    /// Address for machines on the same network.
     private_conn_str: String,
-    /// The product's data about connecting.
+    /// Custom data about the connection.
     #[serde(default)]
     custom_data: CustomDataBody,
 }
 
-/// What an instance starts with.
+/// Startup parameters of an instance.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "InstanceStartupParams")]
 pub struct StartupParamsBody {
-    /// The map.
+    /// Name of the map in the game engine.
     map: String,
-    /// The mode.
+    /// Game mode.
     #[serde(skip_serializing_if = "Option::is_none")]
     mode: Option<String>,
-    /// Further parameters, as a command line.
+    /// Further parameters, in command line syntax.
     misc_params: String,
-    /// The product's data for the instance.
+    /// Custom data for the start of the instance.
     #[serde(default)]
     custom_data: CustomDataBody,
 }
 
-/// An instance. Those outside the session do not see how to connect.
+/// An instance of a session. Outsiders do not see how to connect to it.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "InstanceInfo")]
 pub struct InstanceView {
-    /// Names what an allocator gave.
+    /// Allocation id of the host. Absent for outsiders.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 128))]
     allocation_id: Option<String>,
-    /// Tells it from earlier ones of the session.
+    /// Id of the instance. It differs from the ids of earlier instances of the session.
     #[schemars(length(min = 1, max = 128))]
     instance_id: String,
-    /// Who hosts.
+    /// Kind of host.
     host_type: HostType,
-    /// The player who hosts.
+    /// UUID of the player who hosts the instance. Absent if no player does.
     #[serde(skip_serializing_if = "Option::is_none")]
     host_player_uuid: Option<PlayerUuid>,
-    /// That player's older, numeric id, where it is known. Absent for those outside.
+    /// Older, numeric id of the player who hosts the instance, if it is known. Absent for outsiders.
     #[serde(skip_serializing_if = "Option::is_none")]
     host_player_id: Option<i64>,
-    /// How far it is.
+    /// Stage of the instance.
     join_status: JoinStatus,
-    /// How to connect. Absent for those outside.
+    /// Connection parameters. Absent for outsiders.
     #[serde(skip_serializing_if = "Option::is_none")]
     join_params: Option<JoinParamsBody>,
-    /// What it starts with. Absent for those outside.
+    /// Startup parameters of the instance. Absent for outsiders.
     #[serde(skip_serializing_if = "Option::is_none")]
     instance_startup_params: Option<StartupParamsBody>,
-    /// The host's version.
+    /// Version of the host's software.
     #[serde(skip_serializing_if = "Option::is_none")]
     version: Option<String>,
-    /// When it was asked for.
+    /// Time at which the instance was requested.
     #[schemars(with = "String", extend("format" = "date-time"))]
     created: Timestamp,
-    /// The product's data about it.
+    /// Custom data of the instance.
     custom_data: CustomDataBody,
-    /// How well it is.
+    /// Health of the instance. Absent before the first health report.
     #[serde(skip_serializing_if = "Option::is_none")]
     instance_health: Option<Health>,
-    /// The match played on it.
+    /// Id of the match that is played on the instance.
     #[serde(skip_serializing_if = "Option::is_none")]
     match_id: Option<String>,
 }
 
 impl InstanceView {
-    /// An instance, as deep as asked for.
+    /// The wire form of an instance, in full or as outsiders see it.
     pub fn of(instance: &Instance, depth: Depth) -> Self {
         let full = depth == Depth::Full;
         let join_params = instance.join_params.clone().filter(|_| full);

@@ -1,4 +1,4 @@
-//! A session's own listing on the wire.
+//! The listing of a session on the wire.
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
@@ -7,19 +7,19 @@ use serde::Serialize;
 use crate::api::wire::CustomDataBody;
 use crate::domain::session::listing::Listing;
 
-/// A session's listing.
+/// The listing of a session in the browser.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "BrowserInfo")]
 pub struct BrowserView {
-    /// Data shown with it.
+    /// Custom data of the listing.
     custom_data: CustomDataBody,
-    /// When it was listed.
+    /// Time at which the session was listed.
     #[schemars(with = "String", extend("format" = "date-time"))]
     created_timestamp: Timestamp,
 }
 
 impl BrowserView {
-    /// A listing on the wire.
+    /// The wire form of a listing.
     pub fn of(listing: &Listing) -> Self {
         let custom_data = CustomDataBody(listing.custom_data.clone());
         Self { custom_data, created_timestamp: listing.created }

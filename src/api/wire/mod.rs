@@ -1,4 +1,4 @@
-//! The wire types that several operations share, and how they are made from the domain's. They import no handler.
+//! The wire types that several operations share, and their conversions from and to domain types. They import no handler.
 
 pub mod client;
 pub mod instance;
@@ -17,7 +17,7 @@ use crate::domain::limits::{CUSTOM_DATA_BYTES_MAX, CUSTOM_DATA_ENTRIES_MAX, CUST
 use crate::domain::{CustomData, Platform};
 use crate::http::input::schema::BYTES_MAX;
 
-/// A `custom_data` map as clients send and read it.
+/// A `custom_data` map on the wire.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct CustomDataBody(pub CustomData);
@@ -37,7 +37,7 @@ impl JsonSchema for CustomDataBody {
     }
 }
 
-/// The deprecated number of a platform.
+/// The deprecated number of a platform (contract: `PlatformID`).
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct PlatformNumber(pub u8);
@@ -54,10 +54,10 @@ impl JsonSchema for PlatformNumber {
     }
 }
 
-/// A map on the wire.
+/// A JSON object with arbitrary names, in the order of these names.
 pub type Named<T> = BTreeMap<String, T>;
 
-/// The index of a team on the wire; one too large for an index is no team's either way.
+/// Converts a `team_id` of a request to an index. A number that does not fit is the index of no team, like `usize::MAX`.
 pub fn team_index(team_id: u64) -> usize {
     usize::try_from(team_id).unwrap_or(usize::MAX)
 }

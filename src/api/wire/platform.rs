@@ -1,4 +1,4 @@
-//! What callers see of a platform session: the body of Get Platform Session Info.
+//! A platform session on the wire: the body of Get Platform Session Info.
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -8,21 +8,21 @@ use crate::app::CachedSession;
 use crate::document::Document;
 use crate::domain::{Platform, PlayerUuid, Session};
 
-/// A platform session.
+/// A platform session that is linked to a session.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "PlatformSession")]
 pub struct PlatformSessionView {
     /// Platform.
     platform: Platform,
-    /// The platform's own name of its kind.
+    /// Type of the platform session, as the platform names it.
     #[schemars(length(min = 1, max = 128))]
     platform_session_type: String,
-    /// The platform's own id of it, as it was linked.
+    /// The platform's own id of the platform session, as it was linked.
     #[schemars(length(min = 1, max = 4096))]
     platform_session_id_base64: String,
-    /// Deprecated: its players, longest-standing first.
+    /// Deprecated: players of the platform session, in the order in which they joined the session.
     players: Vec<PlatformPlayerView>,
-    /// The product's data about it.
+    /// Custom data of the platform session, from the session's template.
     custom_data: CustomDataBody,
 }
 
@@ -30,22 +30,22 @@ pub struct PlatformSessionView {
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "PlatformSessionPlayer")]
 pub struct PlatformPlayerView {
-    /// The older, numeric id, where the player's token named it.
+    /// Older, numeric id of the player. Absent unless the player's token had it.
     #[serde(skip_serializing_if = "Option::is_none")]
     player_id: Option<i64>,
-    /// Who.
+    /// Player UUID.
     player_uuid: PlayerUuid,
-    /// Whether the player leads the platform session.
+    /// Whether the player is the leader of the platform session.
     leader: bool,
 }
 
-/// A linked platform session's document; `None` where the platform has none.
+/// The document of the session's platform session on a platform; `None` if there is none.
 pub fn platform_document(cached: &CachedSession, platform: Platform) -> Option<&Document> {
     cached.platform_document(platform, || Document::of(&PlatformSessionView::of(&cached.session, platform)))
 }
 
 impl PlatformSessionView {
-    /// A linked platform session; `None` where the platform has none.
+    /// The session's platform session on a platform; `None` if there is none.
     pub fn of(session: &Session, platform: Platform) -> Option<Self> {
         let linked = session.platform_sessions.get(&platform)?;
         let players = session.platform_players(platform).into_iter().map(|player| PlatformPlayerView {

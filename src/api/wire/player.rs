@@ -18,64 +18,64 @@ use crate::domain::{CustomData, PlayerUuid, Refused, Session, SessionId};
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "SessionTeam")]
 pub struct TeamView<'a> {
-    /// Its players, longest-standing first.
+    /// Players of the team: active players in the order in which they joined, then the others.
     players: Vec<PlayerView<'a>>,
-    /// Slots.
+    /// Number of slots.
     #[schemars(range(min = 1, max = 100))]
     max_size: usize,
-    /// Its index.
+    /// Index of the team.
     team_id: usize,
-    /// The product's data about it.
+    /// Custom data of the team.
     #[serde(skip_serializing_if = "Option::is_none")]
     custom_data: Option<CustomDataBody>,
 }
 
-/// A player of a session. Those outside see uuid, status and team only.
+/// A player of a session. Outsiders see only UUID, status and team.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "SessionPlayer")]
 pub struct PlayerView<'a> {
-    /// The older, numeric id.
+    /// Older, numeric id of the player. Absent unless the player's token had it.
     #[serde(skip_serializing_if = "Option::is_none")]
     player_id: Option<i64>,
-    /// Who.
+    /// Player UUID.
     player_uuid: PlayerUuid,
-    /// Status.
+    /// Status of the player in the session.
     status: Status,
-    /// Who invited.
+    /// UUID of the player who sent the invite.
     #[serde(skip_serializing_if = "Option::is_none")]
     inviting_player_uuid: Option<PlayerUuid>,
-    /// The session that was invited as a whole, where the player came by it.
+    /// Id of the session whose players were invited, if the player's invite came from such an operation.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 128))]
     source_session_id: Option<&'a str>,
-    /// The player's own data.
+    /// Custom data of the player.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<CustomDataBody>")]
     custom_data: Option<&'a CustomData>,
-    /// The game's version.
+    /// Version of the player's game client.
     #[serde(skip_serializing_if = "Option::is_none")]
     version: Option<&'a str>,
-    /// Platform and input.
+    /// Platform and input device of the player.
     #[serde(skip_serializing_if = "Option::is_none")]
     client_settings: Option<ClientSettings>,
-    /// Whom the player agrees to play with.
+    /// Crossplay preferences of the player. Absent if the player accepts everyone.
     #[serde(skip_serializing_if = "Option::is_none")]
     crossplay_preferences: Option<CrossplayPreferences>,
-    /// When the player was invited.
+    /// Time of the player's invite or reservation.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     invited: Option<Timestamp>,
-    /// When the player became active.
+    /// Time at which the player became active.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     joined: Option<Timestamp>,
-    /// Rights the player has beside those of every active player.
+    /// Rights of the player, beyond those that every active player has.
     #[serde(skip_serializing_if = "Option::is_none")]
     session_permissions: Option<BTreeSet<Right>>,
 }
 
 impl<'a> TeamView<'a> {
-    /// A team with those of its players that are `shown`, as deep as that says.
+    /// The wire form of a team. `shown` returns the depth in which a player is shown, or `None` to omit the player.
     pub fn with_players(
         session: &'a Session,
         team_id: usize,
@@ -85,7 +85,7 @@ impl<'a> TeamView<'a> {
         let on_team = session.players.iter().filter(|(_, entry)| entry.team_id == team_id);
         let shown = on_team.filter_map(|(player, entry)| Some((player, entry, shown(*player, entry)?)));
         let mut players: Vec<_> = shown.collect();
-        // Who is there comes before who may come.
+        // Active players come first.
         players.sort_by_key(|(player, entry, _)| {
             (entry.joined.is_none(), entry.joined, entry.invited, **player)
         });
@@ -100,7 +100,7 @@ impl<'a> TeamView<'a> {
 }
 
 impl<'a> PlayerView<'a> {
-    /// A player's entry, as deep as asked for.
+    /// The wire form of a player's entry, in full or as outsiders see it.
     pub fn of(player_uuid: PlayerUuid, entry: &'a Player, depth: Depth) -> Self {
         let outline = Self {
             player_id: None,
@@ -136,22 +136,25 @@ impl<'a> PlayerView<'a> {
     }
 }
 
-/// A player's place after a change.
+/// A player of a session after a change.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "SessionPlayerUpdateResponse")]
 pub struct PlayerUpdated {
-    /// Who.
+    /// Player UUID.
     player_uuid: PlayerUuid,
-    /// Status.
+    /// Status of the player in the session.
     status: Status,
-    /// Index of the team.
+    /// Index of the player's team.
     team_id: usize,
-    /// The player's own data.
+    /// Custom data of the player.
     custom_data: CustomDataBody,
 }
 
 impl PlayerUpdated {
-    /// A player's place in a session as it is now.
+    /// The current entry of a player.
+    ///
+    /// # Errors
+    /// [`Refused::PlayerNotFound`] if the player is not in the session.
     pub fn of(session: &Session, player: PlayerUuid) -> Result<Self, Refused> {
         let entry = session.entry(player)?;
         Ok(Self {

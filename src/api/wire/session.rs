@@ -15,65 +15,65 @@ use crate::app::{Depth, View};
 use crate::domain::session::Joinability;
 use crate::domain::{Platform, PlayerUuid, Session};
 
-/// A session.
+/// A session. Outsiders see an outline of it.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Session")]
 pub struct SessionView<'a> {
-    /// Template it was made from.
+    /// Type of session, which is the name of its template.
     #[serde(rename = "type")]
     session_type: String,
-    /// Its id.
+    /// Session id.
     #[schemars(length(min = 1, max = 128))]
     session_id: String,
-    /// Where it is played.
+    /// Instance on which the session is played.
     #[serde(skip_serializing_if = "Option::is_none")]
     instance: Option<InstanceView>,
-    /// Its listing in the browser.
+    /// Listing of the session in the browser. Absent if the session is not listed.
     #[serde(skip_serializing_if = "Option::is_none")]
     browser: Option<BrowserView>,
     /// Deprecated: the same as `joinability.open`.
     #[schemars(extend("deprecated" = true))]
     joinable: bool,
-    /// Ways in without an invite.
+    /// Join paths for players without an invite.
     joinability: JoinabilityBody,
-    /// Teams and their players.
+    /// Teams of the session, with their players.
     teams: Vec<TeamView<'a>>,
-    /// Whether players are left out because there are too many.
+    /// Whether the players are omitted because there are too many.
     teams_suppressed: bool,
-    /// Linked platform sessions; joining one joins this session. Absent for those outside.
+    /// Linked platform sessions. A player who joins one of them joins this session. Absent for outsiders.
     #[serde(skip_serializing_if = "Option::is_none")]
     platform_session: Option<Vec<PlatformSessionView>>,
-    /// Per platform the player who creates and links its session. Absent for those outside.
+    /// For each platform, the player who creates and links its platform session. Absent for outsiders.
     #[serde(skip_serializing_if = "Option::is_none")]
     platform_scouts: Option<BTreeMap<&'static str, ScoutView>>,
-    /// Data of the leader or the host.
+    /// Custom data of the session.
     custom_data: CustomDataBody,
-    /// When it was made.
+    /// Time at which the session was created.
     #[schemars(with = "String", extend("format" = "date-time"))]
     created: Timestamp,
     /// Preferred region.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 128))]
     region_id: Option<String>,
-    /// Whether matchmaking made it.
+    /// Whether matchmaking created the session.
     created_by_matchmaking: bool,
-    /// A code that serves in place of the id. Absent for those outside.
+    /// Short code, which can replace the session id in paths. Absent for outsiders.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 5, max = 12))]
     short_code: Option<String>,
 }
 
-/// Ways into a session without an invite.
+/// Join paths of a session for players without an invite.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "SessionJoinability")]
 pub struct JoinabilityBody {
-    /// Everyone may join.
+    /// Whether every player may join.
     #[serde(default)]
     open: bool,
-    /// Friends of an active player may join.
+    /// Whether friends of an active player may join.
     #[serde(default)]
     friends: bool,
-    /// Players may join through a linked platform session.
+    /// Whether players may join through a linked platform session.
     #[serde(default = "yes")]
     platform: bool,
 }
@@ -82,18 +82,18 @@ fn yes() -> bool {
     true
 }
 
-/// A platform's scout.
+/// The scout of a platform: the player who creates and links its platform session.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "PlatformScout")]
 pub struct ScoutView {
-    /// Who.
+    /// Player UUID.
     player_uuid: PlayerUuid,
-    /// On which platform; the same as the key.
+    /// Platform. It equals the key of this entry.
     platform: Platform,
 }
 
 impl<'a> SessionView<'a> {
-    /// A session in a view; without its players if they are `suppressed`.
+    /// The wire form of a session in a view, without players if they are `suppressed`.
     pub fn of(session: &'a Session, view: View, suppressed: bool) -> Self {
         let full = view.depth == Depth::Full;
         let team = |team_id| {

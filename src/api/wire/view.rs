@@ -1,4 +1,4 @@
-//! Which view of a session a caller gets, and the document of that view.
+//! The view of a session that a caller gets, and the document of the session in that view.
 
 use crate::api::wire::session::SessionView;
 use crate::app::{App, CachedSession, Depth, Shown, View};
@@ -8,8 +8,8 @@ use crate::domain::session::{Player, Status};
 use crate::domain::template::Visibility;
 use crate::domain::{PlayerUuid, Session};
 
-/// The view of a caller: how much of the session, by their standing in it, and which of its players, by its
-/// template.
+/// The view of a caller. The caller's status in the session decides how much of it is shown; the visibility settings of its
+/// template decide which players are shown.
 pub fn view_for(caller: &Caller, session: &Session) -> View {
     if caller.may(Permission::ReadAny) {
         return View::FULL;
@@ -18,7 +18,7 @@ pub fn view_for(caller: &Caller, session: &Session) -> View {
     view_of(session, own)
 }
 
-/// The view of someone who has no part in the session.
+/// The view of a caller who is not in the session.
 pub fn outside_view(session: &Session) -> View {
     view_of(session, None)
 }
@@ -39,17 +39,17 @@ fn view_of(session: &Session, own: Option<(PlayerUuid, &Player)>) -> View {
     View { depth, players }
 }
 
-/// A session's document, as a caller sees it.
+/// The document of a session in the view of a caller.
 pub fn session_document(app: &App, caller: &Caller, cached: &CachedSession) -> Document {
     document_in(app, cached, view_for(caller, &cached.session))
 }
 
-/// A session's document in a view.
+/// The document of a session in a view.
 pub fn document_in(app: &App, cached: &CachedSession, view: View) -> Document {
     cached.document(view, || render(app, cached, view))
 }
 
-/// A session's document with everything in it.
+/// The document of a session in the full view.
 pub fn full_document<'a>(app: &App, cached: &'a CachedSession) -> &'a Document {
     cached.full_document(|| render(app, cached, View::FULL))
 }
@@ -58,7 +58,7 @@ fn render(app: &App, cached: &CachedSession, view: View) -> Document {
     Document::of(&SessionView::of(&cached.session, view, is_suppressed(app, &cached.session)))
 }
 
-/// Whether a session has too many players to be shown with them.
+/// Whether a session has too many players to show any (`players_shown_max`).
 pub fn is_suppressed(app: &App, session: &Session) -> bool {
     session.players.len() > app.settings.players_shown_max
 }

@@ -1,4 +1,4 @@
-//! Request bodies, checked against the very schema that the API document publishes. Every violation is found, not
+//! Request bodies. They are checked against the schema that the API document publishes. The check finds all violations, not
 //! only the first.
 
 use bytes::Bytes;
@@ -10,19 +10,19 @@ use serde_json::Value;
 use super::schema::BodySchema;
 use super::violation::{LocStep, Violation, ViolationKind};
 
-/// The body of an operation.
+/// A type of request body.
 pub trait Body: Sized + Send + 'static {
-    /// Whether there is one.
+    /// Whether the request has a body.
     const EXPECTED: bool;
 
-    /// What the API document says of it.
+    /// Schema of the body for the API document; `None` if there is no body.
     fn describe(generator: &mut SchemaGenerator) -> Option<Schema>;
 
-    /// What to check it against.
-    fn checked_against() -> BodySchema;
+    /// Schema for the check of a body.
+    fn schema() -> BodySchema;
 
-    /// Reads it; notes every violation, and is `None` if there was any.
-    fn read(bytes: &Bytes, shape: &BodySchema, violations: &mut Vec<Violation>) -> Option<Self>;
+    /// Reads a body. If there are violations, adds all of them and returns `None`.
+    fn read(bytes: &Bytes, schema: &BodySchema, violations: &mut Vec<Violation>) -> Option<Self>;
 }
 
 impl Body for () {
@@ -32,7 +32,7 @@ impl Body for () {
         None
     }
 
-    fn checked_against() -> BodySchema {
+    fn schema() -> BodySchema {
         BodySchema::Anything
     }
 
@@ -51,27 +51,31 @@ impl<T: DeserializeOwned + JsonSchema + Send + 'static> Body for Json<T> {
         Some(generator.subschema_for::<T>())
     }
 
-    fn checked_against() -> BodySchema {
+    fn schema() -> BodySchema {
         let settings = SchemaSettings::draft2020_12().with(|settings| settings.inline_subschemas = true);
         BodySchema::of(settings.into_generator().into_root_schema_for::<T>().as_value())
     }
 
-    fn read(bytes: &Bytes, shape: &BodySchema, violations: &mut Vec<Violation>) -> Option<Self> {
+    fn read(bytes: &Bytes, schema: &BodySchema, violations: &mut Vec<Violation>) -> Option<Self> {
         let mut value = parse(bytes).map_err(|violation| violations.push(violation)).ok()?;
-        let found_before = violations.len();
-        shape.check_body(&mut value, violations);
-        if violations.len() > found_before {
+        let violations_before = violations.len();
+        schema.check_body(&mut value, violations);
+        if violations.len() > violations_before {
             return None;
         }
-        let read = serde_json::from_value(value).map(Json);
-        // Unreachable while types and schemas agree; a client still gets an answer it can read.
-        let fault =
-            |error: serde_json::Error| ViolationKind { msg: error.to_string().into(), kind: "value_error" };
-        read.map_err(|error| violations.push(fault(error).at(["body".into()]))).ok()
+        match serde_json::from_value(value) {
+            Ok(body) => Some(Json(body)),
+            // This does not happen as long as types and schemas agree. If it does, the client gets a 422.
+            Err(error) => {
+                let kind = ViolationKind { msg: error.to_string().into(), kind: "value_error" };
+                violations.push(kind.at(["body".into()]));
+                None
+            }
+        }
     }
 }
 
-/// Parses JSON. The parser refuses more than 128 levels, so depth is bounded here too.
+/// Parses JSON. The parser refuses more than 128 levels of nesting, so this also limits the recursion of later steps.
 fn parse(bytes: &Bytes) -> Result<Value, Violation> {
     if bytes.is_empty() {
         return Err(ViolationKind::MISSING.at(["body".into()]));
@@ -81,14 +85,14 @@ fn parse(bytes: &Bytes) -> Result<Value, Violation> {
         Ok(value) => Ok(value),
         Err(error) => {
             let position = byte_position(bytes, &error);
-            let fault = ViolationKind { msg: error.to_string().into(), kind: "value_error.jsondecode" };
-            Err(fault.at(["body".into(), LocStep::Index(position)]))
+            let kind = ViolationKind { msg: error.to_string().into(), kind: "value_error.jsondecode" };
+            Err(kind.at(["body".into(), LocStep::Index(position)]))
         }
     }
 }
 
-/// The byte that the parser stumbled over: the one it names by line and column, from 1; the end where there was
-/// nothing more to read, up to which it counts then.
+/// The offset of the byte at which the parser failed, from 0. The parser names it by line and column, both from 1. If the
+/// input ended early, its column is that of the last byte, and the result is the length of the input.
 fn byte_position(bytes: &[u8], error: &serde_json::Error) -> usize {
     let lines = bytes.split(|byte| *byte == b'\n');
     let before: usize = lines.take(error.line().saturating_sub(1)).map(|line| line.len() + 1).sum();

@@ -1,22 +1,22 @@
-//! The address that a request comes from, past trusted proxies.
+//! The address of the client that sent a request, behind trusted proxies.
 
 use std::net::IpAddr;
 
 use http::HeaderMap;
 
-/// The header in which proxies name the client that they forward for.
+/// The header in which proxies append the address from which they received a request.
 pub const FORWARDED_FOR: &str = "x-forwarded-for";
 
-/// The client's address: the peer's, unless the peer is a trusted proxy; then the last address in the header that is not a
-/// trusted proxy. Everything before it may be forged.
+/// Finds the client's address. It is that of the peer, unless the peer is a trusted proxy. Then it is the last address in the
+/// header that is not a trusted proxy. Addresses before that one can be forged, and are ignored.
 pub fn client_address(peer: IpAddr, headers: &HeaderMap, trusted_proxies: &[IpAddr]) -> IpAddr {
     let mut client = peer.to_canonical();
     let lines = headers.get_all(FORWARDED_FOR).iter().rev().filter_map(|line| line.to_str().ok());
-    for named in lines.flat_map(|line| line.rsplit(',')) {
+    for address in lines.flat_map(|line| line.rsplit(',')) {
         if !trusted_proxies.contains(&client) {
             break;
         }
-        let Ok(address) = named.trim().parse::<IpAddr>() else { break };
+        let Ok(address) = address.trim().parse::<IpAddr>() else { break };
         client = address.to_canonical();
     }
     client
@@ -38,7 +38,7 @@ mod tests {
     }
 
     #[test]
-    fn only_trusted_proxies_are_believed() {
+    fn only_headers_of_trusted_proxies_count() {
         check("192.0.2.7", &[], "192.0.2.7");
         check("192.0.2.7", &["198.51.100.1"], "192.0.2.7");
         check("10.0.0.1", &["198.51.100.1"], "198.51.100.1");

@@ -1,19 +1,22 @@
-//! Where a request carries its token.
+//! Finding the token of a request.
 
 use http::header;
 
 use super::headers::Headers;
 use crate::http::error::Error;
 
-/// The token of a request: from `Authorization: Bearer`, else from the cookie. Another scheme is meant for somebody
-/// else, a proxy perhaps, and hides no cookie; a bearer without a token does.
+/// Finds the token of a request: in `Authorization: Bearer`, or else in the cookie. A header with another scheme is ignored,
+/// since it may be meant for a proxy. A `Bearer` header without a token is not ignored: the cookie does not count then.
+///
+/// # Errors
+/// [`Error::TokenMissing`].
 pub fn token<'a>(headers: &'a (impl Headers + ?Sized), cookie: &str) -> Result<&'a [u8], Error> {
     let authorization = headers.values(header::AUTHORIZATION).next().and_then(bearer);
     let token = authorization.or_else(|| in_cookie(headers, cookie));
     token.filter(|token| !token.is_empty()).ok_or(Error::TokenMissing)
 }
 
-/// What follows the scheme, where it is `Bearer`.
+/// The token of an `Authorization` header, if its scheme is `Bearer`.
 fn bearer(value: &[u8]) -> Option<&[u8]> {
     let end = value.iter().position(|byte| *byte == b' ').unwrap_or(value.len());
     let (scheme, token) = value.split_at(end);
@@ -64,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_bearer_hides_a_cookie() {
+    fn only_a_bearer_header_takes_precedence_over_the_cookie() {
         let cookie = ("cookie", "access_token=abc");
         for other in ["Basic xyz", "Digest username=\"x\"", "Negotiate", "Bearerxyz", ""] {
             check_all(&[("authorization", other), cookie], Some("abc"));

@@ -1,13 +1,13 @@
-//! The headers of a request, whoever has read them.
+//! Access to the headers of a request, whether hyper or the fast path's parser read them.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-/// Headers that values can be asked of.
+/// The headers of a request.
 pub trait Headers {
-    /// The values that a header was sent with, in their order.
+    /// The values of a header, in the order of the request. The name is compared without regard to case.
     fn values(&self, name: HeaderName) -> impl Iterator<Item = &[u8]>;
 
-    /// Bytes of all names and values.
+    /// Size of all names and values, in bytes.
     fn bytes(&self) -> usize;
 }
 
@@ -21,11 +21,11 @@ impl Headers for HeaderMap {
     }
 }
 
-/// As they stood in a request's head.
+/// Headers as parsed from the head of a request, for the fast path.
 impl Headers for [httparse::Header<'_>] {
     fn values(&self, name: HeaderName) -> impl Iterator<Item = &[u8]> {
-        let is_it = move |header: &&httparse::Header<'_>| header.name.eq_ignore_ascii_case(name.as_str());
-        self.iter().filter(is_it).map(|header| header.value)
+        let has_name = move |header: &&httparse::Header<'_>| header.name.eq_ignore_ascii_case(name.as_str());
+        self.iter().filter(has_name).map(|header| header.value)
     }
 
     fn bytes(&self) -> usize {

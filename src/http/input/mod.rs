@@ -1,9 +1,10 @@
-//! What a request brings: credentials, headers, parameters and body, checked once at the edge.
+//! The input of a request: credentials, headers, parameters and body. It is checked once, before the handler runs.
 
 pub mod body;
 pub mod client_address;
 pub mod credentials;
 pub mod headers;
+pub mod param_types;
 pub mod params;
 pub mod schema;
 pub mod short_code;

@@ -1,34 +1,34 @@
-//! What a body must look like: the schema that the API document publishes, read once, so that what is documented
-//! is what is enforced.
+//! The check of request bodies. It uses the schemas that the API document publishes, so that the server enforces what it
+//! documents. Each schema is converted once, to a [`BodySchema`].
 
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::violation::{LocStep, Violation, ViolationKind, parse_bool, parse_integer};
 
-/// The keyword, of our own, that bounds the bytes of a map's names and texts together.
+/// A schema keyword of this project: the largest size of a map's names and texts together, in bytes.
 pub const BYTES_MAX: &str = "x-bytes-max";
 
-/// What a value must be.
+/// The schema of a value.
 #[derive(Debug)]
 pub enum BodySchema {
-    /// An object with these fields; others are left alone.
+    /// An object with these fields. Other fields are ignored.
     Object(Vec<Field>),
-    /// An object whose entries are all of one shape, if it is known.
-    Map { entry: Option<Box<BodySchema>>, entries_max: Option<u64>, bytes_max: Option<u64> },
-    /// A list whose items are all of one shape, if it is known.
+    /// An object with arbitrary names, whose values all have one schema. `bytes_max` limits names and texts together.
+    Map { value: Option<Box<BodySchema>>, entries_max: Option<u64>, bytes_max: Option<u64> },
+    /// A list whose items all have one schema.
     List { item: Option<Box<BodySchema>>, items_min: Option<u64>, items_max: Option<u64> },
-    /// A text with a length in characters.
+    /// A text of a limited length, in characters.
     Text { chars_min: Option<u64>, chars_max: Option<u64> },
     /// A UUID.
     Uuid,
-    /// A whole number.
+    /// An integer.
     Integer { min: Option<i64>, max: Option<i64> },
     /// A boolean.
     Boolean,
-    /// One of these.
+    /// One of these values.
     OneOf(Vec<Value>),
-    /// Whatever it is.
+    /// Any value.
     Anything,
 }
 
@@ -37,12 +37,12 @@ pub enum BodySchema {
 pub struct Field {
     name: String,
     required: bool,
-    /// A null is as good as no field.
-    optional: bool,
-    shape: BodySchema,
+    /// Whether null is accepted, and then removed like an absent field.
+    nullable: bool,
+    schema: BodySchema,
 }
 
-/// The way to a value; told step by step only where something is wrong there.
+/// The location of a value in the body. It is a linked list on the stack, which costs nothing unless there is a violation.
 #[derive(Clone, Copy)]
 enum Loc<'a> {
     Body,
@@ -52,19 +52,19 @@ enum Loc<'a> {
 
 impl Loc<'_> {
     fn steps(self) -> Vec<LocStep> {
-        let (before, step) = match self {
+        let (parent, step) = match self {
             Self::Body => return vec!["body".into()],
-            Self::Name(before, name) => (before, LocStep::Name(name.to_owned().into())),
-            Self::Index(before, index) => (before, LocStep::Index(index)),
+            Self::Name(parent, name) => (parent, LocStep::Name(name.to_owned().into())),
+            Self::Index(parent, index) => (parent, LocStep::Index(index)),
         };
-        let mut steps = before.steps();
+        let mut steps = parent.steps();
         steps.push(step);
         steps
     }
 }
 
 impl BodySchema {
-    /// The shape that a schema without references describes.
+    /// Converts a JSON schema without references.
     pub fn of(schema: &Value) -> Self {
         let schema = without_null(schema);
         if let Some(permitted) = permitted(schema) {
@@ -73,19 +73,21 @@ impl BodySchema {
         let limit = |name: &str| schema.get(name).and_then(Value::as_u64);
         #[allow(clippy::cast_possible_truncation, reason = "bounds are small")]
         let bound = |name: &str| schema.get(name).and_then(Value::as_f64).map(|bound| bound as i64);
-        let shape_of =
-            |name: &str| schema.get(name).filter(|schema| schema.is_object()).map(Self::of).map(Box::new);
+        let subschema = |name: &str| {
+            let schema = schema.get(name).filter(|schema| schema.is_object())?;
+            Some(Box::new(Self::of(schema)))
+        };
         match type_of(schema) {
             Some("object") => match schema.get("properties").and_then(Value::as_object) {
                 Some(fields) => Self::Object(fields_of(schema, fields)),
                 None => Self::Map {
-                    entry: shape_of("additionalProperties"),
+                    value: subschema("additionalProperties"),
                     entries_max: limit("maxProperties"),
                     bytes_max: limit(BYTES_MAX),
                 },
             },
             Some("array") => Self::List {
-                item: shape_of("items"),
+                item: subschema("items"),
                 items_min: limit("minItems"),
                 items_max: limit("maxItems"),
             },
@@ -97,17 +99,17 @@ impl BodySchema {
         }
     }
 
-    /// Checks a body, noting every violation, and spells it as its type wants it: numeric strings become
-    /// integers, an optional null goes.
+    /// Checks a body and adds all violations. Also normalizes the body for its type: numeric strings become integers, spellings
+    /// of booleans become booleans, and nulls of optional fields are removed.
     pub fn check_body(&self, body: &mut Value, violations: &mut Vec<Violation>) {
         self.check(body, Loc::Body, violations);
     }
 
     fn check(&self, value: &mut Value, loc: Loc<'_>, violations: &mut Vec<Violation>) {
-        let fault = match self {
+        let violation = match self {
             Self::Object(fields) => check_object(fields, value, loc, violations),
-            Self::Map { entry, entries_max, bytes_max } => {
-                check_map(entry.as_deref(), (*entries_max, *bytes_max), value, loc, violations)
+            Self::Map { value: value_schema, entries_max, bytes_max } => {
+                check_map(value_schema.as_deref(), (*entries_max, *bytes_max), value, loc, violations)
             }
             Self::List { item, items_min, items_max } => {
                 check_list(item.as_deref(), (*items_min, *items_max), value, loc, violations)
@@ -119,8 +121,8 @@ impl BodySchema {
             Self::OneOf(permitted) => check_permitted(permitted, value),
             Self::Anything => None,
         };
-        if let Some(fault) = fault {
-            violations.push(fault.at(loc.steps()));
+        if let Some(kind) = violation {
+            violations.push(kind.at(loc.steps()));
         }
     }
 
@@ -133,13 +135,14 @@ impl BodySchema {
     }
 }
 
-/// The schema of the value itself, where null is the other choice.
+/// The schema of the value itself, if the schema is a choice between a value and null.
 fn without_null(schema: &Value) -> &Value {
     let choices = schema.get("anyOf").and_then(Value::as_array);
-    let real = choices.and_then(|choices| choices.iter().find(|choice| type_of(choice) != Some("null")));
-    real.unwrap_or(schema)
+    let not_null = choices.and_then(|choices| choices.iter().find(|choice| type_of(choice) != Some("null")));
+    not_null.unwrap_or(schema)
 }
 
+/// The type that a schema names, apart from null.
 fn type_of(schema: &Value) -> Option<&str> {
     match schema.get("type")? {
         Value::String(name) => Some(name),
@@ -148,21 +151,21 @@ fn type_of(schema: &Value) -> Option<&str> {
     }
 }
 
-/// The members of an enumeration, in order.
+/// The members of an enumeration, in order; `None` for other schemas.
 fn permitted(schema: &Value) -> Option<Vec<Value>> {
     if let Some(members) = schema.get("enum").and_then(Value::as_array) {
         return Some(members.iter().filter(|member| !member.is_null()).cloned().collect());
     }
-    // Members with a description of their own are generated as one constant each.
+    // If the members have descriptions, schemars generates one constant for each.
     schema.get("oneOf")?.as_array()?.iter().map(|member| member.get("const").cloned()).collect()
 }
 
 fn fields_of(object: &Value, fields: &Map<String, Value>) -> Vec<Field> {
-    let names = object.get("required").and_then(Value::as_array);
+    let required_names = object.get("required").and_then(Value::as_array);
     let field = |(name, schema): (&String, &Value)| {
-        let required = names.is_some_and(|names| names.iter().any(|other| other == name));
-        let optional = !required && schema.get("default").is_none_or(Value::is_null);
-        Field { name: name.clone(), required, optional, shape: BodySchema::of(schema) }
+        let required = required_names.is_some_and(|names| names.iter().any(|other| other == name));
+        let nullable = !required && schema.get("default").is_none_or(Value::is_null);
+        Field { name: name.clone(), required, nullable, schema: BodySchema::of(schema) }
     };
     fields.iter().map(field).collect()
 }
@@ -174,20 +177,20 @@ fn check_object(
     violations: &mut Vec<Violation>,
 ) -> Option<ViolationKind> {
     let Value::Object(found) = value else { return Some(ViolationKind::NOT_OBJECT) };
-    for Field { name, required, optional, shape } in fields {
+    for Field { name, required, nullable, schema } in fields {
         let loc = Loc::Name(&loc, name);
         match found.get_mut(name) {
             None if *required => violations.push(ViolationKind::MISSING.at(loc.steps())),
             None => {}
-            Some(Value::Null) if *optional => drop(found.remove(name)),
-            Some(field) => shape.check_present(field, loc, violations),
+            Some(Value::Null) if *nullable => drop(found.remove(name)),
+            Some(field) => schema.check_present(field, loc, violations),
         }
     }
     None
 }
 
 fn check_map(
-    shape: Option<&BodySchema>,
+    value_schema: Option<&BodySchema>,
     (entries_max, bytes_max): (Option<u64>, Option<u64>),
     value: &mut Value,
     loc: Loc<'_>,
@@ -197,38 +200,40 @@ fn check_map(
     if let Some(max) = entries_max.filter(|max| entries.len() as u64 > *max) {
         return Some(ViolationKind::too_many_entries(max));
     }
-    let bytes = || -> usize { entries.iter().map(|(name, entry)| name.len() + text_bytes(entry)).sum() };
-    if let Some(max) = bytes_max.filter(|max| bytes() as u64 > *max) {
+    let bytes: usize = entries.iter().map(|(name, entry)| name.len() + text_bytes(entry)).sum();
+    if let Some(max) = bytes_max.filter(|max| bytes as u64 > *max) {
         return Some(ViolationKind::too_many_bytes(max));
     }
-    let shape = shape?;
+    let value_schema = value_schema?;
     for (name, entry) in entries.iter_mut() {
-        shape.check_present(entry, Loc::Name(&loc, name), violations);
+        value_schema.check_present(entry, Loc::Name(&loc, name), violations);
     }
     None
 }
 
+/// The size of a text in bytes; 0 for other values.
 fn text_bytes(value: &Value) -> usize {
     value.as_str().map_or(0, str::len)
 }
 
 fn check_list(
-    shape: Option<&BodySchema>,
-    items: (Option<u64>, Option<u64>),
+    item_schema: Option<&BodySchema>,
+    (items_min, items_max): (Option<u64>, Option<u64>),
     value: &mut Value,
     loc: Loc<'_>,
     violations: &mut Vec<Violation>,
 ) -> Option<ViolationKind> {
     let Value::Array(found) = value else { return Some(ViolationKind::NOT_LIST) };
     let count = found.len() as u64;
-    match items {
-        (Some(min), _) if count < min => return Some(ViolationKind::too_few_items(min)),
-        (_, Some(max)) if count > max => return Some(ViolationKind::too_many_items(max)),
-        _ => {}
+    if let Some(min) = items_min.filter(|min| count < *min) {
+        return Some(ViolationKind::too_few_items(min));
     }
-    let shape = shape?;
+    if let Some(max) = items_max.filter(|max| count > *max) {
+        return Some(ViolationKind::too_many_items(max));
+    }
+    let item_schema = item_schema?;
     for (index, item) in found.iter_mut().enumerate() {
-        shape.check_present(item, Loc::Index(&loc, index), violations);
+        item_schema.check_present(item, Loc::Index(&loc, index), violations);
     }
     None
 }
@@ -250,13 +255,13 @@ fn check_uuid(value: &mut Value) -> Option<ViolationKind> {
     None
 }
 
-/// An integer, or a string that spells one; a fraction is neither. What 64 bits cannot hold is the nearest that they
-/// can.
+/// Reads an integer, or a string with an integer; `None` for other values and for fractions. A number that does not fit into
+/// 64 bits is read as the nearest one that does.
 fn as_integer(value: &Value) -> Option<i64> {
     match value {
         Value::Number(number) => {
             let whole = || number.as_f64().filter(|float| float.fract() == 0.0);
-            #[allow(clippy::cast_possible_truncation, reason = "whole, and cut to the nearest as said")]
+            #[allow(clippy::cast_possible_truncation, reason = "it has no fraction, and the cast saturates")]
             number.as_i64().or_else(|| whole().map(|float| float as i64))
         }
         Value::String(text) => parse_integer(text),
@@ -275,13 +280,13 @@ fn check_integer(min: Option<i64>, max: Option<i64>, value: &mut Value) -> Optio
 }
 
 fn check_boolean(value: &mut Value) -> Option<ViolationKind> {
-    let spelled = match &*value {
+    let parsed = match &*value {
         Value::Bool(flag) => Some(*flag),
         Value::String(text) => parse_bool(text),
         Value::Number(number) => parse_bool(&number.to_string()),
         _ => None,
     };
-    let Some(flag) = spelled else { return Some(ViolationKind::NOT_BOOLEAN) };
+    let Some(flag) = parsed else { return Some(ViolationKind::NOT_BOOLEAN) };
     *value = flag.into();
     None
 }
@@ -295,9 +300,9 @@ fn check_permitted(permitted: &[Value], value: &mut Value) -> Option<ViolationKi
     if permitted.contains(value) {
         return None;
     }
-    let shown = permitted.iter().map(|member| match member {
+    let names = permitted.iter().map(|member| match member {
         Value::String(name) => format!("'{name}'"),
         other => other.to_string(),
     });
-    Some(ViolationKind::not_permitted(shown))
+    Some(ViolationKind::not_permitted(names))
 }

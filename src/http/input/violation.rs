@@ -1,4 +1,5 @@
-//! What is wrong with a request, in the words that clients of this contract already read (its 422 body).
+//! Violations: the errors in the input of a request. Texts and types are those of the contract's framework, which clients
+//! already read in its 422 bodies.
 
 use std::borrow::Cow;
 use std::num::IntErrorKind;
@@ -6,14 +7,14 @@ use std::num::IntErrorKind;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-/// One step on the way to what is wrong.
+/// One step of the location of a violation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(untagged)]
 #[schemars(inline)]
 pub enum LocStep {
-    /// A place, parameter or field.
+    /// Name of a part of the request, of a parameter, or of a field.
     Name(Cow<'static, str>),
-    /// An element of a list, or a byte of a broken body.
+    /// Index of an element in a list, or of a byte in a body that is not JSON.
     Index(usize),
 }
 
@@ -23,33 +24,33 @@ impl From<&'static str> for LocStep {
     }
 }
 
-/// One thing that is wrong with a request.
+/// One error in the input of a request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[schemars(rename = "ValidationError")]
 pub struct Violation {
-    /// Where: `path`, `query`, `header` or `body`, and on from there.
+    /// Location of the error: `path`, `query`, `header` or `body`, and then the steps from there.
     pub loc: Vec<LocStep>,
-    /// What, for people.
+    /// Description of the error, for people.
     pub msg: String,
-    /// What, for programs.
+    /// Type of the error, for programs.
     #[serde(rename = "type")]
     pub kind: &'static str,
 }
 
-/// The 422 body.
+/// The body of a 422.
 #[derive(Debug, Serialize, JsonSchema)]
 #[schemars(rename = "HTTPValidationError")]
 pub struct ValidationBody {
-    /// Everything that is wrong with the request.
+    /// All errors in the input of the request.
     pub detail: Vec<Violation>,
 }
 
-/// What is wrong with a value, wherever it stands.
+/// A violation without its location.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ViolationKind {
-    /// For people.
+    /// Description for people.
     pub msg: Cow<'static, str>,
-    /// For programs.
+    /// Type for programs.
     pub kind: &'static str,
 }
 
@@ -58,9 +59,9 @@ impl ViolationKind {
         Self { msg: Cow::Borrowed(msg), kind }
     }
 
-    /// A field that must be there is not.
+    /// A required field, parameter or body is absent.
     pub const MISSING: Self = Self::fixed("field required", "value_error.missing");
-    /// A null where no null may be.
+    /// Null, where null is not allowed.
     pub const NULL: Self = Self::fixed("none is not an allowed value", "type_error.none.not_allowed");
     /// Not an object.
     pub const NOT_OBJECT: Self = Self::fixed("value is not a valid dict", "type_error.dict");
@@ -68,78 +69,78 @@ impl ViolationKind {
     pub const NOT_LIST: Self = Self::fixed("value is not a valid list", "type_error.list");
     /// Not a string.
     pub const NOT_STRING: Self = Self::fixed("str type expected", "type_error.str");
-    /// Not a whole number.
+    /// Not an integer.
     pub const NOT_INTEGER: Self = Self::fixed("value is not a valid integer", "type_error.integer");
-    /// Not a boolean, nor one of its spellings.
+    /// Neither a boolean nor one of its spellings.
     pub const NOT_BOOLEAN: Self = Self::fixed("value could not be parsed to a boolean", "type_error.bool");
     /// Not a UUID.
     pub const NOT_UUID: Self = Self::fixed("value is not a valid uuid", "type_error.uuid");
-    /// Bytes that are no text.
+    /// Bytes that are not UTF-8.
     pub const NOT_UTF8: Self = Self::fixed("invalid utf-8 sequence", "value_error.unicodedecode");
 
-    /// Not one of these, as they are to be shown.
+    /// None of the permitted values, which are given as the text shows them.
     pub fn not_permitted(permitted: impl Iterator<Item = String>) -> Self {
         let permitted = permitted.collect::<Vec<_>>().join(", ");
         let msg = format!("value is not a valid enumeration member; permitted: {permitted}");
         Self { msg: msg.into(), kind: "type_error.enum" }
     }
 
-    /// Fewer characters than this.
+    /// Fewer characters than this minimum.
     pub fn too_short(chars_min: u64) -> Self {
         let msg = format!("ensure this value has at least {chars_min} characters");
         Self { msg: msg.into(), kind: "value_error.any_str.min_length" }
     }
 
-    /// More characters than this.
+    /// More characters than this maximum.
     pub fn too_long(chars_max: u64) -> Self {
         let msg = format!("ensure this value has at most {chars_max} characters");
         Self { msg: msg.into(), kind: "value_error.any_str.max_length" }
     }
 
-    /// Less than this.
+    /// A number below this minimum.
     pub fn too_small(min: i64) -> Self {
         let msg = format!("ensure this value is greater than or equal to {min}");
         Self { msg: msg.into(), kind: "value_error.number.not_ge" }
     }
 
-    /// More than this.
+    /// A number above this maximum.
     pub fn too_large(max: i64) -> Self {
         let msg = format!("ensure this value is less than or equal to {max}");
         Self { msg: msg.into(), kind: "value_error.number.not_le" }
     }
 
-    /// Fewer elements than this.
+    /// Fewer elements than this minimum.
     pub fn too_few_items(items_min: u64) -> Self {
         let msg = format!("ensure this value has at least {items_min} items");
         Self { msg: msg.into(), kind: "value_error.list.min_items" }
     }
 
-    /// More elements than this.
+    /// More elements than this maximum.
     pub fn too_many_items(items_max: u64) -> Self {
         let msg = format!("ensure this value has at most {items_max} items");
         Self { msg: msg.into(), kind: "value_error.list.max_items" }
     }
 
-    /// An object whose names and texts take more than this. The framework has no word for it; ours is built like its
-    /// others.
+    /// An object whose names and texts together have more bytes than this maximum. The framework has no such type; this one is
+    /// formed like its others.
     pub fn too_many_bytes(bytes_max: u64) -> Self {
         let msg = format!("ensure this value has at most {bytes_max} bytes");
         Self { msg: msg.into(), kind: "value_error.dict.max_bytes" }
     }
 
-    /// More entries than this. The framework has no word for it; ours is built like its others.
+    /// More entries than this maximum. The framework has no such type; this one is formed like its others.
     pub fn too_many_entries(entries_max: u64) -> Self {
         let msg = format!("ensure this value has at most {entries_max} items");
         Self { msg: msg.into(), kind: "value_error.dict.max_items" }
     }
 
-    /// The fault, at its place.
+    /// The violation at a location.
     pub fn at(self, loc: impl IntoIterator<Item = LocStep>) -> Violation {
         Violation { loc: loc.into_iter().collect(), msg: self.msg.into_owned(), kind: self.kind }
     }
 }
 
-/// An integer; one that 64 bits cannot hold is the nearest that they can.
+/// Parses an integer. One that does not fit into 64 bits becomes the nearest that does.
 pub fn parse_integer(text: &str) -> Option<i64> {
     match text.trim().parse::<i64>() {
         Ok(number) => Some(number),
@@ -151,7 +152,7 @@ pub fn parse_integer(text: &str) -> Option<i64> {
     }
 }
 
-/// A boolean in any of the spellings that queries (and, leniently, bodies) may use.
+/// Parses a boolean, in any of the spellings that queries and bodies may use.
 pub fn parse_bool(text: &str) -> Option<bool> {
     match text.to_ascii_lowercase().as_str() {
         "true" | "1" | "on" | "yes" | "t" | "y" => Some(true),

@@ -1,4 +1,4 @@
-//! The API document, derived from the rows. Nothing in it is written by hand twice.
+//! The API document of a surface in OpenAPI 3.1. It is derived from the operations.
 
 pub mod pages;
 
@@ -13,12 +13,13 @@ use super::input::violation::ValidationBody;
 use super::operation::{Operation, OperationDoc};
 use super::surface::{FailureExample, Surface, Tag};
 
-const BEARER: &str = "A JWT. `rallypoint token` prints one where the server has no keys of its own.";
-const IF_NONE_MATCH: &str = "An ETag from an earlier answer. Where it still names the current version, the answer is 304 without a body.";
-const ETAG: &str = "Names this version of the content: equal where, and only where, the body is.";
-const ETAG_OF_CHANGE: &str = "Names the session as the caller would read it now, whatever this body is; on linking, the platform session.";
+const BEARER: &str = "A JWT. `rallypoint token` prints one that a server without configured keys accepts.";
+const IF_NONE_MATCH: &str =
+    "The ETag of an earlier answer. If nothing has changed since then, the answer is 304 without a body.";
+const ETAG: &str = "Version of the content. Two ETags are equal if and only if the bodies are equal.";
+const ETAG_OF_CHANGE: &str = "ETag of the session as the caller would read it now, whatever the body of this answer is. After linking, the ETag of the platform session.";
 
-/// The OpenAPI 3.1 document of a surface, with the name of the cookie that may carry a token.
+/// Creates the OpenAPI 3.1 document of a surface. `cookie` is the name of the cookie that may contain the token.
 pub fn document(surface: &Surface, cookie: &str) -> Value {
     let mut settings = SchemaSettings::draft2020_12();
     settings.definitions_path = "/components/schemas".into();
@@ -33,14 +34,15 @@ pub fn document(surface: &Surface, cookie: &str) -> Value {
     }
     let mut schemas = generator.take_definitions(true);
     for schema in schemas.values_mut() {
-        published(schema);
+        clean_schema(schema);
     }
     let tag = |tag: &Tag| json!({ "name": tag.name, "description": tag.description });
     let tags: Vec<Value> = surface.tags.iter().map(tag).collect();
-    let failure = |failure: &FailureExample| {
-        (failure.name.to_owned(), json!({ "summary": failure.summary, "value": failure.body }))
-    };
-    let failures: Map<String, Value> = surface.failures.iter().map(failure).collect();
+    let mut examples = Map::new();
+    for failure in &surface.failures {
+        examples
+            .insert(failure.name.to_owned(), json!({ "summary": failure.summary, "value": failure.body }));
+    }
     json!({
         "openapi": "3.1.0",
         "info": {
@@ -54,7 +56,7 @@ pub fn document(surface: &Surface, cookie: &str) -> Value {
         "paths": paths,
         "components": {
             "schemas": schemas,
-            "examples": failures,
+            "examples": examples,
             "securitySchemes": {
                 "bearer": { "type": "http", "scheme": "bearer", "bearerFormat": "JWT", "description": BEARER },
                 "cookie": { "type": "apiKey", "in": "cookie", "name": cookie },
@@ -63,6 +65,7 @@ pub fn document(surface: &Surface, cookie: &str) -> Value {
     })
 }
 
+/// The document's entry for an operation.
 fn describe(operation: &Operation, failures: &[FailureExample], generator: &mut SchemaGenerator) -> Value {
     let OperationDoc { params, body, reply } = operation.describe(generator);
     let checks_input = !params.is_empty() || operation.has_body;
@@ -98,13 +101,14 @@ fn describe(operation: &Operation, failures: &[FailureExample], generator: &mut 
         described["deprecated"] = json!(true);
     }
     if let Some(mut schema) = body.map(Schema::to_value) {
-        published(&mut schema);
+        clean_schema(&mut schema);
         let content = content(schema, operation.example.request);
         described["requestBody"] = json!({ "required": true, "content": content });
     }
     described
 }
 
+/// The document's entries for the answers of an operation.
 fn responses(
     operation: &Operation,
     failures: &[FailureExample],
@@ -115,7 +119,7 @@ fn responses(
 ) -> Value {
     let etag = if reads { ETAG } else { ETAG_OF_CHANGE };
     let etag = json!({ "ETag": { "description": etag, "schema": { "type": "string" } } });
-    let mut success = json!({ "description": "Done." });
+    let mut success = json!({ "description": "Success." });
     if let Some(schema) = reply {
         success["content"] = content(schema.to_value(), operation.example.answer);
     }
@@ -126,44 +130,52 @@ fn responses(
     responses.insert(operation.success.as_str().into(), success);
     if reads {
         responses
-            .insert("304".into(), json!({ "description": "The caller has this version.", "headers": etag }));
+            .insert("304".into(), json!({ "description": "Nothing has changed since the version that the caller has.", "headers": etag }));
     }
     for status in operation.failures.iter().chain(&[StatusCode::FORBIDDEN]) {
-        let failure = failure::<ErrorBody>(failure_text(*status), generator);
-        responses.insert(status.as_str().into(), shown(failure, *status, operation, failures));
+        let mut failure = failure::<ErrorBody>(failure_text(*status), generator);
+        add_examples(&mut failure, *status, operation, failures);
+        responses.insert(status.as_str().into(), failure);
     }
     if checks_input {
-        let text = "The request breaks this document; every violation is listed.";
-        let failure = failure::<ValidationBody>(text, generator);
-        responses.insert("422".into(), shown(failure, StatusCode::UNPROCESSABLE_ENTITY, operation, failures));
+        let text = "The input does not match this document. The body lists every violation.";
+        let mut failure = failure::<ValidationBody>(text, generator);
+        add_examples(&mut failure, StatusCode::UNPROCESSABLE_ENTITY, operation, failures);
+        responses.insert("422".into(), failure);
     }
-    let mut unavailable = failure::<ErrorBody>("Not right now; try again after the time given.", generator);
-    let seconds = json!({ "description": "Seconds to wait.", "schema": { "type": "integer" } });
+    let mut unavailable = failure::<ErrorBody>(
+        "The server cannot do this now. Try again after the time in `Retry-After`.",
+        generator,
+    );
+    let seconds =
+        json!({ "description": "Seconds to wait before the next attempt.", "schema": { "type": "integer" } });
     unavailable["headers"] = json!({ "Retry-After": seconds });
     responses.insert("503".into(), unavailable);
     responses.insert(
         "default".into(),
-        failure::<ErrorBody>("A limit was passed, or the service failed.", generator),
+        failure::<ErrorBody>("The request exceeds a limit, or the server failed.", generator),
     );
     Value::Object(responses)
 }
 
+/// The description of a failure with this status.
 fn failure_text(status: StatusCode) -> &'static str {
     match status {
-        StatusCode::NOT_FOUND => "It does not exist; the error code says what.",
+        StatusCode::NOT_FOUND => "Something that the request names does not exist. The error code says what.",
         StatusCode::FORBIDDEN => {
-            "No valid token, no permission, or a rule said no; the error code says which."
+            "The token is not valid, the caller lacks a permission, or a rule refuses the request. The error code says which."
         }
-        _ => "The request cannot be carried out; the error code says why.",
+        _ => "The server cannot carry out the request. The error code says why.",
     }
 }
 
+/// A response with a JSON body.
 fn failure<T: JsonSchema>(description: &str, generator: &mut SchemaGenerator) -> Value {
     let schema = generator.subschema_for::<T>();
     json!({ "description": description, "content": { "application/json": { "schema": schema } } })
 }
 
-/// A JSON body, and what one looks like.
+/// A JSON body with its schema and an example.
 fn content(schema: Value, example: Option<&str>) -> Value {
     let mut content = json!({ "schema": schema });
     if let Some(example) = example {
@@ -172,13 +184,8 @@ fn content(schema: Value, example: Option<&str>) -> Value {
     json!({ "application/json": content })
 }
 
-/// A failure, with the examples that show it.
-fn shown(
-    mut failure: Value,
-    status: StatusCode,
-    operation: &Operation,
-    failures: &[FailureExample],
-) -> Value {
+/// Adds the examples of failures that fit an operation and a status.
+fn add_examples(failure: &mut Value, status: StatusCode, operation: &Operation, failures: &[FailureExample]) {
     let mut examples = Map::new();
     for example in failures.iter().filter(|example| example.status == status && (example.fits)(operation)) {
         let reference = format!("#/components/examples/{}", example.name);
@@ -187,24 +194,23 @@ fn shown(
     if !examples.is_empty() {
         failure["content"]["application/json"]["examples"] = examples.into();
     }
-    failure
 }
 
-/// A schema as it is published: what is absent is omitted and never null, so null is not a choice; and an
-/// enumeration is one list, from which generators of clients make a type.
-fn published(schema: &mut Value) {
+/// Cleans a generated schema for publication. The server omits absent fields and never sends null, so null is removed from
+/// the choices. An enumeration becomes one list, which client generators convert to a type.
+fn clean_schema(schema: &mut Value) {
     if let Ok(as_schema) = <&mut Schema>::try_from(schema) {
-        Published.transform(as_schema);
+        CleanSchema.transform(as_schema);
     }
 }
 
-struct Published;
+struct CleanSchema;
 
-impl Transform for Published {
+impl Transform for CleanSchema {
     fn transform(&mut self, schema: &mut Schema) {
         transform_subschemas(self, schema);
         let Some(object) = schema.as_object_mut() else { return };
-        list_members(object);
+        merge_enum_members(object);
         if let Some(Value::Array(names)) = object.get_mut("type") {
             names.retain(|name| name != "null");
             if let [name] = names.as_slice() {
@@ -215,15 +221,15 @@ impl Transform for Published {
         if let Some(Value::Array(members)) = object.get_mut("enum") {
             members.retain(|member| !member.is_null());
         }
-        let real = object.get_mut("anyOf").and_then(Value::as_array_mut).and_then(|choices| {
+        let only_choice = object.get_mut("anyOf").and_then(Value::as_array_mut).and_then(|choices| {
             choices.retain(|choice| choice.get("type").is_none_or(|name| name != "null"));
             if choices.len() == 1 { choices.pop() } else { None }
         });
-        if let Some(Value::Object(real)) = real {
+        if let Some(Value::Object(only_choice)) = only_choice {
             object.remove("anyOf");
-            object.extend(real);
+            object.extend(only_choice);
         }
-        // The width of our integers is no business of clients.
+        // The width of the server's integers does not matter to clients.
         if object.get("format").and_then(Value::as_str).is_some_and(|format| format.starts_with("uint")) {
             object.remove("format");
         }
@@ -233,9 +239,9 @@ impl Transform for Published {
     }
 }
 
-/// Turns members with a description of their own, which are generated as one constant each, into a list of members
-/// and one of descriptions.
-fn list_members(object: &mut Map<String, Value>) {
+/// Converts an enumeration whose members have descriptions. It is generated as one constant for each member; the result is a
+/// list of members and a list of descriptions.
+fn merge_enum_members(object: &mut Map<String, Value>) {
     let Some(Value::Array(choices)) = object.get("oneOf") else { return };
     let each =
         |field: &str| choices.iter().map(|choice| choice.get(field).cloned()).collect::<Option<Vec<_>>>();

@@ -1,4 +1,4 @@
-//! The interactive API reference at `/docs`. Its assets are in the binary, so it works without internet.
+//! The interactive API reference at `/docs`. Its assets are in the binary, so it works without access to the internet.
 
 use std::sync::{Arc, LazyLock};
 
@@ -8,22 +8,22 @@ use utoipa_swagger_ui::Config;
 
 use crate::http::reply::Answer;
 
-/// Scripts and styles from here only; the page's own style attributes are its library's.
+/// Allows scripts and styles only from this server. The library of the page uses inline styles.
 const CONTENT_SECURITY_POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; frame-ancestors 'none'",
 );
 
-/// The title of the page as its library has it, and as it is here.
+/// The title of the page in the library, and its replacement.
 const TITLES: [&str; 2] = ["<title>Swagger UI</title>", "<title>Rallypoint API</title>"];
 
 static CONFIG: LazyLock<Arc<Config<'static>>> = LazyLock::new(|| Arc::new(Config::from("/openapi.json")));
 
-/// The page or asset at a path, where it is one of ours.
+/// Answers a request for the page or one of its assets; `None` for other paths.
 pub fn page(path: &str) -> Option<Answer> {
     match path {
-        // Whoever opens the server in a browser wants to know what it is.
+        // The reference is the start page for browsers.
         "/" => return Some(redirect(StatusCode::TEMPORARY_REDIRECT, "/docs")),
-        // The assets are addressed relative to the folder.
+        // The page addresses its assets relative to this folder.
         "/docs" => return Some(redirect(StatusCode::PERMANENT_REDIRECT, "/docs/")),
         _ => {}
     }

@@ -72,7 +72,7 @@ async fn path_and_query_size_is_limited() {
     alice.get(&format!("{path}{}", "x".repeat(padding))).await.expect(200);
     let refused =
         alice.get(&format!("{path}{}", "x".repeat(padding + 1))).await.refused(414, "path_too_long");
-    assert_eq!(refused.body["desc"], "the path is longer than 57344 bytes");
+    assert_eq!(refused.body["desc"], "the path and query are longer than 57344 bytes");
     let unknown = format!("/nowhere/{}", "x".repeat(57_344));
     let request = Request::get(unknown).body(Full::default()).unwrap();
     alice.send_raw(request).await.refused(414, "path_too_long");

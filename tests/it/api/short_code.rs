@@ -106,7 +106,7 @@ fn body_for_all(player: &Client) -> Value {
 async fn every_path_accepts_a_code_for_a_session() {
     let server = Server::new();
     let mut tried = 0;
-    for operation in server.api.operations() {
+    for operation in server.pipeline.operations() {
         let (alice, _, code) = party(&server).await;
         let Some(path) = path_naming(operation, &code.to_lowercase(), &alice) else { continue };
         let admin = server.player_with(None, &["session:*"]);

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::{BodyExt as _, Full};
-use rallypoint::http::Api;
+use rallypoint::http::Pipeline;
 
 use super::Reply;
 use super::wire::parse_reply;
@@ -18,7 +18,7 @@ pub struct Replies {
 }
 
 /// Sends a request to the fast path in both of its places.
-pub async fn send(api: &Api, request: &Request<Full<Bytes>>) -> Replies {
+pub async fn send(api: &Pipeline, request: &Request<Full<Bytes>>) -> Replies {
     let under_hyper = send_under_hyper(api, request);
     Replies { under_hyper, in_service: send_in_service(api, request).await }
 }
@@ -36,7 +36,7 @@ impl Replies {
     }
 }
 
-fn send_under_hyper(api: &Api, request: &Request<Full<Bytes>>) -> Option<Reply> {
+fn send_under_hyper(api: &Pipeline, request: &Request<Full<Bytes>>) -> Option<Reply> {
     let headers = request.headers().iter();
     let mut headers: Vec<_> = headers
         .map(|(name, value)| httparse::Header { name: name.as_str(), value: value.as_bytes() })
@@ -59,7 +59,7 @@ fn parse(response: &[u8]) -> Reply {
     parse_reply(std::str::from_utf8(&response[..head_bytes]).unwrap(), body)
 }
 
-async fn send_in_service(api: &Api, request: &Request<Full<Bytes>>) -> Option<Reply> {
+async fn send_in_service(api: &Pipeline, request: &Request<Full<Bytes>>) -> Option<Reply> {
     let (head, _) = request.clone().into_parts();
     let (parts, body) = api.fast_path_in_service(&head)?.into_parts();
     Some(Response::from_parts(parts, body.collect().await.unwrap().to_bytes()).into())

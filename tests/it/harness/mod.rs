@@ -22,7 +22,7 @@ use rallypoint::auth::{DEFAULT_PLAYER_PERMISSIONS, DevelopmentKey, Grant, KeyRin
 use rallypoint::config::Config;
 use rallypoint::domain::{Platform, PlayerUuid};
 use rallypoint::env::{Clock, Entropy};
-use rallypoint::http::Api;
+use rallypoint::http::Pipeline;
 use rallypoint::jobs;
 use rallypoint::runtime::admin::Readiness;
 use rallypoint::runtime::server;
@@ -43,7 +43,7 @@ pub const XBOX_ID: &str = "bXlnYW1lfnBhcnR5fjE=";
 /// An API under test.
 #[derive(Clone)]
 pub struct Server {
-    pub api: Arc<Api>,
+    pub pipeline: Arc<Pipeline>,
     pub app: Arc<App>,
     pub clock: Clock,
     config: Arc<Config>,
@@ -80,10 +80,10 @@ impl Server {
         let ring = Arc::new(KeyRing::new(key.key_set()));
         let app = server::new_app(&config, store, ring, clock.clone(), entropy.clone(), Arc::default());
         let app = Arc::new(app);
-        let api = server::new_api(&config, Arc::clone(&app));
+        let pipeline = server::new_pipeline(&config, Arc::clone(&app));
         let (config, key) = (Arc::new(config), Arc::new(key));
         let (others, requests) = (OtherNodes::default(), fast_path::Requests::default());
-        Self { api: Arc::new(api), app, clock, config, key, entropy, others, requests }
+        Self { pipeline: Arc::new(pipeline), app, clock, config, key, entropy, others, requests }
     }
 
     /// Another node on the same store, with the same configuration, clock and key.
@@ -93,8 +93,8 @@ impl Server {
         let app =
             server::new_app(config, store, ring, self.clock.clone(), self.entropy.clone(), Arc::default());
         let app = Arc::new(app);
-        let api = server::new_api(config, Arc::clone(&app));
-        Self { api: Arc::new(api), app, others: OtherNodes::default(), ..self.clone() }
+        let pipeline = server::new_pipeline(config, Arc::clone(&app));
+        Self { pipeline: Arc::new(pipeline), app, others: OtherNodes::default(), ..self.clone() }
     }
 
     /// The readiness that the admin listener of this server reports.
@@ -304,8 +304,8 @@ impl Client {
     pub async fn send_from(&self, peer: Option<IpAddr>, request: Request<Full<Bytes>>) -> Reply {
         let node = self.server.any_node();
         let in_flight = node.requests.begin();
-        let by_fast_path = fast_path::send(&node.api, &request).await;
-        let (parts, body) = node.api.handle(request, peer).await.into_parts();
+        let by_fast_path = fast_path::send(&node.pipeline, &request).await;
+        let (parts, body) = node.pipeline.handle(request, peer).await.into_parts();
         let reply: Reply = Response::from_parts(parts, body.collect().await.unwrap().to_bytes()).into();
         if in_flight.was_alone()
             && let Some(by_fast_path) = by_fast_path.agreed()

@@ -53,7 +53,7 @@ impl Handler for AnyNode {
         request: Request<Incoming>,
         peer: SocketAddr,
     ) -> impl Future<Output = Response<Full<Bytes>>> + Send + use<> {
-        self.server.any_node().api.handle(request, Some(peer.ip()))
+        self.server.any_node().pipeline.handle(request, Some(peer.ip()))
     }
 
     fn has_fast_path(&self) -> bool {
@@ -61,13 +61,13 @@ impl Handler for AnyNode {
     }
 
     fn fast_path(&self, request: &httparse::Request<'_, '_>, response: &mut Vec<u8>) -> bool {
-        let is_answered = self.server.any_node().api.fast_path(request, response);
+        let is_answered = self.server.any_node().pipeline.fast_path(request, response);
         self.fast_path.fetch_add(is_answered.into(), Ordering::SeqCst);
         is_answered
     }
 
     fn fast_path_in_service(&self, head: &Parts) -> Option<Response<Full<Bytes>>> {
-        self.server.any_node().api.fast_path_in_service(head)
+        self.server.any_node().pipeline.fast_path_in_service(head)
     }
 }
 

@@ -9,7 +9,7 @@ use http_body_util::Full;
 use rallypoint::config::{Config, ReadConsistency};
 use rallypoint::domain::template::Visibility;
 use rallypoint::domain::{Platform, SessionId};
-use rallypoint::http::Api;
+use rallypoint::http::Pipeline;
 use rallypoint::jobs;
 use rallypoint::runtime::settings;
 
@@ -25,7 +25,7 @@ async fn send(caller: &Client, method: Method, path: &str, known: Option<&str>) 
         request = request.header("if-none-match", etag);
     }
     let request = request.body(Full::default()).unwrap();
-    match fast_path::send(&caller.server.api, &request).await.agreed() {
+    match fast_path::send(&caller.server.pipeline, &request).await.agreed() {
         Some(reply) => (true, reply),
         None => (false, caller.send_raw(request).await),
     }
@@ -325,11 +325,11 @@ async fn a_head_above_the_limits_takes_the_normal_path() {
         (path.len() - 1, header_bytes, false),
         (path.len(), header_bytes - 1, false),
     ] {
-        let mut settings = settings::api_settings(&Config::default());
+        let mut settings = settings::pipeline_settings(&Config::default());
         settings.limits.path_bytes_max = path_bytes_max;
         settings.limits.header_bytes_max = header_bytes_max;
-        let api = Api::new(Arc::clone(&server.app), vec![rallypoint::api::surface()], settings);
-        let reply = fast_path::send(&api, &request()).await.agreed();
+        let pipeline = Pipeline::new(Arc::clone(&server.app), vec![rallypoint::api::surface()], settings);
+        let reply = fast_path::send(&pipeline, &request()).await.agreed();
         assert_eq!(reply.is_some(), is_fast);
     }
 }

@@ -46,7 +46,7 @@ async fn refusal(operation: &Operation, caller: &Client, player: Uuid) -> Option
 async fn every_operation_refuses_callers_without_a_valid_token() {
     let server = Server::new();
     let forged = server.player().token.unwrap() + "x";
-    for operation in server.api.operations() {
+    for operation in server.pipeline.operations() {
         let refused = refusal(operation, &server.anonymous(), Uuid::nil()).await;
         assert_eq!(refused.as_deref(), Some("token_missing"), "{}", operation.id);
         for token in [forged.as_str(), "x", "a.b.c"] {
@@ -74,7 +74,7 @@ async fn a_refusal_names_the_permissions_that_would_be_enough() {
         permissions.iter().map(|permission| permission.name()).collect()
     };
     let (nobody, mut own_only) = (server.player_with(None, &[]), 0);
-    for operation in server.api.operations() {
+    for operation in server.pipeline.operations() {
         let (any, own) = (names(operation.policy.any_of()), names(operation.policy.own_of()));
         let named = enough(operation, &nobody, nobody.player).await;
         assert_eq!(named, Some([&any[..], &own].concat().join(", ")), "{}", operation.id);
@@ -104,7 +104,7 @@ async fn the_permission_matrix_matches_the_snapshot() {
             (permission, server.player_with(None, &names), server.service(&names))
         })
         .collect();
-    for operation in server.api.operations() {
+    for operation in server.pipeline.operations() {
         let (mut oneself, mut other, mut service) = (Vec::new(), Vec::new(), Vec::new());
         for (permission, player, serving) in &callers {
             if refusal(operation, player, player.player).await.is_none() {
