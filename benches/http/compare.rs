@@ -194,7 +194,8 @@ pub async fn make_conditional(address: SocketAddr, requests: &mut [Vec<Request>]
 /// Asserts that after all guests join at the same moment, all are in the session, and after all leave, none is.
 async fn check_all_join(case: Case, address: SocketAddr, requests: &[Vec<Request>]) {
     let meeting = case.sessions_of_callers(0, 0)[0][0];
-    let (host, mut connection) = (requests::token(meeting.player(1)), Connection::open(address).await);
+    let host = requests::token(meeting.player(1));
+    let mut connection = Connection::open(address).await;
     let mut guests = Client::open_all(&[address], requests.to_vec(), case.steps()).await;
     for guests_in in [guests.len(), 0] {
         load::once(&mut guests).await;

@@ -101,7 +101,8 @@ async fn read_all(address: SocketAddr, kind: Kind, sessions: u64, request: fn(Wh
     let mut readers = JoinSet::new();
     for reader in 0..READERS {
         readers.spawn(async move {
-            let (mut connection, token) = (Connection::open(address).await, requests::reader_token());
+            let mut connection = Connection::open(address).await;
+            let token = requests::reader_token();
             for number in (reader..sessions).step_by(READERS as usize) {
                 connection.send(&request(Which { kind, number }, &token)).await;
             }

@@ -78,7 +78,7 @@ pub async fn serve(
             limits.head_timeout,
             Arc::clone(&state),
         );
-        let connection = until_drained(connection, stop.clone(), state);
+        let connection = until_drained(connection, stop.child_token(), state);
         connections.spawn(count(connection, Arc::clone(&metrics), permit));
     }
     drop(listener);

@@ -124,6 +124,9 @@ impl Pipeline {
                 operations.push(operation);
             }
         }
+        let mut ids: Vec<_> = operations.iter().map(|operation| operation.id).collect();
+        ids.sort_unstable();
+        assert!(ids.is_sorted_by(|one, next| one < next), "two operations have the same id");
         let metrics = Arc::clone(&app.metrics);
         metrics.register_operations(operations.iter().map(|operation| operation.id));
         let router = routes.into_router();
@@ -228,7 +231,7 @@ impl Pipeline {
     fn page(&self, parts: &Parts) -> Option<Response<Full<Bytes>>> {
         let path = parts.uri.path();
         // Most requests are for an operation; for them, no document is searched.
-        let has_prefix = self.prefixes.iter().any(|prefix| path.starts_with(prefix));
+        let has_prefix = self.prefixes.iter().any(|prefix| is_below(path, prefix));
         if has_prefix && !path.ends_with("/openapi.json") {
             return None;
         }
@@ -365,6 +368,11 @@ impl Pipeline {
             Err(_) => Err(Error::RequestTimeout),
         }
     }
+}
+
+/// Whether a path is a prefix itself, or below it: `/docs` is not below `/d`.
+fn is_below(path: &str, prefix: &str) -> bool {
+    path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// The indexes of the operations on each path, from which the router is built.

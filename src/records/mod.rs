@@ -9,7 +9,8 @@
 //! 1. **A new field needs no new format.** It has a default for readers that do not find it. An older build keeps the
 //!    fields of a session that it does not know, and writes them back with each change ([`unknown`]). So builds may
 //!    change one session in turn, and no field is lost.
-//! 2. **A new meaning needs a new format.** The first byte of a stored session is its format. A build refuses a format
+//! 2. **A new meaning needs a new format.** So does a new variant of a stored enum, which an older build cannot read. The
+//!    first byte of a stored session is its format. A build refuses a format
 //!    that it does not know and changes nothing. Such a release must say in its notes that nodes of the version before have to
 //!    stop first.
 //!

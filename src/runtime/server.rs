@@ -22,6 +22,7 @@ use crate::config::{Config, StoreKind};
 use crate::env::{Clock, Entropy};
 use crate::http::connection::Handler;
 use crate::http::listener;
+use crate::http::surface::Surface;
 use crate::http::{Cors, Pipeline};
 use crate::jobs;
 use crate::records::keys::KEY_UPGRADE;
@@ -338,9 +339,14 @@ pub fn new_app(
     app
 }
 
+/// Every surface on the listener of the API. The document of the first one is at `/openapi.json`.
+pub fn surfaces() -> Vec<Surface> {
+    vec![api::surface()]
+}
+
 /// The request pipeline, as configured.
 pub fn new_pipeline(config: &Config, app: Arc<App>) -> Pipeline {
-    Pipeline::new(app, vec![api::surface()], settings::pipeline_settings(config))
+    Pipeline::new(app, surfaces(), settings::pipeline_settings(config))
 }
 
 /// Warns of platforms that have no numeric id. Published clients reject a list of templates that contains one.

@@ -26,7 +26,9 @@ pub async fn create(cluster: &Cluster, name: &str) {
 
 /// Stores sessions with the same deadline: the rows that a server writes, with COPY.
 pub async fn fill(cluster: &Cluster, name: &str, numbers: Range<u64>, deadline_ms: i64) {
-    let (client, sessions, mut versions) = (cluster.client(name).await, Sessions::new(), Dice(numbers.start));
+    let client = cluster.client(name).await;
+    let sessions = Sessions::new();
+    let mut versions = Dice(numbers.start);
     for start in numbers.clone().step_by(STORED_AT_ONCE as usize) {
         let copy = "COPY rallypoint_entries (key, value, version) FROM STDIN (FORMAT binary)";
         let sink = client.copy_in(copy).await.unwrap();

@@ -91,7 +91,8 @@ async fn listing_again_replaces_the_data_and_keeps_the_position() {
 async fn only_the_leader_lists_and_only_types_that_allow_it() {
     let server = Server::new();
     let (alice, bob, stranger) = (server.player(), server.player(), server.player());
-    let (game, party) = (alice.creates("game").await, alice.creates("party").await);
+    let game = alice.creates("game").await;
+    let party = alice.creates("party").await;
     bob.joins(&game).await.expect(200);
     list(&bob, &game, json!({})).await.refused(403, "not_session_leader");
     list(&stranger, &game, json!({})).await.refused(403, "not_active_in_session");
@@ -296,7 +297,8 @@ async fn the_etag_of_a_page_covers_that_page_only() {
     let (server, [(alice, first), (bob, _)]) = games().await;
     let reader = server.player();
     let (all, one) = ("/v1/browser?session_type=game", "/v1/browser?session_type=game&page_size=1");
-    let (whole, part) = (reader.get(all).await.expect(200), reader.get(one).await.expect(200));
+    let whole = reader.get(all).await.expect(200);
+    let part = reader.get(one).await.expect(200);
     reader.get_if_none_match(all, &whole.etag()).await.expect(304);
     reader.get_if_none_match(one, &whole.etag()).await.expect(200);
     // A change that the page does not show keeps its ETag.

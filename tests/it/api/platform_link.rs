@@ -23,7 +23,8 @@ async fn linking_the_same_pair_again_changes_nothing() {
 async fn linking_a_platform_session_of_another_session_is_refused_and_changes_nothing() {
     let server = Server::new();
     let (alice, bob) = (server.player(), server.player());
-    let (hers, his) = (alice.creates("party").await, bob.creates("party").await);
+    let hers = alice.creates("party").await;
+    let his = bob.creates("party").await;
     alice.links(&hers).await.expect(200);
     let before = contents(&server).await;
     bob.links(&his).await.refused(403, "platform_session_in_use");

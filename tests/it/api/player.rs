@@ -156,7 +156,8 @@ async fn the_longest_active_player_leads_after_the_leader_leaves() {
 async fn a_session_ends_with_its_last_player_unless_the_template_keeps_it() {
     let server = Server::with(|config| config.templates.get_mut("game").unwrap().keep_alive_on_empty = true);
     let alice = server.player();
-    let (party, game) = (alice.creates("party").await, alice.creates("game").await);
+    let party = alice.creates("party").await;
+    let game = alice.creates("game").await;
     alice.leaves(&party).await.expect(204);
     alice.session(&party).await.refused(404, "session_not_found");
     alice.leaves(&game).await.expect(204);

@@ -24,7 +24,8 @@ impl IndexedGame {
             config.templates.get_mut("party").unwrap().keep_alive_on_empty = true;
         });
         let (alice, invited, reserved) = (server.lasting_player(), server.player(), server.player());
-        let (game, party) = (alice.creates("game").await, alice.creates("party").await);
+        let game = alice.creates("game").await;
+        let party = alice.creates("party").await;
         alice.links(&game).await.expect(200);
         alice.invites(&game, &invited).await.expect(200);
         alice.updates(&game, &reserved, json!({"status": "reserved"})).await.expect(200);

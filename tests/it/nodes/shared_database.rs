@@ -31,7 +31,8 @@ struct Shared {
 
 impl Shared {
     async fn new() -> Self {
-        let (dir, database) = (TempDir::new().unwrap(), Database::new().await);
+        let dir = TempDir::new().unwrap();
+        let database = Database::new().await;
         let keys = dir.path().join("jwks.json");
         let key = json!({"kty": "oct", "alg": "HS256", "kid": "1", "k": URL_SAFE_NO_PAD.encode(SECRET)});
         std::fs::write(&keys, json!({"keys": [key]}).to_string()).unwrap();

@@ -28,7 +28,8 @@ fn at(node: &Server, client: &Client) -> Client {
 async fn a_read_misses_only_changes_younger_than_the_bound() {
     for [one, other] in nodes().await {
         let alice = one.player();
-        let (session, there) = (alice.creates("game").await, at(&other, &alice));
+        let session = alice.creates("game").await;
+        let there = at(&other, &alice);
         alice.links(&session).await.expect(200);
         let before = [there.session(&session).await.etag(), there.xbox().await.etag()];
         one.clock.advance((BOUND_MS - 1) * MILLISECOND);
@@ -104,7 +105,8 @@ async fn a_clock_set_back_does_not_extend_the_bound() {
     for [one, other] in nodes().await {
         let alice = one.player();
         one.clock.advance(Duration::from_secs(60));
-        let (session, there) = (alice.creates("game").await, at(&other, &alice));
+        let session = alice.creates("game").await;
+        let there = at(&other, &alice);
         there.session(&session).await.expect(200);
         set_back(&one, 30_000);
         let path = format!("/v1/session/{session}");

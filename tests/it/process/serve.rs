@@ -261,7 +261,8 @@ async fn refused(address: SocketAddr) {
 async fn check_that_requests_under_way_finish(signal: Signal) {
     let dir = TempDir::new().unwrap();
     let mut server = Server::start(dir.path()).await;
-    let (address, admin) = (server.address, server.admin_address().await);
+    let address = server.address;
+    let admin = server.admin_address().await;
     let token = token(dir.path(), &[]).await;
     let mut player = Connection::open(address, Some(&token)).await.unwrap();
     let session = creates(&mut player).await;
@@ -301,7 +302,8 @@ async fn a_server_drains_before_it_stops() {
     let mut command = serve(dir.path(), &[]);
     command.env("RALLYPOINT_HTTP__LEAVE_DELAY_S", "3600");
     let mut server = Server::spawn(command).await;
-    let (address, admin) = (server.address, server.admin_address().await);
+    let address = server.address;
+    let admin = server.admin_address().await;
     assert_eq!(get(admin, "/ready").await.expect(200).bytes, "ready\n");
     server.signal(Signal::TERM);
     server.logged("draining: /ready answers 503").await;

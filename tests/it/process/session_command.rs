@@ -72,7 +72,8 @@ async fn list_shows_the_sessions_of_a_player() {
     let mut setup = Setup::new().await;
     let empty = setup.session(&["list", "--player", PLAYER]).await.expect(0);
     assert_eq!(empty.stdout, "SESSION  TYPE  STATUS\n");
-    let (party, game) = (setup.creates("party").await, setup.creates("game").await);
+    let party = setup.creates("party").await;
+    let game = setup.creates("game").await;
     let listed = setup.session(&["list", "--player", PLAYER]).await.expect(0);
     let header = format!("{:36}  TYPE   STATUS", "SESSION");
     assert_eq!(listed.stdout, format!("{header}\n{game}  game   active\n{party}  party  active\n"));
@@ -111,7 +112,8 @@ async fn list_shows_the_browser_page_after_page() {
     assert_eq!(empty.stdout, "SESSION  TYPE  PLAYERS  HEALTH\n");
     assert!(empty.stderr.starts_with("note: no session is in the browser"), "{empty:?}");
     assert!(empty.stderr.contains("--player UUID") && empty.stderr.contains("session show"), "{empty:?}");
-    let (duel, hidden) = (setup.creates("duel").await, setup.creates("hidden").await);
+    let duel = setup.creates("duel").await;
+    let hidden = setup.creates("hidden").await;
     let table = setup.session(&["list"]).await.expect(0).stdout;
     assert_eq!(table.lines().count(), 53, "{table}");
     let header = format!("{:36}  TYPE   PLAYERS  HEALTH", "SESSION");

@@ -69,14 +69,17 @@ async fn at(server: &Node, store: Store, caller: &Client) -> Client {
 
 #[tokio::test]
 async fn a_copy_to_a_database_and_back_is_the_same() {
-    let (here, back, database) = (TempDir::new().unwrap(), TempDir::new().unwrap(), Database::new().await);
+    let here = TempDir::new().unwrap();
+    let back = TempDir::new().unwrap();
+    let database = Database::new().await;
     let server = Node::over(open(here.path()), |_| {});
     let (alice, invited) = (server.lasting_player(), server.lasting_player());
     let game = creates_indexed_game(&alice, &invited).await;
     for _ in 0..20 {
         server.lasting_player().creates("party").await;
     }
-    let (seen, session) = (alice.xbox().await.expect(200), alice.session(&game).await.expect(200));
+    let seen = alice.xbox().await.expect(200);
+    let session = alice.session(&game).await.expect(200);
     let all = contents(&server).await;
     server.app.sessions.store().close().await.unwrap();
 
@@ -140,7 +143,8 @@ async fn a_directory_in_use_is_refused_as_source_and_target() {
 
 #[tokio::test]
 async fn a_database_in_use_is_refused_as_source_and_target() {
-    let (dir, database) = (TempDir::new().unwrap(), Database::new().await);
+    let dir = TempDir::new().unwrap();
+    let database = Database::new().await;
     put(&open(dir.path()), "key", "value").await;
     let server = Store::Postgres(database.open().await);
     put(&server, "key", "value").await;
@@ -162,7 +166,9 @@ async fn a_database_in_use_is_refused_as_source_and_target() {
 
 #[tokio::test]
 async fn a_target_with_data_is_refused_until_emptied_as_the_error_says() {
-    let (source, other, database) = (TempDir::new().unwrap(), TempDir::new().unwrap(), Database::new().await);
+    let source = TempDir::new().unwrap();
+    let other = TempDir::new().unwrap();
+    let database = Database::new().await;
     put(&open(source.path()), "key", "value").await;
     let there = open_unseen(&database).await;
     for store in [open(other.path()), Store::Postgres(there.clone())] {
@@ -189,7 +195,8 @@ async fn a_target_with_data_is_refused_until_emptied_as_the_error_says() {
 
 #[tokio::test]
 async fn wrong_sources_and_targets_are_refused() {
-    let (empty, database) = (TempDir::new().unwrap(), Database::new().await);
+    let empty = TempDir::new().unwrap();
+    let database = Database::new().await;
     let nowhere = empty.path().join("rallypoint-dada");
     refused(copies(text(&nowhere), &database.url).await, "--from: there is no store in ");
     assert!(!nowhere.exists());
@@ -220,13 +227,15 @@ async fn wrong_sources_and_targets_are_refused() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_copy_is_complete_although_connections_break() {
     const KEYS: usize = 5_000;
-    let (database, source) = (Database::new().await, Store::Memory(Memory::default()));
+    let database = Database::new().await;
+    let source = Store::Memory(Memory::default());
     let mut batch = Batch::default();
     for n in 0..KEYS {
         batch = batch.put(format!("key-{n:05}"), format!("value {n}"));
     }
     source.commit(batch).await.unwrap();
-    let (target, client) = (Store::Postgres(database.open().await), database.client().await);
+    let target = Store::Postgres(database.open().await);
+    let client = database.client().await;
     // At each report of progress, which comes while the next page is copied.
     let (report, mut reports) = mpsc::unbounded_channel();
     let cutting = tokio::spawn(async move {

@@ -104,7 +104,8 @@ async fn a_body_that_arrives_too_slowly_is_408() {
     let body = creation("party").to_string();
     let whole = create(&alice, &body);
     for sent in [whole.len() - body.len(), whole.len() - 1] {
-        let (mut wire, started) = (listener.connect().await, Instant::now());
+        let mut wire = listener.connect().await;
+        let started = Instant::now();
         wire.send(&whole[..sent]).await;
         let refused = wire.answer().await;
         assert_eq!(started.elapsed().as_secs(), 15, "body_timeout_s");
@@ -137,12 +138,14 @@ async fn a_head_that_arrives_too_slowly_ends_the_connection() {
     for start in
         ["", "G", "GET /session/v1/template HTTP/1.1\r\n", "GET /session HTTP/1.1\r\nhost: localhost\r\n"]
     {
-        let (mut wire, started) = (listener.connect().await, Instant::now());
+        let mut wire = listener.connect().await;
+        let started = Instant::now();
         wire.send(start).await;
         wire.ends().await;
         assert_eq!(started.elapsed().as_secs(), 75, "head_timeout_s");
         // A byte now and then does not extend the time.
-        let (mut wire, started) = (listener.connect().await, Instant::now());
+        let mut wire = listener.connect().await;
+        let started = Instant::now();
         wire.send(start).await;
         wire.trickle(["x"]).await;
         assert!(started.elapsed().as_secs() <= 80, "{:?}", started.elapsed());
@@ -252,7 +255,8 @@ async fn a_stop_waits_for_requests_only() {
     }
     // Two requests: one whose head has arrived and whose body has not, and one whose head arrives during the stop.
     let body = creation("party").to_string();
-    let (mut sending, mut late) = (listener.connect().await, listener.connect().await);
+    let mut sending = listener.connect().await;
+    let mut late = listener.connect().await;
     let with_expect = head(
         "POST",
         "/v1/session",

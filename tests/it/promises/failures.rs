@@ -17,7 +17,8 @@ async fn a_failed_write_is_503_and_changes_nothing() {
     let (alice, bob) = (server.player(), server.player());
     let session = alice.creates("game").await;
     alice.links(&session).await.expect(200);
-    let (before, etag) = (contents(&server).await, alice.session(&session).await.etag());
+    let before = contents(&server).await;
+    let etag = alice.session(&session).await.etag();
 
     memory.fail_next_commits(u64::MAX);
     let join_path = format!("{}/player/me", platform_path("XboxLive", XBOX_ID));

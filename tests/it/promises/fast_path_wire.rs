@@ -406,7 +406,8 @@ proptest! {
             }
             cuts.push(all.len());
             cuts.sort_unstable();
-            let (mut wire, mut sent) = (listener.connect().await, 0);
+            let mut wire = listener.connect().await;
+            let mut sent = 0;
             for cut in cuts {
                 send_piece(&mut wire, &all[sent..cut]).await;
                 sent = cut;

@@ -331,7 +331,8 @@ fn malformed_requests(runner: TestRunner, malformed: &impl Strategy<Value = Malf
     let callers = [alice.clone(), alice, admin, server.anonymous()];
     let answered = async |(malformed, caller): (MalformedRequest, usize)| {
         // Create-or-join returns the same session, unless a case has ended it.
-        let (known, caller) = (callers[0].creates("game").await, &callers[caller]);
+        let known = callers[0].creates("game").await;
+        let caller = &callers[caller];
         let reply = caller.send_checked(malformed.request(&known, caller.token.as_deref())).await;
         prop_assert!(reply.status.as_u16() < 500, "{} {}", reply.status, reply.body);
         Ok(())

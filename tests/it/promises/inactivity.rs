@@ -402,7 +402,8 @@ async fn ended_sessions_are_no_longer_watched() {
     });
     let watched = || server.app.presence.watched_count();
     let alice = server.lasting_player();
-    let (left, ended) = (alice.creates("game").await, alice.creates("game").await);
+    let left = alice.creates("game").await;
+    let ended = alice.creates("game").await;
     alice.creates("game").await;
     alice.creates("party").await;
     assert_eq!(watched(), 3, "the party has no timeouts and is not watched");

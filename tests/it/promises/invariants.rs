@@ -55,7 +55,8 @@ impl World {
             Client { player, ..server.bearer(server.token(&grant)) }
         });
         let players: Vec<_> = players.collect();
-        let (game, party) = (players[0].creates("game").await, players[3].creates("party").await);
+        let game = players[0].creates("game").await;
+        let party = players[3].creates("party").await;
         players[3].opens(&party).await;
         for joiner in &players[1..3] {
             joiner.joins(&game).await.expect(200);

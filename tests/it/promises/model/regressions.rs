@@ -35,7 +35,8 @@ async fn quota_errors_are_shown_only_to_callers_who_may_invite() {
         config.sessions.sessions_per_player_max = 1;
     });
     let (alice, bob, carol) = (server.player(), server.player(), server.player());
-    let (hers, his) = (alice.creates("party").await, bob.creates("party").await);
+    let hers = alice.creates("party").await;
+    let his = bob.creates("party").await;
     invites(&alice, &hers, &carol).await.expect(200);
     invites(&bob, &his, &carol).await.refused(403, "too_many_invites");
     invites(&alice, &his, &carol).await.refused(403, "not_active_in_session");
@@ -53,7 +54,8 @@ async fn quota_errors_are_shown_only_to_callers_who_may_invite() {
 async fn inviting_a_session_does_not_count_players_who_are_members_already() {
     let server = Server::with(|config| config.sessions.invites_per_player_max = 1);
     let (alice, bob, carol) = (server.player(), server.player(), server.player());
-    let (hers, his) = (alice.creates("party").await, bob.creates("party").await);
+    let hers = alice.creates("party").await;
+    let his = bob.creates("party").await;
     alice.opens(&hers).await;
     bob.joins(&hers).await.expect(200);
     let third = carol.creates("party").await;
@@ -146,7 +148,8 @@ async fn a_refused_listing_uses_no_number() {
 async fn a_refused_change_does_not_keep_a_session_alive() {
     let server = Server::new();
     let (alice, bob) = (server.lasting_player(), server.lasting_player());
-    let (hers, his) = (alice.creates("party").await, bob.creates("party").await);
+    let hers = alice.creates("party").await;
+    let his = bob.creates("party").await;
     bob.links(&his).await.expect(200);
     server.advance(Duration::from_secs(600)).await;
     // Only the store knows that the other session has linked it.

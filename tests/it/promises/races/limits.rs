@@ -41,7 +41,8 @@ async fn membership_counts(server: &Server, player: &Client) -> (usize, usize) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn concurrent_joins_of_many_sessions_stop_at_the_session_limit() {
     on_each_store(small_quota, async |server| {
-        let (games, player) = (games(server, REQUESTS).await, server.player());
+        let games = games(server, REQUESTS).await;
+        let player = server.player();
         let joins = games.iter().map(|(_, game)| post(&player, &me(game), joining()));
         assert_eq!(outcome(&concurrently(joins).await), (5, codes(["too_many_sessions"])));
         assert_eq!(membership_counts(server, &player).await, (5, 0));
@@ -52,7 +53,8 @@ async fn concurrent_joins_of_many_sessions_stop_at_the_session_limit() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn every_join_path_counts_toward_the_session_limit() {
     on_each_store(small_quota, async |server| {
-        let (games, player) = (games(server, REQUESTS).await, server.player());
+        let games = games(server, REQUESTS).await;
+        let player = server.player();
         for (index, (leader, game)) in games.iter().enumerate() {
             leader.post(&link_path("PSN", &index.to_string(), game), &Value::Null).await.expect(200);
         }
@@ -82,7 +84,8 @@ fn joining_for() -> Value {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn concurrent_invites_stop_at_the_invite_limit() {
     on_each_store(small_quota, async |server| {
-        let (games, player) = (games(server, REQUESTS).await, server.player());
+        let games = games(server, REQUESTS).await;
+        let player = server.player();
         let invites = games.iter().enumerate().map(|(index, (leader, game))| match index % 2 {
             0 => post(leader, &action_path(game, player.player, "invite"), json!({})),
             _ => post(
@@ -100,7 +103,8 @@ async fn concurrent_invites_stop_at_the_invite_limit() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn concurrent_invites_of_a_party_stop_at_the_invite_limit_of_each_player() {
     on_each_store(small_quota, async |server| {
-        let (games, party) = (games(server, REQUESTS).await, players(server, 4));
+        let games = games(server, REQUESTS).await;
+        let party = players(server, 4);
         let session = party[0].creates("party").await;
         party[0].opens(&session).await;
         for member in &party[1..] {
@@ -124,7 +128,8 @@ async fn concurrent_invites_of_a_party_stop_at_the_invite_limit_of_each_player()
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn joins_of_disconnected_callers_count_toward_the_session_limit() {
     on_each_store(small_quota, async |server| {
-        let (games, player) = (games(server, REQUESTS).await, server.player());
+        let games = games(server, REQUESTS).await;
+        let player = server.player();
         let joins = games.iter().enumerate().map(|(index, (_, game))| {
             let mut join = post(&player, &me(game), joining());
             async move {

@@ -56,7 +56,8 @@ async fn while_request_waits(
             config.templates.get_mut("party").unwrap().players_per_team = 8;
         });
         let all = players(&server, 5);
-        let (party, game) = (all[0].creates("party").await, all[0].creates("game").await);
+        let party = all[0].creates("party").await;
+        let game = all[0].creates("game").await;
         all[0].opens(&party).await;
         for member in &all[1..] {
             member.joins(&party).await.expect(200);
