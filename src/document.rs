@@ -1,4 +1,4 @@
-//! A rendered answer: its bytes, and the ETag that speaks for exactly these bytes.
+//! A rendered document: the bytes of a reply, and the ETag of exactly these bytes.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -7,40 +7,44 @@ use http::HeaderValue;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-/// Bytes of the digest kept in an ETag: enough that two documents never share one, even on purpose.
+/// Length of the digest in an ETag, in bytes. With 128 bits of SHA-256 it is infeasible to construct two documents with
+/// the same ETag.
 const ETAG_DIGEST_BYTES: usize = 16;
-/// Bytes of JSON that are rendered without asking for more memory.
+/// Initial capacity of the buffer for JSON, in bytes. Most documents fit into it.
 const JSON_BYTES_TYPICAL: usize = 2048;
 
-/// Rendered once, sent many times.
+/// A document that is rendered once and sent many times.
 #[derive(Clone, Debug)]
 pub struct Document {
-    /// JSON.
+    /// The JSON of the document.
     pub body: Bytes,
-    /// Strong, quoted, a digest of the body: equal if and only if the body is, on every node and after every
-    /// restart.
+    /// A strong ETag: the quoted digest of the body. Equal bodies have equal ETags on every node and after every
+    /// restart; different bodies have different ETags.
     pub etag: HeaderValue,
 }
 
 impl Document {
-    /// Renders a value.
+    /// Renders a value as JSON, and computes the ETag.
+    ///
+    /// # Panics
+    /// As for [`render`](Self::render).
     pub fn of(value: &impl Serialize) -> Self {
         let mut whole = to_json(value);
         let body_bytes = whole.len();
         let digest = Sha256::digest(&whole);
         let tag = URL_SAFE_NO_PAD.encode(&digest[..ETAG_DIGEST_BYTES]);
-        // Body and tag lie in one piece of memory, which is cheaper to share than two.
+        // Body and ETag share one allocation, which is cheaper to clone than two.
         whole.extend([b"\"", tag.as_bytes(), b"\""].concat());
         let mut body = Bytes::from(whole.into_boxed_slice());
         let etag = HeaderValue::from_maybe_shared(body.split_off(body_bytes));
         Self { body, etag: etag.expect("base64 in quotes is a header value") }
     }
 
-    /// The JSON of a value.
+    /// Renders a value as JSON, without an ETag.
     ///
     /// # Panics
-    /// On values that have no JSON (maps with keys that are no strings): a fault in our types that any test of
-    /// the operation shows.
+    /// If the value has no JSON form, for example a map whose keys are not strings. That is a bug in the type, which
+    /// every test of the operation finds.
     pub fn render(value: &impl Serialize) -> Bytes {
         to_json(value).into_boxed_slice().into()
     }

@@ -1,4 +1,5 @@
-//! Time and chance, passed in: a test advances a clock and seeds the dice instead of sleeping and hoping.
+//! Time and randomness as arguments. A test advances the clock instead of sleeping, and seeds the randomness to repeat
+//! a run.
 
 use std::sync::{
     Arc, Mutex, PoisonError,
@@ -9,12 +10,12 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use uuid::Uuid;
 
-/// Where the time comes from.
+/// A source of the time.
 #[derive(Clone, Debug)]
 pub enum Clock {
-    /// The machine's clock.
+    /// The clock of the machine.
     System,
-    /// A clock that stands still until a test advances it; milliseconds since the epoch.
+    /// A clock for tests, in milliseconds since the epoch. It stands still until a test advances it.
     Manual(Arc<AtomicI64>),
 }
 
@@ -29,7 +30,7 @@ impl Clock {
         match self {
             #[allow(
                 clippy::disallowed_methods,
-                reason = "this is the clock that everyone else is pointed to"
+                reason = "the only place that may read the clock of the machine"
             )]
             Self::System => {
                 let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
@@ -39,35 +40,36 @@ impl Clock {
         }
     }
 
-    /// The time in whole milliseconds: what is stored and shown has no finer grain.
+    /// The time, in whole milliseconds. Stored times and times in replies have this precision as well.
     pub fn now(&self) -> Timestamp {
         Timestamp::from_millisecond(self.now_ms()).unwrap_or(Timestamp::MAX)
     }
 
-    /// Advances a manual clock; a system clock takes no notice.
+    /// Advances a manual clock. Does nothing to a system clock.
     pub fn advance(&self, by: Duration) {
         if let Self::Manual(ms) = self {
             ms.fetch_add(i64::try_from(by.as_millis()).unwrap_or(i64::MAX), Ordering::AcqRel);
         }
     }
 
-    /// A reading for measuring durations; always the machine's, since metrics are not simulated.
+    /// The monotonic clock of the machine, to measure durations. A manual clock returns it as well, because tests do
+    /// not simulate durations.
     pub fn instant(&self) -> Instant {
         Instant::now()
     }
 }
 
-/// Where chance comes from.
+/// A source of randomness.
 #[derive(Clone, Debug)]
 pub enum Entropy {
-    /// The operating system's generator.
+    /// The random number generator of the operating system.
     System,
-    /// A repeatable sequence for tests; never for keys.
+    /// A repeatable sequence for tests. Not fit for keys.
     Seeded(Arc<Mutex<u64>>),
 }
 
 impl Entropy {
-    /// A repeatable sequence.
+    /// The repeatable sequence of this seed.
     pub fn seeded(seed: u64) -> Self {
         Self::Seeded(Arc::new(Mutex::new(seed)))
     }
@@ -75,7 +77,7 @@ impl Entropy {
     /// Random bytes.
     ///
     /// # Panics
-    /// Where the operating system has no randomness to give: there is no safe way on from there.
+    /// If the random number generator of the operating system fails. Predictable ids and salts would not be safe.
     pub fn bytes<const N: usize>(&self) -> [u8; N] {
         let mut bytes = [0; N];
         match self {
@@ -93,7 +95,7 @@ impl Entropy {
         bytes
     }
 
-    /// A number from 0 up to and without 1.
+    /// A random number from 0 (included) to 1 (excluded).
     pub fn fraction(&self) -> f64 {
         f64::from(u32::from_le_bytes(self.bytes())) / (f64::from(u32::MAX) + 1.0)
     }
@@ -104,7 +106,7 @@ impl Entropy {
     }
 }
 
-/// SplitMix64: a published, tiny generator with a full period, enough to make tests repeatable.
+/// The next number of SplitMix64, a published generator with a period of 2^64.
 fn split_mix(state: &mut u64) -> u64 {
     *state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
     let mut word = *state;

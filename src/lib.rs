@@ -1,6 +1,6 @@
 //! Rallypoint: a self-hosted game session service that speaks the RallyHere session API.
 //!
-//! The modules in reading order; `docs/ARCHITECTURE.md` is the map.
+//! The modules are in reading order. `docs/ARCHITECTURE.md` describes them and how they depend on each other.
 
 pub mod env;
 pub mod domain;

@@ -1,19 +1,19 @@
-//! Directories that nobody but their owner may look into.
+//! Directories that only their owner can access.
 
 use std::fs::DirBuilder;
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 
-/// Creates a directory and what is missing above it, for its owner alone. One that is there already stays as it is:
-/// whom it is open to was somebody's choice.
+/// Creates a directory and its missing parents with mode 0700. An existing directory keeps its mode: the operator may
+/// have chosen it.
 ///
 /// # Errors
-/// Where it cannot be created, or is a file.
+/// [`ErrorKind::NotADirectory`] if the path is a file; other errors of the operating system.
 pub fn create(dir: &Path) -> io::Result<()> {
     let created = DirBuilder::new().recursive(true).mode(0o700).create(dir);
     match created {
-        // The system says of a file that it exists.
+        // The operating system reports only that the path exists. It accepts an existing directory, so this is a file.
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {
             Err(io::Error::new(ErrorKind::NotADirectory, "it is a file, not a directory"))
         }

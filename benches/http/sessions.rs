@@ -194,7 +194,7 @@ impl Sessions {
     /// The deadline of a session that is used now.
     pub fn deadline_from_now_ms(&self) -> i64 {
         let idle = Duration::from_secs(self.config.sessions.idle_s);
-        Deadlines::new(i64::try_from(idle.as_millis()).unwrap()).from_now(Clock::System.now_ms())
+        Deadlines::new(i64::try_from(idle.as_millis()).unwrap()).new_deadline_ms(Clock::System.now_ms())
     }
 
     /// The commit with which a server stores a session.

@@ -186,15 +186,15 @@ impl<'a> Poll<'a> {
 
     /// The document for a caller who may see all of it; `None` for others, and if it is too large.
     fn document<'l>(self, app: &App, caller: &Caller, cached: &'l CachedSession) -> Option<&'l Document> {
-        let (is_active, shows_everyone) = match caller.actor_unless(Permission::ReadAny) {
+        let (is_active, all_players_visible) = match caller.actor_unless(Permission::ReadAny) {
             Actor::Anyone => (true, true),
-            Actor::Player(player) => (cached.is_active(player), cached.shows_everyone()),
+            Actor::Player(player) => (cached.is_active(player), cached.all_players_visible()),
             Actor::Nobody => (false, false),
         };
         let document = match self {
             _ if !is_active => None,
             Self::PlatformSession(platform, _) => platform_document(cached, platform),
-            Self::Session { .. } => shows_everyone.then(|| full_document(app, cached)),
+            Self::Session { .. } => all_players_visible.then(|| full_document(app, cached)),
         };
         document.filter(|document| document.body.len() <= BODY_BYTES_MAX)
     }

@@ -1,4 +1,5 @@
-//! What the operator configured for clients to read and for rules to go by. Replaced whole when the file changes.
+//! The catalog: session templates, regions and instance templates from the configuration. It is replaced as a whole
+//! when the configuration is read again.
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
@@ -11,21 +12,21 @@ use crate::domain::region::Region;
 use crate::domain::template::Template;
 use crate::domain::{Refused, Session};
 
-/// Session templates, regions and instance templates, as one configuration file has them.
+/// Session templates, regions and instance templates of one configuration.
 #[derive(Debug, Default)]
 pub struct Catalog {
-    /// Session templates by type.
+    /// Session templates by session type.
     pub templates: BTreeMap<String, Template>,
-    /// Regions by id; empty: any id is a region.
+    /// Regions by id. Empty: every id is accepted as a region.
     pub regions: BTreeMap<String, Region>,
-    /// Templates of instance requests by id.
+    /// Instance templates by id.
     pub instance_templates: BTreeMap<Uuid, InstanceTemplate>,
-    /// The document of all session templates.
+    /// The document with all session templates.
     document: OnceLock<Document>,
 }
 
 impl Catalog {
-    /// A catalog of these.
+    /// A catalog with these templates and regions.
     pub fn new(
         templates: BTreeMap<String, Template>,
         regions: BTreeMap<String, Region>,
@@ -34,12 +35,12 @@ impl Catalog {
         Self { templates, regions, instance_templates, document: OnceLock::new() }
     }
 
-    /// The document of all session templates, rendered the first time it is asked for.
+    /// The document with all session templates. The first call renders it.
     pub fn document(&self, render: impl FnOnce(&BTreeMap<String, Template>) -> Document) -> &Document {
         self.document.get_or_init(|| render(&self.templates))
     }
 
-    /// The template of a type of session.
+    /// The template of a session type.
     ///
     /// # Errors
     /// [`Refused::TemplateNotFound`].
@@ -47,7 +48,7 @@ impl Catalog {
         self.templates.get(session_type).ok_or(Refused::TemplateNotFound)
     }
 
-    /// An instance template.
+    /// The instance template with this id.
     ///
     /// # Errors
     /// [`Refused::InstanceTemplateNotFound`].
@@ -55,24 +56,31 @@ impl Catalog {
         self.instance_templates.get(&id).ok_or(Refused::InstanceTemplateNotFound)
     }
 
-    /// The template of a session. A session outlives its template: what it holds it keeps.
+    /// The template of a session; `None` if a later configuration does not have it any more. The session goes on with
+    /// the values that it copied from its template.
     pub fn template_of(&self, session: &Session) -> Option<&Template> {
         self.templates.get(&session.session_type)
     }
 
-    /// Whether players of this session may change their team by themselves.
+    /// Whether players of the session may change their own team. Yes if the template is gone.
     pub fn can_change_own_team(&self, session: &Session) -> bool {
         self.template_of(session).is_none_or(|template| template.can_change_own_team)
     }
 
-    /// Whether players hear of places kept for them in sessions of a type.
-    pub fn tells_of_reservations(&self, session_type: &str) -> bool {
+    /// Whether players see their reservations in sessions of this type. Yes if the template is gone.
+    pub fn notifies_on_reservation(&self, session_type: &str) -> bool {
         self.templates.get(session_type).is_none_or(|template| template.notify_on_reservation)
     }
 
-    /// Refuses a region that there is not.
+    /// Refuses an unknown region.
+    ///
+    /// # Errors
+    /// [`Refused::RegionNotFound`].
     pub fn check_region(&self, region_id: Option<&str>) -> Result<(), Refused> {
-        let known = |region_id: &str| self.regions.is_empty() || self.regions.contains_key(region_id);
-        if region_id.is_none_or(known) { Ok(()) } else { Err(Refused::RegionNotFound) }
+        let Some(region_id) = region_id else { return Ok(()) };
+        if self.regions.is_empty() || self.regions.contains_key(region_id) {
+            return Ok(());
+        }
+        Err(Refused::RegionNotFound)
     }
 }

@@ -1,33 +1,38 @@
-//! Why the application could not do something.
+//! The errors of the application.
 
 use crate::auth::Denied;
 use crate::domain::Refused;
 use crate::store::{CommitError, StoreError};
 
-/// Why something could not be done.
+/// An error of the application.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
-    /// A rule said no.
+    /// A rule of the domain refused the request.
     #[error(transparent)]
     Refused(#[from] Refused),
-    /// The store could not do it.
+    /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The caller's token does not reach so far.
-    #[error("the token does not reach so far")]
+    /// The caller's token does not permit the request.
+    #[error("the token does not permit this")]
     Denied(Denied),
-    /// Too many writers raced for the same session.
+    /// Other changes of the same session were first in every attempt.
     #[error("too many changes at once")]
     Contended,
-    /// The work on one item panicked; the log says where.
+    /// Background work on one item panicked. The log has the message and the place of the panic.
     #[error("the work panicked")]
     Panicked,
 }
 
 impl Failure {
-    /// Whether the store is away. Everything else would fail as well then, and take as long.
+    /// Whether the store is away. Then other requests to it would fail as well, each after the full timeout.
     pub fn is_store_away(&self) -> bool {
         matches!(self, Self::Store(StoreError::Unavailable(_) | StoreError::Unsure(_)))
+    }
+
+    /// Whether this node's clock differs too much from the clock of the store. The store itself answers.
+    pub fn is_clock_wrong(&self) -> bool {
+        matches!(self, Self::Store(StoreError::ClockSkew { .. }))
     }
 }
 

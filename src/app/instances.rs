@@ -1,4 +1,4 @@
-//! Making an instance from a request and the catalog.
+//! Creating an instance from a request, the catalog and the caller.
 
 use uuid::Uuid;
 
@@ -8,25 +8,25 @@ use crate::domain::instance::{HostType, Instance, JoinStatus, StartupParams};
 use crate::domain::template::Template;
 use crate::domain::{CustomData, PlayerUuid};
 
-/// A request for an instance, or the registration of one.
+/// A request for a new instance, or for the registration of a running one.
 #[derive(Debug, Default)]
 pub struct InstanceRequest {
-    /// The id it shall have; `None`: one is drawn.
+    /// The id of the instance; `None`: a random uuid.
     pub instance_id: Option<String>,
-    /// Its startup parameters.
+    /// Startup parameters. An instance template replaces them.
     pub startup_params: Option<StartupParams>,
-    /// Who hosts it.
+    /// Whether a server or a player hosts the instance. An instance template replaces it.
     pub host_type: HostType,
-    /// An instance template, which wins over host type and startup parameters.
+    /// The instance template to use.
     pub template_id: Option<Uuid>,
-    /// The player who hosts it, if a player does; `None`: the caller.
+    /// The player who hosts the instance, if a player does; `None`: the caller's player.
     pub host_player: Option<PlayerUuid>,
-    /// The product's data about it.
+    /// Custom data of the game. If it is empty, the custom data of the instance template is used.
     pub custom_data: CustomData,
 }
 
 impl InstanceRequest {
-    /// The instance that sessions of a template start with, if any.
+    /// The first instance of sessions with this template; `None` if the template does not ask for one.
     pub fn at_start(template: &Template) -> Option<Self> {
         let template_id = template.auto_startup_instance_template_id;
         let startup_params = template.auto_startup_params.clone().map(StartupParams::from);
@@ -34,10 +34,11 @@ impl InstanceRequest {
         is_wanted.then(|| Self { template_id, startup_params, ..Self::default() })
     }
 
-    /// The instance, as the caller asks for it.
+    /// Creates the instance.
     ///
     /// # Errors
-    /// [`InstanceTemplateNotFound`](crate::domain::Refused::InstanceTemplateNotFound); a denial if a player hosts it and neither the request nor the token names one.
+    /// [`InstanceTemplateNotFound`](crate::domain::Refused::InstanceTemplateNotFound); [`Failure::Denied`] if a player
+    /// hosts the instance and neither the request nor the token names a player.
     pub fn instance(self, app: &App, caller: &Caller) -> Result<Instance, Failure> {
         let catalog = app.catalog();
         let template = match self.template_id {
@@ -67,7 +68,7 @@ impl InstanceRequest {
             host_player_id: caller.token().player_id.filter(|_| caller_hosts),
             registrar: caller.player(),
             allocation_id: None,
-            // A player who hosts is there; a server is yet to be found.
+            // A player who hosts is already known. A server has to be found first.
             join_status: if is_hosted_by_player { JoinStatus::Pending } else { JoinStatus::Requested },
             join_params: None,
             startup_params,

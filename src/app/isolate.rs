@@ -1,4 +1,4 @@
-//! One item of background work must not take the others down with it.
+//! Isolation of items of background work: a panic in one item must not stop the others.
 
 use std::panic::AssertUnwindSafe;
 
@@ -8,7 +8,8 @@ use super::Failure;
 use crate::domain::SessionId;
 use crate::telemetry::Metrics;
 
-/// Works on one session. A panic is counted, logged, and becomes a failure of this item alone.
+/// Runs background work on one session. A panic is counted in the metrics, logged, and returned as
+/// [`Failure::Panicked`].
 pub async fn isolate<T>(
     metrics: &Metrics,
     id: &SessionId,

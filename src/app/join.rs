@@ -1,4 +1,4 @@
-//! Joining sessions, creating one if none is open, and leaving.
+//! Joining sessions, creating a session if no open one takes the player, and noting that players left.
 
 use std::sync::Arc;
 
@@ -13,33 +13,38 @@ use crate::domain::template::Template;
 use crate::domain::{PlayerUuid, Refused, Session, SessionId};
 use crate::telemetry::Departure;
 
-/// How many open sessions create-or-join tries to join before it creates one.
+/// How many open sessions create-or-join tries to join before it creates a session.
 const AUTO_JOIN_TRIES_MAX: usize = 32;
-/// Open sessions that it reads together.
+/// How many open sessions create-or-join reads at once.
 const AUTO_JOIN_PAGE: usize = 64;
-/// How many such pages it reads, past sessions that are not worth a try.
+/// How many such pages create-or-join reads. Sessions that do not suit the player are skipped and do not count as
+/// tries.
 const AUTO_JOIN_PAGES_MAX: usize = 32;
 
 /// A request to join an open session of a type, or to create one.
 #[derive(Debug)]
 pub struct CreateOrJoin {
-    /// The type of session: the name of its template.
+    /// The session type: the name of its template.
     pub session_type: String,
-    /// The preferred region.
+    /// The preferred region; `None`: any region.
     pub region_id: Option<String>,
-    /// The password that a created session shall have.
+    /// The password of the session, if one is created.
     pub password: Option<String>,
-    /// The player who joins or creates.
+    /// The player who joins.
     pub joiner: Joiner,
 }
 
-/// What joining depends on beside the session and the joiner.
+/// The inputs of a join other than the session and the joiner: the time and the settings.
 pub fn join_rules(app: &App) -> JoinRules {
     let now = app.clock.now();
     JoinRules { now, version_check: app.settings.version_check, trust_friends: app.settings.trust_friends }
 }
 
-/// Lets a player into a session by a join path, if `also` has no objection.
+/// Adds a player to a session by a join path. `also` is checked first, on the same version of the session.
+///
+/// # Errors
+/// The refusal of `also`; the refusals of [`Session::join`]; the errors of
+/// [`Sessions::update`](super::Sessions::update).
 pub async fn join(
     app: &App,
     id: &SessionId,
@@ -57,21 +62,23 @@ pub async fn join(
     Ok(cached)
 }
 
-/// Counts and logs a player who left by any path.
+/// Counts and logs that a player left a session.
 pub fn note_left(app: &App, id: &SessionId, player: PlayerUuid, reason: Option<&str>) {
     app.metrics.departed(Departure::Left);
     tracing::info!(session_id = %id, player_uuid = %player, reason, "player left session");
 }
 
-/// A password as it is stored.
+/// The salted hash of a password, as it is stored.
 pub fn hash_password(app: &App, password: &str) -> PasswordHash {
     PasswordHash::new(password, app.entropy.bytes())
 }
 
-/// Joins the oldest open session that takes the player, if the template says so; else creates one.
+/// Joins the oldest open session that takes the player, if the template tries that first. Otherwise, or if no session
+/// takes the player, creates a session.
 ///
 /// # Errors
-/// [`Refused::SessionTypeNotCreatable`] if there is none to join and players may not create one; quotas.
+/// [`Refused::SessionTypeNotCreatable`] if there is no session to join and players may not create one; quotas; errors
+/// of the store.
 pub async fn create_or_join(
     app: &App,
     caller: &Caller,
@@ -89,8 +96,8 @@ pub async fn create_or_join(
     create(app, caller, template, request).await
 }
 
-/// Joins the oldest open session that takes the player. If another player takes the last slot first, the next session is
-/// tried.
+/// Joins the oldest open session that takes the player. If another player takes the last slot first, the next session
+/// is tried.
 async fn join_open(app: &App, request: &CreateOrJoin) -> Result<Option<Arc<CachedSession>>, Failure> {
     let (mut tries, mut after) = (0, None);
     for _ in 0..AUTO_JOIN_PAGES_MAX {
@@ -117,11 +124,11 @@ async fn join_open(app: &App, request: &CreateOrJoin) -> Result<Option<Arc<Cache
     Ok(None)
 }
 
-/// Whether an open session is worth a try. Sessions in other regions, or with a password that was not given, must not keep
-/// the player from those after them.
+/// Whether an open session is worth a try. Sessions in other regions, and sessions whose password the request does not
+/// have, must not use up the tries.
 fn may_suit(session: &Session, request: &CreateOrJoin) -> bool {
     let is_in_region = request.region_id.is_none() || session.region_id == request.region_id;
-    // A player who is in it already, or invited, needs no password.
+    // A player with an entry in the session, for example an invite, needs no password.
     let is_known = session.players.contains_key(&request.joiner.player);
     is_in_region && (is_known || session.password.is_none() || request.joiner.password.is_some())
 }
@@ -137,7 +144,7 @@ async fn create(
     let password = password.map(|password| hash_password(app, &password));
     let mut session = Session::new(NewSession { id, session_type, now, region_id, password }, template);
     session.enter_first(&joiner, now)?;
-    // Checked here although storing checks again, so that a refusal uses up no listing number.
+    // `Sessions::create` checks again, under the player locks. This check saves a listing number if it refuses.
     app.sessions.check_quotas(&session).await?;
     if template.auto_add_to_browser {
         let sequence = app.sessions.next_listing_number().await?;

@@ -1,26 +1,27 @@
-//! A fixed number of locks for any number of keys: two keys that share one merely wait for each other.
+//! Lock striping: a fixed number of locks for any number of keys. Two keys may share a lock; then they wait for each
+//! other.
 
 use std::hash::{BuildHasher, Hash, RandomState};
 
-/// See the module.
+/// A fixed number of locks, chosen by the hash of a key.
 pub struct LockStripes<T> {
     stripes: Box<[T]>,
     hasher: RandomState,
 }
 
 impl<T: Default> LockStripes<T> {
-    /// So many.
+    /// This many locks.
     pub fn new(count: usize) -> Self {
         Self { stripes: (0..count).map(|_| T::default()).collect(), hasher: RandomState::new() }
     }
 
-    /// The one of a key.
+    /// The lock of a key.
     pub fn of(&self, key: impl Hash) -> &T {
         &self.stripes[self.index(key)]
     }
 
-    /// Those of several keys, each once, in the order in which everybody is to lock them, so that nobody waits in a
-    /// circle.
+    /// The locks of several keys, each lock once, in the order of their indices. Every caller takes them in this order,
+    /// which prevents deadlocks.
     pub fn of_all(&self, keys: impl IntoIterator<Item: Hash>) -> Vec<&T> {
         let mut indices: Vec<_> = keys.into_iter().map(|key| self.index(key)).collect();
         indices.sort_unstable();
@@ -29,7 +30,7 @@ impl<T: Default> LockStripes<T> {
     }
 
     fn index(&self, key: impl Hash) -> usize {
-        #[allow(clippy::cast_possible_truncation, reason = "any bits will do")]
+        #[allow(clippy::cast_possible_truncation, reason = "any bits of the hash will do")]
         let hash = self.hasher.hash_one(key) as usize;
         hash % self.stripes.len()
     }
@@ -40,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn several_come_each_once_and_in_one_order() {
+    fn several_locks_come_once_each_and_in_one_order() {
         let stripes = LockStripes::<std::cell::Cell<usize>>::new(8);
         for (position, stripe) in stripes.stripes.iter().enumerate() {
             stripe.set(position);

@@ -1,10 +1,10 @@
-//! The application: services over a store. [`App`] holds them and does nothing else.
+//! The application: services over a store. [`App`] holds them and has no logic of its own.
 //!
-//! - [`sessions`]: reading, changing and ending sessions.
-//! - [`presence`]: who was last seen, and how nodes share that.
-//! - [`catalog`]: what the operator configured for clients to read. [`rate_limit`]: wrong short codes by caller.
-//! - [`join`], [`instances`], [`touch`]: what operations do with more than one service.
-//! - [`shield`], [`isolate`], [`locks`]: futures that survive their caller, items that fail alone, locks by key.
+//! - [`sessions`]: reads, changes and ends sessions.
+//! - [`presence`]: knows when players and hosts were last seen, syncs that between nodes, and acts on timeouts.
+//! - [`catalog`]: templates and regions from the configuration. [`rate_limit`]: limits guesses at short codes.
+//! - [`join`], [`instances`], [`touch`]: functions for operations that need more than one service.
+//! - [`shield`], [`isolate`], [`locks`]: a cancellation shield, the isolation of failing items, and lock striping.
 
 pub mod catalog;
 mod failure;
@@ -26,7 +26,7 @@ pub use failure::Failure;
 pub use presence::Presence;
 pub use rate_limit::{ClientKey, RateLimiter};
 pub use sessions::cache::PlatformKey;
-pub use sessions::cached::{CachedSession, Depth, Shown, View};
+pub use sessions::cached::{CachedSession, Detail, View, VisiblePlayers};
 pub use sessions::{Limits, Sessions, Update};
 
 use self::presence::table::PresenceTable;
@@ -38,41 +38,43 @@ use crate::env::{Clock, Entropy};
 use crate::store::Store;
 use crate::telemetry::Metrics;
 
-/// What the operator decided about sessions.
+/// Settings of the application, from the configuration.
 #[derive(Clone, Debug)]
 pub struct AppSettings {
-    /// How far clients' versions must agree to play together.
+    /// How far the versions of clients must agree for a join.
     pub version_check: VersionCheck,
-    /// Whether a joiner's claim of friendship is believed.
+    /// Whether a joiner's claim to be a friend of a member is trusted.
     pub trust_friends: bool,
-    /// Most players that a session is shown with. A session with more is shown without any, and read in pages.
+    /// Most players that a session document shows. With more players, the document shows none, and clients read them in
+    /// pages.
     pub players_shown_max: usize,
-    /// When instances are expected to report.
+    /// How often instances must report their health, and how missing reports count.
     pub health: HealthRules,
-    /// How long an invite waits for its player; `None`: as long as the session lives.
+    /// When an invite expires after it was sent; `None`: never before the session ends.
     pub invite_expiry: Option<Duration>,
-    /// Sizes, numbers and times.
+    /// Limits of sessions.
     pub limits: Limits,
 }
 
-/// Everything that an operation needs, and nothing of HTTP.
+/// The services and settings that operations and jobs use. It knows nothing of HTTP.
 pub struct App {
-    /// Sessions.
+    /// The session service.
     pub sessions: Arc<Sessions>,
-    /// Who was last seen in which session.
+    /// The presence service.
     pub presence: Presence,
-    /// Wrong short codes by caller.
+    /// The rate limiter for wrong short codes.
     pub short_code_limiter: RateLimiter,
-    /// Verifies tokens.
+    /// The verifier of tokens.
     pub verifier: Verifier,
+    /// Replaced as a whole when the configuration is read again.
     catalog: RwLock<Arc<Catalog>>,
-    /// What the operator decided.
+    /// Settings from the configuration. They stay as they are until a restart.
     pub settings: AppSettings,
-    /// Counts what happens.
+    /// The metrics of the server.
     pub metrics: Arc<Metrics>,
-    /// Time.
+    /// The source of the time.
     pub clock: Clock,
-    /// Randomness.
+    /// The source of randomness.
     pub entropy: Entropy,
 }
 
@@ -116,12 +118,12 @@ impl App {
         }
     }
 
-    /// What the operator configured, as it stands now.
+    /// The current catalog. A caller that needs two values from the same configuration calls this once.
     pub fn catalog(&self) -> Arc<Catalog> {
         Arc::clone(&self.catalog.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Replaces what the operator configured.
+    /// Replaces the catalog.
     pub fn replace_catalog(&self, catalog: Catalog) {
         *self.catalog.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(catalog);
     }

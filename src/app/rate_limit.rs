@@ -1,4 +1,4 @@
-//! How often a caller may name a short code that there is not: codes are short, so guessing must be slow.
+//! The rate limiter for wrong short codes. Codes are short, so the number of guesses per minute must be small.
 
 use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -8,69 +8,79 @@ use quick_cache::unsync::Cache;
 
 use crate::domain::{PlayerUuid, Refused};
 
-/// Wrong codes that a caller may name within [`WINDOW`].
+/// Most wrong codes of one client key within [`WINDOW`].
 pub const WRONG_MAX: u32 = 20;
-/// How long wrong codes count.
+/// The time from the first wrong code until the count starts again.
 pub const WINDOW: Duration = Duration::from_secs(60);
-/// Callers whose guesses are remembered; those who were quiet longest are forgotten first.
-const CALLERS_MAX: usize = 10_000;
+/// Most client keys with a count. Beyond that, the least recently used are forgotten first.
+const CLIENT_KEYS_MAX: usize = 10_000;
 
-/// Who guesses. A token names a player, or a service of which many machines may share one token: those are told
-/// apart by where they are.
+/// The key that wrong codes are counted by. A token names a player or a service. Many machines may share the token of a
+/// service, so callers without a player are counted by address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ClientKey {
-    /// A player.
+    /// A player's uuid.
     Player(PlayerUuid),
-    /// Whoever has this address; requests that came over no connection have none.
-    At(Option<IpAddr>),
+    /// An address. `None` for requests that did not come over a connection, as in tests.
+    Address(Option<IpAddr>),
 }
 
-/// Wrong codes by caller.
+/// Counts wrong codes by client key.
 pub struct RateLimiter {
-    by_caller: Mutex<Cache<ClientKey, Counted>>,
+    counts: Mutex<Cache<ClientKey, WrongCodes>>,
 }
 
+/// The wrong codes of a client key in the current window.
 #[derive(Clone, Copy)]
-struct Counted {
+struct WrongCodes {
+    /// The start of the window, in milliseconds since the epoch.
     since_ms: i64,
-    wrong: u32,
+    count: u32,
 }
 
 impl Default for RateLimiter {
     fn default() -> Self {
-        Self { by_caller: Mutex::new(Cache::new(CALLERS_MAX)) }
+        Self { counts: Mutex::new(Cache::new(CLIENT_KEYS_MAX)) }
     }
 }
 
 impl RateLimiter {
-    /// Whether the caller may try another code: to be asked before it is looked up, which may be in vain.
-    pub fn allows(&self, caller: ClientKey, now_ms: i64) -> bool {
-        current(&self.lock(), caller, now_ms).wrong < WRONG_MAX
+    /// Whether the client key may try another code. Called before the lookup of the code, to save the lookup.
+    pub fn allows(&self, client_key: ClientKey, now_ms: i64) -> bool {
+        current(&self.lock(), client_key, now_ms).count < WRONG_MAX
     }
 
-    /// Judges a guess, and counts it where it was wrong, before anyone is told of it. Judged one after another, of
-    /// guesses at the same moment no more are told of than of others, and a right one costs nobody anything.
-    pub fn record(&self, caller: ClientKey, is_right: bool, now_ms: i64) -> Result<(), Refused> {
-        let mut by_caller = self.lock();
-        let counted = current(&by_caller, caller, now_ms);
-        if counted.wrong >= WRONG_MAX {
+    /// Records the result of a lookup, before the reply to the client. A wrong code counts; a right one does not. The
+    /// lock orders simultaneous guesses, so a client key never learns the result of more than [`WRONG_MAX`] wrong
+    /// codes.
+    ///
+    /// # Errors
+    /// [`Refused::TooManyGuesses`] if the client key has used up its wrong codes. Then the client must not learn
+    /// whether the code was right.
+    pub fn record(&self, client_key: ClientKey, is_right: bool, now_ms: i64) -> Result<(), Refused> {
+        let mut counts = self.lock();
+        let wrong_codes = current(&counts, client_key, now_ms);
+        if wrong_codes.count >= WRONG_MAX {
             return Err(Refused::TooManyGuesses);
         }
         if !is_right {
-            by_caller.insert(caller, Counted { wrong: counted.wrong + 1, ..counted });
+            counts.insert(client_key, WrongCodes { count: wrong_codes.count + 1, ..wrong_codes });
         }
         Ok(())
     }
 
-    fn lock(&self) -> MutexGuard<'_, Cache<ClientKey, Counted>> {
-        self.by_caller.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Cache<ClientKey, WrongCodes>> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn current(by_caller: &Cache<ClientKey, Counted>, caller: ClientKey, now_ms: i64) -> Counted {
+/// The count of a client key; a new window with no wrong code if there is none or it is over.
+fn current(counts: &Cache<ClientKey, WrongCodes>, client_key: ClientKey, now_ms: i64) -> WrongCodes {
     let window_ms = i64::try_from(WINDOW.as_millis()).unwrap_or(i64::MAX);
-    let fresh = by_caller.get(&caller).filter(|counted| now_ms - counted.since_ms < window_ms);
-    fresh.copied().unwrap_or(Counted { since_ms: now_ms, wrong: 0 })
+    match counts.get(&client_key) {
+        Some(wrong_codes) if now_ms - wrong_codes.since_ms < window_ms => *wrong_codes,
+        _ => WrongCodes { since_ms: now_ms, count: 0 },
+    }
 }
 
 #[cfg(test)]
@@ -78,15 +88,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn guesses_at_once_are_judged_one_after_another() {
-        let (guesses, caller) = (RateLimiter::default(), ClientKey::At(None));
-        let told = || (0..WRONG_MAX).filter(|_| guesses.record(caller, false, 0).is_ok()).count();
-        let told: usize = std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..8).map(|_| scope.spawn(told)).collect();
+    fn simultaneous_guesses_do_not_exceed_the_limit() {
+        let limiter = RateLimiter::default();
+        let client_key = ClientKey::Address(None);
+        let answered = || (0..WRONG_MAX).filter(|_| limiter.record(client_key, false, 0).is_ok()).count();
+        let answered: usize = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..8).map(|_| scope.spawn(answered)).collect();
             threads.into_iter().map(|thread| thread.join().unwrap()).sum()
         });
-        assert_eq!(told, WRONG_MAX as usize);
-        assert!(!guesses.allows(caller, 0) && guesses.record(caller, true, 0).is_err());
-        assert_eq!(guesses.record(caller, true, i64::try_from(WINDOW.as_millis()).unwrap()), Ok(()));
+        assert_eq!(answered, WRONG_MAX as usize);
+        assert!(!limiter.allows(client_key, 0));
+        assert_eq!(limiter.record(client_key, true, 0), Err(Refused::TooManyGuesses));
+        let window_ms = i64::try_from(WINDOW.as_millis()).unwrap();
+        assert_eq!(limiter.record(client_key, true, window_ms), Ok(()));
     }
 }

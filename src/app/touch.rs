@@ -1,13 +1,15 @@
-//! Reading a session counts as asking for it.
+//! The effects of a read: a heartbeat of the player, and a longer life of the session.
 
 use super::{App, CachedSession, Failure};
 use crate::auth::{Caller, Permission};
 
-/// Notes that the caller has read a session: a heartbeat of the caller's player, and, if `keeps_alive`, new idle time. Of
-/// strangers, who merely look, neither counts.
+/// Notes that the caller has read a session. The read is a heartbeat if the caller is an active player of the session.
+/// With `keeps_alive` it also keeps the session alive if the caller has an entry in the session or may read any
+/// session. The reads of other callers have no effect.
 ///
 /// # Errors
-/// If the session's deadline was near and the store could not be told of the new one.
+/// Errors of the store and [`Failure::Contended`], if the deadline of the session was so near that the new one had to
+/// be stored first.
 pub async fn touch(
     app: &App,
     caller: &Caller,
@@ -22,3 +24,7 @@ pub async fn touch(
     }
     Ok(())
 }
+
+#[cfg(test)]
+#[path = "touch_tests.rs"]
+mod tests;

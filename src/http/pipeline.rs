@@ -333,7 +333,7 @@ impl Pipeline {
             self.app.verifier.verify(token).map_err(|error| Error::TokenInvalid(error.to_string()))?;
         let caller = operation.policy.admit(token)?;
         let body = if operation.has_body { self.read_body(body).await? } else { Bytes::new() };
-        let client_key = caller.player().map_or(ClientKey::At(raw_params.client), ClientKey::Player);
+        let client_key = caller.player().map_or(ClientKey::Address(raw_params.client), ClientKey::Player);
         let code_lookups = short_code::resolve(&self.app, client_key, &mut raw_params).await;
         let mut handler = operation.start(&self.app, caller, &raw_params, &body)?;
         // Unknown codes count only now, after invalid input was refused. The handler runs only when it is polled below.

@@ -1,20 +1,24 @@
-//! Ends sessions that nobody asks for.
+//! Ends sessions whose deadline has passed.
 
 use tokio_util::sync::CancellationToken;
 
-use super::{Round, note_store_away};
+use super::{Round, grant_grace};
 use crate::app::sessions::Expired;
 use crate::app::{App, Failure};
 
-/// Ends due sessions, as many as fit in a round.
-pub async fn round(app: &App, stop: &CancellationToken) -> Result<Round, Failure> {
-    let expired = app.sessions.expire_due(|| stop.is_cancelled()).await;
-    let Expired { ended, more, failures } = expired.inspect_err(|_| note_store_away(app))?;
-    if failures.iter().any(Failure::is_store_away) {
-        note_store_away(app);
+/// Ends due sessions, as many as fit in a round. Sessions that cannot be ended do not delay the others.
+pub async fn round(app: &App, stop: &CancellationToken) -> Round {
+    let expired = match app.sessions.expire_due(|| stop.is_cancelled()).await {
+        Ok(expired) => expired,
+        Err(error) => {
+            let failure = Failure::Store(error);
+            grant_grace(app, &failure);
+            return failure.into();
+        }
+    };
+    let Expired { ended, more, failures } = expired;
+    if let Some(failure) = failures.iter().find(|failure| failure.is_store_away()) {
+        grant_grace(app, failure);
     }
-    match failures.into_iter().next() {
-        Some(failure) => Err(failure),
-        None => Ok(Round { ended, more: more && !stop.is_cancelled() }),
-    }
+    Round { ended, more: more && !stop.is_cancelled(), failure: failures.into_iter().next() }
 }

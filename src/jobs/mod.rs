@@ -1,5 +1,5 @@
-//! Background work: one task per job. A round of a job takes no input. It finds what is due by looking, so nothing is
-//! forgotten, and it may run twice without harm. Each item of a round fails alone.
+//! Background jobs, one task each. A round of a job takes no input. It reads from the store what is due, so no notice
+//! of it can get lost, and a round that runs twice does no harm. Each item of a round fails alone.
 
 mod expiry;
 mod presence;
@@ -13,35 +13,43 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::{App, Failure};
 
-/// What a round has done.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// The outcome of one round of a job.
+#[derive(Debug, Default)]
 struct Round {
-    /// Sessions that it ended.
+    /// How many sessions the round ended.
     ended: usize,
     /// Whether another round has more to do at once.
     more: bool,
+    /// The first failure, if something failed. A later round tries it again.
+    failure: Option<Failure>,
 }
 
-/// Every job.
+impl From<Failure> for Round {
+    fn from(failure: Failure) -> Self {
+        Self { failure: Some(failure), ..Self::default() }
+    }
+}
+
+/// A background job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Job {
-    /// Writes moved deadlines to the store.
+    /// Writes the deadlines that moved in memory to the store.
     Deadlines,
-    /// Ends sessions that nobody asks for.
+    /// Ends sessions whose deadline has passed.
     Expiry,
-    /// Shares presence with other nodes and acts on timeouts.
+    /// Syncs presence with other nodes and acts on timeouts.
     Presence,
 }
 
 impl Job {
     const ALL: [Self; 3] = [Self::Deadlines, Self::Expiry, Self::Presence];
 
-    /// One round. It stops early once `stop` is cancelled.
-    async fn round(self, app: &App, stop: &CancellationToken) -> Result<Round, Failure> {
+    /// Runs one round. A round stops early once `stop` is cancelled.
+    async fn round(self, app: &App, stop: &CancellationToken) -> Round {
         match self {
             Self::Deadlines => {
                 app.sessions.flush_deadlines().await;
-                Ok(Round::default())
+                Round::default()
             }
             Self::Expiry => expiry::round(app, stop).await,
             Self::Presence => presence::round(app).await,
@@ -49,60 +57,74 @@ impl Job {
     }
 }
 
-/// Runs every job until `stop` is cancelled, each with this pause between its rounds.
+/// Runs every job until `stop` is cancelled. Each job pauses for `every` after a round, unless the round left more to
+/// do.
 pub async fn run(app: Arc<App>, every: Duration, stop: CancellationToken) {
     join_all(Job::ALL.map(|job| tokio::spawn(repeat(job, Arc::clone(&app), every, stop.clone())))).await;
-    // A session that was asked for a moment ago must not be forgotten because the server stops.
+    // A restart must not forget that a client used a session a moment ago.
     app.sessions.flush_deadlines().await;
 }
 
 async fn repeat(job: Job, app: Arc<App>, every: Duration, stop: CancellationToken) {
     let mut pause = every;
+    // The first failure of the rounds since the last full pause: one line in the log for all of them.
+    let mut first_failure = None;
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(pause) => {}
         }
-        pause = every;
-        match AssertUnwindSafe(job.round(&app, &stop)).catch_unwind().await {
-            Ok(Ok(Round { more: true, .. })) => pause = Duration::ZERO,
-            Ok(Ok(_)) => {}
-            Ok(Err(error)) => {
-                tracing::error!(?job, %error, "background work could not all be done; the next try is in {every:?}");
-            }
-            // Nobody would notice if a bug ended all background work.
-            Err(_) => {
-                app.metrics.panicked();
-                tracing::error!(?job, "background work panicked; the next try is in {every:?}");
-            }
+        let Ok(round) = AssertUnwindSafe(job.round(&app, &stop)).catch_unwind().await else {
+            // Caught and logged: otherwise the job would stop without a trace until the next start.
+            app.metrics.panicked();
+            tracing::error!(?job, "background work panicked; the next try is in {every:?}");
+            pause = every;
+            continue;
+        };
+        first_failure = first_failure.or(round.failure);
+        if round.more {
+            pause = Duration::ZERO;
+            continue;
         }
+        if let Some(error) = first_failure.take() {
+            tracing::error!(?job, %error, "background work could not all be done; the next try is in {every:?}");
+        }
+        pause = every;
     }
 }
 
-/// Runs every job once, in order, until none has more to do at once. Answers how many sessions were ended. For tests, which
-/// advance the clock themselves.
+/// Runs every job once, in order, each until it has nothing more to do at once. Returns the number of sessions that
+/// ended. For tests, which advance the clock themselves.
 ///
 /// # Errors
-/// The first failure of a job. The jobs after it run all the same.
+/// The first failure of a job. The other jobs run all the same.
 pub async fn tick(app: &App) -> Result<usize, Failure> {
     let never = CancellationToken::new();
-    let (mut ended, mut failed) = (0, None);
+    let mut ended = 0;
+    let mut first_failure = None;
     for job in Job::ALL {
-        let mut more = true;
-        while more {
-            let round = job.round(app, &never).await.unwrap_or_else(|failure| {
-                failed.get_or_insert(failure);
-                Round::default()
-            });
+        loop {
+            let round = job.round(app, &never).await;
             ended += round.ended;
-            more = round.more;
+            first_failure = first_failure.or(round.failure);
+            if !round.more {
+                break;
+            }
         }
     }
-    failed.map_or(Ok(ended), Err)
+    match first_failure {
+        Some(failure) => Err(failure),
+        None => Ok(ended),
+    }
 }
 
-/// Notes that the store is away: nobody could ask for a session, so nothing ends or times out for that.
-fn note_store_away(app: &App) {
+/// Starts the grace periods after a failure, because the store may have been away: clients could not reach their
+/// sessions, so no session ends and no player times out for that. Not if the clock is wrong: its time may lie in the
+/// future, and the grace periods would last until then.
+fn grant_grace(app: &App, failure: &Failure) {
+    if failure.is_clock_wrong() {
+        return;
+    }
     app.sessions.note_store_away();
     app.presence.grant_grace();
 }

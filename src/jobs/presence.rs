@@ -1,18 +1,25 @@
-//! Shares presence with other nodes, then acts on timeouts.
+//! Syncs presence with other nodes, then acts on timeouts.
 
-use super::{Round, note_store_away};
+use super::{Round, grant_grace};
 use crate::app::{App, Failure};
 
-/// One sync, then one look for timeouts. A node whose sync failed does not act: it may have missed what others have seen.
-pub async fn round(app: &App) -> Result<Round, Failure> {
-    let synced = app.presence.sync().await;
-    if let Err(failure @ Failure::Store(_)) = synced {
-        note_store_away(app);
-        return Err(failure);
+/// One sync, then one check for timeouts. With a wrong clock the node does neither: its heartbeats would mislead other
+/// nodes, and everything would time out too early or too late. A node that could not sync does not act on timeouts: it
+/// may have missed heartbeats at other nodes.
+pub async fn round(app: &App) -> Round {
+    if let Err(error) = app.sessions.store().check_clock(|| app.clock.now_ms()).await {
+        let failure = Failure::Store(error);
+        grant_grace(app, &failure);
+        return failure.into();
     }
-    let expired = app.presence.expire_inactive().await;
-    if expired.as_ref().is_err_and(Failure::is_store_away) {
-        note_store_away(app);
+    let sync_failure = app.presence.sync().await.err();
+    if let Some(failure @ Failure::Store(_)) = sync_failure {
+        grant_grace(app, &failure);
+        return failure.into();
     }
-    synced.and(expired).map(|()| Round::default())
+    let expiry_failure = app.presence.expire_inactive().await.err();
+    if let Some(failure) = expiry_failure.as_ref().filter(|failure| failure.is_store_away()) {
+        grant_grace(app, failure);
+    }
+    Round { failure: sync_failure.or(expiry_failure), ..Round::default() }
 }

@@ -1,6 +1,6 @@
-//! Everything in the store that follows from a session is computed from it here, and never written beside it. A change
-//! writes the difference between what followed before and what follows now, in one commit, so sessions,
-//! platform sessions and players' lists agree by construction.
+//! The index entries of a session. They are always computed from the session. A change writes the difference between
+//! the entries before and after it, in the same commit as the session, so sessions, platform sessions, players' lists
+//! and the other entries always agree.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,84 +13,86 @@ use crate::domain::session::Player;
 use crate::domain::{PlayerUuid, Refused, Session, SessionId};
 use crate::store::{Batch, Key, Version};
 
-/// A session as it is stored before a change.
+/// A stored session before a change.
 #[derive(Clone, Copy)]
 pub struct Before<'a> {
     /// The session.
     pub session: &'a Session,
-    /// Fields of it that this build does not know.
+    /// Its stored fields that this build does not know.
     pub unknown: &'a UnknownFields,
-    /// The version that the commit expects to replace.
+    /// The version that the commit replaces. With another stored version the commit fails.
     pub version: Version,
 }
 
-/// A change of a session, ready to be committed.
+/// The writes of a change of one session.
 #[derive(Debug)]
 pub struct Planned {
-    /// Everything that the change writes, and what must hold for it.
+    /// The writes, and the versions that the commit expects.
     pub batch: Batch,
-    /// Bytes that the session takes as stored; 0 if it ends.
+    /// Size of the stored session in bytes; 0 if it ends.
     pub stored_bytes: usize,
-    /// Fields of the session that this build does not know, as they are after the change.
+    /// The stored fields that this build does not know, after the change.
     pub unknown: UnknownFields,
 }
 
-/// A value that follows from a session, compared before it is rendered: most of them stay as they are.
+/// The value of an index entry. Values are compared before they are rendered, because a change leaves most of them as
+/// they are.
 #[derive(PartialEq)]
-enum Derived<'a> {
-    /// The session's id, under what finds it.
-    Named(&'a SessionId),
-    Listed(Listed),
-    /// Nothing: the key says it all.
-    Marked,
+enum IndexValue<'a> {
+    /// The session's id.
+    SessionId(&'a SessionId),
+    /// The session as the session browser shows it.
+    Listing(Listed),
+    /// Nothing: the key has all the information.
+    Empty,
 }
 
-impl Derived<'_> {
+impl IndexValue<'_> {
     fn render(self) -> Bytes {
         match self {
-            Self::Named(id) => Bytes::copy_from_slice(id.as_str().as_bytes()),
-            Self::Listed(listed) => Document::render(&listed),
-            Self::Marked => Bytes::new(),
+            Self::SessionId(id) => Bytes::copy_from_slice(id.as_str().as_bytes()),
+            Self::Listing(listed) => Document::render(&listed),
+            Self::Empty => Bytes::new(),
         }
     }
 }
 
-/// Everything that follows from a session, but for the entries in its players' lists.
-fn derived(session: &Session) -> BTreeMap<Key, Derived<'_>> {
-    let mut derived = BTreeMap::new();
+/// All index entries of a session except its memberships, by key.
+fn index_entries(session: &Session) -> BTreeMap<Key, IndexValue<'_>> {
+    let mut entries = BTreeMap::new();
     if session.ended {
-        return derived;
+        return entries;
     }
     for (platform, linked) in &session.platform_sessions {
-        derived.insert(keys::platform_session(*platform, &linked.id), Derived::Named(&session.id));
+        entries.insert(keys::platform_session(*platform, &linked.id), IndexValue::SessionId(&session.id));
     }
     if let Some(code) = &session.short_code {
-        derived.insert(keys::short_code(code), Derived::Named(&session.id));
+        entries.insert(keys::short_code(code), IndexValue::SessionId(&session.id));
     }
-    if let Some(allocation_id) =
-        session.instance.as_ref().and_then(|instance| instance.allocation_id.as_deref())
-    {
-        derived.insert(keys::allocation(allocation_id), Derived::Named(&session.id));
+    let allocation_id = session.instance.as_ref().and_then(|instance| instance.allocation_id.as_deref());
+    if let Some(allocation_id) = allocation_id {
+        entries.insert(keys::allocation(allocation_id), IndexValue::SessionId(&session.id));
     }
     if let Some(listing) = &session.listing {
         let key = keys::listing(&session.session_type, listing.sequence);
-        derived.insert(key, Derived::Listed(Listed::of(session, &listing.custom_data)));
+        entries.insert(key, IndexValue::Listing(Listed::of(session, &listing.custom_data)));
     }
+    // Even if invites do not expire on this node: another node may have another setting.
     if session.can_time_out(true) {
-        derived.insert(keys::watched(&session.id), Derived::Marked);
+        entries.insert(keys::watched(&session.id), IndexValue::Empty);
     }
     if session.is_open_with_room() {
         let key = keys::open(&session.session_type, session.created.as_millisecond(), &session.id);
-        derived.insert(key, Derived::Marked);
+        entries.insert(key, IndexValue::Empty);
     }
-    derived
+    entries
 }
 
-/// Plans the commit that turns `before` into `after`, which may take up to `bytes_max` bytes. Where the session gets
-/// something that only one session can have, the commit expects that no other session has it.
+/// Plans the commit of a change from `before` to `after`; without `before`, of a new session. If the session gets a
+/// unique key, such as a short code, the commit expects that no other session has it.
 ///
 /// # Errors
-/// [`Refused::SessionTooLarge`].
+/// [`Refused::SessionTooLarge`] if the stored session would exceed `bytes_max` and would not become smaller.
 pub fn plan(before: Option<Before<'_>>, after: &Session, bytes_max: usize) -> Result<Planned, Refused> {
     let session_key = keys::session(&after.id);
     let mut batch = match before {
@@ -108,65 +110,82 @@ pub fn plan(before: Option<Before<'_>>, after: &Session, bytes_max: usize) -> Re
         (stored_bytes, unknown) = (encoded.len(), kept);
         batch = batch.put(session_key, encoded);
     }
-    batch = put_derived(batch, before, after);
+    batch = put_index_entries(batch, before, after);
     batch = put_memberships(batch, before, after);
     batch = put_player_ids(batch, before, after);
     Ok(Planned { batch, stored_bytes, unknown })
 }
 
-/// Everything that follows from the session, as far as it changes.
-fn put_derived(mut batch: Batch, before: Option<&Session>, after: &Session) -> Batch {
-    let mut gone = before.map(derived).unwrap_or_default();
-    for (key, value) in derived(after) {
-        let known = gone.remove(&key);
-        if known.is_none() && keys::unique(&key).is_some() {
+/// Writes the index entries that the change adds or changes, and deletes those that it removes.
+fn put_index_entries(mut batch: Batch, before: Option<&Session>, after: &Session) -> Batch {
+    let mut removed = before.map(index_entries).unwrap_or_default();
+    for (key, value) in index_entries(after) {
+        let value_before = removed.remove(&key);
+        if value_before.is_none() && keys::unique(&key).is_some() {
             batch = batch.expect_absent(key.clone());
         }
-        if known.as_ref() != Some(&value) {
+        if value_before.as_ref() != Some(&value) {
             batch = batch.put(key, value.render());
         }
     }
-    gone.into_keys().fold(batch, Batch::delete)
+    for key in removed.into_keys() {
+        batch = batch.delete(key);
+    }
+    batch
 }
 
-/// The entries of the session in the lists of its players, as far as they change.
-fn put_memberships(batch: Batch, before: Option<&Session>, after: &Session) -> Batch {
-    let key = |player| keys::membership(player, &after.id);
-    let stays = |player| !after.ended && after.players.contains_key(player);
-    let before_players = before.into_iter().flat_map(|session| session.players.keys());
-    let batch =
-        before_players.filter(|player| !stays(player)).fold(batch, |b, player| b.delete(key(*player)));
+/// Writes and deletes the entries of the session in the lists of its players.
+fn put_memberships(mut batch: Batch, before: Option<&Session>, after: &Session) -> Batch {
+    let players_before = before.into_iter().flat_map(|session| session.players.keys());
+    for player in players_before {
+        if after.ended || !after.players.contains_key(player) {
+            batch = batch.delete(keys::membership(*player, &after.id));
+        }
+    }
     if after.ended {
         return batch;
     }
-    let shown = |entry: &Player| (entry.status, entry.inviting_player);
-    let news = changed_players(before, after)
-        .filter(|(_, entry, known)| known.is_none_or(|known| shown(known) != shown(entry)));
-    news.fold(batch, |batch, (player, entry, _)| {
-        batch.put(key(player), Document::render(&Membership::of(after, entry)))
-    })
+    let listed_values = |entry: &Player| (entry.status, entry.inviting_player);
+    for ChangedPlayer { player, entry_before, entry } in changed_players(before, after) {
+        if entry_before.map(listed_values) != Some(listed_values(entry)) {
+            let membership = Membership::of(after, entry);
+            batch = batch.put(keys::membership(player, &after.id), Document::render(&membership));
+        }
+    }
+    batch
 }
 
-/// Notes which player an older, numeric id belongs to. It stays known after the session: the id is the player's.
-fn put_player_ids(batch: Batch, before: Option<&Session>, after: &Session) -> Batch {
-    let known_id = |known: Option<&Player>| known.and_then(|known| known.player_id);
-    let news = changed_players(before, after).filter(|(_, entry, known)| entry.player_id != known_id(*known));
-    let with_id = news.filter_map(|(player, entry, _)| Some((player, entry.player_id?)));
-    with_id.fold(batch, |batch, (player, player_id)| {
-        batch.put(keys::player_of_id(player_id), player.0.as_bytes().to_vec())
-    })
+/// Writes which player an older, numeric id belongs to. These values stay after the session: the id belongs to the
+/// player, not to the session.
+fn put_player_ids(mut batch: Batch, before: Option<&Session>, after: &Session) -> Batch {
+    for ChangedPlayer { player, entry_before, entry } in changed_players(before, after) {
+        let id_before = entry_before.and_then(|entry| entry.player_id);
+        if let Some(player_id) = entry.player_id.filter(|id| Some(*id) != id_before) {
+            batch = batch.put(keys::player_of_id(player_id), player.0.as_bytes().to_vec());
+        }
+    }
+    batch
 }
 
-/// The players whose entries are not those of before, with what was known of them. A change shares with what was
-/// before those whom it leaves as they are.
+/// A player whose entry is new, or may have changed.
+struct ChangedPlayer<'a> {
+    player: PlayerUuid,
+    entry_before: Option<&'a Player>,
+    entry: &'a Player,
+}
+
+/// The players whose entries are new or may have changed. Both versions of the session share the entries that the
+/// change left as they were, so comparing pointers finds the others.
 fn changed_players<'a>(
     before: Option<&'a Session>,
     after: &'a Session,
-) -> impl Iterator<Item = (PlayerUuid, &'a Player, Option<&'a Player>)> {
+) -> impl Iterator<Item = ChangedPlayer<'a>> {
     after.players.iter().filter_map(move |(player, entry)| {
-        let known = before.and_then(|session| session.players.get(player));
-        let shared = known.is_some_and(|known| Arc::ptr_eq(known, entry));
-        (!shared).then(|| (*player, &**entry, known.map(Arc::as_ref)))
+        let entry_before = before.and_then(|session| session.players.get(player));
+        if entry_before.is_some_and(|entry_before| Arc::ptr_eq(entry_before, entry)) {
+            return None;
+        }
+        Some(ChangedPlayer { player: *player, entry_before: entry_before.map(Arc::as_ref), entry })
     })
 }
 

@@ -1,4 +1,4 @@
-//! What a change of a session writes, and what it may take.
+//! The size limit of stored sessions, and the size that a plan reports.
 
 use std::iter;
 
@@ -21,7 +21,7 @@ fn session() -> Session {
     Session::new(new, &Config::default().templates["game"])
 }
 
-/// A session of so many players who all have as much data as the contract allows.
+/// A session with this many players, each with as much custom data as the contract allows.
 fn full_session(players: u128) -> Session {
     let mut session = session();
     session.joinability.open = true;
@@ -46,13 +46,13 @@ fn full_session(players: u128) -> Session {
     session
 }
 
-/// Bytes of a session as stored.
+/// Size of a stored session in bytes.
 fn bytes_of(session: &Session) -> usize {
     StoredSession::encode(session, &UnknownFields::default()).0.len()
 }
 
 #[test]
-fn a_hundred_players_with_as_much_data_as_they_may_have_fit() {
+fn a_hundred_players_with_full_custom_data_fit_into_the_default_limit() {
     let bytes_max = Config::default().sessions.session_bytes_max;
     let session = full_session(100);
     let planned = plan(None, &session, bytes_max).unwrap();
@@ -64,7 +64,7 @@ fn a_hundred_players_with_as_much_data_as_they_may_have_fit() {
 }
 
 #[test]
-fn a_session_that_takes_too_much_may_only_shrink() {
+fn a_session_above_the_limit_may_only_shrink_or_end() {
     let (small, large) = (full_session(2), full_session(3));
     let bytes_max = bytes_of(&small);
     let change = |before: &Session, after: &Session, bytes_max: usize| {
@@ -75,9 +75,9 @@ fn a_session_that_takes_too_much_may_only_shrink() {
     assert_eq!(plan(None, &large, bytes_max).map(drop), Err(Refused::SessionTooLarge));
     assert_eq!(change(&small, &large, bytes_max), Err(Refused::SessionTooLarge));
     assert_eq!(change(&large, &small, bytes_max - 1), Ok(()));
-    let mut otherwise = large.clone();
-    otherwise.region_id = Some("us".into());
-    assert_eq!(change(&large, &otherwise, bytes_max), Err(Refused::SessionTooLarge));
-    otherwise.ended = true;
-    assert_eq!(change(&large, &otherwise, bytes_max), Ok(()));
+    let mut same_size = large.clone();
+    same_size.region_id = Some("us".into());
+    assert_eq!(change(&large, &same_size, bytes_max), Err(Refused::SessionTooLarge));
+    same_size.ended = true;
+    assert_eq!(change(&large, &same_size, bytes_max), Ok(()));
 }

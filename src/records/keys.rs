@@ -1,26 +1,29 @@
-//! Every key in the store: who owns it, how it is laid out, what it holds. Keys sort by their bytes, so a
-//! prefix is a list and a deadline in big-endian order is a queue.
+//! The keys of the store: for each kind its layout, its value and its owner. The store sorts keys by their bytes, so
+//! keys with a common prefix are a list, and keys with big-endian deadlines are a queue.
 //!
 //! ```text
-//! s <session id>                              the session                        owned by itself
-//! t <session id>                              its deadline, i64 ms               moves without changing the session
-//! d <deadline ms, i64 big-endian> <session id> (empty)                           what falls due, in order
-//! p <platform> 00 <platform session id>       session id                         from the session
-//! p <platform> 01 <its SHA-256>               session id                         the same, where the id is long
-//! m <player uuid, 16 bytes> <session id>      the player's standing, JSON        from the session
-//! c <short code>                              session id                         from the session
-//! a <allocation id>                           session id                         from the session
-//! b <type> 00 <listing number, u64 big-endian> the listing, JSON                 from the session
-//! w <session id>                              (empty)                            sessions that silence can change
-//! h <session id>                              what was heard of it, JSON         from several nodes; goes with the session
-//! n                                           last listing number, u64           given out in blocks
-//! i <player id, i64 big-endian>               player uuid, 16 bytes              from tokens seen in sessions; kept
-//! o <type> 00 <created ms, i64 big-endian> <session id> (empty)                  open sessions of a type, oldest first
+//! s <session id>                              the session                        the session itself
+//! t <session id>                              its deadline, i64 big-endian ms    moves without changing the session
+//! d <deadline ms, i64 big-endian> <session id> (empty)                           the queue of deadlines
+//! p <platform> 00 <platform session id>       session id                         index entry of the session
+//! p <platform> 01 <SHA-256 of the id>         session id                         the same, for a long id
+//! m <player uuid, 16 bytes> <session id>      the player's entry, JSON           index entry of the session
+//! c <short code>                              session id                         index entry of the session
+//! a <allocation id>                           session id                         index entry of the session
+//! b <type> 00 <listing number, u64 big-endian> the listing, JSON                 index entry of the session
+//! w <session id>                              (empty)                            index entry: something can time out
+//! h <session id>                              presence record, JSON              written by all nodes; deleted with the session
+//! n                                           next listing number, u64           reserved by nodes in blocks
+//! i <player id, i64 big-endian>               player uuid, 16 bytes              from tokens of players; never deleted
+//! o <type> 00 <created ms, i64 big-endian> <session id> (empty)                  index entry: open sessions, oldest first
 //! ```
 //!
-//! Variable parts come last or end with 00, which no platform or type contains. Deadlines stand apart from
-//! sessions because asking for a session moves its deadline, and that must not change its ETag. Platform session ids
-//! may be longer than any key, and nobody lists them: of a long one the digest is the key.
+//! In these keys an i64 has its sign bit flipped, so that the keys sort by number.
+//!
+//! A part of variable length comes last or ends with 00, a byte that no platform and no session type contains.
+//! Deadlines are not part of sessions, because a read moves the deadline and must not change the ETag. A platform
+//! session id can be longer than a key may be, so the digest stands for a long id. No list of platform sessions needs
+//! the id.
 
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
@@ -42,9 +45,10 @@ const WATCHED: u8 = b'w';
 const LAST_SEEN: u8 = b'h';
 const LAST_LISTING_NUMBER: u8 = b'n';
 
-/// Longest platform session id that is in a key as it is, in bytes.
+/// Longest platform session id that is part of a key, in bytes. For longer ids the key has the digest.
 const PLAIN_ID_BYTES_MAX: usize = 1_024;
 
+/// A key: the byte of its kind, then its parts.
 fn key(kind: u8, parts: &[&[u8]]) -> Key {
     let mut key = Vec::with_capacity(1 + parts.iter().map(|part| part.len()).sum::<usize>());
     key.push(kind);
@@ -54,53 +58,55 @@ fn key(kind: u8, parts: &[&[u8]]) -> Key {
     key
 }
 
-/// Milliseconds that sort as they count: the sign bit is flipped.
+/// Bytes that sort like the number: big-endian, with the sign bit flipped.
 fn sortable(ms: i64) -> [u8; 8] {
     (ms.cast_unsigned() ^ (1 << 63)).to_be_bytes()
 }
 
+/// The number of [`sortable`] bytes; `None` if there are not 8 of them.
 fn from_sortable(bytes: &[u8]) -> Option<i64> {
     let bytes: [u8; 8] = bytes.try_into().ok()?;
     Some((u64::from_be_bytes(bytes) ^ (1 << 63)).cast_signed())
 }
 
+/// The session id in the last part of a key.
 fn session_id(bytes: &[u8]) -> Option<SessionId> {
     SessionId::parse(std::str::from_utf8(bytes).ok()?).ok()
 }
 
-/// Where a session is.
+/// The key of a session.
 pub fn session(id: &SessionId) -> Key {
     key(SESSION, &[id.as_str().as_bytes()])
 }
 
-/// Every session: the range's start and end.
+/// The range of all sessions: start, and end (excluded).
 pub fn all_sessions() -> (Key, Key) {
     (vec![SESSION], vec![SESSION + 1])
 }
 
-/// Where a session's deadline is.
+/// The key of a session's deadline.
 pub fn deadline_of(id: &SessionId) -> Key {
     key(DEADLINE_OF, &[id.as_str().as_bytes()])
 }
 
-/// A session's place in the queue of deadlines.
+/// The entry of a session in the queue of deadlines. The deadline is in milliseconds since the epoch.
 pub fn due(deadline_ms: i64, id: &SessionId) -> Key {
     key(DUE, &[&sortable(deadline_ms), id.as_str().as_bytes()])
 }
 
-/// Everything due at a time or before: the range's start and end.
+/// The range of the queue with all deadlines up to `now_ms`: start, and end (excluded).
 pub fn due_until(now_ms: i64) -> (Key, Key) {
     (vec![DUE], key(DUE, &[&sortable(now_ms.saturating_add(1))]))
 }
 
-/// The deadline and session of a place in the queue.
+/// The deadline, in milliseconds since the epoch, and the session of an entry in the queue.
 pub fn parse_due(key: &[u8]) -> Option<(i64, SessionId)> {
     let rest = key.strip_prefix(&[DUE])?;
     let (deadline, id) = rest.split_at_checked(8)?;
     Some((from_sortable(deadline)?, session_id(id)?))
 }
 
-/// Where the session of a platform session is named.
+/// The index entry of a linked platform session.
 pub fn platform_session(platform: Platform, id: &PlatformSessionId) -> Key {
     let (platform, id) = (platform.name().as_bytes(), id.as_str().as_bytes());
     if id.len() > PLAIN_ID_BYTES_MAX {
@@ -109,10 +115,11 @@ pub fn platform_session(platform: Platform, id: &PlatformSessionId) -> Key {
     key(PLATFORM_SESSION, &[platform, &[0], id])
 }
 
-/// What the keys of all platform sessions begin with.
+/// The prefix of the keys of all platform sessions.
 pub const ALL_PLATFORM_SESSIONS: &[u8] = &[PLATFORM_SESSION];
 
-/// The key of a platform session in place of one that holds a long id whole, as keys did once.
+/// The key with the digest, for a key of an older store that has a long platform session id; `None` for every other
+/// key.
 pub fn shortened_platform_session(key: &[u8]) -> Option<Key> {
     let rest = key.strip_prefix(ALL_PLATFORM_SESSIONS)?;
     let (platform, id) = rest.split_at(rest.iter().position(|byte| *byte == 0)?);
@@ -122,27 +129,27 @@ pub fn shortened_platform_session(key: &[u8]) -> Option<Key> {
     (shortened != key).then_some(shortened)
 }
 
-/// The upgrade of an embedded store from format 1, whose keys held long platform session ids whole.
+/// The upgrade of an embedded store from format 1, whose keys have long platform session ids instead of digests.
 pub const KEY_UPGRADE: KeyUpgrade =
     KeyUpgrade { prefix: ALL_PLATFORM_SESSIONS, renamed: shortened_platform_session };
 
-/// A player's place in a session.
+/// The index entry of a player in a session.
 pub fn membership(player: PlayerUuid, id: &SessionId) -> Key {
     key(MEMBERSHIP, &[player.0.as_bytes(), id.as_str().as_bytes()])
 }
 
-/// Every place of a player: the prefix.
+/// The prefix of all index entries of a player: the player's list.
 pub fn memberships_of(player: PlayerUuid) -> Key {
     key(MEMBERSHIP, &[player.0.as_bytes()])
 }
 
-/// The player and the session of a place.
+/// The player and the session of such an entry.
 pub fn parse_membership(key: &[u8]) -> Option<(PlayerUuid, SessionId)> {
     let (player, id) = key.strip_prefix(&[MEMBERSHIP])?.split_first_chunk()?;
     Some((PlayerUuid(Uuid::from_bytes(*player)), session_id(id)?))
 }
 
-/// What a key names that one session alone can have.
+/// The kinds of index entries that only one session can have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unique {
     /// A platform session.
@@ -153,7 +160,7 @@ pub enum Unique {
     Allocation,
 }
 
-/// What a key names, where one session alone can have it.
+/// The kind of a unique index entry; `None` for other keys.
 pub fn unique(key: &[u8]) -> Option<Unique> {
     match *key.first()? {
         PLATFORM_SESSION => Some(Unique::PlatformSession),
@@ -163,74 +170,74 @@ pub fn unique(key: &[u8]) -> Option<Unique> {
     }
 }
 
-/// Where the session of a short code is named.
+/// The index entry of a short code.
 pub fn short_code(code: &ShortCode) -> Key {
     key(SHORT_CODE, &[code.as_str().as_bytes()])
 }
 
-/// Where the session of an allocation is named.
+/// The index entry of an allocation.
 pub fn allocation(allocation_id: &str) -> Key {
     key(ALLOCATION, &[allocation_id.as_bytes()])
 }
 
-/// A listing's place among those of its type.
+/// The key of a listing in the session browser.
 pub fn listing(session_type: &str, number: u64) -> Key {
     key(LISTING, &[session_type.as_bytes(), &[0], &number.to_be_bytes()])
 }
 
-/// The number of a listing's place.
+/// The number of a listing.
 pub fn parse_listing(key: &[u8]) -> Option<u64> {
     let number = key.strip_prefix(&[LISTING])?.last_chunk()?;
     Some(u64::from_be_bytes(*number))
 }
 
-/// The listings of a type behind a number: the range's start and end.
+/// The range of the listings of a type with greater numbers: start, and end (excluded).
 pub fn listings_after(session_type: &str, number: u64) -> (Key, Key) {
     let end = key(LISTING, &[session_type.as_bytes(), &[1]]);
     (listing(session_type, number.saturating_add(1)), end)
 }
 
-/// The mark of a session that silence can change.
+/// The index entry of a session in which something can time out.
 pub fn watched(id: &SessionId) -> Key {
     key(WATCHED, &[id.as_str().as_bytes()])
 }
 
-/// Every such mark: the range's start and end.
+/// The range of all such entries: start, and end (excluded).
 pub fn all_watched() -> (Key, Key) {
     (vec![WATCHED], vec![WATCHED + 1])
 }
 
-/// The session of such a mark.
+/// The session of such an entry.
 pub fn parse_watched(key: &[u8]) -> Option<SessionId> {
     session_id(key.strip_prefix(&[WATCHED])?)
 }
 
-/// Where nodes tell each other what they heard of a session.
+/// The key of a session's presence record.
 pub fn last_seen(id: &SessionId) -> Key {
     key(LAST_SEEN, &[id.as_str().as_bytes()])
 }
 
-/// Where the last listing number given out is.
+/// The key of the next free listing number.
 pub fn last_listing_number() -> Key {
     vec![LAST_LISTING_NUMBER]
 }
 
-/// Where the player of an older, numeric id is named.
+/// The key of the player with an older, numeric id.
 pub fn player_of_id(player_id: i64) -> Key {
     key(PLAYER_OF_ID, &[&sortable(player_id)])
 }
 
-/// An open session's place among its type, oldest first.
+/// The index entry of an open session of a type.
 pub fn open(session_type: &str, created_ms: i64, id: &SessionId) -> Key {
     key(OPEN, &[session_type.as_bytes(), &[0], &sortable(created_ms), id.as_str().as_bytes()])
 }
 
-/// Every open session of a type: the prefix.
+/// The prefix of all open sessions of a type.
 pub fn open_of(session_type: &str) -> Key {
     key(OPEN, &[session_type.as_bytes(), &[0]])
 }
 
-/// The session of an open session's place, under the type it was looked up by.
+/// The session of such an entry of this type.
 pub fn parse_open(session_type: &str, key: &[u8]) -> Option<SessionId> {
     session_id(key.strip_prefix(open_of(session_type).as_slice())?.get(8..)?)
 }

@@ -1,23 +1,26 @@
-//! What is stored: the keys, the formats of the values, and everything that follows from a session. This is the one
-//! module that knows both the store and the domain.
+//! The stored records: keys, formats of values, and the index entries of sessions. This is the only module that knows
+//! both the store and the domain.
 //!
 //! # Records of other versions
 //!
 //! Nodes of two versions may share a database during a rolling upgrade, and a data directory may be opened by an older
 //! version after a newer one. Two rules keep both safe:
 //!
-//! 1. **A new field needs no new format.** It has a default for readers that do not find it. An older build keeps the
-//!    fields of a session that it does not know, and writes them back with each change ([`unknown`]). So builds may
-//!    change one session in turn, and no field is lost.
-//! 2. **A new meaning needs a new format.** So does a new variant of a stored enum, which an older build cannot read. The
-//!    first byte of a stored session is its format. A build refuses a format
-//!    that it does not know and changes nothing. Such a release must say in its notes that nodes of the version before have to
-//!    stop first.
+//! 1. **A new field needs no new format.** It has a default value, for sessions that were stored without it. An
+//!    older build keeps the fields of a session that it does not know, and writes them back with each change
+//!    ([`unknown`]). So builds of several versions can change the same session, and no field is lost.
+//! 2. **A changed meaning needs a new format.** So does a new variant of a stored enum, which an older build cannot
+//!    read. The first byte of a stored session is its format. A build refuses a
+//!    format that it does not know, and changes nothing. The release notes of such a version must say that all nodes of
+//!    older versions have to stop first.
 //!
-//! What follows from a session (a membership, a listing) is written anew from the session by whoever changes it, so an
-//! older build drops the newer fields of such a value until a newer build changes the session again: these values must
-//! be usable without their newer fields. A key kind that only a newer build derives can outlive its session, because an older
-//! build does not delete it. So whoever reads through such a key checks that the session is there and agrees.
+//! Index entries, such as a membership or a listing, are computed from the session, and rewritten by the node that
+//! changes the session. Two things follow:
+//!
+//! - An older build drops the newer fields of an index entry until a newer build changes the session again. So index
+//!   entries must be usable without their newer fields.
+//! - An older build does not delete index entries of a kind that it does not know, so such an entry can outlive its
+//!   session. So a reader of such an entry must check that the session exists and has the value that the entry names.
 
 pub mod index;
 pub mod keys;

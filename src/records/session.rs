@@ -8,22 +8,22 @@ use crate::store::StoreError;
 
 /// The format of stored sessions: MessagePack with named fields, after this byte.
 const FORMAT: u8 = 2;
-/// The format before: JSON.
+/// The older format: JSON after this byte. Still read, no longer written.
 const FORMAT_JSON: u8 = 1;
-/// Bytes of a stored session that are written without growing the buffer.
+/// Initial capacity of the buffer for a stored session, in bytes. Most sessions fit into it.
 const SESSION_BYTES_TYPICAL: usize = 2048;
 
-/// A session as it is stored.
+/// A stored session.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StoredSession {
-    /// The session, as far as this build knows its fields.
+    /// The fields that this build knows.
     pub session: Session,
-    /// The fields that a newer build stored and this one does not know.
+    /// The fields that a newer build stored and this build does not know.
     pub unknown: UnknownFields,
 }
 
 impl StoredSession {
-    /// Reads a stored session.
+    /// Decodes a stored session.
     ///
     /// # Errors
     /// [`StoreError::Corrupt`] if the format is unknown or the bytes do not hold a session.
@@ -41,7 +41,7 @@ impl StoredSession {
 
     fn unpack(packed: &[u8]) -> Result<Self, StoreError> {
         let session: Session = rmp_serde::from_slice(packed).map_err(|error| corrupt(&error))?;
-        // Usually the bytes are equal, and nothing else has to be looked at.
+        // Unknown fields are found by packing the session again. Usually the bytes are equal, so there are none.
         let known = pack(&session);
         let unknown = if known == packed {
             UnknownFields::default()
@@ -51,11 +51,12 @@ impl StoredSession {
         Ok(Self { session, unknown })
     }
 
-    /// The bytes to store for a session, with those of the unknown fields for which there still is a place in it. Answers
-    /// the unknown fields that were kept, too.
+    /// Encodes a session together with its unknown fields. Unknown fields whose place is gone, such as the entry of a
+    /// player who left, are dropped. Returns the bytes to store and the unknown fields that were kept.
     ///
     /// # Panics
-    /// On sessions that have no stored form. Every test that stores a session would show such a fault in our types.
+    /// If a type of the session cannot be packed as MessagePack. That is a bug that every test with a stored session
+    /// finds.
     pub fn encode(session: &Session, unknown: &UnknownFields) -> (Bytes, UnknownFields) {
         if unknown.is_empty() {
             let mut encoded = Vec::with_capacity(SESSION_BYTES_TYPICAL);
@@ -63,15 +64,15 @@ impl StoredSession {
             write_packed(&mut encoded, session);
             return (encoded.into(), UnknownFields::default());
         }
-        let (packed, kept) = unknown.added_to(&pack(session));
+        let (packed, kept) = unknown.insert_into(&pack(session));
         ([&[FORMAT], &*packed].concat().into(), kept)
     }
 
-    /// Like [`encode`](Self::encode), unless the bytes are more than `bytes_max`. A session that took more already may
-    /// shrink: the operator may have lowered the limit.
+    /// Like [`encode`](Self::encode), with a limit on the size. A session that is already above the limit may still
+    /// become smaller: the limit in the configuration may have been lowered.
     ///
     /// # Errors
-    /// [`Refused::SessionTooLarge`].
+    /// [`Refused::SessionTooLarge`] if the result has more than `bytes_max` bytes and is not smaller than `before`.
     pub fn encode_within(
         bytes_max: usize,
         before: Option<&Session>,
@@ -88,6 +89,7 @@ impl StoredSession {
     }
 }
 
+/// The MessagePack form, without the byte for the format.
 fn pack(session: &Session) -> Vec<u8> {
     let mut packed = Vec::with_capacity(SESSION_BYTES_TYPICAL);
     write_packed(&mut packed, session);

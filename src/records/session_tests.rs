@@ -1,4 +1,4 @@
-//! Sessions as they are stored: by this build, by older ones, and by newer ones that know more fields.
+//! Stored sessions of this build, of older builds, and of newer builds that have more fields.
 
 use rmpv::Value;
 
@@ -10,11 +10,11 @@ use crate::domain::session::join::{JoinPath, JoinRules, Joiner};
 use crate::domain::{PlayerUuid, SessionId};
 use crate::store::StoreError;
 
-/// Not UTF-8: what is looked up by a player must not depend on it.
+/// The bytes of this uuid are not UTF-8: the lookup of a player's fields must not depend on that.
 const ALICE: PlayerUuid = PlayerUuid(uuid::Uuid::from_u128(0xFFFE_FDFC_0000_4000_8000_0000_0000_0001));
 const BOB: PlayerUuid = PlayerUuid(uuid::Uuid::from_u128(0x2222_2222_2222_4222_8222_2222_2222_2222));
 
-/// A session of two players on two teams.
+/// A session with two players on two teams.
 fn session() -> Session {
     let new = NewSession {
         id: SessionId::parse("s").unwrap(),
@@ -40,7 +40,7 @@ fn encode(session: &Session) -> Bytes {
     StoredSession::encode(session, &UnknownFields::default()).0
 }
 
-/// The stored session as a newer build would write it: changed as MessagePack, without our types.
+/// A stored session, changed as MessagePack without the types of this build, as a newer build could write it.
 fn changed(stored: &[u8], change: impl FnOnce(&mut Value)) -> Vec<u8> {
     let mut value = rmpv::decode::read_value(&mut &stored[1..]).unwrap();
     change(&mut value);
@@ -62,13 +62,14 @@ fn at<'v>(value: &'v mut Value, path: &[Value]) -> Option<&'v mut Value> {
     Some(found)
 }
 
+/// Inserts a field into the map at a path.
 fn insert(value: &mut Value, path: &[Value], name: &str) {
     let Some(Value::Map(fields)) = at(value, path) else { panic!("no map at {path:?}") };
     fields.insert(0, (name.into(), Value::from(vec![Value::from(name), Value::Nil])));
 }
 
-/// The paths at which a stored session has a field of this name.
-fn found(stored: &[u8], paths: &[Vec<Value>], name: &str) -> Vec<bool> {
+/// For each path, whether the stored session has a field of this name there.
+fn has_field(stored: &[u8], paths: &[Vec<Value>], name: &str) -> Vec<bool> {
     let mut value = rmpv::decode::read_value(&mut &stored[1..]).unwrap();
     let mut has = |path: &Vec<Value>| at(&mut value, &[&path[..], &[name.into()]].concat()).is_some();
     paths.iter().map(&mut has).collect()
@@ -78,8 +79,9 @@ fn player_key(player: PlayerUuid) -> Value {
     Value::from(player.0.as_bytes().as_slice())
 }
 
-/// Where a newer build may have added a field: to the session, to what is in it, to its lists and to its maps.
-fn places() -> Vec<Vec<Value>> {
+/// Paths at which a newer build may have added a field: the session, a struct in it, an item of a list, values of a
+/// map.
+fn paths() -> Vec<Vec<Value>> {
     let players = Value::from("players");
     vec![
         vec![],
@@ -91,7 +93,7 @@ fn places() -> Vec<Vec<Value>> {
 }
 
 #[test]
-fn sessions_are_read_as_they_were_stored_now_and_before() {
+fn sessions_in_the_current_and_the_older_format_are_read() {
     let session = session();
     let expected = StoredSession { session: session.clone(), unknown: UnknownFields::default() };
     assert_eq!(StoredSession::decode(&encode(&session)).unwrap(), expected);
@@ -100,46 +102,46 @@ fn sessions_are_read_as_they_were_stored_now_and_before() {
 }
 
 #[test]
-fn fields_of_a_newer_build_stay_where_they_are() {
+fn a_change_keeps_the_fields_of_a_newer_build() {
     let session = session();
     let newer = changed(&encode(&session), |value| {
-        places().iter().for_each(|path| insert(value, path, "newer"));
+        paths().iter().for_each(|path| insert(value, path, "newer"));
     });
     let read = StoredSession::decode(&newer).unwrap();
     assert_eq!(read.session, session);
     let mut after = read.session.clone();
     after.region_id = Some("us".into());
     let (stored, kept) = StoredSession::encode(&after, &read.unknown);
-    assert_eq!(found(&stored, &places(), "newer"), [true; 5]);
+    assert_eq!(has_field(&stored, &paths(), "newer"), [true; 5]);
     assert_eq!(kept, read.unknown);
-    // And again after a restart.
+    // The stored form has them too, as after a restart.
     let again = StoredSession::decode(&stored).unwrap();
     assert_eq!((again.session, again.unknown), (after, kept));
 }
 
 #[test]
-fn fields_go_with_what_they_stand_in() {
+fn unknown_fields_of_removed_players_and_teams_are_dropped() {
     let newer = changed(&encode(&session()), |value| {
-        places().iter().for_each(|path| insert(value, path, "newer"));
+        paths().iter().for_each(|path| insert(value, path, "newer"));
     });
     let read = StoredSession::decode(&newer).unwrap();
     let mut after = read.session;
     after.leave(BOB).unwrap();
     after.teams.truncate(1);
     let (stored, kept) = StoredSession::encode(&after, &read.unknown);
-    assert_eq!(found(&stored, &places(), "newer"), [true, true, false, true, false]);
-    // A player who comes back is a new entry, and gets nothing of the old one.
+    assert_eq!(has_field(&stored, &paths(), "newer"), [true, true, false, true, false]);
+    // A player who comes back gets a new entry, without the unknown fields of the old one.
     let (stored, _) = StoredSession::encode(&session(), &kept);
-    assert_eq!(found(&stored, &places(), "newer"), [true, true, false, true, false]);
+    assert_eq!(has_field(&stored, &paths(), "newer"), [true, true, false, true, false]);
 }
 
 #[test]
-fn a_field_that_this_build_knows_has_the_value_of_the_last_change() {
+fn a_known_field_has_the_value_of_the_last_change() {
     let mut session = session();
     session.region_id = None;
     let newer = changed(&encode(&session), |value| {
         insert(value, &[], "newer");
-        // A known field that this build leaves out if it has no value, and another one writes out.
+        // A known field without a value. This build leaves it out; the other build writes nil.
         let Value::Map(fields) = value else { panic!("a session is a map") };
         fields.push(("region_id".into(), Value::Nil));
     });
@@ -147,7 +149,7 @@ fn a_field_that_this_build_knows_has_the_value_of_the_last_change() {
     for region_id in [Some("us".to_owned()), None] {
         read.session.region_id.clone_from(&region_id);
         let (stored, _) = StoredSession::encode(&read.session, &read.unknown);
-        assert_eq!(found(&stored, &[vec![]], "newer"), [true]);
+        assert_eq!(has_field(&stored, &[vec![]], "newer"), [true]);
         read = StoredSession::decode(&stored).unwrap();
         assert_eq!(read.session.region_id, region_id);
     }

@@ -1,20 +1,21 @@
-//! Fields of stored sessions that this build does not know. A newer build wrote them; this build writes them back with
-//! every change, so that a rolling upgrade loses nothing.
+//! Fields of stored sessions that this build does not know. A newer build wrote them. This build writes them back with
+//! every change, so that no field is lost during a rolling upgrade.
 
 use std::sync::Arc;
 
 use rmpv::Value;
 
-/// The unknown fields of a session, by the place where they stand. There are none outside of upgrades, and none take no
-/// memory.
+/// The unknown fields of a session, each with its place in the session. Outside of upgrades there are none; `None` then
+/// needs no allocation.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct UnknownFields(Option<Arc<Node>>);
 
-/// The unknown fields of a map, and those further inside it or inside a list.
+/// The unknown fields of a map or list of the session, and of the maps and lists inside it.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Node {
+    /// Names and values of unknown fields. Empty for a list.
     fields: Vec<(Value, Value)>,
-    /// By the key in a map, by the index in a list.
+    /// The nodes of the maps and lists inside: by key for a map, by index for a list.
     inside: Vec<(Value, Node)>,
 }
 
@@ -25,27 +26,33 @@ impl Node {
 }
 
 impl UnknownFields {
-    /// Whether there are none.
+    /// Whether there are no unknown fields.
     pub fn is_empty(&self) -> bool {
         self.0.is_none()
     }
 
-    /// The fields that are in `stored` and not in `known`, the same session as this build writes it: MessagePack with
-    /// named fields, both of them. A known field that has its default counts as well if another build wrote it out; that
-    /// is harmless, since `added_to` never replaces a field, and drops those that have got a value.
+    /// The fields that `stored` has and `known` does not. Both are MessagePack with named fields: `stored` as another
+    /// build wrote it, `known` the same session as this build writes it.
+    ///
+    /// This build leaves out some fields that have their default value. If another build wrote such a field, the result
+    /// has it too. That is harmless: [`insert_into`](Self::insert_into) never replaces a field, and drops this one once
+    /// the session has a value for it.
+    ///
+    /// # Errors
+    /// If `stored` is not MessagePack.
     pub(super) fn between(stored: &[u8], known: &[u8]) -> Result<Self, rmpv::decode::Error> {
         let root = difference(&read(stored)?, &read(known)?);
         Ok(Self((!root.is_empty()).then(|| Arc::new(root))))
     }
 
-    /// Packed `known` with these fields in their places. Answers the fields that found a place, too: those of a player who left
-    /// have none.
-    pub(super) fn added_to(&self, known: &[u8]) -> (Vec<u8>, Self) {
+    /// Inserts these fields into `known`, a session as this build packs it. Returns the packed result and the fields
+    /// that were inserted. Fields whose place is gone, such as the entry of a player who left, are dropped.
+    pub(super) fn insert_into(&self, known: &[u8]) -> (Vec<u8>, Self) {
         let Some(root) = &self.0 else { return (known.to_vec(), Self::default()) };
-        let mut whole = read(known).expect("what this build packs can be read");
-        let kept = add(&mut whole, root);
+        let mut session = read(known).expect("this build can read what it packs");
+        let kept = insert(&mut session, root);
         let mut packed = Vec::with_capacity(known.len());
-        rmpv::encode::write_value(&mut packed, &whole).expect("memory takes what is written to it");
+        rmpv::encode::write_value(&mut packed, &session).expect("a write to memory does not fail");
         (packed, Self((!kept.is_empty()).then(|| Arc::new(kept))))
     }
 }
@@ -54,7 +61,8 @@ fn read(mut packed: &[u8]) -> Result<Value, rmpv::decode::Error> {
     rmpv::decode::read_value(&mut packed)
 }
 
-/// What `stored` has and `known` has not.
+/// The fields that `stored` has and `known` does not, at every depth. Only fields with a name count: other keys of a
+/// map, such as those of players, are data and not fields.
 fn difference(stored: &Value, known: &Value) -> Node {
     let mut node = Node::default();
     for (key, stored) in entries(stored) {
@@ -72,14 +80,14 @@ fn difference(stored: &Value, known: &Value) -> Node {
     node
 }
 
-/// Adds fields where their place is there and nothing stands at it. Answers those that were added.
-fn add(to: &mut Value, node: &Node) -> Node {
+/// Inserts fields into the maps that still exist, unless the map has a field of that name. Returns the inserted fields.
+fn insert(to: &mut Value, node: &Node) -> Node {
     let mut kept = Node::default();
     for (key, inside) in &node.inside {
-        if let Some(place) = entry_mut(to, key) {
-            let inside = add(place, inside);
-            if !inside.is_empty() {
-                kept.inside.push((key.clone(), inside));
+        if let Some(value) = entry_mut(to, key) {
+            let kept_inside = insert(value, inside);
+            if !kept_inside.is_empty() {
+                kept.inside.push((key.clone(), kept_inside));
             }
         }
     }
@@ -94,7 +102,7 @@ fn add(to: &mut Value, node: &Node) -> Node {
     kept
 }
 
-/// What is in a map, by key, or in a list, by index.
+/// The values in a map with their keys, or in a list with their indices. Nothing for other values.
 fn entries(value: &Value) -> Vec<(Value, &Value)> {
     match value {
         Value::Map(fields) => fields.iter().map(|(key, value)| (key.clone(), value)).collect(),
@@ -105,6 +113,7 @@ fn entries(value: &Value) -> Vec<(Value, &Value)> {
     }
 }
 
+/// The value at a key of a map or an index of a list.
 fn entry<'v>(value: &'v Value, key: &Value) -> Option<&'v Value> {
     match value {
         Value::Map(fields) => fields.iter().find(|(known, _)| known == key).map(|(_, value)| value),
@@ -113,6 +122,7 @@ fn entry<'v>(value: &'v Value, key: &Value) -> Option<&'v Value> {
     }
 }
 
+/// Like [`entry`], for changes.
 fn entry_mut<'v>(value: &'v mut Value, key: &Value) -> Option<&'v mut Value> {
     match value {
         Value::Map(fields) => fields.iter_mut().find(|(known, _)| known == key).map(|(_, value)| value),

@@ -10,7 +10,7 @@ use crate::api::wire::CustomDataBody;
 use crate::api::wire::instance::{InstanceView, JoinParamsBody, StartupParamsBody};
 use crate::api::wire::view::session_document;
 use crate::app::instances::InstanceRequest;
-use crate::app::{App, Depth, Update};
+use crate::app::{App, Detail, Update};
 use crate::auth::Caller;
 use crate::domain::instance::{HostType, InstanceChange, JoinParams, JoinStatus, StartupParams};
 use crate::domain::{PlayerUuid, Refused, Session};
@@ -122,5 +122,5 @@ pub async fn end(
 
 fn instance_of(session: &Session) -> Result<Reply<Plain<InstanceView>>, Error> {
     let instance = session.instance.as_ref().ok_or(Refused::InstanceNotFound)?;
-    Ok(Reply::plain(&InstanceView::of(instance, Depth::Full)))
+    Ok(Reply::plain(&InstanceView::of(instance, Detail::Full)))
 }

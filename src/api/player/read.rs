@@ -56,7 +56,7 @@ pub async fn get(
     if !view.shows(path.player_uuid, entry) {
         return Err(Refused::PlayerNotFound.into());
     }
-    Ok(Reply::document(&Document::of(&PlayerView::of(path.player_uuid, entry, view.depth))))
+    Ok(Reply::document(&Document::of(&PlayerView::of(path.player_uuid, entry, view.detail))))
 }
 
 /// Reads a page of a session's players. The cursor is the sequence number of the last entry on the page, so entries that
@@ -86,7 +86,7 @@ pub async fn page(
     for team_id in team_ids {
         teams.push(TeamView::with_players(session, team_id, |player, entry| {
             let is_on_page = after < entry.sequence && entry.sequence <= last;
-            (is_on_page && view.shows(player, entry)).then_some(view.depth)
+            (is_on_page && view.shows(player, entry)).then_some(view.detail)
         }));
     }
     let cursor = if is_last_page { 0 } else { last };

@@ -142,7 +142,7 @@ async fn list(app: &App, player: PlayerUuid) -> Result<PlayerSessions, Error> {
             continue;
         }
         let Membership { session_type, status, inviting_player } = membership.clone();
-        if status == Status::Reserved && !catalog.tells_of_reservations(&session_type) {
+        if status == Status::Reserved && !catalog.notifies_on_reservation(&session_type) {
             // The template hides reservations from players.
             continue;
         }

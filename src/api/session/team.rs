@@ -51,7 +51,7 @@ pub async fn update(
         app.sessions.update(&path.session_id, Update::by_caller(query.refresh_ttl.0), rule).await?;
     let view = view_for(&caller, &cached.session);
     let suppressed = is_suppressed(&app, &cached.session);
-    let shown = |player, entry: &_| (!suppressed && view.shows(player, entry)).then_some(view.depth);
+    let shown = |player, entry: &_| (!suppressed && view.shows(player, entry)).then_some(view.detail);
     let team = TeamView::with_players(&cached.session, team_id, shown);
     Ok(Reply::with_etag_of(&team, &session_document(&app, &caller, &cached)))
 }

@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::api::wire::CustomDataBody;
-use crate::app::Depth;
+use crate::app::Detail;
 use crate::domain::PlayerUuid;
 use crate::domain::instance::{Health, HostType, Instance, JoinParams, JoinStatus, StartupParams};
 
@@ -83,8 +83,8 @@ pub struct InstanceView {
 
 impl InstanceView {
     /// The wire form of an instance, in full or as outsiders see it.
-    pub fn of(instance: &Instance, depth: Depth) -> Self {
-        let full = depth == Depth::Full;
+    pub fn of(instance: &Instance, detail: Detail) -> Self {
+        let full = detail == Detail::Full;
         let join_params = instance.join_params.clone().filter(|_| full);
         let startup_params = instance.startup_params.clone().filter(|_| full);
         Self {

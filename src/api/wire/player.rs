@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::api::wire::CustomDataBody;
 use crate::api::wire::client::ClientSettings;
-use crate::app::Depth;
+use crate::app::Detail;
 use crate::domain::client::CrossplayPreferences;
 use crate::domain::session::rights::Right;
 use crate::domain::session::{Player, Status};
@@ -79,7 +79,7 @@ impl<'a> TeamView<'a> {
     pub fn with_players(
         session: &'a Session,
         team_id: usize,
-        shown: impl Fn(PlayerUuid, &Player) -> Option<Depth>,
+        shown: impl Fn(PlayerUuid, &Player) -> Option<Detail>,
     ) -> Self {
         let team = &session.teams[team_id];
         let on_team = session.players.iter().filter(|(_, entry)| entry.team_id == team_id);
@@ -91,7 +91,7 @@ impl<'a> TeamView<'a> {
         });
         let players = players.into_iter();
         Self {
-            players: players.map(|(player, entry, depth)| PlayerView::of(*player, entry, depth)).collect(),
+            players: players.map(|(player, entry, detail)| PlayerView::of(*player, entry, detail)).collect(),
             max_size: team.max_size,
             team_id,
             custom_data: team.custom_data.clone().map(CustomDataBody),
@@ -101,7 +101,7 @@ impl<'a> TeamView<'a> {
 
 impl<'a> PlayerView<'a> {
     /// The wire form of a player's entry, in full or as outsiders see it.
-    pub fn of(player_uuid: PlayerUuid, entry: &'a Player, depth: Depth) -> Self {
+    pub fn of(player_uuid: PlayerUuid, entry: &'a Player, detail: Detail) -> Self {
         let outline = Self {
             player_id: None,
             player_uuid,
@@ -116,7 +116,7 @@ impl<'a> PlayerView<'a> {
             joined: None,
             session_permissions: None,
         };
-        if depth == Depth::Limited {
+        if detail == Detail::Limited {
             return outline;
         }
         let client = entry.client.as_ref();

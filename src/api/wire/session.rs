@@ -11,7 +11,7 @@ use crate::api::wire::instance::InstanceView;
 use crate::api::wire::listing::BrowserView;
 use crate::api::wire::platform::PlatformSessionView;
 use crate::api::wire::player::TeamView;
-use crate::app::{Depth, View};
+use crate::app::{Detail, View};
 use crate::domain::session::Joinability;
 use crate::domain::{Platform, PlayerUuid, Session};
 
@@ -95,10 +95,10 @@ pub struct ScoutView {
 impl<'a> SessionView<'a> {
     /// The wire form of a session in a view, without players if they are `suppressed`.
     pub fn of(session: &'a Session, view: View, suppressed: bool) -> Self {
-        let full = view.depth == Depth::Full;
+        let full = view.detail == Detail::Full;
         let team = |team_id| {
             TeamView::with_players(session, team_id, |player, entry| {
-                (!suppressed && view.shows(player, entry)).then_some(view.depth)
+                (!suppressed && view.shows(player, entry)).then_some(view.detail)
             })
         };
         let linked = || {
@@ -116,7 +116,7 @@ impl<'a> SessionView<'a> {
             session_id: session.id.to_string(),
             joinable: session.joinability.open,
             joinability: session.joinability.into(),
-            instance: session.instance.as_ref().map(|instance| InstanceView::of(instance, view.depth)),
+            instance: session.instance.as_ref().map(|instance| InstanceView::of(instance, view.detail)),
             browser: session.listing.as_ref().map(BrowserView::of),
             teams: (0..session.teams.len()).map(team).collect(),
             teams_suppressed: suppressed,

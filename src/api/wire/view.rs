@@ -1,7 +1,7 @@
 //! The view of a session that a caller gets, and the document of the session in that view.
 
 use crate::api::wire::session::SessionView;
-use crate::app::{App, CachedSession, Depth, Shown, View};
+use crate::app::{App, CachedSession, Detail, View, VisiblePlayers};
 use crate::auth::{Caller, Permission};
 use crate::document::Document;
 use crate::domain::session::{Player, Status};
@@ -25,18 +25,18 @@ pub fn outside_view(session: &Session) -> View {
 
 fn view_of(session: &Session, own: Option<(PlayerUuid, &Player)>) -> View {
     let active = own.is_some_and(|(_, entry)| entry.status.is_active());
-    let depth = if active { Depth::Full } else { Depth::Limited };
+    let detail = if active { Detail::Full } else { Detail::Limited };
     let visibility = match own {
         Some((_, entry)) if entry.status == Status::Leader => session.admin_player_visibility,
         _ => session.player_visibility,
     };
     let players = match (visibility, own) {
-        (Visibility::All, _) => Shown::All,
-        (Visibility::Team, Some((_, entry))) => Shown::Team(entry.team_id),
-        (Visibility::Oneself, Some((player, _))) => Shown::Only(player),
-        (Visibility::Team | Visibility::Oneself, None) | (Visibility::None, _) => Shown::Nobody,
+        (Visibility::All, _) => VisiblePlayers::All,
+        (Visibility::Team, Some((_, entry))) => VisiblePlayers::Team(entry.team_id),
+        (Visibility::Oneself, Some((player, _))) => VisiblePlayers::Only(player),
+        (Visibility::Team | Visibility::Oneself, None) | (Visibility::None, _) => VisiblePlayers::Nobody,
     };
-    View { depth, players }
+    View { detail, players }
 }
 
 /// The document of a session in the view of a caller.

@@ -1,5 +1,5 @@
-//! Acting on timeouts: removes inactive players and expired invites, and worsens the health of instances that do not
-//! report.
+//! Acting on timeouts: removes inactive players and expired invites, and lowers the health of instances that stop
+//! reporting.
 
 use std::sync::Arc;
 
@@ -13,18 +13,23 @@ use crate::app::sessions::Update;
 use crate::domain::{Refused, Session, SessionId};
 use crate::telemetry::Departure;
 
-/// Sessions in which timeouts are acted on together.
+/// Sessions checked at once: enough to share an fsync, few enough not to delay callers.
 const CHECKED_AT_ONCE: usize = 64;
 
 impl Presence {
-    /// Acts on what has timed out. What fails for one session is tried again next time, and holds up no other.
+    /// Checks the sessions that are due, and acts on timeouts in them. A session whose check fails is checked again by
+    /// the next call. It does not delay the other sessions.
+    ///
+    /// # Errors
+    /// The first failure.
     pub async fn expire_inactive(&self) -> Result<(), Failure> {
         let now_ms = self.clock.now_ms();
         let mut result = Ok(());
-        // Together, so that they share an fsync; not all at once, so that callers get their turn in between.
         for due in self.table.take_due(now_ms).chunks(CHECKED_AT_ONCE) {
             if result.as_ref().is_err_and(Failure::is_store_away) {
-                due.iter().for_each(|id| self.table.put_back(id));
+                for id in due {
+                    self.table.put_back(id);
+                }
                 continue;
             }
             let checks = due.iter().map(|id| isolate(&self.metrics, id, self.expire_inactive_in(id, now_ms)));
@@ -38,20 +43,26 @@ impl Presence {
         result
     }
 
+    /// Acts on timeouts in one session.
     async fn expire_inactive_in(&self, id: &SessionId, now_ms: i64) -> Result<(), Failure> {
-        // First the session, then what other nodes have seen: a report is shared before the session shows it, so
-        // everything that the session shows was shared.
-        let seen = match self.sessions.store().sole_writer() {
-            true => None,
-            false => self.sessions.find_latest(id).await?,
-        };
-        self.pull(id).await?;
+        let mut seen = None;
+        if !self.sessions.store().sole_writer() {
+            // First the session, then what other nodes have seen: a node stores a health report before it changes the
+            // session, so `pull` reads every report that this version of the session shows. An overdue session is read
+            // as well: another node may still move its deadline before the update below.
+            let Some(stored) = self.sessions.stored(id).await? else {
+                self.table.forget(id);
+                return Ok(());
+            };
+            seen = Some(stored);
+            self.pull(id).await?;
+        }
         let table = Arc::clone(&self.table);
-        // Under the session's lock, so that no player is removed who has just asked. The change queues the session again,
-        // also if nothing has timed out yet.
+        // Timeouts are computed under the session lock, from the session as it is then. The update also queues the
+        // session for its next check, even if nothing has timed out.
         let rule = move |session: &mut Session| {
             if seen.as_ref().is_some_and(|seen| seen.session != *session) {
-                // It has changed meanwhile. It is checked again with the next round, after another pull.
+                // The session has changed since the pull. The next round pulls and checks again.
                 return Ok((Overdue::default(), Vec::new()));
             }
             let overdue = table.overdue(session, now_ms);

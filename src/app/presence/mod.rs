@@ -1,8 +1,8 @@
-//! Presence: which players and hosts were seen when, and what follows once they are seen no more.
+//! Presence: when the players and hosts of sessions were last seen, and what happens after a timeout.
 //!
-//! Players who stop asking for a session are removed from it, invites that nobody answers expire, and the health of an
-//! instance that stops reporting becomes worse. [`table`] holds what this node has seen, [`sync`] shares it with other nodes,
-//! [`expire`] acts on what has timed out.
+//! Three things time out. An inactive player, who sends no more heartbeats, is removed. An invite without an answer
+//! expires. An instance without health reports becomes unhealthy, later unknown. [`table`] holds what this node knows,
+//! [`sync`] shares it with other nodes, [`expire`] acts on timeouts.
 
 mod expire;
 pub mod sync;
@@ -26,14 +26,14 @@ pub struct Presence {
     table: Arc<PresenceTable>,
     sessions: Arc<Sessions>,
     health_rules: HealthRules,
-    /// How far this node has gone through the sessions that other nodes may watch; `None`: it starts over.
+    /// Where the next search for sessions that no node watches starts; `None`: at the beginning.
     watch_cursor: Mutex<Option<Key>>,
     clock: Clock,
     metrics: Arc<Metrics>,
 }
 
 impl Presence {
-    /// The presence in these sessions, whose changes the table already observes.
+    /// The presence service for these sessions. `sessions` must already report its commits to `table`.
     pub fn new(
         table: Arc<PresenceTable>,
         sessions: Arc<Sessions>,
@@ -44,14 +44,18 @@ impl Presence {
         Self { table, sessions, health_rules, watch_cursor: Mutex::default(), clock, metrics }
     }
 
-    /// Notes a heartbeat: the player has asked for the session. Costs nothing if its players have no timeout.
+    /// Notes a heartbeat: the player has read the session. Does nothing if players of the session have no timeout.
     pub fn heartbeat(&self, player: Option<PlayerUuid>, cached: &CachedSession) {
-        if let Some(player) = player.filter(|_| cached.culls()) {
+        if let Some(player) = player.filter(|_| cached.has_player_timeout()) {
             self.table.heartbeat(&cached.session, player, self.clock.now_ms());
         }
     }
 
-    /// Takes in a health report of an instance. Answers the health that follows from all reports.
+    /// Notes a health report of an instance. Returns the health that follows from all reports.
+    ///
+    /// # Errors
+    /// With several nodes: errors of the store; [`Failure::Contended`] if other nodes keep changing the presence
+    /// record.
     pub async fn health_report(
         &self,
         cached: &CachedSession,
@@ -60,17 +64,18 @@ impl Presence {
     ) -> Result<Health, Failure> {
         let (id, now_ms) = (&cached.session.id, self.clock.now_ms());
         self.table.observe(&cached.session, now_ms);
-        // The reports before this one may have come to other nodes.
+        // Other nodes may have received earlier reports.
         self.pull(id).await?;
         let assessed = self.table.health_report(&cached.session, instance_id, health, now_ms);
-        let known = cached.session.instance.as_ref().and_then(|instance| instance.health);
-        if known != Some(health) {
+        let stored_health = cached.session.instance.as_ref().and_then(|instance| instance.health);
+        if stored_health != Some(health) {
+            // Stored before the session shows it; see `expire_inactive_in`.
             self.push_now(id).await?;
         }
         Ok(assessed)
     }
 
-    /// Forgets a session that is gone.
+    /// Forgets a session that has ended.
     pub fn forget(&self, id: &SessionId) {
         self.table.forget(id);
     }
@@ -80,7 +85,7 @@ impl Presence {
         self.table.watched_count()
     }
 
-    /// Starts a grace period for everyone: nobody could be seen, for example while the store was away.
+    /// Starts a grace period for all players and hosts: while the store was away, none of them could be seen.
     pub fn grant_grace(&self) {
         self.table.grant_grace(self.clock.now_ms());
     }

@@ -1,8 +1,9 @@
-//! Presence sync. Players ask, and hosts report, at any node, so a node must know what others have seen before it acts on a
-//! timeout. Only used if several nodes serve one store.
+//! Presence sync between nodes that share a store. Heartbeats and health reports arrive at any node, so a node must
+//! know those of the other nodes before it acts on a timeout.
 //!
-//! The stored value stands beside the session, since a heartbeat does not change the session. A node adds to the value what
-//! it has seen, so nothing is lost, whichever node writes last.
+//! Nodes share them in a presence record per session. The record is not part of the session, because a heartbeat must
+//! not change the session's version. A node merges its own heartbeats and reports into the record, so none is lost,
+//! whichever node writes last.
 
 use std::sync::{MutexGuard, PoisonError};
 
@@ -15,39 +16,47 @@ use crate::domain::SessionId;
 use crate::records::{LastSeen, keys};
 use crate::store::{Batch, CommitError, Key, StoreError, next_key};
 
-/// Sessions whose news are written at once.
+/// Presence records written at once.
 const SYNCED_AT_ONCE: usize = 64;
-/// Sessions read at once: requests of clients must not wait long behind them.
+/// Sessions read at once: few enough not to delay callers.
 const READ_AT_ONCE: usize = 128;
-/// Sessions checked in each round for any that no node watches any more.
+/// Keys of watched sessions read at once, and in each round of the search for sessions that no node watches.
 const SCANNED_AT_ONCE: usize = 2_048;
 
 impl Presence {
-    /// Shares with other nodes what this one has seen, and watches sessions that lost nodes have left. What fails is
-    /// tried again next time.
+    /// Stores the heartbeats and reports that other nodes do not have yet, then watches sessions that no node may watch
+    /// any more. A record that cannot be written is tried again by the next call. Does nothing if this node is alone.
+    ///
+    /// # Errors
+    /// The first failure.
     pub async fn sync(&self) -> Result<(), Failure> {
         if self.sessions.store().sole_writer() {
             return Ok(());
         }
         let mut result = Ok(());
-        for news in self.table.take_unsynced(self.clock.now_ms()).chunks(SYNCED_AT_ONCE) {
+        for unsynced in self.table.take_unsynced(self.clock.now_ms()).chunks(SYNCED_AT_ONCE) {
             if result.as_ref().is_err_and(Failure::is_store_away) {
-                news.iter().for_each(|(id, _)| self.table.sync_again(id));
+                for (id, _) in unsynced {
+                    self.table.sync_again(id);
+                }
                 continue;
             }
-            let pushes = news.iter().map(|(id, last_seen)| self.push(id, last_seen));
-            for ((id, _), pushed) in news.iter().zip(join_all(pushes).await) {
-                if pushed.as_ref().is_ok_and(|pushed| *pushed) {
-                    continue;
+            let pushes = unsynced.iter().map(|(id, last_seen)| self.push(id, last_seen));
+            for ((id, _), pushed) in unsynced.iter().zip(join_all(pushes).await) {
+                match pushed {
+                    Ok(true) => {}
+                    Ok(false) => self.table.sync_again(id),
+                    Err(failure) => {
+                        self.table.sync_again(id);
+                        result = result.and(Err(failure));
+                    }
                 }
-                self.table.sync_again(id);
-                result = result.and(pushed.map(drop));
             }
         }
         result.and(self.watch_orphans().await)
     }
 
-    /// Adds what other nodes have seen in a session.
+    /// Reads the presence record of a session, and merges it into the table.
     pub(super) async fn pull(&self, id: &SessionId) -> Result<(), StoreError> {
         if self.sessions.store().sole_writer() {
             return Ok(());
@@ -58,7 +67,8 @@ impl Presence {
         Ok(())
     }
 
-    /// Shares the news of a session at once: if this node were lost, others would go by what was known before.
+    /// Stores what this node knows of a session at once. Otherwise a crash of this node could lose a report, and the
+    /// other nodes would act on older ones.
     pub(super) async fn push_now(&self, id: &SessionId) -> Result<(), Failure> {
         if self.sessions.store().sole_writer() {
             return Ok(());
@@ -72,31 +82,35 @@ impl Presence {
         Err(Failure::Contended)
     }
 
-    /// Adds to what is stored for a session; `false` if another node was faster.
+    /// Merges into the presence record of a session. Returns `false` if another node changed the record or the session
+    /// first.
     async fn push(&self, id: &SessionId, last_seen: &LastSeen) -> Result<bool, Failure> {
         let Some(cached) = self.sessions.stored(id).await? else {
             self.table.forget(id);
             return Ok(true);
         };
         let key = keys::last_seen(id);
-        // If the session has ended, nothing may be left behind.
+        // Expects the session, so that no record is left behind if the session has just ended.
         let batch = Batch::default().expect_version(keys::session(id), cached.version);
-        let (batch, mut known) = match self.sessions.store().get(&key).await? {
+        let (batch, mut merged) = match self.sessions.store().get(&key).await? {
             Some(entry) => {
                 (batch.expect_version(key.clone(), entry.version), LastSeen::decode(&entry.value)?)
             }
             None => (batch.expect_absent(key.clone()), LastSeen::default()),
         };
-        known.merge(last_seen.clone(), &self.health_rules);
-        known.heartbeat_ms.retain(|player, _| cached.is_active(*player));
-        match self.sessions.store().commit(batch.put(key, known.encode())).await {
+        merged.merge(last_seen.clone(), &self.health_rules);
+        merged.heartbeat_ms.retain(|player, _| cached.is_active(*player));
+        match self.sessions.store().commit(batch.put(key, merged.encode())).await {
             Ok(_) => Ok(true),
             Err(CommitError::Conflict { .. }) => Ok(false),
             Err(CommitError::Store(error)) => Err(error.into()),
         }
     }
 
-    /// Watches every stored session in which something can time out: after a start the table is empty.
+    /// Watches every stored session in which something can time out. Called at the start, when the table is empty.
+    ///
+    /// # Errors
+    /// Errors of the store.
     pub async fn watch_stored(&self) -> Result<(), Failure> {
         let (mut from, to) = keys::all_watched();
         loop {
@@ -107,20 +121,21 @@ impl Presence {
         }
     }
 
-    /// Goes on through the stored sessions in which something can time out, and watches those that this node does not
-    /// watch yet. In time it reaches all of them, also those that a lost node watched.
+    /// Reads the next sessions in which something can time out, and watches those that this node does not watch yet.
+    /// After enough rounds this has covered all sessions, including those that only a lost node watched.
     async fn watch_orphans(&self) -> Result<(), Failure> {
         let (start, end) = keys::all_watched();
         let from = self.lock_cursor().take().unwrap_or(start);
         let found = self.sessions.store().scan(&from, &end, SCANNED_AT_ONCE).await?;
         let found_ids = found.iter().filter_map(|(key, _)| keys::parse_watched(key));
         self.watch(found_ids.filter(|id| !self.table.watches(id)).collect()).await?;
-        let is_last = found.len() < SCANNED_AT_ONCE;
-        *self.lock_cursor() = found.last().filter(|_| !is_last).map(|(last, _)| next_key(last));
+        if found.len() == SCANNED_AT_ONCE {
+            *self.lock_cursor() = found.last().map(|(last, _)| next_key(last));
+        }
         Ok(())
     }
 
-    /// Watches these sessions from now on, as far as they are there.
+    /// Watches these sessions from now on. Sessions that do not exist any more are skipped.
     async fn watch(&self, ids: Vec<SessionId>) -> Result<(), StoreError> {
         for ids in ids.chunks(READ_AT_ONCE) {
             let watching = ids.iter().map(async |id| {

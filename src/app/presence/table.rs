@@ -1,9 +1,11 @@
-//! Who was last seen in which session, in memory.
+//! The presence table: in memory, when the players and hosts of sessions were last seen.
 //!
-//! Heartbeats are kept in memory because they change with every poll; after a restart everyone starts with a full
-//! timeout. If several nodes serve one store they share what they have seen now and then (see [`sync`](super::sync)), and wait a
-//! little longer before they act, so that news on the way still counts. Sessions wait in a queue, ordered by the time at
-//! which their next player, invite or host could time out, so a check costs nothing until then.
+//! Heartbeats are kept in memory only, because every poll is one. After a restart every player and host starts with a
+//! full timeout. Nodes that share a store exchange heartbeats and reports (see [`sync`](super::sync)). Such a node
+//! waits two sync lags longer before it acts on a timeout, so that heartbeats at other nodes arrive in time.
+//!
+//! Sessions wait in a queue, ordered by the time at which their next player, invite or host can time out. Until then
+//! they cost no work.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -15,17 +17,18 @@ use crate::domain::session::Player;
 use crate::domain::{PlayerUuid, Session, SessionId};
 use crate::records::LastSeen;
 
-/// The part of the time that silence takes in which other nodes are told what was watched.
+/// The sync lag as a share of the shortest timeout of a session: 1 / 8. A node syncs a session at most this often.
 const LAG_PARTS: i64 = 8;
 
-/// How often a session is checked at least if other nodes may have ended it, in milliseconds.
+/// With several nodes: the longest time between two checks of a session, in milliseconds. Another node may have ended
+/// it.
 const CHECK_EVERY_MS: i64 = 3_600_000;
 
-/// The sessions that something can time out in.
+/// The sessions in which something can time out, and who was last seen in them.
 pub struct PresenceTable {
     health_rules: HealthRules,
     invite_expiry_ms: Option<i64>,
-    /// Whether other nodes serve the same store, and see heartbeats that this one does not.
+    /// Whether other nodes share the store. They receive heartbeats that this node does not.
     is_shared: bool,
     watching: Mutex<Watching>,
 }
@@ -35,34 +38,36 @@ struct Watching {
     watched: HashMap<SessionId, Watched>,
     /// Sessions by the time at which they are checked next, in milliseconds since the epoch.
     queue: BTreeSet<(i64, SessionId)>,
-    /// Sessions with news that other nodes do not have yet.
+    /// Sessions with heartbeats or reports that other nodes do not have yet.
     unsynced: HashSet<SessionId>,
 }
 
-/// What this node knows about the presence in a session. All times are in milliseconds since the epoch.
+/// What this node knows of a session. Times are in milliseconds since the epoch.
 struct Watched {
-    /// Since when this process watches the session, or the start of the last grace period: nothing times out for being unseen before.
+    /// When this process began to watch the session, or the start of the last grace period. Every timeout of a player
+    /// or host starts at this time or later.
     since_ms: i64,
-    /// Its time in the queue.
+    /// The time of the session's entry in the queue.
     due_ms: i64,
-    /// The last heartbeats of its players and reports of its instance.
+    /// The last heartbeats of players and reports of the instance.
     last_seen: LastSeen,
-    /// When the health of its instance was assessed last.
+    /// When the health of the instance was last assessed.
     assessed_ms: i64,
-    /// How long news may wait before other nodes get them, in milliseconds; 0 if there are no other nodes.
+    /// The sync lag: how long heartbeats and reports may wait before this node stores them, in milliseconds. 0 without
+    /// other nodes.
     lag_ms: i64,
-    /// When this node shared its news last.
+    /// When this node last synced the session.
     synced_ms: i64,
 }
 
-/// What has timed out in a session.
+/// The timeouts in a session.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Overdue {
-    /// Active players whose heartbeat is overdue.
+    /// Active players without a heartbeat within the timeout.
     pub inactive: Vec<PlayerUuid>,
     /// Players whose invite has expired.
     pub expired_invites: Vec<PlayerUuid>,
-    /// The instance whose health is no longer what the session says, and its health now.
+    /// The id of the instance and its health, if the session shows another health.
     pub health: Option<(String, Health)>,
 }
 
@@ -74,8 +79,8 @@ impl Overdue {
 }
 
 impl PresenceTable {
-    /// A table under these rules. Without `invite_expiry` invites last as long as their session. `is_shared`: other nodes serve
-    /// the same store.
+    /// An empty table. Without `invite_expiry`, invites do not expire. `is_shared`: whether other nodes share the
+    /// store.
     pub fn new(health_rules: HealthRules, invite_expiry: Option<Duration>, is_shared: bool) -> Self {
         let invite_expiry_ms =
             invite_expiry.map(|expiry| i64::try_from(expiry.as_millis()).unwrap_or(i64::MAX));
@@ -86,8 +91,8 @@ impl PresenceTable {
         self.watching.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes in a session as a change has left it: queues it by the time at which something in it could time out, or forgets
-    /// it. Must be called in the order of changes.
+    /// Notes a session after a commit: queues it for its next possible timeout, or forgets it if nothing in it can time
+    /// out. Must be called in the order of commits.
     pub fn observe(&self, session: &Session, now_ms: i64) {
         if session.can_time_out(self.invite_expiry_ms.is_some()) {
             self.requeue(session, now_ms);
@@ -96,7 +101,7 @@ impl PresenceTable {
         }
     }
 
-    /// Forgets a session that has ended, or in which nothing can time out.
+    /// Forgets a session. Does nothing if the session is not in the table.
     pub fn forget(&self, id: &SessionId) {
         let mut watching = self.lock();
         if let Some(watched) = watching.watched.remove(id) {
@@ -104,7 +109,7 @@ impl PresenceTable {
         }
     }
 
-    /// Puts a session back that was taken out of the queue and could not be checked.
+    /// Puts a session that could not be checked back into the queue.
     pub fn put_back(&self, id: &SessionId) {
         let mut watching = self.lock();
         if let Some(due_ms) = watching.watched.get(id).map(|watched| watched.due_ms) {
@@ -122,6 +127,7 @@ impl PresenceTable {
         self.lock().watched.len()
     }
 
+    /// Queues a session for its next possible timeout, and adds it to the table if it is not there.
     fn requeue(&self, session: &Session, now_ms: i64) {
         let mut guard = self.lock();
         let Watching { watched, queue, .. } = &mut *guard;
@@ -140,13 +146,14 @@ impl PresenceTable {
         queue.insert((watched.due_ms, session.id.clone()));
     }
 
-    /// Notes a heartbeat: the player has asked for the session.
+    /// Notes a heartbeat of a player. Does nothing if the session has no timeout for players, or the player is not
+    /// active.
     pub fn heartbeat(&self, session: &Session, player: PlayerUuid, now_ms: i64) {
         if session.culling_timeout_s.is_none() || !session.is_active(player) {
             return;
         }
         if !self.watches(&session.id) {
-            // Another node watches it, and that node may be gone by the time of the next sync.
+            // Another node watches the session. This node watches it too from now on, in case the other node is lost.
             self.requeue(session, now_ms);
         }
         let mut watching = self.lock();
@@ -156,42 +163,45 @@ impl PresenceTable {
         }
     }
 
-    /// Starts a grace period for everyone: until now nobody could be seen.
+    /// Starts a grace period: every timeout of a player or host starts again now.
     pub fn grant_grace(&self, now_ms: i64) {
         for watched in self.lock().watched.values_mut() {
             watched.since_ms = now_ms;
         }
     }
 
+    /// Notes that other nodes do not have the last heartbeats or reports in a session. Checks before it inserts,
+    /// because the insertion needs a copy of the id, and usually the id is there.
     fn note_unsynced(&self, watching: &mut Watching, id: &SessionId) {
         if self.is_shared && !watching.unsynced.contains(id) {
             watching.unsynced.insert(id.clone());
         }
     }
 
-    /// The news that other nodes should get now, by session.
+    /// Takes the sessions that are to be synced now: with new heartbeats or reports, and last synced a sync lag ago or
+    /// earlier. The others stay noted.
     pub fn take_unsynced(&self, now_ms: i64) -> Vec<(SessionId, LastSeen)> {
         let mut guard = self.lock();
         let Watching { watched, unsynced, .. } = &mut *guard;
-        let mut news = Vec::new();
+        let mut taken = Vec::new();
         unsynced.retain(|id| {
             let Some(watched) = watched.get_mut(id) else { return false };
             if watched.synced_ms.saturating_add(watched.lag_ms) > now_ms {
                 return true;
             }
             watched.synced_ms = now_ms;
-            news.push((id.clone(), watched.last_seen.clone()));
+            taken.push((id.clone(), watched.last_seen.clone()));
             false
         });
-        news
+        taken
     }
 
-    /// What this node has seen in a session, if it watches it.
+    /// What this node knows of a session; `None` if the session is not in the table.
     pub fn last_seen_of(&self, id: &SessionId) -> Option<LastSeen> {
         self.lock().watched.get(id).map(|watched| watched.last_seen.clone())
     }
 
-    /// Shares the news of a session again, after that has failed.
+    /// Notes that the sync of a session has failed. The next sync tries it again, without waiting for the sync lag.
     pub fn sync_again(&self, id: &SessionId) {
         let mut watching = self.lock();
         if let Some(watched) = watching.watched.get_mut(id) {
@@ -200,32 +210,33 @@ impl PresenceTable {
         self.note_unsynced(&mut watching, id);
     }
 
-    /// Adds what other nodes have seen in a session that this node watches.
+    /// Merges what other nodes know of a session. Does nothing if the session is not in the table.
     pub fn merge(&self, id: &SessionId, last_seen: LastSeen) {
         if let Some(watched) = self.lock().watched.get_mut(id) {
             watched.last_seen.merge(last_seen, &self.health_rules);
         }
     }
 
-    /// Takes in a health report of an instance. Answers the health that follows from all reports.
+    /// Notes a health report of an instance. Returns the health that follows from all reports.
     pub fn health_report(&self, session: &Session, instance_id: &str, health: Health, now_ms: i64) -> Health {
         self.requeue(session, now_ms);
         let mut watching = self.lock();
         let Some(watched) = watching.watched.get_mut(&session.id) else { return health };
         watched.assessed_ms = now_ms;
-        // An instance without a health has not reported yet: the known reports are of an earlier one with the same id.
+        // If the session shows no health, this instance has not reported yet. Known reports with the same id belong to
+        // an earlier instance.
         let has_reported = session.instance.as_ref().is_some_and(|instance| instance.health.is_some());
         let (_, reports) = match &mut watched.last_seen.reports {
             Some(known) if known.0 == instance_id && has_reported => known,
             other => other.insert((instance_id.to_owned(), Reports::expected_since(now_ms, health))),
         };
         reports.add(health, now_ms, &self.health_rules);
-        let judged = reports.judge(now_ms, watched.since_ms, &self.health_rules);
+        let assessed = reports.assess(now_ms, watched.since_ms, &self.health_rules);
         self.note_unsynced(&mut watching, &session.id);
-        judged
+        assessed
     }
 
-    /// Takes the sessions out of the queue that are due for a check.
+    /// Takes the sessions that are due for a check out of the queue.
     pub fn take_due(&self, now_ms: i64) -> Vec<SessionId> {
         let mut watching = self.lock();
         let mut due = Vec::new();
@@ -236,17 +247,20 @@ impl PresenceTable {
         due
     }
 
-    /// What has timed out in a session.
+    /// The timeouts in a session. Nothing, if the session is not in the table.
     pub fn overdue(&self, session: &Session, now_ms: i64) -> Overdue {
         let mut watching = self.lock();
         let Some(watched) = watching.watched.get_mut(&session.id) else { return Overdue::default() };
         let mut overdue = Overdue::default();
         for (player, entry) in &session.players {
-            match self.player_due_ms(session, watched, *player, entry) {
-                Some(due_ms) if due_ms > now_ms => {}
-                None => {}
-                Some(_) if entry.status.is_active() => overdue.inactive.push(*player),
-                Some(_) => overdue.expired_invites.push(*player),
+            let due_ms = self.player_due_ms(session, watched, *player, entry);
+            if due_ms.is_none_or(|due_ms| due_ms > now_ms) {
+                continue;
+            }
+            if entry.status.is_active() {
+                overdue.inactive.push(*player);
+            } else {
+                overdue.expired_invites.push(*player);
             }
         }
         if let Some(instance) = &session.instance
@@ -256,8 +270,9 @@ impl PresenceTable {
             let reports = watched.last_seen.reports.get_or_insert_with(|| {
                 (instance.instance_id.clone(), Reports::expected_since(now_ms, known))
             });
-            let seen_until_ms = now_ms.saturating_sub(2 * watched.lag_ms);
-            let health = reports.1.judge(seen_until_ms, watched.since_ms, &self.health_rules);
+            // Later reports may still be on their way from other nodes.
+            let synced_until_ms = now_ms.saturating_sub(2 * watched.lag_ms);
+            let health = reports.1.assess(synced_until_ms, watched.since_ms, &self.health_rules);
             if reports.0 == instance.instance_id && health != known {
                 overdue.health = Some((instance.instance_id.clone(), health));
             }
@@ -265,7 +280,8 @@ impl PresenceTable {
         overdue
     }
 
-    /// When a player times out: an active one after the last heartbeat, another one after the invite.
+    /// When a player times out, in milliseconds since the epoch: for an active player the timeout after the last
+    /// heartbeat, for any other player the invite expiry after the invite. `None`: the player does not time out.
     fn player_due_ms(
         &self,
         session: &Session,
@@ -279,16 +295,13 @@ impl PresenceTable {
         let joined_ms = entry.joined.map_or(i64::MIN, |joined| joined.as_millisecond());
         let heartbeat_ms =
             watched.last_seen.heartbeat_ms.get(&player).copied().unwrap_or(i64::MIN).max(watched.since_ms);
-        // What other nodes have seen takes its time to get here: to be shared, and to be read.
-        Some(
-            heartbeat_ms
-                .max(joined_ms)
-                .saturating_add(culling_timeout_ms(session)?)
-                .saturating_add(2 * watched.lag_ms),
-        )
+        let timed_out_ms = heartbeat_ms.max(joined_ms).saturating_add(culling_timeout_ms(session)?);
+        // A heartbeat at another node takes up to one sync lag until that node stores it, and up to another one until
+        // this node reads it.
+        Some(timed_out_ms.saturating_add(2 * watched.lag_ms))
     }
 
-    /// How long news of a session may wait until other nodes get them, in milliseconds.
+    /// The sync lag of a session, in milliseconds: an eighth of its shortest timeout. 0 without other nodes.
     fn lag_ms(&self, session: &Session) -> i64 {
         let reports = session.instance.as_ref().and_then(|instance| instance.health);
         let cadence_ms = reports.map(|_| self.health_rules.cadence_ms());
@@ -296,13 +309,15 @@ impl PresenceTable {
         if self.is_shared { shortest_ms.unwrap_or(0) / LAG_PARTS } else { 0 }
     }
 
+    /// When something in a session can time out next, in milliseconds since the epoch; `i64::MAX`: never.
     fn next_due_ms(&self, session: &Session, watched: &Watched, now_ms: i64) -> i64 {
         let players = session.players.iter();
         let players =
             players.filter_map(|(player, entry)| self.player_due_ms(session, watched, *player, entry));
         let health = session.instance.as_ref().and_then(|instance| instance.health);
         let reports = watched.last_seen.reports.as_ref().map(|(_, reports)| reports);
-        // An instance that reports `unknown` is expected to go on reporting.
+        // The health `unknown` is final after the reports have timed out. An instance can also report `unknown` itself;
+        // then it is expected to report again.
         let can_change = |health| {
             health != Health::Unknown
                 || reports.is_some_and(|reports| {
@@ -312,12 +327,17 @@ impl PresenceTable {
         let reports_ms = health.filter(|health| can_change(*health));
         let reports_ms =
             reports_ms.map(|_| watched.assessed_ms.saturating_add(self.health_rules.cadence_ms()));
-        // Other nodes may end the session, so this node checks now and then whether to forget it.
-        let look_ms = self.is_shared.then(|| now_ms.saturating_add(CHECK_EVERY_MS));
-        players.chain(reports_ms).chain(look_ms).min().unwrap_or(i64::MAX)
+        // Another node may end the session without notice to this one. The check then forgets it.
+        let check_ms = self.is_shared.then(|| now_ms.saturating_add(CHECK_EVERY_MS));
+        players.chain(reports_ms).chain(check_ms).min().unwrap_or(i64::MAX)
     }
 }
 
+/// The timeout of players without heartbeats, in milliseconds; `None`: players do not time out.
 fn culling_timeout_ms(session: &Session) -> Option<i64> {
     i64::try_from(session.culling_timeout_s?).ok()?.checked_mul(1000)
 }
+
+#[cfg(test)]
+#[path = "table_tests.rs"]
+mod tests;

@@ -1,5 +1,5 @@
-//! The sessions in memory: what makes reads cheap. It holds what it is told and finds nothing by itself; who puts
-//! something in sees to it that it is no older than what is there.
+//! The cache of sessions in memory. It never reads the store. Callers of [`Cache::put`] make sure that the version they
+//! put is not older than the cached one.
 
 use std::sync::{Arc, Weak};
 
@@ -9,22 +9,22 @@ use quick_cache::{DefaultHashBuilder, Equivalent, Lifecycle, OptionsBuilder, Wei
 use super::cached::CachedSession;
 use crate::domain::{Platform, PlatformSessionId, SessionId};
 
-/// Bytes a cached session takes beside its stored form, roughly: keys, maps, parsed fields.
+/// Memory of a cached session that does not depend on its stored size, in bytes, roughly: keys, maps, parsed fields.
 const CACHED_SESSION_BYTES: u64 = 1024;
-/// A cached session holds its parsed form, whose maps make room for more than they hold, and its rendered ones:
-/// together so many times the stored one (measured with 4 and with 100 players).
+/// Memory of a cached session per stored byte, as measured with 4 and with 100 players: the parsed form, whose maps
+/// reserve more than they use, and the rendered documents.
 const CACHED_FORMS: u64 = 7;
-/// Of what is stored beyond this, bytes, most is long texts, which are held as they are.
+/// Stored bytes beyond this number are mostly long texts, which take less memory per stored byte.
 const ORDINARY_BYTES: u64 = 65_536;
-/// How often long texts are held: parsed and rendered.
+/// Memory of a long text per stored byte: one copy is parsed, the others are in rendered documents.
 const CACHED_TEXTS: u64 = 3;
-/// Bytes a cached platform session takes beside its name, roughly.
-const CACHED_NAME_BYTES: u64 = 256;
+/// Memory of a cached platform session beside its id, in bytes, roughly.
+const CACHED_PLATFORM_KEY_BYTES: u64 = 256;
 
-/// The name of a platform session.
+/// A platform session: its platform and its id there.
 pub type PlatformKey = (Platform, PlatformSessionId);
 
-/// The same name, borrowed.
+/// A borrowed [`PlatformKey`], for lookups without an allocation.
 #[derive(Hash)]
 struct PlatformKeyRef<'a>(Platform, &'a str);
 
@@ -34,21 +34,22 @@ impl Equivalent<PlatformKey> for PlatformKeyRef<'_> {
     }
 }
 
-/// A session with the bytes it is worth.
+/// A cached session and its weight in bytes.
 #[derive(Clone)]
 struct Cached {
     cached: Arc<CachedSession>,
     bytes: u64,
 }
 
-/// Which session a platform session belongs to, as last seen.
+/// The session that a platform session was linked to at the last read. It may be out of date.
 #[derive(Clone)]
 struct Hint {
     id: SessionId,
+    /// The version of the session at that read.
     cached: Weak<CachedSession>,
 }
 
-/// Weighs what is cached by its bytes.
+/// Weighs entries by their memory in bytes.
 #[derive(Clone)]
 struct ByBytes;
 
@@ -60,11 +61,12 @@ impl Weighter<SessionId, Cached> for ByBytes {
 
 impl Weighter<PlatformKey, Hint> for ByBytes {
     fn weight(&self, key: &PlatformKey, _: &Hint) -> u64 {
-        key.1.as_str().len() as u64 + CACHED_NAME_BYTES
+        key.1.as_str().len() as u64 + CACHED_PLATFORM_KEY_BYTES
     }
 }
 
-/// Supersedes what has to make room: nobody will tell it when the session changes.
+/// Marks evicted sessions stale. A change marks only the cached version, so a reader that still holds an evicted
+/// version would not notice the change.
 #[derive(Clone)]
 struct MarkStale;
 
@@ -76,39 +78,39 @@ impl Lifecycle<SessionId, Cached> for MarkStale {
     }
 }
 
-/// Sessions by their ids, and by their platform sessions.
+/// Cached sessions by id and by platform session.
 pub struct Cache {
     sessions: Bounded<SessionId, Cached, ByBytes, DefaultHashBuilder, MarkStale>,
     by_platform: Bounded<PlatformKey, Hint, ByBytes>,
 }
 
 impl Cache {
-    /// A cache of about so many bytes.
+    /// A cache of about this many bytes.
     pub fn new(bytes: u64) -> Self {
         let sessions_estimated =
             usize::try_from(bytes / (4 * CACHED_SESSION_BYTES)).unwrap_or(1 << 20).max(64);
-        // Names are small: a quarter of the room holds more of them than the rest holds sessions.
-        let name_bytes = bytes / 4;
+        // A hint is small: a quarter of the memory holds more hints than the rest holds sessions.
+        let hint_bytes = bytes / 4;
         let (hasher, lifecycle) = (DefaultHashBuilder::default(), MarkStale);
-        // In one piece: what is larger than a piece is never kept, and a session may take a good part of all the room.
+        // One shard: an entry larger than its shard is never kept, and one session may need a large part of the memory.
         let options = OptionsBuilder::new()
             .estimated_items_capacity(sessions_estimated)
-            .weight_capacity(bytes - name_bytes)
+            .weight_capacity(bytes - hint_bytes)
             .shards(1)
             .build()
             .expect("both capacities are given");
         Self {
             sessions: Bounded::with_options(options, ByBytes, hasher, lifecycle),
-            by_platform: Bounded::with_weighter(sessions_estimated, name_bytes, ByBytes),
+            by_platform: Bounded::with_weighter(sessions_estimated, hint_bytes, ByBytes),
         }
     }
 
-    /// A session.
+    /// The cached version of a session.
     pub fn get(&self, id: &str) -> Option<Arc<CachedSession>> {
         self.sessions.get(id).map(|cached| cached.cached)
     }
 
-    /// Puts a version of a session in the place of the one before; `stored_bytes` long as it is stored.
+    /// Replaces the cached version of a session. `stored_bytes` is the size of the stored session.
     pub fn put(&self, cached: &Arc<CachedSession>, stored_bytes: usize) {
         let id = &cached.session.id;
         self.mark_stale(id);
@@ -119,7 +121,7 @@ impl Cache {
         self.sessions.insert(id.clone(), Cached { cached: Arc::clone(cached), bytes });
     }
 
-    /// Forgets a session.
+    /// Removes a session.
     pub fn remove(&self, id: &SessionId) {
         self.mark_stale(id);
         self.sessions.remove(id);
@@ -131,19 +133,19 @@ impl Cache {
         }
     }
 
-    /// The session that a platform session belonged to when it was last asked for: to be checked against the session.
+    /// The session that a platform session was linked to at the last read. The caller must check whether it still is.
     pub fn id_by_platform_session(&self, key: &PlatformKey) -> Option<SessionId> {
         self.by_platform.get(key).map(|hint| hint.id)
     }
 
-    /// The session that a platform session belongs to, where it is here as it is now.
+    /// The session that a platform session is linked to, if its version at the last read is still the cached one.
     pub fn get_by_platform_session(&self, platform: Platform, id: &str) -> Option<Arc<CachedSession>> {
         let hint = self.by_platform.get(&PlatformKeyRef(platform, id))?;
-        // It was linked in this version, and this version is the last.
+        // The platform session was linked in this version, and this node has no newer version.
         hint.cached.upgrade().filter(|cached| !cached.is_stale())
     }
 
-    /// Notes that a platform session is linked in this version of a session.
+    /// Notes that a platform session is linked to this version of a session.
     pub fn note_linked(&self, key: &PlatformKey, cached: &Arc<CachedSession>) {
         let hint = Hint { id: cached.session.id.clone(), cached: Arc::downgrade(cached) };
         self.by_platform.insert(key.clone(), hint);

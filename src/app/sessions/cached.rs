@@ -1,8 +1,8 @@
-//! A session as this node holds it in memory: parsed once, each of its documents rendered once.
+//! One version of a session in memory: parsed once, each of its documents rendered at most once.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use smallvec::SmallVec;
 
@@ -13,102 +13,104 @@ use crate::domain::{Platform, PlayerUuid, Session};
 use crate::records::{StoredSession, UnknownFields};
 use crate::store::Version;
 
-/// Largest document of a restricted view that is kept, in bytes.
+/// Largest document of a restricted view that is kept in memory, in bytes. Larger ones are rendered for each read.
 const RESTRICTED_BYTES_KEPT_MAX: usize = 16_384;
 
-/// What two clocks say at one moment: one may be set back, and the other may stand still while the machine sleeps.
+/// A moment, by two clocks. The system clock can be set back. The monotonic clock can stand still while the machine
+/// sleeps.
 #[derive(Clone, Copy, Debug)]
-pub struct Reading {
-    /// Ms since the epoch.
+pub struct ClockReading {
+    /// The system clock: milliseconds since the epoch.
     pub now_ms: i64,
-    /// Ms since the node started.
+    /// The monotonic clock: milliseconds since the start of the process.
     pub up_ms: i64,
 }
 
-/// How much of a session a caller sees; each view has a document and an ETag of its own.
+/// What a caller sees of a session. Each view has its own document and ETag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct View {
-    /// How much of what is not players.
-    pub depth: Depth,
+    /// How much of the session's data, and of each visible player's.
+    pub detail: Detail,
     /// Which players.
-    pub players: Shown,
+    pub players: VisiblePlayers,
 }
 
-/// How much a caller sees of a session's own data, and of each player shown.
+/// How much a caller sees of the session's data, and of the data of each visible player.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Depth {
-    /// Everything: for active players, and for those who may read any session.
+pub enum Detail {
+    /// Everything: for active players, and for callers that may read any session.
     Full,
-    /// Nothing that helps to connect: for everyone else.
+    /// Everything but the data that helps to connect: for all other callers.
     Limited,
 }
 
-/// The players of a session that a caller sees.
+/// Which players of a session a caller sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Shown {
-    /// Everyone.
+pub enum VisiblePlayers {
+    /// All players.
     All,
-    /// Those on a team.
+    /// The players of the team with this id.
     Team(usize),
-    /// One player.
+    /// This player only.
     Only(PlayerUuid),
-    /// Nobody.
+    /// No player.
     Nobody,
 }
 
 impl View {
-    /// Everything.
-    pub const FULL: Self = Self { depth: Depth::Full, players: Shown::All };
-    /// What everyone may know.
-    pub const LIMITED: Self = Self { depth: Depth::Limited, players: Shown::All };
+    /// The view of active players in a session without restrictions.
+    pub const FULL: Self = Self { detail: Detail::Full, players: VisiblePlayers::All };
+    /// The view of callers outside a session without restrictions.
+    pub const LIMITED: Self = Self { detail: Detail::Limited, players: VisiblePlayers::All };
 
-    /// Whether it shows a player.
+    /// Whether the view shows a player.
     pub fn shows(self, player: PlayerUuid, entry: &Player) -> bool {
         match self.players {
-            Shown::All => true,
-            Shown::Team(team_id) => entry.team_id == team_id,
-            Shown::Only(only) => player == only,
-            Shown::Nobody => false,
+            VisiblePlayers::All => true,
+            VisiblePlayers::Team(team_id) => entry.team_id == team_id,
+            VisiblePlayers::Only(only) => player == only,
+            VisiblePlayers::Nobody => false,
         }
     }
 }
 
-/// One version of a session. It never changes; a change makes a new one.
+/// One version of a session. The session in it never changes; a change of the session creates a new version.
 ///
-/// In this order in memory: what every poll asks for lies together in front, since most of a poll's time is spent
-/// waiting for memory.
+/// `repr(C)` keeps the order of the fields. The fields that every poll reads come first and lie close together, because
+/// a poll spends most of its time waiting for memory.
 #[derive(Debug)]
 #[repr(C)]
 pub struct CachedSession {
+    /// Whether this node may have a newer version.
     stale: AtomicBool,
-    /// Whether players are taken out who do not ask.
-    culls: bool,
-    /// Whether whoever takes part sees everyone.
-    shows_everyone: bool,
-    /// When it ends unless someone asks for it before, ms since the epoch; shared between its versions.
+    /// Whether inactive players are removed from the session.
+    has_player_timeout: bool,
+    /// Whether every active player sees all players.
+    all_players_visible: bool,
+    /// The deadline as this node knows it, in milliseconds since the epoch. All versions of the session share it.
     pub(in crate::app) deadline_ms: Arc<AtomicI64>,
-    /// At which time it was the last version for sure, by both clocks.
-    current_ms: AtomicI64,
-    current_up_ms: AtomicI64,
-    /// Who takes part, in order. The few of a usual session lie right here.
+    /// When this was last known to be the latest version on any node, by both clocks.
+    confirmed_ms: AtomicI64,
+    confirmed_up_ms: AtomicI64,
+    /// The active players, sorted. Up to four are stored inline, without another allocation.
     active: SmallVec<[PlayerUuid; 4]>,
-    /// By linked platform, of which there is usually one: a map would make room for eleven.
+    /// The documents by linked platform. Usually there is one; a map would reserve memory for eleven.
     platform: SmallVec<[(Platform, OnceLock<Document>); 1]>,
     full: OnceLock<Document>,
     /// The session.
     pub session: Session,
     /// Its version in the store.
     pub version: Version,
-    /// Fields of it that this build does not know.
+    /// Its stored fields that this build does not know.
     pub unknown: UnknownFields,
     limited: OnceLock<Document>,
-    /// The documents of views that only some sessions have: where not everyone sees everyone. Small ones only, since
-    /// there may be one for each player, and all repeat what the session itself holds.
+    /// The documents of all other views. Only sessions that hide players have such views, and then there may be one
+    /// view for each player. Only documents up to [`RESTRICTED_BYTES_KEPT_MAX`] are kept.
     others: Mutex<BTreeMap<View, Document>>,
 }
 
 impl CachedSession {
-    /// A version of a session.
+    /// A version of a session, just read or committed.
     pub fn new(stored: StoredSession, version: Version, deadline_ms: Arc<AtomicI64>) -> Self {
         let StoredSession { session, unknown } = stored;
         let active = session.players.iter().filter(|(_, entry)| entry.status.is_active());
@@ -117,13 +119,13 @@ impl CachedSession {
             session.platform_sessions.keys().map(|platform| (*platform, OnceLock::new())).collect();
         Self {
             stale: AtomicBool::new(false),
-            culls: session.culling_timeout_s.is_some(),
-            shows_everyone: [session.player_visibility, session.admin_player_visibility]
+            has_player_timeout: session.culling_timeout_s.is_some(),
+            all_players_visible: [session.player_visibility, session.admin_player_visibility]
                 .iter()
                 .all(|visibility| *visibility == Visibility::All),
             deadline_ms,
-            current_ms: AtomicI64::new(i64::MIN),
-            current_up_ms: AtomicI64::new(i64::MIN),
+            confirmed_ms: AtomicI64::new(i64::MIN),
+            confirmed_up_ms: AtomicI64::new(i64::MIN),
             active,
             platform,
             full: OnceLock::new(),
@@ -135,70 +137,76 @@ impl CachedSession {
         }
     }
 
-    /// Notes that there is a newer version, or may be one that this one is not told of.
+    /// Marks this version stale: this node has a newer version, or has removed this one from the cache and would not
+    /// mark it after a change.
     pub fn mark_stale(&self) {
         self.stale.store(true, Ordering::Release);
     }
 
-    /// Whether there may be a newer version on this node.
+    /// Whether this node may have a newer version.
     pub fn is_stale(&self) -> bool {
         self.stale.load(Ordering::Acquire)
     }
 
-    /// Notes that at this time it was the last version on any node.
-    pub fn note_current(&self, at: Reading) {
-        self.current_ms.fetch_max(at.now_ms, Ordering::Relaxed);
-        self.current_up_ms.fetch_max(at.up_ms, Ordering::Relaxed);
+    /// Notes that this was the latest version on any node at this time.
+    pub fn confirm_current(&self, at: ClockReading) {
+        self.confirmed_ms.fetch_max(at.now_ms, Ordering::Relaxed);
+        self.confirmed_up_ms.fetch_max(at.up_ms, Ordering::Relaxed);
     }
 
-    /// How long ago it was the last version for sure, in ms. Negative after the clock was set back.
-    pub fn age_ms(&self, now: Reading) -> i64 {
-        let age_ms = now.now_ms.saturating_sub(self.current_ms.load(Ordering::Relaxed));
-        let age_up_ms = now.up_ms.saturating_sub(self.current_up_ms.load(Ordering::Relaxed));
+    /// How long ago this was last known to be the latest version, in milliseconds: the longer time of the two clocks.
+    /// Negative after the system clock was set back.
+    pub fn age_ms(&self, now: ClockReading) -> i64 {
+        let age_ms = now.now_ms.saturating_sub(self.confirmed_ms.load(Ordering::Relaxed));
+        let age_up_ms = now.up_ms.saturating_sub(self.confirmed_up_ms.load(Ordering::Relaxed));
         if age_ms < 0 { age_ms } else { age_ms.max(age_up_ms) }
     }
 
-    /// Whether it matters who asks for it: players who do not are taken out.
-    pub fn culls(&self) -> bool {
-        self.culls
+    /// Whether inactive players are removed from the session. Only then do heartbeats count.
+    pub fn has_player_timeout(&self) -> bool {
+        self.has_player_timeout
     }
 
-    /// Whether whoever takes part sees everyone: what the session's visibilities say, from nearer memory.
-    pub fn shows_everyone(&self) -> bool {
-        self.shows_everyone
+    /// Whether every active player sees all players. Copied from the session's two visibilities to save a memory
+    /// access.
+    pub fn all_players_visible(&self) -> bool {
+        self.all_players_visible
     }
 
-    /// Whether a player takes part: what [`Session::is_active`] says, from nearer memory.
+    /// Whether a player is active: the same as [`Session::is_active`], with fewer memory accesses.
     pub fn is_active(&self, player: PlayerUuid) -> bool {
         self.active.binary_search(&player).is_ok()
     }
 
-    /// The document of a view, rendered the first time it is asked for.
+    /// The document of a view. The first read of a view renders it.
     pub fn document(&self, view: View, render: impl FnOnce() -> Document) -> Document {
         match view {
             View::FULL => self.full_document(render).clone(),
             View::LIMITED => self.limited.get_or_init(render).clone(),
             view => {
-                let others = || self.others.lock().unwrap_or_else(PoisonError::into_inner);
-                let rendered = others().get(&view).cloned();
-                // Not under the lock, on which readers of other views would wait.
-                rendered.unwrap_or_else(|| {
-                    let document = render();
-                    if document.body.len() <= RESTRICTED_BYTES_KEPT_MAX {
-                        others().insert(view, document.clone());
-                    }
-                    document
-                })
+                if let Some(document) = self.lock_others().get(&view) {
+                    return document.clone();
+                }
+                // Without the lock: readers of other views must not wait for the rendering.
+                let document = render();
+                if document.body.len() <= RESTRICTED_BYTES_KEPT_MAX {
+                    self.lock_others().insert(view, document.clone());
+                }
+                document
             }
         }
     }
 
-    /// The document of everything, rendered the first time it is asked for.
+    fn lock_others(&self) -> MutexGuard<'_, BTreeMap<View, Document>> {
+        self.others.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The document of [`View::FULL`]. The first read renders it.
     pub fn full_document(&self, render: impl FnOnce() -> Document) -> &Document {
         self.full.get_or_init(render)
     }
 
-    /// The document of a linked platform session, rendered the first time it is asked for.
+    /// The document of a linked platform session; `None` if the platform has none. The first read renders it.
     pub fn platform_document(
         &self,
         platform: Platform,
@@ -208,12 +216,13 @@ impl CachedSession {
         Some(document.get_or_init(render))
     }
 
-    /// When the session ends unless someone asks for it before, ms since the epoch.
+    /// The deadline as this node knows it, in milliseconds since the epoch.
     pub fn deadline_ms(&self) -> i64 {
         self.deadline_ms.load(Ordering::Relaxed)
     }
 
-    /// Moves the deadline as this node knows it, never back. Answers what it was.
+    /// Moves the deadline as this node knows it, never to an earlier time. Returns the deadline before. Times are in
+    /// milliseconds since the epoch.
     pub fn move_deadline(&self, deadline_ms: i64) -> i64 {
         self.deadline_ms.fetch_max(deadline_ms, Ordering::Relaxed)
     }
@@ -232,9 +241,9 @@ mod tests {
             Version(1),
             Arc::default(),
         );
-        let age_ms = |now_ms, up_ms| cached.age_ms(Reading { now_ms, up_ms });
-        assert!(age_ms(0, 0) > 1_000_000, "it was never known to be current");
-        cached.note_current(Reading { now_ms: 100_000, up_ms: 50 });
+        let age_ms = |now_ms, up_ms| cached.age_ms(ClockReading { now_ms, up_ms });
+        assert!(age_ms(0, 0) > 1_000_000, "it was never known to be the latest version");
+        cached.confirm_current(ClockReading { now_ms: 100_000, up_ms: 50 });
         assert_eq!((age_ms(100_007, 57), age_ms(100_007, 30_057), age_ms(130_000, 57)), (7, 30_007, 30_000));
         assert!(age_ms(99_999, 57) < 0, "the clock was set back");
     }

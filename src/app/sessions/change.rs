@@ -1,9 +1,9 @@
-//! Changing sessions: read, rule, plan, commit.
+//! Changing sessions. A change has four steps: read the session, run the rule, plan the writes, commit.
 //!
-//! A change holds its session's lock from read to commit, so that writers on this node queue instead of racing
-//! in the store. A reader takes no lock and waits for nobody. A change that has the lock runs to its end, also if the
-//! caller goes away ([`shield`]): otherwise the cache could fall behind the store. A caller who goes away earlier has
-//! changed nothing.
+//! A change holds the session lock from the read to the commit, so changes of one session on this node wait for each
+//! other instead of losing races in the store. Reads take no lock. A change that has the lock runs to its end even if
+//! its caller disconnects ([`shield`]); otherwise the store could hold a change that the cache does not. A caller that
+//! disconnects before that has changed nothing.
 
 use std::sync::Arc;
 
@@ -17,23 +17,23 @@ use crate::domain::{Refused, Session, SessionId};
 use crate::records::keys::{self, Unique};
 use crate::store::CommitError;
 
-/// How a session is updated.
+/// Options of an update.
 #[derive(Clone, Copy, Debug)]
 pub struct Update {
-    /// Whether a successful change keeps the session alive, as asking for it does.
+    /// Whether a successful update moves the session's deadline, as a read does.
     pub keeps_alive: bool,
-    /// Whether the session may take any number of bytes: for what the server itself finds out, which no limit on
-    /// callers can forbid.
+    /// Whether the session may exceed [`Limits::session_bytes_max`](super::Limits::session_bytes_max). Updates by the
+    /// server must not fail because of a limit on callers.
     pub is_unlimited: bool,
 }
 
 impl Update {
-    /// A caller's change.
+    /// An update for a caller.
     pub fn by_caller(keeps_alive: bool) -> Self {
         Self { keeps_alive, is_unlimited: false }
     }
 
-    /// A change by the server itself.
+    /// An update by the server itself, such as a timeout.
     pub fn by_server(keeps_alive: bool) -> Self {
         Self { keeps_alive, is_unlimited: true }
     }
@@ -43,10 +43,11 @@ impl Sessions {
     /// Stores a new session.
     ///
     /// # Errors
-    /// [`Refused::TooManySessions`] or [`Refused::TooManyInvites`] if a player of it would exceed a quota.
+    /// [`Refused::TooManySessions`] or [`Refused::TooManyInvites`] if one of its players would exceed a quota;
+    /// [`Refused::SessionTooLarge`]; [`Failure::Contended`] if the id is in use.
     pub async fn create(self: &Arc<Self>, session: Session) -> Result<Arc<CachedSession>, Failure> {
         let sessions = Arc::clone(self);
-        // Other callers can find the session, and change it, as soon as it is stored.
+        // Other callers can find and change the session as soon as it is stored.
         let lock = self.lock(&session.id).await;
         shield(async move {
             let _lock = lock;
@@ -57,10 +58,15 @@ impl Sessions {
         .await
     }
 
-    /// Changes a session by a rule: all of the change or nothing. If another node changes the session in between, the
-    /// rule runs again on fresh data, so it must have no effects of its own.
+    /// Changes a session by a rule, in one commit. If another node changes the session first, the rule runs again on
+    /// fresh data, so the rule must not have side effects.
     ///
-    /// Answers what the rule answered, and the session as it is now; an ended one as it was at its end.
+    /// Returns the result of the rule and the session after the change. An ended session is returned as it was at its
+    /// end.
+    ///
+    /// # Errors
+    /// [`Refused::SessionNotFound`], also if the session is overdue; the refusal of the rule; quotas;
+    /// [`Refused::SessionTooLarge`]; [`Failure::Contended`] after 8 lost races; errors of the store.
     pub async fn update<T, R>(
         self: &Arc<Self>,
         id: &SessionId,
@@ -85,9 +91,12 @@ impl Sessions {
         .await
     }
 
-    /// Changes a session by a rule that also looks at another session, as that is while the first one's lock is held.
-    /// The other session's lock is not taken: anyone who may change that one could otherwise hold up this one. The change
-    /// keeps the first session alive.
+    /// Like [`update`](Self::update), for a rule that also reads another session. The other session is read while the
+    /// lock of the first session is held. Its own lock is not taken: otherwise callers that change the other session
+    /// could delay changes of this one. The change keeps the first session alive.
+    ///
+    /// # Errors
+    /// As for [`update`](Self::update). [`Refused::SessionNotFound`] also if the other session does not exist.
     pub async fn update_beside<T, R>(
         self: &Arc<Self>,
         id: &SessionId,
@@ -114,7 +123,7 @@ impl Sessions {
         .await
     }
 
-    /// One try of a change; `None` if another node changed the session in between.
+    /// Tries a change once. Returns `None` if another node changed the session first.
     async fn try_update<T>(
         &self,
         id: &SessionId,
@@ -127,28 +136,30 @@ impl Sessions {
 
         let now_ms = self.clock.now_ms();
         let keeps_alive = update.keeps_alive && !after.ended;
-        let near_deadline_ms = self.deadlines.due_before_answer(&before, now_ms);
-        let new_deadline_ms = near_deadline_ms.filter(|_| keeps_alive);
+        let new_deadline_ms =
+            if keeps_alive { self.deadlines.deadline_to_store_first(&before, now_ms) } else { None };
 
         let committed = if after == before.session {
             self.commit_unchanged(before, new_deadline_ms).await?
         } else {
             let bytes_max = if update.is_unlimited { usize::MAX } else { self.limits.session_bytes_max };
+            // Held until the commit, so that other changes on this node count the entries that this change adds.
             let _quotas = self.lock_quotas(Some(&before.session), &after).await?;
             let plan = self.plan_change(&before, after, bytes_max, new_deadline_ms).await?;
             self.commit(plan).await?
         };
         let Some(current) = committed else { return Ok(None) };
 
-        match new_deadline_ms {
-            Some(deadline_ms) => drop(current.move_deadline(deadline_ms)),
-            None if keeps_alive => self.deadlines.refresh(&current, now_ms),
-            None => {}
+        if let Some(deadline_ms) = new_deadline_ms {
+            current.move_deadline(deadline_ms);
+        } else if keeps_alive {
+            self.deadlines.refresh(&current, now_ms);
         }
         Ok(Some((answer, current)))
     }
 
-    /// Commits what a rule left as it was: at most a deadline that has to move. `None` if another node was faster.
+    /// Finishes a change whose rule changed nothing: commits the new deadline, if there is one. Returns `None` if
+    /// another node changed the deadline first.
     async fn commit_unchanged(
         &self,
         before: Arc<CachedSession>,
@@ -161,21 +172,28 @@ impl Sessions {
         Ok(Some(before))
     }
 
-    /// Commits a plan, then shows its sessions on this node; `None` if another node changed one of them in between. Answers
-    /// the last session. After any other failure the outcome is not known, so the sessions are read again.
+    /// Commits a plan and makes it visible on this node. Returns the last session of the plan, or `None` if another
+    /// node changed one of the sessions first. After any failure the sessions leave the cache: a failed commit may
+    /// still have reached the store, so only the store knows their state. The caller holds the session locks.
+    ///
+    /// # Errors
+    /// The refusal of [`unique_refusal`] if another session already has a platform session, short code or allocation of
+    /// this plan; errors of the store.
     pub(super) async fn commit(&self, plan: Plan) -> Result<Option<Arc<CachedSession>>, Failure> {
-        let asked = self.reading();
+        // Read before the commit: the new versions are known to be the latest from this time on.
+        let started_at = self.read_clocks();
         let memberships = MembershipChange::of(&plan.batch);
         match self.store.commit(plan.batch).await {
             Ok(version) => {
                 self.memberships.committed(memberships);
                 let mut last = None;
                 for After { stored, stored_bytes, deadline_ms } in plan.after {
+                    // Under the session lock, so the observer sees the changes of a session in the order of commits.
                     (self.observer)(&stored.session);
                     let cached = Arc::new(CachedSession::new(stored, version, deadline_ms));
-                    cached.note_current(asked);
-                    let shown = (!cached.session.ended).then_some((&cached, stored_bytes));
-                    self.publish(&cached.session.id, shown);
+                    cached.confirm_current(started_at);
+                    let published = (!cached.session.ended).then_some((&cached, stored_bytes));
+                    self.publish(&cached.session.id, published);
                     last = Some(cached);
                 }
                 Ok(last)
@@ -187,7 +205,7 @@ impl Sessions {
                 }
                 match error {
                     CommitError::Conflict { key } => match keys::unique(&key) {
-                        Some(unique) => Err(taken(unique).into()),
+                        Some(unique) => Err(unique_refusal(unique).into()),
                         None => Ok(None),
                     },
                     CommitError::Store(error) => Err(error.into()),
@@ -197,8 +215,8 @@ impl Sessions {
     }
 }
 
-/// The refusal if another session has what only one session can have.
-fn taken(unique: Unique) -> Refused {
+/// The refusal if another session already has a key that only one session can have.
+fn unique_refusal(unique: Unique) -> Refused {
     match unique {
         Unique::PlatformSession => Refused::PlatformSessionInUse,
         Unique::ShortCode => Refused::ShortCodeTaken,

@@ -1,4 +1,4 @@
-//! One commit of several sessions: all of them change, or none.
+//! One commit that changes several sessions: all of them change, or none.
 
 use std::sync::Mutex;
 
@@ -9,6 +9,7 @@ use crate::domain::session::NewSession;
 use crate::env::{Clock, Entropy};
 use crate::store::{Memory, Store};
 
+/// Two sessions, `one` and `other`, and the ids that the observer gets.
 async fn two_sessions() -> (Arc<Sessions>, [SessionId; 2], Arc<Mutex<Vec<String>>>) {
     let limits = Limits {
         idle_ms: 60_000,
@@ -36,7 +37,7 @@ async fn two_sessions() -> (Arc<Sessions>, [SessionId; 2], Arc<Mutex<Vec<String>
     (sessions, ids, seen)
 }
 
-/// The plan that gives each of these sessions a region.
+/// A plan that sets the region of each session.
 async fn plan_regions(sessions: &Sessions, ids: &[SessionId], region: &str) -> Plan {
     let mut joined: Option<Plan> = None;
     for id in ids {
@@ -71,7 +72,7 @@ async fn joined_plans_are_one_commit() {
     assert_eq!(regions(&sessions, &ids).await, [Some("eu".to_owned()), Some("eu".to_owned())]);
     assert_eq!(*seen.lock().unwrap(), ["one", "other"]);
 
-    // Another change of one of them comes first: then neither changes.
+    // A change of one session is committed first, so the joined plan changes neither.
     let both = plan_regions(&sessions, &ids, "us").await;
     let first = plan_regions(&sessions, &ids[1..], "asia").await;
     assert!(sessions.commit(first).await.unwrap().is_some());

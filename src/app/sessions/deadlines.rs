@@ -1,13 +1,14 @@
-//! When sessions end by themselves.
+//! Deadlines: when a session ends because nobody uses it.
 //!
-//! A session ends when nobody asked for it for the idle time. Asking must not cost a disk write per poll, so
-//! the stored deadline lies an eighth of the idle time late, and is moved only when less than the idle time is
-//! left: at most one write per session and eighth, in the background. So a session lives at least the idle
-//! time after it was last asked for, and at most an eighth longer, also across a restart.
+//! A *use* of a session is a read or a change that keeps it alive. A session ends if it has had no use for the idle
+//! time. A poll must not cost a write, so the stored deadline is an eighth of the idle time later than needed. It is
+//! moved only when less than the idle time is left: at most one write per session and eighth of the idle time, in the
+//! background. So a session lives at least the idle time after its last use and at most an eighth longer, even across
+//! restarts.
 //!
-//! Only this process knows which deadlines the background work has to write. So if less than an eighth is left, because nobody
-//! has asked for all of the idle time, the deadline is moved before the answer, and by a change in the change's own commit.
-//! Then no other node can end what was just asked for, and no crash can forget it.
+//! Only this process knows which deadlines are still to be written. If less than an eighth of the idle time is left,
+//! the deadline is therefore stored before the reply: a change stores it in its own commit, a read in a commit of its
+//! own. Then no other node can end a session that a client has just used, and no crash can lose that use.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,80 +22,85 @@ use crate::app::shield::shield;
 use crate::domain::SessionId;
 use crate::store::CommitError;
 
-/// The part of the idle time by which a stored deadline may be late: one in so many.
+/// The share of the idle time by which a stored deadline may be too late: 1 / 8.
 const SLACK_PARTS: i64 = 8;
 /// Deadlines written at once: enough to share an fsync, few enough to leave room for callers.
 const MOVES_AT_ONCE: usize = 256;
 
-/// Deadlines that were moved in memory, and the rules by which they move.
+/// The rules by which deadlines move, and the deadlines that are still to be written.
 pub struct Deadlines {
     idle_ms: i64,
-    /// Deadlines moved in memory and not written to the store yet, in milliseconds since the epoch.
-    moved: Mutex<HashMap<SessionId, i64>>,
+    /// Deadlines that moved in memory and are not stored yet, in milliseconds since the epoch.
+    unwritten: Mutex<HashMap<SessionId, i64>>,
 }
 
 impl Deadlines {
     /// Deadlines for an idle time in milliseconds.
     pub fn new(idle_ms: i64) -> Self {
-        Self { idle_ms, moved: Mutex::default() }
+        Self { idle_ms, unwritten: Mutex::default() }
     }
 
-    /// The deadline to store for a session that is asked for now.
-    pub fn from_now(&self, now_ms: i64) -> i64 {
+    /// The deadline of a session that is used now: in an idle time and an eighth. Times are in milliseconds since the
+    /// epoch.
+    pub fn new_deadline_ms(&self, now_ms: i64) -> i64 {
         now_ms.saturating_add(self.idle_ms).saturating_add(self.idle_ms / SLACK_PARTS)
     }
 
-    /// The deadline that the store must have before a caller is answered: `Some` if the stored one is so near that other
-    /// nodes may soon go by it.
-    pub fn due_before_answer(&self, cached: &CachedSession, now_ms: i64) -> Option<i64> {
+    /// The deadline that must be stored before the reply to a use of the session now; `None` if the write can wait. It
+    /// cannot wait if less than an eighth of the idle time is left, because another node could end the session soon.
+    pub fn deadline_to_store_first(&self, cached: &CachedSession, now_ms: i64) -> Option<i64> {
         let is_near = cached.deadline_ms() < now_ms.saturating_add(self.idle_ms / SLACK_PARTS);
-        is_near.then(|| self.from_now(now_ms))
+        is_near.then(|| self.new_deadline_ms(now_ms))
     }
 
-    /// Notes that a session was asked for. The background work writes the deadline.
+    /// Moves the deadline in memory after a use of the session, if less than the idle time is left. A job writes it
+    /// later.
     pub fn refresh(&self, cached: &CachedSession, now_ms: i64) {
         let at_least_ms = now_ms.saturating_add(self.idle_ms);
         if cached.deadline_ms() >= at_least_ms {
             return;
         }
-        let deadline_ms = self.from_now(now_ms);
-        if cached.move_deadline(deadline_ms) < at_least_ms {
+        let deadline_ms = self.new_deadline_ms(now_ms);
+        let before_ms = cached.move_deadline(deadline_ms);
+        // Of several uses at the same moment, only the one that moved the deadline queues the write.
+        if before_ms < at_least_ms {
             self.lock().insert(cached.session.id.clone(), deadline_ms);
         }
     }
 
-    /// Whether a session's deadline was moved and is not written yet.
-    pub fn is_moving(&self, id: &SessionId) -> bool {
+    /// Whether a session has a deadline in memory that is not stored yet.
+    pub fn is_write_pending(&self, id: &SessionId) -> bool {
         self.lock().contains_key(id)
     }
 
-    fn moved(&self) -> Vec<(SessionId, i64)> {
+    fn unwritten(&self) -> Vec<(SessionId, i64)> {
         self.lock().iter().map(|(id, deadline_ms)| (id.clone(), *deadline_ms)).collect()
     }
 
+    /// Notes that a deadline was written. If the deadline has moved again since, the new one stays to be written.
     fn note_written(&self, id: &SessionId, deadline_ms: i64) {
-        let mut moved = self.lock();
-        if moved.get(id) == Some(&deadline_ms) {
-            moved.remove(id);
+        let mut unwritten = self.lock();
+        if unwritten.get(id) == Some(&deadline_ms) {
+            unwritten.remove(id);
         }
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<SessionId, i64>> {
-        self.moved.lock().unwrap_or_else(PoisonError::into_inner)
+        self.unwritten.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Sessions {
-    /// Keeps a session alive that is asked for now. Once this answers, the session is safe from other nodes. Most of
-    /// the time it compares two numbers.
+    /// Keeps a session alive that is used now. Usually compares two numbers. Once this returns `Ok`, no other node ends
+    /// the session before its new deadline.
     ///
     /// # Errors
-    /// If a deadline was near and the store could not be told of the new one.
+    /// Errors of the store and [`Failure::Contended`], both only if the deadline was so near that it had to be stored.
     pub async fn keep_alive(self: &Arc<Self>, cached: &CachedSession) -> Result<(), Failure> {
         if self.keep_alive_in_memory(cached) {
             return Ok(());
         }
-        let deadline_ms = self.deadlines.from_now(self.clock.now_ms());
+        let deadline_ms = self.deadlines.new_deadline_ms(self.clock.now_ms());
         for _ in 0..ATTEMPTS_MAX {
             if self.move_deadline(&cached.session.id, deadline_ms).await? {
                 cached.move_deadline(deadline_ms);
@@ -104,40 +110,46 @@ impl Sessions {
         Err(Failure::Contended)
     }
 
-    /// Keeps a session alive if the store need not be told first. Answers whether it did.
+    /// Keeps a session alive without the store, if its deadline is far enough. Returns `false`, and does nothing, if
+    /// the new deadline must be stored first.
     pub fn keep_alive_in_memory(&self, cached: &CachedSession) -> bool {
         let now_ms = self.clock.now_ms();
-        let is_far = self.deadlines.due_before_answer(cached, now_ms).is_none();
-        if is_far {
-            self.deadlines.refresh(cached, now_ms);
+        if self.deadlines.deadline_to_store_first(cached, now_ms).is_some() {
+            return false;
         }
-        is_far
+        self.deadlines.refresh(cached, now_ms);
+        true
     }
 
-    /// Writes moved deadlines to the store. What cannot be written is kept for the next time.
+    /// Writes moved deadlines to the store. A deadline that cannot be written stays queued for the next call.
     pub async fn flush_deadlines(self: &Arc<Self>) {
-        let mut failed: Option<(usize, Failure)> = None;
-        for chunk in self.deadlines.moved().chunks(MOVES_AT_ONCE) {
+        let mut failed_count = 0_usize;
+        let mut last_failure = None;
+        for chunk in self.deadlines.unwritten().chunks(MOVES_AT_ONCE) {
             let moves = chunk.iter().map(|(id, deadline_ms)| self.move_deadline(id, *deadline_ms));
             for ((id, deadline_ms), result) in chunk.iter().zip(join_all(moves).await) {
                 match result {
-                    // If another node has moved it meanwhile, or ended the session, nothing is left to write.
+                    // `false` means that another node has moved the deadline or ended the session: nothing is left to
+                    // write.
                     Ok(_) => self.deadlines.note_written(id, *deadline_ms),
-                    Err(error) => failed = Some((failed.map_or(0, |(count, _)| count) + 1, error)),
+                    Err(failure) => {
+                        failed_count += 1;
+                        last_failure = Some(failure);
+                    }
                 }
             }
-            if failed.as_ref().is_some_and(|(_, failure)| failure.is_store_away()) {
+            if last_failure.as_ref().is_some_and(Failure::is_store_away) {
                 break;
             }
         }
-        // One line for all: they fail together, for one reason.
-        if let Some((count, error)) = failed {
-            tracing::warn!(count, %error, "deadlines of sessions could not be moved yet");
+        // One line for all of them: usually they fail together and for one reason.
+        if let Some(error) = last_failure {
+            tracing::warn!(count = failed_count, %error, "deadlines of sessions could not be moved yet");
         }
     }
 
-    /// Moves a session's stored deadline, unless it is as late already or the session has ended. `false` if another node
-    /// was faster.
+    /// Moves the stored deadline of a session, under the session lock. `Ok(true)` also if the stored deadline is not
+    /// earlier or the session has ended; `Ok(false)` if another node changed the deadline first.
     async fn move_deadline(self: &Arc<Self>, id: &SessionId, deadline_ms: i64) -> Result<bool, Failure> {
         let (sessions, id) = (Arc::clone(self), id.clone());
         let lock = self.lock(&id).await;
@@ -148,7 +160,7 @@ impl Sessions {
         .await
     }
 
-    /// The same, while the session's lock is held. Commits nothing without a deadline.
+    /// Like [`move_deadline`](Self::move_deadline), for a caller that holds the session lock. `None` commits nothing.
     pub(super) async fn commit_deadline(
         &self,
         id: &SessionId,

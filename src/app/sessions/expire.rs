@@ -1,4 +1,4 @@
-//! Ending sessions that nobody has asked for in time.
+//! Ending sessions whose deadline has passed.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -15,38 +15,41 @@ use crate::domain::SessionId;
 use crate::records::keys;
 use crate::store::{Batch, Key, StoreError, next_key};
 
-/// Sessions ended at once: enough to share an fsync, few enough that no caller waits long behind them.
+/// Sessions ended at once: enough to share an fsync, few enough not to delay callers.
 const DUE_AT_ONCE: usize = 16;
-/// Sessions ended in one round.
+/// Most sessions that one round tries to end.
 const DUE_IN_A_ROUND: usize = 64 * DUE_AT_ONCE;
-/// After the store was away, other nodes get this time to write the deadlines that they have moved meanwhile, in
-/// milliseconds.
+/// Grace period after the store was away, in milliseconds: time for all nodes to write the deadlines that moved
+/// meanwhile.
 const GRACE_AFTER_AWAY_MS: i64 = 10_000;
-/// Longest pause between groups that are ended at once.
+/// Longest pause between two groups of [`DUE_AT_ONCE`] sessions.
 const PAUSE_MAX: Duration = Duration::from_millis(250);
 
-/// One round of ending due sessions.
+/// The outcome of one round.
 #[derive(Debug, Default)]
 pub struct Expired {
-    /// Sessions that were ended.
+    /// How many sessions the round ended.
     pub ended: usize,
-    /// Whether more are due, and trying again at once makes sense.
+    /// Whether more sessions are due. `false` if the round ended none: then another round at once would not either.
     pub more: bool,
-    /// Why others could not be ended. They are tried again.
+    /// Why other sessions could not be ended. A later round tries them again.
     pub failures: Vec<Failure>,
 }
 
 impl Sessions {
-    /// Notes that the store is away: nobody could ask for a session, and nothing shall end for that.
+    /// Starts the grace period after the store was away. Clients could not use their sessions, so no session ends for
+    /// that.
     pub fn note_store_away(&self) {
         self.store_away_ms.store(self.clock.now_ms(), Ordering::Relaxed);
     }
 
-    /// Ends sessions that are due, as many as one round takes; stops early when `is_stopping`. Does nothing if this
-    /// node's clock is wrong (it would end what other nodes hold to be alive) or the store was away a moment ago.
+    /// Runs one round: ends due sessions, up to [`DUE_IN_A_ROUND`], or until `is_stopping`. Ends none during the grace
+    /// period after the store was away.
     ///
     /// # Errors
-    /// If the store cannot be read, or the clock is wrong.
+    /// [`StoreError::ClockSkew`] if this node's clock is wrong: it would end sessions that are alive by the clocks of
+    /// other nodes. Another [`StoreError`] if the store cannot be read. Failures of single sessions are in
+    /// [`Expired::failures`].
     pub async fn expire_due(self: &Arc<Self>, is_stopping: impl Fn() -> bool) -> Result<Expired, StoreError> {
         self.store.check_clock(|| self.clock.now_ms()).await?;
         let now_ms = self.clock.now_ms();
@@ -57,23 +60,25 @@ impl Sessions {
         let Some(start) = self.first_due(now_ms).await? else { return Ok(round) };
         let (first, end) = keys::due_until(now_ms);
         let mut tried = 0;
+        // From a random start to the end of the queue, then from the front of the queue to that start.
         for (mut from, to) in [(start.clone(), end), (first, start)] {
             while tried < DUE_IN_A_ROUND && !is_stopping() {
                 let began = Instant::now();
                 let due = self.store.scan(&from, &to, DUE_AT_ONCE).await?;
                 let Some((last, _)) = due.last() else { break };
-                // The next look starts behind this one: what could not be ended now waits for the next round.
+                // The next scan starts after this group, so a session that could not be ended waits for the next round.
                 from = next_key(last);
-                let keys: Vec<_> = due.iter().filter_map(|(key, _)| keys::parse_due(key)).collect();
-                tried += keys.len();
-                self.expire_together(keys, &mut round).await;
+                let due_sessions: Vec<_> = due.iter().filter_map(|(key, _)| keys::parse_due(key)).collect();
+                tried += due_sessions.len();
+                self.expire_together(due_sessions, &mut round).await;
                 if round.failures.iter().any(Failure::is_store_away) {
                     return Ok(round);
                 }
                 if due.len() < DUE_AT_ONCE {
                     break;
                 }
-                // Half of the time is for callers. Nobody waits for the end of a session: an overdue one reads as gone.
+                // Leaves half of the time to callers. No client waits for this work: an overdue session reads as not
+                // found.
                 tokio::time::sleep(began.elapsed().min(PAUSE_MAX)).await;
             }
         }
@@ -93,8 +98,9 @@ impl Sessions {
         }
     }
 
-    /// The place in the queue of deadlines to start from, if anything is due: a random one if much is, so that several
-    /// nodes seldom meet, and what cannot be ended holds up nothing else.
+    /// The key in the queue of deadlines to start from; `None` if no session is due. If at least [`DUE_AT_ONCE`]
+    /// sessions are due, the start is random. Then several nodes seldom try the same sessions, and sessions that cannot
+    /// be ended do not delay the others in every round.
     async fn first_due(&self, now_ms: i64) -> Result<Option<Key>, StoreError> {
         let (first, end) = keys::due_until(now_ms);
         let oldest = self.store.scan(&first, &end, DUE_AT_ONCE).await?;
@@ -104,11 +110,12 @@ impl Sessions {
         if oldest.len() < DUE_AT_ONCE {
             return Ok(Some(first));
         }
-        // Often all fell due in a short time long ago: if nothing is due after a random time, an earlier one is tried.
+        // A random time between the oldest deadline and now. Often all deadlines lie close together, long ago; then few
+        // random times have a deadline after them. So each further try draws from the time before the last draw.
         let mut late_ms_end = now_ms.saturating_sub(oldest_ms).max(0) + 1;
         while late_ms_end > 0 {
             let late_ms = (self.entropy.fraction() * late_ms_end as f64) as i64;
-            // Among many that are due at the same time, the id decides.
+            // The random id chooses among sessions with the same deadline.
             let start = keys::due(oldest_ms.saturating_add(late_ms), &self.entropy.uuid().into());
             if !self.store.scan(&start, &end, 1).await?.is_empty() {
                 return Ok(Some(start));
@@ -118,7 +125,7 @@ impl Sessions {
         Ok(Some(first))
     }
 
-    /// Ends the session that a platform session is linked to, if it is overdue. Answers whether it did.
+    /// Ends the session that a platform session is linked to, if that session is overdue. Returns whether it ended one.
     pub async fn expire_holder_of(self: &Arc<Self>, key: &PlatformKey) -> Result<bool, Failure> {
         let Some(holder) = self.stored_by_platform_session(key).await? else { return Ok(false) };
         match self.overdue_since_ms(&holder).await? {
@@ -127,10 +134,11 @@ impl Sessions {
         }
     }
 
-    /// Ends a session that was due at `due_ms`, unless somebody has asked for it since. Removes a stale entry of the
-    /// queue. Answers whether it ended the session; if another node is just changing it, that node decides.
+    /// Ends a session whose entry in the queue of deadlines says `due_ms`, unless its deadline has moved since. Removes
+    /// the entry if it is out of date. Returns whether it ended the session. If another node changes the session at the
+    /// same moment, that node wins and this returns `false`.
     async fn expire(self: &Arc<Self>, id: &SessionId, due_ms: i64) -> Result<bool, Failure> {
-        if self.deadlines.is_moving(id) {
+        if self.deadlines.is_write_pending(id) {
             return Ok(false);
         }
         let (sessions, id) = (Arc::clone(self), id.clone());
@@ -144,13 +152,14 @@ impl Sessions {
 
     async fn expire_locked(&self, id: &SessionId, due_ms: i64) -> Result<bool, Failure> {
         let now_ms = self.clock.now_ms();
-        let (stored, before) = tokio::try_join!(self.stored_deadline(id), self.stored(id))?;
-        let deadline = stored.filter(|(_, stored_ms)| *stored_ms == due_ms);
-        let Some((deadline, before)) = deadline.zip(before) else {
+        let (stored_deadline, stored) = tokio::try_join!(self.stored_deadline(id), self.stored(id))?;
+        let deadline = stored_deadline.filter(|(_, stored_ms)| *stored_ms == due_ms);
+        let (Some(deadline), Some(before)) = (deadline, stored) else {
             self.forget_due(&keys::due(due_ms, id)).await?;
             return Ok(false);
         };
         if before.deadline_ms() > now_ms {
+            // The session was used on this node; the new deadline is still to be written.
             return Ok(false);
         }
         let plan = self.plan_end(&before, deadline).await?;
@@ -162,7 +171,8 @@ impl Sessions {
         Ok(is_ended)
     }
 
-    /// Removes an entry of the queue of deadlines that belongs to no session. Often another node has done so already.
+    /// Removes an entry of the queue of deadlines that is out of date. Reads first, because often another node has
+    /// removed it.
     async fn forget_due(&self, due: &Key) -> Result<(), Failure> {
         if self.store.get(due).await?.is_some() {
             self.store.commit(Batch::default().delete(due.clone())).await?;

@@ -1,4 +1,4 @@
-//! Which due sessions a round ends, and where nodes begin in the queue of deadlines.
+//! Which due sessions a round ends, and where in the queue of deadlines it starts.
 
 use std::collections::BTreeSet;
 
@@ -19,7 +19,7 @@ const LIMITS: Limits = Limits {
     staleness_ms_max: 0,
 };
 
-/// Sessions in whose queue so many have fallen due, all at the same moment long ago.
+/// A session service whose queue has `count` entries, all with the deadline `due_ms`.
 async fn sessions_with_due(count: usize, due_ms: i64) -> Sessions {
     let (entropy, store) = (Entropy::seeded(1), Store::Memory(Memory::default()));
     let mut batch = Batch::default();
@@ -35,13 +35,14 @@ async fn nodes_start_in_different_places_if_much_fell_due_at_once() {
     let (due_ms, now_ms) = (1_000_000, 9_000_000);
     let sessions = sessions_with_due(8 * DUE_AT_ONCE, due_ms).await;
     let (first, end) = keys::due_until(now_ms);
-    let mut behind = BTreeSet::new();
+    let mut entries_after_start = BTreeSet::new();
     for _ in 0..64 {
         let start = sessions.first_due(now_ms).await.unwrap().unwrap();
         assert!(start >= first);
-        behind.insert(sessions.store().scan(&start, &end, usize::MAX).await.unwrap().len());
+        let after_start = sessions.store().scan(&start, &end, usize::MAX).await.unwrap();
+        entries_after_start.insert(after_start.len());
     }
-    assert!(behind.len() > 32 && !behind.contains(&0), "{behind:?}");
+    assert!(entries_after_start.len() > 32 && !entries_after_start.contains(&0), "{entries_after_start:?}");
 }
 
 #[tokio::test]
@@ -55,7 +56,7 @@ async fn a_few_due_sessions_are_taken_from_the_front() {
 async fn a_panic_over_one_session_keeps_no_other_alive() {
     let clock = Clock::manual("2026-11-24T12:00:00Z".parse().unwrap());
     let time_and_randomness = (clock.clone(), Entropy::seeded(1));
-    // The observer stands for any bug that one session alone can trigger.
+    // The panic of the observer stands for any bug that only one session triggers.
     let observer = |session: &Session| assert!(!session.ended || session.id.as_str() != "cursed");
     let store = Store::Memory(Memory::default());
     let sessions = Sessions::new(store, LIMITS, time_and_randomness, Arc::default(), observer);

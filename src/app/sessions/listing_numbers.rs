@@ -1,41 +1,48 @@
-//! Numbers for listings of the browser. Each is given once, so that a page can go on after the last number seen.
+//! Numbers for listings of the session browser. No number is used twice, so a page can continue after the last number
+//! of the page before.
+
+use std::ops::Range;
 
 use tokio::sync::Mutex;
 
 use crate::app::Failure;
 use crate::records::keys;
-use crate::records::values::decode_listing_number;
+use crate::records::values::{decode_listing_number, encode_listing_number};
 use crate::store::{Batch, CommitError, Store};
 
-/// Numbers taken from the store at once. Those left over at a stop are never given.
+/// How many numbers a node reserves at once. Numbers that are left when the node stops are never used.
 const BLOCK: u64 = 256;
 
-/// The numbers this node has taken from the store and not given yet. Numbers of several nodes interleave, so a
-/// listing may come before one that was there earlier; it is never given the number of another.
+/// The numbers that this node has reserved and not used yet. Several nodes use their blocks at the same time, so a
+/// newer listing may get a lower number than an older one.
 #[derive(Default)]
 pub struct ListingNumbers {
-    /// The next number and the end of the block.
-    left: Mutex<(u64, u64)>,
+    /// Empty after a start.
+    unused: Mutex<Range<u64>>,
 }
 
 impl ListingNumbers {
-    /// A number that no other listing has.
+    /// A number that no other listing on any node gets. Reserves a new block if none is left.
+    ///
+    /// # Errors
+    /// Errors of the store.
     pub async fn next(&self, store: &Store) -> Result<u64, Failure> {
-        let mut left = self.left.lock().await;
-        if left.0 >= left.1 {
-            *left = take_block(store).await?;
+        let mut unused = self.unused.lock().await;
+        if unused.is_empty() {
+            *unused = reserve_block(store).await?;
         }
-        left.0 += 1;
-        Ok(left.0 - 1)
+        let number = unused.start;
+        unused.start += 1;
+        Ok(number)
     }
 }
 
-/// Takes the next block; where another node was faster, the one after.
-async fn take_block(store: &Store) -> Result<(u64, u64), Failure> {
+/// Reserves the next block. If another node reserves the same block first, tries the block after it.
+async fn reserve_block(store: &Store) -> Result<Range<u64>, Failure> {
     let key = keys::last_listing_number();
     loop {
         let entry = store.get(&key).await?;
-        // 0 is where pages begin, so it is no listing's number.
+        // The first page starts after number 0, so 0 must not be the number of a listing.
         let first = match &entry {
             Some(entry) => decode_listing_number(&entry.value)?,
             None => 1,
@@ -44,8 +51,8 @@ async fn take_block(store: &Store) -> Result<(u64, u64), Failure> {
             Some(entry) => Batch::default().expect_version(key.clone(), entry.version),
             None => Batch::default().expect_absent(key.clone()),
         };
-        match store.commit(batch.put(key.clone(), (first + BLOCK).to_be_bytes().to_vec())).await {
-            Ok(_) => return Ok((first, first + BLOCK)),
+        match store.commit(batch.put(key.clone(), encode_listing_number(first + BLOCK))).await {
+            Ok(_) => return Ok(first..first + BLOCK),
             Err(CommitError::Conflict { .. }) => {}
             Err(CommitError::Store(error)) => return Err(error.into()),
         }

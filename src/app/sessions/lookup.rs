@@ -1,4 +1,5 @@
-//! Finding sessions and players: by players' lists, short codes, allocations, listings, older ids.
+//! Lookups through index entries: players' lists, short codes, allocations, listings, open sessions, numeric player
+//! ids.
 
 use super::memberships::{MembershipChange, MembershipList};
 use super::{MEMBERSHIPS_MAX, Sessions};
@@ -8,18 +9,18 @@ use crate::records::values::{decode_player, decode_session_id};
 use crate::records::{Listed, Membership, keys};
 use crate::store::{Batch, CommitError, Key, StoreError, next_key, prefix_end};
 
-/// A listing of the browser, as it is stored.
+/// A stored listing of the session browser.
 pub struct StoredListing {
-    /// Its number, which orders the listings of a type.
+    /// The number of the listing. It orders the listings of a session type.
     pub number: u64,
-    /// Bytes that it takes as stored.
+    /// Size of the stored listing, in bytes.
     pub bytes: usize,
-    /// What it shows.
+    /// The listing.
     pub listed: Listed,
 }
 
 impl Sessions {
-    /// A player's entries in sessions.
+    /// A player's list: the sessions of the player, up to [`MEMBERSHIPS_MAX`]. It may include overdue sessions.
     pub async fn memberships(&self, player: PlayerUuid) -> Result<MembershipList, StoreError> {
         let is_sole_writer = self.store.sole_writer();
         if is_sole_writer && let Some(cached) = self.memberships.get(player) {
@@ -42,12 +43,12 @@ impl Sessions {
         Ok(memberships)
     }
 
-    /// The session of a short code.
+    /// The id of the session with this short code. The session may be overdue.
     pub async fn id_of_short_code(&self, code: &ShortCode) -> Result<Option<SessionId>, StoreError> {
         self.id_at(&keys::short_code(code)).await
     }
 
-    /// The session of an allocation.
+    /// The id of the session whose instance has this allocation. The session may be overdue.
     pub async fn id_of_allocation(&self, allocation_id: &str) -> Result<Option<SessionId>, StoreError> {
         self.id_at(&keys::allocation(allocation_id)).await
     }
@@ -57,7 +58,7 @@ impl Sessions {
         entry.map(|entry| decode_session_id(&entry.value)).transpose()
     }
 
-    /// Up to `limit` listings of a type with numbers above `after`, in order.
+    /// Up to `limit` listings of a session type with numbers above `after`, by number.
     pub async fn listed(
         &self,
         session_type: &str,
@@ -75,21 +76,22 @@ impl Sessions {
         Ok(listings)
     }
 
-    /// A number that no other listing has.
+    /// A new number for a listing. No other listing on any node gets it.
     pub async fn next_listing_number(&self) -> Result<u64, Failure> {
         self.listing_numbers.next(&self.store).await
     }
 
-    /// The player of an older, numeric id, if a token in a session has named it.
+    /// The player with this older, numeric id. The server learns such ids from the tokens of players in sessions.
     ///
     /// # Errors
-    /// [`Refused::PlayerNotFound`].
+    /// [`Refused::PlayerNotFound`] if no token of a player in a session has named the id yet.
     pub async fn player_of_id(&self, player_id: i64) -> Result<PlayerUuid, Failure> {
         let entry = self.store.get(&keys::player_of_id(player_id)).await?.ok_or(Refused::PlayerNotFound)?;
         Ok(decode_player(&entry.value)?)
     }
 
-    /// Removes a session that is gone from a player's list, if it is still there.
+    /// Removes a session that has ended from a player's list. Does nothing if the list does not name the session, or if
+    /// the session is still stored.
     pub async fn forget_membership(&self, player: PlayerUuid, id: &SessionId) -> Result<(), Failure> {
         let key = keys::membership(player, id);
         if self.store.get(&key).await?.is_none() {
@@ -102,13 +104,13 @@ impl Sessions {
                 self.memberships.committed(changes);
                 Ok(())
             }
-            // The session is overdue but not ended yet; the entry goes with it.
+            // The session is still stored. The commit that ends it removes the entry.
             Err(CommitError::Conflict { .. }) => Ok(()),
             Err(CommitError::Store(error)) => Err(error.into()),
         }
     }
 
-    /// Open sessions of a type, oldest first, after the key of one of them.
+    /// Up to `limit` open sessions of a type with their keys, oldest first, starting after the key `after`.
     pub async fn open(
         &self,
         session_type: &str,

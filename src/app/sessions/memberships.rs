@@ -1,5 +1,5 @@
-//! Players' lists in memory, so that a join need not search the store for the player's other sessions. They are used
-//! only if no other process writes to the store.
+//! The cache of players' lists. With it, a join counts the player's sessions and invites without a scan of the store.
+//! It is used only if no other process writes to the store.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -10,16 +10,16 @@ use quick_cache::sync::Cache;
 use crate::app::locks::LockStripes;
 use crate::domain::{PlayerUuid, SessionId};
 use crate::records::{Membership, keys};
-use crate::store::{Batch, Key, StoreError};
+use crate::store::{Batch, StoreError};
 
-/// Bytes that a list takes beside its entries, roughly.
+/// Memory of a list beside its entries, in bytes, roughly.
 const LIST_BYTES: u64 = 128;
-/// Bytes that an entry takes, roughly: a session's id, its type, the rest.
+/// Memory of an entry, in bytes, roughly: the id and type of a session, and the rest.
 const ENTRY_BYTES: u64 = 192;
-/// Locks of players.
+/// Number of locks for the change counters of players.
 const LOCKS: usize = 256;
 
-/// A player's entries in sessions, ordered by session.
+/// A player's list: the player's entries in sessions, ordered by session id.
 pub type MembershipList = Arc<[(SessionId, Membership)]>;
 
 #[derive(Clone)]
@@ -39,27 +39,33 @@ pub struct MembershipChange {
 }
 
 impl MembershipChange {
-    /// What a commit changes in players' lists.
+    /// The changes of players' lists in a commit.
     pub fn of(batch: &Batch) -> Vec<Self> {
-        let put = batch.put.iter().map(|(key, value)| (key, Some(value)));
-        let gone = batch.delete.iter().map(|key| (key, None));
-        let change = |(key, entry): (&Key, Option<&Bytes>)| {
-            let (player, id) = keys::parse_membership(key)?;
-            Some(Self { player, id, entry: entry.cloned() })
-        };
-        put.chain(gone).filter_map(change).collect()
+        let mut changes = Vec::new();
+        for (key, value) in &batch.put {
+            if let Some((player, id)) = keys::parse_membership(key) {
+                changes.push(Self { player, id, entry: Some(value.clone()) });
+            }
+        }
+        for key in &batch.delete {
+            if let Some((player, id)) = keys::parse_membership(key) {
+                changes.push(Self { player, id, entry: None });
+            }
+        }
+        changes
     }
 }
 
-/// Players' lists, as far as they are in memory.
+/// The cached lists of players.
 pub struct Memberships {
     lists: Cache<PlayerUuid, MembershipList, ByBytes>,
-    /// The number of changes: a list read before a change must not be cached after it.
+    /// The number of changes by player. A reader compares it before and after its read; if a change came in between,
+    /// the reader does not cache the older list.
     changes: LockStripes<Mutex<u64>>,
 }
 
 impl Memberships {
-    /// Lists of about so many bytes.
+    /// A cache of about this many bytes.
     pub fn new(bytes: u64) -> Self {
         let lists_estimated = usize::try_from(bytes / (LIST_BYTES + ENTRY_BYTES)).unwrap_or(1 << 20).max(64);
         Self {
@@ -72,25 +78,27 @@ impl Memberships {
         self.changes.of(player).lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A player's list.
+    /// The cached list of a player.
     pub fn get(&self, player: PlayerUuid) -> Option<MembershipList> {
         self.lists.get(&player)
     }
 
-    /// To be asked before a list is read from the store, and told to [`put`](Self::put).
+    /// The number of changes of a player's list so far. Read it before reading the list from the store, and pass it to
+    /// [`put`](Self::put).
     pub fn changes_seen(&self, player: PlayerUuid) -> u64 {
         *self.lock(player)
     }
 
-    /// Keeps what was read, unless something changed meanwhile.
-    pub fn put(&self, player: PlayerUuid, entries: &MembershipList, seen: u64) {
+    /// Caches a list that was read from the store, unless the list has changed since
+    /// [`changes_seen`](Self::changes_seen).
+    pub fn put(&self, player: PlayerUuid, entries: &MembershipList, changes_seen: u64) {
         let changes = self.lock(player);
-        if *changes == seen {
+        if *changes == changes_seen {
             self.lists.insert(player, Arc::clone(entries));
         }
     }
 
-    /// Takes in what was committed.
+    /// Applies committed changes to the cached lists.
     pub fn committed(&self, changes: Vec<MembershipChange>) {
         for MembershipChange { player, id, entry } in changes {
             let mut changes = self.lock(player);
@@ -98,13 +106,15 @@ impl Memberships {
             let Some(entries) = self.lists.get(&player) else { continue };
             match changed(&entries, &id, entry) {
                 Ok(entries) => self.lists.insert(player, entries),
-                // Read from the store again, and refused there if it is no good.
-                Err(_) => drop(self.lists.remove(&player)),
+                Err(_) => {
+                    // The next reader reads the list from the store, and reports the corrupt entry.
+                    self.lists.remove(&player);
+                }
             }
         }
     }
 
-    /// Forgets the lists of which nobody knows whether they changed.
+    /// Removes the lists of a commit whose outcome is unknown.
     pub fn forget(&self, changes: &[MembershipChange]) {
         for MembershipChange { player, .. } in changes {
             *self.lock(*player) += 1;
@@ -113,16 +123,22 @@ impl Memberships {
     }
 }
 
+/// The list with one entry added, replaced or, for `None`, removed.
 fn changed(
     entries: &MembershipList,
     id: &SessionId,
     entry: Option<Bytes>,
 ) -> Result<MembershipList, StoreError> {
-    let entry = entry.map(|stored| Membership::decode(&stored)).transpose()?;
     let position = entries.partition_point(|(other, _)| other < id);
-    let after = entries.iter().skip(position).skip_while(|(other, _)| other == id);
-    let changed = entry.map(|entry| (id.clone(), entry));
-    Ok(entries[..position].iter().chain(changed.as_ref()).chain(after).cloned().collect())
+    let (smaller, rest) = entries.split_at(position);
+    let greater = rest.iter().skip_while(|(other, _)| other == id);
+    let mut changed = Vec::with_capacity(entries.len() + 1);
+    changed.extend_from_slice(smaller);
+    if let Some(stored) = entry {
+        changed.push((id.clone(), Membership::decode(&stored)?));
+    }
+    changed.extend(greater.cloned());
+    Ok(changed.into())
 }
 
 #[cfg(test)]
@@ -142,7 +158,7 @@ mod tests {
         Document::render(&Membership { session_type, status: Status::Member, inviting_player: None })
     }
 
-    /// Commits a entry, or that it is gone.
+    /// Applies a commit that puts an entry with this session type, or deletes the entry for `None`.
     fn commit(memberships: &Memberships, name: &str, session_type: Option<&str>) {
         let key = keys::membership(PLAYER, &id(name));
         let batch = match session_type {
@@ -152,17 +168,18 @@ mod tests {
         memberships.committed(MembershipChange::of(&batch));
     }
 
-    fn seen(memberships: &Memberships) -> Option<String> {
+    /// The cached list, as `session:type` for each entry.
+    fn cached_list(memberships: &Memberships) -> Option<String> {
         let entries = memberships.get(PLAYER)?;
-        let shown = entries.iter().map(|(id, entry)| format!("{id}:{}", entry.session_type));
-        Some(shown.collect::<Vec<_>>().join(" "))
+        let texts = entries.iter().map(|(id, entry)| format!("{id}:{}", entry.session_type));
+        Some(texts.collect::<Vec<_>>().join(" "))
     }
 
     #[test]
-    fn a_list_follows_what_is_committed() {
+    fn commits_change_a_cached_list() {
         let memberships = Memberships::new(1 << 20);
         commit(&memberships, "b", Some("game"));
-        assert_eq!(seen(&memberships), None, "what was not read from the store is not known whole");
+        assert_eq!(cached_list(&memberships), None, "a list that was not read from the store is not cached");
         memberships.put(PLAYER, &MembershipList::from([]), memberships.changes_seen(PLAYER));
         for (name, session_type, expected) in [
             ("b", Some("game"), "b:game"),
@@ -173,25 +190,25 @@ mod tests {
             ("b", None, "a:party c:game"),
         ] {
             commit(&memberships, name, session_type);
-            assert_eq!(seen(&memberships).as_deref(), Some(expected));
+            assert_eq!(cached_list(&memberships).as_deref(), Some(expected));
         }
     }
 
     #[test]
-    fn a_list_read_before_a_change_is_not_kept_after_it() {
+    fn a_list_read_before_a_change_is_not_cached_after_it() {
         let memberships = Memberships::new(1 << 20);
         let seen_before = memberships.changes_seen(PLAYER);
         commit(&memberships, "a", Some("game"));
         memberships.put(PLAYER, &MembershipList::from([]), seen_before);
-        assert_eq!(seen(&memberships), None);
+        assert_eq!(cached_list(&memberships), None);
     }
 
     #[test]
-    fn a_list_is_forgotten_where_nobody_knows_what_became_of_a_change() {
+    fn a_list_is_removed_if_the_outcome_of_a_commit_is_unknown() {
         let memberships = Memberships::new(1 << 20);
         memberships.put(PLAYER, &MembershipList::from([]), memberships.changes_seen(PLAYER));
         let change = Batch::default().put(keys::membership(PLAYER, &id("a")), stored("game"));
         memberships.forget(&MembershipChange::of(&change));
-        assert_eq!(seen(&memberships), None);
+        assert_eq!(cached_list(&memberships), None);
     }
 }

@@ -1,9 +1,12 @@
-//! Sessions over a store, with the cache that makes reads cheap.
+//! The session service: sessions in a store, with a cache in memory that makes reads cheap.
 //!
-//! - [`read`]: a session by its id or by a platform session.
-//! - [`change`]: create, update, commit; [`plan`] says what a commit writes, [`quota`] how many sessions a player may have.
-//! - [`deadlines`], [`expire`]: when sessions end by themselves, and how.
-//! - [`lookup`], [`memberships`]: players' lists, short codes, listings.
+//! - [`read`]: finds a session by its id or by a linked platform session. [`cache`] holds sessions in memory,
+//!   [`cached`] is one version of a session there.
+//! - [`change`]: creates, updates and commits. [`plan`] computes what a commit writes; [`quota`] limits the sessions
+//!   and invites of a player.
+//! - [`deadlines`]: when a session ends because nobody uses it. [`expire`] ends such sessions.
+//! - [`lookup`]: players' lists, short codes, allocations, listings. [`memberships`] caches players' lists,
+//!   [`listing_numbers`] hands out the numbers of listings.
 
 pub mod cache;
 pub mod cached;
@@ -24,7 +27,7 @@ use std::time::Instant;
 use tokio::sync::OwnedMutexGuard;
 
 use self::cache::Cache;
-use self::cached::Reading;
+use self::cached::ClockReading;
 use self::deadlines::Deadlines;
 use self::listing_numbers::ListingNumbers;
 use self::memberships::Memberships;
@@ -38,48 +41,52 @@ pub use self::change::Update;
 pub use self::expire::Expired;
 pub use self::lookup::StoredListing;
 
-/// Locks for all sessions.
+/// Number of session locks. Two sessions may share one; then their changes wait for each other.
 const SESSION_LOCKS: usize = 1024;
-/// Locks for all players: many, so that players whose requests come together seldom share one.
+/// Number of player locks: many, so that players who join at the same time seldom share one.
 const PLAYER_LOCKS: usize = 4096;
-/// How often a change is tried on fresh data before it fails with [`Failure::Contended`](super::Failure::Contended).
+/// How many times a change is tried, each time on fresh data, before it fails with
+/// [`Failure::Contended`](super::Failure::Contended).
 pub(super) const ATTEMPTS_MAX: usize = 8;
-/// The part of the cache's memory that players' lists take: one in so many.
+/// The share of the cache's memory for players' lists: 1 / 8.
 const MEMBERSHIPS_SHARE: u64 = 8;
-/// Most sessions that a player's list shows. It is more than the largest limits on sessions and invites together, so
-/// that every entry is counted.
+/// Most entries of a player's list that are read. It is more than the largest quotas of sessions and invites together,
+/// so every entry counts towards the quotas.
 pub const MEMBERSHIPS_MAX: usize = 2048;
 
-/// What the operator decided about the size and number of sessions, and about the age of reads.
+/// Limits from the configuration: lifetime, size and number of sessions, and the age of reads.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// How long a session lives after it was last asked for, in milliseconds.
+    /// How long a session lives after its last use, in milliseconds.
     pub idle_ms: i64,
-    /// Bytes of memory for cached sessions and players' lists.
+    /// Memory for cached sessions and players' lists, in bytes.
     pub cache_bytes: u64,
-    /// Bytes of a session, as stored.
+    /// Largest stored session, in bytes.
     pub session_bytes_max: usize,
-    /// Sessions in which a player may be active.
+    /// Quota: most sessions in which a player is active.
     pub sessions_per_player_max: usize,
-    /// Invites and reservations that a player may have open.
+    /// Quota: most open invites and reservations of a player.
     pub invites_per_player_max: usize,
-    /// How long a read may miss what another node has committed, in milliseconds; 0: it misses nothing.
+    /// How long a read may miss a commit of another node, in milliseconds. 0: a read misses no commit.
     pub staleness_ms_max: i64,
 }
 
-/// The lock of a session, and the number of its changes. The number keeps a slow reader from caching a value that it read
-/// before a change.
+/// The lock of a session, and the number of its changes on this node.
 #[derive(Default)]
 struct SessionLock {
+    /// Held by a change from its read to its commit.
     writing: Arc<tokio::sync::Mutex<()>>,
+    /// A reader compares the number before and after its read. If a change came in between, the reader does not cache
+    /// the older value.
     changes: Mutex<u64>,
 }
 
-/// Called with a session after each change, in the order of changes, while the session's lock is held: with an ended one
-/// as it was at its end, and with one that a rule left as it was.
+/// A function that is called after each commit of a session, in the order of commits, while the session lock is held.
+/// It gets the session after the change. An ended session is passed as it was at its end. A session that the rule did
+/// not change is passed as well.
 type Observer = Box<dyn Fn(&Session) + Send + Sync>;
 
-/// All sessions.
+/// The session service: one for all sessions of a store.
 pub struct Sessions {
     store: Store,
     limits: Limits,
@@ -90,8 +97,9 @@ pub struct Sessions {
     session_locks: LockStripes<SessionLock>,
     player_locks: LockStripes<tokio::sync::Mutex<()>>,
     observer: Observer,
-    /// When background work last found the store away, in milliseconds since the epoch.
+    /// When background work last failed because the store was away, in milliseconds since the epoch.
     store_away_ms: AtomicI64,
+    /// The start of this process: the zero of [`ClockReading::up_ms`].
     started: Instant,
     clock: Clock,
     entropy: Entropy,
@@ -99,7 +107,8 @@ pub struct Sessions {
 }
 
 impl Sessions {
-    /// The sessions of a store. `observer` is called after each change.
+    /// The sessions in `store`. `observer` is called after each commit of a session, in the order of commits, while the
+    /// session lock is held.
     pub fn new(
         store: Store,
         limits: Limits,
@@ -131,14 +140,14 @@ impl Sessions {
         &self.store
     }
 
-    /// Waits for a session's lock. A caller who goes away while waiting has changed nothing.
+    /// Waits for a session lock. A caller that disconnects while it waits has changed nothing.
     async fn lock(&self, id: &SessionId) -> OwnedMutexGuard<()> {
         Arc::clone(&self.session_locks.of(id).writing).lock_owned().await
     }
 
-    /// What the clocks say now.
-    fn reading(&self) -> Reading {
+    /// The current time by both clocks.
+    fn read_clocks(&self) -> ClockReading {
         let up_ms = self.clock.instant().saturating_duration_since(self.started).as_millis();
-        Reading { now_ms: self.clock.now_ms(), up_ms: i64::try_from(up_ms).unwrap_or(i64::MAX) }
+        ClockReading { now_ms: self.clock.now_ms(), up_ms: i64::try_from(up_ms).unwrap_or(i64::MAX) }
     }
 }

@@ -1,4 +1,4 @@
-//! What a change of a session writes: a value, made before anything is committed.
+//! The plan of a change: everything that its commit writes, computed before anything is written.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
@@ -10,24 +10,26 @@ use super::cached::CachedSession;
 use crate::app::Failure;
 use crate::domain::{Session, SessionId};
 use crate::records::index::{Before, Planned};
+use crate::records::values::encode_deadline;
 use crate::records::{StoredSession, index, keys};
 use crate::store::{Batch, StoreError, Version};
 
-/// A change, ready to be committed: one batch, and each session as it is after it. Batches of several plans can be
-/// joined ([`Batch::and`]), so that one commit changes several sessions, or none of them.
+/// A change that is ready to be committed. Plans of several sessions can be joined (see [`Batch::and`]); then one
+/// commit changes all of these sessions or none.
 pub(super) struct Plan {
-    /// Everything that the commit writes, and what must hold for it.
+    /// The writes of the commit, and the versions that it expects.
     pub batch: Batch,
     /// The sessions that the commit changes.
     pub after: Vec<After>,
 }
 
-/// A session as a commit leaves it.
+/// A session after a commit.
 pub(super) struct After {
+    /// The session. An ended session is not stored any more.
     pub stored: StoredSession,
-    /// Bytes that it takes as stored.
+    /// Size of the stored session in bytes; 0 for an ended session.
     pub stored_bytes: usize,
-    /// Its deadline in memory, which all versions of a session share.
+    /// The deadline in memory, in milliseconds since the epoch. All versions of a session share it.
     pub deadline_ms: Arc<AtomicI64>,
 }
 
@@ -38,7 +40,7 @@ impl Plan {
         Self { batch, after: vec![After { stored, stored_bytes, deadline_ms }] }
     }
 
-    /// The same change, with one more batch in its commit.
+    /// Adds a batch to the commit.
     fn with(mut self, batch: Batch) -> Self {
         self.batch = self.batch.and(batch);
         self
@@ -46,15 +48,23 @@ impl Plan {
 }
 
 impl Sessions {
-    /// A new session, with its whole idle time ahead of it.
+    /// Plans a new session. Its deadline lies a full idle time ahead.
+    ///
+    /// # Errors
+    /// [`Refused::SessionTooLarge`](crate::domain::Refused::SessionTooLarge).
     pub(super) fn plan_creation(&self, session: Session) -> Result<Plan, Failure> {
-        let deadline_ms = self.deadlines.from_now(self.clock.now_ms());
+        let deadline_ms = self.deadlines.new_deadline_ms(self.clock.now_ms());
         let planned = index::plan(None, &session, self.limits.session_bytes_max)?;
         let deadline = put_deadline(&session.id, deadline_ms);
         Ok(Plan::of(planned, session, Arc::new(AtomicI64::new(deadline_ms))).with(deadline))
     }
 
-    /// A change of a session, which may also move its deadline or end it.
+    /// Plans a change from `before` to `after`. It may also end the session, or move the stored deadline to
+    /// `new_deadline_ms`.
+    ///
+    /// # Errors
+    /// [`Refused::SessionTooLarge`](crate::domain::Refused::SessionTooLarge) if the stored session would exceed
+    /// `bytes_max`.
     pub(super) async fn plan_change(
         &self,
         before: &CachedSession,
@@ -75,7 +85,8 @@ impl Sessions {
         Ok(Plan::of(planned, after, Arc::clone(&before.deadline_ms)).with(deadline))
     }
 
-    /// The end of a session whose stored deadline is this one.
+    /// Plans the end of a session. The commit fails if the stored `deadline` (version and milliseconds since the epoch)
+    /// has moved.
     pub(super) async fn plan_end(
         &self,
         before: &CachedSession,
@@ -88,7 +99,8 @@ impl Sessions {
         Ok(Plan::of(planned, after, Arc::clone(&before.deadline_ms)).with(deadline))
     }
 
-    /// Moves the stored deadline of a session. The batch is empty if the deadline is as late already, or the session has ended.
+    /// Plans to move the stored deadline of a session. The batch is empty if there is no new deadline, if the stored
+    /// deadline is not earlier than the new one, or if the session has ended.
     pub(super) async fn plan_deadline(
         &self,
         id: &SessionId,
@@ -103,7 +115,8 @@ impl Sessions {
         Ok(moved.delete(keys::due(stored_ms, id)).and(put_deadline(id, new_deadline_ms)))
     }
 
-    /// Removes the deadline of a session that ends, which is this one, and what nodes have seen of its players.
+    /// Plans to remove the deadline of a session that ends, and its presence record if there is one. The commit fails
+    /// if the deadline has moved.
     async fn remove_deadline(
         &self,
         id: &SessionId,
@@ -111,9 +124,11 @@ impl Sessions {
     ) -> Result<Batch, StoreError> {
         let (deadline, due) = (keys::deadline_of(id), keys::due(deadline_ms, id));
         let batch = Batch::default().expect_version(deadline.clone(), version).delete(deadline).delete(due);
+        // Only nodes that share a store write presence records. Most sessions have none, and a needless delete costs
+        // more than this read.
         let last_seen = keys::last_seen(id);
-        let is_stored = !self.store.sole_writer() && self.store.get(&last_seen).await?.is_some();
-        Ok(if is_stored { batch.delete(last_seen) } else { batch })
+        let has_record = !self.store.sole_writer() && self.store.get(&last_seen).await?.is_some();
+        Ok(if has_record { batch.delete(last_seen) } else { batch })
     }
 }
 
@@ -121,8 +136,9 @@ fn before_of(cached: &CachedSession) -> Before<'_> {
     Before { session: &cached.session, unknown: &cached.unknown, version: cached.version }
 }
 
-/// Stores a deadline, and the session's place in the queue of deadlines.
+/// Stores a deadline and its entry in the queue of deadlines.
 fn put_deadline(id: &SessionId, deadline_ms: i64) -> Batch {
-    let deadline = deadline_ms.to_be_bytes().to_vec();
-    Batch::default().put(keys::deadline_of(id), deadline).put(keys::due(deadline_ms, id), Bytes::new())
+    Batch::default()
+        .put(keys::deadline_of(id), encode_deadline(deadline_ms))
+        .put(keys::due(deadline_ms, id), Bytes::new())
 }

@@ -1,9 +1,11 @@
-//! Quotas: how many sessions a player may be active in, and how many invites and reservations may be open for one.
+//! Quotas: in how many sessions a player may be active, and how many open invites and reservations a player may have.
 //!
-//! A player's entries of a kind are counted under the player's lock, which is held until the commit, so of several
-//! changes at the same moment each counts those before it. The lock is taken last: by a change whose rule has agreed, under
-//! its session's lock. So nobody holds up a player by a change that is refused, nor by a session that is slow to change.
-//! Everybody takes one session's lock and then those of players in the order of their stripes, so there is no deadlock.
+//! A change that adds entries counts the entries of each player under the player lock, and holds the lock until its
+//! commit. So of several changes at the same moment, each counts the entries of those before it.
+//!
+//! A change takes the player locks last: under the session lock, after its rule has agreed. So changes that are
+//! refused, and changes that still wait for a session lock, do not delay a player. Every change takes one session lock
+//! first and then the player locks in the order of their stripes, so there is no deadlock.
 
 use std::sync::Arc;
 
@@ -15,12 +17,12 @@ use crate::domain::session::Status;
 use crate::domain::{PlayerUuid, Refused, Session, SessionId};
 use crate::records::Membership;
 
-/// What is counted; each kind has its own limit.
+/// What is counted. Each kind has its own limit.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 enum QuotaKind {
     /// Sessions in which the player is active.
     Session,
-    /// Invites and reservations.
+    /// Sessions in which the player has an open invite or a reservation.
     Invite,
 }
 
@@ -30,64 +32,67 @@ impl QuotaKind {
     }
 }
 
-/// The entries that a change adds, by player.
-fn added(before: Option<&Session>, after: &Session) -> Vec<(PlayerUuid, QuotaKind)> {
-    let mut added = Vec::new();
+/// The players to whom a change adds an entry, and the kind of the entry. An entry that changes its kind is new.
+fn added_entries(before: Option<&Session>, after: &Session) -> Vec<(PlayerUuid, QuotaKind)> {
+    let mut added_entries = Vec::new();
     if after.ended {
-        return added;
+        return added_entries;
     }
     for (player, entry) in &after.players {
         let known = before.and_then(|session| session.players.get(player));
-        // Most entries are shared with the session before, and need no comparison.
+        // Both versions share the entries that the change leaves as they are; comparing pointers is enough for them.
         let is_known = known.is_some_and(|known| {
             Arc::ptr_eq(known, entry) || QuotaKind::of(known.status) == QuotaKind::of(entry.status)
         });
         if !is_known {
-            added.push((*player, QuotaKind::of(entry.status)));
+            added_entries.push((*player, QuotaKind::of(entry.status)));
         }
     }
-    added
+    added_entries
 }
 
 impl Sessions {
-    /// Locks the quotas of the players to whom a change adds an entry.
+    /// Takes the player locks of the players to whom a change adds an entry, and checks their quotas. The caller holds
+    /// the locks until its commit.
     ///
     /// # Errors
-    /// [`Refused::TooManySessions`] or [`Refused::TooManyInvites`] if one of them has as many as a player may have.
+    /// [`Refused::TooManySessions`] or [`Refused::TooManyInvites`] if a player would exceed a quota.
     pub(super) async fn lock_quotas(
         &self,
         before: Option<&Session>,
         after: &Session,
     ) -> Result<Vec<MutexGuard<'_, ()>>, Failure> {
-        let added = added(before, after);
-        let mut locks = Vec::with_capacity(added.len());
-        for lock in self.player_locks.of_all(&added) {
+        let added_entries = added_entries(before, after);
+        let mut locks = Vec::with_capacity(added_entries.len());
+        for lock in self.player_locks.of_all(&added_entries) {
             locks.push(lock.lock().await);
         }
-        self.check(&after.id, &added).await?;
+        self.check(&after.id, &added_entries).await?;
         Ok(locks)
     }
 
-    /// Refuses a new session that would exceed a quota. [`create`](Self::create) checks again, under the players' locks.
+    /// Refuses a new session if one of its players would exceed a quota. Without the player locks this is only a first
+    /// check; [`create`](Self::create) checks again.
     ///
     /// # Errors
     /// [`Refused::TooManySessions`] or [`Refused::TooManyInvites`].
     pub async fn check_quotas(&self, session: &Session) -> Result<(), Failure> {
-        self.check(&session.id, &added(None, session)).await
+        self.check(&session.id, &added_entries(None, session)).await
     }
 
-    async fn check(&self, id: &SessionId, added: &[(PlayerUuid, QuotaKind)]) -> Result<(), Failure> {
-        for (player, kind) in added {
+    /// Checks the quotas of these players. `id` is the session that changes: entries in it do not count.
+    async fn check(&self, id: &SessionId, added_entries: &[(PlayerUuid, QuotaKind)]) -> Result<(), Failure> {
+        for (player, kind) in added_entries {
             let memberships = self.memberships(*player).await?;
             let counts = |(other, membership): &&(SessionId, Membership)| {
                 other != id && QuotaKind::of(membership.status) == *kind
             };
-            let elsewhere = memberships.iter().filter(counts).count();
+            let in_other_sessions = memberships.iter().filter(counts).count();
             let (quota, refusal) = match kind {
                 QuotaKind::Session => (self.limits.sessions_per_player_max, Refused::TooManySessions),
                 QuotaKind::Invite => (self.limits.invites_per_player_max, Refused::TooManyInvites),
             };
-            if elsewhere >= quota {
+            if in_other_sessions >= quota {
                 return Err(refusal.into());
             }
         }

@@ -1,22 +1,31 @@
-//! Reading sessions. Every public read starts here, and here alone an overdue session reads as gone.
+//! Reading sessions.
 //!
-//! A session is *overdue* once its deadline has passed, although the background work has not ended it yet. `stored` is
-//! the one read that finds such a session, for those who end it.
+//! A session is *overdue* if its deadline has passed and no job has ended it yet. Clients must not see an overdue
+//! session: every public read treats it as not found. Only `stored` and `stored_by_platform_session` return overdue
+//! sessions, to background work and to the code that ends them.
 
 use std::sync::atomic::AtomicI64;
 use std::sync::{Arc, MutexGuard, PoisonError};
 
 use super::Sessions;
 use super::cache::PlatformKey;
-use super::cached::{CachedSession, Reading};
+use super::cached::{CachedSession, ClockReading};
 use crate::app::Failure;
 use crate::domain::{Platform, Refused, SessionId};
 use crate::records::values::{decode_deadline, decode_session_id};
 use crate::records::{StoredSession, keys};
 use crate::store::{ConditionalRead, Entry, StoreError, Version};
 
+/// What a reader notes before it reads a session from the store.
+struct ReadStart {
+    /// The number of changes of the session so far on this node.
+    changes: u64,
+    /// The time of the read, by both clocks.
+    at: ClockReading,
+}
+
 impl Sessions {
-    /// A session, as current as reads have to be (`read_consistency`).
+    /// Finds a session. With several nodes the result may be `staleness_ms_max` old, but no older.
     pub async fn find(&self, id: &SessionId) -> Result<Option<Arc<CachedSession>>, StoreError> {
         let found = match self.cached_even_if_overdue(id.as_str()) {
             Some(cached) => Some(cached),
@@ -25,13 +34,13 @@ impl Sessions {
         self.unless_overdue(found).await
     }
 
-    /// A session, as no node has changed it since: for changes, and for what they go by.
+    /// Finds a session in its latest version, whichever node committed it. Changes start from this version.
     pub async fn find_latest(&self, id: &SessionId) -> Result<Option<Arc<CachedSession>>, StoreError> {
         let found = self.stored(id).await?;
         self.unless_overdue(found).await
     }
 
-    /// Like [`find`](Self::find), for a session that must be there.
+    /// Like [`find`](Self::find), for a session that must exist.
     ///
     /// # Errors
     /// [`Refused::SessionNotFound`].
@@ -39,7 +48,7 @@ impl Sessions {
         self.find(id).await?.ok_or(Refused::SessionNotFound.into())
     }
 
-    /// Like [`find_latest`](Self::find_latest), for a session that must be there.
+    /// Like [`find_latest`](Self::find_latest), for a session that must exist.
     ///
     /// # Errors
     /// [`Refused::SessionNotFound`].
@@ -47,7 +56,7 @@ impl Sessions {
         self.find_latest(id).await?.ok_or(Refused::SessionNotFound.into())
     }
 
-    /// The session that a platform session is linked to, as current as reads have to be.
+    /// Like [`find`](Self::find), for the session that a platform session is linked to.
     pub async fn find_by_platform_session(
         &self,
         key: &PlatformKey,
@@ -60,7 +69,7 @@ impl Sessions {
         self.unless_overdue(found).await
     }
 
-    /// The session that a platform session is linked to, as no node has changed it since.
+    /// Like [`find_latest`](Self::find_latest), for the session that a platform session is linked to.
     pub async fn find_latest_by_platform_session(
         &self,
         key: &PlatformKey,
@@ -69,12 +78,13 @@ impl Sessions {
         self.unless_overdue(found).await
     }
 
-    /// A session that is in memory, as current as reads have to be, and not overdue at `now_ms`. Asks no store.
+    /// Like [`find`](Self::find), but only in memory: `None` if the answer needs the store. `now_ms` is in milliseconds
+    /// since the epoch.
     pub fn cached(&self, id: &str, now_ms: i64) -> Option<Arc<CachedSession>> {
         self.cached_even_if_overdue(id).filter(|cached| cached.deadline_ms() > now_ms)
     }
 
-    /// The same for the session that a platform session is linked to.
+    /// Like [`cached`](Self::cached), for the session that a platform session is linked to.
     pub fn cached_by_platform_session(
         &self,
         platform: Platform,
@@ -85,7 +95,7 @@ impl Sessions {
         (self.is_current(&cached) && cached.deadline_ms() > now_ms).then_some(cached)
     }
 
-    /// Whether there is a session. Cheaper than to read it.
+    /// Whether a session is stored, even if it is overdue. Cheaper than reading the session.
     pub async fn exists(&self, id: &SessionId) -> Result<bool, StoreError> {
         let is_cached = self.store.sole_writer() && self.cache.get(id.as_str()).is_some();
         Ok(is_cached || self.stored_deadline(id).await?.is_some())
@@ -100,11 +110,13 @@ impl Sessions {
         Ok(overdue_since_ms.is_none().then_some(cached))
     }
 
-    /// The deadline of a session, if it has passed. Compares two numbers. Only if the deadline in memory has passed, the
-    /// store is asked: another node may have moved it.
+    /// The deadline of an overdue session, in milliseconds since the epoch; `None` if the session is not overdue.
+    /// Usually compares two numbers. Asks the store only if the deadline in memory has passed: another node may have
+    /// moved it.
     pub(super) async fn overdue_since_ms(&self, cached: &CachedSession) -> Result<Option<i64>, StoreError> {
-        let (id, now_ms) = (&cached.session.id, self.clock.now_ms());
-        if cached.deadline_ms() > now_ms || self.deadlines.is_moving(id) {
+        let id = &cached.session.id;
+        let now_ms = self.clock.now_ms();
+        if cached.deadline_ms() > now_ms || self.deadlines.is_write_pending(id) {
             return Ok(None);
         }
         let Some((_, deadline_ms)) = self.stored_deadline(id).await? else { return Ok(None) };
@@ -112,7 +124,7 @@ impl Sessions {
         Ok((deadline_ms <= now_ms).then_some(deadline_ms))
     }
 
-    /// A session's deadline as it is stored, with its version.
+    /// The stored deadline of a session, in milliseconds since the epoch, with its version.
     pub(super) async fn stored_deadline(&self, id: &SessionId) -> Result<Option<(Version, i64)>, StoreError> {
         let Some(entry) = self.store.get(&keys::deadline_of(id)).await? else { return Ok(None) };
         Ok(Some((entry.version, decode_deadline(id, &entry.value)?)))
@@ -122,14 +134,22 @@ impl Sessions {
         self.cache.get(id).filter(|cached| self.is_current(cached))
     }
 
-    /// Whether a cached session is as current as reads have to be.
+    /// Whether a read may return this cached session without asking the store. A sole writer sees every commit. With
+    /// several nodes, the session must have been the latest version within the last `staleness_ms_max`.
     fn is_current(&self, cached: &CachedSession) -> bool {
+        if self.store.sole_writer() {
+            return true;
+        }
         let staleness_ms_max = self.limits.staleness_ms_max;
-        let is_fresh = || (0..staleness_ms_max).contains(&cached.age_ms(self.reading()));
-        self.store.sole_writer() || (staleness_ms_max > 0 && is_fresh())
+        // 0 is the default. Checked first, so that it costs no look at the clocks.
+        if staleness_ms_max == 0 {
+            return false;
+        }
+        // The age is negative after the clock was set back: then it says nothing.
+        (0..staleness_ms_max).contains(&cached.age_ms(self.read_clocks()))
     }
 
-    /// A session as no node has changed it since, also if it is overdue.
+    /// The latest version of a session, even if the session is overdue.
     pub(in crate::app) async fn stored(
         &self,
         id: &SessionId,
@@ -138,15 +158,15 @@ impl Sessions {
         if self.store.sole_writer() {
             return Ok(Some(cached));
         }
-        let (changes, asked) = (self.changes_seen(id), self.reading());
+        let start = self.start_read(id);
         match self.store.get_if_changed(&keys::session(id), cached.version).await? {
             ConditionalRead::Unchanged => {
-                cached.note_current(asked);
+                cached.confirm_current(start.at);
                 Ok(Some(cached))
             }
             ConditionalRead::Changed(entry) => {
                 let deadline_ms = Arc::clone(&cached.deadline_ms);
-                self.take_in(id, entry, deadline_ms, changes, asked).map(Some)
+                self.cache_unless_changed(id, entry, deadline_ms, &start).map(Some)
             }
             ConditionalRead::Absent => {
                 self.cache.remove(id);
@@ -155,24 +175,27 @@ impl Sessions {
         }
     }
 
-    /// The same for the session that a platform session is linked to.
+    /// Like [`stored`](Self::stored), for the session that a platform session is linked to.
     pub(super) async fn stored_by_platform_session(
         &self,
         key: &PlatformKey,
     ) -> Result<Option<Arc<CachedSession>>, StoreError> {
-        if let Some(id) = self.cache.id_by_platform_session(key)
-            && let Some(cached) = self.if_linked(self.stored(&id).await?, key)
-        {
-            return Ok(Some(cached));
+        if let Some(id) = self.cache.id_by_platform_session(key) {
+            let found = self.stored(&id).await?;
+            if let Some(cached) = self.if_linked(found, key) {
+                return Ok(Some(cached));
+            }
+            // The cached id is out of date: the platform session was unlinked since, or linked to another session.
         }
         let Some(entry) = self.store.get(&keys::platform_session(key.0, &key.1)).await? else {
             return Ok(None);
         };
         let id = decode_session_id(&entry.value)?;
-        Ok(self.if_linked(self.stored(&id).await?, key))
+        let found = self.stored(&id).await?;
+        Ok(self.if_linked(found, key))
     }
 
-    /// A session, if the platform session is linked to it.
+    /// The session, if the platform session is linked to it.
     fn if_linked(&self, found: Option<Arc<CachedSession>>, key: &PlatformKey) -> Option<Arc<CachedSession>> {
         let cached = found.filter(|cached| cached.session.require_linked(key.0, &key.1).is_ok())?;
         self.cache.note_linked(key, &cached);
@@ -180,45 +203,46 @@ impl Sessions {
     }
 
     async fn load(&self, id: &SessionId) -> Result<Option<Arc<CachedSession>>, StoreError> {
-        let (changes, asked) = (self.changes_seen(id), self.reading());
+        let start = self.start_read(id);
         let Some(entry) = self.store.get(&keys::session(id)).await? else { return Ok(None) };
+        // A session that ends between the two reads has no deadline. 0 lies in the past, so the next use asks the
+        // store.
         let deadline_ms = self.stored_deadline(id).await?.map_or(0, |(_, deadline_ms)| deadline_ms);
-        self.take_in(id, entry, Arc::new(AtomicI64::new(deadline_ms)), changes, asked).map(Some)
+        self.cache_unless_changed(id, entry, Arc::new(AtomicI64::new(deadline_ms)), &start).map(Some)
     }
 
     fn lock_changes(&self, id: &SessionId) -> MutexGuard<'_, u64> {
         self.session_locks.of(id).changes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn changes_seen(&self, id: &SessionId) -> u64 {
-        *self.lock_changes(id)
+    fn start_read(&self, id: &SessionId) -> ReadStart {
+        ReadStart { changes: *self.lock_changes(id), at: self.read_clocks() }
     }
 
-    /// Caches what was read, unless the session has changed since there were so many `changes`.
-    fn take_in(
+    /// Decodes a stored session, and caches it unless the session has changed on this node since the read started.
+    fn cache_unless_changed(
         &self,
         id: &SessionId,
         entry: Entry,
         deadline_ms: Arc<AtomicI64>,
-        changes: u64,
-        asked: Reading,
+        start: &ReadStart,
     ) -> Result<Arc<CachedSession>, StoreError> {
         let stored_bytes = entry.value.len();
         let stored = StoredSession::decode(&entry.value)?;
         let cached = Arc::new(CachedSession::new(stored, entry.version, deadline_ms));
-        cached.note_current(asked);
-        let changes_now = self.lock_changes(id);
-        if *changes_now == changes {
+        cached.confirm_current(start.at);
+        let changes = self.lock_changes(id);
+        if *changes == start.changes {
             self.cache.put(&cached, stored_bytes);
         } else {
-            // It is not in the cache, so a change would not mark it.
+            // A change marks only the cached version stale, and this version is not cached.
             cached.mark_stale();
         }
         Ok(cached)
     }
 
-    /// Shows a change on this node: a session with the bytes that it takes as stored. `None` removes the session from the
-    /// cache.
+    /// Makes a commit visible to reads on this node: puts the new version, with its stored size in bytes, into the
+    /// cache. `None` removes the session from the cache.
     pub(super) fn publish(&self, id: &SessionId, changed: Option<(&Arc<CachedSession>, usize)>) {
         let mut changes = self.lock_changes(id);
         *changes += 1;

@@ -122,7 +122,7 @@ impl Reports {
 
     /// The health of the instance now: that of the last report, unless too many reports are missing. Reports that are
     /// missing from before `watched_since_ms` do not count.
-    pub fn judge(&self, now_ms: i64, watched_since_ms: i64, rules: &HealthRules) -> Health {
+    pub fn assess(&self, now_ms: i64, watched_since_ms: i64, rules: &HealthRules) -> Health {
         if self.have_timed_out(now_ms, watched_since_ms, rules) {
             return Health::Unknown;
         }
@@ -158,7 +158,7 @@ mod tests {
 
     #[track_caller]
     fn check(at_s: &[i64], now_s: i64, expected: Health) {
-        assert_eq!(reports(at_s).judge(now_s * 1000, 0, &RULES), expected, "{at_s:?} at {now_s}");
+        assert_eq!(reports(at_s).assess(now_s * 1000, 0, &RULES), expected, "{at_s:?} at {now_s}");
     }
 
     #[test]
@@ -191,7 +191,7 @@ mod tests {
         let (known, mut other) = (reports(&[0, 10]), reports(&[0, 10]));
         other.add(Health::Degraded, 11_000, &RULES);
         let merged = known.clone().merge(other.clone(), &RULES);
-        assert_eq!(merged.judge(12_000, 0, &RULES), Health::Degraded);
+        assert_eq!(merged.assess(12_000, 0, &RULES), Health::Degraded);
         assert_eq!(other.merge(known, &RULES), merged);
     }
 
@@ -199,6 +199,6 @@ mod tests {
     fn the_last_report_decides_if_none_is_missing() {
         let mut reports = reports(&[0, 10, 20, 30, 40, 50]);
         reports.add(Health::Degraded, 60_000, &RULES);
-        assert_eq!(reports.judge(60_000, 0, &RULES), Health::Degraded);
+        assert_eq!(reports.assess(60_000, 0, &RULES), Health::Degraded);
     }
 }

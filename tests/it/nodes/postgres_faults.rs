@@ -321,6 +321,42 @@ async fn a_server_with_a_wrong_clock_ends_no_sessions() {
 }
 
 #[tokio::test]
+async fn a_server_with_a_wrong_clock_expires_no_invites() {
+    let database = Database::new().await;
+    let settings = PostgresSettings { clock_skew_max_ms: 600_000, ..database.settings() };
+    let node = async || {
+        let store = Postgres::open(settings.clone()).await.unwrap();
+        let node = Server::over(Store::Postgres(store), |config| config.sessions.invite_expiry_s = 60);
+        set_clock(&node);
+        node
+    };
+    let right = node().await;
+    let wrong = node().await;
+    let [alice, bob] = [right.player(), right.player()];
+    let session = alice.creates("game").await;
+    alice.invites(&session, &bob).await.expect(200);
+    wrong.clock.advance(Duration::from_secs(700));
+    let outcome = jobs::tick(&wrong.app).await;
+    let Err(Failure::Store(StoreError::ClockSkew { .. })) = outcome else { panic!("{outcome:?}") };
+    assert_eq!(alice.sees_status_and_team(&session, &bob).await.0, "invited");
+}
+
+#[tokio::test]
+async fn a_server_whose_clock_was_corrected_ends_sessions_again() {
+    let database = Database::new().await;
+    let settings = PostgresSettings { clock_skew_max_ms: 600_000, ..database.settings() };
+    let store = Store::Postgres(Postgres::open(settings).await.unwrap());
+    let server = Server::over(store, |config| config.sessions.idle_s = 60);
+    set_clock(&server);
+    server.player().creates("game").await;
+    server.clock.advance(Duration::from_secs(700));
+    jobs::tick(&server.app).await.unwrap_err();
+    set_clock(&server);
+    server.clock.advance(Duration::from_secs(300));
+    assert_eq!(jobs::tick(&server.app).await.unwrap(), 1);
+}
+
+#[tokio::test]
 async fn a_closed_store_returns_closed() {
     let store = Database::new().await.open().await;
     store.commit(Batch::default().put("key", "value")).await.unwrap();

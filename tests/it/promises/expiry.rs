@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use rallypoint::app::Failure;
+use rallypoint::domain::SessionId;
 use rallypoint::jobs;
-use rallypoint::records::keys::KEY_UPGRADE;
-use rallypoint::store::{Embedded, Store};
+use rallypoint::records::keys::{self, KEY_UPGRADE};
+use rallypoint::store::{Batch, Embedded, Store, StoreError};
 use serde_json::json;
 
 use crate::harness::{Client, Server, contents, pairs_of_nodes, player_path};
@@ -101,6 +103,28 @@ async fn deadlines_survive_a_restart() {
     admin.get(&format!("/v1/session/{polled}?refresh_ttl=false")).await.expect(200);
     server.advance(50 * MINUTE).await;
     admin.session(&polled).await.refused(404, "session_not_found");
+}
+
+/// More sessions than one round of the expiry job ends, and many of them with a stored value that nobody can read.
+#[tokio::test]
+async fn sessions_that_cannot_be_read_keep_no_other_session_alive() {
+    let server = Server::new();
+    let store = server.app.sessions.store().clone();
+    for number in 0..1_200 {
+        let session = server.player().creates("party").await;
+        if number % 10 == 0 {
+            let key = keys::session(&SessionId::parse(&session).unwrap());
+            store.commit(Batch::default().put(key, "not a session")).await.unwrap();
+        }
+    }
+    // A server without these sessions in its cache.
+    let server = server.another_node(store);
+    server.clock.advance(LIFE);
+    let outcome = jobs::tick(&server.app).await;
+    assert!(matches!(outcome, Err(Failure::Store(StoreError::Corrupt(_)))), "{outcome:?}");
+    let (from, to) = keys::all_sessions();
+    let left = server.app.sessions.store().scan(&from, &to, usize::MAX).await.unwrap();
+    assert_eq!(left.len(), 120, "only sessions that cannot be read are left");
 }
 
 #[tokio::test]
