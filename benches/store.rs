@@ -24,7 +24,7 @@ use rallypoint::store::{
 };
 use redb::{ReadableDatabase, TableDefinition};
 use support::postgres::Cluster;
-use support::{Dice, median, spread};
+use support::{Rng, median, spread};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 
@@ -156,9 +156,9 @@ fn session_key(n: u64) -> Key {
 }
 
 async fn preload<B: Backend>(store: &B) {
-    let mut dice = Dice(1);
+    let mut rng = Rng(1);
     for start in (0..VALUES).step_by(1_000) {
-        let puts = (start..start + 1_000).map(|n| (session_key(n), dice.text(VALUE_BYTES).into()));
+        let puts = (start..start + 1_000).map(|n| (session_key(n), rng.text(VALUE_BYTES).into()));
         store.commit(Batch { put: puts.collect(), ..Batch::default() }).await.unwrap();
     }
 }
@@ -171,11 +171,11 @@ fn reads_per_second<E: Engine>(store: &GroupCommit<E>, threads: u64) -> f64 {
         for seed in 0..threads {
             let reads = &reads;
             scope.spawn(move || {
-                let mut dice = Dice(seed);
+                let mut rng = Rng(seed);
                 let mut done = 0;
                 while start.elapsed() < READ_TIME {
                     for _ in 0..100 {
-                        let key = session_key(dice.roll() % VALUES);
+                        let key = session_key(rng.next_u31() % VALUES);
                         let entry = store.get(&key).now_or_never().unwrap().unwrap();
                         assert!(entry.is_some());
                     }
@@ -195,11 +195,11 @@ async fn commits_per_second<B: Backend + Clone>(store: &B, callers: u64) -> f64 
     for caller in 0..callers {
         let store = store.clone();
         tasks.spawn(async move {
-            let mut dice = Dice(caller);
-            let texts = JOIN_BYTES.map(|bytes| dice.text(bytes));
+            let mut rng = Rng(caller);
+            let texts = JOIN_BYTES.map(|bytes| rng.text(bytes));
             let mut done = 0_u64;
             while start.elapsed() < COMMIT_TIME {
-                let n = dice.roll() % (VALUES / callers) * callers + caller;
+                let n = rng.next_u31() % (VALUES / callers) * callers + caller;
                 let session = store.get(&session_key(n)).await.unwrap().unwrap();
                 let batch = Batch::default()
                     .expect_version(session_key(n), session.version)
@@ -223,9 +223,9 @@ async fn awaited_reads_per_second<B: Backend + Clone>(store: &B, callers: u64) -
     for seed in 0..callers {
         let store = store.clone();
         tasks.spawn(async move {
-            let (mut dice, mut done) = (Dice(seed), 0_u64);
+            let (mut rng, mut done) = (Rng(seed), 0_u64);
             while start.elapsed() < READ_TIME {
-                assert!(store.get(&session_key(dice.roll() % VALUES)).await.unwrap().is_some());
+                assert!(store.get(&session_key(rng.next_u31() % VALUES)).await.unwrap().is_some());
                 done += 1;
             }
             done

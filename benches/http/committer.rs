@@ -65,11 +65,11 @@ impl Committer {
 impl Caller for Committer {
     async fn call(&mut self) {
         let chain = &self.chains[self.next / self.steps];
-        self.next = (self.next + 1) % self.turns();
+        self.next = (self.next + 1) % self.calls_per_cycle();
         chain.lock().await.step(&self.store).await;
     }
 
-    fn turns(&self) -> usize {
+    fn calls_per_cycle(&self) -> usize {
         self.steps * self.chains.len()
     }
 

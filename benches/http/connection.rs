@@ -103,7 +103,7 @@ impl Caller for Client {
         self.connection.send(request).await;
     }
 
-    fn turns(&self) -> usize {
+    fn calls_per_cycle(&self) -> usize {
         self.requests.len()
     }
 

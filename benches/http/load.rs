@@ -26,7 +26,7 @@ pub trait Caller: Send + 'static {
     fn call(&mut self) -> impl Future<Output = ()> + Send;
 
     /// Number of calls after which the caller starts over.
-    fn turns(&self) -> usize;
+    fn calls_per_cycle(&self) -> usize;
 
     /// Whether the next call undoes the last one.
     fn is_between(&self) -> bool;
@@ -45,7 +45,7 @@ pub enum Pace {
 
 /// Sends each request of each caller once.
 pub async fn warm<C: Caller>(callers: &mut [C]) {
-    for _ in 0..callers[0].turns() {
+    for _ in 0..callers[0].calls_per_cycle() {
         once(callers).await;
     }
 }

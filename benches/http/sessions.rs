@@ -18,7 +18,7 @@ use rallypoint::records::keys::{self, KEY_UPGRADE};
 use rallypoint::store::{Backend, Batch, Embedded};
 use uuid::Uuid;
 
-use crate::support::Dice;
+use crate::support::Rng;
 
 pub const PLATFORM: Platform = Platform::XboxLive;
 const CREATED: &str = "2026-11-24T12:00:00.125Z";
@@ -85,8 +85,8 @@ impl Which {
 
     /// A reproducible uuid: of the session (0), or of one of its players.
     fn uuid(self, player: u64) -> Uuid {
-        let mut dice = Dice(self.seed() + player);
-        let mut high = || u128::from(dice.roll()) << 32 | u128::from(dice.roll());
+        let mut rng = Rng(self.seed() + player);
+        let mut high = || u128::from(rng.next_u31()) << 32 | u128::from(rng.next_u31());
         uuid::Builder::from_random_bytes((high() << 64 | high()).to_be_bytes()).into_uuid()
     }
 
@@ -130,7 +130,7 @@ impl Which {
 
     /// The id of the platform session: as long as those of consoles, in URL-safe base64.
     pub fn platform_session_id(self) -> PlatformSessionId {
-        PlatformSessionId::parse(&Dice(self.seed()).text(48)).unwrap()
+        PlatformSessionId::parse(&Rng(self.seed()).text(48)).unwrap()
     }
 
     /// The number of the listing, if the session is listed.
@@ -141,7 +141,7 @@ impl Which {
 
 /// The custom data of a player.
 pub fn player_data(player: u64) -> CustomData {
-    [("skin".to_owned(), Dice(player).text(CUSTOM_DATA_BYTES[1]))].into()
+    [("skin".to_owned(), Rng(player).text(CUSTOM_DATA_BYTES[1]))].into()
 }
 
 /// The configuration of the server, without its paths.
@@ -175,7 +175,7 @@ impl Sessions {
         };
         let template = &self.config.templates[kind.session_type()];
         let mut session = Session::new(new, template);
-        session.custom_data = [("map".to_owned(), Dice(which.number).text(CUSTOM_DATA_BYTES[0]))].into();
+        session.custom_data = [("map".to_owned(), Rng(which.number).text(CUSTOM_DATA_BYTES[0]))].into();
         session.enter_first(&which.joiner(1), rules.now).unwrap();
         for player in 2..=kind.players() {
             session.join(&which.joiner(player), JoinPath::Session, rules).unwrap();

@@ -1,23 +1,23 @@
-//! What the benches share: repeatable dice, the numbers that a table shows of many rounds, and a database.
+//! What the benches share: a repeatable generator of random numbers, the numbers that a table shows of many rounds, and a database.
 
 pub mod postgres;
 /// Where programs of a database are found, is known there.
 #[path = "../../tests/support/mod.rs"]
 mod tests;
 
-/// A repeatable sequence (a 64-bit LCG, whose high bits are good enough to pick keys).
-pub struct Dice(pub u64);
+/// A repeatable generator of random numbers: a 64-bit LCG, whose high bits are good enough to pick keys.
+pub struct Rng(pub u64);
 
-impl Dice {
-    /// 31 bits of chance.
-    pub fn roll(&mut self) -> u64 {
+impl Rng {
+    /// A random number of 31 bits.
+    pub fn next_u31(&mut self) -> u64 {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         self.0 >> 33
     }
 
     /// Hexadecimal digits: they compress to a half, like the documents we store.
     pub fn text(&mut self, bytes: usize) -> String {
-        let digits = |_| char::from(b"0123456789abcdef"[(self.roll() % 16) as usize]);
+        let digits = |_| char::from(b"0123456789abcdef"[(self.next_u31() % 16) as usize]);
         (0..bytes).map(digits).collect()
     }
 }

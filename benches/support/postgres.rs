@@ -54,7 +54,7 @@ impl Drop for Cluster {
 impl Cluster {
     pub fn start() -> Self {
         let binaries = programs::oldest();
-        let dir = tempfile::Builder::new().prefix("postgres-").tempdir_in(place()).unwrap();
+        let dir = tempfile::Builder::new().prefix("postgres-").tempdir_in(files_parent()).unwrap();
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let programs = programs::readable(&binaries, dir.path());
         let mut command = Command::new("sh");
@@ -107,10 +107,10 @@ impl Cluster {
 
 /// Where the server may keep its files: with the build, on a disk rather than in memory, unless whom it runs as is not let
 /// through to there.
-fn place() -> PathBuf {
-    let place = Path::new(env!("CARGO_TARGET_TMPDIR"));
+fn files_parent() -> PathBuf {
+    let parent = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let lets_through = |dir: &Path| fs::metadata(dir).is_ok_and(|dir| dir.permissions().mode() & 1 != 0);
-    if is_root() && !place.ancestors().all(lets_through) { std::env::temp_dir() } else { place.to_owned() }
+    if is_root() && !parent.ancestors().all(lets_through) { std::env::temp_dir() } else { parent.to_owned() }
 }
 
 fn is_root() -> bool {

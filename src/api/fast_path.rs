@@ -50,7 +50,7 @@ thread_local! {
 }
 
 /// The operations that the fast path answers.
-pub struct FastPath {
+pub struct PollFastPath {
     prefix: &'static str,
     platform_session: Row,
     session: Row,
@@ -77,7 +77,7 @@ enum Poll<'a> {
     Session { id: &'a str, refresh: bool },
 }
 
-impl FastPath {
+impl PollFastPath {
     /// The fast path of an API; `None` if the API lacks one of the two operations.
     pub fn of(prefix: &'static str, operations: &[Operation]) -> Option<Self> {
         let row = |path| {
@@ -118,7 +118,7 @@ impl FastPath {
     }
 }
 
-impl surface::FastPath for FastPath {
+impl surface::FastPath for PollFastPath {
     fn answer(
         &self,
         app: &App,

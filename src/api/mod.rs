@@ -59,5 +59,5 @@ pub fn surface() -> Surface {
     Surface::new(PREFIX, groups)
         .with_introduction(INTRODUCTION)
         .with_failures(examples::failures())
-        .with_fast_path(fast_path::FastPath::of)
+        .with_fast_path(fast_path::PollFastPath::of)
 }

@@ -178,10 +178,10 @@ fn errors_name_the_setting_of_the_source() {
     );
 
     let service = TokenService::answering(answer("404 Not Found", "", ""));
-    let (_, place) = service.url.split_once("://").unwrap();
-    let refused = from_url(&format!("http://me:secret@{place}?key=secret")).unwrap_err();
+    let (_, address) = service.url.split_once("://").unwrap();
+    let refused = from_url(&format!("http://me:secret@{address}?key=secret")).unwrap_err();
     let named =
-        format!("[auth] jwks_url http://***@{place}?***: the JWK Set could not be fetched: the status was");
+        format!("[auth] jwks_url http://***@{address}?***: the JWK Set could not be fetched: the status was");
     assert!(refused.starts_with(&named), "{refused}");
 }
 

@@ -133,30 +133,30 @@ pub fn run(args: &SessionArgs) -> Result<(), String> {
         Some(token) => token.to_owned(),
         None => own_token(&args.key.data_dir()?)?,
     };
-    let caller = Caller { http: HttpClient::new(&server), token };
+    let client = ServerClient { http: HttpClient::new(&server), token };
     match &args.command {
         SessionCommand::List { player: Some(player), .. } => {
-            let list = caller.get(&format!("/v1/player/{player}/session"))?;
+            let list = client.get(&format!("/v1/player/{player}/session"))?;
             show(args.json, &list, player_rows)
         }
         SessionCommand::List { session_type, .. } => {
             let types = match session_type {
                 Some(session_type) => vec![session_type.clone()],
-                None => caller.types()?,
+                None => client.types()?,
             };
-            let listed = types.iter().map(|session_type| caller.browse(session_type));
+            let listed = types.iter().map(|session_type| client.browse(session_type));
             let listed = listed.collect::<Result<Vec<_>, _>>()?.concat();
             if listed.is_empty() {
-                caller.explain_empty_browser(session_type.as_deref())?;
+                client.explain_empty_browser(session_type.as_deref())?;
             }
             show(args.json, &json!(listed), listed_rows)
         }
         SessionCommand::Show { session } => {
-            let session = caller.get(&format!("/v1/session/{}?refresh_ttl=false", encoded(session)))?;
+            let session = client.get(&format!("/v1/session/{}?refresh_ttl=false", encoded(session)))?;
             show(args.json, &session, session_rows)
         }
         SessionCommand::End { session } => {
-            caller.call("DELETE", &format!("/v1/session/{}", encoded(session)))?;
+            client.call("DELETE", &format!("/v1/session/{}", encoded(session)))?;
             if args.json {
                 print_json(&json!({ "ended": session }))
             } else {
@@ -197,12 +197,12 @@ fn own_token(data_dir: &Path) -> Result<String, String> {
 }
 
 /// A client of one server, with its token.
-struct Caller {
+struct ServerClient {
     http: HttpClient,
     token: String,
 }
 
-impl Caller {
+impl ServerClient {
     fn call(&self, method: &str, path: &str) -> Result<HttpAnswer, String> {
         let answer = self.http.send(method, path, &self.token, None, None)?;
         let has_body_of_api = answer.text.is_empty() || answer.body.is_object();

@@ -119,7 +119,8 @@ impl Config {
         Ok(Self { sources: sources.clone(), ..config })
     }
 
-    /// Applies the text of a file to the defaults, then the overrides. `origin` is the name of the file in errors.
+    /// Applies the text of a file to the defaults, then the overrides. `origin` is the name of the file in errors. Then
+    /// checks the settings.
     ///
     /// # Errors
     /// If the text or an override has an invalid setting.
@@ -141,6 +142,7 @@ impl Config {
             let section = table.entry(section).or_insert_with(|| toml::Table::new().into());
             let Some(section) = section.as_table_mut() else { continue };
             section.insert(setting.clone(), value.clone());
+            // After each override, so that an error names the override that caused it.
             config = table.clone().try_into().map_err(|error| invalid(origin, error))?;
         }
         check::check(&config).map_err(|problem| problem.located(text, origin, overrides))?;

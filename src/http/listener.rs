@@ -34,7 +34,7 @@ const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
 /// Pause after a failed accept, usually for lack of file descriptors, so that the loop does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// The body of the 503. A test holds it equal to the one of `Error::TooManyConnections`.
-const REFUSAL_BODY: &str = r#"{"auth_success":true,"error_code":"too_many_connections","desc":"the server has as many connections as it takes; try again"}"#;
+const REFUSAL_BODY: &str = r#"{"auth_success":true,"error_code":"too_many_connections","desc":"the server has its maximum number of connections; try again"}"#;
 
 /// Limits of a listener's connections; see `[http]` in `config.default.toml`.
 #[derive(Clone, Copy, Debug)]

@@ -4,8 +4,9 @@ use super::{Round, grant_grace};
 use crate::app::{App, Failure};
 
 /// One sync, then one check for timeouts. With a wrong clock the node does neither: its heartbeats would mislead other
-/// nodes, and everything would time out too early or too late. A node that could not sync does not act on timeouts: it
-/// may have missed heartbeats at other nodes.
+/// nodes, and everything would time out too early or too late. If the store is away during the sync, the node does not
+/// act on timeouts: it may have missed heartbeats at other nodes. If single sessions could not be synced, the others
+/// still time out: each check reads first what other nodes know of its session.
 pub async fn round(app: &App) -> Round {
     if let Err(error) = app.sessions.store().check_clock(|| app.clock.now_ms()).await {
         let failure = Failure::Store(error);
@@ -13,9 +14,9 @@ pub async fn round(app: &App) -> Round {
         return failure.into();
     }
     let sync_failure = app.presence.sync().await.err();
-    if let Some(failure @ Failure::Store(_)) = sync_failure {
-        grant_grace(app, &failure);
-        return failure.into();
+    if let Some(failure) = sync_failure.as_ref().filter(|failure| failure.is_store_away()) {
+        grant_grace(app, failure);
+        return Round { failure: sync_failure, ..Round::default() };
     }
     let expiry_failure = app.presence.expire_inactive().await.err();
     if let Some(failure) = expiry_failure.as_ref().filter(|failure| failure.is_store_away()) {

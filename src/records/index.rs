@@ -26,7 +26,7 @@ pub struct Before<'a> {
 
 /// The writes of a change of one session.
 #[derive(Debug)]
-pub struct Planned {
+pub struct SessionWrites {
     /// The writes, and the versions that the commit expects.
     pub batch: Batch,
     /// Size of the stored session in bytes; 0 if it ends.
@@ -93,7 +93,7 @@ fn index_entries(session: &Session) -> BTreeMap<Key, IndexValue<'_>> {
 ///
 /// # Errors
 /// [`Refused::SessionTooLarge`] if the stored session would exceed `bytes_max` and would not become smaller.
-pub fn plan(before: Option<Before<'_>>, after: &Session, bytes_max: usize) -> Result<Planned, Refused> {
+pub fn plan(before: Option<Before<'_>>, after: &Session, bytes_max: usize) -> Result<SessionWrites, Refused> {
     let session_key = keys::session(&after.id);
     let mut batch = match before {
         Some(before) => Batch::default().expect_version(session_key.clone(), before.version),
@@ -113,7 +113,7 @@ pub fn plan(before: Option<Before<'_>>, after: &Session, bytes_max: usize) -> Re
     batch = put_index_entries(batch, before, after);
     batch = put_memberships(batch, before, after);
     batch = put_player_ids(batch, before, after);
-    Ok(Planned { batch, stored_bytes, unknown })
+    Ok(SessionWrites { batch, stored_bytes, unknown })
 }
 
 /// Writes the index entries that the change adds or changes, and deletes those that it removes.

@@ -10,15 +10,16 @@
 //!    older build keeps the fields of a session that it does not know, and writes them back with each change
 //!    ([`unknown`]). So builds of several versions can change the same session, and no field is lost.
 //! 2. **A changed meaning needs a new format.** So does a new variant of a stored enum, which an older build cannot
-//!    read. The first byte of a stored session is its format. A build refuses a
-//!    format that it does not know, and changes nothing. The release notes of such a version must say that all nodes of
-//!    older versions have to stop first.
+//!    read. The first byte of a stored session is its format. A build refuses a format that it does not know, and
+//!    changes nothing. The release notes of such a version must say that all nodes of older versions have to stop
+//!    first.
 //!
 //! Index entries, such as a membership or a listing, are computed from the session, and rewritten by the node that
-//! changes the session. Two things follow:
+//! changes the session. A presence
+//! record ([`last_seen`]) is merged and rewritten by every node that sees its players. So:
 //!
-//! - An older build drops the newer fields of an index entry until a newer build changes the session again. So index
-//!   entries must be usable without their newer fields.
+//! - An older build drops the newer fields of an index entry or a presence record until a newer build writes it again.
+//!   Both must be usable without their newer fields.
 //! - An older build does not delete index entries of a kind that it does not know, so such an entry can outlive its
 //!   session. So a reader of such an entry must check that the session exists and has the value that the entry names.
 

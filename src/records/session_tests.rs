@@ -1,13 +1,16 @@
 //! Stored sessions of this build, of older builds, and of newer builds that have more fields.
 
+use std::sync::Arc;
+
 use rmpv::Value;
 
 use super::*;
 use crate::config::Config;
-use crate::domain::client::VersionCheck;
-use crate::domain::session::NewSession;
+use crate::domain::client::{Client, Input, VersionCheck};
 use crate::domain::session::join::{JoinPath, JoinRules, Joiner};
-use crate::domain::{PlayerUuid, SessionId};
+use crate::domain::session::platform::PlatformSession;
+use crate::domain::session::{NewSession, Player};
+use crate::domain::{CustomData, Platform, PlatformSessionId, PlayerUuid, SessionId};
 use crate::store::StoreError;
 
 /// The bytes of this uuid are not UTF-8: the lookup of a player's fields must not depend on that.
@@ -133,6 +136,64 @@ fn unknown_fields_of_removed_players_and_teams_are_dropped() {
     // A player who comes back gets a new entry, without the unknown fields of the old one.
     let (stored, _) = StoredSession::encode(&session(), &kept);
     assert_eq!(has_field(&stored, &paths(), "newer"), [true, true, false, true, false]);
+}
+
+#[test]
+fn unknown_fields_of_what_was_replaced_are_dropped() {
+    let client = |version: &str| Client {
+        version: version.into(),
+        platform: Platform::Steam,
+        input: Input::Gamepad,
+        device_type: None,
+        crossplay: None,
+    };
+    let platform_session = |id: &str| PlatformSession {
+        id: PlatformSessionId::parse(id).unwrap(),
+        platform_session_type: "party".into(),
+        custom_data: CustomData::new(),
+        participants: vec![ALICE],
+    };
+    let mut before = session();
+    before.platform_sessions.insert(Platform::Steam, platform_session("one").into());
+    Arc::make_mut(before.players.get_mut(&ALICE).unwrap()).client = Some(client("1.0"));
+    let entry: Vec<Value> = vec!["players".into(), player_key(ALICE)];
+    let paths =
+        [[&entry[..], &["client".into()]].concat(), entry, vec!["platform_sessions".into(), "Steam".into()]];
+    let newer = changed(&encode(&before), |value| {
+        paths.iter().for_each(|path| insert(value, path, "newer"));
+    });
+    let read = StoredSession::decode(&newer).unwrap();
+
+    let stored_after = |change: &dyn Fn(&mut Session)| {
+        let mut after = read.session.clone();
+        change(&mut after);
+        has_field(&StoredSession::encode(&after, &read.unknown).0, &paths, "newer")
+    };
+    let alice = |session: &mut Session| Arc::make_mut(session.players.get_mut(&ALICE).unwrap()).clone();
+    // Other changes keep all of them.
+    assert_eq!(stored_after(&|session| session.region_id = Some("us".into())), [true; 3]);
+    // A new client, in the same entry.
+    let with_client = |session: &mut Session| {
+        let entry = Player { client: Some(client("1.1")), ..alice(session) };
+        session.players.insert(ALICE, entry.into());
+    };
+    assert_eq!(stored_after(&with_client), [false, true, true]);
+    // A new entry, with the same client.
+    let with_entry = |session: &mut Session| {
+        let entry = Player { sequence: 9, ..alice(session) };
+        session.players.insert(ALICE, entry.into());
+    };
+    assert_eq!(stored_after(&with_entry), [false, false, true]);
+    // Another platform session of the same platform.
+    let with_link = |session: &mut Session| {
+        session.platform_sessions.insert(Platform::Steam, platform_session("two").into());
+    };
+    assert_eq!(stored_after(&with_link), [true, true, false]);
+    // The same platform session with other participants.
+    let without_participants = |session: &mut Session| {
+        session.platform_sessions.get_mut(&Platform::Steam).unwrap().participants.clear();
+    };
+    assert_eq!(stored_after(&without_participants), [true; 3]);
 }
 
 #[test]

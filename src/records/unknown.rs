@@ -5,6 +5,12 @@ use std::sync::Arc;
 
 use rmpv::Value;
 
+/// Values that a change replaces as a whole. Unknown fields in the old value say nothing about the new one.
+const REPLACED_WHOLE: [&str; 3] = ["client", "join_params", "startup_params"];
+/// Fields that differ between an entry and a later entry at the same place: the next platform session of a platform,
+/// the next instance, the new entry of a player who has come back.
+const IDENTITY: [&str; 3] = ["id", "instance_id", "sequence"];
+
 /// The unknown fields of a session, each with its place in the session. Outside of upgrades there are none; `None` then
 /// needs no allocation.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -15,8 +21,18 @@ pub struct UnknownFields(Option<Arc<Node>>);
 struct Node {
     /// Names and values of unknown fields. Empty for a list.
     fields: Vec<(Value, Value)>,
-    /// The nodes of the maps and lists inside: by key for a map, by index for a list.
-    inside: Vec<(Value, Node)>,
+    /// The maps and lists inside that have unknown fields.
+    inside: Vec<Inside>,
+}
+
+/// A map or list with unknown fields, inside another one.
+#[derive(Clone, Debug, PartialEq)]
+struct Inside {
+    /// The key in the outer map, or the index in the outer list.
+    key: Value,
+    /// What was at this place; see [`identity`].
+    identity: Vec<Value>,
+    node: Node,
 }
 
 impl Node {
@@ -46,7 +62,8 @@ impl UnknownFields {
     }
 
     /// Inserts these fields into `known`, a session as this build packs it. Returns the packed result and the fields
-    /// that were inserted. Fields whose place is gone, such as the entry of a player who left, are dropped.
+    /// that were inserted. Fields are dropped if what they belong to is gone, such as the entry of a player who left,
+    /// or if something else has taken its place. Items of lists are told apart by their index alone.
     pub(super) fn insert_into(&self, known: &[u8]) -> (Vec<u8>, Self) {
         let Some(root) = &self.0 else { return (known.to_vec(), Self::default()) };
         let mut session = read(known).expect("this build can read what it packs");
@@ -70,7 +87,8 @@ fn difference(stored: &Value, known: &Value) -> Node {
             Some(known) => {
                 let inside = difference(stored, known);
                 if !inside.is_empty() {
-                    node.inside.push((key, inside));
+                    let identity = identity(&key, known);
+                    node.inside.push(Inside { key, identity, node: inside });
                 }
             }
             None if key.is_str() => node.fields.push((key, stored.clone())),
@@ -80,15 +98,25 @@ fn difference(stored: &Value, known: &Value) -> Node {
     node
 }
 
+/// What tells the value at a key from another value that a change may put there.
+fn identity(key: &Value, known: &Value) -> Vec<Value> {
+    if key.as_str().is_some_and(|key| REPLACED_WHOLE.contains(&key)) {
+        return vec![known.clone()];
+    }
+    IDENTITY.iter().filter_map(|&field| entry(known, &field.into())).cloned().collect()
+}
+
 /// Inserts fields into the maps that still exist, unless the map has a field of that name. Returns the inserted fields.
 fn insert(to: &mut Value, node: &Node) -> Node {
     let mut kept = Node::default();
-    for (key, inside) in &node.inside {
-        if let Some(value) = entry_mut(to, key) {
-            let kept_inside = insert(value, inside);
-            if !kept_inside.is_empty() {
-                kept.inside.push((key.clone(), kept_inside));
-            }
+    for Inside { key, identity: before, node } in &node.inside {
+        let Some(value) = entry_mut(to, key) else { continue };
+        if identity(key, value) != *before {
+            continue;
+        }
+        let kept_inside = insert(value, node);
+        if !kept_inside.is_empty() {
+            kept.inside.push(Inside { key: key.clone(), identity: before.clone(), node: kept_inside });
         }
     }
     if let Value::Map(fields) = to {

@@ -295,8 +295,8 @@ impl Client {
 
     fn step_in_party(&self, version: &str) -> Step {
         let party = |id| Party { id, facts: &self.facts, players: &self.players, platform: self.platform };
-        let places = self.facts.keys().filter(|(_, aspect)| *aspect == Aspect::Joined);
-        let parties = places.map(|(session, _)| session).filter(|session| !self.lobbies.contains(session));
+        let joined = self.facts.keys().filter(|(_, aspect)| *aspect == Aspect::Joined);
+        let parties = joined.map(|(session, _)| session).filter(|session| !self.lobbies.contains(session));
         let parties: Vec<_> = parties.map(|session| party(session)).collect();
         let Some(party) = parties.get(self.below(PARTIES_MAX)) else {
             return Step::write(Write::create("party", self.platform, version));

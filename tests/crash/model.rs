@@ -286,8 +286,8 @@ impl Write {
     /// by the unique version of its creator.
     pub fn happened(&self, before: &Facts, all_found: &Facts) -> Facts {
         let made = |((_, aspect), version): &(&Fact, &String)| {
-            let place = self.sets.iter().find(|(made, _)| *made == Aspect::Joined);
-            *aspect == Aspect::Joined && place.is_some_and(|(_, value)| value.as_ref() == Some(version))
+            let joined = self.sets.iter().find(|(made, _)| *made == Aspect::Joined);
+            *aspect == Aspect::Joined && joined.is_some_and(|(_, value)| value.as_ref() == Some(version))
         };
         let found = || all_found.iter().find(made).map(|((session, _), _)| session.clone());
         let mut after = before.clone();

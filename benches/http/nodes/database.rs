@@ -11,7 +11,7 @@ use tokio_postgres::binary_copy::BinaryCopyInWriter;
 use tokio_postgres::types::Type;
 
 use crate::sessions::{Kind, Sessions, Which};
-use crate::support::Dice;
+use crate::support::Rng;
 use crate::support::postgres::Cluster;
 
 /// Sessions for each statement while filling.
@@ -28,7 +28,7 @@ pub async fn create(cluster: &Cluster, name: &str) {
 pub async fn fill(cluster: &Cluster, name: &str, numbers: Range<u64>, deadline_ms: i64) {
     let client = cluster.client(name).await;
     let sessions = Sessions::new();
-    let mut versions = Dice(numbers.start);
+    let mut versions = Rng(numbers.start);
     for start in numbers.clone().step_by(STORED_AT_ONCE as usize) {
         let copy = "COPY rallypoint_entries (key, value, version) FROM STDIN (FORMAT binary)";
         let sink = client.copy_in(copy).await.unwrap();
@@ -36,7 +36,7 @@ pub async fn fill(cluster: &Cluster, name: &str, numbers: Range<u64>, deadline_m
         pin_mut!(rows);
         for number in start..numbers.end.min(start + STORED_AT_ONCE) {
             let batch = sessions.batch(Which { kind: Kind::Game, number }, deadline_ms);
-            let version = (versions.roll() << 31 | versions.roll()) as i64;
+            let version = (versions.next_u31() << 31 | versions.next_u31()) as i64;
             for (key, value) in &batch.put {
                 rows.as_mut().write(&[key, &value.as_ref(), &version]).await.unwrap();
             }
@@ -46,7 +46,7 @@ pub async fn fill(cluster: &Cluster, name: &str, numbers: Range<u64>, deadline_m
 }
 
 /// Vacuums and makes a checkpoint now, so that the database does not do so during a measurement.
-pub async fn settle(cluster: &Cluster, name: &str) {
+pub async fn vacuum_and_checkpoint(cluster: &Cluster, name: &str) {
     let client = cluster.client(name).await;
     for work in ["VACUUM (ANALYZE) rallypoint_entries", "CHECKPOINT"] {
         client.batch_execute(work).await.unwrap();

@@ -65,7 +65,7 @@ pub fn measure(bench: &Bench) {
             for (numbers, deadline_ms) in parts(bench.size.due, due_ms) {
                 database::fill(&bench.cluster, &name, numbers, deadline_ms).await;
             }
-            database::settle(&bench.cluster, &name).await;
+            database::vacuum_and_checkpoint(&bench.cluster, &name).await;
         });
         run(bench, &nodes_name(count), &bench.nodes(&name, count), due_ms);
     }

@@ -132,7 +132,7 @@ impl Bench<'_> {
                 database::create(&self.cluster, &name).await;
                 let deadline_ms = Sessions::new().deadline_from_now_ms();
                 database::fill(&self.cluster, &name, 0..sessions, deadline_ms).await;
-                database::settle(&self.cluster, &name).await;
+                database::vacuum_and_checkpoint(&self.cluster, &name).await;
             });
         }
         name

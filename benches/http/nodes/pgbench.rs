@@ -20,15 +20,15 @@ const SCRIPT: &str = "
 \\set n :client_id * :sessions_each + random(0, :sessions_each - 1)
 WITH changed AS (
     UPDATE rallypoint_entries SET value = :joined::bytea, version = version + 1
-    WHERE key = (SELECT session FROM places WHERE n = :n)
+    WHERE key = (SELECT session FROM players WHERE n = :n)
 )
-INSERT INTO rallypoint_entries (key, value, version) SELECT player, :place::bytea, 1 FROM places WHERE n = :n
+INSERT INTO rallypoint_entries (key, value, version) SELECT player, :entry::bytea, 1 FROM players WHERE n = :n
 ON CONFLICT (key) DO UPDATE SET value = excluded.value, version = excluded.version;
 WITH changed AS (
     UPDATE rallypoint_entries SET value = :left::bytea, version = version + 1
-    WHERE key = (SELECT session FROM places WHERE n = :n)
+    WHERE key = (SELECT session FROM players WHERE n = :n)
 )
-DELETE FROM rallypoint_entries WHERE key = (SELECT player FROM places WHERE n = :n);
+DELETE FROM rallypoint_entries WHERE key = (SELECT player FROM players WHERE n = :n);
 ";
 /// Statements in the script.
 const STATEMENTS: f64 = 2.0;
@@ -96,9 +96,9 @@ fn find(cluster: &Cluster) -> Option<PathBuf> {
 /// Creates a table of the sessions that callers change and of their newcomers, by number: pgbench can draw numbers only.
 async fn make_places(bench: &Bench<'_>, database: &str) {
     let client = bench.cluster.client(database).await;
-    let make = "CREATE TABLE places (n int PRIMARY KEY, session bytea NOT NULL, player bytea NOT NULL)";
+    let make = "CREATE TABLE players (n int PRIMARY KEY, session bytea NOT NULL, player bytea NOT NULL)";
     client.batch_execute(make).await.unwrap();
-    let insert = client.prepare("INSERT INTO places VALUES ($1, $2, $3)").await.unwrap();
+    let insert = client.prepare("INSERT INTO players VALUES ($1, $2, $3)").await.unwrap();
     for (which, n) in
         Case::Join.sessions_of_callers(bench.size.sessions, 0).into_iter().flatten().zip(0_i32..)
     {
@@ -113,12 +113,12 @@ fn values() -> [(&'static str, String); 3] {
     let batches = Case::Join.batches(&Sessions::new(), which);
     let digits = |batch: &Batch, key| {
         let (_, value) = batch.put.iter().find(|(put, _)| *put == key).unwrap();
-        crate::support::Dice(1).text(value.len())
+        crate::support::Rng(1).text(value.len())
     };
     let (id, player) = (which.id(), which.newcomer().player);
     [
         ("joined", digits(&batches[0], keys::session(&id))),
-        ("place", digits(&batches[0], keys::membership(player, &id))),
+        ("entry", digits(&batches[0], keys::membership(player, &id))),
         ("left", digits(&batches[1], keys::session(&id))),
     ]
 }

@@ -7,10 +7,11 @@
 
 use std::sync::{MutexGuard, PoisonError};
 
-use futures_util::future::{join_all, try_join_all};
+use futures_util::future::join_all;
 
 use super::Presence;
 use crate::app::Failure;
+use crate::app::isolate::isolate;
 use crate::app::sessions::ATTEMPTS_MAX;
 use crate::domain::SessionId;
 use crate::records::{LastSeen, keys};
@@ -41,7 +42,8 @@ impl Presence {
                 }
                 continue;
             }
-            let pushes = unsynced.iter().map(|(id, last_seen)| self.push(id, last_seen));
+            let pushes =
+                unsynced.iter().map(|(id, last_seen)| isolate(&self.metrics, id, self.push(id, last_seen)));
             for ((id, _), pushed) in unsynced.iter().zip(join_all(pushes).await) {
                 match pushed {
                     Ok(true) => {}
@@ -135,16 +137,24 @@ impl Presence {
         Ok(())
     }
 
-    /// Watches these sessions from now on. Sessions that do not exist any more are skipped.
+    /// Watches these sessions from now on. Skips sessions that do not exist any more, and sessions that cannot be read:
+    /// those must not keep the others from being watched.
+    ///
+    /// # Errors
+    /// Errors of the store, but for [`StoreError::Corrupt`].
     async fn watch(&self, ids: Vec<SessionId>) -> Result<(), StoreError> {
         for ids in ids.chunks(READ_AT_ONCE) {
-            let watching = ids.iter().map(async |id| {
-                if let Some(cached) = self.sessions.stored(id).await? {
-                    self.table.observe(&cached.session, self.clock.now_ms());
+            let reads = ids.iter().map(|id| self.sessions.stored(id));
+            for (id, stored) in ids.iter().zip(join_all(reads).await) {
+                match stored {
+                    Ok(Some(cached)) => self.table.observe(&cached.session, self.clock.now_ms()),
+                    Ok(None) => {}
+                    Err(error @ StoreError::Corrupt(_)) => {
+                        tracing::warn!(session_id = %id, %error, "timeouts of a session are not watched");
+                    }
+                    Err(error) => return Err(error),
                 }
-                Ok::<_, StoreError>(())
-            });
-            try_join_all(watching).await?;
+            }
         }
         Ok(())
     }

@@ -36,8 +36,8 @@ impl Equivalent<PlatformKey> for PlatformKeyRef<'_> {
 
 /// A cached session and its weight in bytes.
 #[derive(Clone)]
-struct Cached {
-    cached: Arc<CachedSession>,
+struct Weighed {
+    session: Arc<CachedSession>,
     bytes: u64,
 }
 
@@ -53,9 +53,9 @@ struct Hint {
 #[derive(Clone)]
 struct ByBytes;
 
-impl Weighter<SessionId, Cached> for ByBytes {
-    fn weight(&self, _: &SessionId, cached: &Cached) -> u64 {
-        cached.bytes
+impl Weighter<SessionId, Weighed> for ByBytes {
+    fn weight(&self, _: &SessionId, weighed: &Weighed) -> u64 {
+        weighed.bytes
     }
 }
 
@@ -70,17 +70,17 @@ impl Weighter<PlatformKey, Hint> for ByBytes {
 #[derive(Clone)]
 struct MarkStale;
 
-impl Lifecycle<SessionId, Cached> for MarkStale {
+impl Lifecycle<SessionId, Weighed> for MarkStale {
     type RequestState = ();
 
-    fn on_evict(&self, (): &mut (), _: SessionId, cached: Cached) {
-        cached.cached.mark_stale();
+    fn on_evict(&self, (): &mut (), _: SessionId, weighed: Weighed) {
+        weighed.session.mark_stale();
     }
 }
 
-/// Cached sessions by id and by platform session.
+/// Weighed sessions by id and by platform session.
 pub struct Cache {
-    sessions: Bounded<SessionId, Cached, ByBytes, DefaultHashBuilder, MarkStale>,
+    sessions: Bounded<SessionId, Weighed, ByBytes, DefaultHashBuilder, MarkStale>,
     by_platform: Bounded<PlatformKey, Hint, ByBytes>,
 }
 
@@ -107,7 +107,7 @@ impl Cache {
 
     /// The cached version of a session.
     pub fn get(&self, id: &str) -> Option<Arc<CachedSession>> {
-        self.sessions.get(id).map(|cached| cached.cached)
+        self.sessions.get(id).map(|weighed| weighed.session)
     }
 
     /// Replaces the cached version of a session. `stored_bytes` is the size of the stored session.
@@ -118,7 +118,7 @@ impl Cache {
         let text_bytes = stored_bytes.saturating_sub(ORDINARY_BYTES);
         let ordinary_bytes = stored_bytes - text_bytes;
         let bytes = CACHED_SESSION_BYTES + CACHED_FORMS * ordinary_bytes + CACHED_TEXTS * text_bytes;
-        self.sessions.insert(id.clone(), Cached { cached: Arc::clone(cached), bytes });
+        self.sessions.insert(id.clone(), Weighed { session: Arc::clone(cached), bytes });
     }
 
     /// Removes a session.
@@ -129,7 +129,7 @@ impl Cache {
 
     fn mark_stale(&self, id: &SessionId) {
         if let Some(before) = self.sessions.peek(id) {
-            before.cached.mark_stale();
+            before.session.mark_stale();
         }
     }
 

@@ -47,10 +47,7 @@ async fn plan_regions(sessions: &Sessions, ids: &[SessionId], region: &str) -> P
         let plan = sessions.plan_change(&before, after, usize::MAX, None).await.unwrap();
         joined = Some(match joined {
             None => plan,
-            Some(first) => Plan {
-                batch: first.batch.and(plan.batch),
-                after: first.after.into_iter().chain(plan.after).collect(),
-            },
+            Some(first) => first.and(plan),
         });
     }
     joined.unwrap()

@@ -9,12 +9,12 @@ use super::Sessions;
 use super::cached::CachedSession;
 use crate::app::Failure;
 use crate::domain::{Session, SessionId};
-use crate::records::index::{Before, Planned};
+use crate::records::index::{Before, SessionWrites};
 use crate::records::values::encode_deadline;
 use crate::records::{StoredSession, index, keys};
 use crate::store::{Batch, StoreError, Version};
 
-/// A change that is ready to be committed. Plans of several sessions can be joined (see [`Batch::and`]); then one
+/// A change that is ready to be committed. Plans of several sessions can be joined with [`and`](Self::and); then one
 /// commit changes all of these sessions or none.
 pub(super) struct Plan {
     /// The writes of the commit, and the versions that it expects.
@@ -34,16 +34,25 @@ pub(super) struct After {
 }
 
 impl Plan {
-    fn of(planned: Planned, session: Session, deadline_ms: Arc<AtomicI64>) -> Self {
-        let Planned { batch, stored_bytes, unknown } = planned;
+    fn of(writes: SessionWrites, session: Session, deadline_ms: Arc<AtomicI64>) -> Self {
+        let SessionWrites { batch, stored_bytes, unknown } = writes;
         let stored = StoredSession { session, unknown };
         Self { batch, after: vec![After { stored, stored_bytes, deadline_ms }] }
     }
 
-    /// Adds a batch to the commit.
-    fn with(mut self, batch: Batch) -> Self {
-        self.batch = self.batch.and(batch);
-        self
+    /// Joins two plans into one commit. The caller holds the locks of all sessions in them.
+    pub(super) fn and(self, other: Self) -> Self {
+        Self {
+            batch: self.batch.and(other.batch),
+            after: self.after.into_iter().chain(other.after).collect(),
+        }
+    }
+}
+
+/// Further writes of a plan, which change no session.
+impl From<Batch> for Plan {
+    fn from(batch: Batch) -> Self {
+        Self { batch, after: Vec::new() }
     }
 }
 
@@ -54,9 +63,9 @@ impl Sessions {
     /// [`Refused::SessionTooLarge`](crate::domain::Refused::SessionTooLarge).
     pub(super) fn plan_creation(&self, session: Session) -> Result<Plan, Failure> {
         let deadline_ms = self.deadlines.new_deadline_ms(self.clock.now_ms());
-        let planned = index::plan(None, &session, self.limits.session_bytes_max)?;
+        let writes = index::plan(None, &session, self.limits.session_bytes_max)?;
         let deadline = put_deadline(&session.id, deadline_ms);
-        Ok(Plan::of(planned, session, Arc::new(AtomicI64::new(deadline_ms))).with(deadline))
+        Ok(Plan::of(writes, session, Arc::new(AtomicI64::new(deadline_ms))).and(deadline.into()))
     }
 
     /// Plans a change from `before` to `after`. It may also end the session, or move the stored deadline to
@@ -73,7 +82,7 @@ impl Sessions {
         new_deadline_ms: Option<i64>,
     ) -> Result<Plan, Failure> {
         let id = &before.session.id;
-        let planned = index::plan(Some(before_of(before)), &after, bytes_max)?;
+        let writes = index::plan(Some(before_of(before)), &after, bytes_max)?;
         let deadline = if after.ended {
             match self.stored_deadline(id).await? {
                 Some(stored) => self.remove_deadline(id, stored).await?,
@@ -82,7 +91,7 @@ impl Sessions {
         } else {
             self.plan_deadline(id, new_deadline_ms).await?
         };
-        Ok(Plan::of(planned, after, Arc::clone(&before.deadline_ms)).with(deadline))
+        Ok(Plan::of(writes, after, Arc::clone(&before.deadline_ms)).and(deadline.into()))
     }
 
     /// Plans the end of a session. The commit fails if the stored `deadline` (version and milliseconds since the epoch)
@@ -94,9 +103,9 @@ impl Sessions {
     ) -> Result<Plan, Failure> {
         let mut after = before.session.clone();
         after.end();
-        let planned = index::plan(Some(before_of(before)), &after, usize::MAX)?;
+        let writes = index::plan(Some(before_of(before)), &after, usize::MAX)?;
         let deadline = self.remove_deadline(&before.session.id, deadline).await?;
-        Ok(Plan::of(planned, after, Arc::clone(&before.deadline_ms)).with(deadline))
+        Ok(Plan::of(writes, after, Arc::clone(&before.deadline_ms)).and(deadline.into()))
     }
 
     /// Plans to move the stored deadline of a session. The batch is empty if there is no new deadline, if the stored

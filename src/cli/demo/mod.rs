@@ -111,12 +111,12 @@ fn client(platform: Platform) -> Value {
 }
 
 /// A player and a token.
-struct Player {
+struct DemoPlayer {
     uuid: Uuid,
     token: String,
 }
 
-impl Player {
+impl DemoPlayer {
     /// A request of this player. `what` says what it shows.
     fn request<'a>(
         &'a self,
@@ -134,7 +134,7 @@ fn show_use_case(address: SocketAddr, data_dir: &Path) -> Result<String, String>
         DevelopmentKey::load_or_create(data_dir, &Entropy::System).map_err(|error| error.to_string())?;
     let player = |platform| {
         let uuid = Entropy::System.uuid();
-        Player { uuid, token: token(&key, uuid, platform) }
+        DemoPlayer { uuid, token: token(&key, uuid, platform) }
     };
     let (alice, bob, stranger) =
         (player(Platform::XboxLive), player(Platform::XboxLive), player(Platform::Steam));
@@ -149,9 +149,9 @@ fn show_use_case(address: SocketAddr, data_dir: &Path) -> Result<String, String>
 /// Links a platform session, and reads it as a member, as a stranger, and with invalid ids.
 fn show_platform_session(
     runner: &mut Runner,
-    alice: &Player,
-    bob: &Player,
-    stranger: &Player,
+    alice: &DemoPlayer,
+    bob: &DemoPlayer,
+    stranger: &DemoPlayer,
 ) -> Result<String, String> {
     runner.section("A platform session, and who may read it")?;
     let create = alice.request("Alice creates a party", "POST", "/v1/session").body(creation());
@@ -193,7 +193,12 @@ fn show_platform_session(
 }
 
 /// Shows an invite, a promotion, a short code and a kick in a party.
-fn show_party(runner: &mut Runner, alice: &Player, bob: &Player, stranger: &Player) -> Result<(), String> {
+fn show_party(
+    runner: &mut Runner,
+    alice: &DemoPlayer,
+    bob: &DemoPlayer,
+    stranger: &DemoPlayer,
+) -> Result<(), String> {
     runner.section("A party, and who leads it")?;
     let create = alice.request("Alice creates another party", "POST", "/v1/session").body(creation());
     let created = runner.call(create, &Expected::OK)?;
@@ -203,7 +208,12 @@ fn show_party(runner: &mut Runner, alice: &Player, bob: &Player, stranger: &Play
 }
 
 /// Bob is invited, joins, and becomes the leader.
-fn show_promotion(runner: &mut Runner, party: &str, alice: &Player, bob: &Player) -> Result<(), String> {
+fn show_promotion(
+    runner: &mut Runner,
+    party: &str,
+    alice: &DemoPlayer,
+    bob: &DemoPlayer,
+) -> Result<(), String> {
     let bob_in_party = format!("/v2{}/player/{}", &party["/v1".len()..], bob.uuid);
     let invite = alice.request("Alice invites Bob", "POST", format!("{bob_in_party}:invite"));
     let invited = runner.call(invite.body(json!({})), &Expected::OK)?;
@@ -220,7 +230,12 @@ fn show_promotion(runner: &mut Runner, party: &str, alice: &Player, bob: &Player
 }
 
 /// A stranger joins by a short code once the party is open, and is kicked.
-fn show_short_code(runner: &mut Runner, party: &str, bob: &Player, stranger: &Player) -> Result<(), String> {
+fn show_short_code(
+    runner: &mut Runner,
+    party: &str,
+    bob: &DemoPlayer,
+    stranger: &DemoPlayer,
+) -> Result<(), String> {
     let generate = format!("{party}:generate-short-code");
     let made = runner.call(bob.request("Bob makes a short code", "POST", generate), &Expected::OK)?;
     let code = made.body["short_code"].as_str().unwrap_or_default().to_lowercase();

@@ -43,7 +43,7 @@ fn is_quick(path: &str) -> bool {
 
 /// Whether the stream answers this one of the fast requests, if both places answer some.
 fn is_for_stream(path: &str) -> bool {
-    path.len() % 2 == 0
+    path.len().is_multiple_of(2)
 }
 
 fn respond(text: String) -> Response<Full<Bytes>> {

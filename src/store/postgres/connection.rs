@@ -267,13 +267,13 @@ impl Connector {
 /// A connection that is opened when it is first needed, and opened again after it broke.
 pub(super) struct Connection {
     connector: Arc<Connector>,
-    state: Mutex<ConnectionState>,
+    state: Mutex<ReconnectState>,
     /// Statements that are being sent or wait for their answer.
     statements_in_flight: AtomicUsize,
 }
 
 #[derive(Default)]
-struct ConnectionState {
+struct ReconnectState {
     open: Option<Arc<OpenConnection>>,
     backoff: Option<Backoff>,
 }
@@ -323,7 +323,7 @@ impl Connection {
         match self.connector.connect_in_time().await {
             Ok(open) => {
                 let open = Arc::new(open);
-                *state = ConnectionState { open: Some(Arc::clone(&open)), backoff: None };
+                *state = ReconnectState { open: Some(Arc::clone(&open)), backoff: None };
                 Ok(open)
             }
             Err(cause) => {

@@ -26,9 +26,9 @@ async fn joining_returns_the_players_entry_and_the_sessions_etag() {
         join_with(&bob, &session, &json!({"team_id": 1, "status": "leader", "custom_data": {"a": "b"}}))
             .await;
     let joined = joined.expect(200);
-    let place =
+    let expected =
         json!({"player_uuid": bob.player, "status": "member", "team_id": 1, "custom_data": {"a": "b"}});
-    assert_eq!(joined.body, place);
+    assert_eq!(joined.body, expected);
     assert_eq!(joined.etag(), bob.session(&session).await.expect(200).etag());
 }
 

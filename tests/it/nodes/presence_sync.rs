@@ -6,7 +6,7 @@ use std::time::Duration;
 use rallypoint::domain::SessionId;
 use rallypoint::jobs;
 use rallypoint::records::keys;
-use rallypoint::store::{Memory, Store};
+use rallypoint::store::{Batch, Memory, Store};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -60,6 +60,25 @@ async fn a_heartbeat_at_another_node_keeps_a_player_and_an_inactive_player_is_re
     assert_eq!(alice.sees_status_and_team(&session, &bob).await.0, json!("member"));
     assert_eq!(alice.sees(&session, &carol).await, Value::Null, "carol has been inactive for two minutes");
     at(&other, &carol).leaves(&session).await.refused(404, "player_not_found");
+}
+
+/// A session that nobody can read is watched by no node, and must not keep players in other sessions.
+#[tokio::test]
+async fn a_session_that_cannot_be_read_stops_no_timeout_in_others() {
+    let [one, other] = nodes();
+    let [alice, bob, carol] = [one.lasting_player(), one.lasting_player(), one.lasting_player()];
+    let session = alice.creates("game").await;
+    bob.joins(&session).await.expect(200);
+    let unreadable = carol.creates("game").await;
+    let key = keys::session(&SessionId::parse(&unreadable).unwrap());
+    let store = other.app.sessions.store();
+    store.commit(Batch::default().put(key, "not a session")).await.unwrap();
+    for _ in 0..12 {
+        other.clock.advance(10 * SECOND);
+        jobs::tick(&other.app).await.ok();
+        poll(&at(&other, &alice), &session).await;
+    }
+    assert_eq!(at(&other, &alice).sees(&session, &bob).await, Value::Null, "bob has been inactive");
 }
 
 #[tokio::test]

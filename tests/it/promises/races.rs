@@ -47,10 +47,10 @@ fn large_teams(config: &mut Config) {
 }
 
 /// A game has one team with this many slots.
-fn of_size(places: usize) -> impl Fn(&mut Config) {
+fn of_size(slots: usize) -> impl Fn(&mut Config) {
     move |config| {
         let game = config.templates.get_mut("game").unwrap();
-        (game.num_teams, game.players_per_team) = (1, places);
+        (game.num_teams, game.players_per_team) = (1, slots);
     }
 }
 

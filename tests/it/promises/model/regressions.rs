@@ -86,9 +86,9 @@ async fn a_leader_who_promotes_another_may_also_change_team_and_data() {
     let path = format!("/v1/session/{session}/player/uuid/{}", bob.player);
     let body = json!({"status": "leader", "team_id": 1, "custom_data": {"a": "b"}});
     let promoted = alice.post(&path, &body).await.expect(200);
-    let place =
+    let expected =
         json!({"player_uuid": bob.player, "status": "leader", "team_id": 1, "custom_data": {"a": "b"}});
-    assert_eq!(promoted.body, place);
+    assert_eq!(promoted.body, expected);
     alice.post(&path, &body).await.refused(403, "not_session_leader");
 }
 

@@ -78,8 +78,8 @@ impl Model {
                 let player = self.resolve_player(caller, *player, *path_form)?;
                 let id = self.update(caller, name, player, *status, options)?;
                 if *path_form == PathForm::ById {
-                    let place = self.changed_player_view(self.session(&id)?, player)?;
-                    return Ok(Answer::Body(place, ExpectedEtag::None));
+                    let view = self.changed_player_view(self.session(&id)?, player)?;
+                    return Ok(Answer::Body(view, ExpectedEtag::None));
                 }
                 (id, player)
             }
