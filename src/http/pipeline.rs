@@ -29,7 +29,7 @@ use super::operation::Operation;
 use super::reply::{Answer, if_none_match};
 use super::surface::{FastPath, Surface};
 use crate::app::{App, ClientKey};
-use crate::telemetry::{Metrics, ResponsePath};
+use crate::telemetry::{Metrics, OperationMetrics, ResponsePath};
 
 /// Limits of one request; see `[http]` in `config.default.toml`.
 #[derive(Clone, Copy, Debug)]
@@ -88,6 +88,8 @@ pub struct Pipeline {
     documents: Vec<(String, Bytes)>,
     settings: PipelineSettings,
     metrics: Arc<Metrics>,
+    /// The metrics of each operation, in the order of the operations.
+    operation_metrics: Vec<OperationMetrics>,
 }
 
 /// The result of an operation, with the index of the operation for metrics and logs; `None` if the request reached none.
@@ -128,9 +130,20 @@ impl Pipeline {
         ids.sort_unstable();
         assert!(ids.is_sorted_by(|one, next| one < next), "two operations have the same id");
         let metrics = Arc::clone(&app.metrics);
-        metrics.register_operations(operations.iter().map(|operation| operation.id));
+        let operation_metrics =
+            operations.iter().map(|operation| metrics.of_operation(operation.id)).collect();
         let router = routes.into_router();
-        Self { app, operations, router, prefixes, fast_paths, documents, settings, metrics }
+        Self {
+            app,
+            operations,
+            router,
+            prefixes,
+            fast_paths,
+            documents,
+            settings,
+            metrics,
+            operation_metrics,
+        }
     }
 
     /// The operations of all surfaces.
@@ -195,7 +208,8 @@ impl Pipeline {
                 None
             });
             if let Some((operation, status, response)) = answered {
-                self.metrics.answered(path, Some(first + operation), status, started.elapsed());
+                let operation = self.operation_metrics.get(first + operation);
+                self.metrics.answered(path, operation, status, started.elapsed());
                 return Some(response);
             }
         }
@@ -223,7 +237,8 @@ impl Pipeline {
             error.answer()
         });
         let response = respond(answer, &parts);
-        self.metrics.answered(ResponsePath::Normal, operation, response.status(), started.elapsed());
+        let metrics = operation.map(|index| &self.operation_metrics[index]);
+        self.metrics.answered(ResponsePath::Normal, metrics, response.status(), started.elapsed());
         response
     }
 

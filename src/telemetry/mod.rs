@@ -97,7 +97,7 @@ struct PathLabels {
 const STATUSES: [u16; 9] = [200, 204, 304, 400, 403, 404, 422, 500, 503];
 
 /// Cached metrics of an operation, so that counting a request needs no look-up by label.
-struct OperationMetrics {
+pub struct OperationMetrics {
     operation: &'static str,
     by_status: [OnceLock<Counter>; STATUSES.len()],
     duration: Histogram,
@@ -108,7 +108,6 @@ pub struct Metrics {
     registry: RwLock<Registry>,
     requests: Family<RequestLabels, Counter>,
     durations: Family<OperationLabels, Histogram, fn() -> Histogram>,
-    operations: OnceLock<Vec<OperationMetrics>>,
     /// By [`ResponsePath`], so that counting needs no look-up.
     responses_by_path: [Counter; ResponsePath::ALL.len()],
     panics: Counter,
@@ -175,7 +174,6 @@ impl Metrics {
             registry: RwLock::new(registry),
             requests,
             durations,
-            operations: OnceLock::new(),
             responses_by_path,
             panics,
             sessions_expired,
@@ -190,24 +188,28 @@ impl Metrics {
         self.registry.write().unwrap_or_else(PoisonError::into_inner).register_collector(collector);
     }
 
-    /// Registers the ids of all operations, in the order of their index in [`Self::answered`]. Further calls do nothing.
-    pub fn register_operations(&self, ids: impl Iterator<Item = &'static str>) {
-        let metrics = |operation| OperationMetrics {
-            operation,
+    /// The metrics of an operation, for [`Self::answered`]. The id must be unique.
+    pub fn of_operation(&self, id: &'static str) -> OperationMetrics {
+        OperationMetrics {
+            operation: id,
             by_status: std::array::from_fn(|_| OnceLock::new()),
-            duration: self.durations.get_or_create(&OperationLabels { operation }).clone(),
-        };
-        self.operations.get_or_init(|| ids.map(metrics).collect());
+            duration: self.durations.get_or_create(&OperationLabels { operation: id }).clone(),
+        }
     }
 
-    /// Counts an answer. `operation` is the index of the operation, or `None` if the request reached no operation.
-    pub fn answered(&self, path: ResponsePath, operation: Option<usize>, status: StatusCode, took: Duration) {
+    /// Counts an answer. `operation` is `None` if the request reached no operation.
+    pub fn answered(
+        &self,
+        path: ResponsePath,
+        operation: Option<&OperationMetrics>,
+        status: StatusCode,
+        took: Duration,
+    ) {
         self.responses_by_path[path as usize].inc();
         let status = status.as_u16();
-        let metrics = operation.and_then(|index| self.operations.get()?.get(index));
-        let operation = metrics.map_or("none", |metrics| metrics.operation);
-        let counter = || self.requests.get_or_create(&RequestLabels { operation, status }).clone();
-        let Some(metrics) = metrics else {
+        let id = operation.map_or("none", |metrics| metrics.operation);
+        let counter = || self.requests.get_or_create(&RequestLabels { operation: id, status }).clone();
+        let Some(metrics) = operation else {
             counter().inc();
             return;
         };
@@ -259,6 +261,23 @@ mod tests {
         let text = metrics.render();
         for (path, count) in [("fast_connection", 0), ("fast_service", 1), ("normal", 2)] {
             let line = format!("rallypoint_responses_by_path_total{{path=\"{path}\"}} {count}\n");
+            assert!(text.contains(&line), "{line:?} is not in:\n{text}");
+        }
+    }
+
+    #[test]
+    fn a_response_is_counted_for_its_operation() {
+        let metrics = Metrics::new();
+        for (id, count) in [("one", 1), ("other", 2)] {
+            // As for the pipelines of two listeners, which share the metrics.
+            let operation = metrics.of_operation(id);
+            for _ in 0..count {
+                metrics.answered(ResponsePath::Normal, Some(&operation), StatusCode::OK, Duration::ZERO);
+            }
+        }
+        let text = metrics.render();
+        for (id, count) in [("one", 1), ("other", 2)] {
+            let line = format!("rallypoint_requests_total{{operation=\"{id}\",status=\"200\"}} {count}\n");
             assert!(text.contains(&line), "{line:?} is not in:\n{text}");
         }
     }
