@@ -4,7 +4,7 @@
 //! - [`presence`]: knows when players and hosts were last seen, syncs that between nodes, and acts on timeouts.
 //! - [`catalog`]: templates and regions from the configuration. [`rate_limit`]: limits guesses at short codes.
 //! - [`join`], [`instances`], [`touch`]: functions for operations that need more than one service.
-//! - [`shield`], [`isolate`], [`locks`]: a cancellation shield, the isolation of failing items, and lock striping.
+//! - `shield`, `isolate`, `locks`: a cancellation shield, the isolation of failing items, and lock striping.
 
 pub mod catalog;
 mod failure;

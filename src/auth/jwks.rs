@@ -180,7 +180,7 @@ pub async fn refresh_forever(
             Ok(Err(error)) => {
                 tracing::warn!(%error, "the keys could not be read again; the old ones stay in force")
             }
-            Err(error) => tracing::error!(%error, "reading the keys failed by our fault"),
+            Err(error) => tracing::error!(%error, "reading the keys failed because of a bug in the server"),
         }
     }
 }

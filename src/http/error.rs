@@ -185,7 +185,9 @@ impl Error {
     pub fn log(&self, operation: &str) {
         match self {
             Self::Unavailable(cause) => tracing::error!(operation, %cause, "the store failed a request"),
-            Self::Internal(cause) => tracing::error!(operation, %cause, "a request failed by our fault"),
+            Self::Internal(cause) => {
+                tracing::error!(operation, %cause, "a request failed because of a bug in the server")
+            }
             Self::TimedOut => {
                 tracing::warn!(operation, "a request took longer than [http] request_timeout_s")
             }

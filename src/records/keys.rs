@@ -43,7 +43,7 @@ const ALLOCATION: u8 = b'a';
 const LISTING: u8 = b'b';
 const WATCHED: u8 = b'w';
 const LAST_SEEN: u8 = b'h';
-const LAST_LISTING_NUMBER: u8 = b'n';
+const NEXT_LISTING_NUMBER: u8 = b'n';
 
 /// Longest platform session id that is part of a key, in bytes. For longer ids the key has the digest.
 const PLAIN_ID_BYTES_MAX: usize = 1_024;
@@ -218,8 +218,8 @@ pub fn last_seen(id: &SessionId) -> Key {
 }
 
 /// The key of the next free listing number.
-pub fn last_listing_number() -> Key {
-    vec![LAST_LISTING_NUMBER]
+pub fn next_listing_number() -> Key {
+    vec![NEXT_LISTING_NUMBER]
 }
 
 /// The key of the player with an older, numeric id.

@@ -83,7 +83,7 @@ async fn check_store(app: &App) -> Result<(), StoreError> {
     let store = app.sessions.store();
     store.check_writable()?;
     // Any key tests the store; this one has a small value.
-    store.get(&keys::last_listing_number()).await?;
+    store.get(&keys::next_listing_number()).await?;
     let checked = store.check_clock(|| app.clock.now_ms()).await;
     if let Err(error @ StoreError::ClockSkew { .. }) = &checked {
         tracing::warn!(%error, "the clock is off");

@@ -51,14 +51,14 @@ fn kept_beside_sessions(stored: &Stored, players: &BTreeMap<i64, Uuid>) -> Store
     let ids = players
         .iter()
         .map(|(id, player)| (keys::player_of_id(*id), Bytes::copy_from_slice(player.as_bytes())));
-    let number = keys::last_listing_number();
+    let number = keys::next_listing_number();
     let number = stored.get(&number).map(|last| (number, last.clone()));
     ids.filter(|(key, _)| stored.contains_key(key)).chain(number).collect()
 }
 
 /// Sessions whose listing number could be given to another session.
 fn numbered_anew(stored: &Stored, sessions: &[Session]) -> Vec<String> {
-    let next = stored.get(&keys::last_listing_number());
+    let next = stored.get(&keys::next_listing_number());
     let next = next.map_or(0, |next| u64::from_be_bytes(next.as_ref().try_into().unwrap()));
     let listed =
         sessions.iter().filter_map(|session| Some((&session.id, session.listing.as_ref()?.sequence)));

@@ -2,7 +2,7 @@
 //!
 //! Three things time out. An inactive player, who sends no more heartbeats, is removed. An invite without an answer
 //! expires. An instance without health reports becomes unhealthy, later unknown. [`table`] holds what this node knows,
-//! [`sync`] shares it with other nodes, [`expire`] acts on timeouts.
+//! `sync` shares it with other nodes, `expire` acts on timeouts.
 
 mod expire;
 pub mod sync;

@@ -43,7 +43,7 @@ impl Sessions {
         self.store_away_ms.store(self.clock.now_ms(), Ordering::Relaxed);
     }
 
-    /// Runs one round: ends due sessions, up to [`DUE_IN_A_ROUND`], or until `is_stopping`. Ends none during the grace
+    /// Runs one round: ends due sessions, up to `DUE_IN_A_ROUND`, or until `is_stopping`. Ends none during the grace
     /// period after the store was away.
     ///
     /// # Errors

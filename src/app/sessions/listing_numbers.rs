@@ -39,7 +39,7 @@ impl ListingNumbers {
 
 /// Reserves the next block. If another node reserves the same block first, tries the block after it.
 async fn reserve_block(store: &Store) -> Result<Range<u64>, Failure> {
-    let key = keys::last_listing_number();
+    let key = keys::next_listing_number();
     loop {
         let entry = store.get(&key).await?;
         // The first page starts after number 0, so 0 must not be the number of a listing.

@@ -1,12 +1,12 @@
 //! The session service: sessions in a store, with a cache in memory that makes reads cheap.
 //!
-//! - [`read`]: finds a session by its id or by a linked platform session. [`cache`] holds sessions in memory,
+//! - `read`: finds a session by its id or by a linked platform session. [`cache`] holds sessions in memory,
 //!   [`cached`] is one version of a session there.
-//! - [`change`]: creates, updates and commits. [`plan`] computes what a commit writes; [`quota`] limits the sessions
+//! - `change`: creates, updates and commits. `plan` computes what a commit writes; `quota` limits the sessions
 //!   and invites of a player.
-//! - [`deadlines`]: when a session ends because nobody uses it. [`expire`] ends such sessions.
-//! - [`lookup`]: players' lists, short codes, allocations, listings. [`memberships`] caches players' lists,
-//!   [`listing_numbers`] hands out the numbers of listings.
+//! - [`deadlines`]: when a session ends because nobody uses it. `expire` ends such sessions.
+//! - `lookup`: players' lists, short codes, allocations, listings. `memberships` caches players' lists,
+//!   `listing_numbers` hands out the numbers of listings.
 
 pub mod cache;
 pub mod cached;

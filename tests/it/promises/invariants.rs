@@ -231,7 +231,7 @@ impl World {
             .filter(|(key, player)| stored.get(key).is_some_and(|named| named == player))
             .map(|(key, _)| key)
             .collect();
-        let number = keys::last_listing_number();
+        let number = keys::next_listing_number();
         if stored.contains_key(&number) {
             expected.insert(number);
         }

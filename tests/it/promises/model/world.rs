@@ -373,7 +373,7 @@ impl World {
         // Numeric ids of players stay known after their sessions end.
         expected.extend(self.model.player_ids.keys().map(|id| keys::player_of_id(*id)));
         if self.model.listings > 0 {
-            expected.insert(keys::last_listing_number());
+            expected.insert(keys::next_listing_number());
         }
         let stored: BTreeSet<_> = self.stored.keys().cloned().collect();
         prop_assert_eq!(stored, expected);
