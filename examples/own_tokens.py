@@ -4,8 +4,8 @@ token gets a few basic ones. Needs the Python package `cryptography` (`pip insta
 
     TOKEN=$(python3 examples/own_tokens.py 11111111-1111-4111-8111-111111111111)
     printf '[auth]\njwks_file = "jwks.json"\nissuer = "own-tokens"\naudience = "rallypoint"\n' > rallypoint.toml
-    rallypoint serve --config rallypoint.toml &
-    curl -i -w '\n' --retry 9 --retry-connrefused -H "Authorization: Bearer $TOKEN" \
+    rallypoint serve --config rallypoint.toml --data-dir "$(mktemp -d)" &
+    curl -i -w '\n' --retry 10 --retry-delay 1 --retry-connrefused -H "Authorization: Bearer $TOKEN" \
         http://127.0.0.1:7700/session/v1/player/me/session
 """
 
