@@ -4,17 +4,17 @@ use super::{Round, grant_grace};
 use crate::app::{App, Failure};
 
 /// One sync, then one check for timeouts. With a wrong clock the node does neither: its heartbeats would mislead other
-/// nodes, and everything would time out too early or too late. If the store is away during the sync, the node does not
-/// act on timeouts: it may have missed heartbeats at other nodes. If single sessions could not be synced, the others
-/// still time out: each check reads first what other nodes know of its session.
+/// nodes, and everything would time out too early or too late. If the sync fails as a whole, the node does not act
+/// on timeouts: it may have missed heartbeats at other nodes. If single sessions could not be synced, the others still
+/// time out: each check reads first what other nodes know of its session.
 pub async fn round(app: &App) -> Round {
-    if let Err(error) = app.sessions.store().check_clock(|| app.clock.now_ms()).await {
+    if let Err(error) = app.sessions.check_clock().await {
         let failure = Failure::Store(error);
         grant_grace(app, &failure);
         return failure.into();
     }
     let sync_failure = app.presence.sync().await.err();
-    if let Some(failure) = sync_failure.as_ref().filter(|failure| failure.is_store_away()) {
+    if let Some(failure) = sync_failure.as_ref().filter(|failure| !failure.is_of_one_session()) {
         grant_grace(app, failure);
         return Round { failure: sync_failure, ..Round::default() };
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rmpv::Value;
 
 /// Values that a change replaces as a whole. Unknown fields in the old value say nothing about the new one.
-const REPLACED_WHOLE: [&str; 3] = ["client", "join_params", "startup_params"];
+const REPLACED_WHOLE: [&str; 4] = ["client", "join_params", "password", "startup_params"];
 /// Fields that differ between an entry and a later entry at the same place: the next platform session of a platform,
 /// the next instance, the new entry of a player who has come back.
 const IDENTITY: [&str; 3] = ["id", "instance_id", "sequence"];

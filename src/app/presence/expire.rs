@@ -21,7 +21,7 @@ impl Presence {
     /// the next call. It does not delay the other sessions.
     ///
     /// # Errors
-    /// The first failure.
+    /// The worst failure; see [`Failure::worse`].
     pub async fn expire_inactive(&self) -> Result<(), Failure> {
         let now_ms = self.clock.now_ms();
         let mut result = Ok(());
@@ -36,7 +36,7 @@ impl Presence {
             for (id, checked) in due.iter().zip(join_all(checks).await) {
                 if let Err(failure) = checked {
                     self.table.put_back(id);
-                    result = result.and(Err(failure));
+                    result = Failure::worse(result, Err(failure));
                 }
             }
         }

@@ -29,7 +29,7 @@ impl Presence {
     /// any more. A record that cannot be written is tried again by the next call. Does nothing if this node is alone.
     ///
     /// # Errors
-    /// The first failure.
+    /// The worst failure; see [`Failure::worse`].
     pub async fn sync(&self) -> Result<(), Failure> {
         if self.sessions.store().sole_writer() {
             return Ok(());
@@ -50,12 +50,12 @@ impl Presence {
                     Ok(false) => self.table.sync_again(id),
                     Err(failure) => {
                         self.table.sync_again(id);
-                        result = result.and(Err(failure));
+                        result = Failure::worse(result, Err(failure));
                     }
                 }
             }
         }
-        result.and(self.watch_orphans().await)
+        Failure::worse(result, self.watch_orphans().await)
     }
 
     /// Reads the presence record of a session, and merges it into the table.
@@ -137,24 +137,31 @@ impl Presence {
         Ok(())
     }
 
-    /// Watches these sessions from now on. Skips sessions that do not exist any more, and sessions that cannot be read:
-    /// those must not keep the others from being watched.
+    /// Watches these sessions from now on. Sessions that do not exist any more are skipped. A session that cannot be
+    /// read keeps no other from being watched.
     ///
     /// # Errors
-    /// Errors of the store, but for [`StoreError::Corrupt`].
-    async fn watch(&self, ids: Vec<SessionId>) -> Result<(), StoreError> {
+    /// The first failure that concerns more than one session. Other failures are logged.
+    async fn watch(&self, ids: Vec<SessionId>) -> Result<(), Failure> {
+        let (mut failed_count, mut last_failure) = (0_usize, None);
         for ids in ids.chunks(READ_AT_ONCE) {
-            let reads = ids.iter().map(|id| self.sessions.stored(id));
+            let read = async |id| Ok(self.sessions.stored(id).await?);
+            let reads = ids.iter().map(|id| isolate(&self.metrics, id, read(id)));
             for (id, stored) in ids.iter().zip(join_all(reads).await) {
                 match stored {
                     Ok(Some(cached)) => self.table.observe(&cached.session, self.clock.now_ms()),
                     Ok(None) => {}
-                    Err(error @ StoreError::Corrupt(_)) => {
-                        tracing::warn!(session_id = %id, %error, "timeouts of a session are not watched");
+                    Err(failure) if failure.is_of_one_session() => {
+                        failed_count += 1;
+                        last_failure = Some((id.clone(), failure));
                     }
-                    Err(error) => return Err(error),
+                    Err(failure) => return Err(failure),
                 }
             }
+        }
+        // One line for all of them: each round finds them again.
+        if let Some((id, error)) = last_failure {
+            tracing::warn!(count = failed_count, session_id = %id, %error, "timeouts of sessions are not watched");
         }
         Ok(())
     }

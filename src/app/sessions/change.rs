@@ -53,7 +53,7 @@ impl Sessions {
             let _lock = lock;
             let _quotas = sessions.lock_quotas(None, &session).await?;
             let plan = sessions.plan_creation(session)?;
-            sessions.commit(plan).await?.ok_or(Failure::Contended)
+            sessions.commit_one(plan).await?.ok_or(Failure::Contended)
         })
         .await
     }
@@ -146,7 +146,7 @@ impl Sessions {
             // Held until the commit, so that other changes on this node count the entries that this change adds.
             let _quotas = self.lock_quotas(Some(&before.session), &after).await?;
             let plan = self.plan_change(&before, after, bytes_max, new_deadline_ms).await?;
-            self.commit(plan).await?
+            self.commit_one(plan).await?
         };
         let Some(current) = committed else { return Ok(None) };
 
@@ -172,21 +172,26 @@ impl Sessions {
         Ok(Some(before))
     }
 
-    /// Commits a plan and makes it visible on this node. Returns the last session of the plan, or `None` if another
-    /// node changed one of the sessions first. After any failure the sessions leave the cache: a failed commit may
+    /// Commits a plan of one session. See [`commit`](Self::commit).
+    async fn commit_one(&self, plan: Plan) -> Result<Option<Arc<CachedSession>>, Failure> {
+        Ok(self.commit(plan).await?.and_then(|mut committed| committed.pop()))
+    }
+
+    /// Commits a plan and makes it visible on this node. Returns the sessions of the plan, or `None` if another node
+    /// changed one of them first. After any failure the sessions leave the cache: a failed commit may
     /// still have reached the store, so only the store knows their state. The caller holds the session locks.
     ///
     /// # Errors
     /// The refusal of [`unique_refusal`] if another session already has a platform session, short code or allocation of
     /// this plan; errors of the store.
-    pub(super) async fn commit(&self, plan: Plan) -> Result<Option<Arc<CachedSession>>, Failure> {
+    pub(super) async fn commit(&self, plan: Plan) -> Result<Option<Vec<Arc<CachedSession>>>, Failure> {
         // Read before the commit: the new versions are known to be the latest from this time on.
         let started_at = self.read_clocks();
         let memberships = MembershipChange::of(&plan.batch);
         match self.store.commit(plan.batch).await {
             Ok(version) => {
                 self.memberships.committed(memberships);
-                let mut last = None;
+                let mut committed = Vec::with_capacity(plan.after.len());
                 for After { stored, stored_bytes, deadline_ms } in plan.after {
                     // Under the session lock, so the observer sees the changes of a session in the order of commits.
                     (self.observer)(&stored.session);
@@ -194,9 +199,9 @@ impl Sessions {
                     cached.confirm_current(started_at);
                     let published = (!cached.session.ended).then_some((&cached, stored_bytes));
                     self.publish(&cached.session.id, published);
-                    last = Some(cached);
+                    committed.push(cached);
                 }
-                Ok(last)
+                Ok(Some(committed))
             }
             Err(error) => {
                 self.memberships.forget(&memberships);

@@ -18,6 +18,7 @@ use futures_util::future::join_all;
 use super::cached::CachedSession;
 use super::{ATTEMPTS_MAX, Sessions};
 use crate::app::Failure;
+use crate::app::isolate::isolate;
 use crate::app::shield::shield;
 use crate::domain::SessionId;
 use crate::store::CommitError;
@@ -123,10 +124,12 @@ impl Sessions {
 
     /// Writes moved deadlines to the store. A deadline that cannot be written stays queued for the next call.
     pub async fn flush_deadlines(self: &Arc<Self>) {
-        let mut failed_count = 0_usize;
+        let (mut failed_count, mut is_store_away) = (0_usize, false);
         let mut last_failure = None;
         for chunk in self.deadlines.unwritten().chunks(MOVES_AT_ONCE) {
-            let moves = chunk.iter().map(|(id, deadline_ms)| self.move_deadline(id, *deadline_ms));
+            let moves = chunk
+                .iter()
+                .map(|(id, deadline_ms)| isolate(&self.metrics, id, self.move_deadline(id, *deadline_ms)));
             for ((id, deadline_ms), result) in chunk.iter().zip(join_all(moves).await) {
                 match result {
                     // `false` means that another node has moved the deadline or ended the session: nothing is left to
@@ -134,11 +137,12 @@ impl Sessions {
                     Ok(_) => self.deadlines.note_written(id, *deadline_ms),
                     Err(failure) => {
                         failed_count += 1;
+                        is_store_away |= failure.is_store_away();
                         last_failure = Some(failure);
                     }
                 }
             }
-            if last_failure.as_ref().is_some_and(Failure::is_store_away) {
+            if is_store_away {
                 break;
             }
         }

@@ -43,6 +43,14 @@ impl Sessions {
         self.store_away_ms.store(self.clock.now_ms(), Ordering::Relaxed);
     }
 
+    /// Checks this node's clock against the clock of the store.
+    ///
+    /// # Errors
+    /// [`StoreError::ClockSkew`] if they differ too much; other errors of the store.
+    pub async fn check_clock(&self) -> Result<(), StoreError> {
+        self.store.check_clock(|| self.clock.now_ms()).await
+    }
+
     /// Runs one round: ends due sessions, up to `DUE_IN_A_ROUND`, or until `is_stopping`. Ends none during the grace
     /// period after the store was away.
     ///
@@ -51,7 +59,7 @@ impl Sessions {
     /// other nodes. Another [`StoreError`] if the store cannot be read. Failures of single sessions are in
     /// [`Expired::failures`].
     pub async fn expire_due(self: &Arc<Self>, is_stopping: impl Fn() -> bool) -> Result<Expired, StoreError> {
-        self.store.check_clock(|| self.clock.now_ms()).await?;
+        self.check_clock().await?;
         let now_ms = self.clock.now_ms();
         let mut round = Expired::default();
         if now_ms.saturating_sub(self.store_away_ms.load(Ordering::Relaxed)) < GRACE_AFTER_AWAY_MS {

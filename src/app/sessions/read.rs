@@ -1,9 +1,10 @@
 //! Reading sessions.
 //!
 //! A session is *overdue* if its deadline has passed and no job has ended it yet. Clients must not see an overdue
-//! session: every public read of a session treats it as not found. Only `stored` and `stored_by_platform_session` return
-//! overdue sessions, to background work and to the code that ends them. `exists` and the lists in [`super::lookup`]
-//! read index entries and not the sessions, so they may name an overdue session until the job has ended it.
+//! session: every public read of a session treats it as not found. Only `stored` and `stored_by_platform_session`
+//! return overdue sessions, to background work and to the code that ends them. `exists` and the lists in
+//! [`super::lookup`] read index entries and not the sessions, so they may name an overdue session until the job has
+//! ended it.
 
 use std::sync::atomic::AtomicI64;
 use std::sync::{Arc, MutexGuard, PoisonError};
