@@ -1,5 +1,5 @@
-//! Compares storage engines under the group commit, and the embedded store with a shared database. See `README.md` in this
-//! directory.
+//! Compares storage engines under the group commit, and the embedded store with a shared database. See `README.md` in
+//! this directory.
 
 #[path = "support/mod.rs"]
 mod support;
@@ -98,8 +98,8 @@ impl Engine for Redb {
     }
 }
 
-/// A lower bound for the cost of a durable group: it appends the same bytes to a file with one fsync, and keeps values in
-/// memory.
+/// A lower bound for the cost of a durable group: it appends the same bytes to a file with one fsync, and keeps values
+/// in memory.
 struct Raw {
     file: Mutex<File>,
     values: RwLock<BTreeMap<Key, Entry>>,

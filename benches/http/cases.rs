@@ -103,8 +103,8 @@ impl Case {
         if self.is_at_once() { Pace::AtOnce } else { Pace::Freely }
     }
 
-    /// The sessions that each caller requests in turn, spread evenly over the `stored` ones. Of crowds and meetings there are
-    /// few, which several callers share. Callers of different sets get different sessions.
+    /// The sessions that each caller requests in turn, spread evenly over the `stored` ones. Of crowds and meetings
+    /// there are few, which several callers share. Callers of different sets get different sessions.
     pub fn sessions_of_callers(self, stored: u64, set: u64) -> Vec<Vec<Which>> {
         let stride = stored / (CALLERS * SESSIONS_EACH);
         assert!(set == 0 || set < stride, "{stored} sessions are too few for so many callers");

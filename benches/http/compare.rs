@@ -141,8 +141,8 @@ impl Bench<'_> {
         print(case, &variants, &rounds);
     }
 
-    /// A bare server that sends the same response as the server at this address. The comparison is fair only if both send the
-    /// same bytes, except for the date.
+    /// A bare server that sends the same response as the server at this address. The comparison is fair only if both
+    /// send the same bytes, except for the date.
     fn bare(&self, case: Case, address: SocketAddr, request: &Request) -> Server {
         let (answer, whole) = self.runtime.block_on(fetch(address, request));
         case.check(&answer.body);
@@ -153,8 +153,8 @@ impl Bench<'_> {
         bare
     }
 
-    /// Short samples of all variants in turn. Each round begins with another variant, so that a slow moment of the machine
-    /// affects all of them.
+    /// Short samples of all variants in turn. Each round begins with another variant, so that a slow moment of the
+    /// machine affects all of them.
     fn rounds(&self, variants: &mut [Variant]) -> Vec<Vec<Sample>> {
         let count = variants.len();
         let mut rounds = Vec::new();

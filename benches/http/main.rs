@@ -1,5 +1,5 @@
-//! Measures what a request costs, compared with the HTTP library and the store below it, and what a session costs in memory.
-//! See `../README.md`.
+//! Measures what a request costs, compared with the HTTP library and the store below it, and what a session costs in
+//! memory. See `../README.md`.
 
 mod cases;
 mod committer;
@@ -63,7 +63,8 @@ enum Role {
         #[arg(default_values_t = [10_000, 1_000_000])]
         sessions: Vec<u64>,
     },
-    /// Measure what requests cost with several servers on one database, compared with the embedded store and the database alone.
+    /// Measure what requests cost with several servers on one database, compared with the embedded store and the
+    /// database alone.
     Nodes {
         /// Measure these parts only, in the order of the list.
         parts: Vec<nodes::Part>,

@@ -1,4 +1,5 @@
-//! Measures what a session costs in memory: the server's memory after all sessions were read, minus that of the store alone.
+//! Measures what a session costs in memory: the server's memory after all sessions were read, minus that of the store
+//! alone.
 
 use std::net::SocketAddr;
 use std::path::Path;

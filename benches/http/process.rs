@@ -75,7 +75,8 @@ pub fn print_line(line: &str) {
     out.flush().unwrap();
 }
 
-/// A process in `/proc`: its parent, its CPU time (user and system), and that of its children that have ended, in seconds.
+/// A process in `/proc`: its parent, its CPU time (user and system), and that of its children that have ended, in
+/// seconds.
 struct Stat {
     parent: u32,
     own_s: f64,

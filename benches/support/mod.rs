@@ -1,4 +1,5 @@
-//! What the benches share: a repeatable generator of random numbers, the numbers that a table shows of many rounds, and a database.
+//! What the benches share: a repeatable generator of random numbers, the numbers that a table shows of many rounds, and
+//! a database.
 
 pub mod postgres;
 /// Where programs of a database are found, is known there.

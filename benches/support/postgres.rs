@@ -17,8 +17,8 @@ use super::tests::postgres::programs;
 use super::tests::postgres::server::NOBODY;
 
 /// Makes a server in the directory `$1`, with the programs in `$2`, on the port `$3`; says its process id, and takes
-/// everything away when its input ends. Beside the defaults: room in memory, and for a log that is not cut off every few
-/// seconds.
+/// everything away when its input ends. Beside the defaults: room in memory, and for a log that is not cut off every
+/// few seconds.
 const SCRIPT: &str = r#"
 cd "$1" || exit 1
 export PATH="$2:$PATH"
@@ -105,8 +105,8 @@ impl Cluster {
     }
 }
 
-/// Where the server may keep its files: with the build, on a disk rather than in memory, unless whom it runs as is not let
-/// through to there.
+/// Where the server may keep its files: with the build, on a disk rather than in memory, unless whom it runs as is not
+/// let through to there.
 fn files_parent() -> PathBuf {
     let parent = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let lets_through = |dir: &Path| fs::metadata(dir).is_ok_and(|dir| dir.permissions().mode() & 1 != 0);

@@ -1,5 +1,5 @@
-//! Measures what requests cost with several servers on one database: compared with the embedded store and with the database
-//! alone, with more servers, with more sessions, and while many sessions end.
+//! Measures what requests cost with several servers on one database: compared with the embedded store and with the
+//! database alone, with more servers, with more sessions, and while many sessions end.
 
 mod commits;
 mod costs;

@@ -93,7 +93,8 @@ fn find(cluster: &Cluster) -> Option<PathBuf> {
     dirs.map(|dir| dir.join("pgbench")).find(|program| program.is_file())
 }
 
-/// Creates a table of the sessions that callers change and of their newcomers, by number: pgbench can draw numbers only.
+/// Creates a table of the sessions that callers change and of their newcomers, by number: pgbench can draw numbers
+/// only.
 async fn make_places(bench: &Bench<'_>, database: &str) {
     let client = bench.cluster.client(database).await;
     let make = "CREATE TABLE players (n int PRIMARY KEY, session bytea NOT NULL, player bytea NOT NULL)";

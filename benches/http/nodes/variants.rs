@@ -50,8 +50,8 @@ impl Variant {
     }
 }
 
-/// Short cells of all variants in turn. Each round begins with another variant, so that a slow moment of the machine affects
-/// all of them. Returns the cells of each round, in the order of the variants.
+/// Short cells of all variants in turn. Each round begins with another variant, so that a slow moment of the machine
+/// affects all of them. Returns the cells of each round, in the order of the variants.
 pub fn rounds(variants: &mut [Variant], cluster: &Cluster, rounds: usize, time: Duration) -> Vec<Vec<Cell>> {
     let count = variants.len();
     let round = |round: usize| {
@@ -72,7 +72,8 @@ pub struct Ratio {
     pub to: usize,
 }
 
-/// Prints a table: medians of the rounds, and ratios as the median of the ratios in each round, with minimum and maximum.
+/// Prints a table: medians of the rounds, and ratios as the median of the ratios in each round, with minimum and
+/// maximum.
 pub fn print(title: &str, variants: &[Variant], rounds: &[Vec<Cell>], ratios: &[Ratio]) {
     let names = ratios.iter().map(|ratio| format!(" {} |", ratio.name));
     println!(

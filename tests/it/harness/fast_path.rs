@@ -1,4 +1,4 @@
-//! The responses of the fast path, held against those of the normal path.
+//! The responses of the fast path, compared with those of the normal path.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

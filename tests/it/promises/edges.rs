@@ -1,5 +1,5 @@
-//! The edges between modules: which module may use which. The table of modules in `docs/ARCHITECTURE.md` is read here and
-//! held against the sources, so it is true.
+//! The edges between modules: which module may use which. The table of modules in `docs/ARCHITECTURE.md` is read here
+//! and compared with the sources, so it is true.
 //!
 //! An edge that this test refuses is a question, not a formality: does the code stand in the right module? Only if it
 //! does, add the edge to the table.

@@ -122,12 +122,13 @@ fn parse(text: &str) -> Facts {
 fn reviewed(text: &str) -> Vec<Difference> {
     let mut entries = Vec::new();
     for paragraph in text.split("\n\n").skip(1) {
-        let (excused, reason): (Vec<_>, Vec<_>) = paragraph.lines().partition(|line| line.starts_with("  "));
+        let (explained, reason): (Vec<_>, Vec<_>) =
+            paragraph.lines().partition(|line| line.starts_with("  "));
         assert!(
-            !reason.is_empty() && !excused.is_empty(),
+            !reason.is_empty() && !explained.is_empty(),
             "a paragraph needs a reason and differences:\n{paragraph}"
         );
-        entries.extend(excused.into_iter().map(|line| {
+        entries.extend(explained.into_iter().map(|line| {
             let (sign, what) = line.trim().split_at(1);
             let (subject, fact) = what.trim().split_once(": ").expect(line);
             (sign.chars().next().unwrap(), subject.to_owned(), fact.to_owned())
