@@ -3,14 +3,14 @@
 //!
 //! It works in two places, with the same rules:
 //!
-//! - under hyper, on the head as it arrived, and writes the response as it goes over the wire. A poll then costs neither a
-//!   map of headers nor a call through the HTTP library;
-//! - in hyper's service, on the head that hyper has parsed. This is for connections that cannot answer under hyper: those of
-//!   a server with CORS or with `[http] fast_path = false`, and those that lost the framing of their requests.
+//! - under hyper, on the head as it arrived, and writes the response as it goes over the wire. A poll then costs
+//!   neither a map of headers nor a call through the HTTP library;
+//! - in hyper's service, on the head that hyper has parsed. This is for connections that cannot answer under hyper:
+//!   those of a server with CORS or with `[http] fast_path = false`, and those that lost the framing of their requests.
 //!
-//! It knows successes only, 200 and 304. It declines whatever is unusual: an escape in the path, a token that was not seen
-//! before, a session that is not in memory, a caller who may see only a part, any error. The normal path then answers.
-//! Tests compare the two.
+//! It knows successes only, 200 and 304. It declines whatever is unusual: an escape in the path, a token that was not
+//! seen before, a session that is not in memory, a caller who may see only a part, any error. The normal path then
+//! answers. Tests compare the two.
 
 use std::cell::Cell;
 use std::io::Write as _;
@@ -200,7 +200,8 @@ impl<'a> Poll<'a> {
     }
 }
 
-/// Whether an id needs no escapes in a path. The loop has no early exit, so that the compiler can check many bytes at a time.
+/// Whether an id needs no escapes in a path. The loop has no early exit, so that the compiler can check many bytes at a
+/// time.
 fn is_plain(id: &str) -> bool {
     let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() | matches!(byte, b'-' | b'_' | b'=' | b'+');
     id.bytes().fold(true, |all, byte| all & is_allowed(byte))

@@ -1,5 +1,5 @@
-//! The operations of the session API. Each folder is a noun of the API, and its `rows()` lists its operations. A handler
-//! takes typed input, calls the application and builds the reply.
+//! The operations of the session API. Each folder is a noun of the API, and its `rows()` lists its operations. A
+//! handler takes typed input, calls the application and builds the reply.
 
 pub mod browser;
 pub mod config;

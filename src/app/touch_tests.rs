@@ -14,8 +14,8 @@ use crate::store::{Memory, Store};
 
 const READ: Policy = Policy::any(&[Permission::ReadAny]).or_own(&[Permission::ReadSelf]);
 
-/// An application with one session: player 1 leads it, player 2 is a member, player 3 is invited. Active players time out
-/// after a minute.
+/// An application with one session: player 1 leads it, player 2 is a member, player 3 is invited. Active players time
+/// out after a minute.
 struct Case {
     app: App,
     key: DevelopmentKey,

@@ -69,7 +69,8 @@ pub fn run(args: &ServeArgs) -> Result<(), String> {
     })
 }
 
-/// Lets `/ready` answer 503 for `leave_delay_s`, or until the next signal, so that load balancers send requests elsewhere.
+/// Lets `/ready` answer 503 for `leave_delay_s`, or until the next signal, so that load balancers send requests
+/// elsewhere.
 async fn drain(server: &Server, config: &Config, signals: &mut StopSignals) {
     let delay_s = config.http.leave_delay_s;
     if delay_s == 0 {

@@ -152,8 +152,8 @@ fn check_postgres(config: &Config) -> Result<(), Problem> {
     Ok(())
 }
 
-/// The contract repeats the name of a template and of a platform inside the entry. Here they may be repeated, but must be
-/// equal to the names of the tables.
+/// The contract repeats the name of a template and of a platform inside the entry. Here they may be repeated, but must
+/// be equal to the names of the tables.
 fn check_template(config: &Config, name: &str, template: &Template) -> Result<(), Problem> {
     if template.session_type.as_ref().is_some_and(|session_type| session_type != name) {
         let message = format!("session_type must be {name:?}, the name of the table; leave it out");

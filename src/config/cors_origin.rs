@@ -1,7 +1,7 @@
 //! The format of `[http] cors_origins`.
 
-/// Checks that a text is `*` or an origin, spelled as browsers spell it in the header `Origin`: lower case, no path, and no
-/// port if it is the default of the scheme.
+/// Checks that a text is `*` or an origin, spelled as browsers spell it in the header `Origin`: lower case, no path,
+/// and no port if it is the default of the scheme.
 ///
 /// # Errors
 /// If it is not; the message shows the format.

@@ -26,8 +26,8 @@ use crate::domain::template::Template;
 
 /// The file that documents every setting. Its values are the defaults.
 pub const DEFAULT_FILE: &str = include_str!("../../config.default.toml");
-/// Sections that can be set in the file only: the name of a variable cannot spell their keys (uuids, names in mixed case),
-/// and a variable could not keep part of an entry.
+/// Sections that can be set in the file only: the name of a variable cannot spell their keys (uuids, names in mixed
+/// case), and a variable could not keep part of an entry.
 const FILE_ONLY: [&str; 3] = ["templates", "regions", "instance_templates"];
 
 /// The effective configuration.

@@ -140,8 +140,8 @@ impl Default for HttpSection {
 }
 
 impl HttpSection {
-    /// The address of the admin listener, or `None` if it is off. If the API takes a free port (port 0) and this setting has
-    /// its default, the admin listener takes a free port too.
+    /// The address of the admin listener, or `None` if it is off. If the API takes a free port (port 0) and this
+    /// setting has its default, the admin listener takes a free port too.
     pub fn admin_address(&self) -> Option<SocketAddr> {
         let AdminListen::At(mut address) = self.admin_listen else { return None };
         if self.admin_listen == Self::default().admin_listen && self.listen.port() == 0 {

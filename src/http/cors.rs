@@ -27,8 +27,8 @@ impl Cors {
         (!origins.is_empty()).then_some(Self(origins))
     }
 
-    /// Answers a preflight request of an allowed origin itself. Passes every other request to `answer`, and adds the CORS
-    /// headers to the response.
+    /// Answers a preflight request of an allowed origin itself. Passes every other request to `answer`, and adds the
+    /// CORS headers to the response.
     pub async fn around<B, Fut>(
         &self,
         request: Request<B>,

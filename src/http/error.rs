@@ -181,7 +181,8 @@ impl Error {
         answer
     }
 
-    /// Logs the failure: as an error or a warning if an operator can act on it, and for debugging if the caller caused it.
+    /// Logs the failure: as an error or a warning if an operator can act on it, and for debugging if the caller caused
+    /// it.
     pub fn log(&self, operation: &str) {
         match self {
             Self::Unavailable(cause) => tracing::error!(operation, %cause, "the store failed a request"),

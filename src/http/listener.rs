@@ -1,5 +1,5 @@
-//! The listener: accepts connections, limits their number, refuses those beyond the limit, and drains the open ones when
-//! the server stops.
+//! The listener: accepts connections, limits their number, refuses those beyond the limit, and drains the open ones
+//! when the server stops.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -41,8 +41,8 @@ const REFUSAL_BODY: &str = r#"{"auth_success":true,"error_code":"too_many_connec
 pub struct ConnectionLimits {
     /// Most open connections.
     pub connections_max: usize,
-    /// Longest time for the head of a request to arrive, and for a kept connection to stay idle. After a response of the
-    /// fast path the time can be up to twice as long.
+    /// Longest time for the head of a request to arrive, and for a kept connection to stay idle. After a response of
+    /// the fast path the time can be up to twice as long.
     pub head_timeout: Duration,
     /// Longest time in which a client reads nothing of a response that is being sent.
     pub write_timeout: Duration,
@@ -153,8 +153,8 @@ async fn until_drained<C: GracefulConnection>(
         ended = &mut connection => return ended,
         () = stop.cancelled() => {}
     }
-    // The head of the first request may be on its way. A graceful shutdown now would drop a head of which hyper has read
-    // nothing, and wait for the rest of a head of which hyper has read a part.
+    // The head of the first request may be on its way. A graceful shutdown now would drop a head of which hyper has
+    // read nothing, and wait for the rest of a head of which hyper has read a part.
     tokio::select! {
         biased;
         ended = &mut connection => return ended,

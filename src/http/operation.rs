@@ -1,5 +1,5 @@
-//! The type of an operation, a row of a surface. The router, the permission check, the input check and the API document are
-//! derived from it.
+//! The type of an operation, a row of a surface. The router, the permission check, the input check and the API document
+//! are derived from it.
 
 use std::future::Future;
 use std::pin::Pin;

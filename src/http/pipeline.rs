@@ -1,5 +1,5 @@
-//! The request pipeline, which every operation shares: limits, route, token, policy, input, handler, answer. The operations
-//! with which clients poll also have a fast path.
+//! The request pipeline, which every operation shares: limits, route, token, policy, input, handler, answer. The
+//! operations with which clients poll also have a fast path.
 
 use std::borrow::Cow;
 use std::future::{Future, poll_fn};
@@ -92,7 +92,8 @@ pub struct Pipeline {
     operation_metrics: Vec<OperationMetrics>,
 }
 
-/// The result of an operation, with the index of the operation for metrics and logs; `None` if the request reached none.
+/// The result of an operation, with the index of the operation for metrics and logs; `None` if the request reached
+/// none.
 struct OperationResult {
     operation: Option<usize>,
     result: Result<Answer, Error>,
@@ -105,8 +106,8 @@ impl OperationResult {
 }
 
 impl Pipeline {
-    /// Creates the pipeline of these surfaces. The API document of the first surface has the path `/openapi.json`, and those of
-    /// the others have this path below their prefixes.
+    /// Creates the pipeline of these surfaces. The API document of the first surface has the path `/openapi.json`, and
+    /// those of the others have this path below their prefixes.
     pub fn new(app: Arc<App>, surfaces: Vec<Surface>, settings: PipelineSettings) -> Self {
         let mut operations = Vec::new();
         let mut routes = Routes::default();
@@ -330,8 +331,8 @@ impl Pipeline {
         methods.join(", ")
     }
 
-    /// Checks the token, the permission, the input and the short codes, and runs the handler. This order ensures that a caller
-    /// without permission learns neither what exists nor how to spell it.
+    /// Checks the token, the permission, the input and the short codes, and runs the handler. This order ensures that a
+    /// caller without permission learns neither what exists nor how to spell it.
     async fn run<B>(
         &self,
         operation: &Operation,

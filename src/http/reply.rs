@@ -157,8 +157,8 @@ impl Reply<Changed> {
     }
 }
 
-/// Whether an `If-None-Match` header matches an ETag, as in RFC 9110: the header is `*` or a list of tags, which are compared
-/// weakly. Malformed tags do not match.
+/// Whether an `If-None-Match` header matches an ETag, as in RFC 9110: the header is `*` or a list of tags, which are
+/// compared weakly. Malformed tags do not match.
 pub fn if_none_match(headers: &(impl Headers + ?Sized), etag: &HeaderValue) -> bool {
     let expected = opaque_tag(etag.as_bytes());
     headers.values(header::IF_NONE_MATCH).any(|value| {
@@ -172,8 +172,8 @@ fn opaque_tag(tag: &[u8]) -> &[u8] {
     tag.strip_prefix(b"W/").unwrap_or(tag)
 }
 
-/// Iterates over the opaque tags of a header's list, with their quotes, up to the first malformed tag. A comma inside quotes
-/// belongs to the tag.
+/// Iterates over the opaque tags of a header's list, with their quotes, up to the first malformed tag. A comma inside
+/// quotes belongs to the tag.
 struct OpaqueTags<'a>(&'a [u8]);
 
 impl<'a> Iterator for OpaqueTags<'a> {

@@ -56,8 +56,8 @@ pub struct FailureExample {
 
 /// Answers some requests of a surface from memory, using only their heads, without the normal path.
 pub trait FastPath: Send + Sync {
-    /// Answers a request under hyper: appends the response as it goes over the wire. Returns the operation's index in the
-    /// surface, and the status; `None` if it declines. It may have appended something even then.
+    /// Answers a request under hyper: appends the response as it goes over the wire. Returns the operation's index in
+    /// the surface, and the status; `None` if it declines. It may have appended something even then.
     fn answer(
         &self,
         app: &App,
@@ -66,8 +66,8 @@ pub trait FastPath: Send + Sync {
         response: &mut Vec<u8>,
     ) -> Option<(usize, StatusCode)>;
 
-    /// Answers a request in hyper's service. Returns the operation's index in the surface, and the response; `None` if it
-    /// declines.
+    /// Answers a request in hyper's service. Returns the operation's index in the surface, and the response; `None` if
+    /// it declines.
     fn respond(
         &self,
         app: &App,

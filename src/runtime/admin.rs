@@ -1,5 +1,5 @@
-//! The admin listener: `/live`, `/ready` and `/metrics`, for load balancers and metrics collectors. It takes no tokens, and
-//! answers nothing secret.
+//! The admin listener: `/live`, `/ready` and `/metrics`, for load balancers and metrics collectors. It takes no tokens,
+//! and answers nothing secret.
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -61,8 +61,8 @@ pub async fn handle<B>(readiness: &Readiness, request: Request<B>) -> Response<F
     }
 }
 
-/// Answers 200 if the server has started and is not draining, its store can be read and written, and its clock agrees with
-/// the database's. Otherwise 503, with the reason.
+/// Answers 200 if the server has started and is not draining, its store can be read and written, and its clock agrees
+/// with the database's. Otherwise 503, with the reason.
 async fn ready(readiness: &Readiness) -> Response<Full<Bytes>> {
     if readiness.is_draining.load(Ordering::Acquire) {
         return text(StatusCode::SERVICE_UNAVAILABLE, "stopping\n");

@@ -1,5 +1,5 @@
-//! Reads the configuration, and converts it into the settings of other modules. `config` holds plain values and knows none
-//! of these modules; they do not know `config`.
+//! Reads the configuration, and converts it into the settings of other modules. `config` holds plain values and knows
+//! none of these modules; they do not know `config`.
 
 use std::time::Duration;
 
@@ -169,7 +169,8 @@ mod tests {
     use super::*;
     use crate::config::variables;
 
-    /// Loads a file with this text, and these environment variables. The error has "FILE" instead of the path of the file.
+    /// Loads a file with this text, and these environment variables. The error has "FILE" instead of the path of the
+    /// file.
     fn load(text: &str, env: &[(&str, &str)]) -> Result<Config, String> {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(&file, text).unwrap();

@@ -12,8 +12,8 @@ use super::{
     prefix_end,
 };
 
-/// Makes a module `$name` with one test for each guarantee. Each test evaluates `$backend` in async code. The expression
-/// returns a fresh backend and a guard that must live as long, for example `(Memory::default(), ())`.
+/// Makes a module `$name` with one test for each guarantee. Each test evaluates `$backend` in async code. The
+/// expression returns a fresh backend and a guard that must live as long, for example `(Memory::default(), ())`.
 #[macro_export]
 macro_rules! store_conformance {
     ($name:ident, $backend:expr) => {

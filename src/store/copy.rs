@@ -1,7 +1,7 @@
 //! Copies a store into another store of any backend, and verifies the copy.
 //!
-//! The copy does not prevent a server from changing the source meanwhile: a server may open a shared store at any moment.
-//! Therefore the source is read again at the end, and the copy fails if the source has changed.
+//! The copy does not prevent a server from changing the source meanwhile: a server may open a shared store at any
+//! moment. Therefore the source is read again at the end, and the copy fails if the source has changed.
 
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
@@ -91,8 +91,8 @@ impl CopyError {
     }
 }
 
-/// Copies `source` into `target`, which must be empty, and calls `report` after each page. Values keep their bytes and get
-/// new versions.
+/// Copies `source` into `target`, which must be empty, and calls `report` after each page. Values keep their bytes and
+/// get new versions.
 ///
 /// # Errors
 /// [`CopyError`] if the copy is not complete and verified. The target may then hold a part of the data; see

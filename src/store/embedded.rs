@@ -44,12 +44,12 @@ pub struct KeyUpgrade {
 pub type Embedded = GroupCommit<Fjall>;
 
 impl Embedded {
-    /// Opens the store in `data_dir`, or creates it there. Blocks while it reads the journal. A store of format 1 is upgraded
-    /// with `upgrade`.
+    /// Opens the store in `data_dir`, or creates it there. Blocks while it reads the journal. A store of format 1 is
+    /// upgraded with `upgrade`.
     ///
     /// # Errors
-    /// [`StoreError::InUse`] if another process has it open, [`StoreError::UnknownFormat`] if another server version wrote
-    /// it, [`StoreError::Corrupt`] or [`StoreError::Failed`] if it cannot be read or written.
+    /// [`StoreError::InUse`] if another process has it open, [`StoreError::UnknownFormat`] if another server version
+    /// wrote it, [`StoreError::Corrupt`] or [`StoreError::Failed`] if it cannot be read or written.
     pub fn open(data_dir: &Path, upgrade: KeyUpgrade) -> Result<Self, StoreError> {
         Self::start(Fjall::open(data_dir, upgrade)?)
     }
@@ -60,8 +60,8 @@ impl Embedded {
     }
 }
 
-/// The engine. The keyspace `data` has the values, each preceded by its version (u64, big-endian). The keyspace `meta` has
-/// the format number and the epoch.
+/// The engine. The keyspace `data` has the values, each preceded by its version (u64, big-endian). The keyspace `meta`
+/// has the format number and the epoch.
 pub struct Fjall {
     db: Database,
     data: Keyspace,
@@ -144,8 +144,8 @@ impl Fjall {
 
 impl Engine for Fjall {
     fn get(&self, key: &[u8]) -> Result<Option<Entry>, StoreError> {
-        // Read from a snapshot: without one, fjall shows a write batch key by key while it is applied, and a reader could
-        // see a new value of a commit and then an old one.
+        // Read from a snapshot: without one, fjall shows a write batch key by key while it is applied, and a reader
+        // could see a new value of a commit and then an old one.
         let record = self.db.snapshot().get(&self.data, key).map_err(store_error)?;
         record.map(|record| decode(&record)).transpose()
     }
@@ -168,8 +168,8 @@ impl Engine for Fjall {
         found.map(read).collect()
     }
 
-    /// Writes one journal entry with one fsync. fjall adds a batch to its memtables, where readers find it, only after the
-    /// journal is synced, so that no reader sees a change that a crash could undo.
+    /// Writes one journal entry with one fsync. fjall adds a batch to its memtables, where readers find it, only after
+    /// the journal is synced, so that no reader sees a change that a crash could undo.
     fn apply(&self, writes: Writes) -> Result<(), StoreError> {
         let mut batch = self.db.batch().durability(Some(PersistMode::SyncAll));
         for (key, entry) in writes {
@@ -192,7 +192,8 @@ impl Engine for Fjall {
     }
 }
 
-/// Syncs the data directory, so that the name of the store's folder is durable: fjall syncs only the content of the folder.
+/// Syncs the data directory, so that the name of the store's folder is durable: fjall syncs only the content of the
+/// folder.
 fn sync_directory(dir: &Path) -> Result<(), StoreError> {
     // Other systems cannot open a directory as a file, and do not need this.
     if cfg!(unix) {

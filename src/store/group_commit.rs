@@ -35,8 +35,8 @@ pub trait Engine: Send + Sync + 'static {
     /// [`StoreError`] if the engine cannot be read.
     fn get(&self, key: &[u8]) -> Result<Option<Entry>, StoreError>;
 
-    /// Reads the version of `key`; `None` if the key has no value. Only the commit thread calls it, so that no change is
-    /// applied at the same time.
+    /// Reads the version of `key`; `None` if the key has no value. Only the commit thread calls it, so that no change
+    /// is applied at the same time.
     ///
     /// # Errors
     /// [`StoreError`] if the engine cannot be read.
@@ -97,8 +97,8 @@ pub struct GroupCommit<E: Engine> {
     inner: Arc<Inner<E>>,
 }
 
-/// `close` takes the engine and the queue out of their options, under their locks. So the files are free when it returns,
-/// even if clones of the store remain.
+/// `close` takes the engine and the queue out of their options, under their locks. So the files are free when it
+/// returns, even if clones of the store remain.
 struct Inner<E: Engine> {
     engine: RwLock<Option<Arc<E>>>,
     queue: RwLock<Option<mpsc::Sender<QueuedCommit>>>,
@@ -184,8 +184,8 @@ impl<E: Engine> GroupCommit<E> {
         self.inner.write_failure.get().map_or(Ok(()), |failure| Err(failure.clone()))
     }
 
-    /// Refuses new commits, finishes the queued commits, flushes and closes the files. When this returns, the files can be
-    /// opened again. Afterwards every method returns [`StoreError::Closed`]; a second call of `close` does nothing.
+    /// Refuses new commits, finishes the queued commits, flushes and closes the files. When this returns, the files can
+    /// be opened again. Afterwards every method returns [`StoreError::Closed`]; a second call of `close` does nothing.
     ///
     /// # Errors
     /// [`StoreError::Failed`] if the files could not be flushed or the commit thread had panicked.
@@ -267,8 +267,8 @@ impl<E: Engine> Backend for GroupCommit<E> {
     }
 }
 
-/// Makes the versions of commits from an epoch and a counter. The engine stores a new epoch whenever the store is opened,
-/// so that no version is used twice and no commit has to store the counter.
+/// Makes the versions of commits from an epoch and a counter. The engine stores a new epoch whenever the store is
+/// opened, so that no version is used twice and no commit has to store the counter.
 struct Versions {
     epoch: u64,
     counter: u64,
@@ -338,8 +338,8 @@ impl<E: Engine> CommitThread<E> {
         group
     }
 
-    /// Checks the expectations of a batch against the changes that the group has staged so far, then against the engine.
-    /// Stages the changes of the batch if all expectations hold.
+    /// Checks the expectations of a batch against the changes that the group has staged so far, then against the
+    /// engine. Stages the changes of the batch if all expectations hold.
     fn check_and_stage(&mut self, batch: Batch, staged: &mut Writes) -> Result<ChangeEvent, CommitError> {
         if let Some(failure) = self.write_failure.get() {
             return Err(failure.clone().into());
@@ -362,8 +362,8 @@ impl<E: Engine> CommitThread<E> {
         Ok(ChangeEvent { version, keys })
     }
 
-    /// Writes the group durably, and replies to all callers afterwards. Conflicts wait too: a conflict may be with a change
-    /// of the same group, which must not become known before it is durable.
+    /// Writes the group durably, and replies to all callers afterwards. Conflicts wait too: a conflict may be with a
+    /// change of the same group, which must not become known before it is durable.
     fn write_and_reply(&mut self, group: CommitGroup) {
         let written = if group.writes.is_empty() {
             Ok(())

@@ -45,7 +45,8 @@ impl Memory {
         Self { sole_writer: false, ..Self::default() }
     }
 
-    /// Makes the next `count` commits fail without a change, for tests. `u64::MAX` means every commit; 0 ends the failures.
+    /// Makes the next `count` commits fail without a change, for tests. `u64::MAX` means every commit; 0 ends the
+    /// failures.
     pub fn fail_next_commits(&self, count: u64) {
         self.commits_to_fail.store(count, Ordering::Release);
     }

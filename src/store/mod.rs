@@ -1,5 +1,6 @@
-//! The store: ordered keys, versioned values and conditional commits. It does not know what keys and values mean. The layers
-//! above use only these few methods, so that a new backend needs one file and one line for the conformance suite.
+//! The store: ordered keys, versioned values and conditional commits. It does not know what keys and values mean. The
+//! layers above use only these few methods, so that a new backend needs one file and one line for the conformance
+//! suite.
 
 mod batch;
 mod error;
@@ -31,8 +32,8 @@ pub type Key = Vec<u8>;
 /// Number of changes that a watcher may fall behind before it misses some.
 const WATCH_CAPACITY: usize = 1_024;
 
-/// Identifies the commit that wrote a value. Equal versions of a key mean equal values. Versions have no order, because a
-/// backend may choose them at random. A store never uses a version twice.
+/// Identifies the commit that wrote a value. Equal versions of a key mean equal values. Versions have no order, because
+/// a backend may choose them at random. A store never uses a version twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Version(pub u64);
 
@@ -76,15 +77,15 @@ pub struct ChangeEvent {
 /// The trait requires neither a single process nor ordered versions, so that a database that several servers share can
 /// implement it.
 pub trait Backend: Send + Sync + 'static {
-    /// Reads the entry of `key`; `None` if the key has no value. The read sees every commit that was answered before the
-    /// call. If an earlier read saw one change of a commit, this read sees all its changes.
+    /// Reads the entry of `key`; `None` if the key has no value. The read sees every commit that was answered before
+    /// the call. If an earlier read saw one change of a commit, this read sees all its changes.
     ///
     /// # Errors
     /// [`StoreError`] if the store cannot be read.
     fn get(&self, key: &[u8]) -> impl Future<Output = Result<Option<Entry>, StoreError>> + Send;
 
-    /// Reads the entry of `key` like [`get`](Self::get), for a caller that holds the value of version `known`. A backend
-    /// across a network overrides this method, to transfer a value only if it has changed.
+    /// Reads the entry of `key` like [`get`](Self::get), for a caller that holds the value of version `known`. A
+    /// backend across a network overrides this method, to transfer a value only if it has changed.
     ///
     /// # Errors
     /// [`StoreError`] if the store cannot be read.
@@ -102,8 +103,8 @@ pub trait Backend: Send + Sync + 'static {
         }
     }
 
-    /// Reads the first `limit` entries from `from` (included) to `to` (excluded; an empty `to` means no end), in key order,
-    /// all of the same moment. A range that ends before it starts is empty.
+    /// Reads the first `limit` entries from `from` (included) to `to` (excluded; an empty `to` means no end), in key
+    /// order, all of the same moment. A range that ends before it starts is empty.
     ///
     /// # Errors
     /// [`StoreError`] if the store cannot be read.
@@ -114,9 +115,9 @@ pub trait Backend: Send + Sync + 'static {
         limit: usize,
     ) -> impl Future<Output = Result<Vec<(Key, Entry)>, StoreError>> + Send;
 
-    /// Reads the first entries from `from` (included) on, in key order: at most `limit`. The page ends with the entry that
-    /// brings the size of all keys and values to `bytes_max` bytes. With pages, a caller reads the whole store in bounded
-    /// memory, whatever the size of values. Entries of a page may be of different moments.
+    /// Reads the first entries from `from` (included) on, in key order: at most `limit`. The page ends with the entry
+    /// that brings the size of all keys and values to `bytes_max` bytes. With pages, a caller reads the whole store in
+    /// bounded memory, whatever the size of values. Entries of a page may be of different moments.
     ///
     /// This default reads one entry after the other; a backend that can read a page at once overrides it.
     ///
@@ -150,13 +151,13 @@ pub trait Backend: Send + Sync + 'static {
     /// [`CommitError::Store`] if the store failed; [`StoreError::changed_nothing`] tells whether changes are possible.
     fn commit(&self, batch: Batch) -> impl Future<Output = Result<Version, CommitError>> + Send;
 
-    /// Returns a receiver of the changes that are committed from now on. The events are only a hint: they may be late, a slow
-    /// receiver misses some (`RecvError::Lagged`), and a backend may not report the commits of other processes. A watcher
-    /// must be correct without them.
+    /// Returns a receiver of the changes that are committed from now on. The events are only a hint: they may be late,
+    /// a slow receiver misses some (`RecvError::Lagged`), and a backend may not report the commits of other processes.
+    /// A watcher must be correct without them.
     fn watch(&self) -> broadcast::Receiver<Arc<ChangeEvent>>;
 
-    /// Whether no other process can change the store. Then the last value of a key that this process committed or read is
-    /// the current value.
+    /// Whether no other process can change the store. Then the last value of a key that this process committed or read
+    /// is the current value.
     fn sole_writer(&self) -> bool;
 }
 
@@ -249,8 +250,8 @@ impl Store {
         }
     }
 
-    /// Compares this machine's clock with the database's, if several servers share the store: they compare deadlines with
-    /// their own clocks. `now_ms` returns this machine's time in milliseconds since the Unix epoch.
+    /// Compares this machine's clock with the database's, if several servers share the store: they compare deadlines
+    /// with their own clocks. `now_ms` returns this machine's time in milliseconds since the Unix epoch.
     ///
     /// # Errors
     /// [`StoreError::ClockSkew`] if the clocks differ by more than the setting allows; another [`StoreError`] if the
@@ -279,9 +280,9 @@ impl Store {
     }
 }
 
-/// The smallest key greater than every key that starts with `prefix`: `scan(prefix, prefix_end(prefix))` finds exactly the
-/// keys with that prefix. For an empty prefix and one of `0xff` bytes alone there is no such key; the result is the empty
-/// key, which means no end to a scan.
+/// The smallest key greater than every key that starts with `prefix`: `scan(prefix, prefix_end(prefix))` finds exactly
+/// the keys with that prefix. For an empty prefix and one of `0xff` bytes alone there is no such key; the result is the
+/// empty key, which means no end to a scan.
 pub fn prefix_end(prefix: &[u8]) -> Key {
     let length = prefix.iter().rposition(|&byte| byte != 0xff).map_or(0, |last| last + 1);
     let mut end = prefix[..length].to_vec();

@@ -121,8 +121,8 @@ impl From<Listed> for ListedView {
     }
 }
 
-/// Reads a page of listed sessions, in the order in which they were listed. The page ends early at the limits of what one
-/// request reads. The cursor is the number of the last listing that was read.
+/// Reads a page of listed sessions, in the order in which they were listed. The page ends early at the limits of what
+/// one request reads. The cursor is the number of the last listing that was read.
 pub async fn page(
     app: Arc<App>,
     _: Caller,

@@ -50,8 +50,8 @@ pub struct RegionView {
     description: Option<String>,
 }
 
-/// Reads a page of regions. The cursor is the number of regions on the pages before, which is stable because regions change
-/// only with the configuration.
+/// Reads a page of regions. The cursor is the number of regions on the pages before, which is stable because regions
+/// change only with the configuration.
 pub async fn page(
     app: Arc<App>,
     _: Caller,

@@ -33,8 +33,8 @@ pub struct HealthView {
     updated_instance_health: Health,
 }
 
-/// Records a health report of an instance. A service may report for any instance, a player only for an instance that they
-/// host.
+/// Records a health report of an instance. A service may report for any instance, a player only for an instance that
+/// they host.
 pub async fn report_health(
     app: Arc<App>,
     caller: Caller,

@@ -29,7 +29,8 @@ params! {
     }
 }
 
-/// Id of the session that a platform session is linked to. Reads the latest version, since the session is about to change.
+/// Id of the session that a platform session is linked to. Reads the latest version, since the session is about to
+/// change.
 async fn parent_id(app: &App, key: &PlatformKey) -> Result<SessionId, Error> {
     let found =
         app.sessions.find_latest_by_platform_session(key).await?.ok_or(Refused::PlatformSessionNotFound)?;

@@ -41,8 +41,8 @@ pub struct AnyUpdateRequest {
 }
 
 impl AnyUpdateRequest {
-    /// Narrows the caller to the permissions for this change. Promoting needs one permission, all other changes another. For a
-    /// request that does both, the caller may act on other players only if both permissions allow it.
+    /// Narrows the caller to the permissions for this change. Promoting needs one permission, all other changes
+    /// another. For a request that does both, the caller may act on other players only if both permissions allow it.
     fn admit(&self, caller: &Caller) -> Result<Caller, Denied> {
         if self.status != Some(Status::Leader) {
             return caller.narrowed(policies::UPDATE_PLAYER);
@@ -101,8 +101,8 @@ pub async fn update_any_by_id(
     Ok(Reply::plain(&PlayerUpdated::of(&cached.session, player_uuid)?))
 }
 
-/// Carries out the change: it invites the player, or makes them join; otherwise it moves and updates the player, and then
-/// promotes them if the request says so.
+/// Carries out the change: it invites the player, or makes them join; otherwise it moves and updates the player, and
+/// then promotes them if the request says so.
 async fn change_any(
     app: &Arc<App>,
     caller: &Caller,

@@ -59,8 +59,8 @@ pub async fn get(
     Ok(Reply::document(&Document::of(&PlayerView::of(path.player_uuid, entry, view.detail))))
 }
 
-/// Reads a page of a session's players. The cursor is the sequence number of the last entry on the page, so entries that
-/// are added or removed between two pages neither repeat nor hide others.
+/// Reads a page of a session's players. The cursor is the sequence number of the last entry on the page, so entries
+/// that are added or removed between two pages neither repeat nor hide others.
 pub async fn page(
     app: Arc<App>,
     caller: Caller,

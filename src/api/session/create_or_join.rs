@@ -64,8 +64,8 @@ pub async fn create_or_join(
     Ok(Reply::plain(&SessionJoined { session_id: cached.session.id.to_string() }))
 }
 
-/// Converts the request to the input of the join rules. Without `player`, the fields at the top level describe the client,
-/// and the player goes to team 0.
+/// Converts the request to the input of the join rules. Without `player`, the fields at the top level describe the
+/// client, and the player goes to team 0.
 fn joiner(caller: &Caller, request: CreateOrJoinRequest) -> Result<Joiner, Error> {
     let player = caller.require_player()?;
     if let Some(player_request) = request.player {

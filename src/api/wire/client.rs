@@ -59,8 +59,8 @@ fn member() -> Status {
     Status::Member
 }
 
-/// The client of a player. Its platform is `claimed`, the one in the player's token, or else the one in the body. `loc` is
-/// the location of `client_settings` in the body, for the error.
+/// The client of a player. Its platform is `claimed`, the one in the player's token, or else the one in the body. `loc`
+/// is the location of `client_settings` in the body, for the error.
 ///
 /// # Errors
 /// [`Error::Invalid`] if neither the token nor the body names a platform.
@@ -79,8 +79,8 @@ pub fn client(
 }
 
 impl JoinRequest {
-    /// Converts the request to the input of the join rules. The token's claims (platform, older id) apply only to the token's
-    /// own player.
+    /// Converts the request to the input of the join rules. The token's claims (platform, older id) apply only to the
+    /// token's own player.
     ///
     /// # Errors
     /// [`Error::Invalid`] if neither the token nor the body names a platform.

@@ -1,4 +1,5 @@
-//! The wire types that several operations share, and their conversions from and to domain types. They import no handler.
+//! The wire types that several operations share, and their conversions from and to domain types. They import no
+//! handler.
 
 pub mod client;
 pub mod instance;
@@ -57,7 +58,8 @@ impl JsonSchema for PlatformNumber {
 /// A JSON object with arbitrary names, in the order of these names.
 pub type Named<T> = BTreeMap<String, T>;
 
-/// Converts a `team_id` of a request to an index. A number that does not fit is the index of no team, like `usize::MAX`.
+/// Converts a `team_id` of a request to an index. A number that does not fit is the index of no team, like
+/// `usize::MAX`.
 pub fn team_index(team_id: u64) -> usize {
     usize::try_from(team_id).unwrap_or(usize::MAX)
 }

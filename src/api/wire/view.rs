@@ -8,8 +8,8 @@ use crate::domain::session::{Player, Status};
 use crate::domain::template::Visibility;
 use crate::domain::{PlayerUuid, Session};
 
-/// The view of a caller. The caller's status in the session decides how much of it is shown; the visibility settings of its
-/// template decide which players are shown.
+/// The view of a caller. The caller's status in the session decides how much of it is shown; the visibility settings of
+/// its template decide which players are shown.
 pub fn view_for(caller: &Caller, session: &Session) -> View {
     if caller.may(Permission::ReadAny) {
         return View::FULL;

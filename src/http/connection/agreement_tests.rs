@@ -1,5 +1,5 @@
-//! The agreement test: for any bytes in any pieces, a connection with the fast path sends what hyper alone would send, byte
-//! for byte. It must pass before hyper or httparse moves to another version.
+//! The agreement test: for any bytes in any pieces, a connection with the fast path sends what hyper alone would send,
+//! byte for byte. It must pass before hyper or httparse moves to another version.
 //!
 //! There is one permitted difference. If a malformed head arrives in pieces and the client then closes its side, hyper
 //! alone can close the connection without a response. The stream gives hyper such a head in one piece, and hyper then
@@ -111,8 +111,8 @@ impl Handler for Echo {
     }
 }
 
-/// Everything that a connection sends after it has received these pieces one by one, through a pipe of `pipe_bytes`; and
-/// whether the stream under hyper answered any of it.
+/// Everything that a connection sends after it has received these pieces one by one, through a pipe of `pipe_bytes`;
+/// and whether the stream under hyper answered any of it.
 fn responses(fast_path: FastPath, pipe_bytes: usize, pieces: &[&[u8]]) -> (String, bool) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
     runtime.unwrap().block_on(async {

@@ -13,8 +13,9 @@ use super::state::InFlightGuard;
 /// Largest frame that hyper gets at a time, in bytes.
 const FRAME_BYTES_MAX: usize = 65_536;
 
-/// A body in frames of at most 64 KiB. hyper copies each frame into the connection's write buffer and waits until the client
-/// has read it before it asks for the next. A large body is thus never copied whole for a client that reads slowly.
+/// A body in frames of at most 64 KiB. hyper copies each frame into the connection's write buffer and waits until the
+/// client has read it before it asks for the next. A large body is thus never copied whole for a client that reads
+/// slowly.
 pub struct ResponseBody {
     whole: Full<Bytes>,
     rest: Bytes,

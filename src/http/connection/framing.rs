@@ -1,4 +1,5 @@
-//! Where requests begin and end in the bytes that hyper reads. Only between requests may the fast path answer under hyper.
+//! Where requests begin and end in the bytes that hyper reads. Only between requests may the fast path answer under
+//! hyper.
 
 use std::mem::MaybeUninit;
 

@@ -20,8 +20,8 @@
 //!
 //! hyper does not know of the requests that the stream answers. So a response of the stream must never come between the
 //! bytes of a response of hyper, or before a response that is due earlier, and must never answer bytes that are not a
-//! request. The invariant: the stream may answer a head if and only if the number of requests that hyper has read equals
-//! the number of responses that hyper has flushed, and the head is whole, alone and plain.
+//! request. The invariant: the stream may answer a head if and only if the number of requests that hyper has read
+//! equals the number of responses that hyper has flushed, and the head is whole, alone and plain.
 //!
 //! ```text
 //!     client sends         head A   body A                           head B
@@ -41,11 +41,11 @@
 //! | the head is alone | it ends where the bytes that were read end, and announces no body | pipelined requests, whose responses must keep their order; bodies, which the fast path does not read |
 //! | the head is plain | HTTP/1.1; no `Transfer-Encoding`, `Upgrade` or `Expect`; at most one `Content-Length`; no `Connection` but `keep-alive`; not CONNECT | requests whose end hyper could see elsewhere, and requests after which hyper closes the connection or changes the protocol |
 //!
-//! If hyper is given a request that is not plain, or several at once, the tracker no longer knows where requests end. The
-//! tracker is then *lost*: hyper gets everything that follows on this connection.
+//! If hyper is given a request that is not plain, or several at once, the tracker no longer knows where requests end.
+//! The tracker is then *lost*: hyper gets everything that follows on this connection.
 //!
-//! The agreement test (`agreement_tests.rs`) sends adversarial bytes to a connection with and without the fast path, and
-//! compares every byte of the responses.
+//! The agreement test (`agreement_tests.rs`) sends adversarial bytes to a connection with and without the fast path,
+//! and compares every byte of the responses.
 
 mod body;
 mod framing;
@@ -97,15 +97,16 @@ pub trait Handler: Clone + Send + Unpin + 'static {
         false
     }
 
-    /// The fast path under hyper: answers a plain request without a body at once. Appends the whole response, as it goes
-    /// over the wire, and returns true; or appends nothing and returns false, and hyper reads the request. The target of
-    /// the request has not been checked to be a URI.
+    /// The fast path under hyper: answers a plain request without a body at once. Appends the whole response, as it
+    /// goes over the wire, and returns true; or appends nothing and returns false, and hyper reads the request. The
+    /// target of the request has not been checked to be a URI.
     fn fast_path(&self, _request: &httparse::Request<'_, '_>, _response: &mut Vec<u8>) -> bool {
         false
     }
 
-    /// The fast path in hyper's service: answers a request at once from its head. Returns `None` for the normal path. It is
-    /// for requests that cannot be answered under hyper; a request that [`Self::fast_path`] declined is not offered again.
+    /// The fast path in hyper's service: answers a request at once from its head. Returns `None` for the normal path.
+    /// It is for requests that cannot be answered under hyper; a request that [`Self::fast_path`] declined is not
+    /// offered again.
     fn fast_path_in_service(&self, _head: &Parts) -> Option<Response<Full<Bytes>>> {
         None
     }
@@ -139,8 +140,8 @@ pub(super) fn serve_connection(
         .timer(timer)
         .header_read_timeout(head_timeout)
         .max_buf_size(HEAD_BYTES_MAX)
-        // A client that closes its side still gets its response. To notice the close during a request, hyper would need a
-        // read buffer for each request.
+        // A client that closes its side still gets its response. To notice the close during a request, hyper would need
+        // a read buffer for each request.
         .half_close(true)
         // Responses are small: one copy into a buffer is cheaper than a gathering write.
         .writev(false)

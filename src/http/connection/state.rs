@@ -1,5 +1,5 @@
-//! The state of one connection that its parts share: the stream under hyper, the idle timer, the service that hyper calls,
-//! and the listener that drains the connection. All of them run in the connection's task.
+//! The state of one connection that its parts share: the stream under hyper, the idle timer, the service that hyper
+//! calls, and the listener that drains the connection. All of them run in the connection's task.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -30,8 +30,8 @@ impl ConnectionState {
         self.first_request.notified().await;
     }
 
-    /// Number of responses whose last byte hyper has taken over from the service. hyper has sent them all after its next
-    /// flush.
+    /// Number of responses whose last byte hyper has taken over from the service. hyper has sent them all after its
+    /// next flush.
     pub fn responses_taken(&self) -> u64 {
         self.responses_taken.load(Ordering::Acquire)
     }
@@ -61,7 +61,8 @@ impl ConnectionState {
     }
 }
 
-/// Marks a response as in flight. The response body holds it, and hyper drops the body once it has taken over all of it.
+/// Marks a response as in flight. The response body holds it, and hyper drops the body once it has taken over all of
+/// it.
 pub struct InFlightGuard(Arc<ConnectionState>);
 
 impl InFlightGuard {

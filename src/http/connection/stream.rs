@@ -14,14 +14,15 @@ use super::framing::{FramingTracker, ParsedHead, parse_head};
 use super::state::ConnectionState;
 use super::{HEADERS_MAX, Handler};
 
-/// Longest partial head that waits in the stream, in bytes: the default of `[http] header_bytes_max`. hyper first offers a
-/// read buffer of 8 KiB, so that longer heads always arrive in pieces.
+/// Longest partial head that waits in the stream, in bytes: the default of `[http] header_bytes_max`. hyper first
+/// offers a read buffer of 8 KiB, so that longer heads always arrive in pieces.
 const PARTIAL_HEAD_BYTES_MAX: usize = 32_768;
 /// Bytes at the end of a piece that can belong to the empty line after a head.
 const END_BYTES_BEFORE: usize = 3;
 
 thread_local! {
-    /// The response being written. All connections of a thread use the same memory, so it stays in the processor's cache.
+    /// The response being written. All connections of a thread use the same memory, so it stays in the processor's
+    /// cache.
     static RESPONSE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -34,8 +35,8 @@ pub struct FastPathStream<S, H> {
     tracker: FramingTracker,
     /// Responses of hyper that are flushed.
     flushed: u64,
-    /// The rest of a response of the stream, while the client reads slowly. This and the other buffers take no memory while
-    /// they are empty, as on a connection that waits for its next request.
+    /// The rest of a response of the stream, while the client reads slowly. This and the other buffers take no memory
+    /// while they are empty, as on a connection that waits for its next request.
     write_buffer: BytesMut,
     /// A head whose end has not arrived.
     partial_head: BytesMut,
@@ -108,7 +109,8 @@ where
         Ok(Action::PassThrough)
     }
 
-    /// Processes bytes that were read; none at the end of the stream. Returns whether hyper gets these bytes as they are.
+    /// Processes bytes that were read; none at the end of the stream. Returns whether hyper gets these bytes as they
+    /// are.
     ///
     /// # Errors
     /// If a response could not be written.

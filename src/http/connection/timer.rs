@@ -1,5 +1,5 @@
-//! The idle timer: closes a connection if the head of a request takes too long to arrive, or if a kept connection has no
-//! next request.
+//! The idle timer: closes a connection if the head of a request takes too long to arrive, or if a kept connection has
+//! no next request.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -22,9 +22,9 @@ struct IdleTimer {
 }
 
 impl ConnectionTimer {
-    /// A timer that fires `head_timeout` after the connection became idle. hyper does not see requests that are answered
-    /// under it. If there were any when the timer fires, it starts again with all of `head_timeout`; so the connection can
-    /// be idle for up to twice as long.
+    /// A timer that fires `head_timeout` after the connection became idle. hyper does not see requests that are
+    /// answered under it. If there were any when the timer fires, it starts again with all of `head_timeout`; so the
+    /// connection can be idle for up to twice as long.
     pub fn new(head_timeout: Duration, state: Arc<ConnectionState>) -> Self {
         let entry = Mutex::new(Box::pin(tokio::time::sleep(head_timeout)));
         Self(Arc::new(IdleTimer { entry, head_timeout, state }))

@@ -1,5 +1,5 @@
-//! Request bodies. They are checked against the schema that the API document publishes. The check finds all violations, not
-//! only the first.
+//! Request bodies. They are checked against the schema that the API document publishes. The check finds all violations,
+//! not only the first.
 
 use bytes::Bytes;
 use schemars::generate::SchemaSettings;
@@ -91,8 +91,8 @@ fn parse(bytes: &Bytes) -> Result<Value, Violation> {
     }
 }
 
-/// The offset of the byte at which the parser failed, from 0. The parser names it by line and column, both from 1. If the
-/// input ended early, its column is that of the last byte, and the result is the length of the input.
+/// The offset of the byte at which the parser failed, from 0. The parser names it by line and column, both from 1. If
+/// the input ended early, its column is that of the last byte, and the result is the length of the input.
 fn byte_position(bytes: &[u8], error: &serde_json::Error) -> usize {
     let lines = bytes.split(|byte| *byte == b'\n');
     let before: usize = lines.take(error.line().saturating_sub(1)).map(|line| line.len() + 1).sum();

@@ -7,8 +7,8 @@ use http::HeaderMap;
 /// The header in which proxies append the address from which they received a request.
 pub const FORWARDED_FOR: &str = "x-forwarded-for";
 
-/// Finds the client's address. It is that of the peer, unless the peer is a trusted proxy. Then it is the last address in the
-/// header that is not a trusted proxy. Addresses before that one can be forged, and are ignored.
+/// Finds the client's address. It is that of the peer, unless the peer is a trusted proxy. Then it is the last address
+/// in the header that is not a trusted proxy. Addresses before that one can be forged, and are ignored.
 pub fn client_address(peer: IpAddr, headers: &HeaderMap, trusted_proxies: &[IpAddr]) -> IpAddr {
     let mut client = peer.to_canonical();
     let lines = headers.get_all(FORWARDED_FOR).iter().rev().filter_map(|line| line.to_str().ok());

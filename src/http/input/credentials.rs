@@ -5,8 +5,9 @@ use http::header;
 use super::headers::Headers;
 use crate::http::error::Error;
 
-/// Finds the token of a request: in `Authorization: Bearer`, or else in the cookie. A header with another scheme is ignored,
-/// since it may be meant for a proxy. A `Bearer` header without a token is not ignored: the cookie does not count then.
+/// Finds the token of a request: in `Authorization: Bearer`, or else in the cookie. A header with another scheme is
+/// ignored, since it may be meant for a proxy. A `Bearer` header without a token is not ignored: the cookie does not
+/// count then.
 ///
 /// # Errors
 /// [`Error::TokenMissing`].

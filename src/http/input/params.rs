@@ -1,5 +1,5 @@
-//! Reading path and query parameters. The macro `params!` declares the parameters of an operation; `param_types` has their
-//! types.
+//! Reading path and query parameters. The macro `params!` declares the parameters of an operation; `param_types` has
+//! their types.
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -10,8 +10,8 @@ use schemars::{Schema, SchemaGenerator};
 use super::violation::{Violation, ViolationKind};
 use crate::domain::SessionId;
 
-/// Replaces an empty path segment while the router matches, since the router matches no empty segments. It cannot occur in a
-/// request, because paths contain no control characters.
+/// Replaces an empty path segment while the router matches, since the router matches no empty segments. It cannot occur
+/// in a request, because paths contain no control characters.
 pub const EMPTY_SEGMENT: &str = "\u{1}";
 
 /// The parameters of a request before they are parsed.
@@ -131,8 +131,8 @@ pub fn raw_param<'a>(raw: &'a RawParams<'_>, place: &str, name: &str) -> RawValu
     if place == "path" { raw.path(name) } else { raw.query(name) }
 }
 
-/// Declares the parameters in the `path` or the `query` of an operation, as a struct that implements [`Params`]. The doc
-/// comments of the fields are the descriptions in the API document.
+/// Declares the parameters in the `path` or the `query` of an operation, as a struct that implements [`Params`]. The
+/// doc comments of the fields are the descriptions in the API document.
 macro_rules! params {
     ($(#[doc = $about:literal])* $name:ident in $place:literal { $(#[doc = $doc:literal] $field:ident: $type:ty,)* }) => {
         $(#[doc = $about])*

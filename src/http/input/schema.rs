@@ -1,5 +1,5 @@
-//! The check of request bodies. It uses the schemas that the API document publishes, so that the server enforces what it
-//! documents. Each schema is converted once, to a [`BodySchema`].
+//! The check of request bodies. It uses the schemas that the API document publishes, so that the server enforces what
+//! it documents. Each schema is converted once, to a [`BodySchema`].
 
 use serde_json::{Map, Value};
 use uuid::Uuid;
@@ -42,7 +42,8 @@ pub struct Field {
     schema: BodySchema,
 }
 
-/// The location of a value in the body. It is a linked list on the stack, which costs nothing unless there is a violation.
+/// The location of a value in the body. It is a linked list on the stack, which costs nothing unless there is a
+/// violation.
 #[derive(Clone, Copy)]
 enum Loc<'a> {
     Body,
@@ -99,8 +100,8 @@ impl BodySchema {
         }
     }
 
-    /// Checks a body and adds all violations. Also normalizes the body for its type: numeric strings become integers, spellings
-    /// of booleans become booleans, and nulls of optional fields are removed.
+    /// Checks a body and adds all violations. Also normalizes the body for its type: numeric strings become integers,
+    /// spellings of booleans become booleans, and nulls of optional fields are removed.
     pub fn check_body(&self, body: &mut Value, violations: &mut Vec<Violation>) {
         self.check(body, Loc::Body, violations);
     }
@@ -255,8 +256,8 @@ fn check_uuid(value: &mut Value) -> Option<ViolationKind> {
     None
 }
 
-/// Reads an integer, or a string with an integer; `None` for other values and for fractions. A number that does not fit into
-/// 64 bits is read as the nearest one that does.
+/// Reads an integer, or a string with an integer; `None` for other values and for fractions. A number that does not fit
+/// into 64 bits is read as the nearest one that does.
 fn as_integer(value: &Value) -> Option<i64> {
     match value {
         Value::Number(number) => {

@@ -5,8 +5,8 @@ use crate::app::{App, ClientKey};
 use crate::domain::{Refused, ShortCode};
 use crate::http::error::Error;
 
-/// Resolves the short codes in a path to session ids, and returns for each code whether it is known. The rate limiter must
-/// record these results after the rest of the input was found valid, and before the client gets an answer.
+/// Resolves the short codes in a path to session ids, and returns for each code whether it is known. The rate limiter
+/// must record these results after the rest of the input was found valid, and before the client gets an answer.
 ///
 /// # Errors
 /// [`Refused::TooManyGuesses`] if the client has named too many unknown codes, and failures of the store.

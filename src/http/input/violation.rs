@@ -1,5 +1,5 @@
-//! Violations: the errors in the input of a request. Texts and types are those of the contract's framework, which clients
-//! already read in its 422 bodies.
+//! Violations: the errors in the input of a request. Texts and types are those of the contract's framework, which
+//! clients already read in its 422 bodies.
 
 use std::borrow::Cow;
 use std::num::IntErrorKind;
@@ -121,8 +121,8 @@ impl ViolationKind {
         Self { msg: msg.into(), kind: "value_error.list.max_items" }
     }
 
-    /// An object whose names and texts together have more bytes than this maximum. The framework has no such type; this one is
-    /// formed like its others.
+    /// An object whose names and texts together have more bytes than this maximum. The framework has no such type; this
+    /// one is formed like its others.
     pub fn too_many_bytes(bytes_max: u64) -> Self {
         let msg = format!("ensure this value has at most {bytes_max} bytes");
         Self { msg: msg.into(), kind: "value_error.dict.max_bytes" }

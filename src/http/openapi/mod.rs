@@ -196,8 +196,8 @@ fn add_examples(failure: &mut Value, status: StatusCode, operation: &Operation, 
     }
 }
 
-/// Cleans a generated schema for publication. The server omits absent fields and never sends null, so null is removed from
-/// the choices. An enumeration becomes one list, which client generators convert to a type.
+/// Cleans a generated schema for publication. The server omits absent fields and never sends null, so null is removed
+/// from the choices. An enumeration becomes one list, which client generators convert to a type.
 fn clean_schema(schema: &mut Value) {
     if let Ok(as_schema) = <&mut Schema>::try_from(schema) {
         CleanSchema.transform(as_schema);
@@ -239,8 +239,8 @@ impl Transform for CleanSchema {
     }
 }
 
-/// Converts an enumeration whose members have descriptions. It is generated as one constant for each member; the result is a
-/// list of members and a list of descriptions.
+/// Converts an enumeration whose members have descriptions. It is generated as one constant for each member; the result
+/// is a list of members and a list of descriptions.
 fn merge_enum_members(object: &mut Map<String, Value>) {
     let Some(Value::Array(choices)) = object.get("oneOf") else { return };
     let each =

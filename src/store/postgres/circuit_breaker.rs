@@ -5,8 +5,8 @@
 //!
 //! - **closed**: commits are sent. A commit that times out opens the circuit.
 //! - **open**: commits are refused as [`StatementError::Unreachable`].
-//! - **half-open**: one probe commit, which changes nothing, waits for its answer; other commits are still refused. Each
-//!   probe that times out doubles the time limit of the next. The first answer closes the circuit.
+//! - **half-open**: one probe commit, which changes nothing, waits for its answer; other commits are still refused.
+//!   Each probe that times out doubles the time limit of the next. The first answer closes the circuit.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

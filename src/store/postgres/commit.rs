@@ -1,46 +1,47 @@
 //! Commits: one statement, in one round trip, checks every expectation and makes every change, or makes no change.
 //!
-//! **Why this is correct.** A commit locks every key that it concerns, holds all locks at one moment before it ends, and
-//! checks its expectations against the locked rows. So commits that share a key happen one after the other, as if each
-//! ran alone. The statement (`APPLY` in [`sql`](super::sql)) sees the snapshot of its start. It handles later changes by
-//! others as follows:
+//! **Why this is correct.** A commit locks every key that it concerns, holds all locks at one moment before it ends,
+//! and checks its expectations against the locked rows. So commits that share a key happen one after the other, as if
+//! each ran alone. The statement (`APPLY` in [`sql`](super::sql)) sees the snapshot of its start. It handles later
+//! changes by others as follows:
 //!
 //! - *Existing rows* are locked in key order with `FOR UPDATE`. This waits for transactions that change a row, and then
-//!   returns the newest version of the row, or no row if it was deleted. Expectations are checked against these rows, and
-//!   nothing is changed before all of them are locked.
+//!   returns the newest version of the row, or no row if it was deleted. Expectations are checked against these rows,
+//!   and nothing is changed before all of them are locked.
 //! - *An expected version that is absent* never comes back, because no version is used twice. The conflict remains a
 //!   conflict, whatever others have done since.
 //! - *A key that is expected to be absent and is put* is locked by inserting it. The unique index makes the insertion
 //!   wait for other insertions of the same key, and finds a key that the snapshot does not show. That key is not
-//!   overwritten; the statement counts one insertion too few, and fails with a division by zero, which rolls it back. The
-//!   retry sees the key.
+//!   overwritten; the statement counts one insertion too few, and fails with a division by zero, which rolls it back.
+//!   The retry sees the key.
 //! - *A key that is put without an expectation* is locked by inserting or overwriting it.
 //! - *A key that is absent and not put* cannot be locked by this statement. A commit that expects or deletes such a key
-//!   takes the transactional path: a transaction whose statements are sent together, and so need one round trip as well.
-//!   `LOCK` first inserts a placeholder (version 0) for each absent key, `APPLY` then sees a newer snapshot with
-//!   everything locked, and `UNLOCK` deletes the placeholders. No other transaction sees them; one that inserts the same
-//!   key waits for the end.
+//!   takes the transactional path: a transaction whose statements are sent together, and so need one round trip as
+//!   well. `LOCK` first inserts a placeholder (version 0) for each absent key, `APPLY` then sees a newer snapshot with
+//!   everything locked, and `UNLOCK` deletes the placeholders. No other transaction sees them; one that inserts the
+//!   same key waits for the end.
 //!
-//! This holds at READ COMMITTED. It also holds at the higher isolation levels, where databases refuse some commits with a
-//! serialization failure. Serialization failures and deadlocks are retried. A deadlock needs an absent key that was
-//! inserted while other commits were in flight: every commit first locks existing rows in key order, then absent keys in
-//! key order.
+//! This holds at READ COMMITTED. It also holds at the higher isolation levels, where databases refuse some commits with
+//! a serialization failure. Serialization failures and deadlocks are retried. A deadlock needs an absent key that was
+//! inserted while other commits were in flight: every commit first locks existing rows in key order, then absent keys
+//! in key order.
 //!
 //! **If the answer is lost**, the commit may have happened, may not have happened, or may still happen, because the
 //! statement can be delayed on its way to the server. The commit is sent again with the same version:
 //!
 //! - If it has happened, its version is found, and the commit succeeds.
-//! - If it has not happened, it happens now. It cannot happen twice if it changes a key that it expects: the first makes
-//!   the expectation of the second fail for good. The exception is an expected absence, which holds again after the key
-//!   is deleted; connections have a time limit for unsent data, so that an abandoned statement is not delivered that late.
+//! - If it has not happened, it happens now. It cannot happen twice if it changes a key that it expects: the first
+//!   makes the expectation of the second fail for good. The exception is an expected absence, which holds again after
+//!   the key is deleted; connections have a time limit for unsent data, so that an abandoned statement is not delivered
+//!   that late.
 //! - If an expectation fails and the version is not found, then either another commit was first, or others have changed
 //!   everything since. This remains unknown and is returned as [`StoreError::Unsure`].
 //!
 //! A commit that changes no key that it expects is not sent again; the server only looks for its version.
 //!
 //! Commits that share no key may share the statement and its version; see [`commit_batcher`](super::commit_batcher).
-//! Then all of them are applied or none, and each can still be sent alone afterwards, because all of the above holds for
-//! each of them.
+//! Then all of them are applied or none, and each can still be sent alone afterwards, because all of the above holds
+//! for each of them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -247,8 +248,8 @@ impl Inner {
         }
     }
 
-    /// Resolves the unknown outcome of a commit that only deletes: it succeeded if all its keys are absent now. If others
-    /// have deleted them, the result is the same.
+    /// Resolves the unknown outcome of a commit that only deletes: it succeeded if all its keys are absent now. If
+    /// others have deleted them, the result is the same.
     ///
     /// # Errors
     /// [`StoreError::Unsure`] with `cause` if a key has a value or cannot be read.
@@ -419,8 +420,8 @@ impl Committer {
     }
 }
 
-/// Sends all statements of the transaction at once, then waits for the answers. If a statement fails, the server refuses
-/// the statements after it, and the `COMMIT` rolls back.
+/// Sends all statements of the transaction at once, then waits for the answers. If a statement fails, the server
+/// refuses the statements after it, and the `COMMIT` rolls back.
 async fn send_transaction(
     connection: &OpenConnection,
     params: &CommitParams<'_>,

@@ -1,13 +1,13 @@
 //! Shares statements between commits. Commits that arrive while others are in flight share the next statement if they
-//! have no key in common: most of a commit's cost in the database is paid once for each statement. A commit that finds an
-//! idle connection is sent at once.
+//! have no key in common: most of a commit's cost in the database is paid once for each statement. A commit that finds
+//! an idle connection is sent at once.
 //!
 //! A group of commits has one version and is applied as a whole or not at all. If it is not applied:
 //!
 //! - The first commit whose expectation does not hold gets its conflict, and the rest of the group is sent again.
 //! - While the database cannot be reached, the group waits together.
-//! - If the failing commit is not known, or the answer was lost, each commit is sent alone under the same version. If the
-//!   group was applied after all, its version is found then.
+//! - If the failing commit is not known, or the answer was lost, each commit is sent alone under the same version. If
+//!   the group was applied after all, its version is found then.
 
 use std::collections::HashSet;
 use std::sync::Arc;

@@ -21,8 +21,8 @@ pub(super) type TlsStream = <MakeRustlsConnect as MakeTlsConnect<Socket>>::Strea
 type Connected = (Client, Connection<Socket, TlsStream>);
 
 /// Connects to the first host that takes writes. The order is that of the address, and starts with the host at index
-/// `last`, which took writes last: a host that is down may use up its time limit. With `load_balance_hosts=random` in the
-/// address, it starts with a random host.
+/// `last`, which took writes last: a host that is down may use up its time limit. With `load_balance_hosts=random` in
+/// the address, it starts with a random host.
 ///
 /// # Errors
 /// The causes of all hosts, in the order of the attempts.

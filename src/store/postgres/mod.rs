@@ -1,7 +1,7 @@
 //! The store in a PostgreSQL database that several servers share, or in a database with the same wire protocol.
 //!
-//! One table holds the ordered keys. A version is a random number of the commit, stored with every key that the commit puts.
-//! The process caches nothing, so that a read sees every commit of any server that was answered before it.
+//! One table holds the ordered keys. A version is a random number of the commit, stored with every key that the commit
+//! puts. The process caches nothing, so that a read sees every commit of any server that was answered before it.
 
 mod circuit_breaker;
 mod commit;
@@ -64,8 +64,8 @@ impl Postgres {
     /// Opens the store in a database; creates or upgrades the tables.
     ///
     /// # Errors
-    /// [`StoreError::UnknownSchema`] if a newer server has made the tables, [`StoreError::Failed`] if the database cannot
-    /// be reached or used.
+    /// [`StoreError::UnknownSchema`] if a newer server has made the tables, [`StoreError::Failed`] if the database
+    /// cannot be reached or used.
     pub async fn open(settings: PostgresSettings) -> Result<Self, StoreError> {
         let connector = Arc::new(Connector::new(settings));
         migrate(&connector).await?;
@@ -84,8 +84,8 @@ impl Postgres {
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// Opens the store if no server uses it. A server is detected by its connections, whose `application_name` is the one
-    /// in `settings`; the connections of this store get another name.
+    /// Opens the store if no server uses it. A server is detected by its connections, whose `application_name` is the
+    /// one in `settings`; the connections of this store get another name.
     ///
     /// # Errors
     /// [`StoreError::DatabaseInUse`] if a server uses the database; the errors of [`open`](Self::open).

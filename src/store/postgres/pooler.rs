@@ -1,6 +1,6 @@
-//! Detects poolers in front of the database that pool transactions. Session pooling works. Transaction pooling sends each
-//! transaction of a client to any connection of the pool, so that session settings and prepared statements are lost, mostly
-//! without an error.
+//! Detects poolers in front of the database that pool transactions. Session pooling works. Transaction pooling sends
+//! each transaction of a client to any connection of the pool, so that session settings and prepared statements are
+//! lost, mostly without an error.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -18,12 +18,12 @@ pub(super) const ADVICE: &str = "a pooler in front of it gives each transaction 
 
 /// Number of checks. A pooler may assign the same connections again by chance, but hardly in every check.
 const ROUNDS: usize = 3;
-/// How long a transaction stays open while the other client reads. If the pooler has a single connection, that read waits
-/// for the end of the transaction.
+/// How long a transaction stays open while the other client reads. If the pooler has a single connection, that read
+/// waits for the end of the transaction.
 const TRANSACTION_TIME: Duration = Duration::from_millis(250);
 
-/// Checks on `client` and on a second connection that session settings are kept. Accepts the database if the check cannot
-/// be made: if the second connection fails, or the server has no custom settings.
+/// Checks on `client` and on a second connection that session settings are kept. Accepts the database if the check
+/// cannot be made: if the second connection fails, or the server has no custom settings.
 ///
 /// # Errors
 /// [`ADVICE`] if a setting is lost.

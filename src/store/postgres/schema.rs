@@ -7,8 +7,8 @@ use super::retry::Retry;
 use super::statement_error::StatementError;
 use crate::store::StoreError;
 
-/// Each migration turns the schema before it into the next; the first starts from an empty database. A migration must be
-/// safe to repeat, because some databases do not roll back such statements.
+/// Each migration turns the schema before it into the next; the first starts from an empty database. A migration must
+/// be safe to repeat, because some databases do not roll back such statements.
 const MIGRATIONS: [&str; 1] = ["CREATE TABLE IF NOT EXISTS rallypoint_entries (
         key bytea PRIMARY KEY, value bytea NOT NULL, version bigint NOT NULL
     )"];
@@ -26,8 +26,8 @@ const KNOWN: i64 = MIGRATIONS.len() as i64;
 /// A migration has no time limit.
 const REMOVE_TIMEOUT: &str = "SET LOCAL statement_timeout = 0";
 
-/// Creates the tables, or upgrades them. Several servers may do so at once: each waits for the server before it, without
-/// a time limit, and then finds the work done.
+/// Creates the tables, or upgrades them. Several servers may do so at once: each waits for the server before it,
+/// without a time limit, and then finds the work done.
 ///
 /// # Errors
 /// [`StatementError::Permanent`] with [`StoreError::UnknownSchema`] if a newer server has made the tables.

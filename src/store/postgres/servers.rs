@@ -14,8 +14,8 @@ const CHECKS: usize = 10;
 /// Pause between two checks.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Counts the connections with the `application_name` of this one. Leaves out backends that wait for a standby: a server
-/// that has ended may have left them behind.
+/// Counts the connections with the `application_name` of this one. Leaves out backends that wait for a standby: a
+/// server that has ended may have left them behind.
 const COUNT_CONNECTIONS: &str = "SELECT count(*) FROM pg_stat_activity
     WHERE datname = current_database() AND application_name = current_setting('application_name')
         AND wait_event IS DISTINCT FROM 'SyncRep'";

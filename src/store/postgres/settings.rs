@@ -57,8 +57,8 @@ impl PostgresSettings {
     }
 }
 
-/// Parses `postgresql://USER@HOST:PORT,HOST:PORT/DATABASE`. The password is a setting of its own, because a URL is shown
-/// in messages.
+/// Parses `postgresql://USER@HOST:PORT,HOST:PORT/DATABASE`. The password is a setting of its own, because a URL is
+/// shown in messages.
 ///
 /// # Errors
 /// A message about the first mistake. It never contains a password.

@@ -10,8 +10,8 @@ const PLANNER_SETTINGS: [&str; 3] =
 
 /// Applies a commit if its expectations hold; see [`commit`](super::commit).
 ///
-/// Parameters: `$1` expected keys, `$2` their versions, `$3` every key of the commit, `$4` keys to put, `$5` their values,
-/// `$6` keys that are expected to be absent, `$7` keys to delete, `$8` the version of the commit.
+/// Parameters: `$1` expected keys, `$2` their versions, `$3` every key of the commit, `$4` keys to put, `$5` their
+/// values, `$6` keys that are expected to be absent, `$7` keys to delete, `$8` the version of the commit.
 ///
 /// Columns: whether the commit was applied before, the ordinal (from 1) of the first expectation that does not hold,
 /// whether every key to delete is locked. The statement fails with a division by zero if a key exists that was absent
@@ -56,17 +56,17 @@ ON CONFLICT (key) DO UPDATE SET version = rallypoint_entries.version WHERE rally
 /// Deletes the placeholders. Parameters: `$1` the keys.
 const UNLOCK: &str = "DELETE FROM rallypoint_entries WHERE key = ANY ($1::bytea[]) AND version = 0";
 
-/// Reads values that do not have the known version. Parameters: `$1` keys, `$2` their known versions or null. Columns: the
-/// ordinal of a key (from 1), and its version and value, both null if it is absent. A key that has the known version has
-/// no row, so that a poll of an unchanged value transfers nothing.
+/// Reads values that do not have the known version. Parameters: `$1` keys, `$2` their known versions or null. Columns:
+/// the ordinal of a key (from 1), and its version and value, both null if it is absent. A key that has the known
+/// version has no row, so that a poll of an unchanged value transfers nothing.
 const READ: &str = "
 SELECT known.ordinal, entry.version, entry.value
 FROM unnest($1::bytea[], $2::bigint[]) WITH ORDINALITY AS known (key, version, ordinal)
 LEFT JOIN rallypoint_entries AS entry ON entry.key = known.key
 WHERE entry.version IS DISTINCT FROM known.version";
 
-/// Reads ranges. Parameters: `$1` first keys (included), `$2` end keys (excluded), `$3` the limit of each range. Columns:
-/// the ordinal of a range (from 1), and the key, version and value of an entry, in key order.
+/// Reads ranges. Parameters: `$1` first keys (included), `$2` end keys (excluded), `$3` the limit of each range.
+/// Columns: the ordinal of a range (from 1), and the key, version and value of an entry, in key order.
 const SCAN: &str = "
 SELECT range.ordinal, entry.key, entry.version, entry.value
 FROM unnest($1::bytea[], $2::bytea[]) WITH ORDINALITY AS range (first, beyond, ordinal), LATERAL (
@@ -79,8 +79,8 @@ ORDER BY range.ordinal, entry.key";
 const SCAN_TO_END: &str = "
 SELECT key, version, value FROM rallypoint_entries WHERE key >= $1::bytea ORDER BY key LIMIT $2::bigint";
 
-/// Reads a page: entries from a key on, up to and including the one that reaches the byte limit. Parameters: `$1` the first
-/// key, `$2` the most entries, `$3` the byte limit of keys and values.
+/// Reads a page: entries from a key on, up to and including the one that reaches the byte limit. Parameters: `$1` the
+/// first key, `$2` the most entries, `$3` the byte limit of keys and values.
 const PAGE: &str = "
 SELECT key, version, value FROM (
     SELECT key, version, value, sum(octet_length(key) + octet_length(value)) OVER (ORDER BY key) AS bytes

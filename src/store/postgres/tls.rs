@@ -9,8 +9,8 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-/// The TLS configuration of connections. The parameter `sslmode` of the address decides whether TLS is used. With TLS, the
-/// server's certificate is always verified, including its host name.
+/// The TLS configuration of connections. The parameter `sslmode` of the address decides whether TLS is used. With TLS,
+/// the server's certificate is always verified, including its host name.
 #[derive(Clone)]
 pub struct PostgresTls(pub(super) MakeRustlsConnect);
 

@@ -1,4 +1,5 @@
-//! The API behind a listener, for tests of what shows only on a connection: bytes, slow clients, and closed connections.
+//! The API behind a listener, for tests of what shows only on a connection: bytes, slow clients, and closed
+//! connections.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

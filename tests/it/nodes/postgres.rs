@@ -1,5 +1,5 @@
-//! The guarantees of a shared store beyond those of every backend: commits of several servers happen one after the other,
-//! and no commit is lost or made twice when connections break.
+//! The guarantees of a shared store beyond those of every backend: commits of several servers happen one after the
+//! other, and no commit is lost or made twice when connections break.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -137,8 +137,8 @@ async fn puts_of_two_commits_do_not_mix() {
     .await;
 }
 
-/// Commits two batches that both put the key `a`, the second while the first waits: both statements have started, and so
-/// do not see each other, before either can lock `a`.
+/// Commits two batches that both put the key `a`, the second while the first waits: both statements have started, and
+/// so do not see each other, before either can lock `a`.
 async fn commit_overlapping(first: Batch, second: Batch) -> (Postgres, [Result<Version, CommitError>; 2]) {
     let (database, stores) = two_stores().await;
     put(&stores[0], "a", "0").await;

@@ -1,7 +1,8 @@
-//! Two builds on one database, as during a rolling upgrade: this one, and a newer one that stores more fields. They change one
-//! session in turn, and no field is lost.
+//! Two builds on one database, as during a rolling upgrade: this one, and a newer one that stores more fields. They
+//! change one session in turn, and no field is lost.
 //!
-//! The newer build is played by the test: it reads and writes stored sessions as MessagePack, without this build's types.
+//! The newer build is played by the test: it reads and writes stored sessions as MessagePack, without this build's
+//! types.
 
 use rallypoint::domain::SessionId;
 use rallypoint::records::keys;
@@ -44,8 +45,8 @@ fn extended(session: &mut Value) -> Vec<&mut Vec<(Value, Value)>> {
 }
 
 impl NewerNode {
-    /// Reads the session, checks that it finds what it wrote last, and changes it. `others_have_added`: how many players came
-    /// by other builds meanwhile, and have no field yet.
+    /// Reads the session, checks that it finds what it wrote last, and changes it. `others_have_added`: how many
+    /// players came by other builds meanwhile, and have no field yet.
     async fn change(&mut self, others_have_added: usize) {
         let key = keys::session(&self.id);
         let entry = self.store.get(&key).await.unwrap().expect("the session is stored");

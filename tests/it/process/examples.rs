@@ -1,4 +1,5 @@
-//! The programs in `examples/` against the real binary. A test is skipped if this machine lacks the program's interpreter.
+//! The programs in `examples/` against the real binary. A test is skipped if this machine lacks the program's
+//! interpreter.
 
 use std::process::Stdio;
 

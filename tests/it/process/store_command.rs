@@ -25,7 +25,8 @@ async fn copies(from: &str, to: &str) -> Finished {
     run(rallypoint(&["store", "copy", "--from", from, "--to", to])).await
 }
 
-/// Checks that a command failed, and printed one line of error that starts with `why`, and nothing else. Returns the line.
+/// Checks that a command failed, and printed one line of error that starts with `why`, and nothing else. Returns the
+/// line.
 #[track_caller]
 fn refused(finished: Finished, why: &str) -> String {
     let Finished { stdout, stderr, .. } = finished.expect(1);

@@ -1,8 +1,8 @@
-//! Limits of connections: heads, bodies and responses that are too large or too slow, too many connections, and bytes that
-//! are not HTTP. Each connection ends in a defined way, and the server continues.
+//! Limits of connections: heads, bodies and responses that are too large or too slow, too many connections, and bytes
+//! that are not HTTP. Each connection ends in a defined way, and the server continues.
 //!
-//! Tests of timeouts use tokio's paused clock, which advances only while every task waits. The timeouts are the real ones
-//! and take no time.
+//! Tests of timeouts use tokio's paused clock, which advances only while every task waits. The timeouts are the real
+//! ones and take no time.
 
 use std::time::Duration;
 
@@ -207,7 +207,8 @@ async fn connections_beyond_the_limit_get_503_and_are_closed() {
         refused.refused(503, "too_many_connections");
         wire.ends().await;
     }
-    // A connection without a request is closed after a second. Of very many connections, some are closed without a response.
+    // A connection without a request is closed after a second. Of very many connections, some are closed without a
+    // response.
     let mut crowd = Vec::new();
     for _ in 0..REFUSALS_AT_ONCE {
         crowd.push(listener.connect().await);

@@ -1,5 +1,5 @@
-//! The fast path of Get Platform Session Info and Get Session: when it answers, when it must decline, and that it answers as
-//! the normal path does. Every request is tried in both places of the fast path, which must agree.
+//! The fast path of Get Platform Session Info and Get Session: when it answers, when it must decline, and that it
+//! answers as the normal path does. Every request is tried in both places of the fast path, which must agree.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! The fast path under hyper, on real connections: it answers between requests only, in whatever pieces these arrive, and
-//! keeps their order, their framing, and the limits of a connection.
+//! The fast path under hyper, on real connections: it answers between requests only, in whatever pieces these arrive,
+//! and keeps their order, their framing, and the limits of a connection.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -295,8 +295,8 @@ fn count_by_path(metrics: &str, path: &str) -> u64 {
     metrics.lines().find_map(|line| line.strip_prefix(&name)).unwrap().parse().unwrap()
 }
 
-/// Starts a server with these environment variables and polls a session twice. Returns the headers of the last response,
-/// and the server's metrics.
+/// Starts a server with these environment variables and polls a session twice. Returns the headers of the last
+/// response, and the server's metrics.
 async fn poll_a_server_with(variables: &[(&str, &str)]) -> (HeaderMap, String) {
     const PAGE: &str = "https://tools.example.com";
     let dir = TempDir::new().unwrap();
