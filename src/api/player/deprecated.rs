@@ -8,7 +8,7 @@ use serde::Deserialize;
 use crate::api::player::join::{PlayerIdInSessionPath, player_of_id, updated};
 use crate::api::policies;
 use crate::api::wire::player::PlayerUpdated;
-use crate::api::wire::{CustomDataBody, team_index};
+use crate::api::wire::{CustomDataBody, requested_team, team_index};
 use crate::app::join::join_rules;
 use crate::app::{App, CachedSession, Update};
 use crate::auth::{Caller, Denied};
@@ -30,7 +30,7 @@ pub struct AnyUpdateRequest {
     #[serde(default)]
     #[schemars(with = "Status", extend("default" = "member"))]
     status: Option<Status>,
-    /// Index of the player's team.
+    /// Index of the player's team. A player who joins with 0 gets the team of their invite, else the first team with a free slot.
     team_id: Option<u64>,
     /// Custom data of the player. Empty data does not change it.
     #[serde(default)]
@@ -113,6 +113,7 @@ async fn change_any(
     let (actor, player) = (caller.actor(), path.player_uuid);
     let AnyUpdateRequest { status, team_id, custom_data: CustomDataBody(custom_data), overflow_action } =
         request;
+    let joiner = on_behalf(caller, player, team_id.and_then(requested_team), &custom_data);
     let team_id = team_id.map(team_index);
     let invite = Invite {
         reserve: status == Some(Status::Reserved),
@@ -124,7 +125,6 @@ async fn change_any(
         now: app.clock.now(),
     };
     let (rules, catalog) = (join_rules(app), app.catalog());
-    let joiner = on_behalf(caller, player, team_id, &custom_data);
     let rule = move |session: &mut Session| {
         match status {
             Some(Status::Invited | Status::Reserved) => {

@@ -65,7 +65,7 @@ pub async fn create_or_join(
 }
 
 /// Converts the request to the input of the join rules. Without `player`, the fields at the top level describe the
-/// client, and the player goes to team 0.
+/// client, and the player requests no team.
 fn joiner(caller: &Caller, request: CreateOrJoinRequest) -> Result<Joiner, Error> {
     let player = caller.require_player()?;
     if let Some(player_request) = request.player {
@@ -79,7 +79,7 @@ fn joiner(caller: &Caller, request: CreateOrJoinRequest) -> Result<Joiner, Error
         player,
         player_id: caller.token().player_id,
         client: Some(client),
-        team_id: Some(0),
+        team_id: None,
         custom_data: None,
         password: request.password,
         friend: None,

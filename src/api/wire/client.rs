@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::api::wire::{CustomDataBody, PlatformNumber, team_index};
+use crate::api::wire::{CustomDataBody, PlatformNumber, requested_team};
 use crate::auth::Caller;
 use crate::domain::client::{Client, CrossplayPreferences, DeviceType, Input};
 use crate::domain::session::Status;
@@ -41,7 +41,7 @@ pub struct JoinRequest {
     pub client_version: String,
     /// Platform and input device of the player.
     pub client_settings: ClientSettings,
-    /// Index of the requested team.
+    /// Index of the requested team. With 0, the player gets the team of their invite, else the first team with a free slot.
     pub team_id: u64,
     /// Crossplay preferences. If they are absent, the player accepts everyone.
     pub crossplay_preferences: Option<CrossplayPreferences>,
@@ -92,7 +92,7 @@ impl JoinRequest {
             player,
             player_id: own_token.and_then(|token| token.player_id),
             client: Some(client(claimed, version, &self.client_settings, crossplay, loc)?),
-            team_id: Some(team_index(self.team_id)),
+            team_id: requested_team(self.team_id),
             custom_data: Some(self.custom_data.0),
             password: self.password,
             friend: self.friend_uuid.map(PlayerUuid),

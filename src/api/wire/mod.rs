@@ -58,6 +58,12 @@ impl JsonSchema for PlatformNumber {
 /// A JSON object with arbitrary names, in the order of these names.
 pub type Named<T> = BTreeMap<String, T>;
 
+/// The team that a join requests. Published clients send 0, the contract's default, with every join, so 0 requests no
+/// team.
+pub fn requested_team(team_id: u64) -> Option<usize> {
+    (team_id > 0).then(|| team_index(team_id))
+}
+
 /// Converts a `team_id` of a request to an index. A number that does not fit is the index of no team, like
 /// `usize::MAX`.
 pub fn team_index(team_id: u64) -> usize {

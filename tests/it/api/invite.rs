@@ -189,7 +189,9 @@ async fn the_overflow_action_decides_when_the_team_is_full() {
         status_and_team("member", 0),
         "the slot is reserved for bob"
     );
-    server.player().joins(&session).await.refused(403, "team_full");
+    let carol = server.player();
+    assert_eq!(carol.joins(&session).await.expect(200).status_and_team(), status_and_team("member", 1));
+    server.player().joins(&session).await.refused(403, "session_full");
 }
 
 #[tokio::test]

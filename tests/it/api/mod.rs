@@ -6,6 +6,8 @@ mod browser;
 mod config;
 /// CORS: which web pages of other origins may call.
 mod cors;
+/// The team of a player who joins without asking for one.
+mod default_team;
 /// The deprecated operations that published clients still use.
 mod deprecated;
 /// Requesting, changing, allocating and ending an instance.

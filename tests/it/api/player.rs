@@ -97,10 +97,12 @@ async fn a_join_needs_a_free_slot_on_an_existing_team() {
     let alice = server.player();
     let session = alice.creates("game").await;
     let second_team = json!({"team_id": 1});
-    server.player().joins(&session).await.refused(403, "team_full");
     join_with(&server.player(), &session, &json!({"team_id": 2})).await.refused(404, "team_not_found");
     join_with(&server.player(), &session, &second_team).await.expect(200);
     join_with(&server.player(), &session, &second_team).await.refused(403, "session_full");
+    server.player().joins(&session).await.refused(403, "session_full");
+    alice.patch(&format!("/v1/session/{session}/team/0"), &json!({"max_size": 2})).await.expect(200);
+    join_with(&server.player(), &session, &second_team).await.refused(403, "team_full");
 }
 
 #[tokio::test]

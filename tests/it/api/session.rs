@@ -67,14 +67,17 @@ async fn the_template_decides_whether_players_may_create() {
 
 #[tokio::test]
 async fn create_or_join_joins_the_oldest_open_session_with_a_free_slot() {
-    let server = Server::with(|config| config.templates.get_mut("game").unwrap().players_per_team = 1);
+    let server = Server::with(|config| {
+        let game = config.templates.get_mut("game").unwrap();
+        (game.num_teams, game.players_per_team) = (1, 1);
+    });
     let (alice, bob, carol) = (server.player(), server.player(), server.player());
     let first = alice.creates("game").await;
-    // The first team is full, so a new session is created.
+    // The session is full, so a new session is created.
     let second = bob.creates("game").await;
     assert_ne!(first, second);
     alice.leaves(&first).await.expect(204);
-    let mut grown = json!({"teams": [{"max_size": 2}, {}]});
+    let mut grown = json!({"teams": [{"max_size": 2}]});
     bob.patch(&format!("/v1/session/{second}"), &grown).await.expect(200);
     assert_eq!(carol.creates("game").await, second);
     grown["joinable"] = json!(false);

@@ -35,13 +35,18 @@ impl Joiner {
             player,
             player_id: own.and_then(|own| own.player_id),
             client: Some(GameClient { platform, ..join_body.client }),
-            team: Some(join_body.team),
+            team: requested_team(join_body.team),
             data: Some(join_body.data.clone()),
             password: join_body.password,
             friend: join_body.friend,
             through: None,
         }
     }
+}
+
+/// The team that a join requests: 0 requests none.
+pub fn requested_team(team: usize) -> Option<usize> {
+    Some(team).filter(|team| *team > 0)
 }
 
 fn accepts(wanted: &GameClient, other: &GameClient) -> bool {

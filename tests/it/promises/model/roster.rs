@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::answer::{Answer, ExpectedAnswer, ExpectedEtag, players_answer};
 use super::invites::Invite;
-use super::join_paths::Joiner;
+use super::join_paths::{Joiner, requested_team};
 use super::setup::Setup;
 use super::state::{Caller, Data, Entry, Model, Refusal, Session};
 use super::step::{InviteOptions, PathForm, Right, Status, Step};
@@ -166,7 +166,7 @@ impl Model {
                     player,
                     player_id: own.and_then(|own| own.player_id),
                     client: None,
-                    team: options.team,
+                    team: options.team.and_then(requested_team),
                     data: Some(options.data.clone()).filter(|data| !data.is_empty()),
                     password: None,
                     friend: None,
