@@ -2,7 +2,7 @@
 //! a run.
 
 use std::sync::{
-    Arc, Mutex, PoisonError,
+    Arc, LazyLock, Mutex, PoisonError,
     atomic::{AtomicI64, Ordering},
 };
 use std::time::{Duration, Instant};
@@ -15,17 +15,40 @@ use uuid::Uuid;
 pub enum Clock {
     /// The clock of the machine.
     System,
-    /// A clock for tests, in milliseconds since the epoch. It stands still until a test advances it.
-    Manual(Arc<AtomicI64>),
+    /// A clock for tests. It stands still until a test advances it.
+    Manual(Arc<ManualClock>),
 }
+
+/// The time of a [`Clock::Manual`].
+#[derive(Debug)]
+pub struct ManualClock {
+    /// The wall clock, in milliseconds since the epoch.
+    now_ms: AtomicI64,
+    /// The monotonic clock, in milliseconds since the start.
+    up_ms: AtomicI64,
+}
+
+/// A moment, by two clocks. The wall clock can be set, forward and back. The monotonic clock cannot, but it can stand
+/// still while the machine sleeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClockReading {
+    /// The wall clock: milliseconds since the epoch.
+    pub now_ms: i64,
+    /// The monotonic clock: milliseconds since the start of the process.
+    pub up_ms: i64,
+}
+
+/// The zero of the monotonic clock.
+static STARTED: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 impl Clock {
     /// A clock for tests, set to `start`.
     pub fn manual(start: Timestamp) -> Self {
-        Self::Manual(Arc::new(AtomicI64::new(start.as_millisecond())))
+        let now_ms = AtomicI64::new(start.as_millisecond());
+        Self::Manual(Arc::new(ManualClock { now_ms, up_ms: AtomicI64::new(0) }))
     }
 
-    /// Milliseconds since the epoch.
+    /// The wall clock: milliseconds since the epoch.
     pub fn now_ms(&self) -> i64 {
         match self {
             #[allow(
@@ -36,8 +59,22 @@ impl Clock {
                 let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
                 since.map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
             }
-            Self::Manual(ms) => ms.load(Ordering::Acquire),
+            Self::Manual(clock) => clock.now_ms.load(Ordering::Acquire),
         }
+    }
+
+    /// The monotonic clock: milliseconds since the start of the process. Use it for everything that is neither stored
+    /// nor shown: nobody can set it.
+    pub fn up_ms(&self) -> i64 {
+        match self {
+            Self::System => i64::try_from(STARTED.elapsed().as_millis()).unwrap_or(i64::MAX),
+            Self::Manual(clock) => clock.up_ms.load(Ordering::Acquire),
+        }
+    }
+
+    /// The current time by both clocks.
+    pub fn read(&self) -> ClockReading {
+        ClockReading { now_ms: self.now_ms(), up_ms: self.up_ms() }
     }
 
     /// The time, in whole milliseconds. Stored times and times in replies have this precision as well.
@@ -47,8 +84,18 @@ impl Clock {
 
     /// Advances a manual clock. Does nothing to a system clock.
     pub fn advance(&self, by: Duration) {
-        if let Self::Manual(ms) = self {
-            ms.fetch_add(i64::try_from(by.as_millis()).unwrap_or(i64::MAX), Ordering::AcqRel);
+        if let Self::Manual(clock) = self {
+            let by_ms = i64::try_from(by.as_millis()).unwrap_or(i64::MAX);
+            clock.up_ms.fetch_add(by_ms, Ordering::AcqRel);
+            clock.now_ms.fetch_add(by_ms, Ordering::AcqRel);
+        }
+    }
+
+    /// Sets the wall clock of a manual clock forward, or back if `by_ms` is negative. The monotonic clock does not
+    /// move. Does nothing to a system clock.
+    pub fn step(&self, by_ms: i64) {
+        if let Self::Manual(clock) = self {
+            clock.now_ms.fetch_add(by_ms, Ordering::AcqRel);
         }
     }
 

@@ -107,6 +107,8 @@ impl PollFastPath {
         let caller = row.policy.admit(token).ok()?;
         let cached = poll.cached(app, now_ms)?;
         let document = poll.document(app, &caller, &cached)?;
+        // With a wrong clock no read counts as a use, which the normal path tells the client.
+        app.sessions.store().require_right_clock().ok()?;
         let must_keep = matches!(poll, Poll::Session { refresh: true, .. });
         if must_keep && !app.sessions.keep_alive_in_memory(&cached) {
             return None;

@@ -33,7 +33,7 @@ pub struct RateLimiter {
 /// The wrong codes of a client key in the current window.
 #[derive(Clone, Copy)]
 struct WrongCodes {
-    /// The start of the window, in milliseconds since the epoch.
+    /// The start of the window, by [`Clock::up_ms`](crate::env::Clock::up_ms).
     since_ms: i64,
     count: u32,
 }
@@ -45,9 +45,10 @@ impl Default for RateLimiter {
 }
 
 impl RateLimiter {
-    /// Whether the client key may try another code. Called before the lookup of the code, to save the lookup.
-    pub fn allows(&self, client_key: ClientKey, now_ms: i64) -> bool {
-        current(&self.lock(), client_key, now_ms).count < WRONG_MAX
+    /// Whether the client key may try another code. Called before the lookup of the code, to save the lookup. Times are
+    /// those of the monotonic clock: setting the wall clock neither locks a client out nor allows more guesses.
+    pub fn allows(&self, client_key: ClientKey, up_ms: i64) -> bool {
+        current(&self.lock(), client_key, up_ms).count < WRONG_MAX
     }
 
     /// Records the result of a lookup, before the reply to the client. A wrong code counts; a right one does not. The
@@ -57,9 +58,9 @@ impl RateLimiter {
     /// # Errors
     /// [`Refused::TooManyGuesses`] if the client key has used up its wrong codes. Then the client must not learn
     /// whether the code was right.
-    pub fn record(&self, client_key: ClientKey, is_right: bool, now_ms: i64) -> Result<(), Refused> {
+    pub fn record(&self, client_key: ClientKey, is_right: bool, up_ms: i64) -> Result<(), Refused> {
         let mut counts = self.lock();
-        let wrong_codes = current(&counts, client_key, now_ms);
+        let wrong_codes = current(&counts, client_key, up_ms);
         if wrong_codes.count >= WRONG_MAX {
             return Err(Refused::TooManyGuesses);
         }
@@ -75,11 +76,11 @@ impl RateLimiter {
 }
 
 /// The count of a client key; a new window with no wrong code if there is none or it is over.
-fn current(counts: &Cache<ClientKey, WrongCodes>, client_key: ClientKey, now_ms: i64) -> WrongCodes {
+fn current(counts: &Cache<ClientKey, WrongCodes>, client_key: ClientKey, up_ms: i64) -> WrongCodes {
     let window_ms = i64::try_from(WINDOW.as_millis()).unwrap_or(i64::MAX);
     match counts.get(&client_key) {
-        Some(wrong_codes) if now_ms - wrong_codes.since_ms < window_ms => *wrong_codes,
-        _ => WrongCodes { since_ms: now_ms, count: 0 },
+        Some(wrong_codes) if up_ms - wrong_codes.since_ms < window_ms => *wrong_codes,
+        _ => WrongCodes { since_ms: up_ms, count: 0 },
     }
 }
 

@@ -8,8 +8,9 @@ use crate::auth::{Caller, Permission};
 /// session. The reads of other callers have no effect.
 ///
 /// # Errors
-/// Errors of the store and [`Failure::Contended`], if the deadline of the session was so near that the new one had to
-/// be stored first.
+/// [`StoreError::ClockSkew`](crate::store::StoreError::ClockSkew) if the read has an effect and this node knows that
+/// its clock is wrong: the effect would come at a wrong time. Errors of the store and [`Failure::Contended`], if the
+/// deadline of the session was so near that the new one had to be stored first.
 pub async fn touch(
     app: &App,
     caller: &Caller,
@@ -17,9 +18,13 @@ pub async fn touch(
     keeps_alive: bool,
 ) -> Result<(), Failure> {
     let player = caller.player();
+    let is_in_session = player.is_some_and(|player| cached.session.players.contains_key(&player));
+    let keeps_alive = keeps_alive && (is_in_session || caller.may(Permission::ReadAny));
+    if is_in_session || keeps_alive {
+        app.sessions.store().require_right_clock()?;
+    }
     app.presence.heartbeat(player, cached);
-    let is_in_session = || player.is_some_and(|player| cached.session.players.contains_key(&player));
-    if keeps_alive && (caller.may(Permission::ReadAny) || is_in_session()) {
+    if keeps_alive {
         app.sessions.keep_alive(cached).await?;
     }
     Ok(())

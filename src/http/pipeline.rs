@@ -354,7 +354,7 @@ impl Pipeline {
         let mut handler = operation.start(&self.app, caller, &raw_params, &body)?;
         // Unknown codes count only now, after invalid input was refused. The handler runs only when it is polled below.
         for is_known in code_lookups? {
-            self.app.short_code_limiter.record(client_key, is_known, self.app.clock.now_ms())?;
+            self.app.short_code_limiter.record(client_key, is_known, self.app.clock.up_ms())?;
         }
         // A handler that finds everything in memory is ready at the first poll and needs no timer.
         let first_poll = poll_fn(|context| Poll::Ready(handler.as_mut().poll(context))).await;

@@ -13,6 +13,7 @@
 //! b <type> 00 <listing number, u64 big-endian> the listing, JSON                 index entry of the session
 //! w <session id>                              (empty)                            index entry: something can time out
 //! h <session id>                              presence record, JSON              written by all nodes; deleted with the session
+//! T                                           last step of the clock, i64 ms     written after a step; never deleted
 //! n                                           next listing number, u64           reserved by nodes in blocks
 //! i <player id, i64 big-endian>               player uuid, 16 bytes              from tokens of players; never deleted
 //! o <type> 00 <created ms, i64 big-endian> <session id> (empty)                  index entry: open sessions, oldest first
@@ -41,6 +42,7 @@ const PLAYER_OF_ID: u8 = b'i';
 const SHORT_CODE: u8 = b'c';
 const ALLOCATION: u8 = b'a';
 const LISTING: u8 = b'b';
+const CLOCK_STEP: u8 = b'T';
 const WATCHED: u8 = b'w';
 const LAST_SEEN: u8 = b'h';
 const NEXT_LISTING_NUMBER: u8 = b'n';
@@ -97,6 +99,11 @@ pub fn due(deadline_ms: i64, id: &SessionId) -> Key {
 /// The range of the queue with all deadlines up to `now_ms`: start, and end (excluded).
 pub fn due_until(now_ms: i64) -> (Key, Key) {
     (vec![DUE], key(DUE, &[&sortable(now_ms.saturating_add(1))]))
+}
+
+/// The range of the queue with all deadlines after `ms`: start, and end (excluded).
+pub fn due_after(ms: i64) -> (Key, Key) {
+    (due_until(ms).1, vec![DUE + 1])
 }
 
 /// The deadline, in milliseconds since the epoch, and the session of an entry in the queue.
@@ -215,6 +222,11 @@ pub fn parse_watched(key: &[u8]) -> Option<SessionId> {
 /// The key of a session's presence record.
 pub fn last_seen(id: &SessionId) -> Key {
     key(LAST_SEEN, &[id.as_str().as_bytes()])
+}
+
+/// The key of the last step of the wall clock.
+pub fn clock_step() -> Key {
+    vec![CLOCK_STEP]
 }
 
 /// The key of the next free listing number.

@@ -37,6 +37,17 @@ impl LastSeen {
         };
     }
 
+    /// Moves times after `now_ms` to `now_ms`: they were noted before the clock was set back. Reports with such times
+    /// start again.
+    pub fn forget_future(&mut self, now_ms: i64) {
+        for heartbeat_ms in self.heartbeat_ms.values_mut() {
+            *heartbeat_ms = (*heartbeat_ms).min(now_ms);
+        }
+        if let Some((_, reports)) = &mut self.reports {
+            reports.forget_future(now_ms);
+        }
+    }
+
     /// The stored form: JSON.
     pub fn encode(&self) -> Bytes {
         Document::render(self)
@@ -123,6 +134,18 @@ mod tests {
         };
         let expected = report(&[0, 10_000, 20_000, 30_000]);
         assert_eq!(merged(report(&[0, 20_000]), report(&[0, 10_000, 30_000])), expected);
+    }
+
+    #[test]
+    fn times_in_the_future_are_moved_to_now() {
+        let mut record = heartbeats(&[(ALICE, 1_000), (BOB, 90_000)]);
+        record.reports = reported("a", 90_000).reports;
+        record.forget_future(2_000);
+        assert_eq!(record.heartbeat_ms, heartbeats(&[(ALICE, 1_000), (BOB, 2_000)]).heartbeat_ms);
+        let mut reports = record.reports.unwrap().1;
+        assert_eq!(reports.last_ms(), 2_000);
+        reports.add(Health::Healthy, 2_000, &RULES);
+        assert!(!reports.have_timed_out(61_999, 0, &RULES) && reports.have_timed_out(62_000, 0, &RULES));
     }
 
     #[test]

@@ -114,6 +114,20 @@ pub fn decode_deadline(id: &SessionId, value: &[u8]) -> Result<i64, StoreError> 
     ms.map_err(|_| StoreError::Corrupt(format!("the deadline of session {id}")))
 }
 
+/// Encodes the time of a step of the wall clock, in milliseconds since the epoch.
+pub fn encode_clock_step(step_ms: i64) -> Vec<u8> {
+    step_ms.to_be_bytes().to_vec()
+}
+
+/// Decodes the time of a step of the wall clock, in milliseconds since the epoch.
+///
+/// # Errors
+/// [`StoreError::Corrupt`] if the value is not 8 bytes long.
+pub fn decode_clock_step(value: &[u8]) -> Result<i64, StoreError> {
+    let ms = value.try_into().map(i64::from_be_bytes);
+    ms.map_err(|_| StoreError::Corrupt("the last step of the clock".into()))
+}
+
 /// Encodes the next free listing number.
 pub fn encode_listing_number(number: u64) -> Vec<u8> {
     number.to_be_bytes().to_vec()
@@ -163,6 +177,7 @@ mod tests {
         let id = SessionId::parse("s").unwrap();
         for deadline_ms in [i64::MIN, -1, 0, 1_795_521_600_125, i64::MAX] {
             assert_eq!(decode_deadline(&id, &encode_deadline(deadline_ms)), Ok(deadline_ms));
+            assert_eq!(decode_clock_step(&encode_clock_step(deadline_ms)), Ok(deadline_ms));
         }
         for number in [0, 1, u64::MAX] {
             assert_eq!(decode_listing_number(&encode_listing_number(number)), Ok(number));
@@ -179,6 +194,7 @@ mod tests {
                 Membership::decode(bytes).err(),
                 Listed::decode(bytes).err(),
                 decode_deadline(&id, bytes).err(),
+                decode_clock_step(bytes).err(),
                 decode_listing_number(bytes).err(),
                 decode_player(bytes).err(),
                 decode_session_id(bytes).err(),

@@ -84,7 +84,7 @@ async fn check_store(app: &App) -> Result<(), StoreError> {
     store.check_writable()?;
     // Any key tests the store; this one has a small value.
     store.get(&keys::next_listing_number()).await?;
-    let checked = store.check_clock(|| app.clock.now_ms()).await;
+    let checked = app.sessions.check_clock().await;
     if let Err(error @ StoreError::ClockSkew { .. }) = &checked {
         tracing::warn!(%error, "the clock is off");
     }

@@ -90,6 +90,7 @@ pub async fn start(config: &Config, expose_development_key: bool) -> Result<Serv
     let app =
         new_app(config, store.clone(), verifier_keys, Clock::System, Entropy::System, Arc::clone(&metrics));
     let app = Arc::new(app);
+    app.sessions.resume_clock_steps().await.map_err(StartError::of)?;
     app.presence.watch_stored().await.map_err(StartError::of)?;
 
     readiness.set_ready(Arc::clone(&app));

@@ -263,6 +263,17 @@ impl Store {
         }
     }
 
+    /// Whether the last [`check_clock`](Self::check_clock) found this machine's clock right. Cheap: it compares a number.
+    ///
+    /// # Errors
+    /// [`StoreError::ClockSkew`] if the clocks differed by more than the setting allows. Then every commit fails so.
+    pub fn require_right_clock(&self) -> Result<(), StoreError> {
+        match self {
+            Self::Memory(_) | Self::Embedded(_) => Ok(()),
+            Self::Postgres(postgres) => postgres.require_right_clock(),
+        }
+    }
+
     /// Finishes the commits in progress and closes the files or connections. Afterwards every method returns
     /// [`StoreError::Closed`]. A store in memory stays open.
     ///

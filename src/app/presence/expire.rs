@@ -23,6 +23,7 @@ impl Presence {
     /// # Errors
     /// The worst failure; see [`Failure::worse`].
     pub async fn expire_inactive(&self) -> Result<(), Failure> {
+        self.note_clock_steps();
         let now_ms = self.clock.now_ms();
         let mut result = Ok(());
         for due in self.table.take_due(now_ms).chunks(CHECKED_AT_ONCE) {

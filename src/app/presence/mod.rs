@@ -54,14 +54,16 @@ impl Presence {
     /// Notes a health report of an instance. Returns the health that follows from all reports.
     ///
     /// # Errors
-    /// With several nodes: errors of the store; [`Failure::Contended`] if other nodes keep changing the presence
-    /// record.
+    /// With several nodes: errors of the store, also if this node's clock is wrong; [`Failure::Contended`] if other
+    /// nodes keep changing the presence record.
     pub async fn health_report(
         &self,
         cached: &CachedSession,
         instance_id: &str,
         health: Health,
     ) -> Result<Health, Failure> {
+        self.sessions.require_right_clock().await?;
+        self.note_clock_steps();
         let (id, now_ms) = (&cached.session.id, self.clock.now_ms());
         self.table.observe(&cached.session, now_ms);
         // Other nodes may have received earlier reports.
@@ -83,6 +85,13 @@ impl Presence {
     /// How many sessions this node watches.
     pub fn watched_count(&self) -> usize {
         self.table.watched_count()
+    }
+
+    /// Starts all timeouts again after a step of the clock. Called before stored times are compared with now.
+    fn note_clock_steps(&self) {
+        if let Some(step_ms) = self.sessions.last_clock_step_ms() {
+            self.table.note_clock_step(step_ms, self.clock.now_ms());
+        }
     }
 
     /// Starts a grace period for all players and hosts: while the store was away, none of them could be seen.

@@ -40,6 +40,27 @@ struct Watching {
     queue: BTreeSet<(i64, SessionId)>,
     /// Sessions with heartbeats or reports that other nodes do not have yet.
     unsynced: HashSet<SessionId>,
+    /// The wall clock right after its last step; `None`: there was no step.
+    clock_step_ms: Option<i64>,
+}
+
+/// The last step of the wall clock, and the current time. Times are in milliseconds since the epoch.
+#[derive(Clone, Copy)]
+struct Now {
+    now_ms: i64,
+    clock_step_ms: Option<i64>,
+}
+
+impl Now {
+    /// The time from which a timeout counts that began at a stored time. The time before a step of the clock does not
+    /// count. A time in the future was stored before the clock was set back.
+    fn counted_from(self, stored_ms: i64) -> i64 {
+        match self.clock_step_ms {
+            Some(step_ms) if stored_ms > self.now_ms => step_ms,
+            Some(step_ms) => stored_ms.max(step_ms),
+            None => stored_ms,
+        }
+    }
 }
 
 /// What this node knows of a session. Times are in milliseconds since the epoch.
@@ -130,7 +151,8 @@ impl PresenceTable {
     /// Queues a session for its next possible timeout, and adds it to the table if it is not there.
     fn requeue(&self, session: &Session, now_ms: i64) {
         let mut guard = self.lock();
-        let Watching { watched, queue, .. } = &mut *guard;
+        let Watching { watched, queue, clock_step_ms, .. } = &mut *guard;
+        let now = Now { now_ms, clock_step_ms: *clock_step_ms };
         let watched = watched.entry(session.id.clone()).or_insert_with(|| Watched {
             since_ms: now_ms,
             due_ms: i64::MAX,
@@ -142,7 +164,7 @@ impl PresenceTable {
         watched.lag_ms = self.lag_ms(session);
         queue.remove(&(watched.due_ms, session.id.clone()));
         watched.last_seen.heartbeat_ms.retain(|player, _| session.is_active(*player));
-        watched.due_ms = self.next_due_ms(session, watched, now_ms);
+        watched.due_ms = self.next_due_ms(session, watched, now);
         queue.insert((watched.due_ms, session.id.clone()));
     }
 
@@ -167,6 +189,29 @@ impl PresenceTable {
     pub fn grant_grace(&self, now_ms: i64) {
         for watched in self.lock().watched.values_mut() {
             watched.since_ms = now_ms;
+        }
+    }
+
+    /// Starts every timeout again after a step of the wall clock. `step_ms` is the wall clock right after the step.
+    /// Does nothing if the step is known. All sessions are checked soon, because the queue is in the order of the
+    /// clock before the step.
+    pub fn note_clock_step(&self, step_ms: i64, now_ms: i64) {
+        let mut guard = self.lock();
+        let Watching { watched, queue, clock_step_ms, .. } = &mut *guard;
+        if *clock_step_ms == Some(step_ms) {
+            return;
+        }
+        *clock_step_ms = Some(step_ms);
+        let now = Now { now_ms, clock_step_ms: *clock_step_ms };
+        queue.clear();
+        for (id, watched) in watched {
+            for since_ms in [&mut watched.since_ms, &mut watched.assessed_ms] {
+                *since_ms = now.counted_from(*since_ms);
+            }
+            watched.synced_ms = i64::MIN;
+            watched.last_seen.forget_future(now_ms);
+            watched.due_ms = now_ms;
+            queue.insert((now_ms, id.clone()));
         }
     }
 
@@ -250,10 +295,11 @@ impl PresenceTable {
     /// The timeouts in a session. Nothing, if the session is not in the table.
     pub fn overdue(&self, session: &Session, now_ms: i64) -> Overdue {
         let mut watching = self.lock();
+        let now = Now { now_ms, clock_step_ms: watching.clock_step_ms };
         let Some(watched) = watching.watched.get_mut(&session.id) else { return Overdue::default() };
         let mut overdue = Overdue::default();
         for (player, entry) in &session.players {
-            let due_ms = self.player_due_ms(session, watched, *player, entry);
+            let due_ms = self.player_due_ms(session, watched, *player, entry, now);
             if due_ms.is_none_or(|due_ms| due_ms > now_ms) {
                 continue;
             }
@@ -288,11 +334,13 @@ impl PresenceTable {
         watched: &Watched,
         player: PlayerUuid,
         entry: &Player,
+        now: Now,
     ) -> Option<i64> {
         if !entry.status.is_active() {
-            return Some(entry.invited?.as_millisecond().saturating_add(self.invite_expiry_ms?));
+            let invited_ms = now.counted_from(entry.invited?.as_millisecond());
+            return Some(invited_ms.saturating_add(self.invite_expiry_ms?));
         }
-        let joined_ms = entry.joined.map_or(i64::MIN, |joined| joined.as_millisecond());
+        let joined_ms = entry.joined.map_or(i64::MIN, |joined| now.counted_from(joined.as_millisecond()));
         let heartbeat_ms =
             watched.last_seen.heartbeat_ms.get(&player).copied().unwrap_or(i64::MIN).max(watched.since_ms);
         let timed_out_ms = heartbeat_ms.max(joined_ms).saturating_add(culling_timeout_ms(session)?);
@@ -310,10 +358,11 @@ impl PresenceTable {
     }
 
     /// When something in a session can time out next, in milliseconds since the epoch; `i64::MAX`: never.
-    fn next_due_ms(&self, session: &Session, watched: &Watched, now_ms: i64) -> i64 {
+    fn next_due_ms(&self, session: &Session, watched: &Watched, now: Now) -> i64 {
+        let now_ms = now.now_ms;
         let players = session.players.iter();
         let players =
-            players.filter_map(|(player, entry)| self.player_due_ms(session, watched, *player, entry));
+            players.filter_map(|(player, entry)| self.player_due_ms(session, watched, *player, entry, now));
         let health = session.instance.as_ref().and_then(|instance| instance.health);
         let reports = watched.last_seen.reports.as_ref().map(|(_, reports)| reports);
         // The health `unknown` is final after the reports have timed out. An instance can also report `unknown` itself;

@@ -10,21 +10,12 @@ use crate::document::Document;
 use crate::domain::session::Player;
 use crate::domain::template::Visibility;
 use crate::domain::{Platform, PlayerUuid, Session};
+use crate::env::ClockReading;
 use crate::records::{StoredSession, UnknownFields};
 use crate::store::Version;
 
 /// Largest document of a restricted view that is kept in memory, in bytes. Larger ones are rendered for each read.
 const RESTRICTED_BYTES_KEPT_MAX: usize = 16_384;
-
-/// A moment, by two clocks. The system clock can be set back. The monotonic clock can stand still while the machine
-/// sleeps.
-#[derive(Clone, Copy, Debug)]
-pub struct ClockReading {
-    /// The system clock: milliseconds since the epoch.
-    pub now_ms: i64,
-    /// The monotonic clock: milliseconds since the start of the process.
-    pub up_ms: i64,
-}
 
 /// What a caller sees of a session. Each view has its own document and ETag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -46,6 +46,7 @@ impl Sessions {
     /// [`Refused::TooManySessions`] or [`Refused::TooManyInvites`] if one of its players would exceed a quota;
     /// [`Refused::SessionTooLarge`]; [`Failure::Contended`] if the id is in use.
     pub async fn create(self: &Arc<Self>, session: Session) -> Result<Arc<CachedSession>, Failure> {
+        self.require_right_clock().await?;
         let sessions = Arc::clone(self);
         // Other callers can find and change the session as soon as it is stored.
         let lock = self.lock(&session.id).await;
@@ -130,6 +131,8 @@ impl Sessions {
         update: Update,
         rule: impl FnOnce(&mut Session) -> Result<T, Refused>,
     ) -> Result<Option<(T, Arc<CachedSession>)>, Failure> {
+        // Before the rule: it may compare times, and it moves the deadline in memory.
+        self.require_right_clock().await?;
         let before = self.get_latest(id).await?;
         let mut after = before.session.clone();
         let answer = rule(&mut after)?;
@@ -186,7 +189,7 @@ impl Sessions {
     /// this plan; errors of the store.
     pub(super) async fn commit(&self, plan: Plan) -> Result<Option<Vec<Arc<CachedSession>>>, Failure> {
         // Read before the commit: the new versions are known to be the latest from this time on.
-        let started_at = self.read_clocks();
+        let started_at = self.clock.read();
         let memberships = MembershipChange::of(&plan.batch);
         match self.store.commit(plan.batch).await {
             Ok(version) => {

@@ -101,6 +101,7 @@ impl Sessions {
         if self.keep_alive_in_memory(cached) {
             return Ok(());
         }
+        self.require_right_clock().await?;
         let deadline_ms = self.deadlines.new_deadline_ms(self.clock.now_ms());
         for _ in 0..ATTEMPTS_MAX {
             if self.move_deadline(&cached.session.id, deadline_ms).await? {

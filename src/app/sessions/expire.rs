@@ -40,19 +40,11 @@ impl Sessions {
     /// Starts the grace period after the store was away. Clients could not use their sessions, so no session ends for
     /// that.
     pub fn note_store_away(&self) {
-        self.store_away_ms.store(self.clock.now_ms(), Ordering::Relaxed);
-    }
-
-    /// Checks this node's clock against the clock of the store.
-    ///
-    /// # Errors
-    /// [`StoreError::ClockSkew`] if they differ too much; other errors of the store.
-    pub async fn check_clock(&self) -> Result<(), StoreError> {
-        self.store.check_clock(|| self.clock.now_ms()).await
+        self.store_away_up_ms.store(self.clock.up_ms(), Ordering::Relaxed);
     }
 
     /// Runs one round: ends due sessions, up to `DUE_IN_A_ROUND`, or until `is_stopping`. Ends none during the grace
-    /// period after the store was away.
+    /// periods after the store was away and after a step of the clock.
     ///
     /// # Errors
     /// [`StoreError::ClockSkew`] if this node's clock is wrong: it would end sessions that are alive by the clocks of
@@ -60,9 +52,12 @@ impl Sessions {
     /// [`Expired::failures`].
     pub async fn expire_due(self: &Arc<Self>, is_stopping: impl Fn() -> bool) -> Result<Expired, StoreError> {
         self.check_clock().await?;
+        self.store_clock_step().await?;
         let now_ms = self.clock.now_ms();
         let mut round = Expired::default();
-        if now_ms.saturating_sub(self.store_away_ms.load(Ordering::Relaxed)) < GRACE_AFTER_AWAY_MS {
+        let away_up_ms = self.store_away_up_ms.load(Ordering::Relaxed);
+        let is_back = self.clock.up_ms().saturating_sub(away_up_ms) >= GRACE_AFTER_AWAY_MS;
+        if !is_back || !self.have_deadlines_meaning().await? {
             return Ok(round);
         }
         let Some(start) = self.first_due(now_ms).await? else { return Ok(round) };
@@ -159,6 +154,9 @@ impl Sessions {
     }
 
     async fn expire_locked(&self, id: &SessionId, due_ms: i64) -> Result<bool, Failure> {
+        if !self.have_deadlines_meaning().await? {
+            return Ok(false);
+        }
         let now_ms = self.clock.now_ms();
         let (stored_deadline, stored) = tokio::try_join!(self.stored_deadline(id), self.stored(id))?;
         let deadline = stored_deadline.filter(|(_, stored_ms)| *stored_ms == due_ms);

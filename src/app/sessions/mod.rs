@@ -4,13 +4,15 @@
 //!   [`cached`] is one version of a session there.
 //! - `change`: creates, updates and commits. `plan` computes what a commit writes; `quota` limits the sessions
 //!   and invites of a player.
-//! - [`deadlines`]: when a session ends because nobody uses it. `expire` ends such sessions.
+//! - [`deadlines`]: when a session ends because nobody uses it. `expire` ends such sessions. `clock_steps` excuses
+//!   sessions when the wall clock was set.
 //! - `lookup`: players' lists, short codes, allocations, listings. `memberships` caches players' lists,
 //!   `listing_numbers` hands out the numbers of listings.
 
 pub mod cache;
 pub mod cached;
 mod change;
+mod clock_steps;
 pub mod deadlines;
 mod expire;
 mod listing_numbers;
@@ -22,12 +24,11 @@ mod read;
 
 use std::sync::atomic::AtomicI64;
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
 
 use tokio::sync::OwnedMutexGuard;
 
 use self::cache::Cache;
-use self::cached::ClockReading;
+use self::clock_steps::ClockSteps;
 use self::deadlines::Deadlines;
 use self::listing_numbers::ListingNumbers;
 use self::memberships::Memberships;
@@ -97,10 +98,9 @@ pub struct Sessions {
     session_locks: LockStripes<SessionLock>,
     player_locks: LockStripes<tokio::sync::Mutex<()>>,
     observer: Observer,
-    /// When background work last failed because the store was away, in milliseconds since the epoch.
-    store_away_ms: AtomicI64,
-    /// The start of this process: the zero of [`ClockReading::up_ms`].
-    started: Instant,
+    /// When background work last failed because the store was away, by [`Clock::up_ms`].
+    store_away_up_ms: AtomicI64,
+    clock_steps: ClockSteps,
     clock: Clock,
     entropy: Entropy,
     metrics: Arc<Metrics>,
@@ -127,8 +127,8 @@ impl Sessions {
             session_locks: LockStripes::new(SESSION_LOCKS),
             player_locks: LockStripes::new(PLAYER_LOCKS),
             observer: Box::new(observer),
-            store_away_ms: AtomicI64::new(i64::MIN),
-            started: clock.instant(),
+            store_away_up_ms: AtomicI64::new(i64::MIN),
+            clock_steps: ClockSteps::new(&clock),
             clock,
             entropy,
             metrics,
@@ -143,11 +143,5 @@ impl Sessions {
     /// Waits for a session lock. A caller that disconnects while it waits has changed nothing.
     async fn lock(&self, id: &SessionId) -> OwnedMutexGuard<()> {
         Arc::clone(&self.session_locks.of(id).writing).lock_owned().await
-    }
-
-    /// The current time by both clocks.
-    fn read_clocks(&self) -> ClockReading {
-        let up_ms = self.clock.instant().saturating_duration_since(self.started).as_millis();
-        ClockReading { now_ms: self.clock.now_ms(), up_ms: i64::try_from(up_ms).unwrap_or(i64::MAX) }
     }
 }

@@ -11,9 +11,10 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 
 use super::Sessions;
 use super::cache::PlatformKey;
-use super::cached::{CachedSession, ClockReading};
+use super::cached::CachedSession;
 use crate::app::Failure;
 use crate::domain::{Platform, Refused, SessionId};
+use crate::env::ClockReading;
 use crate::records::values::{decode_deadline, decode_session_id};
 use crate::records::{StoredSession, keys};
 use crate::store::{ConditionalRead, Entry, StoreError, Version};
@@ -114,11 +115,14 @@ impl Sessions {
 
     /// The deadline of an overdue session, in milliseconds since the epoch; `None` if the session is not overdue.
     /// Usually compares two numbers. Asks the store only if the deadline in memory has passed: another node may have
-    /// moved it.
+    /// moved it. No session is overdue while deadlines have no meaning: with a wrong clock, and after a step of it.
     pub(super) async fn overdue_since_ms(&self, cached: &CachedSession) -> Result<Option<i64>, StoreError> {
         let id = &cached.session.id;
         let now_ms = self.clock.now_ms();
         if cached.deadline_ms() > now_ms || self.deadlines.is_write_pending(id) {
+            return Ok(None);
+        }
+        if !self.have_deadlines_meaning().await? {
             return Ok(None);
         }
         let Some((_, deadline_ms)) = self.stored_deadline(id).await? else { return Ok(None) };
@@ -148,7 +152,7 @@ impl Sessions {
             return false;
         }
         // The age is negative after the clock was set back: then it says nothing.
-        (0..staleness_ms_max).contains(&cached.age_ms(self.read_clocks()))
+        (0..staleness_ms_max).contains(&cached.age_ms(self.clock.read()))
     }
 
     /// The latest version of a session, even if the session is overdue.
@@ -218,7 +222,7 @@ impl Sessions {
     }
 
     fn start_read(&self, id: &SessionId) -> ReadStart {
-        ReadStart { changes: *self.lock_changes(id), at: self.read_clocks() }
+        ReadStart { changes: *self.lock_changes(id), at: self.clock.read() }
     }
 
     /// Decodes a stored session, and caches it unless the session has changed on this node since the read started.

@@ -98,6 +98,13 @@ impl Reports {
         self.times_ms.back().copied().unwrap_or(self.since_ms)
     }
 
+    /// Starts the reports again at `now_ms` if they have later times, which come from a clock that was ahead.
+    pub fn forget_future(&mut self, now_ms: i64) {
+        if self.last_ms().max(self.last_reported_ms) > now_ms {
+            *self = Self::expected_since(now_ms, self.last);
+        }
+    }
+
     /// Merges the reports that two nodes received for instances with the same id. If one series begins after the
     /// other has ended, they belong to different instances, and the later series wins.
     #[must_use]

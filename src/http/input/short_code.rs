@@ -18,7 +18,7 @@ pub async fn resolve(
     let mut lookups = Vec::new();
     for param in SESSION_PARAMS {
         let Some(code) = raw_params.path.get(param).and_then(ShortCode::parse) else { continue };
-        if !app.short_code_limiter.allows(client_key, app.clock.now_ms()) {
+        if !app.short_code_limiter.allows(client_key, app.clock.up_ms()) {
             return Err(Refused::TooManyGuesses.into());
         }
         let found = app.sessions.id_of_short_code(&code).await?;

@@ -21,6 +21,7 @@ mod statement_error;
 mod tls;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use tokio::sync::{broadcast, mpsc};
 use tokio_postgres::Client;
@@ -58,6 +59,9 @@ struct Inner {
     value_reads: ReadBatcher<ValueRead>,
     range_reads: ReadBatcher<RangeRead>,
     changes: broadcast::Sender<Arc<ChangeEvent>>,
+    /// By how many milliseconds this machine's clock is ahead of the database's, if the last check found it wrong;
+    /// otherwise 0.
+    clock_skew_ms: AtomicI64,
 }
 
 impl Postgres {
@@ -79,6 +83,7 @@ impl Postgres {
             range_reads: ReadBatcher::start(&read_connections, settings.retry_deadline),
             read_connections,
             changes: broadcast::Sender::new(WATCH_CAPACITY),
+            clock_skew_ms: AtomicI64::new(0),
             connector,
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -112,11 +117,23 @@ impl Postgres {
         let after_ms = now_ms();
         // The database read its clock at some moment between the two.
         let difference_ms = (before_ms - database_ms).max(0) + (after_ms - database_ms).min(0);
-        let allowed_ms = self.inner.connector.settings().clock_skew_max_ms;
-        if difference_ms.abs() > allowed_ms {
-            return Err(StoreError::ClockSkew { difference_ms, allowed_ms });
+        let is_wrong = difference_ms.abs() > self.inner.connector.settings().clock_skew_max_ms;
+        self.inner.clock_skew_ms.store(if is_wrong { difference_ms } else { 0 }, Ordering::Release);
+        self.require_right_clock()
+    }
+
+    /// See [`Store::require_right_clock`](super::Store::require_right_clock).
+    ///
+    /// # Errors
+    /// [`StoreError::ClockSkew`] if the last [`check_clock`](Self::check_clock) returned it.
+    pub fn require_right_clock(&self) -> Result<(), StoreError> {
+        match self.inner.clock_skew_ms.load(Ordering::Acquire) {
+            0 => Ok(()),
+            difference_ms => {
+                let allowed_ms = self.inner.connector.settings().clock_skew_max_ms;
+                Err(StoreError::ClockSkew { difference_ms, allowed_ms })
+            }
         }
-        Ok(())
     }
 
     /// The metrics of statements, commits and connections.
@@ -201,7 +218,10 @@ impl Backend for Postgres {
     }
 
     async fn commit(&self, batch: Batch) -> Result<Version, CommitError> {
-        let outcome = self.inner.commit(batch).await;
+        let outcome = match self.require_right_clock() {
+            Ok(()) => self.inner.commit(batch).await,
+            Err(error) => Err(error.into()),
+        };
         self.inner.connector.metrics().count_commit(&outcome);
         outcome
     }

@@ -22,6 +22,7 @@ mod presence_sync;
 mod shared_database;
 /// Bounded reads: how old they may be.
 mod staleness;
-
+/// Nodes whose clock differs from the database's.
+mod wrong_clock;
 /// Two builds on one database: fields of a newer build are kept.
 mod versions;

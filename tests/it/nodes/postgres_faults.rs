@@ -1,12 +1,9 @@
 //! A database that is away, slow, or lost in the middle of a commit, and what callers get then.
 
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use rallypoint::app::Failure;
 use rallypoint::env::Clock;
-use rallypoint::jobs;
 use rallypoint::runtime::admin;
 use rallypoint::store::{Backend as _, Batch, CommitError, Postgres, PostgresSettings, Store, StoreError};
 use rallypoint::store_conformance;
@@ -246,7 +243,7 @@ async fn a_silent_host_does_not_prevent_the_next_host() {
 async fn a_server_is_ready_while_its_database_can_be_reached() {
     let (store, _beside, proxy) = without_retries().await;
     let server = Server::over(Store::Postgres(store), |_| {});
-    set_clock(&server);
+    server.clock.step(Clock::System.now_ms() - server.clock.now_ms());
     let alice = server.player();
     let ready = async || {
         let request = http::Request::get("/ready").body(()).unwrap();
@@ -262,98 +259,6 @@ async fn a_server_is_ready_while_its_database_can_be_reached() {
     proxy.set(Network::Open);
     soon("the server is ready again", async { while ready().await != 200 {} }).await;
     soon("clients are answered", async { while alice.session(&session).await.status != 200 {} }).await;
-}
-
-/// Sets the manual clock of a test server to the time of this machine.
-fn set_clock(server: &Server) {
-    let Clock::Manual(ms) = &server.clock else { panic!("tests have a clock of their own") };
-    ms.store(Clock::System.now_ms(), Ordering::Release);
-}
-
-#[tokio::test]
-async fn a_server_with_a_wrong_clock_is_not_ready_and_reports_it() {
-    let database = Database::new().await;
-    let settings = PostgresSettings { clock_skew_max_ms: 600_000, ..database.settings() };
-    let store = Postgres::open(settings).await.unwrap();
-    let server = Server::over(Store::Postgres(store.clone()), |_| {});
-    let ready = async || {
-        let request = http::Request::get("/ready").body(()).unwrap();
-        let (parts, body) = admin::handle(&server.readiness(), request).await.into_parts();
-        let body = http_body_util::BodyExt::collect(body).await.unwrap().to_bytes();
-        (parts.status.as_u16(), String::from_utf8(body.to_vec()).unwrap())
-    };
-    set_clock(&server);
-    assert_eq!(ready().await, (200, "ready\n".into()));
-    server.clock.advance(Duration::from_secs(700));
-    let (status, body) = ready().await;
-    assert_eq!(status, 503);
-    assert!(
-        body.contains("clock differs from the database's by ") && body.contains("synchronise both clocks"),
-        "{body}"
-    );
-    let now_ms = Clock::System.now_ms();
-    let behind = store.check_clock(|| now_ms - 700_000).await;
-    assert!(matches!(behind, Err(StoreError::ClockSkew { difference_ms: ..-600_000, .. })), "{behind:?}");
-}
-
-#[tokio::test]
-async fn a_server_with_a_wrong_clock_ends_no_sessions() {
-    let database = Database::new().await;
-    let settings = PostgresSettings { clock_skew_max_ms: 600_000, ..database.settings() };
-    let node = async || {
-        let store = Postgres::open(settings.clone()).await.unwrap();
-        let node = Server::over(Store::Postgres(store), |_| {});
-        set_clock(&node);
-        node
-    };
-    let right = node().await;
-    let wrong = node().await;
-    let alice = right.player();
-    let session = alice.creates("game").await;
-    wrong.clock.advance(Duration::from_secs(9_000));
-    let outcome = jobs::tick(&wrong.app).await;
-    let Err(Failure::Store(StoreError::ClockSkew { .. })) = outcome else { panic!("{outcome:?}") };
-    alice.session(&session).await.expect(200);
-    // 500 s is an allowed difference, so that the tick runs. The session is not idle for long enough to end.
-    right.clock.advance(Duration::from_secs(500));
-    jobs::tick(&right.app).await.unwrap();
-    alice.session(&session).await.expect(200);
-}
-
-#[tokio::test]
-async fn a_server_with_a_wrong_clock_expires_no_invites() {
-    let database = Database::new().await;
-    let settings = PostgresSettings { clock_skew_max_ms: 600_000, ..database.settings() };
-    let node = async || {
-        let store = Postgres::open(settings.clone()).await.unwrap();
-        let node = Server::over(Store::Postgres(store), |config| config.sessions.invite_expiry_s = 60);
-        set_clock(&node);
-        node
-    };
-    let right = node().await;
-    let wrong = node().await;
-    let [alice, bob] = [right.player(), right.player()];
-    let session = alice.creates("game").await;
-    alice.invites(&session, &bob).await.expect(200);
-    wrong.clock.advance(Duration::from_secs(700));
-    let outcome = jobs::tick(&wrong.app).await;
-    let Err(Failure::Store(StoreError::ClockSkew { .. })) = outcome else { panic!("{outcome:?}") };
-    assert_eq!(alice.sees_status_and_team(&session, &bob).await.0, "invited");
-}
-
-#[tokio::test]
-async fn a_server_whose_clock_was_corrected_ends_sessions_again() {
-    let database = Database::new().await;
-    let settings = PostgresSettings { clock_skew_max_ms: 600_000, ..database.settings() };
-    let store = Store::Postgres(Postgres::open(settings).await.unwrap());
-    let server = Server::over(store, |config| config.sessions.idle_s = 60);
-    set_clock(&server);
-    server.player().creates("game").await;
-    server.clock.advance(Duration::from_secs(700));
-    jobs::tick(&server.app).await.unwrap_err();
-    set_clock(&server);
-    server.clock.advance(Duration::from_secs(300));
-    assert_eq!(jobs::tick(&server.app).await.unwrap(), 1);
 }
 
 #[tokio::test]

@@ -2,6 +2,8 @@
 
 /// The calls of the published client, in its order and with its headers.
 mod client_flow;
+/// The wall clock is set: nothing ends early.
+mod clock_steps;
 /// Limits of connections: slow, large, too many, malformed.
 mod connections;
 /// Snapshots of the list of operations and of the API document.

@@ -1,0 +1,199 @@
+//! Steps of the wall clock, and clocks that are wrong.
+//!
+//! Deadlines, invites and heartbeats are stored as times of the wall clock, because the monotonic clock starts again
+//! with each process. Someone can set the wall clock, and a machine that was asleep finds it hours later. Then stored
+//! times say nothing about how long clients had no chance to use a session. So a step is excused like an outage: every
+//! timeout starts again at the step. Tokens are not excused: they always follow the wall clock.
+//!
+//! Nodes that share a database compare their clocks with the database's. A node whose clock differs too much changes
+//! nothing, and judges no deadline.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::Sessions;
+use crate::env::{Clock, ClockReading};
+use crate::records::keys;
+use crate::records::values::{decode_clock_step, encode_clock_step};
+use crate::store::{Batch, CommitError, StoreError};
+
+/// From this difference on, in milliseconds, the wall clock was set. Smaller differences are corrections by NTP, and
+/// too short to end a session early.
+const STEP_MIN_MS: i64 = 5_000;
+/// Stored in place of the time of a step if the clock was behind at the start.
+const BEHIND: i64 = i64::MAX;
+
+/// The steps of the wall clock that this process has seen.
+pub struct ClockSteps {
+    clock: Clock,
+    seen: Mutex<Seen>,
+}
+
+struct Seen {
+    /// The wall clock minus the monotonic clock at the last look.
+    offset_ms: i64,
+    /// The wall clock right after the last step.
+    last_step_ms: Option<i64>,
+    /// Whether this node's clock may be compared with deadlines: `false` from a step to the next check against the
+    /// store's clock.
+    is_checked: bool,
+    /// Whether the last check found the clock wrong.
+    was_wrong: bool,
+    /// What the store has for `last_step_ms`.
+    stored_ms: Option<i64>,
+}
+
+impl ClockSteps {
+    /// No step yet.
+    pub fn new(clock: &Clock) -> Self {
+        let ClockReading { now_ms, up_ms } = clock.read();
+        let seen = Seen {
+            offset_ms: now_ms - up_ms,
+            last_step_ms: None,
+            is_checked: true,
+            was_wrong: false,
+            stored_ms: None,
+        };
+        Self { clock: clock.clone(), seen: Mutex::new(seen) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Looks at both clocks, and logs a step since the last look. Called before any stored time is compared with now.
+    fn look(&self) -> MutexGuard<'_, Seen> {
+        let mut seen = self.lock();
+        let ClockReading { now_ms, up_ms } = self.clock.read();
+        let step_ms = now_ms - up_ms - seen.offset_ms;
+        seen.offset_ms += step_ms;
+        if step_ms.abs() >= STEP_MIN_MS {
+            tracing::warn!(
+                step_ms,
+                "the clock of this machine was set, or the machine was asleep: the timeouts of sessions, players, \
+                 invites and hosts start again now"
+            );
+            seen.last_step_ms = Some(now_ms);
+            seen.is_checked = false;
+        }
+        seen
+    }
+}
+
+impl Sessions {
+    /// The wall clock right after its last step, in milliseconds since the epoch; `None` if there was none. Timeouts
+    /// that began earlier begin then.
+    pub fn last_clock_step_ms(&self) -> Option<i64> {
+        self.clock_steps.look().last_step_ms
+    }
+
+    /// Checks this node's clock against the clock of the store. After a wrong clock was corrected, all timeouts start
+    /// again, as after a step: the node has counted no use of a session meanwhile.
+    ///
+    /// # Errors
+    /// [`StoreError::ClockSkew`] if they differ too much; other errors of the store.
+    pub async fn check_clock(&self) -> Result<(), StoreError> {
+        let checked = self.store.check_clock(|| self.clock.now_ms()).await;
+        let mut seen = self.clock_steps.look();
+        match &checked {
+            Ok(()) => {
+                seen.is_checked = true;
+                if std::mem::take(&mut seen.was_wrong) {
+                    tracing::info!("the clock is right again");
+                    seen.last_step_ms = Some(self.clock.now_ms());
+                }
+            }
+            Err(StoreError::ClockSkew { .. }) => (seen.is_checked, seen.was_wrong) = (true, true),
+            Err(_) => {}
+        }
+        checked
+    }
+
+    /// Refuses work that depends on the time, if this node knows that its clock is wrong: changes, and reads that keep
+    /// a session or a player alive. After a step the clock is checked first.
+    ///
+    /// # Errors
+    /// [`StoreError::ClockSkew`] if the clock is wrong; other errors of the store if that cannot be found out.
+    pub async fn require_right_clock(&self) -> Result<(), StoreError> {
+        let is_checked = self.clock_steps.look().is_checked;
+        if is_checked {
+            return self.store.require_right_clock();
+        }
+        // In a box, so that the futures of all changes stay small.
+        Box::pin(self.check_clock()).await
+    }
+
+    /// Whether a deadline that lies before now has passed: not with a wrong clock, and not before sessions had the idle
+    /// time since the last step of the clock.
+    pub(super) async fn have_deadlines_meaning(&self) -> Result<bool, StoreError> {
+        match self.require_right_clock().await {
+            Ok(()) => {}
+            Err(StoreError::ClockSkew { .. }) => return Ok(false),
+            Err(error) => return Err(error),
+        }
+        let Some(step_ms) = self.last_clock_step_ms() else { return Ok(true) };
+        Ok(self.deadlines.new_deadline_ms(step_ms) <= self.clock.now_ms())
+    }
+
+    /// Stores the last step, so that a restart does not forget it.
+    ///
+    /// # Errors
+    /// Errors of the store.
+    pub(super) async fn store_clock_step(&self) -> Result<(), StoreError> {
+        let (last_ms, stored_ms) = {
+            let seen = self.clock_steps.look();
+            (seen.last_step_ms, seen.stored_ms)
+        };
+        match last_ms {
+            Some(step_ms) if last_ms != stored_ms => self.put_clock_step(step_ms).await,
+            _ => Ok(()),
+        }
+    }
+
+    async fn put_clock_step(&self, step_ms: i64) -> Result<(), StoreError> {
+        let batch = Batch::default().put(keys::clock_step(), encode_clock_step(step_ms));
+        match self.store.commit(batch).await {
+            Ok(_) => {}
+            Err(CommitError::Store(error)) => return Err(error),
+            Err(CommitError::Conflict { .. }) => unreachable!("the batch expects nothing"),
+        }
+        self.clock_steps.lock().stored_ms = Some(step_ms);
+        Ok(())
+    }
+
+    /// Takes up the steps of the clock that earlier processes have seen. Called at the start.
+    ///
+    /// A deadline that is further ahead than any new one was written by a clock that was ahead of this one. Most likely
+    /// this machine has started before its clock was set. Sessions that are made until then get deadlines that have
+    /// passed once the clock is right. If the clock is set while the server runs, the server sees the step. Otherwise
+    /// the next start sees that the clock was behind at the last one.
+    ///
+    /// # Errors
+    /// Errors of the store.
+    pub async fn resume_clock_steps(&self) -> Result<(), StoreError> {
+        let stored = self.store.get(&keys::clock_step()).await?;
+        let stored_ms = stored.map(|entry| decode_clock_step(&entry.value)).transpose()?;
+        let now_ms = self.clock.now_ms();
+        let newest_ms = self.deadlines.new_deadline_ms(now_ms).saturating_add(STEP_MIN_MS);
+        let (from, to) = keys::due_after(newest_ms);
+        let is_behind = !self.store.scan(&from, &to, 1).await?.is_empty();
+        if is_behind {
+            tracing::warn!(
+                "stored deadlines are further ahead than they can be: the clock of this machine is behind, or \
+                 [sessions] idle_s is shorter than before"
+            );
+        }
+        // In the future: the clock was behind at the last start, or it was ahead and has been set back since.
+        let was_wrong = stored_ms.is_some_and(|step_ms| step_ms > now_ms);
+        {
+            let mut seen = self.clock_steps.lock();
+            (seen.stored_ms, seen.last_step_ms) = (stored_ms, stored_ms.filter(|_| !was_wrong));
+            if was_wrong && !is_behind {
+                tracing::warn!(
+                    "the clock of this machine was set while no server ran: all timeouts start again now"
+                );
+                seen.last_step_ms = Some(now_ms);
+            }
+        }
+        if is_behind { self.put_clock_step(BEHIND).await } else { self.store_clock_step().await }
+    }
+}
