@@ -175,7 +175,7 @@ impl Sessions {
                 self.cache_unless_changed(id, entry, deadline_ms, &start).map(Some)
             }
             ConditionalRead::Absent => {
-                self.cache.remove(id);
+                self.forget_ended(id);
                 Ok(None)
             }
         }
@@ -210,7 +210,10 @@ impl Sessions {
 
     async fn load(&self, id: &SessionId) -> Result<Option<Arc<CachedSession>>, StoreError> {
         let start = self.start_read(id);
-        let Some(entry) = self.store.get(&keys::session(id)).await? else { return Ok(None) };
+        let Some(entry) = self.store.get(&keys::session(id)).await? else {
+            self.forget_ended(id);
+            return Ok(None);
+        };
         // A session that ends between the two reads has no deadline. 0 lies in the past, so the next use asks the
         // store.
         let deadline_ms = self.stored_deadline(id).await?.map_or(0, |(_, deadline_ms)| deadline_ms);
@@ -225,7 +228,12 @@ impl Sessions {
         ReadStart { changes: *self.lock_changes(id), at: self.clock.read() }
     }
 
-    /// Decodes a stored session, and caches it unless the session has changed on this node since the read started.
+    /// Decodes a stored session, and caches it unless the cached version has changed since the read started.
+    ///
+    /// With several nodes, the result of a slow read may be older than what another read has found meanwhile, and
+    /// versions have no order. A read that started after another one has ended is not older. So a read replaces the
+    /// cached version only if no other read has done so since it started. If two reads at the same time find different
+    /// versions, neither stays in the cache, and the next read asks the store.
     fn cache_unless_changed(
         &self,
         id: &SessionId,
@@ -237,14 +245,29 @@ impl Sessions {
         let stored = StoredSession::decode(&entry.value)?;
         let cached = Arc::new(CachedSession::new(stored, entry.version, deadline_ms));
         cached.confirm_current(start.at);
-        let changes = self.lock_changes(id);
+        let is_shared = !self.store.sole_writer();
+        let mut changes = self.lock_changes(id);
         if *changes == start.changes {
+            *changes += u64::from(is_shared);
             self.cache.put(&cached, stored_bytes);
-        } else {
-            // A change marks only the cached version stale, and this version is not cached.
-            cached.mark_stale();
+            return Ok(cached);
+        }
+        // A change marks only the cached version stale, and this version is not cached.
+        cached.mark_stale();
+        let is_other = |known: Arc<CachedSession>| known.version != cached.version;
+        if is_shared && self.cache.get(id.as_str()).is_some_and(is_other) {
+            *changes += 1;
+            self.cache.remove(id);
         }
         Ok(cached)
+    }
+
+    /// Removes a session that the store does not have any more from the cache. A slower, older read of it is not
+    /// cached.
+    fn forget_ended(&self, id: &SessionId) {
+        let mut changes = self.lock_changes(id);
+        *changes += u64::from(!self.store.sole_writer());
+        self.cache.remove(id);
     }
 
     /// Makes a commit visible to reads on this node: puts the new version, with its stored size in bytes, into the
@@ -258,3 +281,7 @@ impl Sessions {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "read_tests.rs"]
+mod tests;
