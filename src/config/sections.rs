@@ -130,7 +130,7 @@ impl Default for HttpSection {
             body_timeout_s: 15,
             request_timeout_s: 30,
             write_timeout_s: 30,
-            drain_timeout_s: 30,
+            drain_timeout_s: 8,
             leave_delay_s: 0,
             fast_path: true,
             trusted_proxies: Vec::new(),

@@ -42,6 +42,9 @@ pub enum Error {
     /// The path does not support the method; a list of the supported ones, for `Allow`.
     #[error("this path does not support this method")]
     MethodNotAllowed(String),
+    /// The request has no valid `Host` header, or several.
+    #[error("a request needs exactly one valid Host header")]
+    HostInvalid,
     /// The body ended early, or its HTTP framing is invalid.
     #[error("the body ended early, or its HTTP framing is not valid")]
     BodyBroken,
@@ -127,6 +130,7 @@ impl Error {
     pub fn parts(&self) -> (StatusCode, &'static str) {
         use StatusCode as S;
         match self {
+            Self::HostInvalid => (S::BAD_REQUEST, "host_invalid"),
             Self::BodyBroken => (S::BAD_REQUEST, "body_broken"),
 
             Self::TokenMissing => (S::FORBIDDEN, "token_missing"),

@@ -2,7 +2,7 @@
 //! when the server stops.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,17 +22,22 @@ use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::connection::{self, ConnectionState, Handler};
+use super::connection::{self, ConnectionState, Handler, LingeringStream};
 use crate::telemetry::Metrics;
 
 /// Time that a connection has to send its first request after the server began to stop.
 const FIRST_HEAD_GRACE: Duration = Duration::from_secs(1);
 /// Connections beyond the limit that get a 503 at the same time. Further ones are closed without a response.
 pub const REFUSALS_AT_ONCE: usize = 64;
-/// Longest time for a connection beyond the limit to send its request and read the 503.
+/// Longest time for a connection beyond the limit to send its request and to read the 503.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
-/// Pause after a failed accept, usually for lack of file descriptors, so that the loop does not spin.
+/// Pause after an accept failed for a reason that stays, so that the loop does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// Errors of the system for the limits of open files: ENFILE (of the machine) and EMFILE (of the process), the same
+/// on all Unix systems.
+const OUT_OF_FILES: [i32; 2] = [23, 24];
+/// Failed accepts in a row after which their reason counts as one that stays.
+const FAILURES_IN_A_ROW_MAX: u32 = 100;
 /// The body of the 503. A test holds it equal to the one of `Error::TooManyConnections`.
 const REFUSAL_BODY: &str = r#"{"auth_success":true,"error_code":"too_many_connections","desc":"the server has its maximum number of connections; try again"}"#;
 
@@ -61,7 +66,7 @@ pub async fn serve(
     let permits = Arc::new(Semaphore::new(limits.connections_max));
     let refusal_permits = Arc::new(Semaphore::new(REFUSALS_AT_ONCE));
     let connections = TaskTracker::new();
-    while let Some((stream, peer)) = accept(&listener, &stop).await {
+    while let Some((stream, peer)) = accept(|| listener.accept(), &stop).await {
         let Ok(permit) = Arc::clone(&permits).try_acquire_owned() else {
             metrics.connections_refused.inc();
             if let Ok(permit) = Arc::clone(&refusal_permits).try_acquire_owned() {
@@ -89,17 +94,33 @@ pub async fn serve(
 }
 
 /// The next connection; `None` once `stop` is cancelled.
-async fn accept(listener: &TcpListener, stop: &CancellationToken) -> Option<(TcpStream, SocketAddr)> {
+async fn accept<T, F>(mut accept: impl FnMut() -> F, stop: &CancellationToken) -> Option<T>
+where
+    F: Future<Output = io::Result<T>>,
+{
+    let mut failures_in_a_row = 0;
     loop {
         let accepted = tokio::select! {
+            biased;
             () = stop.cancelled() => return None,
-            accepted = listener.accept() => accepted,
+            accepted = accept() => accepted,
         };
         match accepted {
             Ok(accepted) => return Some(accepted),
-            Err(error) => {
-                tracing::warn!(%error, "a connection could not be accepted; is the open files limit too low?");
+            Err(error) if error.raw_os_error().is_some_and(|code| OUT_OF_FILES.contains(&code)) => {
+                tracing::warn!(%error, "a connection could not be accepted; raise the limit of open files");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+            Err(error) if failures_in_a_row == FAILURES_IN_A_ROW_MAX => {
+                failures_in_a_row = 0;
+                tracing::warn!(%error, "connections cannot be accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+            // Such an error is usually of one connection, for example one that its client has closed meanwhile.
+            Err(error) => {
+                failures_in_a_row += 1;
+                tracing::debug!(%error, "a connection ended before it was accepted");
+                tokio::task::yield_now().await;
             }
         }
     }
@@ -124,6 +145,7 @@ async fn count(
 async fn refuse(stream: TcpStream) {
     let service = service_fn(|_: Request<Incoming>| async { Ok::<_, Infallible>(too_many_connections()) });
     let mut http = http1::Builder::new();
+    let stream = LingeringStream::always(stream);
     let connection =
         http.keep_alive(false).header_read_timeout(None).serve_connection(TokioIo::new(stream), service);
     // After the timeout the client sees the close without a response.
@@ -175,10 +197,72 @@ fn with_write_timeout(stream: TcpStream, write_timeout: Duration) -> Pin<Box<Tim
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use http_body_util::BodyExt as _;
+    use tokio::io::AsyncWriteExt as _;
 
     use super::*;
+    use crate::config::Config;
     use crate::http::Error;
+    use crate::http::connection::RequestBody;
+    use crate::runtime::settings;
+
+    #[tokio::test(start_paused = true)]
+    async fn only_a_lack_of_open_files_pauses_the_accepting() {
+        let stop = CancellationToken::new();
+        for (error, pauses) in [
+            (io::Error::from_raw_os_error(OUT_OF_FILES[0]), 1),
+            (io::Error::from_raw_os_error(OUT_OF_FILES[1]), 1),
+            (io::ErrorKind::ConnectionAborted.into(), 0),
+            (io::ErrorKind::ConnectionReset.into(), 0),
+            (io::ErrorKind::PermissionDenied.into(), 0),
+        ] {
+            let started = tokio::time::Instant::now();
+            let mut results = vec![Ok("next"), Err(error)];
+            let accepted = accept(|| std::future::ready(results.pop().unwrap()), &stop).await;
+            assert_eq!((accepted, started.elapsed()), (Some("next"), ACCEPT_PAUSE * pauses), "{results:?}");
+        }
+        stop.cancel();
+        assert_eq!(accept(std::future::pending::<io::Result<()>>, &stop).await, None);
+    }
+
+    /// Reads the body of each request before it answers.
+    #[derive(Clone)]
+    struct ReadsBodies;
+
+    impl Handler for ReadsBodies {
+        fn handle(
+            &self,
+            request: Request<RequestBody>,
+            _: SocketAddr,
+        ) -> impl Future<Output = Response<Full<Bytes>>> + Send + use<> {
+            async { request.into_body().collect().await.map(|_| Response::default()).unwrap_or_default() }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stop_takes_no_longer_than_the_drain_time() {
+        let limits = settings::connection_limits(&Config::default().http);
+        assert!(limits.drain_timeout < Duration::from_secs(10), "container runtimes kill after 10 s");
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (metrics, stop) = (Arc::<Metrics>::default(), CancellationToken::new());
+        let serving = serve(listener, limits, Arc::clone(&metrics), stop.clone(), ReadsBodies);
+        let stopping = async {
+            let mut client = TcpStream::connect(address).await.unwrap();
+            client.write_all(b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\nhalf ").await.unwrap();
+            while metrics.connections.get() == 0 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            // The request arrives.
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            stop.cancel();
+            (tokio::time::Instant::now(), client)
+        };
+        let ((), (stopped, _client)) = tokio::join!(serving, stopping);
+        assert_eq!(stopped.elapsed().as_secs(), limits.drain_timeout.as_secs());
+    }
 
     #[tokio::test]
     async fn the_refusal_equals_the_error_of_the_api() {

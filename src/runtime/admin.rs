@@ -10,10 +10,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
-use hyper::body::Incoming;
 
 use crate::app::App;
-use crate::http::connection::Handler;
+use crate::http::connection::{Handler, RequestBody};
 use crate::records::keys;
 use crate::store::StoreError;
 use crate::telemetry::Metrics;
@@ -113,7 +112,7 @@ pub struct Admin(pub Arc<Readiness>);
 impl Handler for Admin {
     fn handle(
         &self,
-        request: Request<Incoming>,
+        request: Request<RequestBody>,
         _: SocketAddr,
     ) -> impl Future<Output = Response<Full<Bytes>>> + Send + use<> {
         let readiness = Arc::clone(&self.0);

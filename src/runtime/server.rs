@@ -10,7 +10,6 @@ use futures_util::future::Either;
 use http::request::Parts;
 use http::{Request, Response};
 use http_body_util::Full;
-use hyper::body::Incoming;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -20,7 +19,7 @@ use crate::app::App;
 use crate::auth::{DevelopmentKey, JwksSource, KeyRing, Verifier, refresh_forever};
 use crate::config::{Config, StoreKind};
 use crate::env::{Clock, Entropy};
-use crate::http::connection::Handler;
+use crate::http::connection::{Handler, RequestBody};
 use crate::http::listener;
 use crate::http::surface::Surface;
 use crate::http::{Cors, Pipeline};
@@ -206,7 +205,7 @@ struct Front {
 impl Handler for Front {
     fn handle(
         &self,
-        request: Request<Incoming>,
+        request: Request<RequestBody>,
         peer: SocketAddr,
     ) -> impl Future<Output = Response<Full<Bytes>>> + Send + use<> {
         let (pipeline, peer) = (Arc::clone(&self.pipeline), Some(peer.ip()));

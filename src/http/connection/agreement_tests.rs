@@ -55,7 +55,7 @@ fn respond(text: String) -> Response<Full<Bytes>> {
 impl Handler for Echo {
     fn handle(
         &self,
-        request: Request<Incoming>,
+        request: Request<RequestBody>,
         _: SocketAddr,
     ) -> impl Future<Output = Response<Full<Bytes>>> + Send + use<> {
         async move {
@@ -147,26 +147,28 @@ fn responses(fast_path: FastPath, pipe_bytes: usize, pieces: &[&[u8]]) -> (Strin
 }
 
 /// Requests that the test sends: first those after which the connection stays open.
-const REQUESTS: [&str; 20] = [
-    "GET /quick/1 HTTP/1.1\r\n\r\n",
+const REQUESTS: [&str; 22] = [
+    "GET /quick/1 HTTP/1.1\r\nhost: a\r\n\r\n",
     "GET /quick/2 HTTP/1.1\r\nhost: a\r\nconnection: keep-alive\r\n\r\n",
-    "GET /quick/3 HTTP/1.1\r\ncontent-length: 0\r\n\r\n",
-    "GET /quick/4 HTTP/1.1\r\ncontent-length: 27\r\n\r\nGET /quick/5 HTTP/1.1\r\n\r\n..",
+    "GET /quick/3 HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n",
+    "GET /quick/4 HTTP/1.1\r\nhost: a\r\ncontent-length: 36\r\n\r\nGET /quick/5 HTTP/1.1\r\nhost: a\r\n\r\n..",
     "GET /quick/6 HTTP/1.1\nhost: a\n\n",
-    "\r\n\r\nGET /quick/7 HTTP/1.1\r\n\r\n",
-    "GET /other HTTP/1.1\r\n\r\n",
-    "GET /slow HTTP/1.1\r\n\r\n",
-    "GET /long HTTP/1.1\r\n\r\n",
-    "HEAD /long HTTP/1.1\r\n\r\n",
-    "POST /slow HTTP/1.1\r\ncontent-length: 25\r\n\r\nGET /quick/8 HTTP/1.1\r\n\r\n",
-    "POST /other HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n     19\r\nGET /quick/9 HTTP/1.1\r\n\r\n\r\n0\r\n\r\n",
-    "POST /slow HTTP/1.1\r\nexpect: 100-continue\r\ncontent-length: 2\r\n\r\nab",
+    "\r\n\r\nGET /quick/7 HTTP/1.1\r\nhost: a\r\n\r\n",
+    "GET /other HTTP/1.1\r\nhost: a\r\n\r\n",
+    "GET /slow HTTP/1.1\r\nhost: a\r\n\r\n",
+    "GET /long HTTP/1.1\r\nhost: a\r\n\r\n",
+    "HEAD /long HTTP/1.1\r\nhost: a\r\n\r\n",
+    "POST /slow HTTP/1.1\r\nhost: a\r\ncontent-length: 34\r\n\r\nGET /quick/8 HTTP/1.1\r\nhost: a\r\n\r\n",
+    "POST /other HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n     22\r\nGET /quick/9 HTTP/1.1\r\nhost: a\r\n\r\n\r\n0\r\n\r\n",
+    "POST /slow HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\ncontent-length: 2\r\n\r\nab",
     "GET /quick/10 HTTP/1.0\r\nconnection: keep-alive\r\n\r\n",
-    "GET /quick/11 HTTP/1.1\r\nconnection: close\r\n\r\n",
-    "GET /quick/12 HTTP/1.1\r\ncontent-length: 1\r\ncontent-length: 1\r\n\r\na",
-    "GET /quick/13 HTTP/1.1\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nab",
-    "GET /quick/14 HTTP/1.1\r\ntransfer-encoding: gzip\r\n\r\n",
-    "GET /quick/15 HTTP/1.1\r\nupgrade: h2c\r\nconnection: upgrade\r\n\r\n",
+    "GET /quick/11 HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n",
+    "GET /quick/12 HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\ncontent-length: 1\r\n\r\na",
+    "GET /quick/13 HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nab",
+    "GET /quick/14 HTTP/1.1\r\nhost: a\r\ntransfer-encoding: gzip\r\n\r\n",
+    "GET /quick/15 HTTP/1.1\r\nhost: a\r\nupgrade: h2c\r\nconnection: upgrade\r\n\r\n",
+    "GET /quick/16 HTTP/1.1\r\n\r\n",
+    "POST /quick/17 HTTP/1.1\r\nhost: a\r\nhost: a\r\ncontent-length: 2\r\n\r\nab",
     "nonsense\r\n\r\n",
 ];
 

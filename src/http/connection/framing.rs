@@ -3,7 +3,7 @@
 
 use std::mem::MaybeUninit;
 
-use super::HEADERS_MAX;
+use super::{HEADERS_MAX, host};
 
 /// Memory for the parsed headers of a request.
 pub type HeaderSlots<'a> = [MaybeUninit<httparse::Header<'a>>; HEADERS_MAX];
@@ -46,7 +46,7 @@ fn plain_body_bytes(request: &httparse::Request<'_, '_>) -> Option<u64> {
     if request.version != Some(1) || request.method == Some("CONNECT") {
         return None;
     }
-    let mut body_bytes = None;
+    let (mut body_bytes, mut has_host) = (None, false);
     for header in &*request.headers {
         let is = |name: &str| header.name.eq_ignore_ascii_case(name);
         if is("content-length") {
@@ -54,6 +54,12 @@ fn plain_body_bytes(request: &httparse::Request<'_, '_>) -> Option<u64> {
             if !is_first {
                 return None;
             }
+        } else if is("host") {
+            // A second one, an invalid one, and none at all are refused.
+            if has_host || !host::is_host(header.value) {
+                return None;
+            }
+            has_host = true;
         } else if is("transfer-encoding")
             || is("upgrade")
             || is("expect")
@@ -62,7 +68,7 @@ fn plain_body_bytes(request: &httparse::Request<'_, '_>) -> Option<u64> {
             return None;
         }
     }
-    Some(body_bytes.unwrap_or(0))
+    has_host.then(|| body_bytes.unwrap_or(0))
 }
 
 /// A value of `content-length`: decimal digits only.
@@ -180,6 +186,7 @@ mod tests {
             "expect: 100-continue\r\n",
             "connection: close\r\n",
             "connection: keep-alive, upgrade\r\n",
+            "host: a\r\n",
         ] {
             assert_eq!(plain_length(&head(headers)), None, "{headers}");
         }
@@ -190,6 +197,8 @@ mod tests {
             &complete.replace("HTTP/1.1", "HTTP/1.0"),
             &complete.replace("POST /", "CONNECT a:1"),
             &complete.replace("POST", "P ST"),
+            &complete.replace("host: a\r\n", ""),
+            &complete.replace("host: a", "host: a b"),
             &head(&"x: x\r\n".repeat(HEADERS_MAX)),
         ] {
             assert_eq!(plain_length(other), None, "{other}");

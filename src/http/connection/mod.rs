@@ -39,7 +39,7 @@
 //! | the last request is complete | `FramingTracker` counts the bytes of its body | a body that looks like a request (request smuggling) |
 //! | the head is whole | it parses, with `httparse`, as hyper would parse it; a partial head waits in the stream for its rest | a decision on a part of a head |
 //! | the head is alone | it ends where the bytes that were read end, and announces no body | pipelined requests, whose responses must keep their order; bodies, which the fast path does not read |
-//! | the head is plain | HTTP/1.1; no `Transfer-Encoding`, `Upgrade` or `Expect`; at most one `Content-Length`; no `Connection` but `keep-alive`; not CONNECT | requests whose end hyper could see elsewhere, and requests after which hyper closes the connection or changes the protocol |
+//! | the head is plain | HTTP/1.1; one valid `Host`; no `Transfer-Encoding`, `Upgrade` or `Expect`; at most one `Content-Length`; no `Connection` but `keep-alive`; not CONNECT | requests whose end hyper could see elsewhere, and requests after which hyper closes the connection or changes the protocol |
 //!
 //! If hyper is given a request that is not plain, or several at once, the tracker no longer knows where requests end.
 //! The tracker is then *lost*: hyper gets everything that follows on this connection.
@@ -49,20 +49,24 @@
 
 mod body;
 mod framing;
+mod host;
+mod linger;
+mod request_body;
 mod state;
 mod stream;
 mod timer;
 
 use std::convert::Infallible;
-use std::future::{Future, ready};
+use std::future::{Future, Ready, ready};
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::{Either, FutureExt as _};
 use http::request::Parts;
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response, header};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -72,6 +76,8 @@ use hyper_util::server::graceful::GracefulConnection;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use self::body::ResponseBody;
+pub(super) use self::linger::LingeringStream;
+pub use self::request_body::RequestBody;
 pub(super) use self::state::ConnectionState;
 use self::state::InFlightGuard;
 use self::stream::FastPathStream;
@@ -83,12 +89,14 @@ pub const HEAD_BYTES_MAX: usize = 128 * 1024;
 /// Most headers of a request. It equals hyper's default: setting it explicitly costs an allocation for each request.
 pub const HEADERS_MAX: usize = 100;
 
+const CLOSE: HeaderValue = HeaderValue::from_static("close");
+
 /// Answers requests.
 pub trait Handler: Clone + Send + Unpin + 'static {
     /// Answers a request from an address: the normal path.
     fn handle(
         &self,
-        request: Request<Incoming>,
+        request: Request<RequestBody>,
         peer: SocketAddr,
     ) -> impl Future<Output = Response<Full<Bytes>>> + Send + use<Self>;
 
@@ -124,17 +132,24 @@ pub(super) fn serve_connection(
     state: Arc<ConnectionState>,
 ) -> impl GracefulConnection<Error = hyper::Error> {
     let timer = ConnectionTimer::new(head_timeout, Arc::clone(&state));
+    let stream = LingeringStream::new(stream, Arc::clone(&state));
     let stream = FastPathStream::new(stream, handler.clone(), Arc::clone(&state));
     let service = service_fn(move |request: Request<Incoming>| {
         state.note_request();
         let in_flight = InFlightGuard::new(&state);
         let (head, body) = request.into_parts();
-        let by_fast_path = if state.take_declined() { None } else { handler.fast_path_in_service(&head) };
-        let response = match by_fast_path {
-            Some(response) => Either::Left(ready(response)),
+        let body = RequestBody::new(body, &head.headers, &state);
+        let unread = body.exists().then(|| Arc::clone(&state));
+        let response = match answer_at_once(&handler, &head, &state) {
+            Some(response) => {
+                drop(body);
+                Either::Left(ready(response))
+            }
             None => Either::Right(handler.handle(Request::from_parts(head, body), peer)),
         };
-        response.map(|response| Ok::<_, Infallible>(response.map(|body| ResponseBody::new(body, in_flight))))
+        response
+            .then(|response| after_the_body(response, unread))
+            .map(|response| Ok::<_, Infallible>(response.map(|body| ResponseBody::new(body, in_flight))))
     });
     http1::Builder::new()
         .timer(timer)
@@ -146,6 +161,39 @@ pub(super) fn serve_connection(
         // Responses are small: one copy into a buffer is cheaper than a gathering write.
         .writev(false)
         .serve_connection(TokioIo::new(stream), service)
+}
+
+/// A response from the head of a request alone: a refusal, or the fast path's.
+fn answer_at_once(
+    handler: &impl Handler,
+    head: &Parts,
+    state: &ConnectionState,
+) -> Option<Response<Full<Bytes>>> {
+    if !host::is_valid(head) {
+        return Some(host::refusal());
+    }
+    if state.take_declined() { None } else { handler.fast_path_in_service(head) }
+}
+
+/// A response that waits for the rest of a request's body.
+type LaterResponse = Pin<Box<dyn Future<Output = Response<Full<Bytes>>> + Send>>;
+
+/// Holds a response back until the rest of the request's body was read, or says in the response that the connection
+/// closes. `state` is `None` if the request has no body.
+fn after_the_body(
+    mut response: Response<Full<Bytes>>,
+    state: Option<Arc<ConnectionState>>,
+) -> Either<Ready<Response<Full<Bytes>>>, LaterResponse> {
+    let Some((state, unread)) = state.and_then(|state| state.take_unread().map(|unread| (state, unread)))
+    else {
+        return Either::Left(ready(response));
+    };
+    Either::Right(Box::pin(async move {
+        if !unread.read_rest(&state).await {
+            response.headers_mut().insert(header::CONNECTION, CLOSE);
+        }
+        response
+    }))
 }
 
 #[cfg(test)]

@@ -1,10 +1,12 @@
 //! The state of one connection that its parts share: the stream under hyper, the idle timer, the service that hyper
 //! calls, and the listener that drains the connection. All of them run in the connection's task.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Notify;
+
+use super::request_body::UnreadBody;
 
 /// Counts and flags of one connection.
 #[derive(Default)]
@@ -14,6 +16,8 @@ pub struct ConnectionState {
     responses_taken: AtomicU64,
     was_active_under_hyper: AtomicBool,
     has_declined: AtomicBool,
+    is_in_request: AtomicBool,
+    unread_body: Mutex<Option<UnreadBody>>,
 }
 
 impl ConnectionState {
@@ -58,6 +62,31 @@ impl ConnectionState {
     /// Whether the fast path has already declined the request that hyper has just read. Clears the note.
     pub fn take_declined(&self) -> bool {
         self.has_declined.load(Ordering::Relaxed) && self.has_declined.swap(false, Ordering::Relaxed)
+    }
+
+    /// Notes that hyper was given bytes to read.
+    pub fn note_bytes_for_hyper(&self) {
+        self.is_in_request.store(true, Ordering::Relaxed);
+    }
+
+    /// Notes that the last request was read to its end.
+    pub fn note_whole_request(&self) {
+        self.is_in_request.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether hyper may have read only a part of a request. It can also have refused the head of one.
+    pub fn is_in_request(&self) -> bool {
+        self.is_in_request.load(Ordering::Relaxed)
+    }
+
+    /// Gives back the rest of the last request's body.
+    pub fn return_unread(&self, body: UnreadBody) {
+        *self.unread_body.lock().unwrap_or_else(PoisonError::into_inner) = Some(body);
+    }
+
+    /// Takes the rest of the last request's body; `None` if it was read to its end.
+    pub fn take_unread(&self) -> Option<UnreadBody> {
+        self.unread_body.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 

@@ -10,9 +10,8 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
 use http_body_util::Full;
-use hyper::body::Incoming;
 use rallypoint::config::Config;
-use rallypoint::http::connection::Handler;
+use rallypoint::http::connection::{Handler, RequestBody};
 use rallypoint::http::listener::{self, ConnectionLimits};
 use rallypoint::runtime::settings;
 use rallypoint::telemetry::Metrics;
@@ -51,7 +50,7 @@ struct AnyNode {
 impl Handler for AnyNode {
     fn handle(
         &self,
-        request: Request<Incoming>,
+        request: Request<RequestBody>,
         peer: SocketAddr,
     ) -> impl Future<Output = Response<Full<Bytes>>> + Send + use<> {
         self.server.any_node().pipeline.handle(request, Some(peer.ip()))

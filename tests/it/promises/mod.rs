@@ -36,6 +36,8 @@ mod permissions;
 mod published;
 /// Many concurrent requests: each is done completely or refused.
 mod races;
+/// Refusals reach clients that write a whole request before they read.
+mod refusals;
 /// Every store backend passes the conformance suite.
 mod store;
 /// Style rules that a test can check: file length, dependencies between modules, documents.
