@@ -80,7 +80,7 @@ async fn ready(readiness: &Readiness) -> Response<Full<Bytes>> {
 
 async fn check_store(app: &App) -> Result<(), StoreError> {
     let store = app.sessions.store();
-    store.check_writable()?;
+    store.check_writable().await?;
     // Any key tests the store; this one has a small value.
     store.get(&keys::next_listing_number()).await?;
     let checked = app.sessions.check_clock().await;

@@ -239,13 +239,16 @@ impl Store {
         delegate!(self, backend => backend.sole_writer())
     }
 
-    /// Checks whether the store accepts commits. An embedded store refuses them after a failed write, until a restart.
+    /// Checks whether the store accepts commits. An embedded store refuses them after a failed write, until a restart. A
+    /// database is asked, and takes none if it is read-only, its disk is full, or a newer primary has replaced it.
     ///
     /// # Errors
-    /// [`StoreError::Failed`] with the cause, if the store refuses commits. Reads may still work.
-    pub fn check_writable(&self) -> Result<(), StoreError> {
+    /// [`StoreError::Failed`] or [`StoreError::Unavailable`] with the cause, if the store refuses commits. Reads may
+    /// still work.
+    pub async fn check_writable(&self) -> Result<(), StoreError> {
         match self {
-            Self::Memory(_) | Self::Postgres(_) => Ok(()),
+            Self::Memory(_) => Ok(()),
+            Self::Postgres(postgres) => postgres.check_writable().await,
             Self::Embedded(embedded) => embedded.check_writable(),
         }
     }

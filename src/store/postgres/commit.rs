@@ -59,6 +59,7 @@ use super::metrics::Purpose;
 use super::retry::Retry;
 use super::statement_error::StatementError;
 use super::{Inner, new_version};
+use crate::env::Entropy;
 use crate::store::{Batch, ChangeEvent, CommitError, Key, StoreError, Version};
 
 /// What one commit expects and changes.
@@ -406,6 +407,17 @@ impl Committer {
         ApplyOutcome::of(&rows)
     }
 
+    /// Inserts a row with this value and deletes it again, in one transaction.
+    pub(super) async fn probe_write(self: &Arc<Self>, value: &[u8]) -> Result<(), StatementError> {
+        let _lock = self.transaction_lock.lock().await;
+        self.check_accepting()?;
+        let connection = self.transaction_connection.open().await?;
+        let key = Entropy::System.bytes::<16>();
+        let written = connection.run(Purpose::Transaction, send_probe(&connection, &key, value)).await;
+        self.note_timeout(&written);
+        written
+    }
+
     fn check_accepting(&self) -> Result<(), StatementError> {
         if self.connector.is_closed() {
             return Err(StoreError::Closed.into());
@@ -418,6 +430,28 @@ impl Committer {
             self.circuit_breaker.open(self);
         }
     }
+}
+
+/// Sends all statements of a [probe](Committer::probe_write) at once, then waits for the answers.
+async fn send_probe(
+    connection: &OpenConnection,
+    key: &[u8],
+    value: &[u8],
+) -> Result<(), tokio_postgres::Error> {
+    let (client, statements) = (connection.client(), &connection.statements);
+    let (probe_params, keys): ([&(dyn ToSql + Sync); 2], _) = ([&key, &value], [key]);
+    let unlock_params: [&(dyn ToSql + Sync); 1] = [&keys.as_slice()];
+    let (begun, inserted, deleted, committed) = tokio::join!(
+        biased;
+        client.batch_execute("BEGIN"),
+        client.execute(&statements.probe, &probe_params),
+        client.execute(&statements.unlock, &unlock_params),
+        client.batch_execute("COMMIT"),
+    );
+    begun?;
+    inserted?;
+    deleted?;
+    committed
 }
 
 /// Sends all statements of the transaction at once, then waits for the answers. If a statement fails, the server

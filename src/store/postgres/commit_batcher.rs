@@ -20,6 +20,7 @@ use tokio::time::Instant;
 use super::commit::{ApplyOutcome, CommitParams, CommitRequest, Committer};
 use super::retry::Retry;
 use super::statement_error::StatementError;
+use super::workers::Workers;
 use super::{Inner, new_version};
 use crate::store::{CommitError, StoreError, Version};
 
@@ -45,12 +46,16 @@ impl PendingCommit {
     }
 }
 
-/// Starts `workers` tasks that send commits. They end when the returned sender and its clones are dropped.
-pub(super) fn start(committer: &Arc<Committer>, workers: usize) -> mpsc::Sender<PendingCommit> {
+/// Starts `count` tasks that send commits. They end when the returned sender and its clones are dropped.
+pub(super) fn start(
+    committer: &Arc<Committer>,
+    count: usize,
+    workers: &mut Workers,
+) -> mpsc::Sender<PendingCommit> {
     let (sender, queue) = mpsc::channel(QUEUE_CAPACITY);
     let queue = Arc::new(Mutex::new(queue));
-    for _ in 0..workers {
-        tokio::spawn(run_worker(Arc::clone(committer), Arc::clone(&queue)));
+    for _ in 0..count {
+        workers.spawn(run_worker(Arc::clone(committer), Arc::clone(&queue)));
     }
     sender
 }

@@ -14,17 +14,24 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout};
 use tokio_postgres::{Client, Error, Socket};
 
-use super::hosts::{self, TlsStream};
+use super::hosts::{self, Connected, TlsStream};
 use super::metrics::{PostgresMetrics, Purpose};
 use super::settings::PostgresSettings;
 use super::sql::Statements;
 use super::statement_error::{StatementError, describe, needs_new_connection};
+use super::timeline::{NewestTimeline, Timeline};
 use crate::store::StoreError;
 
 /// Pause after the first failed attempt to connect; each later pause is twice as long.
 const BACKOFF_MIN: Duration = Duration::from_millis(20);
 /// Longest pause after a failed attempt to connect.
 const BACKOFF_MAX: Duration = Duration::from_secs(1);
+
+/// How often all hosts are asked for a newer primary, besides each check of `/ready` and each new connection. A node
+/// whose old primary needs no standby to commit loses the changes of up to this time.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// Shortest pause between two such looks, so that many checks of `/ready` share one.
+const LOOK_PAUSE_MIN: Duration = Duration::from_secs(1);
 
 /// Turns `synchronous_commit` on if it is off, because a commit must be durable before it is answered. Other values
 /// stay: the operator chooses how many machines must have a commit.
@@ -42,6 +49,8 @@ pub(super) struct OpenConnection {
     /// The generation in which this connection was opened; see [`Connector::generation`].
     generation: usize,
     current_generation: Arc<AtomicUsize>,
+    timeline: Timeline,
+    newest_timeline: NewestTimeline,
 }
 
 impl OpenConnection {
@@ -63,6 +72,7 @@ impl OpenConnection {
     ///
     /// A connection that times out, breaks or reaches the wrong server is closed. After a timeout the other connections
     /// are not used for new statements either: their server may have stopped, and another server may have replaced it.
+    /// An answer of a primary that a newer one has replaced does not count: the outcome is unknown, as if it was lost.
     pub(super) async fn run_within<T>(
         &self,
         answer_timeout: Duration,
@@ -73,7 +83,10 @@ impl OpenConnection {
         let answer = timeout(answer_timeout, statement).await;
         self.metrics.observe_statement(purpose, since.elapsed());
         let (error, code) = match answer {
-            Ok(Ok(answer)) => return Ok(answer),
+            Ok(Ok(answer)) => match self.newest_timeline.check(self.timeline) {
+                Ok(()) => return Ok(answer),
+                Err(replaced) => (StatementError::ConnectionLost(replaced), None),
+            },
             Ok(Err(error)) => {
                 let statement_error = StatementError::of(&error);
                 let is_lost = matches!(statement_error, StatementError::ConnectionLost(_));
@@ -94,7 +107,8 @@ impl OpenConnection {
 
     fn is_usable(&self) -> bool {
         let is_current = self.generation == self.current_generation.load(Ordering::Acquire);
-        is_current && !self.task.is_aborted() && !self.client.is_closed()
+        let is_newest = self.newest_timeline.check(self.timeline).is_ok();
+        is_current && is_newest && !self.task.is_aborted() && !self.client.is_closed()
     }
 }
 
@@ -171,6 +185,9 @@ pub(super) struct Connector {
     generation: Arc<AtomicUsize>,
     /// Index of the host that took writes last.
     host: AtomicUsize,
+    newest_timeline: NewestTimeline,
+    /// When all hosts were last asked for their timelines. Locked meanwhile, so that callers share the answers.
+    last_look: Mutex<Option<Instant>>,
     /// Why the last attempt to connect failed; `None` if it succeeded.
     unreachable_cause: RwLock<Option<String>>,
 }
@@ -183,6 +200,8 @@ impl Connector {
             is_closed: AtomicBool::new(false),
             generation: Arc::default(),
             host: AtomicUsize::new(0),
+            newest_timeline: NewestTimeline::default(),
+            last_look: Mutex::default(),
             unreachable_cause: RwLock::default(),
         }
     }
@@ -206,7 +225,13 @@ impl Connector {
 
     /// Opens a connection with its time limits, without prepared statements.
     pub(super) async fn connect_bare(&self) -> Result<(Client, ConnectionTask), String> {
-        let (client, connection) = hosts::connect(&self.settings, &self.host).await?;
+        let (client, task, _) = self.connect_to_primary().await?;
+        Ok((client, task))
+    }
+
+    async fn connect_to_primary(&self) -> Result<(Client, ConnectionTask, Timeline), String> {
+        let Connected { client, connection, timeline } =
+            hosts::connect(&self.settings, &self.host, &self.newest_timeline).await?;
         let task = ConnectionTask::start(connection, &self.metrics);
         // The limit on idle transactions ends one whose COMMIT or ROLLBACK the network lost: it holds locks.
         let limits = ["statement_timeout", "idle_in_transaction_session_timeout"];
@@ -214,13 +239,43 @@ impl Connector {
         let limits = limits.map(|limit| format!("SET {limit} = {limit_ms};")).concat();
         let setup = limits + ENABLE_SYNCHRONOUS_COMMIT;
         client.batch_execute(&setup).await.map_err(|error| describe(&error))?;
-        Ok((client, task))
+        Ok((client, task, timeline))
+    }
+
+    /// Asks all hosts whether a newer primary has replaced the one in use. If so, the connections to the old one get no
+    /// new statements. Does nothing with a single host, and if it was done a moment ago.
+    pub(super) async fn look_for_newer_primary(&self) {
+        if self.settings.host_count() == 1 || self.is_closed() {
+            return;
+        }
+        let mut last_look = self.last_look.lock().await;
+        if last_look.is_none_or(|at| at.elapsed() >= LOOK_PAUSE_MIN) {
+            hosts::look_for_newer_primary(&self.settings, &self.newest_timeline).await;
+            *last_look = Some(Instant::now());
+        }
+    }
+
+    /// Looks for a newer primary at intervals, until the connector is closed or dropped.
+    pub(super) fn watch_primaries(self: &Arc<Self>) {
+        if self.settings.host_count() == 1 {
+            return;
+        }
+        let connector = Arc::downgrade(self);
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(LOOK_EVERY).await;
+                let Some(connector) = connector.upgrade().filter(|connector| !connector.is_closed()) else {
+                    return;
+                };
+                connector.look_for_newer_primary().await;
+            }
+        });
     }
 
     async fn connect(&self) -> Result<OpenConnection, String> {
         // Read before connecting: a timeout meanwhile makes this connection an old one.
         let generation = self.generation.load(Ordering::Acquire);
-        let (client, task) = self.connect_bare().await?;
+        let (client, task, timeline) = self.connect_to_primary().await?;
         let statements = Statements::prepare(&client).await.map_err(|error| describe(&error))?;
         Ok(OpenConnection {
             client,
@@ -230,6 +285,8 @@ impl Connector {
             answer_timeout: self.settings.answer_timeout(),
             generation,
             current_generation: Arc::clone(&self.generation),
+            timeline,
+            newest_timeline: self.newest_timeline.clone(),
         })
     }
 

@@ -1,10 +1,11 @@
-//! Finds the host that takes writes, and connects to it. Each host has its own time limit, so that a host that accepts
-//! connections but never answers does not prevent the attempt at the next host.
+//! Finds the host that takes writes, and connects to it. All hosts are asked at the same time, so that a host that
+//! accepts connections but never answers delays nothing, and so that of two primaries the newer one is used.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tokio::time::timeout;
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_postgres::config::{Host, LoadBalanceHosts};
 use tokio_postgres::tls::MakeTlsConnect;
 use tokio_postgres::{Client, Config, Connection, Socket};
@@ -12,53 +13,132 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::settings::PostgresSettings;
 use super::statement_error::describe;
+use super::timeline::{NewestTimeline, Timeline};
 use crate::env::Entropy;
 
 /// Idle time before a TCP keepalive probe, and the time between probes, unless the address sets them.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(2);
 
-pub(super) type TlsStream = <MakeRustlsConnect as MakeTlsConnect<Socket>>::Stream;
-type Connected = (Client, Connection<Socket, TlsStream>);
+/// After one primary has answered: how long the answers of the other hosts are waited for. One of them may be a newer
+/// primary.
+const OTHERS_WAIT: Duration = Duration::from_millis(500);
 
-/// Connects to the first host that takes writes. The order is that of the address, and starts with the host at index
-/// `last`, which took writes last: a host that is down may use up its time limit. With `load_balance_hosts=random` in
-/// the address, it starts with a random host.
+pub(super) type TlsStream = <MakeRustlsConnect as MakeTlsConnect<Socket>>::Stream;
+
+/// A connection to a primary.
+pub(super) struct Connected {
+    pub(super) client: Client,
+    pub(super) connection: Connection<Socket, TlsStream>,
+    pub(super) timeline: Timeline,
+}
+
+/// The answer of the host with this index: a connection to a primary, or why there is none.
+type HostAnswer = (usize, Result<Connected, String>);
+
+/// Connects to the primary. All hosts are asked at the same time. Of several primaries, the newest is used. Of several
+/// hosts with the same timeline, the first one is used. The order is that of the address, and starts with the host at
+/// index `last`, which was used last. With `load_balance_hosts=random` in the address, it starts with a random host.
 ///
 /// # Errors
-/// The causes of all hosts, in the order of the attempts.
-pub(super) async fn connect(settings: &PostgresSettings, last: &AtomicUsize) -> Result<Connected, String> {
-    let address = &settings.address;
+/// The causes of all hosts, in that order.
+pub(super) async fn connect(
+    settings: &PostgresSettings,
+    last: &AtomicUsize,
+    newest: &NewestTimeline,
+) -> Result<Connected, String> {
     let count = settings.host_count();
-    let first = match address.get_load_balance_hosts() {
+    let first = match settings.address.get_load_balance_hosts() {
         LoadBalanceHosts::Random => usize::from_le_bytes(Entropy::System.bytes()) % count,
         _ => last.load(Ordering::Relaxed),
     };
+    let mut answers = ask(settings, 0..count, newest, None).await;
+    answers.sort_by_key(|(number, _)| (number + count - first) % count);
+    note_timelines(settings, &answers, newest);
     let mut refusals = Vec::new();
-    for number in (first..first + count).map(|number| number % count) {
-        let limit = settings.connect_timeout;
-        let mut host = single_host(address, number);
-        if host.get_tcp_user_timeout().is_none() {
-            // A statement that was abandoned must not reach the server long after.
-            host.tcp_user_timeout(settings.statement_timeout);
-        }
-        // Detects a dead server while a statement waits for its answer, which may take long.
-        if host.get_keepalives_idle() == Config::new().get_keepalives_idle() {
-            host.keepalives_idle(KEEPALIVE_INTERVAL);
-        }
-        if host.get_keepalives_interval().is_none() {
-            host.keepalives_interval(KEEPALIVE_INTERVAL);
-        }
-        let cause = match timeout(limit, host.connect(settings.tls.0.clone())).await {
-            Ok(Ok(connected)) => {
+    for (number, answer) in answers {
+        let usable = answer.and_then(|connected| newest.check(connected.timeline).map(|()| connected));
+        match usable {
+            Ok(connected) => {
                 last.store(number, Ordering::Relaxed);
                 return Ok(connected);
             }
-            Ok(Err(error)) => describe(&error),
-            Err(_) => format!("no connection within {limit:?}"),
-        };
-        refusals.push(if count > 1 { format!("{}: {cause}", name(&host)) } else { cause });
+            Err(cause) if count > 1 => {
+                refusals.push(format!("{}: {cause}", name(&single_host(&settings.address, number))));
+            }
+            Err(cause) => refusals.push(cause),
+        }
     }
     Err(refusals.join("; "))
+}
+
+/// Asks all hosts for their timelines, for at most [`OTHERS_WAIT`]. Notes the newest one.
+pub(super) async fn look_for_newer_primary(settings: &PostgresSettings, newest: &NewestTimeline) {
+    let until = Instant::now() + OTHERS_WAIT;
+    let answers = ask(settings, 0..settings.host_count(), newest, Some(until)).await;
+    note_timelines(settings, &answers, newest);
+}
+
+fn note_timelines(settings: &PostgresSettings, answers: &[HostAnswer], newest: &NewestTimeline) {
+    let primaries =
+        || answers.iter().filter_map(|(number, answer)| Some((*number, answer.as_ref().ok()?.timeline)));
+    for (_, timeline) in primaries() {
+        newest.note(timeline);
+    }
+    let replaced = primaries().filter(|(_, timeline)| newest.check(*timeline).is_err());
+    newest.log_replaced(replaced.map(|(number, _)| name(&single_host(&settings.address, number))).collect());
+}
+
+/// Connects to these hosts at the same time. Each has its own time limit. After a usable primary has answered, the
+/// others have only [`OTHERS_WAIT`]; a host that was powered off must not delay the connection to the other.
+async fn ask(
+    settings: &PostgresSettings,
+    numbers: std::ops::Range<usize>,
+    newest: &NewestTimeline,
+    mut until: Option<Instant>,
+) -> Vec<HostAnswer> {
+    let attempt = async |number| (number, connect_to(settings, number).await);
+    let mut attempts: FuturesUnordered<_> = numbers.map(attempt).collect();
+    let mut answers: Vec<HostAnswer> = Vec::new();
+    loop {
+        let next = match until {
+            None => attempts.next().await,
+            Some(until) => timeout_at(until, attempts.next()).await.unwrap_or(None),
+        };
+        let Some(answer) = next else { return answers };
+        if answer.1.as_ref().is_ok_and(|connected| newest.check(connected.timeline).is_ok()) {
+            until.get_or_insert(Instant::now() + OTHERS_WAIT);
+        }
+        answers.push(answer);
+    }
+}
+
+/// Connects to one host, and reads its timeline.
+async fn connect_to(settings: &PostgresSettings, number: usize) -> Result<Connected, String> {
+    let mut host = single_host(&settings.address, number);
+    if host.get_tcp_user_timeout().is_none() {
+        // A statement that was abandoned must not reach the server long after.
+        host.tcp_user_timeout(settings.statement_timeout);
+    }
+    // Detects a dead server while a statement waits for its answer, which may take long.
+    if host.get_keepalives_idle() == Config::new().get_keepalives_idle() {
+        host.keepalives_idle(KEEPALIVE_INTERVAL);
+    }
+    if host.get_keepalives_interval().is_none() {
+        host.keepalives_interval(KEEPALIVE_INTERVAL);
+    }
+    let connecting = async {
+        let (client, mut connection) = host.connect(settings.tls.0.clone()).await?;
+        let timeline = tokio::select! {
+            timeline = Timeline::of(&client) => timeline?,
+            // Ends only if the connection breaks; then the client returns the error.
+            _ = &mut connection => Timeline::of(&client).await?,
+        };
+        Ok::<_, tokio_postgres::Error>(Connected { client, connection, timeline })
+    };
+    match timeout(settings.connect_timeout, connecting).await {
+        Ok(connected) => connected.map_err(|error| describe(&error)),
+        Err(_) => Err(format!("no connection within {:?}", settings.connect_timeout)),
+    }
 }
 
 /// The address with only one of its hosts.

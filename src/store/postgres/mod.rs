@@ -18,7 +18,10 @@ mod servers;
 mod settings;
 mod sql;
 mod statement_error;
+mod timeline;
 mod tls;
+mod workers;
+mod writability;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -38,6 +41,8 @@ use self::read_batcher::ReadBatcher;
 use self::retry::Retry;
 use self::sql::Statements;
 use self::statement_error::{StatementError, describe};
+use self::workers::Workers;
+use self::writability::Writability;
 use super::{
     Backend, Batch, ChangeEvent, CommitError, ConditionalRead, Entry, Key, StoreError, Version,
     WATCH_CAPACITY,
@@ -62,6 +67,9 @@ struct Inner {
     /// By how many milliseconds this machine's clock is ahead of the database's, if the last check found it wrong;
     /// otherwise 0.
     clock_skew_ms: AtomicI64,
+    writability: Writability,
+    /// The tasks that send commits and reads.
+    workers: Workers,
 }
 
 impl Postgres {
@@ -76,14 +84,18 @@ impl Postgres {
         let settings = connector.settings();
         let committer = Arc::new(Committer::new(&connector));
         let read_connections = ConnectionPool::new(&connector, settings.read_connections);
+        let mut workers = Workers::default();
+        connector.watch_primaries();
         let inner = Inner {
-            commits: commit_batcher::start(&committer, settings.write_connections),
+            commits: commit_batcher::start(&committer, settings.write_connections, &mut workers),
             committer,
-            value_reads: ReadBatcher::start(&read_connections, settings.retry_deadline),
-            range_reads: ReadBatcher::start(&read_connections, settings.retry_deadline),
+            value_reads: ReadBatcher::start(&read_connections, settings.retry_deadline, &mut workers),
+            range_reads: ReadBatcher::start(&read_connections, settings.retry_deadline, &mut workers),
             read_connections,
             changes: broadcast::Sender::new(WATCH_CAPACITY),
             clock_skew_ms: AtomicI64::new(0),
+            writability: Writability::default(),
+            workers,
             connector,
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -134,6 +146,16 @@ impl Postgres {
                 Err(StoreError::ClockSkew { difference_ms, allowed_ms })
             }
         }
+    }
+
+    /// Looks for a newer primary, then checks whether the database takes commits.
+    ///
+    /// # Errors
+    /// Why it takes none: [`StoreError::Unavailable`] or [`StoreError::Failed`].
+    pub async fn check_writable(&self) -> Result<(), StoreError> {
+        self.inner.workers.check()?;
+        self.inner.connector.look_for_newer_primary().await;
+        self.inner.writability.check(&self.inner.committer).await
     }
 
     /// The metrics of statements, commits and connections.
@@ -219,7 +241,11 @@ impl Backend for Postgres {
 
     async fn commit(&self, batch: Batch) -> Result<Version, CommitError> {
         let outcome = match self.require_right_clock() {
-            Ok(()) => self.inner.commit(batch).await,
+            Ok(()) => {
+                let outcome = self.inner.commit(batch).await;
+                self.inner.writability.note(&outcome);
+                outcome
+            }
             Err(error) => Err(error.into()),
         };
         self.inner.connector.metrics().count_commit(&outcome);

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use super::connection::{Connection, ConnectionPool, OpenConnection};
 use super::retry::Retry;
 use super::statement_error::StatementError;
+use super::workers::Workers;
 use crate::store::StoreError;
 
 /// Most reads that wait for one worker. Further callers wait until there is room.
@@ -97,10 +98,10 @@ pub(super) struct ReadBatcher<R: BatchedRead> {
 
 impl<R: BatchedRead> ReadBatcher<R> {
     /// Starts a worker for each connection of the pool. The workers end when the batcher is dropped.
-    pub(super) fn start(pool: &ConnectionPool, retry_deadline: Duration) -> Self {
+    pub(super) fn start(pool: &ConnectionPool, retry_deadline: Duration, workers: &mut Workers) -> Self {
         let start_worker = |connection: &Arc<Connection>| {
             let (sender, queue) = mpsc::channel(QUEUE_CAPACITY);
-            tokio::spawn(ReadWorker { connection: Arc::clone(connection), retry_deadline, queue }.run());
+            workers.spawn(ReadWorker { connection: Arc::clone(connection), retry_deadline, queue }.run());
             sender
         };
         Self { workers: pool.iter().map(start_worker).collect(), next: AtomicUsize::new(0) }

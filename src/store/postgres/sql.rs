@@ -56,6 +56,9 @@ ON CONFLICT (key) DO UPDATE SET version = rallypoint_entries.version WHERE rally
 /// Deletes the placeholders. Parameters: `$1` the keys.
 const UNLOCK: &str = "DELETE FROM rallypoint_entries WHERE key = ANY ($1::bytea[]) AND version = 0";
 
+/// Inserts a placeholder with a value, which the same transaction deletes again. Parameters: `$1` the key, `$2` the value.
+const PROBE: &str = "INSERT INTO rallypoint_entries (key, value, version) VALUES ($1::bytea, $2::bytea, 0)";
+
 /// Reads values that do not have the known version. Parameters: `$1` keys, `$2` their known versions or null. Columns:
 /// the ordinal of a key (from 1), and its version and value, both null if it is absent. A key that has the known
 /// version has no row, so that a poll of an unchanged value transfers nothing.
@@ -98,6 +101,7 @@ pub(super) struct Statements {
     pub(super) apply: Statement,
     pub(super) lock: Statement,
     pub(super) unlock: Statement,
+    pub(super) probe: Statement,
     pub(super) read: Statement,
     pub(super) scan: Statement,
     pub(super) scan_to_end: Statement,
@@ -114,16 +118,17 @@ impl Statements {
                 _ => {}
             }
         }
-        let (apply, lock, unlock, read, scan, scan_to_end, page, clock) = tokio::try_join!(
+        let (apply, lock, unlock, probe, read, scan, scan_to_end, page, clock) = tokio::try_join!(
             client.prepare(APPLY),
             client.prepare(LOCK),
             client.prepare(UNLOCK),
+            client.prepare(PROBE),
             client.prepare(READ),
             client.prepare(SCAN),
             client.prepare(SCAN_TO_END),
             client.prepare(PAGE),
             client.prepare(CLOCK),
         )?;
-        Ok(Self { apply, lock, unlock, read, scan, scan_to_end, page, clock })
+        Ok(Self { apply, lock, unlock, probe, read, scan, scan_to_end, page, clock })
     }
 }

@@ -51,8 +51,8 @@ impl StatementError {
             | SqlState::T_R_DEADLOCK_DETECTED
             // The statement of a commit divides by zero if a key exists that was absent when the statement began.
             | SqlState::DIVISION_BY_ZERO
-            | SqlState::READ_ONLY_SQL_TRANSACTION
             | SqlState::QUERY_CANCELED => Self::Retryable(message),
+            SqlState::READ_ONLY_SQL_TRANSACTION => Self::Retryable(with_advice(error)),
             _ => Self::Permanent(StoreError::Failed(with_advice(error))),
         }
     }

@@ -22,6 +22,8 @@ mod presence_sync;
 mod shared_database;
 /// Bounded reads: how old they may be.
 mod staleness;
+/// A primary that lives on after another one has replaced it.
+mod two_primaries;
 /// Nodes whose clock differs from the database's.
 mod wrong_clock;
 /// Two builds on one database: fields of a newer build are kept.

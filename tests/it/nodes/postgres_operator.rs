@@ -62,6 +62,11 @@ async fn on_a_full_disk_changes_fail_as_a_whole_until_there_is_space() {
         refused.refused(503, "store_unavailable");
         client.batch_execute("ALTER SEQUENCE written RESTART").await.unwrap();
     }
+    client.batch_execute("SELECT nextval('written')").await.unwrap();
+    let (status, body) = ready(&server).await;
+    assert_eq!(status, 503);
+    assert!(body.contains("No space left on device; free space on the database's disk"), "{body}");
+    client.batch_execute("ALTER SEQUENCE written RESTART").await.unwrap();
     let failed =
         store.commit(Batch::default().put("a", "new").put("b", "new")).await.unwrap_err().to_string();
     assert!(failed.contains("No space left on device; free space on the database's disk"), "{failed}");
@@ -69,8 +74,36 @@ async fn on_a_full_disk_changes_fail_as_a_whole_until_there_is_space() {
     assert_eq!(before, contents(&server).await);
 
     client.batch_execute("DROP TRIGGER full_disk ON rallypoint_entries").await.unwrap();
+    assert_eq!(ready(&server).await, (200, "ready\n".into()));
     bob.joins(&session).await.expect(200);
     alice.links(&session).await.expect(200);
+}
+
+#[tokio::test]
+async fn a_server_is_not_ready_once_its_database_becomes_read_only() {
+    let alone = crate::support::postgres::server::Server::alone();
+    let database = Database::on(&alone.url).await;
+    let store = open_without_retries(database.settings()).await;
+    let server = Server::over(Store::Postgres(store.clone()), |_| {});
+    assert_eq!(ready(&server).await, (200, "ready\n".into()), "no commit was made yet");
+    let session = server.player().creates("game").await;
+    let client = database.client().await;
+    // This holds for open connections, too.
+    let set = async |mode: &str| {
+        let set = format!("ALTER SYSTEM SET default_transaction_read_only = {mode}");
+        client.batch_execute("SET transaction_read_only = off").await.unwrap();
+        client.batch_execute(&set).await.unwrap();
+        client.batch_execute("SELECT pg_reload_conf()").await.unwrap();
+    };
+    set("on").await;
+    let refused = async { while store.commit(Batch::default().put("key", "value")).await.is_ok() {} };
+    soon("changes are refused", refused).await;
+    let (status, body) = ready(&server).await;
+    assert_eq!(status, 503);
+    assert!(body.contains("check that default_transaction_read_only is off there"), "{body}");
+    server.player().session(&session).await.expect(200);
+    set("off").await;
+    soon("the server is ready again", async { while ready(&server).await.0 != 200 {} }).await;
 }
 
 #[tokio::test]

@@ -67,6 +67,8 @@ cd / && rm -rf "$1"
 pub struct Pair {
     /// The URL, with both hosts.
     pub url: String,
+    /// Both hosts, each with its port: first the primary, then the standby that was made from it.
+    pub hosts: [String; 2],
     input: ChildStdin,
     output: Lines<BufReader<ChildStdout>>,
     _script: Child,
@@ -80,9 +82,9 @@ impl Pair {
         let mut script = Command::from(command).stderr(Stdio::inherit()).spawn().unwrap();
         let output = BufReader::new(script.stdout.take().expect("its output is a pipe")).lines();
         let input = script.stdin.take().expect("its input is a pipe");
-        let hosts = ports.map(|port| format!("127.0.0.1:{port}")).join(",");
-        let url = format!("postgresql://rallypoint@{hosts}/postgres");
-        let mut pair = Self { url, input, output, _script: script };
+        let hosts = ports.map(|port| format!("127.0.0.1:{port}"));
+        let url = format!("postgresql://rallypoint@{}/postgres", hosts.join(","));
+        let mut pair = Self { url, hosts, input, output, _script: script };
         pair.run("make").await;
         pair
     }
@@ -97,7 +99,7 @@ impl Pair {
         self.run("freeze").await;
     }
 
-    /// Promotes the standby to a primary without a standby. The former primary must not be used any more.
+    /// Promotes the standby to a primary without a standby. A former primary that lives on still takes writes.
     pub async fn promote_standby(&mut self) {
         self.run("promote").await;
     }
