@@ -10,6 +10,9 @@ use super::{Key, StoreError, Version};
 /// limit, a third of an index page.
 pub const KEY_BYTES_MAX: usize = 2_048;
 
+/// A key that the embedded store uses itself. Every backend refuses it.
+pub const RESERVED_KEY: &[u8] = b"\0\0link";
+
 /// Changes that are committed together, and the expectations that must hold for them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Batch {
@@ -68,13 +71,17 @@ impl Batch {
     /// Checks the length of all keys, so that every backend refuses the same keys.
     ///
     /// # Errors
-    /// [`StoreError::InvalidKey`] for the first key that is empty or longer than [`KEY_BYTES_MAX`].
+    /// [`StoreError::InvalidKey`] for the first key that is empty or longer than [`KEY_BYTES_MAX`];
+    /// [`StoreError::ReservedKey`] for [`RESERVED_KEY`].
     pub(super) fn check_keys(&self) -> Result<(), StoreError> {
         let expected = self.expect.iter().map(|(key, _)| key);
         let put = self.put.iter().map(|(key, _)| key);
         for key in expected.chain(put).chain(&self.delete) {
             if key.is_empty() || key.len() > KEY_BYTES_MAX {
                 return Err(StoreError::InvalidKey { bytes: key.len() });
+            }
+            if key == RESERVED_KEY {
+                return Err(StoreError::ReservedKey);
             }
         }
         Ok(())

@@ -1,6 +1,6 @@
 //! Errors of the store.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
@@ -24,6 +24,9 @@ pub enum StoreError {
         /// The length of the key, in bytes.
         bytes: usize,
     },
+    /// The store uses this key itself. Nothing was changed.
+    #[error("this key cannot be stored: the store uses it itself")]
+    ReservedKey,
     /// The disk or the database failed. A commit with this error may or may not be found after a restart.
     #[error("the store failed: {0}")]
     Failed(String),
@@ -47,6 +50,25 @@ pub enum StoreError {
     /// The stored data is damaged.
     #[error("the store is damaged: {0}; restore the data directory from a backup")]
     Corrupt(String),
+    /// Files of the embedded store are damaged or missing. The store was not opened, and no file was changed.
+    #[error("the store in {} is damaged: {what}; no file was changed; {}", .dir.display(), advice(.dir, *.can_salvage))]
+    Damaged {
+        /// The data directory.
+        dir: PathBuf,
+        /// What is damaged.
+        what: String,
+        /// Whether the changes before the damage can be salvaged.
+        can_salvage: bool,
+    },
+    /// The creation of an embedded store was interrupted, and nothing was ever stored in it.
+    #[error(
+        "{} has no data, because its creation was interrupted: delete it (rm -r '{}'), and start again",
+        .folder.display(), .folder.display()
+    )]
+    Unfinished {
+        /// The folder of the store.
+        folder: PathBuf,
+    },
     /// Another server uses the data directory.
     #[error(
         "another server uses the data directory {}: stop that server, or give this one a directory of its own",
@@ -104,6 +126,9 @@ impl StoreError {
             Self::Busy
             | Self::Closed
             | Self::InvalidKey { .. }
+            | Self::ReservedKey
+            | Self::Damaged { .. }
+            | Self::Unfinished { .. }
             | Self::Unavailable(_)
             | Self::InUse { .. }
             | Self::DatabaseInUse { .. }
@@ -112,6 +137,19 @@ impl StoreError {
             | Self::ClockSkew { .. } => true,
             Self::Failed(_) | Self::Unsure(_) | Self::Corrupt(_) => false,
         }
+    }
+}
+
+/// What to do about a damaged store.
+fn advice(dir: &Path, can_salvage: bool) -> String {
+    let dir = dir.display();
+    if can_salvage {
+        format!(
+            "restore the data directory from a backup; or, if you can do without the changes after the damage, copy the \
+             changes before it with: rallypoint store salvage --from '{dir}' --to NEW_DIRECTORY"
+        )
+    } else {
+        "restore the data directory from a backup, or start with an empty one".into()
     }
 }
 

@@ -11,7 +11,7 @@ mod postgres;
 pub mod copy;
 pub mod conformance;
 
-pub use batch::{Batch, KEY_BYTES_MAX};
+pub use batch::{Batch, KEY_BYTES_MAX, RESERVED_KEY};
 pub use embedded::{Embedded, Fjall, KeyUpgrade};
 pub use error::{CommitError, StoreError};
 pub use group_commit::{Engine, GroupCommit, Stats, Writes};

@@ -10,6 +10,8 @@ mod connections;
 mod contract;
 /// Which module may use which.
 mod edges;
+/// Damage of the embedded store's files is found before anything is lost.
+mod damage;
 /// Sessions that nobody uses end, and not before their deadline.
 mod expiry;
 /// Each change is stored completely or not at all, also if the store fails.

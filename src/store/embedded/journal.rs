@@ -1,0 +1,275 @@
+//! Reads the engine's journal files without changing them.
+//!
+//! A journal is a list of batches, each written by one commit:
+//!
+//! ```text
+//! 01 <number of items: u32> <sequence number: u64>
+//! 02 <type: u8> <compression: u8> <keyspace: u64> <key length: u16> <value length: u32> <stored length: u32> <key> <value>
+//! 04 <keyspace: u64>                                                            the keyspace is emptied
+//! 03 <XXH3-64 of all items: u64> "FJL" 03
+//! ```
+//!
+//! Numbers are little-endian. The engine creates a journal with zeros at its end, which it overwrites.
+
+use std::fs::File;
+use std::io::{self, BufReader, ErrorKind, Read, Seek as _, SeekFrom};
+use std::path::{Path, PathBuf};
+
+use xxhash_rust::xxh3::Xxh3;
+
+use super::link::{LINK_KEY, Link};
+
+const TAG_START: u8 = 1;
+const TAG_ITEM: u8 = 2;
+const TAG_END: u8 = 3;
+const TAG_CLEAR: u8 = 4;
+const TRAILER: [u8; 4] = *b"FJL\x03";
+/// Length of a batch's first entry, in bytes.
+const START_BYTES: usize = 13;
+/// Most items of a batch that [`next_batch_after`] looks for. A group of commits has far fewer.
+const ITEMS_MAX: u32 = 1 << 24;
+/// Bytes that are read at once.
+const CHUNK_BYTES: usize = 1 << 20;
+
+/// A journal file.
+#[derive(Clone, Debug)]
+pub struct Journal {
+    /// Its number. Numbers are consecutive; the highest journal is the one that is written.
+    pub id: u64,
+    pub path: PathBuf,
+}
+
+impl Journal {
+    /// Its file name, for messages.
+    pub fn name(&self) -> String {
+        format!("{}.jnl", self.id)
+    }
+}
+
+/// A whole batch whose checksum is right.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// The engine's number of the batch. Later batches have higher numbers.
+    pub seqno: u64,
+    /// The keyspaces that the batch changes.
+    pub keyspaces: Vec<u64>,
+    /// The keyspace and content of the link. Batches of older servers have no link.
+    pub link: Option<(u64, Link)>,
+}
+
+/// The journals in the folder of the store, oldest first.
+///
+/// # Errors
+/// An error of the operating system.
+pub fn list(folder: &Path) -> io::Result<Vec<Journal>> {
+    let mut journals = Vec::new();
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        let is_journal = path.extension().is_some_and(|extension| extension == "jnl");
+        let id = path.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| stem.parse().ok());
+        if let Some(id) = id.filter(|_| is_journal) {
+            journals.push(Journal { id, path });
+        }
+    }
+    journals.sort_by_key(|journal| journal.id);
+    Ok(journals)
+}
+
+/// Calls `visit` with the offset of each batch and the batch, until one is not whole. Returns the offset at which no
+/// whole batch begins.
+///
+/// # Errors
+/// An error of the operating system, or the error of `visit`.
+pub fn read<E: From<io::Error>>(
+    path: &Path,
+    mut visit: impl FnMut(u64, Batch) -> Result<(), E>,
+) -> Result<u64, E> {
+    let mut reader = Counted { reader: open_at(path, 0)?, bytes: 0 };
+    let mut offset = 0;
+    while let Some(batch) = read_batch(&mut reader)? {
+        visit(offset, batch)?;
+        offset = reader.bytes;
+    }
+    Ok(offset)
+}
+
+/// Number of bytes from `offset` to the last byte that is not zero.
+///
+/// # Errors
+/// An error of the operating system.
+pub fn written_after(path: &Path, offset: u64) -> io::Result<u64> {
+    static ZEROS: [u8; CHUNK_BYTES] = [0; CHUNK_BYTES];
+    let mut file = File::open(path)?;
+    file.seek(SeekFrom::Start(offset))?;
+    let mut chunk = vec![0; CHUNK_BYTES];
+    let (mut read, mut written) = (0_u64, 0_u64);
+    loop {
+        let length = file.read(&mut chunk)?;
+        if length == 0 {
+            return Ok(written);
+        }
+        let bytes = &chunk[..length];
+        // Comparing slices is fast, also for the 64 MiB of zeros at the end of a new journal.
+        if bytes != &ZEROS[..length] {
+            let last = bytes.iter().rposition(|&byte| byte != 0).unwrap_or_default();
+            written = read + last as u64 + 1;
+        }
+        read += length as u64;
+    }
+}
+
+/// Whether a whole batch begins at `offset`.
+///
+/// # Errors
+/// An error of the operating system.
+pub fn has_batch_at(path: &Path, offset: u64) -> io::Result<bool> {
+    Ok(read_batch(&mut open_at(path, offset)?)?.is_some())
+}
+
+/// Offset of the first whole batch that begins after `offset`, at any byte.
+///
+/// # Errors
+/// An error of the operating system.
+pub fn next_batch_after(path: &Path, offset: u64) -> io::Result<Option<u64>> {
+    let mut file = File::open(path)?;
+    let mut at = offset + 1;
+    let mut chunk = vec![0; CHUNK_BYTES + START_BYTES];
+    loop {
+        file.seek(SeekFrom::Start(at))?;
+        let length = read_as_much_as_possible(&mut file, &mut chunk)?;
+        for start in 0..length.min(CHUNK_BYTES) {
+            if chunk[start] == TAG_START && may_be_start(&chunk[start..length]) {
+                let found = at + start as u64;
+                if has_batch_at(path, found)? {
+                    return Ok(Some(found));
+                }
+            }
+        }
+        if length <= CHUNK_BYTES {
+            return Ok(None);
+        }
+        at += CHUNK_BYTES as u64;
+    }
+}
+
+/// A quick check before a batch is read.
+fn may_be_start(bytes: &[u8]) -> bool {
+    let Some(Ok(items)) = bytes.get(1..5).map(<[u8; 4]>::try_from) else { return false };
+    (1..=ITEMS_MAX).contains(&u32::from_le_bytes(items))
+        && bytes.get(START_BYTES).is_none_or(|&tag| tag == TAG_ITEM || tag == TAG_CLEAR)
+}
+
+fn read_as_much_as_possible(file: &mut File, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut length = 0;
+    while length < buffer.len() {
+        match file.read(&mut buffer[length..])? {
+            0 => break,
+            read => length += read,
+        }
+    }
+    Ok(length)
+}
+
+fn open_at(path: &Path, offset: u64) -> io::Result<BufReader<File>> {
+    let mut file = File::open(path)?;
+    file.seek(SeekFrom::Start(offset))?;
+    Ok(BufReader::with_capacity(CHUNK_BYTES, file))
+}
+
+/// Counts the bytes that were read.
+struct Counted<R> {
+    reader: R,
+    bytes: u64,
+}
+
+impl<R: Read> Read for Counted<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let length = self.reader.read(buffer)?;
+        self.bytes += length as u64;
+        Ok(length)
+    }
+}
+
+/// Reads a batch, or returns `None` if the next bytes are not a whole batch.
+fn read_batch(reader: &mut impl Read) -> io::Result<Option<Batch>> {
+    match read_entries(reader) {
+        Err(error) if error.kind() == ErrorKind::UnexpectedEof => Ok(None),
+        read => read,
+    }
+}
+
+fn read_entries(reader: &mut impl Read) -> io::Result<Option<Batch>> {
+    let start: [u8; START_BYTES] = take(reader)?;
+    if start[0] != TAG_START {
+        return Ok(None);
+    }
+    let items = u32_at(&start, 1);
+    let mut batch = Batch { seqno: u64_at(&start, 5), ..Batch::default() };
+    let mut digest = Xxh3::new();
+    for _ in 0..items {
+        let [tag] = take(reader)?;
+        digest.update(&[tag]);
+        match tag {
+            TAG_ITEM => read_item(reader, &mut digest, &mut batch)?,
+            TAG_CLEAR => {
+                let keyspace: [u8; 8] = take(reader)?;
+                digest.update(&keyspace);
+                batch.changes(u64::from_le_bytes(keyspace));
+            }
+            _ => return Ok(None),
+        }
+    }
+    let end: [u8; 13] = take(reader)?;
+    let is_whole = end[0] == TAG_END && u64_at(&end, 1) == digest.digest() && end[9..] == TRAILER;
+    Ok(is_whole.then_some(batch))
+}
+
+fn read_item(reader: &mut impl Read, digest: &mut Xxh3, batch: &mut Batch) -> io::Result<()> {
+    let head: [u8; 20] = take(reader)?;
+    digest.update(&head);
+    let keyspace = u64_at(&head, 2);
+    let key_length = usize::from(u16::from_le_bytes([head[10], head[11]]));
+    let value_length = u64::from(u32_at(&head, 16));
+    batch.changes(keyspace);
+    let mut key = vec![0; key_length];
+    reader.read_exact(&mut key)?;
+    digest.update(&key);
+    if key == LINK_KEY && value_length == Link::BYTES as u64 {
+        let value: [u8; Link::BYTES] = take(reader)?;
+        digest.update(&value);
+        batch.link = Some((keyspace, Link::decode(&value)));
+        return Ok(());
+    }
+    // In pieces: in a damaged item the length may be wrong.
+    let mut left = value_length;
+    let mut piece = [0; 4_096];
+    while left > 0 {
+        let length = usize::try_from(left).unwrap_or(usize::MAX).min(piece.len());
+        reader.read_exact(&mut piece[..length])?;
+        digest.update(&piece[..length]);
+        left -= length as u64;
+    }
+    Ok(())
+}
+
+impl Batch {
+    fn changes(&mut self, keyspace: u64) {
+        if !self.keyspaces.contains(&keyspace) {
+            self.keyspaces.push(keyspace);
+        }
+    }
+}
+
+fn take<const N: usize>(reader: &mut impl Read) -> io::Result<[u8; N]> {
+    let mut bytes = [0; N];
+    reader.read_exact(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes(bytes[at..at + 4].try_into().expect("4 bytes"))
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    u64::from_le_bytes(bytes[at..at + 8].try_into().expect("8 bytes"))
+}

@@ -1,0 +1,271 @@
+//! Damage of the embedded store's files is found before anything is written: a store opens with every change that was
+//! answered, or it is refused and keeps its files.
+
+use std::collections::BTreeMap;
+use std::fs::{self, OpenOptions};
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use bytes::Bytes;
+use rallypoint::env::Entropy;
+use rallypoint::records::keys::KEY_UPGRADE;
+use rallypoint::store::{Backend as _, Batch, Embedded, Key, StoreError};
+use tempfile::TempDir;
+
+/// Commits of each run that makes a store. Each run has a journal of its own.
+const COMMITS: u32 = 40;
+const RUNS: u32 = 3;
+/// Keys that the commits overwrite in turn.
+const KEYS: u32 = 7;
+/// Names the number of random faults that are tried with each store.
+const CASES_VARIABLE: &str = "RALLYPOINT_DAMAGE_CASES";
+const CASES: u32 = 40;
+
+type State = BTreeMap<Key, Bytes>;
+
+/// What the store holds after the first `commits` commits. Each commit changes two keys.
+fn state(commits: u32) -> State {
+    let mut state = State::new();
+    for n in 0..commits {
+        state.insert("newest".into(), value(n));
+        state.insert(format!("key {}", n % KEYS).into(), value(n));
+    }
+    state
+}
+
+/// The value of a commit: its number, and bytes that no compression makes shorter. Some are long enough to be
+/// compressed.
+fn value(n: u32) -> Bytes {
+    let entropy = Entropy::seeded(u64::from(n));
+    let length = if n.is_multiple_of(10) { 16_000 } else { 200 + 40 * n as usize };
+    let random = (0..length.div_ceil(16)).flat_map(|_| entropy.bytes::<16>());
+    n.to_be_bytes().into_iter().chain(random).collect()
+}
+
+fn open(dir: &Path) -> Result<Embedded, StoreError> {
+    Embedded::open(dir, KEY_UPGRADE)
+}
+
+async fn commit(store: &Embedded, n: u32) {
+    let batch = Batch::default().put("newest", value(n)).put(format!("key {}", n % KEYS), value(n));
+    store.commit(batch).await.unwrap();
+}
+
+/// Everything that a store holds, or why it cannot be read.
+async fn contents(store: &Embedded) -> Result<State, StoreError> {
+    let entries = store.scan(&[0], &[], usize::MAX).await?;
+    Ok(entries.into_iter().map(|(key, entry)| (key, entry.value)).collect())
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+/// All files below a directory with their contents.
+fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(files(&path));
+        } else {
+            found.insert(path.clone(), fs::read(&path).unwrap());
+        }
+    }
+    found
+}
+
+fn journal(dir: &Path, id: u32) -> PathBuf {
+    dir.join(format!("store/{id}.jnl"))
+}
+
+/// Stores of three runs, in the states that a killed server can leave.
+struct Stores {
+    /// All changes are in three journals.
+    unflushed: TempDir,
+    /// The changes of the first runs are in tables, and the rest in the last journal.
+    flushed: TempDir,
+}
+
+/// Makes the stores once for all tests.
+fn stores() -> &'static Stores {
+    static STORES: OnceLock<Stores> = OnceLock::new();
+    STORES.get_or_init(|| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        std::thread::spawn(move || runtime.block_on(make_stores())).join().unwrap()
+    })
+}
+
+async fn make_stores() -> Stores {
+    let (flushed, unflushed) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    for run in 0..RUNS {
+        if run > 0 {
+            // An empty journal: the engine takes the one before for full, and moves its changes to tables.
+            fs::write(journal(flushed.path(), run), []).unwrap();
+        }
+        let store = open(flushed.path()).unwrap();
+        for n in run * COMMITS..(run + 1) * COMMITS {
+            commit(&store, n).await;
+        }
+        while run > 0 && journal(flushed.path(), run - 1).exists() {
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
+        store.close().await.unwrap();
+        if run == 0 {
+            copy(flushed.path(), unflushed.path());
+        } else {
+            fs::copy(journal(flushed.path(), run), journal(unflushed.path(), run)).unwrap();
+        }
+    }
+    let acknowledged = "store/acknowledged";
+    fs::copy(flushed.path().join(acknowledged), unflushed.path().join(acknowledged)).unwrap();
+    Stores { unflushed, flushed }
+}
+
+/// A copy of a store that a test may damage.
+fn copied(store: &TempDir) -> TempDir {
+    let dir = TempDir::new().unwrap();
+    copy(store.path(), dir.path());
+    dir
+}
+
+/// Damage of a file.
+#[derive(Clone, Copy, Debug)]
+enum Damage {
+    Flip(u64),
+    Zero(u64, u64),
+    Truncate(u64),
+    Delete,
+}
+
+impl Damage {
+    fn random(entropy: &Entropy, length: u64) -> Self {
+        let below = |bound: u64| u64::from_le_bytes(entropy.bytes()) % bound.max(1);
+        match below(8) {
+            0..=3 => Self::Flip(below(length)),
+            4 => Self::Zero(below(length), 1 + below(400)),
+            5 => Self::Zero(below(length), length),
+            6 => Self::Truncate(below(length)),
+            _ => Self::Delete,
+        }
+    }
+
+    fn apply(self, path: &Path) {
+        let open = || OpenOptions::new().read(true).write(true).open(path).unwrap();
+        match self {
+            Self::Flip(at) => {
+                let mut byte = [0];
+                open().read_exact_at(&mut byte, at).unwrap();
+                open().write_all_at(&[byte[0] ^ 0x10], at).unwrap();
+            }
+            Self::Zero(at, bytes) => {
+                let length = bytes.min(open().metadata().unwrap().len().saturating_sub(at));
+                open().write_all_at(&vec![0; length as usize], at).unwrap();
+            }
+            Self::Truncate(length) => open().set_len(length).unwrap(),
+            Self::Delete => fs::remove_file(path).unwrap(),
+        }
+    }
+}
+
+/// Opens a store with damage. It must hold one of the states, or be refused with advice and unchanged. Returns the
+/// number of commits that it holds, or the refusal.
+async fn opens_or_refuses(dir: &TempDir, states: &[State], context: &str) -> Result<usize, String> {
+    let before = files(dir.path());
+    let verified = Embedded::verify(dir.path());
+    assert!(files(dir.path()) == before, "{context}: verify changed a file");
+    let refused = match open(dir.path()) {
+        Ok(store) => {
+            let read = contents(&store).await;
+            store.close().await.unwrap();
+            match read {
+                Ok(read) => {
+                    let commits = states.iter().position(|state| *state == read);
+                    return Ok(commits.unwrap_or_else(|| panic!("{context}: a state that never was")));
+                }
+                // A damaged value in a table is found when it is read, or by `verify`.
+                Err(StoreError::Corrupt(error)) => {
+                    assert!(verified.is_err(), "{context}: verify found nothing");
+                    return Err(error);
+                }
+                Err(error) => panic!("{context}: {error}"),
+            }
+        }
+        Err(error) => error.to_string(),
+    };
+    assert!(files(dir.path()) == before, "{context}: a refusal changed a file: {refused}");
+    let Err(verified) = verified else { panic!("{context}: verify found nothing, but: {refused}") };
+    let verified = verified.to_string();
+    // The engine can find damage of a table that a start does not look for.
+    assert!(refused == verified || refused.starts_with("the store is damaged: "), "{refused}; {verified}");
+    let advice = ["backup", "run the server version that wrote them"];
+    assert!(advice.iter().any(|advice| refused.contains(advice)), "{context}: {refused}");
+    Err(refused)
+}
+
+fn cases() -> u32 {
+    std::env::var(CASES_VARIABLE).map_or(CASES, |cases| cases.parse().unwrap())
+}
+
+/// Tries random damage of random files of a store.
+async fn try_random_damage(store: &TempDir, seed: u64, is_newest_known: bool) {
+    let states: Vec<_> = (0..=RUNS * COMMITS).map(state).collect();
+    let all = states.len() - 1;
+    let entropy = Entropy::seeded(seed);
+    let (mut whole, mut shorter, mut refused) = (0, 0, 0);
+    for _ in 0..cases() {
+        let dir = copied(store);
+        if !is_newest_known {
+            fs::remove_file(dir.path().join("store/acknowledged")).unwrap();
+        }
+        let names: Vec<_> = files(dir.path()).into_keys().collect();
+        let below = |bound: usize| usize::try_from(u64::from_le_bytes(entropy.bytes()) % bound as u64).unwrap();
+        // Most of the damage is in journals.
+        let journals: Vec<_> = names.iter().filter(|name| name.extension().is_some()).cloned().collect();
+        let path = if below(2) == 0 { &journals[below(journals.len())] } else { &names[below(names.len())] };
+        let damage = Damage::random(&entropy, path.metadata().unwrap().len());
+        let is_empty = path.metadata().unwrap().len() == 0;
+        if is_empty && !matches!(damage, Damage::Delete) {
+            continue;
+        }
+        damage.apply(path);
+        let context = format!("{damage:?} of {}", path.strip_prefix(dir.path()).unwrap().display());
+        match opens_or_refuses(&dir, &states, &context).await {
+            Ok(commits) if commits == all => whole += 1,
+            Ok(_) => {
+                assert!(!is_newest_known, "{context}: acknowledged changes are gone");
+                assert_eq!(path.file_name().unwrap(), "2.jnl", "{context}: changes are gone");
+                shorter += 1;
+            }
+            Err(_) => refused += 1,
+        }
+    }
+    println!("{whole} opened whole, {shorter} without changes at the end, {refused} refused");
+    assert!(refused > 0);
+}
+
+#[tokio::test]
+async fn random_damage_of_journals_loses_nothing_silently() {
+    try_random_damage(&stores().unflushed, 1, true).await;
+}
+
+#[tokio::test]
+async fn random_damage_of_tables_and_a_journal_loses_nothing_silently() {
+    try_random_damage(&stores().flushed, 2, true).await;
+}
+
+/// As after a power failure, when the number of the newest change may be old.
+#[tokio::test]
+async fn random_damage_loses_at_most_the_end_if_the_newest_change_is_unknown() {
+    try_random_damage(&stores().unflushed, 3, false).await;
+}
