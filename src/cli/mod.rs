@@ -43,7 +43,7 @@ enum Command {
     /// List, show and end sessions of a running server.
     #[command(after_help = session::HELP)]
     Session(session::SessionArgs),
-    /// Copy a store: into a database, out of one, or to another directory.
+    /// Copy a store into a database, out of one, or to another directory; look for damage in a store.
     #[command(after_help = store::HELP)]
     Store(store::StoreArgs),
     /// Print the OpenAPI 3.1 document of the API.

@@ -1,4 +1,5 @@
-//! `rallypoint store`: copies a whole store to another kind of store, or to another directory or database.
+//! `rallypoint store`: copies a whole store to another kind of store, or to another directory or database; looks for
+//! damage in an embedded store, and salvages what is before it.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -13,13 +14,14 @@ use crate::env::Clock;
 use crate::records::keys::KEY_UPGRADE;
 use crate::runtime::settings::postgres_settings;
 use crate::store::copy::{CopyError, CopyProgress, CopyStep, Summary, copy};
-use crate::store::{Embedded, Postgres, Store, StoreError};
+use crate::store::{Embedded, Postgres, Salvaged, Store, StoreError};
 
 /// Text after `rallypoint store --help`.
 pub const HELP: &str = "\
 A store is the embedded store in a data directory, or a PostgreSQL database.
 
   rallypoint store copy --from ./rallypoint-data --to postgresql://me@db1/games
+  rallypoint store verify --data-dir ./rallypoint-data
 
 Next: read `rallypoint store copy --help` before you copy; all servers must be stopped.";
 
@@ -46,6 +48,22 @@ Sessions, deadlines and ETags stay the same. Versions get new values. The develo
   rallypoint store copy --from ./rallypoint-data --to postgresql://me@db1/games
   rallypoint store copy --from postgresql://me@db1/games --to file:/var/lib/games";
 
+/// Text after `rallypoint store verify --help`.
+const VERIFY_HELP: &str = "\
+Reads all files of the embedded store in a data directory and changes none. Stop the server first. Exits with status 0 if \
+every change that a server has answered is there, and with status 1 if files are damaged or missing; the error says what to \
+do. A server looks for the same damage at its start, except in large tables, which it checks when it reads a value.
+
+  rallypoint store verify --data-dir /var/lib/rallypoint";
+
+/// Text after `rallypoint store salvage --help`.
+const SALVAGE_HELP: &str = "\
+For a store that `verify` refuses, if there is no backup. Copies the store as it was before the damaged change into another \
+data directory: later changes are lost. The damaged store keeps its files. This is possible only if the damage is in the \
+newest changes (the files *.jnl). The development key is not copied.
+
+  rallypoint store salvage --from /var/lib/rallypoint --to /var/lib/rallypoint-salvaged";
+
 /// Shortest time between two lines of progress.
 const REPORT_EVERY: Duration = Duration::from_secs(2);
 
@@ -60,6 +78,32 @@ enum StoreCommand {
     /// Copy a store into an empty one, and verify the copy.
     #[command(after_help = COPY_HELP)]
     Copy(CopyArgs),
+    /// Look for damage in the files of an embedded store.
+    #[command(after_help = VERIFY_HELP)]
+    Verify(VerifyArgs),
+    /// Copy a damaged embedded store, without the changes after the damage.
+    #[command(after_help = SALVAGE_HELP)]
+    Salvage(SalvageArgs),
+}
+
+#[derive(Args)]
+struct VerifyArgs {
+    /// Configuration file of the server.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Data directory of the server [default: ./rallypoint-data].
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+}
+
+#[derive(Args)]
+struct SalvageArgs {
+    /// Data directory with the damaged store.
+    #[arg(long, value_name = "DIR")]
+    from: PathBuf,
+    /// Data directory for the copy; it must not have a store.
+    #[arg(long, value_name = "DIR")]
+    to: PathBuf,
 }
 
 #[derive(Args)]
@@ -128,12 +172,10 @@ impl StoreUrl {
     /// Opens the store if it exists, and never creates one.
     async fn open_existing(&self, config: &Config) -> Result<Store, String> {
         match self {
-            Self::Embedded(data_dir) if !Embedded::folder(data_dir).is_dir() => Err(format!(
-                "there is no store in {}: name the data directory of a server",
-                data_dir.display()
-            )),
-            _ => self.open(config).await,
+            Self::Embedded(data_dir) => check_store_exists(data_dir)?,
+            Self::Postgres(_) => {}
         }
+        self.open(config).await
     }
 
     fn is_same_directory(&self, other: &Self) -> bool {
@@ -153,7 +195,54 @@ impl StoreUrl {
 
 /// Runs the command.
 pub fn run(args: &StoreArgs) -> Result<(), String> {
-    let StoreCommand::Copy(args) = &args.command;
+    match &args.command {
+        StoreCommand::Copy(args) => run_copy(args),
+        StoreCommand::Verify(args) => verify(args),
+        StoreCommand::Salvage(args) => salvage(args),
+    }
+}
+
+fn verify(args: &VerifyArgs) -> Result<(), String> {
+    let data_dir = match &args.data_dir {
+        Some(data_dir) => data_dir.clone(),
+        None => load(&Sources::of_process(args.config.clone()))?.store.data_dir,
+    };
+    check_store_exists(&data_dir)?;
+    let found = Embedded::verify(&data_dir).map_err(|error| error.to_string())?;
+    let (dir, torn) = (data_dir.display(), found.torn_bytes);
+    let torn = match torn {
+        0 => String::new(),
+        _ => format!(
+            "a crash left {torn} bytes of an unfinished write, which is normal; the next start removes them\n"
+        ),
+    };
+    print(&format!(
+        "the store in {dir} is OK: {} journals with {} batches of changes, and {} tables\n{torn}",
+        found.journals, found.batches, found.tables
+    ))
+}
+
+fn salvage(args: &SalvageArgs) -> Result<(), String> {
+    check_store_exists(&args.from)?;
+    let salvaged = Embedded::salvage(&args.from, &args.to).map_err(|error| error.to_string())?;
+    let Salvaged { what, journal, bytes, later } = salvaged;
+    print(&format!(
+        "copied the changes before the damage to {}\nthe damage: {what}\nleft out: {bytes} bytes at the end of {}, and {later} \
+         later journals\nNext: rallypoint serve --data-dir '{}'\n",
+        args.to.display(),
+        journal.display(),
+        args.to.display()
+    ))
+}
+
+fn check_store_exists(data_dir: &Path) -> Result<(), String> {
+    if Embedded::folder(data_dir).is_dir() {
+        return Ok(());
+    }
+    Err(format!("there is no store in {}: name the data directory of a server", data_dir.display()))
+}
+
+fn run_copy(args: &CopyArgs) -> Result<(), String> {
     let config = load(&Sources::of_process(args.config.clone()))?;
     if args.from.is_same_directory(&args.to) {
         return Err("--from and --to are the same directory; name another target".into());

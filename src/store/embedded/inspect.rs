@@ -204,14 +204,16 @@ fn inspect_journals(journals: &[Journal], chain: &mut Chain) -> Result<Vec<TornT
         }
         if has_later_batch(&journals[index..], end)? {
             let name = journal.name();
-            let what = format!("{name} is damaged at byte {end}, and there are later changes after the damage");
+            let what =
+                format!("{name} is damaged at byte {end}, and there are later changes after the damage");
             return Err(Fault::Damaged(Damage { what, cut: cut(index, end) }));
         }
         torn.push(TornTail { journal: journal.path.clone(), at: end, bytes });
     }
     if !chain.has_acknowledged() {
         let journal = &journals[last];
-        let what = format!("the newest changes are missing: they were in {}, or in a later journal", journal.name());
+        let what =
+            format!("the newest changes are missing: they were in {}, or in a later journal", journal.name());
         let at = torn.iter().find(|torn| torn.journal == journal.path).map(|torn| torn.at);
         let at = at.map_or_else(|| journal.path.metadata().map(|file| file.len()), Ok)?;
         return Err(Fault::Damaged(Damage { what, cut: cut(last, at) }));
@@ -303,7 +305,8 @@ impl Chain {
             }
             // A batch before the first one in the journals is in the tables.
             let is_first = self.linked_keyspace.is_none();
-            self.found_acknowledged |= is_first && self.acknowledged.is_some_and(|newest| newest < link.after);
+            self.found_acknowledged |=
+                is_first && self.acknowledged.is_some_and(|newest| newest < link.after);
             self.linked_keyspace = Some(keyspace);
         }
         self.found_acknowledged |= self.acknowledged == Some(batch.seqno);

@@ -15,6 +15,7 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use fjall::{AbstractTree as _, Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, UserValue};
@@ -30,6 +31,10 @@ pub use salvage::Salvaged;
 const FOLDER: &str = "store";
 /// File in the folder of the store that the engine locks.
 const LOCK_FILE: &str = "lock";
+/// How often the lock is tried, and the pause before the next try. A process that this process is just starting can hold
+/// the lock for a moment.
+const LOCK_TRIES: u32 = 3;
+const LOCK_PAUSE: Duration = Duration::from_millis(100);
 /// The format number that this server reads and writes. A new format needs an upgrade in `check_format`.
 const FORMAT: u32 = 2;
 /// The format before, in which some keys had other names; see [`KeyUpgrade`].
@@ -91,7 +96,8 @@ impl Embedded {
             inspect::verify_tables(&inspection.tables)?;
             Ok(inspection)
         });
-        let Inspection { torn, journals, batches, tables } = inspected.map_err(|fault| refusal(data_dir, fault))?;
+        let Inspection { torn, journals, batches, tables } =
+            inspected.map_err(|fault| refusal(data_dir, fault))?;
         let torn_bytes = torn.iter().map(|torn| torn.bytes).sum();
         Ok(Verified { journals, batches, tables: tables.len(), torn_bytes })
     }
@@ -189,7 +195,9 @@ impl Fjall {
     fn link(&self) -> Result<Option<Link>, StoreError> {
         let Some(value) = self.data.get(LINK_KEY).map_err(store_error)? else { return Ok(None) };
         let value = value.as_ref().try_into();
-        value.map(|value| Some(Link::decode(value))).map_err(|_| StoreError::Corrupt("a link is damaged".into()))
+        value
+            .map(|value| Some(Link::decode(value)))
+            .map_err(|_| StoreError::Corrupt("a link is damaged".into()))
     }
 
     /// Commits a batch durably, with its link.
@@ -203,7 +211,9 @@ impl Fjall {
         self.is_linked.store(true, Ordering::Relaxed);
         if let Some(newest) = self.newest_batch() {
             let written = self.acknowledged.write(newest);
-            written.unwrap_or_else(|error| tracing::warn!(%error, "the number of the newest change was not noted"));
+            written.unwrap_or_else(
+                |error| tracing::warn!(%error, "the number of the newest change was not noted"),
+            );
         }
         Ok(())
     }
@@ -280,7 +290,10 @@ impl Engine for Fjall {
         let found = self.db.snapshot().range::<&[u8], _>(&self.data, bounds);
         let found = found.map(|record| record.into_inner().map_err(store_error));
         let found = found.filter(|record| record.as_ref().map_or(true, |(key, _)| **key != *LINK_KEY));
-        found.take(limit).map(|record| record.and_then(|(key, record)| Ok((key.to_vec(), decode(&record)?)))).collect()
+        found
+            .take(limit)
+            .map(|record| record.and_then(|(key, record)| Ok((key.to_vec(), decode(&record)?))))
+            .collect()
     }
 
     /// Writes one journal entry with one fsync. fjall adds a batch to its memtables, where readers find it, only after
@@ -335,11 +348,15 @@ fn lock(data_dir: &Path, options: &OpenOptions) -> Result<Option<File>, StoreErr
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(unusable(data_dir, &error)),
     };
-    match file.try_lock() {
-        Ok(()) => Ok(Some(file)),
-        Err(TryLockError::WouldBlock) => Err(StoreError::InUse { dir: data_dir.into() }),
-        Err(TryLockError::Error(error)) => Err(unusable(data_dir, &error)),
+    for tries_left in (0..LOCK_TRIES).rev() {
+        match file.try_lock() {
+            Ok(()) => return Ok(Some(file)),
+            Err(TryLockError::Error(error)) => return Err(unusable(data_dir, &error)),
+            Err(TryLockError::WouldBlock) if tries_left > 0 => std::thread::park_timeout(LOCK_PAUSE),
+            Err(TryLockError::WouldBlock) => {}
+        }
     }
+    Err(StoreError::InUse { dir: data_dir.into() })
 }
 
 fn refusal(data_dir: &Path, fault: Fault) -> StoreError {
@@ -347,11 +364,9 @@ fn refusal(data_dir: &Path, fault: Fault) -> StoreError {
         Fault::Io(error) => StoreError::Failed(format!("cannot read the data directory: {error}")),
         Fault::Unfinished => StoreError::Unfinished { folder: Embedded::folder(data_dir) },
         Fault::OtherEngine => other_engine(),
-        Fault::Damaged(damage) => StoreError::Damaged {
-            dir: data_dir.into(),
-            what: damage.what,
-            can_salvage: damage.cut.is_some(),
-        },
+        Fault::Damaged(damage) => {
+            StoreError::Damaged { dir: data_dir.into(), what: damage.what, can_salvage: damage.cut.is_some() }
+        }
     }
 }
 
@@ -365,7 +380,9 @@ fn unusable(data_dir: &Path, error: &io::Error) -> StoreError {
 }
 
 fn other_engine() -> StoreError {
-    StoreError::Failed("another engine version wrote its files: run the server version that wrote them".into())
+    StoreError::Failed(
+        "another engine version wrote its files: run the server version that wrote them".into(),
+    )
 }
 
 /// Syncs the data directory, so that the name of the store's folder is durable: fjall syncs only the content of the

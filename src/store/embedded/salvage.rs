@@ -45,7 +45,8 @@ pub fn salvage(from: &Path, to: &Path) -> Result<Salvaged, StoreError> {
         let message = format!("{} exists: name a directory without a store", target.display());
         return Err(StoreError::Failed(message));
     }
-    let bytes = super::journal::written_after(&cut.journal, cut.at).map_err(|error| unusable(from, &error))?;
+    let bytes =
+        super::journal::written_after(&cut.journal, cut.at).map_err(|error| unusable(from, &error))?;
     let building = to.join(BUILDING);
     private_dir::create(to).map_err(|error| unusable(to, &error))?;
     let copied = copy_before(&folder, &building, &cut).and_then(|()| fs::rename(&building, &target));

@@ -1,20 +1,29 @@
-//! `rallypoint store copy`: the copy holds the same data and behaves the same.
+//! `rallypoint store`: a copy holds the same data and behaves the same; damage is reported, and what is before it can be
+//! salvaged.
 
-use std::path::Path;
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::time::Duration;
 
 use http::Method;
-use rallypoint::records::keys::KEY_UPGRADE;
+use rallypoint::auth::{DEFAULT_PLAYER_PERMISSIONS, DevelopmentKey, Grant};
+use rallypoint::domain::{PlayerUuid, SessionId};
+use rallypoint::env::{Clock, Entropy};
+use rallypoint::records::keys::{self, KEY_UPGRADE};
 use rallypoint::store::copy::copy;
 use rallypoint::store::{Backend as _, Batch, Embedded, Memory, Postgres, Store};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::process::Command;
 use tokio::sync::mpsc;
 
 use crate::harness::{Client, Reply, Server as Node, XBOX_ID, contents, creation, platform_path};
 use crate::support::connection::Connection;
 use crate::support::postgres::Database;
-use crate::support::process::{Finished, Server, rallypoint, run, soon};
+use crate::support::process::{Finished, Server, rallypoint, run, serve, soon};
 
 fn text(dir: &Path) -> &str {
     dir.to_str().expect("the paths of temporary directories are UTF-8")
@@ -258,4 +267,132 @@ async fn a_copy_is_complete_although_connections_break() {
         all.into_iter().map(|(key, entry)| (key, entry.value)).collect()
     };
     assert_eq!(values(held), values(expected));
+}
+
+/// Starts a server, creates sessions, and stops it. Returns the sessions and the newest journal.
+async fn fill(dir: &Path, sessions: usize) -> (Vec<String>, PathBuf) {
+    let server = Server::start(dir).await;
+    let key = DevelopmentKey::load(dir).unwrap();
+    let mut created = Vec::new();
+    for _ in 0..sessions {
+        let mut player = Connection::open(server.address, Some(&player_token(&key))).await.unwrap();
+        let reply: Reply =
+            player.call(&Method::POST, "/v1/session", Some(&creation("party"))).await.unwrap().into();
+        created.push(reply.expect(200).body["session_id"].as_str().unwrap().to_owned());
+    }
+    server.stop().await.expect(0);
+    let journals = std::fs::read_dir(Embedded::folder(dir)).unwrap().map(|entry| entry.unwrap().path());
+    let journal = journals.filter(|path| path.extension().is_some_and(|extension| extension == "jnl")).max();
+    (created, journal.unwrap())
+}
+
+fn player_token(key: &DevelopmentKey) -> String {
+    let permissions =
+        DEFAULT_PLAYER_PERMISSIONS.iter().map(|permission| permission.name().to_owned()).collect();
+    let player = Some(PlayerUuid(Entropy::System.uuid()));
+    let grant =
+        Grant { player, permissions, platform: None, player_id: None, ttl: Duration::from_secs(3_600) };
+    key.sign(&grant, Clock::System.now())
+}
+
+fn flip_byte(path: &Path, at: u64) {
+    let file = OpenOptions::new().read(true).write(true).open(path).unwrap();
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, at).unwrap();
+    file.write_all_at(&[!byte[0]], at).unwrap();
+}
+
+#[tokio::test]
+async fn a_damaged_store_is_refused_and_can_be_salvaged() {
+    let (dir, target) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let (sessions, journal) = fill(dir.path(), 20).await;
+    let verify = || rallypoint(&["store", "verify", "--data-dir", text(dir.path())]);
+    let verified = run(verify()).await.expect(0);
+    assert!(verified.stdout.contains(" is OK: 1 journals with "), "{verified:?}");
+
+    let length = journal.metadata().unwrap().len();
+    flip_byte(&journal, length / 2);
+    let before = std::fs::read(&journal).unwrap();
+    let what = format!("the store in {} is damaged: 0.jnl is damaged at byte ", dir.path().display());
+    let reported = refused(run(verify()).await, &what);
+    let start = run(serve(dir.path(), &[])).await.expect(1);
+    assert!(start.stderr.contains(reported.trim()), "{start:?}");
+    assert!(reported.contains("rallypoint store salvage --from "), "{reported}");
+    assert!(std::fs::read(&journal).unwrap() == before, "the journal was changed");
+
+    let salvage = ["store", "salvage", "--from", text(dir.path()), "--to", text(target.path())];
+    let salvaged = run(rallypoint(&salvage)).await.expect(0);
+    assert!(salvaged.stdout.contains("copied the changes before the damage to "), "{salvaged:?}");
+    let store = open(target.path());
+    let mut kept = Vec::new();
+    for session in &sessions {
+        kept.push(store.get(&keys::session(&SessionId::parse(session).unwrap())).await.unwrap().is_some());
+    }
+    store.close().await.unwrap();
+    assert!(
+        kept.is_sorted_by(|before, after| before >= after),
+        "only the newest sessions are lost: {kept:?}"
+    );
+    assert!(kept[0] && !kept[sessions.len() - 1], "{kept:?}");
+    Server::start(target.path()).await.stop().await.expect(0);
+}
+
+#[tokio::test]
+async fn an_unfinished_write_is_logged_and_removed() {
+    let dir = TempDir::new().unwrap();
+    let (_, journal) = fill(dir.path(), 3).await;
+    let mut file = OpenOptions::new().append(true).open(&journal).unwrap();
+    // The head of a batch and the begin of an item.
+    file.write_all(&[1, 1, 0, 0, 0, 255, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 1]).unwrap();
+    let verified = run(rallypoint(&["store", "verify", "--data-dir", text(dir.path())])).await.expect(0);
+    assert!(verified.stdout.contains("a crash left 17 bytes of an unfinished write"), "{verified:?}");
+    let finished = Server::start(dir.path()).await.stop().await.expect(0);
+    assert!(finished.stderr.contains("a crash interrupted the last write"), "{}", finished.stderr);
+    assert!(finished.stderr.contains("bytes=17"), "{}", finished.stderr);
+    let finished = Server::start(dir.path()).await.stop().await.expect(0);
+    assert!(!finished.stderr.contains("a crash interrupted the last write"), "{}", finished.stderr);
+}
+
+#[tokio::test]
+async fn verify_and_salvage_need_a_store_that_no_server_uses() {
+    let (dir, empty) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let server = Server::start(dir.path()).await;
+    for (data_dir, why) in
+        [(&dir, "another server uses the data directory "), (&empty, "there is no store in ")]
+    {
+        let verify = rallypoint(&["store", "verify", "--data-dir", text(data_dir.path())]);
+        refused(run(verify).await, why);
+        let salvage = ["store", "salvage", "--from", text(data_dir.path()), "--to", text(empty.path())];
+        refused(run(rallypoint(&salvage)).await, why);
+    }
+    assert!(std::fs::read_dir(empty.path()).unwrap().next().is_none(), "nothing was created");
+    server.stop().await.expect(0);
+}
+
+/// A creation that ends at any moment leaves a directory that the next start opens.
+#[tokio::test]
+async fn a_first_start_that_is_killed_does_not_prevent_the_next() {
+    const ROUNDS: u64 = 20;
+    for round in 0..ROUNDS {
+        let dir = TempDir::new().unwrap();
+        let mut starting = serve(dir.path(), &[]).spawn().unwrap();
+        tokio::time::sleep(Duration::from_millis(2 * round)).await;
+        soon("the server ends", starting.kill()).await.unwrap();
+        Server::start(dir.path()).await.stop().await.expect(0);
+    }
+}
+
+/// A limit on the size of files stands for a full disk: the first file of the engine exceeds it.
+#[tokio::test]
+async fn a_first_start_on_a_full_disk_does_not_prevent_the_next() {
+    let dir = TempDir::new().unwrap();
+    let binary = env!("CARGO_BIN_EXE_rallypoint");
+    let limited = "trap '' XFSZ; ulimit -f 8; exec \"$0\" serve --listen 127.0.0.1:0 --data-dir \"$1\"";
+    let mut command = Command::new("sh");
+    command.args(["-c", limited, binary, text(dir.path())]).stdin(Stdio::null()).kill_on_drop(true);
+    let failed = run(command).await.expect(1);
+    let what = format!("cannot use the data directory {}: ", dir.path().display());
+    assert!(failed.stderr.contains(&what), "{failed:?}");
+    assert!(!Embedded::folder(dir.path()).exists() && !dir.path().join("store.new").exists());
+    Server::start(dir.path()).await.stop().await.expect(0);
 }

@@ -229,7 +229,8 @@ async fn try_random_damage(store: &TempDir, seed: u64, is_newest_known: bool) {
             fs::remove_file(dir.path().join("store/acknowledged")).unwrap();
         }
         let names: Vec<_> = files(dir.path()).into_keys().collect();
-        let below = |bound: usize| usize::try_from(u64::from_le_bytes(entropy.bytes()) % bound as u64).unwrap();
+        let below =
+            |bound: usize| usize::try_from(u64::from_le_bytes(entropy.bytes()) % bound as u64).unwrap();
         // Most of the damage is in journals.
         let journals: Vec<_> = names.iter().filter(|name| name.extension().is_some()).cloned().collect();
         let path = if below(2) == 0 { &journals[below(journals.len())] } else { &names[below(names.len())] };
@@ -268,4 +269,201 @@ async fn random_damage_of_tables_and_a_journal_loses_nothing_silently() {
 #[tokio::test]
 async fn random_damage_loses_at_most_the_end_if_the_newest_change_is_unknown() {
     try_random_damage(&stores().unflushed, 3, false).await;
+}
+
+/// A store with damage, and what the refusal must say.
+#[track_caller]
+fn refused(dir: &TempDir, what: &str) -> StoreError {
+    let before = files(dir.path());
+    let verified = Embedded::verify(dir.path()).unwrap_err();
+    let refused = open(dir.path()).err().expect("the store does not open");
+    assert_eq!(refused, verified);
+    assert!(files(dir.path()) == before, "a file was changed");
+    assert!(refused.to_string().contains(what), "{refused}");
+    refused
+}
+
+/// A place in the last third of a journal.
+fn late_in(path: &Path) -> u64 {
+    path.metadata().unwrap().len() * 3 / 4
+}
+
+#[tokio::test]
+async fn each_kind_of_damage_has_its_words() {
+    let stores = stores();
+    type Case = (&'static str, fn(&Path), &'static str, bool);
+    let cases: [Case; 8] = [
+        (
+            "store/1.jnl",
+            |path| Damage::Flip(late_in(path)).apply(path),
+            "there are later changes after the damage",
+            true,
+        ),
+        (
+            "store/2.jnl",
+            |path| Damage::Flip(late_in(path)).apply(path),
+            "there are later changes after the damage",
+            true,
+        ),
+        (
+            "store/1.jnl",
+            |path| Damage::Zero(late_in(path), u64::MAX).apply(path),
+            "1.jnl is damaged at byte",
+            true,
+        ),
+        (
+            "store/2.jnl",
+            |path| Damage::Zero(late_in(path), u64::MAX).apply(path),
+            "newest changes are missing",
+            true,
+        ),
+        ("store/1.jnl", |path| Damage::Delete.apply(path), "the journal before 2.jnl is missing", true),
+        ("store/2.jnl", |path| Damage::Delete.apply(path), "newest changes are missing", true),
+        ("store/version", |path| Damage::Delete.apply(path), "version is missing", false),
+        ("store/keyspaces/1/current", |path| Damage::Delete.apply(path), "current is missing", false),
+    ];
+    for (file, damage, what, can_salvage) in cases {
+        let dir = copied(&stores.unflushed);
+        damage(&dir.path().join(file));
+        let refused = refused(&dir, what).to_string();
+        assert!(refused.contains("restore the data directory from a backup"), "{refused}");
+        assert!(refused.contains("no file was changed"), "{refused}");
+        assert_eq!(refused.contains("rallypoint store salvage --from "), can_salvage, "{refused}");
+    }
+    // The oldest journal: its changes are neither in tables nor in a journal.
+    let dir = copied(&stores.unflushed);
+    fs::remove_file(journal(dir.path(), 0)).unwrap();
+    refused(&dir, "the journal before 1.jnl is missing");
+}
+
+/// Only the last write can be unfinished after a crash: its commits were not answered.
+#[tokio::test]
+async fn an_unfinished_write_is_cut_off_and_the_rest_is_there() {
+    let all = RUNS * COMMITS;
+    let dir = copied(&stores().flushed);
+    let path = journal(dir.path(), RUNS - 1);
+    let whole = path.metadata().unwrap().len();
+    let store = open(dir.path()).unwrap();
+    let after_start = path.metadata().unwrap().len();
+    let acknowledged = fs::read(dir.path().join("store/acknowledged")).unwrap();
+    commit(&store, all).await;
+    store.close().await.unwrap();
+    let written = path.metadata().unwrap().len();
+    assert!(whole < after_start && after_start < written);
+    for length in [after_start + 1, (after_start + written) / 2, written - 1] {
+        let torn = copied(&dir);
+        let path = journal(torn.path(), RUNS - 1);
+        Damage::Truncate(length).apply(&path);
+        fs::write(torn.path().join("store/acknowledged"), &acknowledged).unwrap();
+        assert_eq!(Embedded::verify(torn.path()).unwrap().torn_bytes, length - after_start);
+        let store = open(torn.path()).unwrap();
+        assert_eq!(contents(&store).await, Ok(state(all)));
+        store.close().await.unwrap();
+        assert_eq!(Embedded::verify(torn.path()).unwrap().torn_bytes, 0);
+    }
+}
+
+#[tokio::test]
+async fn salvage_copies_the_changes_before_the_damage() {
+    let states: Vec<_> = (0..=RUNS * COMMITS).map(state).collect();
+    for run in 0..RUNS {
+        let dir = copied(&stores().unflushed);
+        let path = journal(dir.path(), run);
+        Damage::Flip(late_in(&path)).apply(&path);
+        let before = files(dir.path());
+        let target = TempDir::new().unwrap();
+        let salvaged = Embedded::salvage(dir.path(), target.path()).unwrap();
+        assert_eq!((salvaged.later, salvaged.journal), ((RUNS - run - 1) as usize, path));
+        assert!(files(dir.path()) == before, "salvage changed the source");
+        assert_eq!(Embedded::verify(target.path()).unwrap().torn_bytes, 0);
+        for round in 0..2 {
+            let store = open(target.path()).unwrap();
+            let found = contents(&store).await.unwrap();
+            let commits = states.iter().position(|state| *state == found).unwrap();
+            assert!(
+                (run * COMMITS..(run + 1) * COMMITS).contains(&(commits as u32 - round)),
+                "{commits} in {run}"
+            );
+            commit(&store, commits as u32).await;
+            store.close().await.unwrap();
+        }
+        let again = Embedded::salvage(dir.path(), target.path()).unwrap_err();
+        assert!(again.to_string().contains("name a directory without a store"), "{again}");
+    }
+    let whole = Embedded::salvage(stores().flushed.path(), TempDir::new().unwrap().path()).unwrap_err();
+    assert!(whole.to_string().contains("is not damaged"), "{whole}");
+}
+
+/// An older server wrote neither links nor the number of the newest change.
+#[tokio::test]
+async fn a_store_of_an_older_server_opens_and_is_linked_from_then_on() {
+    let dir = TempDir::new().unwrap();
+    let db = fjall::Database::builder(dir.path().join("store")).open().unwrap();
+    let data = db.keyspace("data", Default::default).unwrap();
+    let meta = db.keyspace("meta", Default::default).unwrap();
+    meta.insert("format", 2_u32.to_be_bytes()).unwrap();
+    meta.insert("epoch", 1_u64.to_be_bytes()).unwrap();
+    for n in 0..COMMITS {
+        for key in ["newest".into(), format!("key {}", n % KEYS)] {
+            data.insert(key, [&(1_u64 << 40).to_be_bytes()[..], &value(n)].concat()).unwrap();
+        }
+    }
+    db.persist(fjall::PersistMode::SyncAll).unwrap();
+    drop((data, meta, db));
+
+    let damaged = copied(&dir);
+    let path = journal(damaged.path(), 0);
+    Damage::Flip(50_000).apply(&path);
+    refused(&damaged, "there are later changes after the damage");
+    for n in COMMITS..COMMITS + 3 {
+        let store = open(dir.path()).unwrap();
+        assert_eq!(contents(&store).await, Ok(state(n)));
+        commit(&store, n).await;
+        store.close().await.unwrap();
+    }
+    let length = journal(dir.path(), 0).metadata().unwrap().len();
+    Damage::Truncate(length - 200).apply(&journal(dir.path(), 0));
+    refused(&dir, "newest changes are missing");
+}
+
+#[tokio::test]
+async fn an_interrupted_creation_does_not_prevent_a_start() {
+    let whole = TempDir::new().unwrap();
+    drop(open(whole.path()).unwrap());
+    // Any part of a creation may be left.
+    let names: Vec<_> = files(whole.path()).into_keys().collect();
+    for kept in 0..names.len() {
+        let dir = TempDir::new().unwrap();
+        copy(&whole.path().join("store"), &dir.path().join("store.new"));
+        for name in &names[kept..] {
+            let name = name.strip_prefix(whole.path().join("store")).unwrap();
+            fs::remove_file(dir.path().join("store.new").join(name)).unwrap();
+        }
+        let store = open(dir.path()).unwrap();
+        commit(&store, 0).await;
+        assert_eq!(contents(&store).await, Ok(state(1)));
+        store.close().await.unwrap();
+        assert!(!dir.path().join("store.new").exists());
+    }
+}
+
+/// Older servers created the store under its final name.
+#[test]
+fn what_an_older_server_left_of_a_creation_is_named() {
+    let whole = TempDir::new().unwrap();
+    drop(fjall::Database::builder(whole.path().join("store")).open().unwrap());
+    for missing in
+        [&["store/version"][..], &["store/version", "store/0.jnl"], &["store/keyspaces/0/current"], &[]]
+    {
+        let dir = copied(&whole);
+        for file in missing {
+            fs::remove_file(dir.path().join(file)).unwrap();
+        }
+        let refused = open(dir.path()).err().unwrap().to_string();
+        let folder = dir.path().join("store");
+        assert!(refused.contains("its creation was interrupted"), "{refused}");
+        assert!(refused.contains(&format!("rm -r '{}'", folder.display())), "{refused}");
+        fs::remove_dir_all(folder).unwrap();
+        open(dir.path()).unwrap();
+    }
 }
