@@ -8,8 +8,8 @@ use futures_util::future::join_all;
 use tokio::task::JoinSet;
 
 use super::{
-    Backend, Batch, CommitError, ConditionalRead, Entry, KEY_BYTES_MAX, Key, StoreError, Version, next_key,
-    prefix_end,
+    Backend, Batch, CommitError, ConditionalRead, Entry, KEY_BYTES_MAX, Key, RESERVED_KEY, StoreError,
+    Version, next_key, prefix_end,
 };
 
 /// Makes a module `$name` with one test for each guarantee. Each test evaluates `$backend` in async code. The
@@ -413,9 +413,11 @@ pub async fn any_bytes_make_a_key(store: impl Backend) {
 
 /// A commit refuses such a key to put, to delete or to expect; a read finds no value.
 pub async fn unusable_keys_are_refused(store: impl Backend) {
-    for bytes in [0, KEY_BYTES_MAX + 1] {
-        let key = vec![b'k'; bytes];
-        let refused = Err(StoreError::InvalidKey { bytes }.into());
+    let of_bytes = |bytes| (vec![b'k'; bytes], StoreError::InvalidKey { bytes });
+    for (key, error) in
+        [of_bytes(0), of_bytes(KEY_BYTES_MAX + 1), (RESERVED_KEY.to_vec(), StoreError::ReservedKey)]
+    {
+        let refused = Err(error.into());
         let fine = || Batch::default().put("fine", "value");
         assert_eq!(store.commit(fine().put(key.clone(), "value")).await, refused);
         assert_eq!(store.commit(fine().delete(key.clone())).await, refused);
