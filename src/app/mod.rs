@@ -3,9 +3,11 @@
 //! - [`sessions`]: reads, changes and ends sessions.
 //! - [`presence`]: knows when players and hosts were last seen, syncs that between nodes, and acts on timeouts.
 //! - [`catalog`]: templates and regions from the configuration. [`rate_limit`]: limits guesses at short codes.
+//! - [`auto_join`]: create-or-join, also if many players ask at the same moment.
 //! - [`join`], [`instances`], [`touch`]: functions for operations that need more than one service.
 //! - `shield`, `isolate`, `locks`: a cancellation shield, the isolation of failing items, and lock striping.
 
+pub mod auto_join;
 pub mod catalog;
 mod failure;
 pub mod instances;
@@ -21,6 +23,7 @@ pub mod touch;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+pub use auto_join::AutoJoin;
 pub use catalog::Catalog;
 pub use failure::Failure;
 pub use presence::Presence;
@@ -62,6 +65,8 @@ pub struct App {
     pub sessions: Arc<Sessions>,
     /// The presence service.
     pub presence: Presence,
+    /// The create-or-join requests under way.
+    pub auto_join: AutoJoin,
     /// The rate limiter for wrong short codes.
     pub short_code_limiter: RateLimiter,
     /// The verifier of tokens.
@@ -108,6 +113,7 @@ impl App {
                 Arc::clone(&metrics),
             ),
             sessions,
+            auto_join: AutoJoin::default(),
             short_code_limiter: RateLimiter::default(),
             verifier,
             catalog: RwLock::new(Arc::new(catalog)),

@@ -17,6 +17,7 @@
 //! n                                           next listing number, u64           reserved by nodes in blocks
 //! i <player id, i64 big-endian>               player uuid, 16 bytes              from tokens of players; never deleted
 //! o <type> 00 <created ms, i64 big-endian> <session id> (empty)                  index entry: open sessions, oldest first
+//! o <type> 00 00 <number, u8>                 (empty)                            a gate of creations by several nodes; never deleted
 //! ```
 //!
 //! In these keys an i64 has its sign bit flipped, so that the keys sort by number.
@@ -254,6 +255,20 @@ pub fn parse_open(session_type: &str, key: &[u8]) -> Option<SessionId> {
     session_id(key.strip_prefix(open_of(session_type).as_slice())?.get(8..)?)
 }
 
+/// A gate of a session type. Creations write gates to come one after the other; see `app/sessions/gates.rs`. Gates come
+/// before the open sessions of the type, so that one scan reads both.
+pub fn gate(session_type: &str, number: u8) -> Key {
+    key(OPEN, &[session_type.as_bytes(), &[0, 0, number]])
+}
+
+/// The number of such a gate of this type.
+pub fn parse_gate(session_type: &str, key: &[u8]) -> Option<u8> {
+    match key.strip_prefix(open_of(session_type).as_slice())? {
+        [0, number] => Some(*number),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -273,6 +288,15 @@ mod tests {
             prop_assert_eq!(parse_membership(&membership(player, &id)), Some((player, id.clone())));
             prop_assert!(membership(player, &id).starts_with(&memberships_of(player)));
             prop_assert_eq!(parse_open(&name, &open(&name, ms, &id)), Some(id.clone()));
+            prop_assert_eq!(parse_gate(&name, &open(&name, ms, &id)), None);
+        }
+
+        #[test]
+        fn gates_come_before_open_sessions(id in any_id(), created_ms in 0..i64::MAX, name in "[a-z]{1,9}", number: u8) {
+            let gate = gate(&name, number);
+            prop_assert_eq!(parse_gate(&name, &gate), Some(number));
+            prop_assert_eq!(parse_open(&name, &gate), None);
+            prop_assert!(gate.starts_with(&open_of(&name)) && gate < open(&name, created_ms, &id));
         }
 
         #[test]

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::api::wire::client::{ClientSettings, JoinRequest, client};
 use crate::app::App;
-use crate::app::join::{self, CreateOrJoin};
+use crate::app::auto_join::{self, CreateOrJoin};
 use crate::auth::Caller;
 use crate::domain::client::CrossplayPreferences;
 use crate::domain::session::join::Joiner;
@@ -60,7 +60,7 @@ pub async fn create_or_join(
     let password = request.password.clone();
     let joiner = joiner(&caller, request)?;
     let request = CreateOrJoin { session_type, region_id, password, joiner };
-    let cached = join::create_or_join(&app, &caller, template, request).await?;
+    let cached = auto_join::create_or_join(&app, &caller, template, request).await?;
     Ok(Reply::plain(&SessionJoined { session_id: cached.session.id.to_string() }))
 }
 

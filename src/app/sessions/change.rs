@@ -15,7 +15,7 @@ use crate::app::Failure;
 use crate::app::shield::shield;
 use crate::domain::{Refused, Session, SessionId};
 use crate::records::keys::{self, Unique};
-use crate::store::CommitError;
+use crate::store::{Batch, CommitError};
 
 /// Options of an update.
 #[derive(Clone, Copy, Debug)]
@@ -46,6 +46,19 @@ impl Sessions {
     /// [`Refused::TooManySessions`] or [`Refused::TooManyInvites`] if one of its players would exceed a quota;
     /// [`Refused::SessionTooLarge`]; [`Failure::Contended`] if the id is in use.
     pub async fn create(self: &Arc<Self>, session: Session) -> Result<Arc<CachedSession>, Failure> {
+        self.create_if(session, Batch::default()).await?.ok_or(Failure::Contended)
+    }
+
+    /// Like [`create`](Self::create), together with further writes. Returns `None`, and changes nothing, if an
+    /// expectation of theirs does not hold.
+    ///
+    /// # Errors
+    /// As for [`create`](Self::create).
+    pub async fn create_if(
+        self: &Arc<Self>,
+        session: Session,
+        also: Batch,
+    ) -> Result<Option<Arc<CachedSession>>, Failure> {
         self.require_right_clock().await?;
         let sessions = Arc::clone(self);
         // Other callers can find and change the session as soon as it is stored.
@@ -54,7 +67,7 @@ impl Sessions {
             let _lock = lock;
             let _quotas = sessions.lock_quotas(None, &session).await?;
             let plan = sessions.plan_creation(session)?;
-            sessions.commit_one(plan).await?.ok_or(Failure::Contended)
+            sessions.commit_one(plan.and(also.into())).await
         })
         .await
     }

@@ -1,6 +1,7 @@
 //! Lookups through index entries: players' lists, short codes, allocations, listings, open sessions, numeric player
 //! ids.
 
+use super::gates::{GATES_MAX, Gates};
 use super::memberships::{MembershipChange, MembershipList};
 use super::{MEMBERSHIPS_MAX, Sessions};
 use crate::app::Failure;
@@ -17,6 +18,16 @@ pub struct StoredListing {
     pub bytes: usize,
     /// The listing.
     pub listed: Listed,
+}
+
+/// A page of the open sessions of a type.
+pub struct OpenPage {
+    /// The sessions, oldest first.
+    pub ids: Vec<SessionId>,
+    /// The gates of the type. Only the first page has them.
+    pub gates: Gates,
+    /// The key after which the next page starts; `None` if this is the last page.
+    pub last: Option<Key>,
 }
 
 impl Sessions {
@@ -110,21 +121,29 @@ impl Sessions {
         }
     }
 
-    /// Up to `limit` open sessions of a type with their keys, oldest first, starting after the key `after`.
+    /// Up to `limit` open sessions of a type, oldest first, starting after the key `after`. The first page also has the
+    /// gates of the type, read at the same moment.
     pub async fn open(
         &self,
         session_type: &str,
         after: Option<&Key>,
         limit: usize,
-    ) -> Result<Vec<(Key, SessionId)>, StoreError> {
+    ) -> Result<OpenPage, StoreError> {
         let prefix = keys::open_of(session_type);
-        let from = after.map_or_else(|| prefix.clone(), |key| next_key(key));
-        let mut open = Vec::new();
-        for (key, _) in self.store.scan(&from, &prefix_end(&prefix), limit).await? {
-            if let Some(id) = keys::parse_open(session_type, &key) {
-                open.push((key, id));
+        let (from, limit) = match after {
+            Some(after) => (next_key(after), limit),
+            None => (prefix.clone(), limit + GATES_MAX),
+        };
+        let found = self.store.scan(&from, &prefix_end(&prefix), limit).await?;
+        let last = (found.len() == limit).then(|| found.last().map(|(key, _)| key.clone())).flatten();
+        let (mut ids, mut gates) = (Vec::new(), Gates::default());
+        for (key, entry) in found {
+            if let Some(number) = keys::parse_gate(session_type, &key) {
+                gates.note(number, entry.version);
+            } else if let Some(id) = keys::parse_open(session_type, &key) {
+                ids.push(id);
             }
         }
-        Ok(open)
+        Ok(OpenPage { ids, gates, last })
     }
 }

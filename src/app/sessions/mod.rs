@@ -7,7 +7,7 @@
 //! - [`deadlines`]: when a session ends because nobody uses it. `expire` ends such sessions. `clock_steps` excuses
 //!   sessions when the wall clock was set.
 //! - `lookup`: players' lists, short codes, allocations, listings. `memberships` caches players' lists,
-//!   `listing_numbers` hands out the numbers of listings.
+//!   `listing_numbers` hands out the numbers of listings. `gates` order creations by several nodes.
 
 pub mod cache;
 pub mod cached;
@@ -15,6 +15,7 @@ mod change;
 mod clock_steps;
 pub mod deadlines;
 mod expire;
+mod gates;
 mod listing_numbers;
 mod lookup;
 mod memberships;
@@ -40,7 +41,8 @@ use crate::telemetry::Metrics;
 
 pub use self::change::Update;
 pub use self::expire::Expired;
-pub use self::lookup::StoredListing;
+pub use self::gates::Gates;
+pub use self::lookup::{OpenPage, StoredListing};
 
 /// Number of session locks. Two sessions may share one; then their changes wait for each other.
 const SESSION_LOCKS: usize = 1024;

@@ -9,6 +9,8 @@
 use std::sync::atomic::AtomicI64;
 use std::sync::{Arc, MutexGuard, PoisonError};
 
+use futures_util::future::try_join_all;
+
 use super::Sessions;
 use super::cache::PlatformKey;
 use super::cached::CachedSession;
@@ -41,6 +43,14 @@ impl Sessions {
     pub async fn find_latest(&self, id: &SessionId) -> Result<Option<Arc<CachedSession>>, StoreError> {
         let found = self.stored(id).await?;
         self.unless_overdue(found).await
+    }
+
+    /// Like [`find_latest`](Self::find_latest), for several sessions, in their order. A database reads them together.
+    pub async fn find_all_latest(
+        &self,
+        ids: &[SessionId],
+    ) -> Result<Vec<Option<Arc<CachedSession>>>, StoreError> {
+        try_join_all(ids.iter().map(|id| self.find_latest(id))).await
     }
 
     /// Like [`find`](Self::find), for a session that must exist.

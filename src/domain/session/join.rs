@@ -58,22 +58,33 @@ impl Session {
     /// Makes the joiner an active player, or refuses. If the player is active already, only the data about the client
     /// and the platform session change.
     pub fn join(&mut self, joiner: &Joiner, path: JoinPath, rules: JoinRules) -> Result<(), Refused> {
-        let status = self.players.get(&joiner.player).map(|entry| entry.status);
-        if status.is_some_and(Status::is_active) {
-            self.entry_mut(joiner.player)?.update_client(joiner);
-        } else {
-            let is_invited = status.is_some();
-            if !is_invited {
-                self.require_admission(joiner, path, rules)?;
-            }
-            self.require_crossplay(joiner)?;
-            let team_id = self.team_for(joiner)?;
-            self.activate(joiner, team_id, rules.now);
+        match self.check_join(joiner, path, rules)? {
+            Some(team_id) => self.activate(joiner, team_id, rules.now),
+            None => self.entry_mut(joiner.player)?.update_client(joiner),
         }
         if let JoinPath::Platform(platform) = path {
             self.add_participant(platform, joiner.player);
         }
         Ok(())
+    }
+
+    /// The team that the joiner gets, or the refusal. `None` if the player is active already.
+    pub fn check_join(
+        &self,
+        joiner: &Joiner,
+        path: JoinPath,
+        rules: JoinRules,
+    ) -> Result<Option<usize>, Refused> {
+        let status = self.players.get(&joiner.player).map(|entry| entry.status);
+        if status.is_some_and(Status::is_active) {
+            return Ok(None);
+        }
+        let is_invited = status.is_some();
+        if !is_invited {
+            self.require_admission(joiner, path, rules)?;
+        }
+        self.require_crossplay(joiner)?;
+        self.team_for(joiner).map(Some)
     }
 
     /// The checks that invited players skip: joinability, password and version, in this order.

@@ -280,6 +280,12 @@ impl Session {
         self.teams.get(team_id).is_some_and(|team| self.slots_taken(team_id) < team.max_size)
     }
 
+    /// The number of free slots of all teams.
+    pub fn free_slots(&self) -> usize {
+        let teams = self.teams.iter().enumerate();
+        teams.map(|(team_id, team)| team.max_size.saturating_sub(self.slots_taken(team_id))).sum()
+    }
+
     /// The first team, by index, that has a free slot.
     pub fn first_team_with_room(&self) -> Option<usize> {
         (0..self.teams.len()).find(|team_id| self.has_room(*team_id))

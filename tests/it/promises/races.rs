@@ -1,6 +1,7 @@
 //! Many concurrent requests, on every store: each is done completely or refused by a rule, and afterwards everything
 //! is consistent.
 
+mod auto_join;
 mod limits;
 mod parties;
 mod session_lock;

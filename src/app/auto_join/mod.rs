@@ -1,0 +1,280 @@
+//! Create-or-join: joins the oldest open session of a type that takes the player, or creates one.
+//!
+//! Many players may ask at the same moment. The result is the same as if they had asked one after the other:
+//!
+//! - `search` looks for open sessions, in groups. It asks a session's rules before it waits for the session's lock.
+//! - `places` counts the joins under way on this node, so that a session is tried only by as many players as it has
+//!   free slots.
+//! - `creations` has the creations under way on this node. A player whom one of these sessions takes waits for it.
+//! - On several nodes, a creation also passes the gates of its type (`app/sessions/gates.rs`). If another node has passed
+//!   them since the search, the creation fails, and the player searches again.
+
+mod creations;
+mod places;
+mod search;
+
+use std::sync::Arc;
+
+use tokio::sync::{Mutex, MutexGuard};
+
+use self::creations::{Begun, Creations, Turn};
+use self::places::{Place, Places};
+use self::search::Search;
+use super::instances::InstanceRequest;
+use super::join::{hash_password, join, join_rules};
+use super::locks::LockStripes;
+use super::sessions::Gates;
+use super::shield::shield;
+use super::{App, CachedSession, Failure};
+use crate::auth::Caller;
+use crate::domain::session::NewSession;
+use crate::domain::session::join::{JoinPath, JoinRules, Joiner};
+use crate::domain::session::listing::Listing;
+use crate::domain::template::Template;
+use crate::domain::{Refused, Session, SessionId};
+use crate::store::Batch;
+
+/// How many open sessions may refuse a player in a search who seemed to take the player.
+const REFUSALS_MAX: usize = 32;
+/// How often a join is repeated that fails because players of other nodes join the same session.
+const CONTENDED_JOINS_MAX: usize = 8;
+/// How often a player searches again, because a creation that the player waited for came to nothing, or because another
+/// node created a session first.
+const ROUNDS_MAX: usize = 32;
+/// Number of locks for creations that are repeated.
+const REPEAT_LOCKS: usize = 64;
+
+/// A request to join an open session of a type, or to create one.
+#[derive(Debug)]
+pub struct CreateOrJoin {
+    /// The session type: the name of its template.
+    pub session_type: String,
+    /// The preferred region; `None`: any region.
+    pub region_id: Option<String>,
+    /// The password of the session, if one is created.
+    pub password: Option<String>,
+    /// The player who joins.
+    pub joiner: Joiner,
+}
+
+/// What this node knows of create-or-join requests under way.
+pub struct AutoJoin {
+    creations: Arc<Creations>,
+    places: Places,
+    /// Held by a creation that is repeated, so that creations of one node do not fail because of each other again and
+    /// again.
+    repeat_locks: LockStripes<Mutex<()>>,
+}
+
+impl Default for AutoJoin {
+    fn default() -> Self {
+        Self {
+            creations: Arc::default(),
+            places: Places::default(),
+            repeat_locks: LockStripes::new(REPEAT_LOCKS),
+        }
+    }
+}
+
+/// The result of a search for an open session.
+enum Found {
+    /// The player has joined one.
+    Joined(Arc<CachedSession>),
+    /// No session takes the player. The gates are from the beginning of the search.
+    None(Gates),
+}
+
+/// Whether an open session takes the player, as far as its rules and the request say. The player's quota is checked
+/// later.
+fn takes(session: &Session, request: &CreateOrJoin, rules: JoinRules) -> bool {
+    let is_in_region = request.region_id.is_none() || session.region_id == request.region_id;
+    is_in_region && session.check_join(&request.joiner, JoinPath::Session, rules).is_ok()
+}
+
+/// Joins the oldest open session that takes the player, if the template tries that first. Otherwise, or if no session
+/// takes the player, creates a session.
+///
+/// # Errors
+/// [`Refused::SessionTypeNotCreatable`] if there is no session to join and players may not create one; quotas; errors
+/// of the store; [`Failure::Contended`] if other players come first again and again.
+pub async fn create_or_join(
+    app: &App,
+    caller: &Caller,
+    template: &Template,
+    request: CreateOrJoin,
+) -> Result<Arc<CachedSession>, Failure> {
+    if !template.joins_first() {
+        let session = new_session(app, caller, template, &request).await?;
+        return app.sessions.create(listed(app, template, session).await?).await;
+    }
+    for _ in 0..ROUNDS_MAX {
+        if let Some(cached) = join_or_create(app, caller, template, &request).await? {
+            return Ok(cached);
+        }
+    }
+    Err(Failure::Contended)
+}
+
+/// Searches, and creates a session or waits for a creation. `None` if the creation came to nothing.
+async fn join_or_create(
+    app: &App,
+    caller: &Caller,
+    template: &Template,
+    request: &CreateOrJoin,
+) -> Result<Option<Arc<CachedSession>>, Failure> {
+    let created = app.auto_join.creations.created(&request.session_type);
+    let gates = match join_open(app, request, &mut None).await? {
+        Found::Joined(cached) => return Ok(Some(cached)),
+        Found::None(gates) => gates,
+    };
+    let session = new_session(app, caller, template, request).await?;
+    if !session.is_open_with_room() {
+        // Nobody else could join it.
+        return Ok(Some(app.sessions.create(listed(app, template, session).await?).await?));
+    }
+    let rules = join_rules(app);
+    let player = request.joiner.player;
+    let reserve = |other: &Session| {
+        takes(other, request, rules).then(|| app.auto_join.places.reserve(other, player))?
+    };
+    match app.auto_join.creations.begin(Arc::new(session.clone()), created, reserve) {
+        Begun::Waits(creation, place) => {
+            let id = creation.id.clone();
+            if creation.succeeds().await { join_at(app, request, &id, place).await } else { Ok(None) }
+        }
+        Begun::Creates(turn) => create(app, template, request, session, turn, gates).await.map(Some),
+    }
+}
+
+/// Joins the oldest open session that takes the player. Releases `repeat_lock` once there is one.
+async fn join_open(
+    app: &App,
+    request: &CreateOrJoin,
+    repeat_lock: &mut Option<MutexGuard<'_, ()>>,
+) -> Result<Found, Failure> {
+    let mut search = Search::new(app, request);
+    let mut refusals = 0;
+    while let Some((id, place)) = search.next().await? {
+        drop(repeat_lock.take());
+        if let Some(cached) = join_at(app, request, &id, place).await? {
+            return Ok(Found::Joined(cached));
+        }
+        refusals += 1;
+        if refusals == REFUSALS_MAX {
+            break;
+        }
+    }
+    Ok(Found::None(search.gates))
+}
+
+/// Joins a session in which the player has a place. `None` if the session refuses the player: another player may have
+/// taken the slot first.
+async fn join_at(
+    app: &App,
+    request: &CreateOrJoin,
+    id: &SessionId,
+    _place: Place<'_>,
+) -> Result<Option<Arc<CachedSession>>, Failure> {
+    for _ in 0..CONTENDED_JOINS_MAX {
+        match join(app, id, true, request.joiner.clone(), JoinPath::Session, |_| Ok(())).await {
+            Ok(cached) => return Ok(Some(cached)),
+            Err(Failure::Refused(_)) => return Ok(None),
+            Err(Failure::Contended) => {}
+            Err(failure) => return Err(failure),
+        }
+    }
+    Err(Failure::Contended)
+}
+
+/// The session that the request creates, with the player as its leader. It has no listing yet.
+async fn new_session(
+    app: &App,
+    caller: &Caller,
+    template: &Template,
+    request: &CreateOrJoin,
+) -> Result<Session, Failure> {
+    if !template.can_be_created_by_players_directly {
+        return Err(Refused::SessionTypeNotCreatable.into());
+    }
+    let (id, now) = (app.entropy.uuid().into(), app.clock.now());
+    let new = NewSession {
+        id,
+        session_type: request.session_type.clone(),
+        now,
+        region_id: request.region_id.clone(),
+        password: request.password.as_deref().map(|password| hash_password(app, password)),
+    };
+    let mut session = Session::new(new, template);
+    session.enter_first(&request.joiner, now)?;
+    // `Sessions::create` checks again, under the player locks. This check saves a listing number, and the wait of others
+    // for a creation that must fail.
+    app.sessions.check_quotas(&session).await?;
+    if let Some(instance) = InstanceRequest::at_start(template) {
+        session.instance = Some(instance.instance(app, caller)?);
+    }
+    Ok(session)
+}
+
+/// The session with a listing in the browser, if the template lists new sessions.
+async fn listed(app: &App, template: &Template, mut session: Session) -> Result<Session, Failure> {
+    if template.auto_add_to_browser && session.listing.is_none() {
+        let sequence = app.sessions.next_listing_number().await?;
+        let custom_data = template.auto_browser_params.clone();
+        session.listing = Some(Listing { sequence, created: session.created, custom_data });
+    }
+    Ok(session)
+}
+
+/// Stores a new session, or joins one that another node, or this node since the search, has created first.
+async fn create(
+    app: &App,
+    template: &Template,
+    request: &CreateOrJoin,
+    mut session: Session,
+    mut turn: Turn,
+    mut gates: Gates,
+) -> Result<Arc<CachedSession>, Failure> {
+    for attempt in 0..ROUNDS_MAX {
+        let mut repeat_lock = None;
+        if attempt > 0 {
+            repeat_lock = Some(app.auto_join.repeat_locks.of(&request.session_type).lock().await);
+        }
+        if attempt > 0 || turn.must_search {
+            match join_open(app, request, &mut repeat_lock).await? {
+                Found::Joined(cached) => return Ok(cached),
+                Found::None(newer) => gates = newer,
+            }
+        }
+        session = listed(app, template, session).await?;
+        turn = match store(app, session.clone(), turn, &gates).await? {
+            Stored::Created(cached) => return Ok(cached),
+            Stored::NotFirst(turn) => turn,
+        };
+    }
+    Err(Failure::Contended)
+}
+
+/// The result of a commit of a new session.
+enum Stored {
+    Created(Arc<CachedSession>),
+    /// Another creation has passed a gate since the gates were read.
+    NotFirst(Turn),
+}
+
+/// Commits a new session. This runs to its end also if the caller disconnects, and only then ends the turn: otherwise
+/// those who wait for the session could create another one before they can find it.
+async fn store(app: &App, session: Session, turn: Turn, gates: &Gates) -> Result<Stored, Failure> {
+    let sessions = Arc::clone(&app.sessions);
+    let is_sole_writer = sessions.store().sole_writer();
+    let pass = if is_sole_writer { Batch::default() } else { gates.pass(&session) };
+    shield(async move {
+        Ok(match sessions.create_if(session, pass).await? {
+            Some(cached) => {
+                turn.succeeded();
+                Stored::Created(cached)
+            }
+            None => Stored::NotFirst(turn),
+        })
+    })
+    .await
+}
