@@ -1,10 +1,12 @@
 //! The claims of tokens: validity, issuer, audience, player and permissions.
 
+use jsonwebtoken::Algorithm;
 use serde_json::json;
 
-use super::tests::{Fixture, NOW_S, PLAYER, claims_with, secret};
+use super::tests::{Fixture, NOW_S, PLAYER, claims, claims_with, secret};
 use super::*;
 use crate::auth::permission::Permission;
+use crate::auth::test_log::logged;
 
 #[test]
 fn a_token_expires_at_exp_plus_leeway() {
@@ -58,6 +60,66 @@ fn a_token_is_valid_from_nbf_minus_leeway() {
 }
 
 #[test]
+fn a_null_claim_counts_as_absent() {
+    let key = secret();
+    let fixture = Fixture::new(&[&key]);
+    let with_null = |name: &str| {
+        let mut claims = claims();
+        claims[name] = Value::Null;
+        key.token(&claims)
+    };
+    for name in ["nbf", "iat", "iss", "aud", "jti", "sub", "permissions", "player_id", "platform", "other"] {
+        fixture.accepts(&with_null(name));
+    }
+    assert!(fixture.accepts(&with_null("permissions")).permissions.is_empty());
+    assert_eq!(fixture.accepts(&with_null("sub")).player, None);
+    fixture.refuses(&with_null("exp"), TokenError::Claim("exp"));
+    let strict = Fixture::with(&[&key], |settings| settings.issuer = Some("us".into()));
+    strict.refuses(&with_null("iss"), TokenError::Issuer);
+    let strict = Fixture::with(&[&key], |settings| settings.audience = Some("us".into()));
+    strict.refuses(&with_null("aud"), TokenError::Audience);
+}
+
+#[test]
+fn a_claim_cannot_occur_twice() {
+    let key = secret();
+    let fixture = Fixture::new(&[&key]);
+    let later = NOW_S + 60;
+    for claims in
+        [format!(r#"{{"exp":1,"exp":{later}}}"#), format!(r#"{{"sub":null,"exp":{later},"sub":"x"}}"#)]
+    {
+        fixture
+            .refuses(&key.token_of(Algorithm::HS256, r#"{"alg":"HS256"}"#, &claims), TokenError::Malformed);
+    }
+    fixture.refuses(
+        &key.token_of(Algorithm::HS256, r#"{"alg":"none","alg":"HS256"}"#, &claims().to_string()),
+        TokenError::Malformed,
+    );
+}
+
+#[test]
+fn an_expiry_in_milliseconds_is_warned_of_once_a_minute() {
+    let key = secret();
+    let fixture = Fixture::new(&[&key]);
+    let verify = |jti: u32, exp: i64| {
+        let mut claims = claims_with("exp", json!(exp));
+        claims["jti"] = json!(jti);
+        let token = key.token(&claims);
+        let lines = logged(|| drop(fixture.accepts(&token)));
+        assert!(
+            lines.iter().all(|line| line.contains("in milliseconds") && !line.contains(&token)),
+            "{lines:?}"
+        );
+        lines.len()
+    };
+    assert_eq!(verify(0, NOW_S + 60), 0);
+    assert_eq!(verify(1, (NOW_S + 60) * 1000), 1);
+    assert_eq!(verify(2, (NOW_S + 61) * 1000), 0);
+    fixture.clock.advance(Duration::from_secs(60));
+    assert_eq!(verify(3, (NOW_S + 62) * 1000), 1);
+}
+
+#[test]
 fn issuer_and_audience_are_checked_if_configured() {
     let key = secret();
     let open = Fixture::new(&[&key]);
@@ -91,7 +153,7 @@ fn a_subject_that_is_not_a_uuid_is_a_server() {
         assert_eq!(player(sub), None);
     }
     for wrong in [json!([PLAYER]), json!({ "uuid": PLAYER })] {
-        fixture.refuses(&key.token(&claims_with("sub", wrong)), TokenError::Malformed);
+        fixture.refuses(&key.token(&claims_with("sub", wrong)), TokenError::Player);
     }
 }
 

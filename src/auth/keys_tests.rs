@@ -1,9 +1,10 @@
-//! Which keys of a JWK Set are used, which are skipped, and which make the whole set unusable.
+//! Which keys of a JWK Set are used, which are skipped, and what makes the whole set unusable.
 
 use serde_json::{Value, json};
 
 use super::*;
-use crate::auth::test_keys::{TestKey, base64url, jwks};
+use crate::auth::test_keys::{TestKey, base64url, from_base64url, jwks};
+use crate::auth::test_log::logged;
 
 fn set_of(keys: &[Value]) -> Value {
     json!({ "keys": keys })
@@ -33,20 +34,25 @@ fn changed(key: &TestKey, members: &[(&str, Value)]) -> Value {
     jwk
 }
 
-/// Checks that a set with this key and a good one is used without this key.
+/// Checks that a set with this key and a good one is used without this key. Returns the reason.
 #[track_caller]
-fn skipped(jwk: Value) {
+fn skipped(jwk: Value) -> String {
     let good = TestKey::ed25519(9);
-    assert_eq!(kids_of(&set_of(&[jwk.clone(), good.jwk()]), Origin::File), [good.kid], "{jwk}");
+    let set = set_of(&[jwk.clone(), good.jwk()]);
+    assert_eq!(kids_of(&set, Origin::File), [good.kid], "{jwk}");
     assert!(unusable(&set_of(&[jwk]).to_string(), Origin::File).contains("no key in it"));
+    let [skipped] = &KeySet::from_jwks(&set.to_string(), Origin::File).unwrap().skipped[..] else {
+        panic!("{set}")
+    };
+    assert_eq!(skipped.index, 0);
+    skipped.reason.clone()
 }
 
-/// Checks that a set with this key and a good one is refused.
+/// Checks that a set with this key and a good one is used without this key, and that the reason contains a text.
 #[track_caller]
-fn refused(jwk: &Value, why: &str) {
-    let set = set_of(&[TestKey::ed25519(9).jwk(), jwk.clone()]).to_string();
-    let found = unusable(&set, Origin::File);
-    assert!(found.contains(why), "{found}");
+fn skipped_for(jwk: Value, reason: &str) {
+    let found = skipped(jwk);
+    assert!(found.contains(reason), "{found}");
 }
 
 #[test]
@@ -92,7 +98,7 @@ fn a_shared_secret_is_used_from_a_file_only() {
 }
 
 #[test]
-fn weak_keys_are_refused() {
+fn weak_keys_are_skipped() {
     let modulus = |bits: usize| {
         let mut bytes = vec![0xFF; bits.div_ceil(8)];
         bytes[0] = 0xFF >> (bytes.len() * 8 - bits);
@@ -100,18 +106,18 @@ fn weak_keys_are_refused() {
     };
     let rsa = |modulus: String| changed(&TestKey::rsa(), &[("n", json!(modulus))]);
     for bits in [1, 512, 1024, 2047] {
-        refused(&rsa(modulus(bits)), "needs 2048 bits");
+        skipped_for(rsa(modulus(bits)), "needs 2048 bits");
     }
     // Leading zeros do not make an RSA key longer.
-    refused(&rsa(base64url([[0; 128], [0xFF; 128]].concat())), "needs 2048 bits");
-    refused(&rsa(String::new()), "key \"rsa\": an RSA key needs 2048 bits");
+    skipped_for(rsa(base64url([[0; 128], [0xFF; 128]].concat())), "needs 2048 bits");
+    skipped_for(rsa(String::new()), "an RSA key needs 2048 bits");
     for bits in [2048, 3072, 4096] {
         assert_eq!(kids_of(&set_of(&[rsa(modulus(bits))]), Origin::File), ["rsa"]);
     }
-    skipped(rsa(modulus(4097)));
+    skipped_for(rsa(modulus(4097)), "longer than 4096 bits");
 
     for bytes in [0, 1, 16, 31] {
-        refused(&TestKey::secret("secret", &vec![1; bytes]).jwk(), "needs 32 bytes");
+        skipped_for(TestKey::secret("secret", &vec![1; bytes]).jwk(), "needs 32 bytes");
     }
     // Leading zeros of a secret count: they are as random as other bytes.
     let begins_with_zeros = [&[0; 2][..], &[1; 30]].concat();
@@ -122,27 +128,133 @@ fn weak_keys_are_refused() {
 }
 
 #[test]
-fn broken_keys_are_refused_before_a_token_names_them() {
+fn broken_keys_are_skipped_before_a_token_names_them() {
     let broken = "it is not a valid";
     let point = TestKey::p256(1);
-    refused(&changed(&point, &[("x", json!(base64url([1; 32])))]), broken);
-    refused(&changed(&point, &[("y", json!(base64url([1; 31])))]), broken);
-    refused(&changed(&point, &[("x", json!("")), ("y", json!(""))]), broken);
-    refused(&changed(&point, &[("x", json!("not base64url!"))]), broken);
+    skipped_for(changed(&point, &[("x", json!(base64url([1; 32])))]), broken);
+    skipped_for(changed(&point, &[("y", json!(base64url([1; 31])))]), broken);
+    skipped_for(changed(&point, &[("x", json!("")), ("y", json!(""))]), broken);
+    skipped_for(changed(&point, &[("x", json!("not base64url!"))]), "its x is not base64url");
     let edwards = TestKey::ed25519(1);
     for bytes in [0, 1, 31, 33, 64] {
-        refused(&changed(&edwards, &[("x", json!(base64url(vec![1; bytes])))]), broken);
+        skipped_for(changed(&edwards, &[("x", json!(base64url(vec![1; bytes])))]), broken);
     }
-    refused(&changed(&edwards, &[("x", json!(base64url([2; 32])))]), broken);
-    refused(&changed(&TestKey::rsa(), &[("e", json!("not base64url!"))]), broken);
+    skipped_for(changed(&edwards, &[("x", json!(base64url([2; 32])))]), broken);
+    skipped_for(changed(&TestKey::rsa(), &[("e", json!("not base64url!"))]), "its e is not base64url");
+    for exponent in [&[][..], &[0], &[1], &[0, 1], &[2], &[1, 0, 0]] {
+        skipped_for(changed(&TestKey::rsa(), &[("e", json!(base64url(exponent)))]), broken);
+    }
 }
 
 #[test]
-fn two_keys_cannot_have_one_id() {
-    refused(&changed(&TestKey::rsa(), &[("kid", json!("ed25519-9"))]), "the id \"ed25519-9\"");
-    // This includes a key that would be skipped, since a token could mean either.
-    let encrypts = changed(&TestKey::rsa(), &[("kid", json!("ed25519-9")), ("use", json!("enc"))]);
-    refused(&encrypts, "the id \"ed25519-9\"");
+fn entries_of_a_wrong_type_are_skipped() {
+    for entry in [json!(null), json!("key"), json!(1), json!([]), json!([TestKey::rsa().jwk()])] {
+        skipped_for(entry, "it is not an object");
+    }
+    let keys = TestKey::of_each_algorithm();
+    for name in ["kty", "kid", "use", "alg"] {
+        for wrong in [json!(1), json!(["sig"]), json!({ "sig": 1 }), json!(true)] {
+            skipped_for(changed(&keys[0], &[(name, wrong)]), &format!("its {name} is not a text"));
+        }
+    }
+    for wrong in [json!("verify"), json!(1), json!({ "verify": true })] {
+        skipped_for(changed(&keys[0], &[("key_ops", wrong)]), "its key_ops is not a list");
+    }
+    for (key, members) in keys.iter().zip([&["n", "e"][..], &["x", "y"], &["x"], &["k"]]) {
+        for name in members {
+            skipped_for(changed(key, &[(name, Value::Null)]), &format!("it has no {name}"));
+            skipped_for(changed(key, &[(name, json!(1))]), &format!("its {name} is not a text"));
+        }
+    }
+    // A null member counts as absent, and members that are not needed are not read.
+    for name in ["kid", "use", "key_ops", "alg"] {
+        let mut jwk = keys[0].jwk();
+        jwk[name] = Value::Null;
+        assert_eq!(kids_of(&set_of(&[jwk]), Origin::File).len(), 1, "{name}");
+    }
+    for (name, value) in [("x5c", json!("MII")), ("x5t", json!(1)), ("x5u", json!([])), ("other", json!({}))]
+    {
+        assert_eq!(kids_of(&set_of(&[changed(&keys[0], &[(name, value)])]), Origin::File), ["rsa"]);
+    }
+}
+
+#[test]
+fn each_skipped_key_has_a_line_in_the_log_without_its_contents() {
+    let good = TestKey::ed25519(9);
+    let weak = TestKey::secret("weak", b"a secret that is short").jwk();
+    let set = set_of(&[json!(null), weak, good.jwk(), changed(&TestKey::rsa(), &[("kid", json!(1))])]);
+    let mut ring = None;
+    let lines = logged(|| {
+        let set = KeySet::from_jwks(&set.to_string(), Origin::File).unwrap();
+        ring = Some(KeyRing::new(set.clone()));
+        assert!(!ring.as_ref().unwrap().replace(set), "the same keys");
+    });
+    let [first, second, third] = &lines[..] else { panic!("{lines:?}") };
+    assert!(first.contains("index=0") && first.contains("it is not an object"), "{first}");
+    assert!(second.contains("kid=\"weak\"") && second.contains("needs 32 bytes"), "{second}");
+    assert!(third.contains("index=3") && third.contains("its kid is not a text"), "{third}");
+    let (secret, modulus) = (base64url("a secret that is short"), TestKey::rsa().jwk()["n"].to_string());
+    assert!(lines.iter().all(|line| !line.contains(&secret) && !line.contains(&modulus[1..20])), "{lines:?}");
+}
+
+#[test]
+fn keys_in_another_base64_are_used() {
+    for key in TestKey::of_each_algorithm() {
+        let mut jwk = key.jwk();
+        for name in ["n", "e", "x", "y", "k"] {
+            if let Some(text) = jwk[name].as_str() {
+                let standard = text.replace('-', "+").replace('_', "/");
+                let padding = "=".repeat((4 - standard.len() % 4) % 4);
+                jwk[name] = json!(standard + &padding);
+            }
+        }
+        let set = KeySet::from_jwks(&set_of(&[jwk]).to_string(), Origin::File).unwrap();
+        let usual = KeySet::from_jwks(&jwks(&[&key]), Origin::File).unwrap();
+        let signature = key.token(&json!({}));
+        let (message, signature) = signature.rsplit_once('.').unwrap();
+        let signature = from_base64url(signature);
+        for set in [&set, &usual] {
+            assert!(set.keys[0].verifies(message.as_bytes(), &signature), "{}", key.kid);
+            assert!(!set.keys[0].verifies(b"another message", &signature), "{}", key.kid);
+        }
+    }
+}
+
+#[test]
+fn a_set_may_begin_with_a_byte_order_mark() {
+    let set = format!("\u{feff}{}", jwks(&[&TestKey::rsa()]));
+    assert_eq!(KeySet::from_jwks(&set, Origin::File).unwrap().keys.len(), 1);
+}
+
+#[test]
+fn both_names_of_eddsa_are_known() {
+    for name in ["EdDSA", "Ed25519"] {
+        let set = set_of(&[changed(&TestKey::ed25519(1), &[("alg", json!(name))])]);
+        assert_eq!(kids_of(&set, Origin::File), ["ed25519-1"]);
+    }
+    skipped_for(changed(&TestKey::rsa(), &[("alg", json!("Ed25519"))]), "its alg is not the supported one");
+}
+
+#[test]
+fn keys_may_share_an_id() {
+    let shared = |key: &TestKey| changed(key, &[("kid", json!("shared"))]);
+    let [rsa, point, edwards, _] = TestKey::of_each_algorithm();
+    // Keys that are not for signatures do not count.
+    for other in [("use", json!("enc")), ("key_ops", json!(["wrapKey"])), ("alg", json!("RSA-OAEP-256"))] {
+        let mut encrypts = shared(&rsa);
+        encrypts[other.0] = other.1;
+        for set in [[encrypts.clone(), shared(&rsa)], [shared(&rsa), encrypts]] {
+            assert_eq!(kids_of(&set_of(&set), Origin::Network), ["shared"]);
+        }
+    }
+    // The algorithm of the token tells usable keys apart.
+    let set = set_of(&[shared(&rsa), shared(&point), shared(&edwards)]).to_string();
+    let set = KeySet::from_jwks(&set, Origin::File).unwrap();
+    for algorithm in [Algorithm::RS256, Algorithm::ES256, Algorithm::EdDSA] {
+        let found: Vec<_> = set.candidates(Some("shared"), algorithm).map(|key| key.algorithm).collect();
+        assert_eq!(found, [algorithm]);
+    }
+    assert_eq!(set.candidates(Some("shared"), Algorithm::HS256).count(), 0);
     let nameless = [1, 2].map(|seed| changed(&TestKey::ed25519(seed), &[("kid", Value::Null)]));
     assert_eq!(kids_of(&set_of(&nameless), Origin::File), ["", ""]);
 }
@@ -178,6 +290,8 @@ fn an_invalid_set_is_refused_without_showing_its_contents() {
         json!({ "keys": [{ "kty": "oct", "k": secret, "alg": { secret: 1 } }] }).to_string(),
         json!({ "keys": [{ "kty": "oct", "k": &secret[..20] }] }).to_string(),
         json!({ "keys": [{ "kty": "oct", "k": format!("{secret}!") }] }).to_string(),
+        json!({ "keys": [{ "kty": "oct", "k": [secret] }] }).to_string(),
+        json!({ "keys": [{ "kty": secret, "k": secret, "use": secret, "alg": secret }] }).to_string(),
         jwk.to_string(),
         format!("{{\"keys\":[{jwk}"),
         format!("{{\"keys\":[{jwk}]}}{secret}"),
@@ -188,7 +302,7 @@ fn an_invalid_set_is_refused_without_showing_its_contents() {
         assert!(!shown.contains(&secret[..20]), "{shown}");
     }
     let set = KeySet::from_jwks(&set_of(&[jwk]).to_string(), Origin::File).unwrap();
-    let secret = super::decoded(secret);
+    let secret = from_base64url(secret);
     let shown = format!("{set:?} {:?}", KeyRing::new(set.clone()));
     assert!(shown.contains("HS256") && !shown.contains(str::from_utf8(&secret).unwrap()), "{shown}");
 }

@@ -5,9 +5,13 @@ mod policy;
 mod keys;
 mod token;
 mod development;
+mod jwk;
 mod jwks;
+mod jws;
 #[cfg(test)]
 mod test_keys;
+#[cfg(test)]
+mod test_log;
 
 pub use development::{DevelopmentKey, Grant};
 pub use jwks::{JwksSource, check_jwks_url, mask_url, refresh_forever};

@@ -3,16 +3,17 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use jsonwebtoken::errors::ErrorKind;
-use jsonwebtoken::{Algorithm, Validation};
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 use serde_json::{Map, Value};
+use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
-use super::keys::{KeyRing, VerifyingKey};
+use super::jws::Jws;
+use super::keys::KeyRing;
 use super::permission::Permissions;
 use crate::domain::{Platform, PlayerUuid};
 use crate::env::Clock;
@@ -21,10 +22,18 @@ use crate::env::Clock;
 pub const TOKEN_BYTES_MAX: usize = 16 * 1024;
 /// Assumed size of a token, in bytes: the cache holds at most this many bytes for each token in `cache_tokens`.
 const TOKEN_BYTES_TYPICAL: usize = 1024;
-/// Maximum number of keys that are tried for a token without a key id. It bounds the cost of such a token.
-const CANDIDATES_MAX: usize = 8;
+/// Maximum number of keys that are tried for a token, if it has no key id or keys share its id. It bounds the cost of
+/// a forged token. A token service seldom has more keys of one algorithm: the old, the current and the next one.
+const CANDIDATES_MAX: usize = 4;
+/// Maximum number of refusals that are remembered. Each takes about 100 bytes.
+const REFUSALS_MAX: usize = 10_000;
+/// Later expiry times, in seconds since the epoch, seem to be in milliseconds. This is the year 5138; in milliseconds
+/// it is the year 1973.
+const EXP_PLAUSIBLE_MAX_S: f64 = 1e11;
+/// Minimum time between two warnings of implausible expiry times, in milliseconds.
+const WARNING_PAUSE_MS: i64 = 60_000;
 
-/// A verified token: the caller, its permissions, and when the token expires.
+/// A token with a right signature: the caller, its permissions, and when the token is valid.
 #[derive(Debug)]
 pub struct Token {
     /// The player. A token without a player can be used for operations that need none.
@@ -35,6 +44,8 @@ pub struct Token {
     pub platform: Option<Platform>,
     /// The permissions that the token grants.
     pub permissions: Permissions,
+    /// When the token becomes valid, in ms since the epoch. Includes the leeway.
+    begins_ms: i64,
     /// When the token expires, in ms since the epoch. Includes the leeway.
     pub ends_ms: i64,
     /// The generation of the keys with which the token was verified.
@@ -44,8 +55,14 @@ pub struct Token {
 /// Why a token was refused. The caller may see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TokenError {
-    /// The token is not a signed JWT, or it is too long.
+    /// The token is longer than [`TOKEN_BYTES_MAX`].
+    TooLong,
+    /// The token is not a signed JWT.
     Malformed,
+    /// This header parameter is missing or has the wrong type.
+    Header(&'static str),
+    /// The header lists critical extensions.
+    Critical,
     /// Its algorithm is not allowed, or differs from that of its key.
     Algorithm,
     /// There is no key with its key id, or no key of its algorithm.
@@ -62,6 +79,8 @@ pub enum TokenError {
     Audience,
     /// This claim is missing or has the wrong type.
     Claim(&'static str),
+    /// The configured player claim has the wrong type.
+    Player,
     /// The configured permissions claim has the wrong type.
     Permissions,
 }
@@ -69,7 +88,12 @@ pub enum TokenError {
 impl fmt::Display for TokenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::TooLong => write!(f, "it is longer than {TOKEN_BYTES_MAX} bytes"),
             Self::Malformed => f.write_str("it is not a signed JWT"),
+            Self::Header(name) => write!(f, "the {name} in its header is missing or has the wrong type"),
+            Self::Critical => {
+                f.write_str("its header names critical extensions, and the server supports none")
+            }
             Self::Algorithm => f.write_str("its algorithm is not allowed or not that of its key"),
             Self::UnknownKey => f.write_str("there is no key for it"),
             Self::Signature => f.write_str("its signature is wrong"),
@@ -78,6 +102,7 @@ impl fmt::Display for TokenError {
             Self::Issuer => f.write_str("it has another issuer"),
             Self::Audience => f.write_str("it has another audience"),
             Self::Claim(claim) => write!(f, "its {claim} claim is missing or has the wrong type"),
+            Self::Player => f.write_str("its player claim is a list or an object, not a text"),
             Self::Permissions => f.write_str(
                 "its permissions claim is neither a list of names nor a text of names separated by spaces",
             ),
@@ -116,12 +141,23 @@ impl Weighter<Box<[u8]>, Arc<Token>> for ByLength {
     }
 }
 
-/// Verifies tokens and caches the verified ones.
+/// A refusal that is remembered, and the generation of the keys that it was found with.
+#[derive(Clone, Copy)]
+struct Refusal {
+    error: TokenError,
+    generation: u64,
+}
+
+/// Verifies tokens. Caches those with a right signature, and remembers refusals.
 pub struct Verifier {
     keys: Arc<KeyRing>,
     settings: TokenSettings,
     clock: Clock,
     verified: Cache<Box<[u8]>, Arc<Token>, ByLength>,
+    /// Refusals by the SHA-256 of the token, so that a client that repeats its request costs no further signature check.
+    refused: Cache<[u8; 32], Refusal>,
+    /// When the last warning of an implausible expiry time was logged, in ms since the epoch.
+    warned_ms: AtomicI64,
 }
 
 impl Verifier {
@@ -129,67 +165,64 @@ impl Verifier {
     pub fn new(keys: Arc<KeyRing>, settings: TokenSettings, clock: Clock) -> Self {
         let tokens = settings.cache_tokens.max(1);
         let verified = Cache::with_weighter(tokens, (tokens * TOKEN_BYTES_TYPICAL) as u64, ByLength);
-        Self { keys, settings, clock, verified }
+        let refused = Cache::new(REFUSALS_MAX);
+        Self { keys, settings, clock, verified, refused, warned_ms: AtomicI64::new(i64::MIN) }
     }
 
     /// Verifies a token, or finds it in the cache. A cached token, too, is refused as soon as it has expired.
     ///
     /// # Errors
-    /// Why the token was refused. Refusals are not cached, since the missing key may be added later.
+    /// Why the token was refused.
     pub fn verify(&self, raw: &(impl AsRef<[u8]> + ?Sized)) -> Result<Arc<Token>, TokenError> {
         let raw = raw.as_ref();
         if raw.len() > TOKEN_BYTES_MAX {
-            return Err(TokenError::Malformed);
+            return Err(TokenError::TooLong);
         }
         let now_ms = self.clock.now_ms();
         if let Some(token) = self.find_cached(raw) {
-            return check_expiry(token, now_ms);
+            return check_times(token, now_ms);
         }
         let text = std::str::from_utf8(raw).map_err(|_| TokenError::Malformed)?;
         let token = Arc::new(self.verify_uncached(text)?);
-        let token = check_expiry(token, now_ms)?;
         self.verified.insert(raw.into(), Arc::clone(&token));
-        Ok(token)
+        check_times(token, now_ms)
     }
 
-    /// A token from the cache. Returns `None` if the token is not cached, has expired, or was verified with keys that
-    /// have been replaced.
+    /// A token from the cache. Returns `None` if the token is not cached, is not valid yet, has expired, or was
+    /// verified with keys that have been replaced.
     pub fn cached(&self, raw: &[u8], now_ms: i64) -> Option<Arc<Token>> {
-        check_expiry(self.find_cached(raw)?, now_ms).ok()
+        check_times(self.find_cached(raw)?, now_ms).ok()
     }
 
-    /// A token from the cache, perhaps expired, if the keys have not been replaced since it was verified.
+    /// A token from the cache, perhaps not valid at this time, if the keys have not been replaced since it was
+    /// verified.
     fn find_cached(&self, raw: &[u8]) -> Option<Arc<Token>> {
         self.verified.get(raw).filter(|token| token.generation == self.keys.generation())
     }
 
     fn verify_uncached(&self, raw: &str) -> Result<Token, TokenError> {
-        let header = jsonwebtoken::decode_header(raw).map_err(|error| match error.kind() {
-            // The JSON is valid, but the library does not know the algorithm.
-            ErrorKind::Json(error) if error.is_data() => TokenError::Algorithm,
-            _ => TokenError::Malformed,
-        })?;
-        if !matches!(header.alg, Algorithm::HS256 | Algorithm::RS256 | Algorithm::ES256 | Algorithm::EdDSA) {
-            return Err(TokenError::Algorithm);
-        }
-        // The header lists critical extensions (RFC 7515, 4.1.11). None are supported.
-        if header.crit.is_some() {
-            return Err(TokenError::Malformed);
-        }
+        let jws = Jws::parse(raw)?;
+        let kid = jws.kid.as_deref();
         let (keys, generation) = self.keys.current();
-        let mut refusal = TokenError::UnknownKey;
-        for key in keys.candidates(header.kid.as_deref(), header.alg).take(CANDIDATES_MAX) {
-            match checked_claims(raw, key, header.alg) {
-                Ok(claims) => return self.read_claims(&claims, generation),
-                Err(error) => refusal = error,
-            }
-        }
-        if refusal == TokenError::UnknownKey {
+        let mut candidates = keys.candidates(kid, jws.algorithm).take(CANDIDATES_MAX).peekable();
+        if candidates.peek().is_none() {
+            // Not remembered: it costs little, and each such token asks for the keys to be read again.
             self.keys.unknown_key.notify_one();
+            let is_known = kid.is_some_and(|kid| keys.has_kid(kid));
+            return Err(if is_known { TokenError::Algorithm } else { TokenError::UnknownKey });
         }
-        Err(refusal)
+        let digest = Sha256::digest(raw).into();
+        if let Some(refusal) = self.refused.get(&digest).filter(|refusal| refusal.generation == generation) {
+            return Err(refusal.error);
+        }
+        let claims = candidates.find_map(|key| jws.claims(key)).unwrap_or(Err(TokenError::Signature));
+        claims.and_then(|claims| self.read_claims(&claims, generation)).inspect_err(|error| {
+            self.refused.insert(digest, Refusal { error: *error, generation });
+        })
     }
 
+    /// Reads the claims of a token. The result depends on nothing but the claims and the settings, so that it can be
+    /// remembered: the times are compared with the clock at each use.
     fn read_claims(&self, claims: &Map<String, Value>, generation: u64) -> Result<Token, TokenError> {
         let TokenSettings { issuer, audience, .. } = &self.settings;
         if issuer.is_some() && claims.get("iss").and_then(Value::as_str) != issuer.as_deref() {
@@ -203,49 +236,49 @@ impl Verifier {
             Some(begins) => as_ms(begins).ok_or(TokenError::Claim("nbf"))?,
             None => i64::MIN,
         };
-        if self.clock.now_ms().saturating_add(leeway_ms) < begins_ms {
-            return Err(TokenError::NotYetValid);
-        }
         let ends_ms = claims.get("exp").and_then(as_ms).ok_or(TokenError::Claim("exp"))?;
+        self.warn_of_implausible_expiry(claims);
         Ok(Token {
-            // A subject that is not a uuid is a server. It can use operations that need no player.
-            player: text(claims, &self.settings.player_claim)
-                .and_then(|sub| Uuid::parse_str(sub).ok())
-                .map(PlayerUuid),
+            player: read_player(claims.get(&self.settings.player_claim))?,
             player_id: claims.get(&self.settings.player_id_claim).and_then(as_player_id),
             platform: text(claims, &self.settings.platform_claim).and_then(|name| name.parse().ok()),
             permissions: read_permissions(claims.get(&self.settings.permissions_claim))?,
+            begins_ms: begins_ms.saturating_sub(leeway_ms),
             ends_ms: ends_ms.saturating_add(leeway_ms),
             generation,
         })
     }
+
+    /// Warns if `exp` seems to be in milliseconds: such a token would be valid for thousands of years.
+    fn warn_of_implausible_expiry(&self, claims: &Map<String, Value>) {
+        let exp = claims.get("exp").and_then(Value::as_f64).unwrap_or_default();
+        if exp > EXP_PLAUSIBLE_MAX_S && self.may_warn(self.clock.now_ms()) {
+            tracing::warn!(
+                exp,
+                "tokens are valid for thousands of years: their exp seems to be in milliseconds, and must be in seconds"
+            );
+        }
+    }
+
+    /// Whether a warning may be logged now: at most one in [`WARNING_PAUSE_MS`].
+    fn may_warn(&self, now_ms: i64) -> bool {
+        let is_due = |last_ms: i64| (now_ms >= last_ms.saturating_add(WARNING_PAUSE_MS)).then_some(now_ms);
+        self.warned_ms.fetch_update(Ordering::Relaxed, Ordering::Relaxed, is_due).is_ok()
+    }
 }
 
-fn check_expiry(token: Arc<Token>, now_ms: i64) -> Result<Arc<Token>, TokenError> {
-    if now_ms < token.ends_ms { Ok(token) } else { Err(TokenError::Expired) }
+fn check_times(token: Arc<Token>, now_ms: i64) -> Result<Arc<Token>, TokenError> {
+    if now_ms < token.begins_ms {
+        Err(TokenError::NotYetValid)
+    } else if now_ms >= token.ends_ms {
+        Err(TokenError::Expired)
+    } else {
+        Ok(token)
+    }
 }
 
 fn text<'a>(claims: &'a Map<String, Value>, name: &str) -> Option<&'a str> {
     claims.get(name).and_then(Value::as_str)
-}
-
-/// The claims of a token, if its signature is right. The library checks only the signature here: time, issuer and
-/// audience are checked in `read_claims`, with the clock of the server.
-fn checked_claims(raw: &str, key: &VerifyingKey, named: Algorithm) -> Result<Map<String, Value>, TokenError> {
-    if key.algorithm != named {
-        return Err(TokenError::Algorithm);
-    }
-    let mut validation = Validation::new(key.algorithm);
-    validation.required_spec_claims.clear();
-    validation.validate_exp = false;
-    validation.validate_nbf = false;
-    validation.validate_aud = false;
-    let token = jsonwebtoken::decode::<Map<String, Value>>(raw, &key.decoding, &validation);
-    token.map(|token| token.claims).map_err(|error| match error.kind() {
-        ErrorKind::InvalidSignature => TokenError::Signature,
-        ErrorKind::InvalidAlgorithm => TokenError::Algorithm,
-        _ => TokenError::Malformed,
-    })
 }
 
 /// Converts seconds since the epoch, which may have a fraction, to milliseconds.
@@ -267,6 +300,14 @@ fn names_audience(claim: Option<&Value>, audience: &str) -> bool {
         Some(Value::String(name)) => name == audience,
         Some(Value::Array(names)) => names.iter().any(|name| name == audience),
         _ => false,
+    }
+}
+
+/// Reads the player's uuid. A text that is not a uuid is a service. It can use operations that need no player.
+fn read_player(claim: Option<&Value>) -> Result<Option<PlayerUuid>, TokenError> {
+    match claim {
+        Some(Value::Array(_) | Value::Object(_)) => Err(TokenError::Player),
+        claim => Ok(claim.and_then(Value::as_str).and_then(|sub| Uuid::parse_str(sub).ok()).map(PlayerUuid)),
     }
 }
 
