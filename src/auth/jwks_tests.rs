@@ -5,6 +5,8 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use serde_json::json;
 
@@ -200,11 +202,13 @@ fn secret_parts_of_a_url_are_masked() {
 #[test]
 fn a_url_is_fetched() {
     let service = TokenService::answering(ok(&[&TestKey::rsa(), &TestKey::secret("shared", &[1; 32])]));
-    for url in [service.url.clone(), service.url.replace("127.0.0.1", "localhost")] {
-        let keys = kids(&from_url(&url).unwrap());
+    for host in ["127.0.0.1", "localhost", "LOCALHOST"] {
+        let keys = kids(&from_url(&service.url.replace("127.0.0.1", host)).unwrap());
         assert!(keys.contains("rsa") && !keys.contains("shared"), "{keys}");
     }
-    assert_eq!(service.requests(), 2);
+    assert_eq!(service.requests(), 3);
+    service.answers(answer("200 OK", "", &format!("\u{feff}{}", jwks(&[&TestKey::rsa()]))));
+    from_url(&service.url).unwrap();
     service.answers(answer("200 OK", "", &padded(JWKS_BYTES_MAX)));
     from_url(&service.url).unwrap();
     service.answers(answer("200 OK", "", &padded(JWKS_BYTES_MAX + 1)));
@@ -216,6 +220,46 @@ fn a_url_is_fetched() {
     from_url(&service.url).unwrap_err();
     service.answers("not HTTP at all\r\n\r\n");
     from_url(&service.url).unwrap_err();
+}
+
+/// The JWK Set `{"keys":[…]}` of one P-256 key, compressed by gzip.
+const GZIP_SET: &str = "\
+    H4sIAAAAAAACA6tWyk6tLFayiq5Wyi6pVLJScnVW0lFKLioDMgN0jUzNgLwKIDsp3tE8x8vLqSrDqMTQJTTKtCDS3zk/3MA9Nzc9wsXbydEs\
+    v6gqIzy0MiMSqANkUICrpaF/Tni8Y0pFiGWxc3mFrnlepoGLe7yxQU5huElmelGuV1VZcrKbaz5QR3ZmClBPAdBCXUOl2thaAK9ojZaYAAAA";
+
+/// 300,000 spaces, compressed by gzip.
+const GZIP_BOMB: &str = "\
+    H4sIAAAAAAACA+3BAQ0AAADCoCrvn9IeDigAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\
+    AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\
+    AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\
+    AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAPgx3yofVOCT\
+    BAA=";
+
+#[test]
+fn an_answer_may_be_compressed() {
+    let service = TokenService::answering("");
+    let compressed = |body: &[u8]| {
+        let bytes = body.len();
+        let head = format!(
+            "HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: {bytes}\r\nconnection: close\r\n\r\n"
+        );
+        [head.as_bytes(), body].concat()
+    };
+    service.answers(compressed(&STANDARD.decode(GZIP_SET).unwrap()));
+    let keys = kids(&from_url(&service.url).unwrap());
+    assert!(keys.contains("p256-1"), "{keys}");
+    // The limit applies to the text, not to what is sent.
+    service.answers(compressed(&STANDARD.decode(GZIP_BOMB).unwrap()));
+    let refused = from_url(&service.url).unwrap_err();
+    assert!(refused.contains("262144"), "{refused}");
+}
+
+#[test]
+fn this_machine_has_many_names_and_addresses() {
+    for host in ["localhost", "LOCALHOST", "LocalHost", "127.0.0.1", "127.0.0.2", "127.255.255.254", "[::1]"]
+    {
+        check_jwks_url(&format!("http://{host}:1/jwks")).unwrap();
+    }
 }
 
 #[test]
@@ -257,6 +301,10 @@ fn without_tls_no_request_leaves_this_machine() {
         "http://localhost@tokens.example/jwks",
         "http://127.0.0.1:80@tokens.example/jwks",
         "http://[::2]/jwks",
+        "http://128.0.0.1/jwks",
+        "http://0.0.0.0/jwks",
+        "http://localhost./jwks",
+        "http://127.1/jwks",
         "ftp://localhost/jwks",
         "file:///etc/passwd",
         "localhost/jwks",
