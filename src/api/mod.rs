@@ -36,6 +36,9 @@ that are signed with its development key; \
 `rallypoint token --player 11111111-1111-4111-8111-111111111111` prints such a token. The description of each \
 operation names the permissions that the token needs. `session:*` grants all of them.
 
+**Send** each value with the type that its schema names. In bodies, the server also accepts a number or a boolean in \
+place of a text, and the usual spellings of numbers and booleans, and converts them.
+
 **Failures** have a stable `error_code` for programs and a `desc` for people. After a 403 with `auth_success` \
 false, get a new token. A 403 with `auth_success` true means that the token is valid, but the caller may not do \
 this. A 422 lists every error in the request. docs/API.md in the source lists every code and what a client \

@@ -1,12 +1,15 @@
 //! Request bodies. They are checked against the schema that the API document publishes. The check finds all violations,
 //! not only the first.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::conversion::keep_integers;
 use super::schema::BodySchema;
 use super::violation::{LocStep, Violation, ViolationKind};
 
@@ -75,12 +78,23 @@ impl<T: DeserializeOwned + JsonSchema + Send + 'static> Body for Json<T> {
     }
 }
 
+/// The byte order mark of UTF-8, with which some clients begin a body.
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
+
 /// Parses JSON. The parser refuses more than 128 levels of nesting, so this also limits the recursion of later steps.
 fn parse(bytes: &Bytes) -> Result<Value, Violation> {
     if bytes.is_empty() {
         return Err(ViolationKind::MISSING.at(["body".into()]));
     }
-    match serde_json::from_slice(bytes) {
+    let bytes = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes);
+    let value = serde_json::from_slice(bytes).and_then(|value: Value| match keep_integers(bytes) {
+        Cow::Borrowed(_) => Ok(value),
+        Cow::Owned(kept) => {
+            drop(value);
+            serde_json::from_slice(&kept)
+        }
+    });
+    match value {
         Ok(Value::Null) => Err(ViolationKind::MISSING.at(["body".into()])),
         Ok(value) => Ok(value),
         Err(error) => {

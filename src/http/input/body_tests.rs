@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::*;
+use crate::domain::limits::{CUSTOM_DATA_BYTES_MAX, CUSTOM_DATA_ENTRIES_MAX};
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[allow(dead_code, reason = "read through the schema")]
@@ -65,7 +66,10 @@ fn each_violation_has_the_text_and_type_of_the_contracts_framework() {
     refused(&json!({"name": ""}), json!(["body", "name"]), short, "value_error.any_str.min_length");
     let long = "ensure this value has at most 8 characters";
     refused(&json!({"name": "123456789"}), json!(["body", "name"]), long, "value_error.any_str.max_length");
-    refused(&json!({"name": 5}), json!(["body", "name"]), "str type expected", "type_error.str");
+    for name in [json!([]), json!(["a"]), json!({}), json!({"a": "b"})] {
+        refused(&json!({"name": name}), json!(["body", "name"]), "str type expected", "type_error.str");
+    }
+    refused(&json!({"name": 123_456_789}), json!(["body", "name"]), long, "value_error.any_str.max_length");
 
     let with = |field: &str, value: Value| json!({"name": "a", field: value});
     let integer = "value is not a valid integer";
@@ -97,7 +101,14 @@ fn each_violation_has_the_text_and_type_of_the_contracts_framework() {
     let element = json!(["body", "list", 1, "max_size"]);
     refused(&with("list", json!([{"max_size": 1}, {}])), element, missing, "value_error.missing");
     let entry = json!(["body", "custom_data", "a"]);
-    refused(&with("custom_data", json!({"a": 1})), entry, "str type expected", "type_error.str");
+    refused(&with("custom_data", json!({"a": [1]})), entry.clone(), "str type expected", "type_error.str");
+    refused(&with("custom_data", json!({"a": null})), entry, none, "type_error.none.not_allowed");
+    for open in [json!(2), json!(-1), json!(0.5), json!([]), json!({}), json!("1.0")] {
+        refused(&with("open", open), json!(["body", "open"]), boolean, "type_error.bool");
+    }
+    for input in [json!(1), json!(true), json!([])] {
+        refused(&with("input", input), json!(["body", "input"]), inputs, "type_error.enum");
+    }
 }
 
 #[test]
@@ -121,6 +132,13 @@ fn broken_json_names_the_byte() {
             (&json!(["body", position]), "value_error.jsondecode"),
             "{broken}"
         );
+    }
+    // A byte order mark counts for nothing.
+    let found = read("\u{feff}{\"a\":").unwrap_err();
+    assert_eq!((&found[0].0, found[0].2), (&json!(["body", 5]), "value_error.jsondecode"));
+    for broken in ["\u{feff}", "\u{feff}\u{feff}{}"] {
+        let found = read(broken).unwrap_err();
+        assert_eq!((&found[0].0, found[0].2), (&json!(["body", 0]), "value_error.jsondecode"), "{broken:?}");
     }
     let deep = "[".repeat(100_000);
     assert_eq!(read(&deep).unwrap_err()[0].2, "value_error.jsondecode");
@@ -148,4 +166,43 @@ fn lenient_spellings_are_accepted() {
     let read = read(&body.to_string()).unwrap();
     assert_eq!((read.team, read.open), (Some(3), true));
     assert!(read.inner.is_none());
+}
+
+#[test]
+fn values_are_converted_as_the_contracts_framework_does() {
+    let body = r#"{
+        "name": 104, "team": true, "open": 1.0, "inner": {"max_size": 7.0},
+        "custom_data": {"score": 12, "f": 1.5, "b": true, "c": false, "exp": 1e22, "small": 1e-7, "zero": -0.0,
+            "long": 123456789012345678901234567890, "text": "123456789012345678901234567890 \" -0"}
+    }"#;
+    let read_body = read(body).unwrap();
+    assert_eq!((&*read_body.name, read_body.team, read_body.open), ("104", Some(1), true));
+    assert_eq!(read_body.inner.unwrap().max_size, 7);
+    let custom_data = serde_json::to_value(read_body.custom_data).unwrap();
+    assert_eq!(
+        custom_data,
+        json!({
+            "score": "12", "f": "1.5", "b": "True", "c": "False", "exp": "1e+22", "small": "1e-07", "zero": "-0.0",
+            "long": "123456789012345678901234567890", "text": "123456789012345678901234567890 \" -0",
+        })
+    );
+    for (open, expected) in [("0.0", false), ("-0", false), ("0", false), ("\"OFF\"", false), ("\"T\"", true)]
+    {
+        assert_eq!(read(&format!("{{\"name\": \"a\", \"open\": {open}}}")).unwrap().open, expected, "{open}");
+    }
+    assert_eq!(read("\u{feff}{\"name\": \"a\"}").unwrap().name, "a");
+}
+
+#[test]
+fn converted_texts_count_towards_the_limit_on_bytes() {
+    // The largest map: each entry takes the same share, one with a number.
+    let share = CUSTOM_DATA_BYTES_MAX / CUSTOM_DATA_ENTRIES_MAX;
+    let entry = |n: usize, text: &str| (format!("{n:0>0$}", share - 300), json!(text));
+    let texts = (1..CUSTOM_DATA_ENTRIES_MAX).map(|n| entry(n, &"x".repeat(300)));
+    for (digits, refusal) in [(300, None), (301, Some("value_error.dict.max_bytes"))] {
+        let custom_data: serde_json::Map<_, _> = texts.clone().chain([entry(0, "NUMBER")]).collect();
+        let body = json!({"name": "a", "custom_data": custom_data}).to_string();
+        let found = read(&body.replace("\"NUMBER\"", &"9".repeat(digits)));
+        assert_eq!(found.err().map(|found| found[0].2), refusal);
+    }
 }

@@ -2,6 +2,7 @@
 
 pub mod body;
 pub mod client_address;
+pub mod conversion;
 pub mod credentials;
 pub mod headers;
 pub mod param_types;

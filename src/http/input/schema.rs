@@ -4,7 +4,8 @@
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use super::violation::{LocStep, Violation, ViolationKind, parse_bool, parse_integer};
+use super::conversion::{as_boolean, as_integer, as_text};
+use super::violation::{LocStep, Violation, ViolationKind};
 
 /// A schema keyword of this project: the largest size of a map's names and texts together, in bytes.
 pub const BYTES_MAX: &str = "x-bytes-max";
@@ -100,8 +101,8 @@ impl BodySchema {
         }
     }
 
-    /// Checks a body and adds all violations. Also normalizes the body for its type: numeric strings become integers,
-    /// spellings of booleans become booleans, and nulls of optional fields are removed.
+    /// Checks a body and adds all violations. Also normalizes the body for its type: values are converted (see
+    /// [`super::conversion`]), and nulls of optional fields are removed.
     pub fn check_body(&self, body: &mut Value, violations: &mut Vec<Violation>) {
         self.check(body, Loc::Body, violations);
     }
@@ -212,9 +213,9 @@ fn check_map(
     None
 }
 
-/// The size of a text in bytes; 0 for other values.
+/// The size of a text in bytes, or of the text that a value is converted to; 0 for other values.
 fn text_bytes(value: &Value) -> usize {
-    value.as_str().map_or(0, str::len)
+    as_text(value).map_or(0, |text| text.len())
 }
 
 fn check_list(
@@ -239,9 +240,12 @@ fn check_list(
     None
 }
 
-fn check_text(chars_min: Option<u64>, chars_max: Option<u64>, value: &Value) -> Option<ViolationKind> {
-    let Some(text) = value.as_str() else { return Some(ViolationKind::NOT_STRING) };
+fn check_text(chars_min: Option<u64>, chars_max: Option<u64>, value: &mut Value) -> Option<ViolationKind> {
+    let Some(text) = as_text(value) else { return Some(ViolationKind::NOT_STRING) };
     let chars = text.chars().count() as u64;
+    if !value.is_string() {
+        *value = Value::String(text.into_owned());
+    }
     match (chars_min, chars_max) {
         (Some(min), _) if chars < min => Some(ViolationKind::too_short(min)),
         (_, Some(max)) if chars > max => Some(ViolationKind::too_long(max)),
@@ -256,20 +260,6 @@ fn check_uuid(value: &mut Value) -> Option<ViolationKind> {
     None
 }
 
-/// Reads an integer, or a string with an integer; `None` for other values and for fractions. A number that does not fit
-/// into 64 bits is read as the nearest one that does.
-fn as_integer(value: &Value) -> Option<i64> {
-    match value {
-        Value::Number(number) => {
-            let whole = || number.as_f64().filter(|float| float.fract() == 0.0);
-            #[allow(clippy::cast_possible_truncation, reason = "it has no fraction, and the cast saturates")]
-            number.as_i64().or_else(|| whole().map(|float| float as i64))
-        }
-        Value::String(text) => parse_integer(text),
-        _ => None,
-    }
-}
-
 fn check_integer(min: Option<i64>, max: Option<i64>, value: &mut Value) -> Option<ViolationKind> {
     let Some(number) = as_integer(value) else { return Some(ViolationKind::NOT_INTEGER) };
     *value = number.into();
@@ -281,13 +271,7 @@ fn check_integer(min: Option<i64>, max: Option<i64>, value: &mut Value) -> Optio
 }
 
 fn check_boolean(value: &mut Value) -> Option<ViolationKind> {
-    let parsed = match &*value {
-        Value::Bool(flag) => Some(*flag),
-        Value::String(text) => parse_bool(text),
-        Value::Number(number) => parse_bool(&number.to_string()),
-        _ => None,
-    };
-    let Some(flag) = parsed else { return Some(ViolationKind::NOT_BOOLEAN) };
+    let Some(flag) = as_boolean(value) else { return Some(ViolationKind::NOT_BOOLEAN) };
     *value = flag.into();
     None
 }

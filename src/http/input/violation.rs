@@ -140,9 +140,18 @@ impl ViolationKind {
     }
 }
 
-/// Parses an integer. One that does not fit into 64 bits becomes the nearest that does.
+/// Parses an integer, perhaps with single underscores between digits, as Python does. One that does not fit into 64 bits
+/// becomes the nearest that does.
 pub fn parse_integer(text: &str) -> Option<i64> {
-    match text.trim().parse::<i64>() {
+    let text = text.trim();
+    let is_between_digits = |(at, _): (usize, &str)| {
+        let [before, after] = [at.checked_sub(1), at.checked_add(1)].map(|at| text.as_bytes().get(at?));
+        [before, after].iter().all(|byte| byte.is_some_and(u8::is_ascii_digit))
+    };
+    if !text.match_indices('_').all(is_between_digits) {
+        return None;
+    }
+    match text.replace('_', "").parse::<i64>() {
         Ok(number) => Some(number),
         Err(error) => match error.kind() {
             IntErrorKind::PosOverflow => Some(i64::MAX),

@@ -4,6 +4,8 @@
 mod browser;
 /// Reading regions, instance templates, and the caller's address.
 mod config;
+/// Values of another type than the schema names.
+mod conversion;
 /// CORS: which web pages of other origins may call.
 mod cors;
 /// The team of a player who joins without asking for one.
