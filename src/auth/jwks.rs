@@ -12,11 +12,15 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::keys::{JWKS_BYTES_MAX, KeyError, KeyRing, KeySet, Origin};
+use crate::https;
 
 /// Timeout of a fetch, from the connection to the end of the response.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(10);
 /// Minimum time between two reloads, so that tokens with unknown key ids cannot overload the token service.
 const PAUSE_MIN: Duration = Duration::from_secs(10);
+
+/// How to trust the certificate authority of a token service.
+const TRUST: &str = "set [auth] jwks_ca_file to the file of its certificate authority";
 
 /// The mode bits of a file that let every user read or write it.
 const OPEN_TO_OTHERS: u32 = 0o006;
@@ -26,8 +30,13 @@ const OPEN_TO_OTHERS: u32 = 0o006;
 pub enum JwksSource {
     /// A file.
     File(PathBuf),
-    /// A URL: https, or http on this machine.
-    Url(String),
+    /// A URL.
+    Url {
+        /// The URL: https, or http on this machine.
+        url: String,
+        /// File (PEM) of the certificate authorities to trust, instead of those of the system.
+        ca_file: Option<PathBuf>,
+    },
 }
 
 /// Hides the URL, since it may contain a password.
@@ -35,7 +44,7 @@ impl fmt::Debug for JwksSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File(path) => f.debug_tuple("File").field(path).finish(),
-            Self::Url(_) => f.write_str("Url(..)"),
+            Self::Url { .. } => f.write_str("Url(..)"),
         }
     }
 }
@@ -45,7 +54,7 @@ impl fmt::Display for JwksSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File(path) => write!(f, "[auth] jwks_file {}", path.display()),
-            Self::Url(url) => write!(f, "[auth] jwks_url {}", mask_url(url)),
+            Self::Url { url, .. } => write!(f, "[auth] jwks_url {}", mask_url(url)),
         }
     }
 }
@@ -58,9 +67,8 @@ impl JwksSource {
     pub fn load(&self) -> Result<KeySet, KeyError> {
         let loaded = match self {
             Self::File(path) => from_file(path),
-            Self::Url(url) => {
-                fetch(url, FETCH_TIMEOUT).and_then(|json| KeySet::from_jwks(&json, Origin::Network))
-            }
+            Self::Url { url, ca_file } => fetch(url, ca_file.as_deref(), FETCH_TIMEOUT)
+                .and_then(|json| KeySet::from_jwks(&json, Origin::Network)),
         };
         loaded.map_err(|error| {
             let cause = match error {
@@ -137,8 +145,10 @@ fn is_this_machine(host: &str) -> bool {
     host.eq_ignore_ascii_case("localhost") || address.parse().is_ok_and(is_loopback)
 }
 
-fn fetch(url: &str, timeout: Duration) -> Result<String, KeyError> {
+fn fetch(url: &str, ca_file: Option<&Path>, timeout: Duration) -> Result<String, KeyError> {
     let failed = |cause: String| KeyError::Fetch(cause);
+    let failed_request =
+        |error: ureq::Error| failed(https::tls_failure(&error, TRUST).unwrap_or_else(|| error.to_string()));
     let (uri, local) = parse_url(url).map_err(failed)?;
     let mut config = ureq::Agent::config_builder()
         .timeout_global(Some(timeout))
@@ -149,14 +159,19 @@ fn fetch(url: &str, timeout: Duration) -> Result<String, KeyError> {
         // A proxy from the environment could send the plain request to another machine.
         config = config.proxy(None);
     }
+    if uri.scheme_str() == Some("https") {
+        config = config.tls_config(
+            https::trust(ca_file).map_err(|cause| failed(format!("certificate authorities: {cause}")))?,
+        );
+    }
     let agent: ureq::Agent = config.build().into();
-    let mut response = agent.get(uri).call().map_err(|error| failed(error.to_string()))?;
+    let mut response = agent.get(uri).call().map_err(failed_request)?;
     let status = response.status();
     if status != http::StatusCode::OK {
         return Err(failed(format!("the status was {status}, not 200; redirects are not followed")));
     }
     let text = response.body_mut().with_config().limit(JWKS_BYTES_MAX).read_to_string();
-    text.map_err(|error| failed(error.to_string()))
+    text.map_err(failed_request)
 }
 
 /// Reloads the keys at this interval, and soon after a token names an unknown key, until `stop` is cancelled. If a

@@ -1,9 +1,7 @@
 //! Loading JWK Sets from files and from a token service on this machine, and reloading them.
 
 use std::io::Write as _;
-use std::net::{TcpListener, TcpStream};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::net::TcpListener;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -14,88 +12,9 @@ use tokio_util::sync::DropGuard;
 
 use super::*;
 use crate::auth::test_keys::{TestKey, jwks};
+use crate::auth::test_service::{TokenService, tls_file};
 use crate::auth::{TokenError, TokenSettings, Verifier};
 use crate::env::Clock;
-
-/// A token service on this machine that answers every request with the same bytes until it is dropped. It has its own
-/// thread, so that it works in tests with paused tokio time.
-struct TokenService {
-    url: String,
-    shared: Arc<Shared>,
-    thread: Option<std::thread::JoinHandle<()>>,
-}
-
-#[derive(Default)]
-struct Shared {
-    /// The response. If it is empty, the service does not respond.
-    answer: Mutex<Vec<u8>>,
-    requests: AtomicUsize,
-    asked: tokio::sync::Notify,
-    stopped: AtomicBool,
-}
-
-impl TokenService {
-    fn answering(answer: impl Into<Vec<u8>>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let url = format!("http://{}/jwks", listener.local_addr().unwrap());
-        let shared = Arc::new(Shared { answer: Mutex::new(answer.into()), ..Shared::default() });
-        let serving = Arc::clone(&shared);
-        let thread = std::thread::spawn(move || {
-            let mut unanswered = Vec::new();
-            for stream in listener.incoming().map(Result::unwrap) {
-                if serving.stopped.load(Ordering::Acquire) {
-                    break;
-                }
-                unanswered.extend(serving.answer(stream));
-            }
-        });
-        Self { url, shared, thread: Some(thread) }
-    }
-
-    fn answers(&self, answer: impl Into<Vec<u8>>) {
-        *self.shared.answer.lock().unwrap() = answer.into();
-    }
-
-    fn requests(&self) -> usize {
-        self.shared.requests.load(Ordering::Acquire)
-    }
-
-    /// Waits for this number of further requests.
-    async fn asked(&self, times: usize) {
-        let until = self.requests() + times;
-        while self.requests() < until {
-            self.shared.asked.notified().await;
-        }
-    }
-}
-
-impl Shared {
-    /// Answers, or returns the connection if there is no response, so that it stays open.
-    fn answer(&self, mut stream: TcpStream) -> Option<TcpStream> {
-        let mut head = Vec::new();
-        while !head.ends_with(b"\r\n\r\n") {
-            let mut byte = [0];
-            stream.read_exact(&mut byte).ok()?;
-            head.extend(byte);
-        }
-        self.requests.fetch_add(1, Ordering::AcqRel);
-        self.asked.notify_one();
-        let answer = self.answer.lock().unwrap();
-        // A client closes the connection if the response is too long.
-        let _ = stream.write_all(&answer);
-        answer.is_empty().then_some(stream)
-    }
-}
-
-impl Drop for TokenService {
-    fn drop(&mut self) {
-        self.shared.stopped.store(true, Ordering::Release);
-        let address = self.url.trim_start_matches("http://").trim_end_matches("/jwks");
-        // Wakes the thread. If the connection fails, the thread has ended already.
-        let _ = TcpStream::connect(address);
-        let _ = self.thread.take().map(std::thread::JoinHandle::join);
-    }
-}
 
 fn answer(status: &str, headers: &str, body: &str) -> String {
     let bytes = body.len();
@@ -113,8 +32,12 @@ fn padded(bytes: u64) -> String {
     set + &" ".repeat(padding)
 }
 
+fn at(url: &str) -> JwksSource {
+    JwksSource::Url { url: url.into(), ca_file: None }
+}
+
 fn from_url(url: &str) -> Result<KeySet, String> {
-    JwksSource::Url(url.into()).load().map_err(|error| error.to_string())
+    at(url).load().map_err(|error| error.to_string())
 }
 
 fn kids(keys: &KeySet) -> String {
@@ -255,6 +178,43 @@ fn an_answer_may_be_compressed() {
 }
 
 #[test]
+fn a_private_authority_is_trusted_if_its_file_is_named() {
+    let service = TokenService::over_tls("127.0.0.1", ok(&[&TestKey::rsa()]));
+    let load = |url: &str, ca_file: Option<PathBuf>| {
+        let source = JwksSource::Url { url: url.into(), ca_file };
+        source.load().map(|keys| kids(&keys)).map_err(|error| error.to_string())
+    };
+    for url in [service.url.clone(), service.url.replace("127.0.0.1", "localhost")] {
+        assert!(load(&url, Some(tls_file("ca.pem"))).unwrap().contains("rsa"));
+    }
+    let refused = load(&service.url, None).unwrap_err();
+    assert!(
+        refused.contains("an authority that is not trusted here; set [auth] jwks_ca_file to"),
+        "{refused}"
+    );
+    // The file names the only authorities that are trusted.
+    let refused = load(&service.url, Some(tls_file("server.pem"))).unwrap_err();
+    assert!(refused.contains("set [auth] jwks_ca_file"), "{refused}");
+    for (file, cause) in [("server.key", "no certificate in PEM format"), ("absent.pem", "absent.pem: ")] {
+        let refused = load(&service.url, Some(tls_file(file))).unwrap_err();
+        assert!(refused.contains(cause) && refused.contains(file), "{refused}");
+    }
+    let elsewhere = TokenService::over_tls("127.0.0.2", ok(&[&TestKey::rsa()]));
+    let refused = load(&elsewhere.url, Some(tls_file("ca.pem"))).unwrap_err();
+    assert!(refused.contains("certificate is for another host"), "{refused}");
+    let plain = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("https://{}/jwks", plain.local_addr().unwrap());
+    let answering = std::thread::spawn(move || {
+        let (mut stream, _) = plain.accept().unwrap();
+        stream.read_exact(&mut [0]).unwrap();
+        stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").unwrap();
+    });
+    let refused = load(&url, Some(tls_file("ca.pem"))).unwrap_err();
+    assert!(refused.contains("does not speak TLS here"), "{refused}");
+    answering.join().unwrap();
+}
+
+#[test]
 fn this_machine_has_many_names_and_addresses() {
     for host in ["localhost", "LOCALHOST", "LocalHost", "127.0.0.1", "127.0.0.2", "127.255.255.254", "[::1]"]
     {
@@ -285,10 +245,10 @@ fn only_success_is_read_and_redirects_are_not_followed() {
 #[test]
 fn a_service_that_does_not_respond_times_out() {
     let service = TokenService::answering("");
-    let refused = fetch(&service.url, Duration::from_millis(100)).unwrap_err();
+    let refused = fetch(&service.url, None, Duration::from_millis(100)).unwrap_err();
     assert!(refused.to_string().contains("timeout"), "{refused}");
     service.answers("HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n");
-    fetch(&service.url, Duration::from_millis(100)).unwrap_err();
+    fetch(&service.url, None, Duration::from_millis(100)).unwrap_err();
 }
 
 #[test]
@@ -322,7 +282,7 @@ fn without_tls_no_request_leaves_this_machine() {
 fn errors_do_not_show_secret_parts_of_a_url() {
     let service = TokenService::answering("nonsense");
     let url = service.url.replace("http://", "http://me:secret@") + "?token=secret";
-    let source = JwksSource::Url(url.clone());
+    let source = at(&url);
     let shown = format!("{source:?} {} {:?}", from_url(&url).unwrap_err(), source.load().unwrap_err());
     assert!(!shown.contains("secret"), "{shown}");
     assert_eq!(format!("{:?}", JwksSource::File("jwks.json".into())), "File(\"jwks.json\")");
@@ -406,7 +366,7 @@ async fn keys_are_rotated_without_a_restart() {
 async fn an_unknown_key_triggers_an_early_reload() {
     let (old, new) = (TestKey::ed25519(1), TestKey::ed25519(2));
     let service = TokenService::answering(ok(&[&old]));
-    let refreshed = Refreshed::start(JwksSource::Url(service.url.clone()));
+    let refreshed = Refreshed::start(at(&service.url));
     service.answers(ok(&[&old, &new]));
     assert!(!refreshed.knows(&new));
     let took = refreshed.replaced(1).await;
@@ -418,7 +378,7 @@ async fn an_unknown_key_triggers_an_early_reload() {
 #[tokio::test(start_paused = true)]
 async fn unknown_keys_cannot_flood_the_token_service() {
     let service = TokenService::answering(ok(&[&TestKey::ed25519(1)]));
-    let refreshed = Refreshed::start(JwksSource::Url(service.url.clone()));
+    let refreshed = Refreshed::start(at(&service.url));
     let made_up = TestKey::ed25519(2);
     let (started, before) = (tokio::time::Instant::now(), service.requests());
     while started.elapsed() < PAUSE_MIN * 20 {
@@ -434,7 +394,7 @@ async fn unknown_keys_cannot_flood_the_token_service() {
 async fn a_failed_reload_keeps_the_current_keys() {
     let (old, new) = (TestKey::ed25519(1), TestKey::ed25519(2));
     let service = TokenService::answering(ok(&[&old]));
-    let refreshed = Refreshed::start(JwksSource::Url(service.url.clone()));
+    let refreshed = Refreshed::start(at(&service.url));
     for broken in [
         answer("500 Internal Server Error", "", ""),
         answer("200 OK", "", "{\"keys\":[]}"),
@@ -456,7 +416,7 @@ async fn a_failed_reload_keeps_the_current_keys() {
 #[tokio::test(start_paused = true)]
 async fn a_stop_does_not_wait_for_a_slow_service() {
     let service = TokenService::answering(ok(&[&TestKey::ed25519(1)]));
-    let refreshed = Refreshed::start(JwksSource::Url(service.url.clone()));
+    let refreshed = Refreshed::start(at(&service.url));
     service.answers("");
     service.asked(1).await;
     // The service holds its answer back until it is dropped, after this.

@@ -12,6 +12,8 @@ mod jws;
 mod test_keys;
 #[cfg(test)]
 mod test_log;
+#[cfg(test)]
+mod test_service;
 
 pub use development::{DevelopmentKey, Grant};
 pub use jwks::{JwksSource, check_jwks_url, mask_url, refresh_forever};

@@ -334,3 +334,7 @@ mod tests;
 #[cfg(test)]
 #[path = "claims_tests.rs"]
 mod claims_tests;
+
+#[cfg(test)]
+#[path = "refusal_tests.rs"]
+mod refusal_tests;

@@ -4,13 +4,18 @@ use std::time::Duration;
 
 use http::{HeaderMap, StatusCode};
 use serde_json::Value;
+use ureq::tls::TlsConfig;
 
 use crate::api::PREFIX;
+use crate::https;
 
 /// Longest wait for an answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// Largest answer, in bytes. A session of the largest configurable size is smaller as JSON.
 const ANSWER_BYTES_MAX: u64 = 1 << 30;
+
+/// How to trust the certificate authority of a server.
+const TRUST: &str = "name the file of its certificate authority with --ca-file, or in SSL_CERT_FILE";
 
 /// A client of one server.
 pub struct HttpClient {
@@ -31,10 +36,11 @@ pub struct HttpAnswer {
 }
 
 impl HttpClient {
-    /// A client of the server at a URL such as `http://127.0.0.1:7700`.
-    pub fn new(server: &str) -> Self {
+    /// A client of the server at a URL such as `http://127.0.0.1:7700`. `tls` says whom it trusts at `https://`.
+    pub fn new(server: &str, tls: TlsConfig) -> Self {
         let agent = ureq::Agent::config_builder()
             .http_status_as_error(false)
+            .tls_config(tls)
             // The server is on this machine or network: ignore a proxy that the environment names.
             .proxy(None)
             .timeout_global(Some(ANSWER_TIMEOUT))
@@ -69,7 +75,10 @@ impl HttpClient {
         }
         let text = body.map_or_else(String::new, Value::to_string);
         let request = request.body(text).map_err(|error| error.to_string())?;
-        let failed = |error: ureq::Error| format!("{}: {error}; is the server running?", self.base);
+        let failed = |error: ureq::Error| match https::tls_failure(&error, TRUST) {
+            Some(cause) => format!("{}: {cause}", self.base),
+            None => format!("{}: {error}; is the server running?", self.base),
+        };
         let mut response = self.agent.run(request).map_err(failed)?;
         let (status, headers) = (response.status(), response.headers().clone());
         let text =

@@ -1,13 +1,14 @@
 //! `rallypoint session`: lists, shows and ends sessions of a running server, through its API.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use http::StatusCode;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
+use ureq::tls::TlsConfig;
 use uuid::Uuid;
 
 use super::config::KeyArgs;
@@ -17,6 +18,7 @@ use crate::api::PREFIX;
 use crate::auth::{DevelopmentKey, Grant};
 use crate::config::Config;
 use crate::env::Clock;
+use crate::https;
 
 /// Text after `rallypoint session --help`.
 pub const HELP: &str = "\
@@ -70,6 +72,10 @@ pub struct SessionArgs {
     /// http://127.0.0.1:7700].
     #[arg(long, value_name = "URL", value_parser = parse_server, global = true)]
     server: Option<String>,
+    /// Certificate authorities (PEM) to trust at https:// instead of those of the system [default: the system's store,
+    /// or SSL_CERT_FILE].
+    #[arg(long, value_name = "FILE", global = true)]
+    ca_file: Option<PathBuf>,
     /// Token. Prefer the environment variable: other users of the machine can see flags.
     #[arg(long, value_name = "TOKEN", env = "RALLYPOINT_TOKEN", hide_env_values = true, global = true)]
     token: Option<String>,
@@ -133,7 +139,15 @@ pub fn run(args: &SessionArgs) -> Result<(), String> {
         Some(token) => token.to_owned(),
         None => own_token(&args.key.data_dir()?)?,
     };
-    let client = ServerClient { http: HttpClient::new(&server), token };
+    let tls = match &args.ca_file {
+        None if !https::is_https(&server) => TlsConfig::default(),
+        Some(_) if !https::is_https(&server) => {
+            return Err(format!("--ca-file needs a server at https://, and this one is {server}"));
+        }
+        Some(ca_file) => https::trust(Some(ca_file)).map_err(|error| format!("--ca-file {error}"))?,
+        None => https::trust(None)?,
+    };
+    let client = ServerClient { http: HttpClient::new(&server, tls), token };
     match &args.command {
         SessionCommand::List { player: Some(player), .. } => {
             let list = client.get(&format!("/v1/player/{player}/session"))?;

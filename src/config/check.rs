@@ -117,6 +117,11 @@ fn check_auth(config: &Config) -> Result<(), Problem> {
     if auth.jwks_file.is_some() && auth.jwks_url.is_some() {
         return Err(Problem::new(&["auth", "jwks_url"], "set jwks_file or jwks_url, not both"));
     }
+    let has_https_url =
+        || auth.jwks_url.as_ref().is_some_and(|url| !url.to_ascii_lowercase().starts_with("http://"));
+    if auth.jwks_ca_file.is_some() && !has_https_url() {
+        return Err(Problem::new(&["auth", "jwks_ca_file"], "jwks_ca_file needs a jwks_url with https://"));
+    }
     if !auth.has_own_keys() && (auth.issuer.is_some() || auth.audience.is_some()) {
         let setting = if auth.issuer.is_some() { "issuer" } else { "audience" };
         let message = "issuer and audience need jwks_file or jwks_url: tokens of the development key have neither \

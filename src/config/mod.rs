@@ -244,6 +244,17 @@ mod tests {
     }
 
     #[test]
+    fn a_file_of_authorities_needs_a_url_with_tls() {
+        for url in ["", "jwks_file = \"a\"", "jwks_url = \"http://localhost\""] {
+            let message = parse(&format!("[auth]\njwks_ca_file = \"a\"\n{url}"), &[]).unwrap_err();
+            assert!(
+                message.contains("line 2") && message.contains("needs a jwks_url with https://"),
+                "{message}"
+            );
+        }
+    }
+
+    #[test]
     fn errors_give_file_line_and_setting() {
         let message = parse("[http]\nlisen = \"127.0.0.1:1\"", &[]).unwrap_err();
         assert!(

@@ -181,6 +181,8 @@ pub struct AuthSection {
     pub jwks_file: Option<PathBuf>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub jwks_url: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub jwks_ca_file: Option<PathBuf>,
     #[serde(deserialize_with = "limits::between::<_, _, 1, 86_400>")]
     pub jwks_refresh_s: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -210,6 +212,7 @@ impl Default for AuthSection {
         Self {
             jwks_file: None,
             jwks_url: None,
+            jwks_ca_file: None,
             jwks_refresh_s: 300,
             issuer: None,
             audience: None,

@@ -89,7 +89,8 @@ pub fn token_settings(auth: &AuthSection) -> TokenSettings {
 /// The operator's JWK Set, or `None` if the server uses its development key.
 pub fn jwks_source(auth: &AuthSection) -> Option<JwksSource> {
     let file = auth.jwks_file.clone().map(JwksSource::File);
-    file.or_else(|| auth.jwks_url.clone().map(JwksSource::Url))
+    let ca_file = auth.jwks_ca_file.clone();
+    file.or_else(|| auth.jwks_url.clone().map(|url| JwksSource::Url { url, ca_file }))
 }
 
 /// Settings of the application.

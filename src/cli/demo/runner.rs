@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use serde_json::Value;
+use ureq::tls::TlsConfig;
 
 use crate::cli::http_client::HttpClient;
 use crate::cli::print;
@@ -73,7 +74,7 @@ pub struct Runner {
 impl Runner {
     /// A runner for the server at this address.
     pub fn new(address: SocketAddr) -> Self {
-        Self { http: HttpClient::new(&format!("http://{address}")), failed: Vec::new() }
+        Self { http: HttpClient::new(&format!("http://{address}"), TlsConfig::default()), failed: Vec::new() }
     }
 
     /// URL of the API, which paths are relative to.

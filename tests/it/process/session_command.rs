@@ -1,8 +1,14 @@
 //! `rallypoint session` against a running server, with tables and with JSON.
 
-use std::path::Path;
+use std::io::{self, Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use http::Method;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -206,6 +212,81 @@ async fn server_and_key_can_come_from_flags_environment_or_configuration() {
         let refused = run(rallypoint(&["session", "show", &party, "--server", wrong])).await.expect(2);
         assert!(refused.stderr.contains("as in http://127.0.0.1:7700"), "{}", refused.stderr);
     }
+    setup.server.stop().await.expect(0);
+}
+
+/// A file of the test certificates.
+fn tls_file(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/tls").join(name)
+}
+
+/// Starts a TLS proxy in front of a server, with a certificate of a private authority. Returns its URL.
+fn tls_proxy(server: SocketAddr) -> String {
+    let chain = CertificateDer::pem_file_iter(tls_file("server.pem")).unwrap().map(Result::unwrap).collect();
+    let key = PrivateKeyDer::from_pem_file(tls_file("server.key")).unwrap();
+    let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .unwrap();
+    let (config, listener) = (Arc::new(config), TcpListener::bind("127.0.0.1:0").unwrap());
+    let url = format!("https://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for stream in listener.incoming().map(Result::unwrap) {
+            let tls = ServerConnection::new(Arc::clone(&config)).unwrap();
+            // A client that does not trust the certificate ends the connection.
+            let _ = forward_one(StreamOwned::new(tls, stream), server);
+        }
+    });
+    url
+}
+
+/// Forwards a request without a body, and the answer.
+fn forward_one(mut client: StreamOwned<ServerConnection, TcpStream>, server: SocketAddr) -> io::Result<()> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        client.read_exact(&mut byte)?;
+        head.extend(byte);
+    }
+    head.truncate(head.len() - 2);
+    let mut server = TcpStream::connect(server)?;
+    server.write_all(&[&head, &b"connection: close\r\n\r\n"[..]].concat())?;
+    let mut answer = Vec::new();
+    server.read_to_end(&mut answer)?;
+    client.write_all(&answer)?;
+    client.conn.send_close_notify();
+    client.flush()
+}
+
+#[tokio::test]
+async fn a_server_behind_a_private_authority_is_reached_if_the_authority_is_named() {
+    let setup = Setup::new().await;
+    let url = tls_proxy(setup.server.address);
+    let (data_dir, ca_file) = (setup.dir.path().to_str().unwrap(), tls_file("ca.pem"));
+    let list = ["session", "list", "--server", &url, "--data-dir", data_dir];
+    run(rallypoint(&[&list[..], &["--ca-file", ca_file.to_str().unwrap()]].concat())).await.expect(0);
+    let with_variable = |file: &Path| {
+        let mut command = rallypoint(&list);
+        command.env("SSL_CERT_FILE", file).env_remove("SSL_CERT_DIR");
+        command
+    };
+    run(with_variable(&ca_file)).await.expect(0);
+
+    let untrusted = run(rallypoint(&list)).await;
+    assert!(!untrusted.stderr.contains("is the server running?"), "{}", untrusted.stderr);
+    assert!(untrusted.stderr.contains("name the file of its certificate authority with --ca-file"));
+    failed(
+        untrusted,
+        &format!("{url}/session: the server's certificate is from an authority that is not trusted"),
+    );
+    let absent = tls_file("absent.pem");
+    failed(run(with_variable(&absent)).await, "SSL_CERT_FILE names no certificate that can be read: ");
+    let args = [&list[..], &["--ca-file", absent.to_str().unwrap()]].concat();
+    failed(run(rallypoint(&args)).await, &format!("--ca-file {}: ", absent.display()));
+    let plain = setup.session(&["list", "--ca-file", ca_file.to_str().unwrap()]).await;
+    failed(plain, "--ca-file needs a server at https://, and this one is http://");
     setup.server.stop().await.expect(0);
 }
 
