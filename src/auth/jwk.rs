@@ -7,6 +7,7 @@ use jsonwebtoken::{Algorithm, DecodingKey};
 use serde_json::{Map, Value};
 
 use super::keys::{Origin, VerifyingKey};
+use super::signature::SignatureCheck;
 
 /// Minimum length of an RSA modulus, in bits. Shorter ones are not secure.
 const RSA_BITS_MIN: usize = 2048;
@@ -46,14 +47,14 @@ pub(super) fn verifying_key(entry: &Value, origin: Origin) -> Result<VerifyingKe
     let jwk = entry.as_object().ok_or("it is not an object")?;
     let kid = text(jwk, "kid")?.map(str::to_owned);
     check_use(jwk)?;
-    let (algorithm, decoding) = match (required_text(jwk, "kty")?, text(jwk, "crv")?) {
-        ("RSA", _) => (Algorithm::RS256, rsa(jwk)?),
-        ("EC", Some("P-256")) => (Algorithm::ES256, p256(jwk)?),
-        ("OKP", Some("Ed25519")) => (Algorithm::EdDSA, ed25519(jwk)?),
-        ("oct", _) => (Algorithm::HS256, secret(jwk, origin)?),
+    let check = match (required_text(jwk, "kty")?, text(jwk, "crv")?) {
+        ("RSA", _) => rsa(jwk)?,
+        ("EC", Some("P-256")) => p256(jwk)?,
+        ("OKP", Some("Ed25519")) => ed25519(jwk)?,
+        ("oct", _) => secret(jwk, origin)?,
         _ => return Err("its type is not RSA, P-256, Ed25519 or oct".into()),
     };
-    Ok(VerifyingKey { kid, algorithm, decoding })
+    Ok(VerifyingKey { kid, check })
 }
 
 /// Checks that a key is for the verification of signatures, as far as it says so, and with the algorithm of its type.
@@ -82,7 +83,7 @@ fn check_use(jwk: &Map<String, Value>) -> Result<(), String> {
     }
 }
 
-fn rsa(jwk: &Map<String, Value>) -> Result<DecodingKey, String> {
+fn rsa(jwk: &Map<String, Value>) -> Result<SignatureCheck, String> {
     let (modulus, exponent) = (number(jwk, "n")?, number(jwk, "e")?);
     match modulus.first().map_or(0, |first| modulus.len() * 8 - first.leading_zeros() as usize) {
         ..RSA_BITS_MIN => return Err(format!("an RSA key needs {RSA_BITS_MIN} bits")),
@@ -93,26 +94,26 @@ fn rsa(jwk: &Map<String, Value>) -> Result<DecodingKey, String> {
     if !is_odd(&modulus) || !is_odd(&exponent) || exponent == [1] {
         return Err("it is not a valid RSA key".into());
     }
-    Ok(DecodingKey::from_rsa_raw_components(&modulus, &exponent))
+    Ok(SignatureCheck::rsa(modulus, exponent))
 }
 
-fn p256(jwk: &Map<String, Value>) -> Result<DecodingKey, String> {
+fn p256(jwk: &Map<String, Value>) -> Result<SignatureCheck, String> {
     let (x, y) = (bytes(jwk, "x")?, bytes(jwk, "y")?);
-    let key = DecodingKey::from_ec_der(&[&[P256_UNCOMPRESSED][..], &x, &y].concat());
+    let point = [&[P256_UNCOMPRESSED][..], &x, &y].concat();
     let is_valid = [&x, &y].iter().all(|coordinate| coordinate.len() == P256_COORDINATE_BYTES)
-        && accepts_signatures(&key, Algorithm::ES256);
-    is_valid.then_some(key).ok_or_else(|| "it is not a valid P-256 key".into())
+        && is_on_curve(&DecodingKey::from_ec_der(&point), Algorithm::ES256);
+    if is_valid { Ok(SignatureCheck::p256(point)) } else { Err("it is not a valid P-256 key".into()) }
 }
 
-fn ed25519(jwk: &Map<String, Value>) -> Result<DecodingKey, String> {
+fn ed25519(jwk: &Map<String, Value>) -> Result<SignatureCheck, String> {
     let point = bytes(jwk, "x")?;
-    let key = DecodingKey::from_ed_der(&point);
-    // The library panics on a shorter key and truncates a longer one.
-    let is_valid = point.len() == ED25519_BYTES && accepts_signatures(&key, Algorithm::EdDSA);
-    is_valid.then_some(key).ok_or_else(|| "it is not a valid Ed25519 key".into())
+    // The library that checks the point panics on a shorter key and truncates a longer one.
+    let is_valid =
+        point.len() == ED25519_BYTES && is_on_curve(&DecodingKey::from_ed_der(&point), Algorithm::EdDSA);
+    if is_valid { Ok(SignatureCheck::ed25519(point)) } else { Err("it is not a valid Ed25519 key".into()) }
 }
 
-fn secret(jwk: &Map<String, Value>, origin: Origin) -> Result<DecodingKey, String> {
+fn secret(jwk: &Map<String, Value>, origin: Origin) -> Result<SignatureCheck, String> {
     if origin == Origin::Network {
         return Err("it is a shared secret, which must come from a file (jwks_file)".into());
     }
@@ -120,11 +121,12 @@ fn secret(jwk: &Map<String, Value>, origin: Origin) -> Result<DecodingKey, Strin
     if secret.len() < SECRET_BYTES_MIN {
         return Err(format!("a shared secret needs {SECRET_BYTES_MIN} bytes"));
     }
-    Ok(DecodingKey::from_secret(&secret))
+    Ok(SignatureCheck::secret(&secret))
 }
 
-/// Whether the library can verify signatures with a key. It cannot if the key is no point of the curve.
-fn accepts_signatures(key: &DecodingKey, algorithm: Algorithm) -> bool {
+/// Whether a key is a point of the curve of this algorithm. A key that is not would be found only when the first token
+/// names it. The verification of an empty signature fails with an error, not with `false`, for such a key.
+fn is_on_curve(key: &DecodingKey, algorithm: Algorithm) -> bool {
     jsonwebtoken::crypto::verify("", b"", key, algorithm).is_ok()
 }
 

@@ -53,7 +53,7 @@ impl<'a> Jws<'a> {
     /// # Errors
     /// If the claims are not an object.
     pub fn claims(&self, key: &VerifyingKey) -> Option<Result<Map<String, Value>, TokenError>> {
-        key.verifies(self.message.as_bytes(), &self.signature).then(|| object(self.claims))
+        key.check.is_valid(self.message.as_bytes(), &self.signature).then(|| object(self.claims))
     }
 }
 

@@ -5,15 +5,14 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use jsonwebtoken::{Algorithm, DecodingKey};
+use jsonwebtoken::Algorithm;
 use serde::Deserialize;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tokio::sync::Notify;
 
 use super::jwk;
+use super::signature::SignatureCheck;
 
 /// Maximum size of a JWK Set, in bytes.
 pub const JWKS_BYTES_MAX: u64 = 256 * 1024;
@@ -68,16 +67,7 @@ pub enum KeyError {
 #[derive(Clone)]
 pub struct VerifyingKey {
     pub(super) kid: Option<String>,
-    pub(super) algorithm: Algorithm,
-    pub(super) decoding: DecodingKey,
-}
-
-impl VerifyingKey {
-    /// Whether this key made the signature of a message.
-    pub(super) fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
-        let signature = URL_SAFE_NO_PAD.encode(signature);
-        jsonwebtoken::crypto::verify(&signature, message, &self.decoding, self.algorithm).unwrap_or(false)
-    }
+    pub(super) check: SignatureCheck,
 }
 
 /// An entry of a JWK Set that is not used.
@@ -108,7 +98,7 @@ struct JwkSet {
 
 impl fmt::Debug for KeySet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kids: Vec<_> = self.keys.iter().map(|key| (&key.kid, key.algorithm)).collect();
+        let kids: Vec<_> = self.keys.iter().map(|key| (&key.kid, key.check.algorithm())).collect();
         f.debug_struct("KeySet").field("keys", &kids).finish_non_exhaustive()
     }
 }
@@ -116,11 +106,7 @@ impl fmt::Debug for KeySet {
 impl KeySet {
     /// A set with one shared secret.
     pub fn shared_secret(kid: &str, secret: &[u8]) -> Self {
-        let key = VerifyingKey {
-            kid: Some(kid.to_owned()),
-            algorithm: Algorithm::HS256,
-            decoding: DecodingKey::from_secret(secret),
-        };
+        let key = VerifyingKey { kid: Some(kid.to_owned()), check: SignatureCheck::secret(secret) };
         Self { keys: vec![key], skipped: Vec::new(), digest: Sha256::digest(secret).into() }
     }
 
@@ -171,7 +157,7 @@ impl KeySet {
 
     /// Whether the set contains a shared secret, with which tokens can be signed too.
     pub(super) fn holds_secret(&self) -> bool {
-        self.keys.iter().any(|key| key.algorithm == Algorithm::HS256)
+        self.keys.iter().any(|key| key.check.algorithm() == Algorithm::HS256)
     }
 
     /// Whether a key has this id, whatever its algorithm.
@@ -187,7 +173,7 @@ impl KeySet {
         algorithm: Algorithm,
     ) -> impl Iterator<Item = &'a VerifyingKey> {
         let matches = move |key: &&VerifyingKey| {
-            key.algorithm == algorithm && (kid.is_none() || key.kid.as_deref() == kid)
+            key.check.algorithm() == algorithm && (kid.is_none() || key.kid.as_deref() == kid)
         };
         self.keys.iter().filter(matches)
     }

@@ -8,6 +8,7 @@ mod development;
 mod jwk;
 mod jwks;
 mod jws;
+mod signature;
 #[cfg(test)]
 mod test_keys;
 #[cfg(test)]
