@@ -34,7 +34,9 @@ impl<'a> Jws<'a> {
     /// If the text is not a signed token, or its header has something that the server does not accept.
     pub fn parse(raw: &'a str) -> Result<Self, TokenError> {
         let (message, signature) = raw.rsplit_once('.').ok_or(TokenError::Malformed)?;
-        let (header, claims) = message.split_once('.').ok_or(TokenError::Malformed)?;
+        // An encrypted token has five parts.
+        let parts = message.split_once('.').filter(|(_, claims)| !claims.contains('.'));
+        let (header, claims) = parts.ok_or(TokenError::Malformed)?;
         let header = object(header)?;
         let name = header.get("alg").and_then(Value::as_str).ok_or(TokenError::Header("alg"))?;
         let algorithm = jwk::algorithm(name).ok_or(TokenError::Algorithm)?;

@@ -76,3 +76,15 @@ fn a_bounded_number_of_refusals_is_remembered() {
     let remembered = fixture.verifier.refused.len();
     assert!((REFUSALS_MAX / 2..=REFUSALS_MAX).contains(&remembered), "{remembered}");
 }
+
+#[test]
+fn a_token_of_another_number_of_parts_is_no_signed_jwt() {
+    let key = secret();
+    let fixture = Fixture::new(&[&key]);
+    let good = key.token(&claims());
+    // Five parts are an encrypted token. No signature is checked, so nothing is remembered.
+    for token in ["opaque".into(), "two.parts".into(), format!("{good}.x"), format!("{good}.x.y")] {
+        fixture.refuses(&token, TokenError::Malformed);
+    }
+    assert_eq!(fixture.verifier.refused.len(), 0);
+}
