@@ -229,5 +229,10 @@ impl Sessions {
 }
 
 pub fn rules() -> JoinRules {
-    JoinRules { now: CREATED.parse().unwrap(), version_check: VersionCheck::Off, trust_friends: false }
+    JoinRules {
+        now: CREATED.parse().unwrap(),
+        version_check: VersionCheck::Off,
+        trust_friends: false,
+        kicked_need_invite: true,
+    }
 }

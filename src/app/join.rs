@@ -11,7 +11,13 @@ use crate::telemetry::Departure;
 /// The inputs of a join other than the session and the joiner: the time and the settings.
 pub fn join_rules(app: &App) -> JoinRules {
     let now = app.clock.now();
-    JoinRules { now, version_check: app.settings.version_check, trust_friends: app.settings.trust_friends }
+    let settings = &app.settings;
+    JoinRules {
+        now,
+        version_check: settings.version_check,
+        trust_friends: settings.trust_friends,
+        kicked_need_invite: settings.kicked_need_invite,
+    }
 }
 
 /// Adds a player to a session by a join path. `also` is checked first, on the same version of the session.

@@ -48,6 +48,8 @@ pub struct AppSettings {
     pub version_check: VersionCheck,
     /// Whether a joiner's claim to be a friend of a member is trusted.
     pub trust_friends: bool,
+    /// Whether players who were kicked from a session need an invite to return.
+    pub kicked_need_invite: bool,
     /// Most players that a session document shows. With more players, the document shows none, and clients read them in
     /// pages.
     pub players_shown_max: usize,

@@ -356,12 +356,15 @@ pub struct SessionsSection {
     pub idle_s: u64,
     pub version_check: VersionCheck,
     pub friends_check: FriendsCheck,
+    pub kicked_need_invite: bool,
     #[serde(deserialize_with = "limits::between::<_, _, 0, 5_000>")]
     pub players_shown_max: usize,
     #[serde(deserialize_with = "limits::between::<_, _, 1, 1_000>")]
     pub sessions_per_player_max: usize,
     #[serde(deserialize_with = "limits::between::<_, _, 0, 1_000>")]
     pub invites_per_player_max: usize,
+    #[serde(deserialize_with = "limits::between::<_, _, 1, 1_000>")]
+    pub invites_per_inviter_max: usize,
     #[serde(deserialize_with = "limits::between::<_, _, 0, 31_622_400>")]
     pub invite_expiry_s: u64,
     #[serde(deserialize_with = "limits::between::<_, _, 65_536, 67_108_864>")]
@@ -374,9 +377,11 @@ impl Default for SessionsSection {
             idle_s: 3600,
             version_check: VersionCheck::Off,
             friends_check: FriendsCheck::Deny,
+            kicked_need_invite: true,
             players_shown_max: 100,
             sessions_per_player_max: 32,
             invites_per_player_max: 100,
+            invites_per_inviter_max: 5,
             invite_expiry_s: 0,
             session_bytes_max: 16_777_216,
         }

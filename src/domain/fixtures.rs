@@ -9,9 +9,9 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
-use super::client::{Client, Input};
+use super::client::{Client, Input, VersionCheck};
 use super::instance::{HostType, Instance, JoinStatus};
-use super::session::join::Joiner;
+use super::session::join::{JoinRules, Joiner};
 use super::session::{NewSession, Status};
 use super::template::Template;
 use super::{Actor, CustomData, Platform, PlayerUuid, Refused, Session, SessionId};
@@ -143,6 +143,16 @@ pub(crate) fn joiner(number: u128) -> Joiner {
         custom_data: None,
         password: None,
         friend: None,
+    }
+}
+
+/// Join rules that compare no versions and trust friends, a while after the sessions were created.
+pub(crate) fn join_rules() -> JoinRules {
+    JoinRules {
+        now: at_s(100),
+        version_check: VersionCheck::Off,
+        trust_friends: true,
+        kicked_need_invite: true,
     }
 }
 

@@ -34,7 +34,7 @@ pub enum Refused {
     RightNotHeld(Right),
     #[error("a player cannot join on behalf of another player; send an invite instead")]
     JoinForOthers,
-    #[error("the player has reached the maximum number of unanswered invites")]
+    #[error("the player has too many unanswered invites, in all or from the inviting player")]
     TooManyInvites,
     #[error("the player has reached the maximum number of sessions")]
     TooManySessions,
@@ -70,6 +70,8 @@ pub enum Refused {
     ListingNotFound,
     #[error("the session is not open to this player; ask for an invite")]
     SessionNotJoinable,
+    #[error("the player was kicked from the session and needs an invite to return")]
+    PlayerKicked,
     #[error("the session has a password, and the given one is missing or wrong")]
     WrongPassword,
     #[error("the version of the client does not match the players in the session")]

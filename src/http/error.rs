@@ -223,6 +223,7 @@ fn refused_parts(refused: &Refused) -> (StatusCode, &'static str) {
         Refused::TooManySessions => (S::FORBIDDEN, "too_many_sessions"),
         Refused::AlreadyInSession => (S::FORBIDDEN, "already_in_session"),
         Refused::PlayerNotActive => (S::FORBIDDEN, "player_not_active"),
+        Refused::PlayerKicked => (S::FORBIDDEN, "player_kicked"),
         Refused::LeaderNotKickable => (S::FORBIDDEN, "leader_not_kickable"),
         Refused::LeaderNotSwappable => (S::FORBIDDEN, "leader_not_swappable"),
         Refused::SameTeam => (S::FORBIDDEN, "same_team"),

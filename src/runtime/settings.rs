@@ -106,11 +106,13 @@ pub fn app_settings(config: &Config) -> AppSettings {
         session_bytes_max: sessions.session_bytes_max,
         sessions_per_player_max: sessions.sessions_per_player_max,
         invites_per_player_max: sessions.invites_per_player_max,
+        invites_per_inviter_max: sessions.invites_per_inviter_max,
         staleness_ms_max: staleness_ms_max(config.postgres.read_consistency),
     };
     AppSettings {
         version_check: sessions.version_check,
         trust_friends: sessions.friends_check == FriendsCheck::Trust,
+        kicked_need_invite: sessions.kicked_need_invite,
         players_shown_max: sessions.players_shown_max,
         health: config.health,
         invite_expiry,

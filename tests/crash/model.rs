@@ -161,10 +161,6 @@ impl Write {
         Self { waits: Some(player), ..self.unless(refusal) }
     }
 
-    pub fn ends(self) -> Self {
-        Self { ends: true, ..self }
-    }
-
     pub fn sets(mut self, aspect: Aspect, value: impl Into<String>) -> Self {
         self.sets.push((aspect, Some(value.into())));
         self

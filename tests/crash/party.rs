@@ -277,13 +277,16 @@ impl Party<'_> {
         }
     }
 
-    /// Invites the active players of another party, or kicks them if that ends this party.
+    /// Invites the active players of another party, or kicks them. The leader, who asks for it, stays.
     pub fn with_party(&self, other: &Self, pick: impl Fn(usize) -> usize, text: &str) -> Option<Write> {
         let leader = self.leader();
         if pick(4) == 0 {
-            let all_go = self.active().into_iter().all(|player| other.is_active(player));
-            let kick = self.delete(self.path(&format!("/kicked-session/{}", other.id))).without_etag();
-            return all_go.then(|| kick.by(leader).ends());
+            let mut kick = self.delete(self.path(&format!("/kicked-session/{}", other.id))).by(leader);
+            let is_kicked = |player: &usize| *player != leader && self.entry(*player).is_some();
+            for player in other.active().into_iter().filter(is_kicked) {
+                kick = kick.clears(all_of(player));
+            }
+            return Some(kick);
         }
         let path = self.path(&format!("/invited-session/{}:invite", other.id));
         let mut invite = self.post(path, json!({"team_id": 0, "custom_data": {"written": text}})).by(leader);

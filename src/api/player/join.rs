@@ -101,11 +101,13 @@ async fn kick_from(
     player: PlayerUuid,
     query: LeaveQuery,
 ) -> Result<Arc<CachedSession>, Error> {
-    let actor = caller.actor();
-    let rule = move |session: &mut Session| session.kick(actor, player);
+    let (actor, is_oneself) = (caller.actor(), caller.player() == Some(player));
+    let rule = move |session: &mut Session| {
+        if is_oneself { session.leave(player) } else { session.kick(actor, player) }
+    };
     let ((), cached) = app.sessions.update(id, Update::by_caller(query.refresh_ttl.0), rule).await?;
     let reason = query.reason.0.as_deref();
-    if caller.player() == Some(player) {
+    if is_oneself {
         note_left(app, id, player, reason);
     } else {
         app.metrics.departed(Departure::Kicked);

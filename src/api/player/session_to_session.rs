@@ -9,6 +9,7 @@ use crate::api::player::roster::{InviteRequest, updated_players};
 use crate::api::wire::player::PlayerUpdated;
 use crate::api::wire::view::session_document;
 use crate::app::App;
+use crate::app::join::join_rules;
 use crate::auth::{Caller, Permission};
 use crate::domain::{PlayerUuid, Session, SessionId};
 use crate::http::error::Error;
@@ -57,13 +58,13 @@ pub async fn invite_session(
     let actor_in_invited = caller.actor_unless(Permission::UpdatePlayerAny);
     let invited = app.sessions.get_latest(&path.invited_session_id).await?;
     invited.session.require_active(actor_in_invited)?;
-    let (actor, version_check) = (caller.actor(), app.settings.version_check);
+    let (actor, rules) = (caller.actor(), join_rules(&app));
     let invite = request.invite(&app, &caller, Some(path.invited_session_id.clone()));
     let rule = move |session: &mut Session, invited: &Session| {
         invited.require_active(actor_in_invited)?;
         let active = invited.active_players().into_iter();
         let party: Vec<_> = active.map(|(player, entry)| (player, entry.client.clone())).collect();
-        session.invite_session(actor, &party, &invite, version_check)
+        session.invite_session(actor, &party, &invite, rules)
     };
     let (players, cached) =
         app.sessions.update_beside(&path.session_id, &path.invited_session_id, rule).await?;
@@ -72,16 +73,16 @@ pub async fn invite_session(
     Ok(Reply::with_etag_of(&SessionInvited { players }, &document))
 }
 
-/// Kicks the players from a session who are active in another session.
+/// Kicks the players from a session who are active in another session, except the caller.
 pub async fn kick_session(
     app: Arc<App>,
     caller: Caller,
     Input { path, .. }: Input<KickedSessionPath>,
 ) -> Result<Reply<Changed>, Error> {
-    let actor = caller.actor();
+    let (actor, kicker) = (caller.actor(), caller.player());
     let rule = move |session: &mut Session, kicked: &Session| {
         let players: Vec<_> = active_players(kicked).collect();
-        session.kick_all(actor, &players)
+        session.kick_all(actor, kicker, &players)
     };
     let (kicked, cached) =
         app.sessions.update_beside(&path.session_id, &path.kicked_session_id, rule).await?;

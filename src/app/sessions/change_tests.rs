@@ -17,6 +17,7 @@ async fn two_sessions() -> (Arc<Sessions>, [SessionId; 2], Arc<Mutex<Vec<String>
         session_bytes_max: 1 << 20,
         sessions_per_player_max: 1,
         invites_per_player_max: 1,
+        invites_per_inviter_max: 1,
         staleness_ms_max: 0,
     };
     let clock = Clock::manual("2026-11-24T12:00:00Z".parse().unwrap());

@@ -70,6 +70,8 @@ pub struct Limits {
     pub sessions_per_player_max: usize,
     /// Quota: most open invites and reservations of a player.
     pub invites_per_player_max: usize,
+    /// Quota: most open invites and reservations of a player that one and the same player has given.
+    pub invites_per_inviter_max: usize,
     /// How long a read may miss a commit of another node, in milliseconds. 0: a read misses no commit.
     pub staleness_ms_max: i64,
 }

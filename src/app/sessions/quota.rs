@@ -1,4 +1,5 @@
-//! Quotas: in how many sessions a player may be active, and how many open invites and reservations a player may have.
+//! Quotas: in how many sessions a player may be active, and how many open invites and reservations a player may have,
+//! in all and from one inviter.
 //!
 //! A change that adds entries counts the entries of each player under the player lock, and holds the lock until its
 //! commit. So of several changes at the same moment, each counts the entries of those before it.
@@ -32,8 +33,25 @@ impl QuotaKind {
     }
 }
 
-/// The players to whom a change adds an entry, and the kind of the entry. An entry that changes its kind is new.
-fn added_entries(before: Option<&Session>, after: &Session) -> Vec<(PlayerUuid, QuotaKind)> {
+/// An entry that a change adds. An entry that changes its kind, and an invite from another inviter, are added too.
+struct AddedEntry {
+    player: PlayerUuid,
+    kind: QuotaKind,
+    /// Whether the player had no entry of this kind in the session.
+    is_new: bool,
+    /// The inviter, if the entry is an invite or a reservation that this player has not given before.
+    inviter: Option<PlayerUuid>,
+}
+
+impl AddedEntry {
+    /// Its player lock. Entries of different kinds do not wait for each other.
+    fn lock_key(&self) -> (PlayerUuid, QuotaKind) {
+        (self.player, self.kind)
+    }
+}
+
+/// The entries that a change adds.
+fn added_entries(before: Option<&Session>, after: &Session) -> Vec<AddedEntry> {
     let mut added_entries = Vec::new();
     if after.ended {
         return added_entries;
@@ -41,11 +59,15 @@ fn added_entries(before: Option<&Session>, after: &Session) -> Vec<(PlayerUuid, 
     for (player, entry) in &after.players {
         let known = before.and_then(|session| session.players.get(player));
         // Both versions share the entries that the change leaves as they are; comparing pointers is enough for them.
-        let is_known = known.is_some_and(|known| {
-            Arc::ptr_eq(known, entry) || QuotaKind::of(known.status) == QuotaKind::of(entry.status)
-        });
-        if !is_known {
-            added_entries.push((*player, QuotaKind::of(entry.status)));
+        if known.is_some_and(|known| Arc::ptr_eq(known, entry)) {
+            continue;
+        }
+        let kind = QuotaKind::of(entry.status);
+        let known = known.filter(|known| QuotaKind::of(known.status) == kind);
+        let has_new_inviter = known.is_none_or(|known| known.inviting_player != entry.inviting_player);
+        let inviter = entry.inviting_player.filter(|_| kind == QuotaKind::Invite && has_new_inviter);
+        if known.is_none() || inviter.is_some() {
+            added_entries.push(AddedEntry { player: *player, kind, is_new: known.is_none(), inviter });
         }
     }
     added_entries
@@ -64,7 +86,7 @@ impl Sessions {
     ) -> Result<Vec<MutexGuard<'_, ()>>, Failure> {
         let added_entries = added_entries(before, after);
         let mut locks = Vec::with_capacity(added_entries.len());
-        for lock in self.player_locks.of_all(&added_entries) {
+        for lock in self.player_locks.of_all(added_entries.iter().map(AddedEntry::lock_key)) {
             locks.push(lock.lock().await);
         }
         self.check(&after.id, &added_entries).await?;
@@ -81,19 +103,28 @@ impl Sessions {
     }
 
     /// Checks the quotas of these players. `id` is the session that changes: entries in it do not count.
-    async fn check(&self, id: &SessionId, added_entries: &[(PlayerUuid, QuotaKind)]) -> Result<(), Failure> {
-        for (player, kind) in added_entries {
-            let memberships = self.memberships(*player).await?;
-            let counts = |(other, membership): &&(SessionId, Membership)| {
-                other != id && QuotaKind::of(membership.status) == *kind
+    async fn check(&self, id: &SessionId, added_entries: &[AddedEntry]) -> Result<(), Failure> {
+        for added in added_entries {
+            let memberships = self.memberships(added.player).await?;
+            let in_other_sessions = || {
+                let counts = |(other, membership): &&(SessionId, Membership)| {
+                    other != id && QuotaKind::of(membership.status) == added.kind
+                };
+                memberships.iter().filter(counts)
             };
-            let in_other_sessions = memberships.iter().filter(counts).count();
-            let (quota, refusal) = match kind {
+            let (quota, refusal) = match added.kind {
                 QuotaKind::Session => (self.limits.sessions_per_player_max, Refused::TooManySessions),
                 QuotaKind::Invite => (self.limits.invites_per_player_max, Refused::TooManyInvites),
             };
-            if in_other_sessions >= quota {
+            if added.is_new && in_other_sessions().count() >= quota {
                 return Err(refusal.into());
+            }
+            if added.inviter.is_some() {
+                let from_inviter =
+                    in_other_sessions().filter(|(_, invite)| invite.inviting_player == added.inviter);
+                if from_inviter.count() >= self.limits.invites_per_inviter_max {
+                    return Err(Refused::TooManyInvites.into());
+                }
             }
         }
         Ok(())

@@ -14,6 +14,7 @@ const LIMITS: Limits = Limits {
     session_bytes_max: 1 << 20,
     sessions_per_player_max: 1,
     invites_per_player_max: 1,
+    invites_per_inviter_max: 1,
     staleness_ms_max: 10_000,
 };
 

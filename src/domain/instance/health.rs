@@ -26,7 +26,7 @@ pub struct HealthRules {
 
 impl Default for HealthRules {
     fn default() -> Self {
-        Self { cadence_s: 10, unhealthy_missed_percent: 50.0, missed_before_unknown: 6 }
+        Self { cadence_s: 10, unhealthy_missed_percent: 50.0, missed_before_unknown: 3 }
     }
 }
 

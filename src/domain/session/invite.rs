@@ -5,8 +5,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Status;
+use super::join::JoinRules;
 use super::rights::Right;
-use crate::domain::client::{Client, VersionCheck};
+use crate::domain::client::Client;
 use crate::domain::{Actor, CustomData, PlayerUuid, Refused, Session, SessionId};
 
 /// What to do if the team has too few free slots for all invited players (contract: `TeamOverflowAction`).
@@ -63,13 +64,14 @@ impl Session {
     /// Invites the players of another session and returns the players who were invited.
     ///
     /// An actor without the right to invite may do this only if the players could join without an invite: the
-    /// session is open and has no password, the versions of their clients fit, and no team is overfilled.
+    /// session is open and has no password, none of them was kicked, the versions of their clients fit, and no team is
+    /// overfilled.
     pub fn invite_session(
         &mut self,
         actor: Actor,
         source: &[SourcePlayer],
         invite: &Invite,
-        version_check: VersionCheck,
+        rules: JoinRules,
     ) -> Result<Vec<PlayerUuid>, Refused> {
         if let Err(refused) = self.require_right(actor, Right::Invite) {
             let is_open = self.joinability.open && self.password.is_none();
@@ -77,9 +79,13 @@ impl Session {
                 return Err(refused);
             }
             for (player, client) in source {
-                if !self.is_active(*player) {
-                    self.check_version(client.as_ref(), version_check)?;
+                if self.is_active(*player) {
+                    continue;
                 }
+                if rules.kicked_need_invite {
+                    self.require_not_kicked(*player)?;
+                }
+                self.check_version(client.as_ref(), rules.version_check)?;
             }
         }
         let players: Vec<_> = source.iter().map(|(player, _)| *player).collect();

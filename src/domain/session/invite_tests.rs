@@ -1,6 +1,9 @@
 use super::*;
 use crate::domain::Platform;
-use crate::domain::fixtures::{at_s, by, check, check_in, client, player, roster, session, set_client};
+use crate::domain::client::VersionCheck;
+use crate::domain::fixtures::{
+    at_s, by, check, check_in, client, join_rules, player, roster, session, set_client,
+};
 use crate::domain::password::PasswordHash;
 use crate::domain::session::rights::Right;
 
@@ -43,7 +46,7 @@ fn invite_session(
     overflow: Overflow,
 ) -> impl FnOnce(&mut Session) -> Result<Vec<PlayerUuid>, Refused> {
     let source: Vec<_> = numbers.iter().map(|number| (player(*number), None)).collect();
-    move |session| session.invite_session(actor, &source, &terms(team_id, overflow), VersionCheck::Off)
+    move |session| session.invite_session(actor, &source, &terms(team_id, overflow), join_rules())
 }
 
 #[test]
@@ -183,10 +186,9 @@ fn without_the_right_the_versions_of_the_players_must_fit() {
     let mut session = session("L1 M2 | -");
     set_client(&mut session, 1, client(Platform::PSN));
     let old = Client { version: "0.9".into(), ..client(Platform::PSN) };
+    let exact = JoinRules { version_check: VersionCheck::Exact, ..join_rules() };
     let invite = |actor, source: Vec<SourcePlayer>| {
-        move |session: &mut Session| {
-            session.invite_session(actor, &source, &terms(None, Fail), VersionCheck::Exact)
-        }
+        move |session: &mut Session| session.invite_session(actor, &source, &terms(None, Fail), exact)
     };
     let fits = || (player(7), Some(client(Platform::PSN)));
     let old = |number| (player(number), Some(old.clone()));

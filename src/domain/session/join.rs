@@ -45,6 +45,8 @@ pub struct JoinRules {
     pub version_check: VersionCheck,
     /// Whether the server trusts the friendship that a joiner claims.
     pub trust_friends: bool,
+    /// Whether players who were kicked need an invite to return.
+    pub kicked_need_invite: bool,
 }
 
 impl Session {
@@ -87,8 +89,11 @@ impl Session {
         self.team_for(joiner).map(Some)
     }
 
-    /// The checks that invited players skip: joinability, password and version, in this order.
+    /// The checks that invited players skip: kicks, joinability, password and version, in this order.
     fn require_admission(&self, joiner: &Joiner, path: JoinPath, rules: JoinRules) -> Result<(), Refused> {
+        if rules.kicked_need_invite {
+            self.require_not_kicked(joiner.player)?;
+        }
         let by_platform = self.joinability.platform && path != JoinPath::Session;
         let by_friend = self.joinability.friends
             && rules.trust_friends
@@ -151,6 +156,7 @@ impl Session {
     /// Makes the joiner active: as the leader if the session has none, else as a member.
     fn activate(&mut self, joiner: &Joiner, team_id: usize, now: Timestamp) {
         let status = if self.leader().is_none() { Status::Leader } else { Status::Member };
+        self.forget_kicked(joiner.player);
         let entry = self.put_entry(joiner.player, status, team_id);
         entry.joined = Some(now);
         if let Some(custom_data) = &joiner.custom_data {

@@ -2,7 +2,8 @@ use super::*;
 use crate::domain::PlatformSessionId;
 use crate::domain::client::{CrossplayInput, CrossplayPlatform, CrossplayPreferences};
 use crate::domain::fixtures::{
-    at_s, check, check_in, client, empty_session, joiner, player, roster, session, set_client, template,
+    at_s, check, check_in, client, empty_session, join_rules, joiner, player, roster, session, set_client,
+    template,
 };
 use crate::domain::password::PasswordHash;
 use crate::domain::session::Joinability;
@@ -12,13 +13,9 @@ use crate::domain::template::Template;
 const CLOSED: Joinability = Joinability { open: false, friends: false, platform: false };
 const BY_PSN: JoinPath = JoinPath::Platform(Platform::PSN);
 
-fn rules() -> JoinRules {
-    JoinRules { now: at_s(100), version_check: VersionCheck::Off, trust_friends: true }
-}
-
 /// Joins by the session's own id.
 fn join(joiner: Joiner) -> impl FnOnce(&mut Session) -> Result<(), Refused> {
-    join_by(joiner, JoinPath::Session, rules())
+    join_by(joiner, JoinPath::Session, join_rules())
 }
 
 fn join_by(
@@ -84,18 +81,18 @@ fn without_an_invite_a_join_path_must_be_open() {
     let friend_of = |number| Joiner { friend: Some(player(number)), ..joiner(3) };
     let open = Session { joinability: Joinability { open: true, ..CLOSED }, ..session("L1") };
     check_in(&open, join(joiner(3)), Ok("L1 M3"));
-    check_in(&open, join_by(joiner(3), BY_PSN, rules()), Ok("L1 M3"));
+    check_in(&open, join_by(joiner(3), BY_PSN, join_rules()), Ok("L1 M3"));
 
     let platform = Session { joinability: Joinability { platform: true, ..CLOSED }, ..session("L1") };
-    check_in(&platform, join_by(joiner(3), BY_PSN, rules()), Ok("L1 M3"));
+    check_in(&platform, join_by(joiner(3), BY_PSN, join_rules()), Ok("L1 M3"));
     check_in(&platform, join(friend_of(1)), Err(Refused::SessionNotJoinable));
 
     let friends = Session { joinability: Joinability { friends: true, ..CLOSED }, ..session("L1 | I2") };
     check_in(&friends, join(friend_of(1)), Ok("L1 M3 | I2"));
     check_in(&friends, join(friend_of(2)), Err(Refused::SessionNotJoinable));
     check_in(&friends, join(friend_of(9)), Err(Refused::SessionNotJoinable));
-    check_in(&friends, join_by(joiner(3), BY_PSN, rules()), Err(Refused::SessionNotJoinable));
-    let untrusted = JoinRules { trust_friends: false, ..rules() };
+    check_in(&friends, join_by(joiner(3), BY_PSN, join_rules()), Err(Refused::SessionNotJoinable));
+    let untrusted = JoinRules { trust_friends: false, ..join_rules() };
     check_in(&friends, join_by(friend_of(1), JoinPath::Session, untrusted), Err(Refused::SessionNotJoinable));
 
     check_in(&closed("L1"), join(joiner(3)), Err(Refused::SessionNotJoinable));
@@ -112,7 +109,7 @@ fn the_first_check_that_fails_is_the_refusal() {
         permitted_input: CrossplayInput::Any,
     };
     set_client(&mut strict, 1, Client { crossplay: Some(wants_xbox), ..client(Platform::XboxLive) });
-    let exact = JoinRules { version_check: VersionCheck::Exact, ..rules() };
+    let exact = JoinRules { version_check: VersionCheck::Exact, ..join_rules() };
     let mut stranger = with_client(3, Client { version: "2.0".into(), ..client(Platform::PSN) });
     stranger.team_id = Some(7);
     let refused = |session: &Session, stranger: &Joiner| {
@@ -141,7 +138,7 @@ fn an_invite_replaces_joinability_password_and_version_but_not_crossplay() {
     let mut strict = closed("L1 | I3");
     strict.password = Some(PasswordHash::new("open sesame", [1; 16]));
     set_client(&mut strict, 1, client(Platform::XboxLive));
-    let exact = JoinRules { version_check: VersionCheck::Exact, ..rules() };
+    let exact = JoinRules { version_check: VersionCheck::Exact, ..join_rules() };
     let other_version = with_client(3, Client { version: "2.0".into(), ..client(Platform::PSN) });
     check_in(&strict, join_by(other_version, JoinPath::Session, exact), Ok("L1 | M3"));
 
@@ -174,7 +171,7 @@ fn clients_must_fit_those_of_every_active_player() {
     check_in(&session, join(joiner(3)), Err(Refused::CrossplayMismatch));
 
     // A joiner without a client has no version.
-    let exact = JoinRules { version_check: VersionCheck::Exact, ..rules() };
+    let exact = JoinRules { version_check: VersionCheck::Exact, ..join_rules() };
     set_client(&mut session, 1, client(Platform::PSN));
     check_in(&session, join_by(joiner(3), JoinPath::Session, exact), Err(Refused::VersionMismatch));
     let fits = with_client(3, client(Platform::PSN));
@@ -228,7 +225,7 @@ fn a_player_who_joins_through_a_platform_session_is_its_participant() {
     };
     linked.platform_sessions.insert(Platform::PSN, Box::new(psn));
     for (number, path) in [(2, JoinPath::Session), (2, BY_PSN), (1, BY_PSN), (2, BY_PSN)] {
-        join_by(joiner(number), path, rules())(&mut linked).unwrap();
+        join_by(joiner(number), path, join_rules())(&mut linked).unwrap();
     }
     assert_eq!(linked.platform_sessions[&Platform::PSN].participants, [player(2), player(1)]);
 }

@@ -2,6 +2,7 @@
 
 pub mod invite;
 pub mod join;
+pub mod kicked;
 pub mod listing;
 pub mod platform;
 pub mod rights;
@@ -146,6 +147,10 @@ pub struct Session {
     pub players: BTreeMap<PlayerUuid, Arc<Player>>,
     /// The highest sequence number given to an entry so far.
     pub last_sequence: u64,
+    /// Players who were kicked and have not returned by an invite, the latest last: at most
+    /// [`KICKED_MAX`](kicked::KICKED_MAX).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub kicked: Vec<PlayerUuid>,
     /// Platform sessions, at most one per platform. They are boxed because a map node has room for eleven values, and
     /// a session has one or two.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -236,6 +241,7 @@ impl Session {
             teams: vec![team; template.num_teams],
             players: BTreeMap::new(),
             last_sequence: 0,
+            kicked: Vec::new(),
             platform_sessions: BTreeMap::new(),
             custom_data: CustomData::new(),
             keep_alive_on_empty: template.keep_alive_on_empty,

@@ -20,28 +20,42 @@ impl Session {
         Ok(())
     }
 
-    /// Removes a player at the request of the actor, or withdraws an invite or a reservation. A player may always
-    /// remove itself. The right to kick does not extend to the leader.
+    /// Kicks another player at the request of the actor, or withdraws the player's invite or reservation. The right to
+    /// kick does not extend to the leader.
     pub fn kick(&mut self, actor: Actor, player: PlayerUuid) -> Result<(), Refused> {
-        if actor != Actor::Player(player) {
-            self.require_right(actor, Right::Kick)?;
-            if actor != Actor::Anyone && self.entry(player)?.status == Status::Leader {
-                return Err(Refused::LeaderNotKickable);
-            }
+        self.require_right(actor, Right::Kick)?;
+        if actor != Actor::Anyone && self.entry(player)?.status == Status::Leader {
+            return Err(Refused::LeaderNotKickable);
         }
-        self.leave(player)
+        self.remove_kicked(player)
     }
 
-    /// Removes several players at the request of the leader. Returns the removed players; players without an entry
-    /// are skipped.
-    pub fn kick_all(&mut self, actor: Actor, players: &[PlayerUuid]) -> Result<Vec<PlayerUuid>, Refused> {
+    /// Kicks several players at the request of the leader. Returns the kicked players; players without an entry are
+    /// skipped. The player who asks for it, `kicker`, stays.
+    pub fn kick_all(
+        &mut self,
+        actor: Actor,
+        kicker: Option<PlayerUuid>,
+        players: &[PlayerUuid],
+    ) -> Result<Vec<PlayerUuid>, Refused> {
         self.require_leader(actor)?;
-        let has_entry = |player: &PlayerUuid| self.players.contains_key(player);
-        let kicked: Vec<_> = players.iter().copied().filter(has_entry).collect();
+        let is_kicked = |player: &PlayerUuid| self.players.contains_key(player) && Some(*player) != kicker;
+        let kicked: Vec<_> = players.iter().copied().filter(is_kicked).collect();
         for player in &kicked {
-            self.leave(*player)?;
+            self.remove_kicked(*player)?;
         }
         Ok(kicked)
+    }
+
+    /// Removes a player and, if the player was active, remembers the kick. Withdrawing an invite is no kick, but does not
+    /// undo an earlier one either.
+    fn remove_kicked(&mut self, player: PlayerUuid) -> Result<(), Refused> {
+        let was_active = self.is_active(player);
+        self.leave(player)?;
+        if was_active {
+            self.note_kicked(player);
+        }
+        Ok(())
     }
 
     /// Makes an active player the leader. The old leader becomes a member.

@@ -50,6 +50,7 @@ async fn all_three_player_paths_do_the_same() {
         alice.delete(path).await.expect(204);
         assert_eq!(alice.sees(&session, &bob).await, Value::Null);
         alice.delete(path).await.refused(404, "player_not_found");
+        alice.invites(&session, &bob).await.expect(200);
         bob.joins(&session).await.expect(200);
     }
 }

@@ -350,6 +350,7 @@ async fn an_instance_ends_when_its_player_host_leaves() {
     alice.kicks(&session, &bob).await.expect(204);
     assert_eq!(instance().await, Value::Null);
     // A dedicated instance stays after its registrar leaves.
+    alice.invites(&session, &bob).await.expect(200);
     bob.joins(&session).await.expect(200);
     request(&alice, &session, json!({"instance_id": "server"})).await.expect(200);
     alice.leaves(&session).await.expect(204);
@@ -421,4 +422,43 @@ async fn instance_bodies_are_validated() {
         (json!(["body", "join_status"]), "type_error.enum"),
         (json!(["body", "join_params", "private_conn_str"]), "value_error.missing"),
     ]);
+}
+
+/// What API.md says that the token of a game server needs.
+const SERVER_PERMISSIONS: [&str; 5] =
+    ["read:allocation", "read:any", "read:config", "update:any", "instance:health"];
+
+/// The calls of a game server from its allocation to the end of its instance. Whether it got through.
+async fn serves(server: &Server, permissions: &[&str]) -> bool {
+    let alice = server.player();
+    let session = alice.creates("party").await;
+    let names: Vec<_> = permissions.iter().map(|name| format!("session:{name}")).collect();
+    let host = server.service(&names.iter().map(String::as_str).collect::<Vec<_>>());
+    let path = format!("/v1/session/{session}");
+    request(&alice, &session, json!({"instance_id": "i"})).await.expect(200);
+    let allocator = server.service(&["session:update:any"]);
+    update(&allocator, &session, json!({"allocation_id": "a1"})).await.expect(200);
+    let found = host.get("/v1/session/allocation/a1").await;
+    let template = host.get("/v1/template/party").await;
+    let seen = host.get(&path).await;
+    let settings = host.get("/v1/instance/health/config").await;
+    let joinable = json!({"allocation_id": "a1", "join_status": "joinable"});
+    let opened = update(&host, &session, joinable).await;
+    let report = json!({"instance_id": "i", "instance_health": "healthy"});
+    let healthy = host.post(&format!("{path}/instance/health"), &report).await;
+    let replies = [&found, &template, &seen, &settings, &opened, &healthy];
+    let answered = replies.iter().all(|reply| reply.status.is_success());
+    let is_whole = seen.body["instance"]["allocation_id"] == json!("a1");
+    alice.delete(&path).await.expect(204);
+    answered && is_whole
+}
+
+#[tokio::test]
+async fn a_game_server_needs_exactly_these_permissions() {
+    let server = Server::new();
+    assert!(serves(&server, &SERVER_PERMISSIONS).await);
+    for missing in SERVER_PERMISSIONS {
+        let others: Vec<_> = SERVER_PERMISSIONS.into_iter().filter(|name| *name != missing).collect();
+        assert!(!serves(&server, &others).await, "without {missing}");
+    }
 }

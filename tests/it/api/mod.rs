@@ -20,6 +20,8 @@ mod instance_health;
 mod invite;
 /// Sessions larger than the cache or close to the limit of the store.
 mod large;
+/// Kicked players, who need an invite to return.
+mod kicked;
 /// Each limit of a request: the largest accepted and the smallest refused value.
 mod limits;
 /// Linking platform sessions; joining and leaving through them.

@@ -48,6 +48,43 @@ async fn the_number_of_pending_invites_is_limited() {
 }
 
 #[tokio::test]
+async fn the_number_of_pending_invites_from_one_player_is_limited() {
+    let server = Server::with(|config| config.sessions.invites_per_inviter_max = 2);
+    let (alice, bob, dave) = (server.player(), server.player(), server.player());
+    let mut parties = Vec::new();
+    for _ in 0..4 {
+        parties.push(alice.creates("party").await);
+    }
+    alice.invites(&parties[0], &dave).await.expect(200);
+    alice.updates(&parties[1], &dave, json!({"status": "reserved"})).await.expect(200);
+    let before = contents(&server).await;
+    alice.invites(&parties[2], &dave).await.refused(403, "too_many_invites");
+    for status in ["invited", "reserved"] {
+        alice.updates(&parties[2], &dave, json!({ "status": status })).await.refused(403, "too_many_invites");
+    }
+    // Also together with other players of a session.
+    let daves = dave.creates("party").await;
+    dave.opens(&daves).await;
+    alice.joins(&daves).await.expect(200);
+    let path = format!("/v1/session/{}/invited-session/{daves}:invite", parties[2]);
+    alice.post(&path, &json!({})).await.refused(403, "too_many_invites");
+    alice.leaves(&daves).await.expect(204);
+    dave.leaves(&daves).await.expect(204);
+    assert_eq!(contents(&server).await, before);
+    // A repeated invite counts once. Others may invite the player, and services are not limited.
+    alice.invites(&parties[0], &dave).await.expect(200);
+    bob.invites(&bob.creates("party").await, &dave).await.expect(200);
+    server.service(&["session:update:any"]).invites(&parties[3], &dave).await.expect(200);
+    // An invite that replaces that of a service is one from the player.
+    alice.invites(&parties[3], &dave).await.refused(403, "too_many_invites");
+    // Answered invites do not count.
+    dave.leaves(&parties[0]).await.expect(204);
+    alice.invites(&parties[3], &dave).await.expect(200);
+    dave.joins(&parties[1]).await.expect(200);
+    alice.invites(&parties[2], &dave).await.expect(200);
+}
+
+#[tokio::test]
 async fn other_invite_errors_come_before_the_invite_limit() {
     let (server, [(alice, hers), (bob, his), (carol, third)]) = parties().await;
     let dave = server.player();

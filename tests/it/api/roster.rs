@@ -214,6 +214,7 @@ async fn a_kicked_player_is_removed_from_session_and_list() {
     assert_eq!(bob.own_list("game").await, Value::Null);
     assert!(bob.session(&session).await.expect(200).body.get("platform_session").is_none());
     alice.kicks(&session, &bob).await.refused(404, "player_not_found");
+    alice.invites(&session, &bob).await.expect(200);
     bob.joins(&session).await.expect(200);
 
     let path = player_path(&session, bob.player);

@@ -282,14 +282,37 @@ async fn only_the_leader_or_any_may_kick_a_session() {
 }
 
 #[tokio::test]
-async fn kicking_everyone_ends_the_session() {
+async fn a_caller_who_kicks_a_session_stays() {
+    let server = Server::new();
+    let (members, party) = party(&server, 3).await;
+    let game = members[0].creates("game").await;
+    members[1].joins(&game).await.expect(200);
+    members[0].invites(&game, &members[2]).await.expect(200);
+    let kicked = kick(&members[0], &game, &party).await.expect(204);
+    members[0].reads_etag_of(&game, &kicked).await;
+    assert_eq!(members[0].sees_status_and_team(&game, &members[0]).await, status_and_team("leader", 0));
+    for gone in &members[1..] {
+        assert_eq!(members[0].sees(&game, gone).await, Value::Null);
+    }
+    // A moderator who is in both sessions stays, too; the leader does not.
+    members[1].leaves(&party).await.expect(204);
+    let moderator = server.player_with(None, &["session:*"]);
+    moderator.joins(&party).await.expect(200);
+    moderator.joins(&game).await.expect(200);
+    kick(&moderator, &game, &party).await.expect(204);
+    assert_eq!(moderator.sees_status_and_team(&game, &moderator).await, status_and_team("leader", 0));
+    assert_eq!(moderator.sees(&game, &members[0]).await, Value::Null);
+}
+
+#[tokio::test]
+async fn a_server_that_kicks_everyone_ends_the_session() {
     let server = Server::new();
     let (members, party) = party(&server, 2).await;
     let game = members[0].creates("game").await;
     members[1].joins(&game).await.expect(200);
     let invited = server.player();
     members[0].invites(&game, &invited).await.expect(200);
-    kick(&members[0], &game, &party).await.expect(204);
+    kick(&server.service(&["session:update-player:any"]), &game, &party).await.expect(204);
     members[0].session(&game).await.refused(404, "session_not_found");
     assert_eq!(invited.own_list("game").await, Value::Null);
 }
@@ -301,5 +324,6 @@ async fn a_session_may_be_invited_to_itself_and_kicked_from_itself() {
     let invited = invite(&members[0], &party, &party, json!({})).await.expect(200);
     assert_eq!(invited.body["players"], json!([]), "all players are in the session already");
     kick(&members[0], &party, &party).await.expect(204);
-    members[0].session(&party).await.refused(404, "session_not_found");
+    let left = members[0].session(&party).await.expect(200).body;
+    assert_eq!(left["teams"][0]["players"].as_array().unwrap().len(), 1, "only the caller is left: {left}");
 }

@@ -233,15 +233,15 @@ async fn an_instance_that_stops_reporting_becomes_unhealthy_and_then_unknown() {
     }
     let path = format!("/v1/session/{session}");
     let etag = alice.session(&session).await.etag();
-    // By default an instance is unhealthy if half of the last six reports are missing, and unknown if all six are.
-    server.advance(10 * SECOND).await;
+    // By default an instance is unhealthy if half of the last three reports are missing, and unknown if all three are.
+    server.advance(5 * SECOND).await;
     alice.get_if_none_match(&path, &etag).await.expect(304);
-    server.advance(20 * SECOND).await;
+    server.advance(10 * SECOND).await;
     assert_eq!(health(&alice, &session).await, json!("unhealthy"));
     let etag = alice.session(&session).await.etag();
-    server.advance(10 * SECOND).await;
+    server.advance(4 * SECOND).await;
     alice.get_if_none_match(&path, &etag).await.expect(304);
-    server.advance(20 * SECOND).await;
+    server.advance(10 * SECOND).await;
     assert_eq!(health(&alice, &session).await, json!("unknown"));
     let etag = alice.session(&session).await.etag();
     for _ in 0..30 {
@@ -303,7 +303,7 @@ async fn an_ended_instance_may_stop_reporting() {
 
 #[tokio::test]
 async fn session_changes_do_not_hide_missed_reports() {
-    let server = Server::new();
+    let server = Server::with(|config| config.health.missed_before_unknown = 6);
     let (alice, host, session) = hosted(&server).await;
     report(&host, &session).await;
     for (rounds, expected) in [(10, "unhealthy"), (4, "unknown")] {
@@ -318,7 +318,7 @@ async fn session_changes_do_not_hide_missed_reports() {
 
 #[tokio::test]
 async fn an_instance_that_reports_unknown_must_report_as_often_as_others() {
-    let server = Server::new();
+    let server = Server::with(|config| config.health.missed_before_unknown = 6);
     let (alice, host, session) = hosted(&server).await;
     assert_eq!(report_health(&host, &session, "unknown").await, json!("unknown"));
     server.advance(50 * SECOND).await;
@@ -348,6 +348,7 @@ async fn after_a_restart_every_timeout_starts_anew() {
     let rules = |config: &mut Config| {
         culling(config);
         expiring(config);
+        config.health.missed_before_unknown = 6;
     };
     let (tokens, session, now);
     {

@@ -75,10 +75,15 @@ fn slots_for(session: &Session, team: usize, players: &[usize]) -> usize {
 }
 
 impl Model {
-    /// Checks the invite quota of each player. Its error comes after all other errors.
-    fn check_invites(&self, invited: &[usize], id: &str) -> Result<(), Refusal> {
-        let at_limit =
-            |player: &usize| self.count_other_sessions(*player, id, false) >= self.setup.settings.invites_max;
+    /// Checks the invite quotas of each player. Their error comes after all other errors.
+    fn check_invites(&self, invited: &[usize], id: &str, inviter: Option<usize>) -> Result<(), Refusal> {
+        let settings = &self.setup.settings;
+        let from_inviter =
+            |player| inviter.map_or(0, |inviter| self.count_other_invites_from(inviter, player, id));
+        let at_limit = |player: &usize| {
+            self.count_other_sessions(*player, id, false) >= settings.invites_max
+                || from_inviter(*player) >= settings.invites_per_inviter_max
+        };
         if invited.iter().any(at_limit) { Err(Refusal(403, "too_many_invites")) } else { Ok(()) }
     }
 
@@ -90,7 +95,7 @@ impl Model {
         player: usize,
         invite: &Invite,
     ) -> Result<String, Refusal> {
-        let within = self.check_invites(&[player], &self.session(name)?.id);
+        let within = self.check_invites(&[player], &self.session(name)?.id, invite.inviter);
         self.change(name, |session, _, now_s| {
             session.require_right(caller, Right::Invite)?;
             if session.is_active(player) {
@@ -127,11 +132,12 @@ impl Model {
                 return Err(no);
             }
             for entry in party.iter().filter(|entry| !invited.is_active(entry.player)) {
+                invited.require_not_kicked(&self.setup, entry.player)?;
                 check_version(&invited, &self.setup, entry.client.as_ref())?;
             }
         }
         let invited_players = invite_all(&mut invited, &players, &invite, self.now_s)?;
-        self.check_invites(&invited_players, &invited.id)?;
+        self.check_invites(&invited_players, &invited.id, invite.inviter)?;
         invited.used_s = self.now_s;
         self.put(invited);
         let session = self.session(name)?;

@@ -69,6 +69,7 @@ fn same_version(check: VersionCheck, one: &str, other: &str) -> bool {
 
 /// The checks for players without an invite or a reservation.
 fn check_uninvited(session: &Session, setup: &Setup, joiner: &Joiner) -> Result<(), Refusal> {
+    session.require_not_kicked(setup, joiner.player)?;
     let friend = joiner.friend.is_some_and(|friend| session.is_active(friend));
     let by_friend = session.friends && setup.settings.trust_friends && friend;
     let by_platform = session.platform && joiner.through.is_some();
@@ -165,6 +166,7 @@ fn take_slot(session: &mut Session, joiner: &Joiner, now_s: i64) -> Result<(), R
     let team = team_for(session, joiner)?;
     let has_leader = session.entries.iter().any(|entry| entry.status == Status::Leader);
     let status = if has_leader { Status::Member } else { Status::Leader };
+    session.kicked.remove(&joiner.player);
     let entry = entry_for(session, joiner.player, status, now_s);
     (entry.status, entry.team, entry.joined_s, entry.last_seen_s) = (status, team, Some(now_s), now_s);
     if let Some(data) = &joiner.data {
@@ -197,6 +199,16 @@ pub fn leave(session: &mut Session, setup: &Setup, player: usize) -> Result<(), 
     match next {
         Some(next) => session.entry_mut(next).expect("the player has an entry").status = Status::Leader,
         None => session.ended = !setup.settings.keep_alive,
+    }
+    Ok(())
+}
+
+/// Removes a player at the request of another one. A player who was active needs an invite to return.
+fn remove(session: &mut Session, setup: &Setup, player: usize) -> Result<(), Refusal> {
+    let was_active = session.is_active(player);
+    leave(session, setup, player)?;
+    if was_active {
+        session.kicked.insert(player);
     }
     Ok(())
 }
@@ -282,6 +294,7 @@ impl Model {
             teams: vec![Team { size, data: None }; teams],
             entries: Vec::new(),
             last_number: 0,
+            kicked: Default::default(),
             data: Data::new(),
             links: Vec::new(),
             code: None,
@@ -326,26 +339,28 @@ impl Model {
     /// Kicks a player. A player who kicks themselves leaves.
     pub fn kick(&mut self, caller: Caller, name: &str, player: usize) -> Result<String, Refusal> {
         self.change(name, |session, setup, _| {
-            if caller.player != Some(player) {
+            if caller.player == Some(player) {
+                leave(session, setup, player)?;
+            } else {
                 session.require_right(caller, Right::Kick)?;
                 if !caller.any && session.require_entry(player)?.status == Status::Leader {
                     return Err(Refusal(403, "leader_not_kickable"));
                 }
+                remove(session, setup, player)?;
             }
-            leave(session, setup, player)?;
             Ok(session.id.clone())
         })
     }
 
-    /// Kicks the active players of another session.
+    /// Kicks the active players of another session, except the caller.
     pub fn kick_session(&mut self, caller: Caller, name: &str, kicked: &str) -> ExpectedAnswer {
         let kicked = self.session(kicked)?.active(&self.setup);
         let players: Vec<_> = kicked.into_iter().map(|entry| entry.player).collect();
         self.change(name, |session, setup, _| {
             session.require_leader(caller)?;
             for player in players {
-                if session.entry(player).is_some() {
-                    leave(session, setup, player)?;
+                if session.entry(player).is_some() && caller.player != Some(player) {
+                    remove(session, setup, player)?;
                 }
             }
             Ok(Answer::Empty(ExpectedEtag::Session(session.id.clone())))

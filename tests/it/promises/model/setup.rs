@@ -96,6 +96,7 @@ pub struct Settings {
     pub culling_s: Option<usize>,
     pub invite_expiry_s: Option<u64>,
     pub trust_friends: bool,
+    pub kicked_need_invite: bool,
     pub version_check: VersionCheck,
     pub visibility: Visibility,
     pub leader_visibility: Visibility,
@@ -103,6 +104,7 @@ pub struct Settings {
     pub regions: bool,
     pub sessions_max: usize,
     pub invites_max: usize,
+    pub invites_per_inviter_max: usize,
     /// Slots of each team of a game.
     pub slots: usize,
     pub auto_start: AutoStart,
@@ -138,12 +140,14 @@ pub fn any_settings() -> impl Strategy<Value = Settings> {
     ];
     let culling = prop_oneof![2 => Just(None), 1 => Just(Some(0)), 3 => Just(Some(600))];
     let template = (any::<bool>(), any::<bool>(), any::<bool>(), prop::bool::weighted(0.2), culling);
-    let rules = (any::<bool>(), any::<bool>(), version_check, any_visibility(), any_visibility());
-    let limits = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>(), 1..3_usize);
+    let kicked_need_invite = prop::bool::weighted(0.8);
+    let rules =
+        (any::<bool>(), any::<bool>(), version_check, any_visibility(), any_visibility(), kicked_need_invite);
+    let limits = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>(), 1..3_usize, any::<bool>());
     let auto_start = prop_oneof![
         6 => Just(AutoStart::No), 1 => Just(AutoStart::Params), 1 => Just(AutoStart::Template)
     ];
-    let health = prop::sample::select(vec![(10, 50, 6), (60, 100, 2), (300, 1, 4)]);
+    let health = prop::sample::select(vec![(10, 50, 3), (60, 100, 2), (300, 1, 4)]);
     let health = health.prop_map(|(cadence_s, missed_percent, missed_max)| HealthSettings {
         cadence_s,
         missed_percent,
@@ -161,11 +165,13 @@ pub fn any_settings() -> impl Strategy<Value = Settings> {
         version_check: rules.2,
         visibility: rules.3,
         leader_visibility: rules.4,
+        kicked_need_invite: rules.5,
         shown_max: if limits.0 { 100 } else { 3 },
         regions: limits.1,
         sessions_max: if limits.2 { 32 } else { 2 },
         invites_max: if limits.3 { 100 } else { 1 },
         slots: limits.4,
+        invites_per_inviter_max: if limits.5 { 5 } else { 1 },
         auto_start: instances.0,
         template_host: instances.1,
         health: instances.2,
@@ -186,9 +192,11 @@ impl Settings {
         config.sessions.friends_check =
             if self.trust_friends { FriendsCheck::Trust } else { FriendsCheck::Deny };
         config.sessions.version_check = self.version_check;
+        config.sessions.kicked_need_invite = self.kicked_need_invite;
         config.sessions.players_shown_max = self.shown_max;
         config.sessions.sessions_per_player_max = self.sessions_max;
         config.sessions.invites_per_player_max = self.invites_max;
+        config.sessions.invites_per_inviter_max = self.invites_per_inviter_max;
         config.sessions.invite_expiry_s = self.invite_expiry_s.unwrap_or(0);
         if self.regions {
             config.regions.insert(REGIONS[0].into(), Default::default());

@@ -89,6 +89,8 @@ pub struct Session {
     pub teams: Vec<Team>,
     pub entries: Vec<Entry>,
     pub last_number: u64,
+    /// Players who were kicked and have not returned by an invite.
+    pub kicked: BTreeSet<usize>,
     pub data: Data,
     pub links: Vec<Link>,
     pub code: Option<String>,
@@ -141,6 +143,15 @@ impl Session {
     pub fn has_slot_for(&self, team: usize, player: usize) -> bool {
         let sits_there = self.entry(player).is_some_and(|entry| entry.team == team);
         sits_there || self.slots_taken(team) < self.teams[team].size
+    }
+
+    /// Refuses a player who was kicked and has no invite.
+    pub fn require_not_kicked(&self, setup: &Setup, player: usize) -> Result<(), Refusal> {
+        let needs_invite = setup.settings.kicked_need_invite && self.kicked.contains(&player);
+        if needs_invite && self.entry(player).is_none() {
+            return Err(Refusal(403, "player_kicked"));
+        }
+        Ok(())
     }
 
     pub fn require_active(&self, caller: Caller) -> Result<(), Refusal> {
@@ -243,6 +254,13 @@ impl Model {
         if refresh && (caller.any || belongs) {
             session.used_s = now_s;
         }
+    }
+
+    /// The number of other sessions in which a player has an invite or reservation from an inviter.
+    pub fn count_other_invites_from(&self, inviter: usize, player: usize, id: &str) -> usize {
+        let other_sessions = self.sessions.iter().filter(|session| session.id != id);
+        let entries = other_sessions.filter_map(|session| session.entry(player));
+        entries.filter(|entry| !entry.is_active() && entry.inviter == Some(inviter)).count()
     }
 
     /// The number of other sessions in which a player is active, or has an invite or reservation.

@@ -124,7 +124,11 @@ async fn a_player_who_left_the_party_is_not_kicked_with_it() {
     let (_, all, game, kicked) = while_request_waits(kick, leaves).await;
     kicked.expect(204);
     let seen = all[4].session(&game).await.expect(200).body;
-    assert_eq!(player_count(&seen), 1, "only the player who left the party is still in the game: {seen}");
+    assert_eq!(
+        player_count(&seen),
+        2,
+        "the caller and the player who left the party are still there: {seen}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
