@@ -2,7 +2,8 @@
 //!
 //! - [`sessions`]: reads, changes and ends sessions.
 //! - [`presence`]: knows when players and hosts were last seen, syncs that between nodes, and acts on timeouts.
-//! - [`catalog`]: templates and regions from the configuration. [`rate_limit`]: limits guesses at short codes.
+//! - [`catalog`]: templates and regions from the configuration. [`retired_templates`]: templates that the configuration
+//!   does not have and sessions use. [`rate_limit`]: limits guesses at short codes.
 //! - [`auto_join`]: create-or-join, also if many players ask at the same moment.
 //! - [`join`], [`instances`], [`touch`]: functions for operations that need more than one service.
 //! - `shield`, `isolate`, `locks`: a cancellation shield, the isolation of failing items, and lock striping.
@@ -16,11 +17,12 @@ pub mod join;
 mod locks;
 pub mod presence;
 pub mod rate_limit;
+pub mod retired_templates;
 pub mod sessions;
 mod shield;
 pub mod touch;
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use auto_join::AutoJoin;
@@ -32,7 +34,9 @@ pub use sessions::cache::PlatformKey;
 pub use sessions::cached::{CachedSession, Detail, View, VisiblePlayers};
 pub use sessions::{Limits, Sessions, Update};
 
+use self::catalog::CurrentCatalog;
 use self::presence::table::PresenceTable;
+use self::retired_templates::RetiredTemplates;
 use crate::auth::Verifier;
 use crate::domain::Session;
 use crate::domain::client::VersionCheck;
@@ -74,7 +78,8 @@ pub struct App {
     /// The verifier of tokens.
     pub verifier: Verifier,
     /// Replaced as a whole when the configuration is read again.
-    catalog: RwLock<Arc<Catalog>>,
+    catalog: CurrentCatalog,
+    retired_templates: RetiredTemplates,
     /// Settings from the configuration. They stay as they are until a restart.
     pub settings: AppSettings,
     /// The metrics of the server.
@@ -114,11 +119,12 @@ impl App {
                 clock.clone(),
                 Arc::clone(&metrics),
             ),
+            retired_templates: RetiredTemplates::new(Arc::clone(&sessions), clock.clone()),
             sessions,
             auto_join: AutoJoin::default(),
             short_code_limiter: RateLimiter::default(),
             verifier,
-            catalog: RwLock::new(Arc::new(catalog)),
+            catalog: CurrentCatalog::new(catalog),
             settings,
             metrics,
             clock,
@@ -128,11 +134,21 @@ impl App {
 
     /// The current catalog. A caller that needs two values from the same configuration calls this once.
     pub fn catalog(&self) -> Arc<Catalog> {
-        Arc::clone(&self.catalog.read().unwrap_or_else(PoisonError::into_inner))
+        self.catalog.get()
     }
 
-    /// Replaces the catalog.
+    /// Replaces the catalog by that of a new configuration. Templates that it does not have any more are served until
+    /// their last session has ended.
     pub fn replace_catalog(&self, catalog: Catalog) {
-        *self.catalog.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(catalog);
+        self.catalog.reload(catalog);
+    }
+
+    /// Runs one round of the search for templates that the configuration does not have and sessions use. See
+    /// [`RetiredTemplates::round`].
+    ///
+    /// # Errors
+    /// Errors of the store.
+    pub async fn keep_used_templates(&self) -> Result<(), Failure> {
+        self.retired_templates.round(&self.catalog).await
     }
 }

@@ -195,4 +195,15 @@ impl Template {
     pub fn joins_first(&self) -> bool {
         self.attempt_auto_join || self.joinable
     }
+
+    /// The template, changed so that its type takes no new sessions: players neither create nor find them.
+    pub fn closed(self) -> Self {
+        Self {
+            can_be_created_by_players_directly: false,
+            attempt_auto_join: false,
+            joinable: false,
+            min_session_count: 0,
+            ..self
+        }
+    }
 }

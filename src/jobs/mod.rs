@@ -39,10 +39,12 @@ enum Job {
     Expiry,
     /// Syncs presence with other nodes and acts on timeouts.
     Presence,
+    /// Finds the templates that the configuration does not have and sessions use.
+    Templates,
 }
 
 impl Job {
-    const ALL: [Self; 3] = [Self::Deadlines, Self::Expiry, Self::Presence];
+    const ALL: [Self; 4] = [Self::Deadlines, Self::Expiry, Self::Presence, Self::Templates];
 
     /// Runs one round. A round stops early once `stop` is cancelled.
     async fn round(self, app: &App, stop: &CancellationToken) -> Round {
@@ -53,6 +55,9 @@ impl Job {
             }
             Self::Expiry => expiry::round(app, stop).await,
             Self::Presence => presence::round(app).await,
+            Self::Templates => {
+                app.keep_used_templates().await.map_or_else(Round::from, |()| Round::default())
+            }
         }
     }
 }

@@ -30,7 +30,12 @@ fn full_session(players: u128) -> Session {
     let entries = CUSTOM_DATA_BYTES_MAX / CUSTOM_DATA_VALUE_CHARS_MAX;
     let keys = (0..entries).map(|entry| format!("{entry:02}"));
     let custom_data: CustomData = keys.zip(iter::repeat(value)).collect();
-    let rules = JoinRules { now: session.created, version_check: VersionCheck::Off, trust_friends: false, kicked_need_invite: true };
+    let rules = JoinRules {
+        now: session.created,
+        version_check: VersionCheck::Off,
+        trust_friends: false,
+        kicked_need_invite: true,
+    };
     for player in 0..players {
         let joiner = Joiner {
             player: PlayerUuid(uuid::Uuid::from_u128(player)),

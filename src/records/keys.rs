@@ -16,6 +16,7 @@
 //! T                                           last step of the clock, i64 ms     written after a step; never deleted
 //! n                                           next listing number, u64           reserved by nodes in blocks
 //! i <player id, i64 big-endian>               player uuid, 16 bytes              from tokens of players; never deleted
+//! S <type>                                    the template, JSON                 of the nodes' configurations
 //! o <type> 00 <created ms, i64 big-endian> <session id> (empty)                  index entry: open sessions, oldest first
 //! o <type> 00 00 <number, u8>                 (empty)                            a gate of creations by several nodes; never deleted
 //! ```
@@ -47,6 +48,7 @@ const CLOCK_STEP: u8 = b'T';
 const WATCHED: u8 = b'w';
 const LAST_SEEN: u8 = b'h';
 const NEXT_LISTING_NUMBER: u8 = b'n';
+const TEMPLATE: u8 = b'S';
 
 /// Longest platform session id that is part of a key, in bytes. For longer ids the key has the digest.
 const PLAIN_ID_BYTES_MAX: usize = 1_024;
@@ -240,6 +242,21 @@ pub fn player_of_id(player_id: i64) -> Key {
     key(PLAYER_OF_ID, &[&sortable(player_id)])
 }
 
+/// The key of the template of a session type.
+pub fn template(session_type: &str) -> Key {
+    key(TEMPLATE, &[session_type.as_bytes()])
+}
+
+/// The range of all templates: start, and end (excluded).
+pub fn all_templates() -> (Key, Key) {
+    (vec![TEMPLATE], vec![TEMPLATE + 1])
+}
+
+/// The session type of such a key.
+pub fn parse_template(key: &[u8]) -> Option<&str> {
+    std::str::from_utf8(key.strip_prefix(&[TEMPLATE])?).ok()
+}
+
 /// The index entry of an open session of a type.
 pub fn open(session_type: &str, created_ms: i64, id: &SessionId) -> Key {
     key(OPEN, &[session_type.as_bytes(), &[0], &sortable(created_ms), id.as_str().as_bytes()])
@@ -287,6 +304,8 @@ mod tests {
             prop_assert_eq!(parse_due(&due(ms, &id)), Some((ms, id.clone())));
             prop_assert_eq!(parse_membership(&membership(player, &id)), Some((player, id.clone())));
             prop_assert!(membership(player, &id).starts_with(&memberships_of(player)));
+            let template = template(&name);
+            prop_assert_eq!(parse_template(&template), Some(&*name));
             prop_assert_eq!(parse_open(&name, &open(&name, ms, &id)), Some(id.clone()));
             prop_assert_eq!(parse_gate(&name, &open(&name, ms, &id)), None);
         }

@@ -27,6 +27,7 @@ pub mod index;
 pub mod keys;
 pub mod last_seen;
 pub mod session;
+pub mod template;
 pub mod unknown;
 pub mod values;
 

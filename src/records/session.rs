@@ -1,6 +1,7 @@
 //! The format of stored sessions.
 
 use bytes::Bytes;
+use serde::Deserialize;
 
 use super::UnknownFields;
 use crate::domain::{Refused, Session};
@@ -87,6 +88,24 @@ impl StoredSession {
             Err(Refused::SessionTooLarge)
         }
     }
+}
+
+/// The type of a stored session. The rest of the session is not decoded.
+///
+/// # Errors
+/// [`StoreError::Corrupt`] if the format is unknown or the bytes do not hold a session.
+pub fn type_of(value: &[u8]) -> Result<String, StoreError> {
+    #[derive(Deserialize)]
+    struct TypeOnly {
+        session_type: String,
+    }
+    let TypeOnly { session_type } = match value.split_first() {
+        Some((&FORMAT, packed)) => rmp_serde::from_slice(packed).map_err(|error| corrupt(&error))?,
+        Some((&FORMAT_JSON, json)) => serde_json::from_slice(json).map_err(|error| corrupt(&error))?,
+        Some((format, _)) => return Err(unknown_format(&format.to_string())),
+        None => return Err(unknown_format("none")),
+    };
+    Ok(session_type)
 }
 
 /// The MessagePack form, without the byte for the format.

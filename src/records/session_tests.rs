@@ -29,7 +29,12 @@ fn session() -> Session {
     let mut session = Session::new(new, &Config::default().templates["game"]);
     session.joinability.open = true;
     session.teams.resize(2, session.teams[0].clone());
-    let rules = JoinRules { now: session.created, version_check: VersionCheck::Off, trust_friends: false, kicked_need_invite: true };
+    let rules = JoinRules {
+        now: session.created,
+        version_check: VersionCheck::Off,
+        trust_friends: false,
+        kicked_need_invite: true,
+    };
     for (player, team_id) in [(ALICE, 0), (BOB, 1)] {
         let (player_id, client, custom_data, password, friend) = (None, None, None, None, None);
         let joiner =

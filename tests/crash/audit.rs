@@ -46,14 +46,16 @@ pub async fn leftovers(store: &Store, players: &BTreeMap<i64, Uuid>) -> Vec<Stri
     wrong
 }
 
-/// Entries that stay when sessions end: the players of numeric ids, and the next listing number.
+/// Entries that stay when sessions end: the players of numeric ids, the next listing number, and the templates.
 fn kept_beside_sessions(stored: &Stored, players: &BTreeMap<i64, Uuid>) -> Stored {
     let ids = players
         .iter()
         .map(|(id, player)| (keys::player_of_id(*id), Bytes::copy_from_slice(player.as_bytes())));
     let number = keys::next_listing_number();
     let number = stored.get(&number).map(|last| (number, last.clone()));
-    ids.filter(|(key, _)| stored.contains_key(key)).chain(number).collect()
+    let (from, to) = keys::all_templates();
+    let templates = stored.range(from..to).map(|(key, value)| (key.clone(), value.clone()));
+    ids.filter(|(key, _)| stored.contains_key(key)).chain(number).chain(templates).collect()
 }
 
 /// Sessions whose listing number could be given to another session.

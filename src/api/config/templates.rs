@@ -170,7 +170,7 @@ pub async fn templates(app: Arc<App>, _: Caller, _: Input) -> Result<Reply<Versi
     let catalog = app.catalog();
     let document = catalog.document(|by_type| {
         let view = |(name, template): (&String, &Template)| (name.clone(), TemplateView::of(name, template));
-        Document::of(&TemplatesView { templates: by_type.iter().map(view).collect() })
+        Document::of(&TemplatesView { templates: by_type.into_iter().map(view).collect() })
     });
     Ok(Reply::document(document))
 }

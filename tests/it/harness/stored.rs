@@ -11,14 +11,15 @@ use tempfile::TempDir;
 
 use super::Server;
 
-/// The content of a store, to compare before and after. Without the gates of session types, which belong to no session
-/// and stay.
+/// The content of a store, to compare before and after. Without what belongs to no session and stays: the gates of
+/// session types, and the templates of the configuration.
 pub async fn contents(server: &Server) -> BTreeMap<Key, Bytes> {
     let catalog = server.app.catalog();
     let is_gate = |key: &Key| catalog.templates.keys().any(|name| keys::parse_gate(name, key).is_some());
     let all = server.app.sessions.store().scan(&[0], &[], usize::MAX).await.unwrap();
-    let all = all.into_iter().filter(|(key, _)| !is_gate(key));
-    all.map(|(key, entry)| (key, entry.value)).collect()
+    let is_kept = |key: &Key| !is_gate(key) && keys::parse_template(key).is_none();
+    let kept = all.into_iter().filter(|(key, _)| is_kept(key));
+    kept.map(|(key, entry)| (key, entry.value)).collect()
 }
 
 /// The stored content without the deadlines of sessions: a read of a session can move its deadline.

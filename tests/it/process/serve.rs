@@ -411,7 +411,10 @@ async fn requests_are_counted_by_operation_and_status() {
     assert_eq!(requests("get_session_by_id", 403), Some(1.0));
     assert_eq!(requests("get_session_by_id", 200), None);
     assert_eq!(requests("none", 404), Some(1.0));
-    assert_eq!(samples["rallypoint_store_commits_total"], 2.0);
+    assert_eq!(
+        samples["rallypoint_store_commits_total"], 3.0,
+        "two sessions, and at the start the templates"
+    );
     server.stop().await.expect(0);
 }
 
