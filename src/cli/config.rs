@@ -23,8 +23,9 @@ Next: `rallypoint serve` with the same flags and environment uses this configura
 /// Text after `rallypoint check-config --help`.
 pub const CHECK_HELP: &str = "\
 Checks names, types and ranges of settings, and whether settings and templates fit together. Prints OK if the file is \
-right. Otherwise prints the first error, with its line and what is allowed, and exits with status 1. The command ignores \
-the environment, and opens no keys, ports or directories.
+right. Otherwise prints the first error, with its line and what is allowed, and exits with status 1. Warns of values \
+that are allowed, but with which published clients have trouble. The command ignores the environment, and opens no \
+keys, ports or directories.
 
   rallypoint check-config rallypoint.toml
 
@@ -118,6 +119,9 @@ pub fn check_config(args: &CheckConfigArgs) -> Result<(), String> {
     let config = load(&Sources { file: Some(args.file.clone()), ..Sources::default() })?;
     if !args.insecure_expose_development_key {
         config.check_exposure().map_err(|error| error.to_string())?;
+    }
+    for warning in config.warnings() {
+        eprintln!("warning: {}: {warning}", args.file.display());
     }
     let templates = match config.templates.len() {
         1 => "1 template".into(),

@@ -5,6 +5,7 @@ mod cors_origin;
 mod log_filter;
 mod sections;
 mod sources;
+mod warnings;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -160,6 +161,12 @@ impl Config {
             Err(error) => error,
         };
         check::check_exposure(self).map_err(located)
+    }
+
+    /// Values that are allowed, but with which published clients or proxies have trouble: a sentence for each, with the
+    /// setting.
+    pub fn warnings(&self) -> Vec<String> {
+        warnings::warnings(self)
     }
 }
 

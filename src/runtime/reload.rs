@@ -10,18 +10,19 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
 use crate::config::{ConfigError, Sources};
-use crate::runtime::settings::{catalog, load_config};
+use crate::runtime::settings::{catalog, load_config, log_warnings};
 
 /// How often the modification time of the file is checked.
 const CHECK_EVERY: Duration = Duration::from_secs(2);
 
 /// Reads the configuration again and replaces templates, regions and instance templates. Existing sessions keep their
-/// values. Other sections need a restart.
+/// values, and the templates that they use are served until they have ended. Other sections need a restart.
 ///
 /// # Errors
 /// If the configuration is invalid; then nothing is replaced.
 pub fn reload(app: &App, sources: &Sources) -> Result<(), ConfigError> {
     let config = load_config(sources)?;
+    log_warnings(&config);
     app.replace_catalog(catalog(&config));
     Ok(())
 }

@@ -91,6 +91,9 @@ pub async fn start(config: &Config, expose_development_key: bool) -> Result<Serv
     let app = Arc::new(app);
     app.sessions.resume_clock_steps().await.map_err(StartError::of)?;
     app.presence.watch_stored().await.map_err(StartError::of)?;
+    if let Err(error) = app.keep_used_templates().await {
+        tracing::error!(%error, "the templates could not be stored; a background job tries again");
+    }
 
     readiness.set_ready(Arc::clone(&app));
     serve_api(&api, api_listener, config, Arc::clone(&app), metrics);
@@ -332,7 +335,7 @@ pub fn new_app(
     entropy: Entropy,
     metrics: Arc<Metrics>,
 ) -> App {
-    warn_of_numberless_platforms(config);
+    settings::log_warnings(config);
     let verifier = Verifier::new(ring, settings::token_settings(&config.auth), clock.clone());
     let (catalog, settings) = (settings::catalog(config), settings::app_settings(config));
     let app = App::new(store, verifier, catalog, settings, clock, entropy, metrics);
@@ -348,15 +351,6 @@ pub fn surfaces() -> Vec<Surface> {
 /// The request pipeline, as configured.
 pub fn new_pipeline(config: &Config, app: Arc<App>) -> Pipeline {
     Pipeline::new(app, surfaces(), settings::pipeline_settings(config))
-}
-
-/// Warns of platforms that have no numeric id. Published clients reject a list of templates that contains one.
-fn warn_of_numberless_platforms(config: &Config) {
-    for (name, template) in &config.templates {
-        for platform in template.platform_templates.keys().filter(|platform| platform.legacy_id().is_none()) {
-            tracing::warn!(template = name, %platform, "this platform has no platform_id; older clients may refuse the template");
-        }
-    }
 }
 
 fn register_store_metrics(app: &App) {

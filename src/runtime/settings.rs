@@ -34,6 +34,13 @@ fn check(config: &Config) -> Result<(), Problem> {
     Ok(())
 }
 
+/// Logs the values with which published clients or proxies have trouble.
+pub fn log_warnings(config: &Config) {
+    for warning in config.warnings() {
+        tracing::warn!("{warning}");
+    }
+}
+
 /// The configuration as a TOML file, with secrets masked.
 pub fn masked_toml(config: &Config) -> String {
     let mut masked = config.clone();

@@ -70,9 +70,13 @@ impl Server {
         Self { others: OtherNodes::new(others.collect()), ..server }
     }
 
-    /// A server with a changed default configuration on the given store.
+    /// A server with a changed default configuration on the given store. Players have no timeout unless the change sets
+    /// one: tests advance the clock without polls.
     pub fn over(store: Store, change: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config::default();
+        for template in config.templates.values_mut() {
+            template.player_culling_timeout = None;
+        }
         change(&mut config);
         let (clock, entropy) = (Clock::manual("2026-11-23T12:00:00Z".parse().unwrap()), Entropy::seeded(1));
         let dir = tempfile::tempdir().unwrap();

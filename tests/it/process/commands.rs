@@ -222,6 +222,26 @@ async fn check_config_counts_one_template_in_the_singular() {
 }
 
 #[tokio::test]
+async fn check_config_warns_of_values_that_clients_have_trouble_with() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let text = "[sessions]\nidle_s = 60\n[templates.\"a b\"]\nplayer_culling_timeout = 90\n";
+    std::fs::write(&file, text).unwrap();
+    let path = file.path().display().to_string();
+    let checked = run(rallypoint(&["check-config", &path])).await.expect(0);
+    let expected = [
+        "[sessions] idle_s = 60:",
+        "[templates.\"a b\"] player_culling_timeout = 90:",
+        "[templates.\"a b\"] the name",
+    ];
+    let lines: Vec<_> = checked.stderr.lines().collect();
+    assert_eq!(lines.len(), expected.len(), "{lines:?}");
+    for (line, expected) in lines.iter().zip(expected) {
+        assert!(line.starts_with(&format!("warning: {path}: {expected}")), "{line}");
+    }
+    assert_eq!(checked.stdout, format!("{path}: OK; 1 template\n"));
+}
+
+#[tokio::test]
 async fn an_error_names_the_wrong_variable() {
     let mut command = rallypoint(&["config"]);
     command.env("RALLYPOINT_HTTP__LISTEN", "localhost");
