@@ -178,7 +178,7 @@ pub async fn list(
         session.list(actor, listing.clone(), template)
     };
     let ((), cached) =
-        app.sessions.update(&path.session_id, Update::by_caller(query.refresh_ttl.0), rule).await?;
+        app.sessions.update(&path.session_id, Update::by(&caller, query.refresh_ttl.0), rule).await?;
     listing_of(&cached.session)
 }
 
@@ -191,7 +191,7 @@ pub async fn update(
     let actor = caller.actor();
     let rule = move |session: &mut Session| session.update_listing(actor, update.custom_data.0.clone());
     let ((), cached) =
-        app.sessions.update(&path.session_id, Update::by_caller(query.refresh_ttl.0), rule).await?;
+        app.sessions.update(&path.session_id, Update::by(&caller, query.refresh_ttl.0), rule).await?;
     listing_of(&cached.session)
 }
 
@@ -203,7 +203,7 @@ pub async fn unlist(
 ) -> Result<Reply<NoContent>, Error> {
     let actor = caller.actor();
     let rule = move |session: &mut Session| session.unlist(actor);
-    app.sessions.update(&path.session_id, Update::by_caller(query.refresh_ttl.0), rule).await?;
+    app.sessions.update(&path.session_id, Update::by(&caller, query.refresh_ttl.0), rule).await?;
     Ok(Reply::no_content())
 }
 

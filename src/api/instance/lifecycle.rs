@@ -69,7 +69,7 @@ pub async fn request(
     let instance = InstanceRequest::from(request).instance(&app, &caller)?;
     let rule = move |session: &mut Session| session.request_instance(actor, instance.clone());
     let ((), cached) =
-        app.sessions.update(&path.session_id, Update::by_caller(query.refresh_ttl.0), rule).await?;
+        app.sessions.update(&path.session_id, Update::by(&caller, query.refresh_ttl.0), rule).await?;
     instance_of(&cached.session)
 }
 
@@ -103,7 +103,7 @@ pub async fn update(
     };
     let rule = move |session: &mut Session| session.update_instance(actor, change.clone());
     let ((), cached) =
-        app.sessions.update(&path.session_id, Update::by_caller(query.refresh_ttl.0), rule).await?;
+        app.sessions.update(&path.session_id, Update::by(&caller, query.refresh_ttl.0), rule).await?;
     instance_of(&cached.session)
 }
 
@@ -116,7 +116,7 @@ pub async fn end(
     let actor = caller.actor();
     let rule = move |session: &mut Session| session.end_instance(actor);
     let ((), cached) =
-        app.sessions.update(&path.session_id, Update::by_caller(query.refresh_ttl.0), rule).await?;
+        app.sessions.update(&path.session_id, Update::by(&caller, query.refresh_ttl.0), rule).await?;
     Ok(Reply::changed(&session_document(&app, &caller, &cached)))
 }
 

@@ -42,12 +42,13 @@ pub async fn link(
         }
     };
     let mut linked =
-        app.sessions.update(&path.session_id, Update::by_caller(query.refresh_ttl.0), rule()).await;
+        app.sessions.update(&path.session_id, Update::by(&caller, query.refresh_ttl.0), rule()).await;
     // The other session may be past its deadline already. Then it is ended now, before the expiry job does it.
     if matches!(linked, Err(Failure::Refused(Refused::PlatformSessionInUse)))
         && app.sessions.expire_holder_of(&key).await?
     {
-        linked = app.sessions.update(&path.session_id, Update::by_caller(query.refresh_ttl.0), rule()).await;
+        linked =
+            app.sessions.update(&path.session_id, Update::by(&caller, query.refresh_ttl.0), rule()).await;
     }
     let ((), cached) = linked?;
     let document = platform_document(&cached, platform).ok_or(Refused::PlatformSessionNotFound)?;
@@ -63,6 +64,6 @@ pub async fn unlink(
     let actor = caller.actor_unless(Permission::UpdateAny);
     let id = path.platform_session_id_base64;
     let rule = move |session: &mut Session| session.unlink(actor, path.platform, &id);
-    app.sessions.update(&path.session_id, Update::by_caller(query.refresh_ttl.0), rule).await?;
+    app.sessions.update(&path.session_id, Update::by(&caller, query.refresh_ttl.0), rule).await?;
     Ok(Reply::no_content())
 }

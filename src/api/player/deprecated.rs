@@ -152,7 +152,7 @@ async fn change_any(
         if status == Some(Status::Leader) { session.promote(actor, player) } else { Ok(()) }
     };
     let ((), cached) =
-        app.sessions.update(&path.session_id, Update::by_caller(query.refresh_ttl.0), rule).await?;
+        app.sessions.update(&path.session_id, Update::by(caller, query.refresh_ttl.0), rule).await?;
     Ok(cached)
 }
 

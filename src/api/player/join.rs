@@ -59,7 +59,7 @@ pub async fn leave_self(
 ) -> Result<Reply<NoContent>, Error> {
     let player = caller.require_player()?;
     let rule = move |session: &mut Session| session.leave(player);
-    match app.sessions.update(&path.session_id, Update::by_caller(query.refresh_ttl.0), rule).await {
+    match app.sessions.update(&path.session_id, Update::by(&caller, query.refresh_ttl.0), rule).await {
         Ok(_) => {
             note_left(&app, &path.session_id, player, query.reason.0.as_deref());
             Ok(Reply::no_content())
@@ -105,7 +105,7 @@ async fn kick_from(
     let rule = move |session: &mut Session| {
         if is_oneself { session.leave(player) } else { session.kick(actor, player) }
     };
-    let ((), cached) = app.sessions.update(id, Update::by_caller(query.refresh_ttl.0), rule).await?;
+    let ((), cached) = app.sessions.update(id, Update::by(caller, query.refresh_ttl.0), rule).await?;
     let reason = query.reason.0.as_deref();
     if is_oneself {
         note_left(app, id, player, reason);

@@ -92,7 +92,7 @@ async fn change(
     rule: impl FnMut(&mut Session) -> Result<(), Refused> + Send + 'static,
 ) -> Result<Reply<Versioned<PlayerUpdated>>, Error> {
     let ((), cached) =
-        app.sessions.update(&path.session_id, Update::by_caller(query.refresh_ttl.0), rule).await?;
+        app.sessions.update(&path.session_id, Update::by(caller, query.refresh_ttl.0), rule).await?;
     updated(app, caller, &cached, path.player_uuid)
 }
 
@@ -118,7 +118,7 @@ pub async fn invite(
     let invite = request.invite(&app, &caller, None);
     let rule = move |session: &mut Session| session.invite(actor, player, &invite);
     let ((), cached) =
-        app.sessions.update(&path.session_id, Update::by_caller(query.refresh_ttl.0), rule).await?;
+        app.sessions.update(&path.session_id, Update::by(&caller, query.refresh_ttl.0), rule).await?;
     updated(&app, &caller, &cached, player)
 }
 
@@ -160,7 +160,7 @@ pub async fn swap(
     };
     let rule = move |session: &mut Session| session.swap(actor, one, other);
     let ((), cached) =
-        app.sessions.update(&path.session_id, Update::by_caller(query.refresh_ttl.0), rule).await?;
+        app.sessions.update(&path.session_id, Update::by(&caller, query.refresh_ttl.0), rule).await?;
     let players = updated_players(&cached, &players)?;
     let document = session_document(&app, &caller, &cached);
     Ok(Reply::with_etag_of(&PlayersUpdated { players }, &document))

@@ -8,8 +8,8 @@ use serde::Serialize;
 use crate::api::player::roster::{InviteRequest, updated_players};
 use crate::api::wire::player::PlayerUpdated;
 use crate::api::wire::view::session_document;
-use crate::app::App;
 use crate::app::join::join_rules;
+use crate::app::{App, Update};
 use crate::auth::{Caller, Permission};
 use crate::domain::{PlayerUuid, Session, SessionId};
 use crate::http::error::Error;
@@ -66,8 +66,9 @@ pub async fn invite_session(
         let party: Vec<_> = active.map(|(player, entry)| (player, entry.client.clone())).collect();
         session.invite_session(actor, &party, &invite, rules)
     };
+    let update = Update::by(&caller, true);
     let (players, cached) =
-        app.sessions.update_beside(&path.session_id, &path.invited_session_id, rule).await?;
+        app.sessions.update_beside(&path.session_id, &path.invited_session_id, update, rule).await?;
     let players = updated_players(&cached, &players)?;
     let document = session_document(&app, &caller, &cached);
     Ok(Reply::with_etag_of(&SessionInvited { players }, &document))
@@ -84,8 +85,9 @@ pub async fn kick_session(
         let players: Vec<_> = active_players(kicked).collect();
         session.kick_all(actor, kicker, &players)
     };
+    let update = Update::by(&caller, true);
     let (kicked, cached) =
-        app.sessions.update_beside(&path.session_id, &path.kicked_session_id, rule).await?;
+        app.sessions.update_beside(&path.session_id, &path.kicked_session_id, update, rule).await?;
     for player in kicked {
         app.metrics.departed(Departure::Kicked);
         let session_id = &path.session_id;

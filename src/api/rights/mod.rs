@@ -100,7 +100,7 @@ pub async fn give(
     let (actor, player, right) = (caller.actor(), path.player_uuid, path.permission);
     let rule = move |session: &mut Session| session.give_right(actor, player, right);
     let ((), cached) =
-        app.sessions.update(&path.session_id, Update::by_caller(query.refresh_ttl.0), rule).await?;
+        app.sessions.update(&path.session_id, Update::by(&caller, query.refresh_ttl.0), rule).await?;
     let rights = RightsView::of(&cached.session, player)?;
     Ok(Reply::with_etag_of(&rights, &session_document(&app, &caller, &cached)))
 }
@@ -114,6 +114,6 @@ pub async fn remove(
     let (actor, player, right) = (caller.actor(), path.player_uuid, path.permission);
     let rule = move |session: &mut Session| session.remove_right(actor, player, right);
     let ((), cached) =
-        app.sessions.update(&path.session_id, Update::by_caller(query.refresh_ttl.0), rule).await?;
+        app.sessions.update(&path.session_id, Update::by(&caller, query.refresh_ttl.0), rule).await?;
     Ok(Reply::changed(&session_document(&app, &caller, &cached)))
 }

@@ -37,7 +37,7 @@ pub async fn generate(
         let code = ShortCode::from_random(app.entropy.bytes());
         let short_code = code.as_str().to_owned();
         let rule = move |session: &mut Session| session.give_short_code(actor, code.clone());
-        match app.sessions.update(&path.session_id, Update::by_caller(query.refresh_ttl.0), rule).await {
+        match app.sessions.update(&path.session_id, Update::by(&caller, query.refresh_ttl.0), rule).await {
             Ok(_) => return Ok(Reply::plain(&ShortCodeCreated { short_code })),
             Err(Failure::Refused(Refused::ShortCodeTaken)) if attempts > 1 => attempts -= 1,
             Err(failure) => return Err(failure.into()),

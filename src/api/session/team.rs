@@ -48,7 +48,7 @@ pub async fn update(
     let (actor, team_id, change) = (caller.actor(), path.team_id.0, team_change(update));
     let rule = move |session: &mut Session| session.update_team(actor, team_id, change.clone());
     let ((), cached) =
-        app.sessions.update(&path.session_id, Update::by_caller(query.refresh_ttl.0), rule).await?;
+        app.sessions.update(&path.session_id, Update::by(&caller, query.refresh_ttl.0), rule).await?;
     let view = view_for(&caller, &cached.session);
     let suppressed = is_suppressed(&app, &cached.session);
     let shown = |player, entry: &_| (!suppressed && view.shows(player, entry)).then_some(view.detail);

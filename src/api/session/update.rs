@@ -58,7 +58,7 @@ pub async fn update(
         session.update(actor, change.clone())
     };
     let ((), cached) =
-        app.sessions.update(&path.session_id, Update::by_caller(query.refresh_ttl.0), rule).await?;
+        app.sessions.update(&path.session_id, Update::by(&caller, query.refresh_ttl.0), rule).await?;
     Ok(Reply::document(&session_document(&app, &caller, &cached)))
 }
 
@@ -81,7 +81,7 @@ pub async fn delete(
 ) -> Result<Reply<NoContent>, Error> {
     let actor = caller.actor();
     let rule = move |session: &mut Session| session.end_by(actor);
-    app.sessions.update(&path.session_id, Update::by_caller(false), rule).await?;
+    app.sessions.update(&path.session_id, Update::by(&caller, false), rule).await?;
     tracing::info!(session_id = %path.session_id, "session ended by request");
     Ok(Reply::no_content())
 }

@@ -13,7 +13,8 @@ use super::plan::{After, Plan};
 use super::{ATTEMPTS_MAX, Sessions};
 use crate::app::Failure;
 use crate::app::shield::shield;
-use crate::domain::{Refused, Session, SessionId};
+use crate::auth::Caller;
+use crate::domain::{Platform, PlayerUuid, Refused, Session, SessionId};
 use crate::records::keys::{self, Unique};
 use crate::store::{Batch, CommitError};
 
@@ -25,17 +26,26 @@ pub struct Update {
     /// Whether the session may exceed [`Limits::session_bytes_max`](super::Limits::session_bytes_max). Updates by the
     /// server must not fail because of a limit on callers.
     pub is_unlimited: bool,
+    /// The caller's player and the platform in the player's token. A successful update notes the platform, because the
+    /// player may have joined on another one.
+    pub plays_on: Option<(PlayerUuid, Platform)>,
 }
 
 impl Update {
     /// An update for a caller.
+    pub fn by(caller: &Caller, keeps_alive: bool) -> Self {
+        let plays_on = caller.player().zip(caller.token().platform);
+        Self { keeps_alive, is_unlimited: false, plays_on }
+    }
+
+    /// An update for a caller whose platform the rule notes itself, or does not have to note.
     pub fn by_caller(keeps_alive: bool) -> Self {
-        Self { keeps_alive, is_unlimited: false }
+        Self { keeps_alive, is_unlimited: false, plays_on: None }
     }
 
     /// An update by the server itself, such as a timeout.
     pub fn by_server(keeps_alive: bool) -> Self {
-        Self { keeps_alive, is_unlimited: true }
+        Self { keeps_alive, is_unlimited: true, plays_on: None }
     }
 }
 
@@ -107,7 +117,7 @@ impl Sessions {
 
     /// Like [`update`](Self::update), for a rule that also reads another session. The other session is read while the
     /// lock of the first session is held. Its own lock is not taken: otherwise callers that change the other session
-    /// could delay changes of this one. The change keeps the first session alive.
+    /// could delay changes of this one.
     ///
     /// # Errors
     /// As for [`update`](Self::update). [`Refused::SessionNotFound`] also if the other session does not exist.
@@ -115,6 +125,7 @@ impl Sessions {
         self: &Arc<Self>,
         id: &SessionId,
         other: &SessionId,
+        update: Update,
         mut rule: R,
     ) -> Result<(T, Arc<CachedSession>), Failure>
     where
@@ -128,7 +139,7 @@ impl Sessions {
             for _ in 0..ATTEMPTS_MAX {
                 let beside = sessions.get_latest(&other).await?;
                 let rule = |session: &mut Session| rule(session, &beside.session);
-                if let Some(updated) = sessions.try_update(&id, Update::by_caller(true), rule).await? {
+                if let Some(updated) = sessions.try_update(&id, update, rule).await? {
                     return Ok(updated);
                 }
             }
@@ -149,6 +160,9 @@ impl Sessions {
         let before = self.get_latest(id).await?;
         let mut after = before.session.clone();
         let answer = rule(&mut after)?;
+        if let Some((player, platform)) = update.plays_on {
+            after.note_platform(player, platform);
+        }
 
         let now_ms = self.clock.now_ms();
         let keeps_alive = update.keeps_alive && !after.ended;

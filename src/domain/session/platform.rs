@@ -1,6 +1,7 @@
 //! Platform sessions: the session of a console or store platform that is linked to a session of this server.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -93,6 +94,18 @@ impl Session {
             && !linked.participants.contains(&player)
         {
             linked.participants.push(player);
+        }
+    }
+
+    /// Notes on which platform an active player plays now. A player whose client is not known stays without one.
+    pub fn note_platform(&mut self, player: PlayerUuid, platform: Platform) {
+        let Some(entry) = self.players.get_mut(&player) else { return };
+        let plays_elsewhere = entry.client.as_ref().is_some_and(|client| client.platform != platform);
+        if entry.status.is_active() && plays_elsewhere {
+            // Only now the entry is copied: other versions of the session share it.
+            if let Some(client) = &mut Arc::make_mut(entry).client {
+                client.platform = platform;
+            }
         }
     }
 

@@ -109,3 +109,23 @@ fn the_scout_of_a_platform_is_the_active_player_who_joined_first() {
     let scouts = BTreeMap::from([(Platform::PSN, player(2)), (Platform::Steam, player(3))]);
     assert_eq!(session.platform_scouts(), scouts);
 }
+
+#[test]
+fn the_platform_of_an_active_player_is_noted_anew() {
+    let mut session = session("L1 M2 I3 M4");
+    for number in [1, 2, 3] {
+        set_client(&mut session, number, client(Platform::XboxLive));
+    }
+    let before = session.clone();
+    for (number, platform) in
+        [(1, Platform::XboxLive), (3, Platform::PSN), (4, Platform::PSN), (9, Platform::PSN)]
+    {
+        session.note_platform(player(number), platform);
+        assert_eq!(session, before, "{number}");
+    }
+    assert_eq!(session.platform_scouts(), [(Platform::XboxLive, player(1))].into());
+    session.note_platform(player(1), Platform::PSN);
+    let expected = [(Platform::PSN, player(1)), (Platform::XboxLive, player(2))];
+    assert_eq!(session.platform_scouts(), expected.into());
+    assert_eq!(session.entry(player(1)).unwrap().client, Some(client(Platform::PSN)));
+}

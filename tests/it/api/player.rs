@@ -7,7 +7,7 @@ use rallypoint::domain::Platform;
 use rallypoint::domain::client::VersionCheck;
 use serde_json::{Value, json};
 
-use crate::harness::{Client, Server, joining};
+use crate::harness::{Client, Server, grant, joining, player_permissions};
 
 async fn join_with(client: &Client, session: &str, change: &Value) -> crate::harness::Reply {
     let mut body = joining();
@@ -248,4 +248,39 @@ async fn a_swap_names_exactly_two_players() {
         alice.post(&path, &json!({ "players": few_or_many })).await.invalid(&[(players.clone(), kind)]);
     }
     alice.post(&path, &json!({ "players": [alice.player, alice.player] })).await.expect(403);
+}
+
+#[tokio::test]
+async fn a_player_who_goes_on_from_another_platform_is_noted_there_with_the_next_change() {
+    let server = Server::new();
+    let (alice, bob) = (server.player(), server.player());
+    let game = alice.creates("game").await;
+    bob.joins(&game).await.expect(200);
+    let token = |platform| server.token(&grant(Some(alice.player), platform, &player_permissions()));
+    let on_psn = Client { player: alice.player, ..server.bearer(token(Some(Platform::PSN))) };
+    let platforms = async || {
+        let seen = bob.session(&game).await.expect(200).body;
+        let platform = bob.sees(&game, &alice).await["client_settings"]["platform"].clone();
+        (platform, seen["platform_scouts"].as_object().unwrap().keys().cloned().collect::<Vec<_>>())
+    };
+    // A read notes nothing.
+    on_psn.session(&game).await.expect(200);
+    assert_eq!(platforms().await, (json!("XboxLive"), vec!["XboxLive".to_owned()]));
+    let before = bob.session(&game).await.etag();
+    // Neither does a refused change, nor one by a token without a platform.
+    on_psn.moves(&game, &alice, 7).await.refused(404, "team_not_found");
+    server.bearer(token(None)).promotes(&game, &alice).await.expect(200);
+    assert_eq!(bob.session(&game).await.etag(), before);
+
+    // A change that changes nothing else is enough.
+    let changed = on_psn.promotes(&game, &alice).await.expect(200);
+    on_psn.reads_etag_of(&game, &changed).await;
+    let scouts = vec!["PSN".to_owned(), "XboxLive".to_owned()];
+    assert_eq!(platforms().await, (json!("PSN"), scouts.clone()));
+    let party = alice.creates("party").await;
+    let invite = format!("/v1/session/{game}/invited-session/{party}:invite");
+    alice.post(&invite, &json!({})).await.expect(200);
+    assert_eq!(platforms().await, (json!("XboxLive"), vec!["XboxLive".to_owned()]));
+    on_psn.delete(&format!("/v1/session/{game}/kicked-session/{party}")).await.expect(204);
+    assert_eq!(platforms().await, (json!("PSN"), scouts));
 }

@@ -87,6 +87,15 @@ impl Model {
     /// Applies a step to the model; returns the expected answer.
     pub fn apply(&mut self, resolved: &ResolvedStep<'_>) -> ExpectedAnswer {
         let (caller, name) = (resolved.caller, resolved.session);
+        let notes_platform = !matches!(
+            resolved.step,
+            Step::Create { .. }
+                | Step::Join { .. }
+                | Step::JoinThrough { .. }
+                | Step::LeaveThrough { .. }
+                | Step::ReportHealth { .. }
+        );
+        self.noted = caller.player.filter(|_| notes_platform);
         match resolved.step {
             Step::Wait { .. } => unreachable!("waiting is not a request"),
             Step::Create { .. } | Step::Join { .. } | Step::JoinThrough { .. } => self.join_step(resolved),

@@ -138,6 +138,7 @@ impl Model {
         }
         let invited_players = invite_all(&mut invited, &players, &invite, self.now_s)?;
         self.check_invites(&invited_players, &invited.id, invite.inviter)?;
+        self.note_platform(&mut invited);
         invited.used_s = self.now_s;
         self.put(invited);
         let session = self.session(name)?;

@@ -190,11 +190,13 @@ pub struct Model {
     pub player_ids: BTreeMap<i64, usize>,
     /// The number of the last listing.
     pub listings: u64,
+    /// The caller of the step, if the step notes the platform in the caller's token.
+    pub noted: Option<usize>,
 }
 
 impl Model {
     pub fn new(setup: Setup, now_s: i64) -> Self {
-        Self { setup, now_s, sessions: Vec::new(), player_ids: BTreeMap::new(), listings: 0 }
+        Self { setup, now_s, sessions: Vec::new(), player_ids: BTreeMap::new(), listings: 0, noted: None }
     }
 
     /// A session by its id, or by its short code in any case.
@@ -226,9 +228,21 @@ impl Model {
     ) -> Result<T, Refusal> {
         let mut changed = self.session(name)?.clone();
         let answer = rule(&mut changed, &self.setup, self.now_s)?;
+        self.note_platform(&mut changed);
         changed.used_s = self.now_s;
         self.put(changed);
         Ok(answer)
+    }
+
+    /// An active player who changes a session plays on the platform in the token from now on.
+    pub fn note_platform(&self, changed: &mut Session) {
+        let Some(player) = self.noted else { return };
+        let platform = self.setup.players[player].platform;
+        let entry = changed.entry_mut(player).filter(|entry| entry.is_active());
+        let client = entry.and_then(|entry| entry.client.as_mut());
+        if let (Some(client), Some(platform)) = (client, platform) {
+            client.platform = platform.name();
+        }
     }
 
     /// Stores the new state of a session. An ended session is removed.
