@@ -2,6 +2,13 @@
 
 use bytes::Bytes;
 
+use std::sync::Condvar;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::commit_thread::COUNTER_BITS;
 use super::*;
 
 /// The state that a test shares with its engine.
@@ -15,12 +22,40 @@ struct Controls {
     /// Notified when a durable write begins.
     reached_gate: tokio::sync::Notify,
     epochs: AtomicU64,
+    /// Whether durable writes panic.
+    panics: AtomicBool,
+    /// Whether the engine's own background work has failed.
+    has_failed: AtomicBool,
+    /// Reads of [`SLOW`] that wait for the disk; `None` after the disk has answered.
+    slow_reads: Mutex<Option<u32>>,
+    slow_reads_changed: Condvar,
+}
+
+/// A key whose read waits for the disk.
+const SLOW: &[u8] = b"slow";
+/// A key whose value is damaged.
+const DAMAGED: &[u8] = b"damaged";
+
+impl Controls {
+    fn wait_for_the_disk(&self) {
+        let mut reads = self.slow_reads.lock().unwrap();
+        if let Some(reads) = &mut *reads {
+            *reads += 1;
+        }
+        self.slow_reads_changed.notify_all();
+        drop(self.slow_reads_changed.wait_while(reads, |reads| reads.is_some()).unwrap());
+    }
 }
 
 struct ControlledEngine(Arc<Controls>);
 
 impl Engine for ControlledEngine {
     fn get(&self, key: &[u8]) -> Result<Option<Entry>, StoreError> {
+        match key {
+            SLOW => self.0.wait_for_the_disk(),
+            DAMAGED => return Err(StoreError::Corrupt("a checksum is wrong".into())),
+            _ => {}
+        }
         Ok(self.0.values.lock().unwrap().get(key).cloned())
     }
 
@@ -31,6 +66,7 @@ impl Engine for ControlledEngine {
     fn apply(&self, writes: Writes) -> Result<(), StoreError> {
         self.0.reached_gate.notify_one();
         drop(self.0.gate.lock().unwrap());
+        assert!(!self.0.panics.load(Ordering::Acquire), "a test asked for this panic");
         match &mut *self.0.healthy_writes.lock().unwrap() {
             Some(0) => return Err(StoreError::Failed("the disk is gone".into())),
             Some(left) => *left -= 1,
@@ -50,14 +86,25 @@ impl Engine for ControlledEngine {
         Ok(self.0.epochs.fetch_add(1, Ordering::AcqRel) + 1)
     }
 
+    fn check(&self) -> Result<(), StoreError> {
+        match self.0.has_failed.load(Ordering::Acquire) {
+            true => Err(StoreError::Failed("background work has failed".into())),
+            false => Ok(()),
+        }
+    }
+
     fn flush(&self) -> Result<(), StoreError> {
         Ok(())
     }
 }
 
 fn start() -> (GroupCommit<ControlledEngine>, Arc<Controls>) {
-    let controls = Arc::<Controls>::default();
-    (GroupCommit::start(ControlledEngine(Arc::clone(&controls))).unwrap(), controls)
+    start_at(Clock::System)
+}
+
+fn start_at(clock: Clock) -> (GroupCommit<ControlledEngine>, Arc<Controls>) {
+    let controls = Arc::new(Controls { slow_reads: Mutex::new(Some(0)), ..Controls::default() });
+    (GroupCommit::start_at(ControlledEngine(Arc::clone(&controls)), clock).unwrap(), controls)
 }
 
 /// Queues a commit without waiting for its outcome.
@@ -76,7 +123,7 @@ async fn commits_that_wait_share_one_durable_write() {
     let winner = enqueue(&store, Batch::default().expect_absent("key").put("key", "1"));
     let loser = enqueue(&store, Batch::default().expect_absent("key").put("key", "2"));
     let other = enqueue(&store, Batch::default().put("other", "3"));
-    assert_eq!(store.stats().queue_depth, 3);
+    assert_eq!(store.stats().queue_depth, 4, "three in the queue, and one in the durable write");
     drop(gate);
 
     assert!(first.await.unwrap().is_ok());
@@ -191,4 +238,85 @@ fn a_new_epoch_begins_after_the_last_counter() {
     assert_eq!(next, Version(2 << COUNTER_BITS));
     engine.0.epochs.store(1 << (u64::BITS - COUNTER_BITS), Ordering::Release);
     assert!(Versions::start(&engine).is_err());
+}
+
+#[tokio::test]
+#[allow(clippy::await_holding_lock, reason = "only the commit thread takes this lock, no task does")]
+async fn a_durable_write_that_does_not_end_is_a_fault_until_it_ends() {
+    let clock = Clock::manual(Timestamp::UNIX_EPOCH);
+    let (store, controls) = start_at(clock.clone());
+    let gate = controls.gate.lock().unwrap();
+    let commit = enqueue(&store, Batch::default().put("key", "1"));
+    controls.reached_gate.notified().await;
+    clock.advance(Duration::from_millis(4_999));
+    assert_eq!(store.check_writable(), Ok(()));
+    clock.advance(Duration::from_millis(1));
+    let fault = store.check_writable().unwrap_err().to_string();
+    assert!(fault.contains("a durable write has taken 5 s so far"), "{fault}");
+    drop(gate);
+    assert!(commit.await.unwrap().is_ok());
+    assert_eq!(store.check_writable(), Ok(()));
+    // No time counts while there is nothing to write.
+    clock.advance(Duration::from_secs(60));
+    assert_eq!(store.check_writable(), Ok(()));
+}
+
+#[tokio::test]
+async fn a_panic_of_the_commit_thread_is_a_fault() {
+    let (store, controls) = start();
+    controls.panics.store(true, Ordering::Release);
+    store.commit(Batch::default().put("key", "1")).await.unwrap_err();
+    // Waits until the thread has ended.
+    store.close().await.unwrap_err();
+    let fault = store.check_writable().unwrap_err().to_string();
+    assert!(fault.contains("the commit thread has stopped"), "{fault}");
+}
+
+#[tokio::test]
+async fn a_failure_of_the_engine_is_a_fault_before_a_commit_finds_it() {
+    let (store, controls) = start();
+    let engine = ControlledEngine(Arc::clone(&controls));
+    health::check_engine(&store.inner.health, &engine);
+    assert_eq!(store.check_writable(), Ok(()));
+    controls.has_failed.store(true, Ordering::Release);
+    health::check_engine(&store.inner.health, &engine);
+    assert_eq!(store.check_writable(), Err(StoreError::Failed("background work has failed".into())));
+    store.commit(Batch::default().put("key", "1")).await.unwrap_err();
+}
+
+#[tokio::test]
+async fn a_damaged_value_is_a_fault_and_other_values_can_be_used() {
+    let (store, _) = start();
+    store.commit(Batch::default().put("key", "1")).await.unwrap();
+    assert_eq!(store.check_writable(), Ok(()));
+    store.get(DAMAGED).await.unwrap_err();
+    assert!(matches!(store.check_writable(), Err(StoreError::Corrupt(_))));
+    store.commit(Batch::default().put("key", "2")).await.unwrap();
+    assert_eq!(store.get(b"key").await.unwrap().unwrap().value, "2");
+}
+
+/// More reads than workers wait for the disk. If reads blocked the workers, the last ones would not begin.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn reads_that_wait_for_the_disk_leave_workers_to_others() {
+    const READS: u32 = 6;
+    let (store, controls) = start();
+    let reads: Vec<_> = (0..READS)
+        .map(|_| {
+            let store = store.clone();
+            tokio::spawn(async move { store.get(SLOW).await })
+        })
+        .collect();
+    let waiting = Arc::clone(&controls);
+    let all_wait = tokio::task::spawn_blocking(move || {
+        let reads = waiting.slow_reads.lock().unwrap();
+        drop(waiting.slow_reads_changed.wait_while(reads, |reads| *reads != Some(READS)).unwrap());
+    });
+    all_wait.await.unwrap();
+    let other = tokio::spawn(async move { store.commit(Batch::default().put("key", "1")).await });
+    other.await.unwrap().unwrap();
+    *controls.slow_reads.lock().unwrap() = None;
+    controls.slow_reads_changed.notify_all();
+    for read in reads {
+        assert_eq!(read.await.unwrap(), Ok(None));
+    }
 }

@@ -316,6 +316,18 @@ impl Engine for Fjall {
         Ok(epoch)
     }
 
+    /// The engine refuses writes after a failure of its background work, which the next commit would find out.
+    fn check(&self) -> Result<(), StoreError> {
+        self.db.persist(PersistMode::Buffer).map_err(|error| match error {
+            fjall::Error::Poisoned => StoreError::Failed(
+                "background work of the storage engine has failed: see its error in the log, check the disk, then \
+                 restart the server"
+                    .into(),
+            ),
+            error => store_error(error),
+        })
+    }
+
     fn flush(&self) -> Result<(), StoreError> {
         self.db.persist(PersistMode::SyncAll).map_err(store_error)?;
         self.acknowledged.sync().map_err(|error| StoreError::Failed(error.to_string()))

@@ -187,6 +187,8 @@ async fn opens_or_refuses(dir: &TempDir, states: &[State], context: &str) -> Res
     let refused = match open(dir.path()) {
         Ok(store) => {
             let read = contents(&store).await;
+            let is_shown = store.check_writable().is_err();
+            assert_eq!(is_shown, read.is_err(), "{context}: /ready shows damage that a read finds");
             store.close().await.unwrap();
             match read {
                 Ok(read) => {
