@@ -55,7 +55,7 @@ pub struct Token {
 /// Why a token was refused. The caller may see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TokenError {
-    /// The token is longer than [`TOKEN_BYTES_MAX`].
+    /// The token is longer than the server reads.
     TooLong,
     /// The token is not a signed JWT.
     Malformed,
@@ -154,7 +154,8 @@ pub struct Verifier {
     settings: TokenSettings,
     clock: Clock,
     verified: Cache<Box<[u8]>, Arc<Token>, ByLength>,
-    /// Refusals by the SHA-256 of the token, so that a client that repeats its request costs no further signature check.
+    /// Refusals by the SHA-256 of the token, so that a client that repeats its request costs no further signature
+    /// check.
     refused: Cache<[u8; 32], Refusal>,
     /// When the last warning of an implausible expiry time was logged, in ms since the epoch.
     warned_ms: AtomicI64,

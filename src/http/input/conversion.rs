@@ -71,8 +71,8 @@ pub fn as_boolean(value: &Value) -> Option<bool> {
     }
 }
 
-/// Prepares valid JSON for a parser that reads every integer beyond 64 bits, and -0, as a float: it could not be printed
-/// as it was written. Such integers become texts, which convert to the same values, and -0 becomes 0.
+/// Prepares valid JSON for a parser that reads every integer beyond 64 bits, and -0, as a float: it could not be
+/// printed as it was written. Such integers become texts, which convert to the same values, and -0 becomes 0.
 pub fn keep_integers(json: &[u8]) -> Cow<'_, [u8]> {
     let mut kept = Vec::new();
     let (mut done, mut at) = (0, 0);

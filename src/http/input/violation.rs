@@ -140,8 +140,8 @@ impl ViolationKind {
     }
 }
 
-/// Parses an integer, perhaps with single underscores between digits, as Python does. One that does not fit into 64 bits
-/// becomes the nearest that does.
+/// Parses an integer, perhaps with single underscores between digits, as Python does. One that does not fit into 64
+/// bits becomes the nearest that does.
 pub fn parse_integer(text: &str) -> Option<i64> {
     let text = text.trim();
     let is_between_digits = |(at, _): (usize, &str)| {
