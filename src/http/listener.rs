@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::connection::{self, ConnectionState, Handler, LingeringStream};
+use super::reply::{CACHE_CONTROL, CONTENT_TYPE_OPTIONS};
 use crate::telemetry::Metrics;
 
 /// Time that a connection has to send its first request after the server began to stop.
@@ -159,6 +160,8 @@ fn too_many_connections() -> Response<Full<Bytes>> {
     let headers = response.headers_mut();
     headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::CACHE_CONTROL, CACHE_CONTROL);
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, CONTENT_TYPE_OPTIONS);
     response
 }
 

@@ -92,7 +92,10 @@ impl Handler for Echo {
         let path = request.path.filter(|path| is_fast(path));
         let (Some(path), Some("GET")) = (path, request.method) else { return false };
         let text = format!("GET {path} ");
-        let head = format!("HTTP/1.1 200 OK\r\ndate: {DATE}\r\ncontent-length: {}\r\n\r\n", text.len());
+        let head = format!(
+            "HTTP/1.1 200 OK\r\ndate: {DATE}\r\nx-content-type-options: nosniff\r\ncontent-length: {}\r\n\r\n",
+            text.len()
+        );
         response.extend([head.as_bytes(), text.as_bytes()].concat());
         true
     }

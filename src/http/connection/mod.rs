@@ -82,6 +82,7 @@ pub(super) use self::state::ConnectionState;
 use self::state::InFlightGuard;
 use self::stream::FastPathStream;
 use self::timer::ConnectionTimer;
+use super::reply::CONTENT_TYPE_OPTIONS;
 
 /// Largest head of a request that is read, in bytes. A head above the API's own limits and below this one gets an error
 /// with a code and a text; a larger one gets a bare 431, and the connection is closed.
@@ -147,9 +148,10 @@ pub(super) fn serve_connection(
             }
             None => Either::Right(handler.handle(Request::from_parts(head, body), peer)),
         };
-        response
-            .then(|response| after_the_body(response, unread))
-            .map(|response| Ok::<_, Infallible>(response.map(|body| ResponseBody::new(body, in_flight))))
+        response.then(|response| after_the_body(response, unread)).map(|mut response| {
+            response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, CONTENT_TYPE_OPTIONS);
+            Ok::<_, Infallible>(response.map(|body| ResponseBody::new(body, in_flight)))
+        })
     });
     http1::Builder::new()
         .timer(timer)

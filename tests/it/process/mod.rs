@@ -4,6 +4,8 @@
 mod commands;
 /// The clients in `examples/` against a running server.
 mod examples;
+/// Headers for browsers and caches.
+mod headers;
 /// `rallypoint serve`: output, signals, files.
 mod serve;
 /// `rallypoint session`.
