@@ -24,6 +24,12 @@ pub enum Error {
     /// The token is not valid; the text says why.
     #[error("the token was refused: {0}")]
     TokenInvalid(String),
+    /// Another site may have sent this change, with the token that the browser keeps in the cookie.
+    #[error(
+        "with the token in the cookie, a browser may change something only from this server's own origin or one in \
+         cors_origins; send the token in the Authorization header"
+    )]
+    CrossSite,
     /// The token grants none of these permissions, each of which would be sufficient.
     #[error("the token does not grant the permission that this operation needs: any of {0}")]
     PermissionDenied(Enough),
@@ -135,6 +141,7 @@ impl Error {
 
             Self::TokenMissing => (S::FORBIDDEN, "token_missing"),
             Self::TokenInvalid(_) => (S::FORBIDDEN, "token_invalid"),
+            Self::CrossSite => (S::FORBIDDEN, "cross_site"),
             Self::PermissionDenied(_) => (S::FORBIDDEN, "permission_denied"),
             Self::PlayerRequired => (S::FORBIDDEN, "player_required"),
             Self::Refused(refused) => refused_parts(refused),

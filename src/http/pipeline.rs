@@ -20,6 +20,7 @@ use matchit::{Match, MatchError};
 use super::error::Error;
 use super::input::client_address::client_address;
 use super::input::credentials;
+use super::input::cross_site;
 use super::input::headers::Headers;
 use super::input::params::{EMPTY_SEGMENT, RawParams};
 use super::input::short_code;
@@ -71,6 +72,9 @@ pub struct PipelineSettings {
     pub cookie: String,
     /// Proxies whose `X-Forwarded-For` header is trusted.
     pub trusted_proxies: Vec<IpAddr>,
+    /// Origins whose pages may change something with the token in the cookie, as browsers spell them. `*` does not
+    /// count.
+    pub cors_origins: Vec<String>,
 }
 
 /// The request pipeline of all surfaces: a function from requests to responses. It knows no sockets.
@@ -347,6 +351,9 @@ impl Pipeline {
         let token = credentials::token(&parts.headers, &self.settings.cookie)?;
         let token =
             self.app.verifier.verify(token).map_err(|error| Error::TokenInvalid(error.to_string()))?;
+        if !is_read(&parts.method) && credentials::is_in_cookie(&parts.headers) {
+            cross_site::check(&parts.headers, &self.settings.cors_origins)?;
+        }
         let caller = operation.policy.admit(token)?;
         let body = if operation.has_body { self.read_body(body).await? } else { Bytes::new() };
         let client_key = caller.player().map_or(ClientKey::Address(raw_params.client), ClientKey::Player);

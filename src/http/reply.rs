@@ -14,8 +14,6 @@ use crate::document::Document;
 /// `Cache-Control` of every answer of the API. An answer is for its caller alone, so that shared caches must not keep
 /// it; a browser must ask again, with the ETag, before it uses its copy.
 pub const CACHE_CONTROL: HeaderValue = HeaderValue::from_static("private, no-cache");
-/// `X-Content-Type-Options` of every answer of every listener: browsers must not guess another type than the given one.
-pub const CONTENT_TYPE_OPTIONS: HeaderValue = HeaderValue::from_static("nosniff");
 
 /// An answer to a request, before it is adapted to the request's method and `If-None-Match`.
 #[derive(Clone, Debug)]
@@ -50,7 +48,6 @@ impl From<Answer> for Response<Full<Bytes>> {
         *response.headers_mut() = answer.headers;
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         response.headers_mut().insert(header::CACHE_CONTROL, CACHE_CONTROL);
-        response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, CONTENT_TYPE_OPTIONS);
         response
     }
 }

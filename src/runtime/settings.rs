@@ -75,6 +75,7 @@ pub fn pipeline_settings(config: &Config) -> PipelineSettings {
         limits: request_limits(&config.http),
         cookie: config.auth.cookie.clone(),
         trusted_proxies: config.http.trusted_proxies.clone(),
+        cors_origins: config.http.cors_origins.clone(),
     }
 }
 

@@ -5,7 +5,7 @@
 //! alone can close the connection without a response. The stream gives hyper such a head in one piece, and hyper then
 //! sends a 400 before it closes.
 
-use http::{HeaderValue, StatusCode, header};
+use http::{StatusCode, header};
 use http_body_util::BodyExt as _;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};

@@ -82,13 +82,15 @@ pub(super) use self::state::ConnectionState;
 use self::state::InFlightGuard;
 use self::stream::FastPathStream;
 use self::timer::ConnectionTimer;
-use super::reply::CONTENT_TYPE_OPTIONS;
 
 /// Largest head of a request that is read, in bytes. A head above the API's own limits and below this one gets an error
 /// with a code and a text; a larger one gets a bare 431, and the connection is closed.
 pub const HEAD_BYTES_MAX: usize = 128 * 1024;
 /// Most headers of a request. It equals hyper's default: setting it explicitly costs an allocation for each request.
 pub const HEADERS_MAX: usize = 100;
+/// `X-Content-Type-Options` of every answer: browsers must not guess another type than that of `Content-Type`. The
+/// connection adds it, so that no handler can leave it out. A response of [`Handler::fast_path`] has it already.
+pub const CONTENT_TYPE_OPTIONS: HeaderValue = HeaderValue::from_static("nosniff");
 
 const CLOSE: HeaderValue = HeaderValue::from_static("close");
 

@@ -17,6 +17,11 @@ pub fn token<'a>(headers: &'a (impl Headers + ?Sized), cookie: &str) -> Result<&
     token.filter(|token| !token.is_empty()).ok_or(Error::TokenMissing)
 }
 
+/// Whether [`token`] looks for the token in the cookie.
+pub fn is_in_cookie(headers: &(impl Headers + ?Sized)) -> bool {
+    headers.values(header::AUTHORIZATION).next().and_then(bearer).is_none()
+}
+
 /// The token of an `Authorization` header, if its scheme is `Bearer`.
 fn bearer(value: &[u8]) -> Option<&[u8]> {
     let end = value.iter().position(|byte| *byte == b' ').unwrap_or(value.len());

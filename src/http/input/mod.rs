@@ -4,6 +4,7 @@ pub mod body;
 pub mod client_address;
 pub mod conversion;
 pub mod credentials;
+pub mod cross_site;
 pub mod headers;
 pub mod param_types;
 pub mod params;

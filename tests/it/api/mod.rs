@@ -8,6 +8,8 @@ mod config;
 mod conversion;
 /// CORS: which web pages of other origins may call.
 mod cors;
+/// Cross-site request forgery with the token in the cookie.
+mod cross_site;
 /// The team of a player who joins without asking for one.
 mod default_team;
 /// The deprecated operations that published clients still use.

@@ -49,7 +49,8 @@ async fn server(fast_path: &str) -> (TempDir, Server, Connection) {
     command.env("RALLYPOINT_HTTP__FAST_PATH", fast_path);
     let server = Server::spawn(command).await;
     let data_dir = dir.path().to_str().unwrap();
-    let token = run(rallypoint(&["token", "--player", PLAYER, "--data-dir", data_dir])).await.expect(0).stdout;
+    let token =
+        run(rallypoint(&["token", "--player", PLAYER, "--data-dir", data_dir])).await.expect(0).stdout;
     let connection = Connection::open(server.address, Some(token.trim_end())).await.unwrap();
     (dir, server, connection)
 }
@@ -67,7 +68,8 @@ async fn answers_of_the_api_are_private_and_of_their_own_type() {
             [("?", "\"none\"", 200), ("", "\"none\"", 200), ("?", &*etag, 304), ("", &*etag, 304)]
         {
             let path = format!("{session}{query}");
-            let reply = send(&mut player, Method::GET, &path, &[("if-none-match", known)]).await.expect(status);
+            let reply =
+                send(&mut player, Method::GET, &path, &[("if-none-match", known)]).await.expect(status);
             check_api(&reply);
             assert_eq!(reply.etag(), etag);
         }
