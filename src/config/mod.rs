@@ -60,6 +60,9 @@ pub struct Config {
     /// The sources of this configuration.
     #[serde(skip)]
     pub sources: Sources,
+    /// The text of the file that was read; empty if there is none.
+    #[serde(skip)]
+    pub text: String,
 }
 
 /// Why a configuration was rejected: file, line, setting and allowed values, as far as they are known.
@@ -100,6 +103,7 @@ impl Default for Config {
             instance_templates: BTreeMap::new(),
             templates,
             sources: Sources::default(),
+            text: String::new(),
         }
     }
 }
@@ -117,7 +121,7 @@ impl Config {
         let (text, origin) = (sources.read()?, sources.origin());
         let config = Self::parse(&text, &origin, &sources.overrides)?;
         check(&config).map_err(|problem| problem.located(&text, &origin, &sources.overrides))?;
-        Ok(Self { sources: sources.clone(), ..config })
+        Ok(Self { sources: sources.clone(), text, ..config })
     }
 
     /// Applies the text of a file to the defaults, then the overrides. `origin` is the name of the file in errors. Then
@@ -156,11 +160,8 @@ impl Config {
     /// # Errors
     /// If the API would listen beyond loopback without keys under `[auth]`.
     pub fn check_exposure(&self) -> Result<(), ConfigError> {
-        let located = |problem: Problem| match self.sources.read() {
-            Ok(text) => problem.located(&text, &self.sources.origin(), &self.sources.overrides),
-            Err(error) => error,
-        };
-        check::check_exposure(self).map_err(located)
+        check::check_exposure(self)
+            .map_err(|problem| problem.located(&self.text, &self.sources.origin(), &self.sources.overrides))
     }
 
     /// Values that are allowed, but with which published clients or proxies have trouble: a sentence for each, with the
@@ -173,13 +174,27 @@ impl Config {
 impl Sources {
     fn read(&self) -> Result<String, ConfigError> {
         let Some(path) = &self.file else { return Ok(String::new()) };
-        std::fs::read_to_string(path).map_err(|error| ConfigError::Unreadable { path: path.clone(), error })
+        let read = std::fs::read(path);
+        let bytes = read.map_err(|error| ConfigError::Unreadable { path: path.clone(), error })?;
+        String::from_utf8(bytes).map_err(|error| {
+            let message = not_utf8(error.as_bytes(), error.utf8_error().valid_up_to());
+            ConfigError::Wrong { origin: self.origin(), message }
+        })
     }
 
     /// The name of the file in errors.
     fn origin(&self) -> String {
         self.file.as_ref().map_or_else(|| "configuration".into(), |path| path.display().to_string())
     }
+}
+
+/// Describes the byte at which a file stops being UTF-8, with its line and column. Columns count characters.
+fn not_utf8(bytes: &[u8], at: usize) -> String {
+    let before = String::from_utf8_lossy(&bytes[..at]);
+    let line = before.matches('\n').count() + 1;
+    let column = before.rsplit('\n').next().map_or(0, |rest| rest.chars().count()) + 1;
+    let byte = bytes.get(at).copied().unwrap_or_default();
+    format!("line {line}, column {column}: the byte 0x{byte:02X} is not UTF-8; save the file as UTF-8")
 }
 
 /// An error of the TOML parser, without the names of Rust types.

@@ -1,18 +1,18 @@
 //! Reloads templates, regions and instance templates while the server runs: on SIGHUP, or when the configuration file
 //! changes. An invalid file changes nothing; the log has the error.
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
-use crate::config::{ConfigError, Sources};
+use crate::config::{Config, ConfigError, Sources};
 use crate::runtime::settings::{catalog, load_config, log_warnings};
 
-/// How often the modification time of the file is checked.
+/// How often the file is compared with what was read from it last.
 const CHECK_EVERY: Duration = Duration::from_secs(2);
 
 /// Reads the configuration again and replaces templates, regions and instance templates. Existing sessions keep their
@@ -27,13 +27,16 @@ pub fn reload(app: &App, sources: &Sources) -> Result<(), ConfigError> {
     Ok(())
 }
 
-/// Reloads on SIGHUP and when the file changes, until `stop` is cancelled.
-pub async fn reload_forever(app: Arc<App>, sources: Sources, stop: CancellationToken) {
+/// Reloads on SIGHUP and when the content of the file is no longer that of `loaded`, until `stop` is cancelled. The
+/// content alone tells a change: a file that takes the place of another one, as by a symbolic link, can have the same
+/// time and size.
+pub async fn reload_forever(app: Arc<App>, loaded: Config, stop: CancellationToken) {
+    let Config { sources, text, .. } = loaded;
     let mut hangup = match signal(SignalKind::hangup()) {
         Ok(hangup) => hangup,
         Err(error) => return tracing::error!(%error, "cannot listen for SIGHUP; templates are not reloaded"),
     };
-    let mut loaded_version = sources.file.as_deref().and_then(modified_at);
+    let mut last_content = Some(text.into_bytes());
     loop {
         let is_requested = tokio::select! {
             () = stop.cancelled() => return,
@@ -46,11 +49,11 @@ pub async fn reload_forever(app: Arc<App>, sources: Sources, stop: CancellationT
             }
             continue;
         };
-        let now = modified_at(file);
-        if !is_requested && now == loaded_version {
+        let content = content_of(file.clone()).await;
+        if !is_requested && content == last_content {
             continue;
         }
-        loaded_version = now;
+        last_content = content;
         match reload(&app, &sources) {
             Ok(()) => tracing::info!(
                 file = %file.display(),
@@ -63,6 +66,8 @@ pub async fn reload_forever(app: Arc<App>, sources: Sources, stop: CancellationT
     }
 }
 
-fn modified_at(file: &Path) -> Option<SystemTime> {
-    std::fs::metadata(file).and_then(|metadata| metadata.modified()).ok()
+/// The content of a file; `None` if it cannot be read.
+async fn content_of(file: PathBuf) -> Option<Vec<u8>> {
+    let read = tokio::task::spawn_blocking(move || std::fs::read(file).ok());
+    read.await.ok().flatten()
 }

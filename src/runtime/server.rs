@@ -191,7 +191,7 @@ fn start_background_tasks(
         tasks.spawn(|stop| refresh_forever(ring, source, every, stop));
     }
     let reloaded = Arc::clone(&app);
-    tasks.spawn(|stop| reload::reload_forever(reloaded, config.sources.clone(), stop));
+    tasks.spawn(|stop| reload::reload_forever(reloaded, config.clone(), stop));
     let every = Duration::from_millis(config.jobs.every_ms.max(1));
     tasks.spawn(|stop| jobs::run(app, every, stop));
 }

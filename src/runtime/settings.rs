@@ -182,7 +182,7 @@ mod tests {
 
     /// Loads a file with this text, and these environment variables. The error has "FILE" instead of the path of the
     /// file.
-    fn load(text: &str, env: &[(&str, &str)]) -> Result<Config, String> {
+    fn load(text: impl AsRef<[u8]>, env: &[(&str, &str)]) -> Result<Config, String> {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(&file, text).unwrap();
         let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
@@ -209,6 +209,19 @@ mod tests {
             ["https://keys.example/jwks", "http://localhost:1/jwks", "http://[::1]:1/", "http://127.0.0.1"]
         {
             load(&format!("[auth]\njwks_url = {url:?}"), &[]).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_byte_that_is_not_utf8_has_a_line_and_a_column() {
+        for (bytes, expected) in [
+            (&b"\xE9"[..], "line 1, column 1: the byte 0xE9"),
+            (b"[http]\n# caf\xE9\n", "line 2, column 6: the byte 0xE9"),
+            (b"# \xC3\xA9\n# \xC3\xA9 \xFF", "line 2, column 5: the byte 0xFF"),
+            (b"[http]\r\n\r\n#\xC3", "line 3, column 2: the byte 0xC3"),
+        ] {
+            let message = load(bytes, &[]).unwrap_err();
+            assert_eq!(message, format!("FILE: {expected} is not UTF-8; save the file as UTF-8"));
         }
     }
 

@@ -40,6 +40,8 @@ mod published;
 mod races;
 /// Refusals reach clients that write a whole request before they read.
 mod refusals;
+/// A changed configuration file is read again.
+mod reload;
 /// Templates that a new configuration does not have are served while sessions use them.
 mod retired_templates;
 /// Every store backend passes the conformance suite.
