@@ -3,6 +3,7 @@
 mod check;
 mod cors_origin;
 mod log_filter;
+mod proxy;
 mod sections;
 mod sources;
 mod warnings;
@@ -259,7 +260,7 @@ mod tests {
         )
         .unwrap();
         assert_eq!((config.http.listen.port(), config.sessions.idle_s), (2, 5));
-        assert_eq!(config.http.trusted_proxies, ["10.0.0.1".parse::<std::net::IpAddr>().unwrap()]);
+        assert_eq!(config.http.trusted_proxies, ["10.0.0.1/32".parse().unwrap()]);
         let bounded = [("RALLYPOINT_POSTGRES__READ_CONSISTENCY", "{ bounded_ms = 250 }")];
         let postgres = parse("", &bounded).unwrap().postgres;
         assert_eq!(postgres.read_consistency, ReadConsistency::BoundedMs(250));
@@ -331,9 +332,8 @@ mod tests {
             assert!(message.contains("my.toml") && message.contains("line 2"), "{message}");
             assert!(message.contains(&format!("{value:?} {allowed}")), "{message}");
         }
-        let message = parse("[http]\ntrusted_proxies = [\"10.0.0.1\", \"10.0.0.0/8\"]", &[]).unwrap_err();
-        let expected = "\"10.0.0.0/8\" is not an IP address, as in 10.0.0.1; networks are not supported: list \
-                        each address";
+        let message = parse("[http]\ntrusted_proxies = [\"10.0.0.1\", \"10.0.0.1/8\"]", &[]).unwrap_err();
+        let expected = "\"10.0.0.1/8\" is an address in a network: use 10.0.0.0/8 or 10.0.0.1";
         assert!(message.contains("line 2") && message.contains(expected), "{message}");
         let message = parse("[store]\ndata_dir = \"\"", &[]).unwrap_err();
         assert_eq!(

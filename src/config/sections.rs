@@ -1,15 +1,17 @@
 //! The sections of the configuration. `config.default.toml` describes each setting; a test compares the two.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use ipnet::IpNet;
 use serde::de::{Deserializer, Error as _};
 use serde::{Deserialize, Serialize};
 
 use super::cors_origin::check_cors_origin;
 use super::log_filter::check_log_filter;
+use super::proxy::parse_proxy;
 use crate::domain::client::VersionCheck;
 use crate::domain::limits;
 
@@ -112,7 +114,7 @@ pub struct HttpSection {
     pub leave_delay_s: u64,
     pub fast_path: bool,
     #[serde(deserialize_with = "proxies")]
-    pub trusted_proxies: Vec<IpAddr>,
+    pub trusted_proxies: Vec<IpNet>,
     #[serde(deserialize_with = "origins")]
     pub cors_origins: Vec<String>,
 }
@@ -155,15 +157,9 @@ fn address<'de, D: Deserializer<'de>>(from: D) -> Result<SocketAddr, D::Error> {
     parse_address(&String::deserialize(from)?).map_err(D::Error::custom)
 }
 
-fn proxies<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<IpAddr>, D::Error> {
-    let read = |text: &String| {
-        text.parse().map_err(|_| {
-            let cause =
-                if text.contains('/') { "; networks are not supported: list each address" } else { "" };
-            D::Error::custom(format!("{text:?} is not an IP address, as in 10.0.0.1{cause}"))
-        })
-    };
-    Vec::<String>::deserialize(from)?.iter().map(read).collect()
+fn proxies<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<IpNet>, D::Error> {
+    let texts = Vec::<String>::deserialize(from)?;
+    texts.iter().map(|text| parse_proxy(text)).collect::<Result<_, _>>().map_err(D::Error::custom)
 }
 
 fn origins<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {

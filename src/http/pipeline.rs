@@ -15,6 +15,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Body as HttpBody;
+use ipnet::IpNet;
 use matchit::{Match, MatchError};
 
 use super::error::Error;
@@ -70,8 +71,8 @@ pub struct PipelineSettings {
     pub limits: RequestLimits,
     /// Name of the cookie that may contain the token.
     pub cookie: String,
-    /// Proxies whose `X-Forwarded-For` header is trusted.
-    pub trusted_proxies: Vec<IpAddr>,
+    /// Networks of the proxies whose `X-Forwarded-For` header is trusted.
+    pub trusted_proxies: Vec<IpNet>,
     /// Origins whose pages may change something with the token in the cookie, as browsers spell them. `*` does not
     /// count.
     pub cors_origins: Vec<String>,

@@ -1,7 +1,5 @@
 //! Reading the configuration: regions, instance templates, and the caller's address.
 
-use std::net::IpAddr;
-
 use http::Request;
 use http_body_util::Full;
 use rallypoint::config::Config;
@@ -161,7 +159,8 @@ async fn address(caller: &Client, peer: Option<&str>, forwarded_for: &[&str]) ->
 
 #[tokio::test]
 async fn connection_info_returns_the_callers_address() {
-    let proxies: Vec<IpAddr> = ["10.0.0.1", "10.0.0.2"].map(|proxy| proxy.parse().unwrap()).to_vec();
+    let proxies =
+        ["10.0.0.1/32", "10.0.0.2/32", "172.16.0.0/12"].map(|proxy| proxy.parse().unwrap()).to_vec();
     let server = Server::with(|config| config.http.trusted_proxies = proxies);
     let alice = server.player();
     assert_eq!(address(&alice, Some("192.0.2.7"), &[]).await, json!("192.0.2.7"));
@@ -173,6 +172,9 @@ async fn connection_info_returns_the_callers_address() {
     let made_up_first = ["203.0.113.5, 198.51.100.1", "10.0.0.2"];
     assert_eq!(address(&alice, Some("10.0.0.1"), &made_up_first).await, json!("198.51.100.1"));
     assert_eq!(address(&alice, Some("10.0.0.1"), &[]).await, json!("10.0.0.1"));
+    // Proxies in a trusted network, and entries with ports.
+    let with_ports = ["[2001:db8::7]:4433, , 172.20.0.9:80"];
+    assert_eq!(address(&alice, Some("172.31.0.1"), &with_ports).await, json!("2001:db8::7"));
     server.service(&["session:read:config"]).get("/v1/connection-info").await.expect(200);
     server.service(&["session:create"]).get("/v1/connection-info").await.refused(403, "permission_denied");
 }
