@@ -35,16 +35,16 @@ use crate::http::input::credentials;
 use crate::http::input::headers::Headers;
 use crate::http::operation::Operation;
 use crate::http::pipeline::PipelineSettings;
-use crate::http::reply::{CACHE_CONTROL, if_none_match};
+use crate::http::reply::if_none_match;
 use crate::http::surface;
 
 /// Largest body that the fast path sends, in bytes. Larger ones are sent in parts, as the client reads them.
 const BODY_BYTES_MAX: usize = 65_536;
 /// Length of a date in HTTP, in bytes: `Fri, 27 Nov 2026 12:00:00 GMT`.
 const DATE_BYTES: usize = 29;
-/// Most headers of a response for hyper: those set here, and the one that every connection adds.
+/// Most headers of a response for hyper: those set here, and those that the connection adds.
 const SERVICE_HEADERS_MAX: usize = 4;
-/// The headers that are equal in every response of the fast path, each after its line break.
+/// The headers that the connection adds to every other response, each after its line break.
 const FIXED_HEADERS: &[u8] = b"\r\ncache-control: private, no-cache\r\nx-content-type-options: nosniff";
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
@@ -222,7 +222,6 @@ fn new_response(status: StatusCode, document: &Document) -> Response<Full<Bytes>
         headers.insert(header::CONTENT_TYPE, JSON);
         body = document.body.clone();
     }
-    headers.insert(header::CACHE_CONTROL, CACHE_CONTROL);
     let mut response = Response::new(Full::new(body));
     *response.status_mut() = status;
     *response.headers_mut() = headers;

@@ -22,7 +22,7 @@ use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::connection::{self, CONTENT_TYPE_OPTIONS, ConnectionState, Handler, LingeringStream};
+use super::connection::{self, ConnectionState, Handler, LingeringStream};
 use crate::telemetry::Metrics;
 
 /// Time that a connection has to send its first request after the server began to stop.
@@ -159,8 +159,7 @@ fn too_many_connections() -> Response<Full<Bytes>> {
     let headers = response.headers_mut();
     headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, CONTENT_TYPE_OPTIONS);
+    connection::add_fixed_headers(&mut response);
     response
 }
 
@@ -269,7 +268,7 @@ mod tests {
     #[tokio::test]
     async fn the_refusal_equals_the_error_of_the_api() {
         let mut by_api: Response<Full<Bytes>> = Error::TooManyConnections.answer().into();
-        by_api.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, CONTENT_TYPE_OPTIONS);
+        connection::add_fixed_headers(&mut by_api);
         let (own, own_body) = too_many_connections().into_parts();
         let (by_api, api_body) = by_api.into_parts();
         assert_eq!((own.status, &own.headers), (by_api.status, &by_api.headers));

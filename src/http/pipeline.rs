@@ -28,7 +28,7 @@ use super::input::short_code;
 use super::openapi;
 use super::openapi::pages;
 use super::operation::Operation;
-use super::reply::{Answer, CACHE_CONTROL, if_none_match};
+use super::reply::{Answer, if_none_match};
 use super::surface::{FastPath, Surface};
 use crate::app::{App, ClientKey};
 use crate::telemetry::{Metrics, OperationMetrics, ResponsePath};
@@ -462,7 +462,6 @@ fn respond(answer: Answer, parts: &Parts) -> Response<Full<Bytes>> {
     if !body.is_empty() {
         headers.entry(header::CONTENT_TYPE).or_insert(JSON);
     }
-    headers.insert(header::CACHE_CONTROL, CACHE_CONTROL);
     if parts.method == Method::HEAD {
         // The `Content-Length` of a 304 would be that of the 200, which is no longer known here.
         if status != StatusCode::NOT_MODIFIED {

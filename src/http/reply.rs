@@ -11,10 +11,6 @@ use serde::Serialize;
 use super::input::headers::Headers;
 use crate::document::Document;
 
-/// `Cache-Control` of every answer of the API. An answer is for its caller alone, so that shared caches must not keep
-/// it; a browser must ask again, with the ETag, before it uses its copy.
-pub const CACHE_CONTROL: HeaderValue = HeaderValue::from_static("private, no-cache");
-
 /// An answer to a request, before it is adapted to the request's method and `If-None-Match`.
 #[derive(Clone, Debug)]
 pub struct Answer {
@@ -47,7 +43,6 @@ impl From<Answer> for Response<Full<Bytes>> {
         *response.status_mut() = answer.status;
         *response.headers_mut() = answer.headers;
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        response.headers_mut().insert(header::CACHE_CONTROL, CACHE_CONTROL);
         response
     }
 }

@@ -92,10 +92,9 @@ impl Handler for Echo {
         let path = request.path.filter(|path| is_fast(path));
         let (Some(path), Some("GET")) = (path, request.method) else { return false };
         let text = format!("GET {path} ");
-        let head = format!(
-            "HTTP/1.1 200 OK\r\ndate: {DATE}\r\nx-content-type-options: nosniff\r\ncontent-length: {}\r\n\r\n",
-            text.len()
-        );
+        let fixed = "cache-control: private, no-cache\r\nx-content-type-options: nosniff";
+        let length = text.len();
+        let head = format!("HTTP/1.1 200 OK\r\ndate: {DATE}\r\n{fixed}\r\ncontent-length: {length}\r\n\r\n");
         response.extend([head.as_bytes(), text.as_bytes()].concat());
         true
     }

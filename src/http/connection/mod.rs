@@ -88,10 +88,11 @@ use self::timer::ConnectionTimer;
 pub const HEAD_BYTES_MAX: usize = 128 * 1024;
 /// Most headers of a request. It equals hyper's default: setting it explicitly costs an allocation for each request.
 pub const HEADERS_MAX: usize = 100;
-/// `X-Content-Type-Options` of every answer: browsers must not guess another type than that of `Content-Type`. The
-/// connection adds it, so that no handler can leave it out. A response of [`Handler::fast_path`] has it already.
-pub const CONTENT_TYPE_OPTIONS: HeaderValue = HeaderValue::from_static("nosniff");
-
+/// A response is for its caller alone, so that shared caches must not keep it; a browser must ask again, with the ETag,
+/// before it uses its copy.
+const CACHE_CONTROL: HeaderValue = HeaderValue::from_static("private, no-cache");
+/// Browsers must not guess another type than that of `Content-Type`.
+const CONTENT_TYPE_OPTIONS: HeaderValue = HeaderValue::from_static("nosniff");
 const CLOSE: HeaderValue = HeaderValue::from_static("close");
 
 /// Answers requests.
@@ -151,7 +152,7 @@ pub(super) fn serve_connection(
             None => Either::Right(handler.handle(Request::from_parts(head, body), peer)),
         };
         response.then(|response| after_the_body(response, unread)).map(|mut response| {
-            response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, CONTENT_TYPE_OPTIONS);
+            add_fixed_headers(&mut response);
             Ok::<_, Infallible>(response.map(|body| ResponseBody::new(body, in_flight)))
         })
     });
@@ -165,6 +166,14 @@ pub(super) fn serve_connection(
         // Responses are small: one copy into a buffer is cheaper than a gathering write.
         .writev(false)
         .serve_connection(TokioIo::new(stream), service)
+}
+
+/// Adds the headers of every response, so that no handler can leave them out. Responses of [`Handler::fast_path`] have
+/// them already.
+pub(super) fn add_fixed_headers<B>(response: &mut Response<B>) {
+    let headers = response.headers_mut();
+    headers.insert(header::CACHE_CONTROL, CACHE_CONTROL);
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, CONTENT_TYPE_OPTIONS);
 }
 
 /// A response from the head of a request alone: a refusal, or the fast path's.

@@ -65,12 +65,13 @@ async fn send_in_service(api: &Pipeline, request: &Request<Full<Bytes>>) -> Opti
     Some(Response::from_parts(parts, body.collect().await.unwrap().to_bytes()).into())
 }
 
-/// Asserts that a reply of the fast path under hyper equals another one, to which hyper has yet to add two headers, and
-/// the connection one.
+/// Asserts that a reply of the fast path under hyper equals another one, to which hyper and the connection have yet to
+/// add two headers each.
 #[track_caller]
 pub fn check(reply: &Reply, other: &Reply) {
     let mut headers = reply.headers.clone();
     assert_eq!(headers.remove("date").unwrap().len(), "Sun, 06 Nov 1994 08:49:37 GMT".len());
+    assert_eq!(headers.remove("cache-control").unwrap(), "private, no-cache");
     assert_eq!(headers.remove("x-content-type-options").unwrap(), "nosniff");
     let length = headers.remove("content-length").map(|length| length.to_str().unwrap().parse().unwrap());
     assert_eq!(length, (reply.status != 304).then_some(reply.bytes.len()));

@@ -35,9 +35,8 @@ fn check_header(reply: &Reply, name: &str, expected: &str) {
     assert_eq!(values, [expected], "{name}: {} {:?}", reply.status, reply.headers);
 }
 
-/// Asserts the headers of an answer of the API.
 #[track_caller]
-fn check_api(reply: &Reply) {
+fn check(reply: &Reply) {
     check_header(reply, "x-content-type-options", "nosniff");
     check_header(reply, "cache-control", "private, no-cache");
 }
@@ -56,11 +55,11 @@ async fn server(fast_path: &str) -> (TempDir, Server, Connection) {
 }
 
 #[tokio::test]
-async fn answers_of_the_api_are_private_and_of_their_own_type() {
+async fn every_answer_of_the_api_is_private_and_of_its_own_type() {
     for fast_path in ["true", "false"] {
         let (_dir, server, mut player) = server(fast_path).await;
         let created = send(&mut player, Method::POST, SESSIONS, &[]).await.expect(200);
-        check_api(&created);
+        check(&created);
         let session = format!("{SESSIONS}/{}", created.body["session_id"].as_str().unwrap());
         // The first read takes the normal path, the others the fast path.
         let etag = send(&mut player, Method::GET, &format!("{session}?"), &[]).await.expect(200).etag();
@@ -70,7 +69,7 @@ async fn answers_of_the_api_are_private_and_of_their_own_type() {
             let path = format!("{session}{query}");
             let reply =
                 send(&mut player, Method::GET, &path, &[("if-none-match", known)]).await.expect(status);
-            check_api(&reply);
+            check(&reply);
             assert_eq!(reply.etag(), etag);
         }
         for (method, path, status) in [
@@ -80,19 +79,19 @@ async fn answers_of_the_api_are_private_and_of_their_own_type() {
             (Method::POST, &format!("{session}/player/me"), 422),
             (Method::DELETE, &format!("{session}/player/me"), 204),
         ] {
-            check_api(&send(&mut player, method, path, &[]).await.expect(status));
+            check(&send(&mut player, method, path, &[]).await.expect(status));
         }
         for (path, status) in
             [(&*session, 403), ("/session/nothing", 404), ("/openapi.json", 200), ("/", 307), ("/docs/", 200)]
         {
-            check_api(&get(server.address, Method::GET, path).await.expect(status));
+            check(&get(server.address, Method::GET, path).await.expect(status));
         }
         server.stop().await.expect(0);
     }
 }
 
 #[tokio::test]
-async fn answers_of_the_admin_listener_are_of_their_own_type() {
+async fn every_answer_of_the_admin_listener_is_too() {
     let (_dir, mut server, _) = server("true").await;
     let admin = server.admin_address().await;
     for (method, path, status) in [
@@ -102,7 +101,7 @@ async fn answers_of_the_admin_listener_are_of_their_own_type() {
         (Method::GET, "/none", 404),
         (Method::POST, "/live", 405),
     ] {
-        check_header(&get(admin, method, path).await.expect(status), "x-content-type-options", "nosniff");
+        check(&get(admin, method, path).await.expect(status));
     }
     server.stop().await.expect(0);
 }
