@@ -1,7 +1,5 @@
 //! `rallypoint serve`: runs the server until a signal stops it.
 
-use std::time::Duration;
-
 use clap::Args;
 
 use super::config::ConfigArgs;
@@ -72,12 +70,13 @@ pub fn run(args: &ServeArgs) -> Result<(), String> {
 /// Lets `/ready` answer 503 for `leave_delay_s`, or until the next signal, so that load balancers send requests
 /// elsewhere.
 async fn drain(server: &Server, config: &Config, signals: &mut StopSignals) {
-    let delay_s = config.http.leave_delay_s;
-    if delay_s == 0 {
+    let delay = server.leave_delay(config.http.leave_delay_s);
+    if delay.is_zero() {
         return;
     }
     server.start_draining();
+    let delay_s = delay.as_secs();
     tracing::info!("draining: /ready answers 503; the server stops in {delay_s} s or at the next signal");
     // Either way it is time to stop.
-    let _ = tokio::time::timeout(Duration::from_secs(delay_s), signals.next()).await;
+    let _ = tokio::time::timeout(delay, signals.next()).await;
 }

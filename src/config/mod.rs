@@ -2,6 +2,7 @@
 
 mod check;
 mod cors_origin;
+mod leave_delay;
 mod log_filter;
 mod proxy;
 mod sections;
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 pub use check::Problem;
+pub use leave_delay::LeaveDelay;
 pub use sections::{
     AdminListen, AuthSection, FriendsCheck, HttpSection, JobsSection, LogFormat, PostgresSection,
     ReadConsistency, Secret, SessionsSection, StoreKind, StoreSection, TelemetrySection, parse_address,

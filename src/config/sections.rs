@@ -10,6 +10,7 @@ use serde::de::{Deserializer, Error as _};
 use serde::{Deserialize, Serialize};
 
 use super::cors_origin::check_cors_origin;
+use super::leave_delay::LeaveDelay;
 use super::log_filter::check_log_filter;
 use super::proxy::parse_proxy;
 use crate::domain::client::VersionCheck;
@@ -110,8 +111,7 @@ pub struct HttpSection {
     pub write_timeout_s: u64,
     #[serde(deserialize_with = "limits::between::<_, _, 0, 3_600>")]
     pub drain_timeout_s: u64,
-    #[serde(deserialize_with = "limits::between::<_, _, 0, 3_600>")]
-    pub leave_delay_s: u64,
+    pub leave_delay_s: LeaveDelay,
     pub fast_path: bool,
     #[serde(deserialize_with = "proxies")]
     pub trusted_proxies: Vec<IpNet>,
@@ -133,7 +133,7 @@ impl Default for HttpSection {
             request_timeout_s: 30,
             write_timeout_s: 30,
             drain_timeout_s: 8,
-            leave_delay_s: 0,
+            leave_delay_s: LeaveDelay::Auto,
             fast_path: true,
             trusted_proxies: Vec::new(),
             cors_origins: Vec::new(),

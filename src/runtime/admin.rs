@@ -3,7 +3,7 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 
 use crate::app::App;
+use crate::env::Clock;
 use crate::http::connection::{Handler, RequestBody};
 use crate::records::keys;
 use crate::store::StoreError;
@@ -20,17 +21,31 @@ use crate::telemetry::Metrics;
 /// Longest time that `/ready` waits for the store. Probes usually time out after about a second.
 const READY_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// How long a request for `/ready` counts as a sign that a load balancer watches, in milliseconds. Health checks come
+/// every few seconds.
+const WATCHED_FOR_MS: i64 = 60_000;
+
 /// The state of a server that `/ready` reports: starting, ready, then draining.
 pub struct Readiness {
     metrics: Arc<Metrics>,
     app: OnceLock<Arc<App>>,
     is_draining: AtomicBool,
+    clock: Clock,
+    /// When `/ready` was asked last, in milliseconds of the monotonic clock; `i64::MIN` if never.
+    asked_ms: AtomicI64,
 }
 
 impl Readiness {
     /// The state of a server that has not opened its store yet.
-    pub fn starting(metrics: Arc<Metrics>) -> Self {
-        Self { metrics, app: OnceLock::new(), is_draining: AtomicBool::new(false) }
+    pub fn starting(metrics: Arc<Metrics>, clock: Clock) -> Self {
+        let asked_ms = AtomicI64::new(i64::MIN);
+        Self { metrics, app: OnceLock::new(), is_draining: AtomicBool::new(false), clock, asked_ms }
+    }
+
+    /// Whether something has asked `/ready` within the last minute, as a load balancer does all the time.
+    pub fn is_watched(&self) -> bool {
+        let since_ms = self.clock.up_ms().saturating_sub(self.asked_ms.load(Ordering::Acquire));
+        since_ms <= WATCHED_FOR_MS
     }
 
     /// Sets the state to ready.
@@ -63,6 +78,7 @@ pub async fn handle<B>(readiness: &Readiness, request: Request<B>) -> Response<F
 /// Answers 200 if the server has started and is not draining, its store can be read and written, and its clock agrees
 /// with the database's. Otherwise 503, with the reason.
 async fn ready(readiness: &Readiness) -> Response<Full<Bytes>> {
+    readiness.asked_ms.store(readiness.clock.up_ms(), Ordering::Release);
     if readiness.is_draining.load(Ordering::Acquire) {
         return text(StatusCode::SERVICE_UNAVAILABLE, "stopping\n");
     }
@@ -117,5 +133,29 @@ impl Handler for Admin {
     ) -> impl Future<Output = Response<Full<Bytes>>> + Send + use<> {
         let readiness = Arc::clone(&self.0);
         async move { handle(&readiness, request).await }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn only_a_request_for_ready_within_the_last_minute_shows_a_load_balancer() {
+        let clock = Clock::manual(jiff::Timestamp::UNIX_EPOCH);
+        let readiness = Readiness::starting(Arc::default(), clock.clone());
+        let ask = async |path: &str| handle(&readiness, Request::get(path).body(()).unwrap()).await;
+        for path in ["/live", "/metrics", "/none"] {
+            ask(path).await;
+            assert!(!readiness.is_watched(), "{path}");
+        }
+        ask("/ready").await;
+        assert!(readiness.is_watched());
+        clock.advance(Duration::from_secs(60));
+        assert!(readiness.is_watched());
+        clock.advance(Duration::from_millis(1));
+        assert!(!readiness.is_watched());
+        ask("/ready").await;
+        assert!(readiness.is_watched());
     }
 }

@@ -17,7 +17,7 @@ use tokio_util::task::TaskTracker;
 use crate::api;
 use crate::app::App;
 use crate::auth::{DevelopmentKey, JwksSource, KeyRing, Verifier, refresh_forever};
-use crate::config::{Config, StoreKind};
+use crate::config::{Config, LeaveDelay, StoreKind};
 use crate::env::{Clock, Entropy};
 use crate::http::connection::{Handler, RequestBody};
 use crate::http::listener;
@@ -29,6 +29,9 @@ use crate::runtime::admin::{Admin, Readiness};
 use crate::runtime::{open_files, reload, settings};
 use crate::store::{Embedded, Memory, Postgres, Store};
 use crate::telemetry::{Metrics, PostgresCollector, StoreCollector};
+
+/// How long a server goes on that a load balancer watches, unless the operator sets a time: two or three health checks.
+const LEAVE_DELAY_WATCHED: Duration = Duration::from_secs(5);
 
 /// A running server. Dropping it stops its tasks without waiting for them; [`Server::stop`] is the orderly way.
 pub struct Server {
@@ -76,7 +79,7 @@ pub async fn start(config: &Config, expose_development_key: bool) -> Result<Serv
 
     // A store may take long to open. Meanwhile `/live` answers 200 and `/ready` 503.
     let metrics = Arc::<Metrics>::default();
-    let readiness = Arc::new(Readiness::starting(Arc::clone(&metrics)));
+    let readiness = Arc::new(Readiness::starting(Arc::clone(&metrics), Clock::System));
     let (api, background) = (TaskGroup::default(), TaskGroup::default());
     let (api_address, admin_address) =
         (api_listener.address, admin_listener.as_ref().map(|listener| listener.address));
@@ -240,6 +243,15 @@ impl Handler for Front {
 }
 
 impl Server {
+    /// How long the server should go on after a signal to stop, while `/ready` answers 503.
+    pub fn leave_delay(&self, setting: LeaveDelay) -> Duration {
+        match setting {
+            LeaveDelay::Seconds(seconds) => Duration::from_secs(seconds),
+            LeaveDelay::Auto if self.readiness.is_watched() => LEAVE_DELAY_WATCHED,
+            LeaveDelay::Auto => Duration::ZERO,
+        }
+    }
+
     /// Makes `/ready` answer 503, so that load balancers send no more requests here. The API still serves them.
     pub fn start_draining(&self) {
         self.readiness.set_draining();

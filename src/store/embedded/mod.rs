@@ -8,14 +8,14 @@ mod create;
 mod inspect;
 mod journal;
 mod link;
+mod lock;
 mod salvage;
 mod tables;
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
 
 use bytes::Bytes;
 use fjall::{AbstractTree as _, Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, UserValue};
@@ -25,16 +25,13 @@ use crate::private_dir;
 use acknowledged::Acknowledged;
 use inspect::{Fault, Inspection};
 use link::{LINK_KEY, Link};
+use lock::{lock_directory, lock_file};
 pub use salvage::Salvaged;
 
 /// The folder of the store within the data directory.
 const FOLDER: &str = "store";
 /// File in the folder of the store that the engine locks.
 const LOCK_FILE: &str = "lock";
-/// How often the lock is tried, and the pause before the next try. A process that this process is just starting can hold
-/// the lock for a moment.
-const LOCK_TRIES: u32 = 3;
-const LOCK_PAUSE: Duration = Duration::from_millis(100);
 /// The format number that this server reads and writes. A new format needs an upgrade in `check_format`.
 const FORMAT: u32 = 2;
 /// The format before, in which some keys had other names; see [`KeyUpgrade`].
@@ -91,7 +88,7 @@ impl Embedded {
     /// Those of [`Embedded::open`].
     pub fn verify(data_dir: &Path) -> Result<Verified, StoreError> {
         let folder = Self::folder(data_dir);
-        let _lock = lock(data_dir, OpenOptions::new().read(true))?;
+        let _locks = (lock_directory(data_dir)?, lock_file(data_dir, OpenOptions::new().read(true))?);
         let inspected = inspect::inspect(&folder).and_then(|inspection| {
             inspect::verify_tables(&inspection.tables)?;
             Ok(inspection)
@@ -108,7 +105,7 @@ impl Embedded {
     /// [`StoreError::Failed`] if the store is not damaged, if `to` has a store, or if a file cannot be copied;
     /// [`StoreError::Damaged`] if nothing can be salvaged.
     pub fn salvage(from: &Path, to: &Path) -> Result<Salvaged, StoreError> {
-        let _lock = lock(from, OpenOptions::new().read(true))?;
+        let _locks = (lock_directory(from)?, lock_file(from, OpenOptions::new().read(true))?);
         salvage::salvage(from, to)
     }
 }
@@ -138,6 +135,8 @@ pub struct Fjall {
     epoch: AtomicU64,
     /// Whether the newest batch has a link. It has none in a new store, and if an older server wrote it.
     is_linked: AtomicBool,
+    /// The lock of the data directory. It is released last.
+    _directory: Option<File>,
 }
 
 impl Fjall {
@@ -148,12 +147,14 @@ impl Fjall {
     pub fn open(data_dir: &Path, upgrade: KeyUpgrade) -> Result<Self, StoreError> {
         // Values may hold private data, such as messages and password hashes.
         private_dir::create(data_dir).map_err(|error| unusable(data_dir, &error))?;
+        let directory = lock_directory(data_dir)?;
         if create::is_needed(data_dir)? {
             create::create(data_dir)?;
         } else {
             prepare(data_dir)?;
         }
         let engine = Self::open_folder(data_dir, &Embedded::folder(data_dir))?;
+        let engine = Self { _directory: directory, ..engine };
         engine.check_format(upgrade)?;
         sync_directory(data_dir)?;
         Ok(engine)
@@ -178,7 +179,8 @@ impl Fjall {
         let meta = db.keyspace("meta", KeyspaceCreateOptions::default).map_err(failed)?;
         let acknowledged = Acknowledged::open(folder).map_err(|error| unusable(data_dir, &error))?;
         let (epoch, is_linked) = (AtomicU64::new(0), AtomicBool::new(false));
-        let engine = Self { db, data, meta, dir: data_dir.into(), acknowledged, epoch, is_linked };
+        let dir = data_dir.to_path_buf();
+        let engine = Self { db, data, meta, dir, acknowledged, epoch, is_linked, _directory: None };
         engine.epoch.store(engine.stored_epoch()?, Ordering::Relaxed);
         engine.is_linked.store(engine.link()?.is_some(), Ordering::Relaxed);
         Ok(engine)
@@ -338,7 +340,7 @@ impl Engine for Fjall {
 /// a journal: the engine refuses some of it.
 fn prepare(data_dir: &Path) -> Result<(), StoreError> {
     let folder = Embedded::folder(data_dir);
-    let _lock = lock(data_dir, OpenOptions::new().read(true).write(true).create(true))?;
+    let _lock = lock_file(data_dir, OpenOptions::new().read(true).write(true).create(true))?;
     let inspection = inspect::inspect(&folder).map_err(|fault| refusal(data_dir, fault))?;
     for torn in inspection.torn {
         let (journal, bytes) = (torn.journal.display(), torn.bytes);
@@ -350,25 +352,6 @@ fn prepare(data_dir: &Path) -> Result<(), StoreError> {
         cut.map_err(|error| unusable(data_dir, &error))?;
     }
     Ok(())
-}
-
-/// Locks the store in `data_dir`, so that no server uses its files meanwhile. The engine takes the same lock when it
-/// opens them.
-fn lock(data_dir: &Path, options: &OpenOptions) -> Result<Option<File>, StoreError> {
-    let file = match options.open(Embedded::folder(data_dir).join(LOCK_FILE)) {
-        Ok(file) => file,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(unusable(data_dir, &error)),
-    };
-    for tries_left in (0..LOCK_TRIES).rev() {
-        match file.try_lock() {
-            Ok(()) => return Ok(Some(file)),
-            Err(TryLockError::Error(error)) => return Err(unusable(data_dir, &error)),
-            Err(TryLockError::WouldBlock) if tries_left > 0 => std::thread::park_timeout(LOCK_PAUSE),
-            Err(TryLockError::WouldBlock) => {}
-        }
-    }
-    Err(StoreError::InUse { dir: data_dir.into() })
 }
 
 fn refusal(data_dir: &Path, fault: Fault) -> StoreError {

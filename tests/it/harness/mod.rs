@@ -103,7 +103,7 @@ impl Server {
 
     /// The readiness that the admin listener of this server reports.
     pub fn readiness(&self) -> Readiness {
-        let readiness = Readiness::starting(Arc::clone(&self.app.metrics));
+        let readiness = Readiness::starting(Arc::clone(&self.app.metrics), self.clock.clone());
         readiness.set_ready(Arc::clone(&self.app));
         readiness
     }

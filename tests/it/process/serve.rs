@@ -73,12 +73,17 @@ async fn a_new_directory_gets_a_private_key_that_signs_tokens() {
 async fn a_directory_in_use_is_refused_and_its_server_keeps_running() {
     let dir = TempDir::new().unwrap();
     let first = Server::start(dir.path()).await;
-    let second = run(serve(dir.path(), &[])).await.expect(1);
-    assert_eq!(second.stdout, "");
-    let message = second.stderr.lines().last().unwrap();
-    assert!(message.starts_with("error: another server uses the data directory "), "{message}");
-    assert!(message.contains(dir.path().to_str().unwrap()), "{message}");
-    assert!(message.ends_with("stop that server, or give this one a directory of its own"), "{message}");
+    for deleted in [None, Some("store/lock")] {
+        if let Some(file) = deleted {
+            std::fs::remove_file(dir.path().join(file)).unwrap();
+        }
+        let second = run(serve(dir.path(), &[])).await.expect(1);
+        assert_eq!(second.stdout, "");
+        let message = second.stderr.lines().last().unwrap();
+        assert!(message.starts_with("error: another server uses the data directory "), "{message}");
+        assert!(message.contains(dir.path().to_str().unwrap()), "{message}");
+        assert!(message.ends_with("stop that server, or give this one a directory of its own"), "{message}");
+    }
     get(first.address, "/openapi.json").await.expect(200);
     first.stop().await.expect(0);
 }
@@ -311,6 +316,24 @@ async fn a_server_drains_before_it_stops() {
     get(address, "/openapi.json").await.expect(200);
     // A second signal ends the delay.
     server.stop().await.expect(0);
+}
+
+#[tokio::test]
+async fn a_server_that_is_asked_whether_it_is_ready_drains_by_default() {
+    for (path, drains) in [("/ready", true), ("/live", false)] {
+        let dir = TempDir::new().unwrap();
+        let mut server = Server::start(dir.path()).await;
+        get(server.admin_address().await, path).await.expect(200);
+        server.signal(Signal::TERM);
+        let finished = if drains {
+            server.logged("the server stops in 5 s or at the next signal").await;
+            // A second signal ends the delay.
+            server.stop().await
+        } else {
+            server.finished().await
+        };
+        assert_eq!(finished.expect(0).stderr.contains("draining"), drains, "{path}");
+    }
 }
 
 #[tokio::test]

@@ -37,7 +37,7 @@ fn watch(config: Config) -> (Server, DropGuard) {
 
 /// The size of teams; 0 without the template.
 fn team_size(server: &Server) -> usize {
-    server.app.catalog().template("duel").map_or(0, |template| template.players_per_team)
+    server.app.catalog().templates.get("duel").map_or(0, |template| template.players_per_team)
 }
 
 /// Waits until the server has teams of this size. The clock of the test is paused: the waits take no time.
