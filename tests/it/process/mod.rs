@@ -12,3 +12,5 @@ mod serve;
 mod session_command;
 /// `rallypoint store copy`.
 mod store_command;
+/// Templates over restarts.
+mod templates;

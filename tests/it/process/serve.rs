@@ -25,7 +25,7 @@ use crate::support::process::{Finished, Server, rallypoint, run, serve, soon};
 const PLAYER: &str = "11111111-1111-4111-8111-111111111111";
 
 /// A token that `rallypoint token` signs with the key of this data directory.
-async fn token(data_dir: &Path, args: &[&str]) -> String {
+pub(super) async fn token(data_dir: &Path, args: &[&str]) -> String {
     let data_dir = data_dir.to_str().unwrap();
     let command = rallypoint(&[&["token", "--player", PLAYER, "--data-dir", data_dir], args].concat());
     let Finished { stdout, stderr, .. } = run(command).await.expect(0);
@@ -40,11 +40,16 @@ async fn get(address: SocketAddr, path: &str) -> Reply {
     connection.send(Request::get(path).body(Full::default()).unwrap()).await.unwrap().into()
 }
 
-async fn call(connection: &mut Connection, method: Method, path: &str, body: Option<Value>) -> Reply {
+pub(super) async fn call(
+    connection: &mut Connection,
+    method: Method,
+    path: &str,
+    body: Option<Value>,
+) -> Reply {
     connection.call(&method, path, body.as_ref()).await.unwrap().into()
 }
 
-async fn creates(connection: &mut Connection) -> String {
+pub(super) async fn creates(connection: &mut Connection) -> String {
     let created = call(connection, Method::POST, "/v1/session", Some(creation("party"))).await.expect(200);
     created.body["session_id"].as_str().unwrap().to_owned()
 }
