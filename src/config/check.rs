@@ -54,9 +54,25 @@ fn line_of(text: &str, path: &[String]) -> Option<usize> {
     start.map(|start| text[..start].matches('\n').count() + 1)
 }
 
+/// A body or a session that is larger than the memory for all of them could never be sent.
+fn check_memory(config: &Config) -> Result<(), Problem> {
+    let memory = config.http.memory_in_flight_bytes;
+    for (section, setting, bytes) in [
+        ("http", "body_bytes_max", config.http.body_bytes_max),
+        ("sessions", "session_bytes_max", config.sessions.session_bytes_max),
+    ] {
+        if bytes as u64 > memory {
+            let message = format!("memory_in_flight_bytes must be at least [{section}] {setting}, {bytes}");
+            return Err(Problem::new(&["http", "memory_in_flight_bytes"], message));
+        }
+    }
+    Ok(())
+}
+
 /// Finds the first problem.
 pub(super) fn check(config: &Config) -> Result<(), Problem> {
     check_listeners(config)?;
+    check_memory(config)?;
     check_auth(config)?;
     if config.store.data_dir.as_os_str().is_empty() {
         let message = "data_dir is empty; use \".\" for the working directory";

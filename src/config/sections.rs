@@ -101,6 +101,8 @@ pub struct HttpSection {
     pub header_bytes_max: usize,
     #[serde(deserialize_with = "limits::between::<_, _, 1024, 67_108_864>")]
     pub body_bytes_max: usize,
+    #[serde(deserialize_with = "limits::between::<_, _, 1_048_576, 1_099_511_627_776>")]
+    pub memory_in_flight_bytes: u64,
     #[serde(deserialize_with = "limits::between::<_, _, 1, 3_600>")]
     pub head_timeout_s: u64,
     #[serde(deserialize_with = "limits::between::<_, _, 1, 3_600>")]
@@ -128,6 +130,7 @@ impl Default for HttpSection {
             path_bytes_max: 57_344,
             header_bytes_max: 32_768,
             body_bytes_max: 1_048_576,
+            memory_in_flight_bytes: 268_435_456,
             head_timeout_s: 75,
             body_timeout_s: 15,
             request_timeout_s: 30,

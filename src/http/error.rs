@@ -69,6 +69,9 @@ pub enum Error {
     /// The server has its maximum number of connections.
     #[error("the server has its maximum number of connections; try again")]
     TooManyConnections,
+    /// Bodies and answers in flight take all of the memory that they may have.
+    #[error("the server is overloaded; try again")]
+    Overloaded,
     /// Concurrent changes of the same session came first in every attempt.
     #[error("other changes of the session came first; try again")]
     Contended,
@@ -158,6 +161,7 @@ impl Error {
             Self::Internal(_) => (S::INTERNAL_SERVER_ERROR, "internal_error"),
 
             Self::TooManyConnections => (S::SERVICE_UNAVAILABLE, "too_many_connections"),
+            Self::Overloaded => (S::SERVICE_UNAVAILABLE, "overloaded"),
             Self::Contended => (S::SERVICE_UNAVAILABLE, "contended"),
             Self::Unavailable(_) => (S::SERVICE_UNAVAILABLE, "store_unavailable"),
             Self::TimedOut => (S::SERVICE_UNAVAILABLE, "timed_out"),

@@ -22,7 +22,7 @@ use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::connection::{self, ConnectionState, Handler, LingeringStream};
+use super::connection::{self, ClientStream, ConnectionState, Handler};
 use crate::telemetry::Metrics;
 
 /// Time that a connection has to send its first request after the server began to stop.
@@ -145,7 +145,7 @@ async fn count(
 async fn refuse(stream: TcpStream) {
     let service = service_fn(|_: Request<Incoming>| async { Ok::<_, Infallible>(too_many_connections()) });
     let mut http = http1::Builder::new();
-    let stream = LingeringStream::always(stream);
+    let stream = ClientStream::always(stream);
     let connection =
         http.keep_alive(false).header_read_timeout(None).serve_connection(TokioIo::new(stream), service);
     // After the timeout the client sees the close without a response.

@@ -5,10 +5,13 @@ pub mod cors;
 pub mod error;
 pub mod input;
 pub mod listener;
+pub mod memory;
 pub mod openapi;
 pub mod operation;
 pub mod pipeline;
+mod read_body;
 pub mod reply;
+mod routes;
 pub mod surface;
 
 pub use cors::Cors;

@@ -1,7 +1,6 @@
 //! The request pipeline, which every operation shares: limits, route, token, policy, input, handler, answer. The
 //! operations with which clients poll also have a fast path.
 
-use std::borrow::Cow;
 use std::future::{Future, poll_fn};
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
@@ -13,7 +12,7 @@ use bytes::Bytes;
 use futures_util::future::FutureExt as _;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use http_body_util::Full;
 use hyper::body::Body as HttpBody;
 use ipnet::IpNet;
 use matchit::{Match, MatchError};
@@ -23,12 +22,15 @@ use super::input::client_address::client_address;
 use super::input::credentials;
 use super::input::cross_site;
 use super::input::headers::Headers;
-use super::input::params::{EMPTY_SEGMENT, RawParams};
+use super::input::params::RawParams;
 use super::input::short_code;
+use super::memory::{MemoryBudget, UNCOUNTED_BYTES_MAX};
 use super::openapi;
 use super::openapi::pages;
 use super::operation::Operation;
+use super::read_body::read_body;
 use super::reply::{Answer, if_none_match};
+use super::routes::{Routes, decode_colons, fill_empty_segments};
 use super::surface::{FastPath, Surface};
 use crate::app::{App, ClientKey};
 use crate::telemetry::{Metrics, OperationMetrics, ResponsePath};
@@ -69,6 +71,8 @@ impl RequestLimits {
 pub struct PipelineSettings {
     /// Limits of one request.
     pub limits: RequestLimits,
+    /// Most memory of bodies being read and answers not yet taken, in bytes.
+    pub memory_in_flight_bytes: u64,
     /// Name of the cookie that may contain the token.
     pub cookie: String,
     /// Networks of the proxies whose `X-Forwarded-For` header is trusted.
@@ -92,6 +96,7 @@ pub struct Pipeline {
     /// The API documents, by path.
     documents: Vec<(String, Bytes)>,
     settings: PipelineSettings,
+    memory: Arc<MemoryBudget>,
     metrics: Arc<Metrics>,
     /// The metrics of each operation, in the order of the operations.
     operation_metrics: Vec<OperationMetrics>,
@@ -139,6 +144,7 @@ impl Pipeline {
         let operation_metrics =
             operations.iter().map(|operation| metrics.of_operation(operation.id)).collect();
         let router = routes.into_router();
+        let memory = MemoryBudget::new(settings.memory_in_flight_bytes, Arc::clone(&metrics));
         Self {
             app,
             operations,
@@ -147,6 +153,7 @@ impl Pipeline {
             fast_paths,
             documents,
             settings,
+            memory,
             metrics,
             operation_metrics,
         }
@@ -155,6 +162,11 @@ impl Pipeline {
     /// The operations of all surfaces.
     pub fn operations(&self) -> &[Operation] {
         &self.operations
+    }
+
+    /// The budget of the memory in flight.
+    pub fn memory(&self) -> Arc<MemoryBudget> {
+        Arc::clone(&self.memory)
     }
 
     /// Answers a request. `peer` is the address of the connection's other end, if it is known. Errors and panics of the
@@ -193,6 +205,7 @@ impl Pipeline {
     pub fn fast_path_in_service(&self, head: &Parts) -> Option<Response<Full<Bytes>>> {
         self.try_fast_paths(ResponsePath::FastService, |fast_path| {
             let (operation, response) = fast_path.respond(&self.app, &self.settings, head)?;
+            let response = self.charge(response, true).ok()?;
             Some((operation, response.status(), response))
         })
     }
@@ -234,7 +247,7 @@ impl Pipeline {
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         if let Some(page) = self.page(&parts) {
-            return page;
+            return self.charge(page, true).unwrap_or_else(|error| respond(error.answer(), &parts));
         }
         let OperationResult { operation, result } = self.dispatch(&parts, body, peer).await;
         let id = operation.map_or("none", |index| self.operations[index].id);
@@ -242,10 +255,36 @@ impl Pipeline {
             error.log(id);
             error.answer()
         });
-        let response = respond(answer, &parts);
+        // A change that was made is answered in any case.
+        let may_refuse = is_read(&parts.method);
+        let response = self.charge(respond(answer, &parts), may_refuse).unwrap_or_else(|error| {
+            error.log(id);
+            respond(error.answer(), &parts)
+        });
         let metrics = operation.map(|index| &self.operation_metrics[index]);
         self.metrics.answered(ResponsePath::Normal, metrics, response.status(), started.elapsed());
         response
+    }
+
+    /// Counts a response as memory in flight until the client has taken it. `may_refuse`: whether it may be refused if
+    /// no memory is left.
+    ///
+    /// # Errors
+    /// [`Error::Overloaded`].
+    fn charge(
+        &self,
+        mut response: Response<Full<Bytes>>,
+        may_refuse: bool,
+    ) -> Result<Response<Full<Bytes>>, Error> {
+        let bytes = response.body().size_hint().exact().and_then(|bytes| usize::try_from(bytes).ok());
+        let Some(bytes) = bytes.filter(|bytes| *bytes > UNCOUNTED_BYTES_MAX) else { return Ok(response) };
+        let charge = match self.memory.try_charge(bytes) {
+            Some(charge) => charge,
+            None if may_refuse => return Err(Error::Overloaded),
+            None => self.memory.charge(bytes),
+        };
+        response.extensions_mut().insert(Arc::new(charge));
+        Ok(response)
     }
 
     /// Answers a request for an API document or a reference page, which need no token; `None` for other paths.
@@ -356,10 +395,19 @@ impl Pipeline {
             cross_site::check(&parts.headers, &self.settings.cors_origins)?;
         }
         let caller = operation.policy.admit(token)?;
-        let body = if operation.has_body { self.read_body(body).await? } else { Bytes::new() };
+        if !is_read(&parts.method) && self.memory.is_used_up() {
+            return Err(Error::Overloaded);
+        }
+        let limits = &self.settings.limits;
+        // The charge of the body lasts as long as what the handler makes of the body.
+        let (body, _charge) = match operation.has_body {
+            true => read_body(body, limits, &self.memory).await.map(|(body, charge)| (body, Some(charge)))?,
+            false => (Bytes::new(), None),
+        };
         let client_key = caller.player().map_or(ClientKey::Address(raw_params.client), ClientKey::Player);
         let code_lookups = short_code::resolve(&self.app, client_key, &mut raw_params).await;
         let mut handler = operation.start(&self.app, caller, &raw_params, &body)?;
+        drop(body);
         // Unknown codes count only now, after invalid input was refused. The handler runs only when it is polled below.
         for is_known in code_lookups? {
             self.app.short_code_limiter.record(client_key, is_known, self.app.clock.up_ms())?;
@@ -369,72 +417,13 @@ impl Pipeline {
         if let Poll::Ready(answer) = first_poll {
             return answer;
         }
-        let timeout = self.settings.limits.request_timeout;
-        tokio::time::timeout(timeout, handler).await.unwrap_or(Err(Error::TimedOut))
-    }
-
-    /// Reads the whole body, within its limits of size and time.
-    async fn read_body<B>(&self, body: B) -> Result<Bytes, Error>
-    where
-        B: HttpBody<Data = Bytes>,
-        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-    {
-        let bytes_max = self.settings.limits.body_bytes_max;
-        // A body whose `Content-Length` is too large is refused before it arrives.
-        if body.size_hint().lower() > bytes_max as u64 {
-            return Err(Error::BodyTooLarge(bytes_max));
-        }
-        let collected = Limited::new(body, bytes_max).collect();
-        match tokio::time::timeout(self.settings.limits.body_timeout, collected).await {
-            Ok(Ok(collected)) => Ok(collected.to_bytes()),
-            Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Error::BodyTooLarge(bytes_max)),
-            Ok(Err(_)) => Err(Error::BodyBroken),
-            Err(_) => Err(Error::RequestTimeout),
-        }
+        tokio::time::timeout(limits.request_timeout, handler).await.unwrap_or(Err(Error::TimedOut))
     }
 }
 
 /// Whether a path is a prefix itself, or below it: `/docs` is not below `/d`.
 fn is_below(path: &str, prefix: &str) -> bool {
     path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-}
-
-/// The indexes of the operations on each path, from which the router is built.
-#[derive(Default)]
-struct Routes(Vec<(String, Vec<usize>)>);
-
-impl Routes {
-    fn add(&mut self, path: String, index: usize) {
-        match self.0.iter_mut().find(|(other, _)| *other == path) {
-            Some((_, on_path)) => on_path.push(index),
-            None => self.0.push((path, vec![index])),
-        }
-    }
-
-    fn into_router(self) -> matchit::Router<Vec<usize>> {
-        let mut router = matchit::Router::new();
-        for (path, on_path) in self.0 {
-            router.insert(path, on_path).expect("the paths of the surfaces do not conflict");
-        }
-        router
-    }
-}
-
-/// Decodes the colons of a path: some clients encode the one before a verb.
-fn decode_colons(path: &str) -> Cow<'_, str> {
-    if path.contains("%3A") || path.contains("%3a") {
-        Cow::Owned(path.replace("%3A", ":").replace("%3a", ":"))
-    } else {
-        Cow::Borrowed(path)
-    }
-}
-
-/// Replaces empty segments by [`EMPTY_SEGMENT`].
-fn fill_empty_segments(path: &str) -> String {
-    let segments = path.split('/').enumerate();
-    let filled = segments
-        .map(|(index, segment)| if index > 0 && segment.is_empty() { EMPTY_SEGMENT } else { segment });
-    filled.collect::<Vec<_>>().join("/")
 }
 
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {

@@ -21,6 +21,7 @@ use crate::config::{Config, LeaveDelay, StoreKind};
 use crate::env::{Clock, Entropy};
 use crate::http::connection::{Handler, RequestBody};
 use crate::http::listener;
+use crate::http::memory::MemoryBudget;
 use crate::http::surface::Surface;
 use crate::http::{Cors, Pipeline};
 use crate::jobs;
@@ -231,6 +232,10 @@ impl Handler for Front {
 
     fn fast_path(&self, request: &httparse::Request<'_, '_>, response: &mut Vec<u8>) -> bool {
         self.pipeline.fast_path(request, response)
+    }
+
+    fn memory(&self) -> Option<Arc<MemoryBudget>> {
+        Some(self.pipeline.memory())
     }
 
     fn fast_path_in_service(&self, head: &Parts) -> Option<Response<Full<Bytes>>> {

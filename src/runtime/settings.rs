@@ -73,6 +73,7 @@ fn request_limits(http: &HttpSection) -> RequestLimits {
 pub fn pipeline_settings(config: &Config) -> PipelineSettings {
     PipelineSettings {
         limits: request_limits(&config.http),
+        memory_in_flight_bytes: config.http.memory_in_flight_bytes,
         cookie: config.auth.cookie.clone(),
         trusted_proxies: config.http.trusted_proxies.clone(),
         cors_origins: config.http.cors_origins.clone(),

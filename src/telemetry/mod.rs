@@ -117,6 +117,10 @@ pub struct Metrics {
     pub connections: Gauge,
     /// Connections refused because `connections_max` were open.
     pub connections_refused: Counter,
+    /// Bytes of bodies that are being read, and of answers that clients have not taken yet.
+    pub memory_in_flight: Gauge,
+    /// Requests refused, and connections cut, because there was no memory in flight left.
+    pub memory_refusals: Counter,
 }
 
 fn new_duration() -> Histogram {
@@ -170,6 +174,11 @@ impl Metrics {
             "Connections refused because connections_max were open",
             refused,
         );
+        let (memory_in_flight, memory_refusals) = (Gauge::default(), Counter::default());
+        let help = "Bodies being read and answers not yet taken";
+        registry.register_with_unit("memory_in_flight", help, Unit::Bytes, memory_in_flight.clone());
+        let help = "Requests refused and connections cut because memory_in_flight_bytes was used up";
+        registry.register("memory_refusals", help, memory_refusals.clone());
         Self {
             registry: RwLock::new(registry),
             requests,
@@ -180,6 +189,8 @@ impl Metrics {
             departures,
             connections,
             connections_refused,
+            memory_in_flight,
+            memory_refusals,
         }
     }
 

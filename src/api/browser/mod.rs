@@ -51,7 +51,7 @@ pub fn rows() -> Vec<Operation> {
 const LISTINGS_READ_MAX: usize = 1_000;
 /// Largest size of the stored listings that one request reads, in bytes. A listing can have as much custom data as a
 /// session.
-const LISTING_BYTES_MAX: usize = 4 << 20;
+const LISTING_BYTES_MAX: usize = 256 << 10;
 /// Number of listings in one read from the store. It is small, so that a request holds few more listings than it shows.
 const LISTINGS_PER_READ: usize = 16;
 /// Largest `max_player_count` that the contract allows.

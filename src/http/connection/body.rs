@@ -13,19 +13,19 @@ use super::state::InFlightGuard;
 /// Largest frame that hyper gets at a time, in bytes.
 const FRAME_BYTES_MAX: usize = 65_536;
 
-/// A body in frames of at most 64 KiB. hyper copies each frame into the connection's write buffer and waits until the
-/// client has read it before it asks for the next. A large body is thus never copied whole for a client that reads
-/// slowly.
+/// A body in frames of at most 64 KiB. hyper copies each frame into the connection's write buffer, which keeps its size
+/// as long as the connection. So the next frame waits until hyper has flushed the last one, and a large body is never
+/// copied whole for a client that reads slowly.
 pub struct ResponseBody {
     whole: Full<Bytes>,
     rest: Bytes,
-    _in_flight: InFlightGuard,
+    in_flight: InFlightGuard,
 }
 
 impl ResponseBody {
     /// A body whose response is in flight until hyper has taken the last frame.
     pub fn new(whole: Full<Bytes>, in_flight: InFlightGuard) -> Self {
-        Self { whole, rest: Bytes::new(), _in_flight: in_flight }
+        Self { whole, rest: Bytes::new(), in_flight }
     }
 }
 
@@ -37,6 +37,7 @@ impl Body for ResponseBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        ready!(self.in_flight.poll_flushed(context));
         if self.rest.is_empty() {
             let frame = ready!(Pin::new(&mut self.whole).poll_frame(context));
             let Some(Ok(data)) = frame.map(|frame| frame.map(|frame| frame.into_data().unwrap_or_default()))
@@ -49,6 +50,9 @@ impl Body for ResponseBody {
             self.rest = data;
         }
         let frame_bytes = self.rest.len().min(FRAME_BYTES_MAX);
+        if frame_bytes < self.rest.len() {
+            self.in_flight.note_frame();
+        }
         Poll::Ready(Some(Ok(Frame::data(self.rest.split_to(frame_bytes)))))
     }
 

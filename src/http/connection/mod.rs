@@ -48,9 +48,10 @@
 //! and compares every byte of the responses.
 
 mod body;
+mod client_stream;
 mod framing;
+mod head_meter;
 mod host;
-mod linger;
 mod request_body;
 mod state;
 mod stream;
@@ -76,12 +77,13 @@ use hyper_util::server::graceful::GracefulConnection;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use self::body::ResponseBody;
-pub(super) use self::linger::LingeringStream;
+pub(super) use self::client_stream::ClientStream;
 pub use self::request_body::RequestBody;
 pub(super) use self::state::ConnectionState;
 use self::state::InFlightGuard;
 use self::stream::FastPathStream;
 use self::timer::ConnectionTimer;
+use super::memory::MemoryBudget;
 
 /// Largest head of a request that is read, in bytes. A head above the API's own limits and below this one gets an error
 /// with a code and a text; a larger one gets a bare 431, and the connection is closed.
@@ -116,6 +118,11 @@ pub trait Handler: Clone + Send + Unpin + 'static {
         false
     }
 
+    /// The budget of the memory in flight; `None` if it is not limited. Asked once for each connection.
+    fn memory(&self) -> Option<Arc<MemoryBudget>> {
+        None
+    }
+
     /// The fast path in hyper's service: answers a request at once from its head. Returns `None` for the normal path.
     /// It is for requests that cannot be answered under hyper; a request that [`Self::fast_path`] declined is not
     /// offered again.
@@ -136,10 +143,10 @@ pub(super) fn serve_connection(
     state: Arc<ConnectionState>,
 ) -> impl GracefulConnection<Error = hyper::Error> {
     let timer = ConnectionTimer::new(head_timeout, Arc::clone(&state));
-    let stream = LingeringStream::new(stream, Arc::clone(&state));
+    let stream = ClientStream::new(stream, Arc::clone(&state));
     let stream = FastPathStream::new(stream, handler.clone(), Arc::clone(&state));
     let service = service_fn(move |request: Request<Incoming>| {
-        state.note_request();
+        state.note_service_request();
         let in_flight = InFlightGuard::new(&state);
         let (head, body) = request.into_parts();
         let body = RequestBody::new(body, &head.headers, &state);
@@ -153,7 +160,7 @@ pub(super) fn serve_connection(
         };
         response.then(|response| after_the_body(response, unread)).map(|mut response| {
             add_fixed_headers(&mut response);
-            Ok::<_, Infallible>(response.map(|body| ResponseBody::new(body, in_flight)))
+            Ok::<_, Infallible>(in_frames(response, in_flight))
         })
     });
     http1::Builder::new()
@@ -186,6 +193,12 @@ fn answer_at_once(
         return Some(host::refusal());
     }
     if state.take_declined() { None } else { handler.fast_path_in_service(head) }
+}
+
+/// A response as hyper takes it. It is in flight, with its charge, until hyper has taken over all of it.
+fn in_frames(mut response: Response<Full<Bytes>>, mut in_flight: InFlightGuard) -> Response<ResponseBody> {
+    in_flight.hold(response.extensions_mut().remove());
+    response.map(|body| ResponseBody::new(body, in_flight))
 }
 
 /// A response that waits for the rest of a request's body.

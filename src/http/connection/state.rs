@@ -3,10 +3,12 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker};
 
 use tokio::sync::Notify;
 
 use super::request_body::UnreadBody;
+use crate::http::memory::Charge;
 
 /// Counts and flags of one connection.
 #[derive(Default)]
@@ -18,6 +20,11 @@ pub struct ConnectionState {
     has_declined: AtomicBool,
     is_in_request: AtomicBool,
     unread_body: Mutex<Option<UnreadBody>>,
+    requests: AtomicU64,
+    /// Charges of responses that hyper has taken over and not flushed.
+    unflushed: Mutex<Vec<Arc<Charge>>>,
+    has_unflushed_frame: AtomicBool,
+    waits_for_flush: Mutex<Option<Waker>>,
 }
 
 impl ConnectionState {
@@ -38,6 +45,31 @@ impl ConnectionState {
     /// next flush.
     pub fn responses_taken(&self) -> u64 {
         self.responses_taken.load(Ordering::Acquire)
+    }
+
+    /// Notes that hyper has flushed all that it was given. Returns the number of responses that it had taken over.
+    pub fn note_flush(&self, flushed_before: u64) -> u64 {
+        if self.has_unflushed_frame.load(Ordering::Relaxed) {
+            self.has_unflushed_frame.store(false, Ordering::Relaxed);
+            let waker = self.waits_for_flush.lock().unwrap_or_else(PoisonError::into_inner).take();
+            waker.inspect(Waker::wake_by_ref);
+        }
+        let responses_taken = self.responses_taken();
+        if responses_taken != flushed_before {
+            self.unflushed.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        }
+        responses_taken
+    }
+
+    /// Notes that the service was given a request.
+    pub fn note_service_request(&self) {
+        self.note_request();
+        self.requests.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Number of requests that the service was given. If it is that of the responses taken, hyper waits for a head.
+    pub fn requests(&self) -> u64 {
+        self.requests.load(Ordering::Relaxed)
     }
 
     /// Notes that the stream under hyper answered a request, or sent a part of an answer. hyper sees neither.
@@ -92,17 +124,43 @@ impl ConnectionState {
 
 /// Marks a response as in flight. The response body holds it, and hyper drops the body once it has taken over all of
 /// it.
-pub struct InFlightGuard(Arc<ConnectionState>);
+pub struct InFlightGuard {
+    state: Arc<ConnectionState>,
+    charge: Option<Arc<Charge>>,
+}
 
 impl InFlightGuard {
     /// For the next response of a connection.
     pub fn new(state: &Arc<ConnectionState>) -> Self {
-        Self(Arc::clone(state))
+        Self { state: Arc::clone(state), charge: None }
+    }
+
+    /// Keeps the charge of the response until the response is flushed.
+    pub fn hold(&mut self, charge: Option<Arc<Charge>>) {
+        self.charge = charge;
+    }
+
+    /// Waits until hyper has flushed the last frame of the response.
+    pub fn poll_flushed(&self, context: &Context<'_>) -> Poll<()> {
+        if !self.state.has_unflushed_frame.load(Ordering::Relaxed) {
+            return Poll::Ready(());
+        }
+        let mut waker = self.state.waits_for_flush.lock().unwrap_or_else(PoisonError::into_inner);
+        *waker = Some(context.waker().clone());
+        Poll::Pending
+    }
+
+    /// Notes that hyper was given a frame, and that another one follows.
+    pub fn note_frame(&self) {
+        self.state.has_unflushed_frame.store(true, Ordering::Relaxed);
     }
 }
 
 impl Drop for InFlightGuard {
     fn drop(&mut self) {
-        self.0.responses_taken.fetch_add(1, Ordering::Release);
+        if let Some(charge) = self.charge.take() {
+            self.state.unflushed.lock().unwrap_or_else(PoisonError::into_inner).push(charge);
+        }
+        self.state.responses_taken.fetch_add(1, Ordering::Release);
     }
 }

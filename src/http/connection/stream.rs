@@ -11,12 +11,17 @@ use bytes::{Buf as _, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::framing::{FramingTracker, ParsedHead, parse_head};
+use super::head_meter::HeadMeter;
 use super::state::ConnectionState;
 use super::{HEADERS_MAX, Handler};
+use crate::http::memory::{Charge, MemoryBudget};
 
 /// Longest partial head that waits in the stream, in bytes: the default of `[http] header_bytes_max`. hyper first
 /// offers a read buffer of 8 KiB, so that longer heads always arrive in pieces.
 const PARTIAL_HEAD_BYTES_MAX: usize = 32_768;
+/// Most bytes of a body that hyper gets at once. They are fewer than its first read buffer holds: hyper doubles the
+/// buffer each time a read fills it, and the connection then keeps it.
+const READ_BYTES_MAX: usize = 8191;
 /// Bytes at the end of a piece that can belong to the empty line after a head.
 const END_BYTES_BEFORE: usize = 3;
 
@@ -42,6 +47,10 @@ pub struct FastPathStream<S, H> {
     partial_head: BytesMut,
     /// Bytes that were in `partial_head` and that hyper is to read next.
     pass_through: BytesMut,
+    memory: Option<Arc<MemoryBudget>>,
+    /// The charge of `write_buffer`.
+    write_charge: Option<Charge>,
+    head_meter: HeadMeter,
 }
 
 /// What to do with bytes that were read.
@@ -66,6 +75,7 @@ where
             if handler.has_fast_path() { FramingTracker::default() } else { FramingTracker::lost() };
         Self {
             stream,
+            memory: handler.memory(),
             handler,
             state,
             tracker,
@@ -73,6 +83,8 @@ where
             write_buffer: BytesMut::new(),
             partial_head: BytesMut::new(),
             pass_through: BytesMut::new(),
+            write_charge: None,
+            head_meter: HeadMeter::default(),
         }
     }
 
@@ -163,9 +175,21 @@ where
                 Poll::Ready(sent) => sent?,
                 Poll::Pending => 0,
             };
-            self.write_buffer.extend_from_slice(&response[sent..]);
+            if sent < response.len() {
+                self.write_charge = self.charge(response.len() - sent)?;
+                self.write_buffer.extend_from_slice(&response[sent..]);
+            }
             Ok(true)
         })
+    }
+
+    /// Takes memory of the budget; `None` if there is no budget.
+    ///
+    /// # Errors
+    /// If no memory is left. The connection then ends.
+    fn charge(&self, bytes: usize) -> io::Result<Option<Charge>> {
+        let Some(memory) = &self.memory else { return Ok(None) };
+        memory.try_charge(bytes).map(Some).ok_or_else(|| io::ErrorKind::OutOfMemory.into())
     }
 
     /// Sends the rest of a response of the stream.
@@ -182,8 +206,23 @@ where
             self.state.note_activity_under_hyper();
         }
         self.write_buffer = BytesMut::new();
+        self.write_charge = None;
         Poll::Ready(Ok(()))
     }
+}
+
+/// Reads at most [`READ_BYTES_MAX`] bytes.
+fn poll_read_a_little(
+    stream: &mut (impl AsyncRead + Unpin),
+    context: &mut Context<'_>,
+    buffer: &mut ReadBuf<'_>,
+) -> Poll<io::Result<()>> {
+    let mut memory = [const { MaybeUninit::uninit() }; READ_BYTES_MAX];
+    let bytes = buffer.remaining().min(READ_BYTES_MAX);
+    let mut read = ReadBuf::uninit(&mut memory[..bytes]);
+    ready!(Pin::new(stream).poll_read(context, &mut read))?;
+    buffer.put_slice(read.filled());
+    Poll::Ready(Ok(()))
 }
 
 /// Whether the empty line at the end of a head may be in these bytes.
@@ -206,7 +245,7 @@ where
             // A client that does not read its responses can send no further requests.
             ready!(this.poll_write_buffer(context))?;
             if !this.pass_through.is_empty() {
-                let count = this.pass_through.len().min(buffer.remaining());
+                let count = this.pass_through.len().min(buffer.remaining()).min(READ_BYTES_MAX);
                 buffer.put_slice(&this.pass_through[..count]);
                 this.pass_through.advance(count);
                 if this.pass_through.is_empty() {
@@ -216,9 +255,20 @@ where
                 return Poll::Ready(Ok(()));
             }
             let before = buffer.filled().len();
-            ready!(Pin::new(&mut this.stream).poll_read(context, buffer))?;
-            if this.receive(&buffer.filled()[before..], context)? {
-                if buffer.filled().len() > before {
+            if this.tracker.is_at_boundary() {
+                ready!(Pin::new(&mut this.stream).poll_read(context, buffer))?;
+            } else {
+                ready!(poll_read_a_little(&mut this.stream, context, buffer))?;
+            }
+            let count = buffer.filled().len() - before;
+            let is_for_hyper = this.receive(&buffer.filled()[before..], context)?;
+            if is_for_hyper || !this.partial_head.is_empty() || !this.pass_through.is_empty() {
+                this.head_meter.add(count, &this.state, this.memory.as_ref())?;
+            } else {
+                this.head_meter.forget();
+            }
+            if is_for_hyper {
+                if count > 0 {
                     this.state.note_bytes_for_hyper();
                 }
                 return Poll::Ready(Ok(()));
@@ -246,7 +296,11 @@ where
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_write_buffer(context))?;
         ready!(Pin::new(&mut self.stream).poll_flush(context))?;
-        self.flushed = self.state.responses_taken();
+        let flushed = self.state.note_flush(self.flushed);
+        if flushed != self.flushed {
+            self.flushed = flushed;
+            self.head_meter.forget();
+        }
         Poll::Ready(Ok(()))
     }
 

@@ -9,6 +9,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::bounded;
 use super::conversion::keep_integers;
 use super::schema::BodySchema;
 use super::violation::{LocStep, Violation, ViolationKind};
@@ -60,7 +61,7 @@ impl<T: DeserializeOwned + JsonSchema + Send + 'static> Body for Json<T> {
     }
 
     fn read(bytes: &Bytes, schema: &BodySchema, violations: &mut Vec<Violation>) -> Option<Self> {
-        let mut value = parse(bytes).map_err(|violation| violations.push(violation)).ok()?;
+        let mut value = parse(bytes, schema).map_err(|violation| violations.push(violation)).ok()?;
         let violations_before = violations.len();
         schema.check_body(&mut value, violations);
         if violations.len() > violations_before {
@@ -81,17 +82,17 @@ impl<T: DeserializeOwned + JsonSchema + Send + 'static> Body for Json<T> {
 /// The byte order mark of UTF-8, with which some clients begin a body.
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
-/// Parses JSON. The parser refuses more than 128 levels of nesting, so this also limits the recursion of later steps.
-fn parse(bytes: &Bytes) -> Result<Value, Violation> {
+/// Parses JSON, as far as the schema needs it.
+fn parse(bytes: &Bytes, schema: &BodySchema) -> Result<Value, Violation> {
     if bytes.is_empty() {
         return Err(ViolationKind::MISSING.at(["body".into()]));
     }
     let bytes = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes);
-    let value = serde_json::from_slice(bytes).and_then(|value: Value| match keep_integers(bytes) {
+    let value = bounded::parse(bytes, schema).and_then(|value| match keep_integers(bytes) {
         Cow::Borrowed(_) => Ok(value),
         Cow::Owned(kept) => {
             drop(value);
-            serde_json::from_slice(&kept)
+            bounded::parse(&kept, schema)
         }
     });
     match value {

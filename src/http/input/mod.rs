@@ -1,6 +1,7 @@
 //! The input of a request: credentials, headers, parameters and body. It is checked once, before the handler runs.
 
 pub mod body;
+mod bounded;
 pub mod client_address;
 pub mod conversion;
 pub mod credentials;

@@ -101,6 +101,35 @@ impl BodySchema {
         }
     }
 
+    /// The schema of a list's items, and the most items; `None` if this is not a schema of lists.
+    pub fn items(&self) -> Option<(&Self, usize)> {
+        match self {
+            Self::List { item, items_max, .. } => {
+                Some((item.as_deref().unwrap_or(&ANYTHING), as_usize(*items_max)))
+            }
+            Self::Anything => Some((&ANYTHING, usize::MAX)),
+            _ => None,
+        }
+    }
+
+    /// The schema of the entry with this name in an object; `None` if such an entry is ignored.
+    pub fn entry(&self, name: &str) -> Option<&Self> {
+        match self {
+            Self::Object(fields) => fields.iter().find(|field| field.name == name).map(|field| &field.schema),
+            Self::Map { value, .. } => Some(value.as_deref().unwrap_or(&ANYTHING)),
+            Self::Anything => Some(&ANYTHING),
+            _ => None,
+        }
+    }
+
+    /// The most entries of an object.
+    pub fn entries_max(&self) -> usize {
+        match self {
+            Self::Map { entries_max, .. } => as_usize(*entries_max),
+            _ => usize::MAX,
+        }
+    }
+
     /// Checks a body and adds all violations. Also normalizes the body for its type: values are converted (see
     /// [`super::conversion`]), and nulls of optional fields are removed.
     pub fn check_body(&self, body: &mut Value, violations: &mut Vec<Violation>) {
@@ -135,6 +164,13 @@ impl BodySchema {
         }
         self.check(value, loc, violations);
     }
+}
+
+static ANYTHING: BodySchema = BodySchema::Anything;
+
+/// A limit as a number; the largest one if there is none.
+fn as_usize(limit: Option<u64>) -> usize {
+    limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX)
 }
 
 /// The schema of the value itself, if the schema is a choice between a value and null.

@@ -13,6 +13,7 @@ use http_body_util::Full;
 use rallypoint::config::Config;
 use rallypoint::http::connection::{Handler, RequestBody};
 use rallypoint::http::listener::{self, ConnectionLimits};
+use rallypoint::http::memory::MemoryBudget;
 use rallypoint::runtime::settings;
 use rallypoint::telemetry::Metrics;
 use serde_json::Value;
@@ -64,6 +65,10 @@ impl Handler for AnyNode {
         let is_answered = self.server.any_node().pipeline.fast_path(request, response);
         self.fast_path.fetch_add(is_answered.into(), Ordering::SeqCst);
         is_answered
+    }
+
+    fn memory(&self) -> Option<Arc<MemoryBudget>> {
+        Some(self.server.pipeline.memory())
     }
 
     fn fast_path_in_service(&self, head: &Parts) -> Option<Response<Full<Bytes>>> {

@@ -13,7 +13,7 @@ const SHARED_BY_NOUNS: [&str; 3] = ["examples", "policies", "wire"];
 const PARTS: [(&str, &[&str]); 5] = [
     ("api/fast_path", &["platform", "session", "wire"]),
     ("api/wire", &[]),
-    ("http/connection", &[]),
+    ("http/connection", &["memory"]),
     ("http/listener", &["connection"]),
     ("http/input", &["error"]),
 ];

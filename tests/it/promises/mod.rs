@@ -30,6 +30,8 @@ mod invariants;
 mod leftovers;
 /// Concurrent operations on several nodes are linearizable.
 mod linearizable;
+/// Bodies and answers in flight have one budget of memory.
+mod memory;
 /// Random operations, compared with a second, independent model of the rules.
 mod model;
 /// Every operation with each single permission, as a snapshot file.

@@ -1,6 +1,6 @@
-//! Lingering close (RFC 9112, 9.6): a server that closes a connection while the client still sends must read on for a
-//! while. Otherwise the client's machine gets a TCP reset, which can destroy the last response before the client has
-//! read it.
+//! The client's end of a connection. It cuts a client that reads too slowly, and its close lingers (RFC 9112, 9.6): a
+//! server that closes a connection while the client still sends must read on for a while. Otherwise the client's
+//! machine gets a TCP reset, which can destroy the last response before the client has read it.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -13,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
 use super::state::ConnectionState;
+use crate::http::memory::RateMeter;
 
 /// Longest time that a closed connection reads on.
 const LINGER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -21,11 +22,13 @@ const LINGER_BYTES_MAX: usize = 16 << 20;
 /// Bytes of one read.
 const READ_BYTES: usize = 8192;
 
-/// A stream whose shutdown lingers if the client may still send a request.
-pub struct LingeringStream<S> {
+/// A stream to a client. Its shutdown lingers if the client may still send a request.
+pub struct ClientStream<S> {
     stream: S,
     /// `None`: the client may always still send.
     state: Option<Arc<ConnectionState>>,
+    /// How fast the client takes what is sent; set while it has not taken all.
+    rate: Option<RateMeter>,
     /// Set after the sending side was closed.
     linger: Option<Linger>,
 }
@@ -35,19 +38,19 @@ struct Linger {
     bytes_left: usize,
 }
 
-impl<S> LingeringStream<S> {
+impl<S> ClientStream<S> {
     /// A stream that lingers if the last request was not read to its end.
     pub fn new(stream: S, state: Arc<ConnectionState>) -> Self {
-        Self { stream, state: Some(state), linger: None }
+        Self { stream, state: Some(state), rate: None, linger: None }
     }
 
     /// A stream that always lingers.
     pub fn always(stream: S) -> Self {
-        Self { stream, state: None, linger: None }
+        Self { stream, state: None, rate: None, linger: None }
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for LingeringStream<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for ClientStream<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -57,21 +60,34 @@ impl<S: AsyncRead + Unpin> AsyncRead for LingeringStream<S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for LingeringStream<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ClientStream<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
+        match (&written, &mut self.rate) {
+            (Poll::Pending, None) => self.rate = Some(RateMeter::start()),
+            (Poll::Ready(Ok(count)), Some(rate)) => {
+                rate.add(*count);
+                // The stream below cuts a client that takes nothing at all.
+                if rate.is_too_slow() {
+                    return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+                }
+            }
+            _ => {}
+        }
+        written
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.rate = None;
         Pin::new(&mut self.stream).poll_flush(context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Self { stream, state, linger } = &mut *self;
+        let Self { stream, state, linger, .. } = &mut *self;
         if linger.is_none() {
             ready!(Pin::new(&mut *stream).poll_shutdown(context))?;
             if state.as_ref().is_some_and(|state| !state.is_in_request()) {
@@ -110,10 +126,11 @@ mod tests {
     use tokio::time::Instant;
 
     use super::*;
+    use crate::http::memory::LEAST_RATE;
 
-    fn pair() -> (DuplexStream, LingeringStream<DuplexStream>) {
+    fn pair() -> (DuplexStream, ClientStream<DuplexStream>) {
         let (client, server) = tokio::io::duplex(64);
-        (client, LingeringStream::always(server))
+        (client, ClientStream::always(server))
     }
 
     #[tokio::test(start_paused = true)]
@@ -155,6 +172,27 @@ mod tests {
         assert_eq!(started.elapsed(), Duration::ZERO, "it ends at the limit of bytes");
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_reads_too_slowly_is_cut() {
+        for (bytes_a_second, is_cut) in [(LEAST_RATE - 24, true), (LEAST_RATE + 24, false)] {
+            let (mut client, mut server) = pair();
+            let sending = async {
+                let sent = server.write_all(&[b'x'; 100_000]).await;
+                drop(server);
+                sent
+            };
+            let reading = async {
+                let mut memory = vec![0; bytes_a_second];
+                while client.read_exact(&mut memory).await.is_ok() {
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                }
+            };
+            let (sent, ()) = tokio::join!(sending, reading);
+            let cut = sent.map_err(|error| error.kind());
+            assert_eq!(cut, if is_cut { Err(io::ErrorKind::TimedOut) } else { Ok(()) }, "{bytes_a_second}");
+        }
+    }
+
     #[tokio::test]
     async fn only_a_connection_in_the_middle_of_a_request_lingers() {
         for (is_in_request, lingers) in [(false, false), (true, true)] {
@@ -163,7 +201,7 @@ mod tests {
             if is_in_request {
                 state.note_bytes_for_hyper();
             }
-            let mut server = LingeringStream::new(server, state);
+            let mut server = ClientStream::new(server, state);
             assert_eq!(server.shutdown().now_or_never().is_none(), lingers);
             drop(client);
         }
