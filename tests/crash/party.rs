@@ -283,6 +283,10 @@ impl Party<'_> {
         if pick(4) == 0 {
             let mut kick = self.delete(self.path(&format!("/kicked-session/{}", other.id))).by(leader);
             let is_kicked = |player: &usize| *player != leader && self.entry(*player).is_some();
+            // The client's own player, who makes many of the other writes, stays in its parties.
+            if other.is_active(0) && is_kicked(&0) {
+                return None;
+            }
             for player in other.active().into_iter().filter(is_kicked) {
                 kick = kick.clears(all_of(player));
             }
