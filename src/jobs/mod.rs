@@ -2,6 +2,7 @@
 //! of it can get lost, and a round that runs twice does no harm. Each item of a round fails alone.
 
 mod expiry;
+mod lists;
 mod presence;
 
 use std::panic::AssertUnwindSafe;
@@ -41,10 +42,12 @@ enum Job {
     Presence,
     /// Finds the templates that the configuration does not have and sessions use.
     Templates,
+    /// Forgets when the lists of players without sessions changed.
+    Lists,
 }
 
 impl Job {
-    const ALL: [Self; 4] = [Self::Deadlines, Self::Expiry, Self::Presence, Self::Templates];
+    const ALL: [Self; 5] = [Self::Deadlines, Self::Expiry, Self::Presence, Self::Templates, Self::Lists];
 
     /// Runs one round. A round stops early once `stop` is cancelled.
     async fn round(self, app: &App, stop: &CancellationToken) -> Round {
@@ -58,6 +61,7 @@ impl Job {
             Self::Templates => {
                 app.keep_used_templates().await.map_or_else(Round::from, |()| Round::default())
             }
+            Self::Lists => lists::round(app, stop).await,
         }
     }
 }

@@ -33,6 +33,9 @@ pub struct SessionWrites {
     pub stored_bytes: usize,
     /// The stored fields that this build does not know, after the change.
     pub unknown: UnknownFields,
+    /// The players whose lists the change changes. The commit must also write the time of that
+    /// ([`keys::list_changed`]).
+    pub lists_changed: Vec<PlayerUuid>,
 }
 
 /// The value of an index entry. Values are compared before they are rendered, because a change leaves most of them as
@@ -111,9 +114,10 @@ pub fn plan(before: Option<Before<'_>>, after: &Session, bytes_max: usize) -> Re
         batch = batch.put(session_key, encoded);
     }
     batch = put_index_entries(batch, before, after);
-    batch = put_memberships(batch, before, after);
+    let lists_changed;
+    (batch, lists_changed) = put_memberships(batch, before, after);
     batch = put_player_ids(batch, before, after);
-    Ok(SessionWrites { batch, stored_bytes, unknown })
+    Ok(SessionWrites { batch, stored_bytes, unknown, lists_changed })
 }
 
 /// Writes the index entries that the change adds or changes, and deletes those that it removes.
@@ -134,25 +138,32 @@ fn put_index_entries(mut batch: Batch, before: Option<&Session>, after: &Session
     batch
 }
 
-/// Writes and deletes the entries of the session in the lists of its players.
-fn put_memberships(mut batch: Batch, before: Option<&Session>, after: &Session) -> Batch {
+/// Writes and deletes the entries of the session in the lists of its players. Returns the players whose lists change.
+fn put_memberships(mut batch: Batch, before: Option<&Session>, after: &Session) -> (Batch, Vec<PlayerUuid>) {
+    let mut lists_changed = Vec::new();
     let players_before = before.into_iter().flat_map(|session| session.players.keys());
     for player in players_before {
         if after.ended || !after.players.contains_key(player) {
             batch = batch.delete(keys::membership(*player, &after.id));
+            lists_changed.push(*player);
         }
     }
     if after.ended {
-        return batch;
+        return (batch, lists_changed);
     }
     let listed_values = |entry: &Player| (entry.status, entry.inviting_player);
     for ChangedPlayer { player, entry_before, entry } in changed_players(before, after) {
-        if entry_before.map(listed_values) != Some(listed_values(entry)) {
+        let is_listed_as_before = entry_before.map(listed_values) == Some(listed_values(entry));
+        if !is_listed_as_before {
             let membership = Membership::of(after, entry);
             batch = batch.put(keys::membership(player, &after.id), Document::render(&membership));
         }
+        // A further invite is news for the player, although the list shows the same.
+        if !is_listed_as_before || entry_before.map(|entry| entry.invited) != Some(entry.invited) {
+            lists_changed.push(player);
+        }
     }
-    batch
+    (batch, lists_changed)
 }
 
 /// Writes which player an older, numeric id belongs to. These values stay after the session: the id belongs to the

@@ -8,6 +8,7 @@
 //! p <platform> 00 <platform session id>       session id                         index entry of the session
 //! p <platform> 01 <SHA-256 of the id>         session id                         the same, for a long id
 //! m <player uuid, 16 bytes> <session id>      the player's entry, JSON           index entry of the session
+//! r <player uuid, 16 bytes>                   when the player's list changed, i64 big-endian µs  deleted once the list was empty for long
 //! c <short code>                              session id                         index entry of the session
 //! a <allocation id>                           session id                         index entry of the session
 //! b <type> 00 <listing number, u64 big-endian> the listing, JSON                 index entry of the session
@@ -39,6 +40,7 @@ const DEADLINE_OF: u8 = b't';
 const DUE: u8 = b'd';
 const PLATFORM_SESSION: u8 = b'p';
 const MEMBERSHIP: u8 = b'm';
+const LIST_CHANGED: u8 = b'r';
 const OPEN: u8 = b'o';
 const PLAYER_OF_ID: u8 = b'i';
 const SHORT_CODE: u8 = b'c';
@@ -157,6 +159,21 @@ pub fn memberships_of(player: PlayerUuid) -> Key {
 pub fn parse_membership(key: &[u8]) -> Option<(PlayerUuid, SessionId)> {
     let (player, id) = key.strip_prefix(&[MEMBERSHIP])?.split_first_chunk()?;
     Some((PlayerUuid(Uuid::from_bytes(*player)), session_id(id)?))
+}
+
+/// The key of the time at which a player's list changed last.
+pub fn list_changed(player: PlayerUuid) -> Key {
+    key(LIST_CHANGED, &[player.0.as_bytes()])
+}
+
+/// The range of all such keys: start, and end (excluded).
+pub fn all_lists_changed() -> (Key, Key) {
+    (vec![LIST_CHANGED], vec![LIST_CHANGED + 1])
+}
+
+/// The player of such a key.
+pub fn parse_list_changed(key: &[u8]) -> Option<PlayerUuid> {
+    Uuid::from_slice(key.strip_prefix(&[LIST_CHANGED])?).ok().map(PlayerUuid)
 }
 
 /// The kinds of index entries that only one session can have.
@@ -306,6 +323,8 @@ mod tests {
             prop_assert!(membership(player, &id).starts_with(&memberships_of(player)));
             let template = template(&name);
             prop_assert_eq!(parse_template(&template), Some(&*name));
+            prop_assert_eq!(parse_list_changed(&list_changed(player)), Some(player));
+            prop_assert_eq!(parse_list_changed(&membership(player, &id)), None);
             prop_assert_eq!(parse_open(&name, &open(&name, ms, &id)), Some(id.clone()));
             prop_assert_eq!(parse_gate(&name, &open(&name, ms, &id)), None);
         }

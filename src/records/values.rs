@@ -1,6 +1,7 @@
 //! The values beside sessions: entries of players' lists, listings, deadlines, ids and numbers. [`keys`](super::keys)
 //! lists the format of each: JSON or fixed bytes.
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -128,6 +129,21 @@ pub fn decode_clock_step(value: &[u8]) -> Result<i64, StoreError> {
     ms.map_err(|_| StoreError::Corrupt("the last step of the clock".into()))
 }
 
+/// Encodes the time at which a player's list changed, in microseconds since the epoch.
+pub fn encode_list_changed(at: Timestamp) -> Vec<u8> {
+    at.as_microsecond().to_be_bytes().to_vec()
+}
+
+/// Decodes the time at which a player's list changed.
+///
+/// # Errors
+/// [`StoreError::Corrupt`] if the value is not 8 bytes long, or not a time.
+pub fn decode_list_changed(value: &[u8]) -> Result<Timestamp, StoreError> {
+    let us = value.try_into().map(i64::from_be_bytes).ok();
+    let at = us.and_then(|us| Timestamp::from_microsecond(us).ok());
+    at.ok_or_else(|| StoreError::Corrupt("the time at which a player's list changed".into()))
+}
+
 /// Encodes the next free listing number.
 pub fn encode_listing_number(number: u64) -> Vec<u8> {
     number.to_be_bytes().to_vec()
@@ -179,6 +195,10 @@ mod tests {
             assert_eq!(decode_deadline(&id, &encode_deadline(deadline_ms)), Ok(deadline_ms));
             assert_eq!(decode_clock_step(&encode_clock_step(deadline_ms)), Ok(deadline_ms));
         }
+        for us in [-1, 0, 1_795_521_600_125_250] {
+            let at = Timestamp::from_microsecond(us).unwrap();
+            assert_eq!(decode_list_changed(&encode_list_changed(at)), Ok(at));
+        }
         for number in [0, 1, u64::MAX] {
             assert_eq!(decode_listing_number(&encode_listing_number(number)), Ok(number));
         }
@@ -195,6 +215,7 @@ mod tests {
                 Listed::decode(bytes).err(),
                 decode_deadline(&id, bytes).err(),
                 decode_clock_step(bytes).err(),
+                decode_list_changed(bytes).err(),
                 decode_listing_number(bytes).err(),
                 decode_player(bytes).err(),
                 decode_session_id(bytes).err(),

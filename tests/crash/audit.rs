@@ -46,7 +46,8 @@ pub async fn leftovers(store: &Store, players: &BTreeMap<i64, Uuid>) -> Vec<Stri
     wrong
 }
 
-/// Entries that stay when sessions end: the players of numeric ids, the next listing number, and the templates.
+/// Entries that stay when sessions end: the players of numeric ids, the next listing number, the templates, and for some
+/// time the times of players' lists.
 fn kept_beside_sessions(stored: &Stored, players: &BTreeMap<i64, Uuid>) -> Stored {
     let ids = players
         .iter()
@@ -55,7 +56,10 @@ fn kept_beside_sessions(stored: &Stored, players: &BTreeMap<i64, Uuid>) -> Store
     let number = stored.get(&number).map(|last| (number, last.clone()));
     let (from, to) = keys::all_templates();
     let templates = stored.range(from..to).map(|(key, value)| (key.clone(), value.clone()));
-    ids.filter(|(key, _)| stored.contains_key(key)).chain(number).chain(templates).collect()
+    let list_times = stored.iter().filter(|(key, _)| keys::parse_list_changed(key).is_some());
+    let list_times = list_times.map(|(key, value)| (key.clone(), value.clone()));
+    let kept = number.into_iter().chain(templates).chain(list_times);
+    ids.filter(|(key, _)| stored.contains_key(key)).chain(kept).collect()
 }
 
 /// Sessions whose listing number could be given to another session.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use http::Method;
+use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -66,6 +67,10 @@ params! {
 pub struct PlayerSessions {
     /// Sessions of the player, by type of session.
     sessions: Named<PlayerSessionsOfType>,
+    /// Time of the last change of the list. It differs from the times of all earlier changes. Absent if the player had no session for long.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
+    last_updated_timestamp: Option<Timestamp>,
 }
 
 /// The sessions of one type of a player.
@@ -133,7 +138,8 @@ async fn sessions(app: &App, player: PlayerUuid) -> Result<Reply<Versioned<Playe
 async fn list(app: &App, player: PlayerUuid) -> Result<PlayerSessions, Error> {
     let catalog = app.catalog();
     let mut by_type: BTreeMap<String, PlayerSessionsOfType> = BTreeMap::new();
-    for (id, membership) in app.sessions.memberships(player).await?.iter() {
+    let memberships = app.sessions.memberships(player).await?;
+    for (id, membership) in memberships.entries.iter() {
         // An entry for a session that no longer exists is left over from a failure. It is removed here.
         if !app.sessions.exists(id).await? {
             if let Err(error) = app.sessions.forget_membership(player, id).await {
@@ -163,5 +169,5 @@ async fn list(app: &App, player: PlayerUuid) -> Result<PlayerSessions, Error> {
             }
         }
     }
-    Ok(PlayerSessions { sessions: by_type })
+    Ok(PlayerSessions { sessions: by_type, last_updated_timestamp: memberships.changed })
 }

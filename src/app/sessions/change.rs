@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use super::cached::CachedSession;
-use super::memberships::MembershipChange;
+use super::memberships::ListChange;
 use super::plan::{After, Plan};
 use super::{ATTEMPTS_MAX, Sessions};
 use crate::app::Failure;
@@ -217,7 +217,7 @@ impl Sessions {
     pub(super) async fn commit(&self, plan: Plan) -> Result<Option<Vec<Arc<CachedSession>>>, Failure> {
         // Read before the commit: the new versions are known to be the latest from this time on.
         let started_at = self.clock.read();
-        let memberships = MembershipChange::of(&plan.batch);
+        let memberships = ListChange::of(&plan.batch);
         match self.store.commit(plan.batch).await {
             Ok(version) => {
                 self.memberships.committed(memberships);

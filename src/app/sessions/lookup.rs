@@ -2,11 +2,11 @@
 //! ids.
 
 use super::gates::{GATES_MAX, Gates};
-use super::memberships::{MembershipChange, MembershipList};
+use super::memberships::{ListChange, MembershipList};
 use super::{MEMBERSHIPS_MAX, Sessions};
 use crate::app::Failure;
 use crate::domain::{PlayerUuid, Refused, SessionId, ShortCode};
-use crate::records::values::{decode_player, decode_session_id};
+use crate::records::values::{decode_list_changed, decode_player, decode_session_id};
 use crate::records::{Listed, Membership, keys};
 use crate::store::{Batch, CommitError, Key, StoreError, next_key, prefix_end};
 
@@ -39,7 +39,12 @@ impl Sessions {
         }
         let changes = self.memberships.changes_seen(player);
         let prefix = keys::memberships_of(player);
-        let found = self.store.scan(&prefix, &prefix_end(&prefix), MEMBERSHIPS_MAX).await?;
+        // At the same time, so that a database answers both in one round trip. The order does not matter: a change
+        // between the two reads makes the next answer differ.
+        let (changed, end) = (keys::list_changed(player), prefix_end(&prefix));
+        let (changed, found) =
+            tokio::try_join!(self.store.get(&changed), self.store.scan(&prefix, &end, MEMBERSHIPS_MAX))?;
+        let changed = changed.map(|entry| decode_list_changed(&entry.value)).transpose()?;
         let is_whole = found.len() < MEMBERSHIPS_MAX;
         let mut memberships = Vec::with_capacity(found.len());
         for (key, entry) in found {
@@ -47,11 +52,11 @@ impl Sessions {
                 .ok_or_else(|| StoreError::Corrupt("a player's list names no session".into()))?;
             memberships.push((id, Membership::decode(&entry.value)?));
         }
-        let memberships = MembershipList::from(memberships);
+        let list = MembershipList { entries: memberships.into(), changed };
         if is_whole && is_sole_writer {
-            self.memberships.put(player, &memberships, changes);
+            self.memberships.put(player, &list, changes);
         }
-        Ok(memberships)
+        Ok(list)
     }
 
     /// The id of the session with this short code. The session may be overdue.
@@ -109,7 +114,8 @@ impl Sessions {
             return Ok(());
         }
         let batch = Batch::default().expect_absent(keys::session(id)).delete(key);
-        let changes = MembershipChange::of(&batch);
+        let batch = batch.and(self.put_list_times(&[player]));
+        let changes = ListChange::of(&batch);
         match self.store.commit(batch).await {
             Ok(_) => {
                 self.memberships.committed(changes);

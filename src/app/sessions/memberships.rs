@@ -1,58 +1,83 @@
 //! The cache of players' lists. With it, a join counts the player's sessions and invites without a scan of the store.
 //! It is used only if no other process writes to the store.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
+use jiff::Timestamp;
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
 use crate::app::locks::LockStripes;
 use crate::domain::{PlayerUuid, SessionId};
+use crate::records::values::decode_list_changed;
 use crate::records::{Membership, keys};
 use crate::store::{Batch, StoreError};
 
 /// Memory of a list beside its entries, in bytes, roughly.
-const LIST_BYTES: u64 = 128;
+const LIST_BYTES: u64 = 144;
 /// Memory of an entry, in bytes, roughly: the id and type of a session, and the rest.
 const ENTRY_BYTES: u64 = 192;
 /// Number of locks for the change counters of players.
 const LOCKS: usize = 256;
 
-/// A player's list: the player's entries in sessions, ordered by session id.
-pub type MembershipList = Arc<[(SessionId, Membership)]>;
+/// A player's list.
+#[derive(Clone, Debug)]
+pub struct MembershipList {
+    /// The player's entries in sessions, ordered by session id.
+    pub entries: Arc<[(SessionId, Membership)]>,
+    /// When the list changed last. It differs from the times of all earlier changes. `None` if that is not known: the
+    /// list never had an entry, has been empty for long, or was last changed by an older version of the server.
+    pub changed: Option<Timestamp>,
+}
 
 #[derive(Clone)]
 struct ByBytes;
 
 impl Weighter<PlayerUuid, MembershipList> for ByBytes {
-    fn weight(&self, _: &PlayerUuid, entries: &MembershipList) -> u64 {
-        LIST_BYTES + ENTRY_BYTES * entries.len() as u64
+    fn weight(&self, _: &PlayerUuid, list: &MembershipList) -> u64 {
+        LIST_BYTES + ENTRY_BYTES * list.entries.len() as u64
     }
 }
 
-/// A change of a player's list: the entry as stored, or `None` if it was removed.
-pub struct MembershipChange {
-    player: PlayerUuid,
-    id: SessionId,
-    entry: Option<Bytes>,
+/// The change of a player's list in a commit. Values are as stored, and `None` if they were deleted.
+#[derive(Default)]
+pub struct ListChange {
+    entries: Vec<(SessionId, Option<Bytes>)>,
+    /// The new time of the last change. The outer `None`: the time stays.
+    changed: Option<Option<Bytes>>,
 }
 
-impl MembershipChange {
+/// The changed lists of a commit, by player.
+pub type ListChanges = BTreeMap<PlayerUuid, ListChange>;
+
+impl ListChange {
     /// The changes of players' lists in a commit.
-    pub fn of(batch: &Batch) -> Vec<Self> {
-        let mut changes = Vec::new();
-        for (key, value) in &batch.put {
+    pub fn of(batch: &Batch) -> ListChanges {
+        let mut changes = ListChanges::new();
+        let put = batch.put.iter().map(|(key, value)| (key, Some(value)));
+        let deleted = batch.delete.iter().map(|key| (key, None));
+        for (key, value) in put.chain(deleted) {
             if let Some((player, id)) = keys::parse_membership(key) {
-                changes.push(Self { player, id, entry: Some(value.clone()) });
-            }
-        }
-        for key in &batch.delete {
-            if let Some((player, id)) = keys::parse_membership(key) {
-                changes.push(Self { player, id, entry: None });
+                changes.entry(player).or_default().entries.push((id, value.cloned()));
+            } else if let Some(player) = keys::parse_list_changed(key) {
+                changes.entry(player).or_default().changed = Some(value.cloned());
             }
         }
         changes
+    }
+
+    /// The list after the change.
+    fn apply(self, list: &MembershipList) -> Result<MembershipList, StoreError> {
+        let mut list = list.clone();
+        for (id, entry) in self.entries {
+            list.entries = changed(&list.entries, &id, entry)?;
+        }
+        if let Some(changed) = self.changed {
+            list.changed = changed.map(|stored| decode_list_changed(&stored)).transpose()?;
+        }
+        Ok(list)
     }
 }
 
@@ -91,21 +116,21 @@ impl Memberships {
 
     /// Caches a list that was read from the store, unless the list has changed since
     /// [`changes_seen`](Self::changes_seen).
-    pub fn put(&self, player: PlayerUuid, entries: &MembershipList, changes_seen: u64) {
+    pub fn put(&self, player: PlayerUuid, list: &MembershipList, changes_seen: u64) {
         let changes = self.lock(player);
         if *changes == changes_seen {
-            self.lists.insert(player, Arc::clone(entries));
+            self.lists.insert(player, list.clone());
         }
     }
 
     /// Applies committed changes to the cached lists.
-    pub fn committed(&self, changes: Vec<MembershipChange>) {
-        for MembershipChange { player, id, entry } in changes {
+    pub fn committed(&self, changes: ListChanges) {
+        for (player, change) in changes {
             let mut changes = self.lock(player);
             *changes += 1;
-            let Some(entries) = self.lists.get(&player) else { continue };
-            match changed(&entries, &id, entry) {
-                Ok(entries) => self.lists.insert(player, entries),
+            let Some(list) = self.lists.get(&player) else { continue };
+            match change.apply(&list) {
+                Ok(list) => self.lists.insert(player, list),
                 Err(_) => {
                     // The next reader reads the list from the store, and reports the corrupt entry.
                     self.lists.remove(&player);
@@ -115,20 +140,20 @@ impl Memberships {
     }
 
     /// Removes the lists of a commit whose outcome is unknown.
-    pub fn forget(&self, changes: &[MembershipChange]) {
-        for MembershipChange { player, .. } in changes {
+    pub fn forget(&self, changes: &ListChanges) {
+        for player in changes.keys() {
             *self.lock(*player) += 1;
             self.lists.remove(player);
         }
     }
 }
 
-/// The list with one entry added, replaced or, for `None`, removed.
+/// The entries with one added, replaced or, for `None`, removed.
 fn changed(
-    entries: &MembershipList,
+    entries: &[(SessionId, Membership)],
     id: &SessionId,
     entry: Option<Bytes>,
-) -> Result<MembershipList, StoreError> {
+) -> Result<Arc<[(SessionId, Membership)]>, StoreError> {
     let position = entries.partition_point(|(other, _)| other < id);
     let (smaller, rest) = entries.split_at(position);
     let greater = rest.iter().skip_while(|(other, _)| other == id);
@@ -146,11 +171,16 @@ mod tests {
     use super::*;
     use crate::document::Document;
     use crate::domain::session::Status;
+    use crate::records::values::encode_list_changed;
 
     const PLAYER: PlayerUuid = PlayerUuid(uuid::Uuid::from_u128(1));
 
     fn id(text: &str) -> SessionId {
         SessionId::parse(text).unwrap()
+    }
+
+    fn empty() -> MembershipList {
+        MembershipList { entries: Arc::from([]), changed: None }
     }
 
     fn stored(session_type: &str) -> Bytes {
@@ -165,13 +195,13 @@ mod tests {
             Some(session_type) => Batch::default().put(key, stored(session_type)),
             None => Batch::default().delete(key),
         };
-        memberships.committed(MembershipChange::of(&batch));
+        memberships.committed(ListChange::of(&batch));
     }
 
     /// The cached list, as `session:type` for each entry.
     fn cached_list(memberships: &Memberships) -> Option<String> {
-        let entries = memberships.get(PLAYER)?;
-        let texts = entries.iter().map(|(id, entry)| format!("{id}:{}", entry.session_type));
+        let list = memberships.get(PLAYER)?;
+        let texts = list.entries.iter().map(|(id, entry)| format!("{id}:{}", entry.session_type));
         Some(texts.collect::<Vec<_>>().join(" "))
     }
 
@@ -180,7 +210,7 @@ mod tests {
         let memberships = Memberships::new(1 << 20);
         commit(&memberships, "b", Some("game"));
         assert_eq!(cached_list(&memberships), None, "a list that was not read from the store is not cached");
-        memberships.put(PLAYER, &MembershipList::from([]), memberships.changes_seen(PLAYER));
+        memberships.put(PLAYER, &empty(), memberships.changes_seen(PLAYER));
         for (name, session_type, expected) in [
             ("b", Some("game"), "b:game"),
             ("c", Some("game"), "b:game c:game"),
@@ -199,16 +229,33 @@ mod tests {
         let memberships = Memberships::new(1 << 20);
         let seen_before = memberships.changes_seen(PLAYER);
         commit(&memberships, "a", Some("game"));
-        memberships.put(PLAYER, &MembershipList::from([]), seen_before);
+        memberships.put(PLAYER, &empty(), seen_before);
         assert_eq!(cached_list(&memberships), None);
     }
 
     #[test]
     fn a_list_is_removed_if_the_outcome_of_a_commit_is_unknown() {
         let memberships = Memberships::new(1 << 20);
-        memberships.put(PLAYER, &MembershipList::from([]), memberships.changes_seen(PLAYER));
+        memberships.put(PLAYER, &empty(), memberships.changes_seen(PLAYER));
         let change = Batch::default().put(keys::membership(PLAYER, &id("a")), stored("game"));
-        memberships.forget(&MembershipChange::of(&change));
+        memberships.forget(&ListChange::of(&change));
         assert_eq!(cached_list(&memberships), None);
+    }
+
+    #[test]
+    fn commits_change_the_time_of_a_cached_list() {
+        let memberships = Memberships::new(1 << 20);
+        memberships.put(PLAYER, &empty(), memberships.changes_seen(PLAYER));
+        let key = keys::list_changed(PLAYER);
+        let at: Timestamp = "2026-11-30T12:00:00.000125Z".parse().unwrap();
+        for (batch, expected) in [
+            (Batch::default().put(key.clone(), encode_list_changed(at)), Some(at)),
+            (Batch::default().put(keys::membership(PLAYER, &id("a")), stored("game")), Some(at)),
+            (Batch::default().delete(key), None),
+        ] {
+            memberships.committed(ListChange::of(&batch));
+            assert_eq!(memberships.get(PLAYER).unwrap().changed, expected);
+        }
+        assert_eq!(cached_list(&memberships).as_deref(), Some("a:game"));
     }
 }

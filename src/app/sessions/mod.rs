@@ -7,7 +7,8 @@
 //! - [`deadlines`]: when a session ends because nobody uses it. `expire` ends such sessions. `clock_steps` excuses
 //!   sessions when the wall clock was set.
 //! - `lookup`: players' lists, short codes, allocations, listings. `memberships` caches players' lists,
-//!   `listing_numbers` hands out the numbers of listings. `gates` order creations by several nodes.
+//!   `list_times` knows when they changed, `listing_numbers` hands out the numbers of listings. `gates` order creations
+//!   by several nodes.
 
 pub mod cache;
 pub mod cached;
@@ -16,6 +17,7 @@ mod clock_steps;
 pub mod deadlines;
 mod expire;
 mod gates;
+mod list_times;
 mod listing_numbers;
 mod lookup;
 mod memberships;
@@ -31,12 +33,13 @@ use tokio::sync::OwnedMutexGuard;
 use self::cache::Cache;
 use self::clock_steps::ClockSteps;
 use self::deadlines::Deadlines;
+use self::list_times::ListTimes;
 use self::listing_numbers::ListingNumbers;
 use self::memberships::Memberships;
 use super::locks::LockStripes;
 use crate::domain::{Session, SessionId};
 use crate::env::{Clock, Entropy};
-use crate::store::Store;
+use crate::store::{Key, Store};
 use crate::telemetry::Metrics;
 
 pub use self::change::Update;
@@ -98,6 +101,9 @@ pub struct Sessions {
     deadlines: Deadlines,
     listing_numbers: ListingNumbers,
     memberships: Memberships,
+    list_times: ListTimes,
+    /// Where [`forget_empty_lists`](Self::forget_empty_lists) continues; `None`: at the start.
+    list_cursor: Mutex<Option<Key>>,
     cache: Cache,
     session_locks: LockStripes<SessionLock>,
     player_locks: LockStripes<tokio::sync::Mutex<()>>,
@@ -127,6 +133,8 @@ impl Sessions {
             deadlines: Deadlines::new(limits.idle_ms),
             listing_numbers: ListingNumbers::default(),
             memberships: Memberships::new(memberships_bytes),
+            list_times: ListTimes::default(),
+            list_cursor: Mutex::default(),
             cache: Cache::new(limits.cache_bytes - memberships_bytes),
             session_locks: LockStripes::new(SESSION_LOCKS),
             player_locks: LockStripes::new(PLAYER_LOCKS),

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::Sessions;
 use super::cached::CachedSession;
 use crate::app::Failure;
-use crate::domain::{Session, SessionId};
+use crate::domain::{Refused, Session, SessionId};
 use crate::records::index::{Before, SessionWrites};
 use crate::records::values::encode_deadline;
 use crate::records::{StoredSession, index, keys};
@@ -35,7 +35,7 @@ pub(super) struct After {
 
 impl Plan {
     fn of(writes: SessionWrites, session: Session, deadline_ms: Arc<AtomicI64>) -> Self {
-        let SessionWrites { batch, stored_bytes, unknown } = writes;
+        let SessionWrites { batch, stored_bytes, unknown, .. } = writes;
         let stored = StoredSession { session, unknown };
         Self { batch, after: vec![After { stored, stored_bytes, deadline_ms }] }
     }
@@ -63,7 +63,7 @@ impl Sessions {
     /// [`Refused::SessionTooLarge`](crate::domain::Refused::SessionTooLarge).
     pub(super) fn plan_creation(&self, session: Session) -> Result<Plan, Failure> {
         let deadline_ms = self.deadlines.new_deadline_ms(self.clock.now_ms());
-        let writes = index::plan(None, &session, self.limits.session_bytes_max)?;
+        let writes = self.plan_writes(None, &session, self.limits.session_bytes_max)?;
         let deadline = put_deadline(&session.id, deadline_ms);
         Ok(Plan::of(writes, session, Arc::new(AtomicI64::new(deadline_ms))).and(deadline.into()))
     }
@@ -82,7 +82,7 @@ impl Sessions {
         new_deadline_ms: Option<i64>,
     ) -> Result<Plan, Failure> {
         let id = &before.session.id;
-        let writes = index::plan(Some(before_of(before)), &after, bytes_max)?;
+        let writes = self.plan_writes(Some(before_of(before)), &after, bytes_max)?;
         let deadline = if after.ended {
             match self.stored_deadline(id).await? {
                 Some(stored) => self.remove_deadline(id, stored).await?,
@@ -103,9 +103,21 @@ impl Sessions {
     ) -> Result<Plan, Failure> {
         let mut after = before.session.clone();
         after.end();
-        let writes = index::plan(Some(before_of(before)), &after, usize::MAX)?;
+        let writes = self.plan_writes(Some(before_of(before)), &after, usize::MAX)?;
         let deadline = self.remove_deadline(&before.session.id, deadline).await?;
         Ok(Plan::of(writes, after, Arc::clone(&before.deadline_ms)).and(deadline.into()))
+    }
+
+    /// The writes of a change of one session, with the times at which the lists of its players change.
+    fn plan_writes(
+        &self,
+        before: Option<Before<'_>>,
+        after: &Session,
+        bytes_max: usize,
+    ) -> Result<SessionWrites, Refused> {
+        let mut writes = index::plan(before, after, bytes_max)?;
+        writes.batch = writes.batch.and(self.put_list_times(&writes.lists_changed));
+        Ok(writes)
     }
 
     /// Plans to move the stored deadline of a session. The batch is empty if there is no new deadline, if the stored

@@ -110,7 +110,7 @@ impl Sessions {
                 let counts = |(other, membership): &&(SessionId, Membership)| {
                     other != id && QuotaKind::of(membership.status) == added.kind
                 };
-                memberships.iter().filter(counts)
+                memberships.entries.iter().filter(counts)
             };
             let (quota, refusal) = match added.kind {
                 QuotaKind::Session => (self.limits.sessions_per_player_max, Refused::TooManySessions),

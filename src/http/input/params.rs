@@ -34,7 +34,7 @@ pub type RawValue<'a> = Option<Result<Cow<'a, str>, ViolationKind>>;
 
 impl RawParams<'_> {
     /// The value of a path parameter, or the session id that replaces its short code.
-    fn path(&self, name: &str) -> RawValue<'_> {
+    pub(super) fn path(&self, name: &str) -> RawValue<'_> {
         if let Some((_, id)) = self.by_short_code.iter().find(|(param, _)| *param == name) {
             return Some(Ok(Cow::Borrowed(id.as_str())));
         }

@@ -17,7 +17,11 @@ pub async fn resolve(
 ) -> Result<Vec<bool>, Error> {
     let mut lookups = Vec::new();
     for param in SESSION_PARAMS {
-        let Some(code) = raw_params.path.get(param).and_then(ShortCode::parse) else { continue };
+        let code = match raw_params.path(param) {
+            Some(Ok(text)) => ShortCode::parse(&text),
+            _ => None,
+        };
+        let Some(code) = code else { continue };
         if !app.short_code_limiter.allows(client_key, app.clock.up_ms()) {
             return Err(Refused::TooManyGuesses.into());
         }

@@ -6,7 +6,7 @@ use rallypoint::domain::Platform;
 use rallypoint::domain::client::VersionCheck;
 use serde_json::{Value, json};
 
-use crate::harness::{Client, Server, action_path, contents, joining, status_and_team};
+use crate::harness::{Client, Server, action_path, contents, joining, leftovers, status_and_team};
 
 /// A game with these team sizes. Alice leads it and is on the first team.
 async fn game(sizes: &[u8]) -> (Server, Client, String) {
@@ -228,5 +228,5 @@ async fn invites_and_reservations_end_with_the_session() {
     alice.leaves(&session).await.expect(204);
     bob.session(&session).await.refused(404, "session_not_found");
     assert_eq!((bob.own_list("game").await, carol.own_list("game").await), (Value::Null, Value::Null));
-    assert!(contents(&server).await.is_empty());
+    assert!(leftovers(&server).await.is_empty());
 }

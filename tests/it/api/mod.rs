@@ -32,6 +32,8 @@ mod platform_link;
 mod platform_session;
 /// Joining and leaving; the list of a player's sessions.
 mod player;
+/// The time and the ETag of a player's list of sessions.
+mod player_list;
 /// Reading a session's players one by one and in pages.
 mod player_page;
 /// How many sessions and open invites a player may have.

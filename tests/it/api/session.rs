@@ -270,7 +270,7 @@ async fn an_ended_session_is_gone_everywhere() {
     assert_eq!(bob.get("/v1/player/me/session").await.expect(200).body, json!({"sessions": {}}));
     alice.delete(&format!("/v1/session/{session}")).await.refused(404, "session_not_found");
     bob.joins(&session).await.refused(404, "session_not_found");
-    assert!(crate::harness::contents(&server).await.is_empty(), "the store is empty");
+    assert!(crate::harness::leftovers(&server).await.is_empty(), "the store is empty");
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Client, Server, XBOX_ID, contents, platform_path};
+use crate::harness::{Client, Server, XBOX_ID, leftovers, platform_path};
 
 /// A game led by alice that is in every index, and a party that alice is in too.
 struct IndexedGame {
@@ -58,7 +58,7 @@ impl IndexedGame {
         }
         admin.delete(&format!("/v1/session/{}", self.party)).await.expect(204);
         // Only the last listing number stays in the store.
-        assert_eq!(contents(&self.server).await.len(), 1);
+        assert_eq!(leftovers(&self.server).await.len(), 1);
         if self.server.nodes().count() > 1 {
             // Other nodes forget a session when they examine it the next time.
             self.server.advance(Duration::from_secs(3600)).await;

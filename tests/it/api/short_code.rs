@@ -12,7 +12,7 @@ use rallypoint::records::keys;
 use rallypoint::store::Batch;
 use serde_json::{Value, json};
 
-use crate::harness::{Client, Reply, Server, XBOX_ID, contents, joining};
+use crate::harness::{Client, Reply, Server, XBOX_ID, contents, joining, leftovers};
 
 async fn generate(caller: &Client, session: &str) -> Reply {
     caller.send(Method::POST, &format!("/v1/session/{session}:generate-short-code"), &[], None).await
@@ -134,7 +134,7 @@ async fn a_code_ends_with_its_session() {
     alice.leaves(&code).await.expect(204);
     alice.session(&code).await.refused(404, "session_not_found");
     alice.session(&session).await.refused(404, "session_not_found");
-    assert!(contents(&server).await.is_empty(), "the code can be used again");
+    assert!(leftovers(&server).await.is_empty(), "the code can be used again");
 }
 
 #[tokio::test]
@@ -201,6 +201,24 @@ async fn the_colon_before_a_verb_may_be_encoded() {
         let path = format!("/v1/session/{session}{colon}generate-short-code");
         alice.send(Method::POST, &path, &[], None).await.expect(200);
     }
+}
+
+#[tokio::test]
+async fn a_code_may_be_encoded() {
+    let server = Server::new();
+    let (alice, session, code) = party(&server).await;
+    let encoded: String = code.bytes().map(|byte| format!("%{byte:02X}")).collect();
+    let partly = format!("%{:02x}{}", code.as_bytes()[0], &code[1..]);
+    for named in [&encoded, &partly] {
+        assert_eq!(alice.session(named).await.expect(200).body["session_id"], json!(session));
+        let path = format!("/v1/session/{named}/invited-session/{named}:invite");
+        alice.post(&path, &json!({})).await.expect(200);
+    }
+    // A wrong code counts in every form.
+    for _ in 0..WRONG_MAX {
+        alice.session("%5A%5A%5AZZZ").await.refused(404, "session_not_found");
+    }
+    alice.session(&encoded).await.refused(403, "too_many_guesses");
 }
 
 #[tokio::test]

@@ -35,7 +35,7 @@ use nodes::OtherNodes;
 pub use actions::{action_path, player_path, right_path, status_and_team};
 pub use contract::fits;
 pub use nodes::{STORE_VARIABLE, pairs_of_nodes};
-pub use stored::{contents, keys_of_sessions, set_meta, without_deadlines};
+pub use stored::{contents, keys_of_sessions, leftovers, set_meta, without_deadlines};
 
 /// URL-safe base64 with padding, as clients send it.
 pub const XBOX_ID: &str = "bXlnYW1lfnBhcnR5fjE=";
@@ -99,6 +99,12 @@ impl Server {
         let app = Arc::new(app);
         let pipeline = server::new_pipeline(config, Arc::clone(&app));
         Self { pipeline: Arc::new(pipeline), app, others: OtherNodes::default(), ..self.clone() }
+    }
+
+    /// Another node on the same store, with a clock of its own.
+    pub fn with_clock(&self, clock: Clock) -> Self {
+        let store = self.app.sessions.store().clone();
+        Self { clock, ..self.clone() }.another_node(store)
     }
 
     /// The readiness that the admin listener of this server reports.

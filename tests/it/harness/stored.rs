@@ -22,6 +22,13 @@ pub async fn contents(server: &Server) -> BTreeMap<Key, Bytes> {
     kept.map(|(key, entry)| (key, entry.value)).collect()
 }
 
+/// The content of a store without the times of players' lists, which stay for some time after the last session.
+pub async fn leftovers(server: &Server) -> BTreeMap<Key, Bytes> {
+    let mut stored = contents(server).await;
+    stored.retain(|key, _| keys::parse_list_changed(key).is_none());
+    stored
+}
+
 /// The stored content without the deadlines of sessions: a read of a session can move its deadline.
 pub fn without_deadlines(stored: &BTreeMap<Key, Bytes>) -> BTreeMap<&Key, &Bytes> {
     let any = SessionId::from(uuid::Uuid::nil());
@@ -56,6 +63,7 @@ fn index_keys(session: &Session) -> BTreeSet<Key> {
     let mut expected = BTreeSet::new();
     for (player, entry) in &session.players {
         expected.insert(keys::membership(*player, id));
+        expected.insert(keys::list_changed(*player));
         expected.extend(entry.player_id.map(keys::player_of_id));
     }
     for (platform, linked) in &session.platform_sessions {

@@ -2,6 +2,8 @@
 
 /// The whole suite again on a database, with one node and with three.
 mod everywhere;
+/// The time of a player's list of sessions.
+mod player_list;
 /// Commits of several nodes: order, loss, repetition.
 mod postgres;
 /// A database that is away, slow, or lost in the middle of a commit.

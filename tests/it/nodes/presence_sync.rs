@@ -10,7 +10,7 @@ use rallypoint::store::{Batch, Memory, Store};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use crate::harness::{Client, Server, contents, grant};
+use crate::harness::{Client, Server, grant, leftovers};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -95,7 +95,7 @@ async fn a_node_takes_over_the_sessions_of_a_stopped_node() {
     assert_eq!(there.sees(&session, &bob).await, Value::Null);
     advance(&[&other], 120).await;
     there.session(&session).await.refused(404, "session_not_found");
-    assert!(contents(&other).await.is_empty(), "neither the session nor its presence record is left");
+    assert!(leftovers(&other).await.is_empty(), "neither the session nor its presence record is left");
 }
 
 #[tokio::test]

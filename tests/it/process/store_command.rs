@@ -20,7 +20,7 @@ use tempfile::TempDir;
 use tokio::process::Command;
 use tokio::sync::mpsc;
 
-use crate::harness::{Client, Reply, Server as Node, XBOX_ID, contents, creation, platform_path};
+use crate::harness::{Client, Reply, Server as Node, XBOX_ID, contents, creation, leftovers, platform_path};
 use crate::support::connection::Connection;
 use crate::support::postgres::Database;
 use crate::support::process::{Finished, Server, rallypoint, run, serve, soon};
@@ -129,7 +129,7 @@ async fn copied_deadlines_end_sessions() {
     alice.server.advance(Duration::from_secs(2 * 3600)).await;
     alice.session(&game).await.refused(404, "session_not_found");
     // Only the number of the next listing stays.
-    assert_eq!(contents(&alice.server).await.len(), 1);
+    assert_eq!(leftovers(&alice.server).await.len(), 1);
 }
 
 #[tokio::test]

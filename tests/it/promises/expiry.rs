@@ -9,7 +9,7 @@ use rallypoint::records::keys::{self, KEY_UPGRADE};
 use rallypoint::store::{Batch, Embedded, Store, StoreError};
 use serde_json::json;
 
-use crate::harness::{Client, Server, contents, pairs_of_nodes, player_path};
+use crate::harness::{Client, Server, contents, leftovers, pairs_of_nodes, player_path};
 
 const MINUTE: Duration = Duration::from_secs(60);
 const MILLISECOND: Duration = Duration::from_millis(1);
@@ -36,7 +36,7 @@ async fn an_idle_session_ends_and_leaves_nothing_behind() {
     server.advance(8 * MINUTE).await;
     alice.session(&session).await.refused(404, "session_not_found");
     alice.xbox().await.refused(404, "platform_session_not_found");
-    assert!(contents(&server).await.is_empty());
+    assert!(leftovers(&server).await.is_empty());
 }
 
 #[tokio::test]
@@ -134,7 +134,7 @@ async fn many_sessions_due_at_once_all_end() {
         server.player().creates("party").await;
     }
     server.advance(90 * MINUTE).await;
-    assert!(contents(&server).await.is_empty());
+    assert!(leftovers(&server).await.is_empty());
 }
 
 #[tokio::test]
@@ -195,7 +195,7 @@ async fn an_overdue_session_reads_as_gone_before_the_job_ends_it() {
     }
     alice.get("/v1/session/allocation/a").await.expect(200);
     server.clock.advance(MILLISECOND);
-    let before = contents(&server).await;
+    let before = leftovers(&server).await;
     let player = player_path(&session, alice.player);
     let reads = [&path, &format!("{path}/player"), &player, &format!("{player}/permission"), &by_code];
     for read in reads.map(String::as_str).into_iter().chain(["/v1/session/allocation/a"]) {
@@ -211,9 +211,9 @@ async fn an_overdue_session_reads_as_gone_before_the_job_ends_it() {
     let own = alice.creates("game").await;
     assert_ne!(own, session, "create-or-join skips it");
     alice.delete(&format!("/v1/session/{own}")).await.expect(204);
-    assert_eq!(contents(&server).await, before);
+    assert_eq!(leftovers(&server).await, before);
     server.advance(Duration::ZERO).await;
-    assert!(contents(&server).await.is_empty());
+    assert!(leftovers(&server).await.is_empty());
 }
 
 #[tokio::test]
@@ -265,7 +265,7 @@ async fn two_nodes_that_expire_the_same_sessions_end_each_once() {
         one.clock.advance(LIFE);
         let (here, there) = tokio::join!(jobs::tick(&one.app), jobs::tick(&other.app));
         assert_eq!(here.unwrap() + there.unwrap(), 50);
-        assert!(contents(&one).await.is_empty());
+        assert!(leftovers(&one).await.is_empty());
     }
 }
 
@@ -291,7 +291,7 @@ async fn a_session_used_at_the_last_moment_survives_expiry_by_another_node() {
             elsewhere.clock.advance(LIFE - 2 * MILLISECOND);
             there.get(&format!("{path}?refresh_ttl=false")).await.expect(200);
             elsewhere.advance(MILLISECOND).await;
-            assert!(contents(&elsewhere).await.is_empty(), "{method} {region_id}");
+            assert!(leftovers(&elsewhere).await.is_empty(), "{method} {region_id}");
         }
     }
 }

@@ -9,7 +9,7 @@ use rallypoint::records::keys::KEY_UPGRADE;
 use rallypoint::store::{Embedded, Memory, Store};
 use serde_json::{Value, json};
 
-use crate::harness::{Client, Server, contents, player_path, status_and_team};
+use crate::harness::{Client, Server, leftovers, player_path, status_and_team};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -60,7 +60,7 @@ async fn an_inactive_player_is_removed_as_if_they_had_left() {
     assert_eq!(carol.sees(&session, &bob).await, Value::Null);
     server.advance(MINUTE).await;
     carol.session(&session).await.refused(404, "session_not_found");
-    assert!(contents(&server).await.is_empty(), "the session ended with its last player");
+    assert!(leftovers(&server).await.is_empty(), "the session ended with its last player");
 }
 
 #[tokio::test]
@@ -413,6 +413,6 @@ async fn ended_sessions_are_no_longer_watched() {
     assert_eq!(watched(), 1);
     // The last game ends because it is idle.
     server.advance(10 * SECOND).await;
-    assert!(contents(&server).await.is_empty());
+    assert!(leftovers(&server).await.is_empty());
     assert_eq!(watched(), 0);
 }

@@ -223,7 +223,8 @@ impl World {
         self.check_browser(listed).await
     }
 
-    /// Keys that stay when sessions end: the last listing number, and the player of each numeric id.
+    /// Keys that stay when sessions end: the last listing number, the player of each numeric id, and for some time the
+    /// times of players' lists.
     fn keys_kept_beside_sessions(&self, stored: &BTreeMap<Vec<u8>, Bytes>) -> BTreeSet<Vec<u8>> {
         let ids = (FIRST_ID..).zip(&self.players);
         let ids = ids.map(|(id, client)| (keys::player_of_id(id), client.player.as_bytes().as_slice()));
@@ -231,6 +232,7 @@ impl World {
             .filter(|(key, player)| stored.get(key).is_some_and(|named| named == player))
             .map(|(key, _)| key)
             .collect();
+        expected.extend(stored.keys().filter(|key| keys::parse_list_changed(key).is_some()).cloned());
         let number = keys::next_listing_number();
         if stored.contains_key(&number) {
             expected.insert(number);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::harness::{Server, XBOX_ID, contents, platform_path};
+use crate::harness::{Server, XBOX_ID, leftovers, platform_path};
 
 #[tokio::test]
 async fn an_idle_session_leaves_nothing_in_memory() {
@@ -17,7 +17,7 @@ async fn an_idle_session_leaves_nothing_in_memory() {
     host.post(&format!("{instance}/health"), &report).await.expect(200);
     assert_eq!(server.app.presence.watched_count(), 1);
     server.advance(Duration::from_secs(2 * 3600)).await;
-    assert!(contents(&server).await.is_empty());
+    assert!(leftovers(&server).await.is_empty());
     assert_eq!(server.app.presence.watched_count(), 0);
 }
 
@@ -51,5 +51,5 @@ async fn departures_are_counted_by_cause() {
         let line = format!("rallypoint_departures_total{{how=\"{how}\"}} {expected}\n");
         assert!(metrics.contains(&line), "{line}{metrics}");
     }
-    assert!(contents(&server).await.is_empty());
+    assert!(leftovers(&server).await.is_empty());
 }

@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 use tokio::sync::Barrier;
 
 use crate::harness::{
-    Client, Reply, Server, XBOX_ID, action_path, consistency, contents, creation, joining, link_path,
+    Client, Reply, Server, XBOX_ID, action_path, consistency, creation, joining, leftovers, link_path,
     pairs_of_nodes, platform_path,
 };
 use crate::support::postgres::Database;
@@ -300,7 +300,7 @@ async fn ending_a_session_removes_earlier_joins_and_refuses_later_ones() {
             let (_, refused) = outcome(&concurrently(requests).await);
             assert!(refused.is_subset(&codes(["session_not_found"])), "{refused:?}");
             assert_eq!(check_consistency(server, &[session], &joiners).await, [None]);
-            assert!(contents(server).await.is_empty(), "the store is empty");
+            assert!(leftovers(server).await.is_empty(), "the store is empty");
         }
     })
     .await;

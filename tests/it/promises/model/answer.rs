@@ -7,6 +7,7 @@ use super::join_paths::Joiner;
 use super::setup::{MODERATOR, SERVICE, Setup};
 use super::state::{Caller, Data, Link, Model, Refusal, Session};
 use super::step::{GameClient, JoinBody, PathForm, Status, Step};
+use super::views::set;
 
 /// An expected success.
 #[derive(Debug)]
@@ -209,7 +210,14 @@ impl Model {
         match resolved.step {
             Step::ReadList { player } => {
                 let player = caller.as_player_or_for(*player)?;
-                return Ok(Answer::Body(self.list_view(player), ExpectedEtag::Body));
+                let mut list = self.list_view(player);
+                // The server chooses the time of the last change. `ListTimes` checks it.
+                set(
+                    &mut list,
+                    "last_updated_timestamp",
+                    resolved.reply.get("last_updated_timestamp").cloned(),
+                );
+                return Ok(Answer::Body(list, ExpectedEtag::Body));
             }
             Step::ReadPlatform { platform, id } => {
                 let session = self.linked(*platform, *id)?;

@@ -1,5 +1,7 @@
 //! The documents that the model expects callers to read.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use rallypoint::domain::template::Visibility;
 use serde_json::{Map, Value, json};
@@ -7,6 +9,9 @@ use serde_json::{Map, Value, json};
 use super::setup::{IDS, Kind, PLATFORMS};
 use super::state::{Caller, Entry, Link, Listing, Model, Refusal, Session, Team};
 use super::step::Status;
+
+/// The memberships of a player, by session.
+pub type Memberships = BTreeMap<String, (u64, &'static str, Option<usize>, Option<i64>)>;
 
 pub fn time(seconds: i64) -> String {
     Timestamp::from_second(seconds).unwrap().to_string()
@@ -173,6 +178,16 @@ impl Model {
         let rights: Vec<_> =
             session.require_entry(player)?.rights().into_iter().map(|right| right.name()).collect();
         Ok(json!({ "player_uuid": self.uuid(player), "permissions": rights }))
+    }
+
+    /// What the time of a player's list depends on: for each session of the player the number of the entry, the status,
+    /// the inviter and the time of the invite.
+    pub fn memberships(&self, player: usize) -> Memberships {
+        let entries = self.sessions.iter().filter_map(|session| Some((session, session.entry(player)?)));
+        let membership = |(session, entry): (&Session, &Entry)| {
+            (session.id.clone(), (entry.number, entry.status.name(), entry.inviter, entry.invited_s))
+        };
+        entries.map(membership).collect()
     }
 
     /// A player's sessions, invites and reservations, by type.

@@ -1,6 +1,6 @@
 //! A server and its model: runs each step on both and compares them.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,7 +10,7 @@ use rallypoint::auth::DEFAULT_PLAYER_PERMISSIONS;
 use rallypoint::domain::Platform;
 use rallypoint::records::keys;
 use rallypoint::store::Store;
-use serde_json::json;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::answer::{Answer, ExpectedEtag, ResolvedStep, caller};
@@ -19,6 +19,7 @@ use super::session::expire_entries;
 use super::setup::{ALLOCATIONS, ENDED, IDLE_S, MODERATOR, PLAYERS, SERVICE, Settings, Setup, TestPlayer};
 use super::state::{Model, Refusal};
 use super::step::{Overflow, PlayerChoice, RandomStep, Step};
+use super::views::Memberships;
 use crate::harness::{
     Client, Reply, Server, consistency, contents, grant, keys_of_sessions, without_deadlines,
 };
@@ -32,6 +33,7 @@ pub struct World {
     /// Sessions with an overfilled team.
     overfilled: BTreeSet<String>,
     etags: Etags,
+    list_times: ListTimes,
     /// The whole content of the store.
     stored: BTreeMap<Vec<u8>, Bytes>,
     /// The end of the last page of a session's players or a type's listings: the server's cursor and the model's
@@ -57,6 +59,31 @@ impl Etags {
             reply.body
         );
         prop_assert_eq!(self.by_etag.entry(etag).or_insert_with(|| body.clone()), &body, "{}", reply.body);
+        Ok(())
+    }
+}
+
+/// The last memberships of each player with the time of the list, and all times so far.
+#[derive(Default)]
+struct ListTimes {
+    last: HashMap<usize, (Memberships, Value)>,
+    seen: HashSet<(usize, String)>,
+}
+
+impl ListTimes {
+    /// Checks that the time of a player's list changes with the memberships, that it never returns, and that it stays
+    /// otherwise. The time of an empty list may be forgotten.
+    fn check(&mut self, player: usize, now: Memberships, list: &Value) -> Result<(), TestCaseError> {
+        let time = &list["last_updated_timestamp"];
+        let (before, time_before) = self.last.entry(player).or_default();
+        if *before == now {
+            let is_forgotten = now.is_empty() && time.is_null();
+            prop_assert!(is_forgotten || time == time_before, "{} became {}", time_before, time);
+        } else {
+            let text = time.as_str().unwrap_or_default().to_owned();
+            prop_assert!(time.is_string() && self.seen.insert((player, text)), "{} again, or none", time);
+        }
+        (*before, *time_before) = (now, time.clone());
         Ok(())
     }
 }
@@ -103,6 +130,7 @@ impl World {
             known: Vec::new(),
             overfilled: BTreeSet::new(),
             etags: Etags::default(),
+            list_times: ListTimes::default(),
             stored: BTreeMap::new(),
             pages: BTreeMap::new(),
         }
@@ -375,6 +403,8 @@ impl World {
         if self.model.listings > 0 {
             expected.insert(keys::next_listing_number());
         }
+        // The time of a list stays for some time after the player's last session.
+        expected.extend(self.stored.keys().filter(|key| keys::parse_list_changed(key).is_some()).cloned());
         let stored: BTreeSet<_> = self.stored.keys().cloned().collect();
         prop_assert_eq!(stored, expected);
         Ok(())
@@ -400,7 +430,8 @@ impl World {
         );
         for (player, test_player) in self.model.setup.players.iter().enumerate() {
             let list = &seen.lists[&test_player.uuid];
-            prop_assert_eq!(&list.body, &self.model.list_view(player));
+            prop_assert_eq!(&list.body["sessions"], &self.model.list_view(player)["sessions"]);
+            self.list_times.check(player, self.model.memberships(player), &list.body)?;
             self.etags.check(list)?;
         }
         for allocation in 0..ALLOCATIONS.len() {

@@ -30,7 +30,7 @@ async fn games(server: &Server, count: usize) -> Vec<(Client, String)> {
 /// The number of sessions in which a player is active, and the number of their invites and reservations. Checks that
 /// these sessions are consistent.
 async fn membership_counts(server: &Server, player: &Client) -> (usize, usize) {
-    let memberships = server.app.sessions.memberships(PlayerUuid(player.player)).await.unwrap();
+    let memberships = server.app.sessions.memberships(PlayerUuid(player.player)).await.unwrap().entries;
     let sessions: Vec<_> = memberships.iter().map(|(id, _)| id.to_string()).collect();
     check_consistency(server, &sessions, std::slice::from_ref(player)).await;
     let (active, waiting): (Vec<_>, Vec<_>) =
