@@ -200,7 +200,8 @@ impl<'a> Poll<'a> {
         let document = match self {
             _ if !is_active => None,
             Self::PlatformSession(platform, _) => platform_document(cached, platform),
-            Self::Session { .. } => all_players_visible.then(|| full_document(app, cached)),
+            Self::Session { .. } if all_players_visible => full_document(app, cached),
+            Self::Session { .. } => None,
         };
         document.filter(|document| document.body.len() <= BODY_BYTES_MAX)
     }

@@ -1,11 +1,14 @@
 //! Joining sessions, and noting that players left.
 
+use std::borrow::Borrow;
 use std::sync::Arc;
 
-use super::{App, CachedSession, Failure, Update};
+use super::{App, CachedSession, ClientKey, Failure, PasswordLimiter, Update};
+use crate::auth::Caller;
 use crate::domain::password::PasswordHash;
 use crate::domain::session::join::{JoinPath, JoinRules, Joiner};
 use crate::domain::{PlayerUuid, Refused, Session, SessionId};
+use crate::env::Clock;
 use crate::telemetry::Departure;
 
 /// The inputs of a join other than the session and the joiner: the time and the settings.
@@ -20,6 +23,61 @@ pub fn join_rules(app: &App) -> JoinRules {
     }
 }
 
+/// The caller who tries a password: the key that wrong ones are counted by, and the player, if there is one.
+#[derive(Clone, Copy, Debug)]
+pub struct Guesser {
+    key: ClientKey,
+    player: Option<PlayerUuid>,
+}
+
+impl From<&Caller> for Guesser {
+    fn from(caller: &Caller) -> Self {
+        Self { key: ClientKey::of(caller), player: caller.player() }
+    }
+}
+
+/// Limits the guesses of a caller at the passwords of sessions. Every comparison with a password goes through
+/// [`count`](Self::count).
+pub struct Guesses {
+    limiter: Arc<PasswordLimiter>,
+    guesser: Guesser,
+    clock: Clock,
+}
+
+impl Guesses {
+    /// The guesses of this caller.
+    pub fn new(app: &App, guesser: Guesser) -> Self {
+        Self { limiter: Arc::clone(&app.password_limiter), guesser, clock: app.clock.clone() }
+    }
+
+    /// Applies a rule of joining, or its check, and counts a wrong password. If there were too many wrong ones, the rule
+    /// gets a joiner without a password, so that none is compared.
+    ///
+    /// # Errors
+    /// [`Refused::TooManyGuesses`] where the password would have been compared; other refusals of the rule.
+    pub fn count<S: Borrow<Session>, T>(
+        &self,
+        session: S,
+        joiner: &Joiner,
+        rule: impl FnOnce(S, &Joiner) -> Result<T, Refused>,
+    ) -> Result<T, Refused> {
+        let seen: &Session = session.borrow();
+        let is_known = |player: PlayerUuid| seen.players.contains_key(&player);
+        if seen.password.is_none() || joiner.password.is_none() || is_known(joiner.player) {
+            return rule(session, joiner);
+        }
+        // Callers in the session know the password, so their mistakes must not lock others out.
+        let counted = (!self.guesser.player.is_some_and(is_known)).then(|| seen.id.clone());
+        self.limiter.guess(self.guesser.key, counted.as_ref(), self.clock.up_ms(), |is_allowed| {
+            if is_allowed {
+                rule(session, joiner)
+            } else {
+                rule(session, &Joiner { password: None, ..joiner.clone() })
+            }
+        })
+    }
+}
+
 /// Adds a player to a session by a join path. `also` is checked first, on the same version of the session.
 ///
 /// # Errors
@@ -27,16 +85,17 @@ pub fn join_rules(app: &App) -> JoinRules {
 /// [`Sessions::update`](super::Sessions::update).
 pub async fn join(
     app: &App,
-    id: &SessionId,
+    (id, guesser): (&SessionId, Guesser),
     keeps_alive: bool,
     joiner: Joiner,
     path: JoinPath,
     also: impl Fn(&Session) -> Result<(), Refused> + Send + 'static,
 ) -> Result<Arc<CachedSession>, Failure> {
     let rules = join_rules(app);
+    let guesses = Guesses::new(app, guesser);
     let rule = move |session: &mut Session| {
         also(session)?;
-        session.join(&joiner, path, rules)
+        guesses.count(session, &joiner, |session, joiner| session.join(joiner, path, rules))
     };
     let ((), cached) = app.sessions.update(id, Update::by_caller(keeps_alive), rule).await?;
     Ok(cached)

@@ -3,7 +3,7 @@
 //! - [`sessions`]: reads, changes and ends sessions.
 //! - [`presence`]: knows when players and hosts were last seen, syncs that between nodes, and acts on timeouts.
 //! - [`catalog`]: templates and regions from the configuration. [`retired_templates`]: templates that the configuration
-//!   does not have and sessions use. [`rate_limit`]: limits guesses at short codes.
+//!   does not have and sessions use. [`rate_limit`]: limits guesses at short codes and passwords.
 //! - [`auto_join`]: create-or-join, also if many players ask at the same moment.
 //! - [`join`], [`instances`], [`touch`]: functions for operations that need more than one service.
 //! - `shield`, `isolate`, `locks`: a cancellation shield, the isolation of failing items, and lock striping.
@@ -29,7 +29,7 @@ pub use auto_join::AutoJoin;
 pub use catalog::Catalog;
 pub use failure::Failure;
 pub use presence::Presence;
-pub use rate_limit::{ClientKey, RateLimiter};
+pub use rate_limit::{ClientKey, PasswordLimiter, RateLimiter};
 pub use sessions::cache::PlatformKey;
 pub use sessions::cached::{CachedSession, Detail, View, VisiblePlayers};
 pub use sessions::{Limits, Sessions, Update};
@@ -75,6 +75,8 @@ pub struct App {
     pub auto_join: AutoJoin,
     /// The rate limiter for wrong short codes.
     pub short_code_limiter: RateLimiter,
+    /// The rate limiter for wrong passwords of sessions.
+    pub password_limiter: Arc<PasswordLimiter>,
     /// The verifier of tokens.
     pub verifier: Verifier,
     /// Replaced as a whole when the configuration is read again.
@@ -123,6 +125,7 @@ impl App {
             sessions,
             auto_join: AutoJoin::default(),
             short_code_limiter: RateLimiter::default(),
+            password_limiter: Arc::default(),
             verifier,
             catalog: CurrentCatalog::new(catalog),
             settings,

@@ -1,21 +1,26 @@
-//! The rate limiter for wrong short codes. Codes are short, so the number of guesses per minute must be small.
+//! Rate limiters for guesses: at short codes, and at the passwords of sessions. Codes are short, and people choose the
+//! passwords, so the number of guesses per minute must be small.
 
+use std::hash::Hash;
 use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use quick_cache::unsync::Cache;
 
-use crate::domain::{PlayerUuid, Refused};
+use crate::auth::Caller;
+use crate::domain::{PlayerUuid, Refused, SessionId};
 
-/// Most wrong codes of one client key within [`WINDOW`].
+/// Most wrong codes, and most wrong passwords, of one client key within [`WINDOW`].
 pub const WRONG_MAX: u32 = 20;
-/// The time from the first wrong code until the count starts again.
+/// Most wrong passwords for one session within [`WINDOW`], of all callers who are not in it.
+pub const WRONG_PER_SESSION_MAX: u32 = 100;
+/// The time from the first wrong guess until the count starts again.
 pub const WINDOW: Duration = Duration::from_secs(60);
-/// Most client keys with a count. Beyond that, the least recently used are forgotten first.
-const CLIENT_KEYS_MAX: usize = 10_000;
+/// Most client keys with a count, and most sessions. Beyond that, the least recently used are forgotten first.
+const KEYS_MAX: usize = 10_000;
 
-/// The key that wrong codes are counted by. A token names a player or a service. Many machines may share the token of a
+/// The key that wrong guesses are counted by. A token names a player or a service. Many machines may share the token of a
 /// service, so callers without a player are counted by address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ClientKey {
@@ -25,30 +30,65 @@ pub enum ClientKey {
     Address(Option<IpAddr>),
 }
 
-/// Counts wrong codes by client key.
-pub struct RateLimiter {
-    counts: Mutex<Cache<ClientKey, WrongCodes>>,
+impl ClientKey {
+    /// The key of a caller.
+    pub fn of(caller: &Caller) -> Self {
+        caller.player().map_or(Self::Address(caller.address()), Self::Player)
+    }
 }
 
-/// The wrong codes of a client key in the current window.
+/// The wrong guesses of each key in its current window.
+struct WrongGuesses<K>(Cache<K, Window>);
+
+/// A window, and the wrong guesses in it.
 #[derive(Clone, Copy)]
-struct WrongCodes {
+struct Window {
     /// The start of the window, by [`Clock::up_ms`](crate::env::Clock::up_ms).
     since_ms: i64,
     count: u32,
 }
 
+impl<K: Clone + Eq + Hash> WrongGuesses<K> {
+    fn new() -> Self {
+        Self(Cache::new(KEYS_MAX))
+    }
+
+    /// The number of wrong guesses in the current window.
+    fn count(&self, key: &K, up_ms: i64) -> u32 {
+        self.window(key, up_ms).count
+    }
+
+    fn add(&mut self, key: &K, up_ms: i64) {
+        let window = self.window(key, up_ms);
+        self.0.insert(key.clone(), Window { count: window.count + 1, ..window });
+    }
+
+    /// The current window; a new one if there is none or it is over.
+    fn window(&self, key: &K, up_ms: i64) -> Window {
+        let window_ms = i64::try_from(WINDOW.as_millis()).unwrap_or(i64::MAX);
+        match self.0.get(key) {
+            Some(window) if up_ms - window.since_ms < window_ms => *window,
+            _ => Window { since_ms: up_ms, count: 0 },
+        }
+    }
+}
+
+/// Counts wrong codes by client key. Times are those of the monotonic clock: setting the wall clock neither locks a
+/// client out nor allows more guesses.
+pub struct RateLimiter {
+    counts: Mutex<WrongGuesses<ClientKey>>,
+}
+
 impl Default for RateLimiter {
     fn default() -> Self {
-        Self { counts: Mutex::new(Cache::new(CLIENT_KEYS_MAX)) }
+        Self { counts: Mutex::new(WrongGuesses::new()) }
     }
 }
 
 impl RateLimiter {
-    /// Whether the client key may try another code. Called before the lookup of the code, to save the lookup. Times are
-    /// those of the monotonic clock: setting the wall clock neither locks a client out nor allows more guesses.
+    /// Whether the client key may try another code. Called before the lookup of the code, to save the lookup.
     pub fn allows(&self, client_key: ClientKey, up_ms: i64) -> bool {
-        current(&self.lock(), client_key, up_ms).count < WRONG_MAX
+        self.lock().count(&client_key, up_ms) < WRONG_MAX
     }
 
     /// Records the result of a lookup, before the reply to the client. A wrong code counts; a right one does not. The
@@ -60,27 +100,66 @@ impl RateLimiter {
     /// whether the code was right.
     pub fn record(&self, client_key: ClientKey, is_right: bool, up_ms: i64) -> Result<(), Refused> {
         let mut counts = self.lock();
-        let wrong_codes = current(&counts, client_key, up_ms);
-        if wrong_codes.count >= WRONG_MAX {
+        if counts.count(&client_key, up_ms) >= WRONG_MAX {
             return Err(Refused::TooManyGuesses);
         }
         if !is_right {
-            counts.insert(client_key, WrongCodes { count: wrong_codes.count + 1, ..wrong_codes });
+            counts.add(&client_key, up_ms);
         }
         Ok(())
     }
 
-    fn lock(&self) -> MutexGuard<'_, Cache<ClientKey, WrongCodes>> {
+    fn lock(&self) -> MutexGuard<'_, WrongGuesses<ClientKey>> {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The count of a client key; a new window with no wrong code if there is none or it is over.
-fn current(counts: &Cache<ClientKey, WrongCodes>, client_key: ClientKey, up_ms: i64) -> WrongCodes {
-    let window_ms = i64::try_from(WINDOW.as_millis()).unwrap_or(i64::MAX);
-    match counts.get(&client_key) {
-        Some(wrong_codes) if up_ms - wrong_codes.since_ms < window_ms => *wrong_codes,
-        _ => WrongCodes { since_ms: up_ms, count: 0 },
+/// Counts wrong passwords, by client key and by session.
+pub struct PasswordLimiter {
+    counts: Mutex<WrongPasswords>,
+}
+
+struct WrongPasswords {
+    by_client: WrongGuesses<ClientKey>,
+    by_session: WrongGuesses<SessionId>,
+}
+
+impl Default for PasswordLimiter {
+    fn default() -> Self {
+        let counts = WrongPasswords { by_client: WrongGuesses::new(), by_session: WrongGuesses::new() };
+        Self { counts: Mutex::new(counts) }
+    }
+}
+
+impl PasswordLimiter {
+    /// Runs `attempt`, which compares a password if it gets `true`, and counts a wrong one. `session` is `None` if the
+    /// caller is in the session, whose own count then stays. The lock is held meanwhile, so that the limits are exact
+    /// also for simultaneous guesses; `attempt` must be quick.
+    ///
+    /// # Errors
+    /// [`Refused::TooManyGuesses`] in place of [`Refused::WrongPassword`] if the password was not compared because there
+    /// were too many wrong ones; other refusals of `attempt`.
+    pub fn guess<T>(
+        &self,
+        client_key: ClientKey,
+        session: Option<&SessionId>,
+        up_ms: i64,
+        attempt: impl FnOnce(bool) -> Result<T, Refused>,
+    ) -> Result<T, Refused> {
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_allowed = counts.by_client.count(&client_key, up_ms) < WRONG_MAX
+            && session.is_none_or(|id| counts.by_session.count(id, up_ms) < WRONG_PER_SESSION_MAX);
+        match attempt(is_allowed) {
+            Err(Refused::WrongPassword) if is_allowed => {
+                counts.by_client.add(&client_key, up_ms);
+                if let Some(id) = session {
+                    counts.by_session.add(id, up_ms);
+                }
+                Err(Refused::WrongPassword)
+            }
+            Err(Refused::WrongPassword) => Err(Refused::TooManyGuesses),
+            result => result,
+        }
     }
 }
 
@@ -102,5 +181,39 @@ mod tests {
         assert_eq!(limiter.record(client_key, true, 0), Err(Refused::TooManyGuesses));
         let window_ms = i64::try_from(WINDOW.as_millis()).unwrap();
         assert_eq!(limiter.record(client_key, true, window_ms), Ok(()));
+    }
+
+    #[test]
+    fn simultaneous_passwords_do_not_exceed_the_limits() {
+        let limiter = PasswordLimiter::default();
+        let session = SessionId::parse("s").unwrap();
+        let key = |player: u128| ClientKey::Player(PlayerUuid(uuid::Uuid::from_u128(player)));
+        let wrong = |_: bool| Err::<(), _>(Refused::WrongPassword);
+        let compared = |client_key: ClientKey, session: Option<&SessionId>| {
+            let guess = || limiter.guess(client_key, session, 0, wrong) == Err(Refused::WrongPassword);
+            (0..WRONG_MAX).filter(|_| guess()).count()
+        };
+        // One caller, at several sessions at once.
+        let sessions: Vec<_> = (0..8).map(|number| SessionId::parse(&format!("{number}")).unwrap()).collect();
+        let compared_by_one: usize = std::thread::scope(|scope| {
+            let threads: Vec<_> =
+                sessions.iter().map(|id| scope.spawn(|| compared(key(0), Some(id)))).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).sum()
+        });
+        assert_eq!(compared_by_one, WRONG_MAX as usize);
+        // Several callers, at one session.
+        let compared_at_one: usize = std::thread::scope(|scope| {
+            let (compared, session) = (&compared, &session);
+            let threads: Vec<_> =
+                (1..9).map(|player| scope.spawn(move || compared(key(player), Some(session)))).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).sum()
+        });
+        assert_eq!(compared_at_one, WRONG_PER_SESSION_MAX as usize);
+        // A caller in the session, and another minute.
+        assert_eq!(compared(key(9), None), WRONG_MAX as usize);
+        let window_ms = i64::try_from(WINDOW.as_millis()).unwrap();
+        let right = |is_compared: bool| if is_compared { Ok(()) } else { Err(Refused::WrongPassword) };
+        assert_eq!(limiter.guess(key(10), Some(&session), 0, right), Err(Refused::TooManyGuesses));
+        assert_eq!(limiter.guess(key(10), Some(&session), window_ms, right), Ok(()));
     }
 }

@@ -2,6 +2,7 @@
 //! that the policy was checked, since only [`Policy::admit`] creates one.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::permission::{Permission, Permissions};
@@ -75,7 +76,7 @@ impl Policy {
         if token.player.is_none() && (self.needs_player || reach == Reach::Own) {
             return Err(Denied::PlayerRequired);
         }
-        Ok(Caller { token, reach, any: self.any })
+        Ok(Caller { token, reach, any: self.any, address: None })
     }
 
     fn reach(&self, granted: Permissions) -> Result<Reach, Denied> {
@@ -136,9 +137,21 @@ pub struct Caller {
     reach: Reach,
     /// The permissions of the policy for all players and sessions.
     any: &'static [Permission],
+    address: Option<IpAddr>,
 }
 
 impl Caller {
+    /// The same caller, at the address from which the request came, if it is known.
+    #[must_use]
+    pub fn at(self, address: Option<IpAddr>) -> Self {
+        Self { address, ..self }
+    }
+
+    /// The address from which the request came, if it is known.
+    pub fn address(&self) -> Option<IpAddr> {
+        self.address
+    }
+
     /// The player, if the token names one.
     pub fn player(&self) -> Option<PlayerUuid> {
         self.token.player
@@ -173,7 +186,7 @@ impl Caller {
     /// # Errors
     /// If the other policy does not admit the caller.
     pub fn narrowed(&self, policy: Policy) -> Result<Self, Denied> {
-        policy.admit(Arc::clone(&self.token))
+        Ok(policy.admit(Arc::clone(&self.token))?.at(self.address))
     }
 
     /// Whether the caller's permissions cover all players and sessions.

@@ -62,7 +62,7 @@ pub enum Refused {
     ShortCodeExists,
     #[error("the short code belongs to another session")]
     ShortCodeTaken,
-    #[error("too many unknown short codes; wait a minute")]
+    #[error("too many wrong guesses; wait a minute")]
     TooManyGuesses,
     #[error("sessions of this type cannot be listed in the browser")]
     NotForBrowser,

@@ -394,7 +394,7 @@ impl Pipeline {
         if !is_read(&parts.method) && credentials::is_in_cookie(&parts.headers) {
             cross_site::check(&parts.headers, &self.settings.cors_origins)?;
         }
-        let caller = operation.policy.admit(token)?;
+        let caller = operation.policy.admit(token)?.at(raw_params.client);
         if !is_read(&parts.method) && self.memory.is_used_up() {
             return Err(Error::Overloaded);
         }
@@ -404,7 +404,7 @@ impl Pipeline {
             true => read_body(body, limits, &self.memory).await.map(|(body, charge)| (body, Some(charge)))?,
             false => (Bytes::new(), None),
         };
-        let client_key = caller.player().map_or(ClientKey::Address(raw_params.client), ClientKey::Player);
+        let client_key = ClientKey::of(&caller);
         let code_lookups = short_code::resolve(&self.app, client_key, &mut raw_params).await;
         let mut handler = operation.start(&self.app, caller, &raw_params, &body)?;
         drop(body);

@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use super::{Listed, Membership, StoredSession, UnknownFields, keys};
 use crate::document::Document;
-use crate::domain::session::Player;
+use crate::domain::session::{Player, Status};
 use crate::domain::{PlayerUuid, Refused, Session, SessionId};
 use crate::store::{Batch, Key, Version};
 
@@ -158,8 +158,11 @@ fn put_memberships(mut batch: Batch, before: Option<&Session>, after: &Session) 
             let membership = Membership::of(after, entry);
             batch = batch.put(keys::membership(player, &after.id), Document::render(&membership));
         }
-        // A further invite is news for the player, although the list shows the same.
-        if !is_listed_as_before || entry_before.map(|entry| entry.invited) != Some(entry.invited) {
+        // A further invite is news for the player, although the list shows the same. A new reservation is not: the
+        // template may hide it.
+        let is_news = !is_listed_as_before || entry_before.map(|entry| entry.invited) != Some(entry.invited);
+        let was_waiting = entry_before.is_none_or(|entry| entry.status == Status::Reserved);
+        if is_news && !(was_waiting && entry.status == Status::Reserved) {
             lists_changed.push(player);
         }
     }

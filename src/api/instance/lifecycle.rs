@@ -8,9 +8,9 @@ use uuid::Uuid;
 
 use crate::api::wire::CustomDataBody;
 use crate::api::wire::instance::{InstanceView, JoinParamsBody, StartupParamsBody};
-use crate::api::wire::view::session_document;
+use crate::api::wire::view::{seen_by, session_document};
 use crate::app::instances::InstanceRequest;
-use crate::app::{App, Detail, Update};
+use crate::app::{App, Detail, Failure, Update};
 use crate::auth::Caller;
 use crate::domain::instance::{HostType, InstanceChange, JoinParams, JoinStatus, StartupParams};
 use crate::domain::{PlayerUuid, Refused, Session};
@@ -66,8 +66,18 @@ pub async fn request(
     Input { path, query, body: Json(request) }: Input<SessionPath, RefreshQuery, Json<InstanceRequestBody>>,
 ) -> Result<Reply<Plain<InstanceView>>, Error> {
     let actor = caller.actor();
-    let instance = InstanceRequest::from(request).instance(&app, &caller)?;
-    let rule = move |session: &mut Session| session.request_instance(actor, instance.clone());
+    let instance = match InstanceRequest::from(request).instance(&app, &caller) {
+        Ok(instance) => Ok(instance),
+        Err(Failure::Refused(refused)) => Err(refused),
+        Err(failure) => return Err(failure.into()),
+    };
+    let host = instance.as_ref().ok().and_then(|instance| instance.host_player);
+    let rule = move |session: &mut Session| {
+        // The check of the caller's status comes before those of the request.
+        session.require_leader(actor)?;
+        session.request_instance(actor, instance.clone()?)
+    };
+    let rule = seen_by(&caller, host.as_slice(), rule);
     let ((), cached) =
         app.sessions.update(&path.session_id, Update::by(&caller, query.refresh_ttl.0), rule).await?;
     instance_of(&cached.session)
@@ -122,5 +132,6 @@ pub async fn end(
 
 fn instance_of(session: &Session) -> Result<Reply<Plain<InstanceView>>, Error> {
     let instance = session.instance.as_ref().ok_or(Refused::InstanceNotFound)?;
+    // The leader and the host see the whole session, and so does a service that may change any.
     Ok(Reply::plain(&InstanceView::of(instance, Detail::Full)))
 }

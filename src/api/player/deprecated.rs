@@ -5,9 +5,10 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::api::player::join::{PlayerIdInSessionPath, player_of_id, updated};
+use crate::api::player::join::{NamedPlayer, PlayerIdInSessionPath, updated};
 use crate::api::policies;
 use crate::api::wire::player::PlayerUpdated;
+use crate::api::wire::view::seen_by;
 use crate::api::wire::{CustomDataBody, requested_team, team_index};
 use crate::app::join::join_rules;
 use crate::app::{App, CachedSession, Update};
@@ -15,7 +16,7 @@ use crate::auth::{Caller, Denied};
 use crate::domain::session::Status;
 use crate::domain::session::invite::{Invite, Overflow};
 use crate::domain::session::join::{JoinPath, Joiner};
-use crate::domain::{Actor, CustomData, PlayerUuid, Refused, Session};
+use crate::domain::{Actor, CustomData, PlayerUuid, Refused, Session, SessionId};
 use crate::http::error::Error;
 use crate::http::input::body::Json;
 use crate::http::input::param_types::{PlayerInSessionPath, RefreshQuery};
@@ -66,7 +67,8 @@ pub async fn update_any(
         Json<AnyUpdateRequest>,
     >,
 ) -> Result<Reply<Versioned<PlayerUpdated>>, Error> {
-    let cached = change_any(&app, &caller, &path, &query, request).await?;
+    let player = NamedPlayer::by_uuid(path.player_uuid);
+    let cached = change_any(&app, &caller, &path.session_id, player, &query, request).await?;
     updated(&app, &caller, &cached, path.player_uuid)
 }
 
@@ -81,7 +83,8 @@ pub async fn update_any_by_uuid(
     >,
 ) -> Result<Reply<Versioned<PlayerUpdated>>, Error> {
     let caller = request.admit(&caller)?;
-    let cached = change_any(&app, &caller, &path, &query, request).await?;
+    let player = NamedPlayer::by_uuid(path.player_uuid);
+    let cached = change_any(&app, &caller, &path.session_id, player, &query, request).await?;
     updated(&app, &caller, &cached, path.player_uuid)
 }
 
@@ -95,10 +98,10 @@ pub async fn update_any_by_id(
         Json<AnyUpdateRequest>,
     >,
 ) -> Result<Reply<Plain<PlayerUpdated>>, Error> {
-    let player_uuid = player_of_id(&app, &caller, &path.session_id, path.player_id).await?;
-    let path = PlayerInSessionPath { session_id: path.session_id, player_uuid };
-    let cached = change_any(&app, &caller, &path, &query, request).await?;
-    Ok(Reply::plain(&PlayerUpdated::of(&cached.session, player_uuid)?))
+    let named = NamedPlayer::by_id(&app, &caller, path.player_id).await?;
+    let player = named.uuid;
+    let cached = change_any(&app, &caller, &path.session_id, named, &query, request).await?;
+    Ok(Reply::plain(&PlayerUpdated::of(&cached.session, player)?))
 }
 
 /// Carries out the change: it invites the player, or makes them join; otherwise it moves and updates the player, and
@@ -106,11 +109,12 @@ pub async fn update_any_by_id(
 async fn change_any(
     app: &Arc<App>,
     caller: &Caller,
-    path: &PlayerInSessionPath,
+    id: &SessionId,
+    named: NamedPlayer,
     query: &RefreshQuery,
     request: AnyUpdateRequest,
 ) -> Result<Arc<CachedSession>, Error> {
-    let (actor, player) = (caller.actor(), path.player_uuid);
+    let (actor, player) = (caller.actor(), named.uuid);
     let AnyUpdateRequest { status, team_id, custom_data: CustomDataBody(custom_data), overflow_action } =
         request;
     let joiner = on_behalf(caller, player, team_id.and_then(requested_team), &custom_data);
@@ -126,13 +130,18 @@ async fn change_any(
     };
     let (rules, catalog) = (join_rules(app), app.catalog());
     let rule = move |session: &mut Session| {
+        let is_for_others = !matches!(actor, Actor::Anyone) && actor != Actor::Player(player);
+        if is_for_others {
+            // Before anything depends on whether the player is in the session.
+            session.require_active(actor)?;
+        }
         match status {
             Some(Status::Invited | Status::Reserved) => {
                 return session.invite(actor, player, &invite);
             }
             Some(Status::Leader) => session.require_leader(actor)?,
             Some(Status::Member) if !session.is_active(player) => {
-                if !matches!(actor, Actor::Anyone) && actor != Actor::Player(player) {
+                if is_for_others {
                     return Err(Refused::JoinForOthers);
                 }
                 return session.join(&joiner, JoinPath::Session, rules);
@@ -151,8 +160,11 @@ async fn change_any(
         // This comes last: a leader who promotes another player loses the right to make the other changes.
         if status == Some(Status::Leader) { session.promote(actor, player) } else { Ok(()) }
     };
-    let ((), cached) =
-        app.sessions.update(&path.session_id, Update::by(caller, query.refresh_ttl.0), rule).await?;
+    // An invite says nothing about the player that the caller does not say.
+    let is_invite = matches!(status, Some(Status::Invited | Status::Reserved));
+    let concerned: &[_] = if is_invite { &[] } else { &[player] };
+    let rule = named.known(seen_by(caller, concerned, rule));
+    let ((), cached) = app.sessions.update(id, Update::by(caller, query.refresh_ttl.0), rule).await?;
     Ok(cached)
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::api::wire::client::JoinRequest;
 use crate::api::wire::player::PlayerUpdated;
 use crate::api::wire::view::session_document;
-use crate::app::join::{join, note_left};
+use crate::app::join::{Guesser, join, note_left};
 use crate::app::{App, CachedSession, Failure, Update};
 use crate::auth::Caller;
 use crate::domain::session::join::JoinPath;
@@ -46,8 +46,8 @@ pub async fn join_self(
 ) -> Result<Reply<Versioned<PlayerUpdated>>, Error> {
     let player = caller.require_player()?;
     let joiner = body.0.joiner(&caller, player, &["body"])?;
-    let cached =
-        join(&app, &path.session_id, query.refresh_ttl.0, joiner, JoinPath::Session, |_| Ok(())).await?;
+    let tried = (&path.session_id, Guesser::from(&caller));
+    let cached = join(&app, tried, query.refresh_ttl.0, joiner, JoinPath::Session, |_| Ok(())).await?;
     updated(&app, &caller, &cached, player)
 }
 
@@ -79,7 +79,8 @@ pub async fn kick(
     caller: Caller,
     Input { path, query, .. }: Input<PlayerInSessionPath, LeaveQuery>,
 ) -> Result<Reply<Changed>, Error> {
-    let cached = kick_from(&app, &caller, &path.session_id, path.player_uuid, query).await?;
+    let player = NamedPlayer::by_uuid(path.player_uuid);
+    let cached = kick_from(&app, &caller, &path.session_id, player, query).await?;
     Ok(Reply::changed(&session_document(&app, &caller, &cached)))
 }
 
@@ -89,7 +90,7 @@ pub async fn kick_by_id(
     caller: Caller,
     Input { path, query, .. }: Input<PlayerIdInSessionPath, LeaveQuery>,
 ) -> Result<Reply<NoContent>, Error> {
-    let player = player_of_id(&app, &caller, &path.session_id, path.player_id).await?;
+    let player = NamedPlayer::by_id(&app, &caller, path.player_id).await?;
     kick_from(&app, &caller, &path.session_id, player, query).await?;
     Ok(Reply::no_content())
 }
@@ -98,13 +99,14 @@ async fn kick_from(
     app: &App,
     caller: &Caller,
     id: &SessionId,
-    player: PlayerUuid,
+    named: NamedPlayer,
     query: LeaveQuery,
 ) -> Result<Arc<CachedSession>, Error> {
+    let player = named.uuid;
     let (actor, is_oneself) = (caller.actor(), caller.player() == Some(player));
-    let rule = move |session: &mut Session| {
+    let rule = named.known(move |session: &mut Session| {
         if is_oneself { session.leave(player) } else { session.kick(actor, player) }
-    };
+    });
     let ((), cached) = app.sessions.update(id, Update::by(caller, query.refresh_ttl.0), rule).await?;
     let reason = query.reason.0.as_deref();
     if is_oneself {
@@ -117,21 +119,48 @@ async fn kick_from(
     Ok(cached)
 }
 
-/// Finds the player of an older, numeric id: the caller by the id in their own token, other players by the ids that the
-/// server has stored from tokens. The session must exist, so that callers cannot test ids without a session.
-///
-/// # Errors
-/// [`Refused::SessionNotFound`] if the session does not exist, and [`Refused::PlayerNotFound`] if the id is unknown.
-pub async fn player_of_id(
-    app: &App,
-    caller: &Caller,
-    id: &SessionId,
-    player_id: i64,
-) -> Result<PlayerUuid, Error> {
-    app.sessions.get(id).await?;
-    match caller.player_of_own_id(player_id) {
-        Some(player) => Ok(player),
-        None => Ok(app.sessions.player_of_id(player_id).await?),
+/// The player that a path names.
+pub struct NamedPlayer {
+    /// The player's UUID. For an id that nobody is known by, a new UUID, which is in no session.
+    pub uuid: PlayerUuid,
+    is_known: bool,
+}
+
+impl NamedPlayer {
+    /// The player with this UUID.
+    pub fn by_uuid(uuid: PlayerUuid) -> Self {
+        Self { uuid, is_known: true }
+    }
+
+    /// The player of an older, numeric id: the caller by the id in their own token, other players by the ids that the
+    /// server has stored from tokens.
+    ///
+    /// # Errors
+    /// Errors of the store.
+    pub async fn by_id(app: &App, caller: &Caller, player_id: i64) -> Result<Self, Error> {
+        if let Some(player) = caller.player_of_own_id(player_id) {
+            return Ok(Self::by_uuid(player));
+        }
+        match app.sessions.player_of_id(player_id).await {
+            Ok(player) => Ok(Self::by_uuid(player)),
+            Err(Failure::Refused(Refused::PlayerNotFound)) => {
+                Ok(Self { uuid: PlayerUuid(app.entropy.uuid()), is_known: false })
+            }
+            Err(failure) => Err(failure.into()),
+        }
+    }
+
+    /// A rule that changes this player. An unknown player gives the refusals of a player who is not in the session, in
+    /// the same order, so callers do not learn which ids the server knows.
+    pub fn known<T, R>(&self, mut rule: R) -> impl FnMut(&mut Session) -> Result<T, Refused> + use<T, R>
+    where
+        R: FnMut(&mut Session) -> Result<T, Refused>,
+    {
+        let is_known = self.is_known;
+        move |session| {
+            let done = rule(session)?;
+            if is_known { Ok(done) } else { Err(Refused::PlayerNotFound) }
+        }
     }
 }
 

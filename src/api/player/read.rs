@@ -1,6 +1,5 @@
 //! Reading the players of a session: one player, or a page of players.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use schemars::JsonSchema;
@@ -13,6 +12,7 @@ use crate::app::touch::touch;
 use crate::auth::Caller;
 use crate::document::Document;
 use crate::domain::Refused;
+use crate::domain::session::Player;
 use crate::http::error::Error;
 use crate::http::input::param_types::{
     Cursor, PageSize, PlayerInSessionPath, RefreshQuery, RefreshTtl, SessionPath,
@@ -53,10 +53,8 @@ pub async fn get(
     touch(&app, &caller, &cached, query.refresh_ttl.0).await?;
     let entry = cached.session.entry(path.player_uuid)?;
     let view = view_for(&caller, &cached.session);
-    if !view.shows(path.player_uuid, entry) {
-        return Err(Refused::PlayerNotFound.into());
-    }
-    Ok(Reply::document(&Document::of(&PlayerView::of(path.player_uuid, entry, view.detail))))
+    let detail = view.shown(path.player_uuid, entry).ok_or(Refused::PlayerNotFound)?;
+    Ok(Reply::document(&Document::of(&PlayerView::of(path.player_uuid, entry, detail))))
 }
 
 /// Reads a page of a session's players. The cursor is the sequence number of the last entry on the page, so entries
@@ -73,7 +71,7 @@ pub async fn page(
     let after = query.cursor.0;
     let mut entries = Vec::new();
     for (player, entry) in &session.players {
-        if entry.sequence > after && view.shows(*player, entry) {
+        if entry.sequence > after && view.shown(*player, entry).is_some() {
             entries.push(entry);
         }
     }
@@ -81,14 +79,9 @@ pub async fn page(
     let is_last_page = entries.len() <= query.page_size.0;
     entries.truncate(query.page_size.0);
     let last = entries.last().map_or(after, |entry| entry.sequence);
-    let team_ids: BTreeSet<_> = entries.iter().map(|entry| entry.team_id).collect();
-    let mut teams = Vec::new();
-    for team_id in team_ids {
-        teams.push(TeamView::with_players(session, team_id, |player, entry| {
-            let is_on_page = after < entry.sequence && entry.sequence <= last;
-            (is_on_page && view.shows(player, entry)).then_some(view.detail)
-        }));
-    }
+    let is_on_page = |entry: &Player| after < entry.sequence && entry.sequence <= last;
+    let shown = |player, entry: &Player| view.shown(player, entry).filter(|_| is_on_page(entry));
+    let teams = TeamView::all(session, shown).into_iter().filter(TeamView::has_players).collect();
     let cursor = if is_last_page { 0 } else { last };
     Ok(Reply::document(&Document::of(&PlayersPage { teams, cursor })))
 }

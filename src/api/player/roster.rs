@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::api::player::join::updated;
 use crate::api::wire::player::PlayerUpdated;
-use crate::api::wire::view::session_document;
+use crate::api::wire::view::{seen_by, session_document};
 use crate::api::wire::{CustomDataBody, team_index};
 use crate::app::{App, CachedSession, Update};
 use crate::auth::Caller;
@@ -83,7 +83,7 @@ impl InviteRequest {
     }
 }
 
-/// Changes a session by a rule, and replies with the entry of the path's player.
+/// Changes a session by a rule about the path's player, and replies with the player's entry.
 async fn change(
     app: &App,
     caller: &Caller,
@@ -91,6 +91,7 @@ async fn change(
     query: &RefreshQuery,
     rule: impl FnMut(&mut Session) -> Result<(), Refused> + Send + 'static,
 ) -> Result<Reply<Versioned<PlayerUpdated>>, Error> {
+    let rule = seen_by(caller, &[path.player_uuid], rule);
     let ((), cached) =
         app.sessions.update(&path.session_id, Update::by(caller, query.refresh_ttl.0), rule).await?;
     updated(app, caller, &cached, path.player_uuid)
@@ -158,7 +159,7 @@ pub async fn swap(
     let [one, other] = players[..] else {
         return Err(Error::Internal("a swap request without exactly two players".into()));
     };
-    let rule = move |session: &mut Session| session.swap(actor, one, other);
+    let rule = seen_by(&caller, &players, move |session: &mut Session| session.swap(actor, one, other));
     let ((), cached) =
         app.sessions.update(&path.session_id, Update::by(&caller, query.refresh_ttl.0), rule).await?;
     let players = updated_players(&cached, &players)?;

@@ -7,9 +7,9 @@ use serde::Serialize;
 
 use crate::api::player::roster::{InviteRequest, updated_players};
 use crate::api::wire::player::PlayerUpdated;
-use crate::api::wire::view::session_document;
+use crate::api::wire::view::{session_document, view_for};
 use crate::app::join::join_rules;
-use crate::app::{App, Update};
+use crate::app::{App, Update, View};
 use crate::auth::{Caller, Permission};
 use crate::domain::{PlayerUuid, Session, SessionId};
 use crate::http::error::Error;
@@ -60,15 +60,22 @@ pub async fn invite_session(
     invited.session.require_active(actor_in_invited)?;
     let (actor, rules) = (caller.actor(), join_rules(&app));
     let invite = request.invite(&app, &caller, Some(path.invited_session_id.clone()));
+    let invited_by = caller.clone();
     let rule = move |session: &mut Session, invited: &Session| {
         invited.require_active(actor_in_invited)?;
         let active = invited.active_players().into_iter();
         let party: Vec<_> = active.map(|(player, entry)| (player, entry.client.clone())).collect();
-        session.invite_session(actor, &party, &invite, rules)
+        let players = session.invite_session(actor, &party, &invite, rules)?;
+        let view = view_for(&invited_by, invited);
+        let is_seen = |player: &PlayerUuid| sees(&invited_by, view, invited, *player);
+        Ok(players.into_iter().partition(is_seen))
     };
     let update = Update::by(&caller, true);
-    let (players, cached) =
+    let ((mut players, hidden), cached): ((Vec<_>, Vec<_>), _) =
         app.sessions.update_beside(&path.session_id, &path.invited_session_id, update, rule).await?;
+    // A player is named if the caller sees the player in one of the two sessions.
+    let view = view_for(&caller, &cached.session);
+    players.extend(hidden.into_iter().filter(|player| sees(&caller, view, &cached.session, *player)));
     let players = updated_players(&cached, &players)?;
     let document = session_document(&app, &caller, &cached);
     Ok(Reply::with_etag_of(&SessionInvited { players }, &document))
@@ -81,6 +88,8 @@ pub async fn kick_session(
     Input { path, .. }: Input<KickedSessionPath>,
 ) -> Result<Reply<Changed>, Error> {
     let (actor, kicker) = (caller.actor(), caller.player());
+    // The rule checks this again. It is checked first, so that only the leader learns whether the other session exists.
+    app.sessions.get_latest(&path.session_id).await?.session.require_leader(actor)?;
     let rule = move |session: &mut Session, kicked: &Session| {
         let players: Vec<_> = active_players(kicked).collect();
         session.kick_all(actor, kicker, &players)
@@ -95,6 +104,12 @@ pub async fn kick_session(
         tracing::info!(%session_id, player_uuid = %player, by, "player kicked from session with all players of another session");
     }
     Ok(Reply::changed(&session_document(&app, &caller, &cached)))
+}
+
+/// Whether a caller sees a player of a session, or reaches all players.
+fn sees(caller: &Caller, view: View, session: &Session, player: PlayerUuid) -> bool {
+    let is_shown = || session.entry(player).is_ok_and(|entry| view.shown(player, entry).is_some());
+    caller.reaches_all() || is_shown()
 }
 
 /// The active players of a session, in the order in which they joined.

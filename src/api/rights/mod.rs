@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::api::MISSING;
 use crate::api::policies::*;
-use crate::api::wire::view::{session_document, view_for};
+use crate::api::wire::view::{seen_by, session_document, view_for};
 use crate::app::touch::touch;
 use crate::app::{App, Update};
 use crate::auth::Caller;
@@ -84,7 +84,7 @@ pub async fn get(
     touch(&app, &caller, &cached, query.refresh_ttl.0).await?;
     let entry = cached.session.entry(path.player_uuid)?;
     let view = view_for(&caller, &cached.session);
-    if !caller.reaches_all() && !view.shows(path.player_uuid, entry) {
+    if !caller.reaches_all() && view.shown(path.player_uuid, entry).is_none() {
         // A hidden player gives the same answer as an absent one.
         return Err(Refused::PlayerNotFound.into());
     }
@@ -98,7 +98,7 @@ pub async fn give(
     Input { path, query, .. }: Input<RightPath, RefreshQuery>,
 ) -> Result<Reply<Versioned<RightsView>>, Error> {
     let (actor, player, right) = (caller.actor(), path.player_uuid, path.permission);
-    let rule = move |session: &mut Session| session.give_right(actor, player, right);
+    let rule = seen_by(&caller, &[player], move |session| session.give_right(actor, player, right));
     let ((), cached) =
         app.sessions.update(&path.session_id, Update::by(&caller, query.refresh_ttl.0), rule).await?;
     let rights = RightsView::of(&cached.session, player)?;
@@ -112,7 +112,7 @@ pub async fn remove(
     Input { path, query, .. }: Input<RightPath, RefreshQuery>,
 ) -> Result<Reply<Changed>, Error> {
     let (actor, player, right) = (caller.actor(), path.player_uuid, path.permission);
-    let rule = move |session: &mut Session| session.remove_right(actor, player, right);
+    let rule = seen_by(&caller, &[player], move |session| session.remove_right(actor, player, right));
     let ((), cached) =
         app.sessions.update(&path.session_id, Update::by(&caller, query.refresh_ttl.0), rule).await?;
     Ok(Reply::changed(&session_document(&app, &caller, &cached)))

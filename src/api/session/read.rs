@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::api::wire::session::SessionView;
-use crate::api::wire::view::{document_in, outside_view, session_document};
+use crate::api::wire::view::{document_in, outline_view, session_document};
 use crate::app::App;
 use crate::app::touch::touch;
 use crate::auth::Caller;
@@ -36,10 +36,11 @@ pub async fn get(
 /// Reads the session that has an allocation, as outsiders see it.
 pub async fn by_allocation(
     app: Arc<App>,
-    _: Caller,
+    caller: Caller,
     Input { path, .. }: Input<AllocationPath>,
 ) -> Result<Reply<Versioned<SessionView<'static>>>, Error> {
     let id = app.sessions.id_of_allocation(&path.allocation_id.0).await?.ok_or(Refused::SessionNotFound)?;
     let cached = app.sessions.get(&id).await?;
-    Ok(Reply::document(&document_in(&app, &cached, outside_view(&cached.session))))
+    let view = outline_view(&app, &caller, &cached);
+    Ok(Reply::document(&document_in(&app, &cached, view)))
 }

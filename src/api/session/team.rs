@@ -7,11 +7,11 @@ use serde::Deserialize;
 
 use crate::api::wire::CustomDataBody;
 use crate::api::wire::player::TeamView;
-use crate::api::wire::view::{is_suppressed, session_document, view_for};
+use crate::api::wire::view::{document_view, session_document};
 use crate::app::{App, Update};
 use crate::auth::Caller;
-use crate::domain::session::TeamChange;
-use crate::domain::{Session, SessionId};
+use crate::domain::session::{Player, TeamChange};
+use crate::domain::{Refused, Session, SessionId};
 use crate::http::error::Error;
 use crate::http::input::body::Json;
 use crate::http::input::param_types::{RefreshQuery, TeamId};
@@ -49,10 +49,10 @@ pub async fn update(
     let rule = move |session: &mut Session| session.update_team(actor, team_id, change.clone());
     let ((), cached) =
         app.sessions.update(&path.session_id, Update::by(&caller, query.refresh_ttl.0), rule).await?;
-    let view = view_for(&caller, &cached.session);
-    let suppressed = is_suppressed(&app, &cached.session);
-    let shown = |player, entry: &_| (!suppressed && view.shows(player, entry)).then_some(view.detail);
-    let team = TeamView::with_players(&cached.session, team_id, shown);
+    let view = document_view(&app, &caller, &cached);
+    let shown = |player, entry: &Player| view.shown(player, entry).filter(|_| entry.team_id == team_id);
+    let team = TeamView::all(&cached.session, shown).into_iter().nth(team_id);
+    let team = team.ok_or(Refused::TeamNotFound)?;
     Ok(Reply::with_etag_of(&team, &session_document(&app, &caller, &cached)))
 }
 

@@ -74,28 +74,41 @@ pub struct PlayerView<'a> {
     session_permissions: Option<BTreeSet<Right>>,
 }
 
+/// A player who is shown, and how much of the entry.
+type ShownPlayer<'a> = (PlayerUuid, &'a Player, Detail);
+
 impl<'a> TeamView<'a> {
-    /// The wire form of a team. `shown` returns the depth in which a player is shown, or `None` to omit the player.
-    pub fn with_players(
-        session: &'a Session,
-        team_id: usize,
-        shown: impl Fn(PlayerUuid, &Player) -> Option<Detail>,
-    ) -> Self {
+    /// The wire form of all teams. `shown` returns how much of a player is shown, or `None` to omit the player.
+    pub fn all(session: &'a Session, shown: impl Fn(PlayerUuid, &Player) -> Option<Detail>) -> Vec<Self> {
+        let mut on_teams: Vec<Vec<ShownPlayer<'a>>> = session.teams.iter().map(|_| Vec::new()).collect();
+        for (player, entry) in &session.players {
+            if let Some(detail) = shown(*player, entry)
+                && let Some(on_team) = on_teams.get_mut(entry.team_id)
+            {
+                on_team.push((*player, entry, detail));
+            }
+        }
+        let teams = on_teams.into_iter().enumerate();
+        teams.map(|(team_id, players)| Self::of(session, team_id, players)).collect()
+    }
+
+    fn of(session: &'a Session, team_id: usize, mut players: Vec<ShownPlayer<'a>>) -> Self {
         let team = &session.teams[team_id];
-        let on_team = session.players.iter().filter(|(_, entry)| entry.team_id == team_id);
-        let shown = on_team.filter_map(|(player, entry)| Some((player, entry, shown(*player, entry)?)));
-        let mut players: Vec<_> = shown.collect();
         // Active players come first.
-        players.sort_by_key(|(player, entry, _)| {
-            (entry.joined.is_none(), entry.joined, entry.invited, **player)
-        });
+        players
+            .sort_by_key(|(player, entry, _)| (entry.joined.is_none(), entry.joined, entry.invited, *player));
         let players = players.into_iter();
         Self {
-            players: players.map(|(player, entry, detail)| PlayerView::of(*player, entry, detail)).collect(),
+            players: players.map(|(player, entry, detail)| PlayerView::of(player, entry, detail)).collect(),
             max_size: team.max_size,
             team_id,
             custom_data: team.custom_data.clone().map(CustomDataBody),
         }
+    }
+
+    /// Whether the team has players who are shown.
+    pub fn has_players(&self) -> bool {
+        !self.players.is_empty()
     }
 }
 
@@ -151,7 +164,8 @@ pub struct PlayerUpdated {
 }
 
 impl PlayerUpdated {
-    /// The current entry of a player.
+    /// The current entry of a player whom the caller has just changed. The rule of the change must have been
+    /// [`seen_by`](super::view::seen_by) the caller, so that the answer shows no hidden player.
     ///
     /// # Errors
     /// [`Refused::PlayerNotFound`] if the player is not in the session.

@@ -93,14 +93,9 @@ pub struct ScoutView {
 }
 
 impl<'a> SessionView<'a> {
-    /// The wire form of a session in a view, without players if they are `suppressed`.
+    /// The wire form of a session in a view. `suppressed` says that the view lacks players because there are too many.
     pub fn of(session: &'a Session, view: View, suppressed: bool) -> Self {
         let full = view.detail == Detail::Full;
-        let team = |team_id| {
-            TeamView::with_players(session, team_id, |player, entry| {
-                (!suppressed && view.shows(player, entry)).then_some(view.detail)
-            })
-        };
         let linked = || {
             let platforms = session.platform_sessions.keys();
             platforms.filter_map(|platform| PlatformSessionView::of(session, *platform)).collect()
@@ -118,7 +113,7 @@ impl<'a> SessionView<'a> {
             joinability: session.joinability.into(),
             instance: session.instance.as_ref().map(|instance| InstanceView::of(instance, view.detail)),
             browser: session.listing.as_ref().map(BrowserView::of),
-            teams: (0..session.teams.len()).map(team).collect(),
+            teams: TeamView::all(session, |player, entry| view.shown(player, entry)),
             teams_suppressed: suppressed,
             platform_session: full.then(linked),
             platform_scouts: full.then(scouts),

@@ -6,21 +6,40 @@ use crate::auth::{Caller, Permission};
 use crate::document::Document;
 use crate::domain::session::{Player, Status};
 use crate::domain::template::Visibility;
-use crate::domain::{PlayerUuid, Session};
+use crate::domain::{PlayerUuid, Refused, Session};
 
-/// The view of a caller. The caller's status in the session decides how much of it is shown; the visibility settings of
-/// its template decide which players are shown.
+/// The view of a caller, of single players and of pages of players. The caller's status in the session decides how much
+/// of it is shown; the visibility settings of its template decide which players are shown. The caller's own entry is
+/// always shown, and whole.
 pub fn view_for(caller: &Caller, session: &Session) -> View {
-    if caller.may(Permission::ReadAny) {
-        return View::FULL;
-    }
-    let own = caller.player().and_then(|player| Some((player, session.entry(player).ok()?)));
-    view_of(session, own)
+    let own = own_entry(caller, session);
+    let view = if caller.may(Permission::ReadAny) { View::FULL } else { view_of(session, own) };
+    view.with_own(own)
 }
 
-/// The view of a caller who is not in the session.
-pub fn outside_view(session: &Session) -> View {
-    view_of(session, None)
+/// The view of a caller of the whole session.
+pub fn document_view(app: &App, caller: &Caller, cached: &CachedSession) -> View {
+    unless_suppressed(app, caller, cached, view_for(caller, &cached.session))
+}
+
+/// The view of a session by its allocation: that of outsiders, with the caller's own entry.
+pub fn outline_view(app: &App, caller: &Caller, cached: &CachedSession) -> View {
+    let outside = view_of(&cached.session, None).with_own(own_entry(caller, &cached.session));
+    unless_suppressed(app, caller, cached, outside)
+}
+
+/// The view, or, if the session has too many players, the same view with the caller's own entry only.
+fn unless_suppressed(app: &App, caller: &Caller, cached: &CachedSession, view: View) -> View {
+    if !is_suppressed(app, cached) {
+        return view;
+    }
+    let nobody = View { players: VisiblePlayers::Nobody, own: None, ..view };
+    nobody.with_own(own_entry(caller, &cached.session))
+}
+
+fn own_entry<'a>(caller: &Caller, session: &'a Session) -> Option<(PlayerUuid, &'a Player)> {
+    let player = caller.player()?;
+    Some((player, session.entry(player).ok()?))
 }
 
 fn view_of(session: &Session, own: Option<(PlayerUuid, &Player)>) -> View {
@@ -33,15 +52,15 @@ fn view_of(session: &Session, own: Option<(PlayerUuid, &Player)>) -> View {
     let players = match (visibility, own) {
         (Visibility::All, _) => VisiblePlayers::All,
         (Visibility::Team, Some((_, entry))) => VisiblePlayers::Team(entry.team_id),
-        (Visibility::Oneself, Some((player, _))) => VisiblePlayers::Only(player),
-        (Visibility::Team | Visibility::Oneself, None) | (Visibility::None, _) => VisiblePlayers::Nobody,
+        // One's own entry is in every view.
+        (Visibility::Team, None) | (Visibility::Oneself | Visibility::None, _) => VisiblePlayers::Nobody,
     };
-    View { detail, players }
+    View { detail, players, own: None }
 }
 
 /// The document of a session in the view of a caller.
 pub fn session_document(app: &App, caller: &Caller, cached: &CachedSession) -> Document {
-    document_in(app, cached, view_for(caller, &cached.session))
+    document_in(app, cached, document_view(app, caller, cached))
 }
 
 /// The document of a session in a view.
@@ -49,16 +68,46 @@ pub fn document_in(app: &App, cached: &CachedSession, view: View) -> Document {
     cached.document(view, || render(app, cached, view))
 }
 
-/// The document of a session in the full view.
-pub fn full_document<'a>(app: &App, cached: &'a CachedSession) -> &'a Document {
-    cached.full_document(|| render(app, cached, View::FULL))
+/// The document of a session in the full view; `None` if the session has too many players to show them.
+pub fn full_document<'a>(app: &App, cached: &'a CachedSession) -> Option<&'a Document> {
+    let is_suppressed = is_suppressed(app, cached);
+    (!is_suppressed).then(|| cached.full_document(|| render(app, cached, View::FULL)))
 }
 
 fn render(app: &App, cached: &CachedSession, view: View) -> Document {
-    Document::of(&SessionView::of(&cached.session, view, is_suppressed(app, &cached.session)))
+    Document::of(&SessionView::of(&cached.session, view, is_suppressed(app, cached)))
 }
 
-/// Whether a session has too many players to show any (`players_shown_max`).
-pub fn is_suppressed(app: &App, session: &Session) -> bool {
-    session.players.len() > app.settings.players_shown_max
+/// Whether a session has too many players to show them (`players_shown_max`).
+fn is_suppressed(app: &App, cached: &CachedSession) -> bool {
+    cached.player_count() > app.settings.players_shown_max
+}
+
+/// A rule that changes players, for a caller who may not see all of them. For such a caller, a player whom the view
+/// hides must not differ from one who is not in the session: the rule is applied to a copy of the session without the
+/// hidden players first, and its refusals are those of the copy. Callers who reach all players are not restricted.
+pub fn seen_by<T, R>(
+    caller: &Caller,
+    players: &[PlayerUuid],
+    mut rule: R,
+) -> impl FnMut(&mut Session) -> Result<T, Refused> + use<T, R>
+where
+    R: FnMut(&mut Session) -> Result<T, Refused>,
+{
+    let (caller, players) = (caller.clone(), players.to_vec());
+    move |session| {
+        if !caller.reaches_all() {
+            let view = view_for(&caller, session);
+            let is_hidden = |player: &PlayerUuid| {
+                session.entry(*player).is_ok_and(|entry| view.shown(*player, entry).is_none())
+            };
+            let hidden: Vec<_> = players.iter().copied().filter(is_hidden).collect();
+            if !hidden.is_empty() {
+                let mut without = session.clone();
+                without.players.retain(|player, _| !hidden.contains(player));
+                rule(&mut without)?;
+            }
+        }
+        rule(session)
+    }
 }

@@ -21,7 +21,7 @@ use self::creations::{Begun, Creations, Turn};
 use self::places::{Place, Places};
 use self::search::Search;
 use super::instances::InstanceRequest;
-use super::join::{hash_password, join, join_rules};
+use super::join::{Guesser, Guesses, hash_password, join, join_rules};
 use super::locks::LockStripes;
 use super::sessions::Gates;
 use super::shield::shield;
@@ -55,6 +55,8 @@ pub struct CreateOrJoin {
     pub password: Option<String>,
     /// The player who joins.
     pub joiner: Joiner,
+    /// The caller, who tries the password of the joiner.
+    pub guesser: Guesser,
 }
 
 /// What this node knows of create-or-join requests under way.
@@ -86,9 +88,10 @@ enum Found {
 
 /// Whether an open session takes the player, as far as its rules and the request say. The player's quota is checked
 /// later.
-fn takes(session: &Session, request: &CreateOrJoin, rules: JoinRules) -> bool {
+fn takes(app: &App, session: &Session, request: &CreateOrJoin, rules: JoinRules) -> bool {
     let is_in_region = request.region_id.is_none() || session.region_id == request.region_id;
-    is_in_region && session.check_join(&request.joiner, JoinPath::Session, rules).is_ok()
+    let check = |session: &Session, joiner: &_| session.check_join(joiner, JoinPath::Session, rules);
+    is_in_region && Guesses::new(app, request.guesser).count(session, &request.joiner, check).is_ok()
 }
 
 /// Joins the oldest open session that takes the player, if the template tries that first. Otherwise, or if no session
@@ -135,7 +138,7 @@ async fn join_or_create(
     let rules = join_rules(app);
     let player = request.joiner.player;
     let reserve = |other: &Session| {
-        takes(other, request, rules).then(|| app.auto_join.places.reserve(other, player))?
+        takes(app, other, request, rules).then(|| app.auto_join.places.reserve(other, player))?
     };
     match app.auto_join.creations.begin(Arc::new(session.clone()), created, reserve) {
         Begun::Waits(creation, place) => {
@@ -176,7 +179,9 @@ async fn join_at(
     _place: Place<'_>,
 ) -> Result<Option<Arc<CachedSession>>, Failure> {
     for _ in 0..CONTENDED_JOINS_MAX {
-        match join(app, id, true, request.joiner.clone(), JoinPath::Session, |_| Ok(())).await {
+        match join(app, (id, request.guesser), true, request.joiner.clone(), JoinPath::Session, |_| Ok(()))
+            .await
+        {
             Ok(cached) => return Ok(Some(cached)),
             Err(Failure::Refused(_)) => return Ok(None),
             Err(Failure::Contended) => {}

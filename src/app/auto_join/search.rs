@@ -58,7 +58,7 @@ impl<'a> Search<'a> {
         loop {
             while let Some(cached) = self.found.pop_front() {
                 let session = &cached.session;
-                if takes(session, self.request, self.rules)
+                if takes(self.app, session, self.request, self.rules)
                     && let Some(place) =
                         self.app.auto_join.places.reserve(session, self.request.joiner.player)
                 {

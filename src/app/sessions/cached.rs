@@ -14,8 +14,10 @@ use crate::env::ClockReading;
 use crate::records::{StoredSession, UnknownFields};
 use crate::store::Version;
 
-/// Largest document of a restricted view that is kept in memory, in bytes. Larger ones are rendered for each read.
-const RESTRICTED_BYTES_KEPT_MAX: usize = 16_384;
+/// Largest document of a caller's own view that is kept in memory, in bytes. Larger ones are rendered for each read.
+const OWN_VIEW_BYTES_MAX: usize = 16_384;
+/// Memory for all such documents of one session, in bytes. Further ones are rendered for each read.
+const OWN_VIEWS_BYTES_MAX: usize = 262_144;
 
 /// What a caller sees of a session. Each view has its own document and ETag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -24,6 +26,9 @@ pub struct View {
     pub detail: Detail,
     /// Which players.
     pub players: VisiblePlayers,
+    /// The caller's player, whose entry is shown whole; `None` if the caller has no entry, or if the rest of the view
+    /// shows it whole.
+    pub own: Option<PlayerUuid>,
 }
 
 /// How much a caller sees of the session's data, and of the data of each visible player.
@@ -42,26 +47,34 @@ pub enum VisiblePlayers {
     All,
     /// The players of the team with this id.
     Team(usize),
-    /// This player only.
-    Only(PlayerUuid),
     /// No player.
     Nobody,
 }
 
 impl View {
     /// The view of active players in a session without restrictions.
-    pub const FULL: Self = Self { detail: Detail::Full, players: VisiblePlayers::All };
+    pub const FULL: Self = Self { detail: Detail::Full, players: VisiblePlayers::All, own: None };
     /// The view of callers outside a session without restrictions.
-    pub const LIMITED: Self = Self { detail: Detail::Limited, players: VisiblePlayers::All };
+    pub const LIMITED: Self = Self { detail: Detail::Limited, players: VisiblePlayers::All, own: None };
 
-    /// Whether the view shows a player.
-    pub fn shows(self, player: PlayerUuid, entry: &Player) -> bool {
-        match self.players {
+    /// The view of a caller with this entry. It shows the entry whole, whatever else it shows.
+    #[must_use]
+    pub fn with_own(self, own: Option<(PlayerUuid, &Player)>) -> Self {
+        let own = own.filter(|(player, entry)| self.shown(*player, entry) != Some(Detail::Full));
+        Self { own: own.map(|(player, _)| player).or(self.own), ..self }
+    }
+
+    /// How much the view shows of a player, or `None` if it does not show the player.
+    pub fn shown(self, player: PlayerUuid, entry: &Player) -> Option<Detail> {
+        if self.own == Some(player) {
+            return Some(Detail::Full);
+        }
+        let is_visible = match self.players {
             VisiblePlayers::All => true,
             VisiblePlayers::Team(team_id) => entry.team_id == team_id,
-            VisiblePlayers::Only(only) => player == only,
             VisiblePlayers::Nobody => false,
-        }
+        };
+        is_visible.then_some(self.detail)
     }
 }
 
@@ -78,6 +91,8 @@ pub struct CachedSession {
     has_player_timeout: bool,
     /// Whether every active player sees all players.
     all_players_visible: bool,
+    /// The number of players, whatever their status.
+    player_count: u32,
     /// The deadline as this node knows it, in milliseconds since the epoch. All versions of the session share it.
     pub(in crate::app) deadline_ms: Arc<AtomicI64>,
     /// When this was last known to be the latest version on any node, by both clocks.
@@ -95,9 +110,30 @@ pub struct CachedSession {
     /// Its stored fields that this build does not know.
     pub unknown: UnknownFields,
     limited: OnceLock<Document>,
-    /// The documents of all other views. Only sessions that hide players have such views, and then there may be one
-    /// view for each player. Only documents up to [`RESTRICTED_BYTES_KEPT_MAX`] are kept.
-    others: Mutex<BTreeMap<View, Document>>,
+    /// The documents of all other views: of callers who are invited, and of all callers in sessions that hide players
+    /// or have very many. There may be one such view for each player.
+    others: Mutex<OwnViews>,
+}
+
+/// Documents of views that few callers share, up to [`OWN_VIEWS_BYTES_MAX`].
+#[derive(Debug, Default)]
+struct OwnViews {
+    documents: BTreeMap<View, Document>,
+    bytes: usize,
+}
+
+impl OwnViews {
+    /// Keeps a document if it is small and there is room.
+    fn keep(&mut self, view: View, document: &Document) {
+        let bytes = document.body.len();
+        if bytes > OWN_VIEW_BYTES_MAX || self.bytes + bytes > OWN_VIEWS_BYTES_MAX {
+            return;
+        }
+        // Another reader may have rendered the same document meanwhile.
+        if self.documents.insert(view, document.clone()).is_none() {
+            self.bytes += bytes;
+        }
+    }
 }
 
 impl CachedSession {
@@ -114,6 +150,7 @@ impl CachedSession {
             all_players_visible: [session.player_visibility, session.admin_player_visibility]
                 .iter()
                 .all(|visibility| *visibility == Visibility::All),
+            player_count: u32::try_from(session.players.len()).unwrap_or(u32::MAX),
             deadline_ms,
             confirmed_ms: AtomicI64::new(i64::MIN),
             confirmed_up_ms: AtomicI64::new(i64::MIN),
@@ -164,6 +201,11 @@ impl CachedSession {
         self.all_players_visible
     }
 
+    /// The number of players, whatever their status: a copy, to save a memory access.
+    pub fn player_count(&self) -> usize {
+        usize::try_from(self.player_count).unwrap_or(usize::MAX)
+    }
+
     /// Whether a player is active: the same as [`Session::is_active`], with fewer memory accesses.
     pub fn is_active(&self, player: PlayerUuid) -> bool {
         self.active.binary_search(&player).is_ok()
@@ -175,20 +217,18 @@ impl CachedSession {
             View::FULL => self.full_document(render).clone(),
             View::LIMITED => self.limited.get_or_init(render).clone(),
             view => {
-                if let Some(document) = self.lock_others().get(&view) {
+                if let Some(document) = self.lock_others().documents.get(&view) {
                     return document.clone();
                 }
                 // Without the lock: readers of other views must not wait for the rendering.
                 let document = render();
-                if document.body.len() <= RESTRICTED_BYTES_KEPT_MAX {
-                    self.lock_others().insert(view, document.clone());
-                }
+                self.lock_others().keep(view, &document);
                 document
             }
         }
     }
 
-    fn lock_others(&self) -> MutexGuard<'_, BTreeMap<View, Document>> {
+    fn lock_others(&self) -> MutexGuard<'_, OwnViews> {
         self.others.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -237,5 +277,27 @@ mod tests {
         cached.confirm_current(ClockReading { now_ms: 100_000, up_ms: 50 });
         assert_eq!((age_ms(100_007, 57), age_ms(100_007, 30_057), age_ms(130_000, 57)), (7, 30_007, 30_000));
         assert!(age_ms(99_999, 57) < 0, "the clock was set back");
+    }
+
+    #[test]
+    fn the_documents_of_many_callers_take_bounded_memory() {
+        let stored = StoredSession { session: fixtures::session("L1"), unknown: UnknownFields::default() };
+        let cached = CachedSession::new(stored, Version(1), Arc::default());
+        let own =
+            |player: u128| View { own: Some(PlayerUuid(uuid::Uuid::from_u128(player))), ..View::LIMITED };
+        let is_kept = |player, bytes: usize| {
+            let render = || Document::of(&"x".repeat(bytes));
+            let first = cached.document(own(player), render);
+            let mut is_kept = true;
+            let again = cached.document(own(player), || {
+                is_kept = false;
+                render()
+            });
+            assert_eq!(first.body, again.body);
+            is_kept
+        };
+        assert!(!is_kept(0, OWN_VIEW_BYTES_MAX));
+        let kept = (1..100).filter(|player| is_kept(*player, OWN_VIEW_BYTES_MAX - 2)).count();
+        assert_eq!(kept, OWN_VIEWS_BYTES_MAX / OWN_VIEW_BYTES_MAX);
     }
 }

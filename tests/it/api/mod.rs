@@ -14,6 +14,8 @@ mod cross_site;
 mod default_team;
 /// The deprecated operations that published clients still use.
 mod deprecated;
+/// What callers cannot find out about players whom they may not see.
+mod hidden_players;
 /// Requesting, changing, allocating and ending an instance.
 mod instance;
 /// Health reports of hosts.
@@ -26,6 +28,8 @@ mod large;
 mod kicked;
 /// Each limit of a request: the largest accepted and the smallest refused value.
 mod limits;
+/// How often callers may guess the password of a session.
+mod password;
 /// Linking platform sessions; joining and leaving through them.
 mod platform_link;
 /// The operation Get Platform Session Info.

@@ -169,6 +169,21 @@ async fn a_list_of_an_older_server_has_no_time_until_it_changes() {
     assert_eq!(new.body["sessions"], old.body["sessions"]);
 }
 
+/// Other documents have no such time. A document that shows a change and its undoing shows the same as before, and that
+/// is all there is to know: what a player loses and gets again, such as an invite, has a time in the player's own entry.
+#[tokio::test]
+async fn an_invite_that_came_again_changes_the_session_that_the_invited_player_reads() {
+    let server = Server::new();
+    let (alice, bob) = (server.player(), server.player());
+    let session = alice.creates("party").await;
+    alice.invites(&session, &bob).await.expect(200);
+    let invited = bob.session(&session).await.expect(200);
+    bob.leaves(&session).await.expect(204);
+    server.clock.advance(Duration::from_millis(1));
+    alice.invites(&session, &bob).await.expect(200);
+    bob.get_if_none_match(&format!("/v1/session/{session}"), &invited.etag()).await.expect(200);
+}
+
 #[tokio::test]
 async fn a_platform_session_that_was_linked_again_shows_the_same_under_the_same_etag() {
     let server = Server::new();

@@ -56,7 +56,8 @@ async fn the_template_decides_which_players_members_see() {
         (All, vec![0, 1, 2, 3], vec![0, 1, 2, 3]),
         (Team, vec![0, 1], vec![2, 3]),
         (Oneself, vec![1], vec![2]),
-        (None, vec![], vec![]),
+        // One's own entry is in every view.
+        (None, vec![1], vec![2]),
     ] {
         let (_, players, session) = game(members_see, All).await;
         assert_eq!(seen(&players[0], &players, &session).await, [0, 1, 2, 3], "{members_see:?}: the leader");
@@ -69,7 +70,7 @@ async fn the_template_decides_which_players_members_see() {
 async fn a_session_keeps_the_visibility_it_was_created_with() {
     let (server, players, session) = game(Visibility::Oneself, Visibility::None).await;
     server.app.replace_catalog(Catalog::new(BTreeMap::new(), BTreeMap::new(), BTreeMap::new()));
-    assert_eq!(seen(&players[0], &players, &session).await, Vec::<usize>::new());
+    assert_eq!(seen(&players[0], &players, &session).await, [0]);
     assert_eq!(seen(&players[1], &players, &session).await, [1]);
     assert_eq!(seen(&server.player(), &players, &session).await, Vec::<usize>::new());
 }
@@ -78,7 +79,7 @@ async fn a_session_keeps_the_visibility_it_was_created_with() {
 async fn the_template_decides_which_players_the_leader_sees() {
     use Visibility::{All, None, Oneself, Team};
     for (leader_sees, expected) in
-        [(All, vec![0, 1, 2, 3]), (Team, vec![0, 1]), (Oneself, vec![0]), (None, vec![])]
+        [(All, vec![0, 1, 2, 3]), (Team, vec![0, 1]), (Oneself, vec![0]), (None, vec![0])]
     {
         let (server, players, session) = game(All, leader_sees).await;
         assert_eq!(seen(&players[0], &players, &session).await, expected, "{leader_sees:?}");
@@ -155,9 +156,17 @@ async fn large_sessions_hide_players_and_are_read_in_pages() {
     let dave = server.player();
     alice.invites(&session, &dave).await.expect(200);
     let reader = server.service(&["session:read:any"]);
-    for caller in [&alice, &bob, &server.player(), &reader] {
+    for (caller, team) in
+        [(&alice, Some(0)), (&bob, Some(1)), (&dave, Some(0)), (&server.player(), None), (&reader, None)]
+    {
         let seen = caller.session(&session).await.expect(200).body;
-        let teams = json!([{"players": [], "max_size": 8, "team_id": 0}, {"players": [], "max_size": 8, "team_id": 1}]);
+        let mut teams = json!([{"players": [], "max_size": 8, "team_id": 0}, {"players": [], "max_size": 8, "team_id": 1}]);
+        if let Some(team) = team {
+            // One's own entry is in every view, and whole.
+            let own = caller.get(&player_path(&session, caller.player)).await.expect(200).body;
+            assert!(own["custom_data"].is_object(), "{own}");
+            teams[team]["players"] = json!([own]);
+        }
         assert_eq!((&seen["teams_suppressed"], &seen["teams"]), (&json!(true), &teams));
         let mut found = 0;
         let mut cursor = json!(0);
@@ -233,11 +242,17 @@ async fn outsiders_see_no_connection_data() {
             (&instance["host_type"], &instance["join_status"]),
             (&json!("dedicated"), &json!("requested"))
         );
-        // Of players, only uuid, status and team are shown.
-        let expected = json!([
+        // Of other players, only uuid, status and team are shown.
+        let mut expected = json!([
             {"player_uuid": alice.player, "status": "leader"},
             {"player_uuid": invited.player, "status": "invited"},
         ]);
+        if outsider.player == invited.player {
+            expected[1]["custom_data"] = json!({});
+            expected[1]["invited"] = json!("2026-11-23T12:00:00Z");
+            expected[1]["inviting_player_uuid"] = json!(alice.player);
+            expected[1]["session_permissions"] = json!([]);
+        }
         assert_eq!(seen.body["teams"][0]["players"], expected);
     }
     let allocator = server.service(&["session:read:allocation"]);

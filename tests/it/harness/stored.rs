@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
+use rallypoint::domain::session::Status;
 use rallypoint::domain::{Session, SessionId};
 use rallypoint::records::StoredSession;
 use rallypoint::records::keys;
@@ -63,7 +64,10 @@ fn index_keys(session: &Session) -> BTreeSet<Key> {
     let mut expected = BTreeSet::new();
     for (player, entry) in &session.players {
         expected.insert(keys::membership(*player, id));
-        expected.insert(keys::list_changed(*player));
+        // A reservation alone does not change the time of the player's list.
+        if entry.status != Status::Reserved {
+            expected.insert(keys::list_changed(*player));
+        }
         expected.extend(entry.player_id.map(keys::player_of_id));
     }
     for (platform, linked) in &session.platform_sessions {

@@ -58,13 +58,14 @@ const NOT_ON_SHARED_STORES: [(&str, &str); 6] = [
 const LONGER_TIMEOUTS: &str = "on a shared store, timeouts are an eighth longer";
 
 /// Tests that do not hold if requests are distributed over several nodes, each with the reason.
-const NOT_ON_SEVERAL_NODES: [(&str, &str); 11] = [
+const NOT_ON_SEVERAL_NODES: [(&str, &str); 12] = [
     ("api::browser::listing_again_replaces_the_data_and_keeps_the_position", INTERLEAVE),
     ("api::browser::a_page_starts_after_the_last_listing_of_the_page_before", INTERLEAVE),
     ("promises::expiry::an_overdue_session_does_not_block_its_platform_session", READS_MEMORY),
     ("promises::leftovers::an_idle_session_leaves_nothing_in_memory", READS_MEMORY),
     ("api::refresh_ttl::every_operation_with_refresh_ttl_keeps_a_session_alive_by_default", READS_MEMORY),
     ("promises::inactivity::ended_sessions_are_no_longer_watched", READS_MEMORY),
+    ("api::password::", WRONG_CODES),
     ("api::short_code::a_code_may_be_encoded", WRONG_CODES),
     ("api::short_code::each_wrong_code_in_a_path_counts", WRONG_CODES),
     ("api::short_code::wrong_codes_are_limited_per_caller", WRONG_CODES),
@@ -73,7 +74,7 @@ const NOT_ON_SEVERAL_NODES: [(&str, &str); 11] = [
 ];
 const INTERLEAVE: &str = "each node numbers listings from its own block";
 const READS_MEMORY: &str = "the test reads the memory of one node";
-const WRONG_CODES: &str = "each node counts only the wrong codes that it receives";
+const WRONG_CODES: &str = "each node counts only the wrong codes and passwords that it receives";
 
 /// A command that runs this test binary with these arguments.
 fn tests(args: &[&str]) -> Command {

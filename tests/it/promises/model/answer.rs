@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::invites::Invite;
 use super::join_paths::Joiner;
+use super::roster::ABSENT;
 use super::setup::{MODERATOR, SERVICE, Setup};
 use super::state::{Caller, Data, Link, Model, Refusal, Session};
 use super::step::{GameClient, JoinBody, PathForm, Status, Step};
@@ -176,7 +177,8 @@ impl Model {
             }
             Step::Kick { player, path_form, .. } => {
                 self.session(resolved.session)?;
-                let player = self.resolve_player(caller, *player, *path_form)?;
+                // An unknown player is refused like one who is not in the session.
+                let player = self.resolve_player(caller, *player, *path_form).unwrap_or(ABSENT);
                 let id = self.kick(caller, resolved.session, player)?;
                 Ok(Answer::Empty(if *path_form == PathForm::ById {
                     ExpectedEtag::None

@@ -4,9 +4,9 @@ use serde_json::{Value, json};
 
 use super::answer::{Answer, ExpectedAnswer, ExpectedEtag, ResolvedStep};
 use super::setup::{ALLOCATIONS, AutoStart, HealthSettings, MAPS, Setup};
-use super::state::{Caller, Data, Model, Refusal, Session};
+use super::state::{Caller, Data, Entry, Model, Refusal, Session};
 use super::step::{InstanceChange, InstanceRequest, Step};
-use super::views::{set, time};
+use super::views::{as_seen, set, time};
 
 /// The instance of a session.
 #[derive(Clone, Debug)]
@@ -220,15 +220,21 @@ impl Model {
         instance_request: &InstanceRequest,
         reply: &Value,
     ) -> ExpectedAnswer {
-        let mut instance = requested_instance(&self.setup, caller, instance_request, self.now_s)?;
-        instance.adopt(reply);
-        self.change(name, |session, _, _| {
+        let instance = match requested_instance(&self.setup, caller, instance_request, self.now_s) {
+            // The status of the caller is checked first.
+            Err(no @ Refusal(404, _)) => Err(no),
+            instance => Ok(instance?),
+        };
+        self.change(name, |session, setup, _| {
             session.require_leader(caller)?;
+            let mut instance = instance?;
+            instance.adopt(reply);
             if session.instance.is_some() {
                 return Err(Refusal(403, "instance_exists"));
             }
             if let Some(host) = instance.host {
-                let entry = session.require_entry(host)?;
+                let seen = as_seen(setup, caller, session, &[host]);
+                let entry = seen.require_entry(host)?;
                 if !entry.is_active() {
                     return Err(Refusal(403, "player_not_active"));
                 }
@@ -271,7 +277,17 @@ impl Model {
         }
         let session = self.session_of_allocation(allocation).ok_or(Refusal(404, "session_not_found"))?;
         let outside = Caller { player: None, any: false };
-        Ok(Answer::Body(self.session_view(outside, session), ExpectedEtag::Body))
+        let mut view = self.session_view(outside, session);
+        // One's own entry is in every view.
+        if let Some(entry) = caller.player.and_then(|player| session.entry(player)) {
+            let is_wanted = |other: &Entry| {
+                other.player == entry.player
+                    || !self.suppresses(session) && self.shows(outside, session, other)
+            };
+            let own = |other: &Entry| if other.player == entry.player { caller } else { outside };
+            view["teams"][entry.team] = self.team_view_by(own, session, entry.team, is_wanted);
+        }
+        Ok(Answer::Body(view, ExpectedEtag::Body))
     }
 
     /// The instance. Outsiders do not see how to connect to it.

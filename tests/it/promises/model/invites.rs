@@ -115,7 +115,7 @@ impl Model {
         invited: &str,
         options: &InviteOptions,
     ) -> ExpectedAnswer {
-        let source = self.session(invited)?;
+        let source = self.session(invited)?.clone();
         source.require_active(caller)?;
         let party: Vec<_> = source.active(&self.setup).into_iter().cloned().collect();
         let players: Vec<_> = party.iter().map(|entry| entry.player).collect();
@@ -142,8 +142,15 @@ impl Model {
         invited.used_s = self.now_s;
         self.put(invited);
         let session = self.session(name)?;
+        // The answer names the players whom the caller sees in one of the two sessions.
+        let sees = |session: &Session, player: usize| {
+            session.entry(player).is_some_and(|entry| self.shows(caller, session, entry))
+        };
+        let (seen, hidden): (Vec<_>, Vec<_>) =
+            invited_players.into_iter().partition(|player| sees(&source, *player));
+        let named = seen.into_iter().chain(hidden.into_iter().filter(|player| sees(session, *player)));
         let views: Result<Vec<Value>, Refusal> =
-            invited_players.into_iter().map(|player| self.changed_player_view(session, player)).collect();
+            named.map(|player| self.changed_player_view(session, player)).collect();
         Ok(Answer::Body(json!({ "players": views? }), ExpectedEtag::Session(session.id.clone())))
     }
 }

@@ -21,6 +21,10 @@ pub struct Joiner {
     /// `None` keeps the data of an invite.
     pub data: Option<Data>,
     pub password: Option<&'static str>,
+    /// Whether the caller may try a password.
+    pub may_guess: bool,
+    /// The caller, whose wrong passwords are counted.
+    pub caller: Option<usize>,
     pub friend: Option<usize>,
     /// Platform and id of the platform session that the player joins through.
     pub through: Option<(usize, usize)>,
@@ -38,6 +42,8 @@ impl Joiner {
             team: requested_team(join_body.team),
             data: Some(join_body.data.clone()),
             password: join_body.password,
+            may_guess: true,
+            caller: caller.player,
             friend: join_body.friend,
             through: None,
         }
@@ -75,6 +81,9 @@ fn check_uninvited(session: &Session, setup: &Setup, joiner: &Joiner) -> Result<
     let by_platform = session.platform && joiner.through.is_some();
     if !session.open && !by_platform && !by_friend {
         return Err(Refusal(403, "session_not_joinable"));
+    }
+    if session.password.is_some() && joiner.password.is_some() && !joiner.may_guess {
+        return Err(Refusal(403, "too_many_guesses"));
     }
     if session.password.is_some() && session.password != joiner.password {
         return Err(Refusal(403, "wrong_password"));
@@ -221,10 +230,15 @@ impl Model {
         let is_newcomer = !session.is_active(joiner.player);
         let at_limit = is_newcomer
             && self.count_other_sessions(joiner.player, &id, true) >= self.setup.settings.sessions_max;
-        self.change(&id, |session, setup, now_s| {
-            add_player(session, setup, joiner, now_s)?;
+        let joiner = Joiner { may_guess: self.may_guess(joiner.caller), ..joiner.clone() };
+        let joined = self.change(&id, |session, setup, now_s| {
+            add_player(session, setup, &joiner, now_s)?;
             if at_limit { Err(Refusal(403, "too_many_sessions")) } else { Ok(()) }
-        })?;
+        });
+        if joined == Err(Refusal(403, "wrong_password")) && joiner.password.is_some() {
+            self.note_wrong_password(joiner.caller);
+        }
+        joined?;
         if let Some(player_id) = joiner.player_id {
             self.player_ids.insert(player_id, joiner.player);
         }
@@ -354,6 +368,7 @@ impl Model {
 
     /// Kicks the active players of another session, except the caller.
     pub fn kick_session(&mut self, caller: Caller, name: &str, kicked: &str) -> ExpectedAnswer {
+        self.session(name)?.require_leader(caller)?;
         let kicked = self.session(kicked)?.active(&self.setup);
         let players: Vec<_> = kicked.into_iter().map(|entry| entry.player).collect();
         self.change(name, |session, setup, _| {

@@ -8,6 +8,10 @@ use super::join_paths::{Joiner, requested_team};
 use super::setup::Setup;
 use super::state::{Caller, Data, Entry, Model, Refusal, Session};
 use super::step::{InviteOptions, PathForm, Right, Status, Step};
+use super::views::as_seen;
+
+/// The number of a player who is in no session.
+pub const ABSENT: usize = usize::MAX;
 
 /// The entry of a player who must be active.
 fn active_entry(session: &mut Session, player: usize) -> Result<&mut Entry, Refusal> {
@@ -75,7 +79,14 @@ impl Model {
         let (id, player) = match step {
             Step::Update { player, path_form, status, options, .. } => {
                 self.session(name)?;
-                let player = self.resolve_player(caller, *player, *path_form)?;
+                let player = match self.resolve_player(caller, *player, *path_form) {
+                    Ok(player) => player,
+                    Err(unknown) => {
+                        // Refused like a player who is not in the session.
+                        self.clone().update(caller, name, ABSENT, *status, options)?;
+                        return Err(unknown);
+                    }
+                };
                 let id = self.update(caller, name, player, *status, options)?;
                 if *path_form == PathForm::ById {
                     let view = self.changed_player_view(self.session(&id)?, player)?;
@@ -83,19 +94,24 @@ impl Model {
                 }
                 (id, player)
             }
-            Step::SetData { player, data, .. } => {
-                (self.by_rule(name, |session, _| set_data(session, caller, *player, data))?, *player)
-            }
-            Step::Promote { player, .. } => {
-                (self.by_rule(name, |session, _| promote(session, caller, *player))?, *player)
-            }
+            Step::SetData { player, data, .. } => (
+                self.by_rule(caller, &[*player], name, |session, _| {
+                    set_data(session, caller, *player, data)
+                })?,
+                *player,
+            ),
+            Step::Promote { player, .. } => (
+                self.by_rule(caller, &[*player], name, |session, _| promote(session, caller, *player))?,
+                *player,
+            ),
             Step::Move { player, team, .. } => {
-                let id =
-                    self.by_rule(name, |session, setup| move_to(session, setup, caller, *player, *team))?;
+                let id = self.by_rule(caller, &[*player], name, |session, setup| {
+                    move_to(session, setup, caller, *player, *team)
+                })?;
                 (id, *player)
             }
             Step::Swap { players, .. } => {
-                let id = self.by_rule(name, |session, _| swap(session, caller, *players))?;
+                let id = self.by_rule(caller, players, name, |session, _| swap(session, caller, *players))?;
                 return players_answer(self, &id, players);
             }
             _ => return self.rights_step(caller, name, step),
@@ -106,7 +122,7 @@ impl Model {
     fn rights_step(&mut self, caller: Caller, name: &str, step: &Step) -> ExpectedAnswer {
         match step {
             Step::GiveRight { player, right, .. } => {
-                let id = self.by_rule(name, |session, _| {
+                let id = self.by_rule(caller, &[*player], name, |session, _| {
                     session.require_leader(caller)?;
                     active_entry(session, *player)?.given_rights.insert(*right);
                     Ok(())
@@ -115,7 +131,7 @@ impl Model {
                 Ok(Answer::Body(rights, ExpectedEtag::Session(id)))
             }
             Step::RemoveRight { player, right, .. } => {
-                let id = self.by_rule(name, |session, _| {
+                let id = self.by_rule(caller, &[*player], name, |session, _| {
                     session.require_active(caller)?;
                     if caller.player != Some(*player) {
                         session.require_leader(caller)?;
@@ -129,13 +145,17 @@ impl Model {
         }
     }
 
-    /// Changes a session by a rule; returns its id.
+    /// Changes these players of a session by a rule; returns the session's id. Refuses as if the players whom the
+    /// caller does not see were not in the session.
     fn by_rule(
         &mut self,
+        caller: Caller,
+        players: &[usize],
         name: &str,
-        rule: impl FnOnce(&mut Session, &Setup) -> Result<(), Refusal>,
+        rule: impl Fn(&mut Session, &Setup) -> Result<(), Refusal>,
     ) -> Result<String, Refusal> {
         self.change(name, |session, setup, _| {
+            rule(&mut as_seen(setup, caller, session, players), setup)?;
             rule(session, setup)?;
             Ok(session.id.clone())
         })
@@ -154,9 +174,13 @@ impl Model {
             let invite = Invite { status, options: options.clone(), inviter: caller.player, source: None };
             return self.invite(caller, name, player, &invite);
         }
-        let session = self.session(name)?;
+        let is_for_others = !caller.any && caller.player != Some(player);
+        let session = as_seen(&self.setup, caller, self.session(name)?, &[player]);
+        if is_for_others {
+            session.require_active(caller)?;
+        }
         if status == Some(Status::Member) && !session.is_active(player) {
-            if !caller.any && caller.player != Some(player) {
+            if is_for_others {
                 return Err(Refusal(403, "join_for_others"));
             }
             let own = (caller.player == Some(player)).then(|| self.setup.players[player]);
@@ -169,12 +193,14 @@ impl Model {
                     team: options.team.and_then(requested_team),
                     data: Some(options.data.clone()).filter(|data| !data.is_empty()),
                     password: None,
+                    may_guess: true,
+                    caller: caller.player,
                     friend: None,
                     through: None,
                 },
             );
         }
-        self.by_rule(name, |session, setup| {
+        self.by_rule(caller, &[player], name, |session, setup| {
             if status == Some(Status::Leader) {
                 session.require_leader(caller)?;
             }

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use rallypoint::app::rate_limit::WRONG_MAX;
+
 use super::instances::Instance;
 use super::setup::{Kind, Setup};
 use super::step::{GameClient, Right, Status};
@@ -181,6 +183,7 @@ impl Session {
 }
 
 /// The whole state.
+#[derive(Clone)]
 pub struct Model {
     pub setup: Setup,
     pub now_s: i64,
@@ -192,11 +195,37 @@ pub struct Model {
     pub listings: u64,
     /// The caller of the step, if the step notes the platform in the caller's token.
     pub noted: Option<usize>,
+    /// The wrong passwords of each caller, and when the first of them was tried. A sequence is too short to reach the
+    /// limit of a session.
+    wrong_passwords: BTreeMap<Option<usize>, (i64, u32)>,
 }
 
 impl Model {
     pub fn new(setup: Setup, now_s: i64) -> Self {
-        Self { setup, now_s, sessions: Vec::new(), player_ids: BTreeMap::new(), listings: 0, noted: None }
+        Self {
+            setup,
+            now_s,
+            sessions: Vec::new(),
+            player_ids: BTreeMap::new(),
+            listings: 0,
+            noted: None,
+            wrong_passwords: BTreeMap::new(),
+        }
+    }
+
+    /// Whether the caller may try another password.
+    pub fn may_guess(&self, caller: Option<usize>) -> bool {
+        self.wrong_passwords_of(caller).1 < WRONG_MAX
+    }
+
+    pub fn note_wrong_password(&mut self, caller: Option<usize>) {
+        let (since_s, count) = self.wrong_passwords_of(caller);
+        self.wrong_passwords.insert(caller, (since_s, count + 1));
+    }
+
+    fn wrong_passwords_of(&self, caller: Option<usize>) -> (i64, u32) {
+        let known = self.wrong_passwords.get(&caller).copied();
+        known.filter(|(since_s, _)| self.now_s - since_s < 60).unwrap_or((self.now_s, 0))
     }
 
     /// A session by its id, or by its short code in any case.

@@ -6,12 +6,15 @@ use jiff::Timestamp;
 use rallypoint::domain::template::Visibility;
 use serde_json::{Map, Value, json};
 
-use super::setup::{IDS, Kind, PLATFORMS};
+use super::setup::{IDS, Kind, PLATFORMS, Setup};
 use super::state::{Caller, Entry, Link, Listing, Model, Refusal, Session, Team};
 use super::step::Status;
 
+/// What the time of a player's list depends on: the number of the entry, the status, the inviter and the time of the
+/// invite.
+pub type Membership = (u64, Status, Option<usize>, Option<i64>);
 /// The memberships of a player, by session.
-pub type Memberships = BTreeMap<String, (u64, &'static str, Option<usize>, Option<i64>)>;
+pub type Memberships = BTreeMap<String, Membership>;
 
 pub fn time(seconds: i64) -> String {
     Timestamp::from_second(seconds).unwrap().to_string()
@@ -21,6 +24,28 @@ pub fn set(body: &mut Value, name: &str, value: Option<Value>) {
     if let Some(value) = value {
         body[name] = value;
     }
+}
+
+/// Whether the caller sees the entry. Everyone sees their own.
+pub fn shows(setup: &Setup, caller: Caller, session: &Session, entry: &Entry) -> bool {
+    if caller.any || caller.player == Some(entry.player) {
+        return true;
+    }
+    let own = caller.player.and_then(|player| session.entry(player));
+    let leads = own.is_some_and(|own| own.status == Status::Leader);
+    match if leads { setup.settings.leader_visibility } else { setup.settings.visibility } {
+        Visibility::All => true,
+        Visibility::Team => own.is_some_and(|own| own.team == entry.team),
+        Visibility::Oneself | Visibility::None => false,
+    }
+}
+
+/// The session as it seems to a caller: without those of these players whom the caller does not see. A change of a
+/// hidden player is answered as if the player were not there.
+pub fn as_seen(setup: &Setup, caller: Caller, session: &Session, players: &[usize]) -> Session {
+    let mut seen = session.clone();
+    seen.entries.retain(|entry| !players.contains(&entry.player) || shows(setup, caller, session, entry));
+    seen
 }
 
 impl Model {
@@ -35,23 +60,12 @@ impl Model {
 
     /// Whether the caller sees the entry.
     pub fn shows(&self, caller: Caller, session: &Session, entry: &Entry) -> bool {
-        if caller.any {
-            return true;
-        }
-        let own = caller.player.and_then(|player| session.entry(player));
-        let leads = own.is_some_and(|own| own.status == Status::Leader);
-        let settings = &self.setup.settings;
-        match if leads { settings.leader_visibility } else { settings.visibility } {
-            Visibility::All => true,
-            Visibility::Team => own.is_some_and(|own| own.team == entry.team),
-            Visibility::Oneself => own.is_some_and(|own| own.player == entry.player),
-            Visibility::None => false,
-        }
+        shows(&self.setup, caller, session, entry)
     }
 
     pub fn entry_view(&self, caller: Caller, session: &Session, entry: &Entry) -> Value {
         let mut view = json!({ "player_uuid": self.uuid(entry.player), "status": entry.status.name() });
-        if !self.sees_all(caller, session) {
+        if !self.sees_all(caller, session) && caller.player != Some(entry.player) {
             return view;
         }
         let rights: Vec<_> = entry.rights().into_iter().map(|right| right.name()).collect();
@@ -81,13 +95,25 @@ impl Model {
         team: usize,
         wanted: impl Fn(&Entry) -> bool,
     ) -> Value {
-        let on_team = session.entries.iter().filter(|entry| entry.team == team && wanted(entry));
-        let mut entries: Vec<_> = on_team.filter(|entry| self.shows(caller, session, entry)).collect();
+        let is_shown = |entry: &Entry| wanted(entry) && self.shows(caller, session, entry);
+        self.team_view_by(|_| caller, session, team, is_shown)
+    }
+
+    /// A team with these players, each in the view of the given caller.
+    pub fn team_view_by(
+        &self,
+        caller_for: impl Fn(&Entry) -> Caller,
+        session: &Session,
+        team: usize,
+        is_shown: impl Fn(&Entry) -> bool,
+    ) -> Value {
+        let on_team = session.entries.iter().filter(|entry| entry.team == team && is_shown(entry));
+        let mut entries: Vec<_> = on_team.collect();
         entries.sort_by_key(|entry| {
             (entry.joined_s.is_none(), entry.joined_s, entry.invited_s, self.uuid(entry.player))
         });
         let players: Vec<_> =
-            entries.into_iter().map(|entry| self.entry_view(caller, session, entry)).collect();
+            entries.into_iter().map(|entry| self.entry_view(caller_for(entry), session, entry)).collect();
         let Team { size, data } = &session.teams[team];
         let mut view = json!({ "players": players, "max_size": size, "team_id": team });
         set(&mut view, "custom_data", data.as_ref().map(|data| json!(data)));
@@ -101,8 +127,8 @@ impl Model {
 
     pub fn session_view(&self, caller: Caller, session: &Session) -> Value {
         let suppressed = self.suppresses(session);
-        let teams =
-            (0..session.teams.len()).map(|team| self.team_view(caller, session, team, |_| !suppressed));
+        let is_wanted = |entry: &Entry| !suppressed || caller.player == Some(entry.player);
+        let teams = (0..session.teams.len()).map(|team| self.team_view(caller, session, team, is_wanted));
         let mut view = json!({
             "type": session.kind.name(), "session_id": session.id, "joinable": session.open,
             "joinability": {"open": session.open, "friends": session.friends, "platform": session.platform},
@@ -180,12 +206,11 @@ impl Model {
         Ok(json!({ "player_uuid": self.uuid(player), "permissions": rights }))
     }
 
-    /// What the time of a player's list depends on: for each session of the player the number of the entry, the status,
-    /// the inviter and the time of the invite.
+    /// The memberships of a player.
     pub fn memberships(&self, player: usize) -> Memberships {
         let entries = self.sessions.iter().filter_map(|session| Some((session, session.entry(player)?)));
         let membership = |(session, entry): (&Session, &Entry)| {
-            (session.id.clone(), (entry.number, entry.status.name(), entry.inviter, entry.invited_s))
+            (session.id.clone(), (entry.number, entry.status, entry.inviter, entry.invited_s))
         };
         entries.map(membership).collect()
     }
