@@ -104,9 +104,11 @@ async fn kick_from(
 ) -> Result<Arc<CachedSession>, Error> {
     let player = named.uuid;
     let (actor, is_oneself) = (caller.actor(), caller.player() == Some(player));
-    let rule = named.known(move |session: &mut Session| {
-        if is_oneself { session.leave(player) } else { session.kick(actor, player) }
-    });
+    let rule = named.known(
+        move |session: &mut Session| {
+            if is_oneself { session.leave(player) } else { session.kick(actor, player) }
+        },
+    );
     let ((), cached) = app.sessions.update(id, Update::by(caller, query.refresh_ttl.0), rule).await?;
     let reason = query.reason.0.as_deref();
     if is_oneself {
