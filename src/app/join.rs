@@ -50,8 +50,8 @@ impl Guesses {
         Self { limiter: Arc::clone(&app.password_limiter), guesser, clock: app.clock.clone() }
     }
 
-    /// Applies a rule of joining, or its check, and counts a wrong password. If there were too many wrong ones, the rule
-    /// gets a joiner without a password, so that none is compared.
+    /// Applies a rule of joining, or its check, and counts a wrong password. If there were too many wrong ones, the
+    /// rule gets a joiner without a password, so that none is compared.
     ///
     /// # Errors
     /// [`Refused::TooManyGuesses`] where the password would have been compared; other refusals of the rule.

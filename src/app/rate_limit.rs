@@ -20,8 +20,8 @@ pub const WINDOW: Duration = Duration::from_secs(60);
 /// Most client keys with a count, and most sessions. Beyond that, the least recently used are forgotten first.
 const KEYS_MAX: usize = 10_000;
 
-/// The key that wrong guesses are counted by. A token names a player or a service. Many machines may share the token of a
-/// service, so callers without a player are counted by address.
+/// The key that wrong guesses are counted by. A token names a player or a service. Many machines may share the token of
+/// a service, so callers without a player are counted by address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ClientKey {
     /// A player's uuid.
@@ -137,8 +137,8 @@ impl PasswordLimiter {
     /// also for simultaneous guesses; `attempt` must be quick.
     ///
     /// # Errors
-    /// [`Refused::TooManyGuesses`] in place of [`Refused::WrongPassword`] if the password was not compared because there
-    /// were too many wrong ones; other refusals of `attempt`.
+    /// [`Refused::TooManyGuesses`] in place of [`Refused::WrongPassword`] if the password was not compared because
+    /// there were too many wrong ones; other refusals of `attempt`.
     pub fn guess<T>(
         &self,
         client_key: ClientKey,

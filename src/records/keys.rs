@@ -8,7 +8,7 @@
 //! p <platform> 00 <platform session id>       session id                         index entry of the session
 //! p <platform> 01 <SHA-256 of the id>         session id                         the same, for a long id
 //! m <player uuid, 16 bytes> <session id>      the player's entry, JSON           index entry of the session
-//! r <player uuid, 16 bytes>                   when the player's list changed, i64 big-endian µs  deleted once the list was empty for long
+//! r <player uuid, 16 bytes>                   its list's last change, i64 big-endian µs  deleted once the list was empty for long
 //! c <short code>                              session id                         index entry of the session
 //! a <allocation id>                           session id                         index entry of the session
 //! b <type> 00 <listing number, u64 big-endian> the listing, JSON                 index entry of the session

@@ -46,8 +46,8 @@ pub async fn leftovers(store: &Store, players: &BTreeMap<i64, Uuid>) -> Vec<Stri
     wrong
 }
 
-/// Entries that stay when sessions end: the players of numeric ids, the next listing number, the templates, and for some
-/// time the times of players' lists.
+/// Entries that stay when sessions end: the players of numeric ids, the next listing number, the templates, and for
+/// some time the times of players' lists.
 fn kept_beside_sessions(stored: &Stored, players: &BTreeMap<i64, Uuid>) -> Stored {
     let ids = players
         .iter()

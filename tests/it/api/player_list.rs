@@ -1,5 +1,5 @@
-//! The list of a player's sessions: its time and its ETag move with each change of the list, also if the list then shows
-//! the same as before.
+//! The list of a player's sessions: its time and its ETag move with each change of the list, also if the list then
+//! shows the same as before.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -68,8 +68,7 @@ async fn an_invite_that_expired_and_came_again_changes_the_list() {
     assert_eq!(again.body["sessions"], invited.body["sessions"]);
 }
 
-/// The time moves with the changes of the player's own memberships, and with nothing else. All other documents that
-/// clients poll keep their ETag while they show the same.
+/// The time moves with the changes of the player's own memberships, and with nothing else.
 #[tokio::test]
 async fn the_time_moves_with_each_change_of_the_players_memberships_only() {
     let server = Server::new();
@@ -169,8 +168,9 @@ async fn a_list_of_an_older_server_has_no_time_until_it_changes() {
     assert_eq!(new.body["sessions"], old.body["sessions"]);
 }
 
-/// Other documents have no such time. A document that shows a change and its undoing shows the same as before, and that
-/// is all there is to know: what a player loses and gets again, such as an invite, has a time in the player's own entry.
+/// Other documents have no such time. A document that shows a change and its undoing shows the same as before, and
+/// that is all there is to know: what a player loses and gets again, such as an invite, has a time in the player's own
+/// entry.
 #[tokio::test]
 async fn an_invite_that_came_again_changes_the_session_that_the_invited_player_reads() {
     let server = Server::new();
