@@ -8,7 +8,9 @@ use rallypoint::records::keys;
 use rallypoint::store::Batch;
 use serde_json::{Value, json};
 
-use crate::harness::{Client, Server, XBOX_ID, contents, creation, joining, platform_path, status_and_team};
+use crate::harness::{
+    Client, Server, XBOX_ID, contents, creation, joining, leftovers, platform_path, status_and_team,
+};
 
 /// A server with a quota of two sessions and two invites per player, and N leaders with a party each.
 async fn parties<const N: usize>() -> (Server, [(Client, String); N]) {
@@ -57,7 +59,7 @@ async fn the_number_of_pending_invites_from_one_player_is_limited() {
     }
     alice.invites(&parties[0], &dave).await.expect(200);
     alice.updates(&parties[1], &dave, json!({"status": "reserved"})).await.expect(200);
-    let before = contents(&server).await;
+    let before = leftovers(&server).await;
     alice.invites(&parties[2], &dave).await.refused(403, "too_many_invites");
     for status in ["invited", "reserved"] {
         alice.updates(&parties[2], &dave, json!({ "status": status })).await.refused(403, "too_many_invites");
@@ -70,7 +72,7 @@ async fn the_number_of_pending_invites_from_one_player_is_limited() {
     alice.post(&path, &json!({})).await.refused(403, "too_many_invites");
     alice.leaves(&daves).await.expect(204);
     dave.leaves(&daves).await.expect(204);
-    assert_eq!(contents(&server).await, before);
+    assert_eq!(leftovers(&server).await, before);
     // A repeated invite counts once. Others may invite the player, and services are not limited.
     alice.invites(&parties[0], &dave).await.expect(200);
     bob.invites(&bob.creates("party").await, &dave).await.expect(200);
