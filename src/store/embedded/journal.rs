@@ -30,6 +30,8 @@ const START_BYTES: usize = 13;
 const ITEMS_MAX: u32 = 1 << 24;
 /// Bytes that are read at once.
 const CHUNK_BYTES: usize = 1 << 20;
+/// Bytes that are read at once to read batches. After damage, many places may have to be tried, one by one.
+const BUFFER_BYTES: usize = 64 << 10;
 
 /// A journal file.
 #[derive(Clone, Debug)]
@@ -173,7 +175,7 @@ fn read_as_much_as_possible(file: &mut File, buffer: &mut [u8]) -> io::Result<us
 fn open_at(path: &Path, offset: u64) -> io::Result<BufReader<File>> {
     let mut file = File::open(path)?;
     file.seek(SeekFrom::Start(offset))?;
-    Ok(BufReader::with_capacity(CHUNK_BYTES, file))
+    Ok(BufReader::with_capacity(BUFFER_BYTES, file))
 }
 
 /// Counts the bytes that were read.

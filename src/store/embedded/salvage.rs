@@ -1,7 +1,7 @@
 //! Copies a damaged store as it was at a moment before the damage.
 
 use std::fs::{self, OpenOptions};
-use std::io;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use super::acknowledged::Acknowledged;
@@ -56,6 +56,11 @@ pub fn salvage(from: &Path, to: &Path) -> Result<Salvaged, StoreError> {
 }
 
 fn copy_before(folder: &Path, building: &Path, cut: &Cut) -> io::Result<()> {
+    // What an interrupted copy left would get mixed with this one.
+    match fs::remove_dir_all(building) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
     copy(folder, building, &|path| {
         let is_left_out = cut.later.iter().any(|journal| journal == path)
             || path == Acknowledged::path(folder)

@@ -157,7 +157,7 @@ impl<E: Engine> GroupCommit<E> {
         let (queue, queued) = mpsc::channel(QUEUE_CAPACITY);
         let changes = broadcast::Sender::new(WATCH_CAPACITY);
         let counters = Arc::<Counters>::default();
-        let health = Arc::new(Health::new(clock.clone()));
+        let health = Arc::new(Health::new(clock));
         let commit_thread = CommitThread {
             versions: Versions::start(&*engine)?,
             engine: Arc::clone(&engine),
@@ -181,7 +181,7 @@ impl<E: Engine> GroupCommit<E> {
                 changes,
                 counters,
                 health,
-                reads: Reads::new(clock),
+                reads: Reads::new(),
             }),
         })
     }
@@ -271,7 +271,7 @@ fn commit_thread_died() -> StoreError {
 
 impl<E: Engine> Backend for GroupCommit<E> {
     async fn get(&self, key: &[u8]) -> Result<Option<Entry>, StoreError> {
-        match self.inner.reads.try_inline() {
+        match self.inner.reads.inline().await {
             Some(_slot) => self.inner.read(|engine| engine.get(key)),
             None => {
                 let key = key.to_vec();
@@ -281,7 +281,8 @@ impl<E: Engine> Backend for GroupCommit<E> {
     }
 
     async fn scan(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<(Key, Entry)>, StoreError> {
-        match self.inner.reads.try_inline().filter(|_| limit <= INLINE_SCAN_MAX) {
+        let slot = if limit <= INLINE_SCAN_MAX { self.inner.reads.inline().await } else { None };
+        match slot {
             Some(_slot) => self.inner.read(|engine| engine.scan(from, to, limit)),
             None => {
                 let (from, to) = (from.to_vec(), to.to_vec());
