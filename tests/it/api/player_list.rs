@@ -36,7 +36,7 @@ async fn a_second_invite_changes_the_list() {
             "declined" => drop(bob.leaves(&session).await.expect(204)),
             "withdrawn" => drop(alice.kicks(&session, &bob).await.expect(204)),
             // Only an invite at another time is another invite.
-            "replaced" => server.clock.advance(Duration::from_millis(1)),
+            "replaced" => {}
             how => {
                 bob.joins(&session).await.expect(200);
                 if how == "kicked" {
@@ -46,6 +46,8 @@ async fn a_second_invite_changes_the_list() {
                 }
             }
         }
+        // Several nodes tell changes of one millisecond apart by chance only.
+        server.clock.advance(Duration::from_millis(1));
         alice.invites(&session, &bob).await.expect(200);
         let again = bob.get_if_none_match(LIST, &invited.etag()).await.expect(200);
         assert_eq!(again.body["sessions"], invited.body["sessions"], "{how}");
@@ -80,6 +82,7 @@ async fn the_time_moves_with_each_change_of_the_players_memberships_only() {
     let mut changes = 0;
     let mut moved = async |change: Reply, moves: bool| {
         assert!(change.status.is_success(), "{}", change.body);
+        server.clock.advance(Duration::from_millis(1));
         let list = list(&bob).await;
         changes += usize::from(moves);
         assert_eq!(tags.insert(list.etag()), moves, "change {changes}");
