@@ -78,9 +78,12 @@ async fn a_new_directory_gets_a_private_key_that_signs_tokens() {
 async fn a_directory_in_use_is_refused_and_its_server_keeps_running() {
     let dir = TempDir::new().unwrap();
     let first = Server::start(dir.path()).await;
-    for deleted in [None, Some("store/lock")] {
-        if let Some(file) = deleted {
-            std::fs::remove_file(dir.path().join(file)).unwrap();
+    // A lock file that is deleted and made again is another file.
+    for is_replaced in [false, true] {
+        if is_replaced {
+            let lock = dir.path().join("store/lock");
+            std::fs::remove_file(&lock).unwrap();
+            std::fs::write(&lock, "").unwrap();
         }
         let second = run(serve(dir.path(), &[])).await.expect(1);
         assert_eq!(second.stdout, "");
