@@ -18,6 +18,10 @@ use crate::domain::{Platform, PlayerUuid, Refused, Session, SessionId};
 use crate::records::keys::{self, Unique};
 use crate::store::{Batch, CommitError};
 
+/// How many times a change is tried that depends on another session. That session is not locked, and a busy one changes
+/// with each commit.
+const ATTEMPTS_BESIDE_MAX: usize = 32;
+
 /// Options of an update.
 #[derive(Clone, Copy, Debug)]
 pub struct Update {
@@ -106,7 +110,8 @@ impl Sessions {
         shield(async move {
             let _lock = lock;
             for _ in 0..ATTEMPTS_MAX {
-                if let Some(updated) = sessions.try_update(&id, update, &mut rule).await? {
+                let alone = Batch::default();
+                if let Some(updated) = sessions.try_update(&id, update, &mut rule, alone).await? {
                     return Ok(updated);
                 }
             }
@@ -117,10 +122,12 @@ impl Sessions {
 
     /// Like [`update`](Self::update), for a rule that also reads another session. The other session is read while the
     /// lock of the first session is held. Its own lock is not taken: otherwise callers that change the other session
-    /// could delay changes of this one.
+    /// could delay changes of this one. Instead the commit expects the version of the other session that the rule has
+    /// read, and the rule runs again if it has changed.
     ///
     /// # Errors
-    /// As for [`update`](Self::update). [`Refused::SessionNotFound`] also if the other session does not exist.
+    /// As for [`update`](Self::update), but after 32 lost races. [`Refused::SessionNotFound`] also if the other session
+    /// does not exist.
     pub async fn update_beside<T, R>(
         self: &Arc<Self>,
         id: &SessionId,
@@ -136,10 +143,11 @@ impl Sessions {
         let lock = self.lock(&id).await;
         shield(async move {
             let _lock = lock;
-            for _ in 0..ATTEMPTS_MAX {
+            for _ in 0..ATTEMPTS_BESIDE_MAX {
                 let beside = sessions.get_latest(&other).await?;
+                let unchanged = Batch::default().expect_version(keys::session(&other), beside.version);
                 let rule = |session: &mut Session| rule(session, &beside.session);
-                if let Some(updated) = sessions.try_update(&id, update, rule).await? {
+                if let Some(updated) = sessions.try_update(&id, update, rule, unchanged).await? {
                     return Ok(updated);
                 }
             }
@@ -148,12 +156,14 @@ impl Sessions {
         .await
     }
 
-    /// Tries a change once. Returns `None` if another node changed the session first.
+    /// Tries a change once. Returns `None` if another node changed the session first, or if an expectation of `also`
+    /// does not hold.
     async fn try_update<T>(
         &self,
         id: &SessionId,
         update: Update,
         rule: impl FnOnce(&mut Session) -> Result<T, Refused>,
+        also: Batch,
     ) -> Result<Option<(T, Arc<CachedSession>)>, Failure> {
         // Before the rule: it may compare times, and it moves the deadline in memory.
         self.require_right_clock().await?;
@@ -176,7 +186,7 @@ impl Sessions {
             // Held until the commit, so that other changes on this node count the entries that this change adds.
             let _quotas = self.lock_quotas(Some(&before.session), &after).await?;
             let plan = self.plan_change(&before, after, bytes_max, new_deadline_ms).await?;
-            self.commit_one(plan).await?
+            self.commit_one(plan.and(also.into())).await?
         };
         let Some(current) = committed else { return Ok(None) };
 
@@ -223,13 +233,16 @@ impl Sessions {
                 self.memberships.committed(memberships);
                 let mut committed = Vec::with_capacity(plan.after.len());
                 for After { stored, stored_bytes, deadline_ms } in plan.after {
-                    // Under the session lock, so the observer sees the changes of a session in the order of commits.
-                    (self.observer)(&stored.session);
                     let cached = Arc::new(CachedSession::new(stored, version, deadline_ms));
                     cached.confirm_current(started_at);
                     let published = (!cached.session.ended).then_some((&cached, stored_bytes));
                     self.publish(&cached.session.id, published);
                     committed.push(cached);
+                }
+                // Under the session locks, so the observer sees the changes of a session in the order of commits. Last,
+                // so that a panic of the observer leaves no older version in the cache.
+                for cached in &committed {
+                    (self.observer)(&cached.session);
                 }
                 Ok(Some(committed))
             }

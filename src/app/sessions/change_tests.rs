@@ -1,6 +1,8 @@
-//! One commit that changes several sessions: all of them change, or none.
+//! One commit that changes several sessions: all of them change, or none. A change that depends on another session.
 
 use std::sync::Mutex;
+
+use futures_util::FutureExt as _;
 
 use super::*;
 use crate::app::Limits;
@@ -76,4 +78,56 @@ async fn joined_plans_are_one_commit() {
     assert!(sessions.commit(first).await.unwrap().is_some());
     assert!(sessions.commit(both).await.unwrap().is_none());
     assert_eq!(regions(&sessions, &ids).await, [Some("eu".to_owned()), Some("asia".to_owned())]);
+}
+
+/// The region that one session gets by a change that takes it from the other one, which changes meanwhile. Then the
+/// number of times that the rule has run.
+async fn copy_region_while_it_changes(
+    sessions: &Arc<Sessions>,
+    [one, other]: &[SessionId; 2],
+) -> (Option<String>, usize) {
+    let (changing, other_id, mut runs) = (Arc::clone(sessions), other.clone(), 0);
+    let rule = move |session: &mut Session, beside: &Session| {
+        runs += 1;
+        session.region_id.clone_from(&beside.region_id);
+        if runs == 1 {
+            // After the read of the other session, and before the commit. A store in memory commits at once.
+            let rename = |session: &mut Session| {
+                session.region_id = Some("us".to_owned());
+                Ok(())
+            };
+            let renamed = changing.update(&other_id, Update::by_server(false), rename).now_or_never();
+            renamed.expect("the other session is not locked").unwrap();
+        }
+        Ok(runs)
+    };
+    let (runs, cached) = sessions.update_beside(one, other, Update::by_caller(true), rule).await.unwrap();
+    (cached.session.region_id.clone(), runs)
+}
+
+#[tokio::test]
+async fn a_change_beside_another_session_is_judged_by_its_version_at_the_commit() {
+    let (sessions, ids, _) = two_sessions().await;
+    let eu = plan_regions(&sessions, &ids[1..], "eu").await;
+    assert!(sessions.commit(eu).await.unwrap().is_some());
+    assert_eq!(copy_region_while_it_changes(&sessions, &ids).await, (Some("us".to_owned()), 2));
+}
+
+#[tokio::test]
+async fn a_change_beside_a_session_that_ends_meanwhile_is_refused() {
+    let (sessions, ids, _) = two_sessions().await;
+    let (ending, other) = (Arc::clone(&sessions), ids[1].clone());
+    let rule = move |session: &mut Session, _: &Session| {
+        session.region_id = Some("eu".to_owned());
+        let end = |session: &mut Session| {
+            session.end();
+            Ok(())
+        };
+        let ended = ending.update(&other, Update::by_server(false), end).now_or_never();
+        ended.expect("the other session is not locked").unwrap();
+        Ok(())
+    };
+    let refused = sessions.update_beside(&ids[0], &ids[1], Update::by_caller(true), rule).await;
+    assert!(matches!(refused, Err(Failure::Refused(Refused::SessionNotFound))));
+    assert_eq!(regions(&sessions, &ids[..1]).await, [None]);
 }
