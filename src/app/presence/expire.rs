@@ -26,19 +26,13 @@ impl Presence {
         self.note_clock_steps();
         let now_ms = self.clock.now_ms();
         let mut result = Ok(());
-        for due in self.table.take_due(now_ms).chunks(CHECKED_AT_ONCE) {
+        for due in self.table.due(now_ms).chunks(CHECKED_AT_ONCE) {
             if result.as_ref().is_err_and(Failure::is_store_away) {
-                for id in due {
-                    self.table.put_back(id);
-                }
-                continue;
+                break;
             }
             let checks = due.iter().map(|id| isolate(&self.metrics, id, self.expire_inactive_in(id, now_ms)));
-            for (id, checked) in due.iter().zip(join_all(checks).await) {
-                if let Err(failure) = checked {
-                    self.table.put_back(id);
-                    result = Failure::worse(result, Err(failure));
-                }
+            for checked in join_all(checks).await {
+                result = Failure::worse(result, checked);
             }
         }
         result
@@ -86,3 +80,7 @@ impl Presence {
         Ok(())
     }
 }
+
+#[cfg(test)]
+#[path = "expire_tests.rs"]
+mod tests;

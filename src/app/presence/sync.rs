@@ -145,12 +145,16 @@ impl Presence {
     async fn watch(&self, ids: Vec<SessionId>) -> Result<(), Failure> {
         let (mut failed_count, mut last_failure) = (0_usize, None);
         for ids in ids.chunks(READ_AT_ONCE) {
-            let read = async |id| Ok(self.sessions.stored(id).await?);
-            let reads = ids.iter().map(|id| isolate(&self.metrics, id, read(id)));
-            for (id, stored) in ids.iter().zip(join_all(reads).await) {
-                match stored {
-                    Ok(Some(cached)) => self.table.observe(&cached.session, self.clock.now_ms()),
-                    Ok(None) => {}
+            let watch = async |id| {
+                if let Some(cached) = self.sessions.stored(id).await? {
+                    self.table.observe(&cached.session, self.clock.now_ms());
+                }
+                Ok(())
+            };
+            let watched = ids.iter().map(|id| isolate(&self.metrics, id, watch(id)));
+            for (id, watched) in ids.iter().zip(join_all(watched).await) {
+                match watched {
+                    Ok(()) => {}
                     Err(failure) if failure.is_of_one_session() => {
                         failed_count += 1;
                         last_failure = Some((id.clone(), failure));

@@ -130,14 +130,6 @@ impl PresenceTable {
         }
     }
 
-    /// Puts a session that could not be checked back into the queue.
-    pub fn put_back(&self, id: &SessionId) {
-        let mut watching = self.lock();
-        if let Some(due_ms) = watching.watched.get(id).map(|watched| watched.due_ms) {
-            watching.queue.insert((due_ms, id.clone()));
-        }
-    }
-
     /// Whether a session is in the table.
     pub fn watches(&self, id: &SessionId) -> bool {
         self.lock().watched.contains_key(id)
@@ -162,10 +154,12 @@ impl PresenceTable {
             synced_ms: i64::MIN,
         });
         watched.lag_ms = self.lag_ms(session);
-        queue.remove(&(watched.due_ms, session.id.clone()));
         watched.last_seen.heartbeat_ms.retain(|player, _| session.is_active(*player));
-        watched.due_ms = self.next_due_ms(session, watched, now);
-        queue.insert((watched.due_ms, session.id.clone()));
+        // Computed before the queue changes, so that a panic here leaves the session in the queue.
+        let due_ms = self.next_due_ms(session, watched, now);
+        queue.remove(&(watched.due_ms, session.id.clone()));
+        watched.due_ms = due_ms;
+        queue.insert((due_ms, session.id.clone()));
     }
 
     /// Notes a heartbeat of a player. Does nothing if the session has no timeout for players, or the player is not
@@ -281,15 +275,12 @@ impl PresenceTable {
         assessed
     }
 
-    /// Takes the sessions that are due for a check out of the queue.
-    pub fn take_due(&self, now_ms: i64) -> Vec<SessionId> {
-        let mut watching = self.lock();
-        let mut due = Vec::new();
-        while let Some(first) = watching.queue.first().filter(|(due_ms, _)| *due_ms <= now_ms).cloned() {
-            watching.queue.remove(&first);
-            due.push(first.1);
-        }
-        due
+    /// The sessions that are due for a check. They stay in the queue until the check observes or forgets them, so none is
+    /// lost if the check fails, panics or is broken off.
+    pub fn due(&self, now_ms: i64) -> Vec<SessionId> {
+        let watching = self.lock();
+        let due = watching.queue.iter().take_while(|(due_ms, _)| *due_ms <= now_ms);
+        due.map(|(_, id)| id.clone()).collect()
     }
 
     /// The timeouts in a session. Nothing, if the session is not in the table.

@@ -1,10 +1,11 @@
 //! The session lock: a change that holds it completes, and watchers observe changes in order.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use rallypoint::app::{Limits, Sessions, Update};
-use rallypoint::domain::{Session, SessionId};
+use rallypoint::domain::{Refused, Session, SessionId};
 use rallypoint::store::{Memory, Store};
 
 use super::concurrently;
@@ -40,6 +41,37 @@ async fn a_change_whose_caller_disconnects_before_it_gets_the_lock_is_not_made()
     // This change comes after all changes that wait for the lock.
     let look = |session: &mut Session| Ok(session.region_id.clone());
     assert_eq!(server.app.sessions.update(&id, Update::by_caller(false), look).await.unwrap().0, None);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_check_of_timeouts_that_is_broken_off_is_made_again() {
+    let server = Server::over(Store::Memory(Memory::default()), |config| {
+        config.templates.get_mut("party").unwrap().player_culling_timeout = Some(60);
+    });
+    let alice = server.player();
+    let id = SessionId::parse(&alice.creates("party").await).unwrap();
+    server.clock.advance(Duration::from_secs(61));
+    let (begun, has_begun) = tokio::sync::oneshot::channel();
+    let (go_on, may_go_on) = std::sync::mpsc::channel();
+    let mut begun = Some(begun);
+    let holds_on = move |_: &mut Session| {
+        begun.take().map(|begun| begun.send(()));
+        may_go_on.recv().unwrap();
+        // A refused change is not observed, so it does not put the session into the queue.
+        Err::<(), _>(Refused::TeamNotFound)
+    };
+    let (sessions, name) = (Arc::clone(&server.app.sessions), id.clone());
+    let change =
+        tokio::spawn(
+            async move { sessions.update(&name, Update::by_caller(false), holds_on).await.is_err() },
+        );
+    has_begun.await.unwrap();
+    assert!(server.app.presence.expire_inactive().now_or_never().is_none(), "it waits for the lock");
+    go_on.send(()).unwrap();
+    assert!(change.await.unwrap());
+    assert!(server.app.sessions.find(&id).await.unwrap().is_some());
+    server.app.presence.expire_inactive().await.unwrap();
+    assert!(server.app.sessions.find(&id).await.unwrap().is_none(), "the session ends with its last player");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
