@@ -139,9 +139,10 @@ async fn list(app: &App, player: PlayerUuid) -> Result<PlayerSessions, Error> {
     let catalog = app.catalog();
     let mut by_type: BTreeMap<String, PlayerSessionsOfType> = BTreeMap::new();
     let memberships = app.sessions.memberships(player).await?;
-    for (id, membership) in memberships.entries.iter() {
+    let exist = app.sessions.which_exist(memberships.entries.iter().map(|(id, _)| id)).await?;
+    for ((id, membership), exists) in memberships.entries.iter().zip(exist) {
         // An entry for a session that no longer exists is left over from a failure. It is removed here.
-        if !app.sessions.exists(id).await? {
+        if !exists {
             if let Err(error) = app.sessions.forget_membership(player, id).await {
                 tracing::warn!(session_id = %id, %error, "cannot remove a stale entry of a player's list");
             }

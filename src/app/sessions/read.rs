@@ -108,6 +108,14 @@ impl Sessions {
         (self.is_current(&cached) && cached.deadline_ms() > now_ms).then_some(cached)
     }
 
+    /// Like [`exists`](Self::exists), for several sessions, in their order. A database reads them together.
+    pub async fn which_exist<'a>(
+        &self,
+        ids: impl IntoIterator<Item = &'a SessionId>,
+    ) -> Result<Vec<bool>, StoreError> {
+        try_join_all(ids.into_iter().map(|id| self.exists(id))).await
+    }
+
     /// Whether a session is stored, even if it is overdue. Cheaper than reading the session.
     pub async fn exists(&self, id: &SessionId) -> Result<bool, StoreError> {
         let is_cached = self.store.sole_writer() && self.cache.get(id.as_str()).is_some();

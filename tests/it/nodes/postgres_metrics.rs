@@ -84,6 +84,23 @@ async fn statements_are_counted_by_purpose_and_batched_reads_one_by_one() {
 }
 
 #[tokio::test]
+async fn the_sessions_of_a_players_list_are_read_in_one_statement() {
+    let database = Database::new().await;
+    let settings = PostgresSettings { write_connections: 1, read_connections: 1, ..database.settings() };
+    let server = Server::over(Store::Postgres(Postgres::open(settings).await.unwrap()), |_| {});
+    let alice = server.player();
+    for _ in 0..20 {
+        alice.creates("party").await;
+    }
+    let before = Metrics::of(&server).await;
+    assert_eq!(alice.own_list("party").await["session_ids"].as_array().unwrap().len(), 20);
+    let after = Metrics::of(&server).await;
+    assert_eq!(after.get("reads_total") - before.get("reads_total"), 20);
+    assert_eq!(after.statements("read") - before.statements("read"), 1);
+    assert_eq!(after.statements("scan") - before.statements("scan"), 1);
+}
+
+#[tokio::test]
 async fn failed_statements_are_counted_by_reason() {
     let database = Database::new().await;
     let proxy = Proxy::before(&database.settings().address).await;
