@@ -1,5 +1,6 @@
 //! A failing store and two nodes on one store: changes are complete or absent, and reads are current.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use futures_util::FutureExt as _;
 use rallypoint::records::keys::KEY_UPGRADE;
 use rallypoint::store::{Embedded, Memory, Store};
 use serde_json::{Value, json};
+use tokio::sync::Barrier;
 
 use crate::harness::{Reply, Server, XBOX_ID, contents, joining, pairs_of_nodes, platform_path};
 
@@ -83,7 +85,7 @@ async fn a_commit_completes_after_its_caller_disconnects() {
     let (alice, bob) = (server.player(), server.player());
     let session = alice.creates("game").await;
     // Polled once and dropped: the commit is in progress, and no caller waits for it.
-    let _ = bob.joins(&session).now_or_never();
+    assert!(bob.joins(&session).now_or_never().is_none(), "the commit is in progress");
     let joined = async {
         let is_in = |reply: &Reply| reply.body["teams"][0]["players"].as_array().unwrap().len() == 2;
         while !is_in(&alice.session(&session).await) {
@@ -104,23 +106,36 @@ async fn concurrent_invites_fill_the_last_slots_and_no_more() {
 async fn race_for_the_last_places(one: &Server, other: &Server) {
     let alice = one.player();
     let session: Arc<str> = alice.creates("party").await.into();
-    let mut invites = Vec::new();
+    let (mut invites, start) = (Vec::new(), Arc::new(Barrier::new(20)));
     for index in 0..20 {
         let node = if index % 2 == 0 { one } else { other };
         let (inviting, invited) = (node.bearer(alice.token.clone().unwrap()), node.player());
         let session = Arc::clone(&session);
-        invites.push(tokio::spawn(async move { inviting.invites(&session, &invited).await }));
+        let start = Arc::clone(&start);
+        invites.push(tokio::spawn(async move {
+            start.wait().await;
+            // Each lost race is a race that another invite has won, so this ends.
+            loop {
+                let reply = inviting.invites(&session, &invited).await;
+                if reply.status != 503 {
+                    return reply;
+                }
+                reply.refused(503, "contended");
+            }
+        }));
     }
-    let mut invited = 0;
+    let mut invited = BTreeSet::new();
     for invite in invites {
         let reply = invite.await.unwrap();
-        match reply.status.as_u16() {
-            200 => invited += 1,
-            503 => drop(reply.refused(503, "contended")),
-            _ => drop(reply.refused(403, "session_full")),
+        if reply.status == 200 {
+            invited.insert(reply.body["player_uuid"].to_string());
+        } else {
+            reply.refused(403, "session_full");
         }
     }
     let seen = alice.session(&session).await.expect(200);
-    let players = seen.body["teams"][0]["players"].as_array().unwrap().len();
-    assert!(invited <= 3 && players == invited + 1, "{invited} invited, {players} entries");
+    let entries = seen.body["teams"][0]["players"].as_array().unwrap().iter();
+    let entries = entries.filter(|entry| entry["status"] == "invited");
+    assert_eq!(invited.len(), 3, "one slot is alice's");
+    assert_eq!(entries.map(|entry| entry["player_uuid"].to_string()).collect::<BTreeSet<_>>(), invited);
 }

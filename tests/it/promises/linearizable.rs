@@ -255,11 +255,15 @@ async fn run_round(nodes: &[Server], number: u64) -> Vec<Record> {
 /// Asserts that the history of every round on these stores is linearizable.
 async fn assert_linearizable_on(stores: [Store; 3]) {
     let nodes = nodes(stores);
+    let mut changes = 0;
     for number in 0..ROUNDS {
         let mut history = run_round(&nodes, number).await;
         history.sort_by_key(|record| record.began);
         assert!(is_linearizable(&history), "round {number} is not linearizable: {history:#?}");
+        changes += history.iter().filter(|record| record.answer == Answer::Done).count() as u64;
     }
+    // Changes that lose every race are in no history. Some must win, beside the creation of each round.
+    assert!(changes >= 3 * ROUNDS, "only {changes} changes in {ROUNDS} rounds");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
