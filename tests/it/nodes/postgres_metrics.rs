@@ -101,6 +101,23 @@ async fn the_sessions_of_a_players_list_are_read_in_one_statement() {
 }
 
 #[tokio::test]
+async fn a_lone_create_or_join_takes_few_statements() {
+    let server = Server::over(Store::Postgres(Database::new().await.open().await), |_| {});
+    let kinds = ["scan", "read", "commit", "transaction"];
+    let statements = async || {
+        let metrics = Metrics::of(&server).await;
+        kinds.map(|kind| metrics.statements(kind))
+    };
+    let (alice, bob) = (server.player(), server.player());
+    // For the open sessions, and twice for the quota: before and under the player's lock.
+    alice.creates("game").await;
+    assert_eq!(statements().await, [3, 0, 1, 0]);
+    // For the open sessions and the quota; the session is read once for the search and once for the change.
+    bob.creates("game").await;
+    assert_eq!(statements().await, [5, 2, 2, 0]);
+}
+
+#[tokio::test]
 async fn failed_statements_are_counted_by_reason() {
     let database = Database::new().await;
     let proxy = Proxy::before(&database.settings().address).await;
