@@ -23,6 +23,7 @@ async fn two_sessions(clock: &Clock, panics: &Arc<AtomicBool>) -> (Presence, Arc
         session_bytes_max: 1 << 20,
         sessions_per_player_max: 2,
         invites_per_player_max: 1,
+        invites_per_inviter_max: 1,
         staleness_ms_max: 0,
     };
     let table = Arc::new(PresenceTable::new(Default::default(), None, false));
