@@ -200,7 +200,7 @@ mod tests {
             ("https://", "is not a URL"),
             ("keys", "is not a URL"),
         ] {
-            let message = load(&format!("\n[auth]\njwks_url = {url:?}"), &[]).unwrap_err();
+            let message = load(format!("\n[auth]\njwks_url = {url:?}"), &[]).unwrap_err();
             assert!(message.starts_with("FILE: line 3: [auth] jwks_url"), "{message}");
             assert!(message.contains(expected), "{message}");
             let message = load("", &[("RALLYPOINT_AUTH__JWKS_URL", url)]).unwrap_err();
@@ -209,7 +209,7 @@ mod tests {
         for url in
             ["https://keys.example/jwks", "http://localhost:1/jwks", "http://[::1]:1/", "http://127.0.0.1"]
         {
-            load(&format!("[auth]\njwks_url = {url:?}"), &[]).unwrap();
+            load(format!("[auth]\njwks_url = {url:?}"), &[]).unwrap();
         }
     }
 
@@ -263,7 +263,7 @@ mod tests {
     #[test]
     fn secrets_are_masked() {
         let url = "jwks_url = \"https://me:secret@keys.example/jwks?token=secret\"";
-        let shown = masked_toml(&load(&format!("[auth]\n{url}"), &[]).unwrap());
+        let shown = masked_toml(&load(format!("[auth]\n{url}"), &[]).unwrap());
         assert!(!shown.contains("secret") && shown.contains("https://***@keys.example/jwks?***"), "{shown}");
     }
 }
