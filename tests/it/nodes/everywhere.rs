@@ -10,7 +10,7 @@ use crate::support::postgres::{URL_VARIABLE, newest_server_url, server_url};
 use crate::support::process::run;
 
 /// Modules that are skipped: their tests choose their stores themselves, or use none.
-const INDEPENDENT: [&str; 15] = [
+const INDEPENDENT: [&str; 17] = [
     "api::cors::",
     "api::large::",
     "nodes::",
@@ -21,9 +21,11 @@ const INDEPENDENT: [&str; 15] = [
     "promises::fast_path_wire::",
     "promises::fuzz::",
     "promises::linearizable::",
+    "promises::memory::",
     "promises::model::",
     "promises::published::",
     "promises::races::",
+    "promises::refusals::",
     "promises::store::",
     "promises::tidy::",
 ];
@@ -40,12 +42,13 @@ const DATABASE_TESTS: [&str; 4] = [
 const CASES: &str = "8";
 
 /// Tests that do not hold on a shared store, each with the reason.
-const NOT_ON_SHARED_STORES: [(&str, &str); 6] = [
+const NOT_ON_SHARED_STORES: [(&str, &str); 7] = [
     (
         "promises::fast_path::",
         "a node checks its cache against the store first; a test of the module shows it",
     ),
     ("api::session_end::a_session_leaves_nothing_behind_after_its_last_player_is_inactive", LONGER_TIMEOUTS),
+    ("promises::clock_steps::after_a_step_back_timeouts_take_their_usual_time", LONGER_TIMEOUTS),
     ("promises::leftovers::departures_are_counted_by_cause", LONGER_TIMEOUTS),
     (
         "promises::inactivity::an_instance_that_reports_unknown_must_report_as_often_as_others",

@@ -185,10 +185,10 @@ async fn a_table_without_its_primary_key_is_reported() {
     assert!(failed.contains("the tables are not the ones that a server creates"), "{failed}");
 }
 
-/// Waits until a statement of a store has waited for a lock for 500 ms, five times its time limit.
+/// Waits until a statement of a store has waited for a lock for two seconds, twice its time limit.
 async fn waits_for_long(database: &Database) {
     const WAITING: &str = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'
-        AND application_name = current_setting('application_name') AND now() - xact_start > '500 ms'";
+        AND application_name = current_setting('application_name') AND now() - xact_start > '2 s'";
     let client = database.client().await;
     let waits = async { while client.query_one(WAITING, &[]).await.unwrap().get::<_, i64>(0) == 0 {} };
     soon("a server waits", waits).await;
@@ -230,7 +230,7 @@ async fn an_upgrade_may_take_longer_than_a_statement() {
     let database = Database::new().await;
     let client = database.client().await;
     client.batch_execute("BEGIN; CREATE TABLE rallypoint_entries ()").await.unwrap();
-    let settings = PostgresSettings { statement_timeout: Duration::from_millis(100), ..database.settings() };
+    let settings = PostgresSettings { statement_timeout: Duration::from_secs(1), ..database.settings() };
     let opening = tokio::spawn(Postgres::open(settings));
     waits_for_long(&database).await;
     client.batch_execute("ROLLBACK").await.unwrap();

@@ -119,9 +119,9 @@ async fn a_node_that_waits_for_the_tables_is_live_not_ready_and_stoppable() {
     let shared = Shared::new().await;
     shared.database.open().await;
     let client = shared.database.client().await;
-    let upgrade =
-        "UPDATE rallypoint_schema SET number = 0; BEGIN; SELECT number FROM rallypoint_schema FOR UPDATE";
-    client.batch_execute(upgrade).await.unwrap();
+    // Two batches: all statements of one are in the same transaction, and the nodes must see the old number.
+    client.batch_execute("UPDATE rallypoint_schema SET number = 0").await.unwrap();
+    client.batch_execute("BEGIN; SELECT number FROM rallypoint_schema FOR UPDATE").await.unwrap();
     let (mut one, mut other) = (Server::begin(shared.serve()), Server::begin(shared.serve()));
     let admins = [one.admin_address().await, other.admin_address().await];
     for admin in admins {

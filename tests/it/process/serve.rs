@@ -154,7 +154,7 @@ async fn no_data_directory_is_created_if_the_keys_cannot_be_loaded() {
     let refused = run(with_keys()).await.expect(1);
     assert!(refused.stderr.contains("no key in it can verify tokens"), "{}", refused.stderr);
     assert!(
-        refused.stderr.contains("a key of the JWK Set is skipped kid=\"p\" reason="),
+        refused.stderr.contains("a key of the JWK Set is skipped index=0 kid=\"p\" reason="),
         "{}",
         refused.stderr
     );
