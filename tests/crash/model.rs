@@ -250,9 +250,11 @@ impl Write {
         Self { sets: vec![(Aspect::Link(platform), None)], ..unlink }
     }
 
-    /// Whether it changes the client's session list.
+    /// Whether it changes the client's session list, or the time at which that changed: a new leader's list has a new
+    /// time, too.
     pub fn changes_list(&self) -> bool {
-        self.ends || self.sets.iter().any(|(aspect, _)| *aspect == Aspect::Joined)
+        let is_listed = |aspect: &Aspect| matches!(aspect, Aspect::Joined | Aspect::Entry(0));
+        self.ends || self.sets.iter().any(|(aspect, _)| is_listed(aspect))
     }
 
     /// Whether it is a join, after which the server knows the numeric id of the player.
