@@ -179,3 +179,18 @@ async fn an_invite_of_a_session_names_the_longest_active_players_first() {
         assert_eq!(named, [json!(bob.player), json!(carol.player)], "{action}");
     }
 }
+
+#[tokio::test]
+async fn a_changed_team_shows_ones_own_entry_also_in_a_session_with_too_many_players() {
+    let server = Server::with(|config| config.sessions.players_shown_max = 1);
+    let (alice, bob) = (server.player(), server.player());
+    let session = alice.creates("game").await;
+    bob.joins(&session).await.expect(200);
+    for (team, expected) in [(0, json!([alice.player])), (1, json!([]))] {
+        let path = format!("/v1/session/{session}/team/{team}");
+        let changed = alice.patch(&path, &json!({})).await.expect(200);
+        let players = changed.body["players"].as_array().unwrap();
+        let named: Vec<_> = players.iter().map(|player| player["player_uuid"].clone()).collect();
+        assert_eq!(json!(named), expected);
+    }
+}

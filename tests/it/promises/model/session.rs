@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::answer::{Answer, ExpectedAnswer, ExpectedEtag, link};
 use super::setup::{Kind, MAPPED, Setup};
-use super::state::{Caller, Data, Link, Listing, Model, Refusal, Session, Team};
+use super::state::{Caller, Data, Entry, Link, Listing, Model, Refusal, Session, Team};
 use super::step::{Change, Step, TeamChange};
 
 /// A changed team. It may not shrink below its number of players; a team that exceeds its size may keep it.
@@ -108,7 +108,8 @@ impl Model {
             Ok(())
         })?;
         let session = self.session(name)?;
-        let view = self.team_view(caller, session, team, |_| !self.suppresses(session));
+        let is_wanted = |entry: &Entry| !self.suppresses(session) || caller.player == Some(entry.player);
+        let view = self.team_view(caller, session, team, is_wanted);
         Ok(Answer::Body(view, ExpectedEtag::Session(session.id.clone())))
     }
 
