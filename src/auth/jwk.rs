@@ -13,6 +13,8 @@ use super::signature::SignatureCheck;
 const RSA_BITS_MIN: usize = 2048;
 /// Maximum length of an RSA modulus that the library supports, in bits.
 const RSA_BITS_MAX: usize = 4096;
+/// Maximum length of an RSA exponent, in bits: that of the library that checks signatures.
+const RSA_EXPONENT_BITS_MAX: usize = 33;
 /// Length of a coordinate of a point on P-256, in bytes.
 const P256_COORDINATE_BYTES: usize = 32;
 /// The first byte of an uncompressed point (SEC 1, 2.3.3).
@@ -85,10 +87,15 @@ fn check_use(jwk: &Map<String, Value>) -> Result<(), String> {
 
 fn rsa(jwk: &Map<String, Value>) -> Result<SignatureCheck, String> {
     let (modulus, exponent) = (number(jwk, "n")?, number(jwk, "e")?);
-    match modulus.first().map_or(0, |first| modulus.len() * 8 - first.leading_zeros() as usize) {
+    let bits =
+        |number: &[u8]| number.first().map_or(0, |first| number.len() * 8 - first.leading_zeros() as usize);
+    match bits(&modulus) {
         ..RSA_BITS_MIN => return Err(format!("an RSA key needs {RSA_BITS_MIN} bits")),
         RSA_BITS_MIN..=RSA_BITS_MAX => {}
         _ => return Err(format!("its modulus is longer than {RSA_BITS_MAX} bits")),
+    }
+    if bits(&exponent) > RSA_EXPONENT_BITS_MAX {
+        return Err(format!("its exponent is longer than {RSA_EXPONENT_BITS_MAX} bits"));
     }
     let is_odd = |number: &[u8]| number.last().is_some_and(|last| last % 2 == 1);
     if !is_odd(&modulus) || !is_odd(&exponent) || exponent == [1] {

@@ -18,6 +18,7 @@ use super::signature::SignatureCheck;
 pub const JWKS_BYTES_MAX: u64 = 256 * 1024;
 /// Maximum number of keys in a set.
 const KEYS_MAX: usize = 64;
+
 /// Where a set of keys came from. Shared secrets are accepted from a file only, since others may fetch what the
 /// network delivers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -115,6 +115,9 @@ fn weak_keys_are_skipped() {
         assert_eq!(kids_of(&set_of(&[rsa(modulus(bits))]), Origin::File), ["rsa"]);
     }
     skipped_for(rsa(modulus(4097)), "longer than 4096 bits");
+    let exponent = |bytes: &[u8]| changed(&TestKey::rsa(), &[("e", json!(base64url(bytes)))]);
+    skipped_for(exponent(&[2, 0, 0, 0, 1]), "exponent is longer than 33 bits");
+    assert_eq!(kids_of(&set_of(&[exponent(&[1, 0, 0, 0, 1])]), Origin::File), ["rsa"]);
 
     for bytes in [0, 1, 16, 31] {
         skipped_for(TestKey::secret("secret", &vec![1; bytes]).jwk(), "needs 32 bytes");

@@ -135,7 +135,7 @@ impl Default for HttpSection {
             body_timeout_s: 15,
             request_timeout_s: 30,
             write_timeout_s: 30,
-            drain_timeout_s: 8,
+            drain_timeout_s: 4,
             leave_delay_s: LeaveDelay::Auto,
             fast_path: true,
             trusted_proxies: Vec::new(),

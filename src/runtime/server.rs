@@ -381,3 +381,14 @@ fn register_store_metrics(app: &App) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stop_takes_less_than_ten_seconds_by_default() {
+        let drain = Duration::from_secs(Config::default().http.drain_timeout_s);
+        assert!(drain + LEAVE_DELAY_WATCHED < Duration::from_secs(10), "container runtimes kill after 10 s");
+    }
+}

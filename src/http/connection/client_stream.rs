@@ -71,8 +71,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ClientStream<S> {
             (Poll::Pending, None) => self.rate = Some(RateMeter::start()),
             (Poll::Ready(Ok(count)), Some(rate)) => {
                 rate.add(*count);
-                // The stream below cuts a client that takes nothing at all.
-                if rate.is_too_slow() {
+                // A write that took everything says nothing about the client: it may have been the small end of a large
+                // answer. The stream below cuts a client that takes nothing at all.
+                if *count < bytes.len() && rate.is_too_slow() {
                     return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
                 }
             }
