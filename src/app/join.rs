@@ -3,6 +3,7 @@
 use std::borrow::Borrow;
 use std::sync::Arc;
 
+use super::rate_limit::{Guess, SearchGuess};
 use super::{App, CachedSession, ClientKey, Failure, PasswordLimiter, Update};
 use crate::auth::Caller;
 use crate::domain::password::PasswordHash;
@@ -36,18 +37,25 @@ impl From<&Caller> for Guesser {
     }
 }
 
-/// Limits the guesses of a caller at the passwords of sessions. Every comparison with a password goes through
+/// Limits and counts the guesses of a caller at the passwords of sessions. Every comparison with a password goes through
 /// [`count`](Self::count).
 pub struct Guesses {
     limiter: Arc<PasswordLimiter>,
     guesser: Guesser,
+    /// The search that tries the password, if one does.
+    search: Option<Arc<SearchGuess>>,
     clock: Clock,
 }
 
 impl Guesses {
-    /// The guesses of this caller.
+    /// The guesses of this caller, each of which counts.
     pub fn new(app: &App, guesser: Guesser) -> Self {
-        Self { limiter: Arc::clone(&app.password_limiter), guesser, clock: app.clock.clone() }
+        Self { limiter: Arc::clone(&app.password_limiter), guesser, search: None, clock: app.clock.clone() }
+    }
+
+    /// The guesses of a search by this caller, which count as one.
+    pub fn in_search(app: &App, guesser: Guesser, search: &Arc<SearchGuess>) -> Self {
+        Self { search: Some(Arc::clone(search)), ..Self::new(app, guesser) }
     }
 
     /// Applies a rule of joining, or its check, and counts a wrong password. If there were too many wrong ones, the
@@ -68,7 +76,9 @@ impl Guesses {
         }
         // Callers in the session know the password, so their mistakes must not lock others out.
         let counted = (!self.guesser.player.is_some_and(is_known)).then(|| seen.id.clone());
-        self.limiter.guess(self.guesser.key, counted.as_ref(), self.clock.up_ms(), |is_allowed| {
+        let guess =
+            Guess { client_key: self.guesser.key, session: counted.as_ref(), search: self.search.as_deref() };
+        self.limiter.guess(guess, self.clock.up_ms(), |is_allowed| {
             if is_allowed {
                 rule(session, joiner)
             } else {
@@ -85,14 +95,13 @@ impl Guesses {
 /// [`Sessions::update`](super::Sessions::update).
 pub async fn join(
     app: &App,
-    (id, guesser): (&SessionId, Guesser),
+    (id, guesses): (&SessionId, Guesses),
     keeps_alive: bool,
     joiner: Joiner,
     path: JoinPath,
     also: impl Fn(&Session) -> Result<(), Refused> + Send + 'static,
 ) -> Result<Arc<CachedSession>, Failure> {
     let rules = join_rules(app);
-    let guesses = Guesses::new(app, guesser);
     let rule = move |session: &mut Session| {
         also(session)?;
         guesses.count(session, &joiner, |session, joiner| session.join(joiner, path, rules))

@@ -3,6 +3,7 @@
 
 use std::hash::Hash;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -124,6 +125,23 @@ struct WrongPasswords {
     by_session: WrongGuesses<SessionId>,
 }
 
+/// Whether the search of a create-or-join request has counted a wrong password. The search compares one password with
+/// every session of a type, and that is one guess of the caller: however many sessions there are, the caller learns
+/// no more than where this password fits.
+#[derive(Debug, Default)]
+pub struct SearchGuess(AtomicBool);
+
+/// A password that is tried on a session.
+pub struct Guess<'a> {
+    /// The key of the caller.
+    pub client_key: ClientKey,
+    /// The session; `None` if the caller is in the session, whose own count then stays.
+    pub session: Option<&'a SessionId>,
+    /// The search that tries the password, if one does. It does not count for the session either: strangers who look
+    /// for sessions of their own must not lock it.
+    pub search: Option<&'a SearchGuess>,
+}
+
 impl Default for PasswordLimiter {
     fn default() -> Self {
         let counts = WrongPasswords { by_client: WrongGuesses::new(), by_session: WrongGuesses::new() };
@@ -132,28 +150,32 @@ impl Default for PasswordLimiter {
 }
 
 impl PasswordLimiter {
-    /// Runs `attempt`, which compares a password if it gets `true`, and counts a wrong one. `session` is `None` if the
-    /// caller is in the session, whose own count then stays. The lock is held meanwhile, so that the limits are exact
-    /// also for simultaneous guesses; `attempt` must be quick.
+    /// Runs `attempt`, which compares a password if it gets `true`, and counts a wrong one. The lock is held meanwhile,
+    /// so that the limits are exact also for simultaneous guesses; `attempt` must be quick.
     ///
     /// # Errors
     /// [`Refused::TooManyGuesses`] in place of [`Refused::WrongPassword`] if the password was not compared because
     /// there were too many wrong ones; other refusals of `attempt`.
     pub fn guess<T>(
         &self,
-        client_key: ClientKey,
-        session: Option<&SessionId>,
+        Guess { client_key, session, search }: Guess<'_>,
         up_ms: i64,
         attempt: impl FnOnce(bool) -> Result<T, Refused>,
     ) -> Result<T, Refused> {
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_allowed = counts.by_client.count(&client_key, up_ms) < WRONG_MAX
+        // The lock orders all uses of the flag.
+        let is_counted = search.is_some_and(|SearchGuess(is_counted)| is_counted.load(Ordering::Relaxed));
+        let is_allowed = (is_counted || counts.by_client.count(&client_key, up_ms) < WRONG_MAX)
             && session.is_none_or(|id| counts.by_session.count(id, up_ms) < WRONG_PER_SESSION_MAX);
         match attempt(is_allowed) {
             Err(Refused::WrongPassword) if is_allowed => {
-                counts.by_client.add(&client_key, up_ms);
-                if let Some(id) = session {
-                    counts.by_session.add(id, up_ms);
+                if !is_counted {
+                    counts.by_client.add(&client_key, up_ms);
+                }
+                match (search, session) {
+                    (Some(SearchGuess(is_counted)), _) => is_counted.store(true, Ordering::Relaxed),
+                    (None, Some(id)) => counts.by_session.add(id, up_ms),
+                    (None, None) => {}
                 }
                 Err(Refused::WrongPassword)
             }
@@ -190,8 +212,8 @@ mod tests {
         let key = |player: u128| ClientKey::Player(PlayerUuid(uuid::Uuid::from_u128(player)));
         let wrong = |_: bool| Err::<(), _>(Refused::WrongPassword);
         let compared = |client_key: ClientKey, session: Option<&SessionId>| {
-            let guess = || limiter.guess(client_key, session, 0, wrong) == Err(Refused::WrongPassword);
-            (0..WRONG_MAX).filter(|_| guess()).count()
+            let guess = || Guess { client_key, session, search: None };
+            (0..WRONG_MAX).filter(|_| limiter.guess(guess(), 0, wrong) == Err(Refused::WrongPassword)).count()
         };
         // One caller, at several sessions at once.
         let sessions: Vec<_> = (0..8).map(|number| SessionId::parse(&format!("{number}")).unwrap()).collect();
@@ -213,7 +235,8 @@ mod tests {
         assert_eq!(compared(key(9), None), WRONG_MAX as usize);
         let window_ms = i64::try_from(WINDOW.as_millis()).unwrap();
         let right = |is_compared: bool| if is_compared { Ok(()) } else { Err(Refused::WrongPassword) };
-        assert_eq!(limiter.guess(key(10), Some(&session), 0, right), Err(Refused::TooManyGuesses));
-        assert_eq!(limiter.guess(key(10), Some(&session), window_ms, right), Ok(()));
+        let guess = || Guess { client_key: key(10), session: Some(&session), search: None };
+        assert_eq!(limiter.guess(guess(), 0, right), Err(Refused::TooManyGuesses));
+        assert_eq!(limiter.guess(guess(), window_ms, right), Ok(()));
     }
 }

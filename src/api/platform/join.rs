@@ -6,7 +6,7 @@ use crate::api::platform::read::PlatformSessionPath;
 use crate::api::wire::client::JoinRequest;
 use crate::api::wire::session::SessionView;
 use crate::api::wire::view::session_document;
-use crate::app::join::{Guesser, join, note_left};
+use crate::app::join::{Guesses, join, note_left};
 use crate::app::{App, PlatformKey, Update};
 use crate::auth::Caller;
 use crate::domain::session::join::JoinPath;
@@ -69,7 +69,8 @@ async fn join_through(
     let parent_id = parent_id(&app, &key).await?;
     let join_path = JoinPath::Platform(key.0);
     let is_linked = move |session: &Session| session.require_linked(key.0, &key.1);
-    let cached = join(&app, (&parent_id, Guesser::from(&caller)), true, joiner, join_path, is_linked).await?;
+    let guesses = Guesses::new(&app, (&caller).into());
+    let cached = join(&app, (&parent_id, guesses), true, joiner, join_path, is_linked).await?;
     // Clients store this answer like that of Get Session, so it is the caller's own view.
     Ok(Reply::document(&session_document(&app, &caller, &cached)))
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::api::wire::client::JoinRequest;
 use crate::api::wire::player::PlayerUpdated;
 use crate::api::wire::view::session_document;
-use crate::app::join::{Guesser, join, note_left};
+use crate::app::join::{Guesses, join, note_left};
 use crate::app::{App, CachedSession, Failure, Update};
 use crate::auth::Caller;
 use crate::domain::session::join::JoinPath;
@@ -46,7 +46,7 @@ pub async fn join_self(
 ) -> Result<Reply<Versioned<PlayerUpdated>>, Error> {
     let player = caller.require_player()?;
     let joiner = body.0.joiner(&caller, player, &["body"])?;
-    let tried = (&path.session_id, Guesser::from(&caller));
+    let tried = (&path.session_id, Guesses::new(&app, (&caller).into()));
     let cached = join(&app, tried, query.refresh_ttl.0, joiner, JoinPath::Session, |_| Ok(())).await?;
     updated(&app, &caller, &cached, player)
 }

@@ -60,8 +60,8 @@ pub async fn create_or_join(
     let (session_type, region_id) = (request.session_type.clone(), request.region_id.clone());
     let password = request.password.clone();
     let joiner = joiner(&caller, request)?;
-    let guesser = Guesser::from(&caller);
-    let request = CreateOrJoin { session_type, region_id, password, joiner, guesser };
+    let (guesser, search_guess) = (Guesser::from(&caller), Arc::default());
+    let request = CreateOrJoin { session_type, region_id, password, joiner, guesser, search_guess };
     let cached = auto_join::create_or_join(&app, &caller, template, request).await?;
     Ok(Reply::plain(&SessionJoined { session_id: cached.session.id.to_string() }))
 }

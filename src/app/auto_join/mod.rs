@@ -23,6 +23,7 @@ use self::search::Search;
 use super::instances::InstanceRequest;
 use super::join::{Guesser, Guesses, hash_password, join, join_rules};
 use super::locks::LockStripes;
+use super::rate_limit::SearchGuess;
 use super::sessions::Gates;
 use super::shield::shield;
 use super::{App, CachedSession, Failure};
@@ -57,6 +58,15 @@ pub struct CreateOrJoin {
     pub joiner: Joiner,
     /// The caller, who tries the password of the joiner.
     pub guesser: Guesser,
+    /// Whether the request has counted a wrong password.
+    pub search_guess: Arc<SearchGuess>,
+}
+
+impl CreateOrJoin {
+    /// The guesses of the request at the passwords of sessions, which count as one.
+    fn guesses(&self, app: &App) -> Guesses {
+        Guesses::in_search(app, self.guesser, &self.search_guess)
+    }
 }
 
 /// What this node knows of create-or-join requests under way.
@@ -91,7 +101,7 @@ enum Found {
 fn takes(app: &App, session: &Session, request: &CreateOrJoin, rules: JoinRules) -> bool {
     let is_in_region = request.region_id.is_none() || session.region_id == request.region_id;
     let check = |session: &Session, joiner: &_| session.check_join(joiner, JoinPath::Session, rules);
-    is_in_region && Guesses::new(app, request.guesser).count(session, &request.joiner, check).is_ok()
+    is_in_region && request.guesses(app).count(session, &request.joiner, check).is_ok()
 }
 
 /// Joins the oldest open session that takes the player, if the template tries that first. Otherwise, or if no session
@@ -179,9 +189,8 @@ async fn join_at(
     _place: Place<'_>,
 ) -> Result<Option<Arc<CachedSession>>, Failure> {
     for _ in 0..CONTENDED_JOINS_MAX {
-        match join(app, (id, request.guesser), true, request.joiner.clone(), JoinPath::Session, |_| Ok(()))
-            .await
-        {
+        let (tried, joiner) = ((id, request.guesses(app)), request.joiner.clone());
+        match join(app, tried, true, joiner, JoinPath::Session, |_| Ok(())).await {
             Ok(cached) => return Ok(Some(cached)),
             Err(Failure::Refused(_)) => return Ok(None),
             Err(Failure::Contended) => {}

@@ -85,9 +85,7 @@ async fn every_way_to_join_counts() {
                     bob.post(&through, &with(&password)).await.refused(403, "wrong_password");
                 }
                 _ => {
-                    let mut body = creation("game");
-                    body["password"] = json!(password);
-                    let other = bob.post("/v1/session", &body).await.expect(200).body["session_id"].clone();
+                    let other = creates_or_joins(&bob, &password).await;
                     assert_ne!(other, json!(session));
                     let other = other.as_str().unwrap();
                     bob.delete(&format!("/v1/session/{other}")).await.expect(204);
@@ -96,10 +94,7 @@ async fn every_way_to_join_counts() {
         }
         tries(&bob, &session, RIGHT).await.refused(403, "too_many_guesses");
         // Create-or-join does not compare either, and goes on without this session.
-        let mut body = creation("game");
-        body["password"] = json!(RIGHT);
-        let other = bob.post("/v1/session", &body).await.expect(200).body["session_id"].clone();
-        assert_ne!(other, json!(session), "{way}");
+        assert_ne!(creates_or_joins(&bob, RIGHT).await, json!(session), "{way}");
     }
 }
 
@@ -122,6 +117,52 @@ async fn wrong_passwords_are_limited_per_session() {
     let carol = server.player();
     server.clock.advance(WINDOW);
     tries(&carol, &session, RIGHT).await.expect(200);
+}
+
+/// The body of create-or-join with this password.
+fn creation_with(password: &str) -> Value {
+    let mut body = creation("game");
+    body["password"] = json!(password);
+    body
+}
+
+async fn creates_or_joins(caller: &Client, password: &str) -> Value {
+    caller.post("/v1/session", &creation_with(password)).await.expect(200).body["session_id"].clone()
+}
+
+#[tokio::test]
+async fn strangers_with_passwords_of_their_own_do_not_lock_a_session() {
+    let server = Server::new();
+    let (_, session) = game(&server).await;
+    for stranger in 0..=WRONG_PER_SESSION_MAX {
+        let own = creates_or_joins(&server.player(), &format!("password {stranger}")).await;
+        assert_ne!(own, json!(session));
+    }
+    tries(&server.player(), &session, RIGHT).await.expect(200);
+    assert_eq!(creates_or_joins(&server.player(), RIGHT).await, json!(session));
+}
+
+#[tokio::test]
+async fn create_or_join_costs_a_caller_one_guess_beside_any_number_of_sessions() {
+    let server = Server::new();
+    for other in 0..WRONG_MAX + 5 {
+        creates_or_joins(&server.player(), &format!("password {other}")).await;
+    }
+    let (_, session) = game(&server).await;
+    // The session comes after all others.
+    let (bob, carol) = (server.player(), server.player());
+    assert_eq!(creates_or_joins(&bob, RIGHT).await, json!(session));
+    creates_or_joins(&carol, "another").await;
+    for guess in 1..WRONG_MAX {
+        tries(&carol, &session, &format!("guess {guess}")).await.refused(403, "wrong_password");
+    }
+    tries(&carol, &session, RIGHT).await.refused(403, "too_many_guesses");
+    // A last guess is enough to find the session and to join it.
+    let dave = server.player();
+    for guess in 1..WRONG_MAX {
+        tries(&dave, &session, &format!("guess {guess}")).await.refused(403, "wrong_password");
+    }
+    assert_eq!(creates_or_joins(&dave, RIGHT).await, json!(session));
 }
 
 #[tokio::test]

@@ -222,23 +222,33 @@ fn remove(session: &mut Session, setup: &Setup, player: usize) -> Result<(), Ref
     Ok(())
 }
 
+/// Whether a join has compared a wrong password.
+fn is_wrong_guess(joined: &Result<String, Refusal>, joiner: &Joiner) -> bool {
+    joiner.password.is_some() && *joined == Err(Refusal(403, "wrong_password"))
+}
+
 impl Model {
     /// Adds a player to a session; returns the id of the session.
     pub fn join(&mut self, name: &str, joiner: &Joiner) -> Result<String, Refusal> {
+        let joiner = Joiner { may_guess: self.may_guess(joiner.caller), ..joiner.clone() };
+        let joined = self.join_uncounted(name, &joiner);
+        if is_wrong_guess(&joined, &joiner) {
+            self.note_wrong_password(joiner.caller);
+        }
+        joined
+    }
+
+    /// The same, without counting a wrong password.
+    fn join_uncounted(&mut self, name: &str, joiner: &Joiner) -> Result<String, Refusal> {
         let session = self.session(name)?;
         let id = session.id.clone();
         let is_newcomer = !session.is_active(joiner.player);
         let at_limit = is_newcomer
             && self.count_other_sessions(joiner.player, &id, true) >= self.setup.settings.sessions_max;
-        let joiner = Joiner { may_guess: self.may_guess(joiner.caller), ..joiner.clone() };
-        let joined = self.change(&id, |session, setup, now_s| {
-            add_player(session, setup, &joiner, now_s)?;
+        self.change(&id, |session, setup, now_s| {
+            add_player(session, setup, joiner, now_s)?;
             if at_limit { Err(Refusal(403, "too_many_sessions")) } else { Ok(()) }
-        });
-        if joined == Err(Refusal(403, "wrong_password")) && joiner.password.is_some() {
-            self.note_wrong_password(joiner.caller);
-        }
-        joined?;
+        })?;
         if let Some(player_id) = joiner.player_id {
             self.player_ids.insert(player_id, joiner.player);
         }
@@ -258,8 +268,15 @@ impl Model {
         let password = password.then_some(PASSWORDS[0]);
         joiner.password = joiner.password.or(password);
         if matches!(kind, Kind::Game | Kind::Event) {
+            // All sessions together are one guess.
+            joiner.may_guess = self.may_guess(joiner.caller);
+            let mut is_counted = false;
             for id in self.open(kind, region) {
-                if self.join(&id, &joiner).is_ok() {
+                let joined = self.join_uncounted(&id, &joiner);
+                if is_wrong_guess(&joined, &joiner) && !std::mem::replace(&mut is_counted, true) {
+                    self.note_wrong_password(joiner.caller);
+                }
+                if joined.is_ok() {
                     return Ok(Answer::Body(json!({ "session_id": id }), ExpectedEtag::None));
                 }
             }
