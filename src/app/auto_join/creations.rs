@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::watch;
+use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard, watch};
 
 use crate::domain::{Session, SessionId};
 
@@ -19,7 +19,12 @@ struct OfType {
     under_way: Vec<UnderWay>,
     /// How many sessions of the type this node has created.
     created: u64,
+    /// The locks of the gates, by the number of the gate.
+    passages: HashMap<u8, Arc<AsyncMutex<()>>>,
 }
+
+/// The right to pass a gate, until it is dropped.
+pub type Passage = OwnedMutexGuard<()>;
 
 struct UnderWay {
     /// The session as it is going to be stored.
@@ -55,24 +60,31 @@ pub struct Turn {
     creations: Arc<Creations>,
     session: Arc<Session>,
     is_created: watch::Sender<bool>,
-    /// Whether this node has created a session of the type since the caller began to search. The caller may have missed
-    /// it, and must search once more.
-    pub must_search: bool,
 }
 
 impl Creations {
-    /// The number of sessions of a type that this node has created. Read it before a search, and pass it to
-    /// [`begin`](Self::begin).
+    /// The number of sessions of a type that this node has created. Read it before a search, and again once the creation
+    /// [has begun](Self::begin). If it is another one, the search may have missed a session.
     pub fn created(&self, session_type: &str) -> u64 {
         self.lock().get(session_type).map_or(0, |of_type| of_type.created)
     }
 
+    /// Waits until no other creation of this node passes a gate of a type. Otherwise all creations of a crowd would
+    /// expect the same version of the gate, and all but one would fail.
+    pub async fn passage(&self, session_type: &str, gate: u8) -> Passage {
+        let lock = {
+            let mut types = self.lock();
+            let of_type = types.entry(session_type.to_owned()).or_default();
+            Arc::clone(of_type.passages.entry(gate).or_default())
+        };
+        lock.lock_owned().await
+    }
+
     /// Begins a creation, unless the session of another one takes the player: `reserve` returns a place in that session
-    /// then. `created` is the number before the search for open sessions.
+    /// then.
     pub fn begin<P>(
         self: &Arc<Self>,
         session: Arc<Session>,
-        created: u64,
         reserve: impl Fn(&Session) -> Option<P>,
     ) -> Begun<P> {
         let mut types = self.lock();
@@ -85,8 +97,7 @@ impl Creations {
         }
         let (sender, is_created) = watch::channel(false);
         of_type.under_way.push(UnderWay { session: Arc::clone(&session), is_created });
-        let must_search = of_type.created != created;
-        Begun::Creates(Turn { creations: Arc::clone(self), session, is_created: sender, must_search })
+        Begun::Creates(Turn { creations: Arc::clone(self), session, is_created: sender })
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, OfType>> {
@@ -124,11 +135,11 @@ mod tests {
     use crate::domain::fixtures;
 
     /// Begins a creation for a player whom sessions of this region take.
-    fn begin(creations: &Arc<Creations>, region: &'static str, created: u64) -> Begun<()> {
+    fn begin(creations: &Arc<Creations>, region: &'static str) -> Begun<()> {
         let mut session = fixtures::session("L1");
         session.region_id = Some(region.into());
         let reserve = |other: &Session| (other.region_id.as_deref() == Some(region)).then_some(());
-        creations.begin(Arc::new(session), created, reserve)
+        creations.begin(Arc::new(session), reserve)
     }
 
     fn turn(begun: Begun<()>) -> Turn {
@@ -148,10 +159,9 @@ mod tests {
     #[test]
     fn a_player_waits_for_a_session_that_takes_the_player_and_for_no_other() {
         let creations = Arc::<Creations>::default();
-        let first = turn(begin(&creations, "eu", 0));
-        let waiting = [(); 3].map(|()| waits(begin(&creations, "eu", 0)));
-        let other = turn(begin(&creations, "us", 0));
-        assert!(!other.must_search);
+        let first = turn(begin(&creations, "eu"));
+        let waiting = [(); 3].map(|()| waits(begin(&creations, "eu")));
+        let _other = turn(begin(&creations, "us"));
         first.succeeded();
         assert!(waiting.into_iter().all(|waiting| waiting.succeeds().now_or_never() == Some(true)));
     }
@@ -159,20 +169,33 @@ mod tests {
     #[test]
     fn those_who_wait_go_on_if_the_session_is_not_created() {
         let creations = Arc::<Creations>::default();
-        let first = turn(begin(&creations, "eu", 0));
-        let mut waiting = Box::pin(waits(begin(&creations, "eu", 0)).succeeds());
+        let first = turn(begin(&creations, "eu"));
+        let mut waiting = Box::pin(waits(begin(&creations, "eu")).succeeds());
         assert_eq!((&mut waiting).now_or_never(), None);
         drop(first);
         assert_eq!(waiting.now_or_never(), Some(false));
-        assert!(!turn(begin(&creations, "eu", creations.created("game"))).must_search);
+        assert_eq!(creations.created("game"), 0);
+        turn(begin(&creations, "eu"));
     }
 
     #[test]
-    fn a_session_created_during_the_search_makes_the_player_search_again() {
+    fn a_session_that_is_no_longer_under_way_is_counted() {
         let creations = Arc::<Creations>::default();
-        let before = creations.created(&fixtures::session("L1").session_type);
-        turn(begin(&creations, "eu", before)).succeeded();
-        assert!(turn(begin(&creations, "eu", before)).must_search);
-        assert!(!turn(begin(&creations, "eu", before + 1)).must_search);
+        let first = turn(begin(&creations, "eu"));
+        assert_eq!(creations.created("game"), 0);
+        first.succeeded();
+        turn(begin(&creations, "eu"));
+        assert_eq!(creations.created("game"), 1);
+    }
+
+    #[test]
+    fn one_creation_at_a_time_passes_a_gate() {
+        let creations = Creations::default();
+        let passage = |session_type, gate| creations.passage(session_type, gate).now_or_never();
+        let first = passage("game", 1).unwrap();
+        assert!(passage("game", 1).is_none());
+        assert!(passage("game", 2).is_some() && passage("party", 1).is_some());
+        drop(first);
+        assert!(passage("game", 1).is_some());
     }
 }

@@ -6,8 +6,8 @@
 //! - `places` counts the joins under way on this node, so that a session is tried only by as many players as it has
 //!   free slots.
 //! - `creations` has the creations under way on this node. A player whom one of these sessions takes waits for it.
-//! - On several nodes, a creation also passes the gates of its type (`app/sessions/gates.rs`). If another node has passed
-//!   them since the search, the creation fails, and the player searches again.
+//! - On several nodes, a creation also passes the gates of its type (`app/sessions/gates.rs`). One creation of each node
+//!   passes a gate at a time. If another one has passed it since the search, the player searches again.
 
 mod creations;
 mod places;
@@ -15,14 +15,11 @@ mod search;
 
 use std::sync::Arc;
 
-use tokio::sync::{Mutex, MutexGuard};
-
-use self::creations::{Begun, Creations, Turn};
+use self::creations::{Begun, Creations, Passage, Turn};
 use self::places::{Place, Places};
 use self::search::Search;
 use super::instances::InstanceRequest;
 use super::join::{Guesser, Guesses, hash_password, join, join_rules};
-use super::locks::LockStripes;
 use super::rate_limit::SearchGuess;
 use super::sessions::Gates;
 use super::shield::shield;
@@ -42,8 +39,6 @@ const CONTENDED_JOINS_MAX: usize = 8;
 /// How often a player searches again, because a creation that the player waited for came to nothing, or because another
 /// node created a session first.
 const ROUNDS_MAX: usize = 32;
-/// Number of locks for creations that are repeated.
-const REPEAT_LOCKS: usize = 64;
 
 /// A request to join an open session of a type, or to create one.
 #[derive(Debug)]
@@ -70,22 +65,10 @@ impl CreateOrJoin {
 }
 
 /// What this node knows of create-or-join requests under way.
+#[derive(Default)]
 pub struct AutoJoin {
     creations: Arc<Creations>,
     places: Places,
-    /// Held by a creation that is repeated, so that creations of one node do not fail because of each other again and
-    /// again.
-    repeat_locks: LockStripes<Mutex<()>>,
-}
-
-impl Default for AutoJoin {
-    fn default() -> Self {
-        Self {
-            creations: Arc::default(),
-            places: Places::default(),
-            repeat_locks: LockStripes::new(REPEAT_LOCKS),
-        }
-    }
 }
 
 /// The result of a search for an open session.
@@ -150,25 +133,27 @@ async fn join_or_create(
     let reserve = |other: &Session| {
         takes(app, other, request, rules).then(|| app.auto_join.places.reserve(other, player))?
     };
-    match app.auto_join.creations.begin(Arc::new(session.clone()), created, reserve) {
+    match app.auto_join.creations.begin(Arc::new(session.clone()), reserve) {
         Begun::Waits(creation, place) => {
             let id = creation.id.clone();
             if creation.succeeds().await { join_at(app, request, &id, place).await } else { Ok(None) }
         }
-        Begun::Creates(turn) => create(app, template, request, session, turn, gates).await.map(Some),
+        Begun::Creates(turn) => {
+            create(app, template, request, session, turn, (created, gates)).await.map(Some)
+        }
     }
 }
 
-/// Joins the oldest open session that takes the player. Releases `repeat_lock` once there is one.
+/// Joins the oldest open session that takes the player. Gives up `passage` once there is one.
 async fn join_open(
     app: &App,
     request: &CreateOrJoin,
-    repeat_lock: &mut Option<MutexGuard<'_, ()>>,
+    passage: &mut Option<Passage>,
 ) -> Result<Found, Failure> {
     let mut search = Search::new(app, request);
     let mut refusals = 0;
     while let Some((id, place)) = search.next().await? {
-        drop(repeat_lock.take());
+        drop(passage.take());
         if let Some(cached) = join_at(app, request, &id, place).await? {
             return Ok(Found::Joined(cached));
         }
@@ -239,22 +224,24 @@ async fn listed(app: &App, template: &Template, mut session: Session) -> Result<
     Ok(session)
 }
 
-/// Stores a new session, or joins one that another node, or this node since the search, has created first.
+/// Stores a new session, or joins one that another node, or this node since the search, has created first. `created` and
+/// `gates` are from the beginning of the search.
 async fn create(
     app: &App,
     template: &Template,
     request: &CreateOrJoin,
     mut session: Session,
     mut turn: Turn,
-    mut gates: Gates,
+    (created, mut gates): (u64, Gates),
 ) -> Result<Arc<CachedSession>, Failure> {
+    let creations = &app.auto_join.creations;
     for attempt in 0..ROUNDS_MAX {
-        let mut repeat_lock = None;
-        if attempt > 0 {
-            repeat_lock = Some(app.auto_join.repeat_locks.of(&request.session_type).lock().await);
+        let mut passage = None;
+        if !app.sessions.store().sole_writer() {
+            passage = Some(creations.passage(&request.session_type, Gates::number_for(&session)).await);
         }
-        if attempt > 0 || turn.must_search {
-            match join_open(app, request, &mut repeat_lock).await? {
+        if attempt > 0 || creations.created(&request.session_type) != created {
+            match join_open(app, request, &mut passage).await? {
                 Found::Joined(cached) => return Ok(cached),
                 Found::None(newer) => gates = newer,
             }

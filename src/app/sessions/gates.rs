@@ -44,6 +44,11 @@ impl Gates {
         self.0.iter().find(|(other, _)| *other == number).map(|(_, version)| *version)
     }
 
+    /// The number of the gate that the creation of a session passes.
+    pub fn number_for(session: &Session) -> u8 {
+        gate_of(session.region_id.as_deref())
+    }
+
     /// What the creation of a session expects and writes, beside the session itself.
     pub fn pass(&self, session: &Session) -> Batch {
         self.pass_for(&session.session_type, session.region_id.as_deref())

@@ -141,6 +141,16 @@ async fn sessions_that_nobody_else_can_join_are_created_at_once() {
     .await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_crowd_creates_many_small_sessions() {
+    on_all_nodes(of_size(2), async |nodes| {
+        let all = players(nodes, 60);
+        let sessions = ask_for_games(&all).await;
+        assert_eq!(sizes(nodes, &sessions, &all).await, [2; 30], "{} nodes", nodes.len());
+    })
+    .await;
+}
+
 /// A request for a game by a player of one of several kinds, none of which can play with another.
 fn request_of_kind(server: &Server, kind: usize) -> (Client, Value) {
     let mut body = creation("game");
