@@ -30,6 +30,30 @@ const EMPTY_KEPT_MS: i64 = 3_600_000;
 /// Times that are read at once, to look for those of empty lists.
 const READ_AT_ONCE: usize = 512;
 
+/// The time from the start of a pass over all lists until the next one starts, in milliseconds. A pass reads every time,
+/// and once it is old, also whether the list is empty.
+const PASS_EVERY_MS: i64 = 600_000;
+
+/// The passes over all lists, on this node.
+#[derive(Default)]
+pub struct ListPasses {
+    /// Where the pass under way continues; `None`: there is none.
+    next: Option<Key>,
+    /// No pass starts before, by [`Clock::up_ms`].
+    not_before_up_ms: i64,
+}
+
+impl ListPasses {
+    /// Where the pass under way continues. Starts a pass at `start` if one is due.
+    fn continue_at(&mut self, start: Key, up_ms: i64) -> Option<Key> {
+        if self.next.is_none() && up_ms >= self.not_before_up_ms {
+            self.not_before_up_ms = up_ms.saturating_add(PASS_EVERY_MS);
+            self.next = Some(start);
+        }
+        self.next.clone()
+    }
+}
+
 /// Hands out the times of changes. In one process each is later than the one before, whatever the clock does.
 #[derive(Default)]
 pub struct ListTimes {
@@ -73,15 +97,19 @@ impl Sessions {
     }
 
     /// Forgets the times of lists that have been empty for [`EMPTY_KEPT_MS`]. Each call looks at the next
-    /// [`READ_AT_ONCE`] times. Returns whether it forgot any and more are left to look at.
+    /// [`READ_AT_ONCE`] times of a pass, and does nothing until a pass is due. Returns whether it forgot any and more are
+    /// left to look at.
     ///
     /// # Errors
     /// [`StoreError::ClockSkew`] if this node's clock is wrong; other errors of the store.
     pub async fn forget_empty_lists(&self) -> Result<bool, Failure> {
-        self.check_clock().await?;
         let (start, end) = keys::all_lists_changed();
-        let from = self.list_cursor().take().unwrap_or(start);
+        let Some(from) = self.list_passes().continue_at(start, self.clock.up_ms()) else { return Ok(false) };
+        self.check_clock().await?;
         let found = self.store.scan(&from, &end, READ_AT_ONCE).await?;
+        let has_more = found.len() == READ_AT_ONCE;
+        // Before anything can fail, so that a time that cannot be read does not hold up the pass.
+        self.list_passes().next = found.last().filter(|_| has_more).map(|(last, _)| next_key(last));
         let kept_after_ms = self.clock.now_ms().saturating_sub(EMPTY_KEPT_MS);
         let mut old = Vec::new();
         for (key, entry) in &found {
@@ -89,10 +117,6 @@ impl Sessions {
             if let Some(player) = keys::parse_list_changed(key).filter(|_| is_old) {
                 old.push(StoredTime { player, version: entry.version });
             }
-        }
-        let has_more = found.len() == READ_AT_ONCE;
-        if has_more {
-            *self.list_cursor() = found.last().map(|(last, _)| next_key(last));
         }
         Ok(self.forget_if_empty(old).await? && has_more)
     }
@@ -117,7 +141,7 @@ impl Sessions {
                 self.memberships.committed(changes);
                 Ok(true)
             }
-            // A list has just changed, or another node was faster. A later round finds the others again.
+            // A list has just changed, or another node was faster. A later pass finds the others again.
             Err(CommitError::Conflict { .. }) => Ok(false),
             Err(CommitError::Store(error)) => {
                 self.memberships.forget(&changes);
@@ -131,8 +155,8 @@ impl Sessions {
         Ok(self.store.scan(&prefix, &prefix_end(&prefix), 1).await?.is_empty())
     }
 
-    fn list_cursor(&self) -> MutexGuard<'_, Option<Key>> {
-        self.list_cursor.lock().unwrap_or_else(PoisonError::into_inner)
+    fn list_passes(&self) -> MutexGuard<'_, ListPasses> {
+        self.list_passes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -33,13 +33,13 @@ use tokio::sync::OwnedMutexGuard;
 use self::cache::Cache;
 use self::clock_steps::ClockSteps;
 use self::deadlines::Deadlines;
-use self::list_times::ListTimes;
+use self::list_times::{ListPasses, ListTimes};
 use self::listing_numbers::ListingNumbers;
 use self::memberships::Memberships;
 use super::locks::LockStripes;
 use crate::domain::{Session, SessionId};
 use crate::env::{Clock, Entropy};
-use crate::store::{Key, Store};
+use crate::store::Store;
 use crate::telemetry::Metrics;
 
 pub use self::change::Update;
@@ -102,8 +102,8 @@ pub struct Sessions {
     listing_numbers: ListingNumbers,
     memberships: Memberships,
     list_times: ListTimes,
-    /// Where [`forget_empty_lists`](Self::forget_empty_lists) continues; `None`: at the start.
-    list_cursor: Mutex<Option<Key>>,
+    /// How far [`forget_empty_lists`](Self::forget_empty_lists) is.
+    list_passes: Mutex<ListPasses>,
     cache: Cache,
     session_locks: LockStripes<SessionLock>,
     player_locks: LockStripes<tokio::sync::Mutex<()>>,
@@ -134,7 +134,7 @@ impl Sessions {
             listing_numbers: ListingNumbers::default(),
             memberships: Memberships::new(memberships_bytes),
             list_times: ListTimes::default(),
-            list_cursor: Mutex::default(),
+            list_passes: Mutex::default(),
             cache: Cache::new(limits.cache_bytes - memberships_bytes),
             session_locks: LockStripes::new(SESSION_LOCKS),
             player_locks: LockStripes::new(PLAYER_LOCKS),

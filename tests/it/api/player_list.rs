@@ -152,6 +152,24 @@ async fn all_times_of_empty_lists_are_forgotten_in_one_round_of_jobs() {
 }
 
 #[tokio::test]
+async fn lists_are_looked_at_once_in_ten_minutes() {
+    let server = Server::new();
+    let key = keys::list_changed(PlayerUuid(uuid::Uuid::from_u128(1)));
+    for _ in 0..2 {
+        // A pass begins, and finds nothing.
+        server.advance(Duration::from_secs(600)).await;
+        let old = Batch::default().put(key.clone(), 0_i64.to_be_bytes().to_vec());
+        server.app.sessions.store().commit(old).await.unwrap();
+        for _ in 0..599 {
+            server.advance(Duration::from_secs(1)).await;
+            assert!(contents(&server).await.contains_key(&key));
+        }
+        server.advance(Duration::from_secs(1)).await;
+        assert!(!contents(&server).await.contains_key(&key));
+    }
+}
+
+#[tokio::test]
 async fn a_list_of_an_older_server_has_no_time_until_it_changes() {
     let server = Server::new();
     let (alice, bob) = (server.player(), server.player());
