@@ -31,7 +31,7 @@ pub struct AnyUpdateRequest {
     #[serde(default)]
     #[schemars(with = "Status", extend("default" = "member"))]
     status: Option<Status>,
-    /// Index of the player's team. A player who joins with 0 gets the team of their invite, else the first team with a free slot.
+    /// Index of the player's team. With the status `member`, 0 requests no team: a player who joins gets the team of their invite, else the first team with a free slot.
     team_id: Option<u64>,
     /// Custom data of the player. Empty data does not change it.
     #[serde(default)]
@@ -118,7 +118,11 @@ async fn change_any(
     let AnyUpdateRequest { status, team_id, custom_data: CustomDataBody(custom_data), overflow_action } =
         request;
     let joiner = on_behalf(caller, player, team_id.and_then(requested_team), &custom_data);
-    let team_id = team_id.map(team_index);
+    let team_id = match status {
+        // A join that is repeated. It requests no team with 0, like the join before.
+        Some(Status::Member) => team_id.and_then(requested_team),
+        _ => team_id.map(team_index),
+    };
     let invite = Invite {
         reserve: status == Some(Status::Reserved),
         team_id,

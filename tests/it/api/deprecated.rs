@@ -164,6 +164,21 @@ async fn status_member_keeps_the_role_of_active_players() {
 }
 
 #[tokio::test]
+async fn a_repeated_join_with_team_0_requests_no_team() {
+    let (server, _, bob, session) = game().await;
+    let before = contents(&server).await;
+    let join = json!({"status": "member", "team_id": 0});
+    let again = bob.updates(&session, &bob, join).await.expect(200);
+    assert_eq!(again.status_and_team(), status_and_team("member", 1));
+    assert_eq!(contents(&server).await, before, "like a join that is repeated by `…/player/me`");
+    // Without a status, 0 is the first team.
+    let moved = bob.updates(&session, &bob, json!({"team_id": 0})).await.expect(200);
+    assert_eq!(moved.status_and_team(), status_and_team("member", 0));
+    let moved = bob.updates(&session, &bob, json!({"status": "member", "team_id": 1})).await.expect(200);
+    assert_eq!(moved.status_and_team(), status_and_team("member", 1));
+}
+
+#[tokio::test]
 async fn status_member_does_not_accept_an_invite_for_another_player() {
     let (server, alice, bob, session) = game().await;
     let carol = server.player();

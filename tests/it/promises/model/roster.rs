@@ -205,7 +205,11 @@ impl Model {
                 session.require_leader(caller)?;
             }
             let current = session.require_entry(player)?.team;
-            if let Some(team) = options.team.filter(|team| *team != current) {
+            let team = match status {
+                Some(Status::Member) => options.team.and_then(requested_team),
+                _ => options.team,
+            };
+            if let Some(team) = team.filter(|team| *team != current) {
                 move_to(session, setup, caller, player, Some(team))?;
             }
             if options.data.is_empty() {
