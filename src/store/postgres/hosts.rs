@@ -127,16 +127,17 @@ async fn connect_to(settings: &PostgresSettings, number: usize) -> Result<Connec
         host.keepalives_interval(KEEPALIVE_INTERVAL);
     }
     let connecting = async {
-        let (client, mut connection) = host.connect(settings.tls.0.clone()).await?;
+        let connected = host.connect(settings.tls.0.clone()).await;
+        let (client, mut connection) = connected.map_err(|error| describe(&error))?;
         let timeline = tokio::select! {
             timeline = Timeline::of(&client) => timeline?,
             // Ends only if the connection breaks; then the client returns the error.
             _ = &mut connection => Timeline::of(&client).await?,
         };
-        Ok::<_, tokio_postgres::Error>(Connected { client, connection, timeline })
+        Ok(Connected { client, connection, timeline })
     };
     match timeout(settings.connect_timeout, connecting).await {
-        Ok(connected) => connected.map_err(|error| describe(&error)),
+        Ok(connected) => connected,
         Err(_) => Err(format!("no connection within {:?}", settings.connect_timeout)),
     }
 }

@@ -7,7 +7,10 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio_postgres::{Client, Error, SimpleQueryMessage};
+use tokio_postgres::error::SqlState;
+use tokio_postgres::{Client, SimpleQueryMessage};
+
+use super::statement_error::describe;
 
 /// Reads the timeline of a primary, in hexadecimal; null on a standby. Needs no privilege.
 const QUERY: &str = "SELECT CASE WHEN NOT pg_is_in_recovery() THEN \
@@ -21,19 +24,31 @@ impl Timeline {
     /// Asks a server for its timeline.
     ///
     /// # Errors
-    /// If the connection breaks. An error of the server means that it knows no timelines.
-    pub(super) async fn of(client: &Client) -> Result<Self, Error> {
-        let messages = match client.simple_query(QUERY).await {
-            Ok(messages) => messages,
-            Err(error) if error.as_db_error().is_some() => return Ok(Self::default()),
-            Err(error) => return Err(error),
-        };
-        let text = messages.iter().find_map(|message| match message {
-            SimpleQueryMessage::Row(row) => row.get(0),
-            _ => None,
-        });
-        Ok(Self(text.and_then(|text| u32::from_str_radix(text, 16).ok()).unwrap_or_default()))
+    /// Why the server does not tell it, for the operator. Nothing is known of the timeline then.
+    pub(super) async fn of(client: &Client) -> Result<Self, String> {
+        match client.simple_query(QUERY).await {
+            Ok(messages) => Self::from_answer(messages.iter().find_map(|message| match message {
+                SimpleQueryMessage::Row(row) => row.get(0),
+                _ => None,
+            })),
+            Err(error) if error.code().is_some_and(has_no_timelines) => Ok(Self::default()),
+            Err(error) => Err(describe(&error)),
+        }
     }
+
+    fn from_answer(text: Option<&str>) -> Result<Self, String> {
+        let text = text.ok_or("this server has just become a standby")?;
+        let number = u32::from_str_radix(text, 16);
+        number.map(Self).map_err(|_| format!("this server has a timeline that is no number: {text}"))
+    }
+}
+
+/// Whether a server with this error has no timelines: it lacks the functions, or forbids them. Other errors, as that of
+/// a server that stops, say nothing of the timeline.
+fn has_no_timelines(code: &SqlState) -> bool {
+    let codes =
+        [SqlState::UNDEFINED_FUNCTION, SqlState::FEATURE_NOT_SUPPORTED, SqlState::INSUFFICIENT_PRIVILEGE];
+    codes.contains(code)
 }
 
 impl std::fmt::Display for Timeline {
@@ -95,6 +110,25 @@ impl NewestTimeline {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_server_without_timelines_has_timeline_0() {
+        for (code, expected) in [
+            ("42883", true),  // undefined function
+            ("0A000", true),  // feature not supported
+            ("42501", true),  // insufficient privilege
+            ("57P01", false), // the server stops, as in a switchover
+            ("57P03", false), // the server starts
+            ("57014", false), // the statement was cancelled
+            ("55000", false), // the server has become a standby since it looked
+        ] {
+            assert_eq!(has_no_timelines(&SqlState::from_code(code)), expected, "{code}");
+        }
+        assert_eq!(Timeline::from_answer(Some("0000000A")), Ok(Timeline(10)));
+        let standby = Timeline::from_answer(None).unwrap_err();
+        assert!(standby.contains("become a standby"), "{standby}");
+        Timeline::from_answer(Some("?")).unwrap_err();
+    }
 
     #[test]
     fn the_highest_timeline_wins_for_good() {
