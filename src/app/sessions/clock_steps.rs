@@ -19,6 +19,8 @@ use crate::store::{Batch, CommitError, StoreError};
 /// From this difference on, in milliseconds, the wall clock was set. Smaller differences are corrections by NTP, and
 /// too short to end a session early.
 const STEP_MIN_MS: i64 = 5_000;
+/// How often a check is tried again because the clock was set meanwhile.
+const CHECKS_MAX: usize = 3;
 /// Stored in place of the time of a step if the clock was behind at the start.
 const BEHIND: i64 = i64::MAX;
 
@@ -31,6 +33,8 @@ pub struct ClockSteps {
 struct Seen {
     /// The wall clock minus the monotonic clock at the last look.
     offset_ms: i64,
+    /// The number of steps.
+    count: u64,
     /// The wall clock right after the last step.
     last_step_ms: Option<i64>,
     /// Whether this node's clock may be compared with deadlines: `false` from a step to the next check against the
@@ -48,6 +52,7 @@ impl ClockSteps {
         let ClockReading { now_ms, up_ms } = clock.read();
         let seen = Seen {
             offset_ms: now_ms - up_ms,
+            count: 0,
             last_step_ms: None,
             is_checked: true,
             was_wrong: false,
@@ -72,10 +77,37 @@ impl ClockSteps {
                 "the clock of this machine was set, or the machine was asleep: the timeouts of sessions, players, \
                  invites and hosts start again now"
             );
+            seen.count += 1;
             seen.last_step_ms = Some(now_ms);
             seen.is_checked = false;
         }
         seen
+    }
+
+    /// The number of steps so far. Read it before a check.
+    fn count(&self) -> u64 {
+        self.look().count
+    }
+
+    /// Notes the outcome of a check that began after `count` steps. Returns `false`, and notes nothing, if the clock
+    /// was set during the check: then nobody knows which of the two times was compared.
+    fn note_check(&self, count: u64, checked: &Result<(), StoreError>) -> bool {
+        let mut seen = self.look();
+        if seen.count != count {
+            return false;
+        }
+        match checked {
+            Ok(()) => {
+                seen.is_checked = true;
+                if std::mem::take(&mut seen.was_wrong) {
+                    tracing::info!("the clock is right again");
+                    seen.last_step_ms = Some(self.clock.now_ms());
+                }
+            }
+            Err(StoreError::ClockSkew { .. }) => (seen.is_checked, seen.was_wrong) = (true, true),
+            Err(_) => {}
+        }
+        true
     }
 }
 
@@ -90,22 +122,17 @@ impl Sessions {
     /// again, as after a step: the node has counted no use of a session meanwhile.
     ///
     /// # Errors
-    /// [`StoreError::ClockSkew`] if they differ too much; other errors of the store.
+    /// [`StoreError::ClockSkew`] if they differ too much; [`StoreError::Unavailable`] if the clock is set during each of
+    /// several checks; other errors of the store.
     pub async fn check_clock(&self) -> Result<(), StoreError> {
-        let checked = self.store.check_clock(|| self.clock.now_ms()).await;
-        let mut seen = self.clock_steps.look();
-        match &checked {
-            Ok(()) => {
-                seen.is_checked = true;
-                if std::mem::take(&mut seen.was_wrong) {
-                    tracing::info!("the clock is right again");
-                    seen.last_step_ms = Some(self.clock.now_ms());
-                }
+        for _ in 0..CHECKS_MAX {
+            let count = self.clock_steps.count();
+            let checked = self.store.check_clock(|| self.clock.now_ms()).await;
+            if self.clock_steps.note_check(count, &checked) {
+                return checked;
             }
-            Err(StoreError::ClockSkew { .. }) => (seen.is_checked, seen.was_wrong) = (true, true),
-            Err(_) => {}
         }
-        checked
+        Err(StoreError::Unavailable("the clock of this machine is being set".into()))
     }
 
     /// Refuses work that depends on the time, if this node knows that its clock is wrong: changes, and reads that keep
@@ -197,3 +224,7 @@ impl Sessions {
         if is_behind { self.put_clock_step(BEHIND).await } else { self.store_clock_step().await }
     }
 }
+
+#[cfg(test)]
+#[path = "clock_steps_tests.rs"]
+mod tests;
