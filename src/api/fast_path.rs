@@ -91,36 +91,40 @@ impl PollFastPath {
         Some(Self { prefix, platform_session: row(PLATFORM_SESSION)?, session: row(SESSION)? })
     }
 
-    /// Finds the document and the status, and makes the response with `render`.
+    /// Finds the document and the status, and makes the response with `render`, which also gets the time in milliseconds
+    /// since the epoch.
     fn respond_with<H: Headers + ?Sized, T>(
         &self,
         app: &App,
         settings: &PipelineSettings,
         head: &Head<'_, H>,
-        now_ms: i64,
-        render: impl FnOnce(StatusCode, &Document) -> Option<T>,
+        render: impl FnOnce(StatusCode, &Document, i64) -> Option<T>,
     ) -> Option<(usize, T)> {
         let poll = Poll::read(self.prefix, head.method, head.target)?;
         settings.limits.check(head.target.len(), head.headers).ok()?;
         let token = credentials::token(head.headers, &settings.cookie).ok()?;
-        let token = app.verifier.cached(token, now_ms)?;
+        let at = app.clock.read();
+        let token = app.verifier.cached(token, at.now_ms)?;
         let row = match poll {
             Poll::PlatformSession(..) => &self.platform_session,
             Poll::Session { .. } => &self.session,
         };
         let caller = row.policy.admit(token).ok()?;
-        let cached = poll.cached(app, now_ms)?;
+        let cached = poll.cached(app, at.now_ms)?;
         let document = poll.document(app, &caller, &cached)?;
-        // With a wrong clock no read counts as a use, which the normal path tells the client.
-        app.sessions.store().require_right_clock().ok()?;
-        let must_keep = matches!(poll, Poll::Session { refresh: true, .. });
-        if must_keep && !app.sessions.keep_alive_in_memory(&cached) {
+        // With a wrong clock no read counts as a use, which the normal path tells the client. After a step the normal
+        // path checks the clock.
+        if !app.sessions.is_clock_right(at) {
             return None;
         }
-        app.presence.heartbeat(caller.player(), &cached);
+        let must_keep = matches!(poll, Poll::Session { refresh: true, .. });
+        if must_keep && !app.sessions.keep_alive_in_memory(&cached, at.now_ms) {
+            return None;
+        }
+        app.presence.heartbeat(caller.player(), &cached, at.now_ms);
         let is_known = if_none_match(head.headers, &document.etag);
         let status = if is_known { StatusCode::NOT_MODIFIED } else { StatusCode::OK };
-        Some((row.index, render(status, document)?))
+        Some((row.index, render(status, document, at.now_ms)?))
     }
 }
 
@@ -133,8 +137,7 @@ impl surface::FastPath for PollFastPath {
         response: &mut Vec<u8>,
     ) -> Option<(usize, StatusCode)> {
         let head = Head { method: request.method?, target: request.path?, headers: &*request.headers };
-        let now_ms = app.clock.now_ms();
-        let write = |status, document: &Document| {
+        let write = |status, document: &Document, now_ms| {
             let date = date(now_ms)?;
             match status {
                 StatusCode::NOT_MODIFIED => write_not_modified(response, document, &date),
@@ -142,7 +145,7 @@ impl surface::FastPath for PollFastPath {
             }
             Some(status)
         };
-        self.respond_with(app, settings, &head, now_ms, write)
+        self.respond_with(app, settings, &head, write)
     }
 
     fn respond(
@@ -153,9 +156,7 @@ impl surface::FastPath for PollFastPath {
     ) -> Option<(usize, Response<Full<Bytes>>)> {
         let target = head.uri.path_and_query()?.as_str();
         let head = Head { method: head.method.as_str(), target, headers: &head.headers };
-        self.respond_with(app, settings, &head, app.clock.now_ms(), |status, document| {
-            Some(new_response(status, document))
-        })
+        self.respond_with(app, settings, &head, |status, document, _| Some(new_response(status, document)))
     }
 }
 

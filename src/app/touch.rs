@@ -8,8 +8,8 @@ use crate::auth::{Caller, Permission};
 /// session. The reads of other callers have no effect.
 ///
 /// # Errors
-/// [`StoreError::ClockSkew`](crate::store::StoreError::ClockSkew) if the read has an effect and this node knows that
-/// its clock is wrong: the effect would come at a wrong time. Errors of the store and [`Failure::Contended`], if the
+/// [`StoreError::ClockSkew`](crate::store::StoreError::ClockSkew) if the read has an effect and the clock of this
+/// node is wrong: the effect would come at a wrong time. After a step the clock is checked first. Errors of the store and [`Failure::Contended`], if the
 /// deadline of the session was so near that the new one had to be stored first.
 pub async fn touch(
     app: &App,
@@ -21,9 +21,9 @@ pub async fn touch(
     let is_in_session = player.is_some_and(|player| cached.session.players.contains_key(&player));
     let keeps_alive = keeps_alive && (is_in_session || caller.may(Permission::ReadAny));
     if is_in_session || keeps_alive {
-        app.sessions.store().require_right_clock()?;
+        app.sessions.require_right_clock().await?;
     }
-    app.presence.heartbeat(player, cached);
+    app.presence.heartbeat(player, cached, app.clock.now_ms());
     if keeps_alive {
         app.sessions.keep_alive(cached).await?;
     }

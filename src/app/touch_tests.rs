@@ -65,6 +65,25 @@ async fn reads_by_players_with_an_entry_and_by_services_keep_a_session_alive() {
 }
 
 #[tokio::test]
+async fn a_read_while_the_clock_was_ahead_lengthens_no_life() {
+    const AHEAD_MS: i64 = 1_800_000;
+    let case = Case::new().await;
+    let life_ms = case.cached.deadline_ms() - case.app.clock.now_ms();
+    let caller = case.caller(Some(player(1)), "session:read:self");
+    case.app.clock.step(AHEAD_MS);
+    touch(&case.app, &caller, &case.cached, true).await.unwrap();
+    assert_eq!(case.cached.deadline_ms(), case.app.clock.now_ms() + life_ms, "to be written later");
+    case.app.clock.step(-AHEAD_MS);
+    case.app.sessions.flush_deadlines().await;
+    assert_eq!(case.cached.deadline_ms(), case.app.clock.now_ms() + life_ms);
+    let life = Duration::from_millis(u64::try_from(life_ms).unwrap());
+    // The first round sees the step; the timeouts start again.
+    case.app.sessions.expire_due(|| false).await.unwrap();
+    case.app.clock.advance(life);
+    assert_eq!(case.app.sessions.expire_due(|| false).await.unwrap().ended, 1);
+}
+
+#[tokio::test]
 async fn reads_by_active_players_are_heartbeats() {
     let case = Case::new().await;
     case.app.clock.advance(Duration::from_secs(50));

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::api::wire::platform::{PlatformSessionView, platform_document};
 use crate::app::App;
+use crate::app::touch::touch;
 use crate::auth::{Caller, Permission};
 use crate::domain::{Platform, PlatformSessionId, Refused};
 use crate::http::error::Error;
@@ -21,7 +22,7 @@ pub async fn info(
     let cached =
         app.sessions.find_by_platform_session(&key).await?.ok_or(Refused::PlatformSessionNotFound)?;
     cached.session.require_active(caller.actor_unless(Permission::ReadAny))?;
-    app.presence.heartbeat(caller.player(), &cached);
+    touch(&app, &caller, &cached, false).await?;
     let document = platform_document(&cached, key.0).ok_or(Refused::PlatformSessionNotFound)?;
     Ok(Reply::document(document))
 }

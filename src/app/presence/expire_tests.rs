@@ -61,7 +61,7 @@ async fn a_session_whose_check_panics_is_checked_again_and_stops_no_other() {
     let (presence, sessions, [one, other]) = two_sessions(&clock, &panics).await;
     clock.advance(Duration::from_secs(30));
     // The check after 60 s finds nothing to do, but queues the session for the next one.
-    presence.heartbeat(Some(fixtures::player(1)), &sessions.get(&one).await.unwrap());
+    presence.heartbeat(Some(fixtures::player(1)), &sessions.get(&one).await.unwrap(), clock.now_ms());
     panics.store(true, Ordering::SeqCst);
     clock.advance(Duration::from_secs(30));
     for _ in 0..3 {

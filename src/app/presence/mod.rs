@@ -44,10 +44,11 @@ impl Presence {
         Self { table, sessions, health_rules, watch_cursor: Mutex::default(), clock, metrics }
     }
 
-    /// Notes a heartbeat: the player has read the session. Does nothing if players of the session have no timeout.
-    pub fn heartbeat(&self, player: Option<PlayerUuid>, cached: &CachedSession) {
+    /// Notes a heartbeat: the player has read the session at this time, in milliseconds since the epoch. Does nothing
+    /// if players of the session have no timeout.
+    pub fn heartbeat(&self, player: Option<PlayerUuid>, cached: &CachedSession, now_ms: i64) {
         if let Some(player) = player.filter(|_| cached.has_player_timeout()) {
-            self.table.heartbeat(&cached.session, player, self.clock.now_ms());
+            self.table.heartbeat(&cached.session, player, now_ms);
         }
     }
 

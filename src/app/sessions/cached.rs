@@ -257,6 +257,12 @@ impl CachedSession {
     pub fn move_deadline(&self, deadline_ms: i64) -> i64 {
         self.deadline_ms.fetch_max(deadline_ms, Ordering::Relaxed)
     }
+
+    /// Lowers a deadline that was noted with a clock that was ahead. `newest_ms` is the latest possible one, in
+    /// milliseconds since the epoch.
+    pub fn pull_back_deadline(&self, newest_ms: i64) {
+        self.deadline_ms.fetch_min(newest_ms, Ordering::Relaxed);
+    }
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@
 //! Nodes that share a database compare their clocks with the database's. A node whose clock differs too much changes
 //! nothing, and judges no deadline.
 
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::Sessions;
@@ -19,6 +20,8 @@ use crate::store::{Batch, CommitError, StoreError};
 /// From this difference on, in milliseconds, the wall clock was set. Smaller differences are corrections by NTP, and
 /// too short to end a session early.
 const STEP_MIN_MS: i64 = 5_000;
+/// Stands for an offset from a step until the next check.
+const UNCHECKED: i64 = i64::MIN;
 /// How often a check is tried again because the clock was set meanwhile.
 const CHECKS_MAX: usize = 3;
 /// Stored in place of the time of a step if the clock was behind at the start.
@@ -28,6 +31,8 @@ const BEHIND: i64 = i64::MAX;
 pub struct ClockSteps {
     clock: Clock,
     seen: Mutex<Seen>,
+    /// A copy of `offset_ms` for polls, which take no lock; [`UNCHECKED`] from a step until the next check.
+    checked_offset_ms: AtomicI64,
 }
 
 struct Seen {
@@ -58,7 +63,8 @@ impl ClockSteps {
             was_wrong: false,
             stored_ms: None,
         };
-        Self { clock: clock.clone(), seen: Mutex::new(seen) }
+        let checked_offset_ms = AtomicI64::new(seen.offset_ms);
+        Self { clock: clock.clone(), seen: Mutex::new(seen), checked_offset_ms }
     }
 
     fn lock(&self) -> MutexGuard<'_, Seen> {
@@ -81,7 +87,19 @@ impl ClockSteps {
             seen.last_step_ms = Some(now_ms);
             seen.is_checked = false;
         }
+        self.publish(&seen);
         seen
+    }
+
+    fn publish(&self, seen: &Seen) {
+        let offset_ms = if seen.is_checked { seen.offset_ms } else { UNCHECKED };
+        self.checked_offset_ms.store(offset_ms, Ordering::Release);
+    }
+
+    /// Whether the clock was not set between its last check and this reading. Cheap: it compares three numbers.
+    fn is_checked(&self, at: ClockReading) -> bool {
+        let offset_ms = self.checked_offset_ms.load(Ordering::Acquire);
+        offset_ms != UNCHECKED && (at.now_ms - at.up_ms - offset_ms).abs() < STEP_MIN_MS
     }
 
     /// The number of steps so far. Read it before a check.
@@ -107,6 +125,7 @@ impl ClockSteps {
             Err(StoreError::ClockSkew { .. }) => (seen.is_checked, seen.was_wrong) = (true, true),
             Err(_) => {}
         }
+        self.publish(&seen);
         true
     }
 }
@@ -133,6 +152,11 @@ impl Sessions {
             }
         }
         Err(StoreError::Unavailable("the clock of this machine is being set".into()))
+    }
+
+    /// Whether this reading of the clock may be stored, as far as this node knows without asking the store. For polls.
+    pub fn is_clock_right(&self, at: ClockReading) -> bool {
+        self.clock_steps.is_checked(at) && self.store.require_right_clock().is_ok()
     }
 
     /// Refuses work that depends on the time, if this node knows that its clock is wrong: changes, and reads that keep

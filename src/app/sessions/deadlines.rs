@@ -98,7 +98,7 @@ impl Sessions {
     /// # Errors
     /// Errors of the store and [`Failure::Contended`], both only if the deadline was so near that it had to be stored.
     pub async fn keep_alive(self: &Arc<Self>, cached: &CachedSession) -> Result<(), Failure> {
-        if self.keep_alive_in_memory(cached) {
+        if self.keep_alive_in_memory(cached, self.clock.now_ms()) {
             return Ok(());
         }
         self.require_right_clock().await?;
@@ -113,9 +113,8 @@ impl Sessions {
     }
 
     /// Keeps a session alive without the store, if its deadline is far enough. Returns `false`, and does nothing, if
-    /// the new deadline must be stored first.
-    pub fn keep_alive_in_memory(&self, cached: &CachedSession) -> bool {
-        let now_ms = self.clock.now_ms();
+    /// the new deadline must be stored first. `now_ms` is the time of the use, in milliseconds since the epoch.
+    pub fn keep_alive_in_memory(&self, cached: &CachedSession, now_ms: i64) -> bool {
         if self.deadlines.deadline_to_store_first(cached, now_ms).is_some() {
             return false;
         }
@@ -125,6 +124,7 @@ impl Sessions {
 
     /// Writes moved deadlines to the store. A deadline that cannot be written stays queued for the next call.
     pub async fn flush_deadlines(self: &Arc<Self>) {
+        self.pull_back_unwritten();
         let (mut failed_count, mut is_store_away) = (0_usize, false);
         let mut last_failure = None;
         for chunk in self.deadlines.unwritten().chunks(MOVES_AT_ONCE) {
@@ -150,6 +150,18 @@ impl Sessions {
         // One line for all of them: usually they fail together and for one reason.
         if let Some(error) = last_failure {
             tracing::warn!(count = failed_count, %error, "deadlines of sessions could not be moved yet");
+        }
+    }
+
+    /// Lowers deadlines that are further ahead than that of a session that is used now: the clock was ahead when they
+    /// were noted, and was set back since. Also lowers them in memory, so that the next use moves them again.
+    fn pull_back_unwritten(&self) {
+        let newest_ms = self.deadlines.new_deadline_ms(self.clock.now_ms());
+        for (id, deadline_ms) in self.deadlines.lock().iter_mut().filter(|(_, ms)| **ms > newest_ms) {
+            *deadline_ms = newest_ms;
+            if let Some(cached) = self.cache.get(id.as_str()) {
+                cached.pull_back_deadline(newest_ms);
+            }
         }
     }
 

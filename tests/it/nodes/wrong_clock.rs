@@ -165,6 +165,28 @@ async fn a_node_with_a_wrong_clock_changes_nothing() {
 }
 
 #[tokio::test]
+async fn a_poll_right_after_a_step_is_no_use_of_the_session() {
+    for step_ms in [2 * HOUR_MS, -2 * HOUR_MS] {
+        let [right, wrong] = two_nodes().await;
+        let alice = right.lasting_player();
+        let game = alice.creates("game").await;
+        alice.links(&game).await.expect(200);
+        let there = at(&wrong, &alice);
+        let platform = platform_path("XboxLive", XBOX_ID);
+        // Each poll is the first thing that this node does after its step.
+        there.session(&game).await.expect(200);
+        wrong.clock.step(step_ms);
+        there.session(&game).await.refused(503, "store_unavailable");
+        wrong.clock.step(-step_ms);
+        there.get(&platform).await.expect(200);
+        wrong.clock.step(step_ms);
+        there.get(&platform).await.refused(503, "store_unavailable");
+        wrong.clock.step(-step_ms);
+        there.session(&game).await.expect(200);
+    }
+}
+
+#[tokio::test]
 async fn after_the_clock_was_wrong_nobody_is_removed_who_was_refused_meanwhile() {
     let [node, _] = two_nodes().await;
     let [alice, bob] = [node.lasting_player(), node.lasting_player()];
