@@ -33,6 +33,10 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// Shortest pause between two such looks, so that many checks of `/ready` share one.
 const LOOK_PAUSE_MIN: Duration = Duration::from_secs(1);
 
+/// How long a check of `/ready` waits for such a look, which takes 500 ms while a host does not answer. The check has a
+/// second for everything. The answers of hosts that run come far sooner.
+const LOOK_WAIT: Duration = Duration::from_millis(300);
+
 /// Turns `synchronous_commit` on if it is off, because a commit must be durable before it is answered. Other values
 /// stay: the operator chooses how many machines must have a commit.
 const ENABLE_SYNCHRONOUS_COMMIT: &str =
@@ -253,6 +257,17 @@ impl Connector {
             hosts::look_for_newer_primary(&self.settings, &self.newest_timeline).await;
             *last_look = Some(Instant::now());
         }
+    }
+
+    /// Like [`look_for_newer_primary`](Self::look_for_newer_primary), but waits only [`LOOK_WAIT`]. The look goes on.
+    pub(super) async fn look_briefly_for_newer_primary(self: &Arc<Self>) {
+        if self.settings.host_count() == 1 {
+            return;
+        }
+        let connector = Arc::clone(self);
+        let look = tokio::spawn(async move { connector.look_for_newer_primary().await });
+        // Whether it has ended or not, the check goes on with what is known by then.
+        let _ = timeout(LOOK_WAIT, look).await;
     }
 
     /// Looks for a newer primary at intervals, until the connector is closed or dropped.

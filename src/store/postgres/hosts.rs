@@ -53,7 +53,7 @@ pub(super) async fn connect(
     };
     let mut answers = ask(settings, 0..count, newest, None).await;
     answers.sort_by_key(|(number, _)| (number + count - first) % count);
-    note_timelines(settings, &answers, newest);
+    log_replaced(settings, &answers, newest);
     let mut refusals = Vec::new();
     for (number, answer) in answers {
         let usable = answer.and_then(|connected| newest.check(connected.timeline).map(|()| connected));
@@ -75,21 +75,20 @@ pub(super) async fn connect(
 pub(super) async fn look_for_newer_primary(settings: &PostgresSettings, newest: &NewestTimeline) {
     let until = Instant::now() + OTHERS_WAIT;
     let answers = ask(settings, 0..settings.host_count(), newest, Some(until)).await;
-    note_timelines(settings, &answers, newest);
+    log_replaced(settings, &answers, newest);
 }
 
-fn note_timelines(settings: &PostgresSettings, answers: &[HostAnswer], newest: &NewestTimeline) {
+/// Logs which hosts a newer primary has replaced.
+fn log_replaced(settings: &PostgresSettings, answers: &[HostAnswer], newest: &NewestTimeline) {
     let primaries =
-        || answers.iter().filter_map(|(number, answer)| Some((*number, answer.as_ref().ok()?.timeline)));
-    for (_, timeline) in primaries() {
-        newest.note(timeline);
-    }
-    let replaced = primaries().filter(|(_, timeline)| newest.check(*timeline).is_err());
+        answers.iter().filter_map(|(number, answer)| Some((*number, answer.as_ref().ok()?.timeline)));
+    let replaced = primaries.filter(|(_, timeline)| newest.check(*timeline).is_err());
     newest.log_replaced(replaced.map(|(number, _)| name(&single_host(&settings.address, number))).collect());
 }
 
 /// Connects to these hosts at the same time. Each has its own time limit. After a usable primary has answered, the
-/// others have only [`OTHERS_WAIT`]; a host that was powered off must not delay the connection to the other.
+/// others have only [`OTHERS_WAIT`]; a host that was powered off must not delay the connection to the other. Notes the
+/// newest timeline.
 async fn ask(
     settings: &PostgresSettings,
     numbers: std::ops::Range<usize>,
@@ -105,8 +104,12 @@ async fn ask(
             Some(until) => timeout_at(until, attempts.next()).await.unwrap_or(None),
         };
         let Some(answer) = next else { return answers };
-        if answer.1.as_ref().is_ok_and(|connected| newest.check(connected.timeline).is_ok()) {
-            until.get_or_insert(Instant::now() + OTHERS_WAIT);
+        if let Ok(connected) = &answer.1 {
+            // At once, so that nobody uses an old primary while another host does not answer.
+            newest.note(connected.timeline);
+            if newest.check(connected.timeline).is_ok() {
+                until.get_or_insert(Instant::now() + OTHERS_WAIT);
+            }
         }
         answers.push(answer);
     }

@@ -148,13 +148,13 @@ impl Postgres {
         }
     }
 
-    /// Looks for a newer primary, then checks whether the database takes commits.
+    /// Looks briefly for a newer primary, then checks whether the database takes commits.
     ///
     /// # Errors
     /// Why it takes none: [`StoreError::Unavailable`] or [`StoreError::Failed`].
     pub async fn check_writable(&self) -> Result<(), StoreError> {
         self.inner.workers.check()?;
-        self.inner.connector.look_for_newer_primary().await;
+        self.inner.connector.look_briefly_for_newer_primary().await;
         self.inner.writability.check(&self.inner.committer).await
     }
 

@@ -1,5 +1,6 @@
 //! A database that is away, slow, or lost in the middle of a commit, and what callers get then.
 
+use std::io::{ErrorKind, Read as _};
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -237,6 +238,24 @@ async fn a_silent_host_does_not_prevent_the_next_host() {
     let refused = Postgres::open(settings).await.err().expect("the store does not open").to_string();
     assert!(refused.contains(&format!("{}: no connection within 200ms; ", silent.local_addr().unwrap())));
     assert!(refused.contains(&format!("{}: error ", proxy.address)), "{refused}");
+}
+
+#[tokio::test]
+async fn a_check_for_ready_does_not_wait_for_a_silent_host() {
+    let database = Database::new().await;
+    let proxy = Proxy::before(&database.settings().address).await;
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    silent.set_nonblocking(true).unwrap();
+    let hosts = format!("{},{}", proxy.address, silent.local_addr().unwrap());
+    let store = Postgres::open(database.settings_at(&hosts)).await.unwrap();
+    // Proves that the database takes commits, so that the check only looks at the hosts.
+    store.commit(Batch::default().put("key", "value")).await.unwrap();
+    soon("the check ends", store.check_writable()).await.unwrap();
+    // Before the look are the connections of the start and of the commit.
+    let (mut look, _) = std::iter::from_fn(|| silent.accept().ok()).last().expect("the look asks all hosts");
+    look.set_nonblocking(true).unwrap();
+    let read = look.read_to_end(&mut Vec::new());
+    assert!(read.is_err_and(|error| error.kind() == ErrorKind::WouldBlock), "the look does not go on");
 }
 
 #[tokio::test]
