@@ -20,10 +20,11 @@ pub async fn touch(
     let player = caller.player();
     let is_in_session = player.is_some_and(|player| cached.session.players.contains_key(&player));
     let keeps_alive = keeps_alive && (is_in_session || caller.may(Permission::ReadAny));
-    if is_in_session || keeps_alive {
-        app.sessions.require_right_clock().await?;
+    if !is_in_session && !keeps_alive {
+        return Ok(());
     }
-    app.presence.heartbeat(player, cached, app.clock.now_ms());
+    let now_ms = app.sessions.require_right_clock().await?;
+    app.presence.heartbeat(player, cached, now_ms);
     if keeps_alive {
         app.sessions.keep_alive(cached).await?;
     }

@@ -23,8 +23,7 @@ impl Presence {
     /// # Errors
     /// The worst failure; see [`Failure::worse`].
     pub async fn expire_inactive(&self) -> Result<(), Failure> {
-        self.note_clock_steps();
-        let now_ms = self.clock.now_ms();
+        let now_ms = self.note_clock_steps();
         let mut result = Ok(());
         for due in self.table.due(now_ms).chunks(CHECKED_AT_ONCE) {
             if result.as_ref().is_err_and(Failure::is_store_away) {

@@ -64,8 +64,7 @@ impl Presence {
         health: Health,
     ) -> Result<Health, Failure> {
         self.sessions.require_right_clock().await?;
-        self.note_clock_steps();
-        let (id, now_ms) = (&cached.session.id, self.clock.now_ms());
+        let (id, now_ms) = (&cached.session.id, self.note_clock_steps());
         self.table.observe(&cached.session, now_ms);
         // Other nodes may have received earlier reports.
         self.pull(id).await?;
@@ -88,11 +87,14 @@ impl Presence {
         self.table.watched_count()
     }
 
-    /// Starts all timeouts again after a step of the clock. Called before stored times are compared with now.
-    fn note_clock_steps(&self) {
-        if let Some(step_ms) = self.sessions.last_clock_step_ms() {
-            self.table.note_clock_step(step_ms, self.clock.now_ms());
+    /// Starts all timeouts again after a step of the clock. Called before stored times are compared with now. Returns
+    /// the time to compare them with, in milliseconds since the epoch: the clock may be set before it is read again.
+    fn note_clock_steps(&self) -> i64 {
+        let (now_ms, step_ms) = self.sessions.now_and_last_clock_step_ms();
+        if let Some(step_ms) = step_ms {
+            self.table.note_clock_step(step_ms, now_ms);
         }
+        now_ms
     }
 
     /// Starts a grace period for all players and hosts: while the store was away, none of them could be seen.

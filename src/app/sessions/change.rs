@@ -166,7 +166,7 @@ impl Sessions {
         also: Batch,
     ) -> Result<Option<(T, Arc<CachedSession>)>, Failure> {
         // Before the rule: it may compare times, and it moves the deadline in memory.
-        self.require_right_clock().await?;
+        let now_ms = self.require_right_clock().await?;
         let before = self.get_latest(id).await?;
         let mut after = before.session.clone();
         let answer = rule(&mut after)?;
@@ -174,7 +174,6 @@ impl Sessions {
             after.note_platform(player, platform);
         }
 
-        let now_ms = self.clock.now_ms();
         let keeps_alive = update.keeps_alive && !after.ended;
         let new_deadline_ms =
             if keeps_alive { self.deadlines.deadline_to_store_first(&before, now_ms) } else { None };

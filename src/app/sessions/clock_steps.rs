@@ -36,6 +36,8 @@ pub struct ClockSteps {
 }
 
 struct Seen {
+    /// The wall clock at the last look.
+    now_ms: i64,
     /// The wall clock minus the monotonic clock at the last look.
     offset_ms: i64,
     /// The number of steps.
@@ -56,6 +58,7 @@ impl ClockSteps {
     pub fn new(clock: &Clock) -> Self {
         let ClockReading { now_ms, up_ms } = clock.read();
         let seen = Seen {
+            now_ms,
             offset_ms: now_ms - up_ms,
             count: 0,
             last_step_ms: None,
@@ -76,6 +79,7 @@ impl ClockSteps {
         let mut seen = self.lock();
         let ClockReading { now_ms, up_ms } = self.clock.read();
         let step_ms = now_ms - up_ms - seen.offset_ms;
+        seen.now_ms = now_ms;
         seen.offset_ms += step_ms;
         if step_ms.abs() >= STEP_MIN_MS {
             tracing::warn!(
@@ -107,47 +111,50 @@ impl ClockSteps {
         self.look().count
     }
 
-    /// Notes the outcome of a check that began after `count` steps. Returns `false`, and notes nothing, if the clock
-    /// was set during the check: then nobody knows which of the two times was compared.
-    fn note_check(&self, count: u64, checked: &Result<(), StoreError>) -> bool {
+    /// Notes the outcome of a check that began after `count` steps. Returns the time of a right clock, in milliseconds
+    /// since the epoch. Returns `None`, and notes nothing, if the clock was set during the check: then nobody knows
+    /// which of the two times was compared.
+    fn note_check(&self, count: u64, checked: Result<(), StoreError>) -> Option<Result<i64, StoreError>> {
         let mut seen = self.look();
         if seen.count != count {
-            return false;
+            return None;
         }
-        match checked {
+        match &checked {
             Ok(()) => {
                 seen.is_checked = true;
                 if std::mem::take(&mut seen.was_wrong) {
                     tracing::info!("the clock is right again");
-                    seen.last_step_ms = Some(self.clock.now_ms());
+                    seen.last_step_ms = Some(seen.now_ms);
                 }
             }
             Err(StoreError::ClockSkew { .. }) => (seen.is_checked, seen.was_wrong) = (true, true),
             Err(_) => {}
         }
         self.publish(&seen);
-        true
+        Some(checked.map(|()| seen.now_ms))
     }
 }
 
 impl Sessions {
-    /// The wall clock right after its last step, in milliseconds since the epoch; `None` if there was none. Timeouts
-    /// that began earlier begin then.
-    pub fn last_clock_step_ms(&self) -> Option<i64> {
-        self.clock_steps.look().last_step_ms
+    /// The time now, and the wall clock right after its last step; `None` if there was none. Both in milliseconds since
+    /// the epoch. Timeouts that began before that step begin then.
+    pub fn now_and_last_clock_step_ms(&self) -> (i64, Option<i64>) {
+        let seen = self.clock_steps.look();
+        (seen.now_ms, seen.last_step_ms)
     }
 
     /// Checks this node's clock against the clock of the store. After a wrong clock was corrected, all timeouts start
-    /// again, as after a step: the node has counted no use of a session meanwhile.
+    /// again, as after a step: the node has counted no use of a session meanwhile. Returns the time, in milliseconds since the
+    /// epoch. Act on this time: the clock may be set before it is read again.
     ///
     /// # Errors
     /// [`StoreError::ClockSkew`] if they differ too much; [`StoreError::Unavailable`] if the clock is set during each of
     /// several checks; other errors of the store.
-    pub async fn check_clock(&self) -> Result<(), StoreError> {
+    pub async fn check_clock(&self) -> Result<i64, StoreError> {
         for _ in 0..CHECKS_MAX {
             let count = self.clock_steps.count();
             let checked = self.store.check_clock(|| self.clock.now_ms()).await;
-            if self.clock_steps.note_check(count, &checked) {
+            if let Some(checked) = self.clock_steps.note_check(count, checked) {
                 return checked;
             }
         }
@@ -160,29 +167,34 @@ impl Sessions {
     }
 
     /// Refuses work that depends on the time, if this node knows that its clock is wrong: changes, and reads that keep
-    /// a session or a player alive. After a step the clock is checked first.
+    /// a session or a player alive. After a step the clock is checked first. Returns the time, as
+    /// [`check_clock`](Self::check_clock) does.
     ///
     /// # Errors
     /// [`StoreError::ClockSkew`] if the clock is wrong; other errors of the store if that cannot be found out.
-    pub async fn require_right_clock(&self) -> Result<(), StoreError> {
-        let is_checked = self.clock_steps.look().is_checked;
-        if is_checked {
-            return self.store.require_right_clock();
+    pub async fn require_right_clock(&self) -> Result<i64, StoreError> {
+        let now_ms = {
+            let seen = self.clock_steps.look();
+            seen.is_checked.then_some(seen.now_ms)
+        };
+        if let Some(now_ms) = now_ms {
+            return self.store.require_right_clock().map(|()| now_ms);
         }
         // In a box, so that the futures of all changes stay small.
         Box::pin(self.check_clock()).await
     }
 
-    /// Whether a deadline that lies before now has passed: not with a wrong clock, and not before sessions had the idle
-    /// time since the last step of the clock.
-    pub(super) async fn have_deadlines_meaning(&self) -> Result<bool, StoreError> {
-        match self.require_right_clock().await {
-            Ok(()) => {}
-            Err(StoreError::ClockSkew { .. }) => return Ok(false),
+    /// The time now, to compare deadlines with, in milliseconds since the epoch. `None` if deadlines have no meaning:
+    /// with a wrong clock, and before sessions had the idle time since the last step of the clock.
+    pub(super) async fn time_for_deadlines(&self) -> Result<Option<i64>, StoreError> {
+        let now_ms = match self.require_right_clock().await {
+            Ok(now_ms) => now_ms,
+            Err(StoreError::ClockSkew { .. }) => return Ok(None),
             Err(error) => return Err(error),
-        }
-        let Some(step_ms) = self.last_clock_step_ms() else { return Ok(true) };
-        Ok(self.deadlines.new_deadline_ms(step_ms) <= self.clock.now_ms())
+        };
+        let step_ms = self.clock_steps.lock().last_step_ms;
+        let have_meaning = step_ms.is_none_or(|step_ms| self.deadlines.new_deadline_ms(step_ms) <= now_ms);
+        Ok(have_meaning.then_some(now_ms))
     }
 
     /// Stores the last step, so that a restart does not forget it.

@@ -16,15 +16,15 @@ fn a_check_during_which_the_clock_was_set_says_nothing() {
     let steps = ClockSteps::new(&clock);
     let during = steps.count();
     clock.step(2 * HOUR_MS);
-    assert!(!steps.note_check(during, &Ok(())));
+    assert!(steps.note_check(during, Ok(())).is_none());
     assert!(!steps.look().is_checked, "the new time was not compared");
-    let after = steps.count();
-    assert!(steps.note_check(after, &Ok(())));
+    let (after, now_ms) = (steps.count(), clock.now_ms());
+    assert_eq!(steps.note_check(after, Ok(())), Some(Ok(now_ms)));
     assert!(steps.look().is_checked);
 
     let skew = StoreError::ClockSkew { difference_ms: HOUR_MS, allowed_ms: 1 };
     clock.step(-HOUR_MS);
-    assert!(!steps.note_check(after, &Err(skew)));
+    assert!(steps.note_check(after, Err(skew)).is_none());
     assert!(!steps.look().is_checked && !steps.look().was_wrong);
 }
 
@@ -39,7 +39,7 @@ fn polls_notice_a_step_themselves_and_wait_for_its_check() {
         assert!(!steps.is_checked(clock.read()), "nothing else has looked");
         let count = steps.count();
         assert!(!steps.is_checked(clock.read()), "it was seen, and not checked");
-        assert!(steps.note_check(count, &Ok(())));
+        assert_eq!(steps.note_check(count, Ok(())), Some(Ok(clock.now_ms())));
         assert!(steps.is_checked(clock.read()));
     }
     clock.step(STEP_MIN_MS - 1);

@@ -98,11 +98,11 @@ impl Sessions {
     /// # Errors
     /// Errors of the store and [`Failure::Contended`], both only if the deadline was so near that it had to be stored.
     pub async fn keep_alive(self: &Arc<Self>, cached: &CachedSession) -> Result<(), Failure> {
-        if self.keep_alive_in_memory(cached, self.clock.now_ms()) {
+        let now_ms = self.require_right_clock().await?;
+        if self.keep_alive_in_memory(cached, now_ms) {
             return Ok(());
         }
-        self.require_right_clock().await?;
-        let deadline_ms = self.deadlines.new_deadline_ms(self.clock.now_ms());
+        let deadline_ms = self.deadlines.new_deadline_ms(now_ms);
         for _ in 0..ATTEMPTS_MAX {
             if self.move_deadline(&cached.session.id, deadline_ms).await? {
                 cached.move_deadline(deadline_ms);

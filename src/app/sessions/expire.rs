@@ -53,13 +53,13 @@ impl Sessions {
     pub async fn expire_due(self: &Arc<Self>, is_stopping: impl Fn() -> bool) -> Result<Expired, StoreError> {
         self.check_clock().await?;
         self.store_clock_step().await?;
-        let now_ms = self.clock.now_ms();
         let mut round = Expired::default();
         let away_up_ms = self.store_away_up_ms.load(Ordering::Relaxed);
         let is_back = self.clock.up_ms().saturating_sub(away_up_ms) >= GRACE_AFTER_AWAY_MS;
-        if !is_back || !self.have_deadlines_meaning().await? {
+        if !is_back {
             return Ok(round);
         }
+        let Some(now_ms) = self.time_for_deadlines().await? else { return Ok(round) };
         let Some(start) = self.first_due(now_ms).await? else { return Ok(round) };
         let (first, end) = keys::due_until(now_ms);
         let mut tried = 0;
@@ -154,10 +154,7 @@ impl Sessions {
     }
 
     async fn expire_locked(&self, id: &SessionId, due_ms: i64) -> Result<bool, Failure> {
-        if !self.have_deadlines_meaning().await? {
-            return Ok(false);
-        }
-        let now_ms = self.clock.now_ms();
+        let Some(now_ms) = self.time_for_deadlines().await? else { return Ok(false) };
         let (stored_deadline, stored) = tokio::try_join!(self.stored_deadline(id), self.stored(id))?;
         let deadline = stored_deadline.filter(|(_, stored_ms)| *stored_ms == due_ms);
         let (Some(deadline), Some(before)) = (deadline, stored) else {

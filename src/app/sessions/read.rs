@@ -136,13 +136,10 @@ impl Sessions {
     /// moved it. No session is overdue while deadlines have no meaning: with a wrong clock, and after a step of it.
     pub(super) async fn overdue_since_ms(&self, cached: &CachedSession) -> Result<Option<i64>, StoreError> {
         let id = &cached.session.id;
-        let now_ms = self.clock.now_ms();
-        if cached.deadline_ms() > now_ms || self.deadlines.is_write_pending(id) {
+        if cached.deadline_ms() > self.clock.now_ms() || self.deadlines.is_write_pending(id) {
             return Ok(None);
         }
-        if !self.have_deadlines_meaning().await? {
-            return Ok(None);
-        }
+        let Some(now_ms) = self.time_for_deadlines().await? else { return Ok(None) };
         let Some((_, deadline_ms)) = self.stored_deadline(id).await? else { return Ok(None) };
         cached.move_deadline(deadline_ms);
         Ok((deadline_ms <= now_ms).then_some(deadline_ms))
