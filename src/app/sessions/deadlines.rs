@@ -124,7 +124,14 @@ impl Sessions {
 
     /// Writes moved deadlines to the store. A deadline that cannot be written stays queued for the next call.
     pub async fn flush_deadlines(self: &Arc<Self>) {
-        self.pull_back_unwritten();
+        let count = self.deadlines.lock().len();
+        if count == 0 {
+            return;
+        }
+        match self.require_right_clock().await {
+            Ok(now_ms) => self.pull_back_unwritten(now_ms),
+            Err(error) => return log_unwritten(count, &error.into()),
+        }
         let (mut failed_count, mut is_store_away) = (0_usize, false);
         let mut last_failure = None;
         for chunk in self.deadlines.unwritten().chunks(MOVES_AT_ONCE) {
@@ -149,14 +156,15 @@ impl Sessions {
         }
         // One line for all of them: usually they fail together and for one reason.
         if let Some(error) = last_failure {
-            tracing::warn!(count = failed_count, %error, "deadlines of sessions could not be moved yet");
+            log_unwritten(failed_count, &error);
         }
     }
 
     /// Lowers deadlines that are further ahead than that of a session that is used now: the clock was ahead when they
-    /// were noted, and was set back since. Also lowers them in memory, so that the next use moves them again.
-    fn pull_back_unwritten(&self) {
-        let newest_ms = self.deadlines.new_deadline_ms(self.clock.now_ms());
+    /// were noted, and was set back since. Also lowers them in memory, so that the next use moves them again. `now_ms`
+    /// is the time of a right clock: one that is behind would lower all.
+    fn pull_back_unwritten(&self, now_ms: i64) {
+        let newest_ms = self.deadlines.new_deadline_ms(now_ms);
         for (id, deadline_ms) in self.deadlines.lock().iter_mut().filter(|(_, ms)| **ms > newest_ms) {
             *deadline_ms = newest_ms;
             if let Some(cached) = self.cache.get(id.as_str()) {
@@ -193,4 +201,8 @@ impl Sessions {
             Err(CommitError::Store(error)) => Err(error.into()),
         }
     }
+}
+
+fn log_unwritten(count: usize, error: &Failure) {
+    tracing::warn!(count, %error, "deadlines of sessions could not be moved yet");
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use rallypoint::app::Failure;
+use rallypoint::domain::SessionId;
 use rallypoint::env::Clock;
 use rallypoint::jobs;
 use rallypoint::runtime::admin;
@@ -184,6 +185,23 @@ async fn a_poll_right_after_a_step_is_no_use_of_the_session() {
         wrong.clock.step(-step_ms);
         there.session(&game).await.expect(200);
     }
+}
+
+#[tokio::test]
+async fn a_clock_that_was_behind_lowers_no_deadline() {
+    let [node, _] = two_nodes().await;
+    let alice = node.lasting_player();
+    let game = SessionId::parse(&alice.creates("game").await).unwrap();
+    let deadline_ms = async || node.app.sessions.get(&game).await.unwrap().deadline_ms();
+    let created_ms = deadline_ms().await;
+    // Less than the idle time is left, so that a poll moves the deadline in memory.
+    node.clock.advance(500 * SECOND);
+    alice.session(game.as_str()).await.expect(200);
+    assert_eq!(deadline_ms().await, created_ms + 500_000);
+    node.clock.step(-2 * HOUR_MS);
+    node.app.sessions.flush_deadlines().await;
+    node.clock.step(2 * HOUR_MS);
+    assert_eq!(deadline_ms().await, created_ms + 500_000);
 }
 
 #[tokio::test]
