@@ -144,12 +144,12 @@ impl Sessions {
     }
 
     /// Checks this node's clock against the clock of the store. After a wrong clock was corrected, all timeouts start
-    /// again, as after a step: the node has counted no use of a session meanwhile. Returns the time, in milliseconds since the
-    /// epoch. Act on this time: the clock may be set before it is read again.
+    /// again, as after a step: the node has counted no use of a session meanwhile. Returns the time, in milliseconds
+    /// since the epoch. Act on this time: the clock may be set before it is read again.
     ///
     /// # Errors
-    /// [`StoreError::ClockSkew`] if they differ too much; [`StoreError::Unavailable`] if the clock is set during each of
-    /// several checks; other errors of the store.
+    /// [`StoreError::ClockSkew`] if they differ too much; [`StoreError::Unavailable`] if the clock is set during each
+    /// of several checks; other errors of the store.
     pub async fn check_clock(&self) -> Result<i64, StoreError> {
         for _ in 0..CHECKS_MAX {
             let count = self.clock_steps.count();
@@ -225,10 +225,11 @@ impl Sessions {
 
     /// Takes up the steps of the clock that earlier processes have seen. Called at the start.
     ///
-    /// A deadline that is further ahead than any new one was written by a clock that was ahead of this one. Most likely
-    /// this machine has started before its clock was set. Sessions that are made until then get deadlines that have
-    /// passed once the clock is right. If the clock is set while the server runs, the server sees the step. Otherwise
-    /// the next start sees that the clock was behind at the last one.
+    /// A deadline that is further ahead than any new one was written by a clock that was ahead of this one. It stays:
+    /// nobody knows which of the two was right, and a deadline that is too early ends a session. Most likely this
+    /// machine has started before its clock was set. Sessions that are made until then get deadlines that have passed
+    /// once the clock is right. If the clock is set while the server runs, the server sees the step. Otherwise the next
+    /// start sees that the clock was behind at the last one.
     ///
     /// # Errors
     /// Errors of the store.
