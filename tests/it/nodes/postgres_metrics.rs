@@ -1,11 +1,13 @@
 //! The metrics of a store in PostgreSQL, as `/metrics` shows them.
 
+use std::collections::BTreeSet;
+
 use futures_util::future::join_all;
 use http_body_util::BodyExt as _;
 use rallypoint::runtime::admin;
 use rallypoint::store::{Backend as _, Batch, CommitError, Postgres, PostgresSettings, Store, StoreError};
 
-use crate::harness::Server;
+use crate::harness::{Reply, Server, creation};
 use crate::support::postgres::Database;
 use crate::support::process::soon;
 use crate::support::proxy::{Network, Proxy};
@@ -99,6 +101,21 @@ async fn the_sessions_of_a_players_list_are_read_together() {
     // One for the time of the list, and one for all sessions.
     assert!(after.statements("read") - before.statements("read") <= 2);
     assert_eq!(after.statements("scan") - before.statements("scan"), 1);
+}
+
+#[tokio::test]
+async fn sessions_that_one_node_creates_at_once_do_not_conflict() {
+    let server = Server::over(Store::Postgres(Database::new().await.open().await), |config| {
+        let game = config.templates.get_mut("game").unwrap();
+        (game.num_teams, game.players_per_team) = (1, 2);
+    });
+    let players: Vec<_> = (0..60).map(|_| server.player()).collect();
+    let body = creation("game");
+    let created = join_all(players.iter().map(|player| player.post("/v1/session", &body))).await;
+    let id = |reply: Reply| reply.expect(200).body["session_id"].as_str().unwrap().to_owned();
+    let sessions: BTreeSet<_> = created.into_iter().map(id).collect();
+    assert_eq!(sessions.len(), 30);
+    assert_eq!(Metrics::of(&server).await.get("conflicts_total"), 0);
 }
 
 #[tokio::test]
