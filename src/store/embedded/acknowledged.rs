@@ -4,6 +4,8 @@
 //!
 //! The number is written after the batch is durable, and without an fsync. So it is never too high. It survives the end
 //! of the process; after a power failure it may be some seconds old.
+//!
+//! The file also has the secret of the [links](super::link), because the batches with links may be in tables.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Read as _};
@@ -13,10 +15,24 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::link::Secret;
+
 const FILE: &str = "acknowledged";
 /// The number is written to two slots in turn, so that one of them is always whole. They lie in two disk sectors.
 const SLOT_BYTES: usize = 512;
 const SLOTS: u64 = 2;
+
+/// Length of the number and its checksum in a slot. The secret and a checksum of everything follow.
+const SEQNO_BYTES: usize = 16;
+
+/// The content of the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Newest {
+    /// Sequence number of the newest batch.
+    pub seqno: u64,
+    /// The secret of the store. Older servers wrote none.
+    pub secret: Option<Secret>,
+}
 
 /// The open file.
 #[derive(Debug)]
@@ -31,18 +47,18 @@ impl Acknowledged {
         folder.join(FILE)
     }
 
-    /// Reads the number. `None` if there is no file, or no whole number in it.
+    /// Reads the file. `None` if there is no file, or no whole number in it.
     ///
     /// # Errors
     /// An error of the operating system.
-    pub fn read(folder: &Path) -> io::Result<Option<u64>> {
+    pub fn read(folder: &Path) -> io::Result<Option<Newest>> {
         let mut content = Vec::new();
         match File::open(Self::path(folder)) {
             Ok(mut file) => file.read_to_end(&mut content)?,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
         };
-        Ok(content.chunks(SLOT_BYTES).filter_map(decode).max())
+        Ok(content.chunks(SLOT_BYTES).filter_map(decode).max_by_key(|newest| newest.seqno))
     }
 
     /// Opens the file for writing, or creates it.
@@ -66,9 +82,9 @@ impl Acknowledged {
     ///
     /// # Errors
     /// An error of the operating system. Then the file has an older number, which does no harm.
-    pub fn write(&self, seqno: u64) -> io::Result<()> {
+    pub fn write(&self, seqno: u64, secret: Secret) -> io::Result<()> {
         let slot = self.writes.fetch_add(1, Ordering::Relaxed) % SLOTS;
-        self.file.write_all_at(&encode(seqno), slot * SLOT_BYTES as u64)
+        self.file.write_all_at(&encode(seqno, secret), slot * SLOT_BYTES as u64)
     }
 
     /// Makes the number durable.
@@ -80,16 +96,20 @@ impl Acknowledged {
     }
 }
 
-fn encode(seqno: u64) -> [u8; 16] {
-    let mut slot = [0; 16];
-    slot[..8].copy_from_slice(&seqno.to_le_bytes());
-    let checksum = xxh3_64(&slot[..8]);
-    slot[8..].copy_from_slice(&checksum.to_le_bytes());
-    slot
+fn encode(seqno: u64, secret: Secret) -> Vec<u8> {
+    let mut slot = with_checksum(&seqno.to_le_bytes());
+    slot.extend_from_slice(secret.as_bytes());
+    with_checksum(&slot)
 }
 
-fn decode(slot: &[u8]) -> Option<u64> {
-    let slot = slot.first_chunk::<16>()?;
-    let seqno = u64::from_le_bytes(slot[..8].try_into().ok()?);
-    (encode(seqno) == *slot).then_some(seqno)
+fn decode(slot: &[u8]) -> Option<Newest> {
+    let whole = |bytes: usize| slot.get(..bytes).filter(|slot| with_checksum(&slot[..bytes - 8]) == *slot);
+    let (seqno, _) = whole(SEQNO_BYTES)?.split_first_chunk()?;
+    let with_secret = whole(SEQNO_BYTES + Secret::BYTES + 8);
+    let secret = with_secret.and_then(|slot| slot[SEQNO_BYTES..].first_chunk());
+    Some(Newest { seqno: u64::from_le_bytes(*seqno), secret: secret.copied().map(Secret::from_bytes) })
+}
+
+fn with_checksum(bytes: &[u8]) -> Vec<u8> {
+    [bytes, &xxh3_64(bytes).to_le_bytes()].concat()
 }

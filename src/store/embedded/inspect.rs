@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 
 use super::acknowledged::Acknowledged;
 use super::journal::{self, Batch, Journal};
+use super::link::Secret;
 use super::tables::{self, Table, TableError};
 
 const KEYSPACES: &str = "keyspaces";
@@ -141,7 +142,10 @@ fn inspect_files(folder: &Path) -> Result<Inspection, Fault> {
         }
     }
     let journals = journal::list(folder)?;
-    let mut chain = Chain { flushed, acknowledged: Acknowledged::read(folder)?, ..Chain::default() };
+    let newest = Acknowledged::read(folder)?;
+    let acknowledged = newest.map(|newest| newest.seqno);
+    let secret = newest.and_then(|newest| newest.secret);
+    let mut chain = Chain { flushed, acknowledged, secret, ..Chain::default() };
     let torn = inspect_journals(&journals, &mut chain)?;
     Ok(Inspection { torn, journals: journals.len(), batches: chain.batches, tables: all_tables })
 }
@@ -202,7 +206,7 @@ fn inspect_journals(journals: &[Journal], chain: &mut Chain) -> Result<Vec<TornT
         if bytes == 0 {
             continue;
         }
-        if has_later_batch(&journals[index..], end)? {
+        if has_later_batch(&journals[index..], end, chain.secret)? {
             let name = journal.name();
             let what =
                 format!("{name} is damaged at byte {end}, and there are later changes after the damage");
@@ -222,13 +226,13 @@ fn inspect_journals(journals: &[Journal], chain: &mut Chain) -> Result<Vec<TornT
 }
 
 /// Whether there is a whole batch after `end` in the first journal, or in a later journal.
-fn has_later_batch(journals: &[Journal], end: u64) -> Result<bool, Fault> {
+fn has_later_batch(journals: &[Journal], end: u64, secret: Option<Secret>) -> Result<bool, Fault> {
     let Some((damaged, later)) = journals.split_first() else { return Ok(false) };
-    if journal::next_batch_after(&damaged.path, end)?.is_some() {
+    if !journal::batches_after(&damaged.path, end, secret)?.is_empty() {
         return Ok(true);
     }
     for journal in later {
-        if has_batch(journal)? {
+        if has_batch(journal, secret)? {
             return Ok(true);
         }
     }
@@ -236,10 +240,9 @@ fn has_later_batch(journals: &[Journal], end: u64) -> Result<bool, Fault> {
 }
 
 /// Whether there is a whole batch anywhere in a journal: if the first one is damaged, others may follow.
-fn has_batch(journal: &Journal) -> Result<bool, Fault> {
+fn has_batch(journal: &Journal, secret: Option<Secret>) -> Result<bool, Fault> {
     let path = &journal.path;
-    let is_empty = journal::written_after(path, 0)? == 0;
-    Ok(!is_empty && (journal::has_batch_at(path, 0)? || journal::next_batch_after(path, 0)?.is_some()))
+    Ok(journal::has_batch_at(path, 0)? || !journal::batches_after(path, 0, secret)?.is_empty())
 }
 
 fn describe_gap(journals: &[Journal], index: usize, offset: u64) -> String {
@@ -262,7 +265,7 @@ fn was_never_used(folder: &Path) -> Result<bool, Fault> {
         return Ok(false);
     }
     for journal in journal::list(folder)? {
-        if has_batch(&journal)? {
+        if has_batch(&journal, None)? {
             return Ok(false);
         }
     }
@@ -285,6 +288,8 @@ struct Chain {
     /// The newest batch that was acknowledged, as far as known.
     acknowledged: Option<u64>,
     found_acknowledged: bool,
+    /// The secret of the store, as far as known.
+    secret: Option<Secret>,
     /// The newest batch that changed each keyspace.
     newest: BTreeMap<u64, u64>,
     /// The keyspace that has the links: `data`.
@@ -308,6 +313,7 @@ impl Chain {
             self.found_acknowledged |=
                 is_first && self.acknowledged.is_some_and(|newest| newest < link.after);
             self.linked_keyspace = Some(keyspace);
+            self.secret = link.secret.or(self.secret);
         }
         self.found_acknowledged |= self.acknowledged == Some(batch.seqno);
         for keyspace in &batch.keyspaces {

@@ -17,20 +17,19 @@ use std::path::{Path, PathBuf};
 
 use xxhash_rust::xxh3::Xxh3;
 
-use super::link::{LINK_KEY, Link};
+use super::link::{LINK_KEY, Link, Secret};
+use super::search::search;
 
-const TAG_START: u8 = 1;
-const TAG_ITEM: u8 = 2;
-const TAG_END: u8 = 3;
-const TAG_CLEAR: u8 = 4;
-const TRAILER: [u8; 4] = *b"FJL\x03";
+pub const TAG_START: u8 = 1;
+pub const TAG_ITEM: u8 = 2;
+pub const TAG_END: u8 = 3;
+pub const TAG_CLEAR: u8 = 4;
+pub const TRAILER: [u8; 4] = *b"FJL\x03";
 /// Length of a batch's first entry, in bytes.
-const START_BYTES: usize = 13;
-/// Most items of a batch that [`next_batch_after`] looks for. A group of commits has far fewer.
-const ITEMS_MAX: u32 = 1 << 24;
+pub const START_BYTES: usize = 13;
 /// Bytes that are read at once.
 const CHUNK_BYTES: usize = 1 << 20;
-/// Bytes that are read at once to read batches. After damage, many places may have to be tried, one by one.
+/// Bytes that are read at once to read batches.
 const BUFFER_BYTES: usize = 64 << 10;
 
 /// A journal file.
@@ -128,48 +127,17 @@ pub fn has_batch_at(path: &Path, offset: u64) -> io::Result<bool> {
     Ok(read_batch(&mut open_at(path, offset)?)?.is_some())
 }
 
-/// Offset of the first whole batch that begins after `offset`, at any byte.
+/// Offsets of the whole batches that begin after `offset`, at which none begins, the last one first. See
+/// [`search`](super::search).
 ///
 /// # Errors
 /// An error of the operating system.
-pub fn next_batch_after(path: &Path, offset: u64) -> io::Result<Option<u64>> {
+pub fn batches_after(path: &Path, offset: u64, secret: Option<Secret>) -> io::Result<Vec<u64>> {
+    let mut bytes = Vec::new();
     let mut file = File::open(path)?;
-    let mut at = offset + 1;
-    let mut chunk = vec![0; CHUNK_BYTES + START_BYTES];
-    loop {
-        file.seek(SeekFrom::Start(at))?;
-        let length = read_as_much_as_possible(&mut file, &mut chunk)?;
-        for start in 0..length.min(CHUNK_BYTES) {
-            if chunk[start] == TAG_START && may_be_start(&chunk[start..length]) {
-                let found = at + start as u64;
-                if has_batch_at(path, found)? {
-                    return Ok(Some(found));
-                }
-            }
-        }
-        if length <= CHUNK_BYTES {
-            return Ok(None);
-        }
-        at += CHUNK_BYTES as u64;
-    }
-}
-
-/// A quick check before a batch is read.
-fn may_be_start(bytes: &[u8]) -> bool {
-    let Some(Ok(items)) = bytes.get(1..5).map(<[u8; 4]>::try_from) else { return false };
-    (1..=ITEMS_MAX).contains(&u32::from_le_bytes(items))
-        && bytes.get(START_BYTES).is_none_or(|&tag| tag == TAG_ITEM || tag == TAG_CLEAR)
-}
-
-fn read_as_much_as_possible(file: &mut File, buffer: &mut [u8]) -> io::Result<usize> {
-    let mut length = 0;
-    while length < buffer.len() {
-        match file.read(&mut buffer[length..])? {
-            0 => break,
-            read => length += read,
-        }
-    }
-    Ok(length)
+    file.seek(SeekFrom::Start(offset))?;
+    file.take(written_after(path, offset)?).read_to_end(&mut bytes)?;
+    Ok(search(&bytes, secret).starts.into_iter().map(|start| offset + start as u64).collect())
 }
 
 fn open_at(path: &Path, offset: u64) -> io::Result<BufReader<File>> {
@@ -236,10 +204,11 @@ fn read_item(reader: &mut impl Read, digest: &mut Xxh3, batch: &mut Batch) -> io
     let mut key = vec![0; key_length];
     reader.read_exact(&mut key)?;
     digest.update(&key);
-    if key == LINK_KEY && value_length == Link::BYTES as u64 {
-        let value: [u8; Link::BYTES] = take(reader)?;
+    if key == LINK_KEY && value_length <= Link::BYTES_MAX as u64 {
+        let mut value = vec![0; value_length as usize];
+        reader.read_exact(&mut value)?;
         digest.update(&value);
-        batch.link = Some((keyspace, Link::decode(&value)));
+        batch.link = Link::decode(&value).map(|link| (keyspace, link));
         return Ok(());
     }
     // In pieces: in a damaged item the length may be wrong.

@@ -10,6 +10,7 @@ mod journal;
 mod link;
 mod lock;
 mod salvage;
+mod search;
 mod tables;
 
 use std::fs::{File, OpenOptions};
@@ -24,7 +25,7 @@ use super::{Engine, Entry, GroupCommit, Key, StoreError, Version, Writes, scan_b
 use crate::private_dir;
 use acknowledged::Acknowledged;
 use inspect::{Fault, Inspection};
-use link::{LINK_KEY, Link};
+use link::{LINK_KEY, Link, Secret};
 use lock::{lock_directory, lock_file};
 pub use salvage::Salvaged;
 
@@ -135,6 +136,8 @@ pub struct Fjall {
     epoch: AtomicU64,
     /// Whether the newest batch has a link. It has none in a new store, and if an older server wrote it.
     is_linked: AtomicBool,
+    /// The secret of the store, which each link has.
+    secret: Secret,
     /// The lock of the data directory. It is released last.
     _directory: Option<File>,
 }
@@ -180,10 +183,14 @@ impl Fjall {
         let acknowledged = Acknowledged::open(folder).map_err(|error| unusable(data_dir, &error))?;
         let (epoch, is_linked) = (AtomicU64::new(0), AtomicBool::new(false));
         let dir = data_dir.to_path_buf();
-        let engine = Self { db, data, meta, dir, acknowledged, epoch, is_linked, _directory: None };
+        let secret = Secret::new();
+        let engine = Self { db, data, meta, dir, acknowledged, epoch, is_linked, secret, _directory: None };
         engine.epoch.store(engine.stored_epoch()?, Ordering::Relaxed);
-        engine.is_linked.store(engine.link()?.is_some(), Ordering::Relaxed);
-        Ok(engine)
+        let link = engine.link()?;
+        engine.is_linked.store(link.is_some(), Ordering::Relaxed);
+        // A new store, and a store of an older server, get the new secret.
+        let secret = link.and_then(|link| link.secret).unwrap_or(secret);
+        Ok(Self { secret, ..engine })
     }
 
     /// The last epoch in use. It is in the keyspace `meta` and in the newest link: each of them can be newer, after an
@@ -196,10 +203,8 @@ impl Fjall {
     /// The newest link; `None` in a new store, or if an older server wrote the store.
     fn link(&self) -> Result<Option<Link>, StoreError> {
         let Some(value) = self.data.get(LINK_KEY).map_err(store_error)? else { return Ok(None) };
-        let value = value.as_ref().try_into();
-        value
-            .map(|value| Some(Link::decode(value)))
-            .map_err(|_| StoreError::Corrupt("a link is damaged".into()))
+        let link = Link::decode(&value);
+        link.map(Some).ok_or_else(|| StoreError::Corrupt("a link is damaged".into()))
     }
 
     /// Commits a batch durably, with its link.
@@ -207,12 +212,13 @@ impl Fjall {
         // Only one thread writes, so the newest batch is the one before this one.
         let is_linked = self.is_linked.load(Ordering::Relaxed);
         let after = self.newest_batch().filter(|_| is_linked).map_or(0, |newest| newest + 1);
-        let link = Link { after, epoch: self.epoch.load(Ordering::Relaxed) };
+        let link = Link { after, epoch: self.epoch.load(Ordering::Relaxed), secret: Some(self.secret) };
+        // Last: a batch ends with the secret.
         batch.insert(&self.data, LINK_KEY, link.encode());
         batch.durability(Some(PersistMode::SyncAll)).commit().map_err(store_error)?;
         self.is_linked.store(true, Ordering::Relaxed);
         if let Some(newest) = self.newest_batch() {
-            let written = self.acknowledged.write(newest);
+            let written = self.acknowledged.write(newest, self.secret);
             written.unwrap_or_else(
                 |error| tracing::warn!(%error, "the number of the newest change was not noted"),
             );
