@@ -301,11 +301,7 @@ impl Chain {
     /// Adds the next batch. An error means that batches in front of it are missing.
     fn add(&mut self, batch: &Batch) -> Result<(), ()> {
         if let Some((keyspace, link)) = batch.link {
-            let is_gap = match self.newest.get(&keyspace) {
-                Some(newest) => newest + 1 != link.after,
-                None => self.flushed_of(keyspace).is_none_or(|flushed| flushed + 1 < link.after),
-            };
-            if link.after != 0 && is_gap {
+            if link.after != 0 && !self.is_followed_by(keyspace, link.after) {
                 return Err(());
             }
             // A batch before the first one in the journals is in the tables.
@@ -321,6 +317,19 @@ impl Chain {
         }
         self.batches += 1;
         Ok(())
+    }
+
+    /// Whether no batch is missing between the batches so far and one whose link has `after`. The end of a journal may
+    /// be cut off although the tables have more: a journal is kept until all of its keyspaces are in tables.
+    fn is_followed_by(&self, keyspace: u64, after: u64) -> bool {
+        let newest = self.newest.get(&keyspace).copied();
+        let is_in_order = newest.is_none_or(|newest| newest < after);
+        newest.is_some_and(|newest| newest + 1 == after) || is_in_order && self.is_flushed(keyspace, after)
+    }
+
+    /// Whether the tables have all batches before one whose link has `after`.
+    fn is_flushed(&self, keyspace: u64, after: u64) -> bool {
+        self.flushed_of(keyspace).is_some_and(|flushed| after <= flushed + 1)
     }
 
     fn flushed_of(&self, keyspace: u64) -> Option<u64> {

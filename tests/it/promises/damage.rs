@@ -1,6 +1,7 @@
 //! Damage of the embedded store's files is found before anything is written: a store opens with every change that was
 //! answered, or it is refused and keeps its files.
 
+mod kept;
 mod torn;
 
 use std::collections::BTreeMap;
