@@ -14,7 +14,7 @@ use crate::env::Clock;
 use crate::records::keys::KEY_UPGRADE;
 use crate::runtime::settings::postgres_settings;
 use crate::store::copy::{CopyError, CopyProgress, CopyStep, Summary, copy};
-use crate::store::{Embedded, Postgres, Salvaged, Store, StoreError};
+use crate::store::{Embedded, LeftOut, Postgres, Salvaged, Store, StoreError};
 
 /// Text after `rallypoint store --help`.
 pub const HELP: &str = "\
@@ -59,8 +59,9 @@ do. A server looks for the same damage at its start, except in large tables, whi
 /// Text after `rallypoint store salvage --help`.
 const SALVAGE_HELP: &str = "\
 For a store that `verify` refuses, if there is no backup. Copies the store as it was before the damaged change into another \
-data directory: later changes are lost. The damaged store keeps its files. This is possible only if the damage is in the \
-newest changes (the files *.jnl). The development key is not copied.
+data directory. Later changes are lost, unless the damaged ones are in the tables too. It says how much it left out. The \
+damaged store keeps its files. This is possible only if the damage is in the newest changes (the files *.jnl). The \
+development key is not copied.
 
   rallypoint store salvage --from /var/lib/rallypoint --to /var/lib/rallypoint-salvaged";
 
@@ -225,14 +226,28 @@ fn verify(args: &VerifyArgs) -> Result<(), String> {
 fn salvage(args: &SalvageArgs) -> Result<(), String> {
     check_store_exists(&args.from)?;
     let salvaged = Embedded::salvage(&args.from, &args.to).map_err(|error| error.to_string())?;
-    let Salvaged { what, journal, bytes, later } = salvaged;
+    let Salvaged { what, left_out } = salvaged;
+    let left_out: String = left_out.iter().map(describe).collect();
     print(&format!(
-        "copied the changes before the damage to {}\nthe damage: {what}\nleft out: {bytes} bytes at the end of {}, and {later} \
-         later journals\nNext: rallypoint serve --data-dir '{}'\n",
+        "copied the changes before the damage to {}\nthe damage: {what}\n{left_out}Next: rallypoint serve --data-dir '{}'\n",
         args.to.display(),
-        journal.display(),
         args.to.display()
     ))
+}
+
+fn describe(left_out: &LeftOut) -> String {
+    let LeftOut { journal, bytes, is_in_tables, later, batches } = left_out;
+    let journal = journal.display();
+    if *is_in_tables {
+        return format!(
+            "left out: {bytes} damaged bytes of {journal}; nothing is lost, because these changes are in tables too, and \
+             the later changes were copied\n"
+        );
+    }
+    format!(
+        "left out: {bytes} bytes at the end of {journal}, and {later} later journals; in them were {batches} whole batches \
+         of changes, which are lost\n"
+    )
 }
 
 fn check_store_exists(data_dir: &Path) -> Result<(), String> {

@@ -12,7 +12,7 @@ pub mod copy;
 pub mod conformance;
 
 pub use batch::{Batch, KEY_BYTES_MAX, RESERVED_KEY};
-pub use embedded::{Embedded, Fjall, KeyUpgrade, Salvaged, Verified};
+pub use embedded::{Embedded, Fjall, KeyUpgrade, LeftOut, Salvaged, Verified};
 pub use error::{CommitError, StoreError};
 pub use group_commit::{Engine, GroupCommit, Stats, Writes};
 pub use memory::Memory;

@@ -82,8 +82,13 @@ pub struct Cut {
     pub journal: PathBuf,
     /// The length that it keeps, in bytes.
     pub at: u64,
-    /// Later journals, which are removed.
+    /// What follows, from this offset of the journal on, is kept too: the changes in between are in the tables. `None`
+    /// if they are not, so that no later change may be kept.
+    pub resume: Option<u64>,
+    /// Later journals. They are removed if `resume` is `None`.
     pub later: Vec<PathBuf>,
+    /// The secret of the store, as far as known.
+    pub secret: Option<Secret>,
 }
 
 impl Fault {
@@ -146,7 +151,11 @@ fn inspect_files(folder: &Path) -> Result<Inspection, Fault> {
     let acknowledged = newest.map(|newest| newest.seqno);
     let secret = newest.and_then(|newest| newest.secret);
     let mut chain = Chain { flushed, acknowledged, secret, ..Chain::default() };
-    let torn = inspect_journals(&journals, &mut chain)?;
+    let torn = inspect_journals(&journals, &mut chain).map_err(|fault| match fault {
+        // What is before the damage is no store.
+        Fault::Damaged(damage) if !chain.has_all_keyspaces() => Fault::damaged(damage.what),
+        fault => fault,
+    })?;
     Ok(Inspection { torn, journals: journals.len(), batches: chain.batches, tables: all_tables })
 }
 
@@ -187,9 +196,9 @@ fn keyspaces(folder: &Path) -> Result<BTreeMap<u64, PathBuf>, Fault> {
 }
 
 fn inspect_journals(journals: &[Journal], chain: &mut Chain) -> Result<Vec<TornTail>, Fault> {
-    let cut = |index: usize, at| {
+    let cut = |index: usize, at, resume, secret| {
         let later = journals[index + 1..].iter().map(|journal| journal.path.clone()).collect();
-        Some(Cut { journal: journals[index].path.clone(), at, later })
+        Some(Cut { journal: journals[index].path.clone(), at, resume, later, secret })
     };
     let Some(last) = journals.len().checked_sub(1) else {
         return Err(Fault::damaged("all journals (*.jnl) are missing"));
@@ -199,18 +208,19 @@ fn inspect_journals(journals: &[Journal], chain: &mut Chain) -> Result<Vec<TornT
         let end = journal::read(&journal.path, |offset, batch| {
             chain.add(&batch).map_err(|()| {
                 let what = describe_gap(journals, index, offset);
-                Fault::Damaged(Damage { what, cut: cut(index, offset) })
+                Fault::Damaged(Damage { what, cut: cut(index, offset, None, chain.secret) })
             })
         })?;
         let bytes = journal::written_after(&journal.path, end)?;
         if bytes == 0 {
             continue;
         }
-        if has_later_batch(&journals[index..], end, chain.secret)? {
+        if let Some((later, batch)) = next_batch(&journals[index..], end, chain.secret)? {
             let name = journal.name();
             let what =
                 format!("{name} is damaged at byte {end}, and there are later changes after the damage");
-            return Err(Fault::Damaged(Damage { what, cut: cut(index, end) }));
+            let resume = chain.is_next(&batch).then_some(later.unwrap_or(end + bytes));
+            return Err(Fault::Damaged(Damage { what, cut: cut(index, end, resume, chain.secret) }));
         }
         torn.push(TornTail { journal: journal.path.clone(), at: end, bytes });
     }
@@ -220,29 +230,30 @@ fn inspect_journals(journals: &[Journal], chain: &mut Chain) -> Result<Vec<TornT
             format!("the newest changes are missing: they were in {}, or in a later journal", journal.name());
         let at = torn.iter().find(|torn| torn.journal == journal.path).map(|torn| torn.at);
         let at = at.map_or_else(|| journal.path.metadata().map(|file| file.len()), Ok)?;
-        return Err(Fault::Damaged(Damage { what, cut: cut(last, at) }));
+        return Err(Fault::Damaged(Damage { what, cut: cut(last, at, None, chain.secret) }));
     }
     Ok(torn)
 }
 
-/// Whether there is a whole batch after `end` in the first journal, or in a later journal.
-fn has_later_batch(journals: &[Journal], end: u64, secret: Option<Secret>) -> Result<bool, Fault> {
-    let Some((damaged, later)) = journals.split_first() else { return Ok(false) };
-    if !journal::batches_after(&damaged.path, end, secret)?.is_empty() {
-        return Ok(true);
+/// The first whole batch after `end` in the first journal, or in a later journal. With its offset if it is in the first.
+fn next_batch(
+    journals: &[Journal],
+    end: u64,
+    secret: Option<Secret>,
+) -> Result<Option<(Option<u64>, Batch)>, Fault> {
+    let Some((damaged, later)) = journals.split_first() else { return Ok(None) };
+    if let Some(&at) = journal::batches_after(&damaged.path, end, secret)?.last() {
+        return Ok(journal::batch_at(&damaged.path, at)?.map(|batch| (Some(at), batch)));
     }
     for journal in later {
-        if has_batch(journal, secret)? {
-            return Ok(true);
+        // If the first batch of the journal is damaged, others may follow.
+        if let Some(&at) = journal::batches_from(&journal.path, 0, secret)?.last()
+            && let Some(batch) = journal::batch_at(&journal.path, at)?
+        {
+            return Ok(Some((None, batch)));
         }
     }
-    Ok(false)
-}
-
-/// Whether there is a whole batch anywhere in a journal: if the first one is damaged, others may follow.
-fn has_batch(journal: &Journal, secret: Option<Secret>) -> Result<bool, Fault> {
-    let path = &journal.path;
-    Ok(journal::has_batch_at(path, 0)? || !journal::batches_after(path, 0, secret)?.is_empty())
+    Ok(None)
 }
 
 fn describe_gap(journals: &[Journal], index: usize, offset: u64) -> String {
@@ -265,7 +276,7 @@ fn was_never_used(folder: &Path) -> Result<bool, Fault> {
         return Ok(false);
     }
     for journal in journal::list(folder)? {
-        if has_batch(&journal, None)? {
+        if !journal::batches_from(&journal.path, 0, None)?.is_empty() {
             return Ok(false);
         }
     }
@@ -319,6 +330,17 @@ impl Chain {
         Ok(())
     }
 
+    /// Whether `batch`, which is after damage, can follow the batches so far: the store wrote it, and the tables have all
+    /// batches before it.
+    fn is_next(&self, batch: &Batch) -> bool {
+        let Some((keyspace, link)) = batch.link else { return false };
+        let is_own = self.secret.is_some() && link.secret == self.secret;
+        is_own
+            && self.newest.get(&keyspace).is_none_or(|&newest| newest < link.after)
+            && link.after != 0
+            && self.is_flushed(keyspace, link.after)
+    }
+
     /// Whether no batch is missing between the batches so far and one whose link has `after`. The end of a journal may
     /// be cut off although the tables have more: a journal is kept until all of its keyspaces are in tables.
     fn is_followed_by(&self, keyspace: u64, after: u64) -> bool {
@@ -330,6 +352,11 @@ impl Chain {
     /// Whether the tables have all batches before one whose link has `after`.
     fn is_flushed(&self, keyspace: u64, after: u64) -> bool {
         self.flushed_of(keyspace).is_some_and(|flushed| after <= flushed + 1)
+    }
+
+    /// Whether something of each keyspace was found.
+    fn has_all_keyspaces(&self) -> bool {
+        self.flushed.iter().all(|(keyspace, flushed)| flushed.is_some() || self.newest.contains_key(keyspace))
     }
 
     fn flushed_of(&self, keyspace: u64) -> Option<u64> {

@@ -119,12 +119,23 @@ pub fn written_after(path: &Path, offset: u64) -> io::Result<u64> {
     }
 }
 
-/// Whether a whole batch begins at `offset`.
+/// The whole batch that begins at `offset`, if there is one.
 ///
 /// # Errors
 /// An error of the operating system.
-pub fn has_batch_at(path: &Path, offset: u64) -> io::Result<bool> {
-    Ok(read_batch(&mut open_at(path, offset)?)?.is_some())
+pub fn batch_at(path: &Path, offset: u64) -> io::Result<Option<Batch>> {
+    read_batch(&mut open_at(path, offset)?)
+}
+
+/// Offsets of the whole batches that begin at `offset` or later, the last one first. If none begins at `offset`, see
+/// [`batches_after`].
+///
+/// # Errors
+/// An error of the operating system.
+pub fn batches_from(path: &Path, offset: u64, secret: Option<Secret>) -> io::Result<Vec<u64>> {
+    let mut batches = batches_after(path, offset, secret)?;
+    batches.extend(batch_at(path, offset)?.map(|_| offset));
+    Ok(batches)
 }
 
 /// Offsets of the whole batches that begin after `offset`, at which none begins, the last one first. See

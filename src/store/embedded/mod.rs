@@ -27,7 +27,7 @@ use acknowledged::Acknowledged;
 use inspect::{Fault, Inspection};
 use link::{LINK_KEY, Link, Secret};
 use lock::{lock_directory, lock_file};
-pub use salvage::Salvaged;
+pub use salvage::{LeftOut, Salvaged};
 
 /// The folder of the store within the data directory.
 const FOLDER: &str = "store";
@@ -100,7 +100,8 @@ impl Embedded {
         Ok(Verified { journals, batches, tables: tables.len(), torn_bytes })
     }
 
-    /// Copies the store in `from` to the directory `to`, without the changes after the damage. `from` keeps its files.
+    /// Copies the store in `from` to the directory `to`. If the damaged part of a journal is in the tables too, nothing is
+    /// lost; otherwise the changes after the damage are left out. `from` keeps its files.
     ///
     /// # Errors
     /// [`StoreError::Failed`] if the store is not damaged, if `to` has a store, or if a file cannot be copied;
