@@ -211,6 +211,13 @@ fn verify(args: &VerifyArgs) -> Result<(), String> {
     check_store_exists(&data_dir)?;
     let found = Embedded::verify(&data_dir).map_err(|error| error.to_string())?;
     let (dir, torn) = (data_dir.display(), found.torn_bytes);
+    let newest = match found.knows_newest {
+        true => "",
+        false => {
+            "but store/acknowledged is missing or damaged, so the loss of the newest changes cannot be found (older servers \
+             wrote none)\n"
+        }
+    };
     let torn = match torn {
         0 => String::new(),
         _ => format!(
@@ -218,7 +225,7 @@ fn verify(args: &VerifyArgs) -> Result<(), String> {
         ),
     };
     print(&format!(
-        "the store in {dir} is OK: {} journals with {} batches of changes, and {} tables\n{torn}",
+        "the store in {dir} is OK: {} journals with {} batches of changes, and {} tables\n{torn}{newest}",
         found.journals, found.batches, found.tables
     ))
 }
@@ -229,7 +236,8 @@ fn salvage(args: &SalvageArgs) -> Result<(), String> {
     let Salvaged { what, left_out } = salvaged;
     let left_out: String = left_out.iter().map(describe).collect();
     print(&format!(
-        "copied the changes before the damage to {}\nthe damage: {what}\n{left_out}Next: rallypoint serve --data-dir '{}'\n",
+        "copied the changes before the damage to {}\nthe damage: {what}\n{left_out}Next: copy the development key \
+         (development-key), if the server uses it; then rallypoint serve --data-dir '{}'\n",
         args.to.display(),
         args.to.display()
     ))

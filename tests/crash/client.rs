@@ -236,7 +236,10 @@ impl Client {
 
     /// Records the ETag of a document that neither others nor timeouts change.
     fn keep_etag(&mut self, path: String, session: Option<String>, answer: &Response<Bytes>) {
-        if !self.waiting.keys().any(|(of, _)| Some(of) == session.as_ref()) {
+        // In a lobby others can make the client's player the leader, which moves the time of the list.
+        let is_in = |lobby: &String| self.facts.contains_key(&(lobby.clone(), Aspect::Joined));
+        let can_others_change_it = session.is_none() && self.lobbies.iter().any(is_in);
+        if !can_others_change_it && !self.waiting.keys().any(|(of, _)| Some(of) == session.as_ref()) {
             self.etags.insert(path, (session, etag(answer)));
         }
     }

@@ -41,6 +41,8 @@ pub struct Inspection {
     /// Batches in the journals.
     pub batches: u64,
     pub tables: Vec<Table>,
+    /// Whether it is known which batch was acknowledged last. Otherwise the end of the newest journal may be missing.
+    pub knows_newest: bool,
 }
 
 /// A write at the end of a journal that a crash interrupted. Its commits were never answered.
@@ -156,7 +158,13 @@ fn inspect_files(folder: &Path) -> Result<Inspection, Fault> {
         Fault::Damaged(damage) if !chain.has_all_keyspaces() => Fault::damaged(damage.what),
         fault => fault,
     })?;
-    Ok(Inspection { torn, journals: journals.len(), batches: chain.batches, tables: all_tables })
+    Ok(Inspection {
+        torn,
+        journals: journals.len(),
+        batches: chain.batches,
+        tables: all_tables,
+        knows_newest: newest.is_some(),
+    })
 }
 
 fn check_version(folder: &Path) -> Result<(), Fault> {

@@ -94,10 +94,10 @@ impl Embedded {
             inspect::verify_tables(&inspection.tables)?;
             Ok(inspection)
         });
-        let Inspection { torn, journals, batches, tables } =
+        let Inspection { torn, journals, batches, tables, knows_newest } =
             inspected.map_err(|fault| refusal(data_dir, fault))?;
         let torn_bytes = torn.iter().map(|torn| torn.bytes).sum();
-        Ok(Verified { journals, batches, tables: tables.len(), torn_bytes })
+        Ok(Verified { journals, batches, tables: tables.len(), torn_bytes, knows_newest })
     }
 
     /// Copies the store in `from` to the directory `to`. If the damaged part of a journal is in the tables too, nothing is
@@ -123,6 +123,8 @@ pub struct Verified {
     pub tables: usize,
     /// Length of the unfinished write that a crash left at the end of a journal, in bytes. The next start removes it.
     pub torn_bytes: u64,
+    /// Whether the file `acknowledged` is there and whole. Without it the loss of the newest changes cannot be found.
+    pub knows_newest: bool,
 }
 
 /// The engine. The keyspace `data` has the values, each preceded by its version (u64, big-endian), and the
@@ -349,6 +351,12 @@ fn prepare(data_dir: &Path) -> Result<(), StoreError> {
     let folder = Embedded::folder(data_dir);
     let _lock = lock_file(data_dir, OpenOptions::new().read(true).write(true).create(true))?;
     let inspection = inspect::inspect(&folder).map_err(|fault| refusal(data_dir, fault))?;
+    if !inspection.knows_newest && inspection.batches > 0 {
+        tracing::warn!(
+            "the file store/acknowledged is missing or damaged, so the loss of the newest changes could not be found; it \
+             is written again (older servers wrote none)"
+        );
+    }
     for torn in inspection.torn {
         let (journal, bytes) = (torn.journal.display(), torn.bytes);
         tracing::info!(%journal, bytes, "a crash interrupted the last write; its unfinished bytes were removed");

@@ -309,6 +309,12 @@ async fn a_damaged_store_is_refused_and_can_be_salvaged() {
     let verify = || rallypoint(&["store", "verify", "--data-dir", text(dir.path())]);
     let verified = run(verify()).await.expect(0);
     assert!(verified.stdout.contains(" is OK: 1 journals with "), "{verified:?}");
+    let (acknowledged, aside) = (dir.path().join("store/acknowledged"), dir.path().join("aside"));
+    std::fs::rename(&acknowledged, &aside).unwrap();
+    let unsure = run(verify()).await.expect(0);
+    assert!(unsure.stdout.contains("but store/acknowledged is missing or damaged"), "{unsure:?}");
+    assert!(!verified.stdout.contains("acknowledged"), "{verified:?}");
+    std::fs::rename(&aside, &acknowledged).unwrap();
 
     let length = journal.metadata().unwrap().len();
     flip_byte(&journal, length / 2);
