@@ -26,12 +26,12 @@ pub fn join_rules(app: &App) -> JoinRules {
 
 /// The caller who tries a password: the key that wrong ones are counted by, and the player, if there is one.
 #[derive(Clone, Copy, Debug)]
-pub struct Guesser {
+pub struct PasswordCaller {
     key: ClientKey,
     player: Option<PlayerUuid>,
 }
 
-impl From<&Caller> for Guesser {
+impl From<&Caller> for PasswordCaller {
     fn from(caller: &Caller) -> Self {
         Self { key: ClientKey::of(caller), player: caller.player() }
     }
@@ -41,7 +41,7 @@ impl From<&Caller> for Guesser {
 /// [`count`](Self::count).
 pub struct Guesses {
     limiter: Arc<PasswordLimiter>,
-    guesser: Guesser,
+    password_caller: PasswordCaller,
     /// The search that tries the password, if one does.
     search: Option<Arc<SearchGuess>>,
     clock: Clock,
@@ -49,13 +49,18 @@ pub struct Guesses {
 
 impl Guesses {
     /// The guesses of this caller, each of which counts.
-    pub fn new(app: &App, guesser: Guesser) -> Self {
-        Self { limiter: Arc::clone(&app.password_limiter), guesser, search: None, clock: app.clock.clone() }
+    pub fn new(app: &App, password_caller: PasswordCaller) -> Self {
+        Self {
+            limiter: Arc::clone(&app.password_limiter),
+            password_caller,
+            search: None,
+            clock: app.clock.clone(),
+        }
     }
 
     /// The guesses of a search by this caller, which count as one.
-    pub fn in_search(app: &App, guesser: Guesser, search: &Arc<SearchGuess>) -> Self {
-        Self { search: Some(Arc::clone(search)), ..Self::new(app, guesser) }
+    pub fn in_search(app: &App, password_caller: PasswordCaller, search: &Arc<SearchGuess>) -> Self {
+        Self { search: Some(Arc::clone(search)), ..Self::new(app, password_caller) }
     }
 
     /// Applies a rule of joining, or its check, and counts a wrong password. If there were too many wrong ones, the
@@ -75,9 +80,12 @@ impl Guesses {
             return rule(session, joiner);
         }
         // Callers in the session know the password, so their mistakes must not lock others out.
-        let counted = (!self.guesser.player.is_some_and(is_known)).then(|| seen.id.clone());
-        let guess =
-            Guess { client_key: self.guesser.key, session: counted.as_ref(), search: self.search.as_deref() };
+        let counted = (!self.password_caller.player.is_some_and(is_known)).then(|| seen.id.clone());
+        let guess = Guess {
+            client_key: self.password_caller.key,
+            session: counted.as_ref(),
+            search: self.search.as_deref(),
+        };
         self.limiter.guess(guess, self.clock.up_ms(), |is_allowed| {
             if is_allowed {
                 rule(session, joiner)

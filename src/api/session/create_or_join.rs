@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::api::wire::client::{ClientSettings, JoinRequest, client};
 use crate::app::App;
 use crate::app::auto_join::{self, CreateOrJoin};
-use crate::app::join::Guesser;
+use crate::app::join::PasswordCaller;
 use crate::auth::Caller;
 use crate::domain::client::CrossplayPreferences;
 use crate::domain::session::join::Joiner;
@@ -60,8 +60,8 @@ pub async fn create_or_join(
     let (session_type, region_id) = (request.session_type.clone(), request.region_id.clone());
     let password = request.password.clone();
     let joiner = joiner(&caller, request)?;
-    let (guesser, search_guess) = (Guesser::from(&caller), Arc::default());
-    let request = CreateOrJoin { session_type, region_id, password, joiner, guesser, search_guess };
+    let (password_caller, search_guess) = (PasswordCaller::from(&caller), Arc::default());
+    let request = CreateOrJoin { session_type, region_id, password, joiner, password_caller, search_guess };
     let cached = auto_join::create_or_join(&app, &caller, template, request).await?;
     Ok(Reply::plain(&SessionJoined { session_id: cached.session.id.to_string() }))
 }

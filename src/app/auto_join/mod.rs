@@ -19,7 +19,7 @@ use self::creations::{Begun, Creations, Passage, Turn};
 use self::places::{Place, Places};
 use self::search::Search;
 use super::instances::InstanceRequest;
-use super::join::{Guesser, Guesses, hash_password, join, join_rules};
+use super::join::{Guesses, PasswordCaller, hash_password, join, join_rules};
 use super::rate_limit::SearchGuess;
 use super::sessions::Gates;
 use super::shield::shield;
@@ -52,7 +52,7 @@ pub struct CreateOrJoin {
     /// The player who joins.
     pub joiner: Joiner,
     /// The caller, who tries the password of the joiner.
-    pub guesser: Guesser,
+    pub password_caller: PasswordCaller,
     /// Whether the request has counted a wrong password.
     pub search_guess: Arc<SearchGuess>,
 }
@@ -60,7 +60,7 @@ pub struct CreateOrJoin {
 impl CreateOrJoin {
     /// The guesses of the request at the passwords of sessions, which count as one.
     fn guesses(&self, app: &App) -> Guesses {
-        Guesses::in_search(app, self.guesser, &self.search_guess)
+        Guesses::in_search(app, self.password_caller, &self.search_guess)
     }
 }
 
