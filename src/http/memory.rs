@@ -102,7 +102,7 @@ fn as_i64(bytes: usize) -> i64 {
     i64::try_from(bytes).unwrap_or(i64::MAX)
 }
 
-/// Measures how fast a client sends or reads, in windows of [`RATE_WINDOW`].
+/// Measures how fast a client sends or reads, in windows of `RATE_WINDOW`.
 pub struct RateMeter {
     window_ends: Instant,
     bytes: usize,

@@ -96,8 +96,8 @@ impl Sessions {
         batch
     }
 
-    /// Forgets the times of lists that have been empty for [`EMPTY_KEPT_MS`]. Each call looks at the next
-    /// [`READ_AT_ONCE`] times of a pass, and does nothing until a pass is due. Returns whether it forgot any and more are
+    /// Forgets the times of lists that have been empty for `EMPTY_KEPT_MS`. Each call looks at the next
+    /// `READ_AT_ONCE` times of a pass, and does nothing until a pass is due. Returns whether it forgot any and more are
     /// left to look at.
     ///
     /// # Errors

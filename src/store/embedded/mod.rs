@@ -128,7 +128,7 @@ pub struct Verified {
 }
 
 /// The engine. The keyspace `data` has the values, each preceded by its version (u64, big-endian), and the
-/// [link](link). The keyspace `meta` has the format number and the epoch.
+/// link. The keyspace `meta` has the format number and the epoch.
 pub struct Fjall {
     db: Database,
     data: Keyspace,
