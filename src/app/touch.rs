@@ -8,9 +8,9 @@ use crate::auth::{Caller, Permission};
 /// session. The reads of other callers have no effect.
 ///
 /// # Errors
-/// [`StoreError::ClockSkew`](crate::store::StoreError::ClockSkew) if the read has an effect and the clock of this
-/// node is wrong: the effect would come at a wrong time. After a step the clock is checked first. Errors of the store and [`Failure::Contended`], if the
-/// deadline of the session was so near that the new one had to be stored first.
+/// [`StoreError::ClockSkew`](crate::store::StoreError::ClockSkew) if the read has an effect and the clock of this node
+/// is wrong: the effect would come at a wrong time. After a step the clock is checked first. Errors of the store and
+/// [`Failure::Contended`], if the deadline of the session was so near that the new one had to be stored first.
 pub async fn touch(
     app: &App,
     caller: &Caller,
