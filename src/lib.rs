@@ -10,6 +10,7 @@ pub mod https;
 pub mod store;
 pub mod records;
 pub mod auth;
+pub mod allocators;
 pub mod app;
 pub mod http;
 pub mod api;
