@@ -5,6 +5,7 @@
 //! - [`catalog`]: templates and regions from the configuration. [`retired_templates`]: templates that the configuration
 //!   does not have and sessions use. [`rate_limit`]: limits guesses at short codes and passwords.
 //! - [`auto_join`]: create-or-join, also if many players ask at the same moment.
+//! - [`login`]: tokens for players and servers without a token service.
 //! - [`join`], [`instances`], [`touch`]: functions for operations that need more than one service.
 //! - `shield`, `isolate`, `locks`: a cancellation shield, the isolation of failing items, and lock striping.
 
@@ -15,6 +16,7 @@ pub mod instances;
 mod isolate;
 pub mod join;
 mod locks;
+pub mod login;
 pub mod presence;
 pub mod rate_limit;
 pub mod retired_templates;
@@ -28,6 +30,7 @@ use std::time::Duration;
 pub use auto_join::AutoJoin;
 pub use catalog::Catalog;
 pub use failure::Failure;
+pub use login::LaunchClients;
 pub use presence::Presence;
 pub use rate_limit::{ClientKey, PasswordLimiter, RateLimiter};
 pub use sessions::cache::PlatformKey;
@@ -79,6 +82,8 @@ pub struct App {
     pub password_limiter: Arc<PasswordLimiter>,
     /// The verifier of tokens.
     pub verifier: Verifier,
+    /// The clients of launched servers.
+    pub launch_clients: Arc<LaunchClients>,
     /// Replaced as a whole when the configuration is read again.
     catalog: CurrentCatalog,
     retired_templates: RetiredTemplates,
@@ -127,6 +132,7 @@ impl App {
             short_code_limiter: RateLimiter::default(),
             password_limiter: Arc::default(),
             verifier,
+            launch_clients: Arc::default(),
             catalog: CurrentCatalog::new(catalog),
             settings,
             metrics,
