@@ -6,6 +6,7 @@
 //!   does not have and sessions use. [`rate_limit`]: limits guesses at short codes and passwords.
 //! - [`auto_join`]: create-or-join, also if many players ask at the same moment.
 //! - [`login`]: tokens for players and servers without a token service.
+//! - [`launches`]: gives requested instances their dedicated servers.
 //! - [`join`], [`instances`], [`touch`]: functions for operations that need more than one service.
 //! - `shield`, `isolate`, `locks`: a cancellation shield, the isolation of failing items, and lock striping.
 
@@ -15,6 +16,7 @@ mod failure;
 pub mod instances;
 mod isolate;
 pub mod join;
+pub mod launches;
 mod locks;
 pub mod login;
 pub mod presence;
@@ -38,6 +40,7 @@ pub use sessions::cached::{CachedSession, Detail, View, VisiblePlayers};
 pub use sessions::{Limits, Sessions, Update};
 
 use self::catalog::CurrentCatalog;
+use self::launches::Allocators;
 use self::presence::table::PresenceTable;
 use self::retired_templates::RetiredTemplates;
 use crate::auth::Verifier;
@@ -60,6 +63,8 @@ pub struct AppSettings {
     /// Most players that a session document shows. With more players, the document shows none, and clients read them in
     /// pages.
     pub players_shown_max: usize,
+    /// Whether players may send startup parameters of their own when they request a dedicated server.
+    pub players_send_startup_params: bool,
     /// How often instances must report their health, and how missing reports count.
     pub health: HealthRules,
     /// When an invite expires after it was sent; `None`: never before the session ends.
@@ -89,6 +94,8 @@ pub struct App {
     retired_templates: RetiredTemplates,
     /// Settings from the configuration. They stay as they are until a restart.
     pub settings: AppSettings,
+    /// The allocators that this node serves, by name.
+    pub allocators: Allocators,
     /// The metrics of the server.
     pub metrics: Arc<Metrics>,
     /// The source of the time.
@@ -104,8 +111,8 @@ impl App {
         verifier: Verifier,
         catalog: Catalog,
         settings: AppSettings,
-        clock: Clock,
-        entropy: Entropy,
+        allocators: Allocators,
+        (clock, entropy): (Clock, Entropy),
         metrics: Arc<Metrics>,
     ) -> Self {
         let is_shared = !store.sole_writer();
@@ -135,6 +142,7 @@ impl App {
             launch_clients: Arc::default(),
             catalog: CurrentCatalog::new(catalog),
             settings,
+            allocators,
             metrics,
             clock,
             entropy,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
+use crate::app::launches::Allocators;
 use crate::auth::{DevelopmentKey, Grant, KeyRing, Policy};
 use crate::config::Config;
 use crate::domain::PlayerUuid;
@@ -29,7 +30,14 @@ impl Case {
         let key = DevelopmentKey::load_or_create(dir.path(), &entropy).unwrap();
         let ring = Arc::new(KeyRing::new(key.key_set()));
         let (store, clock) = (Store::Memory(Memory::default()), Clock::manual(fixtures::created()));
-        let app = server::new_app(&Config::default(), store, ring, clock, entropy, Arc::default());
+        let app = server::new_app(
+            &Config::default(),
+            store,
+            ring,
+            Allocators::new(),
+            (clock, entropy),
+            Arc::default(),
+        );
         let mut session = fixtures::session("L1 M2 I3");
         session.culling_timeout_s = Some(60);
         let cached = app.sessions.create(session).await.unwrap();

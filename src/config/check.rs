@@ -2,6 +2,7 @@
 
 use toml::de::DeTable;
 
+use super::allocators;
 use super::{AdminListen, Config, ConfigError, HttpSection, Override, StoreKind};
 use crate::domain::Platform;
 use crate::domain::template::{PlatformTemplate, Template};
@@ -92,7 +93,8 @@ pub(super) fn check(config: &Config) -> Result<(), Problem> {
             return Err(Problem::new(&[section, name], format!("{name:?}: {PLAIN_NAME}")));
         }
     }
-    config.templates.iter().try_for_each(|(name, template)| check_template(config, name, template))
+    config.templates.iter().try_for_each(|(name, template)| check_template(config, name, template))?;
+    allocators::check(config)
 }
 
 /// The two listeners must not use the same address.

@@ -1,5 +1,6 @@
 //! The configuration: defaults, a file, environment variables and flags. Later sources take precedence.
 
+mod allocators;
 mod check;
 mod cors_origin;
 mod leave_delay;
@@ -15,11 +16,16 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+pub use allocators::{
+    AgonesSection, AllocatorKind, AllocatorSection, CommonSection, OnStop, PortRange, ProcessSection,
+    WebhookSection,
+};
 pub use check::Problem;
 pub use leave_delay::LeaveDelay;
 pub use sections::{
-    AdminListen, AuthSection, FriendsCheck, HttpSection, JobsSection, LogFormat, PostgresSection,
-    ReadConsistency, Secret, SessionsSection, StoreKind, StoreSection, TelemetrySection, parse_address,
+    AdminListen, AuthSection, FriendsCheck, HttpSection, InstancesSection, JobsSection, LogFormat,
+    PlayerStartupParams, PostgresSection, ReadConsistency, Secret, SessionsSection, StoreKind, StoreSection,
+    TelemetrySection, parse_address,
 };
 pub use sources::{ENV_PREFIX, Override, Sources, variables};
 
@@ -31,8 +37,8 @@ use crate::domain::template::Template;
 /// The file that documents every setting. Its values are the defaults.
 pub const DEFAULT_FILE: &str = include_str!("../../config.default.toml");
 /// Sections that can be set in the file only: the name of a variable cannot spell their keys (uuids, names in mixed
-/// case), and a variable could not keep part of an entry.
-const FILE_ONLY: [&str; 3] = ["templates", "regions", "instance_templates"];
+/// case), and a variable could not keep part of an entry. An allocator may start programs, which a variable must not.
+const FILE_ONLY: [&str; 4] = ["templates", "regions", "instance_templates", allocators::SECTION];
 
 /// The effective configuration.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -48,6 +54,8 @@ pub struct Config {
     pub postgres: PostgresSection,
     /// Timeouts, checks and quotas of sessions.
     pub sessions: SessionsSection,
+    /// Requests for instances.
+    pub instances: InstancesSection,
     /// Background jobs.
     pub jobs: JobsSection,
     /// Logging.
@@ -60,6 +68,9 @@ pub struct Config {
     pub instance_templates: BTreeMap<Uuid, InstanceTemplate>,
     /// Session templates by type.
     pub templates: BTreeMap<String, Template>,
+    /// What starts dedicated servers, by name.
+    #[serde(deserialize_with = "allocators::skip")]
+    pub allocators: BTreeMap<String, AllocatorSection>,
     /// The sources of this configuration.
     #[serde(skip)]
     pub sources: Sources,
@@ -99,12 +110,14 @@ impl Default for Config {
             store: StoreSection::default(),
             postgres: PostgresSection::default(),
             sessions: SessionsSection::default(),
+            instances: InstancesSection::default(),
             jobs: JobsSection::default(),
             telemetry: TelemetrySection::default(),
             health: HealthRules::default(),
             regions: BTreeMap::new(),
             instance_templates: BTreeMap::new(),
             templates,
+            allocators: BTreeMap::new(),
             sources: Sources::default(),
             text: String::new(),
         }
@@ -142,6 +155,7 @@ impl Config {
                            RALLYPOINT_POSTGRES__PASSWORD";
             return Err(wrong(origin, message.into()));
         }
+        let allocators = allocators::read(text).map_err(|error| invalid(origin, error))?;
         let mut table: toml::Table = text.parse().map_err(|error| invalid(origin, error))?;
         for Override { origin, section, setting, value } in overrides {
             if FILE_ONLY.contains(&section.as_str()) {
@@ -153,6 +167,7 @@ impl Config {
             // After each override, so that an error names the override that caused it.
             config = table.clone().try_into().map_err(|error| invalid(origin, error))?;
         }
+        config.allocators = allocators;
         check::check(&config).map_err(|problem| problem.located(text, origin, overrides))?;
         Ok(config)
     }

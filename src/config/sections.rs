@@ -387,6 +387,25 @@ impl Default for SessionsSection {
     }
 }
 
+/// What players may say about the start of dedicated servers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PlayerStartupParams {
+    /// Players send startup parameters of their own.
+    #[default]
+    Allow,
+    /// Players name one of the instance templates.
+    Template,
+}
+
+/// `[instances]`: requests for instances.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[allow(missing_docs, reason = "config.default.toml documents them")]
+pub struct InstancesSection {
+    pub player_startup_params: PlayerStartupParams,
+}
+
 /// `[jobs]`: background jobs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::Config;
+use super::{Config, PlayerStartupParams};
 use crate::domain::CustomData;
 
 /// The shortest timeout that needs no warning, in seconds: three polls of a client, which polls every 60 s, give or take
@@ -21,6 +21,14 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
             "[sessions] idle_s = {idle_s}: clients poll about every 60 s, so sessions may end that are in use; set at \
              least {TIMEOUT_S_MIN}"
         ));
+    }
+    let takes_any_params = config.instances.player_startup_params == PlayerStartupParams::Allow;
+    if takes_any_params && !config.allocators.is_empty() && !config.http.listen.ip().is_loopback() {
+        warnings.push(
+            "[instances] player_startup_params = \"allow\": players send startup parameters of their own to your \
+             servers; set \"template\" unless your servers check them"
+                .into(),
+        );
     }
     warn_of_equal_names("[templates]", config.templates.keys(), &mut warnings);
     warn_of_equal_names("[regions]", config.regions.keys(), &mut warnings);

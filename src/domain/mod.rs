@@ -9,6 +9,7 @@ pub mod template;
 pub mod refused;
 pub mod session;
 pub mod instance;
+pub mod launch;
 pub mod region;
 #[cfg(test)]
 pub(crate) mod fixtures;

@@ -54,6 +54,8 @@ pub enum Refused {
     InstanceNotFound,
     #[error("the session has an instance already; end it first")]
     InstanceExists,
+    #[error("players must name an instance template to request a dedicated server")]
+    StartupParamsNotAllowed,
     #[error("the instance was allocated to another host")]
     AllocationMismatch,
     #[error("the allocation belongs to another session")]

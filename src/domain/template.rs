@@ -72,6 +72,9 @@ pub struct Template {
     /// Startup parameters of a new session's first instance.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub auto_startup_params: Option<AutoStartup>,
+    /// The allocator that starts dedicated servers for these sessions. `None`: the only one, if there is only one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub allocator: Option<String>,
     /// Minimum number of sessions of this type in each region: 0 to [`MIN_SESSION_COUNT_MAX`]. It has no effect yet.
     #[serde(deserialize_with = "limits::between::<_, _, 0, MIN_SESSION_COUNT_MAX>")]
     pub min_session_count: usize,
@@ -181,6 +184,7 @@ impl Default for Template {
             player_culling_timeout: None,
             auto_startup_instance_template_id: None,
             auto_startup_params: None,
+            allocator: None,
             min_session_count: 0,
             num_teams: 1,
             players_per_team: 4,

@@ -225,6 +225,7 @@ fn refused_parts(refused: &Refused) -> (StatusCode, &'static str) {
         Refused::RightNotHeld(_) => (S::FORBIDDEN, "session_right_missing"),
         Refused::NotSessionHost => (S::FORBIDDEN, "not_session_host"),
         Refused::InstanceExists => (S::FORBIDDEN, "instance_exists"),
+        Refused::StartupParamsNotAllowed => (S::FORBIDDEN, "startup_params_not_allowed"),
         Refused::AllocationMismatch => (S::FORBIDDEN, "allocation_mismatch"),
         Refused::AllocationInUse => (S::FORBIDDEN, "allocation_in_use"),
         Refused::TooManyGuesses => (S::FORBIDDEN, "too_many_guesses"),

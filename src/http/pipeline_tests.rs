@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::*;
 use crate::api::wire::CustomDataBody;
+use crate::app::launches::Allocators;
 use crate::auth::{Caller, DevelopmentKey, Grant, KeyRing, Permission, Policy};
 use crate::config::Config;
 use crate::env::{Clock, Entropy};
@@ -75,7 +76,14 @@ impl Bench {
         let key = DevelopmentKey::load_or_create(dir.path(), &Entropy::System).unwrap();
         let ring = Arc::new(KeyRing::new(key.key_set()));
         let store = Store::Memory(Memory::default());
-        let app = server::new_app(&config, store, ring, clock.clone(), Entropy::System, Arc::default());
+        let app = server::new_app(
+            &config,
+            store,
+            ring,
+            Allocators::new(),
+            (clock.clone(), Entropy::System),
+            Arc::default(),
+        );
         let app = Arc::new(app);
         let grant = Grant {
             player: None,

@@ -1,6 +1,7 @@
 //! Starts, reloads and stops a whole server. The only module that knows both the configuration and what it configures.
 
 pub mod admin;
+pub mod allocators;
 pub mod open_files;
 pub mod reload;
 pub mod server;

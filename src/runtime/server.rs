@@ -16,6 +16,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::api;
 use crate::app::App;
+use crate::app::launches::Allocators;
 use crate::auth::{DevelopmentKey, JwksSource, KeyRing, Verifier, refresh_forever};
 use crate::config::{Config, LeaveDelay, StoreKind};
 use crate::env::{Clock, Entropy};
@@ -27,7 +28,7 @@ use crate::http::{Cors, Pipeline};
 use crate::jobs;
 use crate::records::keys::KEY_UPGRADE;
 use crate::runtime::admin::{Admin, Readiness};
-use crate::runtime::{open_files, reload, settings};
+use crate::runtime::{allocators, open_files, reload, settings};
 use crate::store::{Embedded, Memory, Postgres, Store};
 use crate::telemetry::{Metrics, PostgresCollector, StoreCollector};
 
@@ -75,7 +76,8 @@ pub async fn start(config: &Config, expose_development_key: bool) -> Result<Serv
         None => None,
     };
 
-    // If the keys cannot be loaded, no store is created.
+    // If an allocator cannot start, or the keys cannot be loaded, no store is created.
+    let allocators = allocators::start(config, api_listener.address)?;
     let (ring, jwks_source) = load_keys(config, api_listener.address).await?;
 
     // A store may take long to open. Meanwhile `/live` answers 200 and `/ready` 503.
@@ -90,8 +92,9 @@ pub async fn start(config: &Config, expose_development_key: bool) -> Result<Serv
 
     let store = open_store(config).await?;
     let verifier_keys = Arc::clone(&ring);
+    let time_and_randomness = (Clock::System, Entropy::System);
     let app =
-        new_app(config, store.clone(), verifier_keys, Clock::System, Entropy::System, Arc::clone(&metrics));
+        new_app(config, store.clone(), verifier_keys, allocators, time_and_randomness, Arc::clone(&metrics));
     let app = Arc::new(app);
     app.sessions.resume_clock_steps().await.map_err(StartError::of)?;
     app.presence.watch_stored().await.map_err(StartError::of)?;
@@ -348,14 +351,14 @@ pub fn new_app(
     config: &Config,
     store: Store,
     ring: Arc<KeyRing>,
-    clock: Clock,
-    entropy: Entropy,
+    allocators: Allocators,
+    (clock, entropy): (Clock, Entropy),
     metrics: Arc<Metrics>,
 ) -> App {
     settings::log_warnings(config);
     let verifier = Verifier::new(ring, settings::token_settings(&config.auth), clock.clone());
     let (catalog, settings) = (settings::catalog(config), settings::app_settings(config));
-    let app = App::new(store, verifier, catalog, settings, clock, entropy, metrics);
+    let app = App::new(store, verifier, catalog, settings, allocators, (clock, entropy), metrics);
     register_store_metrics(&app);
     app
 }

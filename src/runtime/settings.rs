@@ -8,8 +8,8 @@ use tokio_postgres::config::SslMode;
 use crate::app::{AppSettings, Catalog, Limits};
 use crate::auth::{JwksSource, TokenSettings, check_jwks_url, mask_url};
 use crate::config::{
-    AuthSection, Config, ConfigError, FriendsCheck, HttpSection, PostgresSection, Problem, ReadConsistency,
-    Secret, Sources,
+    AuthSection, Config, ConfigError, FriendsCheck, HttpSection, PlayerStartupParams, PostgresSection,
+    Problem, ReadConsistency, Secret, Sources,
 };
 use crate::http::listener::ConnectionLimits;
 use crate::http::{PipelineSettings, RequestLimits};
@@ -123,6 +123,7 @@ pub fn app_settings(config: &Config) -> AppSettings {
         trust_friends: sessions.friends_check == FriendsCheck::Trust,
         kicked_need_invite: sessions.kicked_need_invite,
         players_shown_max: sessions.players_shown_max,
+        players_send_startup_params: config.instances.player_startup_params == PlayerStartupParams::Allow,
         health: config.health,
         invite_expiry,
         limits,

@@ -13,7 +13,7 @@ use crate::app::instances::InstanceRequest;
 use crate::app::{App, Detail, Failure, Update};
 use crate::auth::Caller;
 use crate::domain::instance::{HostType, InstanceChange, JoinParams, JoinStatus, StartupParams};
-use crate::domain::{PlayerUuid, Refused, Session};
+use crate::domain::{Actor, PlayerUuid, Refused, Session};
 use crate::http::error::Error;
 use crate::http::input::body::Json;
 use crate::http::input::param_types::{RefreshQuery, SessionPath};
@@ -66,7 +66,12 @@ pub async fn request(
     Input { path, query, body: Json(request) }: Input<SessionPath, RefreshQuery, Json<InstanceRequestBody>>,
 ) -> Result<Reply<Plain<InstanceView>>, Error> {
     let actor = caller.actor();
+    let has_own_params =
+        request.instance_request_template_id.is_none() && request.host_type == HostType::Dedicated;
+    let needs_template =
+        has_own_params && matches!(actor, Actor::Player(_)) && !app.settings.players_send_startup_params;
     let instance = match InstanceRequest::from(request).instance(&app, &caller) {
+        Ok(_) if needs_template => Err(Refused::StartupParamsNotAllowed),
         Ok(instance) => Ok(instance),
         Err(Failure::Refused(refused)) => Err(refused),
         Err(failure) => return Err(failure.into()),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use rallypoint::config::Config;
+use rallypoint::config::{Config, PlayerStartupParams};
 use rallypoint::domain::CustomData;
 use rallypoint::domain::instance::HostType;
 use rallypoint::domain::instance::template::{InstanceTemplate, MapChoice};
@@ -213,6 +213,28 @@ async fn a_template_overrides_startup_params_and_host_and_draws_a_map_by_weight(
     let own_data = json!({"instance_request_template_id": TEMPLATE, "custom_data": {"mine": "1"}});
     let requested = request(&alice, &session, own_data).await.expect(200);
     assert_eq!(requested.body["custom_data"], json!({"mine": "1"}));
+}
+
+#[tokio::test]
+async fn players_name_a_template_where_their_own_startup_params_are_not_allowed() {
+    let server = Server::with(|config| {
+        config.instances.player_startup_params = PlayerStartupParams::Template;
+        with_template(config);
+        config.instance_templates.get_mut(&TEMPLATE).unwrap().default_host_type = HostType::Dedicated;
+    });
+    let (alice, bob) = (server.player(), server.player());
+    let session = alice.creates("game").await;
+    bob.joins(&session).await.expect(200);
+    let own = json!({"instance_startup_params": {"map": "Mine", "misc_params": ""}});
+    request(&bob, &session, own.clone()).await.refused(403, "not_session_leader");
+    for body in [own.clone(), json!({})] {
+        request(&alice, &session, body).await.refused(403, "startup_params_not_allowed");
+    }
+    request(&alice, &session, json!({"host_type": "player"})).await.expect(200);
+    end(&alice, &session).await.expect(204);
+    request(&alice, &session, json!({"instance_request_template_id": TEMPLATE})).await.expect(200);
+    end(&alice, &session).await.expect(204);
+    request(&server.service(&["session:update:any"]), &session, own).await.expect(200);
 }
 
 #[tokio::test]

@@ -18,6 +18,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use rallypoint::app::App;
+use rallypoint::app::launches::Allocators;
 use rallypoint::auth::{DEFAULT_PLAYER_PERMISSIONS, DevelopmentKey, Grant, KeyRing};
 use rallypoint::config::Config;
 use rallypoint::domain::{Platform, PlayerUuid};
@@ -82,7 +83,14 @@ impl Server {
         let dir = tempfile::tempdir().unwrap();
         let key = DevelopmentKey::load_or_create(dir.path(), &entropy).unwrap();
         let ring = Arc::new(KeyRing::new(key.key_set()));
-        let app = server::new_app(&config, store, ring, clock.clone(), entropy.clone(), Arc::default());
+        let app = server::new_app(
+            &config,
+            store,
+            ring,
+            Allocators::new(),
+            (clock.clone(), entropy.clone()),
+            Arc::default(),
+        );
         let app = Arc::new(app);
         let pipeline = server::new_pipeline(&config, Arc::clone(&app));
         let (config, key) = (Arc::new(config), Arc::new(key));
@@ -94,8 +102,9 @@ impl Server {
     pub fn another_node(&self, store: Store) -> Self {
         let config = &*self.config;
         let ring = Arc::new(KeyRing::new(self.key.key_set()));
+        let time_and_randomness = (self.clock.clone(), self.entropy.clone());
         let app =
-            server::new_app(config, store, ring, self.clock.clone(), self.entropy.clone(), Arc::default());
+            server::new_app(config, store, ring, Allocators::new(), time_and_randomness, Arc::default());
         let app = Arc::new(app);
         let pipeline = server::new_pipeline(config, Arc::clone(&app));
         Self { pipeline: Arc::new(pipeline), app, others: OtherNodes::default(), ..self.clone() }

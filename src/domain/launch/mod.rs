@@ -1,0 +1,5 @@
+//! Launches: how an instance gets a dedicated server.
+
+mod rules;
+
+pub use rules::LaunchRules;
