@@ -3,6 +3,7 @@
 #![allow(missing_docs, reason = "each name says which operation the example is for")]
 
 use super::policies::READ_PLATFORM;
+use crate::auth::TokenError;
 use crate::domain::{Platform, Refused};
 use crate::http::error::Error;
 use crate::http::input::violation::{LocStep, ViolationKind};
@@ -132,7 +133,7 @@ pub fn failures() -> Vec<FailureExample> {
         .at([LocStep::from("path"), LocStep::from("platform")]);
     let boolean = ViolationKind::NOT_BOOLEAN.at([LocStep::from("query"), LocStep::from("refresh_ttl")]);
     let denied = Error::PermissionDenied(READ_PLATFORM.enough());
-    let expired = Error::TokenInvalid("it has expired".into());
+    let expired = Error::TokenInvalid(TokenError::Expired);
     vec![
         example("token_invalid", "A token that has expired", expired, |_| true),
         example("permission_denied", "A token without the permission", denied, |_| true),

@@ -1,5 +1,6 @@
 //! Authentication and authorization: verifies the tokens that a token service issued, and checks their permissions.
 
+mod basic;
 mod permission;
 mod policy;
 mod keys;
@@ -16,6 +17,7 @@ mod test_log;
 #[cfg(test)]
 mod test_service;
 
+pub use basic::BasicCredentials;
 pub use development::{DevelopmentKey, Grant};
 pub use jwks::{JwksSource, check_jwks_url, mask_url, refresh_forever};
 pub use keys::{KeyError, KeyRing, KeySet, Origin};

@@ -5,6 +5,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use super::basic::BasicCredentials;
 use super::permission::{Permission, Permissions};
 use super::token::Token;
 use crate::domain::{Actor, PlayerUuid};
@@ -17,6 +18,18 @@ pub struct Policy {
     /// Permissions for the caller's own player.
     own: &'static [Permission],
     needs_player: bool,
+    access: Access,
+}
+
+/// How a caller has to prove who they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Access {
+    /// With a token.
+    Token,
+    /// Not at all. A token is ignored.
+    Public,
+    /// Not at all, and the handler may read the id and the secret of a client.
+    PublicWithBasic,
 }
 
 /// Why a caller with a valid token may not use an operation.
@@ -52,9 +65,15 @@ pub enum Reach {
 }
 
 impl Policy {
+    /// Needs no token, and ignores one.
+    pub const PUBLIC: Self = Self { access: Access::Public, ..Self::any(&[]) };
+    /// Needs no token. The request may have the id and the secret of a client in `Authorization: Basic`, which the
+    /// handler has to check.
+    pub const PUBLIC_WITH_BASIC: Self = Self { access: Access::PublicWithBasic, ..Self::any(&[]) };
+
     /// Needs one of these permissions, which cover all players and sessions.
     pub const fn any(any: &'static [Permission]) -> Self {
-        Self { any, own: &[], needs_player: false }
+        Self { any, own: &[], needs_player: false, access: Access::Token }
     }
 
     /// Accepts these permissions too, for the caller's own player.
@@ -76,7 +95,29 @@ impl Policy {
         if token.player.is_none() && (self.needs_player || reach == Reach::Own) {
             return Err(Denied::PlayerRequired);
         }
-        Ok(Caller { token, reach, any: self.any, address: None })
+        Ok(Caller { token, reach, any: self.any, address: None, basic: None })
+    }
+
+    /// Admits a caller without a token, if the policy needs none. `basic` finds the credentials of a client; it is called
+    /// only if the policy lets the handler read them.
+    pub fn admit_anyone(&self, basic: impl FnOnce() -> Option<BasicCredentials>) -> Option<Caller> {
+        let basic = match self.access {
+            Access::Token => return None,
+            Access::Public => None,
+            Access::PublicWithBasic => basic(),
+        };
+        let token = Arc::new(Token::nobody());
+        Some(Caller { token, reach: Reach::Own, any: self.any, address: None, basic })
+    }
+
+    /// Whether the operation needs no token.
+    pub fn is_public(&self) -> bool {
+        self.access != Access::Token
+    }
+
+    /// Whether the request may have the id and the secret of a client.
+    pub fn takes_basic(&self) -> bool {
+        self.access == Access::PublicWithBasic
     }
 
     fn reach(&self, granted: Permissions) -> Result<Reach, Denied> {
@@ -111,6 +152,13 @@ impl Policy {
 
     /// The policy in words, for the OpenAPI document.
     pub fn describe(&self) -> String {
+        match self.access {
+            Access::Token => {}
+            Access::Public => return "No token is needed.".into(),
+            Access::PublicWithBasic => {
+                return "No token is needed. `Authorization: Basic` may have the id and the secret of a client.".into();
+            }
+        }
         let list = |permissions: &[Permission]| {
             let quoted: Vec<_> = permissions.iter().map(|permission| format!("`{permission}`")).collect();
             quoted.join(" or ")
@@ -138,6 +186,7 @@ pub struct Caller {
     /// The permissions of the policy for all players and sessions.
     any: &'static [Permission],
     address: Option<IpAddr>,
+    basic: Option<BasicCredentials>,
 }
 
 impl Caller {
@@ -150,6 +199,12 @@ impl Caller {
     /// The address from which the request came, if it is known.
     pub fn address(&self) -> Option<IpAddr> {
         self.address
+    }
+
+    /// The credentials of a client in the request, not yet checked. `None` unless the policy is
+    /// [`Policy::PUBLIC_WITH_BASIC`].
+    pub fn basic(&self) -> Option<&BasicCredentials> {
+        self.basic.as_ref()
     }
 
     /// The player, if the token names one.

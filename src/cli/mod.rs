@@ -12,13 +12,14 @@ mod token;
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::api;
 use crate::config::Config;
 use crate::http::openapi;
+use crate::http::surface::Surface;
+use crate::runtime::server;
 
 /// A game session service that you host yourself. It speaks the RallyHere session API.
 #[derive(Parser)]
@@ -46,15 +47,22 @@ enum Command {
     /// Copy a store into a database, out of one, or to another directory; look for damage in a store.
     #[command(after_help = store::HELP)]
     Store(store::StoreArgs),
-    /// Print the OpenAPI 3.1 document of the API.
+    /// Print the OpenAPI 3.1 document of the session API, or of another API of the server.
     #[command(after_help = OPENAPI_HELP)]
-    Openapi,
+    Openapi(OpenapiArgs),
     /// Print the effective configuration as a TOML file.
     #[command(after_help = config::HELP)]
     Config(config::ConfigArgs),
     /// Check a configuration file, without the environment and without a server.
     #[command(after_help = config::CHECK_HELP)]
     CheckConfig(config::CheckConfigArgs),
+}
+
+#[derive(Args)]
+struct OpenapiArgs {
+    /// The first part of the paths of the API.
+    #[arg(default_value = "session")]
+    surface: String,
 }
 
 // In all help texts a paragraph is one line; clap wraps it at the width of the terminal.
@@ -64,8 +72,8 @@ Start with `rallypoint demo`: it runs a server on a temporary data directory and
 and has examples.";
 
 const OPENAPI_HELP: &str = "\
-The document is generated from the code that validates requests. A running server has it at /openapi.json, and a page \
-to read it and try it at /docs.
+The document is generated from the code that validates requests. A running server has it at /openapi.json, those of \
+the other APIs at PREFIX/openapi.json, and a page to read and try all of them at /docs.
 
   rallypoint openapi > openapi.json
 
@@ -84,7 +92,7 @@ pub fn main() -> ExitCode {
         Command::Demo(args) => demo::run(&args),
         Command::Session(args) => session::run(&args),
         Command::Store(args) => store::run(&args),
-        Command::Openapi => print_json(&openapi::document(&api::surface(), &Config::default().auth.cookie)),
+        Command::Openapi(args) => print_openapi(&args.surface),
         Command::Config(args) => config::print_config(&args),
         Command::CheckConfig(args) => config::check_config(&args),
     };
@@ -109,6 +117,16 @@ fn print(text: &str) -> Result<(), String> {
 fn print_json(value: &Value) -> Result<(), String> {
     let text = serde_json::to_string_pretty(value).map_err(|error| error.to_string())?;
     print(&format!("{text}\n"))
+}
+
+/// Prints the API document of a surface, also of one that is off by default.
+fn print_openapi(name: &str) -> Result<(), String> {
+    let surfaces = server::all_surfaces();
+    let Some(surface) = surfaces.iter().find(|surface| surface.name() == name) else {
+        let names: Vec<_> = surfaces.iter().map(Surface::name).collect();
+        return Err(format!("there is no API {name:?}; choose one of {}", names.join(", ")));
+    };
+    print_json(&openapi::document(surface, &Config::default().auth.cookie))
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime, String> {

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::input::violation::Violation;
 use super::reply::Answer;
 use crate::app::Failure;
-use crate::auth::{Denied, Enough};
+use crate::auth::{Denied, Enough, TokenError};
 use crate::domain::Refused;
 use crate::store::StoreError;
 
@@ -21,9 +21,9 @@ pub enum Error {
     /// The request has no token.
     #[error("a bearer token is required, in the Authorization header or in the cookie")]
     TokenMissing,
-    /// The token is not valid; the text says why.
+    /// The token is not valid.
     #[error("the token was refused: {0}")]
-    TokenInvalid(String),
+    TokenInvalid(TokenError),
     /// Another site may have sent this change, with the token that the browser keeps in the cookie.
     #[error(
         "with the token in the cookie, a browser may change something only from this server's own origin or one in \
@@ -168,9 +168,14 @@ impl Error {
         }
     }
 
-    /// The answer for the caller.
+    /// The answer for the caller, in the format of the session API.
     pub fn answer(&self) -> Answer {
-        let (status, error_code) = self.parts();
+        self.answer_with_code(self.parts().1)
+    }
+
+    /// The answer for the caller, with another error code. A 422 has no error code.
+    pub fn answer_with_code(&self, error_code: &'static str) -> Answer {
+        let (status, _) = self.parts();
         if let Self::Invalid(violations) = self {
             return Answer::json(status, &serde_json::json!({ "detail": violations }));
         }

@@ -3,6 +3,7 @@
 pub mod connection;
 pub mod cors;
 pub mod error;
+pub mod error_format;
 pub mod input;
 pub mod listener;
 pub mod memory;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::future::FutureExt as _;
 use http::{Method, StatusCode};
-use schemars::{Schema, SchemaGenerator};
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 
 use super::error::Error;
 use super::input::body::Body;
@@ -31,6 +31,8 @@ pub struct Input<P = (), Q = (), B = ()> {
 
 /// The future of a handler. It does nothing before it is polled.
 type HandlerFuture = Pin<Box<dyn Future<Output = Result<Answer, Error>> + Send>>;
+/// Makes the schema of a type.
+type SchemaOf = fn(&mut SchemaGenerator) -> Schema;
 /// Checks the input and calls the handler.
 type Start = dyn Fn(&Arc<App>, Caller, &RawParams<'_>, &Bytes) -> Result<HandlerFuture, Error> + Send + Sync;
 
@@ -79,6 +81,12 @@ pub struct Operation {
     pub success: StatusCode,
     /// Statuses of failures beyond those that every operation can have.
     pub failures: &'static [StatusCode],
+    /// Status of failures whose bodies have a schema of their own, and that schema.
+    pub own_failure: Option<(StatusCode, SchemaOf)>,
+    /// Headers of the answer of success, each with its description.
+    pub answer_headers: &'static [(&'static str, &'static str)],
+    /// Largest size of the body, in bytes, if it is lower than that of all operations.
+    pub body_bytes_max: Option<usize>,
     /// Whether the contract marks the operation as deprecated.
     pub is_deprecated: bool,
     describe: fn(&mut SchemaGenerator) -> OperationDoc,
@@ -117,6 +125,9 @@ impl Operation {
             has_etag: K::ETAG,
             success: K::STATUS,
             failures: &[],
+            own_failure: None,
+            answer_headers: &[],
+            body_bytes_max: None,
             is_deprecated: false,
             describe: |generator| OperationDoc {
                 params: [P::describe(generator), Q::describe(generator)].into_iter().flatten().collect(),
@@ -134,6 +145,25 @@ impl Operation {
     /// Sets the statuses of failures beyond those that every operation can have.
     pub fn may_fail(mut self, failures: &'static [StatusCode]) -> Self {
         self.failures = failures;
+        self
+    }
+
+    /// Sets the schema of the bodies of failures with this status. It must fit every failure with this status that the
+    /// surface's error format renders for the operation.
+    pub fn fails_with<T: JsonSchema>(mut self, status: StatusCode) -> Self {
+        self.own_failure = Some((status, SchemaGenerator::subschema_for::<T>));
+        self
+    }
+
+    /// Sets the headers that the answer of success has, each with its description.
+    pub fn answers_with(mut self, headers: &'static [(&'static str, &'static str)]) -> Self {
+        self.answer_headers = headers;
+        self
+    }
+
+    /// Sets the largest size of the body, in bytes. A larger limit than that of all operations has no effect.
+    pub fn body_at_most(mut self, bytes: usize) -> Self {
+        self.body_bytes_max = Some(bytes);
         self
     }
 

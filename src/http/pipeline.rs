@@ -18,6 +18,7 @@ use ipnet::IpNet;
 use matchit::{Match, MatchError};
 
 use super::error::Error;
+use super::error_format::ErrorFormat;
 use super::input::client_address::client_address;
 use super::input::credentials;
 use super::input::cross_site;
@@ -26,13 +27,14 @@ use super::input::params::RawParams;
 use super::input::short_code;
 use super::memory::{MemoryBudget, UNCOUNTED_BYTES_MAX};
 use super::openapi;
-use super::openapi::pages;
+use super::openapi::pages::Pages;
 use super::operation::Operation;
 use super::read_body::read_body;
 use super::reply::{Answer, if_none_match};
 use super::routes::{Routes, decode_colons, fill_empty_segments};
 use super::surface::{FastPath, Surface};
 use crate::app::{App, ClientKey};
+use crate::auth::Caller;
 use crate::telemetry::{Metrics, OperationMetrics, ResponsePath};
 
 /// Limits of one request; see `[http]` in `config.default.toml`.
@@ -64,6 +66,12 @@ impl RequestLimits {
         }
         Ok(())
     }
+
+    /// The limits of the body of an operation, which may have a lower one.
+    fn for_body_of(&self, operation: &Operation) -> Self {
+        let own = operation.body_bytes_max.unwrap_or(usize::MAX);
+        Self { body_bytes_max: self.body_bytes_max.min(own), ..*self }
+    }
 }
 
 /// Settings of the request pipeline.
@@ -89,12 +97,13 @@ pub struct Pipeline {
     operations: Vec<Operation>,
     /// Maps a path to the indexes of the operations on it.
     router: matchit::Router<Vec<usize>>,
-    /// The prefixes of all surfaces.
-    prefixes: Vec<&'static str>,
+    /// The prefix and the error format of each surface.
+    prefixes: Vec<(&'static str, ErrorFormat)>,
     /// The fast path of each surface that has one, with the index of the surface's first operation.
     fast_paths: Vec<(usize, Box<dyn FastPath>)>,
     /// The API documents, by path.
     documents: Vec<(String, Bytes)>,
+    pages: Pages,
     settings: PipelineSettings,
     memory: Arc<MemoryBudget>,
     metrics: Arc<Metrics>,
@@ -128,7 +137,7 @@ impl Pipeline {
             let document_prefix = if documents.is_empty() { "" } else { surface.prefix };
             let document = openapi::document(&surface, &settings.cookie).to_string();
             documents.push((format!("{document_prefix}/openapi.json"), Bytes::from(document)));
-            prefixes.push(surface.prefix);
+            prefixes.push((surface.prefix, surface.errors));
             if let Some(fast_path) = surface.fast_path {
                 fast_paths.push((operations.len(), fast_path));
             }
@@ -137,6 +146,7 @@ impl Pipeline {
                 operations.push(operation);
             }
         }
+        let pages = Pages::of(documents.iter().map(|(path, _)| path.clone()));
         let mut ids: Vec<_> = operations.iter().map(|operation| operation.id).collect();
         ids.sort_unstable();
         assert!(ids.is_sorted_by(|one, next| one < next), "two operations have the same id");
@@ -152,6 +162,7 @@ impl Pipeline {
             prefixes,
             fast_paths,
             documents,
+            pages,
             settings,
             memory,
             metrics,
@@ -247,23 +258,29 @@ impl Pipeline {
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         if let Some(page) = self.page(&parts) {
-            return self.charge(page, true).unwrap_or_else(|error| respond(error.answer(), &parts));
+            return self.charge(page, true).unwrap_or_else(|error| self.refuse(&error, &parts));
         }
         let OperationResult { operation, result } = self.dispatch(&parts, body, peer).await;
         let id = operation.map_or("none", |index| self.operations[index].id);
-        let answer = result.unwrap_or_else(|error| {
+        let refuse = |error: Error| {
             error.log(id);
-            error.answer()
-        });
+            self.refuse(&error, &parts)
+        };
+        let response = result.map_or_else(refuse, |answer| respond(answer, &parts));
         // A change that was made is answered in any case.
         let may_refuse = is_read(&parts.method);
-        let response = self.charge(respond(answer, &parts), may_refuse).unwrap_or_else(|error| {
-            error.log(id);
-            respond(error.answer(), &parts)
-        });
+        let response = self.charge(response, may_refuse).unwrap_or_else(refuse);
         let metrics = operation.map(|index| &self.operation_metrics[index]);
         self.metrics.answered(ResponsePath::Normal, metrics, response.status(), started.elapsed());
         response
+    }
+
+    /// The response to a request that failed, in the error format of the surface that has the path.
+    fn refuse(&self, error: &Error, parts: &Parts) -> Response<Full<Bytes>> {
+        let mut surfaces = self.prefixes.iter();
+        let surface = surfaces.find(|(prefix, _)| is_below(parts.uri.path(), prefix));
+        let errors = surface.map(|(_, errors)| *errors).unwrap_or_default();
+        respond((errors.answer)(error), parts)
     }
 
     /// Counts a response as memory in flight until the client has taken it. `may_refuse`: whether it may be refused if
@@ -291,7 +308,7 @@ impl Pipeline {
     fn page(&self, parts: &Parts) -> Option<Response<Full<Bytes>>> {
         let path = parts.uri.path();
         // Most requests are for an operation; for them, no document is searched.
-        let has_prefix = self.prefixes.iter().any(|prefix| is_below(path, prefix));
+        let has_prefix = self.prefixes.iter().any(|(prefix, _)| is_below(path, prefix));
         if has_prefix && !path.ends_with("/openapi.json") {
             return None;
         }
@@ -301,11 +318,12 @@ impl Pipeline {
                 Answer { status: StatusCode::OK, body: body.clone(), etag: None, headers: HeaderMap::new() }
             }
             None if has_prefix => return None,
-            None => pages::page(path)?,
+            None => self.pages.page(path)?,
         };
-        let answer =
-            if is_read(&parts.method) { page } else { Error::MethodNotAllowed("GET, HEAD".into()).answer() };
-        Some(respond(answer, parts))
+        Some(match is_read(&parts.method) {
+            true => respond(page, parts),
+            false => self.refuse(&Error::MethodNotAllowed("GET, HEAD".into()), parts),
+        })
     }
 
     /// Checks the size of the head, finds the operation and runs it. A panic of the operation becomes an error.
@@ -375,6 +393,19 @@ impl Pipeline {
         methods.join(", ")
     }
 
+    /// Checks the token and the permission. An operation that needs no token takes no authority from a cookie either.
+    fn admit(&self, operation: &Operation, parts: &Parts) -> Result<Caller, Error> {
+        if let Some(caller) = operation.policy.admit_anyone(|| credentials::basic(&parts.headers)) {
+            return Ok(caller);
+        }
+        let token = credentials::token(&parts.headers, &self.settings.cookie)?;
+        let token = self.app.verifier.verify(token).map_err(Error::TokenInvalid)?;
+        if !is_read(&parts.method) && credentials::is_in_cookie(&parts.headers) {
+            cross_site::check(&parts.headers, &self.settings.cors_origins)?;
+        }
+        Ok(operation.policy.admit(token)?)
+    }
+
     /// Checks the token, the permission, the input and the short codes, and runs the handler. This order ensures that a
     /// caller without permission learns neither what exists nor how to spell it.
     async fn run<B>(
@@ -388,20 +419,16 @@ impl Pipeline {
         B: HttpBody<Data = Bytes>,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        let token = credentials::token(&parts.headers, &self.settings.cookie)?;
-        let token =
-            self.app.verifier.verify(token).map_err(|error| Error::TokenInvalid(error.to_string()))?;
-        if !is_read(&parts.method) && credentials::is_in_cookie(&parts.headers) {
-            cross_site::check(&parts.headers, &self.settings.cors_origins)?;
-        }
-        let caller = operation.policy.admit(token)?.at(raw_params.client);
+        let caller = self.admit(operation, parts)?.at(raw_params.client);
         if !is_read(&parts.method) && self.memory.is_used_up() {
             return Err(Error::Overloaded);
         }
         let limits = &self.settings.limits;
         // The charge of the body lasts as long as what the handler makes of the body.
         let (body, _charge) = match operation.has_body {
-            true => read_body(body, limits, &self.memory).await.map(|(body, charge)| (body, Some(charge)))?,
+            true => read_body(body, &limits.for_body_of(operation), &self.memory)
+                .await
+                .map(|(body, charge)| (body, Some(charge)))?,
             false => (Bytes::new(), None),
         };
         let client_key = ClientKey::of(&caller);

@@ -3,9 +3,9 @@
 use std::marker::PhantomData;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use http_body_util::Full;
-use schemars::{JsonSchema, Schema, SchemaGenerator};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Serialize;
 
 use super::input::headers::Headers;
@@ -64,6 +64,9 @@ pub struct Versioned<T>(PhantomData<T>);
 /// 200 with a body, without an ETag.
 pub struct Plain<T>(PhantomData<T>);
 
+/// 200 with an empty object, without an ETag. For contracts that have no 204.
+pub struct EmptyObject;
+
 /// 204 without a body and without an ETag.
 pub struct NoContent;
 
@@ -88,6 +91,15 @@ impl<T: JsonSchema> ReplyKind for Plain<T> {
     }
 }
 
+impl ReplyKind for EmptyObject {
+    const STATUS: StatusCode = StatusCode::OK;
+    const ETAG: bool = false;
+
+    fn describe(_: &mut SchemaGenerator) -> Option<Schema> {
+        Some(json_schema!({ "type": "object" }))
+    }
+}
+
 impl ReplyKind for NoContent {
     const STATUS: StatusCode = StatusCode::NO_CONTENT;
     const ETAG: bool = false;
@@ -106,7 +118,7 @@ impl ReplyKind for Changed {
     }
 }
 
-/// A successful reply of a kind: [`Versioned`], [`Plain`], [`NoContent`] or [`Changed`].
+/// A successful reply of a kind: [`Versioned`], [`Plain`], [`EmptyObject`], [`NoContent`] or [`Changed`].
 pub struct Reply<K> {
     answer: Answer,
     kind: PhantomData<fn() -> K>,
@@ -116,6 +128,14 @@ impl<K: ReplyKind> Reply<K> {
     fn new(body: Bytes, etag: Option<HeaderValue>) -> Self {
         let answer = Answer { status: K::STATUS, body, etag, headers: HeaderMap::new() };
         Self { answer, kind: PhantomData }
+    }
+
+    /// Adds a header. The row of the operation documents it with
+    /// [`Operation::answers_with`](super::operation::Operation::answers_with).
+    #[must_use]
+    pub fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.answer.headers.insert(name, value);
+        self
     }
 
     /// Converts the reply to an answer.
@@ -140,6 +160,13 @@ impl<T: JsonSchema + Serialize> Reply<Plain<T>> {
     /// Replies with a body.
     pub fn plain(body: &T) -> Self {
         Self::new(Document::render(body), None)
+    }
+}
+
+impl Reply<EmptyObject> {
+    /// Replies with an empty object.
+    pub fn empty_object() -> Self {
+        Self::new(Bytes::from_static(b"{}"), None)
     }
 }
 

@@ -7,6 +7,7 @@ use http::{Response, StatusCode};
 use http_body_util::Full;
 use serde_json::Value;
 
+use super::error_format::ErrorFormat;
 use super::operation::Operation;
 use super::pipeline::PipelineSettings;
 use crate::app::App;
@@ -88,6 +89,8 @@ pub struct Surface {
     pub operations: Vec<Operation>,
     /// Examples of failures in the API document.
     pub failures: Vec<FailureExample>,
+    /// Format of failures, also of requests below the prefix that reach no operation.
+    pub errors: ErrorFormat,
     /// Fast path of some of the operations.
     pub fast_path: Option<Box<dyn FastPath>>,
 }
@@ -103,7 +106,13 @@ impl Surface {
                 operations.push(operation.tagged(group.tag));
             }
         }
-        Self { prefix, introduction: "", tags, operations, failures: Vec::new(), fast_path: None }
+        let (failures, errors) = (Vec::new(), ErrorFormat::default());
+        Self { prefix, introduction: "", tags, operations, failures, errors, fast_path: None }
+    }
+
+    /// Name of the surface: its prefix without the slash.
+    pub fn name(&self) -> &'static str {
+        self.prefix.trim_start_matches('/')
     }
 
     /// Sets the introduction of the API document.
@@ -116,6 +125,11 @@ impl Surface {
         Self { failures, ..self }
     }
 
+    /// Sets the format of failures.
+    pub fn with_errors(self, errors: ErrorFormat) -> Self {
+        Self { errors, ..self }
+    }
+
     /// Sets the fast path that `of` creates from the prefix and the operations, if it creates one.
     pub fn with_fast_path<F: FastPath + 'static>(
         mut self,
@@ -125,3 +139,7 @@ impl Surface {
         self
     }
 }
+
+#[cfg(test)]
+#[path = "surface_tests.rs"]
+mod tests;

@@ -363,14 +363,24 @@ pub fn new_app(
     app
 }
 
-/// Every surface on the listener of the API. The document of the first one is at `/openapi.json`.
-pub fn surfaces() -> Vec<Surface> {
-    vec![api::surface()]
+/// Every surface of this build, in the order of the list in `/docs`, and whether the configuration serves it.
+fn each_surface(_: &Config) -> Vec<(Surface, bool)> {
+    vec![(api::surface(), true)]
+}
+
+/// Every surface of this build, also those that the configuration does not serve. The session API is the first.
+pub fn all_surfaces() -> Vec<Surface> {
+    each_surface(&Config::default()).into_iter().map(|(surface, _)| surface).collect()
+}
+
+/// The surfaces on the listener of the API. The document of the first one is at `/openapi.json`.
+fn surfaces(config: &Config) -> Vec<Surface> {
+    each_surface(config).into_iter().filter_map(|(surface, is_on)| is_on.then_some(surface)).collect()
 }
 
 /// The request pipeline, as configured.
 pub fn new_pipeline(config: &Config, app: Arc<App>) -> Pipeline {
-    Pipeline::new(app, surfaces(), settings::pipeline_settings(config))
+    Pipeline::new(app, surfaces(config), settings::pipeline_settings(config))
 }
 
 fn register_store_metrics(app: &App) {

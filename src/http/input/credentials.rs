@@ -1,8 +1,9 @@
-//! Finding the token of a request.
+//! Finding the token of a request, or the credentials of a client.
 
 use http::header;
 
 use super::headers::Headers;
+use crate::auth::BasicCredentials;
 use crate::http::error::Error;
 
 /// Finds the token of a request: in `Authorization: Bearer`, or else in the cookie. A header with another scheme is
@@ -22,11 +23,22 @@ pub fn is_in_cookie(headers: &(impl Headers + ?Sized)) -> bool {
     headers.values(header::AUTHORIZATION).next().and_then(bearer).is_none()
 }
 
+/// The credentials of a client in `Authorization: Basic`; `None` if there are none, or they are malformed.
+pub fn basic(headers: &(impl Headers + ?Sized)) -> Option<BasicCredentials> {
+    let authorization = headers.values(header::AUTHORIZATION).next()?;
+    BasicCredentials::parse(of_scheme(authorization, b"basic")?)
+}
+
 /// The token of an `Authorization` header, if its scheme is `Bearer`.
 fn bearer(value: &[u8]) -> Option<&[u8]> {
+    of_scheme(value, b"bearer")
+}
+
+/// What follows the scheme in an `Authorization` header, if it has this scheme.
+fn of_scheme<'a>(value: &'a [u8], expected: &[u8]) -> Option<&'a [u8]> {
     let end = value.iter().position(|byte| *byte == b' ').unwrap_or(value.len());
-    let (scheme, token) = value.split_at(end);
-    scheme.eq_ignore_ascii_case(b"bearer").then(|| token.trim_ascii())
+    let (scheme, rest) = value.split_at(end);
+    scheme.eq_ignore_ascii_case(expected).then(|| rest.trim_ascii())
 }
 
 fn in_cookie<'a>(headers: &'a (impl Headers + ?Sized), cookie: &str) -> Option<&'a [u8]> {

@@ -5,15 +5,15 @@ pub mod pages;
 use http::StatusCode;
 use schemars::generate::SchemaSettings;
 use schemars::transform::{Transform, transform_subschemas};
-use schemars::{JsonSchema, Schema, SchemaGenerator};
+use schemars::{Schema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
-use super::error::ErrorBody;
-use super::input::violation::ValidationBody;
+use super::error_format::ErrorFormat;
 use super::operation::{Operation, OperationDoc};
 use super::surface::{FailureExample, Surface, Tag};
 
 const BEARER: &str = "A JWT. `rallypoint token` prints one that a server without configured keys accepts.";
+const BASIC: &str = "The id and the secret of a client.";
 const IF_NONE_MATCH: &str =
     "The ETag of an earlier answer. If nothing has changed since then, the answer is 304 without a body.";
 const ETAG: &str = "Version of the content. Two ETags are equal if and only if the bodies are equal.";
@@ -29,8 +29,7 @@ pub fn document(surface: &Surface, cookie: &str) -> Value {
     let mut paths: Map<String, Value> = Map::new();
     for operation in &surface.operations {
         let on_path = paths.entry(operation.path).or_insert_with(|| json!({}));
-        on_path[operation.method.as_str().to_lowercase()] =
-            describe(operation, &surface.failures, &mut generator);
+        on_path[operation.method.as_str().to_lowercase()] = describe(operation, surface, &mut generator);
     }
     let mut schemas = generator.take_definitions(true);
     for schema in schemas.values_mut() {
@@ -42,6 +41,13 @@ pub fn document(surface: &Surface, cookie: &str) -> Value {
     for failure in &surface.failures {
         examples
             .insert(failure.name.to_owned(), json!({ "summary": failure.summary, "value": failure.body }));
+    }
+    let mut schemes = json!({
+        "bearer": { "type": "http", "scheme": "bearer", "bearerFormat": "JWT", "description": BEARER },
+        "cookie": { "type": "apiKey", "in": "cookie", "name": cookie },
+    });
+    if surface.operations.iter().any(|operation| operation.policy.takes_basic()) {
+        schemes["basic"] = json!({ "type": "http", "scheme": "basic", "description": BASIC });
     }
     json!({
         "openapi": "3.1.0",
@@ -57,16 +63,13 @@ pub fn document(surface: &Surface, cookie: &str) -> Value {
         "components": {
             "schemas": schemas,
             "examples": examples,
-            "securitySchemes": {
-                "bearer": { "type": "http", "scheme": "bearer", "bearerFormat": "JWT", "description": BEARER },
-                "cookie": { "type": "apiKey", "in": "cookie", "name": cookie },
-            },
+            "securitySchemes": schemes,
         },
     })
 }
 
 /// The document's entry for an operation.
-fn describe(operation: &Operation, failures: &[FailureExample], generator: &mut SchemaGenerator) -> Value {
+fn describe(operation: &Operation, surface: &Surface, generator: &mut SchemaGenerator) -> Value {
     let OperationDoc { params, body, reply } = operation.describe(generator);
     let checks_input = !params.is_empty() || operation.has_body;
     let mut parameters: Vec<Value> = params
@@ -94,8 +97,8 @@ fn describe(operation: &Operation, failures: &[FailureExample], generator: &mut 
         "summary": operation.summary,
         "description": format!("{}\n\n{}", operation.about, operation.policy.describe()),
         "parameters": parameters,
-        "responses": responses(operation, failures, reply, reads, checks_input, generator),
-        "security": [{ "bearer": [] }, { "cookie": [] }],
+        "responses": responses(operation, surface, reply, reads, checks_input, generator),
+        "security": security(operation),
     });
     if operation.is_deprecated {
         described["deprecated"] = json!(true);
@@ -108,10 +111,19 @@ fn describe(operation: &Operation, failures: &[FailureExample], generator: &mut 
     described
 }
 
+/// The ways in which a caller of an operation can prove who they are. An empty object means that none is needed.
+fn security(operation: &Operation) -> Value {
+    match (operation.policy.is_public(), operation.policy.takes_basic()) {
+        (false, _) => json!([{ "bearer": [] }, { "cookie": [] }]),
+        (true, false) => json!([]),
+        (true, true) => json!([{}, { "basic": [] }]),
+    }
+}
+
 /// The document's entries for the answers of an operation.
 fn responses(
     operation: &Operation,
-    failures: &[FailureExample],
+    surface: &Surface,
     reply: Option<Schema>,
     reads: bool,
     checks_input: bool,
@@ -126,41 +138,48 @@ fn responses(
     if operation.has_etag {
         success["headers"] = etag.clone();
     }
+    for (name, description) in operation.answer_headers {
+        success["headers"][name] = json!({ "description": description, "schema": { "type": "string" } });
+    }
     let mut responses = Map::new();
     responses.insert(operation.success.as_str().into(), success);
     if reads {
         responses
             .insert("304".into(), json!({ "description": "Nothing has changed since the version that the caller has.", "headers": etag }));
     }
-    for status in operation.failures.iter().chain(&[StatusCode::FORBIDDEN]) {
-        let mut failure = failure::<ErrorBody>(failure_text(*status), generator);
-        add_examples(&mut failure, *status, operation, failures);
+    let ErrorFormat { body, violations, .. } = surface.errors;
+    // A caller who needs no token is not refused for it.
+    let forbidden = (!operation.policy.is_public()).then_some(&StatusCode::FORBIDDEN);
+    for status in operation.failures.iter().chain(forbidden) {
+        let own = operation.own_failure.filter(|(own_status, _)| own_status == status);
+        let schema = own.map_or(body, |(_, schema)| schema)(generator);
+        let mut failure = failure(failure_text(*status, operation), schema);
+        add_examples(&mut failure, *status, operation, &surface.failures);
         responses.insert(status.as_str().into(), failure);
     }
     if checks_input {
         let text = "The input does not match this document. The body lists every violation.";
-        let mut failure = failure::<ValidationBody>(text, generator);
-        add_examples(&mut failure, StatusCode::UNPROCESSABLE_ENTITY, operation, failures);
+        let mut failure = failure(text, violations(generator));
+        add_examples(&mut failure, StatusCode::UNPROCESSABLE_ENTITY, operation, &surface.failures);
         responses.insert("422".into(), failure);
     }
-    let mut unavailable = failure::<ErrorBody>(
-        "The server cannot do this now. Try again after the time in `Retry-After`.",
-        generator,
-    );
+    let mut unavailable =
+        failure("The server cannot do this now. Try again after the time in `Retry-After`.", body(generator));
     let seconds =
         json!({ "description": "Seconds to wait before the next attempt.", "schema": { "type": "integer" } });
     unavailable["headers"] = json!({ "Retry-After": seconds });
     responses.insert("503".into(), unavailable);
-    responses.insert(
-        "default".into(),
-        failure::<ErrorBody>("The request exceeds a limit, or the server failed.", generator),
-    );
+    let other = failure("The request exceeds a limit, or the server failed.", body(generator));
+    responses.insert("default".into(), other);
     Value::Object(responses)
 }
 
 /// The description of a failure with this status.
-fn failure_text(status: StatusCode) -> &'static str {
+fn failure_text(status: StatusCode, operation: &Operation) -> &'static str {
     match status {
+        StatusCode::FORBIDDEN if operation.policy.is_public() => {
+            "The server refuses the request. The error code says why."
+        }
         StatusCode::NOT_FOUND => "Something that the request names does not exist. The error code says what.",
         StatusCode::FORBIDDEN => {
             "The token is not valid, the caller lacks a permission, or a rule refuses the request. The error code says which."
@@ -170,8 +189,7 @@ fn failure_text(status: StatusCode) -> &'static str {
 }
 
 /// A response with a JSON body.
-fn failure<T: JsonSchema>(description: &str, generator: &mut SchemaGenerator) -> Value {
-    let schema = generator.subschema_for::<T>();
+fn failure(description: &str, schema: Schema) -> Value {
     json!({ "description": description, "content": { "application/json": { "schema": schema } } })
 }
 

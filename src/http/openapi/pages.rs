@@ -1,6 +1,6 @@
 //! The interactive API reference at `/docs`. Its assets are in the binary, so it works without access to the internet.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -16,26 +16,38 @@ const CONTENT_SECURITY_POLICY: HeaderValue = HeaderValue::from_static(
 /// The title of the page in the library, and its replacement.
 const TITLES: [&str; 2] = ["<title>Swagger UI</title>", "<title>Rallypoint API</title>"];
 
-static CONFIG: LazyLock<Arc<Config<'static>>> = LazyLock::new(|| Arc::new(Config::from("/openapi.json")));
+/// The page and its assets.
+pub struct Pages {
+    config: Arc<Config<'static>>,
+}
 
-/// Answers a request for the page or one of its assets; `None` for other paths.
-pub fn page(path: &str) -> Option<Answer> {
-    match path {
-        // The reference is the start page for browsers.
-        "/" => return Some(redirect(StatusCode::TEMPORARY_REDIRECT, "/docs")),
-        // The page addresses its assets relative to this folder.
-        "/docs" => return Some(redirect(StatusCode::PERMANENT_REDIRECT, "/docs/")),
-        _ => {}
+impl Pages {
+    /// The page of the API documents at these paths. It shows the first document, and a list of all if there are
+    /// several.
+    pub fn of(documents: impl Iterator<Item = String>) -> Self {
+        Self { config: Arc::new(Config::new(documents)) }
     }
-    let file = utoipa_swagger_ui::serve(path.strip_prefix("/docs/")?, Arc::clone(&CONFIG)).ok()??;
-    let bytes = match str::from_utf8(&file.bytes) {
-        Ok(html) if file.content_type == "text/html" => html.replace(TITLES[0], TITLES[1]).into(),
-        _ => Bytes::from(file.bytes.into_owned()),
-    };
-    let mut headers = HeaderMap::new();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::try_from(file.content_type).ok()?);
-    headers.insert(header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY);
-    Some(Answer { status: StatusCode::OK, body: bytes, etag: None, headers })
+
+    /// Answers a request for the page or one of its assets; `None` for other paths.
+    pub fn page(&self, path: &str) -> Option<Answer> {
+        match path {
+            // The reference is the start page for browsers.
+            "/" => return Some(redirect(StatusCode::TEMPORARY_REDIRECT, "/docs")),
+            // The page addresses its assets relative to this folder.
+            "/docs" => return Some(redirect(StatusCode::PERMANENT_REDIRECT, "/docs/")),
+            _ => {}
+        }
+        let file =
+            utoipa_swagger_ui::serve(path.strip_prefix("/docs/")?, Arc::clone(&self.config)).ok()??;
+        let bytes = match str::from_utf8(&file.bytes) {
+            Ok(html) if file.content_type == "text/html" => html.replace(TITLES[0], TITLES[1]).into(),
+            _ => Bytes::from(file.bytes.into_owned()),
+        };
+        let mut headers = HeaderMap::new();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::try_from(file.content_type).ok()?);
+        headers.insert(header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY);
+        Some(Answer { status: StatusCode::OK, body: bytes, etag: None, headers })
+    }
 }
 
 fn redirect(status: StatusCode, location: &'static str) -> Answer {

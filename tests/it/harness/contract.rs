@@ -1,37 +1,52 @@
-//! Validates replies against the API document that the server publishes.
+//! Validates replies against the API documents that the server publishes.
 
 use std::collections::HashMap;
 use std::sync::{LazyLock, Mutex};
 
 use http::Method;
 use jsonschema::Validator;
-use rallypoint::api;
 use rallypoint::http::openapi;
+use rallypoint::runtime::server::all_surfaces;
 use serde_json::{Value, json};
 
 use super::Reply;
 
-static DOCUMENT: LazyLock<Value> = LazyLock::new(|| openapi::document(&api::surface(), "access_token"));
+/// The API document of each surface.
+static DOCUMENTS: LazyLock<Vec<Value>> = LazyLock::new(|| {
+    let surfaces = all_surfaces();
+    surfaces.iter().map(|surface| openapi::document(surface, "access_token")).collect()
+});
 
-static ROUTER: LazyLock<matchit::Router<String>> = LazyLock::new(|| {
+/// Maps a path with its prefix to the document and the path in it.
+static ROUTER: LazyLock<matchit::Router<(&Value, &str)>> = LazyLock::new(|| {
     let mut router = matchit::Router::new();
-    for path in DOCUMENT["paths"].as_object().unwrap().keys() {
-        router.insert(path.clone(), path.clone()).unwrap();
+    for document in &*DOCUMENTS {
+        let prefix = document["servers"][0]["url"].as_str().unwrap();
+        for path in document["paths"].as_object().unwrap().keys() {
+            router.insert(format!("{prefix}{path}"), (document, &path[..])).unwrap();
+        }
     }
     router
 });
+
+/// The description of the API for its users, which explains every error code.
+const API_MD: &str = include_str!("../../../docs/API.md");
 
 type Key = (String, String, String);
 static VALIDATORS: LazyLock<Mutex<HashMap<Key, &'static Validator>>> = LazyLock::new(Mutex::default);
 
 /// Panics if the document does not allow the reply: an unknown status, a body that does not match, a missing header.
-/// Panics as well if the body contains a null, which makes published clients drop the whole document.
+/// Panics as well if the body contains a null, which makes published clients drop the whole document, or an error code
+/// that `docs/API.md` does not explain. `path` has the prefix of its surface.
 #[track_caller]
 pub fn check(method: &Method, path: &str, reply: &Reply) {
     assert!(reply.bytes.is_empty() || !holds_null(&reply.body), "{method} {path}: a null in {}", reply.body);
+    if let Some(code) = reply.body.get("error_code").and_then(Value::as_str) {
+        assert!(API_MD.contains(&format!("`{code}`")), "docs/API.md does not explain {code}");
+    }
     let path = path.split('?').next().unwrap();
     let method = if *method == Method::HEAD { "get" } else { &method.as_str().to_lowercase() };
-    let Some(operation) = operation(path, method) else { return };
+    let Some((document, operation)) = operation(path, method) else { return };
     let status = reply.status.as_u16().to_string();
     let responses = &operation["responses"];
     let documented = if responses.get(&status).is_some() { status.as_str() } else { "default" };
@@ -52,7 +67,7 @@ pub fn check(method: &Method, path: &str, reply: &Reply) {
         return;
     }
     let id = operation["operationId"].as_str().unwrap().to_owned();
-    let validator = validator((id, method.to_owned(), documented.to_owned()), schema);
+    let validator = validator((id, method.to_owned(), documented.to_owned()), document, schema);
     if let Err(error) = validator.validate(&reply.body) {
         panic!("{method} {path} {status}: {error} at {}\n{}", error.instance_path(), reply.body);
     }
@@ -77,16 +92,16 @@ fn holds_null(value: &Value) -> bool {
     }
 }
 
-fn operation(path: &str, method: &str) -> Option<&'static Value> {
-    let found = ROUTER.at(path).ok()?;
-    DOCUMENT["paths"][found.value].get(method)
+fn operation(path: &str, method: &str) -> Option<(&'static Value, &'static Value)> {
+    let (document, path) = ROUTER.at(path).ok()?.value;
+    Some((document, document["paths"][path].get(method)?))
 }
 
-fn validator(key: Key, schema: &Value) -> &'static Validator {
+fn validator(key: Key, document: &Value, schema: &Value) -> &'static Validator {
     let mut validators = VALIDATORS.lock().unwrap();
     validators.entry(key).or_insert_with(|| {
         let mut whole = strict(schema);
-        whole["components"] = strict(&DOCUMENT["components"]);
+        whole["components"] = strict(&document["components"]);
         Box::leak(Box::new(jsonschema::validator_for(&whole).unwrap()))
     })
 }

@@ -1,5 +1,5 @@
 //! The API in process, without ports and without sleeping: a server on a chosen store, a clock that tests advance,
-//! and one client per caller. Every reply is validated against the API document.
+//! and one client per caller. Every reply is validated against the API document of its surface.
 
 pub mod consistency;
 mod contract;
@@ -17,6 +17,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
+use rallypoint::api;
 use rallypoint::app::App;
 use rallypoint::app::launches::Allocators;
 use rallypoint::auth::{DEFAULT_PLAYER_PERMISSIONS, DevelopmentKey, Grant, KeyRing};
@@ -60,6 +61,11 @@ impl Server {
     /// A server with the default configuration on the default store.
     pub fn new() -> Self {
         Self::with(|_| {})
+    }
+
+    /// A server with every surface on the default store.
+    pub fn with_every_surface() -> Self {
+        Self::new()
     }
 
     /// A server with a changed default configuration on the default store: in memory, unless [`STORE_VARIABLE`] names
@@ -151,7 +157,7 @@ impl Server {
 
     /// A caller without a token.
     pub fn anonymous(&self) -> Client {
-        Client { server: self.clone(), player: Uuid::nil(), token: None }
+        Client { server: self.clone(), player: Uuid::nil(), token: None, prefix: api::PREFIX }
     }
 
     /// A caller with this token.
@@ -224,6 +230,8 @@ pub struct Client {
     pub server: Server,
     pub player: Uuid,
     pub token: Option<String>,
+    /// Prefix of the surface that the paths are below.
+    pub prefix: &'static str,
 }
 
 /// A reply to a request. `body` is null if the reply has no JSON body.
@@ -286,7 +294,12 @@ impl Reply {
 }
 
 impl Client {
-    /// Sends a request to a path below the prefix and validates the reply against the API document.
+    /// The same caller, with paths below the prefix of another surface.
+    pub fn on(&self, prefix: &'static str) -> Self {
+        Self { prefix, ..self.clone() }
+    }
+
+    /// Sends a request to a path below the prefix and validates the reply against the API document of the surface.
     pub async fn send(
         &self,
         method: Method,
@@ -294,7 +307,7 @@ impl Client {
         headers: &[(&str, &str)],
         body: Option<Bytes>,
     ) -> Reply {
-        let mut request = Request::builder().method(&method).uri(format!("/session{path}"));
+        let mut request = Request::builder().method(&method).uri(format!("{}{path}", self.prefix));
         if let Some(token) = &self.token {
             request = request.header("authorization", format!("Bearer {token}"));
         }
@@ -304,13 +317,11 @@ impl Client {
         self.send_checked(request.body(Full::new(body.unwrap_or_default())).unwrap()).await
     }
 
-    /// Sends a request unchanged and validates the reply against the API document.
+    /// Sends a request unchanged and validates the reply against the API document of the surface.
     pub async fn send_checked(&self, request: Request<Full<Bytes>>) -> Reply {
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         let reply = self.send_raw(request).await;
-        if let Some(path) = path.strip_prefix("/session") {
-            contract::check(&method, path, &reply);
-        }
+        contract::check(&method, &path, &reply);
         reply
     }
 

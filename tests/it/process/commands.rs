@@ -88,6 +88,8 @@ async fn a_demo_that_stays_ends_with_its_terminal_and_removes_its_files() {
 
 #[tokio::test]
 async fn openapi_prints_the_same_document_as_openapi_json() {
+    let unknown = run(rallypoint(&["openapi", "nothing"])).await.expect(1);
+    assert!(unknown.stderr.contains("choose one of session"), "{}", unknown.stderr);
     let printed = run(rallypoint(&["openapi"])).await.expect(0);
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     assert_eq!(printed.stdout, std::fs::read_to_string(root.join("openapi.json")).unwrap());

@@ -1,4 +1,4 @@
-//! Snapshots of the list of operations and of the API document, and checks of the document itself.
+//! Snapshots of the list of operations and of the API documents, and checks of the documents themselves.
 
 use std::fmt::Write as _;
 
@@ -6,7 +6,7 @@ use expect_test::expect_file;
 use rallypoint::api;
 use rallypoint::http::openapi;
 use rallypoint::http::surface::Surface;
-use rallypoint::runtime::server::surfaces;
+use rallypoint::runtime::server::all_surfaces;
 use serde_json::Value;
 
 use crate::harness::{Server, fits};
@@ -15,30 +15,50 @@ use crate::harness::{Server, fits};
 fn the_surface_matches_the_snapshot() {
     let mut surface =
         String::from("# Every operation. Rewritten by UPDATE_EXPECT=1 cargo test; read every change.\n");
-    for Surface { prefix, operations, .. } in surfaces() {
-        // The session API is by far the largest surface; its paths are shown as its contract writes them.
-        let shown_prefix = if prefix == api::PREFIX { "" } else { prefix };
+    for Surface { prefix, operations, .. } in all_surfaces() {
         for operation in operations {
-            let method = operation.method.as_str();
-            writeln!(surface, "{method:7}{shown_prefix}{} ({})", operation.path, operation.id).unwrap();
+            let (method, prefix) = (operation.method.as_str(), shown_prefix(prefix));
+            writeln!(surface, "{method:7}{prefix}{} ({})", operation.path, operation.id).unwrap();
         }
     }
     expect_file!["../surface.txt"].assert_eq(&surface);
 }
 
+/// The prefix of a surface in snapshots and documents. The session API is by far the largest surface; its paths are
+/// shown as its contract writes them.
+pub fn shown_prefix(prefix: &'static str) -> &'static str {
+    if prefix == api::PREFIX { "" } else { prefix }
+}
+
+/// Every surface with its API document.
+fn documents() -> Vec<(Surface, Value)> {
+    let documented = |surface| {
+        let document = openapi::document(&surface, "access_token");
+        (surface, document)
+    };
+    all_surfaces().into_iter().map(documented).collect()
+}
+
 #[test]
-fn openapi_json_is_current() {
-    let document =
-        serde_json::to_string_pretty(&openapi::document(&api::surface(), "access_token")).unwrap() + "\n";
-    expect_file!["../../../openapi.json"].assert_eq(&document);
+fn the_stored_api_documents_are_current() {
+    let stored = concat!(env!("CARGO_MANIFEST_DIR"), "/openapi");
+    for (surface, document) in documents() {
+        let document = serde_json::to_string_pretty(&document).unwrap() + "\n";
+        match surface.prefix {
+            api::PREFIX => expect_file!["../../../openapi.json"].assert_eq(&document),
+            _ => expect_file![format!("{stored}/{}.json", surface.name())].assert_eq(&document),
+        }
+    }
 }
 
 #[tokio::test]
-async fn the_served_document_matches_openapi_json() {
-    let server = Server::new();
-    let request = http::Request::get("/openapi.json").body(http_body_util::Full::default()).unwrap();
-    let reply = server.anonymous().send_raw(request).await.expect(200);
-    assert_eq!(reply.body, openapi::document(&api::surface(), "access_token"));
+async fn the_served_documents_match_the_stored_ones() {
+    let server = Server::with_every_surface();
+    for (surface, document) in documents() {
+        let path = format!("{}/openapi.json", shown_prefix(surface.prefix));
+        let request = http::Request::get(path).body(http_body_util::Full::default()).unwrap();
+        assert_eq!(server.anonymous().send_raw(request).await.expect(200).body, document);
+    }
 }
 
 #[tokio::test]
@@ -54,7 +74,6 @@ async fn the_document_names_the_configured_cookie() {
 
 #[test]
 fn every_reference_resolves_and_no_value_is_null() {
-    let document = openapi::document(&api::surface(), "access_token");
     fn walk(document: &Value, value: &Value) {
         match value {
             Value::Object(fields) => {
@@ -70,12 +89,13 @@ fn every_reference_resolves_and_no_value_is_null() {
             _ => {}
         }
     }
-    walk(&document, &document);
+    for (_, document) in documents() {
+        walk(&document, &document);
+    }
 }
 
 #[test]
 fn every_keyword_of_a_body_schema_is_enforced() {
-    let document = openapi::document(&api::surface(), "access_token");
     let about = ["$ref", "type", "description", "default", "deprecated", "x-enum-descriptions"];
     let checked = ["properties", "required", "items", "additionalProperties", "enum", "format"];
     let limits = ["minLength", "maxLength", "minimum", "maximum", "minItems", "maxItems", "maxProperties"];
@@ -101,12 +121,13 @@ fn every_keyword_of_a_body_schema_is_enforced() {
             }
         }
     }
-    for operation in
-        document["paths"].as_object().unwrap().values().flat_map(|path| path.as_object().unwrap())
-    {
-        let id = operation.1["operationId"].as_str().unwrap();
-        if let Some(body) = operation.1.get("requestBody") {
-            walk(&document, &body["content"]["application/json"]["schema"], &known, id);
+    for (_, document) in documents() {
+        let paths = document["paths"].as_object().unwrap().values();
+        for operation in paths.flat_map(|path| path.as_object().unwrap().values()) {
+            let id = operation["operationId"].as_str().unwrap();
+            if let Some(body) = operation.get("requestBody") {
+                walk(&document, &body["content"]["application/json"]["schema"], &known, id);
+            }
         }
     }
 }
@@ -126,50 +147,49 @@ fn the_document_describes_every_etag() {
 
 #[test]
 fn every_operation_has_a_tag_and_a_description() {
-    let operations = api::surface().operations;
-    for operation in &operations {
-        let sentence =
-            |text: &str| text.ends_with('.') && text.starts_with(|first: char| first.is_uppercase());
-        assert!(sentence(operation.about), "{}: {:?} is not a sentence", operation.id, operation.about);
-        assert!(
-            api::surface().tags.contains(&operation.tag),
-            "{}: its tag is not in the list of tags",
-            operation.id
-        );
-    }
-    for tag in api::surface().tags {
-        assert!(
-            operations.iter().any(|operation| operation.tag == tag),
-            "{}: a tag without operations",
-            tag.name
-        );
+    for Surface { operations, tags, .. } in all_surfaces() {
+        for operation in &operations {
+            let sentence =
+                |text: &str| text.ends_with('.') && text.starts_with(|first: char| first.is_uppercase());
+            assert!(sentence(operation.about), "{}: {:?} is not a sentence", operation.id, operation.about);
+            assert!(tags.contains(&operation.tag), "{}: its tag is not in the list of tags", operation.id);
+        }
+        for tag in tags {
+            let has_operations = operations.iter().any(|operation| operation.tag == tag);
+            assert!(has_operations, "{}: a tag without operations", tag.name);
+        }
     }
 }
 
 #[test]
 fn every_example_matches_its_schema() {
-    let document = openapi::document(&api::surface(), "access_token");
+    let seen: usize = documents().iter().map(|(_, document)| check_examples(document)).sum();
+    assert!(seen > 100, "only {seen} examples");
+}
+
+/// Checks every example of a document, and returns their number.
+fn check_examples(document: &Value) -> usize {
     let mut seen = 0;
-    for (path, operations) in document["paths"].as_object().unwrap() {
-        for operation in operations.as_object().unwrap().values() {
-            let request = operation.get("requestBody").map(|body| ("request", body));
-            let responses = operation["responses"].as_object().unwrap().iter();
-            for (what, body) in request.into_iter().chain(responses.map(|(status, body)| (&status[..], body)))
-            {
-                let content = &body["content"]["application/json"];
-                let named = content["examples"].as_object().into_iter().flatten();
-                let named = named.map(|(_, named)| {
-                    let target = named["$ref"].as_str().unwrap().trim_start_matches('#');
-                    &document.pointer(target).unwrap()["value"]
-                });
-                for example in content.get("example").into_iter().chain(named) {
-                    fits(&document, &content["schema"], example, &format!("{path} {what}"));
-                    seen += 1;
-                }
+    let paths = document["paths"].as_object().unwrap().iter();
+    for (path, operation) in
+        paths.flat_map(|(path, on_path)| on_path.as_object().unwrap().values().map(move |one| (path, one)))
+    {
+        let request = operation.get("requestBody").map(|body| ("request", body));
+        let responses = operation["responses"].as_object().unwrap().iter();
+        for (what, body) in request.into_iter().chain(responses.map(|(status, body)| (&status[..], body))) {
+            let content = &body["content"]["application/json"];
+            let named = content["examples"].as_object().into_iter().flatten();
+            let named = named.map(|(_, named)| {
+                let target = named["$ref"].as_str().unwrap().trim_start_matches('#');
+                &document.pointer(target).unwrap()["value"]
+            });
+            for example in content.get("example").into_iter().chain(named) {
+                fits(document, &content["schema"], example, &format!("{path} {what}"));
+                seen += 1;
             }
         }
     }
-    assert!(seen > 100, "only {seen} examples");
+    seen
 }
 
 #[tokio::test]

@@ -14,8 +14,8 @@ use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use proptest::strategy::Union;
 use proptest::test_runner::{RngSeed, TestError, TestRunner};
-use rallypoint::api;
 use rallypoint::env::Entropy;
+use rallypoint::runtime::server::all_surfaces;
 use serde_json::{Map, Value, json};
 use tokio::runtime::{Builder, Runtime};
 
@@ -34,11 +34,20 @@ const SHRINKS_MAX: u32 = 4000;
 /// Placeholder in a path for an existing session.
 const KNOWN: &str = "known-session";
 
-/// Method and path of an operation.
-type Row = (Method, &'static str);
+/// Method and path of an operation, and the prefix of its surface.
+#[derive(Clone, Debug)]
+struct Row {
+    method: Method,
+    prefix: &'static str,
+    path: &'static str,
+}
 
 fn rows() -> Vec<Row> {
-    api::surface().operations.into_iter().map(|operation| (operation.method, operation.path)).collect()
+    let rows = all_surfaces().into_iter().flat_map(|surface| {
+        let row = move |(method, path)| Row { method, prefix: surface.prefix, path };
+        surface.operations.into_iter().map(|operation| (operation.method, operation.path)).map(row)
+    });
+    rows.collect()
 }
 
 /// A malformed request without a caller.
@@ -120,7 +129,7 @@ fn any_json() -> impl Strategy<Value = Value> {
 }
 
 /// A body that the operation accepts.
-fn valid_body((method, path): &Row) -> Value {
+fn valid_body(Row { method, path, .. }: &Row) -> Value {
     if *method == Method::PATCH {
         return json!({
             "region_id": "eu", "custom_data": { "a": "b" }, "joinable": true, "password": "x",
@@ -234,7 +243,7 @@ fn any_path(path: &'static str) -> BoxedStrategy<String> {
 fn any_malformed_request() -> impl Strategy<Value = MalformedRequest> {
     let of_row = |row: Row| {
         let query = proptest::option::of(any_query());
-        let parts = (any_path(row.1), query, any_headers(), any_body(&row));
+        let parts = (any_path(row.path), query, any_headers(), any_body(&row));
         let malformed = parts.prop_map(move |(path, query, headers, body)| MalformedRequest {
             row: row.clone(),
             path,
@@ -250,11 +259,11 @@ fn any_malformed_request() -> impl Strategy<Value = MalformedRequest> {
 impl MalformedRequest {
     /// The HTTP request, with the id of an existing session.
     fn request(&self, known: &str, token: Option<&str>) -> Request<Full<Bytes>> {
-        let mut uri = format!("/session{}", self.path.replace(KNOWN, known));
+        let mut uri = format!("{}{}", self.row.prefix, self.path.replace(KNOWN, known));
         if let Some(query) = &self.query {
             uri = format!("{uri}?{query}");
         }
-        let mut request = Request::builder().method(&self.row.0).uri(uri);
+        let mut request = Request::builder().method(&self.row.method).uri(uri);
         if let Some(token) = token {
             request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
         }
@@ -326,7 +335,7 @@ fn malformed_requests_are_answered_as_documented() {
 
 fn malformed_requests(runner: TestRunner, malformed: &impl Strategy<Value = MalformedRequest>) {
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
-    let server = Server::new();
+    let server = Server::with_every_surface();
     let (alice, admin) = (server.player(), server.player_with(None, &["session:*"]));
     let callers = [alice.clone(), alice, admin, server.anonymous()];
     let answered = async |(malformed, caller): (MalformedRequest, usize)| {

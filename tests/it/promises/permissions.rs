@@ -5,12 +5,58 @@ use std::fmt::Write as _;
 
 use expect_test::expect_file;
 use http::Method;
-use rallypoint::auth::Permission;
+use rallypoint::auth::{Permission, TokenError};
+use rallypoint::http::Error;
+use rallypoint::http::error_format::ErrorFormat;
 use rallypoint::http::operation::Operation;
-use serde_json::json;
+use rallypoint::runtime::server::all_surfaces;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::harness::{Client, Server, XBOX_ID};
+use super::contract::shown_prefix;
+use crate::harness::{Client, Reply, Server, XBOX_ID};
+
+/// An operation with what it has from its surface.
+struct Row {
+    prefix: &'static str,
+    errors: ErrorFormat,
+    operation: Operation,
+}
+
+/// Every operation of every surface.
+fn rows() -> Vec<Row> {
+    let surfaces =
+        all_surfaces().into_iter().map(|surface| (surface.prefix, surface.errors, surface.operations));
+    let rows = surfaces.flat_map(|(prefix, errors, operations)| {
+        operations.into_iter().map(move |operation| Row { prefix, errors, operation })
+    });
+    rows.collect()
+}
+
+/// Every operation that needs a token.
+fn rows_with_tokens() -> Vec<Row> {
+    rows().into_iter().filter(|row| !row.operation.policy.is_public()).collect()
+}
+
+impl Row {
+    /// The error code of a failure, as the surface spells it.
+    fn code(&self, error: &Error) -> String {
+        let body: Value = serde_json::from_slice(&(self.errors.answer)(error).body).unwrap();
+        body["error_code"].as_str().unwrap().to_owned()
+    }
+
+    /// The error codes for tokens that grant too little.
+    fn codes_of_denials(&self) -> [String; 2] {
+        let denied = Error::PermissionDenied(self.operation.policy.enough());
+        [self.code(&denied), self.code(&Error::PlayerRequired)]
+    }
+
+    /// Calls the operation for this player.
+    async fn call(&self, caller: &Client, player: Uuid) -> Reply {
+        let (method, path) = (self.operation.method.clone(), path(&self.operation, player));
+        caller.on(self.prefix).send(method, &path, &[], Some("{}".into())).await
+    }
+}
 
 /// The path of the operation, with this player and with a session that does not exist.
 fn path(operation: &Operation, player: Uuid) -> String {
@@ -29,59 +75,76 @@ fn path(operation: &Operation, player: Uuid) -> String {
 }
 
 /// The error code if the operation refuses the caller because of token or permissions; `None` if it gets further.
-async fn refusal(operation: &Operation, caller: &Client, player: Uuid) -> Option<String> {
-    let body = Some("{}".into());
-    let reply = caller.send(operation.method.clone(), &path(operation, player), &[], body).await;
+async fn refusal(row: &Row, caller: &Client, player: Uuid) -> Option<String> {
+    let reply = row.call(caller, player).await;
     let code = reply.body["error_code"].as_str().unwrap_or_default().to_owned();
-    let who = ["token_missing", "token_invalid", "permission_denied", "player_required"];
-    if !who.contains(&code.as_str()) {
+    let is_denial = row.codes_of_denials().contains(&code);
+    if reply.body["auth_success"] != json!(false) && !is_denial {
         return None;
     }
     assert_eq!(reply.status.as_u16(), 403, "{}", reply.body);
-    assert_eq!(reply.body["auth_success"], json!(!code.starts_with("token_")), "{}", reply.body);
+    assert_eq!(reply.body["auth_success"], json!(is_denial), "{}", reply.body);
     Some(code)
 }
 
 #[tokio::test]
 async fn every_operation_refuses_callers_without_a_valid_token() {
-    let server = Server::new();
+    let server = Server::with_every_surface();
     let forged = server.player().token.unwrap() + "x";
-    for operation in server.pipeline.operations() {
-        let refused = refusal(operation, &server.anonymous(), Uuid::nil()).await;
-        assert_eq!(refused.as_deref(), Some("token_missing"), "{}", operation.id);
-        for token in [forged.as_str(), "x", "a.b.c"] {
-            let refused = refusal(operation, &server.bearer(token), Uuid::nil()).await;
-            assert_eq!(refused.as_deref(), Some("token_invalid"), "{}", operation.id);
+    for row in &rows_with_tokens() {
+        let id = row.operation.id;
+        let refused = refusal(row, &server.anonymous(), Uuid::nil()).await;
+        assert_eq!(refused, Some(row.code(&Error::TokenMissing)), "{id}");
+        for (token, why) in [
+            (forged.as_str(), TokenError::Signature),
+            ("x", TokenError::Malformed),
+            ("a.b.c", TokenError::Malformed),
+        ] {
+            let refused = refusal(row, &server.bearer(token), Uuid::nil()).await;
+            assert_eq!(refused, Some(row.code(&Error::TokenInvalid(why))), "{id}");
         }
-        let refused = refusal(operation, &server.player_with(None, &[]), Uuid::nil()).await;
-        assert_eq!(refused.as_deref(), Some("permission_denied"), "{}", operation.id);
+        let refused = refusal(row, &server.player_with(None, &[]), Uuid::nil()).await;
+        assert_eq!(refused.as_ref(), Some(&row.codes_of_denials()[0]), "{id}");
+    }
+}
+
+#[tokio::test]
+async fn a_public_operation_asks_nobody_for_a_token() {
+    let server = Server::with_every_surface();
+    for row in rows().iter().filter(|row| row.operation.policy.is_public()) {
+        for caller in [server.anonymous(), server.bearer("x"), server.player_with(None, &[])] {
+            let code = row.call(&caller, Uuid::nil()).await.body["error_code"].clone();
+            let denials =
+                [row.code(&Error::TokenMissing), row.code(&Error::TokenInvalid(TokenError::Malformed))];
+            let is_denied = denials.into_iter().chain(row.codes_of_denials()).any(|denial| code == denial);
+            assert!(!is_denied, "{}: {code}", row.operation.id);
+        }
     }
 }
 
 /// The permissions that a refusal names as enough; `None` if the operation does not refuse for lack of permission.
-async fn enough(operation: &Operation, caller: &Client, player: Uuid) -> Option<String> {
-    let body = Some("{}".into());
-    let reply = caller.send(operation.method.clone(), &path(operation, player), &[], body).await;
-    let denied = reply.body["error_code"] == json!("permission_denied");
+async fn enough(row: &Row, caller: &Client, player: Uuid) -> Option<String> {
+    let reply = row.call(caller, player).await;
+    let denied = reply.body["error_code"] == json!(row.codes_of_denials()[0]);
     let said = denied.then(|| reply.body["desc"].as_str().unwrap().to_owned())?;
     Some(said.split_once(": any of ").unwrap_or_else(|| panic!("{said}")).1.to_owned())
 }
 
 #[tokio::test]
 async fn a_refusal_names_the_permissions_that_would_be_enough() {
-    let server = Server::new();
+    let server = Server::with_every_surface();
     let names = |permissions: &[Permission]| -> Vec<_> {
         permissions.iter().map(|permission| permission.name()).collect()
     };
     let (nobody, mut own_only) = (server.player_with(None, &[]), 0);
-    for operation in server.pipeline.operations() {
+    for row in &rows_with_tokens() {
+        let operation = &row.operation;
         let (any, own) = (names(operation.policy.any_of()), names(operation.policy.own_of()));
-        let named = enough(operation, &nobody, nobody.player).await;
+        let named = enough(row, &nobody, nobody.player).await;
         assert_eq!(named, Some([&any[..], &own].concat().join(", ")), "{}", operation.id);
         // If the caller acts on another player, the refusal does not name permissions for the caller's own player.
         let own_permissions_only = server.player_with(None, &own);
-        if let Some(named) =
-            enough(operation, &own_permissions_only, Uuid::nil()).await.filter(|_| !own.is_empty())
+        if let Some(named) = enough(row, &own_permissions_only, Uuid::nil()).await.filter(|_| !own.is_empty())
         {
             assert_eq!(named, any.join(", "), "{}", operation.id);
             own_only += 1;
@@ -92,10 +155,10 @@ async fn a_refusal_names_the_permissions_that_would_be_enough() {
 
 #[tokio::test]
 async fn the_permission_matrix_matches_the_snapshot() {
-    let server = Server::new();
+    let server = Server::with_every_surface();
     let mut matrix = String::from(
         "# Which single permission lets whom call what. `self` acts on the caller's own player, `other` on another\n\
-         # player, `service` is a token without a player. Rewritten by UPDATE_EXPECT=1 cargo test; read every change.\n",
+         # player, `service` is a token without a player, `public` needs no token. Rewritten by UPDATE_EXPECT=1 cargo test; read every change.\n",
     );
     let callers: Vec<_> = Permission::ALL
         .iter()
@@ -104,21 +167,27 @@ async fn the_permission_matrix_matches_the_snapshot() {
             (permission, server.player_with(None, &names), server.service(&names))
         })
         .collect();
-    for operation in server.pipeline.operations() {
+    for row in &rows() {
+        let Row { prefix, operation, .. } = row;
+        let shown = shown_prefix(prefix);
+        writeln!(matrix, "\n{} {shown}{} ({})", operation.method, operation.path, operation.id).unwrap();
+        if operation.policy.is_public() {
+            writeln!(matrix, "  public").unwrap();
+            continue;
+        }
         let (mut oneself, mut other, mut service) = (Vec::new(), Vec::new(), Vec::new());
         for (permission, player, serving) in &callers {
-            if refusal(operation, player, player.player).await.is_none() {
+            if refusal(row, player, player.player).await.is_none() {
                 oneself.push(permission.name());
             }
-            if refusal(operation, player, Uuid::nil()).await.is_none() {
+            if refusal(row, player, Uuid::nil()).await.is_none() {
                 other.push(permission.name());
             }
-            if refusal(operation, serving, Uuid::nil()).await.is_none() {
+            if refusal(row, serving, Uuid::nil()).await.is_none() {
                 service.push(permission.name());
             }
         }
         let lines = [("self", oneself), ("other", other), ("service", service)];
-        writeln!(matrix, "\n{} {} ({})", operation.method, operation.path, operation.id).unwrap();
         for (who, permissions) in lines {
             writeln!(matrix, "  {who:8}{}", permissions.join(", ")).unwrap();
         }

@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use rallypoint::api;
+use rallypoint::runtime::server::all_surfaces;
+
+use super::contract::shown_prefix;
 
 /// Longest source file, in lines. A longer one usually holds two things.
 const LINES_MAX: usize = 500;
@@ -116,8 +118,13 @@ fn every_operation_has_a_line_in_the_documents() {
     let written: BTreeSet<_> = written
         .map(|row| row.replace('…', "/v1/session/{session_id}").replace("{ps}", platform_session))
         .collect();
-    let rows: BTreeSet<_> =
-        api::surface().operations.iter().map(|row| format!("{} {}", row.method, row.path)).collect();
+    let rows: BTreeSet<_> = all_surfaces()
+        .iter()
+        .flat_map(|surface| {
+            let prefix = shown_prefix(surface.prefix);
+            surface.operations.iter().map(move |row| format!("{} {prefix}{}", row.method, row.path))
+        })
+        .collect();
     assert_eq!(written, rows);
 }
 
