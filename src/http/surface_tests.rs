@@ -1,5 +1,6 @@
 //! A second surface: its own format of failures, operations without a token, and what its rows can say.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use http::header::HeaderValue;
@@ -90,7 +91,14 @@ fn pipeline() -> Arc<Pipeline> {
     let key = DevelopmentKey::load_or_create(dir.path(), &Entropy::System).unwrap();
     let ring = Arc::new(KeyRing::new(key.key_set()));
     let store = Store::Memory(Memory::default());
-    let app = server::new_app(&config, store, ring, Clock::System, Entropy::System, Arc::default());
+    let app = server::new_app(
+        &config,
+        store,
+        ring,
+        BTreeMap::new(),
+        (Clock::System, Entropy::System),
+        Arc::default(),
+    );
     let surfaces = vec![api::surface(), surface()];
     Arc::new(Pipeline::new(Arc::new(app), surfaces, settings::pipeline_settings(&config)))
 }
