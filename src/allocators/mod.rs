@@ -5,6 +5,10 @@
 //! first call, so whatever a call does, the store already knows about it. All calls can be repeated: an allocator gives
 //! one server at most to an allocation, however often it is asked, and also after a crash between two calls.
 
+pub mod agones;
+mod http_client;
+pub mod webhook;
+
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;

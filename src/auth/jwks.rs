@@ -3,7 +3,6 @@
 use std::fmt;
 use std::fs::File;
 use std::io::Read as _;
-use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -129,20 +128,7 @@ pub fn check_jwks_url(url: &str) -> Result<(), String> {
 
 /// Parses a URL. The flag says whether it names this machine.
 fn parse_url(url: &str) -> Result<(http::Uri, bool), String> {
-    let uri: Option<http::Uri> = url.parse().ok().filter(|uri: &http::Uri| uri.scheme().is_some());
-    let uri = uri.ok_or("jwks_url is not a URL such as https://tokens.example.com/.well-known/jwks.json")?;
-    let local = uri.host().is_some_and(is_this_machine);
-    if uri.scheme_str() != Some("https") && !(uri.scheme_str() == Some("http") && local) {
-        return Err("jwks_url must start with https://; http:// is allowed for this machine only".into());
-    }
-    Ok((uri, local))
-}
-
-/// Whether a host of a URL is a name or address of this machine.
-fn is_this_machine(host: &str) -> bool {
-    let address = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-    let is_loopback = |address: IpAddr| address.is_loopback();
-    host.eq_ignore_ascii_case("localhost") || address.parse().is_ok_and(is_loopback)
+    https::parse_url("jwks_url", url, "https://tokens.example.com/.well-known/jwks.json")
 }
 
 fn fetch(url: &str, ca_file: Option<&Path>, timeout: Duration) -> Result<String, KeyError> {

@@ -6,3 +6,4 @@ pub mod pooler;
 pub mod postgres;
 pub mod process;
 pub mod proxy;
+pub mod stand_in;
