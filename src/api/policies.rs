@@ -11,7 +11,7 @@ use crate::auth::Permission::{
 use crate::auth::Policy;
 
 pub const READ_CONFIG: Policy = Policy::any(&[SessionAll, ReadConfig]);
-pub const CREATE: Policy = Policy::any(&[SessionAll, Create]).as_player();
+pub const CREATE: Policy = Policy::any(&[SessionAll, Create]);
 pub const READ_SESSION: Policy = Policy::any(&[SessionAll, ReadAny, ReadSelf]);
 pub const UPDATE_SESSION: Policy = Policy::any(&[SessionAll, UpdateAny]).or_own(&[UpdateSelf]);
 pub const DELETE_SESSION: Policy = Policy::any(&[SessionAll, DeleteAny]).or_own(&[DeleteActive]);

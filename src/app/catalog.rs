@@ -65,6 +65,11 @@ impl Catalog {
         self.template_of_type(session_type).ok_or(Refused::TemplateNotFound)
     }
 
+    /// Whether the configuration no longer has the template of this type, so that it takes no new sessions.
+    pub fn is_retired(&self, session_type: &str) -> bool {
+        self.retired.contains_key(session_type)
+    }
+
     fn template_of_type(&self, session_type: &str) -> Option<&Template> {
         self.templates.get(session_type).or_else(|| self.retired.get(session_type))
     }

@@ -56,6 +56,8 @@ impl InstanceRequest {
             Some(player) => Some(player),
             None => Some(caller.require_player()?),
         };
+        // A preallocated server asks for an instance once it runs. A dedicated one has to be found first.
+        let has_host = is_hosted_by_player || host_type == HostType::Preallocated;
         let caller_hosts = host_player.is_some() && host_player == caller.player();
         let custom_data = match template {
             Some(template) if self.custom_data.is_empty() => template.custom_data.clone(),
@@ -68,8 +70,7 @@ impl InstanceRequest {
             host_player_id: caller.token().player_id.filter(|_| caller_hosts),
             registrar: caller.player(),
             allocation_id: None,
-            // A player who hosts is already known. A server has to be found first.
-            join_status: if is_hosted_by_player { JoinStatus::Pending } else { JoinStatus::Requested },
+            join_status: if has_host { JoinStatus::Pending } else { JoinStatus::Requested },
             join_params: None,
             startup_params,
             version: None,

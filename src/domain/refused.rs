@@ -20,7 +20,7 @@ pub enum Refused {
     TemplateNotFound,
     #[error("there is no template of instance requests with this id")]
     InstanceTemplateNotFound,
-    #[error("players cannot create sessions of this type, and there is none to join")]
+    #[error("the caller cannot create sessions of this type, and there is none to join")]
     SessionTypeNotCreatable,
     #[error("the platform session does not exist")]
     PlatformSessionNotFound,
@@ -52,10 +52,14 @@ pub enum Refused {
     NotSessionHost,
     #[error("the session has no such instance")]
     InstanceNotFound,
-    #[error("the session has an instance already; end it first")]
+    #[error(
+        "the session has an instance already, or a closed one with this id; end it first, or choose another id"
+    )]
     InstanceExists,
     #[error("players must name an instance template to request a dedicated server")]
     StartupParamsNotAllowed,
+    #[error("the instance is closed and stays so; request another one")]
+    InstanceClosed,
     #[error("the instance was allocated to another host")]
     AllocationMismatch,
     #[error("the allocation belongs to another session")]

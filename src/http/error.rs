@@ -231,6 +231,7 @@ fn refused_parts(refused: &Refused) -> (StatusCode, &'static str) {
         Refused::NotSessionHost => (S::FORBIDDEN, "not_session_host"),
         Refused::InstanceExists => (S::FORBIDDEN, "instance_exists"),
         Refused::StartupParamsNotAllowed => (S::FORBIDDEN, "startup_params_not_allowed"),
+        Refused::InstanceClosed => (S::FORBIDDEN, "instance_closed"),
         Refused::AllocationMismatch => (S::FORBIDDEN, "allocation_mismatch"),
         Refused::AllocationInUse => (S::FORBIDDEN, "allocation_in_use"),
         Refused::TooManyGuesses => (S::FORBIDDEN, "too_many_guesses"),

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use uuid::Uuid;
 
-use crate::api::wire::CustomDataBody;
+use crate::api::wire::InstanceDataBody;
 use crate::api::wire::instance::{InstanceView, JoinParamsBody, StartupParamsBody};
 use crate::api::wire::view::{seen_by, session_document};
 use crate::app::instances::InstanceRequest;
@@ -38,7 +38,7 @@ pub struct InstanceRequestBody {
     host_player_uuid: Option<Uuid>,
     /// Custom data of the instance. If it is empty, that of the template applies.
     #[serde(default)]
-    custom_data: CustomDataBody,
+    custom_data: InstanceDataBody,
 }
 
 /// A change of an instance. Absent fields do not change.
@@ -47,14 +47,14 @@ pub struct InstanceInfoUpdate {
     /// Allocation of the sender. The first one is kept; from then on, every update must contain it.
     #[schemars(length(min = 1, max = 128))]
     allocation_id: Option<String>,
-    /// Stage of the instance.
+    /// Stage of the instance. `closed` is final.
     join_status: Option<JoinStatus>,
     /// Connection parameters for players.
     join_params: Option<JoinParamsBody>,
     /// Version of the host's software.
     version: Option<String>,
-    /// Custom data of the instance. It replaces the previous data as a whole.
-    custom_data: Option<CustomDataBody>,
+    /// Custom data of the instance. It replaces the previous data as a whole, but not what the server added.
+    custom_data: Option<InstanceDataBody>,
     /// Id of the match that is played on the instance.
     match_id: Option<String>,
 }
@@ -119,6 +119,7 @@ pub async fn update(
     let rule = move |session: &mut Session| session.update_instance(actor, change.clone());
     let ((), cached) =
         app.sessions.update(&path.session_id, Update::by(&caller, query.refresh_ttl.0), rule).await?;
+    log_end(&cached.session);
     instance_of(&cached.session)
 }
 
@@ -132,7 +133,15 @@ pub async fn end(
     let rule = move |session: &mut Session| session.end_instance(actor);
     let ((), cached) =
         app.sessions.update(&path.session_id, Update::by(&caller, query.refresh_ttl.0), rule).await?;
+    log_end(&cached.session);
     Ok(Reply::changed(&session_document(&app, &caller, &cached)))
+}
+
+/// Logs if the session has ended with its instance.
+fn log_end(session: &Session) {
+    if session.ended {
+        tracing::info!(session_id = %session.id, "session ended with its instance");
+    }
 }
 
 fn instance_of(session: &Session) -> Result<Reply<Plain<InstanceView>>, Error> {

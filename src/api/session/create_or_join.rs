@@ -8,9 +8,11 @@ use serde::{Deserialize, Serialize};
 use crate::api::wire::client::{ClientSettings, JoinRequest, client};
 use crate::app::App;
 use crate::app::auto_join::{self, CreateOrJoin};
-use crate::app::join::PasswordCaller;
-use crate::auth::Caller;
+use crate::app::join::{PasswordCaller, hash_password};
+use crate::auth::{Caller, Denied};
+use crate::domain::PlayerUuid;
 use crate::domain::client::CrossplayPreferences;
+use crate::domain::session::NewSession;
 use crate::domain::session::join::Joiner;
 use crate::http::error::Error;
 use crate::http::input::body::Json;
@@ -35,7 +37,7 @@ pub struct CreateOrJoinRequest {
     /// Preferred region.
     #[schemars(length(min = 1, max = 128))]
     region_id: Option<String>,
-    /// Client, team and data of the player. If it is absent, the fields at the top level describe the client.
+    /// Client, team and data of the player. If it is absent, the fields at the top level describe the client. Only for tokens that name a player.
     player: Option<JoinRequest>,
 }
 
@@ -48,28 +50,50 @@ pub struct SessionJoined {
     session_id: String,
 }
 
-/// Joins the oldest open session of a type that accepts the caller, or creates a session.
+/// Joins the oldest open session of a type that accepts the caller, or creates a session. For a caller without a player
+/// it always creates a session.
 pub async fn create_or_join(
     app: Arc<App>,
     caller: Caller,
     Input { body: Json(request), .. }: Input<(), (), Json<CreateOrJoinRequest>>,
 ) -> Result<Reply<Plain<SessionJoined>>, Error> {
+    let Some(player) = caller.player() else { return create(&app, request).await };
     let catalog = app.catalog();
     let template = catalog.template(&request.session_type)?;
     catalog.check_region(request.region_id.as_deref())?;
     let (session_type, region_id) = (request.session_type.clone(), request.region_id.clone());
     let password = request.password.clone();
-    let joiner = joiner(&caller, request)?;
+    let joiner = joiner(&caller, player, request)?;
     let (password_caller, search_guess) = (PasswordCaller::from(&caller), Arc::default());
     let request = CreateOrJoin { session_type, region_id, password, joiner, password_caller, search_guess };
     let cached = auto_join::create_or_join(&app, &caller, template, request).await?;
     Ok(Reply::plain(&SessionJoined { session_id: cached.session.id.to_string() }))
 }
 
+/// Creates a session for a caller without a player, such as a game server that makes its own session.
+async fn create(app: &App, request: CreateOrJoinRequest) -> Result<Reply<Plain<SessionJoined>>, Error> {
+    if request.player.is_some() {
+        return Err(Denied::PlayerRequired.into());
+    }
+    let catalog = app.catalog();
+    let template = catalog.template(&request.session_type)?;
+    catalog.check_region(request.region_id.as_deref())?;
+    let is_retired = catalog.is_retired(&request.session_type);
+    let new = NewSession {
+        id: app.entropy.uuid().into(),
+        session_type: request.session_type,
+        now: app.clock.now(),
+        region_id: request.region_id,
+        password: request.password.as_deref().map(|password| hash_password(app, password)),
+    };
+    let cached = auto_join::create_for_service(app, template, is_retired, new).await?;
+    tracing::info!(session_id = %cached.session.id, "session created by a service");
+    Ok(Reply::plain(&SessionJoined { session_id: cached.session.id.to_string() }))
+}
+
 /// Converts the request to the input of the join rules. Without `player`, the fields at the top level describe the
 /// client, and the player requests no team.
-fn joiner(caller: &Caller, request: CreateOrJoinRequest) -> Result<Joiner, Error> {
-    let player = caller.require_player()?;
+fn joiner(caller: &Caller, player: PlayerUuid, request: CreateOrJoinRequest) -> Result<Joiner, Error> {
     if let Some(player_request) = request.player {
         let mut joiner = player_request.joiner(caller, player, &["body", "player"])?;
         joiner.password = joiner.password.or(request.password);

@@ -30,7 +30,7 @@ pub fn rows() -> Vec<Operation> {
     use Method as M;
     vec![
         Operation::new(M::POST, "create_or_join_session", "/v1/session", create_or_join::create_or_join, CREATE, "Join an open session of a type, or create one").may_fail(MISSING_OR_NOT_CREATABLE)
-            .about("If the template allows it, the caller joins the oldest open session of the type that accepts them. Otherwise the server creates a session with the caller as its leader. Repeating the request can create another session.")
+            .about("If the template allows it, the caller joins the oldest open session of the type that accepts them. Otherwise the server creates a session with the caller as its leader. Repeating the request can create another session. A token without a player always creates a session, without players; the first player who joins leads it.")
             .example(examples::CREATE_OR_JOIN),
         Operation::new(M::GET, "get_session_by_id", SESSION, read::get, READ_SESSION, "Read a session: whole for active players, an outline for others").may_fail(MISSING)
             .about("Reading keeps the session alive, unless `refresh_ttl` is false. Poll it with the ETag of the last answer: the answer is 304 while nothing has changed.")
@@ -45,7 +45,7 @@ pub fn rows() -> Vec<Operation> {
         Operation::new(M::POST, "generate_session_short_code", "/v1/session/{session_id}:generate-short-code", short_code::generate, SHORT_CODE, "Create a short code for a session").may_fail(MISSING_OR_CONFLICT)
             .about("The code has few characters, so that people can tell it to each other. It can replace the session's id in every path. A session has at most one code. The caller must be active in the session.")
             .example(examples::SHORT_CODE),
-        Operation::new(M::GET, "get_session_by_allocation_id", "/v1/session/allocation/{allocation_id}", read::by_allocation, READ_ALLOCATION, "Read the outline of the session that has an allocation").may_fail(MISSING)
-            .about("For servers that know their allocation but not yet their session."),
+        Operation::new(M::GET, "get_session_by_allocation_id", "/v1/session/allocation/{allocation_id}", read::by_allocation, READ_ALLOCATION, "Read the session that has an allocation").may_fail(MISSING)
+            .about("For servers that know their allocation but not yet their session. The answer is the caller's view of the session, and reading it keeps the session alive."),
     ]
 }

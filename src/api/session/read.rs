@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::api::wire::session::SessionView;
-use crate::api::wire::view::{document_in, outline_view, session_document};
+use crate::api::wire::view::session_document;
 use crate::app::App;
 use crate::app::touch::touch;
 use crate::auth::Caller;
@@ -33,7 +33,8 @@ pub async fn get(
     Ok(Reply::document(&session_document(&app, &caller, &cached)))
 }
 
-/// Reads the session that has an allocation, as outsiders see it.
+/// Reads the session that has an allocation, in the caller's view. Like every read it keeps the session alive: a server
+/// that was just allocated polls it before it knows the session.
 pub async fn by_allocation(
     app: Arc<App>,
     caller: Caller,
@@ -41,6 +42,10 @@ pub async fn by_allocation(
 ) -> Result<Reply<Versioned<SessionView<'static>>>, Error> {
     let id = app.sessions.id_of_allocation(&path.allocation_id.0).await?.ok_or(Refused::SessionNotFound)?;
     let cached = app.sessions.get(&id).await?;
-    let view = outline_view(&app, &caller, &cached);
-    Ok(Reply::document(&document_in(&app, &cached, view)))
+    // The session may have changed since the lookup. A server that reads another allocation than its own gives up.
+    if !cached.session.has_allocation(&path.allocation_id.0) {
+        return Err(Refused::SessionNotFound.into());
+    }
+    touch(&app, &caller, &cached, true).await?;
+    Ok(Reply::document(&session_document(&app, &caller, &cached)))
 }

@@ -38,11 +38,11 @@ pub struct StartupParamsBody {
     custom_data: CustomDataBody,
 }
 
-/// An instance of a session. Outsiders do not see how to connect to it.
+/// An instance of a session. Outsiders see all of it but how to connect.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "InstanceInfo")]
 pub struct InstanceView {
-    /// Allocation id of the host. Absent for outsiders.
+    /// Allocation id of the host. Absent once the instance is closed.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 128))]
     allocation_id: Option<String>,
@@ -62,7 +62,7 @@ pub struct InstanceView {
     /// Connection parameters. Absent for outsiders.
     #[serde(skip_serializing_if = "Option::is_none")]
     join_params: Option<JoinParamsBody>,
-    /// Startup parameters of the instance. Absent for outsiders.
+    /// Startup parameters of the instance.
     #[serde(skip_serializing_if = "Option::is_none")]
     instance_startup_params: Option<StartupParamsBody>,
     /// Version of the host's software.
@@ -73,7 +73,7 @@ pub struct InstanceView {
     created: Timestamp,
     /// Custom data of the instance.
     custom_data: CustomDataBody,
-    /// Health of the instance. Absent before the first health report.
+    /// Health of the instance. Absent before the first health report, and once the instance is closed.
     #[serde(skip_serializing_if = "Option::is_none")]
     instance_health: Option<Health>,
     /// Id of the match that is played on the instance.
@@ -82,20 +82,20 @@ pub struct InstanceView {
 }
 
 impl InstanceView {
-    /// The wire form of an instance, in full or as outsiders see it.
+    /// The wire form of an instance, in full or as outsiders see it. Outsiders include a game server whose token may only
+    /// read the session by its allocation: it needs everything but the connection, which is its own.
     pub fn of(instance: &Instance, detail: Detail) -> Self {
         let full = detail == Detail::Full;
         let join_params = instance.join_params.clone().filter(|_| full);
-        let startup_params = instance.startup_params.clone().filter(|_| full);
         Self {
-            allocation_id: instance.allocation_id.clone().filter(|_| full),
+            allocation_id: instance.allocation_id.clone(),
             instance_id: instance.instance_id.clone(),
             host_type: instance.host_type,
             host_player_uuid: instance.host_player,
             host_player_id: instance.host_player_id.filter(|_| full),
             join_status: instance.join_status,
             join_params: join_params.map(JoinParamsBody::from),
-            instance_startup_params: startup_params.map(StartupParamsBody::from),
+            instance_startup_params: instance.startup_params.clone().map(StartupParamsBody::from),
             version: instance.version.clone(),
             created: instance.created,
             custom_data: CustomDataBody(instance.custom_data.clone()),

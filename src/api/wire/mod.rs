@@ -14,9 +14,10 @@ use std::collections::BTreeMap;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
+use crate::domain::instance::RESERVED_PREFIX as INSTANCE_PREFIX;
 use crate::domain::limits::{CUSTOM_DATA_BYTES_MAX, CUSTOM_DATA_ENTRIES_MAX, CUSTOM_DATA_VALUE_CHARS_MAX};
 use crate::domain::{CustomData, Platform};
-use crate::http::input::schema::BYTES_MAX;
+use crate::http::input::schema::{BYTES_MAX, RESERVED_PREFIX};
 
 /// A `custom_data` map on the wire.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -35,6 +36,23 @@ impl JsonSchema for CustomDataBody {
             "maxProperties": CUSTOM_DATA_ENTRIES_MAX,
             BYTES_MAX: CUSTOM_DATA_BYTES_MAX,
         })
+    }
+}
+
+/// A `custom_data` map of an instance in a request. Some of its names are reserved for the server.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct InstanceDataBody(pub CustomData);
+
+impl JsonSchema for InstanceDataBody {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "InstanceCustomData".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let mut schema = CustomDataBody::json_schema(generator);
+        schema.insert(RESERVED_PREFIX.into(), INSTANCE_PREFIX.into());
+        schema
     }
 }
 

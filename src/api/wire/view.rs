@@ -22,12 +22,6 @@ pub fn document_view(app: &App, caller: &Caller, cached: &CachedSession) -> View
     unless_suppressed(app, caller, cached, view_for(caller, &cached.session))
 }
 
-/// The view of a session by its allocation: that of outsiders, with the caller's own entry.
-pub fn outline_view(app: &App, caller: &Caller, cached: &CachedSession) -> View {
-    let outside = view_of(&cached.session, None).with_own(own_entry(caller, &cached.session));
-    unless_suppressed(app, caller, cached, outside)
-}
-
 /// The view, or, if the session has too many players, the same view with the caller's own entry only.
 fn unless_suppressed(app: &App, caller: &Caller, cached: &CachedSession, view: View) -> View {
     if !is_suppressed(app, cached) {

@@ -185,6 +185,24 @@ async fn join_at(
     Err(Failure::Contended)
 }
 
+/// Creates a session for a caller without a player: without players, so that the first player who joins leads it, and
+/// without an instance. Such a caller joins no session, and may create those that players may not create.
+///
+/// # Errors
+/// [`Refused::SessionTypeNotCreatable`] if the configuration no longer has the template; errors of the store.
+pub async fn create_for_service(
+    app: &App,
+    template: &Template,
+    is_retired: bool,
+    new: NewSession,
+) -> Result<Arc<CachedSession>, Failure> {
+    if is_retired {
+        return Err(Refused::SessionTypeNotCreatable.into());
+    }
+    let session = Session { made_by_service: true, ..Session::new(new, template) };
+    app.sessions.create(listed(app, template, session).await?).await
+}
+
 /// The session that the request creates, with the player as its leader. It has no listing yet.
 async fn new_session(
     app: &App,

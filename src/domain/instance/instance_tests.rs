@@ -22,6 +22,21 @@ fn the_leader_requests_one_instance() {
 }
 
 #[test]
+fn a_closed_instance_is_replaced_by_one_with_another_id() {
+    let mut session = played("L1 M2", None, None);
+    session.close_instance();
+    let request = |id: &str| {
+        let wanted = Instance { instance_id: id.into(), ..instance(Some(2), None) };
+        move |session: &mut Session| session.request_instance(by(1), wanted)
+    };
+    check_in(&session, request("i"), Err(Refused::InstanceExists));
+    request("j")(&mut session).unwrap();
+    let replaced = session.instance.as_ref().unwrap();
+    assert_eq!((&replaced.instance_id[..], replaced.is_closed()), ("j", false));
+    check_in(&session, request("k"), Err(Refused::InstanceExists));
+}
+
+#[test]
 fn a_host_has_its_numeric_id_from_the_request_or_the_session() {
     for (requested, expected) in [(None, Some(17)), (Some(18), Some(18))] {
         let mut session = session("L1");
@@ -66,7 +81,7 @@ fn the_host_updates_the_instance() {
     let before = played("L1 M2", Some(2), None);
     let change = || InstanceChange {
         allocation_id: Some("a".into()),
-        join_status: Some(JoinStatus::Closed),
+        join_status: Some(JoinStatus::Unjoinable),
         join_params: None,
         version: Some("1.0".into()),
         custom_data: Some(CustomData::from([("a".into(), "b".into())])),
@@ -76,7 +91,7 @@ fn the_host_updates_the_instance() {
     changed.update_instance(by(2), change()).unwrap();
     let expected = Instance {
         allocation_id: Some("a".into()),
-        join_status: JoinStatus::Closed,
+        join_status: JoinStatus::Unjoinable,
         version: Some("1.0".into()),
         custom_data: CustomData::from([("a".into(), "b".into())]),
         match_id: Some("m".into()),
@@ -95,6 +110,80 @@ fn the_host_updates_the_instance() {
     check_in(&changed, update(by(2), None), Err(Refused::AllocationMismatch));
     check_in(&changed, update(by(1), Some("b")), Err(Refused::NotSessionHost));
     check("L1", update(by(1), None), Err(Refused::InstanceNotFound));
+}
+
+fn status(join_status: JoinStatus) -> InstanceChange {
+    InstanceChange { join_status: Some(join_status), ..InstanceChange::default() }
+}
+
+#[test]
+fn closed_is_final_and_frees_the_allocation() {
+    let mut session = played("L1 M2", Some(2), None);
+    let allocated = InstanceChange { allocation_id: Some("a".into()), ..InstanceChange::default() };
+    session.update_instance(by(2), allocated.clone()).unwrap();
+    session.set_health("i", Health::Healthy).unwrap();
+    let close = |session: &mut Session| session.update_instance(by(2), status(JoinStatus::Closed));
+    check_in(&session, close, Err(Refused::AllocationMismatch));
+    let change = InstanceChange { join_status: Some(JoinStatus::Closed), ..allocated.clone() };
+    session.update_instance(by(2), change).unwrap();
+    let expected = Instance { join_status: JoinStatus::Closed, ..instance(Some(2), None) };
+    assert_eq!(session.instance.as_ref(), Some(&expected), "without allocation and health");
+    for reopened in [
+        JoinStatus::Requested,
+        JoinStatus::Allocated,
+        JoinStatus::Pending,
+        JoinStatus::Joinable,
+        JoinStatus::Unjoinable,
+    ] {
+        let reopen = |session: &mut Session| session.update_instance(by(2), status(reopened));
+        check_in(&session, reopen, Err(Refused::InstanceClosed));
+    }
+    close(&mut session).unwrap();
+    session.update_instance(by(2), allocated).unwrap();
+    assert_eq!(session.instance.as_ref(), Some(&expected), "a closed instance takes no allocation");
+    assert_eq!(session.require_instance("i"), Err(Refused::InstanceNotFound));
+}
+
+#[test]
+fn a_host_does_not_remove_what_the_server_notes_in_the_custom_data() {
+    let mut session = played("L1", Some(1), None);
+    let noted = || CustomData::from([("rallypoint.launch".into(), "lost".into())]);
+    session.instance.as_mut().unwrap().custom_data = noted();
+    for (given, expected) in [(vec![("a", "b")], vec![("a", "b")]), (vec![], vec![])] {
+        let data = |entries: Vec<(&str, &str)>| {
+            entries
+                .into_iter()
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .collect::<CustomData>()
+        };
+        let change = InstanceChange { custom_data: Some(data(given)), ..InstanceChange::default() };
+        session.update_instance(by(1), change).unwrap();
+        let expected: CustomData = data(expected).into_iter().chain(noted()).collect();
+        assert_eq!(session.instance.as_ref().unwrap().custom_data, expected);
+    }
+}
+
+#[test]
+fn a_session_that_a_service_made_ends_with_its_instance_if_nobody_is_active() {
+    let close = |session: &mut Session| session.update_instance(Anyone, status(JoinStatus::Closed));
+    let end = |session: &mut Session| session.end_instance(Anyone);
+    let made = |roster: &str| Session { made_by_service: true, ..played(roster, None, None) };
+    for (roster, expected) in [("-", "ended"), ("I1 R2", "ended"), ("L1", "L1"), ("L1 I2", "L1 I2")] {
+        check_in(&made(roster), close, Ok(expected));
+        check_in(&made(roster), end, Ok(expected));
+        let kept = Session { keep_alive_on_empty: true, ..made(roster) };
+        let players = Session { made_by_service: false, ..made(roster) };
+        for stays in [kept, players] {
+            check_in(&stays, close, Ok(roster));
+            check_in(&stays, end, Ok(roster));
+        }
+    }
+    // A repeated request to close does not end it: its instance did not become closed.
+    let mut session = made("L1");
+    close(&mut session).unwrap();
+    session.leave(player(1)).unwrap();
+    check_in(&session, close, Ok("-"));
+    check_in(&session, end, Ok("ended"));
 }
 
 #[test]

@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{Actor, CustomData, PlayerUuid, Refused, Session};
 
+/// Names in the custom data of an instance that start with this are the server's own. Requests cannot set them.
+pub const RESERVED_PREFIX: &str = "rallypoint.";
+
 /// What hosts an instance (contract: `HostType`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -39,7 +42,7 @@ pub enum JoinStatus {
     Joinable,
     /// Running, and players may not join.
     Unjoinable,
-    /// Ended.
+    /// Ended. This is final: a closed instance can only be replaced.
     Closed,
 }
 
@@ -101,7 +104,7 @@ pub struct Instance {
     /// The player who registered the instance, if a player did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub registrar: Option<PlayerUuid>,
-    /// The allocator's id for the host: 1 to 128 characters.
+    /// The allocator's id for the host: 1 to 128 characters. A closed instance has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allocation_id: Option<String>,
     /// The stage of the instance.
@@ -120,7 +123,7 @@ pub struct Instance {
     /// The product's data about the instance.
     #[serde(default, skip_serializing_if = "CustomData::is_empty")]
     pub custom_data: CustomData,
-    /// Its health. `None` until the first health report.
+    /// Its health. `None` until the first health report, and after the instance was closed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<Health>,
     /// The id of the match that is played on the instance.
@@ -139,17 +142,32 @@ pub struct InstanceChange {
     pub join_params: Option<JoinParams>,
     /// The host's version.
     pub version: Option<String>,
-    /// The product's data. It replaces all of the old data.
+    /// The product's data. It replaces all of the old data but the server's own.
     pub custom_data: Option<CustomData>,
     /// The id of the match that is played on the instance.
     pub match_id: Option<String>,
 }
 
+impl Instance {
+    /// Whether the instance has ended.
+    pub fn is_closed(&self) -> bool {
+        self.join_status == JoinStatus::Closed
+    }
+
+    /// Replaces the product's data. The server's own data stays.
+    fn replace_custom_data(&mut self, custom_data: CustomData) {
+        self.custom_data.retain(|name, _| name.starts_with(RESERVED_PREFIX));
+        self.custom_data.extend(custom_data);
+    }
+}
+
 impl Session {
-    /// Requests an instance, or registers one. A player who hosts it must be active.
+    /// Requests an instance, or registers one. It replaces a closed instance, if it has another id: otherwise the host
+    /// of the closed one would take it for its own. A player who hosts it must be active.
     pub fn request_instance(&mut self, actor: Actor, mut instance: Instance) -> Result<(), Refused> {
         self.require_leader(actor)?;
-        if self.instance.is_some() {
+        let stays = |present: &Instance| !present.is_closed() || present.instance_id == instance.instance_id;
+        if self.instance.as_ref().is_some_and(stays) {
             return Err(Refused::InstanceExists);
         }
         if let Some(host) = instance.host_player {
@@ -160,18 +178,20 @@ impl Session {
         Ok(())
     }
 
-    /// Changes the instance at the request of its host.
+    /// Changes the instance at the request of its host. A closed instance stays closed.
     pub fn update_instance(&mut self, actor: Actor, change: InstanceChange) -> Result<(), Refused> {
         let instance = self.hosted(actor)?;
         match &instance.allocation_id {
             Some(allocated) if change.allocation_id.as_ref() != Some(allocated) => {
                 return Err(Refused::AllocationMismatch);
             }
-            Some(_) => {}
-            None => instance.allocation_id = change.allocation_id,
+            None if !instance.is_closed() => instance.allocation_id = change.allocation_id,
+            _ => {}
         }
-        if let Some(join_status) = change.join_status {
-            instance.join_status = join_status;
+        match change.join_status {
+            Some(JoinStatus::Closed) | None => {}
+            Some(_) if instance.is_closed() => return Err(Refused::InstanceClosed),
+            Some(join_status) => instance.join_status = join_status,
         }
         if change.join_params.is_some() {
             instance.join_params = change.join_params;
@@ -183,22 +203,50 @@ impl Session {
             instance.match_id = change.match_id;
         }
         if let Some(custom_data) = change.custom_data {
-            instance.custom_data = custom_data;
+            instance.replace_custom_data(custom_data);
+        }
+        if change.join_status == Some(JoinStatus::Closed) {
+            self.close_instance();
         }
         Ok(())
+    }
+
+    /// Closes the instance, if there is one and it is not closed. Its allocation is free, and it has no health any more.
+    pub fn close_instance(&mut self) {
+        let Some(instance) = self.instance.as_mut().filter(|instance| !instance.is_closed()) else { return };
+        instance.join_status = JoinStatus::Closed;
+        instance.allocation_id = None;
+        instance.health = None;
+        self.end_after_instance();
     }
 
     /// Ends the instance at the request of its host.
     pub fn end_instance(&mut self, actor: Actor) -> Result<(), Refused> {
         self.hosted(actor)?;
         self.instance = None;
+        self.end_after_instance();
         Ok(())
     }
 
-    /// Refuses if the session has no instance or another one.
+    /// Ends a session that a service made and that nobody is in, now that its instance has ended: nothing else would end
+    /// it but its idle time.
+    fn end_after_instance(&mut self) {
+        let is_used = self.players.values().any(|entry| entry.status.is_active());
+        if self.made_by_service && !is_used && !self.keep_alive_on_empty {
+            self.end();
+        }
+    }
+
+    /// Refuses if the session has no instance, another one, or one that is closed.
     pub fn require_instance(&self, instance_id: &str) -> Result<(), Refused> {
-        let same = self.instance.as_ref().is_some_and(|instance| instance.instance_id == instance_id);
-        if same { Ok(()) } else { Err(Refused::InstanceNotFound) }
+        let runs = |instance: &Instance| instance.instance_id == instance_id && !instance.is_closed();
+        if self.instance.as_ref().is_some_and(runs) { Ok(()) } else { Err(Refused::InstanceNotFound) }
+    }
+
+    /// Whether the session's instance has this allocation.
+    pub fn has_allocation(&self, allocation_id: &str) -> bool {
+        let allocated = self.instance.as_ref().and_then(|instance| instance.allocation_id.as_deref());
+        allocated == Some(allocation_id)
     }
 
     /// Stores the health of an instance. Refuses if it is not the instance of the session, so that its host learns

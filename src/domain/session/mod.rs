@@ -161,6 +161,9 @@ pub struct Session {
     /// From the template: whether the session stays when its last active player leaves.
     #[serde(default)]
     pub keep_alive_on_empty: bool,
+    /// Whether a service made the session, without a player. It ends with its instance, not with its last player.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub made_by_service: bool,
     /// From the template: seconds without a heartbeat after which a player is removed; `None` for never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub culling_timeout_s: Option<usize>,
@@ -228,7 +231,7 @@ pub struct SessionChange {
 }
 
 impl Session {
-    /// A session without players. Its creator joins with [`Self::enter_first`].
+    /// A session without players. A player who creates it joins with [`Self::enter_first`].
     pub fn new(new: NewSession, template: &Template) -> Self {
         let team = Team { max_size: template.players_per_team, custom_data: None };
         Self {
@@ -245,6 +248,7 @@ impl Session {
             platform_sessions: BTreeMap::new(),
             custom_data: CustomData::new(),
             keep_alive_on_empty: template.keep_alive_on_empty,
+            made_by_service: false,
             // Contract, `player_culling_timeout`: players are never removed if it is absent or 0.
             culling_timeout_s: template.player_culling_timeout.filter(|timeout_s| *timeout_s > 0),
             player_visibility: template.player_visibility,

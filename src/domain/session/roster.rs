@@ -7,7 +7,7 @@ use crate::domain::{Actor, CustomData, PlayerUuid, Refused, Session};
 
 impl Session {
     /// Removes the player, who leaves or declines an invite or a reservation. The session ends with its last active
-    /// player unless its template says `keep_alive_on_empty`.
+    /// player unless its template says `keep_alive_on_empty` or a service made it.
     pub fn leave(&mut self, player: PlayerUuid) -> Result<(), Refused> {
         let entry = self.players.remove(&player).ok_or(Refused::PlayerNotFound)?;
         for platform_session in self.platform_sessions.values_mut() {
@@ -152,7 +152,7 @@ impl Session {
     }
 
     /// Makes the active player who joined first the leader if there is no leader. Ends the session if nobody is
-    /// active, unless the template says `keep_alive_on_empty`.
+    /// active, unless the template says `keep_alive_on_empty` or a service made it: its host may wait for other players.
     fn succeed_leader(&mut self) {
         if self.leader().is_some() {
             return;
@@ -164,7 +164,7 @@ impl Session {
                     entry.status = Status::Leader;
                 }
             }
-            None if self.keep_alive_on_empty => {}
+            None if self.keep_alive_on_empty || self.made_by_service => {}
             None => self.end(),
         }
     }

@@ -2,7 +2,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::*;
-use crate::domain::fixtures::{at_s, by, check, check_in, instance, player, roster, session};
+use crate::domain::fixtures::{
+    at_s, by, check, check_in, instance, join_rules, joiner, player, roster, session,
+};
+use crate::domain::session::join::JoinPath;
 use crate::domain::session::platform::PlatformSession;
 use crate::domain::{Platform, PlatformSessionId};
 
@@ -38,6 +41,19 @@ fn a_session_ends_with_its_last_active_player_unless_it_is_kept_alive() {
     kept.keep_alive_on_empty = true;
     check_in(&kept, |s| s.leave(player(1)), Ok("I2"));
     check_in(&kept, |s| s.leave(player(1)).and_then(|()| s.leave(player(2))), Ok("-"));
+}
+
+#[test]
+fn players_who_leave_never_end_a_session_that_a_service_made() {
+    let mut made = session("L1 I2");
+    made.made_by_service = true;
+    check_in(&made, |s| s.leave(player(1)), Ok("I2"));
+    // Not even if the instance goes with the player who hosts it.
+    made.instance = Some(instance(Some(1), None));
+    check_in(&made, |s| s.leave(player(1)), Ok("I2"));
+    made.leave(player(1)).unwrap();
+    assert_eq!(made.instance, None);
+    check_in(&made, |s| s.join(&joiner(3), JoinPath::Session, join_rules()), Ok("I2 L3"));
 }
 
 #[test]

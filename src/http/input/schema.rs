@@ -10,13 +10,16 @@ use super::violation::{LocStep, Violation, ViolationKind};
 /// A schema keyword of this project: the largest size of a map's names and texts together, in bytes.
 pub const BYTES_MAX: &str = "x-bytes-max";
 
+/// A schema keyword of this project: names of a map that start with this text are reserved for the server.
+pub const RESERVED_PREFIX: &str = "x-reserved-prefix";
+
 /// The schema of a value.
 #[derive(Debug)]
 pub enum BodySchema {
     /// An object with these fields. Other fields are ignored.
     Object(Vec<Field>),
-    /// An object with arbitrary names, whose values all have one schema. `bytes_max` limits names and texts together.
-    Map { value: Option<Box<BodySchema>>, entries_max: Option<u64>, bytes_max: Option<u64> },
+    /// An object with arbitrary names, whose values all have one schema.
+    Map { value: Option<Box<BodySchema>>, limits: MapLimits },
     /// A list whose items all have one schema.
     List { item: Option<Box<BodySchema>>, items_min: Option<u64>, items_max: Option<u64> },
     /// A text of a limited length, in characters.
@@ -31,6 +34,16 @@ pub enum BodySchema {
     OneOf(Vec<Value>),
     /// Any value.
     Anything,
+}
+
+/// The limits of a map.
+#[derive(Debug)]
+pub struct MapLimits {
+    entries_max: Option<u64>,
+    /// Of names and texts together.
+    bytes_max: Option<u64>,
+    /// The start of names that requests cannot use.
+    reserved_prefix: Option<String>,
 }
 
 /// A field of an object.
@@ -84,8 +97,11 @@ impl BodySchema {
                 Some(fields) => Self::Object(fields_of(schema, fields)),
                 None => Self::Map {
                     value: subschema("additionalProperties"),
-                    entries_max: limit("maxProperties"),
-                    bytes_max: limit(BYTES_MAX),
+                    limits: MapLimits {
+                        entries_max: limit("maxProperties"),
+                        bytes_max: limit(BYTES_MAX),
+                        reserved_prefix: schema.get(RESERVED_PREFIX).and_then(Value::as_str).map(Into::into),
+                    },
                 },
             },
             Some("array") => Self::List {
@@ -125,7 +141,7 @@ impl BodySchema {
     /// The most entries of an object.
     pub fn entries_max(&self) -> usize {
         match self {
-            Self::Map { entries_max, .. } => as_usize(*entries_max),
+            Self::Map { limits, .. } => as_usize(limits.entries_max),
             _ => usize::MAX,
         }
     }
@@ -139,8 +155,8 @@ impl BodySchema {
     fn check(&self, value: &mut Value, loc: Loc<'_>, violations: &mut Vec<Violation>) {
         let violation = match self {
             Self::Object(fields) => check_object(fields, value, loc, violations),
-            Self::Map { value: value_schema, entries_max, bytes_max } => {
-                check_map(value_schema.as_deref(), (*entries_max, *bytes_max), value, loc, violations)
+            Self::Map { value: value_schema, limits } => {
+                check_map(value_schema.as_deref(), limits, value, loc, violations)
             }
             Self::List { item, items_min, items_max } => {
                 check_list(item.as_deref(), (*items_min, *items_max), value, loc, violations)
@@ -229,18 +245,23 @@ fn check_object(
 
 fn check_map(
     value_schema: Option<&BodySchema>,
-    (entries_max, bytes_max): (Option<u64>, Option<u64>),
+    limits: &MapLimits,
     value: &mut Value,
     loc: Loc<'_>,
     violations: &mut Vec<Violation>,
 ) -> Option<ViolationKind> {
     let Value::Object(entries) = value else { return Some(ViolationKind::NOT_OBJECT) };
-    if let Some(max) = entries_max.filter(|max| entries.len() as u64 > *max) {
+    if let Some(max) = limits.entries_max.filter(|max| entries.len() as u64 > *max) {
         return Some(ViolationKind::too_many_entries(max));
     }
     let bytes: usize = entries.iter().map(|(name, entry)| name.len() + text_bytes(entry)).sum();
-    if let Some(max) = bytes_max.filter(|max| bytes as u64 > *max) {
+    if let Some(max) = limits.bytes_max.filter(|max| bytes as u64 > *max) {
         return Some(ViolationKind::too_many_bytes(max));
+    }
+    for name in entries.keys() {
+        if let Some(prefix) = limits.reserved_prefix.as_ref().filter(|prefix| name.starts_with(*prefix)) {
+            violations.push(ViolationKind::reserved_name(prefix).at(Loc::Name(&loc, name).steps()));
+        }
     }
     let value_schema = value_schema?;
     for (name, entry) in entries.iter_mut() {

@@ -134,6 +134,13 @@ impl ViolationKind {
         Self { msg: msg.into(), kind: "value_error.dict.max_items" }
     }
 
+    /// A name in an object that starts with this text, which is reserved. The framework has no such type; this one is
+    /// formed like its others.
+    pub fn reserved_name(prefix: &str) -> Self {
+        let msg = format!("names that start with '{prefix}' are reserved for the server");
+        Self { msg: msg.into(), kind: "value_error.dict.reserved_name" }
+    }
+
     /// The violation at a location.
     pub fn at(self, loc: impl IntoIterator<Item = LocStep>) -> Violation {
         Violation { loc: loc.into_iter().collect(), msg: self.msg.into_owned(), kind: self.kind }

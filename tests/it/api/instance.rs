@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use rallypoint::config::{Config, PlayerStartupParams};
-use rallypoint::domain::CustomData;
 use rallypoint::domain::instance::HostType;
 use rallypoint::domain::instance::template::{InstanceTemplate, MapChoice};
+use rallypoint::domain::{CustomData, Platform};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -71,6 +71,7 @@ async fn an_instance_keeps_the_requested_values() {
         (&requested["instance_id"], &requested["host_type"]),
         (&json!("mine"), &json!("preallocated"))
     );
+    assert_eq!(requested["join_status"], json!("pending"), "its host runs and asks for it");
     assert_eq!(
         (&requested["instance_startup_params"], &requested["custom_data"]),
         (&startup, &json!({"c": "d"}))
@@ -329,7 +330,7 @@ async fn updates_of_an_allocated_instance_must_name_its_allocation() {
 }
 
 #[tokio::test]
-async fn a_session_found_by_its_allocation_shows_the_public_view() {
+async fn a_session_found_by_its_allocation_is_shown_in_the_callers_view() {
     let (server, alice, bob, session) = game().await;
     request(&alice, &session, json!({})).await.expect(200);
     let join_params = json!({"public_conn_str": "192.0.2.1:7777", "private_conn_str": "10.0.0.1:7777"});
@@ -342,11 +343,22 @@ async fn a_session_found_by_its_allocation_shows_the_public_view() {
     assert_eq!((found.bytes.clone(), found.etag()), (outside.bytes.clone(), outside.etag()));
     assert!(!found.body.to_string().contains("7777"), "{}", found.body);
     allocator.get_if_none_match(path, &found.etag()).await.expect(304);
-    // This operation shows no more to members or to callers who may read everything.
-    let everything = server.player_with(None, &["session:*"]);
-    everything.joins(&session).await.expect(200);
-    let limited = everything.get(path).await.expect(200);
-    assert!(limited.body.get("platform_session").is_none() && !limited.body.to_string().contains("7777"));
+    // Members, and callers who may read everything, see the whole session.
+    let member =
+        server.player_with(Some(Platform::Steam), &["session:read:allocation", "session:update-player:self"]);
+    alice.invites(&session, &member).await.expect(200);
+    let invited = member.get(path).await.expect(200).body;
+    assert_eq!(invited["teams"][0]["players"][2]["inviting_player_uuid"], json!(alice.player));
+    assert!(!invited.to_string().contains("7777"), "{invited}");
+    member.joins(&session).await.expect(200);
+    let whole = alice.session(&session).await.expect(200);
+    let reader = server.service(&["session:read:allocation", "session:read:any"]);
+    for caller in [&member, &reader] {
+        let seen = caller.get(path).await.expect(200);
+        assert_eq!((seen.bytes.clone(), seen.etag()), (whole.bytes.clone(), whole.etag()));
+        caller.get_if_none_match(path, &whole.etag()).await.expect(304);
+        caller.get_if_none_match(path, &found.etag()).await.expect(200);
+    }
     alice.get(path).await.refused(403, "permission_denied");
     allocator.get("/v1/session/allocation/a2").await.refused(404, "session_not_found");
     let long = (json!(["path", "allocation_id"]), "value_error.any_str.max_length");
@@ -446,41 +458,22 @@ async fn instance_bodies_are_validated() {
     ]);
 }
 
-/// What API.md says that the token of a game server needs.
-const SERVER_PERMISSIONS: [&str; 5] =
-    ["read:allocation", "read:any", "read:config", "update:any", "instance:health"];
-
-/// The calls of a game server from its allocation to the end of its instance. Whether it got through.
-async fn serves(server: &Server, permissions: &[&str]) -> bool {
-    let alice = server.player();
-    let session = alice.creates("party").await;
-    let names: Vec<_> = permissions.iter().map(|name| format!("session:{name}")).collect();
-    let host = server.service(&names.iter().map(String::as_str).collect::<Vec<_>>());
-    let path = format!("/v1/session/{session}");
-    request(&alice, &session, json!({"instance_id": "i"})).await.expect(200);
-    let allocator = server.service(&["session:update:any"]);
-    update(&allocator, &session, json!({"allocation_id": "a1"})).await.expect(200);
-    let found = host.get("/v1/session/allocation/a1").await;
-    let template = host.get("/v1/template/party").await;
-    let seen = host.get(&path).await;
-    let settings = host.get("/v1/instance/health/config").await;
-    let joinable = json!({"allocation_id": "a1", "join_status": "joinable"});
-    let opened = update(&host, &session, joinable).await;
-    let report = json!({"instance_id": "i", "instance_health": "healthy"});
-    let healthy = host.post(&format!("{path}/instance/health"), &report).await;
-    let replies = [&found, &template, &seen, &settings, &opened, &healthy];
-    let answered = replies.iter().all(|reply| reply.status.is_success());
-    let is_whole = seen.body["instance"]["allocation_id"] == json!("a1");
-    alice.delete(&path).await.expect(204);
-    answered && is_whole
-}
-
 #[tokio::test]
-async fn a_game_server_needs_exactly_these_permissions() {
-    let server = Server::new();
-    assert!(serves(&server, &SERVER_PERMISSIONS).await);
-    for missing in SERVER_PERMISSIONS {
-        let others: Vec<_> = SERVER_PERMISSIONS.into_iter().filter(|name| *name != missing).collect();
-        assert!(!serves(&server, &others).await, "without {missing}");
+async fn callers_cannot_write_the_servers_own_notes_about_an_instance() {
+    let (server, alice, _, session) = game().await;
+    let service = server.service(&["session:*"]);
+    let forged = json!({"custom_data": {"a": "b", "rallypoint.launch": "lost", "rallypoint.": ""}});
+    let violations = [
+        (json!(["body", "custom_data", "rallypoint.launch"]), "value_error.dict.reserved_name"),
+        (json!(["body", "custom_data", "rallypoint."]), "value_error.dict.reserved_name"),
+        (json!(["body", "custom_data", "rallypoint."]), "value_error.any_str.min_length"),
+    ];
+    for caller in [&alice, &service] {
+        request(caller, &session, forged.clone()).await.invalid(&violations);
+    }
+    request(&alice, &session, json!({"custom_data": {"Rallypoint.launch": "x"}})).await.expect(200);
+    for caller in [&alice, &service] {
+        update(caller, &session, forged.clone()).await.invalid(&violations);
+        update(caller, &session, json!({"custom_data": {"my.rallypoint.launch": "x"}})).await.expect(200);
     }
 }

@@ -12,6 +12,8 @@ mod cors;
 mod cross_site;
 /// The team of a player who joins without asking for one.
 mod default_team;
+/// What an unmodified dedicated server needs from its session.
+mod dedicated_server;
 /// The deprecated operations that published clients still use.
 mod deprecated;
 /// What callers cannot find out about players whom they may not see.

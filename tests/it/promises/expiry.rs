@@ -187,13 +187,14 @@ async fn an_overdue_session_reads_as_gone_before_the_job_ends_it() {
     let path = format!("/v1/session/{session}");
     alice.post(&format!("{path}/instance"), &json!({})).await.expect(200);
     alice.patch(&format!("{path}/instance"), &json!({"allocation_id": "a"})).await.expect(200);
+    // Before the clock advances, because this read keeps the session alive.
+    alice.get("/v1/session/allocation/a").await.expect(200);
     let made = alice.post(&format!("{path}:generate-short-code"), &json!({})).await.expect(200);
     let by_code = format!("/v1/session/{}", made.body["short_code"].as_str().unwrap());
     server.clock.advance(LIFE - MILLISECOND);
     for read in [&path, &by_code] {
         alice.get(&format!("{read}?refresh_ttl=false")).await.expect(200);
     }
-    alice.get("/v1/session/allocation/a").await.expect(200);
     server.clock.advance(MILLISECOND);
     let before = leftovers(&server).await;
     let player = player_path(&session, alice.player);

@@ -27,7 +27,7 @@ const FIRST_ID: i64 = 100;
 struct World {
     server: Server,
     players: Vec<Client>,
-    /// A caller who may read everything.
+    /// A service with all permissions.
     admin: Client,
     /// Sessions that have not ended, oldest first.
     sessions: Vec<String>,
@@ -80,7 +80,8 @@ impl World {
             self.server.advance(Duration::from_secs(*seconds)).await;
             return 200;
         }
-        let reply = self.send(&self.players[player], step).await;
+        let caller = self.players.get(player).unwrap_or(&self.admin);
+        let reply = self.send(caller, step).await;
         let done = reply.status.is_success();
         match step {
             Step::Create { .. } => {
@@ -170,8 +171,8 @@ impl World {
             }
             Step::List { session } => player.post(&self.path(*session, "/browser"), &json!({})).await,
             Step::Unlist { session } => player.delete(&self.path(*session, "/browser")).await,
-            Step::RequestInstance { session, host } => {
-                let mut body = json!({"instance_id": "i"});
+            Step::RequestInstance { session, id, host } => {
+                let mut body = json!({ "instance_id": id });
                 if let Some(host) = host {
                     body["host_type"] = json!("player");
                     body["host_player_uuid"] = json!(self.players[*host].player);
@@ -185,6 +186,15 @@ impl World {
             Step::Report { session, health } => {
                 let body = json!({"instance_health": health, "instance_id": "i"});
                 player.post(&self.path(*session, "/instance/health"), &body).await
+            }
+            Step::CloseInstance { session } => {
+                let path = self.path(*session, "/instance");
+                let seen = self.admin.get(&self.path(*session, "?refresh_ttl=false")).await;
+                let mut body = json!({"join_status": "closed"});
+                if let Some(allocation) = seen.body["instance"]["allocation_id"].as_str() {
+                    body["allocation_id"] = json!(allocation);
+                }
+                player.patch(&path, &body).await
             }
             Step::EndInstance { session } => player.delete(&self.path(*session, "/instance")).await,
             step => panic!("{step:?} is sent elsewhere"),
@@ -312,7 +322,11 @@ fn check_session(session: &Session, overfilled: bool) -> Result<(), TestCaseErro
     let leaders = session.players.values().filter(|entry| entry.status == Status::Leader).count();
     let active: BTreeMap<_, _> = session.active_players().into_iter().collect();
     prop_assert_eq!(leaders, usize::from(!active.is_empty()), "a session with active players has one leader");
-    prop_assert!(!active.is_empty() && !session.ended, "an empty session ends");
+    prop_assert!(!active.is_empty() || session.made_by_service, "an empty session of players ends");
+    prop_assert!(!session.ended, "an ended session is not stored");
+    if let Some(instance) = session.instance.as_ref().filter(|instance| instance.is_closed()) {
+        prop_assert_eq!((&instance.allocation_id, instance.health), (&None, None), "of a closed instance");
+    }
     for (team_id, team) in session.teams.iter().enumerate() {
         let taken = session.slots_taken(team_id);
         prop_assert!(overfilled || taken <= team.max_size, "only overfilling exceeds the size of a team");

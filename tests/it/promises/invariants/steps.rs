@@ -40,9 +40,10 @@ pub enum Step {
     ShortCode { session: usize },
     List { session: usize },
     Unlist { session: usize },
-    RequestInstance { session: usize, host: Option<usize> },
+    RequestInstance { session: usize, id: &'static str, host: Option<usize> },
     Allocate { session: usize, allocation: usize },
     Report { session: usize, health: &'static str },
+    CloseInstance { session: usize },
     EndInstance { session: usize },
     Wait { seconds: u64 },
 }
@@ -61,9 +62,10 @@ fn team() -> impl Strategy<Value = usize> + Clone {
     0..3_usize
 }
 
-/// The acting player: often the first one, who leads more sessions than others and is refused less often.
+/// The caller: often the first player, who leads more sessions than others and is refused less often; seldom the service,
+/// whose number follows those of the players.
 pub fn any_actor() -> impl Strategy<Value = usize> {
-    prop_oneof![Just(0), player()]
+    prop_oneof![5 => Just(0), 5 => player(), 2 => Just(PLAYERS)]
 }
 
 pub fn any_step() -> impl Strategy<Value = Step> {
@@ -146,12 +148,13 @@ fn listing_or_instance_step() -> impl Strategy<Value = Step> {
         2 => session().prop_map(|session| Step::ShortCode { session }),
         3 => session().prop_map(|session| Step::List { session }),
         1 => session().prop_map(|session| Step::Unlist { session }),
-        4 => (session(), prop::option::of(player()))
-            .prop_map(|(session, host)| Step::RequestInstance { session, host }),
+        4 => (session(), prop::sample::select(&["i", "j"]), prop::option::of(player()))
+            .prop_map(|(session, id, host)| Step::RequestInstance { session, id, host }),
         3 => (session(), 0..ALLOCATIONS.len())
             .prop_map(|(session, allocation)| Step::Allocate { session, allocation }),
         2 => (session(), prop::sample::select(&HEALTHS))
             .prop_map(|(session, health)| Step::Report { session, health }),
+        2 => session().prop_map(|session| Step::CloseInstance { session }),
         1 => session().prop_map(|session| Step::EndInstance { session }),
         2 => (1..40_u64).prop_map(|seconds| Step::Wait { seconds }),
     ]

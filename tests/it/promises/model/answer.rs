@@ -140,6 +140,9 @@ impl Model {
         let caller = resolved.caller;
         match resolved.step {
             Step::Create { kind, client, join_body, password, region } => {
+                if caller.player.is_none() && join_body.is_none() {
+                    return self.create_for_service((*kind, *password, *region), resolved.reply);
+                }
                 let player = caller.as_player()?;
                 let joiner = creator_joiner(&self.setup, caller, player, client, join_body.as_ref());
                 self.create((*kind, *password, *region), joiner, resolved.reply)

@@ -64,6 +64,10 @@ impl Instance {
         check_times_s.rev().map(|at_s| self.health_at(rules, last_report, at_s)).collect()
     }
 
+    fn is_closed(&self) -> bool {
+        self.join_status == "closed"
+    }
+
     /// Copies what the server chose.
     pub fn adopt(&mut self, seen: &Value) {
         self.id = self.id.take().or_else(|| seen["instance_id"].as_str().map(str::to_owned));
@@ -96,6 +100,12 @@ impl Session {
     fn require_hosted_instance(&mut self, caller: Caller) -> Result<&mut Instance, Refusal> {
         self.require_host(caller)?;
         self.instance.as_mut().ok_or(Refusal(404, "instance_not_found"))
+    }
+
+    /// What follows from the end of the instance: a session that a service made ends too if nobody is in it.
+    fn end_after_instance(&mut self, setup: &Setup) {
+        let is_used = self.entries.iter().any(Entry::is_active);
+        self.ended = self.by_service && !is_used && !setup.settings.keep_alive;
     }
 
     /// Removes the instance if this player hosts it.
@@ -136,7 +146,7 @@ fn requested_instance(
         host_player_id: own.and_then(|own| setup.players[own].player_id),
         registrar: caller.player,
         allocation: None,
-        join_status: if is_player { "pending" } else { "requested" },
+        join_status: if is_player || host_type == "preallocated" { "pending" } else { "requested" },
         address: None,
         startup: if by_template { Some(drawn) } else { instance_request.startup.then_some(given) },
         version: None,
@@ -149,7 +159,7 @@ fn requested_instance(
     })
 }
 
-/// The instance that new sessions start with.
+/// The instance that new sessions of players start with.
 pub fn first_instance(setup: &Setup, caller: Caller, now_s: i64) -> Option<Instance> {
     let startup = setup.settings.auto_start;
     let instance_request = InstanceRequest {
@@ -167,20 +177,30 @@ pub fn first_instance(setup: &Setup, caller: Caller, now_s: i64) -> Option<Insta
     }
 }
 
-fn update(instance: &mut Instance, change: &InstanceChange) -> Result<(), Refusal> {
+/// Changes an instance. Returns whether that closes it.
+fn update(instance: &mut Instance, change: &InstanceChange) -> Result<bool, Refusal> {
+    let was_closed = instance.is_closed();
     // The first allocation stays, and all later updates must name it.
     if instance.allocation.is_some() && instance.allocation != change.allocation {
         return Err(Refusal(403, "allocation_mismatch"));
     }
-    instance.allocation = change.allocation;
     instance.join_status = change.join_status.unwrap_or(instance.join_status);
+    if was_closed && !instance.is_closed() {
+        return Err(Refusal(403, "instance_closed"));
+    }
+    if instance.is_closed() {
+        (instance.allocation, instance.health, instance.last_report) = (None, None, None);
+        instance.counted_at_s.clear();
+    } else {
+        instance.allocation = change.allocation;
+    }
     instance.address = change.address.or(instance.address);
     instance.version = change.version.or(instance.version);
     instance.match_id = change.match_id.or(instance.match_id);
     if let Some(data) = &change.data {
         instance.data = data.clone();
     }
-    Ok(())
+    Ok(instance.is_closed() && !was_closed)
 }
 
 impl Model {
@@ -191,13 +211,15 @@ impl Model {
                 self.request_instance(caller, name, instance_request, resolved.reply)
             }
             Step::UpdateInstance { change, .. } => self.update_instance(caller, name, change),
-            Step::EndInstance { .. } => self.change(name, |session, _, _| {
+            Step::EndInstance { .. } => self.change(name, |session, setup, _| {
                 session.require_hosted_instance(caller)?;
                 session.instance = None;
+                session.end_after_instance(setup);
                 Ok(Answer::Empty(ExpectedEtag::Session(session.id.clone())))
             }),
             Step::ReportHealth { instance, health, .. } => self.change(name, |session, setup, now_s| {
-                let named = session.instance.as_ref().and_then(|instance| instance.id.as_ref());
+                let running = session.instance.as_ref().filter(|instance| !instance.is_closed());
+                let named = running.and_then(|instance| instance.id.as_ref());
                 if named != Some(instance) {
                     return Err(Refusal(404, "instance_not_found"));
                 }
@@ -229,7 +251,8 @@ impl Model {
             session.require_leader(caller)?;
             let mut instance = instance?;
             instance.adopt(reply);
-            if session.instance.is_some() {
+            let stays = |present: &Instance| !present.is_closed() || present.id == instance.id;
+            if session.instance.as_ref().is_some_and(stays) {
                 return Err(Refusal(403, "instance_exists"));
             }
             if let Some(host) = instance.host {
@@ -241,26 +264,31 @@ impl Model {
                 instance.host_player_id = instance.host_player_id.or(entry.player_id);
             }
             session.instance = Some(instance);
-            Ok(())
-        })?;
-        self.instance_answer(name)
+            Ok(session.clone())
+        })
+        .map(|changed| self.instance_answer(&changed))
     }
 
     fn update_instance(&mut self, caller: Caller, name: &str, change: &InstanceChange) -> ExpectedAnswer {
         let holder = change.allocation.and_then(|allocation| self.session_of_allocation(allocation));
         let holder = holder.map(|session| session.id.clone());
-        self.change(name, |session, _, _| {
-            update(session.require_hosted_instance(caller)?, change)?;
-            let is_free = holder.is_none_or(|holder| holder == session.id);
-            if is_free { Ok(()) } else { Err(Refusal(403, "allocation_in_use")) }
-        })?;
-        self.instance_answer(name)
+        self.change(name, |session, setup, _| {
+            let instance = session.require_hosted_instance(caller)?;
+            let is_closed = update(instance, change)?;
+            let takes = instance.allocation.is_some();
+            if is_closed {
+                session.end_after_instance(setup);
+            }
+            let is_free = !takes || holder.is_none_or(|holder| holder == session.id);
+            if is_free { Ok(session.clone()) } else { Err(Refusal(403, "allocation_in_use")) }
+        })
+        .map(|changed| self.instance_answer(&changed))
     }
 
     /// The answer to a change of a session's instance.
-    fn instance_answer(&self, name: &str) -> ExpectedAnswer {
-        let view = self.instance_view(self.session(name)?, true);
-        Ok(Answer::Body(view.expect("it has an instance"), ExpectedEtag::None))
+    fn instance_answer(&self, changed: &Session) -> Answer {
+        let view = self.instance_view(changed, true);
+        Answer::Body(view.expect("it has an instance"), ExpectedEtag::None)
     }
 
     fn session_of_allocation(&self, allocation: usize) -> Option<&Session> {
@@ -270,27 +298,18 @@ impl Model {
         self.sessions.iter().find(has_it)
     }
 
-    /// The session of an allocation, in the view of outsiders, for every caller.
-    pub fn read_allocation(&self, caller: Caller, allocation: usize) -> ExpectedAnswer {
+    /// The session of an allocation, in the view of the caller. This is a read of the session.
+    pub fn read_allocation(&mut self, caller: Caller, allocation: usize) -> ExpectedAnswer {
         if !caller.any {
             return Err(Refusal(403, "permission_denied"));
         }
-        let session = self.session_of_allocation(allocation).ok_or(Refusal(404, "session_not_found"))?;
-        let outside = Caller { player: None, any: false };
-        let mut view = self.session_view(outside, session);
-        // One's own entry is in every view.
-        if let Some(entry) = caller.player.and_then(|player| session.entry(player)) {
-            let is_wanted = |other: &Entry| {
-                other.player == entry.player
-                    || !self.suppresses(session) && self.shows(outside, session, other)
-            };
-            let own = |other: &Entry| if other.player == entry.player { caller } else { outside };
-            view["teams"][entry.team] = self.team_view_by(own, session, entry.team, is_wanted);
-        }
-        Ok(Answer::Body(view, ExpectedEtag::Body))
+        let session =
+            self.session_of_allocation(allocation).ok_or(Refusal(404, "session_not_found"))?.clone();
+        self.note_read(caller, &session.id, true);
+        Ok(Answer::Body(self.session_view(caller, &session), ExpectedEtag::Body))
     }
 
-    /// The instance. Outsiders do not see how to connect to it.
+    /// The instance. Outsiders do not see how to connect to it, nor its host's numeric id.
     pub fn instance_view(&self, session: &Session, full: bool) -> Option<Value> {
         let instance = session.instance.as_ref()?;
         let mut view = json!({
@@ -302,10 +321,10 @@ impl Model {
         set(&mut view, "version", instance.version.map(Value::from));
         set(&mut view, "match_id", instance.match_id.map(Value::from));
         set(&mut view, "instance_health", instance.health.map(Value::from));
+        set(&mut view, "allocation_id", instance.allocation.map(|at| ALLOCATIONS[at].into()));
+        set(&mut view, "instance_startup_params", instance.startup.clone());
         if full {
             set(&mut view, "host_player_id", instance.host_player_id.map(Value::from));
-            set(&mut view, "allocation_id", instance.allocation.map(|at| ALLOCATIONS[at].into()));
-            set(&mut view, "instance_startup_params", instance.startup.clone());
             let join_params = |address| json!({ "public_conn_str": address, "private_conn_str": "10.0.0.1", "custom_data": {} });
             set(&mut view, "join_params", instance.address.map(join_params));
         }

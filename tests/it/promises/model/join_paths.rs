@@ -191,8 +191,8 @@ fn record_client(session: &mut Session, joiner: &Joiner) {
     entry.player_id = joiner.player_id.or(entry.player_id);
 }
 
-/// Removes a player. If the leader leaves, the longest active player leads. The session ends with its last active
-/// player.
+/// Removes a player. If the leader leaves, the longest active player leads. A session that players made ends with its
+/// last active player.
 pub fn leave(session: &mut Session, setup: &Setup, player: usize) -> Result<(), Refusal> {
     let was_active = session.require_entry(player)?.is_active();
     session.entries.retain(|entry| entry.player != player);
@@ -207,7 +207,7 @@ pub fn leave(session: &mut Session, setup: &Setup, player: usize) -> Result<(), 
     let next = session.active(setup).first().map(|entry| entry.player);
     match next {
         Some(next) => session.entry_mut(next).expect("the player has an entry").status = Status::Leader,
-        None => session.ended = !setup.settings.keep_alive,
+        None => session.ended = !setup.settings.keep_alive && !session.by_service,
     }
     Ok(())
 }
@@ -288,6 +288,21 @@ impl Model {
         self.start_session(session, &joiner)
     }
 
+    /// A caller without a player always creates a session, without players and without an instance.
+    pub fn create_for_service(
+        &mut self,
+        (kind, password, region): (Kind, bool, Option<&'static str>),
+        reply: &Value,
+    ) -> ExpectedAnswer {
+        if kind == Kind::Raid {
+            return Err(Refusal(404, "template_not_found"));
+        }
+        self.check_region(region)?;
+        let password = password.then_some(PASSWORDS[0]);
+        let session = Session { by_service: true, ..self.new_session(kind, password, region, reply) };
+        Ok(self.store(session))
+    }
+
     /// Open sessions with a free slot, oldest first.
     fn open(&self, kind: Kind, region: Option<&str>) -> Vec<String> {
         let has_free_slot = |session: &Session| {
@@ -331,6 +346,7 @@ impl Model {
             code: None,
             listing: None,
             instance: None,
+            by_service: false,
             used_s: self.now_s,
             ended: false,
         }
@@ -345,16 +361,21 @@ impl Model {
         if let Some(player_id) = creator.player_id {
             self.player_ids.insert(player_id, creator.player);
         }
+        let caller = Caller { player: Some(creator.player), any: false };
+        session.instance = first_instance(&self.setup, caller, self.now_s);
+        Ok(self.store(session))
+    }
+
+    /// Stores a new session; returns the answer to its creator.
+    fn store(&mut self, mut session: Session) -> Answer {
         if self.setup.settings.auto_list {
             self.listings += 1;
             let data = Data::from([("by".into(), "itself".into())]);
             session.listing = Some(Listing { number: self.listings, listed_s: self.now_s, data });
         }
-        let caller = Caller { player: Some(creator.player), any: false };
-        session.instance = first_instance(&self.setup, caller, self.now_s);
         let answer = Answer::Body(json!({ "session_id": session.id }), ExpectedEtag::None);
         self.sessions.push(session);
-        Ok(answer)
+        answer
     }
 
     pub fn check_region(&self, region: Option<&str>) -> Result<(), Refusal> {

@@ -208,10 +208,6 @@ impl Settings {
             missed_before_unknown: missed_max as usize,
         };
         config.instance_templates.insert(TEMPLATE, self.instance_template());
-        let mut event = config.templates["party"].clone();
-        event.can_be_created_by_players_directly = false;
-        event.attempt_auto_join = true;
-        config.templates.insert("event".into(), event);
         for kind in [Kind::Game, Kind::Party] {
             let template = config.templates.get_mut(kind.name()).unwrap();
             (template.num_teams, template.players_per_team) = self.shape(kind);
@@ -236,6 +232,10 @@ impl Settings {
                 platform.custom_data = [("scid".into(), "0000".into())].into();
             }
         }
+        let mut event = config.templates["party"].clone();
+        event.can_be_created_by_players_directly = false;
+        event.attempt_auto_join = true;
+        config.templates.insert("event".into(), event);
     }
 
     /// A template that draws one of [`MAPS`]. The map with weight 0 is never drawn.

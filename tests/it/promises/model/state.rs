@@ -98,6 +98,8 @@ pub struct Session {
     pub code: Option<String>,
     pub listing: Option<Listing>,
     pub instance: Option<Instance>,
+    /// Whether a service made it. Then it ends with its instance, and not with its last player.
+    pub by_service: bool,
     /// When the session was last used. It ends at the idle time after that.
     pub used_s: i64,
     pub ended: bool,

@@ -150,6 +150,18 @@ fn join_step() -> BoxedStrategy<Step> {
     .boxed()
 }
 
+/// A service makes a session, perhaps for a player, which is refused.
+fn create_for_service() -> impl Strategy<Value = Step> {
+    let create = (kind(), client(), prop::option::weighted(0.1, join_body()), any::<bool>(), region());
+    create.prop_map(|(kind, client, join_body, password, region)| Step::Create {
+        kind,
+        client,
+        join_body,
+        password,
+        region,
+    })
+}
+
 fn leave_step() -> BoxedStrategy<Step> {
     let platform_session = || (0..PLATFORMS.len() - 1, 0..IDS.len());
     let other = || prop::option::weighted(0.2, player());
@@ -304,6 +316,7 @@ pub fn any_step() -> impl Strategy<Value = RandomStep> {
         6 => random_step(session_step(), insider(), player_choice(1, 1, 1).boxed()),
         8 => random_step(instance_step(), insider(), player_choice(4, 2, 1).boxed()),
         1 => random_step(read_allocation, by_few, player_choice(1, 1, 1).boxed()),
+        1 => random_step(create_for_service(), Just(PlayerChoice::Number(SERVICE)), player_choice(1, 1, 1).boxed()),
         4 => random_step(wait, player_choice(1, 1, 1), player_choice(1, 1, 1).boxed()),
     ]
 }

@@ -96,24 +96,13 @@ impl Model {
         wanted: impl Fn(&Entry) -> bool,
     ) -> Value {
         let is_shown = |entry: &Entry| wanted(entry) && self.shows(caller, session, entry);
-        self.team_view_by(|_| caller, session, team, is_shown)
-    }
-
-    /// A team with these players, each in the view of the given caller.
-    pub fn team_view_by(
-        &self,
-        caller_for: impl Fn(&Entry) -> Caller,
-        session: &Session,
-        team: usize,
-        is_shown: impl Fn(&Entry) -> bool,
-    ) -> Value {
         let on_team = session.entries.iter().filter(|entry| entry.team == team && is_shown(entry));
         let mut entries: Vec<_> = on_team.collect();
         entries.sort_by_key(|entry| {
             (entry.joined_s.is_none(), entry.joined_s, entry.invited_s, self.uuid(entry.player))
         });
         let players: Vec<_> =
-            entries.into_iter().map(|entry| self.entry_view(caller_for(entry), session, entry)).collect();
+            entries.into_iter().map(|entry| self.entry_view(caller, session, entry)).collect();
         let Team { size, data } = &session.teams[team];
         let mut view = json!({ "players": players, "max_size": size, "team_id": team });
         set(&mut view, "custom_data", data.as_ref().map(|data| json!(data)));
