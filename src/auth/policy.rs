@@ -24,7 +24,9 @@ pub struct Policy {
 /// How a caller has to prove who they are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Access {
-    /// With a token.
+    /// With a token that grants one of the permissions.
+    Permission,
+    /// With a token, whatever it grants.
     Token,
     /// Not at all. A token is ignored.
     Public,
@@ -65,6 +67,8 @@ pub enum Reach {
 }
 
 impl Policy {
+    /// Needs a valid token, and no permission. The caller acts on their own player only.
+    pub const ANY_TOKEN: Self = Self { access: Access::Token, ..Self::any(&[]) };
     /// Needs no token, and ignores one.
     pub const PUBLIC: Self = Self { access: Access::Public, ..Self::any(&[]) };
     /// Needs no token. The request may have the id and the secret of a client in `Authorization: Basic`, which the
@@ -73,7 +77,7 @@ impl Policy {
 
     /// Needs one of these permissions, which cover all players and sessions.
     pub const fn any(any: &'static [Permission]) -> Self {
-        Self { any, own: &[], needs_player: false, access: Access::Token }
+        Self { any, own: &[], needs_player: false, access: Access::Permission }
     }
 
     /// Accepts these permissions too, for the caller's own player.
@@ -92,7 +96,8 @@ impl Policy {
     /// If the token does not grant enough, or names no player where the policy needs one.
     pub fn admit(&self, token: Arc<Token>) -> Result<Caller, Denied> {
         let reach = self.reach(token.permissions)?;
-        if token.player.is_none() && (self.needs_player || reach == Reach::Own) {
+        let acts_as_player = self.needs_player || (reach == Reach::Own && self.needs_permission());
+        if token.player.is_none() && acts_as_player {
             return Err(Denied::PlayerRequired);
         }
         Ok(Caller { token, reach, any: self.any, address: None, basic: None })
@@ -102,7 +107,7 @@ impl Policy {
     /// only if the policy lets the handler read them.
     pub fn admit_anyone(&self, basic: impl FnOnce() -> Option<BasicCredentials>) -> Option<Caller> {
         let basic = match self.access {
-            Access::Token => return None,
+            Access::Permission | Access::Token => return None,
             Access::Public => None,
             Access::PublicWithBasic => basic(),
         };
@@ -112,7 +117,12 @@ impl Policy {
 
     /// Whether the operation needs no token.
     pub fn is_public(&self) -> bool {
-        self.access != Access::Token
+        matches!(self.access, Access::Public | Access::PublicWithBasic)
+    }
+
+    /// Whether the token must grant a permission.
+    pub fn needs_permission(&self) -> bool {
+        self.access == Access::Permission
     }
 
     /// Whether the request may have the id and the secret of a client.
@@ -123,7 +133,7 @@ impl Policy {
     fn reach(&self, granted: Permissions) -> Result<Reach, Denied> {
         if granted.contains_any(self.any) {
             Ok(Reach::Any)
-        } else if granted.contains_any(self.own) {
+        } else if granted.contains_any(self.own) || !self.needs_permission() {
             Ok(Reach::Own)
         } else {
             Err(Denied::Permission(self.enough()))
@@ -152,18 +162,17 @@ impl Policy {
 
     /// The policy in words, for the OpenAPI document.
     pub fn describe(&self) -> String {
-        match self.access {
-            Access::Token => {}
-            Access::Public => return "No token is needed.".into(),
-            Access::PublicWithBasic => {
-                return "No token is needed. `Authorization: Basic` may have the id and the secret of a client.".into();
-            }
-        }
         let list = |permissions: &[Permission]| {
             let quoted: Vec<_> = permissions.iter().map(|permission| format!("`{permission}`")).collect();
             quoted.join(" or ")
         };
         let mut words = match (self.any, self.own) {
+            _ if self.takes_basic() => {
+                "No token is needed. `Authorization: Basic` may have the id and the secret of a client."
+                    .into()
+            }
+            _ if self.is_public() => "No token is needed.".into(),
+            _ if !self.needs_permission() => "Any valid token.".into(),
             (any, []) => format!("Permission: {}.", list(any)),
             ([], own) => format!("Permission: {}.", list(own)),
             (any, own) => {
@@ -277,5 +286,32 @@ impl Caller {
 
     fn actor_if(&self, unrestricted: bool) -> Actor {
         if unrestricted { Actor::Anyone } else { self.token.player.map_or(Actor::Nobody, Actor::Player) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_token_is_enough_where_no_permission_is_needed() {
+        let admit =
+            |policy: Policy| policy.admit(Arc::new(Token::nobody())).map(|caller| caller.reaches_all());
+        assert_eq!(admit(Policy::ANY_TOKEN), Ok(false));
+        assert_eq!(admit(Policy::ANY_TOKEN.as_player()), Err(Denied::PlayerRequired));
+        let needed = Policy::any(&[Permission::SessionAll]);
+        assert_eq!(admit(needed), Err(Denied::Permission(needed.enough())));
+    }
+
+    #[test]
+    fn only_a_public_operation_admits_a_caller_without_a_token() {
+        let basic = || BasicCredentials::parse(b"YTpi");
+        let id = |policy: Policy| {
+            policy.admit_anyone(basic).map(|caller| caller.basic().map(|basic| basic.id.clone()))
+        };
+        assert_eq!(id(Policy::ANY_TOKEN), None);
+        assert_eq!(id(Policy::any(&[Permission::SessionAll])), None);
+        assert_eq!(id(Policy::PUBLIC), Some(None));
+        assert_eq!(id(Policy::PUBLIC_WITH_BASIC), Some(Some("a".into())));
     }
 }
