@@ -11,8 +11,6 @@ use tokio::sync::Semaphore;
 
 use crate::https;
 
-/// Most calls at the same time, for each allocator. Each takes a thread.
-pub const CALLS_MAX: usize = 16;
 /// Largest body of an answer, in bytes.
 pub const ANSWER_BYTES_MAX: u64 = 65_536;
 /// Longest wait for a connection: a service that is off must not take all of the time of a call.
@@ -24,6 +22,15 @@ const RETRY_AFTER_S: std::ops::RangeInclusive<u64> = 1..=60;
 
 /// How to trust the certificate authority of a service.
 const TRUST: &str = "set ca_file to the file of its certificate authority";
+
+/// Limits of the calls of one allocator.
+#[derive(Clone, Copy, Debug)]
+pub struct CallLimits {
+    /// Most calls at the same time. Each takes a thread.
+    pub calls_max: usize,
+    /// Longest time of a call.
+    pub timeout: Duration,
+}
 
 /// The files (PEM) of a connection with TLS. They are read again when they change.
 #[derive(Clone, Debug, Default)]
@@ -58,6 +65,7 @@ pub enum Failure {
 #[derive(Clone)]
 pub struct HttpClient {
     shared: Arc<Shared>,
+    calls_max: usize,
     calls: Arc<Semaphore>,
 }
 
@@ -72,7 +80,7 @@ struct Shared {
 /// The parts of the time that a call may take.
 #[derive(Clone, Copy)]
 struct Timeouts {
-    /// The wait until fewer than [`CALLS_MAX`] calls are under way.
+    /// The wait until fewer than [`CallLimits::calls_max`] calls are under way.
     turn: Duration,
     /// The exchange with the service, from the connection to the end of the answer.
     exchange: Duration,
@@ -95,16 +103,16 @@ struct Loaded {
 type FileState = Option<(u64, u64, SystemTime)>;
 
 impl HttpClient {
-    /// A client of this URL, each call of which takes at most `timeout`. Reads the files.
+    /// A client of this URL. Reads the files.
     ///
     /// # Errors
     /// If a file cannot be used. The message names it.
-    pub fn new(uri: Uri, local: bool, files: TlsFiles, timeout: Duration) -> Result<Self, String> {
-        let (states, timeouts) = (files.states(), Timeouts::of(timeout));
+    pub fn new(uri: Uri, local: bool, files: TlsFiles, limits: CallLimits) -> Result<Self, String> {
+        let (states, timeouts) = (files.states(), Timeouts::of(limits.timeout));
         let agent = agent(&uri, local, &files, timeouts.exchange)?;
         let loaded = Mutex::new(Loaded { agent, files: states });
         let shared = Arc::new(Shared { uri, local, files, timeouts, loaded });
-        Ok(Self { shared, calls: Arc::new(Semaphore::new(CALLS_MAX)) })
+        Ok(Self { shared, calls_max: limits.calls_max, calls: Arc::new(Semaphore::new(limits.calls_max)) })
     }
 
     /// Sends a POST with a body of JSON.
@@ -112,7 +120,10 @@ impl HttpClient {
         let turn = self.shared.timeouts.turn;
         let permit = tokio::time::timeout(turn, self.calls.clone().acquire_owned()).await;
         let Ok(Ok(permit)) = permit else {
-            return Err(Failure::NotSent(format!("{CALLS_MAX} calls are under way, and none has ended")));
+            return Err(Failure::NotSent(format!(
+                "{} calls are under way, and none has ended",
+                self.calls_max
+            )));
         };
         let shared = self.shared.clone();
         let call = tokio::task::spawn_blocking(move || {

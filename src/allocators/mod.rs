@@ -17,6 +17,8 @@ use jiff::Timestamp;
 use crate::domain::instance::StartupParams;
 use crate::domain::{CustomData, SessionId};
 
+pub use self::http_client::CallLimits;
+
 /// Longest handle, in bytes.
 pub const HANDLE_BYTES_MAX: usize = 256;
 

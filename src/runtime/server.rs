@@ -77,7 +77,7 @@ pub async fn start(config: &Config, expose_development_key: bool) -> Result<Serv
     };
 
     // If an allocator cannot start, or the keys cannot be loaded, no store is created.
-    let allocators = allocators::start(config, api_listener.address)?;
+    let allocators = allocators::start(config, api_listener.address, &Clock::System)?;
     let (ring, jwks_source) = load_keys(config, api_listener.address).await?;
 
     // A store may take long to open. Meanwhile `/live` answers 200 and `/ready` 503.

@@ -13,6 +13,7 @@ use crate::config::{
 };
 use crate::http::listener::ConnectionLimits;
 use crate::http::{PipelineSettings, RequestLimits};
+use crate::runtime::allocators;
 use crate::store::{PostgresSettings, PostgresTls, parse_postgres_url};
 
 /// Reads and checks the configuration.
@@ -31,7 +32,7 @@ fn check(config: &Config) -> Result<(), Problem> {
     if let Some(Err(message)) = config.postgres.url.as_deref().map(parse_postgres_url) {
         return Err(Problem::new(&["postgres", "url"], message));
     }
-    Ok(())
+    allocators::check(config)
 }
 
 /// Logs the values with which published clients or proxies have trouble.
@@ -191,6 +192,35 @@ mod tests {
         let sources = Sources { file: Some(file.path().into()), overrides: variables(env) };
         let path = file.path().display().to_string();
         load_config(&sources).map_err(|error| error.to_string().replace(&path, "FILE"))
+    }
+
+    #[test]
+    fn errors_of_allocators_have_the_line_of_the_setting() {
+        let webhook = "[allocators.studio]\nkind = \"webhook\"\nsecret_file = \"s\"\n";
+        let agones = "[allocators.fleet]\nkind = \"agones\"\ncertificate_file = \"c\"\nkey_file = \"k\"\n\
+                      ca_file = \"a\"\n";
+        let of_agones = |url: &str, fleet: &str| format!("{agones}url = \"{url}\"\nfleet = \"{fleet}\"\n");
+        load(format!("{webhook}url = \"http://localhost:1/\""), &[]).unwrap();
+        load(of_agones("https://agones.example", "game"), &[]).unwrap();
+        for (text, expected) in [
+            (
+                format!("{webhook}url = \"http://studio.example/\""),
+                "FILE: line 4: [allocators.studio] url must start with https://; http:// is allowed for this machine \
+                 only",
+            ),
+            (of_agones("http://agones.example", "game"), "FILE: line 6: [allocators.fleet] url must start"),
+            (
+                of_agones("https://agones.example/path", "game"),
+                "line 6: [allocators.fleet] url must have no path",
+            ),
+            (
+                of_agones("https://agones.example", "My fleet"),
+                "line 7: [allocators.fleet] fleet \"My fleet\" is not",
+            ),
+        ] {
+            let message = load(text, &[]).unwrap_err();
+            assert!(message.contains(expected), "{message}");
+        }
     }
 
     #[test]

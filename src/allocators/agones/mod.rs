@@ -12,12 +12,11 @@ mod labels;
 mod request;
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
 use self::request::Target;
-use super::http_client::{Answer, Failure, HttpClient, TlsFiles};
+use super::http_client::{Answer, CallLimits, Failure, HttpClient, TlsFiles};
 use super::{Allocator, Found, Launch, Placement, ReleaseMode, Released, Scope};
 use crate::https;
 
@@ -45,8 +44,30 @@ pub struct Settings {
     pub port_name: Option<String>,
     /// The URL of this server, as game servers reach it. It becomes an annotation.
     pub base_url: String,
-    /// Longest time of a call.
-    pub timeout: Duration,
+    /// Limits of its calls.
+    pub calls: CallLimits,
+}
+
+impl Settings {
+    /// Checks the settings without reading the files. The error is the setting, and what is wrong with it.
+    pub fn check(&self) -> Result<(), (&'static str, String)> {
+        let in_setting = |setting| move |message| (setting, message);
+        self.uri().map_err(in_setting("url"))?;
+        labels::check_name("namespace", &self.namespace).map_err(in_setting("namespace"))?;
+        labels::check_name("fleet", &self.fleet).map_err(in_setting("fleet"))?;
+        LabelNames::new(&self.label_prefix).map(drop).map_err(in_setting("label_prefix"))
+    }
+
+    /// The URL of the operation that allocates, and whether it is on this machine.
+    fn uri(&self) -> Result<(http::Uri, bool), String> {
+        let example = "https://agones-allocator.agones-system.svc.cluster.local";
+        let (uri, local) = https::parse_url("url", &self.url, example)?;
+        if uri.path() != "/" || uri.query().is_some() {
+            return Err(format!("url must have no path, as in {example}"));
+        }
+        let uri = format!("{}{PATH}", self.url.trim_end_matches('/')).parse();
+        Ok((uri.map_err(|_| format!("url is not a URL such as {example}"))?, local))
+    }
 }
 
 /// Allocates game servers of a fleet.
@@ -62,18 +83,11 @@ impl Agones {
     /// # Errors
     /// If a setting or a file cannot be used. The message names it.
     pub fn new(settings: Settings) -> Result<Self, String> {
-        let example = "https://agones-allocator.agones-system.svc.cluster.local";
-        let (uri, local) = https::parse_url("url", &settings.url, example)?;
-        if uri.path() != "/" || uri.query().is_some() {
-            return Err(format!("url must have no path, as in {example}"));
-        }
-        let url = format!("{}{PATH}", settings.url.trim_end_matches('/'));
-        let uri = url.parse().map_err(|_| format!("url is not a URL such as {example}"))?;
-        labels::check_name("namespace", &settings.namespace)?;
-        labels::check_name("fleet", &settings.fleet)?;
+        settings.check().map_err(|(_, message)| message)?;
+        let (uri, local) = settings.uri()?;
         let names = LabelNames::new(&settings.label_prefix)?;
         let files = TlsFiles { ca_file: settings.ca_file, certificate_and_key: settings.certificate_and_key };
-        let client = HttpClient::new(uri, local, files, settings.timeout)?;
+        let client = HttpClient::new(uri, local, files, settings.calls)?;
         let Settings { namespace, fleet, base_url, port_name, .. } = settings;
         Ok(Self { client, target: Target { namespace, fleet, names, base_url }, port_name })
     }

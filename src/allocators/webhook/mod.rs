@@ -4,14 +4,13 @@ mod answer;
 mod signature;
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use serde::Serialize;
 
 use self::signature::Keys;
-use super::http_client::{Answer, Failure, HttpClient, TlsFiles};
+use super::http_client::{Answer, CallLimits, Failure, HttpClient, TlsFiles};
 use super::{Allocator, Found, Launch, Placement, ReleaseMode, Released, Scope};
 use crate::domain::instance::StartupParams;
 use crate::domain::{CustomData, SessionId};
@@ -28,8 +27,19 @@ pub struct Settings {
     pub secret_file: PathBuf,
     /// File (PEM) of the certificate authorities to trust, instead of those of the system.
     pub ca_file: Option<PathBuf>,
-    /// Longest time of a call.
-    pub timeout: Duration,
+    /// Limits of its calls.
+    pub calls: CallLimits,
+}
+
+impl Settings {
+    /// Checks the settings without reading the files. The error is the setting, and what is wrong with it.
+    pub fn check(&self) -> Result<(), (&'static str, String)> {
+        self.uri().map(drop).map_err(|message| ("url", message))
+    }
+
+    fn uri(&self) -> Result<(http::Uri, bool), String> {
+        https::parse_url("url", &self.url, "https://servers.example.com/rallypoint")
+    }
 }
 
 /// Calls the service of a studio.
@@ -101,12 +111,12 @@ impl Webhook {
     /// # Errors
     /// If a setting or a file cannot be used. The message names it.
     pub fn new(settings: &Settings, clock: Clock) -> Result<Self, String> {
-        let (uri, local) = https::parse_url("url", &settings.url, "https://servers.example.com/rallypoint")?;
+        let (uri, local) = settings.uri()?;
         let secret = secret_file::read(&settings.secret_file)?;
         let keys = Keys::parse(&String::from_utf8_lossy(&secret));
         let keys = keys.map_err(|cause| format!("{}: {cause}", settings.secret_file.display()))?;
         let files = TlsFiles { ca_file: settings.ca_file.clone(), certificate_and_key: None };
-        let client = HttpClient::new(uri, local, files, settings.timeout)?;
+        let client = HttpClient::new(uri, local, files, settings.calls)?;
         Ok(Self { client, keys, clock })
     }
 

@@ -32,16 +32,6 @@ pub struct AgonesSection {
     pub label_prefix: String,
 }
 
-impl AgonesSection {
-    /// Checks what the types do not express. The error is the setting, and what is wrong with it.
-    pub(super) fn check(&self) -> Result<(), (&'static str, String)> {
-        if !self.url.starts_with("https://") {
-            return Err(("url", "must start with https://".into()));
-        }
-        Ok(())
-    }
-}
-
 fn default_namespace() -> String {
     "default".into()
 }

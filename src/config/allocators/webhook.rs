@@ -16,13 +16,3 @@ pub struct WebhookSection {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_file: Option<PathBuf>,
 }
-
-impl WebhookSection {
-    /// Checks what the types do not express. The error is the setting, and what is wrong with it.
-    pub(super) fn check(&self) -> Result<(), (&'static str, String)> {
-        if !self.url.starts_with("https://") && !self.url.starts_with("http://") {
-            return Err(("url", "must start with https://, or with http:// on this machine".into()));
-        }
-        Ok(())
-    }
-}

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rallypoint::allocators::agones::{Agones, Settings};
-use rallypoint::allocators::{Allocator as _, Found, Placed, Placement, Reason, ReleaseMode, Released};
+use rallypoint::allocators::{
+    Allocator as _, CallLimits, Found, Placed, Placement, Reason, ReleaseMode, Released,
+};
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -43,7 +45,7 @@ fn settings(url: &str, dir: &Path) -> Settings {
         label_prefix: "rallypoint.dev".into(),
         port_name: None,
         base_url: "https://sessions.example.com:443".into(),
-        timeout: Duration::from_secs(10),
+        calls: CallLimits { calls_max: 16, timeout: Duration::from_secs(10) },
     }
 }
 

@@ -8,7 +8,9 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use jiff::Timestamp;
 use rallypoint::allocators::webhook::{Settings, Webhook};
-use rallypoint::allocators::{Allocator as _, Found, Placed, Placement, Reason, ReleaseMode, Released};
+use rallypoint::allocators::{
+    Allocator as _, CallLimits, Found, Placed, Placement, Reason, ReleaseMode, Released,
+};
 use rallypoint::env::Clock;
 use serde_json::json;
 use tempfile::TempDir;
@@ -37,7 +39,12 @@ fn secret_file(dir: &TempDir, text: &str, mode: u32) -> PathBuf {
 }
 
 fn settings(url: &str, secret_file: PathBuf) -> Settings {
-    Settings { url: url.into(), secret_file, ca_file: None, timeout: Duration::from_secs(10) }
+    Settings {
+        url: url.into(),
+        secret_file,
+        ca_file: None,
+        calls: CallLimits { calls_max: 16, timeout: Duration::from_secs(10) },
+    }
 }
 
 fn made(url: &str, secrets: &str) -> Made {
