@@ -6,7 +6,9 @@
 //! one server at most to an allocation, however often it is asked, and also after a crash between two calls.
 
 pub mod agones;
+pub mod clients;
 mod http_client;
+pub mod process;
 pub mod webhook;
 
 use std::time::Duration;

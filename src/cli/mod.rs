@@ -4,6 +4,7 @@ mod config;
 mod demo;
 mod http_client;
 mod serve;
+mod server_shim;
 mod session;
 mod signals;
 mod store;
@@ -47,6 +48,9 @@ enum Command {
     /// Copy a store into a database, out of one, or to another directory; look for damage in a store.
     #[command(after_help = store::HELP)]
     Store(store::StoreArgs),
+    /// Run a dedicated server and write its log. The process allocator starts it; it is not for people.
+    #[command(hide = true)]
+    ServerShim(server_shim::ServerShimArgs),
     /// Print the OpenAPI 3.1 document of the session API, or of another API of the server.
     #[command(after_help = OPENAPI_HELP)]
     Openapi(OpenapiArgs),
@@ -92,6 +96,7 @@ pub fn main() -> ExitCode {
         Command::Demo(args) => demo::run(&args),
         Command::Session(args) => session::run(&args),
         Command::Store(args) => store::run(&args),
+        Command::ServerShim(args) => server_shim::run(&args),
         Command::Openapi(args) => print_openapi(&args.surface),
         Command::Config(args) => config::print_config(&args),
         Command::CheckConfig(args) => config::check_config(&args),

@@ -1,5 +1,7 @@
 //! Tests of the real binary, as an operator runs it.
 
+/// The process allocator with real processes.
+mod allocator;
 /// `demo`, `token`, `openapi`, `config`, `check-config` and help: output and exit status.
 mod commands;
 /// The clients in `examples/` against a running server.

@@ -1,0 +1,207 @@
+//! Watches the servers: notices their end, and adopts those of an earlier process.
+
+use std::io;
+use std::sync::Weak;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use rustix::process::Signal;
+
+use super::Inner;
+use super::directory::{
+    AllocationDir, CLIENT_SECRET, CREDENTIALS, ExitFile, LOG, PidFile, RELEASED, try_lock,
+};
+use super::identity::kill_users_of;
+use super::log::last_lines;
+use super::table::{Entry, Running};
+use crate::allocators::clients::ServerLogin;
+
+/// Time between two looks at the servers. A look costs two system calls for each server.
+const EVERY: Duration = Duration::from_millis(50);
+/// How often [`pid_soon`] looks.
+const PID_TRIES: usize = 40;
+/// How many lines of the log of a failed server go into our log, and at most how many of its bytes.
+const LOG_LINES: usize = 20;
+const LOG_BYTES: u64 = 8_192;
+
+/// Watches the servers until the allocator is dropped.
+pub async fn watch(inner: Weak<Inner>) {
+    let mut ticks = tokio::time::interval(EVERY);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let Some(inner) = inner.upgrade() else { return };
+        if inner.table().is_empty() {
+            continue;
+        }
+        // A look reads files.
+        if let Err(error) = tokio::task::spawn_blocking(move || inner.look()).await {
+            tracing::error!(%error, "a look at the servers has failed; the next one follows");
+        }
+    }
+}
+
+/// The processes of an allocation whose shim has the lock, and may not have written them yet.
+pub async fn pid_soon(dir: &AllocationDir) -> Option<PidFile> {
+    for _ in 0..PID_TRIES {
+        if let Some(pid) = dir.pid() {
+            return Some(pid);
+        }
+        tokio::time::sleep(EVERY).await;
+    }
+    None
+}
+
+/// Adopts all servers of an earlier process that still run.
+pub async fn adopt_all(inner: &Inner) -> io::Result<()> {
+    let mut finished: Vec<(Option<Timestamp>, String)> = Vec::new();
+    for entry in std::fs::read_dir(&inner.settings.dir)? {
+        let name = entry?.file_name();
+        let Some(id) = name.to_str() else { continue };
+        let Some(dir) = AllocationDir::of(&inner.settings.dir, id) else { continue };
+        if let Some(exit) = dir.exit() {
+            finished.push((Some(exit.at), id.to_owned()));
+        } else if let Some(_lock) = dir.try_lock()? {
+            // Nobody has seen its end; or it never started, and may still do.
+            if dir.pid().is_some() {
+                dir.write_exit(&ExitFile::unseen(inner.clock.now()))?;
+            }
+            finished.push((None, id.to_owned()));
+        } else {
+            adopt(inner, id, dir).await?;
+        }
+    }
+    finished.sort_unstable();
+    inner.table().finished.extend(finished.into_iter().map(|(_, id)| id));
+    inner.prune();
+    Ok(())
+}
+
+async fn adopt(inner: &Inner, id: &str, dir: AllocationDir) -> io::Result<()> {
+    let pid = pid_soon(&dir).await;
+    let alive = std::fs::File::open(dir.alive())?;
+    let launch = dir.launch();
+    let ports = launch.as_ref().map_or_else(Vec::new, |launch| launch.ports.clone());
+    let launched_at = launch.map_or_else(|| inner.clock.now(), |launch| launch.launched_at);
+    if let ServerLogin::PerLaunch(clients) = &inner.settings.login
+        && let Ok(secret) = std::fs::read_to_string(dir.file(CLIENT_SECRET))
+    {
+        clients.register(id, &secret);
+    }
+    let identified = pid.filter(|pid| pid.server.is_running() || pid.shim.is_running());
+    match identified {
+        Some(pid) => {
+            tracing::info!(allocation_id = id, pid = pid.server.pid, "a running server was adopted");
+        }
+        None => tracing::warn!(
+            allocation_id = id,
+            "a server of an earlier process runs, but its process cannot be identified: it is killed"
+        ),
+    }
+    let released = dir.file(RELEASED).exists();
+    let mut table = inner.table();
+    table.ports.mark_used(&ports);
+    let running = Some(Running { is_killed: identified.is_none(), ..Running::new(identified, None, alive) });
+    let entry = Entry { dir, ports, released, launched_at: Some(launched_at), running };
+    table.servers.insert(id.to_owned(), entry);
+    Ok(())
+}
+
+impl Inner {
+    /// Notices the end of servers.
+    fn look(&self) {
+        let mut ended = Vec::new();
+        let mut table = self.table();
+        for (id, entry) in &mut table.servers {
+            let Some(running) = &mut entry.running else { continue };
+            match try_lock(&running.alive) {
+                Ok(true) => ended.push(id.clone()),
+                Ok(false) => see_to(id, &entry.dir, running),
+                Err(error) => tracing::warn!(allocation_id = id, %error, "a server cannot be watched"),
+            }
+        }
+        let ended: Vec<_> = ended.into_iter().filter_map(|id| table.servers.remove_entry(&id)).collect();
+        drop(table);
+        if ended.is_empty() {
+            return;
+        }
+        for (id, entry) in ended {
+            self.finish(&id, entry);
+        }
+        self.prune();
+        self.ended.notify_waiters();
+    }
+
+    /// Notes the end of a server.
+    fn finish(&self, id: &str, mut entry: Entry) {
+        if let Some(shim) = entry.running.as_mut().and_then(|running| running.shim.as_mut()) {
+            // It has ended, or does so now: it has given up its lock.
+            let _ = shim.wait();
+        }
+        let dir = &entry.dir;
+        let exit = dir.exit().unwrap_or_else(|| {
+            let exit = ExitFile::unseen(self.clock.now());
+            if let Err(error) = dir.write_exit(&exit) {
+                tracing::warn!(allocation_id = id, %error, "the end of a server could not be stored");
+            }
+            exit
+        });
+        self.settings.shut_out(id);
+        for secret in [CLIENT_SECRET, CREDENTIALS] {
+            if let Err(error) = dir.delete_file(secret) {
+                tracing::warn!(allocation_id = id, %error, "the secret of an ended server could not be deleted");
+            }
+        }
+        let status = exit.status();
+        if exit.is_success() || entry.released {
+            tracing::info!(allocation_id = id, status, "a server has ended");
+        } else {
+            let lines = last_lines(&dir.file(LOG), LOG_LINES, LOG_BYTES).unwrap_or_default().join("\n");
+            tracing::warn!(allocation_id = id, status, "a server has failed; the end of its log:\n{lines}");
+        }
+        let mut table = self.table();
+        table.ports.rest(&entry.ports, self.clock.up_ms());
+        table.finished.push_back(id.to_owned());
+        drop(table);
+        self.report_end(id, &exit);
+    }
+
+    /// Deletes the directories of ended servers beyond the number that is kept.
+    pub(super) fn prune(&self) {
+        let mut table = self.table();
+        let surplus = table.finished.len().saturating_sub(self.settings.keep_finished);
+        let surplus: Vec<_> = table.finished.drain(..surplus).collect();
+        drop(table);
+        for id in surplus {
+            let Some(dir) = AllocationDir::of(&self.settings.dir, &id) else { continue };
+            if let Err(error) = dir.delete() {
+                tracing::warn!(dir = %dir.path().display(), %error, "the directory of an ended server stays");
+            }
+        }
+    }
+}
+
+/// Ends a server that is to be killed, or whose shim has ended: without a shim it can neither log nor be watched.
+fn see_to(id: &str, dir: &AllocationDir, running: &mut Running) {
+    let has_shim = match (&mut running.shim, running.pid) {
+        (Some(shim), _) => matches!(shim.try_wait(), Ok(None)),
+        (None, Some(pid)) => pid.shim.is_running(),
+        (None, None) => false,
+    };
+    if has_shim && !running.is_killed {
+        return;
+    }
+    if !running.is_killed {
+        running.is_killed = true;
+        if dir.exit().is_none() {
+            tracing::warn!(allocation_id = id, "the shim of a server has ended: the server is killed");
+        }
+    }
+    if let Some(pid) = running.pid {
+        pid.server.signal_group(Signal::KILL);
+    }
+    // What has left the group of the server, but still has its lock. The shim has it too, and goes by itself.
+    if !has_shim {
+        kill_users_of(&dir.alive());
+    }
+}
