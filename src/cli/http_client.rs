@@ -19,6 +19,8 @@ const TRUST: &str = "name the file of its certificate authority with --ca-file, 
 
 /// A client of one server.
 pub struct HttpClient {
+    /// URL of the server, without a path.
+    root: String,
     base: String,
     agent: ureq::Agent,
 }
@@ -46,7 +48,8 @@ impl HttpClient {
             .timeout_global(Some(ANSWER_TIMEOUT))
             .build()
             .into();
-        Self { base: format!("{}{PREFIX}", server.trim_end_matches('/')), agent }
+        let root = server.trim_end_matches('/').to_owned();
+        Self { base: format!("{root}{PREFIX}"), root, agent }
     }
 
     /// URL of the API, which paths are relative to.
@@ -66,10 +69,25 @@ impl HttpClient {
         if_none_match: Option<&str>,
         body: Option<&Value>,
     ) -> Result<HttpAnswer, String> {
+        self.send_to_root(method, &format!("{PREFIX}{path}"), &format!("Bearer {token}"), if_none_match, body)
+    }
+
+    /// Sends a request to any path, with this `Authorization` header.
+    ///
+    /// # Errors
+    /// As [`Self::send`].
+    pub fn send_to_root(
+        &self,
+        method: &str,
+        path: &str,
+        authorization: &str,
+        if_none_match: Option<&str>,
+        body: Option<&Value>,
+    ) -> Result<HttpAnswer, String> {
         let mut request = http::Request::builder()
             .method(method)
-            .uri(format!("{}{path}", self.base))
-            .header("authorization", format!("Bearer {token}"));
+            .uri(format!("{}{path}", self.root))
+            .header("authorization", authorization);
         if let Some(etag) = if_none_match {
             request = request.header("if-none-match", etag);
         }

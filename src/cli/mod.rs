@@ -2,8 +2,10 @@
 
 mod config;
 mod demo;
+mod demo_server;
 mod http_client;
 mod serve;
+mod local_server;
 mod server_shim;
 mod session;
 mod signals;
@@ -45,9 +47,15 @@ enum Command {
     /// List, show and end sessions of a running server.
     #[command(after_help = session::HELP)]
     Session(session::SessionArgs),
+    /// List and kill the dedicated servers on this machine, and show their logs.
+    #[command(after_help = local_server::HELP)]
+    Server(local_server::ServerArgs),
     /// Copy a store into a database, out of one, or to another directory; look for damage in a store.
     #[command(after_help = store::HELP)]
     Store(store::StoreArgs),
+    /// Run a stand-in for a dedicated server, which makes the calls of a real one.
+    #[command(after_help = demo_server::HELP)]
+    DemoServer(demo_server::DemoServerArgs),
     /// Run a dedicated server and write its log. The process allocator starts it; it is not for people.
     #[command(hide = true)]
     ServerShim(server_shim::ServerShimArgs),
@@ -95,7 +103,9 @@ pub fn main() -> ExitCode {
         Command::Token(args) => token::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Session(args) => session::run(&args),
+        Command::Server(args) => local_server::run(&args),
         Command::Store(args) => store::run(&args),
+        Command::DemoServer(args) => return demo_server::run(&args),
         Command::ServerShim(args) => server_shim::run(&args),
         Command::Openapi(args) => print_openapi(&args.surface),
         Command::Config(args) => config::print_config(&args),

@@ -5,45 +5,60 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::allocators::agones::{self, Agones};
+use crate::allocators::clients::LaunchClients;
 use crate::allocators::webhook::{self, Webhook};
 use crate::allocators::{Allocator, CallLimits};
 use crate::app::launches::{Allocators, Served};
 use crate::config::{AgonesSection, AllocatorKind, AllocatorSection, Config, Problem, WebhookSection};
 use crate::env::Clock;
+use crate::runtime::local_servers::{LocalAllocator, LocalServers};
+use crate::runtime::process_allocator;
 use crate::runtime::server::StartError;
 
-/// Makes every allocator of the configuration. `api_address` is the address that the API listens on.
+/// The allocators of a configuration.
+#[derive(Default)]
+pub struct StartedAllocators {
+    /// All of them.
+    pub allocators: Allocators,
+    /// Those that start processes on this machine.
+    pub local: LocalServers,
+}
+
+/// Makes every allocator of the configuration. `api_address` is the address that the API listens on. Launched servers
+/// log in with `clients`, unless the configuration names a client.
 ///
 /// # Errors
 /// If an allocator cannot start. The message names its section, and says what to do.
-pub fn start(config: &Config, api_address: SocketAddr, clock: &Clock) -> Result<Allocators, StartError> {
-    let mut allocators = Allocators::new();
-    for (name, section) in &config.allocators {
-        let rules = section.common.rules.clone();
-        let allocator = start_one(section, api_address, clock)
-            .map_err(|message| StartError(format!("[allocators.{name}] {message}")))?;
-        allocators.insert(name.clone(), Served { allocator, rules });
-    }
-    Ok(allocators)
-}
-
-/// Makes one allocator, of any kind.
-fn start_one(
-    section: &AllocatorSection,
+pub async fn start(
+    config: &Config,
     api_address: SocketAddr,
+    clients: Arc<dyn LaunchClients>,
     clock: &Clock,
-) -> Result<Arc<dyn Allocator>, String> {
-    let base_url = section.common.base_url.clone().unwrap_or_else(|| format!("http://{api_address}"));
-    let calls = call_limits(section);
-    match &section.kind {
-        AllocatorKind::Process(_) => {
-            Err(format!("this build cannot start servers (they would use {base_url})"))
-        }
-        AllocatorKind::Agones(agones) => Ok(Arc::new(Agones::new(agones_settings(agones, base_url, calls))?)),
-        AllocatorKind::Webhook(webhook) => {
-            Ok(Arc::new(Webhook::new(&webhook_settings(webhook, calls), clock.clone())?))
-        }
+) -> Result<StartedAllocators, StartError> {
+    let mut started = StartedAllocators::default();
+    for (name, section) in &config.allocators {
+        let failed = |message: String| StartError(format!("[allocators.{name}] {message}"));
+        let base_url = section.common.base_url.clone().unwrap_or_else(|| format!("http://{api_address}"));
+        let calls = call_limits(section);
+        let allocator: Arc<dyn Allocator> = match &section.kind {
+            AllocatorKind::Process(process) => {
+                let (of, clients) = ((name.as_str(), section, process), Arc::clone(&clients));
+                let opened = process_allocator::open(config, of, base_url, clients, clock.clone()).await;
+                let allocator = Arc::new(opened.map_err(failed)?);
+                let (name, local) = (name.clone(), Arc::clone(&allocator));
+                started.local.0.push(LocalAllocator { name, allocator: local, on_stop: process.on_stop });
+                allocator
+            }
+            AllocatorKind::Agones(agones) => {
+                Arc::new(Agones::new(agones_settings(agones, base_url, calls)).map_err(failed)?)
+            }
+            AllocatorKind::Webhook(webhook) => {
+                Arc::new(Webhook::new(&webhook_settings(webhook, calls), clock.clone()).map_err(failed)?)
+            }
+        };
+        started.allocators.insert(name.clone(), Served { allocator, rules: section.common.rules.clone() });
     }
+    Ok(started)
 }
 
 /// Checks the settings that only the allocators can parse, without reading files.
@@ -54,7 +69,7 @@ pub fn check(config: &Config) -> Result<(), Problem> {
     for (name, section) in &config.allocators {
         let calls = call_limits(section);
         let checked = match &section.kind {
-            AllocatorKind::Process(_) => Ok(()),
+            AllocatorKind::Process(process) => process_allocator::check(config, process).map(drop),
             AllocatorKind::Agones(agones) => agones_settings(agones, String::new(), calls).check(),
             AllocatorKind::Webhook(webhook) => webhook_settings(webhook, calls).check(),
         };

@@ -2,7 +2,11 @@
 
 pub mod admin;
 pub mod allocators;
+pub mod control;
+pub mod launch_clients;
+pub mod local_servers;
 pub mod open_files;
+pub mod process_allocator;
 pub mod reload;
 pub mod server;
 pub mod settings;

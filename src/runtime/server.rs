@@ -14,6 +14,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::allocators::clients::LaunchClients;
 use crate::api;
 use crate::app::App;
 use crate::app::launches::Allocators;
@@ -28,7 +29,11 @@ use crate::http::{Cors, Pipeline};
 use crate::jobs;
 use crate::records::keys::KEY_UPGRADE;
 use crate::runtime::admin::{Admin, Readiness};
-use crate::runtime::{allocators, open_files, reload, settings};
+use crate::runtime::allocators::StartedAllocators;
+use crate::runtime::control::ControlSocket;
+use crate::runtime::launch_clients::EarlyLaunchClients;
+use crate::runtime::local_servers::LocalServers;
+use crate::runtime::{allocators, control, open_files, reload, settings};
 use crate::store::{Embedded, Memory, Postgres, Store};
 use crate::telemetry::{Metrics, PostgresCollector, StoreCollector};
 
@@ -45,6 +50,8 @@ pub struct Server {
     api: TaskGroup,
     /// The admin listener, jobs and reloads. They stop after the API.
     background: TaskGroup,
+    /// The dedicated servers on this machine.
+    local: Arc<LocalServers>,
     store: Store,
 }
 
@@ -77,7 +84,10 @@ pub async fn start(config: &Config, expose_development_key: bool) -> Result<Serv
     };
 
     // If an allocator cannot start, or the keys cannot be loaded, no store is created.
-    let allocators = allocators::start(config, api_listener.address, &Clock::System)?;
+    let launch_clients = Arc::<EarlyLaunchClients>::default();
+    let clients = Arc::clone(&launch_clients) as Arc<dyn LaunchClients>;
+    let StartedAllocators { allocators, local } =
+        allocators::start(config, api_listener.address, clients, &Clock::System).await?;
     let (ring, jwks_source) = load_keys(config, api_listener.address).await?;
 
     // A store may take long to open. Meanwhile `/live` answers 200 and `/ready` 503.
@@ -96,6 +106,8 @@ pub async fn start(config: &Config, expose_development_key: bool) -> Result<Serv
     let app =
         new_app(config, store.clone(), verifier_keys, allocators, time_and_randomness, Arc::clone(&metrics));
     let app = Arc::new(app);
+    // Before the API serves: a server that goes on after a restart may log in at any time.
+    launch_clients.connect(Arc::clone(&app.launch_clients));
     app.sessions.resume_clock_steps().await.map_err(StartError::of)?;
     app.presence.watch_stored().await.map_err(StartError::of)?;
     if let Err(error) = app.keep_used_templates().await {
@@ -105,7 +117,9 @@ pub async fn start(config: &Config, expose_development_key: bool) -> Result<Serv
     readiness.set_ready(Arc::clone(&app));
     serve_api(&api, api_listener, config, Arc::clone(&app), metrics);
     start_background_tasks(&background, config, app, ring, jwks_source);
-    Ok(Server { api_address, admin_address, readiness, api, background, store })
+    let local = Arc::new(local);
+    serve_control(&background, config, &local);
+    Ok(Server { api_address, admin_address, readiness, api, background, local, store })
 }
 
 /// Tasks that stop together. Dropping the group tells them to stop, and does not wait.
@@ -168,6 +182,21 @@ fn serve_admin(
     tracing::info!("admin listener on http://{}: /live, /ready, /metrics", listener.address);
     let limits = settings::connection_limits(&config.http);
     tasks.spawn(|stop| listener::serve(listener.socket, limits, metrics, stop, Admin(readiness)));
+}
+
+/// Opens the control socket, if the server has a data directory. The server does its work without it, too.
+fn serve_control(tasks: &TaskGroup, config: &Config, local: &Arc<LocalServers>) {
+    let data_dir = &config.store.data_dir;
+    if !data_dir.is_dir() {
+        return;
+    }
+    match ControlSocket::open(data_dir) {
+        Ok(socket) => tasks.spawn(|stop| socket.serve(Arc::clone(local), stop)),
+        Err(error) => tracing::warn!(
+            "no control socket at {}: {error}; commands such as `rallypoint server` do not work",
+            control::socket_path(data_dir).display()
+        ),
+    }
 }
 
 fn serve_api(
@@ -260,13 +289,18 @@ impl Server {
         }
     }
 
+    /// The dedicated servers on this machine.
+    pub fn local_servers(&self) -> &LocalServers {
+        &self.local
+    }
+
     /// Makes `/ready` answer 503, so that load balancers send no more requests here. The API still serves them.
     pub fn start_draining(&self) {
         self.readiness.set_draining();
     }
 
-    /// Stops in order: no new connections; requests in flight finish; pending deadlines are written; the store is
-    /// closed.
+    /// Stops in order: no new connections; requests in flight finish; pending deadlines are written; dedicated
+    /// servers on this machine end, unless they are to go on; the store is closed.
     ///
     /// # Errors
     /// If the store was not closed cleanly. Changes that were answered with success are on disk nevertheless.
@@ -274,6 +308,7 @@ impl Server {
         self.start_draining();
         self.api.stop().await;
         self.background.stop().await;
+        self.local.stop().await;
         self.store.close().await.map_err(StartError::of)
     }
 }

@@ -20,6 +20,9 @@ const NAMES: [&str; 13] = [
     "port",
 ];
 
+/// Those that say with which client the server logs in.
+const CLIENT_NAMES: [&str; 3] = ["client_id", "client_secret_file", "credentials_file"];
+
 /// A program and its arguments, with placeholders that [`CommandTemplate::new`] has checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CommandTemplate(Vec<String>);
@@ -54,6 +57,13 @@ impl CommandTemplate {
             return Err("contains a NUL character, which no argument can contain".into());
         }
         Ok(Self(command.to_vec()))
+    }
+
+    /// Whether the command says with which client the server logs in.
+    pub fn names_client(&self) -> bool {
+        let names =
+            |argument: &String| placeholders(argument).any(|found| CLIENT_NAMES.contains(&found.name));
+        self.0.iter().skip(1).any(names)
     }
 
     /// The program and its arguments for one launch. `value` gives the value of a placeholder.

@@ -7,6 +7,7 @@
 mod command;
 mod directory;
 mod identity;
+mod info;
 mod log;
 mod ports;
 mod settings;
@@ -27,6 +28,7 @@ use tokio::sync::{Notify, mpsc};
 
 pub use self::command::CommandTemplate;
 use self::directory::{AllocationDir, ExitFile, RELEASED};
+pub use self::info::{ServerInfo, ServerState};
 pub use self::settings::ProcessSettings;
 use self::start::{Started, start};
 use self::table::{Admission, Running, Table};
@@ -36,6 +38,8 @@ use crate::private_dir;
 
 /// How long [`Allocator::release`] waits for the end of a server that it has killed.
 const KILL_WAIT: Duration = Duration::from_secs(5);
+/// Most bytes of a log that [`ProcessAllocator::log`] reads.
+const LOG_BYTES_MAX: u64 = 1 << 20;
 /// The lock of an allocator's directory.
 const DIR_LOCK: &str = "lock";
 
@@ -79,6 +83,34 @@ impl ProcessAllocator {
         Ok(Self(inner))
     }
 
+    /// The servers that run or are being started, and then those that have ended and whose directory is kept, the
+    /// latest first. Reads files, so it may block.
+    pub fn servers(&self) -> Vec<ServerInfo> {
+        let inner = &self.0;
+        let table = inner.table();
+        let live: Vec<_> = table.servers.iter().map(|(id, entry)| (id.clone(), entry.state())).collect();
+        let ended: Vec<_> = table.finished.iter().rev().map(|id| (id.clone(), ServerState::Ended)).collect();
+        drop(table);
+        let all = live.into_iter().chain(ended);
+        all.filter_map(|(id, state)| ServerInfo::read(&inner.settings, id, state)).collect()
+    }
+
+    /// The last lines of the log of a server. Reads files, so it may block.
+    ///
+    /// # Errors
+    /// If there is no such log.
+    pub fn log(&self, allocation_id: &str, lines: usize) -> io::Result<Vec<String>> {
+        let dir = AllocationDir::of(&self.0.settings.dir, allocation_id).ok_or(io::ErrorKind::NotFound)?;
+        log::last_lines(&dir.file(directory::LOG), lines, LOG_BYTES_MAX)
+    }
+
+    /// Kills a server, and waits a moment for its end. Returns whether it has ended.
+    pub async fn kill(&self, allocation_id: &str) -> bool {
+        self.0.kill(allocation_id);
+        let gone = self.0.ended(|table| !table.servers.contains_key(allocation_id));
+        tokio::time::timeout(KILL_WAIT, gone).await.is_ok()
+    }
+
     /// Kills all servers, and waits a moment for their end.
     pub async fn kill_all(&self) {
         let all: Vec<_> = self.0.table().running().map(|(id, _)| id.clone()).collect();
@@ -113,7 +145,7 @@ impl Allocator for ProcessAllocator {
             // A task, so that a dropped call does not leave a half-started server behind.
             let starting = tokio::spawn(Inner::start(Arc::clone(inner), dir, launch.clone(), ports));
             let started = tokio::time::timeout(inner.settings.place_timeout, starting).await;
-            started.ok().and_then(Result::ok).unwrap_or_else(|| table::still_starting())
+            started.ok().and_then(Result::ok).unwrap_or_else(table::still_starting)
         })
     }
 

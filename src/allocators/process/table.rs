@@ -52,6 +52,8 @@ pub struct Running {
     pub alive: File,
     /// Whether the server is to be killed, with all that it has started.
     pub is_killed: bool,
+    /// How often it was killed: a process that waits for a broken disk does not end at once.
+    pub kills: u32,
 }
 
 /// The answer to a launch that has no server yet.
@@ -65,7 +67,7 @@ pub enum Admission {
 impl Running {
     /// A server with its processes. `shim` is `None` if it is no child of this process.
     pub fn new(pid: Option<PidFile>, shim: Option<Child>, alive: File) -> Self {
-        Self { pid, shim, alive, is_killed: false }
+        Self { pid, shim, alive, is_killed: false, kills: 0 }
     }
 }
 

@@ -20,6 +20,8 @@ use crate::allocators::clients::ServerLogin;
 const EVERY: Duration = Duration::from_millis(50);
 /// How often [`pid_soon`] looks.
 const PID_TRIES: usize = 40;
+/// In how many looks a server is killed each time; later only once in as many looks.
+const KILLS_AT_ONCE: u32 = 20;
 /// How many lines of the log of a failed server go into our log, and at most how many of its bytes.
 const LOG_LINES: usize = 20;
 const LOG_BYTES: u64 = 8_192;
@@ -196,6 +198,10 @@ fn see_to(id: &str, dir: &AllocationDir, running: &mut Running) {
         if dir.exit().is_none() {
             tracing::warn!(allocation_id = id, "the shim of a server has ended: the server is killed");
         }
+    }
+    running.kills = running.kills.wrapping_add(1);
+    if running.kills > KILLS_AT_ONCE && !running.kills.is_multiple_of(KILLS_AT_ONCE) {
+        return;
     }
     if let Some(pid) = running.pid {
         pid.server.signal_group(Signal::KILL);

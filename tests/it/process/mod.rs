@@ -10,6 +10,8 @@ mod examples;
 mod headers;
 /// `rallypoint serve`: output, signals, files.
 mod serve;
+/// `rallypoint server`, and the control socket.
+mod server_command;
 /// `rallypoint session`.
 mod session_command;
 /// `rallypoint store copy`.

@@ -211,7 +211,7 @@ fn runs(pid: Pid) -> bool {
 }
 
 /// The launch of a session that was requested in this second, with texts of players that would do harm in a shell.
-fn launch(second: i64) -> Launch {
+pub fn launch(second: i64) -> Launch {
     let harm = "\"; rm -rf $HOME; -log $(id) {port}".to_owned();
     let custom_data = [("k".to_owned(), harm.clone())].into();
     let startup_params = StartupParams {
