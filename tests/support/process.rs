@@ -6,8 +6,8 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader, Lines};
-use tokio::process::{Child, ChildStderr, ChildStdout, Command};
+use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, BufReader, Lines};
+use tokio::process::{Child, ChildStdout, Command};
 use tokio::sync::mpsc;
 
 /// Longest wait for an expected event: long, because test machines are busy.
@@ -158,7 +158,7 @@ impl Server {
 }
 
 /// The lines of a pipe. A task reads them at once, so that the process never blocks on a full pipe.
-fn lines(pipe: Option<ChildStderr>) -> mpsc::UnboundedReceiver<String> {
+pub fn lines(pipe: Option<impl AsyncRead + Unpin + Send + 'static>) -> mpsc::UnboundedReceiver<String> {
     let (sender, receiver) = mpsc::unbounded_channel();
     if let Some(pipe) = pipe {
         tokio::spawn(async move {

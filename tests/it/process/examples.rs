@@ -14,7 +14,7 @@ use crate::support::process::{Finished, Server, rallypoint, run, soon};
 const PLAYERS: [&str; 2] = ["11111111-1111-4111-8111-111111111111", "22222222-2222-4222-8222-222222222222"];
 
 /// Another program, in the folder of the examples.
-fn foreign(program: &str, args: &[&str]) -> Command {
+pub(super) fn foreign(program: &str, args: &[&str]) -> Command {
     let mut command = Command::new(program);
     command.args(args).current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/examples"));
     // The server is on this machine: ignore a proxy that the environment names.
@@ -24,7 +24,7 @@ fn foreign(program: &str, args: &[&str]) -> Command {
 }
 
 /// Whether a program runs here. Prints a note if it does not, because the test is then skipped.
-async fn can_run(program: &str, args: &[&str]) -> bool {
+pub(super) async fn can_run(program: &str, args: &[&str]) -> bool {
     let output = soon("the program ends", foreign(program, args).output()).await;
     let can = output.is_ok_and(|output| output.status.success());
     if !can {

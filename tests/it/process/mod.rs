@@ -8,6 +8,8 @@ mod commands;
 mod examples;
 /// Headers for browsers and caches.
 mod headers;
+/// The game client and the dedicated server in `examples/`: from login to the end of a match.
+mod plugin;
 /// `rallypoint serve`: output, signals, files.
 mod serve;
 /// `rallypoint server`, and the control socket.

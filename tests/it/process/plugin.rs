@@ -1,0 +1,385 @@
+//! The dedicated server and the game client in `examples/`, which make the calls of the published plugin, against the
+//! real binary. Each is a process of its own. With `--step` it waits after each step until the test lets it go on.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Stdio;
+
+use http::Method;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::UdpSocket;
+use tokio::process::{Child, ChildStdin};
+use tokio::sync::mpsc::UnboundedReceiver;
+
+use super::examples::{can_run, foreign};
+use crate::harness::Reply;
+use crate::support::connection::Connection;
+use crate::support::process::{Finished, Server, lines, rallypoint, run, soon};
+
+const PLAYERS: [&str; 2] = ["11111111-1111-4111-8111-111111111111", "22222222-2222-4222-8222-222222222222"];
+/// A pace at which a request is repeated for longer than a node needs to start.
+const SLOWER: &str = "--time-scale=0.3";
+/// What `boot failed` exits with.
+const BOOT_FAILED: i32 = 5;
+
+/// A running program of `examples/`.
+struct Program {
+    child: Child,
+    stdin: ChildStdin,
+    stdout: UnboundedReceiver<String>,
+    stderr: UnboundedReceiver<String>,
+}
+
+impl Program {
+    /// Starts a program. All its pauses are short.
+    fn start(file: &str, args: &[&str]) -> Self {
+        let mut command = foreign("python3", &[&[file, "--time-scale=0.05"], args].concat());
+        let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
+        let stdin = child.stdin.take().expect("standard input is a pipe");
+        let (stdout, stderr) = (lines(child.stdout.take()), lines(child.stderr.take()));
+        Self { child, stdin, stdout, stderr }
+    }
+
+    /// Waits for the next step, which must be this one. Returns what the program says about it.
+    #[track_caller]
+    fn says(&mut self, step: &str) -> impl Future<Output = String> {
+        let caller = std::panic::Location::caller();
+        let step = step.to_owned();
+        async move {
+            let Some(line) = soon(&step, self.stdout.recv()).await else {
+                let mut log = String::new();
+                while let Some(line) = self.stderr.recv().await {
+                    log += &(line + "\n");
+                }
+                panic!("at {caller}: the program has ended before {step:?}:\n{log}");
+            };
+            let (name, detail) = line.split_once(' ').unwrap_or((&line, ""));
+            assert_eq!(name, step, "at {caller}: {line}");
+            detail.to_owned()
+        }
+    }
+
+    /// Lets a program with `--step` go on.
+    async fn go_on(&mut self) {
+        self.stdin.write_all(b"\n").await.unwrap();
+    }
+
+    fn signal(&self, signal: Signal) {
+        let id = self.child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+        kill_process(id.expect("the program runs"), signal).unwrap();
+    }
+
+    /// Waits for its end.
+    async fn ends(mut self) -> Finished {
+        let status = soon("the program ends", self.child.wait()).await.unwrap();
+        let (mut stdout, mut stderr) = (String::new(), String::new());
+        for (lines, text) in [(&mut self.stdout, &mut stdout), (&mut self.stderr, &mut stderr)] {
+            while let Some(line) = soon("its output ends", lines.recv()).await {
+                *text += &(line + "\n");
+            }
+        }
+        Finished { code: status.code(), stdout, stderr }
+    }
+}
+
+/// A node that can be killed and started again on the same data directory and port.
+struct Node {
+    dir: TempDir,
+    server: Option<Server>,
+    address: SocketAddr,
+}
+
+impl Node {
+    async fn start() -> Self {
+        let dir = TempDir::new().unwrap();
+        let server = Server::start(dir.path()).await;
+        Self { address: server.address, server: Some(server), dir }
+    }
+
+    async fn kill(&mut self) {
+        self.server.take().expect("the node runs").kill().await;
+    }
+
+    async fn start_again(&mut self) {
+        let (address, data_dir) = (self.address.to_string(), self.dir.path().to_str().unwrap());
+        let args = ["serve", "--listen", &address, "--admin-listen", "127.0.0.1:0", "--data-dir", data_dir];
+        self.server = Some(Server::spawn(rallypoint(&args)).await);
+    }
+
+    /// The option that names the node.
+    fn url(&self) -> String {
+        format!("-rh.url=http://{}", self.address)
+    }
+
+    /// Sends a request as a service that may do everything.
+    async fn call(&self, method: Method, path: &str, body: Option<Value>) -> Reply {
+        let token = token(self.dir.path(), &["--permission", "session:*"]).await;
+        let mut connection = Connection::open(self.address, Some(&token)).await.unwrap();
+        connection.call(&method, path, body.as_ref()).await.unwrap().into()
+    }
+
+    async fn session(&self, session: &str) -> Reply {
+        self.call(Method::GET, &format!("/v1/session/{session}?refresh_ttl=false"), None).await
+    }
+
+    async fn stop(self) {
+        self.server.expect("the node runs").stop().await.expect(0);
+    }
+
+    /// Starts a server that makes its own session.
+    async fn reserved(&self, port: u16, args: &[&str]) -> Program {
+        let token = token(self.dir.path(), &["--permission", "session:*"]).await;
+        let (port, public_port) = (format!("-Port={port}"), format!("-rh.publicport={port}"));
+        let (url, token) = (self.url(), format!("--token={token}"));
+        let reserved =
+            ["dedicated_server.py", "-rhbootstrapmode=Reserved", "-rh.ForceNoGHA", "-rh.sessiontype=game"];
+        let named = [&url, "-rh.publichost=127.0.0.1", &port, &public_port, &token];
+        Program::start(reserved[0], &[&reserved[1..], &named, args].concat())
+    }
+
+    /// Starts a server that an allocator tells its session by a file.
+    async fn allocated(&self, port: u16, file: &Path, args: &[&str]) -> Program {
+        let token = token(self.dir.path(), &["--permission", "session:*"]).await;
+        let (port, file) = (format!("-Port={port}"), format!("-rhmultiplayfile={}", file.display()));
+        let (url, token) = (self.url(), format!("--token={token}"));
+        let named = ["-rhbootstrapmode=Allocated", "-ghaprovider=Multiplay", &url, &port, &file, &token];
+        Program::start("dedicated_server.py", &[&named, args].concat())
+    }
+
+    /// Starts the client of a player.
+    async fn player(&self, number: usize, args: &[&str]) -> Program {
+        let token = token(self.dir.path(), &["--player", PLAYERS[number]]).await;
+        let (url, token) = (self.url(), format!("--token={token}"));
+        let named = ["-OSS=Anon", "-AUTH_LOGIN=player", &url, &token, "--poll-seconds=5"];
+        Program::start("game_client.py", &[&named, args].concat())
+    }
+}
+
+async fn token(data_dir: &Path, args: &[&str]) -> String {
+    let data_dir = data_dir.to_str().unwrap();
+    let token = run(rallypoint(&[&["token", "--data-dir", data_dir], args].concat())).await.expect(0).stdout;
+    token.trim_end().to_owned()
+}
+
+/// A UDP port that nothing uses.
+async fn free_port() -> u16 {
+    UdpSocket::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port()
+}
+
+async fn has_python() -> bool {
+    can_run("python3", &["--version"]).await
+}
+
+/// Whether a game server lets in a player with the right security token, and no other one.
+async fn checks_tokens(node: &Node, session: &str, port: u16) {
+    let seen = node.session(session).await.expect(200).body;
+    let token = seen["instance"]["join_params"]["custom_data"]["rh.SessionSecurityToken"].as_str().unwrap();
+    let player = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    // It answers in the order of the greetings, so the first answer is the one to the last greeting.
+    for greeting in ["hello", "hello x", &format!("hello {token}x"), &format!("hello {token}")] {
+        player.send_to(greeting.as_bytes(), ("127.0.0.1", port)).await.unwrap();
+    }
+    let mut answer = [0; 256];
+    let length = soon("the game server answers", player.recv(&mut answer)).await.unwrap();
+    assert_eq!(&answer[..length], format!("hello {token}").as_bytes());
+}
+
+#[tokio::test]
+async fn a_reserved_server_hosts_a_match_of_two_players() {
+    if !has_python().await {
+        return;
+    }
+    let (node, port) = (Node::start().await, free_port().await);
+    let mut host = node.reserved(port, &["--step", "--match-seconds=0"]).await;
+    let mut session = String::new();
+    for step in ["logged-in", "created-session", "requested-instance", "pending", "joinable"] {
+        let detail = host.says(step).await;
+        if step == "created-session" {
+            session = detail;
+        }
+        if step != "joinable" {
+            host.go_on().await;
+        }
+    }
+    let mut players = Vec::new();
+    for number in 0..2 {
+        let mut player = node.player(number, &["--session-type=game", "--step", "--stay-seconds=1"]).await;
+        player.says("logged-in").await;
+        player.go_on().await;
+        assert_eq!(
+            player.says("in-session").await,
+            session,
+            "create-or-join finds the session of the server"
+        );
+        player.go_on().await;
+        assert_eq!(player.says("playing").await, format!("unreal://127.0.0.1:{port}"));
+        players.push(player);
+    }
+    checks_tokens(&node, &session, port).await;
+    let seen = node.session(&session).await.expect(200).body;
+    let statuses: Vec<_> =
+        seen["teams"][0]["players"].as_array().unwrap().iter().map(|p| &p["status"]).collect();
+    assert_eq!(statuses, ["leader", "member"], "the first player who joined leads");
+    assert!(seen["instance"]["instance_health"].is_string(), "it has reported its health");
+    for mut player in players {
+        player.go_on().await;
+        player.says("left").await;
+        player.go_on().await;
+        player.ends().await.expect(0);
+    }
+    node.session(&session).await.expect(200);
+    host.go_on().await;
+    assert_eq!(host.says("closed").await, "", "it closes by itself");
+    node.session(&session).await.refused(404, "session_not_found");
+    host.go_on().await;
+    host.ends().await.expect(0);
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_match_goes_on_after_the_node_is_killed_at_any_step() {
+    if !has_python().await {
+        return;
+    }
+    let (mut node, port) = (Node::start().await, free_port().await);
+    let mut host = node.reserved(port, &["--step", "--match-seconds=0", SLOWER]).await;
+    let mut session = String::new();
+    for step in ["logged-in", "created-session", "requested-instance", "pending", "joinable"] {
+        let detail = host.says(step).await;
+        if step == "created-session" {
+            session = detail;
+        }
+        if step != "joinable" {
+            // Its next request gets no answer at first.
+            node.kill().await;
+            host.go_on().await;
+            node.start_again().await;
+        }
+    }
+    let args = ["--session-type=game", "--step", "--stay-seconds=1", SLOWER];
+    let mut player = node.player(0, &args).await;
+    for step in ["logged-in", "in-session", "playing"] {
+        let detail = player.says(step).await;
+        if step == "in-session" {
+            assert_eq!(detail, session);
+        }
+        node.kill().await;
+        player.go_on().await;
+        node.start_again().await;
+    }
+    player.says("left").await;
+    player.go_on().await;
+    player.ends().await.expect(0);
+    node.kill().await;
+    host.go_on().await;
+    node.start_again().await;
+    assert_eq!(host.says("closed").await, "");
+    node.session(&session).await.refused(404, "session_not_found");
+    host.go_on().await;
+    host.ends().await.expect(0);
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_server_whose_request_was_lost_with_its_answer_gives_up() {
+    if !has_python().await {
+        return;
+    }
+    let node = Node::start().await;
+    let mut host = node.reserved(free_port().await, &["--step"]).await;
+    host.says("logged-in").await;
+    host.go_on().await;
+    let session = host.says("created-session").await;
+    // As if the node had carried out the request, and was killed before it answered.
+    let path = format!("/v1/session/{session}/instance");
+    node.call(Method::POST, &path, Some(json!({"host_type": "preallocated"}))).await.expect(200);
+    host.go_on().await;
+    let ended = host.ends().await.expect(BOOT_FAILED);
+    assert_eq!(ended.stderr, "boot failed: cannot request an instance: 403 instance_exists\n");
+    node.stop().await;
+}
+
+/// A party whose leader waits for a dedicated server, and the id of its session.
+async fn waiting_party(node: &Node) -> (Program, String) {
+    let mut player = node.player(0, &["--request-instance=/Game/Maps/Arena"]).await;
+    player.says("logged-in").await;
+    let session = player.says("in-session").await;
+    player.says("requested-instance").await;
+    (player, session)
+}
+
+/// Writes the file of an allocator: beside it first, since a half-written one ends the server.
+fn write_allocation(file: &Path, allocation: &str, session: &str, port: u16) {
+    let beside = file.with_extension("new");
+    let content = json!({
+        "AllocationUUID": allocation, "SessionId": session, "ConnectionIP": "127.0.0.1",
+        "ConnectionPort": port.to_string(),
+    });
+    std::fs::write(&beside, content.to_string()).unwrap();
+    std::fs::rename(&beside, file).unwrap();
+}
+
+#[tokio::test]
+async fn an_allocated_server_finds_its_session_and_leaves_it_if_another_one_takes_over() {
+    if !has_python().await {
+        return;
+    }
+    let (node, port) = (Node::start().await, free_port().await);
+    let (player, session) = waiting_party(&node).await;
+    let file = node.dir.path().join("allocation.json");
+    write_allocation(&file, "", "", port);
+    let mut host = node.allocated(port, &file, &["--match-seconds=1000000"]).await;
+    host.says("logged-in").await;
+    let path = format!("/v1/session/{session}/instance");
+    let allocated = json!({"allocation_id": "a1", "join_status": "allocated"});
+    node.call(Method::PATCH, &path, Some(allocated)).await.expect(200);
+    write_allocation(&file, "a1", &session, port);
+    assert_eq!(host.says("allocated").await, "a1");
+    assert_eq!(host.says("found-session").await, session);
+    for step in ["pending", "joinable"] {
+        host.says(step).await;
+    }
+    let mut player = player;
+    player.says("playing").await;
+    checks_tokens(&node, &session, port).await;
+    // SIGTERM does not end a server with a session. It goes when the session has no instance for it any more.
+    host.signal(Signal::TERM);
+    node.call(Method::DELETE, &path, None).await.expect(204);
+    node.call(Method::POST, &path, Some(json!({}))).await.expect(200);
+    assert_eq!(host.says("closed").await, "the session has no instance for this server");
+    host.ends().await.expect(0);
+    let seen = node.session(&session).await.expect(200).body;
+    assert_eq!(seen["instance"]["join_status"], json!("requested"), "it leaves the new instance alone");
+    drop(player);
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_server_that_cannot_start_a_match_exits_with_5() {
+    if !has_python().await {
+        return;
+    }
+    let (node, port) = (Node::start().await, free_port().await);
+    let file = node.dir.path().join("allocation.json");
+    write_allocation(&file, "unknown", "unknown", port);
+    let unknown = node.allocated(port, &file, &[]).await;
+    let faults = ["login", "allocation"].map(|step| format!("--exit-at={step}"));
+    let (mut at_login, mut at_allocation) = (None, None);
+    for (fault, ended) in faults.iter().zip([&mut at_login, &mut at_allocation]) {
+        *ended = Some(node.allocated(port, &file, &[fault]).await.ends().await.expect(BOOT_FAILED));
+    }
+    assert_eq!(at_login.unwrap().stdout, "");
+    assert_eq!(at_allocation.unwrap().stdout, "logged-in\n");
+    let unknown = unknown.ends().await.expect(BOOT_FAILED);
+    assert_eq!(unknown.stderr, "boot failed: no session by allocation after 9 requests\n");
+    // A server that waits for its allocation has no session, so SIGTERM ends it.
+    write_allocation(&file, "", "", port);
+    let mut waiting = node.allocated(port, &file, &[]).await;
+    waiting.says("logged-in").await;
+    waiting.signal(Signal::TERM);
+    waiting.ends().await.expect(0);
+    node.stop().await;
+}
