@@ -15,6 +15,7 @@ pub mod allocators;
 pub mod app;
 pub mod http;
 pub mod api;
+pub mod stubs;
 pub mod jobs;
 pub mod telemetry;
 pub mod config;

@@ -1,6 +1,8 @@
 //! The operations of the session API. Each folder is a noun of the API, and its `rows()` lists its operations. A
 //! handler takes typed input, calls the application and builds the reply.
 
+pub mod audit;
+pub mod backfill;
 pub mod browser;
 pub mod config;
 pub mod examples;
@@ -57,6 +59,8 @@ pub fn surface() -> Surface {
         Group::new(player_sessions::TAG, player_sessions::rows()),
         Group::new(browser::TAG, browser::rows()),
         Group::new(instance::TAG, instance::rows()),
+        Group::new(backfill::TAG, backfill::rows()),
+        Group::new(audit::TAG, audit::rows()),
         Group::new(config::TAG, config::rows()),
     ];
     Surface::new(PREFIX, groups)

@@ -5,8 +5,8 @@ use crate::auth::Permission::{
     Create, DeleteActive, DeleteAny, GivePermissionActive, GivePermissionAny, InstanceHealth, PromoteAny,
     PromoteSelf, ReadAllocation, ReadAny, ReadBrowser, ReadConfig, ReadPermissionActive, ReadPermissionAny,
     ReadPlatform, ReadPlayerAny, ReadPlayerSelf, ReadSelf, RemovePermissionActive, RemovePermissionAny,
-    SessionAll, ShortcodeActive, ShortcodeAny, UpdateAny, UpdateBrowser, UpdatePlatform, UpdatePlayerAny,
-    UpdatePlayerAsLeader, UpdatePlayerSelf, UpdateSelf,
+    SessionAll, SessionAuditUpdateAll, SessionAuditUpdateSelf, ShortcodeActive, ShortcodeAny, UpdateAny,
+    UpdateBrowser, UpdatePlatform, UpdatePlayerAny, UpdatePlayerAsLeader, UpdatePlayerSelf, UpdateSelf,
 };
 use crate::auth::Policy;
 
@@ -36,4 +36,6 @@ pub const SHORT_CODE: Policy = Policy::any(&[SessionAll, ShortcodeAny]).or_own(&
 pub const READ_ALLOCATION: Policy = Policy::any(&[SessionAll, ReadAllocation]);
 pub const READ_BROWSER: Policy = Policy::any(&[SessionAll, ReadBrowser]);
 pub const UPDATE_BROWSER: Policy = Policy::any(&[SessionAll]).or_own(&[UpdateBrowser]);
+pub const CREATE_AUDIT: Policy =
+    Policy::any(&[SessionAll, SessionAuditUpdateAll]).or_own(&[SessionAuditUpdateSelf]);
 pub const INSTANCE_HEALTH: Policy = Policy::any(&[SessionAll, InstanceHealth]);

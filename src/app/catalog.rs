@@ -1,4 +1,4 @@
-//! The catalog: session templates, regions and instance templates from the configuration. It is replaced as a whole
+//! The catalog: session templates, regions, instance templates and key-value pairs from the configuration. It is replaced as a whole
 //! when the configuration is read again.
 
 use std::collections::BTreeMap;
@@ -12,7 +12,7 @@ use crate::domain::region::Region;
 use crate::domain::template::Template;
 use crate::domain::{Refused, Session};
 
-/// Session templates, regions and instance templates of one configuration.
+/// Session templates, regions, instance templates and key-value pairs of one configuration.
 #[derive(Debug, Default)]
 pub struct Catalog {
     /// Session templates by session type.
@@ -24,6 +24,8 @@ pub struct Catalog {
     pub regions: BTreeMap<String, Region>,
     /// Instance templates by id.
     pub instance_templates: BTreeMap<Uuid, InstanceTemplate>,
+    /// Texts that clients and servers read from the config service, by name.
+    pub key_values: BTreeMap<String, String>,
     /// The document with all session templates, the retired ones included.
     document: OnceLock<Document>,
 }
@@ -35,8 +37,12 @@ impl Catalog {
         regions: BTreeMap<String, Region>,
         instance_templates: BTreeMap<Uuid, InstanceTemplate>,
     ) -> Self {
-        let retired = BTreeMap::new();
-        Self { templates, retired, regions, instance_templates, document: OnceLock::new() }
+        Self { templates, regions, instance_templates, ..Self::default() }
+    }
+
+    /// The same catalog with these key-value pairs.
+    pub fn with_key_values(self, key_values: BTreeMap<String, String>) -> Self {
+        Self { key_values, ..self }
     }
 
     /// The same catalog with other retired templates. A type that the configuration has is not retired.
@@ -48,6 +54,7 @@ impl Catalog {
             retired,
             regions: self.regions.clone(),
             instance_templates: self.instance_templates.clone(),
+            key_values: self.key_values.clone(),
             document: OnceLock::new(),
         }
     }

@@ -4,6 +4,7 @@
 //! - [`presence`]: knows when players and hosts were last seen, syncs that between nodes, and acts on timeouts.
 //! - [`catalog`]: templates and regions from the configuration. [`retired_templates`]: templates that the configuration
 //!   does not have and sessions use. [`rate_limit`]: limits guesses at short codes and passwords.
+//! - [`online_status`]: what players say to their friends about themselves.
 //! - [`auto_join`]: create-or-join, also if many players ask at the same moment.
 //! - [`login`]: tokens for players and servers without a token service.
 //! - [`launches`]: gives requested instances their dedicated servers.
@@ -19,6 +20,7 @@ pub mod join;
 pub mod launches;
 mod locks;
 pub mod login;
+pub mod online_status;
 pub mod presence;
 pub mod rate_limit;
 pub mod retired_templates;
@@ -41,6 +43,7 @@ pub use sessions::{Limits, Sessions, Update};
 
 use self::catalog::CurrentCatalog;
 use self::launches::Allocators;
+use self::online_status::OnlineStatuses;
 use self::presence::table::PresenceTable;
 use self::retired_templates::RetiredTemplates;
 use crate::auth::Verifier;
@@ -79,6 +82,8 @@ pub struct App {
     pub sessions: Arc<Sessions>,
     /// The presence service.
     pub presence: Presence,
+    /// What players say to their friends about themselves.
+    pub online_statuses: OnlineStatuses,
     /// The create-or-join requests under way.
     pub auto_join: AutoJoin,
     /// The rate limiter for wrong short codes.
@@ -135,6 +140,7 @@ impl App {
             ),
             retired_templates: RetiredTemplates::new(Arc::clone(&sessions), clock.clone()),
             sessions,
+            online_statuses: OnlineStatuses::new(clock.clone()),
             auto_join: AutoJoin::default(),
             short_code_limiter: RateLimiter::default(),
             password_limiter: Arc::default(),

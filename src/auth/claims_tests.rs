@@ -212,3 +212,16 @@ fn the_names_of_claims_are_configurable() {
     assert!(token.permissions.contains(Permission::Create));
     assert_eq!((token.player_id, token.platform), (Some(17), Some(Platform::PSN)));
 }
+
+#[test]
+fn the_name_is_a_text_of_up_to_64_characters() {
+    let key = secret();
+    let fixture = Fixture::new(&[&key]);
+    let name = |claim: Value| fixture.accepts(&key.token(&claims_with("name", claim))).name.clone();
+    assert_eq!(fixture.accepts(&key.token(&claims())).name, None);
+    assert_eq!(name(json!("Zoë \u{7}K")).as_deref(), Some("Zoë K"));
+    assert_eq!(name(json!("é".repeat(65))).as_deref(), Some(&*"é".repeat(64)));
+    for other in [json!(""), json!("\n"), json!(7), json!(["Zoë"]), Value::Null] {
+        assert_eq!(name(other), None);
+    }
+}

@@ -153,6 +153,7 @@ pub const DEFAULT_PLAYER_PERMISSIONS: &[Permission] = &[
     Permission::GivePermissionActive,
     Permission::RemovePermissionActive,
     Permission::InstanceHealth,
+    Permission::SessionAuditUpdateSelf,
 ];
 
 #[cfg(test)]

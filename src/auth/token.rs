@@ -30,6 +30,10 @@ const REFUSALS_MAX: usize = 10_000;
 /// Later expiry times, in seconds since the epoch, seem to be in milliseconds. This is the year 5138; in milliseconds
 /// it is the year 1973.
 const EXP_PLAUSIBLE_MAX_S: f64 = 1e11;
+/// The claim with the player's name (OpenID Connect).
+const NAME_CLAIM: &str = "name";
+/// Longest name of a player that is kept, in characters.
+const NAME_CHARS_MAX: usize = 64;
 /// Minimum time between two warnings of implausible expiry times, in milliseconds.
 const WARNING_PAUSE_MS: i64 = 60_000;
 
@@ -42,6 +46,8 @@ pub struct Token {
     pub player_id: Option<i64>,
     /// The platform of the player.
     pub platform: Option<Platform>,
+    /// The player's name, from the claim `name`, cut to 64 characters.
+    pub name: Option<Box<str>>,
     /// The permissions that the token grants.
     pub permissions: Permissions,
     /// When the token becomes valid, in ms since the epoch. Includes the leeway.
@@ -59,6 +65,7 @@ impl Token {
             player: None,
             player_id: None,
             platform: None,
+            name: None,
             permissions: Permissions::default(),
             begins_ms: i64::MIN,
             ends_ms: i64::MAX,
@@ -258,6 +265,7 @@ impl Verifier {
             player: read_player(claims.get(&self.settings.player_claim))?,
             player_id: claims.get(&self.settings.player_id_claim).and_then(as_player_id),
             platform: text(claims, &self.settings.platform_claim).and_then(|name| name.parse().ok()),
+            name: text(claims, NAME_CLAIM).and_then(read_name),
             permissions: read_permissions(claims.get(&self.settings.permissions_claim))?,
             begins_ms: begins_ms.saturating_sub(leeway_ms),
             ends_ms: ends_ms.saturating_add(leeway_ms),
@@ -325,6 +333,12 @@ fn read_player(claim: Option<&Value>) -> Result<Option<PlayerUuid>, TokenError> 
         Some(Value::Array(_) | Value::Object(_)) => Err(TokenError::Player),
         claim => Ok(claim.and_then(Value::as_str).and_then(|sub| Uuid::parse_str(sub).ok()).map(PlayerUuid)),
     }
+}
+
+/// Reads a player's name, without control characters.
+fn read_name(name: &str) -> Option<Box<str>> {
+    let name: String = name.chars().filter(|char| !char.is_control()).take(NAME_CHARS_MAX).collect();
+    Some(name.into_boxed_str()).filter(|name| !name.is_empty())
 }
 
 /// Reads permissions: a list of names, or a text of names separated by spaces. A missing claim grants nothing.

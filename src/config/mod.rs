@@ -8,6 +8,7 @@ mod log_filter;
 mod proxy;
 mod sections;
 mod sources;
+mod stubs;
 mod warnings;
 
 use std::collections::BTreeMap;
@@ -28,6 +29,7 @@ pub use sections::{
     TelemetrySection, parse_address,
 };
 pub use sources::{ENV_PREFIX, Override, Sources, variables};
+pub use stubs::{ConfigSection, StubsSection};
 
 use crate::domain::instance::health::HealthRules;
 use crate::domain::instance::template::InstanceTemplate;
@@ -62,6 +64,10 @@ pub struct Config {
     pub telemetry: TelemetrySection,
     /// When health reports of instances are expected, and what missing ones mean.
     pub health: HealthRules,
+    /// Key-value pairs for clients and servers.
+    pub config: ConfigSection,
+    /// Which other services the server answers for.
+    pub stubs: StubsSection,
     /// Regions by id.
     pub regions: BTreeMap<String, Region>,
     /// Templates of instance requests by id.
@@ -114,6 +120,8 @@ impl Default for Config {
             jobs: JobsSection::default(),
             telemetry: TelemetrySection::default(),
             health: HealthRules::default(),
+            config: ConfigSection::default(),
+            stubs: StubsSection::default(),
             regions: BTreeMap::new(),
             instance_templates: BTreeMap::new(),
             templates,

@@ -64,6 +64,9 @@ pub struct Versioned<T>(PhantomData<T>);
 /// 200 with a body, without an ETag.
 pub struct Plain<T>(PhantomData<T>);
 
+/// 202 with a body, without an ETag.
+pub struct Accepted<T>(PhantomData<T>);
+
 /// 200 with an empty object, without an ETag. For contracts that have no 204.
 pub struct EmptyObject;
 
@@ -84,6 +87,15 @@ impl<T: JsonSchema> ReplyKind for Versioned<T> {
 
 impl<T: JsonSchema> ReplyKind for Plain<T> {
     const STATUS: StatusCode = StatusCode::OK;
+    const ETAG: bool = false;
+
+    fn describe(generator: &mut SchemaGenerator) -> Option<Schema> {
+        Some(generator.subschema_for::<T>())
+    }
+}
+
+impl<T: JsonSchema> ReplyKind for Accepted<T> {
+    const STATUS: StatusCode = StatusCode::ACCEPTED;
     const ETAG: bool = false;
 
     fn describe(generator: &mut SchemaGenerator) -> Option<Schema> {
@@ -118,7 +130,7 @@ impl ReplyKind for Changed {
     }
 }
 
-/// A successful reply of a kind: [`Versioned`], [`Plain`], [`EmptyObject`], [`NoContent`] or [`Changed`].
+/// A successful reply of a kind: [`Versioned`], [`Plain`], [`Accepted`], [`EmptyObject`], [`NoContent`] or [`Changed`].
 pub struct Reply<K> {
     answer: Answer,
     kind: PhantomData<fn() -> K>,
@@ -159,6 +171,13 @@ impl<T: JsonSchema> Reply<Versioned<T>> {
 impl<T: JsonSchema + Serialize> Reply<Plain<T>> {
     /// Replies with a body.
     pub fn plain(body: &T) -> Self {
+        Self::new(Document::render(body), None)
+    }
+}
+
+impl<T: JsonSchema + Serialize> Reply<Accepted<T>> {
+    /// Replies with a body.
+    pub fn accepted(body: &T) -> Self {
         Self::new(Document::render(body), None)
     }
 }

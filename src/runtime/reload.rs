@@ -1,4 +1,4 @@
-//! Reloads templates, regions and instance templates while the server runs: on SIGHUP, or when the configuration file
+//! Reloads templates, regions, instance templates and key-value pairs while the server runs: on SIGHUP, or when the configuration file
 //! changes. An invalid file changes nothing; the log has the error.
 
 use std::path::PathBuf;
@@ -15,7 +15,7 @@ use crate::runtime::settings::{catalog, load_config, log_warnings};
 /// How often the file is compared with what was read from it last.
 const CHECK_EVERY: Duration = Duration::from_secs(2);
 
-/// Reads the configuration again and replaces templates, regions and instance templates. Existing sessions keep their
+/// Reads the configuration again and replaces templates, regions, instance templates and key-value pairs. Existing sessions keep their
 /// values, and the templates that they use are served until they have ended. Other sections need a restart.
 ///
 /// # Errors
@@ -57,7 +57,7 @@ pub async fn reload_forever(app: Arc<App>, loaded: Config, stop: CancellationTok
         match reload(&app, &sources) {
             Ok(()) => tracing::info!(
                 file = %file.display(),
-                "templates, regions and instance templates were reloaded; other changes need a restart"
+                "templates, regions, instance templates and key-value pairs were reloaded; other changes need a restart"
             ),
             Err(error) => {
                 tracing::error!(%error, "the configuration is invalid; templates, regions and instance templates stay as they were")

@@ -35,6 +35,7 @@ use crate::runtime::launch_clients::EarlyLaunchClients;
 use crate::runtime::local_servers::LocalServers;
 use crate::runtime::{allocators, control, open_files, reload, settings};
 use crate::store::{Embedded, Memory, Postgres, Store};
+use crate::stubs;
 use crate::telemetry::{Metrics, PostgresCollector, StoreCollector};
 
 /// How long a server goes on that a load balancer watches, unless the operator sets a time: two or three health checks.
@@ -399,8 +400,17 @@ pub fn new_app(
 }
 
 /// Every surface of this build, in the order of the list in `/docs`, and whether the configuration serves it.
-fn each_surface(_: &Config) -> Vec<(Surface, bool)> {
-    vec![(api::surface(), true)]
+fn each_surface(config: &Config) -> Vec<(Surface, bool)> {
+    let on = &config.stubs;
+    let or_default = |setting: Option<bool>| setting.unwrap_or(!config.auth.has_own_keys());
+    vec![
+        (api::surface(), true),
+        (stubs::config::surface(), or_default(on.config)),
+        (stubs::presence::surface(), or_default(on.presence)),
+        (stubs::friends::surface(), or_default(on.friends)),
+        (stubs::inventory::surface(), on.inventory_session),
+        (stubs::matches::surface(), on.matches),
+    ]
 }
 
 /// Every surface of this build, also those that the configuration does not serve. The session API is the first.

@@ -139,10 +139,11 @@ fn staleness_ms_max(consistency: ReadConsistency) -> i64 {
     }
 }
 
-/// Session templates, regions and instance templates.
+/// Session templates, regions, instance templates and key-value pairs.
 pub fn catalog(config: &Config) -> Catalog {
     let (regions, instance_templates) = (config.regions.clone(), config.instance_templates.clone());
     Catalog::new(config.templates.clone(), regions, instance_templates)
+        .with_key_values(config.config.kvs.clone())
 }
 
 /// Settings of the store in PostgreSQL. Reads the files of the password and the certificates.

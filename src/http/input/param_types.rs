@@ -109,7 +109,10 @@ impl Param for i64 {
 }
 
 /// Parses an integer from `min` to `max`.
-fn parse_between(text: &str, min: i64, max: i64) -> Result<i64, ViolationKind> {
+///
+/// # Errors
+/// The violation, if the text is no integer or out of range.
+pub fn parse_between(text: &str, min: i64, max: i64) -> Result<i64, ViolationKind> {
     let number = i64::parse(text)?;
     if number < min {
         Err(ViolationKind::too_small(min))

@@ -49,6 +49,12 @@ impl RawParams<'_> {
         Some(percent_decode_str(raw).decode_utf8().map_err(|_| ViolationKind::NOT_UTF8))
     }
 
+    /// Every value of a query parameter that may be repeated, in order.
+    pub fn query_values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = Cow<'a, str>> {
+        let pairs = form_urlencoded::parse(self.query.unwrap_or_default().as_bytes());
+        pairs.filter(move |(key, _)| key == name).map(|(_, value)| value)
+    }
+
     /// The last value of a query parameter, like the contract's framework.
     fn query(&self, name: &str) -> RawValue<'_> {
         let pairs = form_urlencoded::parse(self.query?.as_bytes());

@@ -1,5 +1,7 @@
 //! The operations, a module per noun of the API.
 
+/// Reporting events of a session.
+mod audit;
 /// Listing sessions in the browser, and finding them page by page.
 mod browser;
 /// Reading regions, instance templates, and the caller's address.
@@ -42,6 +44,8 @@ mod player;
 mod player_list;
 /// Reading a session's players one by one and in pages.
 mod player_page;
+/// Answers in place of other services that published clients call.
+mod quiet_set;
 /// How many sessions and open invites a player may have.
 mod quota;
 /// Which requests keep a session alive.

@@ -65,7 +65,7 @@ impl Server {
 
     /// A server with every surface on the default store.
     pub fn with_every_surface() -> Self {
-        Self::new()
+        Self::with(|config| (config.stubs.inventory_session, config.stubs.matches) = (true, true))
     }
 
     /// A server with a changed default configuration on the default store: in memory, unless [`STORE_VARIABLE`] names

@@ -129,7 +129,12 @@ fn any_json() -> impl Strategy<Value = Value> {
 }
 
 /// A body that the operation accepts.
-fn valid_body(Row { method, path, .. }: &Row) -> Value {
+fn valid_body(Row { method, path, prefix }: &Row) -> Value {
+    if *prefix == "/presence" {
+        return json!({
+            "status": "online", "message": "hi", "do_not_disturb": true, "custom_data": { "platform": "b" },
+        });
+    }
     if *method == Method::PATCH {
         return json!({
             "region_id": "eu", "custom_data": { "a": "b" }, "joinable": true, "password": "x",
@@ -138,6 +143,11 @@ fn valid_body(Row { method, path, .. }: &Row) -> Value {
         });
     }
     let player = "6f1c4d0e-93a5-4a1e-8d6c-2f0b7a9e5c31";
+    if path.ends_with("/audit") {
+        return json!({
+            "event_name": "join", "session_id": "none", "player_uuid": player, "custom_data": { "a": "b" },
+        });
+    }
     if path.ends_with("player:swap") {
         return json!({ "players": [player, "6f1c4d0e-93a5-4a1e-8d6c-2f0b7a9e5c32"] });
     }

@@ -66,7 +66,7 @@ fn path(operation: &Operation, player: Uuid) -> String {
     let path = path.replace("{player_uuid}", &player.to_string()).replace("{player_id}", "7");
     let path = path.replace("{invited_session_id}", "none").replace("{kicked_session_id}", "none");
     let path = path.replace("{permission}", "kick").replace("{team_id}", "0");
-    let path = path.replace("{allocation_id}", "none");
+    let path = path.replace("{allocation_id}", "none").replace("{match_id}", "none");
     let uuid = Uuid::nil().to_string();
     let path = path.replace("{instance_request_template_id}", &uuid);
     let path = path.replace("{instance_launch_template_id}", &uuid);

@@ -1,4 +1,4 @@
-//! Compares the API document with the published RallyHere contract. `contract_facts.txt` holds the contract as facts.
+//! Compares the API documents with the published RallyHere contracts. `contract_facts.txt` holds the contracts as facts.
 //! `contract_differences.txt` holds each difference with its reason. Both files are meant to be read.
 
 mod facts;
@@ -11,35 +11,78 @@ use std::path::PathBuf;
 use expect_test::expect_file;
 use rallypoint::api;
 use rallypoint::http::openapi;
-use serde_json::Value;
+use rallypoint::http::surface::Surface;
+use rallypoint::runtime::server::all_surfaces;
+use serde_json::{Value, json};
 
 use facts::{Facts, IN_REQUESTS};
 
-const FACTS_HEAD: &str = "# What the published contract says of the operations that we have. Written from a copy of it by\n\
+const FACTS_HEAD: &str = "# What the published contracts say of the operations that we have. Written from copies of them by\n\
                           # UPDATE_EXPECT=1 cargo test, see published.rs.\n";
+
+/// Surfaces whose contracts are not compared: what clients read of their answers is known from the clients alone.
+const NOT_COMPARED: [&str; 2] = ["inventory", "match"];
 
 /// A difference: which document has the fact (`-` the contract, `+` ours), the subject, and the fact.
 type Difference = (char, String, String);
 
-/// A copy of the published contract, from the file that `RALLYPOINT_CONTRACT` names.
-fn published_contract() -> Option<Value> {
-    let path = PathBuf::from(std::env::var_os("RALLYPOINT_CONTRACT")?);
-    let contract = std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    Some(serde_json::from_slice(&contract).unwrap())
+/// Copies of the published contracts, from the files that `RALLYPOINT_CONTRACT` lists, separated by colons. A file has
+/// one OpenAPI document, or parts of several, by name.
+fn published_contracts() -> Option<Vec<Value>> {
+    let paths = std::env::var_os("RALLYPOINT_CONTRACT")?;
+    let mut contracts = Vec::new();
+    for path in std::env::split_paths(&paths) {
+        let text = std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let document: Value = serde_json::from_slice(&text).unwrap();
+        match document.get("paths") {
+            Some(_) => contracts.push(document),
+            None => contracts.extend(document.as_object().unwrap().values().map(|part| {
+                let components = json!({ "schemas": part["schemas"] });
+                json!({ "servers": part["servers"], "paths": part["paths"], "components": components })
+            })),
+        }
+    }
+    Some(contracts)
+}
+
+/// The contract of a surface: the one with its prefix.
+fn contract_of<'a>(surface: &Surface, contracts: &'a [Value]) -> &'a Value {
+    let has_prefix = |contract: &&Value| contract["servers"][0]["url"] == surface.prefix;
+    contracts.iter().find(has_prefix).unwrap_or_else(|| panic!("no contract has {}", surface.prefix))
+}
+
+/// The surfaces that have a published contract.
+fn compared_surfaces() -> impl Iterator<Item = Surface> {
+    all_surfaces().into_iter().filter(|surface| !NOT_COMPARED.contains(&surface.name()))
+}
+
+/// The facts of a surface. Their subjects begin with its name, unless it is the session API.
+fn named(surface: &Surface, facts: Facts) -> impl Iterator<Item = (String, String)> {
+    let name = surface.name();
+    let is_session = surface.prefix == api::PREFIX;
+    facts.into_iter().map(move |(subject, fact)| match is_session {
+        true => (subject, fact),
+        false => (format!("{name}/{subject}"), fact),
+    })
 }
 
 #[test]
 fn the_facts_match_the_published_contract() {
-    let Some(contract) = published_contract() else {
-        println!("not checked: RALLYPOINT_CONTRACT does not name a copy of the published contract");
+    let Some(contracts) = published_contracts() else {
+        println!("not checked: RALLYPOINT_CONTRACT names no copies of the published contracts");
         return;
     };
-    let ids: BTreeSet<_> = api::surface().operations.iter().map(|operation| operation.id).collect();
-    let found = facts::of(
-        &contract,
-        |id| ids.contains(id),
-        |_, operation| permissions::of_description(operation["description"].as_str().unwrap()),
-    );
+    let mut found = Facts::new();
+    for surface in compared_surfaces() {
+        let ids: BTreeSet<_> = surface.operations.iter().map(|operation| operation.id).collect();
+        // Only the session contract describes permissions in sentences that can be read.
+        let permissions = |_: &str, operation: &Value| match surface.prefix {
+            api::PREFIX => permissions::of_description(operation["description"].as_str().unwrap()),
+            _ => Vec::new(),
+        };
+        let facts = facts::of(contract_of(&surface, &contracts), |id| ids.contains(id), permissions);
+        found.extend(named(&surface, facts));
+    }
     expect_file!["../contract_facts.txt"].assert_eq(&render(&found));
 }
 
@@ -60,18 +103,22 @@ fn every_difference_from_the_contract_has_a_reviewed_reason() {
         unreviewed.is_empty() && outdated.is_empty(),
         "differences without a reason:\n{unreviewed}reasons without a difference:\n{outdated}\
          correct the code or contract_differences.txt; a new operation first needs a run of \
-         `UPDATE_EXPECT=1 cargo test` with a copy of the published contract"
+         `UPDATE_EXPECT=1 cargo test` with copies of the published contracts"
     );
 }
 
-/// The facts of our API document, with the permissions that the server enforces.
+/// The facts of our API documents, with the permissions that the server enforces.
 fn our_facts() -> Facts {
-    let operations = api::surface().operations;
-    let policy = |id: &str, _: &Value| {
-        let row = operations.iter().find(|operation| operation.id == id).unwrap();
-        permissions::of_policy(&row.policy)
-    };
-    facts::of(&openapi::document(&api::surface(), "access_token"), |_| true, policy)
+    let mut found = Facts::new();
+    for surface in compared_surfaces() {
+        let policy = |id: &str, _: &Value| {
+            let row = surface.operations.iter().find(|operation| operation.id == id).unwrap();
+            permissions::of_policy(&row.policy)
+        };
+        let facts = facts::of(&openapi::document(&surface, "access_token"), |_| true, policy);
+        found.extend(named(&surface, facts));
+    }
+    found
 }
 
 fn differences(contract: &Facts, ours: &Facts) -> Vec<Difference> {

@@ -15,6 +15,10 @@ enum Scope {
     Led,
 }
 
+/// Ends of sentences that narrow the list before them to the scope [`Scope::Own`].
+const OWN_SCOPES: [&str; 3] =
+    ["a session you are part of", "for sessions you are a member of", "audit information about yourself"];
+
 /// The facts of a policy.
 pub fn of_policy(policy: &Policy) -> Vec<String> {
     let names = |permissions: &[rallypoint::auth::Permission]| {
@@ -59,7 +63,7 @@ pub fn of_description(description: &str) -> Vec<String> {
             _ if line.starts_with("Required Session Permissions: `") => {
                 without_right = names.first().copied()
             }
-            _ if line.ends_with("a session you are part of") => {
+            _ if OWN_SCOPES.iter().any(|end| line.ends_with(end)) => {
                 lists.last_mut().expect("a list comes before this sentence").0 = Scope::Own;
             }
             _ => assert!(names.is_empty() || is_exempt(line), "unknown form of sentence: {line}"),
