@@ -1,5 +1,6 @@
 //! The command line.
 
+mod bridge;
 mod config;
 mod demo;
 mod demo_server;
@@ -59,6 +60,8 @@ enum Command {
     /// Run a dedicated server and write its log. The process allocator starts it; it is not for people.
     #[command(hide = true)]
     ServerShim(server_shim::ServerShimArgs),
+    /// Run a dedicated server in a pod of Agones.
+    Bridge(bridge::BridgeArgs),
     /// Print the OpenAPI 3.1 document of the session API, or of another API of the server.
     #[command(after_help = OPENAPI_HELP)]
     Openapi(OpenapiArgs),
@@ -107,6 +110,7 @@ pub fn main() -> ExitCode {
         Command::Store(args) => store::run(&args),
         Command::DemoServer(args) => return demo_server::run(&args),
         Command::ServerShim(args) => server_shim::run(&args),
+        Command::Bridge(args) => return bridge::run(args),
         Command::Openapi(args) => print_openapi(&args.surface),
         Command::Config(args) => config::print_config(&args),
         Command::CheckConfig(args) => config::check_config(&args),

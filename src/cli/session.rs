@@ -87,7 +87,7 @@ pub struct SessionArgs {
 }
 
 /// Parses the URL of a server. The error shows the format.
-fn parse_server(text: &str) -> Result<String, String> {
+pub fn parse_server(text: &str) -> Result<String, String> {
     let server = text.trim_end_matches('/');
     let server = server.strip_suffix(PREFIX).unwrap_or(server);
     let uri = server.parse::<http::Uri>().ok();
