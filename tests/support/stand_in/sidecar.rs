@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use tokio::sync::Notify;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
+use super::super::process::soon;
 use super::{Answers, Asked, Listening, Reply, listen};
-use crate::support::process::soon;
 
 /// What a service has seen, as `POST /ready`, and what it tells.
 #[derive(Default)]
