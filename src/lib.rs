@@ -7,6 +7,7 @@ pub mod domain;
 pub mod document;
 pub mod private_dir;
 pub mod secret_file;
+pub mod private_file;
 pub mod https;
 pub mod store;
 pub mod records;

@@ -1,8 +1,5 @@
 //! The development key: created in the data directory at first use, so that development needs no token service.
 
-use std::fs::{File, OpenOptions};
-use std::io::{ErrorKind, Read as _, Write as _};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -10,12 +7,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::Timestamp;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::keys::{KeyError, KeySet};
 use crate::domain::{Platform, PlayerUuid};
 use crate::env::Entropy;
-use crate::private_dir;
+use crate::private_file;
 
 /// The name of the key's file in the data directory.
 const FILE_NAME: &str = "development-key";
@@ -39,6 +36,27 @@ pub struct Grant {
     pub ttl: Duration,
 }
 
+impl Grant {
+    /// The claims of a token that is signed at `now`.
+    pub(super) fn claims(&self, now: Timestamp) -> Value {
+        let mut claims = json!({
+            "permissions": self.permissions,
+            "iat": now.as_second(),
+            "exp": now.as_second().saturating_add_unsigned(self.ttl.as_secs()),
+        });
+        if let Some(player) = self.player {
+            claims["sub"] = json!(player);
+        }
+        if let Some(player_id) = self.player_id {
+            claims["player_id"] = json!(player_id);
+        }
+        if let Some(platform) = self.platform {
+            claims["platform"] = json!(platform);
+        }
+        claims
+    }
+}
+
 /// The development key, a shared secret. Everyone who can read it can sign tokens for every player and permission.
 pub struct DevelopmentKey([u8; KEY_BYTES]);
 
@@ -54,8 +72,8 @@ impl DevelopmentKey {
     /// If the file does not exist, cannot be read or has no key, or if users other than its owner may access it.
     pub fn load(data_dir: &Path) -> Result<Self, KeyError> {
         let path = Self::path(data_dir);
-        let key = File::open(&path).map_err(|error| error.to_string()).and_then(Self::read);
-        key.map_err(|cause| KeyError::File { path, cause })
+        let text = private_file::read(&path).map_err(|error| error.to_string());
+        text.and_then(|text| Self::parse(&text)).map_err(|cause| KeyError::File { path, cause })
     }
 
     /// Reads the key from a data directory, or creates it. Processes that do this at the same time get the same key.
@@ -64,40 +82,15 @@ impl DevelopmentKey {
     /// If the file cannot be read or written or has no key, or if users other than its owner may access it.
     pub fn load_or_create(data_dir: &Path, entropy: &Entropy) -> Result<Self, KeyError> {
         let path = Self::path(data_dir);
-        let failed = |cause: String| KeyError::File { path: path.clone(), cause };
-        let io = |error: std::io::Error| failed(error.to_string());
-        match File::open(&path) {
-            Ok(file) => return Self::read(file).map_err(failed),
-            Err(error) if !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
-                return Err(io(error));
-            }
-            Err(_) => {}
+        if !path.exists() {
+            let secret = URL_SAFE_NO_PAD.encode(entropy.bytes::<KEY_BYTES>());
+            private_file::create_once(&path, &secret, entropy)
+                .map_err(|error| KeyError::DataDir { dir: data_dir.into(), error })?;
         }
-        let unusable = |error| KeyError::DataDir { dir: data_dir.into(), error };
-        private_dir::create(data_dir).map_err(unusable)?;
-        // Written to a temporary file, then linked to its final name: a reader sees the whole key or none, and of
-        // two writers the first wins.
-        let temporary = data_dir.join(format!("{FILE_NAME}.{}", entropy.uuid()));
-        let secret = URL_SAFE_NO_PAD.encode(entropy.bytes::<KEY_BYTES>());
-        let linked = write_new(&temporary, &secret).and_then(|()| std::fs::hard_link(&temporary, &path));
-        // Best effort: a temporary file that stays does no harm.
-        let _ = std::fs::remove_file(&temporary);
-        match linked {
-            Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(unusable(error)),
-            _ => Self::read(File::open(&path).map_err(io)?).map_err(failed),
-        }
+        Self::load(data_dir)
     }
 
-    fn read(mut file: File) -> Result<Self, String> {
-        let mode = file.metadata().map_err(|error| error.to_string())?.permissions().mode();
-        if mode & 0o077 != 0 {
-            return Err(
-                "other users may access this key; run `chmod 600` on it, or delete it to get a new one"
-                    .into(),
-            );
-        }
-        let mut text = String::new();
-        file.read_to_string(&mut text).map_err(|error| error.to_string())?;
+    fn parse(text: &str) -> Result<Self, String> {
         let key = URL_SAFE_NO_PAD.decode(text.trim()).ok().and_then(|key| key.try_into().ok());
         key.map(Self).ok_or_else(|| "this file has no valid key; delete it to get a new one".into())
     }
@@ -112,36 +105,16 @@ impl DevelopmentKey {
     /// # Panics
     /// Never: HS256 accepts every secret, and the claims are plain JSON.
     pub fn sign(&self, grant: &Grant, now: Timestamp) -> String {
-        let mut claims = json!({
-            "permissions": grant.permissions,
-            "iat": now.as_second(),
-            "exp": now.as_second().saturating_add_unsigned(grant.ttl.as_secs()),
-        });
-        if let Some(player) = grant.player {
-            claims["sub"] = json!(player);
-        }
-        if let Some(player_id) = grant.player_id {
-            claims["player_id"] = json!(player_id);
-        }
-        if let Some(platform) = grant.platform {
-            claims["platform"] = json!(platform);
-        }
         let header = Header { kid: Some(KID.into()), ..Header::new(Algorithm::HS256) };
-        let token = jsonwebtoken::encode(&header, &claims, &EncodingKey::from_secret(&self.0));
+        let token = jsonwebtoken::encode(&header, &grant.claims(now), &EncodingKey::from_secret(&self.0));
         token.expect("HS256 signs with any secret")
     }
-}
-
-/// Creates a file that only its owner may access.
-fn write_new(path: &Path, text: &str) -> std::io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()
 }
 
 #[cfg(test)]
 mod tests {
     use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
 

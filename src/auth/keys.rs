@@ -111,6 +111,22 @@ impl KeySet {
         Self { keys: vec![key], skipped: Vec::new(), digest: Sha256::digest(secret).into() }
     }
 
+    /// A set with one RSA key: its modulus and exponent, without leading zeros.
+    pub(super) fn rsa(kid: &str, modulus: Vec<u8>, exponent: Vec<u8>) -> Self {
+        let digest = Sha256::digest([&modulus[..], &exponent].concat()).into();
+        let key = VerifyingKey { kid: Some(kid.to_owned()), check: SignatureCheck::rsa(modulus, exponent) };
+        Self { keys: vec![key], skipped: Vec::new(), digest }
+    }
+
+    /// The keys of both sets.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        self.digest = Sha256::digest([self.digest, other.digest].concat()).into();
+        self.keys.extend(other.keys);
+        self.skipped.extend(other.skipped);
+        self
+    }
+
     /// The keys of a JWK Set that can verify tokens. Other entries are skipped (RFC 7517, 5). Keys may share an id.
     ///
     /// # Errors
