@@ -16,6 +16,7 @@ pub mod allocators;
 pub mod app;
 pub mod http;
 pub mod api;
+pub mod users;
 pub mod stubs;
 pub mod jobs;
 pub mod telemetry;

@@ -20,8 +20,8 @@ use crate::support::{median, spread};
 /// Size of a run.
 pub struct Size {
     sessions: u64,
-    rounds: usize,
-    time: Duration,
+    pub rounds: usize,
+    pub time: Duration,
 }
 
 pub const WHOLE: Size = Size { sessions: 100_000, rounds: 15, time: Duration::from_secs(1) };
@@ -61,10 +61,7 @@ struct Bench<'a> {
 pub fn compare(runtime: &Runtime, size: Size, cases: &[Case], paths: bool) {
     let dir = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let bench = Bench { runtime, dir: dir.path(), size };
-    println!(
-        "{:12} {:18} {:>10} {:>8} {:>8} {:>8} {:>18} {:>18}",
-        "", "", "answers/s", "p50 us", "p99 us", "CPU us", "answers ratio", "CPU ratio"
-    );
+    print_head();
     for same in cases.chunk_by(|one, other| one.stored() == other.stored()) {
         let server = bench.server("server", same[0].stored(), None);
         let others: Vec<_> = if paths && same.iter().any(|case| case.is_fast()) {
@@ -138,7 +135,8 @@ impl Bench<'_> {
 
     fn measure(&self, case: Case, mut variants: Vec<Variant>) {
         let rounds = self.rounds(&mut variants);
-        print(case, &variants, &rounds);
+        let names: Vec<_> = variants.iter().map(|(name, _)| *name).collect();
+        print(&case.name(), &names, &rounds);
     }
 
     /// A bare server that sends the same response as the server at this address. The comparison is fair only if both
@@ -223,10 +221,17 @@ async fn fetch(address: SocketAddr, request: &Request) -> (Answer, String) {
     (answer, lines.collect::<Vec<_>>().join("\n"))
 }
 
+/// Prints the head of the table.
+pub fn print_head() {
+    println!(
+        "{:12} {:18} {:>10} {:>8} {:>8} {:>8} {:>18} {:>18}",
+        "", "", "answers/s", "p50 us", "p99 us", "CPU us", "answers ratio", "CPU ratio"
+    );
+}
+
 /// Prints the medians of the rounds, and the ratios to the first variant, the baseline.
-fn print(case: Case, variants: &[Variant], rounds: &[Vec<Sample>]) {
-    let name = case.name();
-    for (variant, (who, _)) in variants.iter().enumerate() {
+pub fn print(name: &str, variants: &[&str], rounds: &[Vec<Sample>]) {
+    for (variant, who) in variants.iter().enumerate() {
         let of = |number: fn(&Sample) -> f64| median(rounds.iter().map(|round| number(&round[variant])));
         let ratio = |number: fn(&Sample) -> f64| match variant {
             0 => String::new(),

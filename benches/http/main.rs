@@ -1,11 +1,12 @@
-//! Measures what a request costs, compared with the HTTP library and the store below it, and what a session costs in
-//! memory. See `../README.md`.
+//! Measures what a request costs, compared with the HTTP library and the store below it, what a session costs in
+//! memory, and what a login costs. See `../README.md`.
 
 mod cases;
 mod committer;
 mod compare;
 mod connection;
 mod load;
+mod login;
 mod memory;
 mod nodes;
 mod process;
@@ -63,6 +64,8 @@ enum Role {
         #[arg(default_values_t = [10_000, 1_000_000])]
         sessions: Vec<u64>,
     },
+    /// Measure what a login costs, compared with the creation of a session.
+    Login,
     /// Measure what requests cost with several servers on one database, compared with the embedded store and the
     /// database alone.
     Nodes {
@@ -124,6 +127,7 @@ fn main() {
 fn play(runtime: &Runtime, role: Role, quick: bool) {
     match role {
         Role::Memory { kind, sessions } => memory::measure(runtime, kind, &sessions),
+        Role::Login => login::measure(runtime, if quick { &compare::QUICK } else { &compare::WHOLE }),
         Role::Nodes { parts } => {
             let size = if quick { nodes::QUICK } else { nodes::WHOLE };
             nodes::measure(runtime, size, &parts);

@@ -44,6 +44,9 @@ pub struct Options {
     /// `[http] cors_origins = ["*"]`.
     #[arg(long)]
     cors: bool,
+    /// The development key and the login for development, in place of keys of its own.
+    #[arg(long)]
+    login: bool,
 }
 
 impl Options {
@@ -83,7 +86,12 @@ pub async fn start(dir: &Path, options: Options) -> Server {
     let jwks_file = dir.join("jwks.json");
     std::fs::write(&jwks_file, requests::jwks()).unwrap();
     let mut config = options.config(dir);
-    config.auth.jwks_file = Some(jwks_file);
+    if options.login {
+        // Each player creates many sessions.
+        config.sessions.sessions_per_player_max = 1_000;
+    } else {
+        config.auth.jwks_file = Some(jwks_file);
+    }
     telemetry::start_logs(&config.telemetry.log, config.telemetry.log_format == LogFormat::Json).unwrap();
     server::start(&config, false).await.unwrap()
 }

@@ -33,8 +33,8 @@ const INTRODUCTION: &str = "\
 Game sessions, and the platform sessions that are linked to them. The server speaks the RallyHere session API.
 
 **Authenticate** with a JWT, either as `Authorization: Bearer TOKEN` or in a cookie. The server verifies tokens \
-with the keys that its operator configured. It issues no tokens. If no keys are configured, it accepts tokens \
-that are signed with its development key; \
+with the keys that its operator configured. If no keys are configured, it has a login for development at \
+`/users/v1/login`, and accepts tokens that are signed with its development key; \
 `rallypoint token --player 11111111-1111-4111-8111-111111111111` prints such a token. The description of each \
 operation names the permissions that the token needs. `session:*` grants all of them.
 

@@ -34,7 +34,7 @@ use std::time::Duration;
 pub use auto_join::AutoJoin;
 pub use catalog::Catalog;
 pub use failure::Failure;
-pub use login::LaunchClients;
+pub use login::{LaunchClients, Login, LoginSettings};
 pub use presence::Presence;
 pub use rate_limit::{ClientKey, PasswordLimiter, RateLimiter};
 pub use sessions::cache::PlatformKey;
@@ -74,6 +74,8 @@ pub struct AppSettings {
     pub invite_expiry: Option<Duration>,
     /// Limits of sessions.
     pub limits: Limits,
+    /// The login for development; `None` if the server has none.
+    pub login: Option<LoginSettings>,
 }
 
 /// The services and settings that operations and jobs use. It knows nothing of HTTP.
@@ -94,6 +96,8 @@ pub struct App {
     pub verifier: Verifier,
     /// The clients of launched servers.
     pub launch_clients: Arc<LaunchClients>,
+    /// The login for development; `None` if the server has none.
+    pub login: Option<Arc<Login>>,
     /// Replaced as a whole when the configuration is read again.
     catalog: CurrentCatalog,
     retired_templates: RetiredTemplates,
@@ -127,6 +131,11 @@ impl App {
             move |session: &Session| table.observe(session, clock.now_ms())
         };
         let time_and_randomness = (clock.clone(), entropy.clone());
+        let launch_clients = Arc::<LaunchClients>::default();
+        let login = settings.login.clone().map(|login| {
+            let (clients, time_and_randomness) = (Arc::clone(&launch_clients), time_and_randomness.clone());
+            Arc::new(Login::new(login, store.clone(), clients, time_and_randomness, Arc::clone(&metrics)))
+        });
         let sessions =
             Sessions::new(store, settings.limits, time_and_randomness, Arc::clone(&metrics), observer);
         let sessions = Arc::new(sessions);
@@ -145,7 +154,8 @@ impl App {
             short_code_limiter: RateLimiter::default(),
             password_limiter: Arc::default(),
             verifier,
-            launch_clients: Arc::default(),
+            launch_clients,
+            login,
             catalog: CurrentCatalog::new(catalog),
             settings,
             allocators,

@@ -39,7 +39,7 @@ impl ClientKey {
 }
 
 /// The wrong guesses of each key in its current window.
-struct WrongGuesses<K>(Cache<K, Window>);
+pub(super) struct WrongGuesses<K>(Cache<K, Window>);
 
 /// A window, and the wrong guesses in it.
 #[derive(Clone, Copy)]
@@ -50,16 +50,18 @@ struct Window {
 }
 
 impl<K: Clone + Eq + Hash> WrongGuesses<K> {
-    fn new() -> Self {
-        Self(Cache::new(KEYS_MAX))
+    /// No guesses. Beyond `keys_max` keys, the least used are forgotten first.
+    pub(super) fn new(keys_max: usize) -> Self {
+        Self(Cache::new(keys_max))
     }
 
     /// The number of wrong guesses in the current window.
-    fn count(&self, key: &K, up_ms: i64) -> u32 {
+    pub(super) fn count(&self, key: &K, up_ms: i64) -> u32 {
         self.window(key, up_ms).count
     }
 
-    fn add(&mut self, key: &K, up_ms: i64) {
+    /// Counts a wrong guess.
+    pub(super) fn add(&mut self, key: &K, up_ms: i64) {
         let window = self.window(key, up_ms);
         self.0.insert(key.clone(), Window { count: window.count + 1, ..window });
     }
@@ -82,7 +84,7 @@ pub struct RateLimiter {
 
 impl Default for RateLimiter {
     fn default() -> Self {
-        Self { counts: Mutex::new(WrongGuesses::new()) }
+        Self { counts: Mutex::new(WrongGuesses::new(KEYS_MAX)) }
     }
 }
 
@@ -144,7 +146,10 @@ pub struct Guess<'a> {
 
 impl Default for PasswordLimiter {
     fn default() -> Self {
-        let counts = WrongPasswords { by_client: WrongGuesses::new(), by_session: WrongGuesses::new() };
+        let counts = WrongPasswords {
+            by_client: WrongGuesses::new(KEYS_MAX),
+            by_session: WrongGuesses::new(KEYS_MAX),
+        };
         Self { counts: Mutex::new(counts) }
     }
 }

@@ -133,7 +133,7 @@ impl Permissions {
     }
 }
 
-/// The permissions that the game client of a player needs: the default of `rallypoint token`.
+/// The permissions that the game client of a player needs: the default of `rallypoint token` and of logins.
 pub const DEFAULT_PLAYER_PERMISSIONS: &[Permission] = &[
     Permission::Create,
     Permission::ReadSelf,
@@ -154,6 +154,13 @@ pub const DEFAULT_PLAYER_PERMISSIONS: &[Permission] = &[
     Permission::RemovePermissionActive,
     Permission::InstanceHealth,
     Permission::SessionAuditUpdateSelf,
+    Permission::SessionAuditReadSelf,
+    Permission::SessionPlayerAuditReadSelf,
+    Permission::VivoxLogin,
+    Permission::VivoxJoin,
+    Permission::VivoxJoinMuted,
+    Permission::VivoxMuteSelf,
+    Permission::VoipEpicJoin,
 ];
 
 #[cfg(test)]

@@ -99,7 +99,8 @@ impl KeyArgs {
 pub struct CheckConfigArgs {
     /// Configuration file to check.
     file: PathBuf,
-    /// Allow the development key on an address that other machines can reach, as the same flag of serve does.
+    /// Allow the development key and the login for development where other machines can reach them, as the same flag of
+    /// serve does.
     #[arg(long)]
     insecure_expose_development_key: bool,
 }
@@ -117,9 +118,7 @@ pub fn print_config(args: &ConfigArgs) -> Result<(), String> {
 /// Runs `rallypoint check-config`.
 pub fn check_config(args: &CheckConfigArgs) -> Result<(), String> {
     let config = load(&Sources { file: Some(args.file.clone()), ..Sources::default() })?;
-    if !args.insecure_expose_development_key {
-        config.check_exposure().map_err(|error| error.to_string())?;
-    }
+    config.check_exposure(args.insecure_expose_development_key).map_err(|error| error.to_string())?;
     for warning in config.warnings() {
         eprintln!("warning: {}: {warning}", args.file.display());
     }

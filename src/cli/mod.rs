@@ -2,6 +2,7 @@
 
 mod bridge;
 mod config;
+mod credentials;
 mod demo;
 mod demo_server;
 mod http_client;
@@ -41,6 +42,12 @@ enum Command {
     /// Print a token for a player, signed with the development key.
     #[command(after_help = token::HELP)]
     Token(token::TokenArgs),
+    /// Print the hash of a password, for a user of the login for development.
+    #[command(after_help = credentials::HASH_HELP)]
+    HashPassword,
+    /// Print a new secret and its hash, for a client of the login for development.
+    #[command(after_help = credentials::CLIENT_HELP)]
+    NewClient,
     /// Show the main use case: a server, three players, a session, a linked platform session, and every answer of Get
     /// Platform Session Info.
     #[command(after_help = demo::HELP)]
@@ -104,6 +111,8 @@ pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Serve(args) => serve::run(&args),
         Command::Token(args) => token::run(&args),
+        Command::HashPassword => credentials::hash_password(),
+        Command::NewClient => credentials::new_client(),
         Command::Demo(args) => demo::run(&args),
         Command::Session(args) => session::run(&args),
         Command::Server(args) => local_server::run(&args),

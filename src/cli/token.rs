@@ -1,5 +1,6 @@
 //! `rallypoint token`: development tokens.
 
+use std::path::Path;
 use std::time::Duration;
 
 use clap::Args;
@@ -7,7 +8,7 @@ use uuid::Uuid;
 
 use super::config::KeyArgs;
 use super::parse_uuid;
-use crate::auth::{DEFAULT_PLAYER_PERMISSIONS, DevelopmentKey, Grant, Permissions};
+use crate::auth::{AccessGrant, DEFAULT_PLAYER_PERMISSIONS, DevelopmentKey, Grant, LoginKey, Permissions};
 use crate::domain::{Platform, PlayerUuid};
 use crate::env::{Clock, Entropy};
 
@@ -21,13 +22,17 @@ no others; --permission 'session:*' grants everything.
 
 Key: the development key is in the data directory, which --data-dir, RALLYPOINT_STORE__DATA_DIR or the configuration \
 file names, as for serve. If there is no key yet, the command creates it, with a note on standard error. A server with \
-another data directory answers token_invalid. A server with jwks_file or jwks_url under [auth] accepts no development \
+another data directory answers token_invalid. With --login-key, the token is signed with the login key in the same \
+directory, as the tokens of a login are. A server with jwks_file or jwks_url under [auth] accepts no development \
 tokens.
 
   TOKEN=$(rallypoint token --player 11111111-1111-4111-8111-111111111111)
   curl -H \"Authorization: Bearer $TOKEN\" http://127.0.0.1:7700/session/v1/player/me/session
 
 Next: create a session. docs/GETTING-STARTED.md has the requests; /docs on a running server has every operation.";
+
+/// The client id in tokens of the login key.
+const CLIENT_ID: &str = "rallypoint-token";
 
 /// Longest lifetime of a development token.
 const TTL_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
@@ -46,6 +51,10 @@ pub struct TokenArgs {
     /// Platform of the player, as in XboxLive. Without it, the server takes the platform from the body of a request.
     #[arg(long, value_parser = parse_platform)]
     platform: Option<Platform>,
+    /// Sign with the login key (RS256), whose public part a server shows at /users/v1/publickeys. For programs that
+    /// verify tokens with it.
+    #[arg(long)]
+    login_key: bool,
     /// Lifetime of the token: a number and s, m, h or d.
     #[arg(long, default_value = "1h", value_parser = parse_duration)]
     ttl: Duration,
@@ -76,16 +85,7 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
 /// Runs the command.
 pub fn run(args: &TokenArgs) -> Result<(), String> {
     let data_dir = args.key.data_dir()?;
-    let path = DevelopmentKey::path(&data_dir);
-    let existed = path.exists();
-    let key =
-        DevelopmentKey::load_or_create(&data_dir, &Entropy::System).map_err(|error| error.to_string())?;
-    if !existed {
-        eprintln!(
-            "note: created the development key {}; a server with another data directory rejects its tokens",
-            path.display()
-        );
-    }
+    let key = SigningKey::load_or_create(args.login_key, &data_dir)?;
     let permissions =
         if args.permissions.is_empty() { player_permissions() } else { args.permissions.clone() };
     for name in permissions.iter().filter(|name| Permissions::from_names([name.as_str()]).is_empty()) {
@@ -100,7 +100,47 @@ pub fn run(args: &TokenArgs) -> Result<(), String> {
         player_id: args.player_id,
         ttl: args.ttl,
     };
-    super::print(&format!("{}\n", key.sign(&grant, Clock::System.now())))
+    super::print(&format!("{}\n", key.sign(grant)))
+}
+
+/// The key that signs a token.
+enum SigningKey {
+    Development(DevelopmentKey),
+    Login(Box<LoginKey>),
+}
+
+impl SigningKey {
+    /// Loads a key of a data directory. Creates it, with a note, if there is none.
+    fn load_or_create(is_login_key: bool, data_dir: &Path) -> Result<Self, String> {
+        let path = if is_login_key { LoginKey::path(data_dir) } else { DevelopmentKey::path(data_dir) };
+        let existed = path.exists();
+        let key = match is_login_key {
+            true => {
+                LoginKey::load_or_create(data_dir, &Entropy::System).map(|key| Self::Login(Box::new(key)))
+            }
+            false => DevelopmentKey::load_or_create(data_dir, &Entropy::System).map(Self::Development),
+        };
+        let key = key.map_err(|error| error.to_string())?;
+        if !existed {
+            let name = if is_login_key { "login key" } else { "development key" };
+            eprintln!(
+                "note: created the {name} {}; a server with another data directory rejects its tokens",
+                path.display()
+            );
+        }
+        Ok(key)
+    }
+
+    fn sign(&self, grant: Grant) -> String {
+        let now = Clock::System.now();
+        match self {
+            Self::Development(key) => key.sign(&grant, now),
+            Self::Login(key) => {
+                let (client_id, token_id) = (CLIENT_ID.to_owned(), Entropy::System.uuid());
+                key.sign(&AccessGrant { grant, client_id, name: None, token_id }, now)
+            }
+        }
+    }
 }
 
 /// Permissions that a player's client needs.

@@ -3,6 +3,7 @@
 use toml::de::DeTable;
 
 use super::allocators;
+use super::login;
 use super::{AdminListen, Config, ConfigError, HttpSection, Override, StoreKind};
 use crate::domain::Platform;
 use crate::domain::template::{PlatformTemplate, Template};
@@ -75,6 +76,7 @@ pub(super) fn check(config: &Config) -> Result<(), Problem> {
     check_listeners(config)?;
     check_memory(config)?;
     check_auth(config)?;
+    login::check(&config.login)?;
     if config.store.data_dir.as_os_str().is_empty() {
         let message = "data_dir is empty; use \".\" for the working directory";
         return Err(Problem::new(&["store", "data_dir"], message));
@@ -114,20 +116,6 @@ fn check_listeners(config: &Config) -> Result<(), Problem> {
                            admin_listen = \"off\""
     );
     Err(Problem::new(&["http", setting], message))
-}
-
-/// The development key is for this machine only: anyone who can read it can sign a token for any player.
-pub(super) fn check_exposure(config: &Config) -> Result<(), Problem> {
-    let listen = config.http.listen;
-    if config.auth.has_own_keys() || listen.ip().is_loopback() {
-        return Ok(());
-    }
-    let message = format!(
-        "refusing to listen on {listen} with the development key: anyone who can read the key file can sign a token \
-         for any player. Set jwks_file or jwks_url under [auth], or listen on 127.0.0.1. If you own every machine that \
-         reaches this address, start with --insecure-expose-development-key"
-    );
-    Err(Problem::new(&["http", "listen"], message))
 }
 
 fn check_auth(config: &Config) -> Result<(), Problem> {

@@ -5,6 +5,7 @@ mod check;
 mod cors_origin;
 mod leave_delay;
 mod log_filter;
+mod login;
 mod proxy;
 mod sections;
 mod sources;
@@ -23,6 +24,7 @@ pub use allocators::{
 };
 pub use check::Problem;
 pub use leave_delay::LeaveDelay;
+pub use login::{HashText, LoginClient, LoginMode, LoginPlayers, LoginSection, LoginUser, UserKind};
 pub use sections::{
     AdminListen, AuthSection, FriendsCheck, HttpSection, InstancesSection, JobsSection, LogFormat,
     PlayerStartupParams, PostgresSection, ReadConsistency, Secret, SessionsSection, StoreKind, StoreSection,
@@ -50,6 +52,9 @@ pub struct Config {
     pub http: HttpSection,
     /// Keys that verify tokens, and claims.
     pub auth: AuthSection,
+    /// The login for development.
+    #[serde(skip_serializing_if = "LoginSection::is_left_out")]
+    pub login: LoginSection,
     /// The store that holds sessions.
     pub store: StoreSection,
     /// The PostgreSQL database, if the store is one.
@@ -113,6 +118,7 @@ impl Default for Config {
         Self {
             http: HttpSection::default(),
             auth: AuthSection::default(),
+            login: LoginSection::default(),
             store: StoreSection::default(),
             postgres: PostgresSection::default(),
             sessions: SessionsSection::default(),
@@ -176,17 +182,21 @@ impl Config {
             config = table.clone().try_into().map_err(|error| invalid(origin, error))?;
         }
         config.allocators = allocators;
-        check::check(&config).map_err(|problem| problem.located(text, origin, overrides))?;
+        let of_login = overrides.iter().rfind(|over| over.section == "login").map(|over| &*over.setting);
+        let login_setting = of_login.or_else(|| table.contains_key("login").then_some(""));
+        login::check_own_keys(&config, login_setting)
+            .and_then(|()| check::check(&config))
+            .map_err(|problem| problem.located(text, origin, overrides))?;
         Ok(config)
     }
 
-    /// Checks that a server with the development key is not exposed to other machines: anyone who can read that key can
-    /// sign a token for any player.
+    /// Checks that a server with the development key or a login for development is not exposed to other machines by
+    /// accident: there, anyone could be any player. `is_on_purpose`: the operator has given the flag that allows it.
     ///
     /// # Errors
-    /// If the API would listen beyond loopback without keys under `[auth]`.
-    pub fn check_exposure(&self) -> Result<(), ConfigError> {
-        check::check_exposure(self)
+    /// If other machines could reach the API without keys under `[auth]`, and the operator has not allowed it.
+    pub fn check_exposure(&self, is_on_purpose: bool) -> Result<(), ConfigError> {
+        login::check_exposure(self, is_on_purpose)
             .map_err(|problem| problem.located(&self.text, &self.sources.origin(), &self.sources.overrides))
     }
 

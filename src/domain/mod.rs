@@ -2,6 +2,7 @@
 //! asynchronous, so a rule can run again after a write conflict, and its tests take microseconds.
 
 pub mod ids;
+pub mod identity;
 pub mod limits;
 pub mod client;
 pub mod password;
@@ -14,6 +15,7 @@ pub mod region;
 #[cfg(test)]
 pub(crate) mod fixtures;
 
+pub use identity::Identity;
 pub use ids::{Platform, PlatformSessionId, PlayerUuid, SessionId, ShortCode};
 pub use refused::Refused;
 pub use session::Session;

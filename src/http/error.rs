@@ -8,12 +8,15 @@ use serde::Serialize;
 use super::input::violation::Violation;
 use super::reply::Answer;
 use crate::app::Failure;
+use crate::app::login::LoginRefusal;
 use crate::auth::{Denied, Enough, TokenError};
 use crate::domain::Refused;
 use crate::store::StoreError;
 
 /// `Retry-After` of a 503, in seconds.
 const RETRY_AFTER_S: u64 = 1;
+/// `Retry-After` of a login beyond its limit, in seconds.
+const LOGIN_RETRY_AFTER_S: u64 = 5;
 
 /// The ways in which a request can fail. The texts are shown to callers.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +39,18 @@ pub enum Error {
     /// The operation acts as a player, but the token names none.
     #[error("this operation acts as a player, but the token names none")]
     PlayerRequired,
+    /// The caller asks about the player of the token, but the token names none.
+    #[error("this operation is about the player of the token, but the token names none")]
+    TokenWithoutPlayer,
+    /// A login is refused.
+    #[error("{0}")]
+    Login(LoginRefusal),
+    /// Too many logins, or wrong passwords, in a short time.
+    #[error("too many logins, or too many wrong passwords, in a short time; try again")]
+    LoginLimited,
+    /// The login has no key with this id.
+    #[error("there is no key with this id")]
+    KeyNotFound,
     /// The input does not match the API document; all violations.
     #[error("the request is not valid")]
     Invalid(Vec<Violation>),
@@ -141,6 +156,7 @@ impl Error {
         match self {
             Self::HostInvalid => (S::BAD_REQUEST, "host_invalid"),
             Self::BodyBroken => (S::BAD_REQUEST, "body_broken"),
+            Self::TokenWithoutPlayer => (S::BAD_REQUEST, "token_without_player"),
 
             Self::TokenMissing => (S::FORBIDDEN, "token_missing"),
             Self::TokenInvalid(_) => (S::FORBIDDEN, "token_invalid"),
@@ -148,8 +164,10 @@ impl Error {
             Self::PermissionDenied(_) => (S::FORBIDDEN, "permission_denied"),
             Self::PlayerRequired => (S::FORBIDDEN, "player_required"),
             Self::Refused(refused) => refused_parts(refused),
+            Self::Login(refusal) => (S::FORBIDDEN, refusal.code()),
 
             Self::PathNotFound => (S::NOT_FOUND, "path_not_found"),
+            Self::KeyNotFound => (S::NOT_FOUND, "key_not_found"),
 
             Self::MethodNotAllowed(_) => (S::METHOD_NOT_ALLOWED, "method_not_allowed"),
             Self::RequestTimeout => (S::REQUEST_TIMEOUT, "request_timeout"),
@@ -165,6 +183,7 @@ impl Error {
             Self::Contended => (S::SERVICE_UNAVAILABLE, "contended"),
             Self::Unavailable(_) => (S::SERVICE_UNAVAILABLE, "store_unavailable"),
             Self::TimedOut => (S::SERVICE_UNAVAILABLE, "timed_out"),
+            Self::LoginLimited => (S::SERVICE_UNAVAILABLE, "authentication_limited"),
         }
     }
 
@@ -180,7 +199,7 @@ impl Error {
             return Answer::json(status, &serde_json::json!({ "detail": violations }));
         }
         let body = ErrorBody {
-            auth_success: !matches!(self, Self::TokenMissing | Self::TokenInvalid(_)),
+            auth_success: !matches!(self, Self::TokenMissing | Self::TokenInvalid(_) | Self::Login(_)),
             error_code,
             desc: self.to_string(),
             detail: match self {
@@ -191,7 +210,9 @@ impl Error {
         };
         let mut answer = Answer::json(status, &body);
         if status == StatusCode::SERVICE_UNAVAILABLE {
-            answer.headers.insert(header::RETRY_AFTER, RETRY_AFTER_S.into());
+            let is_limit = matches!(self, Self::LoginLimited);
+            let retry_after_s = if is_limit { LOGIN_RETRY_AFTER_S } else { RETRY_AFTER_S };
+            answer.headers.insert(header::RETRY_AFTER, retry_after_s.into());
         }
         if let Self::MethodNotAllowed(allowed) = self
             && let Ok(allowed) = HeaderValue::from_maybe_shared(Bytes::from(allowed.clone()))

@@ -3,6 +3,7 @@
 
 mod expiry;
 mod lists;
+mod logins;
 mod presence;
 
 use std::panic::AssertUnwindSafe;
@@ -44,10 +45,13 @@ enum Job {
     Templates,
     /// Forgets when the lists of players without sessions changed.
     Lists,
+    /// Deletes refresh tokens that have ended.
+    Logins,
 }
 
 impl Job {
-    const ALL: [Self; 5] = [Self::Deadlines, Self::Expiry, Self::Presence, Self::Templates, Self::Lists];
+    const ALL: [Self; 6] =
+        [Self::Deadlines, Self::Expiry, Self::Presence, Self::Templates, Self::Lists, Self::Logins];
 
     /// Runs one round. A round stops early once `stop` is cancelled.
     async fn round(self, app: &App, stop: &CancellationToken) -> Round {
@@ -62,6 +66,7 @@ impl Job {
                 app.keep_used_templates().await.map_or_else(Round::from, |()| Round::default())
             }
             Self::Lists => lists::round(app, stop).await,
+            Self::Logins => logins::round(app, stop).await,
         }
     }
 }

@@ -20,11 +20,16 @@
 //! S <type>                                    the template, JSON                 of the nodes' configurations
 //! o <type> 00 <created ms, i64 big-endian> <session id> (empty)                  index entry: open sessions, oldest first
 //! o <type> 00 00 <number, u8>                 (empty)                            a gate of creations by several nodes; never deleted
+//! R 00 <SHA-256 of a refresh token>           the refresh token, JSON            of a login; deleted when it ends
+//! R 01 <player uuid, 16 bytes> <created ms, i64 big-endian> <SHA-256 of the token> (empty)  a player's refresh tokens, oldest first
+//! U <player uuid, 16 bytes>                   who has logged in, JSON            written at a login; the oldest go
+//! V 00 <last login ms, i64 big-endian> <player uuid, 16 bytes> (empty)           the same players, by last login
+//! V 01 <display name> 00 <player uuid, 16 bytes> (empty)                         the same players, by name
 //! ```
 //!
 //! In these keys an i64 has its sign bit flipped, so that the keys sort by number.
 //!
-//! A part of variable length comes last or ends with 00, a byte that no platform and no session type contains.
+//! A part of variable length comes last or ends with 00, a byte that no platform, no session type and no display name contains.
 //! Deadlines are not part of sessions, because a read moves the deadline and must not change the ETag. A platform
 //! session id can be longer than a key may be, so the digest stands for a long id. No list of platform sessions needs
 //! the id.
@@ -51,6 +56,9 @@ const WATCHED: u8 = b'w';
 const LAST_SEEN: u8 = b'h';
 const NEXT_LISTING_NUMBER: u8 = b'n';
 const TEMPLATE: u8 = b'S';
+const REFRESH_TOKEN: u8 = b'R';
+const KNOWN_PLAYER: u8 = b'U';
+const KNOWN_PLAYERS_BY: u8 = b'V';
 
 /// Longest platform session id that is part of a key, in bytes. For longer ids the key has the digest.
 const PLAIN_ID_BYTES_MAX: usize = 1_024;
@@ -303,6 +311,77 @@ pub fn parse_gate(session_type: &str, key: &[u8]) -> Option<u8> {
     }
 }
 
+/// The SHA-256 of a refresh token.
+pub type TokenHash = [u8; 32];
+
+/// The key of a refresh token.
+pub fn refresh_token(hash: &TokenHash) -> Key {
+    key(REFRESH_TOKEN, &[&[0], hash])
+}
+
+/// The range of all refresh tokens: start, and end (excluded).
+pub fn all_refresh_tokens() -> (Key, Key) {
+    (vec![REFRESH_TOKEN, 0], vec![REFRESH_TOKEN, 1])
+}
+
+/// The hash in the key of a refresh token.
+pub fn parse_refresh_token(key: &[u8]) -> Option<TokenHash> {
+    key.strip_prefix(&[REFRESH_TOKEN, 0])?.try_into().ok()
+}
+
+/// The entry of a refresh token among those of its player.
+pub fn refresh_token_of(player: PlayerUuid, created_ms: i64, hash: &TokenHash) -> Key {
+    key(REFRESH_TOKEN, &[&[1], player.0.as_bytes(), &sortable(created_ms), hash])
+}
+
+/// The prefix of the entries of a player's refresh tokens.
+pub fn refresh_tokens_of(player: PlayerUuid) -> Key {
+    key(REFRESH_TOKEN, &[&[1], player.0.as_bytes()])
+}
+
+/// The hash in such an entry.
+pub fn parse_refresh_token_of(key: &[u8]) -> Option<TokenHash> {
+    let rest = key.strip_prefix(&[REFRESH_TOKEN, 1])?;
+    rest.get(16 + 8..)?.try_into().ok()
+}
+
+/// The key of a player who has logged in.
+pub fn known_player(player: PlayerUuid) -> Key {
+    key(KNOWN_PLAYER, &[player.0.as_bytes()])
+}
+
+/// The entry of such a player by the time of the last login.
+pub fn last_login(last_login_ms: i64, player: PlayerUuid) -> Key {
+    key(KNOWN_PLAYERS_BY, &[&[0], &sortable(last_login_ms), player.0.as_bytes()])
+}
+
+/// The range of all such entries, the longest ago first: start, and end (excluded).
+pub fn all_last_logins() -> (Key, Key) {
+    (vec![KNOWN_PLAYERS_BY, 0], vec![KNOWN_PLAYERS_BY, 1])
+}
+
+/// The player of such an entry.
+pub fn parse_last_login(key: &[u8]) -> Option<PlayerUuid> {
+    let player = key.strip_prefix(&[KNOWN_PLAYERS_BY, 0])?.get(8..)?;
+    Uuid::from_slice(player).ok().map(PlayerUuid)
+}
+
+/// The entry of such a player by the display name.
+pub fn display_name(name: &str, player: PlayerUuid) -> Key {
+    key(KNOWN_PLAYERS_BY, &[&[1], name.as_bytes(), &[0], player.0.as_bytes()])
+}
+
+/// The prefix of the entries of all players with a display name.
+pub fn display_name_of(name: &str) -> Key {
+    key(KNOWN_PLAYERS_BY, &[&[1], name.as_bytes(), &[0]])
+}
+
+/// The player of such an entry of this name.
+pub fn parse_display_name(name: &str, key: &[u8]) -> Option<PlayerUuid> {
+    let player = key.strip_prefix(display_name_of(name).as_slice())?;
+    Uuid::from_slice(player).ok().map(PlayerUuid)
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -327,6 +406,18 @@ mod tests {
             prop_assert_eq!(parse_list_changed(&membership(player, &id)), None);
             prop_assert_eq!(parse_open(&name, &open(&name, ms, &id)), Some(id.clone()));
             prop_assert_eq!(parse_gate(&name, &open(&name, ms, &id)), None);
+        }
+
+        #[test]
+        fn keys_of_login_round_trip(player: u128, ms: i64, name in "[^\u{0}]{0,64}", hash: TokenHash) {
+            let player = PlayerUuid(uuid::Uuid::from_u128(player));
+            prop_assert_eq!(parse_refresh_token(&refresh_token(&hash)), Some(hash));
+            let of_player = refresh_token_of(player, ms, &hash);
+            prop_assert_eq!((parse_refresh_token_of(&of_player), parse_refresh_token(&of_player)), (Some(hash), None));
+            prop_assert!(of_player.starts_with(&refresh_tokens_of(player)));
+            prop_assert_eq!(parse_last_login(&last_login(ms, player)), Some(player));
+            prop_assert_eq!(parse_display_name(&name, &display_name(&name, player)), Some(player));
+            prop_assert!(display_name(&name, player).starts_with(&display_name_of(&name)));
         }
 
         #[test]

@@ -26,6 +26,7 @@
 pub mod index;
 pub mod keys;
 pub mod last_seen;
+pub mod login;
 pub mod session;
 pub mod template;
 pub mod unknown;
@@ -33,6 +34,7 @@ pub mod values;
 
 pub use index::plan;
 pub use last_seen::LastSeen;
+pub use login::{KnownPlayer, RefreshToken};
 pub use session::StoredSession;
 pub use unknown::UnknownFields;
 pub use values::{Listed, Membership};

@@ -9,4 +9,5 @@ pub mod open_files;
 pub mod process_allocator;
 pub mod reload;
 pub mod server;
+mod server_credentials;
 pub mod settings;

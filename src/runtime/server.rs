@@ -16,9 +16,9 @@ use tokio_util::task::TaskTracker;
 
 use crate::allocators::clients::LaunchClients;
 use crate::api;
-use crate::app::App;
 use crate::app::launches::Allocators;
-use crate::auth::{DevelopmentKey, JwksSource, KeyRing, Verifier, refresh_forever};
+use crate::app::{App, AppSettings, LoginSettings};
+use crate::auth::{DevelopmentKey, JwksSource, KeyRing, LoginKey, Verifier, refresh_forever};
 use crate::config::{Config, LeaveDelay, StoreKind};
 use crate::env::{Clock, Entropy};
 use crate::http::connection::{Handler, RequestBody};
@@ -33,10 +33,11 @@ use crate::runtime::allocators::StartedAllocators;
 use crate::runtime::control::ControlSocket;
 use crate::runtime::launch_clients::EarlyLaunchClients;
 use crate::runtime::local_servers::LocalServers;
-use crate::runtime::{allocators, control, open_files, reload, settings};
+use crate::runtime::{allocators, control, open_files, reload, server_credentials, settings};
 use crate::store::{Embedded, Memory, Postgres, Store};
 use crate::stubs;
 use crate::telemetry::{Metrics, PostgresCollector, StoreCollector};
+use crate::users;
 
 /// How long a server goes on that a load balancer watches, unless the operator sets a time: two or three health checks.
 const LEAVE_DELAY_WATCHED: Duration = Duration::from_secs(5);
@@ -72,9 +73,7 @@ impl StartError {
 /// # Errors
 /// If a step fails; then nothing is left running.
 pub async fn start(config: &Config, expose_development_key: bool) -> Result<Server, StartError> {
-    if !expose_development_key {
-        config.check_exposure().map_err(StartError::of)?;
-    }
+    config.check_exposure(expose_development_key).map_err(StartError::of)?;
     warn_of_low_open_file_limit(config.http.connections_max);
 
     // An address in use is the most common error. It is found before any file is created.
@@ -89,7 +88,8 @@ pub async fn start(config: &Config, expose_development_key: bool) -> Result<Serv
     let clients = Arc::clone(&launch_clients) as Arc<dyn LaunchClients>;
     let StartedAllocators { allocators, local } =
         allocators::start(config, api_listener.address, clients, &Clock::System).await?;
-    let (ring, jwks_source) = load_keys(config, api_listener.address).await?;
+    let (keys, jwks_source) = load_keys(config, api_listener.address).await?;
+    let ring = Arc::clone(&keys.ring);
 
     // A store may take long to open. Meanwhile `/live` answers 200 and `/ready` 503.
     let metrics = Arc::<Metrics>::default();
@@ -102,10 +102,8 @@ pub async fn start(config: &Config, expose_development_key: bool) -> Result<Serv
     }
 
     let store = open_store(config).await?;
-    let verifier_keys = Arc::clone(&ring);
     let time_and_randomness = (Clock::System, Entropy::System);
-    let app =
-        new_app(config, store.clone(), verifier_keys, allocators, time_and_randomness, Arc::clone(&metrics));
+    let app = new_app(config, store.clone(), keys, allocators, time_and_randomness, Arc::clone(&metrics));
     let app = Arc::new(app);
     // Before the API serves: a server that goes on after a restart may log in at any time.
     launch_clients.connect(Arc::clone(&app.launch_clients));
@@ -349,13 +347,28 @@ fn warn_of_low_open_file_limit(connections_max: usize) {
     }
 }
 
-/// Loads the keys that verify tokens. The source is `None` for the development key, which never changes.
-async fn load_keys(
-    config: &Config,
-    address: SocketAddr,
-) -> Result<(Arc<KeyRing>, Option<JwksSource>), StartError> {
+/// The keys of a server.
+pub struct Keys {
+    /// The keys that verify tokens.
+    pub ring: Arc<KeyRing>,
+    /// The login for development, with the key that signs tokens; `None` if the server has none.
+    pub login: Option<LoginSettings>,
+}
+
+impl From<Arc<KeyRing>> for Keys {
+    /// The keys of a server without a login.
+    fn from(ring: Arc<KeyRing>) -> Self {
+        Self { ring, login: None }
+    }
+}
+
+/// Loads the keys. The source is `None` for keys of the data directory, which never change.
+async fn load_keys(config: &Config, address: SocketAddr) -> Result<(Keys, Option<JwksSource>), StartError> {
     let Some(source) = settings::jwks_source(&config.auth) else {
-        return Ok((load_development_key(config, address)?, None));
+        let config = config.clone();
+        // The creation of a key takes long.
+        let load = tokio::task::spawn_blocking(move || load_development_keys(&config, address));
+        return Ok((load.await.map_err(StartError::of)??, None));
     };
     if config.auth.issuer.is_none() {
         tracing::warn!("tokens of any issuer are accepted; set issuer under [auth]");
@@ -366,12 +379,14 @@ async fn load_keys(
     let loading = source.clone();
     let loaded = tokio::task::spawn_blocking(move || loading.load()).await.map_err(StartError::of)?;
     let keys = loaded.map_err(StartError::of)?;
-    Ok((Arc::new(KeyRing::new(keys)), Some(source)))
+    Ok((Arc::new(KeyRing::new(keys)).into(), Some(source)))
 }
 
-fn load_development_key(config: &Config, address: SocketAddr) -> Result<Arc<KeyRing>, StartError> {
-    let key =
-        DevelopmentKey::load_or_create(&config.store.data_dir, &Entropy::System).map_err(StartError::of)?;
+/// Loads the development key, and what the login for development needs. Creates what is missing.
+fn load_development_keys(config: &Config, address: SocketAddr) -> Result<Keys, StartError> {
+    let data_dir = &config.store.data_dir;
+    let development =
+        DevelopmentKey::load_or_create(data_dir, &Entropy::System).map_err(StartError::of)?.key_set();
     tracing::warn!("tokens are verified with the development key; set jwks_file or jwks_url under [auth]");
     if !address.ip().is_loopback() {
         tracing::warn!(
@@ -379,21 +394,43 @@ fn load_development_key(config: &Config, address: SocketAddr) -> Result<Arc<KeyR
              who can read the key file can sign a token for any player"
         );
     }
-    Ok(Arc::new(KeyRing::new(key.key_set())))
+    if !config.has_login() {
+        return Ok(Arc::new(KeyRing::new(development)).into());
+    }
+    let key = Arc::new(LoginKey::load_or_create(data_dir, &Entropy::System).map_err(StartError::of)?);
+    let generated = match config.login.clients.is_empty() {
+        true => Some(server_credentials::load_or_create(data_dir, &Entropy::System).map_err(StartError)?),
+        false => None,
+    };
+    let generated = generated.map(|secret| (server_credentials::CLIENT_ID, secret));
+    let login = settings::login_settings(&config.login, Arc::clone(&key), generated).map_err(StartError)?;
+    if config.is_exposed() {
+        tracing::warn!(
+            anon = login.anon,
+            "the login for development is exposed: other machines can reach it. With anon, anybody can be anybody"
+        );
+    }
+    let ring = Arc::new(KeyRing::new(development.and(key.key_set())));
+    Ok(Keys { ring, login: Some(login) })
 }
 
 /// The application, as configured. Registers the metrics of its store.
 pub fn new_app(
     config: &Config,
     store: Store,
-    ring: Arc<KeyRing>,
+    keys: impl Into<Keys>,
     allocators: Allocators,
     (clock, entropy): (Clock, Entropy),
     metrics: Arc<Metrics>,
 ) -> App {
     settings::log_warnings(config);
+    let Keys { ring, login } = keys.into();
+    if login.is_some() {
+        metrics.has_development_login(config.is_exposed());
+    }
     let verifier = Verifier::new(ring, settings::token_settings(&config.auth), clock.clone());
     let (catalog, settings) = (settings::catalog(config), settings::app_settings(config));
+    let settings = AppSettings { login, ..settings };
     let app = App::new(store, verifier, catalog, settings, allocators, (clock, entropy), metrics);
     register_store_metrics(&app);
     app
@@ -405,6 +442,7 @@ fn each_surface(config: &Config) -> Vec<(Surface, bool)> {
     let or_default = |setting: Option<bool>| setting.unwrap_or(!config.auth.has_own_keys());
     vec![
         (api::surface(), true),
+        (users::surface(), config.has_login()),
         (stubs::config::surface(), or_default(on.config)),
         (stubs::presence::surface(), or_default(on.presence)),
         (stubs::friends::surface(), or_default(on.friends)),

@@ -1,20 +1,29 @@
 //! Reads the configuration, and converts it into the settings of other modules. `config` holds plain values and knows
 //! none of these modules; they do not know `config`.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_postgres::config::SslMode;
 
-use crate::app::{AppSettings, Catalog, Limits};
-use crate::auth::{JwksSource, TokenSettings, check_jwks_url, mask_url};
+use crate::app::login::{Client, PasswordHash, SecretHash, User, UserKind};
+use crate::app::{AppSettings, Catalog, Limits, LoginSettings};
+use crate::auth::{
+    DEFAULT_PLAYER_PERMISSIONS, JwksSource, LoginKey, Permission, TokenSettings, check_jwks_url, mask_url,
+};
+use crate::config::UserKind as ConfiguredKind;
 use crate::config::{
-    AuthSection, Config, ConfigError, FriendsCheck, HttpSection, PlayerStartupParams, PostgresSection,
-    Problem, ReadConsistency, Secret, Sources,
+    AuthSection, Config, ConfigError, FriendsCheck, HttpSection, LoginSection, PlayerStartupParams,
+    PostgresSection, Problem, ReadConsistency, Secret, Sources,
 };
 use crate::http::listener::ConnectionLimits;
 use crate::http::{PipelineSettings, RequestLimits};
 use crate::runtime::allocators;
 use crate::store::{PostgresSettings, PostgresTls, parse_postgres_url};
+
+/// What services may do that log in, unless the configuration says otherwise.
+const SERVICE_PERMISSIONS: [&str; 3] = ["session:*", "session-audit:update:all", "notification:player:*"];
 
 /// Reads and checks the configuration.
 ///
@@ -32,6 +41,19 @@ fn check(config: &Config) -> Result<(), Problem> {
     if let Some(Err(message)) = config.postgres.url.as_deref().map(parse_postgres_url) {
         return Err(Problem::new(&["postgres", "url"], message));
     }
+    for (name, user) in &config.login.users {
+        if let Err(message) = PasswordHash::parse(&user.password_hash.0) {
+            let path = ["login", "users", name, "password_hash"];
+            return Err(Problem::new(&path, format!("password_hash {message}")));
+        }
+    }
+    for (id, client) in &config.login.clients {
+        if SecretHash::parse(&client.secret_hash.0).is_none() {
+            let message =
+                "secret_hash is not sha256: and 64 hexadecimal digits; `rallypoint new-client` makes one";
+            return Err(Problem::new(&["login", "clients", id, "secret_hash"], message));
+        }
+    }
     allocators::check(config)
 }
 
@@ -46,6 +68,8 @@ pub fn log_warnings(config: &Config) {
 pub fn masked_toml(config: &Config) -> String {
     let mut masked = config.clone();
     masked.auth.jwks_url = masked.auth.jwks_url.as_deref().map(mask_url);
+    // A server with keys of its own accepts no settings of a login.
+    masked.login.is_left_out = config.auth.has_own_keys();
     toml::to_string_pretty(&masked).unwrap_or_else(|error| format!("# {error}\n"))
 }
 
@@ -128,7 +152,63 @@ pub fn app_settings(config: &Config) -> AppSettings {
         health: config.health,
         invite_expiry,
         limits,
+        login: None,
     }
+}
+
+/// Settings of the login for development, with the key that signs tokens. `generated` is the client that the server has
+/// made, if the configuration has none.
+///
+/// # Errors
+/// If a hash in the configuration is not one. The message says where.
+pub fn login_settings(
+    login: &LoginSection,
+    key: Arc<LoginKey>,
+    generated: Option<(&str, SecretHash)>,
+) -> Result<LoginSettings, String> {
+    let of_players = login.players.permissions.clone();
+    let player_permissions = of_players.unwrap_or_else(|| names(DEFAULT_PLAYER_PERMISSIONS));
+    let of_services = || SERVICE_PERMISSIONS.map(str::to_owned).to_vec();
+    let mut users = BTreeMap::new();
+    for (name, user) in &login.users {
+        let (kind, permissions) = match user.kind {
+            ConfiguredKind::Player => (UserKind::Player, player_permissions.clone()),
+            ConfiguredKind::Service => (UserKind::Service, of_services()),
+        };
+        let password = PasswordHash::parse(&user.password_hash.0)
+            .map_err(|error| format!("[login.users.{name}] password_hash {error}"))?;
+        let permissions = user.permissions.clone().unwrap_or(permissions);
+        users.insert(
+            name.clone(),
+            User { password, kind, display_name: user.display_name.clone(), permissions },
+        );
+    }
+    let mut clients = BTreeMap::new();
+    for (id, client) in &login.clients {
+        let secret = SecretHash::parse(&client.secret_hash.0).ok_or_else(|| {
+            format!("[login.clients.{id}] secret_hash is none; run `rallypoint new-client`")
+        })?;
+        let permissions = client.permissions.clone().unwrap_or_else(of_services);
+        clients.insert(id.clone(), Client { secret, permissions });
+    }
+    if let Some((id, secret)) = generated {
+        clients.insert(id.to_owned(), Client { secret, permissions: of_services() });
+    }
+    Ok(LoginSettings {
+        key,
+        anon: login.anon,
+        access_ttl: Duration::from_secs(login.access_ttl_s),
+        refresh_ttl: Duration::from_secs(login.refresh_ttl_s),
+        players_remembered_max: login.players_remembered_max,
+        unverified_platforms: login.unverified_platforms.clone(),
+        player_permissions,
+        users,
+        clients,
+    })
+}
+
+fn names(permissions: &[Permission]) -> Vec<String> {
+    permissions.iter().map(|permission| permission.name().to_owned()).collect()
 }
 
 /// How old a session that a read returns may be, in milliseconds; 0 for linearizable reads.

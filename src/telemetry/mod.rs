@@ -63,6 +63,17 @@ struct DepartureLabels {
     how: &'static str,
 }
 
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct LoginLabels {
+    grant: &'static str,
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ExposureLabels {
+    exposed: &'static str,
+}
+
 /// The code that answered a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ResponsePath {
@@ -113,6 +124,10 @@ pub struct Metrics {
     panics: Counter,
     sessions_expired: Counter,
     departures: Family<DepartureLabels, Counter>,
+    logins: Family<LoginLabels, Counter>,
+    development_login: Family<ExposureLabels, Gauge>,
+    /// Refresh tokens that are valid.
+    pub refresh_tokens: Gauge,
     /// Open connections, on both listeners.
     pub connections: Gauge,
     /// Connections refused because `connections_max` were open.
@@ -174,6 +189,12 @@ impl Metrics {
             "Connections refused because connections_max were open",
             refused,
         );
+        let (logins, development_login) = (Family::default(), Family::default());
+        let refresh_tokens = Gauge::default();
+        registry.register("logins", "Logins, by grant and outcome", logins.clone());
+        let help = "1 if the server has the login for development, by whether other machines can reach it";
+        registry.register("development_login", help, development_login.clone());
+        registry.register("refresh_tokens", "Refresh tokens that are valid", refresh_tokens.clone());
         let (memory_in_flight, memory_refusals) = (Gauge::default(), Counter::default());
         let help = "Bodies being read and answers not yet taken";
         registry.register_with_unit("memory_in_flight", help, Unit::Bytes, memory_in_flight.clone());
@@ -187,11 +208,25 @@ impl Metrics {
             panics,
             sessions_expired,
             departures,
+            logins,
+            development_login,
+            refresh_tokens,
             connections,
             connections_refused,
             memory_in_flight,
             memory_refusals,
         }
+    }
+
+    /// Counts a login. The grant is one of the contract's, and the outcome `ok` or an error code.
+    pub fn logged_in(&self, grant: &'static str, outcome: &'static str) {
+        self.logins.get_or_create(&LoginLabels { grant, outcome }).inc();
+    }
+
+    /// Shows that the server has the login for development, and whether other machines can reach it.
+    pub fn has_development_login(&self, is_exposed: bool) {
+        let exposed = if is_exposed { "true" } else { "false" };
+        self.development_login.get_or_create(&ExposureLabels { exposed }).set(1);
     }
 
     /// Registers further metrics, which are read at each request for `/metrics`.

@@ -5,6 +5,7 @@
 //! - `promises`: properties of all operations: permissions, invariants, the contract, limits.
 //! - `nodes`: several nodes on one database, and faults of the database.
 //! - `process`: the real binary, as an operator runs it.
+//! - `users`: the login for development.
 //! - `harness`: a server in process and clients that call it.
 
 mod harness;
@@ -16,3 +17,4 @@ mod api;
 mod nodes;
 mod process;
 mod promises;
+mod users;

@@ -1,6 +1,8 @@
 //! Runs the real binary. Its processes end with the test, also if the test panics.
 
+use std::fs::Permissions;
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
@@ -67,8 +69,16 @@ pub struct Server {
     log: String,
 }
 
+/// A login key for tests only: it is public. A server that finds it need not make one, which takes long.
+const LOGIN_KEY: &str = include_str!("login-key.pem");
+
 /// The command of a server on a data directory and a free port.
 pub fn serve(data_dir: &Path, args: &[&str]) -> Command {
+    let login_key = data_dir.join("login-key.pem");
+    // Some tests name a directory that cannot be written to.
+    if data_dir.is_dir() && !login_key.exists() && std::fs::write(&login_key, LOGIN_KEY).is_ok() {
+        std::fs::set_permissions(&login_key, Permissions::from_mode(0o600)).unwrap();
+    }
     let data_dir = data_dir.to_str().expect("temporary directories have plain names");
     rallypoint(&[&["serve", "--listen", "127.0.0.1:0", "--data-dir", data_dir], args].concat())
 }

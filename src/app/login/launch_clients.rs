@@ -9,8 +9,9 @@ use std::sync::{PoisonError, RwLock};
 use super::client_secret::SecretHash;
 use crate::auth::Permission;
 
-/// Start of the ids of these clients. The id of the allocation follows.
-const ID_PREFIX: &str = "launch:";
+/// Start of the ids of these clients. The id of the allocation follows. An id must have no colon: in `Authorization:
+/// Basic`, the first colon ends it.
+pub const ID_PREFIX: &str = "launch-";
 
 /// What a launched server may do: what a dedicated server of the published plugin needs, and no more.
 pub const LAUNCH_PERMISSIONS: &[Permission] = &[
@@ -48,6 +49,11 @@ impl LaunchClients {
         self.0.write().unwrap_or_else(PoisonError::into_inner).remove(&Self::client_id(allocation_id));
     }
 
+    /// Whether no client is registered.
+    pub fn is_empty(&self) -> bool {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
     /// The hash of a client's secret; `None` if the client is not registered.
     pub fn secret_of(&self, client_id: &str) -> Option<SecretHash> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).get(client_id).copied()
@@ -62,13 +68,13 @@ mod tests {
     fn a_client_is_known_from_its_registration_to_its_removal() {
         let clients = LaunchClients::default();
         let (first, second) = (SecretHash::of("first"), SecretHash::of("second"));
-        assert_eq!(clients.secret_of("launch:a"), None);
+        assert_eq!(clients.secret_of("launch-a"), None);
         clients.register("a", first);
         clients.register("a", second);
-        assert_eq!(clients.secret_of("launch:a"), Some(second));
+        assert_eq!(clients.secret_of("launch-a"), Some(second));
         assert_eq!(clients.secret_of("a"), None);
         clients.remove("b");
         clients.remove("a");
-        assert_eq!(clients.secret_of("launch:a"), None);
+        assert_eq!(clients.secret_of("launch-a"), None);
     }
 }

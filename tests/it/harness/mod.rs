@@ -20,15 +20,17 @@ use http_body_util::{BodyExt as _, Full};
 use rallypoint::api;
 use rallypoint::app::App;
 use rallypoint::app::launches::Allocators;
-use rallypoint::auth::{DEFAULT_PLAYER_PERMISSIONS, DevelopmentKey, Grant, KeyRing};
+use rallypoint::app::login::SecretHash;
+use rallypoint::auth::{DEFAULT_PLAYER_PERMISSIONS, DevelopmentKey, Grant, KeyRing, KeySet, LoginKey};
 use rallypoint::config::Config;
 use rallypoint::domain::{Platform, PlayerUuid};
 use rallypoint::env::{Clock, Entropy};
 use rallypoint::http::Pipeline;
 use rallypoint::jobs;
 use rallypoint::runtime::admin::Readiness;
-use rallypoint::runtime::server;
-use rallypoint::store::Store;
+use rallypoint::runtime::server::{self, Keys};
+use rallypoint::runtime::settings;
+use rallypoint::store::{Memory, Store};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -38,6 +40,11 @@ pub use actions::{action_path, player_path, right_path, status_and_team};
 pub use contract::fits;
 pub use nodes::{STORE_VARIABLE, pairs_of_nodes};
 pub use stored::{contents, keys_of_sessions, leftovers, set_meta, without_deadlines};
+
+/// The login key of servers under test. It is public.
+pub const LOGIN_KEY: &str = include_str!("../../support/login-key.pem");
+/// The secret of the client that a server under test has made.
+pub const SERVER_SECRET: &str = "secret-of-game-server";
 
 /// URL-safe base64 with padding, as clients send it.
 pub const XBOX_ID: &str = "bXlnYW1lfnBhcnR5fjE=";
@@ -80,6 +87,16 @@ impl Server {
     /// A server with a changed default configuration on the given store. Players have no timeout unless the change sets
     /// one: tests advance the clock without polls.
     pub fn over(store: Store, change: impl FnOnce(&mut Config)) -> Self {
+        Self::with_secret(store, Some(SERVER_SECRET), change)
+    }
+
+    /// A server whose login has no client.
+    pub fn without_server_credentials() -> Self {
+        Self::with_secret(Store::Memory(Memory::default()), None, |_| {})
+    }
+
+    /// A server on the given store that has made a client with this secret for game servers, if there is one.
+    fn with_secret(store: Store, secret: Option<&str>, change: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config::default();
         for template in config.templates.values_mut() {
             template.player_culling_timeout = None;
@@ -88,11 +105,10 @@ impl Server {
         let (clock, entropy) = (Clock::manual("2026-11-23T12:00:00Z".parse().unwrap()), Entropy::seeded(1));
         let dir = tempfile::tempdir().unwrap();
         let key = DevelopmentKey::load_or_create(dir.path(), &entropy).unwrap();
-        let ring = Arc::new(KeyRing::new(key.key_set()));
         let app = server::new_app(
             &config,
             store,
-            ring,
+            keys(&config, &key, secret),
             Allocators::new(),
             (clock.clone(), entropy.clone()),
             Arc::default(),
@@ -107,10 +123,10 @@ impl Server {
     /// Another node on the same store, with the same configuration, clock and key.
     pub fn another_node(&self, store: Store) -> Self {
         let config = &*self.config;
-        let ring = Arc::new(KeyRing::new(self.key.key_set()));
         let time_and_randomness = (self.clock.clone(), self.entropy.clone());
+        let keys = keys(config, &self.key, Some(SERVER_SECRET));
         let app =
-            server::new_app(config, store, ring, Allocators::new(), time_and_randomness, Arc::default());
+            server::new_app(config, store, keys, Allocators::new(), time_and_randomness, Arc::default());
         let app = Arc::new(app);
         let pipeline = server::new_pipeline(config, Arc::clone(&app));
         Self { pipeline: Arc::new(pipeline), app, others: OtherNodes::default(), ..self.clone() }
@@ -206,6 +222,20 @@ impl Server {
     pub fn service(&self, permissions: &[&str]) -> Client {
         self.bearer(self.token(&grant(None, None, permissions)))
     }
+}
+
+/// The keys of a server with this configuration. `secret` is that of the client which its login has made, if it has one.
+fn keys(config: &Config, key: &DevelopmentKey, secret: Option<&str>) -> Keys {
+    let ring = |keys: KeySet| Arc::new(KeyRing::new(keys));
+    if !config.has_login() {
+        return ring(key.key_set()).into();
+    }
+    let login_key = Arc::new(LoginKey::from_pem(LOGIN_KEY).unwrap());
+    let keys = ring(key.key_set().and(login_key.key_set()));
+    let secret = secret.filter(|_| config.login.clients.is_empty());
+    let generated = secret.map(|secret| ("game-server", SecretHash::of(secret)));
+    let login = settings::login_settings(&config.login, login_key, generated).unwrap();
+    Keys { ring: keys, login: Some(login) }
 }
 
 /// The default permissions of a player.

@@ -284,7 +284,7 @@ async fn a_key_that_other_users_can_read_is_refused() {
         let refused = run(command).await.expect(1);
         assert_eq!(refused.stdout, "");
         let message =
-            format!("error: {}: other users may access this key; run `chmod 600` on it", key.display());
+            format!("error: {}: other users may access this file; run `chmod 600` on it", key.display());
         assert!(refused.stderr.contains(&message), "{}", refused.stderr);
     }
     std::fs::set_permissions(&key, Permissions::from_mode(0o600)).unwrap();

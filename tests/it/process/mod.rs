@@ -12,6 +12,8 @@ mod examples;
 mod headers;
 /// The game client and the dedicated server in `examples/`: from login to the end of a match.
 mod plugin;
+/// The login for development: files, restarts, the log, commands.
+mod login;
 /// `rallypoint serve`: output, signals, files.
 mod serve;
 /// `rallypoint server`, and the control socket.

@@ -142,6 +142,14 @@ fn valid_body(Row { method, path, prefix }: &Row) -> Value {
             "teams": [{ "max_size": 3, "custom_data": { "a": "b" } }, {}],
         });
     }
+    if path.ends_with("/login") {
+        return json!({
+            "grant_type": "anon", "portal_access_token": "ann", "portal_display_name": "Ann", "include_refresh": true,
+        });
+    }
+    if path.ends_with("/logout") {
+        return json!({ "refresh_token": "x" });
+    }
     let player = "6f1c4d0e-93a5-4a1e-8d6c-2f0b7a9e5c31";
     if path.ends_with("/audit") {
         return json!({

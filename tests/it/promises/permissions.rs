@@ -67,6 +67,7 @@ fn path(operation: &Operation, player: Uuid) -> String {
     let path = path.replace("{invited_session_id}", "none").replace("{kicked_session_id}", "none");
     let path = path.replace("{permission}", "kick").replace("{team_id}", "0");
     let path = path.replace("{allocation_id}", "none").replace("{match_id}", "none");
+    let path = path.replace("{key_id}", "none");
     let uuid = Uuid::nil().to_string();
     let path = path.replace("{instance_request_template_id}", &uuid);
     let path = path.replace("{instance_launch_template_id}", &uuid);
