@@ -222,7 +222,7 @@ class DedicatedServer:
         self.leave()
 
     def pause(self):
-        self.pace.wait(0.05 / self.pace.scale)
+        self.pace.tick()
         self.repeated.run()
 
     def leave(self):

@@ -225,7 +225,7 @@ class GameClient:
         self.steps.done("left", "" if self.session else "the session is gone")
 
     def pause(self):
-        self.pace.wait(0.05 / self.pace.scale)
+        self.pace.tick()
         self.repeated.run()
 
     def path(self):

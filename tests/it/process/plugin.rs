@@ -22,6 +22,8 @@ use crate::support::process::{Finished, Server, lines, rallypoint, run, soon};
 const PLAYERS: [&str; 2] = ["11111111-1111-4111-8111-111111111111", "22222222-2222-4222-8222-222222222222"];
 /// A pace at which a request is repeated for longer than a node needs to start.
 const SLOWER: &str = "--time-scale=0.3";
+/// A pace at which ten minutes take three seconds.
+const FASTEST: &str = "--time-scale=0.005";
 /// What `boot failed` exits with.
 const BOOT_FAILED: i32 = 5;
 
@@ -381,5 +383,73 @@ async fn a_server_that_cannot_start_a_match_exits_with_5() {
     waiting.says("logged-in").await;
     waiting.signal(Signal::TERM);
     waiting.ends().await.expect(0);
+    node.stop().await;
+}
+
+/// The requests that a program with `--trace` has sent: method, path and status.
+fn requests(ended: &Finished) -> Vec<(&str, &str, &str)> {
+    let lines = ended.stderr.lines();
+    let parts = lines.map(|line| {
+        let mut parts = line.split(' ');
+        let mut next = || parts.next().unwrap_or_else(|| panic!("{line:?} is no request"));
+        (next(), next(), next())
+    });
+    parts.collect()
+}
+
+/// Ten minutes of a program, which has sent these requests: each answer is one that the plugin takes without a warning,
+/// but for the services with these prefixes, which are not there. A published client repeats a request after a 429 or
+/// 503.
+fn are_quiet(requests: &[(&str, &str, &str)], missing: &[&str]) {
+    for (method, path, status) in requests {
+        let is_missing = *status == "404" && missing.iter().any(|prefix| path.starts_with(prefix));
+        assert!(is_missing || ["200", "202", "204", "304"].contains(status), "{method} {path}: {status}");
+    }
+    assert!(requests.len() <= 10 * 30, "{} requests in ten minutes", requests.len());
+    let statuses_of = |prefix: &str| -> Vec<_> {
+        let of_path =
+            requests.iter().filter(|(method, path, _)| *method == "GET" && path.starts_with(prefix));
+        of_path.map(|(_, _, status)| *status).collect()
+    };
+    for (prefix, count_min) in [("/config/v2/kv", 4), ("/session/v1/session/", 8)] {
+        let statuses = statuses_of(prefix);
+        let unchanged = statuses.iter().filter(|status| **status == "304").count();
+        assert!(unchanged >= count_min, "{prefix}: {statuses:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_first_ten_minutes_of_a_client_are_quiet() {
+    if !has_python().await {
+        return;
+    }
+    let node = Node::start().await;
+    let player = node.player(0, &["--lobby-seconds=600", "--poll-seconds=60", "--trace", FASTEST]).await;
+    let ended = player.ends().await.expect(0);
+    let requests = requests(&ended);
+    are_quiet(&requests, &["/notification/", "/inventory/"]);
+    let count = |path: &str| requests.iter().filter(|(_, requested, _)| requested.starts_with(path)).count();
+    for (path, count_min) in [("/presence/", 15), ("/friends/", 8), ("/session/v1/player/me/session", 8)] {
+        assert!(count(path) >= count_min, "{path}: {}", count(path));
+    }
+    assert_eq!(count("/config/v1/time/utc"), 1);
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn the_first_ten_minutes_of_a_dedicated_server_are_quiet() {
+    if !has_python().await {
+        return;
+    }
+    let node = Node::start().await;
+    let host = node.reserved(free_port().await, &["--match-seconds=600", "--trace", FASTEST]).await;
+    let ended = host.ends().await.expect(0);
+    let requests = requests(&ended);
+    // The session has ended with its instance, so the last event finds none.
+    let (last, requests) = requests.split_last().unwrap();
+    assert_eq!(*last, ("POST", "/session/v1/audit", "404"));
+    are_quiet(requests, &["/match/"]);
+    let reports = requests.iter().filter(|(_, path, _)| path.ends_with("/instance/health")).count();
+    assert!(reports >= 40, "{reports} health reports");
     node.stop().await;
 }
