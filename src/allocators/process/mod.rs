@@ -14,7 +14,6 @@ mod settings;
 pub mod shim;
 mod start;
 mod table;
-mod waiting;
 mod watch;
 
 use std::fs::{File, TryLockError};
@@ -137,7 +136,8 @@ impl Allocator for ProcessAllocator {
             if let Some(answer) = inner.earlier(&dir, &launch.allocation_id) {
                 return answer;
             }
-            let admission = inner.table().admit(&inner.settings, &dir, launch, inner.clock.up_ms());
+            let admission =
+                inner.table().admit(&inner.settings, &dir, &launch.allocation_id, inner.clock.up_ms());
             let ports = match admission {
                 Admission::Answer(answer) => return answer,
                 Admission::Start(ports) => ports,

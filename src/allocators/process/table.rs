@@ -10,11 +10,10 @@ use jiff::Timestamp;
 use super::directory::{AllocationDir, PidFile};
 use super::ports::Ports;
 use super::settings::ProcessSettings;
-use super::waiting::Waiting;
 use crate::allocators::clients::ServerLogin;
-use crate::allocators::{Launch, Placed, Placement, Reason};
+use crate::allocators::{Placed, Placement, Reason};
 
-/// How long a launch should wait until it asks again for a server or a port.
+/// How long a caller should wait until it asks again for a server that is being started.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// All servers of the allocator.
@@ -25,7 +24,6 @@ pub struct Table {
     pub ports: Ports,
     /// Allocations whose directories are kept although their servers have ended, the oldest first.
     pub finished: VecDeque<String>,
-    waiting: Waiting,
 }
 
 /// A server, or the start of one.
@@ -97,7 +95,6 @@ impl Table {
             servers: BTreeMap::new(),
             ports: Ports::new(settings.ports.clone()),
             finished: VecDeque::new(),
-            waiting: Waiting::default(),
         }
     }
 
@@ -111,35 +108,28 @@ impl Table {
         self.servers.is_empty()
     }
 
-    /// Takes a place and ports for a launch, if it has no server yet. Earlier requests come first.
+    /// Takes a place and ports for an allocation, if it has no server yet.
     pub fn admit(
         &mut self,
         settings: &ProcessSettings,
         dir: &AllocationDir,
-        launch: &Launch,
+        allocation_id: &str,
         up_ms: i64,
     ) -> Admission {
-        let Launch { allocation_id, requested_at, .. } = launch;
         if let Some(entry) = self.servers.get(allocation_id) {
             return Admission::Answer(entry.placed(settings).map_or_else(still_starting, Placement::Placed));
         }
-        let before = self.waiting.before(*requested_at, allocation_id, up_ms);
-        let reason = if before >= settings.servers_max.saturating_sub(self.servers.len()) {
+        let reason = if self.servers.len() >= settings.servers_max {
             Reason::NoCapacity
-        } else if let Some(mut ports) = self.ports.take(settings.ports_per_server * (before + 1), up_ms) {
-            self.ports.give_back(&ports.split_off(settings.ports_per_server));
-            self.waiting.forget(*requested_at, allocation_id);
+        } else if let Some(ports) = self.ports.take(settings.ports_per_server, up_ms) {
             self.finished.retain(|id| id != allocation_id);
-            self.servers.insert(allocation_id.clone(), Entry::starting(dir.clone(), ports.clone()));
+            self.servers.insert(allocation_id.to_owned(), Entry::starting(dir.clone(), ports.clone()));
             return Admission::Start(ports);
         } else {
             Reason::NoPort
         };
-        self.waiting.wait(*requested_at, allocation_id, up_ms);
-        let used = self.servers.len();
-        let detail =
-            format!("{used} of {} servers run; {before} earlier launches wait", settings.servers_max);
-        Admission::Answer(Placement::Later { retry_after: Some(RETRY_AFTER), reason, detail })
+        let detail = format!("{} of {} servers run", self.servers.len(), settings.servers_max);
+        Admission::Answer(Placement::Later { retry_after: None, reason, detail })
     }
 
     /// Forgets an allocation that got no server, and gives back its ports.
