@@ -133,8 +133,8 @@ impl DemoServer {
         let map = &server.read_session()?["instance"]["instance_startup_params"]["map"];
         say(&format!("loading the map {map}"))?;
         server.update(&json!({ "join_status": "pending", "version": VERSION }))?;
-        let health = server.call("GET", &format!("{}/instance/health/config", server.session), None)?;
-        if let Some(cadence) = health.body["cadence"].as_u64().filter(|cadence| *cadence > 0) {
+        let health = server.call("GET", "/session/v1/instance/health/config", None)?;
+        if let Some(cadence) = health.body["cadence_seconds"].as_u64().filter(|cadence| *cadence > 0) {
             server.health_every = Duration::from_secs(cadence);
         }
         server.report_health()?;
