@@ -78,6 +78,8 @@ impl InstanceRequest {
             custom_data,
             health: None,
             match_id: None,
+            launch: None,
+            dedicated_host: None,
         })
     }
 }

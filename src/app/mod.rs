@@ -39,10 +39,10 @@ pub use presence::Presence;
 pub use rate_limit::{ClientKey, PasswordLimiter, RateLimiter};
 pub use sessions::cache::PlatformKey;
 pub use sessions::cached::{CachedSession, Detail, View, VisiblePlayers};
-pub use sessions::{Limits, Sessions, Update};
+pub use sessions::{LaunchHooks, Limits, Sessions, Update};
 
 use self::catalog::CurrentCatalog;
-use self::launches::Allocators;
+use self::launches::{LaunchSettings, Launches, WakeUps};
 use self::online_status::OnlineStatuses;
 use self::presence::table::PresenceTable;
 use self::retired_templates::RetiredTemplates;
@@ -103,8 +103,8 @@ pub struct App {
     retired_templates: RetiredTemplates,
     /// Settings from the configuration. They stay as they are until a restart.
     pub settings: AppSettings,
-    /// The allocators that this node serves, by name.
-    pub allocators: Allocators,
+    /// The service that launches servers.
+    pub launches: Arc<Launches>,
     /// The metrics of the server.
     pub metrics: Arc<Metrics>,
     /// The source of the time.
@@ -120,7 +120,7 @@ impl App {
         verifier: Verifier,
         catalog: Catalog,
         settings: AppSettings,
-        allocators: Allocators,
+        launches: LaunchSettings,
         (clock, entropy): (Clock, Entropy),
         metrics: Arc<Metrics>,
     ) -> Self {
@@ -130,6 +130,9 @@ impl App {
             let (table, clock) = (Arc::clone(&table), clock.clone());
             move |session: &Session| table.observe(session, clock.now_ms())
         };
+        let wake_ups = Arc::<WakeUps>::default();
+        let rules = launches.allocators.iter().map(|(name, served)| (name.clone(), served.rules.clone()));
+        let hooks = LaunchHooks { rules: rules.collect(), wake_ups: Arc::clone(&wake_ups) };
         let time_and_randomness = (clock.clone(), entropy.clone());
         let launch_clients = Arc::<LaunchClients>::default();
         let login = settings.login.clone().map(|login| {
@@ -137,8 +140,16 @@ impl App {
             Arc::new(Login::new(login, store.clone(), clients, time_and_randomness, Arc::clone(&metrics)))
         });
         let sessions =
-            Sessions::new(store, settings.limits, time_and_randomness, Arc::clone(&metrics), observer);
+            Sessions::new(store, settings.limits, time_and_randomness, Arc::clone(&metrics), hooks, observer);
         let sessions = Arc::new(sessions);
+        let time_and_randomness = (clock.clone(), entropy.clone());
+        let launches = Launches::new(
+            Arc::clone(&sessions),
+            launches,
+            wake_ups,
+            time_and_randomness,
+            Arc::clone(&metrics),
+        );
         Self {
             presence: Presence::new(
                 table,
@@ -158,7 +169,7 @@ impl App {
             login,
             catalog: CurrentCatalog::new(catalog),
             settings,
-            allocators,
+            launches: Arc::new(launches),
             metrics,
             clock,
             entropy,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
-use crate::app::launches::Allocators;
+use crate::app::launches::LaunchSettings;
 use crate::auth::{DevelopmentKey, Grant, KeyRing, Policy};
 use crate::config::Config;
 use crate::domain::PlayerUuid;
@@ -34,7 +34,7 @@ impl Case {
             &Config::default(),
             store,
             ring,
-            Allocators::new(),
+            LaunchSettings::default(),
             (clock, entropy),
             Arc::default(),
         );

@@ -38,6 +38,8 @@ pub enum Refused {
     TooManyInvites,
     #[error("the player has reached the maximum number of sessions")]
     TooManySessions,
+    #[error("the player has asked for the maximum number of dedicated servers")]
+    TooManyServers,
     #[error("the player is active in the session already")]
     AlreadyInSession,
     #[error("the player is in the session but is not active in it")]

@@ -259,6 +259,7 @@ fn refused_parts(refused: &Refused) -> (StatusCode, &'static str) {
         Refused::NotForBrowser => (S::FORBIDDEN, "not_for_browser"),
         Refused::JoinForOthers => (S::FORBIDDEN, "join_for_others"),
         Refused::TooManyInvites => (S::FORBIDDEN, "too_many_invites"),
+        Refused::TooManyServers => (S::FORBIDDEN, "too_many_servers"),
         Refused::TooManySessions => (S::FORBIDDEN, "too_many_sessions"),
         Refused::AlreadyInSession => (S::FORBIDDEN, "already_in_session"),
         Refused::PlayerNotActive => (S::FORBIDDEN, "player_not_active"),

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::*;
 use crate::api::wire::CustomDataBody;
-use crate::app::launches::Allocators;
+use crate::app::launches::LaunchSettings;
 use crate::auth::{Caller, DevelopmentKey, Grant, KeyRing, Permission, Policy};
 use crate::config::Config;
 use crate::env::{Clock, Entropy};
@@ -80,7 +80,7 @@ impl Bench {
             &config,
             store,
             ring,
-            Allocators::new(),
+            LaunchSettings::default(),
             (clock.clone(), Entropy::System),
             Arc::default(),
         );

@@ -1,6 +1,5 @@
 //! A second surface: its own format of failures, operations without a token, and what its rows can say.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use http::header::HeaderValue;
@@ -13,6 +12,7 @@ use serde_json::json;
 use super::*;
 use crate::api;
 use crate::api::wire::CustomDataBody;
+use crate::app::launches::LaunchSettings;
 use crate::auth::{Caller, DevelopmentKey, KeyRing, Permission, Policy};
 use crate::config::Config;
 use crate::document::Document;
@@ -95,7 +95,7 @@ fn pipeline() -> Arc<Pipeline> {
         &config,
         store,
         ring,
-        BTreeMap::new(),
+        LaunchSettings::default(),
         (Clock::System, Entropy::System),
         Arc::default(),
     );

@@ -2,6 +2,7 @@
 //! of it can get lost, and a round that runs twice does no harm. Each item of a round fails alone.
 
 mod expiry;
+mod launches;
 mod lists;
 mod logins;
 mod presence;
@@ -47,11 +48,20 @@ enum Job {
     Lists,
     /// Deletes refresh tokens that have ended.
     Logins,
+    /// Gives requested instances their dedicated servers.
+    Launches,
 }
 
 impl Job {
-    const ALL: [Self; 6] =
-        [Self::Deadlines, Self::Expiry, Self::Presence, Self::Templates, Self::Lists, Self::Logins];
+    const ALL: [Self; 7] = [
+        Self::Deadlines,
+        Self::Expiry,
+        Self::Presence,
+        Self::Templates,
+        Self::Lists,
+        Self::Logins,
+        Self::Launches,
+    ];
 
     /// Runs one round. A round stops early once `stop` is cancelled.
     async fn round(self, app: &App, stop: &CancellationToken) -> Round {
@@ -67,6 +77,15 @@ impl Job {
             }
             Self::Lists => lists::round(app, stop).await,
             Self::Logins => logins::round(app, stop).await,
+            Self::Launches => launches::round(app).await,
+        }
+    }
+
+    /// Waits for something that the job should do before its next round is due. Most jobs can wait.
+    async fn wait_for_news(self, app: &App) {
+        match self {
+            Self::Launches => app.launches.wait_for_news().await,
+            _ => std::future::pending().await,
         }
     }
 }
@@ -87,6 +106,7 @@ async fn repeat(job: Job, app: Arc<App>, every: Duration, stop: CancellationToke
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(pause) => {}
+            () = job.wait_for_news(&app) => {}
         }
         let Ok(round) = AssertUnwindSafe(job.round(&app, &stop)).catch_unwind().await else {
             // Caught and logged: otherwise the job would stop without a trace until the next start.

@@ -19,6 +19,10 @@
 //! i <player id, i64 big-endian>               player uuid, 16 bytes              from tokens of players; never deleted
 //! S <type>                                    the template, JSON                 of the nodes' configurations
 //! o <type> 00 <created ms, i64 big-endian> <session id> (empty)                  index entry: open sessions, oldest first
+//! l 00 <launch id, 16 bytes>                  the launch, JSON                   in the commit of its instance; outlives the session
+//! l 01 <player uuid, 16 bytes> <launch id, 16 bytes> (empty)                     a launch that the player asked for; with the launch
+//! L <due ms, i64 big-endian> <launch id, 16 bytes> (empty)                       the queue of launches; with the launch
+//! e <node id, 16 bytes>                       the node, JSON                     written by the node while it runs
 //! o <type> 00 00 <number, u8>                 (empty)                            a gate of creations by several nodes; never deleted
 //! R 00 <SHA-256 of a refresh token>           the refresh token, JSON            of a login; deleted when it ends
 //! R 01 <player uuid, 16 bytes> <created ms, i64 big-endian> <SHA-256 of the token> (empty)  a player's refresh tokens, oldest first
@@ -59,6 +63,13 @@ const TEMPLATE: u8 = b'S';
 const REFRESH_TOKEN: u8 = b'R';
 const KNOWN_PLAYER: u8 = b'U';
 const KNOWN_PLAYERS_BY: u8 = b'V';
+const LAUNCH: u8 = b'l';
+const LAUNCH_DUE: u8 = b'L';
+const NODE: u8 = b'e';
+/// After [`LAUNCH`]: the launch itself.
+const LAUNCH_ITSELF: u8 = 0;
+/// After [`LAUNCH`]: an entry of the player who asked for it.
+const LAUNCH_OF_PLAYER: u8 = 1;
 
 /// Longest platform session id that is part of a key, in bytes. For longer ids the key has the digest.
 const PLAIN_ID_BYTES_MAX: usize = 1_024;
@@ -282,6 +293,52 @@ pub fn parse_template(key: &[u8]) -> Option<&str> {
     std::str::from_utf8(key.strip_prefix(&[TEMPLATE])?).ok()
 }
 
+/// The key of a launch.
+pub fn launch(id: Uuid) -> Key {
+    key(LAUNCH, &[&[LAUNCH_ITSELF], id.as_bytes()])
+}
+
+/// The range of all launches: start, and end (excluded).
+pub fn all_launches() -> (Key, Key) {
+    (vec![LAUNCH, LAUNCH_ITSELF], vec![LAUNCH, LAUNCH_ITSELF + 1])
+}
+
+/// The entry of a launch that a player asked for.
+pub fn launch_of_player(player: PlayerUuid, id: Uuid) -> Key {
+    key(LAUNCH, &[&[LAUNCH_OF_PLAYER], player.0.as_bytes(), id.as_bytes()])
+}
+
+/// The prefix of the entries of all launches that a player asked for.
+pub fn launches_of_player(player: PlayerUuid) -> Key {
+    key(LAUNCH, &[&[LAUNCH_OF_PLAYER], player.0.as_bytes()])
+}
+
+/// The entry of a launch in the queue of launches. The time is in milliseconds since the epoch.
+pub fn launch_due(due_ms: i64, id: Uuid) -> Key {
+    key(LAUNCH_DUE, &[&sortable(due_ms), id.as_bytes()])
+}
+
+/// The range of that queue with all times up to `now_ms`: start, and end (excluded).
+pub fn launches_due_until(now_ms: i64) -> (Key, Key) {
+    (vec![LAUNCH_DUE], key(LAUNCH_DUE, &[&sortable(now_ms.saturating_add(1))]))
+}
+
+/// The time, in milliseconds since the epoch, and the launch of an entry in that queue.
+pub fn parse_launch_due(key: &[u8]) -> Option<(i64, Uuid)> {
+    let (due, id) = key.strip_prefix(&[LAUNCH_DUE])?.split_at_checked(8)?;
+    Some((from_sortable(due)?, Uuid::from_slice(id).ok()?))
+}
+
+/// The key of a node.
+pub fn node(id: Uuid) -> Key {
+    key(NODE, &[id.as_bytes()])
+}
+
+/// The range of all nodes: start, and end (excluded).
+pub fn all_nodes() -> (Key, Key) {
+    (vec![NODE], vec![NODE + 1])
+}
+
 /// The index entry of an open session of a type.
 pub fn open(session_type: &str, created_ms: i64, id: &SessionId) -> Key {
     key(OPEN, &[session_type.as_bytes(), &[0], &sortable(created_ms), id.as_str().as_bytes()])
@@ -406,6 +463,11 @@ mod tests {
             prop_assert_eq!(parse_list_changed(&membership(player, &id)), None);
             prop_assert_eq!(parse_open(&name, &open(&name, ms, &id)), Some(id.clone()));
             prop_assert_eq!(parse_gate(&name, &open(&name, ms, &id)), None);
+            prop_assert_eq!(parse_launch_due(&launch_due(ms, player.0)), Some((ms, player.0)));
+            prop_assert!(launch_of_player(player, Uuid::nil()).starts_with(&launches_of_player(player)));
+            let (start, end) = all_launches();
+            prop_assert!((start.clone()..end.clone()).contains(&launch(player.0)));
+            prop_assert!(!(start..end).contains(&launch_of_player(player, Uuid::nil())));
         }
 
         #[test]

@@ -26,6 +26,7 @@
 pub mod index;
 pub mod keys;
 pub mod last_seen;
+pub mod launch;
 pub mod login;
 pub mod session;
 pub mod template;

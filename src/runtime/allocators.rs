@@ -8,18 +8,23 @@ use crate::allocators::agones::{self, Agones};
 use crate::allocators::clients::LaunchClients;
 use crate::allocators::webhook::{self, Webhook};
 use crate::allocators::{Allocator, CallLimits};
-use crate::app::launches::{Allocators, Served};
-use crate::config::{AgonesSection, AllocatorKind, AllocatorSection, Config, Problem, WebhookSection};
-use crate::env::Clock;
+use crate::app::launches::{LaunchSettings, Served};
+use crate::config::{
+    AgonesSection, AllocatorKind, AllocatorSection, Config, OnStop, Problem, WebhookSection,
+};
+use crate::env::{Clock, Entropy};
 use crate::runtime::local_servers::{LocalAllocator, LocalServers};
+use crate::runtime::node_id::NodeId;
 use crate::runtime::process_allocator;
 use crate::runtime::server::StartError;
 
 /// The allocators of a configuration.
 #[derive(Default)]
 pub struct StartedAllocators {
-    /// All of them.
-    pub allocators: Allocators,
+    /// All of them, for the launches service.
+    pub launches: LaunchSettings,
+    /// Holds the id of the node. `None` without allocators.
+    pub node: Option<NodeId>,
     /// Those that start processes on this machine.
     pub local: LocalServers,
 }
@@ -28,7 +33,7 @@ pub struct StartedAllocators {
 /// log in with `clients`, unless the configuration names a client.
 ///
 /// # Errors
-/// If an allocator cannot start. The message names its section, and says what to do.
+/// If an allocator cannot start, or if another server has the id of this node. The message says what to do.
 pub async fn start(
     config: &Config,
     api_address: SocketAddr,
@@ -36,6 +41,12 @@ pub async fn start(
     clock: &Clock,
 ) -> Result<StartedAllocators, StartError> {
     let mut started = StartedAllocators::default();
+    if config.allocators.is_empty() {
+        return Ok(started);
+    }
+    let node = NodeId::load_or_create(&config.store.data_dir, &Entropy::System).map_err(StartError)?;
+    started.launches.node = node.id;
+    started.node = Some(node);
     for (name, section) in &config.allocators {
         let failed = |message: String| StartError(format!("[allocators.{name}] {message}"));
         let base_url = section.common.base_url.clone().unwrap_or_else(|| format!("http://{api_address}"));
@@ -56,7 +67,10 @@ pub async fn start(
                 Arc::new(Webhook::new(&webhook_settings(webhook, calls), clock.clone()).map_err(failed)?)
             }
         };
-        started.allocators.insert(name.clone(), Served { allocator, rules: section.common.rules.clone() });
+        let ends_on_stop =
+            matches!(&section.kind, AllocatorKind::Process(process) if process.on_stop == OnStop::End);
+        let served = Served { allocator, rules: section.common.rules.clone(), ends_on_stop };
+        started.launches.allocators.insert(name.clone(), served);
     }
     Ok(started)
 }

@@ -5,6 +5,7 @@ pub mod allocators;
 pub mod control;
 pub mod launch_clients;
 pub mod local_servers;
+pub mod node_id;
 pub mod open_files;
 pub mod process_allocator;
 pub mod reload;

@@ -16,7 +16,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::allocators::clients::LaunchClients;
 use crate::api;
-use crate::app::launches::Allocators;
+use crate::app::launches::LaunchSettings;
 use crate::app::{App, AppSettings, LoginSettings};
 use crate::auth::{DevelopmentKey, JwksSource, KeyRing, LoginKey, Verifier, refresh_forever};
 use crate::config::{Config, LeaveDelay, StoreKind};
@@ -33,6 +33,7 @@ use crate::runtime::allocators::StartedAllocators;
 use crate::runtime::control::ControlSocket;
 use crate::runtime::launch_clients::EarlyLaunchClients;
 use crate::runtime::local_servers::LocalServers;
+use crate::runtime::node_id::NodeId;
 use crate::runtime::{allocators, control, open_files, reload, server_credentials, settings};
 use crate::store::{Embedded, Memory, Postgres, Store};
 use crate::stubs;
@@ -55,6 +56,9 @@ pub struct Server {
     /// The dedicated servers on this machine.
     local: Arc<LocalServers>,
     store: Store,
+    app: Arc<App>,
+    /// Holds the id of the node.
+    _node: Option<NodeId>,
 }
 
 /// Why a server did not start: what is wrong, and what the operator can do.
@@ -86,7 +90,7 @@ pub async fn start(config: &Config, expose_development_key: bool) -> Result<Serv
     // If an allocator cannot start, or the keys cannot be loaded, no store is created.
     let launch_clients = Arc::<EarlyLaunchClients>::default();
     let clients = Arc::clone(&launch_clients) as Arc<dyn LaunchClients>;
-    let StartedAllocators { allocators, local } =
+    let StartedAllocators { launches, node, local } =
         allocators::start(config, api_listener.address, clients, &Clock::System).await?;
     let (keys, jwks_source) = load_keys(config, api_listener.address).await?;
     let ring = Arc::clone(&keys.ring);
@@ -103,7 +107,7 @@ pub async fn start(config: &Config, expose_development_key: bool) -> Result<Serv
 
     let store = open_store(config).await?;
     let time_and_randomness = (Clock::System, Entropy::System);
-    let app = new_app(config, store.clone(), keys, allocators, time_and_randomness, Arc::clone(&metrics));
+    let app = new_app(config, store.clone(), keys, launches, time_and_randomness, Arc::clone(&metrics));
     let app = Arc::new(app);
     // Before the API serves: a server that goes on after a restart may log in at any time.
     launch_clients.connect(Arc::clone(&app.launch_clients));
@@ -115,10 +119,10 @@ pub async fn start(config: &Config, expose_development_key: bool) -> Result<Serv
 
     readiness.set_ready(Arc::clone(&app));
     serve_api(&api, api_listener, config, Arc::clone(&app), metrics);
-    start_background_tasks(&background, config, app, ring, jwks_source);
+    start_background_tasks(&background, config, Arc::clone(&app), ring, jwks_source);
     let local = Arc::new(local);
     serve_control(&background, config, &local);
-    Ok(Server { api_address, admin_address, readiness, api, background, local, store })
+    Ok(Server { api_address, admin_address, readiness, api, background, local, store, app, _node: node })
 }
 
 /// Tasks that stop together. Dropping the group tells them to stop, and does not wait.
@@ -298,14 +302,16 @@ impl Server {
         self.readiness.set_draining();
     }
 
-    /// Stops in order: no new connections; requests in flight finish; pending deadlines are written; dedicated
-    /// servers on this machine end, unless they are to go on; the store is closed.
+    /// Stops in order: no new connections; requests in flight finish; dedicated servers on this machine end, unless they
+    /// are to go on; pending deadlines are written; the store is closed.
     ///
     /// # Errors
     /// If the store was not closed cleanly. Changes that were answered with success are on disk nevertheless.
     pub async fn stop(self) -> Result<(), StartError> {
         self.start_draining();
+        self.app.launches.close_all().await;
         self.api.stop().await;
+        self.app.launches.end_all().await;
         self.background.stop().await;
         self.local.stop().await;
         self.store.close().await.map_err(StartError::of)
@@ -419,7 +425,7 @@ pub fn new_app(
     config: &Config,
     store: Store,
     keys: impl Into<Keys>,
-    allocators: Allocators,
+    launches: LaunchSettings,
     (clock, entropy): (Clock, Entropy),
     metrics: Arc<Metrics>,
 ) -> App {
@@ -431,7 +437,7 @@ pub fn new_app(
     let verifier = Verifier::new(ring, settings::token_settings(&config.auth), clock.clone());
     let (catalog, settings) = (settings::catalog(config), settings::app_settings(config));
     let settings = AppSettings { login, ..settings };
-    let app = App::new(store, verifier, catalog, settings, allocators, (clock, entropy), metrics);
+    let app = App::new(store, verifier, catalog, settings, launches, (clock, entropy), metrics);
     register_store_metrics(&app);
     app
 }

@@ -1,5 +1,6 @@
 //! Starts the log, and holds the metrics of the server. Every metric is named here or in `store`.
 
+mod launches;
 mod logs;
 mod store;
 
@@ -16,6 +17,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
+pub use self::launches::LaunchMetrics;
 pub use self::logs::start_logs;
 pub use self::store::{PostgresCollector, StoreCollector};
 
@@ -136,6 +138,8 @@ pub struct Metrics {
     pub memory_in_flight: Gauge,
     /// Requests refused, and connections cut, because there was no memory in flight left.
     pub memory_refusals: Counter,
+    /// The metrics of launches and allocators.
+    pub launches: LaunchMetrics,
 }
 
 fn new_duration() -> Histogram {
@@ -200,6 +204,7 @@ impl Metrics {
         registry.register_with_unit("memory_in_flight", help, Unit::Bytes, memory_in_flight.clone());
         let help = "Requests refused and connections cut because memory_in_flight_bytes was used up";
         registry.register("memory_refusals", help, memory_refusals.clone());
+        let launches = LaunchMetrics::register(&mut registry);
         Self {
             registry: RwLock::new(registry),
             requests,
@@ -215,6 +220,7 @@ impl Metrics {
             connections_refused,
             memory_in_flight,
             memory_refusals,
+            launches,
         }
     }
 

@@ -77,10 +77,13 @@ pub async fn request(
         Err(failure) => return Err(failure.into()),
     };
     let host = instance.as_ref().ok().and_then(|instance| instance.host_player);
+    let (launches, catalog) = (Arc::clone(&app.launches), app.catalog());
     let rule = move |session: &mut Session| {
         // The check of the caller's status comes before those of the request.
         session.require_leader(actor)?;
-        session.request_instance(actor, instance.clone()?)
+        let mut instance = instance.clone()?;
+        launches.link(&catalog, &session.session_type, &mut instance);
+        session.request_instance(actor, instance)
     };
     let rule = seen_by(&caller, host.as_slice(), rule);
     let ((), cached) =

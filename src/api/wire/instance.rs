@@ -73,6 +73,12 @@ pub struct InstanceView {
     created: Timestamp,
     /// Custom data of the instance.
     custom_data: CustomDataBody,
+    /// Id of the machine that runs a server started for the session. Absent for outsiders.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    host_dedicated_server_id: Option<String>,
+    /// Id of the process of that server. Absent for outsiders.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    host_dedicated_process_id: Option<String>,
     /// Health of the instance. Absent before the first health report, and once the instance is closed.
     #[serde(skip_serializing_if = "Option::is_none")]
     instance_health: Option<Health>,
@@ -87,6 +93,7 @@ impl InstanceView {
     pub fn of(instance: &Instance, detail: Detail) -> Self {
         let full = detail == Detail::Full;
         let join_params = instance.join_params.clone().filter(|_| full);
+        let dedicated = instance.dedicated_host.as_ref().filter(|_| full);
         Self {
             allocation_id: instance.allocation_id.clone(),
             instance_id: instance.instance_id.clone(),
@@ -99,6 +106,8 @@ impl InstanceView {
             version: instance.version.clone(),
             created: instance.created,
             custom_data: CustomDataBody(instance.custom_data.clone()),
+            host_dedicated_server_id: dedicated.map(|host| host.server_id.clone()),
+            host_dedicated_process_id: dedicated.and_then(|host| host.process_id.clone()),
             instance_health: instance.health,
             match_id: instance.match_id.clone(),
         }

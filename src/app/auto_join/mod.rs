@@ -227,7 +227,9 @@ async fn new_session(
     // for a creation that must fail.
     app.sessions.check_quotas(&session).await?;
     if let Some(instance) = InstanceRequest::at_start(template) {
-        session.instance = Some(instance.instance(app, caller)?);
+        let mut instance = instance.instance(app, caller)?;
+        app.launches.link(&app.catalog(), &session.session_type, &mut instance);
+        session.instance = Some(instance);
     }
     Ok(session)
 }

@@ -1,19 +1,218 @@
-//! Launches: gives requested instances their dedicated servers.
+//! Launches: gives requested instances their dedicated servers, by way of the allocators of this node.
+//!
+//! A launch begins and ends with the commits of its session (`app/sessions/launch_writes.rs`). In between, this service
+//! looks at it: when it is woken by a commit on this node, when the end of a call or an event of an allocator wakes it,
+//! and when it is due by the queue of launches. A look reads the launch and its session, asks the rules what to do
+//! (`domain/launch/`), and does it: it stores the next stage, or calls the allocator in a task of its own. So a slow
+//! allocator delays neither other launches nor callers.
+//!
+//! - `look`: looks at a launch, and does what the rules say. `store`: commits what comes out of it.
+//! - `calls`: calls allocators, and takes their answers. `lines`: who is next where servers are scarce.
+//! - `adopt`: finds the servers of an earlier start, and stops servers that no launch knows.
+//! - `stop`: the end of this node. `nodes`: which nodes are alive. `wake_ups`: the launches that need attention.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+mod adopt;
+mod calls;
+mod lines;
+mod look;
+mod nodes;
+mod served;
+mod stop;
+mod store;
+mod wake_ups;
 
-use crate::allocators::Allocator;
-use crate::domain::launch::LaunchRules;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, AtomicI64};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-/// An allocator that this node serves.
-#[derive(Clone)]
-pub struct Served {
-    /// The allocator.
-    pub allocator: Arc<dyn Allocator>,
-    /// The rules of its launches.
-    pub rules: LaunchRules,
+use futures_util::future::{FutureExt as _, select_all};
+use futures_util::stream::{self, StreamExt as _};
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+
+use self::lines::Lines;
+pub use self::served::{Allocators, LaunchSettings, Served};
+pub use self::wake_ups::WakeUps;
+use super::{Catalog, Failure, Sessions};
+use crate::allocators::Event;
+use crate::domain::instance::{HostType, Instance};
+use crate::domain::launch::LaunchLink;
+use crate::env::{Clock, Entropy};
+use crate::records::keys;
+use crate::telemetry::Metrics;
+
+/// Launches looked at at once: enough to share an fsync.
+const LOOKS_AT_ONCE: usize = 32;
+/// Most due launches that one round reads from the queue.
+const DUE_IN_A_ROUND: usize = 10_000;
+
+/// The service that launches servers.
+pub struct Launches {
+    sessions: Arc<Sessions>,
+    /// The id of this node; the same after a restart.
+    node: Uuid,
+    served: BTreeMap<String, Arc<served::Allocating>>,
+    wake_ups: Arc<WakeUps>,
+    /// The launches whose allocator is being called. Nobody else looks at them meanwhile.
+    in_flight: Mutex<HashSet<Uuid>>,
+    /// The launch of each allocation that this node knows.
+    by_allocation: Mutex<HashMap<String, Uuid>>,
+    /// The allocations whose servers have ended, and how.
+    exited: Mutex<HashMap<String, String>>,
+    lines: Mutex<Lines>,
+    /// Whether the servers of an earlier start were looked for.
+    is_adopted: AtomicBool,
+    /// The wall clock minus the monotonic clock, in milliseconds. It changes if the wall clock is set.
+    offset_ms: AtomicI64,
+    /// When this node last said that it is alive, surveyed all launches, and swept, by [`Clock::up_ms`].
+    said_alive_up_ms: AtomicI64,
+    surveyed_up_ms: AtomicI64,
+    swept_up_ms: AtomicI64,
+    calls: TaskTracker,
+    clock: Clock,
+    entropy: Entropy,
+    metrics: Arc<Metrics>,
 }
 
-/// The allocators that this node serves, by name.
-pub type Allocators = BTreeMap<String, Served>;
+impl Launches {
+    /// The service, with the allocators that this node serves.
+    pub fn new(
+        sessions: Arc<Sessions>,
+        settings: LaunchSettings,
+        wake_ups: Arc<WakeUps>,
+        (clock, entropy): (Clock, Entropy),
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        let LaunchSettings { node, allocators } = settings;
+        let offset_ms = clock.now_ms() - clock.up_ms();
+        let never = || AtomicI64::new(i64::MIN);
+        let served = allocators.into_iter().map(|(name, served)| (name, Arc::new(served.into())));
+        Self {
+            sessions,
+            node,
+            served: served.collect(),
+            wake_ups,
+            in_flight: Mutex::default(),
+            by_allocation: Mutex::default(),
+            exited: Mutex::default(),
+            lines: Mutex::default(),
+            is_adopted: AtomicBool::new(false),
+            offset_ms: AtomicI64::new(offset_ms),
+            said_alive_up_ms: never(),
+            surveyed_up_ms: never(),
+            swept_up_ms: never(),
+            calls: TaskTracker::new(),
+            clock,
+            entropy,
+            metrics,
+        }
+    }
+
+    /// Links an instance to a new launch, if an allocator starts the dedicated servers of its session type.
+    pub fn link(&self, catalog: &Catalog, session_type: &str, instance: &mut Instance) {
+        if instance.host_type != HostType::Dedicated {
+            return;
+        }
+        let named = catalog.template(session_type).ok().and_then(|template| template.allocator.clone());
+        let only = || self.served.keys().next().filter(|_| self.served.len() == 1).cloned();
+        let Some(allocator) = named.or_else(only) else { return };
+        instance.launch = Some(LaunchLink { id: self.entropy.uuid(), allocator });
+    }
+
+    /// Waits until a launch needs attention before its time.
+    pub async fn wait_for_news(&self) {
+        let events = self.served.values().map(|served| Box::pin(served.allocator.next_event()));
+        let events: Vec<_> = events.collect();
+        if events.is_empty() {
+            return self.wake_ups.wait().await;
+        }
+        tokio::select! {
+            () = self.wake_ups.wait() => {}
+            (event, ..) = select_all(events) => self.note(event),
+        }
+    }
+
+    /// Runs one round: looks at every launch that was woken or is due. Returns whether more is to be done at once.
+    ///
+    /// # Errors
+    /// Errors of the store, and the first failure of a single launch. A later round tries it again.
+    pub async fn round(self: &Arc<Self>) -> Result<bool, Failure> {
+        self.sessions.check_clock().await.map_err(Failure::Store)?;
+        self.say_alive().await?;
+        self.adopt().await?;
+        self.note_events();
+        let woken = self.wake_ups.take();
+        let due = self.due().await?;
+        let launches: BTreeSet<_> = woken.iter().copied().chain(due).collect();
+        let looks = stream::iter(launches).map(|id| self.look(id).map(move |looked| (id, looked)));
+        let looked: Vec<_> = looks.buffer_unordered(LOOKS_AT_ONCE).collect().await;
+        self.start_waiting().await?;
+        self.survey().await?;
+        let mut first_failure = None;
+        for (id, looked) in looked {
+            if let Err(failure) = looked {
+                tracing::debug!(launch_id = %id, %failure, "a launch could not be looked at; a later round tries again");
+                first_failure = first_failure.or(Some(failure));
+            }
+        }
+        match first_failure {
+            Some(failure) => Err(failure),
+            None => Ok(!self.wake_ups.is_empty()),
+        }
+    }
+
+    /// Whether a launch needs attention at once.
+    pub fn has_news(&self) -> bool {
+        !self.wake_ups.is_empty()
+    }
+
+    /// Waits until no call is under way. For tests.
+    pub async fn calls_ended(&self) {
+        self.calls.close();
+        self.calls.wait().await;
+        self.calls.reopen();
+    }
+
+    /// The launches that are due, in the order of the queue.
+    async fn due(&self) -> Result<Vec<Uuid>, Failure> {
+        let (start, end) = keys::launches_due_until(self.clock.now_ms());
+        let found = self.sessions.store().scan(&start, &end, DUE_IN_A_ROUND).await?;
+        Ok(found.into_iter().filter_map(|(key, _)| Some(keys::parse_launch_due(&key)?.1)).collect())
+    }
+
+    /// Takes the events that are there already.
+    fn note_events(&self) {
+        for served in self.served.values() {
+            while let Some(event) = served.allocator.next_event().now_or_never() {
+                self.note(event);
+            }
+        }
+    }
+
+    fn note(&self, event: Event) {
+        let Event::Exited { allocation_id, status } = event;
+        let launch = lock(&self.by_allocation).get(&allocation_id).copied();
+        let Some(launch) = launch else {
+            tracing::info!(allocation_id, status, "a server has ended that no launch knows");
+            return;
+        };
+        lock(&self.exited).insert(allocation_id, status);
+        self.wake_ups.wake([launch]);
+    }
+
+    /// Whether a time of [`Clock::up_ms`] lies this far back. Notes the present time if so.
+    fn is_time(&self, last_up_ms: &AtomicI64, every: Duration) -> bool {
+        let (up_ms, every_ms) = (self.clock.up_ms(), i64::try_from(every.as_millis()).unwrap_or(i64::MAX));
+        let last = last_up_ms.load(std::sync::atomic::Ordering::Relaxed);
+        let is_due = last == i64::MIN || up_ms.saturating_sub(last) >= every_ms;
+        if is_due {
+            last_up_ms.store(up_ms, std::sync::atomic::Ordering::Relaxed);
+        }
+        is_due
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::*;
+use crate::app::LaunchHooks;
 use crate::app::Limits;
 use crate::app::presence::table::PresenceTable;
 use crate::app::sessions::Sessions;
@@ -39,8 +40,14 @@ async fn two_sessions(clock: &Clock, panics: &Arc<AtomicBool>) -> (Presence, Arc
     };
     let (store, metrics) = (Store::Memory(Memory::default()), Arc::<Metrics>::default());
     let time_and_randomness = (clock.clone(), Entropy::seeded(1));
-    let sessions =
-        Arc::new(Sessions::new(store, limits, time_and_randomness, Arc::clone(&metrics), observer));
+    let sessions = Arc::new(Sessions::new(
+        store,
+        limits,
+        time_and_randomness,
+        Arc::clone(&metrics),
+        LaunchHooks::default(),
+        observer,
+    ));
     let ids = ["one", "other"].map(|id| SessionId::parse(id).unwrap());
     let mut template = Config::default().templates["game"].clone();
     template.player_culling_timeout = Some(60);

@@ -156,6 +156,32 @@ impl Sessions {
         .await
     }
 
+    /// Like [`update`](Self::update), together with further writes, and tried once. Returns `None`, and changes nothing, if
+    /// another node changed the session first, or if an expectation of theirs does not hold. The writes are committed
+    /// even if the rule changes nothing.
+    ///
+    /// # Errors
+    /// As for [`update`](Self::update).
+    pub async fn update_with<T, R>(
+        self: &Arc<Self>,
+        id: &SessionId,
+        update: Update,
+        rule: R,
+        also: Batch,
+    ) -> Result<Option<(T, Arc<CachedSession>)>, Failure>
+    where
+        T: Send + 'static,
+        R: FnOnce(&mut Session) -> Result<T, Refused> + Send + 'static,
+    {
+        let (sessions, id) = (Arc::clone(self), id.clone());
+        let lock = self.lock(&id).await;
+        shield(async move {
+            let _lock = lock;
+            sessions.try_update(&id, update, rule, also).await
+        })
+        .await
+    }
+
     /// Tries a change once. Returns `None` if another node changed the session first, or if an expectation of `also`
     /// does not hold.
     async fn try_update<T>(
@@ -179,7 +205,7 @@ impl Sessions {
             if keeps_alive { self.deadlines.deadline_to_store_first(&before, now_ms) } else { None };
 
         let committed = if after == before.session {
-            self.commit_unchanged(before, new_deadline_ms).await?
+            self.commit_unchanged(before, new_deadline_ms, also).await?
         } else {
             let bytes_max = if update.is_unlimited { usize::MAX } else { self.limits.session_bytes_max };
             // Held until the commit, so that other changes on this node count the entries that this change adds.
@@ -197,13 +223,21 @@ impl Sessions {
         Ok(Some((answer, current)))
     }
 
-    /// Finishes a change whose rule changed nothing: commits the new deadline, if there is one. Returns `None` if
-    /// another node changed the deadline first.
+    /// Finishes a change whose rule changed nothing: commits the further writes and the new deadline, if there are any.
+    /// Returns `None` if another node changed the session or the deadline first.
     async fn commit_unchanged(
         &self,
         before: Arc<CachedSession>,
         new_deadline_ms: Option<i64>,
+        also: Batch,
     ) -> Result<Option<Arc<CachedSession>>, Failure> {
+        let has_writes = !also.put.is_empty() || !also.delete.is_empty();
+        if has_writes {
+            let also = also.expect_version(keys::session(&before.session.id), before.version);
+            if self.commit(also.into()).await?.is_none() {
+                return Ok(None);
+            }
+        }
         if !self.commit_deadline(&before.session.id, new_deadline_ms).await? {
             return Ok(None);
         }
@@ -227,6 +261,7 @@ impl Sessions {
         // Read before the commit: the new versions are known to be the latest from this time on.
         let started_at = self.clock.read();
         let memberships = ListChange::of(&plan.batch);
+        let launch_news = plan.launch_news;
         match self.store.commit(plan.batch).await {
             Ok(version) => {
                 self.memberships.committed(memberships);
@@ -243,6 +278,7 @@ impl Sessions {
                 for cached in &committed {
                     (self.observer)(&cached.session);
                 }
+                self.launches.wake_ups.wake(launch_news);
                 Ok(Some(committed))
             }
             Err(error) => {

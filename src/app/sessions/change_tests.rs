@@ -5,6 +5,7 @@ use std::sync::Mutex;
 use futures_util::FutureExt as _;
 
 use super::*;
+use crate::app::LaunchHooks;
 use crate::app::Limits;
 use crate::config::Config;
 use crate::domain::session::NewSession;
@@ -29,7 +30,14 @@ async fn two_sessions() -> (Arc<Sessions>, [SessionId; 2], Arc<Mutex<Vec<String>
         move |session: &Session| seen.lock().unwrap().push(session.id.to_string())
     };
     let time_and_randomness = (clock.clone(), Entropy::seeded(1));
-    let sessions = Arc::new(Sessions::new(store, limits, time_and_randomness, Arc::default(), observer));
+    let sessions = Arc::new(Sessions::new(
+        store,
+        limits,
+        time_and_randomness,
+        Arc::default(),
+        LaunchHooks::default(),
+        observer,
+    ));
     let ids = ["one", "other"].map(|id| SessionId::parse(id).unwrap());
     for id in &ids {
         let (session_type, now) = ("game".to_owned(), clock.now());

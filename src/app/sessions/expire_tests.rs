@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
+use crate::app::LaunchHooks;
 use crate::app::Limits;
 use crate::config::Config;
 use crate::domain::Session;
@@ -28,7 +29,7 @@ async fn sessions_with_due(count: usize, due_ms: i64) -> Sessions {
         batch = batch.put(keys::due(due_ms, &entropy.uuid().into()), "");
     }
     store.commit(batch).await.unwrap();
-    Sessions::new(store, LIMITS, (Clock::System, entropy), Arc::default(), |_| {})
+    Sessions::new(store, LIMITS, (Clock::System, entropy), Arc::default(), LaunchHooks::default(), |_| {})
 }
 
 #[tokio::test]
@@ -60,7 +61,8 @@ async fn a_panic_over_one_session_keeps_no_other_alive() {
     // The panic of the observer stands for any bug that only one session triggers.
     let observer = |session: &Session| assert!(!session.ended || session.id.as_str() != "cursed");
     let store = Store::Memory(Memory::default());
-    let sessions = Sessions::new(store, LIMITS, time_and_randomness, Arc::default(), observer);
+    let sessions =
+        Sessions::new(store, LIMITS, time_and_randomness, Arc::default(), LaunchHooks::default(), observer);
     let sessions = Arc::new(sessions);
     let ids = ["one", "cursed", "other"].map(|id| SessionId::parse(id).unwrap());
     for id in &ids {

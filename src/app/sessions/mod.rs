@@ -6,6 +6,7 @@
 //!   and invites of a player.
 //! - [`deadlines`]: when a session ends because nobody uses it. `expire` ends such sessions. `clock_steps` excuses
 //!   sessions when the wall clock was set.
+//! - `launch_writes`: what a change of a session writes for the launch of its instance.
 //! - `lookup`: players' lists, short codes, allocations, listings. `memberships` caches players' lists,
 //!   `list_times` knows when they changed, `listing_numbers` hands out the numbers of listings. `gates` order creations
 //!   by several nodes.
@@ -17,6 +18,7 @@ mod clock_steps;
 pub mod deadlines;
 mod expire;
 mod gates;
+mod launch_writes;
 mod list_times;
 mod listing_numbers;
 mod lookup;
@@ -45,6 +47,7 @@ use crate::telemetry::Metrics;
 pub use self::change::Update;
 pub use self::expire::Expired;
 pub use self::gates::Gates;
+pub use self::launch_writes::LaunchHooks;
 pub use self::lookup::{OpenPage, StoredListing};
 
 /// Number of session locks. Two sessions may share one; then their changes wait for each other.
@@ -107,6 +110,7 @@ pub struct Sessions {
     cache: Cache,
     session_locks: LockStripes<SessionLock>,
     player_locks: LockStripes<tokio::sync::Mutex<()>>,
+    launches: LaunchHooks,
     observer: Observer,
     /// When background work last failed because the store was away, by [`Clock::up_ms`].
     store_away_up_ms: AtomicI64,
@@ -124,6 +128,7 @@ impl Sessions {
         limits: Limits,
         (clock, entropy): (Clock, Entropy),
         metrics: Arc<Metrics>,
+        launches: LaunchHooks,
         observer: impl Fn(&Session) + Send + Sync + 'static,
     ) -> Self {
         let memberships_bytes = limits.cache_bytes / MEMBERSHIPS_SHARE;
@@ -138,6 +143,7 @@ impl Sessions {
             cache: Cache::new(limits.cache_bytes - memberships_bytes),
             session_locks: LockStripes::new(SESSION_LOCKS),
             player_locks: LockStripes::new(PLAYER_LOCKS),
+            launches,
             observer: Box::new(observer),
             store_away_up_ms: AtomicI64::new(i64::MIN),
             clock_steps: ClockSteps::new(&clock),

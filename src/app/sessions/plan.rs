@@ -4,9 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 
 use bytes::Bytes;
+use uuid::Uuid;
 
 use super::Sessions;
 use super::cached::CachedSession;
+use super::launch_writes::LaunchWrites;
 use crate::app::Failure;
 use crate::domain::{Refused, Session, SessionId};
 use crate::records::index::{Before, SessionWrites};
@@ -21,6 +23,8 @@ pub(super) struct Plan {
     pub batch: Batch,
     /// The sessions that the commit changes.
     pub after: Vec<After>,
+    /// The launches that need attention after the commit.
+    pub launch_news: Vec<Uuid>,
 }
 
 /// A session after a commit.
@@ -37,7 +41,8 @@ impl Plan {
     fn of(writes: SessionWrites, session: Session, deadline_ms: Arc<AtomicI64>) -> Self {
         let SessionWrites { batch, stored_bytes, unknown, .. } = writes;
         let stored = StoredSession { session, unknown };
-        Self { batch, after: vec![After { stored, stored_bytes, deadline_ms }] }
+        let after = vec![After { stored, stored_bytes, deadline_ms }];
+        Self { batch, after, launch_news: Vec::new() }
     }
 
     /// Joins two plans into one commit. The caller holds the locks of all sessions in them.
@@ -45,6 +50,7 @@ impl Plan {
         Self {
             batch: self.batch.and(other.batch),
             after: self.after.into_iter().chain(other.after).collect(),
+            launch_news: self.launch_news.into_iter().chain(other.launch_news).collect(),
         }
     }
 }
@@ -52,7 +58,13 @@ impl Plan {
 /// Further writes of a plan, which change no session.
 impl From<Batch> for Plan {
     fn from(batch: Batch) -> Self {
-        Self { batch, after: Vec::new() }
+        Self { batch, after: Vec::new(), launch_news: Vec::new() }
+    }
+}
+
+impl From<LaunchWrites> for Plan {
+    fn from(LaunchWrites { batch, news }: LaunchWrites) -> Self {
+        Self { batch, after: Vec::new(), launch_news: news }
     }
 }
 
@@ -65,7 +77,10 @@ impl Sessions {
         let deadline_ms = self.deadlines.new_deadline_ms(self.clock.now_ms());
         let writes = self.plan_writes(None, &session, self.limits.session_bytes_max)?;
         let deadline = put_deadline(&session.id, deadline_ms);
-        Ok(Plan::of(writes, session, Arc::new(AtomicI64::new(deadline_ms))).and(deadline.into()))
+        let launch = Self::begin_launch(None, &session);
+        Ok(Plan::of(writes, session, Arc::new(AtomicI64::new(deadline_ms)))
+            .and(deadline.into())
+            .and(launch.into()))
     }
 
     /// Plans a change from `before` to `after`. It may also end the session, or move the stored deadline to
@@ -83,6 +98,7 @@ impl Sessions {
     ) -> Result<Plan, Failure> {
         let id = &before.session.id;
         let writes = self.plan_writes(Some(before_of(before)), &after, bytes_max)?;
+        let launches = self.plan_launches(&before.session, &after).await?;
         let deadline = if after.ended {
             match self.stored_deadline(id).await? {
                 Some(stored) => self.remove_deadline(id, stored).await?,
@@ -91,7 +107,8 @@ impl Sessions {
         } else {
             self.plan_deadline(id, new_deadline_ms).await?
         };
-        Ok(Plan::of(writes, after, Arc::clone(&before.deadline_ms)).and(deadline.into()))
+        let plan = Plan::of(writes, after, Arc::clone(&before.deadline_ms));
+        Ok(plan.and(deadline.into()).and(launches.into()))
     }
 
     /// Plans the end of a session. The commit fails if the stored `deadline` (version and milliseconds since the epoch)
@@ -105,7 +122,9 @@ impl Sessions {
         after.end();
         let writes = self.plan_writes(Some(before_of(before)), &after, usize::MAX)?;
         let deadline = self.remove_deadline(&before.session.id, deadline).await?;
-        Ok(Plan::of(writes, after, Arc::clone(&before.deadline_ms)).and(deadline.into()))
+        let launches = self.plan_launches(&before.session, &after).await?;
+        let plan = Plan::of(writes, after, Arc::clone(&before.deadline_ms));
+        Ok(plan.and(deadline.into()).and(launches.into()))
     }
 
     /// The writes of a change of one session, with the times at which the lists of its players change.

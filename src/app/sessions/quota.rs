@@ -1,5 +1,5 @@
-//! Quotas: in how many sessions a player may be active, and how many open invites and reservations a player may have,
-//! in all and from one inviter.
+//! Quotas: in how many sessions a player may be active, how many open invites and reservations a player may have, in all
+//! and from one inviter, and how many dedicated servers a player may have asked for.
 //!
 //! A change that adds entries counts the entries of each player under the player lock, and holds the lock until its
 //! commit. So of several changes at the same moment, each counts the entries of those before it.
@@ -13,6 +13,7 @@ use std::sync::Arc;
 use tokio::sync::MutexGuard;
 
 use super::Sessions;
+use super::launch_writes::player_who_asks;
 use crate::app::Failure;
 use crate::domain::session::Status;
 use crate::domain::{PlayerUuid, Refused, Session, SessionId};
@@ -33,6 +34,9 @@ impl QuotaKind {
     }
 }
 
+/// What chooses a player lock: the player, and the kind of entry; `None` for a dedicated server.
+type LockKey = (PlayerUuid, Option<QuotaKind>);
+
 /// An entry that a change adds. An entry that changes its kind, and an invite from another inviter, are added too.
 struct AddedEntry {
     player: PlayerUuid,
@@ -44,9 +48,9 @@ struct AddedEntry {
 }
 
 impl AddedEntry {
-    /// Its player lock. Entries of different kinds do not wait for each other.
-    fn lock_key(&self) -> (PlayerUuid, QuotaKind) {
-        (self.player, self.kind)
+    /// Its player lock. Entries of different kinds do not wait for each other, nor for requests of servers.
+    fn lock_key(&self) -> LockKey {
+        (self.player, Some(self.kind))
     }
 }
 
@@ -78,18 +82,25 @@ impl Sessions {
     /// the locks until its commit.
     ///
     /// # Errors
-    /// [`Refused::TooManySessions`] or [`Refused::TooManyInvites`] if a player would exceed a quota.
+    /// [`Refused::TooManySessions`], [`Refused::TooManyInvites`] or [`Refused::TooManyServers`] if a player would exceed a
+    /// quota.
     pub(super) async fn lock_quotas(
         &self,
         before: Option<&Session>,
         after: &Session,
     ) -> Result<Vec<MutexGuard<'_, ()>>, Failure> {
         let added_entries = added_entries(before, after);
+        let asks = player_who_asks(before, after);
+        let keys =
+            added_entries.iter().map(AddedEntry::lock_key).chain(asks.map(|(player, _)| (player, None)));
         let mut locks = Vec::with_capacity(added_entries.len());
-        for lock in self.player_locks.of_all(added_entries.iter().map(AddedEntry::lock_key)) {
+        for lock in self.player_locks.of_all(keys) {
             locks.push(lock.lock().await);
         }
         self.check(&after.id, &added_entries).await?;
+        if let Some((player, allocator)) = asks {
+            self.check_servers(player, allocator).await?;
+        }
         Ok(locks)
     }
 

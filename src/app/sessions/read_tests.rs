@@ -1,6 +1,7 @@
 //! Bounded reads of one node: no read after another one is older, however slow the reads are.
 
 use super::*;
+use crate::app::LaunchHooks;
 use crate::app::{Limits, Update};
 use crate::config::Config;
 use crate::domain::Session;
@@ -37,7 +38,14 @@ impl Nodes {
         let node = || {
             let time_and_randomness = (clock.clone(), Entropy::seeded(1));
             let store = Store::Memory(store.clone());
-            Arc::new(Sessions::new(store, LIMITS, time_and_randomness, Arc::default(), |_| {}))
+            Arc::new(Sessions::new(
+                store,
+                LIMITS,
+                time_and_randomness,
+                Arc::default(),
+                LaunchHooks::default(),
+                |_| {},
+            ))
         };
         let nodes = Self { node: node(), other: node(), id: SessionId::parse("one").unwrap() };
         let (id, now) = (nodes.id.clone(), clock.now());

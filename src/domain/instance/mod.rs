@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::launch::LaunchLink;
 use super::{Actor, CustomData, PlayerUuid, Refused, Session};
 
 /// Names in the custom data of an instance that start with this are the server's own. Requests cannot set them.
@@ -129,6 +130,22 @@ pub struct Instance {
     /// The id of the match that is played on the instance.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub match_id: Option<String>,
+    /// The launch that gives the instance its server, if an allocator does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub launch: Option<LaunchLink>,
+    /// The machine and the process of a server that an allocator has started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dedicated_host: Option<DedicatedHost>,
+}
+
+/// Where a server runs that an allocator has started, in the allocator's words.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DedicatedHost {
+    /// The machine, or the name of the server in its cluster.
+    pub server_id: String,
+    /// The process on that machine, if the allocator names one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub process_id: Option<String>,
 }
 
 /// A change of an instance (contract: `InstanceInfoUpdate`). `None` keeps the current value.
@@ -183,6 +200,10 @@ impl Session {
         let instance = self.hosted(actor)?;
         match &instance.allocation_id {
             Some(allocated) if change.allocation_id.as_ref() != Some(allocated) => {
+                return Err(Refused::AllocationMismatch);
+            }
+            // The allocator has named no server yet, so no server may take the instance for its own.
+            None if !instance.is_closed() && instance.launch.is_some() && change.allocation_id.is_some() => {
                 return Err(Refused::AllocationMismatch);
             }
             None if !instance.is_closed() => instance.allocation_id = change.allocation_id,

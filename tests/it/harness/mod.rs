@@ -1,6 +1,7 @@
 //! The API in process, without ports and without sleeping: a server on a chosen store, a clock that tests advance,
 //! and one client per caller. Every reply is validated against the API document of its surface.
 
+pub mod allocator;
 pub mod consistency;
 mod contract;
 pub mod fast_path;
@@ -19,7 +20,7 @@ use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use rallypoint::api;
 use rallypoint::app::App;
-use rallypoint::app::launches::Allocators;
+use rallypoint::app::launches::LaunchSettings;
 use rallypoint::app::login::SecretHash;
 use rallypoint::auth::{DEFAULT_PLAYER_PERMISSIONS, DevelopmentKey, Grant, KeyRing, KeySet, LoginKey};
 use rallypoint::config::Config;
@@ -87,16 +88,26 @@ impl Server {
     /// A server with a changed default configuration on the given store. Players have no timeout unless the change sets
     /// one: tests advance the clock without polls.
     pub fn over(store: Store, change: impl FnOnce(&mut Config)) -> Self {
-        Self::with_secret(store, Some(SERVER_SECRET), change)
+        Self::launching(store, LaunchSettings::default(), change)
+    }
+
+    /// Like [`over`](Self::over), with allocators.
+    pub fn launching(store: Store, launches: LaunchSettings, change: impl FnOnce(&mut Config)) -> Self {
+        Self::with_secret(store, Some(SERVER_SECRET), launches, change)
     }
 
     /// A server whose login has no client.
     pub fn without_server_credentials() -> Self {
-        Self::with_secret(Store::Memory(Memory::default()), None, |_| {})
+        Self::with_secret(Store::Memory(Memory::default()), None, LaunchSettings::default(), |_| {})
     }
 
     /// A server on the given store that has made a client with this secret for game servers, if there is one.
-    fn with_secret(store: Store, secret: Option<&str>, change: impl FnOnce(&mut Config)) -> Self {
+    fn with_secret(
+        store: Store,
+        secret: Option<&str>,
+        launches: LaunchSettings,
+        change: impl FnOnce(&mut Config),
+    ) -> Self {
         let mut config = Config::default();
         for template in config.templates.values_mut() {
             template.player_culling_timeout = None;
@@ -109,7 +120,7 @@ impl Server {
             &config,
             store,
             keys(&config, &key, secret),
-            Allocators::new(),
+            launches,
             (clock.clone(), entropy.clone()),
             Arc::default(),
         );
@@ -122,11 +133,15 @@ impl Server {
 
     /// Another node on the same store, with the same configuration, clock and key.
     pub fn another_node(&self, store: Store) -> Self {
+        self.another_launching_node(store, LaunchSettings::default())
+    }
+
+    /// Like [`another_node`](Self::another_node), with allocators.
+    pub fn another_launching_node(&self, store: Store, launches: LaunchSettings) -> Self {
         let config = &*self.config;
         let time_and_randomness = (self.clock.clone(), self.entropy.clone());
         let keys = keys(config, &self.key, Some(SERVER_SECRET));
-        let app =
-            server::new_app(config, store, keys, Allocators::new(), time_and_randomness, Arc::default());
+        let app = server::new_app(config, store, keys, launches, time_and_randomness, Arc::default());
         let app = Arc::new(app);
         let pipeline = server::new_pipeline(config, Arc::clone(&app));
         Self { pipeline: Arc::new(pipeline), app, others: OtherNodes::default(), ..self.clone() }

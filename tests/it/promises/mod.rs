@@ -26,6 +26,8 @@ mod fuzz;
 mod inactivity;
 /// Random operations; after each, everything in the store is consistent.
 mod invariants;
+/// Requested instances are given servers, whatever their allocators do.
+mod launches;
 /// Ended sessions and departed players leave no memory behind.
 mod leftovers;
 /// Concurrent operations on several nodes are linearizable.

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
+use rallypoint::app::LaunchHooks;
 use rallypoint::app::{Limits, Sessions, Update};
 use rallypoint::domain::{Refused, Session, SessionId};
 use rallypoint::store::{Memory, Store};
@@ -93,6 +94,7 @@ async fn changes_are_observed_in_commit_order() {
         Limits { cache_bytes: 1 << 20, ..server.app.settings.limits },
         (server.clock.clone(), server.app.entropy.clone()),
         Arc::default(),
+        LaunchHooks::default(),
         watcher,
     ));
     let changes = (0..200).map(|_| {

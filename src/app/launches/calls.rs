@@ -1,0 +1,298 @@
+//! Calls of allocators, each in a task of its own, and what their answers mean.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::look::Seen;
+use super::served::Allocating;
+use super::store::Committed;
+use super::{Launches, lock};
+use crate::allocators::{Found, Launch, Placed, Placement, Reason, ReleaseMode, Released};
+use crate::app::Failure;
+use crate::domain::Session;
+use crate::domain::launch::{LaunchFailure, LaunchRecord, Stage, spread_ms};
+use crate::records::launch::create;
+use futures_util::future::FutureExt as _;
+use tokio::sync::OwnedSemaphorePermit;
+
+/// The pause before a call is repeated that has told nothing, in milliseconds.
+const UNKNOWN_PAUSE_MS: i64 = 2_000;
+/// The pause before a server that has not stopped yet is looked at again, in milliseconds.
+const RELEASE_PAUSE_MS: i64 = 2_000;
+/// How many times the outcome of a call is tried to be stored against other changes.
+const STORES_MAX: usize = 8;
+
+impl Launches {
+    /// Calls the allocator for a claimed attempt. A repeated call first asks whether the attempt has a server.
+    pub(super) fn start_call(self: &Arc<Self>, seen: Seen, permit: OwnedSemaphorePermit, is_repeated: bool) {
+        let Some(served) = self.served.get(&seen.record().allocator).cloned() else { return };
+        let Some(launch) = launch_of(&seen) else {
+            lock(&self.in_flight).remove(&seen.record().id);
+            return;
+        };
+        let launches = Arc::clone(self);
+        self.calls.spawn(async move {
+            let id = seen.record().id;
+            let placement = launches.call(&served, &launch, is_repeated).await;
+            // Given back before the outcome is stored: the next call need not wait for that.
+            drop(permit);
+            if let Err(failure) = launches.finish_call(&served, &seen, placement).await {
+                tracing::error!(
+                    session_id = %seen.record().session_id, allocation_id = launch.allocation_id, %failure,
+                    "the outcome of a launch could not be stored; the allocator is asked again"
+                );
+            }
+            lock(&launches.in_flight).remove(&id);
+            launches.wake_ups.wake([id]);
+        });
+    }
+
+    async fn call(&self, served: &Allocating, launch: &Launch, is_repeated: bool) -> Placement {
+        let work = async {
+            if is_repeated {
+                match served.allocator.find(&launch.allocation_id).await {
+                    Found::Placed(placed) => return Placement::Placed(placed),
+                    Found::Absent => {}
+                    Found::CannotTell => {
+                        let detail = "the allocator cannot tell whether there is a server".into();
+                        return Placement::Unknown { retry_after: None, detail };
+                    }
+                }
+            }
+            served.allocator.place(launch).await
+        };
+        let no_answer = || "the call took too long, or panicked".into();
+        let answer = self.bounded(served, work).await;
+        answer.unwrap_or_else(|| Placement::Unknown { retry_after: None, detail: no_answer() })
+    }
+
+    /// The result of a call; `None` if it takes too long or panics.
+    async fn bounded<T>(&self, served: &Allocating, call: impl Future<Output = T>) -> Option<T> {
+        let call = AssertUnwindSafe(call).catch_unwind();
+        match tokio::time::timeout(served.timeout(), call).await {
+            Ok(Ok(answer)) => Some(answer),
+            Ok(Err(_)) => {
+                self.metrics.panicked();
+                tracing::error!("a call of an allocator panicked");
+                None
+            }
+            Err(_) => None,
+        }
+    }
+
+    /// Stores the outcome of a call.
+    async fn finish_call(
+        &self,
+        served: &Allocating,
+        called: &Seen,
+        placement: Placement,
+    ) -> Result<(), Failure> {
+        let (record, key) = (called.record(), called.line());
+        self.note_readiness(served, record, &placement);
+        let later = match &placement {
+            Placement::Later { retry_after, .. } => {
+                let pause_ms = retry_after.map_or_else(|| lock(&self.lines).next_pause_ms(&key), whole_ms);
+                Some((self.clock.up_ms(), spread_ms(pause_ms, self.entropy.fraction())))
+            }
+            _ => None,
+        };
+        lock(&self.lines).answered(&key, record.id, later);
+        for _ in 0..STORES_MAX {
+            let Some(seen) = self.seen(record.id).await? else {
+                return self.give_back(record, &placement).await;
+            };
+            if seen.record().allocation_id() != record.allocation_id() {
+                return self.give_back(record, &placement).await;
+            }
+            if !matches!(seen.record().stage, Stage::Claimed(_)) {
+                // Handed over for release, or placed by another node that has repeated the call.
+                return Ok(());
+            }
+            if self.store_outcome(&seen, &placement, later).await? == Committed::Done {
+                if later.is_some() {
+                    lock(&self.lines).enter(&key, record.requested_ms, record.id);
+                }
+                return Ok(());
+            }
+        }
+        Err(Failure::Contended)
+    }
+
+    async fn store_outcome(
+        &self,
+        seen: &Seen,
+        placement: &Placement,
+        later: Option<(i64, i64)>,
+    ) -> Result<Committed, Failure> {
+        let (record, now_ms) = (seen.record(), self.clock.now_ms());
+        match placement {
+            Placement::Placed(placed) => self.place(seen, placed).await,
+            Placement::Never { reason, .. } => {
+                // Nothing was taken: without an allocation, nothing is left to be released.
+                let reason = failure_of(*reason);
+                let Some(next) = record.clone().postponed(reason, (0, now_ms), &self.rules_of(record)) else {
+                    return Ok(Committed::Done);
+                };
+                if self.begin_again(seen, next, None).await? == Committed::LookAgain {
+                    return Ok(Committed::LookAgain);
+                }
+                match self.seen(record.id).await? {
+                    Some(seen) => self.fail(&seen, reason).await,
+                    None => Ok(Committed::Done),
+                }
+            }
+            Placement::Later { reason, .. } => {
+                let pause_ms = later.map_or(UNKNOWN_PAUSE_MS, |(_, pause_ms)| pause_ms);
+                let Some(next) =
+                    record.clone().postponed(failure_of(*reason), (pause_ms, now_ms), &self.rules_of(record))
+                else {
+                    return Ok(Committed::Done);
+                };
+                self.begin_again(seen, next, None).await
+            }
+            Placement::Unknown { retry_after, .. } => {
+                let pause_ms = retry_after.map_or(UNKNOWN_PAUSE_MS, whole_ms);
+                let pause_ms = spread_ms(pause_ms, 0.5 + self.entropy.fraction() / 2.0);
+                let Some(next) = record.clone().repeated_after(pause_ms, now_ms, &self.rules_of(record))
+                else {
+                    return Ok(Committed::Done);
+                };
+                self.store(&seen.stored, next).await
+            }
+        }
+    }
+
+    /// The launch has gone on without this call. A server that the call has taken is handed over for release.
+    async fn give_back(&self, record: &LaunchRecord, placement: &Placement) -> Result<(), Failure> {
+        if matches!(placement, Placement::Later { .. } | Placement::Never { .. }) {
+            return Ok(());
+        }
+        let rules = self.rules_of(record);
+        let Some(released) = record.released(self.clock.now_ms(), true, &rules) else { return Ok(()) };
+        let release = LaunchRecord { id: self.entropy.uuid(), player: None, ..released };
+        self.commit(create(&release)).await?;
+        self.wake_ups.wake([release.id]);
+        Ok(())
+    }
+
+    /// Notes whether the allocator works, for the metrics, and for the log once a minute.
+    fn note_readiness(&self, served: &Allocating, record: &LaunchRecord, placement: &Placement) {
+        let (is_ready, detail) = match placement {
+            Placement::Placed(_) => (true, None),
+            Placement::Later { reason: Reason::Unavailable | Reason::Misconfigured, detail, .. }
+            | Placement::Unknown { detail, .. } => (false, Some(detail)),
+            Placement::Never { reason, detail } => (*reason == Reason::Refused, Some(detail)),
+            Placement::Later { detail, .. } => (true, Some(detail)),
+        };
+        self.metrics.launches.set_ready(&record.allocator, is_ready);
+        if let Some(detail) = detail.filter(|_| served.may_log(&self.clock)) {
+            tracing::warn!(
+                allocator = record.allocator, session_id = %record.session_id, is_ready, detail,
+                "the allocator has given no server; further such lines come once a minute"
+            );
+        }
+    }
+
+    /// Calls the allocator to stop a server.
+    pub(super) fn start_release(self: &Arc<Self>, seen: Seen, is_hard: bool) -> Result<Committed, Failure> {
+        let Some(served) = self.served.get(&seen.record().allocator).cloned() else {
+            return Ok(Committed::Done);
+        };
+        // Without a permit the launch stays due.
+        let Some(permit) = served.permit() else { return Ok(Committed::Done) };
+        let id = seen.record().id;
+        lock(&self.in_flight).insert(id);
+        let launches = Arc::clone(self);
+        self.calls.spawn(async move {
+            let released = launches.release(&served, seen.record(), is_hard).await;
+            drop(permit);
+            if let Err(failure) = launches.finish_release(&seen, released).await {
+                tracing::error!(%failure, "the end of a server could not be stored; the allocator is asked again");
+            }
+            lock(&launches.in_flight).remove(&id);
+            launches.wake_ups.wake([id]);
+        });
+        Ok(Committed::Done)
+    }
+
+    /// Calls the allocator to stop the server of a launch.
+    pub(super) async fn release(
+        &self,
+        served: &Allocating,
+        record: &LaunchRecord,
+        is_hard: bool,
+    ) -> Released {
+        let mode = if is_hard { ReleaseMode::Hard } else { ReleaseMode::Soft };
+        let allocation_id = record.allocation_id().unwrap_or_default();
+        let call = served.allocator.release(allocation_id, record.handle(), mode);
+        self.bounded(served, call).await.unwrap_or(Released::Later)
+    }
+
+    async fn finish_release(&self, called: &Seen, released: Released) -> Result<(), Failure> {
+        for _ in 0..STORES_MAX {
+            let Some(seen) = self.seen(called.record().id).await? else { return Ok(()) };
+            let committed = match released {
+                Released::Gone => {
+                    lock(&self.lines).end_pauses(&seen.record().allocator, self.clock.up_ms());
+                    self.forget(&seen.stored).await?
+                }
+                Released::Later => {
+                    let again = seen.record().clone().still_there(RELEASE_PAUSE_MS, self.clock.now_ms());
+                    let Some(again) = again else { return Ok(()) };
+                    self.store(&seen.stored, again).await?
+                }
+            };
+            if committed == Committed::Done {
+                return Ok(());
+            }
+        }
+        Err(Failure::Contended)
+    }
+}
+
+/// What the allocator gets to know of a launch. `None` if the session has no use for it any more.
+fn launch_of(seen: &Seen) -> Option<Launch> {
+    let (record, instance) = (seen.record(), seen.instance()?);
+    let session = &seen.session.as_ref()?.session;
+    Some(Launch {
+        allocation_id: record.allocation_id()?.to_owned(),
+        session_id: record.session_id.clone(),
+        instance_id: record.instance_id.clone(),
+        session_type: session.session_type.clone(),
+        region_id: session.region_id.clone(),
+        startup_params: instance.startup_params.clone(),
+        custom_data: instance.custom_data.clone(),
+        version: leaders_version(session),
+        requested_at: instance.created,
+        attempt: record.attempt,
+    })
+}
+
+fn leaders_version(session: &Session) -> Option<String> {
+    let leader = session.players.get(&session.leader()?)?;
+    leader.client.as_ref().map(|client| client.version.clone())
+}
+
+fn failure_of(reason: Reason) -> LaunchFailure {
+    match reason {
+        Reason::NoCapacity | Reason::NoPort => LaunchFailure::NoCapacity,
+        Reason::Unavailable => LaunchFailure::Unavailable,
+        Reason::Refused => LaunchFailure::Refused,
+        Reason::Misconfigured => LaunchFailure::Misconfigured,
+    }
+}
+
+fn whole_ms(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// The server of an allocation, if it has one. `None` if that cannot be told now.
+pub(super) async fn find(served: &Allocating, allocation_id: &str) -> Option<Option<Placed>> {
+    let call = AssertUnwindSafe(served.allocator.find(allocation_id)).catch_unwind();
+    match tokio::time::timeout(served.timeout(), call).await {
+        Ok(Ok(Found::Placed(placed))) => Some(Some(placed)),
+        Ok(Ok(Found::Absent)) => Some(None),
+        _ => None,
+    }
+}

@@ -1,0 +1,170 @@
+//! Looks at a launch, and does what the rules say.
+
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::lines::LineKey;
+use super::store::Committed;
+use super::{Launches, lock};
+use crate::app::isolate::isolate;
+use crate::app::{CachedSession, Failure};
+use crate::domain::instance::Instance;
+use crate::domain::launch::{LaunchFailure, LaunchRecord, LaunchRules, Node, Stage, Step};
+use crate::records::launch::{StoredLaunch, live_launch};
+
+/// How many times a launch is looked at again because it has changed meanwhile.
+const LOOKS_MAX: usize = 8;
+
+/// A launch, and the session that wants it.
+pub(super) struct Seen {
+    pub stored: StoredLaunch,
+    /// The session, if it still has the instance of the launch.
+    pub session: Option<Arc<CachedSession>>,
+}
+
+impl Seen {
+    pub fn record(&self) -> &LaunchRecord {
+        &self.stored.record
+    }
+
+    /// The instance of the launch.
+    pub fn instance(&self) -> Option<&Instance> {
+        Some(live_launch(&self.session.as_ref()?.session)?.1)
+    }
+
+    /// The line in which the launch waits.
+    pub fn line(&self) -> LineKey {
+        let region = self.session.as_ref().and_then(|session| session.session.region_id.clone());
+        (self.record().allocator.clone(), region)
+    }
+}
+
+impl Launches {
+    /// Looks at a launch, and does what is to be done. Does nothing while its allocator is being called: the end of the
+    /// call wakes the launch.
+    pub(super) async fn look(self: &Arc<Self>, id: Uuid) -> Result<(), Failure> {
+        for _ in 0..LOOKS_MAX {
+            if lock(&self.in_flight).contains(&id) {
+                return Ok(());
+            }
+            let Some(seen) = self.seen(id).await? else { return Ok(()) };
+            let session_id = seen.record().session_id.clone();
+            match isolate(&self.metrics, &session_id, self.take_step(seen)).await? {
+                Committed::Done => return Ok(()),
+                Committed::LookAgain => {}
+            }
+        }
+        Err(Failure::Contended)
+    }
+
+    /// Reads a launch and its session. `None` if there is no such launch any more.
+    pub(super) async fn seen(&self, id: Uuid) -> Result<Option<Seen>, Failure> {
+        let Some(stored) = self.sessions.stored_launch(id).await? else { return Ok(None) };
+        let session = self.sessions.find_latest(&stored.record.session_id).await?;
+        let has_launch = |session: &Arc<CachedSession>| {
+            live_launch(&session.session).is_some_and(|(link, _)| link.id == id)
+        };
+        if let Some(allocation_id) = stored.record.allocation_id() {
+            lock(&self.by_allocation).insert(allocation_id.to_owned(), id);
+        }
+        Ok(Some(Seen { stored, session: session.filter(has_launch) }))
+    }
+
+    /// The rules of the launch's allocator; the default ones if this node does not serve it.
+    pub(super) fn rules_of(&self, record: &LaunchRecord) -> LaunchRules {
+        self.served.get(&record.allocator).map(|served| served.rules.clone()).unwrap_or_default()
+    }
+
+    async fn take_step(self: &Arc<Self>, seen: Seen) -> Result<Committed, Failure> {
+        let record = seen.record();
+        let served = self.served.get(&record.allocator);
+        let mut node = Node {
+            id: self.node,
+            serves: served.is_some(),
+            is_bound: served.is_some_and(|served| served.is_bound()),
+            other_is_gone: false,
+        };
+        if let Some(other) = record.node().filter(|other| node.is_bound && *other != self.node) {
+            node.other_is_gone = self.is_gone(other).await?;
+        }
+        let has_exited = record.allocation_id().is_some_and(|id| lock(&self.exited).contains_key(id));
+        let rules = self.rules_of(record);
+        let step = if has_exited {
+            record.after_exit()
+        } else {
+            record.next(seen.instance(), node, self.clock.now_ms(), &rules)
+        };
+        match step {
+            Step::Wait { .. } => Ok(Committed::Done),
+            Step::Claim => {
+                lock(&self.lines).enter(&seen.line(), record.requested_ms, record.id);
+                Ok(Committed::Done)
+            }
+            Step::Repeat => self.repeat_call(seen).await,
+            Step::Store(after) => self.store(&seen.stored, *after).await,
+            Step::Retry(reason) => self.retry(&seen, reason).await,
+            Step::Fail(reason) => self.fail(&seen, reason).await,
+            Step::HandOver => self.hand_over(&seen).await,
+            Step::Release { is_hard } => self.start_release(seen, is_hard),
+            Step::Forget => self.forget(&seen.stored).await,
+        }
+    }
+
+    /// Makes the next attempt of a launch, or fails it if there is none left.
+    pub(super) async fn retry(&self, seen: &Seen, reason: LaunchFailure) -> Result<Committed, Failure> {
+        let record = seen.record();
+        let at = (self.clock.now_ms(), self.entropy.fraction());
+        let Some((next, release)) =
+            record.next_attempt(reason, self.entropy.uuid(), at, &self.rules_of(record))
+        else {
+            return self.fail(seen, reason).await;
+        };
+        self.log_failed_attempt(record, reason);
+        if let (Some(release), Some(allocation_id)) = (&release, record.allocation_id()) {
+            lock(&self.by_allocation).insert(allocation_id.to_owned(), release.id);
+            self.wake_ups.wake([release.id]);
+        }
+        self.begin_again(seen, next, release).await
+    }
+
+    /// Claims attempts for the launches whose turn it is, and calls their allocators.
+    pub(super) async fn start_waiting(self: &Arc<Self>) -> Result<(), Failure> {
+        let ready = lock(&self.lines).ready(self.clock.up_ms());
+        for (key, requested_ms, id) in ready {
+            let Some(served) = self.served.get(&key.0) else { continue };
+            // Without a permit the launch stays in its line. The end of a call begins another round.
+            let Some(permit) = served.permit() else { continue };
+            let seen = self.seen(id).await?;
+            let wants = seen.filter(|seen| matches!(seen.record().stage, Stage::Wanted { .. }));
+            let Some(seen) = wants.filter(|seen| seen.instance().is_some()) else {
+                lock(&self.lines).leave(&key, requested_ms, id, false);
+                continue;
+            };
+            match self.claim(&seen).await? {
+                Some(claimed) => {
+                    lock(&self.lines).leave(&key, requested_ms, id, true);
+                    self.start_call(claimed, permit, false);
+                }
+                None => {
+                    lock(&self.lines).leave(&key, requested_ms, id, false);
+                    self.wake_ups.wake([id]);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Renews the claim of an attempt whose last call has told nothing, and calls again.
+    async fn repeat_call(self: &Arc<Self>, seen: Seen) -> Result<Committed, Failure> {
+        let Some(served) = self.served.get(&seen.record().allocator) else { return Ok(Committed::Done) };
+        let Some(permit) = served.permit() else { return Ok(Committed::Done) };
+        match self.claim(&seen).await? {
+            Some(claimed) => {
+                self.start_call(claimed, permit, true);
+                Ok(Committed::Done)
+            }
+            None => Ok(Committed::LookAgain),
+        }
+    }
+}

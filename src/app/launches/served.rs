@@ -1,0 +1,82 @@
+//! The allocators that a node serves.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use uuid::Uuid;
+
+use crate::allocators::{Allocator, Scope};
+use crate::domain::launch::LaunchRules;
+use crate::env::Clock;
+
+/// The shortest time between two lines in the log about the same allocator, in milliseconds.
+const LOG_EVERY_MS: i64 = 60_000;
+
+/// An allocator that this node serves.
+#[derive(Clone)]
+pub struct Served {
+    /// The allocator.
+    pub allocator: Arc<dyn Allocator>,
+    /// The rules of its launches.
+    pub rules: LaunchRules,
+    /// Whether the servers end when this node stops.
+    pub ends_on_stop: bool,
+}
+
+/// The allocators that this node serves, by name.
+pub type Allocators = BTreeMap<String, Served>;
+
+/// What a node needs in order to launch servers.
+#[derive(Clone, Default)]
+pub struct LaunchSettings {
+    /// The id of the node. It must be the same after a restart, and differ from that of every other node.
+    pub node: Uuid,
+    /// The allocators that the node serves.
+    pub allocators: Allocators,
+}
+
+/// A served allocator, and how its calls go.
+pub(super) struct Allocating {
+    pub allocator: Arc<dyn Allocator>,
+    pub rules: LaunchRules,
+    pub ends_on_stop: bool,
+    permits: Arc<Semaphore>,
+    logged_up_ms: AtomicI64,
+}
+
+impl From<Served> for Allocating {
+    fn from(Served { allocator, rules, ends_on_stop }: Served) -> Self {
+        let permits = Arc::new(Semaphore::new(rules.calls_max));
+        Self { allocator, rules, ends_on_stop, permits, logged_up_ms: AtomicI64::new(i64::MIN) }
+    }
+}
+
+impl Allocating {
+    /// Leave to call the allocator; `None` while there are as many calls as the rules allow.
+    pub fn permit(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.permits).try_acquire_owned().ok()
+    }
+
+    /// Whether servers run on the node that was given them.
+    pub fn is_bound(&self) -> bool {
+        self.allocator.scope() == Scope::Node
+    }
+
+    /// The longest time of a call.
+    pub fn timeout(&self) -> Duration {
+        Duration::from_secs(self.rules.place_timeout_s)
+    }
+
+    /// Whether the log may have a line about this allocator's failures: one a minute.
+    pub fn may_log(&self, clock: &Clock) -> bool {
+        let (up_ms, last) = (clock.up_ms(), self.logged_up_ms.load(Ordering::Relaxed));
+        let may = last == i64::MIN || up_ms.saturating_sub(last) >= LOG_EVERY_MS;
+        if may {
+            self.logged_up_ms.store(up_ms, Ordering::Relaxed);
+        }
+        may
+    }
+}

@@ -1,0 +1,115 @@
+//! The launch of a session's instance changes in the same commit as the session: a request stores it, and whatever ends
+//! the instance hands its server over for release. So the store never has an instance without its launch, and never loses
+//! a server whose instance has ended.
+//!
+//! A change that neither requests nor ends a launched instance reads and writes nothing for it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::Sessions;
+use crate::app::Failure;
+use crate::app::launches::WakeUps;
+use crate::domain::instance::Instance;
+use crate::domain::launch::{LaunchLink, LaunchRecord, LaunchRules};
+use crate::domain::{PlayerUuid, Refused, Session};
+use crate::records::keys;
+use crate::records::launch::{self, StoredLaunch, live_launch};
+use crate::store::{Batch, StoreError, prefix_end};
+
+/// What the session service needs to know of launches.
+#[derive(Default)]
+pub struct LaunchHooks {
+    /// The rules of each allocator that this node serves.
+    pub rules: BTreeMap<String, LaunchRules>,
+    /// Where launches are announced that need attention.
+    pub wake_ups: Arc<WakeUps>,
+}
+
+/// What a change of a session means for launches.
+#[derive(Default)]
+pub(super) struct LaunchWrites {
+    /// The writes.
+    pub batch: Batch,
+    /// The launches that need attention after the commit.
+    pub news: Vec<Uuid>,
+}
+
+impl LaunchHooks {
+    /// The rules of an allocator; the default ones if this node does not serve it.
+    pub fn rules_of(&self, allocator: &str) -> LaunchRules {
+        self.rules.get(allocator).cloned().unwrap_or_default()
+    }
+}
+
+/// A launch that a change begins, with its instance.
+fn begun<'a>(before: Option<&Session>, after: &'a Session) -> Option<(&'a LaunchLink, &'a Instance)> {
+    let (link, instance) = live_launch(after)?;
+    let known = before.and_then(live_launch).is_some_and(|(known, _)| known.id == link.id);
+    (!known).then_some((link, instance))
+}
+
+/// The player who asks for a server with a change, and the allocator that is asked.
+pub(super) fn player_who_asks<'a>(
+    before: Option<&Session>,
+    after: &'a Session,
+) -> Option<(PlayerUuid, &'a str)> {
+    let (link, instance) = begun(before, after)?;
+    Some((instance.registrar?, &link.allocator))
+}
+
+impl Sessions {
+    /// The writes for the launch that a change begins.
+    pub(super) fn begin_launch(before: Option<&Session>, after: &Session) -> LaunchWrites {
+        let Some((link, instance)) = begun(before, after) else { return LaunchWrites::default() };
+        let record = LaunchRecord::wanted(link, &after.id, instance);
+        LaunchWrites { batch: launch::create(&record), news: vec![record.id] }
+    }
+
+    /// The writes for the launch that a change begins, and for the one that it ends.
+    pub(super) async fn plan_launches(
+        &self,
+        before: &Session,
+        after: &Session,
+    ) -> Result<LaunchWrites, StoreError> {
+        let mut writes = Self::begin_launch(Some(before), after);
+        let Some((link, instance)) = live_launch(before) else { return Ok(writes) };
+        let stays = live_launch(after).filter(|(known, _)| known.id == link.id);
+        if let Some((_, after)) = stays {
+            if instance.join_status != after.join_status || instance.health != after.health {
+                writes.news.push(link.id);
+            }
+            return Ok(writes);
+        }
+        // An older build, or a damaged store, may have lost the record. Then nothing can be released.
+        if let Some(stored) = self.stored_launch(link.id).await? {
+            let rules = self.launches.rules_of(&stored.record.allocator);
+            let released = stored.record.released(self.clock.now_ms(), false, &rules);
+            writes.batch = writes.batch.and(launch::replace(&stored, released.as_ref()));
+            writes.news.push(link.id);
+        }
+        Ok(writes)
+    }
+
+    /// Reads a launch.
+    pub async fn stored_launch(&self, id: Uuid) -> Result<Option<StoredLaunch>, StoreError> {
+        let Some(entry) = self.store.get(&keys::launch(id)).await? else { return Ok(None) };
+        Ok(Some(StoredLaunch { record: launch::decode(&entry.value)?, version: entry.version }))
+    }
+
+    /// Refuses a further server for a player who has asked for as many as the rules allow.
+    pub(super) async fn check_servers(&self, player: PlayerUuid, allocator: &str) -> Result<(), Failure> {
+        let servers_max = self.launches.rules_of(allocator).servers_per_player_max;
+        if servers_max == 0 {
+            return Ok(());
+        }
+        let start = keys::launches_of_player(player);
+        let end = prefix_end(&start);
+        if self.store.scan(&start, &end, servers_max).await?.len() >= servers_max {
+            return Err(Refused::TooManyServers.into());
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,194 @@
+//! What has to be done for a launch next.
+
+use uuid::Uuid;
+
+use super::stage::{SOFT_MS, ms};
+use super::{Claim, LaunchFailure, LaunchRecord, LaunchRules, LaunchServer, Release, Stage};
+use crate::domain::instance::{Health, Instance, JoinStatus};
+
+/// What the node that looks at a launch may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Node {
+    /// The id of the node.
+    pub id: Uuid,
+    /// Whether the node serves the allocator of the launch.
+    pub serves: bool,
+    /// Whether servers run on the node that was given them, so that no other node can find or stop them.
+    pub is_bound: bool,
+    /// Whether the node in the record is gone.
+    pub other_is_gone: bool,
+}
+
+/// What has to be done.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Step {
+    /// Nothing, on this node, before news or the given time.
+    Wait {
+        /// The time, in milliseconds since the epoch.
+        until_ms: i64,
+    },
+    /// Claim the attempt, and call the allocator.
+    Claim,
+    /// Renew the claim, and repeat the call.
+    Repeat,
+    /// Store this record.
+    Store(Box<LaunchRecord>),
+    /// The attempt has failed: make the next one, if there is one left.
+    Retry(LaunchFailure),
+    /// The launch has failed: close the instance.
+    Fail(LaunchFailure),
+    /// The session has no use for the launch any more: release its server.
+    HandOver,
+    /// Call the allocator to stop the server, in the hard way or not.
+    Release {
+        /// Whether in the hard way.
+        is_hard: bool,
+    },
+    /// Delete the record: nothing is left to do.
+    Forget,
+}
+
+impl LaunchRecord {
+    /// What has to be done for the launch now. `instance` is the instance of the launch as the session has it; `None` if
+    /// the session, or the instance, has ended or was closed or replaced.
+    pub fn next(&self, instance: Option<&Instance>, node: Node, now_ms: i64, rules: &LaunchRules) -> Step {
+        let Some(instance) = instance else {
+            return match &self.stage {
+                Stage::Releasing(release) => next_of_release(release, node, now_ms, rules),
+                _ => Step::HandOver,
+            };
+        };
+        match &self.stage {
+            Stage::Wanted { since_ms, not_before_ms, reason } => {
+                let deadline_ms = since_ms.saturating_add(ms(rules.queue_timeout_s));
+                if now_ms >= deadline_ms {
+                    return Step::Fail(reason.unwrap_or(LaunchFailure::NoCapacity));
+                }
+                match node.serves {
+                    true if now_ms >= *not_before_ms => Step::Claim,
+                    true => Step::Wait { until_ms: *not_before_ms },
+                    false => Step::Wait { until_ms: deadline_ms },
+                }
+            }
+            Stage::Claimed(claim) => next_of_claim(claim, node, now_ms, rules),
+            Stage::Placed { server, since_ms } => {
+                self.next_of_placed(server, *since_ms, instance, now_ms, rules)
+            }
+            Stage::Up { .. } => self.next_of_up(instance, now_ms, rules),
+            // A release has a record of its own if the launch goes on.
+            Stage::Releasing(release) => next_of_release(release, node, now_ms, rules),
+        }
+    }
+
+    fn next_of_placed(
+        &self,
+        server: &LaunchServer,
+        since_ms: i64,
+        instance: &Instance,
+        now_ms: i64,
+        rules: &LaunchRules,
+    ) -> Step {
+        let has_spoken = !matches!(instance.join_status, JoinStatus::Requested | JoinStatus::Allocated);
+        if has_spoken || instance.health.is_some() {
+            let server = server.clone();
+            let stage = Stage::Up {
+                server,
+                since_ms: now_ms,
+                was_joinable: is_running(instance),
+                unknown_since_ms: None,
+            };
+            return self.stored(stage, rules);
+        }
+        let deadline_ms = since_ms.saturating_add(ms(rules.start_timeout_s));
+        if now_ms >= deadline_ms {
+            return Step::Retry(LaunchFailure::StartTimeout);
+        }
+        Step::Wait { until_ms: deadline_ms }
+    }
+
+    fn next_of_up(&self, instance: &Instance, now_ms: i64, rules: &LaunchRules) -> Step {
+        let Stage::Up { server, since_ms, was_joinable, unknown_since_ms } = &self.stage else {
+            return Step::Wait { until_ms: i64::MAX };
+        };
+        let since_unknown =
+            (instance.health == Some(Health::Unknown)).then(|| unknown_since_ms.unwrap_or(now_ms));
+        let is_joinable = *was_joinable || is_running(instance);
+        if since_unknown != *unknown_since_ms || is_joinable != *was_joinable {
+            let stage = Stage::Up {
+                server: server.clone(),
+                since_ms: *since_ms,
+                was_joinable: is_joinable,
+                unknown_since_ms: since_unknown,
+            };
+            return self.stored(stage, rules);
+        }
+        let is_over = |since_ms: i64, seconds: u64| now_ms >= since_ms.saturating_add(ms(seconds));
+        if !was_joinable && is_over(*since_ms, rules.joinable_timeout_s) {
+            return Step::Fail(LaunchFailure::NeverJoinable);
+        }
+        if rules.lost_after_s > 0 && unknown_since_ms.is_some_and(|at_ms| is_over(at_ms, rules.lost_after_s))
+        {
+            return Step::Fail(LaunchFailure::Lost);
+        }
+        if rules.max_lifetime_s > 0 && is_over(*since_ms, rules.max_lifetime_s) {
+            return Step::Fail(LaunchFailure::MaxLifetime);
+        }
+        Step::Wait { until_ms: self.next_due_ms(rules) }
+    }
+
+    fn stored(&self, stage: Stage, rules: &LaunchRules) -> Step {
+        let mut record = Self { stage, ..self.clone() };
+        record.due_ms = record.next_due_ms(rules);
+        Step::Store(Box::new(record))
+    }
+
+    /// What has to be done after the server of the launch has ended by itself.
+    pub fn after_exit(&self) -> Step {
+        match &self.stage {
+            Stage::Wanted { .. } => Step::Wait { until_ms: self.due_ms },
+            Stage::Claimed(_) | Stage::Placed { .. } => Step::Retry(LaunchFailure::Exited),
+            // The players' state is gone with the server: another one is of no use.
+            Stage::Up { .. } => Step::Fail(LaunchFailure::Exited),
+            Stage::Releasing(_) => Step::Release { is_hard: true },
+        }
+    }
+}
+
+/// Whether players can join, or could join before: a server that has closed its doors runs a match.
+fn is_running(instance: &Instance) -> bool {
+    matches!(instance.join_status, JoinStatus::Joinable | JoinStatus::Unjoinable)
+}
+
+fn next_of_claim(claim: &Claim, node: Node, now_ms: i64, rules: &LaunchRules) -> Step {
+    let is_own = claim.node == node.id;
+    if !is_own && node.is_bound {
+        // Only the other node can tell whether it has started a server. A server that it has started is overtaken by
+        // the next attempt, and is stopped when the node comes back.
+        return if node.other_is_gone {
+            Step::Retry(LaunchFailure::Unavailable)
+        } else {
+            Step::Wait { until_ms: claim.until_ms }
+        };
+    }
+    if now_ms >= claim.since_ms.saturating_add(ms(rules.start_timeout_s)) {
+        return Step::Retry(LaunchFailure::Unavailable);
+    }
+    let from_ms = if is_own { claim.not_before_ms } else { claim.until_ms };
+    if node.serves && now_ms >= from_ms { Step::Repeat } else { Step::Wait { until_ms: from_ms } }
+}
+
+fn next_of_release(release: &Release, node: Node, now_ms: i64, rules: &LaunchRules) -> Step {
+    let is_own = release.node == node.id;
+    if !is_own && node.is_bound {
+        // When the node comes back, it stops every server that has no record.
+        return if node.other_is_gone { Step::Forget } else { Step::Wait { until_ms: release.until_ms } };
+    }
+    let from_ms = if is_own { release.since_ms } else { release.until_ms };
+    let soft_ms = release.since_ms.saturating_add(ms(rules.closing_timeout_s));
+    let from_ms = if release.is_urgent { from_ms } else { from_ms.max(soft_ms) }.max(release.not_before_ms);
+    if !node.serves || now_ms < from_ms {
+        return Step::Wait { until_ms: from_ms };
+    }
+    let is_hard = release.is_urgent || now_ms >= soft_ms.saturating_add(SOFT_MS);
+    Step::Release { is_hard }
+}

@@ -1,0 +1,154 @@
+//! Launches and nodes: formats, and the writes that keep a launch, its place in the queue and its player's count together.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::keys;
+use crate::document::Document;
+use crate::domain::Session;
+use crate::domain::instance::{Instance, JoinStatus};
+use crate::domain::launch::{LaunchLink, LaunchRecord};
+use crate::store::{Batch, StoreError, Version};
+
+/// Encodes a launch: JSON.
+pub fn encode(record: &LaunchRecord) -> Bytes {
+    Document::render(record)
+}
+
+/// Decodes a stored launch.
+///
+/// # Errors
+/// [`StoreError::Corrupt`] if the bytes are not a launch.
+pub fn decode(value: &[u8]) -> Result<LaunchRecord, StoreError> {
+    serde_json::from_slice(value).map_err(|error| StoreError::Corrupt(format!("a launch: {error}")))
+}
+
+/// A stored launch and its version.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StoredLaunch {
+    /// The launch.
+    pub record: LaunchRecord,
+    /// The version that a change replaces.
+    pub version: Version,
+}
+
+/// The writes that store a new launch.
+pub fn create(record: &LaunchRecord) -> Batch {
+    let batch =
+        Batch::default().expect_absent(keys::launch(record.id)).put(keys::launch(record.id), encode(record));
+    let batch = batch.put(keys::launch_due(record.due_ms, record.id), Bytes::new());
+    match record.player {
+        Some(player) => batch.put(keys::launch_of_player(player, record.id), Bytes::new()),
+        None => batch,
+    }
+}
+
+/// The writes that change a launch, or delete it. The commit expects that nobody else has changed it.
+pub fn replace(before: &StoredLaunch, after: Option<&LaunchRecord>) -> Batch {
+    let StoredLaunch { record: old, version } = before;
+    let (key, due) = (keys::launch(old.id), keys::launch_due(old.due_ms, old.id));
+    let batch = Batch::default().expect_version(key.clone(), *version);
+    let Some(new) = after else {
+        let batch = batch.delete(key).delete(due);
+        return match old.player {
+            Some(player) => batch.delete(keys::launch_of_player(player, old.id)),
+            None => batch,
+        };
+    };
+    let batch = batch.put(key, encode(new));
+    if new.due_ms == old.due_ms {
+        return batch;
+    }
+    batch.delete(due).put(keys::launch_due(new.due_ms, new.id), Bytes::new())
+}
+
+/// The link to the launch of a session's instance, and the instance; `None` if the instance has no launch, or has ended.
+pub fn live_launch(session: &Session) -> Option<(&LaunchLink, &Instance)> {
+    let instance = session.instance.as_ref().filter(|_| !session.ended)?;
+    let link = instance.launch.as_ref().filter(|_| instance.join_status != JoinStatus::Closed)?;
+    Some((link, instance))
+}
+
+/// A node, as the other nodes know it. Times are in milliseconds since the epoch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeRecord {
+    /// The version of its build.
+    pub version: String,
+    /// Its clock when it wrote this.
+    pub clock_ms: i64,
+    /// Until when it counts as alive.
+    pub alive_until_ms: i64,
+}
+
+impl NodeRecord {
+    /// The stored form: JSON.
+    pub fn encode(&self) -> Bytes {
+        Document::render(self)
+    }
+
+    /// Decodes a stored node.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`] if the bytes are not a node.
+    pub fn decode(value: &[u8]) -> Result<Self, StoreError> {
+        serde_json::from_slice(value).map_err(|error| StoreError::Corrupt(format!("a node: {error}")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::domain::launch::{LaunchFailure, Stage};
+    use crate::domain::{PlayerUuid, SessionId};
+
+    fn record(player: Option<PlayerUuid>) -> LaunchRecord {
+        LaunchRecord {
+            id: Uuid::from_u128(1),
+            session_id: SessionId::parse("s").unwrap(),
+            instance_id: "i".into(),
+            allocator: "local".into(),
+            player,
+            requested_ms: 1_000,
+            attempt: 1,
+            stage: Stage::Wanted {
+                since_ms: 1_000,
+                not_before_ms: 1_000,
+                reason: Some(LaunchFailure::Exited),
+            },
+            due_ms: 1_000,
+        }
+    }
+
+    #[test]
+    fn records_round_trip() {
+        let record = record(None);
+        assert_eq!(decode(&encode(&record)), Ok(record));
+        let node = NodeRecord { version: "1.2.3".into(), clock_ms: 1, alive_until_ms: 2 };
+        assert_eq!(NodeRecord::decode(&node.encode()), Ok(node));
+        for bytes in [&b"{}"[..], b"\"launch\"", b""] {
+            assert!(matches!(decode(bytes), Err(StoreError::Corrupt(_))));
+            assert!(matches!(NodeRecord::decode(bytes), Err(StoreError::Corrupt(_))));
+        }
+    }
+
+    #[test]
+    fn a_launch_leaves_nothing_behind() {
+        for player in [None, Some(PlayerUuid(Uuid::from_u128(2)))] {
+            let old = record(player);
+            let moved = LaunchRecord { due_ms: 5_000, ..old.clone() };
+            let stored = |record: &LaunchRecord| StoredLaunch { record: record.clone(), version: Version(7) };
+            let mut keys: std::collections::BTreeSet<_> =
+                create(&old).put.into_iter().map(|(key, _)| key).collect();
+            assert_eq!(keys.len(), 2 + usize::from(player.is_some()));
+            for batch in [replace(&stored(&old), Some(&moved)), replace(&stored(&moved), None)] {
+                keys.extend(batch.put.into_iter().map(|(key, _)| key));
+                for key in batch.delete {
+                    assert!(keys.remove(&key));
+                }
+            }
+            assert!(keys.is_empty(), "{keys:?}");
+        }
+    }
+}
