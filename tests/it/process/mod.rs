@@ -10,6 +10,8 @@ mod commands;
 mod examples;
 /// Headers for browsers and caches.
 mod headers;
+/// A login of a studio's own, `examples/login_service.py`.
+mod login_service;
 /// The game client and the dedicated server in `examples/`: from login to the end of a match.
 mod plugin;
 /// The login for development: files, restarts, the log, commands.

@@ -6,7 +6,6 @@ mod permissions;
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::path::PathBuf;
 
 use expect_test::expect_file;
 use rallypoint::api;

@@ -1,0 +1,177 @@
+//! A login of a studio's own, `examples/login_service.py`, beside the real binary, which fetches its keys.
+
+use std::path::Path;
+use std::process::Stdio;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use http::{Method, Request, StatusCode};
+use http_body_util::Full;
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::io::AsyncWriteExt as _;
+
+use super::examples::{can_run, foreign};
+use crate::harness::{Reply, creation};
+use crate::support::connection::Connection;
+use crate::support::process::{Server, rallypoint, soon};
+
+const PASSWORD: &str = "a:long password";
+
+/// A command of the service on a directory.
+fn login_service(directory: &Path, command: &str, argument: &str) -> tokio::process::Command {
+    foreign("python3", &["login_service.py", directory.to_str().unwrap(), command, argument])
+}
+
+/// The login of a studio: a running service with the player alice.
+struct Login {
+    service: Server,
+    directory: TempDir,
+}
+
+impl Login {
+    /// Starts the service; `None` if this machine lacks what it needs.
+    async fn start() -> Option<Self> {
+        if !can_run("python3", &["-c", "import cryptography"]).await {
+            return None;
+        }
+        let directory = TempDir::new().unwrap();
+        let mut adding = login_service(directory.path(), "add-player", "alice");
+        let mut adding = adding.stdin(Stdio::piped()).spawn().unwrap();
+        adding.stdin.take().unwrap().write_all(format!("{PASSWORD}\n").as_bytes()).await.unwrap();
+        assert!(soon("the player is added", adding.wait()).await.unwrap().success());
+        let service = Server::spawn(login_service(directory.path(), "serve", "0")).await;
+        Some(Self { service, directory })
+    }
+
+    /// Sends a body to a path of the service, perhaps with the credentials of a client.
+    async fn post(&self, path: &str, basic: Option<&str>, body: &Value) -> Reply {
+        let mut connection = Connection::open(self.service.address, None).await.unwrap();
+        let mut request = Request::post(format!("/users/v1/{path}"));
+        if let Some(basic) = basic {
+            request = request.header("authorization", format!("Basic {basic}"));
+        }
+        let request = request.body(Full::from(body.to_string())).unwrap();
+        connection.send(request).await.unwrap().into()
+    }
+
+    /// Logs in with a grant and its token.
+    async fn log_in(&self, grant_type: &str, token: &str) -> Reply {
+        let body = json!({
+            "grant_type": grant_type, "portal_access_token": token, "portal_display_name": "alice",
+            "include_refresh": true, "accept_eula": true, "accept_tos": true, "accept_privacy_policy": true,
+        });
+        self.post("login", None, &body).await
+    }
+
+    /// Starts Rallypoint with the keys of the service.
+    async fn rallypoint(&self) -> Server {
+        let config = format!(
+            "[auth]\njwks_url = \"http://{}/users/v1/publickeys\"\nissuer = \"login-service\"\naudience = \"rallypoint\"\n",
+            self.service.address
+        );
+        std::fs::write(self.directory.path().join("rallypoint.toml"), config).unwrap();
+        let mut serve = rallypoint(&["serve", "--listen", "127.0.0.1:0", "--config", "rallypoint.toml"]);
+        serve.current_dir(self.directory.path());
+        Server::spawn(serve).await
+    }
+
+    async fn stop(self, server: Server) {
+        server.stop().await.expect(0);
+        self.service.signal(Signal::KILL);
+        self.service.finished().await;
+    }
+}
+
+fn text<'a>(reply: &'a Reply, name: &str) -> &'a str {
+    reply.body[name].as_str().unwrap_or_else(|| panic!("no {name} in {}", reply.body))
+}
+
+/// Creates a session of a type and reads it.
+async fn creates(caller: &mut Connection, session_type: &str) -> Value {
+    let made = caller.call(&Method::POST, "/v1/session", Some(&creation(session_type))).await.unwrap();
+    let made = Reply::from(made).expect(200);
+    let path = format!("/v1/session/{}", text(&made, "session_id"));
+    Reply::from(caller.call(&Method::GET, &path, None).await.unwrap()).expect(200).body
+}
+
+#[tokio::test]
+async fn a_login_of_a_studios_own_gives_tokens_that_the_api_takes() {
+    let Some(login) = Login::start().await else { return };
+    let server = login.rallypoint().await;
+    let alice = login.log_in("basic", &format!("alice:{PASSWORD}")).await.expect(200);
+    assert_eq!(alice.headers["content-type"], "application/json");
+    for name in ["active_player_uuid", "person_id", "token_type", "client_id", "display_name"] {
+        text(&alice, name);
+    }
+    let mut player = Connection::open(server.address, Some(text(&alice, "access_token"))).await.unwrap();
+    let session = creates(&mut player, "party").await;
+    let leader = &session["teams"][0]["players"][0];
+    assert_eq!(leader["player_uuid"], alice.body["active_player_uuid"]);
+    assert_eq!(leader["client_settings"]["platform"], "Basic", "the platform of the token counts");
+
+    let refreshed = login.log_in("refresh", text(&alice, "refresh_token")).await.expect(200);
+    assert_eq!(refreshed.body["refresh_token"], alice.body["refresh_token"]);
+    assert_eq!(refreshed.body["active_player_uuid"], alice.body["active_player_uuid"]);
+    let mut again = Connection::open(server.address, Some(text(&refreshed, "access_token"))).await.unwrap();
+    let list = again.call(&Method::GET, "/v1/player/me/session", None).await.unwrap();
+    Reply::from(list).expect(200);
+    login.stop(server).await;
+}
+
+#[tokio::test]
+async fn a_login_of_a_studios_own_lets_servers_in_by_their_client() {
+    let Some(login) = Login::start().await else { return };
+    let server = login.rallypoint().await;
+    let secret = std::fs::read_to_string(login.directory.path().join("client-secret")).unwrap();
+    let body = json!({ "grant_type": "client_credentials", "include_refresh": false });
+    let standard = STANDARD.encode(format!("game-server:{secret}"));
+    let url_safe = URL_SAFE_NO_PAD.encode(format!("game-server:{secret}\n"));
+    for basic in [standard, url_safe] {
+        let service = login.post("login", Some(&basic), &body).await.expect(200);
+        for absent in ["active_player_uuid", "refresh_token", "platform"] {
+            assert!(service.body.get(absent).is_none(), "{}", service.body);
+        }
+        let mut service =
+            Connection::open(server.address, Some(text(&service, "access_token"))).await.unwrap();
+        assert_eq!(creates(&mut service, "game").await["teams"][0]["players"], json!([]));
+    }
+    let wrong = STANDARD.encode("game-server:guessed");
+    for basic in [Some(&*wrong), None] {
+        let refused = login.post("login", basic, &body).await.expect(403);
+        assert_eq!(text(&refused, "error_code"), "client_credentials_invalid");
+    }
+    login.stop(server).await;
+}
+
+#[tokio::test]
+async fn a_login_of_a_studios_own_refuses_with_published_codes() {
+    let Some(login) = Login::start().await else { return };
+    let server = login.rallypoint().await;
+    for (grant_type, token, code) in [
+        ("basic", "alice:guessed", "basic_auth_credentials_not_found"),
+        ("basic", "nobody:x", "basic_auth_credentials_not_found"),
+        ("refresh", "guessed", "refresh_token_not_found"),
+        ("anon", "alice", "anon_disabled"),
+    ] {
+        let refused = login.log_in(grant_type, token).await.expect(403);
+        assert_eq!((text(&refused, "error_code"), &refused.body["auth_success"]), (code, &json!(false)));
+    }
+    for body in [json!([]), json!({}), json!("x")] {
+        login.post("login", None, &body).await.expect(422);
+    }
+    let alice = login.log_in("basic", &format!("alice:{PASSWORD}")).await.expect(200);
+    let refresh_token = text(&alice, "refresh_token");
+    login.post("logout", None, &json!({ "refresh_token": refresh_token })).await.expect(200);
+    let refused = login.log_in("refresh", refresh_token).await.expect(403);
+    assert_eq!(text(&refused, "error_code"), "refresh_token_not_found");
+
+    // Rallypoint itself has no login, and gives no answers for other services.
+    let mut anyone = Connection::open(server.address, None).await.unwrap();
+    for path in ["/users/v1/login", "/users/v1/publickeys", "/config/v2/kv"] {
+        let request = Request::get(path).body(Full::default()).unwrap();
+        assert_eq!(anyone.send(request).await.unwrap().status(), StatusCode::NOT_FOUND, "{path}");
+    }
+    login.stop(server).await;
+}
