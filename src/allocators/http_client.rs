@@ -4,7 +4,7 @@
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use http::Uri;
 use tokio::sync::Semaphore;
@@ -19,6 +19,9 @@ const CONNECT_TIMEOUT_MAX: Duration = Duration::from_secs(5);
 const LOGGED_CHARS_MAX: usize = 200;
 /// Limits of `Retry-After`, in seconds.
 const RETRY_AFTER_S: std::ops::RangeInclusive<u64> = 1..=60;
+
+/// Time between two lines in the log about servers that cannot be found or stopped.
+const LOG_EVERY: Duration = Duration::from_secs(60);
 
 /// How to trust the certificate authority of a service.
 const TRUST: &str = "set ca_file to the file of its certificate authority";
@@ -52,6 +55,7 @@ pub struct Answer {
 }
 
 /// Why there is no answer. The text is for the log.
+#[derive(Debug)]
 pub enum Failure {
     /// The request was not sent.
     NotSent(String),
@@ -61,11 +65,22 @@ pub enum Failure {
     Lost(String),
 }
 
+impl Failure {
+    /// The text for the log.
+    pub fn into_text(self) -> String {
+        match self {
+            Self::NotSent(text) | Self::NotTrusted(text) | Self::Lost(text) => text,
+        }
+    }
+}
+
 /// A client of one URL.
 #[derive(Clone)]
 pub struct HttpClient {
     shared: Arc<Shared>,
     calls_max: usize,
+    /// When a trouble was logged last.
+    logged: Arc<Mutex<Option<Instant>>>,
     calls: Arc<Semaphore>,
 }
 
@@ -112,7 +127,19 @@ impl HttpClient {
         let agent = agent(&uri, local, &files, timeouts.exchange)?;
         let loaded = Mutex::new(Loaded { agent, files: states });
         let shared = Arc::new(Shared { uri, local, files, timeouts, loaded });
-        Ok(Self { shared, calls_max: limits.calls_max, calls: Arc::new(Semaphore::new(limits.calls_max)) })
+        let (calls_max, logged) = (limits.calls_max, Arc::default());
+        Ok(Self { shared, calls_max, logged, calls: Arc::new(Semaphore::new(calls_max)) })
+    }
+
+    /// Logs why a server could not be found or stopped, once a minute. Other failures are told to the caller, who logs
+    /// them.
+    pub fn log(&self, what: &str, detail: &str) {
+        let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
+        if logged.is_none_or(|last| last.elapsed() >= LOG_EVERY) {
+            *logged = Some(Instant::now());
+            let host = self.shared.uri.host().unwrap_or_default();
+            tracing::warn!(host, detail, "{what}; further such lines come once a minute");
+        }
     }
 
     /// Sends a POST with a body of JSON.

@@ -71,11 +71,17 @@ pub fn placement(answer: Result<Answer, Failure>, port_name: Option<&str>) -> Pl
 }
 
 /// The answer to the request that takes no server.
-pub fn found(answer: Result<Answer, Failure>, port_name: Option<&str>) -> Found {
+///
+/// # Errors
+/// Why it cannot be told whether there is a server, for the log.
+pub fn found(answer: Result<Answer, Failure>, port_name: Option<&str>) -> Result<Found, String> {
     match outcome(answer, port_name) {
-        Outcome::Allocated(placed) => Found::Placed(placed),
-        Outcome::NoneAvailable(_) => Found::Absent,
-        _ => Found::CannotTell,
+        Outcome::Allocated(placed) => Ok(Found::Placed(placed)),
+        Outcome::NoneAvailable(_) => Ok(Found::Absent),
+        Outcome::Contention(detail)
+        | Outcome::NotSent(detail)
+        | Outcome::Wrong(detail)
+        | Outcome::Lost(detail) => Err(detail),
     }
 }
 

@@ -97,7 +97,11 @@ impl Agones {
     }
 
     async fn find(&self, allocation_id: &str) -> Found {
-        answer::found(self.call(self.target.find(allocation_id)).await, self.port_name.as_deref())
+        let answer = self.call(self.target.find(allocation_id)).await;
+        answer::found(answer, self.port_name.as_deref()).unwrap_or_else(|detail| {
+            self.client.log("the allocator service could not be asked for a server", &detail);
+            Found::CannotTell
+        })
     }
 }
 

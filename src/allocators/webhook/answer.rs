@@ -67,20 +67,29 @@ pub fn placement(answer: Result<Answer, Failure>) -> Placement {
 }
 
 /// The answer to `find`.
-pub fn found(answer: Result<Answer, Failure>) -> Found {
-    let Ok(answer) = answer else { return Found::CannotTell };
+///
+/// # Errors
+/// Why it cannot be told whether there is a server, for the log.
+pub fn found(answer: Result<Answer, Failure>) -> Result<Found, String> {
+    let answer = answer.map_err(Failure::into_text)?;
     match answer.status {
-        200 => placed(&answer.body).map_or(Found::CannotTell, Found::Placed),
-        404 | 410 => Found::Absent,
-        _ => Found::CannotTell,
+        200 => Ok(Found::Placed(placed(&answer.body)?)),
+        404 | 410 => Ok(Found::Absent),
+        202 => Ok(Found::CannotTell),
+        _ => Err(describe(&answer)),
     }
 }
 
 /// The answer to `release`.
-pub fn released(answer: Result<Answer, Failure>) -> Released {
-    match answer.map(|answer| answer.status) {
-        Ok(200 | 204 | 404 | 410) => Released::Gone,
-        _ => Released::Later,
+///
+/// # Errors
+/// Why it is not known whether the server is gone, for the log.
+pub fn released(answer: Result<Answer, Failure>) -> Result<Released, String> {
+    let answer = answer.map_err(Failure::into_text)?;
+    match answer.status {
+        200 | 204 | 404 | 410 => Ok(Released::Gone),
+        202 => Ok(Released::Later),
+        _ => Err(describe(&answer)),
     }
 }
 

@@ -148,7 +148,12 @@ impl Allocator for Webhook {
     }
 
     fn find<'a>(&'a self, allocation_id: &'a str) -> BoxFuture<'a, Found> {
-        Box::pin(async move { answer::found(self.call(Call::Find { allocation_id }).await) })
+        Box::pin(async move {
+            answer::found(self.call(Call::Find { allocation_id }).await).unwrap_or_else(|detail| {
+                self.client.log("the webhook could not be asked for a server", &detail);
+                Found::CannotTell
+            })
+        })
     }
 
     fn release<'a>(
@@ -161,8 +166,12 @@ impl Allocator for Webhook {
             ReleaseMode::Soft => "soft",
             ReleaseMode::Hard => "hard",
         };
-        Box::pin(
-            async move { answer::released(self.call(Call::Release { allocation_id, handle, mode }).await) },
-        )
+        Box::pin(async move {
+            let answer = self.call(Call::Release { allocation_id, handle, mode }).await;
+            answer::released(answer).unwrap_or_else(|detail| {
+                self.client.log("the webhook has not stopped a server", &detail);
+                Released::Later
+            })
+        })
     }
 }

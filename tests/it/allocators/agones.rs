@@ -11,7 +11,7 @@ use rallypoint::allocators::{
 use serde_json::json;
 use tempfile::TempDir;
 
-use super::launch;
+use super::{check_conformance, launch};
 use crate::support::stand_in::agones::{Agones as StandIn, Fault, failure};
 use crate::support::stand_in::{Reply, tls_file};
 
@@ -233,6 +233,14 @@ async fn a_server_is_released_when_it_has_ended_by_itself() {
     assert_eq!(made.allocator.release("a1", Some("fleet-1"), ReleaseMode::Hard).await, Released::Gone);
     assert_eq!(made.allocator.release("unknown", None, ReleaseMode::Soft).await, Released::Gone);
     assert_eq!(made.allocator.find("a1").await, Found::Absent);
+}
+
+#[tokio::test]
+async fn it_does_what_every_allocator_does() {
+    let service = StandIn::start(3).await;
+    let made = made(&service.url);
+    check_conformance(&made.allocator, |allocation_id| service.shut_down(allocation_id)).await;
+    assert_eq!(service.allocated(), 1);
 }
 
 #[track_caller]

@@ -3,7 +3,7 @@
 mod agones;
 mod webhook;
 
-use rallypoint::allocators::Launch;
+use rallypoint::allocators::{Allocator, Found, Launch, Placement, ReleaseMode, Released};
 use rallypoint::domain::SessionId;
 use rallypoint::domain::instance::StartupParams;
 
@@ -27,4 +27,28 @@ pub fn launch(allocation_id: &str) -> Launch {
         requested_at: "2026-11-30T12:00:00Z".parse().unwrap(),
         attempt: 1,
     }
+}
+
+/// What every kind of allocator does. `end` lets the server of an allocation end, where the allocator cannot stop it.
+pub async fn check_conformance(allocator: &dyn Allocator, end: impl Fn(&str)) {
+    let placed = |placement| match placement {
+        Placement::Placed(placed) => placed,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(allocator.find("a1").await, Found::Absent);
+    let first = placed(allocator.place(&launch("a1")).await);
+    assert_eq!(placed(allocator.place(&launch("a1")).await), first);
+    assert_eq!(allocator.find("a1").await, Found::Placed(first.clone()));
+    let other = placed(allocator.place(&launch("a2")).await);
+    assert_ne!(first.handle, other.handle);
+    let handle = Some(first.handle.as_str());
+    allocator.release("a1", handle, ReleaseMode::Soft).await;
+    end("a1");
+    for mode in [ReleaseMode::Soft, ReleaseMode::Hard] {
+        assert_eq!(allocator.release("a1", handle, mode).await, Released::Gone);
+    }
+    assert_eq!(allocator.find("a1").await, Found::Absent);
+    assert_eq!(allocator.find("a2").await, Found::Placed(other));
+    assert_eq!(allocator.release("unknown", Some("unknown"), ReleaseMode::Hard).await, Released::Gone);
+    assert_eq!(allocator.release("unknown", None, ReleaseMode::Soft).await, Released::Gone);
 }

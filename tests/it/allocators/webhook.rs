@@ -15,7 +15,7 @@ use rallypoint::env::Clock;
 use serde_json::json;
 use tempfile::TempDir;
 
-use super::launch;
+use super::{check_conformance, launch};
 use crate::support::stand_in::Reply;
 use crate::support::stand_in::webhook::{Fault, Webhook as StandIn};
 
@@ -238,6 +238,15 @@ async fn a_release_is_repeated_until_the_server_is_gone() {
         service.will(Fault::Answer(reply));
         assert_eq!(made.allocator.find("a1").await, Found::CannotTell);
     }
+}
+
+#[tokio::test]
+async fn it_does_what_every_allocator_does() {
+    let service = StandIn::start(&[SECRET]).await;
+    let made = made(&service.url, SECRET);
+    check_conformance(&made.allocator, |_| {}).await;
+    let state = service.state.lock().unwrap();
+    assert_eq!((state.servers.len(), state.started), (1, 2));
 }
 
 #[tokio::test]
