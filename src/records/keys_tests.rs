@@ -1,0 +1,79 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::store::KEY_BYTES_MAX;
+
+fn any_id() -> impl Strategy<Value = SessionId> {
+    ".{1,128}".prop_map(|text| SessionId::parse(&text).unwrap())
+}
+
+proptest! {
+    #[test]
+    fn keys_round_trip(id in any_id(), player: u128, ms: i64, name in "[a-zA-Z0-9_ -]{1,128}") {
+        let player = PlayerUuid(uuid::Uuid::from_u128(player));
+        prop_assert_eq!(parse_due(&due(ms, &id)), Some((ms, id.clone())));
+        prop_assert_eq!(parse_membership(&membership(player, &id)), Some((player, id.clone())));
+        prop_assert!(membership(player, &id).starts_with(&memberships_of(player)));
+        let template = template(&name);
+        prop_assert_eq!(parse_template(&template), Some(&*name));
+        prop_assert_eq!(parse_list_changed(&list_changed(player)), Some(player));
+        prop_assert_eq!(parse_list_changed(&membership(player, &id)), None);
+        prop_assert_eq!(parse_open(&name, &open(&name, ms, &id)), Some(id.clone()));
+        prop_assert_eq!(parse_gate(&name, &open(&name, ms, &id)), None);
+        prop_assert_eq!(parse_launch_due(&launch_due(ms, player.0)), Some((ms, player.0)));
+        prop_assert!(launch_of_player(player, Uuid::nil()).starts_with(&launches_of_player(player)));
+        let (start, end) = all_launches();
+        prop_assert!((start.clone()..end.clone()).contains(&launch(player.0)));
+        prop_assert!(!(start..end).contains(&launch_of_player(player, Uuid::nil())));
+    }
+
+    #[test]
+    fn keys_of_login_round_trip(player: u128, ms: i64, name in "[^\u{0}]{0,64}", hash: TokenHash) {
+        let player = PlayerUuid(uuid::Uuid::from_u128(player));
+        prop_assert_eq!(parse_refresh_token(&refresh_token(&hash)), Some(hash));
+        let of_player = refresh_token_of(player, ms, &hash);
+        prop_assert_eq!((parse_refresh_token_of(&of_player), parse_refresh_token(&of_player)), (Some(hash), None));
+        prop_assert!(of_player.starts_with(&refresh_tokens_of(player)));
+        prop_assert_eq!(parse_last_login(&last_login(ms, player)), Some(player));
+        prop_assert_eq!(parse_display_name(&name, &display_name(&name, player)), Some(player));
+        prop_assert!(display_name(&name, player).starts_with(&display_name_of(&name)));
+    }
+
+    #[test]
+    fn gates_come_before_open_sessions(id in any_id(), created_ms in 0..i64::MAX, name in "[a-z]{1,9}", number: u8) {
+        let gate = gate(&name, number);
+        prop_assert_eq!(parse_gate(&name, &gate), Some(number));
+        prop_assert_eq!(parse_open(&name, &gate), None);
+        prop_assert!(gate.starts_with(&open_of(&name)) && gate < open(&name, created_ms, &id));
+    }
+
+    #[test]
+    fn deadlines_sort_as_they_count(one: i64, other: i64, id in any_id()) {
+        prop_assert_eq!(one.cmp(&other), due(one, &id).cmp(&due(other, &id)));
+        let (from, to) = due_until(one);
+        let key = due(other, &id);
+        prop_assert_eq!(key >= from && key < to, other <= one && one < i64::MAX);
+    }
+
+    #[test]
+    fn different_platform_sessions_have_different_keys(one in ".{1,64}", other in ".{1,64}") {
+        let parse = |text: &str| PlatformSessionId::parse(text).unwrap();
+        let key = |platform, text: &str| platform_session(platform, &parse(text));
+        prop_assert_eq!(one == other, key(Platform::Steam, &one) == key(Platform::Steam, &other));
+        for platform in Platform::ALL {
+            for second in Platform::ALL {
+                prop_assert_eq!(platform == second, key(platform, &one) == key(second, &one));
+            }
+        }
+        prop_assert_eq!(unique(&key(Platform::Epic, &one)), Some(Unique::PlatformSession));
+    }
+
+    #[test]
+    fn long_platform_sessions_have_keys_that_fit(end in ".{1,8}", other in ".{1,8}") {
+        let parse = |end: &str| PlatformSessionId::parse(&format!("{}{end}", "\u{10ffff}".repeat(4_088))).unwrap();
+        let key = |platform, end: &str| platform_session(platform, &parse(end));
+        prop_assert!(key(Platform::Steam, &end).len() <= KEY_BYTES_MAX);
+        prop_assert_eq!(end == other, key(Platform::Steam, &end) == key(Platform::Steam, &other));
+        prop_assert_ne!(key(Platform::Steam, &end), key(Platform::Epic, &end));
+    }
+}
