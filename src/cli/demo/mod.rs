@@ -1,5 +1,6 @@
 //! `rallypoint demo`: shows and checks the main use case in one command.
 
+mod dedicated_server;
 mod runner;
 
 use std::net::SocketAddr;
@@ -18,7 +19,7 @@ use crate::auth::{DevelopmentKey, Grant};
 use crate::config::Config;
 use crate::domain::{Platform, PlayerUuid};
 use crate::env::{Clock, Entropy};
-use crate::runtime::server;
+use crate::runtime::server::{self, Server};
 
 /// Text after `rallypoint demo --help`.
 pub const HELP: &str = "\
@@ -64,7 +65,7 @@ impl Drop for TemporaryDir {
 /// Runs the command. Returns an error if an answer is not as the contract says.
 pub fn run(args: &DemoArgs) -> Result<(), String> {
     let dir = TemporaryDir::new()?;
-    let mut config = Config::default();
+    let mut config = configuration()?;
     config.http.listen = SocketAddr::from(([127, 0, 0, 1], 0));
     config.store.data_dir.clone_from(&dir.0);
     let runtime = super::runtime()?;
@@ -76,7 +77,7 @@ pub fn run(args: &DemoArgs) -> Result<(), String> {
         server.api_address,
         dir.0.display()
     ))?;
-    let shown = show_use_case(server.api_address, &dir.0);
+    let shown = show_use_case(&server, &dir.0);
     if let (Ok(to_paste), true) = (&shown, args.stay) {
         super::print(&format!("\nThe server stays until Ctrl-C. To paste:\n{to_paste}"))?;
         // SIGHUP, which reloads the configuration of other servers, means here that the terminal was closed.
@@ -93,6 +94,14 @@ pub fn run(args: &DemoArgs) -> Result<(), String> {
         super::print("Next: start a server of your own with `rallypoint serve`.\n")?;
     }
     Ok(())
+}
+
+/// The default configuration, with an allocator that starts this program as a dedicated server.
+fn configuration() -> Result<Config, String> {
+    let program = std::env::current_exe().map_err(|error| error.to_string())?;
+    let program = program.to_str().ok_or("the path of this program is not UTF-8")?;
+    let text = dedicated_server::configuration(program);
+    Config::parse(&text, "the configuration of the demo", &[]).map_err(|error| error.to_string())
 }
 
 fn token(key: &DevelopmentKey, player: Uuid, platform: Platform) -> String {
@@ -129,7 +138,7 @@ impl DemoPlayer {
 }
 
 /// Shows the use case. Returns curl commands that repeat its main requests.
-fn show_use_case(address: SocketAddr, data_dir: &Path) -> Result<String, String> {
+fn show_use_case(server: &Server, data_dir: &Path) -> Result<String, String> {
     let key =
         DevelopmentKey::load_or_create(data_dir, &Entropy::System).map_err(|error| error.to_string())?;
     let player = |platform| {
@@ -138,9 +147,10 @@ fn show_use_case(address: SocketAddr, data_dir: &Path) -> Result<String, String>
     };
     let (alice, bob, stranger) =
         (player(Platform::XboxLive), player(Platform::XboxLive), player(Platform::Steam));
-    let mut runner = Runner::new(address);
+    let mut runner = Runner::new(server.api_address);
     let to_paste = show_platform_session(&mut runner, &alice, &bob, &stranger)?;
-    show_party(&mut runner, &alice, &bob, &stranger)?;
+    let party = show_party(&mut runner, &alice, &bob, &stranger)?;
+    dedicated_server::show(&mut runner, server, &party, (&bob, &alice))?;
     runner.result()?;
     super::print("\nAll answers are OK.\n")?;
     Ok(to_paste)
@@ -192,19 +202,20 @@ fn show_platform_session(
     ))
 }
 
-/// Shows an invite, a promotion, a short code and a kick in a party.
+/// Shows an invite, a promotion, a short code and a kick in a party. Returns its path; Bob leads it.
 fn show_party(
     runner: &mut Runner,
     alice: &DemoPlayer,
     bob: &DemoPlayer,
     stranger: &DemoPlayer,
-) -> Result<(), String> {
+) -> Result<String, String> {
     runner.section("A party, and who leads it")?;
     let create = alice.request("Alice creates another party", "POST", "/v1/session").body(creation());
     let created = runner.call(create, &Expected::OK)?;
     let party = format!("/v1/session/{}", created.body["session_id"].as_str().unwrap_or_default());
     show_promotion(runner, &party, alice, bob)?;
-    show_short_code(runner, &party, bob, stranger)
+    show_short_code(runner, &party, bob, stranger)?;
+    Ok(party)
 }
 
 /// Bob is invited, joins, and becomes the leader.

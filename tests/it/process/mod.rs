@@ -16,6 +16,8 @@ mod login_service;
 mod plugin;
 /// The login for development: files, restarts, the log, commands.
 mod login;
+/// From a request for an instance to a running match.
+mod launches;
 /// `rallypoint serve`: output, signals, files.
 mod serve;
 /// `rallypoint server`, and the control socket.
