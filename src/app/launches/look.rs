@@ -60,8 +60,7 @@ impl Launches {
 
     /// Reads a launch and its session. `None` if there is no such launch any more.
     pub(super) async fn seen(&self, id: Uuid) -> Result<Option<Seen>, Failure> {
-        let Some(stored) = self.sessions.stored_launch(id).await? else { return Ok(None) };
-        let session = self.sessions.find_latest(&stored.record.session_id).await?;
+        let Some((stored, session)) = self.sessions.launch_and_session(id).await? else { return Ok(None) };
         let has_launch = |session: &Arc<CachedSession>| {
             live_launch(&session.session).is_some_and(|(link, _)| link.id == id)
         };

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::Sessions;
+use super::cached::CachedSession;
 use crate::app::Failure;
 use crate::app::launches::WakeUps;
 use crate::domain::instance::Instance;
@@ -93,10 +94,23 @@ impl Sessions {
         Ok(writes)
     }
 
-    /// Reads a launch.
-    pub async fn stored_launch(&self, id: Uuid) -> Result<Option<StoredLaunch>, StoreError> {
+    /// Reads a launch alone.
+    async fn stored_launch(&self, id: Uuid) -> Result<Option<StoredLaunch>, StoreError> {
         let Some(entry) = self.store.get(&keys::launch(id)).await? else { return Ok(None) };
         Ok(Some(StoredLaunch { record: launch::decode(&entry.value)?, version: entry.version }))
+    }
+
+    /// Reads a launch, and the session that wants it; the session is `None` if it has ended or is overdue. One commit
+    /// stores both, but the cache gets the session a moment later. So this waits for the changes of the session that
+    /// are under way on this node: otherwise a new launch would look as if nobody wanted it.
+    pub async fn launch_and_session(
+        &self,
+        id: Uuid,
+    ) -> Result<Option<(StoredLaunch, Option<Arc<CachedSession>>)>, StoreError> {
+        let Some(stored) = self.stored_launch(id).await? else { return Ok(None) };
+        let _lock = self.lock(&stored.record.session_id).await;
+        let session = self.find_latest(&stored.record.session_id).await?;
+        Ok(Some((stored, session)))
     }
 
     /// Refuses a further server for a player who has asked for as many as the rules allow.
@@ -113,3 +127,7 @@ impl Sessions {
         Ok(())
     }
 }
+
+#[cfg(test)]
+#[path = "launch_writes_tests.rs"]
+mod tests;
