@@ -19,7 +19,6 @@ use crate::harness::Reply;
 use crate::support::connection::Connection;
 use crate::support::process::{Finished, Server, lines, rallypoint, run, soon};
 
-const PLAYERS: [&str; 2] = ["11111111-1111-4111-8111-111111111111", "22222222-2222-4222-8222-222222222222"];
 /// A pace at which a request is repeated for longer than a node needs to start.
 const SLOWER: &str = "--time-scale=0.3";
 /// A pace at which ten minutes take three seconds.
@@ -118,8 +117,10 @@ impl Node {
 
     /// Sends a request as a service that may do everything.
     async fn call(&self, method: Method, path: &str, body: Option<Value>) -> Reply {
-        let token = token(self.dir.path(), &["--permission", "session:*"]).await;
-        let mut connection = Connection::open(self.address, Some(&token)).await.unwrap();
+        let data_dir = self.dir.path().to_str().unwrap();
+        let token = rallypoint(&["token", "--data-dir", data_dir, "--permission", "session:*"]);
+        let token = run(token).await.expect(0).stdout;
+        let mut connection = Connection::open(self.address, Some(token.trim_end())).await.unwrap();
         connection.call(&method, path, body.as_ref()).await.unwrap().into()
     }
 
@@ -131,39 +132,39 @@ impl Node {
         self.server.expect("the node runs").stop().await.expect(0);
     }
 
+    /// The options with which a game server logs in: the client that the node made at its first start.
+    fn credentials(&self) -> [String; 2] {
+        let file = |name: &str| self.dir.path().join(name).to_str().unwrap().to_owned();
+        [
+            format!("-rh.clientid=@{}", file("client-id")),
+            format!("-rh.clientsecret=@{}", file("client-secret")),
+        ]
+    }
+
     /// Starts a server that makes its own session.
-    async fn reserved(&self, port: u16, args: &[&str]) -> Program {
-        let token = token(self.dir.path(), &["--permission", "session:*"]).await;
+    fn reserved(&self, port: u16, args: &[&str]) -> Program {
         let (port, public_port) = (format!("-Port={port}"), format!("-rh.publicport={port}"));
-        let (url, token) = (self.url(), format!("--token={token}"));
-        let reserved =
-            ["dedicated_server.py", "-rhbootstrapmode=Reserved", "-rh.ForceNoGHA", "-rh.sessiontype=game"];
-        let named = [&url, "-rh.publichost=127.0.0.1", &port, &public_port, &token];
-        Program::start(reserved[0], &[&reserved[1..], &named, args].concat())
+        let (url, [id, secret]) = (self.url(), self.credentials());
+        let mode = ["-rhbootstrapmode=Reserved", "-rh.ForceNoGHA", "-rh.sessiontype=game"];
+        let named = [&url, &id, &secret, "-rh.publichost=127.0.0.1", &port, &public_port];
+        Program::start("dedicated_server.py", &[&mode[..], &named, args].concat())
     }
 
     /// Starts a server that an allocator tells its session by a file.
-    async fn allocated(&self, port: u16, file: &Path, args: &[&str]) -> Program {
-        let token = token(self.dir.path(), &["--permission", "session:*"]).await;
+    fn allocated(&self, port: u16, file: &Path, args: &[&str]) -> Program {
         let (port, file) = (format!("-Port={port}"), format!("-rhmultiplayfile={}", file.display()));
-        let (url, token) = (self.url(), format!("--token={token}"));
-        let named = ["-rhbootstrapmode=Allocated", "-ghaprovider=Multiplay", &url, &port, &file, &token];
-        Program::start("dedicated_server.py", &[&named, args].concat())
+        let (url, [id, secret]) = (self.url(), self.credentials());
+        let mode = ["-rhbootstrapmode=Allocated", "-ghaprovider=Multiplay"];
+        let named = [&url[..], &id, &secret, &port, &file];
+        Program::start("dedicated_server.py", &[&mode[..], &named, args].concat())
     }
 
     /// Starts the client of a player.
-    async fn player(&self, number: usize, args: &[&str]) -> Program {
-        let token = token(self.dir.path(), &["--player", PLAYERS[number]]).await;
-        let (url, token) = (self.url(), format!("--token={token}"));
-        let named = ["-OSS=Anon", "-AUTH_LOGIN=player", &url, &token, "--poll-seconds=5"];
+    fn player(&self, number: usize, args: &[&str]) -> Program {
+        let (url, name) = (self.url(), format!("-AUTH_LOGIN=player-{number}"));
+        let named = ["-OSS=Anon", &name, &url, "--poll-seconds=5"];
         Program::start("game_client.py", &[&named, args].concat())
     }
-}
-
-async fn token(data_dir: &Path, args: &[&str]) -> String {
-    let data_dir = data_dir.to_str().unwrap();
-    let token = run(rallypoint(&[&["token", "--data-dir", data_dir], args].concat())).await.expect(0).stdout;
-    token.trim_end().to_owned()
 }
 
 /// A UDP port that nothing uses.
@@ -195,7 +196,7 @@ async fn a_reserved_server_hosts_a_match_of_two_players() {
         return;
     }
     let (node, port) = (Node::start().await, free_port().await);
-    let mut host = node.reserved(port, &["--step", "--match-seconds=0"]).await;
+    let mut host = node.reserved(port, &["--step", "--match-seconds=0"]);
     let mut session = String::new();
     for step in ["logged-in", "created-session", "requested-instance", "pending", "joinable"] {
         let detail = host.says(step).await;
@@ -208,7 +209,7 @@ async fn a_reserved_server_hosts_a_match_of_two_players() {
     }
     let mut players = Vec::new();
     for number in 0..2 {
-        let mut player = node.player(number, &["--session-type=game", "--step", "--stay-seconds=1"]).await;
+        let mut player = node.player(number, &["--session-type=game", "--step", "--stay-seconds=1"]);
         player.says("logged-in").await;
         player.go_on().await;
         assert_eq!(
@@ -247,7 +248,12 @@ async fn a_match_goes_on_after_the_node_is_killed_at_any_step() {
         return;
     }
     let (mut node, port) = (Node::start().await, free_port().await);
-    let mut host = node.reserved(port, &["--step", "--match-seconds=0", SLOWER]).await;
+    // The plugin does not repeat a login.
+    node.kill().await;
+    let alone = node.reserved(port, &[SLOWER]).ends().await.expect(BOOT_FAILED);
+    assert_eq!(alone.stderr, "boot failed: login: no answer\n");
+    node.start_again().await;
+    let mut host = node.reserved(port, &["--step", "--match-seconds=0", SLOWER]);
     let mut session = String::new();
     for step in ["logged-in", "created-session", "requested-instance", "pending", "joinable"] {
         let detail = host.says(step).await;
@@ -262,7 +268,7 @@ async fn a_match_goes_on_after_the_node_is_killed_at_any_step() {
         }
     }
     let args = ["--session-type=game", "--step", "--stay-seconds=1", SLOWER];
-    let mut player = node.player(0, &args).await;
+    let mut player = node.player(0, &args);
     for step in ["logged-in", "in-session", "playing"] {
         let detail = player.says(step).await;
         if step == "in-session" {
@@ -291,7 +297,7 @@ async fn a_server_whose_request_was_lost_with_its_answer_gives_up() {
         return;
     }
     let node = Node::start().await;
-    let mut host = node.reserved(free_port().await, &["--step"]).await;
+    let mut host = node.reserved(free_port().await, &["--step"]);
     host.says("logged-in").await;
     host.go_on().await;
     let session = host.says("created-session").await;
@@ -306,7 +312,7 @@ async fn a_server_whose_request_was_lost_with_its_answer_gives_up() {
 
 /// A party whose leader waits for a dedicated server, and the id of its session.
 async fn waiting_party(node: &Node) -> (Program, String) {
-    let mut player = node.player(0, &["--request-instance=/Game/Maps/Arena"]).await;
+    let mut player = node.player(0, &["--request-instance=/Game/Maps/Arena"]);
     player.says("logged-in").await;
     let session = player.says("in-session").await;
     player.says("requested-instance").await;
@@ -333,7 +339,7 @@ async fn an_allocated_server_finds_its_session_and_leaves_it_if_another_one_take
     let (player, session) = waiting_party(&node).await;
     let file = node.dir.path().join("allocation.json");
     write_allocation(&file, "", "", port);
-    let mut host = node.allocated(port, &file, &["--match-seconds=1000000"]).await;
+    let mut host = node.allocated(port, &file, &["--match-seconds=1000000"]);
     host.says("logged-in").await;
     let path = format!("/v1/session/{session}/instance");
     let allocated = json!({"allocation_id": "a1", "join_status": "allocated"});
@@ -367,11 +373,11 @@ async fn a_server_that_cannot_start_a_match_exits_with_5() {
     let (node, port) = (Node::start().await, free_port().await);
     let file = node.dir.path().join("allocation.json");
     write_allocation(&file, "unknown", "unknown", port);
-    let unknown = node.allocated(port, &file, &[]).await;
+    let unknown = node.allocated(port, &file, &[]);
     let faults = ["login", "allocation"].map(|step| format!("--exit-at={step}"));
     let (mut at_login, mut at_allocation) = (None, None);
     for (fault, ended) in faults.iter().zip([&mut at_login, &mut at_allocation]) {
-        *ended = Some(node.allocated(port, &file, &[fault]).await.ends().await.expect(BOOT_FAILED));
+        *ended = Some(node.allocated(port, &file, &[fault]).ends().await.expect(BOOT_FAILED));
     }
     assert_eq!(at_login.unwrap().stdout, "");
     assert_eq!(at_allocation.unwrap().stdout, "logged-in\n");
@@ -379,7 +385,7 @@ async fn a_server_that_cannot_start_a_match_exits_with_5() {
     assert_eq!(unknown.stderr, "boot failed: no session by allocation after 9 requests\n");
     // A server that waits for its allocation has no session, so SIGTERM ends it.
     write_allocation(&file, "", "", port);
-    let mut waiting = node.allocated(port, &file, &[]).await;
+    let mut waiting = node.allocated(port, &file, &[]);
     waiting.says("logged-in").await;
     waiting.signal(Signal::TERM);
     waiting.ends().await.expect(0);
@@ -424,7 +430,7 @@ async fn the_first_ten_minutes_of_a_client_are_quiet() {
         return;
     }
     let node = Node::start().await;
-    let player = node.player(0, &["--lobby-seconds=600", "--poll-seconds=60", "--trace", FASTEST]).await;
+    let player = node.player(0, &["--lobby-seconds=600", "--poll-seconds=60", "--trace", FASTEST]);
     let ended = player.ends().await.expect(0);
     let requests = requests(&ended);
     are_quiet(&requests, &["/notification/", "/inventory/"]);
@@ -442,7 +448,7 @@ async fn the_first_ten_minutes_of_a_dedicated_server_are_quiet() {
         return;
     }
     let node = Node::start().await;
-    let host = node.reserved(free_port().await, &["--match-seconds=600", "--trace", FASTEST]).await;
+    let host = node.reserved(free_port().await, &["--match-seconds=600", "--trace", FASTEST]);
     let ended = host.ends().await.expect(0);
     let requests = requests(&ended);
     // The session has ended with its instance, so the last event finds none.
