@@ -73,15 +73,15 @@ fn numbered_anew(stored: &Stored, sessions: &[Session]) -> Vec<String> {
         .collect()
 }
 
-/// Copies a data directory in the state that a killed server left.
+/// Copies a data directory in the state that a killed server left. The control socket of that server is left out.
 pub fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
     std::fs::create_dir_all(to)?;
     for entry in std::fs::read_dir(from)? {
         let entry = entry?;
-        let target = to.join(entry.file_name());
-        if entry.file_type()?.is_dir() {
+        let (kind, target) = (entry.file_type()?, to.join(entry.file_name()));
+        if kind.is_dir() {
             copy(&entry.path(), &target)?;
-        } else {
+        } else if kind.is_file() {
             std::fs::copy(entry.path(), target)?;
         }
     }
