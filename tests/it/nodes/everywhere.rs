@@ -42,7 +42,7 @@ const DATABASE_TESTS: [&str; 4] = [
 const CASES: &str = "8";
 
 /// Tests that do not hold on a shared store, each with the reason.
-const NOT_ON_SHARED_STORES: [(&str, &str); 7] = [
+const NOT_ON_SHARED_STORES: [(&str, &str); 8] = [
     (
         "promises::fast_path::",
         "a node checks its cache against the store first; a test of the module shows it",
@@ -56,18 +56,21 @@ const NOT_ON_SHARED_STORES: [(&str, &str); 7] = [
     ),
     ("promises::inactivity::the_health_rules_are_configurable", LONGER_TIMEOUTS),
     ("promises::inactivity::an_inactive_player_is_removed_as_if_they_had_left", LONGER_TIMEOUTS),
+    ("users::", "a server on a database needs keys of its own, so it has no login"),
 ];
 /// Nodes wait for heartbeats and reports that other nodes may have received.
 const LONGER_TIMEOUTS: &str = "on a shared store, timeouts are an eighth longer";
 
 /// Tests that do not hold if requests are distributed over several nodes, each with the reason.
-const NOT_ON_SEVERAL_NODES: [(&str, &str); 12] = [
+const NOT_ON_SEVERAL_NODES: [(&str, &str); 14] = [
     ("api::browser::listing_again_replaces_the_data_and_keeps_the_position", INTERLEAVE),
     ("api::browser::a_page_starts_after_the_last_listing_of_the_page_before", INTERLEAVE),
     ("promises::expiry::an_overdue_session_does_not_block_its_platform_session", READS_MEMORY),
     ("promises::leftovers::an_idle_session_leaves_nothing_in_memory", READS_MEMORY),
     ("api::refresh_ttl::every_operation_with_refresh_ttl_keeps_a_session_alive_by_default", READS_MEMORY),
     ("promises::inactivity::ended_sessions_are_no_longer_watched", READS_MEMORY),
+    ("api::quiet_set::a_player_who_reports_is_online_for_90_seconds", REPORTS),
+    ("api::quiet_set::only_the_player_sees_that_they_are_invisible", REPORTS),
     ("api::password::", WRONG_CODES),
     ("api::short_code::a_code_may_be_encoded", WRONG_CODES),
     ("api::short_code::each_wrong_code_in_a_path_counts", WRONG_CODES),
@@ -77,6 +80,7 @@ const NOT_ON_SEVERAL_NODES: [(&str, &str); 12] = [
 ];
 const INTERLEAVE: &str = "each node numbers listings from its own block";
 const READS_MEMORY: &str = "the test reads the memory of one node";
+const REPORTS: &str = "each node knows only the players who report to it";
 const WRONG_CODES: &str = "each node counts only the wrong codes and passwords that it receives";
 
 /// A command that runs this test binary with these arguments.
