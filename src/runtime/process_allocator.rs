@@ -73,6 +73,7 @@ fn settings(
         ports_per_server: process.ports_per_server.into(),
         public_host: process.public_host.clone(),
         base_url,
+        regions: config.regions.keys().cloned().collect(),
         servers_max: process.servers_max,
         log_bytes_max: process.log_bytes_max,
         keep_finished: process.keep_finished,

@@ -74,10 +74,11 @@ impl CommandTemplate {
 }
 
 /// Whether a value that comes from outside of the configuration may become part of an argument: it is short and plain,
-/// and cannot be taken for an option. Other values are left out.
+/// and cannot be taken for an option or a directory. Other values are left out.
 pub fn is_plain(value: &str) -> bool {
     let is_plain = |char: char| char.is_ascii_alphanumeric() || matches!(char, '.' | '_' | '-');
-    (1..=128).contains(&value.len()) && value.chars().all(is_plain) && !value.starts_with('-')
+    let is_path = matches!(value, "." | "..");
+    (1..=128).contains(&value.len()) && value.chars().all(is_plain) && !value.starts_with('-') && !is_path
 }
 
 /// The number of a port's placeholder, from 1: `port` is the first, `port2` the second.
@@ -164,7 +165,7 @@ mod tests {
         for plain in ["eu", "1", "us-east.2_a"] {
             assert!(is_plain(plain), "{plain}");
         }
-        for odd in ["", "-log", "a b", "a;b", "$(x)", "é", &"a".repeat(129)] {
+        for odd in ["", "-log", ".", "..", "a b", "a;b", "$(x)", "é", &"a".repeat(129)] {
             assert!(!is_plain(odd), "{odd}");
         }
     }

@@ -110,9 +110,13 @@ impl ProcessAllocator {
         tokio::time::timeout(KILL_WAIT, gone).await.is_ok()
     }
 
-    /// Kills all servers, and waits a moment for their end.
+    /// Kills all servers, also those that are being started, and waits a moment for their end. None is started after this.
     pub async fn kill_all(&self) {
-        let all: Vec<_> = self.0.table().running().map(|(id, _)| id.clone()).collect();
+        let all: Vec<_> = {
+            let mut table = self.0.table();
+            table.is_stopping = true;
+            table.running().map(|(id, _)| id.clone()).collect()
+        };
         for id in &all {
             self.0.kill(id);
         }
@@ -230,13 +234,29 @@ impl Inner {
         let mut table = inner.table();
         let Some(entry) = table.servers.get_mut(&id) else { return table::still_starting() };
         entry.run(running, inner.clock.now());
-        entry.placed(&inner.settings).map_or_else(table::still_starting, Placement::Placed)
+        let answer = entry.placed(&inner.settings).map_or_else(table::still_starting, Placement::Placed);
+        let is_stopping = table.is_stopping;
+        drop(table);
+        if is_stopping {
+            inner.kill(&id);
+        }
+        answer
     }
 
     /// Forgets an allocation that got no server.
     fn give_up(&self, allocation_id: &str, answer: Placement) -> Placement {
         self.settings.shut_out(allocation_id);
-        self.table().forget(allocation_id);
+        let dir = AllocationDir::of(&self.settings.dir, allocation_id).filter(AllocationDir::exists);
+        if let Some(dir) = &dir {
+            watch::delete_secrets(allocation_id, dir);
+        }
+        let mut table = self.table();
+        table.forget(allocation_id);
+        if dir.is_some() {
+            table.finished.push_back(allocation_id.to_owned());
+        }
+        drop(table);
+        self.prune();
         answer
     }
 

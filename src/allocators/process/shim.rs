@@ -11,7 +11,7 @@ use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 
-use rustix::io::{FdFlags, fcntl_setfd};
+use rustix::io::{Errno, FdFlags, fcntl_setfd};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, waitid};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
@@ -32,7 +32,12 @@ pub enum Report {
     /// The allocation had a server, and it has ended.
     Ended,
     /// The server could not be started. The allocation has no server.
-    Failed(String),
+    Failed {
+        /// What happened.
+        detail: String,
+        /// Whether the program itself is at fault, so that another try is of no use.
+        is_misconfigured: bool,
+    },
 }
 
 /// Runs the server of an allocation to its end.
@@ -61,7 +66,15 @@ async fn supervise(dir: &AllocationDir, launch: &LaunchFile, lock: &File) -> io:
     let (output, writer) = io::pipe()?;
     let child = match start(dir, launch, lock, writer) {
         Ok(child) => child,
-        Err(error) => return report(&Report::Failed(format!("{}: {error}", launch.command[0]))),
+        Err(error) => {
+            // Anything else, such as too little memory or too many processes, may pass.
+            let is_misconfigured = matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::PermissionDenied
+            ) || error.raw_os_error() == Some(Errno::NOEXEC.raw_os_error());
+            let detail = format!("{}: {error}", launch.command[0]);
+            return report(&Report::Failed { detail, is_misconfigured });
+        }
     };
     let server = ProcessId::now(i32::try_from(child.id()).unwrap_or_default());
     let shim = ProcessId::now(i32::try_from(std::process::id()).unwrap_or_default());
@@ -69,7 +82,8 @@ async fn supervise(dir: &AllocationDir, launch: &LaunchFile, lock: &File) -> io:
     if let Err(error) = dir.write_pid(&pid) {
         // Without the file the server could not be stopped after a restart.
         server.signal_group(Signal::KILL);
-        return report(&Report::Failed(format!("{}: {error}", dir.path().display())));
+        let detail = format!("{}: {error}", dir.path().display());
+        return report(&Report::Failed { detail, is_misconfigured: false });
     }
     // Rallypoint may have ended meanwhile. Then nobody reads the report, and the next start finds the server.
     let _ = report(&Report::Started(pid));
@@ -110,7 +124,7 @@ fn start(dir: &AllocationDir, launch: &LaunchFile, lock: &File, output: io::Pipe
 fn wait(mut child: Child, server: ProcessId) -> io::Result<ExitStatus> {
     if let Some(pid) = Pid::from_raw(server.pid) {
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
-        while waitid(WaitId::Pid(pid), options).is_err_and(|error| error == rustix::io::Errno::INTR) {}
+        while waitid(WaitId::Pid(pid), options).is_err_and(|error| error == Errno::INTR) {}
     }
     server.signal_group(Signal::KILL);
     child.wait()

@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use uuid::Uuid;
 
 use super::command::{is_plain, port_number};
 use super::directory::{
@@ -90,16 +91,20 @@ fn value(
     name: &str,
 ) -> String {
     let file = |name: &str| dir.file(name).display().to_string();
-    // Names of the configuration; but a session may have been stored with other ones.
+    // A name of the configuration; but a session may have been stored with another one.
     let plain = |text: &str| if is_plain(text) { text.to_owned() } else { String::new() };
+    let region = launch.region_id.as_ref().filter(|region| settings.regions.contains(*region));
     match name {
         "public_host" => settings.public_host.clone(),
         "base_url" => settings.base_url.clone(),
         "session_id" => launch.session_id.to_string(),
-        "instance_id" => plain(&launch.instance_id),
+        // A player may have chosen it, or the region.
+        "instance_id" => {
+            Uuid::parse_str(&launch.instance_id).map_or_else(|_| String::new(), |id| id.to_string())
+        }
         "allocation_id" => launch.allocation_id.clone(),
         "session_type" => plain(&launch.session_type),
-        "region_id" => launch.region_id.as_deref().map_or_else(String::new, plain),
+        "region_id" => region.map_or_else(String::new, |region| plain(region)),
         "client_id" => client_id.to_owned(),
         "client_secret_file" => file(CLIENT_SECRET),
         "credentials_file" => file(CREDENTIALS),
@@ -168,9 +173,13 @@ fn spawn(settings: &ProcessSettings, dir: &AllocationDir) -> io::Result<Started>
             shim.wait()?;
             Ok(Started::Locked { alive: File::open(dir.alive())? })
         }
-        Ok(Report::Failed(detail)) => {
+        Ok(Report::Failed { detail, is_misconfigured }) => {
             shim.wait()?;
-            Ok(Started::Failed(Placement::Never { reason: Reason::Misconfigured, detail }))
+            Ok(Started::Failed(if is_misconfigured {
+                Placement::Never { reason: Reason::Misconfigured, detail }
+            } else {
+                Placement::Later { retry_after: None, reason: Reason::Unavailable, detail }
+            }))
         }
         Ok(Report::Ended) | Err(_) => {
             let detail = failure_of(shim);

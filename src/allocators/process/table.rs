@@ -22,6 +22,8 @@ pub struct Table {
     pub servers: BTreeMap<String, Entry>,
     /// The ports.
     pub ports: Ports,
+    /// Whether all servers are killed, and none is started any more.
+    pub is_stopping: bool,
     /// Allocations whose directories are kept although their servers have ended, the oldest first.
     pub finished: VecDeque<String>,
 }
@@ -94,6 +96,7 @@ impl Table {
         Self {
             servers: BTreeMap::new(),
             ports: Ports::new(settings.ports.clone()),
+            is_stopping: false,
             finished: VecDeque::new(),
         }
     }
@@ -118,6 +121,11 @@ impl Table {
     ) -> Admission {
         if let Some(entry) = self.servers.get(allocation_id) {
             return Admission::Answer(entry.placed(settings).map_or_else(still_starting, Placement::Placed));
+        }
+        if self.is_stopping {
+            let detail = "this node stops".into();
+            let reason = Reason::Unavailable;
+            return Admission::Answer(Placement::Later { retry_after: None, reason, detail });
         }
         let reason = if self.servers.len() >= settings.servers_max {
             Reason::NoCapacity

@@ -62,11 +62,13 @@ pub async fn adopt_all(inner: &Inner) -> io::Result<()> {
         let Some(id) = name.to_str() else { continue };
         let Some(dir) = AllocationDir::of(&inner.settings.dir, id) else { continue };
         if let Some(exit) = dir.exit() {
+            delete_secrets(id, &dir);
             finished.push((Some(exit.at), id.to_owned()));
         } else if let Some(_lock) = dir.try_lock()? {
             // Nobody has seen its end; or it never started, and may still do.
             if dir.pid().is_some() {
                 dir.write_exit(&ExitFile::unseen(inner.clock.now()))?;
+                delete_secrets(id, &dir);
             }
             finished.push((None, id.to_owned()));
         } else {
@@ -149,11 +151,7 @@ impl Inner {
             exit
         });
         self.settings.shut_out(id);
-        for secret in [CLIENT_SECRET, CREDENTIALS] {
-            if let Err(error) = dir.delete_file(secret) {
-                tracing::warn!(allocation_id = id, %error, "the secret of an ended server could not be deleted");
-            }
-        }
+        delete_secrets(id, dir);
         let status = exit.status();
         if exit.is_success() || entry.released {
             tracing::info!(allocation_id = id, status, "a server has ended");
@@ -179,6 +177,15 @@ impl Inner {
             if let Err(error) = dir.delete() {
                 tracing::warn!(dir = %dir.path().display(), %error, "the directory of an ended server stays");
             }
+        }
+    }
+}
+
+/// Deletes the files with which a server has logged in.
+pub(super) fn delete_secrets(id: &str, dir: &AllocationDir) {
+    for secret in [CLIENT_SECRET, CREDENTIALS] {
+        if let Err(error) = dir.delete_file(secret) {
+            tracing::warn!(allocation_id = id, %error, "the secret of an ended server could not be deleted");
         }
     }
 }

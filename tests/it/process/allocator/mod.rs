@@ -79,6 +79,7 @@ impl World {
             ports_per_server: 2,
             public_host: "127.0.0.1".into(),
             base_url: "http://127.0.0.1:7700".into(),
+            regions: ["eu".to_owned(), "-log".to_owned()].into(),
             servers_max: 8,
             log_bytes_max: 65_536,
             keep_finished: 20,

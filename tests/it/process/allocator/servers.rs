@@ -111,6 +111,22 @@ async fn arguments_are_filled_and_no_text_of_a_player_gets_into_them() {
 }
 
 #[tokio::test]
+async fn ids_that_players_may_choose_become_arguments_only_if_they_are_harmless() {
+    let world =
+        World::with(&["/bin/sh", "-c", "echo \"$1\"", "server", "{instance_id}<{region_id}>"], |_| ()).await;
+    let id = "11111111-1111-4111-8111-111111111111";
+    for (instance_id, region_id, expected) in
+        [(id, "eu", format!("{id}<eu>")), ("mine", "us", "<>".into()), ("..", "-log", "<>".into())]
+    {
+        let region_id = Some(region_id.to_owned());
+        let launch = Launch { instance_id: instance_id.into(), region_id, ..launch(1) };
+        assert!(matches!(world.allocator().place(&launch).await, Placement::Placed(_)));
+        world.exited().await;
+        assert_eq!(world.text(&launch.allocation_id, "server.log").trim(), expected);
+    }
+}
+
+#[tokio::test]
 async fn a_server_has_a_client_of_its_own_until_it_ends() {
     let clients = Arc::new(Clients::default());
     let login = ServerLogin::PerLaunch(Arc::clone(&clients) as Arc<dyn LaunchClients>);
