@@ -27,8 +27,9 @@ const PAGE: usize = 1_000;
 const CLOCK_STEP_MS: i64 = 5_000;
 
 impl Launches {
-    /// After a start, and after the wall clock was set: takes over the launches of this node. Servers that run on this
-    /// node and are gone have ended. The time-outs of the others start again, because servers could not reach the API.
+    /// After a start, and after the wall clock was set: takes over the launches of this node, and those that wait. Servers
+    /// that run on this node and are gone have ended. The time-outs of the others start again, because servers could not
+    /// reach the API.
     pub(super) async fn adopt(self: &Arc<Self>) -> Result<(), Failure> {
         let offset_ms = self.clock.now_ms() - self.clock.up_ms();
         let was_set = (offset_ms - self.offset_ms.load(Ordering::Relaxed)).abs() >= CLOCK_STEP_MS;
@@ -39,7 +40,7 @@ impl Launches {
         }
         if !self.served.is_empty() {
             for stored in self.all().await? {
-                if stored.record.node() == Some(self.node) {
+                if stored.record.node().is_none_or(|node| node == self.node) {
                     self.adopt_one(&stored).await?;
                 }
             }
@@ -54,10 +55,10 @@ impl Launches {
             lock(&self.by_allocation).insert(allocation_id.to_owned(), record.id);
         }
         self.wake_ups.wake([record.id]);
+        let Some(served) = self.served.get(&record.allocator) else { return Ok(()) };
         let is_running = matches!(record.stage, Stage::Placed { .. } | Stage::Up { .. });
-        let Some(served) = self.served.get(&record.allocator).filter(|_| is_running) else { return Ok(()) };
         let allocation_id = record.allocation_id().unwrap_or_default();
-        if served.is_bound() && find(served, allocation_id).await == Some(None) {
+        if is_running && served.is_bound() && find(served, allocation_id).await == Some(None) {
             let how = "it was gone when this node looked for it".to_owned();
             lock(&self.exited).insert(allocation_id.to_owned(), how);
             return Ok(());
@@ -108,8 +109,8 @@ impl Launches {
     fn forget_allocations(&self, all: &[StoredLaunch]) {
         let known: HashSet<_> = all.iter().filter_map(|stored| stored.record.allocation_id()).collect();
         let live: HashSet<Uuid> = all.iter().map(|stored| stored.record.id).collect();
-        let in_flight = lock(&self.in_flight).clone();
-        lock(&self.by_allocation).retain(|_, launch| live.contains(launch) || in_flight.contains(launch));
+        lock(&self.by_allocation)
+            .retain(|_, launch| live.contains(launch) || self.in_flight.contains(*launch));
         lock(&self.exited).retain(|allocation_id, _| known.contains(allocation_id.as_str()));
     }
 

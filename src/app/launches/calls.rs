@@ -4,6 +4,8 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::in_flight::Calling;
+use super::lines::LineKey;
 use super::look::Seen;
 use super::served::Allocating;
 use super::store::Committed;
@@ -16,19 +18,36 @@ use crate::records::launch::create;
 use futures_util::future::FutureExt as _;
 use tokio::sync::OwnedSemaphorePermit;
 
-/// The pause before a call is repeated that has told nothing, in milliseconds.
-const UNKNOWN_PAUSE_MS: i64 = 2_000;
+/// The pause before a call is repeated that has told nothing, in milliseconds, before it is spread by a fifth. An
+/// allocator of Agones knows of a server that it has given only after a moment: three seconds at the least.
+const UNKNOWN_PAUSE_MS: i64 = 4_000;
 /// The pause before a server that has not stopped yet is looked at again, in milliseconds.
 const RELEASE_PAUSE_MS: i64 = 2_000;
 /// How many times the outcome of a call is tried to be stored against other changes.
 const STORES_MAX: usize = 8;
 
+/// A call of an allocator for a claimed attempt.
+pub(super) struct Call {
+    /// The launch, with its claim.
+    pub seen: Seen,
+    /// The line in which the launch has waited. The region of the session may have changed since.
+    pub line: LineKey,
+    /// Whether an earlier call may have given the attempt a server.
+    pub is_repeated: bool,
+}
+
 impl Launches {
     /// Calls the allocator for a claimed attempt. A repeated call first asks whether the attempt has a server.
-    pub(super) fn start_call(self: &Arc<Self>, seen: Seen, permit: OwnedSemaphorePermit, is_repeated: bool) {
+    pub(super) fn start_call(
+        self: &Arc<Self>,
+        call: Call,
+        (permit, calling): (OwnedSemaphorePermit, Calling),
+    ) {
+        let Call { seen, line, is_repeated } = call;
         let Some(served) = self.served.get(&seen.record().allocator).cloned() else { return };
         let Some(launch) = launch_of(&seen) else {
-            lock(&self.in_flight).remove(&seen.record().id);
+            // The line may have waited for this call.
+            lock(&self.lines).answered(&line, seen.record().id, None);
             return;
         };
         let launches = Arc::clone(self);
@@ -37,13 +56,13 @@ impl Launches {
             let placement = launches.call(&served, &launch, is_repeated).await;
             // Given back before the outcome is stored: the next call need not wait for that.
             drop(permit);
-            if let Err(failure) = launches.finish_call(&served, &seen, placement).await {
+            if let Err(failure) = launches.finish_call(&served, &seen, &line, placement).await {
                 tracing::error!(
                     session_id = %seen.record().session_id, allocation_id = launch.allocation_id, %failure,
                     "the outcome of a launch could not be stored; the allocator is asked again"
                 );
             }
-            lock(&launches.in_flight).remove(&id);
+            drop(calling);
             launches.wake_ups.wake([id]);
         });
     }
@@ -86,18 +105,19 @@ impl Launches {
         &self,
         served: &Allocating,
         called: &Seen,
+        key: &LineKey,
         placement: Placement,
     ) -> Result<(), Failure> {
-        let (record, key) = (called.record(), called.line());
+        let record = called.record();
         self.note_readiness(served, record, &placement);
         let later = match &placement {
             Placement::Later { retry_after, .. } => {
-                let pause_ms = retry_after.map_or_else(|| lock(&self.lines).next_pause_ms(&key), whole_ms);
+                let pause_ms = retry_after.map_or_else(|| lock(&self.lines).next_pause_ms(key), whole_ms);
                 Some((self.clock.up_ms(), spread_ms(pause_ms, self.entropy.fraction())))
             }
             _ => None,
         };
-        lock(&self.lines).answered(&key, record.id, later);
+        lock(&self.lines).answered(key, record.id, later);
         for _ in 0..STORES_MAX {
             let Some(seen) = self.seen(record.id).await? else {
                 return self.give_back(record, &placement).await;
@@ -111,7 +131,7 @@ impl Launches {
             }
             if self.store_outcome(&seen, &placement, later).await? == Committed::Done {
                 if later.is_some() {
-                    lock(&self.lines).enter(&key, record.requested_ms, record.id);
+                    lock(&self.lines).enter(key, record.requested_ms, record.id);
                 }
                 return Ok(());
             }
@@ -202,7 +222,7 @@ impl Launches {
         // Without a permit the launch stays due.
         let Some(permit) = served.permit() else { return Ok(Committed::Done) };
         let id = seen.record().id;
-        lock(&self.in_flight).insert(id);
+        let calling = self.in_flight.enter(id);
         let launches = Arc::clone(self);
         self.calls.spawn(async move {
             let released = launches.release(&served, seen.record(), is_hard).await;
@@ -210,7 +230,7 @@ impl Launches {
             if let Err(failure) = launches.finish_release(&seen, released).await {
                 tracing::error!(%failure, "the end of a server could not be stored; the allocator is asked again");
             }
-            lock(&launches.in_flight).remove(&id);
+            drop(calling);
             launches.wake_ups.wake([id]);
         });
         Ok(Committed::Done)

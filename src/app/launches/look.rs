@@ -1,9 +1,11 @@
 //! Looks at a launch, and does what the rules say.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use uuid::Uuid;
 
+use super::calls::Call;
 use super::lines::LineKey;
 use super::store::Committed;
 use super::{Launches, lock};
@@ -45,7 +47,7 @@ impl Launches {
     /// call wakes the launch.
     pub(super) async fn look(self: &Arc<Self>, id: Uuid) -> Result<(), Failure> {
         for _ in 0..LOOKS_MAX {
-            if lock(&self.in_flight).contains(&id) {
+            if self.in_flight.contains(id) {
                 return Ok(());
             }
             let Some(seen) = self.seen(id).await? else { return Ok(()) };
@@ -127,31 +129,50 @@ impl Launches {
         self.begin_again(seen, next, release).await
     }
 
-    /// Claims attempts for the launches whose turn it is, and calls their allocators.
+    /// Claims attempts for the launches whose turn it is, and calls their allocators. Launches that have failed or ended
+    /// while they waited leave their line, and the next ones follow at once: otherwise they would use up the turns.
     pub(super) async fn start_waiting(self: &Arc<Self>) -> Result<(), Failure> {
-        let ready = lock(&self.lines).ready(self.clock.up_ms());
-        for (key, requested_ms, id) in ready {
-            let Some(served) = self.served.get(&key.0) else { continue };
-            // Without a permit the launch stays in its line. The end of a call begins another round.
-            let Some(permit) = served.permit() else { continue };
-            let seen = self.seen(id).await?;
-            let wants = seen.filter(|seen| matches!(seen.record().stage, Stage::Wanted { .. }));
-            let Some(seen) = wants.filter(|seen| seen.instance().is_some()) else {
-                lock(&self.lines).leave(&key, requested_ms, id, false);
-                continue;
-            };
-            match self.claim(&seen).await? {
-                Some(claimed) => {
-                    lock(&self.lines).leave(&key, requested_ms, id, true);
-                    self.start_call(claimed, permit, false);
-                }
-                None => {
-                    lock(&self.lines).leave(&key, requested_ms, id, false);
-                    self.wake_ups.wake([id]);
-                }
+        while !self.is_stopping.load(Ordering::Relaxed) {
+            let ready = lock(&self.lines).ready(self.clock.up_ms());
+            let mut has_left = false;
+            for (key, requested_ms, id) in ready {
+                has_left |= self.start_waiting_one(&key, requested_ms, id).await?;
+            }
+            if !has_left {
+                break;
             }
         }
         Ok(())
+    }
+
+    /// Claims an attempt for one launch of a line. Returns whether the launch has left the line without a call.
+    async fn start_waiting_one(
+        self: &Arc<Self>,
+        key: &LineKey,
+        requested_ms: i64,
+        id: Uuid,
+    ) -> Result<bool, Failure> {
+        let Some(served) = self.served.get(&key.0) else { return Ok(false) };
+        // Without a permit the launch stays in its line. The end of a call begins another round.
+        let Some(permit) = served.permit() else { return Ok(false) };
+        let seen = self.seen(id).await?;
+        let wants = seen.filter(|seen| matches!(seen.record().stage, Stage::Wanted { .. }));
+        let Some(seen) = wants.filter(|seen| seen.instance().is_some()) else {
+            lock(&self.lines).leave(key, requested_ms, id, false);
+            return Ok(true);
+        };
+        let claimed = self.claim(&seen).await?;
+        lock(&self.lines).leave(key, requested_ms, id, claimed.is_some());
+        match claimed {
+            Some((seen, calling)) => {
+                self.start_call(Call { seen, line: key.clone(), is_repeated: false }, (permit, calling));
+                Ok(false)
+            }
+            None => {
+                self.wake_ups.wake([id]);
+                Ok(true)
+            }
+        }
     }
 
     /// Renews the claim of an attempt whose last call has told nothing, and calls again.
@@ -159,8 +180,9 @@ impl Launches {
         let Some(served) = self.served.get(&seen.record().allocator) else { return Ok(Committed::Done) };
         let Some(permit) = served.permit() else { return Ok(Committed::Done) };
         match self.claim(&seen).await? {
-            Some(claimed) => {
-                self.start_call(claimed, permit, true);
+            Some((seen, calling)) => {
+                let line = seen.line();
+                self.start_call(Call { seen, line, is_repeated: true }, (permit, calling));
                 Ok(Committed::Done)
             }
             None => Ok(Committed::LookAgain),

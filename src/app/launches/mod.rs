@@ -13,6 +13,7 @@
 
 mod adopt;
 mod calls;
+mod in_flight;
 mod lines;
 mod look;
 mod nodes;
@@ -21,7 +22,7 @@ mod stop;
 mod store;
 mod wake_ups;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicI64};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -31,6 +32,7 @@ use futures_util::stream::{self, StreamExt as _};
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
+use self::in_flight::InFlight;
 use self::lines::Lines;
 pub use self::served::{Allocators, LaunchSettings, Served};
 pub use self::wake_ups::WakeUps;
@@ -54,8 +56,7 @@ pub struct Launches {
     node: Uuid,
     served: BTreeMap<String, Arc<served::Allocating>>,
     wake_ups: Arc<WakeUps>,
-    /// The launches whose allocator is being called. Nobody else looks at them meanwhile.
-    in_flight: Mutex<HashSet<Uuid>>,
+    in_flight: InFlight,
     /// The launch of each allocation that this node knows.
     by_allocation: Mutex<HashMap<String, Uuid>>,
     /// The allocations whose servers have ended, and how.
@@ -70,6 +71,8 @@ pub struct Launches {
     surveyed_up_ms: AtomicI64,
     swept_up_ms: AtomicI64,
     calls: TaskTracker,
+    /// Whether this node stops: then it starts no servers any more.
+    is_stopping: AtomicBool,
     clock: Clock,
     entropy: Entropy,
     metrics: Arc<Metrics>,
@@ -93,7 +96,7 @@ impl Launches {
             node,
             served: served.collect(),
             wake_ups,
-            in_flight: Mutex::default(),
+            in_flight: InFlight::default(),
             by_allocation: Mutex::default(),
             exited: Mutex::default(),
             lines: Mutex::default(),
@@ -103,6 +106,7 @@ impl Launches {
             surveyed_up_ms: never(),
             swept_up_ms: never(),
             calls: TaskTracker::new(),
+            is_stopping: AtomicBool::new(false),
             clock,
             entropy,
             metrics,
@@ -142,20 +146,20 @@ impl Launches {
         self.say_alive().await?;
         self.adopt().await?;
         self.note_events();
-        let woken = self.wake_ups.take();
         let due = self.due().await?;
-        let launches: BTreeSet<_> = woken.iter().copied().chain(due).collect();
+        let launches: BTreeSet<_> = self.wake_ups.take().into_iter().chain(due).collect();
         let looks = stream::iter(launches).map(|id| self.look(id).map(move |looked| (id, looked)));
         let looked: Vec<_> = looks.buffer_unordered(LOOKS_AT_ONCE).collect().await;
-        self.start_waiting().await?;
-        self.survey().await?;
         let mut first_failure = None;
         for (id, looked) in looked {
             if let Err(failure) = looked {
                 tracing::debug!(launch_id = %id, %failure, "a launch could not be looked at; a later round tries again");
+                self.wake_ups.put_back([id]);
                 first_failure = first_failure.or(Some(failure));
             }
         }
+        self.start_waiting().await?;
+        self.survey().await?;
         match first_failure {
             Some(failure) => Err(failure),
             None => Ok(!self.wake_ups.is_empty()),
@@ -167,7 +171,7 @@ impl Launches {
         !self.wake_ups.is_empty()
     }
 
-    /// Waits until no call is under way. For tests.
+    /// Waits until no call is under way.
     pub async fn calls_ended(&self) {
         self.calls.close();
         self.calls.wait().await;

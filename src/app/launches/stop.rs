@@ -1,5 +1,7 @@
 //! The end of this node, for allocators whose servers end with it.
 
+use std::sync::atomic::Ordering;
+
 use futures_util::future::join_all;
 
 use super::Launches;
@@ -13,8 +15,9 @@ use crate::records::launch::{StoredLaunch, live_launch};
 const CLOSES_MAX: usize = 8;
 
 impl Launches {
-    /// Closes the instances whose servers end with this node. Servers that ask learn it while the API still answers.
+    /// Starts no servers any more, and closes the instances whose servers end with this node. Servers that ask learn it while the API still answers.
     pub async fn close_all(&self) {
+        self.is_stopping.store(true, Ordering::Relaxed);
         for stored in self.ending().await {
             if let Err(failure) = self.close(&stored).await {
                 let session_id = &stored.record.session_id;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
+use super::in_flight::Calling;
 use super::look::Seen;
 use super::{Launches, lock};
 use crate::allocators::Placed;
@@ -68,41 +69,27 @@ impl Launches {
         }
     }
 
-    /// Claims an attempt for this node. `None` if the launch has changed meanwhile.
-    pub(super) async fn claim(&self, seen: &Seen) -> Result<Option<Seen>, Failure> {
+    /// Claims an attempt for this node, and marks the launch as in flight. `None` if the launch has changed meanwhile.
+    pub(super) async fn claim(&self, seen: &Seen) -> Result<Option<(Seen, Calling)>, Failure> {
         let record = seen.record();
         let new_id = self.entropy.uuid();
         let claimed = record.clone().claimed(self.node, new_id, self.clock.now_ms(), &self.rules_of(record));
         let allocation_id = claimed.allocation_id().map(ToOwned::to_owned);
         let id = record.id;
-        lock(&self.in_flight).insert(id);
+        let calling = self.in_flight.enter(id);
         let rule = move |session: &mut Session| {
             instance_of(session, id)?.allocation_id = allocation_id;
             Ok(())
         };
-        let committed = self.update(seen, rule, launch::replace(&seen.stored, Some(&claimed))).await;
-        match committed {
-            Ok(Some(_)) => {
-                self.log_stage(record, &claimed);
-                // The version is that of the commit just made.
-                let seen = self.seen(id).await?;
-                let is_own =
-                    |seen: &Seen| seen.record().node() == Some(self.node) && seen.instance().is_some();
-                let seen = seen.filter(is_own);
-                if seen.is_none() {
-                    lock(&self.in_flight).remove(&id);
-                }
-                Ok(seen)
-            }
-            Ok(None) | Err(Failure::Refused(_)) => {
-                lock(&self.in_flight).remove(&id);
-                Ok(None)
-            }
-            Err(failure) => {
-                lock(&self.in_flight).remove(&id);
-                Err(failure)
-            }
+        match self.update(seen, rule, launch::replace(&seen.stored, Some(&claimed))).await {
+            Ok(Some(_)) => self.log_stage(record, &claimed),
+            Ok(None) | Err(Failure::Refused(_)) => return Ok(None),
+            Err(failure) => return Err(failure),
         }
+        // The version is that of the commit just made.
+        let seen = self.seen(id).await?;
+        let is_own = |seen: &Seen| seen.record().node() == Some(self.node) && seen.instance().is_some();
+        Ok(seen.filter(is_own).map(|seen| (seen, calling)))
     }
 
     /// Stores the server that an allocation was given. Returns whether the launch still had the allocation.

@@ -254,13 +254,25 @@ impl LaunchRecord {
         Some(self)
     }
 
-    /// The record with its time-outs begun again, as after an outage in which servers could not reach the API.
+    /// The record with its time-outs and pauses begun again: after an outage in which servers could not reach the API, or
+    /// after the clock was set. A time in the future would otherwise hold the launch until then.
     #[must_use]
     pub fn restarted(mut self, now_ms: i64, rules: &LaunchRules) -> Self {
         match &mut self.stage {
+            Stage::Wanted { since_ms, not_before_ms, .. } => (*since_ms, *not_before_ms) = (now_ms, now_ms),
+            Stage::Claimed(claim) => {
+                (claim.since_ms, claim.wanted_since_ms, claim.not_before_ms) = (now_ms, now_ms, now_ms);
+                claim.until_ms = now_ms + LEASE_CALLS * ms(rules.place_timeout_s);
+            }
             Stage::Placed { since_ms, .. } => *since_ms = now_ms,
-            Stage::Up { since_ms, was_joinable: false, .. } => *since_ms = now_ms,
-            _ => {}
+            Stage::Up { since_ms, was_joinable, unknown_since_ms, .. } => {
+                // A server that was joinable is as old as it is; only its lifetime counts.
+                *since_ms = if *was_joinable { now_ms.min(*since_ms) } else { now_ms };
+                *unknown_since_ms = unknown_since_ms.map(|_| now_ms);
+            }
+            Stage::Releasing(release) => {
+                (release.since_ms, release.until_ms, release.not_before_ms) = (now_ms, now_ms, now_ms);
+            }
         }
         self.due_ms = self.next_due_ms(rules);
         self

@@ -325,9 +325,23 @@ fn an_exit_begins_again_until_a_server_was_up() {
 
 #[test]
 fn an_outage_counts_for_no_time_out() {
-    let later = T + 1_000_000;
-    for (stage, due_s) in [(placed(), 120), (up(false, None), 600)] {
-        assert_eq!(record(stage).restarted(later, &rules()).due_ms, later + due_s * 1_000);
+    // Also if the clock was set back.
+    for later in [T + 1_000_000, T - 1_000_000] {
+        for (stage, due_s) in [
+            (wanted(), 0),
+            (Stage::Claimed(claim()), 2 * i64::try_from(rules().place_timeout_s).unwrap()),
+            (placed(), 120),
+            (up(false, None), 600),
+            (up(true, Some(T)), 60),
+            (Stage::Releasing(release()), 30),
+        ] {
+            let name = stage.name();
+            let restarted = record(stage).restarted(later, &rules());
+            assert_eq!(restarted.due_ms, later + due_s * 1_000, "{name}");
+            let running = instance(JoinStatus::Joinable, Some(Health::Unknown));
+            let step = restarted.next(Some(&running), node(), later, &rules());
+            assert!(!matches!(step, Step::Fail(_) | Step::Retry(_)), "{name}: {step:?}");
+        }
     }
-    assert_eq!(record(up(true, None)).restarted(later, &rules()).due_ms, T + 3_600_000);
+    assert_eq!(record(up(true, None)).restarted(T + 1_000_000, &rules()).due_ms, T + 3_600_000);
 }

@@ -1,3 +1,5 @@
+mod lines;
+
 use std::sync::Arc;
 
 use rallypoint::allocators::{Placement, Reason, ReleaseMode, Scope};
@@ -295,52 +297,6 @@ async fn a_server_whose_health_is_unknown_is_lost_after_a_time() {
 }
 
 #[tokio::test]
-async fn a_launch_waits_for_capacity_and_fails_after_the_queue_time_out() {
-    let game = Game::new().await;
-    game.allocator.holds_at_most(0);
-    game.requests().await;
-    game.server.settles().await;
-    for _ in 0..5 {
-        assert_eq!(game.status().await, "requested");
-        assert!(game.instance().await.get("allocation_id").is_none(), "nothing was taken");
-        game.server.passes(11).await;
-    }
-    game.server.passes(5).await;
-    assert_eq!(game.failure().await, "no_capacity");
-    assert_eq!(game.allocator.taken(), 0);
-    game.cleans_up().await;
-}
-
-#[tokio::test]
-async fn who_asked_first_is_served_first() {
-    let game = Game::new().await;
-    let first = game.launches().await;
-    game.allocator.holds_at_most(1);
-    let (bob, carol) = (game.server.player(), game.server.player());
-    let mut sessions = Vec::new();
-    for player in [&bob, &carol] {
-        let session = player.creates("party").await;
-        requests(player, &session).await;
-        game.server.passes(1).await;
-        sessions.push(session);
-    }
-    let statuses = async || {
-        let (bobs, carols) = (bob.session(&sessions[0]).await, carol.session(&sessions[1]).await);
-        [bobs, carols].map(|reply| reply.expect(200).body["instance"]["join_status"].clone())
-    };
-    game.allocator.ends(&first);
-    game.allocator.holds_at_most(1);
-    game.alice.delete(&path(&game.session)).await.expect(204);
-    game.server.settles().await;
-    game.server.passes(11).await;
-    assert_eq!(statuses().await, ["allocated", "requested"]);
-    bob.delete(&path(&sessions[0])).await.expect(204);
-    game.server.passes(30).await;
-    game.server.passes(1).await;
-    assert_eq!(statuses().await[1], "allocated");
-}
-
-#[tokio::test]
 async fn an_allocator_that_is_away_or_refuses_closes_the_instance_with_the_reason() {
     let game = Game::new().await;
     let refused = |reason| Placement::Never { reason, detail: "no".into() };
@@ -371,7 +327,7 @@ async fn a_lost_answer_is_asked_for_again_with_the_same_id() {
     game.server.settles().await;
     let allocation = game.allocation().await;
     assert_eq!(game.status().await, "requested");
-    game.server.passes(3).await;
+    game.server.passes(5).await;
     assert_eq!(game.status().await, "allocated");
     assert_eq!(game.allocator.calls(), [Call::Place(allocation.clone()), Call::Find(allocation.clone())]);
     assert_eq!((game.allocator.servers(), game.allocator.taken()), (vec![allocation], 1));
