@@ -136,8 +136,9 @@ async fn from_a_request_to_the_end_of_a_match() {
     until("the process ends", || machine.processes().is_empty()).await;
     let dir = Path::new(running["dir"].as_str().unwrap()).to_owned();
     until("its end is written down", || dir.join("exit").exists()).await;
+    until("its secret is deleted", || !dir.join("client-secret").exists()).await;
     assert_eq!(machine.servers().await[0]["exit"], "exit status 0");
-    assert!(dir.join("server.log").exists() && !dir.join("client-secret").exists());
+    assert!(dir.join("server.log").exists());
     let port = u16::try_from(running["ports"][0].as_u64().unwrap()).unwrap();
     UdpSocket::bind(("127.0.0.1", port)).unwrap();
     server.stop().await.expect(0);
