@@ -77,7 +77,7 @@ impl Job {
             }
             Self::Lists => lists::round(app, stop).await,
             Self::Logins => logins::round(app, stop).await,
-            Self::Launches => launches::round(app).await,
+            Self::Launches => Box::pin(launches::round(app)).await,
         }
     }
 

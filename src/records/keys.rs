@@ -298,6 +298,11 @@ pub fn launch(id: Uuid) -> Key {
     key(LAUNCH, &[&[LAUNCH_ITSELF], id.as_bytes()])
 }
 
+/// The launch of such a key.
+pub fn parse_launch(key: &[u8]) -> Option<Uuid> {
+    Uuid::from_slice(key.strip_prefix(&[LAUNCH, LAUNCH_ITSELF])?).ok()
+}
+
 /// The range of all launches: start, and end (excluded).
 pub fn all_launches() -> (Key, Key) {
     (vec![LAUNCH, LAUNCH_ITSELF], vec![LAUNCH, LAUNCH_ITSELF + 1])

@@ -2,12 +2,13 @@
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use super::keys;
 use crate::document::Document;
-use crate::domain::Session;
 use crate::domain::instance::{Instance, JoinStatus};
 use crate::domain::launch::{LaunchLink, LaunchRecord};
+use crate::domain::{PlayerUuid, Session};
 use crate::store::{Batch, StoreError, Version};
 
 /// Encodes a launch: JSON.
@@ -18,9 +19,14 @@ pub fn encode(record: &LaunchRecord) -> Bytes {
 /// Decodes a stored launch.
 ///
 /// # Errors
-/// [`StoreError::Corrupt`] if the bytes are not a launch.
-pub fn decode(value: &[u8]) -> Result<LaunchRecord, StoreError> {
-    serde_json::from_slice(value).map_err(|error| StoreError::Corrupt(format!("a launch: {error}")))
+/// [`StoreError::Corrupt`] if the bytes are not this launch.
+pub fn decode(id: Uuid, value: &[u8]) -> Result<LaunchRecord, StoreError> {
+    let record: LaunchRecord = serde_json::from_slice(value)
+        .map_err(|error| StoreError::Corrupt(format!("the launch {id}: {error}")))?;
+    if record.id != id {
+        return Err(StoreError::Corrupt(format!("the launch {id} has the id of another one, {}", record.id)));
+    }
+    Ok(record)
 }
 
 /// A stored launch and its version.
@@ -62,6 +68,17 @@ pub fn replace(before: &StoredLaunch, after: Option<&LaunchRecord>) -> Batch {
     batch.delete(due).put(keys::launch_due(new.due_ms, new.id), Bytes::new())
 }
 
+/// The writes that delete a launch that cannot be read. `player` has asked for it. Its place in the queue is not known:
+/// it stays until it is due.
+pub fn discard(id: Uuid, version: Version, player: Option<PlayerUuid>) -> Batch {
+    let key = keys::launch(id);
+    let batch = Batch::default().expect_version(key.clone(), version).delete(key);
+    match player {
+        Some(player) => batch.delete(keys::launch_of_player(player, id)),
+        None => batch,
+    }
+}
+
 /// The link to the launch of a session's instance, and the instance; `None` if the instance has no launch, or has ended.
 pub fn live_launch(session: &Session) -> Option<(&LaunchLink, &Instance)> {
     let instance = session.instance.as_ref().filter(|_| !session.ended)?;
@@ -97,11 +114,9 @@ impl NodeRecord {
 
 #[cfg(test)]
 mod tests {
-    use uuid::Uuid;
-
     use super::*;
+    use crate::domain::SessionId;
     use crate::domain::launch::{LaunchFailure, Stage};
-    use crate::domain::{PlayerUuid, SessionId};
 
     fn record(player: Option<PlayerUuid>) -> LaunchRecord {
         LaunchRecord {
@@ -124,11 +139,14 @@ mod tests {
     #[test]
     fn records_round_trip() {
         let record = record(None);
-        assert_eq!(decode(&encode(&record)), Ok(record));
+        let bytes = encode(&record);
+        let other = Uuid::from_u128(2);
+        assert!(matches!(decode(other, &bytes), Err(StoreError::Corrupt(_))), "the launch of another key");
+        assert_eq!(decode(record.id, &bytes), Ok(record));
         let node = NodeRecord { version: "1.2.3".into(), clock_ms: 1, alive_until_ms: 2 };
         assert_eq!(NodeRecord::decode(&node.encode()), Ok(node));
         for bytes in [&b"{}"[..], b"\"launch\"", b""] {
-            assert!(matches!(decode(bytes), Err(StoreError::Corrupt(_))));
+            assert!(matches!(decode(other, bytes), Err(StoreError::Corrupt(_))));
             assert!(matches!(NodeRecord::decode(bytes), Err(StoreError::Corrupt(_))));
         }
     }

@@ -12,6 +12,7 @@ use super::served::Allocating;
 use super::{Launches, lock};
 use crate::allocators::{Held, ReleaseMode};
 use crate::app::Failure;
+use crate::app::isolate::isolate;
 use crate::domain::launch::{LaunchRecord, Stage};
 use crate::records::keys;
 use crate::records::launch::{self, StoredLaunch};
@@ -29,24 +30,28 @@ const CLOCK_STEP_MS: i64 = 5_000;
 impl Launches {
     /// After a start, and after the wall clock was set: takes over the launches of this node, and those that wait. Servers
     /// that run on this node and are gone have ended. The time-outs of the others start again, because servers could not
-    /// reach the API.
-    pub(super) async fn adopt(self: &Arc<Self>) -> Result<(), Failure> {
+    /// reach the API. Returns the first failure of a single launch; the others were adopted all the same.
+    pub(super) async fn adopt(self: &Arc<Self>) -> Result<Result<(), Failure>, Failure> {
         let offset_ms = self.clock.now_ms() - self.clock.up_ms();
-        let was_set = (offset_ms - self.offset_ms.load(Ordering::Relaxed)).abs() >= CLOCK_STEP_MS;
-        if was_set {
+        if (offset_ms - self.offset_ms.load(Ordering::Relaxed)).abs() >= CLOCK_STEP_MS {
+            self.is_adopted.store(false, Ordering::Relaxed);
             self.offset_ms.store(offset_ms, Ordering::Relaxed);
-        } else if self.is_adopted.load(Ordering::Relaxed) {
-            return Ok(());
         }
-        if !self.served.is_empty() {
+        let mut outcome = Ok(());
+        if !self.is_adopted.load(Ordering::Relaxed) && !self.served.is_empty() {
             for stored in self.all().await? {
                 if stored.record.node().is_none_or(|node| node == self.node) {
-                    self.adopt_one(&stored).await?;
+                    let session_id = &stored.record.session_id;
+                    let adopted = isolate(&self.metrics, session_id, self.adopt_one(&stored)).await;
+                    match adopted {
+                        Err(failure) if !failure.is_of_one_session() => return Err(failure),
+                        adopted => outcome = Failure::worse(outcome, adopted),
+                    }
                 }
             }
         }
         self.is_adopted.store(true, Ordering::Relaxed);
-        Ok(())
+        Ok(outcome)
     }
 
     async fn adopt_one(&self, stored: &StoredLaunch) -> Result<(), Failure> {
@@ -70,7 +75,7 @@ impl Launches {
         Ok(())
     }
 
-    /// All launches.
+    /// All launches that can be read. The others are logged.
     pub(super) async fn all(&self) -> Result<Vec<StoredLaunch>, Failure> {
         let (mut start, end) = keys::all_launches();
         let mut all = Vec::new();
@@ -78,8 +83,11 @@ impl Launches {
             let page = self.sessions.store().scan(&start, &end, PAGE).await?;
             let Some((last, _)) = page.last() else { return Ok(all) };
             start = next_key(last);
-            for (_, entry) in page {
-                all.push(StoredLaunch { record: launch::decode(&entry.value)?, version: entry.version });
+            for (key, entry) in page {
+                match launch::decode(keys::parse_launch(&key).unwrap_or_default(), &entry.value) {
+                    Ok(record) => all.push(StoredLaunch { record, version: entry.version }),
+                    Err(damage) => tracing::error!(%damage, "a launch cannot be read; the others go on"),
+                }
             }
         }
     }
@@ -126,7 +134,11 @@ impl Launches {
             let age_min = served.timeout() * 3;
             let is_orphan = |held: &Held| held.age >= age_min && !known.contains(held.allocation_id.as_str());
             for orphan in servers.into_iter().filter(is_orphan) {
-                self.stop_orphan(&name, served, orphan);
+                // Players may be on the server of an instance whose launch cannot be read.
+                let instance = keys::allocation(&orphan.allocation_id);
+                if self.sessions.store().get(&instance).await?.is_none() {
+                    self.stop_orphan(&name, served, orphan);
+                }
             }
         }
         Ok(())

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use uuid::Uuid;
 
 use super::calls::Call;
+use super::in_flight::Calling;
 use super::lines::LineKey;
 use super::store::Committed;
 use super::{Launches, lock};
@@ -13,7 +14,9 @@ use crate::app::isolate::isolate;
 use crate::app::{CachedSession, Failure};
 use crate::domain::instance::Instance;
 use crate::domain::launch::{LaunchFailure, LaunchRecord, LaunchRules, Node, Stage, Step};
+use crate::records::keys;
 use crate::records::launch::{StoredLaunch, live_launch};
+use crate::store::Batch;
 
 /// How many times a launch is looked at again because it has changed meanwhile.
 const LOOKS_MAX: usize = 8;
@@ -44,20 +47,30 @@ impl Seen {
 
 impl Launches {
     /// Looks at a launch, and does what is to be done. Does nothing while its allocator is being called: the end of the
-    /// call wakes the launch.
-    pub(super) async fn look(self: &Arc<Self>, id: Uuid) -> Result<(), Failure> {
+    /// call wakes the launch. `due_ms` is the time in the queue of launches that has led here.
+    pub(super) async fn look(self: &Arc<Self>, id: Uuid, due_ms: Option<i64>) -> Result<(), Failure> {
         for _ in 0..LOOKS_MAX {
             if self.in_flight.contains(id) {
                 return Ok(());
             }
-            let Some(seen) = self.seen(id).await? else { return Ok(()) };
+            let Some(seen) = self.seen(id).await? else { return self.forget_due(id, due_ms).await };
             let session_id = seen.record().session_id.clone();
-            match isolate(&self.metrics, &session_id, self.take_step(seen)).await? {
+            let step = Box::pin(self.take_step(seen));
+            match isolate(&self.metrics, &session_id, step).await? {
                 Committed::Done => return Ok(()),
                 Committed::LookAgain => {}
             }
         }
         Err(Failure::Contended)
+    }
+
+    /// Removes an entry of the queue whose launch is gone. Reads first, because the end of a launch removes its entry too.
+    async fn forget_due(&self, id: Uuid, due_ms: Option<i64>) -> Result<(), Failure> {
+        let Some(due) = due_ms.map(|due_ms| keys::launch_due(due_ms, id)) else { return Ok(()) };
+        if self.sessions.store().get(&due).await?.is_some() {
+            self.commit(Batch::default().expect_absent(keys::launch(id)).delete(due)).await?;
+        }
+        Ok(())
     }
 
     /// Reads a launch and its session. `None` if there is no such launch any more.
@@ -130,49 +143,54 @@ impl Launches {
     }
 
     /// Claims attempts for the launches whose turn it is, and calls their allocators. Launches that have failed or ended
-    /// while they waited leave their line, and the next ones follow at once: otherwise they would use up the turns.
+    /// while they waited leave their line, and the next ones follow at once: otherwise they would use up the turns. A
+    /// launch that cannot be claimed leaves its line too, and comes back with a later look.
     pub(super) async fn start_waiting(self: &Arc<Self>) -> Result<(), Failure> {
+        let mut outcome = Ok(());
         while !self.is_stopping.load(Ordering::Relaxed) {
             let ready = lock(&self.lines).ready(self.clock.up_ms());
             let mut has_left = false;
             for (key, requested_ms, id) in ready {
-                has_left |= self.start_waiting_one(&key, requested_ms, id).await?;
+                let Some(served) = self.served.get(&key.0) else { continue };
+                // Without a permit the launch stays in its line. The end of a call begins another round.
+                let Some(permit) = served.permit() else { continue };
+                let claimed = self.claim_waiting(id).await;
+                let is_calling = matches!(claimed, Ok(Some(_)));
+                lock(&self.lines).leave(&key, requested_ms, id, is_calling);
+                has_left |= !is_calling;
+                match claimed {
+                    Ok(Some((seen, calling))) => {
+                        self.start_call(Call { seen, line: key, is_repeated: false }, (permit, calling));
+                    }
+                    Ok(None) => {}
+                    Err(failure) if failure.is_of_one_session() => {
+                        outcome = Failure::worse(outcome, Err(failure));
+                    }
+                    Err(failure) => {
+                        self.wake_ups.put_back([id]);
+                        return Err(failure);
+                    }
+                }
             }
             if !has_left {
                 break;
             }
+            }
         }
-        Ok(())
+        outcome
     }
 
-    /// Claims an attempt for one launch of a line. Returns whether the launch has left the line without a call.
-    async fn start_waiting_one(
-        self: &Arc<Self>,
-        key: &LineKey,
-        requested_ms: i64,
-        id: Uuid,
-    ) -> Result<bool, Failure> {
-        let Some(served) = self.served.get(&key.0) else { return Ok(false) };
-        // Without a permit the launch stays in its line. The end of a call begins another round.
-        let Some(permit) = served.permit() else { return Ok(false) };
+    /// Claims the attempt of a launch whose turn it is. `None` if it wants no server now.
+    async fn claim_waiting(self: &Arc<Self>, id: Uuid) -> Result<Option<(Seen, Calling)>, Failure> {
         let seen = self.seen(id).await?;
         let wants = seen.filter(|seen| matches!(seen.record().stage, Stage::Wanted { .. }));
-        let Some(seen) = wants.filter(|seen| seen.instance().is_some()) else {
-            lock(&self.lines).leave(key, requested_ms, id, false);
-            return Ok(true);
-        };
-        let claimed = self.claim(&seen).await?;
-        lock(&self.lines).leave(key, requested_ms, id, claimed.is_some());
-        match claimed {
-            Some((seen, calling)) => {
-                self.start_call(Call { seen, line: key.clone(), is_repeated: false }, (permit, calling));
-                Ok(false)
-            }
-            None => {
-                self.wake_ups.wake([id]);
-                Ok(true)
-            }
+        let Some(seen) = wants.filter(|seen| seen.instance().is_some()) else { return Ok(None) };
+        let session_id = &seen.record().session_id;
+        let claimed = isolate(&self.metrics, session_id, Box::pin(self.claim(&seen))).await?;
+        if claimed.is_none() {
+            self.wake_ups.wake([id]);
         }
+        Ok(claimed)
     }
 
     /// Renews the claim of an attempt whose last call has told nothing, and calls again.

@@ -22,7 +22,7 @@ mod stop;
 mod store;
 mod wake_ups;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicI64};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -140,30 +140,27 @@ impl Launches {
     /// Runs one round: looks at every launch that was woken or is due. Returns whether more is to be done at once.
     ///
     /// # Errors
-    /// Errors of the store, and the first failure of a single launch. A later round tries it again.
+    /// Errors of the store; otherwise the first failure of a single launch. The other launches go on, and a later round
+    /// tries again.
     pub async fn round(self: &Arc<Self>) -> Result<bool, Failure> {
         self.sessions.check_clock().await.map_err(Failure::Store)?;
         self.say_alive().await?;
-        self.adopt().await?;
+        let adopted = Box::pin(self.adopt()).await?;
         self.note_events();
         let due = self.due().await?;
-        let launches: BTreeSet<_> = self.wake_ups.take().into_iter().chain(due).collect();
-        let looks = stream::iter(launches).map(|id| self.look(id).map(move |looked| (id, looked)));
+        let woken = self.wake_ups.take().into_iter().map(|id| (id, None));
+        let launches: BTreeMap<_, _> = woken.chain(due.into_iter().map(|(at, id)| (id, Some(at)))).collect();
+        // On the heap, as the other parts of a round: one in the other, they would need much of a thread's stack.
+        let looks = stream::iter(launches)
+            .map(|(id, due_ms)| Box::pin(self.look(id, due_ms).map(move |looked| (id, looked))));
         let looked: Vec<_> = looks.buffer_unordered(LOOKS_AT_ONCE).collect().await;
-        let mut first_failure = None;
-        for (id, looked) in looked {
-            if let Err(failure) = looked {
-                tracing::debug!(launch_id = %id, %failure, "a launch could not be looked at; a later round tries again");
-                self.wake_ups.put_back([id]);
-                first_failure = first_failure.or(Some(failure));
-            }
-        }
-        self.start_waiting().await?;
-        self.survey().await?;
-        match first_failure {
-            Some(failure) => Err(failure),
-            None => Ok(!self.wake_ups.is_empty()),
-        }
+        let failed = looked.iter().filter(|(_, looked)| looked.is_err()).map(|(id, _)| *id);
+        self.wake_ups.put_back(failed);
+        let started = Box::pin(self.start_waiting()).await;
+        Box::pin(self.survey()).await?;
+        let looked = looked.into_iter().map(|(_, looked)| looked);
+        let outcome = looked.chain([adopted, started]).fold(Ok(()), Failure::worse);
+        outcome.map(|()| !self.wake_ups.is_empty())
     }
 
     /// Whether a launch needs attention at once.
@@ -178,11 +175,11 @@ impl Launches {
         self.calls.reopen();
     }
 
-    /// The launches that are due, in the order of the queue.
-    async fn due(&self) -> Result<Vec<Uuid>, Failure> {
+    /// The launches that are due, and since when, in the order of the queue.
+    async fn due(&self) -> Result<Vec<(i64, Uuid)>, Failure> {
         let (start, end) = keys::launches_due_until(self.clock.now_ms());
         let found = self.sessions.store().scan(&start, &end, DUE_IN_A_ROUND).await?;
-        Ok(found.into_iter().filter_map(|(key, _)| Some(keys::parse_launch_due(&key)?.1)).collect())
+        Ok(found.into_iter().filter_map(|(key, _)| keys::parse_launch_due(&key)).collect())
     }
 
     /// Takes the events that are there already.

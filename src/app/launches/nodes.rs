@@ -47,7 +47,14 @@ impl Launches {
     /// Whether a node has stopped, or has not said for long that it is alive.
     pub(super) async fn is_gone(&self, node: Uuid) -> Result<bool, Failure> {
         let Some(entry) = self.sessions.store().get(&keys::node(node)).await? else { return Ok(true) };
-        let record = NodeRecord::decode(&entry.value)?;
+        let record = match NodeRecord::decode(&entry.value) {
+            Ok(record) => record,
+            Err(damage) => {
+                // A node that is alive replaces its record within seconds. If it is not, nobody else would ever do it.
+                tracing::error!(%node, %damage, "the record of a node cannot be read; the node counts as gone");
+                return Ok(true);
+            }
+        };
         Ok(record.alive_until_ms.saturating_add(SKEW_MS) < self.clock.now_ms())
     }
 }

@@ -190,7 +190,8 @@ impl Launches {
         R: FnOnce(&mut Session) -> Result<(), Refused> + Send + 'static,
     {
         let update = Update::by_server(false);
-        let updated = self.sessions.update_with(&seen.record().session_id, update, rule, writes).await?;
+        let session_id = &seen.record().session_id;
+        let updated = Box::pin(self.sessions.update_with(session_id, update, rule, writes)).await?;
         Ok(updated.map(|((), session)| session))
     }
 

@@ -85,19 +85,30 @@ impl Sessions {
             return Ok(writes);
         }
         // An older build, or a damaged store, may have lost the record. Then nothing can be released.
-        if let Some(stored) = self.stored_launch(link.id).await? {
-            let rules = self.launches.rules_of(&stored.record.allocator);
-            let released = stored.record.released(self.clock.now_ms(), false, &rules);
-            writes.batch = writes.batch.and(launch::replace(&stored, released.as_ref()));
-            writes.news.push(link.id);
-        }
+        let Some(entry) = self.store.get(&keys::launch(link.id)).await? else { return Ok(writes) };
+        let batch = match launch::decode(link.id, &entry.value) {
+            Ok(record) => {
+                let rules = self.launches.rules_of(&record.allocator);
+                let released = record.released(self.clock.now_ms(), false, &rules);
+                launch::replace(&StoredLaunch { record, version: entry.version }, released.as_ref())
+            }
+            Err(damage) => {
+                tracing::error!(
+                    session_id = %before.id, allocator = link.allocator, allocation_id = instance.allocation_id, %damage,
+                    "the launch of an instance that ends cannot be read, and is deleted; if its server still runs, stop it"
+                );
+                launch::discard(link.id, entry.version, instance.registrar)
+            }
+        };
+        writes.batch = writes.batch.and(batch);
+        writes.news.push(link.id);
         Ok(writes)
     }
 
     /// Reads a launch alone.
     async fn stored_launch(&self, id: Uuid) -> Result<Option<StoredLaunch>, StoreError> {
         let Some(entry) = self.store.get(&keys::launch(id)).await? else { return Ok(None) };
-        Ok(Some(StoredLaunch { record: launch::decode(&entry.value)?, version: entry.version }))
+        Ok(Some(StoredLaunch { record: launch::decode(id, &entry.value)?, version: entry.version }))
     }
 
     /// Reads a launch, and the session that wants it; the session is `None` if it has ended or is overdue. One commit

@@ -105,9 +105,9 @@ impl Scripted {
         self.state.lock().unwrap().servers.remove(allocation_id);
     }
 
-    /// A server that no launch knows.
-    pub fn holds_orphan(&self, allocation_id: &str) {
-        self.state.lock().unwrap().servers.insert(allocation_id.into(), "orphan".into());
+    /// A call has taken a server, and its caller is gone.
+    pub fn takes(&self, allocation_id: &str) {
+        self.state.lock().unwrap().servers.insert(allocation_id.into(), "taken".into());
     }
 
     /// The allocations that have a server.

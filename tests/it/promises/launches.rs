@@ -1,3 +1,6 @@
+//! Launches: a requested instance gets a server, whatever the allocator does.
+
+mod damage;
 mod lines;
 
 use std::sync::Arc;
@@ -389,7 +392,7 @@ async fn after_a_restart_servers_are_found_again_and_orphans_stopped() {
     let lost =
         alice.session(&sessions[0]).await.body["instance"]["allocation_id"].as_str().unwrap().to_owned();
     allocator.forgets(&lost);
-    allocator.holds_orphan("orphan");
+    allocator.takes("orphan");
     server.clock.advance(std::time::Duration::from_secs(119));
     let restarted = server.another_launching_node(Store::Memory(store), serving(1, &allocator, &rules));
     restarted.settles().await;
@@ -411,8 +414,8 @@ async fn a_launch_is_never_without_its_record_nor_its_record_without_its_launch(
     game.requests().await;
     let (start, end) = keys::all_launches();
     let found = game.server.app.sessions.store().scan(&start, &end, 10).await.unwrap();
-    let [(_, entry)] = &found[..] else { panic!("{found:?}") };
-    let record = launch::decode(&entry.value).unwrap();
+    let [(key, entry)] = &found[..] else { panic!("{found:?}") };
+    let record = launch::decode(keys::parse_launch(key).unwrap(), &entry.value).unwrap();
     assert_eq!(record.session_id.as_str(), game.session);
     game.alice.delete(&path(&game.session)).await.expect(204);
     assert!(
