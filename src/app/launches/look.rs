@@ -175,7 +175,6 @@ impl Launches {
             if !has_left {
                 break;
             }
-            }
         }
         outcome
     }

@@ -39,7 +39,7 @@ use nodes::OtherNodes;
 
 pub use actions::{action_path, player_path, right_path, status_and_team};
 pub use contract::fits;
-pub use nodes::{STORE_VARIABLE, pairs_of_nodes};
+pub use nodes::{STORE_VARIABLE, pairs_of_nodes, seeded, shared_stores};
 pub use stored::{contents, keys_of_sessions, leftovers, set_meta, without_deadlines};
 
 /// The login key of servers under test. It is public.
@@ -79,9 +79,18 @@ impl Server {
     /// A server with a changed default configuration on the default store: in memory, unless [`STORE_VARIABLE`] names
     /// another one.
     pub fn with(change: impl FnOnce(&mut Config)) -> Self {
+        Self::with_launches(|_| LaunchSettings::default(), change)
+    }
+
+    /// Like [`with`](Self::with), with the allocators of each node, by the number of the node.
+    pub fn with_launches(
+        launches: impl Fn(u128) -> LaunchSettings,
+        change: impl FnOnce(&mut Config),
+    ) -> Self {
         let (store, others) = nodes::default_stores();
-        let server = Self::over(store, change);
-        let others = others.into_iter().map(|store| server.another_node(store));
+        let server = Self::launching(store, launches(1), change);
+        let others =
+            (2..).zip(others).map(|(node, store)| server.another_launching_node(store, launches(node)));
         Self { others: OtherNodes::new(others.collect()), ..server }
     }
 

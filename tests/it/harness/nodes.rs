@@ -4,7 +4,7 @@ use std::slice;
 use std::sync::{Arc, LazyLock};
 use std::thread;
 
-use futures_util::future::try_join_all;
+use futures_util::future::{join_all, try_join_all};
 use rallypoint::config::Config;
 use rallypoint::env::Entropy;
 use rallypoint::store::{Memory, Postgres, PostgresSettings, Store};
@@ -16,7 +16,7 @@ use crate::support::postgres::Database;
 /// Environment variable with the default store of tests: `memory` (the default); `postgres`, one node on a database;
 /// or `postgres-3-nodes`, three nodes on one database, each request sent to one of them.
 pub const STORE_VARIABLE: &str = "RALLYPOINT_TEST_STORE";
-/// Environment variable with the seed that decides which node gets which request.
+/// Environment variable with the seed of random choices, such as which node gets which request.
 const SEED_VARIABLE: &str = "RALLYPOINT_TEST_SEED";
 
 /// The runtime of the default stores. It lives longer than the runtime of any test.
@@ -63,15 +63,8 @@ impl Default for OtherNodes {
 impl OtherNodes {
     /// Other nodes to distribute requests over.
     pub fn new(nodes: Vec<Server>) -> Self {
-        let seed = std::env::var(SEED_VARIABLE).map_or_else(
-            |_| u64::from_le_bytes(Entropy::System.bytes()),
-            |seed| seed.parse().expect("a seed is a number"),
-        );
-        if !nodes.is_empty() {
-            // The test runner shows this if the test fails.
-            println!("{SEED_VARIABLE}={seed} repeats the choice of nodes");
-        }
-        Self { nodes: nodes.into(), entropy: Entropy::seeded(seed) }
+        let entropy = if nodes.is_empty() { Entropy::seeded(0) } else { seeded() };
+        Self { nodes: nodes.into(), entropy }
     }
 
     /// Whether the server is the only node.
@@ -94,15 +87,32 @@ impl OtherNodes {
     }
 }
 
-/// Two nodes on one store, for each kind of store that several nodes can share.
-pub async fn pairs_of_nodes(change: impl Fn(&mut Config)) -> [[Server; 2]; 2] {
+/// Randomness for the choices of a test.
+pub fn seeded() -> Entropy {
+    let seed = std::env::var(SEED_VARIABLE).map_or_else(
+        |_| u64::from_le_bytes(Entropy::System.bytes()),
+        |seed| seed.parse().expect("a seed is a number"),
+    );
+    // The test runner shows this if the test fails.
+    println!("{SEED_VARIABLE}={seed} repeats the random choices");
+    Entropy::seeded(seed)
+}
+
+/// Handles of one store, for each kind of store that several nodes can share.
+pub async fn shared_stores<const HANDLES: usize>() -> [[Store; HANDLES]; 2] {
     let memory = Memory::shared();
     let database = Database::new().await;
+    let databases = join_all((0..HANDLES).map(|_| database.open())).await.into_iter().map(Store::Postgres);
+    let databases: Vec<_> = databases.collect();
     [
-        [Store::Memory(memory.clone()), Store::Memory(memory)],
-        [Store::Postgres(database.open().await), Store::Postgres(database.open().await)],
+        [(); HANDLES].map(|()| Store::Memory(memory.clone())),
+        databases.try_into().unwrap_or_else(|_| unreachable!()),
     ]
-    .map(|[store, other]| {
+}
+
+/// Two nodes on one store, for each kind of store that several nodes can share.
+pub async fn pairs_of_nodes(change: impl Fn(&mut Config)) -> [[Server; 2]; 2] {
+    shared_stores().await.map(|[store, other]| {
         let one = Server::over(store, &change);
         let other = one.another_node(other);
         [one, other]

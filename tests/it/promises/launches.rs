@@ -1,7 +1,9 @@
 //! Launches: a requested instance gets a server, whatever the allocator does.
 
 mod damage;
+mod damage;
 mod lines;
+mod nodes;
 
 use std::sync::Arc;
 
