@@ -1,14 +1,17 @@
 //! Random sequences of operations by several players over HTTP. After each step, the store and all views of it are
 //! consistent.
 
+mod launches;
 mod steps;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
+use rallypoint::domain::launch::LaunchRules;
 use rallypoint::domain::session::Status;
 use rallypoint::domain::{Platform, Session, SessionId};
 use rallypoint::records::StoredSession;
@@ -16,6 +19,7 @@ use rallypoint::records::keys;
 use serde_json::{Value, json};
 
 use self::steps::{ALLOCATIONS, ENDED, IDS, PLATFORMS, PLAYERS, Step, any_actor, any_step};
+use crate::harness::allocator::{Scripted, serving};
 use crate::harness::{
     Client, Reply, Server, action_path, contents, creation, grant, keys_of_sessions, link_path,
     platform_path, player_path, player_permissions, right_path,
@@ -26,6 +30,7 @@ const FIRST_ID: i64 = 100;
 
 struct World {
     server: Server,
+    allocator: Arc<Scripted>,
     players: Vec<Client>,
     /// A service with all permissions.
     admin: Client,
@@ -40,7 +45,15 @@ struct World {
 impl World {
     /// A game led by the first player, with two members, and an open party of the last player.
     async fn new() -> Self {
-        let server = Server::with(|config| {
+        let allocator = Arc::new(Scripted::default());
+        let launches = |node| {
+            let mut settings = serving(node, &allocator, &LaunchRules::default());
+            // With two allocators, only the instances of a template that names one are launched.
+            settings.allocators.insert("other".into(), settings.allocators["test"].clone());
+            settings
+        };
+        let server = Server::with_launches(launches, |config| {
+            config.templates.get_mut("game").unwrap().allocator = Some("test".into());
             config.sessions.invite_expiry_s = 90;
             config.templates.get_mut("party").unwrap().auto_add_to_browser = true;
             config.templates.get_mut("game").unwrap().player_culling_timeout = Some(60);
@@ -65,7 +78,14 @@ impl World {
         grant.ttl = Duration::from_secs(100_000);
         let admin = server.bearer(server.token(&grant));
         let (sessions, ended_session) = (vec![game, party], "none".into());
-        Self { server, players, admin, sessions, ended_session, overfilled: BTreeSet::new() }
+        Self { server, allocator, players, admin, sessions, ended_session, overfilled: BTreeSet::new() }
+    }
+
+    /// Lets the launches of every node go on as far as they can.
+    async fn settles(&self) {
+        for node in self.server.nodes() {
+            node.settles().await;
+        }
     }
 
     fn session(&self, index: usize) -> String {
@@ -78,6 +98,15 @@ impl World {
     async fn run_step(&mut self, player: usize, step: &Step) -> u16 {
         if let Step::Wait { seconds } = step {
             self.server.advance(Duration::from_secs(*seconds)).await;
+            self.settles().await;
+            return 200;
+        }
+        if let Step::EndServer { server } = step {
+            let servers = self.allocator.servers();
+            if let Some(allocation) = servers.get(server % servers.len().max(1)) {
+                self.allocator.ends(allocation);
+                self.settles().await;
+            }
             return 200;
         }
         let caller = self.players.get(player).unwrap_or(&self.admin);
@@ -180,7 +209,10 @@ impl World {
                 player.post(&self.path(*session, "/instance"), &body).await
             }
             Step::Allocate { session, allocation } => {
-                let body = json!({"allocation_id": ALLOCATIONS[*allocation]});
+                let body = match ALLOCATIONS.get(*allocation) {
+                    Some(allocation) => json!({"allocation_id": allocation}),
+                    None => self.as_its_server(*session, "joinable").await,
+                };
                 player.patch(&self.path(*session, "/instance"), &body).await
             }
             Step::Report { session, health } => {
@@ -188,17 +220,22 @@ impl World {
                 player.post(&self.path(*session, "/instance/health"), &body).await
             }
             Step::CloseInstance { session } => {
-                let path = self.path(*session, "/instance");
-                let seen = self.admin.get(&self.path(*session, "?refresh_ttl=false")).await;
-                let mut body = json!({"join_status": "closed"});
-                if let Some(allocation) = seen.body["instance"]["allocation_id"].as_str() {
-                    body["allocation_id"] = json!(allocation);
-                }
-                player.patch(&path, &body).await
+                let body = self.as_its_server(*session, "closed").await;
+                player.patch(&self.path(*session, "/instance"), &body).await
             }
             Step::EndInstance { session } => player.delete(&self.path(*session, "/instance")).await,
             step => panic!("{step:?} is sent elsewhere"),
         }
+    }
+
+    /// The update of an instance that its server sends.
+    async fn as_its_server(&self, session: usize, join_status: &str) -> Value {
+        let seen = self.admin.get(&self.path(session, "?refresh_ttl=false")).await;
+        let mut body = json!({"join_status": join_status});
+        if let Some(allocation) = seen.body["instance"]["allocation_id"].as_str() {
+            body["allocation_id"] = json!(allocation);
+        }
+        body
     }
 
     fn path(&self, session: usize, end: &str) -> String {
@@ -217,6 +254,7 @@ impl World {
         self.ended_session = ended.into_iter().next_back().unwrap_or_else(|| self.ended_session.clone());
         let mut expected = self.keys_kept_beside_sessions(&stored);
         expected.extend(keys_of_sessions(&stored));
+        expected.extend(launches::check(&stored)?);
         let mut listed = BTreeSet::new();
         let (from, to) = keys::all_sessions();
         for (key, value) in stored.range(from..to) {
@@ -234,7 +272,7 @@ impl World {
     }
 
     /// Keys that stay when sessions end: the last listing number, the player of each numeric id, and for some time the
-    /// times of players' lists.
+    /// times of players' lists. And the nodes.
     fn keys_kept_beside_sessions(&self, stored: &BTreeMap<Vec<u8>, Bytes>) -> BTreeSet<Vec<u8>> {
         let ids = (FIRST_ID..).zip(&self.players);
         let ids = ids.map(|(id, client)| (keys::player_of_id(id), client.player.as_bytes().as_slice()));
@@ -243,6 +281,8 @@ impl World {
             .map(|(key, _)| key)
             .collect();
         expected.extend(stored.keys().filter(|key| keys::parse_list_changed(key).is_some()).cloned());
+        let (from, to) = keys::all_nodes();
+        expected.extend(stored.range(from..to).map(|(key, _)| key.clone()));
         let number = keys::next_listing_number();
         if stored.contains_key(&number) {
             expected.insert(number);

@@ -45,6 +45,7 @@ pub enum Step {
     Report { session: usize, health: &'static str },
     CloseInstance { session: usize },
     EndInstance { session: usize },
+    EndServer { server: usize },
     Wait { seconds: u64 },
 }
 
@@ -150,12 +151,14 @@ fn listing_or_instance_step() -> impl Strategy<Value = Step> {
         1 => session().prop_map(|session| Step::Unlist { session }),
         4 => (session(), prop::sample::select(&["i", "j"]), prop::option::of(player()))
             .prop_map(|(session, id, host)| Step::RequestInstance { session, id, host }),
-        3 => (session(), 0..ALLOCATIONS.len())
+        // The last one is that of the instance.
+        4 => (session(), 0..=ALLOCATIONS.len())
             .prop_map(|(session, allocation)| Step::Allocate { session, allocation }),
         2 => (session(), prop::sample::select(&HEALTHS))
             .prop_map(|(session, health)| Step::Report { session, health }),
         2 => session().prop_map(|session| Step::CloseInstance { session }),
         1 => session().prop_map(|session| Step::EndInstance { session }),
+        1 => (0..4_usize).prop_map(|server| Step::EndServer { server }),
         2 => (1..40_u64).prop_map(|seconds| Step::Wait { seconds }),
     ]
 }
