@@ -239,7 +239,7 @@ async fn a_server_is_released_when_it_has_ended_by_itself() {
 async fn it_does_what_every_allocator_does() {
     let service = StandIn::start(3).await;
     let made = made(&service.url);
-    check_conformance(&made.allocator, |allocation_id| service.shut_down(allocation_id)).await;
+    check_conformance(&made.allocator, async |allocation_id| service.shut_down(allocation_id)).await;
     assert_eq!(service.allocated(), 1);
 }
 

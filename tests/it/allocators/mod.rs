@@ -29,26 +29,30 @@ pub fn launch(allocation_id: &str) -> Launch {
     }
 }
 
-/// What every kind of allocator does. `end` lets the server of an allocation end, where the allocator cannot stop it.
-pub async fn check_conformance(allocator: &dyn Allocator, end: impl Fn(&str)) {
+/// What every kind of allocator does. `end` waits for the end of an allocation's server, and causes it where the allocator
+/// cannot stop servers.
+pub async fn check_conformance(allocator: &dyn Allocator, end: impl AsyncFn(&str)) {
+    let (one, two) = ("33333333-3333-4333-8333-333333333333", "44444444-4444-4444-8444-444444444444");
     let placed = |placement| match placement {
         Placement::Placed(placed) => placed,
         other => panic!("{other:?}"),
     };
-    assert_eq!(allocator.find("a1").await, Found::Absent);
-    let first = placed(allocator.place(&launch("a1")).await);
-    assert_eq!(placed(allocator.place(&launch("a1")).await), first);
-    assert_eq!(allocator.find("a1").await, Found::Placed(first.clone()));
-    let other = placed(allocator.place(&launch("a2")).await);
+    assert_eq!(allocator.find(one).await, Found::Absent);
+    let first = placed(allocator.place(&launch(one)).await);
+    assert_eq!(placed(allocator.place(&launch(one)).await), first);
+    assert_eq!(allocator.find(one).await, Found::Placed(first.clone()));
+    let other = placed(allocator.place(&launch(two)).await);
     assert_ne!(first.handle, other.handle);
     let handle = Some(first.handle.as_str());
-    allocator.release("a1", handle, ReleaseMode::Soft).await;
-    end("a1");
+    allocator.release(one, handle, ReleaseMode::Soft).await;
+    end(one).await;
     for mode in [ReleaseMode::Soft, ReleaseMode::Hard] {
-        assert_eq!(allocator.release("a1", handle, mode).await, Released::Gone);
+        assert_eq!(allocator.release(one, handle, mode).await, Released::Gone);
     }
-    assert_eq!(allocator.find("a1").await, Found::Absent);
-    assert_eq!(allocator.find("a2").await, Found::Placed(other));
-    assert_eq!(allocator.release("unknown", Some("unknown"), ReleaseMode::Hard).await, Released::Gone);
-    assert_eq!(allocator.release("unknown", None, ReleaseMode::Soft).await, Released::Gone);
+    assert_eq!(allocator.find(one).await, Found::Absent);
+    assert_eq!(allocator.find(two).await, Found::Placed(other));
+    for unknown in ["unknown", "55555555-5555-4555-8555-555555555555"] {
+        assert_eq!(allocator.release(unknown, Some("unknown"), ReleaseMode::Hard).await, Released::Gone);
+        assert_eq!(allocator.release(unknown, None, ReleaseMode::Soft).await, Released::Gone);
+    }
 }

@@ -244,7 +244,7 @@ async fn a_release_is_repeated_until_the_server_is_gone() {
 async fn it_does_what_every_allocator_does() {
     let service = StandIn::start(&[SECRET]).await;
     let made = made(&service.url, SECRET);
-    check_conformance(&made.allocator, |_| {}).await;
+    check_conformance(&made.allocator, async |_| {}).await;
     let state = service.state.lock().unwrap();
     assert_eq!((state.servers.len(), state.started), (1, 2));
 }

@@ -1,6 +1,7 @@
 //! Starts, limits and ends of servers.
 
 use super::*;
+use crate::allocators::check_conformance;
 
 #[tokio::test]
 async fn a_server_is_started_once_found_listed_and_stopped() {
@@ -25,6 +26,13 @@ async fn a_server_is_started_once_found_listed_and_stopped() {
     assert_eq!(world.release(id, ReleaseMode::Hard).await, Released::Gone);
     let again = world.allocator().place(&launch).await;
     assert!(matches!(&again, Placement::Never { reason: Reason::Refused, .. }), "{again:?}");
+}
+
+#[tokio::test]
+async fn it_does_what_every_allocator_does() {
+    let world = World::new(WAIT).await;
+    let end = async |id: &str| assert_eq!(world.exited().await, (id.to_owned(), "signal 15".to_owned()));
+    check_conformance(world.allocator(), end).await;
 }
 
 #[tokio::test]
