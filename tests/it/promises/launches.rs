@@ -1,7 +1,6 @@
 //! Launches: a requested instance gets a server, whatever the allocator does.
 
 mod damage;
-mod damage;
 mod lines;
 mod nodes;
 
