@@ -4,7 +4,7 @@ use toml::de::DeTable;
 
 use super::allocators;
 use super::login;
-use super::{AdminListen, Config, ConfigError, HttpSection, Override, StoreKind};
+use super::{AdminListen, AuthSection, Config, ConfigError, HttpSection, Override, StoreKind};
 use crate::domain::Platform;
 use crate::domain::template::{PlatformTemplate, Template};
 
@@ -134,6 +134,20 @@ fn check_auth(config: &Config) -> Result<(), Problem> {
                        claim";
         return Err(Problem::new(&["auth", setting], message));
     }
+    let default = AuthSection::default();
+    let claims = [
+        ("player_claim", &auth.player_claim, &default.player_claim),
+        ("permissions_claim", &auth.permissions_claim, &default.permissions_claim),
+        ("player_id_claim", &auth.player_id_claim, &default.player_id_claim),
+        ("platform_claim", &auth.platform_claim, &default.platform_claim),
+    ];
+    let changed = claims.into_iter().find(|(_, name, default)| name != default);
+    if let Some((setting, _, default)) = changed.filter(|_| !auth.has_own_keys()) {
+        let message = format!(
+            "{setting} needs jwks_file or jwks_url: tokens of the development key always have the claim {default:?}"
+        );
+        return Err(Problem::new(&["auth", setting], message));
+    }
     Ok(())
 }
 
@@ -254,6 +268,18 @@ mod tests {
             assert!(message.starts_with(&format!("{name}: [")), "{message}");
             assert!(message.ends_with("can be set in the configuration file only"), "{message}");
         }
+    }
+
+    #[test]
+    fn names_of_claims_need_own_keys() {
+        for claim in ["player_claim", "permissions_claim", "player_id_claim", "platform_claim"] {
+            let text = format!("[auth]\n{claim} = \"other\"\n");
+            let message = parse(&text, &[]).unwrap_err();
+            let expected = format!("line 2: [auth] {claim} needs jwks_file or jwks_url");
+            assert!(message.contains(&expected), "{message}");
+            parse(&format!("{text}jwks_file = \"keys\""), &[]).unwrap();
+        }
+        parse("[auth]\nplayer_claim = \"sub\"", &[]).unwrap();
     }
 
     #[test]
