@@ -14,12 +14,13 @@ use crate::auth::{
 };
 use crate::config::UserKind as ConfiguredKind;
 use crate::config::{
-    AuthSection, Config, ConfigError, FriendsCheck, HttpSection, LoginSection, PlayerStartupParams,
-    PostgresSection, Problem, ReadConsistency, Secret, Sources,
+    AllocatorKind, AuthSection, Config, ConfigError, FriendsCheck, HttpSection, LoginSection,
+    PlayerStartupParams, PostgresSection, Problem, ReadConsistency, Secret, Sources,
 };
 use crate::http::listener::ConnectionLimits;
 use crate::http::{PipelineSettings, RequestLimits};
 use crate::runtime::allocators;
+use crate::runtime::server_credentials::CLIENT_ID;
 use crate::store::{PostgresSettings, PostgresTls, parse_postgres_url};
 
 /// What services may do that log in, unless the configuration says otherwise.
@@ -54,6 +55,13 @@ fn check(config: &Config) -> Result<(), Problem> {
             return Err(Problem::new(&["login", "clients", id, "secret_hash"], message));
         }
     }
+    if config.has_login() && config.login.clients.is_empty() && config.login.users.contains_key(CLIENT_ID) {
+        let message = format!(
+            "{CLIENT_ID:?} is the client that the server makes for game servers; give the user another name, or \
+             configure clients under [login.clients]"
+        );
+        return Err(Problem::new(&["login", "users", CLIENT_ID, ""], message));
+    }
     allocators::check(config)
 }
 
@@ -68,6 +76,15 @@ pub fn log_warnings(config: &Config) {
 pub fn masked_toml(config: &Config) -> String {
     let mut masked = config.clone();
     masked.auth.jwks_url = masked.auth.jwks_url.as_deref().map(mask_url);
+    for allocator in masked.allocators.values_mut() {
+        match &mut allocator.kind {
+            AllocatorKind::Process(process) => {
+                process.env.values_mut().for_each(|value| *value = "***".into())
+            }
+            AllocatorKind::Webhook(webhook) => webhook.url = mask_url(&webhook.url),
+            AllocatorKind::Agones(_) => {}
+        }
+    }
     // A server with keys of its own accepts no settings of a login.
     masked.login.is_left_out = config.auth.has_own_keys();
     toml::to_string_pretty(&masked).unwrap_or_else(|error| format!("# {error}\n"))
@@ -373,9 +390,39 @@ mod tests {
     }
 
     #[test]
+    fn no_user_has_the_name_of_the_client_for_game_servers() {
+        let user = "\n[login.users.game-server]\npassword_hash = \"$argon2id$v=19$m=8,t=1,p=1$c29tZXNhbHQ$\
+                    QQCd8VPOryZiCF3MtwQnPTK7odKCaPcXJGplgNEuj1A\"\n";
+        let message = load(user, &[]).unwrap_err();
+        assert!(
+            message.starts_with("FILE: line 2: [login.users.game-server] \"game-server\" is"),
+            "{message}"
+        );
+        // With a client in the configuration the server makes none.
+        let client = format!("[login.clients.a]\nsecret_hash = \"sha256:{}\"", "0".repeat(64));
+        load(format!("{user}{client}"), &[]).unwrap();
+        load(user, &[("RALLYPOINT_LOGIN__MODE", "off")]).unwrap();
+    }
+
+    #[test]
     fn secrets_are_masked() {
         let url = "jwks_url = \"https://me:secret@keys.example/jwks?token=secret\"";
         let shown = masked_toml(&load(format!("[auth]\n{url}"), &[]).unwrap());
         assert!(!shown.contains("secret") && shown.contains("https://***@keys.example/jwks?***"), "{shown}");
+    }
+
+    #[test]
+    fn secrets_of_allocators_are_masked() {
+        let webhook = "[allocators.a]\nkind = \"webhook\"\nsecret_file = \"f\"\n\
+                       url = \"https://me:hidden@studio.example/start?key=hidden\"\n";
+        let process = "[allocators.b]\nkind = \"process\"\ncommand = [\"/bin/sh\"]\nports = \"7777-7876\"\n\
+                       env = { LICENSE = \"hidden\", EMPTY = \"\" }\n";
+        let shown = masked_toml(&load(format!("{webhook}{process}"), &[]).unwrap());
+        assert!(
+            !shown.contains("hidden") && shown.contains("https://***@studio.example/start?***"),
+            "{shown}"
+        );
+        assert!(shown.contains("LICENSE = \"***\"") && shown.contains("EMPTY = \"***\""), "{shown}");
+        assert_eq!(masked_toml(&load(&shown, &[]).unwrap()), shown);
     }
 }
