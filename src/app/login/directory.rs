@@ -5,9 +5,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::{Mutex, OnceCell};
 
+use super::refresh_tokens::RefreshTokens;
 use crate::domain::{Identity, PlayerUuid};
 use crate::records::{KnownPlayer, keys};
 use crate::store::{Batch, Store, StoreError, Version, next_key, prefix_end};
+use crate::telemetry::Metrics;
 
 /// A login moves the time of the last login only if it is this much later, in milliseconds, so that most logins write
 /// nothing.
@@ -102,15 +104,16 @@ impl Directory {
         Ok(Remembered { batch, is_new: found.is_none() })
     }
 
-    /// Counts a new player, after the commit. Forgets players if there are too many now.
-    pub async fn added(&self) -> Result<(), StoreError> {
+    /// Counts a new player, after the commit. Forgets players, and ends their refresh tokens, if there are too many now.
+    pub async fn added(&self, tokens: &RefreshTokens, metrics: &Metrics) -> Result<(), StoreError> {
         let Some(count) = self.count.get() else { return Ok(()) };
         if count.fetch_add(1, Ordering::AcqRel) < self.players_max {
             return Ok(());
         }
         let _alone = self.forgetting.lock().await;
         while let excess @ 1.. = count.load(Ordering::Acquire).saturating_sub(self.players_max) {
-            let forgotten = self.forget_oldest(excess.min(AT_ONCE)).await?;
+            let (forgotten, ended) = self.forget_oldest(excess.min(AT_ONCE), tokens).await?;
+            metrics.refresh_tokens.dec_by(i64::try_from(ended).unwrap_or(i64::MAX));
             if forgotten == 0 {
                 break;
             }
@@ -132,23 +135,31 @@ impl Directory {
         }
     }
 
-    /// Forgets the players whose last login is the longest ago. Returns how many were forgotten: fewer, if some of them
-    /// log in at this moment.
-    async fn forget_oldest(&self, limit: usize) -> Result<usize, StoreError> {
+    /// Forgets the players whose last login is the longest ago, with their refresh tokens. Returns how many players were
+    /// forgotten: fewer, if some of them log in at this moment; and how many tokens ended.
+    async fn forget_oldest(
+        &self,
+        limit: usize,
+        tokens: &RefreshTokens,
+    ) -> Result<(usize, usize), StoreError> {
         let (from, end) = keys::all_last_logins();
-        let mut forgotten = 0;
+        let (mut forgotten, mut ended) = (0, 0);
         for (key, _) in self.store.scan(&from, &end, limit).await? {
             let Some(player) = keys::parse_last_login(&key) else { continue };
             let Some(Found { player: known, version }) = self.find(player).await? else { continue };
+            let (batch, of_them) = tokens.end_all_of(player).await?;
             let of_player = keys::known_player(player);
-            let batch = Batch::default()
+            let batch = batch
                 .expect_version(of_player.clone(), version)
                 .delete(of_player)
                 .delete(keys::last_login(known.last_login_ms, player))
                 .delete(keys::display_name(&known.display_name, player));
             // A player who logs in at this moment has changed the entry and stays.
-            forgotten += usize::from(self.store.commit(batch).await.is_ok());
+            if self.store.commit(batch).await.is_ok() {
+                forgotten += 1;
+                ended += of_them;
+            }
         }
-        Ok(forgotten)
+        Ok((forgotten, ended))
     }
 }

@@ -221,6 +221,8 @@ impl Login {
             Ok(LoggedIn { client_id, .. }) => {
                 tracing::info!(grant, client = ?client_id, address, outcome, "login");
             }
+            // There may be any number of them, and the metrics count them.
+            Err(LoginFailure::Limited) => tracing::debug!(grant, address, outcome, "login"),
             Err(_) => tracing::info!(grant, address, outcome, "login"),
         }
         result
@@ -286,7 +288,7 @@ impl Login {
             }
             self.metrics.refresh_tokens.inc_by(tokens);
             if remembered.is_new
-                && let Err(error) = self.directory.added().await
+                && let Err(error) = self.directory.added(&self.refresh_tokens, &self.metrics).await
             {
                 tracing::warn!(%error, "players could not be forgotten; the next login tries again");
             }

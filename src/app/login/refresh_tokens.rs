@@ -120,6 +120,21 @@ impl RefreshTokens {
         Ok(NewToken { text, batch, ended })
     }
 
+    /// The writes that end all tokens of a player, and how many these are. They conflict with a logout at the same
+    /// moment, so that no token is counted twice.
+    pub async fn end_all_of(&self, player: PlayerUuid) -> Result<(Batch, usize), StoreError> {
+        let prefix = keys::refresh_tokens_of(player);
+        let found = self.store.scan(&prefix, &prefix_end(&prefix), TOKENS_PER_PLAYER_MAX).await?;
+        let (mut batch, tokens) = (Batch::default(), found.len());
+        for (key, entry) in found {
+            if let Some(hash) = keys::parse_refresh_token_of(&key) {
+                batch = batch.delete(keys::refresh_token(&hash));
+            }
+            batch = batch.expect_version(key.clone(), entry.version).delete(key);
+        }
+        Ok((batch, tokens))
+    }
+
     /// The writes of a use of a token, which moves its end.
     pub fn use_of(hash: &TokenHash, token: RefreshToken, version: Version, now_ms: i64) -> Batch {
         let key = keys::refresh_token(hash);
