@@ -116,9 +116,7 @@ impl Login {
         }
         let client = request.client.ok_or(LoginRefusal::ClientInvalid)?;
         let Some(permissions) = self.check_client(client, request)? else {
-            let attempt = Attempt::at_client(client.id, request.address);
-            self.limiter.count_wrong(&attempt, self.clock.up_ms());
-            return Err(LoginRefusal::ClientInvalid.into());
+            return Err(self.wrong_client(client, request));
         };
         Ok(Account::Service { client_id: client.id.to_owned(), permissions })
     }
@@ -129,16 +127,22 @@ impl Login {
         client: PresentedClient<'_>,
         request: &LoginRequest<'_>,
     ) -> Result<Option<Vec<String>>, LoginFailure> {
+        let Some((secret, permissions)) = self.find_client(client.id) else { return Ok(None) };
+        match secret.fits(client.secret) {
+            true => Ok(Some(permissions)),
+            false => Err(self.wrong_client(client, request)),
+        }
+    }
+
+    /// Counts a wrong id or secret of a client, up to the limit. A right one is never refused for the wrong ones of
+    /// others: it takes no time to compare, and nobody guesses 32 random bytes.
+    fn wrong_client(&self, client: PresentedClient<'_>, request: &LoginRequest<'_>) -> LoginFailure {
         let (attempt, up_ms) = (Attempt::at_client(client.id, request.address), self.clock.up_ms());
         if !self.limiter.may_try(&attempt, up_ms) {
-            return Err(LoginFailure::Limited);
+            return LoginFailure::Limited;
         }
-        let Some((secret, permissions)) = self.find_client(client.id) else { return Ok(None) };
-        if !secret.fits(client.secret) {
-            self.limiter.count_wrong(&attempt, up_ms);
-            return Err(LoginRefusal::ClientInvalid.into());
-        }
-        Ok(Some(permissions))
+        self.limiter.count_wrong(&attempt, up_ms);
+        LoginRefusal::ClientInvalid.into()
     }
 
     fn find_client(&self, id: &str) -> Option<(SecretHash, Vec<String>)> {

@@ -38,8 +38,7 @@ impl Attempt {
         Self { address: limited(address), name: Sha256::digest(["user:", name].concat()).into() }
     }
 
-    /// An attempt at the secret of a client. Counts for the client at this address: nobody guesses 32 random bytes, and
-    /// one machine must not shut out the game servers of another.
+    /// An attempt at the secret of a client that was wrong. Counts for the client at this address.
     pub fn at_client(id: &str, address: Option<IpAddr>) -> Self {
         let key = format!("client:{address:?}:{id}");
         Self { address: limited(address), name: Sha256::digest(key).into() }
@@ -100,7 +99,7 @@ impl LoginLimiter {
         is_admitted
     }
 
-    /// Whether another password or secret may be compared.
+    /// Whether another password may be compared, or another wrong secret is answered as one.
     pub fn may_try(&self, attempt: &Attempt, up_ms: i64) -> bool {
         let counts = self.lock();
         let of_address = |address| counts.wrong_by_address.count(&address, up_ms) < WRONG_PER_ADDRESS_MAX;

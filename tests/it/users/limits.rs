@@ -6,9 +6,12 @@ use http::Request;
 use http_body_util::Full;
 use rallypoint::config::UserKind;
 use rallypoint::domain::Platform;
+use rallypoint::records::keys;
+use rallypoint::store::{Memory, Store};
 use serde_json::{Value, json};
 
 use super::*;
+use crate::harness::SERVER_SECRET;
 
 /// Logs in from an address.
 async fn login_from(server: &Server, address: &str, body: &Value) -> Reply {
@@ -119,4 +122,53 @@ async fn the_players_who_are_remembered_are_limited() {
     assert_eq!(forgotten.body["display_names"], json!([]));
     // Who is forgotten logs in again as before.
     assert_eq!(text(&anon(&server, "b").await, "active_player_uuid"), ids[1]);
+}
+
+/// Otherwise a wrong secret in one configuration would shut out every game server behind the same address.
+#[tokio::test]
+async fn wrong_secrets_of_others_do_not_shut_out_a_right_one() {
+    let server = Server::new();
+    let body = json!({ "grant_type": "client_credentials" });
+    let right = basic("game-server", SERVER_SECRET);
+    for number in 0..8 {
+        let reply = login(&server, &body, Some(&basic("game-server", "guess"))).await;
+        if number < 5 {
+            refused(&reply, "client_credentials_invalid")
+        } else {
+            limited(&reply)
+        }
+        login(&server, &body, Some(&right)).await.expect(200);
+        let by_text =
+            json!({ "grant_type": "basic", "portal_access_token": format!("game-server:{SERVER_SECRET}") });
+        login(&server, &by_text, None).await.expect(200);
+    }
+    let player = json!({ "grant_type": "anon", "portal_access_token": "p" });
+    login(&server, &player, Some(&right)).await.expect(200);
+    limited(&login(&server, &player, Some(&basic("game-server", "guess"))).await);
+    for number in 0..8 {
+        let reply = login(&server, &body, Some(&basic("unknown", "guess"))).await;
+        if number < 5 { refused(&reply, "client_credentials_invalid") } else { limited(&reply) }
+    }
+    // Shipped game clients name clients of other services.
+    login(&server, &player, Some(&basic("unknown", "guess"))).await.expect(200);
+}
+
+#[tokio::test]
+async fn a_player_who_is_forgotten_loses_the_refresh_tokens() {
+    let store = Store::Memory(Memory::default());
+    let server = Server::over(store.clone(), |config| config.login.players_remembered_max = 2);
+    let tokens = || server.app.metrics.render();
+    let mut of_players = Vec::new();
+    for name in ["a", "a", "b", "c"] {
+        server.clock.advance(Duration::from_secs(1));
+        of_players.push(text(&anon(&server, name).await, "refresh_token").to_owned());
+    }
+    for (index, token) in of_players.iter().enumerate() {
+        let reply = refresh(&server, token).await;
+        if index < 2 { refused(&reply, "refresh_token_not_found") } else { drop(reply.expect(200)) }
+    }
+    assert!(tokens().contains("\nrallypoint_refresh_tokens 2\n"), "{}", tokens());
+    let (from, _) = keys::all_refresh_tokens();
+    let left = store.scan(&from, &[from[0] + 1], 10).await.unwrap();
+    assert_eq!(left.len(), 4, "two tokens, and their entries among those of their players: {left:?}");
 }
