@@ -116,8 +116,8 @@ impl JsonSchema for PresenceData {
 pub struct PresenceUpdate {
     /// Whether the player is online.
     status: Option<StatusBody>,
-    /// Message to others. An empty text removes it.
-    #[schemars(length(max = 256))]
+    /// Message to others. An empty text, or null, removes it.
+    #[schemars(length(max = 256), extend("x-null-as" = ""))]
     message: Option<String>,
     /// Whether the player wants no invites and notifications. The server only remembers it.
     do_not_disturb: Option<bool>,
@@ -161,10 +161,14 @@ impl PresenceView {
         }
     }
 
-    /// The view of others.
+    /// The view of others. Whoever is invisible looks like a player of whom the server knows nothing, and so does whoever
+    /// is offline: a message or a platform would tell the two apart.
     fn public(player_uuid: PlayerUuid, report: Report) -> Self {
-        let status = if report.status == Status::Invisible { Status::Offline } else { report.status };
-        Self { do_not_disturb: None, ..Self::own(player_uuid, Report { status, ..report }) }
+        let report = match report.status {
+            Status::Online | Status::Away => report,
+            Status::Invisible | Status::Offline => Report::default(),
+        };
+        Self { do_not_disturb: None, ..Self::own(player_uuid, report) }
     }
 }
 

@@ -13,6 +13,10 @@ pub const BYTES_MAX: &str = "x-bytes-max";
 /// A schema keyword of this project: names of a map that start with this text are reserved for the server.
 pub const RESERVED_PREFIX: &str = "x-reserved-prefix";
 
+/// A schema keyword of this project: what null means in a field that need not be there. Without it, null means the same
+/// as no field.
+const NULL_AS: &str = "x-null-as";
+
 /// The schema of a value.
 #[derive(Debug)]
 pub enum BodySchema {
@@ -51,8 +55,9 @@ pub struct MapLimits {
 pub struct Field {
     name: String,
     required: bool,
-    /// Whether null is accepted, and then removed like an absent field.
+    /// Whether null is accepted, and then replaced by `null_as`, or removed like an absent field.
     nullable: bool,
+    null_as: Option<Value>,
     schema: BodySchema,
 }
 
@@ -219,7 +224,8 @@ fn fields_of(object: &Value, fields: &Map<String, Value>) -> Vec<Field> {
     let field = |(name, schema): (&String, &Value)| {
         let required = required_names.is_some_and(|names| names.iter().any(|other| other == name));
         let nullable = !required && schema.get("default").is_none_or(Value::is_null);
-        Field { name: name.clone(), required, nullable, schema: BodySchema::of(schema) }
+        let null_as = schema.get(NULL_AS).cloned();
+        Field { name: name.clone(), required, nullable, null_as, schema: BodySchema::of(schema) }
     };
     fields.iter().map(field).collect()
 }
@@ -231,12 +237,15 @@ fn check_object(
     violations: &mut Vec<Violation>,
 ) -> Option<ViolationKind> {
     let Value::Object(found) = value else { return Some(ViolationKind::NOT_OBJECT) };
-    for Field { name, required, nullable, schema } in fields {
+    for Field { name, required, nullable, null_as, schema } in fields {
         let loc = Loc::Name(&loc, name);
         match found.get_mut(name) {
             None if *required => violations.push(ViolationKind::MISSING.at(loc.steps())),
             None => {}
-            Some(Value::Null) if *nullable => drop(found.remove(name)),
+            Some(field @ Value::Null) if *nullable => match null_as {
+                Some(meaning) => *field = meaning.clone(),
+                None => drop(found.remove(name)),
+            },
             Some(field) => schema.check_present(field, loc, violations),
         }
     }

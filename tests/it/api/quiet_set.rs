@@ -109,15 +109,30 @@ async fn a_player_who_reports_is_online_for_90_seconds() {
 async fn only_the_player_sees_that_they_are_invisible() {
     let server = Server::new();
     let (alice, bob) = (server.player().on("/presence"), server.player().on("/presence"));
-    alice.patch(OWN_PRESENCE, &json!({ "status": "invisible", "do_not_disturb": true })).await.expect(200);
+    let unknown = bob.get(&presence_of(alice.player)).await.expect(200);
+    let details = json!({ "message": "soon", "custom_data": { "map": "Dunes" }, "do_not_disturb": true });
+    for status in ["online", "offline", "invisible"] {
+        let mut report = details.clone();
+        report["status"] = json!(status);
+        alice.patch(OWN_PRESENCE, &report).await.expect(200);
+        let seen = bob.get(&presence_of(alice.player)).await.expect(200);
+        assert_eq!(seen.bytes == unknown.bytes && seen.headers == unknown.headers, status != "online");
+    }
     let own = alice.get(OWN_PRESENCE).await.expect(200).body;
     assert_eq!((&own["status"], &own["do_not_disturb"]), (&json!("invisible"), &json!(true)));
     let seen = bob.get(&presence_of(alice.player)).await.expect(200).body;
     assert_eq!((&seen["status"], seen.get("do_not_disturb")), (&json!("offline"), None));
     alice.patch(OWN_PRESENCE, &json!({ "status": "away", "message": "soon" })).await.expect(200);
-    alice.patch(OWN_PRESENCE, &json!({ "message": "" })).await.expect(200);
-    let seen = bob.get(&presence_of(alice.player)).await.expect(200).body;
-    assert_eq!((&seen["status"], &seen["message"]), (&json!("away"), &json!("")));
+    for removal in [json!(""), Value::Null] {
+        alice.patch(OWN_PRESENCE, &json!({ "message": "soon" })).await.expect(200);
+        let nothing = json!({ "status": null, "do_not_disturb": null, "custom_data": null });
+        alice.patch(OWN_PRESENCE, &nothing).await.expect(200);
+        let seen = bob.get(&presence_of(alice.player)).await.expect(200).body;
+        assert_eq!((&seen["status"], &seen["message"]), (&json!("away"), &json!("soon")));
+        alice.patch(OWN_PRESENCE, &json!({ "message": removal })).await.expect(200);
+        let seen = bob.get(&presence_of(alice.player)).await.expect(200).body;
+        assert_eq!((&seen["status"], &seen["message"]), (&json!("away"), &json!("")));
+    }
 }
 
 #[tokio::test]

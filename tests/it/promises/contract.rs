@@ -99,7 +99,7 @@ fn every_keyword_of_a_body_schema_is_enforced() {
     let about = ["$ref", "type", "description", "default", "deprecated", "x-enum-descriptions"];
     let checked = ["properties", "required", "items", "additionalProperties", "enum", "format"];
     let limits = ["minLength", "maxLength", "minimum", "maximum", "minItems", "maxItems", "maxProperties"];
-    let own = ["x-bytes-max", "x-reserved-prefix"];
+    let own = ["x-bytes-max", "x-reserved-prefix", "x-null-as"];
     let known = [&about[..], &checked, &limits, &own].concat();
     fn walk(document: &Value, schema: &Value, known: &[&str], id: &str) {
         for (keyword, value) in schema.as_object().unwrap() {
