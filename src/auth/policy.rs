@@ -18,6 +18,7 @@ pub struct Policy {
     /// Permissions for the caller's own player.
     own: &'static [Permission],
     needs_player: bool,
+    is_for_this_machine: bool,
     access: Access,
 }
 
@@ -77,7 +78,7 @@ impl Policy {
 
     /// Needs one of these permissions, which cover all players and sessions.
     pub const fn any(any: &'static [Permission]) -> Self {
-        Self { any, own: &[], needs_player: false, access: Access::Permission }
+        Self { any, own: &[], needs_player: false, is_for_this_machine: false, access: Access::Permission }
     }
 
     /// Accepts these permissions too, for the caller's own player.
@@ -88,6 +89,16 @@ impl Policy {
     /// Requires that the token names a player, as whom the operation acts.
     pub const fn as_player(self) -> Self {
         Self { needs_player: true, ..self }
+    }
+
+    /// Admits only requests of this machine, unless the operator has allowed others.
+    pub const fn for_this_machine(self) -> Self {
+        Self { is_for_this_machine: true, ..self }
+    }
+
+    /// Whether the operation is for this machine.
+    pub fn is_for_this_machine(&self) -> bool {
+        self.is_for_this_machine
     }
 
     /// Checks the token against the policy and returns the caller.

@@ -5,6 +5,7 @@ use http::{HeaderValue, StatusCode, header};
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::input::this_machine::Elsewhere;
 use super::input::violation::Violation;
 use super::reply::Answer;
 use crate::app::Failure;
@@ -33,6 +34,12 @@ pub enum Error {
          cors_origins; send the token in the Authorization header"
     )]
     CrossSite,
+    /// The operation is for this machine, and the request may come from elsewhere.
+    #[error(
+        "this operation is for programs on the machine of the server: {0}; or, if every machine that reaches the server \
+         is yours, start it with --insecure-expose-development-key"
+    )]
+    Elsewhere(Elsewhere),
     /// The token grants none of these permissions, each of which would be sufficient.
     #[error("the token does not grant the permission that this operation needs: any of {0}")]
     PermissionDenied(Enough),
@@ -161,6 +168,7 @@ impl Error {
             Self::TokenMissing => (S::FORBIDDEN, "token_missing"),
             Self::TokenInvalid(_) => (S::FORBIDDEN, "token_invalid"),
             Self::CrossSite => (S::FORBIDDEN, "cross_site"),
+            Self::Elsewhere(_) => (S::FORBIDDEN, "not_this_machine"),
             Self::PermissionDenied(_) => (S::FORBIDDEN, "permission_denied"),
             Self::PlayerRequired => (S::FORBIDDEN, "player_required"),
             Self::Refused(refused) => refused_parts(refused),

@@ -12,9 +12,11 @@ pub mod operation;
 pub mod pipeline;
 mod read_body;
 pub mod reply;
+pub mod request_limits;
 mod routes;
 pub mod surface;
 
 pub use cors::Cors;
 pub use error::Error;
-pub use pipeline::{Pipeline, PipelineSettings, RequestLimits};
+pub use pipeline::{Pipeline, PipelineSettings};
+pub use request_limits::RequestLimits;

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use futures_util::future::FutureExt as _;
@@ -22,57 +22,21 @@ use super::error_format::ErrorFormat;
 use super::input::client_address::client_address;
 use super::input::credentials;
 use super::input::cross_site;
-use super::input::headers::Headers;
 use super::input::params::RawParams;
 use super::input::short_code;
+use super::input::this_machine::ThisMachine;
 use super::memory::{MemoryBudget, UNCOUNTED_BYTES_MAX};
 use super::openapi;
 use super::openapi::pages::Pages;
 use super::operation::Operation;
 use super::read_body::read_body;
 use super::reply::{Answer, if_none_match};
+use super::request_limits::RequestLimits;
 use super::routes::{Routes, decode_colons, fill_empty_segments};
 use super::surface::{FastPath, Surface};
 use crate::app::{App, ClientKey};
 use crate::auth::Caller;
 use crate::telemetry::{Metrics, OperationMetrics, ResponsePath};
-
-/// Limits of one request; see `[http]` in `config.default.toml`.
-#[derive(Clone, Copy, Debug)]
-pub struct RequestLimits {
-    /// Largest size of path and query, in bytes.
-    pub path_bytes_max: usize,
-    /// Largest size of the headers, names and values together, in bytes.
-    pub header_bytes_max: usize,
-    /// Largest size of the body, in bytes.
-    pub body_bytes_max: usize,
-    /// Longest time in which the body must arrive.
-    pub body_timeout: Duration,
-    /// Longest time in which the operation must answer.
-    pub request_timeout: Duration,
-}
-
-impl RequestLimits {
-    /// Checks the size of a request's head: the size of path and query, in bytes, and the headers.
-    ///
-    /// # Errors
-    /// [`Error::PathTooLong`] or [`Error::HeadersTooLarge`].
-    pub fn check(&self, path_bytes: usize, headers: &(impl Headers + ?Sized)) -> Result<(), Error> {
-        if path_bytes > self.path_bytes_max {
-            return Err(Error::PathTooLong(self.path_bytes_max));
-        }
-        if headers.bytes() > self.header_bytes_max {
-            return Err(Error::HeadersTooLarge(self.header_bytes_max));
-        }
-        Ok(())
-    }
-
-    /// The limits of the body of an operation, which may have a lower one.
-    fn for_body_of(&self, operation: &Operation) -> Self {
-        let own = operation.body_bytes_max.unwrap_or(usize::MAX);
-        Self { body_bytes_max: self.body_bytes_max.min(own), ..*self }
-    }
-}
 
 /// Settings of the request pipeline.
 #[derive(Clone, Debug)]
@@ -88,6 +52,8 @@ pub struct PipelineSettings {
     /// Origins whose pages may change something with the token in the cookie, as browsers spell them. `*` does not
     /// count.
     pub cors_origins: Vec<String>,
+    /// Whether operations that are for this machine answer others, too: the operator has allowed it.
+    pub is_exposed: bool,
 }
 
 /// The request pipeline of all surfaces: a function from requests to responses. It knows no sockets.
@@ -105,6 +71,7 @@ pub struct Pipeline {
     documents: Vec<(String, Bytes)>,
     pages: Pages,
     settings: PipelineSettings,
+    this_machine: ThisMachine,
     memory: Arc<MemoryBudget>,
     metrics: Arc<Metrics>,
     /// The metrics of each operation, in the order of the operations.
@@ -164,6 +131,7 @@ impl Pipeline {
             documents,
             pages,
             settings,
+            this_machine: ThisMachine::default(),
             memory,
             metrics,
             operation_metrics,
@@ -395,6 +363,9 @@ impl Pipeline {
 
     /// Checks the token and the permission. An operation that needs no token takes no authority from a cookie either.
     fn admit(&self, operation: &Operation, parts: &Parts) -> Result<Caller, Error> {
+        if operation.policy.is_for_this_machine() && !self.settings.is_exposed {
+            self.this_machine.check(&parts.headers, &self.settings.cors_origins, self.app.clock.up_ms())?;
+        }
         if let Some(caller) = operation.policy.admit_anyone(|| credentials::basic(&parts.headers)) {
             return Ok(caller);
         }

@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use http_body_util::BodyExt as _;
 use hyper::body::Frame;
@@ -93,7 +94,7 @@ impl Bench {
             ttl: Duration::from_secs(600),
         };
         Self {
-            pipeline: Arc::new(Pipeline::new(app, surfaces, settings::pipeline_settings(&config))),
+            pipeline: Arc::new(Pipeline::new(app, surfaces, settings::pipeline_settings(&config, false))),
             token: key.sign(&grant, clock.now()),
         }
     }

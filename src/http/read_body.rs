@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::error::Error;
 use super::memory::{Charge, MemoryBudget, RateMeter};
-use super::pipeline::RequestLimits;
+use super::request_limits::RequestLimits;
 
 /// Reads a whole body. The charge is for its memory.
 ///

@@ -100,7 +100,7 @@ fn pipeline() -> Arc<Pipeline> {
         Arc::default(),
     );
     let surfaces = vec![api::surface(), surface()];
-    Arc::new(Pipeline::new(Arc::new(app), surfaces, settings::pipeline_settings(&config)))
+    Arc::new(Pipeline::new(Arc::new(app), surfaces, settings::pipeline_settings(&config, false)))
 }
 
 async fn send(

@@ -118,7 +118,7 @@ pub async fn start(config: &Config, expose_development_key: bool) -> Result<Serv
     }
 
     readiness.set_ready(Arc::clone(&app));
-    serve_api(&api, api_listener, config, Arc::clone(&app), metrics);
+    serve_api(&api, api_listener, (config, expose_development_key), Arc::clone(&app), metrics);
     start_background_tasks(&background, config, Arc::clone(&app), ring, jwks_source);
     let local = Arc::new(local);
     serve_control(&background, config, &local);
@@ -205,13 +205,13 @@ fn serve_control(tasks: &TaskGroup, config: &Config, local: &Arc<LocalServers>) 
 fn serve_api(
     tasks: &TaskGroup,
     listener: BoundListener,
-    config: &Config,
+    (config, is_exposed): (&Config, bool),
     app: Arc<App>,
     metrics: Arc<Metrics>,
 ) {
     tracing::info!("API on http://{}", listener.address);
     let limits = settings::connection_limits(&config.http);
-    let pipeline = Arc::new(new_pipeline(config, app));
+    let pipeline = Arc::new(new_pipeline(config, app, is_exposed));
     let cors = Cors::new(&config.http.cors_origins).map(Arc::new);
     let front = Front { pipeline, cors, fast_path: config.http.fast_path };
     tasks.spawn(|stop| listener::serve(listener.socket, limits, metrics, stop, front));
@@ -467,9 +467,9 @@ fn surfaces(config: &Config) -> Vec<Surface> {
     each_surface(config).into_iter().filter_map(|(surface, is_on)| is_on.then_some(surface)).collect()
 }
 
-/// The request pipeline, as configured.
-pub fn new_pipeline(config: &Config, app: Arc<App>) -> Pipeline {
-    Pipeline::new(app, surfaces(config), settings::pipeline_settings(config))
+/// The request pipeline, as configured. `is_exposed`: the operator has allowed other machines to log in.
+pub fn new_pipeline(config: &Config, app: Arc<App>, is_exposed: bool) -> Pipeline {
+    Pipeline::new(app, surfaces(config), settings::pipeline_settings(config, is_exposed))
 }
 
 fn register_store_metrics(app: &App) {

@@ -111,14 +111,15 @@ fn request_limits(http: &HttpSection) -> RequestLimits {
     }
 }
 
-/// Settings of the request pipeline.
-pub fn pipeline_settings(config: &Config) -> PipelineSettings {
+/// Settings of the request pipeline. `is_exposed`: the operator has allowed other machines to log in.
+pub fn pipeline_settings(config: &Config, is_exposed: bool) -> PipelineSettings {
     PipelineSettings {
         limits: request_limits(&config.http),
         memory_in_flight_bytes: config.http.memory_in_flight_bytes,
         cookie: config.auth.cookie.clone(),
         trusted_proxies: config.http.trusted_proxies.clone(),
         cors_origins: config.http.cors_origins.clone(),
+        is_exposed,
     }
 }
 

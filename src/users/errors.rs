@@ -48,23 +48,25 @@ pub fn format() -> ErrorFormat {
 
 fn answer(error: &Error) -> Answer {
     let mut answer = match error {
-        Error::Login(refusal) => {
+        // A refused login has this body, and it fits the other operations without a token, too.
+        Error::Login(_) | Error::Elsewhere(_) => {
+            let (status, error_code) = error.parts();
             let body = LoginCompleteMessage {
                 auth_success: false,
-                error_code: refusal.code(),
-                desc: refusal.to_string(),
+                error_code,
+                desc: error.to_string(),
                 needs_eula: false,
                 needs_tos: false,
                 needs_privacy_policy: false,
                 restrictions: [],
             };
-            Answer::json(error.parts().0, &body)
+            Answer::json(status, &body)
         }
         Error::TokenMissing => error.answer_with_code("auth_not_jwt"),
         Error::TokenInvalid(why) => error.answer_with_code(token_code(*why)),
         _ => error.answer(),
     };
-    if matches!(error, Error::Login(_) | Error::LoginLimited) {
+    if matches!(error, Error::Login(_) | Error::Elsewhere(_) | Error::LoginLimited) {
         answer.headers.insert(LOGIN_HEADER, LOGIN_HEADER_VALUE);
     }
     answer

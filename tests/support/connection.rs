@@ -45,7 +45,7 @@ impl Connection {
     /// Sends a request, with the caller's token.
     pub async fn send(&mut self, mut request: Request<Full<Bytes>>) -> hyper::Result<Response<Bytes>> {
         let headers = request.headers_mut();
-        headers.insert("host", "rallypoint".parse().unwrap());
+        headers.insert("host", "localhost".parse().unwrap());
         if let Some(token) = &self.token {
             headers.insert("authorization", format!("Bearer {token}").parse().unwrap());
         }

@@ -21,16 +21,18 @@ const ANY_ORIGIN: &str = "*";
 /// [`Error::CrossSite`].
 pub fn check(headers: &HeaderMap, listed_origins: &[String]) -> Result<(), Error> {
     let origin = headers.get(header::ORIGIN);
-    let is_listed = |origin: &HeaderValue| {
-        listed_origins.iter().any(|listed| listed != ANY_ORIGIN && origin == listed.as_str())
-    };
-    let is_allowed = origin.is_some_and(is_listed)
+    let is_allowed = origin.is_some_and(|origin| is_listed(origin, listed_origins))
         || match (headers.get(FETCH_SITE), origin) {
             (Some(site), _) => site == SAME_ORIGIN,
             (None, Some(origin)) => names_host(origin, headers.get(header::HOST)).unwrap_or(false),
             (None, None) => true,
         };
     if is_allowed { Ok(()) } else { Err(Error::CrossSite) }
+}
+
+/// Whether an origin is a listed one.
+pub(super) fn is_listed(origin: &HeaderValue, listed_origins: &[String]) -> bool {
+    listed_origins.iter().any(|listed| listed != ANY_ORIGIN && origin == listed.as_str())
 }
 
 /// Whether an origin has the host and the port of the request; `None` if one of the two is missing or malformed. The

@@ -11,4 +11,5 @@ pub mod param_types;
 pub mod params;
 pub mod schema;
 pub mod short_code;
+pub mod this_machine;
 pub mod violation;

@@ -148,8 +148,9 @@ fn responses(
             .insert("304".into(), json!({ "description": "Nothing has changed since the version that the caller has.", "headers": etag }));
     }
     let ErrorFormat { body, violations, .. } = surface.errors;
-    // A caller who needs no token is not refused for it.
-    let forbidden = (!operation.policy.is_public()).then_some(&StatusCode::FORBIDDEN);
+    // A caller who needs no token is not refused for it, but perhaps for where the request comes from.
+    let policy = operation.policy;
+    let forbidden = (!policy.is_public() || policy.is_for_this_machine()).then_some(&StatusCode::FORBIDDEN);
     for status in operation.failures.iter().chain(forbidden) {
         let own = operation.own_failure.filter(|(own_status, _)| own_status == status);
         let schema = own.map_or(body, |(_, schema)| schema)(generator);

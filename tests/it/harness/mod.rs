@@ -134,10 +134,16 @@ impl Server {
             Arc::default(),
         );
         let app = Arc::new(app);
-        let pipeline = server::new_pipeline(&config, Arc::clone(&app));
+        let pipeline = server::new_pipeline(&config, Arc::clone(&app), false);
         let (config, key) = (Arc::new(config), Arc::new(key));
         let (others, requests) = (OtherNodes::default(), fast_path::Requests::default());
         Self { pipeline: Arc::new(pipeline), app, clock, config, key, entropy, others, requests }
+    }
+
+    /// This server, started with `--insecure-expose-development-key`.
+    pub fn exposed(self) -> Self {
+        let pipeline = server::new_pipeline(&self.config, Arc::clone(&self.app), true);
+        Self { pipeline: Arc::new(pipeline), ..self }
     }
 
     /// Another node on the same store, with the same configuration, clock and key.
@@ -152,7 +158,7 @@ impl Server {
         let keys = keys(config, &self.key, Some(SERVER_SECRET));
         let app = server::new_app(config, store, keys, launches, time_and_randomness, Arc::default());
         let app = Arc::new(app);
-        let pipeline = server::new_pipeline(config, Arc::clone(&app));
+        let pipeline = server::new_pipeline(config, Arc::clone(&app), false);
         Self { pipeline: Arc::new(pipeline), app, others: OtherNodes::default(), ..self.clone() }
     }
 

@@ -325,7 +325,7 @@ async fn a_head_above_the_limits_takes_the_normal_path() {
         (path.len() - 1, header_bytes, false),
         (path.len(), header_bytes - 1, false),
     ] {
-        let mut settings = settings::pipeline_settings(&Config::default());
+        let mut settings = settings::pipeline_settings(&Config::default(), false);
         settings.limits.path_bytes_max = path_bytes_max;
         settings.limits.header_bytes_max = header_bytes_max;
         let pipeline = Pipeline::new(Arc::clone(&server.app), vec![rallypoint::api::surface()], settings);

@@ -10,6 +10,8 @@ mod limits;
 mod players;
 /// Refresh tokens, and logging out.
 mod refresh;
+/// Requests that may come from elsewhere.
+mod this_machine;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
