@@ -43,7 +43,7 @@ struct World {
 }
 
 impl World {
-    /// A game led by the first player, with two members, and an open party of the last player.
+    /// A game with a server, led by the first player, with two members, and an open party of the last player.
     async fn new() -> Self {
         let allocator = Arc::new(Scripted::default());
         let launches = |node| {
@@ -74,6 +74,7 @@ impl World {
         for joiner in &players[1..3] {
             joiner.joins(&game).await.expect(200);
         }
+        players[0].post(&format!("/v1/session/{game}/instance"), &json!({})).await.expect(200);
         let mut grant = grant(None, None, &["session:*"]);
         grant.ttl = Duration::from_secs(100_000);
         let admin = server.bearer(server.token(&grant));
@@ -416,6 +417,7 @@ proptest! {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let mut world = World::new().await;
+            world.settles().await;
             for (player, step) in &steps {
                 let before = contents(&world.server).await;
                 let status = world.run_step(*player, step).await;

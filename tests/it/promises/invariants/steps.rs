@@ -159,6 +159,6 @@ fn listing_or_instance_step() -> impl Strategy<Value = Step> {
         2 => session().prop_map(|session| Step::CloseInstance { session }),
         1 => session().prop_map(|session| Step::EndInstance { session }),
         1 => (0..4_usize).prop_map(|server| Step::EndServer { server }),
-        2 => (1..40_u64).prop_map(|seconds| Step::Wait { seconds }),
+        4 => (1..40_u64).prop_map(|seconds| Step::Wait { seconds }),
     ]
 }

@@ -235,6 +235,9 @@ impl Settings {
         let mut event = config.templates["party"].clone();
         event.can_be_created_by_players_directly = false;
         event.attempt_auto_join = true;
+        for platform in event.platform_templates.values_mut() {
+            platform.platform_session_type = "event".into();
+        }
         config.templates.insert("event".into(), event);
     }
 
