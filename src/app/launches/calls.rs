@@ -129,6 +129,10 @@ impl Launches {
                 // Handed over for release, or placed by another node that has repeated the call.
                 return Ok(());
             }
+            if seen.record().node() != Some(self.node) && !matches!(placement, Placement::Placed(_)) {
+                // This node was suspended, and another one calls now. Only its answer counts; a server is a server.
+                return Ok(());
+            }
             if self.store_outcome(&seen, &placement, later).await? == Committed::Done {
                 if later.is_some() {
                     lock(&self.lines).enter(key, record.requested_ms, record.id);
