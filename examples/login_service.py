@@ -32,8 +32,17 @@ PLAYER_PERMISSIONS = """session:create session:read:self session:update:self ses
     session:update-player:self session:update-player:as-leader session:read-player:self session:read:platform
     session:update:platform session:read:config session:promote:self session:read:browser session:update:browser
     session:shortcode:active session:read:permission:active session:give:permission:active
-    session:remove:permission:active session:instance:health session-audit:update:self""".split()
+    session:remove:permission:active session:instance:health session-audit:update:self session-audit:read:self
+    session-player-audit:read:self session:vivox:login session:vivox:join session:vivox:join_muted
+    session:vivox:mute:self session:voip:epic:join""".split()
 SERVER_PERMISSIONS = ["session:*", "session-audit:update:all"]
+DISABLED = {  # the codes of the grants that this service does not take; any other text is no grant
+    "anon": "anon_disabled", "steam": "steam_disabled", "epic": "epic_disabled", "xboxlive": "xbox_disabled",
+    "ps4_v1": "ps4_v1_disabled", "ps4_v3": "ps4_v3_disabled", "ps5_v3": "ps5_v3_disabled",
+    "nintendo_switch": "nintendo_disabled", "google": "google_disabled", "apple": "apple_disabled",
+    "android_device": "android_device_disabled", "ios_device": "ios_device_disabled",
+    "rallyhere": "developer_api_disabled",
+}
 
 
 class Refused(Exception):
@@ -81,16 +90,23 @@ class Login:
     def add_player(self, name, password):
         salt = secrets.token_hex(16)
         players = self.players() | {name: {"salt": salt, "hash": password_hash(password, salt)}}
-        self.players_file.write_text(json.dumps(players, indent=1))
+        # Beside the file and renamed: a login meanwhile reads the old players or the new ones. Only the owner reads it.
+        beside = self.players_file.with_suffix(".new")
+        with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+            json.dump(players, file, indent=1)
+        os.replace(beside, self.players_file)
 
     def player_of(self, grant_type, token):
         """The name of the player who proves to be themselves with this token."""
         if grant_type == "refresh":
-            if token not in self.refresh_tokens:
-                raise Refused("refresh_token_not_found")
-            return self.refresh_tokens[token]
+            if not token or token not in self.refresh_tokens:
+                raise Refused("refresh_token_not_found" if token else "refresh_token_empty")
+            name = self.refresh_tokens[token]
+            if name not in self.players():
+                raise Refused("refresh_token_invalid_user")
+            return name
         if grant_type != "basic":
-            raise Refused(f"{grant_type}_disabled")
+            raise Refused(DISABLED[grant_type])
         name, _, password = token.partition(":")
         known = self.players().get(name, {"salt": "00", "hash": ""})  # an unknown name takes as long as a known one
         if not hmac.compare_digest(password_hash(password, known["salt"]), known["hash"]):

@@ -1,5 +1,6 @@
 //! A login of a studio's own, `examples/login_service.py`, beside the real binary, which fetches its keys.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Stdio;
 
@@ -153,12 +154,18 @@ async fn a_login_of_a_studios_own_refuses_with_published_codes() {
         ("basic", "alice:guessed", "basic_auth_credentials_not_found"),
         ("basic", "nobody:x", "basic_auth_credentials_not_found"),
         ("refresh", "guessed", "refresh_token_not_found"),
+        ("refresh", "", "refresh_token_empty"),
         ("anon", "alice", "anon_disabled"),
+        ("xboxlive", "ticket", "xbox_disabled"),
     ] {
         let refused = login.log_in(grant_type, token).await.expect(403);
         assert_eq!((text(&refused, "error_code"), &refused.body["auth_success"]), (code, &json!(false)));
     }
-    for body in [json!([]), json!({}), json!("x")] {
+    for file in ["players.json", "login-key.pem", "client-secret"] {
+        let metadata = std::fs::metadata(login.directory.path().join(file)).unwrap();
+        assert_eq!(metadata.permissions().mode() & 0o777, 0o600, "{file}");
+    }
+    for body in [json!([]), json!({}), json!("x"), json!({"grant_type": "guess"})] {
         login.post("login", None, &body).await.expect(422);
     }
     let alice = login.log_in("basic", &format!("alice:{PASSWORD}")).await.expect(200);
