@@ -81,11 +81,11 @@ impl Launches {
             instance_of(session, id)?.allocation_id = allocation_id;
             Ok(())
         };
-        match self.update(seen, rule, launch::replace(&seen.stored, Some(&claimed))).await {
-            Ok(Some(_)) => self.log_stage(record, &claimed),
-            Ok(None) | Err(Failure::Refused(_)) => return Ok(None),
-            Err(failure) => return Err(failure),
+        let committed = self.change(seen, rule, launch::replace(&seen.stored, Some(&claimed))).await?;
+        if committed == Committed::LookAgain {
+            return Ok(None);
         }
+        self.log_stage(record, &claimed);
         // The version is that of the commit just made.
         let seen = self.seen(id).await?;
         let is_own = |seen: &Seen| seen.record().node() == Some(self.node) && seen.instance().is_some();
@@ -117,14 +117,11 @@ impl Launches {
             instance.join_params = instance.join_params.take().or(join_params);
             Ok(())
         };
-        match self.update(seen, rule, launch::replace(&seen.stored, Some(&after))).await {
-            Ok(Some(_)) => {
-                self.log_stage(record, &after);
-                Ok(Committed::Done)
-            }
-            Ok(None) | Err(Failure::Refused(_)) => Ok(Committed::LookAgain),
-            Err(failure) => Err(failure),
+        let committed = self.change(seen, rule, launch::replace(&seen.stored, Some(&after))).await?;
+        if committed == Committed::Done {
+            self.log_stage(record, &after);
         }
+        Ok(committed)
     }
 
     /// Stores that an attempt begins again, after "later" or as the next attempt: the instance has no allocation, and
@@ -148,14 +145,11 @@ impl Launches {
             instance.dedicated_host = None;
             Ok(())
         };
-        match self.update(seen, rule, writes).await {
-            Ok(Some(_)) => {
-                self.log_stage(seen.record(), &next);
-                Ok(Committed::Done)
-            }
-            Ok(None) | Err(Failure::Refused(_)) => Ok(Committed::LookAgain),
-            Err(failure) => Err(failure),
+        let committed = self.change(seen, rule, writes).await?;
+        if committed == Committed::Done {
+            self.log_stage(seen.record(), &next);
         }
+        Ok(committed)
     }
 
     /// Closes the instance of a launch that has failed, and says why. The same commit hands its server over for release.
@@ -168,11 +162,21 @@ impl Launches {
             Ok(())
         };
         let unchanged = Batch::default().expect_version(keys::launch(id), seen.stored.version);
-        match self.update(seen, rule, unchanged).await {
-            Ok(Some(_)) => {
-                self.log_failed(seen.record(), reason);
-                Ok(Committed::Done)
-            }
+        let committed = self.change(seen, rule, unchanged).await?;
+        if committed == Committed::Done {
+            self.log_failed(seen.record(), reason);
+        }
+        Ok(committed)
+    }
+
+    /// Changes the session and the record of a launch in one commit. A session that has no use for the launch any more is
+    /// a reason to look again, as a change by somebody else is.
+    async fn change<R>(&self, seen: &Seen, rule: R, writes: Batch) -> Result<Committed, Failure>
+    where
+        R: FnOnce(&mut Session) -> Result<(), Refused> + Send + 'static,
+    {
+        match self.update(seen, rule, writes).await {
+            Ok(Some(_)) => Ok(Committed::Done),
             Ok(None) | Err(Failure::Refused(_)) => Ok(Committed::LookAgain),
             Err(failure) => Err(failure),
         }
