@@ -29,7 +29,7 @@ pub use self::command::CommandTemplate;
 use self::directory::{AllocationDir, ExitFile, RELEASED};
 pub use self::info::{ServerInfo, ServerState};
 pub use self::settings::ProcessSettings;
-use self::start::{Started, start};
+use self::start::{Started, begin, finish, unavailable};
 use self::table::{Admission, Running, Table};
 use super::{Allocator, Event, Found, Held, Launch, Placed, Placement, Reason, ReleaseMode, Released, Scope};
 use crate::env::{Clock, Entropy};
@@ -217,18 +217,22 @@ impl Inner {
     async fn start(inner: Arc<Self>, dir: AllocationDir, launch: Launch, ports: Vec<u16>) -> Placement {
         let id = launch.allocation_id.clone();
         let (blocking, start_dir) = (Arc::clone(&inner), dir.clone());
-        let started = tokio::task::spawn_blocking(move || {
+        let begun = tokio::task::spawn_blocking(move || {
             let Self { settings, clock, entropy, .. } = &*blocking;
-            start(settings, &start_dir, &launch, ports, clock, entropy)
+            begin(settings, &start_dir, &launch, ports, clock, entropy)
         });
-        let running = match started.await {
-            Ok(Started::Running { pid, shim, alive }) => Running::new(Some(pid), Some(shim), alive),
-            Ok(Started::Locked { alive }) => Running::new(watch::pid_soon(&dir).await, None, alive),
+        let started = match begun.await.map_err(io::Error::other).flatten() {
+            Ok(shim) => finish(shim, &dir, inner.settings.place_timeout / 4 * 3).await,
+            Err(error) => Err(error),
+        };
+        let running = match started {
+            Ok(Started::Running { pid, alive }) => Running::new(Some(pid), alive),
+            Ok(Started::Locked { alive }) => Running::new(watch::pid_soon(&dir).await, alive),
+            Ok(Started::Stuck { alive }) => Running { is_killed: true, ..Running::new(None, alive) },
             Ok(Started::Failed(answer)) => return inner.give_up(&id, answer),
             Err(error) => {
                 let detail = format!("{}: {error}", dir.path().display());
-                let answer = Placement::Later { retry_after: None, reason: Reason::Unavailable, detail };
-                return inner.give_up(&id, answer);
+                return inner.give_up(&id, unavailable(detail));
             }
         };
         let mut table = inner.table();

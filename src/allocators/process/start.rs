@@ -1,19 +1,21 @@
 //! Starts a server: fills its directory, starts the shim, and waits for its report.
 
 use std::fs::File;
-use std::io::{self, BufRead as _, BufReader, Read as _};
-use std::os::unix::process::CommandExt as _;
-use std::process::{Child, Command, Stdio};
+use std::io;
+use std::process::Stdio;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
+use tokio::process::{Child, Command};
+use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::command::{is_plain, port_number};
 use super::directory::{
     ALLOCATION, AllocationDir, CLIENT_ID, CLIENT_SECRET, CREDENTIALS, LaunchFile, PidFile, try_lock,
 };
-use super::identity::kill_users_of;
 use super::settings::ProcessSettings;
 use super::shim::Report;
 use crate::allocators::clients::ServerLogin;
@@ -24,34 +26,34 @@ use crate::env::{Clock, Entropy};
 const INHERITED: [&str; 4] = ["PATH", "HOME", "TMPDIR", "LANG"];
 /// Longest report of a shim, in bytes.
 const REPORT_BYTES_MAX: u64 = 65_536;
+/// How long the end of a killed shim is waited for.
+const END_WAIT: Duration = Duration::from_secs(1);
 /// Length of a client's secret, in bytes, before it is encoded as text.
 const SECRET_BYTES: usize = 32;
 
 /// What a start has come to.
 pub enum Started {
-    /// The server runs. This process is the parent of its shim.
-    Running { pid: PidFile, shim: Child, alive: File },
+    /// The server runs.
+    Running { pid: PidFile, alive: File },
     /// The allocation has a server already, with this file as its lock.
     Locked { alive: File },
+    /// The shim has failed, but a process still has the lock. It must be killed.
+    Stuck { alive: File },
     /// The allocation has no server.
     Failed(Placement),
 }
 
-/// Starts the server of a launch, with these ports.
-pub fn start(
+/// Fills the directory of a launch whose server gets these ports, and starts the shim. It blocks.
+pub fn begin(
     settings: &ProcessSettings,
     dir: &AllocationDir,
     launch: &Launch,
     ports: Vec<u16>,
     clock: &Clock,
     entropy: &Entropy,
-) -> Started {
-    let prepared = prepare(settings, dir, launch, ports, clock, entropy);
-    let started = prepared.and_then(|()| spawn(settings, dir));
-    started.unwrap_or_else(|error| {
-        let detail = format!("{}: {error}", dir.path().display());
-        Started::Failed(Placement::Later { retry_after: None, reason: Reason::Unavailable, detail })
-    })
+) -> io::Result<Child> {
+    prepare(settings, dir, launch, ports, clock, entropy)?;
+    spawn(settings, dir)
 }
 
 /// Writes all files that the server needs.
@@ -142,10 +144,10 @@ fn write_client(
     Ok(id)
 }
 
-/// Starts the shim and reads its report.
-fn spawn(settings: &ProcessSettings, dir: &AllocationDir) -> io::Result<Started> {
+/// Starts the shim.
+fn spawn(settings: &ProcessSettings, dir: &AllocationDir) -> io::Result<Child> {
     let inherited = INHERITED.iter().filter_map(|name| Some((*name, std::env::var_os(name)?)));
-    let mut shim = Command::new(&settings.shim)
+    Command::new(&settings.shim)
         .arg("server-shim")
         .arg(dir.path())
         .env_clear()
@@ -156,50 +158,68 @@ fn spawn(settings: &ProcessSettings, dir: &AllocationDir) -> io::Result<Started>
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .process_group(0)
-        .spawn()?;
-    let mut line = String::new();
-    let reported = match shim.stdout.take() {
-        Some(out) => BufReader::new(out.take(REPORT_BYTES_MAX)).read_line(&mut line),
-        None => Ok(0),
+        .spawn()
+}
+
+/// Waits for the report of a shim, at most for this time. A shim that makes none is killed.
+pub async fn finish(mut shim: Child, dir: &AllocationDir, limit: Duration) -> io::Result<Started> {
+    let report = match timeout(limit, read_report(&mut shim)).await {
+        Ok(report) => report,
+        Err(_) => Err(io::Error::other(format!("no report within {} ms", limit.as_millis()))),
     };
-    let report = reported.and_then(|_| Ok(serde_json::from_str(&line)?));
+    let alive = || File::open(dir.alive());
     match report {
-        Ok(Report::Started(pid)) => {
-            shim.stderr = None;
-            let alive = File::open(dir.alive())?;
-            Ok(Started::Running { pid, shim, alive })
-        }
-        Ok(Report::Locked) => {
-            shim.wait()?;
-            Ok(Started::Locked { alive: File::open(dir.alive())? })
-        }
-        Ok(Report::Failed { detail, is_misconfigured }) => {
-            shim.wait()?;
-            Ok(Started::Failed(if is_misconfigured {
-                Placement::Never { reason: Reason::Misconfigured, detail }
-            } else {
-                Placement::Later { retry_after: None, reason: Reason::Unavailable, detail }
-            }))
-        }
-        Ok(Report::Ended) | Err(_) => {
-            let detail = failure_of(shim);
-            if !try_lock(&File::open(dir.alive())?)? {
-                kill_users_of(&dir.alive());
-            }
-            Err(io::Error::other(detail))
-        }
+        // The runtime waits for the end of the shim.
+        Ok(Report::Started(pid)) => Ok(Started::Running { pid, alive: alive()? }),
+        Ok(Report::Locked) => Ok(Started::Locked { alive: alive()? }),
+        Ok(Report::Failed { detail, is_misconfigured }) => Ok(Started::Failed(if is_misconfigured {
+            Placement::Never { reason: Reason::Misconfigured, detail }
+        } else {
+            unavailable(detail)
+        })),
+        Ok(Report::Ended) => give_up(shim, alive()?, "the server has ended already").await,
+        Err(error) => give_up(shim, alive()?, &error.to_string()).await,
     }
 }
 
-/// Why a shim has made no report. It is killed if it still runs.
-fn failure_of(mut shim: Child) -> String {
+async fn read_report(shim: &mut Child) -> io::Result<Report> {
+    let out = shim.stdout.take().ok_or(io::ErrorKind::BrokenPipe)?;
+    let mut line = String::new();
+    BufReader::new(out.take(REPORT_BYTES_MAX)).read_line(&mut line).await?;
+    if line.is_empty() {
+        return Err(io::Error::other("it ended without a report"));
+    }
+    serde_json::from_str(&line).map_err(|error| io::Error::other(format!("its report is broken: {error}")))
+}
+
+/// Ends a shim that has started no server, as far as anyone knows.
+async fn give_up(mut shim: Child, alive: File, cause: &str) -> io::Result<Started> {
+    let detail = format!("the shim started no server: {cause}{}", end(&mut shim).await);
+    if try_lock(&alive)? {
+        return Err(io::Error::other(detail));
+    }
+    tracing::warn!(detail, "a server that may have been started is killed");
+    Ok(Started::Stuck { alive })
+}
+
+/// Kills a shim. Returns what it has said, and how it ended. A process that waits for a broken disk does not end at once.
+async fn end(shim: &mut Child) -> String {
     // It may have ended by itself.
-    let _ = shim.kill();
-    let mut said = String::new();
+    let _ = shim.start_kill();
+    let mut said = Vec::new();
     if let Some(out) = shim.stderr.take() {
         // Without the text, the exit status has to do.
-        let _ = out.take(REPORT_BYTES_MAX).read_to_string(&mut said);
+        let _ = timeout(END_WAIT, out.take(REPORT_BYTES_MAX).read_to_end(&mut said)).await;
     }
-    let status = shim.wait().map_or_else(|error| error.to_string(), |status| status.to_string());
-    format!("the shim started no server: {status} {}", said.trim())
+    let status = match timeout(END_WAIT, shim.wait()).await {
+        Ok(Ok(status)) => status.to_string(),
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => "it does not end".into(),
+    };
+    format!("; {status} {}", String::from_utf8_lossy(&said).trim())
+}
+
+/// The answer if no server was started, and another try may succeed.
+pub fn unavailable(detail: String) -> Placement {
+    Placement::Later { retry_after: None, reason: Reason::Unavailable, detail }
 }

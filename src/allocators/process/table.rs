@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
-use std::process::Child;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -44,10 +43,8 @@ pub struct Entry {
 
 /// A server that runs.
 pub struct Running {
-    /// The server and its shim; `None` if they could not be identified after a restart.
+    /// The server and its shim; `None` if they could not be identified.
     pub pid: Option<PidFile>,
-    /// The shim, if it is a child of this process.
-    pub shim: Option<Child>,
     /// The file whose lock the server has.
     pub alive: File,
     /// Whether the server is to be killed, with all that it has started.
@@ -65,9 +62,9 @@ pub enum Admission {
 }
 
 impl Running {
-    /// A server with its processes. `shim` is `None` if it is no child of this process.
-    pub fn new(pid: Option<PidFile>, shim: Option<Child>, alive: File) -> Self {
-        Self { pid, shim, alive, is_killed: false, kills: 0 }
+    /// A server with its processes.
+    pub fn new(pid: Option<PidFile>, alive: File) -> Self {
+        Self { pid, alive, is_killed: false, kills: 0 }
     }
 }
 

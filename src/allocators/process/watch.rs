@@ -16,7 +16,7 @@ use super::log::last_lines;
 use super::table::{Entry, Running};
 use crate::allocators::clients::ServerLogin;
 
-/// Time between two looks at the servers. A look costs two system calls for each server.
+/// Time between two looks at the servers. A look costs a few system calls for each server.
 const EVERY: Duration = Duration::from_millis(50);
 /// How often [`pid_soon`] looks.
 const PID_TRIES: usize = 40;
@@ -105,7 +105,7 @@ async fn adopt(inner: &Inner, id: &str, dir: AllocationDir) -> io::Result<()> {
     let released = dir.file(RELEASED).exists();
     let mut table = inner.table();
     table.ports.mark_used(&ports);
-    let running = Some(Running { is_killed: identified.is_none(), ..Running::new(identified, None, alive) });
+    let running = Some(Running { is_killed: identified.is_none(), ..Running::new(identified, alive) });
     let entry = Entry { dir, ports, released, launched_at: Some(launched_at), running };
     table.servers.insert(id.to_owned(), entry);
     Ok(())
@@ -137,11 +137,7 @@ impl Inner {
     }
 
     /// Notes the end of a server.
-    fn finish(&self, id: &str, mut entry: Entry) {
-        if let Some(shim) = entry.running.as_mut().and_then(|running| running.shim.as_mut()) {
-            // It has ended, or does so now: it has given up its lock.
-            let _ = shim.wait();
-        }
+    fn finish(&self, id: &str, entry: Entry) {
         let dir = &entry.dir;
         let exit = dir.exit().unwrap_or_else(|| {
             let exit = ExitFile::unseen(self.clock.now());
@@ -192,11 +188,7 @@ pub(super) fn delete_secrets(id: &str, dir: &AllocationDir) {
 
 /// Ends a server that is to be killed, or whose shim has ended: without a shim it can neither log nor be watched.
 fn see_to(id: &str, dir: &AllocationDir, running: &mut Running) {
-    let has_shim = match (&mut running.shim, running.pid) {
-        (Some(shim), _) => matches!(shim.try_wait(), Ok(None)),
-        (None, Some(pid)) => pid.shim.is_running(),
-        (None, None) => false,
-    };
+    let has_shim = running.pid.is_some_and(|pid| pid.shim.is_running());
     if has_shim && !running.is_killed {
         return;
     }

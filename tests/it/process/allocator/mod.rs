@@ -4,6 +4,8 @@
 mod adoption;
 /// Starts, limits and ends of servers.
 mod servers;
+/// Shims that fail, hang or come late.
+mod shims;
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};

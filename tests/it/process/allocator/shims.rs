@@ -1,0 +1,73 @@
+//! Shims that fail, hang or come late.
+
+use super::*;
+
+/// A program in place of the shim: a shell script, whose first argument is the path of the real one.
+fn script(dir: &TempDir, text: &str) -> PathBuf {
+    let path = dir.path().join("shim");
+    let text = format!("#!/bin/sh\nset -- {} \"$@\"\n{text}\n", env!("CARGO_BIN_EXE_rallypoint"));
+    std::fs::write(&path, text).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o700)).unwrap();
+    path
+}
+
+/// The time for the report of a shim is a part of it.
+const SHORT: Duration = Duration::from_millis(400);
+const LONG: Duration = Duration::from_secs(60);
+
+#[tokio::test]
+async fn a_shim_that_reports_nothing_is_ended() {
+    let dir = TempDir::new().unwrap();
+    for (text, place_timeout, expected) in [
+        ("exec sleep 1000", SHORT, "no report within 300 ms"),
+        // A line that does not end.
+        ("exec tr '\\0' x < /dev/zero", LONG, "its report is broken"),
+        ("echo trouble >&2", LONG, "it ended without a report; exit status: 0 trouble"),
+    ] {
+        let text = format!("echo $$ > \"$3/own-pid\"; {text}");
+        let world = World::with(&["/bin/sh", "-c", WAIT], |settings| {
+            (settings.shim, settings.place_timeout) = (script(&dir, &text), place_timeout);
+            settings.servers_max = 1;
+        });
+        let world = world.await;
+        // The second one shows that the place of the first one is free again.
+        for launch in [launch(1), launch(2)] {
+            let Placement::Later { reason: Reason::Unavailable, detail, .. } = known(&world, &launch).await
+            else {
+                panic!("{text}");
+            };
+            assert!(detail.contains(expected) && detail.contains(&launch.allocation_id), "{detail}");
+            assert_eq!(world.allocator().find(&launch.allocation_id).await, Found::Absent);
+            // A shim may be killed before its first step.
+            let shim = world.text(&launch.allocation_id, "own-pid").trim().parse::<i32>();
+            assert!(shim.is_err() || !runs(pid_of(shim.unwrap())), "{text}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_server_whose_shim_reports_nonsense_is_killed() {
+    let dir = TempDir::new().unwrap();
+    let text =
+        "exec 3<&0; \"$@\" <&3 > /dev/null & until [ -s \"$3/pid\" ]; do sleep 0.01; done; echo nonsense";
+    let world = World::with(&["/bin/sh", "-c", WAIT], |settings| settings.shim = script(&dir, text)).await;
+    let launch = launch(1);
+    let Placement::Unknown { .. } = world.allocator().place(&launch).await else { panic!() };
+    let id = launch.allocation_id.as_str();
+    assert_eq!(world.exited().await.0, id);
+    assert!(!runs(world.server_pid(id)) && !runs(world.shim_pid(id)));
+    assert_eq!(world.allocator().find(id).await, Found::Absent);
+}
+
+/// Calls `place` until it is known whether there is a server.
+async fn known(world: &World, launch: &Launch) -> Placement {
+    let calling = async {
+        loop {
+            match world.allocator().place(launch).await {
+                Placement::Unknown { .. } => tokio::task::yield_now().await,
+                answer => return answer,
+            }
+        }
+    };
+    soon("it is known whether there is a server", calling).await
+}
