@@ -5,7 +5,7 @@
 //! | `launch.json` | [`LaunchFile`]: what is to be started; written and synced before anything is started |
 //! | `allocation.json` | what the published game server library reads with `-rhmultiplayfile` |
 //! | `client-id`, `client-secret`, `credentials` | how the server logs in; deleted when it has ended |
-//! | `alive` | an empty file that the shim locks; the server and its children inherit the lock |
+//! | `alive` | an empty file with the lock of the allocation. A start takes it before it writes the other files; the shim, the server and its children inherit it |
 //! | `pid` | [`PidFile`]: the server and its shim |
 //! | `server.log` | standard output and standard error of the server |
 //! | `exit` | [`ExitFile`]: how the server has ended. With it, no shim starts a server here any more |
@@ -13,7 +13,7 @@
 
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
@@ -239,6 +239,12 @@ impl AllocationDir {
     /// The path of the file whose lock says that the server lives.
     pub fn alive(&self) -> PathBuf {
         self.file(ALIVE)
+    }
+
+    /// Whether an open file is the one at [`Self::alive`].
+    pub fn is_alive_file(&self, open: &File) -> io::Result<bool> {
+        let (open, alive) = (open.metadata()?, std::fs::metadata(self.alive())?);
+        Ok((open.dev(), open.ino()) == (alive.dev(), alive.ino()))
     }
 
     /// Takes the lock that says that the server lives; `None` if a server, or its shim, has it.

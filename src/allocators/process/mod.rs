@@ -29,7 +29,7 @@ pub use self::command::CommandTemplate;
 use self::directory::{AllocationDir, ExitFile, RELEASED};
 pub use self::info::{ServerInfo, ServerState};
 pub use self::settings::ProcessSettings;
-use self::start::{Started, begin, finish, unavailable};
+use self::start::{Begun, Started, begin, finish, unavailable};
 use self::table::{Admission, Running, Table};
 use super::{Allocator, Event, Found, Held, Launch, Placed, Placement, Reason, ReleaseMode, Released, Scope};
 use crate::env::{Clock, Entropy};
@@ -222,12 +222,14 @@ impl Inner {
             begin(settings, &start_dir, &launch, ports, clock, entropy)
         });
         let started = match begun.await.map_err(io::Error::other).flatten() {
-            Ok(shim) => finish(shim, &dir, inner.settings.place_timeout / 4 * 3).await,
+            Ok(Begun::Shim { shim, alive }) => {
+                finish(shim, alive, inner.settings.place_timeout / 4 * 3).await
+            }
+            Ok(Begun::Locked) => return inner.adopt_late(&id, dir).await,
             Err(error) => Err(error),
         };
         let running = match started {
             Ok(Started::Running { pid, alive }) => Running::new(Some(pid), alive),
-            Ok(Started::Locked { alive }) => Running::new(watch::pid_soon(&dir).await, alive),
             Ok(Started::Stuck { alive }) => Running { is_killed: true, ..Running::new(None, alive) },
             Ok(Started::Failed(answer)) => return inner.give_up(&id, answer),
             Err(error) => {
@@ -235,16 +237,30 @@ impl Inner {
                 return inner.give_up(&id, unavailable(detail));
             }
         };
-        let mut table = inner.table();
-        let Some(entry) = table.servers.get_mut(&id) else { return table::still_starting() };
-        entry.run(running, inner.clock.now());
-        let answer = entry.placed(&inner.settings).map_or_else(table::still_starting, Placement::Placed);
+        if let Some(entry) = inner.table().servers.get_mut(&id) {
+            entry.run(running, inner.clock.now());
+        }
+        inner.started(&id)
+    }
+
+    /// The allocation has a server that an earlier process has begun to start. Its files say which ports it has.
+    async fn adopt_late(&self, allocation_id: &str, dir: AllocationDir) -> Placement {
+        if let Err(error) = watch::adopt(self, allocation_id, dir.clone()).await {
+            return self.give_up(allocation_id, unavailable(format!("{}: {error}", dir.path().display())));
+        }
+        self.started(allocation_id)
+    }
+
+    /// The answer to a call whose server runs now. It is killed if this node stops.
+    fn started(&self, allocation_id: &str) -> Placement {
+        let table = self.table();
+        let placed = table.servers.get(allocation_id).and_then(|entry| entry.placed(&self.settings));
         let is_stopping = table.is_stopping;
         drop(table);
         if is_stopping {
-            inner.kill(&id);
+            self.kill(allocation_id);
         }
-        answer
+        placed.map_or_else(table::still_starting, Placement::Placed)
     }
 
     /// Forgets an allocation that got no server.

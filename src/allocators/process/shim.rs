@@ -1,11 +1,14 @@
 //! The shim: a small process between Rallypoint and a server. It holds the lock of the allocation, starts the server,
 //! copies the output of the server into the log, and writes down how the server has ended.
 //!
+//! Its standard input is the file of the lock. Rallypoint has locked it, so that the lock is held without a gap.
+//!
 //! The shim outlives Rallypoint. So a server keeps its log, its log keeps its limit, and its exit status is known, also
 //! if Rallypoint was killed and started again meanwhile. It runs as `rallypoint server-shim`, in the server's environment.
 
 use std::fs::File;
 use std::io::{self, Write as _};
+use std::os::fd::AsFd as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -16,7 +19,7 @@ use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, waitid};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
-use super::directory::{AllocationDir, ExitFile, LOG, LaunchFile, PidFile};
+use super::directory::{AllocationDir, ExitFile, LOG, LaunchFile, PidFile, try_lock};
 use super::identity::ProcessId;
 use super::log::BoundedLog;
 use crate::env::Clock;
@@ -47,7 +50,13 @@ pub enum Report {
 pub fn run(dir: &Path) -> io::Result<()> {
     let dir = AllocationDir::at(dir);
     // The lock ends with the last process that has it: this one, the server, or a child of the server.
-    let Some(lock) = dir.try_lock()? else { return report(&Report::Locked) };
+    let lock = File::from(io::stdin().as_fd().try_clone_to_owned()?);
+    if !dir.is_alive_file(&lock)? {
+        return Err(io::Error::other("standard input is not the file `alive` of this directory"));
+    }
+    if !try_lock(&lock)? {
+        return report(&Report::Locked);
+    }
     if dir.exit().is_some() {
         return report(&Report::Ended);
     }

@@ -31,12 +31,18 @@ const END_WAIT: Duration = Duration::from_secs(1);
 /// Length of a client's secret, in bytes, before it is encoded as text.
 const SECRET_BYTES: usize = 32;
 
+/// The first half of a start.
+pub enum Begun {
+    /// The shim runs, and has the lock.
+    Shim { shim: Child, alive: File },
+    /// The allocation has a server already.
+    Locked,
+}
+
 /// What a start has come to.
 pub enum Started {
     /// The server runs.
     Running { pid: PidFile, alive: File },
-    /// The allocation has a server already, with this file as its lock.
-    Locked { alive: File },
     /// The shim has failed, but a process still has the lock. It must be killed.
     Stuck { alive: File },
     /// The allocation has no server.
@@ -44,6 +50,9 @@ pub enum Started {
 }
 
 /// Fills the directory of a launch whose server gets these ports, and starts the shim. It blocks.
+///
+/// The shim gets the lock that this process takes before it writes the files. So no file changes once a process has the
+/// lock, and a server always belongs to the files beside it.
 pub fn begin(
     settings: &ProcessSettings,
     dir: &AllocationDir,
@@ -51,9 +60,14 @@ pub fn begin(
     ports: Vec<u16>,
     clock: &Clock,
     entropy: &Entropy,
-) -> io::Result<Child> {
+) -> io::Result<Begun> {
+    dir.create()?;
+    let Some(lock) = dir.try_lock()? else { return Ok(Begun::Locked) };
+    // To look at the lock later: this process must not hold it itself.
+    let alive = File::open(dir.alive())?;
     prepare(settings, dir, launch, ports, clock, entropy)?;
-    spawn(settings, dir)
+    let shim = spawn(settings, dir, lock)?;
+    Ok(Begun::Shim { shim, alive })
 }
 
 /// Writes all files that the server needs.
@@ -65,7 +79,6 @@ fn prepare(
     clock: &Clock,
     entropy: &Entropy,
 ) -> io::Result<()> {
-    dir.create()?;
     let client_id = write_client(&settings.login, dir, &launch.allocation_id, entropy)?;
     let launch = LaunchFile {
         allocation_id: launch.allocation_id.clone(),
@@ -144,8 +157,8 @@ fn write_client(
     Ok(id)
 }
 
-/// Starts the shim.
-fn spawn(settings: &ProcessSettings, dir: &AllocationDir) -> io::Result<Child> {
+/// Starts the shim, and hands it the lock as its standard input.
+fn spawn(settings: &ProcessSettings, dir: &AllocationDir, lock: File) -> io::Result<Child> {
     let inherited = INHERITED.iter().filter_map(|name| Some((*name, std::env::var_os(name)?)));
     Command::new(&settings.shim)
         .arg("server-shim")
@@ -154,7 +167,7 @@ fn spawn(settings: &ProcessSettings, dir: &AllocationDir) -> io::Result<Child> {
         .envs(inherited)
         .envs(&settings.env)
         .current_dir("/")
-        .stdin(Stdio::null())
+        .stdin(lock)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .process_group(0)
@@ -162,23 +175,21 @@ fn spawn(settings: &ProcessSettings, dir: &AllocationDir) -> io::Result<Child> {
 }
 
 /// Waits for the report of a shim, at most for this time. A shim that makes none is killed.
-pub async fn finish(mut shim: Child, dir: &AllocationDir, limit: Duration) -> io::Result<Started> {
+pub async fn finish(mut shim: Child, alive: File, limit: Duration) -> io::Result<Started> {
     let report = match timeout(limit, read_report(&mut shim)).await {
         Ok(report) => report,
         Err(_) => Err(io::Error::other(format!("no report within {} ms", limit.as_millis()))),
     };
-    let alive = || File::open(dir.alive());
     match report {
         // The runtime waits for the end of the shim.
-        Ok(Report::Started(pid)) => Ok(Started::Running { pid, alive: alive()? }),
-        Ok(Report::Locked) => Ok(Started::Locked { alive: alive()? }),
+        Ok(Report::Started(pid)) => Ok(Started::Running { pid, alive }),
         Ok(Report::Failed { detail, is_misconfigured }) => Ok(Started::Failed(if is_misconfigured {
             Placement::Never { reason: Reason::Misconfigured, detail }
         } else {
             unavailable(detail)
         })),
-        Ok(Report::Ended) => give_up(shim, alive()?, "the server has ended already").await,
-        Err(error) => give_up(shim, alive()?, &error.to_string()).await,
+        Ok(report @ (Report::Locked | Report::Ended)) => give_up(shim, alive, &format!("{report:?}")).await,
+        Err(error) => give_up(shim, alive, &error.to_string()).await,
     }
 }
 

@@ -81,7 +81,8 @@ pub async fn adopt_all(inner: &Inner) -> io::Result<()> {
     Ok(())
 }
 
-async fn adopt(inner: &Inner, id: &str, dir: AllocationDir) -> io::Result<()> {
+/// Adopts the server of an allocation whose lock is taken.
+pub(super) async fn adopt(inner: &Inner, id: &str, dir: AllocationDir) -> io::Result<()> {
     let pid = pid_soon(&dir).await;
     let alive = std::fs::File::open(dir.alive())?;
     let launch = dir.launch();
@@ -103,11 +104,14 @@ async fn adopt(inner: &Inner, id: &str, dir: AllocationDir) -> io::Result<()> {
         ),
     }
     let released = dir.file(RELEASED).exists();
-    let mut table = inner.table();
-    table.ports.mark_used(&ports);
     let running = Some(Running { is_killed: identified.is_none(), ..Running::new(identified, alive) });
-    let entry = Entry { dir, ports, released, launched_at: Some(launched_at), running };
-    table.servers.insert(id.to_owned(), entry);
+    let entry = Entry { dir, ports: ports.clone(), released, launched_at: Some(launched_at), running };
+    let mut table = inner.table();
+    // A start that has met this server has taken other ports for it.
+    if let Some(start) = table.servers.insert(id.to_owned(), entry) {
+        table.ports.give_back(&start.ports);
+    }
+    table.ports.mark_used(&ports);
     Ok(())
 }
 

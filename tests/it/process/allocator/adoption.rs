@@ -105,7 +105,8 @@ async fn a_server_whose_number_is_lost_is_killed_by_its_lock() {
 /// Starts a shim by hand and returns the first line of its report.
 async fn shim(world: &World, id: &str) -> String {
     let mut shim = Command::new(&world.settings.shim);
-    shim.arg("server-shim").arg(world.file(id, "")).stdin(Stdio::null()).stdout(Stdio::piped());
+    let alive = std::fs::File::open(world.file(id, "alive")).unwrap();
+    shim.arg("server-shim").arg(world.file(id, "")).stdin(alive).stdout(Stdio::piped());
     let mut shim = shim.spawn().unwrap();
     let mut out = tokio::io::BufReader::new(shim.stdout.take().unwrap());
     let mut line = String::new();
@@ -151,15 +152,32 @@ async fn a_launch_that_was_broken_off_is_made_again() {
     let Placement::Placed(placed) = world.allocator().place(&again).await else { panic!() };
     assert!(runs(server_pid(&placed)));
     world.release(&id, ReleaseMode::Hard).await;
+}
 
+/// A shim that the killed Rallypoint has started is late. The call gets its server, with the files that it was started with.
+#[tokio::test]
+async fn the_files_of_a_server_stay_as_they_were_when_its_shim_took_the_lock() {
+    let clients = Arc::new(Clients::default());
+    let login = ServerLogin::PerLaunch(Arc::clone(&clients) as Arc<dyn LaunchClients>);
+    let mut world = World::with(&["/bin/sh", "-c", WAIT], |settings| settings.login = login).await;
     let id = prepared(&mut world).await;
     world.restart().await;
-    // A shim that the killed Rallypoint has started is late.
+    // It gets the ports that are free now.
+    let (other, _) = world.placed().await;
+    std::fs::write(world.file(&id, "client-secret"), "a secret of more than forty characters, as all are")
+        .unwrap();
+    let files = ["launch.json", "client-secret", "allocation.json"].map(|name| world.text(&id, name));
+    let launched: Value = serde_json::from_str(&files[0]).unwrap();
     assert!(shim(&world, &id).await.contains("started"));
     let again = Launch { allocation_id: id.clone(), ..launch(1) };
     let Placement::Placed(placed) = world.allocator().place(&again).await else { panic!() };
     assert_eq!(server_pid(&placed), world.server_pid(&id), "the call gets the server of that shim");
-    world.release(&id, ReleaseMode::Hard).await;
+    assert_eq!(placed.port.map(Value::from), Some(launched["ports"][0].clone()));
+    assert_eq!(["launch.json", "client-secret", "allocation.json"].map(|name| world.text(&id, name)), files);
+    assert!(clients.0.lock().unwrap().contains(&id), "the server can log in");
+    for id in [id, other] {
+        world.release(&id, ReleaseMode::Hard).await;
+    }
 }
 
 /// The session ended meanwhile, so nobody asks for the server again.
