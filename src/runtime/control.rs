@@ -98,7 +98,7 @@ impl ControlSocket {
                 Ok((stream, _)) => {
                     let servers = Arc::clone(&servers);
                     tokio::spawn(async move {
-                        if let Err(error) = answer(stream, &servers).await {
+                        if let Err(error) = answer(stream, servers).await {
                             tracing::debug!(%error, "a control connection has failed");
                         }
                         drop(permit);
@@ -121,13 +121,13 @@ impl Drop for ControlSocket {
 }
 
 /// Reads one request and answers it.
-async fn answer(mut stream: UnixStream, servers: &LocalServers) -> io::Result<()> {
+async fn answer(mut stream: UnixStream, servers: Arc<LocalServers>) -> io::Result<()> {
     let (reader, mut writer) = stream.split();
     let mut line = String::new();
     let mut reader = BufReader::new(reader.take(REQUEST_BYTES_MAX));
     tokio::time::timeout(TRANSFER_TIMEOUT, reader.read_line(&mut line)).await??;
     let result = match serde_json::from_str(&line) {
-        Ok(request) => carry_out(&request, servers).await,
+        Ok(request) => carry_out(request, servers).await,
         Err(error) => Err(format!("this server does not know the command: {error}")),
     };
     let answer = match result {
@@ -137,13 +137,21 @@ async fn answer(mut stream: UnixStream, servers: &LocalServers) -> io::Result<()
     tokio::time::timeout(TRANSFER_TIMEOUT, writer.write_all(format!("{answer}\n").as_bytes())).await?
 }
 
-async fn carry_out(request: &ControlRequest, servers: &LocalServers) -> Result<Value, String> {
+async fn carry_out(request: ControlRequest, servers: Arc<LocalServers>) -> Result<Value, String> {
     let value = match request {
-        ControlRequest::ServerList => serde_json::to_value(servers.list()),
+        ControlRequest::ServerList => blocking(move || serde_json::to_value(servers.list())).await?,
         ControlRequest::ServerLog { allocation, lines } => {
-            serde_json::to_value(servers.log(allocation, *lines)?)
+            serde_json::to_value(blocking(move || servers.find(&allocation)?.log(lines)).await??)
         }
-        ControlRequest::ServerKill { allocation } => serde_json::to_value(servers.kill(allocation).await?),
+        ControlRequest::ServerKill { allocation } => {
+            let server = blocking(move || servers.find(&allocation)).await??;
+            serde_json::to_value(server.kill().await?)
+        }
     };
     value.map_err(|error| error.to_string())
+}
+
+/// Reads files on a thread for work that blocks: a slow disk must not delay the API.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, String> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| error.to_string())
 }

@@ -21,6 +21,12 @@ pub struct LocalAllocator {
     pub on_stop: OnStop,
 }
 
+/// A server that a command names.
+pub struct NamedServer {
+    allocator: Arc<ProcessAllocator>,
+    server: LocalServer,
+}
+
 /// A server and its allocator.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LocalServer {
@@ -31,8 +37,35 @@ pub struct LocalServer {
     pub server: ServerInfo,
 }
 
+impl NamedServer {
+    /// The last lines of the log of the server. Reads a file, so it blocks.
+    ///
+    /// # Errors
+    /// If there is no log.
+    pub fn log(&self, lines: usize) -> Result<Vec<String>, String> {
+        let id = &self.server.server.allocation_id;
+        self.allocator.log(id, lines).map_err(|error| format!("the log of {id} cannot be read: {error}"))
+    }
+
+    /// Kills the server. Returns what was known about it.
+    ///
+    /// # Errors
+    /// If the server has ended, or does not end.
+    pub async fn kill(self) -> Result<LocalServer, String> {
+        let ServerInfo { allocation_id: id, state, .. } = &self.server.server;
+        if *state == ServerState::Ended {
+            return Err(format!("the server {id} has ended already"));
+        }
+        tracing::info!(allocation_id = id, "a server is killed by a command");
+        match self.allocator.kill(id).await {
+            true => Ok(self.server),
+            false => Err(format!("the server {id} has not ended yet; try again")),
+        }
+    }
+}
+
 impl LocalServers {
-    /// All servers: of each allocator first those that run.
+    /// All servers: of each allocator first those that run. Reads files, so it blocks.
     pub fn list(&self) -> Vec<LocalServer> {
         let of = |local: &LocalAllocator| {
             let name = local.name.clone();
@@ -42,33 +75,6 @@ impl LocalServers {
         self.0.iter().flat_map(of).collect()
     }
 
-    /// The last lines of the log of a server.
-    ///
-    /// # Errors
-    /// If there is no such server, or more than one, or no log.
-    pub fn log(&self, allocation: &str, lines: usize) -> Result<Vec<String>, String> {
-        let (local, server) = self.find(allocation)?;
-        let id = &server.server.allocation_id;
-        local.allocator.log(id, lines).map_err(|error| format!("the log of {id} cannot be read: {error}"))
-    }
-
-    /// Kills a server. Returns what was known about it.
-    ///
-    /// # Errors
-    /// If there is no such server, or more than one, or if it has ended or does not end.
-    pub async fn kill(&self, allocation: &str) -> Result<LocalServer, String> {
-        let (local, server) = self.find(allocation)?;
-        let ServerInfo { allocation_id: id, state, .. } = &server.server;
-        if *state == ServerState::Ended {
-            return Err(format!("the server {id} has ended already"));
-        }
-        tracing::info!(allocation_id = id, "a server is killed by a command");
-        match local.allocator.kill(id).await {
-            true => Ok(server),
-            false => Err(format!("the server {id} has not ended yet; try again")),
-        }
-    }
-
     /// Ends the servers of the allocators that say so.
     pub async fn stop(&self) {
         for local in self.0.iter().filter(|local| local.on_stop == OnStop::End) {
@@ -76,8 +82,11 @@ impl LocalServers {
         }
     }
 
-    /// The server with this allocation, or with the only one that starts like this.
-    fn find(&self, allocation: &str) -> Result<(&LocalAllocator, LocalServer), String> {
+    /// The server with this allocation, or with the only one that starts like this. Reads files, so it blocks.
+    ///
+    /// # Errors
+    /// If there is no such server, or more than one.
+    pub fn find(&self, allocation: &str) -> Result<NamedServer, String> {
         let mut found = self
             .list()
             .into_iter()
@@ -85,7 +94,8 @@ impl LocalServers {
         match (found.next(), found.next()) {
             (Some(server), None) => {
                 let local = self.0.iter().find(|local| local.name == server.allocator);
-                Ok((local.expect("the list names its allocators"), server))
+                let allocator = Arc::clone(&local.expect("the list names its allocators").allocator);
+                Ok(NamedServer { allocator, server })
             }
             (None, _) => Err(format!("no server has the allocation {allocation:?}")),
             (Some(_), Some(_)) => {

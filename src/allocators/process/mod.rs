@@ -26,11 +26,12 @@ use rustix::process::Signal;
 use tokio::sync::{Notify, mpsc};
 
 pub use self::command::CommandTemplate;
-use self::directory::{AllocationDir, ExitFile, RELEASED};
+use self::directory::{AllocationDir, ExitFile, PidFile, RELEASED};
 pub use self::info::{ServerInfo, ServerState};
+use self::ports::bindable;
 pub use self::settings::ProcessSettings;
 use self::start::{Begun, Started, begin, finish, unavailable};
-use self::table::{Admission, Running, Table};
+use self::table::{Admission, Entry, Running, Table};
 use super::{Allocator, Event, Found, Held, Launch, Placed, Placement, Reason, ReleaseMode, Released, Scope};
 use crate::env::{Clock, Entropy};
 use crate::private_dir;
@@ -65,36 +66,23 @@ impl ProcessAllocator {
     /// # Errors
     /// If the directory cannot be used, or if another process uses it.
     pub async fn open(settings: ProcessSettings, clock: Clock, entropy: Entropy) -> io::Result<Self> {
-        private_dir::create(&settings.dir)?;
-        let settings = ProcessSettings { dir: settings.dir.canonicalize()?, ..settings };
-        let lock = File::create(settings.dir.join(DIR_LOCK))?;
-        lock.try_lock().map_err(|error| match error {
-            TryLockError::WouldBlock => io::Error::other("another server uses this directory"),
-            TryLockError::Error(error) => error,
-        })?;
-        let (events, reported) = mpsc::unbounded_channel();
-        let table = Mutex::new(Table::new(&settings));
-        let (reported, ended) = (tokio::sync::Mutex::new(reported), Notify::new());
-        let inner = Inner { settings, clock, entropy, table, events, reported, ended, _lock: lock };
-        let inner = Arc::new(inner);
-        watch::adopt_all(&inner).await?;
+        let inner = blocking(move || Inner::open(settings, clock, entropy)).await.flatten()?;
         tokio::spawn(watch::watch(Arc::downgrade(&inner)));
         Ok(Self(inner))
     }
 
     /// The servers that run or are being started, and then those that have ended and whose directory is kept, the
-    /// latest first. Reads files, so it may block.
+    /// latest first. Reads files, so it blocks.
     pub fn servers(&self) -> Vec<ServerInfo> {
-        let inner = &self.0;
-        let table = inner.table();
+        let table = self.0.table();
         let live: Vec<_> = table.servers.iter().map(|(id, entry)| (id.clone(), entry.state())).collect();
         let ended: Vec<_> = table.finished.iter().rev().map(|id| (id.clone(), ServerState::Ended)).collect();
         drop(table);
         let all = live.into_iter().chain(ended);
-        all.filter_map(|(id, state)| ServerInfo::read(&inner.settings, id, state)).collect()
+        all.filter_map(|(id, state)| ServerInfo::read(&self.0.settings, id, state)).collect()
     }
 
-    /// The last lines of the log of a server. Reads files, so it may block.
+    /// The last lines of the log of a server. Reads a file, so it blocks.
     ///
     /// # Errors
     /// If there is no such log.
@@ -105,23 +93,34 @@ impl ProcessAllocator {
 
     /// Kills a server, and waits a moment for its end. Returns whether it has ended.
     pub async fn kill(&self, allocation_id: &str) -> bool {
-        self.0.kill(allocation_id);
+        self.0.kill(allocation_id).await;
         let gone = self.0.ended(|table| !table.servers.contains_key(allocation_id));
         tokio::time::timeout(KILL_WAIT, gone).await.is_ok()
     }
 
     /// Kills all servers, also those that are being started, and waits a moment for their end. None is started after this.
     pub async fn kill_all(&self) {
-        let all: Vec<_> = {
+        let pids = {
             let mut table = self.0.table();
             table.is_stopping = true;
-            table.running().map(|(id, _)| id.clone()).collect()
+            table.servers.values_mut().filter_map(Entry::kill).collect()
         };
-        for id in &all {
-            self.0.kill(id);
-        }
+        signal(pids, Signal::KILL).await;
         // The servers end in any case; only their records may be missing.
         let _ = tokio::time::timeout(KILL_WAIT, self.0.ended(|table| table.is_empty())).await;
+    }
+}
+
+/// Does work that blocks, on a thread for such work.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)
+}
+
+/// Sends a signal to servers. Whether a process is still the same stands in `/proc`.
+async fn signal(servers: Vec<PidFile>, signal: Signal) {
+    let sent = blocking(move || servers.iter().for_each(|pid| pid.server.signal_group(signal))).await;
+    if let Err(error) = sent {
+        tracing::error!(%error, "a signal could not be sent to servers");
     }
 }
 
@@ -137,17 +136,13 @@ impl Allocator for ProcessAllocator {
                 let detail = "the allocation id is no uuid in lower case".into();
                 return Placement::Never { reason: Reason::Refused, detail };
             };
-            if let Some(answer) = inner.earlier(&dir, &launch.allocation_id) {
+            // At once: from now on `find` and `release` know of the call, also if it is dropped.
+            let admission = inner.table().admit(&inner.settings, &dir, &launch.allocation_id);
+            if let Admission::Answer(answer) = admission {
                 return answer;
             }
-            let admission =
-                inner.table().admit(&inner.settings, &dir, &launch.allocation_id, inner.clock.up_ms());
-            let ports = match admission {
-                Admission::Answer(answer) => return answer,
-                Admission::Start(ports) => ports,
-            };
             // A task, so that a dropped call does not leave a half-started server behind.
-            let starting = tokio::spawn(Inner::start(Arc::clone(inner), dir, launch.clone(), ports));
+            let starting = tokio::spawn(Inner::start(Arc::clone(inner), dir, launch.clone()));
             let started = tokio::time::timeout(inner.settings.place_timeout, starting).await;
             started.ok().and_then(Result::ok).unwrap_or_else(table::still_starting)
         })
@@ -168,7 +163,7 @@ impl Allocator for ProcessAllocator {
         _handle: Option<&'a str>,
         mode: ReleaseMode,
     ) -> BoxFuture<'a, Released> {
-        Box::pin(self.0.release(allocation_id, mode))
+        Box::pin(Inner::release(Arc::clone(&self.0), allocation_id, mode))
     }
 
     fn list(&self) -> BoxFuture<'_, Option<Vec<Held>>> {
@@ -197,9 +192,26 @@ impl Inner {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The answer to a call for an allocation that had a server before.
+    /// See [`ProcessAllocator::open`]. It blocks.
+    fn open(settings: ProcessSettings, clock: Clock, entropy: Entropy) -> io::Result<Arc<Self>> {
+        private_dir::create(&settings.dir)?;
+        let settings = ProcessSettings { dir: settings.dir.canonicalize()?, ..settings };
+        let lock = File::create(settings.dir.join(DIR_LOCK))?;
+        lock.try_lock().map_err(|error| match error {
+            TryLockError::WouldBlock => io::Error::other("another server uses this directory"),
+            TryLockError::Error(error) => error,
+        })?;
+        let (events, reported) = mpsc::unbounded_channel();
+        let table = Mutex::new(Table::new(&settings));
+        let (reported, ended) = (tokio::sync::Mutex::new(reported), Notify::new());
+        let inner = Self { settings, clock, entropy, table, events, reported, ended, _lock: lock };
+        watch::adopt_all(&inner)?;
+        Ok(Arc::new(inner))
+    }
+
+    /// The answer to a call for an allocation that had a server before. It blocks.
     fn earlier(&self, dir: &AllocationDir, allocation_id: &str) -> Option<Placement> {
-        if !dir.exists() || self.table().servers.contains_key(allocation_id) {
+        if !dir.exists() {
             return None;
         }
         if dir.file(RELEASED).exists() {
@@ -214,69 +226,94 @@ impl Inner {
     }
 
     /// Starts a server, and notes the result.
-    async fn start(inner: Arc<Self>, dir: AllocationDir, launch: Launch, ports: Vec<u16>) -> Placement {
+    async fn start(inner: Arc<Self>, dir: AllocationDir, launch: Launch) -> Placement {
         let id = launch.allocation_id.clone();
-        let (blocking, start_dir) = (Arc::clone(&inner), dir.clone());
-        let begun = tokio::task::spawn_blocking(move || {
-            let Self { settings, clock, entropy, .. } = &*blocking;
-            begin(settings, &start_dir, &launch, ports, clock, entropy)
-        });
-        let started = match begun.await.map_err(io::Error::other).flatten() {
+        let (beginning, path) = (Arc::clone(&inner), dir.path().to_owned());
+        let started = match blocking(move || beginning.begin(dir, &launch)).await.flatten() {
             Ok(Begun::Shim { shim, alive }) => {
                 finish(shim, alive, inner.settings.place_timeout / 4 * 3).await
             }
-            Ok(Begun::Locked) => return inner.adopt_late(&id, dir).await,
+            Ok(Begun::Locked) => return inner.started(&id).await,
+            Ok(Begun::Answer(answer)) => Ok(Started::Failed(answer)),
             Err(error) => Err(error),
         };
         let running = match started {
             Ok(Started::Running { pid, alive }) => Running::new(Some(pid), alive),
             Ok(Started::Stuck { alive }) => Running { is_killed: true, ..Running::new(None, alive) },
-            Ok(Started::Failed(answer)) => return inner.give_up(&id, answer),
+            Ok(Started::Failed(answer)) => return Self::give_up(inner, id, answer).await,
             Err(error) => {
-                let detail = format!("{}: {error}", dir.path().display());
-                return inner.give_up(&id, unavailable(detail));
+                let detail = format!("{}: {error}", path.display());
+                return Self::give_up(inner, id, unavailable(detail)).await;
             }
         };
         if let Some(entry) = inner.table().servers.get_mut(&id) {
             entry.run(running, inner.clock.now());
         }
-        inner.started(&id)
+        inner.started(&id).await
     }
 
-    /// The allocation has a server that an earlier process has begun to start. Its files say which ports it has.
-    async fn adopt_late(&self, allocation_id: &str, dir: AllocationDir) -> Placement {
-        if let Err(error) = watch::adopt(self, allocation_id, dir.clone()).await {
-            return self.give_up(allocation_id, unavailable(format!("{}: {error}", dir.path().display())));
+    /// The first half of a start: takes ports, and starts the shim. A server that is there already is adopted. It blocks.
+    fn begin(&self, dir: AllocationDir, launch: &Launch) -> io::Result<Begun> {
+        let id = &launch.allocation_id;
+        if let Some(answer) = self.earlier(&dir, id) {
+            return Ok(Begun::Answer(answer));
         }
-        self.started(allocation_id)
+        let Some(ports) = self.take_ports(id) else {
+            let (first, last) = (self.settings.ports.start(), self.settings.ports.end());
+            let detail = format!("too few of the ports {first}-{last} are free");
+            return Ok(Begun::Answer(Placement::Later { retry_after: None, reason: Reason::NoPort, detail }));
+        };
+        let begun = begin(&self.settings, &dir, launch, ports, &self.clock, &self.entropy)?;
+        if matches!(begun, Begun::Locked) {
+            // An earlier process has begun to start it. Its files say which ports it has.
+            watch::adopt(self, id, dir)?;
+        }
+        Ok(begun)
+    }
+
+    /// Takes ports for a server that is being started. To try them takes long, so other starts take ports meanwhile.
+    fn take_ports(&self, allocation_id: &str) -> Option<Vec<u16>> {
+        loop {
+            let free = self.table().ports.free(self.clock.up_ms());
+            let ports = bindable(free, self.settings.ports_per_server)?;
+            if self.table().take_ports(allocation_id, &ports) {
+                return Some(ports);
+            }
+        }
     }
 
     /// The answer to a call whose server runs now. It is killed if this node stops.
-    fn started(&self, allocation_id: &str) -> Placement {
-        let table = self.table();
-        let placed = table.servers.get(allocation_id).and_then(|entry| entry.placed(&self.settings));
-        let is_stopping = table.is_stopping;
-        drop(table);
+    async fn started(&self, allocation_id: &str) -> Placement {
+        let (placed, is_stopping) = {
+            let table = self.table();
+            let entry = table.servers.get(allocation_id);
+            (entry.and_then(|entry| entry.placed(&self.settings)), table.is_stopping)
+        };
         if is_stopping {
-            self.kill(allocation_id);
+            self.kill(allocation_id).await;
         }
         placed.map_or_else(table::still_starting, Placement::Placed)
     }
 
     /// Forgets an allocation that got no server.
-    fn give_up(&self, allocation_id: &str, answer: Placement) -> Placement {
-        self.settings.shut_out(allocation_id);
-        let dir = AllocationDir::of(&self.settings.dir, allocation_id).filter(AllocationDir::exists);
-        if let Some(dir) = &dir {
-            watch::delete_secrets(allocation_id, dir);
+    async fn give_up(inner: Arc<Self>, id: String, answer: Placement) -> Placement {
+        let forgotten = blocking(move || {
+            inner.settings.shut_out(&id);
+            let dir = AllocationDir::of(&inner.settings.dir, &id).filter(AllocationDir::exists);
+            if let Some(dir) = &dir {
+                watch::delete_secrets(&id, dir);
+            }
+            let mut table = inner.table();
+            table.forget(&id);
+            if dir.is_some() {
+                table.finished.push_back(id);
+            }
+            drop(table);
+            inner.prune();
+        });
+        if let Err(error) = forgotten.await {
+            tracing::error!(%error, "a launch that has failed could not be tidied up");
         }
-        let mut table = self.table();
-        table.forget(allocation_id);
-        if dir.is_some() {
-            table.finished.push_back(allocation_id.to_owned());
-        }
-        drop(table);
-        self.prune();
         answer
     }
 
@@ -287,20 +324,29 @@ impl Inner {
         let _ = self.events.send(event);
     }
 
-    async fn release(&self, allocation_id: &str, mode: ReleaseMode) -> Released {
-        let Some(dir) = AllocationDir::of(&self.settings.dir, allocation_id) else { return Released::Gone };
-        match self.table().servers.get_mut(allocation_id) {
-            None => return self.release_absent(&dir),
-            Some(entry) => entry.released = true,
+    async fn release(inner: Arc<Self>, allocation_id: &str, mode: ReleaseMode) -> Released {
+        let Some(dir) = AllocationDir::of(&inner.settings.dir, allocation_id) else { return Released::Gone };
+        let (is_known, pid) = match inner.table().servers.get_mut(allocation_id) {
+            None => (false, None),
+            Some(entry) => {
+                entry.released = true;
+                let is_hard = mode == ReleaseMode::Hard;
+                (true, if is_hard { entry.kill() } else { entry.pid() })
+            }
+        };
+        if !is_known {
+            let (inner, id) = (Arc::clone(&inner), allocation_id.to_owned());
+            return blocking(move || inner.release_absent(&id, dir)).await.unwrap_or(Released::Later);
         }
-        if let Err(error) = dir.write(RELEASED, "") {
+        if let Err(error) = blocking(move || dir.write(RELEASED, "")).await.flatten() {
             tracing::warn!(allocation_id, %error, "the release of a server could not be stored");
         }
+        let pids = Vec::from_iter(pid);
         match mode {
-            ReleaseMode::Soft => self.signal(allocation_id, Signal::TERM),
+            ReleaseMode::Soft => signal(pids, Signal::TERM).await,
             ReleaseMode::Hard => {
-                self.kill(allocation_id);
-                let gone = self.ended(|table| !table.servers.contains_key(allocation_id));
+                signal(pids, Signal::KILL).await;
+                let gone = inner.ended(|table| !table.servers.contains_key(allocation_id));
                 if tokio::time::timeout(KILL_WAIT, gone).await.is_ok() {
                     return Released::Gone;
                 }
@@ -309,17 +355,19 @@ impl Inner {
         Released::Later
     }
 
-    /// Sees to it that no shim starts a server any more: one may be on its way that a killed Rallypoint has started.
-    fn release_absent(&self, dir: &AllocationDir) -> Released {
+    /// Sees to it that no server is started any more: a shim may be on its way that a killed Rallypoint has started. It
+    /// blocks.
+    fn release_absent(&self, allocation_id: &str, dir: AllocationDir) -> Released {
         if !dir.exists() || dir.exit().is_some() {
             return Released::Gone;
         }
         let released = dir.try_lock().and_then(|lock| {
-            if lock.is_some() {
-                dir.write(RELEASED, "")?;
-                dir.write_exit(&ExitFile::unseen(self.clock.now()))?;
+            dir.write(RELEASED, "")?;
+            match lock {
+                Some(_) => dir.write_exit(&ExitFile::unseen(self.clock.now())).map(|()| true),
+                // The next call stops it.
+                None => watch::adopt(self, allocation_id, dir.clone()).map(|()| false),
             }
-            Ok(lock.is_some())
         });
         match released {
             Ok(true) => Released::Gone,
@@ -331,22 +379,10 @@ impl Inner {
         }
     }
 
-    fn signal(&self, allocation_id: &str, signal: Signal) {
-        let table = self.table();
-        let pid = table.servers.get(allocation_id).and_then(|entry| entry.running.as_ref()?.pid);
-        if let Some(pid) = pid {
-            pid.server.signal_group(signal);
-        }
-    }
-
     /// Kills a server, and whatever it has started.
-    fn kill(&self, allocation_id: &str) {
-        if let Some(running) =
-            self.table().servers.get_mut(allocation_id).and_then(|entry| entry.running.as_mut())
-        {
-            running.is_killed = true;
-        }
-        self.signal(allocation_id, Signal::KILL);
+    async fn kill(&self, allocation_id: &str) {
+        let pid = self.table().servers.get_mut(allocation_id).and_then(Entry::kill);
+        signal(Vec::from_iter(pid), Signal::KILL).await;
     }
 
     /// Waits until ended servers have made something true.

@@ -23,17 +23,20 @@ impl Ports {
         Self { range, used: BTreeSet::new(), resting: Vec::new() }
     }
 
-    /// Takes the smallest free ports; `None` if there are too few. `up_ms` is the monotonic clock.
-    pub fn take(&mut self, count: usize, up_ms: i64) -> Option<Vec<u16>> {
+    /// The ports that no server has and that do not rest, the smallest first. `up_ms` is the monotonic clock.
+    pub fn free(&mut self, up_ms: i64) -> Vec<u16> {
         self.resting.retain(|(_, until)| *until > up_ms);
         let is_resting = |port: u16| self.resting.iter().any(|(resting, _)| *resting == port);
-        let unused = self.range.clone().filter(|port| !self.used.contains(port) && !is_resting(*port));
-        let taken: Vec<_> = unused.filter(|port| can_be_bound(*port)).take(count).collect();
-        if taken.len() < count {
-            return None;
+        self.range.clone().filter(|port| !self.used.contains(port) && !is_resting(*port)).collect()
+    }
+
+    /// Takes ports, if all of them are still free.
+    pub fn take(&mut self, ports: &[u16]) -> bool {
+        let are_free = !ports.iter().any(|port| self.used.contains(port));
+        if are_free {
+            self.used.extend(ports);
         }
-        self.used.extend(&taken);
-        Some(taken)
+        are_free
     }
 
     /// Marks ports as used by a server that was adopted.
@@ -57,6 +60,12 @@ impl Ports {
     }
 }
 
+/// The first ports that a server can bind; `None` if there are too few. Tries them, so it may take long.
+pub fn bindable(free: Vec<u16>, count: usize) -> Option<Vec<u16>> {
+    let ports: Vec<_> = free.into_iter().filter(|port| can_be_bound(*port)).take(count).collect();
+    (ports.len() == count).then_some(ports)
+}
+
 /// Whether a server can bind a UDP port on all addresses. Another program may have it.
 fn can_be_bound(port: u16) -> bool {
     // One after the other: a socket for all addresses of one family may exclude one for both.
@@ -75,19 +84,25 @@ mod tests {
         (20_000..30_000).step_by(7).find(|port| can_be_bound(*port) && can_be_bound(port + 1)).unwrap()
     }
 
+    /// The next ports that a server gets.
+    fn next(ports: &mut Ports, count: usize, up_ms: i64) -> Option<Vec<u16>> {
+        bindable(ports.free(up_ms), count).filter(|next| ports.take(next))
+    }
+
     #[test]
     fn the_smallest_free_port_is_taken_and_rests_after_use() {
         let first = two_free();
         let mut ports = Ports::new(first..=first + 1);
-        assert_eq!(ports.take(1, 0), Some(vec![first]));
-        assert_eq!(ports.take(2, 0), None);
-        assert_eq!(ports.take(1, 0), Some(vec![first + 1]));
-        assert_eq!(ports.take(1, 0), None);
+        assert_eq!(next(&mut ports, 1, 0), Some(vec![first]));
+        assert_eq!(next(&mut ports, 2, 0), None);
+        assert!(!ports.take(&[first, first + 1]), "another start was faster");
+        assert_eq!(next(&mut ports, 1, 0), Some(vec![first + 1]));
+        assert_eq!(next(&mut ports, 1, 0), None);
         ports.rest(&[first], 0);
         ports.give_back(&[first + 1]);
-        assert_eq!(ports.take(1, REST_MS - 1), Some(vec![first + 1]));
-        assert_eq!(ports.take(1, REST_MS - 1), None);
-        assert_eq!(ports.take(1, REST_MS), Some(vec![first]));
+        assert_eq!(next(&mut ports, 1, REST_MS - 1), Some(vec![first + 1]));
+        assert_eq!(next(&mut ports, 1, REST_MS - 1), None);
+        assert_eq!(next(&mut ports, 1, REST_MS), Some(vec![first]));
     }
 
     #[test]
@@ -96,9 +111,9 @@ mod tests {
             // A machine may have no IPv6.
             let Ok(foreign) = UdpSocket::bind(address) else { continue };
             let port = foreign.local_addr().unwrap().port();
-            assert_eq!(Ports::new(port..=port).take(1, 0), None, "{address}");
+            assert_eq!(bindable(vec![port], 1), None, "{address}");
             drop(foreign);
-            assert_eq!(Ports::new(port..=port).take(1, 0), Some(vec![port]), "{address}");
+            assert_eq!(bindable(vec![port], 1), Some(vec![port]), "{address}");
         }
     }
 }

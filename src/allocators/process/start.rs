@@ -37,6 +37,8 @@ pub enum Begun {
     Shim { shim: Child, alive: File },
     /// The allocation has a server already.
     Locked,
+    /// No shim is started. This is the answer to the call.
+    Answer(Placement),
 }
 
 /// What a start has come to.
@@ -180,17 +182,26 @@ pub async fn finish(mut shim: Child, alive: File, limit: Duration) -> io::Result
         Ok(report) => report,
         Err(_) => Err(io::Error::other(format!("no report within {} ms", limit.as_millis()))),
     };
-    match report {
+    let failed = match report {
         // The runtime waits for the end of the shim.
-        Ok(Report::Started(pid)) => Ok(Started::Running { pid, alive }),
-        Ok(Report::Failed { detail, is_misconfigured }) => Ok(Started::Failed(if is_misconfigured {
-            Placement::Never { reason: Reason::Misconfigured, detail }
-        } else {
-            unavailable(detail)
-        })),
-        Ok(report @ (Report::Locked | Report::Ended)) => give_up(shim, alive, &format!("{report:?}")).await,
-        Err(error) => give_up(shim, alive, &error.to_string()).await,
+        Ok(Report::Started(pid)) => return Ok(Started::Running { pid, alive }),
+        Ok(Report::Failed { detail, is_misconfigured }) => {
+            end(&mut shim).await;
+            Ok(if is_misconfigured {
+                Placement::Never { reason: Reason::Misconfigured, detail }
+            } else {
+                unavailable(detail)
+            })
+        }
+        Ok(report) => Err(format!("{report:?}{}", end(&mut shim).await)),
+        Err(error) => Err(format!("{error}{}", end(&mut shim).await)),
+    };
+    if !try_lock(&alive)? {
+        tracing::warn!(?failed, "a process that a failed start has left is killed");
+        return Ok(Started::Stuck { alive });
     }
+    let started_nothing = |cause| io::Error::other(format!("the shim started no server: {cause}"));
+    failed.map(Started::Failed).map_err(started_nothing)
 }
 
 async fn read_report(shim: &mut Child) -> io::Result<Report> {
@@ -201,16 +212,6 @@ async fn read_report(shim: &mut Child) -> io::Result<Report> {
         return Err(io::Error::other("it ended without a report"));
     }
     serde_json::from_str(&line).map_err(|error| io::Error::other(format!("its report is broken: {error}")))
-}
-
-/// Ends a shim that has started no server, as far as anyone knows.
-async fn give_up(mut shim: Child, alive: File, cause: &str) -> io::Result<Started> {
-    let detail = format!("the shim started no server: {cause}{}", end(&mut shim).await);
-    if try_lock(&alive)? {
-        return Err(io::Error::other(detail));
-    }
-    tracing::warn!(detail, "a server that may have been started is killed");
-    Ok(Started::Stuck { alive })
 }
 
 /// Kills a shim. Returns what it has said, and how it ended. A process that waits for a broken disk does not end at once.

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -31,7 +32,7 @@ pub struct Table {
 pub struct Entry {
     /// Its directory.
     pub dir: AllocationDir,
-    /// Its ports.
+    /// Its ports; none until the start has taken them.
     pub ports: Vec<u16>,
     /// Whether the allocation was released: then its end is no news.
     pub released: bool,
@@ -46,7 +47,7 @@ pub struct Running {
     /// The server and its shim; `None` if they could not be identified.
     pub pid: Option<PidFile>,
     /// The file whose lock the server has.
-    pub alive: File,
+    pub alive: Arc<File>,
     /// Whether the server is to be killed, with all that it has started.
     pub is_killed: bool,
     /// How often it was killed: a process that waits for a broken disk does not end at once.
@@ -57,21 +58,21 @@ pub struct Running {
 pub enum Admission {
     /// It gets this answer.
     Answer(Placement),
-    /// It gets a server with these ports.
-    Start(Vec<u16>),
+    /// It gets a server, if there are ports.
+    Start,
 }
 
 impl Running {
     /// A server with its processes.
     pub fn new(pid: Option<PidFile>, alive: File) -> Self {
-        Self { pid, alive, is_killed: false, kills: 0 }
+        Self { pid, alive: Arc::new(alive), is_killed: false, kills: 0 }
     }
 }
 
 impl Entry {
     /// A server that is being started.
-    pub fn starting(dir: AllocationDir, ports: Vec<u16>) -> Self {
-        Self { dir, ports, released: false, launched_at: None, running: None }
+    pub fn starting(dir: AllocationDir) -> Self {
+        Self { dir, ports: Vec::new(), released: false, launched_at: None, running: None }
     }
 
     /// The server runs from now on.
@@ -79,9 +80,20 @@ impl Entry {
         (self.running, self.launched_at) = (Some(running), Some(launched_at));
     }
 
+    /// The processes of the server, if it runs and they are known.
+    pub fn pid(&self) -> Option<PidFile> {
+        self.running.as_ref()?.pid
+    }
+
+    /// Marks a server that runs as one to be killed. Returns its processes, if they are known.
+    pub fn kill(&mut self) -> Option<PidFile> {
+        self.running.as_mut()?.is_killed = true;
+        self.pid()
+    }
+
     /// The server as the caller knows it; `None` while it is being started, or if it could not be identified.
     pub fn placed(&self, settings: &ProcessSettings) -> Option<Placed> {
-        let pid = self.running.as_ref()?.pid?;
+        let pid = self.pid()?;
         let (host, port) = (Some(settings.public_host.clone()), self.ports.first().copied());
         Some(Placed { handle: settings.handle(pid.server.pid), host, port })
     }
@@ -98,43 +110,42 @@ impl Table {
         }
     }
 
-    /// All servers that run, with their allocations.
-    pub fn running(&self) -> impl Iterator<Item = (&String, &Running)> {
-        self.servers.iter().filter_map(|(id, entry)| Some((id, entry.running.as_ref()?)))
-    }
-
     /// Whether there are no servers.
     pub fn is_empty(&self) -> bool {
         self.servers.is_empty()
     }
 
-    /// Takes a place and ports for an allocation, if it has no server yet.
+    /// Takes a place for an allocation, if it has no server yet.
     pub fn admit(
         &mut self,
         settings: &ProcessSettings,
         dir: &AllocationDir,
         allocation_id: &str,
-        up_ms: i64,
     ) -> Admission {
+        let later = |reason, detail| Placement::Later { retry_after: None, reason, detail };
         if let Some(entry) = self.servers.get(allocation_id) {
             return Admission::Answer(entry.placed(settings).map_or_else(still_starting, Placement::Placed));
         }
         if self.is_stopping {
-            let detail = "this node stops".into();
-            let reason = Reason::Unavailable;
-            return Admission::Answer(Placement::Later { retry_after: None, reason, detail });
+            return Admission::Answer(later(Reason::Unavailable, "this node stops".into()));
         }
-        let reason = if self.servers.len() >= settings.servers_max {
-            Reason::NoCapacity
-        } else if let Some(ports) = self.ports.take(settings.ports_per_server, up_ms) {
-            self.finished.retain(|id| id != allocation_id);
-            self.servers.insert(allocation_id.to_owned(), Entry::starting(dir.clone(), ports.clone()));
-            return Admission::Start(ports);
-        } else {
-            Reason::NoPort
-        };
-        let detail = format!("{} of {} servers run", self.servers.len(), settings.servers_max);
-        Admission::Answer(Placement::Later { retry_after: None, reason, detail })
+        let running = self.servers.len();
+        if running >= settings.servers_max {
+            let detail = format!("{running} of {} servers run", settings.servers_max);
+            return Admission::Answer(later(Reason::NoCapacity, detail));
+        }
+        self.finished.retain(|id| id != allocation_id);
+        self.servers.insert(allocation_id.to_owned(), Entry::starting(dir.clone()));
+        Admission::Start
+    }
+
+    /// Takes ports for a server that is being started, if they are still free.
+    pub fn take_ports(&mut self, allocation_id: &str, ports: &[u16]) -> bool {
+        let are_taken = self.ports.take(ports);
+        if are_taken && let Some(entry) = self.servers.get_mut(allocation_id) {
+            entry.ports = ports.to_owned();
+        }
+        are_taken
     }
 
     /// Forgets an allocation that got no server, and gives back its ports.

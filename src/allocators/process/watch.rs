@@ -1,7 +1,9 @@
-//! Watches the servers: notices their end, and adopts those of an earlier process.
+//! Watches the servers: notices their end, and adopts those of an earlier process. Apart from [`watch`], everything here
+//! reads files and blocks.
 
+use std::fs::File;
 use std::io;
-use std::sync::Weak;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -44,18 +46,18 @@ pub async fn watch(inner: Weak<Inner>) {
 }
 
 /// The processes of an allocation whose shim has the lock, and may not have written them yet.
-pub async fn pid_soon(dir: &AllocationDir) -> Option<PidFile> {
+fn pid_soon(dir: &AllocationDir) -> Option<PidFile> {
     for _ in 0..PID_TRIES {
         if let Some(pid) = dir.pid() {
             return Some(pid);
         }
-        tokio::time::sleep(EVERY).await;
+        std::thread::park_timeout(EVERY);
     }
     None
 }
 
 /// Adopts all servers of an earlier process that still run.
-pub async fn adopt_all(inner: &Inner) -> io::Result<()> {
+pub fn adopt_all(inner: &Inner) -> io::Result<()> {
     let mut finished: Vec<(Option<Timestamp>, String)> = Vec::new();
     for entry in std::fs::read_dir(&inner.settings.dir)? {
         let name = entry?.file_name();
@@ -65,14 +67,14 @@ pub async fn adopt_all(inner: &Inner) -> io::Result<()> {
             delete_secrets(id, &dir);
             finished.push((Some(exit.at), id.to_owned()));
         } else if let Some(_lock) = dir.try_lock()? {
-            // Nobody has seen its end; or it never started, and may still do.
+            // Nobody has seen its end; or it never started, and the call may be made again.
             if dir.pid().is_some() {
                 dir.write_exit(&ExitFile::unseen(inner.clock.now()))?;
-                delete_secrets(id, &dir);
             }
+            delete_secrets(id, &dir);
             finished.push((None, id.to_owned()));
         } else {
-            adopt(inner, id, dir).await?;
+            adopt(inner, id, dir)?;
         }
     }
     finished.sort_unstable();
@@ -82,9 +84,9 @@ pub async fn adopt_all(inner: &Inner) -> io::Result<()> {
 }
 
 /// Adopts the server of an allocation whose lock is taken.
-pub(super) async fn adopt(inner: &Inner, id: &str, dir: AllocationDir) -> io::Result<()> {
-    let pid = pid_soon(&dir).await;
-    let alive = std::fs::File::open(dir.alive())?;
+pub(super) fn adopt(inner: &Inner, id: &str, dir: AllocationDir) -> io::Result<()> {
+    let pid = pid_soon(&dir);
+    let alive = File::open(dir.alive())?;
     let launch = dir.launch();
     let ports = launch.as_ref().map_or_else(Vec::new, |launch| launch.ports.clone());
     let launched_at = launch.map_or_else(|| inner.clock.now(), |launch| launch.launched_at);
@@ -115,33 +117,77 @@ pub(super) async fn adopt(inner: &Inner, id: &str, dir: AllocationDir) -> io::Re
     Ok(())
 }
 
+/// What a look needs of a server that runs.
+struct Seen {
+    id: String,
+    dir: AllocationDir,
+    pid: Option<PidFile>,
+    alive: Arc<File>,
+    is_killed: bool,
+}
+
 impl Inner {
-    /// Notices the end of servers.
+    /// Notices the end of servers, and kills those that must not run. Others use the table meanwhile.
     fn look(&self) {
-        let mut ended = Vec::new();
-        let mut table = self.table();
-        for (id, entry) in &mut table.servers {
-            let Some(running) = &mut entry.running else { continue };
-            match try_lock(&running.alive) {
-                Ok(true) => ended.push(id.clone()),
-                Ok(false) => see_to(id, &entry.dir, running),
-                Err(error) => tracing::warn!(allocation_id = id, %error, "a server cannot be watched"),
+        let of = |(id, entry): (&String, &Entry)| {
+            let Running { pid, alive, is_killed, .. } = entry.running.as_ref()?;
+            let (id, dir, alive) = (id.clone(), entry.dir.clone(), Arc::clone(alive));
+            Some(Seen { id, dir, pid: *pid, alive, is_killed: *is_killed })
+        };
+        let seen: Vec<_> = self.table().servers.iter().filter_map(of).collect();
+        let mut has_ended = false;
+        for server in seen {
+            match try_lock(&server.alive) {
+                Ok(true) => {
+                    has_ended = true;
+                    let entry = self.table().servers.remove(&server.id);
+                    if let Some(entry) = entry {
+                        self.finish(&server.id, &entry);
+                    }
+                }
+                Ok(false) => self.see_to(&server),
+                Err(error) => {
+                    tracing::warn!(allocation_id = server.id, %error, "a server cannot be watched");
+                }
             }
         }
-        let ended: Vec<_> = ended.into_iter().filter_map(|id| table.servers.remove_entry(&id)).collect();
-        drop(table);
-        if ended.is_empty() {
+        if has_ended {
+            self.prune();
+            self.ended.notify_waiters();
+        }
+    }
+
+    /// Ends a server that is to be killed, or whose shim has ended: without a shim it can neither log nor be watched.
+    fn see_to(&self, server: &Seen) {
+        let has_shim = server.pid.is_some_and(|pid| pid.shim.is_running());
+        if has_shim && !server.is_killed {
             return;
         }
-        for (id, entry) in ended {
-            self.finish(&id, entry);
+        let id = &server.id;
+        if !server.is_killed && server.dir.exit().is_none() {
+            tracing::warn!(allocation_id = id, "the shim of a server has ended: the server is killed");
         }
-        self.prune();
-        self.ended.notify_waiters();
+        let kills = {
+            let mut table = self.table();
+            let running = table.servers.get_mut(id).and_then(|entry| entry.running.as_mut());
+            let Some(running) = running else { return };
+            (running.is_killed, running.kills) = (true, running.kills.wrapping_add(1));
+            running.kills
+        };
+        if kills > KILLS_AT_ONCE && !kills.is_multiple_of(KILLS_AT_ONCE) {
+            return;
+        }
+        if let Some(pid) = server.pid {
+            pid.server.signal_group(Signal::KILL);
+        }
+        // What has left the group of the server, but still has its lock. The shim has it too, and goes by itself.
+        if !has_shim {
+            kill_users_of(&server.dir.alive());
+        }
     }
 
     /// Notes the end of a server.
-    fn finish(&self, id: &str, entry: Entry) {
+    fn finish(&self, id: &str, entry: &Entry) {
         let dir = &entry.dir;
         let exit = dir.exit().unwrap_or_else(|| {
             let exit = ExitFile::unseen(self.clock.now());
@@ -187,30 +233,5 @@ pub(super) fn delete_secrets(id: &str, dir: &AllocationDir) {
         if let Err(error) = dir.delete_file(secret) {
             tracing::warn!(allocation_id = id, %error, "the secret of an ended server could not be deleted");
         }
-    }
-}
-
-/// Ends a server that is to be killed, or whose shim has ended: without a shim it can neither log nor be watched.
-fn see_to(id: &str, dir: &AllocationDir, running: &mut Running) {
-    let has_shim = running.pid.is_some_and(|pid| pid.shim.is_running());
-    if has_shim && !running.is_killed {
-        return;
-    }
-    if !running.is_killed {
-        running.is_killed = true;
-        if dir.exit().is_none() {
-            tracing::warn!(allocation_id = id, "the shim of a server has ended: the server is killed");
-        }
-    }
-    running.kills = running.kills.wrapping_add(1);
-    if running.kills > KILLS_AT_ONCE && !running.kills.is_multiple_of(KILLS_AT_ONCE) {
-        return;
-    }
-    if let Some(pid) = running.pid {
-        pid.server.signal_group(Signal::KILL);
-    }
-    // What has left the group of the server, but still has its lock. The shim has it too, and goes by itself.
-    if !has_shim {
-        kill_users_of(&dir.alive());
     }
 }

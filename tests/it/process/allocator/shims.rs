@@ -59,6 +59,26 @@ async fn a_server_whose_shim_reports_nonsense_is_killed() {
     assert_eq!(world.allocator().find(id).await, Found::Absent);
 }
 
+/// A disk that hangs: a file that can be opened only together with its reader.
+#[tokio::test]
+async fn a_disk_that_hangs_delays_no_other_call() {
+    let world = World::new(WAIT).await;
+    let (id, placed) = world.placed().await;
+    let slow = world.file(&id, &format!(".released.{}", std::process::id()));
+    assert!(std::process::Command::new("mkfifo").arg(&slow).status().unwrap().success());
+    let mut releasing = std::pin::pin!(world.release(&id, ReleaseMode::Soft));
+    let other = tokio::select! {
+        biased;
+        _ = &mut releasing => panic!("it waits for its disk"),
+        (other, _) = world.placed() => other,
+    };
+    assert_eq!(world.allocator().find(&id).await, Found::Placed(placed));
+    assert_eq!(world.release(&other, ReleaseMode::Hard).await, Released::Gone);
+    let reading = tokio::task::spawn_blocking(move || std::fs::read(slow).unwrap());
+    assert_eq!(releasing.await, Released::Later);
+    assert_eq!(reading.await.unwrap(), b"");
+}
+
 /// Calls `place` until it is known whether there is a server.
 async fn known(world: &World, launch: &Launch) -> Placement {
     let calling = async {
