@@ -140,8 +140,7 @@ impl Inner {
             match try_lock(&server.alive) {
                 Ok(true) => {
                     has_ended = true;
-                    let entry = self.table().servers.remove(&server.id);
-                    if let Some(entry) = entry {
+                    if let Some(entry) = self.take_ended(&server.id) {
                         self.finish(&server.id, &entry);
                     }
                 }
@@ -186,6 +185,14 @@ impl Inner {
         }
     }
 
+    /// Moves a server to the ended ones. Under one lock, so that it is always listed.
+    fn take_ended(&self, id: &str) -> Option<Entry> {
+        let mut table = self.table();
+        let entry = table.servers.remove(id)?;
+        table.finished.push_back(id.to_owned());
+        Some(entry)
+    }
+
     /// Notes the end of a server.
     fn finish(&self, id: &str, entry: &Entry) {
         let dir = &entry.dir;
@@ -205,10 +212,7 @@ impl Inner {
             let lines = last_lines(&dir.file(LOG), LOG_LINES, LOG_BYTES).unwrap_or_default().join("\n");
             tracing::warn!(allocation_id = id, status, "a server has failed; the end of its log:\n{lines}");
         }
-        let mut table = self.table();
-        table.ports.rest(&entry.ports, self.clock.up_ms());
-        table.finished.push_back(id.to_owned());
-        drop(table);
+        self.table().ports.rest(&entry.ports, self.clock.up_ms());
         self.report_end(id, &exit);
     }
 

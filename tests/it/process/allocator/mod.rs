@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use rallypoint::allocators::clients::{LaunchClients, ServerLogin};
-use rallypoint::allocators::process::{CommandTemplate, ProcessAllocator, ProcessSettings};
+use rallypoint::allocators::process::{CommandTemplate, ProcessAllocator, ProcessSettings, ServerState};
 use rallypoint::allocators::{
     Allocator as _, Event, Found, Launch, Placed, Placement, Reason, ReleaseMode, Released,
 };

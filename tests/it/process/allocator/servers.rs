@@ -261,6 +261,22 @@ async fn the_exit_status_and_the_end_of_the_log_are_kept() {
 }
 
 #[tokio::test]
+async fn a_server_is_listed_while_it_ends_and_afterwards() {
+    let world = World::new("exit 0").await;
+    for count in 1..=10 {
+        let (id, _) = world.placed().await;
+        let is_ended = || {
+            let servers = world.allocator().servers();
+            assert_eq!(servers.len(), count, "{servers:?}");
+            servers.iter().any(|server| server.allocation_id == id && server.state == ServerState::Ended)
+        };
+        while !is_ended() {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_long_log_keeps_its_first_half_and_its_end() {
     let world = World::new("i=0; while [ $i -lt 20000 ]; do echo line $i; i=$((i+1)); done; exit 1").await;
     let (id, _) = world.placed().await;
