@@ -24,8 +24,9 @@ A player who sends `hello TOKEN` to its port gets the same text back if the toke
     --exit-at=STEP           exits with 5 instead of this step: login, allocation, pending or joinable
     --hang-at=STEP           never gets beyond that step. At `joinable` it goes on to report its health.
     --no-health-after=S      reports its health no longer than this, from its first report on
-    --ignore-term            ignores SIGTERM
-    --fork-child             starts a child process that never ends
+    --ignore-term            goes on after SIGTERM, and prints how its health report is answered then
+    --ignore-end             goes on after its instance or its session has ended
+    --fork-child             starts a child process that only SIGKILL ends
 """
 
 import ipaddress
@@ -47,7 +48,7 @@ ENGINE_OPTIONS = {
     "rh.forcenogha", "rh.sessiontype", "rh.sessionregion", "rh.publichost", "rh.publicport",
 }
 OWN_OPTIONS = {
-    "match-seconds", "version", "exit-at", "hang-at", "no-health-after", "ignore-term", "fork-child",
+    "match-seconds", "version", "exit-at", "hang-at", "no-health-after", "ignore-term", "ignore-end", "fork-child",
 }
 BOOT_FAILED = 5  # the exit status
 LOOKUPS_MAX = 9  # requests for the session of the allocation
@@ -80,8 +81,9 @@ class DedicatedServer:
         self.set_signals()
         if self.options.has("fork-child"):
             # It inherits all that a child of a game server would.
-            child = [sys.executable, "-c", "import time\nwhile True: time.sleep(60)"]
-            print("child", subprocess.Popen(child, close_fds=False).pid, flush=True)
+            code = "import signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nwhile True: time.sleep(60)"
+            child = subprocess.Popen([sys.executable, "-c", code], close_fds=False)
+            print("child", child.pid, flush=True)
         common_settings(self.service, self.repeated)
         self.fault("login")
         failure = self.service.login()
@@ -175,8 +177,10 @@ class DedicatedServer:
         self.poll()
         if self.leaves_because:
             raise BootFailed(self.leaves_because)
-        if not self.session["instance"].get("instance_startup_params", {}).get("map"):
+        instance = self.session["instance"]
+        if not instance.get("instance_startup_params", {}).get("map"):
             raise BootFailed("the instance names no map")
+        self.instance_id = instance["instance_id"]
 
     def load_map(self):
         self.fault("pending")
@@ -200,9 +204,9 @@ class DedicatedServer:
         if self.options.text("exit-at") == "joinable":
             raise BootFailed("--exit-at=joinable")
         # With --hang-at=joinable the map never loads.
-        while self.options.text("hang-at") == "joinable" and not self.leaves_because:
+        while self.options.text("hang-at") == "joinable" and not self.has_to_leave():
             self.pause()
-        if self.leaves_because:
+        if self.has_to_leave():
             return
         join_params = {**connect_strings(host, port), "custom_data": {TOKEN_KEY: self.security_token}}
         change = {"join_status": "joinable", "version": self.version, "match_id": self.match_id}
@@ -217,13 +221,19 @@ class DedicatedServer:
 
     def play(self):
         ends_at = self.pace.now() + self.options.number("match-seconds", 60)
-        while not self.leaves_because and self.pace.now() < ends_at:
+        while not self.has_to_leave() and self.pace.now() < ends_at:
             self.pause()
         self.leave()
+
+    def has_to_leave(self):
+        return bool(self.leaves_because) and not self.options.has("ignore-end")
 
     def pause(self):
         self.pace.tick()
         self.repeated.run()
+        if self.stop_requested and self.options.has("ignore-term"):
+            self.stop_requested = False
+            self.steps.done("ignored-sigterm", f"health {self.health()}")
 
     def leave(self):
         if self.is_ours(self.session):
@@ -250,12 +260,12 @@ class DedicatedServer:
         return POLL_S * random.uniform(0.9, 1.1)
 
     def report_health(self):
-        if self.pace.now() >= self.health_ends or self.leaves_because:
-            return
-        body = {"instance_id": self.session["instance"]["instance_id"], "instance_health": "healthy"}
-        answer = self.service.call("POST", f"{self.path()}/instance/health", body)
-        if answer.status == 404:
+        if self.pace.now() < self.health_ends and not self.leaves_because and self.health().status == 404:
             self.repeated.soon(self.poll)
+
+    def health(self):
+        body = {"instance_id": self.instance_id, "instance_health": "healthy"}
+        return self.service.call("POST", f"{self.path()}/instance/health", body)
 
     def is_ours(self, session):
         instance = (session or {}).get("instance")
@@ -302,10 +312,10 @@ class DedicatedServer:
         def stop(*_):
             self.stop_requested = True
 
-        signal.signal(signal.SIGTERM, signal.SIG_IGN if self.options.has("ignore-term") else stop)
+        signal.signal(signal.SIGTERM, stop)
 
     def exit_if_stopped(self):
-        if self.stop_requested:
+        if self.stop_requested and not self.options.has("ignore-term"):
             print("stopped without a session", flush=True)
             sys.exit(0)
 

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Stdio;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -31,6 +32,15 @@ pub fn rallypoint(args: &[&str]) -> Command {
     }
     command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     command
+}
+
+/// A range of ten UDP ports for game servers, which no other test of this process gets. They are below the ports that the
+/// kernel gives to other sockets.
+pub fn game_ports() -> String {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let own = u16::try_from(std::process::id() % 100).unwrap() * 100;
+    let first = 20_000 + own + NEXT.fetch_add(1, Ordering::Relaxed) % 10 * 10;
+    format!("{first}-{}", first + 9)
 }
 
 /// The result of a command.

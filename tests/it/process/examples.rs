@@ -23,6 +23,23 @@ pub(super) fn foreign(program: &str, args: &[&str]) -> Command {
     command
 }
 
+/// The command of a process allocator that starts `dedicated_server.py`, with further options.
+pub(super) fn allocated_server(options: &[&'static str]) -> Vec<&'static str> {
+    let command = [
+        "/usr/bin/env",
+        "python3",
+        concat!(env!("CARGO_MANIFEST_DIR"), "/examples/dedicated_server.py"),
+        "-Port={port}",
+        "-rhbootstrapmode=Allocated",
+        "-ghaprovider=Multiplay",
+        "-rhmultiplayfile={allocation_file}",
+        "-rh.url={base_url}",
+        "-rh.clientid={client_id}",
+        "-rh.clientsecret=@{client_secret_file}",
+    ];
+    [&command[..], options].concat()
+}
+
 /// Whether a program runs here. Prints a note if it does not, because the test is then skipped.
 pub(super) async fn can_run(program: &str, args: &[&str]) -> bool {
     let output = soon("the program ends", foreign(program, args).output()).await;

@@ -80,7 +80,7 @@ impl Machine {
 }
 
 /// Asks for a dedicated server. Returns the path of the session.
-async fn asked(connection: &mut Connection) -> String {
+pub(super) async fn asked(connection: &mut Connection) -> String {
     let session = format!("/v1/session/{}", creates(connection).await);
     let startup = json!({ "map": "Dunes; $(id)", "misc_params": "?Listen" });
     let request = json!({ "host_type": "dedicated", "instance_startup_params": startup });
@@ -91,7 +91,7 @@ async fn asked(connection: &mut Connection) -> String {
 }
 
 /// Reads the session until its instance has this status. Returns the instance.
-async fn reaches(connection: &mut Connection, session: &str, status: &str) -> Value {
+pub(super) async fn reaches(connection: &mut Connection, session: &str, status: &str) -> Value {
     let reading = async {
         loop {
             let answer = call(connection, Method::GET, session, None).await.expect(200);

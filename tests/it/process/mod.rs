@@ -26,5 +26,7 @@ mod server_command;
 mod session_command;
 /// `rallypoint store copy`.
 mod store_command;
+/// Dedicated servers that hang, or that do not end when they should.
+mod stubborn_servers;
 /// Templates over restarts.
 mod templates;

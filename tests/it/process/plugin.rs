@@ -27,7 +27,7 @@ const FASTEST: &str = "--time-scale=0.005";
 const BOOT_FAILED: i32 = 5;
 
 /// A running program of `examples/`.
-struct Program {
+pub(super) struct Program {
     child: Child,
     stdin: ChildStdin,
     stdout: UnboundedReceiver<String>,
@@ -36,7 +36,7 @@ struct Program {
 
 impl Program {
     /// Starts a program. All its pauses are short.
-    fn start(file: &str, args: &[&str]) -> Self {
+    pub(super) fn start(file: &str, args: &[&str]) -> Self {
         let mut command = foreign("python3", &[&[file, "--time-scale=0.05"], args].concat());
         let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
         let stdin = child.stdin.take().expect("standard input is a pipe");
@@ -46,7 +46,7 @@ impl Program {
 
     /// Waits for the next step, which must be this one. Returns what the program says about it.
     #[track_caller]
-    fn says(&mut self, step: &str) -> impl Future<Output = String> {
+    pub(super) fn says(&mut self, step: &str) -> impl Future<Output = String> {
         let caller = std::panic::Location::caller();
         let step = step.to_owned();
         async move {
@@ -74,7 +74,7 @@ impl Program {
     }
 
     /// Waits for its end.
-    async fn ends(mut self) -> Finished {
+    pub(super) async fn ends(mut self) -> Finished {
         let status = soon("the program ends", self.child.wait()).await.unwrap();
         let (mut stdout, mut stderr) = (String::new(), String::new());
         for (lines, text) in [(&mut self.stdout, &mut stdout), (&mut self.stderr, &mut stderr)] {
@@ -172,7 +172,7 @@ async fn free_port() -> u16 {
     UdpSocket::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port()
 }
 
-async fn has_python() -> bool {
+pub(super) async fn has_python() -> bool {
     can_run("python3", &["--version"]).await
 }
 
