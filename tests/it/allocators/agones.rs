@@ -13,26 +13,15 @@ use tempfile::TempDir;
 
 use super::{check_conformance, launch};
 use crate::support::stand_in::agones::{Agones as StandIn, Fault, failure};
-use crate::support::stand_in::{Reply, tls_file};
+use crate::support::stand_in::{Reply, copy_certificate, tls_file};
 
 /// How long a lost call waits before it is repeated.
 const CACHE_LAG: Option<Duration> = Some(Duration::from_secs(3));
 
 /// An allocator, and the directory of its certificate.
-struct Made {
-    allocator: Agones,
-    dir: TempDir,
-}
-
-/// Copies a certificate and its key to the directory, as the operator's files.
-fn copy_certificate(from: &str, dir: &Path) -> (PathBuf, PathBuf) {
-    let copy = |suffix: &str| {
-        let path = dir.join(format!("client{suffix}"));
-        std::fs::write(&path, std::fs::read(tls_file(&format!("{from}{suffix}"))).unwrap()).unwrap();
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
-        path
-    };
-    (copy(".pem"), copy(".key"))
+pub(super) struct Made {
+    pub allocator: Agones,
+    pub dir: TempDir,
 }
 
 fn settings(url: &str, dir: &Path) -> Settings {
@@ -49,15 +38,22 @@ fn settings(url: &str, dir: &Path) -> Settings {
     }
 }
 
-fn made_with(url: &str, change: impl FnOnce(&mut Settings)) -> Made {
+pub(super) fn made_with(url: &str, change: impl FnOnce(&mut Settings)) -> Made {
     let dir = tempfile::tempdir().unwrap();
     let mut settings = settings(url, dir.path());
     change(&mut settings);
     Made { allocator: Agones::new(settings).unwrap(), dir }
 }
 
-fn made(url: &str) -> Made {
+pub(super) fn made(url: &str) -> Made {
     made_with(url, |_| {})
+}
+
+/// An allocator whose certificate the service does not trust.
+pub(super) fn made_as_stranger(url: &str) -> Made {
+    let made = made(url);
+    copy_certificate("stranger", made.dir.path());
+    made
 }
 
 async fn place(made: &Made, allocation_id: &str) -> Placement {
@@ -254,10 +250,7 @@ fn expect_refusal(placement: &Placement, expected: &str) {
 #[tokio::test]
 async fn without_trust_on_both_sides_nothing_is_asked() {
     let service = StandIn::start(1).await;
-    let stranger = made_with(&service.url, |settings| {
-        let dir = settings.certificate_and_key.as_ref().unwrap().0.parent().unwrap().to_owned();
-        copy_certificate("stranger", &dir);
-    });
+    let stranger = made_as_stranger(&service.url);
     let refused = "the server refuses the certificate of this client, or requires one";
     expect_refusal(&place(&stranger, "a1").await, refused);
     let nobody = made_with(&service.url, |settings| settings.certificate_and_key = None);

@@ -1,6 +1,7 @@
 //! Allocators, by their interface alone: each kind against a service that stands in for the real one.
 
 mod agones;
+mod launches;
 mod webhook;
 
 use rallypoint::allocators::{Allocator, Found, Launch, Placement, ReleaseMode, Released};

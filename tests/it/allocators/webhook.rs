@@ -19,14 +19,14 @@ use super::{check_conformance, launch};
 use crate::support::stand_in::Reply;
 use crate::support::stand_in::webhook::{Fault, Webhook as StandIn};
 
-const SECRET: &str = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
+pub(super) const SECRET: &str = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
 const OTHER: &str = "whsec_ZmVkY2JhOTg3NjU0MzIxMGZlZGNiYTk4NzY1NDMyMTA=";
 /// 1,700,000,000 seconds since the epoch.
 const NOW: &str = "2023-11-14T22:13:20Z";
 
 /// An allocator, and the directory of its secret.
-struct Made {
-    allocator: Webhook,
+pub(super) struct Made {
+    pub allocator: Webhook,
     clock: Clock,
     _dir: TempDir,
 }
@@ -47,7 +47,7 @@ fn settings(url: &str, secret_file: PathBuf) -> Settings {
     }
 }
 
-fn made(url: &str, secrets: &str) -> Made {
+pub(super) fn made(url: &str, secrets: &str) -> Made {
     let dir = tempfile::tempdir().unwrap();
     let clock = Clock::manual(NOW.parse::<Timestamp>().unwrap());
     let settings = settings(url, secret_file(&dir, secrets, 0o600));

@@ -232,7 +232,11 @@ impl Allocator for Scripted {
 }
 
 /// The settings of a node that serves this allocator, under the name `test`.
-pub fn serving(node: u128, allocator: &Arc<Scripted>, rules: &LaunchRules) -> LaunchSettings {
+pub fn serving<A: Allocator + 'static>(
+    node: u128,
+    allocator: &Arc<A>,
+    rules: &LaunchRules,
+) -> LaunchSettings {
     let served = Served {
         allocator: Arc::clone(allocator) as Arc<dyn Allocator>,
         rules: rules.clone(),

@@ -7,6 +7,7 @@ mod contract;
 pub mod fast_path;
 pub mod wire;
 mod actions;
+mod metrics;
 mod nodes;
 mod stored;
 
@@ -39,6 +40,7 @@ use nodes::OtherNodes;
 
 pub use actions::{action_path, player_path, right_path, status_and_team};
 pub use contract::fits;
+pub use metrics::Metrics;
 pub use nodes::{STORE_VARIABLE, pairs_of_nodes, seeded, shared_stores};
 pub use stored::{contents, keys_of_sessions, leftovers, set_meta, without_deadlines};
 

@@ -3,30 +3,24 @@
 use std::collections::BTreeSet;
 
 use futures_util::future::join_all;
-use http_body_util::BodyExt as _;
-use rallypoint::runtime::admin;
 use rallypoint::store::{Backend as _, Batch, CommitError, Postgres, PostgresSettings, Store, StoreError};
 
-use crate::harness::{Reply, Server, creation};
+use crate::harness::{Metrics, Reply, Server, creation};
 use crate::support::postgres::Database;
 use crate::support::process::soon;
 use crate::support::proxy::{Network, Proxy};
 
-/// The metrics of a server at one moment.
-struct Metrics(String);
+/// The metrics of a server's store at one moment.
+struct StoreMetrics(Metrics);
 
-impl Metrics {
+impl StoreMetrics {
     async fn of(server: &Server) -> Self {
-        let request = http::Request::get("/metrics").body(()).unwrap();
-        let body = admin::handle(&server.readiness(), request).await.into_body().collect().await.unwrap();
-        Self(String::from_utf8(body.to_bytes().to_vec()).unwrap())
+        Self(Metrics::of(server).await)
     }
 
     /// The value of one sample of the store.
     fn get(&self, sample: &str) -> u64 {
-        let start = format!("rallypoint_store_{sample} ");
-        let line = self.0.lines().find_map(|line| line.strip_prefix(&start));
-        line.unwrap_or_else(|| panic!("{sample} is not in:\n{}", self.0)).parse().unwrap()
+        self.0.get(&format!("store_{sample}"))
     }
 
     fn statements(&self, purpose: &str) -> u64 {
@@ -40,7 +34,7 @@ impl Metrics {
 
 /// Waits until so many connections are open.
 async fn connections(server: &Server, count: u64) {
-    while Metrics::of(server).await.get("connections") != count {
+    while StoreMetrics::of(server).await.get("connections") != count {
         tokio::task::yield_now().await;
     }
 }
@@ -52,7 +46,7 @@ async fn statements_are_counted_by_purpose_and_batched_reads_one_by_one() {
     let store = Postgres::open(settings).await.unwrap();
     let server = Server::over(Store::Postgres(store.clone()), |_| {});
     for purpose in ["commit", "transaction", "read", "scan", "page", "clock"] {
-        assert_eq!(Metrics::of(&server).await.statements(purpose), 0, "{purpose}");
+        assert_eq!(StoreMetrics::of(&server).await.statements(purpose), 0, "{purpose}");
     }
     store.commit(Batch::default().put("key", "value")).await.unwrap();
     store.commit(Batch::default().expect_absent("other").put("another", "value")).await.unwrap();
@@ -66,7 +60,7 @@ async fn statements_are_counted_by_purpose_and_batched_reads_one_by_one() {
     store.page(b"", 1, 1).await.unwrap();
     store.check_clock(|| 0).await.unwrap();
 
-    let metrics = Metrics::of(&server).await;
+    let metrics = StoreMetrics::of(&server).await;
     assert_eq!((metrics.statements("commit"), metrics.statements("transaction")), (2, 1));
     assert_eq!((metrics.get("commits_total"), metrics.get("conflicts_total")), (2, 1));
     assert_eq!((metrics.get("reads_total"), metrics.statements("read")), (20, 1));
@@ -81,7 +75,7 @@ async fn statements_are_counted_by_purpose_and_batched_reads_one_by_one() {
 
     store.close().await;
     soon("the connections are closed", connections(&server, 0)).await;
-    let metrics = Metrics::of(&server).await;
+    let metrics = StoreMetrics::of(&server).await;
     assert_eq!((metrics.get("connections_made_total"), metrics.get("connections_broken_total")), (5, 0));
 }
 
@@ -94,9 +88,9 @@ async fn the_sessions_of_a_players_list_are_read_together() {
     for _ in 0..20 {
         alice.creates("party").await;
     }
-    let before = Metrics::of(&server).await;
+    let before = StoreMetrics::of(&server).await;
     assert_eq!(alice.own_list("party").await["session_ids"].as_array().unwrap().len(), 20);
-    let after = Metrics::of(&server).await;
+    let after = StoreMetrics::of(&server).await;
     assert!(after.get("reads_total") - before.get("reads_total") >= 20, "one for each session");
     // One for the time of the list, and one for all sessions.
     assert!(after.statements("read") - before.statements("read") <= 2);
@@ -115,7 +109,7 @@ async fn sessions_that_one_node_creates_at_once_do_not_conflict() {
     let id = |reply: Reply| reply.expect(200).body["session_id"].as_str().unwrap().to_owned();
     let sessions: BTreeSet<_> = created.into_iter().map(id).collect();
     assert_eq!(sessions.len(), 30);
-    assert_eq!(Metrics::of(&server).await.get("conflicts_total"), 0);
+    assert_eq!(StoreMetrics::of(&server).await.get("conflicts_total"), 0);
 }
 
 #[tokio::test]
@@ -125,7 +119,7 @@ async fn failed_statements_are_counted_by_reason() {
     let store = Postgres::open(database.settings_without_retries_through(&proxy)).await.unwrap();
     let server = Server::over(Store::Postgres(store.clone()), |_| {});
     store.commit(Batch::default().put("key", "value")).await.unwrap();
-    assert_eq!(Metrics::of(&server).await.get("failures_total"), 0);
+    assert_eq!(StoreMetrics::of(&server).await.get("failures_total"), 0);
 
     let mut client = database.client().await;
     let holding = client.transaction().await.unwrap();
@@ -133,14 +127,14 @@ async fn failed_statements_are_counted_by_reason() {
     let refused = store.commit(Batch::default().put("key", "value")).await;
     assert!(matches!(refused, Err(CommitError::Store(StoreError::Unavailable(_)))), "{refused:?}");
     holding.rollback().await.unwrap();
-    let metrics = Metrics::of(&server).await;
+    let metrics = StoreMetrics::of(&server).await;
     assert_eq!((metrics.faults("timeout"), metrics.get("failures_total")), (1, 1));
     assert_eq!((metrics.get("reachable"), metrics.faults("lost")), (1, 0));
 
     proxy.set(Network::DownAtAnswer);
     let (mut failures, mut unsure) = (1, 0);
     // Each connection detects the failure when it is used.
-    while Metrics::of(&server).await.get("reachable") == 1 {
+    while StoreMetrics::of(&server).await.get("reachable") == 1 {
         let version = rallypoint::store::Version(1);
         let replacing = Batch::default().expect_version("key", version).put("key", "new");
         match store.commit(replacing).await {
@@ -151,7 +145,7 @@ async fn failed_statements_are_counted_by_reason() {
             other => panic!("{other:?}"),
         }
     }
-    let metrics = Metrics::of(&server).await;
+    let metrics = StoreMetrics::of(&server).await;
     assert!(unsure > 0);
     assert_eq!((metrics.get("failures_total"), metrics.get("unsure_total")), (failures, unsure));
     assert!(metrics.faults("lost") > 0 && metrics.faults("unreachable") > 0);
@@ -160,7 +154,7 @@ async fn failed_statements_are_counted_by_reason() {
     let made = metrics.get("connections_made_total");
     proxy.set(Network::Open);
     soon("the database answers", async { while store.get(b"key").await.is_err() {} }).await;
-    let metrics = Metrics::of(&server).await;
+    let metrics = StoreMetrics::of(&server).await;
     assert!(metrics.get("connections_made_total") > made);
     assert_eq!(metrics.get("reachable"), 1);
 }

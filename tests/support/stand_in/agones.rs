@@ -51,7 +51,7 @@ pub struct Agones {
     pub url: String,
     /// What it knows.
     pub state: Arc<Mutex<State>>,
-    _listening: Listening,
+    listening: Listening,
 }
 
 struct Service(Arc<Mutex<State>>);
@@ -101,7 +101,7 @@ impl Agones {
         let service = Arc::new(Service(state.clone()));
         let listening = listen(service, 0, Some(mutual_tls(certificate))).await;
         let url = format!("https://localhost:{}", listening.address.port());
-        let agones = Self { url, state, _listening: listening };
+        let agones = Self { url, state, listening };
         for _ in 0..servers {
             agones.add(&[("default", 7000)]);
         }
@@ -126,6 +126,11 @@ impl Agones {
     /// Adds a fault.
     pub fn will(&self, fault: Fault) {
         self.state.lock().unwrap().faults.push_back(fault);
+    }
+
+    /// How many connections were opened so far, those that TLS has refused included.
+    pub fn connections(&self) -> usize {
+        self.listening.connections()
     }
 
     /// How many game servers are allocated.

@@ -1,14 +1,18 @@
 //! Services that stand in for those of others: HTTP on loopback, with TLS where the service has it, in this process.
 
 pub mod agones;
+pub mod router;
 pub mod sidecar;
 pub mod webhook;
 
 use std::convert::Infallible;
+use std::fs::Permissions;
 use std::io;
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use futures_util::StreamExt as _;
@@ -34,6 +38,8 @@ use tokio_rustls::TlsAcceptor;
 pub struct Asked {
     pub method: Method,
     pub path: String,
+    /// The path with its query, as it came.
+    pub target: String,
     pub headers: HeaderMap,
     pub body: Bytes,
 }
@@ -82,6 +88,14 @@ pub struct Listening {
     /// Where it listens.
     pub address: SocketAddr,
     accepting: JoinHandle<()>,
+    connections: Arc<AtomicUsize>,
+}
+
+impl Listening {
+    /// How many connections were opened so far, those that TLS has refused included.
+    pub fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
+    }
 }
 
 impl Drop for Listening {
@@ -95,8 +109,11 @@ pub async fn listen(service: Arc<impl Answers>, port: u16, tls: Option<ServerCon
     let listener = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
     let address = listener.local_addr().unwrap();
     let acceptor = tls.map(|tls| TlsAcceptor::from(Arc::new(tls)));
+    let connections = Arc::new(AtomicUsize::new(0));
+    let opened = connections.clone();
     let accepting = tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
+            opened.fetch_add(1, Ordering::Relaxed);
             let (service, acceptor) = (service.clone(), acceptor.clone());
             tokio::spawn(async move {
                 match acceptor {
@@ -109,7 +126,7 @@ pub async fn listen(service: Arc<impl Answers>, port: u16, tls: Option<ServerCon
             });
         }
     });
-    Listening { address, accepting }
+    Listening { address, accepting, connections }
 }
 
 /// Reads on until the client closes: a socket that is closed with unread bytes resets the connection, and then the
@@ -125,8 +142,8 @@ async fn serve(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, ser
         async move {
             let (parts, body) = request.into_parts();
             let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
-            let path = parts.uri.path().to_owned();
-            let asked = Asked { method: parts.method, path, headers: parts.headers, body };
+            let (path, target) = (parts.uri.path().to_owned(), parts.uri.to_string());
+            let asked = Asked { method: parts.method, path, target, headers: parts.headers, body };
             match service.answer(asked).await {
                 Reply::Answer(response) => Ok(response.map(|body| Full::new(body).boxed())),
                 Reply::Stream(lines) => Ok(Response::new(streamed(lines))),
@@ -149,6 +166,17 @@ fn streamed(lines: mpsc::UnboundedReceiver<String>) -> BoxBody<Bytes, Infallible
 /// A file of `tests/support/tls`.
 pub fn tls_file(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/tls").join(name)
+}
+
+/// Copies a certificate and its key to the directory, as the operator's files.
+pub fn copy_certificate(from: &str, dir: &Path) -> (PathBuf, PathBuf) {
+    let copy = |suffix: &str| {
+        let path = dir.join(format!("client{suffix}"));
+        std::fs::write(&path, std::fs::read(tls_file(&format!("{from}{suffix}"))).unwrap()).unwrap();
+        std::fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+        path
+    };
+    (copy(".pem"), copy(".key"))
 }
 
 /// The TLS of a service that presents the certificate of this name, and requires one of its clients by the authority in

@@ -1,0 +1,26 @@
+//! What `/metrics` says.
+
+use http::Request;
+use http_body_util::BodyExt as _;
+use rallypoint::runtime::admin;
+
+use super::Server;
+
+/// The metrics of a server at one moment.
+pub struct Metrics(pub String);
+
+impl Metrics {
+    pub async fn of(server: &Server) -> Self {
+        let request = Request::get("/metrics").body(()).unwrap();
+        let body = admin::handle(&server.readiness(), request).await.into_body().collect().await.unwrap();
+        Self(String::from_utf8(body.to_bytes().to_vec()).unwrap())
+    }
+
+    /// The value of one sample, without the prefix of all names.
+    #[track_caller]
+    pub fn get(&self, sample: &str) -> u64 {
+        let start = format!("rallypoint_{sample} ");
+        let line = self.0.lines().find_map(|line| line.strip_prefix(&start));
+        line.unwrap_or_else(|| panic!("{sample} is not in:\n{}", self.0)).parse().unwrap()
+    }
+}
