@@ -5,9 +5,10 @@ package `cryptography` (`pip install cryptography`).
     echo 'a long password' | python3 examples/login_service.py DIRECTORY add-player alice
     python3 examples/login_service.py DIRECTORY serve 7800
 
-DIRECTORY keeps the key (login-key.pem), the players with the hashes of their passwords (players.json), and the id and
-the secret of the client with which game servers log in (client-id, client-secret). Replace `player_of` by a look-up in
-your accounts, or by a question to the platform whose ticket the player sends.
+DIRECTORY keeps the key (login-key.pem), its public part for `jwks_file` of Rallypoint (jwks.json), the players with the
+hashes of their passwords (players.json), and the id and the secret of the client with which game servers log in
+(client-id, client-secret). Replace `player_of` by a look-up in your accounts, or by a question to the platform whose
+ticket the player sends.
 """
 
 import base64
@@ -65,6 +66,14 @@ def keep(path, make):
     return path.read_bytes()
 
 
+def replace(path, content, mode):
+    """Writes a file beside and renames it: who reads it meanwhile reads the old content or the new one."""
+    beside = path.with_suffix(".new")
+    with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "w") as file:
+        json.dump(content, file, indent=1)
+    os.replace(beside, path)
+
+
 def password_hash(password, salt):
     return hashlib.scrypt(password.encode(), salt=bytes.fromhex(salt), n=2**14, r=8, p=1).hex()
 
@@ -90,11 +99,7 @@ class Login:
     def add_player(self, name, password):
         salt = secrets.token_hex(16)
         players = self.players() | {name: {"salt": salt, "hash": password_hash(password, salt)}}
-        # Beside the file and renamed: a login meanwhile reads the old players or the new ones. Only the owner reads it.
-        beside = self.players_file.with_suffix(".new")
-        with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-            json.dump(players, file, indent=1)
-        os.replace(beside, self.players_file)
+        replace(self.players_file, players, 0o600)
 
     def player_of(self, grant_type, token):
         """The name of the player who proves to be themselves with this token."""
@@ -207,6 +212,7 @@ def main(directory, command, argument):
     login = Login(directory)
     if command == "add-player":
         return login.add_player(argument, sys.stdin.readline().rstrip("\r\n"))
+    replace(directory / "jwks.json", login.jwk_set(), 0o644)
     server = ThreadingHTTPServer(("127.0.0.1", int(argument)), Handler)
     server.login = login
     print(f"listening on http://127.0.0.1:{server.server_port}", flush=True)

@@ -13,10 +13,13 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt as _;
 
-use super::examples::{can_run, foreign};
+use super::allocator::until;
+use super::examples::{allocated_server, can_run, foreign};
+use super::plugin::Program;
 use crate::harness::{Reply, creation};
 use crate::support::connection::Connection;
-use crate::support::process::{Server, rallypoint, soon};
+use crate::support::process::{Server, game_ports, rallypoint, soon};
+use crate::support::stand_in::router::Router;
 
 const PASSWORD: &str = "a:long password";
 
@@ -66,12 +69,16 @@ impl Login {
         self.post("login", None, &body).await
     }
 
-    /// Starts Rallypoint with the keys of the service.
+    /// Starts Rallypoint, which fetches the keys of the service.
     async fn rallypoint(&self) -> Server {
-        let config = format!(
-            "[auth]\njwks_url = \"http://{}/users/v1/publickeys\"\nissuer = \"login-service\"\naudience = \"rallypoint\"\n",
-            self.service.address
-        );
+        let url = format!("http://{}/users/v1/publickeys", self.service.address);
+        self.rallypoint_with(&format!("jwks_url = {url:?}"), "").await
+    }
+
+    /// Starts Rallypoint in the directory of the service, with a setting for its keys, and further sections.
+    async fn rallypoint_with(&self, keys: &str, sections: &str) -> Server {
+        let config =
+            format!("[auth]\n{keys}\nissuer = \"login-service\"\naudience = \"rallypoint\"\n{sections}");
         std::fs::write(self.directory.path().join("rallypoint.toml"), config).unwrap();
         let mut serve = rallypoint(&["serve", "--listen", "127.0.0.1:0", "--config", "rallypoint.toml"]);
         serve.current_dir(self.directory.path());
@@ -180,5 +187,46 @@ async fn a_login_of_a_studios_own_refuses_with_published_codes() {
         let request = Request::get(path).body(Full::default()).unwrap();
         assert_eq!(anyone.send(request).await.unwrap().status(), StatusCode::NOT_FOUND, "{path}");
     }
+    login.stop(server).await;
+}
+
+/// As docs/LOGIN.md says: keys from a file, one address for both, and a client for the servers that are launched.
+#[tokio::test]
+async fn players_and_launched_servers_log_in_at_a_studios_own_login_behind_the_address_of_the_api() {
+    let Some(login) = Login::start().await else { return };
+    let proxy = Router::start(login.service.address).await;
+    let url = format!("-rh.url=http://{}", proxy.address);
+    let command = json!(allocated_server(&["--time-scale=0.05", "--match-seconds=1000000"]));
+    let sections = format!(
+        "[stubs]\nconfig = true\npresence = true\nfriends = true\n\
+         [allocators.local]\nkind = \"process\"\nports = \"{}\"\ncommand = {command}\n\
+         base_url = \"http://{}\"\nclient_id = \"game-server\"\nclient_secret_file = \"client-secret\"\n",
+        game_ports(),
+        proxy.address
+    );
+    let server = login.rallypoint_with("jwks_file = \"jwks.json\"", &sections).await;
+    proxy.api.set(server.address).unwrap();
+    let password = login.directory.path().join("password");
+    std::fs::write(&password, format!("{PASSWORD}\n")).unwrap();
+    let password = format!("-AUTH_PASSWORD=@{}", password.display());
+    let who = ["-OSS=Basic", "-AUTH_LOGIN=alice", &password, &url];
+    let what = ["--session-type=game", "--request-instance=Dunes", "--poll-seconds=5", "--stay-seconds=1"];
+    let mut player = Program::start("game_client.py", &[who, what].concat());
+    let alice = login.log_in("basic", &format!("alice:{PASSWORD}")).await.expect(200);
+    assert_eq!(player.says("logged-in").await, text(&alice, "active_player_uuid"));
+    for step in ["in-session", "requested-instance"] {
+        player.says(step).await;
+    }
+    player.says("playing").await;
+    player.ends().await.expect(0);
+    // The session has ended with its only player, so the server leaves by itself.
+    let data_dir = login.directory.path().join("rallypoint-data");
+    let launches = std::fs::read_dir(data_dir.join("servers/local")).unwrap();
+    let launches: Vec<_> = launches.map(|entry| entry.unwrap().path()).filter(|path| path.is_dir()).collect();
+    let [launch] = &launches[..] else { panic!("{launches:?}") };
+    until("the server ends", || launch.join("exit").exists()).await;
+    let exit: Value = serde_json::from_slice(&std::fs::read(launch.join("exit")).unwrap()).unwrap();
+    let log = std::fs::read_to_string(launch.join("server.log")).unwrap();
+    assert!(exit["code"] == 0 && log.ends_with("\nclosed the session is gone\n"), "{exit} {log}");
     login.stop(server).await;
 }
