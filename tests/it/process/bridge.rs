@@ -3,13 +3,20 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
+use http::Method;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, ChildStderr, Command};
 
-use crate::support::process::{rallypoint, run, soon};
+use super::launches::{asked, reaches};
+use super::plugin::has_python;
+use super::serve::{call, token};
+use crate::support::connection::Connection;
+use crate::support::process::{Server, rallypoint, run, serve, soon};
+use crate::support::stand_in::agones::{Agones, GameServer};
 use crate::support::stand_in::sidecar::{State, Watched, game_server};
+use crate::support::stand_in::{copy_certificate, tls_file};
 
 /// A game server that runs until the file `stop` is there, and notes what happens. The file `term` says that it got
 /// SIGTERM; `told`, what its allocation file said first.
@@ -59,6 +66,11 @@ impl Pod {
 
     /// A bridge between these ports, and a server by this command.
     fn bridge(&self, sidecar: u16, api: u16, server: &[&str]) -> Command {
+        self.bridge_as("bridge", sidecar, api, server)
+    }
+
+    /// The same, with the id of the client that logs in.
+    fn bridge_as(&self, client_id: &str, sidecar: u16, api: u16, server: &[&str]) -> Command {
         let text = |path: &Path| path.to_str().unwrap().to_owned();
         let (secret, file) = (text(&self.path("secret")), text(&self.path("allocation.json")));
         let base_url = format!("http://127.0.0.1:{api}");
@@ -68,7 +80,7 @@ impl Pod {
             "--base-url",
             &base_url,
             "--client-id",
-            "bridge",
+            client_id,
             "--client-secret-file",
             &secret,
             "--allocation-file",
@@ -222,4 +234,117 @@ async fn a_server_that_cannot_start_is_never_ready() {
     bridge.signal(Signal::TERM);
     assert_eq!(bridge.status().await, Some(128 + 15));
     assert!(!pod.path("started").exists());
+}
+
+/// A Rallypoint that allocates from a fleet, and a player in a session of it.
+struct Studio {
+    api: Server,
+    fleet: Agones,
+    dir: TempDir,
+    player: Connection,
+    session: String,
+}
+
+/// A pod whose bridge and game server log in at Rallypoint with the client that it made at its first start.
+struct RealPod {
+    pod: Pod,
+    sidecar: Watched,
+    bridge: Bridge,
+}
+
+impl Studio {
+    async fn start() -> Self {
+        let (fleet, dir) = (Agones::start(1).await, tempfile::tempdir().unwrap());
+        let (certificate, key) = copy_certificate("client", dir.path());
+        let settings = format!(
+            "[allocators.fleet]\nkind = \"agones\"\nurl = {:?}\nnamespace = \"games\"\nfleet = \"fleet\"\n\
+             certificate_file = {certificate:?}\nkey_file = {key:?}\nca_file = {:?}\n",
+            fleet.url,
+            tls_file("ca.pem")
+        );
+        let config = dir.path().join("rallypoint.toml");
+        std::fs::write(&config, settings).unwrap();
+        let api = Server::spawn(serve(dir.path(), &["--config", config.to_str().unwrap()])).await;
+        let token = token(dir.path(), &[]).await;
+        let player = Connection::open(api.address, Some(&token)).await.unwrap();
+        Self { api, fleet, dir, player, session: String::new() }
+    }
+
+    /// A pod with this game server, which waits for a session.
+    async fn pod(&self, server: &[&str]) -> RealPod {
+        let pod = Pod::new();
+        std::fs::copy(self.dir.path().join("client-secret"), pod.path("secret")).unwrap();
+        let sidecar = Watched::start(0, State::of(game_server("Scheduled", None))).await;
+        let port = self.api.address.port();
+        let (url, secret) = (format!("http://127.0.0.1:{port}"), pod.path("secret").display().to_string());
+        let file = pod.path("allocation.json").display().to_string();
+        let fill = |text: &&str| {
+            text.replace("{base_url}", &url).replace("{client_secret_file}", &secret).replace("{file}", &file)
+        };
+        let server: Vec<String> = server.iter().map(fill).collect();
+        let server: Vec<&str> = server.iter().map(String::as_str).collect();
+        let bridge = Bridge::start(pod.bridge_as("game-server", sidecar.port, port, &server));
+        sidecar.until("the pod is ready", |asked| count(asked, "POST /ready") == 1).await;
+        RealPod { pod, sidecar, bridge }
+    }
+
+    /// The player asks for a dedicated server. Agones tells it to the pod, as the allocator has told it to Agones.
+    async fn allocates(&mut self, pod: &RealPod) {
+        self.session = asked(&mut self.player).await;
+        reaches(&mut self.player, &self.session, "allocated").await;
+        let servers = self.fleet.state.lock().unwrap().servers.clone();
+        let [GameServer { labels, annotations, allocated: true, .. }] = &servers[..] else {
+            panic!("{servers:?}")
+        };
+        let (allocation, session) =
+            (&labels["rallypoint.dev/allocation"], &annotations["rallypoint.dev/session"]);
+        pod.sidecar.change(game_server("Allocated", Some((allocation, session))));
+    }
+
+    async fn ends_session(&mut self) {
+        call(&mut self.player, Method::DELETE, &self.session, None).await.expect(204);
+    }
+}
+
+#[tokio::test]
+async fn a_game_server_in_a_pod_hosts_the_match_of_a_real_session() {
+    if !has_python().await {
+        return;
+    }
+    let mut studio = Studio::start().await;
+    let port = format!("-Port={}", free_port());
+    let server = [
+        "python3",
+        concat!(env!("CARGO_MANIFEST_DIR"), "/examples/dedicated_server.py"),
+        "-rhbootstrapmode=Allocated",
+        "-ghaprovider=Multiplay",
+        "-rhmultiplayfile={file}",
+        "-rh.url={base_url}",
+        "-rh.clientid=game-server",
+        "-rh.clientsecret=@{client_secret_file}",
+        &port,
+        "--time-scale=0.05",
+        "--match-seconds=1000000",
+    ];
+    let mut pod = studio.pod(&server).await;
+    studio.allocates(&pod).await;
+    pod.bridge.logged("the server was told its session").await;
+    let instance = reaches(&mut studio.player, &studio.session, "joinable").await;
+    assert_eq!(instance["join_params"]["public_conn_str"], "unreal://198.51.100.7:7654", "{instance}");
+    studio.ends_session().await;
+    assert_eq!(pod.bridge.status().await, Some(0), "the server leaves by itself");
+    assert_eq!(pod.sidecar.asked().last().unwrap(), "POST /shutdown");
+}
+
+#[tokio::test]
+async fn a_game_server_that_outlives_its_real_session_is_ended_by_the_bridge() {
+    let mut studio = Studio::start().await;
+    let mut pod = studio.pod(&["sh", "-c", SLEEPER]).await;
+    studio.allocates(&pod).await;
+    pod.bridge.logged("the server was told its session").await;
+    assert!(pod.pod.file("allocation.json").await.contains(studio.session.rsplit('/').next().unwrap()));
+    studio.ends_session().await;
+    pod.bridge.logged("no session has this allocation any more").await;
+    assert_eq!(pod.bridge.status().await, Some(128 + 15));
+    assert_eq!(pod.sidecar.asked().last().unwrap(), "POST /shutdown");
 }
