@@ -10,7 +10,8 @@ use crate::support::postgres::{URL_VARIABLE, newest_server_url, server_url};
 use crate::support::process::run;
 
 /// Modules that are skipped: their tests choose their stores themselves, or use none.
-const INDEPENDENT: [&str; 17] = [
+const INDEPENDENT: [&str; 18] = [
+    "allocators::",
     "api::cors::",
     "api::large::",
     "nodes::",
