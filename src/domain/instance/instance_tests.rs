@@ -207,3 +207,24 @@ fn health_belongs_to_the_current_instance() {
     assert_eq!(session.require_instance("i"), Ok(()));
     assert_eq!(session.require_instance("other"), Err(Refused::InstanceNotFound));
 }
+
+#[test]
+fn a_session_that_a_service_made_ends_with_the_host_of_its_instance() {
+    let made = |roster: &str| Session { made_by_service: true, ..played(roster, Some(1), None) };
+    let leaves = |session: &mut Session| session.leave(player(1));
+    let is_kicked = |session: &mut Session| session.kick(Anyone, player(1));
+    let all_are_kicked = |session: &mut Session| {
+        session.kick_all(Anyone, None, &[player(1), player(2)]).map(drop)
+    };
+    let all_are_away = |session: &mut Session| {
+        assert!(!session.expire_inactive(&[player(1), player(2)], &[], None).is_empty());
+        Ok(())
+    };
+    check_in(&made("L1"), leaves, Ok("ended"));
+    check_in(&made("L1 M2"), leaves, Ok("L2"));
+    check_in(&made("L1"), is_kicked, Ok("ended"));
+    check_in(&made("L1 M2"), all_are_kicked, Ok("ended"));
+    check_in(&made("L1 M2"), all_are_away, Ok("ended"));
+    let kept = Session { keep_alive_on_empty: true, ..made("L1") };
+    check_in(&kept, leaves, Ok("-"));
+}

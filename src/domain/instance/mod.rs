@@ -301,10 +301,12 @@ impl Session {
         self.instance.as_mut().ok_or(Refused::InstanceNotFound)
     }
 
-    /// Ends the instance if this player hosts it.
-    pub(super) fn end_instance_of_host(&mut self, player: PlayerUuid) {
-        if self.instance.as_ref().is_some_and(|instance| instance.host_player == Some(player)) {
+    /// Ends the instance if one of these players hosts it. They have left, all of them.
+    pub(super) fn end_instance_of_host(&mut self, left: &[PlayerUuid]) {
+        let host = self.instance.as_ref().and_then(|instance| instance.host_player);
+        if host.is_some_and(|host| left.contains(&host)) {
             self.instance = None;
+            self.end_after_instance();
         }
     }
 }

@@ -9,11 +9,18 @@ impl Session {
     /// Removes the player, who leaves or declines an invite or a reservation. The session ends with its last active
     /// player unless its template says `keep_alive_on_empty` or a service made it.
     pub fn leave(&mut self, player: PlayerUuid) -> Result<(), Refused> {
+        self.remove(player)?;
+        self.end_instance_of_host(&[player]);
+        Ok(())
+    }
+
+    /// Removes the player alone. Several players can leave at once; then the instance of a host ends after the last one,
+    /// because only then it shows whether anybody is left.
+    fn remove(&mut self, player: PlayerUuid) -> Result<(), Refused> {
         let entry = self.players.remove(&player).ok_or(Refused::PlayerNotFound)?;
         for platform_session in self.platform_sessions.values_mut() {
             platform_session.participants.retain(|other| *other != player);
         }
-        self.end_instance_of_host(player);
         if entry.status.is_active() {
             self.succeed_leader();
         }
@@ -27,7 +34,9 @@ impl Session {
         if actor != Actor::Anyone && self.entry(player)?.status == Status::Leader {
             return Err(Refused::LeaderNotKickable);
         }
-        self.remove_kicked(player)
+        self.remove_kicked(player)?;
+        self.end_instance_of_host(&[player]);
+        Ok(())
     }
 
     /// Kicks several players at the request of the leader. Returns the kicked players; players without an entry are
@@ -44,6 +53,7 @@ impl Session {
         for player in &kicked {
             self.remove_kicked(*player)?;
         }
+        self.end_instance_of_host(&kicked);
         Ok(kicked)
     }
 
@@ -51,7 +61,7 @@ impl Session {
     /// undo an earlier one either.
     fn remove_kicked(&mut self, player: PlayerUuid) -> Result<(), Refused> {
         let was_active = self.is_active(player);
-        self.leave(player)?;
+        self.remove(player)?;
         if was_active {
             self.note_kicked(player);
         }
@@ -134,16 +144,18 @@ impl Session {
         expired_invites: &[PlayerUuid],
         health: Option<&(String, Health)>,
     ) -> Vec<bool> {
-        let mut removed = Vec::new();
+        let (mut removed, mut left) = (Vec::new(), Vec::new());
         for (players, was_active) in [(inactive, true), (expired_invites, false)] {
             for player in players {
                 let entry = self.players.get(player);
                 let is_due = entry.is_some_and(|entry| entry.status.is_active() == was_active);
-                if is_due && self.leave(*player).is_ok() {
+                if is_due && self.remove(*player).is_ok() {
                     removed.push(was_active);
+                    left.push(*player);
                 }
             }
         }
+        self.end_instance_of_host(&left);
         if let Some((instance_id, health)) = health {
             // Fails if the instance was replaced; the new one has no health yet.
             let _ = self.set_health(instance_id, *health);

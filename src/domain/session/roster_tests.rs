@@ -44,15 +44,16 @@ fn a_session_ends_with_its_last_active_player_unless_it_is_kept_alive() {
 }
 
 #[test]
-fn players_who_leave_never_end_a_session_that_a_service_made() {
+fn players_who_leave_do_not_end_a_session_that_a_service_made() {
     let mut made = session("L1 I2");
     made.made_by_service = true;
     check_in(&made, |s| s.leave(player(1)), Ok("I2"));
-    // Not even if the instance goes with the player who hosts it.
-    made.instance = Some(instance(Some(1), None));
-    check_in(&made, |s| s.leave(player(1)), Ok("I2"));
+    // But the end of its instance does, if the player hosts it.
+    let hosted = Session { instance: Some(instance(Some(1), None)), ..made.clone() };
+    check_in(&hosted, |s| s.leave(player(1)), Ok("ended"));
+    made.instance = Some(instance(None, Some(1)));
     made.leave(player(1)).unwrap();
-    assert_eq!(made.instance, None);
+    assert!(made.instance.is_some(), "a service may host it");
     check_in(&made, |s| s.join(&joiner(3), JoinPath::Session, join_rules()), Ok("I2 L3"));
 }
 
