@@ -142,7 +142,7 @@ impl Launches {
             instance.allocation_id = None;
             instance.join_status = JoinStatus::Requested;
             (instance.join_params, instance.version, instance.health) = (None, None, None);
-            instance.dedicated_host = None;
+            (instance.match_id, instance.dedicated_host) = (None, None);
             Ok(())
         };
         let committed = self.change(seen, rule, writes).await?;

@@ -2,6 +2,7 @@ use super::*;
 use crate::domain::fixtures::{by, check, check_in, instance, player, session};
 
 use Actor::{Anyone, Nobody};
+use crate::domain::launch::LaunchLink;
 
 /// A session of this roster with an instance of this host and registrar.
 fn played(roster: &str, host: Option<u128>, registrar: Option<u128>) -> Session {
@@ -206,6 +207,33 @@ fn health_belongs_to_the_current_instance() {
     check("L1", set("i"), Err(Refused::InstanceNotFound));
     assert_eq!(session.require_instance("i"), Ok(()));
     assert_eq!(session.require_instance("other"), Err(Refused::InstanceNotFound));
+}
+
+#[test]
+fn only_the_server_of_the_present_attempt_speaks_for_a_launched_instance() {
+    let mut session = played("L1", None, Some(1));
+    let link = LaunchLink { id: uuid::Uuid::from_u128(7), allocator: "local".into() };
+    let instance = session.instance.as_mut().unwrap();
+    (instance.launch, instance.join_status) = (Some(link), JoinStatus::Requested);
+    let says = |allocation_id: Option<&str>| InstanceChange {
+        allocation_id: allocation_id.map(str::to_owned),
+        ..status(JoinStatus::Pending)
+    };
+    let refuses = |session: &Session, allocation_id| {
+        for actor in [Anyone, by(1)] {
+            let update = |session: &mut Session| session.update_instance(actor, says(allocation_id));
+            check_in(session, update, Err(Refused::AllocationMismatch));
+        }
+        assert_eq!(session.require_instance("i"), Err(Refused::InstanceNotFound), "reports name no allocation");
+    };
+    // Before there is an allocation, there is no server.
+    refuses(&session, None);
+    refuses(&session, Some("a"));
+    session.instance.as_mut().unwrap().allocation_id = Some("b".into());
+    refuses(&session, None);
+    refuses(&session, Some("a"));
+    session.update_instance(Anyone, says(Some("b"))).unwrap();
+    assert_eq!(session.require_instance("i"), Ok(()));
 }
 
 #[test]

@@ -171,6 +171,12 @@ impl Instance {
         self.join_status == JoinStatus::Closed
     }
 
+    /// Whether the host has said how far it is. The host of a launched instance has proved then that it is the server of
+    /// the present attempt.
+    pub fn has_host_spoken(&self) -> bool {
+        !matches!(self.join_status, JoinStatus::Requested | JoinStatus::Allocated)
+    }
+
     /// Replaces the product's data. The server's own data stays.
     fn replace_custom_data(&mut self, custom_data: CustomData) {
         self.custom_data.retain(|name, _| name.starts_with(RESERVED_PREFIX));
@@ -195,19 +201,17 @@ impl Session {
         Ok(())
     }
 
-    /// Changes the instance at the request of its host. A closed instance stays closed.
+    /// Changes the instance at the request of its host. A closed instance stays closed. A launched instance is changed by
+    /// the server of its present attempt alone, which names the allocation: before there is one, by nobody.
     pub fn update_instance(&mut self, actor: Actor, change: InstanceChange) -> Result<(), Refused> {
         let instance = self.hosted(actor)?;
-        match &instance.allocation_id {
-            Some(allocated) if change.allocation_id.as_ref() != Some(allocated) => {
+        if !instance.is_closed() {
+            let is_launched = instance.launch.is_some();
+            let names_it = change.allocation_id.is_some() && change.allocation_id == instance.allocation_id;
+            if (is_launched || instance.allocation_id.is_some()) && !names_it {
                 return Err(Refused::AllocationMismatch);
             }
-            // The allocator has named no server yet, so no server may take the instance for its own.
-            None if !instance.is_closed() && instance.launch.is_some() && change.allocation_id.is_some() => {
-                return Err(Refused::AllocationMismatch);
-            }
-            None if !instance.is_closed() => instance.allocation_id = change.allocation_id,
-            _ => {}
+            instance.allocation_id = change.allocation_id;
         }
         match change.join_status {
             Some(JoinStatus::Closed) | None => {}
@@ -258,9 +262,14 @@ impl Session {
         }
     }
 
-    /// Refuses if the session has no instance, another one, or one that is closed.
+    /// Refuses a health report if the session has no instance, another one, or one that is closed. Also if the server of a
+    /// launched instance has not updated it yet: a report names no allocation, so it could come from the server of an
+    /// earlier attempt.
     pub fn require_instance(&self, instance_id: &str) -> Result<(), Refused> {
-        let runs = |instance: &Instance| instance.instance_id == instance_id && !instance.is_closed();
+        let runs = |instance: &Instance| {
+            let is_known = instance.launch.is_none() || instance.has_host_spoken();
+            instance.instance_id == instance_id && !instance.is_closed() && is_known
+        };
         if self.instance.as_ref().is_some_and(runs) { Ok(()) } else { Err(Refused::InstanceNotFound) }
     }
 

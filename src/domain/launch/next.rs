@@ -88,8 +88,7 @@ impl LaunchRecord {
         now_ms: i64,
         rules: &LaunchRules,
     ) -> Step {
-        let has_spoken = !matches!(instance.join_status, JoinStatus::Requested | JoinStatus::Allocated);
-        if has_spoken || instance.health.is_some() {
+        if instance.has_host_spoken() {
             let server = server.clone();
             let stage = Stage::Up {
                 server,

@@ -176,8 +176,31 @@ async fn no_host_takes_an_instance_before_its_server_is_known() {
     let game = Game::new().await;
     game.requests().await;
     game.host_says("mine", "joinable").await.refused(403, "allocation_mismatch");
+    let update = json!({"join_status": "joinable"});
+    game.alice.patch(&path(&game.session), &update).await.refused(403, "allocation_mismatch");
     game.server.settles().await;
     assert_eq!(game.status().await, "allocated");
+}
+
+#[tokio::test]
+async fn a_report_by_the_server_of_an_earlier_attempt_does_not_count() {
+    let game = Game::new().await;
+    let first = game.launches().await;
+    game.server.passes(120).await;
+    game.server.passes(2).await;
+    assert_eq!(game.status().await, "allocated", "the first server is overtaken");
+    let host = game.server.service(&["session:instance:health"]);
+    let instance_id = game.instance().await["instance_id"].clone();
+    let report = json!({"instance_id": instance_id, "instance_health": "healthy"});
+    let health = format!("{}/health", path(&game.session));
+    host.post(&health, &report).await.refused(404, "instance_not_found");
+    game.server.passes(120).await;
+    assert_eq!(game.status().await, "requested", "the second server has given no sign of life");
+    game.server.passes(6).await;
+    let third = game.allocation().await;
+    assert_ne!(first, third);
+    game.host_says(&third, "pending").await.expect(200);
+    host.post(&health, &report).await.expect(200);
 }
 
 #[tokio::test]
@@ -192,7 +215,7 @@ async fn whatever_ends_an_instance_stops_its_server_softly_first() {
             "close" => drop(game.host_says(&allocation, "closed").await.expect(200)),
             "leave" => drop(game.alice.leaves(&game.session).await.expect(204)),
             _ => {
-                game.reports_health("healthy").await;
+                game.host_says(&allocation, "joinable").await.expect(200);
                 game.server.passes(3_600 + 600).await;
             }
         }
