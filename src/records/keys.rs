@@ -20,7 +20,7 @@
 //! S <type>                                    the template, JSON                 of the nodes' configurations
 //! o <type> 00 <created ms, i64 big-endian> <session id> (empty)                  index entry: open sessions, oldest first
 //! l 00 <launch id, 16 bytes>                  the launch, JSON                   in the commit of its instance; outlives the session
-//! l 01 <player uuid, 16 bytes> <launch id, 16 bytes> (empty)                     a launch that the player asked for; with the launch
+//! l 01 <player uuid, 16 bytes> <allocator> 00 <launch id, 16 bytes> (empty)      a launch that the player asked for; until its server is released
 //! L <due ms, i64 big-endian> <launch id, 16 bytes> (empty)                       the queue of launches; with the launch
 //! e <node id, 16 bytes>                       the node, JSON                     written by the node while it runs
 //! o <type> 00 00 <number, u8>                 (empty)                            a gate of creations by several nodes; never deleted
@@ -309,13 +309,15 @@ pub fn all_launches() -> (Key, Key) {
 }
 
 /// The entry of a launch that a player asked for.
-pub fn launch_of_player(player: PlayerUuid, id: Uuid) -> Key {
-    key(LAUNCH, &[&[LAUNCH_OF_PLAYER], player.0.as_bytes(), id.as_bytes()])
+pub fn launch_of_player(player: PlayerUuid, allocator: &str, id: Uuid) -> Key {
+    let mut entry = launches_of_player(player, allocator);
+    entry.extend(id.as_bytes());
+    entry
 }
 
-/// The prefix of the entries of all launches that a player asked for.
-pub fn launches_of_player(player: PlayerUuid) -> Key {
-    key(LAUNCH, &[&[LAUNCH_OF_PLAYER], player.0.as_bytes()])
+/// The prefix of the entries of all launches of an allocator that a player asked for.
+pub fn launches_of_player(player: PlayerUuid, allocator: &str) -> Key {
+    key(LAUNCH, &[&[LAUNCH_OF_PLAYER], player.0.as_bytes(), allocator.as_bytes(), &[0]])
 }
 
 /// The entry of a launch in the queue of launches. The time is in milliseconds since the epoch.
@@ -337,6 +339,11 @@ pub fn parse_launch_due(key: &[u8]) -> Option<(i64, Uuid)> {
 /// The key of a node.
 pub fn node(id: Uuid) -> Key {
     key(NODE, &[id.as_bytes()])
+}
+
+/// The node of such a key.
+pub fn parse_node(key: &[u8]) -> Option<Uuid> {
+    Uuid::from_slice(key.strip_prefix(&[NODE])?).ok()
 }
 
 /// The range of all nodes: start, and end (excluded).

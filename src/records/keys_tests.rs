@@ -21,10 +21,13 @@ proptest! {
         prop_assert_eq!(parse_open(&name, &open(&name, ms, &id)), Some(id.clone()));
         prop_assert_eq!(parse_gate(&name, &open(&name, ms, &id)), None);
         prop_assert_eq!(parse_launch_due(&launch_due(ms, player.0)), Some((ms, player.0)));
-        prop_assert!(launch_of_player(player, Uuid::nil()).starts_with(&launches_of_player(player)));
+        let of_player = launch_of_player(player, "local", Uuid::nil());
+        prop_assert!(of_player.starts_with(&launches_of_player(player, "local")));
+        prop_assert!(!of_player.starts_with(&launches_of_player(player, "loc")), "another allocator");
+        prop_assert_eq!(parse_node(&node(player.0)), Some(player.0));
         let (start, end) = all_launches();
         prop_assert!((start.clone()..end.clone()).contains(&launch(player.0)));
-        prop_assert!(!(start..end).contains(&launch_of_player(player, Uuid::nil())));
+        prop_assert!(!(start..end).contains(&of_player));
     }
 
     #[test]

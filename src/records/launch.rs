@@ -9,7 +9,7 @@ use crate::document::Document;
 use crate::domain::instance::{Instance, JoinStatus};
 use crate::domain::launch::{LaunchLink, LaunchRecord};
 use crate::domain::{PlayerUuid, Session};
-use crate::store::{Batch, StoreError, Version};
+use crate::store::{Batch, Key, StoreError, Version};
 
 /// Encodes a launch: JSON.
 pub fn encode(record: &LaunchRecord) -> Bytes {
@@ -43,10 +43,15 @@ pub fn create(record: &LaunchRecord) -> Batch {
     let batch =
         Batch::default().expect_absent(keys::launch(record.id)).put(keys::launch(record.id), encode(record));
     let batch = batch.put(keys::launch_due(record.due_ms, record.id), Bytes::new());
-    match record.player {
-        Some(player) => batch.put(keys::launch_of_player(player, record.id), Bytes::new()),
+    match of_player(record) {
+        Some(of_player) => batch.put(of_player, Bytes::new()),
         None => batch,
     }
+}
+
+/// The entry by which the launch counts for the player who asked for it.
+fn of_player(record: &LaunchRecord) -> Option<Key> {
+    Some(keys::launch_of_player(record.player?, &record.allocator, record.id))
 }
 
 /// The writes that change a launch, or delete it. The commit expects that nobody else has changed it.
@@ -54,13 +59,11 @@ pub fn replace(before: &StoredLaunch, after: Option<&LaunchRecord>) -> Batch {
     let StoredLaunch { record: old, version } = before;
     let (key, due) = (keys::launch(old.id), keys::launch_due(old.due_ms, old.id));
     let batch = Batch::default().expect_version(key.clone(), *version);
-    let Some(new) = after else {
-        let batch = batch.delete(key).delete(due);
-        return match old.player {
-            Some(player) => batch.delete(keys::launch_of_player(player, old.id)),
-            None => batch,
-        };
+    let batch = match of_player(old).filter(|_| after.is_none_or(|new| new.player.is_none())) {
+        Some(of_player) => batch.delete(of_player),
+        None => batch,
     };
+    let Some(new) = after else { return batch.delete(key).delete(due) };
     let batch = batch.put(key, encode(new));
     if new.due_ms == old.due_ms {
         return batch;
@@ -70,11 +73,11 @@ pub fn replace(before: &StoredLaunch, after: Option<&LaunchRecord>) -> Batch {
 
 /// The writes that delete a launch that cannot be read. `player` has asked for it. Its place in the queue is not known:
 /// it stays until it is due.
-pub fn discard(id: Uuid, version: Version, player: Option<PlayerUuid>) -> Batch {
-    let key = keys::launch(id);
+pub fn discard(link: &LaunchLink, version: Version, player: Option<PlayerUuid>) -> Batch {
+    let key = keys::launch(link.id);
     let batch = Batch::default().expect_version(key.clone(), version).delete(key);
     match player {
-        Some(player) => batch.delete(keys::launch_of_player(player, id)),
+        Some(player) => batch.delete(keys::launch_of_player(player, &link.allocator, link.id)),
         None => batch,
     }
 }
@@ -95,6 +98,9 @@ pub struct NodeRecord {
     pub clock_ms: i64,
     /// Until when it counts as alive.
     pub alive_until_ms: i64,
+    /// The allocators that it serves.
+    #[serde(default)]
+    pub allocators: Vec<String>,
 }
 
 impl NodeRecord {
@@ -143,7 +149,12 @@ mod tests {
         let other = Uuid::from_u128(2);
         assert!(matches!(decode(other, &bytes), Err(StoreError::Corrupt(_))), "the launch of another key");
         assert_eq!(decode(record.id, &bytes), Ok(record));
-        let node = NodeRecord { version: "1.2.3".into(), clock_ms: 1, alive_until_ms: 2 };
+        let node = NodeRecord {
+            version: "1.2.3".into(),
+            clock_ms: 1,
+            alive_until_ms: 2,
+            allocators: vec!["a".into()],
+        };
         assert_eq!(NodeRecord::decode(&node.encode()), Ok(node));
         for bytes in [&b"{}"[..], b"\"launch\"", b""] {
             assert!(matches!(decode(other, bytes), Err(StoreError::Corrupt(_))));
@@ -160,7 +171,12 @@ mod tests {
             let mut keys: std::collections::BTreeSet<_> =
                 create(&old).put.into_iter().map(|(key, _)| key).collect();
             assert_eq!(keys.len(), 2 + usize::from(player.is_some()));
-            for batch in [replace(&stored(&old), Some(&moved)), replace(&stored(&moved), None)] {
+            let released = LaunchRecord { player: None, ..moved.clone() };
+            for batch in [
+                replace(&stored(&old), Some(&moved)),
+                replace(&stored(&moved), Some(&released)),
+                replace(&stored(&released), None),
+            ] {
                 keys.extend(batch.put.into_iter().map(|(key, _)| key));
                 for key in batch.delete {
                     assert!(keys.remove(&key));

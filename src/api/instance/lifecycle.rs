@@ -82,7 +82,7 @@ pub async fn request(
         // The check of the caller's status comes before those of the request.
         session.require_leader(actor)?;
         let mut instance = instance.clone()?;
-        launches.link(&catalog, &session.session_type, &mut instance);
+        launches.link(&catalog, session, &mut instance);
         session.request_instance(actor, instance)
     };
     let rule = seen_by(&caller, host.as_slice(), rule);

@@ -228,7 +228,7 @@ async fn new_session(
     app.sessions.check_quotas(&session).await?;
     if let Some(instance) = InstanceRequest::at_start(template) {
         let mut instance = instance.instance(app, caller)?;
-        app.launches.link(&app.catalog(), &session.session_type, &mut instance);
+        app.launches.link(&app.catalog(), &session, &mut instance);
         session.instance = Some(instance);
     }
     Ok(session)

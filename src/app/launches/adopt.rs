@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use super::calls::find;
 use super::served::Allocating;
+use super::waits::Waits;
 use super::{Launches, lock};
 use crate::allocators::{Held, ReleaseMode};
 use crate::app::Failure;
@@ -36,6 +37,7 @@ impl Launches {
         if (offset_ms - self.offset_ms.load(Ordering::Relaxed)).abs() >= CLOCK_STEP_MS {
             self.is_adopted.store(false, Ordering::Relaxed);
             self.offset_ms.store(offset_ms, Ordering::Relaxed);
+            *lock(&self.waits) = Waits::default();
         }
         let mut outcome = Ok(());
         if !self.is_adopted.load(Ordering::Relaxed) && !self.served.is_empty() {
@@ -98,6 +100,7 @@ impl Launches {
             return Ok(());
         }
         lock(&self.lines).forget_old(self.clock.up_ms());
+        lock(&self.waits).forget_old(self.clock.now_ms());
         let all = self.all().await?;
         self.count(&all);
         self.forget_allocations(&all);

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::in_flight::Calling;
-use super::lines::LineKey;
 use super::look::Seen;
 use super::served::Allocating;
 use super::store::Committed;
@@ -13,8 +12,8 @@ use super::{Launches, lock};
 use crate::allocators::{Found, Launch, Placed, Placement, Reason, ReleaseMode, Released};
 use crate::app::Failure;
 use crate::domain::Session;
-use crate::domain::launch::{LaunchFailure, LaunchRecord, Stage, spread_ms};
-use crate::records::launch::create;
+use crate::domain::launch::{LaunchFailure, LaunchRecord, LaunchRules, Stage, spread_ms};
+use crate::records::launch::{StoredLaunch, create};
 use futures_util::future::FutureExt as _;
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -30,8 +29,6 @@ const STORES_MAX: usize = 8;
 pub(super) struct Call {
     /// The launch, with its claim.
     pub seen: Seen,
-    /// The line in which the launch has waited. The region of the session may have changed since.
-    pub line: LineKey,
     /// Whether an earlier call may have given the attempt a server.
     pub is_repeated: bool,
 }
@@ -40,14 +37,13 @@ impl Launches {
     /// Calls the allocator for a claimed attempt. A repeated call first asks whether the attempt has a server.
     pub(super) fn start_call(
         self: &Arc<Self>,
-        call: Call,
+        served: Arc<Allocating>,
+        Call { seen, is_repeated }: Call,
         (permit, calling): (OwnedSemaphorePermit, Calling),
     ) {
-        let Call { seen, line, is_repeated } = call;
-        let Some(served) = self.served.get(&seen.record().allocator).cloned() else { return };
         let Some(launch) = launch_of(&seen) else {
             // The line may have waited for this call.
-            lock(&self.lines).answered(&line, seen.record().id, None);
+            lock(&self.lines).answered(&seen.line(), seen.record().id, None);
             return;
         };
         let launches = Arc::clone(self);
@@ -56,7 +52,7 @@ impl Launches {
             let placement = launches.call(&served, &launch, is_repeated).await;
             // Given back before the outcome is stored: the next call need not wait for that.
             drop(permit);
-            if let Err(failure) = launches.finish_call(&served, &seen, &line, placement).await {
+            if let Err(failure) = launches.finish_call(&served, &seen, placement).await {
                 tracing::error!(
                     session_id = %seen.record().session_id, allocation_id = launch.allocation_id, %failure,
                     "the outcome of a launch could not be stored; the allocator is asked again"
@@ -105,37 +101,41 @@ impl Launches {
         &self,
         served: &Allocating,
         called: &Seen,
-        key: &LineKey,
         placement: Placement,
     ) -> Result<(), Failure> {
-        let record = called.record();
+        let (record, line) = (called.record(), called.line());
         self.note_readiness(served, record, &placement);
         let later = match &placement {
             Placement::Later { retry_after, .. } => {
-                let pause_ms = retry_after.map_or_else(|| lock(&self.lines).next_pause_ms(key), whole_ms);
+                let pause_ms = retry_after.map_or_else(|| lock(&self.lines).next_pause_ms(&line), whole_ms);
                 Some((self.clock.up_ms(), spread_ms(pause_ms, self.entropy.fraction())))
             }
             _ => None,
         };
-        lock(&self.lines).answered(key, record.id, later);
+        lock(&self.lines).answered(&line, record.id, later);
         for _ in 0..STORES_MAX {
-            let Some(seen) = self.seen(record.id).await? else {
-                return self.give_back(record, &placement).await;
+            let seen = self.seen(record.id).await?;
+            let has_it = |seen: &Seen| seen.record().allocation_id() == record.allocation_id();
+            let Some(seen) = seen.filter(has_it) else {
+                self.give_back(record, &placement);
+                return Ok(());
             };
-            if seen.record().allocation_id() != record.allocation_id() {
-                return self.give_back(record, &placement).await;
-            }
-            if !matches!(seen.record().stage, Stage::Claimed(_)) {
-                // Handed over for release, or placed by another node that has repeated the call.
-                return Ok(());
-            }
-            if seen.record().node() != Some(self.node) && !matches!(placement, Placement::Placed(_)) {
+            let committed = match (&seen.record().stage, &placement) {
+                (Stage::Releasing(_), Placement::Placed(placed)) => {
+                    self.store_handle(&seen.stored, &placed.handle).await?
+                }
                 // This node was suspended, and another one calls now. Only its answer counts; a server is a server.
-                return Ok(());
-            }
-            if self.store_outcome(&seen, &placement, later).await? == Committed::Done {
+                (Stage::Claimed(claim), answer)
+                    if claim.node == self.node || matches!(answer, Placement::Placed(_)) =>
+                {
+                    self.store_outcome(&seen, &placement, later, &served.rules).await?
+                }
+                // Handed over for release, or placed by another node that has repeated the call.
+                _ => return Ok(()),
+            };
+            if committed == Committed::Done {
                 if later.is_some() {
-                    lock(&self.lines).enter(key, record.requested_ms, record.id);
+                    lock(&self.lines).enter(&line, record.requested_ms, record.id);
                 }
                 return Ok(());
             }
@@ -148,14 +148,15 @@ impl Launches {
         seen: &Seen,
         placement: &Placement,
         later: Option<(i64, i64)>,
+        rules: &LaunchRules,
     ) -> Result<Committed, Failure> {
         let (record, now_ms) = (seen.record(), self.clock.now_ms());
         match placement {
-            Placement::Placed(placed) => self.place(seen, placed).await,
+            Placement::Placed(placed) => self.place(seen, placed, rules).await,
             Placement::Never { reason, .. } => {
                 // Nothing was taken: without an allocation, nothing is left to be released.
                 let reason = failure_of(*reason);
-                let Some(next) = record.clone().postponed(reason, (0, now_ms), &self.rules_of(record)) else {
+                let Some(next) = record.clone().postponed(reason, (0, now_ms), rules) else {
                     return Ok(Committed::Done);
                 };
                 if self.begin_again(seen, next, None).await? == Committed::LookAgain {
@@ -168,8 +169,7 @@ impl Launches {
             }
             Placement::Later { reason, .. } => {
                 let pause_ms = later.map_or(UNKNOWN_PAUSE_MS, |(_, pause_ms)| pause_ms);
-                let Some(next) =
-                    record.clone().postponed(failure_of(*reason), (pause_ms, now_ms), &self.rules_of(record))
+                let Some(next) = record.clone().postponed(failure_of(*reason), (pause_ms, now_ms), rules)
                 else {
                     return Ok(Committed::Done);
                 };
@@ -178,8 +178,7 @@ impl Launches {
             Placement::Unknown { retry_after, .. } => {
                 let pause_ms = retry_after.map_or(UNKNOWN_PAUSE_MS, whole_ms);
                 let pause_ms = spread_ms(pause_ms, 0.5 + self.entropy.fraction() / 2.0);
-                let Some(next) = record.clone().repeated_after(pause_ms, now_ms, &self.rules_of(record))
-                else {
+                let Some(next) = record.clone().repeated_after(pause_ms, now_ms, rules) else {
                     return Ok(Committed::Done);
                 };
                 self.store(&seen.stored, next).await
@@ -187,17 +186,55 @@ impl Launches {
         }
     }
 
-    /// The launch has gone on without this call. A server that the call has taken is handed over for release.
-    async fn give_back(&self, record: &LaunchRecord, placement: &Placement) -> Result<(), Failure> {
-        if matches!(placement, Placement::Later { .. } | Placement::Never { .. }) {
-            return Ok(());
+    /// The launch has gone on without this call. A server that the call has taken, or may have taken, is handed over for
+    /// release.
+    fn give_back(&self, called: &LaunchRecord, placement: &Placement) {
+        let handle = match placement {
+            Placement::Placed(placed) => Some(placed.handle.clone()),
+            Placement::Unknown { .. } => None,
+            Placement::Later { .. } | Placement::Never { .. } => return,
+        };
+        let Some(release) = called.released_apart(self.clock.now_ms()) else { return };
+        let release = match handle {
+            Some(handle) => release.clone().with_handle(handle).unwrap_or(release),
+            None => release,
+        };
+        lock(&self.given_back).push(release);
+    }
+
+    /// Stores the releases of servers that came too late. One that cannot be stored is tried again by the next round.
+    pub(super) async fn store_given_back(&self) -> Result<(), Failure> {
+        let mut outcome = Ok(());
+        let given_back = std::mem::take(&mut *lock(&self.given_back));
+        for release in given_back {
+            let stored = self.store_release(&release).await;
+            if !matches!(stored, Ok(Committed::Done)) {
+                lock(&self.given_back).push(release);
+            }
+            outcome = Failure::worse(outcome, stored.map(drop));
         }
-        let rules = self.rules_of(record);
-        let Some(released) = record.released(self.clock.now_ms(), true, &rules) else { return Ok(()) };
-        let release = LaunchRecord { id: self.entropy.uuid(), player: None, ..released };
-        self.commit(create(&release)).await?;
-        self.wake_ups.wake([release.id]);
-        Ok(())
+        outcome
+    }
+
+    /// Stores the release of an allocation, unless it is stored already.
+    async fn store_release(&self, release: &LaunchRecord) -> Result<Committed, Failure> {
+        match (self.sessions.stored_launch(release.id).await?, release.handle()) {
+            (Some(stored), Some(handle)) => self.store_handle(&stored, handle).await,
+            (Some(_), None) => Ok(Committed::Done),
+            (None, _) if self.commit(create(release)).await? => {
+                self.wake_ups.wake([release.id]);
+                Ok(Committed::Done)
+            }
+            (None, _) => Ok(Committed::LookAgain),
+        }
+    }
+
+    /// Stores the allocator's name for a server that is released, if it was not known.
+    async fn store_handle(&self, before: &StoredLaunch, handle: &str) -> Result<Committed, Failure> {
+        match before.record.clone().with_handle(handle.to_owned()) {
+            Some(named) => self.store(before, named).await,
+            None => Ok(Committed::Done),
+        }
     }
 
     /// Notes whether the allocator works, for the metrics, and for the log once a minute.
@@ -219,10 +256,12 @@ impl Launches {
     }
 
     /// Calls the allocator to stop a server.
-    pub(super) fn start_release(self: &Arc<Self>, seen: Seen, is_hard: bool) -> Result<Committed, Failure> {
-        let Some(served) = self.served.get(&seen.record().allocator).cloned() else {
-            return Ok(Committed::Done);
-        };
+    pub(super) fn start_release(
+        self: &Arc<Self>,
+        seen: Seen,
+        served: Arc<Allocating>,
+        is_hard: bool,
+    ) -> Result<Committed, Failure> {
         // Without a permit the launch stays due.
         let Some(permit) = served.permit() else { return Ok(Committed::Done) };
         let id = seen.record().id;

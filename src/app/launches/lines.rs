@@ -12,7 +12,7 @@ use uuid::Uuid;
 /// The first pause after "later", and the longest one, in milliseconds.
 const PAUSE_MS: (i64, i64) = (1_000, 10_000);
 
-/// Names a line: the allocator, and the region of the session.
+/// Names a line: the allocator, and the region of the launch.
 pub(super) type LineKey = (String, Option<String>);
 
 /// The lines of a node. A line exists while a launch waits in it.

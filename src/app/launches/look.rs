@@ -8,6 +8,7 @@ use uuid::Uuid;
 use super::calls::Call;
 use super::in_flight::Calling;
 use super::lines::LineKey;
+use super::served::Allocating;
 use super::store::Committed;
 use super::{Launches, lock};
 use crate::app::isolate::isolate;
@@ -20,6 +21,8 @@ use crate::store::Batch;
 
 /// How many times a launch is looked at again because it has changed meanwhile.
 const LOOKS_MAX: usize = 8;
+/// How long a launch is left to the other nodes that serve its allocator, in milliseconds.
+const LEFT_TO_OTHERS_MS: i64 = 10_000;
 
 /// A launch, and the session that wants it.
 pub(super) struct Seen {
@@ -54,23 +57,30 @@ impl Launches {
                 return Ok(());
             }
             let Some(seen) = self.seen(id).await? else { return self.forget_due(id, due_ms).await };
-            let session_id = seen.record().session_id.clone();
+            let (session_id, own_due_ms) = (seen.record().session_id.clone(), seen.record().due_ms);
             let step = Box::pin(self.take_step(seen));
             match isolate(&self.metrics, &session_id, step).await? {
-                Committed::Done => return Ok(()),
+                Committed::Done => return self.forget_due(id, due_ms.filter(|ms| *ms != own_due_ms)).await,
                 Committed::LookAgain => {}
             }
         }
         Err(Failure::Contended)
     }
 
-    /// Removes an entry of the queue whose launch is gone. Reads first, because the end of a launch removes its entry too.
+    /// Removes an entry of the queue that is not the place of its launch: the launch is gone, or a change has asked for
+    /// this look. Reads first, because the end of a launch removes its entry too.
     async fn forget_due(&self, id: Uuid, due_ms: Option<i64>) -> Result<(), Failure> {
-        let Some(due) = due_ms.map(|due_ms| keys::launch_due(due_ms, id)) else { return Ok(()) };
-        if self.sessions.store().get(&due).await?.is_some() {
-            self.commit(Batch::default().expect_absent(keys::launch(id)).delete(due)).await?;
+        let Some(due_ms) = due_ms else { return Ok(()) };
+        let (due, key) = (keys::launch_due(due_ms, id), keys::launch(id));
+        if self.sessions.store().get(&due).await?.is_none() {
+            return Ok(());
         }
-        Ok(())
+        let expected = match self.sessions.stored_launch(id).await? {
+            None => Batch::default().expect_absent(key),
+            Some(stored) if stored.record.due_ms == due_ms => return Ok(()),
+            Some(stored) => Batch::default().expect_version(key, stored.version),
+        };
+        self.commit(expected.delete(due)).await.map(drop)
     }
 
     /// Reads a launch and its session. `None` if there is no such launch any more.
@@ -85,53 +95,82 @@ impl Launches {
         Ok(Some(Seen { stored, session: session.filter(has_launch) }))
     }
 
-    /// The rules of the launch's allocator; the default ones if this node does not serve it.
-    pub(super) fn rules_of(&self, record: &LaunchRecord) -> LaunchRules {
-        self.served.get(&record.allocator).map(|served| served.rules.clone()).unwrap_or_default()
-    }
-
+    /// Only a node that serves the allocator knows its rules, and decides by them.
     async fn take_step(self: &Arc<Self>, seen: Seen) -> Result<Committed, Failure> {
         let record = seen.record();
-        let served = self.served.get(&record.allocator);
-        let mut node = Node {
-            id: self.node,
-            serves: served.is_some(),
-            is_bound: served.is_some_and(|served| served.is_bound()),
-            other_is_gone: false,
+        let Some(served) = self.served.get(&record.allocator).cloned() else {
+            return self.take_unserved_step(seen).await;
         };
+        let mut node = Node { id: self.node, is_bound: served.is_bound(), other_is_gone: false };
         if let Some(other) = record.node().filter(|other| node.is_bound && *other != self.node) {
             node.other_is_gone = self.is_gone(other).await?;
         }
         let has_exited = record.allocation_id().is_some_and(|id| lock(&self.exited).contains_key(id));
-        let rules = self.rules_of(record);
+        let rules = &served.rules;
         let step = if has_exited {
             record.after_exit()
         } else {
-            record.next(seen.instance(), node, self.clock.now_ms(), &rules)
+            record.next(seen.instance(), node, self.clock.now_ms(), rules)
         };
         match step {
-            Step::Wait { .. } => Ok(Committed::Done),
-            Step::Claim => {
+            Step::Wait { until_ms } => Ok(self.wait(record, until_ms)),
+            Step::Claim { until_ms } => {
                 lock(&self.lines).enter(&seen.line(), record.requested_ms, record.id);
-                Ok(Committed::Done)
+                Ok(self.wait(record, until_ms))
             }
-            Step::Repeat => self.repeat_call(seen).await,
+            Step::Repeat => self.repeat_call(seen, served).await,
             Step::Store(after) => self.store(&seen.stored, *after).await,
-            Step::Retry(reason) => self.retry(&seen, reason).await,
+            Step::Retry(reason) => self.retry(&seen, reason, rules).await,
             Step::Fail(reason) => self.fail(&seen, reason).await,
-            Step::HandOver => self.hand_over(&seen).await,
-            Step::Release { is_hard } => self.start_release(seen, is_hard),
+            Step::HandOver => self.hand_over(&seen, Some(rules)).await,
+            Step::Release { is_hard } => self.start_release(seen, served, is_hard),
             Step::Forget => self.forget(&seen.stored).await,
         }
     }
 
+    /// Leaves a launch to the nodes that serve its allocator. If no node does, because the allocator has left the
+    /// configuration, the launch comes to its end all the same.
+    async fn take_unserved_step(&self, seen: Seen) -> Result<Committed, Failure> {
+        let (record, now_ms) = (seen.record(), self.clock.now_ms());
+        let step = record.next_unserved(seen.instance(), now_ms);
+        if let Step::Wait { until_ms } = step {
+            return Ok(self.wait(record, until_ms));
+        }
+        if self.is_served(&record.allocator).await? {
+            return Ok(self.wait(record, now_ms + LEFT_TO_OTHERS_MS));
+        }
+        match step {
+            Step::Fail(reason) => self.fail(&seen, reason).await,
+            Step::HandOver => self.hand_over(&seen, None).await,
+            _ => {
+                tracing::error!(
+                    session_id = %record.session_id, allocator = record.allocator,
+                    allocation_id = record.allocation_id(), handle = record.handle(),
+                    "no node serves the allocator of this server any more, and it is forgotten; if it still runs, stop it"
+                );
+                self.forget(&seen.stored).await
+            }
+        }
+    }
+
+    /// Nothing is to be done for a launch until then. Until it has moved in the queue, rounds do not read it.
+    fn wait(&self, record: &LaunchRecord, until_ms: i64) -> Committed {
+        if record.due_ms <= self.clock.now_ms() {
+            lock(&self.waits).note(record.id, record.due_ms, until_ms);
+        }
+        Committed::Done
+    }
+
     /// Makes the next attempt of a launch, or fails it if there is none left.
-    pub(super) async fn retry(&self, seen: &Seen, reason: LaunchFailure) -> Result<Committed, Failure> {
+    async fn retry(
+        &self,
+        seen: &Seen,
+        reason: LaunchFailure,
+        rules: &LaunchRules,
+    ) -> Result<Committed, Failure> {
         let record = seen.record();
         let at = (self.clock.now_ms(), self.entropy.fraction());
-        let Some((next, release)) =
-            record.next_attempt(reason, self.entropy.uuid(), at, &self.rules_of(record))
-        else {
+        let Some((next, release)) = record.next_attempt(reason, at, rules) else {
             return self.fail(seen, reason).await;
         };
         self.log_failed_attempt(record, reason);
@@ -151,16 +190,17 @@ impl Launches {
             let ready = lock(&self.lines).ready(self.clock.up_ms());
             let mut has_left = false;
             for (key, requested_ms, id) in ready {
-                let Some(served) = self.served.get(&key.0) else { continue };
+                let Some(served) = self.served.get(&key.0).cloned() else { continue };
                 // Without a permit the launch stays in its line. The end of a call begins another round.
                 let Some(permit) = served.permit() else { continue };
-                let claimed = self.claim_waiting(id).await;
+                let claimed = self.claim_waiting(id, &served.rules).await;
                 let is_calling = matches!(claimed, Ok(Some(_)));
                 lock(&self.lines).leave(&key, requested_ms, id, is_calling);
+                lock(&self.waits).forget(id);
                 has_left |= !is_calling;
                 match claimed {
                     Ok(Some((seen, calling))) => {
-                        self.start_call(Call { seen, line: key, is_repeated: false }, (permit, calling));
+                        self.start_call(served, Call { seen, is_repeated: false }, (permit, calling));
                     }
                     Ok(None) => {}
                     Err(failure) if failure.is_of_one_session() => {
@@ -180,12 +220,16 @@ impl Launches {
     }
 
     /// Claims the attempt of a launch whose turn it is. `None` if it wants no server now.
-    async fn claim_waiting(self: &Arc<Self>, id: Uuid) -> Result<Option<(Seen, Calling)>, Failure> {
+    async fn claim_waiting(
+        self: &Arc<Self>,
+        id: Uuid,
+        rules: &LaunchRules,
+    ) -> Result<Option<(Seen, Calling)>, Failure> {
         let seen = self.seen(id).await?;
         let wants = seen.filter(|seen| matches!(seen.record().stage, Stage::Wanted { .. }));
         let Some(seen) = wants.filter(|seen| seen.instance().is_some()) else { return Ok(None) };
         let session_id = &seen.record().session_id;
-        let claimed = isolate(&self.metrics, session_id, Box::pin(self.claim(&seen))).await?;
+        let claimed = isolate(&self.metrics, session_id, Box::pin(self.claim(&seen, rules))).await?;
         if claimed.is_none() {
             self.wake_ups.wake([id]);
         }
@@ -193,13 +237,15 @@ impl Launches {
     }
 
     /// Renews the claim of an attempt whose last call has told nothing, and calls again.
-    async fn repeat_call(self: &Arc<Self>, seen: Seen) -> Result<Committed, Failure> {
-        let Some(served) = self.served.get(&seen.record().allocator) else { return Ok(Committed::Done) };
+    async fn repeat_call(
+        self: &Arc<Self>,
+        seen: Seen,
+        served: Arc<Allocating>,
+    ) -> Result<Committed, Failure> {
         let Some(permit) = served.permit() else { return Ok(Committed::Done) };
-        match self.claim(&seen).await? {
+        match self.claim(&seen, &served.rules).await? {
             Some((seen, calling)) => {
-                let line = seen.line();
-                self.start_call(Call { seen, line, is_repeated: true }, (permit, calling));
+                self.start_call(served, Call { seen, is_repeated: true }, (permit, calling));
                 Ok(Committed::Done)
             }
             None => Ok(Committed::LookAgain),

@@ -8,8 +8,10 @@
 //!
 //! - `look`: looks at a launch, and does what the rules say. `store`: commits what comes out of it.
 //! - `calls`: calls allocators, and takes their answers. `lines`: who is next where servers are scarce.
+//!   `waits`: which due launches can only wait.
 //! - `adopt`: finds the servers of an earlier start, and stops servers that no launch knows.
-//! - `stop`: the end of this node. `nodes`: which nodes are alive. `wake_ups`: the launches that need attention.
+//! - `stop`: the end of this node. `nodes`: which nodes are alive, and what they serve. `wake_ups`: the launches that need
+//!   attention.
 
 mod adopt;
 mod calls;
@@ -20,6 +22,7 @@ mod nodes;
 mod served;
 mod stop;
 mod store;
+mod waits;
 mod wake_ups;
 
 use std::collections::{BTreeMap, HashMap};
@@ -35,19 +38,21 @@ use uuid::Uuid;
 use self::in_flight::InFlight;
 use self::lines::Lines;
 pub use self::served::{Allocators, LaunchSettings, Served};
+use self::waits::Waits;
 pub use self::wake_ups::WakeUps;
 use super::{Catalog, Failure, Sessions};
 use crate::allocators::Event;
+use crate::domain::Session;
 use crate::domain::instance::{HostType, Instance};
-use crate::domain::launch::LaunchLink;
+use crate::domain::launch::{LaunchLink, LaunchRecord};
 use crate::env::{Clock, Entropy};
 use crate::records::keys;
 use crate::telemetry::Metrics;
 
 /// Launches looked at at once: enough to share an fsync.
 const LOOKS_AT_ONCE: usize = 32;
-/// Most due launches that one round reads from the queue.
-const DUE_IN_A_ROUND: usize = 10_000;
+/// Most entries that one round reads from the queue of launches. The next round goes on behind them.
+const DUE_IN_A_ROUND: usize = 1_000;
 
 /// The service that launches servers.
 pub struct Launches {
@@ -62,11 +67,15 @@ pub struct Launches {
     /// The allocations whose servers have ended, and how.
     exited: Mutex<HashMap<String, String>>,
     lines: Mutex<Lines>,
+    waits: Mutex<Waits>,
+    /// Releases of servers that came too late for their launches, until they are stored.
+    given_back: Mutex<Vec<LaunchRecord>>,
     /// Whether the servers of an earlier start were looked for.
     is_adopted: AtomicBool,
     /// The wall clock minus the monotonic clock, in milliseconds. It changes if the wall clock is set.
     offset_ms: AtomicI64,
-    /// When this node last said that it is alive, surveyed all launches, and swept, by [`Clock::up_ms`].
+    /// When this node last said that it is alive, forgot lost nodes, surveyed all launches, and swept, by
+    /// [`Clock::up_ms`].
     said_alive_up_ms: AtomicI64,
     surveyed_up_ms: AtomicI64,
     swept_up_ms: AtomicI64,
@@ -100,6 +109,8 @@ impl Launches {
             by_allocation: Mutex::default(),
             exited: Mutex::default(),
             lines: Mutex::default(),
+            waits: Mutex::default(),
+            given_back: Mutex::default(),
             is_adopted: AtomicBool::new(false),
             offset_ms: AtomicI64::new(offset_ms),
             said_alive_up_ms: never(),
@@ -113,15 +124,21 @@ impl Launches {
         }
     }
 
-    /// Links an instance to a new launch, if an allocator starts the dedicated servers of its session type.
-    pub fn link(&self, catalog: &Catalog, session_type: &str, instance: &mut Instance) {
+    /// Links an instance of a session to a new launch, if an allocator starts the dedicated servers of its type.
+    pub fn link(&self, catalog: &Catalog, session: &Session, instance: &mut Instance) {
         if instance.host_type != HostType::Dedicated {
             return;
         }
-        let named = catalog.template(session_type).ok().and_then(|template| template.allocator.clone());
+        let template = catalog.template(&session.session_type).ok();
+        let named = template.and_then(|template| template.allocator.clone());
         let only = || self.served.keys().next().filter(|_| self.served.len() == 1).cloned();
         let Some(allocator) = named.or_else(only) else { return };
         instance.launch = Some(LaunchLink { id: self.entropy.uuid(), allocator });
+    }
+
+    /// Whether this node has an allocator of this name.
+    pub fn serves(&self, allocator: &str) -> bool {
+        self.served.contains_key(allocator)
     }
 
     /// Waits until a launch needs attention before its time.
@@ -147,6 +164,7 @@ impl Launches {
         self.say_alive().await?;
         let adopted = Box::pin(self.adopt()).await?;
         self.note_events();
+        let given_back = Box::pin(self.store_given_back()).await;
         let due = self.due().await?;
         let woken = self.wake_ups.take().into_iter().map(|id| (id, None));
         let launches: BTreeMap<_, _> = woken.chain(due.into_iter().map(|(at, id)| (id, Some(at)))).collect();
@@ -159,7 +177,7 @@ impl Launches {
         let started = Box::pin(self.start_waiting()).await;
         Box::pin(self.survey()).await?;
         let looked = looked.into_iter().map(|(_, looked)| looked);
-        let outcome = looked.chain([adopted, started]).fold(Ok(()), Failure::worse);
+        let outcome = looked.chain([adopted, given_back, started]).fold(Ok(()), Failure::worse);
         outcome.map(|()| !self.wake_ups.is_empty())
     }
 
@@ -175,11 +193,16 @@ impl Launches {
         self.calls.reopen();
     }
 
-    /// The launches that are due, and since when, in the order of the queue.
+    /// Launches that are due and need a look, and since when, in the order of the queue.
     async fn due(&self) -> Result<Vec<(i64, Uuid)>, Failure> {
-        let (start, end) = keys::launches_due_until(self.clock.now_ms());
+        let now_ms = self.clock.now_ms();
+        let (start, end) = keys::launches_due_until(now_ms);
+        let start = lock(&self.waits).begin(start);
         let found = self.sessions.store().scan(&start, &end, DUE_IN_A_ROUND).await?;
-        Ok(found.into_iter().filter_map(|(key, _)| keys::parse_launch_due(&key)).collect())
+        let mut waits = lock(&self.waits);
+        waits.end(found.last().map(|(key, _)| key).filter(|_| found.len() == DUE_IN_A_ROUND));
+        let due = found.iter().filter_map(|(key, _)| keys::parse_launch_due(key));
+        Ok(due.filter(|(due_ms, id)| waits.is_over(*id, *due_ms, now_ms)).collect())
     }
 
     /// Takes the events that are there already.

@@ -1,4 +1,4 @@
-//! Which nodes are alive. Servers may run on the node that was given them; then the other nodes must know whether it will
+//! Which nodes are alive, and which allocators they serve. Servers may run on the node that was given them; then the other nodes must know whether it will
 //! come back to them.
 
 use std::sync::atomic::Ordering;
@@ -10,12 +10,14 @@ use super::Launches;
 use crate::app::Failure;
 use crate::records::keys;
 use crate::records::launch::NodeRecord;
-use crate::store::Batch;
+use crate::store::{Batch, Key, StoreError, Version};
 
 /// How often a node says that it is alive.
 const SAY_EVERY: Duration = Duration::from_secs(10);
 /// How long a node counts as alive after that, in milliseconds.
 const ALIVE_MS: i64 = 30_000;
+/// Most records of nodes that are read.
+const NODES_MAX: usize = 10_000;
 /// The difference that the clocks of two nodes may have, in milliseconds.
 const SKEW_MS: i64 = 10_000;
 
@@ -28,7 +30,8 @@ impl Launches {
         }
         let clock_ms = self.clock.now_ms();
         let version = env!("CARGO_PKG_VERSION").to_owned();
-        let record = NodeRecord { version, clock_ms, alive_until_ms: clock_ms + ALIVE_MS };
+        let allocators = self.served.keys().cloned().collect();
+        let record = NodeRecord { version, clock_ms, alive_until_ms: clock_ms + ALIVE_MS, allocators };
         let said = self.commit(Batch::default().put(keys::node(self.node), record.encode())).await;
         if said.is_err() {
             self.said_alive_up_ms.store(i64::MIN, Ordering::Relaxed);
@@ -46,15 +49,47 @@ impl Launches {
 
     /// Whether a node has stopped, or has not said for long that it is alive.
     pub(super) async fn is_gone(&self, node: Uuid) -> Result<bool, Failure> {
-        let Some(entry) = self.sessions.store().get(&keys::node(node)).await? else { return Ok(true) };
-        let record = match NodeRecord::decode(&entry.value) {
-            Ok(record) => record,
-            Err(damage) => {
-                // A node that is alive replaces its record within seconds. If it is not, nobody else would ever do it.
-                tracing::error!(%node, %damage, "the record of a node cannot be read; the node counts as gone");
-                return Ok(true);
-            }
-        };
-        Ok(record.alive_until_ms.saturating_add(SKEW_MS) < self.clock.now_ms())
+        let entry = self.sessions.store().get(&keys::node(node)).await?;
+        let record = entry.and_then(|entry| decoded(&keys::node(node), &entry.value));
+        Ok(record.is_none_or(|record| self.is_silent_for(&record, 0)))
     }
+
+    /// Whether a node that is alive serves an allocator.
+    pub(super) async fn is_served(&self, allocator: &str) -> Result<bool, Failure> {
+        if self.serves(allocator) {
+            return Ok(true);
+        }
+        if self.sessions.store().sole_writer() {
+            return Ok(false);
+        }
+        let mut records = self.nodes().await?.into_iter().filter_map(|(_, _, record)| record);
+        Ok(records.any(|record| {
+            !self.is_silent_for(&record, 0) && record.allocators.iter().any(|name| name == allocator)
+        }))
+    }
+
+    async fn nodes(&self) -> Result<Vec<(Key, Version, Option<NodeRecord>)>, Failure> {
+        let (start, end) = keys::all_nodes();
+        let found = self.sessions.store().scan(&start, &end, NODES_MAX).await?;
+        let nodes = found.into_iter().map(|(key, entry)| {
+            let record = decoded(&key, &entry.value);
+            (key, entry.version, record)
+        });
+        Ok(nodes.collect())
+    }
+
+    /// Whether a node should have said so long ago that it is alive, in milliseconds.
+    fn is_silent_for(&self, record: &NodeRecord, ms: i64) -> bool {
+        record.alive_until_ms.saturating_add(SKEW_MS).saturating_add(ms) < self.clock.now_ms()
+    }
+}
+
+fn decoded(key: &Key, value: &[u8]) -> Option<NodeRecord> {
+    let decoded = NodeRecord::decode(value);
+    // A node that is alive replaces its record within seconds. If it is not, nobody else would ever do it.
+    let log = |damage: &StoreError| {
+        let node = keys::parse_node(key);
+        tracing::error!(?node, %damage, "the record of a node cannot be read; the node counts as gone");
+    };
+    decoded.inspect_err(log).ok()
 }

@@ -11,7 +11,7 @@ use super::{Launches, lock};
 use crate::allocators::Placed;
 use crate::app::{CachedSession, Failure, Update};
 use crate::domain::instance::{DedicatedHost, Instance, JoinParams, JoinStatus};
-use crate::domain::launch::{FAILURE_ENTRY, LaunchFailure, LaunchRecord, Stage};
+use crate::domain::launch::{FAILURE_ENTRY, LaunchFailure, LaunchRecord, LaunchRules, Stage};
 use crate::domain::{CustomData, Refused, Session};
 use crate::records::keys;
 use crate::records::launch::{self, StoredLaunch, live_launch};
@@ -61,19 +61,27 @@ impl Launches {
         Ok(Committed::Done)
     }
 
-    /// Hands the server of a launch that no session wants over for release.
-    pub(super) async fn hand_over(&self, seen: &Seen) -> Result<Committed, Failure> {
-        match seen.record().released(self.clock.now_ms(), false, &self.rules_of(seen.record())) {
+    /// Hands the server of a launch that no session wants over for release. `rules` is `None` if no node knows them.
+    pub(super) async fn hand_over(
+        &self,
+        seen: &Seen,
+        rules: Option<&LaunchRules>,
+    ) -> Result<Committed, Failure> {
+        match seen.record().released(self.clock.now_ms(), false, rules) {
             Some(released) => self.store(&seen.stored, released).await,
             None => self.forget(&seen.stored).await,
         }
     }
 
     /// Claims an attempt for this node, and marks the launch as in flight. `None` if the launch has changed meanwhile.
-    pub(super) async fn claim(&self, seen: &Seen) -> Result<Option<(Seen, Calling)>, Failure> {
+    pub(super) async fn claim(
+        &self,
+        seen: &Seen,
+        rules: &LaunchRules,
+    ) -> Result<Option<(Seen, Calling)>, Failure> {
         let record = seen.record();
         let new_id = self.entropy.uuid();
-        let claimed = record.clone().claimed(self.node, new_id, self.clock.now_ms(), &self.rules_of(record));
+        let claimed = record.clone().claimed(self.node, new_id, self.clock.now_ms(), rules);
         let allocation_id = claimed.allocation_id().map(ToOwned::to_owned);
         let id = record.id;
         let calling = self.in_flight.enter(id);
@@ -93,16 +101,20 @@ impl Launches {
     }
 
     /// Stores the server that an allocation was given. Returns whether the launch still had the allocation.
-    pub(super) async fn place(&self, seen: &Seen, placed: &Placed) -> Result<Committed, Failure> {
+    pub(super) async fn place(
+        &self,
+        seen: &Seen,
+        placed: &Placed,
+        rules: &LaunchRules,
+    ) -> Result<Committed, Failure> {
         let record = seen.record();
-        let rules = self.rules_of(record);
         let now_ms = self.clock.now_ms();
-        let Some(after) = record.clone().placed(self.node, placed.handle.clone(), now_ms, &rules) else {
+        let Some(after) = record.clone().placed(self.node, placed.handle.clone(), now_ms, rules) else {
             return Ok(Committed::LookAgain);
         };
         if seen.instance().is_none() {
             // Overtaken: the server goes straight back.
-            let released = after.released(now_ms, false, &rules).unwrap_or(after);
+            let released = after.released(now_ms, false, Some(rules)).unwrap_or(after);
             return self.store(&seen.stored, released).await;
         }
         let (id, host) = (record.id, dedicated_host(&placed.handle));

@@ -38,13 +38,6 @@ pub(super) struct LaunchWrites {
     pub news: Vec<Uuid>,
 }
 
-impl LaunchHooks {
-    /// The rules of an allocator; the default ones if this node does not serve it.
-    pub fn rules_of(&self, allocator: &str) -> LaunchRules {
-        self.rules.get(allocator).cloned().unwrap_or_default()
-    }
-}
-
 /// A launch that a change begins, with its instance.
 fn begun<'a>(before: Option<&Session>, after: &'a Session) -> Option<(&'a LaunchLink, &'a Instance)> {
     let (link, instance) = live_launch(after)?;
@@ -88,8 +81,8 @@ impl Sessions {
         let Some(entry) = self.store.get(&keys::launch(link.id)).await? else { return Ok(writes) };
         let batch = match launch::decode(link.id, &entry.value) {
             Ok(record) => {
-                let rules = self.launches.rules_of(&record.allocator);
-                let released = record.released(self.clock.now_ms(), false, &rules);
+                let rules = self.launches.rules.get(&record.allocator);
+                let released = record.released(self.clock.now_ms(), false, rules);
                 launch::replace(&StoredLaunch { record, version: entry.version }, released.as_ref())
             }
             Err(damage) => {
@@ -97,7 +90,7 @@ impl Sessions {
                     session_id = %before.id, allocator = link.allocator, allocation_id = instance.allocation_id, %damage,
                     "the launch of an instance that ends cannot be read, and is deleted; if its server still runs, stop it"
                 );
-                launch::discard(link.id, entry.version, instance.registrar)
+                launch::discard(link, entry.version, instance.registrar)
             }
         };
         writes.batch = writes.batch.and(batch);
@@ -106,7 +99,7 @@ impl Sessions {
     }
 
     /// Reads a launch alone.
-    async fn stored_launch(&self, id: Uuid) -> Result<Option<StoredLaunch>, StoreError> {
+    pub async fn stored_launch(&self, id: Uuid) -> Result<Option<StoredLaunch>, StoreError> {
         let Some(entry) = self.store.get(&keys::launch(id)).await? else { return Ok(None) };
         Ok(Some(StoredLaunch { record: launch::decode(id, &entry.value)?, version: entry.version }))
     }
@@ -124,13 +117,15 @@ impl Sessions {
         Ok(Some((stored, session)))
     }
 
-    /// Refuses a further server for a player who has asked for as many as the rules allow.
+    /// Refuses a further server for a player who has asked for as many as the rules allow. The limit of an allocator that
+    /// this node does not serve is the default one.
     pub(super) async fn check_servers(&self, player: PlayerUuid, allocator: &str) -> Result<(), Failure> {
-        let servers_max = self.launches.rules_of(allocator).servers_per_player_max;
+        let rules = self.launches.rules.get(allocator).cloned().unwrap_or_default();
+        let servers_max = rules.servers_per_player_max;
         if servers_max == 0 {
             return Ok(());
         }
-        let start = keys::launches_of_player(player);
+        let start = keys::launches_of_player(player, allocator);
         let end = prefix_end(&start);
         if self.store.scan(&start, &end, servers_max).await?.len() >= servers_max {
             return Err(Refused::TooManyServers.into());

@@ -1,8 +1,8 @@
 use super::*;
 use crate::domain::fixtures::{by, check, check_in, instance, player, session};
 
-use Actor::{Anyone, Nobody};
 use crate::domain::launch::LaunchLink;
+use Actor::{Anyone, Nobody};
 
 /// A session of this roster with an instance of this host and registrar.
 fn played(roster: &str, host: Option<u128>, registrar: Option<u128>) -> Session {
@@ -224,7 +224,11 @@ fn only_the_server_of_the_present_attempt_speaks_for_a_launched_instance() {
             let update = |session: &mut Session| session.update_instance(actor, says(allocation_id));
             check_in(session, update, Err(Refused::AllocationMismatch));
         }
-        assert_eq!(session.require_instance("i"), Err(Refused::InstanceNotFound), "reports name no allocation");
+        assert_eq!(
+            session.require_instance("i"),
+            Err(Refused::InstanceNotFound),
+            "reports name no allocation"
+        );
     };
     // Before there is an allocation, there is no server.
     refuses(&session, None);
@@ -241,9 +245,8 @@ fn a_session_that_a_service_made_ends_with_the_host_of_its_instance() {
     let made = |roster: &str| Session { made_by_service: true, ..played(roster, Some(1), None) };
     let leaves = |session: &mut Session| session.leave(player(1));
     let is_kicked = |session: &mut Session| session.kick(Anyone, player(1));
-    let all_are_kicked = |session: &mut Session| {
-        session.kick_all(Anyone, None, &[player(1), player(2)]).map(drop)
-    };
+    let all_are_kicked =
+        |session: &mut Session| session.kick_all(Anyone, None, &[player(1), player(2)]).map(drop);
     let all_are_away = |session: &mut Session| {
         assert!(!session.expire_inactive(&[player(1), player(2)], &[], None).is_empty());
         Ok(())

@@ -6,13 +6,17 @@ use super::stage::{SOFT_MS, ms};
 use super::{Claim, LaunchFailure, LaunchRecord, LaunchRules, LaunchServer, Release, Stage};
 use crate::domain::instance::{Health, Instance, JoinStatus};
 
-/// What the node that looks at a launch may do.
+/// How long after it was due a launch goes on that no node serves, in milliseconds: its nodes may be restarting.
+const UNSERVED_MS: i64 = 60_000;
+/// How long a server is kept in mind that no node can stop, in milliseconds: its allocator may come back with the next
+/// configuration.
+const ABANDONED_MS: i64 = 86_400_000;
+
+/// What the node that looks at a launch may do. It serves the allocator of the launch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Node {
     /// The id of the node.
     pub id: Uuid,
-    /// Whether the node serves the allocator of the launch.
-    pub serves: bool,
     /// Whether servers run on the node that was given them, so that no other node can find or stop them.
     pub is_bound: bool,
     /// Whether the node in the record is gone.
@@ -27,8 +31,11 @@ pub enum Step {
         /// The time, in milliseconds since the epoch.
         until_ms: i64,
     },
-    /// Claim the attempt, and call the allocator.
-    Claim,
+    /// Claim the attempt when its turn comes, and call the allocator.
+    Claim {
+        /// The end of the queue time-out, in milliseconds since the epoch.
+        until_ms: i64,
+    },
     /// Renew the claim, and repeat the call.
     Repeat,
     /// Store this record.
@@ -44,12 +51,12 @@ pub enum Step {
         /// Whether in the hard way.
         is_hard: bool,
     },
-    /// Delete the record: nothing is left to do.
+    /// Delete the record: nothing is left to do, or nobody can do it.
     Forget,
 }
 
 impl LaunchRecord {
-    /// What has to be done for the launch now. `instance` is the instance of the launch as the session has it; `None` if
+    /// What a node has to do that serves the allocator of the launch. `instance` is the instance of the launch as the session has it; `None` if
     /// the session, or the instance, has ended or was closed or replaced.
     pub fn next(&self, instance: Option<&Instance>, node: Node, now_ms: i64, rules: &LaunchRules) -> Step {
         let Some(instance) = instance else {
@@ -64,11 +71,10 @@ impl LaunchRecord {
                 if now_ms >= deadline_ms {
                     return Step::Fail(reason.unwrap_or(LaunchFailure::NoCapacity));
                 }
-                match node.serves {
-                    true if now_ms >= *not_before_ms => Step::Claim,
-                    true => Step::Wait { until_ms: *not_before_ms },
-                    false => Step::Wait { until_ms: deadline_ms },
+                if now_ms < *not_before_ms {
+                    return Step::Wait { until_ms: *not_before_ms };
                 }
+                Step::Claim { until_ms: deadline_ms }
             }
             Stage::Claimed(claim) => next_of_claim(claim, node, now_ms, rules),
             Stage::Placed { server, since_ms } => {
@@ -78,6 +84,19 @@ impl LaunchRecord {
             // A release has a record of its own if the launch goes on.
             Stage::Releasing(release) => next_of_release(release, node, now_ms, rules),
         }
+    }
+
+    /// What a node has to do if no node serves the allocator of the launch. It knows none of its rules. `instance` is as for
+    /// [`next`](Self::next).
+    pub fn next_unserved(&self, instance: Option<&Instance>, now_ms: i64) -> Step {
+        let (end, until_ms) = match (&self.stage, instance) {
+            (Stage::Releasing(release), _) => (Step::Forget, release.since_ms.saturating_add(ABANDONED_MS)),
+            (_, None) => return Step::HandOver,
+            (_, Some(_)) => {
+                (Step::Fail(LaunchFailure::Misconfigured), self.due_ms.saturating_add(UNSERVED_MS))
+            }
+        };
+        if now_ms >= until_ms { end } else { Step::Wait { until_ms } }
     }
 
     fn next_of_placed(
@@ -173,7 +192,7 @@ fn next_of_claim(claim: &Claim, node: Node, now_ms: i64, rules: &LaunchRules) ->
         return Step::Retry(LaunchFailure::Unavailable);
     }
     let from_ms = if is_own { claim.not_before_ms } else { claim.until_ms };
-    if node.serves && now_ms >= from_ms { Step::Repeat } else { Step::Wait { until_ms: from_ms } }
+    if now_ms >= from_ms { Step::Repeat } else { Step::Wait { until_ms: from_ms } }
 }
 
 fn next_of_release(release: &Release, node: Node, now_ms: i64, rules: &LaunchRules) -> Step {
@@ -185,7 +204,7 @@ fn next_of_release(release: &Release, node: Node, now_ms: i64, rules: &LaunchRul
     let from_ms = if is_own { release.since_ms } else { release.until_ms };
     let soft_ms = release.since_ms.saturating_add(ms(rules.closing_timeout_s));
     let from_ms = if release.is_urgent { from_ms } else { from_ms.max(soft_ms) }.max(release.not_before_ms);
-    if !node.serves || now_ms < from_ms {
+    if now_ms < from_ms {
         return Step::Wait { until_ms: from_ms };
     }
     let is_hard = release.is_urgent || now_ms >= soft_ms.saturating_add(SOFT_MS);

@@ -27,7 +27,7 @@ pub struct LaunchRecord {
     pub instance_id: String,
     /// The name of the allocator.
     pub allocator: String,
-    /// The player who asked for the instance, if a player did.
+    /// The player who asked for the instance, if a player did and the instance still wants a server.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub player: Option<PlayerUuid>,
     /// When the instance was requested.
@@ -279,12 +279,10 @@ impl LaunchRecord {
     }
 
     /// The next attempt, after the current one has failed; and the release of the server that the failed one may have.
-    /// `None` if there are no attempts left. `release_id` is the id of the release's own record, and `random` a random
-    /// number from 0 to 1.
+    /// `None` if there are no attempts left. `random` is a random number from 0 to 1.
     pub fn next_attempt(
         &self,
         reason: LaunchFailure,
-        release_id: Uuid,
         (now_ms, random): (i64, f64),
         rules: &LaunchRules,
     ) -> Option<(Self, Option<Self>)> {
@@ -301,17 +299,34 @@ impl LaunchRecord {
             due_ms: not_before_ms,
             ..self.clone()
         };
-        let release = self.released(now_ms, true, rules).map(|release| Self {
-            id: release_id,
-            player: None,
-            ..release
-        });
-        Some((next, release))
+        Some((next, self.released_apart(now_ms)))
+    }
+
+    /// The release of the launch's server with a record of its own, because the launch goes on without it. The server is
+    /// stopped at once. An allocation has one such record at most: the id is that of the allocation.
+    pub fn released_apart(&self, now_ms: i64) -> Option<Self> {
+        let released = self.released(now_ms, true, None)?;
+        let allocation_id = released.allocation_id()?;
+        let by_name = || Uuid::new_v5(&Uuid::NAMESPACE_OID, allocation_id.as_bytes());
+        let id = Uuid::parse_str(allocation_id).unwrap_or_else(|_| by_name());
+        Some(Self { id, ..released })
+    }
+
+    /// The release with the allocator's name for the server, which a late answer has told. `None` if it is known, or if
+    /// the server is not being released.
+    pub fn with_handle(mut self, handle: String) -> Option<Self> {
+        let Stage::Releasing(release) = &mut self.stage else { return None };
+        if release.handle.is_some() {
+            return None;
+        }
+        release.handle = Some(handle);
+        Some(self)
     }
 
     /// The release of the launch's server, after the instance has ended. `None` if there was never a call that could
-    /// have taken one: then nothing is left to do.
-    pub fn released(&self, now_ms: i64, is_urgent: bool, rules: &LaunchRules) -> Option<Self> {
+    /// have taken one: then nothing is left to do. Without rules the release is due at once, and a node that knows them
+    /// lets it wait.
+    pub fn released(&self, now_ms: i64, is_urgent: bool, rules: Option<&LaunchRules>) -> Option<Self> {
         let (allocation_id, node, handle, until_ms) = match &self.stage {
             Stage::Wanted { .. } => return None,
             Stage::Claimed(claim) => (&claim.allocation_id, claim.node, None, claim.until_ms),
@@ -330,8 +345,9 @@ impl LaunchRecord {
             not_before_ms: now_ms,
             is_urgent,
         };
-        let mut released = Self { stage: Stage::Releasing(release), ..self.clone() };
-        released.due_ms = released.next_due_ms(rules);
+        let stage = Stage::Releasing(release);
+        let mut released = Self { stage, player: None, due_ms: now_ms, ..self.clone() };
+        released.due_ms = rules.map_or(now_ms, |rules| released.next_due_ms(rules));
         Some(released)
     }
 

@@ -1,7 +1,7 @@
 use super::*;
-use crate::domain::SessionId;
 use crate::domain::fixtures;
 use crate::domain::instance::{Health, Instance, JoinStatus};
+use crate::domain::{PlayerUuid, SessionId};
 
 const OWN: Uuid = Uuid::from_u128(1);
 const OTHER: Uuid = Uuid::from_u128(2);
@@ -13,7 +13,7 @@ fn rules() -> LaunchRules {
 }
 
 fn node() -> Node {
-    Node { id: OWN, serves: true, is_bound: false, other_is_gone: false }
+    Node { id: OWN, is_bound: false, other_is_gone: false }
 }
 
 fn server() -> LaunchServer {
@@ -94,11 +94,11 @@ fn each_time_out_has_its_end() {
     let waits = Step::Wait { until_ms: 0 };
     let busy = || Stage::Wanted { since_ms: T, not_before_ms: T + 50_000, reason: Some(F::Unavailable) };
     for (stage, seconds, expected) in [
-        (wanted(), 0, Step::Claim),
-        (wanted(), 59, Step::Claim),
+        (wanted(), 0, Step::Claim { until_ms: T + 60_000 }),
+        (wanted(), 59, Step::Claim { until_ms: T + 60_000 }),
         (wanted(), 60, Step::Fail(F::NoCapacity)),
         (busy(), 49, waits.clone()),
-        (busy(), 50, Step::Claim),
+        (busy(), 50, Step::Claim { until_ms: T + 60_000 }),
         (busy(), 60, Step::Fail(F::Unavailable)),
         (Stage::Claimed(claim()), 0, Step::Repeat),
         (Stage::Claimed(claim()), 119, Step::Repeat),
@@ -202,7 +202,7 @@ fn what_the_session_does_not_want_is_handed_over() {
     for (stage, until_ms) in
         [(Stage::Claimed(claim()), Some(T + 30_000)), (placed(), Some(T)), (wanted(), None)]
     {
-        let released = record(stage).released(T, false, &rules()).map(|record| match record.stage {
+        let released = record(stage).released(T, false, Some(&rules())).map(|record| match record.stage {
             Stage::Releasing(release) => release.until_ms,
             other => panic!("{other:?}"),
         });
@@ -215,11 +215,9 @@ fn a_claim_of_another_node_is_taken_over_after_its_lease_or_abandoned_with_its_n
     let other = || Stage::Claimed(Claim { node: OTHER, ..claim() });
     let bound = Node { is_bound: true, ..node() };
     let gone = Node { other_is_gone: true, ..bound };
-    let idle = Node { serves: false, ..node() };
     for (node, seconds, expected) in [
         (node(), 29, None),
         (node(), 30, Some(Step::Repeat)),
-        (idle, 30, None),
         (bound, 30, None),
         (bound, 600, None),
         (gone, 0, Some(Step::Retry(LaunchFailure::Unavailable))),
@@ -259,6 +257,39 @@ fn a_server_is_stopped_by_the_node_that_has_it() {
 }
 
 #[test]
+fn a_launch_that_no_node_serves_comes_to_an_end() {
+    let wants = instance(JoinStatus::Requested, None);
+    let unserved = |stage, instance, seconds: i64| record(stage).next_unserved(instance, T + seconds * 1_000);
+    for stage in [wanted(), Stage::Claimed(claim()), placed(), up(false, None)] {
+        let name = stage.name();
+        assert!(matches!(unserved(stage.clone(), Some(&wants), 59), Step::Wait { .. }), "{name}");
+        let failed = Step::Fail(LaunchFailure::Misconfigured);
+        assert_eq!(unserved(stage.clone(), Some(&wants), 60), failed, "{name}");
+        assert_eq!(unserved(stage, None, 0), Step::HandOver, "{name}");
+    }
+    let day_s = 24 * 60 * 60;
+    assert!(matches!(unserved(Stage::Releasing(release()), None, day_s - 1), Step::Wait { .. }));
+    assert_eq!(unserved(Stage::Releasing(release()), None, day_s), Step::Forget);
+}
+
+#[test]
+fn a_player_is_counted_until_the_server_is_released() {
+    let player = PlayerUuid(Uuid::from_u128(3));
+    let asked = LaunchRecord { player: Some(player), ..record(placed()) };
+    assert_eq!(asked.released(T, false, None).unwrap().player, None);
+    let (next, release) = asked.next_attempt(LaunchFailure::Exited, (T, 0.5), &rules()).unwrap();
+    assert_eq!((next.player, release.unwrap().player), (Some(player), None));
+}
+
+#[test]
+fn a_release_learns_the_handle_from_a_late_answer() {
+    let named = record(Stage::Releasing(release())).with_handle("h".into()).unwrap();
+    assert_eq!(named.handle(), Some("h"));
+    assert_eq!(named.with_handle("other".into()), None);
+    assert_eq!(record(placed()).with_handle("h".into()), None);
+}
+
+#[test]
 fn attempts_have_new_ids_longer_pauses_and_an_end() {
     let rules = LaunchRules { attempts_max: 4, ..rules() };
     let mut launch = record(wanted());
@@ -267,13 +298,13 @@ fn attempts_have_new_ids_longer_pauses_and_an_end() {
         launch = launch.claimed(OWN, Uuid::from_u128(id), T, &rules);
         assert_eq!(launch.allocation_id(), Some(Uuid::from_u128(id).to_string().as_str()));
         launch = launch.placed(OWN, "h".into(), T, &rules).unwrap();
-        match launch.next_attempt(LaunchFailure::Exited, Uuid::from_u128(100 + id), (T, 0.5), &rules) {
+        match launch.next_attempt(LaunchFailure::Exited, (T, 0.5), &rules) {
             Some((next, Some(release))) => {
                 assert_eq!(
                     (release.id, release.allocation_id()),
-                    (Uuid::from_u128(100 + id), launch.allocation_id())
+                    (Uuid::from_u128(id), launch.allocation_id()),
+                    "an allocation has one release"
                 );
-                assert_eq!(release.player, None);
                 pauses.push(next.due_ms - T);
                 launch = next;
             }

@@ -48,6 +48,8 @@ struct State {
     events: VecDeque<Event>,
     calls: Vec<Call>,
     launches: Vec<Launch>,
+    /// The handles that calls of `release` named.
+    released: Vec<Option<String>>,
     taken: usize,
 }
 
@@ -125,6 +127,11 @@ impl Scripted {
         self.state.lock().unwrap().launches.clone()
     }
 
+    /// The handles that calls of `release` named, all of them.
+    pub fn released(&self) -> Vec<Option<String>> {
+        self.state.lock().unwrap().released.clone()
+    }
+
     /// How many servers were taken, all in all.
     pub fn taken(&self) -> usize {
         self.state.lock().unwrap().taken
@@ -192,12 +199,13 @@ impl Allocator for Scripted {
     fn release<'a>(
         &'a self,
         id: &'a str,
-        _handle: Option<&'a str>,
+        handle: Option<&'a str>,
         mode: ReleaseMode,
     ) -> BoxFuture<'a, Released> {
         async move {
             self.passes(Call::Release(id.into(), mode)).await;
             let mut state = self.state.lock().unwrap();
+            state.released.push(handle.map(str::to_owned));
             if state.is_stubborn && mode == ReleaseMode::Soft && state.servers.contains_key(id) {
                 return Released::Later;
             }

@@ -5,6 +5,7 @@ pub mod allocator;
 pub mod consistency;
 mod contract;
 pub mod fast_path;
+pub mod log;
 pub mod wire;
 mod actions;
 mod metrics;

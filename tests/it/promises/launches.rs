@@ -3,6 +3,8 @@
 mod damage;
 mod lines;
 mod nodes;
+mod quota;
+mod unserved;
 
 use std::sync::Arc;
 
@@ -12,11 +14,11 @@ use rallypoint::domain::launch::LaunchRules;
 use rallypoint::domain::template::AutoStartup;
 use rallypoint::records::keys;
 use rallypoint::records::launch;
-use rallypoint::store::{Memory, Store};
+use rallypoint::store::{Batch, Memory, Store};
 use serde_json::{Value, json};
 
 use crate::harness::allocator::{Call, Scripted, later, serving};
-use crate::harness::{Client, Server, creation, leftovers};
+use crate::harness::{Client, Server, leftovers};
 
 /// A server with an allocator, and a player who leads a session.
 struct Game {
@@ -175,9 +177,9 @@ async fn a_session_that_starts_with_a_server_launches_it() {
 async fn no_host_takes_an_instance_before_its_server_is_known() {
     let game = Game::new().await;
     game.requests().await;
-    game.host_says("mine", "joinable").await.refused(403, "allocation_mismatch");
     let update = json!({"join_status": "joinable"});
     game.alice.patch(&path(&game.session), &update).await.refused(403, "allocation_mismatch");
+    game.host_says("mine", "joinable").await.refused(403, "allocation_mismatch");
     game.server.settles().await;
     assert_eq!(game.status().await, "allocated");
 }
@@ -374,30 +376,31 @@ async fn a_slow_call_delays_nobody_and_its_late_server_goes_back() {
     game.server.settles().await;
     assert_eq!(game.allocator.servers(), [allocation], "the answer came too late");
     game.cleans_up().await;
+    assert_eq!(game.allocator.released(), [Some("node/1".to_owned())], "the late answer has told the handle");
 }
 
 #[tokio::test]
-async fn a_player_may_ask_for_two_servers_only() {
-    let game = Game::with(LaunchRules::default(), launches_dedicated).await;
-    let second = game.alice.creates("party").await;
-    requests(&game.alice, &second).await;
-    let third = game.alice.creates("party").await;
-    game.alice.post(&path(&third), &json!({})).await.refused(403, "too_many_servers");
-    let service = game.server.service(&["session:update:any"]);
-    service.post(&path(&third), &json!({})).await.expect(200);
-}
-
-#[tokio::test]
-async fn a_creation_that_would_exceed_the_servers_of_a_player_creates_nothing() {
-    let rules = LaunchRules { servers_per_player_max: 1, ..LaunchRules::default() };
-    let game = Game::with(rules, |config| {
-        launches_dedicated(config);
-        config.templates.get_mut("game").unwrap().attempt_auto_join = false;
-    })
-    .await;
-    let before = leftovers(&game.server).await;
-    game.alice.post("/v1/session", &creation("game")).await.refused(403, "too_many_servers");
-    assert_eq!(leftovers(&game.server).await, before);
+async fn a_server_for_a_launch_that_is_gone_is_released_also_if_the_store_fails_at_first() {
+    let (allocator, memory) = (Arc::new(Scripted::default()), Memory::default());
+    let settings = serving(1, &allocator, &LaunchRules::default());
+    let server = Server::launching(Store::Memory(memory.clone()), settings, |_| {});
+    let alice = server.player();
+    let session = alice.creates("game").await;
+    requests(&alice, &session).await;
+    allocator.opens(false);
+    rallypoint::jobs::tick(&server.app).await.unwrap();
+    // As after a lease that has ended while this node was suspended: others have gone on, and are done.
+    let (start, end) = keys::all_launches();
+    let (launch, _) = server.app.sessions.store().scan(&start, &end, 1).await.unwrap().remove(0);
+    server.app.sessions.store().commit(Batch::default().delete(launch)).await.unwrap();
+    memory.fail_next_commits(1);
+    allocator.opens(true);
+    server.app.launches.calls_ended().await;
+    rallypoint::jobs::tick(&server.app).await.unwrap_err();
+    assert_eq!(allocator.servers().len(), 1);
+    server.settles().await;
+    assert_eq!(allocator.servers(), [""; 0]);
+    assert_eq!(allocator.released(), [Some("node/1".to_owned())]);
 }
 
 #[tokio::test]

@@ -1,8 +1,7 @@
-use std::io::Write;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::*;
+use crate::harness::log::Log;
 
 const LISTED: &str = "https://tools.example.com";
 
@@ -108,38 +107,6 @@ async fn the_flag_lets_others_log_in() {
         [("host", "evil.example"), ("origin", "https://evil.example"), ("x-forwarded-for", "192.0.2.1")]
     {
         login_with(&server, &[header]).await.expect(200);
-    }
-}
-
-/// A log that a test can read.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Log {
-    /// Reads what this thread logs from now on, at the level of a server.
-    fn start() -> (Self, tracing::subscriber::DefaultGuard) {
-        let log = Self::default();
-        let writer = log.clone();
-        let subscriber = tracing_subscriber::fmt()
-            .with_max_level(tracing::Level::INFO)
-            .with_writer(move || writer.clone())
-            .finish();
-        (log, tracing::subscriber::set_default(subscriber))
-    }
-
-    /// How many lines have this text.
-    fn count(&self, text: &str) -> usize {
-        String::from_utf8_lossy(&self.0.lock().unwrap()).lines().filter(|line| line.contains(text)).count()
     }
 }
 

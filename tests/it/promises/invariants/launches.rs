@@ -25,7 +25,8 @@ pub fn check(stored: &BTreeMap<Key, Bytes>) -> Result<BTreeSet<Key>, TestCaseErr
         let record = launch::decode(keys::parse_launch(key).unwrap(), value).unwrap();
         expected.insert(key.clone());
         expected.insert(keys::launch_due(record.due_ms, record.id));
-        expected.extend(record.player.map(|player| keys::launch_of_player(player, record.id)));
+        expected
+            .extend(record.player.map(|player| keys::launch_of_player(player, &record.allocator, record.id)));
         let is_releasing = matches!(record.stage, Stage::Releasing(_));
         let Some((session, link, instance)) = launched.remove(&record.id) else {
             prop_assert!(is_releasing, "no instance wants it: {record:?}");

@@ -120,6 +120,26 @@ async fn a_launch_that_cannot_be_read_keeps_no_other_waiting_in_its_line() {
 }
 
 #[tokio::test]
+async fn a_launch_that_waits_for_its_turn_is_not_read_in_each_round() {
+    let game = Game::new().await;
+    let server = &game.server;
+    game.allocator.holds_at_most(0);
+    game.requests().await;
+    server.settles().await;
+    let bob = server.player();
+    let session = bob.creates("party").await;
+    requests(&bob, &session).await;
+    server.settles().await;
+    damages(server, &session, "{").await;
+    for _ in 0..5 {
+        server.clock.advance(std::time::Duration::from_secs(11));
+        assert!(!goes_on(server).await, "the other launch is first");
+    }
+    server.clock.advance(std::time::Duration::from_secs(5));
+    assert!(goes_on(server).await, "its queue time-out is over");
+}
+
+#[tokio::test]
 async fn an_instance_whose_launch_cannot_be_read_can_end_and_leaves_nothing() {
     for ends in ["instance", "session", "idle"] {
         let game = Game::new().await;
@@ -138,7 +158,7 @@ async fn an_instance_whose_launch_cannot_be_read_can_end_and_leaves_nothing() {
         assert_eq!(game.allocator.servers(), [""; 0], "{ends}: nobody needs the server any more");
         let stored = leftovers(server).await;
         assert!(!stored.contains_key(&keys::launch(launch)), "{ends}");
-        let player = keys::launch_of_player(PlayerUuid(game.alice.player), launch);
+        let player = keys::launch_of_player(PlayerUuid(game.alice.player), "test", launch);
         assert!(!stored.contains_key(&player), "{ends}: the player may ask again");
         assert!(stored.keys().all(|key| keys::parse_launch_due(key).is_none()), "{ends}");
     }

@@ -1,5 +1,8 @@
 //! The order of launches where servers are scarce.
 
+use rallypoint::store::Batch;
+use uuid::Uuid;
+
 use super::*;
 
 #[tokio::test]
@@ -83,4 +86,19 @@ async fn launches_that_end_while_they_wait_use_up_no_turns() {
     game.allocator.holds_at_most(1);
     game.server.passes(11).await;
     assert_eq!(game.status().await, "allocated");
+}
+
+#[tokio::test]
+async fn a_round_reads_a_part_of_a_long_queue_and_the_next_one_goes_on() {
+    let game = Game::new().await;
+    let store = game.server.app.sessions.store();
+    for launch in 0..1_500 {
+        let entry = keys::launch_due(1_000, Uuid::from_u128(launch));
+        store.commit(Batch::default().put(entry, "")).await.unwrap();
+    }
+    let (start, end) = keys::launches_due_until(i64::MAX - 1);
+    for left in [500, 0] {
+        rallypoint::jobs::tick(&game.server.app).await.unwrap();
+        assert_eq!(store.scan(&start, &end, usize::MAX).await.unwrap().len(), left);
+    }
 }
