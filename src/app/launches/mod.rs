@@ -77,6 +77,7 @@ pub struct Launches {
     /// When this node last said that it is alive, forgot lost nodes, surveyed all launches, and swept, by
     /// [`Clock::up_ms`].
     said_alive_up_ms: AtomicI64,
+    forgot_nodes_up_ms: AtomicI64,
     surveyed_up_ms: AtomicI64,
     swept_up_ms: AtomicI64,
     calls: TaskTracker,
@@ -114,6 +115,7 @@ impl Launches {
             is_adopted: AtomicBool::new(false),
             offset_ms: AtomicI64::new(offset_ms),
             said_alive_up_ms: never(),
+            forgot_nodes_up_ms: never(),
             surveyed_up_ms: never(),
             swept_up_ms: never(),
             calls: TaskTracker::new(),
@@ -162,6 +164,7 @@ impl Launches {
     pub async fn round(self: &Arc<Self>) -> Result<bool, Failure> {
         self.sessions.check_clock().await.map_err(Failure::Store)?;
         self.say_alive().await?;
+        self.forget_nodes().await?;
         let adopted = Box::pin(self.adopt()).await?;
         self.note_events();
         let given_back = Box::pin(self.store_given_back()).await;

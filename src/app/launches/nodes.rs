@@ -16,6 +16,10 @@ use crate::store::{Batch, Key, StoreError, Version};
 const SAY_EVERY: Duration = Duration::from_secs(10);
 /// How long a node counts as alive after that, in milliseconds.
 const ALIVE_MS: i64 = 30_000;
+/// How long the record of a lost node stays after that, in milliseconds. It means no more than no record.
+const LOST_MS: i64 = 3_600_000;
+/// How often such records are deleted.
+const FORGET_EVERY: Duration = Duration::from_secs(60);
 /// Most records of nodes that are read.
 const NODES_MAX: usize = 10_000;
 /// The difference that the clocks of two nodes may have, in milliseconds.
@@ -66,6 +70,19 @@ impl Launches {
         Ok(records.any(|record| {
             !self.is_silent_for(&record, 0) && record.allocators.iter().any(|name| name == allocator)
         }))
+    }
+
+    /// Deletes the records of nodes that are lost for long, or that cannot be read, once a minute.
+    pub(super) async fn forget_nodes(&self) -> Result<(), Failure> {
+        if !self.is_time(&self.forgot_nodes_up_ms, FORGET_EVERY) {
+            return Ok(());
+        }
+        for (key, version, record) in self.nodes().await? {
+            if record.is_none_or(|record| self.is_silent_for(&record, LOST_MS)) {
+                self.commit(Batch::default().expect_version(key.clone(), version).delete(key)).await?;
+            }
+        }
+        Ok(())
     }
 
     async fn nodes(&self) -> Result<Vec<(Key, Version, Option<NodeRecord>)>, Failure> {

@@ -11,8 +11,8 @@ use rallypoint::domain::launch::LaunchRules;
 use rallypoint::env::Entropy;
 use rallypoint::jobs;
 use rallypoint::records::keys;
-use rallypoint::store::Store;
-use serde_json::Value;
+use rallypoint::store::{Memory, Store};
+use serde_json::{Value, json};
 use tokio::runtime::{Builder, Runtime};
 
 use super::{path, requests};
@@ -333,4 +333,23 @@ async fn only_after_a_node_is_gone_another_one_makes_the_next_attempt() {
             assert_eq!(world.allocators[1].servers(), [""; 0], "the overtaken server is stopped");
         }
     }
+}
+
+#[tokio::test]
+async fn the_record_of_a_node_that_is_lost_for_good_is_deleted() {
+    let (allocator, store) = (Arc::new(Scripted::default()), Memory::shared());
+    let rules = LaunchRules::default();
+    let one = Server::launching(Store::Memory(store.clone()), serving(1, &allocator, &rules), |_| {});
+    let lost = one.another_launching_node(Store::Memory(store), serving(2, &allocator, &rules));
+    lost.settles().await;
+    drop(lost);
+    let nodes = async || {
+        let (start, end) = keys::all_nodes();
+        let found = one.app.sessions.store().scan(&start, &end, 10).await.unwrap();
+        found.iter().filter_map(|(key, _)| keys::parse_node(key)).collect::<Vec<_>>()
+    };
+    one.passes(40 + 3_600).await;
+    assert_eq!(nodes().await.len(), 2);
+    one.passes(60).await;
+    assert_eq!(nodes().await, [uuid::Uuid::from_u128(1)]);
 }
