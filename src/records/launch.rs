@@ -71,6 +71,12 @@ pub fn replace(before: &StoredLaunch, after: Option<&LaunchRecord>) -> Batch {
     batch.delete(due).put(keys::launch_due(new.due_ms, new.id), Bytes::new())
 }
 
+/// The writes that ask for a look at a launch from this time on, whatever its record says. The entry stays until a node
+/// has looked.
+pub fn ask_for_look(id: Uuid, now_ms: i64) -> Batch {
+    Batch::default().put(keys::launch_due(now_ms, id), Bytes::new())
+}
+
 /// The writes that delete a launch that cannot be read. `player` has asked for it. Its place in the queue is not known:
 /// it stays until it is due.
 pub fn discard(link: &LaunchLink, version: Version, player: Option<PlayerUuid>) -> Batch {

@@ -13,7 +13,7 @@ use super::Sessions;
 use super::cached::CachedSession;
 use crate::app::Failure;
 use crate::app::launches::WakeUps;
-use crate::domain::instance::Instance;
+use crate::domain::instance::{Health, Instance};
 use crate::domain::launch::{LaunchLink, LaunchRecord, LaunchRules};
 use crate::domain::{PlayerUuid, Refused, Session};
 use crate::records::keys;
@@ -74,6 +74,10 @@ impl Sessions {
         if let Some((_, after)) = stays {
             if instance.join_status != after.join_status || instance.health != after.health {
                 writes.news.push(link.id);
+            }
+            if instance.health != after.health && after.health == Some(Health::Unknown) {
+                // From now on the server has a time-out, which would not begin if this node were killed before it looks.
+                writes.batch = writes.batch.and(launch::ask_for_look(link.id, self.clock.now_ms()));
             }
             return Ok(writes);
         }

@@ -27,6 +27,11 @@ pub fn check(stored: &BTreeMap<Key, Bytes>) -> Result<BTreeSet<Key>, TestCaseErr
         expected.insert(keys::launch_due(record.due_ms, record.id));
         expected
             .extend(record.player.map(|player| keys::launch_of_player(player, &record.allocator, record.id)));
+        // A change of the health to `unknown` asks for a look, which may not have been made yet.
+        let (start, end) = keys::launches_due_until(i64::MAX - 1);
+        let in_queue = stored.range(start..end).map(|(key, _)| key);
+        let is_own = |key: &&Key| keys::parse_launch_due(key).is_some_and(|(_, id)| id == record.id);
+        expected.extend(in_queue.filter(is_own).cloned());
         let is_releasing = matches!(record.stage, Stage::Releasing(_));
         let Some((session, link, instance)) = launched.remove(&record.id) else {
             prop_assert!(is_releasing, "no instance wants it: {record:?}");

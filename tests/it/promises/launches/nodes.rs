@@ -336,6 +336,35 @@ async fn only_after_a_node_is_gone_another_one_makes_the_next_attempt() {
 }
 
 #[tokio::test]
+async fn a_server_that_falls_silent_is_lost_also_if_the_node_that_noticed_is_killed() {
+    let (allocator, store) = (Arc::new(Scripted::default()), Memory::shared());
+    let rules = LaunchRules::default();
+    let node = |number| serving(number, &allocator, &rules);
+    let one = Server::launching(Store::Memory(store.clone()), node(1), |_| {});
+    let alice = one.lasting_player();
+    let session = alice.creates("party").await;
+    requests(&alice, &session).await;
+    one.settles().await;
+    let instance = alice.session(&session).await.expect(200).body["instance"].clone();
+    let other = one.another_launching_node(Store::Memory(store.clone()), node(2));
+    let host = other.service(&["session:update:any", "session:instance:health"]);
+    let update = json!({"allocation_id": instance["allocation_id"], "join_status": "joinable"});
+    host.patch(&path(&session), &update).await.expect(200);
+    one.settles().await;
+    let report = json!({"instance_id": instance["instance_id"], "instance_health": "unknown"});
+    host.post(&format!("{}/health", path(&session)), &report).await.expect(200);
+    // Both nodes are killed.
+    let third = one.another_launching_node(Store::Memory(store), node(3));
+    third.settles().await;
+    third.passes(59).await;
+    let alice = Client { server: third.clone(), ..alice };
+    assert_eq!(alice.session(&session).await.expect(200).body["instance"]["join_status"], "joinable");
+    third.passes(1).await;
+    let instance = alice.session(&session).await.expect(200).body["instance"].clone();
+    assert_eq!(instance["custom_data"]["rallypoint.launch"], "lost");
+}
+
+#[tokio::test]
 async fn the_record_of_a_node_that_is_lost_for_good_is_deleted() {
     let (allocator, store) = (Arc::new(Scripted::default()), Memory::shared());
     let rules = LaunchRules::default();
