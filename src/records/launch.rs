@@ -136,6 +136,7 @@ mod tests {
             session_id: SessionId::parse("s").unwrap(),
             instance_id: "i".into(),
             allocator: "local".into(),
+            region: None,
             player,
             requested_ms: 1_000,
             attempt: 1,

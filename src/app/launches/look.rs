@@ -43,8 +43,7 @@ impl Seen {
 
     /// The line in which the launch waits.
     pub fn line(&self) -> LineKey {
-        let region = self.session.as_ref().and_then(|session| session.session.region_id.clone());
-        (self.record().allocator.clone(), region)
+        (self.record().allocator.clone(), self.record().region.clone())
     }
 }
 

@@ -135,7 +135,9 @@ impl Launches {
         let named = template.and_then(|template| template.allocator.clone());
         let only = || self.served.keys().next().filter(|_| self.served.len() == 1).cloned();
         let Some(allocator) = named.or_else(only) else { return };
-        instance.launch = Some(LaunchLink { id: self.entropy.uuid(), allocator });
+        // Without configured regions a region is any text. Lines by such texts would have no order and no limit.
+        let region = session.region_id.clone().filter(|region| catalog.regions.contains_key(region));
+        instance.launch = Some(LaunchLink { id: self.entropy.uuid(), allocator, region });
     }
 
     /// Whether this node has an allocator of this name.

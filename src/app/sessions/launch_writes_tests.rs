@@ -42,7 +42,7 @@ async fn a_launch_that_is_stored_but_not_yet_in_the_cache_is_not_read_as_unwante
 
     // A change that has committed, and has not published the session yet: it still has the lock.
     let lock = sessions.lock(&session_id).await;
-    let link = LaunchLink { id: Uuid::from_u128(7), allocator: "local".into() };
+    let link = LaunchLink { id: Uuid::from_u128(7), allocator: "local".into(), region: None };
     let instance = Instance { launch: Some(link.clone()), ..crate::domain::fixtures::instance(None, None) };
     let record = LaunchRecord::wanted(&link, &session_id, &instance);
     sessions.store.commit(launch::create(&record)).await.unwrap();

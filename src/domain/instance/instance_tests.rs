@@ -212,7 +212,7 @@ fn health_belongs_to_the_current_instance() {
 #[test]
 fn only_the_server_of_the_present_attempt_speaks_for_a_launched_instance() {
     let mut session = played("L1", None, Some(1));
-    let link = LaunchLink { id: uuid::Uuid::from_u128(7), allocator: "local".into() };
+    let link = LaunchLink { id: uuid::Uuid::from_u128(7), allocator: "local".into(), region: None };
     let instance = session.instance.as_mut().unwrap();
     (instance.launch, instance.join_status) = (Some(link), JoinStatus::Requested);
     let says = |allocation_id: Option<&str>| InstanceChange {

@@ -29,6 +29,9 @@ pub struct LaunchLink {
     pub id: Uuid,
     /// The name of the allocator that starts the server.
     pub allocator: String,
+    /// The region in whose line the launch waits: that of the session, if it is one of the configuration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
 }
 
 /// The entry of an instance's custom data that says why its launch has failed.

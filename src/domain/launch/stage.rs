@@ -27,6 +27,10 @@ pub struct LaunchRecord {
     pub instance_id: String,
     /// The name of the allocator.
     pub allocator: String,
+    /// The configured region that the session had when the instance was requested. Launches of one allocator and region
+    /// wait in one line.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
     /// The player who asked for the instance, if a player did and the instance still wants a server.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub player: Option<PlayerUuid>,
@@ -154,6 +158,7 @@ impl LaunchRecord {
             session_id: session_id.clone(),
             instance_id: instance.instance_id.clone(),
             allocator: link.allocator.clone(),
+            region: link.region.clone(),
             player: instance.registrar,
             requested_ms,
             attempt: 1,

@@ -61,6 +61,7 @@ fn record(stage: Stage) -> LaunchRecord {
         session_id: SessionId::parse("s").unwrap(),
         instance_id: "i".into(),
         allocator: "local".into(),
+        region: None,
         player: None,
         requested_ms: T,
         attempt: 1,

@@ -89,6 +89,31 @@ async fn launches_that_end_while_they_wait_use_up_no_turns() {
 }
 
 #[tokio::test]
+async fn regions_that_are_not_configured_share_one_line() {
+    for is_configured in [false, true] {
+        let game = Game::with(LaunchRules::default(), |config| {
+            if is_configured {
+                config.regions = ["r0", "r1"].map(|region| (region.into(), Default::default())).into();
+            }
+        })
+        .await;
+        game.allocator.holds_at_most(0);
+        for index in 0..4 {
+            let player = game.server.player();
+            let session = player.creates("party").await;
+            let region = json!({"region_id": format!("r{}", if is_configured { index % 2 } else { index })});
+            player.patch(&format!("/v1/session/{session}"), &region).await.expect(200);
+            requests(&player, &session).await;
+        }
+        game.server.settles().await;
+        game.allocator.calls();
+        game.server.passes(11).await;
+        let lines = if is_configured { 2 } else { 1 };
+        assert_eq!(game.allocator.calls().len(), lines, "the first launch of each line tries alone");
+    }
+}
+
+#[tokio::test]
 async fn a_round_reads_a_part_of_a_long_queue_and_the_next_one_goes_on() {
     let game = Game::new().await;
     let store = game.server.app.sessions.store();
