@@ -9,8 +9,8 @@ use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, ChildStderr, Command};
 
+use super::examples::has_python;
 use super::launches::{asked, reaches};
-use super::plugin::has_python;
 use super::serve::{call, token};
 use crate::support::connection::Connection;
 use crate::support::process::{Server, rallypoint, run, serve, soon};

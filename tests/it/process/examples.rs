@@ -1,6 +1,7 @@
 //! The programs in `examples/` against the real binary. A test is skipped if this machine lacks the program's
-//! interpreter.
+//! interpreter; in CI it fails then.
 
+use std::io::Write as _;
 use std::process::Stdio;
 
 use http::Method;
@@ -40,14 +41,38 @@ pub(super) fn allocated_server(options: &[&'static str]) -> Vec<&'static str> {
     [&command[..], options].concat()
 }
 
-/// Whether a program runs here. Prints a note if it does not, because the test is then skipped.
-pub(super) async fn can_run(program: &str, args: &[&str]) -> bool {
+/// Whether a program runs here. `remedy` says how to get it.
+async fn can_run(program: &str, args: &[&str], remedy: &str) -> bool {
     let output = soon("the program ends", foreign(program, args).output()).await;
     let can = output.is_ok_and(|output| output.status.success());
     if !can {
-        println!("{program} {} does not run here: the test of its example is skipped", args.join(" "));
+        // Written directly to stderr, because the captured output of a successful test is not shown.
+        let note =
+            format!("a test of an example is skipped: `{program} {}` fails: {remedy}\n", args.join(" "));
+        let _ = std::io::stderr().write_all(note.as_bytes());
     }
     can
+}
+
+/// Like [`can_run`]. In CI, where nobody would notice, a skipped test is a failure: `.ci/programs` gets the program.
+async fn must_run(program: &str, args: &[&str], remedy: &str) -> bool {
+    let can = can_run(program, args, remedy).await;
+    let is_ci = std::env::var("CI").is_ok_and(|value| !["", "0", "false"].contains(&&*value));
+    assert!(
+        can || !is_ci,
+        "this test must not be skipped in CI (the environment variable CI is set): {remedy}"
+    );
+    can
+}
+
+pub(super) async fn has_python() -> bool {
+    must_run("python3", &["--version"], "install Python 3: apt-get install python3").await
+}
+
+pub(super) async fn has_cryptography() -> bool {
+    let remedy = "install the Python package `cryptography`: pip install cryptography, \
+                  or apt-get install python3-cryptography";
+    must_run("python3", &["-c", "import cryptography"], remedy).await
 }
 
 /// An example client: its interpreter and its file.
@@ -56,14 +81,15 @@ type Client = (&'static str, &'static str);
 const PYTHON: Client = ("python3", "party.py");
 const NODE: Client = ("node", "party.ts");
 
-/// Whether Node runs TypeScript, as it does from version 22.18.
+/// Whether Node runs TypeScript, as it does from version 22.18. CI has one only where it can fetch it by npm.
 async fn node_reads_types() -> bool {
-    can_run("node", &["-e", "process.exit(process.features.typescript ? 0 : 1)"]).await
+    let remedy = "install Node 22.18 or later";
+    can_run("node", &["-e", "process.exit(process.features.typescript ? 0 : 1)"], remedy).await
 }
 
 #[tokio::test]
 async fn the_python_client_prints_its_usage() {
-    if can_run("python3", &["--version"]).await {
+    if has_python().await {
         let usage = run(foreign("python3", &["party.py"])).await.expect(1).stderr;
         assert!(usage.contains("\n    python3 examples/party.py http://127.0.0.1:7700 \\\n"), "{usage}");
     }
@@ -71,7 +97,7 @@ async fn the_python_client_prints_its_usage() {
 
 #[tokio::test]
 async fn tokens_of_the_operators_own_key_are_accepted() {
-    if !can_run("python3", &["-c", "import cryptography"]).await {
+    if !has_cryptography().await {
         return;
     }
     let dir = TempDir::new().unwrap();
@@ -146,14 +172,14 @@ async fn prints_one_line_of_error((program, file): Client) {
 
 #[tokio::test]
 async fn the_python_client_forms_a_party_and_polls_it() {
-    if can_run("python3", &["--version"]).await {
+    if has_python().await {
         forms_a_party(PYTHON, "['leader', 'member']").await;
     }
 }
 
 #[tokio::test]
 async fn the_python_client_prints_errors() {
-    if can_run("python3", &["--version"]).await {
+    if has_python().await {
         prints_one_line_of_error(PYTHON).await;
     }
 }
@@ -174,7 +200,7 @@ async fn the_typescript_client_prints_errors() {
 
 #[tokio::test]
 async fn the_walk_through_prints_errors() {
-    if !can_run("bash", &["-c", "curl --version"]).await {
+    if !must_run("bash", &["-c", "curl --version"], "install curl").await {
         return;
     }
     let (dir, elsewhere) = (TempDir::new().unwrap(), TempDir::new().unwrap());
@@ -199,7 +225,7 @@ async fn the_walk_through_in_curl_runs_to_its_end() {
     // curl before 7.84 cannot print a header of the answer.
     const IS_NEW: &str =
         "curl --version | awk 'NR == 1 { split($2, v, \".\"); exit v[1] * 1000 + v[2] < 7084 }'";
-    if !can_run("bash", &["-o", "pipefail", "-c", IS_NEW]).await {
+    if !must_run("bash", &["-o", "pipefail", "-c", IS_NEW], "install curl 7.84 or later").await {
         return;
     }
     let dir = TempDir::new().unwrap();

@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use tokio::io::AsyncWriteExt as _;
 
 use super::allocator::until;
-use super::examples::{allocated_server, can_run, foreign};
+use super::examples::{allocated_server, foreign, has_cryptography};
 use super::plugin::Program;
 use crate::harness::{Reply, creation};
 use crate::support::connection::Connection;
@@ -37,7 +37,7 @@ struct Login {
 impl Login {
     /// Starts the service; `None` if this machine lacks what it needs.
     async fn start() -> Option<Self> {
-        if !can_run("python3", &["-c", "import cryptography"]).await {
+        if !has_cryptography().await {
             return None;
         }
         let directory = TempDir::new().unwrap();

@@ -14,7 +14,7 @@ use tokio::net::UdpSocket;
 use tokio::process::{Child, ChildStdin};
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use super::examples::{can_run, foreign};
+use super::examples::{foreign, has_python};
 use crate::harness::Reply;
 use crate::support::connection::Connection;
 use crate::support::process::{Finished, Server, lines, rallypoint, run, soon};
@@ -170,10 +170,6 @@ impl Node {
 /// A UDP port that nothing uses.
 async fn free_port() -> u16 {
     UdpSocket::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port()
-}
-
-pub(super) async fn has_python() -> bool {
-    can_run("python3", &["--version"]).await
 }
 
 /// Whether a game server lets in a player with the right security token, and no other one.

@@ -9,9 +9,8 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::allocator::until;
-use super::examples::allocated_server;
+use super::examples::{allocated_server, has_python};
 use super::launches::reaches;
-use super::plugin::has_python;
 use super::serve::{call, token};
 use crate::harness::creation;
 use crate::support::connection::Connection;
