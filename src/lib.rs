@@ -6,6 +6,7 @@ pub mod env;
 pub mod domain;
 pub mod document;
 pub mod private_dir;
+pub mod file_lock;
 pub mod secret_file;
 pub mod private_file;
 pub mod https;

@@ -4,19 +4,15 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read as _, Seek as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
-use std::time::Duration;
 
 use uuid::Uuid;
 
 use crate::env::Entropy;
+use crate::file_lock::lock_soon;
 use crate::private_dir;
 
 /// The name of the file in the data directory.
 const FILE: &str = "node-id";
-
-/// How often the lock is tried, and the pause before the next try.
-const TRIES: u32 = 3;
-const PAUSE: Duration = Duration::from_millis(100);
 
 /// The id of a node. While it exists, no other process has it.
 pub struct NodeId {
@@ -38,7 +34,7 @@ impl NodeId {
         let options =
             || OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).to_owned();
         let mut file = options().open(&path).map_err(unusable)?;
-        match try_lock(&file) {
+        match lock_soon(&file) {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 return Err(format!(
@@ -67,17 +63,6 @@ impl NodeId {
             .map_err(unusable)?;
         Ok(Self { id, _file: file })
     }
-}
-
-/// Takes the lock. A process that this process is just starting can hold it for a moment.
-fn try_lock(file: &File) -> Result<(), TryLockError> {
-    for _ in 1..TRIES {
-        match file.try_lock() {
-            Err(TryLockError::WouldBlock) => std::thread::park_timeout(PAUSE),
-            tried => return tried,
-        }
-    }
-    file.try_lock()
 }
 
 #[cfg(test)]

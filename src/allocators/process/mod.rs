@@ -34,6 +34,7 @@ use self::start::{Begun, Started, begin, finish, unavailable};
 use self::table::{Admission, Entry, Running, Table};
 use super::{Allocator, Event, Found, Held, Launch, Placed, Placement, Reason, ReleaseMode, Released, Scope};
 use crate::env::{Clock, Entropy};
+use crate::file_lock::lock_soon;
 use crate::private_dir;
 
 /// How long [`Allocator::release`] waits for the end of a server that it has killed.
@@ -197,7 +198,7 @@ impl Inner {
         private_dir::create(&settings.dir)?;
         let settings = ProcessSettings { dir: settings.dir.canonicalize()?, ..settings };
         let lock = File::create(settings.dir.join(DIR_LOCK))?;
-        lock.try_lock().map_err(|error| match error {
+        lock_soon(&lock).map_err(|error| match error {
             TryLockError::WouldBlock => io::Error::other("another server uses this directory"),
             TryLockError::Error(error) => error,
         })?;

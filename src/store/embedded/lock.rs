@@ -7,15 +7,10 @@
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::ErrorKind;
 use std::path::Path;
-use std::time::Duration;
 
 use super::{Embedded, LOCK_FILE, unusable};
+use crate::file_lock::lock_soon;
 use crate::store::StoreError;
-
-/// How often a lock is tried, and the pause before the next try. A process that this process is just starting can hold
-/// the lock for a moment.
-const TRIES: u32 = 3;
-const PAUSE: Duration = Duration::from_millis(100);
 
 /// Locks the directory `data_dir` until the file is dropped. Returns `None` if there is no directory, or if its file
 /// system has no locks for directories, as with NFS. Then only the lock of the file is left.
@@ -24,7 +19,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// [`StoreError::InUse`] if another process has the lock, [`StoreError::Failed`] if the directory cannot be opened.
 pub fn lock_directory(data_dir: &Path) -> Result<Option<File>, StoreError> {
     let Some(directory) = open(data_dir, data_dir, OpenOptions::new().read(true))? else { return Ok(None) };
-    match try_lock(&directory) {
+    match lock_soon(&directory) {
         Ok(()) => Ok(Some(directory)),
         Err(TryLockError::WouldBlock) => Err(StoreError::InUse { dir: data_dir.into() }),
         Err(TryLockError::Error(error)) => {
@@ -42,7 +37,7 @@ pub fn lock_directory(data_dir: &Path) -> Result<Option<File>, StoreError> {
 pub fn lock_file(data_dir: &Path, options: &OpenOptions) -> Result<Option<File>, StoreError> {
     let path = Embedded::folder(data_dir).join(LOCK_FILE);
     let Some(file) = open(data_dir, &path, options)? else { return Ok(None) };
-    match try_lock(&file) {
+    match lock_soon(&file) {
         Ok(()) => Ok(Some(file)),
         Err(TryLockError::WouldBlock) => Err(StoreError::InUse { dir: data_dir.into() }),
         Err(TryLockError::Error(error)) => Err(unusable(data_dir, &error)),
@@ -56,14 +51,4 @@ fn open(data_dir: &Path, path: &Path, options: &OpenOptions) -> Result<Option<Fi
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(unusable(data_dir, &error)),
     }
-}
-
-fn try_lock(file: &File) -> Result<(), TryLockError> {
-    for _ in 1..TRIES {
-        match file.try_lock() {
-            Err(TryLockError::WouldBlock) => std::thread::park_timeout(PAUSE),
-            tried => return tried,
-        }
-    }
-    file.try_lock()
 }
