@@ -20,13 +20,35 @@ pub fn is_https(url: &str) -> bool {
     url.get(.."https://".len()).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https://"))
 }
 
+/// Parses a URL with a host. `None` if it is none, or if it has what a request would leave out: a port that does not
+/// exist, or a fragment.
+pub fn parse(url: &str) -> Option<http::Uri> {
+    let uri: http::Uri = url.parse().ok().filter(|_| !url.contains('#'))?;
+    uri.scheme()?;
+    let authority = uri.authority()?;
+    let (_, host_and_port) = authority.as_str().rsplit_once('@').unwrap_or(("", authority.as_str()));
+    let port = host_and_port.strip_prefix(authority.host())?;
+    let is_port = |port: &str| {
+        port.bytes().all(|byte| byte.is_ascii_digit()) && matches!(port.parse(), Ok(1..=u16::MAX))
+    };
+    let is_whole =
+        !authority.host().is_empty() && (port.is_empty() || port.strip_prefix(':').is_some_and(is_port));
+    is_whole.then_some(uri)
+}
+
+/// Whether a URL has a user, and perhaps a password.
+pub fn has_user(uri: &http::Uri) -> bool {
+    uri.authority().is_some_and(|authority| authority.as_str().contains('@'))
+}
+
 /// Parses a URL that a setting names. The flag says whether it names this machine.
 ///
 /// # Errors
 /// If it is neither at `https://` nor on this machine. The message names the setting, and shows the example.
 pub fn parse_url(setting: &str, url: &str, example: &str) -> Result<(http::Uri, bool), String> {
-    let uri: Option<http::Uri> = url.parse().ok().filter(|uri: &http::Uri| uri.scheme().is_some());
-    let uri = uri.ok_or_else(|| format!("{setting} is not a URL such as {example}"))?;
+    let uri = parse(url).ok_or_else(|| {
+        format!("{setting} is not a URL such as {example}, with a host and without a fragment")
+    })?;
     let local = uri.host().is_some_and(is_this_machine);
     if uri.scheme_str() != Some("https") && !(uri.scheme_str() == Some("http") && local) {
         return Err(format!("{setting} must start with https://; http:// is allowed for this machine only"));
@@ -180,4 +202,61 @@ pub fn tls_failure(error: &ureq::Error, remedy: &str) -> Option<String> {
         }
         _ => format!("no TLS connection with the server: {error}"),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_has_a_host_and_nothing_that_a_request_leaves_out() {
+        for (url, with_user) in [
+            ("http://a", false),
+            ("https://a.example:443/b?c=d@e", false),
+            ("HTTP://[::1]:7700", false),
+            ("https://a_b:1/@", false),
+            ("http://u@a", true),
+            ("http://u:p@a:1/b", true),
+            ("http://@127.0.0.1", true),
+        ] {
+            let uri = parse(url).unwrap_or_else(|| panic!("{url}"));
+            assert_eq!(has_user(&uri), with_user, "{url}");
+        }
+        let no_hosts = [
+            "",
+            "/",
+            "a",
+            "a:1",
+            "http:",
+            "http://",
+            "http://:7700",
+            "http:///a",
+            "http://u@:7700",
+            "http://u@",
+        ];
+        let no_ports =
+            ["http://a:", "http://a:0", "http://a:65536", "http://a:+1", "http://a:b", "http://a:1:2"];
+        let no_urls = ["http://a#", "http://a/b#c", "http://a b", "http://[::1", "http://::1:7700"];
+        for url in no_hosts.into_iter().chain(no_ports).chain(no_urls) {
+            assert_eq!(parse(url), None, "{url}");
+        }
+    }
+
+    #[test]
+    fn only_this_machine_may_be_called_without_tls() {
+        let of = |url| parse_url("url", url, "https://a");
+        for (url, is_local) in [
+            ("https://a", false),
+            ("https://localhost", true),
+            ("http://127.9.9.9:1", true),
+            ("http://[::1]", true),
+        ] {
+            assert_eq!(of(url).unwrap().1, is_local, "{url}");
+        }
+        for url in ["http://a", "http://10.0.0.1", "ftp://localhost", "http://localhost.example"] {
+            assert!(of(url).unwrap_err().starts_with("url must start with https://"), "{url}");
+        }
+        let message = of("https://:443").unwrap_err();
+        assert_eq!(message, "url is not a URL such as https://a, with a host and without a fragment");
+    }
 }

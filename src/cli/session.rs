@@ -90,13 +90,11 @@ pub struct SessionArgs {
 pub fn parse_server(text: &str) -> Result<String, String> {
     let server = text.trim_end_matches('/');
     let server = server.strip_suffix(PREFIX).unwrap_or(server);
-    let uri = server.parse::<http::Uri>().ok();
     let is_server = |uri: &http::Uri| {
-        matches!(uri.scheme_str(), Some("http" | "https"))
-            && uri.host().is_some_and(|host| !host.is_empty())
-            && uri.query().is_none()
+        let is_web = matches!(uri.scheme_str(), Some("http" | "https"));
+        is_web && uri.query().is_none() && !https::has_user(uri)
     };
-    match uri.filter(is_server) {
+    match https::parse(server).filter(is_server) {
         Some(_) => Ok(server.to_owned()),
         None => Err("this takes the URL of a server, as in http://127.0.0.1:7700".into()),
     }
@@ -471,9 +469,17 @@ mod tests {
             assert_eq!(parse_server(text).unwrap(), "http://127.0.0.1:7700");
         }
         assert_eq!(parse_server("https://games.example/eu/session").unwrap(), "https://games.example/eu");
-        for text in
-            ["", "127.0.0.1:7700", "localhost", "ftp://127.0.0.1", "http://", "http:///session", "http://a?b"]
-        {
+        for text in [
+            "",
+            "127.0.0.1:7700",
+            "localhost",
+            "ftp://127.0.0.1",
+            "http://",
+            "http:///session",
+            "http://a?b",
+            "http://:7700",
+            "http://u@a",
+        ] {
             assert!(parse_server(text).unwrap_err().contains("as in http://127.0.0.1:7700"), "{text}");
         }
     }

@@ -62,8 +62,8 @@ impl Settings {
     fn uri(&self) -> Result<(http::Uri, bool), String> {
         let example = "https://agones-allocator.agones-system.svc.cluster.local";
         let (uri, local) = https::parse_url("url", &self.url, example)?;
-        if uri.path() != "/" || uri.query().is_some() {
-            return Err(format!("url must have no path, as in {example}"));
+        if uri.path() != "/" || uri.query().is_some() || https::has_user(&uri) {
+            return Err(format!("url must have no path and no user, as in {example}"));
         }
         let uri = format!("{}{PATH}", self.url.trim_end_matches('/')).parse();
         Ok((uri.map_err(|_| format!("url is not a URL such as {example}"))?, local))

@@ -22,6 +22,7 @@ use super::{Config, Problem};
 use crate::domain::instance::HostType;
 use crate::domain::launch::LaunchRules;
 use crate::domain::template::Template;
+use crate::https;
 
 /// The name of the section.
 pub(super) const SECTION: &str = "allocators";
@@ -193,10 +194,12 @@ pub(super) fn check(config: &Config) -> Result<(), Problem> {
 
 /// The published client takes the port 443 if an address has none, also for http.
 fn check_base_url(url: &str) -> Result<(), String> {
-    let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
-    let port = rest.and_then(|rest| rest.rsplit_once(':')).map(|(_, port)| port.parse::<u16>());
-    let is_bare = rest.is_some_and(|rest| !rest.contains(['/', '?', '#', '@']));
-    if is_bare && matches!(port, Some(Ok(1..))) {
+    let is_bare = |uri: &http::Uri| {
+        let has_path = uri.path() != "/" || url.ends_with('/') || uri.query().is_some();
+        let is_web = matches!(uri.scheme_str(), Some("http" | "https"));
+        is_web && uri.port().is_some() && !has_path && !https::has_user(uri)
+    };
+    if https::parse(url).is_some_and(|uri| is_bare(&uri)) {
         return Ok(());
     }
     Err("base_url is no address of an API, as in \"http://192.168.1.20:7700\": http or https, a host, a port, no path"

@@ -58,6 +58,13 @@ fn errors_have_the_line_of_the_setting() {
         ),
         (format!("{PROCESS}\nbase_url = \"http://localhost/\""), 6, "base_url is no address of an API"),
         (format!("{PROCESS}\nbase_url = \"http://localhost\""), 6, "base_url is no address of an API"),
+        (format!("{PROCESS}\nbase_url = \"http://:7700\""), 6, "base_url is no address of an API"),
+        (format!("{PROCESS}\nbase_url = \"http://u@localhost:7700\""), 6, "base_url is no address of an API"),
+        (format!("{PROCESS}\nbase_url = \"http://a:1:7700\""), 6, "base_url is no address of an API"),
+        (format!("{PROCESS}\nbase_url = \"http://a b:7700\""), 6, "base_url is no address of an API"),
+        (format!("{PROCESS}\nbase_url = \"http://localhost:7700?a\""), 6, "base_url is no address of an API"),
+        (format!("{PROCESS}\nbase_url = \"http://localhost:7700#a\""), 6, "base_url is no address of an API"),
+        (format!("{PROCESS}\nbase_url = \"ftp://localhost:7700\""), 6, "base_url is no address of an API"),
         (PROCESS.replace("local", "\"the local one\""), 1, "a name has 1 to 32 ASCII letters"),
     ] {
         let message = parse(&text, &[]).unwrap_err();

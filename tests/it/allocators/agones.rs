@@ -296,9 +296,11 @@ fn bad_settings_are_refused_by_name() {
     };
     let (_, key) = copy_certificate("client", dir.path());
     type Change = Box<dyn FnOnce(&mut Settings)>;
-    let cases: [(&str, Change, &str); 9] = [
+    let cases: [(&str, Change, &str); 11] = [
         ("http://agones.example.com", Box::new(|_| {}), "url must start with https://"),
         ("https://agones.example.com/path", Box::new(|_| {}), "url must have no path"),
+        ("https://me@agones.example.com", Box::new(|_| {}), "url must have no path and no user"),
+        ("https://:443", Box::new(|_| {}), "url is not a URL such as https://"),
         (good, Box::new(|settings| settings.fleet = "My fleet".into()), "fleet \"My fleet\" is not a name"),
         (good, Box::new(|settings| settings.namespace = String::new()), "namespace \"\" is not a name"),
         (good, Box::new(|settings| settings.label_prefix = "a/b".into()), "label_prefix \"a/b\" is not"),
