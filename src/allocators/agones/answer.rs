@@ -12,6 +12,9 @@ const CACHE_LAG: Duration = Duration::from_secs(3);
 /// How long to wait after a call that met another one at the same game server.
 const CONTENTION: Duration = Duration::from_millis(500);
 
+/// How a game server ends whose description cannot be used. The service has taken it and cannot give it back.
+const ENDS: &str = "its bridge ends it when the launch has failed";
+
 /// The answer to a successful allocation. Fields that no one here needs are left out.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -109,10 +112,21 @@ fn outcome(answer: Result<Answer, Failure>, port_name: Option<&str>) -> Outcome 
     }
 }
 
-/// The status that decides. If Kubernetes refuses a request, the service passes its HTTP status on as the code of gRPC,
-/// which the gateway does not know and answers with 500.
+/// The status that decides: what the code of gRPC in the body means, because a setting of the service or a proxy can
+/// change the status. Without a known code it is the status itself. If Kubernetes refuses a request, the service passes
+/// its HTTP status on as the code, which the gateway does not know and answers with 500.
 fn status(status: u16, code: u16) -> u16 {
-    if status == 500 && (400..600).contains(&code) { code } else { status }
+    match code {
+        // Resource exhausted: no game server. Aborted: contention.
+        8 => 429,
+        10 => 409,
+        // Invalid argument, not found, permission denied, failed precondition, out of range, unimplemented, unauthenticated.
+        3 | 5 | 7 | 9 | 11 | 12 | 16 => 400,
+        // Cancelled, unknown, deadline exceeded, internal, unavailable, data loss.
+        1 | 2 | 4 | 13 | 14 | 15 => 503,
+        400..600 if status == 500 => code,
+        _ => status,
+    }
 }
 
 fn placed(body: &[u8], port_name: Option<&str>) -> Result<Placed, String> {
@@ -127,9 +141,12 @@ fn placed(body: &[u8], port_name: Option<&str>) -> Result<Placed, String> {
         None => body.ports.first(),
         Some(wanted) => {
             let port = body.ports.iter().find(|port| port.name == wanted);
-            Some(port.ok_or_else(|| format!("game server {handle} has no port named {wanted:?}"))?)
+            Some(port.ok_or_else(|| format!("game server {handle} has no port named {wanted:?}; {ENDS}"))?)
         }
     };
     let port = port.map(|port| port.port);
-    Ok(Placed { host: Some(body.address).filter(|address| !address.is_empty()), handle, port })
+    if body.address.is_empty() {
+        return Err(format!("game server {handle} has no address; {ENDS}"));
+    }
+    Ok(Placed { host: Some(body.address), handle, port })
 }

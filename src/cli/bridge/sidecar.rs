@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
-use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::watch;
 
 use super::allocation::Assignment;
 use crate::allocators::agones::LabelNames;
@@ -99,8 +99,8 @@ impl Sidecar {
         .await
     }
 
-    /// Passes on each change of the game server, until the connection ends or nobody listens.
-    pub async fn watch(&self, changes: UnboundedSender<GameServer>) -> Result<(), String> {
+    /// Passes the game server on whenever it changes, until the connection ends or nobody listens.
+    pub async fn watch(&self, changes: watch::Sender<Option<GameServer>>) -> Result<(), String> {
         self.blocking(move |shared| {
             let answer = shared.agent.get(format!("{}/watch/gameserver", shared.base)).call();
             let mut lines =
@@ -116,7 +116,7 @@ impl Sidecar {
                     return Ok(());
                 }
                 let update: Update = serde_json::from_slice(&line).map_err(|error| error.to_string())?;
-                if changes.send(update.result).is_err() {
+                if changes.send(Some(update.result)).is_err() {
                     return Ok(());
                 }
             }
@@ -124,16 +124,19 @@ impl Sidecar {
         .await
     }
 
-    /// The session that the game server was allocated for; `None`: it is not allocated yet.
+    /// The allocation that the game server has; `None`: it is not allocated yet.
+    pub fn allocation_id<'a>(&self, game_server: &'a GameServer) -> Option<&'a String> {
+        let label = game_server.object_meta.labels.get(&self.0.names.allocation);
+        label.filter(|_| game_server.status.state == "Allocated")
+    }
+
+    /// What a server needs to know of its session.
     ///
     /// # Errors
-    /// If the game server is allocated, and something is missing that the server needs.
-    pub fn assignment(&self, game_server: &GameServer) -> Result<Option<Assignment>, String> {
+    /// If the game server is not allocated, or if something is missing.
+    pub fn assignment(&self, game_server: &GameServer) -> Result<Assignment, String> {
         let (names, meta, status) = (&self.0.names, &game_server.object_meta, &game_server.status);
-        let Some(allocation_id) = meta.labels.get(&names.allocation).filter(|_| status.state == "Allocated")
-        else {
-            return Ok(None);
-        };
+        let allocation_id = self.allocation_id(game_server).ok_or("it is not allocated")?;
         let session_id = meta.annotations.get(&names.session);
         let session_id = session_id.ok_or_else(|| format!("there is no annotation {}", names.session))?;
         let wanted = self.0.port_name.as_deref();
@@ -145,12 +148,12 @@ impl Sidecar {
         if status.address.is_empty() {
             return Err("there is no address".into());
         }
-        Ok(Some(Assignment {
+        Ok(Assignment {
             allocation_id: allocation_id.clone(),
             session_id: session_id.clone(),
             host: status.address.clone(),
             port: port.port,
-        }))
+        })
     }
 
     async fn blocking<T: Send + 'static>(
@@ -168,11 +171,7 @@ impl Sidecar {
 mod tests {
     use super::*;
 
-    fn read(
-        port_name: Option<&str>,
-        state: &str,
-        change: &[(&str, &str)],
-    ) -> Result<Option<Assignment>, String> {
+    fn read(port_name: Option<&str>, state: &str, change: &[(&str, &str)]) -> Result<Assignment, String> {
         let mut text = format!(
             r#"{{"object_meta":{{"name":"fleet-1","generation":"1","labels":{{"rallypoint.dev/allocation":"a1"}},
             "annotations":{{"rallypoint.dev/session":"s1"}}}},"status":{{"state":"{state}","address":"198.51.100.7",
@@ -195,12 +194,13 @@ mod tests {
             host: "198.51.100.7".into(),
             port,
         };
-        assert_eq!(read(None, "Allocated", &[]), Ok(Some(assignment(7000))));
-        assert_eq!(read(Some("query"), "Allocated", &[]), Ok(Some(assignment(7001))));
+        assert_eq!(read(None, "Allocated", &[]), Ok(assignment(7000)));
+        assert_eq!(read(Some("query"), "Allocated", &[]), Ok(assignment(7001)));
+        let not_yet = || Err("it is not allocated".to_owned());
         for state in ["Ready", "Shutdown", "allocated", ""] {
-            assert_eq!(read(None, state, &[]), Ok(None));
+            assert_eq!(read(None, state, &[]), not_yet());
         }
-        assert_eq!(read(None, "Allocated", &[("rallypoint.dev/allocation", "another")]), Ok(None));
+        assert_eq!(read(None, "Allocated", &[("rallypoint.dev/allocation", "another")]), not_yet());
         for (port_name, change, expected) in [
             (None, ("rallypoint.dev/session", "another"), "there is no annotation rallypoint.dev/session"),
             (Some("voice"), ("", ""), "there is no port named \"voice\""),

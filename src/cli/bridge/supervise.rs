@@ -1,5 +1,7 @@
 //! Runs the server: passes signals on, reports its health, tells it its session, and ends it if the session is gone.
 
+use std::convert::Infallible;
+use std::future::pending;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
@@ -7,7 +9,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::process::{Child, Command};
 use tokio::signal::unix::SignalKind;
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, interval, sleep};
 
@@ -28,6 +30,9 @@ const END_TIME: Duration = Duration::from_secs(10);
 const SHUTDOWN_TRIES: u32 = 5;
 /// Time between two lines in the log about the same trouble.
 const LOG_EVERY: Duration = Duration::from_secs(60);
+
+/// Most signals that wait to be sent to the server.
+const SIGNALS_MAX: usize = 16;
 
 /// The signals that go to the server.
 const PASSED_ON: [(SignalKind, Signal); 6] = [
@@ -71,9 +76,9 @@ impl Bridge {
         let group = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
         let group = group.ok_or("the server has no process id")?;
         let mut tasks = JoinSet::new();
-        let (sender, changes) = unbounded_channel();
+        let (sender, changes) = watch::channel(None);
         tasks.spawn(report_health(self.sidecar.clone(), self.health_every));
-        tasks.spawn(watch(self.sidecar.clone(), sender.clone()));
+        tasks.spawn(watch_changes(self.sidecar.clone(), sender.clone()));
         tasks.spawn(read_regularly(self.sidecar.clone(), sender));
         tasks.spawn(follow_session(
             self.sidecar.clone(),
@@ -111,14 +116,14 @@ impl Bridge {
 }
 
 /// The signals that this process gets from now on.
-fn signals() -> Result<UnboundedReceiver<Signal>, String> {
-    let (sender, receiver) = unbounded_channel();
+fn signals() -> Result<mpsc::Receiver<Signal>, String> {
+    let (sender, receiver) = mpsc::channel(SIGNALS_MAX);
     for (kind, signal) in PASSED_ON {
         let (mut arriving, sender) = (listen(kind)?, sender.clone());
         tokio::spawn(async move {
             while arriving.recv().await.is_some() {
-                // Nobody receives once the server has ended.
-                let _ = sender.send(signal);
+                // The same signal once more changes nothing, and nobody receives once the server has ended.
+                let _ = sender.try_send(signal);
             }
         });
     }
@@ -156,7 +161,7 @@ async fn report_health(sidecar: Sidecar, every: Duration) {
     }
 }
 
-async fn watch(sidecar: Sidecar, changes: UnboundedSender<GameServer>) {
+async fn watch_changes(sidecar: Sidecar, changes: watch::Sender<Option<GameServer>>) {
     let mut trouble = Trouble::default();
     loop {
         if let Err(error) = sidecar.watch(changes.clone()).await {
@@ -166,48 +171,70 @@ async fn watch(sidecar: Sidecar, changes: UnboundedSender<GameServer>) {
     }
 }
 
-async fn read_regularly(sidecar: Sidecar, changes: UnboundedSender<GameServer>) {
+async fn read_regularly(sidecar: Sidecar, changes: watch::Sender<Option<GameServer>>) {
     let (mut ticks, mut trouble) = (interval(READ_EVERY), Trouble::default());
     loop {
         ticks.tick().await;
         match sidecar.game_server().await {
-            // Nobody receives once the server has its session.
-            Ok(game_server) => drop(changes.send(game_server)),
+            Ok(game_server) => drop(changes.send_replace(Some(game_server))),
             Err(error) => trouble.log("the game server could not be read", &error),
         }
     }
 }
 
-/// Writes the file when the game server is allocated. From then on, ends the server if its session is gone.
+/// Waits until the game server is allocated, and tells the server its session. Ends the server if its session is gone, also
+/// if it could not be told: the allocator cannot give a game server back.
 async fn follow_session(
     sidecar: Sidecar,
     sessions: SessionApi,
     file: AllocationFile,
     gone_after: Duration,
-    mut changes: UnboundedReceiver<GameServer>,
+    mut changes: watch::Receiver<Option<GameServer>>,
     group: Pid,
 ) {
-    let mut trouble = Trouble::default();
-    let assignment = loop {
-        let Some(game_server) = changes.recv().await else { return };
-        match sidecar.assignment(&game_server) {
-            Ok(None) => {}
-            Ok(Some(assignment)) => break assignment,
-            Err(error) => trouble.log("the game server is allocated, but its session cannot be told", &error),
-        }
+    let allocation_id = |game_server: &GameServer| sidecar.allocation_id(game_server).cloned();
+    let allocated = changes.wait_for(|seen| seen.as_ref().and_then(allocation_id).is_some()).await;
+    let Some(allocation_id) = allocated.ok().and_then(|seen| seen.as_ref().and_then(allocation_id)) else {
+        return;
     };
-    drop(changes);
-    while let Err(error) = file.write_session(&assignment) {
-        trouble.log("the server could not be told its session", &error);
-        sleep(RETRY_PAUSE).await;
+    tokio::select! {
+        () = until_gone(&sessions, &allocation_id, gone_after) => {}
+        never = tell_session(&sidecar, &file, changes) => match never {},
     }
-    let Assignment { allocation_id, session_id, host, port } = &assignment;
-    tracing::info!(allocation_id, session_id, host, port, "the server was told its session");
-    until_gone(&sessions, allocation_id, gone_after).await;
     tracing::warn!(allocation_id, "no session has this allocation any more; the server is ended");
     send(group, Signal::TERM);
     sleep(END_TIME).await;
     send(group, Signal::KILL);
+}
+
+/// Writes the file, as soon as the description of the game server is whole.
+async fn tell_session(
+    sidecar: &Sidecar,
+    file: &AllocationFile,
+    mut changes: watch::Receiver<Option<GameServer>>,
+) -> Infallible {
+    let mut trouble = Trouble::default();
+    loop {
+        let assignment = changes.borrow_and_update().as_ref().map(|seen| sidecar.assignment(seen));
+        match assignment {
+            None => {}
+            Some(Err(error)) => {
+                trouble.log("the game server is allocated, but its session cannot be told", &error);
+            }
+            Some(Ok(assignment)) => match file.write_session(&assignment) {
+                Err(error) => trouble.log("the server could not be told its session", &error),
+                Ok(()) => {
+                    let Assignment { allocation_id, session_id, host, port } = &assignment;
+                    tracing::info!(allocation_id, session_id, host, port, "the server was told its session");
+                    return pending().await;
+                }
+            },
+        }
+        // A description comes every few seconds, also without a change.
+        if changes.changed().await.is_err() {
+            return pending().await;
+        }
+    }
 }
 
 /// Returns when no session has had the allocation for this time.

@@ -108,15 +108,22 @@ async fn the_port_is_the_first_one_or_that_of_a_name() {
         (&[("game", 7001)], None, Ok(Some(7001))),
         (&[("game", 7001), ("query", 7002)], None, Ok(Some(7001))),
         (&[("game", 7001), ("query", 7002)], Some("query"), Ok(Some(7002))),
-        (&[("game", 7001)], Some("query"), Err("game server fleet-1 has no port named \"query\"")),
-        (&[], Some("query"), Err("game server fleet-1 has no port named \"query\"")),
+        (
+            &[("game", 7001)],
+            Some("query"),
+            Err("game server fleet-1 has no port named \"query\"; its bridge ends it"),
+        ),
+        (&[], Some("query"), Err("game server fleet-1 has no port named \"query\"; its bridge ends it")),
     ] {
         let service = StandIn::start(0).await;
         service.add(ports);
         let made = made_with(&service.url, |settings| settings.port_name = port_name.map(str::to_owned));
         let expected = match expected {
             Ok(port) => placed("fleet-1", port),
-            Err(detail) => Placement::Never { reason: Reason::Misconfigured, detail: detail.into() },
+            Err(detail) => {
+                expect_refusal(&place(&made, "a1").await, detail);
+                continue;
+            }
         };
         assert_eq!(place(&made, "a1").await, expected);
     }
@@ -185,6 +192,14 @@ async fn every_failure_has_its_meaning() {
     for (reply, expected, pause) in [
         (failure(429, 8), "later NoCapacity", None),
         (failure(409, 10), "later Unavailable", contention),
+        // A setting of the service, or a proxy, can change the status. The code stays.
+        (failure(503, 8), "later NoCapacity", None),
+        (failure(404, 8), "later NoCapacity", None),
+        (failure(500, 10), "later Unavailable", contention),
+        (failure(400, 14), "unknown", CACHE_LAG),
+        (failure(503, 7), "never Misconfigured", None),
+        (Reply::json(429, "busy"), "later NoCapacity", None),
+        (Reply::json(409, "busy"), "later Unavailable", contention),
         // The service passes the status of Kubernetes on as a code that the gateway does not know.
         (failure(500, 409), "later Unavailable", contention),
         (failure(500, 422), "never Misconfigured", None),
@@ -199,6 +214,11 @@ async fn every_failure_has_its_meaning() {
         (Reply::json(301, "").with("location", &service.url), "never Misconfigured", None),
         (Reply::json(200, "<html>another service</html>"), "never Misconfigured", None),
         (Reply::json(200, json!({ "gameServerName": "" })), "never Misconfigured", None),
+        (
+            Reply::json(200, json!({ "gameServerName": "fleet-1", "address": "" })),
+            "never Misconfigured",
+            None,
+        ),
     ] {
         service.will(Fault::Answer(reply));
         let (kind, reason, retry_after) = match place(&made, "a1").await {

@@ -208,6 +208,21 @@ async fn a_server_without_its_allocation_is_ended() {
     assert!(count(&asked, "GET /session/v1/session/allocation/a1") > answers.len(), "{asked:?}");
 }
 
+/// The allocator cannot give a game server back that it cannot use: without a port that players use, for example.
+#[tokio::test]
+async fn a_server_that_cannot_be_told_its_session_is_ended_too() {
+    let pod = Pod::new();
+    let mut without_port = game_server("Allocated", Some(("a1", "s1")));
+    without_port["status"]["ports"] = serde_json::json!([]);
+    let sidecar = Watched::start(0, State::of(without_port)).await;
+    let api = Watched::start(0, State::answering(&[(404, "session_not_found")])).await;
+    let mut bridge = Bridge::start(pod.bridge(sidecar.port, api.port, &["sh", "-c", SLEEPER]));
+    bridge.logged("there is no port").await;
+    bridge.logged("no session has this allocation any more").await;
+    assert_eq!(bridge.status().await, Some(128 + 15));
+    assert_eq!(sidecar.asked().last().unwrap(), "POST /shutdown");
+}
+
 #[tokio::test]
 async fn a_server_that_ends_early_shuts_its_pod_down() {
     let pod = Pod::new();
