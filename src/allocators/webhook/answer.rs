@@ -1,9 +1,11 @@
 //! What the answers of a webhook mean.
 
+use std::time::Duration;
+
 use serde::Deserialize;
 
 use crate::allocators::http_client::{Answer, Failure, for_log, retry_after_s};
-use crate::allocators::{Found, HANDLE_BYTES_MAX, Placed, Placement, Reason, Released};
+use crate::allocators::{Found, HANDLE_BYTES_MAX, Placed, Placement, Reason};
 
 /// Longest host name or address, in bytes: that of a name in DNS.
 const HOST_BYTES_MAX: usize = 253;
@@ -16,7 +18,10 @@ struct PlacedBody {
     port: Option<u16>,
 }
 
-/// The body of 202: the server is being started.
+/// Longest pause that the body of 202 can ask for, in seconds.
+const STARTING_S_MAX: u64 = 30;
+
+/// The body of 202: the server is being started, or stopped.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct StartingBody {
@@ -50,8 +55,7 @@ pub fn placement(answer: Result<Answer, Failure>) -> Placement {
             Err(cause) => Placement::Unknown { retry_after: None, detail: format!("200: {cause}") },
         },
         202 => {
-            let body: StartingBody = serde_json::from_slice(&answer.body).unwrap_or_default();
-            let retry_after = body.retry_after_s.map(|seconds| retry_after_s(seconds.min(30)));
+            let retry_after = asked_for(&answer);
             Placement::Unknown { retry_after, detail: "202: the server is being started".into() }
         }
         429 | 503 => Placement::Later { retry_after, reason: Reason::Unavailable, detail },
@@ -66,31 +70,75 @@ pub fn placement(answer: Result<Answer, Failure>) -> Placement {
     }
 }
 
+/// What an answer means, and what else it says.
+pub struct Heard<T> {
+    /// What it means.
+    pub meaning: T,
+    /// How long the service wants to be left alone.
+    pub retry_after: Option<Duration>,
+    /// What has gone wrong, for the log.
+    pub trouble: Option<String>,
+}
+
+/// What the answer to `release` means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stopped {
+    /// The server is gone.
+    Gone,
+    /// The server has not stopped yet, or that is not known.
+    NotYet,
+    /// The service refuses the call.
+    Refused,
+}
+
+impl<T> Heard<T> {
+    fn plain(meaning: T) -> Self {
+        Self { meaning, retry_after: None, trouble: None }
+    }
+
+    fn trouble(meaning: T, retry_after: Option<Duration>, trouble: String) -> Self {
+        Self { meaning, retry_after, trouble: Some(trouble) }
+    }
+}
+
 /// The answer to `find`.
-///
-/// # Errors
-/// Why it cannot be told whether there is a server, for the log.
-pub fn found(answer: Result<Answer, Failure>) -> Result<Found, String> {
-    let answer = answer.map_err(Failure::into_text)?;
+pub fn found(answer: Result<Answer, Failure>) -> Heard<Found> {
+    let answer = match answer {
+        Ok(answer) => answer,
+        Err(failure) => return Heard::trouble(Found::CannotTell, None, failure.into_text()),
+    };
     match answer.status {
-        200 => Ok(Found::Placed(placed(&answer.body)?)),
-        404 | 410 => Ok(Found::Absent),
-        202 => Ok(Found::CannotTell),
-        _ => Err(describe(&answer)),
+        200 => match placed(&answer.body) {
+            Ok(placed) => Heard::plain(Found::Placed(placed)),
+            Err(cause) => Heard::trouble(Found::CannotTell, None, format!("200: {cause}")),
+        },
+        202 => Heard { retry_after: asked_for(&answer), ..Heard::plain(Found::CannotTell) },
+        404 | 410 => Heard::plain(Found::Absent),
+        _ => Heard::trouble(Found::CannotTell, answer.retry_after, describe(&answer)),
     }
 }
 
 /// The answer to `release`.
-///
-/// # Errors
-/// Why it is not known whether the server is gone, for the log.
-pub fn released(answer: Result<Answer, Failure>) -> Result<Released, String> {
-    let answer = answer.map_err(Failure::into_text)?;
+pub fn stopped(answer: Result<Answer, Failure>) -> Heard<Stopped> {
+    let answer = match answer {
+        Ok(answer) => answer,
+        Err(failure) => return Heard::trouble(Stopped::NotYet, None, failure.into_text()),
+    };
     match answer.status {
-        200 | 204 | 404 | 410 => Ok(Released::Gone),
-        202 => Ok(Released::Later),
-        _ => Err(describe(&answer)),
+        200 | 204 | 404 | 410 => Heard::plain(Stopped::Gone),
+        202 => Heard { retry_after: asked_for(&answer), ..Heard::plain(Stopped::NotYet) },
+        // 408 and 409 as for `place`, and 429 asks for fewer calls.
+        400..=499 if !matches!(answer.status, 408 | 409 | 429) => {
+            Heard::trouble(Stopped::Refused, answer.retry_after, describe(&answer))
+        }
+        _ => Heard::trouble(Stopped::NotYet, answer.retry_after, describe(&answer)),
     }
+}
+
+/// The pause that the body of 202 asks for.
+fn asked_for(answer: &Answer) -> Option<Duration> {
+    let body: StartingBody = serde_json::from_slice(&answer.body).unwrap_or_default();
+    body.retry_after_s.map(|seconds| retry_after_s(seconds.min(STARTING_S_MAX)))
 }
 
 fn placed(body: &[u8]) -> Result<Placed, String> {

@@ -1,14 +1,18 @@
 //! The allocator `webhook`: a service of the studio starts and stops the servers. Each call is a signed POST.
 
 mod answer;
+mod pauses;
 mod signature;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use self::answer::{Heard, Stopped};
+use self::pauses::{Asking, Pauses};
 use self::signature::Keys;
 use super::http_client::{Answer, CallLimits, Failure, HttpClient, TlsFiles};
 use super::{Allocator, Found, Launch, Placement, ReleaseMode, Released, Scope};
@@ -18,8 +22,13 @@ use crate::env::Clock;
 use crate::https;
 use crate::secret_file;
 
-/// Settings of a webhook allocator.
-#[derive(Clone, Debug)]
+/// The pause after the service has refused to stop a server. The operator may repair it meanwhile.
+const REFUSED_PAUSE: Duration = Duration::from_secs(30);
+/// After so many refusals of the hard stop, Rallypoint gives the server up.
+const REFUSALS_MAX: u32 = 10;
+
+/// Settings of a webhook allocator. It has no `Debug`: the URL may contain a secret.
+#[derive(Clone)]
 pub struct Settings {
     /// The URL: https, or http on this machine.
     pub url: String,
@@ -47,6 +56,7 @@ pub struct Webhook {
     client: HttpClient,
     keys: Keys,
     clock: Clock,
+    pauses: Pauses,
 }
 
 /// The body of a call. It is the same whenever the call is repeated, so that a service can compare it.
@@ -117,7 +127,7 @@ impl Webhook {
         let keys = keys.map_err(|cause| format!("{}: {cause}", settings.secret_file.display()))?;
         let files = TlsFiles { ca_file: settings.ca_file.clone(), certificate_and_key: None };
         let client = HttpClient::new(uri, local, files, settings.calls)?;
-        Ok(Self { client, keys, clock })
+        Ok(Self { client, keys, clock, pauses: Pauses::default() })
     }
 
     async fn call(&self, call: Call<'_>) -> Result<Answer, Failure> {
@@ -136,6 +146,39 @@ impl Webhook {
         }
         self.client.post(headers, body).await
     }
+
+    fn begin_pause(&self, allocation_id: &str, asking: Asking, pause: Option<Duration>) {
+        if let Some(pause) = pause {
+            self.pauses.begin(allocation_id, asking, self.end_of(pause));
+        }
+    }
+
+    fn end_of(&self, pause: Duration) -> i64 {
+        self.clock.up_ms().saturating_add(i64::try_from(pause.as_millis()).unwrap_or(i64::MAX))
+    }
+
+    /// Notes that the service refuses to stop a server. Returns whether it has refused the hard stop too often: then the
+    /// server counts as gone, because further calls cannot help.
+    fn is_given_up(
+        &self,
+        allocation_id: &str,
+        handle: Option<&str>,
+        asking: Asking,
+        heard: &Heard<Stopped>,
+    ) -> bool {
+        let until_ms = self.end_of(heard.retry_after.unwrap_or(REFUSED_PAUSE));
+        let refusals = self.pauses.refused(allocation_id, asking, until_ms);
+        let is_given_up = asking == Asking::StopHard && refusals >= REFUSALS_MAX;
+        if is_given_up {
+            tracing::error!(
+                allocation_id,
+                handle,
+                detail = heard.trouble,
+                "the webhook refuses to stop a server, and is not asked again: stop it yourself if it still runs"
+            );
+        }
+        is_given_up
+    }
 }
 
 impl Allocator for Webhook {
@@ -149,10 +192,15 @@ impl Allocator for Webhook {
 
     fn find<'a>(&'a self, allocation_id: &'a str) -> BoxFuture<'a, Found> {
         Box::pin(async move {
-            answer::found(self.call(Call::Find { allocation_id }).await).unwrap_or_else(|detail| {
-                self.client.log("the webhook could not be asked for a server", &detail);
-                Found::CannotTell
-            })
+            if self.pauses.is_on(allocation_id, Asking::Find, self.clock.up_ms()) {
+                return Found::CannotTell;
+            }
+            let heard = answer::found(self.call(Call::Find { allocation_id }).await);
+            self.begin_pause(allocation_id, Asking::Find, heard.retry_after);
+            if let Some(trouble) = heard.trouble {
+                self.client.log("the webhook could not be asked for a server", &trouble);
+            }
+            heard.meaning
         })
     }
 
@@ -162,16 +210,31 @@ impl Allocator for Webhook {
         handle: Option<&'a str>,
         mode: ReleaseMode,
     ) -> BoxFuture<'a, Released> {
-        let mode = match mode {
-            ReleaseMode::Soft => "soft",
-            ReleaseMode::Hard => "hard",
-        };
         Box::pin(async move {
-            let answer = self.call(Call::Release { allocation_id, handle, mode }).await;
-            answer::released(answer).unwrap_or_else(|detail| {
-                self.client.log("the webhook has not stopped a server", &detail);
-                Released::Later
-            })
+            let (asking, mode) = match mode {
+                ReleaseMode::Soft => (Asking::StopSoft, "soft"),
+                ReleaseMode::Hard => (Asking::StopHard, "hard"),
+            };
+            if self.pauses.is_on(allocation_id, asking, self.clock.up_ms()) {
+                return Released::Later;
+            }
+            let heard = answer::stopped(self.call(Call::Release { allocation_id, handle, mode }).await);
+            let is_gone = match heard.meaning {
+                Stopped::Gone => true,
+                Stopped::NotYet => false,
+                Stopped::Refused => self.is_given_up(allocation_id, handle, asking, &heard),
+            };
+            if is_gone {
+                self.pauses.forget(allocation_id);
+                return Released::Gone;
+            }
+            if heard.meaning == Stopped::NotYet {
+                self.begin_pause(allocation_id, asking, heard.retry_after);
+            }
+            if let Some(trouble) = heard.trouble {
+                self.client.log("the webhook has not stopped a server", &trouble);
+            }
+            Released::Later
         })
     }
 }

@@ -27,7 +27,7 @@ const NOW: &str = "2023-11-14T22:13:20Z";
 /// An allocator, and the directory of its secret.
 pub(super) struct Made {
     pub allocator: Webhook,
-    clock: Clock,
+    pub clock: Clock,
     _dir: TempDir,
 }
 
@@ -158,6 +158,8 @@ async fn a_server_that_takes_longer_is_found_later() {
         assert_eq!(retry_after, expected.map(Duration::from_secs));
     }
     assert_eq!(made.allocator.find("a1").await, Found::CannotTell);
+    // The service has asked for a second.
+    made.clock.advance(Duration::from_secs(1));
     assert_eq!(made.allocator.find("a1").await, Found::Placed(placed("server-1")));
     assert_eq!(service.state.lock().unwrap().started, 1);
 }
@@ -226,7 +228,7 @@ async fn a_release_is_repeated_until_the_server_is_gone() {
     let service = StandIn::start(&[SECRET]).await;
     let made = made(&service.url, SECRET);
     place(&made, "a1").await;
-    for reply in [Reply::json(202, "{}"), Reply::json(500, ""), Reply::json(403, ""), Reply::Drop] {
+    for reply in [Reply::json(202, "{}"), Reply::json(500, ""), Reply::json(409, ""), Reply::Drop] {
         service.will(Fault::Answer(reply));
         assert_eq!(made.allocator.release("a1", None, ReleaseMode::Soft).await, Released::Later);
     }
@@ -238,6 +240,58 @@ async fn a_release_is_repeated_until_the_server_is_gone() {
         service.will(Fault::Answer(reply));
         assert_eq!(made.allocator.find("a1").await, Found::CannotTell);
     }
+}
+
+#[tokio::test]
+async fn the_service_says_when_it_is_asked_again() {
+    let service = StandIn::start(&[SECRET]).await;
+    let made = made(&service.url, SECRET);
+    place(&made, "a1").await;
+    let asked = || service.state.lock().unwrap().asked.len();
+    let release = async |mode| made.allocator.release("a1", None, mode).await;
+    let starting = || Reply::json(202, json!({ "retry_after_s": 7 }));
+    let busy = || Reply::json(429, "{}").with("retry-after", "7");
+    for reply in [starting, busy] {
+        let calls = asked();
+        service.will(Fault::Answer(reply()));
+        service.will(Fault::Answer(reply()));
+        for _ in 0..2 {
+            assert_eq!(made.allocator.find("a1").await, Found::CannotTell);
+            assert_eq!(release(ReleaseMode::Soft).await, Released::Later);
+        }
+        made.clock.advance(Duration::from_millis(6_999));
+        assert_eq!(made.allocator.find("a1").await, Found::CannotTell);
+        assert_eq!(release(ReleaseMode::Soft).await, Released::Later);
+        assert_eq!(asked(), calls + 2, "each was asked once");
+        made.clock.advance(Duration::from_millis(1));
+    }
+    service.will(Fault::Answer(starting()));
+    assert_eq!(release(ReleaseMode::Soft).await, Released::Later);
+    assert_eq!(made.allocator.find("a1").await, Found::Placed(placed("server-1")));
+    // The hard stop does not wait for the soft one.
+    assert_eq!(release(ReleaseMode::Hard).await, Released::Gone);
+    assert_eq!(made.allocator.find("a1").await, Found::Absent);
+}
+
+#[tokio::test]
+async fn a_server_that_the_service_refuses_to_stop_is_given_up() {
+    let service = StandIn::start(&[SECRET]).await;
+    let made = made(&service.url, SECRET);
+    place(&made, "a1").await;
+    let asked = || service.state.lock().unwrap().asked.len();
+    for (mode, times) in [(ReleaseMode::Soft, 12), (ReleaseMode::Hard, 9)] {
+        for _ in 0..times {
+            service.will(Fault::Answer(Reply::json(422, json!({ "error_code": "no" }))));
+            let calls = asked();
+            for _ in 0..2 {
+                assert_eq!(made.allocator.release("a1", None, mode).await, Released::Later);
+            }
+            assert_eq!(asked(), calls + 1, "there is a pause after a refusal");
+            made.clock.advance(Duration::from_secs(30));
+        }
+    }
+    service.will(Fault::Answer(Reply::json(422, "{}")));
+    assert_eq!(made.allocator.release("a1", None, ReleaseMode::Hard).await, Released::Gone);
 }
 
 #[tokio::test]
