@@ -3,7 +3,7 @@
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use http::Uri;
@@ -200,23 +200,30 @@ fn agent(uri: &Uri, local: bool, files: &TlsFiles, timeout: Duration) -> Result<
 
 impl Shared {
     /// The agent, made again if a file has changed. If the new files cannot be used, the old ones stay in force: a
-    /// certificate and its key do not change at the same moment.
+    /// certificate and its key do not change at the same moment. Other calls do not wait while the files are read.
     fn agent(&self) -> ureq::Agent {
-        let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
         let states = self.files.states();
-        if loaded.files != states {
-            match agent(&self.uri, self.local, &self.files, self.timeouts.exchange) {
-                Ok(agent) => {
-                    loaded.agent = agent;
-                    tracing::info!("the certificates of an allocator were read again");
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "the certificates of an allocator could not be read again; the old ones stay in force");
-                }
+        {
+            let mut loaded = self.loaded();
+            if loaded.files == states {
+                return loaded.agent.clone();
             }
-            loaded.files = states;
+            loaded.files.clone_from(&states);
         }
-        loaded.agent.clone()
+        match agent(&self.uri, self.local, &self.files, self.timeouts.exchange) {
+            Ok(agent) => {
+                self.loaded().agent = agent;
+                tracing::info!("the certificates of an allocator were read again");
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the certificates of an allocator could not be read again; the old ones stay in force");
+            }
+        }
+        self.loaded().agent.clone()
+    }
+
+    fn loaded(&self) -> MutexGuard<'_, Loaded> {
+        self.loaded.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn post(&self, headers: &[(&'static str, String)], body: String) -> Result<Answer, Failure> {

@@ -36,6 +36,17 @@ pub fn check(config: &Config, process: &ProcessSection) -> Result<CommandTemplat
         let message = format!("env has {name}: variables of servers must not start with {ENV_PREFIX}");
         return Err(("env", message));
     }
+    let is_variable = |(name, value): (&String, &String)| {
+        !name.is_empty() && !name.contains(['=', '\0']) && !value.contains('\0')
+    };
+    if !process.env.iter().all(is_variable) {
+        let message =
+            "env has a name that is empty or contains '=', or a NUL character, which no variable can have";
+        return Err(("env", message.into()));
+    }
+    if process.working_dir.as_ref().is_some_and(|dir| !dir.is_absolute() || !dir.is_dir()) {
+        return Err(("working_dir", "working_dir needs the absolute path of a directory that exists".into()));
+    }
     let command = CommandTemplate::new(&process.command, process.ports_per_server.into())
         .map_err(|message| ("command", format!("command {message}")))?;
     let has_own_keys = config.auth.jwks_file.is_some() || config.auth.jwks_url.is_some();
@@ -57,7 +68,7 @@ fn settings(
     let data_dir = std::path::absolute(&config.store.data_dir).map_err(|error| error.to_string())?;
     let login = match (&process.client_id, &process.client_secret_file) {
         (Some(client_id), Some(file)) => {
-            ServerLogin::Own { client_id: client_id.clone(), secret_file: file.clone() }
+            ServerLogin::own(client_id, file).map_err(|cause| format!("client_secret_file {cause}"))?
         }
         _ if command.names_client() => ServerLogin::PerLaunch(clients),
         _ => ServerLogin::None,
@@ -86,4 +97,37 @@ fn settings(
 fn own_program() -> std::io::Result<PathBuf> {
     let program = PathBuf::from("/proc/self/exe");
     if program.exists() { Ok(program) } else { std::env::current_exe() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::AllocatorKind;
+
+    fn checked(more: &str) -> Result<CommandTemplate, (&'static str, String)> {
+        let text =
+            format!("[allocators.a]\nkind = \"process\"\ncommand = [\"/bin/sh\"]\nports = \"7777\"\n{more}");
+        let config = Config::parse(&text, "my.toml", &[]).unwrap();
+        let AllocatorKind::Process(process) = &config.allocators["a"].kind else { panic!() };
+        check(&config, process)
+    }
+
+    #[test]
+    fn what_no_process_can_be_started_with_is_refused() {
+        for more in ["", "env = { A = \"b=c\", B = \"\" }", "working_dir = \"/\""] {
+            checked(more).unwrap();
+        }
+        for (more, setting, expected) in [
+            ("env = { RALLYPOINT_A = \"\" }", "env", "must not start with RALLYPOINT_"),
+            ("env = { \"\" = \"a\" }", "env", "a name that is empty"),
+            ("env = { \"A=B\" = \"a\" }", "env", "contains '='"),
+            ("env = { \"A\" = \"\\u0000\" }", "env", "NUL"),
+            ("working_dir = \"games\"", "working_dir", "the absolute path of a directory"),
+            ("working_dir = \"/bin/sh\"", "working_dir", "the absolute path of a directory"),
+            ("working_dir = \"/no/such/directory\"", "working_dir", "the absolute path of a directory"),
+        ] {
+            let (found, message) = checked(more).unwrap_err();
+            assert!(found == setting && message.contains(expected), "{more}: {message}");
+        }
+    }
 }

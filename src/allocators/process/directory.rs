@@ -12,7 +12,7 @@
 //! | `released` | an empty file: the allocation was given up, so it gets no server any more |
 
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
-use std::io::{self, ErrorKind, Write as _};
+use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
@@ -37,6 +37,9 @@ pub const CLIENT_SECRET: &str = "client-secret";
 pub const CREDENTIALS: &str = "credentials";
 /// The name of the mark of a released allocation.
 pub const RELEASED: &str = "released";
+
+/// Largest file that is read, in bytes. The longest has the command line, which the operating system limits.
+const FILE_BYTES_MAX: u64 = 1 << 24;
 
 const LAUNCH: &str = "launch.json";
 const ALIVE: &str = "alive";
@@ -233,7 +236,20 @@ impl AllocationDir {
     }
 
     fn read<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
-        serde_json::from_slice(&std::fs::read(self.file(name)).ok()?).ok()
+        serde_json::from_str(&self.text(name).ok()?).ok()
+    }
+
+    /// Reads a file that Rallypoint or a shim has written. The server could write one as well, and a larger one.
+    ///
+    /// # Errors
+    /// If the file cannot be read, or is too large.
+    pub fn text(&self, name: &str) -> io::Result<String> {
+        let mut text = String::new();
+        let read = File::open(self.file(name))?.take(FILE_BYTES_MAX + 1).read_to_string(&mut text)?;
+        if read as u64 > FILE_BYTES_MAX {
+            return Err(ErrorKind::FileTooLarge.into());
+        }
+        Ok(text)
     }
 
     /// The path of the file whose lock says that the server lives.

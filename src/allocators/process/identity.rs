@@ -35,6 +35,7 @@ impl ProcessId {
     fn state(self) -> Option<char> {
         match self.start {
             Some(start) => stat_of(self.pid).filter(|(_, now)| *now == start).map(|(state, _)| state),
+            None if self.pid < 1 => None,
             None => test_kill_process(Pid::from_raw(self.pid)?).ok().map(|()| UNKNOWN),
         }
     }
@@ -42,10 +43,16 @@ impl ProcessId {
     /// Sends a signal to the group of processes that this one leads. If the process is gone, its number and that of its
     /// group may belong to others.
     pub fn signal_group(self, signal: Signal) {
-        if let Some(pid) = Pid::from_raw(self.pid).filter(|_| self.state().is_some()) {
+        if let Some(group) = self.group().filter(|_| self.state().is_some()) {
             // It may end at the same moment.
-            let _ = kill_process_group(pid, signal);
+            let _ = kill_process_group(group, signal);
         }
+    }
+
+    /// The group of processes that this one leads. A broken file may have a number up to 1, which no server has: a signal
+    /// to that group would reach every process that this one may signal.
+    fn group(self) -> Option<Pid> {
+        Some(self.pid).filter(|pid| *pid > 1).and_then(Pid::from_raw)
     }
 }
 
@@ -76,6 +83,15 @@ fn has_open(pid: i32, file: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_number_that_no_server_has_leads_no_group() {
+        for pid in [i32::MIN, -1, 0, 1] {
+            assert_eq!(ProcessId { pid, start: None }.group(), None, "{pid}");
+        }
+        assert!(!ProcessId { pid: -1, start: None }.is_running());
+        assert_eq!(ProcessId { pid: 2, start: None }.group(), Pid::from_raw(2));
+    }
 
     #[test]
     fn a_process_is_known_by_its_start_time() {

@@ -81,7 +81,8 @@ async fn supervise(dir: &AllocationDir, launch: &LaunchFile, lock: &File) -> io:
                 error.kind(),
                 io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::PermissionDenied
             ) || error.raw_os_error() == Some(Errno::NOEXEC.raw_os_error());
-            let detail = format!("{}: {error}", launch.command[0]);
+            let working_dir = launch.working_dir.as_deref().unwrap_or(dir.path()).display();
+            let detail = format!("{}, in {working_dir}: {error}", launch.command[0]);
             return report(&Report::Failed { detail, is_misconfigured });
         }
     };

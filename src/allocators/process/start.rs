@@ -18,7 +18,7 @@ use super::directory::{
 };
 use super::settings::ProcessSettings;
 use super::shim::Report;
-use crate::allocators::clients::ServerLogin;
+use crate::allocators::clients::{ServerLogin, read_secret};
 use crate::allocators::{Launch, Placement, Reason};
 use crate::env::{Clock, Entropy};
 
@@ -147,9 +147,7 @@ fn write_client(
             (clients.register(allocation_id, &secret), secret)
         }
         ServerLogin::Own { client_id, secret_file } => {
-            let secret = std::fs::read_to_string(secret_file)
-                .map_err(|error| io::Error::other(format!("{}: {error}", secret_file.display())))?;
-            (client_id.clone(), secret.trim_end_matches(['\r', '\n']).to_owned())
+            (client_id.clone(), read_secret(secret_file).map_err(io::Error::other)?)
         }
         ServerLogin::None => return Ok(String::new()),
     };

@@ -63,24 +63,29 @@ pub fn adopt_all(inner: &Inner) -> io::Result<()> {
         let name = entry?.file_name();
         let Some(id) = name.to_str() else { continue };
         let Some(dir) = AllocationDir::of(&inner.settings.dir, id) else { continue };
-        if let Some(exit) = dir.exit() {
-            delete_secrets(id, &dir);
-            finished.push((Some(exit.at), id.to_owned()));
-        } else if let Some(_lock) = dir.try_lock()? {
-            // Nobody has seen its end; or it never started, and the call may be made again.
-            if dir.pid().is_some() {
-                dir.write_exit(&ExitFile::unseen(inner.clock.now()))?;
-            }
-            delete_secrets(id, &dir);
-            finished.push((None, id.to_owned()));
-        } else {
-            adopt(inner, id, dir)?;
-        }
+        let adopted = adopt_or_finish(inner, id, dir);
+        let adopted = adopted.map_err(|error| io::Error::other(format!("{id}: {error}")))?;
+        finished.extend(adopted.map(|ended| (ended, id.to_owned())));
     }
     finished.sort_unstable();
     inner.table().finished.extend(finished.into_iter().map(|(_, id)| id));
     inner.prune();
     Ok(())
+}
+
+/// Adopts the server of an allocation if it runs. Otherwise returns when it has ended, if that is known.
+fn adopt_or_finish(inner: &Inner, id: &str, dir: AllocationDir) -> io::Result<Option<Option<Timestamp>>> {
+    if let Some(exit) = dir.exit() {
+        delete_secrets(id, &dir);
+        return Ok(Some(Some(exit.at)));
+    }
+    let Some(_lock) = dir.try_lock()? else { return adopt(inner, id, dir).map(|()| None) };
+    // Nobody has seen its end; or it never started, and the call may be made again.
+    if dir.pid().is_some() {
+        dir.write_exit(&ExitFile::unseen(inner.clock.now()))?;
+    }
+    delete_secrets(id, &dir);
+    Ok(Some(None))
 }
 
 /// Adopts the server of an allocation whose lock is taken.
@@ -91,7 +96,7 @@ pub(super) fn adopt(inner: &Inner, id: &str, dir: AllocationDir) -> io::Result<(
     let ports = launch.as_ref().map_or_else(Vec::new, |launch| launch.ports.clone());
     let launched_at = launch.map_or_else(|| inner.clock.now(), |launch| launch.launched_at);
     if let ServerLogin::PerLaunch(clients) = &inner.settings.login
-        && let Ok(secret) = std::fs::read_to_string(dir.file(CLIENT_SECRET))
+        && let Ok(secret) = dir.text(CLIENT_SECRET)
     {
         clients.register(id, &secret);
     }
@@ -140,9 +145,7 @@ impl Inner {
             match try_lock(&server.alive) {
                 Ok(true) => {
                     has_ended = true;
-                    if let Some(entry) = self.take_ended(&server.id) {
-                        self.finish(&server.id, &entry);
-                    }
+                    self.finish(&server.id, &server.dir);
                 }
                 Ok(false) => self.see_to(&server),
                 Err(error) => {
@@ -185,17 +188,8 @@ impl Inner {
         }
     }
 
-    /// Moves a server to the ended ones. Under one lock, so that it is always listed.
-    fn take_ended(&self, id: &str) -> Option<Entry> {
-        let mut table = self.table();
-        let entry = table.servers.remove(id)?;
-        table.finished.push_back(id.to_owned());
-        Some(entry)
-    }
-
-    /// Notes the end of a server.
-    fn finish(&self, id: &str, entry: &Entry) {
-        let dir = &entry.dir;
+    /// Notes the end of a server. It stays in the table until its end is stored and its client is shut out.
+    fn finish(&self, id: &str, dir: &AllocationDir) {
         let exit = dir.exit().unwrap_or_else(|| {
             let exit = ExitFile::unseen(self.clock.now());
             if let Err(error) = dir.write_exit(&exit) {
@@ -205,6 +199,11 @@ impl Inner {
         });
         self.settings.shut_out(id);
         delete_secrets(id, dir);
+        let mut table = self.table();
+        let Some(entry) = table.servers.remove(id) else { return };
+        table.ports.rest(&entry.ports, self.clock.up_ms());
+        table.finished.push_back(id.to_owned());
+        drop(table);
         let status = exit.status();
         if exit.is_success() || entry.released {
             tracing::info!(allocation_id = id, status, "a server has ended");
@@ -212,7 +211,6 @@ impl Inner {
             let lines = last_lines(&dir.file(LOG), LOG_LINES, LOG_BYTES).unwrap_or_default().join("\n");
             tracing::warn!(allocation_id = id, status, "a server has failed; the end of its log:\n{lines}");
         }
-        self.table().ports.rest(&entry.ports, self.clock.up_ms());
         self.report_end(id, &exit);
     }
 

@@ -189,7 +189,24 @@ pub(super) fn check(config: &Config) -> Result<(), Problem> {
             return problem(setting, format!("{setting} {message}"));
         }
     }
+    check_ports(config)?;
     config.templates.iter().try_for_each(|(name, template)| check_template(config, name, template))
+}
+
+/// Two allocators on one machine cannot share ports: each one knows only those of its own servers.
+fn check_ports(config: &Config) -> Result<(), Problem> {
+    let mut earlier: Vec<(&str, PortRange)> = Vec::new();
+    for (name, section) in &config.allocators {
+        let AllocatorKind::Process(process) = &section.kind else { continue };
+        let PortRange { first, last } = process.ports;
+        if let Some((other, _)) = earlier.iter().find(|(_, range)| first <= range.last && range.first <= last)
+        {
+            let message = format!("ports has ports of [{SECTION}.{other}]: each server needs its own");
+            return Err(Problem::new(&[SECTION, name, "ports"], message));
+        }
+        earlier.push((name, process.ports));
+    }
+    Ok(())
 }
 
 /// The published client takes the port 443 if an address has none, also for http.

@@ -65,6 +65,11 @@ fn errors_have_the_line_of_the_setting() {
         (format!("{PROCESS}\nbase_url = \"http://localhost:7700?a\""), 6, "base_url is no address of an API"),
         (format!("{PROCESS}\nbase_url = \"http://localhost:7700#a\""), 6, "base_url is no address of an API"),
         (format!("{PROCESS}\nbase_url = \"ftp://localhost:7700\""), 6, "base_url is no address of an API"),
+        (
+            format!("{PROCESS}{}", PROCESS.replace("local", "more").replace("7777-7876", "7876-7900")),
+            8,
+            "[allocators.more] ports has ports of [allocators.local]",
+        ),
         (PROCESS.replace("local", "\"the local one\""), 1, "a name has 1 to 32 ASCII letters"),
     ] {
         let message = parse(&text, &[]).unwrap_err();
