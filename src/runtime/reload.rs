@@ -9,8 +9,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
-use crate::config::{Config, ConfigError, Sources};
-use crate::runtime::settings::{catalog, load_config, log_warnings};
+use crate::config::{Config, ConfigError, Problem, Sources};
+use crate::runtime::settings::{catalog, check, log_warnings};
 
 /// How often the file is compared with what was read from it last.
 const CHECK_EVERY: Duration = Duration::from_secs(2);
@@ -19,11 +19,29 @@ const CHECK_EVERY: Duration = Duration::from_secs(2);
 /// values, and the templates that they use are served until they have ended. Other sections need a restart.
 ///
 /// # Errors
-/// If the configuration is invalid; then nothing is replaced.
+/// If the configuration is invalid, also for the running server; then nothing is replaced.
 pub fn reload(app: &App, sources: &Sources) -> Result<(), ConfigError> {
-    let config = load_config(sources)?;
+    let config = Config::load(sources, |config| {
+        check(config)?;
+        check_allocators(app, config)
+    })?;
     log_warnings(&config);
     app.replace_catalog(catalog(&config));
+    Ok(())
+}
+
+/// Allocators take a restart. A template that uses a new one before it would make sessions that get no server.
+fn check_allocators(app: &App, config: &Config) -> Result<(), Problem> {
+    for (name, template) in &config.templates {
+        if let Some(allocator) =
+            template.allocator.as_ref().filter(|allocator| !app.launches.serves(allocator))
+        {
+            let message = format!(
+                "allocator: the running server has no [allocators.{allocator}] yet, restart it first"
+            );
+            return Err(Problem::new(&["templates", name, "allocator"], message));
+        }
+    }
     Ok(())
 }
 

@@ -35,7 +35,7 @@ pub fn load_config(sources: &Sources) -> Result<Config, ConfigError> {
 }
 
 /// Checks the settings that only other modules can parse.
-fn check(config: &Config) -> Result<(), Problem> {
+pub(super) fn check(config: &Config) -> Result<(), Problem> {
     if let Some(Err(message)) = config.auth.jwks_url.as_deref().map(check_jwks_url) {
         return Err(Problem::new(&["auth", "jwks_url"], message));
     }

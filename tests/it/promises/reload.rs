@@ -6,12 +6,15 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use rallypoint::config::{Config, Sources};
-use rallypoint::runtime::reload::reload_forever;
+use rallypoint::domain::launch::LaunchRules;
+use rallypoint::runtime::reload::{reload, reload_forever};
 use rallypoint::runtime::settings::load_config;
+use rallypoint::store::{Memory, Store};
 use tempfile::TempDir;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::harness::Server;
+use crate::harness::allocator::{Scripted, serving};
 
 /// The time of every file that a test writes, as with tools that make builds reproducible.
 const SAME_TIME: SystemTime = SystemTime::UNIX_EPOCH;
@@ -100,6 +103,32 @@ async fn a_change_while_the_server_starts_is_not_missed() {
     let (server, _watching) = watch(config);
     assert_eq!(team_size(&server), 3);
     becomes(&server, 4).await;
+}
+
+#[test]
+fn a_template_cannot_use_an_allocator_that_the_running_server_does_not_have() {
+    let dir = TempDir::new().unwrap();
+    let file = dir.path().join("rallypoint.toml");
+    let allocator = Arc::new(Scripted::default());
+    let settings = serving(1, &allocator, &LaunchRules::default());
+    let server = Server::launching(Store::Memory(Memory::default()), settings, |_| {});
+    let sources = Sources { file: Some(file.clone()), overrides: Vec::new() };
+    let reloads = |name: &str| {
+        let text = format!(
+            "[allocators.{name}]\nkind = \"process\"\ncommand = [\"/bin/true\"]\nports = \"7777\"\n\
+             [templates.duel]\nplayers_per_team = 3\nallocator = \"{name}\"\n"
+        );
+        std::fs::write(&file, text).unwrap();
+        reload(&server.app, &sources).map_err(|error| error.to_string())
+    };
+    let error = reloads("new").unwrap_err();
+    assert!(
+        error.contains("line 7: [templates.duel] allocator: the running server has no [allocators.new]"),
+        "{error}"
+    );
+    assert_eq!(team_size(&server), 0, "nothing has changed");
+    reloads("test").unwrap();
+    assert_eq!(team_size(&server), 3);
 }
 
 #[tokio::test(start_paused = true)]
