@@ -100,6 +100,8 @@ pub enum Placement {
     Unknown {
         /// How long to wait before the next call; `None`: the caller chooses.
         retry_after: Option<Duration>,
+        /// Whether the allocator has said that it is starting one: then it works.
+        is_starting: bool,
         /// What happened, for the log. Without secrets.
         detail: String,
     },

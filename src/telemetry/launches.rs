@@ -44,7 +44,7 @@ struct StateLabels {
 /// The metrics of launches.
 pub struct LaunchMetrics {
     launches: Family<OutcomeLabels, Counter>,
-    claims: Family<AllocatorLabels, Counter>,
+    attempts: Family<AllocatorLabels, Counter>,
     failed_attempts: Family<AttemptLabels, Counter>,
     seconds: Family<PhaseLabels, Histogram, fn() -> Histogram>,
     servers: Family<StateLabels, Gauge>,
@@ -59,6 +59,10 @@ const UNRELEASED_MS: i64 = 60_000;
 /// The states of servers, in the order of their lives.
 const STATES: [&str; 4] = ["claimed", "placed", "up", "releasing"];
 
+fn of(allocator: &str) -> AllocatorLabels {
+    AllocatorLabels { allocator: allocator.to_owned() }
+}
+
 fn new_seconds() -> Histogram {
     // 16 buckets from 5 ms to 164 s, each twice the one before.
     Histogram::new(exponential_buckets(0.005, 2.0, 16))
@@ -69,7 +73,7 @@ impl LaunchMetrics {
     pub(super) fn register(registry: &mut Registry) -> Self {
         let metrics = Self {
             launches: Family::default(),
-            claims: Family::default(),
+            attempts: Family::default(),
             failed_attempts: Family::default(),
             seconds: Family::new_with_constructor(new_seconds as fn() -> Histogram),
             servers: Family::default(),
@@ -80,11 +84,12 @@ impl LaunchMetrics {
         };
         registry.register(
             "launches",
-            "Launches that were given a server, or failed",
+            "Servers that launches were given, and launches that failed",
             metrics.launches.clone(),
         );
-        registry.register("launch_attempts", "Claims of attempts to launch a server", metrics.claims.clone());
-        let help = "Attempts to launch a server that failed";
+        let help = "Attempts to launch a server that got one, or failed";
+        registry.register("launch_attempts", help, metrics.attempts.clone());
+        let help = "Attempts and launches that failed, by reason";
         registry.register("launch_attempts_failed", help, metrics.failed_attempts.clone());
         let help = "Time that launches spent in each phase";
         registry.register_with_unit("launch", help, Unit::Seconds, metrics.seconds.clone());
@@ -92,7 +97,7 @@ impl LaunchMetrics {
         registry.register("launch_queue", "Launches that wait for a server", metrics.queue.clone());
         let help = "Servers that have not stopped a minute after they should";
         registry.register("servers_unreleased", help, metrics.unreleased.clone());
-        let help = "Whether the last call of the allocator got an answer";
+        let help = "Whether the allocator works, by its last answer";
         registry.register("allocator_ready", help, metrics.ready.clone());
         let help = "Servers stopped because no launch knew them";
         registry.register("orphans_released", help, metrics.orphans.clone());
@@ -101,20 +106,17 @@ impl LaunchMetrics {
 
     /// Counts a launch that has moved from one stage to another. The time is in milliseconds since the epoch.
     pub fn moved(&self, before: &LaunchRecord, after: &LaunchRecord, now_ms: i64) {
-        let allocator = || AllocatorLabels { allocator: after.allocator.clone() };
         match (&before.stage, &after.stage) {
-            (Stage::Wanted { since_ms, .. }, Stage::Claimed(_)) => {
-                self.claims.get_or_create(&allocator()).inc();
-                self.observe("queue", now_ms - since_ms);
-            }
             (Stage::Claimed(claim), Stage::Placed { .. }) => {
+                self.attempts.get_or_create(&of(&after.allocator)).inc();
                 self.count_outcome(&after.allocator, "placed", "");
+                self.observe("queue", claim.since_ms - claim.wanted_since_ms);
                 self.observe("place", now_ms - claim.since_ms);
             }
             (Stage::Placed { since_ms, .. }, Stage::Up { was_joinable, .. }) => {
                 self.observe("start", now_ms - since_ms);
                 if *was_joinable {
-                    self.observe("joinable", now_ms - since_ms);
+                    self.observe("joinable", 0);
                 }
             }
             (Stage::Up { since_ms, was_joinable: false, .. }, Stage::Up { was_joinable: true, .. }) => {
@@ -139,20 +141,23 @@ impl LaunchMetrics {
     }
 
     /// Counts an attempt that has failed.
-    pub fn attempt_failed(&self, allocator: &str, reason: LaunchFailure) {
-        let labels = AttemptLabels { allocator: allocator.to_owned(), reason: reason.name() };
+    pub fn attempt_failed(&self, record: &LaunchRecord, reason: LaunchFailure) {
+        if matches!(record.stage, Stage::Wanted { .. } | Stage::Claimed(_)) {
+            // It was not counted yet: it has got no server.
+            self.attempts.get_or_create(&of(&record.allocator)).inc();
+        }
+        let labels = AttemptLabels { allocator: record.allocator.clone(), reason: reason.name() };
         self.failed_attempts.get_or_create(&labels).inc();
     }
 
     /// Notes whether an allocator works.
     pub fn set_ready(&self, allocator: &str, is_ready: bool) {
-        let labels = AllocatorLabels { allocator: allocator.to_owned() };
-        self.ready.get_or_create(&labels).set(is_ready.into());
+        self.ready.get_or_create(&of(allocator)).set(is_ready.into());
     }
 
     /// Counts a server that no launch knew.
     pub fn orphan_released(&self, allocator: &str) {
-        self.orphans.get_or_create(&AllocatorLabels { allocator: allocator.to_owned() }).inc();
+        self.orphans.get_or_create(&of(allocator)).inc();
     }
 
     /// Notes how many launches there are. The time is in milliseconds since the epoch.
@@ -172,7 +177,7 @@ impl LaunchMetrics {
             }
         }
         for name in allocators {
-            let labels = AllocatorLabels { allocator: name.to_owned() };
+            let labels = of(name);
             let count = |state| counts.get(&(name, state)).copied().unwrap_or_default();
             for state in STATES {
                 let labels = StateLabels { allocator: name.to_owned(), state };

@@ -69,7 +69,9 @@ pub fn placement(answer: Result<Answer, Failure>, port_name: Option<&str>) -> Pl
             Placement::Later { retry_after: None, reason: Reason::Unavailable, detail }
         }
         Outcome::Wrong(detail) => Placement::Never { reason: Reason::Misconfigured, detail },
-        Outcome::Lost(detail) => Placement::Unknown { retry_after: Some(CACHE_LAG), detail },
+        Outcome::Lost(detail) => {
+            Placement::Unknown { retry_after: Some(CACHE_LAG), is_starting: false, detail }
+        }
     }
 }
 

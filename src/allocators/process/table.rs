@@ -172,5 +172,6 @@ impl ProcessSettings {
 
 /// The answer while a server is being started.
 pub fn still_starting() -> Placement {
-    Placement::Unknown { retry_after: Some(RETRY_AFTER), detail: "the server is being started".into() }
+    let detail = "the server is being started".into();
+    Placement::Unknown { retry_after: Some(RETRY_AFTER), is_starting: true, detail }
 }

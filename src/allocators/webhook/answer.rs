@@ -46,28 +46,34 @@ pub fn placement(answer: Result<Answer, Failure>) -> Placement {
         Err(Failure::NotTrusted(detail)) => {
             return Placement::Never { reason: Reason::Misconfigured, detail };
         }
-        Err(Failure::Lost(detail)) => return Placement::Unknown { retry_after: None, detail },
+        Err(Failure::Lost(detail)) => return unknown(None, false, detail),
     };
     let (detail, retry_after) = (describe(&answer), answer.retry_after);
     match answer.status {
         200 => match placed(&answer.body) {
             Ok(placed) => Placement::Placed(placed),
-            Err(cause) => Placement::Unknown { retry_after: None, detail: format!("200: {cause}") },
+            Err(cause) => unknown(None, false, format!("200: {cause}")),
         },
         202 => {
             let retry_after = asked_for(&answer);
-            Placement::Unknown { retry_after, detail: "202: the server is being started".into() }
+            unknown(retry_after, true, "202: the server is being started".into())
         }
         429 | 503 => Placement::Later { retry_after, reason: Reason::Unavailable, detail },
         300..=399 => {
             let detail = format!("{detail}; redirects are not followed");
             Placement::Never { reason: Reason::Misconfigured, detail }
         }
-        // 409: an earlier call with this Idempotency-Key is still under way. 408: the call did not arrive in time.
-        408 | 409 => Placement::Unknown { retry_after, detail },
+        // An earlier call with this Idempotency-Key is still under way.
+        409 => unknown(retry_after, true, detail),
+        // The call did not arrive in time.
+        408 => unknown(retry_after, false, detail),
         400..=499 => Placement::Never { reason: Reason::Refused, detail },
-        _ => Placement::Unknown { retry_after, detail },
+        _ => unknown(retry_after, false, detail),
     }
+}
+
+fn unknown(retry_after: Option<Duration>, is_starting: bool, detail: String) -> Placement {
+    Placement::Unknown { retry_after, is_starting, detail }
 }
 
 /// What an answer means, and what else it says.

@@ -71,7 +71,7 @@ impl Launches {
                     Found::Absent => {}
                     Found::CannotTell => {
                         let detail = "the allocator cannot tell whether there is a server".into();
-                        return Placement::Unknown { retry_after: None, detail };
+                        return Placement::Unknown { retry_after: None, is_starting: false, detail };
                     }
                 }
             }
@@ -79,7 +79,8 @@ impl Launches {
         };
         let no_answer = || "the call took too long, or panicked".into();
         let answer = self.bounded(served, work).await;
-        answer.unwrap_or_else(|| Placement::Unknown { retry_after: None, detail: no_answer() })
+        let lost = || Placement::Unknown { retry_after: None, is_starting: false, detail: no_answer() };
+        answer.unwrap_or_else(lost)
     }
 
     /// The result of a call; `None` if it takes too long or panics.
@@ -241,10 +242,11 @@ impl Launches {
     fn note_readiness(&self, served: &Allocating, record: &LaunchRecord, placement: &Placement) {
         let (is_ready, detail) = match placement {
             Placement::Placed(_) => (true, None),
-            Placement::Later { reason: Reason::Unavailable | Reason::Misconfigured, detail, .. }
-            | Placement::Unknown { detail, .. } => (false, Some(detail)),
-            Placement::Never { reason, detail } => (*reason == Reason::Refused, Some(detail)),
-            Placement::Later { detail, .. } => (true, Some(detail)),
+            Placement::Unknown { is_starting: true, .. } => (true, None),
+            Placement::Unknown { detail, .. } => (false, Some(detail)),
+            Placement::Later { reason, detail, .. } | Placement::Never { reason, detail } => {
+                (!matches!(reason, Reason::Unavailable | Reason::Misconfigured), Some(detail))
+            }
         };
         self.metrics.launches.set_ready(&record.allocator, is_ready);
         if let Some(detail) = detail.filter(|_| served.may_log(&self.clock)) {

@@ -220,10 +220,15 @@ impl Launches {
         }
     }
 
-    /// One line in the log for each new stage of a launch.
+    /// One line in the log for each new stage of a launch. A call of the allocator and its "later" are no progress: an
+    /// allocator that is away has lines of its own.
     pub(super) fn log_stage(&self, before: &LaunchRecord, after: &LaunchRecord) {
         self.metrics.launches.moved(before, after, self.clock.now_ms());
-        if before.stage.name() != after.stage.name() {
+        let is_call = matches!(
+            (&before.stage, &after.stage),
+            (Stage::Wanted { .. }, Stage::Claimed(_)) | (Stage::Claimed(_), Stage::Wanted { .. })
+        );
+        if before.stage.name() != after.stage.name() && !is_call {
             self.log("a launch goes on", after, before.stage.name());
         }
     }
@@ -243,7 +248,7 @@ impl Launches {
     }
 
     pub(super) fn log_failed_attempt(&self, record: &LaunchRecord, reason: LaunchFailure) {
-        self.metrics.launches.attempt_failed(&record.allocator, reason);
+        self.metrics.launches.attempt_failed(record, reason);
         let status = record.allocation_id().and_then(|id| lock(&self.exited).get(id).cloned());
         tracing::warn!(
             session_id = %record.session_id,

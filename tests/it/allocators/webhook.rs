@@ -154,7 +154,9 @@ async fn a_server_that_takes_longer_is_found_later() {
         (json!("soon"), None),
     ] {
         service.will(Fault::TakesLonger(body));
-        let Placement::Unknown { retry_after, .. } = place(&made, "a1").await else { panic!("placed") };
+        let Placement::Unknown { retry_after, is_starting: true, .. } = place(&made, "a1").await else {
+            panic!("it is being started")
+        };
         assert_eq!(retry_after, expected.map(Duration::from_secs));
     }
     assert_eq!(made.allocator.find("a1").await, Found::CannotTell);
@@ -172,7 +174,9 @@ fn expect(placement: &Placement, expected: &str, pause_s: Option<u64>, part: &st
             (format!("later {reason:?}"), *retry_after, detail.clone())
         }
         Placement::Never { reason, detail } => (format!("never {reason:?}"), None, detail.clone()),
-        Placement::Unknown { retry_after, detail } => ("unknown".to_owned(), *retry_after, detail.clone()),
+        Placement::Unknown { retry_after, detail, .. } => {
+            ("unknown".to_owned(), *retry_after, detail.clone())
+        }
     };
     assert_eq!((kind.as_str(), pause), (expected, pause_s.map(Duration::from_secs)), "{placement:?}");
     assert!(detail.contains(part), "{placement:?}");

@@ -163,7 +163,7 @@ impl Scripted {
         state.servers.insert(launch.allocation_id.clone(), handle.clone());
         if state.lost > 0 {
             state.lost -= 1;
-            return Placement::Unknown { retry_after: None, detail: "lost".into() };
+            return Placement::Unknown { retry_after: None, is_starting: false, detail: "lost".into() };
         }
         Placement::Placed(Self::placed(&handle))
     }

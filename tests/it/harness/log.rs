@@ -1,7 +1,14 @@
 //! The log, for tests that read it.
 
 use std::io::Write;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
+
+use tracing::Dispatch;
+use tracing::subscriber::NoSubscriber;
+
+/// A second subscriber. While there is only one, `tracing` asks the thread that comes to a line first whether anybody reads
+/// it, and a test on another thread would never see that line.
+static SECOND: LazyLock<Dispatch> = LazyLock::new(|| Dispatch::new(NoSubscriber::default()));
 
 /// A log that a test can read.
 #[derive(Clone, Default)]
@@ -20,6 +27,7 @@ impl Write for Log {
 impl Log {
     /// Reads what this thread logs from now on, at the level of a server.
     pub fn start() -> (Self, tracing::subscriber::DefaultGuard) {
+        LazyLock::force(&SECOND);
         let log = Self::default();
         let writer = log.clone();
         let subscriber = tracing_subscriber::fmt()

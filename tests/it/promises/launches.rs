@@ -3,6 +3,7 @@
 mod damage;
 mod lines;
 mod nodes;
+mod operators;
 mod quota;
 mod unserved;
 
