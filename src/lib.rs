@@ -8,7 +8,6 @@ pub mod document;
 pub mod private_dir;
 pub mod file_lock;
 pub mod secret_file;
-pub mod private_file;
 pub mod https;
 pub mod store;
 pub mod records;

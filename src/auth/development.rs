@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::keys::{KeyError, KeySet};
 use crate::domain::{Platform, PlayerUuid};
 use crate::env::Entropy;
-use crate::private_file;
+use crate::secret_file;
 
 /// The name of the key's file in the data directory.
 const FILE_NAME: &str = "development-key";
@@ -72,7 +72,7 @@ impl DevelopmentKey {
     /// If the file does not exist, cannot be read or has no key, or if users other than its owner may access it.
     pub fn load(data_dir: &Path) -> Result<Self, KeyError> {
         let path = Self::path(data_dir);
-        let text = private_file::read(&path).map_err(|error| error.to_string());
+        let text = secret_file::read_own(&path).map_err(|error| error.to_string());
         text.and_then(|text| Self::parse(&text)).map_err(|cause| KeyError::File { path, cause })
     }
 
@@ -84,7 +84,7 @@ impl DevelopmentKey {
         let path = Self::path(data_dir);
         if !path.exists() {
             let secret = URL_SAFE_NO_PAD.encode(entropy.bytes::<KEY_BYTES>());
-            private_file::create_once(&path, &secret, entropy)
+            secret_file::create_own_once(&path, &secret, entropy)
                 .map_err(|error| KeyError::DataDir { dir: data_dir.into(), error })?;
         }
         Self::load(data_dir)

@@ -23,7 +23,7 @@ use uuid::Uuid;
 use super::development::Grant;
 use super::keys::{KeyError, KeySet};
 use crate::env::Entropy;
-use crate::private_file;
+use crate::secret_file;
 
 /// The name of the key's file in the data directory: PKCS#8 in PEM.
 const FILE_NAME: &str = "login-key.pem";
@@ -89,7 +89,7 @@ impl LoginKey {
     pub fn load_or_create(data_dir: &Path, entropy: &Entropy) -> Result<Self, KeyError> {
         let path = Self::path(data_dir);
         let failed = |cause: String| KeyError::File { path: path.clone(), cause };
-        match private_file::read(&path) {
+        match secret_file::read_own(&path) {
             Ok(pem) => return Self::from_pem(&pem).map_err(failed),
             Err(error) if !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
                 return Err(failed(error.to_string()));
@@ -97,9 +97,9 @@ impl LoginKey {
             Err(_) => {}
         }
         let pem = new_pem(entropy).map_err(failed)?;
-        private_file::create_once(&path, &pem, entropy)
+        secret_file::create_own_once(&path, &pem, entropy)
             .map_err(|error| KeyError::DataDir { dir: data_dir.into(), error })?;
-        let pem = private_file::read(&path).map_err(|error| failed(error.to_string()))?;
+        let pem = secret_file::read_own(&path).map_err(|error| failed(error.to_string()))?;
         Self::from_pem(&pem).map_err(failed)
     }
 

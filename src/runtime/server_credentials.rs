@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::app::login::{ClientSecret, SecretHash};
 use crate::env::Entropy;
-use crate::private_file;
+use crate::secret_file;
 
 /// The id of the client.
 pub const CLIENT_ID: &str = "game-server";
@@ -26,10 +26,10 @@ pub fn load_or_create(data_dir: &Path, entropy: &Entropy) -> Result<SecretHash, 
     let failed = |name: &str, error: &dyn std::fmt::Display| format!("{}: {error}", at(name).display());
     if !at(BOTH_FILE).exists() {
         let both = format!("{CLIENT_ID}\n{}\n", ClientSecret::random(entropy).as_str());
-        private_file::create_once(&at(BOTH_FILE), &both, entropy)
+        secret_file::create_own_once(&at(BOTH_FILE), &both, entropy)
             .map_err(|error| failed(BOTH_FILE, &error))?;
     }
-    let both = private_file::read(&at(BOTH_FILE)).map_err(|error| failed(BOTH_FILE, &error))?;
+    let both = secret_file::read_own(&at(BOTH_FILE)).map_err(|error| failed(BOTH_FILE, &error))?;
     let mut lines = both.lines();
     let (id, secret, rest) = (lines.next(), lines.next(), lines.next());
     let (Some(CLIENT_ID), Some(secret @ [_, ..]), None) = (id, secret.map(str::as_bytes), rest) else {
@@ -40,13 +40,13 @@ pub fn load_or_create(data_dir: &Path, entropy: &Entropy) -> Result<SecretHash, 
     };
     let secret = String::from_utf8_lossy(secret);
     for (name, text) in [(ID_FILE, CLIENT_ID), (SECRET_FILE, &secret)] {
-        let is_current = match private_file::read(&at(name)) {
+        let is_current = match secret_file::read_own(&at(name)) {
             Ok(found) => found == text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => false,
             Err(error) => return Err(failed(name, &error)),
         };
         if !is_current {
-            private_file::replace(&at(name), text, entropy).map_err(|error| failed(name, &error))?;
+            secret_file::replace_own(&at(name), text, entropy).map_err(|error| failed(name, &error))?;
         }
     }
     Ok(SecretHash::of(&secret))
