@@ -172,6 +172,30 @@ async fn a_refused_certificate_fails_the_launch_at_once_and_is_not_tried_again()
     assert!(service.state.lock().unwrap().asked.is_empty());
 }
 
+/// Agones cannot be told to stop a game server: it ends by itself, or does not.
+#[tokio::test]
+async fn a_game_server_that_outstays_its_session_is_counted_until_it_ends() {
+    let service = Agones::start(1).await;
+    let made = agones::made(&service.url);
+    let game = Game::new(made.allocator).await;
+    game.requests().await;
+    let instance = game.instance().await;
+    game.alice.delete(&format!("/v1/session/{}", game.session)).await.expect(204);
+    for (seconds, ends, expected) in [(50, false, [1, 0]), (20, false, [1, 1]), (20, true, [0, 0])] {
+        if ends {
+            service.shut_down(instance["allocation_id"].as_str().unwrap());
+        }
+        // The gauges are counted every ten seconds.
+        for _ in 0..seconds / 10 {
+            game.server.passes(10).await;
+        }
+        let metrics = Metrics::of(&game.server).await;
+        let releasing = metrics.get("servers{allocator=\"test\",state=\"releasing\"}");
+        let unreleased = metrics.get("servers_unreleased{allocator=\"test\"}");
+        assert_eq!([releasing, unreleased], expected, "{seconds} s later");
+    }
+}
+
 #[tokio::test]
 async fn while_a_studios_service_is_busy_it_is_asked_again_after_pauses_that_grow_or_that_it_wishes() {
     let service = Webhook::start(&[webhook::SECRET]).await;

@@ -16,11 +16,17 @@ impl Metrics {
         Self(String::from_utf8(body.to_bytes().to_vec()).unwrap())
     }
 
-    /// The value of one sample, without the prefix of all names.
+    /// The value of one sample, which is a whole number. Its name is without the prefix of all names.
     #[track_caller]
     pub fn get(&self, sample: &str) -> u64 {
+        self.text(sample).parse().unwrap()
+    }
+
+    /// The value of one sample as it stands there.
+    #[track_caller]
+    pub fn text(&self, sample: &str) -> &str {
         let start = format!("rallypoint_{sample} ");
-        let line = self.0.lines().find_map(|line| line.strip_prefix(&start));
-        line.unwrap_or_else(|| panic!("{sample} is not in:\n{}", self.0)).parse().unwrap()
+        let value = self.0.lines().find_map(|line| line.strip_prefix(&start));
+        value.unwrap_or_else(|| panic!("{sample} is not in:\n{}", self.0))
     }
 }

@@ -2,6 +2,7 @@
 
 mod damage;
 mod lines;
+mod metrics;
 mod nodes;
 mod operators;
 mod quota;
