@@ -122,9 +122,12 @@ async fn launches_that_wait_and_servers_that_no_launch_knows_are_counted() {
     assert_eq!((metrics.get("launch_queue", ""), metrics.servers()), (1, [0; 4]));
     assert_eq!(metrics.get("allocator_ready", ""), 1, "an answer is an answer");
     game.allocator.takes("orphan");
-    game.server.passes(60).await;
+    for _ in 0..6 {
+        game.server.passes(10).await;
+    }
     let metrics = LaunchMetrics::of(&game).await;
     assert_eq!((metrics.launches("failed", "no_capacity"), metrics.get("launch_queue", "")), (1, 0));
-    assert_eq!(metrics.get("launch_attempts_total", ""), game.allocator.launches().len() as u64);
+    assert!(game.allocator.launches().len() > 1, "it was told to wait again");
+    assert_eq!(metrics.get("launch_attempts_total", ""), 1, "all the same, it is one attempt");
     assert_eq!(metrics.get("orphans_released_total", ""), 1);
 }
