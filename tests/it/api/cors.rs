@@ -1,11 +1,10 @@
 //! CORS: web pages of other origins may call only if the operator allows their origin.
 
-use bytes::Bytes;
-use http::{HeaderMap, Method, Request};
-use http_body_util::Full;
+use http::{HeaderMap, Method};
 use tempfile::TempDir;
 
-use crate::harness::{Reply, creation};
+use crate::harness::Reply;
+use crate::harness::wire::send;
 use crate::support::connection::Connection;
 use crate::support::process::{Server, rallypoint, run, serve};
 
@@ -25,16 +24,6 @@ async fn server(origins: Option<&str>) -> (TempDir, Server, Connection) {
     let token = run(rallypoint(&[&player[..], &data_dir].concat())).await.expect(0).stdout;
     let connection = Connection::open(server.address, Some(token.trim_end())).await.unwrap();
     (dir, server, connection)
-}
-
-async fn send(connection: &mut Connection, method: Method, path: &str, headers: &[(&str, &str)]) -> Reply {
-    let body = if method == Method::POST { creation("party").to_string() } else { String::new() };
-    let mut request = Request::builder().method(method).uri(path);
-    for (name, value) in headers {
-        request = request.header(*name, *value);
-    }
-    let request = request.body(Full::new(Bytes::from(body))).unwrap();
-    connection.send(request).await.unwrap().into()
 }
 
 /// The preflight request of a browser, before a page of this origin creates a session.

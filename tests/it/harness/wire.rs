@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use rallypoint::config::Config;
 use rallypoint::http::connection::{Handler, RequestBody};
@@ -22,10 +22,26 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::{Client, Reply, Server};
+use super::{Client, Reply, Server, creation};
+use crate::support::connection::Connection;
 
 /// Longest wait for anything: longer than every timeout of the server, also in tests with a paused clock.
 const WAIT_MAX: Duration = Duration::from_secs(600);
+
+/// Sends a request with these headers on a connection to a real server. A POST creates a party.
+pub async fn send(
+    connection: &mut Connection,
+    method: Method,
+    path: &str,
+    headers: &[(&str, &str)],
+) -> Reply {
+    let body = if method == Method::POST { creation("party").to_string() } else { String::new() };
+    let mut request = Request::builder().method(method).uri(path);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    connection.send(request.body(Full::from(body)).unwrap()).await.unwrap().into()
+}
 
 async fn within_limit<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(WAIT_MAX, future).await.expect("the future completes in time")

@@ -2,27 +2,16 @@
 
 use std::net::SocketAddr;
 
-use bytes::Bytes;
-use http::{Method, Request};
-use http_body_util::Full;
+use http::Method;
 use tempfile::TempDir;
 
-use crate::harness::{Reply, creation};
+use crate::harness::Reply;
+use crate::harness::wire::send;
 use crate::support::connection::Connection;
 use crate::support::process::{Server, rallypoint, run, serve};
 
 const PLAYER: &str = "11111111-1111-4111-8111-111111111111";
 const SESSIONS: &str = "/session/v1/session";
-
-async fn send(connection: &mut Connection, method: Method, path: &str, headers: &[(&str, &str)]) -> Reply {
-    let body = if method == Method::POST { creation("party").to_string() } else { String::new() };
-    let mut request = Request::builder().method(method).uri(path);
-    for (name, value) in headers {
-        request = request.header(*name, *value);
-    }
-    let request = request.body(Full::new(Bytes::from(body))).unwrap();
-    connection.send(request).await.unwrap().into()
-}
 
 async fn get(address: SocketAddr, method: Method, path: &str) -> Reply {
     let mut connection = Connection::open(address, None).await.unwrap();
