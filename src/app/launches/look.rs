@@ -23,6 +23,8 @@ use crate::store::Batch;
 const LOOKS_MAX: usize = 8;
 /// How long a launch is left to the other nodes that serve its allocator, in milliseconds.
 const LEFT_TO_OTHERS_MS: i64 = 10_000;
+/// After this time a launch that waits for a permit is looked at all the same, in milliseconds.
+const PERMIT_MS: i64 = 10_000;
 
 /// A launch, and the session that wants it.
 pub(super) struct Seen {
@@ -160,6 +162,12 @@ impl Launches {
         Committed::Done
     }
 
+    /// The allocator has as many calls as the rules allow. The end of one of them wakes the launch.
+    pub(super) fn wait_for_permit(&self, served: &Allocating, record: &LaunchRecord) -> Committed {
+        served.wait_for_permit(record.id);
+        self.wait(record, self.clock.now_ms() + PERMIT_MS)
+    }
+
     /// Makes the next attempt of a launch, or fails it if there is none left.
     async fn retry(
         &self,
@@ -241,7 +249,7 @@ impl Launches {
         seen: Seen,
         served: Arc<Allocating>,
     ) -> Result<Committed, Failure> {
-        let Some(permit) = served.permit() else { return Ok(Committed::Done) };
+        let Some(permit) = served.permit() else { return Ok(self.wait_for_permit(&served, seen.record())) };
         match self.claim(&seen, &served.rules).await? {
             Some((seen, calling)) => {
                 self.start_call(served, Call { seen, is_repeated: true }, (permit, calling));

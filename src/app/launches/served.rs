@@ -1,13 +1,14 @@
 //! The allocators that a node serves.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use uuid::Uuid;
 
+use super::lock;
 use crate::allocators::{Allocator, Scope};
 use crate::domain::launch::LaunchRules;
 use crate::env::Clock;
@@ -44,13 +45,22 @@ pub(super) struct Allocating {
     pub rules: LaunchRules,
     pub ends_on_stop: bool,
     permits: Arc<Semaphore>,
+    /// The launches that wait for a permit, in order.
+    without_permit: Mutex<VecDeque<Uuid>>,
     logged_up_ms: AtomicI64,
 }
 
 impl From<Served> for Allocating {
     fn from(Served { allocator, rules, ends_on_stop }: Served) -> Self {
         let permits = Arc::new(Semaphore::new(rules.calls_max));
-        Self { allocator, rules, ends_on_stop, permits, logged_up_ms: AtomicI64::new(i64::MIN) }
+        Self {
+            allocator,
+            rules,
+            ends_on_stop,
+            permits,
+            without_permit: Mutex::default(),
+            logged_up_ms: AtomicI64::new(i64::MIN),
+        }
     }
 }
 
@@ -58,6 +68,19 @@ impl Allocating {
     /// Leave to call the allocator; `None` while there are as many calls as the rules allow.
     pub fn permit(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.permits).try_acquire_owned().ok()
+    }
+
+    /// Notes that a launch waits for a permit.
+    pub fn wait_for_permit(&self, launch: Uuid) {
+        let mut waiting = lock(&self.without_permit);
+        if !waiting.contains(&launch) {
+            waiting.push_back(launch);
+        }
+    }
+
+    /// Takes the launch that has waited for a permit for longest. To be asked when a permit was given back.
+    pub fn next_for_permit(&self) -> Option<Uuid> {
+        lock(&self.without_permit).pop_front()
     }
 
     /// Whether servers run on the node that was given them.

@@ -7,12 +7,12 @@ use rallypoint::app::Failure;
 use rallypoint::domain::launch::LaunchRules;
 use rallypoint::domain::{PlayerUuid, SessionId};
 use rallypoint::jobs;
-use rallypoint::records::{StoredSession, keys};
+use rallypoint::records::{StoredSession, keys, launch};
 use rallypoint::store::{Batch, Memory, Store, StoreError};
 use uuid::Uuid;
 
 use super::{Game, path, requests};
-use crate::harness::allocator::{Scripted, serving};
+use crate::harness::allocator::{Call, Scripted, serving};
 use crate::harness::{Client, Server, leftovers};
 
 /// Damages the record of a session's launch.
@@ -137,6 +137,41 @@ async fn a_launch_that_waits_for_its_turn_is_not_read_in_each_round() {
     }
     server.clock.advance(std::time::Duration::from_secs(5));
     assert!(goes_on(server).await, "its queue time-out is over");
+}
+
+#[tokio::test]
+async fn a_server_that_waits_for_another_one_to_be_stopped_is_not_read_in_each_round() {
+    let rules = LaunchRules { calls_max: 1, closing_timeout_s: 0, ..LaunchRules::default() };
+    let game = Game::with(rules, |_| {}).await;
+    let server = &game.server;
+    let bob = server.player();
+    let others = bob.creates("party").await;
+    game.launches().await;
+    requests(&bob, &others).await;
+    server.settles().await;
+    game.allocator.calls();
+    game.allocator.opens(false);
+    game.alice.delete(&path(&game.session)).await.expect(204);
+    bob.delete(&path(&others)).await.expect(204);
+    let called = loop {
+        jobs::tick(&server.app).await.unwrap();
+        if let Some(Call::Release(called, _)) = game.allocator.calls().pop() {
+            break called;
+        }
+    };
+    let (start, end) = keys::all_launches();
+    for (key, entry) in server.app.sessions.store().scan(&start, &end, 2).await.unwrap() {
+        let record = launch::decode(keys::parse_launch(&key).unwrap(), &entry.value).unwrap();
+        if record.allocation_id() != Some(called.as_str()) {
+            server.app.sessions.store().commit(Batch::default().put(key, "{")).await.unwrap();
+        }
+    }
+    for _ in 0..3 {
+        server.clock.advance(std::time::Duration::from_secs(1));
+        jobs::tick(&server.app).await.unwrap();
+    }
+    game.allocator.opens(true);
+    assert!(goes_on(server).await, "the end of the call begins the next one");
 }
 
 #[tokio::test]
