@@ -68,6 +68,21 @@ impl Program {
         self.stdin.write_all(b"\n").await.unwrap();
     }
 
+    /// Follows a server with `--step` that makes its own session, until players can join. `go_on` lets it go on after
+    /// each step. Returns the session.
+    async fn opens(&mut self, mut go_on: impl AsyncFnMut(&mut Self)) -> String {
+        let mut session = String::new();
+        for step in ["logged-in", "created-session", "requested-instance", "pending"] {
+            let detail = self.says(step).await;
+            if step == "created-session" {
+                session = detail;
+            }
+            go_on(self).await;
+        }
+        self.says("joinable").await;
+        session
+    }
+
     fn signal(&self, signal: Signal) {
         let id = self.child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
         kill_process(id.expect("the program runs"), signal).unwrap();
@@ -193,16 +208,7 @@ async fn a_reserved_server_hosts_a_match_of_two_players() {
     }
     let (node, port) = (Node::start().await, free_port().await);
     let mut host = node.reserved(port, &["--step", "--match-seconds=0"]);
-    let mut session = String::new();
-    for step in ["logged-in", "created-session", "requested-instance", "pending", "joinable"] {
-        let detail = host.says(step).await;
-        if step == "created-session" {
-            session = detail;
-        }
-        if step != "joinable" {
-            host.go_on().await;
-        }
-    }
+    let session = host.opens(async |host| host.go_on().await).await;
     let mut players = Vec::new();
     for number in 0..2 {
         let mut player = node.player(number, &["--session-type=game", "--step", "--stay-seconds=1"]);
@@ -250,19 +256,13 @@ async fn a_match_goes_on_after_the_node_is_killed_at_any_step() {
     assert_eq!(alone.stderr, "boot failed: login: no answer\n");
     node.start_again().await;
     let mut host = node.reserved(port, &["--step", "--match-seconds=0", SLOWER]);
-    let mut session = String::new();
-    for step in ["logged-in", "created-session", "requested-instance", "pending", "joinable"] {
-        let detail = host.says(step).await;
-        if step == "created-session" {
-            session = detail;
-        }
-        if step != "joinable" {
-            // Its next request gets no answer at first.
-            node.kill().await;
-            host.go_on().await;
-            node.start_again().await;
-        }
-    }
+    let through_a_kill = async |host: &mut Program| {
+        // Its next request gets no answer at first.
+        node.kill().await;
+        host.go_on().await;
+        node.start_again().await;
+    };
+    let session = host.opens(through_a_kill).await;
     let args = ["--session-type=game", "--step", "--stay-seconds=1", SLOWER];
     let mut player = node.player(0, &args);
     for step in ["logged-in", "in-session", "playing"] {
