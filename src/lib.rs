@@ -3,6 +3,7 @@
 //! The modules are in reading order. `docs/ARCHITECTURE.md` describes them and how they depend on each other.
 
 pub mod env;
+pub mod crash_point;
 pub mod domain;
 pub mod document;
 pub mod private_dir;

@@ -88,6 +88,12 @@ pub fn discard(link: &LaunchLink, version: Version, player: Option<PlayerUuid>) 
     }
 }
 
+/// Whether a commit stores, changes or deletes a launch.
+pub fn is_written_by(batch: &Batch) -> bool {
+    let put = batch.put.iter().map(|(key, _)| key);
+    put.chain(&batch.delete).any(|key| keys::parse_launch(key).is_some())
+}
+
 /// The link to the launch of a session's instance, and the instance; `None` if the instance has no launch, or has ended.
 pub fn live_launch(session: &Session) -> Option<(&LaunchLink, &Instance)> {
     let instance = session.instance.as_ref().filter(|_| !session.ended)?;

@@ -3,9 +3,9 @@
 use std::fs::Permissions;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -41,6 +41,21 @@ pub fn game_ports() -> String {
     let own = u16::try_from(std::process::id() % 100).unwrap() * 100;
     let first = 20_000 + own + NEXT.fetch_add(1, Ordering::Relaxed) % 10 * 10;
     format!("{first}-{}", first + 9)
+}
+
+/// Kills the dedicated servers of a data directory at the end of a test. A test that fails leaves some.
+pub struct KillAtEnd(pub PathBuf);
+
+impl Drop for KillAtEnd {
+    fn drop(&mut self) {
+        let Ok(dir) = self.0.canonicalize() else { return };
+        for name in ["server-shim", "demo-server"] {
+            for (pid, _) in processes_of(name, dir.to_str().unwrap_or_default()) {
+                // It may end at the same moment.
+                let _ = Pid::from_raw(pid).map(|pid| kill_process(pid, Signal::KILL));
+            }
+        }
+    }
 }
 
 /// The result of a command.
@@ -82,15 +97,50 @@ pub struct Server {
 /// A login key for tests only: it is public. A server that finds it need not make one, which takes long.
 const LOGIN_KEY: &str = include_str!("login-key.pem");
 
-/// The command of a server on a data directory and a free port.
-pub fn serve(data_dir: &Path, args: &[&str]) -> Command {
+/// Writes the login key for tests into a data directory, if it has none.
+pub fn write_login_key(data_dir: &Path) {
     let login_key = data_dir.join("login-key.pem");
     // Some tests name a directory that cannot be written to.
     if data_dir.is_dir() && !login_key.exists() && std::fs::write(&login_key, LOGIN_KEY).is_ok() {
         std::fs::set_permissions(&login_key, Permissions::from_mode(0o600)).unwrap();
     }
+}
+
+/// The command of a server on a data directory and a free port.
+pub fn serve(data_dir: &Path, args: &[&str]) -> Command {
+    serve_at("127.0.0.1:0", data_dir, args)
+}
+
+/// The command of a server on a data directory and an address.
+pub fn serve_at(address: &str, data_dir: &Path, args: &[&str]) -> Command {
+    write_login_key(data_dir);
     let data_dir = data_dir.to_str().expect("temporary directories have plain names");
-    rallypoint(&[&["serve", "--listen", "127.0.0.1:0", "--data-dir", data_dir], args].concat())
+    rallypoint(&[&["serve", "--listen", address, "--data-dir", data_dir], args].concat())
+}
+
+/// A free address that a server can have again after a restart: the kernel gives no connection a port below its range of
+/// ephemeral ports, not even while the server is down.
+pub fn lasting_address() -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let first = std::process::id().wrapping_mul(97);
+    loop {
+        let number = first.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+        let address = format!("127.0.0.1:{}", 10_000 + number % 20_000);
+        if std::net::TcpListener::bind(&address).is_ok() {
+            return address;
+        }
+    }
+}
+
+/// The processes with this command of the binary and this text in their arguments: number, and arguments.
+pub fn processes_of(subcommand: &str, text: &str) -> Vec<(i32, String)> {
+    let arguments = |pid: i32| Some((pid, std::fs::read_to_string(format!("/proc/{pid}/cmdline")).ok()?));
+    let is_meant = |(_, arguments): &(i32, String)| {
+        arguments.contains(&format!("\0{subcommand}\0")) && arguments.contains(text)
+    };
+    let pids = std::fs::read_dir("/proc").unwrap().flatten();
+    let pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.filter_map(arguments).filter(is_meant).collect()
 }
 
 impl Server {
@@ -130,12 +180,17 @@ impl Server {
 
     /// The next log line that contains this text.
     pub async fn logged(&mut self, text: &str) -> String {
+        let line = self.logged_before_end(text).await;
+        line.unwrap_or_else(|| panic!("the log ended without {text:?}:\n{}", self.log))
+    }
+
+    /// The next log line that contains this text; `None` if the server ends first.
+    pub async fn logged_before_end(&mut self, text: &str) -> Option<String> {
         loop {
-            let line = soon(text, self.stderr.recv()).await;
-            let line = line.unwrap_or_else(|| panic!("the log ended without {text:?}:\n{}", self.log));
+            let line = soon(text, self.stderr.recv()).await?;
             self.log += &format!("{line}\n");
             if line.contains(text) {
-                return line;
+                return Some(line);
             }
         }
     }

@@ -22,6 +22,7 @@ use tokio::sync::oneshot;
 use super::directory::{AllocationDir, ExitFile, LOG, LaunchFile, PidFile, try_lock};
 use super::identity::ProcessId;
 use super::log::BoundedLog;
+use crate::crash_point;
 use crate::env::Clock;
 
 /// What a shim reports to Rallypoint: one line of JSON on standard output.
@@ -61,6 +62,7 @@ pub fn run(dir: &Path) -> io::Result<()> {
         return report(&Report::Ended);
     }
     let launch = dir.launch().ok_or_else(|| io::Error::other("launch.json is missing or broken"))?;
+    crash_point::reached(crash_point::SHIM_LOCKED);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(supervise(&dir, &launch, &lock))
 }

@@ -20,6 +20,7 @@ use super::settings::ProcessSettings;
 use super::shim::Report;
 use crate::allocators::clients::{ServerLogin, read_secret};
 use crate::allocators::{Launch, Placement, Reason};
+use crate::crash_point;
 use crate::env::{Clock, Entropy};
 
 /// Variables that servers inherit, besides those of the settings.
@@ -68,7 +69,9 @@ pub fn begin(
     // To look at the lock later: this process must not hold it itself.
     let alive = File::open(dir.alive())?;
     prepare(settings, dir, launch, ports, clock, entropy)?;
+    crash_point::reached(crash_point::SERVER_PREPARED);
     let shim = spawn(settings, dir, lock)?;
+    crash_point::reached(crash_point::SHIM_STARTED);
     Ok(Begun::Shim { shim, alive })
 }
 

@@ -213,7 +213,7 @@ impl Launches {
 
     /// Commits writes that concern no session. Returns whether their expectations held.
     pub(super) async fn commit(&self, writes: Batch) -> Result<bool, Failure> {
-        match self.sessions.store().commit(writes).await {
+        match self.sessions.commit_batch(writes).await {
             Ok(_) => Ok(true),
             Err(CommitError::Conflict { .. }) => Ok(false),
             Err(CommitError::Store(error)) => Err(error.into()),

@@ -262,7 +262,7 @@ impl Sessions {
         let started_at = self.clock.read();
         let memberships = ListChange::of(&plan.batch);
         let launch_news = plan.launch_news;
-        match self.store.commit(plan.batch).await {
+        match self.commit_batch(plan.batch).await {
             Ok(version) => {
                 self.memberships.committed(memberships);
                 let mut committed = Vec::with_capacity(plan.after.len());

@@ -13,12 +13,13 @@ use super::Sessions;
 use super::cached::CachedSession;
 use crate::app::Failure;
 use crate::app::launches::WakeUps;
+use crate::crash_point;
 use crate::domain::instance::{Health, Instance};
 use crate::domain::launch::{LaunchLink, LaunchRecord, LaunchRules};
 use crate::domain::{PlayerUuid, Refused, Session};
 use crate::records::keys;
 use crate::records::launch::{self, StoredLaunch, live_launch};
-use crate::store::{Batch, StoreError, prefix_end};
+use crate::store::{Batch, CommitError, StoreError, Version, prefix_end};
 
 /// What the session service needs to know of launches.
 #[derive(Default)]
@@ -100,6 +101,19 @@ impl Sessions {
         writes.batch = writes.batch.and(batch);
         writes.news.push(link.id);
         Ok(writes)
+    }
+
+    /// Commits a batch. A test can kill the server before and after each commit that writes a launch.
+    pub async fn commit_batch(&self, batch: Batch) -> Result<Version, CommitError> {
+        let is_of_launch = crash_point::EXIST && launch::is_written_by(&batch);
+        if is_of_launch {
+            crash_point::reached(crash_point::LAUNCH_STORE);
+        }
+        let committed = self.store.commit(batch).await;
+        if is_of_launch && committed.is_ok() {
+            crash_point::reached(crash_point::LAUNCH_STORED);
+        }
+        committed
     }
 
     /// Reads a launch alone.

@@ -1,30 +1,38 @@
 //! From a request for an instance to a running match, with the real binary and real server processes.
 
+use std::fs::DirBuilder;
 use std::net::UdpSocket;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use http::Method;
+use rallypoint::crash_point;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::allocator::until;
 use super::serve::{call, creates, token};
 use crate::support::connection::Connection;
-use crate::support::process::{Server, rallypoint, run, soon};
+use crate::support::process::{
+    KillAtEnd, Server, game_ports, lasting_address, processes_of, rallypoint, run, serve_at, soon,
+};
 
-/// A directory with a configuration, and the port that its server always gets: servers that are adopted after a restart
+/// The name of the file that says where a process is killed.
+const CRASH_FILE: &str = "crash";
+
+/// A directory with a configuration, and the address that its server always gets: servers that are adopted after a restart
 /// know the address of their API.
-struct Machine {
+pub(super) struct Machine {
+    address: String,
+    _servers: KillAtEnd,
     dir: TempDir,
-    port: u16,
 }
 
 impl Machine {
     /// `settings` are further settings of the allocator, `arguments` of the stand-in.
-    fn new(settings: &str, arguments: &[&str]) -> Self {
+    pub(super) fn new(settings: &str, arguments: &[&str]) -> Self {
         let dir = TempDir::new().unwrap();
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let program = env!("CARGO_BIN_EXE_rallypoint");
         let given = [
             "--base-url={base_url}",
@@ -35,57 +43,85 @@ impl Machine {
         ];
         let command: Vec<_> = [&[program, "demo-server"][..], &given, arguments].concat();
         let text = format!(
-            "[allocators.local]\nkind = \"process\"\nports = \"30000-30999\"\ncommand = {}\n{settings}\n",
-            json!(command)
+            "[allocators.local]\nkind = \"process\"\nports = \"{}\"\ncommand = {}\n\
+             env = {{ {} = {:?} }}\n{settings}\n",
+            game_ports(),
+            json!(command),
+            crash_point::VARIABLE,
+            dir.path().join(CRASH_FILE)
         );
         std::fs::write(dir.path().join("rallypoint.toml"), text).unwrap();
-        Self { dir, port }
+        let data_dir = dir.path().join("data");
+        DirBuilder::new().mode(0o700).create(&data_dir).unwrap();
+        Self { address: lasting_address(), _servers: KillAtEnd(data_dir), dir }
     }
 
-    fn data_dir(&self) -> PathBuf {
+    pub(super) fn data_dir(&self) -> PathBuf {
         self.dir.path().join("data")
     }
 
-    async fn serve(&self) -> Server {
-        let (config, listen) = (self.dir.path().join("rallypoint.toml"), format!("127.0.0.1:{}", self.port));
-        let data_dir = self.data_dir();
-        let (config, data_dir) = (config.to_str().unwrap(), data_dir.to_str().unwrap());
-        let listeners = ["serve", "--listen", &listen, "--admin-listen", "127.0.0.1:0"];
-        let args = [&listeners[..], &["--config", config, "--data-dir", data_dir]].concat();
-        Server::spawn(rallypoint(&args)).await
+    /// The file that says where the server, or a shim, is killed.
+    pub(super) fn crash_file(&self) -> PathBuf {
+        self.dir.path().join(CRASH_FILE)
     }
 
-    async fn connect(&self, server: &Server) -> Connection {
+    pub(super) async fn serve(&self) -> Server {
+        let config = self.dir.path().join("rallypoint.toml");
+        let args = ["--config", config.to_str().unwrap(), "--admin-listen", "127.0.0.1:0"];
+        let mut command = serve_at(&self.address, &self.data_dir(), &args);
+        command.env(crash_point::VARIABLE, self.crash_file());
+        Server::spawn(command).await
+    }
+
+    pub(super) async fn connect(&self, server: &Server) -> Connection {
         let token = token(&self.data_dir(), &[]).await;
         Connection::open(server.address, Some(&token)).await.unwrap()
     }
 
     /// What `rallypoint server list` says.
-    async fn servers(&self) -> Vec<Value> {
+    pub(super) async fn servers(&self) -> Vec<Value> {
         let data_dir = self.data_dir();
         let command = rallypoint(&["server", "list", "--json", "--data-dir", data_dir.to_str().unwrap()]);
         serde_json::from_str(&run(command).await.expect(0).stdout).unwrap()
     }
 
-    /// The stand-ins that run, by the number of the process.
-    fn processes(&self) -> Vec<u32> {
-        let dir = self.data_dir().canonicalize().unwrap();
-        let is_own = |pid: &u32| {
-            let command = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            command.contains("demo-server\0") && command.contains(dir.to_str().unwrap())
-        };
-        let pids = std::fs::read_dir("/proc").unwrap().flatten();
-        pids.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).filter(is_own).collect()
+    /// The same, once the end of each server is known.
+    pub(super) async fn ended(&self) -> Vec<Value> {
+        loop {
+            let servers = self.servers().await;
+            if !servers.is_empty() && servers.iter().all(|server| server["state"] == "ended") {
+                return servers;
+            }
+        }
     }
+
+    /// The stand-ins that run, by the number of the process.
+    pub(super) fn processes(&self) -> Vec<i32> {
+        self.processes_of("demo-server")
+    }
+
+    /// The stand-ins that run, and their shims.
+    pub(super) fn all_processes(&self) -> Vec<i32> {
+        [self.processes(), self.processes_of("server-shim")].concat()
+    }
+
+    fn processes_of(&self, subcommand: &str) -> Vec<i32> {
+        let dir = self.data_dir().canonicalize().unwrap();
+        processes_of(subcommand, dir.to_str().unwrap()).into_iter().map(|(pid, _)| pid).collect()
+    }
+}
+
+/// The body of a request for a dedicated server.
+pub(super) fn request() -> Value {
+    let startup = json!({ "map": "Dunes; $(id)", "misc_params": "?Listen" });
+    json!({ "host_type": "dedicated", "instance_startup_params": startup })
 }
 
 /// Asks for a dedicated server. Returns the path of the session.
 pub(super) async fn asked(connection: &mut Connection) -> String {
     let session = format!("/v1/session/{}", creates(connection).await);
-    let startup = json!({ "map": "Dunes; $(id)", "misc_params": "?Listen" });
-    let request = json!({ "host_type": "dedicated", "instance_startup_params": startup });
-    let answer =
-        call(connection, Method::POST, &format!("{session}/instance"), Some(request)).await.expect(200);
+    let path = format!("{session}/instance");
+    let answer = call(connection, Method::POST, &path, Some(request())).await.expect(200);
     assert_eq!(answer.body["join_status"], "requested");
     session
 }
@@ -95,9 +131,11 @@ pub(super) async fn reaches(connection: &mut Connection, session: &str, status: 
     let reading = async {
         loop {
             let answer = call(connection, Method::GET, session, None).await.expect(200);
-            if answer.body["instance"]["join_status"] == status {
-                return answer.body["instance"].clone();
+            let instance = &answer.body["instance"];
+            if instance["join_status"] == status {
+                return instance.clone();
             }
+            assert_ne!(instance["join_status"], "closed", "it can not be {status} any more: {instance}");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
@@ -105,7 +143,7 @@ pub(super) async fn reaches(connection: &mut Connection, session: &str, status: 
 }
 
 /// Connects to a server by UDP, with its security token and with another one.
-fn says_hello(instance: &Value) {
+pub(super) fn says_hello(instance: &Value) {
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     let address = text(&instance["join_params"]["public_conn_str"]);
     let hello = format!("hello {}", text(&instance["join_params"]["custom_data"]["rh.SessionSecurityToken"]));
@@ -157,63 +195,6 @@ async fn the_end_of_a_session_ends_its_server() {
         until("the process ends", || machine.processes().is_empty()).await;
     }
     server.stop().await.expect(0);
-}
-
-/// The moments of a launch at which the server is killed: what is there then, which the test waits for.
-#[derive(Clone, Copy, Debug)]
-enum Moment {
-    Asked,
-    Directory,
-    Process,
-    Status(&'static str),
-}
-
-#[tokio::test]
-async fn a_launch_survives_a_kill_of_the_server_at_each_step() {
-    let moments = [
-        Moment::Asked,
-        Moment::Directory,
-        Moment::Process,
-        Moment::Status("allocated"),
-        Moment::Status("pending"),
-        Moment::Status("joinable"),
-    ];
-    let machine = Machine::new("", &["--match-seconds=0"]);
-    let servers = machine.data_dir().join("servers/local");
-    for moment in moments {
-        let server = machine.serve().await;
-        let mut player = machine.connect(&server).await;
-        let directories = std::fs::read_dir(&servers).unwrap().count();
-        let session = asked(&mut player).await;
-        match moment {
-            Moment::Asked => {}
-            Moment::Directory => {
-                let is_there = || std::fs::read_dir(&servers).unwrap().count() > directories;
-                until("there is a directory", is_there).await;
-            }
-            Moment::Process => until("the process runs", || !machine.processes().is_empty()).await,
-            // Later ones count as well: the test may look too late.
-            Moment::Status(status) => {
-                let order = ["requested", "allocated", "pending", "joinable"];
-                let rank = |status: &str| order.iter().position(|other| *other == status);
-                while rank(reached(&mut player, &session).await.as_str()) < rank(status) {}
-            }
-        }
-        server.kill().await;
-        let server = machine.serve().await;
-        let mut player = machine.connect(&server).await;
-        let instance = reaches(&mut player, &session, "joinable").await;
-        assert_eq!(machine.processes().len(), 1, "{moment:?}");
-        says_hello(&instance);
-        reaches(&mut player, &session, "closed").await;
-        until("no process is left", || machine.processes().is_empty()).await;
-        server.stop().await.expect(0);
-    }
-}
-
-async fn reached(connection: &mut Connection, session: &str) -> String {
-    let answer = call(connection, Method::GET, session, None).await.expect(200);
-    answer.body["instance"]["join_status"].as_str().unwrap().to_owned()
 }
 
 #[tokio::test]

@@ -18,6 +18,9 @@ mod plugin;
 mod login;
 /// From a request for an instance to a running match.
 mod launches;
+/// Launches while the server is killed. Only a build with debug assertions has the points at which it is.
+#[cfg(debug_assertions)]
+mod launch_crashes;
 /// `rallypoint serve`: output, signals, files.
 mod serve;
 /// `rallypoint server`, and the control socket.
