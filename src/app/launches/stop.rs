@@ -7,19 +7,21 @@ use futures_util::future::join_all;
 use super::Launches;
 use super::store::Committed;
 use crate::app::Failure;
-use crate::domain::Session;
-use crate::domain::launch::Stage;
-use crate::records::launch::{StoredLaunch, live_launch};
+use crate::domain::launch::{LaunchFailure, Stage};
+use crate::records::launch::StoredLaunch;
 
 /// How many times the instance of a launch is tried to be closed against other changes.
 const CLOSES_MAX: usize = 8;
 
 impl Launches {
-    /// Starts no servers any more, and closes the instances whose servers end with this node. Servers that ask learn it while the API still answers.
+    /// Starts no servers any more, and closes the instances whose servers end with this node. Servers that ask learn it while
+    /// the API still answers. A launch without a server goes on with the next start, as after a crash.
     pub async fn close_all(&self) {
         self.is_stopping.store(true, Ordering::Relaxed);
-        for stored in self.ending().await {
-            if let Err(failure) = self.close(&stored).await {
+        let has_server =
+            |stored: &StoredLaunch| matches!(stored.record.stage, Stage::Placed { .. } | Stage::Up { .. });
+        for stored in self.ending().await.into_iter().filter(has_server) {
+            if let Err(failure) = self.close_one(&stored).await {
                 let session_id = &stored.record.session_id;
                 tracing::error!(%session_id, %failure, "an instance could not be closed at the stop of this node");
             }
@@ -53,20 +55,12 @@ impl Launches {
         }
     }
 
-    async fn close(&self, stored: &StoredLaunch) -> Result<(), Failure> {
+    async fn close_one(&self, stored: &StoredLaunch) -> Result<(), Failure> {
         for _ in 0..CLOSES_MAX {
             let Some(seen) = self.seen(stored.record.id).await? else { return Ok(()) };
-            if seen.instance().is_none() {
-                return Ok(());
-            }
-            let id = stored.record.id;
-            let rule = move |session: &mut Session| {
-                if live_launch(session).is_some_and(|(link, _)| link.id == id) {
-                    session.close_instance();
-                }
-                Ok(())
-            };
-            if self.update(&seen, rule, crate::store::Batch::default()).await?.is_some() {
+            if seen.instance().is_none()
+                || self.close(&seen, LaunchFailure::Stopped).await? == Committed::Done
+            {
                 return Ok(());
             }
         }

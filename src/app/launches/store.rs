@@ -164,8 +164,17 @@ impl Launches {
         Ok(committed)
     }
 
-    /// Closes the instance of a launch that has failed, and says why. The same commit hands its server over for release.
+    /// Closes the instance of a launch that has failed.
     pub(super) async fn fail(&self, seen: &Seen, reason: LaunchFailure) -> Result<Committed, Failure> {
+        let committed = self.close(seen, reason).await?;
+        if committed == Committed::Done {
+            self.log_failed(seen.record(), reason);
+        }
+        Ok(committed)
+    }
+
+    /// Closes the instance of a launch, and says why. The same commit hands its server over for release.
+    pub(super) async fn close(&self, seen: &Seen, reason: LaunchFailure) -> Result<Committed, Failure> {
         let id = seen.record().id;
         let rule = move |session: &mut Session| {
             let instance = instance_of(session, id)?;
@@ -174,11 +183,7 @@ impl Launches {
             Ok(())
         };
         let unchanged = Batch::default().expect_version(keys::launch(id), seen.stored.version);
-        let committed = self.change(seen, rule, unchanged).await?;
-        if committed == Committed::Done {
-            self.log_failed(seen.record(), reason);
-        }
-        Ok(committed)
+        self.change(seen, rule, unchanged).await
     }
 
     /// Changes the session and the record of a launch in one commit. A session that has no use for the launch any more is

@@ -59,11 +59,13 @@ pub enum LaunchFailure {
     Misconfigured,
     /// The server lived for as long as the rules allow.
     MaxLifetime,
+    /// The node was stopped, and its servers with it.
+    Stopped,
 }
 
 impl LaunchFailure {
     /// Every failure, in the order of the enum.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::NoCapacity,
         Self::Unavailable,
         Self::StartTimeout,
@@ -73,6 +75,7 @@ impl LaunchFailure {
         Self::Refused,
         Self::Misconfigured,
         Self::MaxLifetime,
+        Self::Stopped,
     ];
 
     /// The name in custom data, in the log and in metrics.
@@ -87,6 +90,7 @@ impl LaunchFailure {
             Self::Refused => "refused",
             Self::Misconfigured => "misconfigured",
             Self::MaxLifetime => "max_lifetime",
+            Self::Stopped => "stopped",
         }
     }
 }

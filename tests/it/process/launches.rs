@@ -215,3 +215,51 @@ async fn a_server_that_cannot_start_is_tried_again_and_then_given_up() {
     server.logged("unexpected argument '--unknown'").await;
     server.stop().await.expect(0);
 }
+
+/// A launch whose server runs, and one that waits for its place, at the moment of a stop.
+#[tokio::test]
+async fn a_stop_ends_the_match_of_a_server_that_ends_with_it() {
+    let machine = Machine::new("servers_max = 1\non_stop = \"end\"", &["--match-seconds=0"]);
+    let server = machine.serve().await;
+    let mut player = machine.connect(&server).await;
+    let session = asked(&mut player).await;
+    reaches(&mut player, &session, "joinable").await;
+    let waiting = asked(&mut player).await;
+    server.stop().await.expect(0);
+    assert_eq!(machine.all_processes(), [0; 0], "none outlives the stop");
+
+    let server = machine.serve().await;
+    let mut player = machine.connect(&server).await;
+    let closed = reaches(&mut player, &session, "closed").await;
+    assert_eq!(closed["custom_data"]["rallypoint.launch"], "stopped", "{closed}");
+    let instance = reaches(&mut player, &waiting, "joinable").await;
+    says_hello(&instance);
+    reaches(&mut player, &waiting, "closed").await;
+    let exits: Vec<_> = machine.ended().await.iter().map(|server| server["exit"].clone()).collect();
+    assert!(exits.contains(&json!("signal 9")), "{exits:?}");
+    server.stop().await.expect(0);
+}
+
+#[tokio::test]
+async fn a_match_goes_on_over_a_stop_that_leaves_its_server() {
+    let machine = Machine::new("on_stop = \"leave\"", &["--match-seconds=0"]);
+    let server = machine.serve().await;
+    let mut player = machine.connect(&server).await;
+    let session = asked(&mut player).await;
+    let instance = reaches(&mut player, &session, "joinable").await;
+    let processes = machine.processes();
+    server.stop().await.expect(0);
+    assert_eq!(machine.processes(), processes, "the server goes on");
+
+    let server = machine.serve().await;
+    let mut player = machine.connect(&server).await;
+    let again = reaches(&mut player, &session, "joinable").await;
+    assert_eq!(again, instance);
+    assert_eq!(machine.servers().await[0]["state"], "running");
+    says_hello(&again);
+    let closed = reaches(&mut player, &session, "closed").await;
+    assert_eq!(closed["custom_data"], json!({}), "{closed}");
+    until("no process is left", || machine.all_processes().is_empty()).await;
+    assert_eq!(machine.ended().await[0]["exit"], "exit status 0");
+    server.stop().await.expect(0);
+}
