@@ -5,7 +5,9 @@ use std::path::Path;
 
 use bytes::Bytes;
 use rallypoint::domain::Session;
+use rallypoint::domain::launch::{LaunchRecord, Stage};
 use rallypoint::records::keys;
+use rallypoint::records::launch::{self, live_launch};
 use rallypoint::records::{StoredSession, index};
 use rallypoint::store::{Key, Store};
 use uuid::Uuid;
@@ -23,6 +25,9 @@ pub async fn leftovers(store: &Store, players: &BTreeMap<i64, Uuid>) -> Vec<Stri
         stored.range(from..to).map(|(_, value)| StoredSession::decode(value).unwrap().session).collect();
     let mut expected = kept_beside_sessions(&stored, players);
     let mut wrong = numbered_anew(&stored, &sessions);
+    let launches = launches(&stored);
+    expected.extend(launches.iter().flat_map(|record| launch::create(record).put));
+    wrong.extend(without_launch(&sessions, &launches));
     for session in &sessions {
         expected.extend(index::plan(None, session, usize::MAX).unwrap().batch.put);
         let deadline = keys::deadline_of(&session.id);
@@ -62,6 +67,27 @@ fn kept_beside_sessions(stored: &Stored, players: &BTreeMap<i64, Uuid>) -> Store
     ids.filter(|(key, _)| stored.contains_key(key)).chain(kept).collect()
 }
 
+/// The launches. Each belongs to an instance, or stops a server.
+fn launches(stored: &Stored) -> Vec<LaunchRecord> {
+    let (from, to) = keys::all_launches();
+    let launches = stored.range(from..to);
+    launches.map(|(key, value)| launch::decode(keys::parse_launch(key).unwrap(), value).unwrap()).collect()
+}
+
+/// Instances that have lost their launch, and launches that belong to no instance and stop no server.
+fn without_launch(sessions: &[Session], launches: &[LaunchRecord]) -> Vec<String> {
+    let wanted = sessions.iter().filter_map(|session| Some((live_launch(session)?.0.id, &session.id)));
+    let mut wanted: BTreeMap<_, _> = wanted.collect();
+    let mut wrong = Vec::new();
+    for record in launches {
+        if wanted.remove(&record.id).is_none() && !matches!(record.stage, Stage::Releasing(_)) {
+            wrong.push(format!("no session wants the launch {record:?}"));
+        }
+    }
+    wrong.extend(wanted.iter().map(|(launch, id)| format!("session {id} has lost its launch {launch}")));
+    wrong
+}
+
 /// Sessions whose listing number could be given to another session.
 fn numbered_anew(stored: &Stored, sessions: &[Session]) -> Vec<String> {
     let next = stored.get(&keys::next_listing_number());
@@ -73,11 +99,18 @@ fn numbered_anew(stored: &Stored, sessions: &[Session]) -> Vec<String> {
         .collect()
 }
 
-/// Copies a data directory in the state that a killed server left. The control socket of that server is left out.
+/// The directory of the dedicated servers, which go on and change it.
+const SERVERS: &str = "servers";
+
+/// Copies a data directory in the state that a killed server left. The control socket of that server and the directories of
+/// its dedicated servers are left out.
 pub fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
     std::fs::create_dir_all(to)?;
     for entry in std::fs::read_dir(from)? {
         let entry = entry?;
+        if entry.file_name() == SERVERS {
+            continue;
+        }
         let (kind, target) = (entry.file_type()?, to.join(entry.file_name()));
         if kind.is_dir() {
             copy(&entry.path(), &target)?;

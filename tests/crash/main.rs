@@ -8,6 +8,9 @@
 //! - all documents agree with each other;
 //! - documents that nobody wrote to have the same ETags as before.
 //!
+//! On one server, further players ask for dedicated servers (`launches.rs`). After the start every instance has one server,
+//! and no other server lives.
+//!
 //! With `--nodes 3` there are that many servers on one PostgreSQL database. One of them is killed, and the clients of
 //! the others must still be answered. With `--failover` the database is killed or frozen, and its synchronous standby
 //! takes over. All nodes must find it by themselves, and then the same checks follow.
@@ -18,7 +21,9 @@
 mod verify;
 mod audit;
 mod client;
+mod config;
 mod failover;
+mod launches;
 mod model;
 mod party;
 #[path = "../support/mod.rs"]
@@ -27,9 +32,6 @@ mod tally;
 mod world;
 
 use std::fmt;
-use std::fs::Permissions;
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
 use std::process::{ExitCode, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -41,18 +43,20 @@ use rallypoint::domain::{Platform, PlayerUuid};
 use rallypoint::env::{Clock, Entropy};
 use rallypoint::records::keys::KEY_UPGRADE;
 use rallypoint::store::{Embedded, Store};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tempfile::TempDir;
 use tokio::process::Command;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use client::{Client, Lobbies, lobby_id};
+use config::{CONFIG, share};
+use launches::Launcher;
 use model::{PLATFORMS, Write};
 use support::connection::Connection;
 use support::postgres::Database;
 use support::postgres::pair::Pair;
-use support::process::{Server, serve, soon};
+use support::process::{KillAtEnd, Server, lasting_address, serve_at, soon};
 use tally::Tally;
 use verify::Checked;
 use world::World;
@@ -83,54 +87,6 @@ const AGREEMENT_TIME_MAX: Duration = Duration::from_secs(20);
 const READ_PAUSE: Duration = Duration::from_millis(100);
 /// Lifetime of tokens: longer than any run.
 const TOKEN_TTL: Duration = Duration::from_secs(7 * 24 * 3600);
-
-/// Session types: parties with the players of one client only; lobbies, which stay when they are empty; and
-/// short-lived sessions with known lifetimes. The reporting interval is so long that one report keeps an instance
-/// healthy for the whole run.
-const CONFIG: &str = r#"
-[telemetry]
-log = "error"
-[sessions]
-idle_s = 30
-invite_expiry_s = 2
-[jobs]
-every_ms = 100
-[health]
-cadence_s = 3600
-[templates.watch]
-can_be_created_by_players_directly = true
-player_culling_timeout = 1
-[templates.brief]
-can_be_created_by_players_directly = true
-[templates.party]
-can_be_created_by_players_directly = true
-can_be_added_to_server_browser = true
-num_teams = 2
-[templates.party.platform_templates]
-XboxLive = { platform_session_type = "party" }
-PSN = { platform_session_type = "party" }
-Steam = { platform_session_type = "party" }
-[templates.lobby]
-can_be_created_by_players_directly = true
-default_public = true
-keep_alive_on_empty = true
-players_per_team = 100
-[templates.lobby.platform_templates]
-XboxLive = { platform_session_type = "lobby" }
-PSN = { platform_session_type = "lobby" }
-Steam = { platform_session_type = "lobby" }
-"#;
-
-/// The additional configuration of several servers on one database, with a shared key.
-fn share(dir: &Path, database_url: &str) -> String {
-    let (keys, secret) = (dir.join("jwks.json"), std::fs::read_to_string(DevelopmentKey::path(dir)).unwrap());
-    let key = json!({"kty": "oct", "alg": "HS256", "kid": "development", "k": secret.trim()});
-    std::fs::write(&keys, json!({"keys": [key]}).to_string()).unwrap();
-    std::fs::set_permissions(&keys, Permissions::from_mode(0o600)).unwrap();
-    format!(
-        "[auth]\njwks_file = {keys:?}\n[store]\nbackend = \"postgres\"\n[postgres]\nurl = {database_url:?}\n"
-    )
-}
 
 #[derive(Parser)]
 struct Args {
@@ -224,10 +180,18 @@ async fn run(rounds: u32, seed: u64, setting: Setting) -> Vec<String> {
         }
     }
     trial.wait_out(trial.any(&servers)).await;
+    if let Setting::Alone = setting {
+        let mut admin = trial.admin(&servers[0]).await;
+        launches::end_all(&mut trial.launchers, &mut admin, trial.dir.path()).await;
+    }
     for server in servers {
         server.stop().await.expect(0);
     }
-    trial.audit().await
+    let mut left = trial.audit().await;
+    if let Setting::Alone = setting {
+        left.append(&mut launches::leftovers(trial.dir.path()));
+    }
+    left
 }
 
 /// The running clients.
@@ -235,16 +199,21 @@ struct Work {
     tally: Arc<Tally>,
     started: Instant,
     writing: JoinSet<Client>,
+    launching: JoinSet<Launcher>,
 }
 
 /// A data directory or a database, with the clients that use it.
 struct Trial {
+    _servers: KillAtEnd,
     dir: TempDir,
+    /// The address of each server that is started. Dedicated servers need the same one after a restart.
+    address: String,
     database: Option<Database>,
     pair: Option<Pair>,
     entropy: Entropy,
     key: DevelopmentKey,
     clients: Vec<Client>,
+    launchers: Vec<Launcher>,
     lobbies: Lobbies,
 }
 
@@ -261,11 +230,16 @@ impl Trial {
                 (nodes, Some(Database::on(&pair.url).await), Some(pair))
             }
         };
-        let shared = database.as_ref().map(|database| share(dir.path(), &database.url));
-        let config = CONFIG.to_owned() + &shared.unwrap_or_default();
-        std::fs::write(dir.path().join("crash.toml"), config).unwrap();
-        let (entropy, clients, lobbies) = (Entropy::seeded(seed), Vec::new(), Lobbies::default());
-        let mut trial = Self { dir, database, pair, entropy, key, clients, lobbies };
+        let (address, further) = match &database {
+            Some(database) => ("127.0.0.1:0".to_owned(), share(dir.path(), &database.url)),
+            None => (lasting_address(), launches::configuration()),
+        };
+        std::fs::write(dir.path().join("crash.toml"), CONFIG.to_owned() + &further).unwrap();
+        let (entropy, lobbies) = (Entropy::seeded(seed), Lobbies::default());
+        let (clients, launchers) = (Vec::new(), Vec::new());
+        let _servers = KillAtEnd(dir.path().to_owned());
+        let mut trial =
+            Self { _servers, dir, address, database, pair, entropy, key, clients, launchers, lobbies };
         let starting = (0..nodes).map(|_| Server::spawn(trial.command()));
         let servers = join_all(starting).await;
         trial.lobbies = Arc::new(trial.make_lobbies(&servers[0]).await);
@@ -282,7 +256,19 @@ impl Trial {
             }
             trial.clients.push(client);
         }
+        trial.add_launchers(setting);
         (trial, servers)
+    }
+
+    /// The players who ask for dedicated servers. Several servers on one database launch none.
+    fn add_launchers(&mut self, setting: Setting) {
+        let Setting::Alone = setting else { return };
+        for _ in 0..launches::LAUNCHERS {
+            let (player, entropy) = (self.entropy.uuid(), Entropy::seeded(self.below(u64::MAX)));
+            let permissions = DEFAULT_PLAYER_PERMISSIONS.iter().map(|permission| permission.name());
+            let token = self.token(player, None, None, &permissions.collect::<Vec<_>>());
+            self.launchers.push(Launcher::new(player, token, entropy));
+        }
     }
 
     fn any<'a>(&self, servers: &'a [Server]) -> &'a Server {
@@ -295,7 +281,8 @@ impl Trial {
 
     fn command(&self) -> Command {
         let config = self.dir.path().join("crash.toml");
-        let mut command = serve(self.dir.path(), &["--config", config.to_str().unwrap()]);
+        let args = ["--config", config.to_str().unwrap(), "--admin-listen", "127.0.0.1:0"];
+        let mut command = serve_at(&self.address, self.dir.path(), &args);
         command.stderr(Stdio::inherit());
         command
     }
@@ -369,6 +356,10 @@ impl Trial {
             let node = client.number % servers.len();
             writing.spawn(client.run(servers[node].address, node, Arc::clone(&tally)));
         }
+        let mut launching = JoinSet::new();
+        for launcher in self.launchers.drain(..) {
+            launching.spawn(launcher.run(servers[0].address, Arc::clone(&tally)));
+        }
         let enough = u32::try_from(self.below(WRITES_MAX)).unwrap();
         tokio::select! {
             () = tally.reaches(enough) => {}
@@ -377,7 +368,7 @@ impl Trial {
             }
         }
         tokio::time::sleep(Duration::from_micros(self.below(DELAY_MAX_US))).await;
-        Work { tally, started, writing }
+        Work { tally, started, writing, launching }
     }
 
     /// Stops the clients; returns the number of acknowledged writes.
@@ -385,6 +376,7 @@ impl Trial {
         work.tally.end();
         self.clients = work.writing.join_all().await;
         self.clients.sort_by_key(|client| client.number);
+        self.launchers = work.launching.join_all().await;
         work.tally.count()
     }
 
@@ -415,9 +407,11 @@ impl Trial {
         for client in &mut self.clients {
             verify::check_client(client, &world, &mut checked, &mut wrong);
         }
+        let servers = launches::verify(&mut self.launchers, &mut admin, self.dir.path(), &mut wrong).await;
         let Checked { facts, etags, in_flight, happened, expired } = checked;
         let verified = format!(
-            "{facts} facts, {etags} ETags, {}; of {in_flight} writes in flight {happened} took effect, {expired} expired",
+            "{facts} facts, {etags} ETags, {}, {servers}; of {in_flight} writes in flight {happened} took effect, \
+             {expired} expired",
             world.size()
         );
         (verified, wrong)

@@ -251,8 +251,10 @@ impl Party<'_> {
         let leader = self.leader();
         let path = self.path("/instance");
         let Some(instance) = self.fact(Aspect::Instance) else {
+            // One that nobody launches, and that does not end with the player who hosts it.
             let instance = format!("{text}-{leader}");
-            let request = self.post(path, json!({"instance_id": instance})).without_etag().by(leader);
+            let body = json!({"instance_id": instance, "host_type": "preallocated"});
+            let request = self.post(path, body).without_etag().by(leader);
             return Some(request.sets(Aspect::Instance, instance));
         };
         let host = instance.rsplit('-').next()?.parse().ok().filter(|host| self.is_active(*host));
