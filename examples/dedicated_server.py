@@ -20,6 +20,7 @@ It exits with 0 after a match, and with 5 if it cannot start one. SIGTERM ends i
 A player who sends `hello TOKEN` to its port gets the same text back if the token is that of the session's instance.
 
     --match-seconds=S        closes this long after players could join (default: 60)
+    --players=N              and not before so many players have connected (default: 0)
     --version=TEXT           the version that it names (default: 1.0.0)
     --exit-at=STEP           exits with 5 instead of this step: login, allocation, pending or joinable
     --hang-at=STEP           never gets beyond that step. At `joinable` it goes on to report its health.
@@ -48,7 +49,8 @@ ENGINE_OPTIONS = {
     "rh.forcenogha", "rh.sessiontype", "rh.sessionregion", "rh.publichost", "rh.publicport",
 }
 OWN_OPTIONS = {
-    "match-seconds", "version", "exit-at", "hang-at", "no-health-after", "ignore-term", "ignore-end", "fork-child",
+    "match-seconds", "players", "version", "exit-at", "hang-at", "no-health-after", "ignore-term", "ignore-end",
+    "fork-child",
 }
 BOOT_FAILED = 5  # the exit status
 LOOKUPS_MAX = 9  # requests for the session of the allocation
@@ -74,6 +76,7 @@ class DedicatedServer:
         self.session_id = self.session = self.etag = None
         self.leaves_because = ""
         self.stop_requested = False
+        self.greeted = set()
 
     # The start of a match. Every failure ends the process.
 
@@ -221,7 +224,8 @@ class DedicatedServer:
 
     def play(self):
         ends_at = self.pace.now() + self.options.number("match-seconds", 60)
-        while not self.has_to_leave() and self.pace.now() < ends_at:
+        players_min = self.options.number("players", 0)
+        while not self.has_to_leave() and (self.pace.now() < ends_at or len(self.greeted) < players_min):
             self.pause()
         self.leave()
 
@@ -300,6 +304,7 @@ class DedicatedServer:
         while True:
             datagram, sender = self.socket.recvfrom(2048)
             if datagram == expected:
+                self.greeted.add(sender)
                 self.socket.sendto(expected, sender)
 
     def fault(self, step):

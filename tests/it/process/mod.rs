@@ -16,6 +16,8 @@ mod login_service;
 mod plugin;
 /// The login for development: files, restarts, the log, commands.
 mod login;
+/// The command lines of `docs/LOCAL.md` and the README, with two players.
+mod local;
 /// From a request for an instance to a running match.
 mod launches;
 /// Launches while the server is killed. Only a build with debug assertions has the points at which it is.

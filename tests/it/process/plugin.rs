@@ -50,17 +50,23 @@ impl Program {
         let caller = std::panic::Location::caller();
         let step = step.to_owned();
         async move {
-            let Some(line) = soon(&step, self.stdout.recv()).await else {
-                let mut log = String::new();
-                while let Some(line) = self.stderr.recv().await {
-                    log += &(line + "\n");
-                }
-                panic!("at {caller}: the program has ended before {step:?}:\n{log}");
-            };
-            let (name, detail) = line.split_once(' ').unwrap_or((&line, ""));
-            assert_eq!(name, step, "at {caller}: {line}");
-            detail.to_owned()
+            let (name, detail) = self.next_step().await;
+            assert_eq!(name, step, "at {caller}: {detail}");
+            detail
         }
+    }
+
+    /// The next step, and what the program says about it.
+    pub(super) async fn next_step(&mut self) -> (String, String) {
+        let Some(line) = soon("the program makes a step", self.stdout.recv()).await else {
+            let mut log = String::new();
+            while let Some(line) = self.stderr.recv().await {
+                log += &(line + "\n");
+            }
+            panic!("the program has ended:\n{log}");
+        };
+        let (name, detail) = line.split_once(' ').unwrap_or((&line, ""));
+        (name.to_owned(), detail.to_owned())
     }
 
     /// Lets a program with `--step` go on.
