@@ -28,10 +28,12 @@ impl Launches {
         }
     }
 
-    /// Stops the servers that still run, and says that this node stops. Called once no request is answered any more.
+    /// Stops the servers that still run, and says that this node stops. Called once no request is answered any more. A
+    /// server that is being started ends with its allocator: a release would refuse the next try of its allocation.
     pub async fn end_all(&self) {
         let stored = self.ending().await;
-        join_all(stored.iter().map(|stored| self.end(stored))).await;
+        let started = stored.iter().filter(|stored| !matches!(stored.record.stage, Stage::Claimed { .. }));
+        join_all(started.map(|stored| self.end(stored))).await;
         if let Err(failure) = self.say_goodbye().await {
             tracing::warn!(%failure, "other nodes could not be told that this node stops; they will notice");
         }

@@ -6,6 +6,7 @@ mod metrics;
 mod nodes;
 mod operators;
 mod quota;
+mod stop;
 mod unserved;
 
 use std::sync::Arc;
