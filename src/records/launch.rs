@@ -113,6 +113,9 @@ pub struct NodeRecord {
     /// The allocators that it serves.
     #[serde(default)]
     pub allocators: Vec<String>,
+    /// Tells the data directory that holds its id from copies of it.
+    #[serde(default)]
+    pub directory: String,
 }
 
 impl NodeRecord {
@@ -167,6 +170,7 @@ mod tests {
             clock_ms: 1,
             alive_until_ms: 2,
             allocators: vec!["a".into()],
+            directory: "boot/1/2".into(),
         };
         assert_eq!(NodeRecord::decode(&node.encode()), Ok(node));
         for bytes in [&b"{}"[..], b"\"launch\"", b""] {

@@ -45,7 +45,7 @@ pub async fn start(
         return Ok(started);
     }
     let node = NodeId::load_or_create(&config.store.data_dir, &Entropy::System).map_err(StartError)?;
-    started.launches.node = node.id;
+    (started.launches.node, started.launches.directory) = (node.id, node.directory.clone());
     started.node = Some(node);
     for (name, section) in &config.allocators {
         let failed = |message: String| StartError(format!("[allocators.{name}] {message}"));

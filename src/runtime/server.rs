@@ -33,7 +33,7 @@ use crate::runtime::allocators::StartedAllocators;
 use crate::runtime::control::ControlSocket;
 use crate::runtime::launch_clients::EarlyLaunchClients;
 use crate::runtime::local_servers::LocalServers;
-use crate::runtime::node_id::NodeId;
+use crate::runtime::node_id::{self, NodeId};
 use crate::runtime::{allocators, control, open_files, reload, server_credentials, settings};
 use crate::store::{Embedded, Memory, Postgres, Store};
 use crate::stubs;
@@ -111,6 +111,7 @@ pub async fn start(config: &Config, expose_development_key: bool) -> Result<Serv
     let app = Arc::new(app);
     // Before the API serves: a server that goes on after a restart may log in at any time.
     launch_clients.connect(Arc::clone(&app.launch_clients));
+    node_id::hold(&app, &config.store.data_dir).await.map_err(StartError)?;
     app.sessions.resume_clock_steps().await.map_err(StartError::of)?;
     app.presence.watch_stored().await.map_err(StartError::of)?;
     if let Err(error) = app.keep_used_templates().await {

@@ -59,6 +59,10 @@ pub struct Launches {
     sessions: Arc<Sessions>,
     /// The id of this node; the same after a restart.
     node: Uuid,
+    /// Tells the directory that holds this id from its copies.
+    directory: String,
+    /// Whether this node has its id for itself.
+    has_id: AtomicBool,
     served: BTreeMap<String, Arc<served::Allocating>>,
     wake_ups: Arc<WakeUps>,
     in_flight: InFlight,
@@ -97,13 +101,15 @@ impl Launches {
         (clock, entropy): (Clock, Entropy),
         metrics: Arc<Metrics>,
     ) -> Self {
-        let LaunchSettings { node, allocators } = settings;
+        let LaunchSettings { node, directory, allocators } = settings;
         let offset_ms = clock.now_ms() - clock.up_ms();
         let never = || AtomicI64::new(i64::MIN);
         let served = allocators.into_iter().map(|(name, served)| (name, Arc::new(served.into())));
         Self {
             sessions,
             node,
+            directory,
+            has_id: AtomicBool::new(true),
             served: served.collect(),
             wake_ups,
             in_flight: InFlight::default(),
@@ -165,7 +171,9 @@ impl Launches {
     /// tries again.
     pub async fn round(self: &Arc<Self>) -> Result<bool, Failure> {
         self.sessions.check_clock().await.map_err(Failure::Store)?;
-        self.say_alive().await?;
+        if !self.say_alive().await? {
+            return Ok(false);
+        }
         self.forget_nodes().await?;
         let adopted = Box::pin(self.adopt()).await?;
         self.note_events();

@@ -26,29 +26,86 @@ const NODES_MAX: usize = 10_000;
 const SKEW_MS: i64 = 10_000;
 
 impl Launches {
-    /// Says that this node is alive, if other nodes may care.
-    pub(super) async fn say_alive(&self) -> Result<(), Failure> {
-        let is_alone = self.served.is_empty() || self.sessions.store().sole_writer();
-        if is_alone || !self.is_time(&self.said_alive_up_ms, SAY_EVERY) {
-            return Ok(());
+    /// Says that this node is alive, if other nodes may care, and thereby holds its id. `None` if that is done. Otherwise a
+    /// node with this id and another data directory counts as alive: the version of its record, which changes when that
+    /// node says again that it is alive.
+    ///
+    /// # Errors
+    /// Errors of the store.
+    pub async fn hold_id(&self) -> Result<Option<Version>, Failure> {
+        while !self.is_alone() {
+            let stored = self.stored_node().await?;
+            let other = stored.as_ref().filter(|(_, record)| {
+                let is_other = |record: &NodeRecord| record.directory != self.directory;
+                record.as_ref().is_some_and(|record| is_other(record) && !self.is_silent_for(record, 0))
+            });
+            if let Some((version, _)) = other {
+                return Ok(Some(*version));
+            }
+            let (key, clock_ms) = (keys::node(self.node), self.clock.now_ms());
+            let record = NodeRecord {
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                clock_ms,
+                alive_until_ms: clock_ms + ALIVE_MS,
+                allocators: self.served.keys().cloned().collect(),
+                directory: self.directory.clone(),
+            };
+            let writes = match stored {
+                Some((version, _)) => Batch::default().expect_version(key.clone(), version),
+                None => Batch::default().expect_absent(key.clone()),
+            };
+            if self.commit(writes.put(key, record.encode())).await? {
+                break;
+            }
         }
-        let clock_ms = self.clock.now_ms();
-        let version = env!("CARGO_PKG_VERSION").to_owned();
-        let allocators = self.served.keys().cloned().collect();
-        let record = NodeRecord { version, clock_ms, alive_until_ms: clock_ms + ALIVE_MS, allocators };
-        let said = self.commit(Batch::default().put(keys::node(self.node), record.encode())).await;
-        if said.is_err() {
-            self.said_alive_up_ms.store(i64::MIN, Ordering::Relaxed);
+        Ok(None)
+    }
+
+    /// Holds the id of this node, from time to time. Returns whether this node has it for itself.
+    pub(super) async fn say_alive(&self) -> Result<bool, Failure> {
+        if !self.is_alone() && self.is_time(&self.said_alive_up_ms, SAY_EVERY) {
+            let held = self.hold_id().await;
+            if held.is_err() {
+                self.said_alive_up_ms.store(i64::MIN, Ordering::Relaxed);
+            }
+            let has_id = held?.is_none();
+            self.has_id.store(has_id, Ordering::Relaxed);
+            if !has_id {
+                tracing::error!(
+                    node = %self.node,
+                    "another server has the id of this node, so this one launches nothing: stop the one whose \
+                     data directory is a copy, and delete node-id and servers there"
+                );
+            }
         }
-        said.map(drop)
+        Ok(self.has_id.load(Ordering::Relaxed))
     }
 
     /// Says that this node stops.
     pub(super) async fn say_goodbye(&self) -> Result<(), Failure> {
-        if self.served.is_empty() || self.sessions.store().sole_writer() {
+        if self.is_alone() {
             return Ok(());
         }
-        self.commit(Batch::default().delete(keys::node(self.node))).await.map(drop)
+        match self.stored_node().await? {
+            Some((version, Some(record))) if record.directory == self.directory => {
+                let key = keys::node(self.node);
+                let writes = Batch::default().expect_version(key.clone(), version).delete(key);
+                self.commit(writes).await.map(drop)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether no other node can care for this one.
+    fn is_alone(&self) -> bool {
+        self.served.is_empty() || self.sessions.store().sole_writer()
+    }
+
+    /// The stored record of this node, if it can be read, and its version.
+    async fn stored_node(&self) -> Result<Option<(Version, Option<NodeRecord>)>, Failure> {
+        let key = keys::node(self.node);
+        let entry = self.sessions.store().get(&key).await?;
+        Ok(entry.map(|entry| (entry.version, decoded(&key, &entry.value))))
     }
 
     /// Whether a node has stopped, or has not said for long that it is alive.

@@ -35,6 +35,8 @@ pub type Allocators = BTreeMap<String, Served>;
 pub struct LaunchSettings {
     /// The id of the node. It must be the same after a restart, and differ from that of every other node.
     pub node: Uuid,
+    /// Tells the directory that holds this id from its copies.
+    pub directory: String,
     /// The allocators that the node serves.
     pub allocators: Allocators,
 }

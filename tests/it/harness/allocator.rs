@@ -250,7 +250,8 @@ pub fn serving<A: Allocator + 'static>(
         rules: rules.clone(),
         ends_on_stop: true,
     };
-    LaunchSettings { node: Uuid::from_u128(node), allocators: [("test".to_owned(), served)].into() }
+    let allocators = [("test".to_owned(), served)].into();
+    LaunchSettings { node: Uuid::from_u128(node), allocators, ..LaunchSettings::default() }
 }
 
 impl Server {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use rallypoint::allocators::Scope;
 use rallypoint::app::Failure;
+use rallypoint::app::launches::LaunchSettings;
 use rallypoint::domain::launch::LaunchRules;
 use rallypoint::env::Entropy;
 use rallypoint::jobs;
@@ -381,4 +382,37 @@ async fn the_record_of_a_node_that_is_lost_for_good_is_deleted() {
     assert_eq!(nodes().await.len(), 2);
     one.passes(60).await;
     assert_eq!(nodes().await, [uuid::Uuid::from_u128(1)]);
+}
+
+#[tokio::test]
+async fn a_copied_node_id_has_one_node_only() {
+    let (allocator, store) = (Arc::new(Scripted::new(Scope::Node)), Memory::shared());
+    let rules = LaunchRules::default();
+    let one = Server::launching(Store::Memory(store.clone()), serving(1, &allocator, &rules), |_| {});
+    let alice = one.lasting_player();
+    let session = alice.creates("party").await;
+    requests(&alice, &session).await;
+    one.settles().await;
+    let copy = LaunchSettings {
+        directory: "copy".into(),
+        ..serving(1, &Arc::new(Scripted::new(Scope::Node)), &rules)
+    };
+    let copy = one.another_launching_node(Store::Memory(store), copy);
+    let held = async || copy.app.launches.hold_id().await.unwrap();
+    let first = held().await;
+    assert!(first.is_some() && held().await == first, "no news of the other node");
+    one.passes(10).await;
+    assert!(held().await.is_some_and(|version| Some(version) != first), "the other node lives");
+    copy.settles().await;
+    let status = async || alice.session(&session).await.expect(200).body["instance"]["join_status"].clone();
+    assert_eq!(status().await, "allocated", "the copy has ended the server of the other node");
+    // The first one ends without a word.
+    one.clock.advance(Duration::from_secs(40));
+    assert!(held().await.is_some());
+    one.clock.advance(Duration::from_millis(1));
+    assert_eq!(held().await, None);
+    // It comes back, and the other one has its id now.
+    one.app.launches.end_all().await;
+    assert!(one.app.launches.hold_id().await.unwrap().is_some());
+    assert_eq!(held().await, None);
 }
