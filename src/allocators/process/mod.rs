@@ -18,6 +18,7 @@ mod watch;
 
 use std::fs::{File, TryLockError};
 use std::io;
+use std::sync::atomic::AtomicI64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -57,6 +58,8 @@ struct Inner {
     reported: tokio::sync::Mutex<mpsc::UnboundedReceiver<Event>>,
     /// Notified after servers have ended.
     ended: Notify,
+    /// When it was last logged that a server cannot be watched, by [`Clock::up_ms`].
+    warned_up_ms: AtomicI64,
     /// Keeps other processes from using the directory.
     _lock: File,
 }
@@ -205,7 +208,9 @@ impl Inner {
         let (events, reported) = mpsc::unbounded_channel();
         let table = Mutex::new(Table::new(&settings));
         let (reported, ended) = (tokio::sync::Mutex::new(reported), Notify::new());
-        let inner = Self { settings, clock, entropy, table, events, reported, ended, _lock: lock };
+        let warned_up_ms = AtomicI64::new(i64::MIN);
+        let inner =
+            Self { settings, clock, entropy, table, events, reported, ended, warned_up_ms, _lock: lock };
         watch::adopt_all(&inner)?;
         Ok(Arc::new(inner))
     }
@@ -283,14 +288,15 @@ impl Inner {
         }
     }
 
-    /// The answer to a call whose server runs now. It is killed if this node stops.
+    /// The answer to a call whose server runs now. It is killed if this node stops, or if it was released meanwhile.
     async fn started(&self, allocation_id: &str) -> Placement {
-        let (placed, is_stopping) = {
+        let (placed, is_unwanted) = {
             let table = self.table();
             let entry = table.servers.get(allocation_id);
-            (entry.and_then(|entry| entry.placed(&self.settings)), table.is_stopping)
+            let is_released = entry.is_some_and(|entry| entry.released);
+            (entry.and_then(|entry| entry.placed(&self.settings)), table.is_stopping || is_released)
         };
-        if is_stopping {
+        if is_unwanted {
             self.kill(allocation_id).await;
         }
         placed.map_or_else(table::still_starting, Placement::Placed)

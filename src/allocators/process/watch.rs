@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::io;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -24,6 +25,8 @@ const EVERY: Duration = Duration::from_millis(50);
 const PID_TRIES: usize = 40;
 /// In how many looks a server is killed each time; later only once in as many looks.
 const KILLS_AT_ONCE: u32 = 20;
+/// The shortest time between two warnings that a server cannot be watched, in milliseconds.
+const WARN_EVERY_MS: i64 = 60_000;
 /// How many lines of the log of a failed server go into our log, and at most how many of its bytes.
 const LOG_LINES: usize = 20;
 const LOG_BYTES: u64 = 8_192;
@@ -63,9 +66,13 @@ pub fn adopt_all(inner: &Inner) -> io::Result<()> {
         let name = entry?.file_name();
         let Some(id) = name.to_str() else { continue };
         let Some(dir) = AllocationDir::of(&inner.settings.dir, id) else { continue };
-        let adopted = adopt_or_finish(inner, id, dir);
-        let adopted = adopted.map_err(|error| io::Error::other(format!("{id}: {error}")))?;
-        finished.extend(adopted.map(|ended| (ended, id.to_owned())));
+        match adopt_or_finish(inner, id, dir) {
+            Ok(adopted) => finished.extend(adopted.map(|ended| (ended, id.to_owned()))),
+            // The other servers, and the API, do not depend on it. The next start tries again.
+            Err(error) => {
+                tracing::error!(allocation_id = id, %error, "the directory of a server cannot be used; it stays as it is");
+            }
+        }
     }
     finished.sort_unstable();
     inner.table().finished.extend(finished.into_iter().map(|(_, id)| id));
@@ -75,21 +82,27 @@ pub fn adopt_all(inner: &Inner) -> io::Result<()> {
 
 /// Adopts the server of an allocation if it runs. Otherwise returns when it has ended, if that is known.
 fn adopt_or_finish(inner: &Inner, id: &str, dir: AllocationDir) -> io::Result<Option<Option<Timestamp>>> {
-    if let Some(exit) = dir.exit() {
-        delete_secrets(id, &dir);
-        return Ok(Some(Some(exit.at)));
-    }
+    // Before the look at `exit`: a server may end in between. One that has ended may have left a process behind.
     let Some(_lock) = dir.try_lock()? else { return adopt(inner, id, dir).map(|()| None) };
+    let exit = dir.exit();
     // Nobody has seen its end; or it never started, and the call may be made again.
-    if dir.pid().is_some() {
-        dir.write_exit(&ExitFile::unseen(inner.clock.now()))?;
+    if exit.is_none() && dir.pid().is_some() {
+        store_exit(id, &dir, &ExitFile::unseen(inner.clock.now()));
     }
     delete_secrets(id, &dir);
-    Ok(Some(None))
+    Ok(Some(exit.map(|exit| exit.at)))
+}
+
+/// Stores how a server has ended. Without the file it counts as lost after a restart, as one whose shim was killed.
+fn store_exit(id: &str, dir: &AllocationDir, exit: &ExitFile) {
+    if let Err(error) = dir.write_exit(exit) {
+        tracing::warn!(allocation_id = id, %error, "the end of a server could not be stored");
+    }
 }
 
 /// Adopts the server of an allocation whose lock is taken.
 pub(super) fn adopt(inner: &Inner, id: &str, dir: AllocationDir) -> io::Result<()> {
+    let has_ended = dir.exit().is_some();
     let pid = pid_soon(&dir);
     let alive = File::open(dir.alive())?;
     let launch = dir.launch();
@@ -100,8 +113,13 @@ pub(super) fn adopt(inner: &Inner, id: &str, dir: AllocationDir) -> io::Result<(
     {
         clients.register(id, &secret);
     }
-    let identified = pid.filter(|pid| pid.server.is_running() || pid.shim.is_running());
+    let is_running = |pid: &PidFile| pid.server.is_running() || pid.shim.is_running();
+    let identified = pid.filter(|pid| !has_ended && is_running(pid));
     match identified {
+        _ if has_ended => tracing::warn!(
+            allocation_id = id,
+            "a server of an earlier process has ended, but a process that it has started runs: it is killed"
+        ),
         Some(pid) => {
             tracing::info!(allocation_id = id, pid = pid.server.pid, "a running server was adopted");
         }
@@ -112,12 +130,14 @@ pub(super) fn adopt(inner: &Inner, id: &str, dir: AllocationDir) -> io::Result<(
     }
     let released = dir.file(RELEASED).exists();
     let running = Some(Running { is_killed: identified.is_none(), ..Running::new(identified, alive) });
-    let entry = Entry { dir, ports: ports.clone(), released, launched_at: Some(launched_at), running };
+    let mut entry = Entry { dir, ports: ports.clone(), released, launched_at: Some(launched_at), running };
     let mut table = inner.table();
-    // A start that has met this server has taken other ports for it.
-    if let Some(start) = table.servers.insert(id.to_owned(), entry) {
+    // A start that has met this server has taken other ports for it, and may have been released meanwhile.
+    if let Some(start) = table.servers.remove(id) {
         table.ports.give_back(&start.ports);
+        entry.released |= start.released;
     }
+    table.servers.insert(id.to_owned(), entry);
     table.ports.mark_used(&ports);
     Ok(())
 }
@@ -148,14 +168,25 @@ impl Inner {
                     self.finish(&server.id, &server.dir);
                 }
                 Ok(false) => self.see_to(&server),
-                Err(error) => {
-                    tracing::warn!(allocation_id = server.id, %error, "a server cannot be watched");
-                }
+                Err(error) => self.warn_of_lock(&server.id, &error),
             }
         }
         if has_ended {
             self.prune();
             self.ended.notify_waiters();
+        }
+    }
+
+    /// Warns that the lock of a server cannot be looked at, once a minute. A disk that fails so fails for every server.
+    fn warn_of_lock(&self, id: &str, error: &io::Error) {
+        let (up_ms, last) = (self.clock.up_ms(), self.warned_up_ms.load(Ordering::Relaxed));
+        if last == i64::MIN || up_ms - last >= WARN_EVERY_MS {
+            self.warned_up_ms.store(up_ms, Ordering::Relaxed);
+            tracing::warn!(
+                allocation_id = id,
+                %error,
+                "a server cannot be watched; further such lines come once a minute"
+            );
         }
     }
 
@@ -192,9 +223,7 @@ impl Inner {
     fn finish(&self, id: &str, dir: &AllocationDir) {
         let exit = dir.exit().unwrap_or_else(|| {
             let exit = ExitFile::unseen(self.clock.now());
-            if let Err(error) = dir.write_exit(&exit) {
-                tracing::warn!(allocation_id = id, %error, "the end of a server could not be stored");
-            }
+            store_exit(id, dir, &exit);
             exit
         });
         self.settings.shut_out(id);

@@ -102,6 +102,45 @@ async fn a_server_whose_number_is_lost_is_killed_by_its_lock() {
     innocent.kill().await.unwrap();
 }
 
+/// A child of the server has left its group, and the server ended while Rallypoint was down.
+#[tokio::test]
+async fn a_process_that_an_ended_server_has_left_is_killed() {
+    let script =
+        "setsid sleep 1000 & echo child $!; echo ready; while [ ! -e go ]; do sleep 0.05; done; exit 5";
+    let mut world = World::new(script).await;
+    let (id, _) = world.placed().await;
+    let children = children(&world.logged(&id, "ready").await);
+    world.allocator = None;
+    std::fs::write(world.file(&id, "go"), "").unwrap();
+    until("the server has ended", || world.file(&id, "exit").exists()).await;
+    assert!(runs(children[0]));
+    world.restart().await;
+    assert_eq!(world.exited().await, (id, "exit status 5".to_owned()));
+    assert!(!runs(children[0]));
+}
+
+#[tokio::test]
+async fn a_directory_that_cannot_be_used_stops_no_start() {
+    let mut world = World::new(WAIT).await;
+    let [(full, _), (broken, _)] = [world.placed().await, world.placed().await];
+    let (running, placed) = world.placed().await;
+    for id in [&full, &broken, &running] {
+        world.logged(id, "ready").await;
+    }
+    world.lose(&full).await;
+    world.lose(&broken).await;
+    // As on a full disk: the end of the server cannot be stored.
+    std::fs::create_dir(world.file(&full, &format!(".exit.{}", std::process::id()))).unwrap();
+    std::fs::remove_file(world.file(&broken, "alive")).unwrap();
+    std::fs::create_dir(world.file(&broken, "alive")).unwrap();
+    world.restart().await;
+    for id in [&full, &broken] {
+        assert_eq!(world.allocator().find(id).await, Found::Absent);
+    }
+    assert_eq!(world.allocator().find(&running).await, Found::Placed(placed));
+    assert_eq!(world.release(&running, ReleaseMode::Hard).await, Released::Gone);
+}
+
 /// Starts a shim by hand and returns the first line of its report.
 async fn shim(world: &World, id: &str) -> String {
     let mut shim = Command::new(&world.settings.shim);

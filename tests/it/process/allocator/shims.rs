@@ -59,6 +59,33 @@ async fn a_server_whose_shim_reports_nonsense_is_killed() {
     assert_eq!(world.allocator().find(id).await, Found::Absent);
 }
 
+/// Rallypoint stops, for example, while the shim still loads.
+#[tokio::test]
+async fn a_server_that_was_released_before_its_shim_has_reported_is_killed() {
+    let dir = TempDir::new().unwrap();
+    let text = "until [ -e \"$3/go\" ]; do sleep 0.01; done; exec \"$@\"";
+    let world = World::with(&["/bin/sh", "-c", WAIT], |settings| settings.shim = script(&dir, text)).await;
+    for mode in [ReleaseMode::Soft, ReleaseMode::Hard] {
+        let launch = launch(1);
+        let id = launch.allocation_id.as_str();
+        let placing = world.allocator().place(&launch);
+        let releasing = async {
+            until("its directory is there", || world.file(id, "launch.json").exists()).await;
+            let mut releasing = std::pin::pin!(world.release(id, mode));
+            // It has noted the release, and waits for the disk.
+            assert!(futures_util::FutureExt::now_or_never(releasing.as_mut()).is_none());
+            std::fs::write(world.file(id, "go"), "").unwrap();
+            releasing.await;
+        };
+        tokio::join!(placing, releasing);
+        until("the server is gone", || {
+            let found = futures_util::FutureExt::now_or_never(world.allocator().find(id)).unwrap();
+            found == Found::Absent
+        })
+        .await;
+    }
+}
+
 /// A disk that hangs: a file that can be opened only together with its reader.
 #[tokio::test]
 async fn a_disk_that_hangs_delays_no_other_call() {
