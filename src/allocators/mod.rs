@@ -35,8 +35,10 @@ pub struct Launch {
     pub instance_id: String,
     /// The type of the session.
     pub session_type: String,
-    /// The region of the session.
+    /// The region of the session. A player may have written it.
     pub region_id: Option<String>,
+    /// The same, if it was a region of the configuration when the instance was requested.
+    pub region: Option<String>,
     /// Startup parameters of the instance. A player may have written them: they must not become part of a command line.
     pub startup_params: Option<StartupParams>,
     /// The product's data about the instance. A player may have written it.

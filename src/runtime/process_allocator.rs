@@ -67,9 +67,7 @@ fn settings(
     let command = check(config, process).map_err(|(_, message)| message)?;
     let data_dir = std::path::absolute(&config.store.data_dir).map_err(|error| error.to_string())?;
     let login = match (&process.client_id, &process.client_secret_file) {
-        (Some(client_id), Some(file)) => {
-            ServerLogin::own(client_id, file).map_err(|cause| format!("client_secret_file {cause}"))?
-        }
+        (Some(client_id), Some(file)) => ServerLogin::own(client_id, file)?,
         _ if command.names_client() => ServerLogin::PerLaunch(clients),
         _ => ServerLogin::None,
     };
@@ -84,7 +82,6 @@ fn settings(
         ports_per_server: process.ports_per_server.into(),
         public_host: process.public_host.clone(),
         base_url,
-        regions: config.regions.keys().cloned().collect(),
         servers_max: process.servers_max,
         log_bytes_max: process.log_bytes_max,
         keep_finished: process.keep_finished,

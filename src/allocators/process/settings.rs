@@ -1,6 +1,6 @@
 //! Settings of the allocator.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -31,8 +31,6 @@ pub struct ProcessSettings {
     pub public_host: String,
     /// The address of the API for servers, without a path.
     pub base_url: String,
-    /// The regions of the configuration. Only these can become part of an argument: without any, players choose freely.
-    pub regions: BTreeSet<String>,
     /// Most servers at the same time, from 1.
     pub servers_max: usize,
     /// Most bytes of a server's log.

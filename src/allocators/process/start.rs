@@ -113,7 +113,6 @@ fn value(
     let file = |name: &str| dir.file(name).display().to_string();
     // A name of the configuration; but a session may have been stored with another one.
     let plain = |text: &str| if is_plain(text) { text.to_owned() } else { String::new() };
-    let region = launch.region_id.as_ref().filter(|region| settings.regions.contains(*region));
     match name {
         "public_host" => settings.public_host.clone(),
         "base_url" => settings.base_url.clone(),
@@ -124,7 +123,7 @@ fn value(
         }
         "allocation_id" => launch.allocation_id.clone(),
         "session_type" => plain(&launch.session_type),
-        "region_id" => region.map_or_else(String::new, |region| plain(region)),
+        "region_id" => launch.region.as_deref().map_or_else(String::new, plain),
         "client_id" => client_id.to_owned(),
         "client_secret_file" => file(CLIENT_SECRET),
         "credentials_file" => file(CREDENTIALS),

@@ -327,6 +327,7 @@ fn launch_of(seen: &Seen) -> Option<Launch> {
         instance_id: record.instance_id.clone(),
         session_type: session.session_type.clone(),
         region_id: session.region_id.clone(),
+        region: record.region.clone(),
         startup_params: instance.startup_params.clone(),
         custom_data: instance.custom_data.clone(),
         version: leaders_version(session),

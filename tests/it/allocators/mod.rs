@@ -17,6 +17,7 @@ pub fn launch(allocation_id: &str) -> Launch {
         instance_id: "22222222-2222-4222-8222-222222222222".into(),
         session_type: "match".into(),
         region_id: Some("eu".into()),
+        region: Some("eu".into()),
         startup_params: Some(StartupParams {
             map: "Dunes".into(),
             mode: None,

@@ -43,7 +43,6 @@ async fn left_behind(data_dir: &Path) -> String {
         ports_per_server: 1,
         public_host: "127.0.0.1".into(),
         base_url: String::new(),
-        regions: Default::default(),
         servers_max: 1,
         log_bytes_max: 65_536,
         keep_finished: 5,

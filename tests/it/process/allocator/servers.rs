@@ -123,11 +123,13 @@ async fn ids_that_players_may_choose_become_arguments_only_if_they_are_harmless(
     let world =
         World::with(&["/bin/sh", "-c", "echo \"$1\"", "server", "{instance_id}<{region_id}>"], |_| ()).await;
     let id = "11111111-1111-4111-8111-111111111111";
-    for (instance_id, region_id, expected) in
-        [(id, "eu", format!("{id}<eu>")), ("mine", "us", "<>".into()), ("..", "-log", "<>".into())]
-    {
-        let region_id = Some(region_id.to_owned());
-        let launch = Launch { instance_id: instance_id.into(), region_id, ..launch(1) };
+    for (instance_id, region, expected) in [
+        (id, Some("eu"), format!("{id}<eu>")),
+        ("mine", None, "<>".into()),
+        ("..", Some("-log"), "<>".into()),
+    ] {
+        let (region_id, region) = (Some("us".to_owned()), region.map(str::to_owned));
+        let launch = Launch { instance_id: instance_id.into(), region_id, region, ..launch(1) };
         assert!(matches!(world.allocator().place(&launch).await, Placement::Placed(_)));
         world.exited().await;
         assert_eq!(world.text(&launch.allocation_id, "server.log").trim(), expected);
