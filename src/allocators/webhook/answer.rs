@@ -21,6 +21,9 @@ struct PlacedBody {
 /// Longest pause that the body of 202 can ask for, in seconds.
 const STARTING_S_MAX: u64 = 30;
 
+/// The pause after the service has refused to stop a server. The operator may repair it meanwhile.
+const REFUSED_PAUSE: Duration = Duration::from_secs(30);
+
 /// The body of 202: the server is being started, or stopped.
 #[derive(Default, Deserialize)]
 #[serde(default)]
@@ -133,9 +136,15 @@ pub fn stopped(answer: Result<Answer, Failure>) -> Heard<Stopped> {
     match answer.status {
         200 | 204 | 404 | 410 => Heard::plain(Stopped::Gone),
         202 => Heard { retry_after: asked_for(&answer), ..Heard::plain(Stopped::NotYet) },
+        // They are about every call: a wrong key, or an error in the service. The operator repairs it.
+        401 | 403 | 405 | 422 => {
+            let pause = answer.retry_after.unwrap_or(REFUSED_PAUSE);
+            Heard::trouble(Stopped::NotYet, Some(pause), describe(&answer))
+        }
         // 408 and 409 as for `place`, and 429 asks for fewer calls.
         400..=499 if !matches!(answer.status, 408 | 409 | 429) => {
-            Heard::trouble(Stopped::Refused, answer.retry_after, describe(&answer))
+            let pause = answer.retry_after.unwrap_or(REFUSED_PAUSE);
+            Heard::trouble(Stopped::Refused, Some(pause), describe(&answer))
         }
         _ => Heard::trouble(Stopped::NotYet, answer.retry_after, describe(&answer)),
     }

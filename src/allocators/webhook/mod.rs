@@ -22,10 +22,8 @@ use crate::env::Clock;
 use crate::https;
 use crate::secret_file;
 
-/// The pause after the service has refused to stop a server. The operator may repair it meanwhile.
-const REFUSED_PAUSE: Duration = Duration::from_secs(30);
-/// After so many refusals of the hard stop, Rallypoint gives the server up.
-const REFUSALS_MAX: u32 = 10;
+/// After the service has refused the hard stop of a server for so long, Rallypoint gives the server up.
+const REFUSED_MAX: Duration = Duration::from_secs(3_600);
 
 /// Settings of a webhook allocator. It has no `Debug`: the URL may contain a secret.
 #[derive(Clone)]
@@ -85,6 +83,8 @@ enum Call<'a> {
         allocation_id: &'a str,
         #[serde(skip_serializing_if = "Option::is_none")]
         handle: Option<&'a str>,
+        /// A header, and no part of the body: the body belongs to the idempotency key, which both modes share.
+        #[serde(skip)]
         mode: &'static str,
     },
 }
@@ -141,6 +141,9 @@ impl Webhook {
             ("webhook-timestamp", timestamp_s.to_string()),
             ("webhook-signature", signature),
         ];
+        if let Call::Release { mode, .. } = call {
+            headers.push(("rallypoint-release-mode", mode.to_owned()));
+        }
         if changes {
             headers.push(("idempotency-key", format!("\"{allocation_id}.{event}\"")));
         }
@@ -157,7 +160,7 @@ impl Webhook {
         self.clock.up_ms().saturating_add(i64::try_from(pause.as_millis()).unwrap_or(i64::MAX))
     }
 
-    /// Notes that the service refuses to stop a server. Returns whether it has refused the hard stop too often: then the
+    /// Notes that the service refuses to stop a server. Returns whether it has refused the hard stop for too long: then the
     /// server counts as gone, because further calls cannot help.
     fn is_given_up(
         &self,
@@ -166,9 +169,11 @@ impl Webhook {
         asking: Asking,
         heard: &Heard<Stopped>,
     ) -> bool {
-        let until_ms = self.end_of(heard.retry_after.unwrap_or(REFUSED_PAUSE));
-        let refusals = self.pauses.refused(allocation_id, asking, until_ms);
-        let is_given_up = asking == Asking::StopHard && refusals >= REFUSALS_MAX;
+        let up_ms = self.clock.up_ms();
+        let until_ms = self.end_of(heard.retry_after.unwrap_or_default());
+        let since_ms = self.pauses.refused(allocation_id, asking, up_ms, until_ms);
+        let is_given_up =
+            asking == Asking::StopHard && u128::from(up_ms.abs_diff(since_ms)) >= REFUSED_MAX.as_millis();
         if is_given_up {
             tracing::error!(
                 allocation_id,

@@ -1,5 +1,5 @@
-//! What the service has said about allocations: when it may be called again, and how often it has refused to stop a
-//! server. Each node remembers it for itself, and only until it ends.
+//! What the service has said about allocations: when it may be called again, and for how long it has refused to stop
+//! a server. Each node remembers it for itself, and only until it ends.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -22,7 +22,8 @@ pub struct Pauses(Mutex<BTreeMap<String, BTreeMap<Asking, Pause>>>);
 #[derive(Clone, Copy, Default)]
 struct Pause {
     until_ms: i64,
-    refusals: u32,
+    /// When the first of the refusals came that no other answer has followed.
+    refused_since_ms: Option<i64>,
 }
 
 impl Pauses {
@@ -32,17 +33,18 @@ impl Pauses {
         pauses.get(allocation_id).and_then(|of| of.get(&asking)).is_some_and(|pause| up_ms < pause.until_ms)
     }
 
-    /// Begins a pause.
+    /// Begins a pause after an answer that is no refusal.
     pub fn begin(&self, allocation_id: &str, asking: Asking, until_ms: i64) {
-        self.change(allocation_id, asking, |pause| pause.until_ms = until_ms);
+        self.change(allocation_id, asking, |_| Pause { until_ms, refused_since_ms: None });
     }
 
-    /// Begins a pause after a refusal. Returns how often such a call was refused.
-    pub fn refused(&self, allocation_id: &str, asking: Asking, until_ms: i64) -> u32 {
-        self.change(allocation_id, asking, |pause| {
-            pause.until_ms = until_ms;
-            pause.refusals += 1;
-        })
+    /// Begins a pause after a refusal. Returns when the first refusal came, without another answer since.
+    pub fn refused(&self, allocation_id: &str, asking: Asking, up_ms: i64, until_ms: i64) -> i64 {
+        let refused = |pause: Pause| Pause {
+            until_ms,
+            refused_since_ms: Some(pause.refused_since_ms.unwrap_or(up_ms)),
+        };
+        self.change(allocation_id, asking, refused).refused_since_ms.unwrap_or(up_ms)
     }
 
     /// Forgets an allocation whose server is gone.
@@ -50,14 +52,14 @@ impl Pauses {
         self.lock().remove(allocation_id);
     }
 
-    fn change(&self, allocation_id: &str, asking: Asking, change: impl FnOnce(&mut Pause)) -> u32 {
+    fn change(&self, allocation_id: &str, asking: Asking, change: impl FnOnce(Pause) -> Pause) -> Pause {
         let mut pauses = self.lock();
         if pauses.len() >= REMEMBERED_MAX && !pauses.contains_key(allocation_id) {
             pauses.clear();
         }
         let pause = pauses.entry(allocation_id.to_owned()).or_default().entry(asking).or_default();
-        change(pause);
-        pause.refusals
+        *pause = change(*pause);
+        *pause
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, BTreeMap<Asking, Pause>>> {
@@ -75,11 +77,14 @@ mod tests {
         pauses.begin("a", Asking::StopSoft, 10);
         assert!(pauses.is_on("a", Asking::StopSoft, 9) && !pauses.is_on("a", Asking::StopSoft, 10));
         assert!(!pauses.is_on("a", Asking::StopHard, 9) && !pauses.is_on("b", Asking::StopSoft, 9));
-        assert_eq!([10, 20].map(|until_ms| pauses.refused("a", Asking::StopHard, until_ms)), [1, 2]);
+        let refused = |up_ms| pauses.refused("a", Asking::StopHard, up_ms, up_ms + 10);
+        assert_eq!([5, 10].map(refused), [5, 5]);
         assert!(pauses.is_on("a", Asking::StopHard, 19));
+        pauses.begin("a", Asking::StopHard, 20);
+        assert_eq!(refused(15), 15, "there was another answer");
         pauses.forget("a");
         assert!(!pauses.is_on("a", Asking::StopHard, 0));
-        assert_eq!(pauses.refused("a", Asking::StopHard, 10), 1);
+        assert_eq!(refused(20), 20);
     }
 
     #[test]

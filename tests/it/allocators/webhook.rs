@@ -76,17 +76,18 @@ async fn calls_are_signed_and_name_what_they_are_about() {
     let headers = state.asked.iter().map(|(asked, _)| {
         assert_eq!(asked.header("webhook-timestamp"), "1700000000");
         assert_eq!(asked.header("content-type"), "application/json");
-        (asked.header("webhook-id").to_owned(), asked.header("idempotency-key").to_owned())
+        let names = ["webhook-id", "idempotency-key", "rallypoint-release-mode"];
+        names.map(|name| asked.header(name).to_owned())
     });
     let headers: Vec<_> = headers.collect();
     let expected = [
-        ("a1_place", "\"a1.place\""),
-        ("a1_find", ""),
-        ("a1_release", "\"a1.release\""),
-        ("a1_release", "\"a1.release\""),
-        ("a1_find", ""),
+        ["a1_place", "\"a1.place\"", ""],
+        ["a1_find", "", ""],
+        ["a1_release", "\"a1.release\"", "soft"],
+        ["a1_release", "\"a1.release\"", "hard"],
+        ["a1_find", "", ""],
     ];
-    assert_eq!(headers, expected.map(|(id, key)| (id.to_owned(), key.to_owned())));
+    assert_eq!(headers, expected.map(|headers| headers.map(str::to_owned)));
     let bodies: Vec<_> = state.asked.iter().map(|(_, body)| body.clone()).collect();
     let place = json!({
         "event": "place",
@@ -100,10 +101,10 @@ async fn calls_are_signed_and_name_what_they_are_about() {
         "requested_at": "2026-11-30T12:00:00Z",
         "attempt": 1,
     });
-    let release =
-        |mode| json!({ "event": "release", "allocation_id": "a1", "handle": "server-1", "mode": mode });
+    // Services may compare the bodies of calls with the same key.
+    let release = json!({ "event": "release", "allocation_id": "a1", "handle": "server-1" });
     let find = json!({ "event": "find", "allocation_id": "a1" });
-    assert_eq!(bodies, [place, find.clone(), release("soft"), release("hard"), find]);
+    assert_eq!(bodies, [place, find.clone(), release.clone(), release, find]);
 }
 
 #[tokio::test]
@@ -283,18 +284,33 @@ async fn a_server_that_the_service_refuses_to_stop_is_given_up() {
     let made = made(&service.url, SECRET);
     place(&made, "a1").await;
     let asked = || service.state.lock().unwrap().asked.len();
-    for (mode, times) in [(ReleaseMode::Soft, 12), (ReleaseMode::Hard, 9)] {
-        for _ in 0..times {
-            service.will(Fault::Answer(Reply::json(422, json!({ "error_code": "no" }))));
-            let calls = asked();
-            for _ in 0..2 {
-                assert_eq!(made.allocator.release("a1", None, mode).await, Released::Later);
-            }
-            assert_eq!(asked(), calls + 1, "there is a pause after a refusal");
-            made.clock.advance(Duration::from_secs(30));
+    let release = async |mode, status| {
+        service.will(Fault::Answer(Reply::json(status, json!({ "error_code": "no" }))));
+        let calls = asked();
+        let released = made.allocator.release("a1", None, mode).await;
+        assert_eq!(asked(), calls + 1);
+        assert_eq!(made.allocator.release("a1", None, mode).await, Released::Later);
+        assert_eq!(asked(), calls + 1, "there is a pause after a refusal");
+        made.clock.advance(Duration::from_secs(30));
+        released
+    };
+    for _ in 0..122 {
+        assert_eq!(release(ReleaseMode::Soft, 400).await, Released::Later);
+    }
+    for _ in 0..100 {
+        assert_eq!(release(ReleaseMode::Hard, 400).await, Released::Later);
+    }
+    // Answers about every call: a wrong key, or an error in the service.
+    for status in [401, 403, 405, 422] {
+        for _ in 0..122 {
+            assert_eq!(release(ReleaseMode::Hard, status).await, Released::Later);
         }
     }
-    service.will(Fault::Answer(Reply::json(422, "{}")));
+    // The hour begins again.
+    for _ in 0..120 {
+        assert_eq!(release(ReleaseMode::Hard, 400).await, Released::Later);
+    }
+    service.will(Fault::Answer(Reply::json(400, "{}")));
     assert_eq!(made.allocator.release("a1", None, ReleaseMode::Hard).await, Released::Gone);
 }
 
