@@ -212,7 +212,12 @@ impl Shared {
         }
         match agent(&self.uri, self.local, &self.files, self.timeouts.exchange) {
             Ok(agent) => {
-                self.loaded().agent = agent;
+                let mut loaded = self.loaded();
+                // Otherwise a call that came later has seen newer files, and reads them.
+                if loaded.files == states {
+                    loaded.agent = agent;
+                }
+                drop(loaded);
                 tracing::info!("the certificates of an allocator were read again");
             }
             Err(error) => {
