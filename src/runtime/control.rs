@@ -89,13 +89,16 @@ impl ControlSocket {
     pub async fn serve(self, servers: Arc<LocalServers>, stop: CancellationToken) {
         let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         loop {
-            let Ok(permit) = Arc::clone(&connections).acquire_owned().await else { return };
+            let accept = async {
+                let permit = Arc::clone(&connections).acquire_owned().await.map_err(io::Error::other)?;
+                Ok::<_, io::Error>((self.listener.accept().await?.0, permit))
+            };
             let accepted = tokio::select! {
-                accepted = self.listener.accept() => accepted,
+                accepted = accept => accepted,
                 () = stop.cancelled() => return,
             };
             match accepted {
-                Ok((stream, _)) => {
+                Ok((stream, permit)) => {
                     let servers = Arc::clone(&servers);
                     tokio::spawn(async move {
                         if let Err(error) = answer(stream, servers).await {
@@ -154,4 +157,36 @@ async fn carry_out(request: ControlRequest, servers: Arc<LocalServers>) -> Resul
 /// Reads files on a thread for work that blocks: a slow disk must not delay the API.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, String> {
     tokio::task::spawn_blocking(work).await.map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Time passes only while every task waits.
+    #[tokio::test(start_paused = true)]
+    async fn a_stop_does_not_wait_for_idle_connections() {
+        let dir = tempfile::tempdir().unwrap();
+        let stop = CancellationToken::new();
+        let socket = ControlSocket::open(dir.path()).unwrap();
+        let path = socket.path.clone();
+        let serving = tokio::spawn(socket.serve(Arc::default(), stop.clone()));
+        let mut idle = Vec::new();
+        for _ in 0..CONNECTIONS_MAX {
+            idle.push(UnixStream::connect(&path).await.unwrap());
+        }
+        for _ in 0..10_000 {
+            tokio::task::yield_now().await;
+        }
+        stop.cancel();
+        serving.await.unwrap();
+        for connection in idle {
+            let error = connection.try_read(&mut [0]).unwrap_err();
+            assert_eq!(
+                error.kind(),
+                io::ErrorKind::WouldBlock,
+                "the stop has waited for the end of this one"
+            );
+        }
+    }
 }
