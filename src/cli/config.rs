@@ -25,7 +25,8 @@ pub const CHECK_HELP: &str = "\
 Checks names, types and ranges of settings, and whether settings and templates fit together. Prints OK if the file is \
 right. Otherwise prints the first error, with its line and what is allowed, and exits with status 1. Warns of values \
 that are allowed, but with which published clients have trouble. The command ignores the environment, and opens no \
-keys, ports or directories.
+ports or directories. It reads no file that a setting names, such as a key or a certificate: `rallypoint serve` reads \
+them, and refuses to start if one cannot be used.
 
   rallypoint check-config rallypoint.toml
 

@@ -157,6 +157,16 @@ fn print_openapi(name: &str) -> Result<(), String> {
     print_json(&openapi::document(surface, &Config::default().auth.cookie))
 }
 
+/// Threads for work that blocks, such as reading files: the default of tokio.
+const BLOCKING_THREADS_MAX: usize = 512;
+
 fn runtime() -> Result<tokio::runtime::Runtime, String> {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| error.to_string())
+    runtime_with_calls(0)
+}
+
+/// A runtime in which so many calls of services can block a thread each, without a thread less for other work.
+fn runtime_with_calls(calls_max: usize) -> Result<tokio::runtime::Runtime, String> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let builder = builder.enable_all().max_blocking_threads(BLOCKING_THREADS_MAX + calls_max);
+    builder.build().map_err(|error| error.to_string())
 }

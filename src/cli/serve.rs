@@ -4,8 +4,9 @@ use clap::Args;
 
 use super::config::ConfigArgs;
 use super::signals::StopSignals;
-use super::{print, runtime};
+use super::{print, runtime_with_calls};
 use crate::config::{Config, LogFormat};
+use crate::runtime::allocators;
 use crate::runtime::server::{self, Server};
 use crate::telemetry;
 
@@ -45,7 +46,7 @@ pub struct ServeArgs {
 pub fn run(args: &ServeArgs) -> Result<(), String> {
     let config = args.config.load()?;
     telemetry::start_logs(&config.telemetry.log, config.telemetry.log_format == LogFormat::Json)?;
-    runtime()?.block_on(async {
+    runtime_with_calls(allocators::blocking_calls_max(&config))?.block_on(async {
         // Before anything else, so that no signal is missed.
         let mut signals = StopSignals::listen()?;
         let server = tokio::select! {

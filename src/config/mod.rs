@@ -154,6 +154,11 @@ impl Config {
         Ok(Self { sources: sources.clone(), text, ..config })
     }
 
+    /// The error that tells where a setting of this configuration stands, for a problem that is found after loading.
+    pub fn located(&self, problem: Problem) -> ConfigError {
+        problem.located(&self.text, &self.sources.origin(), &self.sources.overrides)
+    }
+
     /// Applies the text of a file to the defaults, then the overrides. `origin` is the name of the file in errors. Then
     /// checks the settings.
     ///

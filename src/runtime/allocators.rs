@@ -1,6 +1,7 @@
 //! Makes the allocators of the configuration.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -48,7 +49,12 @@ pub async fn start(
     (started.launches.node, started.launches.directory) = (node.id, node.directory.clone());
     started.node = Some(node);
     for (name, section) in &config.allocators {
-        let failed = |message: String| StartError(format!("[allocators.{name}] {message}"));
+        let failed = |message: String| {
+            let setting = setting_of(section, &message);
+            let message = format!("{setting} {message}");
+            let problem = Problem::new(&["allocators", name, setting], message.trim_start());
+            StartError(config.located(problem).to_string())
+        };
         let base_url = section.common.base_url.clone().unwrap_or_else(|| format!("http://{api_address}"));
         let calls = call_limits(section);
         let allocator: Arc<dyn Allocator> = match &section.kind {
@@ -73,6 +79,33 @@ pub async fn start(
         started.launches.allocators.insert(name.clone(), served);
     }
     Ok(started)
+}
+
+/// The setting with the file that a message is about; empty if it is about none. Such messages begin with the file.
+fn setting_of(section: &AllocatorSection, message: &str) -> &'static str {
+    let files = match &section.kind {
+        AllocatorKind::Process(process) => vec![("client_secret_file", process.client_secret_file.as_ref())],
+        AllocatorKind::Agones(agones) => vec![
+            ("ca_file", Some(&agones.ca_file)),
+            ("certificate_file", Some(&agones.certificate_file)),
+            ("key_file", Some(&agones.key_file)),
+        ],
+        AllocatorKind::Webhook(webhook) => {
+            vec![("secret_file", Some(&webhook.secret_file)), ("ca_file", webhook.ca_file.as_ref())]
+        }
+    };
+    let is_about = |file: &PathBuf| message.starts_with(&format!("{}: ", file.display()));
+    let about = files.into_iter().find(|(_, file)| file.is_some_and(is_about));
+    about.map_or("", |(setting, _)| setting)
+}
+
+/// The most calls of services at the same time, each of which blocks a thread.
+pub fn blocking_calls_max(config: &Config) -> usize {
+    let calls = |section: &AllocatorSection| match section.kind {
+        AllocatorKind::Process(_) => 0,
+        AllocatorKind::Agones(_) | AllocatorKind::Webhook(_) => section.common.rules.calls_max,
+    };
+    config.allocators.values().map(calls).sum()
 }
 
 /// Checks the settings that only the allocators can parse, without reading files.
@@ -114,5 +147,55 @@ fn agones_settings(section: &AgonesSection, base_url: String, calls: CallLimits)
         port_name: section.port_name,
         base_url,
         calls,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Sources;
+    use crate::runtime::launch_clients::EarlyLaunchClients;
+    use crate::runtime::settings::load_config;
+
+    fn webhook(name: &str, secret_file: &str) -> String {
+        format!(
+            "[allocators.{name}]\nkind = \"webhook\"\nurl = \"http://127.0.0.1/\"\ncalls_max = 200\n\
+             secret_file = \"{secret_file}\"\n"
+        )
+    }
+
+    fn config(text: &str) -> (tempfile::TempDir, Config) {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("my.toml");
+        std::fs::write(&file, text).unwrap();
+        let mut config = load_config(&Sources { file: Some(file), ..Sources::default() }).unwrap();
+        config.store.data_dir = dir.path().join("data");
+        (dir, config)
+    }
+
+    #[tokio::test]
+    async fn a_file_that_cannot_be_used_is_an_error_with_its_line() {
+        let agones = "[allocators.a]\nkind = \"agones\"\nurl = \"https://agones\"\nfleet = \"game\"\n\
+                      ca_file = \"/no/ca\"\ncertificate_file = \"/no/certificate\"\nkey_file = \"/no/key\"\n";
+        let process = "[allocators.a]\nkind = \"process\"\ncommand = [\"/bin/sh\"]\nports = \"7777\"\n\
+                       client_id = \"a\"\nclient_secret_file = \"/no/secret\"\n";
+        for (text, expected) in [
+            (&*webhook("a", "/no/secret"), "line 5: [allocators.a] secret_file /no/secret: No such file"),
+            (agones, "line 6: [allocators.a] certificate_file /no/certificate: "),
+            (process, "line 6: [allocators.a] client_secret_file /no/secret: No such file"),
+        ] {
+            let (_dir, config) = config(text);
+            let clients = Arc::<EarlyLaunchClients>::default();
+            let address = "127.0.0.1:7700".parse().unwrap();
+            let error = start(&config, address, clients, &Clock::System).await.err().unwrap().0;
+            assert!(error.contains(expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn every_call_of_a_service_has_a_thread() {
+        let process = "[allocators.c]\nkind = \"process\"\ncommand = [\"/bin/sh\"]\nports = \"7777\"\n";
+        let (_dir, config) = config(&format!("{}{}{process}", webhook("a", "/s"), webhook("b", "/s")));
+        assert_eq!(blocking_calls_max(&config), 400);
     }
 }
