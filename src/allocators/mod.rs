@@ -116,6 +116,8 @@ pub enum Found {
     Placed(Placed),
     /// The allocation has no server, and no earlier call can still give it one.
     Absent,
+    /// The allocator has said that it is starting the server: it works.
+    Starting,
     /// The allocator cannot tell now.
     CannotTell,
 }

@@ -130,7 +130,7 @@ impl Allocator for Agones {
         Box::pin(async move {
             match self.find(allocation_id).await {
                 Found::Absent => Released::Gone,
-                Found::Placed(_) | Found::CannotTell => Released::Later,
+                Found::Placed(_) | Found::Starting | Found::CannotTell => Released::Later,
             }
         })
     }

@@ -66,10 +66,9 @@ pub fn placement(answer: Result<Answer, Failure>) -> Placement {
             let detail = format!("{detail}; redirects are not followed");
             Placement::Never { reason: Reason::Misconfigured, detail }
         }
-        // An earlier call with this Idempotency-Key is still under way.
-        409 => unknown(retry_after, true, detail),
-        // The call did not arrive in time.
-        408 => unknown(retry_after, false, detail),
+        // The call did not arrive in time, or an earlier one with this Idempotency-Key is still under way. The service may
+        // never come to its end, so this does not count as a start: the operator is told.
+        408 | 409 => unknown(retry_after, false, detail),
         400..=499 => Placement::Never { reason: Reason::Refused, detail },
         _ => unknown(retry_after, false, detail),
     }
@@ -121,7 +120,7 @@ pub fn found(answer: Result<Answer, Failure>) -> Heard<Found> {
             Ok(placed) => Heard::plain(Found::Placed(placed)),
             Err(cause) => Heard::trouble(Found::CannotTell, None, format!("200: {cause}")),
         },
-        202 => Heard { retry_after: asked_for(&answer), ..Heard::plain(Found::CannotTell) },
+        202 => Heard { retry_after: asked_for(&answer), ..Heard::plain(Found::Starting) },
         404 | 410 => Heard::plain(Found::Absent),
         _ => Heard::trouble(Found::CannotTell, answer.retry_after, describe(&answer)),
     }

@@ -197,11 +197,17 @@ impl Allocator for Webhook {
 
     fn find<'a>(&'a self, allocation_id: &'a str) -> BoxFuture<'a, Found> {
         Box::pin(async move {
-            if self.pauses.is_on(allocation_id, Asking::Find, self.clock.up_ms()) {
-                return Found::CannotTell;
+            for (asking, found) in
+                [(Asking::FindStarting, Found::Starting), (Asking::Find, Found::CannotTell)]
+            {
+                if self.pauses.is_on(allocation_id, asking, self.clock.up_ms()) {
+                    return found;
+                }
             }
             let heard = answer::found(self.call(Call::Find { allocation_id }).await);
-            self.begin_pause(allocation_id, Asking::Find, heard.retry_after);
+            let is_starting = heard.meaning == Found::Starting;
+            let asking = if is_starting { Asking::FindStarting } else { Asking::Find };
+            self.begin_pause(allocation_id, asking, heard.retry_after);
             if let Some(trouble) = heard.trouble {
                 self.client.log("the webhook could not be asked for a server", &trouble);
             }

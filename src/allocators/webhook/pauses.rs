@@ -11,6 +11,8 @@ const REMEMBERED_MAX: usize = 10_000;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Asking {
     Find,
+    /// After the answer that the server is being started.
+    FindStarting,
     StopSoft,
     StopHard,
 }

@@ -70,9 +70,10 @@ impl Launches {
                 match served.allocator.find(&launch.allocation_id).await {
                     Found::Placed(placed) => return Placement::Placed(placed),
                     Found::Absent => {}
-                    Found::CannotTell => {
+                    found @ (Found::Starting | Found::CannotTell) => {
+                        let is_starting = found == Found::Starting;
                         let detail = "the allocator cannot tell whether there is a server".into();
-                        return Placement::Unknown { retry_after: None, is_starting: false, detail };
+                        return Placement::Unknown { retry_after: None, is_starting, detail };
                     }
                 }
             }

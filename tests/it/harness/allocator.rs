@@ -33,6 +33,8 @@ pub struct Scripted {
     events: Notify,
     /// Calls wait here while it is closed.
     gate: tokio::sync::watch::Sender<bool>,
+    /// Calls of `release` wait here too.
+    release_gate: tokio::sync::watch::Sender<bool>,
 }
 
 #[derive(Default)]
@@ -42,9 +44,13 @@ struct State {
     answers: VecDeque<Placement>,
     /// Answers of the next calls of `place` that take a server and are lost.
     lost: usize,
+    /// The answer of `find`, instead of the true one.
+    found: Option<Found>,
     capacity: Option<usize>,
     /// Servers that stop only in the hard way.
     is_stubborn: bool,
+    /// Servers that never stop.
+    is_stuck: bool,
     events: VecDeque<Event>,
     calls: Vec<Call>,
     launches: Vec<Launch>,
@@ -66,6 +72,7 @@ impl Scripted {
             state: Mutex::default(),
             events: Notify::new(),
             gate: tokio::sync::watch::Sender::new(true),
+            release_gate: tokio::sync::watch::Sender::new(true),
         }
     }
 
@@ -79,12 +86,27 @@ impl Scripted {
         self.state.lock().unwrap().lost = answers;
     }
 
+    /// Answers `find` with this from now on; `None`: with the truth.
+    pub fn finds(&self, found: Option<Found>) {
+        self.state.lock().unwrap().found = found;
+    }
+
     pub fn holds_at_most(&self, servers: usize) {
         self.state.lock().unwrap().capacity = Some(servers);
     }
 
     pub fn is_stubborn(&self) {
         self.state.lock().unwrap().is_stubborn = true;
+    }
+
+    /// Servers never stop from now on.
+    pub fn is_stuck(&self) {
+        self.state.lock().unwrap().is_stuck = true;
+    }
+
+    /// Lets calls of `release` wait, or go on.
+    pub fn opens_releases(&self, is_open: bool) {
+        self.release_gate.send_replace(is_open);
     }
 
     /// Lets calls wait, or go on.
@@ -190,7 +212,11 @@ impl Allocator for Scripted {
     fn find<'a>(&'a self, allocation_id: &'a str) -> BoxFuture<'a, Found> {
         async move {
             self.passes(Call::Find(allocation_id.into())).await;
-            let handle = self.state.lock().unwrap().servers.get(allocation_id).cloned();
+            let state = self.state.lock().unwrap();
+            if let Some(found) = &state.found {
+                return found.clone();
+            }
+            let handle = state.servers.get(allocation_id).cloned();
             handle.map_or(Found::Absent, |handle| Found::Placed(Self::placed(&handle)))
         }
         .boxed()
@@ -204,8 +230,12 @@ impl Allocator for Scripted {
     ) -> BoxFuture<'a, Released> {
         async move {
             self.passes(Call::Release(id.into(), mode)).await;
+            let _ = self.release_gate.subscribe().wait_for(|is_open| *is_open).await;
             let mut state = self.state.lock().unwrap();
             state.released.push(handle.map(str::to_owned));
+            if state.is_stuck {
+                return Released::Later;
+            }
             if state.is_stubborn && mode == ReleaseMode::Soft && state.servers.contains_key(id) {
                 return Released::Later;
             }

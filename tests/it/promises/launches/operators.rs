@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use rallypoint::allocators::Found;
+
 use super::*;
 use crate::harness::log::Log;
 
@@ -68,4 +70,23 @@ async fn an_attempt_that_gets_no_server_counts_when_it_fails() {
     check(&game, "launch_attempts_total{allocator=\"test\"}", 1);
     check(&game, "launches_total{allocator=\"test\",outcome=\"failed\",reason=\"refused\"}", 1);
     check(&game, "allocator_ready{allocator=\"test\"}", 1);
+}
+
+#[tokio::test]
+async fn an_allocator_that_is_starting_a_server_works() {
+    let game = Game::new().await;
+    let (log, _guard) = Log::start();
+    game.allocator.answers(Placement::Unknown { retry_after: None, is_starting: true, detail: "202".into() });
+    game.requests().await;
+    game.server.settles().await;
+    game.allocator.finds(Some(Found::Starting));
+    for _ in 0..10 {
+        game.server.passes(6).await;
+        check(&game, "allocator_ready{allocator=\"test\"}", 1);
+    }
+    assert_eq!(log.count("has given no server"), 0);
+    game.allocator.finds(Some(Found::CannotTell));
+    game.server.passes(6).await;
+    check(&game, "allocator_ready{allocator=\"test\"}", 0);
+    assert_eq!(log.count("has given no server"), 1);
 }
