@@ -29,10 +29,19 @@ const TRUST: &str = "set ca_file to the file of its certificate authority";
 /// Limits of the calls of one allocator.
 #[derive(Clone, Copy, Debug)]
 pub struct CallLimits {
-    /// Most calls at the same time. Each takes a thread.
+    /// Most calls at the same time that start or find servers, and as many that stop them. Each takes a thread.
     pub calls_max: usize,
     /// Longest time of a call.
     pub timeout: Duration,
+}
+
+/// What a call is for. Each purpose has calls of its own, so that slow stops keep no server from being started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// To start a server, or to find one.
+    Start,
+    /// To stop a server.
+    Stop,
 }
 
 /// The files (PEM) of a connection with TLS. They are read again when they change.
@@ -81,7 +90,8 @@ pub struct HttpClient {
     calls_max: usize,
     /// When a trouble was logged last.
     logged: Arc<Mutex<Option<Instant>>>,
-    calls: Arc<Semaphore>,
+    starts: Arc<Semaphore>,
+    stops: Arc<Semaphore>,
 }
 
 struct Shared {
@@ -128,7 +138,8 @@ impl HttpClient {
         let loaded = Mutex::new(Loaded { agent, files: states });
         let shared = Arc::new(Shared { uri, local, files, timeouts, loaded });
         let (calls_max, logged) = (limits.calls_max, Arc::default());
-        Ok(Self { shared, calls_max, logged, calls: Arc::new(Semaphore::new(calls_max)) })
+        let [starts, stops] = [0; 2].map(|_| Arc::new(Semaphore::new(calls_max)));
+        Ok(Self { shared, calls_max, logged, starts, stops })
     }
 
     /// Logs why a server could not be found or stopped, once a minute. Other failures are told to the caller, who logs
@@ -143,9 +154,18 @@ impl HttpClient {
     }
 
     /// Sends a POST with a body of JSON.
-    pub async fn post(&self, headers: Vec<(&'static str, String)>, body: String) -> Result<Answer, Failure> {
+    pub async fn post(
+        &self,
+        headers: Vec<(&'static str, String)>,
+        body: String,
+        purpose: Purpose,
+    ) -> Result<Answer, Failure> {
         let turn = self.shared.timeouts.turn;
-        let permit = tokio::time::timeout(turn, self.calls.clone().acquire_owned()).await;
+        let calls = match purpose {
+            Purpose::Start => Arc::clone(&self.starts),
+            Purpose::Stop => Arc::clone(&self.stops),
+        };
+        let permit = tokio::time::timeout(turn, calls.acquire_owned()).await;
         let Ok(Ok(permit)) = permit else {
             return Err(Failure::NotSent(format!(
                 "{} calls are under way, and none has ended",

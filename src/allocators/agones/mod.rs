@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use futures_util::future::BoxFuture;
 
 use self::request::Target;
-use super::http_client::{Answer, CallLimits, Failure, HttpClient, TlsFiles};
+use super::http_client::{Answer, CallLimits, Failure, HttpClient, Purpose, TlsFiles};
 use super::{Allocator, Found, Launch, Placement, ReleaseMode, Released, Scope};
 use crate::https;
 
@@ -92,12 +92,12 @@ impl Agones {
         Ok(Self { client, target: Target { namespace, fleet, names, base_url }, port_name })
     }
 
-    async fn call(&self, body: String) -> Result<Answer, Failure> {
-        self.client.post(Vec::new(), body).await
+    async fn call(&self, body: String, purpose: Purpose) -> Result<Answer, Failure> {
+        self.client.post(Vec::new(), body, purpose).await
     }
 
-    async fn find(&self, allocation_id: &str) -> Found {
-        let answer = self.call(self.target.find(allocation_id)).await;
+    async fn find(&self, allocation_id: &str, purpose: Purpose) -> Found {
+        let answer = self.call(self.target.find(allocation_id), purpose).await;
         answer::found(answer, self.port_name.as_deref()).unwrap_or_else(|detail| {
             self.client.log("the allocator service could not be asked for a server", &detail);
             Found::CannotTell
@@ -112,12 +112,13 @@ impl Allocator for Agones {
 
     fn place<'a>(&'a self, launch: &'a Launch) -> BoxFuture<'a, Placement> {
         Box::pin(async move {
-            answer::placement(self.call(self.target.place(launch)).await, self.port_name.as_deref())
+            let answer = self.call(self.target.place(launch), Purpose::Start).await;
+            answer::placement(answer, self.port_name.as_deref())
         })
     }
 
     fn find<'a>(&'a self, allocation_id: &'a str) -> BoxFuture<'a, Found> {
-        Box::pin(self.find(allocation_id))
+        Box::pin(self.find(allocation_id, Purpose::Start))
     }
 
     /// Asks whether the server is gone: nothing can be called to stop it.
@@ -128,7 +129,7 @@ impl Allocator for Agones {
         _mode: ReleaseMode,
     ) -> BoxFuture<'a, Released> {
         Box::pin(async move {
-            match self.find(allocation_id).await {
+            match self.find(allocation_id, Purpose::Stop).await {
                 Found::Absent => Released::Gone,
                 Found::Placed(_) | Found::Starting | Found::CannotTell => Released::Later,
             }

@@ -14,7 +14,7 @@ use serde::Serialize;
 use self::answer::{Heard, Stopped};
 use self::pauses::{Asking, Pauses};
 use self::signature::Keys;
-use super::http_client::{Answer, CallLimits, Failure, HttpClient, TlsFiles};
+use super::http_client::{Answer, CallLimits, Failure, HttpClient, Purpose, TlsFiles};
 use super::{Allocator, Found, Launch, Placement, ReleaseMode, Released, Scope};
 use crate::domain::instance::StartupParams;
 use crate::domain::{CustomData, SessionId};
@@ -105,12 +105,12 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// The name of the event, the allocation, and whether the call changes something at the service.
-    fn parts(&self) -> (&'static str, &'a str, bool) {
+    /// The name of the event, the allocation, whether the call changes something at the service, and what it is for.
+    fn parts(&self) -> (&'static str, &'a str, bool, Purpose) {
         match self {
-            Self::Place { allocation_id, .. } => ("place", allocation_id, true),
-            Self::Find { allocation_id } => ("find", allocation_id, false),
-            Self::Release { allocation_id, .. } => ("release", allocation_id, true),
+            Self::Place { allocation_id, .. } => ("place", allocation_id, true, Purpose::Start),
+            Self::Find { allocation_id } => ("find", allocation_id, false, Purpose::Start),
+            Self::Release { allocation_id, .. } => ("release", allocation_id, true, Purpose::Stop),
         }
     }
 }
@@ -131,7 +131,7 @@ impl Webhook {
     }
 
     async fn call(&self, call: Call<'_>) -> Result<Answer, Failure> {
-        let (event, allocation_id, changes) = call.parts();
+        let (event, allocation_id, changes, purpose) = call.parts();
         let body = serde_json::to_string(&call).map_err(|error| Failure::NotSent(error.to_string()))?;
         let id = format!("{allocation_id}_{event}");
         let timestamp_s = self.clock.now_ms().div_euclid(1_000);
@@ -147,7 +147,7 @@ impl Webhook {
         if changes {
             headers.push(("idempotency-key", format!("\"{allocation_id}.{event}\"")));
         }
-        self.client.post(headers, body).await
+        self.client.post(headers, body, purpose).await
     }
 
     fn begin_pause(&self, allocation_id: &str, asking: Asking, pause: Option<Duration>) {

@@ -52,7 +52,7 @@ impl Launches {
             let placement = launches.call(&served, &launch, is_repeated).await;
             // Given back before the outcome is stored: the next call need not wait for that.
             drop(permit);
-            launches.wake_ups.wake(served.next_for_permit());
+            launches.wake_ups.wake(served.starts.next());
             if let Err(failure) = launches.finish_call(&served, &seen, placement).await {
                 tracing::error!(
                     session_id = %seen.record().session_id, allocation_id = launch.allocation_id, %failure,
@@ -266,14 +266,16 @@ impl Launches {
         served: Arc<Allocating>,
         is_hard: bool,
     ) -> Result<Committed, Failure> {
-        let Some(permit) = served.permit() else { return Ok(self.wait_for_permit(&served, seen.record())) };
+        let Some(permit) = served.stops.take() else {
+            return Ok(self.wait_for_permit(&served.stops, seen.record()));
+        };
         let id = seen.record().id;
         let calling = self.in_flight.enter(id);
         let launches = Arc::clone(self);
         self.calls.spawn(async move {
             let released = launches.release(&served, seen.record(), is_hard).await;
             drop(permit);
-            launches.wake_ups.wake(served.next_for_permit());
+            launches.wake_ups.wake(served.stops.next());
             if let Err(failure) = launches.finish_release(&seen, released).await {
                 tracing::error!(%failure, "the end of a server could not be stored; the allocator is asked again");
             }

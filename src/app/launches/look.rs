@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::calls::Call;
 use super::in_flight::Calling;
 use super::lines::LineKey;
-use super::served::Allocating;
+use super::served::{Allocating, Permits};
 use super::store::Committed;
 use super::{Launches, lock};
 use crate::app::isolate::isolate;
@@ -163,8 +163,8 @@ impl Launches {
     }
 
     /// The allocator has as many calls as the rules allow. The end of one of them wakes the launch.
-    pub(super) fn wait_for_permit(&self, served: &Allocating, record: &LaunchRecord) -> Committed {
-        served.wait_for_permit(record.id);
+    pub(super) fn wait_for_permit(&self, permits: &Permits, record: &LaunchRecord) -> Committed {
+        permits.wait(record.id);
         self.wait(record, self.clock.now_ms() + PERMIT_MS)
     }
 
@@ -199,7 +199,7 @@ impl Launches {
             for (key, requested_ms, id) in ready {
                 let Some(served) = self.served.get(&key.0).cloned() else { continue };
                 // Without a permit the launch stays in its line. The end of a call begins another round.
-                let Some(permit) = served.permit() else { continue };
+                let Some(permit) = served.starts.take() else { continue };
                 let claimed = self.claim_waiting(id, &served.rules).await;
                 let is_calling = matches!(claimed, Ok(Some(_)));
                 lock(&self.lines).leave(&key, requested_ms, id, is_calling);
@@ -249,7 +249,9 @@ impl Launches {
         seen: Seen,
         served: Arc<Allocating>,
     ) -> Result<Committed, Failure> {
-        let Some(permit) = served.permit() else { return Ok(self.wait_for_permit(&served, seen.record())) };
+        let Some(permit) = served.starts.take() else {
+            return Ok(self.wait_for_permit(&served.starts, seen.record()));
+        };
         match self.claim(&seen, &served.rules).await? {
             Some((seen, calling)) => {
                 self.start_call(served, Call { seen, is_repeated: true }, (permit, calling));

@@ -46,45 +46,52 @@ pub(super) struct Allocating {
     pub allocator: Arc<dyn Allocator>,
     pub rules: LaunchRules,
     pub ends_on_stop: bool,
-    permits: Arc<Semaphore>,
-    /// The launches that wait for a permit, in order.
-    without_permit: Mutex<VecDeque<Uuid>>,
+    /// For calls that start or find servers.
+    pub starts: Permits,
+    /// For calls that stop servers: slow stops keep no server from being started.
+    pub stops: Permits,
     logged_up_ms: AtomicI64,
 }
 
 impl From<Served> for Allocating {
     fn from(Served { allocator, rules, ends_on_stop }: Served) -> Self {
-        let permits = Arc::new(Semaphore::new(rules.calls_max));
-        Self {
-            allocator,
-            rules,
-            ends_on_stop,
-            permits,
-            without_permit: Mutex::default(),
-            logged_up_ms: AtomicI64::new(i64::MIN),
-        }
+        let [starts, stops] = [0; 2].map(|_| Permits::new(rules.calls_max));
+        Self { allocator, rules, ends_on_stop, starts, stops, logged_up_ms: AtomicI64::new(i64::MIN) }
     }
 }
 
-impl Allocating {
-    /// Leave to call the allocator; `None` while there are as many calls as the rules allow.
-    pub fn permit(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.permits).try_acquire_owned().ok()
+/// Leave for calls of an allocator, as many at the same time as the rules allow.
+pub(super) struct Permits {
+    free: Arc<Semaphore>,
+    /// The launches that wait for a permit, in order.
+    waiting: Mutex<VecDeque<Uuid>>,
+}
+
+impl Permits {
+    fn new(calls_max: usize) -> Self {
+        Self { free: Arc::new(Semaphore::new(calls_max)), waiting: Mutex::default() }
+    }
+
+    /// Leave for a call; `None` if no permit is free.
+    pub fn take(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.free).try_acquire_owned().ok()
     }
 
     /// Notes that a launch waits for a permit.
-    pub fn wait_for_permit(&self, launch: Uuid) {
-        let mut waiting = lock(&self.without_permit);
+    pub fn wait(&self, launch: Uuid) {
+        let mut waiting = lock(&self.waiting);
         if !waiting.contains(&launch) {
             waiting.push_back(launch);
         }
     }
 
-    /// Takes the launch that has waited for a permit for longest. To be asked when a permit was given back.
-    pub fn next_for_permit(&self) -> Option<Uuid> {
-        lock(&self.without_permit).pop_front()
+    /// Takes the launch that has waited for longest. To be asked when a permit was given back.
+    pub fn next(&self) -> Option<Uuid> {
+        lock(&self.waiting).pop_front()
     }
+}
 
+impl Allocating {
     /// Whether servers run on the node that was given them.
     pub fn is_bound(&self) -> bool {
         self.allocator.scope() == Scope::Node

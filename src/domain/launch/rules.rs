@@ -38,7 +38,7 @@ pub struct LaunchRules {
     /// Most servers that one player may have asked for at the same time: 0 (no limit) to 1000.
     #[serde(deserialize_with = "limits::between::<_, _, 0, 1_000>")]
     pub servers_per_player_max: usize,
-    /// Most calls of the allocator at the same time: 1 to 256.
+    /// Most calls of the allocator at the same time that start or find servers, and as many that stop them: 1 to 256.
     #[serde(deserialize_with = "limits::between::<_, _, 1, 256>")]
     pub calls_max: usize,
     /// Whether players get the address of a server before it has updated its instance. For servers that never do.

@@ -340,10 +340,17 @@ async fn a_service_that_is_off_has_taken_nothing() {
 }
 
 #[tokio::test]
-async fn at_most_sixteen_calls_are_under_way() {
+async fn at_most_sixteen_calls_are_under_way_and_stops_take_no_place_of_starts() {
     let service = StandIn::start(&[SECRET]).await;
     let made = Arc::new(made(&service.url, SECRET));
     let closed = service.gate.acquire_many(10_000).await.unwrap();
+    let releases = (0..16).map(|index| {
+        let made = made.clone();
+        tokio::spawn(
+            async move { made.allocator.release(&format!("r{index}"), None, ReleaseMode::Soft).await },
+        )
+    });
+    let releases: Vec<_> = releases.collect();
     let calls = (0..17).map(|index| {
         let made = made.clone();
         tokio::spawn(async move { place(&made, &format!("a{index}")).await })
@@ -356,6 +363,7 @@ async fn at_most_sixteen_calls_are_under_way() {
     for placement in join_all(calls).await {
         assert!(matches!(placement.unwrap(), Placement::Placed(_)));
     }
+    assert!(join_all(releases).await.into_iter().all(|released| released.unwrap() == Released::Gone));
     assert_eq!(service.state.lock().unwrap().started, 16);
 }
 
