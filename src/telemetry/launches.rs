@@ -107,11 +107,14 @@ impl LaunchMetrics {
     /// Counts a launch that has moved from one stage to another. The time is in milliseconds since the epoch.
     pub fn moved(&self, before: &LaunchRecord, after: &LaunchRecord, now_ms: i64) {
         match (&before.stage, &after.stage) {
-            (Stage::Claimed(claim), Stage::Placed { .. }) => {
+            (Stage::Claimed(claim), Stage::Placed { .. } | Stage::Up { .. }) => {
                 self.attempts.get_or_create(&of(&after.allocator)).inc();
                 self.count_outcome(&after.allocator, "placed", "");
                 self.observe("queue", claim.since_ms - claim.wanted_since_ms);
                 self.observe("place", now_ms - claim.since_ms);
+                if matches!(after.stage, Stage::Up { was_joinable: true, .. }) {
+                    self.observe("joinable", 0);
+                }
             }
             (Stage::Placed { since_ms, .. }, Stage::Up { was_joinable, .. }) => {
                 self.observe("start", now_ms - since_ms);

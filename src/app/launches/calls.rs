@@ -12,6 +12,7 @@ use super::{Launches, lock};
 use crate::allocators::{Found, Launch, Placed, Placement, Reason, ReleaseMode, Released};
 use crate::app::Failure;
 use crate::domain::Session;
+use crate::domain::instance::Instance;
 use crate::domain::launch::{LaunchFailure, LaunchRecord, LaunchRules, Stage, spread_ms};
 use crate::records::launch::{StoredLaunch, create};
 use futures_util::future::FutureExt as _;
@@ -123,14 +124,21 @@ impl Launches {
                 self.give_back(record, &placement);
                 return Ok(());
             };
+            let is_placed = matches!(placement, Placement::Placed(_));
+            if !is_placed && seen.instance().is_none_or(Instance::has_host_spoken) {
+                // There is a server, whatever the answer says; or nobody needs one. The next look sees to that.
+                return Ok(());
+            }
             let committed = match (&seen.record().stage, &placement) {
                 (Stage::Releasing(_), Placement::Placed(placed)) => {
                     self.store_handle(&seen.stored, &placed.handle).await?
                 }
                 // This node was suspended, and another one calls now. Only its answer counts; a server is a server.
-                (Stage::Claimed(claim), answer)
-                    if claim.node == self.node || matches!(answer, Placement::Placed(_)) =>
-                {
+                (Stage::Claimed(claim), _) if is_placed || claim.node == self.node => {
+                    self.store_outcome(&seen, &placement, later, &served.rules).await?
+                }
+                // The server has spoken before this answer came.
+                (Stage::Up { server, .. }, Placement::Placed(_)) if server.handle.is_none() => {
                     self.store_outcome(&seen, &placement, later, &served.rules).await?
                 }
                 // Handed over for release, or placed by another node that has repeated the call.

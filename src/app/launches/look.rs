@@ -109,7 +109,7 @@ impl Launches {
         let has_exited = record.allocation_id().is_some_and(|id| lock(&self.exited).contains_key(id));
         let rules = &served.rules;
         let step = if has_exited {
-            record.after_exit()
+            record.after_exit(seen.instance())
         } else {
             record.next(seen.instance(), node, self.clock.now_ms(), rules)
         };

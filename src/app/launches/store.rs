@@ -151,6 +151,10 @@ impl Launches {
         let id = next.id;
         let rule = move |session: &mut Session| {
             let instance = instance_of(session, id)?;
+            if instance.has_host_spoken() {
+                // Since it was looked at. The players' state is on its server.
+                return Err(Refused::InstanceNotFound);
+            }
             instance.allocation_id = None;
             instance.join_status = JoinStatus::Requested;
             (instance.join_params, instance.version, instance.health) = (None, None, None);
@@ -176,8 +180,13 @@ impl Launches {
     /// Closes the instance of a launch, and says why. The same commit hands its server over for release.
     pub(super) async fn close(&self, seen: &Seen, reason: LaunchFailure) -> Result<Committed, Failure> {
         let id = seen.record().id;
+        let had_spoken = seen.instance().is_some_and(Instance::has_host_spoken);
         let rule = move |session: &mut Session| {
             let instance = instance_of(session, id)?;
+            if instance.has_host_spoken() != had_spoken {
+                // Since it was looked at. Other rules hold now.
+                return Err(Refused::InstanceNotFound);
+            }
             instance.custom_data.insert(FAILURE_ENTRY.into(), reason.name().into());
             session.close_instance();
             Ok(())

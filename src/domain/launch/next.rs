@@ -76,6 +76,11 @@ impl LaunchRecord {
                 }
                 Step::Claim { until_ms: deadline_ms }
             }
+            // Whatever the allocator says: the server of the attempt runs.
+            Stage::Claimed(claim) if instance.has_host_spoken() => {
+                let (allocation_id, node) = (claim.allocation_id.clone(), claim.node);
+                self.up(LaunchServer { allocation_id, node, handle: None }, instance, now_ms, rules)
+            }
             Stage::Claimed(claim) => next_of_claim(claim, node, now_ms, rules),
             Stage::Placed { server, since_ms } => {
                 self.next_of_placed(server, *since_ms, instance, now_ms, rules)
@@ -108,20 +113,18 @@ impl LaunchRecord {
         rules: &LaunchRules,
     ) -> Step {
         if instance.has_host_spoken() {
-            let server = server.clone();
-            let stage = Stage::Up {
-                server,
-                since_ms: now_ms,
-                was_joinable: is_running(instance),
-                unknown_since_ms: None,
-            };
-            return self.stored(stage, rules);
+            return self.up(server.clone(), instance, now_ms, rules);
         }
         let deadline_ms = since_ms.saturating_add(ms(rules.start_timeout_s));
         if now_ms >= deadline_ms {
             return Step::Retry(LaunchFailure::StartTimeout);
         }
         Step::Wait { until_ms: deadline_ms }
+    }
+
+    fn up(&self, server: LaunchServer, instance: &Instance, now_ms: i64, rules: &LaunchRules) -> Step {
+        let was_joinable = is_running(instance);
+        self.stored(Stage::Up { server, since_ms: now_ms, was_joinable, unknown_since_ms: None }, rules)
     }
 
     fn next_of_up(&self, instance: &Instance, now_ms: i64, rules: &LaunchRules) -> Step {
@@ -160,14 +163,17 @@ impl LaunchRecord {
         Step::Store(Box::new(record))
     }
 
-    /// What has to be done after the server of the launch has ended by itself.
-    pub fn after_exit(&self) -> Step {
-        match &self.stage {
-            Stage::Wanted { .. } => Step::Wait { until_ms: self.due_ms },
-            Stage::Claimed(_) | Stage::Placed { .. } => Step::Retry(LaunchFailure::Exited),
+    /// What has to be done after the server of the launch has ended by itself. `instance` is as for [`next`](Self::next).
+    pub fn after_exit(&self, instance: Option<&Instance>) -> Step {
+        match (&self.stage, instance) {
+            (Stage::Wanted { .. }, _) => Step::Wait { until_ms: self.due_ms },
+            (Stage::Releasing(_), _) => Step::Release { is_hard: true },
+            (_, None) => Step::HandOver,
+            (Stage::Claimed(_) | Stage::Placed { .. }, Some(instance)) if !instance.has_host_spoken() => {
+                Step::Retry(LaunchFailure::Exited)
+            }
             // The players' state is gone with the server: another one is of no use.
-            Stage::Up { .. } => Step::Fail(LaunchFailure::Exited),
-            Stage::Releasing(_) => Step::Release { is_hard: true },
+            (_, Some(_)) => Step::Fail(LaunchFailure::Exited),
         }
     }
 }

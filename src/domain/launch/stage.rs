@@ -107,8 +107,9 @@ pub struct LaunchServer {
     pub allocation_id: String,
     /// The node that was given the server.
     pub node: Uuid,
-    /// The allocator's name for the server.
-    pub handle: String,
+    /// The allocator's name for the server. `None` if the server has updated its instance, and no call has told its name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub handle: Option<String>,
 }
 
 /// A server that is stopped.
@@ -191,7 +192,7 @@ impl LaunchRecord {
     pub fn handle(&self) -> Option<&str> {
         match &self.stage {
             Stage::Wanted { .. } | Stage::Claimed(_) => None,
-            Stage::Placed { server, .. } | Stage::Up { server, .. } => Some(&server.handle),
+            Stage::Placed { server, .. } | Stage::Up { server, .. } => server.handle.as_deref(),
             Stage::Releasing(release) => release.handle.as_deref(),
         }
     }
@@ -217,12 +218,20 @@ impl LaunchRecord {
         self
     }
 
-    /// The allocation has a server. `None` without a claim.
+    /// The allocation has a server. `None` without a claim, unless the server was up before the answer came.
     pub fn placed(mut self, node: Uuid, handle: String, now_ms: i64, rules: &LaunchRules) -> Option<Self> {
-        let Stage::Claimed(claim) = self.stage else { return None };
-        let server = LaunchServer { allocation_id: claim.allocation_id, node, handle };
-        self.stage = Stage::Placed { server, since_ms: now_ms };
-        self.due_ms = now_ms + ms(rules.start_timeout_s);
+        match &mut self.stage {
+            Stage::Claimed(claim) => {
+                let allocation_id = std::mem::take(&mut claim.allocation_id);
+                let server = LaunchServer { allocation_id, node, handle: Some(handle) };
+                self.stage = Stage::Placed { server, since_ms: now_ms };
+                self.due_ms = now_ms + ms(rules.start_timeout_s);
+            }
+            Stage::Up { server, .. } if server.handle.is_none() => {
+                (server.node, server.handle) = (node, Some(handle));
+            }
+            _ => return None,
+        }
         Some(self)
     }
 
@@ -336,7 +345,7 @@ impl LaunchRecord {
             Stage::Wanted { .. } => return None,
             Stage::Claimed(claim) => (&claim.allocation_id, claim.node, None, claim.until_ms),
             Stage::Placed { server, .. } | Stage::Up { server, .. } => {
-                (&server.allocation_id, server.node, Some(server.handle.clone()), now_ms)
+                (&server.allocation_id, server.node, server.handle.clone(), now_ms)
             }
             Stage::Releasing(_) => return Some(self.clone()),
         };

@@ -17,7 +17,7 @@ fn node() -> Node {
 }
 
 fn server() -> LaunchServer {
-    LaunchServer { allocation_id: "a".into(), node: OWN, handle: "h".into() }
+    LaunchServer { allocation_id: "a".into(), node: OWN, handle: Some("h".into()) }
 }
 
 fn claim() -> Claim {
@@ -342,15 +342,39 @@ fn what_is_unknown_is_asked_again_with_the_same_id() {
 }
 
 #[test]
-fn an_exit_begins_again_until_a_server_was_up() {
+fn an_exit_begins_again_until_a_server_has_spoken() {
+    let retry = || Step::Retry(LaunchFailure::Exited);
+    let fail = || Step::Fail(LaunchFailure::Exited);
+    let silent = instance(JoinStatus::Allocated, None);
+    let running = instance(JoinStatus::Pending, None);
     for (stage, expected) in [
-        (Stage::Claimed(claim()), Step::Retry(LaunchFailure::Exited)),
-        (placed(), Step::Retry(LaunchFailure::Exited)),
-        (up(true, None), Step::Fail(LaunchFailure::Exited)),
-        (Stage::Releasing(release()), Step::Release { is_hard: true }),
+        (Stage::Claimed(claim()), [retry(), fail(), Step::HandOver]),
+        (placed(), [retry(), fail(), Step::HandOver]),
+        (up(true, None), [fail(), fail(), Step::HandOver]),
+        (Stage::Releasing(release()), [0; 3].map(|_| Step::Release { is_hard: true })),
     ] {
         let name = stage.name();
-        assert_eq!(record(stage).after_exit(), expected, "{name}");
+        let steps =
+            [Some(&silent), Some(&running), None].map(|found| record(stage.clone()).after_exit(found));
+        assert_eq!(steps, expected, "{name}");
+    }
+}
+
+#[test]
+fn a_server_that_speaks_before_its_call_is_answered_is_up() {
+    let claimed = || record(Stage::Claimed(Claim { node: OTHER, ..claim() }));
+    let running = instance(JoinStatus::Joinable, None);
+    let bound = Node { is_bound: true, ..node() };
+    let gone = Node { other_is_gone: true, ..bound };
+    for (node, seconds) in [(node(), 0), (node(), 600), (bound, 0), (gone, 0)] {
+        let step = claimed().next(Some(&running), node, T + seconds * 1_000, &rules());
+        let Step::Store(stored) = step else { panic!("{step:?}") };
+        let Stage::Up { server, was_joinable: true, .. } = &stored.stage else { panic!("{stored:?}") };
+        assert_eq!((&server.allocation_id[..], server.node, &server.handle), ("a", OTHER, &None));
+        assert_eq!(stored.released(T, false, None).unwrap().handle(), None);
+        let named = stored.placed(OWN, "h".into(), T, &rules()).unwrap();
+        assert_eq!((named.stage.name(), named.handle(), named.node()), ("up", Some("h"), Some(OWN)));
+        assert_eq!(named.placed(OWN, "other".into(), T, &rules()), None);
     }
 }
 

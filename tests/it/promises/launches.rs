@@ -6,6 +6,7 @@ mod metrics;
 mod nodes;
 mod operators;
 mod quota;
+mod signs_of_life;
 mod slow_stops;
 mod stop;
 mod unserved;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use rallypoint::allocators::Scope;
+use rallypoint::allocators::{Found, Scope};
 use rallypoint::app::Failure;
 use rallypoint::app::launches::LaunchSettings;
 use rallypoint::domain::launch::LaunchRules;
@@ -307,6 +307,27 @@ async fn after_a_lost_lease_another_node_repeats_the_call() {
             world.nodes[1].settles().await;
             world.check_end().await;
             assert_eq!(world.allocators[0].servers(), [allocation]);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_has_spoken_is_kept_also_if_the_node_that_called_for_it_is_killed() {
+    for scope in [Scope::Cluster, Scope::Node] {
+        for mut world in World::each(scope).await {
+            let allocation = is_killed_during_a_call(&mut world).await;
+            world.allocators[1].takes(&allocation);
+            world.allocators[0].finds(Some(Found::CannotTell));
+            let node = &world.nodes[0];
+            let host = node.server.service(&["session:update:any"]);
+            let update = json!({"allocation_id": allocation, "join_status": "joinable"});
+            host.patch(&path(&world.sessions[0].1), &update).await.expect(200);
+            for seconds in [1, 40, 2, 3_000, 2] {
+                node.passes(seconds).await;
+                let instance = world.instance(0).await;
+                let shown = (&instance["join_status"], &instance["allocation_id"]);
+                assert_eq!(shown, (&json!("joinable"), &json!(allocation)), "{scope:?}");
+            }
         }
     }
 }
