@@ -141,6 +141,7 @@ impl Launches {
             return Ok(self.wait(record, now_ms + LEFT_TO_OTHERS_MS));
         }
         match step {
+            Step::Store(after) => self.store(&seen.stored, *after).await,
             Step::Fail(reason) => self.fail(&seen, reason).await,
             Step::HandOver => self.hand_over(&seen, None).await,
             _ => {

@@ -61,7 +61,7 @@ impl LaunchRecord {
     pub fn next(&self, instance: Option<&Instance>, node: Node, now_ms: i64, rules: &LaunchRules) -> Step {
         let Some(instance) = instance else {
             return match &self.stage {
-                Stage::Releasing(release) => next_of_release(release, node, now_ms, rules),
+                Stage::Releasing(release) => self.next_of_release(release, node, now_ms, rules),
                 _ => Step::HandOver,
             };
         };
@@ -87,7 +87,7 @@ impl LaunchRecord {
             }
             Stage::Up { .. } => self.next_of_up(instance, now_ms, rules),
             // A release has a record of its own if the launch goes on.
-            Stage::Releasing(release) => next_of_release(release, node, now_ms, rules),
+            Stage::Releasing(release) => self.next_of_release(release, node, now_ms, rules),
         }
     }
 
@@ -95,7 +95,10 @@ impl LaunchRecord {
     /// [`next`](Self::next).
     pub fn next_unserved(&self, instance: Option<&Instance>, now_ms: i64) -> Step {
         let (end, until_ms) = match (&self.stage, instance) {
-            (Stage::Releasing(release), _) => (Step::Forget, release.since_ms.saturating_add(ABANDONED_MS)),
+            (Stage::Releasing(release), _) => match self.counted_until_ms(release, &LaunchRules::default()) {
+                Some(until_ms) => (self.uncounted(), until_ms),
+                None => (Step::Forget, release.since_ms.saturating_add(ABANDONED_MS)),
+            },
             (_, None) => return Step::HandOver,
             (_, Some(_)) => {
                 (Step::Fail(LaunchFailure::Misconfigured), self.due_ms.saturating_add(UNSERVED_MS))
@@ -175,6 +178,31 @@ impl LaunchRecord {
             // The players' state is gone with the server: another one is of no use.
             (_, Some(_)) => Step::Fail(LaunchFailure::Exited),
         }
+    }
+
+    fn next_of_release(&self, release: &Release, node: Node, now_ms: i64, rules: &LaunchRules) -> Step {
+        let counted_until_ms = self.counted_until_ms(release, rules);
+        if counted_until_ms.is_some_and(|until_ms| now_ms >= until_ms) {
+            return self.uncounted();
+        }
+        match next_of_release(release, node, now_ms, rules) {
+            Step::Wait { until_ms } => Step::Wait {
+                until_ms: counted_until_ms.map_or(until_ms, |counted_ms| until_ms.min(counted_ms)),
+            },
+            step => step,
+        }
+    }
+
+    /// Until when a server that is stopped counts for its player, if it does: until the hard stop at the latest. A
+    /// player who asks for servers and ends their instances in a loop would otherwise hold every server; and one whose
+    /// server cannot be stopped may ask again.
+    fn counted_until_ms(&self, release: &Release, rules: &LaunchRules) -> Option<i64> {
+        let until_ms = release.since_ms.saturating_add(ms(rules.closing_timeout_s)).saturating_add(SOFT_MS);
+        self.player.map(|_| until_ms)
+    }
+
+    fn uncounted(&self) -> Step {
+        Step::Store(Box::new(Self { player: None, ..self.clone() }))
     }
 }
 

@@ -31,7 +31,8 @@ pub struct LaunchRecord {
     /// wait in one line.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub region: Option<String>,
-    /// The player who asked for the instance, if a player did and the instance still wants a server.
+    /// The player for whom the launch counts: who asked for the instance, if a player did. After the instance has ended,
+    /// the server counts until it is gone, but not after the time of its hard stop.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub player: Option<PlayerUuid>,
     /// When the instance was requested.
@@ -323,7 +324,8 @@ impl LaunchRecord {
         let allocation_id = released.allocation_id()?;
         let by_name = || Uuid::new_v5(&Uuid::NAMESPACE_OID, allocation_id.as_bytes());
         let id = Uuid::parse_str(allocation_id).unwrap_or_else(|_| by_name());
-        Some(Self { id, ..released })
+        // The launch itself counts for the player.
+        Some(Self { id, player: None, ..released })
     }
 
     /// The release with the allocator's name for the server, which a late answer has told. `None` if it is known, or if
@@ -360,7 +362,7 @@ impl LaunchRecord {
             is_urgent,
         };
         let stage = Stage::Releasing(release);
-        let mut released = Self { stage, player: None, due_ms: now_ms, ..self.clone() };
+        let mut released = Self { stage, due_ms: now_ms, ..self.clone() };
         released.due_ms = rules.map_or(now_ms, |rules| released.next_due_ms(rules));
         Some(released)
     }

@@ -274,12 +274,30 @@ fn a_launch_that_no_node_serves_comes_to_an_end() {
 }
 
 #[test]
-fn a_player_is_counted_until_the_server_is_released() {
+fn a_player_is_counted_until_the_server_is_gone_or_the_time_of_its_hard_stop() {
     let player = PlayerUuid(Uuid::from_u128(3));
     let asked = LaunchRecord { player: Some(player), ..record(placed()) };
-    assert_eq!(asked.released(T, false, None).unwrap().player, None);
     let (next, release) = asked.next_attempt(LaunchFailure::Exited, (T, 0.5), &rules()).unwrap();
-    assert_eq!((next.player, release.unwrap().player), (Some(player), None));
+    assert_eq!((next.player, release.unwrap().player), (Some(player), None), "the launch counts once");
+    let released = asked.released(T, false, Some(&rules())).unwrap();
+    let bound = Node { id: OTHER, is_bound: true, other_is_gone: false };
+    let hard = Step::Release { is_hard: true };
+    for (node, seconds, expected) in [
+        (node(), 29, (Some(player), Step::Wait { until_ms: T + 30_000 })),
+        (node(), 39, (Some(player), Step::Release { is_hard: false })),
+        (node(), 40, (None, hard.clone())),
+        (bound, 40, (None, Step::Wait { until_ms: T })),
+    ] {
+        let now_ms = T + seconds * 1_000;
+        let (stored, step) = match released.next(None, node, now_ms, &rules()) {
+            Step::Store(stored) => (stored.player, stored.next(None, node, now_ms, &rules())),
+            step => (released.player, step),
+        };
+        assert_eq!((stored, step), expected, "{node:?} after {seconds} s");
+    }
+    let unserved = |seconds: i64| released.next_unserved(None, T + seconds * 1_000);
+    assert_eq!(unserved(39), Step::Wait { until_ms: T + 40_000 });
+    assert_eq!(unserved(40), Step::Store(Box::new(LaunchRecord { player: None, ..released.clone() })));
 }
 
 #[test]
