@@ -21,7 +21,7 @@ use crate::store::Batch;
 
 /// How many times a launch is looked at again because it has changed meanwhile.
 const LOOKS_MAX: usize = 8;
-/// How long a launch is left to the other nodes that serve its allocator, in milliseconds.
+/// How long a launch whose allocator this node does not serve is left alone, in milliseconds.
 const LEFT_TO_OTHERS_MS: i64 = 10_000;
 /// After this time a launch that waits for a permit is looked at all the same, in milliseconds.
 const PERMIT_MS: i64 = 10_000;
@@ -63,6 +63,13 @@ impl Launches {
             match isolate(&self.metrics, &session_id, step).await? {
                 Committed::Done => return self.forget_due(id, due_ms.filter(|ms| *ms != own_due_ms)).await,
                 Committed::LookAgain => {}
+                // What has asked for this look asks the other nodes too.
+                Committed::Left { until_ms } => {
+                    if let Some(due_ms) = due_ms {
+                        lock(&self.waits).note(id, due_ms, until_ms);
+                    }
+                    return Ok(());
+                }
             }
         }
         Err(Failure::Contended)
@@ -134,11 +141,12 @@ impl Launches {
     async fn take_unserved_step(&self, seen: Seen) -> Result<Committed, Failure> {
         let (record, now_ms) = (seen.record(), self.clock.now_ms());
         let step = record.next_unserved(seen.instance(), now_ms);
+        let look_again_ms = now_ms + LEFT_TO_OTHERS_MS;
         if let Step::Wait { until_ms } = step {
-            return Ok(self.wait(record, until_ms));
+            return Ok(Committed::Left { until_ms: until_ms.min(look_again_ms) });
         }
         if self.is_served(&record.allocator).await? {
-            return Ok(self.wait(record, now_ms + LEFT_TO_OTHERS_MS));
+            return Ok(Committed::Left { until_ms: look_again_ms });
         }
         match step {
             Step::Store(after) => self.store(&seen.stored, *after).await,

@@ -78,7 +78,7 @@ impl Launches {
             return;
         }
         match self.forget(stored).await {
-            Ok(Committed::Done | Committed::LookAgain) => {}
+            Ok(_) => {}
             Err(failure) => {
                 tracing::warn!(%failure, "the end of a server could not be stored; the next start does it")
             }

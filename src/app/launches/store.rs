@@ -24,6 +24,11 @@ pub(super) enum Committed {
     Done,
     /// The launch has changed meanwhile, or something else may be due now.
     LookAgain,
+    /// Nothing is done, because only other nodes know the rules.
+    Left {
+        /// When this node looks again, in milliseconds since the epoch.
+        until_ms: i64,
+    },
 }
 
 /// The instance of a launch, for a rule. Refuses if the session has no use for the launch any more.

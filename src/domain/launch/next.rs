@@ -100,6 +100,10 @@ impl LaunchRecord {
                 None => (Step::Forget, release.since_ms.saturating_add(ABANDONED_MS)),
             },
             (_, None) => return Step::HandOver,
+            // It has been silent for long already, and its record is due at no time.
+            (Stage::Up { .. }, Some(instance)) if instance.health == Some(Health::Unknown) => {
+                return Step::Fail(LaunchFailure::Lost);
+            }
             (_, Some(_)) => {
                 (Step::Fail(LaunchFailure::Misconfigured), self.due_ms.saturating_add(UNSERVED_MS))
             }

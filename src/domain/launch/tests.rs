@@ -268,6 +268,14 @@ fn a_launch_that_no_node_serves_comes_to_an_end() {
         assert_eq!(unserved(stage.clone(), Some(&wants), 60), failed, "{name}");
         assert_eq!(unserved(stage, None, 0), Step::HandOver, "{name}");
     }
+    for (health, expected) in [
+        (Health::Healthy, Step::Wait { until_ms: i64::MAX }),
+        (Health::Unknown, Step::Fail(LaunchFailure::Lost)),
+    ] {
+        let forever = LaunchRecord { due_ms: i64::MAX, ..record(up(true, None)) };
+        let running = instance(JoinStatus::Joinable, Some(health));
+        assert_eq!(forever.next_unserved(Some(&running), T), expected);
+    }
     let day_s = 24 * 60 * 60;
     assert!(matches!(unserved(Stage::Releasing(release()), None, day_s - 1), Step::Wait { .. }));
     assert_eq!(unserved(Stage::Releasing(release()), None, day_s), Step::Forget);

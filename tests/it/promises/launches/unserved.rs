@@ -75,3 +75,60 @@ async fn a_node_that_does_not_serve_an_allocator_leaves_its_launches_to_others()
     other.passes(1).await;
     assert_eq!(instance().await["custom_data"]["rallypoint.launch"], "misconfigured");
 }
+
+#[tokio::test]
+async fn a_server_that_falls_silent_and_that_no_node_serves_is_lost() {
+    let (allocator, memory) = (Arc::new(Scripted::default()), Memory::default());
+    let settings = serving(1, &allocator, &LaunchRules::default());
+    let server = Server::launching(Store::Memory(memory.clone()), settings, |_| {});
+    let alice = server.lasting_player();
+    let session = alice.creates("party").await;
+    requests(&alice, &session).await;
+    server.settles().await;
+    let instance = alice.session(&session).await.expect(200).body["instance"].clone();
+    let host = server.service(&["session:update:any", "session:instance:health"]);
+    let update = json!({"allocation_id": instance["allocation_id"], "join_status": "joinable"});
+    host.patch(&path(&session), &update).await.expect(200);
+    server.settles().await;
+
+    let server = server.another_launching_node(Store::Memory(memory), idle(1));
+    let host = Client { server: server.clone(), ..host };
+    let alice = Client { server: server.clone(), ..alice };
+    let report = json!({"instance_id": instance["instance_id"], "instance_health": "healthy"});
+    let shown = async || alice.session(&session).await.expect(200).body["instance"].clone();
+    for _ in 0..10 {
+        host.post(&format!("{}/health", path(&session)), &report).await.expect(200);
+        server.passes(20).await;
+        assert_eq!(shown().await["join_status"], "joinable", "it runs without an allocator");
+    }
+    server.passes(60).await;
+    server.settles().await;
+    assert_eq!(shown().await["custom_data"]["rallypoint.launch"], "lost");
+}
+
+#[tokio::test]
+async fn a_node_that_does_not_serve_an_allocator_takes_no_look_from_those_that_do() {
+    let (allocator, store) = (Arc::new(Scripted::default()), Memory::shared());
+    let rules = LaunchRules::default();
+    let one = Server::launching(Store::Memory(store.clone()), serving(1, &allocator, &rules), |_| {});
+    let other = one.another_launching_node(Store::Memory(store), idle(2));
+    let alice = one.lasting_player();
+    let session = alice.creates("party").await;
+    requests(&alice, &session).await;
+    one.settles().await;
+    let instance = alice.session(&session).await.expect(200).body["instance"].clone();
+    let host = other.service(&["session:update:any", "session:instance:health"]);
+    let update = json!({"allocation_id": instance["allocation_id"], "join_status": "joinable"});
+    host.patch(&path(&session), &update).await.expect(200);
+    one.passes(1).await;
+    one.settles().await;
+    let report = json!({"instance_id": instance["instance_id"], "instance_health": "unknown"});
+    host.post(&format!("{}/health", path(&session)), &report).await.expect(200);
+    for _ in 0..3 {
+        other.passes(1).await;
+    }
+    one.settles().await;
+    one.passes(60).await;
+    let instance = alice.session(&session).await.expect(200).body["instance"].clone();
+    assert_eq!(instance["custom_data"]["rallypoint.launch"], "lost");
+}
