@@ -58,11 +58,11 @@ impl Launches {
 
     async fn adopt_one(&self, stored: &StoredLaunch) -> Result<(), Failure> {
         let record = &stored.record;
+        self.wake_ups.wake([record.id]);
+        let Some(served) = self.served.get(&record.allocator) else { return Ok(()) };
         if let Some(allocation_id) = record.allocation_id() {
             lock(&self.by_allocation).insert(allocation_id.to_owned(), record.id);
         }
-        self.wake_ups.wake([record.id]);
-        let Some(served) = self.served.get(&record.allocator) else { return Ok(()) };
         let is_running = matches!(record.stage, Stage::Placed { .. } | Stage::Up { .. });
         let allocation_id = record.allocation_id().unwrap_or_default();
         if is_running && served.is_bound() && find(served, allocation_id).await == Some(None) {
@@ -96,11 +96,14 @@ impl Launches {
 
     /// Counts the launches for the metrics, and begins the search for servers that no launch knows, each at its times.
     pub(super) async fn survey(self: &Arc<Self>) -> Result<(), Failure> {
-        if self.served.is_empty() || !self.is_time(&self.surveyed_up_ms, SURVEY_EVERY) {
+        if !self.is_time(&self.surveyed_up_ms, SURVEY_EVERY) {
             return Ok(());
         }
         lock(&self.lines).forget_old(self.clock.up_ms());
         lock(&self.waits).forget_old(self.clock.now_ms());
+        if self.served.is_empty() {
+            return Ok(());
+        }
         let all = self.all().await?;
         self.count(&all);
         self.forget_allocations(&all);

@@ -97,7 +97,9 @@ impl Launches {
         let has_launch = |session: &Arc<CachedSession>| {
             live_launch(&session.session).is_some_and(|(link, _)| link.id == id)
         };
-        if let Some(allocation_id) = stored.record.allocation_id() {
+        if let Some(allocation_id) =
+            stored.record.allocation_id().filter(|_| self.serves(&stored.record.allocator))
+        {
             lock(&self.by_allocation).insert(allocation_id.to_owned(), id);
         }
         Ok(Some(Seen { stored, session: session.filter(has_launch) }))

@@ -40,6 +40,12 @@ impl Waits {
         self.until_ms.retain(|_, (_, until_ms)| *until_ms > now_ms);
     }
 
+    /// How many launches are known.
+    #[cfg(test)]
+    pub fn len(&self) -> usize {
+        self.until_ms.len()
+    }
+
     /// Where a round begins to read the queue, which begins at `start`.
     pub fn begin(&mut self, start: Key) -> Key {
         self.next.take().filter(|next| *next > start).unwrap_or(start)
