@@ -312,3 +312,29 @@ fn join_params(placed: &Placed, format: &str) -> Option<JoinParams> {
         if is_private { (String::new(), address) } else { (address, String::new()) };
     Some(JoinParams { public_conn_str, private_conn_str, custom_data: CustomData::new() })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_of_a_private_network_is_not_given_as_the_public_one() {
+        let known = |host: &str, port| Placed { handle: "h".into(), host: Some(host.into()), port };
+        for (host, public, private) in [
+            ("203.0.113.7", "udp://203.0.113.7:7777", ""),
+            ("games.example.com", "udp://games.example.com:7777", ""),
+            ("127.0.0.1", "udp://127.0.0.1:7777", ""),
+            ("172.32.0.1", "udp://172.32.0.1:7777", ""),
+            ("10.1.2.3", "", "udp://10.1.2.3:7777"),
+            ("172.31.255.1", "", "udp://172.31.255.1:7777"),
+            ("192.168.1.5", "", "udp://192.168.1.5:7777"),
+        ] {
+            let params = join_params(&known(host, Some(7777)), "udp://{host}:{port}").unwrap();
+            let shown = (&params.public_conn_str[..], &params.private_conn_str[..]);
+            assert_eq!(shown, (public, private), "{host}");
+        }
+        assert_eq!(join_params(&known("203.0.113.7", None), "{host}:{port}"), None);
+        let unknown = Placed { host: None, ..known("", Some(7777)) };
+        assert_eq!(join_params(&unknown, "{host}:{port}"), None);
+    }
+}

@@ -42,7 +42,8 @@ pub struct LaunchRules {
     /// Most calls of the allocator at the same time that start or find servers, and as many that stop them: 1 to 256.
     #[serde(deserialize_with = "limits::between::<_, _, 1, 256>")]
     pub calls_max: usize,
-    /// Whether players get the address of a server before it has updated its instance. For servers that never do.
+    /// Whether players get the address of a server before it has updated its instance. For servers that do
+    /// not know their address.
     pub prefill_join_params: bool,
     /// The form of that address: `{host}` and `{port}` stand for those of the server.
     #[serde(deserialize_with = "limits::text::<_, 1_024>")]
