@@ -171,3 +171,30 @@ async fn an_unusable_database_is_named_in_the_error() {
     );
     assert!(!refused.stderr.contains("secret"), "{refused:?}");
 }
+
+/// A node that was killed goes on at once, because its directory is the same one. A copy is another node with the same id.
+#[tokio::test]
+async fn a_killed_node_starts_again_and_its_copy_does_not() {
+    let shared = Shared::new().await;
+    let config = std::fs::read_to_string(shared.config()).unwrap();
+    let allocator = "[allocators.local]\nkind = \"process\"\ncommand = [\"/bin/sh\"]\nports = \"7777\"\n";
+    std::fs::write(shared.config(), config + allocator).unwrap();
+    let [own, copy] = ["own", "copy"].map(|name| shared.dir.path().join(name));
+    let serve = |data_dir: &PathBuf| {
+        let mut command = shared.serve();
+        command.arg("--data-dir").arg(data_dir);
+        command
+    };
+    let killed = Server::spawn(serve(&own)).await;
+    killed.signal(Signal::KILL);
+    killed.finished().await;
+    let mut again = Server::spawn(serve(&own)).await;
+    ready(&mut again).await.expect(200);
+
+    std::fs::create_dir(&copy).unwrap();
+    std::fs::copy(own.join("node-id"), copy.join("node-id")).unwrap();
+    let refused = run(serve(&copy)).await.expect(1);
+    assert!(refused.stderr.contains("node-id: another server that runs has this id"), "{refused:?}");
+    let stopped = again.stop().await.expect(0);
+    assert!(!stopped.stderr.contains("this start waits"), "{stopped:?}");
+}
