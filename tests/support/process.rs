@@ -2,10 +2,11 @@
 
 use std::fs::Permissions;
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -34,26 +35,54 @@ pub fn rallypoint(args: &[&str]) -> Command {
     command
 }
 
-/// A range of ten UDP ports for game servers, which no other test of this process gets. They are below the ports that the
-/// kernel gives to other sockets.
-pub fn game_ports() -> String {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let own = u16::try_from(std::process::id() % 100).unwrap() * 100;
-    let first = 20_000 + own + NEXT.fetch_add(1, Ordering::Relaxed) % 10 * 10;
-    format!("{first}-{}", first + 9)
+/// A range of ten UDP ports for game servers, which no other test gets while this process runs. They are below the ports
+/// that the kernel gives to other sockets.
+pub fn game_ports() -> RangeInclusive<u16> {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let first = std::process::id().wrapping_mul(97);
+    loop {
+        let number = first.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % 1_000;
+        let first = 20_000 + u16::try_from(number).unwrap() * 10;
+        // Game servers leave the TCP port alone. To listen on it keeps the range from other test processes.
+        if let Ok(mark) = std::net::TcpListener::bind(("127.0.0.1", first)) {
+            std::mem::forget(mark);
+            return first..=first + 9;
+        }
+    }
 }
 
-/// Kills the dedicated servers of a data directory at the end of a test. A test that fails leaves some.
+/// The same in the form of the setting `ports`.
+pub fn game_ports_setting() -> String {
+    let ports = game_ports();
+    format!("{}-{}", ports.start(), ports.end())
+}
+
+/// The dedicated servers that were started from this data directory, and their children: each works in the directory of
+/// its launch.
+pub fn processes_in(data_dir: &Path) -> Vec<Pid> {
+    let Ok(dir) = data_dir.canonicalize() else { return Vec::new() };
+    let is_inside =
+        |pid: &Pid| std::fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd.starts_with(&dir));
+    let entries = std::fs::read_dir("/proc").unwrap().flatten();
+    let pids = entries.filter_map(|entry| Pid::from_raw(entry.file_name().to_str()?.parse().ok()?));
+    pids.filter(is_inside).collect()
+}
+
+/// The shims of these servers.
+pub fn shims_of(data_dir: &Path) -> Vec<Pid> {
+    let Ok(dir) = data_dir.canonicalize() else { return Vec::new() };
+    let shims = processes_of("server-shim", dir.to_str().expect("temporary directories have plain names"));
+    shims.into_iter().filter_map(|(pid, _)| Pid::from_raw(pid)).collect()
+}
+
+/// Kills the dedicated servers of a data directory at the end of a test, also if the test panics.
 pub struct KillAtEnd(pub PathBuf);
 
 impl Drop for KillAtEnd {
     fn drop(&mut self) {
-        let Ok(dir) = self.0.canonicalize() else { return };
-        for name in ["server-shim", "demo-server"] {
-            for (pid, _) in processes_of(name, dir.to_str().unwrap_or_default()) {
-                // It may end at the same moment.
-                let _ = Pid::from_raw(pid).map(|pid| kill_process(pid, Signal::KILL));
-            }
+        for pid in [shims_of(&self.0), processes_in(&self.0)].concat() {
+            // It may end at the same moment.
+            let _ = kill_process(pid, Signal::KILL);
         }
     }
 }
@@ -125,7 +154,7 @@ pub fn lasting_address() -> String {
     let first = std::process::id().wrapping_mul(97);
     loop {
         let number = first.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
-        let address = format!("127.0.0.1:{}", 10_000 + number % 20_000);
+        let address = format!("127.0.0.1:{}", 10_000 + number % 10_000);
         if std::net::TcpListener::bind(&address).is_ok() {
             return address;
         }

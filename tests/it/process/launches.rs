@@ -1,5 +1,6 @@
 //! From a request for an instance to a running match, with the real binary and real server processes.
 
+use std::collections::BTreeSet;
 use std::fs::DirBuilder;
 use std::net::UdpSocket;
 use std::os::unix::fs::DirBuilderExt as _;
@@ -8,14 +9,17 @@ use std::time::Duration;
 
 use http::Method;
 use rallypoint::crash_point;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::allocator::until;
+use super::examples::{allocated_server, has_python};
 use super::serve::{call, creates, token};
 use crate::support::connection::Connection;
 use crate::support::process::{
-    KillAtEnd, Server, game_ports, lasting_address, processes_of, rallypoint, run, serve_at, soon,
+    KillAtEnd, Server, game_ports_setting, lasting_address, processes_in, rallypoint, run, serve_at,
+    shims_of, soon,
 };
 
 /// The name of the file that says where a process is killed.
@@ -32,7 +36,6 @@ pub(super) struct Machine {
 impl Machine {
     /// `settings` are further settings of the allocator, `arguments` of the stand-in.
     pub(super) fn new(settings: &str, arguments: &[&str]) -> Self {
-        let dir = TempDir::new().unwrap();
         let program = env!("CARGO_BIN_EXE_rallypoint");
         let given = [
             "--base-url={base_url}",
@@ -41,11 +44,16 @@ impl Machine {
             "--allocation-file={allocation_file}",
             "--port={port}",
         ];
-        let command: Vec<_> = [&[program, "demo-server"][..], &given, arguments].concat();
+        Self::with(settings, &[&[program, "demo-server"][..], &given, arguments].concat())
+    }
+
+    /// `settings` are further settings of the allocator, `command` starts a server.
+    pub(super) fn with(settings: &str, command: &[&str]) -> Self {
+        let dir = TempDir::new().unwrap();
         let text = format!(
             "[allocators.local]\nkind = \"process\"\nports = \"{}\"\ncommand = {}\n\
              env = {{ {} = {:?} }}\n{settings}\n",
-            game_ports(),
+            game_ports_setting(),
             json!(command),
             crash_point::VARIABLE,
             dir.path().join(CRASH_FILE)
@@ -95,19 +103,14 @@ impl Machine {
         }
     }
 
-    /// The stand-ins that run, by the number of the process.
-    pub(super) fn processes(&self) -> Vec<i32> {
-        self.processes_of("demo-server")
+    /// The servers that run.
+    pub(super) fn processes(&self) -> Vec<Pid> {
+        processes_in(&self.data_dir())
     }
 
-    /// The stand-ins that run, and their shims.
-    pub(super) fn all_processes(&self) -> Vec<i32> {
-        [self.processes(), self.processes_of("server-shim")].concat()
-    }
-
-    fn processes_of(&self, subcommand: &str) -> Vec<i32> {
-        let dir = self.data_dir().canonicalize().unwrap();
-        processes_of(subcommand, dir.to_str().unwrap()).into_iter().map(|(pid, _)| pid).collect()
+    /// The servers that run, and their shims.
+    pub(super) fn all_processes(&self) -> Vec<Pid> {
+        [self.processes(), shims_of(&self.data_dir())].concat()
     }
 }
 
@@ -198,21 +201,60 @@ async fn the_end_of_a_session_ends_its_server() {
 }
 
 #[tokio::test]
-async fn a_server_that_cannot_start_is_tried_again_and_then_given_up() {
-    // The second port of the stand-in's command is no argument that it knows.
-    let machine = Machine::new("attempts_max = 2", &["--unknown"]);
+async fn a_server_that_fails_at_its_login_is_tried_three_times_and_then_given_up() {
+    if !has_python().await {
+        return;
+    }
+    let machine = Machine::with("", &allocated_server(&["--exit-at=login"]));
     let mut server = machine.serve().await;
     let mut player = machine.connect(&server).await;
     let session = asked(&mut player).await;
     let instance = reaches(&mut player, &session, "closed").await;
     assert_eq!(instance["custom_data"]["rallypoint.launch"], "exited", "{instance}");
     let servers = machine.servers().await;
-    assert_eq!(servers.len(), 2, "{servers:?}");
-    assert_ne!(servers[0]["allocation_id"], servers[1]["allocation_id"]);
-    assert!(servers.iter().all(|server| server["exit"] == "exit status 2"), "{servers:?}");
-    let line = server.logged("a server has failed").await;
-    assert!(line.contains("WARN"), "{line}");
-    server.logged("unexpected argument '--unknown'").await;
+    let mut tried: BTreeSet<_> =
+        servers.iter().map(|server| server["allocation_id"].as_str().unwrap()).collect();
+    assert_eq!((servers.len(), tried.len()), (3, 3), "{servers:?}");
+    assert!(servers.iter().all(|server| server["exit"] == "exit status 5"), "{servers:?}");
+    while !tried.is_empty() {
+        let line = server.logged("a server has failed; the end of its log").await;
+        assert!(line.contains("WARN"), "{line}");
+        // The fields of the line are behind the text, which has several lines.
+        let end = server.logged("boot failed: --exit-at=login").await;
+        let left = tried.len();
+        tried.retain(|allocation| !end.contains(allocation));
+        assert_eq!(tried.len() + 1, left, "{end}");
+    }
+    server.stop().await.expect(0);
+}
+
+/// By the kernel or by a crash of its own, and by the operator.
+#[tokio::test]
+async fn a_server_that_dies_in_a_match_closes_its_instance_and_is_not_replaced() {
+    let machine = Machine::new("", &[]);
+    let mut server = machine.serve().await;
+    let mut player = machine.connect(&server).await;
+    for (servers, is_command) in [(1, false), (2, true)] {
+        let session = asked(&mut player).await;
+        let instance = reaches(&mut player, &session, "joinable").await;
+        if is_command {
+            let (data_dir, allocation) = (machine.data_dir(), instance["allocation_id"].as_str().unwrap());
+            run(rallypoint(&["server", "kill", allocation, "--data-dir", data_dir.to_str().unwrap()]))
+                .await
+                .expect(0);
+        } else {
+            let [process] = machine.processes()[..] else { panic!("the instance has one server") };
+            kill_process(process, Signal::KILL).unwrap();
+        }
+        let closed = reaches(&mut player, &session, "closed").await;
+        assert_eq!(closed["custom_data"]["rallypoint.launch"], "exited", "{closed}");
+        assert_eq!(closed["instance_id"], instance["instance_id"]);
+        server.logged("the launch is over").await;
+        let ended = machine.ended().await;
+        assert_eq!(ended.len(), servers, "each session has had one server: {ended:?}");
+        assert!(ended.iter().all(|server| server["exit"] == "signal 9"), "{ended:?}");
+        until("no process is left", || machine.all_processes().is_empty()).await;
+    }
     server.stop().await.expect(0);
 }
 
@@ -226,7 +268,7 @@ async fn a_stop_ends_the_match_of_a_server_that_ends_with_it() {
     reaches(&mut player, &session, "joinable").await;
     let waiting = asked(&mut player).await;
     server.stop().await.expect(0);
-    assert_eq!(machine.all_processes(), [0; 0], "none outlives the stop");
+    assert_eq!(machine.all_processes(), [], "none outlives the stop");
 
     let server = machine.serve().await;
     let mut player = machine.connect(&server).await;

@@ -10,7 +10,7 @@ use super::allocator::until;
 use super::examples::has_python;
 use super::plugin::Program;
 use crate::support::process::{
-    KillAtEnd, Server, game_ports, lasting_address, rallypoint, run, write_login_key,
+    KillAtEnd, Server, game_ports_setting, lasting_address, rallypoint, run, write_login_key,
 };
 
 const README: &str = include_str!("../../../README.md");
@@ -44,7 +44,7 @@ fn configuration(dir: &Path) -> String {
         ("$(command -v python3)", "/usr/bin/env\", \"python3"),
         ("$PWD", env!("CARGO_MANIFEST_DIR")),
         ("--match-seconds=10", "--match-seconds=0\", \"--players=2\", \"--time-scale=0.05"),
-        ("7777-7786", &game_ports()),
+        ("7777-7786", &game_ports_setting()),
     ];
     replaced.iter().fold(text.to_owned(), |text, (old, new)| {
         assert!(text.contains(old), "{old} is not in the configuration of the guide:\n{text}");

@@ -18,7 +18,7 @@ use super::examples::{allocated_server, foreign, has_cryptography};
 use super::plugin::Program;
 use crate::harness::{Reply, creation};
 use crate::support::connection::Connection;
-use crate::support::process::{Server, game_ports, rallypoint, soon};
+use crate::support::process::{Server, game_ports_setting, rallypoint, soon};
 use crate::support::stand_in::router::Router;
 
 const PASSWORD: &str = "a:long password";
@@ -201,7 +201,7 @@ async fn players_and_launched_servers_log_in_at_a_studios_own_login_behind_the_a
         "[stubs]\nconfig = true\npresence = true\nfriends = true\n\
          [allocators.local]\nkind = \"process\"\nports = \"{}\"\ncommand = {command}\n\
          base_url = \"http://{}\"\nclient_id = \"game-server\"\nclient_secret_file = \"client-secret\"\n",
-        game_ports(),
+        game_ports_setting(),
         proxy.address
     );
     let server = login.rallypoint_with("jwks_file = \"jwks.json\"", &sections).await;

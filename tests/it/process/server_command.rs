@@ -14,7 +14,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::allocator::{launch, until};
-use crate::support::process::{Finished, Server, rallypoint, run, serve};
+use crate::support::process::{Finished, Server, game_ports, rallypoint, run, serve};
 
 const SCRIPT: &str = "echo ready; echo again; while :; do sleep 0.05; done";
 
@@ -39,7 +39,7 @@ async fn left_behind(data_dir: &Path) -> String {
         command: CommandTemplate::new(&command, 1).unwrap(),
         working_dir: None,
         env: Default::default(),
-        ports: 20_010..=20_999,
+        ports: game_ports(),
         ports_per_server: 1,
         public_host: "127.0.0.1".into(),
         base_url: String::new(),

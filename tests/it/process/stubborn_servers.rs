@@ -1,10 +1,9 @@
 //! Dedicated servers that hang, or that do not end when they should, under the real binary.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use futures_util::future::join_all;
 use http::Method;
-use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -14,7 +13,7 @@ use super::launches::reaches;
 use super::serve::{call, token};
 use crate::harness::creation;
 use crate::support::connection::Connection;
-use crate::support::process::{Server, game_ports, rallypoint, run};
+use crate::support::process::{KillAtEnd, Server, game_ports_setting, processes_in, rallypoint, run};
 
 /// Servers report their health every second. They read their session once a minute, so a session that nobody uses
 /// otherwise is idle before.
@@ -22,8 +21,9 @@ const SETTINGS: &str = "[health]\ncadence_s = 1\n[sessions]\nidle_s = 3\n";
 
 /// A running Rallypoint that starts game servers. For each of some faults there are an allocator and a session type.
 struct Machine {
-    dir: TempDir,
     server: Server,
+    _servers: KillAtEnd,
+    dir: TempDir,
 }
 
 impl Machine {
@@ -32,7 +32,7 @@ impl Machine {
         let mut config = SETTINGS.to_owned();
         for (name, settings, options) in faults {
             let command = json!(allocated_server(&[&["--fork-child"], *options].concat()));
-            let ports = game_ports();
+            let ports = game_ports_setting();
             config += &format!(
                 "[allocators.{name}]\nkind = \"process\"\nports = \"{ports}\"\ncommand = {command}\n\
                  servers_per_player_max = 0\n{settings}\n\
@@ -43,7 +43,8 @@ impl Machine {
         std::fs::write(dir.path().join("rallypoint.toml"), config).unwrap();
         let mut serve = rallypoint(&["serve", "--listen", "127.0.0.1:0", "--config", "rallypoint.toml"]);
         serve.current_dir(dir.path());
-        Self { server: Server::spawn(serve).await, dir }
+        let data_dir = dir.path().join("rallypoint-data");
+        Self { server: Server::spawn(serve).await, _servers: KillAtEnd(data_dir), dir }
     }
 
     fn data_dir(&self) -> PathBuf {
@@ -89,26 +90,6 @@ fn dir_of(server: &Value) -> PathBuf {
 /// What a server has said.
 fn log(server: &Value) -> String {
     std::fs::read_to_string(dir_of(server).join("server.log")).unwrap()
-}
-
-/// The processes that work in this directory. A server works in that of its launch, as its children do.
-fn processes_in(dir: &Path) -> Vec<Pid> {
-    let dir = dir.canonicalize().unwrap();
-    let is_inside =
-        |pid: &Pid| std::fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd.starts_with(&dir));
-    let entries = std::fs::read_dir("/proc").unwrap().flatten();
-    let pids = entries.filter_map(|entry| Pid::from_raw(entry.file_name().to_str()?.parse().ok()?));
-    pids.filter(is_inside).collect()
-}
-
-impl Drop for Machine {
-    /// No server outlives its test, also if the test panics.
-    fn drop(&mut self) {
-        for pid in processes_in(&self.data_dir()) {
-            // It may have ended.
-            let _ = kill_process(pid, Signal::KILL);
-        }
-    }
 }
 
 /// Whether a server had the child that must end with it.
