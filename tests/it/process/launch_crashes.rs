@@ -1,14 +1,18 @@
 //! The server is killed at each step of a launch, exactly there. After its restart the launch goes on: the instance gets one
 //! server, and in the end no process is left.
 
+use std::time::Duration;
+
 use http::Method;
 use rallypoint::crash_point::{LAUNCH_STORE, LAUNCH_STORED, SERVER_PREPARED, SHIM_LOCKED, SHIM_STARTED};
 use rallypoint::records::keys::{self, KEY_UPGRADE};
 use rallypoint::store::{Backend as _, Embedded};
+use rustix::process::{Pid, Signal, getpgid, kill_process_group};
 use serde_json::{Value, json};
 
 use super::allocator::until;
-use super::launches::{Machine, reaches, request, says_hello};
+use super::examples::{allocated_server, has_python};
+use super::launches::{Machine, asked, reaches, request, says_hello};
 use super::serve::{call, creates};
 use crate::harness::Reply;
 use crate::support::connection::Connection;
@@ -46,7 +50,7 @@ impl Match {
                 says_hello(&instance);
                 self.has_connected = true;
             }
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
 
@@ -158,5 +162,66 @@ async fn a_launch_survives_a_kill_around_the_start_of_its_process() {
     ] {
         survives(&machine, &crash).await.unwrap_or_else(|| panic!("{crash}: nothing was killed"));
     }
+    nothing_is_stored(&machine).await;
+}
+
+/// Halts the server that runs as soon as it has made this step, so that it makes no other one meanwhile; at once if the
+/// step is empty. Returns the group of its processes: the interpreter may be started by others.
+async fn halted(machine: &Machine, step: &str) -> Pid {
+    let has_made_step = |process: &Pid| {
+        let log = std::fs::read_to_string(format!("/proc/{process}/cwd/server.log")).unwrap_or_default();
+        step.is_empty() || log.lines().any(|line| line.split(' ').next() == Some(step))
+    };
+    let halting = async {
+        loop {
+            let mut processes = machine.processes().into_iter().filter(has_made_step);
+            let group = processes.find_map(|process| getpgid(Some(process)).ok());
+            match group.filter(|group| kill_process_group(*group, Signal::STOP).is_ok()) {
+                Some(group) => return group,
+                None => tokio::time::sleep(Duration::from_millis(5)).await,
+            }
+        }
+    };
+    soon(&format!("a server makes the step {step:?}"), halting).await
+}
+
+/// The published plugin repeats every call but its login. So a server that cannot log in ends, and another one takes over.
+#[tokio::test]
+async fn a_server_with_the_published_plugin_survives_a_crash_at_each_of_its_steps_but_its_login() {
+    if !has_python().await {
+        return;
+    }
+    let options = ["--time-scale=0.05", "--match-seconds=0", "--players=1"];
+    let machine = Machine::with("closing_timeout_s = 1", &allocated_server(&options));
+    let mut server = machine.serve().await;
+    for step in ["", "logged-in", "allocated", "pending", "joinable"] {
+        let mut player = machine.connect(&server).await;
+        let session = asked(&mut player).await;
+        if step.is_empty() {
+            reaches(&mut player, &session, "allocated").await;
+        }
+        let group = halted(&machine, step).await;
+        let seen = call(&mut player, Method::GET, &session, None).await.expect(200);
+        let allocation = &seen.body["instance"]["allocation_id"];
+        assert!(allocation.is_string(), "{step}: {}", seen.body);
+        server.kill().await;
+        if step.is_empty() {
+            kill_process_group(group, Signal::CONT).unwrap();
+            until("the server ends without a login", || machine.all_processes().is_empty()).await;
+            server = machine.serve().await;
+        } else {
+            server = machine.serve().await;
+            kill_process_group(group, Signal::CONT).unwrap();
+        }
+        let mut player = machine.connect(&server).await;
+        let instance = reaches(&mut player, &session, "joinable").await;
+        assert_eq!(instance["allocation_id"] == *allocation, !step.is_empty(), "{step}: {instance}");
+        assert_eq!(machine.processes().len(), 1, "{step}: the instance has one server");
+        says_hello(&instance);
+        let closed = reaches(&mut player, &session, "closed").await;
+        assert_eq!(closed["custom_data"], json!({}), "{step}: the match has ended without a failure");
+        until(&format!("{step}: no process is left"), || machine.all_processes().is_empty()).await;
+    }
+    server.stop().await.expect(0);
     nothing_is_stored(&machine).await;
 }
