@@ -3,14 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rallypoint::allocators::Allocator;
+use rallypoint::allocators::{Allocator, CallLimits, Found, Placement, ReleaseMode, Released};
 use rallypoint::domain::launch::LaunchRules;
 use rallypoint::store::{Memory, Store};
 use serde_json::{Value, json};
 
-use super::{agones, webhook};
+use super::{agones, launch, webhook};
 use crate::harness::allocator::serving;
 use crate::harness::{Client, Metrics, Server};
+use crate::support::process::soon;
 use crate::support::stand_in::Reply;
 use crate::support::stand_in::agones::{Agones, Fault, GameServer, failure};
 use crate::support::stand_in::webhook::{Fault as StudioFault, Webhook};
@@ -243,4 +244,55 @@ async fn a_lost_or_late_answer_of_a_studios_service_leads_to_the_same_server() {
         let server = &state.servers[instance["allocation_id"].as_str().unwrap()];
         assert_eq!(instance["host_dedicated_server_id"], server.handle);
     }
+}
+
+/// One call at a time, and a short one.
+const SHORT: CallLimits = CallLimits { calls_max: 1, timeout: Duration::from_millis(400) };
+
+#[tokio::test]
+async fn a_service_that_accepts_and_is_silent_holds_no_call_for_ever() {
+    // The kernel accepts for it, and nobody reads.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = silent.local_addr().unwrap().port();
+    let agones = agones::made_with(&format!("https://localhost:{port}"), |settings| settings.calls = SHORT);
+    let url = format!("http://127.0.0.1:{port}/rallypoint");
+    let studio = webhook::made_with(&url, webhook::SECRET, |settings| settings.calls = SHORT);
+    let allocators: [&dyn Allocator; 2] = [&agones.allocator, &studio.allocator];
+    for allocator in allocators {
+        for _ in 0..2 {
+            let launch = launch("a1");
+            match soon("the call ends", allocator.place(&launch)).await {
+                Placement::Unknown { detail, .. } | Placement::Later { detail, .. } => {
+                    assert!(!detail.contains("under way"), "no earlier call is left: {detail}");
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(soon("the call ends", allocator.find("a1")).await, Found::CannotTell);
+        let releasing = allocator.release("a1", None, ReleaseMode::Hard);
+        assert_eq!(soon("the call ends", releasing).await, Released::Later);
+    }
+}
+
+#[tokio::test]
+async fn a_launch_goes_on_once_a_silent_service_speaks_again() {
+    let service = Webhook::start(&[webhook::SECRET]).await;
+    let made = webhook::made_with(&service.url, webhook::SECRET, |settings| settings.calls = SHORT);
+    let game = Game::new(made.allocator).await;
+    let is_silent = service.gate.acquire_many(10_000).await.unwrap();
+    game.requests().await;
+    game.server.passes(5).await;
+    let first = game.instance().await;
+    assert_eq!((&first["join_status"], service.state.lock().unwrap().started), (&json!("requested"), 0));
+    drop(is_silent);
+    // An earlier request may be answered late, so the launch has one server however many calls it takes.
+    while game.instance().await["join_status"] == "requested" {
+        game.server.passes(1).await;
+    }
+    let instance = game.instance().await;
+    assert_eq!(
+        (&instance["join_status"], &instance["allocation_id"]),
+        (&json!("allocated"), &first["allocation_id"])
+    );
+    assert_eq!(service.state.lock().unwrap().started, 1);
 }

@@ -39,18 +39,19 @@ fn secret_file(dir: &TempDir, text: &str, mode: u32) -> PathBuf {
 }
 
 fn settings(url: &str, secret_file: PathBuf) -> Settings {
-    Settings {
-        url: url.into(),
-        secret_file,
-        ca_file: None,
-        calls: CallLimits { calls_max: 16, timeout: Duration::from_secs(10) },
-    }
+    let calls = CallLimits { calls_max: 16, timeout: Duration::from_secs(10) };
+    Settings { url: url.into(), secret_file, ca_file: None, calls }
 }
 
 pub(super) fn made(url: &str, secrets: &str) -> Made {
+    made_with(url, secrets, |_| {})
+}
+
+pub(super) fn made_with(url: &str, secrets: &str, change: impl FnOnce(&mut Settings)) -> Made {
     let dir = tempfile::tempdir().unwrap();
     let clock = Clock::manual(NOW.parse::<Timestamp>().unwrap());
-    let settings = settings(url, secret_file(&dir, secrets, 0o600));
+    let mut settings = settings(url, secret_file(&dir, secrets, 0o600));
+    change(&mut settings);
     Made { allocator: Webhook::new(&settings, clock.clone()).unwrap(), clock, _dir: dir }
 }
 

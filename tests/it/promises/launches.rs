@@ -7,6 +7,7 @@ mod nodes;
 mod operators;
 mod quota;
 mod signs_of_life;
+mod silent;
 mod slow_stops;
 mod stop;
 mod unserved;
@@ -156,6 +157,27 @@ async fn a_requested_instance_is_given_a_server() {
     game.server.settles().await;
     assert_eq!(game.allocator.servers().len(), 1, "the server stops by itself first");
     game.cleans_up().await;
+}
+
+#[tokio::test]
+async fn who_may_not_see_a_session_whole_does_not_see_which_process_on_which_machine_hosts_it() {
+    let game = Game::new().await;
+    let allocation = game.launches().await;
+    let session = format!("/v1/session/{}", game.session);
+    let host_of = |reply: crate::harness::Reply| {
+        let instance = &reply.expect(200).body["instance"];
+        assert_eq!(instance["allocation_id"], allocation);
+        ["host_dedicated_server_id", "host_dedicated_process_id"].map(|name| instance.get(name).cloned())
+    };
+    let whole = [Some(json!("node")), Some(json!("1"))];
+    assert_eq!(host_of(game.alice.get(&session).await), whole);
+    assert_eq!(host_of(game.server.service(&["session:read:any"]).get(&session).await), whole);
+    let outsider = game.server.player_with(None, &["session:read:self"]);
+    assert_eq!(host_of(outsider.get(&session).await), [None, None]);
+    let launched = game.server.service(&["session:read:allocation", "session:read:self"]);
+    for path in [format!("/v1/session/allocation/{allocation}"), session] {
+        assert_eq!(host_of(launched.get(&path).await), [None, None], "{path}");
+    }
 }
 
 #[tokio::test]

@@ -1,9 +1,15 @@
 use std::time::Duration;
 
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use ring::rand::SystemRandom;
+use ring::signature::{RSA_PKCS1_SHA256, RsaKeyPair};
+use rustls::pki_types::PrivatePkcs8KeyDer;
+use rustls::pki_types::pem::PemObject as _;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::harness::LOGIN_KEY;
 
 async fn public_key(server: &Server) -> Value {
     let list = anonymous(server).get("/v1/publickeys").await.expect(200);
@@ -103,4 +109,42 @@ async fn verify_answers_for_any_valid_token_and_names_what_is_wrong() {
         (text(&ended, "error_code"), &ended.body["auth_success"]),
         ("auth_token_expired", &json!(false))
     );
+}
+
+/// A token with this header, signed with the login key.
+fn signed(header: &Value, claims: &Value) -> String {
+    let der = PrivatePkcs8KeyDer::from_pem_slice(LOGIN_KEY.as_bytes()).unwrap();
+    let pair = RsaKeyPair::from_pkcs8(der.secret_pkcs8_der()).unwrap();
+    let [header, claims] = [header, claims].map(|part| URL_SAFE_NO_PAD.encode(part.to_string()));
+    let message = format!("{header}.{claims}");
+    let mut signature = vec![0; pair.public().modulus_len()];
+    pair.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), message.as_bytes(), &mut signature).unwrap();
+    format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature))
+}
+
+/// Only the holder of the key can make such tokens.
+#[tokio::test]
+async fn a_token_that_is_signed_and_says_nonsense_is_refused_with_the_codes_for_that() {
+    const ENDS: i64 = 4_000_000_000;
+    let server = Server::new();
+    let kid = public_key(&server).await["kid"].clone();
+    let verify = async |algorithm: &str, claims: &Value| {
+        let token = signed(&json!({ "alg": algorithm, "kid": kid }), claims);
+        server.bearer(token).on(USERS).post("/v1/verify", &json!({})).await
+    };
+    verify("RS256", &json!({ "exp": ENDS })).await.expect(200);
+    for (algorithm, claims, code) in [
+        ("RS256", json!({}), "auth_token_invalid_claim"),
+        ("RS256", json!({ "exp": "never" }), "auth_token_invalid_claim"),
+        ("RS256", json!({ "exp": ENDS, "nbf": "never" }), "auth_token_invalid_claim"),
+        ("RS256", json!({ "exp": ENDS, "sub": [] }), "auth_token_invalid_claim"),
+        ("RS256", json!({ "exp": ENDS, "permissions": 7 }), "auth_token_invalid_claim"),
+        ("RS256", json!({ "exp": ENDS, "nbf": ENDS }), "auth_token_unknown"),
+        // The key with this id is for another algorithm.
+        ("ES256", json!({ "exp": ENDS }), "auth_token_unknown"),
+    ] {
+        let reply = verify(algorithm, &claims).await.expect(403);
+        let seen = (text(&reply, "error_code"), &reply.body["auth_success"]);
+        assert_eq!(seen, (code, &json!(false)), "{algorithm} {claims}");
+    }
 }
