@@ -33,6 +33,7 @@ use crate::document::Document;
 use crate::domain::{Actor, Platform};
 use crate::http::input::credentials;
 use crate::http::input::headers::Headers;
+use crate::http::input::prefer::PREFER;
 use crate::http::operation::Operation;
 use crate::http::pipeline::PipelineSettings;
 use crate::http::reply::if_none_match;
@@ -101,6 +102,10 @@ impl PollFastPath {
         render: impl FnOnce(StatusCode, &Document, i64) -> Option<T>,
     ) -> Option<(usize, T)> {
         let poll = Poll::read(self.prefix, head.method, head.target)?;
+        // The client may want to wait.
+        if head.headers.values(PREFER).next().is_some() {
+            return None;
+        }
         settings.limits.check(head.target.len(), head.headers).ok()?;
         let token = credentials::token(head.headers, &settings.cookie).ok()?;
         let at = app.clock.read();

@@ -29,6 +29,11 @@ impl<T: Default> LockStripes<T> {
         indices.into_iter().map(|index| &self.stripes[index]).collect()
     }
 
+    /// Every lock.
+    pub fn iter(&self) -> impl Iterator<Item = &T> {
+        self.stripes.iter()
+    }
+
     fn index(&self, key: impl Hash) -> usize {
         #[allow(clippy::cast_possible_truncation, reason = "any bits of the hash will do")]
         let hash = self.hasher.hash_one(key) as usize;

@@ -8,6 +8,7 @@
 //! - [`auto_join`]: create-or-join, also if many players ask at the same moment.
 //! - [`login`]: tokens for players and servers without a token service.
 //! - [`launches`]: gives requested instances their dedicated servers.
+//! - [`waits`]: requests that are held until what they read has changed.
 //! - [`join`], [`instances`], [`touch`]: functions for operations that need more than one service.
 //! - `shield`, `isolate`, `locks`: a cancellation shield, the isolation of failing items, and lock striping.
 
@@ -27,6 +28,7 @@ pub mod retired_templates;
 pub mod sessions;
 mod shield;
 pub mod touch;
+pub mod waits;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,6 +48,7 @@ use self::launches::{LaunchSettings, Launches, WakeUps};
 use self::online_status::OnlineStatuses;
 use self::presence::table::PresenceTable;
 use self::retired_templates::RetiredTemplates;
+use self::waits::{Topic, WaitLimits, Waits};
 use crate::auth::Verifier;
 use crate::domain::Session;
 use crate::domain::client::VersionCheck;
@@ -74,6 +77,8 @@ pub struct AppSettings {
     pub invite_expiry: Option<Duration>,
     /// Limits of sessions.
     pub limits: Limits,
+    /// Limits of waits.
+    pub waits: WaitLimits,
     /// The login for development; `None` if the server has none.
     pub login: Option<LoginSettings>,
 }
@@ -105,6 +110,8 @@ pub struct App {
     pub settings: AppSettings,
     /// The service that launches servers.
     pub launches: Arc<Launches>,
+    /// The requests that wait for a change.
+    pub waits: Arc<Waits>,
     /// The metrics of the server.
     pub metrics: Arc<Metrics>,
     /// The source of the time.
@@ -141,7 +148,8 @@ impl App {
         });
         let sessions =
             Sessions::new(store, settings.limits, time_and_randomness, Arc::clone(&metrics), hooks, observer);
-        let sessions = Arc::new(sessions);
+        let waits = Arc::new(Waits::new(settings.waits, (clock.clone(), entropy.clone())));
+        let sessions = Arc::new(sessions.waking(Arc::clone(&waits)));
         let time_and_randomness = (clock.clone(), entropy.clone());
         let launches = Launches::new(
             Arc::clone(&sessions),
@@ -170,6 +178,7 @@ impl App {
             catalog: CurrentCatalog::new(catalog),
             settings,
             launches: Arc::new(launches),
+            waits,
             metrics,
             clock,
             entropy,
@@ -185,6 +194,7 @@ impl App {
     /// their last session has ended.
     pub fn replace_catalog(&self, catalog: Catalog) {
         self.catalog.reload(catalog);
+        self.waits.wake([Topic::Catalog]);
     }
 
     /// Runs one round of the search for templates that the configuration does not have and sessions use. See

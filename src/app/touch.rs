@@ -1,7 +1,13 @@
 //! The effects of a read: a heartbeat of the player, and a longer life of the session.
 
+use super::waits::{Topic, WaitOn};
 use super::{App, CachedSession, Failure};
 use crate::auth::{Caller, Permission};
+
+/// How many times a wait reads again within the time after which a player counts as absent, or a session as unused.
+const LOOKS_IN_A_LIFE: i64 = 4;
+/// Longest time until a wait on a session reads again, in milliseconds.
+const LOOK_EVERY_MS_MAX: i64 = 60_000;
 
 /// Notes that the caller has read a session. The read is a heartbeat if the caller is an active player of the session.
 /// With `keeps_alive` it also keeps the session alive if the caller has an entry in the session or may read any
@@ -29,6 +35,16 @@ pub async fn touch(
         app.sessions.keep_alive(cached).await?;
     }
     Ok(())
+}
+
+/// How to wait for a change of what shows a session. A wait is a read that lasts: it reads again before its player would
+/// count as absent, and before the session would be unused for long.
+pub fn wait_on_session(app: &App, cached: &CachedSession) -> WaitOn {
+    let timeout_ms =
+        cached.session.culling_timeout_s.and_then(|seconds| i64::try_from(seconds).ok()?.checked_mul(1000));
+    let lives_ms = timeout_ms.into_iter().chain([app.settings.limits.idle_ms]);
+    let again_after_ms = lives_ms.map(|ms| ms / LOOKS_IN_A_LIFE).chain([LOOK_EVERY_MS_MAX]).min();
+    WaitOn::topic(Topic::Session(cached.session.id.clone())).again_after_ms(again_after_ms)
 }
 
 #[cfg(test)]

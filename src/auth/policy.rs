@@ -238,8 +238,16 @@ impl Caller {
     }
 
     /// The token.
-    pub fn token(&self) -> &Token {
+    pub fn token(&self) -> &Arc<Token> {
         &self.token
+    }
+
+    /// The same caller under the same policy, if the token is still good.
+    ///
+    /// # Errors
+    /// As [`Policy::admit`].
+    pub fn with_token(&self, policy: Policy, token: Arc<Token>) -> Result<Self, Denied> {
+        Ok(policy.admit(token)?.at(self.address))
     }
 
     /// Whether the token grants a permission, which need not be one of the policy.

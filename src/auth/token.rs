@@ -56,6 +56,18 @@ pub struct Token {
     pub ends_ms: i64,
     /// The generation of the keys with which the token was verified.
     generation: u64,
+    raw: RawToken,
+}
+
+/// The text of a token. The cache of verified tokens shares it.
+#[derive(Clone, Default)]
+struct RawToken(Arc<[u8]>);
+
+impl fmt::Debug for RawToken {
+    /// Shows nothing of the token: whoever reads it in a log could use it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RawToken(…)")
+    }
 }
 
 impl Token {
@@ -70,6 +82,7 @@ impl Token {
             begins_ms: i64::MIN,
             ends_ms: i64::MAX,
             generation: 0,
+            raw: RawToken::default(),
         }
     }
 }
@@ -157,8 +170,8 @@ pub struct TokenSettings {
 #[derive(Clone)]
 struct ByLength;
 
-impl Weighter<Box<[u8]>, Arc<Token>> for ByLength {
-    fn weight(&self, raw: &Box<[u8]>, _: &Arc<Token>) -> u64 {
+impl Weighter<Arc<[u8]>, Arc<Token>> for ByLength {
+    fn weight(&self, raw: &Arc<[u8]>, _: &Arc<Token>) -> u64 {
         (raw.len() + size_of::<Token>()) as u64
     }
 }
@@ -175,7 +188,7 @@ pub struct Verifier {
     keys: Arc<KeyRing>,
     settings: TokenSettings,
     clock: Clock,
-    verified: Cache<Box<[u8]>, Arc<Token>, ByLength>,
+    verified: Cache<Arc<[u8]>, Arc<Token>, ByLength>,
     /// Refusals by the SHA-256 of the token, so that a client that repeats its request costs no further signature
     /// check.
     refused: Cache<[u8; 32], Refusal>,
@@ -206,9 +219,22 @@ impl Verifier {
             return check_times(token, now_ms);
         }
         let text = std::str::from_utf8(raw).map_err(|_| TokenError::Malformed)?;
-        let token = Arc::new(self.verify_uncached(text)?);
-        self.verified.insert(raw.into(), Arc::clone(&token));
+        let token = self.verify_uncached(text)?;
+        let raw = Arc::<[u8]>::from(raw);
+        let token = Arc::new(Token { raw: RawToken(Arc::clone(&raw)), ..token });
+        self.verified.insert(raw, Arc::clone(&token));
         check_times(token, now_ms)
+    }
+
+    /// Verifies a token again that was verified before: it may have expired, or its key may have been withdrawn.
+    ///
+    /// # Errors
+    /// Why the token is refused now.
+    pub fn verify_again(&self, token: &Arc<Token>) -> Result<Arc<Token>, TokenError> {
+        if token.generation == self.keys.generation() {
+            return check_times(Arc::clone(token), self.clock.now_ms());
+        }
+        self.verify(&*token.raw.0)
     }
 
     /// A token from the cache. Returns `None` if the token is not cached, is not valid yet, has expired, or was
@@ -270,6 +296,7 @@ impl Verifier {
             begins_ms: begins_ms.saturating_sub(leeway_ms),
             ends_ms: ends_ms.saturating_add(leeway_ms),
             generation,
+            raw: RawToken::default(),
         })
     }
 

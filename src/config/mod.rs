@@ -10,6 +10,7 @@ mod proxy;
 mod sections;
 mod sources;
 mod stubs;
+mod wait;
 mod warnings;
 
 use std::collections::BTreeMap;
@@ -32,6 +33,7 @@ pub use sections::{
 };
 pub use sources::{ENV_PREFIX, Override, Sources, variables};
 pub use stubs::{ConfigSection, StubsSection};
+pub use wait::WaitSection;
 
 use crate::domain::instance::health::HealthRules;
 use crate::domain::instance::template::InstanceTemplate;
@@ -63,6 +65,8 @@ pub struct Config {
     pub sessions: SessionsSection,
     /// Requests for instances.
     pub instances: InstancesSection,
+    /// Waits for changes.
+    pub wait: WaitSection,
     /// Background jobs.
     pub jobs: JobsSection,
     /// Logging.
@@ -123,6 +127,7 @@ impl Default for Config {
             postgres: PostgresSection::default(),
             sessions: SessionsSection::default(),
             instances: InstancesSection::default(),
+            wait: WaitSection::default(),
             jobs: JobsSection::default(),
             telemetry: TelemetrySection::default(),
             health: HealthRules::default(),

@@ -8,9 +8,10 @@ use http_body_util::Full;
 /// Methods that pages may use.
 const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PATCH, DELETE");
 /// Headers that pages may send, besides those that need no permission.
-const REQUEST_HEADERS: HeaderValue = HeaderValue::from_static("authorization, content-type, if-none-match");
+const REQUEST_HEADERS: HeaderValue =
+    HeaderValue::from_static("authorization, content-type, if-none-match, prefer");
 /// Headers that pages may read, besides those that need no permission.
-const RESPONSE_HEADERS: HeaderValue = HeaderValue::from_static("etag, retry-after");
+const RESPONSE_HEADERS: HeaderValue = HeaderValue::from_static("etag, preference-applied, retry-after");
 /// Time for which browsers may remember the response to a preflight request, in seconds.
 const MAX_AGE_S: HeaderValue = HeaderValue::from_static("600");
 /// Stands for every origin.

@@ -157,6 +157,11 @@ fn yes() -> bool {
 }
 
 impl Error {
+    /// Whether the store could not be asked, or did not answer in time.
+    pub fn is_store_away(&self) -> bool {
+        matches!(self, Self::Unavailable(_) | Self::TimedOut)
+    }
+
     /// The status and the error code, sorted by status. The codes never change, because clients compare them.
     pub fn parts(&self) -> (StatusCode, &'static str) {
         use StatusCode as S;

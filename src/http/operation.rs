@@ -30,7 +30,7 @@ pub struct Input<P = (), Q = (), B = ()> {
 }
 
 /// The future of a handler. It does nothing before it is polled.
-type HandlerFuture = Pin<Box<dyn Future<Output = Result<Answer, Error>> + Send>>;
+pub type HandlerFuture = Pin<Box<dyn Future<Output = Result<Answer, Error>> + Send>>;
 /// Makes the schema of a type.
 type SchemaOf = fn(&mut SchemaGenerator) -> Schema;
 /// Checks the input and calls the handler.

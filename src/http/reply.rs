@@ -9,6 +9,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Serialize;
 
 use super::input::headers::Headers;
+use crate::app::waits::WaitOn;
 use crate::document::Document;
 
 /// An answer to a request, before it is adapted to the request's method and `If-None-Match`.
@@ -22,17 +23,19 @@ pub struct Answer {
     pub etag: Option<HeaderValue>,
     /// Further headers.
     pub headers: HeaderMap,
+    /// How to wait for a change of the answer; `None` if a request cannot.
+    pub wait_on: Option<WaitOn>,
 }
 
 impl Answer {
     /// Creates an answer with a JSON body.
     pub fn json(status: StatusCode, body: &impl Serialize) -> Self {
-        Self { status, body: Document::render(body), etag: None, headers: HeaderMap::new() }
+        Self { status, body: Document::render(body), etag: None, headers: HeaderMap::new(), wait_on: None }
     }
 
     /// Creates an answer without a body.
     pub fn empty(status: StatusCode) -> Self {
-        Self { status, body: Bytes::new(), etag: None, headers: HeaderMap::new() }
+        Self { status, body: Bytes::new(), etag: None, headers: HeaderMap::new(), wait_on: None }
     }
 }
 
@@ -138,7 +141,7 @@ pub struct Reply<K> {
 
 impl<K: ReplyKind> Reply<K> {
     fn new(body: Bytes, etag: Option<HeaderValue>) -> Self {
-        let answer = Answer { status: K::STATUS, body, etag, headers: HeaderMap::new() };
+        let answer = Answer { status: K::STATUS, body, etag, headers: HeaderMap::new(), wait_on: None };
         Self { answer, kind: PhantomData }
     }
 
@@ -147,6 +150,13 @@ impl<K: ReplyKind> Reply<K> {
     #[must_use]
     pub fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.answer.headers.insert(name, value);
+        self
+    }
+
+    /// Lets a request wait for a change of the answer.
+    #[must_use]
+    pub fn waits_on(mut self, wait_on: WaitOn) -> Self {
+        self.answer.wait_on = Some(wait_on);
         self
     }
 
@@ -206,11 +216,13 @@ impl Reply<Changed> {
 /// Whether an `If-None-Match` header matches an ETag, as in RFC 9110: the header is `*` or a list of tags, which are
 /// compared weakly. Malformed tags do not match.
 pub fn if_none_match(headers: &(impl Headers + ?Sized), etag: &HeaderValue) -> bool {
+    headers.values(header::IF_NONE_MATCH).any(|value| value.trim_ascii() == b"*" || has_tag(value, etag))
+}
+
+/// Whether a list of tags, as in `If-None-Match`, has this one. They are compared weakly. Malformed tags do not match.
+pub fn has_tag(list: &[u8], etag: &HeaderValue) -> bool {
     let expected = opaque_tag(etag.as_bytes());
-    headers.values(header::IF_NONE_MATCH).any(|value| {
-        let value = value.trim_ascii();
-        value == b"*" || OpaqueTags(value).any(|tag| tag == expected)
-    })
+    OpaqueTags(list.trim_ascii()).any(|tag| tag == expected)
 }
 
 /// The opaque tag of an entity tag, without the prefix `W/` of weak tags.

@@ -50,10 +50,12 @@ enum Job {
     Logins,
     /// Gives requested instances their dedicated servers.
     Launches,
+    /// Wakes requests that have waited long enough.
+    Waits,
 }
 
 impl Job {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Deadlines,
         Self::Expiry,
         Self::Presence,
@@ -61,6 +63,7 @@ impl Job {
         Self::Lists,
         Self::Logins,
         Self::Launches,
+        Self::Waits,
     ];
 
     /// Runs one round. A round stops early once `stop` is cancelled.
@@ -78,6 +81,10 @@ impl Job {
             Self::Lists => lists::round(app, stop).await,
             Self::Logins => logins::round(app, stop).await,
             Self::Launches => Box::pin(launches::round(app)).await,
+            Self::Waits => {
+                app.waits.wake_due();
+                Round::default()
+            }
         }
     }
 
@@ -85,6 +92,7 @@ impl Job {
     async fn wait_for_news(self, app: &App) {
         match self {
             Self::Launches => app.launches.wait_for_news().await,
+            Self::Waits => app.waits.wait_until_due().await,
             _ => std::future::pending().await,
         }
     }

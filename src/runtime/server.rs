@@ -311,6 +311,7 @@ impl Server {
     pub async fn stop(self) -> Result<(), StartError> {
         self.start_draining();
         self.app.launches.close_all().await;
+        self.app.waits.drain();
         self.api.stop().await;
         self.app.launches.end_all().await;
         self.background.stop().await;

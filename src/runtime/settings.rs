@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio_postgres::config::SslMode;
 
 use crate::app::login::{Client, PasswordHash, SecretHash, User, UserKind};
+use crate::app::waits::WaitLimits;
 use crate::app::{AppSettings, Catalog, Limits, LoginSettings};
 use crate::auth::{
     DEFAULT_PLAYER_PERMISSIONS, JwksSource, LoginKey, Permission, TokenSettings, check_jwks_url, mask_url,
@@ -15,7 +16,7 @@ use crate::auth::{
 use crate::config::UserKind as ConfiguredKind;
 use crate::config::{
     AllocatorKind, AuthSection, Config, ConfigError, FriendsCheck, HttpSection, LoginSection,
-    PlayerStartupParams, PostgresSection, Problem, ReadConsistency, Secret, Sources,
+    PlayerStartupParams, PostgresSection, Problem, ReadConsistency, Secret, Sources, WaitSection,
 };
 use crate::http::listener::ConnectionLimits;
 use crate::http::{PipelineSettings, RequestLimits};
@@ -100,6 +101,18 @@ pub fn connection_limits(http: &HttpSection) -> ConnectionLimits {
     }
 }
 
+/// Limits of waits.
+fn wait_limits(wait: &WaitSection, connections_max: usize) -> WaitLimits {
+    WaitLimits {
+        max_ms: i64::from(wait.max_s) * 1000,
+        waits_max: wait.waits_max(connections_max),
+        per_player_max: wait.per_player_max,
+        services_max: wait.per_service_max,
+        drain_spread_ms: wait.drain_spread_ms,
+        sweep_ms: i64::from(wait.sweep_ms),
+    }
+}
+
 /// Limits of one request: sizes in bytes, and timeouts.
 fn request_limits(http: &HttpSection) -> RequestLimits {
     RequestLimits {
@@ -170,6 +183,7 @@ pub fn app_settings(config: &Config) -> AppSettings {
         health: config.health,
         invite_expiry,
         limits,
+        waits: wait_limits(&config.wait, config.http.connections_max),
         login: None,
     }
 }

@@ -11,6 +11,7 @@ use crate::api::policies::*;
 use crate::api::wire::CustomDataBody;
 use crate::api::wire::listing::BrowserView;
 use crate::app::sessions::StoredListing;
+use crate::app::waits::{Topic, WaitOn};
 use crate::app::{App, Update};
 use crate::auth::Caller;
 use crate::document::Document;
@@ -155,7 +156,8 @@ pub async fn page(
             break 0;
         }
     };
-    Ok(Reply::document(&Document::of(&BrowserPage { cursor, browser_sessions })))
+    let wait_on = WaitOn::topic(Topic::Listings(query.session_type.into()));
+    Ok(Reply::document(&Document::of(&BrowserPage { cursor, browser_sessions })).waits_on(wait_on))
 }
 
 /// Lists a session in the browser.

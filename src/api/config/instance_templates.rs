@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use crate::api::wire::CustomDataBody;
 use crate::app::App;
+use crate::app::waits::{Topic, WaitOn};
 use crate::auth::Caller;
 use crate::document::Document;
 use crate::domain::instance::HostType;
@@ -170,7 +171,8 @@ pub async fn get(
         },
         default_host_type: template.default_host_type,
         custom_data: CustomDataBody(template.custom_data.clone()),
-    })))
+    }))
+    .waits_on(WaitOn::topic(Topic::Catalog)))
 }
 
 /// Deprecated: reads an instance request template in its older form.
@@ -190,5 +192,6 @@ pub async fn get_launch_template(
         },
         default_host_type: template.default_host_type,
         custom_data: CustomDataBody(template.custom_data.clone()),
-    })))
+    }))
+    .waits_on(WaitOn::topic(Topic::Catalog)))
 }

@@ -10,6 +10,7 @@ use uuid::Uuid;
 use crate::api::wire::instance::StartupParamsBody;
 use crate::api::wire::{CustomDataBody, Named, PlatformNumber};
 use crate::app::App;
+use crate::app::waits::{Topic, WaitOn};
 use crate::auth::Caller;
 use crate::document::Document;
 use crate::domain::Platform;
@@ -172,7 +173,7 @@ pub async fn templates(app: Arc<App>, _: Caller, _: Input) -> Result<Reply<Versi
         let view = |(name, template): (&String, &Template)| (name.clone(), TemplateView::of(name, template));
         Document::of(&TemplatesView { templates: by_type.into_iter().map(view).collect() })
     });
-    Ok(Reply::document(document))
+    Ok(Reply::document(document).waits_on(WaitOn::topic(Topic::Catalog)))
 }
 
 /// Reads one session template.
@@ -183,5 +184,6 @@ pub async fn template(
 ) -> Result<Reply<Versioned<TemplateView>>, Error> {
     let catalog = app.catalog();
     let template = catalog.template(&path.session_type)?;
-    Ok(Reply::document(&Document::of(&TemplateView::of(&path.session_type, template))))
+    let document = Document::of(&TemplateView::of(&path.session_type, template));
+    Ok(Reply::document(&document).waits_on(WaitOn::topic(Topic::Catalog)))
 }

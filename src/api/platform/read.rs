@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::api::wire::platform::{PlatformSessionView, platform_document};
 use crate::app::App;
-use crate::app::touch::touch;
+use crate::app::touch::{touch, wait_on_session};
 use crate::auth::{Caller, Permission};
 use crate::domain::{Platform, PlatformSessionId, Refused};
 use crate::http::error::Error;
@@ -24,7 +24,7 @@ pub async fn info(
     cached.session.require_active(caller.actor_unless(Permission::ReadAny))?;
     touch(&app, &caller, &cached, false).await?;
     let document = platform_document(&cached, key.0).ok_or(Refused::PlatformSessionNotFound)?;
-    Ok(Reply::document(document))
+    Ok(Reply::document(document).waits_on(wait_on_session(&app, &cached)))
 }
 
 params! {

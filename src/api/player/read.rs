@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::api::wire::player::{PlayerView, TeamView};
 use crate::api::wire::view::view_for;
 use crate::app::App;
-use crate::app::touch::touch;
+use crate::app::touch::{touch, wait_on_session};
 use crate::auth::Caller;
 use crate::document::Document;
 use crate::domain::Refused;
@@ -54,7 +54,8 @@ pub async fn get(
     let entry = cached.session.entry(path.player_uuid)?;
     let view = view_for(&caller, &cached.session);
     let detail = view.shown(path.player_uuid, entry).ok_or(Refused::PlayerNotFound)?;
-    Ok(Reply::document(&Document::of(&PlayerView::of(path.player_uuid, entry, detail))))
+    Ok(Reply::document(&Document::of(&PlayerView::of(path.player_uuid, entry, detail)))
+        .waits_on(wait_on_session(&app, &cached)))
 }
 
 /// Reads a page of a session's players. The cursor is the sequence number of the last entry on the page, so entries
@@ -83,5 +84,6 @@ pub async fn page(
     let shown = |player, entry: &Player| view.shown(player, entry).filter(|_| is_on_page(entry));
     let teams = TeamView::all(session, shown).into_iter().filter(TeamView::has_players).collect();
     let cursor = if is_last_page { 0 } else { last };
-    Ok(Reply::document(&Document::of(&PlayersPage { teams, cursor })))
+    Ok(Reply::document(&Document::of(&PlayersPage { teams, cursor }))
+        .waits_on(wait_on_session(&app, &cached)))
 }

@@ -13,6 +13,7 @@ use crate::api::examples;
 use crate::api::policies::*;
 use crate::api::wire::Named;
 use crate::app::App;
+use crate::app::waits::{Topic, WaitOn};
 use crate::auth::Caller;
 use crate::document::Document;
 use crate::domain::PlayerUuid;
@@ -132,7 +133,8 @@ pub async fn by_id(
 }
 
 async fn sessions(app: &App, player: PlayerUuid) -> Result<Reply<Versioned<PlayerSessions>>, Error> {
-    Ok(Reply::document(&Document::of(&list(app, player).await?)))
+    let list = Document::of(&list(app, player).await?);
+    Ok(Reply::document(&list).waits_on(WaitOn::topic(Topic::List(player))))
 }
 
 async fn list(app: &App, player: PlayerUuid) -> Result<PlayerSessions, Error> {

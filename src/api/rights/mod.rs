@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::api::MISSING;
 use crate::api::policies::*;
 use crate::api::wire::view::{seen_by, session_document, view_for};
-use crate::app::touch::touch;
+use crate::app::touch::{touch, wait_on_session};
 use crate::app::{App, Update};
 use crate::auth::Caller;
 use crate::document::Document;
@@ -88,7 +88,8 @@ pub async fn get(
         // A hidden player gives the same answer as an absent one.
         return Err(Refused::PlayerNotFound.into());
     }
-    Ok(Reply::document(&Document::of(&RightsView::of(&cached.session, path.player_uuid)?)))
+    Ok(Reply::document(&Document::of(&RightsView::of(&cached.session, path.player_uuid)?))
+        .waits_on(wait_on_session(&app, &cached)))
 }
 
 /// Gives a right to a player.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::api::wire::session::SessionView;
 use crate::api::wire::view::session_document;
 use crate::app::App;
-use crate::app::touch::touch;
+use crate::app::touch::{touch, wait_on_session};
 use crate::auth::Caller;
 use crate::domain::Refused;
 use crate::http::error::Error;
@@ -30,7 +30,7 @@ pub async fn get(
 ) -> Result<Reply<Versioned<SessionView<'static>>>, Error> {
     let cached = app.sessions.get(&path.session_id).await?;
     touch(&app, &caller, &cached, query.refresh_ttl.0).await?;
-    Ok(Reply::document(&session_document(&app, &caller, &cached)))
+    Ok(Reply::document(&session_document(&app, &caller, &cached)).waits_on(wait_on_session(&app, &cached)))
 }
 
 /// Reads the session that has an allocation, in the caller's view. Like every read it keeps the session alive: a server
@@ -47,5 +47,5 @@ pub async fn by_allocation(
         return Err(Refused::SessionNotFound.into());
     }
     touch(&app, &caller, &cached, true).await?;
-    Ok(Reply::document(&session_document(&app, &caller, &cached)))
+    Ok(Reply::document(&session_document(&app, &caller, &cached)).waits_on(wait_on_session(&app, &cached)))
 }

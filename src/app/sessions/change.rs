@@ -7,12 +7,15 @@
 
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use super::cached::CachedSession;
-use super::memberships::ListChange;
+use super::memberships::{ListChange, ListChanges};
 use super::plan::{After, Plan};
 use super::{ATTEMPTS_MAX, Sessions};
 use crate::app::Failure;
 use crate::app::shield::shield;
+use crate::app::waits::Topic;
 use crate::auth::Caller;
 use crate::domain::{Platform, PlayerUuid, Refused, Session, SessionId};
 use crate::records::keys::{self, Unique};
@@ -262,6 +265,7 @@ impl Sessions {
         let started_at = self.clock.read();
         let memberships = ListChange::of(&plan.batch);
         let launch_news = plan.launch_news;
+        let topics = topics_of(&plan.batch, &memberships, &plan.after);
         match self.commit_batch(plan.batch).await {
             Ok(version) => {
                 self.memberships.committed(memberships);
@@ -279,6 +283,7 @@ impl Sessions {
                     (self.observer)(&cached.session);
                 }
                 self.launches.wake_ups.wake(launch_news);
+                self.wake(topics);
                 Ok(Some(committed))
             }
             Err(error) => {
@@ -286,6 +291,8 @@ impl Sessions {
                 for after in &plan.after {
                     self.publish(&after.stored.session.id, None);
                 }
+                // The commit may have reached the store all the same.
+                self.wake(topics);
                 match error {
                     CommitError::Conflict { key } => match keys::unique(&key) {
                         Some(unique) => Err(unique_refusal(unique).into()),
@@ -296,6 +303,17 @@ impl Sessions {
             }
         }
     }
+}
+
+/// What a commit changes for those who wait.
+fn topics_of(batch: &Batch, lists: &ListChanges, after: &[After]) -> SmallVec<[Topic; 8]> {
+    let lists = lists.keys().map(|player| Topic::List(*player));
+    let sessions = after.iter().map(|after| Topic::Session(after.stored.session.id.clone()));
+    let mut written = batch.put.iter().map(|(key, _)| key).chain(&batch.delete);
+    let has_listing = written.any(|key| keys::parse_listing(key).is_some());
+    let types = after.iter().filter(|_| has_listing).map(|after| &*after.stored.session.session_type);
+    let listings = types.map(|session_type| Topic::Listings(session_type.into()));
+    lists.chain(sessions).chain(listings).collect()
 }
 
 /// The refusal if another session already has a key that only one session can have.

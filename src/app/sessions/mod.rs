@@ -39,6 +39,7 @@ use self::list_times::{ListPasses, ListTimes};
 use self::listing_numbers::ListingNumbers;
 use self::memberships::Memberships;
 use super::locks::LockStripes;
+use super::waits::{Topic, Waits};
 use crate::domain::{Session, SessionId};
 use crate::env::{Clock, Entropy};
 use crate::store::Store;
@@ -111,6 +112,8 @@ pub struct Sessions {
     session_locks: LockStripes<SessionLock>,
     player_locks: LockStripes<tokio::sync::Mutex<()>>,
     launches: LaunchHooks,
+    /// Those who wait for changes on this node.
+    waits: Option<Arc<Waits>>,
     observer: Observer,
     /// When background work last failed because the store was away, by [`Clock::up_ms`].
     store_away_up_ms: AtomicI64,
@@ -144,12 +147,25 @@ impl Sessions {
             session_locks: LockStripes::new(SESSION_LOCKS),
             player_locks: LockStripes::new(PLAYER_LOCKS),
             launches,
+            waits: None,
             observer: Box::new(observer),
             store_away_up_ms: AtomicI64::new(i64::MIN),
             clock_steps: ClockSteps::new(&clock),
             clock,
             entropy,
             metrics,
+        }
+    }
+
+    /// The same, and every commit wakes the waits on what it changes.
+    #[must_use]
+    pub fn waking(self, waits: Arc<Waits>) -> Self {
+        Self { waits: Some(waits), ..self }
+    }
+
+    fn wake(&self, topics: impl IntoIterator<Item = Topic>) {
+        if let Some(waits) = &self.waits {
+            waits.wake(topics);
         }
     }
 

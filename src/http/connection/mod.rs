@@ -179,7 +179,7 @@ pub(super) fn serve_connection(
 /// them already.
 pub(super) fn add_fixed_headers<B>(response: &mut Response<B>) {
     let headers = response.headers_mut();
-    headers.insert(header::CACHE_CONTROL, CACHE_CONTROL);
+    headers.entry(header::CACHE_CONTROL).or_insert(CACHE_CONTROL);
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, CONTENT_TYPE_OPTIONS);
 }
 

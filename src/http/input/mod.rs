@@ -9,6 +9,7 @@ pub mod cross_site;
 pub mod headers;
 pub mod param_types;
 pub mod params;
+pub mod prefer;
 pub mod schema;
 pub mod short_code;
 pub mod this_machine;

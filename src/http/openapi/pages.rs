@@ -46,7 +46,7 @@ impl Pages {
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_TYPE, HeaderValue::try_from(file.content_type).ok()?);
         headers.insert(header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY);
-        Some(Answer { status: StatusCode::OK, body: bytes, etag: None, headers })
+        Some(Answer { status: StatusCode::OK, body: bytes, etag: None, headers, wait_on: None })
     }
 }
 

@@ -68,3 +68,5 @@ mod team;
 mod template;
 /// Which players and fields each caller sees.
 mod visibility;
+/// Waiting for a change of what a GET shows.
+mod wait;

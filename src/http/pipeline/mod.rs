@@ -1,6 +1,8 @@
 //! The request pipeline, which every operation shares: limits, route, token, policy, input, handler, answer. The
 //! operations with which clients poll also have a fast path.
 
+mod wait;
+
 use std::future::{Future, poll_fn};
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
@@ -15,24 +17,25 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header
 use http_body_util::Full;
 use hyper::body::Body as HttpBody;
 use ipnet::IpNet;
-use matchit::{Match, MatchError};
 
+use self::wait::Parked;
 use super::error::Error;
 use super::error_format::ErrorFormat;
 use super::input::client_address::client_address;
 use super::input::credentials;
 use super::input::cross_site;
 use super::input::params::RawParams;
+use super::input::prefer::PREFER;
 use super::input::short_code;
 use super::input::this_machine::ThisMachine;
 use super::memory::{MemoryBudget, UNCOUNTED_BYTES_MAX};
 use super::openapi;
 use super::openapi::pages::Pages;
-use super::operation::Operation;
+use super::operation::{HandlerFuture, Operation};
 use super::read_body::read_body;
 use super::reply::{Answer, if_none_match};
 use super::request_limits::RequestLimits;
-use super::routes::{Routes, decode_colons, fill_empty_segments};
+use super::routes::{RoutedPath, Routes};
 use super::surface::{FastPath, Surface};
 use crate::app::{App, ClientKey};
 use crate::auth::Caller;
@@ -76,6 +79,13 @@ pub struct Pipeline {
     metrics: Arc<Metrics>,
     /// The metrics of each operation, in the order of the operations.
     operation_metrics: Vec<OperationMetrics>,
+}
+
+/// What follows after a request was read and answered once.
+enum Step {
+    Respond(Response<Full<Bytes>>),
+    /// The answer is what the client has, and the client waits for another one.
+    Wait(Box<Parked>),
 }
 
 /// The result of an operation, with the index of the operation for metrics and logs; `None` if the request reached
@@ -161,8 +171,15 @@ impl Pipeline {
     {
         let (pipeline, started) = (Arc::clone(self), self.app.clock.instant());
         let (parts, body) = request.into_parts();
-        // The future is large and would be moved several times; the box keeps it in place.
-        Box::pin(async move { pipeline.answer(parts, body, peer, started).await })
+        async move {
+            // The future is large and would be moved several times; the box keeps it in place. A request that waits keeps
+            // neither the request nor this future.
+            let first = Box::pin(pipeline.answer(parts, body, peer, started)).await;
+            match first {
+                Step::Respond(response) => response,
+                Step::Wait(parked) => Box::pin(pipeline.wait(parked)).await,
+            }
+        }
     }
 
     /// The fast path under hyper; see [`Handler::fast_path`](super::connection::Handler::fast_path).
@@ -214,27 +231,34 @@ impl Pipeline {
         None
     }
 
-    async fn answer<B>(
-        &self,
-        parts: Parts,
-        body: B,
-        peer: Option<IpAddr>,
-        started: Instant,
-    ) -> Response<Full<Bytes>>
+    async fn answer<B>(&self, parts: Parts, body: B, peer: Option<IpAddr>, started: Instant) -> Step
     where
         B: HttpBody<Data = Bytes>,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         if let Some(page) = self.page(&parts) {
-            return self.charge(page, true).unwrap_or_else(|error| self.refuse(&error, &parts));
+            return Step::Respond(
+                self.charge(page, true).unwrap_or_else(|error| self.refuse(&error, &parts)),
+            );
         }
-        let OperationResult { operation, result } = self.dispatch(&parts, body, peer).await;
+        let mut found = self.dispatch(&parts, body, peer).await;
+        if parts.headers.contains_key(PREFER)
+            && let Some(parked) = self.park(&parts, &mut found, peer).await
+        {
+            return Step::Wait(parked);
+        }
+        Step::Respond(self.respond_to(found, &parts, started))
+    }
+
+    /// The response to a request, which is counted and logged.
+    fn respond_to(&self, found: OperationResult, parts: &Parts, started: Instant) -> Response<Full<Bytes>> {
+        let OperationResult { operation, result } = found;
         let id = operation.map_or("none", |index| self.operations[index].id);
         let refuse = |error: Error| {
             error.log(id);
-            self.refuse(&error, &parts)
+            self.refuse(&error, parts)
         };
-        let response = result.map_or_else(refuse, |answer| respond(answer, &parts));
+        let response = result.map_or_else(refuse, |answer| respond(answer, parts));
         // A change that was made is answered in any case.
         let may_refuse = is_read(&parts.method);
         let response = self.charge(response, may_refuse).unwrap_or_else(refuse);
@@ -283,7 +307,8 @@ impl Pipeline {
         let document = self.documents.iter().find(|(document_path, _)| document_path == path);
         let page = match document {
             Some((_, body)) => {
-                Answer { status: StatusCode::OK, body: body.clone(), etag: None, headers: HeaderMap::new() }
+                let (etag, headers, wait_on) = (None, HeaderMap::new(), None);
+                Answer { status: StatusCode::OK, body: body.clone(), etag, headers, wait_on }
             }
             None if has_prefix => return None,
             None => self.pages.page(path)?,
@@ -304,26 +329,21 @@ impl Pipeline {
         if let Err(error) = self.settings.limits.check(path_bytes, &parts.headers) {
             return OperationResult::not_routed(error);
         }
-        let path = &*decode_colons(parts.uri.path());
-        // The router matches no empty segments, but an empty path parameter must give 422 and not 404.
-        let filled;
-        let found = match self.router.at(path) {
-            Err(_) if path.contains("//") || path.ends_with('/') => {
-                filled = fill_empty_segments(path);
-                self.router.at(&filled)
-            }
-            found => found,
-        };
-        let (index, raw_params) = match self.route(found, parts, peer) {
+        let path = RoutedPath::of(parts);
+        let (index, raw_params) = match self.route(&path, parts, peer) {
             Ok(routed) => routed,
             Err(error) => return OperationResult::not_routed(error),
         };
         let run = self.run(&self.operations[index], raw_params, parts, body);
-        let result = AssertUnwindSafe(run).catch_unwind().await.unwrap_or_else(|panic| {
+        OperationResult { operation: Some(index), result: self.caught(run).await }
+    }
+
+    /// Runs an operation. A panic of it becomes an error.
+    async fn caught(&self, run: impl Future<Output = Result<Answer, Error>>) -> Result<Answer, Error> {
+        AssertUnwindSafe(run).catch_unwind().await.unwrap_or_else(|panic| {
             self.metrics.panicked();
             Err(Error::Internal(panic_text(&*panic)))
-        });
-        OperationResult { operation: Some(index), result }
+        })
     }
 
     /// Finds the operation for the request's method among those on the path. A HEAD request is routed like GET.
@@ -332,11 +352,11 @@ impl Pipeline {
     /// [`Error::PathNotFound`] or [`Error::MethodNotAllowed`].
     fn route<'a>(
         &'a self,
-        found: Result<Match<'a, 'a, &'a Vec<usize>>, MatchError>,
+        path: &'a RoutedPath<'_>,
         parts: &'a Parts,
         peer: Option<IpAddr>,
     ) -> Result<(usize, RawParams<'a>), Error> {
-        let found = found.map_err(|_| Error::PathNotFound)?;
+        let found = path.find(&self.router).map_err(|_| Error::PathNotFound)?;
         let method = if parts.method == Method::HEAD { &Method::GET } else { &parts.method };
         let mut on_path = found.value.iter();
         let Some(index) = on_path.find(|index| self.operations[**index].method == *method) else {
@@ -404,18 +424,25 @@ impl Pipeline {
         };
         let client_key = ClientKey::of(&caller);
         let code_lookups = short_code::resolve(&self.app, client_key, &mut raw_params).await;
-        let mut handler = operation.start(&self.app, caller, &raw_params, &body)?;
+        let handler = operation.start(&self.app, caller, &raw_params, &body)?;
         drop(body);
         // Unknown codes count only now, after invalid input was refused. The handler runs only when it is polled below.
         for is_known in code_lookups? {
             self.app.short_code_limiter.record(client_key, is_known, self.app.clock.up_ms())?;
         }
+        self.finish(handler).await
+    }
+
+    /// Runs a handler within its time.
+    async fn finish(&self, mut handler: HandlerFuture) -> Result<Answer, Error> {
         // A handler that finds everything in memory is ready at the first poll and needs no timer.
         let first_poll = poll_fn(|context| Poll::Ready(handler.as_mut().poll(context))).await;
         if let Poll::Ready(answer) = first_poll {
             return answer;
         }
-        tokio::time::timeout(limits.request_timeout, handler).await.unwrap_or(Err(Error::TimedOut))
+        tokio::time::timeout(self.settings.limits.request_timeout, handler)
+            .await
+            .unwrap_or(Err(Error::TimedOut))
     }
 }
 
@@ -438,7 +465,7 @@ fn is_read(method: &Method) -> bool {
 /// HEAD.
 fn respond(answer: Answer, parts: &Parts) -> Response<Full<Bytes>> {
     const JSON: HeaderValue = HeaderValue::from_static("application/json");
-    let Answer { mut status, mut body, etag, mut headers } = answer;
+    let Answer { mut status, mut body, etag, mut headers, .. } = answer;
     if let Some(etag) = etag {
         if is_read(&parts.method) && status == StatusCode::OK && if_none_match(&parts.headers, &etag) {
             status = StatusCode::NOT_MODIFIED;
@@ -463,5 +490,4 @@ fn respond(answer: Answer, parts: &Parts) -> Response<Full<Bytes>> {
 }
 
 #[cfg(test)]
-#[path = "pipeline_tests.rs"]
 mod tests;

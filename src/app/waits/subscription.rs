@@ -1,0 +1,79 @@
+//! A wait's subscription to its topics.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::{Topics, Waiter, Waits};
+use crate::domain::PlayerUuid;
+
+/// Wakes a wait when one of its topics changes. It keeps one wake-up that comes while the wait does not sleep. Dropping it
+/// ends the subscription.
+pub struct Subscription {
+    waits: Arc<Waits>,
+    waiter: Arc<Waiter>,
+    caller: Option<PlayerUuid>,
+    topics: Topics,
+    /// The alarm that is set, in milliseconds of the monotonic clock.
+    alarm_up_ms: Option<i64>,
+}
+
+impl Subscription {
+    pub(super) fn new(waits: Arc<Waits>, waiter: Arc<Waiter>, caller: Option<PlayerUuid>) -> Self {
+        Self { waits, waiter, caller, topics: Topics::new(), alarm_up_ms: None }
+    }
+
+    /// The topics.
+    pub fn topics(&self) -> &Topics {
+        &self.topics
+    }
+
+    /// Replaces the topics. Read again after this.
+    pub fn listen_to(&mut self, topics: Topics) {
+        let former = std::mem::replace(&mut self.topics, topics);
+        for topic in self.topics.iter().filter(|topic| !former.contains(topic)) {
+            self.waits.lock(topic).entry(topic.clone()).or_default().push(Arc::clone(&self.waiter));
+        }
+        for topic in former.iter().filter(|topic| !self.topics.contains(topic)) {
+            self.leave(topic);
+        }
+    }
+
+    fn leave(&self, topic: &super::Topic) {
+        let mut waiters = self.waits.lock(topic);
+        let Some(of_topic) = waiters.get_mut(topic) else { return };
+        if let Some(index) = of_topic.iter().position(|waiter| waiter.id == self.waiter.id) {
+            of_topic.swap_remove(index);
+        }
+        if of_topic.is_empty() {
+            waiters.remove(topic);
+        }
+    }
+
+    /// Whether the wait has to end with its next look, because the node stops.
+    pub fn must_end(&self) -> bool {
+        self.waiter.must_end.load(Ordering::Acquire)
+    }
+
+    /// Sleeps until a topic changes, but at most until a time, in milliseconds of the monotonic clock.
+    pub async fn sleep_until(&mut self, at_up_ms: i64) {
+        let alarms = &self.waits.alarms;
+        if let Some(former_up_ms) = self.alarm_up_ms.replace(at_up_ms) {
+            alarms.remove(former_up_ms, self.waiter.id);
+        }
+        alarms.set(at_up_ms, Arc::clone(&self.waiter));
+        self.waiter.woken.notified().await;
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        for topic in std::mem::take(&mut self.topics) {
+            self.leave(&topic);
+        }
+        if let Some(at_up_ms) = self.alarm_up_ms {
+            self.waits.alarms.remove(at_up_ms, self.waiter.id);
+        }
+        self.waits.by_caller.leave(self.caller);
+        self.waits.count.fetch_sub(1, Ordering::SeqCst);
+    }
+}

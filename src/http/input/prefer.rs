@@ -1,0 +1,73 @@
+//! The header `Prefer` (RFC 7240), of which the preference `wait` is known.
+
+use http::{HeaderName, HeaderValue};
+
+use super::headers::Headers;
+
+/// The header `Prefer`.
+pub const PREFER: HeaderName = HeaderName::from_static("prefer");
+/// The header `Preference-Applied`.
+pub const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
+
+/// How many seconds the client wants to wait for a change; `None` if it does not. Several fields are one list, and the
+/// first `wait` counts. Malformed and unknown preferences are ignored, as the RFC demands.
+pub fn wait_s(headers: &(impl Headers + ?Sized)) -> Option<u32> {
+    let preferences = headers.values(PREFER).flat_map(|field| field.split(|byte| *byte == b','));
+    let seconds = preferences.filter_map(|preference| {
+        // Parameters after a semicolon say nothing about `wait`.
+        let preference = preference.split(|byte| *byte == b';').next()?;
+        let equals = preference.iter().position(|byte| *byte == b'=')?;
+        let (name, value) = (&preference[..equals], &preference[equals + 1..]);
+        name.trim_ascii().eq_ignore_ascii_case(b"wait").then(|| seconds(value.trim_ascii()))
+    });
+    { seconds }.next().flatten().filter(|seconds| *seconds > 0)
+}
+
+/// An unsigned integer; a larger one than fits is the largest that fits.
+fn seconds(digits: &[u8]) -> Option<u32> {
+    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let text = std::str::from_utf8(digits).ok()?;
+    Some(text.parse().unwrap_or(u32::MAX))
+}
+
+/// The header that says for how long the request would have waited at most.
+pub fn applied(seconds: i64) -> HeaderValue {
+    HeaderValue::try_from(format!("wait={seconds}")).expect("the text is ASCII")
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderMap;
+
+    use super::*;
+
+    #[test]
+    fn the_first_wait_of_all_fields_counts() {
+        let cases: &[(&[&str], Option<u32>)] = &[
+            (&[], None),
+            (&["wait=30"], Some(30)),
+            (&["WAIT = 30"], Some(30)),
+            (&["respond-async, wait=5"], Some(5)),
+            (&["wait=5; x=y"], Some(5)),
+            (&["return=minimal", "wait=7"], Some(7)),
+            (&["wait=7", "wait=8"], Some(7)),
+            (&["wait=9999999999999"], Some(u32::MAX)),
+            (&["wait=0"], None),
+            (&["wait=-1"], None),
+            (&["wait=+1"], None),
+            (&["wait=\"5\""], None),
+            (&["wait"], None),
+            (&["wait="], None),
+            (&["waiting=5"], None),
+        ];
+        for (fields, expected) in cases {
+            let mut headers = HeaderMap::new();
+            for field in *fields {
+                headers.append(PREFER, field.parse().unwrap());
+            }
+            assert_eq!(wait_s(&headers), *expected, "{fields:?}");
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! Requests that wait: a GET with `Prefer: wait` and the ETag of what the client has is held until the answer differs.
+//!
+//! How a wait ends is what a GET without `Prefer` would be answered at that moment: each look runs the token, the
+//! permission, the input and the handler again. A wait subscribes first, then reads, compares and sleeps. So it sees a
+//! change, or is woken by it. A 304 is given only after a read that began when the wait was due to end.
+
+use std::net::IpAddr;
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderValue, Request, Response, StatusCode, header};
+use http_body_util::Full;
+
+use super::{OperationResult, Pipeline, is_read};
+use crate::app::ClientKey;
+use crate::app::waits::{Subscription, WaitOn};
+use crate::auth::Caller;
+use crate::domain::SessionId;
+use crate::http::error::Error;
+use crate::http::input::prefer::{self, PREFER, PREFERENCE_APPLIED};
+use crate::http::input::short_code;
+use crate::http::operation::Operation;
+use crate::http::reply::{Answer, if_none_match};
+use crate::http::routes::RoutedPath;
+
+/// A wait ends up to this share of its length early, so that not all clients come back at the same moment: 1 / 16.
+const EARLY_PARTS: i64 = 16;
+/// But at most this much early, in milliseconds.
+const EARLY_MS_MAX: i64 = 2_000;
+/// Pause before a wait looks again after the store could not be asked, in milliseconds.
+const AWAY_PAUSE_MS: i64 = 1_000;
+/// No cache may join requests that wait.
+const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+
+/// A request that waits, without what is not needed to answer it again.
+pub(super) struct Parked {
+    operation: usize,
+    /// The method, the target, and of the headers only `If-None-Match`, in memory of their own: a part of the request
+    /// would keep all of it.
+    parts: Parts,
+    by_short_code: Vec<(&'static str, SessionId)>,
+    caller: Caller,
+    subscription: Subscription,
+    /// The ETag of the answer that the client has.
+    etag: HeaderValue,
+    granted_ms: i64,
+}
+
+impl Parked {
+    /// The answer that the client has, which becomes a 304.
+    fn known(&self) -> Answer {
+        Answer { etag: Some(self.etag.clone()), ..Answer::empty(StatusCode::OK) }
+    }
+
+    /// How long the token is valid, in milliseconds.
+    fn token_left_ms(&self, now_ms: i64) -> i64 {
+        self.caller.token().ends_ms.saturating_sub(now_ms)
+    }
+}
+
+impl Pipeline {
+    /// Parks a request that wants to wait, if its answer is what the client has. `None`: it is answered at once. An answer
+    /// that could have been waited for says so.
+    pub(super) async fn park(
+        &self,
+        parts: &Parts,
+        found: &mut OperationResult,
+        peer: Option<IpAddr>,
+    ) -> Option<Box<Parked>> {
+        let wanted_s = prefer::wait_s(&parts.headers).filter(|_| is_read(&parts.method))?;
+        let (Some(operation), Ok(answer)) = (found.operation, &mut found.result) else { return None };
+        add_cache_headers(answer);
+        let (etag, wait_on) = (answer.etag.clone()?, answer.wait_on.take()?);
+        // `*` is every version, so nothing can differ from it.
+        let mut known = parts.headers.get_all(header::IF_NONE_MATCH).iter();
+        if answer.status != StatusCode::OK || !known.any(|tags| tags.as_bytes().trim_ascii() != b"*") {
+            return None;
+        }
+        let granted_ms = i64::from(wanted_s).saturating_mul(1000).min(self.app.waits.limits().max_ms);
+        let parked = match if_none_match(&parts.headers, &etag) {
+            true => Some(self.hold(operation, parts, peer, (etag, wait_on, granted_ms)).await?),
+            false => None,
+        };
+        answer.headers.insert(PREFERENCE_APPLIED, prefer::applied(granted_ms / 1000));
+        parked
+    }
+
+    /// Subscribes a request to what it waits on; `None` if it cannot be held.
+    async fn hold(
+        &self,
+        operation: usize,
+        parts: &Parts,
+        peer: Option<IpAddr>,
+        (etag, wait_on, granted_ms): (HeaderValue, WaitOn, i64),
+    ) -> Option<Box<Parked>> {
+        let path = RoutedPath::of(parts);
+        let (_, mut raw_params) = self.route(&path, parts, peer).ok()?;
+        let caller = self.admit(&self.operations[operation], parts).ok()?.at(raw_params.client);
+        short_code::resolve(&self.app, ClientKey::of(&caller), &mut raw_params).await.ok()?;
+        let by_short_code = raw_params.by_short_code;
+        let subscription = self.app.waits.subscribe(caller.player(), wait_on.topics)?;
+        let parts = copy_of(parts)?;
+        Some(Box::new(Parked { operation, parts, by_short_code, caller, subscription, etag, granted_ms }))
+    }
+
+    /// Waits until the answer differs from what the client has, or the time is over.
+    pub(super) async fn wait(&self, mut parked: Box<Parked>) -> Response<Full<Bytes>> {
+        let (mut result, looked_at) = self.next_answer(&mut parked).await;
+        if let Ok(answer) = &mut result {
+            add_cache_headers(answer);
+            answer.headers.insert(PREFERENCE_APPLIED, prefer::applied(parked.granted_ms / 1000));
+        }
+        let found = OperationResult { operation: Some(parked.operation), result };
+        self.respond_to(found, &parked.parts, looked_at)
+    }
+
+    /// The answer at the end of the wait, and when the last look began.
+    async fn next_answer(&self, parked: &mut Parked) -> (Result<Answer, Error>, Instant) {
+        let clock = &self.app.clock;
+        let early_ms_max = (parked.granted_ms / EARLY_PARTS).min(EARLY_MS_MAX);
+        let early_ms = (early_ms_max as f64 * self.app.entropy.fraction()) as i64;
+        let end_up_ms = clock.up_ms().saturating_add(parked.granted_ms - early_ms);
+        loop {
+            let looked_at = clock.instant();
+            let is_last_look = parked.subscription.must_end() || clock.up_ms() >= end_up_ms;
+            if parked.token_left_ms(clock.now_ms()) <= 0 {
+                // Tells nothing new to a token that has ended. The client's next request is refused.
+                return (Ok(parked.known()), looked_at);
+            }
+            let pause_ms = match self.look_again(parked).await {
+                Ok(answer) if answer.etag.as_ref() == Some(&parked.etag) && !is_last_look => {
+                    let Some(wait_on) = answer.wait_on else { return (Ok(parked.known()), looked_at) };
+                    if wait_on.topics != *parked.subscription.topics() {
+                        parked.subscription.listen_to(wait_on.topics);
+                        continue;
+                    }
+                    self.pause_ms(wait_on.again_after_ms)
+                }
+                Err(error) if error.is_store_away() && !is_last_look => AWAY_PAUSE_MS,
+                result => return (result, looked_at),
+            };
+            let pause_ms = pause_ms.min(parked.token_left_ms(clock.now_ms()));
+            let next_up_ms = clock.up_ms().saturating_add(pause_ms).min(end_up_ms);
+            parked.subscription.sleep_until(next_up_ms).await;
+        }
+    }
+
+    /// How long a wait may sleep without a look, in milliseconds. Changes by other nodes do not wake it.
+    fn pause_ms(&self, again_after_ms: Option<i64>) -> i64 {
+        let is_shared = !self.app.sessions.store().sole_writer();
+        let sweep_ms = is_shared.then(|| self.app.waits.limits().sweep_ms);
+        again_after_ms.into_iter().chain(sweep_ms).min().unwrap_or(i64::MAX)
+    }
+
+    /// Answers a parked request as if it came now.
+    async fn look_again(&self, parked: &Parked) -> Result<Answer, Error> {
+        let look = async {
+            let operation = &self.operations[parked.operation];
+            let caller = self.admit_again(operation, &parked.caller)?;
+            let path = RoutedPath::of(&parked.parts);
+            let (_, mut raw_params) = self.route(&path, &parked.parts, None)?;
+            raw_params.client = caller.address();
+            raw_params.by_short_code.clone_from(&parked.by_short_code);
+            let handler = operation.start(&self.app, caller, &raw_params, &Bytes::new())?;
+            self.finish(handler).await
+        };
+        self.caught(look).await
+    }
+
+    /// Checks the token and the permission of a parked request again.
+    fn admit_again(&self, operation: &Operation, caller: &Caller) -> Result<Caller, Error> {
+        if operation.policy.is_public() {
+            return Ok(caller.clone());
+        }
+        let token = self.app.verifier.verify_again(caller.token()).map_err(Error::TokenInvalid)?;
+        Ok(caller.with_token(operation.policy, token)?)
+    }
+}
+
+/// Keeps caches from joining requests that wait with others.
+fn add_cache_headers(answer: &mut Answer) {
+    answer.headers.insert(header::CACHE_CONTROL, NO_STORE);
+    answer.headers.insert(header::VARY, PREFER.into());
+}
+
+/// A copy of what is needed of a request to answer it again.
+fn copy_of(parts: &Parts) -> Option<Parts> {
+    let target = parts.uri.path_and_query()?.as_str();
+    let mut copy = Request::builder().method(parts.method.clone()).uri(target);
+    for tags in parts.headers.get_all(header::IF_NONE_MATCH) {
+        copy = copy.header(header::IF_NONE_MATCH, HeaderValue::from_bytes(tags.as_bytes()).ok()?);
+    }
+    Some(copy.body(()).ok()?.into_parts().0)
+}
