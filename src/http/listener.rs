@@ -198,7 +198,6 @@ fn with_write_timeout(stream: TcpStream, write_timeout: Duration) -> Pin<Box<Tim
 
 #[cfg(test)]
 mod tests {
-    use std::net::SocketAddr;
 
     use http_body_util::BodyExt as _;
     use tokio::io::AsyncWriteExt as _;
@@ -206,6 +205,7 @@ mod tests {
     use super::*;
     use crate::config::Config;
     use crate::http::Error;
+    use crate::http::connection::Peer;
     use crate::http::connection::RequestBody;
     use crate::runtime::settings;
 
@@ -236,7 +236,7 @@ mod tests {
         fn handle(
             &self,
             request: Request<RequestBody>,
-            _: SocketAddr,
+            _: Peer,
         ) -> impl Future<Output = Response<Full<Bytes>>> + Send + use<> {
             async { request.into_body().collect().await.map(|_| Response::default()).unwrap_or_default() }
         }

@@ -2,7 +2,6 @@
 //! and answers nothing secret.
 
 use std::future::Future;
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -13,6 +12,7 @@ use http_body_util::Full;
 
 use crate::app::App;
 use crate::env::Clock;
+use crate::http::connection::Peer;
 use crate::http::connection::{Handler, RequestBody};
 use crate::records::keys;
 use crate::store::StoreError;
@@ -129,7 +129,7 @@ impl Handler for Admin {
     fn handle(
         &self,
         request: Request<RequestBody>,
-        _: SocketAddr,
+        _: Peer,
     ) -> impl Future<Output = Response<Full<Bytes>>> + Send + use<> {
         let readiness = Arc::clone(&self.0);
         async move { handle(&readiness, request).await }

@@ -21,6 +21,7 @@ use crate::app::{App, AppSettings, LoginSettings};
 use crate::auth::{DevelopmentKey, JwksSource, KeyRing, LoginKey, Verifier, refresh_forever};
 use crate::config::{Config, LeaveDelay, StoreKind};
 use crate::env::{Clock, Entropy};
+use crate::http::connection::Peer;
 use crate::http::connection::{Handler, RequestBody};
 use crate::http::listener;
 use crate::http::memory::MemoryBudget;
@@ -249,9 +250,9 @@ impl Handler for Front {
     fn handle(
         &self,
         request: Request<RequestBody>,
-        peer: SocketAddr,
+        peer: Peer,
     ) -> impl Future<Output = Response<Full<Bytes>>> + Send + use<> {
-        let (pipeline, peer) = (Arc::clone(&self.pipeline), Some(peer.ip()));
+        let pipeline = Arc::clone(&self.pipeline);
         match self.cors.clone() {
             None => Either::Left(pipeline.handle(request, peer)),
             // In a box, so that it costs no room where there is none of it.

@@ -49,7 +49,12 @@ impl Subscription {
         }
     }
 
-    /// Whether the wait has to end with its next look, because the node stops.
+    /// Lets the wait end with its next look.
+    pub fn end(&self) {
+        self.waiter.must_end.store(true, Ordering::Release);
+    }
+
+    /// Whether the wait has to end with its next look, because the node stops or the client has gone.
     pub fn must_end(&self) -> bool {
         self.waiter.must_end.load(Ordering::Acquire)
     }

@@ -56,7 +56,7 @@ impl Handler for Echo {
     fn handle(
         &self,
         request: Request<RequestBody>,
-        _: SocketAddr,
+        _: Peer,
     ) -> impl Future<Output = Response<Full<Bytes>>> + Send + use<> {
         async move {
             let (parts, body) = request.into_parts();

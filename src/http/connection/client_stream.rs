@@ -31,6 +31,8 @@ pub struct ClientStream<S> {
     rate: Option<RateMeter>,
     /// Set after the sending side was closed.
     linger: Option<Linger>,
+    /// A byte that was read to see whether the client has closed its side, and had not.
+    early: Option<u8>,
 }
 
 struct Linger {
@@ -41,12 +43,12 @@ struct Linger {
 impl<S> ClientStream<S> {
     /// A stream that lingers if the last request was not read to its end.
     pub fn new(stream: S, state: Arc<ConnectionState>) -> Self {
-        Self { stream, state: Some(state), rate: None, linger: None }
+        Self { stream, state: Some(state), rate: None, linger: None, early: None }
     }
 
     /// A stream that always lingers.
     pub fn always(stream: S) -> Self {
-        Self { stream, state: None, rate: None, linger: None }
+        Self { stream, state: None, rate: None, linger: None, early: None }
     }
 }
 
@@ -56,7 +58,29 @@ impl<S: AsyncRead + Unpin> AsyncRead for ClientStream<S> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if self.early.is_some() && buffer.remaining() > 0 {
+            buffer.put_slice(self.early.take().as_slice());
+            return Poll::Ready(Ok(()));
+        }
         Pin::new(&mut self.stream).poll_read(context, buffer)
+    }
+}
+
+impl<S: AsyncRead + Unpin> ClientStream<S> {
+    /// Looks whether the client has closed its side, if somebody waits for that. hyper does not read while a request
+    /// waits for its response.
+    fn watch(&mut self, context: &mut Context<'_>) {
+        let Some(state) = self.state.as_ref().filter(|state| self.early.is_none() && state.is_watched())
+        else {
+            return;
+        };
+        let mut memory = [0];
+        let mut buffer = ReadBuf::new(&mut memory);
+        match Pin::new(&mut self.stream).poll_read(context, &mut buffer) {
+            Poll::Pending => {}
+            Poll::Ready(Ok(())) if !buffer.filled().is_empty() => self.early = Some(buffer.filled()[0]),
+            Poll::Ready(_) => state.note_client_closed(),
+        }
     }
 }
 
@@ -84,6 +108,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ClientStream<S> {
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.rate = None;
+        self.watch(context);
         Pin::new(&mut self.stream).poll_flush(context)
     }
 

@@ -52,6 +52,7 @@ mod client_stream;
 mod framing;
 mod head_meter;
 mod host;
+mod peer;
 mod request_body;
 mod state;
 mod stream;
@@ -78,6 +79,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use self::body::ResponseBody;
 pub(super) use self::client_stream::ClientStream;
+pub use self::peer::Peer;
 pub use self::request_body::RequestBody;
 pub(super) use self::state::ConnectionState;
 use self::state::InFlightGuard;
@@ -99,11 +101,11 @@ const CLOSE: HeaderValue = HeaderValue::from_static("close");
 
 /// Answers requests.
 pub trait Handler: Clone + Send + Unpin + 'static {
-    /// Answers a request from an address: the normal path.
+    /// Answers a request of a client: the normal path.
     fn handle(
         &self,
         request: Request<RequestBody>,
-        peer: SocketAddr,
+        peer: Peer,
     ) -> impl Future<Output = Response<Full<Bytes>>> + Send + use<Self>;
 
     /// Whether connections try [`Self::fast_path`]. Asked once for each connection.
@@ -156,7 +158,9 @@ pub(super) fn serve_connection(
                 drop(body);
                 Either::Left(ready(response))
             }
-            None => Either::Right(handler.handle(Request::from_parts(head, body), peer)),
+            None => Either::Right(
+                handler.handle(Request::from_parts(head, body), Peer::new(peer.ip(), Arc::clone(&state))),
+            ),
         };
         response.then(|response| after_the_body(response, unread)).map(|mut response| {
             add_fixed_headers(&mut response);

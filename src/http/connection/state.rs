@@ -25,6 +25,8 @@ pub struct ConnectionState {
     unflushed: Mutex<Vec<Arc<Charge>>>,
     has_unflushed_frame: AtomicBool,
     waits_for_flush: Mutex<Option<Waker>>,
+    is_watched: AtomicBool,
+    closed: Notify,
 }
 
 impl ConnectionState {
@@ -111,6 +113,23 @@ impl ConnectionState {
         self.is_in_request.load(Ordering::Relaxed)
     }
 
+    /// Waits until the client has closed its side of the connection. One task may wait.
+    pub async fn client_closed(&self) {
+        let _watch = Watch::start(&self.is_watched);
+        self.closed.notified().await;
+    }
+
+    /// Whether somebody waits for the client to close its side.
+    pub fn is_watched(&self) -> bool {
+        self.is_watched.load(Ordering::Relaxed)
+    }
+
+    /// Notes that the client has closed its side.
+    pub fn note_client_closed(&self) {
+        self.is_watched.store(false, Ordering::Relaxed);
+        self.closed.notify_one();
+    }
+
     /// Gives back the rest of the last request's body.
     pub fn return_unread(&self, body: UnreadBody) {
         *self.unread_body.lock().unwrap_or_else(PoisonError::into_inner) = Some(body);
@@ -119,6 +138,22 @@ impl ConnectionState {
     /// Takes the rest of the last request's body; `None` if it was read to its end.
     pub fn take_unread(&self) -> Option<UnreadBody> {
         self.unread_body.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// Watches for the end of the client's side while it exists.
+struct Watch<'a>(&'a AtomicBool);
+
+impl<'a> Watch<'a> {
+    fn start(is_watched: &'a AtomicBool) -> Self {
+        is_watched.store(true, Ordering::Relaxed);
+        Self(is_watched)
+    }
+}
+
+impl Drop for Watch<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Relaxed);
     }
 }
 

@@ -312,7 +312,6 @@ where
 
 #[cfg(test)]
 mod tests {
-    use std::net::SocketAddr;
 
     use bytes::Bytes;
     use futures_util::FutureExt as _;
@@ -321,8 +320,8 @@ mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 
     use super::*;
-    use crate::http::connection::RequestBody;
     use crate::http::connection::state::InFlightGuard;
+    use crate::http::connection::{Peer, RequestBody};
 
     const QUICK: &str = "GET /quick HTTP/1.1\r\nhost: a\r\n\r\n";
     const OTHER: &str = "GET /other HTTP/1.1\r\nhost: a\r\n\r\n";
@@ -336,7 +335,7 @@ mod tests {
         fn handle(
             &self,
             _: Request<RequestBody>,
-            _: SocketAddr,
+            _: Peer,
         ) -> impl Future<Output = Response<Full<Bytes>>> + Send + use<> {
             std::future::pending()
         }

@@ -19,6 +19,7 @@ use hyper::body::Body as HttpBody;
 use ipnet::IpNet;
 
 use self::wait::Parked;
+use super::connection::Peer;
 use super::error::Error;
 use super::error_format::ErrorFormat;
 use super::input::client_address::client_address;
@@ -158,26 +159,27 @@ impl Pipeline {
         Arc::clone(&self.memory)
     }
 
-    /// Answers a request. `peer` is the address of the connection's other end, if it is known. Errors and panics of the
+    /// Answers a request. `peer` is the other end of the connection. Errors and panics of the
     /// operation become answers too.
-    pub fn handle<B>(
+    pub fn handle<P, B>(
         self: &Arc<Self>,
         request: Request<B>,
-        peer: Option<IpAddr>,
-    ) -> impl Future<Output = Response<Full<Bytes>>> + Send + use<B>
+        peer: P,
+    ) -> impl Future<Output = Response<Full<Bytes>>> + Send + use<P, B>
     where
+        P: Into<Peer>,
         B: HttpBody<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        let (pipeline, started) = (Arc::clone(self), self.app.clock.instant());
+        let (pipeline, started, peer) = (Arc::clone(self), self.app.clock.instant(), peer.into());
         let (parts, body) = request.into_parts();
         async move {
             // The future is large and would be moved several times; the box keeps it in place. A request that waits keeps
             // neither the request nor this future.
-            let first = Box::pin(pipeline.answer(parts, body, peer, started)).await;
+            let first = Box::pin(pipeline.answer(parts, body, peer.address(), started)).await;
             match first {
                 Step::Respond(response) => response,
-                Step::Wait(parked) => Box::pin(pipeline.wait(parked)).await,
+                Step::Wait(parked) => Box::pin(pipeline.wait(parked, &peer)).await,
             }
         }
     }

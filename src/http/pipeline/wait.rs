@@ -17,6 +17,7 @@ use crate::app::ClientKey;
 use crate::app::waits::{Subscription, WaitOn};
 use crate::auth::Caller;
 use crate::domain::SessionId;
+use crate::http::connection::Peer;
 use crate::http::error::Error;
 use crate::http::input::prefer::{self, PREFER, PREFERENCE_APPLIED};
 use crate::http::input::short_code;
@@ -105,8 +106,8 @@ impl Pipeline {
     }
 
     /// Waits until the answer differs from what the client has, or the time is over.
-    pub(super) async fn wait(&self, mut parked: Box<Parked>) -> Response<Full<Bytes>> {
-        let (mut result, looked_at) = self.next_answer(&mut parked).await;
+    pub(super) async fn wait(&self, mut parked: Box<Parked>, peer: &Peer) -> Response<Full<Bytes>> {
+        let (mut result, looked_at) = self.next_answer(&mut parked, peer).await;
         if let Ok(answer) = &mut result {
             add_cache_headers(answer);
             answer.headers.insert(PREFERENCE_APPLIED, prefer::applied(parked.granted_ms / 1000));
@@ -116,7 +117,7 @@ impl Pipeline {
     }
 
     /// The answer at the end of the wait, and when the last look began.
-    async fn next_answer(&self, parked: &mut Parked) -> (Result<Answer, Error>, Instant) {
+    async fn next_answer(&self, parked: &mut Parked, peer: &Peer) -> (Result<Answer, Error>, Instant) {
         let clock = &self.app.clock;
         let early_ms_max = (parked.granted_ms / EARLY_PARTS).min(EARLY_MS_MAX);
         let early_ms = (early_ms_max as f64 * self.app.entropy.fraction()) as i64;
@@ -142,7 +143,11 @@ impl Pipeline {
             };
             let pause_ms = pause_ms.min(parked.token_left_ms(clock.now_ms()));
             let next_up_ms = clock.up_ms().saturating_add(pause_ms).min(end_up_ms);
-            parked.subscription.sleep_until(next_up_ms).await;
+            tokio::select! {
+                () = parked.subscription.sleep_until(next_up_ms) => {}
+                // A client that only closed its sending side still gets its answer.
+                () = peer.closed() => parked.subscription.end(),
+            }
         }
     }
 

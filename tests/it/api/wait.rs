@@ -7,6 +7,7 @@ use rallypoint::config::Config;
 use serde_json::{Value, json};
 use tokio::task::{JoinHandle, yield_now};
 
+use crate::harness::wire::{self, Listener, Wire};
 use crate::harness::{Client, Reply, Server, XBOX_ID, platform_path, player_path};
 
 /// Sends a GET that waits for up to 30 seconds, and returns once it is held.
@@ -258,6 +259,61 @@ async fn a_client_that_goes_away_leaves_nothing_behind() {
     waiting.abort();
     assert!(waiting.await.unwrap_err().is_cancelled());
     assert_eq!(server.app.waits.count(), 0);
+}
+
+/// Sends a GET of a session on a connection that waits, and returns once it is held.
+async fn wait_on(wire: &mut Wire, caller: &Client, game: &str) {
+    let etag = caller.session(game).await.etag();
+    let headers = format!("if-none-match: {etag}\r\nprefer: wait=30\r\n");
+    wire.send(wire::get(&session_path(game), caller, &headers)).await;
+    holds(&caller.server, 1).await;
+}
+
+/// Waits until the server holds this many waits.
+async fn holds(server: &Server, waits: usize) {
+    while server.app.waits.count() != waits {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+#[tokio::test]
+async fn the_wait_of_a_closed_connection_ends() {
+    let server = Server::new();
+    let (alice, _, game) = game(&server).await;
+    let listener = Listener::start(&server).await;
+    let mut wire = listener.connect().await;
+    wait_on(&mut wire, &alice, &game).await;
+    drop(wire);
+    holds(&server, 0).await;
+    listener.serves(0).await;
+}
+
+#[tokio::test]
+async fn a_client_that_closes_its_side_still_gets_its_answer() {
+    let server = Server::new();
+    let (alice, _, game) = game(&server).await;
+    let listener = Listener::start(&server).await;
+    let mut wire = listener.connect().await;
+    wait_on(&mut wire, &alice, &game).await;
+    wire.finish().await;
+    wire.answer().await.expect(304);
+}
+
+#[tokio::test]
+async fn a_request_behind_a_wait_is_answered_after_it() {
+    let server = Server::new();
+    let (alice, bob, game) = game(&server).await;
+    let listener = Listener::start(&server).await;
+    let mut wire = listener.connect().await;
+    for _ in 0..2 {
+        wait_on(&mut wire, &alice, &game).await;
+        wire.send(wire::get("/v1/template", &alice, "")).await;
+        bob.leaves(&game).await.expect(204);
+        let changed = wire.answer().await.expect(200);
+        assert_eq!(changed.body["session_id"], json!(game));
+        assert!(wire.answer().await.expect(200).body["templates"].is_object());
+        bob.joins(&game).await.expect(200);
+    }
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use rallypoint::config::Config;
-use rallypoint::http::connection::{Handler, RequestBody};
+use rallypoint::http::connection::{Handler, Peer, RequestBody};
 use rallypoint::http::listener::{self, ConnectionLimits};
 use rallypoint::http::memory::MemoryBudget;
 use rallypoint::runtime::settings;
@@ -68,9 +68,9 @@ impl Handler for AnyNode {
     fn handle(
         &self,
         request: Request<RequestBody>,
-        peer: SocketAddr,
+        peer: Peer,
     ) -> impl Future<Output = Response<Full<Bytes>>> + Send + use<> {
-        self.server.any_node().pipeline.handle(request, Some(peer.ip()))
+        self.server.any_node().pipeline.handle(request, peer)
     }
 
     fn has_fast_path(&self) -> bool {
