@@ -175,6 +175,22 @@ fn a_token_without_a_signature_is_refused() {
 }
 
 #[test]
+fn a_token_is_good_for_as_long_as_it_and_its_key_are() {
+    let key = TestKey::p256(1);
+    let fixture = Fixture::new(&[&key]);
+    let token = fixture.accepts(&key.token(&claims()));
+    let again = || fixture.verifier.verify_again(&token).map(|_| ());
+    assert_eq!(again(), Ok(()));
+    fixture.ring.replace(key_set(&[&key, &TestKey::p256(2)]));
+    assert_eq!(again(), Ok(()), "its key is still there");
+    fixture.ring.replace(key_set(&[&TestKey::p256(2)]));
+    assert_eq!(again(), Err(TokenError::UnknownKey));
+    fixture.ring.replace(key_set(&[&key]));
+    fixture.clock.advance(Duration::from_secs(100_000));
+    assert_eq!(again(), Err(TokenError::Expired));
+}
+
+#[test]
 fn a_public_key_is_no_shared_secret() {
     let public = [TestKey::rsa(), TestKey::p256(1), TestKey::ed25519(1)];
     let fixture = Fixture::new(&public.each_ref());

@@ -77,6 +77,8 @@ pub struct Operation {
     pub has_body: bool,
     /// Whether the answer of success has an ETag.
     pub has_etag: bool,
+    /// Whether a request can wait for a change of the answer.
+    pub can_wait: bool,
     /// Status of success.
     pub success: StatusCode,
     /// Statuses of failures beyond those that every operation can have.
@@ -123,6 +125,7 @@ impl Operation {
             policy,
             has_body: B::EXPECTED,
             has_etag: K::ETAG,
+            can_wait: K::WAITS,
             success: K::STATUS,
             failures: &[],
             own_failure: None,

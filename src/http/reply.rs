@@ -56,6 +56,8 @@ pub trait ReplyKind {
     const STATUS: StatusCode;
     /// Whether the reply carries an ETag.
     const ETAG: bool;
+    /// Whether a request can wait for a change of the reply.
+    const WAITS: bool = false;
 
     /// Schema of the body for the API document; `None` if there is no body.
     fn describe(generator: &mut SchemaGenerator) -> Option<Schema>;
@@ -63,6 +65,9 @@ pub trait ReplyKind {
 
 /// 200 with a body and an ETag.
 pub struct Versioned<T>(PhantomData<T>);
+
+/// Like [`Versioned`], and a request can wait until the body changes.
+pub struct Watched<T>(PhantomData<T>);
 
 /// 200 with a body, without an ETag.
 pub struct Plain<T>(PhantomData<T>);
@@ -82,6 +87,16 @@ pub struct Changed;
 impl<T: JsonSchema> ReplyKind for Versioned<T> {
     const STATUS: StatusCode = StatusCode::OK;
     const ETAG: bool = true;
+
+    fn describe(generator: &mut SchemaGenerator) -> Option<Schema> {
+        Some(generator.subschema_for::<T>())
+    }
+}
+
+impl<T: JsonSchema> ReplyKind for Watched<T> {
+    const STATUS: StatusCode = StatusCode::OK;
+    const ETAG: bool = true;
+    const WAITS: bool = true;
 
     fn describe(generator: &mut SchemaGenerator) -> Option<Schema> {
         Some(generator.subschema_for::<T>())
@@ -133,7 +148,7 @@ impl ReplyKind for Changed {
     }
 }
 
-/// A successful reply of a kind: [`Versioned`], [`Plain`], [`Accepted`], [`EmptyObject`], [`NoContent`] or [`Changed`].
+/// A successful reply of a kind: [`Versioned`], [`Watched`], [`Plain`], [`Accepted`], [`EmptyObject`], [`NoContent`] or [`Changed`].
 pub struct Reply<K> {
     answer: Answer,
     kind: PhantomData<fn() -> K>,
@@ -153,13 +168,6 @@ impl<K: ReplyKind> Reply<K> {
         self
     }
 
-    /// Lets a request wait for a change of the answer.
-    #[must_use]
-    pub fn waits_on(mut self, wait_on: WaitOn) -> Self {
-        self.answer.wait_on = Some(wait_on);
-        self
-    }
-
     /// Converts the reply to an answer.
     pub fn into_answer(self) -> Answer {
         self.answer
@@ -175,6 +183,15 @@ impl<T: JsonSchema> Reply<Versioned<T>> {
     /// Replies to a change with a body, and with the ETag of another document, that of the changed thing.
     pub fn with_etag_of(body: &impl Serialize, changed: &Document) -> Self {
         Self::new(Document::render(body), Some(changed.etag.clone()))
+    }
+}
+
+impl<T: JsonSchema> Reply<Watched<T>> {
+    /// Replies with a document, its ETag, and how to wait for a change of it.
+    pub fn watched(document: &Document, wait_on: WaitOn) -> Self {
+        let mut reply = Self::new(document.body.clone(), Some(document.etag.clone()));
+        reply.answer.wait_on = Some(wait_on);
+        reply
     }
 }
 

@@ -23,7 +23,7 @@ use crate::http::input::body::Json;
 use crate::http::input::param_types::{Cursor, PageSize, RefreshQuery, RegionId, SessionPath};
 use crate::http::input::params::params;
 use crate::http::operation::{Input, Operation};
-use crate::http::reply::{NoContent, Plain, Reply, Versioned};
+use crate::http::reply::{NoContent, Plain, Reply, Watched};
 use crate::http::surface::Tag;
 use crate::records::Listed;
 
@@ -128,7 +128,7 @@ pub async fn page(
     app: Arc<App>,
     _: Caller,
     Input { query, .. }: Input<(), BrowserQuery>,
-) -> Result<Reply<Versioned<BrowserPage>>, Error> {
+) -> Result<Reply<Watched<BrowserPage>>, Error> {
     let mut browser_sessions = Vec::new();
     let mut last_number = query.cursor.0;
     let mut listings_read = 0;
@@ -157,7 +157,7 @@ pub async fn page(
         }
     };
     let wait_on = WaitOn::topic(Topic::Listings(query.session_type.into()));
-    Ok(Reply::document(&Document::of(&BrowserPage { cursor, browser_sessions })).waits_on(wait_on))
+    Ok(Reply::watched(&Document::of(&BrowserPage { cursor, browser_sessions }), wait_on))
 }
 
 /// Lists a session in the browser.

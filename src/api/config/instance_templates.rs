@@ -16,7 +16,7 @@ use crate::domain::instance::template::{InstanceTemplate, MapChoice};
 use crate::http::error::Error;
 use crate::http::input::params::params;
 use crate::http::operation::Input;
-use crate::http::reply::{Reply, Versioned};
+use crate::http::reply::{Reply, Watched};
 
 params! {
     /// Path of an instance request template.
@@ -159,20 +159,22 @@ pub async fn get(
     app: Arc<App>,
     _: Caller,
     Input { path, .. }: Input<InstanceTemplatePath>,
-) -> Result<Reply<Versioned<InstanceTemplateView>>, Error> {
+) -> Result<Reply<Watched<InstanceTemplateView>>, Error> {
     let catalog = app.catalog();
     let id = path.instance_request_template_id;
     let template: &InstanceTemplate = catalog.instance_template(id)?;
-    Ok(Reply::document(&Document::of(&InstanceTemplateView {
-        instance_request_template_id: id,
-        map_selection_list: MapListView {
-            map_selection_list_id: template.map_selection_list_id.clone(),
-            maps: template.maps.iter().map(MapView::from).collect(),
-        },
-        default_host_type: template.default_host_type,
-        custom_data: CustomDataBody(template.custom_data.clone()),
-    }))
-    .waits_on(WaitOn::topic(Topic::Catalog)))
+    Ok(Reply::watched(
+        &Document::of(&InstanceTemplateView {
+            instance_request_template_id: id,
+            map_selection_list: MapListView {
+                map_selection_list_id: template.map_selection_list_id.clone(),
+                maps: template.maps.iter().map(MapView::from).collect(),
+            },
+            default_host_type: template.default_host_type,
+            custom_data: CustomDataBody(template.custom_data.clone()),
+        }),
+        WaitOn::topic(Topic::Catalog),
+    ))
 }
 
 /// Deprecated: reads an instance request template in its older form.
@@ -180,18 +182,20 @@ pub async fn get_launch_template(
     app: Arc<App>,
     _: Caller,
     Input { path, .. }: Input<LaunchTemplatePath>,
-) -> Result<Reply<Versioned<LaunchTemplateView>>, Error> {
+) -> Result<Reply<Watched<LaunchTemplateView>>, Error> {
     let catalog = app.catalog();
     let id = path.instance_launch_template_id;
     let template = catalog.instance_template(id)?;
-    Ok(Reply::document(&Document::of(&LaunchTemplateView {
-        instance_launch_template_id: id,
-        map_selection_list: LaunchMapListView {
-            map_selection_list_id: template.map_selection_list_id.clone(),
-            maps: template.maps.iter().map(LaunchMapView::from).collect(),
-        },
-        default_host_type: template.default_host_type,
-        custom_data: CustomDataBody(template.custom_data.clone()),
-    }))
-    .waits_on(WaitOn::topic(Topic::Catalog)))
+    Ok(Reply::watched(
+        &Document::of(&LaunchTemplateView {
+            instance_launch_template_id: id,
+            map_selection_list: LaunchMapListView {
+                map_selection_list_id: template.map_selection_list_id.clone(),
+                maps: template.maps.iter().map(LaunchMapView::from).collect(),
+            },
+            default_host_type: template.default_host_type,
+            custom_data: CustomDataBody(template.custom_data.clone()),
+        }),
+        WaitOn::topic(Topic::Catalog),
+    ))
 }

@@ -19,7 +19,7 @@ use crate::domain::template::{PlatformTemplate, Template, Visibility};
 use crate::http::error::Error;
 use crate::http::input::params::params;
 use crate::http::operation::Input;
-use crate::http::reply::{Reply, Versioned};
+use crate::http::reply::{Reply, Watched};
 
 params! {
     /// Path of a session template.
@@ -167,13 +167,13 @@ impl PlatformTemplateView {
 }
 
 /// Reads all session templates.
-pub async fn templates(app: Arc<App>, _: Caller, _: Input) -> Result<Reply<Versioned<TemplatesView>>, Error> {
+pub async fn templates(app: Arc<App>, _: Caller, _: Input) -> Result<Reply<Watched<TemplatesView>>, Error> {
     let catalog = app.catalog();
     let document = catalog.document(|by_type| {
         let view = |(name, template): (&String, &Template)| (name.clone(), TemplateView::of(name, template));
         Document::of(&TemplatesView { templates: by_type.into_iter().map(view).collect() })
     });
-    Ok(Reply::document(document).waits_on(WaitOn::topic(Topic::Catalog)))
+    Ok(Reply::watched(document, WaitOn::topic(Topic::Catalog)))
 }
 
 /// Reads one session template.
@@ -181,9 +181,9 @@ pub async fn template(
     app: Arc<App>,
     _: Caller,
     Input { path, .. }: Input<TemplatePath>,
-) -> Result<Reply<Versioned<TemplateView>>, Error> {
+) -> Result<Reply<Watched<TemplateView>>, Error> {
     let catalog = app.catalog();
     let template = catalog.template(&path.session_type)?;
     let document = Document::of(&TemplateView::of(&path.session_type, template));
-    Ok(Reply::document(&document).waits_on(WaitOn::topic(Topic::Catalog)))
+    Ok(Reply::watched(&document, WaitOn::topic(Topic::Catalog)))
 }

@@ -10,21 +10,21 @@ use crate::domain::{Platform, PlatformSessionId, Refused};
 use crate::http::error::Error;
 use crate::http::input::params::params;
 use crate::http::operation::Input;
-use crate::http::reply::{Reply, Versioned};
+use crate::http::reply::{Reply, Watched};
 
 /// Reads a platform session, and records a heartbeat of the caller.
 pub async fn info(
     app: Arc<App>,
     caller: Caller,
     Input { path, .. }: Input<PlatformSessionPath>,
-) -> Result<Reply<Versioned<PlatformSessionView>>, Error> {
+) -> Result<Reply<Watched<PlatformSessionView>>, Error> {
     let key = (path.platform, path.platform_session_id_base64);
     let cached =
         app.sessions.find_by_platform_session(&key).await?.ok_or(Refused::PlatformSessionNotFound)?;
     cached.session.require_active(caller.actor_unless(Permission::ReadAny))?;
     touch(&app, &caller, &cached, false).await?;
     let document = platform_document(&cached, key.0).ok_or(Refused::PlatformSessionNotFound)?;
-    Ok(Reply::document(document).waits_on(wait_on_session(&app, &cached)))
+    Ok(Reply::watched(document, wait_on_session(&app, &cached)))
 }
 
 params! {

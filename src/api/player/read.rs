@@ -19,7 +19,7 @@ use crate::http::input::param_types::{
 };
 use crate::http::input::params::params;
 use crate::http::operation::Input;
-use crate::http::reply::{Reply, Versioned};
+use crate::http::reply::{Reply, Watched};
 
 params! {
     /// Query of a page of players.
@@ -48,14 +48,16 @@ pub async fn get(
     app: Arc<App>,
     caller: Caller,
     Input { path, query, .. }: Input<PlayerInSessionPath, RefreshQuery>,
-) -> Result<Reply<Versioned<PlayerView<'static>>>, Error> {
+) -> Result<Reply<Watched<PlayerView<'static>>>, Error> {
     let cached = app.sessions.get(&path.session_id).await?;
     touch(&app, &caller, &cached, query.refresh_ttl.0).await?;
     let entry = cached.session.entry(path.player_uuid)?;
     let view = view_for(&caller, &cached.session);
     let detail = view.shown(path.player_uuid, entry).ok_or(Refused::PlayerNotFound)?;
-    Ok(Reply::document(&Document::of(&PlayerView::of(path.player_uuid, entry, detail)))
-        .waits_on(wait_on_session(&app, &cached)))
+    Ok(Reply::watched(
+        &Document::of(&PlayerView::of(path.player_uuid, entry, detail)),
+        wait_on_session(&app, &cached),
+    ))
 }
 
 /// Reads a page of a session's players. The cursor is the sequence number of the last entry on the page, so entries
@@ -64,7 +66,7 @@ pub async fn page(
     app: Arc<App>,
     caller: Caller,
     Input { path, query, .. }: Input<SessionPath, PlayersQuery>,
-) -> Result<Reply<Versioned<PlayersPage<'static>>>, Error> {
+) -> Result<Reply<Watched<PlayersPage<'static>>>, Error> {
     let cached = app.sessions.get(&path.session_id).await?;
     touch(&app, &caller, &cached, query.refresh_ttl.0).await?;
     let session = &cached.session;
@@ -84,6 +86,5 @@ pub async fn page(
     let shown = |player, entry: &Player| view.shown(player, entry).filter(|_| is_on_page(entry));
     let teams = TeamView::all(session, shown).into_iter().filter(TeamView::has_players).collect();
     let cursor = if is_last_page { 0 } else { last };
-    Ok(Reply::document(&Document::of(&PlayersPage { teams, cursor }))
-        .waits_on(wait_on_session(&app, &cached)))
+    Ok(Reply::watched(&Document::of(&PlayersPage { teams, cursor }), wait_on_session(&app, &cached)))
 }

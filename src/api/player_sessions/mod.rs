@@ -21,7 +21,7 @@ use crate::domain::session::Status;
 use crate::http::error::Error;
 use crate::http::input::params::params;
 use crate::http::operation::{Input, Operation};
-use crate::http::reply::{Plain, Reply, Versioned};
+use crate::http::reply::{Plain, Reply, Watched};
 use crate::http::surface::Tag;
 use crate::records::Membership;
 
@@ -104,7 +104,7 @@ pub struct PendingInvite {
 }
 
 /// Reads the caller's list of sessions.
-pub async fn own(app: Arc<App>, caller: Caller, _: Input) -> Result<Reply<Versioned<PlayerSessions>>, Error> {
+pub async fn own(app: Arc<App>, caller: Caller, _: Input) -> Result<Reply<Watched<PlayerSessions>>, Error> {
     sessions(&app, caller.require_player()?).await
 }
 
@@ -113,7 +113,7 @@ pub async fn by_uuid(
     app: Arc<App>,
     caller: Caller,
     Input { path, .. }: Input<PlayerPath>,
-) -> Result<Reply<Versioned<PlayerSessions>>, Error> {
+) -> Result<Reply<Watched<PlayerSessions>>, Error> {
     caller.require_reach(path.player_uuid)?;
     sessions(&app, path.player_uuid).await
 }
@@ -132,9 +132,9 @@ pub async fn by_id(
     Ok(Reply::plain(&list(&app, player).await?))
 }
 
-async fn sessions(app: &App, player: PlayerUuid) -> Result<Reply<Versioned<PlayerSessions>>, Error> {
+async fn sessions(app: &App, player: PlayerUuid) -> Result<Reply<Watched<PlayerSessions>>, Error> {
     let list = Document::of(&list(app, player).await?);
-    Ok(Reply::document(&list).waits_on(WaitOn::topic(Topic::List(player))))
+    Ok(Reply::watched(&list, WaitOn::topic(Topic::List(player))))
 }
 
 async fn list(app: &App, player: PlayerUuid) -> Result<PlayerSessions, Error> {

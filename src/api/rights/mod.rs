@@ -20,7 +20,7 @@ use crate::http::error::Error;
 use crate::http::input::param_types::{PlayerInSessionPath, RefreshQuery};
 use crate::http::input::params::params;
 use crate::http::operation::{Input, Operation};
-use crate::http::reply::{Changed, Reply, Versioned};
+use crate::http::reply::{Changed, Reply, Versioned, Watched};
 use crate::http::surface::Tag;
 
 const RIGHT: &str = "/v1/session/{session_id}/player/{player_uuid}/permission/{permission}";
@@ -78,7 +78,7 @@ pub async fn get(
     app: Arc<App>,
     caller: Caller,
     Input { path, query, .. }: Input<PlayerInSessionPath, RefreshQuery>,
-) -> Result<Reply<Versioned<RightsView>>, Error> {
+) -> Result<Reply<Watched<RightsView>>, Error> {
     let cached = app.sessions.get(&path.session_id).await?;
     cached.session.require_active(caller.actor())?;
     touch(&app, &caller, &cached, query.refresh_ttl.0).await?;
@@ -88,8 +88,10 @@ pub async fn get(
         // A hidden player gives the same answer as an absent one.
         return Err(Refused::PlayerNotFound.into());
     }
-    Ok(Reply::document(&Document::of(&RightsView::of(&cached.session, path.player_uuid)?))
-        .waits_on(wait_on_session(&app, &cached)))
+    Ok(Reply::watched(
+        &Document::of(&RightsView::of(&cached.session, path.player_uuid)?),
+        wait_on_session(&app, &cached),
+    ))
 }
 
 /// Gives a right to a player.

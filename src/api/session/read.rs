@@ -12,7 +12,7 @@ use crate::http::error::Error;
 use crate::http::input::param_types::{AllocationId, RefreshQuery, SessionPath};
 use crate::http::input::params::params;
 use crate::http::operation::Input;
-use crate::http::reply::{Reply, Versioned};
+use crate::http::reply::{Reply, Watched};
 
 params! {
     /// Path of an allocation.
@@ -27,10 +27,10 @@ pub async fn get(
     app: Arc<App>,
     caller: Caller,
     Input { path, query, .. }: Input<SessionPath, RefreshQuery>,
-) -> Result<Reply<Versioned<SessionView<'static>>>, Error> {
+) -> Result<Reply<Watched<SessionView<'static>>>, Error> {
     let cached = app.sessions.get(&path.session_id).await?;
     touch(&app, &caller, &cached, query.refresh_ttl.0).await?;
-    Ok(Reply::document(&session_document(&app, &caller, &cached)).waits_on(wait_on_session(&app, &cached)))
+    Ok(Reply::watched(&session_document(&app, &caller, &cached), wait_on_session(&app, &cached)))
 }
 
 /// Reads the session that has an allocation, in the caller's view. Like every read it keeps the session alive: a server
@@ -39,7 +39,7 @@ pub async fn by_allocation(
     app: Arc<App>,
     caller: Caller,
     Input { path, .. }: Input<AllocationPath>,
-) -> Result<Reply<Versioned<SessionView<'static>>>, Error> {
+) -> Result<Reply<Watched<SessionView<'static>>>, Error> {
     let id = app.sessions.id_of_allocation(&path.allocation_id.0).await?.ok_or(Refused::SessionNotFound)?;
     let cached = app.sessions.get(&id).await?;
     // The session may have changed since the lookup. A server that reads another allocation than its own gives up.
@@ -47,5 +47,5 @@ pub async fn by_allocation(
         return Err(Refused::SessionNotFound.into());
     }
     touch(&app, &caller, &cached, true).await?;
-    Ok(Reply::document(&session_document(&app, &caller, &cached)).waits_on(wait_on_session(&app, &cached)))
+    Ok(Reply::watched(&session_document(&app, &caller, &cached), wait_on_session(&app, &cached)))
 }

@@ -42,6 +42,12 @@ impl Alarms {
         self.set(at_up_ms, waiter);
     }
 
+    /// Whether no alarm is set.
+    #[cfg(test)]
+    pub fn is_empty(&self) -> bool {
+        lock(&self.queue).is_empty()
+    }
+
     /// Takes the waits whose alarm is due.
     pub fn take_due(&self, now_up_ms: i64) -> Vec<Arc<Waiter>> {
         let mut queue = lock(&self.queue);

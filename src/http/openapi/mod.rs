@@ -14,6 +14,14 @@ use super::surface::{FailureExample, Surface, Tag};
 
 const BEARER: &str = "A JWT. `rallypoint token` prints one that a server without configured keys accepts.";
 const BASIC: &str = "The id and the secret of a client.";
+/// Description of the header `Prefer`.
+const PREFER: &str =
+    "`wait=30`: if the answer is the version in `If-None-Match`, wait up to 30 seconds until it differs.";
+/// Description of the header `Preference-Applied`.
+const APPLIED: &str =
+    "`wait=30` if the request waited, or could have waited, for up to 30 seconds. Without it, poll.";
+/// Description of a 304.
+const UNCHANGED: &str = "Nothing has changed since the version that the caller has.";
 const IF_NONE_MATCH: &str =
     "The ETag of an earlier answer. If nothing has changed since then, the answer is 304 without a body.";
 const ETAG: &str = "Version of the content. Two ETags are equal if and only if the bodies are equal.";
@@ -91,6 +99,12 @@ fn describe(operation: &Operation, surface: &Surface, generator: &mut SchemaGene
             "name": "if-none-match", "in": "header", "description": IF_NONE_MATCH, "required": false, "schema": schema,
         }));
     }
+    if operation.can_wait {
+        let schema = json!({ "type": "string" });
+        parameters.push(json!({
+            "name": "prefer", "in": "header", "description": PREFER, "required": false, "schema": schema,
+        }));
+    }
     let mut described = json!({
         "operationId": operation.id,
         "tags": [operation.tag.name],
@@ -136,16 +150,20 @@ fn responses(
         success["content"] = content(schema.to_value(), operation.example.answer);
     }
     if operation.has_etag {
-        success["headers"] = etag.clone();
+        success["headers"] = etag;
     }
     for (name, description) in operation.answer_headers {
         success["headers"][name] = json!({ "description": description, "schema": { "type": "string" } });
     }
     let mut responses = Map::new();
+    if operation.can_wait {
+        success["headers"]["Preference-Applied"] =
+            json!({ "description": APPLIED, "required": false, "schema": { "type": "string" } });
+    }
+    let headers = success["headers"].clone();
     responses.insert(operation.success.as_str().into(), success);
     if reads {
-        responses
-            .insert("304".into(), json!({ "description": "Nothing has changed since the version that the caller has.", "headers": etag }));
+        responses.insert("304".into(), json!({ "description": UNCHANGED, "headers": headers }));
     }
     let ErrorFormat { body, violations, .. } = surface.errors;
     // A caller who needs no token is not refused for it, but perhaps for where the request comes from.

@@ -46,14 +46,17 @@ async fn only_configured_origins_may_call_and_read() {
     let allowed = preflight(&mut player, PAGE).await.expect(204);
     assert_eq!(allows(&allowed.headers), Some(PAGE));
     assert_eq!(allowed.headers["access-control-allow-methods"], "GET, HEAD, POST, PATCH, DELETE");
-    assert_eq!(allowed.headers["access-control-allow-headers"], "authorization, content-type, if-none-match");
+    assert_eq!(
+        allowed.headers["access-control-allow-headers"],
+        "authorization, content-type, if-none-match, prefer"
+    );
     assert_eq!((&allowed.headers["vary"], allowed.bytes.len()), (&"origin".parse().unwrap(), 0));
 
     let created = send(&mut player, Method::POST, SESSIONS, &[("origin", PAGE)]).await.expect(200);
     let session = format!("{SESSIONS}/{}", created.body["session_id"].as_str().unwrap());
     let read = send(&mut player, Method::GET, &session, &[("origin", PAGE)]).await.expect(200);
     assert_eq!(allows(&read.headers), Some(PAGE));
-    assert_eq!(read.headers["access-control-expose-headers"], "etag, retry-after");
+    assert_eq!(read.headers["access-control-expose-headers"], "etag, preference-applied, retry-after");
     let etag = read.etag();
     let known = [("origin", PAGE), ("if-none-match", &etag)];
     assert_eq!(

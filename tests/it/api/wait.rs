@@ -4,11 +4,15 @@ use std::time::Duration;
 
 use http::Method;
 use rallypoint::config::Config;
+use rallypoint::domain::instance::HostType;
+use rallypoint::domain::instance::template::InstanceTemplate;
+use rallypoint::domain::{CustomData, Platform};
 use serde_json::{Value, json};
 use tokio::task::{JoinHandle, yield_now};
+use uuid::Uuid;
 
 use crate::harness::wire::{self, Listener, Wire};
-use crate::harness::{Client, Reply, Server, XBOX_ID, platform_path, player_path};
+use crate::harness::{Client, Reply, Server, XBOX_ID, pairs_of_nodes, platform_path};
 
 /// Sends a GET that waits for up to 30 seconds, and returns once it is held.
 async fn wait(caller: &Client, path: &str, etag: &str) -> JoinHandle<Reply> {
@@ -333,31 +337,74 @@ async fn a_server_that_stops_answers_every_wait() {
 }
 
 #[tokio::test]
-async fn every_get_with_an_etag_can_be_waited_on() {
+async fn every_operation_that_says_so_can_be_waited_on() {
+    let template = Uuid::from_u128(7);
     let server = Server::with(|config| {
-        config.templates.get_mut("game").unwrap().can_be_added_to_server_browser = true;
+        let all = InstanceTemplate {
+            default_host_type: HostType::Dedicated,
+            map_selection_list_id: "all".into(),
+            maps: Vec::new(),
+            custom_data: CustomData::new(),
+        };
+        config.instance_templates.insert(template, all);
     });
-    let (alice, bob, game) = game(&server).await;
+    let alice = server.player_with(Some(Platform::XboxLive), &["session:*"]);
+    let game = alice.creates("game").await;
     alice.links(&game).await.expect(200);
-    let code =
-        alice.post(&format!("{}:generate-short-code", session_path(&game)), &Value::Null).await.expect(200);
-    let code = code.body["short_code"].as_str().unwrap();
-    let session = session_path(&game);
-    for path in [
-        session.clone(),
-        session_path(code),
-        format!("{session}/player"),
-        player_path(&game, bob.player),
-        format!("{session}/player/{}/permission", alice.player),
-        platform_path("XboxLive", XBOX_ID),
-        "/v1/player/me/session".into(),
-        format!("/v1/player/{}/session", alice.player),
-        "/v1/browser?session_type=game&cursor=0".into(),
-        "/v1/template".into(),
-        "/v1/template/game".into(),
-    ] {
+    let instance = format!("{}/instance", session_path(&game));
+    alice.post(&instance, &json!({})).await.expect(200);
+    alice.patch(&instance, &json!({"allocation_id": "a1"})).await.expect(200);
+    let values = [
+        ("{session_id}", game),
+        ("{player_uuid}", alice.player.to_string()),
+        ("{platform}", "XboxLive".into()),
+        ("{platform_session_id_base64}", XBOX_ID.into()),
+        ("{session_type}", "game".into()),
+        ("{allocation_id}", "a1".into()),
+        ("{instance_request_template_id}", template.to_string()),
+        ("{instance_launch_template_id}", template.to_string()),
+    ];
+    let operations: Vec<_> =
+        server.pipeline.operations().iter().filter(|operation| operation.can_wait).collect();
+    assert_eq!(operations.len(), 14);
+    for operation in operations {
+        let mut path = operation.path.to_owned();
+        for (name, value) in &values {
+            path = path.replace(name, value);
+        }
+        if operation.id == "get_browser_sessions_by_type" {
+            path += "?session_type=game&cursor=0";
+        }
         let etag = alice.get(&path).await.expect(200).etag();
         wait(&alice, &path, &etag).await.abort();
         settle().await;
+    }
+}
+
+#[tokio::test]
+async fn a_wait_by_a_short_code_goes_on_without_it() {
+    let server = Server::new();
+    let (alice, bob, game) = game(&server).await;
+    let path = format!("{}:generate-short-code", session_path(&game));
+    let code = alice.post(&path, &Value::Null).await.expect(200);
+    let path = session_path(code.body["short_code"].as_str().unwrap());
+    let waiting = wait(&alice, &path, &alice.get(&path).await.etag()).await;
+    bob.leaves(&game).await.expect(204);
+    waiting.await.unwrap().expect(200);
+}
+
+#[tokio::test]
+async fn a_wait_looks_for_changes_by_other_nodes() {
+    for [node, other] in pairs_of_nodes(|_| {}).await {
+        let alice = node.player();
+        let game = alice.creates("game").await;
+        let waiting = wait(&alice, &session_path(&game), &alice.session(&game).await.etag()).await;
+        let at_other = Client { server: other.clone(), ..alice.clone() };
+        at_other.opens(&game).await;
+        settle().await;
+        assert!(!waiting.is_finished());
+        node.clock.advance(Duration::from_secs(5));
+        node.app.waits.wake_due();
+        waiting.await.unwrap().expect(200);
     }
 }
