@@ -400,11 +400,17 @@ async fn a_wait_looks_for_changes_by_other_nodes() {
         let game = alice.creates("game").await;
         let waiting = wait(&alice, &session_path(&game), &alice.session(&game).await.etag()).await;
         let at_other = Client { server: other.clone(), ..alice.clone() };
-        at_other.opens(&game).await;
-        settle().await;
-        assert!(!waiting.is_finished());
-        node.clock.advance(Duration::from_secs(5));
-        node.app.waits.wake_due();
+        at_other.patch(&session_path(&game), &json!({"joinability": {"open": false}})).await.expect(200);
+        // 20 seconds of the test's clock: more than `sweep_ms`, and less than the wait.
+        for _ in 0..2_000 {
+            node.clock.advance(Duration::from_millis(10));
+            node.app.waits.wake_due();
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            if waiting.is_finished() {
+                break;
+            }
+        }
+        assert!(waiting.is_finished());
         waiting.await.unwrap().expect(200);
     }
 }
