@@ -170,4 +170,5 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 #[cfg(test)]
+#[path = "waits_tests.rs"]
 mod tests;

@@ -492,4 +492,5 @@ fn respond(answer: Answer, parts: &Parts) -> Response<Full<Bytes>> {
 }
 
 #[cfg(test)]
+#[path = "pipeline_tests.rs"]
 mod tests;
