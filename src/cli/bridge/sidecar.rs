@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Read as _};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -11,6 +11,8 @@ use tokio::sync::watch;
 use super::allocation::Assignment;
 use crate::allocators::agones::LabelNames;
 
+/// The last message.
+pub const SHUTDOWN: &str = "shutdown";
 /// Longest time of a call.
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// Largest description of a game server, in bytes. Kubernetes allows 256 KiB of annotations.
@@ -25,6 +27,8 @@ struct Shared {
     agent: ureq::Agent,
     names: LabelNames,
     port_name: Option<String>,
+    /// Whether the sidecar was told to shut down. Locked during each message.
+    is_shut_down: Mutex<bool>,
 }
 
 /// The game server, as the sidecar describes it.
@@ -72,12 +76,24 @@ impl Sidecar {
     pub fn new(port: u16, names: LabelNames, port_name: Option<String>) -> Self {
         // The sidecar is in the same pod: a proxy from the environment is for other hosts.
         let agent = ureq::Agent::config_builder().proxy(None).max_redirects(0).build().into();
-        Self(Arc::new(Shared { base: format!("http://127.0.0.1:{port}"), agent, names, port_name }))
+        Self(Arc::new(Shared {
+            base: format!("http://127.0.0.1:{port}"),
+            agent,
+            names,
+            port_name,
+            is_shut_down: Mutex::default(),
+        }))
     }
 
-    /// Sends an empty message: `ready`, `health` or `shutdown`.
+    /// Sends an empty message: `ready`, `health` or `shutdown`. After `shutdown`, the others fail: a call goes on in its
+    /// thread if its caller stops to wait for it, and a `ready` that arrived late would offer a pod whose server has ended.
     pub async fn tell(&self, what: &'static str) -> Result<(), String> {
         self.blocking(move |shared| {
+            let mut is_shut_down = shared.is_shut_down.lock().unwrap_or_else(PoisonError::into_inner);
+            *is_shut_down |= what == SHUTDOWN;
+            if *is_shut_down && what != SHUTDOWN {
+                return Err("the sidecar was told to shut down".into());
+            }
             let request = shared.agent.post(format!("{}/{what}", shared.base));
             let request = request.config().timeout_global(Some(TIMEOUT)).build();
             let sent = request.header("content-type", "application/json").send("{}");

@@ -15,7 +15,7 @@ use tokio::time::{Instant, interval, sleep};
 
 use super::allocation::{AllocationFile, Assignment};
 use super::session_api::{Known, SessionApi};
-use super::sidecar::{GameServer, Sidecar};
+use super::sidecar::{GameServer, SHUTDOWN, Sidecar};
 use crate::cli::signals::listen;
 
 /// Pause before a call to the sidecar is tried again.
@@ -97,7 +97,7 @@ impl Bridge {
         drop(tasks);
         tracing::info!(%status, "the server has ended");
         for _ in 0..SHUTDOWN_TRIES {
-            match self.sidecar.tell("shutdown").await {
+            match self.sidecar.tell(SHUTDOWN).await {
                 Ok(()) => break,
                 Err(error) => tracing::warn!(%error, "the sidecar was not told to shut down"),
             }
