@@ -103,9 +103,9 @@ impl Session {
     }
 
     /// What follows from the end of the instance: a session that a service made ends too if nobody is in it.
-    fn end_after_instance(&mut self, setup: &Setup) {
+    pub fn end_after_instance(&mut self, setup: &Setup) {
         let is_used = self.entries.iter().any(Entry::is_active);
-        self.ended = self.by_service && !is_used && !setup.settings.keep_alive;
+        self.ended |= self.by_service && !is_used && !setup.settings.keep_alive;
     }
 
     /// Removes the instance if this player hosts it.

@@ -212,6 +212,21 @@ pub fn leave(session: &mut Session, setup: &Setup, player: usize) -> Result<(), 
     Ok(())
 }
 
+/// Removes players in one change. If the player who hosts the instance is among them, a session that a service made may
+/// end: after the last of them, because only then it shows whether anybody is left.
+pub fn removing(
+    session: &mut Session,
+    setup: &Setup,
+    remove: impl FnOnce(&mut Session) -> Result<(), Refusal>,
+) -> Result<(), Refusal> {
+    let had_instance = session.instance.is_some();
+    remove(session)?;
+    if had_instance && session.instance.is_none() {
+        session.end_after_instance(setup);
+    }
+    Ok(())
+}
+
 /// Removes a player at the request of another one. A player who was active needs an invite to return.
 fn remove(session: &mut Session, setup: &Setup, player: usize) -> Result<(), Refusal> {
     let was_active = session.is_active(player);
@@ -384,7 +399,9 @@ impl Model {
     }
 
     pub fn leave(&mut self, name: &str, player: usize) -> ExpectedAnswer {
-        self.change(name, |session, setup, _| leave(session, setup, player))?;
+        self.change(name, |session, setup, _| {
+            removing(session, setup, |session| leave(session, setup, player))
+        })?;
         Ok(Answer::Empty(ExpectedEtag::None))
     }
 
@@ -392,13 +409,13 @@ impl Model {
     pub fn kick(&mut self, caller: Caller, name: &str, player: usize) -> Result<String, Refusal> {
         self.change(name, |session, setup, _| {
             if caller.player == Some(player) {
-                leave(session, setup, player)?;
+                removing(session, setup, |session| leave(session, setup, player))?;
             } else {
                 session.require_right(caller, Right::Kick)?;
                 if !caller.any && session.require_entry(player)?.status == Status::Leader {
                     return Err(Refusal(403, "leader_not_kickable"));
                 }
-                remove(session, setup, player)?;
+                removing(session, setup, |session| remove(session, setup, player))?;
             }
             Ok(session.id.clone())
         })
@@ -411,11 +428,14 @@ impl Model {
         let players: Vec<_> = kicked.into_iter().map(|entry| entry.player).collect();
         self.change(name, |session, setup, _| {
             session.require_leader(caller)?;
-            for player in players {
-                if session.entry(player).is_some() && caller.player != Some(player) {
-                    remove(session, setup, player)?;
+            removing(session, setup, |session| {
+                for player in players {
+                    if session.entry(player).is_some() && caller.player != Some(player) {
+                        remove(session, setup, player)?;
+                    }
                 }
-            }
+                Ok(())
+            })?;
             Ok(Answer::Empty(ExpectedEtag::Session(session.id.clone())))
         })
     }

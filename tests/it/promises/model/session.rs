@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::answer::{Answer, ExpectedAnswer, ExpectedEtag, link};
+use super::join_paths::{leave, removing};
 use super::setup::{Kind, MAPPED, Setup};
 use super::state::{Caller, Data, Entry, Link, Listing, Model, Refusal, Session, Team};
 use super::step::{Change, Step, TeamChange};
@@ -185,8 +186,8 @@ pub fn expire_entries(session: &mut Session, setup: &Setup, now_s: i64) {
     };
     let overdue: Vec<_> =
         session.entries.iter().filter(|entry| is_overdue(entry)).map(|entry| entry.player).collect();
-    for player in overdue {
-        // Cannot fail: the player has an entry.
-        let _ = super::join_paths::leave(session, setup, player);
-    }
+    // Cannot fail: the players have entries.
+    let _ = removing(session, setup, |session| {
+        overdue.into_iter().try_for_each(|player| leave(session, setup, player))
+    });
 }
