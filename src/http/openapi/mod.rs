@@ -15,11 +15,8 @@ use super::surface::{FailureExample, Surface, Tag};
 const BEARER: &str = "A JWT. `rallypoint token` prints one that a server without configured keys accepts.";
 const BASIC: &str = "The id and the secret of a client.";
 /// Description of the header `Prefer`.
-const PREFER: &str =
-    "`wait=30`: if the answer is the version in `If-None-Match`, wait up to 30 seconds until it differs.";
-/// Description of the header `Preference-Applied`.
-const APPLIED: &str =
-    "`wait=30` if the request waited, or could have waited, for up to 30 seconds. Without it, poll.";
+const PREFER: &str = "`wait=30`: if the answer is the version in `If-None-Match`, wait up to 30 seconds until it differs. An answer to a \
+     request that waited, or could have waited, has the header `Preference-Applied`.";
 /// Description of a 304.
 const UNCHANGED: &str = "Nothing has changed since the version that the caller has.";
 const IF_NONE_MATCH: &str =
@@ -150,20 +147,15 @@ fn responses(
         success["content"] = content(schema.to_value(), operation.example.answer);
     }
     if operation.has_etag {
-        success["headers"] = etag;
+        success["headers"] = etag.clone();
     }
     for (name, description) in operation.answer_headers {
         success["headers"][name] = json!({ "description": description, "schema": { "type": "string" } });
     }
     let mut responses = Map::new();
-    if operation.can_wait {
-        success["headers"]["Preference-Applied"] =
-            json!({ "description": APPLIED, "required": false, "schema": { "type": "string" } });
-    }
-    let headers = success["headers"].clone();
     responses.insert(operation.success.as_str().into(), success);
     if reads {
-        responses.insert("304".into(), json!({ "description": UNCHANGED, "headers": headers }));
+        responses.insert("304".into(), json!({ "description": UNCHANGED, "headers": etag }));
     }
     let ErrorFormat { body, violations, .. } = surface.errors;
     // A caller who needs no token is not refused for it, but perhaps for where the request comes from.
