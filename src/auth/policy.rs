@@ -269,7 +269,7 @@ impl Caller {
     /// # Errors
     /// If the other policy does not admit the caller.
     pub fn narrowed(&self, policy: Policy) -> Result<Self, Denied> {
-        Ok(policy.admit(Arc::clone(&self.token))?.at(self.address))
+        self.with_token(policy, Arc::clone(&self.token))
     }
 
     /// Whether the caller's permissions cover all players and sessions.

@@ -48,6 +48,17 @@ impl Game {
         Self { server, allocator, alice, session }
     }
 
+    /// A game whose call was answered by nobody, although it has started a server. Returns the allocation too.
+    async fn with_a_lost_answer() -> (Self, String) {
+        let game = Self::new().await;
+        game.allocator.loses(1);
+        game.requests().await;
+        game.server.settles().await;
+        let allocation = game.allocation().await;
+        assert_eq!(game.status().await, "requested");
+        (game, allocation)
+    }
+
     async fn requests(&self) -> Value {
         requests(&self.alice, &self.session).await
     }
@@ -377,12 +388,7 @@ async fn an_allocator_that_is_away_or_refuses_closes_the_instance_with_the_reaso
 
 #[tokio::test]
 async fn a_lost_answer_is_asked_for_again_with_the_same_id() {
-    let game = Game::new().await;
-    game.allocator.loses(1);
-    game.requests().await;
-    game.server.settles().await;
-    let allocation = game.allocation().await;
-    assert_eq!(game.status().await, "requested");
+    let (game, allocation) = Game::with_a_lost_answer().await;
     game.server.passes(5).await;
     assert_eq!(game.status().await, "allocated");
     assert_eq!(game.allocator.calls(), [Call::Place(allocation.clone()), Call::Find(allocation.clone())]);

@@ -7,17 +7,6 @@ use rallypoint::jobs;
 
 use super::*;
 
-/// A game whose call was answered by nobody, although it has started a server. Returns the allocation too.
-async fn with_a_lost_answer() -> (Game, String) {
-    let game = Game::new().await;
-    game.allocator.loses(1);
-    game.requests().await;
-    game.server.settles().await;
-    let allocation = game.allocation().await;
-    assert_eq!(game.status().await, "requested");
-    (game, allocation)
-}
-
 /// The server of the allocation says that players may join. The launch is not looked at.
 async fn speaks(game: &Game, allocation: &str) {
     let host = game.server.service(&["session:update:any"]);
@@ -40,7 +29,7 @@ async fn keeps_its_server(game: &Game, allocation: &str) {
 #[tokio::test]
 async fn an_allocator_that_cannot_tell_ends_no_running_match() {
     for found in [Found::CannotTell, Found::Absent] {
-        let (game, allocation) = with_a_lost_answer().await;
+        let (game, allocation) = Game::with_a_lost_answer().await;
         for _ in 0..100 {
             game.allocator.answers(later(Reason::NoCapacity));
         }
@@ -54,7 +43,7 @@ async fn an_allocator_that_cannot_tell_ends_no_running_match() {
 async fn an_answer_that_there_is_no_server_comes_too_late_if_it_has_spoken() {
     let refused = Placement::Never { reason: Reason::Refused, detail: "no".into() };
     for answer in [later(Reason::NoCapacity), refused] {
-        let (game, allocation) = with_a_lost_answer().await;
+        let (game, allocation) = Game::with_a_lost_answer().await;
         game.allocator.finds(Some(Found::Absent));
         game.allocator.answers(answer);
         game.allocator.opens(false);
