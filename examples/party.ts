@@ -1,5 +1,5 @@
-// Two players form a party and poll it with ETags. Runs without a build step on Node 22.18 or
-// later, on Bun, and on Deno (`deno run --allow-net`):
+// Two players form a party. Neither polls: each waits for what the other does. Runs without a build step on Node
+// 22.18 or later, on Bun, and on Deno (`deno run --allow-net`):
 //
 //   rallypoint serve &
 //   node examples/party.ts http://127.0.0.1:7700 \
@@ -7,8 +7,8 @@
 //     "$(rallypoint token --player 22222222-2222-4222-8222-222222222222)"
 
 import process from "node:process";
+import { Api, NoAnswer, Refused } from "./push.ts";
 
-type Answer = { status: number; body: any };
 const client = { client_version: "1.0.0", client_settings: { platform: "Steam", input: "gamepad" } };
 
 function fail(message: string): never {
@@ -16,21 +16,8 @@ function fail(message: string): never {
   process.exit(1);
 }
 
-/** The message of an error response. Programs should compare its error_code instead. */
-function why(text: string): string {
-  let failure: any;
-  try {
-    failure = JSON.parse(text);
-  } catch {
-    return text;
-  }
-  if (!failure.error_code) return text;
-  const hint = failure.auth_success ? "" : "; get a token that this server takes";
-  return `${failure.desc} (${failure.error_code})${hint}`;
-}
-
 /** The UUID of the player whose token this is. */
-function named(token: string): string {
+function playerOf(token: string): string {
   try {
     const { sub } = JSON.parse(Buffer.from(token.split(".")[1], "base64url").toString());
     if (sub) return sub;
@@ -40,49 +27,55 @@ function named(token: string): string {
   fail("this is no player's token: get one from `rallypoint token --player UUID`");
 }
 
-function player(server: string, token: string) {
-  const uuid = named(token);
-  // ETag and body of the last response by path, used when the server answers 304.
-  const seen = new Map<string, { etag: string; body: any }>();
+async function main(server: string, tokens: string[]) {
+  const [, bobUuid] = tokens.map(playerOf);
+  const [alice, bob] = tokens.map((token) => new Api(server, token));
+  const made = await alice.call("POST", "/session/v1/session", { session_type: "party", ...client });
+  const id = made.body.session_id;
+  const party = `/session/v1/session/${id}`;
+  console.log("alice made a party");
 
-  async function call(method: string, path: string, body?: unknown): Promise<Answer> {
-    const headers: Record<string, string> = { authorization: `Bearer ${token}` };
-    const known = method === "GET" ? seen.get(path) : undefined;
-    if (known) headers["if-none-match"] = known.etag;
-    if (body !== undefined) headers["content-type"] = "application/json";
-    const signal = AbortSignal.timeout(30_000);
-    const request = { method, headers, body: JSON.stringify(body), signal };
-    let answer: Response, text: string;
-    try {
-      answer = await fetch(`${server}/session${path}`, request);
-      text = await answer.text();
-    } catch (error: any) {
-      fail(`${server} does not answer: ${error.cause?.message || error.message}; is the server running?`);
-    }
-    if (answer.status === 304) return { status: 304, body: known?.body };
-    if (!answer.ok) fail(`${method} ${path}: ${answer.status} ${why(text)}`);
-    const value = text ? JSON.parse(text) : undefined;
-    const etag = answer.headers.get("etag");
-    if (method === "GET" && etag) seen.set(path, { etag, body: value });
-    return { status: answer.status, body: value };
+  // The first value is what is so now; each further `next` waits for a change.
+  const lists = bob.watch("/session/v1/player/me/session");
+  const parties = alice.watch(party);
+  console.log("bob waits for an invite; he has", Object.keys((await lists.next()).value.sessions).length);
+  console.log("alice waits for bob; her party has", players((await parties.next()).value).length);
+  const invited = lists.next();
+  const joined = parties.next();
+
+  await alice.call("POST", `/session/v2/session/${id}/player/${bobUuid}:invite`, {});
+  const invites = (await invited).value.sessions.party.pending_invites;
+  console.log("bob was invited by:", invites[id].inviting_player_uuid);
+  await bob.call("POST", `${party}/player/me`, { ...client, team_id: 0 });
+  let session = (await joined).value;
+  // She sees the invite as well.
+  while (!statuses(session).includes("member")) session = (await parties.next()).value;
+  console.log("alice sees the change:", statuses(session));
+
+  const ended = parties.next();
+  await alice.call("DELETE", party);
+  try {
+    await ended;
+    for await (const _ of parties);
+  } catch (end) {
+    if (!(end instanceof Refused)) throw end;
+    console.log("the party is over:", end.errorCode);
   }
-  return { uuid, call };
+}
+
+function players(session: any): any[] {
+  return session.teams[0].players;
+}
+
+function statuses(session: any): string[] {
+  return players(session).map((player) => player.status);
 }
 
 const [server, ...tokens] = process.argv.slice(2);
 if (tokens.length !== 2) fail("usage: node examples/party.ts URL TOKEN TOKEN");
-const [alice, bob] = tokens.map((token) => player(server, token));
-const made = await alice.call("POST", "/v1/session", { session_type: "party", ...client });
-const id = made.body.session_id;
-const party = `/v1/session/${id}`;
-console.log("alice made a party:", (await alice.call("GET", party)).status);
-console.log("nothing new for alice:", (await alice.call("GET", party)).status);
-await alice.call("POST", `/v2/session/${id}/player/${bob.uuid}:invite`, {});
-const list = await bob.call("GET", "/v1/player/me/session");
-console.log("bob was invited by:", list.body.sessions.party.pending_invites[id].inviting_player_uuid);
-await bob.call("POST", `${party}/player/me`, { ...client, team_id: 0 });
-const { status, body } = await alice.call("GET", party);
-console.log("alice sees the change:", status, body.teams[0].players.map((entry: any) => entry.status));
-await bob.call("DELETE", `${party}/player/me?reason=bye`);
-await alice.call("DELETE", party);
-console.log("the party is over");
+try {
+  await main(server, tokens);
+} catch (error) {
+  if (error instanceof Refused || error instanceof NoAnswer) fail(error.message);
+  throw error;
+}

@@ -42,13 +42,12 @@ pub(super) fn allocated_server(options: &[&'static str]) -> Vec<&'static str> {
 }
 
 /// Whether a program runs here. `remedy` says how to get it.
-async fn can_run(program: &str, args: &[&str], remedy: &str) -> bool {
+pub(super) async fn can_run(program: &str, args: &[&str], remedy: &str) -> bool {
     let output = soon("the program ends", foreign(program, args).output()).await;
     let can = output.is_ok_and(|output| output.status.success());
     if !can {
         // Written directly to stderr, because the captured output of a successful test is not shown.
-        let note =
-            format!("a test of an example is skipped: `{program} {}` fails: {remedy}\n", args.join(" "));
+        let note = format!("a test is skipped: `{program} {}` fails: {remedy}\n", args.join(" "));
         let _ = std::io::stderr().write_all(note.as_bytes());
     }
     can
@@ -82,7 +81,7 @@ const PYTHON: Client = ("python3", "party.py");
 const NODE: Client = ("node", "party.ts");
 
 /// Whether Node runs TypeScript, as it does from version 22.18. CI has one only where it can fetch it by npm.
-async fn node_reads_types() -> bool {
+pub(super) async fn node_reads_types() -> bool {
     let remedy = "install Node 22.18 or later";
     can_run("node", &["-e", "process.exit(process.features.typescript ? 0 : 1)"], remedy).await
 }
@@ -137,8 +136,8 @@ async fn forms_a_party((program, file): Client, statuses: &str) {
     let args: Vec<_> = args.iter().map(String::as_str).collect();
     let Finished { stdout, .. } = run(foreign(program, &args)).await.expect(0);
     let expected = format!(
-        "alice made a party: 200\nnothing new for alice: 304\nbob was invited by: {}\n\
-         alice sees the change: 200 {statuses}\nthe party is over\n",
+        "alice made a party\nbob waits for an invite; he has 0\nalice waits for bob; her party has 1\n\
+         bob was invited by: {}\nalice sees the change: {statuses}\nthe party is over: session_not_found\n",
         PLAYERS[0]
     );
     assert_eq!(stdout, expected);
@@ -157,7 +156,7 @@ async fn prints_one_line_of_error((program, file): Client) {
     for (token, expected) in [
         (
             &token[..],
-            "POST /v1/session: 403 the token was refused: its signature is wrong (token_invalid); get",
+            "POST /session/v1/session: 403 the token was refused: its signature is wrong (token_invalid); get",
         ),
         ("forged", "this is no player's token"),
     ] {
@@ -171,7 +170,7 @@ async fn prints_one_line_of_error((program, file): Client) {
 }
 
 #[tokio::test]
-async fn the_python_client_forms_a_party_and_polls_it() {
+async fn the_python_client_forms_a_party_and_waits() {
     if has_python().await {
         forms_a_party(PYTHON, "['leader', 'member']").await;
     }
@@ -185,7 +184,7 @@ async fn the_python_client_prints_errors() {
 }
 
 #[tokio::test]
-async fn the_typescript_client_forms_a_party_and_polls_it() {
+async fn the_typescript_client_forms_a_party_and_waits() {
     if node_reads_types().await {
         forms_a_party(NODE, "[ 'leader', 'member' ]").await;
     }

@@ -1,0 +1,134 @@
+r"""Waits for changes instead of polling. Copy this file: it needs only the Python standard library.
+
+    api = Api("http://127.0.0.1:7700", token)
+    for session in api.watch("/session/v1/session/1f0c…"):   # at once, and then after each change
+        show(session)
+
+In a game, a thread of its own waits: `in_background(api.watch(…))` is a queue that the game loop looks into.
+"""
+
+import http.client
+import json
+import queue
+import random
+import threading
+import time
+import urllib.error
+import urllib.request
+
+NO_ANSWER = 0  # stands for the status if the connection failed
+TRY_AGAIN = {NO_ANSWER, 429, 502, 503, 504}
+TRIES = 4  # of a request that is not a wait
+
+
+class Refused(Exception):
+    """An error response. Programs compare its `error_code`; the message is for people."""
+
+    def __init__(self, what, status, body):
+        self.status, self.body = status, body if isinstance(body, dict) else {}
+        self.error_code = self.body.get("error_code")
+        why = f"{self.body['desc']} ({self.error_code})" if self.error_code else str(body)
+        hint = "; get a token that this server takes" if self.body.get("auth_success") is False else ""
+        super().__init__(f"{what}: {status} {why}{hint}")
+
+
+class NoAnswer(Exception):
+    """The server cannot be reached."""
+
+
+class Api:
+    """The API on behalf of one caller. Replace `token` before it expires."""
+
+    def __init__(self, server, token, wait_s=25, poll_s=5, retry_s=0.25):
+        self.server, self.token = server, token
+        self.wait_s = wait_s  # how long the server may hold a request; proxies and mobile networks cut longer ones
+        self.poll_s = poll_s  # pause between polls, where the server does not hold requests
+        self.retry_s = retry_s  # first pause after a failure; it doubles, up to 30 s
+
+    def call(self, method, path, body=None, headers=None):
+        """Sends a request: its status, headers and body. One that changes nothing is repeated if it gets no answer."""
+        for tried in range(1, TRIES + 1):
+            status, headers_received, value = self._send(method, path, body, headers)
+            if status not in TRY_AGAIN or method != "GET" or tried == TRIES:
+                break
+            self._pause(headers_received, tried)
+        if status == NO_ANSWER:
+            raise NoAnswer(f"{self.server} does not answer: {value}; is the server running?")
+        if status >= 400:
+            raise Refused(f"{method} {path}", status, value)
+        return status, headers_received, value
+
+    def watch(self, path):
+        """Yields the document at a path, and then each newer version of it, until the server refuses it.
+
+        The server holds each request until the document has changed. Raises `Refused`, for example with
+        `session_not_found` when the session has ended.
+        """
+        etag, failures = None, 0
+        while True:
+            waiting = {"If-None-Match": etag, "Prefer": f"wait={self.wait_s}"} if etag else {}
+            status, headers, document = self._send("GET", path, None, waiting)
+            if status in TRY_AGAIN:
+                failures += 1
+                self._pause(headers, failures)
+                continue
+            failures = 0
+            if status == 304:
+                # Without this header the request was not held: poll, with a pause.
+                if "Preference-Applied" not in headers:
+                    time.sleep(self.poll_s)
+                continue
+            if status != 200:
+                raise Refused(f"GET {path}", status, document)
+            etag = headers["ETag"]
+            if not etag:
+                raise ValueError(f"{path} has no ETag, so nobody can wait for it")
+            yield document
+
+    def _send(self, method, path, body, headers):
+        """Sends a request once, and returns an answer of any status."""
+        headers = {"Authorization": f"Bearer {self.token}", **(headers or {})}
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+            body = json.dumps(body).encode()
+        request = urllib.request.Request(self.server + path, body, headers, method=method)
+        try:
+            with urllib.request.urlopen(request, timeout=self.wait_s + 20) as answer:
+                return answer.status, answer.headers, parsed(answer.read())
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.headers, parsed(error.read())
+        except (OSError, http.client.HTTPException) as error:
+            return NO_ANSWER, {}, getattr(error, "reason", error)
+
+    def _pause(self, headers, failures):
+        """Pauses for as long as the server asks, else longer after each failure. The random part keeps clients from
+        coming back together."""
+        pause_s = min(self.retry_s * 2 ** min(failures - 1, 10), 30)
+        asked = headers.get("Retry-After", "")
+        if asked.isdigit():
+            pause_s = int(asked)
+        time.sleep(pause_s * random.uniform(1, 1.5))
+
+
+def parsed(text):
+    """JSON, or the text itself if it is none."""
+    try:
+        return json.loads(text) if text else None
+    except ValueError:
+        return text.decode(errors="replace")
+
+
+def in_background(documents):
+    """A queue that a thread fills with what `watch` yields. The last entry is the exception that ends it."""
+    arrived = queue.Queue()
+
+    def fill():
+        try:
+            for document in documents:
+                arrived.put(document)
+        except Exception as error:
+            arrived.put(error)
+
+    threading.Thread(target=fill, daemon=True).start()
+    return arrived

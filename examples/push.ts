@@ -1,0 +1,127 @@
+// Waits for changes instead of polling. Copy this file: it uses nothing but fetch, so it runs in a browser, on Node,
+// Deno and Bun.
+//
+//   const api = new Api("http://127.0.0.1:7700", token);
+//   // At once, and after each change:
+//   for await (const session of api.watch("/session/v1/session/1f0c…")) show(session);
+
+export type Answer = { status: number; headers: Headers; body: any };
+
+const NO_ANSWER = 0; // stands for the status if the connection failed
+const TRY_AGAIN = new Set([NO_ANSWER, 429, 502, 503, 504]);
+const TRIES = 4; // of a request that is not a wait
+
+/** An error response. Programs compare its `errorCode`; the message is for people. */
+export class Refused extends Error {
+  status: number;
+  errorCode?: string;
+  body: any;
+
+  constructor(what: string, { status, body }: Answer) {
+    const text = typeof body === "string" ? body : JSON.stringify(body);
+    const why = body?.error_code ? `${body.desc} (${body.error_code})` : text;
+    const hint = body?.auth_success === false ? "; get a token that this server takes" : "";
+    super(`${what}: ${status} ${why}${hint}`);
+    this.status = status;
+    this.errorCode = body?.error_code;
+    this.body = body;
+  }
+}
+
+/** The server cannot be reached. */
+export class NoAnswer extends Error {}
+
+/** The API on behalf of one caller. Replace `token` before it expires. */
+export class Api {
+  server: string;
+  token: string;
+  waitS = 25; // how long the server may hold a request; proxies and mobile networks cut longer ones
+  pollMs = 5_000; // pause between polls, where the server does not hold requests
+  retryMs = 250; // first pause after a failure; it doubles, up to 30 s
+  sleep = (ms: number) => new Promise<void>((resumed) => setTimeout(resumed, ms));
+
+  constructor(server: string, token: string) {
+    this.server = server;
+    this.token = token;
+  }
+
+  /** Sends a request. One that changes nothing is repeated if it gets no answer. */
+  async call(method: string, path: string, body?: unknown, headers: Record<string, string> = {}): Promise<Answer> {
+    let answer = await this.send(method, path, body, headers);
+    for (let tried = 1; TRY_AGAIN.has(answer.status) && method === "GET" && tried < TRIES; tried++) {
+      await this.pause(answer, tried);
+      answer = await this.send(method, path, body, headers);
+    }
+    if (answer.status === NO_ANSWER) {
+      throw new NoAnswer(`${this.server} does not answer: ${answer.body}; is the server running?`);
+    }
+    if (answer.status >= 400) throw new Refused(`${method} ${path}`, answer);
+    return answer;
+  }
+
+  /**
+   * Yields the document at a path, and then each newer version of it, until the server refuses it or `stop` is aborted.
+   *
+   * The server holds each request until the document has changed. Throws `Refused`, for example with
+   * `session_not_found` when the session has ended.
+   */
+  async *watch(path: string, stop?: AbortSignal): AsyncGenerator<any> {
+    let etag: string | null = null;
+    for (let failures = 0; !stop?.aborted; ) {
+      const waiting: Record<string, string> = etag ? { "if-none-match": etag, prefer: `wait=${this.waitS}` } : {};
+      const answer = await this.send("GET", path, undefined, waiting, stop);
+      if (stop?.aborted) return;
+      if (TRY_AGAIN.has(answer.status)) {
+        await this.pause(answer, ++failures);
+        continue;
+      }
+      failures = 0;
+      if (answer.status === 304) {
+        // Without this header the request was not held: poll, with a pause.
+        if (!answer.headers.has("preference-applied")) await this.sleep(this.pollMs);
+        continue;
+      }
+      if (answer.status !== 200) throw new Refused(`GET ${path}`, answer);
+      etag = answer.headers.get("etag");
+      if (!etag) throw new Error(`${path} has no ETag, so nobody can wait for it`);
+      yield answer.body;
+    }
+  }
+
+  /** Sends a request once, and returns an answer of any status. */
+  private async send(
+    method: string, path: string, body: unknown, extra: Record<string, string>, stop?: AbortSignal,
+  ): Promise<Answer> {
+    const headers: Record<string, string> = { authorization: `Bearer ${this.token}`, ...extra };
+    if (body !== undefined) headers["content-type"] = "application/json";
+    const tooLong = AbortSignal.timeout((this.waitS + 20) * 1000);
+    const signal = stop ? AbortSignal.any([tooLong, stop]) : tooLong;
+    try {
+      // The cache of a browser must not answer in place of the server.
+      const request: RequestInit = { method, headers, body: JSON.stringify(body), signal, cache: "no-store" };
+      const answer = await fetch(this.server + path, request);
+      return { status: answer.status, headers: answer.headers, body: parsed(await answer.text()) };
+    } catch (error: any) {
+      return { status: NO_ANSWER, headers: new Headers(), body: error.cause?.message || error.message };
+    }
+  }
+
+  /**
+   * Pauses for as long as the server asks, else longer after each failure. The random part keeps clients from coming
+   * back together.
+   */
+  private async pause({ headers }: Answer, failures: number) {
+    const asked = headers.get("retry-after") ?? "";
+    const backOffMs = Math.min(this.retryMs * 2 ** (failures - 1), 30_000);
+    await this.sleep((/^\d+$/.test(asked) ? Number(asked) * 1000 : backOffMs) * (1 + Math.random() / 2));
+  }
+}
+
+/** JSON, or the text itself if it is none. */
+function parsed(text: string): any {
+  try {
+    return text ? JSON.parse(text) : undefined;
+  } catch {
+    return text;
+  }
+}
