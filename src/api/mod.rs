@@ -4,6 +4,7 @@
 pub mod audit;
 pub mod backfill;
 pub mod browser;
+mod change;
 pub mod config;
 pub mod examples;
 pub mod fast_path;

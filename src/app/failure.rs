@@ -1,5 +1,8 @@
 //! The errors of the application.
 
+use std::sync::Arc;
+
+use super::CachedSession;
 use crate::auth::Denied;
 use crate::domain::Refused;
 use crate::store::{CommitError, StoreError};
@@ -19,6 +22,9 @@ pub enum Failure {
     /// Other changes of the same session were first in every attempt.
     #[error("too many changes at once")]
     Contended,
+    /// The caller does not know the version of the session that the change would start from, which is this one.
+    #[error("the session has changed since the caller read it")]
+    PreconditionFailed(Arc<CachedSession>),
     /// Background work on one item panicked. The log has the message and the place of the panic.
     #[error("the work panicked")]
     Panicked,
@@ -43,6 +49,7 @@ impl Failure {
             | Self::Refused(_)
             | Self::Denied(_)
             | Self::Contended
+            | Self::PreconditionFailed(_)
             | Self::Panicked => Extent::Session,
             Self::Store(_) => Extent::Store,
         }

@@ -4,7 +4,7 @@ use std::borrow::Borrow;
 use std::sync::Arc;
 
 use super::rate_limit::{Guess, SearchGuess};
-use super::{App, CachedSession, ClientKey, Failure, PasswordLimiter, Update};
+use super::{App, ClientKey, PasswordLimiter};
 use crate::auth::Caller;
 use crate::domain::password::PasswordHash;
 use crate::domain::session::join::{JoinPath, JoinRules, Joiner};
@@ -96,26 +96,18 @@ impl Guesses {
     }
 }
 
-/// Adds a player to a session by a join path. `also` is checked first, on the same version of the session.
+/// The rule that adds a player to a session by a join path.
 ///
 /// # Errors
-/// The refusal of `also`; the refusals of [`Session::join`]; the errors of
-/// [`Sessions::update`](super::Sessions::update).
-pub async fn join(
+/// The rule has the refusals of [`Session::join`] and of [`Guesses::count`].
+pub fn join_rule(
     app: &App,
-    (id, guesses): (&SessionId, Guesses),
-    keeps_alive: bool,
+    guesses: Guesses,
     joiner: Joiner,
     path: JoinPath,
-    also: impl Fn(&Session) -> Result<(), Refused> + Send + 'static,
-) -> Result<Arc<CachedSession>, Failure> {
+) -> impl FnMut(&mut Session) -> Result<(), Refused> + Send + use<> {
     let rules = join_rules(app);
-    let rule = move |session: &mut Session| {
-        also(session)?;
-        guesses.count(session, &joiner, |session, joiner| session.join(joiner, path, rules))
-    };
-    let ((), cached) = app.sessions.update(id, Update::by_caller(keeps_alive), rule).await?;
-    Ok(cached)
+    move |session| guesses.count(session, &joiner, |session, joiner| session.join(joiner, path, rules))
 }
 
 /// Counts and logs that a player left a session.

@@ -41,7 +41,7 @@ pub use presence::Presence;
 pub use rate_limit::{ClientKey, PasswordLimiter, RateLimiter};
 pub use sessions::cache::PlatformKey;
 pub use sessions::cached::{CachedSession, Detail, View, VisiblePlayers};
-pub use sessions::{LaunchHooks, Limits, Sessions, Update};
+pub use sessions::{ChangeHook, Hook, LaunchHooks, Limits, Sessions, Update};
 
 use self::catalog::CurrentCatalog;
 use self::launches::{LaunchSettings, Launches, WakeUps};

@@ -101,3 +101,19 @@ pub enum Refused {
     #[error("the session has another platform session for this platform; unlink it first")]
     PlatformAlreadyLinked,
 }
+
+impl Refused {
+    /// Whether the session does not exist for the caller, or the caller has not the status or the right that the change
+    /// needs. These refusals come before all others, whatever the request says about the session.
+    pub fn is_of_standing(&self) -> bool {
+        matches!(
+            self,
+            Self::SessionNotFound
+                | Self::PlatformSessionNotFound
+                | Self::NotActiveInSession
+                | Self::NotSessionLeader
+                | Self::RightNotHeld(_)
+                | Self::NotSessionHost
+        )
+    }
+}

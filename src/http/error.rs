@@ -4,13 +4,16 @@ use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header};
 use schemars::JsonSchema;
 use serde::Serialize;
+use serde_json::Value;
 
+use super::input::prefer::PREFERENCE_APPLIED;
 use super::input::this_machine::Elsewhere;
 use super::input::violation::Violation;
 use super::reply::Answer;
 use crate::app::Failure;
 use crate::app::login::LoginRefusal;
 use crate::auth::{Denied, Enough, TokenError};
+use crate::document::Document;
 use crate::domain::Refused;
 use crate::store::StoreError;
 
@@ -94,6 +97,15 @@ pub enum Error {
     /// Bodies and answers in flight take all of the memory that they may have.
     #[error("the server is overloaded; try again")]
     Overloaded,
+    /// The request demands a version of something that has none for it to compare.
+    #[error("this operation changes nothing that has an ETag, so it cannot check If-Match; send it without")]
+    PreconditionNotSupported,
+    /// The resource does not have one of the versions that the request demands.
+    #[error(
+        "the resource is not what If-Match says{}; look at it, decide again, and send its current ETag",
+        if .0.has_weak_match { ": the tag would match, but a proxy has made it weak (W/), for example by compressing" } else { "" }
+    )]
+    PreconditionFailed(Box<PreconditionFailed>),
     /// Concurrent changes of the same session came first in every attempt.
     #[error("other changes of the session came first; try again")]
     Contended,
@@ -108,6 +120,32 @@ pub enum Error {
     Internal(String),
 }
 
+/// What a caller needs to know of a condition that did not hold.
+#[derive(Debug, Default)]
+pub struct PreconditionFailed {
+    /// The resource as the caller would read it now; `None` if the caller may not read it.
+    pub current: Option<Document>,
+    /// Whether the caller prefers an answer without the resource.
+    pub is_minimal: bool,
+    /// Whether a weak tag would match if it were strong.
+    pub has_weak_match: bool,
+}
+
+impl PreconditionFailed {
+    /// The answer for the caller: the error object, and what the caller needs in order to decide again.
+    fn answer(&self, error: ErrorBody) -> Answer {
+        let shown = self.current.as_ref().filter(|_| !self.is_minimal);
+        let current = shown.and_then(|document| serde_json::from_slice(&document.body).ok());
+        let body = PreconditionFailedBody { error, current };
+        let mut answer = Answer::json(StatusCode::PRECONDITION_FAILED, &body);
+        answer.etag = self.current.as_ref().map(|document| document.etag.clone());
+        if self.is_minimal {
+            answer.headers.insert(PREFERENCE_APPLIED, HeaderValue::from_static("return=minimal"));
+        }
+        answer
+    }
+}
+
 impl From<Failure> for Error {
     fn from(failure: Failure) -> Self {
         match failure {
@@ -115,6 +153,7 @@ impl From<Failure> for Error {
             Failure::Store(error) => Self::Unavailable(error),
             Failure::Denied(denied) => denied.into(),
             Failure::Contended => Self::Contended,
+            Failure::PreconditionFailed(_) => Self::PreconditionFailed(Box::default()),
             Failure::Panicked => Self::Internal("work for this request panicked".into()),
         }
     }
@@ -152,6 +191,19 @@ pub struct ErrorBody {
     pub detail: Option<&'static str>,
 }
 
+/// The error object of a condition that did not hold.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "PreconditionFailed")]
+pub struct PreconditionFailedBody {
+    /// The error object of all failures.
+    #[serde(flatten)]
+    pub error: ErrorBody,
+    /// The resource as the caller would read it now. Absent if the caller may not read it, or prefers `return=minimal`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<serde_json::Map<String, Value>>")]
+    pub current: Option<Value>,
+}
+
 fn yes() -> bool {
     true
 }
@@ -169,6 +221,7 @@ impl Error {
             Self::HostInvalid => (S::BAD_REQUEST, "host_invalid"),
             Self::BodyBroken => (S::BAD_REQUEST, "body_broken"),
             Self::TokenWithoutPlayer => (S::BAD_REQUEST, "token_without_player"),
+            Self::PreconditionNotSupported => (S::BAD_REQUEST, "precondition_not_supported"),
 
             Self::TokenMissing => (S::FORBIDDEN, "token_missing"),
             Self::TokenInvalid(_) => (S::FORBIDDEN, "token_invalid"),
@@ -184,6 +237,7 @@ impl Error {
 
             Self::MethodNotAllowed(_) => (S::METHOD_NOT_ALLOWED, "method_not_allowed"),
             Self::RequestTimeout => (S::REQUEST_TIMEOUT, "request_timeout"),
+            Self::PreconditionFailed(_) => (S::PRECONDITION_FAILED, "precondition_failed"),
             Self::BodyTooLarge(_) => (S::PAYLOAD_TOO_LARGE, "body_too_large"),
             Self::PathTooLong(_) => (S::URI_TOO_LONG, "path_too_long"),
             Self::Invalid(_) => (S::UNPROCESSABLE_ENTITY, "validation_error"),
@@ -221,7 +275,10 @@ impl Error {
                 _ => None,
             },
         };
-        let mut answer = Answer::json(status, &body);
+        let mut answer = match self {
+            Self::PreconditionFailed(failed) => failed.answer(body),
+            _ => Answer::json(status, &body),
+        };
         if status == StatusCode::SERVICE_UNAVAILABLE {
             let is_limit = matches!(self, Self::LoginLimited);
             let retry_after_s = if is_limit { LOGIN_RETRY_AFTER_S } else { RETRY_AFTER_S };

@@ -7,11 +7,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::future::FutureExt as _;
-use http::{Method, StatusCode};
+use http::{Method, StatusCode, header};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
 use super::error::Error;
 use super::input::body::Body;
+use super::input::conditions::Conditions;
 use super::input::params::{ParamDoc, Params, RawParams};
 use super::input::schema::BodySchema;
 use super::reply::{Answer, Reply, ReplyKind};
@@ -27,6 +28,8 @@ pub struct Input<P = (), Q = (), B = ()> {
     pub query: Q,
     /// Body.
     pub body: B,
+    /// What the headers ask of a change.
+    pub conditions: Conditions,
 }
 
 /// The future of a handler. It does nothing before it is polled.
@@ -79,6 +82,8 @@ pub struct Operation {
     pub has_etag: bool,
     /// Whether a request can wait for a change of the answer.
     pub can_wait: bool,
+    /// Whether a request can demand a version of what the operation changes, with `If-Match`.
+    pub takes_if_match: bool,
     /// Status of success.
     pub success: StatusCode,
     /// Statuses of failures beyond those that every operation can have.
@@ -113,7 +118,7 @@ impl Operation {
         F: Fn(Arc<App>, Caller, Input<P, Q, B>) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<Reply<K>, Error>> + Send + 'static,
     {
-        let schema = B::schema();
+        let (schema, is_read) = (B::schema(), method == Method::GET);
         Self {
             method,
             id,
@@ -126,6 +131,7 @@ impl Operation {
             has_body: B::EXPECTED,
             has_etag: K::ETAG,
             can_wait: K::WAITS,
+            takes_if_match: false,
             success: K::STATUS,
             failures: &[],
             own_failure: None,
@@ -138,7 +144,7 @@ impl Operation {
                 reply: K::describe(generator),
             },
             start: Box::new(move |app, caller, raw_params, body| {
-                let input = read_input(raw_params, body, &schema)?;
+                let input = read_input(raw_params, body, &schema, is_read)?;
                 let reply = handler(Arc::clone(app), caller, input);
                 Ok(Box::pin(reply.map(|reply| reply.map(Reply::into_answer))))
             }),
@@ -161,6 +167,12 @@ impl Operation {
     /// Sets the headers that the answer of success has, each with its description.
     pub fn answers_with(mut self, headers: &'static [(&'static str, &'static str)]) -> Self {
         self.answer_headers = headers;
+        self
+    }
+
+    /// Lets requests demand a version of what the operation changes, with `If-Match`. The handler judges it.
+    pub fn exact(mut self) -> Self {
+        self.takes_if_match = true;
         self
     }
 
@@ -197,6 +209,7 @@ impl Operation {
     /// Checks the input and calls the handler. The returned future does the work of the operation.
     ///
     /// # Errors
+    /// [`Error::PreconditionNotSupported`] if the request has a condition that the operation cannot check;
     /// [`Error::Invalid`] with all violations, if there are any.
     pub fn start(
         &self,
@@ -205,6 +218,10 @@ impl Operation {
         raw_params: &RawParams<'_>,
         body: &Bytes,
     ) -> Result<HandlerFuture, Error> {
+        let has_if_match = raw_params.headers.contains_key(header::IF_MATCH);
+        if has_if_match && !self.takes_if_match && self.method != Method::GET {
+            return Err(Error::PreconditionNotSupported);
+        }
         (self.start)(app, caller, raw_params, body)
     }
 
@@ -214,18 +231,25 @@ impl Operation {
     }
 }
 
-/// Reads the parameters and the body, and collects all violations, so that one answer names every one.
+/// Reads the parameters, the conditions and the body, and collects all violations, so that one answer names every one.
 fn read_input<P: Params, Q: Params, B: Body>(
     raw_params: &RawParams<'_>,
     body: &Bytes,
     schema: &BodySchema,
+    is_read: bool,
 ) -> Result<Input<P, Q, B>, Error> {
     let mut violations = Vec::new();
     let path = P::read(raw_params, &mut violations);
     let query = Q::read(raw_params, &mut violations);
+    let conditions = match is_read {
+        true => Some(Conditions::default()),
+        false => Conditions::read(raw_params.headers, &mut violations),
+    };
     let body = B::read(body, schema, &mut violations);
-    match (path, query, body) {
-        (Some(path), Some(query), Some(body)) => Ok(Input { path, query, body }),
+    match (path, query, conditions, body) {
+        (Some(path), Some(query), Some(conditions), Some(body)) => {
+            Ok(Input { path, query, body, conditions })
+        }
         _ => Err(Error::Invalid(violations)),
     }
 }

@@ -168,6 +168,13 @@ impl<K: ReplyKind> Reply<K> {
         self
     }
 
+    /// Adds an ETag. For requests that ask for one where the operation has none by itself.
+    #[must_use]
+    pub fn with_etag(mut self, etag: HeaderValue) -> Self {
+        self.answer.etag = Some(etag);
+        self
+    }
+
     /// Converts the reply to an answer.
     pub fn into_answer(self) -> Answer {
         self.answer

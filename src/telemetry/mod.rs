@@ -2,6 +2,7 @@
 
 mod launches;
 mod logs;
+mod preconditions;
 mod store;
 
 use std::fmt::Write as _;
@@ -19,6 +20,8 @@ use prometheus_client::registry::{Registry, Unit};
 
 pub use self::launches::LaunchMetrics;
 pub use self::logs::start_logs;
+pub use self::preconditions::Precondition;
+use self::preconditions::Preconditions;
 pub use self::store::{PostgresCollector, StoreCollector};
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -138,6 +141,7 @@ pub struct Metrics {
     pub memory_in_flight: Gauge,
     /// Requests refused, and connections cut, because there was no memory in flight left.
     pub memory_refusals: Counter,
+    preconditions: Preconditions,
     /// The metrics of launches and allocators.
     pub launches: LaunchMetrics,
 }
@@ -204,6 +208,7 @@ impl Metrics {
         registry.register_with_unit("memory_in_flight", help, Unit::Bytes, memory_in_flight.clone());
         let help = "Requests refused and connections cut because memory_in_flight_bytes was used up";
         registry.register("memory_refusals", help, memory_refusals.clone());
+        let preconditions = Preconditions::register(&mut registry);
         let launches = LaunchMetrics::register(&mut registry);
         Self {
             registry: RwLock::new(registry),
@@ -220,6 +225,7 @@ impl Metrics {
             connections_refused,
             memory_in_flight,
             memory_refusals,
+            preconditions,
             launches,
         }
     }
@@ -285,6 +291,11 @@ impl Metrics {
     /// Counts a player who left a session.
     pub fn departed(&self, how: Departure) {
         self.departures.get_or_create(&DepartureLabels { how: how.name() }).inc();
+    }
+
+    /// Counts the precondition of a change.
+    pub fn precondition(&self, result: Precondition) {
+        self.preconditions.count(result);
     }
 
     /// All metrics, in the OpenMetrics text format.

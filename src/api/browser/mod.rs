@@ -7,12 +7,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::api::MISSING;
+use crate::api::change::Change;
 use crate::api::policies::*;
 use crate::api::wire::CustomDataBody;
 use crate::api::wire::listing::BrowserView;
+use crate::app::App;
 use crate::app::sessions::StoredListing;
 use crate::app::waits::{Topic, WaitOn};
-use crate::app::{App, Update};
 use crate::auth::Caller;
 use crate::document::Document;
 use crate::domain::instance::Health;
@@ -38,11 +39,11 @@ pub fn rows() -> Vec<Operation> {
     vec![
         Operation::new(M::GET, "get_browser_sessions_by_type", "/v1/browser", page, READ_BROWSER, "Read a page of the listed sessions of a type")
             .about("The first page has cursor 0. An answer with cursor 0 is the last page."),
-        Operation::new(M::POST, "post_browser_info", "/v1/session/{session_id}/browser", list, UPDATE_BROWSER, "List a session in the browser").may_fail(MISSING)
+        Operation::new(M::POST, "post_browser_info", "/v1/session/{session_id}/browser", list, UPDATE_BROWSER, "List a session in the browser").may_fail(MISSING).exact()
             .about("Every player can then find the session, with the data of this request. The caller must be the leader of the session, and its template must allow it."),
-        Operation::new(M::PATCH, "update_browser_info", "/v1/session/{session_id}/browser", update, UPDATE_BROWSER, "Change the data of a session's listing").may_fail(MISSING)
+        Operation::new(M::PATCH, "update_browser_info", "/v1/session/{session_id}/browser", update, UPDATE_BROWSER, "Change the data of a session's listing").may_fail(MISSING).exact()
             .about("The data is replaced as a whole. The caller must be the leader of the session."),
-        Operation::new(M::DELETE, "delete_browser_info", "/v1/session/{session_id}/browser", unlist, UPDATE_BROWSER, "Remove a session from the browser").may_fail(MISSING)
+        Operation::new(M::DELETE, "delete_browser_info", "/v1/session/{session_id}/browser", unlist, UPDATE_BROWSER, "Remove a session from the browser").may_fail(MISSING).exact()
             .about("The session continues. The caller must be its leader."),
     ]
 }
@@ -164,49 +165,57 @@ pub async fn page(
 pub async fn list(
     app: Arc<App>,
     caller: Caller,
-    Input { path, query, body: Json(update) }: Input<SessionPath, RefreshQuery, Json<BrowserUpdate>>,
+    Input { path, query, body: Json(update), conditions }: Input<
+        SessionPath,
+        RefreshQuery,
+        Json<BrowserUpdate>,
+    >,
 ) -> Result<Reply<Plain<BrowserView>>, Error> {
     let (actor, catalog) = (caller.actor(), app.catalog());
-    // The rule checks this again. Checking it first avoids that a refused request consumes a listing number.
+    // Checked before the rule, so that a refused request does not consume a listing number.
     let cached = app.sessions.get_latest(&path.session_id).await?;
-    cached.session.require_listable(actor, catalog.template_of(&cached.session))?;
-    let sequence = match &cached.session.listing {
-        Some(listing) => listing.sequence,
-        None => app.sessions.next_listing_number().await?,
+    let checked = cached.session.require_listable(actor, catalog.template_of(&cached.session));
+    let sequence = match (&checked, &cached.session.listing) {
+        (Err(_), _) => 0,
+        (Ok(()), Some(listing)) => listing.sequence,
+        (Ok(()), None) => app.sessions.next_listing_number().await?,
     };
     let listing = Listing { sequence, created: app.clock.now(), custom_data: update.custom_data.0 };
     let rule = move |session: &mut Session| {
+        checked.clone()?;
         let template = catalog.template_of(session);
         session.list(actor, listing.clone(), template)
     };
-    let ((), cached) =
-        app.sessions.update(&path.session_id, Update::by(&caller, query.refresh_ttl.0), rule).await?;
-    listing_of(&cached.session)
+    let change = Change::by(app, caller, conditions).keeping_alive(query.refresh_ttl.0);
+    change.run(&path.session_id, rule, |(), after| listing_of(after.session())).await
 }
 
 /// Changes the custom data of a session's listing.
 pub async fn update(
     app: Arc<App>,
     caller: Caller,
-    Input { path, query, body: Json(update) }: Input<SessionPath, RefreshQuery, Json<BrowserUpdate>>,
+    Input { path, query, body: Json(update), conditions }: Input<
+        SessionPath,
+        RefreshQuery,
+        Json<BrowserUpdate>,
+    >,
 ) -> Result<Reply<Plain<BrowserView>>, Error> {
     let actor = caller.actor();
     let rule = move |session: &mut Session| session.update_listing(actor, update.custom_data.0.clone());
-    let ((), cached) =
-        app.sessions.update(&path.session_id, Update::by(&caller, query.refresh_ttl.0), rule).await?;
-    listing_of(&cached.session)
+    let change = Change::by(app, caller, conditions).keeping_alive(query.refresh_ttl.0);
+    change.run(&path.session_id, rule, |(), after| listing_of(after.session())).await
 }
 
 /// Removes a session from the browser.
 pub async fn unlist(
     app: Arc<App>,
     caller: Caller,
-    Input { path, query, .. }: Input<SessionPath, RefreshQuery>,
+    Input { path, query, conditions, .. }: Input<SessionPath, RefreshQuery>,
 ) -> Result<Reply<NoContent>, Error> {
     let actor = caller.actor();
     let rule = move |session: &mut Session| session.unlist(actor);
-    app.sessions.update(&path.session_id, Update::by(&caller, query.refresh_ttl.0), rule).await?;
-    Ok(Reply::no_content())
+    let change = Change::by(app, caller, conditions).keeping_alive(query.refresh_ttl.0);
+    change.run(&path.session_id, rule, |(), _| Ok(Reply::no_content())).await
 }
 
 fn listing_of(session: &Session) -> Result<Reply<Plain<BrowserView>>, Error> {

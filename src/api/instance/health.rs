@@ -38,7 +38,7 @@ pub struct HealthView {
 pub async fn report_health(
     app: Arc<App>,
     caller: Caller,
-    Input { path, query, body: Json(report) }: Input<
+    Input { path, query, body: Json(report), .. }: Input<
         SessionPath,
         RefreshQuery,
         Json<InstanceHealthStatusUpdate>,

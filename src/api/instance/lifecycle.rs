@@ -6,11 +6,12 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use uuid::Uuid;
 
+use crate::api::change::{After, Change};
 use crate::api::wire::InstanceDataBody;
 use crate::api::wire::instance::{InstanceView, JoinParamsBody, StartupParamsBody};
-use crate::api::wire::view::{seen_by, session_document};
+use crate::api::wire::view::seen_by;
 use crate::app::instances::InstanceRequest;
-use crate::app::{App, Detail, Failure, Update};
+use crate::app::{App, Detail, Failure};
 use crate::auth::Caller;
 use crate::domain::instance::{HostType, InstanceChange, JoinParams, JoinStatus, StartupParams};
 use crate::domain::{Actor, PlayerUuid, Refused, Session};
@@ -63,7 +64,11 @@ pub struct InstanceInfoUpdate {
 pub async fn request(
     app: Arc<App>,
     caller: Caller,
-    Input { path, query, body: Json(request) }: Input<SessionPath, RefreshQuery, Json<InstanceRequestBody>>,
+    Input { path, query, body: Json(request), conditions }: Input<
+        SessionPath,
+        RefreshQuery,
+        Json<InstanceRequestBody>,
+    >,
 ) -> Result<Reply<Plain<InstanceView>>, Error> {
     let actor = caller.actor();
     let has_own_params =
@@ -86,9 +91,8 @@ pub async fn request(
         session.request_instance(actor, instance)
     };
     let rule = seen_by(&caller, host.as_slice(), rule);
-    let ((), cached) =
-        app.sessions.update(&path.session_id, Update::by(&caller, query.refresh_ttl.0), rule).await?;
-    instance_of(&cached.session)
+    let change = Change::by(app, caller, conditions).keeping_alive(query.refresh_ttl.0);
+    change.run(&path.session_id, rule, |(), after| instance_of(after)).await
 }
 
 impl From<InstanceRequestBody> for InstanceRequest {
@@ -108,7 +112,11 @@ impl From<InstanceRequestBody> for InstanceRequest {
 pub async fn update(
     app: Arc<App>,
     caller: Caller,
-    Input { path, query, body: Json(update) }: Input<SessionPath, RefreshQuery, Json<InstanceInfoUpdate>>,
+    Input { path, query, body: Json(update), conditions }: Input<
+        SessionPath,
+        RefreshQuery,
+        Json<InstanceInfoUpdate>,
+    >,
 ) -> Result<Reply<Plain<InstanceView>>, Error> {
     let actor = caller.actor();
     let change = InstanceChange {
@@ -120,35 +128,34 @@ pub async fn update(
         match_id: update.match_id,
     };
     let rule = move |session: &mut Session| session.update_instance(actor, change.clone());
-    let ((), cached) =
-        app.sessions.update(&path.session_id, Update::by(&caller, query.refresh_ttl.0), rule).await?;
-    log_end(&cached.session);
-    instance_of(&cached.session)
+    let change = Change::by(app, caller, conditions).keeping_alive(query.refresh_ttl.0);
+    change
+        .run_and_note(&path.session_id, rule, |(), after| instance_of(after), |(), after| log_end(after))
+        .await
 }
 
 /// Ends the instance of a session.
 pub async fn end(
     app: Arc<App>,
     caller: Caller,
-    Input { path, query, .. }: Input<SessionPath, RefreshQuery>,
+    Input { path, query, conditions, .. }: Input<SessionPath, RefreshQuery>,
 ) -> Result<Reply<Changed>, Error> {
     let actor = caller.actor();
     let rule = move |session: &mut Session| session.end_instance(actor);
-    let ((), cached) =
-        app.sessions.update(&path.session_id, Update::by(&caller, query.refresh_ttl.0), rule).await?;
-    log_end(&cached.session);
-    Ok(Reply::changed(&session_document(&app, &caller, &cached)))
+    let change = Change::by(app, caller, conditions).keeping_alive(query.refresh_ttl.0);
+    let answer = |(): &(), after: &After<'_>| Ok(Reply::changed(&after.document()));
+    change.run_and_note(&path.session_id, rule, answer, |(), after| log_end(after)).await
 }
 
 /// Logs if the session has ended with its instance.
-fn log_end(session: &Session) {
-    if session.ended {
-        tracing::info!(session_id = %session.id, "session ended with its instance");
+fn log_end(after: &After<'_>) {
+    if after.session().ended {
+        tracing::info!(session_id = %after.session().id, "session ended with its instance");
     }
 }
 
-fn instance_of(session: &Session) -> Result<Reply<Plain<InstanceView>>, Error> {
-    let instance = session.instance.as_ref().ok_or(Refused::InstanceNotFound)?;
+fn instance_of(after: &After<'_>) -> Result<Reply<Plain<InstanceView>>, Error> {
+    let instance = after.session().instance.as_ref().ok_or(Refused::InstanceNotFound)?;
     // The leader and the host see the whole session, and so does a service that may change any.
     Ok(Reply::plain(&InstanceView::of(instance, Detail::Full)))
 }

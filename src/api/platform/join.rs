@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
+use crate::api::change::{After, Change};
 use crate::api::platform::read::PlatformSessionPath;
 use crate::api::wire::client::JoinRequest;
 use crate::api::wire::session::SessionView;
-use crate::api::wire::view::session_document;
-use crate::app::join::{Guesses, join, note_left};
-use crate::app::{App, PlatformKey, Update};
+use crate::app::join::{Guesses, join_rule, note_left};
+use crate::app::{App, PlatformKey};
 use crate::auth::Caller;
 use crate::domain::session::join::JoinPath;
 use crate::domain::{Platform, PlatformSessionId, PlayerUuid, Refused, Session, SessionId};
@@ -41,71 +41,82 @@ async fn parent_id(app: &App, key: &PlatformKey) -> Result<SessionId, Error> {
 pub async fn join_self(
     app: Arc<App>,
     caller: Caller,
-    Input { path, body, .. }: Input<PlatformSessionPath, (), Json<JoinRequest>>,
+    Input { path, body, conditions, .. }: Input<PlatformSessionPath, (), Json<JoinRequest>>,
 ) -> Result<Reply<Versioned<SessionView<'static>>>, Error> {
     let player = caller.require_player()?;
-    join_through(app, caller, (path.platform, path.platform_session_id_base64), player, body.0).await
+    let change = Change::by(app, caller, conditions);
+    join_through(change, (path.platform, path.platform_session_id_base64), player, body.0).await
 }
 
 /// Makes a player join the parent session through the platform session.
 pub async fn join_by_uuid(
     app: Arc<App>,
     caller: Caller,
-    Input { path, body, .. }: Input<PlatformPlayerPath, (), Json<JoinRequest>>,
+    Input { path, body, conditions, .. }: Input<PlatformPlayerPath, (), Json<JoinRequest>>,
 ) -> Result<Reply<Versioned<SessionView<'static>>>, Error> {
     caller.require_reach(path.player_uuid)?;
-    join_through(app, caller, (path.platform, path.platform_session_id_base64), path.player_uuid, body.0)
-        .await
+    let change = Change::by(app, caller, conditions);
+    join_through(change, (path.platform, path.platform_session_id_base64), path.player_uuid, body.0).await
 }
 
 async fn join_through(
-    app: Arc<App>,
-    caller: Caller,
+    change: Change,
     key: PlatformKey,
     player: PlayerUuid,
     request: JoinRequest,
 ) -> Result<Reply<Versioned<SessionView<'static>>>, Error> {
-    let joiner = request.joiner(&caller, player, &["body"])?;
-    let parent_id = parent_id(&app, &key).await?;
-    let join_path = JoinPath::Platform(key.0);
-    let is_linked = move |session: &Session| session.require_linked(key.0, &key.1);
-    let guesses = Guesses::new(&app, (&caller).into());
-    let cached = join(&app, (&parent_id, guesses), true, joiner, join_path, is_linked).await?;
+    let (app, caller) = (&change.app, &change.caller);
+    let joiner = request.joiner(caller, player, &["body"])?;
+    let parent_id = parent_id(app, &key).await?;
+    let mut join = join_rule(app, Guesses::new(app, caller.into()), joiner, JoinPath::Platform(key.0));
+    let linked = key.clone();
+    let rule = move |session: &mut Session| {
+        session.require_linked(linked.0, &linked.1)?;
+        join(session)
+    };
+    let change = change.of_platform_session(key).without_platform();
     // Clients store this answer like that of Get Session, so it is the caller's own view.
-    Ok(Reply::document(&session_document(&app, &caller, &cached)))
+    change.run(&parent_id, rule, |(), after| Ok(Reply::document(&after.document()))).await
 }
 
 /// Makes the caller leave the parent session through the platform session.
 pub async fn leave_self(
     app: Arc<App>,
     caller: Caller,
-    Input { path, .. }: Input<PlatformSessionPath>,
+    Input { path, conditions, .. }: Input<PlatformSessionPath>,
 ) -> Result<Reply<NoContent>, Error> {
     let player = caller.require_player()?;
-    leave_through(app, (path.platform, path.platform_session_id_base64), player).await
+    leave_through(
+        Change::by(app, caller, conditions),
+        (path.platform, path.platform_session_id_base64),
+        player,
+    )
+    .await
 }
 
 /// Makes a player leave the parent session through the platform session.
 pub async fn leave_by_uuid(
     app: Arc<App>,
     caller: Caller,
-    Input { path, .. }: Input<PlatformPlayerPath>,
+    Input { path, conditions, .. }: Input<PlatformPlayerPath>,
 ) -> Result<Reply<NoContent>, Error> {
     caller.require_reach(path.player_uuid)?;
-    leave_through(app, (path.platform, path.platform_session_id_base64), path.player_uuid).await
+    let change = Change::by(app, caller, conditions);
+    leave_through(change, (path.platform, path.platform_session_id_base64), path.player_uuid).await
 }
 
 async fn leave_through(
-    app: Arc<App>,
+    change: Change,
     key: PlatformKey,
     player: PlayerUuid,
 ) -> Result<Reply<NoContent>, Error> {
-    let id = parent_id(&app, &key).await?;
+    let id = parent_id(&change.app, &key).await?;
+    let linked = key.clone();
     let rule = move |session: &mut Session| {
-        session.require_linked(key.0, &key.1)?;
+        session.require_linked(linked.0, &linked.1)?;
         session.leave(player)
     };
-    app.sessions.update(&id, Update::by_caller(true), rule).await?;
-    note_left(&app, &id, player, None);
-    Ok(Reply::no_content())
+    let note = |(): &(), after: &After<'_>| note_left(after.app, &after.session().id, player, None);
+    let change = change.of_platform_session(key).without_platform();
+    change.run_and_note(&id, rule, |(), _| Ok(Reply::no_content()), note).await
 }

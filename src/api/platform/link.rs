@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use crate::api::change::{After, Change};
 use crate::api::wire::platform::{PlatformSessionView, platform_document};
-use crate::app::{App, Failure, Update};
+use crate::app::App;
 use crate::auth::{Caller, Permission};
 use crate::domain::{Platform, PlatformSessionId, Refused, Session, SessionId};
 use crate::http::error::Error;
@@ -28,7 +29,7 @@ params! {
 pub async fn link(
     app: Arc<App>,
     caller: Caller,
-    Input { path, query, .. }: Input<LinkPath, RefreshQuery>,
+    Input { path, query, conditions, .. }: Input<LinkPath, RefreshQuery>,
 ) -> Result<Reply<Versioned<PlatformSessionView>>, Error> {
     let (actor, linker) = (caller.actor_unless(Permission::UpdateAny), caller.player());
     let (platform, catalog) = (path.platform, app.catalog());
@@ -41,29 +42,34 @@ pub async fn link(
             session.link(actor, linker, platform, &id, entry)
         }
     };
-    let mut linked =
-        app.sessions.update(&path.session_id, Update::by(&caller, query.refresh_ttl.0), rule()).await;
+    let answer = move |(): &(), after: &After<'_>| {
+        let document = platform_document(after.cached, platform).ok_or(Refused::PlatformSessionNotFound)?;
+        Ok(Reply::document(document))
+    };
+    let change = Change::by(app, caller, conditions)
+        .keeping_alive(query.refresh_ttl.0)
+        .of_platform_session(key.clone());
+    let linked = change.clone().run(&path.session_id, rule(), answer).await;
     // The other session may be past its deadline already. Then it is ended now, before the expiry job does it.
-    if matches!(linked, Err(Failure::Refused(Refused::PlatformSessionInUse)))
-        && app.sessions.expire_holder_of(&key).await?
+    if matches!(linked, Err(Error::Refused(Refused::PlatformSessionInUse)))
+        && change.app.sessions.expire_holder_of(&key).await?
     {
-        linked =
-            app.sessions.update(&path.session_id, Update::by(&caller, query.refresh_ttl.0), rule()).await;
+        return change.run(&path.session_id, rule(), answer).await;
     }
-    let ((), cached) = linked?;
-    let document = platform_document(&cached, platform).ok_or(Refused::PlatformSessionNotFound)?;
-    Ok(Reply::document(document))
+    linked
 }
 
 /// Unlinks a platform session from its session.
 pub async fn unlink(
     app: Arc<App>,
     caller: Caller,
-    Input { path, query, .. }: Input<LinkPath, RefreshQuery>,
+    Input { path, query, conditions, .. }: Input<LinkPath, RefreshQuery>,
 ) -> Result<Reply<NoContent>, Error> {
     let actor = caller.actor_unless(Permission::UpdateAny);
-    let id = path.platform_session_id_base64;
-    let rule = move |session: &mut Session| session.unlink(actor, path.platform, &id);
-    app.sessions.update(&path.session_id, Update::by(&caller, query.refresh_ttl.0), rule).await?;
-    Ok(Reply::no_content())
+    let (platform, id) = (path.platform, path.platform_session_id_base64);
+    let key = (platform, id.clone());
+    let rule = move |session: &mut Session| session.unlink(actor, platform, &id);
+    let change =
+        Change::by(app, caller, conditions).keeping_alive(query.refresh_ttl.0).of_platform_session(key);
+    change.run(&path.session_id, rule, |(), _| Ok(Reply::no_content())).await
 }

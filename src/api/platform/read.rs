@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use crate::api::wire::platform::{PlatformSessionView, platform_document};
+use crate::api::wire::platform::{PlatformSessionView, readable_platform_document};
 use crate::app::App;
 use crate::app::touch::{touch, wait_on_session};
-use crate::auth::{Caller, Permission};
+use crate::auth::Caller;
 use crate::domain::{Platform, PlatformSessionId, Refused};
 use crate::http::error::Error;
 use crate::http::input::params::params;
@@ -21,9 +21,8 @@ pub async fn info(
     let key = (path.platform, path.platform_session_id_base64);
     let cached =
         app.sessions.find_by_platform_session(&key).await?.ok_or(Refused::PlatformSessionNotFound)?;
-    cached.session.require_active(caller.actor_unless(Permission::ReadAny))?;
+    let document = readable_platform_document(&caller, &cached, &key)?;
     touch(&app, &caller, &cached, false).await?;
-    let document = platform_document(&cached, key.0).ok_or(Refused::PlatformSessionNotFound)?;
     Ok(Reply::watched(document, wait_on_session(&app, &cached)))
 }
 

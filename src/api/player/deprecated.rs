@@ -5,13 +5,14 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::api::change::{After, Change};
 use crate::api::player::join::{NamedPlayer, PlayerIdInSessionPath, updated};
 use crate::api::policies;
 use crate::api::wire::player::PlayerUpdated;
 use crate::api::wire::view::seen_by;
 use crate::api::wire::{CustomDataBody, requested_team, team_index};
+use crate::app::App;
 use crate::app::join::join_rules;
-use crate::app::{App, CachedSession, Update};
 use crate::auth::{Caller, Denied};
 use crate::domain::session::Status;
 use crate::domain::session::invite::{Invite, Overflow};
@@ -21,7 +22,7 @@ use crate::http::error::Error;
 use crate::http::input::body::Json;
 use crate::http::input::param_types::{PlayerInSessionPath, RefreshQuery};
 use crate::http::operation::Input;
-use crate::http::reply::{Plain, Reply, Versioned};
+use crate::http::reply::{Plain, Reply, ReplyKind, Versioned};
 
 /// Deprecated: a change of a player. Its fields decide what it does.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -61,38 +62,38 @@ impl AnyUpdateRequest {
 pub async fn update_any(
     app: Arc<App>,
     caller: Caller,
-    Input { path, query, body: Json(request) }: Input<
+    Input { path, query, body: Json(request), conditions }: Input<
         PlayerInSessionPath,
         RefreshQuery,
         Json<AnyUpdateRequest>,
     >,
 ) -> Result<Reply<Versioned<PlayerUpdated>>, Error> {
-    let player = NamedPlayer::by_uuid(path.player_uuid);
-    let cached = change_any(&app, &caller, &path.session_id, player, &query, request).await?;
-    updated(&app, &caller, &cached, path.player_uuid)
+    let (player, named) = (path.player_uuid, NamedPlayer::by_uuid(path.player_uuid));
+    let change = Change::by(app, caller, conditions).keeping_alive(query.refresh_ttl.0);
+    change_any(change, &path.session_id, named, request, move |after| updated(after, player)).await
 }
 
 /// Deprecated: changes a player. Each change needs its own permission.
 pub async fn update_any_by_uuid(
     app: Arc<App>,
     caller: Caller,
-    Input { path, query, body: Json(request) }: Input<
+    Input { path, query, body: Json(request), conditions }: Input<
         PlayerInSessionPath,
         RefreshQuery,
         Json<AnyUpdateRequest>,
     >,
 ) -> Result<Reply<Versioned<PlayerUpdated>>, Error> {
     let caller = request.admit(&caller)?;
-    let player = NamedPlayer::by_uuid(path.player_uuid);
-    let cached = change_any(&app, &caller, &path.session_id, player, &query, request).await?;
-    updated(&app, &caller, &cached, path.player_uuid)
+    let (player, named) = (path.player_uuid, NamedPlayer::by_uuid(path.player_uuid));
+    let change = Change::by(app, caller, conditions).keeping_alive(query.refresh_ttl.0);
+    change_any(change, &path.session_id, named, request, move |after| updated(after, player)).await
 }
 
 /// Deprecated: changes a player, by their older id. All changes need the permission to promote.
 pub async fn update_any_by_id(
     app: Arc<App>,
     caller: Caller,
-    Input { path, query, body: Json(request) }: Input<
+    Input { path, query, body: Json(request), conditions }: Input<
         PlayerIdInSessionPath,
         RefreshQuery,
         Json<AnyUpdateRequest>,
@@ -100,20 +101,21 @@ pub async fn update_any_by_id(
 ) -> Result<Reply<Plain<PlayerUpdated>>, Error> {
     let named = NamedPlayer::by_id(&app, &caller, path.player_id).await?;
     let player = named.uuid;
-    let cached = change_any(&app, &caller, &path.session_id, named, &query, request).await?;
-    Ok(Reply::plain(&PlayerUpdated::of(&cached.session, player)?))
+    let change = Change::by(app, caller, conditions).keeping_alive(query.refresh_ttl.0);
+    let answer = move |after: &After<'_>| Ok(Reply::plain(&PlayerUpdated::of(after.session(), player)?));
+    change_any(change, &path.session_id, named, request, answer).await
 }
 
 /// Carries out the change: it invites the player, or makes them join; otherwise it moves and updates the player, and
 /// then promotes them if the request says so.
-async fn change_any(
-    app: &Arc<App>,
-    caller: &Caller,
+async fn change_any<K: ReplyKind>(
+    change: Change,
     id: &SessionId,
     named: NamedPlayer,
-    query: &RefreshQuery,
     request: AnyUpdateRequest,
-) -> Result<Arc<CachedSession>, Error> {
+    answer: impl Fn(&After<'_>) -> Result<Reply<K>, Error> + Send + Sync + 'static,
+) -> Result<Reply<K>, Error> {
+    let (app, caller) = (&change.app, &change.caller);
     let (actor, player) = (caller.actor(), named.uuid);
     let AnyUpdateRequest { status, team_id, custom_data: CustomDataBody(custom_data), overflow_action } =
         request;
@@ -168,8 +170,7 @@ async fn change_any(
     let is_invite = matches!(status, Some(Status::Invited | Status::Reserved));
     let concerned: &[_] = if is_invite { &[] } else { &[player] };
     let rule = named.known(seen_by(caller, concerned, rule));
-    let ((), cached) = app.sessions.update(id, Update::by(caller, query.refresh_ttl.0), rule).await?;
-    Ok(cached)
+    change.of_player(player).run(id, rule, move |(), after| answer(after)).await
 }
 
 /// The join input for a player whose request has no client data.

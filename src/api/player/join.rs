@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
+use crate::api::change::{After, Change};
 use crate::api::wire::client::JoinRequest;
 use crate::api::wire::player::PlayerUpdated;
-use crate::api::wire::view::session_document;
-use crate::app::join::{Guesses, join, note_left};
-use crate::app::{App, CachedSession, Failure, Update};
+use crate::app::join::{Guesses, join_rule, note_left};
+use crate::app::{App, Failure};
 use crate::auth::Caller;
 use crate::domain::session::join::JoinPath;
 use crate::domain::{PlayerUuid, Refused, Session, SessionId};
@@ -15,7 +15,7 @@ use crate::http::input::body::Json;
 use crate::http::input::param_types::{PlayerInSessionPath, Reason, RefreshQuery, RefreshTtl, SessionPath};
 use crate::http::input::params::params;
 use crate::http::operation::Input;
-use crate::http::reply::{Changed, NoContent, Reply, Versioned};
+use crate::http::reply::{Changed, NoContent, Reply, ReplyKind, Versioned};
 use crate::telemetry::Departure;
 
 params! {
@@ -42,83 +42,84 @@ params! {
 pub async fn join_self(
     app: Arc<App>,
     caller: Caller,
-    Input { path, query, body }: Input<SessionPath, RefreshQuery, Json<JoinRequest>>,
+    Input { path, query, body, conditions }: Input<SessionPath, RefreshQuery, Json<JoinRequest>>,
 ) -> Result<Reply<Versioned<PlayerUpdated>>, Error> {
     let player = caller.require_player()?;
     let joiner = body.0.joiner(&caller, player, &["body"])?;
-    let tried = (&path.session_id, Guesses::new(&app, (&caller).into()));
-    let cached = join(&app, tried, query.refresh_ttl.0, joiner, JoinPath::Session, |_| Ok(())).await?;
-    updated(&app, &caller, &cached, player)
+    let rule = join_rule(&app, Guesses::new(&app, (&caller).into()), joiner, JoinPath::Session);
+    let change = Change::by(app, caller, conditions).keeping_alive(query.refresh_ttl.0).of_player(player);
+    change.without_platform().run(&path.session_id, rule, move |(), after| updated(after, player)).await
 }
 
 /// Makes the caller leave a session, or decline an invite or a reservation.
 pub async fn leave_self(
     app: Arc<App>,
     caller: Caller,
-    Input { path, query, .. }: Input<SessionPath, LeaveQuery>,
+    Input { path, query, conditions, .. }: Input<SessionPath, LeaveQuery>,
 ) -> Result<Reply<NoContent>, Error> {
     let player = caller.require_player()?;
     let rule = move |session: &mut Session| session.leave(player);
-    match app.sessions.update(&path.session_id, Update::by(&caller, query.refresh_ttl.0), rule).await {
-        Ok(_) => {
-            note_left(&app, &path.session_id, player, query.reason.0.as_deref());
-            Ok(Reply::no_content())
-        }
-        Err(failure @ Failure::Refused(Refused::SessionNotFound)) => {
-            // Clients leave an ended session to remove it from their list, so the entry is removed here.
-            app.sessions.forget_membership(player, &path.session_id).await?;
-            Err(failure.into())
-        }
-        Err(failure) => Err(failure.into()),
+    let note = |(): &(), after: &After<'_>| {
+        note_left(after.app, &after.session().id, player, query.reason.0.as_deref());
+    };
+    let sessions = Arc::clone(&app.sessions);
+    let change = Change::by(app, caller, conditions).keeping_alive(query.refresh_ttl.0).of_player(player);
+    let left = change.run_and_note(&path.session_id, rule, |(), _| Ok(Reply::no_content()), note).await;
+    if matches!(left, Err(Error::Refused(Refused::SessionNotFound))) {
+        // Clients leave an ended session to remove it from their list, so the entry is removed here.
+        sessions.forget_membership(player, &path.session_id).await?;
     }
+    left
 }
 
 /// Kicks a player from a session, or withdraws an invite.
 pub async fn kick(
     app: Arc<App>,
     caller: Caller,
-    Input { path, query, .. }: Input<PlayerInSessionPath, LeaveQuery>,
+    Input { path, query, conditions, .. }: Input<PlayerInSessionPath, LeaveQuery>,
 ) -> Result<Reply<Changed>, Error> {
     let player = NamedPlayer::by_uuid(path.player_uuid);
-    let cached = kick_from(&app, &caller, &path.session_id, player, query).await?;
-    Ok(Reply::changed(&session_document(&app, &caller, &cached)))
+    let change = Change::by(app, caller, conditions);
+    kick_from(change, &path.session_id, player, query, |after| Reply::changed(&after.document())).await
 }
 
 /// Deprecated: kicks a player from a session, by their older id.
 pub async fn kick_by_id(
     app: Arc<App>,
     caller: Caller,
-    Input { path, query, .. }: Input<PlayerIdInSessionPath, LeaveQuery>,
+    Input { path, query, conditions, .. }: Input<PlayerIdInSessionPath, LeaveQuery>,
 ) -> Result<Reply<NoContent>, Error> {
     let player = NamedPlayer::by_id(&app, &caller, path.player_id).await?;
-    kick_from(&app, &caller, &path.session_id, player, query).await?;
-    Ok(Reply::no_content())
+    let change = Change::by(app, caller, conditions);
+    kick_from(change, &path.session_id, player, query, |_| Reply::no_content()).await
 }
 
-async fn kick_from(
-    app: &App,
-    caller: &Caller,
+async fn kick_from<K: ReplyKind>(
+    change: Change,
     id: &SessionId,
     named: NamedPlayer,
     query: LeaveQuery,
-) -> Result<Arc<CachedSession>, Error> {
-    let player = named.uuid;
+    answer: impl Fn(&After<'_>) -> Reply<K> + Send + Sync + 'static,
+) -> Result<Reply<K>, Error> {
+    let (player, caller) = (named.uuid, &change.caller);
     let (actor, is_oneself) = (caller.actor(), caller.player() == Some(player));
     let rule = named.known(
         move |session: &mut Session| {
             if is_oneself { session.leave(player) } else { session.kick(actor, player) }
         },
     );
-    let ((), cached) = app.sessions.update(id, Update::by(caller, query.refresh_ttl.0), rule).await?;
-    let reason = query.reason.0.as_deref();
-    if is_oneself {
-        note_left(app, id, player, reason);
-    } else {
-        app.metrics.departed(Departure::Kicked);
-        let by = caller.player().map(tracing::field::display);
-        tracing::info!(session_id = %id, player_uuid = %player, reason, by, "player kicked from session");
-    }
-    Ok(cached)
+    let note = |(): &(), after: &After<'_>| {
+        let (id, reason) = (&after.session().id, query.reason.0.as_deref());
+        if is_oneself {
+            note_left(after.app, id, player, reason);
+        } else {
+            after.app.metrics.departed(Departure::Kicked);
+            let by = after.caller.player().map(tracing::field::display);
+            tracing::info!(session_id = %id, player_uuid = %player, reason, by, "player kicked from session");
+        }
+    };
+    let change = change.keeping_alive(query.refresh_ttl.0).of_player(player);
+    change.run_and_note(id, rule, move |(), after| Ok(answer(after)), note).await
 }
 
 /// The player that a path names.
@@ -167,12 +168,6 @@ impl NamedPlayer {
 }
 
 /// Replies with a player's entry after a change. The ETag is that of the session, as the caller would read it now.
-pub fn updated(
-    app: &App,
-    caller: &Caller,
-    cached: &CachedSession,
-    player: PlayerUuid,
-) -> Result<Reply<Versioned<PlayerUpdated>>, Error> {
-    let updated = PlayerUpdated::of(&cached.session, player)?;
-    Ok(Reply::with_etag_of(&updated, &session_document(app, caller, cached)))
+pub fn updated(after: &After<'_>, player: PlayerUuid) -> Result<Reply<Versioned<PlayerUpdated>>, Error> {
+    Ok(Reply::with_etag_of(&PlayerUpdated::of(after.session(), player)?, &after.document()))
 }

@@ -5,13 +5,12 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::api::wire::player::{PlayerView, TeamView};
+use crate::api::wire::player::{PlayerView, TeamView, player_document};
 use crate::api::wire::view::view_for;
 use crate::app::App;
 use crate::app::touch::{touch, wait_on_session};
 use crate::auth::Caller;
 use crate::document::Document;
-use crate::domain::Refused;
 use crate::domain::session::Player;
 use crate::http::error::Error;
 use crate::http::input::param_types::{
@@ -51,13 +50,8 @@ pub async fn get(
 ) -> Result<Reply<Watched<PlayerView<'static>>>, Error> {
     let cached = app.sessions.get(&path.session_id).await?;
     touch(&app, &caller, &cached, query.refresh_ttl.0).await?;
-    let entry = cached.session.entry(path.player_uuid)?;
-    let view = view_for(&caller, &cached.session);
-    let detail = view.shown(path.player_uuid, entry).ok_or(Refused::PlayerNotFound)?;
-    Ok(Reply::watched(
-        &Document::of(&PlayerView::of(path.player_uuid, entry, detail)),
-        wait_on_session(&app, &cached),
-    ))
+    let document = player_document(&caller, &cached.session, path.player_uuid)?;
+    Ok(Reply::watched(&document, wait_on_session(&app, &cached)))
 }
 
 /// Reads a page of a session's players. The cursor is the sequence number of the last entry on the page, so entries

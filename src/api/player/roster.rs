@@ -6,11 +6,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::api::change::{After, Change};
 use crate::api::player::join::updated;
 use crate::api::wire::player::PlayerUpdated;
-use crate::api::wire::view::{seen_by, session_document};
+use crate::api::wire::view::seen_by;
 use crate::api::wire::{CustomDataBody, team_index};
-use crate::app::{App, CachedSession, Update};
+use crate::app::App;
 use crate::auth::Caller;
 use crate::domain::session::invite::{Invite, Overflow};
 use crate::domain::{PlayerUuid, Refused, Session, SessionId};
@@ -83,75 +84,88 @@ impl InviteRequest {
     }
 }
 
-/// Changes a session by a rule about the path's player, and replies with the player's entry.
-async fn change(
-    app: &App,
-    caller: &Caller,
-    path: &PlayerInSessionPath,
-    query: &RefreshQuery,
+/// Changes a session by a rule about a player, and replies with the player's entry.
+async fn change_player(
+    change: Change,
+    PlayerInSessionPath { session_id, player_uuid: player }: PlayerInSessionPath,
+    query: RefreshQuery,
     rule: impl FnMut(&mut Session) -> Result<(), Refused> + Send + 'static,
 ) -> Result<Reply<Versioned<PlayerUpdated>>, Error> {
-    let rule = seen_by(caller, &[path.player_uuid], rule);
-    let ((), cached) =
-        app.sessions.update(&path.session_id, Update::by(caller, query.refresh_ttl.0), rule).await?;
-    updated(app, caller, &cached, path.player_uuid)
+    let change = change.keeping_alive(query.refresh_ttl.0).of_player(player);
+    change.run(&session_id, rule, move |(), after| updated(after, player)).await
 }
 
 /// Replaces the custom data of a player.
 pub async fn update(
     app: Arc<App>,
     caller: Caller,
-    Input { path, query, body: Json(request) }: Input<PlayerInSessionPath, RefreshQuery, Json<UpdateRequest>>,
+    Input { path, query, body: Json(request), conditions }: Input<
+        PlayerInSessionPath,
+        RefreshQuery,
+        Json<UpdateRequest>,
+    >,
 ) -> Result<Reply<Versioned<PlayerUpdated>>, Error> {
     let (actor, player) = (caller.actor(), path.player_uuid);
-    let rule =
-        move |session: &mut Session| session.update_player(actor, player, request.custom_data.0.clone());
-    change(&app, &caller, &path, &query, rule).await
+    let rule = seen_by(&caller, &[player], move |session: &mut Session| {
+        session.update_player(actor, player, request.custom_data.0.clone())
+    });
+    change_player(Change::by(app, caller, conditions), path, query, rule).await
 }
 
 /// Invites a player to a session.
 pub async fn invite(
     app: Arc<App>,
     caller: Caller,
-    Input { path, query, body: Json(request) }: Input<PlayerInSessionPath, RefreshQuery, Json<InviteRequest>>,
+    Input { path, query, body: Json(request), conditions }: Input<
+        PlayerInSessionPath,
+        RefreshQuery,
+        Json<InviteRequest>,
+    >,
 ) -> Result<Reply<Versioned<PlayerUpdated>>, Error> {
     let (actor, player) = (caller.actor(), path.player_uuid);
     let invite = request.invite(&app, &caller, None);
     let rule = move |session: &mut Session| session.invite(actor, player, &invite);
-    let ((), cached) =
-        app.sessions.update(&path.session_id, Update::by(&caller, query.refresh_ttl.0), rule).await?;
-    updated(&app, &caller, &cached, player)
+    change_player(Change::by(app, caller, conditions), path, query, rule).await
 }
 
 /// Makes an active player the leader.
 pub async fn promote(
     app: Arc<App>,
     caller: Caller,
-    Input { path, query, .. }: Input<PlayerInSessionPath, RefreshQuery>,
+    Input { path, query, conditions, .. }: Input<PlayerInSessionPath, RefreshQuery>,
 ) -> Result<Reply<Versioned<PlayerUpdated>>, Error> {
     let (actor, player) = (caller.actor(), path.player_uuid);
-    change(&app, &caller, &path, &query, move |session: &mut Session| session.promote(actor, player)).await
+    let rule = seen_by(&caller, &[player], move |session: &mut Session| session.promote(actor, player));
+    change_player(Change::by(app, caller, conditions), path, query, rule).await
 }
 
 /// Moves a player to another team.
 pub async fn move_to(
     app: Arc<App>,
     caller: Caller,
-    Input { path, query, body: Json(request) }: Input<PlayerInSessionPath, RefreshQuery, Json<MoveRequest>>,
+    Input { path, query, body: Json(request), conditions }: Input<
+        PlayerInSessionPath,
+        RefreshQuery,
+        Json<MoveRequest>,
+    >,
 ) -> Result<Reply<Versioned<PlayerUpdated>>, Error> {
     let (actor, player, catalog) = (caller.actor(), path.player_uuid, app.catalog());
-    let rule = move |session: &mut Session| {
+    let rule = seen_by(&caller, &[player], move |session: &mut Session| {
         let may_move_self = catalog.can_change_own_team(session);
         session.move_to(actor, player, request.team_id.map(team_index), may_move_self)
-    };
-    change(&app, &caller, &path, &query, rule).await
+    });
+    change_player(Change::by(app, caller, conditions), path, query, rule).await
 }
 
 /// Swaps two players of different teams.
 pub async fn swap(
     app: Arc<App>,
     caller: Caller,
-    Input { path, query, body: Json(request) }: Input<SessionPath, RefreshQuery, Json<SwapRequest>>,
+    Input { path, query, body: Json(request), conditions }: Input<
+        SessionPath,
+        RefreshQuery,
+        Json<SwapRequest>,
+    >,
 ) -> Result<Reply<Versioned<PlayersUpdated>>, Error> {
     let actor = caller.actor();
     let players: Vec<_> = request.players.into_iter().map(PlayerUuid).collect();
@@ -160,17 +174,18 @@ pub async fn swap(
         return Err(Error::Internal("a swap request without exactly two players".into()));
     };
     let rule = seen_by(&caller, &players, move |session: &mut Session| session.swap(actor, one, other));
-    let ((), cached) =
-        app.sessions.update(&path.session_id, Update::by(&caller, query.refresh_ttl.0), rule).await?;
-    let players = updated_players(&cached, &players)?;
-    let document = session_document(&app, &caller, &cached);
-    Ok(Reply::with_etag_of(&PlayersUpdated { players }, &document))
+    let answer = move |(): &(), after: &After<'_>| {
+        let players = updated_players(after.session(), &players)?;
+        Ok(Reply::with_etag_of(&PlayersUpdated { players }, &after.document()))
+    };
+    let change = Change::by(app, caller, conditions).keeping_alive(query.refresh_ttl.0);
+    change.run(&path.session_id, rule, answer).await
 }
 
 /// The current entries of these players.
 pub(super) fn updated_players(
-    cached: &CachedSession,
+    session: &Session,
     players: &[PlayerUuid],
 ) -> Result<Vec<PlayerUpdated>, Refused> {
-    players.iter().map(|player| PlayerUpdated::of(&cached.session, *player)).collect()
+    players.iter().map(|player| PlayerUpdated::of(session, *player)).collect()
 }

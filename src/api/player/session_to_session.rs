@@ -5,11 +5,12 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::api::change::{After, Change};
 use crate::api::player::roster::{InviteRequest, updated_players};
 use crate::api::wire::player::PlayerUpdated;
-use crate::api::wire::view::{session_document, view_for};
+use crate::api::wire::view::view_for;
 use crate::app::join::join_rules;
-use crate::app::{App, Update, View};
+use crate::app::{App, View};
 use crate::auth::{Caller, Permission};
 use crate::domain::{PlayerUuid, Session, SessionId};
 use crate::http::error::Error;
@@ -51,7 +52,7 @@ pub struct SessionInvited {
 pub async fn invite_session(
     app: Arc<App>,
     caller: Caller,
-    Input { path, body: Json(request), .. }: Input<InvitedSessionPath, (), Json<InviteRequest>>,
+    Input { path, body: Json(request), conditions, .. }: Input<InvitedSessionPath, (), Json<InviteRequest>>,
 ) -> Result<Reply<Versioned<SessionInvited>>, Error> {
     // The rule checks this again. It is checked first, so that a caller who is not active in the invited session learns
     // nothing about the other session.
@@ -68,24 +69,27 @@ pub async fn invite_session(
         let players = session.invite_session(actor, &party, &invite, rules)?;
         let view = view_for(&invited_by, invited);
         let is_seen = |player: &PlayerUuid| sees(&invited_by, view, invited, *player);
-        Ok(players.into_iter().partition(is_seen))
+        Ok(players.into_iter().map(|player| (player, is_seen(&player))).collect::<Vec<_>>())
     };
-    let update = Update::by(&caller, true);
-    let ((mut players, hidden), cached): ((Vec<_>, Vec<_>), _) =
-        app.sessions.update_beside(&path.session_id, &path.invited_session_id, update, rule).await?;
-    // A player is named if the caller sees the player in one of the two sessions.
-    let view = view_for(&caller, &cached.session);
-    players.extend(hidden.into_iter().filter(|player| sees(&caller, view, &cached.session, *player)));
-    let players = updated_players(&cached, &players)?;
-    let document = session_document(&app, &caller, &cached);
-    Ok(Reply::with_etag_of(&SessionInvited { players }, &document))
+    let answer = |invited: &Vec<_>, after: &After<'_>| {
+        // A player is named if the caller sees the player in one of the two sessions.
+        let (caller, session) = (after.caller, after.session());
+        let view = view_for(caller, session);
+        let is_named =
+            |(player, is_seen): &&(PlayerUuid, bool)| *is_seen || sees(caller, view, session, *player);
+        let players: Vec<_> = invited.iter().filter(is_named).map(|(player, _)| *player).collect();
+        let players = updated_players(session, &players)?;
+        Ok(Reply::with_etag_of(&SessionInvited { players }, &after.document()))
+    };
+    let change = Change::by(app, caller, conditions);
+    change.run_beside((&path.session_id, &path.invited_session_id), rule, answer, |_, _| ()).await
 }
 
 /// Kicks the players from a session who are active in another session, except the caller.
 pub async fn kick_session(
     app: Arc<App>,
     caller: Caller,
-    Input { path, .. }: Input<KickedSessionPath>,
+    Input { path, conditions, .. }: Input<KickedSessionPath>,
 ) -> Result<Reply<Changed>, Error> {
     let (actor, kicker) = (caller.actor(), caller.player());
     // The rule checks this again. It is checked first, so that only the leader learns whether the other session exists.
@@ -94,16 +98,16 @@ pub async fn kick_session(
         let players: Vec<_> = active_players(kicked).collect();
         session.kick_all(actor, kicker, &players)
     };
-    let update = Update::by(&caller, true);
-    let (kicked, cached) =
-        app.sessions.update_beside(&path.session_id, &path.kicked_session_id, update, rule).await?;
-    for player in kicked {
-        app.metrics.departed(Departure::Kicked);
-        let session_id = &path.session_id;
-        let by = caller.player().map(tracing::field::display);
-        tracing::info!(%session_id, player_uuid = %player, by, "player kicked from session with all players of another session");
-    }
-    Ok(Reply::changed(&session_document(&app, &caller, &cached)))
+    let note = |kicked: &Vec<PlayerUuid>, after: &After<'_>| {
+        let (session_id, by) = (&after.session().id, after.caller.player().map(tracing::field::display));
+        for player in kicked {
+            after.app.metrics.departed(Departure::Kicked);
+            tracing::info!(%session_id, player_uuid = %player, by, "player kicked from session with all players of another session");
+        }
+    };
+    let answer = |_: &Vec<_>, after: &After<'_>| Ok(Reply::changed(&after.document()));
+    let change = Change::by(app, caller, conditions);
+    change.run_beside((&path.session_id, &path.kicked_session_id), rule, answer, note).await
 }
 
 /// Whether a caller sees a player of a session, or reaches all players.

@@ -65,7 +65,8 @@ pub async fn create_or_join(
     let password = request.password.clone();
     let joiner = joiner(&caller, player, request)?;
     let (password_caller, search_guess) = (PasswordCaller::from(&caller), Arc::default());
-    let request = CreateOrJoin { session_type, region_id, password, joiner, password_caller, search_guess };
+    let request =
+        CreateOrJoin { session_type, region_id, password, joiner, password_caller, search_guess, hook: None };
     let cached = auto_join::create_or_join(&app, &caller, template, request).await?;
     Ok(Reply::plain(&SessionJoined { session_id: cached.session.id.to_string() }))
 }
@@ -86,7 +87,7 @@ async fn create(app: &App, request: CreateOrJoinRequest) -> Result<Reply<Plain<S
         region_id: request.region_id,
         password: request.password.as_deref().map(|password| hash_password(app, password)),
     };
-    let cached = auto_join::create_for_service(app, template, is_retired, new).await?;
+    let cached = auto_join::create_for_service(app, template, is_retired, new, None).await?;
     tracing::info!(session_id = %cached.session.id, "session created by a service");
     Ok(Reply::plain(&SessionJoined { session_id: cached.session.id.to_string() }))
 }

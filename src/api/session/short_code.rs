@@ -5,7 +5,8 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::app::{App, Failure, Update};
+use crate::api::change::{After, Change};
+use crate::app::App;
 use crate::auth::Caller;
 use crate::domain::{Refused, Session, ShortCode};
 use crate::http::error::Error;
@@ -29,18 +30,21 @@ pub struct ShortCodeCreated {
 pub async fn generate(
     app: Arc<App>,
     caller: Caller,
-    Input { path, query, .. }: Input<SessionPath, RefreshQuery>,
+    Input { path, query, conditions, .. }: Input<SessionPath, RefreshQuery>,
 ) -> Result<Reply<Plain<ShortCodeCreated>>, Error> {
     let actor = caller.actor();
+    let change = Change::by(app, caller, conditions).keeping_alive(query.refresh_ttl.0);
     let mut attempts = ATTEMPTS_MAX;
     loop {
-        let code = ShortCode::from_random(app.entropy.bytes());
+        let code = ShortCode::from_random(change.app.entropy.bytes());
         let short_code = code.as_str().to_owned();
         let rule = move |session: &mut Session| session.give_short_code(actor, code.clone());
-        match app.sessions.update(&path.session_id, Update::by(&caller, query.refresh_ttl.0), rule).await {
-            Ok(_) => return Ok(Reply::plain(&ShortCodeCreated { short_code })),
-            Err(Failure::Refused(Refused::ShortCodeTaken)) if attempts > 1 => attempts -= 1,
-            Err(failure) => return Err(failure.into()),
+        let answer = move |(): &(), _: &After<'_>| {
+            Ok(Reply::plain(&ShortCodeCreated { short_code: short_code.clone() }))
+        };
+        match change.clone().run(&path.session_id, rule, answer).await {
+            Err(Error::Refused(Refused::ShortCodeTaken)) if attempts > 1 => attempts -= 1,
+            answered => return answered,
         }
     }
 }

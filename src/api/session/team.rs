@@ -5,10 +5,10 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::api::change::{After, Change};
 use crate::api::wire::CustomDataBody;
 use crate::api::wire::player::TeamView;
-use crate::api::wire::view::{document_view, session_document};
-use crate::app::{App, Update};
+use crate::app::App;
 use crate::auth::Caller;
 use crate::domain::session::{Player, TeamChange};
 use crate::domain::{Refused, Session, SessionId};
@@ -43,17 +43,18 @@ pub struct TeamUpdate {
 pub async fn update(
     app: Arc<App>,
     caller: Caller,
-    Input { path, query, body: Json(update) }: Input<TeamPath, RefreshQuery, Json<TeamUpdate>>,
+    Input { path, query, body: Json(update), conditions }: Input<TeamPath, RefreshQuery, Json<TeamUpdate>>,
 ) -> Result<Reply<Versioned<TeamView<'static>>>, Error> {
     let (actor, team_id, change) = (caller.actor(), path.team_id.0, team_change(update));
     let rule = move |session: &mut Session| session.update_team(actor, team_id, change.clone());
-    let ((), cached) =
-        app.sessions.update(&path.session_id, Update::by(&caller, query.refresh_ttl.0), rule).await?;
-    let view = document_view(&app, &caller, &cached);
-    let shown = |player, entry: &Player| view.shown(player, entry).filter(|_| entry.team_id == team_id);
-    let team = TeamView::all(&cached.session, shown).into_iter().nth(team_id);
-    let team = team.ok_or(Refused::TeamNotFound)?;
-    Ok(Reply::with_etag_of(&team, &session_document(&app, &caller, &cached)))
+    let change = Change::by(app, caller, conditions).keeping_alive(query.refresh_ttl.0);
+    let answer = move |(): &(), after: &After<'_>| {
+        let view = after.view();
+        let shown = |player, entry: &Player| view.shown(player, entry).filter(|_| entry.team_id == team_id);
+        let team = TeamView::all(after.session(), shown).into_iter().nth(team_id);
+        Ok(Reply::with_etag_of(&team.ok_or(Refused::TeamNotFound)?, &after.document()))
+    };
+    change.run(&path.session_id, rule, answer).await
 }
 
 /// Converts a change of a team to the input of the rules.

@@ -6,11 +6,11 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::team::{TeamUpdate, team_change};
+use crate::api::change::{After, Change};
 use crate::api::wire::CustomDataBody;
 use crate::api::wire::session::{JoinabilityBody, SessionView};
-use crate::api::wire::view::session_document;
+use crate::app::App;
 use crate::app::join::hash_password;
-use crate::app::{App, Update};
 use crate::auth::Caller;
 use crate::domain::Session;
 use crate::domain::session::{Joinability, SessionChange};
@@ -46,7 +46,11 @@ pub struct SessionUpdate {
 pub async fn update(
     app: Arc<App>,
     caller: Caller,
-    Input { path, query, body: Json(update) }: Input<SessionPath, RefreshQuery, Json<SessionUpdate>>,
+    Input { path, query, body: Json(update), conditions }: Input<
+        SessionPath,
+        RefreshQuery,
+        Json<SessionUpdate>,
+    >,
 ) -> Result<Reply<Versioned<SessionView<'static>>>, Error> {
     let actor = caller.actor();
     let region = app.catalog().check_region(update.region_id.as_deref());
@@ -57,9 +61,8 @@ pub async fn update(
         region.clone()?;
         session.update(actor, change.clone())
     };
-    let ((), cached) =
-        app.sessions.update(&path.session_id, Update::by(&caller, query.refresh_ttl.0), rule).await?;
-    Ok(Reply::document(&session_document(&app, &caller, &cached)))
+    let change = Change::by(app, caller, conditions).keeping_alive(query.refresh_ttl.0);
+    change.run(&path.session_id, rule, |(), after| Ok(Reply::document(&after.document()))).await
 }
 
 fn change(app: &App, update: SessionUpdate) -> SessionChange {
@@ -77,11 +80,13 @@ fn change(app: &App, update: SessionUpdate) -> SessionChange {
 pub async fn delete(
     app: Arc<App>,
     caller: Caller,
-    Input { path, .. }: Input<SessionPath, RefreshQuery>,
+    Input { path, conditions, .. }: Input<SessionPath, RefreshQuery>,
 ) -> Result<Reply<NoContent>, Error> {
     let actor = caller.actor();
     let rule = move |session: &mut Session| session.end_by(actor);
-    app.sessions.update(&path.session_id, Update::by(&caller, false), rule).await?;
-    tracing::info!(session_id = %path.session_id, "session ended by request");
-    Ok(Reply::no_content())
+    let note = |(): &(), after: &After<'_>| {
+        tracing::info!(session_id = %after.session().id, "session ended by request");
+    };
+    let change = Change::by(app, caller, conditions).keeping_alive(false);
+    change.run_and_note(&path.session_id, rule, |(), _| Ok(Reply::no_content()), note).await
 }

@@ -4,9 +4,10 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::CustomDataBody;
-use crate::app::CachedSession;
+use crate::app::{CachedSession, PlatformKey};
+use crate::auth::{Caller, Permission};
 use crate::document::Document;
-use crate::domain::{Platform, PlayerUuid, Session};
+use crate::domain::{Platform, PlayerUuid, Refused, Session};
 
 /// A platform session that is linked to a session.
 #[derive(Serialize, JsonSchema)]
@@ -42,6 +43,20 @@ pub struct PlatformPlayerView {
 /// The document of the session's platform session on a platform; `None` if there is none.
 pub fn platform_document(cached: &CachedSession, platform: Platform) -> Option<&Document> {
     cached.platform_document(platform, || Document::of(&PlatformSessionView::of(&cached.session, platform)))
+}
+
+/// The document of a platform session, for a caller who reads it.
+///
+/// # Errors
+/// If it is not linked to the session, or if the caller is neither active in the session nor may read any session.
+pub fn readable_platform_document<'a>(
+    caller: &Caller,
+    cached: &'a CachedSession,
+    key: &PlatformKey,
+) -> Result<&'a Document, Refused> {
+    cached.session.require_linked(key.0, &key.1)?;
+    cached.session.require_active(caller.actor_unless(Permission::ReadAny))?;
+    platform_document(cached, key.0).ok_or(Refused::PlatformSessionNotFound)
 }
 
 impl PlatformSessionView {

@@ -8,7 +8,10 @@ use serde::Serialize;
 
 use crate::api::wire::CustomDataBody;
 use crate::api::wire::client::ClientSettings;
+use crate::api::wire::view::view_for;
 use crate::app::Detail;
+use crate::auth::Caller;
+use crate::document::Document;
 use crate::domain::client::CrossplayPreferences;
 use crate::domain::session::rights::Right;
 use crate::domain::session::{Player, Status};
@@ -147,6 +150,50 @@ impl<'a> PlayerView<'a> {
             ..outline
         }
     }
+}
+
+/// The document of one player of a session, for a caller who reads it.
+///
+/// # Errors
+/// [`Refused::PlayerNotFound`] if the player is not in the session, or is hidden from the caller.
+pub fn player_document(caller: &Caller, session: &Session, player: PlayerUuid) -> Result<Document, Refused> {
+    let entry = session.entry(player)?;
+    let detail = view_for(caller, session).shown(player, entry).ok_or(Refused::PlayerNotFound)?;
+    Ok(Document::of(&PlayerView::of(player, entry, detail)))
+}
+
+/// The rights of a player in a session.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "SessionPermissions")]
+pub struct RightsView {
+    /// Player UUID.
+    player_uuid: PlayerUuid,
+    /// Rights that the player has. The leader has all of them.
+    permissions: BTreeSet<Right>,
+}
+
+impl RightsView {
+    /// The rights of a player.
+    ///
+    /// # Errors
+    /// [`Refused::PlayerNotFound`] if the player is not in the session.
+    pub fn of(session: &Session, player: PlayerUuid) -> Result<Self, Refused> {
+        Ok(Self { player_uuid: player, permissions: session.entry(player)?.rights() })
+    }
+}
+
+/// The document of the rights of a player, for a caller who reads it.
+///
+/// # Errors
+/// If the caller is not active in the session, or if the player is not in it, or is hidden from the caller.
+pub fn rights_document(caller: &Caller, session: &Session, player: PlayerUuid) -> Result<Document, Refused> {
+    session.require_active(caller.actor())?;
+    let rights = RightsView::of(session, player)?;
+    let is_shown = view_for(caller, session).shown(player, session.entry(player)?).is_some();
+    if !caller.reaches_all() && !is_shown {
+        return Err(Refused::PlayerNotFound);
+    }
+    Ok(Document::of(&rights))
 }
 
 /// A player of a session after a change.

@@ -19,11 +19,11 @@ use self::creations::{Begun, Creations, Passage, Turn};
 use self::places::{Place, Places};
 use self::search::Search;
 use super::instances::InstanceRequest;
-use super::join::{Guesses, PasswordCaller, hash_password, join, join_rules};
+use super::join::{Guesses, PasswordCaller, hash_password, join_rule, join_rules};
 use super::rate_limit::SearchGuess;
 use super::sessions::Gates;
 use super::shield::shield;
-use super::{App, CachedSession, Failure};
+use super::{App, CachedSession, Failure, Hook, Update};
 use crate::auth::Caller;
 use crate::domain::session::NewSession;
 use crate::domain::session::join::{JoinPath, JoinRules, Joiner};
@@ -41,7 +41,6 @@ const CONTENDED_JOINS_MAX: usize = 8;
 const ROUNDS_MAX: usize = 32;
 
 /// A request to join an open session of a type, or to create one.
-#[derive(Debug)]
 pub struct CreateOrJoin {
     /// The session type: the name of its template.
     pub session_type: String,
@@ -55,6 +54,8 @@ pub struct CreateOrJoin {
     pub password_caller: PasswordCaller,
     /// Whether the request has counted a wrong password.
     pub search_guess: Arc<SearchGuess>,
+    /// The hook of the change that adds the player to a session, or creates one.
+    pub hook: Hook<()>,
 }
 
 impl CreateOrJoin {
@@ -101,7 +102,7 @@ pub async fn create_or_join(
 ) -> Result<Arc<CachedSession>, Failure> {
     if !template.joins_first() {
         let session = new_session(app, caller, template, &request).await?;
-        return app.sessions.create(listed(app, template, session).await?).await;
+        return create_alone(app, template, session, request.hook).await;
     }
     for _ in 0..ROUNDS_MAX {
         if let Some(cached) = join_or_create(app, caller, template, &request).await? {
@@ -126,7 +127,7 @@ async fn join_or_create(
     let session = new_session(app, caller, template, request).await?;
     if !session.is_open_with_room() {
         // Nobody else could join it.
-        return Ok(Some(app.sessions.create(listed(app, template, session).await?).await?));
+        return create_alone(app, template, session, request.hook.clone()).await.map(Some);
     }
     let rules = join_rules(app);
     let player = request.joiner.player;
@@ -174,9 +175,10 @@ async fn join_at(
     _place: Place<'_>,
 ) -> Result<Option<Arc<CachedSession>>, Failure> {
     for _ in 0..CONTENDED_JOINS_MAX {
-        let (tried, joiner) = ((id, request.guesses(app)), request.joiner.clone());
-        match join(app, tried, true, joiner, JoinPath::Session, |_| Ok(())).await {
-            Ok(cached) => return Ok(Some(cached)),
+        let rule = join_rule(app, request.guesses(app), request.joiner.clone(), JoinPath::Session);
+        let update = Update::by_caller(true).with(request.hook.clone());
+        match app.sessions.update(id, update, rule).await {
+            Ok(((), cached)) => return Ok(Some(cached)),
             Err(Failure::Refused(_)) => return Ok(None),
             Err(Failure::Contended) => {}
             Err(failure) => return Err(failure),
@@ -195,12 +197,24 @@ pub async fn create_for_service(
     template: &Template,
     is_retired: bool,
     new: NewSession,
+    hook: Hook<()>,
 ) -> Result<Arc<CachedSession>, Failure> {
     if is_retired {
         return Err(Refused::SessionTypeNotCreatable.into());
     }
     let session = Session { made_by_service: true, ..Session::new(new, template) };
-    app.sessions.create(listed(app, template, session).await?).await
+    create_alone(app, template, session, hook).await
+}
+
+/// Stores a new session, whatever sessions others create at the same moment.
+async fn create_alone(
+    app: &App,
+    template: &Template,
+    session: Session,
+    hook: Hook<()>,
+) -> Result<Arc<CachedSession>, Failure> {
+    let session = listed(app, template, session).await?;
+    app.sessions.create_if(session, Batch::default(), hook).await?.ok_or(Failure::Contended)
 }
 
 /// The session that the request creates, with the player as its leader. It has no listing yet.
@@ -267,7 +281,7 @@ async fn create(
             }
         }
         session = listed(app, template, session).await?;
-        turn = match store(app, session.clone(), turn, &gates).await? {
+        turn = match store(app, session.clone(), turn, &gates, request.hook.clone()).await? {
             Stored::Created(cached) => return Ok(cached),
             Stored::NotFirst(turn) => turn,
         };
@@ -284,12 +298,18 @@ enum Stored {
 
 /// Commits a new session. This runs to its end also if the caller disconnects, and only then ends the turn: otherwise
 /// those who wait for the session could create another one before they can find it.
-async fn store(app: &App, session: Session, turn: Turn, gates: &Gates) -> Result<Stored, Failure> {
+async fn store(
+    app: &App,
+    session: Session,
+    turn: Turn,
+    gates: &Gates,
+    hook: Hook<()>,
+) -> Result<Stored, Failure> {
     let sessions = Arc::clone(&app.sessions);
     let is_sole_writer = sessions.store().sole_writer();
     let pass = if is_sole_writer { Batch::default() } else { gates.pass(&session) };
     shield(async move {
-        Ok(match sessions.create_if(session, pass).await? {
+        Ok(match sessions.create_if(session, pass, hook).await? {
             Some(cached) => {
                 turn.succeeded();
                 Stored::Created(cached)

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use super::cached::CachedSession;
+use super::hook::Hook;
 use super::memberships::{ListChange, ListChanges};
 use super::plan::{After, Plan};
 use super::{ATTEMPTS_MAX, Sessions};
@@ -20,14 +21,15 @@ use crate::auth::Caller;
 use crate::domain::{Platform, PlayerUuid, Refused, Session, SessionId};
 use crate::records::keys::{self, Unique};
 use crate::store::{Batch, CommitError};
+use crate::telemetry::Precondition;
 
 /// How many times a change is tried that depends on another session. That session is not locked, and a busy one changes
 /// with each commit.
 const ATTEMPTS_BESIDE_MAX: usize = 32;
 
-/// Options of an update.
-#[derive(Clone, Copy, Debug)]
-pub struct Update {
+/// Options of an update whose rule has a result of type `T`.
+#[derive(Clone)]
+pub struct Update<T = ()> {
     /// Whether a successful update moves the session's deadline, as a read does.
     pub keeps_alive: bool,
     /// Whether the session may exceed [`Limits::session_bytes_max`](super::Limits::session_bytes_max). Updates by the
@@ -36,23 +38,31 @@ pub struct Update {
     /// The caller's player and the platform in the player's token. A successful update notes the platform, because the
     /// player may have joined on another one.
     pub plays_on: Option<(PlayerUuid, Platform)>,
+    /// What the request asks beyond the rule.
+    pub hook: Hook<T>,
 }
 
-impl Update {
+impl<T> Update<T> {
     /// An update for a caller.
     pub fn by(caller: &Caller, keeps_alive: bool) -> Self {
         let plays_on = caller.player().zip(caller.token().platform);
-        Self { keeps_alive, is_unlimited: false, plays_on }
+        Self { keeps_alive, is_unlimited: false, plays_on, hook: None }
     }
 
     /// An update for a caller whose platform the rule notes itself, or does not have to note.
     pub fn by_caller(keeps_alive: bool) -> Self {
-        Self { keeps_alive, is_unlimited: false, plays_on: None }
+        Self { keeps_alive, is_unlimited: false, plays_on: None, hook: None }
     }
 
     /// An update by the server itself, such as a timeout.
     pub fn by_server(keeps_alive: bool) -> Self {
-        Self { keeps_alive, is_unlimited: true, plays_on: None }
+        Self { keeps_alive, is_unlimited: true, plays_on: None, hook: None }
+    }
+
+    /// The same, with a hook.
+    #[must_use]
+    pub fn with(self, hook: Hook<T>) -> Self {
+        Self { hook, ..self }
     }
 }
 
@@ -63,11 +73,11 @@ impl Sessions {
     /// [`Refused::TooManySessions`] or [`Refused::TooManyInvites`] if one of its players would exceed a quota;
     /// [`Refused::SessionTooLarge`]; [`Failure::Contended`] if the id is in use.
     pub async fn create(self: &Arc<Self>, session: Session) -> Result<Arc<CachedSession>, Failure> {
-        self.create_if(session, Batch::default()).await?.ok_or(Failure::Contended)
+        self.create_if(session, Batch::default(), None).await?.ok_or(Failure::Contended)
     }
 
-    /// Like [`create`](Self::create), together with further writes. Returns `None`, and changes nothing, if an
-    /// expectation of theirs does not hold.
+    /// Like [`create`](Self::create), together with further writes and those of the hook. Returns `None`, and changes
+    /// nothing, if an expectation of theirs does not hold.
     ///
     /// # Errors
     /// As for [`create`](Self::create).
@@ -75,6 +85,7 @@ impl Sessions {
         self: &Arc<Self>,
         session: Session,
         also: Batch,
+        hook: Hook<()>,
     ) -> Result<Option<Arc<CachedSession>>, Failure> {
         self.require_right_clock().await?;
         let sessions = Arc::clone(self);
@@ -84,6 +95,7 @@ impl Sessions {
             let _lock = lock;
             let _quotas = sessions.lock_quotas(None, &session).await?;
             let plan = sessions.plan_creation(session)?;
+            let also = hook_writes(&hook, &(), plan.changed(), also)?;
             sessions.commit_one(plan.and(also.into())).await
         })
         .await
@@ -97,11 +109,12 @@ impl Sessions {
     ///
     /// # Errors
     /// [`Refused::SessionNotFound`], also if the session is overdue; the refusal of the rule; quotas;
-    /// [`Refused::SessionTooLarge`]; [`Failure::Contended`] after 8 lost races; errors of the store.
+    /// [`Refused::SessionTooLarge`]; [`Failure::PreconditionFailed`] if the hook demands a version that the session does
+    /// not have; [`Failure::Contended`] after 8 lost races; errors of the store.
     pub async fn update<T, R>(
         self: &Arc<Self>,
         id: &SessionId,
-        update: Update,
+        update: Update<T>,
         mut rule: R,
     ) -> Result<(T, Arc<CachedSession>), Failure>
     where
@@ -114,7 +127,7 @@ impl Sessions {
             let _lock = lock;
             for _ in 0..ATTEMPTS_MAX {
                 let alone = Batch::default();
-                if let Some(updated) = sessions.try_update(&id, update, &mut rule, alone).await? {
+                if let Some(updated) = sessions.try_update(&id, &update, &mut rule, alone).await? {
                     return Ok(updated);
                 }
             }
@@ -135,7 +148,7 @@ impl Sessions {
         self: &Arc<Self>,
         id: &SessionId,
         other: &SessionId,
-        update: Update,
+        update: Update<T>,
         mut rule: R,
     ) -> Result<(T, Arc<CachedSession>), Failure>
     where
@@ -150,7 +163,7 @@ impl Sessions {
                 let beside = sessions.get_latest(&other).await?;
                 let unchanged = Batch::default().expect_version(keys::session(&other), beside.version);
                 let rule = |session: &mut Session| rule(session, &beside.session);
-                if let Some(updated) = sessions.try_update(&id, update, rule, unchanged).await? {
+                if let Some(updated) = sessions.try_update(&id, &update, rule, unchanged).await? {
                     return Ok(updated);
                 }
             }
@@ -168,7 +181,7 @@ impl Sessions {
     pub async fn update_with<T, R>(
         self: &Arc<Self>,
         id: &SessionId,
-        update: Update,
+        update: Update<T>,
         rule: R,
         also: Batch,
     ) -> Result<Option<(T, Arc<CachedSession>)>, Failure>
@@ -180,7 +193,7 @@ impl Sessions {
         let lock = self.lock(&id).await;
         shield(async move {
             let _lock = lock;
-            sessions.try_update(&id, update, rule, also).await
+            sessions.try_update(&id, &update, rule, also).await
         })
         .await
     }
@@ -190,40 +203,61 @@ impl Sessions {
     async fn try_update<T>(
         &self,
         id: &SessionId,
-        update: Update,
+        update: &Update<T>,
         rule: impl FnOnce(&mut Session) -> Result<T, Refused>,
         also: Batch,
     ) -> Result<Option<(T, Arc<CachedSession>)>, Failure> {
         // Before the rule: it may compare times, and it moves the deadline in memory.
         let now_ms = self.require_right_clock().await?;
         let before = self.get_latest(id).await?;
+        let knows = update.hook.as_ref().and_then(|hook| hook.knows(&before));
         let mut after = before.session.clone();
-        let answer = rule(&mut after)?;
+        let result = match rule(&mut after) {
+            Err(refused) if knows == Some(false) && !refused.is_of_standing() => {
+                return Err(self.precondition_failed(before));
+            }
+            ruled => ruled?,
+        };
         if let Some((player, platform)) = update.plays_on {
             after.note_platform(player, platform);
+        }
+        let is_unchanged = after == before.session;
+        if knows == Some(false) && !is_unchanged {
+            return Err(self.precondition_failed(before));
         }
 
         let keeps_alive = update.keeps_alive && !after.ended;
         let new_deadline_ms =
             if keeps_alive { self.deadlines.deadline_to_store_first(&before, now_ms) } else { None };
 
-        let committed = if after == before.session {
+        let committed = if is_unchanged {
+            let also = hook_writes(&update.hook, &result, &before, also)?;
             self.commit_unchanged(before, new_deadline_ms, also).await?
         } else {
             let bytes_max = if update.is_unlimited { usize::MAX } else { self.limits.session_bytes_max };
             // Held until the commit, so that other changes on this node count the entries that this change adds.
             let _quotas = self.lock_quotas(Some(&before.session), &after).await?;
             let plan = self.plan_change(&before, after, bytes_max, new_deadline_ms).await?;
+            let also = hook_writes(&update.hook, &result, plan.changed(), also)?;
             self.commit_one(plan.and(also.into())).await?
         };
         let Some(current) = committed else { return Ok(None) };
+        if let Some(is_held) = knows {
+            self.metrics.precondition(if is_held { Precondition::Held } else { Precondition::AlreadySo });
+        }
 
         if let Some(deadline_ms) = new_deadline_ms {
             current.move_deadline(deadline_ms);
         } else if keeps_alive {
             self.deadlines.refresh(&current, now_ms);
         }
-        Ok(Some((answer, current)))
+        Ok(Some((result, current)))
+    }
+
+    /// The failure of a change whose caller does not know the version that it would change.
+    fn precondition_failed(&self, before: Arc<CachedSession>) -> Failure {
+        self.metrics.precondition(Precondition::Failed);
+        Failure::PreconditionFailed(before)
     }
 
     /// Finishes a change whose rule changed nothing: commits the further writes and the new deadline, if there are any.
@@ -270,8 +304,9 @@ impl Sessions {
             Ok(version) => {
                 self.memberships.committed(memberships);
                 let mut committed = Vec::with_capacity(plan.after.len());
-                for After { stored, stored_bytes, deadline_ms } in plan.after {
-                    let cached = Arc::new(CachedSession::new(stored, version, deadline_ms));
+                for After { mut cached, stored_bytes } in plan.after {
+                    cached.version = version;
+                    let cached = Arc::new(cached);
                     cached.confirm_current(started_at);
                     let published = (!cached.session.ended).then_some((&cached, stored_bytes));
                     self.publish(&cached.session.id, published);
@@ -289,7 +324,7 @@ impl Sessions {
             Err(error) => {
                 self.memberships.forget(&memberships);
                 for after in &plan.after {
-                    self.publish(&after.stored.session.id, None);
+                    self.publish(&after.cached.session.id, None);
                 }
                 // The commit may have reached the store all the same.
                 self.wake(topics);
@@ -305,13 +340,21 @@ impl Sessions {
     }
 }
 
+/// Further writes, and those of a hook.
+fn hook_writes<T>(hook: &Hook<T>, result: &T, after: &CachedSession, also: Batch) -> Result<Batch, Failure> {
+    match hook {
+        Some(hook) => Ok(also.and(hook.writes(result, after)?)),
+        None => Ok(also),
+    }
+}
+
 /// What a commit changes for those who wait.
 fn topics_of(batch: &Batch, lists: &ListChanges, after: &[After]) -> SmallVec<[Topic; 8]> {
     let lists = lists.keys().map(|player| Topic::List(*player));
-    let sessions = after.iter().map(|after| Topic::Session(after.stored.session.id.clone()));
+    let sessions = after.iter().map(|after| Topic::Session(after.cached.session.id.clone()));
     let mut written = batch.put.iter().map(|(key, _)| key).chain(&batch.delete);
     let has_listing = written.any(|key| keys::parse_listing(key).is_some());
-    let types = after.iter().filter(|_| has_listing).map(|after| &*after.stored.session.session_type);
+    let types = after.iter().filter(|_| has_listing).map(|after| &*after.cached.session.session_type);
     let listings = types.map(|session_type| Topic::Listings(session_type.into()));
     lists.chain(sessions).chain(listings).collect()
 }

@@ -3,7 +3,7 @@
 //! - `read`: finds a session by its id or by a linked platform session. [`cache`] holds sessions in memory,
 //!   [`cached`] is one version of a session there.
 //! - `change`: creates, updates and commits. `plan` computes what a commit writes; `quota` limits the sessions
-//!   and invites of a player.
+//!   and invites of a player. `hook` is what a request asks of a change beyond its rule.
 //! - [`deadlines`]: when a session ends because nobody uses it. `expire` ends such sessions. `clock_steps` excuses
 //!   sessions when the wall clock was set.
 //! - `launch_writes`: what a change of a session writes for the launch of its instance.
@@ -18,6 +18,7 @@ mod clock_steps;
 pub mod deadlines;
 mod expire;
 mod gates;
+mod hook;
 mod launch_writes;
 mod list_times;
 mod listing_numbers;
@@ -48,6 +49,7 @@ use crate::telemetry::Metrics;
 pub use self::change::Update;
 pub use self::expire::Expired;
 pub use self::gates::Gates;
+pub use self::hook::{ChangeHook, Hook};
 pub use self::launch_writes::LaunchHooks;
 pub use self::lookup::{OpenPage, StoredListing};
 

@@ -16,6 +16,9 @@ use crate::records::values::encode_deadline;
 use crate::records::{StoredSession, index, keys};
 use crate::store::{Batch, StoreError, Version};
 
+/// Stands for the version of a session that is not committed yet.
+const UNKNOWN_VERSION: Version = Version(0);
+
 /// A change that is ready to be committed. Plans of several sessions can be joined with [`and`](Self::and); then one
 /// commit changes all of these sessions or none.
 pub(super) struct Plan {
@@ -29,20 +32,23 @@ pub(super) struct Plan {
 
 /// A session after a commit.
 pub(super) struct After {
-    /// The session. An ended session is not stored any more.
-    pub stored: StoredSession,
+    /// The session, without its version, which the commit gives it. An ended session is not stored any more.
+    pub cached: CachedSession,
     /// Size of the stored session in bytes; 0 for an ended session.
     pub stored_bytes: usize,
-    /// The deadline in memory, in milliseconds since the epoch. All versions of a session share it.
-    pub deadline_ms: Arc<AtomicI64>,
 }
 
 impl Plan {
     fn of(writes: SessionWrites, session: Session, deadline_ms: Arc<AtomicI64>) -> Self {
         let SessionWrites { batch, stored_bytes, unknown, .. } = writes;
-        let stored = StoredSession { session, unknown };
-        let after = vec![After { stored, stored_bytes, deadline_ms }];
+        let cached = CachedSession::new(StoredSession { session, unknown }, UNKNOWN_VERSION, deadline_ms);
+        let after = vec![After { cached, stored_bytes }];
         Self { batch, after, launch_news: Vec::new() }
+    }
+
+    /// The session after the change, for a plan of one session.
+    pub(super) fn changed(&self) -> &CachedSession {
+        &self.after[0].cached
     }
 
     /// Joins two plans into one commit. The caller holds the locks of all sessions in them.

@@ -3,10 +3,12 @@
 pub mod body;
 mod bounded;
 pub mod client_address;
+pub mod conditions;
 pub mod conversion;
 pub mod credentials;
 pub mod cross_site;
 pub mod headers;
+pub mod if_match;
 pub mod param_types;
 pub mod params;
 pub mod prefer;

@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 use std::net::IpAddr;
 
+use http::HeaderMap;
 use percent_encoding::percent_decode_str;
 use schemars::{Schema, SchemaGenerator};
 
@@ -22,6 +23,8 @@ pub struct RawParams<'a> {
     pub query: Option<&'a str>,
     /// Ids of the sessions that the path names by a short code, with the name of the parameter.
     pub by_short_code: Vec<(&'static str, SessionId)>,
+    /// Headers.
+    pub headers: &'a HeaderMap,
     /// Address of the client, if it is known.
     pub client: Option<IpAddr>,
 }

@@ -1,4 +1,4 @@
-//! The header `Prefer` (RFC 7240), of which the preference `wait` is known.
+//! The header `Prefer` (RFC 7240), of which the preferences `wait` and `return=minimal` are known.
 
 use http::{HeaderName, HeaderValue};
 
@@ -12,15 +12,25 @@ pub const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-a
 /// How many seconds the client wants to wait for a change; `None` if it does not. Several fields are one list, and the
 /// first `wait` counts. Malformed and unknown preferences are ignored, as the RFC demands.
 pub fn wait_s(headers: &(impl Headers + ?Sized)) -> Option<u32> {
+    value_of(headers, b"wait").and_then(seconds).filter(|seconds| *seconds > 0)
+}
+
+/// Whether the client prefers an answer without what it could read itself: `return=minimal`. The first `return` counts.
+pub fn wants_minimal(headers: &(impl Headers + ?Sized)) -> bool {
+    value_of(headers, b"return").is_some_and(|value| value.eq_ignore_ascii_case(b"minimal"))
+}
+
+/// The value of the first preference with this name. Several fields are one list.
+fn value_of<'a>(headers: &'a (impl Headers + ?Sized), name: &[u8]) -> Option<&'a [u8]> {
     let preferences = headers.values(PREFER).flat_map(|field| field.split(|byte| *byte == b','));
-    let seconds = preferences.filter_map(|preference| {
-        // Parameters after a semicolon say nothing about `wait`.
+    let mut values = preferences.filter_map(|preference| {
+        // Parameters after a semicolon belong to the preference, but no known one has any.
         let preference = preference.split(|byte| *byte == b';').next()?;
         let equals = preference.iter().position(|byte| *byte == b'=')?;
-        let (name, value) = (&preference[..equals], &preference[equals + 1..]);
-        name.trim_ascii().eq_ignore_ascii_case(b"wait").then(|| seconds(value.trim_ascii()))
+        let has_name = preference[..equals].trim_ascii().eq_ignore_ascii_case(name);
+        has_name.then(|| preference[equals + 1..].trim_ascii())
     });
-    { seconds }.next().flatten().filter(|seconds| *seconds > 0)
+    values.next()
 }
 
 /// An unsigned integer; a larger one than fits is the largest that fits.

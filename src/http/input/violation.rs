@@ -78,6 +78,10 @@ impl ViolationKind {
     /// Bytes that are not UTF-8.
     pub const NOT_UTF8: Self = Self::fixed("invalid utf-8 sequence", "value_error.unicodedecode");
 
+    /// Not a list of entity tags, nor `*`.
+    pub const NOT_ENTITY_TAGS: Self =
+        Self::fixed("value is neither a list of entity tags nor *", "value_error.entity_tags");
+
     /// None of the permitted values, which are given as the text shows them.
     pub fn not_permitted(permitted: impl Iterator<Item = String>) -> Self {
         let permitted = permitted.collect::<Vec<_>>().join(", ");

@@ -368,6 +368,7 @@ impl Pipeline {
             path: found.params,
             query: parts.uri.query(),
             by_short_code: Vec::new(),
+            headers: &parts.headers,
             client: peer.map(|peer| client_address(peer, &parts.headers, &self.settings.trusted_proxies)),
         };
         Ok((*index, raw_params))

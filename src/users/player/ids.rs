@@ -58,7 +58,7 @@ pub async fn of_player(
     if caller.player() != Some(input.path.player_uuid) {
         return Err(Refused::PlayerNotFound.into());
     }
-    of_caller(app, caller, Input { path: (), query: (), body: () }).await
+    of_caller(app, caller, Input { path: (), query: (), body: (), conditions: input.conditions }).await
 }
 
 /// The player with an older id that a token has named.

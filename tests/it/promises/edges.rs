@@ -8,10 +8,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Files and folders of `api` that are not nouns: what the nouns share, and the fast path.
-const SHARED_BY_NOUNS: [&str; 3] = ["examples", "policies", "wire"];
+const SHARED_BY_NOUNS: [&str; 4] = ["change", "examples", "policies", "wire"];
 /// Parts of a module that may use few of their siblings, besides the nouns of `api`.
-const PARTS: [(&str, &[&str]); 5] = [
+const PARTS: [(&str, &[&str]); 6] = [
     ("api/fast_path", &["platform", "session", "wire"]),
+    ("api/change", &["policies", "wire"]),
     ("api/wire", &[]),
     ("http/connection", &["memory"]),
     ("http/listener", &["connection"]),

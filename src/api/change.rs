@@ -1,0 +1,263 @@
+//! Changes of sessions at the request of callers. Every write of the API goes through a [`Change`]: the conditions of the
+//! request are judged in one place, and the answer is a function of the result of the rule and of the session after it.
+
+use std::sync::Arc;
+
+use crate::api::policies::{READ_PLATFORM, READ_RIGHTS, READ_SESSION};
+use crate::api::wire::platform::readable_platform_document;
+use crate::api::wire::player::{player_document, rights_document};
+use crate::api::wire::view::{document_view, session_document};
+use crate::app::{App, CachedSession, ChangeHook, Failure, Hook, PlatformKey, Update, View};
+use crate::auth::{Caller, Policy};
+use crate::document::Document;
+use crate::domain::{PlayerUuid, Refused, Session, SessionId};
+use crate::http::error::{Error, PreconditionFailed};
+use crate::http::input::conditions::Conditions;
+use crate::http::input::if_match::{IfMatch, Match};
+use crate::http::reply::{Reply, ReplyKind};
+
+/// A change of a session at the request of a caller.
+#[derive(Clone)]
+pub struct Change {
+    /// The application.
+    pub app: Arc<App>,
+    /// The caller.
+    pub caller: Caller,
+    conditions: Conditions,
+    /// What the change is about. `If-Match` may have the ETag of any of these.
+    resources: Vec<Resource>,
+    keeps_alive: bool,
+    /// Whether the platform in the caller's token is noted.
+    notes_platform: bool,
+}
+
+/// Something with an ETag that a change is about.
+#[derive(Clone)]
+enum Resource {
+    Session,
+    Player(PlayerUuid),
+    Rights(PlayerUuid),
+    PlatformSession(PlatformKey),
+}
+
+/// The session after a change, for the caller who made it.
+pub struct After<'a> {
+    /// The application.
+    pub app: &'a App,
+    /// The caller.
+    pub caller: &'a Caller,
+    /// The session. An ended session is as it was at its end.
+    pub cached: &'a CachedSession,
+}
+
+impl After<'_> {
+    /// The session.
+    pub fn session(&self) -> &Session {
+        &self.cached.session
+    }
+
+    /// The caller's view of the session.
+    pub fn view(&self) -> View {
+        document_view(self.app, self.caller, self.cached)
+    }
+
+    /// The document of the session as the caller would read it.
+    pub fn document(&self) -> Document {
+        session_document(self.app, self.caller, self.cached)
+    }
+}
+
+impl Change {
+    /// A change of a session by a caller, with the conditions of the request.
+    pub fn by(app: Arc<App>, caller: Caller, conditions: Conditions) -> Self {
+        let resources = vec![Resource::Session];
+        Self { app, caller, conditions, resources, keeps_alive: true, notes_platform: true }
+    }
+
+    /// Sets whether the change moves the session's deadline, as a read does.
+    #[must_use]
+    pub fn keeping_alive(self, keeps_alive: bool) -> Self {
+        Self { keeps_alive, ..self }
+    }
+
+    /// Leaves the platform in the caller's token aside: the rule notes it, or need not note it.
+    #[must_use]
+    pub fn without_platform(self) -> Self {
+        Self { notes_platform: false, ..self }
+    }
+
+    /// The change is about a player of the session.
+    #[must_use]
+    pub fn of_player(mut self, player: PlayerUuid) -> Self {
+        self.resources.push(Resource::Player(player));
+        self
+    }
+
+    /// The change is about the rights of a player of the session.
+    #[must_use]
+    pub fn of_rights(self, player: PlayerUuid) -> Self {
+        let mut change = self.of_player(player);
+        change.resources.push(Resource::Rights(player));
+        change
+    }
+
+    /// The change is about a platform session that is linked to the session, or about the link.
+    #[must_use]
+    pub fn of_platform_session(mut self, key: PlatformKey) -> Self {
+        self.resources.insert(0, Resource::PlatformSession(key));
+        self
+    }
+
+    /// Changes the session by a rule, and answers. `answer` gets the result of the rule and the session after the change.
+    ///
+    /// # Errors
+    /// The errors of [`Sessions::update`](crate::app::Sessions::update) and of `answer`;
+    /// [`Error::PreconditionFailed`] if the request demands another version.
+    pub async fn run<T, K, R, A>(self, id: &SessionId, rule: R, answer: A) -> Result<Reply<K>, Error>
+    where
+        T: Send + 'static,
+        K: ReplyKind,
+        R: FnMut(&mut Session) -> Result<T, Refused> + Send + 'static,
+        A: Fn(&T, &After<'_>) -> Result<Reply<K>, Error> + Send + Sync + 'static,
+    {
+        self.run_and_note(id, rule, answer, |_, _| ()).await
+    }
+
+    /// Like [`run`](Self::run). `note` is called once the change is made, to log it and to count it.
+    ///
+    /// # Errors
+    /// As for [`run`](Self::run).
+    pub async fn run_and_note<T, K, R, A>(
+        self,
+        id: &SessionId,
+        rule: R,
+        answer: A,
+        note: impl FnOnce(&T, &After<'_>),
+    ) -> Result<Reply<K>, Error>
+    where
+        T: Send + 'static,
+        K: ReplyKind,
+        R: FnMut(&mut Session) -> Result<T, Refused> + Send + 'static,
+        A: Fn(&T, &After<'_>) -> Result<Reply<K>, Error> + Send + Sync + 'static,
+    {
+        let updated = self.app.sessions.update(id, self.update(), rule).await;
+        self.finish(updated, answer, note)
+    }
+
+    /// Like [`run_and_note`](Self::run_and_note), for a rule that also reads another session.
+    ///
+    /// # Errors
+    /// As for [`run`](Self::run), and those of [`Sessions::update_beside`](crate::app::Sessions::update_beside).
+    pub async fn run_beside<T, K, R, A>(
+        self,
+        (id, other): (&SessionId, &SessionId),
+        rule: R,
+        answer: A,
+        note: impl FnOnce(&T, &After<'_>),
+    ) -> Result<Reply<K>, Error>
+    where
+        T: Send + 'static,
+        K: ReplyKind,
+        R: FnMut(&mut Session, &Session) -> Result<T, Refused> + Send + 'static,
+        A: Fn(&T, &After<'_>) -> Result<Reply<K>, Error> + Send + Sync + 'static,
+    {
+        let updated = self.app.sessions.update_beside(id, other, self.update(), rule).await;
+        self.finish(updated, answer, note)
+    }
+
+    fn update<T: 'static>(&self) -> Update<T> {
+        let update = match self.notes_platform {
+            true => Update::by(&self.caller, self.keeps_alive),
+            false => Update::by_caller(self.keeps_alive),
+        };
+        update.with(self.hook())
+    }
+
+    /// The hook that judges the conditions of the request; `None` if it has none.
+    fn hook<T>(&self) -> Hook<T> {
+        let if_match = self.conditions.if_match.clone()?;
+        Some(Arc::new(Judge { if_match, change: self.clone() }))
+    }
+
+    fn finish<T, K: ReplyKind>(
+        &self,
+        updated: Result<(T, Arc<CachedSession>), Failure>,
+        answer: impl Fn(&T, &After<'_>) -> Result<Reply<K>, Error>,
+        note: impl FnOnce(&T, &After<'_>),
+    ) -> Result<Reply<K>, Error> {
+        let (result, cached) = match updated {
+            Ok(updated) => updated,
+            Err(Failure::PreconditionFailed(before)) => return Err(self.precondition_failed(&before)),
+            Err(failure) => return Err(failure.into()),
+        };
+        let after = After { app: &self.app, caller: &self.caller, cached: &cached };
+        note(&result, &after);
+        let reply = answer(&result, &after)?;
+        // Who has sent an ETag can send the next one without a read.
+        let lacks_etag = self.conditions.if_match.is_some() && !K::ETAG && !cached.session.ended;
+        Ok(if lacks_etag { reply.with_etag(after.document().etag) } else { reply })
+    }
+
+    fn precondition_failed(&self, before: &CachedSession) -> Error {
+        let current = self.resources.iter().find_map(|resource| resource.read(self, before));
+        let if_match = self.conditions.if_match.as_ref();
+        let has_weak_match = if_match.is_some_and(|if_match| self.compare(if_match, before) == Match::Weak);
+        let is_minimal = self.conditions.is_minimal;
+        Error::PreconditionFailed(Box::new(PreconditionFailed { current, is_minimal, has_weak_match }))
+    }
+
+    /// Compares the tags of a request with those of what the change is about, as the caller would read them.
+    fn compare(&self, if_match: &IfMatch, cached: &CachedSession) -> Match {
+        if *if_match == IfMatch::Any {
+            return Match::Strong;
+        }
+        let documents = self.resources.iter().filter_map(|resource| resource.document(self, cached));
+        documents.map(|document| if_match.compare(&document.etag)).max().unwrap_or(Match::No)
+    }
+}
+
+impl Resource {
+    /// The permission to read it.
+    fn policy(&self) -> Policy {
+        match self {
+            Self::Session | Self::Player(_) => READ_SESSION,
+            Self::Rights(_) => READ_RIGHTS,
+            Self::PlatformSession(_) => READ_PLATFORM,
+        }
+    }
+
+    /// Its document as the caller of a change would read it; `None` if the caller may not.
+    fn read(&self, change: &Change, cached: &CachedSession) -> Option<Document> {
+        self.document_for(change, &change.caller.narrowed(self.policy()).ok()?, cached)
+    }
+
+    /// Its document to compare with. The answers of changes have the ETag of the session, so a caller may know it without
+    /// the permission to read the session.
+    fn document(&self, change: &Change, cached: &CachedSession) -> Option<Document> {
+        match self {
+            Self::Session => self.document_for(change, &change.caller, cached),
+            _ => self.read(change, cached),
+        }
+    }
+
+    fn document_for(&self, change: &Change, reader: &Caller, cached: &CachedSession) -> Option<Document> {
+        match self {
+            Self::Session => Some(session_document(&change.app, reader, cached)),
+            Self::Player(player) => player_document(reader, &cached.session, *player).ok(),
+            Self::Rights(player) => rights_document(reader, &cached.session, *player).ok(),
+            Self::PlatformSession(key) => readable_platform_document(reader, cached, key).ok().cloned(),
+        }
+    }
+}
+
+/// Judges the `If-Match` of a request on the session from which an attempt starts.
+struct Judge {
+    if_match: IfMatch,
+    change: Change,
+}
+
+impl<T> ChangeHook<T> for Judge {
+    fn knows(&self, before: &CachedSession) -> Option<bool> {
+        Some(self.change.compare(&self.if_match, before) == Match::Strong)
+    }
+}

@@ -1,0 +1,34 @@
+//! The conditions of a change: what the headers of a request ask of it beyond its parameters and its body.
+
+use http::{HeaderMap, header};
+
+use super::if_match::IfMatch;
+use super::prefer;
+use super::violation::Violation;
+
+/// The conditions of a change. A read has none.
+#[derive(Clone, Debug, Default)]
+pub struct Conditions {
+    /// The versions of the resource that the caller knows, one of which it must have; `None`: any.
+    pub if_match: Option<IfMatch>,
+    /// Whether the answer to a failed condition shall leave out the resource.
+    pub is_minimal: bool,
+}
+
+impl Conditions {
+    /// Reads the headers of a request that changes something. If there are violations, adds them and returns `None`.
+    pub fn read(headers: &HeaderMap, violations: &mut Vec<Violation>) -> Option<Self> {
+        if !headers.contains_key(header::IF_MATCH) {
+            return Some(Self::default());
+        }
+        match IfMatch::parse(headers) {
+            Ok(if_match) => {
+                Some(Self { if_match: Some(if_match), is_minimal: prefer::wants_minimal(headers) })
+            }
+            Err(kind) => {
+                violations.push(kind.at(["header".into(), "if-match".into()]));
+                None
+            }
+        }
+    }
+}
