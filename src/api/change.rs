@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use smallvec::{SmallVec, smallvec};
+
 use crate::api::policies::{READ_PLATFORM, READ_RIGHTS, READ_SESSION};
 use crate::api::wire::platform::readable_platform_document;
 use crate::api::wire::player::{player_document, rights_document};
@@ -25,7 +27,7 @@ pub struct Change {
     pub caller: Caller,
     conditions: Conditions,
     /// What the change is about. `If-Match` may have the ETag of any of these.
-    resources: Vec<Resource>,
+    resources: SmallVec<[Resource; 3]>,
     keeps_alive: bool,
     /// Whether the platform in the caller's token is noted.
     notes_platform: bool,
@@ -70,7 +72,7 @@ impl After<'_> {
 impl Change {
     /// A change of a session by a caller, with the conditions of the request.
     pub fn by(app: Arc<App>, caller: Caller, conditions: Conditions) -> Self {
-        let resources = vec![Resource::Session];
+        let resources = smallvec![Resource::Session];
         Self { app, caller, conditions, resources, keeps_alive: true, notes_platform: true }
     }
 

@@ -9,9 +9,10 @@ use http_body_util::Full;
 const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PATCH, DELETE");
 /// Headers that pages may send, besides those that need no permission.
 const REQUEST_HEADERS: HeaderValue =
-    HeaderValue::from_static("authorization, content-type, if-none-match, prefer");
+    HeaderValue::from_static("authorization, content-type, idempotency-key, if-match, if-none-match, prefer");
 /// Headers that pages may read, besides those that need no permission.
-const RESPONSE_HEADERS: HeaderValue = HeaderValue::from_static("etag, preference-applied, retry-after");
+const RESPONSE_HEADERS: HeaderValue =
+    HeaderValue::from_static("etag, idempotency-replayed, preference-applied, retry-after");
 /// Time for which browsers may remember the response to a preflight request, in seconds.
 const MAX_AGE_S: HeaderValue = HeaderValue::from_static("600");
 /// Stands for every origin.

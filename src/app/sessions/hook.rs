@@ -26,3 +26,7 @@ pub trait ChangeHook<T>: Send + Sync {
         Ok(Batch::default())
     }
 }
+
+#[cfg(test)]
+#[path = "hook_tests.rs"]
+mod tests;

@@ -8,6 +8,7 @@ use schemars::transform::{Transform, transform_subschemas};
 use schemars::{Schema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
+use super::error::PreconditionFailedBody;
 use super::error_format::ErrorFormat;
 use super::operation::{Operation, OperationDoc};
 use super::surface::{FailureExample, Surface, Tag};
@@ -21,6 +22,13 @@ const PREFER: &str = "`wait=30`: if the answer is the version in `If-None-Match`
 const UNCHANGED: &str = "Nothing has changed since the version that the caller has.";
 const IF_NONE_MATCH: &str =
     "The ETag of an earlier answer. If nothing has changed since then, the answer is 304 without a body.";
+/// Description of the header `If-Match`.
+const IF_MATCH: &str = "The ETag of the session, or of what else this operation changes, as the caller has read it. If it is not so any more, \
+     the answer is 412 and nothing changes. A success then has an `ETag`: the new one of the session.";
+/// Description of a 412.
+const NOT_MATCHED: &str =
+    "What the operation changes is not what `If-Match` says. The body shows what it is.";
+const ETAG_OF_CURRENT: &str = "ETag of `current`. Absent if the caller may not read it.";
 const ETAG: &str = "Version of the content. Two ETags are equal if and only if the bodies are equal.";
 const ETAG_OF_CHANGE: &str = "ETag of the session as the caller would read it now, whatever the body of this answer is. After linking, the ETag of the platform session.";
 
@@ -90,16 +98,15 @@ fn describe(operation: &Operation, surface: &Surface, generator: &mut SchemaGene
         })
         .collect();
     let reads = operation.method == http::Method::GET && operation.has_etag;
-    if reads {
+    let headers = [
+        (reads, "if-none-match", IF_NONE_MATCH),
+        (operation.can_wait, "prefer", PREFER),
+        (operation.takes_if_match, "if-match", IF_MATCH),
+    ];
+    for (_, name, description) in headers.into_iter().filter(|(is_read, ..)| *is_read) {
         let schema = json!({ "type": "string" });
         parameters.push(json!({
-            "name": "if-none-match", "in": "header", "description": IF_NONE_MATCH, "required": false, "schema": schema,
-        }));
-    }
-    if operation.can_wait {
-        let schema = json!({ "type": "string" });
-        parameters.push(json!({
-            "name": "prefer", "in": "header", "description": PREFER, "required": false, "schema": schema,
+            "name": name, "in": "header", "description": description, "required": false, "schema": schema,
         }));
     }
     let mut described = json!({
@@ -167,6 +174,13 @@ fn responses(
         let mut failure = failure(failure_text(*status, operation), schema);
         add_examples(&mut failure, *status, operation, &surface.failures);
         responses.insert(status.as_str().into(), failure);
+    }
+    if operation.takes_if_match {
+        let mut failure = failure(NOT_MATCHED, generator.subschema_for::<PreconditionFailedBody>());
+        failure["headers"] =
+            json!({ "ETag": { "description": ETAG_OF_CURRENT, "schema": { "type": "string" } } });
+        add_examples(&mut failure, StatusCode::PRECONDITION_FAILED, operation, &surface.failures);
+        responses.insert("412".into(), failure);
     }
     if checks_input {
         let text = "The input does not match this document. The body lists every violation.";

@@ -48,7 +48,7 @@ async fn only_configured_origins_may_call_and_read() {
     assert_eq!(allowed.headers["access-control-allow-methods"], "GET, HEAD, POST, PATCH, DELETE");
     assert_eq!(
         allowed.headers["access-control-allow-headers"],
-        "authorization, content-type, if-none-match, prefer"
+        "authorization, content-type, idempotency-key, if-match, if-none-match, prefer"
     );
     assert_eq!((&allowed.headers["vary"], allowed.bytes.len()), (&"origin".parse().unwrap(), 0));
 
@@ -56,7 +56,10 @@ async fn only_configured_origins_may_call_and_read() {
     let session = format!("{SESSIONS}/{}", created.body["session_id"].as_str().unwrap());
     let read = send(&mut player, Method::GET, &session, &[("origin", PAGE)]).await.expect(200);
     assert_eq!(allows(&read.headers), Some(PAGE));
-    assert_eq!(read.headers["access-control-expose-headers"], "etag, preference-applied, retry-after");
+    assert_eq!(
+        read.headers["access-control-expose-headers"],
+        "etag, idempotency-replayed, preference-applied, retry-after"
+    );
     let etag = read.etag();
     let known = [("origin", PAGE), ("if-none-match", &etag)];
     assert_eq!(
