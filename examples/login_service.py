@@ -35,8 +35,9 @@ PLAYER_PERMISSIONS = """session:create session:read:self session:update:self ses
     session:shortcode:active session:read:permission:active session:give:permission:active
     session:remove:permission:active session:instance:health session-audit:update:self session-audit:read:self
     session-player-audit:read:self session:vivox:login session:vivox:join session:vivox:join_muted
-    session:vivox:mute:self session:voip:epic:join""".split()
-SERVER_PERMISSIONS = ["session:*", "session-audit:update:all"]
+    session:vivox:mute:self session:voip:epic:join notification:player:self:read
+    notification:player:self:write""".split()
+SERVER_PERMISSIONS = ["session:*", "session-audit:update:all", "notification:player:*"]
 DISABLED = {  # the codes of the grants that this service does not take; any other text is no grant
     "anon": "anon_disabled", "steam": "steam_disabled", "epic": "epic_disabled", "xboxlive": "xbox_disabled",
     "ps4_v1": "ps4_v1_disabled", "ps4_v3": "ps4_v3_disabled", "ps5_v3": "ps5_v3_disabled",

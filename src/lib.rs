@@ -17,6 +17,7 @@ pub mod allocators;
 pub mod app;
 pub mod http;
 pub mod api;
+pub mod notifications;
 pub mod users;
 pub mod stubs;
 pub mod jobs;

@@ -8,9 +8,11 @@
 //! - [`auto_join`]: create-or-join, also if many players ask at the same moment.
 //! - [`login`]: tokens for players and servers without a token service.
 //! - [`launches`]: gives requested instances their dedicated servers.
+//! - [`notifications`]: what players are told.
 //! - [`waits`]: requests that are held until what they read has changed.
 //! - [`join`], [`instances`], [`touch`]: functions for operations that need more than one service.
-//! - `shield`, `isolate`, `locks`: a cancellation shield, the isolation of failing items, and lock striping.
+//! - `shield`, `isolate`, `locks`, `passes`: a cancellation shield, the isolation of failing items, lock striping, and
+//!   passes over all keys of a kind.
 
 pub mod auto_join;
 pub mod catalog;
@@ -21,7 +23,9 @@ pub mod join;
 pub mod launches;
 mod locks;
 pub mod login;
+pub mod notifications;
 pub mod online_status;
+mod passes;
 pub mod presence;
 pub mod rate_limit;
 pub mod retired_templates;
@@ -37,6 +41,7 @@ pub use auto_join::AutoJoin;
 pub use catalog::Catalog;
 pub use failure::Failure;
 pub use login::{LaunchClients, Login, LoginSettings};
+pub use notifications::{Inboxes, NotificationSettings};
 pub use presence::Presence;
 pub use rate_limit::{ClientKey, PasswordLimiter, RateLimiter};
 pub use sessions::cache::PlatformKey;
@@ -79,6 +84,8 @@ pub struct AppSettings {
     pub limits: Limits,
     /// Limits of waits.
     pub waits: WaitLimits,
+    /// Notifications.
+    pub notifications: NotificationSettings,
     /// The login for development; `None` if the server has none.
     pub login: Option<LoginSettings>,
 }
@@ -112,6 +119,8 @@ pub struct App {
     pub launches: Arc<Launches>,
     /// The requests that wait for a change.
     pub waits: Arc<Waits>,
+    /// The messages that were posted for players.
+    pub inboxes: Arc<Inboxes>,
     /// The metrics of the server.
     pub metrics: Arc<Metrics>,
     /// The source of the time.
@@ -150,6 +159,8 @@ impl App {
             Sessions::new(store, settings.limits, time_and_randomness, Arc::clone(&metrics), hooks, observer);
         let waits = Arc::new(Waits::new(settings.waits, (clock.clone(), entropy.clone())));
         let sessions = Arc::new(sessions.waking(Arc::clone(&waits)));
+        let (store, of_waits) = (sessions.store().clone(), Arc::clone(&waits));
+        let inboxes = Inboxes::new(store, of_waits, settings.notifications, clock.clone());
         let time_and_randomness = (clock.clone(), entropy.clone());
         let launches = Launches::new(
             Arc::clone(&sessions),
@@ -179,6 +190,7 @@ impl App {
             settings,
             launches: Arc::new(launches),
             waits,
+            inboxes: Arc::new(inboxes),
             metrics,
             clock,
             entropy,

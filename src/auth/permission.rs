@@ -76,6 +76,12 @@ permissions! {
     VivoxTranscribeAny = "session:vivox:transcribe:any",
     VivoxTranscribeAsMember = "session:vivox:transcribe:as-member",
     VoipEpicJoin = "session:voip:epic:join",
+    NotificationPlayerAll = "notification:player:*",
+    NotificationPlayerRead = "notification:player:read",
+    NotificationPlayerWrite = "notification:player:write",
+    NotificationSelfAll = "notification:player:self:*",
+    NotificationSelfRead = "notification:player:self:read",
+    NotificationSelfWrite = "notification:player:self:write",
 }
 
 const _: () = assert!(Permission::ALL.len() <= 64, "`Permissions` has a bit of a u64 for each permission");
@@ -161,6 +167,8 @@ pub const DEFAULT_PLAYER_PERMISSIONS: &[Permission] = &[
     Permission::VivoxJoinMuted,
     Permission::VivoxMuteSelf,
     Permission::VoipEpicJoin,
+    Permission::NotificationSelfRead,
+    Permission::NotificationSelfWrite,
 ];
 
 #[cfg(test)]
@@ -192,6 +200,11 @@ mod tests {
         assert!(granted("session:*").contains(&"session:*"));
         assert!(granted("session:*").contains(&"session:vivox:kick:all"));
         assert!(!granted("session:*").contains(&"session-audit:read:all"));
+        assert!(!granted("session:*").iter().any(|name| name.starts_with("notification:")));
+        let own =
+            ["notification:player:self:*", "notification:player:self:read", "notification:player:self:write"];
+        assert_eq!(granted("notification:player:self:*"), own);
+        assert_eq!(granted("notification:player:*").len(), 6);
         for name in
             ["*", ":*", "session*", "session:", "session:read", "sess*", "", "SESSION:*", "session:read:any "]
         {

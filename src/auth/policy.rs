@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::basic::BasicCredentials;
-use super::permission::{Permission, Permissions};
+use super::permission::Permission;
 use super::token::Token;
 use crate::domain::{Actor, PlayerUuid};
 
@@ -17,6 +17,8 @@ pub struct Policy {
     any: &'static [Permission],
     /// Permissions for the caller's own player.
     own: &'static [Permission],
+    /// Whether every token of a player covers the caller's own player.
+    is_own_for_all: bool,
     needs_player: bool,
     is_for_this_machine: bool,
     access: Access,
@@ -78,12 +80,24 @@ impl Policy {
 
     /// Needs one of these permissions, which cover all players and sessions.
     pub const fn any(any: &'static [Permission]) -> Self {
-        Self { any, own: &[], needs_player: false, is_for_this_machine: false, access: Access::Permission }
+        Self {
+            any,
+            own: &[],
+            is_own_for_all: false,
+            needs_player: false,
+            is_for_this_machine: false,
+            access: Access::Permission,
+        }
     }
 
     /// Accepts these permissions too, for the caller's own player.
     pub const fn or_own(self, own: &'static [Permission]) -> Self {
         Self { own, ..self }
+    }
+
+    /// Accepts every token of a player, for the caller's own player, if the operator wants that.
+    pub const fn or_own_for_all(self, is_own_for_all: bool) -> Self {
+        Self { is_own_for_all, ..self }
     }
 
     /// Requires that the token names a player, as whom the operation acts.
@@ -106,7 +120,7 @@ impl Policy {
     /// # Errors
     /// If the token does not grant enough, or names no player where the policy needs one.
     pub fn admit(&self, token: Arc<Token>) -> Result<Caller, Denied> {
-        let reach = self.reach(token.permissions)?;
+        let reach = self.reach(&token)?;
         let acts_as_player = self.needs_player || (reach == Reach::Own && self.needs_permission());
         if token.player.is_none() && acts_as_player {
             return Err(Denied::PlayerRequired);
@@ -141,14 +155,16 @@ impl Policy {
         self.access == Access::PublicWithBasic
     }
 
-    fn reach(&self, granted: Permissions) -> Result<Reach, Denied> {
+    fn reach(&self, token: &Token) -> Result<Reach, Denied> {
+        let granted = token.permissions;
         if granted.contains_any(self.any) {
-            Ok(Reach::Any)
-        } else if granted.contains_any(self.own) || !self.needs_permission() {
-            Ok(Reach::Own)
-        } else {
-            Err(Denied::Permission(self.enough()))
+            return Ok(Reach::Any);
         }
+        let own_needs_none = !self.needs_permission() || (self.is_own_for_all && token.player.is_some());
+        if granted.contains_any(self.own) || own_needs_none {
+            return Ok(Reach::Own);
+        }
+        Err(Denied::Permission(self.enough()))
     }
 
     /// The permissions, each of which is enough.
@@ -186,6 +202,12 @@ impl Policy {
             _ if !self.needs_permission() => "Any valid token.".into(),
             (any, []) => format!("Permission: {}.", list(any)),
             ([], own) => format!("Permission: {}.", list(own)),
+            (any, _) if self.is_own_for_all => {
+                format!(
+                    "Permission: {}, for all players; or any token of a player, for that player.",
+                    list(any)
+                )
+            }
             (any, own) => {
                 let (any, own) = (list(any), list(own));
                 format!("Permission: {any}, for all players; or {own}, for the caller's own player.")
@@ -311,6 +333,7 @@ impl Caller {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::auth::Permissions;
 
     #[test]
     fn any_token_is_enough_where_no_permission_is_needed() {
@@ -320,6 +343,30 @@ mod tests {
         assert_eq!(admit(Policy::ANY_TOKEN.as_player()), Err(Denied::PlayerRequired));
         let needed = Policy::any(&[Permission::SessionAll]);
         assert_eq!(admit(needed), Err(Denied::Permission(needed.enough())));
+    }
+
+    #[test]
+    fn the_operator_may_let_every_player_act_on_their_own_player() {
+        const POLICY: Policy =
+            Policy::any(&[Permission::NotificationPlayerRead]).or_own(&[Permission::NotificationSelfRead]);
+        let player = PlayerUuid(uuid::Uuid::from_u128(1));
+        let token = |player: Option<PlayerUuid>, granted: &[&str]| {
+            let permissions = Permissions::from_names(granted.iter().copied());
+            let mut token = Token::nobody();
+            (token.player, token.permissions) = (player, permissions);
+            Arc::new(token)
+        };
+        let reaches = |policy: Policy, player: Option<PlayerUuid>, granted: &[&str]| {
+            policy.admit(token(player, granted)).map(|caller| caller.reaches_all())
+        };
+        let (denied, for_all) = (Err(Denied::Permission(POLICY.enough())), POLICY.or_own_for_all(true));
+        assert_eq!(reaches(POLICY.or_own_for_all(false), Some(player), &[]), denied);
+        assert_eq!(reaches(for_all, Some(player), &[]), Ok(false));
+        assert_eq!(reaches(for_all, Some(player), &["notification:player:*"]), Ok(true));
+        assert_eq!(reaches(for_all, None, &[]), denied, "a service");
+        let caller = for_all.admit(token(Some(player), &[])).unwrap();
+        assert!(caller.require_reach(player).is_ok());
+        assert!(caller.require_reach(PlayerUuid(uuid::Uuid::from_u128(2))).is_err());
     }
 
     #[test]

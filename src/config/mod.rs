@@ -6,6 +6,7 @@ mod cors_origin;
 mod leave_delay;
 mod log_filter;
 mod login;
+mod notifications;
 mod proxy;
 mod sections;
 mod sources;
@@ -26,6 +27,7 @@ pub use allocators::{
 pub use check::Problem;
 pub use leave_delay::LeaveDelay;
 pub use login::{HashText, LoginClient, LoginMode, LoginPlayers, LoginSection, LoginUser, UserKind};
+pub use notifications::NotificationsSection;
 pub use sections::{
     AdminListen, AuthSection, FriendsCheck, HttpSection, InstancesSection, JobsSection, LogFormat,
     PlayerStartupParams, PostgresSection, ReadConsistency, Secret, SessionsSection, StoreKind, StoreSection,
@@ -67,6 +69,8 @@ pub struct Config {
     pub instances: InstancesSection,
     /// Waits for changes.
     pub wait: WaitSection,
+    /// Notifications for players.
+    pub notifications: NotificationsSection,
     /// Background jobs.
     pub jobs: JobsSection,
     /// Logging.
@@ -128,6 +132,7 @@ impl Default for Config {
             sessions: SessionsSection::default(),
             instances: InstancesSection::default(),
             wait: WaitSection::default(),
+            notifications: NotificationsSection::default(),
             jobs: JobsSection::default(),
             telemetry: TelemetrySection::default(),
             health: HealthRules::default(),

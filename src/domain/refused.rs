@@ -100,6 +100,8 @@ pub enum Refused {
     PlatformSessionInUse,
     #[error("the session has another platform session for this platform; unlink it first")]
     PlatformAlreadyLinked,
+    #[error("the notification does not exist")]
+    NotificationNotFound,
 }
 
 impl Refused {

@@ -106,8 +106,8 @@ pub enum Error {
         if .0.has_weak_match { ": the tag would match, but a proxy has made it weak (W/), for example by compressing" } else { "" }
     )]
     PreconditionFailed(Box<PreconditionFailed>),
-    /// Concurrent changes of the same session came first in every attempt.
-    #[error("other changes of the session came first; try again")]
+    /// Concurrent changes of the same session or the same inbox came first in every attempt.
+    #[error("other changes came first in every attempt; try again")]
     Contended,
     /// The store failed. The cause goes only to the log.
     #[error("the service is temporarily unavailable; try again")]
@@ -303,7 +303,9 @@ impl Error {
             Self::TimedOut => {
                 tracing::warn!(operation, "a request took longer than [http] request_timeout_s")
             }
-            Self::Contended => tracing::warn!(operation, "a change lost every race for its session"),
+            Self::Contended => {
+                tracing::warn!(operation, "a change lost every race for its session, or for an inbox")
+            }
             _ => tracing::debug!(operation, code = self.parts().1, "refused"),
         }
     }
@@ -349,6 +351,7 @@ fn refused_parts(refused: &Refused) -> (StatusCode, &'static str) {
         Refused::PlatformSessionInUse => (S::FORBIDDEN, "platform_session_in_use"),
         Refused::PlatformAlreadyLinked => (S::FORBIDDEN, "platform_already_linked"),
 
+        Refused::NotificationNotFound => (S::NOT_FOUND, "resource_not_found"),
         Refused::SessionNotFound => (S::NOT_FOUND, "session_not_found"),
         Refused::InstanceNotFound => (S::NOT_FOUND, "instance_not_found"),
         Refused::ListingNotFound => (S::NOT_FOUND, "browser_info_not_found"),

@@ -15,6 +15,7 @@ pub mod reply;
 pub mod request_limits;
 mod routes;
 pub mod surface;
+pub mod utc_time;
 
 pub use cors::Cors;
 pub use error::Error;

@@ -2,6 +2,7 @@
 //! of it can get lost, and a round that runs twice does no harm. Each item of a round fails alone.
 
 mod expiry;
+mod inboxes;
 mod launches;
 mod lists;
 mod logins;
@@ -48,6 +49,8 @@ enum Job {
     Lists,
     /// Deletes refresh tokens that have ended.
     Logins,
+    /// Deletes posted messages that are too old.
+    Inboxes,
     /// Gives requested instances their dedicated servers.
     Launches,
     /// Wakes requests that have waited long enough.
@@ -55,13 +58,14 @@ enum Job {
 }
 
 impl Job {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Deadlines,
         Self::Expiry,
         Self::Presence,
         Self::Templates,
         Self::Lists,
         Self::Logins,
+        Self::Inboxes,
         Self::Launches,
         Self::Waits,
     ];
@@ -80,6 +84,7 @@ impl Job {
             }
             Self::Lists => lists::round(app, stop).await,
             Self::Logins => logins::round(app, stop).await,
+            Self::Inboxes => inboxes::round(app, stop).await,
             Self::Launches => Box::pin(launches::round(app)).await,
             Self::Waits => {
                 app.waits.wake_due();

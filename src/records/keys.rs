@@ -29,6 +29,8 @@
 //! U <player uuid, 16 bytes>                   who has logged in, JSON            written at a login; the oldest go
 //! V 00 <last login ms, i64 big-endian> <player uuid, 16 bytes> (empty)           the same players, by last login
 //! V 01 <display name> 00 <player uuid, 16 bytes> (empty)                         the same players, by name
+//! y <player uuid, 16 bytes> <number, u64 big-endian> the message, JSON           in the player's inbox; the oldest go
+//! Y <player uuid, 16 bytes>                   which messages the inbox has, JSON  each post expects its version; deleted when the last message is too old
 //! ```
 //!
 //! In these keys an i64 has its sign bit flipped, so that the keys sort by number.
@@ -41,8 +43,9 @@
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
+use crate::domain::inbox::MessageNumber;
 use crate::domain::{Platform, PlatformSessionId, PlayerUuid, SessionId, ShortCode};
-use crate::store::{Key, KeyUpgrade};
+use crate::store::{Key, KeyUpgrade, next_key};
 
 const SESSION: u8 = b's';
 const DEADLINE_OF: u8 = b't';
@@ -63,6 +66,8 @@ const TEMPLATE: u8 = b'S';
 const REFRESH_TOKEN: u8 = b'R';
 const KNOWN_PLAYER: u8 = b'U';
 const KNOWN_PLAYERS_BY: u8 = b'V';
+const MESSAGE: u8 = b'y';
+const INBOX: u8 = b'Y';
 const LAUNCH: u8 = b'l';
 const LAUNCH_DUE: u8 = b'L';
 const NODE: u8 = b'e';
@@ -449,6 +454,37 @@ pub fn display_name_of(name: &str) -> Key {
 pub fn parse_display_name(name: &str, key: &[u8]) -> Option<PlayerUuid> {
     let player = key.strip_prefix(display_name_of(name).as_slice())?;
     Uuid::from_slice(player).ok().map(PlayerUuid)
+}
+
+/// The key of a message in a player's inbox.
+pub fn message(player: PlayerUuid, number: MessageNumber) -> Key {
+    key(MESSAGE, &[player.0.as_bytes(), &number.0.to_be_bytes()])
+}
+
+/// The number of such a key.
+pub fn parse_message(key: &[u8]) -> Option<MessageNumber> {
+    let number = key.strip_prefix(&[MESSAGE])?.get(16..)?.try_into().ok()?;
+    Some(MessageNumber(u64::from_be_bytes(number)))
+}
+
+/// The range of a player's messages from one number to another, both included: start, and end (excluded).
+pub fn messages_between(player: PlayerUuid, first: MessageNumber, last: MessageNumber) -> (Key, Key) {
+    (message(player, first), next_key(&message(player, last)))
+}
+
+/// The key of which messages a player's inbox has.
+pub fn inbox(player: PlayerUuid) -> Key {
+    key(INBOX, &[player.0.as_bytes()])
+}
+
+/// The player of such a key.
+pub fn parse_inbox(key: &[u8]) -> Option<PlayerUuid> {
+    Uuid::from_slice(key.strip_prefix(&[INBOX])?).ok().map(PlayerUuid)
+}
+
+/// The range of all such keys: start, and end (excluded).
+pub fn all_inboxes() -> (Key, Key) {
+    (vec![INBOX], vec![INBOX + 1])
 }
 
 #[cfg(test)]

@@ -43,6 +43,17 @@ proptest! {
     }
 
     #[test]
+    fn keys_of_inboxes_round_trip(player: u128, first: u64, last: u64, number: u64) {
+        let player = PlayerUuid(Uuid::from_u128(player));
+        let [first, last, number] = [first, last, number].map(MessageNumber);
+        prop_assert_eq!(parse_inbox(&inbox(player)), Some(player));
+        prop_assert_eq!(parse_message(&message(player, number)), Some(number));
+        prop_assert_eq!((parse_message(&inbox(player)), parse_inbox(&message(player, number))), (None, None));
+        let (start, end) = messages_between(player, first, last);
+        prop_assert_eq!((start..end).contains(&message(player, number)), (first..=last).contains(&number));
+    }
+
+    #[test]
     fn gates_come_before_open_sessions(id in any_id(), created_ms in 0..i64::MAX, name in "[a-z]{1,9}", number: u8) {
         let gate = gate(&name, number);
         prop_assert_eq!(parse_gate(&name, &gate), Some(number));

@@ -21,13 +21,13 @@ use crate::app::{App, AppSettings, LoginSettings};
 use crate::auth::{DevelopmentKey, JwksSource, KeyRing, LoginKey, Verifier, refresh_forever};
 use crate::config::{Config, LeaveDelay, StoreKind};
 use crate::env::{Clock, Entropy};
-use crate::http::connection::Peer;
-use crate::http::connection::{Handler, RequestBody};
+use crate::http::connection::{Handler, Peer, RequestBody};
 use crate::http::listener;
 use crate::http::memory::MemoryBudget;
 use crate::http::surface::Surface;
 use crate::http::{Cors, Pipeline};
 use crate::jobs;
+use crate::notifications;
 use crate::records::keys::KEY_UPGRADE;
 use crate::runtime::admin::{Admin, Readiness};
 use crate::runtime::allocators::StartedAllocators;
@@ -452,6 +452,7 @@ fn each_surface(config: &Config) -> Vec<(Surface, bool)> {
     vec![
         (api::surface(), true),
         (users::surface(), config.has_login()),
+        (notifications::surface(config.notifications.self_read_for_all), config.notifications.enabled),
         (stubs::config::surface(), or_default(on.config)),
         (stubs::presence::surface(), or_default(on.presence)),
         (stubs::friends::surface(), or_default(on.friends)),

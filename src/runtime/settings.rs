@@ -9,14 +9,15 @@ use tokio_postgres::config::SslMode;
 
 use crate::app::login::{Client, PasswordHash, SecretHash, User, UserKind};
 use crate::app::waits::WaitLimits;
-use crate::app::{AppSettings, Catalog, Limits, LoginSettings};
+use crate::app::{AppSettings, Catalog, Limits, LoginSettings, NotificationSettings};
 use crate::auth::{
     DEFAULT_PLAYER_PERMISSIONS, JwksSource, LoginKey, Permission, TokenSettings, check_jwks_url, mask_url,
 };
 use crate::config::UserKind as ConfiguredKind;
 use crate::config::{
     AllocatorKind, AuthSection, Config, ConfigError, FriendsCheck, HttpSection, LoginSection,
-    PlayerStartupParams, PostgresSection, Problem, ReadConsistency, Secret, Sources, WaitSection,
+    NotificationsSection, PlayerStartupParams, PostgresSection, Problem, ReadConsistency, Secret, Sources,
+    WaitSection,
 };
 use crate::http::listener::ConnectionLimits;
 use crate::http::{PipelineSettings, RequestLimits};
@@ -113,6 +114,18 @@ fn wait_limits(wait: &WaitSection, connections_max: usize) -> WaitLimits {
     }
 }
 
+/// Settings of notifications.
+fn notification_settings(notifications: &NotificationsSection) -> NotificationSettings {
+    NotificationSettings {
+        listeners_per_player_max: notifications.listeners_per_player_max,
+        lookback_ms: i64::from(notifications.lookback_s) * 1000,
+        own_delay_ms: i64::from(notifications.own_delay_ms),
+        messages_per_player_max: notifications.messages_per_player_max,
+        message_keep_ms: i64::from(notifications.message_keep_s) * 1000,
+        counts_as_heard: notifications.counts_as_heard,
+    }
+}
+
 /// Limits of one request: sizes in bytes, and timeouts.
 fn request_limits(http: &HttpSection) -> RequestLimits {
     RequestLimits {
@@ -184,6 +197,7 @@ pub fn app_settings(config: &Config) -> AppSettings {
         invite_expiry,
         limits,
         waits: wait_limits(&config.wait, config.http.connections_max),
+        notifications: notification_settings(&config.notifications),
         login: None,
     }
 }

@@ -16,6 +16,7 @@ use crate::http::input::violation::Violation;
 use crate::http::operation::{Input, Operation};
 use crate::http::reply::{Plain, Reply, Versioned};
 use crate::http::surface::{Group, Surface, Tag};
+use crate::http::utc_time::UtcTime;
 
 /// Prefix of every path.
 pub const PREFIX: &str = "/config";
@@ -82,25 +83,6 @@ async fn key_values(
     Ok(Reply::document(&Document::of(&KeyValuesView { kvs })))
 }
 
-/// A time in UTC, with milliseconds. Published clients read no more digits.
-#[derive(Serialize)]
-#[serde(transparent)]
-pub struct UtcTime(String);
-
-impl JsonSchema for UtcTime {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "UtcTime".into()
-    }
-
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> schemars::Schema {
-        json_schema!({ "type": "string", "format": "date-time" })
-    }
-}
-
 async fn time(app: Arc<App>, _: Caller, _: Input) -> Result<Reply<Plain<UtcTime>>, Error> {
-    Ok(Reply::plain(&UtcTime(format!("{:.3}", app.clock.now()))))
+    Ok(Reply::plain(&UtcTime(app.clock.now())))
 }

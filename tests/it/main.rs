@@ -6,6 +6,7 @@
 //! - `nodes`: several nodes on one database, and faults of the database.
 //! - `process`: the real binary, as an operator runs it.
 //! - `users`: the login for development.
+//! - `notifications`: the notification service.
 //! - `harness`: a server in process and clients that call it.
 
 mod harness;
@@ -15,6 +16,7 @@ mod support;
 mod allocators;
 mod api;
 mod nodes;
+mod notifications;
 mod process;
 mod promises;
 mod users;

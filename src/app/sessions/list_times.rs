@@ -9,7 +9,6 @@
 //! different clocks, it may be earlier than the one before.
 
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{MutexGuard, PoisonError};
 
 use futures_util::future::join_all;
 use jiff::Timestamp;
@@ -21,7 +20,7 @@ use crate::domain::PlayerUuid;
 use crate::env::{Clock, Entropy};
 use crate::records::keys;
 use crate::records::values::{decode_list_changed, encode_list_changed};
-use crate::store::{Batch, CommitError, Key, StoreError, Version, next_key, prefix_end};
+use crate::store::{Batch, CommitError, StoreError, Version, next_key, prefix_end};
 
 /// How long the time of an empty list is kept, in milliseconds: far longer than clients pause between two polls.
 /// Without a time, an empty list has the ETag of a list that never had an entry. No client can miss anything by that,
@@ -32,27 +31,7 @@ const READ_AT_ONCE: usize = 512;
 
 /// The time from the start of a pass over all lists until the next one starts, in milliseconds. A pass reads every time,
 /// and once it is old, also whether the list is empty.
-const PASS_EVERY_MS: i64 = 600_000;
-
-/// The passes over all lists, on this node.
-#[derive(Default)]
-pub struct ListPasses {
-    /// Where the pass under way continues; `None`: there is none.
-    next: Option<Key>,
-    /// No pass starts before, by [`Clock::up_ms`].
-    not_before_up_ms: i64,
-}
-
-impl ListPasses {
-    /// Where the pass under way continues. Starts a pass at `start` if one is due.
-    fn continue_at(&mut self, start: Key, up_ms: i64) -> Option<Key> {
-        if self.next.is_none() && up_ms >= self.not_before_up_ms {
-            self.not_before_up_ms = up_ms.saturating_add(PASS_EVERY_MS);
-            self.next = Some(start);
-        }
-        self.next.clone()
-    }
-}
+pub(super) const PASS_EVERY_MS: i64 = 600_000;
 
 /// Hands out the times of changes. In one process each is later than the one before, whatever the clock does.
 #[derive(Default)]
@@ -104,12 +83,12 @@ impl Sessions {
     /// [`StoreError::ClockSkew`] if this node's clock is wrong; other errors of the store.
     pub async fn forget_empty_lists(&self) -> Result<bool, Failure> {
         let (start, end) = keys::all_lists_changed();
-        let Some(from) = self.list_passes().continue_at(start, self.clock.up_ms()) else { return Ok(false) };
+        let Some(from) = self.list_passes.continue_at(start, self.clock.up_ms()) else { return Ok(false) };
         self.check_clock().await?;
         let found = self.store.scan(&from, &end, READ_AT_ONCE).await?;
         let has_more = found.len() == READ_AT_ONCE;
         // Before anything can fail, so that a time that cannot be read does not hold up the pass.
-        self.list_passes().next = found.last().filter(|_| has_more).map(|(last, _)| next_key(last));
+        self.list_passes.moved_to(found.last().filter(|_| has_more).map(|(last, _)| next_key(last)));
         let kept_after_ms = self.clock.now_ms().saturating_sub(EMPTY_KEPT_MS);
         let mut old = Vec::new();
         for (key, entry) in &found {
@@ -153,10 +132,6 @@ impl Sessions {
     async fn is_list_empty(&self, player: PlayerUuid) -> Result<bool, StoreError> {
         let prefix = keys::memberships_of(player);
         Ok(self.store.scan(&prefix, &prefix_end(&prefix), 1).await?.is_empty())
-    }
-
-    fn list_passes(&self) -> MutexGuard<'_, ListPasses> {
-        self.list_passes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

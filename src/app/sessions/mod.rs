@@ -36,10 +36,11 @@ use tokio::sync::OwnedMutexGuard;
 use self::cache::Cache;
 use self::clock_steps::ClockSteps;
 use self::deadlines::Deadlines;
-use self::list_times::{ListPasses, ListTimes};
+use self::list_times::ListTimes;
 use self::listing_numbers::ListingNumbers;
 use self::memberships::Memberships;
 use super::locks::LockStripes;
+use super::passes::Passes;
 use super::waits::{Topic, Waits};
 use crate::domain::{Session, SessionId};
 use crate::env::{Clock, Entropy};
@@ -109,7 +110,7 @@ pub struct Sessions {
     memberships: Memberships,
     list_times: ListTimes,
     /// How far [`forget_empty_lists`](Self::forget_empty_lists) is.
-    list_passes: Mutex<ListPasses>,
+    list_passes: Passes,
     cache: Cache,
     session_locks: LockStripes<SessionLock>,
     player_locks: LockStripes<tokio::sync::Mutex<()>>,
@@ -144,7 +145,7 @@ impl Sessions {
             listing_numbers: ListingNumbers::default(),
             memberships: Memberships::new(memberships_bytes),
             list_times: ListTimes::default(),
-            list_passes: Mutex::default(),
+            list_passes: Passes::every_ms(list_times::PASS_EVERY_MS),
             cache: Cache::new(limits.cache_bytes - memberships_bytes),
             session_locks: LockStripes::new(SESSION_LOCKS),
             player_locks: LockStripes::new(PLAYER_LOCKS),

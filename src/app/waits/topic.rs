@@ -11,6 +11,8 @@ pub enum Topic {
     Session(SessionId),
     /// A player's list of sessions.
     List(PlayerUuid),
+    /// The messages that were posted for a player.
+    Inbox(PlayerUuid),
     /// The listed sessions of a type.
     Listings(Box<str>),
     /// The templates of the configuration.

@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::conversion::{as_boolean, as_integer, as_text};
 use super::violation::{LocStep, Violation, ViolationKind};
 
-/// A schema keyword of this project: the largest size of a map's names and texts together, in bytes.
+/// A schema keyword of this project: the largest size of an object in bytes, its texts and the names in its maps together.
 pub const BYTES_MAX: &str = "x-bytes-max";
 
 /// A schema keyword of this project: names of a map that start with this text are reserved for the server.
@@ -21,7 +21,7 @@ const NULL_AS: &str = "x-null-as";
 #[derive(Debug)]
 pub enum BodySchema {
     /// An object with these fields. Other fields are ignored.
-    Object(Vec<Field>),
+    Object { fields: Vec<Field>, bytes_max: Option<u64> },
     /// An object with arbitrary names, whose values all have one schema.
     Map { value: Option<Box<BodySchema>>, limits: MapLimits },
     /// A list whose items all have one schema.
@@ -99,7 +99,9 @@ impl BodySchema {
         };
         match type_of(schema) {
             Some("object") => match schema.get("properties").and_then(Value::as_object) {
-                Some(fields) => Self::Object(fields_of(schema, fields)),
+                Some(fields) => {
+                    Self::Object { fields: fields_of(schema, fields), bytes_max: limit(BYTES_MAX) }
+                }
                 None => Self::Map {
                     value: subschema("additionalProperties"),
                     limits: MapLimits {
@@ -136,7 +138,9 @@ impl BodySchema {
     /// The schema of the entry with this name in an object; `None` if such an entry is ignored.
     pub fn entry(&self, name: &str) -> Option<&Self> {
         match self {
-            Self::Object(fields) => fields.iter().find(|field| field.name == name).map(|field| &field.schema),
+            Self::Object { fields, .. } => {
+                fields.iter().find(|field| field.name == name).map(|field| &field.schema)
+            }
             Self::Map { value, .. } => Some(value.as_deref().unwrap_or(&ANYTHING)),
             Self::Anything => Some(&ANYTHING),
             _ => None,
@@ -159,7 +163,7 @@ impl BodySchema {
 
     fn check(&self, value: &mut Value, loc: Loc<'_>, violations: &mut Vec<Violation>) {
         let violation = match self {
-            Self::Object(fields) => check_object(fields, value, loc, violations),
+            Self::Object { fields, bytes_max } => check_object(fields, *bytes_max, value, loc, violations),
             Self::Map { value: value_schema, limits } => {
                 check_map(value_schema.as_deref(), limits, value, loc, violations)
             }
@@ -232,6 +236,7 @@ fn fields_of(object: &Value, fields: &Map<String, Value>) -> Vec<Field> {
 
 fn check_object(
     fields: &[Field],
+    bytes_max: Option<u64>,
     value: &mut Value,
     loc: Loc<'_>,
     violations: &mut Vec<Violation>,
@@ -249,7 +254,9 @@ fn check_object(
             Some(field) => schema.check_present(field, loc, violations),
         }
     }
-    None
+    let known = fields.iter().filter_map(|field| found.get(&field.name));
+    let bytes: usize = if bytes_max.is_some() { known.map(bytes_in).sum() } else { 0 };
+    bytes_max.filter(|max| bytes as u64 > *max).map(ViolationKind::too_many_bytes)
 }
 
 fn check_map(
@@ -277,6 +284,15 @@ fn check_map(
         value_schema.check_present(entry, Loc::Name(&loc, name), violations);
     }
     None
+}
+
+/// The size of the texts in a value, and of the names in its maps, in bytes.
+fn bytes_in(value: &Value) -> usize {
+    match value {
+        Value::Array(items) => items.iter().map(bytes_in).sum(),
+        Value::Object(entries) => entries.iter().map(|(name, entry)| name.len() + bytes_in(entry)).sum(),
+        text => text_bytes(text),
+    }
 }
 
 /// The size of a text in bytes, or of the text that a value is converted to; 0 for other values.

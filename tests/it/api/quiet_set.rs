@@ -197,7 +197,7 @@ async fn every_service_that_is_not_there_is_404() {
     let server = Server::new();
     let player = server.player();
     for (method, path) in [
-        (Method::GET, "/notification/v1/player/me/stream/notification/lp?deadline=25"),
+        (Method::GET, "/notification/v1/nothing"),
         (Method::POST, "/inventory/v2/player/6f1c4d0e-93a5-4a1e-8d6c-2f0b7a9e5c31/session"),
         (Method::POST, "/inventory/v2/player/me/entitlement"),
         (Method::GET, "/inventory/v1/catalog"),

@@ -156,6 +156,12 @@ fn valid_body(Row { method, path, prefix }: &Row) -> Value {
             "event_name": "join", "session_id": "none", "player_uuid": player, "custom_data": { "a": "b" },
         });
     }
+    if path.ends_with("/notification") {
+        return json!({ "notifications": [
+            { "message": "m", "rh_url": "/u", "etag": "\"e\"", "custom_data": { "a": "b" } },
+            { "message": "" },
+        ] });
+    }
     if path.ends_with("player:swap") {
         return json!({ "players": [player, "6f1c4d0e-93a5-4a1e-8d6c-2f0b7a9e5c32"] });
     }
@@ -248,6 +254,7 @@ fn any_path(path: &'static str) -> BoxedStrategy<String> {
             "{permission}" => vec!["invite", "kick", "move"],
             "{team_id}" | "{player_id}" => vec!["0", "1", "77"],
             "{allocation_id}" => vec!["an-allocation"],
+            "{notification_id}" => vec!["1", "none"],
             fixed => vec![fixed],
         };
         let weight = u32::from(segment.starts_with('{'));

@@ -54,7 +54,10 @@ impl Row {
     /// Calls the operation for this player.
     async fn call(&self, caller: &Client, player: Uuid) -> Reply {
         let (method, path) = (self.operation.method.clone(), path(&self.operation, player));
-        caller.on(self.prefix).send(method, &path, &[], Some("{}".into())).await
+        // The input is checked before the player whom the operation acts on.
+        let is_post_of_messages = self.operation.id.starts_with("player_create_notification");
+        let body = if is_post_of_messages { r#"{"notifications":[{"message":""}]}"# } else { "{}" };
+        caller.on(self.prefix).send(method, &path, &[], Some(body.into())).await
     }
 }
 
@@ -67,7 +70,7 @@ fn path(operation: &Operation, player: Uuid) -> String {
     let path = path.replace("{invited_session_id}", "none").replace("{kicked_session_id}", "none");
     let path = path.replace("{permission}", "kick").replace("{team_id}", "0");
     let path = path.replace("{allocation_id}", "none").replace("{match_id}", "none");
-    let path = path.replace("{key_id}", "none");
+    let path = path.replace("{key_id}", "none").replace("{notification_id}", "none");
     let uuid = Uuid::nil().to_string();
     let path = path.replace("{instance_request_template_id}", &uuid);
     let path = path.replace("{instance_launch_template_id}", &uuid);

@@ -11,6 +11,7 @@ use expect_test::expect_file;
 use rallypoint::api;
 use rallypoint::http::openapi;
 use rallypoint::http::surface::Surface;
+use rallypoint::notifications;
 use rallypoint::runtime::server::all_surfaces;
 use serde_json::{Value, json};
 
@@ -74,9 +75,11 @@ fn the_facts_match_the_published_contract() {
     let mut found = Facts::new();
     for surface in compared_surfaces() {
         let ids: BTreeSet<_> = surface.operations.iter().map(|operation| operation.id).collect();
-        // Only the session contract describes permissions in sentences that can be read.
+        // Only these contracts describe permissions in sentences that can be read.
         let permissions = |_: &str, operation: &Value| match surface.prefix {
-            api::PREFIX => permissions::of_description(operation["description"].as_str().unwrap()),
+            api::PREFIX | notifications::PREFIX => {
+                permissions::of_description(operation["description"].as_str().unwrap())
+            }
             _ => Vec::new(),
         };
         let facts = facts::of(contract_of(&surface, &contracts), |id| ids.contains(id), permissions);

@@ -1,0 +1,24 @@
+//! Notifications for players.
+//!
+//! - [`inbox`]: the messages that somebody has posted for a player. They are stored.
+
+pub mod inbox;
+
+pub use self::inbox::Inboxes;
+
+/// Settings of notifications; see `[notifications]` in `config.default.toml`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotificationSettings {
+    /// Most long polls of a player that this node holds at the same time.
+    pub listeners_per_player_max: usize,
+    /// How far back a long poll without a cursor looks for changes, in milliseconds.
+    pub lookback_ms: i64,
+    /// How much later a player is told of a change of the player's own, in milliseconds.
+    pub own_delay_ms: i64,
+    /// Most messages in the inbox of a player: at least 1. Beyond it, the oldest go.
+    pub messages_per_player_max: usize,
+    /// How long a message stays in an inbox, in milliseconds.
+    pub message_keep_ms: i64,
+    /// Whether a long poll shows that its player is present.
+    pub counts_as_heard: bool,
+}
