@@ -212,7 +212,7 @@ async fn check_all_join(case: Case, address: SocketAddr, requests: &[Vec<Request
 }
 
 /// The response of a server: its parts, and all of it without the date.
-async fn fetch(address: SocketAddr, request: &Request) -> (Answer, String) {
+pub async fn fetch(address: SocketAddr, request: &Request) -> (Answer, String) {
     let mut connection = Connection::open(address).await;
     connection.send(request).await;
     let (etag, body) = (connection.header("etag").unwrap(), connection.body());

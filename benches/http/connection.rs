@@ -27,11 +27,22 @@ impl Connection {
 
     /// Sends a request, and waits for the whole response.
     pub async fn send(&mut self, request: &Request) {
+        self.begin(&request.text);
+        let status = self.finish().await;
+        assert_eq!(status, request.status, "{}", self.answer());
+    }
+
+    /// Sends a request.
+    pub fn begin(&mut self, request: &str) {
         // The send buffer is empty, so a small request fits whole.
-        let sent = self.stream.try_write(request.text.as_bytes()).unwrap();
-        assert_eq!(sent, request.text.len());
+        let sent = self.stream.try_write(request.as_bytes()).unwrap();
+        assert_eq!(sent, request.len());
         self.answer_bytes = 0;
-        let status = loop {
+    }
+
+    /// Waits for the whole response to the request that was sent. Returns its status.
+    pub async fn finish(&mut self) -> u16 {
+        loop {
             self.stream.readable().await.unwrap();
             match self.stream.try_read(&mut self.answer[self.answer_bytes..]) {
                 Ok(0) => panic!("the server closed a connection"),
@@ -40,10 +51,9 @@ impl Connection {
                 Err(error) => panic!("{error}"),
             }
             if let Some(status) = status_of_whole(&self.answer[..self.answer_bytes]) {
-                break status;
+                return status;
             }
-        };
-        assert_eq!(status, request.status, "{}", self.answer());
+        }
     }
 
     /// The last response.

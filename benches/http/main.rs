@@ -13,6 +13,7 @@ mod process;
 mod requests;
 mod servers;
 mod sessions;
+mod waits;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -72,6 +73,14 @@ enum Role {
         /// Measure these parts only, in the order of the list.
         parts: Vec<nodes::Part>,
     },
+    /// Measure what held requests cost, compared with a bare hyper server that holds as many, and with polls.
+    Waits {
+        /// Measure these parts only, in the order of the list.
+        parts: Vec<waits::Part>,
+        /// Number of held requests. The limit of open files must be higher.
+        #[arg(long, default_value_t = 19_000)]
+        waits: usize,
+    },
     #[command(hide = true)]
     Serve {
         dir: PathBuf,
@@ -80,6 +89,8 @@ enum Role {
     },
     #[command(hide = true)]
     ServeBare { answer: PathBuf },
+    #[command(hide = true)]
+    ServeBareWaits { answer: PathBuf },
     #[command(hide = true)]
     ReadStore { kind: Kind, dir: PathBuf, stored: u64 },
     #[command(hide = true)]
@@ -132,6 +143,7 @@ fn play(runtime: &Runtime, role: Role, quick: bool) {
             let size = if quick { nodes::QUICK } else { nodes::WHOLE };
             nodes::measure(runtime, size, &parts);
         }
+        Role::Waits { parts, waits } => waits::measure(runtime, quick, &parts, waits),
         Role::Serve { dir, options } => {
             let server = runtime.block_on(servers::start(&dir, options));
             let admin = server.admin_address.unwrap();
@@ -141,6 +153,11 @@ fn play(runtime: &Runtime, role: Role, quick: bool) {
         }
         Role::ServeBare { answer } => {
             let address = runtime.block_on(servers::start_bare(&read(&answer)));
+            process::print_line(&address.to_string());
+            process::times().for_each(drop);
+        }
+        Role::ServeBareWaits { answer } => {
+            let address = runtime.block_on(waits::bare::start(&read(&answer)));
             process::print_line(&address.to_string());
             process::times().for_each(drop);
         }

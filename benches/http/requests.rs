@@ -106,6 +106,15 @@ impl Request {
         Self { text: format!("{head}If-None-Match: {etag}\r\n\r\n"), status: 304 }
     }
 
+    /// The same request, held for up to `wait_s` seconds until the ETag differs.
+    pub fn waiting(&self, etag: &str, wait_s: u64) -> Self {
+        let head = self.text.strip_suffix("\r\n").unwrap();
+        Self {
+            text: format!("{head}If-None-Match: {etag}\r\nPrefer: wait={wait_s}\r\n\r\n"),
+            status: self.status,
+        }
+    }
+
     /// The same request with an empty query, so that the fast path declines it.
     pub fn by_normal_path(&self) -> Self {
         Self { text: self.text.replacen(" HTTP/1.1", "? HTTP/1.1", 1), status: self.status }
@@ -175,6 +184,16 @@ pub fn leave(id: &str, token: &str) -> Request {
 /// The metrics of a server, from its admin listener.
 pub fn metrics() -> Request {
     Request { text: "GET /metrics HTTP/1.1\r\nHost: admin.example.com\r\n\r\n".into(), status: 200 }
+}
+
+/// The leader replaces the session's custom data.
+pub fn change(which: Which, number: u64, token: &str) -> Request {
+    let body = json!({ "custom_data": { "number": number.to_string() } }).to_string();
+    let more = format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len());
+    Request {
+        text: request("PATCH", &format!("v1/session/{}", which.id()), token, &more, &body),
+        status: 200,
+    }
 }
 
 /// The leader invites a player and revokes the invite.

@@ -24,7 +24,10 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::requests;
 use crate::sessions;
 
-const ANY_PORT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
+pub const ANY_PORT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
+
+/// Connections beside those of waits.
+const OTHER_CONNECTIONS: usize = 300;
 
 /// Settings of one server, on top of those of all servers.
 #[derive(Args)]
@@ -44,6 +47,9 @@ pub struct Options {
     /// `[http] cors_origins = ["*"]`.
     #[arg(long)]
     cors: bool,
+    /// Room for this many waits and as many connections.
+    #[arg(long)]
+    waits_max: Option<usize>,
     /// The development key and the login for development, in place of keys of its own.
     #[arg(long)]
     login: bool,
@@ -64,6 +70,11 @@ impl Options {
         }
         if let Some(bounded_ms) = self.bounded_ms {
             config.postgres.read_consistency = ReadConsistency::BoundedMs(bounded_ms);
+        }
+        if let Some(waits_max) = self.waits_max {
+            config.wait.waits_max = Some(waits_max);
+            config.wait.per_service_max = waits_max;
+            config.http.connections_max = waits_max + OTHER_CONNECTIONS;
         }
         if let Some(cache_bytes) = self.cache_bytes {
             config.store.cache_bytes = cache_bytes;
@@ -105,7 +116,8 @@ pub struct Answer {
 }
 
 impl Answer {
-    fn response(&self) -> Response<Full<Bytes>> {
+    /// The response, as a bare server sends it.
+    pub fn response(&self) -> Response<Full<Bytes>> {
         let body = Bytes::from(self.body.clone());
         let is_empty = body.is_empty();
         let mut response = Response::new(Full::new(body));

@@ -1,0 +1,70 @@
+//! Memory of held requests, compared with that of a bare hyper server that holds as many.
+
+use std::time::Duration;
+
+use tokio::runtime::Runtime;
+
+use super::watcher::Watcher;
+use super::{Size, bare, game, server, temp_dir};
+use crate::compare::Server;
+use crate::process::resident_bytes;
+use crate::requests;
+use crate::sessions::Kind;
+
+/// Longer than the measurement.
+const WAIT_S: u64 = 50;
+/// Pause until the server has parked all requests and its memory has settled.
+const SETTLE: Duration = Duration::from_secs(3);
+
+/// Resident memory of a server, in bytes.
+struct Resident {
+    started: u64,
+    /// With a connection for each player, each of which has read its session.
+    connected: u64,
+    waiting: u64,
+}
+
+/// Measures both servers and prints a table.
+pub fn measure(runtime: &Runtime, size: Size) {
+    let dir = temp_dir();
+    let sessions = size.waits.div_ceil(Kind::Game.players() as usize);
+    let server = server(runtime, dir.path(), Kind::Game, sessions as u64, size.waits);
+    let request = requests::session(game(0), &requests::token(game(0).player(1)));
+    let bare = bare(runtime, dir.path(), server.address, &request);
+    println!("memory of {} held requests", size.waits);
+    println!(
+        "{:14} {:>9} {:>12} {:>10} {:>13} {:>16}",
+        "", "start MB", "connected MB", "waiting MB", "bytes a wait", "beyond connected"
+    );
+    let of_bare = Resident::of(runtime, &bare, size.waits);
+    drop(bare);
+    let of_server = Resident::of(runtime, &server, size.waits);
+    of_bare.print("bare hyper", size.waits);
+    of_server.print("rallypoint", size.waits);
+}
+
+impl Resident {
+    fn of(runtime: &Runtime, server: &Server, waits: usize) -> Self {
+        let resident = || resident_bytes(server.process.id());
+        let started = resident();
+        let mut watchers = runtime.block_on(Watcher::open_all(server.address, 0, waits));
+        std::thread::sleep(SETTLE);
+        let connected = resident();
+        runtime.block_on(async { watchers.iter_mut().for_each(|watcher| watcher.begin_wait(WAIT_S)) });
+        std::thread::sleep(SETTLE);
+        Self { started, connected, waiting: resident() }
+    }
+
+    fn print(&self, name: &str, waits: usize) {
+        let mb = |bytes: u64| bytes as f64 / 1e6;
+        let each = |before: u64| (self.waiting as f64 - before as f64) / waits as f64;
+        println!(
+            "{name:14} {:>9.1} {:>12.1} {:>10.1} {:>13.0} {:>16.0}",
+            mb(self.started),
+            mb(self.connected),
+            mb(self.waiting),
+            each(self.started),
+            each(self.connected),
+        );
+    }
+}
