@@ -2,8 +2,11 @@
 //! origins. It wraps the API, which does not know of it.
 
 use bytes::Bytes;
+use futures_util::future::FutureExt as _;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
+
+use super::connection::Handled;
 
 /// Methods that pages may use.
 const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PATCH, DELETE");
@@ -31,21 +34,23 @@ impl Cors {
 
     /// Answers a preflight request of an allowed origin itself. Passes every other request to `answer`, and adds the
     /// CORS headers to the response.
-    pub async fn around<B, Fut>(
-        &self,
-        request: Request<B>,
-        answer: impl FnOnce(Request<B>) -> Fut,
-    ) -> Response<Full<Bytes>>
+    pub async fn around<B, Fut>(&self, request: Request<B>, answer: impl FnOnce(Request<B>) -> Fut) -> Handled
     where
-        Fut: Future<Output = Response<Full<Bytes>>>,
+        Fut: Future<Output = Handled>,
     {
         let allowed = self.allowed_origin(request.headers());
-        let mut response = match &allowed {
-            Some(_) if is_preflight(&request) => preflight(),
-            _ => answer(request).await,
+        let is_allowed = allowed.is_some();
+        let with_headers = move |mut response| {
+            add_headers(allowed, &mut response);
+            response
         };
-        add_headers(allowed, &mut response);
-        response
+        if is_allowed && is_preflight(&request) {
+            return with_headers(preflight()).into();
+        }
+        match answer(request).await {
+            Handled::Done(response) => with_headers(response).into(),
+            Handled::Held(response) => Handled::Held(Box::pin(response.map(with_headers))),
+        }
     }
 
     /// Adds the CORS headers to the response to a request with these headers.

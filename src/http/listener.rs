@@ -3,7 +3,7 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,18 +15,15 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use hyper_util::server::graceful::GracefulConnection;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::connection::{self, ClientStream, ConnectionState, Handler};
+use super::connection::{self, ClientStream, Handler};
 use crate::telemetry::Metrics;
 
-/// Time that a connection has to send its first request after the server began to stop.
-const FIRST_HEAD_GRACE: Duration = Duration::from_secs(1);
 /// Connections beyond the limit that get a 503 at the same time. Further ones are closed without a response.
 pub const REFUSALS_AT_ONCE: usize = 64;
 /// Longest time for a connection beyond the limit to send its request and to read the 503.
@@ -74,16 +71,15 @@ pub async fn serve(
             }
             continue;
         };
-        let state = Arc::default();
         let stream = with_write_timeout(stream, limits.write_timeout);
         let connection = connection::serve_connection(
             stream,
             peer,
             handler.clone(),
             limits.head_timeout,
-            Arc::clone(&state),
+            Arc::default(),
+            stop.child_token(),
         );
-        let connection = until_drained(connection, stop.child_token(), state);
         connections.spawn(count(connection, Arc::clone(&metrics), permit));
     }
     drop(listener);
@@ -163,31 +159,6 @@ fn too_many_connections() -> Response<Full<Bytes>> {
     response
 }
 
-/// Runs a connection to its end. After `stop` is cancelled, the connection ends with the response to the request under
-/// way, or at once if there is none.
-async fn until_drained<C: GracefulConnection>(
-    connection: C,
-    stop: CancellationToken,
-    state: Arc<ConnectionState>,
-) -> Result<(), C::Error> {
-    let mut connection = pin!(connection);
-    tokio::select! {
-        biased;
-        ended = &mut connection => return ended,
-        () = stop.cancelled() => {}
-    }
-    // The head of the first request may be on its way. A graceful shutdown now would drop a head of which hyper has
-    // read nothing, and wait for the rest of a head of which hyper has read a part.
-    tokio::select! {
-        biased;
-        ended = &mut connection => return ended,
-        () = state.first_request() => {}
-        () = tokio::time::sleep(FIRST_HEAD_GRACE) => return Ok(()),
-    }
-    connection.as_mut().graceful_shutdown();
-    connection.await
-}
-
 fn with_write_timeout(stream: TcpStream, write_timeout: Duration) -> Pin<Box<TimeoutStream<TcpStream>>> {
     // Responses are small and clients wait for them: delaying them to fill packets gains nothing.
     let _ = stream.set_nodelay(true);
@@ -205,8 +176,8 @@ mod tests {
     use super::*;
     use crate::config::Config;
     use crate::http::Error;
-    use crate::http::connection::Peer;
     use crate::http::connection::RequestBody;
+    use crate::http::connection::{Handled, Peer};
     use crate::runtime::settings;
 
     #[tokio::test(start_paused = true)]
@@ -237,8 +208,10 @@ mod tests {
             &self,
             request: Request<RequestBody>,
             _: Peer,
-        ) -> impl Future<Output = Response<Full<Bytes>>> + Send + use<> {
-            async { request.into_body().collect().await.map(|_| Response::default()).unwrap_or_default() }
+        ) -> impl Future<Output = Handled> + Send + use<> {
+            async {
+                request.into_body().collect().await.map(|_| Response::default()).unwrap_or_default().into()
+            }
         }
     }
 

@@ -115,7 +115,7 @@ async fn send(
         request = request.header(*name, *value);
     }
     let request = request.body(Full::<Bytes>::from(body.into())).unwrap();
-    let (parts, body) = pipeline.handle(request, None).await.into_parts();
+    let (parts, body) = pipeline.handle(request, None).await.response().await.into_parts();
     let bytes = body.collect().await.unwrap().to_bytes();
     (parts.status.as_u16(), parts.headers, serde_json::from_slice(&bytes).unwrap_or_default())
 }
@@ -201,7 +201,8 @@ async fn the_documents_describe_each_surface_as_it_is() {
     let pipeline = pipeline();
     assert_eq!(send(&pipeline, Method::GET, "/own/openapi.json", &[], "").await.2, document);
     let request = Request::get("/docs/swagger-initializer.js").body(Full::<Bytes>::default()).unwrap();
-    let page = pipeline.handle(request, None).await.into_body().collect().await.unwrap().to_bytes();
+    let page =
+        pipeline.handle(request, None).await.response().await.into_body().collect().await.unwrap().to_bytes();
     let page = str::from_utf8(&page).unwrap();
     assert!(page.contains("\"/openapi.json\"") && page.contains("\"/own/openapi.json\""), "{page}");
 }

@@ -12,8 +12,7 @@ use http_body_util::Full;
 
 use crate::app::App;
 use crate::env::Clock;
-use crate::http::connection::Peer;
-use crate::http::connection::{Handler, RequestBody};
+use crate::http::connection::{Handled, Handler, Peer, RequestBody};
 use crate::records::keys;
 use crate::store::StoreError;
 use crate::telemetry::Metrics;
@@ -126,13 +125,9 @@ fn text(status: StatusCode, text: &str) -> Response<Full<Bytes>> {
 pub struct Admin(pub Arc<Readiness>);
 
 impl Handler for Admin {
-    fn handle(
-        &self,
-        request: Request<RequestBody>,
-        _: Peer,
-    ) -> impl Future<Output = Response<Full<Bytes>>> + Send + use<> {
+    fn handle(&self, request: Request<RequestBody>, _: Peer) -> impl Future<Output = Handled> + Send + use<> {
         let readiness = Arc::clone(&self.0);
-        async move { handle(&readiness, request).await }
+        async move { handle(&readiness, request).await.into() }
     }
 }
 

@@ -21,7 +21,7 @@ use crate::app::{App, AppSettings, LoginSettings};
 use crate::auth::{DevelopmentKey, JwksSource, KeyRing, LoginKey, Verifier, refresh_forever};
 use crate::config::{Config, LeaveDelay, StoreKind};
 use crate::env::{Clock, Entropy};
-use crate::http::connection::{Handler, Peer, RequestBody};
+use crate::http::connection::{Handled, Handler, Peer, RequestBody};
 use crate::http::listener;
 use crate::http::memory::MemoryBudget;
 use crate::http::surface::Surface;
@@ -251,7 +251,7 @@ impl Handler for Front {
         &self,
         request: Request<RequestBody>,
         peer: Peer,
-    ) -> impl Future<Output = Response<Full<Bytes>>> + Send + use<> {
+    ) -> impl Future<Output = Handled> + Send + use<> {
         let pipeline = Arc::clone(&self.pipeline);
         match self.cors.clone() {
             None => Either::Left(pipeline.handle(request, peer)),

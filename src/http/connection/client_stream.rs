@@ -67,9 +67,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for ClientStream<S> {
 }
 
 impl<S: AsyncRead + Unpin> ClientStream<S> {
-    /// Looks whether the client has closed its side, if somebody waits for that. hyper does not read while a request
-    /// waits for its response.
-    fn watch(&mut self, context: &mut Context<'_>) {
+    /// Looks whether the client has closed its side, if somebody waits for that. Nobody else reads while a request is
+    /// held.
+    pub fn watch(&mut self, context: &mut Context<'_>) {
         let Some(state) = self.state.as_ref().filter(|state| self.early.is_none() && state.is_watched())
         else {
             return;
@@ -108,7 +108,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ClientStream<S> {
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.rate = None;
-        self.watch(context);
         Pin::new(&mut self.stream).poll_flush(context)
     }
 

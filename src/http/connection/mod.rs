@@ -44,6 +44,8 @@
 //! If hyper is given a request that is not plain, or several at once, the tracker no longer knows where requests end.
 //! The tracker is then *lost*: hyper gets everything that follows on this connection.
 //!
+//! A request that waits for a change is held without hyper (`held.rs`).
+//!
 //! The agreement test (`agreement_tests.rs`) sends adversarial bytes to a connection with and without the fast path,
 //! and compares every byte of the responses.
 
@@ -51,6 +53,7 @@ mod body;
 mod client_stream;
 mod framing;
 mod head_meter;
+mod held;
 mod host;
 mod peer;
 mod request_body;
@@ -59,10 +62,11 @@ mod stream;
 mod timer;
 
 use std::convert::Infallible;
-use std::future::{Future, Ready, ready};
+use std::future::{Future, Ready, pending, poll_fn, ready};
 use std::net::SocketAddr;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -74,11 +78,13 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use hyper_util::server::graceful::GracefulConnection;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_util::sync::CancellationToken;
 
 use self::body::ResponseBody;
 pub(super) use self::client_stream::ClientStream;
+pub use self::held::{Handled, HeldResponse};
+use self::held::{HeldAnswer, HeldRequest, ShortHead};
 pub use self::peer::Peer;
 pub use self::request_body::RequestBody;
 pub(super) use self::state::ConnectionState;
@@ -97,6 +103,8 @@ pub const HEADERS_MAX: usize = 100;
 const CACHE_CONTROL: HeaderValue = HeaderValue::from_static("private, no-cache");
 /// Browsers must not guess another type than that of `Content-Type`.
 const CONTENT_TYPE_OPTIONS: HeaderValue = HeaderValue::from_static("nosniff");
+/// Time that a connection has to send its first request after the server began to stop.
+const FIRST_HEAD_GRACE: Duration = Duration::from_secs(1);
 const CLOSE: HeaderValue = HeaderValue::from_static("close");
 
 /// Answers requests.
@@ -106,7 +114,7 @@ pub trait Handler: Clone + Send + Unpin + 'static {
         &self,
         request: Request<RequestBody>,
         peer: Peer,
-    ) -> impl Future<Output = Response<Full<Bytes>>> + Send + use<Self>;
+    ) -> impl Future<Output = Handled> + Send + use<Self>;
 
     /// Whether connections try [`Self::fast_path`]. Asked once for each connection.
     fn has_fast_path(&self) -> bool {
@@ -133,50 +141,148 @@ pub trait Handler: Clone + Send + Unpin + 'static {
     }
 }
 
-/// Serves a connection, until it closes or fails.
+/// Serves a connection, until it closes or fails. After `stop` is cancelled, it ends with the response to the request
+/// under way, or at once if there is none.
 ///
 /// # Errors
 /// The returned future fails if the client resets the connection, exceeds a timeout, or sends bytes that are not HTTP.
-pub(super) fn serve_connection(
+pub(super) async fn serve_connection(
     stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
     peer: SocketAddr,
     handler: impl Handler,
     head_timeout: Duration,
     state: Arc<ConnectionState>,
-) -> impl GracefulConnection<Error = hyper::Error> {
-    let timer = ConnectionTimer::new(head_timeout, Arc::clone(&state));
+    stop: CancellationToken,
+) -> Result<(), hyper::Error> {
     let stream = ClientStream::new(stream, Arc::clone(&state));
-    let stream = FastPathStream::new(stream, handler.clone(), Arc::clone(&state));
-    let service = service_fn(move |request: Request<Incoming>| {
-        state.note_service_request();
-        let in_flight = InFlightGuard::new(&state);
-        let (head, body) = request.into_parts();
-        let body = RequestBody::new(body, &head.headers, &state);
-        let unread = body.exists().then(|| Arc::clone(&state));
-        let response = match answer_at_once(&handler, &head, &state) {
-            Some(response) => {
-                drop(body);
-                Either::Left(ready(response))
+    let mut stream = FastPathStream::new(stream, handler.clone(), Arc::clone(&state));
+    let mut service = {
+        let state = Arc::clone(&state);
+        service_fn(move |request| serve_request(request, &handler, peer, &state).map(Ok::<_, Infallible>))
+    };
+    let mut ending = pin!(ending(stop, Arc::clone(&state)).fuse());
+    let mut must_close = false;
+    loop {
+        let timer = ConnectionTimer::new(head_timeout, Arc::clone(&state));
+        let mut connection = http1::Builder::new()
+            .timer(timer)
+            .header_read_timeout(head_timeout)
+            .max_buf_size(HEAD_BYTES_MAX)
+            // A client that closes its side still gets its response. To notice the close during a request, hyper would
+            // need a read buffer for each request.
+            .half_close(true)
+            // Responses are small: one copy into a buffer is cheaper than a gathering write.
+            .writev(false)
+            .serve_connection(TokioIo::new(stream), service);
+        let mut held = loop {
+            tokio::select! {
+                biased;
+                served = until_held(&mut connection, &state) => match served {
+                    Served::Held(request) => break request,
+                    Served::Ended(result) => return result,
+                },
+                how = &mut ending => match how {
+                    Ending::Now => return Ok(()),
+                    Ending::AfterResponse => {
+                        must_close = true;
+                        Pin::new(&mut connection).graceful_shutdown();
+                    }
+                },
             }
-            None => Either::Right(
-                handler.handle(Request::from_parts(head, body), Peer::new(peer.ip(), Arc::clone(&state))),
-            ),
         };
-        response.then(|response| after_the_body(response, unread)).map(|mut response| {
-            add_fixed_headers(&mut response);
-            Ok::<_, Infallible>(in_frames(response, in_flight))
-        })
-    });
-    http1::Builder::new()
-        .timer(timer)
-        .header_read_timeout(head_timeout)
-        .max_buf_size(HEAD_BYTES_MAX)
-        // A client that closes its side still gets its response. To notice the close during a request, hyper would need
-        // a read buffer for each request.
-        .half_close(true)
-        // Responses are small: one copy into a buffer is cheaper than a gathering write.
-        .writev(false)
-        .serve_connection(TokioIo::new(stream), service)
+        // Without hyper's buffers from here on.
+        let parts = connection.into_parts();
+        (stream, service) = (parts.io.into_inner(), parts.service);
+        let response = loop {
+            tokio::select! {
+                biased;
+                response = held::response_of(&mut held, &mut stream) => break response,
+                _ = &mut ending => must_close = true,
+            }
+        };
+        let HeldRequest { head, in_flight, .. } = *held;
+        state.answer_held(HeldAnswer { response, in_flight });
+        stream.give_again(held::bytes_again(head, must_close, &parts.read_buf));
+    }
+}
+
+/// How far hyper has served a connection.
+enum Served {
+    /// Until it ended.
+    Ended(Result<(), hyper::Error>),
+    /// Until a request that is to be held.
+    Held(Box<HeldRequest>),
+}
+
+async fn until_held(
+    connection: &mut (impl Future<Output = Result<(), hyper::Error>> + Unpin),
+    state: &ConnectionState,
+) -> Served {
+    poll_fn(|context| match connection.poll_unpin(context) {
+        Poll::Ready(result) => Poll::Ready(Served::Ended(result)),
+        Poll::Pending => state.take_held().map_or(Poll::Pending, |held| Poll::Ready(Served::Held(held))),
+    })
+    .await
+}
+
+/// How a connection ends when the server stops.
+enum Ending {
+    /// Without a response: it has had no request.
+    Now,
+    /// With the response to the request under way, or at once if there is none.
+    AfterResponse,
+}
+
+/// Waits until the connection must end because the server stops.
+async fn ending(stop: CancellationToken, state: Arc<ConnectionState>) -> Ending {
+    stop.cancelled().await;
+    // The head of the first request may be on its way. A graceful shutdown now would drop a head of which hyper has
+    // read nothing, and wait for the rest of a head of which hyper has read a part.
+    tokio::time::timeout(FIRST_HEAD_GRACE, state.first_request())
+        .await
+        .map_or(Ending::Now, |()| Ending::AfterResponse)
+}
+
+/// Answers a request that hyper has read.
+fn serve_request<H: Handler>(
+    request: Request<Incoming>,
+    handler: &H,
+    peer: SocketAddr,
+    state: &Arc<ConnectionState>,
+) -> impl Future<Output = Response<ResponseBody>> + use<H> {
+    if let Some(HeldAnswer { response, in_flight }) = state.take_held_answer() {
+        return Either::Left(ready(finish(response, in_flight)));
+    }
+    state.note_service_request();
+    let in_flight = InFlightGuard::new(state);
+    let (head, body) = request.into_parts();
+    let body = RequestBody::new(body, &head.headers, state);
+    let unread = body.exists().then(|| Arc::clone(state));
+    if let Some(response) = answer_at_once(handler, &head, state) {
+        drop(body);
+        return Either::Right(Either::Left(
+            after_the_body(response, unread).map(|response| finish(response, in_flight)),
+        ));
+    }
+    let short_head = ShortHead::of(&head);
+    let handled = handler.handle(Request::from_parts(head, body), Peer::new(peer.ip(), Arc::clone(state)));
+    let state = Arc::clone(state);
+    Either::Right(Either::Right(async move {
+        match handled.await {
+            Handled::Done(response) => finish(after_the_body(response, unread).await, in_flight),
+            Handled::Held(response) => {
+                state.hold(HeldRequest { response, head: short_head, in_flight });
+                // The connection drops hyper, and this future with it.
+                pending().await
+            }
+        }
+    }))
+}
+
+/// Adds what every response has.
+fn finish(mut response: Response<Full<Bytes>>, in_flight: InFlightGuard) -> Response<ResponseBody> {
+    add_fixed_headers(&mut response);
+    in_frames(response, in_flight)
 }
 
 /// Adds the headers of every response, so that no handler can leave them out. Responses of [`Handler::fast_path`] have
@@ -227,5 +333,6 @@ fn after_the_body(
 }
 
 #[cfg(test)]
-#[path = "agreement_tests.rs"]
-mod tests;
+mod agreement_tests;
+#[cfg(test)]
+mod held_tests;

@@ -7,6 +7,7 @@ use std::task::{Context, Poll, Waker};
 
 use tokio::sync::Notify;
 
+use super::held::{HeldAnswer, HeldRequest};
 use super::request_body::UnreadBody;
 use crate::http::memory::Charge;
 
@@ -27,6 +28,10 @@ pub struct ConnectionState {
     waits_for_flush: Mutex<Option<Waker>>,
     is_watched: AtomicBool,
     closed: Notify,
+    has_held: AtomicBool,
+    held: Mutex<Option<Box<HeldRequest>>>,
+    has_held_answer: AtomicBool,
+    held_answer: Mutex<Option<HeldAnswer>>,
 }
 
 impl ConnectionState {
@@ -128,6 +133,36 @@ impl ConnectionState {
     pub fn note_client_closed(&self) {
         self.is_watched.store(false, Ordering::Relaxed);
         self.closed.notify_one();
+    }
+
+    /// Notes that the request under way is to be held without hyper.
+    pub fn hold(&self, request: HeldRequest) {
+        *self.held.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(request));
+        self.has_held.store(true, Ordering::Relaxed);
+    }
+
+    /// Takes the request that is to be held.
+    pub fn take_held(&self) -> Option<Box<HeldRequest>> {
+        if !self.has_held.load(Ordering::Relaxed) {
+            return None;
+        }
+        self.has_held.store(false, Ordering::Relaxed);
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Notes the answer to the request that was held. The service returns it for the next request that hyper reads.
+    pub fn answer_held(&self, answer: HeldAnswer) {
+        *self.held_answer.lock().unwrap_or_else(PoisonError::into_inner) = Some(answer);
+        self.has_held_answer.store(true, Ordering::Relaxed);
+    }
+
+    /// Takes the answer to the request that was held.
+    pub fn take_held_answer(&self) -> Option<HeldAnswer> {
+        if !self.has_held_answer.load(Ordering::Relaxed) {
+            return None;
+        }
+        self.has_held_answer.store(false, Ordering::Relaxed);
+        self.held_answer.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// Gives back the rest of the last request's body.

@@ -10,6 +10,7 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf as _, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::client_stream::ClientStream;
 use super::framing::{FramingTracker, ParsedHead, parse_head};
 use super::head_meter::HeadMeter;
 use super::state::ConnectionState;
@@ -211,6 +212,20 @@ where
     }
 }
 
+impl<S: AsyncRead + Unpin, H> FastPathStream<ClientStream<S>, H> {
+    /// Looks whether the client has closed its side; see [`ClientStream::watch`].
+    pub fn watch(&mut self, context: &mut Context<'_>) {
+        self.stream.watch(context);
+    }
+
+    /// Gives hyper these bytes before all others. They stand for bytes that hyper was given before.
+    pub fn give_again(&mut self, bytes: BytesMut) {
+        debug_assert!(self.partial_head.is_empty(), "hyper reads nothing while a head is incomplete");
+        let rest = std::mem::replace(&mut self.pass_through, bytes);
+        self.pass_through.extend_from_slice(&rest);
+    }
+}
+
 /// Reads at most [`READ_BYTES_MAX`] bytes.
 fn poll_read_a_little(
     stream: &mut (impl AsyncRead + Unpin),
@@ -313,15 +328,13 @@ where
 #[cfg(test)]
 mod tests {
 
-    use bytes::Bytes;
     use futures_util::FutureExt as _;
-    use http::{Request, Response};
-    use http_body_util::Full;
+    use http::Request;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 
     use super::*;
     use crate::http::connection::state::InFlightGuard;
-    use crate::http::connection::{Peer, RequestBody};
+    use crate::http::connection::{Handled, Peer, RequestBody};
 
     const QUICK: &str = "GET /quick HTTP/1.1\r\nhost: a\r\n\r\n";
     const OTHER: &str = "GET /other HTTP/1.1\r\nhost: a\r\n\r\n";
@@ -332,11 +345,7 @@ mod tests {
     struct Quick;
 
     impl Handler for Quick {
-        fn handle(
-            &self,
-            _: Request<RequestBody>,
-            _: Peer,
-        ) -> impl Future<Output = Response<Full<Bytes>>> + Send + use<> {
+        fn handle(&self, _: Request<RequestBody>, _: Peer) -> impl Future<Output = Handled> + Send + use<> {
             std::future::pending()
         }
 

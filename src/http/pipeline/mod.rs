@@ -19,7 +19,7 @@ use hyper::body::Body as HttpBody;
 use ipnet::IpNet;
 
 use self::wait::Parked;
-use super::connection::Peer;
+use super::connection::{Handled, Peer};
 use super::error::Error;
 use super::error_format::ErrorFormat;
 use super::input::client_address::client_address;
@@ -165,7 +165,7 @@ impl Pipeline {
         self: &Arc<Self>,
         request: Request<B>,
         peer: P,
-    ) -> impl Future<Output = Response<Full<Bytes>>> + Send + use<P, B>
+    ) -> impl Future<Output = Handled> + Send + use<P, B>
     where
         P: Into<Peer>,
         B: HttpBody<Data = Bytes> + Send + 'static,
@@ -176,10 +176,11 @@ impl Pipeline {
         async move {
             // The future is large and would be moved several times; the box keeps it in place. A request that waits keeps
             // neither the request nor this future.
-            let first = Box::pin(pipeline.answer(parts, body, peer.address(), started)).await;
-            match first {
-                Step::Respond(response) => response,
-                Step::Wait(parked) => Box::pin(pipeline.wait(parked, &peer)).await,
+            match Box::pin(pipeline.answer(parts, body, peer.address(), started)).await {
+                Step::Respond(response) => Handled::Done(response),
+                Step::Wait(parked) => {
+                    Handled::Held(Box::pin(async move { pipeline.wait(parked, &peer).await }))
+                }
             }
         }
     }
@@ -243,8 +244,10 @@ impl Pipeline {
                 self.charge(page, true).unwrap_or_else(|error| self.refuse(&error, &parts)),
             );
         }
+        let has_body = !body.is_end_stream();
         let mut found = self.dispatch(&parts, body, peer).await;
         if parts.headers.contains_key(PREFER)
+            && !has_body
             && let Some(parked) = self.park(&parts, &mut found, peer).await
         {
             return Step::Wait(parked);

@@ -106,7 +106,7 @@ impl Bench {
     {
         let request = Request::builder().method(method).uri(format!("/test{path}"));
         let request = request.header("authorization", format!("Bearer {}", self.token)).body(body).unwrap();
-        let (parts, body) = self.pipeline.handle(request, None).await.into_parts();
+        let (parts, body) = self.pipeline.handle(request, None).await.response().await.into_parts();
         let bytes = body.collect().await.unwrap().to_bytes();
         (parts.status, parts.headers, serde_json::from_slice(&bytes).unwrap_or_default())
     }
@@ -213,8 +213,13 @@ async fn a_second_surface_has_paths_and_a_document_of_its_own() {
     let bench = Bench::new();
     let at = async |path: &str| {
         let request = Request::get(path).header("authorization", format!("Bearer {}", bench.token));
-        let (parts, body) =
-            bench.pipeline.handle(request.body(Full::default()).unwrap(), None).await.into_parts();
+        let (parts, body) = bench
+            .pipeline
+            .handle(request.body(Full::default()).unwrap(), None)
+            .await
+            .response()
+            .await
+            .into_parts();
         let bytes = body.collect().await.unwrap().to_bytes();
         (parts.status, serde_json::from_slice::<Value>(&bytes).unwrap_or_default())
     };

@@ -170,7 +170,8 @@ impl Pipeline {
             let handler = operation.start(&self.app, caller, &raw_params, &Bytes::new())?;
             self.finish(handler).await
         };
-        self.caught(look).await
+        // In a box, so that a request takes this memory only while it looks.
+        Box::pin(self.caught(look)).await
     }
 
     /// Checks the token and the permission of a parked request again.

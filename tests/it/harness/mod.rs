@@ -398,7 +398,7 @@ impl Client {
         let node = self.server.any_node();
         let in_flight = node.requests.begin();
         let by_fast_path = fast_path::send(&node.pipeline, &request).await;
-        let (parts, body) = node.pipeline.handle(request, peer).await.into_parts();
+        let (parts, body) = node.pipeline.handle(request, peer).await.response().await.into_parts();
         let reply: Reply = Response::from_parts(parts, body.collect().await.unwrap().to_bytes()).into();
         if in_flight.was_alone()
             && let Some(by_fast_path) = by_fast_path.agreed()

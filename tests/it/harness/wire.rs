@@ -11,7 +11,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use rallypoint::config::Config;
-use rallypoint::http::connection::{Handler, Peer, RequestBody};
+use rallypoint::http::connection::{Handled, Handler, Peer, RequestBody};
 use rallypoint::http::listener::{self, ConnectionLimits};
 use rallypoint::http::memory::MemoryBudget;
 use rallypoint::runtime::settings;
@@ -69,7 +69,7 @@ impl Handler for AnyNode {
         &self,
         request: Request<RequestBody>,
         peer: Peer,
-    ) -> impl Future<Output = Response<Full<Bytes>>> + Send + use<> {
+    ) -> impl Future<Output = Handled> + Send + use<> {
         self.server.any_node().pipeline.handle(request, peer)
     }
 
