@@ -38,7 +38,7 @@ use crate::runtime::node_id::{self, NodeId};
 use crate::runtime::{allocators, control, open_files, reload, server_credentials, settings};
 use crate::store::{Embedded, Memory, Postgres, Store};
 use crate::stubs;
-use crate::telemetry::{Metrics, PostgresCollector, StoreCollector};
+use crate::telemetry::Metrics;
 use crate::users;
 
 /// How long a server goes on that a load balancer watches, unless the operator sets a time: two or three health checks.
@@ -441,7 +441,7 @@ pub fn new_app(
     let (catalog, settings) = (settings::catalog(config), settings::app_settings(config));
     let settings = AppSettings { login, ..settings };
     let app = App::new(store, verifier, catalog, settings, launches, (clock, entropy), metrics);
-    register_store_metrics(&app);
+    app.metrics.register_store(app.sessions.store());
     app
 }
 
@@ -474,18 +474,6 @@ fn surfaces(config: &Config) -> Vec<Surface> {
 /// The request pipeline, as configured. `is_exposed`: the operator has allowed other machines to log in.
 pub fn new_pipeline(config: &Config, app: Arc<App>, is_exposed: bool) -> Pipeline {
     Pipeline::new(app, surfaces(config), settings::pipeline_settings(config, is_exposed))
-}
-
-fn register_store_metrics(app: &App) {
-    match app.sessions.store() {
-        Store::Memory(_) => {}
-        Store::Embedded(embedded) => {
-            app.metrics.register_collector(Box::new(StoreCollector::new(embedded.clone())));
-        }
-        Store::Postgres(postgres) => {
-            app.metrics.register_collector(Box::new(PostgresCollector::new(postgres)));
-        }
-    }
 }
 
 #[cfg(test)]

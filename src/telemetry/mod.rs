@@ -22,7 +22,6 @@ pub use self::launches::LaunchMetrics;
 pub use self::logs::start_logs;
 pub use self::preconditions::Precondition;
 use self::preconditions::Preconditions;
-pub use self::store::{PostgresCollector, StoreCollector};
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct RequestLabels {
@@ -242,7 +241,7 @@ impl Metrics {
     }
 
     /// Registers further metrics, which are read at each request for `/metrics`.
-    pub fn register_collector(&self, collector: Box<dyn Collector>) {
+    fn register_collector(&self, collector: Box<dyn Collector>) {
         self.registry.write().unwrap_or_else(PoisonError::into_inner).register_collector(collector);
     }
 

@@ -9,11 +9,25 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Unit;
 
-use crate::store::{Embedded, Postgres, PostgresMetrics, Stats};
+use super::Metrics;
+use crate::store::{Embedded, Postgres, PostgresMetrics, Stats, Store};
+
+impl Metrics {
+    /// Registers the metrics of a store. A store in memory has none.
+    pub fn register_store(&self, store: &Store) {
+        match store {
+            Store::Memory(_) => {}
+            Store::Embedded(embedded) => {
+                self.register_collector(Box::new(StoreCollector::new(embedded.clone())));
+            }
+            Store::Postgres(postgres) => self.register_collector(Box::new(PostgresCollector::new(postgres))),
+        }
+    }
+}
 
 /// Collects the metrics of an embedded store.
 #[derive(Debug)]
-pub struct StoreCollector(StatsOf);
+struct StoreCollector(StatsOf);
 
 struct StatsOf(Box<dyn Fn() -> Stats + Send + Sync>);
 
@@ -25,7 +39,7 @@ impl std::fmt::Debug for StatsOf {
 
 impl StoreCollector {
     /// Makes a collector for `store`.
-    pub fn new(store: Embedded) -> Self {
+    fn new(store: Embedded) -> Self {
         Self(StatsOf(Box::new(move || store.stats())))
     }
 }
@@ -59,11 +73,11 @@ impl Collector for StoreCollector {
 
 /// Collects the metrics of a store in PostgreSQL.
 #[derive(Debug)]
-pub struct PostgresCollector(Arc<PostgresMetrics>);
+struct PostgresCollector(Arc<PostgresMetrics>);
 
 impl PostgresCollector {
     /// Makes a collector for `store`.
-    pub fn new(store: &Postgres) -> Self {
+    fn new(store: &Postgres) -> Self {
         Self(store.metrics())
     }
 }
