@@ -91,6 +91,23 @@ impl HttpClient {
         if let Some(etag) = if_none_match {
             request = request.header("if-none-match", etag);
         }
+        self.answer(request, body)
+    }
+
+    /// Gets a path below the prefix, and waits for at most `wait_s` seconds until its ETag is no longer `etag`. `wait_s`
+    /// is less than the 30 seconds after which a request fails.
+    ///
+    /// # Errors
+    /// As [`Self::send`].
+    pub fn wait(&self, path: &str, token: &str, etag: &str, wait_s: u32) -> Result<HttpAnswer, String> {
+        let request = http::Request::get(format!("{}{path}", self.base))
+            .header("authorization", format!("Bearer {token}"))
+            .header("if-none-match", etag)
+            .header("prefer", format!("wait={wait_s}"));
+        self.answer(request, None)
+    }
+
+    fn answer(&self, request: http::request::Builder, body: Option<&Value>) -> Result<HttpAnswer, String> {
         let text = body.map_or_else(String::new, Value::to_string);
         let request = request.body(text).map_err(|error| error.to_string())?;
         let failed = |error: ureq::Error| match https::tls_failure(&error, TRUST) {

@@ -299,6 +299,11 @@ impl Server {
         &self.local
     }
 
+    /// The number of requests that wait for a change.
+    pub fn waits(&self) -> usize {
+        self.app.waits.count()
+    }
+
     /// Makes `/ready` answer 503, so that load balancers send no more requests here. The API still serves them.
     pub fn start_draining(&self) {
         self.readiness.set_draining();

@@ -2,15 +2,13 @@
 //! it, the match ends, and the process ends.
 
 use std::net::UdpSocket;
-use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use super::DemoPlayer;
-use super::runner::{Expected, Runner};
+use super::runner::{Expected, Runner, STEP_MAX, look_until};
 use crate::allocators::process::ServerState;
 use crate::cli::print;
-use crate::env::Clock;
 use crate::runtime::server::Server;
 
 /// The configuration of the demo: this program as a stand-in for a dedicated server. The ports are above those that
@@ -29,10 +27,6 @@ ports = "61000-61999"
     )
 }
 
-/// Longest wait for a step of the server.
-const STEP_MAX: Duration = Duration::from_secs(60);
-/// Time between two looks.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// The field of the connect parameters with the security token.
 const TOKEN_FIELD: &str = "rh.SessionSecurityToken";
 
@@ -58,6 +52,8 @@ pub fn show(
     runner.check("the server is joinable", joinable);
     let get = member.request("Alice reads how to connect", "GET", party);
     let read = runner.call(get, &Expected::OK)?;
+    // Other programs may have taken the port of an earlier attempt: only the server of this one counts.
+    let allocation = &read.body["instance"]["allocation_id"];
     let connected = connect(&read.body["instance"]["join_params"])?;
     runner.check("the server lets Alice in", connected);
 
@@ -66,7 +62,9 @@ pub fn show(
     runner.check("the instance is closed", closed);
     let ended = look_until(|| {
         let servers = server.local_servers().list();
-        let ended = servers.iter().find(|found| found.server.state == ServerState::Ended);
+        let ended = servers.iter().find(|found| {
+            found.server.state == ServerState::Ended && *allocation == found.server.allocation_id
+        });
         Ok(ended.map(|found| found.server.exit.clone().unwrap_or_default()))
     })?;
     let exit = ended.unwrap_or_else(|| "the process still runs".into());
@@ -104,16 +102,4 @@ fn connect(join_params: &Value) -> Result<bool, String> {
     let length = socket.recv(&mut answer).map_err(io)?;
     print(&format!("< {}\n", String::from_utf8_lossy(&answer[..length])))?;
     Ok(answer[..length] == *hello.as_bytes())
-}
-
-/// Looks until there is a result; `None` if there is none for too long.
-fn look_until<T>(mut look: impl FnMut() -> Result<Option<T>, String>) -> Result<Option<T>, String> {
-    let end = Clock::System.instant() + STEP_MAX;
-    while Clock::System.instant() < end {
-        if let Some(found) = look()? {
-            return Ok(Some(found));
-        }
-        std::thread::park_timeout(LOOK_EVERY);
-    }
-    Ok(None)
 }

@@ -149,7 +149,7 @@ fn show_use_case(server: &Server, data_dir: &Path) -> Result<String, String> {
         (player(Platform::XboxLive), player(Platform::XboxLive), player(Platform::Steam));
     let mut runner = Runner::new(server.api_address);
     let to_paste = show_platform_session(&mut runner, &alice, &bob, &stranger)?;
-    let party = show_party(&mut runner, &alice, &bob, &stranger)?;
+    let party = show_party(&mut runner, server, &alice, &bob, &stranger)?;
     dedicated_server::show(&mut runner, server, &party, (&bob, &alice))?;
     runner.result()?;
     super::print("\nAll answers are OK.\n")?;
@@ -202,9 +202,10 @@ fn show_platform_session(
     ))
 }
 
-/// Shows an invite, a promotion, a short code and a kick in a party. Returns its path; Bob leads it.
+/// Shows an invite, a wait, a promotion, a short code and a kick in a party. Returns its path; Bob leads it.
 fn show_party(
     runner: &mut Runner,
+    server: &Server,
     alice: &DemoPlayer,
     bob: &DemoPlayer,
     stranger: &DemoPlayer,
@@ -213,14 +214,15 @@ fn show_party(
     let create = alice.request("Alice creates another party", "POST", "/v1/session").body(creation());
     let created = runner.call(create, &Expected::OK)?;
     let party = format!("/v1/session/{}", created.body["session_id"].as_str().unwrap_or_default());
-    show_promotion(runner, &party, alice, bob)?;
+    show_promotion(runner, server, &party, alice, bob)?;
     show_short_code(runner, &party, bob, stranger)?;
     Ok(party)
 }
 
-/// Bob is invited, joins, and becomes the leader.
+/// Bob is invited, joins while Alice waits, and becomes the leader.
 fn show_promotion(
     runner: &mut Runner,
+    server: &Server,
     party: &str,
     alice: &DemoPlayer,
     bob: &DemoPlayer,
@@ -229,8 +231,13 @@ fn show_promotion(
     let invite = alice.request("Alice invites Bob", "POST", format!("{bob_in_party}:invite"));
     let invited = runner.call(invite.body(json!({})), &Expected::OK)?;
     runner.check("Bob is invited", invited.body["status"] == "invited");
-    let accept = bob.request("Bob accepts", "POST", format!("{party}/player/me"));
-    runner.call(accept.body(client(Platform::XboxLive)), &Expected::OK)?;
+    let wait = alice.request("Alice waits for a change of the party, instead of polling it", "GET", party);
+    let accept = bob.request("Bob accepts the invite", "POST", format!("{party}/player/me"));
+    let accept = accept.body(client(Platform::XboxLive));
+    let changed = runner.call_during_wait(server, (wait, &invited.etag), (accept, &Expected::OK))?;
+    let mut players = changed.body["teams"][0]["players"].as_array().into_iter().flatten();
+    let has_joined = players.any(|player| player["status"] == "member");
+    runner.check("the answer to Alice's wait shows that Bob has joined", has_joined);
     let promote = alice.request("Alice makes Bob the leader", "POST", format!("{bob_in_party}:promote"));
     let promoted = runner.call(promote, &Expected::OK)?;
     runner.check("Bob leads", promoted.body["status"] == "leader");

@@ -1,12 +1,35 @@
 //! Sends the requests of the demo, prints them with their answers, and checks the answers.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::Value;
 use ureq::tls::TlsConfig;
 
-use crate::cli::http_client::HttpClient;
+use crate::cli::http_client::{HttpAnswer, HttpClient};
 use crate::cli::print;
+use crate::env::Clock;
+use crate::runtime::server::Server;
+
+/// Longest time that a step of the demo takes.
+pub const STEP_MAX: Duration = Duration::from_secs(60);
+/// Time between two looks.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// Longest wait for a change, in seconds.
+const WAIT_S: u32 = 20;
+
+/// Looks until there is a result; `None` if there is none for too long.
+pub fn look_until<T>(mut look: impl FnMut() -> Result<Option<T>, String>) -> Result<Option<T>, String> {
+    let end = Clock::System.instant() + STEP_MAX;
+    while Clock::System.instant() < end {
+        if let Some(found) = look()? {
+            return Ok(Some(found));
+        }
+        std::thread::park_timeout(LOOK_EVERY);
+    }
+    Ok(None)
+}
 
 /// The expected status and error code of an answer.
 pub struct Expected {
@@ -55,6 +78,17 @@ impl<'a> DemoRequest<'a> {
     pub fn if_none_match(self, etag: &'a str) -> Self {
         Self { if_none_match: Some(etag), ..self }
     }
+
+    /// What the demo prints of it, without its body.
+    fn shown(&self) -> String {
+        let Self { what, method, path, .. } = self;
+        let token = self.token.get(..12).unwrap_or_default();
+        let mut shown = format!("\n# {what}\n> {method} /session{path}\n> Authorization: Bearer {token}…\n");
+        if let Some(etag) = self.if_none_match {
+            shown += &format!("> If-None-Match: {etag}\n");
+        }
+        shown
+    }
 }
 
 /// The parts of an answer that later requests use.
@@ -67,14 +101,15 @@ pub struct Answered {
 
 /// Runs requests against one server, and collects the failed checks.
 pub struct Runner {
-    http: HttpClient,
+    http: Arc<HttpClient>,
     failed: Vec<String>,
 }
 
 impl Runner {
     /// A runner for the server at this address.
     pub fn new(address: SocketAddr) -> Self {
-        Self { http: HttpClient::new(&format!("http://{address}"), TlsConfig::default()), failed: Vec::new() }
+        let http = HttpClient::new(&format!("http://{address}"), TlsConfig::default());
+        Self { http: Arc::new(http), failed: Vec::new() }
     }
 
     /// URL of the API, which paths are relative to.
@@ -89,18 +124,51 @@ impl Runner {
 
     /// Sends a request, prints it with its answer, and checks the status and the error code of the answer.
     pub fn call(&mut self, request: DemoRequest<'_>, expected: &Expected) -> Result<Answered, String> {
+        let mut shown = request.shown();
         let DemoRequest { what, method, path, token, if_none_match, body } = request;
-        let mut shown = format!(
-            "\n# {what}\n> {method} /session{path}\n> Authorization: Bearer {}…\n",
-            token.get(..12).unwrap_or_default()
-        );
-        if let Some(etag) = if_none_match {
-            shown += &format!("> If-None-Match: {etag}\n");
-        }
         if let Some(body) = &body {
             shown += &format!("> {body}\n");
         }
         let answer = self.http.send(method, &path, token, if_none_match, body.as_ref())?;
+        self.show(what, shown, answer, expected)
+    }
+
+    /// Sends a GET that waits until its answer is no longer the one with this ETag. While the server holds it, `change`
+    /// sends the request that ends the wait. Prints both, and the time from that request to the end of the wait.
+    pub fn call_during_wait(
+        &mut self,
+        server: &Server,
+        waiting: (DemoRequest<'_>, &str),
+        change: (DemoRequest<'_>, &Expected),
+    ) -> Result<Answered, String> {
+        let (wait, etag) = (waiting.0.if_none_match(waiting.1), waiting.1);
+        print(&format!("{}> Prefer: wait={WAIT_S}\n", wait.shown()))?;
+        let (http, held_before) = (self.http.clone(), server.waits());
+        std::thread::scope(|threads| {
+            let waiting = threads.spawn(|| {
+                let answer = http.wait(&wait.path, wait.token, etag, WAIT_S);
+                (answer, Clock::System.instant())
+            });
+            let held = look_until(|| Ok((server.waits() > held_before).then_some(())))?;
+            self.check("the server holds the request that waits", held.is_some());
+            print("  the server holds this request until the answer changes\n")?;
+            let changed_at = Clock::System.instant();
+            self.call(change.0, change.1)?;
+            let (answer, answered_at) = waiting.join().map_err(|_| "the thread that waits has failed")?;
+            let took_ms = answered_at.duration_since(changed_at).as_secs_f64() * 1000.0;
+            let woken = format!("\n# which has ended the wait: {took_ms:.1} ms later, its answer is\n");
+            self.show(wait.what, woken, answer?, &Expected::OK)
+        })
+    }
+
+    /// Prints an answer below what was shown of its request, and checks its status and its error code.
+    fn show(
+        &mut self,
+        what: &str,
+        mut shown: String,
+        answer: HttpAnswer,
+        expected: &Expected,
+    ) -> Result<Answered, String> {
         shown += &format!("< {}\n", answer.status);
         for (name, value) in &answer.headers {
             shown += &format!("< {name}: {}\n", value.to_str().unwrap_or("…"));

@@ -19,9 +19,9 @@ use crate::support::connection::Connection;
 use crate::support::process::{Finished, Server, rallypoint, run, serve};
 
 /// Statuses of the answers that the demo prints, in order.
-const DEMO: [&str; 21] = [
+const DEMO: [&str; 22] = [
     "200", "200", "200", "200", "304", "403", "404", "422", // the platform session
-    "200", "200", "200", "200", "403", "200", "403", "200", "200", "204", "200", // the party
+    "200", "200", "200", "200", "200", "403", "200", "403", "200", "200", "204", "200", // the party
     "200", "200", // the dedicated server
 ];
 
@@ -32,15 +32,28 @@ async fn the_demo_shows_every_answer_of_get_platform_session_info() {
     let statuses = answers.iter().filter(|line| line.starts_with(|char: char| char.is_ascii_digit()));
     assert_eq!(statuses.map(|line| &line[..3]).collect::<Vec<_>>(), DEMO, "{stdout}");
     let headers = |name: &str| answers.iter().filter(|line| line.starts_with(name)).count();
-    assert_eq!(headers("etag: \""), 12, "everything that answers a version: {stdout}");
+    assert_eq!(headers("etag: \""), 13, "everything that answers a version: {stdout}");
     assert_eq!(headers("content-type: application/json"), DEMO.len() - 2, "all but 304 and 204: {stdout}");
-    assert_eq!(stdout.matches("> If-None-Match: \"").count(), 1, "{stdout}");
+    assert_eq!(stdout.matches("> If-None-Match: \"").count(), 2, "{stdout}");
     assert_eq!(stdout.matches("✓ OK").count(), DEMO.len(), "{stdout}");
     assert!(
         stdout
             .ends_with("\nAll answers are OK.\nNext: start a server of your own with `rallypoint serve`.\n"),
         "{stdout}"
     );
+
+    // A request is held, another player's join ends it, and the answer shows the join.
+    let wait = [
+        "\n> Prefer: wait=20\n  the server holds this request",
+        "\n# Bob accepts the invite\n",
+        "\n# which has ended the wait: ",
+        "\n< preference-applied: wait=20\n",
+        "\"status\": \"member\"",
+    ];
+    let mut rest = &*stdout;
+    for step in wait {
+        rest = rest.split_once(step).unwrap_or_else(|| panic!("{step:?} does not follow in {stdout}")).1;
+    }
 
     let data_dir = stdout.lines().next().unwrap().split("with its data in ").nth(1).unwrap();
     let data_dir = PathBuf::from(data_dir.strip_suffix('.').unwrap());
