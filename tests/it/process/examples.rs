@@ -74,6 +74,13 @@ pub(super) async fn has_cryptography() -> bool {
     must_run("python3", &["-c", "import cryptography"], remedy).await
 }
 
+/// Whether bash and a curl are here that prints a header of the answer, as it can from version 7.84.
+pub(super) async fn has_new_curl() -> bool {
+    const IS_NEW: &str =
+        "curl --version | awk 'NR == 1 { split($2, v, \".\"); exit v[1] * 1000 + v[2] < 7084 }'";
+    must_run("bash", &["-o", "pipefail", "-c", IS_NEW], "install curl 7.84 or later").await
+}
+
 /// An example client: its interpreter and its file.
 type Client = (&'static str, &'static str);
 
@@ -221,10 +228,7 @@ async fn the_walk_through_prints_errors() {
 
 #[tokio::test]
 async fn the_walk_through_in_curl_runs_to_its_end() {
-    // curl before 7.84 cannot print a header of the answer.
-    const IS_NEW: &str =
-        "curl --version | awk 'NR == 1 { split($2, v, \".\"); exit v[1] * 1000 + v[2] < 7084 }'";
-    if !must_run("bash", &["-o", "pipefail", "-c", IS_NEW], "install curl 7.84 or later").await {
+    if !has_new_curl().await {
         return;
     }
     let dir = TempDir::new().unwrap();

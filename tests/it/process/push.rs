@@ -1,12 +1,16 @@
-//! How the clients in `examples/` wait for changes: what they send after each answer of a scripted server, and after
-//! none.
+//! How the clients in `examples/` and the loop in `docs/PUSH.md` wait for changes: what they send after each answer of a
+//! scripted server, and after none. The curl lines of that page run against a real server.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
-use super::examples::{foreign, has_python, node_reads_types};
-use crate::support::process::run;
+use tempfile::TempDir;
+
+use super::examples::{can_run, foreign, has_new_curl, has_python, node_reads_types};
+use crate::support::process::{Server, run};
 use crate::support::stand_in::{Answers, Asked, Reply, listen};
+
+const GUIDE: &str = include_str!("../../../docs/PUSH.md");
 
 /// Watches a session until it is refused. Prints each version of it, each pause in place of pausing, and the error code.
 const PYTHON: &str = "
@@ -29,6 +33,8 @@ try {
     console.log(refused.errorCode);
 }
 ";
+
+const PRINTED: &str = "1\npause as a poll\npause\npause\npause\n2\nsession_not_found\n";
 
 /// A service that answers the next request with the next reply.
 struct Script {
@@ -53,8 +59,17 @@ fn version(number: u32) -> Reply {
     Reply::json(200, format!("{{\"version\":{number}}}")).with("etag", &format!("\"{number}\""))
 }
 
-/// Checks what a client sends, whose program gets the URL of the server as its only argument.
-async fn waits_polls_and_comes_back(program: &str, args: &[&str]) {
+/// The blocks of code in this language, in a section of the guide.
+fn blocks(section: &str, language: &str) -> String {
+    let (_, text) = GUIDE.split_once(&format!("\n## {section}\n")).unwrap();
+    let text = text.split("\n## ").next().unwrap();
+    let fence = format!("\n```{language}\n");
+    let blocks = text.split(&fence).skip(1);
+    blocks.map(|block| block.split("\n```\n").next().unwrap().to_owned() + "\n").collect()
+}
+
+/// Checks what a client sends and prints, whose program gets the URL of the server as its only argument.
+async fn waits_polls_and_comes_back(program: &str, args: &[&str], expected: &str) {
     let held = || Reply::json(304, "").with("preference-applied", "wait=25");
     let script = Script::new([
         version(1),
@@ -71,7 +86,7 @@ async fn waits_polls_and_comes_back(program: &str, args: &[&str]) {
     let service = listen(script.clone(), 0, None).await;
     let url = format!("http://{}", service.address);
     let printed = run(foreign(program, &[args, &[&*url]].concat())).await.expect(0).stdout;
-    assert_eq!(printed, "1\npause as a poll\npause\npause\npause\n2\nsession_not_found\n");
+    assert_eq!(printed, expected);
 
     let asked = script.asked.lock().unwrap();
     let conditions: Vec<_> =
@@ -88,13 +103,44 @@ async fn waits_polls_and_comes_back(program: &str, args: &[&str]) {
 #[tokio::test]
 async fn the_python_client_waits_polls_where_it_must_and_comes_back() {
     if has_python().await {
-        waits_polls_and_comes_back("python3", &["-c", PYTHON]).await;
+        waits_polls_and_comes_back("python3", &["-c", PYTHON], PRINTED).await;
     }
 }
 
 #[tokio::test]
 async fn the_typescript_client_waits_polls_where_it_must_and_comes_back() {
     if node_reads_types().await {
-        waits_polls_and_comes_back("node", &["--input-type=module", "--eval", TYPESCRIPT]).await;
+        waits_polls_and_comes_back("node", &["--input-type=module", "--eval", TYPESCRIPT], PRINTED).await;
     }
+}
+
+#[tokio::test]
+async fn the_loop_for_browsers_waits_polls_where_it_must_and_comes_back() {
+    if can_run("node", &["-e", "fetch"], "install Node 18 or later").await {
+        let watch = blocks("Replace your poll loop in ten lines", "js");
+        assert!(watch.contains("5_000"), "{watch}");
+        let program = watch.replace("5_000", "5")
+            + "await watch(process.argv[1] + '/session/v1/session/party', 'token', (s) => console.log(s.version));\n";
+        waits_polls_and_comes_back("node", &["--input-type=module", "--eval", &program], "1\n2\n").await;
+    }
+}
+
+#[tokio::test]
+async fn the_curl_lines_of_the_guide_are_answered_as_it_says() {
+    if !has_new_curl().await {
+        return;
+    }
+    let dir = TempDir::new().unwrap();
+    let server = Server::start(dir.path()).await;
+    let lines = blocks("Try it with curl", "sh");
+    assert!(lines.contains("127.0.0.1:7700"), "{lines}");
+    let script = "set -eu\nrallypoint() { \"$RALLYPOINT\" \"$@\" --data-dir \"$DATA_DIR\"; }\n".to_owned()
+        + &lines.replace("127.0.0.1:7700", &server.address.to_string());
+    let mut command = foreign("bash", &["-c", &script]);
+    command.env("RALLYPOINT", env!("CARGO_BIN_EXE_rallypoint")).env("DATA_DIR", dir.path());
+    let printed = run(command).await.expect(0).stdout;
+    let statuses: Vec<_> = printed.lines().filter_map(|line| line.strip_prefix("< ")).collect();
+    assert_eq!(statuses, ["200", "200", "200", "200", "304"], "{printed}");
+    assert!(printed.contains("preference-applied: wait=2"), "{printed}");
+    server.stop().await.expect(0);
 }
