@@ -45,6 +45,9 @@ def main(server, *tokens):
     while "member" not in (statuses := [player["status"] for player in players(next_of(parties))]):
         pass  # she sees the invite as well
     print("alice sees the change:", statuses)
+    # The PATCH replaces all custom data. So it must not be made on what another change has replaced meanwhile.
+    changed = alice.change(party, lambda session: {"custom_data": {**session["custom_data"], "map": "Dunes"}})
+    print("alice chooses the map:", changed["custom_data"]["map"])
 
     alice.call("DELETE", party)
     try:

@@ -51,6 +51,9 @@ async function main(server: string, tokens: string[]) {
   // She sees the invite as well.
   while (!statuses(session).includes("member")) session = (await parties.next()).value;
   console.log("alice sees the change:", statuses(session));
+  // The PATCH replaces all custom data. So it must not be made on what another change has replaced meanwhile.
+  const changed = await alice.change(party, ({ custom_data }) => ({ custom_data: { ...custom_data, map: "Dunes" } }));
+  console.log("alice chooses the map:", changed.custom_data.map);
 
   const ended = parties.next();
   await alice.call("DELETE", party);

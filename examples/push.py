@@ -24,10 +24,10 @@ TRIES = 4  # of a request that is not a wait
 class Refused(Exception):
     """An error response. Programs compare its `error_code`; the message is for people."""
 
-    def __init__(self, what, status, body):
-        self.status, self.body = status, body if isinstance(body, dict) else {}
+    def __init__(self, what, status, headers, body):
+        self.status, self.headers, self.body = status, headers, body if isinstance(body, dict) else {}
         self.error_code = self.body.get("error_code")
-        why = f"{self.body['desc']} ({self.error_code})" if self.error_code else str(body)
+        why = f"{self.body.get('desc')} ({self.error_code})" if self.error_code else str(body)
         hint = "; get a token that this server takes" if self.body.get("auth_success") is False else ""
         super().__init__(f"{what}: {status} {why}{hint}")
 
@@ -46,17 +46,31 @@ class Api:
         self.retry_s = retry_s  # first pause after a failure; it doubles, up to 30 s
 
     def call(self, method, path, body=None, headers=None):
-        """Sends a request: its status, headers and body. One that changes nothing is repeated if it gets no answer."""
+        """Sends a request: its status, headers and body. It is repeated if it gets no answer, and a repeat does no harm:
+        a GET, and a change with `If-Match`."""
+        may_repeat = method == "GET" or "If-Match" in (headers or {})
         for tried in range(1, TRIES + 1):
             status, headers_received, value = self._send(method, path, body, headers)
-            if status not in TRY_AGAIN or method != "GET" or tried == TRIES:
+            if status not in TRY_AGAIN or not may_repeat or tried == TRIES:
                 break
             self._pause(headers_received, tried)
         if status == NO_ANSWER:
             raise NoAnswer(f"{self.server} does not answer: {value}; is the server running?")
         if status >= 400:
-            raise Refused(f"{method} {path}", status, value)
+            raise Refused(f"{method} {path}", status, headers_received, value)
         return status, headers_received, value
+
+    def change(self, path, edit):
+        """Changes a document without overwriting what others have changed meanwhile. `edit` gets the document and
+        returns the body of the PATCH. If the document is another one by then, `edit` gets that one."""
+        _, headers, document = self.call("GET", path)
+        while True:
+            try:
+                return self.call("PATCH", path, edit(document), {"If-Match": headers["ETag"]})[2]
+            except Refused as refused:
+                if refused.status != 412:
+                    raise
+                headers, document = refused.headers, refused.body["current"]
 
     def watch(self, path):
         """Yields the document at a path, and then each newer version of it, until the server refuses it.
@@ -79,7 +93,7 @@ class Api:
                     time.sleep(self.poll_s)
                 continue
             if status != 200:
-                raise Refused(f"GET {path}", status, document)
+                raise Refused(f"GET {path}", status, headers, document)
             etag = headers["ETag"]
             if not etag:
                 raise ValueError(f"{path} has no ETag, so nobody can wait for it")

@@ -14,15 +14,17 @@ const TRIES = 4; // of a request that is not a wait
 /** An error response. Programs compare its `errorCode`; the message is for people. */
 export class Refused extends Error {
   status: number;
+  headers: Headers;
   errorCode?: string;
   body: any;
 
-  constructor(what: string, { status, body }: Answer) {
+  constructor(what: string, { status, headers, body }: Answer) {
     const text = typeof body === "string" ? body : JSON.stringify(body);
     const why = body?.error_code ? `${body.desc} (${body.error_code})` : text;
     const hint = body?.auth_success === false ? "; get a token that this server takes" : "";
     super(`${what}: ${status} ${why}${hint}`);
     this.status = status;
+    this.headers = headers;
     this.errorCode = body?.error_code;
     this.body = body;
   }
@@ -45,10 +47,14 @@ export class Api {
     this.token = token;
   }
 
-  /** Sends a request. One that changes nothing is repeated if it gets no answer. */
+  /**
+   * Sends a request. It is repeated if it gets no answer, and a repeat does no harm: a GET, and a change with
+   * `if-match`.
+   */
   async call(method: string, path: string, body?: unknown, headers: Record<string, string> = {}): Promise<Answer> {
+    const mayRepeat = method === "GET" || "if-match" in headers;
     let answer = await this.send(method, path, body, headers);
-    for (let tried = 1; TRY_AGAIN.has(answer.status) && method === "GET" && tried < TRIES; tried++) {
+    for (let tried = 1; TRY_AGAIN.has(answer.status) && mayRepeat && tried < TRIES; tried++) {
       await this.pause(answer, tried);
       answer = await this.send(method, path, body, headers);
     }
@@ -57,6 +63,23 @@ export class Api {
     }
     if (answer.status >= 400) throw new Refused(`${method} ${path}`, answer);
     return answer;
+  }
+
+  /**
+   * Changes a document without overwriting what others have changed meanwhile. `edit` gets the document and returns the
+   * body of the PATCH. If the document is another one by then, `edit` gets that one.
+   */
+  async change(path: string, edit: (document: any) => unknown): Promise<any> {
+    let { headers, body } = await this.call("GET", path);
+    for (;;) {
+      try {
+        return (await this.call("PATCH", path, edit(body), { "if-match": headers.get("etag")! })).body;
+      } catch (refused) {
+        if (!(refused instanceof Refused) || refused.status !== 412) throw refused;
+        headers = refused.headers;
+        body = refused.body.current;
+      }
+    }
   }
 
   /**

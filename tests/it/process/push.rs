@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::examples::{can_run, foreign, has_new_curl, has_python, node_reads_types};
@@ -34,6 +35,20 @@ try {
 }
 ";
 
+/// Changes a session that others change as well.
+const PYTHON_WRITES: &str = "
+import sys, push
+push.time.sleep = lambda pause_s: None
+api = push.Api(sys.argv[1], 'token')
+print(api.change('/session/v1/session/party', lambda session: {'mine': session['version']})['version'])
+";
+const TYPESCRIPT_WRITES: &str = "
+import { Api } from './push.ts';
+const api = new Api(process.argv[1], 'token');
+api.sleep = async () => {};
+console.log((await api.change('/session/v1/session/party', (session) => ({ mine: session.version }))).version);
+";
+/// What the programs that wait print.
 const PRINTED: &str = "1\npause as a poll\npause\npause\npause\n2\nsession_not_found\n";
 
 /// A service that answers the next request with the next reply.
@@ -68,10 +83,27 @@ fn blocks(section: &str, language: &str) -> String {
     blocks.map(|block| block.split("\n```\n").next().unwrap().to_owned() + "\n").collect()
 }
 
-/// Checks what a client sends and prints, whose program gets the URL of the server as its only argument.
+/// Runs a program, which gets the URL of a scripted server as its only argument. Checks what it prints, and returns what
+/// it has sent.
+async fn sends(
+    program: &str,
+    args: &[&str],
+    replies: impl IntoIterator<Item = Reply>,
+    expected: &str,
+) -> Vec<Asked> {
+    let script = Script::new(replies);
+    let service = listen(script.clone(), 0, None).await;
+    let url = format!("http://{}", service.address);
+    let printed = run(foreign(program, &[args, &[&*url]].concat())).await.expect(0).stdout;
+    assert_eq!(printed, expected);
+    let asked = script.asked.lock().unwrap();
+    asked.clone()
+}
+
+/// Checks how a client waits.
 async fn waits_polls_and_comes_back(program: &str, args: &[&str], expected: &str) {
     let held = || Reply::json(304, "").with("preference-applied", "wait=25");
-    let script = Script::new([
+    let replies = [
         version(1),
         held(),
         Reply::json(304, ""), // not held: the client polls
@@ -82,21 +114,53 @@ async fn waits_polls_and_comes_back(program: &str, args: &[&str], expected: &str
         version(2),
         held(),
         Reply::json(404, r#"{"auth_success":true,"error_code":"session_not_found","desc":"no session"}"#),
-    ]);
-    let service = listen(script.clone(), 0, None).await;
-    let url = format!("http://{}", service.address);
-    let printed = run(foreign(program, &[args, &[&*url]].concat())).await.expect(0).stdout;
-    assert_eq!(printed, expected);
-
-    let asked = script.asked.lock().unwrap();
+    ];
+    let asked = sends(program, args, replies, expected).await;
     let conditions: Vec<_> =
         asked.iter().map(|asked| (asked.header("if-none-match"), asked.header("prefer"))).collect();
     let wait = |etag| (etag, "wait=25");
     let (first, second) = (wait("\"1\""), wait("\"2\""));
     assert_eq!(conditions, [("", ""), first, first, first, first, first, first, second, second]);
-    for asked in asked.iter() {
+    for asked in &asked {
         assert_eq!((asked.method.as_str(), &*asked.target), ("GET", "/session/v1/session/party"));
         assert_eq!(asked.header("authorization"), "Bearer token");
+    }
+}
+
+fn refused(status: u16, error_code: &str) -> Reply {
+    Reply::json(status, format!(r#"{{"auth_success":true,"error_code":"{error_code}","desc":"no"}}"#))
+}
+
+/// Checks how a client makes a change on what it has read.
+async fn writes_exactly(program: &str, args: &[&str]) {
+    let replies = [
+        version(1),
+        Reply::json(
+            412,
+            r#"{"auth_success":true,"error_code":"precondition_failed","current":{"version":2}}"#,
+        )
+        .with("etag", "\"2\""),
+        refused(503, "overloaded"), // repeated: with the ETag, a repeat does no harm
+        version(3),
+    ];
+    let asked = sends(program, args, replies, "3\n").await;
+    let body = |asked: &Asked| serde_json::from_slice::<Value>(&asked.body).unwrap();
+    let patches: Vec<_> = asked[1..4].iter().map(|asked| (asked.header("if-match"), body(asked))).collect();
+    let mine = |version| json!({ "mine": version });
+    assert_eq!(patches, [("\"1\"", mine(1)), ("\"2\"", mine(2)), ("\"2\"", mine(2))]);
+}
+
+#[tokio::test]
+async fn the_python_client_writes_exactly() {
+    if has_python().await {
+        writes_exactly("python3", &["-c", PYTHON_WRITES]).await;
+    }
+}
+
+#[tokio::test]
+async fn the_typescript_client_writes_exactly() {
+    if node_reads_types().await {
+        writes_exactly("node", &["--input-type=module", "--eval", TYPESCRIPT_WRITES]).await;
     }
 }
 
@@ -140,7 +204,7 @@ async fn the_curl_lines_of_the_guide_are_answered_as_it_says() {
     command.env("RALLYPOINT", env!("CARGO_BIN_EXE_rallypoint")).env("DATA_DIR", dir.path());
     let printed = run(command).await.expect(0).stdout;
     let statuses: Vec<_> = printed.lines().filter_map(|line| line.strip_prefix("< ")).collect();
-    assert_eq!(statuses, ["200", "200", "200", "200", "304"], "{printed}");
+    assert_eq!(statuses, ["200", "200", "200", "200", "304", "200", "412"], "{printed}");
     assert!(printed.contains("preference-applied: wait=2"), "{printed}");
     server.stop().await.expect(0);
 }
