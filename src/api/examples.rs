@@ -132,6 +132,7 @@ pub fn failures() -> Vec<FailureExample> {
     let platform = ViolationKind::not_permitted(platforms.into_iter())
         .at([LocStep::from("path"), LocStep::from("platform")]);
     let boolean = ViolationKind::NOT_BOOLEAN.at([LocStep::from("query"), LocStep::from("refresh_ttl")]);
+    let precondition_failed = Error::PreconditionFailed(Box::default());
     let denied = Error::PermissionDenied(READ_PLATFORM.enough());
     let expired = Error::TokenInvalid(TokenError::Expired);
     vec![
@@ -160,6 +161,12 @@ pub fn failures() -> Vec<FailureExample> {
             "A type of session that does not exist",
             Refused::TemplateNotFound.into(),
             |row| row.path.contains("{session_type}") || row.path.ends_with("/session"),
+        ),
+        example(
+            "precondition_failed",
+            "A session that is not what the caller has read; `current` is left out here",
+            precondition_failed,
+            |row| row.takes_if_match,
         ),
         example("field_missing", "A body without a required field", Error::Invalid(vec![missing]), |row| {
             row.has_body && (row.path.contains("/player/me") || row.path.ends_with("/session"))

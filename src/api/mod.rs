@@ -48,7 +48,9 @@ this. A 422 lists every error in the request. docs/API.md in the source lists ev
 should do about it.
 
 **Poll** with the `ETag` of the last answer in `If-None-Match`. The answer is 304 while nothing has changed. The \
-server pushes nothing.";
+server pushes nothing.
+
+**Change** only what you have read, with its `ETag` in `If-Match`. The answer is 412 if it has changed since then.";
 
 /// The session API: its groups of operations, in the order of the API document.
 pub fn surface() -> Surface {

@@ -177,8 +177,9 @@ fn responses(
     }
     if operation.takes_if_match {
         let mut failure = failure(NOT_MATCHED, generator.subschema_for::<PreconditionFailedBody>());
-        failure["headers"] =
-            json!({ "ETag": { "description": ETAG_OF_CURRENT, "schema": { "type": "string" } } });
+        let etag =
+            json!({ "description": ETAG_OF_CURRENT, "required": false, "schema": { "type": "string" } });
+        failure["headers"] = json!({ "ETag": etag });
         add_examples(&mut failure, StatusCode::PRECONDITION_FAILED, operation, &surface.failures);
         responses.insert("412".into(), failure);
     }

@@ -18,6 +18,8 @@ mod default_team;
 mod dedicated_server;
 /// The deprecated operations that published clients still use.
 mod deprecated;
+/// Exact writes: `If-Match`.
+mod exact;
 /// What callers cannot find out about players whom they may not see.
 mod hidden_players;
 /// Requesting, changing, allocating and ending an instance.
