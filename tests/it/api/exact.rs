@@ -55,7 +55,11 @@ impl World {
         let number = i64::from(u32::from_le_bytes(server.app.entropy.bytes()));
         let [alice, carol, dan] = [(); 3].map(|()| server.player());
         let bob = server.player_numbered(number);
-        let session = alice.creates("game").await;
+        // In a region of its own, so that the game of another world is not joined.
+        let mut game = creation("game");
+        game["region_id"] = json!(alice.player);
+        let session = alice.post("/v1/session", &game).await.expect(200).body["session_id"].clone();
+        let session = session.as_str().unwrap().to_owned();
         alice.opens(&session).await;
         bob.joins_team(&session, 1).await.expect(200);
         dan.joins_team(&session, 0).await.expect(200);
