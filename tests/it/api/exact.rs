@@ -388,7 +388,13 @@ async fn a_write_without_a_resource_refuses_the_header_before_it_does_anything()
             }
         }
     }
-    for id in ["create_or_join_session", "instance_health_check", "create_session_audit"] {
+    let known = [
+        "create_or_join_session",
+        "instance_health_check",
+        "create_session_audit",
+        "player_create_notification_self",
+    ];
+    for id in known {
         assert!(refused.contains(&id), "{id} is not in {refused:?}");
     }
     assert_eq!(contents(&server).await, before);
