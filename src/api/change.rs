@@ -17,6 +17,7 @@ use crate::http::error::{Error, PreconditionFailed};
 use crate::http::input::conditions::Conditions;
 use crate::http::input::if_match::{IfMatch, Match};
 use crate::http::reply::{Reply, ReplyKind};
+use crate::telemetry::Precondition;
 
 /// A change of a session at the request of a caller.
 #[derive(Clone)]
@@ -165,6 +166,21 @@ impl Change {
     {
         let updated = self.app.sessions.update_beside(id, other, self.update(), rule).await;
         self.finish(updated, answer, note)
+    }
+
+    /// Refuses a change of a version that the caller does not know, before something is prepared that the change alone
+    /// needs. The change itself is judged again.
+    ///
+    /// # Errors
+    /// [`Error::PreconditionFailed`].
+    pub fn require_known(&self, cached: &CachedSession) -> Result<(), Error> {
+        match &self.conditions.if_match {
+            Some(if_match) if self.compare(if_match, cached) != Match::Strong => {
+                self.app.metrics.precondition(Precondition::Failed);
+                Err(self.precondition_failed(cached))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn update<T: 'static>(&self) -> Update<T> {

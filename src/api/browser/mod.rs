@@ -172,13 +172,18 @@ pub async fn list(
     >,
 ) -> Result<Reply<Plain<BrowserView>>, Error> {
     let (actor, catalog) = (caller.actor(), app.catalog());
+    let change = Change::by(app, caller, conditions).keeping_alive(query.refresh_ttl.0);
+    let app = &change.app;
     // Checked before the rule, so that a refused request does not consume a listing number.
     let cached = app.sessions.get_latest(&path.session_id).await?;
     let checked = cached.session.require_listable(actor, catalog.template_of(&cached.session));
     let sequence = match (&checked, &cached.session.listing) {
         (Err(_), _) => 0,
         (Ok(()), Some(listing)) => listing.sequence,
-        (Ok(()), None) => app.sessions.next_listing_number().await?,
+        (Ok(()), None) => {
+            change.require_known(&cached)?;
+            app.sessions.next_listing_number().await?
+        }
     };
     let listing = Listing { sequence, created: app.clock.now(), custom_data: update.custom_data.0 };
     let rule = move |session: &mut Session| {
@@ -186,7 +191,6 @@ pub async fn list(
         let template = catalog.template_of(session);
         session.list(actor, listing.clone(), template)
     };
-    let change = Change::by(app, caller, conditions).keeping_alive(query.refresh_ttl.0);
     change.run(&path.session_id, rule, |(), after| listing_of(after.session())).await
 }
 
