@@ -129,13 +129,10 @@ pub fn measure(runtime: &Runtime, size: Size) {
 async fn run(
     server: &Server,
     watchers: Vec<Watcher>,
-    sessions: usize,
+    changes: Arc<Changes>,
     way: Way,
     time: Duration,
 ) -> (Vec<Watcher>, Took) {
-    let changes =
-        Changes { start: Instant::now(), at_us: (0..sessions).map(|_| AtomicU64::new(0)).collect() };
-    let changes = Arc::new(changes);
     let end = changes.start + time;
     let cpu_before_s = cpu_time_s(server.process.id());
     let changer = tokio::spawn(change(server.address, Arc::clone(&changes), end));
