@@ -153,7 +153,7 @@ fn responses(fast_path: FastPath, pipe_bytes: usize, pieces: &[&[u8]]) -> (Strin
 }
 
 /// Requests that the test sends: first those after which the connection stays open.
-const REQUESTS: [&str; 26] = [
+const REQUESTS: [&str; 27] = [
     "GET /quick/1 HTTP/1.1\r\nhost: a\r\n\r\n",
     "GET /quick/2 HTTP/1.1\r\nhost: a\r\nconnection: keep-alive\r\n\r\n",
     "GET /quick/3 HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n",
@@ -172,6 +172,7 @@ const REQUESTS: [&str; 26] = [
     "GET /slow HTTP/1.0\r\nconnection: keep-alive\r\n\r\n",
     "HEAD /slow HTTP/1.0\r\n\r\n",
     "GET /slow HTTP/1.1\r\nhost: a\r\nconnection: foo, Close\r\n\r\n",
+    "GET /slow HTTP/1.1\r\nhost: a\r\nconnection: close\r\nconnection: keep-alive\r\n\r\n",
     "GET /quick/11 HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n",
     "GET /quick/12 HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\ncontent-length: 1\r\n\r\na",
     "GET /quick/13 HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nab",

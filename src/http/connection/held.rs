@@ -68,10 +68,7 @@ impl ShortHead {
             let mut values = connection.iter().filter_map(|value| value.to_str().ok());
             values.any(|value| value.split(',').any(|one| one.trim().eq_ignore_ascii_case(option)))
         };
-        let keep_alive = match head.version {
-            Version::HTTP_10 => has("keep-alive"),
-            _ => !has("close"),
-        };
+        let keep_alive = !has("close") && (head.version != Version::HTTP_10 || has("keep-alive"));
         Self { is_head: head.method == Method::HEAD, version: head.version, keep_alive }
     }
 

@@ -70,11 +70,13 @@ async fn when_the_server_stops_the_response_closes_the_connection() {
     stop.cancel();
     tokio::time::sleep(FIRST_HEAD_GRACE * 2).await;
     assert!(!serving.is_finished(), "the request is still held");
+    let released = tokio::time::Instant::now();
     handler.release.notify_one();
     let received = rest_of(&mut client).await;
     assert!(received.contains("\r\nconnection: close\r\n"), "{received}");
     assert!(received.ends_with("released"), "{received}");
     serving.await.unwrap();
+    assert_eq!(released.elapsed(), Duration::ZERO, "the close does not linger: the client owes no bytes");
 }
 
 #[tokio::test]

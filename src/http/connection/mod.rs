@@ -179,7 +179,11 @@ pub(super) async fn serve_connection(
                 biased;
                 served = until_held(&mut connection, &state) => match served {
                     Served::Held(request) => break request,
-                    Served::Ended(result) => return result,
+                    Served::Ended(result) => {
+                        // A request that is left there would keep the state, which it holds itself.
+                        drop(state.take_held());
+                        return result;
+                    }
                 },
                 how = &mut ending => match how {
                     Ending::Now => return Ok(()),
@@ -190,9 +194,11 @@ pub(super) async fn serve_connection(
                 },
             }
         };
-        // Without hyper's buffers from here on.
+        // Without hyper's buffers from here on. What hyper had read ahead is a slice of one, so it is copied.
         let parts = connection.into_parts();
         (stream, service) = (parts.io.into_inner(), parts.service);
+        let read_ahead = Bytes::copy_from_slice(&parts.read_buf);
+        drop(parts.read_buf);
         let response = loop {
             tokio::select! {
                 biased;
@@ -202,7 +208,7 @@ pub(super) async fn serve_connection(
         };
         let HeldRequest { head, in_flight, .. } = *held;
         state.answer_held(HeldAnswer { response, in_flight });
-        stream.give_again(held::bytes_again(head, must_close, &parts.read_buf));
+        stream.give_again(held::bytes_again(head, must_close, &read_ahead));
     }
 }
 
@@ -251,6 +257,7 @@ fn serve_request<H: Handler>(
     state: &Arc<ConnectionState>,
 ) -> impl Future<Output = Response<ResponseBody>> + use<H> {
     if let Some(HeldAnswer { response, in_flight }) = state.take_held_answer() {
+        state.note_whole_request();
         return Either::Left(ready(finish(response, in_flight)));
     }
     state.note_service_request();
