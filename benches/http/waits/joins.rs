@@ -28,7 +28,7 @@ pub fn measure(runtime: &Runtime, size: Size) {
     let (rounds, time) = if size.is_quick { (2, 200) } else { (15, 1_000) };
     let mut watchers = runtime.block_on(Watcher::open_all(servers[1].address, JOINED, size.waits));
     runtime.block_on(async { watchers.iter_mut().for_each(|watcher| watcher.begin_wait(WAIT_S)) });
-    std::thread::sleep(SETTLE);
+    runtime.block_on(async { tokio::time::sleep(SETTLE).await });
     let mut samples = Vec::new();
     for round in 0..rounds {
         let mut pair = [None; 2];

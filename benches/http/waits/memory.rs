@@ -48,10 +48,10 @@ impl Resident {
         let resident = || resident_bytes(server.process.id());
         let started = resident();
         let mut watchers = runtime.block_on(Watcher::open_all(server.address, 0, waits));
-        std::thread::sleep(SETTLE);
+        runtime.block_on(async { tokio::time::sleep(SETTLE).await });
         let connected = resident();
         runtime.block_on(async { watchers.iter_mut().for_each(|watcher| watcher.begin_wait(WAIT_S)) });
-        std::thread::sleep(SETTLE);
+        runtime.block_on(async { tokio::time::sleep(SETTLE).await });
         Self { started, connected, waiting: resident() }
     }
 
