@@ -6,6 +6,8 @@ mod messages;
 mod inbox;
 /// Who may post and read.
 mod permissions;
+/// Answers with every documented status, against the published schema.
+mod published;
 
 use serde_json::{Value, json};
 use uuid::Uuid;

@@ -39,7 +39,7 @@ mod model;
 /// Every operation with each single permission, as a snapshot file.
 mod permissions;
 /// Compares the list of operations with the published contract.
-mod published;
+pub mod published;
 /// Many concurrent requests: each is done completely or refused.
 mod races;
 /// Refusals reach clients that write a whole request before they read.

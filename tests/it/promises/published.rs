@@ -28,7 +28,7 @@ type Difference = (char, String, String);
 
 /// Copies of the published contracts, from the files that `RALLYPOINT_CONTRACT` lists, separated by colons. A file has
 /// one OpenAPI document, or parts of several, by name.
-fn published_contracts() -> Option<Vec<Value>> {
+pub fn published_contracts() -> Option<Vec<Value>> {
     let paths = std::env::var_os("RALLYPOINT_CONTRACT")?;
     let mut contracts = Vec::new();
     for path in std::env::split_paths(&paths) {
