@@ -84,12 +84,12 @@ impl Sessions {
     pub async fn forget_empty_lists(&self) -> Result<bool, Failure> {
         let (start, end) = keys::all_lists_changed();
         let Some(from) = self.list_passes.continue_at(start, self.clock.up_ms()) else { return Ok(false) };
-        self.check_clock().await?;
+        let now_ms = self.check_clock().await?;
         let found = self.store.scan(&from, &end, READ_AT_ONCE).await?;
         let has_more = found.len() == READ_AT_ONCE;
         // Before anything can fail, so that a time that cannot be read does not hold up the pass.
         self.list_passes.moved_to(found.last().filter(|_| has_more).map(|(last, _)| next_key(last)));
-        let kept_after_ms = self.clock.now_ms().saturating_sub(EMPTY_KEPT_MS);
+        let kept_after_ms = now_ms.saturating_sub(EMPTY_KEPT_MS);
         let mut old = Vec::new();
         for (key, entry) in &found {
             let is_old = decode_list_changed(&entry.value)?.as_millisecond() < kept_after_ms;
