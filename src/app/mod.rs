@@ -159,8 +159,8 @@ impl App {
             Sessions::new(store, settings.limits, time_and_randomness, Arc::clone(&metrics), hooks, observer);
         let waits = Arc::new(Waits::new(settings.waits, (clock.clone(), entropy.clone())));
         let sessions = Arc::new(sessions.waking(Arc::clone(&waits)));
-        let (store, of_waits) = (sessions.store().clone(), Arc::clone(&waits));
-        let inboxes = Inboxes::new(store, of_waits, settings.notifications, clock.clone());
+        let (of_sessions, of_waits) = (Arc::clone(&sessions), Arc::clone(&waits));
+        let inboxes = Inboxes::new(of_sessions, of_waits, settings.notifications, clock.clone());
         let time_and_randomness = (clock.clone(), entropy.clone());
         let launches = Launches::new(
             Arc::clone(&sessions),

@@ -105,6 +105,11 @@ impl Inbox {
         self.numbers.drain(..expired).collect()
     }
 
+    /// Whether it has no message, and the last one was posted before this time, in milliseconds since the epoch.
+    pub fn is_empty_since(&self, before_ms: i64) -> bool {
+        self.numbers.is_empty() && self.last < MessageNumber(u64::try_from(before_ms).unwrap_or_default())
+    }
+
     /// Whether it has a message.
     pub fn has(&self, number: MessageNumber) -> bool {
         self.numbers.binary_search(&number).is_ok()
@@ -168,6 +173,9 @@ mod tests {
         assert_eq!(inbox.expire(21), numbers(&[20]));
         assert_eq!((inbox.last, inbox.numbers.len()), (MessageNumber(20), 0));
         assert_eq!(inbox.expire(-1), []);
+        assert!(inbox.is_empty_since(21) && !inbox.is_empty_since(20) && !inbox.is_empty_since(-1));
+        inbox.append(1, 30, 9);
+        assert!(!inbox.is_empty_since(99));
     }
 
     #[test]

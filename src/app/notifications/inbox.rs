@@ -12,25 +12,31 @@ use super::NotificationSettings;
 use crate::app::Failure;
 use crate::app::locks::LockStripes;
 use crate::app::passes::Passes;
-use crate::app::sessions::ATTEMPTS_MAX;
+use crate::app::sessions::{ATTEMPTS_MAX, Sessions};
 use crate::app::shield::shield;
 use crate::app::waits::{Topic, Waits};
 use crate::domain::PlayerUuid;
 use crate::domain::inbox::{Inbox, InboxPage, Message, MessageContent, MessageNumber};
 use crate::env::Clock;
 use crate::records::{inbox as record, keys};
-use crate::store::{Batch, CommitError, Entry, Key, Store, StoreError, Version, next_key};
+use crate::store::{Batch, CommitError, Entry, Key, StoreError, Version, next_key};
 
 /// Number of locks for posts. Two players may share one; then posts for them wait for each other.
 const LOCKS: usize = 256;
 /// Inboxes that a round of the job reads.
 const READ_AT_ONCE: usize = 128;
-/// The time from the start of a pass over all inboxes until the next one starts, in milliseconds.
+/// The time from the start of a pass over all inboxes until the next one starts, in milliseconds. With many inboxes a
+/// pass takes longer.
 const PASS_EVERY_MS: i64 = 600_000;
+/// How long the record of an inbox stays after its last message was posted, in milliseconds. Much longer than the clocks
+/// of nodes may differ: without the record, the next number is the time at the node that posts.
+const RECORD_KEPT_MS: i64 = 86_400_000;
 
 /// The inboxes of all players.
 pub struct Inboxes {
-    store: Store,
+    /// Has the store, and checks the clock. A wrong clock would post numbers from the future, and delete messages that
+    /// are young by the clocks of other nodes.
+    sessions: Arc<Sessions>,
     waits: Arc<Waits>,
     settings: NotificationSettings,
     clock: Clock,
@@ -40,12 +46,12 @@ pub struct Inboxes {
 }
 
 /// An inbox as it was read, and the version of its record; `None` if there is no record.
-struct Read {
+struct StoredInbox {
     inbox: Inbox,
     version: Option<Version>,
 }
 
-impl Read {
+impl StoredInbox {
     fn of(entry: Option<Entry>) -> Result<Self, StoreError> {
         Ok(match entry {
             Some(entry) => Self { inbox: record::decode(&entry.value)?, version: Some(entry.version) },
@@ -64,9 +70,14 @@ impl Read {
 
 impl Inboxes {
     /// The inboxes in a store.
-    pub fn new(store: Store, waits: Arc<Waits>, settings: NotificationSettings, clock: Clock) -> Self {
+    pub fn new(
+        sessions: Arc<Sessions>,
+        waits: Arc<Waits>,
+        settings: NotificationSettings,
+        clock: Clock,
+    ) -> Self {
         let (posting, passes) = (LockStripes::new(LOCKS), Passes::every_ms(PASS_EVERY_MS));
-        Self { store, waits, settings, clock, posting, passes }
+        Self { sessions, waits, settings, clock, posting, passes }
     }
 
     /// Adds messages to the inbox of a player, all of them in one commit or none. Beyond
@@ -74,7 +85,7 @@ impl Inboxes {
     /// one.
     ///
     /// # Errors
-    /// [`Failure::Contended`] after 8 lost races with other nodes; errors of the store.
+    /// [`Failure::Contended`] after 8 lost races with other nodes; errors of the store, also if this node's clock is wrong.
     pub async fn append(
         self: &Arc<Self>,
         player: PlayerUuid,
@@ -100,9 +111,10 @@ impl Inboxes {
         player: PlayerUuid,
         contents: &[MessageContent],
     ) -> Result<Option<MessageNumber>, Failure> {
-        let read = self.read(player).await?;
-        let mut batch = read.expected(keys::inbox(player));
-        let (mut inbox, created_ms) = (read.inbox, self.clock.now_ms());
+        let created_ms = self.sessions.require_right_clock().await?;
+        let stored = self.read(player).await?;
+        let mut batch = stored.expected(keys::inbox(player));
+        let mut inbox = stored.inbox;
         let (added, dropped) =
             inbox.append(contents.len(), created_ms, self.settings.messages_per_player_max);
         for (number, content) in added.iter().zip(contents).filter(|(number, _)| inbox.has(**number)) {
@@ -117,7 +129,8 @@ impl Inboxes {
     }
 
     /// The messages of a page with their numbers, the newest first, and the newest message that is older. See
-    /// [`Inbox::page`].
+    /// [`Inbox::page`]. All of them were in the inbox at the same moment, unless there is a post during each of 8 attempts:
+    /// then the page can lack messages that these posts have deleted.
     ///
     /// # Errors
     /// Errors of the store.
@@ -128,13 +141,21 @@ impl Inboxes {
         after: Option<MessageNumber>,
         size: usize,
     ) -> Result<(Vec<(MessageNumber, Message)>, Option<MessageNumber>), Failure> {
-        let InboxPage { numbers, older } = self.read(player).await?.inbox.page(start_at, after, size);
-        let (Some(first), Some(last)) = (numbers.first(), numbers.last()) else {
-            return Ok((Vec::new(), older));
-        };
-        let mut messages = self.between(player, *first, *last, numbers.len()).await?;
-        messages.reverse();
-        Ok((messages, older))
+        let mut page = (Vec::new(), None);
+        for _ in 0..ATTEMPTS_MAX {
+            let InboxPage { numbers, older } = self.read(player).await?.inbox.page(start_at, after, size);
+            let (Some(first), Some(last)) = (numbers.first(), numbers.last()) else {
+                return Ok((Vec::new(), older));
+            };
+            let mut messages = self.between(player, *first, *last, numbers.len()).await?;
+            messages.reverse();
+            page = (messages, older);
+            // Fewer than were there a moment ago: a post has deleted the oldest.
+            if page.0.len() == numbers.len() {
+                break;
+            }
+        }
+        Ok(page)
     }
 
     /// The messages after a number, the oldest first, at most `count`.
@@ -169,7 +190,7 @@ impl Inboxes {
         player: PlayerUuid,
         number: MessageNumber,
     ) -> Result<Option<Message>, Failure> {
-        let entry = self.store.get(&keys::message(player, number)).await?;
+        let entry = self.sessions.store().get(&keys::message(player, number)).await?;
         Ok(entry.map(|entry| record::decode_message(&entry.value)).transpose()?)
     }
 
@@ -181,7 +202,7 @@ impl Inboxes {
         count: usize,
     ) -> Result<Vec<(MessageNumber, Message)>, Failure> {
         let (start, end) = keys::messages_between(player, first, last);
-        let found = self.store.scan(&start, &end, count).await?;
+        let found = self.sessions.store().scan(&start, &end, count).await?;
         let numbered = found.iter().filter_map(|(key, entry)| Some((keys::parse_message(key)?, entry)));
         let messages = numbered.map(|(number, entry)| Ok((number, record::decode_message(&entry.value)?)));
         Ok(messages.collect::<Result<_, StoreError>>()?)
@@ -191,18 +212,19 @@ impl Inboxes {
     /// inboxes of a pass, and does nothing until a pass is due. Returns whether it deleted any and more are left to look at.
     ///
     /// # Errors
-    /// Errors of the store.
+    /// [`StoreError::ClockSkew`] if this node's clock is wrong; other errors of the store.
     pub async fn expire(&self) -> Result<bool, Failure> {
         let (start, end) = keys::all_inboxes();
         let Some(from) = self.passes.continue_at(start, self.clock.up_ms()) else { return Ok(false) };
-        let found = self.store.scan(&from, &end, READ_AT_ONCE).await?;
+        let now_ms = self.sessions.check_clock().await?;
+        let found = self.sessions.store().scan(&from, &end, READ_AT_ONCE).await?;
         let has_more = found.len() == READ_AT_ONCE;
         // Before anything can fail, so that an inbox that cannot be read does not hold up the pass.
         self.passes.moved_to(found.last().filter(|_| has_more).map(|(last, _)| next_key(last)));
         let (mut has_expired, mut outcome) = (false, Ok(()));
         for (key, entry) in found {
             let Some(player) = keys::parse_inbox(&key) else { continue };
-            match self.expire_in(player, entry).await {
+            match self.expire_in(player, entry, now_ms).await {
                 Ok(expired) => has_expired |= expired,
                 Err(failure) if failure.is_store_away() => return Err(failure),
                 Err(failure) => outcome = Failure::worse(outcome, Err(failure)),
@@ -211,21 +233,21 @@ impl Inboxes {
         outcome.map(|()| has_expired && has_more)
     }
 
-    /// Deletes the messages of an inbox that are too old, and its record if all messages that were ever posted are. Returns
-    /// whether it did.
-    async fn expire_in(&self, player: PlayerUuid, entry: Entry) -> Result<bool, Failure> {
-        let kept_after_ms = self.clock.now_ms().saturating_sub(self.settings.message_keep_ms);
-        let read = Read::of(Some(entry))?;
-        let mut batch = read.expected(keys::inbox(player));
-        let mut inbox = read.inbox;
-        let expired = inbox.expire(kept_after_ms);
-        if expired.is_empty() && !inbox.numbers.is_empty() {
+    /// Deletes the messages of an inbox that are too old, or its record if it is empty and that is old too. Returns whether
+    /// it deleted any.
+    async fn expire_in(&self, player: PlayerUuid, entry: Entry, now_ms: i64) -> Result<bool, Failure> {
+        let stored = StoredInbox::of(Some(entry))?;
+        let mut batch = stored.expected(keys::inbox(player));
+        let mut inbox = stored.inbox;
+        let expired = inbox.expire(now_ms.saturating_sub(self.settings.message_keep_ms));
+        let is_over = inbox.is_empty_since(now_ms.saturating_sub(RECORD_KEPT_MS));
+        if expired.is_empty() && !is_over {
             return Ok(false);
         }
         for number in expired {
             batch = batch.delete(keys::message(player, number));
         }
-        batch = match inbox.numbers.is_empty() {
+        batch = match is_over {
             true => batch.delete(keys::inbox(player)),
             false => batch.put(keys::inbox(player), record::encode(&inbox)),
         };
@@ -233,13 +255,13 @@ impl Inboxes {
         self.commit(player, batch).await
     }
 
-    async fn read(&self, player: PlayerUuid) -> Result<Read, StoreError> {
-        Read::of(self.store.get(&keys::inbox(player)).await?)
+    async fn read(&self, player: PlayerUuid) -> Result<StoredInbox, StoreError> {
+        StoredInbox::of(self.sessions.store().get(&keys::inbox(player)).await?)
     }
 
     /// Commits a change of an inbox, and wakes those who wait for one. Returns whether its expectation held.
     async fn commit(&self, player: PlayerUuid, batch: Batch) -> Result<bool, Failure> {
-        let committed = self.store.commit(batch).await;
+        let committed = self.sessions.store().commit(batch).await;
         // A commit whose answer was lost may have reached the store all the same.
         self.waits.wake([Topic::Inbox(player)]);
         match committed {

@@ -116,6 +116,7 @@ async fn two_nodes() -> [Server; 2] {
         let node = Server::over(Store::Postgres(Postgres::open(settings.clone()).await.unwrap()), |config| {
             let game = config.templates.get_mut("game").unwrap();
             (game.player_culling_timeout, game.attempt_auto_join) = (Some(60), false);
+            config.notifications.message_keep_s = 3_600;
         });
         set_clock(&node);
         node.app.sessions.check_clock().await.unwrap();
@@ -219,4 +220,31 @@ async fn after_the_clock_was_wrong_nobody_is_removed_who_was_refused_meanwhile()
     set_clock(&node);
     jobs::tick(&node.app).await.unwrap();
     assert_eq!(alice.sees_status_and_team(&game, &bob).await.0, json!("member"));
+}
+
+/// Its numbers would come from the future, and the messages of everybody are old by its clock.
+#[tokio::test]
+async fn a_node_with_a_wrong_clock_posts_no_messages_and_deletes_none() {
+    for step_ms in [2 * HOUR_MS, -2 * HOUR_MS] {
+        let [right, wrong] = two_nodes().await;
+        let alice = right.lasting_player().on("/notification");
+        let own = "/v1/player/me/notification";
+        let texts = json!({"notifications": [{"message": "hello"}]});
+        alice.post(own, &texts).await.expect(200);
+        let before = contents(&right).await;
+        // Each is the first thing that the node does after its step: no job has looked at the clock yet.
+        wrong.clock.step(step_ms);
+        at(&wrong, &alice).post(own, &texts).await.refused(503, "store_unavailable");
+        wrong.clock.step(-step_ms);
+        wrong.app.sessions.check_clock().await.unwrap();
+        wrong.clock.step(step_ms);
+        let outcome = wrong.app.inboxes.expire().await;
+        let Err(Failure::Store(StoreError::ClockSkew { .. })) = outcome else { panic!("{outcome:?}") };
+        assert_eq!(contents(&right).await, before);
+
+        wrong.clock.step(-step_ms);
+        wrong.app.inboxes.expire().await.unwrap();
+        assert_eq!(contents(&right).await, before);
+        at(&wrong, &alice).post(own, &texts).await.expect(200);
+    }
 }

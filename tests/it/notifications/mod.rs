@@ -4,11 +4,15 @@
 mod messages;
 /// Which messages an inbox keeps, and for how long.
 mod inbox;
+/// Random posts, reads and waits, on two nodes.
+mod model;
 /// Who may post and read.
 mod permissions;
 /// Answers with every documented status, against the published schema.
 mod published;
 
+use rallypoint::domain::CustomData;
+use rallypoint::domain::inbox::MessageContent;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -39,6 +43,11 @@ fn texts(messages: &[&str]) -> Value {
 async fn post(caller: &Client, messages: &[&str]) -> String {
     let reply = caller.post(OWN, &texts(messages)).await.expect(200);
     reply.body["notification_id"].as_str().unwrap().to_owned()
+}
+
+/// What a message with this text says.
+fn content(text: &str) -> MessageContent {
+    MessageContent { message: text.to_owned(), rh_url: None, etag: None, custom_data: CustomData::new() }
 }
 
 /// The texts on a page, and its cursor.
