@@ -47,8 +47,8 @@ false, get a new token. A 403 with `auth_success` true means that the token is v
 this. A 422 lists every error in the request. docs/API.md in the source lists every code and what a client \
 should do about it.
 
-**Poll** with the `ETag` of the last answer in `If-None-Match`. The answer is 304 while nothing has changed. The \
-server pushes nothing.
+**Poll** with the `ETag` of the last answer in `If-None-Match`. The answer is 304 while nothing has changed. With \
+`Prefer: wait=30` as well, it comes once something has changed.
 
 **Change** only what you have read, with its `ETag` in `If-Match`. The answer is 412 if it has changed since then.";
 
