@@ -1,4 +1,4 @@
-//! Alarms: when a wait has to look again although nothing has woken it.
+//! Alarms: when a wait has to look again although nothing has woken it, and when the rest of a topic ends.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
@@ -7,31 +7,48 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use super::{Waiter, lock};
+use super::{Topic, Waiter, lock};
 use crate::env::Clock;
 
 /// How exact alarms are: a job looks for due ones this often. One timer for all waits costs less than one for each.
-const PRECISION: Duration = Duration::from_millis(50);
+const PRECISION: Duration = Duration::from_millis(10);
 
-/// The alarms by time, in milliseconds of [`Clock::up_ms`], and id of the wait.
+/// What is done at the time of an alarm.
+pub enum Alarm {
+    /// A wait looks again.
+    Look(Arc<Waiter>),
+    /// The rest of a topic ends.
+    EndOfRest(Topic),
+}
+
+/// The alarms by time, in milliseconds of [`Clock::up_ms`], and id: that of the wait, or one of its own.
 #[derive(Default)]
 pub struct Alarms {
-    queue: Mutex<BTreeMap<(i64, u64), Arc<Waiter>>>,
+    queue: Mutex<BTreeMap<(i64, u64), Alarm>>,
     first: Notify,
 }
 
 impl Alarms {
-    /// Sets an alarm.
+    /// Sets the alarm of a wait.
     pub fn set(&self, at_up_ms: i64, waiter: Arc<Waiter>) {
+        self.add((at_up_ms, waiter.id), Alarm::Look(waiter));
+    }
+
+    /// Ends the rest of a topic at a time. No other alarm has this id.
+    pub fn end_rest_at(&self, at_up_ms: i64, id: u64, topic: Topic) {
+        self.add((at_up_ms, id), Alarm::EndOfRest(topic));
+    }
+
+    fn add(&self, at: (i64, u64), alarm: Alarm) {
         let mut queue = lock(&self.queue);
         let was_empty = queue.is_empty();
-        queue.insert((at_up_ms, waiter.id), waiter);
+        queue.insert(at, alarm);
         if was_empty {
             self.first.notify_one();
         }
     }
 
-    /// Removes an alarm.
+    /// Removes the alarm of a wait.
     pub fn remove(&self, at_up_ms: i64, id: u64) {
         lock(&self.queue).remove(&(at_up_ms, id));
     }
@@ -48,8 +65,8 @@ impl Alarms {
         lock(&self.queue).is_empty()
     }
 
-    /// Takes the waits whose alarm is due.
-    pub fn take_due(&self, now_up_ms: i64) -> Vec<Arc<Waiter>> {
+    /// Takes the alarms that are due.
+    pub fn take_due(&self, now_up_ms: i64) -> Vec<Alarm> {
         let mut queue = lock(&self.queue);
         let later = queue.split_off(&(now_up_ms.saturating_add(1), 0));
         std::mem::replace(&mut *queue, later).into_values().collect()

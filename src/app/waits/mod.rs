@@ -3,40 +3,41 @@
 //! A wait is a delayed read. It subscribes to its topics first, then reads, compares, and sleeps until it is woken. A
 //! wake-up only says "look again": what the answer is, the read decides. So a needless wake-up costs a read, and a
 //! change between the read and the sleep is not missed, because the subscription keeps the wake-up.
+//!
+//! A topic with many waits rests after a wake-up, so that a busy one does not use up the node. Changes during the rest
+//! share the wake-up at its end.
 
 mod alarms;
+mod by_topic;
 mod limits;
 mod subscription;
 mod topic;
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use smallvec::SmallVec;
 use tokio::sync::Notify;
 
-use self::alarms::Alarms;
+use self::alarms::{Alarm, Alarms};
+use self::by_topic::{ByTopic, Waiters};
 pub use self::limits::WaitLimits;
 use self::limits::WaitsByCaller;
 pub use self::subscription::Subscription;
 pub use self::topic::{Topic, Topics, WaitOn};
-use super::locks::LockStripes;
 use crate::domain::PlayerUuid;
 use crate::env::{Clock, Entropy};
-
-/// Number of locks for topics.
-const LOCKS: usize = 256;
 
 /// The waits of this node.
 pub struct Waits {
     /// The number of subscriptions. If it is 0, a wake-up looks no further.
     count: AtomicUsize,
-    waiters: LockStripes<Mutex<HashMap<Topic, Vec<Arc<Waiter>>>>>,
+    by_topic: ByTopic,
     by_caller: WaitsByCaller,
     alarms: Alarms,
     is_draining: AtomicBool,
     next_id: AtomicU64,
+    /// Orders wake-ups and reads that several waits share: it rises with each such read.
+    moment: AtomicU64,
     limits: WaitLimits,
     clock: Clock,
     entropy: Entropy,
@@ -49,6 +50,16 @@ struct Waiter {
     woken: Notify,
     /// Whether the wait has to end with its next look.
     must_end: AtomicBool,
+    /// The moment of the last wake-up; see [`Waits::begin_shared_read`].
+    woken_at: AtomicU64,
+}
+
+impl Waiter {
+    /// Wakes the wait. `moment` is the current one.
+    fn wake(&self, moment: u64) {
+        self.woken_at.store(moment, Ordering::SeqCst);
+        self.woken.notify_one();
+    }
 }
 
 impl Waits {
@@ -56,11 +67,12 @@ impl Waits {
     pub fn new(limits: WaitLimits, (clock, entropy): (Clock, Entropy)) -> Self {
         Self {
             count: AtomicUsize::new(0),
-            waiters: LockStripes::new(LOCKS),
+            by_topic: ByTopic::default(),
             by_caller: WaitsByCaller::default(),
             alarms: Alarms::default(),
             is_draining: AtomicBool::new(false),
             next_id: AtomicU64::new(0),
+            moment: AtomicU64::new(0),
             limits,
             clock,
             entropy,
@@ -95,7 +107,12 @@ impl Waits {
             return None;
         }
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let waiter = Arc::new(Waiter { id, woken: Notify::new(), must_end: AtomicBool::new(false) });
+        let waiter = Arc::new(Waiter {
+            id,
+            woken: Notify::new(),
+            must_end: AtomicBool::new(false),
+            woken_at: AtomicU64::new(self.moment()),
+        });
         let mut subscription = Subscription::new(Arc::clone(self), waiter, caller);
         subscription.listen_to(topics);
         // A drain that began meanwhile may have missed this one.
@@ -114,23 +131,41 @@ impl Waits {
             return;
         }
         for topic in topics {
-            let found: SmallVec<[Arc<Waiter>; 8]> = self
-                .lock(&topic)
-                .get(&topic)
-                .map(|waiters| waiters.iter().cloned().collect())
-                .unwrap_or_default();
             // Not under the lock: to wake a task takes longer than to clone a pointer.
-            for waiter in found {
-                waiter.woken.notify_one();
+            self.wake_all(&self.by_topic.changed(&topic), &topic);
+        }
+    }
+
+    /// Wakes these waits on a topic, which rests from now on if they are many.
+    fn wake_all(&self, woken: &Waiters, topic: &Topic) {
+        let moment = self.moment();
+        for waiter in woken {
+            waiter.wake(moment);
+        }
+        if let Some(rest_ms) = by_topic::rest_ms(topic, woken.len()) {
+            let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+            self.alarms.end_rest_at(self.clock.up_ms().saturating_add(rest_ms), id, topic.clone());
+        }
+    }
+
+    /// Wakes the waits whose alarm is due, and those on topics that changed during their rest.
+    pub fn wake_due(&self) {
+        for alarm in self.alarms.take_due(self.clock.up_ms()) {
+            match alarm {
+                Alarm::Look(waiter) => waiter.wake(self.moment()),
+                Alarm::EndOfRest(topic) => self.wake_all(&self.by_topic.end_rest(&topic), &topic),
             }
         }
     }
 
-    /// Wakes the waits whose alarm is due.
-    pub fn wake_due(&self) {
-        for waiter in self.alarms.take_due(self.clock.up_ms()) {
-            waiter.woken.notify_one();
-        }
+    fn moment(&self) -> u64 {
+        self.moment.load(Ordering::SeqCst)
+    }
+
+    /// Begins a read that several waits share. A wait may use it if it began after the wait was woken: the returned
+    /// number is greater than [`Subscription::woken_at`].
+    pub fn begin_shared_read(&self) -> u64 {
+        self.moment.fetch_add(1, Ordering::SeqCst) + 1
     }
 
     /// Sleeps until an alarm may be due.
@@ -143,24 +178,10 @@ impl Waits {
     pub fn drain(&self) {
         self.is_draining.store(true, Ordering::Release);
         let now_up_ms = self.clock.up_ms();
-        for waiter in self.all() {
+        for waiter in self.by_topic.all() {
             let after_ms = (self.limits.drain_spread_ms as f64 * self.entropy.fraction()) as i64;
             self.alarms.end_at(now_up_ms.saturating_add(after_ms), waiter);
         }
-    }
-
-    /// Every wait, once.
-    fn all(&self) -> Vec<Arc<Waiter>> {
-        let mut all = HashMap::new();
-        for stripe in self.waiters.iter() {
-            let waiters = lock(stripe);
-            all.extend(waiters.values().flatten().map(|waiter| (waiter.id, Arc::clone(waiter))));
-        }
-        all.into_values().collect()
-    }
-
-    fn lock(&self, topic: &Topic) -> MutexGuard<'_, HashMap<Topic, Vec<Arc<Waiter>>>> {
-        lock(self.waiters.of(topic))
     }
 }
 

@@ -31,22 +31,22 @@ impl Subscription {
     pub fn listen_to(&mut self, topics: Topics) {
         let former = std::mem::replace(&mut self.topics, topics);
         for topic in self.topics.iter().filter(|topic| !former.contains(topic)) {
-            self.waits.lock(topic).entry(topic.clone()).or_default().push(Arc::clone(&self.waiter));
+            self.waits.by_topic.add(topic, &self.waiter);
         }
         for topic in former.iter().filter(|topic| !self.topics.contains(topic)) {
-            self.leave(topic);
+            self.waits.by_topic.remove(topic, self.waiter.id);
         }
     }
 
-    fn leave(&self, topic: &super::Topic) {
-        let mut waiters = self.waits.lock(topic);
-        let Some(of_topic) = waiters.get_mut(topic) else { return };
-        if let Some(index) = of_topic.iter().position(|waiter| waiter.id == self.waiter.id) {
-            of_topic.swap_remove(index);
-        }
-        if of_topic.is_empty() {
-            waiters.remove(topic);
-        }
+    /// The moment of the last wake-up, or of the subscription. A look may use a shared read that began after it; see
+    /// [`Waits::begin_shared_read`].
+    pub fn woken_at(&self) -> u64 {
+        self.waiter.woken_at.load(Ordering::SeqCst)
+    }
+
+    /// Lets the next look use only reads that begin after this call.
+    pub fn look_from_now_on(&self) {
+        self.waiter.woken_at.store(self.waits.moment(), Ordering::SeqCst);
     }
 
     /// Lets the wait end with its next look.
@@ -73,7 +73,7 @@ impl Subscription {
 impl Drop for Subscription {
     fn drop(&mut self) {
         for topic in std::mem::take(&mut self.topics) {
-            self.leave(&topic);
+            self.waits.by_topic.remove(&topic, self.waiter.id);
         }
         if let Some(at_up_ms) = self.alarm_up_ms {
             self.waits.alarms.remove(at_up_ms, self.waiter.id);
