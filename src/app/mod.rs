@@ -157,7 +157,8 @@ impl App {
         });
         let sessions =
             Sessions::new(store, settings.limits, time_and_randomness, Arc::clone(&metrics), hooks, observer);
-        let waits = Arc::new(Waits::new(settings.waits, (clock.clone(), entropy.clone())));
+        let waits =
+            Arc::new(Waits::new(settings.waits, (clock.clone(), entropy.clone()), Arc::clone(&metrics)));
         let sessions = Arc::new(sessions.waking(Arc::clone(&waits)));
         let (of_sessions, of_waits) = (Arc::clone(&sessions), Arc::clone(&waits));
         let inboxes = Inboxes::new(of_sessions, of_waits, settings.notifications, clock.clone());

@@ -1,8 +1,13 @@
 //! The effects of a read: a heartbeat of the player, and a longer life of the session.
 
+use std::sync::Arc;
+
+use futures_util::future::join_all;
+
 use super::waits::{Topic, WaitOn};
 use super::{App, CachedSession, Failure};
 use crate::auth::{Caller, Permission};
+use crate::domain::{PlayerUuid, SessionId};
 
 /// How many times a wait reads again within the time after which a player counts as absent, or a session as unused.
 const LOOKS_IN_A_LIFE: i64 = 4;
@@ -40,11 +45,36 @@ pub async fn touch(
 /// How to wait for a change of what shows a session. A wait is a read that lasts: it reads again before its player would
 /// count as absent, and before the session would be unused for long.
 pub fn wait_on_session(app: &App, cached: &CachedSession) -> WaitOn {
-    let timeout_ms =
-        cached.session.culling_timeout_s.and_then(|seconds| i64::try_from(seconds).ok()?.checked_mul(1000));
-    let lives_ms = timeout_ms.into_iter().chain([app.settings.limits.idle_ms]);
+    let lives_ms = timeout_ms(cached).into_iter().chain([app.settings.limits.idle_ms]);
     let again_after_ms = lives_ms.map(|ms| ms / LOOKS_IN_A_LIFE).chain([LOOK_EVERY_MS_MAX]).min();
     WaitOn::topic(Topic::Session(cached.session.id.clone())).again_after_ms(again_after_ms)
+}
+
+/// The timeout of active players, in milliseconds.
+fn timeout_ms(cached: &CachedSession) -> Option<i64> {
+    cached.session.culling_timeout_s.and_then(|seconds| i64::try_from(seconds).ok()?.checked_mul(1000))
+}
+
+/// Notes that a player has read something of their own, such as their list of sessions: a heartbeat in each of these
+/// sessions in which the player is active. It moves no deadline, so nobody keeps a session alive without reading it.
+///
+/// Returns after how long a wait for a change has to read again, in milliseconds, so that the player stays present.
+/// `None`: it need not. A session that cannot be read gets no heartbeat, and neither does any if the clock of this node
+/// is wrong: the player's next read is one.
+pub async fn touch_sessions_of(app: &App, player: PlayerUuid, ids: &[SessionId]) -> Option<i64> {
+    if ids.is_empty() {
+        return None;
+    }
+    let now_ms = app.sessions.require_right_clock().await.ok()?;
+    let found = join_all(ids.iter().map(|id| app.sessions.with_active_player(id, player))).await;
+    let with_timeout = |cached: &Arc<CachedSession>| cached.has_player_timeout();
+    let mut again_after_ms = None;
+    for cached in found.into_iter().flatten().flatten().filter(with_timeout) {
+        app.presence.heartbeat(Some(player), &cached, now_ms);
+        let look_ms = timeout_ms(&cached).map(|ms| ms / LOOKS_IN_A_LIFE);
+        again_after_ms = again_after_ms.into_iter().chain(look_ms).min();
+    }
+    again_after_ms
 }
 
 #[cfg(test)]

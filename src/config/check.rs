@@ -71,10 +71,23 @@ fn check_memory(config: &Config) -> Result<(), Problem> {
     Ok(())
 }
 
+/// A server that stops would cut off the waits that are to end after the drain.
+fn check_waits(config: &Config) -> Result<(), Problem> {
+    let (spread_ms, drain_s) = (config.wait.drain_spread_ms, config.http.drain_timeout_s);
+    if spread_ms > 0 && u64::from(spread_ms) >= drain_s.saturating_mul(1000) {
+        let message = format!(
+            "drain_spread_ms must be less than [http] drain_timeout_s, {drain_s} s: a stop cuts off the waits that end later"
+        );
+        return Err(Problem::new(&["wait", "drain_spread_ms"], message));
+    }
+    Ok(())
+}
+
 /// Finds the first problem.
 pub(super) fn check(config: &Config) -> Result<(), Problem> {
     check_listeners(config)?;
     check_memory(config)?;
+    check_waits(config)?;
     check_auth(config)?;
     login::check(&config.login)?;
     if config.store.data_dir.as_os_str().is_empty() {

@@ -385,6 +385,10 @@ mod tests {
         let message = parse("[http]\ntrusted_proxies = [\"10.0.0.1\", \"10.0.0.1/8\"]", &[]).unwrap_err();
         let expected = "\"10.0.0.1/8\" is an address in a network: use 10.0.0.0/8 or 10.0.0.1";
         assert!(message.contains("line 2") && message.contains(expected), "{message}");
+        let message = parse("[http]\ndrain_timeout_s = 2\n[wait]\ndrain_spread_ms = 2_000", &[]).unwrap_err();
+        let expected = "[wait] drain_spread_ms must be less than [http] drain_timeout_s, 2 s";
+        assert!(message.contains("line 4") && message.contains(expected), "{message}");
+        assert!(parse("[http]\ndrain_timeout_s = 2\n[wait]\ndrain_spread_ms = 1_999", &[]).is_ok());
         let message = parse("[store]\ndata_dir = \"\"", &[]).unwrap_err();
         assert_eq!(
             message,

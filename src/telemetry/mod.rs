@@ -4,6 +4,7 @@ mod launches;
 mod logs;
 mod preconditions;
 mod store;
+mod waits;
 
 use std::fmt::Write as _;
 use std::sync::{OnceLock, PoisonError, RwLock};
@@ -22,6 +23,7 @@ pub use self::launches::LaunchMetrics;
 pub use self::logs::start_logs;
 pub use self::preconditions::Precondition;
 use self::preconditions::Preconditions;
+pub use self::waits::{WaitEnd, WaitKind, WaitMetrics};
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct RequestLabels {
@@ -143,6 +145,8 @@ pub struct Metrics {
     preconditions: Preconditions,
     /// The metrics of launches and allocators.
     pub launches: LaunchMetrics,
+    /// The metrics of requests that wait.
+    pub waits: WaitMetrics,
 }
 
 fn new_duration() -> Histogram {
@@ -209,6 +213,7 @@ impl Metrics {
         registry.register("memory_refusals", help, memory_refusals.clone());
         let preconditions = Preconditions::register(&mut registry);
         let launches = LaunchMetrics::register(&mut registry);
+        let waits = WaitMetrics::register(&mut registry);
         Self {
             registry: RwLock::new(registry),
             requests,
@@ -226,6 +231,7 @@ impl Metrics {
             memory_refusals,
             preconditions,
             launches,
+            waits,
         }
     }
 

@@ -157,7 +157,7 @@ pub async fn page(
             break 0;
         }
     };
-    let wait_on = WaitOn::topic(Topic::Listings(query.session_type.into()));
+    let wait_on = WaitOn::topic(Topic::Listings(query.session_type.into())).shared();
     Ok(Reply::watched(&Document::of(&BrowserPage { cursor, browser_sessions }), wait_on))
 }
 

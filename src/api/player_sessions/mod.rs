@@ -13,11 +13,12 @@ use crate::api::examples;
 use crate::api::policies::*;
 use crate::api::wire::Named;
 use crate::app::App;
+use crate::app::touch::touch_sessions_of;
 use crate::app::waits::{Topic, WaitOn};
 use crate::auth::Caller;
 use crate::document::Document;
-use crate::domain::PlayerUuid;
 use crate::domain::session::Status;
+use crate::domain::{PlayerUuid, SessionId};
 use crate::http::error::Error;
 use crate::http::input::params::params;
 use crate::http::operation::{Input, Operation};
@@ -105,7 +106,8 @@ pub struct PendingInvite {
 
 /// Reads the caller's list of sessions.
 pub async fn own(app: Arc<App>, caller: Caller, _: Input) -> Result<Reply<Watched<PlayerSessions>>, Error> {
-    sessions(&app, caller.require_player()?).await
+    let player = caller.require_player()?;
+    sessions(&app, &caller, player).await
 }
 
 /// Reads a player's list of sessions.
@@ -115,7 +117,7 @@ pub async fn by_uuid(
     Input { path, .. }: Input<PlayerPath>,
 ) -> Result<Reply<Watched<PlayerSessions>>, Error> {
     caller.require_reach(path.player_uuid)?;
-    sessions(&app, path.player_uuid).await
+    sessions(&app, &caller, path.player_uuid).await
 }
 
 /// Deprecated: reads the list of sessions of a player, by the player's older id.
@@ -129,17 +131,32 @@ pub async fn by_id(
         None if caller.reaches_all() => app.sessions.player_of_id(path.player_id).await?,
         None => return Err(caller.out_of_reach().into()),
     };
-    Ok(Reply::plain(&list(&app, player).await?))
+    let (list, active) = list(&app, player).await?;
+    if caller.player() == Some(player) {
+        touch_sessions_of(&app, player, &active).await;
+    }
+    Ok(Reply::plain(&list))
 }
 
-async fn sessions(app: &App, player: PlayerUuid) -> Result<Reply<Watched<PlayerSessions>>, Error> {
-    let list = Document::of(&list(app, player).await?);
-    Ok(Reply::watched(&list, WaitOn::topic(Topic::List(player))))
+async fn sessions(
+    app: &App,
+    caller: &Caller,
+    player: PlayerUuid,
+) -> Result<Reply<Watched<PlayerSessions>>, Error> {
+    let (list, active) = list(app, player).await?;
+    let again_after_ms = match caller.player() == Some(player) {
+        true => touch_sessions_of(app, player, &active).await,
+        false => None,
+    };
+    let wait_on = WaitOn::topic(Topic::List(player)).again_after_ms(again_after_ms);
+    Ok(Reply::watched(&Document::of(&list), wait_on))
 }
 
-async fn list(app: &App, player: PlayerUuid) -> Result<PlayerSessions, Error> {
+/// A player's list, and the sessions in it in which the player is active.
+async fn list(app: &App, player: PlayerUuid) -> Result<(PlayerSessions, Vec<SessionId>), Error> {
     let catalog = app.catalog();
     let mut by_type: BTreeMap<String, PlayerSessionsOfType> = BTreeMap::new();
+    let mut active = Vec::new();
     let memberships = app.sessions.memberships(player).await?;
     let exist = app.sessions.which_exist(memberships.entries.iter().map(|(id, _)| id)).await?;
     for ((id, membership), exists) in memberships.entries.iter().zip(exist) {
@@ -163,7 +180,10 @@ async fn list(app: &App, player: PlayerUuid) -> Result<PlayerSessions, Error> {
         });
         let session_id = id.to_string();
         match status {
-            Status::Leader | Status::Member => of_type.session_ids.push(session_id),
+            Status::Leader | Status::Member => {
+                active.push(id.clone());
+                of_type.session_ids.push(session_id);
+            }
             Status::Reserved => of_type.reserved_sessions.push(session_id),
             Status::Invited => {
                 let invite =
@@ -172,5 +192,5 @@ async fn list(app: &App, player: PlayerUuid) -> Result<PlayerSessions, Error> {
             }
         }
     }
-    Ok(PlayerSessions { sessions: by_type, last_updated_timestamp: memberships.changed })
+    Ok((PlayerSessions { sessions: by_type, last_updated_timestamp: memberships.changed }, active))
 }

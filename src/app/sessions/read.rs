@@ -15,7 +15,7 @@ use super::Sessions;
 use super::cache::PlatformKey;
 use super::cached::CachedSession;
 use crate::app::Failure;
-use crate::domain::{Platform, Refused, SessionId};
+use crate::domain::{Platform, PlayerUuid, Refused, SessionId};
 use crate::env::ClockReading;
 use crate::records::values::{decode_deadline, decode_session_id};
 use crate::records::{StoredSession, keys};
@@ -120,6 +120,18 @@ impl Sessions {
     pub async fn exists(&self, id: &SessionId) -> Result<bool, StoreError> {
         let is_cached = self.store.sole_writer() && self.cache.get(id.as_str()).is_some();
         Ok(is_cached || self.stored_deadline(id).await?.is_some())
+    }
+
+    /// A version of a session in which a player is active, from memory if there is one. It may be out of date.
+    pub async fn with_active_player(
+        &self,
+        id: &SessionId,
+        player: PlayerUuid,
+    ) -> Result<Option<Arc<CachedSession>>, StoreError> {
+        match self.cache.get(id.as_str()).filter(|cached| cached.session.is_active(player)) {
+            Some(cached) => Ok(Some(cached)),
+            None => self.stored(id).await,
+        }
     }
 
     async fn unless_overdue(

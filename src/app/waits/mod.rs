@@ -15,6 +15,7 @@ mod topic;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use tokio::sync::Notify;
 
@@ -26,6 +27,7 @@ pub use self::subscription::Subscription;
 pub use self::topic::{Topic, Topics, WaitOn};
 use crate::domain::PlayerUuid;
 use crate::env::{Clock, Entropy};
+use crate::telemetry::{Metrics, WaitKind};
 
 /// The waits of this node.
 pub struct Waits {
@@ -41,6 +43,7 @@ pub struct Waits {
     limits: WaitLimits,
     clock: Clock,
     entropy: Entropy,
+    metrics: Arc<Metrics>,
 }
 
 /// One sleeping or looking wait.
@@ -50,21 +53,40 @@ struct Waiter {
     woken: Notify,
     /// Whether the wait has to end with its next look.
     must_end: AtomicBool,
-    /// The moment of the last wake-up; see [`Waits::begin_shared_read`].
-    woken_at: AtomicU64,
+    last_wake: Mutex<LastWake>,
+}
+
+/// The last wake-up of a wait.
+#[derive(Clone, Copy, Debug)]
+struct LastWake {
+    /// The moment; see [`Waits::begin_shared_read`].
+    moment: u64,
+    /// When a change has woken the wait, until the wait has looked.
+    by_change: Option<Instant>,
 }
 
 impl Waiter {
-    /// Wakes the wait. `moment` is the current one.
-    fn wake(&self, moment: u64) {
-        self.woken_at.store(moment, Ordering::SeqCst);
+    /// Wakes the wait because a topic has changed.
+    fn wake_by_change(&self, moment: u64, at: Instant) {
+        let by_change = lock(&self.last_wake).by_change.unwrap_or(at);
+        self.wake(LastWake { moment, by_change: Some(by_change) });
+    }
+
+    /// Wakes the wait because its alarm is due.
+    fn wake_by_alarm(&self, moment: u64) {
+        let by_change = lock(&self.last_wake).by_change;
+        self.wake(LastWake { moment, by_change });
+    }
+
+    fn wake(&self, wake: LastWake) {
+        *lock(&self.last_wake) = wake;
         self.woken.notify_one();
     }
 }
 
 impl Waits {
     /// No waits yet.
-    pub fn new(limits: WaitLimits, (clock, entropy): (Clock, Entropy)) -> Self {
+    pub fn new(limits: WaitLimits, (clock, entropy): (Clock, Entropy), metrics: Arc<Metrics>) -> Self {
         Self {
             count: AtomicUsize::new(0),
             by_topic: ByTopic::default(),
@@ -76,6 +98,7 @@ impl Waits {
             limits,
             clock,
             entropy,
+            metrics,
         }
     }
 
@@ -111,9 +134,11 @@ impl Waits {
             id,
             woken: Notify::new(),
             must_end: AtomicBool::new(false),
-            woken_at: AtomicU64::new(self.moment()),
+            last_wake: Mutex::new(LastWake { moment: self.moment(), by_change: None }),
         });
-        let mut subscription = Subscription::new(Arc::clone(self), waiter, caller);
+        // The other topics of a wait are parts of what the first one stands for.
+        let kind = topics.first().map_or(WaitKind::Catalog, Topic::kind);
+        let mut subscription = Subscription::new(Arc::clone(self), waiter, caller, kind);
         subscription.listen_to(topics);
         // A drain that began meanwhile may have missed this one.
         if self.is_draining.load(Ordering::Acquire) {
@@ -138,9 +163,12 @@ impl Waits {
 
     /// Wakes these waits on a topic, which rests from now on if they are many.
     fn wake_all(&self, woken: &Waiters, topic: &Topic) {
-        let moment = self.moment();
+        if woken.is_empty() {
+            return;
+        }
+        let (moment, now) = (self.moment(), self.clock.instant());
         for waiter in woken {
-            waiter.wake(moment);
+            waiter.wake_by_change(moment, now);
         }
         if let Some(rest_ms) = by_topic::rest_ms(topic, woken.len()) {
             let id = self.next_id.fetch_add(1, Ordering::Relaxed);
@@ -152,7 +180,7 @@ impl Waits {
     pub fn wake_due(&self) {
         for alarm in self.alarms.take_due(self.clock.up_ms()) {
             match alarm {
-                Alarm::Look(waiter) => waiter.wake(self.moment()),
+                Alarm::Look(waiter) => waiter.wake_by_alarm(self.moment()),
                 Alarm::EndOfRest(topic) => self.wake_all(&self.by_topic.end_rest(&topic), &topic),
             }
         }

@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
-use super::{Topics, Waiter, Waits};
+use super::{Topics, Waiter, Waits, lock};
 use crate::domain::PlayerUuid;
+use crate::telemetry::{WaitEnd, WaitKind};
 
 /// Wakes a wait when one of its topics changes. It keeps one wake-up that comes while the wait does not sleep. Dropping it
 /// ends the subscription.
@@ -15,11 +17,21 @@ pub struct Subscription {
     topics: Topics,
     /// The alarm that is set, in milliseconds of the monotonic clock.
     alarm_up_ms: Option<i64>,
+    kind: WaitKind,
+    /// Why the wait ends. A wait that is dropped before it knows has lost its client.
+    end: WaitEnd,
 }
 
 impl Subscription {
-    pub(super) fn new(waits: Arc<Waits>, waiter: Arc<Waiter>, caller: Option<PlayerUuid>) -> Self {
-        Self { waits, waiter, caller, topics: Topics::new(), alarm_up_ms: None }
+    pub(super) fn new(
+        waits: Arc<Waits>,
+        waiter: Arc<Waiter>,
+        caller: Option<PlayerUuid>,
+        kind: WaitKind,
+    ) -> Self {
+        waits.metrics.waits.began(kind);
+        let (topics, end) = (Topics::new(), WaitEnd::ClientGone);
+        Self { waits, waiter, caller, topics, alarm_up_ms: None, kind, end }
     }
 
     /// The topics.
@@ -41,12 +53,32 @@ impl Subscription {
     /// The moment of the last wake-up, or of the subscription. A look may use a shared read that began after it; see
     /// [`Waits::begin_shared_read`].
     pub fn woken_at(&self) -> u64 {
-        self.waiter.woken_at.load(Ordering::SeqCst)
+        lock(&self.waiter.last_wake).moment
     }
 
     /// Lets the next look use only reads that begin after this call.
     pub fn look_from_now_on(&self) {
-        self.waiter.woken_at.store(self.waits.moment(), Ordering::SeqCst);
+        lock(&self.waiter.last_wake).moment = self.waits.moment();
+    }
+
+    /// When a change has woken the wait, if it has not looked since. Call it before a look, and
+    /// [`has_looked`](Self::has_looked) after it.
+    pub fn take_wake_up(&self) -> Option<Instant> {
+        lock(&self.waiter.last_wake).by_change.take()
+    }
+
+    /// Counts a wake-up by a change, after the look.
+    pub fn has_looked(&self, woken_at: Option<Instant>, has_changed: bool) {
+        let Some(woken_at) = woken_at else { return };
+        match has_changed {
+            true => self.waits.metrics.waits.woken(woken_at.elapsed()),
+            false => self.waits.metrics.waits.woken_for_nothing(),
+        }
+    }
+
+    /// Notes why the wait ends.
+    pub fn ends_by(&mut self, end: WaitEnd) {
+        self.end = end;
     }
 
     /// Lets the wait end with its next look.
@@ -78,6 +110,7 @@ impl Drop for Subscription {
         if let Some(at_up_ms) = self.alarm_up_ms {
             self.waits.alarms.remove(at_up_ms, self.waiter.id);
         }
+        self.waits.metrics.waits.ended(self.kind, self.end);
         self.waits.by_caller.leave(self.caller);
         self.waits.count.fetch_sub(1, Ordering::SeqCst);
     }

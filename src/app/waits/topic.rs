@@ -3,6 +3,7 @@
 use smallvec::SmallVec;
 
 use crate::domain::{PlayerUuid, SessionId};
+use crate::telemetry::WaitKind;
 
 /// Something that changes. A change wakes the waits on its topics.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -19,6 +20,18 @@ pub enum Topic {
     Catalog,
 }
 
+impl Topic {
+    /// The kind of a wait on the topic.
+    pub fn kind(&self) -> WaitKind {
+        match self {
+            Self::Session(_) => WaitKind::Session,
+            Self::List(_) => WaitKind::List,
+            Self::Listings(_) => WaitKind::Browser,
+            Self::Catalog => WaitKind::Catalog,
+        }
+    }
+}
+
 /// The topics of one wait.
 pub type Topics = SmallVec<[Topic; 1]>;
 
@@ -30,17 +43,25 @@ pub struct WaitOn {
     /// After how long the wait reads again although nothing has woken it, in milliseconds: a wait on a session keeps its
     /// player present and the session alive. `None`: it need not.
     pub again_after_ms: Option<i64>,
+    /// Whether the answer is the same for every caller who may read it. Then waits share one look.
+    pub is_shared: bool,
 }
 
 impl WaitOn {
     /// Waits on one topic.
     pub fn topic(topic: Topic) -> Self {
-        Self { topics: Topics::from_iter([topic]), again_after_ms: None }
+        Self { topics: Topics::from_iter([topic]), again_after_ms: None, is_shared: false }
     }
 
     /// Reads again after this time, in milliseconds.
     #[must_use]
     pub fn again_after_ms(self, again_after_ms: Option<i64>) -> Self {
         Self { again_after_ms, ..self }
+    }
+
+    /// The answer is the same for every caller who may read it.
+    #[must_use]
+    pub fn shared(self) -> Self {
+        Self { is_shared: true, ..self }
     }
 }

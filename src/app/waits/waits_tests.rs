@@ -18,7 +18,7 @@ const LIMITS: WaitLimits = WaitLimits {
 
 fn waits() -> Arc<Waits> {
     let clock = Clock::manual(Timestamp::UNIX_EPOCH);
-    Arc::new(Waits::new(LIMITS, (clock, Entropy::seeded(1))))
+    Arc::new(Waits::new(LIMITS, (clock, Entropy::seeded(1)), Arc::default()))
 }
 
 fn player(number: u128) -> Option<PlayerUuid> {
@@ -59,6 +59,158 @@ fn a_wake_up_before_the_sleep_is_not_lost() {
     waits.wake([session("a")]);
     assert!(is_woken(&mut subscription));
     assert!(!is_woken(&mut subscription), "several wake-ups are one");
+}
+
+/// Lets time pass, and ends the rests that are over.
+fn pass(waits: &Waits, ms: u64) {
+    waits.clock.advance(std::time::Duration::from_millis(ms));
+    waits.wake_due();
+}
+
+#[test]
+fn a_topic_with_many_waits_rests_after_a_wake_up() {
+    let limits = WaitLimits { waits_max: 5_000, services_max: 5_000, ..LIMITS };
+    for (waiting, rest_ms) in [(199, None), (200, Some(10)), (4_999, Some(249))] {
+        let waits = Arc::new(Waits::new(
+            limits,
+            (Clock::manual(Timestamp::UNIX_EPOCH), Entropy::seeded(1)),
+            Arc::default(),
+        ));
+        let mut held: Vec<_> =
+            (0..waiting).map(|_| waits.subscribe(None, on(&[session("a")])).unwrap()).collect();
+        let mut are_woken = |expected: bool, when: &str| {
+            let woken = held.iter_mut().filter_map(|held| is_woken(held).then_some(())).count();
+            assert_eq!(woken, if expected { waiting } else { 0 }, "{when}, {waiting} waits");
+        };
+        waits.wake([session("a")]);
+        are_woken(true, "the first wake-up is served at once");
+        for _ in 0..3 {
+            waits.wake([session("a")]);
+        }
+        let Some(rest_ms) = rest_ms else {
+            are_woken(true, "few waits need no rest");
+            continue;
+        };
+        are_woken(false, "the topic rests");
+        pass(&waits, rest_ms - 1);
+        are_woken(false, "it still rests");
+        pass(&waits, 1);
+        are_woken(true, "the changes during the rest share a wake-up");
+        pass(&waits, rest_ms);
+        are_woken(false, "nothing has changed since");
+        waits.wake([session("a")]);
+        are_woken(true, "the rest is over");
+    }
+}
+
+#[test]
+fn a_rest_goes_on_although_all_waits_have_ended() {
+    let waits = waits();
+    let listings = Topic::Listings("game".into());
+    let mut first = waits.subscribe(player(1), on(&[listings.clone()])).unwrap();
+    waits.wake([listings.clone()]);
+    assert!(is_woken(&mut first));
+    drop(first);
+    let mut second = waits.subscribe(player(1), on(&[listings.clone()])).unwrap();
+    waits.wake([listings]);
+    pass(&waits, 249);
+    assert!(!is_woken(&mut second));
+    pass(&waits, 1);
+    assert!(is_woken(&mut second), "the change during the rest is not lost");
+    pass(&waits, 250);
+    drop(second);
+    assert!(waits.by_topic.is_empty() && waits.alarms.is_empty());
+}
+
+/// The steps of a wait, in their order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    Register,
+    Read,
+    Compare,
+    Sleep,
+    Publish,
+    Wake,
+}
+
+/// Every order of two sequences of steps that keeps the order of each.
+fn interleavings(one: &[Step], other: &[Step]) -> Vec<Vec<Step>> {
+    match (one, other) {
+        ([], rest) | (rest, []) => vec![rest.to_vec()],
+        ([first, rest @ ..], [other_first, other_rest @ ..]) => {
+            let then = |first: Step, tails: Vec<Vec<Step>>| {
+                tails.into_iter().map(move |tail| [&[first][..], &tail].concat())
+            };
+            let one_first = then(*first, interleavings(rest, other));
+            one_first.chain(then(*other_first, interleavings(one, other_rest))).collect()
+        }
+    }
+}
+
+/// Runs the steps on one topic. Returns whether the wait has read the change, at once or after it was woken.
+fn finds_the_change(steps: &[Step]) -> bool {
+    let waits = waits();
+    let (mut held, mut value, mut read, mut is_answered) = (None, 0, 0, false);
+    for step in steps {
+        match step {
+            Step::Register => held = waits.subscribe(player(1), on(&[session("a")])),
+            Step::Read => read = value,
+            Step::Compare => is_answered = read != 0,
+            Step::Sleep => {}
+            Step::Publish => value = 1,
+            Step::Wake => waits.wake([session("a")]),
+        }
+    }
+    // The wait sleeps from its last step on, and looks again if it is woken.
+    is_answered || is_woken(held.as_mut().unwrap()) && value == 1
+}
+
+#[test]
+fn a_change_is_found_wherever_it_falls() {
+    let wait = [Step::Register, Step::Read, Step::Compare, Step::Sleep];
+    let all = interleavings(&wait, &[Step::Publish, Step::Wake]);
+    assert_eq!(all.len(), 15);
+    for steps in all {
+        assert!(finds_the_change(&steps), "{steps:?}");
+    }
+    // What goes wrong otherwise: a wait that reads before it registers.
+    let early_read = [Step::Read, Step::Register, Step::Compare, Step::Sleep];
+    let misses = interleavings(&early_read, &[Step::Publish, Step::Wake]);
+    assert!(misses.iter().any(|steps| !finds_the_change(steps)));
+}
+
+#[test]
+fn waits_end_evenly_during_a_drain() {
+    const WAITING: usize = 2_000;
+    let limits = WaitLimits { waits_max: WAITING, services_max: WAITING, ..LIMITS };
+    let clock = Clock::manual(Timestamp::UNIX_EPOCH);
+    let waits = Arc::new(Waits::new(limits, (clock, Entropy::seeded(1)), Arc::default()));
+    let mut held: Vec<_> =
+        (0..WAITING).map(|_| waits.subscribe(None, on(&[session("a")])).unwrap()).collect();
+    waits.drain();
+    for tenth in 1..=10 {
+        pass(&waits, u64::from(LIMITS.drain_spread_ms) / 10);
+        let before = held.len();
+        held.retain_mut(|held| !is_woken(held));
+        assert!(before - held.len() <= WAITING / 5, "tenth {tenth}");
+    }
+    assert!(held.is_empty(), "all have ended");
+}
+
+#[test]
+fn many_waits_leave_nothing_behind() {
+    let rounds = std::env::var("RALLYPOINT_TEST_WAIT_ROUNDS")
+        .map_or(20_000, |rounds| rounds.parse().expect("a number of rounds is a number"));
+    let waits = waits();
+    for round in 0..rounds {
+        let mut held = waits.subscribe(player(1), on(&[session("a"), session("b")])).unwrap();
+        assert!(!is_woken(&mut held));
+        if round % 3 == 0 {
+            waits.wake([session("b")]);
+        }
+    }
+    assert_eq!(waits.count(), 0);
+    assert!(waits.by_topic.is_empty() && waits.alarms.is_empty());
 }
 
 #[test]

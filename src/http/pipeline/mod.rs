@@ -1,6 +1,7 @@
 //! The request pipeline, which every operation shares: limits, route, token, policy, input, handler, answer. The
 //! operations with which clients poll also have a fast path.
 
+mod shared_looks;
 mod wait;
 
 use std::future::{Future, poll_fn};
@@ -18,6 +19,7 @@ use http_body_util::Full;
 use hyper::body::Body as HttpBody;
 use ipnet::IpNet;
 
+use self::shared_looks::SharedLooks;
 use self::wait::Parked;
 use super::connection::{Handled, Peer};
 use super::error::Error;
@@ -77,6 +79,7 @@ pub struct Pipeline {
     settings: PipelineSettings,
     this_machine: ThisMachine,
     memory: Arc<MemoryBudget>,
+    shared_looks: SharedLooks,
     metrics: Arc<Metrics>,
     /// The metrics of each operation, in the order of the operations.
     operation_metrics: Vec<OperationMetrics>,
@@ -144,6 +147,7 @@ impl Pipeline {
             settings,
             this_machine: ThisMachine::default(),
             memory,
+            shared_looks: SharedLooks::default(),
             metrics,
             operation_metrics,
         }

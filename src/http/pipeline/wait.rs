@@ -12,6 +12,7 @@ use http::request::Parts;
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::Full;
 
+use super::shared_looks::SharedLook;
 use super::{OperationResult, Pipeline, is_read};
 use crate::app::ClientKey;
 use crate::app::waits::{Subscription, WaitOn};
@@ -24,6 +25,7 @@ use crate::http::input::short_code;
 use crate::http::operation::Operation;
 use crate::http::reply::{Answer, if_none_match};
 use crate::http::routes::RoutedPath;
+use crate::telemetry::WaitEnd;
 
 /// A wait ends up to this share of its length early, so that not all clients come back at the same moment: 1 / 16.
 const EARLY_PARTS: i64 = 16;
@@ -43,12 +45,29 @@ pub(super) struct Parked {
     by_short_code: Vec<(&'static str, SessionId)>,
     caller: Caller,
     subscription: Subscription,
+    /// Other waits may have read the same answer.
+    shared: Option<SharedLook>,
     /// The ETag of the answer that the client has.
     etag: HeaderValue,
     granted_ms: i64,
+    is_client_gone: bool,
+    has_token_ended: bool,
 }
 
 impl Parked {
+    /// Why the wait ends with this answer.
+    fn end_of(&self, result: &Result<Answer, Error>) -> WaitEnd {
+        match result {
+            Ok(answer) if answer.etag.as_ref() != Some(&self.etag) => WaitEnd::Changed,
+            Ok(_) if self.is_client_gone => WaitEnd::ClientGone,
+            Ok(_) if self.has_token_ended => WaitEnd::TokenEnded,
+            Ok(_) if self.subscription.must_end() => WaitEnd::Stopped,
+            Ok(_) => WaitEnd::Unchanged,
+            Err(error) if error.is_store_away() => WaitEnd::StoreAway,
+            Err(_) => WaitEnd::Refused,
+        }
+    }
+
     /// The answer that the client has, which becomes a 304.
     fn known(&self) -> Answer {
         Answer { etag: Some(self.etag.clone()), ..Answer::empty(StatusCode::OK) }
@@ -102,12 +121,27 @@ impl Pipeline {
         let by_short_code = raw_params.by_short_code;
         let subscription = self.app.waits.subscribe(caller.player(), wait_on.topics)?;
         let parts = copy_of(parts)?;
-        Some(Box::new(Parked { operation, parts, by_short_code, caller, subscription, etag, granted_ms }))
+        let target = parts.uri.path_and_query()?.as_str();
+        let shared = wait_on.is_shared.then(|| self.shared_looks.join(operation, target));
+        Some(Box::new(Parked {
+            operation,
+            parts,
+            by_short_code,
+            caller,
+            subscription,
+            shared,
+            etag,
+            granted_ms,
+            is_client_gone: false,
+            has_token_ended: false,
+        }))
     }
 
     /// Waits until the answer differs from what the client has, or the time is over.
     pub(super) async fn wait(&self, mut parked: Box<Parked>, peer: &Peer) -> Response<Full<Bytes>> {
         let (mut result, looked_at) = self.next_answer(&mut parked, peer).await;
+        let end = parked.end_of(&result);
+        parked.subscription.ends_by(end);
         if let Ok(answer) = &mut result {
             add_cache_headers(answer);
             answer.headers.insert(PREFERENCE_APPLIED, prefer::applied(parked.granted_ms / 1000));
@@ -126,10 +160,14 @@ impl Pipeline {
             let looked_at = clock.instant();
             let is_last_look = parked.subscription.must_end() || clock.up_ms() >= end_up_ms;
             if parked.token_left_ms(clock.now_ms()) <= 0 {
+                parked.has_token_ended = true;
                 // Tells nothing new to a token that has ended. The client's next request is refused.
                 return (Ok(parked.known()), looked_at);
             }
-            let pause_ms = match self.look_again(parked).await {
+            if is_last_look {
+                parked.subscription.look_from_now_on();
+            }
+            let pause_ms = match self.look(parked).await {
                 Ok(answer) if answer.etag.as_ref() == Some(&parked.etag) && !is_last_look => {
                     let Some(wait_on) = answer.wait_on else { return (Ok(parked.known()), looked_at) };
                     if wait_on.topics != *parked.subscription.topics() {
@@ -146,7 +184,10 @@ impl Pipeline {
             tokio::select! {
                 () = parked.subscription.sleep_until(next_up_ms) => {}
                 // A client that only closed its sending side still gets its answer.
-                () = peer.closed() => parked.subscription.end(),
+                () = peer.closed() => {
+                    parked.is_client_gone = true;
+                    parked.subscription.end();
+                }
             }
         }
     }
@@ -156,6 +197,15 @@ impl Pipeline {
         let is_shared = !self.app.sessions.store().sole_writer();
         let sweep_ms = is_shared.then(|| self.app.waits.limits().sweep_ms);
         again_after_ms.into_iter().chain(sweep_ms).min().unwrap_or(i64::MAX)
+    }
+
+    /// Looks again, and counts the wake-up that has led to it.
+    async fn look(&self, parked: &Parked) -> Result<Answer, Error> {
+        let woken_at = parked.subscription.take_wake_up();
+        let result = self.look_again(parked).await;
+        let is_as_before = result.as_ref().is_ok_and(|answer| answer.etag.as_ref() == Some(&parked.etag));
+        parked.subscription.has_looked(woken_at, !is_as_before);
+        result
     }
 
     /// Answers a parked request as if it came now.
@@ -168,7 +218,11 @@ impl Pipeline {
             raw_params.client = caller.address();
             raw_params.by_short_code.clone_from(&parked.by_short_code);
             let handler = operation.start(&self.app, caller, &raw_params, &Bytes::new())?;
-            self.finish(handler).await
+            let read = self.finish(handler);
+            match &parked.shared {
+                Some(shared) => shared.answer((&self.app.waits, &parked.subscription), read).await,
+                None => read.await,
+            }
         };
         // In a box, so that a request takes this memory only while it looks.
         Box::pin(self.caught(look)).await

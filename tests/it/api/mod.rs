@@ -72,3 +72,7 @@ mod template;
 mod visibility;
 /// Waiting for a change of what a GET shows.
 mod wait;
+/// What waits check, keep alive and count.
+mod wait_checks;
+/// Waits and changes at the same moment.
+mod wait_races;

@@ -15,7 +15,7 @@ use crate::harness::wire::{self, Listener, Wire};
 use crate::harness::{Client, Reply, Server, XBOX_ID, pairs_of_nodes, platform_path};
 
 /// Sends a GET that waits for up to 30 seconds, and returns once it is held.
-async fn wait(caller: &Client, path: &str, etag: &str) -> JoinHandle<Reply> {
+pub async fn wait(caller: &Client, path: &str, etag: &str) -> JoinHandle<Reply> {
     let before = caller.server.app.waits.count();
     let waiting = send(caller, path, &[("if-none-match", etag), ("prefer", "wait=30")]);
     while caller.server.app.waits.count() == before {
@@ -27,7 +27,7 @@ async fn wait(caller: &Client, path: &str, etag: &str) -> JoinHandle<Reply> {
     waiting
 }
 
-fn send(caller: &Client, path: &str, headers: &[(&str, &str)]) -> JoinHandle<Reply> {
+pub fn send(caller: &Client, path: &str, headers: &[(&str, &str)]) -> JoinHandle<Reply> {
     let (caller, path) = (caller.clone(), path.to_owned());
     let headers: Vec<_> =
         headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
@@ -38,28 +38,28 @@ fn send(caller: &Client, path: &str, headers: &[(&str, &str)]) -> JoinHandle<Rep
 }
 
 /// Lets other tasks run until all of them sleep.
-async fn settle() {
+pub async fn settle() {
     for _ in 0..100 {
         yield_now().await;
     }
 }
 
 /// Lets the clock run to the end of every wait.
-async fn until_the_end(server: &Server) {
+pub async fn until_the_end(server: &Server) {
     server.advance(Duration::from_secs(30)).await;
 }
 
-fn session_path(session: &str) -> String {
+pub fn session_path(session: &str) -> String {
     format!("/v1/session/{session}")
 }
 
 /// The wait that an answer grants; `None` if it grants none.
-fn granted(reply: &Reply) -> Option<&str> {
+pub fn granted(reply: &Reply) -> Option<&str> {
     reply.headers.get("preference-applied").map(|value| value.to_str().unwrap())
 }
 
 /// Alice leads an open game, and bob is in it.
-async fn game(server: &Server) -> (Client, Client, String) {
+pub async fn game(server: &Server) -> (Client, Client, String) {
     let (alice, bob) = (server.player(), server.player());
     let game = alice.creates("game").await;
     alice.opens(&game).await;

@@ -61,6 +61,8 @@ pub struct Server {
     pub clock: Clock,
     config: Arc<Config>,
     key: Arc<DevelopmentKey>,
+    /// The keys that verify tokens. A test may replace them.
+    pub ring: Arc<KeyRing>,
     entropy: Entropy,
     /// Other nodes on the same store. Requests are distributed over all nodes.
     others: OtherNodes,
@@ -128,19 +130,15 @@ impl Server {
         let (clock, entropy) = (Clock::manual("2026-11-23T12:00:00Z".parse().unwrap()), Entropy::seeded(1));
         let dir = tempfile::tempdir().unwrap();
         let key = DevelopmentKey::load_or_create(dir.path(), &entropy).unwrap();
-        let app = server::new_app(
-            &config,
-            store,
-            keys(&config, &key, secret),
-            launches,
-            (clock.clone(), entropy.clone()),
-            Arc::default(),
-        );
+        let keys = keys(&config, &key, secret);
+        let ring = Arc::clone(&keys.ring);
+        let app =
+            server::new_app(&config, store, keys, launches, (clock.clone(), entropy.clone()), Arc::default());
         let app = Arc::new(app);
         let pipeline = server::new_pipeline(&config, Arc::clone(&app), false);
         let (config, key) = (Arc::new(config), Arc::new(key));
         let (others, requests) = (OtherNodes::default(), fast_path::Requests::default());
-        Self { pipeline: Arc::new(pipeline), app, clock, config, key, entropy, others, requests }
+        Self { pipeline: Arc::new(pipeline), app, clock, config, key, ring, entropy, others, requests }
     }
 
     /// This server, started with `--insecure-expose-development-key`.
