@@ -19,10 +19,8 @@ const HANGS_AFTER: Duration = Duration::from_secs(60);
 async fn no_wait_misses_a_change() {
     let rounds = std::env::var(ROUNDS_VARIABLE)
         .map_or(ROUNDS, |rounds| rounds.parse().expect("a number of rounds is a number"));
-    let server = Server::with(|config| config.auth.leeway_s = 60);
-    let (_, _, game) = game(&server).await;
-    let (alice, chance) = (server.lasting_player(), seeded());
-    alice.joins(&game).await.expect(200);
+    let server = Server::new();
+    let ((alice, _, game), chance) = (game(&server).await, seeded());
     let path = session_path(&game);
     let mut known = alice.get(&path).await.etag();
     for round in 0..rounds {
@@ -31,9 +29,8 @@ async fn no_wait_misses_a_change() {
         for _ in 0..(chance.fraction() * 12.0) as usize {
             yield_now().await;
         }
-        let data = json!({"custom_data": {"round": round.to_string()}});
-        let player = format!("{path}/player/me");
-        alice.patch(&player, &data).await.expect(200);
+        let is_open = round % 2 == 1;
+        alice.patch(&path, &json!({"joinability": {"open": is_open}})).await.expect(200);
         let answer = tokio::time::timeout(HANGS_AFTER, waiting).await;
         let answer =
             answer.unwrap_or_else(|_| panic!("round {round} missed its change")).unwrap().expect(200);
