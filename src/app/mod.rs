@@ -9,7 +9,7 @@
 //! - [`login`]: tokens for players and servers without a token service.
 //! - [`launches`]: gives requested instances their dedicated servers.
 //! - [`notifications`]: what players are told.
-//! - [`waits`]: requests that are held until what they read has changed.
+//! - [`waits`]: requests that are held until what they read has changed. [`invalidations`]: changes by other nodes.
 //! - [`join`], [`instances`], [`touch`]: functions for operations that need more than one service.
 //! - `shield`, `isolate`, `locks`, `passes`: a cancellation shield, the isolation of failing items, lock striping, and
 //!   passes over all keys of a kind.
@@ -18,6 +18,7 @@ pub mod auto_join;
 pub mod catalog;
 mod failure;
 pub mod instances;
+pub mod invalidations;
 mod isolate;
 pub mod join;
 pub mod launches;
@@ -49,6 +50,7 @@ pub use sessions::cached::{CachedSession, Detail, View, VisiblePlayers};
 pub use sessions::{ChangeHook, Hook, LaunchHooks, Limits, Sessions, Update};
 
 use self::catalog::CurrentCatalog;
+use self::invalidations::Invalidations;
 use self::launches::{LaunchSettings, Launches, WakeUps};
 use self::online_status::OnlineStatuses;
 use self::presence::table::PresenceTable;
@@ -90,6 +92,15 @@ pub struct AppSettings {
     pub login: Option<LoginSettings>,
 }
 
+impl AppSettings {
+    /// Limits of waits. With several nodes that may show stale sessions, waits are woken later: a client that is told of a
+    /// change by one node must see it at every other.
+    fn waits_of(&self, is_shared: bool) -> WaitLimits {
+        let wake_delay_ms = if is_shared { self.limits.staleness_ms_max } else { 0 };
+        WaitLimits { wake_delay_ms, ..self.waits }
+    }
+}
+
 /// The services and settings that operations and jobs use. It knows nothing of HTTP.
 pub struct App {
     /// The session service.
@@ -121,6 +132,8 @@ pub struct App {
     pub waits: Arc<Waits>,
     /// The messages that were posted for players.
     pub inboxes: Arc<Inboxes>,
+    /// Finds changes by other nodes that share the store.
+    pub invalidations: Invalidations,
     /// The metrics of the server.
     pub metrics: Arc<Metrics>,
     /// The source of the time.
@@ -155,10 +168,10 @@ impl App {
             let (clients, time_and_randomness) = (Arc::clone(&launch_clients), time_and_randomness.clone());
             Arc::new(Login::new(login, store.clone(), clients, time_and_randomness, Arc::clone(&metrics)))
         });
+        let waits = settings.waits_of(is_shared);
+        let waits = Arc::new(Waits::new(waits, time_and_randomness.clone(), Arc::clone(&metrics)));
         let sessions =
             Sessions::new(store, settings.limits, time_and_randomness, Arc::clone(&metrics), hooks, observer);
-        let waits =
-            Arc::new(Waits::new(settings.waits, (clock.clone(), entropy.clone()), Arc::clone(&metrics)));
         let sessions = Arc::new(sessions.waking(Arc::clone(&waits)));
         let (of_sessions, of_waits) = (Arc::clone(&sessions), Arc::clone(&waits));
         let inboxes = Inboxes::new(of_sessions, of_waits, settings.notifications, clock.clone());
@@ -179,6 +192,7 @@ impl App {
                 Arc::clone(&metrics),
             ),
             retired_templates: RetiredTemplates::new(Arc::clone(&sessions), clock.clone()),
+            invalidations: Invalidations::new(&sessions, &waits, (&clock, &entropy), &metrics),
             sessions,
             online_statuses: OnlineStatuses::new(clock.clone()),
             auto_join: AutoJoin::default(),
@@ -210,12 +224,27 @@ impl App {
         self.waits.wake([Topic::Catalog]);
     }
 
+    /// Lets the next reads of these sessions ask the store, even if reads may be stale: what a wait tells a client must
+    /// not be older than what the client has.
+    pub fn ask_store_for(&self, topics: &[Topic]) {
+        for topic in topics {
+            if let Topic::Session(id) = topic {
+                self.sessions.doubt(id);
+            }
+        }
+    }
+
     /// Runs one round of the search for templates that the configuration does not have and sessions use. See
     /// [`RetiredTemplates::round`].
     ///
     /// # Errors
     /// Errors of the store.
     pub async fn keep_used_templates(&self) -> Result<(), Failure> {
-        self.retired_templates.round(&self.catalog).await
+        let before = self.catalog();
+        let found = self.retired_templates.round(&self.catalog).await;
+        if !Arc::ptr_eq(&before, &self.catalog()) {
+            self.waits.wake([Topic::Catalog]);
+        }
+        found
     }
 }

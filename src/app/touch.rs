@@ -47,7 +47,8 @@ pub async fn touch(
 pub fn wait_on_session(app: &App, cached: &CachedSession) -> WaitOn {
     let lives_ms = timeout_ms(cached).into_iter().chain([app.settings.limits.idle_ms]);
     let again_after_ms = lives_ms.map(|ms| ms / LOOKS_IN_A_LIFE).chain([LOOK_EVERY_MS_MAX]).min();
-    WaitOn::topic(Topic::Session(cached.session.id.clone())).again_after_ms(again_after_ms)
+    let topic = Topic::Session(cached.session.id.clone());
+    WaitOn::topic(topic).again_after_ms(again_after_ms).seen(cached.version)
 }
 
 /// The timeout of active players, in milliseconds.

@@ -29,7 +29,7 @@ pub use leave_delay::LeaveDelay;
 pub use login::{HashText, LoginClient, LoginMode, LoginPlayers, LoginSection, LoginUser, UserKind};
 pub use notifications::NotificationsSection;
 pub use sections::{
-    AdminListen, AuthSection, FriendsCheck, HttpSection, InstancesSection, JobsSection, LogFormat,
+    AdminListen, AuthSection, FriendsCheck, Hints, HttpSection, InstancesSection, JobsSection, LogFormat,
     PlayerStartupParams, PostgresSection, ReadConsistency, Secret, SessionsSection, StoreKind, StoreSection,
     TelemetrySection, parse_address,
 };

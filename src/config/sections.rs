@@ -285,6 +285,20 @@ pub struct PostgresSection {
     #[serde(deserialize_with = "limits::between::<_, _, 1, 3_600_000>")]
     pub clock_skew_max_ms: u64,
     pub read_consistency: ReadConsistency,
+    pub hints: Hints,
+}
+
+/// Whether servers that share the database tell each other what has changed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Hints {
+    /// If the database can.
+    #[default]
+    Auto,
+    /// Always; otherwise the start fails.
+    On,
+    /// Never.
+    Off,
 }
 
 /// Which changes that other nodes have answered a read of a session may miss.
@@ -314,6 +328,7 @@ impl Default for PostgresSection {
             patience_ms: 8_000,
             clock_skew_max_ms: 2_000,
             read_consistency: ReadConsistency::Linearizable,
+            hints: Hints::Auto,
         }
     }
 }

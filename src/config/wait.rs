@@ -21,6 +21,8 @@ pub struct WaitSection {
     pub drain_spread_ms: u32,
     #[serde(deserialize_with = "limits::between::<_, _, 500, 60_000>")]
     pub sweep_ms: u32,
+    #[serde(deserialize_with = "limits::between::<_, _, 100, 1_000_000>")]
+    pub sweep_keys_per_s: u32,
 }
 
 impl Default for WaitSection {
@@ -32,6 +34,7 @@ impl Default for WaitSection {
             per_service_max: 10_000,
             drain_spread_ms: 3_000,
             sweep_ms: 5_000,
+            sweep_keys_per_s: 20_000,
         }
     }
 }

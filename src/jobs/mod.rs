@@ -55,7 +55,12 @@ enum Job {
     Launches,
     /// Wakes requests that have waited long enough.
     Waits,
+    /// Looks for changes by other nodes that requests wait for.
+    Sweep,
 }
+
+/// Time between two parts of the sweep.
+const SWEEP_EVERY: Duration = Duration::from_millis(50);
 
 impl Job {
     const ALL: [Self; 9] = [
@@ -68,6 +73,7 @@ impl Job {
         Self::Inboxes,
         Self::Launches,
         Self::Waits,
+        Self::Sweep,
     ];
 
     /// Runs one round. A round stops early once `stop` is cancelled.
@@ -90,6 +96,7 @@ impl Job {
                 app.waits.wake_due();
                 Round::default()
             }
+            Self::Sweep => app.invalidations.sweep().await.map_or_else(Round::from, |()| Round::default()),
         }
     }
 
@@ -98,15 +105,26 @@ impl Job {
         match self {
             Self::Launches => app.launches.wait_for_news().await,
             Self::Waits => app.waits.wait_until_due().await,
+            Self::Sweep if !app.sessions.store().sole_writer() => loop {
+                tokio::time::sleep(SWEEP_EVERY).await;
+                if app.waits.count() > 0 {
+                    return;
+                }
+            },
             _ => std::future::pending().await,
         }
     }
 }
 
-/// Runs every job until `stop` is cancelled. Each job pauses for `every` after a round, unless the round left more to
+/// Runs every job, and the exchange of messages with other nodes, until `stop` is cancelled. Each job pauses for `every` after a round, unless the round left more to
 /// do.
 pub async fn run(app: Arc<App>, every: Duration, stop: CancellationToken) {
-    join_all(Job::ALL.map(|job| tokio::spawn(repeat(job, Arc::clone(&app), every, stop.clone())))).await;
+    let exchange = {
+        let (app, stop) = (Arc::clone(&app), stop.clone());
+        tokio::spawn(async move { app.invalidations.exchange(stop).await })
+    };
+    let jobs = Job::ALL.map(|job| tokio::spawn(repeat(job, Arc::clone(&app), every, stop.clone())));
+    join_all(jobs.into_iter().chain([exchange])).await;
     // A restart must not forget that a client used a session a moment ago.
     app.sessions.flush_deadlines().await;
 }

@@ -15,7 +15,7 @@ use crate::auth::{
 };
 use crate::config::UserKind as ConfiguredKind;
 use crate::config::{
-    AllocatorKind, AuthSection, Config, ConfigError, FriendsCheck, HttpSection, LoginSection,
+    AllocatorKind, AuthSection, Config, ConfigError, FriendsCheck, Hints, HttpSection, LoginSection,
     NotificationsSection, PlayerStartupParams, PostgresSection, Problem, ReadConsistency, Secret, Sources,
     WaitSection,
 };
@@ -23,7 +23,7 @@ use crate::http::listener::ConnectionLimits;
 use crate::http::{PipelineSettings, RequestLimits};
 use crate::runtime::allocators;
 use crate::runtime::server_credentials::CLIENT_ID;
-use crate::store::{PostgresSettings, PostgresTls, parse_postgres_url};
+use crate::store::{MessageMode, PostgresSettings, PostgresTls, parse_postgres_url};
 
 /// What services may do that log in, unless the configuration says otherwise.
 const SERVICE_PERMISSIONS: [&str; 3] = ["session:*", "session-audit:update:all", "notification:player:*"];
@@ -111,6 +111,8 @@ fn wait_limits(wait: &WaitSection, connections_max: usize) -> WaitLimits {
         services_max: wait.per_service_max,
         drain_spread_ms: wait.drain_spread_ms,
         sweep_ms: i64::from(wait.sweep_ms),
+        sweep_keys_per_s: wait.sweep_keys_per_s,
+        wake_delay_ms: 0,
     }
 }
 
@@ -302,6 +304,11 @@ pub fn postgres_settings(postgres: &PostgresSection) -> Result<PostgresSettings,
         statement_timeout: Duration::from_millis(postgres.statement_timeout_ms),
         retry_deadline: Duration::from_millis(postgres.patience_ms),
         clock_skew_max_ms: i64::try_from(postgres.clock_skew_max_ms).unwrap_or(i64::MAX),
+        messages: match postgres.hints {
+            Hints::Auto => MessageMode::Auto,
+            Hints::On => MessageMode::On,
+            Hints::Off => MessageMode::Off,
+        },
     })
 }
 

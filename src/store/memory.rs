@@ -6,11 +6,13 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, watch};
 
+use super::messages::{self, MessageEvent, MessageService, Messages};
 use super::{
     Backend, Batch, ChangeEvent, CommitError, Entry, Key, StoreError, Version, WATCH_CAPACITY, scan_bounds,
 };
+use crate::env::Entropy;
 
 /// A store in memory. Clones share the data.
 #[derive(Clone)]
@@ -18,7 +20,19 @@ pub struct Memory {
     data: Arc<Mutex<Data>>,
     changes: broadcast::Sender<Arc<ChangeEvent>>,
     commits_to_fail: Arc<AtomicU64>,
-    sole_writer: bool,
+    /// Carries messages between the servers; `None` for one server.
+    bus: Option<Bus>,
+}
+
+/// Messages between servers, as a database would carry them.
+#[derive(Clone)]
+struct Bus {
+    sent: broadcast::Sender<String>,
+    /// Whether messages arrive at all.
+    is_up: watch::Sender<bool>,
+    /// The share of messages that each server misses, from 0 to 1, as bits.
+    lost_share: Arc<AtomicU64>,
+    entropy: Entropy,
 }
 
 #[derive(Default)]
@@ -34,7 +48,7 @@ impl Default for Memory {
             data: Arc::default(),
             changes: broadcast::Sender::new(WATCH_CAPACITY),
             commits_to_fail: Arc::default(),
-            sole_writer: true,
+            bus: None,
         }
     }
 }
@@ -42,7 +56,27 @@ impl Default for Memory {
 impl Memory {
     /// An empty store whose clones may be given to several servers, as a substitute for a shared database.
     pub fn shared() -> Self {
-        Self { sole_writer: false, ..Self::default() }
+        let bus = Bus {
+            sent: broadcast::Sender::new(WATCH_CAPACITY),
+            is_up: watch::Sender::new(true),
+            lost_share: Arc::default(),
+            entropy: Entropy::seeded(1),
+        };
+        Self { bus: Some(bus), ..Self::default() }
+    }
+
+    /// Lets each server miss this share of the messages, from 0 to 1, for tests.
+    pub fn lose_messages(&self, share: f64) {
+        if let Some(bus) = &self.bus {
+            bus.lost_share.store(share.to_bits(), Ordering::Release);
+        }
+    }
+
+    /// Interrupts the messages, or lets them arrive again, for tests.
+    pub fn set_messages_up(&self, is_up: bool) {
+        if let Some(bus) = &self.bus {
+            bus.is_up.send_replace(is_up);
+        }
     }
 
     /// Makes the next `count` commits fail without a change, for tests. `u64::MAX` means every commit; 0 ends the
@@ -121,6 +155,53 @@ impl Backend for Memory {
     }
 
     fn sole_writer(&self) -> bool {
-        self.sole_writer
+        self.bus.is_none()
     }
+
+    fn messages(&self) -> Option<Messages> {
+        let bus = self.bus.clone()?;
+        let (messages, service) = messages::channel();
+        tokio::spawn(bus.run(service));
+        Some(messages)
+    }
+}
+
+impl Bus {
+    /// Carries the messages of one server until it takes no more.
+    async fn run(self, mut service: MessageService) {
+        let mut is_up = self.is_up.subscribe();
+        loop {
+            becomes(&mut is_up, true).await;
+            let mut received = self.sent.subscribe();
+            if service.incoming.send(MessageEvent::Connected).await.is_err() {
+                return;
+            }
+            loop {
+                tokio::select! {
+                    biased;
+                    () = becomes(&mut is_up, false) => break,
+                    text = service.outgoing.recv() => match text {
+                        Some(text) => drop(self.sent.send(text)),
+                        None => return,
+                    },
+                    text = received.recv() => {
+                        let Ok(text) = text else { break };
+                        let lost_share = f64::from_bits(self.lost_share.load(Ordering::Acquire));
+                        let is_lost = self.entropy.fraction() < lost_share;
+                        if !is_lost && service.incoming.send(MessageEvent::Received(text)).await.is_err() {
+                            return;
+                        }
+                    }
+                }
+            }
+            if service.incoming.send(MessageEvent::Disconnected).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+async fn becomes(is_up: &mut watch::Receiver<bool>, wanted: bool) {
+    // The sender lives as long as the bus.
+    let _ = is_up.wait_for(|is_up| *is_up == wanted).await;
 }

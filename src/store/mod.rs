@@ -5,6 +5,7 @@
 mod batch;
 mod error;
 mod memory;
+mod messages;
 mod group_commit;
 mod embedded;
 mod postgres;
@@ -16,7 +17,10 @@ pub use embedded::{Embedded, Fjall, KeyUpgrade, LeftOut, Salvaged, Verified};
 pub use error::{CommitError, StoreError};
 pub use group_commit::{Engine, GroupCommit, Stats, Writes};
 pub use memory::Memory;
-pub use postgres::{Postgres, PostgresMetrics, PostgresSettings, PostgresTls, parse_postgres_url};
+pub use messages::{MESSAGE_BYTES_MAX, MessageEvent, Messages};
+pub use postgres::{
+    MessageMode, Postgres, PostgresMetrics, PostgresSettings, PostgresTls, parse_postgres_url,
+};
 
 use std::fmt;
 use std::future::Future;
@@ -159,6 +163,12 @@ pub trait Backend: Send + Sync + 'static {
     /// Whether no other process can change the store. Then the last value of a key that this process committed or read
     /// is the current value.
     fn sole_writer(&self) -> bool;
+
+    /// Messages to and from the other servers that share the store; `None` if it has none. They may be lost, late or
+    /// repeated: a server must be correct without them. Called once by each server, on the runtime.
+    fn messages(&self) -> Option<Messages> {
+        None
+    }
 }
 
 /// The configured store; the layers above use this one type. Clones share the data.
@@ -237,6 +247,11 @@ impl Store {
     /// See [`Backend::sole_writer`].
     pub fn sole_writer(&self) -> bool {
         delegate!(self, backend => backend.sole_writer())
+    }
+
+    /// See [`Backend::messages`].
+    pub fn messages(&self) -> Option<Messages> {
+        delegate!(self, backend => backend.messages())
     }
 
     /// Checks whether the store accepts commits. An embedded store refuses them after a failed write, until a restart. A

@@ -23,7 +23,7 @@ pub use self::launches::LaunchMetrics;
 pub use self::logs::start_logs;
 pub use self::preconditions::Precondition;
 use self::preconditions::Preconditions;
-pub use self::waits::{WaitEnd, WaitKind, WaitMetrics};
+pub use self::waits::{InvalidationEvent, WaitEnd, WaitKind, WaitMetrics};
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct RequestLabels {

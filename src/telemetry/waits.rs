@@ -92,6 +92,39 @@ impl WaitEnd {
     }
 }
 
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct EventLabels {
+    event: &'static str,
+}
+
+/// What happens to invalidation messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InvalidationEvent {
+    /// This node has sent one.
+    Sent,
+    /// Another node names what it has changed.
+    Received,
+    /// Another node has changed too much to name it.
+    All,
+    /// A message cannot be read.
+    Malformed,
+}
+
+impl InvalidationEvent {
+    /// Every event, in the order of the enum.
+    const ALL: [Self; 4] = [Self::Sent, Self::Received, Self::All, Self::Malformed];
+
+    /// Value of the label `event`.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Sent => "sent",
+            Self::Received => "received",
+            Self::All => "all",
+            Self::Malformed => "malformed",
+        }
+    }
+}
+
 /// The metrics of waits.
 pub struct WaitMetrics {
     /// By [`WaitKind`], so that counting needs no look-up.
@@ -100,6 +133,10 @@ pub struct WaitMetrics {
     ends: [Counter; WaitEnd::ALL.len()],
     wake: Histogram,
     unchanged: Counter,
+    /// By [`InvalidationEvent`].
+    invalidations: [Counter; InvalidationEvent::ALL.len()],
+    connected: Gauge,
+    found_by_sweep: Counter,
 }
 
 impl WaitMetrics {
@@ -118,7 +155,32 @@ impl WaitMetrics {
         let unchanged = Counter::default();
         let help = "Wake-ups after which the caller's answer was as before";
         registry.register("wakes_unchanged", help, unchanged.clone());
-        Self { waiters, ends, wake, unchanged }
+        let events = Family::<EventLabels, Counter>::default();
+        let invalidations = InvalidationEvent::ALL
+            .map(|event| events.get_or_create_owned(&EventLabels { event: event.name() }));
+        registry.register("invalidations", "Invalidation messages between servers", events);
+        let connected = Gauge::default();
+        let help = "1 if messages of other servers arrive";
+        registry.register("invalidations_up", help, connected.clone());
+        let found_by_sweep = Counter::default();
+        let help = "Changes that the sweep has found before a message told of them";
+        registry.register("sweep_found", help, found_by_sweep.clone());
+        Self { waiters, ends, wake, unchanged, invalidations, connected, found_by_sweep }
+    }
+
+    /// Counts an invalidation message.
+    pub fn invalidation(&self, event: InvalidationEvent) {
+        self.invalidations[event as usize].inc();
+    }
+
+    /// Notes whether messages of other servers arrive.
+    pub fn set_connected(&self, is_connected: bool) {
+        self.connected.set(is_connected.into());
+    }
+
+    /// Counts a change that the sweep has found.
+    pub fn found_by_sweep(&self) {
+        self.found_by_sweep.inc();
     }
 
     /// Counts a wait that begins.

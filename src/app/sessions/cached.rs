@@ -98,6 +98,8 @@ pub struct CachedSession {
     /// When this was last known to be the latest version on any node, by both clocks.
     confirmed_ms: AtomicI64,
     confirmed_up_ms: AtomicI64,
+    /// Reads that began at this time of the monotonic clock, or earlier, do not say that this is the latest version.
+    doubted_up_ms: AtomicI64,
     /// The active players, sorted. Up to four are stored inline, without another allocation.
     active: SmallVec<[PlayerUuid; 4]>,
     /// The documents by linked platform. Usually there is one; a map would reserve memory for eleven.
@@ -154,6 +156,7 @@ impl CachedSession {
             deadline_ms,
             confirmed_ms: AtomicI64::new(i64::MIN),
             confirmed_up_ms: AtomicI64::new(i64::MIN),
+            doubted_up_ms: AtomicI64::new(i64::MIN),
             active,
             platform,
             full: OnceLock::new(),
@@ -178,8 +181,18 @@ impl CachedSession {
 
     /// Notes that this was the latest version on any node at this time.
     pub fn confirm_current(&self, at: ClockReading) {
+        if at.up_ms <= self.doubted_up_ms.load(Ordering::Acquire) {
+            return;
+        }
         self.confirmed_ms.fetch_max(at.now_ms, Ordering::Relaxed);
         self.confirmed_up_ms.fetch_max(at.up_ms, Ordering::Relaxed);
+    }
+
+    /// Forgets that this was the latest version: another node may have changed it by this time of the monotonic clock.
+    pub fn doubt(&self, at_up_ms: i64) {
+        self.doubted_up_ms.fetch_max(at_up_ms, Ordering::AcqRel);
+        self.confirmed_ms.store(i64::MIN, Ordering::Relaxed);
+        self.confirmed_up_ms.store(i64::MIN, Ordering::Relaxed);
     }
 
     /// How long ago this was last known to be the latest version, in milliseconds: the longer time of the two clocks.
@@ -283,6 +296,12 @@ mod tests {
         cached.confirm_current(ClockReading { now_ms: 100_000, up_ms: 50 });
         assert_eq!((age_ms(100_007, 57), age_ms(100_007, 30_057), age_ms(130_000, 57)), (7, 30_007, 30_000));
         assert!(age_ms(99_999, 57) < 0, "the clock was set back");
+        cached.doubt(60);
+        assert!(age_ms(100_070, 70) > 1_000_000, "it is not known any more");
+        cached.confirm_current(ClockReading { now_ms: 100_060, up_ms: 60 });
+        assert!(age_ms(100_070, 70) > 1_000_000, "that read may have begun before");
+        cached.confirm_current(ClockReading { now_ms: 100_061, up_ms: 61 });
+        assert_eq!(age_ms(100_070, 70), 9);
     }
 
     #[test]

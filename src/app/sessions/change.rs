@@ -318,7 +318,7 @@ impl Sessions {
                     (self.observer)(&cached.session);
                 }
                 self.launches.wake_ups.wake(launch_news);
-                self.wake(topics);
+                self.changed(&topics);
                 Ok(Some(committed))
             }
             Err(error) => {
@@ -327,7 +327,7 @@ impl Sessions {
                     self.publish(&after.cached.session.id, None);
                 }
                 // The commit may have reached the store all the same.
-                self.wake(topics);
+                self.changed(&topics);
                 match error {
                     CommitError::Conflict { key } => match keys::unique(&key) {
                         Some(unique) => Err(unique_refusal(unique).into()),

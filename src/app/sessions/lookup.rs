@@ -5,6 +5,7 @@ use super::gates::{GATES_MAX, Gates};
 use super::memberships::{ListChange, MembershipList};
 use super::{MEMBERSHIPS_MAX, Sessions};
 use crate::app::Failure;
+use crate::app::waits::Topic;
 use crate::domain::{PlayerUuid, Refused, SessionId, ShortCode};
 use crate::records::values::{decode_list_changed, decode_player, decode_session_id};
 use crate::records::{Listed, Membership, keys};
@@ -119,6 +120,7 @@ impl Sessions {
         match self.store.commit(batch).await {
             Ok(_) => {
                 self.memberships.committed(changes);
+                self.changed(&[Topic::List(player)]);
                 Ok(())
             }
             // The session is still stored. The commit that ends it removes the entry.

@@ -166,9 +166,9 @@ impl Sessions {
         Self { waits: Some(waits), ..self }
     }
 
-    fn wake(&self, topics: impl IntoIterator<Item = Topic>) {
+    fn changed(&self, topics: &[Topic]) {
         if let Some(waits) = &self.waits {
-            waits.wake(topics);
+            waits.changed(topics);
         }
     }
 

@@ -122,6 +122,16 @@ impl Sessions {
         Ok(is_cached || self.stored_deadline(id).await?.is_some())
     }
 
+    /// Lets the next read of a session ask the store: another node may have changed it.
+    pub fn doubt(&self, id: &SessionId) {
+        // Otherwise each read asks anyway, or no other node can change the session.
+        if self.limits.staleness_ms_max > 0
+            && let Some(cached) = self.cache.get(id.as_str())
+        {
+            cached.doubt(self.clock.up_ms());
+        }
+    }
+
     /// A version of a session in which a player is active, from memory if there is one. It may be out of date.
     pub async fn with_active_player(
         &self,

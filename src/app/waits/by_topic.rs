@@ -7,6 +7,7 @@ use smallvec::SmallVec;
 
 use super::{Topic, Waiter, lock};
 use crate::app::locks::LockStripes;
+use crate::store::Version;
 
 /// Number of locks.
 const LOCKS: usize = 256;
@@ -27,6 +28,20 @@ pub fn rest_ms(topic: &Topic, woken: usize) -> Option<i64> {
     for_number.max(for_listings)
 }
 
+/// What the store had of a topic at a look: the version, or that there is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seen(pub Option<Version>);
+
+/// What follows from a change of a topic.
+pub enum Change {
+    /// These waits are woken.
+    Woken(Waiters),
+    /// The topic rests from now on, and the waits are woken at the end of the rest.
+    Delayed,
+    /// The waits are woken at the end of the rest that has begun, or there are none.
+    Noted,
+}
+
 /// The waits on one topic.
 #[derive(Default)]
 struct OfTopic {
@@ -35,6 +50,8 @@ struct OfTopic {
     is_resting: bool,
     /// Whether the topic has changed during its rest.
     has_changed: bool,
+    /// What the store had when every wait of this topic had looked; `None` if that is not known.
+    seen: Option<Seen>,
 }
 
 impl OfTopic {
@@ -77,15 +94,39 @@ impl ByTopic {
         }
     }
 
-    /// The waits to be woken by a change of a topic. None while the topic rests: they are woken at the end of the rest.
-    pub fn changed(&self, topic: &Topic) -> Waiters {
+    /// Notes a change of a topic. `is_delayed`: no wait is woken at once.
+    pub fn changed(&self, topic: &Topic, is_delayed: bool) -> Change {
         let mut topics = self.lock(topic);
-        let Some(of_topic) = topics.get_mut(topic) else { return Waiters::new() };
-        if of_topic.is_resting {
+        let Some(of_topic) = topics.get_mut(topic) else { return Change::Noted };
+        of_topic.seen = None;
+        if of_topic.is_resting || is_delayed {
+            let is_first = !std::mem::replace(&mut of_topic.is_resting, true);
             of_topic.has_changed = true;
-            return Waiters::new();
+            return if is_first { Change::Delayed } else { Change::Noted };
         }
-        of_topic.take_woken(topic)
+        Change::Woken(of_topic.take_woken(topic))
+    }
+
+    /// What the store had of a topic when its waits had looked.
+    pub fn seen(&self, topic: &Topic) -> Option<Seen> {
+        self.lock(topic).get(topic).and_then(|of_topic| of_topic.seen)
+    }
+
+    /// Notes what the store had of a topic when a wait looked, unless an older look is known: another wait may not have
+    /// looked since. A change forgets it, because it wakes every wait.
+    pub fn note_seen(&self, topic: &Topic, seen: Option<Seen>) {
+        if let Some(of_topic) = self.lock(topic).get_mut(topic) {
+            of_topic.seen = of_topic.seen.or(seen);
+        }
+    }
+
+    /// The topics that are waited on, of these kinds.
+    pub fn topics(&self, is_wanted: impl Fn(&Topic) -> bool) -> Vec<Topic> {
+        let mut all = Vec::new();
+        for stripe in self.0.iter() {
+            all.extend(lock(stripe).keys().filter(|topic| is_wanted(topic)).cloned());
+        }
+        all
     }
 
     /// Ends the rest of a topic. Returns the waits to be woken: all, if the topic has changed meanwhile.

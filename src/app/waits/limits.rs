@@ -19,8 +19,12 @@ pub struct WaitLimits {
     pub services_max: usize,
     /// Time over which the waits end when the node stops, in milliseconds.
     pub drain_spread_ms: u32,
-    /// After how long a wait reads again although no wake-up came, in milliseconds, if other nodes write to the store.
+    /// How often the sweep looks for changes by other nodes, in milliseconds.
     pub sweep_ms: i64,
+    /// Most topics that the sweep looks at in a second.
+    pub sweep_keys_per_s: u32,
+    /// How long after a change waits are woken, in milliseconds: until every node shows it.
+    pub wake_delay_ms: i64,
 }
 
 /// The number of waits of each caller. Callers without a player count together.

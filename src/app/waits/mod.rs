@@ -10,6 +10,7 @@
 mod alarms;
 mod by_topic;
 mod limits;
+mod outbox;
 mod subscription;
 mod topic;
 
@@ -20,9 +21,11 @@ use std::time::Instant;
 use tokio::sync::Notify;
 
 use self::alarms::{Alarm, Alarms};
-use self::by_topic::{ByTopic, Waiters};
+pub use self::by_topic::Seen;
+use self::by_topic::{ByTopic, Change, Waiters};
 pub use self::limits::WaitLimits;
 use self::limits::WaitsByCaller;
+pub use self::outbox::{News, Outbox};
 pub use self::subscription::Subscription;
 pub use self::topic::{Topic, Topics, WaitOn};
 use crate::domain::PlayerUuid;
@@ -36,6 +39,7 @@ pub struct Waits {
     by_topic: ByTopic,
     by_caller: WaitsByCaller,
     alarms: Alarms,
+    outbox: Outbox,
     is_draining: AtomicBool,
     next_id: AtomicU64,
     /// Orders wake-ups and reads that several waits share: it rises with each such read.
@@ -92,6 +96,7 @@ impl Waits {
             by_topic: ByTopic::default(),
             by_caller: WaitsByCaller::default(),
             alarms: Alarms::default(),
+            outbox: Outbox::default(),
             is_draining: AtomicBool::new(false),
             next_id: AtomicU64::new(0),
             moment: AtomicU64::new(0),
@@ -147,6 +152,18 @@ impl Waits {
         Some(subscription)
     }
 
+    /// What this node has changed, for other nodes.
+    pub fn outbox(&self) -> &Outbox {
+        &self.outbox
+    }
+
+    /// This node has changed these topics: wakes the waits on them, and lets other nodes know. Called after the change
+    /// was answered by the store, and can be read on this node.
+    pub fn changed(&self, topics: &[Topic]) {
+        self.outbox.add(topics);
+        self.wake(topics.iter().cloned());
+    }
+
     /// Wakes the waits on these topics. Called after a change can be read on this node.
     pub fn wake(&self, topics: impl IntoIterator<Item = Topic>) {
         // Orders the change, which was published before, and the look at the number: a wait that is not counted yet reads
@@ -156,9 +173,36 @@ impl Waits {
             return;
         }
         for topic in topics {
-            // Not under the lock: to wake a task takes longer than to clone a pointer.
-            self.wake_all(&self.by_topic.changed(&topic), &topic);
+            let wake_delay_ms = self.limits.wake_delay_ms;
+            match self.by_topic.changed(&topic, wake_delay_ms > 0) {
+                // Not under the lock: to wake a task takes longer than to clone a pointer.
+                Change::Woken(waiters) => self.wake_all(&waiters, &topic),
+                Change::Delayed => self.end_rest_after(wake_delay_ms, &topic),
+                Change::Noted => {}
+            }
         }
+    }
+
+    fn end_rest_after(&self, rest_ms: i64, topic: &Topic) {
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        self.alarms.end_rest_at(self.clock.up_ms().saturating_add(rest_ms), id, topic.clone());
+    }
+
+    /// The topics that are waited on, of these kinds.
+    pub fn topics(&self, is_wanted: impl Fn(&Topic) -> bool) -> Vec<Topic> {
+        self.by_topic.topics(is_wanted)
+    }
+
+    /// Notes what the store has of a topic; `None` if that is not known. Wakes the waits on it if it may have changed.
+    /// Returns whether it has changed since the waits looked.
+    pub fn note_swept(&self, topic: &Topic, seen: Option<Seen>) -> bool {
+        let known = self.by_topic.seen(topic);
+        if seen.is_some() && known == seen {
+            return false;
+        }
+        self.wake([topic.clone()]);
+        self.by_topic.note_seen(topic, seen);
+        known.is_some() && seen.is_some()
     }
 
     /// Wakes these waits on a topic, which rests from now on if they are many.
@@ -171,8 +215,7 @@ impl Waits {
             waiter.wake_by_change(moment, now);
         }
         if let Some(rest_ms) = by_topic::rest_ms(topic, woken.len()) {
-            let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-            self.alarms.end_rest_at(self.clock.up_ms().saturating_add(rest_ms), id, topic.clone());
+            self.end_rest_after(rest_ms, topic);
         }
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use super::{Topics, Waiter, Waits, lock};
+use super::{Seen, Topics, Waiter, Waits, lock};
 use crate::domain::PlayerUuid;
 use crate::telemetry::{WaitEnd, WaitKind};
 
@@ -47,6 +47,13 @@ impl Subscription {
         }
         for topic in former.iter().filter(|topic| !self.topics.contains(topic)) {
             self.waits.by_topic.remove(topic, self.waiter.id);
+        }
+    }
+
+    /// Notes what the store had of the first topic at a look that began after the subscription.
+    pub fn note_seen(&self, seen: Option<Seen>) {
+        if let Some(topic) = self.topics.first() {
+            self.waits.by_topic.note_seen(topic, seen);
         }
     }
 

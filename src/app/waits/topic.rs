@@ -2,7 +2,9 @@
 
 use smallvec::SmallVec;
 
+use super::Seen;
 use crate::domain::{PlayerUuid, SessionId};
+use crate::store::Version;
 use crate::telemetry::WaitKind;
 
 /// Something that changes. A change wakes the waits on its topics.
@@ -45,18 +47,26 @@ pub struct WaitOn {
     pub again_after_ms: Option<i64>,
     /// Whether the answer is the same for every caller who may read it. Then waits share one look.
     pub is_shared: bool,
+    /// What the store had of the first topic, if the answer depends on nothing else.
+    pub seen: Option<Seen>,
 }
 
 impl WaitOn {
     /// Waits on one topic.
     pub fn topic(topic: Topic) -> Self {
-        Self { topics: Topics::from_iter([topic]), again_after_ms: None, is_shared: false }
+        Self { topics: Topics::from_iter([topic]), again_after_ms: None, is_shared: false, seen: None }
     }
 
     /// Reads again after this time, in milliseconds.
     #[must_use]
     pub fn again_after_ms(self, again_after_ms: Option<i64>) -> Self {
         Self { again_after_ms, ..self }
+    }
+
+    /// The answer is that of this version of the first topic.
+    #[must_use]
+    pub fn seen(self, version: Version) -> Self {
+        Self { seen: Some(Seen(Some(version))), ..self }
     }
 
     /// The answer is the same for every caller who may read it.

@@ -14,6 +14,8 @@ const LIMITS: WaitLimits = WaitLimits {
     services_max: 3,
     drain_spread_ms: 3_000,
     sweep_ms: 5_000,
+    sweep_keys_per_s: 20_000,
+    wake_delay_ms: 0,
 };
 
 fn waits() -> Arc<Waits> {
@@ -120,6 +122,31 @@ fn a_rest_goes_on_although_all_waits_have_ended() {
     pass(&waits, 250);
     drop(second);
     assert!(waits.by_topic.is_empty() && waits.alarms.is_empty());
+}
+
+#[test]
+fn the_sweep_wakes_waits_that_may_have_missed_a_change() {
+    let waits = waits();
+    let seen = |version| Some(Seen(Some(crate::store::Version(version))));
+    let mut first = waits.subscribe(player(1), on(&[session("a")])).unwrap();
+    assert!(!waits.note_swept(&session("a"), seen(1)), "not known to be a change");
+    assert!(is_woken(&mut first), "but the wait may have looked before");
+    assert!(!waits.note_swept(&session("a"), seen(1)) && !is_woken(&mut first));
+    assert!(waits.note_swept(&session("a"), seen(2)) && is_woken(&mut first));
+    assert!(waits.note_swept(&session("a"), Some(Seen(None))), "it has ended");
+    assert!(is_woken(&mut first));
+    first.note_seen(seen(3));
+    let mut second = waits.subscribe(player(2), on(&[session("a")])).unwrap();
+    second.note_seen(seen(4));
+    assert!(waits.note_swept(&session("a"), seen(4)), "the first has not looked since");
+    assert!(is_woken(&mut first) && is_woken(&mut second));
+    waits.wake([session("a")]);
+    assert!(is_woken(&mut first) && is_woken(&mut second));
+    second.note_seen(seen(5));
+    assert!(!waits.note_swept(&session("a"), seen(5)), "the wake-up was for this version");
+    assert!(!is_woken(&mut first) && !is_woken(&mut second));
+    assert!(!waits.note_swept(&session("a"), None), "nothing is known");
+    assert!(is_woken(&mut first));
 }
 
 /// The steps of a wait, in their order.

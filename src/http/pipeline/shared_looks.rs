@@ -119,6 +119,8 @@ mod tests {
         services_max: 100,
         drain_spread_ms: 0,
         sweep_ms: 5_000,
+        sweep_keys_per_s: 20_000,
+        wake_delay_ms: 0,
     };
 
     fn listings() -> Topic {

@@ -174,7 +174,8 @@ impl Pipeline {
                         parked.subscription.listen_to(wait_on.topics);
                         continue;
                     }
-                    self.pause_ms(wait_on.again_after_ms)
+                    parked.subscription.note_seen(wait_on.seen);
+                    wait_on.again_after_ms.unwrap_or(i64::MAX)
                 }
                 Err(error) if error.is_store_away() && !is_last_look => AWAY_PAUSE_MS,
                 result => return (result, looked_at),
@@ -192,16 +193,10 @@ impl Pipeline {
         }
     }
 
-    /// How long a wait may sleep without a look, in milliseconds. Changes by other nodes do not wake it.
-    fn pause_ms(&self, again_after_ms: Option<i64>) -> i64 {
-        let is_shared = !self.app.sessions.store().sole_writer();
-        let sweep_ms = is_shared.then(|| self.app.waits.limits().sweep_ms);
-        again_after_ms.into_iter().chain(sweep_ms).min().unwrap_or(i64::MAX)
-    }
-
     /// Looks again, and counts the wake-up that has led to it.
     async fn look(&self, parked: &Parked) -> Result<Answer, Error> {
         let woken_at = parked.subscription.take_wake_up();
+        self.app.ask_store_for(parked.subscription.topics());
         let result = self.look_again(parked).await;
         let is_as_before = result.as_ref().is_ok_and(|answer| answer.etag.as_ref() == Some(&parked.etag));
         parked.subscription.has_looked(woken_at, !is_as_before);

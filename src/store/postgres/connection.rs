@@ -3,16 +3,17 @@
 //! Statements are pipelined: many callers send statements on one connection, and none waits for the answers to earlier
 //! statements. A [`Connection`] that breaks is opened again when it is needed next.
 
+use std::future::poll_fn;
 use std::sync::{
     Arc, PoisonError, RwLock,
     atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 use std::time::Duration;
 
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, mpsc};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout};
-use tokio_postgres::{Client, Error, Socket};
+use tokio_postgres::{AsyncMessage, Client, Error, Socket};
 
 use super::hosts::{self, Connected, TlsStream};
 use super::metrics::{PostgresMetrics, Purpose};
@@ -128,6 +129,37 @@ impl ConnectionTask {
         connection: tokio_postgres::Connection<Socket, TlsStream>,
         metrics: &Arc<PostgresMetrics>,
     ) -> Self {
+        Self::run(connection, metrics)
+    }
+
+    /// Like [`start`](Self::start), and passes on the texts of notifications. If more arrive than are taken, the
+    /// connection is closed: the next one begins without those.
+    fn start_listening(
+        mut connection: tokio_postgres::Connection<Socket, TlsStream>,
+        metrics: &Arc<PostgresMetrics>,
+        notifications: mpsc::Sender<String>,
+    ) -> Self {
+        let driver = async move {
+            loop {
+                match poll_fn(|context| connection.poll_message(context)).await {
+                    Some(Ok(AsyncMessage::Notification(notification))) => {
+                        if notifications.try_send(notification.payload().to_owned()).is_err() {
+                            return Ok(());
+                        }
+                    }
+                    Some(Ok(_)) => {}
+                    Some(Err(error)) => return Err(error),
+                    None => return Ok(()),
+                }
+            }
+        };
+        Self::run(driver, metrics)
+    }
+
+    fn run(
+        connection: impl Future<Output = Result<(), Error>> + Send + 'static,
+        metrics: &Arc<PostgresMetrics>,
+    ) -> Self {
         let is_closed_cleanly = Arc::new(AtomicBool::new(false));
         let gauge = ConnectionGauge::new(metrics, &is_closed_cleanly);
         let task = tokio::spawn(async move {
@@ -140,7 +172,7 @@ impl ConnectionTask {
     }
 
     /// Closes a broken connection. It is counted as broken.
-    fn abort(&self) {
+    pub(super) fn abort(&self) {
         self.is_aborted.store(true, Ordering::Release);
         self.task.abort();
     }
@@ -244,6 +276,26 @@ impl Connector {
         let setup = limits + ENABLE_SYNCHRONOUS_COMMIT;
         client.batch_execute(&setup).await.map_err(|error| describe(&error))?;
         Ok((client, task, timeline))
+    }
+
+    /// Opens a connection for messages, and passes those that arrive to `notifications`. Its own commits need not be
+    /// durable.
+    pub(super) async fn connect_to_listen(
+        &self,
+        notifications: mpsc::Sender<String>,
+    ) -> Result<(Client, ConnectionTask, Timeline), String> {
+        let Connected { client, connection, timeline } =
+            hosts::connect(&self.settings, &self.host, &self.newest_timeline).await?;
+        let task = ConnectionTask::start_listening(connection, &self.metrics, notifications);
+        let limit_ms = self.settings.statement_timeout.as_millis();
+        let setup = format!("SET statement_timeout = {limit_ms}; SET synchronous_commit = off");
+        client.batch_execute(&setup).await.map_err(|error| describe(&error))?;
+        Ok((client, task, timeline))
+    }
+
+    /// Whether no newer primary has replaced the server of this timeline.
+    pub(super) fn is_newest(&self, timeline: Timeline) -> bool {
+        self.newest_timeline.check(timeline).is_ok()
     }
 
     /// Asks all hosts whether a newer primary has replaced the one in use. If so, the connections to the old one get no

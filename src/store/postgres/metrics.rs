@@ -25,11 +25,13 @@ pub(super) enum Purpose {
     Page,
     /// A read of the database's clock.
     Clock,
+    /// A message to other servers.
+    Notify,
 }
 
 impl Purpose {
     /// The values of the label `purpose`, in the order of the variants.
-    const NAMES: [&'static str; 6] = ["commit", "transaction", "read", "scan", "page", "clock"];
+    const NAMES: [&'static str; 7] = ["commit", "transaction", "read", "scan", "page", "clock", "notify"];
 }
 
 /// Why a statement failed.

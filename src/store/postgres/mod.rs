@@ -8,6 +8,7 @@ mod commit;
 mod commit_batcher;
 mod connection;
 mod hosts;
+mod listener;
 mod metrics;
 mod pooler;
 mod read;
@@ -30,12 +31,13 @@ use tokio::sync::{broadcast, mpsc};
 use tokio_postgres::Client;
 
 pub use self::metrics::PostgresMetrics;
-pub use self::settings::{PostgresSettings, parse_postgres_url};
+pub use self::settings::{MessageMode, PostgresSettings, parse_postgres_url};
 pub use self::tls::PostgresTls;
 
 use self::commit::Committer;
 use self::commit_batcher::PendingCommit;
 use self::connection::{ConnectionPool, ConnectionTask, Connector};
+use self::listener::{ListenError, Listener};
 use self::read::{RangeRead, ValueRead};
 use self::read_batcher::ReadBatcher;
 use self::retry::Retry;
@@ -43,6 +45,7 @@ use self::sql::Statements;
 use self::statement_error::{StatementError, describe};
 use self::workers::Workers;
 use self::writability::Writability;
+use super::messages::{self, Messages};
 use super::{
     Backend, Batch, ChangeEvent, CommitError, ConditionalRead, Entry, Key, StoreError, Version,
     WATCH_CAPACITY,
@@ -81,6 +84,7 @@ impl Postgres {
     pub async fn open(settings: PostgresSettings) -> Result<Self, StoreError> {
         let connector = Arc::new(Connector::new(settings));
         migrate(&connector).await?;
+        require_messages(&connector).await?;
         let settings = connector.settings();
         let committer = Arc::new(Committer::new(&connector));
         let read_connections = ConnectionPool::new(&connector, settings.read_connections);
@@ -177,6 +181,20 @@ async fn connect_bare(connector: &Connector) -> Result<(Client, ConnectionTask),
     connected.map_err(|cause| unusable(connector, &cause))
 }
 
+/// Checks that messages arrive, if the operator wants the start to fail otherwise.
+async fn require_messages(connector: &Connector) -> Result<(), StoreError> {
+    if connector.settings().messages != MessageMode::On {
+        return Ok(());
+    }
+    match Listener::connect(connector).await {
+        Ok(_) => Ok(()),
+        Err(ListenError::Unsupported(cause) | ListenError::Unreachable(cause)) => Err(unusable(
+            connector,
+            &format!("no messages between servers ([postgres] hints = \"on\"): {cause}"),
+        )),
+    }
+}
+
 fn unusable(connector: &Connector, cause: &str) -> StoreError {
     StoreError::Failed(format!("cannot use the database {}: {cause}", connector.settings().describe()))
 }
@@ -258,5 +276,14 @@ impl Backend for Postgres {
 
     fn sole_writer(&self) -> bool {
         false
+    }
+
+    fn messages(&self) -> Option<Messages> {
+        if self.inner.connector.settings().messages == MessageMode::Off {
+            return None;
+        }
+        let (messages, service) = messages::channel();
+        tokio::spawn(listener::run(Arc::clone(&self.inner.connector), service));
+        Some(messages)
     }
 }

@@ -30,6 +30,20 @@ pub struct PostgresSettings {
     pub retry_deadline: Duration,
     /// Largest allowed difference between this machine's clock and the database's, in milliseconds.
     pub clock_skew_max_ms: i64,
+    /// Whether servers send each other messages.
+    pub messages: MessageMode,
+}
+
+/// Whether servers send each other messages, with `NOTIFY`. They use a connection of their own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MessageMode {
+    /// If the database can.
+    #[default]
+    Auto,
+    /// Always. Otherwise the store is not opened.
+    On,
+    /// Never.
+    Off,
 }
 
 impl PostgresSettings {

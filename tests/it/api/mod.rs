@@ -71,7 +71,7 @@ mod template;
 /// Which players and fields each caller sees.
 mod visibility;
 /// Waiting for a change of what a GET shows.
-mod wait;
+pub mod wait;
 /// What waits check, keep alive and count.
 mod wait_checks;
 /// Waits and changes at the same moment.

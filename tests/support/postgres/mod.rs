@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use rallypoint::env::Entropy;
-use rallypoint::store::{Postgres, PostgresSettings, PostgresTls, parse_postgres_url};
+use rallypoint::store::{MessageMode, Postgres, PostgresSettings, PostgresTls, parse_postgres_url};
 use tokio_postgres::{Client, NoTls};
 
 use super::proxy::Proxy;
@@ -93,6 +93,7 @@ impl Database {
             retry_deadline: Duration::from_secs(60),
             // Most tests use a manual clock.
             clock_skew_max_ms: i64::MAX,
+            messages: MessageMode::Auto,
         }
     }
 

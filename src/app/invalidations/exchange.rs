@@ -1,0 +1,210 @@
+//! Sends the topics that have changed on this node, and takes those of other nodes.
+
+use std::collections::HashMap;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::SendError;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use super::Invalidations;
+use super::message::{Message, NodeTag};
+use crate::app::waits::News;
+use crate::store::MessageEvent;
+use crate::telemetry::InvalidationEvent;
+
+/// Shortest time between two messages. Changes gather meanwhile.
+const GAP: Duration = Duration::from_millis(2);
+/// Most messages a second: each takes a lock of the whole database server, and a transaction id.
+const PER_SECOND: u32 = 100;
+/// Messages that may follow each other at [`GAP`].
+const BURST: u32 = 10;
+/// How often a node says that it is there, if it has nothing else to say.
+const HELLO_EVERY: Duration = Duration::from_secs(20);
+/// A node that has heard no other for this time sends nothing else.
+const ALONE_AFTER: Duration = Duration::from_secs(60);
+/// Most nodes that are known. Messages of others count, but get no answer to their first one.
+const NODES_MAX: usize = 1_000;
+
+/// When the next message may be sent: a token bucket of [`BURST`], filled [`PER_SECOND`] times a second.
+struct Pace {
+    /// When the bucket is full again.
+    full_at: Instant,
+    last_sent: Option<Instant>,
+}
+
+impl Pace {
+    fn new(now: Instant) -> Self {
+        Self { full_at: now, last_sent: None }
+    }
+
+    fn next_at(&self, now: Instant) -> Instant {
+        let per_message = Duration::from_secs(1) / PER_SECOND;
+        let refilled = self.full_at.checked_sub(per_message * (BURST - 1)).unwrap_or(now);
+        self.last_sent.map_or(now, |sent| sent + GAP).max(refilled)
+    }
+
+    fn sent(&mut self, now: Instant) {
+        self.full_at = self.full_at.max(now) + Duration::from_secs(1) / PER_SECOND;
+        self.last_sent = Some(now);
+    }
+}
+
+/// The state of the exchange.
+struct Exchange<'a> {
+    invalidations: &'a Invalidations,
+    /// When each other node was last heard.
+    others: HashMap<NodeTag, Instant>,
+    connected_at: Option<Instant>,
+    hello_at: Instant,
+    pace: Pace,
+}
+
+impl Invalidations {
+    /// Exchanges messages with the other nodes until `stop` is cancelled. Ends at once if the store has no messages.
+    pub async fn exchange(&self, stop: CancellationToken) {
+        let Some(mut messages) = self.sessions.store().messages() else { return };
+        let outbox = self.waits.outbox();
+        let now = Instant::now();
+        let (others, pace) = (HashMap::new(), Pace::new(now));
+        let mut exchange = Exchange { invalidations: self, others, connected_at: None, hello_at: now, pace };
+        loop {
+            let now = Instant::now();
+            outbox.set_open(exchange.has_others(now));
+            let due_at = exchange.due_at(outbox.has_news(), now);
+            tokio::select! {
+                () = stop.cancelled() => break,
+                event = messages.incoming.recv() => match event {
+                    Some(event) => exchange.note(event, Instant::now()),
+                    None => break,
+                },
+                () = outbox.news(), if !outbox.has_news() => {}
+                permit = room(&messages.outgoing, due_at), if exchange.connected_at.is_some() => match permit {
+                    Ok(permit) => {
+                        if let Some(message) = exchange.next_message(Instant::now()) {
+                            permit.send(message.encode(self.node));
+                        }
+                    }
+                    Err(_) => break,
+                },
+            }
+        }
+        exchange.set_connected(None);
+        outbox.set_open(false);
+    }
+}
+
+/// Waits until a time, and then until there is room for a message.
+async fn room(
+    outgoing: &mpsc::Sender<String>,
+    due_at: Instant,
+) -> Result<mpsc::Permit<'_, String>, SendError<()>> {
+    sleep_until(due_at).await;
+    outgoing.reserve().await
+}
+
+impl Exchange<'_> {
+    /// Whether there may be another node. A node that has just connected does not know yet.
+    fn has_others(&self, now: Instant) -> bool {
+        let Some(connected_at) = self.connected_at else { return false };
+        let mut heard = self.others.values().chain([&connected_at]);
+        heard.any(|at| now.duration_since(*at) < ALONE_AFTER)
+    }
+
+    fn due_at(&self, has_news: bool, now: Instant) -> Instant {
+        let news_at = has_news.then(|| self.pace.next_at(now));
+        news_at.map_or(self.hello_at, |at| at.min(self.hello_at))
+    }
+
+    /// The message that is due; `None` if there is none.
+    fn next_message(&mut self, now: Instant) -> Option<Message> {
+        let outbox = self.invalidations.waits.outbox();
+        let news = if now >= self.pace.next_at(now) { outbox.take() } else { None };
+        let message = match news {
+            Some(News::Topics(topics)) => Message::Topics(topics),
+            Some(News::Everything) => Message::Everything,
+            None if now >= self.hello_at => Message::Hello,
+            None => return None,
+        };
+        self.hello_at = now + HELLO_EVERY;
+        if message != Message::Hello {
+            self.pace.sent(now);
+            self.count(InvalidationEvent::Sent);
+        }
+        Some(message)
+    }
+
+    fn count(&self, event: InvalidationEvent) {
+        self.invalidations.metrics.waits.invalidation(event);
+    }
+
+    fn set_connected(&mut self, connected_at: Option<Instant>) {
+        self.connected_at = connected_at;
+        self.invalidations.is_connected.store(connected_at.is_some(), Ordering::Release);
+        self.invalidations.metrics.waits.set_connected(connected_at.is_some());
+    }
+
+    fn note(&mut self, event: MessageEvent, now: Instant) {
+        match event {
+            MessageEvent::Connected => {
+                self.set_connected(Some(now));
+                self.hello_at = now;
+                // Messages may have been lost before, and are not lost from now on. In this order there is no gap.
+                self.invalidations.invalidate_all();
+            }
+            MessageEvent::Disconnected => self.set_connected(None),
+            MessageEvent::Received(text) => self.receive(&text, now),
+        }
+    }
+
+    fn receive(&mut self, text: &str, now: Instant) {
+        let Ok((node, message)) = Message::decode(text) else {
+            self.count(InvalidationEvent::Malformed);
+            return;
+        };
+        if node == self.invalidations.node {
+            return;
+        }
+        self.others.retain(|_, at| now.duration_since(*at) < ALONE_AFTER);
+        if self.others.len() < NODES_MAX && self.others.insert(node, now).is_none() {
+            // The other node does not know this one yet either.
+            self.hello_at = now;
+        }
+        match message {
+            Message::Hello => {}
+            Message::Everything => {
+                self.count(InvalidationEvent::All);
+                self.invalidations.invalidate_all();
+            }
+            Message::Topics(topics) => {
+                self.count(InvalidationEvent::Received);
+                self.invalidations.invalidate(topics);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_keep_their_pace() {
+        let start = Instant::now();
+        let (mut pace, mut now, mut sent) = (Pace::new(start), start, 0_u32);
+        while now < start + Duration::from_secs(2) {
+            if now >= pace.next_at(now) {
+                pace.sent(now);
+                sent += 1;
+                assert_eq!(pace.next_at(now).max(now + GAP), pace.next_at(now), "never closer than the gap");
+            }
+            now += Duration::from_millis(1);
+        }
+        let most = 2 * PER_SECOND + BURST;
+        assert!((most - 2..=most).contains(&sent), "{sent} in two seconds");
+        let later = now + Duration::from_secs(10);
+        assert!(pace.next_at(later) <= later, "the first change after a pause is sent at once");
+    }
+}
