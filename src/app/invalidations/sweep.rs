@@ -1,8 +1,9 @@
 //! The sweep: looks at intervals whether what is waited for has changed in the store.
 //!
-//! With messages, sessions are looked at every `[wait] sweep_ms`, and the rest every third time. Without them, sessions
-//! every 500 ms and the rest every 2 s. A round is spread evenly over its time. After messages may have been lost, one
-//! round looks at everything at once. `[wait] sweep_keys_per_s` limits all of it; then a round takes longer.
+//! With messages, each session is looked at every `[wait] sweep_ms`, and the rest every third time. Without them, sessions
+//! every 500 ms and the rest every 2 s. The topics have [`PARTS`] parts, which take turns, so the work is spread evenly, and
+//! a change is found within one round. After messages may have been lost, one round is made at once.
+//! `[wait] sweep_keys_per_s` limits all of it; then a round takes longer.
 
 use std::sync::atomic::Ordering;
 
@@ -10,47 +11,62 @@ use futures_util::future::join_all;
 
 use super::Invalidations;
 use crate::app::Failure;
-use crate::app::waits::{Seen, Topic};
+use crate::app::waits::{PARTS, Seen, Topic};
 use crate::records::keys;
 use crate::store::StoreError;
 
-/// Most topics that are looked at together. A database reads them in one statement.
+/// Topics that are looked at together, roughly. A database reads them in one statement.
 const AT_ONCE: usize = 500;
 /// Time of a round without messages, in milliseconds.
 const UNCONNECTED_MS: i64 = 500;
 /// Every how many rounds everything is looked at, and not only sessions.
-const ALL_EVERY: u64 = 3;
+const ALL_EVERY: usize = 3;
 /// The same without messages.
-const UNCONNECTED_ALL_EVERY: u64 = 4;
+const UNCONNECTED_ALL_EVERY: usize = 4;
 
-/// A round of the sweep. Times are those of the monotonic clock, in milliseconds.
-#[derive(Default)]
+/// Where the sweep is.
+#[derive(Clone, Default)]
 pub struct Sweep {
-    /// The number of rounds so far.
-    rounds: u64,
-    began_up_ms: i64,
-    /// When topics were last looked at.
+    /// The number of parts that were looked at so far.
+    parts: usize,
+    /// How many parts are due.
+    due: f64,
+    /// How many parts are due at once, with everything in them.
+    urgent: usize,
+    /// How many topics may be looked at.
+    budget: f64,
+    /// When the sweep was last called, in milliseconds of the monotonic clock.
     last_up_ms: i64,
-    topics: Vec<Topic>,
-    done: usize,
-    /// Whether the round is not spread over time.
-    is_urgent: bool,
 }
 
 impl Sweep {
-    fn begin(&mut self, topics: Vec<Topic>, now_up_ms: i64, is_urgent: bool) {
-        self.rounds += 1;
-        (self.began_up_ms, self.topics, self.done, self.is_urgent) = (now_up_ms, topics, 0, is_urgent);
+    /// Time has passed.
+    fn advance(&mut self, now_up_ms: i64, period_ms: i64, keys_per_s: u32) {
+        let passed_ms = now_up_ms.saturating_sub(self.last_up_ms).clamp(0, period_ms) as f64;
+        self.last_up_ms = now_up_ms;
+        self.due = (self.due + passed_ms * PARTS as f64 / period_ms as f64).min(PARTS as f64);
+        // A call may look at what was not used since the last one, and always at something.
+        self.budget = (passed_ms.max(1.0) * f64::from(keys_per_s) / 1000.0).max(1.0);
     }
 
-    /// How many topics the round should have looked at by now.
-    fn target(&self, period_ms: i64, now_up_ms: i64) -> usize {
-        let passed_ms = now_up_ms.saturating_sub(self.began_up_ms);
-        if self.is_urgent || passed_ms >= period_ms {
-            return self.topics.len();
+    /// Whether a part is due, and may be looked at.
+    fn has_work(&self) -> bool {
+        (self.urgent > 0 || self.due >= 1.0) && self.budget > 0.0
+    }
+
+    /// Whether everything in the next part is looked at, and not only sessions.
+    fn is_for_all(&self, all_every: usize) -> bool {
+        self.urgent > 0 || (self.parts / PARTS).is_multiple_of(all_every)
+    }
+
+    /// The next part was looked at.
+    fn done(&mut self, topics: usize) {
+        self.parts += 1;
+        self.budget -= topics as f64;
+        match self.urgent {
+            0 => self.due -= 1.0,
+            _ => self.urgent -= 1,
         }
-        let share = passed_ms as f64 / period_ms as f64;
-        (self.topics.len() as f64 * share) as usize
     }
 }
 
@@ -64,35 +80,27 @@ impl Invalidations {
             return Ok(());
         }
         let mut sweep = self.sweep.lock().await;
-        let now_up_ms = self.clock.up_ms();
         let (period_ms, all_every) = match self.is_connected() {
             true => (self.waits.limits().sweep_ms, ALL_EVERY),
             false => (UNCONNECTED_MS, UNCONNECTED_ALL_EVERY),
         };
+        sweep.advance(self.clock.up_ms(), period_ms, self.waits.limits().sweep_keys_per_s);
         if self.must_sweep_all.swap(false, Ordering::AcqRel) {
-            sweep.begin(self.waits.topics(|_| true), now_up_ms, true);
+            sweep.urgent = PARTS;
         }
-        // What may be looked at since the last call, at most the part of one round.
-        let since_ms = now_up_ms.saturating_sub(sweep.last_up_ms).clamp(1, period_ms);
-        let mut left =
-            (since_ms as f64 * self.waits.limits().sweep_keys_per_s as f64 / 1000.0).ceil() as usize;
-        sweep.last_up_ms = now_up_ms;
-        loop {
-            let target = sweep.target(period_ms, now_up_ms).min(sweep.done.saturating_add(left));
-            while sweep.done < target {
-                let until = target.min(sweep.done + AT_ONCE);
-                self.look_at(&sweep.topics[sweep.done..until]).await?;
-                left -= until - sweep.done;
-                sweep.done = until;
+        while sweep.has_work() {
+            let (mut topics, mut ahead) = (Vec::new(), sweep.clone());
+            while ahead.has_work() && topics.len() < AT_ONCE {
+                let is_for_all = ahead.is_for_all(all_every);
+                let is_wanted = |topic: &Topic| is_for_all || matches!(topic, Topic::Session(_));
+                let part = self.waits.topics(ahead.parts % PARTS, is_wanted);
+                ahead.done(part.len());
+                topics.extend(part);
             }
-            let is_over = sweep.done == sweep.topics.len();
-            if !is_over || now_up_ms.saturating_sub(sweep.began_up_ms) < period_ms {
-                return Ok(());
-            }
-            let is_for_all = sweep.rounds.is_multiple_of(all_every);
-            let topics = self.waits.topics(|topic| is_for_all || matches!(topic, Topic::Session(_)));
-            sweep.begin(topics, now_up_ms, false);
+            self.look_at(&topics).await?;
+            *sweep = ahead;
         }
+        Ok(())
     }
 
     async fn look_at(&self, topics: &[Topic]) -> Result<(), Failure> {
@@ -128,16 +136,46 @@ impl Invalidations {
 mod tests {
     use super::*;
 
+    /// How many parts, with this many topics each, are looked at in one call after this time.
+    fn parts_after(sweep: &mut Sweep, now_up_ms: i64, topics: usize) -> usize {
+        let before = sweep.parts;
+        sweep.advance(now_up_ms, 5_000, 20_000);
+        while sweep.has_work() {
+            sweep.done(topics);
+        }
+        sweep.parts - before
+    }
+
     #[test]
     fn a_round_is_spread_over_its_time() {
         let mut sweep = Sweep::default();
-        sweep.begin(vec![Topic::Catalog; 1_000], 10_000, false);
-        for (now_up_ms, expected) in
-            [(10_000, 0), (10_050, 10), (12_500, 500), (15_000, 1_000), (99_999, 1_000)]
-        {
-            assert_eq!(sweep.target(5_000, now_up_ms), expected);
+        assert_eq!(parts_after(&mut sweep, 0, 1), 0);
+        assert_eq!(parts_after(&mut sweep, 1_250, 1), PARTS / 4);
+        assert_eq!(parts_after(&mut sweep, 5_000, 1), PARTS * 3 / 4);
+        assert_eq!(parts_after(&mut sweep, 60_000, 1), PARTS, "after a pause, no more than one round");
+        sweep.urgent = PARTS;
+        assert!(sweep.is_for_all(ALL_EVERY));
+        assert_eq!(parts_after(&mut sweep, 60_000, 0), PARTS, "at once");
+    }
+
+    #[test]
+    fn a_round_takes_longer_if_there_is_too_much() {
+        let mut sweep = Sweep::default();
+        // 20,000 keys a second are 1,000 in 50 ms: two parts of 500, or one of 2,000.
+        sweep.urgent = PARTS;
+        assert_eq!(parts_after(&mut sweep, 50, 500), 2);
+        assert_eq!(parts_after(&mut sweep, 100, 2_000), 1);
+        assert_eq!(sweep.urgent, PARTS - 3);
+    }
+
+    #[test]
+    fn lists_are_looked_at_every_third_time() {
+        let mut sweep = Sweep::default();
+        let mut with_lists = Vec::new();
+        for _ in 0..6 {
+            with_lists.push(sweep.is_for_all(ALL_EVERY));
+            sweep.parts += PARTS;
         }
-        sweep.begin(vec![Topic::Catalog; 1_000], 10_000, true);
-        assert_eq!(sweep.target(5_000, 10_000), 1_000, "after messages may have been lost");
+        assert_eq!(with_lists, [true, false, false, true, false, false]);
     }
 }

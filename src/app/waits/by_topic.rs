@@ -9,8 +9,8 @@ use super::{Topic, Waiter, lock};
 use crate::app::locks::LockStripes;
 use crate::store::Version;
 
-/// Number of locks.
-const LOCKS: usize = 256;
+/// Number of parts. Each has a lock.
+pub const PARTS: usize = 256;
 /// Most waits of one topic that are woken in a millisecond: after a wake-up, the topic rests for so long.
 const WOKEN_PER_MS: usize = 20;
 /// Fewer waits need no rest.
@@ -68,7 +68,7 @@ pub struct ByTopic(LockStripes<Mutex<HashMap<Topic, OfTopic>>>);
 
 impl Default for ByTopic {
     fn default() -> Self {
-        Self(LockStripes::new(LOCKS))
+        Self(LockStripes::new(PARTS))
     }
 }
 
@@ -120,13 +120,10 @@ impl ByTopic {
         }
     }
 
-    /// The topics that are waited on, of these kinds.
-    pub fn topics(&self, is_wanted: impl Fn(&Topic) -> bool) -> Vec<Topic> {
-        let mut all = Vec::new();
-        for stripe in self.0.iter() {
-            all.extend(lock(stripe).keys().filter(|topic| is_wanted(topic)).cloned());
-        }
-        all
+    /// The topics of a part, of these kinds.
+    pub fn topics(&self, part: usize, is_wanted: impl Fn(&Topic) -> bool) -> Vec<Topic> {
+        let Some(topics) = self.0.iter().nth(part) else { return Vec::new() };
+        lock(topics).keys().filter(|topic| is_wanted(topic)).cloned().collect()
     }
 
     /// Ends the rest of a topic. Returns the waits to be woken: all, if the topic has changed meanwhile.

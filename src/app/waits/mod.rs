@@ -21,8 +21,8 @@ use std::time::Instant;
 use tokio::sync::Notify;
 
 use self::alarms::{Alarm, Alarms};
-pub use self::by_topic::Seen;
 use self::by_topic::{ByTopic, Change, Waiters};
+pub use self::by_topic::{PARTS, Seen};
 pub use self::limits::WaitLimits;
 use self::limits::WaitsByCaller;
 pub use self::outbox::{News, Outbox};
@@ -188,9 +188,9 @@ impl Waits {
         self.alarms.end_rest_at(self.clock.up_ms().saturating_add(rest_ms), id, topic.clone());
     }
 
-    /// The topics that are waited on, of these kinds.
-    pub fn topics(&self, is_wanted: impl Fn(&Topic) -> bool) -> Vec<Topic> {
-        self.by_topic.topics(is_wanted)
+    /// The topics that are waited on, of these kinds, in one of [`PARTS`] parts.
+    pub fn topics(&self, part: usize, is_wanted: impl Fn(&Topic) -> bool) -> Vec<Topic> {
+        self.by_topic.topics(part, is_wanted)
     }
 
     /// Notes what the store has of a topic; `None` if that is not known. Wakes the waits on it if it may have changed.

@@ -401,10 +401,11 @@ async fn a_wait_looks_for_changes_by_other_nodes() {
         let waiting = wait(&alice, &session_path(&game), &alice.session(&game).await.etag()).await;
         let at_other = Client { server: other.clone(), ..alice.clone() };
         at_other.patch(&session_path(&game), &json!({"joinability": {"open": false}})).await.expect(200);
-        // 20 seconds of the test's clock: more than `sweep_ms`, and less than the wait.
+        // 20 seconds of the test's clock: more than a round of the sweep, and less than the wait.
         for _ in 0..2_000 {
             node.clock.advance(Duration::from_millis(10));
             node.app.waits.wake_due();
+            node.app.invalidations.sweep().await.unwrap();
             tokio::time::sleep(Duration::from_millis(1)).await;
             if waiting.is_finished() {
                 break;

@@ -42,12 +42,14 @@ async fn a_wait_sleeps_through_changes_that_its_caller_does_not_see() {
     });
     let (alice, bob, game) = game(&server).await;
     let [carol, dave] = [server.player(), server.player()];
-    carol.joins_team(&game, 1).await.expect(200);
+    for player in [&carol, &dave] {
+        player.joins_team(&game, 1).await.expect(200);
+    }
     let path = session_path(&game);
     alice.patch(&path, &json!({"password": "one"})).await.expect(200);
     let waiting = wait(&bob, &path, &bob.session(&game).await.etag()).await;
     let before = Metrics::of(&server).await.get("wakes_unchanged_total");
-    dave.joins_team(&game, 1).await.expect(200);
+    dave.leaves(&game).await.expect(204);
     settle().await;
     alice.patch(&path, &json!({"password": "another"})).await.expect(200);
     settle().await;

@@ -81,7 +81,7 @@ async fn a_change_at_one_node_answers_the_waits_at_another() {
         );
         alice_there.patch(&browser, &json!({"custom_data": {"map": "dust"}})).await.expect(200);
         answer(on_page).await.expect(200);
-        let gone = wait(&alice, &session_path(&game), &session.etag()).await;
+        let gone = wait(&alice, &session_path(&game), &alice.session(&game).await.etag()).await;
         alice_there.delete(&session_path(&game)).await.expect(204);
         answer(gone).await.refused(404, "session_not_found");
         assert_eq!(Metrics::of(&node).await.get("sweep_found_total"), 0);
@@ -124,7 +124,7 @@ async fn the_sweep_finds_what_messages_have_lost() {
         };
         assert!(waiting.iter().all(|waiting| !waiting.is_finished()) && found().await == 0);
         for (alice, game) in &sessions {
-            opens(alice, game, true).await;
+            opens(alice, game, false).await;
         }
         if share > 0.0 {
             settle().await;
@@ -178,7 +178,7 @@ async fn without_messages_the_sweep_looks_twice_a_second() {
         sweep_for(&[&node], 1_000).await;
         let bob = node.player();
         let on_list = wait(&bob, LIST, &bob.get(LIST).await.etag()).await;
-        opens(&at(&other, &alice), &game, true).await;
+        opens(&at(&other, &alice), &game, false).await;
         at(&other, &alice).invites(&game, &at(&other, &bob)).await.expect(200);
         sweep_for(&[&node], 600).await;
         answer(waiting).await.expect(200);
@@ -218,7 +218,7 @@ async fn a_killed_connection_loses_no_change() {
     let alice = node.player();
     let game = alice.creates("game").await;
     let client = database.client().await;
-    for is_open in [true, false, true] {
+    for is_open in [false, true, false] {
         let waiting = wait(&alice, &session_path(&game), &alice.session(&game).await.etag()).await;
         let kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
             WHERE application_name = current_setting('application_name') AND query LIKE '%pg_notify%' AND pid <> pg_backend_pid()";
@@ -273,7 +273,7 @@ async fn with_bounded_reads_waits_are_woken_once_every_node_shows_the_change() {
         exchange(&[&node, &other]).await;
         let alice = node.player();
         let game = alice.creates("game").await;
-        for (changer, is_open) in [(&other, true), (&node, false)] {
+        for (changer, is_open) in [(&other, false), (&node, true)] {
             let known = alice.session(&game).await.etag();
             let waiting = wait(&alice, &session_path(&game), &known).await;
             let received = Metrics::of(&node).await.get("invalidations_total{event=\"received\"}");
@@ -331,7 +331,7 @@ async fn a_failover_ends_no_wait_with_a_304_that_nobody_has_checked() {
     }
     let there = at(&other, &alice);
     until(async || {
-        let body = json!({"joinability": {"open": true}});
+        let body = json!({"joinability": {"open": false}});
         there.patch(&path, &body).await.status == 200
     })
     .await;
