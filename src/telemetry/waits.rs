@@ -26,6 +26,8 @@ pub enum WaitKind {
     Session,
     /// A player's list of sessions.
     List,
+    /// The messages of a player.
+    Inbox,
     /// A page of the browser.
     Browser,
     /// Templates.
@@ -34,13 +36,14 @@ pub enum WaitKind {
 
 impl WaitKind {
     /// Every kind, in the order of the enum.
-    const ALL: [Self; 4] = [Self::Session, Self::List, Self::Browser, Self::Catalog];
+    const ALL: [Self; 5] = [Self::Session, Self::List, Self::Inbox, Self::Browser, Self::Catalog];
 
     /// Value of the label `kind`.
     const fn name(self) -> &'static str {
         match self {
             Self::Session => "session",
             Self::List => "list",
+            Self::Inbox => "inbox",
             Self::Browser => "browser",
             Self::Catalog => "catalog",
         }

@@ -99,6 +99,10 @@ fn put(bytes: &mut Vec<u8>, topic: &Topic) {
             bytes.push(b'p');
             bytes.extend(player.0.as_bytes());
         }
+        Topic::Inbox(player) => {
+            bytes.push(b'i');
+            bytes.extend(player.0.as_bytes());
+        }
         Topic::Listings(session_type) => put_text(b'b', session_type),
         Topic::Catalog => {}
     }
@@ -122,6 +126,7 @@ fn take_topic(rest: &mut &[u8]) -> Result<Topic, Malformed> {
         [b's'] => Topic::Session(Uuid::from_bytes(take::<16>(rest)?).into()),
         [b'S'] => Topic::Session(SessionId::parse(take_text(rest)?).map_err(|_| Malformed)?),
         [b'p'] => Topic::List(PlayerUuid(Uuid::from_bytes(take::<16>(rest)?))),
+        [b'i'] => Topic::Inbox(PlayerUuid(Uuid::from_bytes(take::<16>(rest)?))),
         [b'b'] => Topic::Listings(take_text(rest)?.into()),
         _ => return Err(Malformed),
     })
@@ -141,7 +146,8 @@ mod tests {
     fn messages_are_read_as_they_were_written() {
         let named = Topic::Session(SessionId::parse("a session").unwrap());
         let list = Topic::List(PlayerUuid(Uuid::from_u128(9)));
-        let topics = vec![session(1), named, list, Topic::Listings("game".into())];
+        let inbox = Topic::Inbox(PlayerUuid(Uuid::from_u128(9)));
+        let topics = vec![session(1), named, list, inbox, Topic::Listings("game".into())];
         for message in [Message::Hello, Message::Everything, Message::Topics(topics)] {
             let text = message.encode(NODE);
             assert_eq!(Message::decode(&text), Ok((NODE, message)));

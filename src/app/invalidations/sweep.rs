@@ -13,7 +13,7 @@ use super::Invalidations;
 use crate::app::Failure;
 use crate::app::waits::{PARTS, Seen, Topic};
 use crate::records::keys;
-use crate::store::StoreError;
+use crate::store::{StoreError, Version};
 
 /// Topics that are looked at together, roughly. A database reads them in one statement.
 const AT_ONCE: usize = 500;
@@ -121,14 +121,16 @@ impl Invalidations {
                 Err(StoreError::Corrupt(_)) => return Ok(None),
                 Err(error) => return Err(error),
             },
-            // Each commit that changes a list writes this key.
-            Topic::List(player) => {
-                let entry = self.sessions.store().get(&keys::list_changed(*player)).await?;
-                entry.map(|entry| entry.version)
-            }
+            // Each commit that changes a list or an inbox writes this key.
+            Topic::List(player) => self.version(&keys::list_changed(*player)).await?,
+            Topic::Inbox(player) => self.version(&keys::inbox(*player)).await?,
             Topic::Listings(_) | Topic::Catalog => return Ok(None),
         };
         Ok(Some(Seen(version)))
+    }
+
+    async fn version(&self, key: &[u8]) -> Result<Option<Version>, StoreError> {
+        Ok(self.sessions.store().get(key).await?.map(|entry| entry.version))
     }
 }
 

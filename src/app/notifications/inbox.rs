@@ -263,7 +263,7 @@ impl Inboxes {
     async fn commit(&self, player: PlayerUuid, batch: Batch) -> Result<bool, Failure> {
         let committed = self.sessions.store().commit(batch).await;
         // A commit whose answer was lost may have reached the store all the same.
-        self.waits.wake([Topic::Inbox(player)]);
+        self.waits.changed(&[Topic::Inbox(player)]);
         match committed {
             Ok(_) => Ok(true),
             Err(CommitError::Conflict { .. }) => Ok(false),

@@ -28,6 +28,7 @@ impl Topic {
         match self {
             Self::Session(_) => WaitKind::Session,
             Self::List(_) => WaitKind::List,
+            Self::Inbox(_) => WaitKind::Inbox,
             Self::Listings(_) => WaitKind::Browser,
             Self::Catalog => WaitKind::Catalog,
         }
