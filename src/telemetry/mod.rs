@@ -177,13 +177,8 @@ impl Metrics {
             ResponsePath::ALL.map(|path| by_path.get_or_create(&PathLabels { path: path.name() }).clone());
         let (connections, connections_refused) = (Gauge::default(), Counter::default());
         registry.register("requests", "Requests answered", requests.clone());
-        let unit = Unit::Seconds;
-        registry.register_with_unit(
-            "request_duration",
-            "Time from the head of a request to its answer",
-            unit,
-            durations.clone(),
-        );
+        let help = "Time from the head of a request to its answer";
+        registry.register_with_unit("request_duration", help, Unit::Seconds, durations.clone());
         registry.register("panics", "Panics in requests and in background work", panics.clone());
         registry.register(
             "sessions_expired",

@@ -1,6 +1,7 @@
 //! The request pipeline, which every operation shares: limits, route, token, policy, input, handler, answer. The
 //! operations with which clients poll also have a fast path.
 
+mod settings;
 mod shared_looks;
 mod wait;
 
@@ -17,8 +18,8 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::body::Body as HttpBody;
-use ipnet::IpNet;
 
+pub use self::settings::PipelineSettings;
 use self::shared_looks::SharedLooks;
 use self::wait::Parked;
 use super::connection::{Handled, Peer};
@@ -37,30 +38,11 @@ use super::openapi::pages::Pages;
 use super::operation::{HandlerFuture, Operation};
 use super::read_body::read_body;
 use super::reply::{Answer, if_none_match};
-use super::request_limits::RequestLimits;
 use super::routes::{RoutedPath, Routes};
 use super::surface::{FastPath, Surface};
 use crate::app::{App, ClientKey};
 use crate::auth::Caller;
 use crate::telemetry::{Metrics, OperationMetrics, ResponsePath};
-
-/// Settings of the request pipeline.
-#[derive(Clone, Debug)]
-pub struct PipelineSettings {
-    /// Limits of one request.
-    pub limits: RequestLimits,
-    /// Most memory of bodies being read and answers not yet taken, in bytes.
-    pub memory_in_flight_bytes: u64,
-    /// Name of the cookie that may contain the token.
-    pub cookie: String,
-    /// Networks of the proxies whose `X-Forwarded-For` header is trusted.
-    pub trusted_proxies: Vec<IpNet>,
-    /// Origins whose pages may change something with the token in the cookie, as browsers spell them. `*` does not
-    /// count.
-    pub cors_origins: Vec<String>,
-    /// Whether operations that are for this machine answer others, too: the operator has allowed it.
-    pub is_exposed: bool,
-}
 
 /// The request pipeline of all surfaces: a function from requests to responses. It knows no sockets.
 pub struct Pipeline {

@@ -14,7 +14,8 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Error, SimpleQueryMessage, Statement};
 
-use super::connection::{ConnectionTask, Connector};
+use super::connection::Connector;
+use super::connection_task::ConnectionTask;
 use super::metrics::Purpose;
 use super::statement_error::describe;
 use super::timeline::Timeline;

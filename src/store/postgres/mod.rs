@@ -7,6 +7,7 @@ mod circuit_breaker;
 mod commit;
 mod commit_batcher;
 mod connection;
+mod connection_task;
 mod hosts;
 mod listener;
 mod metrics;
@@ -36,7 +37,8 @@ pub use self::tls::PostgresTls;
 
 use self::commit::Committer;
 use self::commit_batcher::PendingCommit;
-use self::connection::{ConnectionPool, ConnectionTask, Connector};
+use self::connection::{ConnectionPool, Connector};
+use self::connection_task::ConnectionTask;
 use self::listener::{ListenError, Listener};
 use self::read::{RangeRead, ValueRead};
 use self::read_batcher::ReadBatcher;
