@@ -162,9 +162,8 @@ mod tests {
 
     #[test]
     fn a_round_takes_longer_if_there_is_too_much() {
-        let mut sweep = Sweep::default();
+        let mut sweep = Sweep { urgent: PARTS, ..Sweep::default() };
         // 20,000 keys a second are 1,000 in 50 ms: two parts of 500, or one of 2,000.
-        sweep.urgent = PARTS;
         assert_eq!(parts_after(&mut sweep, 50, 500), 2);
         assert_eq!(parts_after(&mut sweep, 100, 2_000), 1);
         assert_eq!(sweep.urgent, PARTS - 3);
