@@ -63,7 +63,7 @@ enum Job {
 const SWEEP_EVERY: Duration = Duration::from_millis(50);
 
 impl Job {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Deadlines,
         Self::Expiry,
         Self::Presence,
