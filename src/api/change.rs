@@ -188,7 +188,7 @@ impl Change {
             true => Update::by(&self.caller, self.keeps_alive),
             false => Update::by_caller(self.keeps_alive),
         };
-        update.with(self.hook())
+        update.with(self.hook()).made_by(self.caller.player())
     }
 
     /// The hook that judges the conditions of the request; `None` if it has none.

@@ -55,7 +55,7 @@ use self::launches::{LaunchSettings, Launches, WakeUps};
 use self::online_status::OnlineStatuses;
 use self::presence::table::PresenceTable;
 use self::retired_templates::RetiredTemplates;
-use self::waits::{Topic, WaitLimits, Waits};
+use self::waits::{Lookback, Topic, WaitLimits, Waits};
 use crate::auth::Verifier;
 use crate::domain::Session;
 use crate::domain::client::VersionCheck;
@@ -130,6 +130,8 @@ pub struct App {
     pub launches: Arc<Launches>,
     /// The requests that wait for a change.
     pub waits: Arc<Waits>,
+    /// What long polls need to know of the changes of the last seconds.
+    pub lookback: Arc<Lookback>,
     /// The messages that were posted for players.
     pub inboxes: Arc<Inboxes>,
     /// Finds changes by other nodes that share the store.
@@ -172,7 +174,8 @@ impl App {
         let waits = Arc::new(Waits::new(waits, time_and_randomness.clone(), Arc::clone(&metrics)));
         let sessions =
             Sessions::new(store, settings.limits, time_and_randomness, Arc::clone(&metrics), hooks, observer);
-        let sessions = Arc::new(sessions.waking(Arc::clone(&waits)));
+        let lookback = Arc::new(Lookback::new(settings.notifications.lookback_ms, clock.clone()));
+        let sessions = Arc::new(sessions.waking(Arc::clone(&waits), Arc::clone(&lookback)));
         let (of_sessions, of_waits) = (Arc::clone(&sessions), Arc::clone(&waits));
         let inboxes = Inboxes::new(of_sessions, of_waits, settings.notifications, clock.clone());
         let time_and_randomness = (clock.clone(), entropy.clone());
@@ -205,6 +208,7 @@ impl App {
             settings,
             launches: Arc::new(launches),
             waits,
+            lookback,
             inboxes: Arc::new(inboxes),
             metrics,
             clock,

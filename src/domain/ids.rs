@@ -174,6 +174,11 @@ impl SessionId {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The UUID from which the id was made; `None` if it was made from none.
+    pub fn uuid(&self) -> Option<Uuid> {
+        Uuid::try_parse(&self.0).ok()
+    }
 }
 
 /// Allows lookups in a map with session ids as keys by `&str`.

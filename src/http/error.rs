@@ -94,6 +94,15 @@ pub enum Error {
     /// The server has its maximum number of connections.
     #[error("the server has its maximum number of connections; try again")]
     TooManyConnections,
+    /// A player has too many long polls on this node.
+    #[error("the player has the maximum number of long polls on this server; end one of them")]
+    TooManyListeners,
+    /// This node holds no more long polls, or none more of services. The time after which to try again, in seconds.
+    #[error("the server holds no more long polls; poll, and try again")]
+    TooManyHeld {
+        /// Drawn, so that clients do not come back at the same moment.
+        retry_after_s: u64,
+    },
     /// Bodies and answers in flight take all of the memory that they may have.
     #[error("the server is overloaded; try again")]
     Overloaded,
@@ -237,6 +246,7 @@ impl Error {
 
             Self::MethodNotAllowed(_) => (S::METHOD_NOT_ALLOWED, "method_not_allowed"),
             Self::RequestTimeout => (S::REQUEST_TIMEOUT, "request_timeout"),
+            Self::TooManyListeners => (S::CONFLICT, "too_many_listening_to_single_client"),
             Self::PreconditionFailed(_) => (S::PRECONDITION_FAILED, "precondition_failed"),
             Self::BodyTooLarge(_) => (S::PAYLOAD_TOO_LARGE, "body_too_large"),
             Self::PathTooLong(_) => (S::URI_TOO_LONG, "path_too_long"),
@@ -246,6 +256,7 @@ impl Error {
             Self::Internal(_) => (S::INTERNAL_SERVER_ERROR, "internal_error"),
 
             Self::TooManyConnections => (S::SERVICE_UNAVAILABLE, "too_many_connections"),
+            Self::TooManyHeld { .. } => (S::SERVICE_UNAVAILABLE, "connection_limit_reached"),
             Self::Overloaded => (S::SERVICE_UNAVAILABLE, "overloaded"),
             Self::Contended => (S::SERVICE_UNAVAILABLE, "contended"),
             Self::Unavailable(_) => (S::SERVICE_UNAVAILABLE, "store_unavailable"),
@@ -280,8 +291,11 @@ impl Error {
             _ => Answer::json(status, &body),
         };
         if status == StatusCode::SERVICE_UNAVAILABLE {
-            let is_limit = matches!(self, Self::LoginLimited);
-            let retry_after_s = if is_limit { LOGIN_RETRY_AFTER_S } else { RETRY_AFTER_S };
+            let retry_after_s = match self {
+                Self::LoginLimited => LOGIN_RETRY_AFTER_S,
+                Self::TooManyHeld { retry_after_s } => *retry_after_s,
+                _ => RETRY_AFTER_S,
+            };
             answer.headers.insert(header::RETRY_AFTER, retry_after_s.into());
         }
         if let Self::MethodNotAllowed(allowed) = self

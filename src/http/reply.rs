@@ -28,6 +28,11 @@ pub struct Answer {
 }
 
 impl Answer {
+    /// Whether this is the answer of a long poll that has nothing to tell yet.
+    pub fn is_nothing_new(&self) -> bool {
+        self.wait_on.as_ref().is_some_and(|wait_on| wait_on.long_poll.is_some())
+    }
+
     /// Creates an answer with a JSON body.
     pub fn json(status: StatusCode, body: &impl Serialize) -> Self {
         Self { status, body: Document::render(body), etag: None, headers: HeaderMap::new(), wait_on: None }
@@ -69,6 +74,9 @@ pub struct Versioned<T>(PhantomData<T>);
 /// Like [`Versioned`], and a request can wait until the body changes.
 pub struct Watched<T>(PhantomData<T>);
 
+/// 200 with a body, without an ETag. A request is held until there is something to tell.
+pub struct LongPolled<T>(PhantomData<T>);
+
 /// 200 with a body, without an ETag.
 pub struct Plain<T>(PhantomData<T>);
 
@@ -97,6 +105,15 @@ impl<T: JsonSchema> ReplyKind for Watched<T> {
     const STATUS: StatusCode = StatusCode::OK;
     const ETAG: bool = true;
     const WAITS: bool = true;
+
+    fn describe(generator: &mut SchemaGenerator) -> Option<Schema> {
+        Some(generator.subschema_for::<T>())
+    }
+}
+
+impl<T: JsonSchema> ReplyKind for LongPolled<T> {
+    const STATUS: StatusCode = StatusCode::OK;
+    const ETAG: bool = false;
 
     fn describe(generator: &mut SchemaGenerator) -> Option<Schema> {
         Some(generator.subschema_for::<T>())
@@ -148,7 +165,7 @@ impl ReplyKind for Changed {
     }
 }
 
-/// A successful reply of a kind: [`Versioned`], [`Watched`], [`Plain`], [`Accepted`], [`EmptyObject`], [`NoContent`] or [`Changed`].
+/// A successful reply of a kind: [`Versioned`], [`Watched`], [`LongPolled`], [`Plain`], [`Accepted`], [`EmptyObject`], [`NoContent`] or [`Changed`].
 pub struct Reply<K> {
     answer: Answer,
     kind: PhantomData<fn() -> K>,
@@ -197,6 +214,20 @@ impl<T: JsonSchema> Reply<Watched<T>> {
     /// Replies with a document, its ETag, and how to wait for a change of it.
     pub fn watched(document: &Document, wait_on: WaitOn) -> Self {
         let mut reply = Self::new(document.body.clone(), Some(document.etag.clone()));
+        reply.answer.wait_on = Some(wait_on);
+        reply
+    }
+}
+
+impl<T: JsonSchema + Serialize> Reply<LongPolled<T>> {
+    /// Replies to a long poll with something to tell.
+    pub fn news(body: &T) -> Self {
+        Self::new(Document::render(body), None)
+    }
+
+    /// Replies to a long poll that has nothing to tell yet. `body` is the answer if that stays so.
+    pub fn nothing_new(body: &T, wait_on: WaitOn) -> Self {
+        let mut reply = Self::news(body);
         reply.answer.wait_on = Some(wait_on);
         reply
     }

@@ -17,7 +17,6 @@ use crate::config::UserKind as ConfiguredKind;
 use crate::config::{
     AllocatorKind, AuthSection, Config, ConfigError, FriendsCheck, Hints, HttpSection, LoginSection,
     NotificationsSection, PlayerStartupParams, PostgresSection, Problem, ReadConsistency, Secret, Sources,
-    WaitSection,
 };
 use crate::http::listener::ConnectionLimits;
 use crate::http::{PipelineSettings, RequestLimits};
@@ -103,12 +102,14 @@ pub fn connection_limits(http: &HttpSection) -> ConnectionLimits {
 }
 
 /// Limits of waits.
-fn wait_limits(wait: &WaitSection, connections_max: usize) -> WaitLimits {
+fn wait_limits(config: &Config) -> WaitLimits {
+    let wait = &config.wait;
     WaitLimits {
         max_ms: i64::from(wait.max_s) * 1000,
-        waits_max: wait.waits_max(connections_max),
+        waits_max: wait.waits_max(config.http.connections_max),
         per_player_max: wait.per_player_max,
         services_max: wait.per_service_max,
+        long_polls_per_player_max: config.notifications.listeners_per_player_max,
         drain_spread_ms: wait.drain_spread_ms,
         sweep_ms: i64::from(wait.sweep_ms),
         sweep_keys_per_s: wait.sweep_keys_per_s,
@@ -198,7 +199,7 @@ pub fn app_settings(config: &Config) -> AppSettings {
         health: config.health,
         invite_expiry,
         limits,
-        waits: wait_limits(&config.wait, config.http.connections_max),
+        waits: wait_limits(config),
         notifications: notification_settings(&config.notifications),
         login: None,
     }

@@ -32,11 +32,14 @@ pub enum WaitKind {
     Browser,
     /// Templates.
     Catalog,
+    /// What a player is told of: a long poll.
+    LongPoll,
 }
 
 impl WaitKind {
     /// Every kind, in the order of the enum.
-    const ALL: [Self; 5] = [Self::Session, Self::List, Self::Inbox, Self::Browser, Self::Catalog];
+    const ALL: [Self; 6] =
+        [Self::Session, Self::List, Self::Inbox, Self::Browser, Self::Catalog, Self::LongPoll];
 
     /// Value of the label `kind`.
     const fn name(self) -> &'static str {
@@ -46,6 +49,7 @@ impl WaitKind {
             Self::Inbox => "inbox",
             Self::Browser => "browser",
             Self::Catalog => "catalog",
+            Self::LongPoll => "long_poll",
         }
     }
 }

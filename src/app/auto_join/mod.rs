@@ -176,7 +176,8 @@ async fn join_at(
 ) -> Result<Option<Arc<CachedSession>>, Failure> {
     for _ in 0..CONTENDED_JOINS_MAX {
         let rule = join_rule(app, request.guesses(app), request.joiner.clone(), JoinPath::Session);
-        let update = Update::by_caller(true).with(request.hook.clone());
+        let by = Some(request.joiner.player);
+        let update = Update::by_caller(true).with(request.hook.clone()).made_by(by);
         match app.sessions.update(id, update, rule).await {
             Ok(((), cached)) => return Ok(Some(cached)),
             Err(Failure::Refused(_)) => return Ok(None),

@@ -40,29 +40,37 @@ pub struct Update<T = ()> {
     pub plays_on: Option<(PlayerUuid, Platform)>,
     /// What the request asks beyond the rule.
     pub hook: Hook<T>,
+    /// The caller's player, who is told of the change a moment later than others.
+    pub actor: Option<PlayerUuid>,
 }
 
 impl<T> Update<T> {
     /// An update for a caller.
     pub fn by(caller: &Caller, keeps_alive: bool) -> Self {
         let plays_on = caller.player().zip(caller.token().platform);
-        Self { keeps_alive, is_unlimited: false, plays_on, hook: None }
+        Self { keeps_alive, is_unlimited: false, plays_on, hook: None, actor: caller.player() }
     }
 
     /// An update for a caller whose platform the rule notes itself, or does not have to note.
     pub fn by_caller(keeps_alive: bool) -> Self {
-        Self { keeps_alive, is_unlimited: false, plays_on: None, hook: None }
+        Self { keeps_alive, is_unlimited: false, plays_on: None, hook: None, actor: None }
     }
 
     /// An update by the server itself, such as a timeout.
     pub fn by_server(keeps_alive: bool) -> Self {
-        Self { keeps_alive, is_unlimited: true, plays_on: None, hook: None }
+        Self { keeps_alive, is_unlimited: true, plays_on: None, hook: None, actor: None }
     }
 
     /// The same, with a hook.
     #[must_use]
     pub fn with(self, hook: Hook<T>) -> Self {
         Self { hook, ..self }
+    }
+
+    /// The same, made by this player.
+    #[must_use]
+    pub fn made_by(self, actor: Option<PlayerUuid>) -> Self {
+        Self { actor, ..self }
     }
 }
 
@@ -94,7 +102,8 @@ impl Sessions {
         shield(async move {
             let _lock = lock;
             let _quotas = sessions.lock_quotas(None, &session).await?;
-            let plan = sessions.plan_creation(session)?;
+            let creator = session.leader();
+            let plan = sessions.plan_creation(session)?.by(creator);
             let also = hook_writes(&hook, &(), plan.changed(), also)?;
             sessions.commit_one(plan.and(also.into())).await
         })
@@ -239,7 +248,7 @@ impl Sessions {
             let _quotas = self.lock_quotas(Some(&before.session), &after).await?;
             let plan = self.plan_change(&before, after, bytes_max, new_deadline_ms).await?;
             let also = hook_writes(&update.hook, &result, plan.changed(), also)?;
-            self.commit_one(plan.and(also.into())).await?
+            self.commit_one(plan.by(update.actor).and(also.into())).await?
         };
         let Some(current) = committed else { return Ok(None) };
         if let Some(is_held) = knows {
@@ -300,7 +309,9 @@ impl Sessions {
         let memberships = ListChange::of(&plan.batch);
         let launch_news = plan.launch_news;
         let topics = topics_of(&plan.batch, &memberships, &plan.after);
-        match self.commit_batch(plan.batch).await {
+        let committed = self.commit_batch(plan.batch).await;
+        self.note_for_lookback(&plan.after, &memberships, plan.actor);
+        match committed {
             Ok(version) => {
                 self.memberships.committed(memberships);
                 let mut committed = Vec::with_capacity(plan.after.len());
@@ -337,6 +348,15 @@ impl Sessions {
                 }
             }
         }
+    }
+}
+
+impl Sessions {
+    /// Notes a change for long polls. Before it can be read, and also if the outcome of the commit is unknown.
+    fn note_for_lookback(&self, after: &[After], lists: &ListChanges, actor: Option<PlayerUuid>) {
+        let Some(lookback) = self.lookback.as_ref().filter(|lookback| lookback.is_on()) else { return };
+        let departures = lists.iter().flat_map(|(player, list)| list.departures().map(|id| (*player, id)));
+        lookback.note(after.iter().map(|after| &after.cached.session.id), departures, actor);
     }
 }
 

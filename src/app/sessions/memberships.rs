@@ -68,6 +68,11 @@ impl ListChange {
         changes
     }
 
+    /// The sessions that are no longer on the list.
+    pub fn departures(&self) -> impl Iterator<Item = &SessionId> {
+        self.entries.iter().filter(|(_, entry)| entry.is_none()).map(|(id, _)| id)
+    }
+
     /// The list after the change.
     fn apply(self, list: &MembershipList) -> Result<MembershipList, StoreError> {
         let mut list = list.clone();

@@ -41,7 +41,7 @@ use self::listing_numbers::ListingNumbers;
 use self::memberships::Memberships;
 use super::locks::LockStripes;
 use super::passes::Passes;
-use super::waits::{Topic, Waits};
+use super::waits::{Lookback, Topic, Waits};
 use crate::domain::{Session, SessionId};
 use crate::env::{Clock, Entropy};
 use crate::store::Store;
@@ -117,6 +117,8 @@ pub struct Sessions {
     launches: LaunchHooks,
     /// Those who wait for changes on this node.
     waits: Option<Arc<Waits>>,
+    /// What long polls need to know of changes on this node.
+    lookback: Option<Arc<Lookback>>,
     observer: Observer,
     /// When background work last failed because the store was away, by [`Clock::up_ms`].
     store_away_up_ms: AtomicI64,
@@ -151,6 +153,7 @@ impl Sessions {
             player_locks: LockStripes::new(PLAYER_LOCKS),
             launches,
             waits: None,
+            lookback: None,
             observer: Box::new(observer),
             store_away_up_ms: AtomicI64::new(i64::MIN),
             clock_steps: ClockSteps::new(&clock),
@@ -160,10 +163,10 @@ impl Sessions {
         }
     }
 
-    /// The same, and every commit wakes the waits on what it changes.
+    /// The same, and every commit wakes the waits on what it changes, and is noted for long polls.
     #[must_use]
-    pub fn waking(self, waits: Arc<Waits>) -> Self {
-        Self { waits: Some(waits), ..self }
+    pub fn waking(self, waits: Arc<Waits>, lookback: Arc<Lookback>) -> Self {
+        Self { waits: Some(waits), lookback: Some(lookback), ..self }
     }
 
     fn changed(&self, topics: &[Topic]) {

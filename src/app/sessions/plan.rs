@@ -10,7 +10,7 @@ use super::Sessions;
 use super::cached::CachedSession;
 use super::launch_writes::LaunchWrites;
 use crate::app::Failure;
-use crate::domain::{Refused, Session, SessionId};
+use crate::domain::{PlayerUuid, Refused, Session, SessionId};
 use crate::records::index::{Before, SessionWrites};
 use crate::records::values::encode_deadline;
 use crate::records::{StoredSession, index, keys};
@@ -28,6 +28,8 @@ pub(super) struct Plan {
     pub after: Vec<After>,
     /// The launches that need attention after the commit.
     pub launch_news: Vec<Uuid>,
+    /// The player who makes the change; `None`: a service or the server.
+    pub actor: Option<PlayerUuid>,
 }
 
 /// A session after a commit.
@@ -43,7 +45,12 @@ impl Plan {
         let SessionWrites { batch, stored_bytes, unknown, .. } = writes;
         let cached = CachedSession::new(StoredSession { session, unknown }, UNKNOWN_VERSION, deadline_ms);
         let after = vec![After { cached, stored_bytes }];
-        Self { batch, after, launch_news: Vec::new() }
+        Self { batch, after, launch_news: Vec::new(), actor: None }
+    }
+
+    /// The same plan, of a change that this player makes.
+    pub(super) fn by(self, actor: Option<PlayerUuid>) -> Self {
+        Self { actor, ..self }
     }
 
     /// The session after the change, for a plan of one session.
@@ -57,6 +64,7 @@ impl Plan {
             batch: self.batch.and(other.batch),
             after: self.after.into_iter().chain(other.after).collect(),
             launch_news: self.launch_news.into_iter().chain(other.launch_news).collect(),
+            actor: self.actor.or(other.actor),
         }
     }
 }
@@ -64,13 +72,13 @@ impl Plan {
 /// Further writes of a plan, which change no session.
 impl From<Batch> for Plan {
     fn from(batch: Batch) -> Self {
-        Self { batch, after: Vec::new(), launch_news: Vec::new() }
+        Self { batch, after: Vec::new(), launch_news: Vec::new(), actor: None }
     }
 }
 
 impl From<LaunchWrites> for Plan {
     fn from(LaunchWrites { batch, news }: LaunchWrites) -> Self {
-        Self { batch, after: Vec::new(), launch_news: news }
+        Self { batch, after: Vec::new(), launch_news: news, actor: None }
     }
 }
 

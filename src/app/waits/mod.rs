@@ -10,6 +10,7 @@
 mod alarms;
 mod by_topic;
 mod limits;
+mod lookback;
 mod outbox;
 mod subscription;
 mod topic;
@@ -23,11 +24,12 @@ use tokio::sync::Notify;
 use self::alarms::{Alarm, Alarms};
 use self::by_topic::{ByTopic, Change, Waiters};
 pub use self::by_topic::{PARTS, Seen};
-pub use self::limits::WaitLimits;
 use self::limits::WaitsByCaller;
+pub use self::limits::{NotHeld, WaitForm, WaitLimits};
+pub use self::lookback::{Lookback, RecentChange};
 pub use self::outbox::{News, Outbox};
 pub use self::subscription::Subscription;
-pub use self::topic::{Topic, Topics, WaitOn};
+pub use self::topic::{LongPoll, Topic, Topics, WaitOn};
 use crate::domain::PlayerUuid;
 use crate::env::{Clock, Entropy};
 use crate::telemetry::{Metrics, WaitKind};
@@ -117,22 +119,30 @@ impl Waits {
         self.count.load(Ordering::Relaxed)
     }
 
-    /// Subscribes to topics for a caller, who is a player or a service. `None` if this node holds no more waits, or none
-    /// more of this caller.
+    /// Subscribes to topics for a caller, who is a player or a service.
     ///
     /// The caller of this function reads what it waits for after this call: then it either sees a change or is woken by
     /// it.
-    pub fn subscribe(self: &Arc<Self>, caller: Option<PlayerUuid>, topics: Topics) -> Option<Subscription> {
+    ///
+    /// # Errors
+    /// If this node holds no more waits, or none more of this caller.
+    pub fn subscribe(
+        self: &Arc<Self>,
+        form: WaitForm,
+        player: Option<PlayerUuid>,
+        topics: Topics,
+    ) -> Result<Subscription, NotHeld> {
         if self.is_draining.load(Ordering::Acquire) {
-            return None;
+            return Err(NotHeld::Draining);
         }
         if self.count.fetch_add(1, Ordering::SeqCst) >= self.limits.waits_max {
             self.count.fetch_sub(1, Ordering::SeqCst);
-            return None;
+            return Err(NotHeld::TooMany);
         }
-        if !self.by_caller.enter(caller, &self.limits) {
+        let caller = player.map(|player| (player, form));
+        if let Err(not_held) = self.by_caller.enter(caller, &self.limits) {
             self.count.fetch_sub(1, Ordering::SeqCst);
-            return None;
+            return Err(not_held);
         }
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let waiter = Arc::new(Waiter {
@@ -142,14 +152,15 @@ impl Waits {
             last_wake: Mutex::new(LastWake { moment: self.moment(), by_change: None }),
         });
         // The other topics of a wait are parts of what the first one stands for.
-        let kind = topics.first().map_or(WaitKind::Catalog, Topic::kind);
+        let of_topic = topics.first().map_or(WaitKind::Catalog, Topic::kind);
+        let kind = if form == WaitForm::LongPoll { WaitKind::LongPoll } else { of_topic };
         let mut subscription = Subscription::new(Arc::clone(self), waiter, caller, kind);
         subscription.listen_to(topics);
         // A drain that began meanwhile may have missed this one.
         if self.is_draining.load(Ordering::Acquire) {
-            return None;
+            return Err(NotHeld::Draining);
         }
-        Some(subscription)
+        Ok(subscription)
     }
 
     /// What this node has changed, for other nodes.

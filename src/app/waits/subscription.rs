@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use super::{Seen, Topics, Waiter, Waits, lock};
+use super::{Seen, Topics, WaitForm, Waiter, Waits, lock};
 use crate::domain::PlayerUuid;
 use crate::telemetry::{WaitEnd, WaitKind};
 
@@ -13,7 +13,7 @@ use crate::telemetry::{WaitEnd, WaitKind};
 pub struct Subscription {
     waits: Arc<Waits>,
     waiter: Arc<Waiter>,
-    caller: Option<PlayerUuid>,
+    caller: Option<(PlayerUuid, WaitForm)>,
     topics: Topics,
     /// The alarm that is set, in milliseconds of the monotonic clock.
     alarm_up_ms: Option<i64>,
@@ -26,7 +26,7 @@ impl Subscription {
     pub(super) fn new(
         waits: Arc<Waits>,
         waiter: Arc<Waiter>,
-        caller: Option<PlayerUuid>,
+        caller: Option<(PlayerUuid, WaitForm)>,
         kind: WaitKind,
     ) -> Self {
         waits.metrics.waits.began(kind);

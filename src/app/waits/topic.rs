@@ -50,12 +50,29 @@ pub struct WaitOn {
     pub is_shared: bool,
     /// What the store had of the first topic, if the answer depends on nothing else.
     pub seen: Option<Seen>,
+    /// For a long poll that has nothing to tell yet; `None` for an answer that waits only for clients that ask for it.
+    pub long_poll: Option<LongPoll>,
+}
+
+/// How to hold a long poll until there is something to tell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LongPoll {
+    /// For how long, in milliseconds; 0: not at all.
+    pub hold_ms: i64,
+    /// The query of the request in the looks that follow. It says from where on there may be news.
+    pub query: String,
 }
 
 impl WaitOn {
     /// Waits on one topic.
     pub fn topic(topic: Topic) -> Self {
-        Self { topics: Topics::from_iter([topic]), again_after_ms: None, is_shared: false, seen: None }
+        Self {
+            topics: Topics::from_iter([topic]),
+            again_after_ms: None,
+            is_shared: false,
+            seen: None,
+            long_poll: None,
+        }
     }
 
     /// Reads again after this time, in milliseconds.

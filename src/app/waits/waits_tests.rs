@@ -11,6 +11,7 @@ const LIMITS: WaitLimits = WaitLimits {
     max_ms: 55_000,
     waits_max: 4,
     per_player_max: 2,
+    long_polls_per_player_max: 1,
     services_max: 3,
     drain_spread_ms: 3_000,
     sweep_ms: 5_000,
@@ -43,8 +44,8 @@ fn is_woken(subscription: &mut Subscription) -> bool {
 #[test]
 fn a_change_wakes_the_waits_on_its_topics() {
     let waits = waits();
-    let mut on_a = waits.subscribe(player(1), on(&[session("a")])).unwrap();
-    let mut on_both = waits.subscribe(player(2), on(&[session("a"), session("b")])).unwrap();
+    let mut on_a = waits.subscribe(WaitForm::Get, player(1), on(&[session("a")])).unwrap();
+    let mut on_both = waits.subscribe(WaitForm::Get, player(2), on(&[session("a"), session("b")])).unwrap();
     assert!(!is_woken(&mut on_a) && !is_woken(&mut on_both));
     waits.wake([session("b")]);
     assert!(!is_woken(&mut on_a) && is_woken(&mut on_both));
@@ -56,7 +57,7 @@ fn a_change_wakes_the_waits_on_its_topics() {
 #[test]
 fn a_wake_up_before_the_sleep_is_not_lost() {
     let waits = waits();
-    let mut subscription = waits.subscribe(player(1), on(&[session("a")])).unwrap();
+    let mut subscription = waits.subscribe(WaitForm::Get, player(1), on(&[session("a")])).unwrap();
     waits.wake([session("a")]);
     waits.wake([session("a")]);
     assert!(is_woken(&mut subscription));
@@ -78,8 +79,9 @@ fn a_topic_with_many_waits_rests_after_a_wake_up() {
             (Clock::manual(Timestamp::UNIX_EPOCH), Entropy::seeded(1)),
             Arc::default(),
         ));
-        let mut held: Vec<_> =
-            (0..waiting).map(|_| waits.subscribe(None, on(&[session("a")])).unwrap()).collect();
+        let mut held: Vec<_> = (0..waiting)
+            .map(|_| waits.subscribe(WaitForm::Get, None, on(&[session("a")])).unwrap())
+            .collect();
         let mut are_woken = |expected: bool, when: &str| {
             let woken = held.iter_mut().filter_map(|held| is_woken(held).then_some(())).count();
             assert_eq!(woken, if expected { waiting } else { 0 }, "{when}, {waiting} waits");
@@ -109,11 +111,11 @@ fn a_topic_with_many_waits_rests_after_a_wake_up() {
 fn a_rest_goes_on_although_all_waits_have_ended() {
     let waits = waits();
     let listings = Topic::Listings("game".into());
-    let mut first = waits.subscribe(player(1), on(&[listings.clone()])).unwrap();
+    let mut first = waits.subscribe(WaitForm::Get, player(1), on(&[listings.clone()])).unwrap();
     waits.wake([listings.clone()]);
     assert!(is_woken(&mut first));
     drop(first);
-    let mut second = waits.subscribe(player(1), on(&[listings.clone()])).unwrap();
+    let mut second = waits.subscribe(WaitForm::Get, player(1), on(&[listings.clone()])).unwrap();
     waits.wake([listings]);
     pass(&waits, 249);
     assert!(!is_woken(&mut second));
@@ -128,7 +130,7 @@ fn a_rest_goes_on_although_all_waits_have_ended() {
 fn the_sweep_wakes_waits_that_may_have_missed_a_change() {
     let waits = waits();
     let seen = |version| Some(Seen(Some(crate::store::Version(version))));
-    let mut first = waits.subscribe(player(1), on(&[session("a")])).unwrap();
+    let mut first = waits.subscribe(WaitForm::Get, player(1), on(&[session("a")])).unwrap();
     assert!(!waits.note_swept(&session("a"), seen(1)), "not known to be a change");
     assert!(is_woken(&mut first), "but the wait may have looked before");
     assert!(!waits.note_swept(&session("a"), seen(1)) && !is_woken(&mut first));
@@ -136,7 +138,7 @@ fn the_sweep_wakes_waits_that_may_have_missed_a_change() {
     assert!(waits.note_swept(&session("a"), Some(Seen(None))), "it has ended");
     assert!(is_woken(&mut first));
     first.note_seen(seen(3));
-    let mut second = waits.subscribe(player(2), on(&[session("a")])).unwrap();
+    let mut second = waits.subscribe(WaitForm::Get, player(2), on(&[session("a")])).unwrap();
     second.note_seen(seen(4));
     assert!(waits.note_swept(&session("a"), seen(4)), "the first has not looked since");
     assert!(is_woken(&mut first) && is_woken(&mut second));
@@ -180,7 +182,7 @@ fn finds_the_change(steps: &[Step]) -> bool {
     let (mut held, mut value, mut read, mut is_answered) = (None, 0, 0, false);
     for step in steps {
         match step {
-            Step::Register => held = waits.subscribe(player(1), on(&[session("a")])),
+            Step::Register => held = waits.subscribe(WaitForm::Get, player(1), on(&[session("a")])).ok(),
             Step::Read => read = value,
             Step::Compare => is_answered = read != 0,
             Step::Sleep => {}
@@ -213,7 +215,7 @@ fn waits_end_evenly_during_a_drain() {
     let clock = Clock::manual(Timestamp::UNIX_EPOCH);
     let waits = Arc::new(Waits::new(limits, (clock, Entropy::seeded(1)), Arc::default()));
     let mut held: Vec<_> =
-        (0..WAITING).map(|_| waits.subscribe(None, on(&[session("a")])).unwrap()).collect();
+        (0..WAITING).map(|_| waits.subscribe(WaitForm::Get, None, on(&[session("a")])).unwrap()).collect();
     waits.drain();
     for tenth in 1..=10 {
         pass(&waits, u64::from(LIMITS.drain_spread_ms) / 10);
@@ -230,7 +232,7 @@ fn many_waits_leave_nothing_behind() {
         .map_or(20_000, |rounds| rounds.parse().expect("a number of rounds is a number"));
     let waits = waits();
     for round in 0..rounds {
-        let mut held = waits.subscribe(player(1), on(&[session("a"), session("b")])).unwrap();
+        let mut held = waits.subscribe(WaitForm::Get, player(1), on(&[session("a"), session("b")])).unwrap();
         assert!(!is_woken(&mut held));
         if round % 3 == 0 {
             waits.wake([session("b")]);
@@ -243,7 +245,8 @@ fn many_waits_leave_nothing_behind() {
 #[test]
 fn other_topics_replace_the_former() {
     let waits = waits();
-    let mut subscription = waits.subscribe(player(1), on(&[session("a"), session("b")])).unwrap();
+    let mut subscription =
+        waits.subscribe(WaitForm::Get, player(1), on(&[session("a"), session("b")])).unwrap();
     subscription.listen_to(on(&[session("b"), session("c")]));
     for (id, wakes) in [("a", false), ("b", true), ("c", true)] {
         waits.wake([session(id)]);
@@ -256,7 +259,7 @@ fn other_topics_replace_the_former() {
 #[test]
 fn an_alarm_wakes_a_wait_once_it_is_due() {
     let waits = waits();
-    let mut subscription = waits.subscribe(player(1), on(&[session("a")])).unwrap();
+    let mut subscription = waits.subscribe(WaitForm::Get, player(1), on(&[session("a")])).unwrap();
     assert!(subscription.sleep_until(100).now_or_never().is_none());
     waits.wake_due();
     assert!(subscription.sleep_until(100).now_or_never().is_none());
@@ -270,27 +273,31 @@ fn an_alarm_wakes_a_wait_once_it_is_due() {
 #[test]
 fn each_caller_and_the_node_hold_a_limited_number() {
     let waits = waits();
-    let subscribe = |caller| waits.subscribe(caller, on(&[session("a")]));
+    let subscribe = |caller| waits.subscribe(WaitForm::Get, caller, on(&[session("a")]));
     let first = [subscribe(player(1)), subscribe(player(1))];
-    assert!(first.iter().all(Option::is_some));
-    assert!(subscribe(player(1)).is_none(), "of this player");
+    assert!(first.iter().all(Result::is_ok));
+    assert_eq!(subscribe(player(1)).err(), Some(NotHeld::TooManyOfPlayer));
     let services = [subscribe(None), subscribe(None)];
-    assert!(services.iter().all(Option::is_some));
-    assert!(subscribe(player(2)).is_none(), "of the node");
+    assert!(services.iter().all(Result::is_ok));
+    assert_eq!(subscribe(player(2)).err(), Some(NotHeld::TooMany), "of the node");
     drop(first);
-    assert!(subscribe(player(1)).is_some());
+    let long_poll = waits.subscribe(WaitForm::LongPoll, player(1), on(&[session("a")]));
+    assert!(long_poll.is_ok());
+    let other = waits.subscribe(WaitForm::LongPoll, player(1), on(&[session("a")]));
+    assert_eq!(other.err(), Some(NotHeld::TooManyOfPlayer), "long polls have a limit of their own");
     let third = subscribe(None);
-    assert!(third.is_some() && subscribe(None).is_none(), "of all services together");
-    drop((services, third));
+    assert!(third.is_ok() && subscribe(None).err() == Some(NotHeld::TooMany), "of all services together");
+    drop((services, third, long_poll));
     assert_eq!(waits.count(), 0);
 }
 
 #[test]
 fn a_drain_ends_all_waits_within_its_spread() {
     let waits = waits();
-    let mut held = [1, 2].map(|number| waits.subscribe(player(number), on(&[session("a")])).unwrap());
+    let mut held =
+        [1, 2].map(|number| waits.subscribe(WaitForm::Get, player(number), on(&[session("a")])).unwrap());
     waits.drain();
-    assert!(waits.subscribe(player(3), on(&[session("a")])).is_none());
+    assert!(waits.subscribe(WaitForm::LongPoll, player(3), on(&[session("a")])).is_err());
     waits.clock.advance(std::time::Duration::from_millis(3_000));
     waits.wake_due();
     for subscription in &mut held {

@@ -15,7 +15,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use futures_util::future::FutureExt as _;
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::body::Body as HttpBody;
 
@@ -29,7 +29,6 @@ use super::input::client_address::client_address;
 use super::input::credentials;
 use super::input::cross_site;
 use super::input::params::RawParams;
-use super::input::prefer::PREFER;
 use super::input::short_code;
 use super::input::this_machine::ThisMachine;
 use super::memory::{MemoryBudget, UNCOUNTED_BYTES_MAX};
@@ -232,9 +231,9 @@ impl Pipeline {
         }
         let has_body = !body.is_end_stream();
         let mut found = self.dispatch(&parts, body, peer).await;
-        if parts.headers.contains_key(PREFER)
+        if wait::may_wait(&parts, &found)
             && !has_body
-            && let Some(parked) = self.park(&parts, &mut found, peer).await
+            && let Some(parked) = self.park(&parts, &mut found, peer, started).await
         {
             return Step::Wait(parked);
         }
@@ -297,10 +296,7 @@ impl Pipeline {
         }
         let document = self.documents.iter().find(|(document_path, _)| document_path == path);
         let page = match document {
-            Some((_, body)) => {
-                let (etag, headers, wait_on) = (None, HeaderMap::new(), None);
-                Answer { status: StatusCode::OK, body: body.clone(), etag, headers, wait_on }
-            }
+            Some((_, body)) => Answer { body: body.clone(), ..Answer::empty(StatusCode::OK) },
             None if has_prefix => return None,
             None => self.pages.page(path)?,
         };

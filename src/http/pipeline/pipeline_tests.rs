@@ -4,6 +4,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use http::HeaderMap;
 use http_body_util::BodyExt as _;
 use hyper::body::Frame;
 use serde_json::Value;

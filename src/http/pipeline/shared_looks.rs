@@ -109,13 +109,14 @@ mod tests {
     use http::StatusCode;
 
     use super::*;
-    use crate::app::waits::{Topic, Topics, WaitLimits};
+    use crate::app::waits::{Topic, Topics, WaitForm, WaitLimits};
     use crate::env::{Clock, Entropy};
 
     const LIMITS: WaitLimits = WaitLimits {
         max_ms: 55_000,
         waits_max: 100,
         per_player_max: 2,
+        long_polls_per_player_max: 2,
         services_max: 100,
         drain_spread_ms: 0,
         sweep_ms: 5_000,
@@ -133,7 +134,7 @@ mod tests {
     }
 
     fn subscribe(waits: &Arc<Waits>) -> Subscription {
-        waits.subscribe(None, Topics::from_iter([listings()])).unwrap()
+        waits.subscribe(WaitForm::Get, None, Topics::from_iter([listings()])).unwrap()
     }
 
     #[tokio::test]

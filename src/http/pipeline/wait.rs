@@ -1,21 +1,24 @@
-//! Requests that wait: a GET with `Prefer: wait` and the ETag of what the client has is held until the answer differs.
+//! Requests that wait: a GET with `Prefer: wait` and the ETag of what the client has is held until the answer differs,
+//! and a long poll until there is something to tell.
 //!
-//! How a wait ends is what a GET without `Prefer` would be answered at that moment: each look runs the token, the
+//! How a wait ends is what a request that does not wait would be answered at that moment: each look runs the token, the
 //! permission, the input and the handler again. A wait subscribes first, then reads, compares and sleeps. So it sees a
-//! change, or is woken by it. A 304 is given only after a read that began when the wait was due to end.
+//! change, or is woken by it. A 304, or that there is nothing new, is answered only after a read that began when the wait
+//! was due to end.
 
 use std::net::IpAddr;
 use std::time::Instant;
 
 use bytes::Bytes;
 use http::request::Parts;
+use http::uri::PathAndQuery;
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::Full;
 
 use super::shared_looks::SharedLook;
 use super::{OperationResult, Pipeline, is_read};
 use crate::app::ClientKey;
-use crate::app::waits::{Subscription, WaitOn};
+use crate::app::waits::{LongPoll, NotHeld, Subscription, WaitForm, WaitOn};
 use crate::auth::Caller;
 use crate::domain::SessionId;
 use crate::http::connection::Peer;
@@ -31,6 +34,10 @@ use crate::telemetry::WaitEnd;
 const EARLY_PARTS: i64 = 16;
 /// But at most this much early, in milliseconds.
 const EARLY_MS_MAX: i64 = 2_000;
+/// A wait ends at least this much early, in milliseconds, if it may: its last look takes a moment.
+const EARLY_MS_MIN: i64 = 250;
+/// Longest time after which a long poll that is not held may come again, in seconds.
+const RETRY_AFTER_S_MAX: f64 = 5.0;
 /// Pause before a wait looks again after the store could not be asked, in milliseconds.
 const AWAY_PAUSE_MS: i64 = 1_000;
 /// No cache may join requests that wait.
@@ -47,9 +54,12 @@ pub(super) struct Parked {
     subscription: Subscription,
     /// Other waits may have read the same answer.
     shared: Option<SharedLook>,
-    /// The ETag of the answer that the client has.
-    etag: HeaderValue,
+    /// The answer if nothing changes: one with the ETag that the client has, which becomes a 304, or that of a long poll
+    /// which has nothing to tell.
+    known: Answer,
     granted_ms: i64,
+    /// When the wait ends, in milliseconds of the monotonic clock.
+    end_up_ms: i64,
     is_client_gone: bool,
     has_token_ended: bool,
 }
@@ -58,9 +68,9 @@ impl Parked {
     /// Why the wait ends with this answer.
     fn end_of(&self, result: &Result<Answer, Error>) -> WaitEnd {
         match result {
-            Ok(answer) if answer.etag.as_ref() != Some(&self.etag) => WaitEnd::Changed,
-            Ok(_) if self.is_client_gone => WaitEnd::ClientGone,
             Ok(_) if self.has_token_ended => WaitEnd::TokenEnded,
+            Ok(answer) if self.is_news(answer) => WaitEnd::Changed,
+            Ok(_) if self.is_client_gone => WaitEnd::ClientGone,
             Ok(_) if self.subscription.must_end() => WaitEnd::Stopped,
             Ok(_) => WaitEnd::Unchanged,
             Err(error) if error.is_store_away() => WaitEnd::StoreAway,
@@ -68,9 +78,13 @@ impl Parked {
         }
     }
 
-    /// The answer that the client has, which becomes a 304.
-    fn known(&self) -> Answer {
-        Answer { etag: Some(self.etag.clone()), ..Answer::empty(StatusCode::OK) }
+    fn is_long_poll(&self) -> bool {
+        self.known.etag.is_none()
+    }
+
+    /// Whether an answer tells the client something new.
+    fn is_news(&self, answer: &Answer) -> bool {
+        if self.is_long_poll() { !answer.is_nothing_new() } else { answer.etag != self.known.etag }
     }
 
     /// How long the token is valid, in milliseconds.
@@ -79,14 +93,95 @@ impl Parked {
     }
 }
 
+/// Why a request is not parked.
+enum NotParked {
+    NotHeld(NotHeld),
+    Refused(Error),
+}
+
+impl From<NotHeld> for NotParked {
+    fn from(not_held: NotHeld) -> Self {
+        Self::NotHeld(not_held)
+    }
+}
+
+impl From<Error> for NotParked {
+    fn from(error: Error) -> Self {
+        Self::Refused(error)
+    }
+}
+
+/// What a request waits for.
+struct Wanted {
+    form: WaitForm,
+    wait_on: WaitOn,
+    /// The query of the next looks, if it differs from that of the request.
+    query: Option<String>,
+    known: Answer,
+    granted_ms: i64,
+}
+
 impl Pipeline {
-    /// Parks a request that wants to wait, if its answer is what the client has. `None`: it is answered at once. An answer
-    /// that could have been waited for says so.
+    /// Parks a long poll that has nothing to tell yet, or a GET that wants to wait if its answer is what the client has.
+    /// `None`: it is answered at once.
     pub(super) async fn park(
         &self,
         parts: &Parts,
         found: &mut OperationResult,
         peer: Option<IpAddr>,
+        started: Instant,
+    ) -> Option<Box<Parked>> {
+        match found.result.as_ref().is_ok_and(Answer::is_nothing_new) {
+            true => self.park_long_poll(parts, found, peer, started).await,
+            false => self.park_get(parts, found, peer, started).await,
+        }
+    }
+
+    /// Parks a long poll that has nothing to tell yet. One that this node does not hold is refused.
+    async fn park_long_poll(
+        &self,
+        parts: &Parts,
+        found: &mut OperationResult,
+        peer: Option<IpAddr>,
+        started: Instant,
+    ) -> Option<Box<Parked>> {
+        let (Some(operation), Ok(answer)) = (found.operation, &mut found.result) else { return None };
+        let mut wait_on = answer.wait_on.take()?;
+        let LongPoll { hold_ms, query } = wait_on.long_poll.take()?;
+        let granted_ms = hold_ms.min(self.app.waits.limits().max_ms);
+        if granted_ms == 0 {
+            return None;
+        }
+        let (form, query) = (WaitForm::LongPoll, Some(query));
+        let wanted = Wanted { form, wait_on, query, known: answer.clone(), granted_ms };
+        match self.hold(operation, parts, peer, wanted, started).await {
+            Ok(parked) => Some(parked),
+            // Also if it has just become too late: the answer is true, and the client comes back to another node.
+            Err(NotParked::NotHeld(NotHeld::Draining)) => None,
+            Err(NotParked::NotHeld(NotHeld::TooManyOfPlayer)) => {
+                found.result = Err(Error::TooManyListeners);
+                None
+            }
+            Err(NotParked::NotHeld(NotHeld::TooMany)) => {
+                let drawn_s = (self.app.entropy.fraction() * RETRY_AFTER_S_MAX) as u64;
+                found.result = Err(Error::TooManyHeld { retry_after_s: 1 + drawn_s });
+                None
+            }
+            Err(NotParked::Refused(error)) => {
+                found.result = Err(error);
+                None
+            }
+        }
+    }
+
+    /// Parks a GET that wants to wait, if its answer is what the client has. `None`: it is answered at once. An answer
+    /// that could have been waited for says so.
+    async fn park_get(
+        &self,
+        parts: &Parts,
+        found: &mut OperationResult,
+        peer: Option<IpAddr>,
+        started: Instant,
     ) -> Option<Box<Parked>> {
         let wanted_s = prefer::wait_s(&parts.headers).filter(|_| is_read(&parts.method))?;
         let (Some(operation), Ok(answer)) = (found.operation, &mut found.result) else { return None };
@@ -98,43 +193,62 @@ impl Pipeline {
             return None;
         }
         let granted_ms = i64::from(wanted_s).saturating_mul(1000).min(self.app.waits.limits().max_ms);
-        let parked = match if_none_match(&parts.headers, &etag) {
-            true => Some(self.hold(operation, parts, peer, (etag, wait_on, granted_ms)).await?),
-            false => None,
+        let parked = if if_none_match(&parts.headers, &etag) {
+            let known = Answer { etag: Some(etag), ..Answer::empty(StatusCode::OK) };
+            let wanted = Wanted { form: WaitForm::Get, wait_on, query: None, known, granted_ms };
+            Some(self.hold(operation, parts, peer, wanted, started).await.ok()?)
+        } else {
+            None
         };
         answer.headers.insert(PREFERENCE_APPLIED, prefer::applied(granted_ms / 1000));
         parked
     }
 
-    /// Subscribes a request to what it waits on; `None` if it cannot be held.
+    /// Subscribes a request to what it waits on.
     async fn hold(
         &self,
         operation: usize,
         parts: &Parts,
         peer: Option<IpAddr>,
-        (etag, wait_on, granted_ms): (HeaderValue, WaitOn, i64),
-    ) -> Option<Box<Parked>> {
+        wanted: Wanted,
+        started: Instant,
+    ) -> Result<Box<Parked>, NotParked> {
+        let Wanted { form, wait_on, query, known, granted_ms } = wanted;
         let path = RoutedPath::of(parts);
-        let (_, mut raw_params) = self.route(&path, parts, peer).ok()?;
-        let caller = self.admit(&self.operations[operation], parts).ok()?.at(raw_params.client);
-        short_code::resolve(&self.app, ClientKey::of(&caller), &mut raw_params).await.ok()?;
+        let (_, mut raw_params) = self.route(&path, parts, peer)?;
+        let caller = self.admit(&self.operations[operation], parts)?.at(raw_params.client);
+        short_code::resolve(&self.app, ClientKey::of(&caller), &mut raw_params).await.map_err(Error::from)?;
         let by_short_code = raw_params.by_short_code;
-        let subscription = self.app.waits.subscribe(caller.player(), wait_on.topics)?;
-        let parts = copy_of(parts)?;
-        let target = parts.uri.path_and_query()?.as_str();
+        let subscription = self.app.waits.subscribe(form, caller.player(), wait_on.topics)?;
+        let parts = copy_of(parts, query.as_deref()).ok_or(NotParked::NotHeld(NotHeld::TooMany))?;
+        let target = parts.uri.path_and_query().map_or("", PathAndQuery::as_str);
         let shared = wait_on.is_shared.then(|| self.shared_looks.join(operation, target));
-        Some(Box::new(Parked {
+        let end_up_ms = self.end_up_ms(granted_ms, started);
+        Ok(Box::new(Parked {
             operation,
             parts,
             by_short_code,
             caller,
             subscription,
             shared,
-            etag,
+            known,
             granted_ms,
+            end_up_ms,
             is_client_gone: false,
             has_token_ended: false,
         }))
+    }
+
+    /// When a wait ends that was granted for a time from the start of the request on, in milliseconds of the monotonic
+    /// clock. It ends a little early, and not all waits by as much, so that not all clients come back at the same moment.
+    fn end_up_ms(&self, granted_ms: i64, started: Instant) -> i64 {
+        let clock = &self.app.clock;
+        let most_ms = (granted_ms / EARLY_PARTS).min(EARLY_MS_MAX);
+        let least_ms = most_ms.min(EARLY_MS_MIN);
+        let early_ms = least_ms + ((most_ms - least_ms) as f64 * self.app.entropy.fraction()) as i64;
+        let used_ms = clock.instant().saturating_duration_since(started).as_millis();
+        let left_ms = granted_ms - early_ms - i64::try_from(used_ms).unwrap_or(granted_ms);
+        clock.up_ms().saturating_add(left_ms)
     }
 
     /// Waits until the answer differs from what the client has, or the time is over.
@@ -142,7 +256,9 @@ impl Pipeline {
         let (mut result, looked_at) = self.next_answer(&mut parked, peer).await;
         let end = parked.end_of(&result);
         parked.subscription.ends_by(end);
-        if let Ok(answer) = &mut result {
+        if let Ok(answer) = &mut result
+            && !parked.is_long_poll()
+        {
             add_cache_headers(answer);
             answer.headers.insert(PREFERENCE_APPLIED, prefer::applied(parked.granted_ms / 1000));
         }
@@ -152,24 +268,21 @@ impl Pipeline {
 
     /// The answer at the end of the wait, and when the last look began.
     async fn next_answer(&self, parked: &mut Parked, peer: &Peer) -> (Result<Answer, Error>, Instant) {
-        let clock = &self.app.clock;
-        let early_ms_max = (parked.granted_ms / EARLY_PARTS).min(EARLY_MS_MAX);
-        let early_ms = (early_ms_max as f64 * self.app.entropy.fraction()) as i64;
-        let end_up_ms = clock.up_ms().saturating_add(parked.granted_ms - early_ms);
+        let (clock, end_up_ms) = (&self.app.clock, parked.end_up_ms);
         loop {
             let looked_at = clock.instant();
             let is_last_look = parked.subscription.must_end() || clock.up_ms() >= end_up_ms;
             if parked.token_left_ms(clock.now_ms()) <= 0 {
                 parked.has_token_ended = true;
                 // Tells nothing new to a token that has ended. The client's next request is refused.
-                return (Ok(parked.known()), looked_at);
+                return (Ok(parked.known.clone()), looked_at);
             }
             if is_last_look {
                 parked.subscription.look_from_now_on();
             }
             let pause_ms = match self.look(parked).await {
-                Ok(answer) if answer.etag.as_ref() == Some(&parked.etag) && !is_last_look => {
-                    let Some(wait_on) = answer.wait_on else { return (Ok(parked.known()), looked_at) };
+                Ok(answer) if !parked.is_news(&answer) && !is_last_look => {
+                    let Some(wait_on) = answer.wait_on else { return (Ok(parked.known.clone()), looked_at) };
                     if wait_on.topics != *parked.subscription.topics() {
                         parked.subscription.listen_to(wait_on.topics);
                         continue;
@@ -198,7 +311,7 @@ impl Pipeline {
         let woken_at = parked.subscription.take_wake_up();
         self.app.ask_store_for(parked.subscription.topics());
         let result = self.look_again(parked).await;
-        let is_as_before = result.as_ref().is_ok_and(|answer| answer.etag.as_ref() == Some(&parked.etag));
+        let is_as_before = result.as_ref().is_ok_and(|answer| !parked.is_news(answer));
         parked.subscription.has_looked(woken_at, !is_as_before);
         result
     }
@@ -233,15 +346,23 @@ impl Pipeline {
     }
 }
 
+/// Whether a request may wait for another answer than this one. Most requests do not.
+pub(super) fn may_wait(parts: &Parts, found: &OperationResult) -> bool {
+    parts.headers.contains_key(PREFER) || found.result.as_ref().is_ok_and(Answer::is_nothing_new)
+}
+
 /// Keeps caches from joining requests that wait with others.
 fn add_cache_headers(answer: &mut Answer) {
     answer.headers.insert(header::CACHE_CONTROL, NO_STORE);
     answer.headers.insert(header::VARY, PREFER.into());
 }
 
-/// A copy of what is needed of a request to answer it again.
-fn copy_of(parts: &Parts) -> Option<Parts> {
-    let target = parts.uri.path_and_query()?.as_str();
+/// A copy of what is needed of a request to answer it again, with another query if there is one.
+fn copy_of(parts: &Parts, query: Option<&str>) -> Option<Parts> {
+    let target = match query {
+        Some(query) => format!("{}?{query}", parts.uri.path()),
+        None => parts.uri.path_and_query()?.as_str().to_owned(),
+    };
     let mut copy = Request::builder().method(parts.method.clone()).uri(target);
     for tags in parts.headers.get_all(header::IF_NONE_MATCH) {
         copy = copy.header(header::IF_NONE_MATCH, HeaderValue::from_bytes(tags.as_bytes()).ok()?);
