@@ -40,6 +40,13 @@ impl Document {
         Self { body, etag: etag.expect("base64 in quotes is a header value") }
     }
 
+    /// The first bytes of the digest in the ETag.
+    pub fn short_digest(&self) -> [u8; 8] {
+        // 12 characters are 9 bytes.
+        let digest = self.etag.as_bytes().get(1..13).and_then(|start| URL_SAFE_NO_PAD.decode(start).ok());
+        digest.and_then(|digest| digest.first_chunk().copied()).unwrap_or_default()
+    }
+
     /// Renders a value as JSON, without an ETag.
     ///
     /// # Panics

@@ -17,6 +17,8 @@ pub mod rights;
 pub mod session;
 pub mod wire;
 
+pub use self::wire::view::session_document_of;
+
 use http::StatusCode;
 
 use crate::http::surface::{Group, Surface};

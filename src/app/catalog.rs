@@ -9,8 +9,10 @@ use uuid::Uuid;
 use crate::document::Document;
 use crate::domain::instance::template::InstanceTemplate;
 use crate::domain::region::Region;
+use crate::domain::session::Status;
 use crate::domain::template::Template;
 use crate::domain::{Refused, Session};
+use crate::records::Membership;
 
 /// Session templates, regions, instance templates and key-value pairs of one configuration.
 #[derive(Debug, Default)]
@@ -103,6 +105,11 @@ impl Catalog {
     /// Whether players see their reservations in sessions of this type. Yes if the template is gone.
     pub fn notifies_on_reservation(&self, session_type: &str) -> bool {
         self.template_of_type(session_type).is_none_or(|template| template.notify_on_reservation)
+    }
+
+    /// Whether a player's list shows this entry. Some templates hide reservations from players.
+    pub fn shows(&self, membership: &Membership) -> bool {
+        membership.status != Status::Reserved || self.notifies_on_reservation(&membership.session_type)
     }
 
     /// Refuses an unknown region.

@@ -167,11 +167,10 @@ async fn list(app: &App, player: PlayerUuid) -> Result<(PlayerSessions, Vec<Sess
             }
             continue;
         }
-        let Membership { session_type, status, inviting_player } = membership.clone();
-        if status == Status::Reserved && !catalog.notifies_on_reservation(&session_type) {
-            // The template hides reservations from players.
+        if !catalog.shows(membership) {
             continue;
         }
+        let Membership { session_type, status, inviting_player } = membership.clone();
         let of_type = by_type.entry(session_type.clone()).or_insert_with(|| PlayerSessionsOfType {
             session_type,
             session_ids: Vec::new(),

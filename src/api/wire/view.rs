@@ -8,32 +8,51 @@ use crate::domain::session::{Player, Status};
 use crate::domain::template::Visibility;
 use crate::domain::{PlayerUuid, Refused, Session};
 
+/// Whose view it is.
+#[derive(Clone, Copy)]
+struct Reader {
+    player: Option<PlayerUuid>,
+    /// Whether the reader sees every session whole.
+    reads_any: bool,
+}
+
+impl Reader {
+    fn of(caller: &Caller) -> Self {
+        Self { player: caller.player(), reads_any: caller.may(Permission::ReadAny) }
+    }
+
+    fn view(self, session: &Session) -> View {
+        let own = self.own_entry(session);
+        let view = if self.reads_any { View::FULL } else { view_of(session, own) };
+        view.with_own(own)
+    }
+
+    fn own_entry(self, session: &Session) -> Option<(PlayerUuid, &Player)> {
+        let player = self.player?;
+        Some((player, session.entry(player).ok()?))
+    }
+}
+
 /// The view of a caller, of single players and of pages of players. The caller's status in the session decides how much
 /// of it is shown; the visibility settings of its template decide which players are shown. The caller's own entry is
 /// always shown, and whole.
 pub fn view_for(caller: &Caller, session: &Session) -> View {
-    let own = own_entry(caller, session);
-    let view = if caller.may(Permission::ReadAny) { View::FULL } else { view_of(session, own) };
-    view.with_own(own)
+    Reader::of(caller).view(session)
 }
 
 /// The view of a caller of the whole session.
 pub fn document_view(app: &App, caller: &Caller, cached: &CachedSession) -> View {
-    unless_suppressed(app, caller, cached, view_for(caller, &cached.session))
+    whole_view(app, Reader::of(caller), cached)
 }
 
-/// The view, or, if the session has too many players, the same view with the caller's own entry only.
-fn unless_suppressed(app: &App, caller: &Caller, cached: &CachedSession, view: View) -> View {
+/// The view of the whole session. If the session has too many players, it shows the reader's own entry only.
+fn whole_view(app: &App, reader: Reader, cached: &CachedSession) -> View {
+    let view = reader.view(&cached.session);
     if !is_suppressed(app, cached) {
         return view;
     }
     let nobody = View { players: VisiblePlayers::Nobody, own: None, ..view };
-    nobody.with_own(own_entry(caller, &cached.session))
-}
-
-fn own_entry<'a>(caller: &Caller, session: &'a Session) -> Option<(PlayerUuid, &'a Player)> {
-    let player = caller.player()?;
-    Some((player, session.entry(player).ok()?))
+    nobody.with_own(reader.own_entry(&cached.session))
 }
 
 fn view_of(session: &Session, own: Option<(PlayerUuid, &Player)>) -> View {
@@ -55,6 +74,19 @@ fn view_of(session: &Session, own: Option<(PlayerUuid, &Player)>) -> View {
 /// The document of a session in the view of a caller.
 pub fn session_document(app: &App, caller: &Caller, cached: &CachedSession) -> Document {
     document_in(app, cached, document_view(app, caller, cached))
+}
+
+/// The document of a session that a player reads. `caller` is told about the player: the player's own permissions count
+/// if that is the same one, and are not known otherwise.
+pub fn session_document_of(
+    app: &App,
+    player: PlayerUuid,
+    caller: &Caller,
+    cached: &CachedSession,
+) -> Document {
+    let reads_any = caller.player() == Some(player) && caller.may(Permission::ReadAny);
+    let reader = Reader { player: Some(player), reads_any };
+    document_in(app, cached, whole_view(app, reader, cached))
 }
 
 /// The document of a session in a view.

@@ -1,8 +1,13 @@
 //! Notifications for players.
 //!
 //! - [`inbox`]: the messages that somebody has posted for a player. They are stored.
+//! - Notifications of sessions are never stored. They are computed: what the player's [`cursor`] says they were told,
+//!   against the [`state`] of now. [`news`] compares the two.
 
+pub mod cursor;
 pub mod inbox;
+pub mod news;
+pub mod state;
 
 pub use self::inbox::Inboxes;
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::app::App;
+use crate::app::notifications::cursor::{Cursor, Subject};
 use crate::app::waits::{Topic, WaitOn};
 use crate::auth::Caller;
 use crate::document::Document;
@@ -12,6 +13,7 @@ use crate::http::error::Error;
 use crate::http::input::params::params;
 use crate::http::operation::Input;
 use crate::http::reply::{Plain, Reply, Watched};
+use crate::notifications::long_poll::change_notification;
 use crate::notifications::wire::{MaybeId, Notification, Notifications, PageSize, PlayerPath};
 
 params! {
@@ -68,7 +70,7 @@ async fn page(
     player: PlayerUuid,
     query: PageQuery,
 ) -> Result<Reply<Watched<Notifications>>, Error> {
-    let number = |id: MaybeId| id.0.and_then(|id| MessageNumber::of_id(&id));
+    let number = |id: MaybeId| id.0.and_then(|id| number_of(&id, player));
     let (start_at, after) = (number(query.start_at), number(query.exclude_before));
     let (messages, older) = app.inboxes.page(player, start_at, after, query.page_size.0).await?;
     let messages = messages.into_iter().map(|(number, message)| Notification::of_message(number, message));
@@ -85,7 +87,8 @@ pub async fn own(
     caller: Caller,
     Input { path, .. }: Input<OwnPath>,
 ) -> Result<Reply<Plain<Notification>>, Error> {
-    by_id(&app, caller.require_player()?, &path.notification_id).await
+    let player = caller.require_player()?;
+    by_id(&app, &caller, player, &path.notification_id).await
 }
 
 /// Reads a notification of a player.
@@ -95,11 +98,30 @@ pub async fn by_uuid(
     Input { path, .. }: Input<ByUuidPath>,
 ) -> Result<Reply<Plain<Notification>>, Error> {
     caller.require_reach(path.player_uuid)?;
-    by_id(&app, path.player_uuid, &path.notification_id).await
+    by_id(&app, &caller, path.player_uuid, &path.notification_id).await
 }
 
-async fn by_id(app: &App, player: PlayerUuid, id: &str) -> Result<Reply<Plain<Notification>>, Error> {
-    let number = MessageNumber::of_id(id).ok_or(Refused::NotificationNotFound)?;
+async fn by_id(
+    app: &App,
+    caller: &Caller,
+    player: PlayerUuid,
+    id: &str,
+) -> Result<Reply<Plain<Notification>>, Error> {
+    let of_session = Cursor::decode(id, player).filter(|cursor| cursor.subject != Subject::Message);
+    if let Some(cursor) = of_session {
+        let found = change_notification(app, caller, player, &cursor).await?;
+        return Ok(Reply::plain(&found.ok_or(Refused::NotificationNotFound)?));
+    }
+    let number = number_of(id, player).ok_or(Refused::NotificationNotFound)?;
     let message = app.inboxes.message(player, number).await?.ok_or(Refused::NotificationNotFound)?;
-    Ok(Reply::plain(&Notification::of_message(number, message)))
+    Ok(Reply::plain(&Notification {
+        notification_id: id.to_owned(),
+        ..Notification::of_message(number, message)
+    }))
+}
+
+/// The number of the last message that an id tells of: a short id, or one that a long poll has given.
+fn number_of(id: &str, player: PlayerUuid) -> Option<MessageNumber> {
+    let of_cursor = || Cursor::decode(id, player).map(|cursor| MessageNumber(cursor.last_message));
+    MessageNumber::of_id(id).or_else(of_cursor)
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use http::Method;
+use rallypoint::api;
 use rallypoint::config::Config;
 use rallypoint::domain::instance::HostType;
 use rallypoint::domain::instance::template::InstanceTemplate;
@@ -365,7 +366,7 @@ async fn every_operation_that_says_so_can_be_waited_on() {
         ("{instance_launch_template_id}", template.to_string()),
     ];
     let operations: Vec<_> =
-        server.pipeline.operations().iter().filter(|operation| operation.can_wait).collect();
+        api::surface().operations.into_iter().filter(|operation| operation.can_wait).collect();
     assert_eq!(operations.len(), 14);
     for operation in operations {
         let mut path = operation.path.to_owned();

@@ -76,9 +76,12 @@ impl Server {
         Self::with(|_| {})
     }
 
-    /// A server with every surface on the default store.
+    /// A server with every surface on the default store, which holds no request.
     pub fn with_every_surface() -> Self {
-        Self::with(|config| (config.stubs.inventory_session, config.stubs.matches) = (true, true))
+        Self::with(|config| {
+            (config.stubs.inventory_session, config.stubs.matches) = (true, true);
+            config.wait.max_s = 0;
+        })
     }
 
     /// A server with a changed default configuration on the default store: in memory, unless [`STORE_VARIABLE`] names

@@ -1,5 +1,7 @@
 //! The notification service.
 
+/// Long polls.
+mod long_poll;
 /// Posting messages, and reading them.
 mod messages;
 /// Which messages an inbox keeps, and for how long.

@@ -1,0 +1,260 @@
+//! The handler of long polls: compares what the player was told with the state of now.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use http::HeaderValue;
+use uuid::Uuid;
+
+use super::params::{LongPollQuery, OffsetReset};
+use crate::api::session_document_of;
+use crate::app::App;
+use crate::app::notifications::cursor::{Cursor, Subject, Tag};
+use crate::app::notifications::news::{Change, Entry, Now, cursor_before, entries_after};
+use crate::app::notifications::state::{note_listener, sessions_of};
+use crate::app::waits::{LongPoll, RecentChange, Topic, Topics, WaitOn};
+use crate::auth::Caller;
+use crate::domain::inbox::{Message, MessageNumber};
+use crate::domain::{PlayerUuid, SessionId};
+use crate::http::error::Error;
+use crate::http::operation::Input;
+use crate::http::reply::{LongPolled, Reply};
+use crate::http::utc_time::UtcTime;
+use crate::notifications::wire::{CustomDataBody, Notification, Notifications, PlayerPath};
+
+/// Waits for notifications of the caller's player.
+pub async fn own(
+    app: Arc<App>,
+    caller: Caller,
+    Input { query, .. }: Input<(), LongPollQuery>,
+) -> Result<Reply<LongPolled<Notifications>>, Error> {
+    let player = caller.require_player()?;
+    listen(&app, &caller, player, &query).await
+}
+
+/// Waits for notifications of a player.
+pub async fn by_uuid(
+    app: Arc<App>,
+    caller: Caller,
+    Input { path, query, .. }: Input<PlayerPath, LongPollQuery>,
+) -> Result<Reply<LongPolled<Notifications>>, Error> {
+    caller.require_reach(path.player_uuid)?;
+    listen(&app, &caller, path.player_uuid, &query).await
+}
+
+/// The state of now of a player.
+struct State<'a> {
+    app: &'a App,
+    player: PlayerUuid,
+    /// The ETag of each session on the player's list, as the player reads it.
+    etags: BTreeMap<Uuid, HeaderValue>,
+    tags: BTreeMap<Uuid, Tag>,
+    /// After how long a listener has to be noted again, in milliseconds.
+    again_after_ms: Option<i64>,
+}
+
+async fn listen(
+    app: &App,
+    caller: &Caller,
+    player: PlayerUuid,
+    query: &LongPollQuery,
+) -> Result<Reply<LongPolled<Notifications>>, Error> {
+    app.lookback.has_long_poll();
+    let state = State::read(app, caller, player).await?;
+    let cursor = state.begin(query).await?;
+    let after = MessageNumber(cursor.last_message);
+    let messages: BTreeMap<_, _> =
+        app.inboxes.after(player, after, query.max_page_size.0).await?.into_iter().collect();
+    // After the sessions were read: who made a change is noted before the change can be read.
+    let recent = app.lookback.changes_of(state.tags.keys().chain(cursor.sessions.keys()).copied());
+    let (quiet, mut again_after_ms) = state.quiet(&recent);
+    let now = Now {
+        messages: messages.keys().map(|number| number.0).collect(),
+        sessions: state.tags.clone(),
+        quiet,
+    };
+    let created_ms = |change| state.created_ms(change, &recent, &messages);
+    let entries = entries_after(&cursor, &now, query.max_page_size.0, created_ms);
+    if cursor.subject == Subject::Start && !entries.is_empty() {
+        match app.lookback.start(player) {
+            Ok(()) => {}
+            Err(after_ms) => {
+                again_after_ms = again_after_ms.into_iter().chain([after_ms]).min();
+                return Ok(state.nothing_new(&cursor, query, again_after_ms));
+            }
+        }
+    }
+    let Some(last) = entries.last() else {
+        // What comes from now on is told at once.
+        let cursor = Cursor { subject: Subject::Nothing, ..cursor };
+        return Ok(state.nothing_new(&cursor, query, again_after_ms));
+    };
+    let cursor = last.cursor.encode(player);
+    let notifications = entries.iter().map(|entry| state.notification(entry, &messages)).collect();
+    Ok(Reply::news(&Notifications { notifications, cursor }))
+}
+
+/// The notification of a change of a session that has this id, as far as the id tells it: the player was told that the
+/// session was added or changed. `None` if the session is no longer on the player's list, or if the id is of none.
+///
+/// # Errors
+/// Errors of the store.
+pub async fn change_notification(
+    app: &App,
+    caller: &Caller,
+    player: PlayerUuid,
+    cursor: &Cursor,
+) -> Result<Option<Notification>, Error> {
+    let Subject::Session(id) = cursor.subject else { return Ok(None) };
+    let Some(cached) =
+        sessions_of(app, player).await?.into_iter().find(|cached| cached.session.id.uuid() == Some(id))
+    else {
+        return Ok(None);
+    };
+    let document = session_document_of(app, player, caller, &cached);
+    // Of another version the id does not tell the ETag.
+    let is_still_so = cursor.sessions.get(&id) == Some(&document.short_digest());
+    let etag = is_still_so.then_some(document.etag);
+    Ok(Some(notification_of(cursor, player, "session_changed", id, etag.as_ref())))
+}
+
+/// A notification of a change of a session.
+fn notification_of(
+    cursor: &Cursor,
+    player: PlayerUuid,
+    message: &str,
+    id: Uuid,
+    etag: Option<&HeaderValue>,
+) -> Notification {
+    Notification {
+        message: message.to_owned(),
+        notification_id: cursor.encode(player),
+        created: UtcTime::of_ms(cursor.created_ms),
+        rh_url: Some(format!("/session/v1/session/{id}")),
+        etag: etag.and_then(|etag| etag.to_str().ok()).map(str::to_owned),
+        custom_data: CustomDataBody::default(),
+    }
+}
+
+impl<'a> State<'a> {
+    /// Reads the state of now. A caller who listens for the own player is present.
+    async fn read(app: &'a App, caller: &Caller, player: PlayerUuid) -> Result<Self, Error> {
+        let sessions = sessions_of(app, player).await?;
+        let is_own = caller.player() == Some(player);
+        let again_after_ms = match is_own && app.settings.notifications.counts_as_heard {
+            true => note_listener(app, caller, &sessions).await?,
+            false => None,
+        };
+        let (mut etags, mut tags) = (BTreeMap::new(), BTreeMap::new());
+        for cached in &sessions {
+            let Some(id) = cached.session.id.uuid() else { continue };
+            let document = session_document_of(app, player, caller, cached);
+            tags.insert(id, document.short_digest());
+            etags.insert(id, document.etag);
+        }
+        Ok(Self { app, player, etags, tags, again_after_ms })
+    }
+
+    /// Where the long poll begins.
+    async fn begin(&self, query: &LongPollQuery) -> Result<Cursor, Error> {
+        let id = query.exclude_before.0.as_deref();
+        if let Some(cursor) = id.and_then(|id| Cursor::decode(id, self.player)) {
+            return Ok(cursor);
+        }
+        let message = id.and_then(MessageNumber::of_id);
+        if message.is_none() && query.offset_reset_strategy == OffsetReset::Earliest {
+            return Ok(Cursor { subject: Subject::Start, ..Cursor::nothing() });
+        }
+        let lookback = &self.app.lookback;
+        // Other nodes do not say what they change.
+        let is_complete = self.app.sessions.store().sole_writer() && lookback.is_complete();
+        let recent: BTreeSet<_> = if is_complete {
+            let changes = lookback.changes_of(self.tags.keys().copied()).into_iter();
+            changes.filter(|(_, change)| lookback.is_recent(*change)).map(|(id, _)| id).collect()
+        } else {
+            self.tags.keys().copied().collect()
+        };
+        let departed = lookback.departures_of(self.player);
+        let last_message = match message {
+            Some(message) => message,
+            None => self.last_message_before_lookback().await?,
+        };
+        Ok(cursor_before(&self.tags, &recent, &departed, last_message.0))
+    }
+
+    /// The number of the last message that was posted before the time that a long poll without a cursor looks back.
+    async fn last_message_before_lookback(&self) -> Result<MessageNumber, Error> {
+        let last = self.app.inboxes.last_number(self.player).await?;
+        // The number of a message is at least the time of its post.
+        let from_ms = self.app.clock.now_ms().saturating_sub(self.app.settings.notifications.lookback_ms);
+        Ok(last.min(MessageNumber(u64::try_from(from_ms).unwrap_or_default())))
+    }
+
+    /// The sessions that the player has changed a moment ago, and after how long they can be told, in milliseconds.
+    fn quiet(&self, recent: &BTreeMap<Uuid, RecentChange>) -> (BTreeSet<Uuid>, Option<i64>) {
+        let now_up_ms = self.app.clock.up_ms();
+        let told_at = |change: &RecentChange| change.at_up_ms + self.app.settings.notifications.own_delay_ms;
+        let own = recent.iter().filter(|(_, change)| change.actor == Some(self.player));
+        let quiet = own.filter(|(_, change)| told_at(change) > now_up_ms);
+        let (ids, times): (BTreeSet<_>, Vec<_>) = quiet.map(|(id, change)| (*id, told_at(change))).unzip();
+        let after_ms = times.into_iter().min().map(|first| first - now_up_ms);
+        (ids, after_ms.into_iter().chain(self.again_after_ms).min())
+    }
+
+    /// When a change was made, or now if that is not known, in milliseconds since the epoch.
+    fn created_ms(
+        &self,
+        change: Change,
+        recent: &BTreeMap<Uuid, RecentChange>,
+        messages: &BTreeMap<MessageNumber, Message>,
+    ) -> i64 {
+        let clock = &self.app.clock;
+        match change {
+            Change::Message(number) => {
+                messages.get(&MessageNumber(number)).map_or(clock.now_ms(), |message| message.created_ms)
+            }
+            Change::Added(id) | Change::Changed(id) | Change::Removed(id) => {
+                let age_ms = recent.get(&id).map_or(0, |change| clock.up_ms() - change.at_up_ms);
+                clock.now_ms() - age_ms
+            }
+        }
+    }
+
+    fn notification(&self, entry: &Entry, messages: &BTreeMap<MessageNumber, Message>) -> Notification {
+        let (message, id) = match entry.change {
+            Change::Message(number) => {
+                let number = MessageNumber(number);
+                let notification_id = entry.cursor.encode(self.player);
+                let message = messages[&number].clone();
+                return Notification { notification_id, ..Notification::of_message(number, message) };
+            }
+            Change::Added(id) => ("session_added", id),
+            Change::Changed(id) => ("session_changed", id),
+            Change::Removed(id) => ("session_removed", id),
+        };
+        notification_of(&entry.cursor, self.player, message, id, self.etags.get(&id))
+    }
+
+    /// Lets the request be held until there is something after the cursor.
+    fn nothing_new(
+        &self,
+        cursor: &Cursor,
+        query: &LongPollQuery,
+        again_after_ms: Option<i64>,
+    ) -> Reply<LongPolled<Notifications>> {
+        let (size, deadline_s) = (query.max_page_size.0, query.deadline.0);
+        let at = cursor.encode(self.player);
+        let query = format!("exclude_before={at}&max_page_size={size}&deadline={deadline_s}");
+        let of_player = [Topic::List(self.player), Topic::Inbox(self.player)];
+        let sessions = self.tags.keys().map(|id| Topic::Session(SessionId::from(*id)));
+        let topics = Topics::from_iter(of_player.into_iter().chain(sessions));
+        let long_poll = Some(LongPoll { hold_ms: deadline_s.saturating_mul(1000), query });
+        let told = match cursor.subject {
+            Subject::Start => Cursor { subject: Subject::Nothing, ..cursor.clone() }.encode(self.player),
+            _ => at,
+        };
+        let body = Notifications { notifications: Vec::new(), cursor: told };
+        let wait_on = WaitOn { topics, again_after_ms, is_shared: false, seen: None, long_poll };
+        Reply::nothing_new(&body, wait_on)
+    }
+}
