@@ -3,20 +3,22 @@
 
 use std::sync::Arc;
 
+use percent_encoding::{NON_ALPHANUMERIC, PercentEncode, utf8_percent_encode};
 use smallvec::{SmallVec, smallvec};
 
+use crate::api::PREFIX;
 use crate::api::policies::{READ_PLATFORM, READ_RIGHTS, READ_SESSION};
 use crate::api::wire::platform::readable_platform_document;
 use crate::api::wire::player::{player_document, rights_document};
 use crate::api::wire::view::{document_view, session_document};
-use crate::app::{App, CachedSession, ChangeHook, Failure, Hook, PlatformKey, Update, View};
+use crate::app::{App, CachedSession, ChangeHook, Failure, Hook, HookWrites, PlatformKey, Update, View};
 use crate::auth::{Caller, Policy};
 use crate::document::Document;
 use crate::domain::{PlayerUuid, Refused, Session, SessionId};
 use crate::http::error::{Error, PreconditionFailed};
 use crate::http::input::conditions::Conditions;
 use crate::http::input::if_match::{IfMatch, Match};
-use crate::http::reply::{Reply, ReplyKind};
+use crate::http::reply::{Answer, Reply, ReplyKind};
 use crate::telemetry::Precondition;
 
 /// A change of a session at the request of a caller.
@@ -143,8 +145,9 @@ impl Change {
         R: FnMut(&mut Session) -> Result<T, Refused> + Send + 'static,
         A: Fn(&T, &After<'_>) -> Result<Reply<K>, Error> + Send + Sync + 'static,
     {
-        let updated = self.app.sessions.update(id, self.update(), rule).await;
-        self.finish(updated, answer, note)
+        let answer = Arc::new(answer);
+        let updated = self.app.sessions.update(id, self.update(&answer), rule).await;
+        self.finish(updated, &*answer, note)
     }
 
     /// Like [`run_and_note`](Self::run_and_note), for a rule that also reads another session.
@@ -164,8 +167,9 @@ impl Change {
         R: FnMut(&mut Session, &Session) -> Result<T, Refused> + Send + 'static,
         A: Fn(&T, &After<'_>) -> Result<Reply<K>, Error> + Send + Sync + 'static,
     {
-        let updated = self.app.sessions.update_beside(id, other, self.update(), rule).await;
-        self.finish(updated, answer, note)
+        let answer = Arc::new(answer);
+        let updated = self.app.sessions.update_beside(id, other, self.update(&answer), rule).await;
+        self.finish(updated, &*answer, note)
     }
 
     /// Refuses a change of a version that the caller does not know, before something is prepared that the change alone
@@ -183,24 +187,35 @@ impl Change {
         }
     }
 
-    fn update<T: 'static>(&self) -> Update<T> {
+    fn update<T, K, A>(&self, answer: &Arc<A>) -> Update<T>
+    where
+        T: 'static,
+        K: ReplyKind,
+        A: Fn(&T, &After<'_>) -> Result<Reply<K>, Error> + Send + Sync + 'static,
+    {
         let update = match self.notes_platform {
             true => Update::by(&self.caller, self.keeps_alive),
             false => Update::by_caller(self.keeps_alive),
         };
-        update.with(self.hook()).made_by(self.caller.player())
+        update.with(self.hook(answer)).made_by(self.caller.player())
     }
 
-    /// The hook that judges the conditions of the request; `None` if it has none.
-    fn hook<T>(&self) -> Hook<T> {
-        let if_match = self.conditions.if_match.clone()?;
-        Some(Arc::new(Judge { if_match, change: self.clone() }))
+    /// The hook for the conditions of the request; `None` if it has none.
+    fn hook<T, K, A>(&self, answer: &Arc<A>) -> Hook<T>
+    where
+        K: ReplyKind,
+        A: Fn(&T, &After<'_>) -> Result<Reply<K>, Error> + Send + Sync + 'static,
+    {
+        if self.conditions.if_match.is_none() && self.conditions.recorder.is_none() {
+            return None;
+        }
+        Some(Arc::new(ConditionsHook { change: self.clone(), answer: Arc::clone(answer) }))
     }
 
     fn finish<T, K: ReplyKind>(
         &self,
         updated: Result<(T, Arc<CachedSession>), Failure>,
-        answer: impl Fn(&T, &After<'_>) -> Result<Reply<K>, Error>,
+        answer: &impl Fn(&T, &After<'_>) -> Result<Reply<K>, Error>,
         note: impl FnOnce(&T, &After<'_>),
     ) -> Result<Reply<K>, Error> {
         let (result, cached) = match updated {
@@ -210,10 +225,28 @@ impl Change {
         };
         let after = After { app: &self.app, caller: &self.caller, cached: &cached };
         note(&result, &after);
-        let reply = answer(&result, &after)?;
+        self.reply(&result, &after, answer)
+    }
+
+    /// The answer to the request.
+    fn reply<T, K: ReplyKind>(
+        &self,
+        result: &T,
+        after: &After<'_>,
+        answer: &impl Fn(&T, &After<'_>) -> Result<Reply<K>, Error>,
+    ) -> Result<Reply<K>, Error> {
+        let reply = answer(result, after)?;
         // Who has sent an ETag can send the next one without a read.
-        let lacks_etag = self.conditions.if_match.is_some() && !K::ETAG && !cached.session.ended;
+        let lacks_etag = self.conditions.if_match.is_some() && !K::ETAG && !after.session().ended;
         Ok(if lacks_etag { reply.with_etag(after.document().etag) } else { reply })
+    }
+
+    /// Where a document can be read that is the answer: path and query. `None` if the answer is no such document.
+    fn read_at(&self, answer: &Answer, cached: &CachedSession) -> Option<String> {
+        let is_answer = |document: Document| document.body == answer.body;
+        let mut resources = self.resources.iter();
+        let resource = resources.find(|resource| resource.read(self, cached).is_some_and(is_answer))?;
+        Some(resource.path(&cached.session.id))
     }
 
     fn precondition_failed(&self, before: &CachedSession) -> Error {
@@ -235,6 +268,20 @@ impl Change {
 }
 
 impl Resource {
+    /// Where it can be read: path and query, for a resource of this session.
+    fn path(&self, id: &SessionId) -> String {
+        let session = format!("{PREFIX}/v1/session/{}", encoded(id.as_str()));
+        match self {
+            Self::Session => format!("{session}?refresh_ttl=false"),
+            Self::Player(player) => format!("{session}/player/{player}?refresh_ttl=false"),
+            Self::Rights(player) => format!("{session}/player/{player}/permission?refresh_ttl=false"),
+            Self::PlatformSession((platform, id)) => {
+                let (platform, id) = (platform.name(), encoded(id.as_str()));
+                format!("{PREFIX}/v1/platform/{platform}/platform-session/{id}")
+            }
+        }
+    }
+
     /// The permission to read it.
     fn policy(&self) -> Policy {
         match self {
@@ -268,14 +315,40 @@ impl Resource {
     }
 }
 
-/// Judges the `If-Match` of a request on the session from which an attempt starts.
-struct Judge {
-    if_match: IfMatch,
-    change: Change,
+/// A segment of a path.
+fn encoded(segment: &str) -> PercentEncode<'_> {
+    utf8_percent_encode(segment, NON_ALPHANUMERIC)
 }
 
-impl<T> ChangeHook<T> for Judge {
+/// Judges the `If-Match` of a request on the session from which an attempt starts, and stores the answer of a request
+/// with an idempotency key.
+struct ConditionsHook<A> {
+    change: Change,
+    answer: Arc<A>,
+}
+
+impl<T, K, A> ChangeHook<T> for ConditionsHook<A>
+where
+    K: ReplyKind,
+    A: Fn(&T, &After<'_>) -> Result<Reply<K>, Error> + Send + Sync,
+{
     fn knows(&self, before: &CachedSession) -> Option<bool> {
-        Some(self.change.compare(&self.if_match, before) == Match::Strong)
+        let if_match = self.change.conditions.if_match.as_ref()?;
+        Some(self.change.compare(if_match, before) == Match::Strong)
+    }
+
+    fn writes(&self, result: &T, after: &CachedSession) -> Result<HookWrites, Failure> {
+        let change = &self.change;
+        let Some(recorder) = &change.conditions.recorder else { return Ok(HookWrites::default()) };
+        let seen = After { app: &change.app, caller: &change.caller, cached: after };
+        let answer = match change.reply(result, &seen, &*self.answer) {
+            Ok(reply) => reply.into_answer(),
+            Err(Error::Refused(refused)) => return Err(refused.into()),
+            Err(error) => {
+                tracing::error!(%error, "a change cannot be answered, so it is not made");
+                return Err(Failure::Panicked);
+            }
+        };
+        Ok(recorder.writes(answer.to_store(), || change.read_at(&answer, after)))
     }
 }

@@ -69,6 +69,7 @@ pub fn surface() -> Surface {
         Group::new(config::TAG, config::rows()),
     ];
     Surface::new(PREFIX, groups)
+        .with_idempotency_keys()
         .with_introduction(INTRODUCTION)
         .with_failures(examples::failures())
         .with_fast_path(fast_path::PollFastPath::of)

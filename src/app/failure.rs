@@ -22,6 +22,9 @@ pub enum Failure {
     /// Other changes of the same session were first in every attempt.
     #[error("too many changes at once")]
     Contended,
+    /// An equal request with the same idempotency key was answered first, so this one changed nothing.
+    #[error("an equal request was answered first")]
+    Repeated,
     /// The caller does not know the version of the session that the change would start from, which is this one.
     #[error("the session has changed since the caller read it")]
     PreconditionFailed(Arc<CachedSession>),
@@ -49,6 +52,7 @@ impl Failure {
             | Self::Refused(_)
             | Self::Denied(_)
             | Self::Contended
+            | Self::Repeated
             | Self::PreconditionFailed(_)
             | Self::Panicked => Extent::Session,
             Self::Store(_) => Extent::Store,

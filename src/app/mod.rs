@@ -9,6 +9,7 @@
 //! - [`login`]: tokens for players and servers without a token service.
 //! - [`launches`]: gives requested instances their dedicated servers.
 //! - [`notifications`]: what players are told.
+//! - [`idempotency`]: writes that clients can repeat without doing them twice.
 //! - [`waits`]: requests that are held until what they read has changed. [`invalidations`]: changes by other nodes.
 //! - [`join`], [`instances`], [`touch`]: functions for operations that need more than one service.
 //! - `shield`, `isolate`, `locks`, `passes`: a cancellation shield, the isolation of failing items, lock striping, and
@@ -17,6 +18,7 @@
 pub mod auto_join;
 pub mod catalog;
 mod failure;
+pub mod idempotency;
 pub mod instances;
 pub mod invalidations;
 mod isolate;
@@ -47,9 +49,10 @@ pub use presence::Presence;
 pub use rate_limit::{ClientKey, PasswordLimiter, RateLimiter};
 pub use sessions::cache::PlatformKey;
 pub use sessions::cached::{CachedSession, Detail, View, VisiblePlayers};
-pub use sessions::{ChangeHook, Hook, LaunchHooks, Limits, Sessions, Update};
+pub use sessions::{ChangeHook, Hook, HookWrites, LaunchHooks, Limits, Sessions, Update};
 
 use self::catalog::CurrentCatalog;
+use self::idempotency::{Idempotency, IdempotencySettings};
 use self::invalidations::Invalidations;
 use self::launches::{LaunchSettings, Launches, WakeUps};
 use self::online_status::OnlineStatuses;
@@ -88,6 +91,8 @@ pub struct AppSettings {
     pub waits: WaitLimits,
     /// Notifications.
     pub notifications: NotificationSettings,
+    /// How long answers are kept for repeated requests, and limits.
+    pub idempotency: IdempotencySettings,
     /// The login for development; `None` if the server has none.
     pub login: Option<LoginSettings>,
 }
@@ -136,6 +141,8 @@ pub struct App {
     pub inboxes: Arc<Inboxes>,
     /// Finds changes by other nodes that share the store.
     pub invalidations: Invalidations,
+    /// The writes that clients can repeat.
+    pub idempotency: Idempotency,
     /// The metrics of the server.
     pub metrics: Arc<Metrics>,
     /// The source of the time.
@@ -178,14 +185,9 @@ impl App {
         let sessions = Arc::new(sessions.waking(Arc::clone(&waits), Arc::clone(&lookback)));
         let (of_sessions, of_waits) = (Arc::clone(&sessions), Arc::clone(&waits));
         let inboxes = Inboxes::new(of_sessions, of_waits, settings.notifications, clock.clone());
-        let time_and_randomness = (clock.clone(), entropy.clone());
-        let launches = Launches::new(
-            Arc::clone(&sessions),
-            launches,
-            wake_ups,
-            time_and_randomness,
-            Arc::clone(&metrics),
-        );
+        let environment = || ((clock.clone(), entropy.clone()), Arc::clone(&metrics));
+        let idempotency = Idempotency::new(settings.idempotency, sessions.store().clone(), environment());
+        let launches = Launches::new(Arc::clone(&sessions), launches, wake_ups, environment());
         Self {
             presence: Presence::new(
                 table,
@@ -210,6 +212,7 @@ impl App {
             waits,
             lookback,
             inboxes: Arc::new(inboxes),
+            idempotency,
             metrics,
             clock,
             entropy,

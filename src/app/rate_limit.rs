@@ -38,10 +38,13 @@ impl ClientKey {
     }
 }
 
-/// The wrong guesses of each key in its current window.
-pub(super) struct WrongGuesses<K>(Cache<K, Window>);
+/// The number of events of each key in its current window, such as wrong guesses.
+pub(super) struct Counts<K> {
+    windows: Cache<K, Window>,
+    window_ms: i64,
+}
 
-/// A window, and the wrong guesses in it.
+/// A window, and the number of events in it.
 #[derive(Clone, Copy)]
 struct Window {
     /// The start of the window, by [`Clock::up_ms`](crate::env::Clock::up_ms).
@@ -49,28 +52,34 @@ struct Window {
     count: u32,
 }
 
-impl<K: Clone + Eq + Hash> WrongGuesses<K> {
-    /// No guesses. Beyond `keys_max` keys, the least used are forgotten first.
-    pub(super) fn new(keys_max: usize) -> Self {
-        Self(Cache::new(keys_max))
+impl<K: Clone + Eq + Hash> Counts<K> {
+    /// No events. Beyond `keys_max` keys, the least used are forgotten first. A window begins with its first event.
+    pub(super) fn new(keys_max: usize, window: Duration) -> Self {
+        let window_ms = i64::try_from(window.as_millis()).unwrap_or(i64::MAX);
+        Self { windows: Cache::new(keys_max), window_ms }
     }
 
-    /// The number of wrong guesses in the current window.
+    /// The number of events in the current window.
     pub(super) fn count(&self, key: &K, up_ms: i64) -> u32 {
         self.window(key, up_ms).count
     }
 
-    /// Counts a wrong guess.
+    /// Counts an event.
     pub(super) fn add(&mut self, key: &K, up_ms: i64) {
         let window = self.window(key, up_ms);
-        self.0.insert(key.clone(), Window { count: window.count + 1, ..window });
+        self.windows.insert(key.clone(), Window { count: window.count + 1, ..window });
+    }
+
+    /// Takes back an event of the current window.
+    pub(super) fn take_back(&mut self, key: &K, up_ms: i64) {
+        let window = self.window(key, up_ms);
+        self.windows.insert(key.clone(), Window { count: window.count.saturating_sub(1), ..window });
     }
 
     /// The current window; a new one if there is none or it is over.
     fn window(&self, key: &K, up_ms: i64) -> Window {
-        let window_ms = i64::try_from(WINDOW.as_millis()).unwrap_or(i64::MAX);
-        match self.0.get(key) {
-            Some(window) if up_ms - window.since_ms < window_ms => *window,
+        match self.windows.get(key) {
+            Some(window) if up_ms - window.since_ms < self.window_ms => *window,
             _ => Window { since_ms: up_ms, count: 0 },
         }
     }
@@ -79,12 +88,12 @@ impl<K: Clone + Eq + Hash> WrongGuesses<K> {
 /// Counts wrong codes by client key. Times are those of the monotonic clock: setting the wall clock neither locks a
 /// client out nor allows more guesses.
 pub struct RateLimiter {
-    counts: Mutex<WrongGuesses<ClientKey>>,
+    counts: Mutex<Counts<ClientKey>>,
 }
 
 impl Default for RateLimiter {
     fn default() -> Self {
-        Self { counts: Mutex::new(WrongGuesses::new(KEYS_MAX)) }
+        Self { counts: Mutex::new(Counts::new(KEYS_MAX, WINDOW)) }
     }
 }
 
@@ -112,7 +121,7 @@ impl RateLimiter {
         Ok(())
     }
 
-    fn lock(&self) -> MutexGuard<'_, WrongGuesses<ClientKey>> {
+    fn lock(&self) -> MutexGuard<'_, Counts<ClientKey>> {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -123,8 +132,8 @@ pub struct PasswordLimiter {
 }
 
 struct WrongPasswords {
-    by_client: WrongGuesses<ClientKey>,
-    by_session: WrongGuesses<SessionId>,
+    by_client: Counts<ClientKey>,
+    by_session: Counts<SessionId>,
 }
 
 /// Whether the search of a create-or-join request has counted a wrong password. The search compares one password with
@@ -147,8 +156,8 @@ pub struct Guess<'a> {
 impl Default for PasswordLimiter {
     fn default() -> Self {
         let counts = WrongPasswords {
-            by_client: WrongGuesses::new(KEYS_MAX),
-            by_session: WrongGuesses::new(KEYS_MAX),
+            by_client: Counts::new(KEYS_MAX, WINDOW),
+            by_session: Counts::new(KEYS_MAX, WINDOW),
         };
         Self { counts: Mutex::new(counts) }
     }

@@ -48,6 +48,8 @@ pub struct Token {
     pub platform: Option<Platform>,
     /// The player's name, from the claim `name`, cut to 64 characters.
     pub name: Option<Box<str>>,
+    /// The service, if the token names one and no player.
+    pub service: Option<Box<Service>>,
     /// The permissions that the token grants.
     pub permissions: Permissions,
     /// When the token becomes valid, in ms since the epoch. Includes the leeway.
@@ -57,6 +59,15 @@ pub struct Token {
     /// The generation of the keys with which the token was verified.
     generation: u64,
     raw: RawToken,
+}
+
+/// A service: a caller that is no player.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Service {
+    /// Who issued its token (`iss`); empty if the token does not say.
+    pub issuer: Box<str>,
+    /// Its name at the issuer: `sub`, or `client_id` if there is none.
+    pub subject: Box<str>,
 }
 
 /// The text of a token. The cache of verified tokens shares it.
@@ -78,6 +89,7 @@ impl Token {
             player_id: None,
             platform: None,
             name: None,
+            service: None,
             permissions: Permissions::default(),
             begins_ms: i64::MIN,
             ends_ms: i64::MAX,
@@ -287,11 +299,13 @@ impl Verifier {
         };
         let ends_ms = claims.get("exp").and_then(as_ms).ok_or(TokenError::Claim("exp"))?;
         self.warn_of_implausible_expiry(claims);
+        let player = read_player(claims.get(&self.settings.player_claim))?;
         Ok(Token {
-            player: read_player(claims.get(&self.settings.player_claim))?,
+            player,
             player_id: claims.get(&self.settings.player_id_claim).and_then(as_player_id),
             platform: text(claims, &self.settings.platform_claim).and_then(|name| name.parse().ok()),
             name: text(claims, NAME_CLAIM).and_then(read_name),
+            service: if player.is_none() { read_service(claims) } else { None },
             permissions: read_permissions(claims.get(&self.settings.permissions_claim))?,
             begins_ms: begins_ms.saturating_sub(leeway_ms),
             ends_ms: ends_ms.saturating_add(leeway_ms),
@@ -360,6 +374,13 @@ fn read_player(claim: Option<&Value>) -> Result<Option<PlayerUuid>, TokenError> 
         Some(Value::Array(_) | Value::Object(_)) => Err(TokenError::Player),
         claim => Ok(claim.and_then(Value::as_str).and_then(|sub| Uuid::parse_str(sub).ok()).map(PlayerUuid)),
     }
+}
+
+/// Reads the service that a token without a player names.
+fn read_service(claims: &Map<String, Value>) -> Option<Box<Service>> {
+    let subject = ["sub", "client_id"].into_iter().find_map(|claim| text(claims, claim));
+    let subject = subject.filter(|subject| !subject.is_empty())?.into();
+    Some(Box::new(Service { issuer: text(claims, "iss").unwrap_or_default().into(), subject }))
 }
 
 /// Reads a player's name, without control characters.

@@ -22,7 +22,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::config::Config;
-use crate::http::openapi;
+use crate::http::openapi::{self, DocumentSettings};
 use crate::http::surface::Surface;
 use crate::runtime::server;
 
@@ -154,7 +154,9 @@ fn print_openapi(name: &str) -> Result<(), String> {
         let names: Vec<_> = surfaces.iter().map(Surface::name).collect();
         return Err(format!("there is no API {name:?}; choose one of {}", names.join(", ")));
     };
-    print_json(&openapi::document(surface, &Config::default().auth.cookie))
+    let config = Config::default();
+    let settings = DocumentSettings { cookie: &config.auth.cookie, keep_s: config.idempotency.keep_s };
+    print_json(&openapi::document(surface, settings))
 }
 
 /// Threads for work that blocks, such as reading files: the default of tokio.

@@ -3,6 +3,7 @@
 mod allocators;
 mod check;
 mod cors_origin;
+mod idempotency;
 mod leave_delay;
 mod log_filter;
 mod login;
@@ -25,6 +26,7 @@ pub use allocators::{
     WebhookSection,
 };
 pub use check::Problem;
+pub use idempotency::IdempotencySection;
 pub use leave_delay::LeaveDelay;
 pub use login::{HashText, LoginClient, LoginMode, LoginPlayers, LoginSection, LoginUser, UserKind};
 pub use notifications::NotificationsSection;
@@ -71,6 +73,8 @@ pub struct Config {
     pub wait: WaitSection,
     /// Notifications for players.
     pub notifications: NotificationsSection,
+    /// Writes that clients can repeat.
+    pub idempotency: IdempotencySection,
     /// Background jobs.
     pub jobs: JobsSection,
     /// Logging.
@@ -133,6 +137,7 @@ impl Default for Config {
             instances: InstancesSection::default(),
             wait: WaitSection::default(),
             notifications: NotificationsSection::default(),
+            idempotency: IdempotencySection::default(),
             jobs: JobsSection::default(),
             telemetry: TelemetrySection::default(),
             health: HealthRules::default(),

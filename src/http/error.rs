@@ -8,9 +8,10 @@ use serde_json::Value;
 
 use super::input::prefer::PREFERENCE_APPLIED;
 use super::input::this_machine::Elsewhere;
-use super::input::violation::Violation;
+use super::input::violation::{Violation, ViolationKind};
 use super::reply::Answer;
 use crate::app::Failure;
+use crate::app::idempotency::KeyRefused;
 use crate::app::login::LoginRefusal;
 use crate::auth::{Denied, Enough, TokenError};
 use crate::document::Document;
@@ -115,6 +116,18 @@ pub enum Error {
         if .0.has_weak_match { ": the tag would match, but a proxy has made it weak (W/), for example by compressing" } else { "" }
     )]
     PreconditionFailed(Box<PreconditionFailed>),
+    /// The token names nobody, so the caller's keys could not be told from those of others.
+    #[error("an Idempotency-Key needs a token that names a player or, with sub or client_id, a service")]
+    IdempotencyKeyUnusable,
+    /// An equal request with the same idempotency key is under way.
+    #[error("an equal request with this Idempotency-Key is under way; repeat it to get its answer")]
+    IdempotencyKeyInUse,
+    /// The idempotency key was used for another request.
+    #[error("this Idempotency-Key was used for another request")]
+    IdempotencyKeyReused,
+    /// The caller has used too many idempotency keys within an hour.
+    #[error("too many Idempotency-Keys within an hour; use one for each write, and only where it matters")]
+    TooManyIdempotencyKeys,
     /// Concurrent changes of the same session or the same inbox came first in every attempt.
     #[error("other changes came first in every attempt; try again")]
     Contended,
@@ -161,9 +174,21 @@ impl From<Failure> for Error {
             Failure::Refused(refused) => Self::Refused(refused),
             Failure::Store(error) => Self::Unavailable(error),
             Failure::Denied(denied) => denied.into(),
-            Failure::Contended => Self::Contended,
+            // The pipeline answers it like the equal request, unless that answer is gone already.
+            Failure::Contended | Failure::Repeated => Self::Contended,
             Failure::PreconditionFailed(_) => Self::PreconditionFailed(Box::default()),
             Failure::Panicked => Self::Internal("work for this request panicked".into()),
+        }
+    }
+}
+
+impl From<KeyRefused> for Error {
+    fn from(refused: KeyRefused) -> Self {
+        match refused {
+            KeyRefused::Reused => Self::IdempotencyKeyReused,
+            KeyRefused::InUse => Self::IdempotencyKeyInUse,
+            KeyRefused::TooMany => Self::TooManyIdempotencyKeys,
+            KeyRefused::Store(error) => Self::Unavailable(error),
         }
     }
 }
@@ -231,6 +256,7 @@ impl Error {
             Self::BodyBroken => (S::BAD_REQUEST, "body_broken"),
             Self::TokenWithoutPlayer => (S::BAD_REQUEST, "token_without_player"),
             Self::PreconditionNotSupported => (S::BAD_REQUEST, "precondition_not_supported"),
+            Self::IdempotencyKeyUnusable => (S::BAD_REQUEST, "idempotency_key_unusable"),
 
             Self::TokenMissing => (S::FORBIDDEN, "token_missing"),
             Self::TokenInvalid(_) => (S::FORBIDDEN, "token_invalid"),
@@ -245,11 +271,13 @@ impl Error {
             Self::KeyNotFound => (S::NOT_FOUND, "key_not_found"),
 
             Self::MethodNotAllowed(_) => (S::METHOD_NOT_ALLOWED, "method_not_allowed"),
+            Self::IdempotencyKeyInUse => (S::CONFLICT, "idempotency_key_in_use"),
             Self::RequestTimeout => (S::REQUEST_TIMEOUT, "request_timeout"),
             Self::TooManyListeners => (S::CONFLICT, "too_many_listening_to_single_client"),
             Self::PreconditionFailed(_) => (S::PRECONDITION_FAILED, "precondition_failed"),
             Self::BodyTooLarge(_) => (S::PAYLOAD_TOO_LARGE, "body_too_large"),
             Self::PathTooLong(_) => (S::URI_TOO_LONG, "path_too_long"),
+            Self::IdempotencyKeyReused => (S::UNPROCESSABLE_ENTITY, "idempotency_key_reused"),
             Self::Invalid(_) => (S::UNPROCESSABLE_ENTITY, "validation_error"),
             Self::HeadersTooLarge(_) => (S::REQUEST_HEADER_FIELDS_TOO_LARGE, "headers_too_large"),
 
@@ -258,6 +286,7 @@ impl Error {
             Self::TooManyConnections => (S::SERVICE_UNAVAILABLE, "too_many_connections"),
             Self::TooManyHeld { .. } => (S::SERVICE_UNAVAILABLE, "connection_limit_reached"),
             Self::Overloaded => (S::SERVICE_UNAVAILABLE, "overloaded"),
+            Self::TooManyIdempotencyKeys => (S::SERVICE_UNAVAILABLE, "too_many_idempotency_keys"),
             Self::Contended => (S::SERVICE_UNAVAILABLE, "contended"),
             Self::Unavailable(_) => (S::SERVICE_UNAVAILABLE, "store_unavailable"),
             Self::TimedOut => (S::SERVICE_UNAVAILABLE, "timed_out"),
@@ -273,6 +302,11 @@ impl Error {
     /// The answer for the caller, with another error code. A 422 has no error code.
     pub fn answer_with_code(&self, error_code: &'static str) -> Answer {
         let (status, _) = self.parts();
+        if matches!(self, Self::IdempotencyKeyReused) {
+            let violation =
+                ViolationKind::IDEMPOTENCY_KEY_REUSED.at(["header".into(), "idempotency-key".into()]);
+            return Self::Invalid(vec![violation]).answer();
+        }
         if let Self::Invalid(violations) = self {
             return Answer::json(status, &serde_json::json!({ "detail": violations }));
         }
@@ -290,7 +324,7 @@ impl Error {
             Self::PreconditionFailed(failed) => failed.answer(body),
             _ => Answer::json(status, &body),
         };
-        if status == StatusCode::SERVICE_UNAVAILABLE {
+        if status == StatusCode::SERVICE_UNAVAILABLE || matches!(self, Self::IdempotencyKeyInUse) {
             let retry_after_s = match self {
                 Self::LoginLimited => LOGIN_RETRY_AFTER_S,
                 Self::TooManyHeld { retry_after_s } => *retry_after_s,

@@ -9,9 +9,10 @@ use bytes::Bytes;
 use futures_util::future::FutureExt as _;
 use http::{Method, StatusCode, header};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde_json::Value;
 
 use super::error::Error;
-use super::input::body::Body;
+use super::input::body::{self, Body};
 use super::input::conditions::Conditions;
 use super::input::params::{ParamDoc, Params, RawParams};
 use super::input::schema::BodySchema;
@@ -36,6 +37,8 @@ pub struct Input<P = (), Q = (), B = ()> {
 pub type HandlerFuture = Pin<Box<dyn Future<Output = Result<Answer, Error>> + Send>>;
 /// Makes the schema of a type.
 type SchemaOf = fn(&mut SchemaGenerator) -> Schema;
+/// Parses a body as far as its schema needs it; `None` if it is not JSON.
+type ParseBody = dyn Fn(&Bytes) -> Option<Value> + Send + Sync;
 /// Checks the input and calls the handler.
 type Start = dyn Fn(&Arc<App>, Caller, &RawParams<'_>, &Bytes) -> Result<HandlerFuture, Error> + Send + Sync;
 
@@ -84,6 +87,10 @@ pub struct Operation {
     pub can_wait: bool,
     /// Whether a request can demand a version of what the operation changes, with `If-Match`.
     pub takes_if_match: bool,
+    /// Whether a request can have an idempotency key.
+    pub takes_key: bool,
+    /// Whether repeating a request does no harm even without an idempotency key.
+    repeats_safely: bool,
     /// Status of success.
     pub success: StatusCode,
     /// Statuses of failures beyond those that every operation can have.
@@ -98,6 +105,7 @@ pub struct Operation {
     pub is_deprecated: bool,
     describe: fn(&mut SchemaGenerator) -> OperationDoc,
     start: Box<Start>,
+    parse_body: Box<ParseBody>,
 }
 
 impl Operation {
@@ -118,7 +126,8 @@ impl Operation {
         F: Fn(Arc<App>, Caller, Input<P, Q, B>) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<Reply<K>, Error>> + Send + 'static,
     {
-        let (schema, is_read) = (B::schema(), method == Method::GET);
+        let (schema, is_read) = (Arc::new(B::schema()), method == Method::GET);
+        let schema_of_keyed = Arc::clone(&schema);
         Self {
             method,
             id,
@@ -132,6 +141,8 @@ impl Operation {
             has_etag: K::ETAG,
             can_wait: K::WAITS,
             takes_if_match: false,
+            takes_key: false,
+            repeats_safely: false,
             success: K::STATUS,
             failures: &[],
             own_failure: None,
@@ -148,6 +159,7 @@ impl Operation {
                 let reply = handler(Arc::clone(app), caller, input);
                 Ok(Box::pin(reply.map(|reply| reply.map(Reply::into_answer))))
             }),
+            parse_body: Box::new(move |body| body::parse(body, &schema_of_keyed).ok()),
         }
     }
 
@@ -173,6 +185,18 @@ impl Operation {
     /// Lets requests demand a version of what the operation changes, with `If-Match`. The handler judges it.
     pub fn exact(mut self) -> Self {
         self.takes_if_match = true;
+        self
+    }
+
+    /// Says that repeating a request does no harm even without an idempotency key, so that none is read.
+    pub fn safe_to_repeat(mut self) -> Self {
+        self.repeats_safely = true;
+        self
+    }
+
+    /// Lets requests have an idempotency key, if they change something.
+    pub fn with_key(mut self) -> Self {
+        self.takes_key = self.method != Method::GET && !self.repeats_safely;
         self
     }
 
@@ -225,6 +249,11 @@ impl Operation {
         (self.start)(app, caller, raw_params, body)
     }
 
+    /// Parses a body as far as its schema needs it; `None` if it is not JSON.
+    pub fn parse_body(&self, body: &Bytes) -> Option<Value> {
+        (self.parse_body)(body)
+    }
+
     /// Describes the operation's parameters and bodies for the API document.
     pub fn describe(&self, generator: &mut SchemaGenerator) -> OperationDoc {
         (self.describe)(generator)
@@ -243,7 +272,7 @@ fn read_input<P: Params, Q: Params, B: Body>(
     let query = Q::read(raw_params, &mut violations);
     let conditions = match is_read {
         true => Some(Conditions::default()),
-        false => Conditions::read(raw_params.headers, &mut violations),
+        false => Conditions::read(raw_params, &mut violations),
     };
     let body = B::read(body, schema, &mut violations);
     match (path, query, conditions, body) {

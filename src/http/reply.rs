@@ -9,6 +9,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Serialize;
 
 use super::input::headers::Headers;
+use crate::app::idempotency::Answered;
 use crate::app::waits::WaitOn;
 use crate::document::Document;
 
@@ -36,6 +37,12 @@ impl Answer {
     /// Creates an answer with a JSON body.
     pub fn json(status: StatusCode, body: &impl Serialize) -> Self {
         Self { status, body: Document::render(body), etag: None, headers: HeaderMap::new(), wait_on: None }
+    }
+
+    /// What is stored of it for repeats of the request.
+    pub fn to_store(&self) -> Answered<'_> {
+        let etag = self.etag.as_ref().and_then(|etag| etag.to_str().ok());
+        Answered { status: self.status.as_u16(), etag, body: &self.body }
     }
 
     /// Creates an answer without a body.

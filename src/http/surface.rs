@@ -125,6 +125,14 @@ impl Surface {
         Self { failures, ..self }
     }
 
+    /// Lets requests that change something have an idempotency key. The server stores their answers, so no answer may
+    /// have a secret. An operation that changes what is stored does so in one commit, together with the writes of
+    /// [`Recorder`](crate::app::idempotency::Recorder).
+    pub fn with_idempotency_keys(mut self) -> Self {
+        self.operations = self.operations.into_iter().map(Operation::with_key).collect();
+        self
+    }
+
     /// Sets the format of failures.
     pub fn with_errors(self, errors: ErrorFormat) -> Self {
         Self { errors, ..self }

@@ -183,7 +183,8 @@ async fn an_operation_has_a_lower_limit_of_its_body() {
 
 #[tokio::test]
 async fn the_documents_describe_each_surface_as_it_is() {
-    let document = openapi::document(&surface(), "access_token");
+    let document =
+        openapi::document(&surface(), openapi::DocumentSettings { cookie: "access_token", keep_s: 3_600 });
     let operation = |path: &str, method: &str| document["paths"][path][method].clone();
     assert_eq!(operation("/greet", "get")["security"], json!([]));
     assert_eq!(operation("/greet", "get")["responses"].get("403"), None);

@@ -2,6 +2,7 @@
 //! of it can get lost, and a round that runs twice does no harm. Each item of a round fails alone.
 
 mod expiry;
+mod idempotency;
 mod inboxes;
 mod launches;
 mod lists;
@@ -51,6 +52,8 @@ enum Job {
     Logins,
     /// Deletes posted messages that are too old.
     Inboxes,
+    /// Deletes answers to repeated requests that were kept for long enough.
+    Idempotency,
     /// Gives requested instances their dedicated servers.
     Launches,
     /// Wakes requests that have waited long enough.
@@ -71,6 +74,7 @@ impl Job {
         Self::Lists,
         Self::Logins,
         Self::Inboxes,
+        Self::Idempotency,
         Self::Launches,
         Self::Waits,
         Self::Sweep,
@@ -91,6 +95,7 @@ impl Job {
             Self::Lists => lists::round(app, stop).await,
             Self::Logins => logins::round(app, stop).await,
             Self::Inboxes => inboxes::round(app, stop).await,
+            Self::Idempotency => idempotency::round(app, stop).await,
             Self::Launches => Box::pin(launches::round(app)).await,
             Self::Waits => {
                 app.waits.wake_due();

@@ -35,5 +35,5 @@ pub fn surface(self_read_for_all: bool) -> Surface {
         Group::new(long_poll::TAG, long_poll::rows(read)),
         Group::new(messages::TAG, messages::rows(read)),
     ];
-    Surface::new(PREFIX, groups).with_introduction(INTRODUCTION)
+    Surface::new(PREFIX, groups).with_idempotency_keys().with_introduction(INTRODUCTION)
 }

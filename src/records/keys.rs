@@ -31,6 +31,7 @@
 //! V 01 <display name> 00 <player uuid, 16 bytes> (empty)                         the same players, by name
 //! y <player uuid, 16 bytes> <number, u64 big-endian> the message, JSON           in the player's inbox; the oldest go
 //! Y <player uuid, 16 bytes>                   which messages the inbox has, JSON  each post expects its version; deleted when the last message is too old
+//! k <request, 20 bytes of SHA-256>            the answer, MessagePack            in the commit of the request's effect; deleted after a time
 //! ```
 //!
 //! In these keys an i64 has its sign bit flipped, so that the keys sort by number.
@@ -40,9 +41,12 @@
 //! session id can be longer than a key may be, so the digest stands for a long id. No list of platform sessions needs
 //! the id.
 
+mod login;
+
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
+pub use self::login::*;
 use crate::domain::inbox::MessageNumber;
 use crate::domain::{Platform, PlatformSessionId, PlayerUuid, SessionId, ShortCode};
 use crate::store::{Key, KeyUpgrade, next_key};
@@ -71,6 +75,7 @@ const INBOX: u8 = b'Y';
 const LAUNCH: u8 = b'l';
 const LAUNCH_DUE: u8 = b'L';
 const NODE: u8 = b'e';
+const ANSWER: u8 = b'k';
 /// After [`LAUNCH`]: the launch itself.
 const LAUNCH_ITSELF: u8 = 0;
 /// After [`LAUNCH`]: an entry of the player who asked for it.
@@ -385,75 +390,22 @@ pub fn parse_gate(session_type: &str, key: &[u8]) -> Option<u8> {
     }
 }
 
-/// The SHA-256 of a refresh token.
-pub type TokenHash = [u8; 32];
+/// A request with an idempotency key: the start of the SHA-256 of its caller, method, path and key.
+pub type RequestHash = [u8; 20];
 
-/// The key of a refresh token.
-pub fn refresh_token(hash: &TokenHash) -> Key {
-    key(REFRESH_TOKEN, &[&[0], hash])
+/// The key of the answer to such a request.
+pub fn answer(request: &RequestHash) -> Key {
+    key(ANSWER, &[request])
 }
 
-/// The range of all refresh tokens: start, and end (excluded).
-pub fn all_refresh_tokens() -> (Key, Key) {
-    (vec![REFRESH_TOKEN, 0], vec![REFRESH_TOKEN, 1])
+/// Whether this is the key of such an answer.
+pub fn is_answer(key: &[u8]) -> bool {
+    key.first() == Some(&ANSWER)
 }
 
-/// The hash in the key of a refresh token.
-pub fn parse_refresh_token(key: &[u8]) -> Option<TokenHash> {
-    key.strip_prefix(&[REFRESH_TOKEN, 0])?.try_into().ok()
-}
-
-/// The entry of a refresh token among those of its player.
-pub fn refresh_token_of(player: PlayerUuid, created_ms: i64, hash: &TokenHash) -> Key {
-    key(REFRESH_TOKEN, &[&[1], player.0.as_bytes(), &sortable(created_ms), hash])
-}
-
-/// The prefix of the entries of a player's refresh tokens.
-pub fn refresh_tokens_of(player: PlayerUuid) -> Key {
-    key(REFRESH_TOKEN, &[&[1], player.0.as_bytes()])
-}
-
-/// The hash in such an entry.
-pub fn parse_refresh_token_of(key: &[u8]) -> Option<TokenHash> {
-    let rest = key.strip_prefix(&[REFRESH_TOKEN, 1])?;
-    rest.get(16 + 8..)?.try_into().ok()
-}
-
-/// The key of a player who has logged in.
-pub fn known_player(player: PlayerUuid) -> Key {
-    key(KNOWN_PLAYER, &[player.0.as_bytes()])
-}
-
-/// The entry of such a player by the time of the last login.
-pub fn last_login(last_login_ms: i64, player: PlayerUuid) -> Key {
-    key(KNOWN_PLAYERS_BY, &[&[0], &sortable(last_login_ms), player.0.as_bytes()])
-}
-
-/// The range of all such entries, the longest ago first: start, and end (excluded).
-pub fn all_last_logins() -> (Key, Key) {
-    (vec![KNOWN_PLAYERS_BY, 0], vec![KNOWN_PLAYERS_BY, 1])
-}
-
-/// The player of such an entry.
-pub fn parse_last_login(key: &[u8]) -> Option<PlayerUuid> {
-    let player = key.strip_prefix(&[KNOWN_PLAYERS_BY, 0])?.get(8..)?;
-    Uuid::from_slice(player).ok().map(PlayerUuid)
-}
-
-/// The entry of such a player by the display name.
-pub fn display_name(name: &str, player: PlayerUuid) -> Key {
-    key(KNOWN_PLAYERS_BY, &[&[1], name.as_bytes(), &[0], player.0.as_bytes()])
-}
-
-/// The prefix of the entries of all players with a display name.
-pub fn display_name_of(name: &str) -> Key {
-    key(KNOWN_PLAYERS_BY, &[&[1], name.as_bytes(), &[0]])
-}
-
-/// The player of such an entry of this name.
-pub fn parse_display_name(name: &str, key: &[u8]) -> Option<PlayerUuid> {
-    let player = key.strip_prefix(display_name_of(name).as_slice())?;
-    Uuid::from_slice(player).ok().map(PlayerUuid)
+/// The range of all such answers: start, and end (excluded).
+pub fn all_answers() -> (Key, Key) {
+    (vec![ANSWER], vec![ANSWER + 1])
 }
 
 /// The key of a message in a player's inbox.

@@ -54,6 +54,13 @@ proptest! {
     }
 
     #[test]
+    fn keys_of_answers_are_in_their_range(request: RequestHash, id in any_id()) {
+        let (start, end) = all_answers();
+        prop_assert!((start.clone()..end.clone()).contains(&answer(&request)) && is_answer(&answer(&request)));
+        prop_assert!(!(start..end).contains(&session(&id)) && !is_answer(&session(&id)));
+    }
+
+    #[test]
     fn gates_come_before_open_sessions(id in any_id(), created_ms in 0..i64::MAX, name in "[a-z]{1,9}", number: u8) {
         let gate = gate(&name, number);
         prop_assert_eq!(parse_gate(&name, &gate), Some(number));

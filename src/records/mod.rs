@@ -23,6 +23,7 @@
 //! - An older build does not delete index entries of a kind that it does not know, so such an entry can outlive its
 //!   session. So a reader of such an entry must check that the session exists and has the value that the entry names.
 
+pub mod idempotency;
 pub mod inbox;
 pub mod index;
 pub mod keys;
@@ -34,6 +35,7 @@ pub mod template;
 pub mod unknown;
 pub mod values;
 
+pub use idempotency::StoredAnswer;
 pub use index::plan;
 pub use last_seen::LastSeen;
 pub use login::{KnownPlayer, RefreshToken};

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio_postgres::config::SslMode;
 
+use crate::app::idempotency::IdempotencySettings;
 use crate::app::login::{Client, PasswordHash, SecretHash, User, UserKind};
 use crate::app::waits::WaitLimits;
 use crate::app::{AppSettings, Catalog, Limits, LoginSettings, NotificationSettings};
@@ -15,8 +16,9 @@ use crate::auth::{
 };
 use crate::config::UserKind as ConfiguredKind;
 use crate::config::{
-    AllocatorKind, AuthSection, Config, ConfigError, FriendsCheck, Hints, HttpSection, LoginSection,
-    NotificationsSection, PlayerStartupParams, PostgresSection, Problem, ReadConsistency, Secret, Sources,
+    AllocatorKind, AuthSection, Config, ConfigError, FriendsCheck, Hints, HttpSection, IdempotencySection,
+    LoginSection, NotificationsSection, PlayerStartupParams, PostgresSection, Problem, ReadConsistency,
+    Secret, Sources,
 };
 use crate::http::listener::ConnectionLimits;
 use crate::http::{PipelineSettings, RequestLimits};
@@ -129,6 +131,15 @@ fn notification_settings(notifications: &NotificationsSection) -> NotificationSe
     }
 }
 
+/// How long answers are kept for repeated requests, and limits.
+fn idempotency_settings(idempotency: IdempotencySection) -> IdempotencySettings {
+    IdempotencySettings {
+        keep_ms: i64::from(idempotency.keep_s) * 1000,
+        body_bytes_max: idempotency.body_bytes_max,
+        keys_per_caller_max: idempotency.keys_per_caller_max,
+    }
+}
+
 /// Limits of one request: sizes in bytes, and timeouts.
 fn request_limits(http: &HttpSection) -> RequestLimits {
     RequestLimits {
@@ -201,6 +212,7 @@ pub fn app_settings(config: &Config) -> AppSettings {
         limits,
         waits: wait_limits(config),
         notifications: notification_settings(&config.notifications),
+        idempotency: idempotency_settings(config.idempotency),
         login: None,
     }
 }

@@ -1,5 +1,6 @@
 //! Starts the log, and holds the metrics of the server. Every metric is named here or in `store`.
 
+mod idempotency;
 mod launches;
 mod logs;
 mod preconditions;
@@ -19,6 +20,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
+pub use self::idempotency::{IdempotencyMetrics, IdempotencyOutcome};
 pub use self::launches::LaunchMetrics;
 pub use self::logs::start_logs;
 pub use self::preconditions::Precondition;
@@ -143,6 +145,8 @@ pub struct Metrics {
     /// Requests refused, and connections cut, because there was no memory in flight left.
     pub memory_refusals: Counter,
     preconditions: Preconditions,
+    /// The requests with an idempotency key.
+    pub idempotency: IdempotencyMetrics,
     /// The metrics of launches and allocators.
     pub launches: LaunchMetrics,
     /// The metrics of requests that wait.
@@ -206,10 +210,11 @@ impl Metrics {
         registry.register_with_unit("memory_in_flight", help, Unit::Bytes, memory_in_flight.clone());
         let help = "Requests refused and connections cut because memory_in_flight_bytes was used up";
         registry.register("memory_refusals", help, memory_refusals.clone());
-        let preconditions = Preconditions::register(&mut registry);
-        let launches = LaunchMetrics::register(&mut registry);
-        let waits = WaitMetrics::register(&mut registry);
         Self {
+            preconditions: Preconditions::register(&mut registry),
+            idempotency: IdempotencyMetrics::register(&mut registry),
+            launches: LaunchMetrics::register(&mut registry),
+            waits: WaitMetrics::register(&mut registry),
             registry: RwLock::new(registry),
             requests,
             durations,
@@ -224,9 +229,6 @@ impl Metrics {
             connections_refused,
             memory_in_flight,
             memory_refusals,
-            preconditions,
-            launches,
-            waits,
         }
     }
 

@@ -52,7 +52,7 @@ pub async fn leftovers(store: &Store, players: &BTreeMap<i64, Uuid>) -> Vec<Stri
 }
 
 /// Entries that stay when sessions end: the players of numeric ids, the next listing number, the templates, and for
-/// some time the times of players' lists.
+/// some time the times of players' lists and the answers to repeated requests.
 fn kept_beside_sessions(stored: &Stored, players: &BTreeMap<i64, Uuid>) -> Stored {
     let ids = players
         .iter()
@@ -61,8 +61,9 @@ fn kept_beside_sessions(stored: &Stored, players: &BTreeMap<i64, Uuid>) -> Store
     let number = stored.get(&number).map(|last| (number, last.clone()));
     let (from, to) = keys::all_templates();
     let templates = stored.range(from..to).map(|(key, value)| (key.clone(), value.clone()));
-    let list_times = stored.iter().filter(|(key, _)| keys::parse_list_changed(key).is_some());
-    let list_times = list_times.map(|(key, value)| (key.clone(), value.clone()));
+    let is_kept = |key: &Key| keys::parse_list_changed(key).is_some() || keys::is_answer(key);
+    let list_times =
+        stored.iter().filter(|(key, _)| is_kept(key)).map(|(key, value)| (key.clone(), value.clone()));
     let kept = number.into_iter().chain(templates).chain(list_times);
     ids.filter(|(key, _)| stored.contains_key(key)).chain(kept).collect()
 }

@@ -5,7 +5,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{Method, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::Full;
+use rallypoint::api::PREFIX;
 use rallypoint::domain::Platform;
 use rallypoint::env::{Clock, Entropy};
 use serde_json::Value;
@@ -20,6 +22,9 @@ use crate::tally::Tally;
 const PARTIES_MAX: usize = 3;
 /// Number of platform session ids on each platform. All clients compete for them.
 const POOL: usize = 16;
+
+/// Largest body that a server keeps for a repeat, in bytes.
+const KEPT_BYTES_MAX: usize = 8_192;
 
 /// The ids of the sessions that all clients join and leave. These sessions stay when they are empty.
 pub type Lobbies = Arc<Vec<String>>;
@@ -59,6 +64,10 @@ pub struct Client {
     pub changed_by: BTreeMap<Fact, Arc<str>>,
     /// The write that may or may not have taken effect.
     pub in_flight: Option<Write>,
+    /// The key of that write.
+    key_in_flight: String,
+    /// The last write that was answered with success: the write, its key and its answer.
+    answered: Option<(Write, String, Response<Bytes>)>,
     /// Whether the database may be unavailable for a while.
     pub database_fails: bool,
     /// When the last write was sent.
@@ -104,6 +113,8 @@ impl Client {
             facts: Facts::new(),
             changed_by: BTreeMap::new(),
             in_flight: None,
+            key_in_flight: String::new(),
+            answered: None,
             database_fails: false,
             sent_ms: 0,
             waiting: BTreeMap::new(),
@@ -151,17 +162,69 @@ impl Client {
         self.writes += 1;
         self.sent_ms = Clock::System.now_ms();
         let was_in_doubt = self.is_in_doubt();
+        let key = format!("{}-{}", self.number, self.writes);
         if !was_in_doubt {
             self.in_flight = Some(write.clone());
+            self.key_in_flight.clone_from(&key);
         }
-        let answer = connection.call(&write.method, &write.path, write.body.as_ref()).await?;
+        let answer = self.send(connection, &write, &key).await?;
         if self.database_fails && is_away(&answer) {
             return Ok(false);
         }
         if !was_in_doubt {
             self.in_flight = None;
         }
-        Ok(self.record_answer(&write, &answer))
+        let is_acknowledged = self.record_answer(&write, &answer);
+        // Health reports take no key.
+        if is_acknowledged && !write.path.ends_with("/health") {
+            self.answered = Some((write, key, answer));
+        }
+        Ok(is_acknowledged)
+    }
+
+    /// Whether it sends keys with its writes, and repeats those whose answers it has lost. While the database fails, it
+    /// cannot know when to.
+    fn has_keys(&self) -> bool {
+        self.number % 2 == 1 && !self.database_fails
+    }
+
+    async fn send(
+        &self,
+        connection: &mut Connection,
+        write: &Write,
+        key: &str,
+    ) -> hyper::Result<Response<Bytes>> {
+        let mut request = Request::builder().method(&write.method).uri(format!("{PREFIX}{}", write.path));
+        if self.has_keys() {
+            request = request.header("idempotency-key", key);
+        }
+        let body = write.body.as_ref().map_or_else(Bytes::new, |body| body.to_string().into());
+        connection.send(request.body(Full::new(body)).unwrap()).await
+    }
+
+    /// Repeats the write whose answer was lost, if there is one. It is answered as if it was sent once: a rule that refuses
+    /// it because it was made already is a fault. Repeats the last answered one, too. Returns how many answers were lost.
+    pub async fn repeat(&mut self, address: SocketAddr) -> usize {
+        if !self.has_keys() {
+            return 0;
+        }
+        if let Some((write, key, answer)) = &self.answered {
+            let mut connection = Connection::open(address, Some(&self.tokens[write.by])).await.unwrap();
+            let repeat = self.send(&mut connection, write, key).await.unwrap();
+            assert_eq!(repeat.status(), answer.status(), "client {}: {write} was repeated", self.number);
+            let is_kept = answer.body().len() <= KEPT_BYTES_MAX;
+            let how = if is_kept { "true" } else { "refreshed" };
+            assert_eq!(repeat.headers()["idempotency-replayed"], how, "{write}");
+            let parts =
+                |answer: &Response<Bytes>| (answer.body().clone(), answer.headers().get("etag").cloned());
+            assert!(!is_kept || parts(&repeat) == parts(answer), "{write}: {repeat:?} repeats {answer:?}");
+        }
+        let Some(write) = self.in_flight.clone() else { return 0 };
+        let mut connection = Connection::open(address, Some(&self.tokens[write.by])).await.unwrap();
+        let answer = self.send(&mut connection, &write, &self.key_in_flight).await.unwrap();
+        self.in_flight = None;
+        self.record_answer(&write, &answer);
+        1
     }
 
     /// Whether the result of a write is unknown because the database was unavailable.

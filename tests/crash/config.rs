@@ -16,6 +16,8 @@ log = "error"
 [sessions]
 idle_s = 30
 invite_expiry_s = 2
+[idempotency]
+keys_per_caller_max = 1_000_000
 [jobs]
 every_ms = 100
 [health]

@@ -5,6 +5,8 @@
 //!
 //! - every acknowledged write is there;
 //! - every other write took effect completely or not at all;
+//! - half of the clients send idempotency keys. They repeat the writes whose answers were lost, at any server, and each of
+//!   these is answered as if it was sent once;
 //! - all documents agree with each other;
 //! - documents that nobody wrote to have the same ETags as before.
 //!
@@ -170,9 +172,10 @@ async fn run(rounds: u32, seed: u64, setting: Setting) -> Vec<String> {
         if !matches!(setting, Setting::Failover(_)) {
             servers.push(trial.restart().await);
         }
+        let repeated = trial.repeat(trial.any(&servers)).await;
         let (checked, mut wrong) = trial.verify(trial.any(&servers)).await;
         wrong.append(&mut left);
-        println!("round {round}: {killed}; verified {checked}");
+        println!("round {round}: {killed}; {repeated} lost answers fetched; verified {checked}");
         if !wrong.is_empty() {
             drop(servers);
             println!("round {round} FAILED; the data directory stays: {}", trial.dir.keep().display());
@@ -388,6 +391,11 @@ impl Trial {
             soon("the server ends", starting.kill()).await.unwrap();
         }
         Server::spawn(self.command()).await
+    }
+
+    /// Repeats the writes whose answers were lost, of the clients that send keys. Returns how many these are.
+    async fn repeat(&mut self, server: &Server) -> usize {
+        join_all(self.clients.iter_mut().map(|client| client.repeat(server.address))).await.iter().sum()
     }
 
     /// Reads all documents and compares them with the clients' facts. Returns a summary and the faults.

@@ -27,7 +27,7 @@ pub fn rows() -> Vec<Operation> {
             .about("Only the fields in the body change. With this operation, a host says how to connect, and when players may join. `closed` is final."),
         Operation::new(M::DELETE, "end_instance", "/v1/session/{session_id}/instance", lifecycle::end, UPDATE_SESSION, "End an instance, as its host").may_fail(MISSING).exact()
             .about("The session continues and may request another instance."),
-        Operation::new(M::POST, "instance_health_check", "/v1/session/{session_id}/instance/health", health::report_health, INSTANCE_HEALTH, "Report an instance's health").may_fail(MISSING)
+        Operation::new(M::POST, "instance_health_check", "/v1/session/{session_id}/instance/health", health::report_health, INSTANCE_HEALTH, "Report an instance's health").may_fail(MISSING).safe_to_repeat()
             .about("A host repeats the report as often as the health settings say. 404 `instance_not_found` tells a host that its instance has ended."),
     ]
 }

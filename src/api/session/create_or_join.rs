@@ -6,9 +6,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::api::wire::client::{ClientSettings, JoinRequest, client};
-use crate::app::App;
 use crate::app::auto_join::{self, CreateOrJoin};
+use crate::app::idempotency::Recorder;
 use crate::app::join::{PasswordCaller, hash_password};
+use crate::app::{App, CachedSession, ChangeHook, Failure, Hook, HookWrites};
 use crate::auth::{Caller, Denied};
 use crate::domain::PlayerUuid;
 use crate::domain::client::CrossplayPreferences;
@@ -16,6 +17,7 @@ use crate::domain::session::NewSession;
 use crate::domain::session::join::Joiner;
 use crate::http::error::Error;
 use crate::http::input::body::Json;
+use crate::http::input::conditions::Conditions;
 use crate::http::operation::Input;
 use crate::http::reply::{Plain, Reply};
 
@@ -55,9 +57,10 @@ pub struct SessionJoined {
 pub async fn create_or_join(
     app: Arc<App>,
     caller: Caller,
-    Input { body: Json(request), .. }: Input<(), (), Json<CreateOrJoinRequest>>,
+    Input { body: Json(request), conditions, .. }: Input<(), (), Json<CreateOrJoinRequest>>,
 ) -> Result<Reply<Plain<SessionJoined>>, Error> {
-    let Some(player) = caller.player() else { return create(&app, request).await };
+    let hook = hook(conditions);
+    let Some(player) = caller.player() else { return create(&app, request, hook).await };
     let catalog = app.catalog();
     let template = catalog.template(&request.session_type)?;
     catalog.check_region(request.region_id.as_deref())?;
@@ -66,13 +69,17 @@ pub async fn create_or_join(
     let joiner = joiner(&caller, player, request)?;
     let (password_caller, search_guess) = (PasswordCaller::from(&caller), Arc::default());
     let request =
-        CreateOrJoin { session_type, region_id, password, joiner, password_caller, search_guess, hook: None };
+        CreateOrJoin { session_type, region_id, password, joiner, password_caller, search_guess, hook };
     let cached = auto_join::create_or_join(&app, &caller, template, request).await?;
-    Ok(Reply::plain(&SessionJoined { session_id: cached.session.id.to_string() }))
+    Ok(joined(&cached))
 }
 
 /// Creates a session for a caller without a player, such as a game server that makes its own session.
-async fn create(app: &App, request: CreateOrJoinRequest) -> Result<Reply<Plain<SessionJoined>>, Error> {
+async fn create(
+    app: &App,
+    request: CreateOrJoinRequest,
+    hook: Hook<()>,
+) -> Result<Reply<Plain<SessionJoined>>, Error> {
     if request.player.is_some() {
         return Err(Denied::PlayerRequired.into());
     }
@@ -87,9 +94,28 @@ async fn create(app: &App, request: CreateOrJoinRequest) -> Result<Reply<Plain<S
         region_id: request.region_id,
         password: request.password.as_deref().map(|password| hash_password(app, password)),
     };
-    let cached = auto_join::create_for_service(app, template, is_retired, new, None).await?;
+    let cached = auto_join::create_for_service(app, template, is_retired, new, hook).await?;
     tracing::info!(session_id = %cached.session.id, "session created by a service");
-    Ok(Reply::plain(&SessionJoined { session_id: cached.session.id.to_string() }))
+    Ok(joined(&cached))
+}
+
+/// The answer to a caller who has joined or created a session.
+fn joined(cached: &CachedSession) -> Reply<Plain<SessionJoined>> {
+    Reply::plain(&SessionJoined { session_id: cached.session.id.to_string() })
+}
+
+/// The hook that stores the answer, if the request has an idempotency key. Of several players who share a creation, each
+/// has a hook of their own, in the commit of their own effect.
+fn hook(conditions: Conditions) -> Hook<()> {
+    Some(Arc::new(StoresAnswer(conditions.recorder?)))
+}
+
+struct StoresAnswer(Arc<Recorder>);
+
+impl ChangeHook<()> for StoresAnswer {
+    fn writes(&self, (): &(), after: &CachedSession) -> Result<HookWrites, Failure> {
+        Ok(self.0.writes(joined(after).into_answer().to_store(), || None))
+    }
 }
 
 /// Converts the request to the input of the join rules. Without `player`, the fields at the top level describe the

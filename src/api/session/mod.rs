@@ -30,7 +30,7 @@ pub fn rows() -> Vec<Operation> {
     use Method as M;
     vec![
         Operation::new(M::POST, "create_or_join_session", "/v1/session", create_or_join::create_or_join, CREATE, "Join an open session of a type, or create one").may_fail(MISSING_OR_NOT_CREATABLE)
-            .about("If the template allows it, the caller joins the oldest open session of the type that accepts them. Otherwise the server creates a session with the caller as its leader. Repeating the request can create another session. A token without a player always creates a session, without players; the first player who joins leads it.")
+            .about("If the template allows it, the caller joins the oldest open session of the type that accepts them. Otherwise the server creates a session with the caller as its leader. Without an `Idempotency-Key`, repeating the request can create another session. A token without a player always creates a session, without players; the first player who joins leads it.")
             .example(examples::CREATE_OR_JOIN),
         Operation::new(M::GET, "get_session_by_id", SESSION, read::get, READ_SESSION, "Read a session: whole for active players, an outline for others").may_fail(MISSING)
             .about("Reading keeps the session alive, unless `refresh_ttl` is false. Poll it with the ETag of the last answer: the answer is 304 while nothing has changed.")

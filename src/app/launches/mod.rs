@@ -98,8 +98,7 @@ impl Launches {
         sessions: Arc<Sessions>,
         settings: LaunchSettings,
         wake_ups: Arc<WakeUps>,
-        (clock, entropy): (Clock, Entropy),
-        metrics: Arc<Metrics>,
+        ((clock, entropy), metrics): ((Clock, Entropy), Arc<Metrics>),
     ) -> Self {
         let LaunchSettings { node, directory, allocators } = settings;
         let offset_ms = clock.now_ms() - clock.up_ms();

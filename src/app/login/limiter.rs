@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use quick_cache::unsync::Cache;
 use sha2::{Digest as _, Sha256};
 
-use crate::app::rate_limit::WrongGuesses;
+use crate::app::rate_limit::{self, WINDOW};
 
 /// Logins of one address in a second, in the long run.
 const LOGINS_PER_S: i64 = 20;
@@ -70,16 +70,16 @@ pub struct LoginLimiter(Mutex<Counts>);
 
 struct Counts {
     buckets: Cache<IpAddr, Bucket>,
-    wrong_by_address: WrongGuesses<IpAddr>,
-    wrong_by_name: WrongGuesses<[u8; 32]>,
+    wrong_by_address: rate_limit::Counts<IpAddr>,
+    wrong_by_name: rate_limit::Counts<[u8; 32]>,
 }
 
 impl Default for LoginLimiter {
     fn default() -> Self {
         Self(Mutex::new(Counts {
             buckets: Cache::new(KEYS_MAX),
-            wrong_by_address: WrongGuesses::new(KEYS_MAX),
-            wrong_by_name: WrongGuesses::new(KEYS_MAX),
+            wrong_by_address: rate_limit::Counts::new(KEYS_MAX, WINDOW),
+            wrong_by_name: rate_limit::Counts::new(KEYS_MAX, WINDOW),
         }))
     }
 }

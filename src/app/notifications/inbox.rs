@@ -82,21 +82,23 @@ impl Inboxes {
 
     /// Adds messages to the inbox of a player, all of them in one commit or none. Beyond
     /// [`NotificationSettings::messages_per_player_max`] the oldest go in the same commit. Returns the number of the last
-    /// one.
+    /// one. `also` are further writes of the commit, if the last message has this number.
     ///
     /// # Errors
-    /// [`Failure::Contended`] after 8 lost races with other nodes; errors of the store, also if this node's clock is wrong.
+    /// [`Failure::Repeated`] if the answer to the request is stored already; [`Failure::Contended`] after 8 lost races with
+    /// other nodes; errors of the store, also if this node's clock is wrong.
     pub async fn append(
         self: &Arc<Self>,
         player: PlayerUuid,
         contents: Vec<MessageContent>,
+        also: impl Fn(MessageNumber) -> Batch + Send + Sync + 'static,
     ) -> Result<MessageNumber, Failure> {
         let inboxes = Arc::clone(self);
         let lock = Arc::clone(self.posting.of(player)).lock_owned().await;
         shield(async move {
             let _lock = lock;
             for _ in 0..ATTEMPTS_MAX {
-                if let Some(last) = inboxes.try_append(player, &contents).await? {
+                if let Some(last) = inboxes.try_append(player, &contents, &also).await? {
                     return Ok(last);
                 }
             }
@@ -110,6 +112,7 @@ impl Inboxes {
         &self,
         player: PlayerUuid,
         contents: &[MessageContent],
+        also: &(impl Fn(MessageNumber) -> Batch + Sync),
     ) -> Result<Option<MessageNumber>, Failure> {
         let created_ms = self.sessions.require_right_clock().await?;
         let stored = self.read(player).await?;
@@ -124,7 +127,7 @@ impl Inboxes {
         for number in dropped {
             batch = batch.delete(keys::message(player, number));
         }
-        batch = batch.put(keys::inbox(player), record::encode(&inbox));
+        batch = batch.put(keys::inbox(player), record::encode(&inbox)).and(also(inbox.last));
         Ok(self.commit(player, batch).await?.then_some(inbox.last))
     }
 
@@ -266,6 +269,7 @@ impl Inboxes {
         self.waits.changed(&[Topic::Inbox(player)]);
         match committed {
             Ok(_) => Ok(true),
+            Err(CommitError::Conflict { key }) if keys::is_answer(&key) => Err(Failure::Repeated),
             Err(CommitError::Conflict { .. }) => Ok(false),
             Err(CommitError::Store(error)) => Err(error.into()),
         }

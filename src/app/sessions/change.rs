@@ -301,7 +301,7 @@ impl Sessions {
     /// still have reached the store, so only the store knows their state. The caller holds the session locks.
     ///
     /// # Errors
-    /// The refusal of [`unique_refusal`] if another session already has a platform session, short code or allocation of
+    /// [`Failure::Repeated`] if the answer to the request is stored already; the refusal of [`unique_refusal`] if another session already has a platform session, short code or allocation of
     /// this plan; errors of the store.
     pub(super) async fn commit(&self, plan: Plan) -> Result<Option<Vec<Arc<CachedSession>>>, Failure> {
         // Read before the commit: the new versions are known to be the latest from this time on.
@@ -340,6 +340,7 @@ impl Sessions {
                 // The commit may have reached the store all the same.
                 self.changed(&topics);
                 match error {
+                    CommitError::Conflict { key } if keys::is_answer(&key) => Err(Failure::Repeated),
                     CommitError::Conflict { key } => match keys::unique(&key) {
                         Some(unique) => Err(unique_refusal(unique).into()),
                         None => Ok(None),

@@ -83,7 +83,10 @@ impl<T: DeserializeOwned + JsonSchema + Send + 'static> Body for Json<T> {
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
 /// Parses JSON, as far as the schema needs it.
-fn parse(bytes: &Bytes, schema: &BodySchema) -> Result<Value, Violation> {
+///
+/// # Errors
+/// The violation, if there is no JSON.
+pub fn parse(bytes: &Bytes, schema: &BodySchema) -> Result<Value, Violation> {
     if bytes.is_empty() {
         return Err(ViolationKind::MISSING.at(["body".into()]));
     }

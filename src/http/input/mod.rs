@@ -8,6 +8,7 @@ pub mod conversion;
 pub mod credentials;
 pub mod cross_site;
 pub mod headers;
+pub mod idempotency_key;
 pub mod if_match;
 pub mod param_types;
 pub mod params;

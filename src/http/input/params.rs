@@ -3,12 +3,14 @@
 
 use std::borrow::Cow;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use http::HeaderMap;
 use percent_encoding::percent_decode_str;
 use schemars::{Schema, SchemaGenerator};
 
 use super::violation::{Violation, ViolationKind};
+use crate::app::idempotency::Recorder;
 use crate::domain::SessionId;
 
 /// Replaces an empty path segment while the router matches, since the router matches no empty segments. It cannot occur
@@ -25,6 +27,8 @@ pub struct RawParams<'a> {
     pub by_short_code: Vec<(&'static str, SessionId)>,
     /// Headers.
     pub headers: &'a HeaderMap,
+    /// Stores the answer for repeats of the request; `None` if the request has no idempotency key.
+    pub recorder: Option<Arc<Recorder>>,
     /// Address of the client, if it is known.
     pub client: Option<IpAddr>,
 }

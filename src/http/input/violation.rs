@@ -81,6 +81,16 @@ impl ViolationKind {
     /// Not a list of entity tags, nor `*`.
     pub const NOT_ENTITY_TAGS: Self =
         Self::fixed("value is neither a list of entity tags nor *", "value_error.entity_tags");
+    /// Not one idempotency key.
+    pub const NOT_IDEMPOTENCY_KEY: Self = Self::fixed(
+        "value is not one key of 1 to 255 visible ASCII characters, in quotes or without",
+        "value_error.idempotency_key",
+    );
+    /// An idempotency key that was used for another request.
+    pub const IDEMPOTENCY_KEY_REUSED: Self = Self::fixed(
+        "this key was used for another request; use a new one",
+        "value_error.idempotency_key_reused",
+    );
 
     /// None of the permitted values, which are given as the text shows them.
     pub fn not_permitted(permitted: impl Iterator<Item = String>) -> Self {

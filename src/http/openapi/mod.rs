@@ -32,8 +32,18 @@ const ETAG_OF_CURRENT: &str = "ETag of `current`. Absent if the caller may not r
 const ETAG: &str = "Version of the content. Two ETags are equal if and only if the bodies are equal.";
 const ETAG_OF_CHANGE: &str = "ETag of the session as the caller would read it now, whatever the body of this answer is. After linking, the ETag of the platform session.";
 
-/// Creates the OpenAPI 3.1 document of a surface. `cookie` is the name of the cookie that may contain the token.
-pub fn document(surface: &Surface, cookie: &str) -> Value {
+/// What an API document says of the configuration.
+#[derive(Clone, Copy, Debug)]
+pub struct DocumentSettings<'a> {
+    /// Name of the cookie that may contain the token.
+    pub cookie: &'a str,
+    /// How long answers are kept for repeated requests, in seconds.
+    pub keep_s: u32,
+}
+
+/// Creates the OpenAPI 3.1 document of a surface.
+pub fn document(surface: &Surface, settings: DocumentSettings<'_>) -> Value {
+    let DocumentSettings { cookie, keep_s } = settings;
     let mut settings = SchemaSettings::draft2020_12();
     settings.definitions_path = "/components/schemas".into();
     settings.meta_schema = None;
@@ -42,7 +52,8 @@ pub fn document(surface: &Surface, cookie: &str) -> Value {
     let mut paths: Map<String, Value> = Map::new();
     for operation in &surface.operations {
         let on_path = paths.entry(operation.path).or_insert_with(|| json!({}));
-        on_path[operation.method.as_str().to_lowercase()] = describe(operation, surface, &mut generator);
+        on_path[operation.method.as_str().to_lowercase()] =
+            describe(operation, surface, keep_s, &mut generator);
     }
     let mut schemas = generator.take_definitions(true);
     for schema in schemas.values_mut() {
@@ -82,9 +93,9 @@ pub fn document(surface: &Surface, cookie: &str) -> Value {
 }
 
 /// The document's entry for an operation.
-fn describe(operation: &Operation, surface: &Surface, generator: &mut SchemaGenerator) -> Value {
+fn describe(operation: &Operation, surface: &Surface, keep_s: u32, generator: &mut SchemaGenerator) -> Value {
     let OperationDoc { params, body, reply } = operation.describe(generator);
-    let checks_input = !params.is_empty() || operation.has_body;
+    let checks_input = !params.is_empty() || operation.has_body || operation.takes_key;
     let mut parameters: Vec<Value> = params
         .into_iter()
         .map(|param| {
@@ -98,10 +109,15 @@ fn describe(operation: &Operation, surface: &Surface, generator: &mut SchemaGene
         })
         .collect();
     let reads = operation.method == http::Method::GET && operation.has_etag;
+    let idempotency_key = format!(
+        "A new random text for each write, such as a UUID. A repeat with the same key gets the answer of the first request, with \
+         the header `Idempotency-Replayed`, and changes nothing again. Answers are kept for {keep_s} seconds, refusals are not."
+    );
     let headers = [
         (reads, "if-none-match", IF_NONE_MATCH),
         (operation.can_wait, "prefer", PREFER),
         (operation.takes_if_match, "if-match", IF_MATCH),
+        (operation.takes_key, "idempotency-key", &*idempotency_key),
     ];
     for (_, name, description) in headers.into_iter().filter(|(is_read, ..)| *is_read) {
         let schema = json!({ "type": "string" });

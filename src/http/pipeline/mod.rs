@@ -1,6 +1,8 @@
 //! The request pipeline, which every operation shares: limits, route, token, policy, input, handler, answer. The
 //! operations with which clients poll also have a fast path.
 
+mod fast_path;
+mod repeat;
 mod settings;
 mod shared_looks;
 mod wait;
@@ -28,12 +30,13 @@ use super::error_format::ErrorFormat;
 use super::input::client_address::client_address;
 use super::input::credentials;
 use super::input::cross_site;
+use super::input::idempotency_key::IDEMPOTENCY_KEY;
 use super::input::params::RawParams;
 use super::input::short_code;
 use super::input::this_machine::ThisMachine;
 use super::memory::{MemoryBudget, UNCOUNTED_BYTES_MAX};
-use super::openapi;
 use super::openapi::pages::Pages;
+use super::openapi::{self, DocumentSettings};
 use super::operation::{HandlerFuture, Operation};
 use super::read_body::read_body;
 use super::reply::{Answer, if_none_match};
@@ -95,9 +98,11 @@ impl Pipeline {
         let mut prefixes = Vec::new();
         let mut fast_paths = Vec::new();
         let mut documents = Vec::new();
+        let keep_s = app.idempotency.keep_s();
+        let of_document = DocumentSettings { cookie: &settings.cookie, keep_s };
         for surface in surfaces {
             let document_prefix = if documents.is_empty() { "" } else { surface.prefix };
-            let document = openapi::document(&surface, &settings.cookie).to_string();
+            let document = openapi::document(&surface, of_document).to_string();
             documents.push((format!("{document_prefix}/openapi.json"), Bytes::from(document)));
             prefixes.push((surface.prefix, surface.errors));
             if let Some(fast_path) = surface.fast_path {
@@ -168,55 +173,6 @@ impl Pipeline {
                 }
             }
         }
-    }
-
-    /// The fast path under hyper; see [`Handler::fast_path`](super::connection::Handler::fast_path).
-    pub fn fast_path(&self, request: &httparse::Request<'_, '_>, response: &mut Vec<u8>) -> bool {
-        let before = response.len();
-        let answered = self.try_fast_paths(ResponsePath::FastConnection, |fast_path| {
-            response.truncate(before);
-            let (operation, status) = fast_path.answer(&self.app, &self.settings, request, response)?;
-            Some((operation, status, ()))
-        });
-        if answered.is_none() {
-            response.truncate(before);
-        }
-        answered.is_some()
-    }
-
-    /// The fast path in hyper's service; see
-    /// [`Handler::fast_path_in_service`](super::connection::Handler::fast_path_in_service).
-    pub fn fast_path_in_service(&self, head: &Parts) -> Option<Response<Full<Bytes>>> {
-        self.try_fast_paths(ResponsePath::FastService, |fast_path| {
-            let (operation, response) = fast_path.respond(&self.app, &self.settings, head)?;
-            let response = self.charge(response, true).ok()?;
-            Some((operation, response.status(), response))
-        })
-    }
-
-    /// Tries the fast path of each surface that has one, and counts the response. A panic in it declines the request.
-    fn try_fast_paths<T>(
-        &self,
-        path: ResponsePath,
-        mut run: impl FnMut(&dyn FastPath) -> Option<(usize, StatusCode, T)>,
-    ) -> Option<T> {
-        if self.fast_paths.is_empty() {
-            return None;
-        }
-        let started = self.app.clock.instant();
-        for (first, fast_path) in &self.fast_paths {
-            let caught = std::panic::catch_unwind(AssertUnwindSafe(|| run(&**fast_path)));
-            let answered = caught.unwrap_or_else(|_| {
-                self.metrics.panicked();
-                None
-            });
-            if let Some((operation, status, response)) = answered {
-                let operation = self.operation_metrics.get(first + operation);
-                self.metrics.answered(path, operation, status, started.elapsed());
-                return Some(response);
-            }
-        }
-        None
     }
 
     async fn answer<B>(&self, parts: Parts, body: B, peer: Option<IpAddr>, started: Instant) -> Step
@@ -354,6 +310,7 @@ impl Pipeline {
             query: parts.uri.query(),
             by_short_code: Vec::new(),
             headers: &parts.headers,
+            recorder: None,
             client: peer.map(|peer| client_address(peer, &parts.headers, &self.settings.trusted_proxies)),
         };
         Ok((*index, raw_params))
@@ -390,7 +347,7 @@ impl Pipeline {
     async fn run<B>(
         &self,
         operation: &Operation,
-        mut raw_params: RawParams<'_>,
+        raw_params: RawParams<'_>,
         parts: &Parts,
         body: B,
     ) -> Result<Answer, Error>
@@ -410,6 +367,20 @@ impl Pipeline {
                 .map(|(body, charge)| (body, Some(charge)))?,
             false => (Bytes::new(), None),
         };
+        if operation.takes_key && parts.headers.contains_key(IDEMPOTENCY_KEY) {
+            return Box::pin(self.run_once(operation, caller, raw_params, parts, body)).await;
+        }
+        self.run_admitted(operation, caller, raw_params, body).await
+    }
+
+    /// Checks the input and the short codes, and runs the handler, for a caller who may call the operation.
+    async fn run_admitted(
+        &self,
+        operation: &Operation,
+        caller: Caller,
+        mut raw_params: RawParams<'_>,
+        body: Bytes,
+    ) -> Result<Answer, Error> {
         let client_key = ClientKey::of(&caller);
         let code_lookups = short_code::resolve(&self.app, client_key, &mut raw_params).await;
         let handler = operation.start(&self.app, caller, &raw_params, &body)?;

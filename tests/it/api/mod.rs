@@ -22,6 +22,8 @@ mod deprecated;
 mod exact;
 /// What callers cannot find out about players whom they may not see.
 mod hidden_players;
+/// Repeating a write with `Idempotency-Key`.
+mod idempotency;
 /// Requesting, changing, allocating and ending an instance.
 mod instance;
 /// Health reports of hosts.

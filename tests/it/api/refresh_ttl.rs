@@ -5,11 +5,10 @@ use std::time::Duration;
 use http::Method;
 use rallypoint::api;
 use rallypoint::domain::SessionId;
-use rallypoint::http::openapi;
 use rallypoint::http::operation::Operation;
 use serde_json::{Value, json};
 
-use crate::harness::{Client, Server, XBOX_ID, grant};
+use crate::harness::{Client, Server, XBOX_ID, document, grant};
 
 /// A game on which every operation can succeed: alice leads, and bob and carol are on different teams.
 async fn game(server: &Server) -> ([Client; 3], String) {
@@ -74,7 +73,7 @@ async fn deadline_ms(server: &Server, session: &str) -> i64 {
 async fn every_operation_with_refresh_ttl_keeps_a_session_alive_by_default() {
     let mut tried = 0;
     let operations = api::surface().operations;
-    let document = openapi::document(&api::surface(), "access_token");
+    let document = document(&api::surface());
     for operation in operations {
         let method = operation.method.as_str().to_lowercase();
         let mut parameters =

@@ -5,7 +5,8 @@ use std::sync::{LazyLock, Mutex};
 
 use http::Method;
 use jsonschema::Validator;
-use rallypoint::http::openapi;
+use rallypoint::http::openapi::{self, DocumentSettings};
+use rallypoint::http::surface::Surface;
 use rallypoint::runtime::server::all_surfaces;
 use serde_json::{Value, json};
 
@@ -14,8 +15,13 @@ use super::Reply;
 /// The API document of each surface.
 static DOCUMENTS: LazyLock<Vec<Value>> = LazyLock::new(|| {
     let surfaces = all_surfaces();
-    surfaces.iter().map(|surface| openapi::document(surface, "access_token")).collect()
+    surfaces.iter().map(document).collect()
 });
+
+/// The API document of a surface, with the default configuration.
+pub fn document(surface: &Surface) -> Value {
+    openapi::document(surface, DocumentSettings { cookie: "access_token", keep_s: 3_600 })
+}
 
 /// Maps a path with its prefix to the document and the path in it.
 static ROUTER: LazyLock<matchit::Router<(&Value, &str)>> = LazyLock::new(|| {

@@ -40,7 +40,7 @@ use uuid::Uuid;
 use nodes::OtherNodes;
 
 pub use actions::{action_path, player_path, right_path, status_and_team};
-pub use contract::fits;
+pub use contract::{document, fits};
 pub use metrics::Metrics;
 pub use nodes::{STORE_VARIABLE, pairs_of_nodes, seeded, shared_stores};
 pub use stored::{contents, keys_of_sessions, leftovers, set_meta, without_deadlines};

@@ -2,6 +2,8 @@
 
 /// The whole suite again on a database, with one node and with three.
 mod everywhere;
+/// Equal requests with one idempotency key, at several nodes.
+mod idempotency;
 /// Messages between nodes, and the sweep that finds what they miss.
 mod invalidations;
 /// The time of a player's list of sessions.

@@ -4,12 +4,11 @@ use std::fmt::Write as _;
 
 use expect_test::expect_file;
 use rallypoint::api;
-use rallypoint::http::openapi;
 use rallypoint::http::surface::Surface;
 use rallypoint::runtime::server::all_surfaces;
 use serde_json::Value;
 
-use crate::harness::{Server, fits};
+use crate::harness::{Server, document, fits};
 
 #[test]
 fn the_surface_matches_the_snapshot() {
@@ -33,7 +32,7 @@ pub fn shown_prefix(prefix: &'static str) -> &'static str {
 /// Every surface with its API document.
 fn documents() -> Vec<(Surface, Value)> {
     let documented = |surface| {
-        let document = openapi::document(&surface, "access_token");
+        let document = document(&surface);
         (surface, document)
     };
     all_surfaces().into_iter().map(documented).collect()
@@ -135,7 +134,7 @@ fn every_keyword_of_a_body_schema_is_enforced() {
 #[test]
 fn the_document_describes_every_etag() {
     let operations = api::surface().operations;
-    let document = openapi::document(&api::surface(), "access_token");
+    let document = document(&api::surface());
     for operation in operations.iter().filter(|operation| operation.has_etag) {
         let method = operation.method.as_str().to_lowercase();
         let responses = &document["paths"][operation.path][method]["responses"];
@@ -196,7 +195,7 @@ fn check_examples(document: &Value) -> usize {
 async fn the_server_accepts_the_example_bodies() {
     let server = Server::new();
     let (alice, bob) = (server.player(), server.player());
-    let document = openapi::document(&api::surface(), "access_token");
+    let document = document(&api::surface());
     let body = |path: &str, method: &str| {
         document["paths"][path][method]["requestBody"]["content"]["application/json"]["example"].clone()
     };

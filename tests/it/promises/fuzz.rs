@@ -106,6 +106,9 @@ fn any_headers() -> impl Strategy<Value = Vec<(&'static str, Vec<u8>)>> {
         any_header().prop_map(|value| ("cookie", value)),
         prefixed("access_token=").prop_map(|value| ("cookie", value)),
         any_header().prop_map(|value| ("content-type", value)),
+        any_header().prop_map(|value| ("idempotency-key", value)),
+        any_header().prop_map(|value| ("if-match", value)),
+        any_header().prop_map(|value| ("prefer", value)),
     ];
     vec(header, 0..4)
 }

@@ -9,12 +9,12 @@ use std::fmt::Write as _;
 
 use expect_test::expect_file;
 use rallypoint::api;
-use rallypoint::http::openapi;
 use rallypoint::http::surface::Surface;
 use rallypoint::notifications;
 use rallypoint::runtime::server::all_surfaces;
 use serde_json::{Value, json};
 
+use crate::harness::document;
 use facts::{Facts, IN_REQUESTS};
 
 const FACTS_HEAD: &str = "# What the published contracts say of the operations that we have. Written from copies of them by\n\
@@ -117,7 +117,7 @@ fn our_facts() -> Facts {
             let row = surface.operations.iter().find(|operation| operation.id == id).unwrap();
             permissions::of_policy(&row.policy)
         };
-        let facts = facts::of(&openapi::document(&surface, "access_token"), |_| true, policy);
+        let facts = facts::of(&document(&surface), |_| true, policy);
         found.extend(named(&surface, facts));
     }
     found
