@@ -10,7 +10,7 @@ import base64
 import json
 import sys
 
-from push import Api, NoAnswer, Refused, in_background
+from push import Api, NoAnswer, Refused, in_background, once
 
 CLIENT = {"client_version": "1.0.0", "client_settings": {"platform": "Steam", "input": "gamepad"}}
 
@@ -27,7 +27,8 @@ def player_of(token):
 def main(server, *tokens):
     bob_uuid = [player_of(token) for token in tokens][1]
     alice, bob = (Api(server, token) for token in tokens)
-    _, _, made = alice.call("POST", "/session/v1/session", {"session_type": "party", **CLIENT})
+    # With `once`, the request is repeated if the answer is lost, and makes one party nevertheless.
+    _, _, made = alice.call("POST", "/session/v1/session", {"session_type": "party", **CLIENT}, once())
     party_id = made["session_id"]
     party = f"/session/v1/session/{party_id}"
     print("alice made a party")

@@ -7,7 +7,7 @@
 //     "$(rallypoint token --player 22222222-2222-4222-8222-222222222222)"
 
 import process from "node:process";
-import { Api, NoAnswer, Refused } from "./push.ts";
+import { Api, NoAnswer, Refused, once } from "./push.ts";
 
 const client = { client_version: "1.0.0", client_settings: { platform: "Steam", input: "gamepad" } };
 
@@ -30,7 +30,8 @@ function playerOf(token: string): string {
 async function main(server: string, tokens: string[]) {
   const [, bobUuid] = tokens.map(playerOf);
   const [alice, bob] = tokens.map((token) => new Api(server, token));
-  const made = await alice.call("POST", "/session/v1/session", { session_type: "party", ...client });
+  // With `once`, the request is repeated if the answer is lost, and makes one party nevertheless.
+  const made = await alice.call("POST", "/session/v1/session", { session_type: "party", ...client }, once());
   const id = made.body.session_id;
   const party = `/session/v1/session/${id}`;
   console.log("alice made a party");

@@ -15,6 +15,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
+import uuid
 
 NO_ANSWER = 0  # stands for the status if the connection failed
 TRY_AGAIN = {NO_ANSWER, 429, 502, 503, 504}
@@ -46,12 +47,12 @@ class Api:
         self.retry_s = retry_s  # first pause after a failure; it doubles, up to 30 s
 
     def call(self, method, path, body=None, headers=None):
-        """Sends a request: its status, headers and body. It is repeated if it gets no answer, and a repeat does no harm:
-        a GET, and a change with `If-Match`."""
-        may_repeat = method == "GET" or "If-Match" in (headers or {})
+        """Sends a request: its status, headers and body. It is repeated if it gets no answer, and a repeat does no
+        harm: a GET, and a change with `once()` or with `If-Match`."""
+        may_repeat = method == "GET" or {"Idempotency-Key", "If-Match"} & set(headers or {})
         for tried in range(1, TRIES + 1):
             status, headers_received, value = self._send(method, path, body, headers)
-            if status not in TRY_AGAIN or not may_repeat or tried == TRIES:
+            if not must_try_again(status, value) or not may_repeat or tried == TRIES:
                 break
             self._pause(headers_received, tried)
         if status == NO_ANSWER:
@@ -123,6 +124,16 @@ class Api:
         if asked.isdigit():
             pause_s = int(asked)
         time.sleep(pause_s * random.uniform(1, 1.5))
+
+
+def once():
+    """The header of a change that is made once, however often it is sent. Each change needs a new one."""
+    return {"Idempotency-Key": f'"{uuid.uuid4()}"'}
+
+
+def must_try_again(status, body):
+    is_under_way = isinstance(body, dict) and body.get("error_code") == "idempotency_key_in_use"
+    return status in TRY_AGAIN or is_under_way
 
 
 def parsed(text):

@@ -48,13 +48,13 @@ export class Api {
   }
 
   /**
-   * Sends a request. It is repeated if it gets no answer, and a repeat does no harm: a GET, and a change with
-   * `if-match`.
+   * Sends a request. It is repeated if it gets no answer, and a repeat does no harm: a GET, and a change with `once()`
+   * or with `if-match`.
    */
   async call(method: string, path: string, body?: unknown, headers: Record<string, string> = {}): Promise<Answer> {
-    const mayRepeat = method === "GET" || "if-match" in headers;
+    const mayRepeat = method === "GET" || "idempotency-key" in headers || "if-match" in headers;
     let answer = await this.send(method, path, body, headers);
-    for (let tried = 1; TRY_AGAIN.has(answer.status) && mayRepeat && tried < TRIES; tried++) {
+    for (let tried = 1; mustTryAgain(answer) && mayRepeat && tried < TRIES; tried++) {
       await this.pause(answer, tried);
       answer = await this.send(method, path, body, headers);
     }
@@ -138,6 +138,15 @@ export class Api {
     const backOffMs = Math.min(this.retryMs * 2 ** (failures - 1), 30_000);
     await this.sleep((/^\d+$/.test(asked) ? Number(asked) * 1000 : backOffMs) * (1 + Math.random() / 2));
   }
+}
+
+/** The header of a change that is made once, however often it is sent. Each change needs a new one. */
+export function once(): Record<string, string> {
+  return { "idempotency-key": `"${crypto.randomUUID()}"` };
+}
+
+function mustTryAgain({ status, body }: Answer): boolean {
+  return TRY_AGAIN.has(status) || body?.error_code === "idempotency_key_in_use";
 }
 
 /** JSON, or the text itself if it is none. */

@@ -35,18 +35,21 @@ try {
 }
 ";
 
-/// Changes a session that others change as well.
+/// Changes a session that others change as well, and creates two.
 const PYTHON_WRITES: &str = "
 import sys, push
 push.time.sleep = lambda pause_s: None
 api = push.Api(sys.argv[1], 'token')
 print(api.change('/session/v1/session/party', lambda session: {'mine': session['version']})['version'])
+for _ in range(2):
+    print(api.call('POST', '/session/v1/session', {}, push.once())[2]['version'])
 ";
 const TYPESCRIPT_WRITES: &str = "
-import { Api } from './push.ts';
+import { Api, once } from './push.ts';
 const api = new Api(process.argv[1], 'token');
 api.sleep = async () => {};
 console.log((await api.change('/session/v1/session/party', (session) => ({ mine: session.version }))).version);
+for (const _ of [1, 2]) console.log((await api.call('POST', '/session/v1/session', {}, once())).body.version);
 ";
 /// What the programs that wait print.
 const PRINTED: &str = "1\npause as a poll\npause\npause\npause\n2\nsession_not_found\n";
@@ -131,7 +134,7 @@ fn refused(status: u16, error_code: &str) -> Reply {
     Reply::json(status, format!(r#"{{"auth_success":true,"error_code":"{error_code}","desc":"no"}}"#))
 }
 
-/// Checks how a client makes a change on what it has read.
+/// Checks how a client makes a change on what it has read, and a change that is made once.
 async fn writes_exactly(program: &str, args: &[&str]) {
     let replies = [
         version(1),
@@ -142,12 +145,19 @@ async fn writes_exactly(program: &str, args: &[&str]) {
         .with("etag", "\"2\""),
         refused(503, "overloaded"), // repeated: with the ETag, a repeat does no harm
         version(3),
+        Reply::Drop, // repeated, with the same key
+        refused(409, "idempotency_key_in_use"),
+        version(4),
+        version(5),
     ];
-    let asked = sends(program, args, replies, "3\n").await;
+    let asked = sends(program, args, replies, "3\n4\n5\n").await;
     let body = |asked: &Asked| serde_json::from_slice::<Value>(&asked.body).unwrap();
     let patches: Vec<_> = asked[1..4].iter().map(|asked| (asked.header("if-match"), body(asked))).collect();
     let mine = |version| json!({ "mine": version });
     assert_eq!(patches, [("\"1\"", mine(1)), ("\"2\"", mine(2)), ("\"2\"", mine(2))]);
+    let keys: Vec<_> = asked[4..].iter().map(|asked| asked.header("idempotency-key")).collect();
+    assert!(keys[0].starts_with('"') && keys[0].len() > 30, "{keys:?}");
+    assert!(keys[0] == keys[1] && keys[1] == keys[2] && keys[2] != keys[3], "{keys:?}");
 }
 
 #[tokio::test]
@@ -204,7 +214,9 @@ async fn the_curl_lines_of_the_guide_are_answered_as_it_says() {
     command.env("RALLYPOINT", env!("CARGO_BIN_EXE_rallypoint")).env("DATA_DIR", dir.path());
     let printed = run(command).await.expect(0).stdout;
     let statuses: Vec<_> = printed.lines().filter_map(|line| line.strip_prefix("< ")).collect();
-    assert_eq!(statuses, ["200", "200", "200", "200", "304", "200", "412"], "{printed}");
-    assert!(printed.contains("preference-applied: wait=2"), "{printed}");
+    assert_eq!(statuses, ["200", "200", "200", "200", "304", "200", "412", "200", "200"], "{printed}");
+    for header in ["preference-applied: wait=2", "idempotency-replayed: true"] {
+        assert!(printed.contains(header), "{header}: {printed}");
+    }
     server.stop().await.expect(0);
 }
