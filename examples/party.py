@@ -33,15 +33,20 @@ def main(server, *tokens):
     party = f"/session/v1/session/{party_id}"
     print("alice made a party")
 
-    # Two threads wait, one for each player. The first entry is what is so now.
+    # A thread waits for each of these. The first entry of a document is what is so now.
     lists = in_background(bob.watch("/session/v1/player/me/session"))
     parties = in_background(alice.watch(party))
     print("bob waits for an invite; he has", len(next_of(lists)["sessions"]))
     print("alice waits for bob; her party has", len(players(next_of(parties))))
 
+    told = in_background(bob.notifications())
+
     alice.call("POST", f"/session/v2/session/{party_id}/player/{bob_uuid}:invite", {})
     invites = next_of(lists)["sessions"]["party"]["pending_invites"]
     print("bob was invited by:", invites[party_id]["inviting_player_uuid"])
+    while (notification := next_of(told)).get("rh_url") != party:
+        pass  # of sessions of before
+    print("bob was told:", notification["message"])
     bob.call("POST", f"{party}/player/me", {**CLIENT, "team_id": 0})
     while "member" not in (statuses := [player["status"] for player in players(next_of(parties))]):
         pass  # she sees the invite as well

@@ -41,12 +41,16 @@ async function main(server: string, tokens: string[]) {
   const parties = alice.watch(party);
   console.log("bob waits for an invite; he has", Object.keys((await lists.next()).value.sessions).length);
   console.log("alice waits for bob; her party has", players((await parties.next()).value).length);
+  const told = bob.notifications();
   const invited = lists.next();
   const joined = parties.next();
 
   await alice.call("POST", `/session/v2/session/${id}/player/${bobUuid}:invite`, {});
   const invites = (await invited).value.sessions.party.pending_invites;
   console.log("bob was invited by:", invites[id].inviting_player_uuid);
+  let notification = (await told.next()).value;
+  while (notification.rh_url !== party) notification = (await told.next()).value; // of sessions of before
+  console.log("bob was told:", notification.message);
   await bob.call("POST", `${party}/player/me`, { ...client, team_id: 0 });
   let session = (await joined).value;
   // She sees the invite as well.

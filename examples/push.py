@@ -73,6 +73,28 @@ class Api:
                     raise
                 headers, document = refused.headers, refused.body["current"]
 
+    def notifications(self):
+        """Yields what happens to the sessions of the player, and the messages to the player.
+
+        `rh_url` says what to read, and `etag` which version of it there is; `message` says what has happened. Starts
+        with the sessions as they are.
+        """
+        cursor, failures = "", 0
+        while True:
+            query = f"exclude_before={cursor}&offset_reset_strategy=earliest&deadline={self.wait_s}"
+            path = f"/notification/v1/player/me/stream/notification/lp?{query}"
+            status, headers, answer = self._send("GET", path, None, None)
+            # 409: too many others listen for this player.
+            if status in TRY_AGAIN or status == 409:
+                failures += 1
+                self._pause(headers, failures)
+                continue
+            if status != 200:
+                raise Refused(f"GET {path}", status, headers, answer)
+            failures = 0
+            yield from answer["notifications"]
+            cursor = answer["cursor"]
+
     def watch(self, path):
         """Yields the document at a path, and then each newer version of it, until the server refuses it.
 
@@ -145,7 +167,8 @@ def parsed(text):
 
 
 def in_background(documents):
-    """A queue that a thread fills with what `watch` yields. The last entry is the exception that ends it."""
+    """A queue that a thread fills with what `watch` or `notifications` yields. The last entry is the exception that
+    ends it."""
     arrived = queue.Queue()
 
     def fill():

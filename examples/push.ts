@@ -83,6 +83,31 @@ export class Api {
   }
 
   /**
+   * Yields what happens to the sessions of the player, and the messages to the player, until `stop` is aborted.
+   *
+   * `rh_url` says what to read, and `etag` which version of it there is; `message` says what has happened. Starts with
+   * the sessions as they are.
+   */
+  async *notifications(stop?: AbortSignal): AsyncGenerator<any> {
+    let cursor = "";
+    for (let failures = 0; !stop?.aborted; ) {
+      const query = `exclude_before=${cursor}&offset_reset_strategy=earliest&deadline=${this.waitS}`;
+      const path = `/notification/v1/player/me/stream/notification/lp?${query}`;
+      const answer = await this.send("GET", path, undefined, {}, stop);
+      if (stop?.aborted) return;
+      // 409: too many others listen for this player.
+      if (TRY_AGAIN.has(answer.status) || answer.status === 409) {
+        await this.pause(answer, ++failures);
+        continue;
+      }
+      if (answer.status !== 200) throw new Refused(`GET ${path}`, answer);
+      failures = 0;
+      yield* answer.body.notifications;
+      cursor = answer.body.cursor;
+    }
+  }
+
+  /**
    * Yields the document at a path, and then each newer version of it, until the server refuses it or `stop` is aborted.
    *
    * The server holds each request until the document has changed. Throws `Refused`, for example with

@@ -144,7 +144,7 @@ async fn forms_a_party((program, file): Client, statuses: &str) {
     let Finished { stdout, .. } = run(foreign(program, &args)).await.expect(0);
     let expected = format!(
         "alice made a party\nbob waits for an invite; he has 0\nalice waits for bob; her party has 1\n\
-         bob was invited by: {}\nalice sees the change: {statuses}\n\
+         bob was invited by: {}\nbob was told: session_added\nalice sees the change: {statuses}\n\
          alice chooses the map: Dunes\nthe party is over: session_not_found\n",
         PLAYERS[0]
     );

@@ -51,6 +51,26 @@ api.sleep = async () => {};
 console.log((await api.change('/session/v1/session/party', (session) => ({ mine: session.version }))).version);
 for (const _ of [1, 2]) console.log((await api.call('POST', '/session/v1/session', {}, once())).body.version);
 ";
+/// Listens for notifications until it is refused, and prints their messages.
+const PYTHON_LISTENS: &str = "
+import sys, push
+push.time.sleep = lambda pause_s: None
+try:
+    for notification in push.Api(sys.argv[1], 'token').notifications():
+        print(notification['message'])
+except push.Refused as refused:
+    print(refused.error_code)
+";
+const TYPESCRIPT_LISTENS: &str = "
+import { Api } from './push.ts';
+const api = new Api(process.argv[1], 'token');
+api.sleep = async () => {};
+try {
+    for await (const notification of api.notifications()) console.log(notification.message);
+} catch (refused) {
+    console.log(refused.errorCode);
+}
+";
 /// What the programs that wait print.
 const PRINTED: &str = "1\npause as a poll\npause\npause\npause\n2\nsession_not_found\n";
 
@@ -160,6 +180,43 @@ async fn writes_exactly(program: &str, args: &[&str]) {
     assert!(keys[0] == keys[1] && keys[1] == keys[2] && keys[2] != keys[3], "{keys:?}");
 }
 
+/// Checks how a client polls the notification service.
+async fn listens(program: &str, args: &[&str]) {
+    let told = |messages: &[&str], cursor: &str| {
+        let notifications: Vec<_> = messages.iter().map(|message| json!({ "message": message })).collect();
+        Reply::json(200, json!({ "notifications": notifications, "cursor": cursor }))
+    };
+    let replies = [
+        told(&["a", "b"], "first"),
+        told(&[], "first"),
+        refused(409, "too_many_listening_to_single_client"),
+        refused(503, "connection_limit_reached"),
+        told(&["c"], "second"),
+        refused(403, "permission_denied"),
+    ];
+    let asked = sends(program, args, replies, "a\nb\nc\npermission_denied\n").await;
+    let cursors = asked.iter().map(|asked| {
+        let path = "/notification/v1/player/me/stream/notification/lp?exclude_before=";
+        let query = asked.target.strip_prefix(path).unwrap();
+        query.strip_suffix("&offset_reset_strategy=earliest&deadline=25").unwrap()
+    });
+    assert_eq!(cursors.collect::<Vec<_>>(), ["", "first", "first", "first", "first", "second"]);
+}
+
+#[tokio::test]
+async fn the_python_client_listens() {
+    if has_python().await {
+        listens("python3", &["-c", PYTHON_LISTENS]).await;
+    }
+}
+
+#[tokio::test]
+async fn the_typescript_client_listens() {
+    if node_reads_types().await {
+        listens("node", &["--input-type=module", "--eval", TYPESCRIPT_LISTENS]).await;
+    }
+}
+
 #[tokio::test]
 async fn the_python_client_writes_exactly() {
     if has_python().await {
@@ -214,7 +271,11 @@ async fn the_curl_lines_of_the_guide_are_answered_as_it_says() {
     command.env("RALLYPOINT", env!("CARGO_BIN_EXE_rallypoint")).env("DATA_DIR", dir.path());
     let printed = run(command).await.expect(0).stdout;
     let statuses: Vec<_> = printed.lines().filter_map(|line| line.strip_prefix("< ")).collect();
-    assert_eq!(statuses, ["200", "200", "200", "200", "304", "200", "412", "200", "200"], "{printed}");
+    assert_eq!(
+        statuses,
+        ["200", "200", "200", "200", "304", "200", "200", "200", "200", "412", "200", "200"],
+        "{printed}"
+    );
     for header in ["preference-applied: wait=2", "idempotency-replayed: true"] {
         assert!(printed.contains(header), "{header}: {printed}");
     }
