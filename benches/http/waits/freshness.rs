@@ -21,7 +21,8 @@ const PLAYERS_MAX: usize = 4_000;
 /// Time between two changes of a session.
 const CHANGE_EVERY: Duration = Duration::from_secs(140);
 /// How clients learn of changes.
-const WAYS: [(&str, Way); 3] = [
+const WAYS: [(&str, Way); 4] = [
+    ("nobody watches", Way::Nothing),
     ("poll each 1 s", Way::Poll(Duration::from_secs(1))),
     ("poll each 5 s", Way::Poll(Duration::from_secs(5))),
     ("wait=30", Way::Wait(30)),
@@ -29,6 +30,8 @@ const WAYS: [(&str, Way); 3] = [
 
 #[derive(Clone, Copy)]
 enum Way {
+    /// They do not. What the changes themselves cost.
+    Nothing,
     Poll(Duration),
     /// Seconds.
     Wait(u64),
@@ -46,7 +49,7 @@ struct Took {
 
 impl Took {
     fn age_ms(&self, part: f64) -> f64 {
-        self.ages_ms.get((self.ages_ms.len() as f64 * part) as usize).copied().unwrap_or(f64::NAN)
+        self.ages_ms.get((self.ages_ms.len() as f64 * part) as usize).copied().unwrap_or(0.0)
     }
 }
 
@@ -105,22 +108,22 @@ pub fn measure(runtime: &Runtime, size: Size) {
     for (way, (name, _)) in WAYS.iter().enumerate() {
         let of = |number: fn(&Took) -> f64| median(took.iter().map(|round| number(&round[way])));
         let ratio = |number: fn(&Took) -> f64| match way {
-            0 => String::new(),
-            _ => spread(took.iter().map(move |round| number(&round[way]) / number(&round[0]))),
+            0 | 1 => String::new(),
+            // Beyond what the changes cost.
+            _ => spread(took.iter().map(move |round| {
+                let beyond = |way: usize| number(&round[way]) - number(&round[0]);
+                beyond(way) / beyond(1)
+            })),
         };
-        let (requests, cpu_ms): (fn(&Took) -> f64, fn(&Took) -> f64) =
-            (|took| took.requests_per_second, |took| took.cpu_ms);
-        let (half, most): (fn(&Took) -> f64, fn(&Took) -> f64) =
-            (|took| took.age_ms(0.5), |took| took.age_ms(0.99));
         println!(
             "{name:14} {:>10.0} {:>10.1} {:>10.1} {:>10.1} {:>18} {:>18} {:>18}",
-            of(requests),
-            of(cpu_ms),
-            of(half),
-            of(most),
-            ratio(requests),
-            ratio(cpu_ms),
-            ratio(most),
+            of(|took| took.requests_per_second),
+            of(|took| took.cpu_ms),
+            of(|took| took.age_ms(0.5)),
+            of(|took| took.age_ms(0.99)),
+            ratio(|took| took.requests_per_second),
+            ratio(|took| took.cpu_ms),
+            ratio(|took| took.age_ms(0.99)),
         );
     }
 }
@@ -186,6 +189,7 @@ async fn watch(
     let (mut requests, mut ages_ms, mut is_first) = (0, Vec::new(), true);
     while Instant::now() < end {
         let status = match way {
+            Way::Nothing => break,
             Way::Poll(every) => {
                 // Watchers start one after the other, so that their polls are spread evenly.
                 let pause = if is_first { every * number as u32 / players as u32 } else { every };
