@@ -56,23 +56,26 @@ fn timeout_ms(cached: &CachedSession) -> Option<i64> {
     cached.session.culling_timeout_s.and_then(|seconds| i64::try_from(seconds).ok()?.checked_mul(1000))
 }
 
+/// Like [`touch_sessions`], for the sessions with these ids. A session that cannot be read gets no heartbeat.
+pub async fn touch_sessions_of(app: &App, player: PlayerUuid, ids: &[SessionId]) -> Option<i64> {
+    let found = join_all(ids.iter().map(|id| app.sessions.with_active_player(id, player))).await;
+    let found: Vec<_> = found.into_iter().flatten().flatten().collect();
+    touch_sessions(app, player, &found).await
+}
+
 /// Notes that a player has read something of their own, such as their list of sessions: a heartbeat in each of these
 /// sessions in which the player is active. It moves no deadline, so nobody keeps a session alive without reading it.
 ///
 /// Returns after how long a wait for a change has to read again, in milliseconds, so that the player stays present.
-/// `None`: it need not. A session that cannot be read gets no heartbeat, and neither does any if the clock of this node
-/// is wrong: the player's next read is one.
-pub async fn touch_sessions_of(app: &App, player: PlayerUuid, ids: &[SessionId]) -> Option<i64> {
-    if ids.is_empty() {
-        return None;
-    }
+/// `None`: it need not. There is no heartbeat if the clock of this node is wrong: the player's next read is one.
+pub async fn touch_sessions(app: &App, player: PlayerUuid, sessions: &[Arc<CachedSession>]) -> Option<i64> {
+    let mut timed = sessions.iter().filter(|cached| cached.has_player_timeout()).peekable();
+    timed.peek()?;
     let now_ms = app.sessions.require_right_clock().await.ok()?;
-    let found = join_all(ids.iter().map(|id| app.sessions.with_active_player(id, player))).await;
-    let with_timeout = |cached: &Arc<CachedSession>| cached.has_player_timeout();
     let mut again_after_ms = None;
-    for cached in found.into_iter().flatten().flatten().filter(with_timeout) {
-        app.presence.heartbeat(Some(player), &cached, now_ms);
-        let look_ms = timeout_ms(&cached).map(|ms| ms / LOOKS_IN_A_LIFE);
+    for cached in timed {
+        app.presence.heartbeat(Some(player), cached, now_ms);
+        let look_ms = timeout_ms(cached).map(|ms| ms / LOOKS_IN_A_LIFE);
         again_after_ms = again_after_ms.into_iter().chain(look_ms).min();
     }
     again_after_ms

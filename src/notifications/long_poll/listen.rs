@@ -11,7 +11,8 @@ use crate::api::session_document_of;
 use crate::app::App;
 use crate::app::notifications::cursor::{Cursor, Subject, Tag};
 use crate::app::notifications::news::{Change, Entry, Now, cursor_before, entries_after};
-use crate::app::notifications::state::{note_listener, sessions_of};
+use crate::app::notifications::state::sessions_of;
+use crate::app::touch::touch_sessions;
 use crate::app::waits::{LongPoll, RecentChange, Topic, Topics, WaitOn};
 use crate::auth::Caller;
 use crate::domain::inbox::{Message, MessageNumber};
@@ -142,7 +143,7 @@ impl<'a> State<'a> {
         let sessions = sessions_of(app, player).await?;
         let is_own = caller.player() == Some(player);
         let again_after_ms = match is_own && app.settings.notifications.counts_as_heard {
-            true => note_listener(app, caller, &sessions).await?,
+            true => touch_sessions(app, player, &sessions).await,
             false => None,
         };
         let (mut etags, mut tags) = (BTreeMap::new(), BTreeMap::new());

@@ -6,10 +6,9 @@ use serde_json::{Value, json};
 use super::*;
 use crate::harness::pairs_of_nodes;
 
-/// Players are removed after 20 seconds of inactivity, and sessions end after a minute without use.
+/// Players are removed after 20 seconds of inactivity.
 fn short(config: &mut Config) {
     config.templates.get_mut("game").unwrap().player_culling_timeout = Some(20);
-    config.sessions.idle_s = 60;
 }
 
 /// Lets this many seconds pass, with the jobs of each.
@@ -109,22 +108,28 @@ async fn whether_listening_counts_is_a_setting() {
 }
 
 #[tokio::test]
-async fn an_invited_player_who_listens_does_not_keep_the_session_alive() {
-    let server = Server::with(|config| config.sessions.idle_s = 60);
-    let (alice, bob) = (server.lasting_player(), server.lasting_player());
-    let party = alice.creates("party").await;
-    alice.invites(&party, &bob).await.expect(200);
-    let (_, next) = begin(&bob).await;
-    listens(&server, &bob, &next, 2).await;
-    let waiting = park(&bob, &next).await;
-    // A minute after its last use, and an eighth of that.
-    pass(&server, 18).await;
-    assert_eq!(told(&waiting.answer().await), [("session_removed", &*party)]);
+async fn listening_keeps_no_session_alive() {
+    for is_invited in [false, true] {
+        let server = Server::with(|config| config.sessions.idle_s = 60);
+        let (alice, bob) = (server.lasting_player(), server.lasting_player());
+        let party = alice.creates("party").await;
+        alice.invites(&party, &bob).await.expect(200);
+        let listener = if is_invited { &bob } else { &alice };
+        let (_, next) = begin(listener).await;
+        listens(&server, listener, &next, 2).await;
+        let waiting = park(listener, &next).await;
+        // A minute after its last use, and an eighth of that.
+        pass(&server, 18).await;
+        assert_eq!(told(&waiting.answer().await), [("session_removed", &*party)]);
+    }
 }
 
 #[tokio::test]
 async fn a_wait_that_does_not_refresh_shows_presence_and_lets_the_session_end() {
-    let server = Server::with(short);
+    let server = Server::with(|config| {
+        short(config);
+        config.sessions.idle_s = 60;
+    });
     let alice = server.lasting_player();
     let game = alice.creates("game").await;
     let path = format!("/v1/session/{game}?refresh_ttl=false");
