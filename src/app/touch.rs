@@ -69,11 +69,12 @@ pub async fn touch_sessions_of(app: &App, player: PlayerUuid, ids: &[SessionId])
 /// Returns after how long a wait for a change has to read again, in milliseconds, so that the player stays present.
 /// `None`: it need not. There is no heartbeat if the clock of this node is wrong: the player's next read is one.
 pub async fn touch_sessions(app: &App, player: PlayerUuid, sessions: &[Arc<CachedSession>]) -> Option<i64> {
-    let mut timed = sessions.iter().filter(|cached| cached.has_player_timeout()).peekable();
-    timed.peek()?;
+    if !sessions.iter().any(|cached| cached.has_player_timeout()) {
+        return None;
+    }
     let now_ms = app.sessions.require_right_clock().await.ok()?;
     let mut again_after_ms = None;
-    for cached in timed {
+    for cached in sessions.iter().filter(|cached| cached.has_player_timeout()) {
         app.presence.heartbeat(Some(player), cached, now_ms);
         let look_ms = timeout_ms(cached).map(|ms| ms / LOOKS_IN_A_LIFE);
         again_after_ms = again_after_ms.into_iter().chain(look_ms).min();
