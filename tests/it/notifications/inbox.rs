@@ -109,10 +109,11 @@ async fn a_post_tears_no_page() {
     let server = small_inboxes();
     let (inboxes, player) = (&server.app.inboxes, PlayerUuid(player(&server).player));
     let texts = |round: usize| (0..3).map(move |n| content(&format!("{}", 3 * round + n))).collect();
-    inboxes.append(player, texts(0)).await.unwrap();
+    inboxes.append(player, texts(0), |_| Batch::default()).await.unwrap();
     for round in 1..500 {
         let posting = Arc::clone(inboxes);
-        let posted = tokio::spawn(async move { posting.append(player, texts(round)).await });
+        let posted =
+            tokio::spawn(async move { posting.append(player, texts(round), |_| Batch::default()).await });
         let whole = |round: usize| [2, 1, 0].map(|n| (3 * round + n).to_string());
         loop {
             let is_last = posted.is_finished();

@@ -8,7 +8,7 @@ use proptest::test_runner::TestCaseError;
 use rallypoint::domain::PlayerUuid;
 use rallypoint::domain::inbox::{Message, MessageNumber};
 use rallypoint::env::Clock;
-use rallypoint::store::{Memory, Store};
+use rallypoint::store::{Batch, Memory, Store};
 
 use super::content;
 use crate::harness::{Server, contents};
@@ -126,7 +126,7 @@ impl World {
         self.posted += count;
         let contents = new.iter().map(|text| content(text)).collect();
         let inboxes = &self.nodes[node].app.inboxes;
-        let last = inboxes.append(self.player, contents).await.unwrap();
+        let last = inboxes.append(self.player, contents, |_| Batch::default()).await.unwrap();
         prop_assert_eq!(inboxes.last_number(self.player).await.unwrap(), last);
         let found = self.after(node, self.last, usize::MAX).await;
         let kept = &new[new.len().saturating_sub(self.limit)..];
