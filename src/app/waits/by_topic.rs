@@ -50,8 +50,20 @@ struct OfTopic {
     is_resting: bool,
     /// Whether the topic has changed during its rest.
     has_changed: bool,
-    /// What the store had when every wait of this topic had looked; `None` if that is not known.
-    seen: Option<Seen>,
+    /// What the store had when the sweep last woke every wait, or found that all had looked. All of them have seen this or
+    /// something newer, and so has a wait that came later.
+    swept: Option<Seen>,
+}
+
+/// What the waits on a topic have looked at, compared with what the store has now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Looked {
+    /// All have looked at this.
+    AtThis,
+    /// One of them may have looked at something else.
+    Unknown,
+    /// One of them has looked at something else.
+    AtAnother,
 }
 
 impl OfTopic {
@@ -98,7 +110,7 @@ impl ByTopic {
     pub fn changed(&self, topic: &Topic, is_delayed: bool) -> Change {
         let mut topics = self.lock(topic);
         let Some(of_topic) = topics.get_mut(topic) else { return Change::Noted };
-        of_topic.seen = None;
+        of_topic.swept = None;
         if of_topic.is_resting || is_delayed {
             let is_first = !std::mem::replace(&mut of_topic.is_resting, true);
             of_topic.has_changed = true;
@@ -107,16 +119,30 @@ impl ByTopic {
         Change::Woken(of_topic.take_woken(topic))
     }
 
-    /// What the store had of a topic when its waits had looked.
-    pub fn seen(&self, topic: &Topic) -> Option<Seen> {
-        self.lock(topic).get(topic).and_then(|of_topic| of_topic.seen)
+    /// Compares what the waits on a topic have looked at with what the store has now. Each wait counts by its own look:
+    /// one can be slower than the others.
+    pub fn looked(&self, topic: &Topic, now: Seen) -> Looked {
+        let topics = self.lock(topic);
+        let Some(of_topic) = topics.get(topic).filter(|of_topic| of_topic.swept != Some(now)) else {
+            return Looked::AtThis;
+        };
+        let (mut all, mut another) = (true, of_topic.swept.is_some());
+        for waiter in &of_topic.waiters {
+            let own = waiter.seen_of(topic);
+            all &= own == Some(now);
+            another |= own.is_some_and(|own| own != now);
+        }
+        match (all, another) {
+            (true, _) => Looked::AtThis,
+            (false, true) => Looked::AtAnother,
+            (false, false) => Looked::Unknown,
+        }
     }
 
-    /// Notes what the store had of a topic when a wait looked, unless an older look is known: another wait may not have
-    /// looked since. A change forgets it, because it wakes every wait.
-    pub fn note_seen(&self, topic: &Topic, seen: Option<Seen>) {
+    /// Notes what the store had of a topic, after every wait on it was woken.
+    pub fn note_swept(&self, topic: &Topic, seen: Option<Seen>) {
         if let Some(of_topic) = self.lock(topic).get_mut(topic) {
-            of_topic.seen = of_topic.seen.or(seen);
+            of_topic.swept = seen;
         }
     }
 

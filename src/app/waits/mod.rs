@@ -22,7 +22,7 @@ use std::time::Instant;
 use tokio::sync::Notify;
 
 use self::alarms::{Alarm, Alarms};
-use self::by_topic::{ByTopic, Change, Waiters};
+use self::by_topic::{ByTopic, Change, Looked, Waiters};
 pub use self::by_topic::{PARTS, Seen};
 use self::limits::WaitsByCaller;
 pub use self::limits::{NotHeld, WaitForm, WaitLimits};
@@ -60,6 +60,8 @@ struct Waiter {
     /// Whether the wait has to end with its next look.
     must_end: AtomicBool,
     last_wake: Mutex<LastWake>,
+    /// What the store had of one topic at the last look.
+    seen: Mutex<Option<(Topic, Seen)>>,
 }
 
 /// The last wake-up of a wait.
@@ -82,6 +84,11 @@ impl Waiter {
     fn wake_by_alarm(&self, moment: u64) {
         let by_change = lock(&self.last_wake).by_change;
         self.wake(LastWake { moment, by_change });
+    }
+
+    /// What the store had of a topic when this wait last looked; `None` if that is not known.
+    fn seen_of(&self, topic: &Topic) -> Option<Seen> {
+        lock(&self.seen).as_ref().filter(|(of, _)| of == topic).map(|(_, seen)| *seen)
     }
 
     fn wake(&self, wake: LastWake) {
@@ -150,6 +157,7 @@ impl Waits {
             woken: Notify::new(),
             must_end: AtomicBool::new(false),
             last_wake: Mutex::new(LastWake { moment: self.moment(), by_change: None }),
+            seen: Mutex::default(),
         });
         // The other topics of a wait are parts of what the first one stands for.
         let of_topic = topics.first().map_or(WaitKind::Catalog, Topic::kind);
@@ -207,13 +215,13 @@ impl Waits {
     /// Notes what the store has of a topic; `None` if that is not known. Wakes the waits on it if it may have changed.
     /// Returns whether it has changed since the waits looked.
     pub fn note_swept(&self, topic: &Topic, seen: Option<Seen>) -> bool {
-        let known = self.by_topic.seen(topic);
-        if seen.is_some() && known == seen {
+        let looked = seen.map_or(Looked::Unknown, |seen| self.by_topic.looked(topic, seen));
+        if looked == Looked::AtThis {
             return false;
         }
         self.wake([topic.clone()]);
-        self.by_topic.note_seen(topic, seen);
-        known.is_some() && seen.is_some()
+        self.by_topic.note_swept(topic, seen);
+        looked == Looked::AtAnother
     }
 
     /// Wakes these waits on a topic, which rests from now on if they are many.

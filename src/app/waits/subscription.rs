@@ -52,9 +52,7 @@ impl Subscription {
 
     /// Notes what the store had of the first topic at a look that began after the subscription.
     pub fn note_seen(&self, seen: Option<Seen>) {
-        if let Some(topic) = self.topics.first() {
-            self.waits.by_topic.note_seen(topic, seen);
-        }
+        *lock(&self.waiter.seen) = self.topics.first().cloned().zip(seen);
     }
 
     /// The moment of the last wake-up, or of the subscription. A look may use a shared read that began after it; see

@@ -144,9 +144,23 @@ fn the_sweep_wakes_waits_that_may_have_missed_a_change() {
     assert!(is_woken(&mut first) && is_woken(&mut second));
     waits.wake([session("a")]);
     assert!(is_woken(&mut first) && is_woken(&mut second));
+    first.note_seen(seen(5));
     second.note_seen(seen(5));
     assert!(!waits.note_swept(&session("a"), seen(5)), "the wake-up was for this version");
     assert!(!is_woken(&mut first) && !is_woken(&mut second));
+    second.note_seen(seen(6));
+    assert!(waits.note_swept(&session("a"), seen(6)), "only one of them has looked at this");
+    assert!(is_woken(&mut first));
+    let mut third = waits
+        .subscribe(WaitForm::LongPoll, player(3), on(&[Topic::List(player(3).unwrap()), session("a")]))
+        .unwrap();
+    waits.wake([session("a")]);
+    (is_woken(&mut first), is_woken(&mut second), is_woken(&mut third));
+    first.note_seen(seen(7));
+    second.note_seen(seen(7));
+    waits.note_swept(&session("a"), seen(7));
+    assert!(is_woken(&mut third), "of a further topic it is not known what a wait has looked at");
+    drop(third);
     assert!(!waits.note_swept(&session("a"), None), "nothing is known");
     assert!(is_woken(&mut first));
 }
