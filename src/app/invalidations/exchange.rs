@@ -58,6 +58,8 @@ struct Exchange<'a> {
     /// When each other node was last heard.
     others: HashMap<NodeTag, Instant>,
     connected_at: Option<Instant>,
+    /// Whether other nodes may have missed messages of this one.
+    owes_everything: bool,
     hello_at: Instant,
     pace: Pace,
 }
@@ -69,18 +71,22 @@ impl Invalidations {
         let outbox = self.waits.outbox();
         let now = Instant::now();
         let (others, pace) = (HashMap::new(), Pace::new(now));
-        let mut exchange = Exchange { invalidations: self, others, connected_at: None, hello_at: now, pace };
+        let (connected_at, owes_everything) = (None, false);
+        let mut exchange =
+            Exchange { invalidations: self, others, connected_at, owes_everything, hello_at: now, pace };
         loop {
             let now = Instant::now();
             outbox.set_open(exchange.has_others(now));
-            let due_at = exchange.due_at(outbox.has_news(), now);
+            // Asked once: news that comes meanwhile ends the sleep below.
+            let has_news = outbox.has_news();
+            let due_at = exchange.due_at(has_news, now);
             tokio::select! {
                 () = stop.cancelled() => break,
                 event = messages.incoming.recv() => match event {
                     Some(event) => exchange.note(event, Instant::now()),
                     None => break,
                 },
-                () = outbox.news(), if !outbox.has_news() => {}
+                () = outbox.news(), if !has_news => {}
                 permit = room(&messages.outgoing, due_at), if exchange.connected_at.is_some() => match permit {
                     Ok(permit) => {
                         if let Some(message) = exchange.next_message(Instant::now()) {
@@ -123,12 +129,14 @@ impl Exchange<'_> {
         let outbox = self.invalidations.waits.outbox();
         let news = if now >= self.pace.next_at(now) { outbox.take() } else { None };
         let message = match news {
-            Some(News::Topics(topics)) => Message::Topics(topics),
-            Some(News::Everything) => Message::Everything,
+            Some(News::Topics(topics)) if !self.owes_everything => Message::Topics(topics),
+            Some(News::Topics(_) | News::Everything) => Message::Everything,
+            None if now >= self.hello_at && self.owes_everything => Message::Everything,
             None if now >= self.hello_at => Message::Hello,
             None => return None,
         };
         self.hello_at = now + HELLO_EVERY;
+        self.owes_everything = false;
         if message != Message::Hello {
             self.pace.sent(now);
             self.count(InvalidationEvent::Sent);
@@ -151,6 +159,8 @@ impl Exchange<'_> {
             MessageEvent::Connected => {
                 self.set_connected(Some(now));
                 self.hello_at = now;
+                // What this node has changed since the last connection was not sent.
+                self.owes_everything = true;
                 // Messages may have been lost before, and are not lost from now on. In this order there is no gap.
                 self.invalidations.invalidate_all();
             }
