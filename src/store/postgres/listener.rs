@@ -23,6 +23,10 @@ use crate::store::messages::{EVENTS_MAX, MessageEvent, MessageService};
 
 /// How long a new connection waits for its own message.
 const ECHO_WAIT: Duration = Duration::from_secs(2);
+/// How long a new connection may take beside one answer.
+const SETUP_WAIT: Duration = Duration::from_secs(10);
+/// A connection that lasted for less counts as a failed attempt.
+const LASTED: Duration = Duration::from_secs(5);
 /// How often the connection is checked: whether the store was closed, or a newer primary has replaced the server.
 const CHECK_EVERY: Duration = Duration::from_secs(1);
 /// Pause after the first failed attempt to connect; each later pause is twice as long.
@@ -66,8 +70,15 @@ pub(super) struct Listener {
 }
 
 impl Listener {
-    /// Connects, listens, and checks that a message arrives.
+    /// Connects, listens, and checks that a message arrives, all of it within a time: a database that is stopped keeps
+    /// its connections and answers nothing.
     pub(super) async fn connect(connector: &Connector) -> Result<Self, ListenError> {
+        let longest = connector.settings().answer_timeout() + SETUP_WAIT;
+        let timed_out = |_| Err(ListenError::Unreachable("no answer to LISTEN".into()));
+        timeout(longest, Self::connect_and_listen(connector)).await.unwrap_or_else(timed_out)
+    }
+
+    async fn connect_and_listen(connector: &Connector) -> Result<Self, ListenError> {
         let (sender, notifications) = mpsc::channel(EVENTS_MAX);
         let connected = connector.within_connect_timeout(connector.connect_to_listen(sender)).await;
         let (client, task, timeline) = connected.map_err(ListenError::Unreachable)?;
@@ -160,13 +171,19 @@ pub(super) async fn run(connector: Arc<Connector>, mut service: MessageService) 
                 if is_logged {
                     tracing::info!("messages of other servers arrive again");
                 }
-                (pause, is_logged, unsupported) = (PAUSE_MIN, false, 0);
+                (is_logged, unsupported) = (false, 0);
+                let since = Instant::now();
                 if service.incoming.send(MessageEvent::Connected).await.is_err()
                     || !listener.serve(&connector, &mut service).await
                     || service.incoming.send(MessageEvent::Disconnected).await.is_err()
                 {
                     return;
                 }
+                if since.elapsed() >= LASTED {
+                    pause = PAUSE_MIN;
+                }
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(PAUSE_MAX);
                 continue;
             }
             Err(ListenError::Unsupported(cause)) => {
