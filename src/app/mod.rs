@@ -181,7 +181,8 @@ impl App {
         let waits = Arc::new(Waits::new(waits, time_and_randomness.clone(), Arc::clone(&metrics)));
         let sessions =
             Sessions::new(store, settings.limits, time_and_randomness, Arc::clone(&metrics), hooks, observer);
-        let lookback = Arc::new(Lookback::new(settings.notifications.lookback_ms, clock.clone()));
+        let (keep_ms, held_ms) = (settings.notifications.lookback_ms, settings.waits.max_ms);
+        let lookback = Arc::new(Lookback::new(keep_ms, held_ms, clock.clone()));
         let sessions = Arc::new(sessions.waking(Arc::clone(&waits), Arc::clone(&lookback)));
         let (of_sessions, of_waits) = (Arc::clone(&sessions), Arc::clone(&waits));
         let inboxes = Inboxes::new(of_sessions, of_waits, settings.notifications, clock.clone());

@@ -94,13 +94,15 @@ pub struct Lookback {
     is_on: AtomicBool,
     changes: Mutex<Changes>,
     keep_ms: i64,
+    long_poll_ms_max: i64,
     clock: Clock,
 }
 
 impl Lookback {
-    /// Remembers changes for this time, in milliseconds, and at least for a second.
-    pub fn new(keep_ms: i64, clock: Clock) -> Self {
-        Self { is_on: AtomicBool::new(false), changes: Mutex::default(), keep_ms, clock }
+    /// Remembers changes for this time, in milliseconds, and at least for a second. A long poll lasts at most
+    /// `long_poll_ms_max`, and need not look meanwhile.
+    pub fn new(keep_ms: i64, long_poll_ms_max: i64, clock: Clock) -> Self {
+        Self { is_on: AtomicBool::new(false), changes: Mutex::default(), keep_ms, long_poll_ms_max, clock }
     }
 
     fn kept_since(&self, now_up_ms: i64) -> i64 {
@@ -154,7 +156,8 @@ impl Lookback {
     fn changes_at(&self, now_up_ms: i64) -> Option<MutexGuard<'_, Changes>> {
         let mut changes = lock(&self.changes);
         let since_up_ms = self.kept_since(now_up_ms);
-        if changes.last_long_poll_up_ms < since_up_ms {
+        // After its last look a long poll can still be held.
+        if changes.last_long_poll_up_ms < since_up_ms.saturating_sub(self.long_poll_ms_max) {
             self.is_on.store(false, Ordering::SeqCst);
             *changes = Changes::default();
             return None;
@@ -219,7 +222,7 @@ mod tests {
 
     fn lookback() -> (Lookback, Clock) {
         let clock = Clock::manual(Timestamp::UNIX_EPOCH);
-        (Lookback::new(30_000, clock.clone()), clock)
+        (Lookback::new(30_000, 0, clock.clone()), clock)
     }
 
     const A: Uuid = Uuid::from_u128(10);
