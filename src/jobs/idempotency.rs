@@ -7,7 +7,15 @@ use crate::app::{App, Failure};
 
 /// Looks at the next answers, if a pass over all of them is under way or due.
 pub async fn round(app: &App, stop: &CancellationToken) -> Round {
-    match app.idempotency.sweep().await {
+    if !app.idempotency.is_sweep_due() {
+        return Round::default();
+    }
+    // A clock that is ahead would delete the answers of all nodes.
+    let swept = async {
+        app.sessions.check_clock().await?;
+        app.idempotency.sweep().await
+    };
+    match swept.await {
         Ok(more) => Round { more: more && !stop.is_cancelled(), ..Round::default() },
         Err(error) => Failure::Store(error).into(),
     }

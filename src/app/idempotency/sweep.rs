@@ -28,6 +28,11 @@ pub struct Sweep {
 }
 
 impl Idempotency {
+    /// Whether a pass over all answers is under way or due.
+    pub fn is_sweep_due(&self) -> bool {
+        self.next_range().is_some()
+    }
+
     /// Looks at the next answers, if a pass over all of them is under way or due, and deletes those that have been kept
     /// for long enough. Returns whether it deleted some and more are left to look at.
     ///
