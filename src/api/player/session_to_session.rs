@@ -69,15 +69,14 @@ pub async fn invite_session(
         let players = session.invite_session(actor, &party, &invite, rules)?;
         let view = view_for(&invited_by, invited);
         let is_seen = |player: &PlayerUuid| sees(&invited_by, view, invited, *player);
-        Ok(players.into_iter().map(|player| (player, is_seen(&player))).collect::<Vec<_>>())
+        Ok(players.into_iter().partition(is_seen))
     };
-    let answer = |invited: &Vec<_>, after: &After<'_>| {
-        // A player is named if the caller sees the player in one of the two sessions.
+    let answer = |(seen, hidden): &(Vec<_>, Vec<_>), after: &After<'_>| {
+        // A player is named if the caller sees the player in one of the two sessions: those in the invited one first.
         let (caller, session) = (after.caller, after.session());
         let view = view_for(caller, session);
-        let is_named =
-            |(player, is_seen): &&(PlayerUuid, bool)| *is_seen || sees(caller, view, session, *player);
-        let players: Vec<_> = invited.iter().filter(is_named).map(|(player, _)| *player).collect();
+        let is_seen_now = |player: &&PlayerUuid| sees(caller, view, session, **player);
+        let players: Vec<_> = seen.iter().chain(hidden.iter().filter(is_seen_now)).copied().collect();
         let players = updated_players(session, &players)?;
         Ok(Reply::with_etag_of(&SessionInvited { players }, &after.document()))
     };

@@ -2,6 +2,7 @@
 //! in answers to changes; and outsiders learn neither who is in a session nor which players the server knows.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use http::Method;
 use rallypoint::config::Config;
@@ -223,6 +224,21 @@ async fn an_invited_session_names_only_players_whom_the_caller_sees() {
     assert!(whole.contains(&game.carol.player.to_string()), "carol is invited all the same");
     let invited = game.alice.post(&invite, &json!({})).await.expect(200);
     assert_eq!(named(invited).len(), 3, "the leader sees everyone");
+}
+
+#[tokio::test]
+async fn an_invited_session_names_the_players_whom_the_caller_sees_in_it_first() {
+    let game = Game::new().await;
+    let frank = game.server.player();
+    game.server.clock.advance(Duration::from_secs(1));
+    frank.joins_team(&game.session, 0).await.expect(200);
+    // Carol joined before frank. Bob sees her only once she is invited to his party.
+    let party = game.bob.creates("party").await;
+    let invite = format!("/v1/session/{party}/invited-session/{}:invite", game.session);
+    let invited = game.bob.post(&invite, &json!({})).await.expect(200);
+    let named = invited.body["players"].as_array().unwrap().iter();
+    let named: Vec<_> = named.map(|player| player["player_uuid"].clone()).collect();
+    assert_eq!(named, [&game.alice, &frank, &game.carol].map(|player| json!(player.player)));
 }
 
 #[tokio::test]
