@@ -64,7 +64,8 @@ async fn call(operation: &Operation, players: &[Client; 3], session: &str, query
     Some(reply.status.as_u16())
 }
 
-async fn deadline_ms(server: &Server, session: &str) -> i64 {
+/// The deadline of a session in this node's memory.
+pub async fn deadline_ms(server: &Server, session: &str) -> i64 {
     let session = server.app.sessions.find(&SessionId::parse(session).unwrap()).await.unwrap();
     session.unwrap().deadline_ms()
 }

@@ -1,12 +1,25 @@
 //! Actions of players on other players of a session, and helpers to read the results.
 
 use http::Method;
+use rallypoint::domain::Platform;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::{Client, Reply};
+use super::{Client, Reply, grant, player_permissions};
 
 impl Client {
+    /// The same player with another token, on a platform and with these permissions.
+    pub fn with_token(&self, platform: Platform, permissions: &[&str]) -> Self {
+        let granted = grant(Some(self.player), Some(platform), permissions);
+        Self { token: Some(self.server.token(&granted)), ..self.clone() }
+    }
+
+    /// The same player without the permissions to read, on an Xbox.
+    pub fn without_reading(&self) -> Self {
+        let permissions = player_permissions().into_iter().filter(|name| !name.contains("read"));
+        self.with_token(Platform::XboxLive, &permissions.collect::<Vec<_>>())
+    }
+
     /// Invites another player to a session.
     pub async fn invites(&self, session_id: &str, other: &Self) -> Reply {
         self.invites_with(session_id, other, json!({})).await

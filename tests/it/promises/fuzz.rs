@@ -33,6 +33,8 @@ const SHRINKS_MAX: u32 = 4000;
 
 /// Placeholder in a path for an existing session.
 const KNOWN: &str = "known-session";
+/// Placeholder in a header for the ETag of that session.
+const KNOWN_TAG: &str = "\"known-tag\"";
 
 /// Method and path of an operation, and the prefix of its surface.
 #[derive(Clone, Debug)]
@@ -96,19 +98,39 @@ fn any_header() -> impl Strategy<Value = Vec<u8>> {
     vec(byte, 0..60)
 }
 
+/// One of these values, or any other.
+fn any_header_like(values: &[&str]) -> impl Strategy<Value = Vec<u8>> + use<> {
+    let values: Vec<_> = values.iter().map(|value| value.as_bytes().to_vec()).collect();
+    prop_oneof![4 => select(values), 1 => any_header()]
+}
+
+fn any_if_match() -> impl Strategy<Value = Vec<u8>> {
+    let (weak, list) = (format!("W/{KNOWN_TAG}"), format!("\"x\", {KNOWN_TAG}"));
+    any_header_like(&[KNOWN_TAG, "\"old\"", &weak, "*", &list, "W/\"x\", \"y\"", "\"x", "*, *", ""])
+}
+
+fn any_prefer() -> impl Strategy<Value = Vec<u8>> {
+    let (waits, broken) = (["wait=0", "wait=1", "wait=99999999999"], ["wait=-1", "wait", "=", "return"]);
+    let minimal = ["return=minimal", "wait=1, return=minimal"];
+    any_header_like(&[&waits[..], &minimal, &broken].concat())
+}
+
 fn any_headers() -> impl Strategy<Value = Vec<(&'static str, Vec<u8>)>> {
     let prefixed =
         |prefix: &'static str| any_header().prop_map(move |value| [prefix.as_bytes(), &value].concat());
+    let long_key = "k".repeat(256);
     let header = prop_oneof![
-        any_header().prop_map(|value| ("if-none-match", value)),
+        any_header_like(&[KNOWN_TAG]).prop_map(|value| ("if-none-match", value)),
         any_header().prop_map(|value| ("authorization", value)),
         prefixed("Bearer ").prop_map(|value| ("authorization", value)),
         any_header().prop_map(|value| ("cookie", value)),
         prefixed("access_token=").prop_map(|value| ("cookie", value)),
         any_header().prop_map(|value| ("content-type", value)),
-        any_header().prop_map(|value| ("idempotency-key", value)),
-        any_header().prop_map(|value| ("if-match", value)),
-        any_header().prop_map(|value| ("prefer", value)),
+        // The same keys again and again, so that requests are repeated.
+        any_header_like(&["one", "\"one\"", "two", "\"", "a b", "", &long_key])
+            .prop_map(|value| ("idempotency-key", value)),
+        any_if_match().prop_map(|value| ("if-match", value)),
+        any_prefer().prop_map(|value| ("prefer", value)),
     ];
     vec(header, 0..4)
 }
@@ -285,8 +307,8 @@ fn any_malformed_request() -> impl Strategy<Value = MalformedRequest> {
 }
 
 impl MalformedRequest {
-    /// The HTTP request, with the id of an existing session.
-    fn request(&self, known: &str, token: Option<&str>) -> Request<Full<Bytes>> {
+    /// The HTTP request, with the id and the ETag of an existing session.
+    fn request(&self, known: &str, tag: &str, token: Option<&str>) -> Request<Full<Bytes>> {
         let mut uri = format!("{}{}", self.row.prefix, self.path.replace(KNOWN, known));
         if let Some(query) = &self.query {
             uri = format!("{uri}?{query}");
@@ -296,7 +318,11 @@ impl MalformedRequest {
             request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
         }
         for (name, value) in &self.headers {
-            request = request.header(*name, HeaderValue::from_bytes(value).unwrap());
+            let value = match std::str::from_utf8(value) {
+                Ok(text) => HeaderValue::from_str(&text.replace(KNOWN_TAG, tag)),
+                Err(_) => HeaderValue::from_bytes(value),
+            };
+            request = request.header(*name, value.unwrap());
         }
         request.body(Full::new(self.body.clone().into())).unwrap()
     }
@@ -362,16 +388,21 @@ fn malformed_requests_are_answered_as_documented() {
 }
 
 fn malformed_requests(runner: TestRunner, malformed: &impl Strategy<Value = MalformedRequest>) {
-    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    // The paused clock advances whenever all tasks wait, so that waits take no real time.
+    let runtime = Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
     let server = Server::with_every_surface();
     let (alice, admin) = (server.player(), server.player_with(None, &["session:*"]));
-    let callers = [alice.clone(), alice, admin, server.anonymous()];
+    let callers = [alice.clone(), alice.without_reading(), alice, admin, server.anonymous()];
     let answered = async |(malformed, caller): (MalformedRequest, usize)| {
         // Create-or-join returns the same session, unless a case has ended it.
         let known = callers[0].creates("game").await;
+        let tag = callers[0].session(&known).await.etag();
+        let may_read = caller != 1;
         let caller = &callers[caller];
-        let reply = caller.send_checked(malformed.request(&known, caller.token.as_deref())).await;
+        let reply = caller.send_checked(malformed.request(&known, &tag, caller.token.as_deref())).await;
         prop_assert!(reply.status.as_u16() < 500, "{} {}", reply.status, reply.body);
+        let shows = reply.body.get("current").is_some() || reply.headers.contains_key("etag");
+        prop_assert!(may_read || reply.status != 412 || !shows, "{}", reply.body);
         Ok(())
     };
     check(runner, &runtime, (malformed, 0..callers.len()), answered);

@@ -1,31 +1,24 @@
 //! Exact writes: `If-Match` on every write whose resource has an ETag, and what a caller gets whose ETag is old.
 
+mod world;
+
+use std::time::Duration;
+
 use http::Method;
 use rallypoint::domain::Platform;
 use rallypoint::runtime::server::all_surfaces;
 use serde_json::{Value, json};
 
+use self::world::World;
+use super::refresh_ttl::deadline_ms;
 use crate::harness::{
-    Client, Reply, Server, action_path, contents, creation, grant, joining, link_path, pairs_of_nodes,
-    platform_path, player_path, player_permissions, right_path,
+    Client, Reply, Server, contents, creation, pairs_of_nodes, player_path, player_permissions,
 };
 
 /// Environment variable with the number of rounds in which two writes race.
 const ROUNDS_VARIABLE: &str = "RALLYPOINT_EXACT_ROUNDS";
 /// Rounds without the variable: a fiftieth of a thorough run.
 const ROUNDS: usize = 200;
-
-/// A game that alice leads, with bob and dan as members on different teams, and carol outside. Bob leads a party.
-struct World {
-    alice: Client,
-    bob: Client,
-    carol: Client,
-    dan: Client,
-    /// The older id of bob.
-    number: i64,
-    session: String,
-    party: String,
-}
 
 /// A write that is ready to be sent, in a world of its own.
 struct Write {
@@ -47,138 +40,6 @@ struct Write {
 fn exact_ids() -> Vec<&'static str> {
     let operations = all_surfaces().into_iter().flat_map(|surface| surface.operations);
     operations.filter(|operation| operation.takes_if_match).map(|operation| operation.id).collect()
-}
-
-impl World {
-    /// The world in which this operation can be called.
-    async fn of(server: &Server, id: &str) -> Self {
-        let number = i64::from(u32::from_le_bytes(server.app.entropy.bytes()));
-        let [alice, carol, dan] = [(); 3].map(|()| server.player());
-        let bob = server.player_numbered(number);
-        // In a region of its own, so that the game of another world is not joined.
-        let mut game = creation("game");
-        game["region_id"] = json!(alice.player);
-        let session = alice.post("/v1/session", &game).await.expect(200).body["session_id"].clone();
-        let session = session.as_str().unwrap().to_owned();
-        alice.opens(&session).await;
-        bob.joins_team(&session, 1).await.expect(200);
-        dan.joins_team(&session, 0).await.expect(200);
-        let party = bob.creates("party").await;
-        let world = Self { alice, bob, carol, dan, number, session, party };
-        world.prepare(id).await;
-        world
-    }
-
-    async fn prepare(&self, id: &str) {
-        let Self { alice, bob, carol, session, party, .. } = self;
-        match id {
-            "add_platform_session_to_rally_here_session" => {}
-            _ if id.contains("platform") => drop(alice.post(&self.link(), &Value::Null).await.expect(200)),
-            "update_browser_info" | "delete_browser_info" => {
-                alice.post(&self.at("/browser"), &json!({})).await.expect(200);
-            }
-            "update_instance_info" | "end_instance" => {
-                alice.post(&self.at("/instance"), &json!({"host_type": "player"})).await.expect(200);
-            }
-            "remove_player_permission_by_uuid" => {
-                alice.gives_right(session, bob, "kick").await.expect(200);
-            }
-            "invite_session_to_session" => {
-                bob.invites(party, carol).await.expect(200);
-                carol.joins(party).await.expect(200);
-                alice.gives_right(session, bob, "invite").await.expect(200);
-            }
-            _ => {}
-        }
-    }
-
-    fn at(&self, rest: &str) -> String {
-        format!("/v1/session/{}{rest}", self.session)
-    }
-
-    /// The platform session, which has the id of the session: each is linked once.
-    fn xbox(&self, rest: &str) -> String {
-        platform_path("XboxLive", &self.session) + rest
-    }
-
-    fn link(&self) -> String {
-        link_path("XboxLive", &self.session, &self.session)
-    }
-
-    /// The caller, the method, the path and the body of an operation.
-    fn call(&self, id: &str) -> (&Client, Method, String, Value) {
-        let Self { alice, bob, carol, dan, number, session, party } = self;
-        let (post, patch, delete) = (Method::POST, Method::PATCH, Method::DELETE);
-        let data = json!({"custom_data": {"map": "harbor"}});
-        let of_bob = |action| action_path(session, bob.player, action);
-        let (by_uuid, by_number) = (format!("/player/uuid/{}", bob.player), format!("/player/id/{number}"));
-        let [bobs, carols] = [bob, carol].map(|player| format!("/player/{}", player.player));
-        let null = Value::Null;
-        match id {
-            "update_session_by_id" => (alice, patch, self.at(""), data),
-            "delete_session" => (alice, delete, self.at(""), null),
-            "update_team_by_id" => (alice, patch, self.at("/team/1"), data),
-            "generate_session_short_code" => (alice, post, self.at(":generate-short-code"), null),
-            "add_platform_session_to_rally_here_session" => (alice, post, self.link(), null),
-            "delete_platform_session_from_rally_here_session" => (alice, delete, self.link(), null),
-            "join_session_by_platform_session_id_self" => (carol, post, self.xbox("/player/me"), joining()),
-            "leave_session_by_platform_session_self" => (bob, delete, self.xbox("/player/me"), null),
-            "join_session_by_platform_session_by_uuid" => (carol, post, self.xbox(&carols), joining()),
-            "leave_session_by_platform_session_by_uuid" => (bob, delete, self.xbox(&bobs), null),
-            "join_session_by_id_self" => (carol, post, self.at("/player/me"), joining()),
-            "leave_session_by_id_self" => (bob, delete, self.at("/player/me"), null),
-            "swap_players_in_session" => {
-                (alice, post, self.at("/player:swap"), json!({"players": [bob.player, dan.player]}))
-            }
-            "update_session_player_by_uuid_v2" => (alice, post, self.at(&bobs), data),
-            "kick_player_from_session_by_uuid_v2" => (alice, delete, self.at(&bobs), null),
-            "update_session_player_by_uuid" => (alice, post, self.at(&by_uuid), data),
-            "kick_player_from_session_by_uuid" => (alice, delete, self.at(&by_uuid), null),
-            "update_session_player_by_id" => (alice, post, self.at(&by_number), data),
-            "kick_player_from_session_by_id" => (alice, delete, self.at(&by_number), null),
-            "update_player_by_uuid_v2" => (alice, post, format!("/v2/session/{session}{bobs}"), data),
-            "invite_player_by_uuid_v2" => {
-                (alice, post, action_path(session, carol.player, "invite"), json!({}))
-            }
-            "promote_player_by_uuid_v2" => (alice, post, of_bob("promote"), null),
-            "move_player_by_uuid_v2" => (alice, post, of_bob("move"), json!({"team_id": 0})),
-            "invite_session_to_session" => {
-                (bob, post, self.at(&format!("/invited-session/{party}:invite")), json!({}))
-            }
-            "kick_session_from_session" => {
-                (alice, delete, self.at(&format!("/kicked-session/{party}")), null)
-            }
-            "give_player_permission_by_uuid" => (alice, patch, right_path(session, bob.player, "kick"), null),
-            "remove_player_permission_by_uuid" => {
-                (alice, delete, right_path(session, bob.player, "kick"), null)
-            }
-            "post_browser_info" => (alice, post, self.at("/browser"), json!({})),
-            "update_browser_info" => (alice, patch, self.at("/browser"), data),
-            "delete_browser_info" => (alice, delete, self.at("/browser"), null),
-            "create_instance_request" => (alice, post, self.at("/instance"), json!({})),
-            "update_instance_info" => {
-                (alice, patch, self.at("/instance"), json!({"join_status": "joinable"}))
-            }
-            "end_instance" => (alice, delete, self.at("/instance"), null),
-            _ => panic!("add a case for {id}"),
-        }
-    }
-
-    /// The resources of an operation.
-    fn resources(&self, id: &str) -> Vec<String> {
-        let (session, of_bob) = (self.at(""), player_path(&self.session, self.bob.player));
-        if id.contains("platform") {
-            vec![self.xbox(""), session]
-        } else if id.contains("permission") {
-            vec![session, of_bob.clone(), of_bob + "/permission"]
-        } else if id.starts_with("join") || id.starts_with("invite_player") {
-            vec![session, player_path(&self.session, self.carol.player)]
-        } else if (id.contains("player") || id.starts_with("leave")) && !id.starts_with("swap") {
-            vec![session, of_bob]
-        } else {
-            vec![session]
-        }
-    }
 }
 
 /// The write of this operation, in a world of its own.
@@ -205,15 +66,18 @@ impl Write {
         caller.session(&self.session).await.expect(200).etag()
     }
 
-    /// Sends the write, which must succeed with these tags, and whose answer must have the new ETag of the session.
+    /// Sends the write, which must succeed with these tags, and whose answer must have the new ETag of the session; or,
+    /// after linking, that of the platform session.
     async fn succeeds(self, id: &str, tags: &[&str]) {
         let headers: Vec<_> = tags.iter().map(|tag| ("if-match", *tag)).collect();
         let done = self.send(&headers).await;
         assert!(done.status.is_success(), "{id} {tags:?}: {} {}", done.status, done.body);
-        let now = self.caller.session(&self.session).await;
+        let is_link = id == "add_platform_session_to_rally_here_session";
+        let answered = if is_link { &self.resources[0] } else { &format!("/v1/session/{}", self.session) };
+        let now = self.caller.get(answered).await;
         if now.status == 404 {
             assert!(done.headers.get("etag").is_none(), "{id}: the session has ended");
-        } else if self.method != Method::POST || !id.contains("platform_session_to") {
+        } else {
             assert_eq!(done.etag(), now.etag(), "{id}");
         }
     }
@@ -248,14 +112,6 @@ impl Write {
         }
         None
     }
-
-    /// The caller without the permissions to read.
-    fn without_reading(&self) -> Client {
-        let permissions: Vec<_> =
-            player_permissions().into_iter().filter(|name| !name.contains("read")).collect();
-        let granted = grant(Some(self.caller.player), Some(Platform::XboxLive), &permissions);
-        Client { player: self.caller.player, ..self.server.bearer(self.server.token(&granted)) }
-    }
 }
 
 #[tokio::test]
@@ -270,7 +126,7 @@ async fn a_write_of_what_the_caller_has_read_is_made() {
         // Who knows the tag, but may not read.
         let write = prepare(&server, id).await;
         let tag = write.etag_for(&write.caller).await;
-        let done = write.send_as(&write.without_reading(), &[("if-match", &tag)]).await;
+        let done = write.send_as(&write.caller.without_reading(), &[("if-match", &tag)]).await;
         assert!(done.status.is_success(), "{id}: {}", done.body);
         for other in 1..write.resources.len() {
             let write = prepare(&server, id).await;
@@ -310,7 +166,7 @@ async fn a_write_of_something_else_fails_and_shows_what_is_so() {
         assert_eq!(minimal.headers["preference-applied"], "return=minimal", "{id}");
 
         // Who may not read gets nothing.
-        write.fails(id, &write.without_reading(), &[("if-match", &own)], None).await;
+        write.fails(id, &write.caller.without_reading(), &[("if-match", &own)], None).await;
         for broken in ["", "\"x", "*, *"] {
             let expected = (json!(["header", "if-match"]), "value_error.entity_tags");
             write.send(&[("if-match", broken)]).await.invalid(&[expected]);
@@ -337,6 +193,9 @@ async fn existence_and_standing_come_before_the_tag_and_rules_after_it() {
     patch(&carol, &session, data).await.refused(403, "not_active_in_session");
     patch(&alice, &session, json!({"region_id": "none"})).await.refused(412, "precondition_failed");
     let of_carol = player_path(&session, carol.player);
+    let join_carol = Some(json!({"status": "member"}).to_string().into());
+    let joined = bob.send(Method::POST, &of_carol, &[("if-match", "\"old\"")], join_carol).await;
+    joined.refused(403, "join_for_others");
     let kick = alice.send(Method::DELETE, &of_carol, &[("if-match", "\"old\"")], None).await;
     kick.refused(412, "precondition_failed");
     let any = alice.send(Method::DELETE, &of_carol, &[("if-match", "*")], None).await;
@@ -360,6 +219,54 @@ async fn a_write_whose_answer_was_lost_can_be_repeated() {
     assert_eq!((first.bytes.clone(), first.etag()), (again.bytes.clone(), again.etag()));
     patch("hills").await.refused(412, "precondition_failed");
     assert_eq!(contents(&server).await, once, "written once");
+}
+
+#[tokio::test]
+async fn a_failed_write_keeps_nothing_alive_and_notes_no_platform() {
+    let server = Server::new();
+    for id in exact_ids() {
+        let write = prepare(&server, id).await;
+        let elsewhere = write.caller.with_token(Platform::PSN, &player_permissions());
+        let entry = write.alice.sees(&write.session, &write.caller).await;
+        let deadline = deadline_ms(&server, &write.session).await;
+        server.clock.advance(Duration::from_secs(1800));
+        let failed = write.send_as(&elsewhere, &[("if-match", "\"old\"")]).await;
+        failed.refused(412, "precondition_failed");
+        assert_eq!(deadline_ms(&server, &write.session).await, deadline, "{id}");
+        assert_eq!(write.alice.sees(&write.session, &write.caller).await, entry, "{id}");
+    }
+    // A write that is made does both.
+    let write = prepare(&server, "update_session_by_id").await;
+    let elsewhere = write.caller.with_token(Platform::PSN, &player_permissions());
+    let deadline = deadline_ms(&server, &write.session).await;
+    server.clock.advance(Duration::from_secs(1800));
+    write.send_as(&elsewhere, &[("if-match", "*")]).await.expect(200);
+    assert!(deadline_ms(&server, &write.session).await > deadline);
+    let entry = write.alice.sees(&write.session, &write.caller).await;
+    assert_eq!(entry["client_settings"]["platform"], json!("PSN"));
+}
+
+#[tokio::test]
+async fn a_health_report_with_the_header_reports_nothing() {
+    let server = Server::new();
+    let (alice, host) = (server.player(), server.service(&["session:instance:health"]));
+    let session = alice.creates("game").await;
+    let instance = format!("/v1/session/{session}/instance");
+    alice.post(&instance, &json!({"host_type": "player", "instance_id": "one"})).await.expect(200);
+    let report = async |headers: &[(&str, &str)]| {
+        let body = json!({"instance_id": "one", "instance_health": "unhealthy"}).to_string();
+        host.send(Method::POST, &format!("{instance}/health"), headers, Some(body.into())).await
+    };
+    let tag = alice.session(&session).await.expect(200).etag();
+    let before = (contents(&server).await, deadline_ms(&server, &session).await);
+    server.clock.advance(Duration::from_secs(1800));
+    for tag in [&*tag, "*", "\"old\"", "\"broken"] {
+        report(&[("if-match", tag)]).await.refused(400, "precondition_not_supported");
+    }
+    assert!(before == (contents(&server).await, deadline_ms(&server, &session).await), "nothing has changed");
+    report(&[]).await.expect(200);
+    let seen = alice.session(&session).await.expect(200).body;
+    assert_eq!(seen["instance"]["instance_health"], json!("unhealthy"));
 }
 
 #[tokio::test]
