@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use http::HeaderValue;
 use percent_encoding::{NON_ALPHANUMERIC, PercentEncode, utf8_percent_encode};
 use smallvec::{SmallVec, smallvec};
 
@@ -11,7 +12,9 @@ use crate::api::policies::{READ_PLATFORM, READ_RIGHTS, READ_SESSION};
 use crate::api::wire::platform::readable_platform_document;
 use crate::api::wire::player::{player_document, rights_document};
 use crate::api::wire::view::{document_view, session_document};
-use crate::app::{App, CachedSession, ChangeHook, Failure, Hook, HookWrites, PlatformKey, Update, View};
+use crate::app::{
+    App, CachedSession, ChangeHook, Failure, Hook, HookWrites, Mismatch, PlatformKey, Update, Verdict, View,
+};
 use crate::auth::{Caller, Policy};
 use crate::document::Document;
 use crate::domain::{PlayerUuid, Refused, Session, SessionId};
@@ -172,18 +175,18 @@ impl Change {
         self.finish(updated, &*answer, note)
     }
 
-    /// Refuses a change of a version that the caller does not know, before something is prepared that the change alone
-    /// needs. The change itself is judged again.
+    /// Checks the condition of the request before something is prepared that the change alone needs. The change itself
+    /// checks it again.
     ///
     /// # Errors
     /// [`Error::PreconditionFailed`].
-    pub fn require_known(&self, cached: &CachedSession) -> Result<(), Error> {
-        match &self.conditions.if_match {
-            Some(if_match) if self.compare(if_match, cached) != Match::Strong => {
+    pub fn require_condition(&self, cached: &CachedSession) -> Result<(), Error> {
+        match self.judge(cached) {
+            Verdict::Unconditional | Verdict::Holds => Ok(()),
+            Verdict::Fails(mismatch) => {
                 self.app.metrics.precondition(Precondition::Failed);
-                Err(self.precondition_failed(cached))
+                Err(self.precondition_failed(*mismatch))
             }
-            _ => Ok(()),
         }
     }
 
@@ -220,7 +223,7 @@ impl Change {
     ) -> Result<Reply<K>, Error> {
         let (result, cached) = match updated {
             Ok(updated) => updated,
-            Err(Failure::PreconditionFailed(before)) => return Err(self.precondition_failed(&before)),
+            Err(Failure::PreconditionFailed(mismatch)) => return Err(self.precondition_failed(*mismatch)),
             Err(failure) => return Err(failure.into()),
         };
         let after = After { app: &self.app, caller: &self.caller, cached: &cached };
@@ -249,21 +252,33 @@ impl Change {
         Some(resource.path(&cached.session.id))
     }
 
-    fn precondition_failed(&self, before: &CachedSession) -> Error {
-        let current = self.resources.iter().find_map(|resource| resource.read(self, before));
-        let if_match = self.conditions.if_match.as_ref();
-        let has_weak_match = if_match.is_some_and(|if_match| self.compare(if_match, before) == Match::Weak);
+    fn precondition_failed(&self, mismatch: Mismatch) -> Error {
         let is_minimal = self.conditions.is_minimal;
-        Error::PreconditionFailed(Box::new(PreconditionFailed { current, is_minimal, has_weak_match }))
+        Error::PreconditionFailed(Box::new(PreconditionFailed { mismatch, is_minimal }))
     }
 
-    /// Compares the tags of a request with those of what the change is about, as the caller would read them.
-    fn compare(&self, if_match: &IfMatch, cached: &CachedSession) -> Match {
+    /// Judges `If-Match`: compares its tags with those of what the change is about, as the caller would read it. Most
+    /// tags are of the first resource, so the others are rendered only if it does not match.
+    fn judge(&self, cached: &CachedSession) -> Verdict {
+        let Some(if_match) = &self.conditions.if_match else { return Verdict::Unconditional };
         if *if_match == IfMatch::Any {
-            return Match::Strong;
+            return Verdict::Holds;
         }
-        let documents = self.resources.iter().filter_map(|resource| resource.document(self, cached));
-        documents.map(|document| if_match.compare(&document.etag)).max().unwrap_or(Match::No)
+        let mut mismatch = Mismatch::default();
+        for resource in &self.resources {
+            let read = resource.read(self, cached);
+            let tag = match &read {
+                Some(document) => Some(document.etag.clone()),
+                None => resource.known_tag(self, cached),
+            };
+            match tag.map_or(Match::No, |tag| if_match.compare(&tag)) {
+                Match::Strong => return Verdict::Holds,
+                Match::Weak => mismatch.has_weak_match = true,
+                Match::No => {}
+            }
+            mismatch.current = mismatch.current.or(read);
+        }
+        Verdict::Fails(Box::new(mismatch))
     }
 }
 
@@ -296,12 +311,12 @@ impl Resource {
         self.document_for(change, &change.caller.narrowed(self.policy()).ok()?, cached)
     }
 
-    /// Its document to compare with. The answers of changes have the ETag of the session, so a caller may know it without
-    /// the permission to read the session.
-    fn document(&self, change: &Change, cached: &CachedSession) -> Option<Document> {
+    /// Its ETag, if the caller of a change may know it without the permission to read it: the answers of changes have
+    /// the ETag of the session.
+    fn known_tag(&self, change: &Change, cached: &CachedSession) -> Option<HeaderValue> {
         match self {
-            Self::Session => self.document_for(change, &change.caller, cached),
-            _ => self.read(change, cached),
+            Self::Session => Some(session_document(&change.app, &change.caller, cached).etag),
+            Self::Player(_) | Self::Rights(_) | Self::PlatformSession(_) => None,
         }
     }
 
@@ -320,8 +335,9 @@ fn encoded(segment: &str) -> PercentEncode<'_> {
     utf8_percent_encode(segment, NON_ALPHANUMERIC)
 }
 
-/// Judges the `If-Match` of a request on the session from which an attempt starts, and stores the answer of a request
-/// with an idempotency key.
+/// What the headers of a request ask of its change. It is called in each attempt, under the lock of the session. Before
+/// the rule it judges `If-Match`, on the very version of the session that the commit expects, so no other change can come
+/// between. To the commit it adds the answer, if the request has an idempotency key.
 struct ConditionsHook<A> {
     change: Change,
     answer: Arc<A>,
@@ -332,9 +348,8 @@ where
     K: ReplyKind,
     A: Fn(&T, &After<'_>) -> Result<Reply<K>, Error> + Send + Sync,
 {
-    fn knows(&self, before: &CachedSession) -> Option<bool> {
-        let if_match = self.change.conditions.if_match.as_ref()?;
-        Some(self.change.compare(if_match, before) == Match::Strong)
+    fn judge(&self, before: &CachedSession) -> Verdict {
+        self.change.judge(before)
     }
 
     fn writes(&self, result: &T, after: &CachedSession) -> Result<HookWrites, Failure> {

@@ -1,8 +1,6 @@
 //! The errors of the application.
 
-use std::sync::Arc;
-
-use super::CachedSession;
+use super::Mismatch;
 use crate::auth::Denied;
 use crate::domain::Refused;
 use crate::store::{CommitError, StoreError};
@@ -22,12 +20,15 @@ pub enum Failure {
     /// Other changes of the same session were first in every attempt.
     #[error("too many changes at once")]
     Contended,
+    /// Other posts to the same inbox were first in every attempt.
+    #[error("too many posts at once")]
+    InboxContended,
     /// An equal request with the same idempotency key was answered first, so this one changed nothing.
     #[error("an equal request was answered first")]
     Repeated,
-    /// The caller does not know the version of the session that the change would start from, which is this one.
+    /// The session is not as the caller has read it, so the change was not made.
     #[error("the session has changed since the caller read it")]
-    PreconditionFailed(Arc<CachedSession>),
+    PreconditionFailed(Box<Mismatch>),
     /// Background work on one item panicked. The log has the message and the place of the panic.
     #[error("the work panicked")]
     Panicked,
@@ -52,6 +53,7 @@ impl Failure {
             | Self::Refused(_)
             | Self::Denied(_)
             | Self::Contended
+            | Self::InboxContended
             | Self::Repeated
             | Self::PreconditionFailed(_)
             | Self::Panicked => Extent::Session,

@@ -49,7 +49,7 @@ pub use presence::Presence;
 pub use rate_limit::{ClientKey, PasswordLimiter, RateLimiter};
 pub use sessions::cache::PlatformKey;
 pub use sessions::cached::{CachedSession, Detail, View, VisiblePlayers};
-pub use sessions::{ChangeHook, Hook, HookWrites, LaunchHooks, Limits, Sessions, Update};
+pub use sessions::{ChangeHook, Hook, HookWrites, LaunchHooks, Limits, Mismatch, Sessions, Update, Verdict};
 
 use self::catalog::CurrentCatalog;
 use self::idempotency::{Idempotency, IdempotencySettings};

@@ -105,17 +105,58 @@ pub enum Refused {
 }
 
 impl Refused {
-    /// Whether the session does not exist for the caller, or the caller has not the status or the right that the change
-    /// needs. These refusals come before all others, whatever the request says about the session.
+    /// Whether this refusal is about the caller: the session does not exist for the caller, or the caller does not have
+    /// the status or the right that the change needs. Such a refusal comes before the condition of a request
+    /// (`If-Match`), because it does not help the caller to read the session again. All others come after the condition.
+    /// They are about a session that the caller has not read yet, and who has read it may ask for something else.
     pub fn is_of_standing(&self) -> bool {
-        matches!(
-            self,
+        match self {
             Self::SessionNotFound
-                | Self::PlatformSessionNotFound
-                | Self::NotActiveInSession
-                | Self::NotSessionLeader
-                | Self::RightNotHeld(_)
-                | Self::NotSessionHost
-        )
+            | Self::PlatformSessionNotFound
+            | Self::NotActiveInSession
+            | Self::NotSessionLeader
+            | Self::RightNotHeld(_)
+            | Self::JoinForOthers
+            | Self::NotSessionHost => true,
+            Self::PlayerNotFound
+            | Self::TeamNotFound
+            | Self::RegionNotFound
+            | Self::TemplateNotFound
+            | Self::InstanceTemplateNotFound
+            | Self::SessionTypeNotCreatable
+            | Self::PlatformNotInTemplate(_)
+            | Self::TooManyInvites
+            | Self::TooManySessions
+            | Self::TooManyServers
+            | Self::AlreadyInSession
+            | Self::PlayerNotActive
+            | Self::LeaderNotKickable
+            | Self::LeaderNotSwappable
+            | Self::SameTeam
+            | Self::InstanceNotFound
+            | Self::InstanceExists
+            | Self::StartupParamsNotAllowed
+            | Self::InstanceClosed
+            | Self::AllocationMismatch
+            | Self::AllocationInUse
+            | Self::ShortCodeExists
+            | Self::ShortCodeTaken
+            | Self::TooManyGuesses
+            | Self::NotForBrowser
+            | Self::ListingNotFound
+            | Self::SessionNotJoinable
+            | Self::PlayerKicked
+            | Self::WrongPassword
+            | Self::VersionMismatch
+            | Self::CrossplayMismatch
+            | Self::TeamFull
+            | Self::SessionFull
+            | Self::SessionTooLarge
+            | Self::TeamNotEmpty
+            | Self::TeamTooFull
+            | Self::PlatformSessionInUse
+            | Self::PlatformAlreadyLinked
+            | Self::NotificationNotFound => false,
+        }
     }
 }

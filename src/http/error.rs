@@ -4,15 +4,15 @@ use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header};
 use schemars::JsonSchema;
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::input::prefer::PREFERENCE_APPLIED;
 use super::input::this_machine::Elsewhere;
 use super::input::violation::{Violation, ViolationKind};
 use super::reply::Answer;
-use crate::app::Failure;
 use crate::app::idempotency::KeyRefused;
 use crate::app::login::LoginRefusal;
+use crate::app::{Failure, Mismatch};
 use crate::auth::{Denied, Enough, TokenError};
 use crate::document::Document;
 use crate::domain::Refused;
@@ -113,7 +113,7 @@ pub enum Error {
     /// The resource does not have one of the versions that the request demands.
     #[error(
         "the resource is not what If-Match says{}; look at it, decide again, and send its current ETag",
-        if .0.has_weak_match { ": the tag would match, but a proxy has made it weak (W/), for example by compressing" } else { "" }
+        if .0.mismatch.has_weak_match { ": the tag would match, but a proxy has made it weak (W/), for example by compressing" } else { "" }
     )]
     PreconditionFailed(Box<PreconditionFailed>),
     /// The token names nobody, so the caller's keys could not be told from those of others.
@@ -128,9 +128,12 @@ pub enum Error {
     /// The caller has used too many idempotency keys within an hour.
     #[error("too many Idempotency-Keys within an hour; use one for each write, and only where it matters")]
     TooManyIdempotencyKeys,
-    /// Concurrent changes of the same session or the same inbox came first in every attempt.
-    #[error("other changes came first in every attempt; try again")]
+    /// Concurrent changes of the same session came first in every attempt.
+    #[error("other changes of the session came first; try again")]
     Contended,
+    /// Concurrent posts to the same inbox came first in every attempt.
+    #[error("other posts to the player's inbox came first; try again")]
+    InboxContended,
     /// The store failed. The cause goes only to the log.
     #[error("the service is temporarily unavailable; try again")]
     Unavailable(StoreError),
@@ -145,27 +148,33 @@ pub enum Error {
 /// What a caller needs to know of a condition that did not hold.
 #[derive(Debug, Default)]
 pub struct PreconditionFailed {
-    /// The resource as the caller would read it now; `None` if the caller may not read it.
-    pub current: Option<Document>,
+    /// How the resource differs from what the condition says.
+    pub mismatch: Mismatch,
     /// Whether the caller prefers an answer without the resource.
     pub is_minimal: bool,
-    /// Whether a weak tag would match if it were strong.
-    pub has_weak_match: bool,
 }
 
 impl PreconditionFailed {
     /// The answer for the caller: the error object, and what the caller needs in order to decide again.
-    fn answer(&self, error: ErrorBody) -> Answer {
-        let shown = self.current.as_ref().filter(|_| !self.is_minimal);
-        let current = shown.and_then(|document| serde_json::from_slice(&document.body).ok());
-        let body = PreconditionFailedBody { error, current };
-        let mut answer = Answer::json(StatusCode::PRECONDITION_FAILED, &body);
-        answer.etag = self.current.as_ref().map(|document| document.etag.clone());
+    fn answer(&self, error: &ErrorBody) -> Answer {
+        let mut answer = Answer::json(StatusCode::PRECONDITION_FAILED, error);
+        if let Some(current) = &self.mismatch.current {
+            answer.etag = Some(current.etag.clone());
+            if !self.is_minimal {
+                answer.body = with_current(&answer.body, current);
+            }
+        }
         if self.is_minimal {
             answer.headers.insert(PREFERENCE_APPLIED, HeaderValue::from_static("return=minimal"));
         }
         answer
     }
+}
+
+/// The body of an error with the resource beside it. The resource is JSON already, so it is not rendered again.
+fn with_current(error: &Bytes, current: &Document) -> Bytes {
+    let members = error.strip_suffix(b"}").expect("an error is an object");
+    [members, b",\"current\":", &current.body, b"}"].concat().into()
 }
 
 impl From<Failure> for Error {
@@ -176,7 +185,11 @@ impl From<Failure> for Error {
             Failure::Denied(denied) => denied.into(),
             // The pipeline answers it like the equal request, unless that answer is gone already.
             Failure::Contended | Failure::Repeated => Self::Contended,
-            Failure::PreconditionFailed(_) => Self::PreconditionFailed(Box::default()),
+            Failure::InboxContended => Self::InboxContended,
+            Failure::PreconditionFailed(mismatch) => Self::PreconditionFailed(Box::new(PreconditionFailed {
+                mismatch: *mismatch,
+                is_minimal: false,
+            })),
             Failure::Panicked => Self::Internal("work for this request panicked".into()),
         }
     }
@@ -226,16 +239,14 @@ pub struct ErrorBody {
 }
 
 /// The error object of a condition that did not hold.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(JsonSchema)]
 #[schemars(rename = "PreconditionFailed")]
 pub struct PreconditionFailedBody {
     /// The error object of all failures.
     #[serde(flatten)]
     pub error: ErrorBody,
     /// The resource as the caller would read it now. Absent if the caller may not read it, or prefers `return=minimal`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<serde_json::Map<String, Value>>")]
-    pub current: Option<Value>,
+    pub current: Option<Map<String, Value>>,
 }
 
 fn yes() -> bool {
@@ -287,7 +298,7 @@ impl Error {
             Self::TooManyHeld { .. } => (S::SERVICE_UNAVAILABLE, "connection_limit_reached"),
             Self::Overloaded => (S::SERVICE_UNAVAILABLE, "overloaded"),
             Self::TooManyIdempotencyKeys => (S::SERVICE_UNAVAILABLE, "too_many_idempotency_keys"),
-            Self::Contended => (S::SERVICE_UNAVAILABLE, "contended"),
+            Self::Contended | Self::InboxContended => (S::SERVICE_UNAVAILABLE, "contended"),
             Self::Unavailable(_) => (S::SERVICE_UNAVAILABLE, "store_unavailable"),
             Self::TimedOut => (S::SERVICE_UNAVAILABLE, "timed_out"),
             Self::LoginLimited => (S::SERVICE_UNAVAILABLE, "authentication_limited"),
@@ -321,7 +332,7 @@ impl Error {
             },
         };
         let mut answer = match self {
-            Self::PreconditionFailed(failed) => failed.answer(body),
+            Self::PreconditionFailed(failed) => failed.answer(&body),
             _ => Answer::json(status, &body),
         };
         if status == StatusCode::SERVICE_UNAVAILABLE || matches!(self, Self::IdempotencyKeyInUse) {
@@ -351,9 +362,8 @@ impl Error {
             Self::TimedOut => {
                 tracing::warn!(operation, "a request took longer than [http] request_timeout_s")
             }
-            Self::Contended => {
-                tracing::warn!(operation, "a change lost every race for its session, or for an inbox")
-            }
+            Self::Contended => tracing::warn!(operation, "a change lost every race for its session"),
+            Self::InboxContended => tracing::warn!(operation, "a post lost every race for its inbox"),
             _ => tracing::debug!(operation, code = self.parts().1, "refused"),
         }
     }

@@ -183,7 +183,7 @@ impl Operation {
     }
 
     /// Lets requests demand a version of what the operation changes, with `If-Match`. The handler judges it.
-    pub fn exact(mut self) -> Self {
+    pub fn takes_if_match(mut self) -> Self {
         self.takes_if_match = true;
         self
     }

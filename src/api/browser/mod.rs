@@ -39,11 +39,11 @@ pub fn rows() -> Vec<Operation> {
     vec![
         Operation::new(M::GET, "get_browser_sessions_by_type", "/v1/browser", page, READ_BROWSER, "Read a page of the listed sessions of a type")
             .about("The first page has cursor 0. An answer with cursor 0 is the last page."),
-        Operation::new(M::POST, "post_browser_info", "/v1/session/{session_id}/browser", list, UPDATE_BROWSER, "List a session in the browser").may_fail(MISSING).exact()
+        Operation::new(M::POST, "post_browser_info", "/v1/session/{session_id}/browser", list, UPDATE_BROWSER, "List a session in the browser").may_fail(MISSING).takes_if_match()
             .about("Every player can then find the session, with the data of this request. The caller must be the leader of the session, and its template must allow it."),
-        Operation::new(M::PATCH, "update_browser_info", "/v1/session/{session_id}/browser", update, UPDATE_BROWSER, "Change the data of a session's listing").may_fail(MISSING).exact()
+        Operation::new(M::PATCH, "update_browser_info", "/v1/session/{session_id}/browser", update, UPDATE_BROWSER, "Change the data of a session's listing").may_fail(MISSING).takes_if_match()
             .about("The data is replaced as a whole. The caller must be the leader of the session."),
-        Operation::new(M::DELETE, "delete_browser_info", "/v1/session/{session_id}/browser", unlist, UPDATE_BROWSER, "Remove a session from the browser").may_fail(MISSING).exact()
+        Operation::new(M::DELETE, "delete_browser_info", "/v1/session/{session_id}/browser", unlist, UPDATE_BROWSER, "Remove a session from the browser").may_fail(MISSING).takes_if_match()
             .about("The session continues. The caller must be its leader."),
     ]
 }
@@ -181,7 +181,7 @@ pub async fn list(
         (Err(_), _) => 0,
         (Ok(()), Some(listing)) => listing.sequence,
         (Ok(()), None) => {
-            change.require_known(&cached)?;
+            change.require_condition(&cached)?;
             app.sessions.next_listing_number().await?
         }
     };

@@ -36,9 +36,9 @@ pub fn rows() -> Vec<Operation> {
     vec![
         Operation::new(M::GET, "get_player_permission_by_uuid", "/v1/session/{session_id}/player/{player_uuid}/permission", get, READ_RIGHTS, "Read the rights of a player in a session").may_fail(MISSING)
             .about("The leader has all rights. Other players have the rights that the leader gave them. The caller must be active in the session."),
-        Operation::new(M::PATCH, "give_player_permission_by_uuid", RIGHT, give, GIVE_RIGHT, "Give a player a right").may_fail(MISSING).exact()
+        Operation::new(M::PATCH, "give_player_permission_by_uuid", RIGHT, give, GIVE_RIGHT, "Give a player a right").may_fail(MISSING).takes_if_match()
             .about("The right to invite, to kick or to move players. The caller must be the leader of the session."),
-        Operation::new(M::DELETE, "remove_player_permission_by_uuid", RIGHT, remove, REMOVE_RIGHT, "Remove a player's right").may_fail(MISSING).exact()
+        Operation::new(M::DELETE, "remove_player_permission_by_uuid", RIGHT, remove, REMOVE_RIGHT, "Remove a player's right").may_fail(MISSING).takes_if_match()
             .about("The leader may remove the right of any player. Other players may remove their own right."),
     ]
 }

@@ -35,14 +35,14 @@ pub fn rows() -> Vec<Operation> {
         Operation::new(M::GET, "get_session_by_id", SESSION, read::get, READ_SESSION, "Read a session: whole for active players, an outline for others").may_fail(MISSING)
             .about("Reading keeps the session alive, unless `refresh_ttl` is false. Poll it with the ETag of the last answer: the answer is 304 while nothing has changed.")
             .example(examples::SESSION),
-        Operation::new(M::PATCH, "update_session_by_id", SESSION, update::update, UPDATE_SESSION, "Change a session").may_fail(MISSING).exact()
+        Operation::new(M::PATCH, "update_session_by_id", SESSION, update::update, UPDATE_SESSION, "Change a session").may_fail(MISSING).takes_if_match()
             .about("Only the fields in the body change, either all of them or none. The caller must be the leader of the session.")
             .example(examples::UPDATE_SESSION),
-        Operation::new(M::DELETE, "delete_session", SESSION, update::delete, DELETE_SESSION, "End a session").may_fail(MISSING).exact()
+        Operation::new(M::DELETE, "delete_session", SESSION, update::delete, DELETE_SESSION, "End a session").may_fail(MISSING).takes_if_match()
             .about("The session ends immediately for all players. The caller must be the leader of the session."),
-        Operation::new(M::PATCH, "update_team_by_id", "/v1/session/{session_id}/team/{team_id}", team::update, UPDATE_SESSION, "Change a team").may_fail(MISSING).exact()
+        Operation::new(M::PATCH, "update_team_by_id", "/v1/session/{session_id}/team/{team_id}", team::update, UPDATE_SESSION, "Change a team").may_fail(MISSING).takes_if_match()
             .about("Changes the number of slots or the custom data of the team. The caller must be the leader of the session."),
-        Operation::new(M::POST, "generate_session_short_code", "/v1/session/{session_id}:generate-short-code", short_code::generate, SHORT_CODE, "Create a short code for a session").may_fail(MISSING_OR_CONFLICT).exact()
+        Operation::new(M::POST, "generate_session_short_code", "/v1/session/{session_id}:generate-short-code", short_code::generate, SHORT_CODE, "Create a short code for a session").may_fail(MISSING_OR_CONFLICT).takes_if_match()
             .about("The code has few characters, so that people can tell it to each other. It can replace the session's id in every path. A session has at most one code. The caller must be active in the session.")
             .example(examples::SHORT_CODE),
         Operation::new(M::GET, "get_session_by_allocation_id", "/v1/session/allocation/{allocation_id}", read::by_allocation, READ_ALLOCATION, "Read the session that has an allocation").may_fail(MISSING)

@@ -85,8 +85,8 @@ impl Inboxes {
     /// one. `also` are further writes of the commit, if the last message has this number.
     ///
     /// # Errors
-    /// [`Failure::Repeated`] if the answer to the request is stored already; [`Failure::Contended`] after 8 lost races with
-    /// other nodes; errors of the store, also if this node's clock is wrong.
+    /// [`Failure::Repeated`] if the answer to the request is stored already; [`Failure::InboxContended`] after 8 lost races
+    /// with other nodes; errors of the store, also if this node's clock is wrong.
     pub async fn append(
         self: &Arc<Self>,
         player: PlayerUuid,
@@ -102,7 +102,7 @@ impl Inboxes {
                     return Ok(last);
                 }
             }
-            Err(Failure::Contended)
+            Err(Failure::InboxContended)
         })
         .await
     }

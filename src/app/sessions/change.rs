@@ -10,7 +10,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use super::cached::CachedSession;
-use super::hook::Hook;
+use super::hook::{Hook, Verdict};
 use super::memberships::{ListChange, ListChanges};
 use super::plan::{After, Plan};
 use super::{ATTEMPTS_MAX, Sessions};
@@ -118,8 +118,8 @@ impl Sessions {
     ///
     /// # Errors
     /// [`Refused::SessionNotFound`], also if the session is overdue; the refusal of the rule; quotas;
-    /// [`Refused::SessionTooLarge`]; [`Failure::PreconditionFailed`] if the hook demands a version that the session does
-    /// not have; [`Failure::Contended`] after 8 lost races; errors of the store.
+    /// [`Refused::SessionTooLarge`]; [`Failure::PreconditionFailed`] if the condition of the hook fails;
+    /// [`Failure::Contended`] after 8 lost races; errors of the store.
     pub async fn update<T, R>(
         self: &Arc<Self>,
         id: &SessionId,
@@ -219,20 +219,20 @@ impl Sessions {
         // Before the rule: it may compare times, and it moves the deadline in memory.
         let now_ms = self.require_right_clock().await?;
         let before = self.get_latest(id).await?;
-        let knows = update.hook.as_ref().and_then(|hook| hook.knows(&before));
+        let verdict = update.hook.as_ref().map_or(Verdict::Unconditional, |hook| hook.judge(&before));
         let mut after = before.session.clone();
         let result = match rule(&mut after) {
-            Err(refused) if knows == Some(false) && !refused.is_of_standing() => {
-                return Err(self.precondition_failed(before));
-            }
-            ruled => ruled?,
+            Ok(result) => result,
+            Err(refused) if refused.is_of_standing() => return Err(refused.into()),
+            // The rule has judged a session that the caller does not know, so its refusal says nothing to the caller.
+            Err(refused) => return self.require_held(verdict).and(Err(refused.into())),
         };
         if let Some((player, platform)) = update.plays_on {
             after.note_platform(player, platform);
         }
-        let is_unchanged = after == before.session;
-        if knows == Some(false) && !is_unchanged {
-            return Err(self.precondition_failed(before));
+        let (is_unchanged, when_made) = (after == before.session, verdict.when_made());
+        if !is_unchanged {
+            self.require_held(verdict)?;
         }
 
         let keeps_alive = update.keeps_alive && !after.ended;
@@ -251,8 +251,8 @@ impl Sessions {
             self.commit_one(plan.by(update.actor).and(also.into())).await?
         };
         let Some(current) = committed else { return Ok(None) };
-        if let Some(is_held) = knows {
-            self.metrics.precondition(if is_held { Precondition::Held } else { Precondition::AlreadySo });
+        if let Some(precondition) = when_made {
+            self.metrics.precondition(precondition);
         }
 
         if let Some(deadline_ms) = new_deadline_ms {
@@ -263,10 +263,15 @@ impl Sessions {
         Ok(Some((result, current)))
     }
 
-    /// The failure of a change whose caller does not know the version that it would change.
-    fn precondition_failed(&self, before: Arc<CachedSession>) -> Failure {
-        self.metrics.precondition(Precondition::Failed);
-        Failure::PreconditionFailed(before)
+    /// Fails if the condition of a request does.
+    fn require_held(&self, verdict: Verdict) -> Result<(), Failure> {
+        match verdict {
+            Verdict::Unconditional | Verdict::Holds => Ok(()),
+            Verdict::Fails(mismatch) => {
+                self.metrics.precondition(Precondition::Failed);
+                Err(Failure::PreconditionFailed(mismatch))
+            }
+        }
     }
 
     /// Finishes a change whose rule changed nothing: commits the further writes and the new deadline, if there are any.

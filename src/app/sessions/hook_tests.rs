@@ -41,22 +41,25 @@ async fn one_session(metrics: &Arc<Metrics>) -> (Arc<Sessions>, SessionId) {
     (sessions, id)
 }
 
-/// Knows a session whose region is this one, and writes the region after the change beside it, once.
-struct Known {
+/// Demands a session whose region is this one, and writes the region after the change beside it, once.
+struct Demand {
     region: Option<&'static str>,
     judged: AtomicUsize,
 }
 
-impl Known {
+impl Demand {
     fn region(region: Option<&'static str>) -> Arc<Self> {
         Arc::new(Self { region, judged: AtomicUsize::new(0) })
     }
 }
 
-impl ChangeHook<()> for Known {
-    fn knows(&self, before: &CachedSession) -> Option<bool> {
+impl ChangeHook<()> for Demand {
+    fn judge(&self, before: &CachedSession) -> Verdict {
         self.judged.fetch_add(1, Ordering::Relaxed);
-        Some(before.session.region_id.as_deref() == self.region)
+        if before.session.region_id.as_deref() == self.region {
+            return Verdict::Holds;
+        }
+        Verdict::Fails(Box::new(Mismatch { current: None, has_weak_match: true }))
     }
 
     fn writes(&self, (): &(), after: &CachedSession) -> Result<Batch, Failure> {
@@ -68,7 +71,7 @@ impl ChangeHook<()> for Known {
 async fn set(
     sessions: &Arc<Sessions>,
     id: &SessionId,
-    hook: Arc<Known>,
+    hook: Arc<Demand>,
     region: &'static str,
 ) -> Result<(), Failure> {
     let rule = move |session: &mut Session| {
@@ -82,14 +85,14 @@ async fn set(
 async fn what_a_hook_writes_is_in_the_commit_of_the_change() {
     let metrics = Arc::new(Metrics::new());
     let (sessions, id) = one_session(&metrics).await;
-    set(&sessions, &id, Known::region(None), "eu").await.unwrap();
+    set(&sessions, &id, Demand::region(None), "eu").await.unwrap();
     let beside = sessions.store().get(BESIDE).await.unwrap().unwrap();
     assert_eq!(&*beside.value, b"eu", "the session after the change");
     let stored = sessions.get(&id).await.unwrap();
     assert_eq!(stored.version, beside.version, "one commit");
 
     // The expectation of the hook does not hold any more, so nothing of the change is stored.
-    let hook = Known::region(Some("eu"));
+    let hook = Demand::region(Some("eu"));
     let failed = set(&sessions, &id, Arc::clone(&hook), "us").await;
     assert!(matches!(failed, Err(Failure::Contended)), "{failed:?}");
     assert!(hook.judged.load(Ordering::Relaxed) > 1, "each attempt is judged");
@@ -106,7 +109,7 @@ async fn a_change_of_nothing_has_the_writes_of_its_hook() {
     };
     sessions.update(&id, Update::by_caller(true), rule).await.unwrap();
     let before = sessions.get(&id).await.unwrap();
-    set(&sessions, &id, Known::region(Some("other")), "eu").await.unwrap();
+    set(&sessions, &id, Demand::region(Some("other")), "eu").await.unwrap();
     assert_eq!(&*sessions.store().get(BESIDE).await.unwrap().unwrap().value, b"eu");
     assert_eq!(sessions.get(&id).await.unwrap().version, before.version, "the session is not written");
     assert!(metrics.render().contains("rallypoint_preconditions_total{result=\"already_so\"} 1\n"));
@@ -117,13 +120,13 @@ async fn a_change_of_what_the_caller_does_not_know_writes_nothing() {
     let metrics = Arc::new(Metrics::new());
     let (sessions, id) = one_session(&metrics).await;
     for region in ["eu", "none"] {
-        let failed = set(&sessions, &id, Known::region(Some("other")), region).await;
-        let Err(Failure::PreconditionFailed(before)) = failed else { panic!("{failed:?}") };
-        assert_eq!(before.session.region_id, None);
+        let failed = set(&sessions, &id, Demand::region(Some("other")), region).await;
+        let Err(Failure::PreconditionFailed(mismatch)) = failed else { panic!("{failed:?}") };
+        assert!(mismatch.has_weak_match, "that of the hook");
     }
     assert_eq!(sessions.store().get(BESIDE).await.unwrap(), None);
     assert_eq!(sessions.get(&id).await.unwrap().session.region_id, None);
-    let refused = set(&sessions, &id, Known::region(None), "none").await;
+    let refused = set(&sessions, &id, Demand::region(None), "none").await;
     assert!(matches!(refused, Err(Failure::Refused(Refused::RegionNotFound))), "{refused:?}");
     assert!(metrics.render().contains("rallypoint_preconditions_total{result=\"failed\"} 2\n"));
 }

@@ -50,7 +50,7 @@ use crate::telemetry::Metrics;
 pub use self::change::Update;
 pub use self::expire::Expired;
 pub use self::gates::Gates;
-pub use self::hook::{ChangeHook, Hook, HookWrites};
+pub use self::hook::{ChangeHook, Hook, HookWrites, Mismatch, Verdict};
 pub use self::launch_writes::LaunchHooks;
 pub use self::lookup::{OpenPage, StoredListing};
 

@@ -24,7 +24,8 @@ const IF_NONE_MATCH: &str =
     "The ETag of an earlier answer. If nothing has changed since then, the answer is 304 without a body.";
 /// Description of the header `If-Match`.
 const IF_MATCH: &str = "The ETag of the session, or of what else this operation changes, as the caller has read it. If it is not so any more, \
-     the answer is 412 and nothing changes. A success then has an `ETag`: the new one of the session.";
+     the answer is 412 and nothing changes. A success then has an `ETag`: the new one of the session; after linking, that \
+     of the platform session.";
 /// Description of a 412.
 const NOT_MATCHED: &str =
     "What the operation changes is not what `If-Match` says. The body shows what it is.";
