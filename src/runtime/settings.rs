@@ -122,7 +122,6 @@ fn wait_limits(config: &Config) -> WaitLimits {
 /// Settings of notifications.
 fn notification_settings(notifications: &NotificationsSection) -> NotificationSettings {
     NotificationSettings {
-        listeners_per_player_max: notifications.listeners_per_player_max,
         lookback_ms: i64::from(notifications.lookback_s) * 1000,
         own_delay_ms: i64::from(notifications.own_delay_ms),
         messages_per_player_max: notifications.messages_per_player_max,

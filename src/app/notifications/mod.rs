@@ -14,8 +14,6 @@ pub use self::inbox::Inboxes;
 /// Settings of notifications; see `[notifications]` in `config.default.toml`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotificationSettings {
-    /// Most long polls of a player that this node holds at the same time.
-    pub listeners_per_player_max: usize,
     /// How far back a long poll without a cursor looks for changes, in milliseconds.
     pub lookback_ms: i64,
     /// How much later a player is told of a change of the player's own, in milliseconds.
