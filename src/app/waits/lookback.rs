@@ -64,11 +64,11 @@ impl Changes {
         while let Some(at_up_ms) = is_over(self) {
             self.complete_since_up_ms = self.complete_since_up_ms.max(at_up_ms + 1);
             match self.queue.pop_front() {
-                Some((_, Noted::Session(id))) => {
-                    // It may have changed again since.
-                    if self.sessions.get(&id).is_some_and(|last| last.at_up_ms <= at_up_ms) {
-                        self.sessions.remove(&id);
-                    }
+                // It may have changed again since.
+                Some((_, Noted::Session(id)))
+                    if self.sessions.get(&id).is_some_and(|last| last.at_up_ms <= at_up_ms) =>
+                {
+                    self.sessions.remove(&id);
                 }
                 Some((_, Noted::Departure(player))) => {
                     if let Some(departures) = self.departures.get_mut(&player) {
@@ -78,12 +78,12 @@ impl Changes {
                         }
                     }
                 }
-                Some((_, Noted::Start(player))) => {
-                    if self.starts.get(&player).is_some_and(|last| *last <= at_up_ms) {
-                        self.starts.remove(&player);
-                    }
+                Some((_, Noted::Start(player)))
+                    if self.starts.get(&player).is_some_and(|last| *last <= at_up_ms) =>
+                {
+                    self.starts.remove(&player);
                 }
-                None => {}
+                _ => {}
             }
         }
     }

@@ -111,11 +111,11 @@ fn a_topic_with_many_waits_rests_after_a_wake_up() {
 fn a_rest_goes_on_although_all_waits_have_ended() {
     let waits = waits();
     let listings = Topic::Listings("game".into());
-    let mut first = waits.subscribe(WaitForm::Get, player(1), on(&[listings.clone()])).unwrap();
+    let mut first = waits.subscribe(WaitForm::Get, player(1), on(std::slice::from_ref(&listings))).unwrap();
     waits.wake([listings.clone()]);
     assert!(is_woken(&mut first));
     drop(first);
-    let mut second = waits.subscribe(WaitForm::Get, player(1), on(&[listings.clone()])).unwrap();
+    let mut second = waits.subscribe(WaitForm::Get, player(1), on(std::slice::from_ref(&listings))).unwrap();
     waits.wake([listings]);
     pass(&waits, 249);
     assert!(!is_woken(&mut second));
@@ -155,7 +155,7 @@ fn the_sweep_wakes_waits_that_may_have_missed_a_change() {
         .subscribe(WaitForm::LongPoll, player(3), on(&[Topic::List(player(3).unwrap()), session("a")]))
         .unwrap();
     waits.wake([session("a")]);
-    (is_woken(&mut first), is_woken(&mut second), is_woken(&mut third));
+    assert!(is_woken(&mut first) && is_woken(&mut second) && is_woken(&mut third));
     first.note_seen(seen(7));
     second.note_seen(seen(7));
     waits.note_swept(&session("a"), seen(7));

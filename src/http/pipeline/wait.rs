@@ -217,7 +217,7 @@ impl Pipeline {
         let path = RoutedPath::of(parts);
         let (_, mut raw_params) = self.route(&path, parts, peer)?;
         let caller = self.admit(&self.operations[operation], parts)?.at(raw_params.client);
-        short_code::resolve(&self.app, ClientKey::of(&caller), &mut raw_params).await.map_err(Error::from)?;
+        short_code::resolve(&self.app, ClientKey::of(&caller), &mut raw_params).await?;
         let by_short_code = raw_params.by_short_code;
         let subscription = self.app.waits.subscribe(form, caller.player(), wait_on.topics)?;
         let parts = copy_of(parts, query.as_deref()).ok_or(NotParked::NotHeld(NotHeld::TooMany))?;
