@@ -43,7 +43,7 @@ const DATABASE_TESTS: [&str; 4] = [
 const CASES: &str = "8";
 
 /// Tests that do not hold on a shared store, each with the reason.
-const NOT_ON_SHARED_STORES: [(&str, &str); 12] = [
+const NOT_ON_SHARED_STORES: [(&str, &str); 13] = [
     (
         "promises::fast_path::",
         "a node checks its cache against the store first; a test of the module shows it",
@@ -58,6 +58,7 @@ const NOT_ON_SHARED_STORES: [(&str, &str); 12] = [
     ("promises::inactivity::the_health_rules_are_configurable", LONGER_TIMEOUTS),
     ("promises::inactivity::an_inactive_player_is_removed_as_if_they_had_left", LONGER_TIMEOUTS),
     ("notifications::long_poll::presence::", LONGER_TIMEOUTS),
+    ("notifications::long_poll::waiting::the_deadline_is_that_of_the_client", SETTLES),
     ("users::", "a server on a database needs keys of its own, so it has no login"),
     ("api::wait_checks::a_wait_sleeps_through_changes_that_its_caller_does_not_see", SETTLES),
     ("api::wait_checks::the_pages_of_a_type_are_looked_at_four_times_a_second", SETTLES),
@@ -70,7 +71,7 @@ const SETTLES: &str = "the test does not wait for answers of a database";
 const LONGER_TIMEOUTS: &str = "on a shared store, timeouts are an eighth longer";
 
 /// Tests that do not hold if requests are distributed over several nodes, each with the reason.
-const NOT_ON_SEVERAL_NODES: [(&str, &str); 20] = [
+const NOT_ON_SEVERAL_NODES: [(&str, &str); 17] = [
     ("api::browser::listing_again_replaces_the_data_and_keeps_the_position", INTERLEAVE),
     ("api::browser::a_page_starts_after_the_last_listing_of_the_page_before", INTERLEAVE),
     ("promises::expiry::an_overdue_session_does_not_block_its_platform_session", READS_MEMORY),
@@ -87,10 +88,7 @@ const NOT_ON_SEVERAL_NODES: [(&str, &str); 20] = [
     ("api::short_code::invalid_input_is_reported_before_codes_are_looked_up", WRONG_CODES),
     ("api::wait::", HELD),
     ("api::wait_checks::", HELD),
-    ("notifications::long_poll::changes::", HELD),
-    ("notifications::long_poll::limits::", HELD),
-    ("notifications::long_poll::lookback::", HELD),
-    ("notifications::long_poll::waiting::", HELD),
+    ("notifications::long_poll::", HELD),
 ];
 const INTERLEAVE: &str = "each node numbers listings from its own block";
 const READS_MEMORY: &str = "the test reads the memory of one node";
