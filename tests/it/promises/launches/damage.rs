@@ -128,6 +128,8 @@ async fn a_launch_that_waits_for_its_turn_is_not_read_in_each_round() {
     server.settles().await;
     let bob = server.player();
     let session = bob.creates("party").await;
+    // Launches of the same moment have the order of their ids, which are random.
+    server.clock.advance(std::time::Duration::from_millis(1));
     requests(&bob, &session).await;
     server.settles().await;
     damages(server, &session, "{").await;
