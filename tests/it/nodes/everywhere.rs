@@ -71,7 +71,7 @@ const SETTLES: &str = "the test does not wait for answers of a database";
 const LONGER_TIMEOUTS: &str = "on a shared store, timeouts are an eighth longer";
 
 /// Tests that do not hold if requests are distributed over several nodes, each with the reason.
-const NOT_ON_SEVERAL_NODES: [(&str, &str); 19] = [
+const NOT_ON_SEVERAL_NODES: [(&str, &str); 20] = [
     ("api::browser::listing_again_replaces_the_data_and_keeps_the_position", INTERLEAVE),
     ("api::browser::a_page_starts_after_the_last_listing_of_the_page_before", INTERLEAVE),
     ("promises::expiry::an_overdue_session_does_not_block_its_platform_session", READS_MEMORY),
@@ -90,8 +90,10 @@ const NOT_ON_SEVERAL_NODES: [(&str, &str); 19] = [
     ("api::wait_checks::", HELD),
     ("notifications::long_poll::", HELD),
     ("notifications::messages::a_page_has_an_etag_and_can_be_waited_on", HELD),
+    ("api::visibility::an_etag_covers_what_the_caller_sees", SCOUTS),
     ("api::exact::a_failed_write_keeps_nothing_alive_and_notes_no_platform", READS_MEMORY),
 ];
+const SCOUTS: &str = "of players who join at the same moment, a random one is the scout";
 const INTERLEAVE: &str = "each node numbers listings from its own block";
 const READS_MEMORY: &str = "the test reads the memory of one node";
 const REPORTS: &str = "each node knows only the players who report to it";
