@@ -23,6 +23,7 @@ It exits with 0 if it could play, or stay in the lobby, and with 1 if it could n
 
 import socket
 import sys
+import threading
 
 from plugin_calls import AGREEMENTS, Options, Pace, Repeated, Service, Steps, common_settings
 
@@ -56,7 +57,7 @@ class GameClient:
         self.platform, self.version = platform, options.text("version", "1.0.0")
         self.session_id = self.session = None
         self.etags = {}
-        self.notification_failures = 0
+        self.is_notified = threading.Event()
         self.has_requested = False
 
     def run(self):
@@ -84,19 +85,25 @@ class GameClient:
         self.repeated.add(30, lambda: self.tell("PATCH", "/presence/v1/player/me/presence", {"status": "online"}))
         for path, pause_s in ((friends, 120), (blocked, 120), ("/session/v1/player/me/session", 60)):
             self.read_every(pause_s, path)
-        self.repeated.add(30, self.notifications)
+        threading.Thread(target=self.listen, daemon=True).start()
         self.tell("POST", f"/inventory/v2/player/{player}/session", {})
 
-    def notifications(self):
+    def listen(self):
+        """Listens for notifications: the service holds each request until there is one, and 25 real seconds at most."""
         path = f"/notification/v1/player/{self.service.player}/stream/notification/lp"
-        query = "exclude_before=&offset_reset_strategy=latest&deadline=25"
-        answer = self.service.call("GET", f"{path}?{query}")
-        self.notification_failures = 0 if answer.status == 200 else self.notification_failures + 1
-        if answer.status == 200:
-            # The service holds the request until there is something new.
-            self.repeated.soon(self.poll)
-            return 1
-        return NOTIFICATION_PAUSES_S[min(self.notification_failures, len(NOTIFICATION_PAUSES_S)) - 1]
+        cursor, failures = "", 0
+        while True:
+            query = f"exclude_before={cursor}&offset_reset_strategy=latest&deadline=25"
+            answer = self.service.send("GET", f"{path}?{query}", None, self.service.authorization())
+            if answer.status == 200:
+                failures = 0
+                notifications = answer.body["notifications"]
+                if notifications:
+                    cursor = notifications[-1]["notification_id"]
+                    self.is_notified.set()
+            else:
+                self.pace.wait(NOTIFICATION_PAUSES_S[min(failures, len(NOTIFICATION_PAUSES_S) - 1)])
+                failures += 1
 
     def tell(self, method, path, body):
         self.service.call(method, path, body)
@@ -226,6 +233,9 @@ class GameClient:
 
     def pause(self):
         self.pace.tick()
+        if self.is_notified.is_set():
+            self.is_notified.clear()
+            self.repeated.soon(self.poll)
         self.repeated.run()
 
     def path(self):
