@@ -267,18 +267,26 @@ async fn create(
     request: &CreateOrJoin,
     mut session: Session,
     mut turn: Turn,
-    (created, mut gates): (u64, Gates),
+    (mut created, mut gates): (u64, Gates),
 ) -> Result<Arc<CachedSession>, Failure> {
     let creations = &app.auto_join.creations;
-    for attempt in 0..ROUNDS_MAX {
+    let has_gates = !app.sessions.store().sole_writer();
+    let mut was_first = true;
+    for _ in 0..ROUNDS_MAX {
         let mut passage = None;
-        if !app.sessions.store().sole_writer() {
+        if has_gates {
             passage = Some(creations.passage(&request.session_type, Gates::number_for(&session)).await);
         }
-        if attempt > 0 || creations.created(&request.session_type) != created {
+        let newest = creations.created(&request.session_type);
+        if !was_first || newest != created {
+            (created, was_first) = (newest, true);
             match join_open(app, request, &mut passage).await? {
                 Found::Joined(cached) => return Ok(cached),
                 Found::None(newer) => gates = newer,
+            }
+            if has_gates && passage.is_none() {
+                // A session had room at first, but was full when the player joined. Others may pass the gate now.
+                continue;
             }
         }
         session = listed(app, template, session).await?;
@@ -286,6 +294,7 @@ async fn create(
             Stored::Created(cached) => return Ok(cached),
             Stored::NotFirst(turn) => turn,
         };
+        was_first = false;
     }
     Err(Failure::Contended)
 }

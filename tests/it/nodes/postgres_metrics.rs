@@ -103,12 +103,12 @@ async fn sessions_that_one_node_creates_at_once_do_not_conflict() {
         let game = config.templates.get_mut("game").unwrap();
         (game.num_teams, game.players_per_team) = (1, 2);
     });
-    let players: Vec<_> = (0..60).map(|_| server.player()).collect();
+    let players: Vec<_> = (0..400).map(|_| server.player()).collect();
     let body = creation("game");
     let created = join_all(players.iter().map(|player| player.post("/v1/session", &body))).await;
     let id = |reply: Reply| reply.expect(200).body["session_id"].as_str().unwrap().to_owned();
     let sessions: BTreeSet<_> = created.into_iter().map(id).collect();
-    assert_eq!(sessions.len(), 30);
+    assert_eq!(sessions.len(), 200);
     assert_eq!(StoreMetrics::of(&server).await.get("conflicts_total"), 0);
 }
 
