@@ -12,6 +12,7 @@ pub mod session;
 pub mod instance;
 pub mod launch;
 pub mod inbox;
+pub mod matchmaking;
 pub mod region;
 #[cfg(test)]
 pub(crate) mod fixtures;

@@ -15,4 +15,7 @@ pub struct Region {
     /// A description for people: 1 to 256 characters.
     #[serde(deserialize_with = "limits::maybe_text::<_, 256>", skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
+    /// Regions near it, the nearest first. Matchmaking tries them when a ticket has waited for its own.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub near: Vec<String>,
 }

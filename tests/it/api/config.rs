@@ -13,7 +13,7 @@ use uuid::Uuid;
 use crate::harness::{Client, Server};
 
 fn region(sort_order: u32, custom_only: bool, description: Option<&str>) -> Region {
-    Region { sort_order, custom_only, description: description.map(Into::into) }
+    Region { sort_order, custom_only, description: description.map(Into::into), near: Vec::new() }
 }
 
 fn with_regions(config: &mut Config) {
