@@ -1,8 +1,12 @@
 //! Passes over all keys of a kind, in small steps: where the pass under way continues, and when the next one starts.
 
+use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::store::Key;
+use crate::store::{Entry, Key, Store, StoreError, next_key};
+
+/// A range of keys: the first one, and the end, which is excluded.
+pub type KeyRange = (Key, Key);
 
 /// The passes over all keys of a kind, on this node.
 pub struct Passes {
@@ -13,10 +17,18 @@ pub struct Passes {
 
 #[derive(Default)]
 struct State {
-    /// Where the pass under way continues; `None`: there is none.
-    next: Option<Key>,
+    /// What the pass under way has not read yet; empty: there is no pass.
+    left: VecDeque<KeyRange>,
     /// No pass starts before, by the monotonic clock.
     not_before_up_ms: i64,
+}
+
+/// What one step of a pass has read.
+pub struct Step {
+    /// The entries, in key order.
+    pub found: Vec<(Key, Entry)>,
+    /// Whether the pass goes on after this step.
+    pub has_more: bool,
 }
 
 impl Passes {
@@ -25,19 +37,32 @@ impl Passes {
         Self { every_ms, state: Mutex::default() }
     }
 
-    /// Where the pass under way continues. Starts a pass at `start` if one is due.
-    pub fn continue_at(&self, start: Key, up_ms: i64) -> Option<Key> {
+    /// What the pass under way reads next. Starts a pass over `ranges`, one after the other, if one is due.
+    pub fn next(&self, up_ms: i64, ranges: impl FnOnce() -> Vec<KeyRange>) -> Option<KeyRange> {
         let mut state = self.lock();
-        if state.next.is_none() && up_ms >= state.not_before_up_ms {
+        if state.left.is_empty() && up_ms >= state.not_before_up_ms {
             state.not_before_up_ms = up_ms.saturating_add(self.every_ms);
-            state.next = Some(start);
+            state.left = ranges().into();
         }
-        state.next.clone()
+        state.left.front().cloned()
     }
 
-    /// Notes where the pass continues; `None`: it has ended.
-    pub fn moved_to(&self, next: Option<Key>) {
-        self.lock().next = next;
+    /// Reads at most `count` entries of `next`, which [`next`](Self::next) has returned. The pass continues after them,
+    /// whatever the caller does with them, so that an entry that cannot be read does not hold up the pass.
+    ///
+    /// # Errors
+    /// Errors of the store. Then the pass continues at the same place.
+    pub async fn read(&self, store: &Store, next: KeyRange, count: usize) -> Result<Step, StoreError> {
+        let (from, to) = next;
+        let found = store.scan(&from, &to, count).await?;
+        let rest = found.last().filter(|_| found.len() == count).map(|(last, _)| (next_key(last), to));
+        let mut state = self.lock();
+        state.left.pop_front();
+        if let Some(rest) = rest {
+            state.left.push_front(rest);
+        }
+        let has_more = !state.left.is_empty();
+        Ok(Step { found, has_more })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -48,16 +73,28 @@ impl Passes {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::{Batch, Memory};
 
-    #[test]
-    fn a_pass_continues_where_it_was_and_the_next_one_starts_in_time() {
+    #[tokio::test]
+    async fn a_pass_continues_where_it_was_and_the_next_one_starts_in_time() {
+        let store = Store::Memory(Memory::default());
+        let keys = (1..=5).fold(Batch::default(), |batch, key: u8| batch.put(vec![key], "value"));
+        store.commit(keys).await.unwrap();
         let passes = Passes::every_ms(100);
-        let at = |up_ms| passes.continue_at(vec![1], up_ms);
-        assert_eq!(at(50), Some(vec![1]));
-        passes.moved_to(Some(vec![2]));
-        assert_eq!(at(151), Some(vec![2]), "the next pass waits for the end of this one");
-        passes.moved_to(None);
-        assert_eq!(at(149), None);
-        assert_eq!(at(150), Some(vec![1]));
+        // From the middle to the end, then from the start to the middle.
+        let next = |up_ms| passes.next(up_ms, || vec![(vec![3], vec![6]), (vec![1], vec![3])]);
+        let step = async |next, count| {
+            let step = passes.read(&store, next, count).await.unwrap();
+            (step.found.into_iter().map(|(key, _)| key[0]).collect::<Vec<_>>(), step.has_more)
+        };
+        assert_eq!(step(next(50).unwrap(), 2).await, (vec![3, 4], true));
+        assert_eq!(
+            step(next(151).unwrap(), 2).await,
+            (vec![5], true),
+            "the next pass waits for the end of this one"
+        );
+        assert_eq!(step(next(151).unwrap(), 9).await, (vec![1, 2], false));
+        assert_eq!(next(149), None);
+        assert_eq!(next(150), Some((vec![3], vec![6])));
     }
 }

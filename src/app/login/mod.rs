@@ -349,13 +349,18 @@ impl Login {
         self.directory.find_named(name, limit).await
     }
 
-    /// Runs one round of the sweep that deletes ended refresh tokens. Returns whether there is more to do at once.
+    /// Runs one round of the sweep that deletes ended refresh tokens, if one is under way or due. `checked_time` returns
+    /// the time of a right clock, in milliseconds since the epoch: a clock that is ahead would delete the tokens of all
+    /// nodes. Returns whether there is more to do at once.
     ///
     /// # Errors
-    /// Errors of the store.
-    pub async fn sweep(&self) -> Result<bool, StoreError> {
-        let Swept { more, valid } =
-            self.refresh_tokens.sweep(self.clock.now_ms(), self.clock.up_ms()).await?;
+    /// Errors of `checked_time` and of the store.
+    pub async fn sweep(
+        &self,
+        checked_time: impl Future<Output = Result<i64, StoreError>>,
+    ) -> Result<bool, StoreError> {
+        let Some(next) = self.refresh_tokens.next_sweep(self.clock.up_ms()) else { return Ok(false) };
+        let Swept { more, valid } = self.refresh_tokens.sweep(next, checked_time.await?).await?;
         if let Some(valid) = valid {
             self.metrics.refresh_tokens.set(i64::try_from(valid).unwrap_or(i64::MAX));
         }

@@ -2,17 +2,18 @@
 //! clients save the one of their first login, and present it at their next start.
 
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest as _, Sha256};
 
+use crate::app::passes::{KeyRange, Passes, Step};
 use crate::domain::{Identity, PlayerUuid};
 use crate::env::Entropy;
 use crate::records::RefreshToken;
 use crate::records::keys::{self, TokenHash};
-use crate::store::{Batch, CommitError, Key, Store, StoreError, Version, next_key, prefix_end};
+use crate::store::{Batch, CommitError, Store, StoreError, Version, prefix_end};
 
 /// Most refresh tokens of a player. Beyond that, the oldest end.
 pub const TOKENS_PER_PLAYER_MAX: usize = 20;
@@ -30,18 +31,9 @@ pub struct RefreshTokens {
     store: Store,
     /// How long a token is valid after its last use, in milliseconds.
     ttl_ms: i64,
-    sweep: Mutex<Sweep>,
-}
-
-/// The sweep over all tokens.
-#[derive(Default)]
-struct Sweep {
-    /// Where the sweep under way continues; `None`: there is none.
-    next: Option<Key>,
+    sweeps: Passes,
     /// Valid tokens that the sweep under way has seen.
-    valid: u64,
-    /// No sweep starts before, by the monotonic clock.
-    not_before_up_ms: i64,
+    valid: AtomicU64,
 }
 
 /// What a round of the sweep has done.
@@ -77,7 +69,7 @@ pub fn hash_of(text: &str) -> TokenHash {
 impl RefreshTokens {
     /// Tokens that end `ttl_ms` milliseconds after their last use.
     pub fn new(store: Store, ttl_ms: i64) -> Self {
-        Self { store, ttl_ms, sweep: Mutex::default() }
+        Self { store, ttl_ms, sweeps: Passes::every_ms(SWEEP_EVERY_MS), valid: AtomicU64::new(0) }
     }
 
     /// A token that is still valid, and its version.
@@ -154,12 +146,15 @@ impl RefreshTokens {
         }
     }
 
-    /// Deletes tokens that have ended. Each call looks at the next tokens of a sweep, and does nothing until one is due.
-    pub async fn sweep(&self, now_ms: i64, up_ms: i64) -> Result<Swept, StoreError> {
-        let (start, end) = keys::all_refresh_tokens();
-        let Some(from) = self.continue_at(start, up_ms) else { return Ok(Swept::default()) };
-        let found = self.store.scan(&from, &end, SWEPT_AT_ONCE).await?;
-        let has_more = found.len() == SWEPT_AT_ONCE;
+    /// The tokens that [`sweep`](Self::sweep) looks at next. `None` until a sweep is due.
+    pub fn next_sweep(&self, up_ms: i64) -> Option<KeyRange> {
+        self.sweeps.next(up_ms, || vec![keys::all_refresh_tokens()])
+    }
+
+    /// Looks at the next tokens of a sweep, and deletes those that have ended. `now_ms` is the time of a right clock, in
+    /// milliseconds since the epoch.
+    pub async fn sweep(&self, next: KeyRange, now_ms: i64) -> Result<Swept, StoreError> {
+        let Step { found, has_more } = self.sweeps.read(&self.store, next, SWEPT_AT_ONCE).await?;
         let (mut batch, mut valid) = (Batch::default(), 0);
         for (key, entry) in &found {
             let token = RefreshToken::decode(&entry.value);
@@ -180,20 +175,12 @@ impl RefreshTokens {
             // One of them has just been used or ended. The next sweep finds the others again.
             tracing::debug!("refresh tokens changed while they were swept");
         }
-        let mut sweep = self.sweep.lock().unwrap_or_else(PoisonError::into_inner);
-        sweep.next = found.last().filter(|_| has_more).map(|(last, _)| next_key(last));
-        sweep.valid += valid;
-        Ok(Swept { more: has_ended && has_more, valid: (!has_more).then_some(sweep.valid) })
-    }
-
-    /// Where the sweep under way continues. Starts a sweep at `start` if one is due.
-    fn continue_at(&self, start: Key, up_ms: i64) -> Option<Key> {
-        let mut sweep = self.sweep.lock().unwrap_or_else(PoisonError::into_inner);
-        if sweep.next.is_none() && up_ms >= sweep.not_before_up_ms {
-            let not_before_up_ms = up_ms.saturating_add(SWEEP_EVERY_MS);
-            *sweep = Sweep { next: Some(start), valid: 0, not_before_up_ms };
+        let valid = self.valid.fetch_add(valid, Ordering::Relaxed) + valid;
+        if has_more {
+            return Ok(Swept { more: has_ended, valid: None });
         }
-        sweep.next.clone()
+        self.valid.store(0, Ordering::Relaxed);
+        Ok(Swept { more: false, valid: Some(valid) })
     }
 
     fn is_valid(&self, token: &RefreshToken, now_ms: i64) -> bool {

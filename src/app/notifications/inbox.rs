@@ -11,7 +11,7 @@ use tokio::sync::Mutex;
 use super::NotificationSettings;
 use crate::app::Failure;
 use crate::app::locks::LockStripes;
-use crate::app::passes::Passes;
+use crate::app::passes::{Passes, Step};
 use crate::app::sessions::{ATTEMPTS_MAX, Sessions};
 use crate::app::shield::shield;
 use crate::app::waits::{Topic, Waits};
@@ -19,7 +19,7 @@ use crate::domain::PlayerUuid;
 use crate::domain::inbox::{Inbox, InboxPage, Message, MessageContent, MessageNumber};
 use crate::env::Clock;
 use crate::records::{inbox as record, keys};
-use crate::store::{Batch, CommitError, Entry, Key, StoreError, Version, next_key};
+use crate::store::{Batch, CommitError, Entry, Key, StoreError, Version};
 
 /// Number of locks for posts. Two players may share one; then posts for them wait for each other.
 const LOCKS: usize = 256;
@@ -217,13 +217,10 @@ impl Inboxes {
     /// # Errors
     /// [`StoreError::ClockSkew`] if this node's clock is wrong; other errors of the store.
     pub async fn expire(&self) -> Result<bool, Failure> {
-        let (start, end) = keys::all_inboxes();
-        let Some(from) = self.passes.continue_at(start, self.clock.up_ms()) else { return Ok(false) };
+        let inboxes = || vec![keys::all_inboxes()];
+        let Some(next) = self.passes.next(self.clock.up_ms(), inboxes) else { return Ok(false) };
         let now_ms = self.sessions.check_clock().await?;
-        let found = self.sessions.store().scan(&from, &end, READ_AT_ONCE).await?;
-        let has_more = found.len() == READ_AT_ONCE;
-        // Before anything can fail, so that an inbox that cannot be read does not hold up the pass.
-        self.passes.moved_to(found.last().filter(|_| has_more).map(|(last, _)| next_key(last)));
+        let Step { found, has_more } = self.passes.read(self.sessions.store(), next, READ_AT_ONCE).await?;
         let (mut has_expired, mut outcome) = (false, Ok(()));
         for (key, entry) in found {
             let Some(player) = keys::parse_inbox(&key) else { continue };

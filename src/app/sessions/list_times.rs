@@ -16,11 +16,12 @@ use jiff::Timestamp;
 use super::Sessions;
 use super::memberships::ListChange;
 use crate::app::Failure;
+use crate::app::passes::Step;
 use crate::domain::PlayerUuid;
 use crate::env::{Clock, Entropy};
 use crate::records::keys;
 use crate::records::values::{decode_list_changed, encode_list_changed};
-use crate::store::{Batch, CommitError, StoreError, Version, next_key, prefix_end};
+use crate::store::{Batch, CommitError, StoreError, Version, prefix_end};
 
 /// How long the time of an empty list is kept, in milliseconds: far longer than clients pause between two polls.
 /// Without a time, an empty list has the ETag of a list that never had an entry. No client can miss anything by that,
@@ -82,13 +83,10 @@ impl Sessions {
     /// # Errors
     /// [`StoreError::ClockSkew`] if this node's clock is wrong; other errors of the store.
     pub async fn forget_empty_lists(&self) -> Result<bool, Failure> {
-        let (start, end) = keys::all_lists_changed();
-        let Some(from) = self.list_passes.continue_at(start, self.clock.up_ms()) else { return Ok(false) };
+        let lists = || vec![keys::all_lists_changed()];
+        let Some(next) = self.list_passes.next(self.clock.up_ms(), lists) else { return Ok(false) };
         let now_ms = self.check_clock().await?;
-        let found = self.store.scan(&from, &end, READ_AT_ONCE).await?;
-        let has_more = found.len() == READ_AT_ONCE;
-        // Before anything can fail, so that a time that cannot be read does not hold up the pass.
-        self.list_passes.moved_to(found.last().filter(|_| has_more).map(|(last, _)| next_key(last)));
+        let Step { found, has_more } = self.list_passes.read(&self.store, next, READ_AT_ONCE).await?;
         let kept_after_ms = now_ms.saturating_sub(EMPTY_KEPT_MS);
         let mut old = Vec::new();
         for (key, entry) in &found {
