@@ -274,22 +274,20 @@ impl Sessions {
         }
     }
 
-    /// Finishes a change whose rule changed nothing: commits the further writes and the new deadline, if there are any.
-    /// Returns `None` if another node changed the session or the deadline first.
+    /// Finishes a change whose rule changed nothing: commits the further writes and the new deadline, if there are any,
+    /// together. Returns `None` if another node changed the session or the deadline first.
     async fn commit_unchanged(
         &self,
         before: Arc<CachedSession>,
         new_deadline_ms: Option<i64>,
         also: Batch,
     ) -> Result<Option<Arc<CachedSession>>, Failure> {
-        let has_writes = !also.put.is_empty() || !also.delete.is_empty();
-        if has_writes {
-            let also = also.expect_version(keys::session(&before.session.id), before.version);
-            if self.commit(also.into()).await?.is_none() {
-                return Ok(None);
-            }
+        let id = &before.session.id;
+        let mut batch = self.plan_deadline(id, new_deadline_ms).await?;
+        if !also.put.is_empty() || !also.delete.is_empty() {
+            batch = batch.and(also).expect_version(keys::session(id), before.version);
         }
-        if !self.commit_deadline(&before.session.id, new_deadline_ms).await? {
+        if !batch.is_empty() && self.commit(batch.into()).await?.is_none() {
             return Ok(None);
         }
         (self.observer)(&before.session);
@@ -306,8 +304,8 @@ impl Sessions {
     /// still have reached the store, so only the store knows their state. The caller holds the session locks.
     ///
     /// # Errors
-    /// [`Failure::Repeated`] if the answer to the request is stored already; the refusal of [`unique_refusal`] if another session already has a platform session, short code or allocation of
-    /// this plan; errors of the store.
+    /// [`Failure::Repeated`] if the answer to the request is stored already; the refusal of [`unique_refusal`] if another
+    /// session already has a platform session, short code or allocation of this plan; errors of the store.
     pub(super) async fn commit(&self, plan: Plan) -> Result<Option<Vec<Arc<CachedSession>>>, Failure> {
         // Read before the commit: the new versions are known to be the latest from this time on.
         let started_at = self.clock.read();

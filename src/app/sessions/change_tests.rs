@@ -5,45 +5,21 @@ use std::sync::Mutex;
 use futures_util::FutureExt as _;
 
 use super::*;
-use crate::app::LaunchHooks;
-use crate::app::Limits;
-use crate::config::Config;
-use crate::domain::session::NewSession;
-use crate::env::{Clock, Entropy};
-use crate::store::{Memory, Store};
+use crate::app::sessions::fixtures::{LIMITS, clock, new_session, observed_node};
+use crate::store::Memory;
 
 /// Two sessions, `one` and `other`, and the ids that the observer gets.
 async fn two_sessions() -> (Arc<Sessions>, [SessionId; 2], Arc<Mutex<Vec<String>>>) {
-    let limits = Limits {
-        idle_ms: 60_000,
-        cache_bytes: 1 << 20,
-        session_bytes_max: 1 << 20,
-        sessions_per_player_max: 1,
-        invites_per_player_max: 1,
-        invites_per_inviter_max: 1,
-        staleness_ms_max: 0,
-    };
-    let clock = Clock::manual("2026-11-24T12:00:00Z".parse().unwrap());
-    let (store, seen) = (Store::Memory(Memory::default()), Arc::new(Mutex::new(Vec::new())));
+    let (clock, seen) = (clock(), Arc::new(Mutex::new(Vec::new())));
     let observer = {
         let seen = Arc::clone(&seen);
         move |session: &Session| seen.lock().unwrap().push(session.id.to_string())
     };
-    let time_and_randomness = (clock.clone(), Entropy::seeded(1));
-    let sessions = Arc::new(Sessions::new(
-        store,
-        limits,
-        time_and_randomness,
-        Arc::default(),
-        LaunchHooks::default(),
-        observer,
-    ));
-    let ids = ["one", "other"].map(|id| SessionId::parse(id).unwrap());
-    for id in &ids {
-        let (session_type, now) = ("game".to_owned(), clock.now());
-        let new = NewSession { id: id.clone(), session_type, now, region_id: None, password: None };
-        sessions.create(Session::new(new, &Config::default().templates["game"])).await.unwrap();
+    let sessions = observed_node(LIMITS, &Memory::default(), &clock, observer);
+    for id in ["one", "other"] {
+        sessions.create(new_session(id, &clock)).await.unwrap();
     }
+    let ids = ["one", "other"].map(|id| SessionId::parse(id).unwrap());
     seen.lock().unwrap().clear();
     (sessions, ids, seen)
 }

@@ -180,26 +180,17 @@ impl Sessions {
         let lock = self.lock(&id).await;
         shield(async move {
             let _lock = lock;
-            sessions.commit_deadline(&id, Some(deadline_ms)).await
+            let batch = sessions.plan_deadline(&id, Some(deadline_ms)).await?;
+            if batch.is_empty() {
+                return Ok(true);
+            }
+            match sessions.store.commit(batch).await {
+                Ok(_) => Ok(true),
+                Err(CommitError::Conflict { .. }) => Ok(false),
+                Err(CommitError::Store(error)) => Err(error.into()),
+            }
         })
         .await
-    }
-
-    /// Like [`move_deadline`](Self::move_deadline), for a caller that holds the session lock. `None` commits nothing.
-    pub(super) async fn commit_deadline(
-        &self,
-        id: &SessionId,
-        deadline_ms: Option<i64>,
-    ) -> Result<bool, Failure> {
-        let batch = self.plan_deadline(id, deadline_ms).await?;
-        if batch.is_empty() {
-            return Ok(true);
-        }
-        match self.store.commit(batch).await {
-            Ok(_) => Ok(true),
-            Err(CommitError::Conflict { .. }) => Ok(false),
-            Err(CommitError::Store(error)) => Err(error.into()),
-        }
     }
 }
 

@@ -3,33 +3,24 @@
 use std::collections::BTreeSet;
 
 use super::*;
-use crate::app::LaunchHooks;
 use crate::app::Limits;
-use crate::config::Config;
+use crate::app::sessions::fixtures::{self, clock, new_session, observed_node};
 use crate::domain::Session;
-use crate::domain::session::NewSession;
 use crate::env::{Clock, Entropy};
-use crate::store::{Memory, Store};
+use crate::store::Memory;
 
-const LIMITS: Limits = Limits {
-    idle_ms: 1_000,
-    cache_bytes: 1 << 20,
-    session_bytes_max: 1 << 20,
-    sessions_per_player_max: 1,
-    invites_per_player_max: 1,
-    invites_per_inviter_max: 1,
-    staleness_ms_max: 0,
-};
+const LIMITS: Limits = Limits { idle_ms: 1_000, ..fixtures::LIMITS };
 
 /// A session service whose queue has `count` entries, all with the deadline `due_ms`.
-async fn sessions_with_due(count: usize, due_ms: i64) -> Sessions {
-    let (entropy, store) = (Entropy::seeded(1), Store::Memory(Memory::default()));
+async fn sessions_with_due(count: usize, due_ms: i64) -> Arc<Sessions> {
+    let entropy = Entropy::seeded(1);
+    let sessions = observed_node(LIMITS, &Memory::default(), &Clock::System, |_| ());
     let mut batch = Batch::default();
     for _ in 0..count {
         batch = batch.put(keys::due(due_ms, &entropy.uuid().into()), "");
     }
-    store.commit(batch).await.unwrap();
-    Sessions::new(store, LIMITS, (Clock::System, entropy), Arc::default(), LaunchHooks::default(), |_| {})
+    sessions.store.commit(batch).await.unwrap();
+    sessions
 }
 
 #[tokio::test]
@@ -56,24 +47,13 @@ async fn a_few_due_sessions_are_taken_from_the_front() {
 
 #[tokio::test]
 async fn a_panic_over_one_session_keeps_no_other_alive() {
-    let clock = Clock::manual("2026-11-24T12:00:00Z".parse().unwrap());
-    let time_and_randomness = (clock.clone(), Entropy::seeded(1));
+    let clock = clock();
     // The panic of the observer stands for any bug that only one session triggers.
     let observer = |session: &Session| assert!(!session.ended || session.id.as_str() != "cursed");
-    let store = Store::Memory(Memory::default());
-    let sessions =
-        Sessions::new(store, LIMITS, time_and_randomness, Arc::default(), LaunchHooks::default(), observer);
-    let sessions = Arc::new(sessions);
+    let sessions = observed_node(LIMITS, &Memory::default(), &clock, observer);
     let ids = ["one", "cursed", "other"].map(|id| SessionId::parse(id).unwrap());
     for id in &ids {
-        let new = NewSession {
-            id: id.clone(),
-            session_type: "game".into(),
-            now: clock.now(),
-            region_id: None,
-            password: None,
-        };
-        sessions.create(Session::new(new, &Config::default().templates["game"])).await.unwrap();
+        sessions.create(new_session(id.as_str(), &clock)).await.unwrap();
     }
     let before = sessions.expire_due(|| false).await.unwrap();
     assert_eq!((before.ended, before.failures.len()), (0, 0));

@@ -1,44 +1,26 @@
 //! Changes with a hook.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use super::*;
+use crate::app::Update;
 use crate::app::sessions::Sessions;
-use crate::app::{LaunchHooks, Limits, Update};
-use crate::config::Config;
-use crate::domain::session::NewSession;
+use crate::app::sessions::fixtures::{clock, new_session, node};
 use crate::domain::{Refused, Session, SessionId};
-use crate::env::{Clock, Entropy};
-use crate::store::{Memory, Store};
-use crate::telemetry::Metrics;
+use crate::env::Clock;
+use crate::records::keys;
+use crate::store::Memory;
 
 /// Where the hook of these tests writes.
 const BESIDE: &[u8] = b"beside";
 
-/// A node on a store.
-fn node(store: Store, metrics: Arc<Metrics>) -> Arc<Sessions> {
-    let limits = Limits {
-        idle_ms: 60_000,
-        cache_bytes: 1 << 20,
-        session_bytes_max: 1 << 20,
-        sessions_per_player_max: 1,
-        invites_per_player_max: 1,
-        invites_per_inviter_max: 1,
-        staleness_ms_max: 0,
-    };
-    let clock = Clock::manual("2026-11-24T12:00:00Z".parse().unwrap());
-    let time_and_randomness = (clock, Entropy::seeded(1));
-    Arc::new(Sessions::new(store, limits, time_and_randomness, metrics, LaunchHooks::default(), |_| ()))
-}
-
-async fn one_session(metrics: &Arc<Metrics>) -> (Arc<Sessions>, SessionId) {
-    let sessions = node(Store::Memory(Memory::default()), Arc::clone(metrics));
-    let id = SessionId::parse("one").unwrap();
-    let now = "2026-11-24T12:00:00Z".parse().unwrap();
-    let new =
-        NewSession { id: id.clone(), session_type: "game".into(), now, region_id: None, password: None };
-    sessions.create(Session::new(new, &Config::default().templates["game"])).await.unwrap();
-    (sessions, id)
+async fn one_session() -> (Clock, Arc<Sessions>, SessionId) {
+    let clock = clock();
+    let (sessions, session) = (node(&Memory::default(), &clock), new_session("one", &clock));
+    let id = session.id.clone();
+    sessions.create(session).await.unwrap();
+    (clock, sessions, id)
 }
 
 /// Demands a session whose region is this one, and writes the region after the change beside it, once.
@@ -83,8 +65,7 @@ async fn set(
 
 #[tokio::test]
 async fn what_a_hook_writes_is_in_the_commit_of_the_change() {
-    let metrics = Arc::new(Metrics::new());
-    let (sessions, id) = one_session(&metrics).await;
+    let (_, sessions, id) = one_session().await;
     set(&sessions, &id, Demand::region(None), "eu").await.unwrap();
     let beside = sessions.store().get(BESIDE).await.unwrap().unwrap();
     assert_eq!(&*beside.value, b"eu", "the session after the change");
@@ -101,8 +82,7 @@ async fn what_a_hook_writes_is_in_the_commit_of_the_change() {
 
 #[tokio::test]
 async fn a_change_of_nothing_has_the_writes_of_its_hook() {
-    let metrics = Arc::new(Metrics::new());
-    let (sessions, id) = one_session(&metrics).await;
+    let (_, sessions, id) = one_session().await;
     let rule = |session: &mut Session| {
         session.region_id = Some("eu".into());
         Ok(())
@@ -112,13 +92,34 @@ async fn a_change_of_nothing_has_the_writes_of_its_hook() {
     set(&sessions, &id, Demand::region(Some("other")), "eu").await.unwrap();
     assert_eq!(&*sessions.store().get(BESIDE).await.unwrap().unwrap().value, b"eu");
     assert_eq!(sessions.get(&id).await.unwrap().version, before.version, "the session is not written");
-    assert!(metrics.render().contains("rallypoint_preconditions_total{result=\"already_so\"} 1\n"));
+    assert!(sessions.metrics.render().contains("rallypoint_preconditions_total{result=\"already_so\"} 1\n"));
+}
+
+#[tokio::test]
+async fn a_change_of_nothing_stores_the_writes_of_its_hook_with_the_deadline() {
+    let (clock, sessions, id) = one_session().await;
+    let deadline = async || sessions.store().get(&keys::deadline_of(&id)).await.unwrap().unwrap();
+    set(&sessions, &id, Demand::region(None), "eu").await.unwrap();
+    let (before, far) = (sessions.store().get(BESIDE).await.unwrap(), deadline().await);
+    sessions.store().commit(Batch::default().delete(BESIDE.to_vec())).await.unwrap();
+
+    // The deadline is near, so that it must be stored before the answer.
+    clock.advance(Duration::from_secs(61));
+    set(&sessions, &id, Demand::region(Some("eu")), "eu").await.unwrap();
+    let (after, moved) = (sessions.store().get(BESIDE).await.unwrap(), deadline().await);
+    assert!(after.is_some() && after != before && moved != far);
+    assert_eq!(after.unwrap().version, moved.version, "one commit");
+
+    // If the writes are refused, the deadline stays as it is.
+    clock.advance(Duration::from_secs(61));
+    let refused = set(&sessions, &id, Demand::region(Some("eu")), "eu").await;
+    assert!(matches!(refused, Err(Failure::Contended)), "{refused:?}");
+    assert_eq!(deadline().await, moved);
 }
 
 #[tokio::test]
 async fn a_change_of_what_the_caller_does_not_know_writes_nothing() {
-    let metrics = Arc::new(Metrics::new());
-    let (sessions, id) = one_session(&metrics).await;
+    let (_, sessions, id) = one_session().await;
     for region in ["eu", "none"] {
         let failed = set(&sessions, &id, Demand::region(Some("other")), region).await;
         let Err(Failure::PreconditionFailed(mismatch)) = failed else { panic!("{failed:?}") };
@@ -128,5 +129,5 @@ async fn a_change_of_what_the_caller_does_not_know_writes_nothing() {
     assert_eq!(sessions.get(&id).await.unwrap().session.region_id, None);
     let refused = set(&sessions, &id, Demand::region(None), "none").await;
     assert!(matches!(refused, Err(Failure::Refused(Refused::RegionNotFound))), "{refused:?}");
-    assert!(metrics.render().contains("rallypoint_preconditions_total{result=\"failed\"} 2\n"));
+    assert!(sessions.metrics.render().contains("rallypoint_preconditions_total{result=\"failed\"} 2\n"));
 }

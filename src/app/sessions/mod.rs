@@ -17,6 +17,8 @@ mod change;
 mod clock_steps;
 pub mod deadlines;
 mod expire;
+#[cfg(test)]
+pub(super) mod fixtures;
 mod gates;
 mod hook;
 mod launch_writes;

@@ -1,23 +1,12 @@
 //! Bounded reads of one node: no read after another one is older, however slow the reads are.
 
 use super::*;
-use crate::app::LaunchHooks;
+use crate::app::sessions::fixtures::{self, clock, new_session, observed_node};
 use crate::app::{Limits, Update};
-use crate::config::Config;
 use crate::domain::Session;
-use crate::domain::session::NewSession;
-use crate::env::{Clock, Entropy};
-use crate::store::{Memory, Store};
+use crate::store::Memory;
 
-const LIMITS: Limits = Limits {
-    idle_ms: 60_000,
-    cache_bytes: 1 << 20,
-    session_bytes_max: 1 << 20,
-    sessions_per_player_max: 1,
-    invites_per_player_max: 1,
-    invites_per_inviter_max: 1,
-    staleness_ms_max: 10_000,
-};
+const LIMITS: Limits = Limits { staleness_ms_max: 10_000, ..fixtures::LIMITS };
 
 /// Two nodes on one store, and a session whose region the other node changes.
 struct Nodes {
@@ -34,23 +23,10 @@ struct SlowRead {
 
 impl Nodes {
     async fn new() -> Self {
-        let (clock, store) = (Clock::manual("2026-11-24T12:00:00Z".parse().unwrap()), Memory::shared());
-        let node = || {
-            let time_and_randomness = (clock.clone(), Entropy::seeded(1));
-            let store = Store::Memory(store.clone());
-            Arc::new(Sessions::new(
-                store,
-                LIMITS,
-                time_and_randomness,
-                Arc::default(),
-                LaunchHooks::default(),
-                |_| {},
-            ))
-        };
+        let (clock, store) = (clock(), Memory::shared());
+        let node = || observed_node(LIMITS, &store, &clock, |_| ());
         let nodes = Self { node: node(), other: node(), id: SessionId::parse("one").unwrap() };
-        let (id, now) = (nodes.id.clone(), clock.now());
-        let new = NewSession { id, session_type: "game".into(), now, region_id: None, password: None };
-        nodes.other.create(Session::new(new, &Config::default().templates["game"])).await.unwrap();
+        nodes.other.create(new_session("one", &clock)).await.unwrap();
         nodes
     }
 
