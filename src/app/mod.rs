@@ -187,7 +187,7 @@ impl App {
         let (of_sessions, of_waits) = (Arc::clone(&sessions), Arc::clone(&waits));
         let inboxes = Inboxes::new(of_sessions, of_waits, settings.notifications, clock.clone());
         let environment = || ((clock.clone(), entropy.clone()), Arc::clone(&metrics));
-        let idempotency = Idempotency::new(settings.idempotency, sessions.store().clone(), environment());
+        let idempotency = Idempotency::new(settings.idempotency, Arc::clone(&sessions), environment());
         let launches = Launches::new(Arc::clone(&sessions), launches, wake_ups, environment());
         Self {
             presence: Presence::new(

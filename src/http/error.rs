@@ -128,6 +128,9 @@ pub enum Error {
     /// The caller has used too many idempotency keys within an hour.
     #[error("too many Idempotency-Keys within an hour; use one for each write, and only where it matters")]
     TooManyIdempotencyKeys,
+    /// The answer to an equal request with the same idempotency key is stored, and cannot be read.
+    #[error("this request was made before, and its answer cannot be read; look at what it has changed")]
+    IdempotencyAnswerUnreadable,
     /// Concurrent changes of the same session came first in every attempt.
     #[error("other changes of the session came first; try again")]
     Contended,
@@ -201,6 +204,7 @@ impl From<KeyRefused> for Error {
             KeyRefused::Reused => Self::IdempotencyKeyReused,
             KeyRefused::InUse => Self::IdempotencyKeyInUse,
             KeyRefused::TooMany => Self::TooManyIdempotencyKeys,
+            KeyRefused::Unreadable => Self::IdempotencyAnswerUnreadable,
             KeyRefused::Store(error) => Self::Unavailable(error),
         }
     }
@@ -298,6 +302,7 @@ impl Error {
             Self::TooManyHeld { .. } => (S::SERVICE_UNAVAILABLE, "connection_limit_reached"),
             Self::Overloaded => (S::SERVICE_UNAVAILABLE, "overloaded"),
             Self::TooManyIdempotencyKeys => (S::SERVICE_UNAVAILABLE, "too_many_idempotency_keys"),
+            Self::IdempotencyAnswerUnreadable => (S::SERVICE_UNAVAILABLE, "idempotency_answer_unreadable"),
             Self::Contended | Self::InboxContended => (S::SERVICE_UNAVAILABLE, "contended"),
             Self::Unavailable(_) => (S::SERVICE_UNAVAILABLE, "store_unavailable"),
             Self::TimedOut => (S::SERVICE_UNAVAILABLE, "timed_out"),

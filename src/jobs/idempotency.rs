@@ -7,15 +7,7 @@ use crate::app::{App, Failure};
 
 /// Looks at the next answers, if a pass over all of them is under way or due.
 pub async fn round(app: &App, stop: &CancellationToken) -> Round {
-    if !app.idempotency.is_sweep_due() {
-        return Round::default();
-    }
-    // A clock that is ahead would delete the answers of all nodes.
-    let swept = async {
-        app.sessions.check_clock().await?;
-        app.idempotency.sweep().await
-    };
-    match swept.await {
+    match app.idempotency.sweep().await {
         Ok(more) => Round { more: more && !stop.is_cancelled(), ..Round::default() },
         Err(error) => Failure::Store(error).into(),
     }

@@ -16,11 +16,13 @@ pub enum IdempotencyOutcome {
     Reused,
     /// It was refused, because an equal request was under way for long.
     InUse,
+    /// It was refused, because the answer to an equal request cannot be read.
+    Unreadable,
 }
 
 impl IdempotencyOutcome {
     /// Every outcome, in the order of the discriminants.
-    const ALL: [Self; 4] = [Self::Stored, Self::Replayed, Self::Reused, Self::InUse];
+    const ALL: [Self; 5] = [Self::Stored, Self::Replayed, Self::Reused, Self::InUse, Self::Unreadable];
 
     /// Value of the label `outcome`.
     const fn name(self) -> &'static str {
@@ -29,6 +31,7 @@ impl IdempotencyOutcome {
             Self::Replayed => "replayed",
             Self::Reused => "reused",
             Self::InUse => "in_use",
+            Self::Unreadable => "unreadable",
         }
     }
 }

@@ -4,6 +4,7 @@ use futures_util::FutureExt as _;
 use uuid::Uuid;
 
 use super::*;
+use crate::app::sessions::fixtures;
 use crate::store::{Backend as _, Memory};
 
 const KEEP_MS: i64 = 60_000;
@@ -11,11 +12,11 @@ const KEEP_MS: i64 = 60_000;
 fn service(store: &Memory, clock: &Clock) -> Idempotency {
     let settings = IdempotencySettings { keep_ms: KEEP_MS, body_bytes_max: 8, keys_per_caller_max: 3 };
     let time_and_randomness = (clock.clone(), Entropy::seeded(1));
-    Idempotency::new(settings, Store::Memory(store.clone()), (time_and_randomness, Arc::default()))
+    Idempotency::new(settings, fixtures::node(store, clock), (time_and_randomness, Arc::default()))
 }
 
 fn fixture() -> (Memory, Clock, Idempotency) {
-    let (store, clock) = (Memory::shared(), Clock::manual("2026-11-30T12:00:00Z".parse().unwrap()));
+    let (store, clock) = (Memory::shared(), fixtures::clock());
     let service = service(&store, &clock);
     (store, clock, service)
 }
@@ -47,6 +48,13 @@ async fn run(service: &Idempotency, key: &RequestKey) {
     assert_eq!(service.answered(&run, ANSWERED, || None).await.unwrap(), None);
 }
 
+/// A whole pass of the sweep over few answers, if one is due: a round for each of its ranges.
+async fn pass(service: &Idempotency) {
+    for _range in 0..2 {
+        service.sweep().await.unwrap();
+    }
+}
+
 #[tokio::test]
 async fn a_repeat_gets_the_answer_until_its_time_is_over() {
     let (store, clock, one) = fixture();
@@ -62,6 +70,50 @@ async fn a_repeat_gets_the_answer_until_its_time_is_over() {
     // The old answer is still stored. The new one replaces it.
     run(&one, &other).await;
     repeated(&one, &other).await;
+}
+
+#[tokio::test]
+async fn a_clock_that_was_set_makes_no_answer_older() {
+    for step_ms in [10 * KEEP_MS, -10 * KEEP_MS] {
+        let (store, clock, one) = fixture();
+        run(&one, &key(1)).await;
+        clock.step(step_ms);
+        pass(&one).await;
+        repeated(&one, &key(1)).await;
+        clock.advance(Duration::from_millis(59_999));
+        pass(&one).await;
+        repeated(&one, &key(1)).await;
+        // By then it is over, or another node has known for that long that it is of the future.
+        clock.advance(Duration::from_millis(60_000));
+        pass(&one).await;
+        assert_eq!(store.get(&keys::answer(&key(1).request)).await.unwrap(), None, "{step_ms}");
+        run(&one, &key(1)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_request_whose_answer_cannot_be_read_does_not_run_again_until_its_time_is_over() {
+    let (store, clock, one) = fixture();
+    run(&one, &key(1)).await;
+    let of_a_newer_version = [&[2], b"anything".as_slice()].concat();
+    for damaged in [Vec::new(), b"damaged".to_vec(), of_a_newer_version] {
+        let stored = keys::answer(&key(2).request);
+        store.commit(Batch::default().put(stored.clone(), damaged)).await.unwrap();
+        let is_refused = async || matches!(one.begin(&key(2)).await, Err(KeyRefused::Unreadable));
+        assert!(is_refused().await);
+        clock.advance(Duration::from_millis(KEEP_MS as u64 / 8));
+        pass(&one).await;
+        clock.step(10 * KEEP_MS);
+        clock.advance(Duration::from_millis(59_999));
+        pass(&one).await;
+        assert!(is_refused().await);
+        clock.advance(Duration::from_millis(KEEP_MS as u64 / 8));
+        pass(&one).await;
+        assert_eq!(store.get(&stored).await.unwrap(), None);
+        run(&one, &key(2)).await;
+        repeated(&one, &key(2)).await;
+    }
+    assert!(one.metrics.render().contains("outcome=\"unreadable\"} 6\n"));
 }
 
 #[tokio::test]

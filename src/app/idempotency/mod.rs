@@ -1,8 +1,11 @@
 //! Writes that clients can repeat without doing them twice, with the header `Idempotency-Key`.
 //!
 //! The answer to such a request is stored under a key of its own, which the commit of its effect expects to be absent.
-//! So of several equal requests, on any node, one commits. The others lose that expectation, find the answer and get it.
-//! A crash leaves nothing behind: either both the effect and the answer are stored, or neither is.
+//! So of several equal requests, on any node, one commits. The others lose that expectation, find the answer and get
+//! it. A crash leaves nothing behind: either both the effect and the answer are stored, or neither is.
+//!
+//! An answer that is forgotten early lets a repeat make the change again. So times are those of a right clock, a step of
+//! the clock makes no answer older, and an answer that cannot be read still counts as one.
 //!
 //! - `under_way` has the requests of this node that have begun. An equal request waits for the first.
 //! - `sweep` deletes the answers that have been kept for long enough.
@@ -17,10 +20,11 @@ use std::time::Duration;
 use self::sweep::Sweep;
 use self::under_way::{Entered, Entry, UnderWay};
 use super::rate_limit::Counts;
+use super::sessions::Sessions;
 use crate::env::{Clock, Entropy};
 pub use crate::records::StoredAnswer;
 use crate::records::keys::{self, RequestHash};
-use crate::store::{Batch, CommitError, Store, StoreError, Version};
+use crate::store::{Batch, CommitError, StoreError, Version};
 use crate::telemetry::{IdempotencyOutcome, Metrics};
 
 /// How long a request waits for an equal one that is under way on this node.
@@ -29,6 +33,9 @@ const WAIT_MAX: Duration = Duration::from_secs(5);
 const WINDOW: Duration = Duration::from_secs(3_600);
 /// Most callers with a count of keys. Beyond that, the least recently used are forgotten first.
 const CALLERS_MAX: usize = 65_536;
+/// What the log says of answers that cannot be read.
+const UNREADABLE: &str = "answers to repeated requests cannot be read: they are damaged, or of a newer version; their \
+                          requests are not made again, and get 503 until the answers are deleted";
 
 /// Settings of repeated requests.
 #[derive(Clone, Copy, Debug)]
@@ -78,7 +85,10 @@ pub enum KeyRefused {
     /// The caller has used too many keys.
     #[error("too many keys")]
     TooMany,
-    /// The store failed.
+    /// It has run before, and nobody can tell its answer any more.
+    #[error("the answer cannot be read")]
+    Unreadable,
+    /// The store failed, or this node's clock is wrong.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -105,7 +115,8 @@ pub struct Recorder {
     /// The version of an older answer whose time is over, if there is one.
     over: Option<Version>,
     body_bytes_max: usize,
-    clock: Clock,
+    /// When the request began, by a right clock, in milliseconds since the epoch.
+    began_ms: i64,
     /// Whether the writes of an answer were made for a commit.
     is_used: AtomicBool,
 }
@@ -118,7 +129,7 @@ impl Recorder {
         let body = std::str::from_utf8(answered.body).ok().filter(|body| body.len() <= self.body_bytes_max);
         let answer = StoredAnswer {
             fingerprint: self.key.fingerprint,
-            stored_ms: self.clock.now_ms(),
+            stored_ms: self.began_ms,
             status: answered.status,
             etag: answered.etag.map(str::to_owned),
             body: body.map(str::to_owned),
@@ -136,25 +147,26 @@ impl Recorder {
 /// The service for repeated requests.
 pub struct Idempotency {
     settings: IdempotencySettings,
-    store: Store,
+    /// Has the store, and checks the clock.
+    sessions: Arc<Sessions>,
     clock: Clock,
     entropy: Entropy,
     metrics: Arc<Metrics>,
     under_way: UnderWay,
     keys_of_callers: Mutex<Counts<CallerHash>>,
-    sweep: Mutex<Sweep>,
+    sweep: Sweep,
 }
 
 impl Idempotency {
-    /// The service over a store.
+    /// The service over the store of the sessions.
     pub fn new(
         settings: IdempotencySettings,
-        store: Store,
+        sessions: Arc<Sessions>,
         ((clock, entropy), metrics): ((Clock, Entropy), Arc<Metrics>),
     ) -> Self {
         let keys_of_callers = Mutex::new(Counts::new(CALLERS_MAX, WINDOW));
-        let (under_way, sweep) = (UnderWay::default(), Mutex::default());
-        Self { settings, store, clock, entropy, metrics, under_way, keys_of_callers, sweep }
+        let (under_way, sweep) = (UnderWay::default(), Sweep::new(settings.keep_ms));
+        Self { settings, sessions, clock, entropy, metrics, under_way, keys_of_callers, sweep }
     }
 
     /// How long an answer is kept, in seconds.
@@ -182,14 +194,21 @@ impl Idempotency {
             // Read after the entry, or after the end of the other request, so its answer is not missed.
             match (self.find(key).await?, entry) {
                 (Found::Answer(answer), _) => return Ok(Begun::Repeated(answer)),
-                (Found::Nothing { over }, Some(entry)) => return self.first_run(key, over, entry),
+                (Found::Nothing { over }, Some(entry)) => return self.first_run(key, over, entry).await,
                 // The other one was refused. This one may be the next first one.
                 (Found::Nothing { .. }, None) => {}
             }
         }
     }
 
-    fn first_run(&self, key: &RequestKey, over: Option<Version>, entry: Entry) -> Result<Begun, KeyRefused> {
+    async fn first_run(
+        &self,
+        key: &RequestKey,
+        over: Option<Version>,
+        entry: Entry,
+    ) -> Result<Begun, KeyRefused> {
+        // With the time of a clock that is behind, other nodes would forget the answer early.
+        let began_ms = self.sessions.require_right_clock().await?;
         let mut counts = self.keys_of_callers();
         let up_ms = self.clock.up_ms();
         if counts.count(&key.caller, up_ms) >= self.settings.keys_per_caller_max {
@@ -201,7 +220,7 @@ impl Idempotency {
             key: key.clone(),
             over,
             body_bytes_max: self.settings.body_bytes_max,
-            clock: self.clock.clone(),
+            began_ms,
             is_used: AtomicBool::new(false),
         };
         Ok(Begun::First(FirstRun { recorder: Arc::new(recorder), _entry: entry }))
@@ -219,7 +238,7 @@ impl Idempotency {
         read_at: impl FnOnce() -> Option<String>,
     ) -> Result<Option<StoredAnswer>, KeyRefused> {
         if !run.recorder.is_used.load(Ordering::Relaxed) {
-            match self.store.commit(run.recorder.writes(answered, read_at)).await {
+            match self.sessions.store().commit(run.recorder.writes(answered, read_at)).await {
                 Ok(_) => {}
                 Err(CommitError::Conflict { .. }) => return self.refused(run).await,
                 Err(CommitError::Store(error)) => return Err(error.into()),
@@ -245,12 +264,21 @@ impl Idempotency {
 
     /// Reads the answer to an equal request.
     async fn find(&self, key: &RequestKey) -> Result<Found, KeyRefused> {
-        let Some(entry) = self.store.get(&keys::answer(&key.request)).await? else {
+        let Some(entry) = self.sessions.store().get(&keys::answer(&key.request)).await? else {
             return Ok(Found::Nothing { over: None });
         };
-        let answer = StoredAnswer::decode(&entry.value)?;
-        if self.is_over(&answer) {
-            return Ok(Found::Nothing { over: Some(entry.version) });
+        let answer = StoredAnswer::decode(&entry.value).map_err(|error| {
+            tracing::error!(%error, "{UNREADABLE}");
+            self.metrics.idempotency.count(IdempotencyOutcome::Unreadable);
+            KeyRefused::Unreadable
+        })?;
+        match self.sessions.require_right_clock().await {
+            Ok(now_ms) if self.is_over(&answer, now_ms) => {
+                return Ok(Found::Nothing { over: Some(entry.version) });
+            }
+            // A wrong clock cannot tell that its time is over. Until it is right, the answer is that of a repeat.
+            Ok(_) | Err(StoreError::ClockSkew { .. }) => {}
+            Err(error) => return Err(error.into()),
         }
         if answer.fingerprint != key.fingerprint {
             self.metrics.idempotency.count(IdempotencyOutcome::Reused);
@@ -260,9 +288,12 @@ impl Idempotency {
         Ok(Found::Answer(answer))
     }
 
-    /// Whether an answer has been kept for long enough.
-    fn is_over(&self, answer: &StoredAnswer) -> bool {
-        answer.stored_ms.saturating_add(self.settings.keep_ms) <= self.clock.now_ms()
+    /// Whether an answer has been kept for long enough. `now_ms` is the time of a right clock, in milliseconds since the
+    /// epoch. The time starts again at a step of the clock, as all timeouts do.
+    fn is_over(&self, answer: &StoredAnswer, now_ms: i64) -> bool {
+        let (_, last_step_ms) = self.sessions.now_and_last_clock_step_ms();
+        let since_ms = last_step_ms.map_or(answer.stored_ms, |step_ms| answer.stored_ms.max(step_ms));
+        since_ms.saturating_add(self.settings.keep_ms) <= now_ms
     }
 
     fn keys_of_callers(&self) -> MutexGuard<'_, Counts<CallerHash>> {

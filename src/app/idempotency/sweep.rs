@@ -1,12 +1,17 @@
 //! Deletes the answers that have been kept for long enough. There is no queue of them by time, which would be one more
 //! write for each request. Instead each node reads on through all of them.
+//!
+//! Some answers have no time to judge them by: those that this version cannot read, and those that say they were stored
+//! in the future, by a clock that was ahead. Each node keeps them for as long as others from when it has first found them.
 
-use std::sync::{MutexGuard, PoisonError};
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
 
-use super::Idempotency;
+use super::{Idempotency, UNREADABLE};
+use crate::app::passes::{KeyRange, Passes, Step};
 use crate::records::StoredAnswer;
 use crate::records::keys::{self, RequestHash};
-use crate::store::{Batch, CommitError, Key, StoreError, next_key};
+use crate::store::{Batch, CommitError, Entry, Key, StoreError, Version};
 
 /// Answers that a round reads.
 const READ_AT_ONCE: usize = 2_048;
@@ -14,54 +19,79 @@ const READ_AT_ONCE: usize = 2_048;
 const DELETED_AT_ONCE: usize = 256;
 /// A pass over all answers starts at most this often in the time for which they are kept.
 const PASSES_WHILE_KEPT: i64 = 8;
+/// Most answers without a time of which a node notes when it has found them. It finds the others in later passes.
+const WITHOUT_TIME_MAX: usize = 16_384;
 
-/// Where the pass over all answers is.
-#[derive(Debug, Default)]
+/// The passes over all answers.
 pub struct Sweep {
-    /// The range that is left: start, and end (excluded). `None`: no pass is under way.
-    left: Option<(Key, Key)>,
-    /// The range from the start of all answers, which follows after that. A pass begins in the middle, so that nodes
-    /// seldom read the same answers.
-    then: Option<(Key, Key)>,
-    /// No pass starts before, by the monotonic clock.
-    not_before_up_ms: i64,
+    passes: Passes,
+    without_time: Mutex<WithoutTime>,
+}
+
+/// The answers without a time to judge them by, and when this node has first found each, by the monotonic clock.
+#[derive(Default)]
+struct WithoutTime {
+    /// Those of the pass before.
+    before: HashMap<(Key, Version), i64>,
+    /// Those of the pass under way.
+    found: HashMap<(Key, Version), i64>,
+    /// How many of the pass under way this version cannot read.
+    unreadable: usize,
+}
+
+impl Sweep {
+    /// No pass yet. Answers are kept for `keep_ms` milliseconds.
+    pub fn new(keep_ms: i64) -> Self {
+        Self { passes: Passes::every_ms(keep_ms / PASSES_WHILE_KEPT), without_time: Mutex::default() }
+    }
+
+    /// For how long this node has known of an answer without a time, in milliseconds.
+    fn known_for_ms(&self, key: &Key, version: Version, up_ms: i64, is_readable: bool) -> i64 {
+        let mut without_time = self.without_time.lock().unwrap_or_else(PoisonError::into_inner);
+        without_time.unreadable += usize::from(!is_readable);
+        let answer = (key.clone(), version);
+        let since_up_ms = without_time.before.get(&answer).copied().unwrap_or(up_ms);
+        if without_time.found.len() < WITHOUT_TIME_MAX {
+            without_time.found.insert(answer, since_up_ms);
+        }
+        up_ms.saturating_sub(since_up_ms)
+    }
+
+    /// Ends a pass.
+    fn end_pass(&self) {
+        let mut without_time = self.without_time.lock().unwrap_or_else(PoisonError::into_inner);
+        without_time.before = std::mem::take(&mut without_time.found);
+        let count = std::mem::take(&mut without_time.unreadable);
+        if count > 0 {
+            tracing::error!(count, "{UNREADABLE}");
+        }
+    }
 }
 
 impl Idempotency {
-    /// Whether a pass over all answers is under way or due.
-    pub fn is_sweep_due(&self) -> bool {
-        self.next_range().is_some()
-    }
-
-    /// Looks at the next answers, if a pass over all of them is under way or due, and deletes those that have been kept
-    /// for long enough. Returns whether it deleted some and more are left to look at.
+    /// Deletes the answers that have been kept for long enough. Each call looks at the next answers of a pass over all of
+    /// them, and does nothing until a pass is due. Returns whether it deleted some and more are left to look at.
     ///
     /// # Errors
-    /// Errors of the store. A later round tries again.
+    /// [`StoreError::ClockSkew`] if this node's clock is wrong: one that is ahead would delete the answers of all nodes.
+    /// Other errors of the store. A later round tries again.
     pub async fn sweep(&self) -> Result<bool, StoreError> {
-        let Some((from, to)) = self.next_range() else { return Ok(false) };
-        let found = self.store.scan(&from, &to, READ_AT_ONCE).await?;
-        let rest = found.last().filter(|_| found.len() == READ_AT_ONCE).map(|(last, _)| (next_key(last), to));
-        // Before anything can fail, so that nothing holds up the pass.
-        let has_more = {
-            let mut sweep = self.sweep_state();
-            sweep.left = rest.or_else(|| sweep.then.take());
-            sweep.left.is_some()
-        };
-        let is_over = |value: &[u8]| match StoredAnswer::decode(value) {
-            Ok(answer) => self.is_over(&answer),
-            // It may be of a newer version, which deletes it.
-            Err(_) => false,
-        };
-        let over: Vec<_> = found.into_iter().filter(|(_, entry)| is_over(&entry.value)).collect();
+        let passes = &self.sweep.passes;
+        let Some(next) = passes.next(self.clock.up_ms(), || self.ranges()) else { return Ok(false) };
+        let now_ms = self.sessions.check_clock().await?;
+        let Step { mut found, has_more } = passes.read(self.sessions.store(), next, READ_AT_ONCE).await?;
+        found.retain(|(key, entry)| self.is_deletable(key, entry, now_ms));
+        if !has_more {
+            self.sweep.end_pass();
+        }
         let mut has_deleted = false;
-        for some in over.chunks(DELETED_AT_ONCE) {
+        for some in found.chunks(DELETED_AT_ONCE) {
             let delete = |batch: Batch, key: &Key, version| {
                 batch.expect_version(key.clone(), version).delete(key.clone())
             };
             let batch =
                 some.iter().fold(Batch::default(), |batch, (key, entry)| delete(batch, key, entry.version));
-            match self.store.commit(batch).await {
+            match self.sessions.store().commit(batch).await {
                 Ok(_) => has_deleted = true,
                 // Another node was faster, or a client has used the key again. A later pass finds the others.
                 Err(CommitError::Conflict { .. }) => {}
@@ -71,21 +101,21 @@ impl Idempotency {
         Ok(has_deleted && has_more)
     }
 
-    /// The range to read next. Starts a pass if one is due.
-    fn next_range(&self) -> Option<(Key, Key)> {
-        let mut sweep = self.sweep_state();
-        let up_ms = self.clock.up_ms();
-        if sweep.left.is_none() && up_ms >= sweep.not_before_up_ms {
-            let (start, end) = keys::all_answers();
-            let middle = keys::answer(&self.entropy.bytes::<{ size_of::<RequestHash>() }>());
-            let not_before_up_ms = up_ms.saturating_add(self.settings.keep_ms / PASSES_WHILE_KEPT);
-            *sweep =
-                Sweep { left: Some((middle.clone(), end)), then: Some((start, middle)), not_before_up_ms };
-        }
-        sweep.left.clone()
+    /// What a pass reads. It begins in the middle, so that nodes seldom read the same answers.
+    fn ranges(&self) -> Vec<KeyRange> {
+        let (start, end) = keys::all_answers();
+        let middle = keys::answer(&self.entropy.bytes::<{ size_of::<RequestHash>() }>());
+        vec![(middle.clone(), end), (start, middle)]
     }
 
-    fn sweep_state(&self) -> MutexGuard<'_, Sweep> {
-        self.sweep.lock().unwrap_or_else(PoisonError::into_inner)
+    fn is_deletable(&self, key: &Key, entry: &Entry, now_ms: i64) -> bool {
+        match StoredAnswer::decode(&entry.value) {
+            Ok(answer) if answer.stored_ms <= now_ms => self.is_over(&answer, now_ms),
+            other => {
+                let known_for_ms =
+                    self.sweep.known_for_ms(key, entry.version, self.clock.up_ms(), other.is_ok());
+                known_for_ms >= self.settings.keep_ms
+            }
+        }
     }
 }

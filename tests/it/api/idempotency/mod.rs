@@ -13,7 +13,8 @@ use rallypoint::app::idempotency::Begun;
 use rallypoint::auth::{AccessGrant, LoginKey};
 use rallypoint::config::Config;
 use rallypoint::http::input::idempotency_key;
-use rallypoint::store::{Memory, Store};
+use rallypoint::records::keys;
+use rallypoint::store::{Batch, Memory, Store};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -163,6 +164,33 @@ async fn a_change_that_changes_nothing_is_kept_too() {
     alice.patch(&path, &json!({"joinability": {"open": false}})).await.expect(200);
     is_repeat_of(&first, &keyed(&alice, "k", (Method::PATCH, &path), Some(&body)).await);
     assert_eq!(alice.session(&session).await.body["joinability"]["open"], json!(false));
+}
+
+#[tokio::test]
+async fn a_clock_that_is_set_makes_no_write_twice() {
+    let server = Server::new();
+    let alice = server.lasting_player();
+    let first = creates(&alice, "k").await.expect(200);
+    for step_ms in [3_700_000, -7_400_000] {
+        server.clock.step(step_ms);
+        server.advance(Duration::from_secs(1)).await;
+        is_repeat_of(&first, &creates(&alice, "k").await);
+    }
+}
+
+#[tokio::test]
+async fn a_write_whose_answer_cannot_be_read_is_not_made_again() {
+    let server = Server::over(Store::Memory(Memory::default()), |_| {});
+    let alice = server.lasting_player();
+    creates(&alice, "k").await.expect(200);
+    let store = server.app.sessions.store();
+    let (start, end) = keys::all_answers();
+    let (stored, _) = store.scan(&start, &end, 1).await.unwrap().pop().unwrap();
+    store.commit(Batch::default().put(stored, "damaged")).await.unwrap();
+    let refused = creates(&alice, "k").await;
+    assert_eq!(refused.headers["retry-after"], "1");
+    refused.refused(503, "idempotency_answer_unreadable");
+    assert_eq!(alice.own_list("party").await["session_ids"].as_array().unwrap().len(), 1);
 }
 
 #[tokio::test]
