@@ -18,6 +18,7 @@ These options are for both programs. Names can have one or two dashes, and any c
 """
 
 import base64
+import http.client
 import json
 import os
 import sys
@@ -169,11 +170,13 @@ class Service:
         if data is not None:
             request.add_header("Content-Type", "application/json")
         try:
-            with self.opener.open(request, timeout=ANSWER_S) as response:
-                answer = Answer(response.status, response.read(), response.headers)
-        except urllib.error.HTTPError as error:
-            answer = Answer(error.code, error.read(), error.headers)
-        except (OSError, urllib.error.URLError):
+            try:
+                response = self.opener.open(request, timeout=ANSWER_S)
+            except urllib.error.HTTPError as error:
+                response = error
+            with response:
+                answer = Answer(response.code, response.read(), response.headers)
+        except (OSError, http.client.HTTPException):  # also in the middle of an answer
             answer = Answer(0)
         if self.has_trace:
             print(f"{method} {path} {answer}", file=sys.stderr, flush=True)

@@ -20,6 +20,7 @@ import uuid
 NO_ANSWER = 0  # stands for the status if the connection failed
 TRY_AGAIN = {NO_ANSWER, 429, 502, 503, 504}
 TRIES = 4  # of a request that is not a wait
+EDITS = 8  # of one document that others change as well
 
 
 class Refused(Exception):
@@ -63,13 +64,15 @@ class Api:
 
     def change(self, path, edit):
         """Changes a document without overwriting what others have changed meanwhile. `edit` gets the document and
-        returns the body of the PATCH. If the document is another one by then, `edit` gets that one."""
+        returns the body of the PATCH. If the document is another one by then, `edit` gets that one, up to 8 times."""
         _, headers, document = self.call("GET", path)
-        while True:
+        for edited in range(1, EDITS + 1):
+            # With a key for each body, a 412 says for sure that this edit was not made, also if an answer was lost.
+            conditions = {"If-Match": headers["ETag"], **once()}
             try:
-                return self.call("PATCH", path, edit(document), {"If-Match": headers["ETag"]})[2]
+                return self.call("PATCH", path, edit(document), conditions)[2]
             except Refused as refused:
-                if refused.status != 412:
+                if refused.status != 412 or "current" not in refused.body or edited == EDITS:
                     raise
                 headers, document = refused.headers, refused.body["current"]
 
@@ -130,12 +133,13 @@ class Api:
             body = json.dumps(body).encode()
         request = urllib.request.Request(self.server + path, body, headers, method=method)
         try:
-            with urllib.request.urlopen(request, timeout=self.wait_s + 20) as answer:
-                return answer.status, answer.headers, parsed(answer.read())
-        except urllib.error.HTTPError as error:
-            with error:
-                return error.code, error.headers, parsed(error.read())
-        except (OSError, http.client.HTTPException) as error:
+            try:
+                answer = urllib.request.urlopen(request, timeout=self.wait_s + 20)
+            except urllib.error.HTTPError as error:
+                answer = error
+            with answer:
+                return answer.code, answer.headers, parsed(answer.read(), answer.code)
+        except (OSError, http.client.HTTPException) as error:  # also in the middle of an answer
             return NO_ANSWER, {}, getattr(error, "reason", error)
 
     def _pause(self, headers, failures):
@@ -158,11 +162,13 @@ def must_try_again(status, body):
     return status in TRY_AGAIN or is_under_way
 
 
-def parsed(text):
-    """JSON, or the text itself if it is none."""
+def parsed(text, status):
+    """JSON, or the text of an error, which may be a proxy's. Another answer without JSON counts as none."""
     try:
         return json.loads(text) if text else None
     except ValueError:
+        if status < 400:
+            raise http.client.HTTPException("the answer is no JSON") from None
         return text.decode(errors="replace")
 
 

@@ -10,6 +10,7 @@ export type Answer = { status: number; headers: Headers; body: any };
 const NO_ANSWER = 0; // stands for the status if the connection failed
 const TRY_AGAIN = new Set([NO_ANSWER, 429, 502, 503, 504]);
 const TRIES = 4; // of a request that is not a wait
+const EDITS = 8; // of one document that others change as well
 
 /** An error response. Programs compare its `errorCode`; the message is for people. */
 export class Refused extends Error {
@@ -67,15 +68,18 @@ export class Api {
 
   /**
    * Changes a document without overwriting what others have changed meanwhile. `edit` gets the document and returns the
-   * body of the PATCH. If the document is another one by then, `edit` gets that one.
+   * body of the PATCH. If the document is another one by then, `edit` gets that one, up to 8 times.
    */
   async change(path: string, edit: (document: any) => unknown): Promise<any> {
     let { headers, body } = await this.call("GET", path);
-    for (;;) {
+    for (let edited = 1; ; edited++) {
+      // With a key for each body, a 412 says for sure that this edit was not made, also if an answer was lost.
+      const conditions = { "if-match": headers.get("etag")!, ...once() };
       try {
-        return (await this.call("PATCH", path, edit(body), { "if-match": headers.get("etag")! })).body;
+        return (await this.call("PATCH", path, edit(body), conditions)).body;
       } catch (refused) {
         if (!(refused instanceof Refused) || refused.status !== 412) throw refused;
+        if (!refused.body?.current || edited === EDITS) throw refused;
         headers = refused.headers;
         body = refused.body.current;
       }
@@ -148,7 +152,7 @@ export class Api {
       // The cache of a browser must not answer in place of the server.
       const request: RequestInit = { method, headers, body: JSON.stringify(body), signal, cache: "no-store" };
       const answer = await fetch(this.server + path, request);
-      return { status: answer.status, headers: answer.headers, body: parsed(await answer.text()) };
+      return { status: answer.status, headers: answer.headers, body: parsed(await answer.text(), answer.status) };
     } catch (error: any) {
       return { status: NO_ANSWER, headers: new Headers(), body: error.cause?.message || error.message };
     }
@@ -174,11 +178,12 @@ function mustTryAgain({ status, body }: Answer): boolean {
   return TRY_AGAIN.has(status) || body?.error_code === "idempotency_key_in_use";
 }
 
-/** JSON, or the text itself if it is none. */
-function parsed(text: string): any {
+/** JSON, or the text of an error, which may be a proxy's. Another answer without JSON counts as none. */
+function parsed(text: string, status: number): any {
   try {
     return text ? JSON.parse(text) : undefined;
-  } catch {
+  } catch (error) {
+    if (status < 400) throw error;
     return text;
   }
 }

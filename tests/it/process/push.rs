@@ -1,7 +1,7 @@
 //! How the clients in `examples/` and the loop in `docs/PUSH.md` wait for changes: what they send after each answer of a
 //! scripted server, and after none. The curl lines of that page run against a real server.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
@@ -51,6 +51,20 @@ api.sleep = async () => {};
 console.log((await api.change('/session/v1/session/party', (session) => ({ mine: session.version }))).version);
 for (const _ of [1, 2]) console.log((await api.call('POST', '/session/v1/session', {}, once())).body.version);
 ";
+/// Changes a session until it gives up, and prints why.
+const PYTHON_CHANGES: &str = "
+import sys, push
+try:
+    push.Api(sys.argv[1], 'token').change('/session/v1/session/party', lambda session: {})
+except push.Refused as refused:
+    print(refused.error_code)
+";
+const TYPESCRIPT_CHANGES: &str = "
+import { Api } from './push.ts';
+const changed = new Api(process.argv[1], 'token').change('/session/v1/session/party', () => ({}));
+await changed.catch((refused) => console.log(refused.errorCode));
+";
+
 /// Listens for notifications until it is refused, and prints their messages.
 const PYTHON_LISTENS: &str = "
 import sys, push
@@ -72,7 +86,7 @@ try {
 }
 ";
 /// What the programs that wait print.
-const PRINTED: &str = "1\npause as a poll\npause\npause\npause\n2\nsession_not_found\n";
+const PRINTED: &str = "1\npause as a poll\npause\npause\npause\npause\n2\nsession_not_found\n";
 
 /// A service that answers the next request with the next reply.
 struct Script {
@@ -134,6 +148,8 @@ async fn waits_polls_and_comes_back(program: &str, args: &[&str], expected: &str
             .with("retry-after", "0"),
         Reply::json(502, "<html>a proxy without a server</html>"),
         Reply::Drop,
+        // The client has no whole document, so it must ask with the ETag of before.
+        version(2).with("preference-applied", "wait=25").cut(),
         version(2),
         held(),
         Reply::json(404, r#"{"auth_success":true,"error_code":"session_not_found","desc":"no session"}"#),
@@ -143,7 +159,7 @@ async fn waits_polls_and_comes_back(program: &str, args: &[&str], expected: &str
         asked.iter().map(|asked| (asked.header("if-none-match"), asked.header("prefer"))).collect();
     let wait = |etag| (etag, "wait=25");
     let (first, second) = (wait("\"1\""), wait("\"2\""));
-    assert_eq!(conditions, [("", ""), first, first, first, first, first, first, second, second]);
+    assert_eq!(conditions, [("", ""), first, first, first, first, first, first, first, second, second]);
     for asked in &asked {
         assert_eq!((asked.method.as_str(), &*asked.target), ("GET", "/session/v1/session/party"));
         assert_eq!(asked.header("authorization"), "Bearer token");
@@ -163,7 +179,8 @@ async fn writes_exactly(program: &str, args: &[&str]) {
             r#"{"auth_success":true,"error_code":"precondition_failed","current":{"version":2}}"#,
         )
         .with("etag", "\"2\""),
-        refused(503, "overloaded"), // repeated: with the ETag, a repeat does no harm
+        refused(503, "overloaded").cut(), // repeated, with the same key
+        version(3).cut(),                 // the change was made
         version(3),
         Reply::Drop, // repeated, with the same key
         refused(409, "idempotency_key_in_use"),
@@ -172,12 +189,30 @@ async fn writes_exactly(program: &str, args: &[&str]) {
     ];
     let asked = sends(program, args, replies, "3\n4\n5\n").await;
     let body = |asked: &Asked| serde_json::from_slice::<Value>(&asked.body).unwrap();
-    let patches: Vec<_> = asked[1..4].iter().map(|asked| (asked.header("if-match"), body(asked))).collect();
+    let patches: Vec<_> = asked[1..5].iter().map(|asked| (asked.header("if-match"), body(asked))).collect();
     let mine = |version| json!({ "mine": version });
-    assert_eq!(patches, [("\"1\"", mine(1)), ("\"2\"", mine(2)), ("\"2\"", mine(2))]);
-    let keys: Vec<_> = asked[4..].iter().map(|asked| asked.header("idempotency-key")).collect();
-    assert!(keys[0].starts_with('"') && keys[0].len() > 30, "{keys:?}");
-    assert!(keys[0] == keys[1] && keys[1] == keys[2] && keys[2] != keys[3], "{keys:?}");
+    let second = || ("\"2\"", mine(2));
+    assert_eq!(patches, [("\"1\"", mine(1)), second(), second(), second()]);
+    let keys: Vec<_> = asked[1..].iter().map(|asked| asked.header("idempotency-key")).collect();
+    assert!(keys.iter().all(|key| key.starts_with('"') && key.len() > 30), "{keys:?}");
+    // One for each body, and for its repeats: two of the PATCH, one of each POST.
+    let changes: Vec<_> = keys.chunk_by(|one, next| one == next).map(<[_]>::len).collect();
+    assert_eq!(changes, [1, 3, 3, 1], "{keys:?}");
+    assert_eq!(keys.iter().collect::<HashSet<_>>().len(), 4, "{keys:?}");
+}
+
+/// Checks that a client gives up a document that others change again and again, or that it may not read any more.
+async fn gives_up(program: &str, args: &[&str]) {
+    let precondition_failed = |current: &str| {
+        let body =
+            format!(r#"{{"auth_success":true,"error_code":"precondition_failed","desc":"no"{current}}}"#);
+        Reply::json(412, body).with("etag", "\"2\"")
+    };
+    let changed = || precondition_failed(r#","current":{"version":2}"#);
+    let replies = [version(1)].into_iter().chain((0..8).map(|_| changed()));
+    let asked = sends(program, args, replies, "precondition_failed\n").await;
+    assert_eq!(asked.len(), 9);
+    sends(program, args, [version(1), precondition_failed("")], "precondition_failed\n").await;
 }
 
 /// Checks how a client polls the notification service.
@@ -191,6 +226,7 @@ async fn listens(program: &str, args: &[&str]) {
         told(&[], "first"),
         refused(409, "too_many_listening_to_single_client"),
         refused(503, "connection_limit_reached"),
+        told(&["c"], "second").cut(),
         told(&["c"], "second"),
         refused(403, "permission_denied"),
     ];
@@ -200,7 +236,7 @@ async fn listens(program: &str, args: &[&str]) {
         let query = asked.target.strip_prefix(path).unwrap();
         query.strip_suffix("&offset_reset_strategy=earliest&deadline=25").unwrap()
     });
-    assert_eq!(cursors.collect::<Vec<_>>(), ["", "first", "first", "first", "first", "second"]);
+    assert_eq!(cursors.collect::<Vec<_>>(), ["", "first", "first", "first", "first", "first", "second"]);
 }
 
 #[tokio::test]
@@ -221,6 +257,7 @@ async fn the_typescript_client_listens() {
 async fn the_python_client_writes_exactly() {
     if has_python().await {
         writes_exactly("python3", &["-c", PYTHON_WRITES]).await;
+        gives_up("python3", &["-c", PYTHON_CHANGES]).await;
     }
 }
 
@@ -228,6 +265,7 @@ async fn the_python_client_writes_exactly() {
 async fn the_typescript_client_writes_exactly() {
     if node_reads_types().await {
         writes_exactly("node", &["--input-type=module", "--eval", TYPESCRIPT_WRITES]).await;
+        gives_up("node", &["--input-type=module", "--eval", TYPESCRIPT_CHANGES]).await;
     }
 }
 
@@ -249,8 +287,8 @@ async fn the_typescript_client_waits_polls_where_it_must_and_comes_back() {
 async fn the_loop_for_browsers_waits_polls_where_it_must_and_comes_back() {
     if can_run("node", &["-e", "fetch"], "install Node 18 or later").await {
         let watch = blocks("Replace your poll loop in ten lines", "js");
-        assert!(watch.contains("5_000"), "{watch}");
-        let program = watch.replace("5_000", "5")
+        assert!(watch.contains(" 5_000"), "{watch}");
+        let program = watch.replace(" 5_000", " 5")
             + "await watch(process.argv[1] + '/session/v1/session/party', 'token', (s) => console.log(s.version));\n";
         waits_polls_and_comes_back("node", &["--input-type=module", "--eval", &program], "1\n2\n").await;
     }

@@ -5,7 +5,6 @@ pub mod router;
 pub mod sidecar;
 pub mod webhook;
 
-use std::convert::Infallible;
 use std::fs::Permissions;
 use std::io;
 use std::net::SocketAddr;
@@ -15,7 +14,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
-use futures_util::StreamExt as _;
+use futures_util::{StreamExt as _, stream};
+use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, Method, Request, Response};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
@@ -57,6 +57,8 @@ pub enum Reply {
     Answer(Response<Bytes>),
     /// Answers 200, and sends what the channel brings, until it ends.
     Stream(mpsc::UnboundedReceiver<String>),
+    /// Begins this answer, and closes the connection in the middle of its body.
+    Cut(Response<Bytes>),
     /// Closes the connection without an answer.
     Drop,
 }
@@ -74,6 +76,14 @@ impl Reply {
             response.headers_mut().insert(name, value.parse().unwrap());
         }
         self
+    }
+
+    /// The same answer, which breaks off in the middle of its body.
+    pub fn cut(self) -> Self {
+        match self {
+            Self::Answer(response) => Self::Cut(response),
+            other => other,
+        }
     }
 }
 
@@ -145,8 +155,11 @@ async fn serve(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, ser
             let (path, target) = (parts.uri.path().to_owned(), parts.uri.to_string());
             let asked = Asked { method: parts.method, path, target, headers: parts.headers, body };
             match service.answer(asked).await {
-                Reply::Answer(response) => Ok(response.map(|body| Full::new(body).boxed())),
+                Reply::Answer(response) => {
+                    Ok(response.map(|body| Full::new(body).map_err(|never| match never {}).boxed()))
+                }
                 Reply::Stream(lines) => Ok(Response::new(streamed(lines))),
+                Reply::Cut(response) => Ok(cut(response)),
                 // An error closes the connection.
                 Reply::Drop => Err(io::Error::other("dropped")),
             }
@@ -156,10 +169,22 @@ async fn serve(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, ser
     let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), handle).await;
 }
 
-fn streamed(lines: mpsc::UnboundedReceiver<String>) -> BoxBody<Bytes, Infallible> {
-    let lines = futures_util::stream::unfold(lines, |mut lines| async {
-        lines.recv().await.map(|line| (line, lines))
-    });
+/// An answer that announces its whole body and has the first half.
+fn cut(response: Response<Bytes>) -> Response<BoxBody<Bytes, io::Error>> {
+    let (mut parts, body) = response.into_parts();
+    parts.headers.insert(CONTENT_LENGTH, body.len().into());
+    let half = Frame::data(body.slice(..body.len() / 2));
+    let end = async {
+        // Until then the half is written.
+        tokio::task::yield_now().await;
+        Err(io::Error::other("cut"))
+    };
+    let frames = stream::once(async { Ok(half) }).chain(stream::once(end));
+    Response::from_parts(parts, BodyExt::boxed(StreamBody::new(frames)))
+}
+
+fn streamed(lines: mpsc::UnboundedReceiver<String>) -> BoxBody<Bytes, io::Error> {
+    let lines = stream::unfold(lines, |mut lines| async { lines.recv().await.map(|line| (line, lines)) });
     BodyExt::boxed(StreamBody::new(lines.map(|line| Ok(Frame::data(Bytes::from(line))))))
 }
 
