@@ -20,6 +20,8 @@ mod failures;
 mod fast_path;
 /// The fast path on a real connection: framing, order, limits.
 mod fast_path_wire;
+/// The documents name what exists.
+mod documents;
 /// Malformed requests never cause a 500.
 mod fuzz;
 /// Inactive players, unanswered invites and hosts that stop reporting.
