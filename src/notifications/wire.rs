@@ -8,7 +8,7 @@ use crate::domain::inbox::{
 };
 use crate::domain::limits::{CUSTOM_DATA_ENTRIES_MAX, CUSTOM_DATA_VALUE_CHARS_MAX};
 use crate::domain::{CustomData, PlayerUuid};
-use crate::http::input::param_types::parse_between;
+use crate::http::input::param_types;
 use crate::http::input::params::{Param, params};
 use crate::http::input::violation::ViolationKind;
 use crate::http::utc_time::UtcTime;
@@ -21,29 +21,8 @@ params! {
     }
 }
 
-/// Largest number of notifications on a page (contract: `page_size`).
-const PAGE_SIZE_MAX: i64 = 100;
-/// Number of notifications on a page, if the request names none (contract: `page_size`).
-const PAGE_SIZE: usize = 10;
-
-/// Most notifications on the requested page: 1 to 100. The default is 10.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PageSize(pub usize);
-
-impl Param for PageSize {
-    fn parse(text: &str) -> Result<Self, ViolationKind> {
-        let size = parse_between(text, 1, PAGE_SIZE_MAX)?;
-        Ok(Self(usize::try_from(size).unwrap_or(1)))
-    }
-
-    fn absent() -> Option<Self> {
-        Some(Self(PAGE_SIZE))
-    }
-
-    fn schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "integer", "minimum": 1, "maximum": PAGE_SIZE_MAX, "default": PAGE_SIZE })
-    }
-}
+/// Most notifications on the requested page: 1 to 100. The default is 10 (contract: `page_size`).
+pub type PageSize = param_types::PageSize<100, 10>;
 
 /// Id of a notification in a query, as the client sent it; `None` if it is absent or empty.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -156,25 +156,23 @@ impl Param for Cursor {
     }
 }
 
-/// Largest number of entries on a page (contract: `page_size`).
-const PAGE_SIZE_MAX: i64 = 50;
-
-/// Largest number of entries on the requested page: 1 to 50. The default is 50.
+/// Largest number of entries on the requested page: 1 to `MAX`, and by default `DEFAULT`. Those of most pages are those
+/// of the contract of the session API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PageSize(pub usize);
+pub struct PageSize<const MAX: i64 = 50, const DEFAULT: usize = 50>(pub usize);
 
-impl Param for PageSize {
+impl<const MAX: i64, const DEFAULT: usize> Param for PageSize<MAX, DEFAULT> {
     fn parse(text: &str) -> Result<Self, ViolationKind> {
-        let size = parse_between(text, 1, PAGE_SIZE_MAX)?;
+        let size = parse_between(text, 1, MAX)?;
         Ok(Self(usize::try_from(size).unwrap_or(1)))
     }
 
     fn absent() -> Option<Self> {
-        usize::try_from(PAGE_SIZE_MAX).ok().map(Self)
+        Some(Self(DEFAULT))
     }
 
     fn schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "integer", "minimum": 1, "maximum": PAGE_SIZE_MAX, "default": PAGE_SIZE_MAX })
+        json_schema!({ "type": "integer", "minimum": 1, "maximum": MAX, "default": DEFAULT })
     }
 }
 
