@@ -94,7 +94,6 @@ async fn a_clock_that_was_set_makes_no_answer_older() {
 #[tokio::test]
 async fn a_request_whose_answer_cannot_be_read_does_not_run_again_until_its_time_is_over() {
     let (store, clock, one) = fixture();
-    run(&one, &key(1)).await;
     let of_a_newer_version = [&[2], b"anything".as_slice()].concat();
     for damaged in [Vec::new(), b"damaged".to_vec(), of_a_newer_version] {
         let stored = keys::answer(&key(2).request);

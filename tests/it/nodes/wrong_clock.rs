@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use http::Method;
 use rallypoint::app::Failure;
 use rallypoint::domain::SessionId;
 use rallypoint::env::Clock;
@@ -10,7 +11,7 @@ use rallypoint::runtime::admin;
 use rallypoint::store::{Postgres, PostgresSettings, Store, StoreError};
 use serde_json::json;
 
-use crate::harness::{Client, Server, XBOX_ID, contents, joining, platform_path};
+use crate::harness::{Client, Server, XBOX_ID, contents, creation, joining, platform_path};
 use crate::support::postgres::Database;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -246,5 +247,34 @@ async fn a_node_with_a_wrong_clock_posts_no_messages_and_deletes_none() {
         wrong.app.inboxes.expire().await.unwrap();
         assert_eq!(contents(&right).await, before);
         at(&wrong, &alice).post(own, &texts).await.expect(200);
+    }
+}
+
+/// Answers that it stores would be over early by other clocks, and those of everybody are over by its own.
+#[tokio::test]
+async fn a_node_with_a_wrong_clock_repeats_answers_and_stores_and_deletes_none() {
+    for step_ms in [2 * HOUR_MS, -2 * HOUR_MS] {
+        let [right, wrong] = two_nodes().await;
+        let alice = right.lasting_player();
+        let creates = async |node: &Server, key: &str| {
+            let body = Some(creation("party").to_string().into());
+            at(node, &alice).send(Method::POST, "/v1/session", &[("idempotency-key", key)], body).await
+        };
+        let first = creates(&right, "one").await.expect(200).body;
+        let before = contents(&right).await;
+        // The first request after the step: no job has looked at the clock yet.
+        wrong.clock.step(step_ms);
+        assert_eq!(creates(&wrong, "one").await.expect(200).body, first);
+        creates(&wrong, "other").await.refused(503, "store_unavailable");
+        let swept = wrong.app.idempotency.sweep().await;
+        assert!(matches!(swept, Err(StoreError::ClockSkew { .. })), "{swept:?}");
+        assert_eq!(creates(&wrong, "one").await.expect(200).body, first);
+        assert_eq!(contents(&right).await, before);
+
+        wrong.clock.step(-step_ms);
+        wrong.app.idempotency.sweep().await.unwrap();
+        assert_eq!(creates(&wrong, "one").await.expect(200).body, first);
+        let other = creates(&wrong, "other").await.expect(200).body;
+        assert_eq!(creates(&right, "other").await.expect(200).body, other);
     }
 }
