@@ -1,11 +1,12 @@
 //! Points at which a test kills this process, to see what a crash at that very moment leaves behind.
 //!
-//! Only builds with debug assertions have them, so nothing can switch them on in a release. In such a build the environment
-//! variable [`VARIABLE`] names a file. A test writes a line into it: the name of a point, at which visit of the point the
-//! crash comes, and who is killed: `self`, the `parent`, `both`, or the `parent-and-halt`, after which this process stands still.
-//! An example is `launch-stored 3 self`. The crash deletes the file.
+//! Only builds with debug assertions have them, so nothing can switch them on in a release. In such a build the
+//! environment variable [`VARIABLE`] names a file. A test writes a line into it: the name of a point, at which visit of
+//! the point the crash comes, and who is killed: `self`, the `parent`, `both`, or the `parent-and-halt`, after which
+//! this process stands still. An example is `launch-stored 3 self`. The crash deletes the file.
 
-/// The environment variable that names the file. Not one of `RALLYPOINT_*`, so that an allocator may hand it to its shims.
+/// The environment variable that names the file. Not one of `RALLYPOINT_*`, so that an allocator may hand it to its
+/// shims.
 pub const VARIABLE: &str = "CRASH_POINT_FILE";
 
 /// Whether this build has the points.

@@ -1,9 +1,10 @@
-//! Allocators: they start dedicated servers, and stop them. An allocator knows nothing of stores, of HTTP operations and
-//! of the rules of sessions. The launches service (`app/launches/`) calls it, and knows nothing of processes or clusters.
+//! Allocators: they start dedicated servers, and stop them. An allocator knows nothing of stores, of HTTP operations
+//! and of the rules of sessions. The launches service (`app/launches/`) calls it, and knows nothing of processes or
+//! clusters.
 //!
-//! Every call names an allocation: one attempt to give an instance a server. Its id is stored in the instance before the
-//! first call, so whatever a call does, the store already knows about it. All calls can be repeated: an allocator gives
-//! one server at most to an allocation, however often it is asked, and also after a crash between two calls.
+//! Every call names an allocation: one attempt to give an instance a server. Its id is stored in the instance before
+//! the first call, so whatever a call does, the store already knows about it. All calls can be repeated: an allocator
+//! gives one server at most to an allocation, however often it is asked, and also after a crash between two calls.
 
 pub mod agones;
 pub mod clients;
@@ -172,8 +173,8 @@ pub enum Scope {
     Node,
 }
 
-/// Starts dedicated servers and stops them. Every call ends by itself within the time that the settings of the allocator
-/// allow; dropping a call undoes nothing.
+/// Starts dedicated servers and stops them. Every call ends by itself within the time that the settings of the
+/// allocator allow; dropping a call undoes nothing.
 pub trait Allocator: Send + Sync {
     /// Which nodes can reach the servers.
     fn scope(&self) -> Scope;

@@ -1,5 +1,6 @@
-//! Changes of sessions at the request of callers. Every write of the API goes through a [`Change`]: the conditions of the
-//! request are judged in one place, and the answer is a function of the result of the rule and of the session after it.
+//! Changes of sessions at the request of callers. Every write of the API goes through a [`Change`]: the conditions of
+//! the request are judged in one place, and the answer is a function of the result of the rule and of the session after
+//! it.
 
 use std::sync::Arc;
 
@@ -116,7 +117,8 @@ impl Change {
         self
     }
 
-    /// Changes the session by a rule, and answers. `answer` gets the result of the rule and the session after the change.
+    /// Changes the session by a rule, and answers. `answer` gets the result of the rule and the session after the
+    /// change.
     ///
     /// # Errors
     /// The errors of [`Sessions::update`](crate::app::Sessions::update) and of `answer`;
@@ -336,8 +338,8 @@ fn encoded(segment: &str) -> PercentEncode<'_> {
 }
 
 /// What the headers of a request ask of its change. It is called in each attempt, under the lock of the session. Before
-/// the rule it judges `If-Match`, on the very version of the session that the commit expects, so no other change can come
-/// between. To the commit it adds the answer, if the request has an idempotency key.
+/// the rule it judges `If-Match`, on the very version of the session that the commit expects, so no other change can
+/// come between. To the commit it adds the answer, if the request has an idempotency key.
 struct ConditionsHook<A> {
     change: Change,
     answer: Arc<A>,

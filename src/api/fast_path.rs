@@ -92,8 +92,8 @@ impl PollFastPath {
         Some(Self { prefix, platform_session: row(PLATFORM_SESSION)?, session: row(SESSION)? })
     }
 
-    /// Finds the document and the status, and makes the response with `render`, which also gets the time in milliseconds
-    /// since the epoch.
+    /// Finds the document and the status, and makes the response with `render`, which also gets the time in
+    /// milliseconds since the epoch.
     fn respond_with<H: Headers + ?Sized, T>(
         &self,
         app: &App,

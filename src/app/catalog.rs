@@ -1,5 +1,5 @@
-//! The catalog: session templates, regions, instance templates and key-value pairs from the configuration. It is replaced as a whole
-//! when the configuration is read again.
+//! The catalog: session templates, regions, instance templates and key-value pairs from the configuration. It is
+//! replaced as a whole when the configuration is read again.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
@@ -19,8 +19,8 @@ use crate::records::Membership;
 pub struct Catalog {
     /// Session templates by session type.
     pub templates: BTreeMap<String, Template>,
-    /// Templates that the configuration does not have and that stored sessions use, by session type. Their types take no
-    /// new sessions.
+    /// Templates that the configuration does not have and that stored sessions use, by session type. Their types take
+    /// no new sessions.
     pub retired: BTreeMap<String, Template>,
     /// Regions by id. Empty: every id is accepted as a region.
     pub regions: BTreeMap<String, Region>,
@@ -156,8 +156,8 @@ impl CurrentCatalog {
         *current = (reloads + 1, Arc::new(reloaded));
     }
 
-    /// Replaces the retired templates, unless the configuration was reloaded after [`snapshot`](Self::snapshot) returned
-    /// this number of reloads.
+    /// Replaces the retired templates, unless the configuration was reloaded after [`snapshot`](Self::snapshot)
+    /// returned this number of reloads.
     pub fn set_retired(&self, reloads_seen: u64, retired: BTreeMap<String, Template>) {
         let mut current = self.0.write().unwrap_or_else(PoisonError::into_inner);
         let (reloads, before) = &*current;

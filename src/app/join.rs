@@ -37,8 +37,8 @@ impl From<&Caller> for PasswordCaller {
     }
 }
 
-/// Limits and counts the guesses of a caller at the passwords of sessions. Every comparison with a password goes through
-/// [`count`](Self::count).
+/// Limits and counts the guesses of a caller at the passwords of sessions. Every comparison with a password goes
+/// through [`count`](Self::count).
 pub struct Guesses {
     limiter: Arc<PasswordLimiter>,
     password_caller: PasswordCaller,

@@ -98,8 +98,8 @@ pub struct AppSettings {
 }
 
 impl AppSettings {
-    /// Limits of waits. With several nodes that may show stale sessions, waits are woken later: a client that is told of a
-    /// change by one node must see it at every other.
+    /// Limits of waits. With several nodes that may show stale sessions, waits are woken later: a client that is told
+    /// of a change by one node must see it at every other.
     fn waits_of(&self, is_shared: bool) -> WaitLimits {
         let wake_delay_ms = if is_shared { self.limits.staleness_ms_max } else { 0 };
         WaitLimits { wake_delay_ms, ..self.waits }

@@ -96,8 +96,8 @@ impl RetiredTemplates {
         self.search(&mut state, current, reloads).await
     }
 
-    /// Returns the stored templates that are not configured, and the writes of those that are not stored. The templates of
-    /// a new catalog replace stored ones of the same type.
+    /// Returns the stored templates that are not configured, and the writes of those that are not stored. The templates
+    /// of a new catalog replace stored ones of the same type.
     async fn compare_with_store(
         &self,
         catalog: &Catalog,
@@ -122,8 +122,8 @@ impl RetiredTemplates {
         Ok((stored, batch))
     }
 
-    /// Searches the next sessions. Types that are found are served from now on. At the end of the search, types that were
-    /// not found are no longer served, and their records are deleted.
+    /// Searches the next sessions. Types that are found are served from now on. At the end of the search, types that
+    /// were not found are no longer served, and their records are deleted.
     async fn search(&self, state: &mut State, current: &CurrentCatalog, reloads: u64) -> Result<(), Failure> {
         let State { unconfigured, search: Some(search), .. } = state else { return Ok(()) };
         let (reloads_now, catalog) = current.snapshot();

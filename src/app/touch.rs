@@ -42,8 +42,8 @@ pub async fn touch(
     Ok(())
 }
 
-/// How to wait for a change of what shows a session. A wait is a read that lasts: it reads again before its player would
-/// count as absent, and before the session would be unused for long.
+/// How to wait for a change of what shows a session. A wait is a read that lasts: it reads again before its player
+/// would count as absent, and before the session would be unused for long.
 pub fn wait_on_session(app: &App, cached: &CachedSession) -> WaitOn {
     let lives_ms = timeout_ms(cached).into_iter().chain([app.settings.limits.idle_ms]);
     let again_after_ms = lives_ms.map(|ms| ms / LOOKS_IN_A_LIFE).chain([LOOK_EVERY_MS_MAX]).min();

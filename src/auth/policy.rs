@@ -128,8 +128,8 @@ impl Policy {
         Ok(Caller { token, reach, any: self.any, address: None, basic: None })
     }
 
-    /// Admits a caller without a token, if the policy needs none. `basic` finds the credentials of a client; it is called
-    /// only if the policy lets the handler read them.
+    /// Admits a caller without a token, if the policy needs none. `basic` finds the credentials of a client; it is
+    /// called only if the policy lets the handler read them.
     pub fn admit_anyone(&self, basic: impl FnOnce() -> Option<BasicCredentials>) -> Option<Caller> {
         let basic = match self.access {
             Access::Permission | Access::Token => return None,

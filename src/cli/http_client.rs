@@ -94,8 +94,8 @@ impl HttpClient {
         self.answer(request, body)
     }
 
-    /// Gets a path below the prefix, and waits for at most `wait_s` seconds until its ETag is no longer `etag`. `wait_s`
-    /// is less than the 30 seconds after which a request fails.
+    /// Gets a path below the prefix, and waits for at most `wait_s` seconds until its ETag is no longer `etag`.
+    /// `wait_s` is less than the 30 seconds after which a request fails.
     ///
     /// # Errors
     /// As [`Self::send`].

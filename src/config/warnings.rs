@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use super::{Config, PlayerStartupParams};
 use crate::domain::CustomData;
 
-/// The shortest timeout that needs no warning, in seconds: three polls of a client, which polls every 60 s, give or take
-/// a tenth.
+/// The shortest timeout that needs no warning, in seconds: three polls of a client, which polls every 60 s, give or
+/// take a tenth.
 const TIMEOUT_S_MIN: u64 = 180;
 /// Characters that end a part of a path or are changed there. Clients put the names of session types into paths.
 const NOT_IN_PATHS: [char; 3] = ['/', '?', '#'];

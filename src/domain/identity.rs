@@ -8,8 +8,8 @@ use uuid::{Uuid, uuid};
 
 use super::{Platform, PlayerUuid};
 
-/// The namespace of all derived ids, a constant of the product. It is itself derived from the DNS namespace and the name
-/// `players.rallypoint.invalid`.
+/// The namespace of all derived ids, a constant of the product. It is itself derived from the DNS namespace and the
+/// name `players.rallypoint.invalid`.
 const NAMESPACE: Uuid = uuid!("0fd3a031-f7f5-51b5-ab8f-017fc2e0375b");
 
 /// An account on a platform. As text it is its key: `Anon:player-1`. Nothing in it is case-folded.

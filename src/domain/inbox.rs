@@ -10,8 +10,8 @@ use super::CustomData;
 
 /// Most messages that one request posts (contract: `notifications`).
 pub const POSTED_AT_ONCE_MAX: usize = 100;
-/// Largest message, in bytes: its texts, and the names and texts of its custom data. The contract limits no message as a
-/// whole, but a player's whole inbox has to fit into a few answers.
+/// Largest message, in bytes: its texts, and the names and texts of its custom data. The contract limits no message as
+/// a whole, but a player's whole inbox has to fit into a few answers.
 pub const MESSAGE_BYTES_MAX: usize = 32_768;
 /// Maximum length of the text and of the address in a message, in characters (contract: `message`, `rh_url`).
 pub const MESSAGE_TEXT_CHARS_MAX: usize = 4096;
@@ -80,8 +80,8 @@ pub struct InboxPage {
 }
 
 impl Inbox {
-    /// Adds `count` messages. Beyond `messages_max` messages the oldest go, of the new ones too. Returns the numbers of the
-    /// new messages, and of those that go.
+    /// Adds `count` messages. Beyond `messages_max` messages the oldest go, of the new ones too. Returns the numbers of
+    /// the new messages, and of those that go.
     pub fn append(
         &mut self,
         count: usize,

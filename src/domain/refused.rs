@@ -107,8 +107,9 @@ pub enum Refused {
 impl Refused {
     /// Whether this refusal is about the caller: the session does not exist for the caller, or the caller does not have
     /// the status or the right that the change needs. Such a refusal comes before the condition of a request
-    /// (`If-Match`), because it does not help the caller to read the session again. All others come after the condition.
-    /// They are about a session that the caller has not read yet, and who has read it may ask for something else.
+    /// (`If-Match`), because it does not help the caller to read the session again. All others come after the
+    /// condition. They are about a session that the caller has not read yet, and who has read it may ask for something
+    /// else.
     pub fn is_of_standing(&self) -> bool {
         match self {
             Self::SessionNotFound

@@ -1,6 +1,6 @@
-//! Memory in flight: the bodies that are being read, and the answers that clients have not taken yet, of all connections
-//! of a listener. They have one budget of bytes. What would exceed it is refused, so that clients that are slow, or
-//! many, cannot take all of the machine's memory.
+//! Memory in flight: the bodies that are being read, and the answers that clients have not taken yet, of all
+//! connections of a listener. They have one budget of bytes. What would exceed it is refused, so that clients that are
+//! slow, or many, cannot take all of the machine's memory.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -124,7 +124,8 @@ impl RateMeter {
         self.bytes += bytes;
     }
 
-    /// Whether the client was slower than [`LEAST_RATE`] in a window that has ended. If it was not, starts the next one.
+    /// Whether the client was slower than [`LEAST_RATE`] in a window that has ended. If it was not, starts the next
+    /// one.
     pub fn is_too_slow(&mut self) -> bool {
         let now = Instant::now();
         if now < self.window_ends {

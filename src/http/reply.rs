@@ -172,7 +172,8 @@ impl ReplyKind for Changed {
     }
 }
 
-/// A successful reply of a kind: [`Versioned`], [`Watched`], [`LongPolled`], [`Plain`], [`Accepted`], [`EmptyObject`], [`NoContent`] or [`Changed`].
+/// A successful reply of a kind: [`Versioned`], [`Watched`], [`LongPolled`], [`Plain`], [`Accepted`], [`EmptyObject`],
+/// [`NoContent`] or [`Changed`].
 pub struct Reply<K> {
     answer: Answer,
     kind: PhantomData<fn() -> K>,

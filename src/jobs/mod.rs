@@ -121,8 +121,8 @@ impl Job {
     }
 }
 
-/// Runs every job, and the exchange of messages with other nodes, until `stop` is cancelled. Each job pauses for `every`
-/// after a round, unless the round left more to do.
+/// Runs every job, and the exchange of messages with other nodes, until `stop` is cancelled. Each job pauses for
+/// `every` after a round, unless the round left more to do.
 pub async fn run(app: Arc<App>, every: Duration, stop: CancellationToken) {
     let exchange = {
         let (app, stop) = (Arc::clone(&app), stop.clone());

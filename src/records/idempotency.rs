@@ -1,4 +1,5 @@
-//! The answer to a request with an idempotency key, for its repeats. It is stored in the commit of the request's effect.
+//! The answer to a request with an idempotency key, for its repeats. It is stored in the commit of the request's
+//! effect.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};

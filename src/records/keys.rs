@@ -36,10 +36,10 @@
 //!
 //! In these keys an i64 has its sign bit flipped, so that the keys sort by number.
 //!
-//! A part of variable length comes last or ends with 00, a byte that no platform, no session type and no display name contains.
-//! Deadlines are not part of sessions, because a read moves the deadline and must not change the ETag. A platform
-//! session id can be longer than a key may be, so the digest stands for a long id. No list of platform sessions needs
-//! the id.
+//! A part of variable length comes last or ends with 00, a byte that no platform, no session type and no display name
+//! contains. Deadlines are not part of sessions, because a read moves the deadline and must not change the ETag. A
+//! platform session id can be longer than a key may be, so the digest stands for a long id. No list of platform
+//! sessions needs the id.
 
 mod login;
 

@@ -1,4 +1,5 @@
-//! Launches and nodes: formats, and the writes that keep a launch, its place in the queue and its player's count together.
+//! Launches and nodes: formats, and the writes that keep a launch, its place in the queue and its player's count
+//! together.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -94,7 +95,8 @@ pub fn is_written_by(batch: &Batch) -> bool {
     put.chain(&batch.delete).any(|key| keys::parse_launch(key).is_some())
 }
 
-/// The link to the launch of a session's instance, and the instance; `None` if the instance has no launch, or has ended.
+/// The link to the launch of a session's instance, and the instance; `None` if the instance has no launch, or has
+/// ended.
 pub fn live_launch(session: &Session) -> Option<(&LaunchLink, &Instance)> {
     let instance = session.instance.as_ref().filter(|_| !session.ended)?;
     let link = instance.launch.as_ref().filter(|_| instance.join_status != JoinStatus::Closed)?;

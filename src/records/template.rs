@@ -1,5 +1,5 @@
-//! The format of stored templates: JSON, as in the configuration. Every node stores the templates of its configuration, so
-//! that other nodes, and later configurations, know the templates of the stored sessions.
+//! The format of stored templates: JSON, as in the configuration. Every node stores the templates of its configuration,
+//! so that other nodes, and later configurations, know the templates of the stored sessions.
 
 use bytes::Bytes;
 
@@ -15,8 +15,8 @@ pub fn encode(template: &Template) -> Bytes {
 /// Decodes a stored template.
 ///
 /// # Errors
-/// [`StoreError::Corrupt`] if the bytes are not a template, or one of a newer build with fields that this build does not
-/// know.
+/// [`StoreError::Corrupt`] if the bytes are not a template, or one of a newer build with fields that this build does
+/// not know.
 pub fn decode(value: &[u8]) -> Result<Template, StoreError> {
     serde_json::from_slice(value).map_err(|error| StoreError::Corrupt(format!("a stored template: {error}")))
 }

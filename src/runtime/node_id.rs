@@ -25,9 +25,9 @@ const HOLD_PAUSE: Duration = Duration::from_secs(1);
 pub struct NodeId {
     /// The id.
     pub id: Uuid,
-    /// Tells the file from its copies: the start of this machine, and the numbers of the file. A process that starts with
-    /// the same text comes after the earlier one, because that one has the lock until its end. A copy, on this machine or
-    /// on a clone of it, has another text; so has the same file after a restart of the machine.
+    /// Tells the file from its copies: the start of this machine, and the numbers of the file. A process that starts
+    /// with the same text comes after the earlier one, because that one has the lock until its end. A copy, on this
+    /// machine or on a clone of it, has another text; so has the same file after a restart of the machine.
     pub directory: String,
     /// Holds the lock.
     _file: File,
@@ -85,8 +85,8 @@ fn directory(file: &File, entropy: &Entropy) -> std::io::Result<String> {
     Ok(format!("{}/{}/{}", boot.trim(), metadata.dev(), metadata.ino()))
 }
 
-/// Takes the id of this node for this process, among all nodes on the store. A process with the same id and another data
-/// directory may have ended; then its record grows old. If that process lives, it renews the record.
+/// Takes the id of this node for this process, among all nodes on the store. A process with the same id and another
+/// data directory may have ended; then its record grows old. If that process lives, it renews the record.
 ///
 /// # Errors
 /// If it lives, or if the store fails. The message says what to do.

@@ -1,5 +1,5 @@
-//! Reloads templates, regions, instance templates and key-value pairs while the server runs: on SIGHUP, or when the configuration file
-//! changes. An invalid file changes nothing; the log has the error.
+//! Reloads templates, regions, instance templates and key-value pairs while the server runs: on SIGHUP, or when the
+//! configuration file changes. An invalid file changes nothing; the log has the error.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,8 +15,9 @@ use crate::runtime::settings::{catalog, check, log_warnings};
 /// How often the file is compared with what was read from it last.
 const CHECK_EVERY: Duration = Duration::from_secs(2);
 
-/// Reads the configuration again and replaces templates, regions, instance templates and key-value pairs. Existing sessions keep their
-/// values, and the templates that they use are served until they have ended. Other sections need a restart.
+/// Reads the configuration again and replaces templates, regions, instance templates and key-value pairs. Existing
+/// sessions keep their values, and the templates that they use are served until they have ended. Other sections need a
+/// restart.
 ///
 /// # Errors
 /// If the configuration is invalid, also for the running server; then nothing is replaced.

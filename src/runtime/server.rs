@@ -309,8 +309,8 @@ impl Server {
         self.readiness.set_draining();
     }
 
-    /// Stops in order: no new connections; requests in flight finish; dedicated servers on this machine end, unless they
-    /// are to go on; pending deadlines are written; the store is closed.
+    /// Stops in order: no new connections; requests in flight finish; dedicated servers on this machine end, unless
+    /// they are to go on; pending deadlines are written; the store is closed.
     ///
     /// # Errors
     /// If the store was not closed cleanly. Changes that were answered with success are on disk nevertheless.

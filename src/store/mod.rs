@@ -254,8 +254,8 @@ impl Store {
         delegate!(self, backend => backend.messages())
     }
 
-    /// Checks whether the store accepts commits. An embedded store refuses them after a failed write, until a restart. A
-    /// database is asked, and takes none if it is read-only, its disk is full, or a newer primary has replaced it.
+    /// Checks whether the store accepts commits. An embedded store refuses them after a failed write, until a restart.
+    /// A database is asked, and takes none if it is read-only, its disk is full, or a newer primary has replaced it.
     ///
     /// # Errors
     /// [`StoreError::Failed`] or [`StoreError::Unavailable`] with the cause, if the store refuses commits. Reads may
@@ -281,7 +281,8 @@ impl Store {
         }
     }
 
-    /// Whether the last [`check_clock`](Self::check_clock) found this machine's clock right. Cheap: it compares a number.
+    /// Whether the last [`check_clock`](Self::check_clock) found this machine's clock right. Cheap: it compares a
+    /// number.
     ///
     /// # Errors
     /// [`StoreError::ClockSkew`] if the clocks differed by more than the setting allows. Then every commit fails so.

@@ -1,5 +1,5 @@
-//! The operations of the login for development: log in and out, the public key, and look-ups of players. They exist only
-//! while the server has no keys of its own. The service itself is in `app/login/`.
+//! The operations of the login for development: log in and out, the public key, and look-ups of players. They exist
+//! only while the server has no keys of its own. The service itself is in `app/login/`.
 
 pub mod errors;
 pub mod login;

@@ -122,7 +122,8 @@ fn status(status: u16, code: u16) -> u16 {
         // Resource exhausted: no game server. Aborted: contention.
         8 => 429,
         10 => 409,
-        // Invalid argument, not found, permission denied, failed precondition, out of range, unimplemented, unauthenticated.
+        // Invalid argument, not found, permission denied, failed precondition, out of range, unimplemented,
+        // unauthenticated.
         3 | 5 | 7 | 9 | 11 | 12 | 16 => 400,
         // Cancelled, unknown, deadline exceeded, internal, unavailable, data loss.
         1 | 2 | 4 | 13 | 14 | 15 => 503,

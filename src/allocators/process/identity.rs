@@ -49,8 +49,8 @@ impl ProcessId {
         }
     }
 
-    /// The group of processes that this one leads. A broken file may have a number up to 1, which no server has: a signal
-    /// to that group would reach every process that this one may signal.
+    /// The group of processes that this one leads. A broken file may have a number up to 1, which no server has: a
+    /// signal to that group would reach every process that this one may signal.
     fn group(self) -> Option<Pid> {
         Some(self.pid).filter(|pid| *pid > 1).and_then(Pid::from_raw)
     }

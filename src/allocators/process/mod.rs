@@ -102,7 +102,8 @@ impl ProcessAllocator {
         tokio::time::timeout(KILL_WAIT, gone).await.is_ok()
     }
 
-    /// Kills all servers, also those that are being started, and waits a moment for their end. None is started after this.
+    /// Kills all servers, also those that are being started, and waits a moment for their end. None is started after
+    /// this.
     pub async fn kill_all(&self) {
         let pids = {
             let mut table = self.0.table();
@@ -258,7 +259,8 @@ impl Inner {
         inner.started(&id).await
     }
 
-    /// The first half of a start: takes ports, and starts the shim. A server that is there already is adopted. It blocks.
+    /// The first half of a start: takes ports, and starts the shim. A server that is there already is adopted. It
+    /// blocks.
     fn begin(&self, dir: AllocationDir, launch: &Launch) -> io::Result<Begun> {
         let id = &launch.allocation_id;
         if let Some(answer) = self.earlier(&dir, id) {

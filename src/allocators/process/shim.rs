@@ -4,7 +4,8 @@
 //! Its standard input is the file of the lock. Rallypoint has locked it, so that the lock is held without a gap.
 //!
 //! The shim outlives Rallypoint. So a server keeps its log, its log keeps its limit, and its exit status is known, also
-//! if Rallypoint was killed and started again meanwhile. It runs as `rallypoint server-shim`, in the server's environment.
+//! if Rallypoint was killed and started again meanwhile. It runs as `rallypoint server-shim`, in the server's
+//! environment.
 
 use std::fs::File;
 use std::io::{self, Write as _};

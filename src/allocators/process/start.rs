@@ -214,7 +214,8 @@ async fn read_report(shim: &mut Child) -> io::Result<Report> {
     serde_json::from_str(&line).map_err(|error| io::Error::other(format!("its report is broken: {error}")))
 }
 
-/// Kills a shim. Returns what it has said, and how it ended. A process that waits for a broken disk does not end at once.
+/// Kills a shim. Returns what it has said, and how it ended. A process that waits for a broken disk does not end at
+/// once.
 async fn end(shim: &mut Child) -> String {
     // It may have ended by itself.
     let _ = shim.start_kill();

@@ -1,5 +1,5 @@
-//! Watches the servers: notices their end, and adopts those of an earlier process. Apart from [`watch`], everything here
-//! reads files and blocks.
+//! Watches the servers: notices their end, and adopts those of an earlier process. Apart from [`watch`], everything
+//! here reads files and blocks.
 
 use std::fs::File;
 use std::io;

@@ -66,8 +66,8 @@ pub fn placement(answer: Result<Answer, Failure>) -> Placement {
             let detail = format!("{detail}; redirects are not followed");
             Placement::Never { reason: Reason::Misconfigured, detail }
         }
-        // The call did not arrive in time, or an earlier one with this Idempotency-Key is still under way. The service may
-        // never come to its end, so this does not count as a start: the operator is told.
+        // The call did not arrive in time, or an earlier one with this Idempotency-Key is still under way. The service
+        // may never come to its end, so this does not count as a start: the operator is told.
         408 | 409 => unknown(retry_after, false, detail),
         400..=499 => Placement::Never { reason: Reason::Refused, detail },
         _ => unknown(retry_after, false, detail),

@@ -160,8 +160,8 @@ impl Webhook {
         self.clock.up_ms().saturating_add(i64::try_from(pause.as_millis()).unwrap_or(i64::MAX))
     }
 
-    /// Notes that the service refuses to stop a server. Returns whether it has refused the hard stop for too long: then the
-    /// server counts as gone, because further calls cannot help.
+    /// Notes that the service refuses to stop a server. Returns whether it has refused the hard stop for too long: then
+    /// the server counts as gone, because further calls cannot help.
     fn is_given_up(
         &self,
         allocation_id: &str,

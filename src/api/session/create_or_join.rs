@@ -104,8 +104,8 @@ fn joined(cached: &CachedSession) -> Reply<Plain<SessionJoined>> {
     Reply::plain(&SessionJoined { session_id: cached.session.id.to_string() })
 }
 
-/// The hook that stores the answer, if the request has an idempotency key. Of several players who share a creation, each
-/// has a hook of their own, in the commit of their own effect.
+/// The hook that stores the answer, if the request has an idempotency key. Of several players who share a creation,
+/// each has a hook of their own, in the commit of their own effect.
 fn hook(conditions: Conditions) -> Hook<()> {
     Some(Arc::new(StoresAnswer(conditions.recorder?)))
 }

@@ -63,8 +63,8 @@ pub struct Turn {
 }
 
 impl Creations {
-    /// The number of sessions of a type that this node has created. Read it before a search, and again once the creation
-    /// [has begun](Self::begin). If it is another one, the search may have missed a session.
+    /// The number of sessions of a type that this node has created. Read it before a search, and again once the
+    /// creation [has begun](Self::begin). If it is another one, the search may have missed a session.
     pub fn created(&self, session_type: &str) -> u64 {
         self.lock().get(session_type).map_or(0, |of_type| of_type.created)
     }

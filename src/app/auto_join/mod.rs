@@ -6,8 +6,8 @@
 //! - `places` counts the joins under way on this node, so that a session is tried only by as many players as it has
 //!   free slots.
 //! - `creations` has the creations under way on this node. A player whom one of these sessions takes waits for it.
-//! - On several nodes, a creation also passes the gates of its type (`app/sessions/gates.rs`). One creation of each node
-//!   passes a gate at a time. If another one has passed it since the search, the player searches again.
+//! - On several nodes, a creation also passes the gates of its type (`app/sessions/gates.rs`). One creation of each
+//!   node passes a gate at a time. If another one has passed it since the search, the player searches again.
 
 mod creations;
 mod places;
@@ -238,8 +238,8 @@ async fn new_session(
     };
     let mut session = Session::new(new, template);
     session.enter_first(&request.joiner, now)?;
-    // `Sessions::create` checks again, under the player locks. This check saves a listing number, and the wait of others
-    // for a creation that must fail.
+    // `Sessions::create` checks again, under the player locks. This check saves a listing number, and the wait of
+    // others for a creation that must fail.
     app.sessions.check_quotas(&session).await?;
     if let Some(instance) = InstanceRequest::at_start(template) {
         let mut instance = instance.instance(app, caller)?;
@@ -259,8 +259,8 @@ async fn listed(app: &App, template: &Template, mut session: Session) -> Result<
     Ok(session)
 }
 
-/// Stores a new session, or joins one that another node, or this node since the search, has created first. `created` and
-/// `gates` are from the beginning of the search.
+/// Stores a new session, or joins one that another node, or this node since the search, has created first. `created`
+/// and `gates` are from the beginning of the search.
 async fn create(
     app: &App,
     template: &Template,

@@ -4,8 +4,8 @@
 //! So of several equal requests, on any node, one commits. The others lose that expectation, find the answer and get
 //! it. A crash leaves nothing behind: either both the effect and the answer are stored, or neither is.
 //!
-//! An answer that is forgotten early lets a repeat make the change again. So times are those of a right clock, a step of
-//! the clock makes no answer older, and an answer that cannot be read still counts as one.
+//! An answer that is forgotten early lets a repeat make the change again. So times are those of a right clock, a step
+//! of the clock makes no answer older, and an answer that cannot be read still counts as one.
 //!
 //! - `under_way` has the requests of this node that have begun. An equal request waits for the first.
 //! - `sweep` deletes the answers that have been kept for long enough.
@@ -226,8 +226,8 @@ impl Idempotency {
         Ok(Begun::First(FirstRun { recorder: Arc::new(recorder), _entry: entry }))
     }
 
-    /// Ends a request that was answered. If no commit of it has stored the answer, because it had no effect, a commit of
-    /// its own does: a repeat could have one. Returns the answer to an equal request if that was stored first.
+    /// Ends a request that was answered. If no commit of it has stored the answer, because it had no effect, a commit
+    /// of its own does: a repeat could have one. Returns the answer to an equal request if that was stored first.
     ///
     /// # Errors
     /// [`KeyRefused::Reused`] if a request with the same key was stored first that is not equal; errors of the store.
@@ -288,8 +288,8 @@ impl Idempotency {
         Ok(Found::Answer(answer))
     }
 
-    /// Whether an answer has been kept for long enough. `now_ms` is the time of a right clock, in milliseconds since the
-    /// epoch. The time starts again at a step of the clock, as all timeouts do.
+    /// Whether an answer has been kept for long enough. `now_ms` is the time of a right clock, in milliseconds since
+    /// the epoch. The time starts again at a step of the clock, as all timeouts do.
     fn is_over(&self, answer: &StoredAnswer, now_ms: i64) -> bool {
         let (_, last_step_ms) = self.sessions.now_and_last_clock_step_ms();
         let since_ms = last_step_ms.map_or(answer.stored_ms, |step_ms| answer.stored_ms.max(step_ms));

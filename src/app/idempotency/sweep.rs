@@ -2,7 +2,8 @@
 //! write for each request. Instead each node reads on through all of them.
 //!
 //! Some answers have no time to judge them by: those that this version cannot read, and those that say they were stored
-//! in the future, by a clock that was ahead. Each node keeps them for as long as others from when it has first found them.
+//! in the future, by a clock that was ahead. Each node keeps them for as long as others from when it has first found
+//! them.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -69,12 +70,12 @@ impl Sweep {
 }
 
 impl Idempotency {
-    /// Deletes the answers that have been kept for long enough. Each call looks at the next answers of a pass over all of
-    /// them, and does nothing until a pass is due. Returns whether it deleted some and more are left to look at.
+    /// Deletes the answers that have been kept for long enough. Each call looks at the next answers of a pass over all
+    /// of them, and does nothing until a pass is due. Returns whether it deleted some and more are left to look at.
     ///
     /// # Errors
-    /// [`StoreError::ClockSkew`] if this node's clock is wrong: one that is ahead would delete the answers of all nodes.
-    /// Other errors of the store. A later round tries again.
+    /// [`StoreError::ClockSkew`] if this node's clock is wrong: one that is ahead would delete the answers of all
+    /// nodes. Other errors of the store. A later round tries again.
     pub async fn sweep(&self) -> Result<bool, StoreError> {
         let passes = &self.sweep.passes;
         let Some(next) = passes.next(self.clock.up_ms(), || self.ranges()) else { return Ok(false) };

@@ -29,9 +29,9 @@ const PAGE: usize = 1_000;
 const CLOCK_STEP_MS: i64 = 5_000;
 
 impl Launches {
-    /// After a start, and after the wall clock was set: takes over the launches of this node, and those that wait. Servers
-    /// that run on this node and are gone have ended. The time-outs of the others start again, because servers could not
-    /// reach the API. Returns the first failure of a single launch; the others were adopted all the same.
+    /// After a start, and after the wall clock was set: takes over the launches of this node, and those that wait.
+    /// Servers that run on this node and are gone have ended. The time-outs of the others start again, because servers
+    /// could not reach the API. Returns the first failure of a single launch; the others were adopted all the same.
     pub(super) async fn adopt(self: &Arc<Self>) -> Result<Result<(), Failure>, Failure> {
         let offset_ms = self.clock.now_ms() - self.clock.up_ms();
         if (offset_ms - self.offset_ms.load(Ordering::Relaxed)).abs() >= CLOCK_STEP_MS {

@@ -197,8 +197,8 @@ impl Launches {
         }
     }
 
-    /// The launch has gone on without this call. A server that the call has taken, or may have taken, is handed over for
-    /// release.
+    /// The launch has gone on without this call. A server that the call has taken, or may have taken, is handed over
+    /// for release.
     fn give_back(&self, called: &LaunchRecord, placement: &Placement) {
         let handle = match placement {
             Placement::Placed(placed) => Some(placed.handle.clone()),

@@ -1,9 +1,9 @@
 //! Who is next where servers are scarce: first come, first served.
 //!
-//! The launches that want a server of one allocator in one region form a line. While the allocator has servers, the whole
-//! line is served at once. Once it says "later", the line pauses. After the pause only the first launch tries, and the
-//! others follow when it has got a server. So no later launch overtakes, and an allocator that is away or full gets one
-//! call at a time.
+//! The launches that want a server of one allocator in one region form a line. While the allocator has servers, the
+//! whole line is served at once. Once it says "later", the line pauses. After the pause only the first launch tries,
+//! and the others follow when it has got a server. So no later launch overtakes, and an allocator that is away or full
+//! gets one call at a time.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -199,9 +199,9 @@ impl Launches {
         self.begin_again(seen, next, release).await
     }
 
-    /// Claims attempts for the launches whose turn it is, and calls their allocators. Launches that have failed or ended
-    /// while they waited leave their line, and the next ones follow at once: otherwise they would use up the turns. A
-    /// launch that cannot be claimed leaves its line too, and comes back with a later look.
+    /// Claims attempts for the launches whose turn it is, and calls their allocators. Launches that have failed or
+    /// ended while they waited leave their line, and the next ones follow at once: otherwise they would use up the
+    /// turns. A launch that cannot be claimed leaves its line too, and comes back with a later look.
     pub(super) async fn start_waiting(self: &Arc<Self>) -> Result<(), Failure> {
         let mut outcome = Ok(());
         while !self.is_stopping.load(Ordering::Relaxed) {

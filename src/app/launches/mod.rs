@@ -10,8 +10,8 @@
 //! - `calls`: calls allocators, and takes their answers. `lines`: who is next where servers are scarce.
 //!   `waits`: which due launches can only wait.
 //! - `adopt`: finds the servers of an earlier start, and stops servers that no launch knows.
-//! - `stop`: the end of this node. `nodes`: which nodes are alive, and what they serve. `wake_ups`: the launches that need
-//!   attention.
+//! - `stop`: the end of this node. `nodes`: which nodes are alive, and what they serve. `wake_ups`: the launches that
+//!   need attention.
 
 mod adopt;
 mod calls;

@@ -1,5 +1,5 @@
-//! Which nodes are alive, and which allocators they serve. Servers may run on the node that was given them; then the other nodes must know whether it will
-//! come back to them.
+//! Which nodes are alive, and which allocators they serve. Servers may run on the node that was given them; then the
+//! other nodes must know whether it will come back to them.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -26,9 +26,9 @@ const NODES_MAX: usize = 10_000;
 const SKEW_MS: i64 = 10_000;
 
 impl Launches {
-    /// Says that this node is alive, if other nodes may care, and thereby holds its id. `None` if that is done. Otherwise a
-    /// node with this id and another data directory counts as alive: the version of its record, which changes when that
-    /// node says again that it is alive.
+    /// Says that this node is alive, if other nodes may care, and thereby holds its id. `None` if that is done.
+    /// Otherwise a node with this id and another data directory counts as alive: the version of its record, which
+    /// changes when that node says again that it is alive.
     ///
     /// # Errors
     /// Errors of the store.

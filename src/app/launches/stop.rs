@@ -14,8 +14,8 @@ use crate::records::launch::StoredLaunch;
 const CLOSES_MAX: usize = 8;
 
 impl Launches {
-    /// Starts no servers any more, and closes the instances whose servers end with this node. Servers that ask learn it while
-    /// the API still answers. A launch without a server goes on with the next start, as after a crash.
+    /// Starts no servers any more, and closes the instances whose servers end with this node. Servers that ask learn it
+    /// while the API still answers. A launch without a server goes on with the next start, as after a crash.
     pub async fn close_all(&self) {
         self.is_stopping.store(true, Ordering::Relaxed);
         let has_server =

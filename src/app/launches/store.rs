@@ -1,5 +1,5 @@
-//! The commits of launches. Where the session changes too, both change in one commit, which expects that nobody else has
-//! changed either of them.
+//! The commits of launches. Where the session changes too, both change in one commit, which expects that nobody else
+//! has changed either of them.
 
 use std::sync::Arc;
 
@@ -200,8 +200,8 @@ impl Launches {
         self.change(seen, rule, unchanged).await
     }
 
-    /// Changes the session and the record of a launch in one commit. A session that has no use for the launch any more is
-    /// a reason to look again, as a change by somebody else is.
+    /// Changes the session and the record of a launch in one commit. A session that has no use for the launch any more
+    /// is a reason to look again, as a change by somebody else is.
     async fn change<R>(&self, seen: &Seen, rule: R, writes: Batch) -> Result<Committed, Failure>
     where
         R: FnOnce(&mut Session) -> Result<(), Refused> + Send + 'static,
@@ -302,8 +302,8 @@ fn dedicated_host(handle: &str) -> DedicatedHost {
     }
 }
 
-/// How to connect to a server that does not say so itself, if the allocator knows its address. Published clients prefer the
-/// public address, so an address of a private network is not given as one.
+/// How to connect to a server that does not say so itself, if the allocator knows its address. Published clients prefer
+/// the public address, so an address of a private network is not given as one.
 fn join_params(placed: &Placed, format: &str) -> Option<JoinParams> {
     let (host, port) = (placed.host.as_deref()?, placed.port?);
     let address = format.replace("{host}", host).replace("{port}", &port.to_string());

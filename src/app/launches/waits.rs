@@ -1,8 +1,8 @@
 //! Which due launches a round of this node need not read.
 //!
-//! A launch that waits for its turn, for another node or for a pause stays in the queue of launches, because any node may
-//! go on with it. A node that has looked at it knows until when it can only wait. What changes a launch also moves it in
-//! the queue, or wakes it, so this knowledge holds for one place in the queue alone.
+//! A launch that waits for its turn, for another node or for a pause stays in the queue of launches, because any node
+//! may go on with it. A node that has looked at it knows until when it can only wait. What changes a launch also moves
+//! it in the queue, or wakes it, so this knowledge holds for one place in the queue alone.
 
 use std::collections::HashMap;
 

@@ -32,8 +32,8 @@ impl WakeUps {
         std::mem::take(&mut *lock(&self.woken))
     }
 
-    /// Gives back launches that could not be looked at. It wakes nobody: the next round in its time takes them, so that a
-    /// store that is away is not asked without a pause.
+    /// Gives back launches that could not be looked at. It wakes nobody: the next round in its time takes them, so that
+    /// a store that is away is not asked without a pause.
     pub fn put_back(&self, launches: impl IntoIterator<Item = Uuid>) {
         lock(&self.woken).extend(launches);
     }

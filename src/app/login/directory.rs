@@ -58,8 +58,8 @@ impl Directory {
         Ok(found.iter().filter_map(|(key, _)| keys::parse_display_name(name, key)).collect())
     }
 
-    /// The writes of a login of `identity` under a display name, after the entry that was found. Without changes that are
-    /// worth a write, there are none.
+    /// The writes of a login of `identity` under a display name, after the entry that was found. Without changes that
+    /// are worth a write, there are none.
     pub async fn remember(
         &self,
         found: Option<&Found>,
@@ -104,7 +104,8 @@ impl Directory {
         Ok(Remembered { batch, is_new: found.is_none() })
     }
 
-    /// Counts a new player, after the commit. Forgets players, and ends their refresh tokens, if there are too many now.
+    /// Counts a new player, after the commit. Forgets players, and ends their refresh tokens, if there are too many
+    /// now.
     pub async fn added(&self, tokens: &RefreshTokens, metrics: &Metrics) -> Result<(), StoreError> {
         let Some(count) = self.count.get() else { return Ok(()) };
         if count.fetch_add(1, Ordering::AcqRel) < self.players_max {
@@ -135,8 +136,8 @@ impl Directory {
         }
     }
 
-    /// Forgets the players whose last login is the longest ago, with their refresh tokens. Returns how many players were
-    /// forgotten: fewer, if some of them log in at this moment; and how many tokens ended.
+    /// Forgets the players whose last login is the longest ago, with their refresh tokens. Returns how many players
+    /// were forgotten: fewer, if some of them log in at this moment; and how many tokens ended.
     async fn forget_oldest(
         &self,
         limit: usize,

@@ -349,9 +349,9 @@ impl Login {
         self.directory.find_named(name, limit).await
     }
 
-    /// Runs one round of the sweep that deletes ended refresh tokens, if one is under way or due. `checked_time` returns
-    /// the time of a right clock, in milliseconds since the epoch: a clock that is ahead would delete the tokens of all
-    /// nodes. Returns whether there is more to do at once.
+    /// Runs one round of the sweep that deletes ended refresh tokens, if one is under way or due. `checked_time`
+    /// returns the time of a right clock, in milliseconds since the epoch: a clock that is ahead would delete the
+    /// tokens of all nodes. Returns whether there is more to do at once.
     ///
     /// # Errors
     /// Errors of `checked_time` and of the store.

@@ -1,5 +1,5 @@
-//! Passwords of users: hashes (Argon2id), and a bounded number of comparisons at once. Each takes some 20 milliseconds of
-//! a processor and 19 MiB.
+//! Passwords of users: hashes (Argon2id), and a bounded number of comparisons at once. Each takes some 20 milliseconds
+//! of a processor and 19 MiB.
 
 use std::fmt;
 use std::sync::Arc;
@@ -42,7 +42,8 @@ impl PasswordHash {
     /// Reads a hash.
     ///
     /// # Errors
-    /// If the text is no Argon2 hash, or takes too much memory or time to compare with. The error contains nothing of it.
+    /// If the text is no Argon2 hash, or takes too much memory or time to compare with. The error contains nothing of
+    /// it.
     pub fn parse(text: &str) -> Result<Self, String> {
         let not_a_hash = || "is not an Argon2 hash; `rallypoint hash-password` makes one".to_owned();
         let parsed = Parsed::new(text).map_err(|_| not_a_hash())?;

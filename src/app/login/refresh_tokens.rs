@@ -151,8 +151,8 @@ impl RefreshTokens {
         self.sweeps.next(up_ms, || vec![keys::all_refresh_tokens()])
     }
 
-    /// Looks at the next tokens of a sweep, and deletes those that have ended. `now_ms` is the time of a right clock, in
-    /// milliseconds since the epoch.
+    /// Looks at the next tokens of a sweep, and deletes those that have ended. `now_ms` is the time of a right clock,
+    /// in milliseconds since the epoch.
     pub async fn sweep(&self, next: KeyRange, now_ms: i64) -> Result<Swept, StoreError> {
         let Step { found, has_more } = self.sweeps.read(&self.store, next, SWEPT_AT_ONCE).await?;
         let (mut batch, mut valid) = (Batch::default(), 0);

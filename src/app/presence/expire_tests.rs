@@ -15,8 +15,8 @@ use crate::env::{Clock, Entropy};
 use crate::store::{Memory, Store};
 use crate::telemetry::Metrics;
 
-/// The sessions `one` and `other`, in each of which a player times out after 60 s. While `panics` is set, every commit of
-/// `one` panics in the observer.
+/// The sessions `one` and `other`, in each of which a player times out after 60 s. While `panics` is set, every commit
+/// of `one` panics in the observer.
 async fn two_sessions(clock: &Clock, panics: &Arc<AtomicBool>) -> (Presence, Arc<Sessions>, [SessionId; 2]) {
     let limits = Limits {
         idle_ms: 3_600_000,

@@ -275,8 +275,8 @@ impl PresenceTable {
         assessed
     }
 
-    /// The sessions that are due for a check. They stay in the queue until the check observes or forgets them, so none is
-    /// lost if the check fails, panics or is broken off.
+    /// The sessions that are due for a check. They stay in the queue until the check observes or forgets them, so none
+    /// is lost if the check fails, panics or is broken off.
     pub fn due(&self, now_ms: i64) -> Vec<SessionId> {
         let watching = self.lock();
         let due = watching.queue.iter().take_while(|(due_ms, _)| *due_ms <= now_ms);

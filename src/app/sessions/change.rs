@@ -181,9 +181,9 @@ impl Sessions {
         .await
     }
 
-    /// Like [`update`](Self::update), together with further writes, and tried once. Returns `None`, and changes nothing, if
-    /// another node changed the session first, or if an expectation of theirs does not hold. The writes are committed
-    /// even if the rule changes nothing.
+    /// Like [`update`](Self::update), together with further writes, and tried once. Returns `None`, and changes
+    /// nothing, if another node changed the session first, or if an expectation of theirs does not hold. The writes are
+    /// committed even if the rule changes nothing.
     ///
     /// # Errors
     /// As for [`update`](Self::update).
@@ -304,8 +304,8 @@ impl Sessions {
     /// still have reached the store, so only the store knows their state. The caller holds the session locks.
     ///
     /// # Errors
-    /// [`Failure::Repeated`] if the answer to the request is stored already; the refusal of [`unique_refusal`] if another
-    /// session already has a platform session, short code or allocation of this plan; errors of the store.
+    /// [`Failure::Repeated`] if the answer to the request is stored already; the refusal of [`unique_refusal`] if
+    /// another session already has a platform session, short code or allocation of this plan; errors of the store.
     pub(super) async fn commit(&self, plan: Plan) -> Result<Option<Vec<Arc<CachedSession>>>, Failure> {
         // Read before the commit: the new versions are known to be the latest from this time on.
         let started_at = self.clock.read();

@@ -23,9 +23,9 @@ pub trait ChangeHook<T>: Send + Sync {
         Verdict::Unconditional
     }
 
-    /// Further writes of the commit. `after` is the session as this attempt stores it; only its version is not known yet.
-    /// They are committed even if the rule changes nothing. If an expectation of theirs does not hold, the change begins
-    /// again.
+    /// Further writes of the commit. `after` is the session as this attempt stores it; only its version is not known
+    /// yet. They are committed even if the rule changes nothing. If an expectation of theirs does not hold, the change
+    /// begins again.
     ///
     /// # Errors
     /// Any failure. Then nothing is committed.

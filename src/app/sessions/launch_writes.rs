@@ -1,6 +1,6 @@
 //! The launch of a session's instance changes in the same commit as the session: a request stores it, and whatever ends
-//! the instance hands its server over for release. So the store never has an instance without its launch, and never loses
-//! a server whose instance has ended.
+//! the instance hands its server over for release. So the store never has an instance without its launch, and never
+//! loses a server whose instance has ended.
 //!
 //! A change that neither requests nor ends a launched instance reads and writes nothing for it.
 
@@ -77,7 +77,8 @@ impl Sessions {
                 writes.news.push(link.id);
             }
             if instance.health != after.health && after.health == Some(Health::Unknown) {
-                // From now on the server has a time-out, which would not begin if this node were killed before it looks.
+                // From now on the server has a time-out, which would not begin if this node were killed before it
+                // looks.
                 writes.batch = writes.batch.and(launch::ask_for_look(link.id, self.clock.now_ms()));
             }
             return Ok(writes);
@@ -135,8 +136,8 @@ impl Sessions {
         Ok(Some((stored, session)))
     }
 
-    /// Refuses a further server for a player who has asked for as many as the rules allow. The limit of an allocator that
-    /// this node does not serve is the default one.
+    /// Refuses a further server for a player who has asked for as many as the rules allow. The limit of an allocator
+    /// that this node does not serve is the default one.
     pub(super) async fn check_servers(&self, player: PlayerUuid, allocator: &str) -> Result<(), Failure> {
         let rules = self.launches.rules.get(allocator).cloned().unwrap_or_default();
         let servers_max = rules.servers_per_player_max;

@@ -30,8 +30,8 @@ const EMPTY_KEPT_MS: i64 = 3_600_000;
 /// Times that are read at once, to look for those of empty lists.
 const READ_AT_ONCE: usize = 512;
 
-/// The time from the start of a pass over all lists until the next one starts, in milliseconds. A pass reads every time,
-/// and once it is old, also whether the list is empty.
+/// The time from the start of a pass over all lists until the next one starts, in milliseconds. A pass reads every
+/// time, and once it is old, also whether the list is empty.
 pub(super) const PASS_EVERY_MS: i64 = 600_000;
 
 /// Hands out the times of changes. In one process each is later than the one before, whatever the clock does.

@@ -1,5 +1,5 @@
-//! Quotas: in how many sessions a player may be active, how many open invites and reservations a player may have, in all
-//! and from one inviter, and how many dedicated servers a player may have asked for.
+//! Quotas: in how many sessions a player may be active, how many open invites and reservations a player may have, in
+//! all and from one inviter, and how many dedicated servers a player may have asked for.
 //!
 //! A change that adds entries counts the entries of each player under the player lock, and holds the lock until its
 //! commit. So of several changes at the same moment, each counts the entries of those before it.
@@ -82,8 +82,8 @@ impl Sessions {
     /// the locks until its commit.
     ///
     /// # Errors
-    /// [`Refused::TooManySessions`], [`Refused::TooManyInvites`] or [`Refused::TooManyServers`] if a player would exceed a
-    /// quota.
+    /// [`Refused::TooManySessions`], [`Refused::TooManyInvites`] or [`Refused::TooManyServers`] if a player would
+    /// exceed a quota.
     pub(super) async fn lock_quotas(
         &self,
         before: Option<&Session>,

@@ -85,8 +85,9 @@ impl Sidecar {
         }))
     }
 
-    /// Sends an empty message: `ready`, `health` or `shutdown`. After `shutdown`, the others fail: a call goes on in its
-    /// thread if its caller stops to wait for it, and a `ready` that arrived late would offer a pod whose server has ended.
+    /// Sends an empty message: `ready`, `health` or `shutdown`. After `shutdown`, the others fail: a call goes on in
+    /// its thread if its caller stops to wait for it, and a `ready` that arrived late would offer a pod whose server
+    /// has ended.
     pub async fn tell(&self, what: &'static str) -> Result<(), String> {
         self.blocking(move |shared| {
             let mut is_shut_down = shared.is_shut_down.lock().unwrap_or_else(PoisonError::into_inner);

@@ -182,8 +182,8 @@ async fn read_regularly(sidecar: Sidecar, changes: watch::Sender<Option<GameServ
     }
 }
 
-/// Waits until the game server is allocated, and tells the server its session. Ends the server if its session is gone, also
-/// if it could not be told: the allocator cannot give a game server back.
+/// Waits until the game server is allocated, and tells the server its session. Ends the server if its session is gone,
+/// also if it could not be told: the allocator cannot give a game server back.
 async fn follow_session(
     sidecar: Sidecar,
     sessions: SessionApi,

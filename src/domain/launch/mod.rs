@@ -10,9 +10,10 @@
 //! A server that gives its sign of life while it is still called for makes the launch `up` too: it runs, whatever the
 //! allocator says.
 //!
-//! An *attempt* is one try to get a server. It has an allocation id of its own, drawn in the commit of the claim, before
-//! the allocator is called. The instance holds the id of the current attempt, and only a server that names this id may
-//! change the instance. So whatever an allocator has started for an earlier attempt has no effect on the session.
+//! An *attempt* is one try to get a server. It has an allocation id of its own, drawn in the commit of the claim,
+//! before the allocator is called. The instance holds the id of the current attempt, and only a server that names this
+//! id may change the instance. So whatever an allocator has started for an earlier attempt has no effect on the
+//! session.
 
 mod next;
 mod rules;

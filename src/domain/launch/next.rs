@@ -56,8 +56,8 @@ pub enum Step {
 }
 
 impl LaunchRecord {
-    /// What a node has to do that serves the allocator of the launch. `instance` is the instance of the launch as the session has it; `None` if
-    /// the session, or the instance, has ended or was closed or replaced.
+    /// What a node has to do that serves the allocator of the launch. `instance` is the instance of the launch as the
+    /// session has it; `None` if the session, or the instance, has ended or was closed or replaced.
     pub fn next(&self, instance: Option<&Instance>, node: Node, now_ms: i64, rules: &LaunchRules) -> Step {
         let Some(instance) = instance else {
             return match &self.stage {
@@ -91,8 +91,8 @@ impl LaunchRecord {
         }
     }
 
-    /// What a node has to do if no node serves the allocator of the launch. It knows none of its rules. `instance` is as for
-    /// [`next`](Self::next).
+    /// What a node has to do if no node serves the allocator of the launch. It knows none of its rules. `instance` is
+    /// as for [`next`](Self::next).
     pub fn next_unserved(&self, instance: Option<&Instance>, now_ms: i64) -> Step {
         let (end, until_ms) = match (&self.stage, instance) {
             (Stage::Releasing(release), _) => match self.counted_until_ms(release, &LaunchRules::default()) {
@@ -170,7 +170,8 @@ impl LaunchRecord {
         Step::Store(Box::new(record))
     }
 
-    /// What has to be done after the server of the launch has ended by itself. `instance` is as for [`next`](Self::next).
+    /// What has to be done after the server of the launch has ended by itself. `instance` is as for
+    /// [`next`](Self::next).
     pub fn after_exit(&self, instance: Option<&Instance>) -> Step {
         match (&self.stage, instance) {
             (Stage::Wanted { .. }, _) => Step::Wait { until_ms: self.due_ms },

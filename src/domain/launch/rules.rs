@@ -35,8 +35,8 @@ pub struct LaunchRules {
     /// How many servers a launch tries, one after the other: 1 to 100.
     #[serde(deserialize_with = "limits::between::<_, _, 1, 100>")]
     pub attempts_max: u32,
-    /// Most servers that one player may have asked for at the same time: 0 (no limit) to 1000. After the end of its instance
-    /// a server counts until it has stopped, but at most `closing_timeout_s` and about 10 s longer.
+    /// Most servers that one player may have asked for at the same time: 0 (no limit) to 1000. After the end of its
+    /// instance a server counts until it has stopped, but at most `closing_timeout_s` and about 10 s longer.
     #[serde(deserialize_with = "limits::between::<_, _, 0, 1_000>")]
     pub servers_per_player_max: usize,
     /// Most calls of the allocator at the same time that start or find servers, and as many that stop them: 1 to 256.

@@ -31,8 +31,8 @@ pub struct LaunchRecord {
     /// wait in one line.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub region: Option<String>,
-    /// The player for whom the launch counts: who asked for the instance, if a player did. After the instance has ended,
-    /// the server counts until it is gone, but not after the time of its hard stop.
+    /// The player for whom the launch counts: who asked for the instance, if a player did. After the instance has
+    /// ended, the server counts until it is gone, but not after the time of its hard stop.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub player: Option<PlayerUuid>,
     /// When the instance was requested.
@@ -108,7 +108,8 @@ pub struct LaunchServer {
     pub allocation_id: String,
     /// The node that was given the server.
     pub node: Uuid,
-    /// The allocator's name for the server. `None` if the server has updated its instance, and no call has told its name.
+    /// The allocator's name for the server. `None` if the server has updated its instance, and no call has told its
+    /// name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub handle: Option<String>,
 }
@@ -269,8 +270,8 @@ impl LaunchRecord {
         Some(self)
     }
 
-    /// The record with its time-outs and pauses begun again: after an outage in which servers could not reach the API, or
-    /// after the clock was set. A time in the future would otherwise hold the launch until then.
+    /// The record with its time-outs and pauses begun again: after an outage in which servers could not reach the API,
+    /// or after the clock was set. A time in the future would otherwise hold the launch until then.
     #[must_use]
     pub fn restarted(mut self, now_ms: i64, rules: &LaunchRules) -> Self {
         match &mut self.stage {
@@ -317,8 +318,8 @@ impl LaunchRecord {
         Some((next, self.released_apart(now_ms)))
     }
 
-    /// The release of the launch's server with a record of its own, because the launch goes on without it. The server is
-    /// stopped at once. An allocation has one such record at most: the id is that of the allocation.
+    /// The release of the launch's server with a record of its own, because the launch goes on without it. The server
+    /// is stopped at once. An allocation has one such record at most: the id is that of the allocation.
     pub fn released_apart(&self, now_ms: i64) -> Option<Self> {
         let released = self.released(now_ms, true, None)?;
         let allocation_id = released.allocation_id()?;

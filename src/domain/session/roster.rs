@@ -14,8 +14,8 @@ impl Session {
         Ok(())
     }
 
-    /// Removes the player alone. Several players can leave at once; then the instance of a host ends after the last one,
-    /// because only then it shows whether anybody is left.
+    /// Removes the player alone. Several players can leave at once; then the instance of a host ends after the last
+    /// one, because only then it shows whether anybody is left.
     fn remove(&mut self, player: PlayerUuid) -> Result<(), Refused> {
         let entry = self.players.remove(&player).ok_or(Refused::PlayerNotFound)?;
         for platform_session in self.platform_sessions.values_mut() {
@@ -57,8 +57,8 @@ impl Session {
         Ok(kicked)
     }
 
-    /// Removes a player and, if the player was active, remembers the kick. Withdrawing an invite is no kick, but does not
-    /// undo an earlier one either.
+    /// Removes a player and, if the player was active, remembers the kick. Withdrawing an invite is no kick, but does
+    /// not undo an earlier one either.
     fn remove_kicked(&mut self, player: PlayerUuid) -> Result<(), Refused> {
         let was_active = self.is_active(player);
         self.remove(player)?;
@@ -164,7 +164,8 @@ impl Session {
     }
 
     /// Makes the active player who joined first the leader if there is no leader. Ends the session if nobody is
-    /// active, unless the template says `keep_alive_on_empty` or a service made it: its host may wait for other players.
+    /// active, unless the template says `keep_alive_on_empty` or a service made it: its host may wait for other
+    /// players.
     fn succeed_leader(&mut self) {
         if self.leader().is_some() {
             return;

@@ -7,7 +7,8 @@ use uuid::Uuid;
 use super::conversion::{as_boolean, as_integer, as_text};
 use super::violation::{LocStep, Violation, ViolationKind};
 
-/// A schema keyword of this project: the largest size of an object in bytes, its texts and the names in its maps together.
+/// A schema keyword of this project: the largest size of an object in bytes, its texts and the names in its maps
+/// together.
 pub const BYTES_MAX: &str = "x-bytes-max";
 
 /// A schema keyword of this project: names of a map that start with this text are reserved for the server.

@@ -243,7 +243,8 @@ fn inspect_journals(journals: &[Journal], chain: &mut Chain) -> Result<Vec<TornT
     Ok(torn)
 }
 
-/// The first whole batch after `end` in the first journal, or in a later journal. With its offset if it is in the first.
+/// The first whole batch after `end` in the first journal, or in a later journal. With its offset if it is in the
+/// first.
 fn next_batch(
     journals: &[Journal],
     end: u64,
@@ -338,8 +339,8 @@ impl Chain {
         Ok(())
     }
 
-    /// Whether `batch`, which is after damage, can follow the batches so far: the store wrote it, and the tables have all
-    /// batches before it.
+    /// Whether `batch`, which is after damage, can follow the batches so far: the store wrote it, and the tables have
+    /// all batches before it.
     fn is_next(&self, batch: &Batch) -> bool {
         let Some((keyspace, link)) = batch.link else { return false };
         let is_own = self.secret.is_some() && link.secret == self.secret;

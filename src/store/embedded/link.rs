@@ -4,8 +4,8 @@
 //! out whether batches are missing between two others, for example because a journal file is gone. Batches that are no
 //! longer in a journal are in tables, and the newest link in the tables belongs to the newest batch in the tables.
 //!
-//! Links also have the [secret](Secret) of the store. Values are written by players, who can give a value the bytes of a
-//! batch. They do not know the secret, so a batch with the secret was written by the store.
+//! Links also have the [secret](Secret) of the store. Values are written by players, who can give a value the bytes of
+//! a batch. They do not know the secret, so a batch with the secret was written by the store.
 
 use std::fmt;
 

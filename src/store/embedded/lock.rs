@@ -33,7 +33,8 @@ pub fn lock_directory(data_dir: &Path) -> Result<Option<File>, StoreError> {
 /// file.
 ///
 /// # Errors
-/// [`StoreError::InUse`] if another process has the lock, [`StoreError::Failed`] if the file cannot be opened or locked.
+/// [`StoreError::InUse`] if another process has the lock, [`StoreError::Failed`] if the file cannot be opened or
+/// locked.
 pub fn lock_file(data_dir: &Path, options: &OpenOptions) -> Result<Option<File>, StoreError> {
     let path = Embedded::folder(data_dir).join(LOCK_FILE);
     let Some(file) = open(data_dir, &path, options)? else { return Ok(None) };

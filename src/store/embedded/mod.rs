@@ -1,7 +1,7 @@
 //! The store in files on this machine: the engine fjall with group commit.
 //!
-//! Before the engine opens the files, [`inspect`] looks for damage. A new store is [created](create) under another name,
-//! so that a folder with the right name is always whole.
+//! Before the engine opens the files, [`inspect`] looks for damage. A new store is [created](create) under another
+//! name, so that a folder with the right name is always whole.
 
 mod acknowledged;
 mod create;
@@ -71,8 +71,8 @@ impl Embedded {
     ///
     /// # Errors
     /// [`StoreError::InUse`] if another process has it open, [`StoreError::UnknownFormat`] if another server version
-    /// wrote it, [`StoreError::Damaged`] or [`StoreError::Unfinished`] if files are damaged or missing; then no file was
-    /// changed. [`StoreError::Corrupt`] or [`StoreError::Failed`] if it cannot be read or written.
+    /// wrote it, [`StoreError::Damaged`] or [`StoreError::Unfinished`] if files are damaged or missing; then no file
+    /// was changed. [`StoreError::Corrupt`] or [`StoreError::Failed`] if it cannot be read or written.
     pub fn open(data_dir: &Path, upgrade: KeyUpgrade) -> Result<Self, StoreError> {
         Self::start(Fjall::open(data_dir, upgrade)?)
     }
@@ -100,8 +100,8 @@ impl Embedded {
         Ok(Verified { journals, batches, tables: tables.len(), torn_bytes, knows_newest })
     }
 
-    /// Copies the store in `from` to the directory `to`. If the damaged part of a journal is in the tables too, nothing is
-    /// lost; otherwise the changes after the damage are left out. `from` keeps its files.
+    /// Copies the store in `from` to the directory `to`. If the damaged part of a journal is in the tables too, nothing
+    /// is lost; otherwise the changes after the damage are left out. `from` keeps its files.
     ///
     /// # Errors
     /// [`StoreError::Failed`] if the store is not damaged, if `to` has a store, or if a file cannot be copied;

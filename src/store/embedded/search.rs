@@ -1,8 +1,8 @@
 //! Finds whole batches in the bytes after the place where a journal breaks off.
 //!
 //! The bytes may be anything: a part of a batch with values that players wrote, a hole that a power failure left, or
-//! whole batches after damage. Only whole batches say that the journal is damaged. A player can write a value that looks
-//! like a whole batch, or like the start of very many. So:
+//! whole batches after damage. Only whole batches say that the journal is damaged. A player can write a value that
+//! looks like a whole batch, or like the start of very many. So:
 //!
 //! - if the [secret](super::link::Secret) of the store is known, only a batch with the secret counts;
 //! - otherwise the search leaves out the values of the batch that broke off, as far as its entries can be followed;
@@ -21,8 +21,8 @@ const END_BYTES: usize = 13;
 const ITEM_HEAD_BYTES: usize = 21;
 /// Length of an entry that empties a keyspace, in bytes.
 const CLEAR_BYTES: usize = 9;
-/// How often a search may hash its bytes. Each byte of a whole batch is hashed once. More is needed only for values that
-/// were made to look like batches.
+/// How often a search may hash its bytes. Each byte of a whole batch is hashed once. More is needed only for values
+/// that were made to look like batches.
 const HASHES_MAX: usize = 4;
 
 /// What a search found.

@@ -56,7 +56,8 @@ ON CONFLICT (key) DO UPDATE SET version = rallypoint_entries.version WHERE rally
 /// Deletes the placeholders. Parameters: `$1` the keys.
 const UNLOCK: &str = "DELETE FROM rallypoint_entries WHERE key = ANY ($1::bytea[]) AND version = 0";
 
-/// Inserts a placeholder with a value, which the same transaction deletes again. Parameters: `$1` the key, `$2` the value.
+/// Inserts a placeholder with a value, which the same transaction deletes again. Parameters: `$1` the key, `$2` the
+/// value.
 const PROBE: &str = "INSERT INTO rallypoint_entries (key, value, version) VALUES ($1::bytea, $2::bytea, 0)";
 
 /// Reads values that do not have the known version. Parameters: `$1` keys, `$2` their known versions or null. Columns:
