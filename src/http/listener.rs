@@ -15,6 +15,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_io_timeout::TimeoutStream;
@@ -28,6 +29,12 @@ use crate::telemetry::Metrics;
 pub const REFUSALS_AT_ONCE: usize = 64;
 /// Longest time for a connection beyond the limit to send its request and to read the 503.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
+/// Finds a client that vanished without closing its connection (its machine or its network is down) within 30 seconds.
+/// Otherwise a held request would count its player as present until the request ends.
+const KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
+    .with_time(Duration::from_secs(15))
+    .with_interval(Duration::from_secs(5))
+    .with_retries(3);
 /// Pause after an accept failed for a reason that stays, so that the loop does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Errors of the system for the limits of open files: ENFILE (of the machine) and EMFILE (of the process), the same
@@ -162,6 +169,7 @@ fn too_many_connections() -> Response<Full<Bytes>> {
 fn with_write_timeout(stream: TcpStream, write_timeout: Duration) -> Pin<Box<TimeoutStream<TcpStream>>> {
     // Responses are small and clients wait for them: delaying them to fill packets gains nothing.
     let _ = stream.set_nodelay(true);
+    let _ = SockRef::from(&stream).set_tcp_keepalive(&KEEPALIVE);
     let mut stream = TimeoutStream::new(stream);
     stream.set_write_timeout(Some(write_timeout));
     Box::pin(stream)
@@ -179,6 +187,18 @@ mod tests {
     use crate::http::connection::RequestBody;
     use crate::http::connection::{Handled, Peer};
     use crate::runtime::settings;
+
+    #[tokio::test]
+    async fn a_client_that_vanishes_is_found() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let _client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let stream = with_write_timeout(listener.accept().await.unwrap().0, Duration::from_secs(1));
+        let socket = SockRef::from(stream.get_ref());
+        assert!(socket.keepalive().unwrap());
+        let (time, interval) =
+            (socket.tcp_keepalive_time().unwrap(), socket.tcp_keepalive_interval().unwrap());
+        assert_eq!(time + interval * socket.tcp_keepalive_retries().unwrap(), Duration::from_secs(30));
+    }
 
     #[tokio::test(start_paused = true)]
     async fn only_a_lack_of_open_files_pauses_the_accepting() {
