@@ -253,6 +253,15 @@ impl Wire {
         }
     }
 
+    /// Receives exactly this number of bytes.
+    pub async fn receive(&mut self, bytes: usize) -> Vec<u8> {
+        while self.unread.len() < bytes {
+            assert!(self.read().await, "the connection ended before");
+        }
+        let rest = self.unread.split_off(bytes);
+        std::mem::replace(&mut self.unread, rest)
+    }
+
     /// The lines of the head of the next response, and its body.
     pub async fn answer_lines(&mut self) -> Vec<String> {
         let (head, bytes) = self.next_answer().await;

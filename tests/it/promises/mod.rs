@@ -30,6 +30,8 @@ mod inactivity;
 mod invariants;
 /// Requested instances are given servers, whatever their allocators do.
 mod launches;
+/// Connections that break at any byte: what was written, and what a repeated request is answered.
+mod lost_answers;
 /// Ended sessions and departed players leave no memory behind.
 mod leftovers;
 /// Concurrent operations on several nodes are linearizable.
