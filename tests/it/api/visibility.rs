@@ -2,6 +2,7 @@
 //! connection data.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use rallypoint::app::Catalog;
 use rallypoint::domain::template::Visibility;
@@ -18,6 +19,8 @@ async fn game(members_see: Visibility, leader_sees: Visibility) -> (Server, [Cli
     let players = [server.player(), server.player(), server.player(), server.player()];
     let session = players[0].creates("game").await;
     for (player, team_id) in [(1, 0), (2, 1), (3, 1)] {
+        // In this order: of players who join at the same moment, a random one is the scout.
+        server.clock.advance(Duration::from_millis(1));
         players[player].joins_team(&session, team_id).await.expect(200);
     }
     (server, players, session)

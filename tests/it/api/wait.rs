@@ -17,9 +17,10 @@ use crate::harness::{Client, Reply, Server, XBOX_ID, pairs_of_nodes, platform_pa
 
 /// Sends a GET that waits for up to 30 seconds, and returns once it is held.
 pub async fn wait(caller: &Client, path: &str, etag: &str) -> JoinHandle<Reply> {
-    let before = caller.server.app.waits.count();
+    caller.server.hears_other_nodes().await;
+    let before = caller.server.held();
     let waiting = send(caller, path, &[("if-none-match", etag), ("prefer", "wait=30")]);
-    while caller.server.app.waits.count() == before {
+    while caller.server.held() == before {
         assert!(!waiting.is_finished(), "{path} was not held: {:?}", waiting.await);
         yield_now().await;
     }
@@ -82,7 +83,7 @@ async fn a_wait_is_answered_by_the_next_change() {
     assert_ne!(answer.etag(), known.etag());
     assert_eq!(granted(&answer), Some("wait=30"));
     assert_eq!(answer.headers["vary"], "prefer");
-    assert_eq!(server.app.waits.count(), 0);
+    assert_eq!(server.held(), 0);
 }
 
 #[tokio::test]
@@ -263,11 +264,12 @@ async fn a_client_that_goes_away_leaves_nothing_behind() {
     let waiting = wait(&alice, &session_path(&game), &alice.session(&game).await.etag()).await;
     waiting.abort();
     assert!(waiting.await.unwrap_err().is_cancelled());
-    assert_eq!(server.app.waits.count(), 0);
+    assert_eq!(server.held(), 0);
 }
 
 /// Sends a GET of a session on a connection that waits, and returns once it is held.
 async fn wait_on(wire: &mut Wire, caller: &Client, game: &str) {
+    caller.server.hears_other_nodes().await;
     let etag = caller.session(game).await.etag();
     let headers = format!("if-none-match: {etag}\r\nprefer: wait=30\r\n");
     wire.send(wire::get(&session_path(game), caller, &headers)).await;
@@ -276,7 +278,7 @@ async fn wait_on(wire: &mut Wire, caller: &Client, game: &str) {
 
 /// Waits until the server holds this many waits.
 async fn holds(server: &Server, waits: usize) {
-    while server.app.waits.count() != waits {
+    while server.held() != waits {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }
@@ -328,7 +330,9 @@ async fn a_server_that_stops_answers_every_wait() {
     let path = session_path(&game);
     let etag = alice.session(&game).await.etag();
     let held = [wait(&alice, &path, &etag).await, wait(&alice, &path, &etag).await];
-    server.app.waits.drain();
+    for node in server.nodes() {
+        node.app.waits.drain();
+    }
     let late = send(&alice, &path, &[("if-none-match", &etag), ("prefer", "wait=30")]).await.unwrap();
     assert_eq!(granted(&late.expect(304)), None, "none is taken any more");
     server.advance(Duration::from_secs(3)).await;

@@ -16,6 +16,15 @@ impl Metrics {
         Self(String::from_utf8(body.to_bytes().to_vec()).unwrap())
     }
 
+    /// The sum of one sample over all nodes.
+    pub async fn total(server: &Server, sample: &str) -> u64 {
+        let mut total = 0;
+        for node in server.nodes() {
+            total += Self::of(node).await.get(sample);
+        }
+        total
+    }
+
     /// The value of one sample, which is a whole number. Its name is without the prefix of all names.
     #[track_caller]
     pub fn get(&self, sample: &str) -> u64 {

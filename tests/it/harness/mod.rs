@@ -42,7 +42,7 @@ use nodes::OtherNodes;
 pub use actions::{action_path, player_path, right_path, status_and_team};
 pub use contract::{document, fits};
 pub use metrics::Metrics;
-pub use nodes::{STORE_VARIABLE, pairs_of_nodes, seeded, shared_stores};
+pub use nodes::{STORE_VARIABLE, exchange, pairs_of_nodes, seeded, shared_stores, until};
 pub use stored::{contents, keys_of_sessions, leftovers, set_meta, without_deadlines};
 
 /// The login key of servers under test. It is public.
@@ -160,10 +160,11 @@ impl Server {
         let config = &*self.config;
         let time_and_randomness = (self.clock.clone(), self.entropy.clone());
         let keys = keys(config, &self.key, Some(SERVER_SECRET));
+        let ring = Arc::clone(&keys.ring);
         let app = server::new_app(config, store, keys, launches, time_and_randomness, Arc::default());
         let app = Arc::new(app);
         let pipeline = server::new_pipeline(config, Arc::clone(&app), false);
-        Self { pipeline: Arc::new(pipeline), app, others: OtherNodes::default(), ..self.clone() }
+        Self { pipeline: Arc::new(pipeline), app, ring, others: OtherNodes::default(), ..self.clone() }
     }
 
     /// Another node on the same store, with a clock of its own.

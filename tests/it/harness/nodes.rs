@@ -3,12 +3,15 @@
 use std::slice;
 use std::sync::{Arc, LazyLock};
 use std::thread;
+use std::time::Duration;
 
 use futures_util::future::{join_all, try_join_all};
 use rallypoint::config::Config;
 use rallypoint::env::Entropy;
 use rallypoint::store::{Memory, Postgres, PostgresSettings, Store};
 use tokio::runtime::{Builder, Runtime};
+use tokio::sync::OnceCell;
+use tokio_util::sync::CancellationToken;
 
 use super::Server;
 use crate::support::postgres::Database;
@@ -18,6 +21,8 @@ use crate::support::postgres::Database;
 pub const STORE_VARIABLE: &str = "RALLYPOINT_TEST_STORE";
 /// Environment variable with the seed of random choices, such as which node gets which request.
 const SEED_VARIABLE: &str = "RALLYPOINT_TEST_SEED";
+/// What comes later than this never comes.
+const HANGS_AFTER: Duration = Duration::from_secs(60);
 
 /// The runtime of the default stores. It lives longer than the runtime of any test.
 static STORES: LazyLock<Runtime> =
@@ -52,6 +57,8 @@ async fn open(nodes: usize) -> Vec<Store> {
 pub struct OtherNodes {
     nodes: Arc<[Server]>,
     entropy: Entropy,
+    /// Set once all nodes exchange messages.
+    exchange: Arc<OnceCell<()>>,
 }
 
 impl Default for OtherNodes {
@@ -64,7 +71,7 @@ impl OtherNodes {
     /// Other nodes to distribute requests over.
     pub fn new(nodes: Vec<Server>) -> Self {
         let entropy = if nodes.is_empty() { Entropy::seeded(0) } else { seeded() };
-        Self { nodes: nodes.into(), entropy }
+        Self { nodes: nodes.into(), entropy, exchange: Arc::default() }
     }
 
     /// Whether the server is the only node.
@@ -85,6 +92,44 @@ impl OtherNodes {
     pub fn iter(&self) -> slice::Iter<'_, Server> {
         self.nodes.iter()
     }
+}
+
+impl Server {
+    /// The number of requests that the nodes hold.
+    pub fn held(&self) -> usize {
+        self.nodes().map(|node| node.app.waits.count()).sum()
+    }
+
+    /// Lets the nodes exchange messages, as servers do. Returns once messages arrive. A single node has none to hear.
+    pub async fn hears_other_nodes(&self) {
+        if !self.others.is_empty() {
+            self.others.exchange.get_or_init(|| exchange(self.nodes())).await;
+        }
+    }
+}
+
+/// Lets nodes exchange messages, and returns once messages arrive.
+pub async fn exchange(nodes: impl IntoIterator<Item = &Server>) {
+    let nodes: Vec<_> = nodes.into_iter().collect();
+    for node in &nodes {
+        let app = Arc::clone(&node.app);
+        tokio::spawn(async move { app.invalidations.exchange(CancellationToken::new()).await });
+    }
+    for node in nodes {
+        until(async || node.app.invalidations.is_connected()).await;
+        // The sweep of everything that follows a new connection.
+        node.app.invalidations.sweep().await.unwrap();
+    }
+}
+
+/// Waits until something is so. Panics if it is never so.
+pub async fn until<F: Future<Output = bool>>(is_so: impl Fn() -> F) {
+    let waiting = async {
+        while !is_so().await {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(HANGS_AFTER, waiting).await.expect("it is never so");
 }
 
 /// Randomness for the choices of a test.

@@ -10,13 +10,15 @@ use crate::support::postgres::{URL_VARIABLE, newest_server_url, server_url};
 use crate::support::process::run;
 
 /// Modules that are skipped: their tests choose their stores themselves, or use none.
-const INDEPENDENT: [&str; 18] = [
+const INDEPENDENT: [&str; 20] = [
     "allocators::",
     "api::cors::",
     "api::large::",
     "nodes::",
+    "notifications::model::",
     "process::",
     "promises::connections::",
+    "promises::damage::",
     "promises::edges::",
     "promises::failures::",
     "promises::fast_path_wire::",
@@ -43,7 +45,7 @@ const DATABASE_TESTS: [&str; 4] = [
 const CASES: &str = "8";
 
 /// Tests that do not hold on a shared store, each with the reason.
-const NOT_ON_SHARED_STORES: [(&str, &str); 13] = [
+const NOT_ON_SHARED_STORES: [(&str, &str); 11] = [
     (
         "promises::fast_path::",
         "a node checks its cache against the store first; a test of the module shows it",
@@ -57,26 +59,25 @@ const NOT_ON_SHARED_STORES: [(&str, &str); 13] = [
     ),
     ("promises::inactivity::the_health_rules_are_configurable", LONGER_TIMEOUTS),
     ("promises::inactivity::an_inactive_player_is_removed_as_if_they_had_left", LONGER_TIMEOUTS),
-    ("notifications::long_poll::presence::", LONGER_TIMEOUTS),
     ("notifications::long_poll::waiting::the_deadline_is_that_of_the_client", SETTLES),
     ("users::", "a server on a database needs keys of its own, so it has no login"),
-    ("api::wait_checks::a_wait_sleeps_through_changes_that_its_caller_does_not_see", SETTLES),
     ("api::wait_checks::the_pages_of_a_type_are_looked_at_four_times_a_second", SETTLES),
     ("api::wait_races::", "thousands of commits, one after the other, take long on a database"),
 ];
-/// The tests of `nodes::invalidations` are for several nodes.
-const HELD: &str = "the tests look at the waits of one node";
 const SETTLES: &str = "the test does not wait for answers of a database";
 /// Nodes wait for heartbeats and reports that other nodes may have received.
 const LONGER_TIMEOUTS: &str = "on a shared store, timeouts are an eighth longer";
 
 /// Tests that do not hold if requests are distributed over several nodes, each with the reason.
-const NOT_ON_SEVERAL_NODES: [(&str, &str); 20] = [
+const NOT_ON_SEVERAL_NODES: [(&str, &str); 21] = [
     ("api::browser::listing_again_replaces_the_data_and_keeps_the_position", INTERLEAVE),
     ("api::browser::a_page_starts_after_the_last_listing_of_the_page_before", INTERLEAVE),
     ("promises::expiry::an_overdue_session_does_not_block_its_platform_session", READS_MEMORY),
     ("promises::leftovers::an_idle_session_leaves_nothing_in_memory", READS_MEMORY),
-    ("api::refresh_ttl::every_operation_with_refresh_ttl_keeps_a_session_alive_by_default", READS_MEMORY),
+    (
+        "api::refresh_ttl::every_operation_with_refresh_ttl_keeps_a_session_alive_by_default",
+        "it takes minutes on several nodes, and shows the same on one node",
+    ),
     ("promises::inactivity::ended_sessions_are_no_longer_watched", READS_MEMORY),
     ("api::quiet_set::a_player_who_reports_is_online_for_90_seconds", REPORTS),
     ("api::quiet_set::only_the_player_sees_that_they_are_invisible", REPORTS),
@@ -86,14 +87,24 @@ const NOT_ON_SEVERAL_NODES: [(&str, &str); 20] = [
     ("api::short_code::wrong_codes_are_limited_per_caller", WRONG_CODES),
     ("api::short_code::services_are_rate_limited_by_address", WRONG_CODES),
     ("api::short_code::invalid_input_is_reported_before_codes_are_looked_up", WRONG_CODES),
-    ("api::wait::", HELD),
-    ("api::wait_checks::", HELD),
-    ("notifications::long_poll::", HELD),
-    ("notifications::messages::a_page_has_an_etag_and_can_be_waited_on", HELD),
-    ("api::visibility::an_etag_covers_what_the_caller_sees", SCOUTS),
-    ("api::exact::a_failed_write_keeps_nothing_alive_and_notes_no_platform", READS_MEMORY),
+    ("api::wait::a_node_holds_a_limited_number_of_waits", COUNTS_WAITS),
+    ("api::wait::a_player_holds_a_limited_number_of_waits", COUNTS_WAITS),
+    ("api::wait_checks::waits_that_are_held_stay_undisturbed_by_those_beyond_the_limit", COUNTS_WAITS),
+    ("notifications::long_poll::limits::a_player_holds_a_limited_number_of_long_polls", COUNTS_WAITS),
+    (
+        "notifications::long_poll::limits::a_node_and_its_services_hold_a_limited_number_of_long_polls",
+        COUNTS_WAITS,
+    ),
+    (
+        "notifications::long_poll::changes::players_are_told_of_their_own_changes_a_moment_later",
+        "each node knows only who made the changes that it receives",
+    ),
+    (
+        "notifications::long_poll::lookback::a_client_that_never_sends_a_cursor_is_answered_once_a_second",
+        "each node counts only the answers that it gives",
+    ),
 ];
-const SCOUTS: &str = "of players who join at the same moment, a random one is the scout";
+const COUNTS_WAITS: &str = "each node counts only the waits that it holds";
 const INTERLEAVE: &str = "each node numbers listings from its own block";
 const READS_MEMORY: &str = "the test reads the memory of one node";
 const REPORTS: &str = "each node knows only the players who report to it";

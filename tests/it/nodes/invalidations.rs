@@ -1,18 +1,15 @@
 //! Changes by other nodes and the waits of this one: messages between nodes, and the sweep that finds what they miss.
 //! The sweep follows the test's clock; messages do not.
 
-use std::future::Future;
-use std::sync::Arc;
 use std::time::Duration;
 
 use rallypoint::config::ReadConsistency;
 use rallypoint::store::{Memory, MessageEvent, Postgres, PostgresSettings, Store};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
 
 use crate::api::wait::{session_path, settle, wait};
-use crate::harness::{Client, Metrics, Reply, Server, pairs_of_nodes};
+use crate::harness::{Client, Metrics, Reply, Server, exchange, pairs_of_nodes, until};
 use crate::support::postgres::Database;
 use crate::support::postgres::pair::Pair;
 
@@ -20,28 +17,6 @@ const LIST: &str = "/v1/player/me/session";
 const PAGE: &str = "/v1/browser?session_type=game&cursor=0";
 /// A wait that misses a change would hang for ever.
 const HANGS_AFTER: Duration = Duration::from_secs(60);
-
-/// Lets nodes exchange messages, and returns once they arrive.
-async fn exchange(nodes: &[&Server]) {
-    for node in nodes {
-        let app = Arc::clone(&node.app);
-        tokio::spawn(async move { app.invalidations.exchange(CancellationToken::new()).await });
-    }
-    for node in nodes {
-        until(async || node.app.invalidations.is_connected()).await;
-        // The sweep of all that follows a new connection.
-        node.app.invalidations.sweep().await.unwrap();
-    }
-}
-
-async fn until<F: Future<Output = bool>>(is_so: impl Fn() -> F) {
-    let waiting = async {
-        while !is_so().await {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-    };
-    tokio::time::timeout(HANGS_AFTER, waiting).await.expect("it is never so");
-}
 
 async fn answer(waiting: JoinHandle<Reply>) -> Reply {
     tokio::time::timeout(HANGS_AFTER, waiting).await.expect("a change was missed").unwrap()
@@ -64,7 +39,7 @@ async fn is_counted(node: &Server, sample: &str, value: u64) -> bool {
 #[tokio::test]
 async fn a_change_at_one_node_answers_the_waits_at_another() {
     for [node, other] in pairs_of_nodes(|_| {}).await {
-        exchange(&[&node, &other]).await;
+        exchange([&node, &other]).await;
         let [alice, bob] = [node.player(), node.player()];
         let game = alice.creates("game").await;
         let browser = format!("{}/browser", session_path(&game));
@@ -99,7 +74,7 @@ async fn the_sweep_finds_what_messages_have_lost() {
             &first.another_node(Store::Memory(memory.clone())),
             &first.another_node(Store::Memory(memory.clone())),
         ];
-        exchange(&nodes).await;
+        exchange(nodes).await;
         memory.lose_messages(share);
         let mut waiting = Vec::new();
         let mut sessions = Vec::new();
@@ -160,7 +135,7 @@ async fn lists_are_swept_every_third_time() {
     let memory = Memory::shared();
     let node = Server::over(Store::Memory(memory.clone()), |config| config.wait.max_s = 120);
     let other = node.another_node(Store::Memory(memory.clone()));
-    exchange(&[&node, &other]).await;
+    exchange([&node, &other]).await;
     memory.lose_messages(1.0);
     let [alice, bob] = [node.player(), node.player()];
     let game = alice.creates("game").await;
@@ -193,7 +168,7 @@ async fn after_an_interruption_everything_is_looked_at_once() {
     let memory = Memory::shared();
     let node = Server::over(Store::Memory(memory.clone()), |_| {});
     let other = node.another_node(Store::Memory(memory.clone()));
-    exchange(&[&node, &other]).await;
+    exchange([&node, &other]).await;
     let [alice, bob] = [node.player(), node.player()];
     let game = alice.creates("game").await;
     let waiting = wait(&alice, &session_path(&game), &alice.session(&game).await.etag()).await;
@@ -215,7 +190,7 @@ async fn a_killed_connection_loses_no_change() {
     let database = Database::new().await;
     let node = Server::over(Store::Postgres(database.open().await), |_| {});
     let other = node.another_node(Store::Postgres(database.open().await));
-    exchange(&[&node, &other]).await;
+    exchange([&node, &other]).await;
     let alice = node.player();
     let game = alice.creates("game").await;
     let client = database.client().await;
@@ -239,7 +214,7 @@ async fn a_killed_connection_loses_no_change() {
 async fn malformed_and_forged_messages_cost_a_look_at_most() {
     let memory = Memory::shared();
     let node = Server::over(Store::Memory(memory.clone()), |_| {});
-    exchange(&[&node]).await;
+    exchange([&node]).await;
     let alice = node.player();
     let game = alice.creates("game").await;
     let waiting = wait(&alice, &session_path(&game), &alice.session(&game).await.etag()).await;
@@ -271,7 +246,7 @@ async fn with_bounded_reads_waits_are_woken_once_every_node_shows_the_change() {
         config.postgres.read_consistency = ReadConsistency::BoundedMs(1_000);
     };
     for [node, other] in pairs_of_nodes(change).await {
-        exchange(&[&node, &other]).await;
+        exchange([&node, &other]).await;
         let alice = node.player();
         let game = alice.creates("game").await;
         for (changer, is_open) in [(&other, false), (&node, true)] {
@@ -296,8 +271,14 @@ async fn with_bounded_reads_waits_are_woken_once_every_node_shows_the_change() {
     }
 }
 
+/// Environment variable with the number of waits during a failover. The whole test has 1,000.
+const PARKED_VARIABLE: &str = "RALLYPOINT_TEST_PARKED";
+/// Its default value.
+const PARKED: usize = 20;
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_failover_ends_no_wait_with_a_304_that_nobody_has_checked() {
+    let parked = std::env::var(PARKED_VARIABLE).map_or(PARKED, |parked| parked.parse().expect("a number"));
     let mut pair = Pair::start().await;
     let database = Database::on(&pair.url).await;
     let settings = PostgresSettings {
@@ -306,30 +287,29 @@ async fn a_failover_ends_no_wait_with_a_304_that_nobody_has_checked() {
         ..database.settings()
     };
     let open = async || Store::Postgres(Postgres::open(settings.clone()).await.unwrap());
-    let node = Server::over(open().await, |config| config.wait.per_player_max = 100);
+    let node = Server::over(open().await, |config| config.wait.per_player_max = usize::MAX);
     let other = node.another_node(open().await);
-    exchange(&[&node, &other]).await;
+    exchange([&node, &other]).await;
     let alice = node.player();
     let game = alice.creates("game").await;
     let path = session_path(&game);
     let known = alice.session(&game).await.etag();
-    let mut due_meanwhile = Vec::new();
-    for _ in 0..20 {
+    let (mut due_meanwhile, mut due_later) = (Vec::new(), Vec::new());
+    for _ in 0..parked / 2 {
         due_meanwhile.push(wait(&alice, &path, &known).await);
     }
+    node.clock.advance(Duration::from_secs(20));
+    for _ in 0..parked / 2 {
+        due_later.push(wait(&alice, &path, &known).await);
+    }
     pair.kill_primary().await;
-    node.clock.advance(Duration::from_secs(30));
+    node.clock.advance(Duration::from_secs(10));
     node.app.waits.wake_due();
     for waiting in due_meanwhile {
         answer(waiting).await.refused(503, "store_unavailable");
     }
+    assert!(!due_later.iter().any(JoinHandle::is_finished), "they sleep on");
     pair.promote_standby().await;
-    until(async || alice.session(&game).await.status == 200).await;
-    let known = alice.session(&game).await.expect(200).etag();
-    let mut waiting = Vec::new();
-    for _ in 0..20 {
-        waiting.push(wait(&alice, &path, &known).await);
-    }
     let there = at(&other, &alice);
     until(async || {
         let body = json!({"joinability": {"open": false}});
@@ -339,11 +319,13 @@ async fn a_failover_ends_no_wait_with_a_304_that_nobody_has_checked() {
     // By a message or, if its connection is not back yet, by the sweep.
     until(async || {
         node.clock.advance(Duration::from_millis(50));
+        node.app.waits.wake_due();
         let _ = node.app.invalidations.sweep().await;
-        waiting.iter().all(JoinHandle::is_finished)
+        due_later.iter().all(JoinHandle::is_finished)
     })
     .await;
-    for waiting in waiting {
-        answer(waiting).await.expect(200);
+    let now = there.session(&game).await.expect(200).etag();
+    for waiting in due_later {
+        assert_eq!(answer(waiting).await.expect(200).etag(), now);
     }
 }

@@ -1,8 +1,8 @@
 use serde_json::json;
-use tokio::task::yield_now;
 use uuid::Uuid;
 
 use super::{NOTIFICATION, OWN, of, page, player, post, texts};
+use crate::api::wait::wait;
 use crate::harness::{Client, Server, pairs_of_nodes};
 
 #[tokio::test]
@@ -192,17 +192,7 @@ async fn a_page_has_an_etag_and_can_be_waited_on() {
     post(&alice, &["1"]).await;
     let etag = alice.get(OWN).await.expect(200).etag();
     alice.get_if_none_match(OWN, &etag).await.expect(304);
-    let waiting = {
-        let (alice, etag) = (alice.clone(), etag.clone());
-        let headers = [("if-none-match", etag), ("prefer", "wait=30".into())];
-        tokio::spawn(async move {
-            let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
-            alice.send(http::Method::GET, OWN, &headers, None).await
-        })
-    };
-    while server.app.waits.count() == 0 {
-        yield_now().await;
-    }
+    let waiting = wait(&alice, OWN, &etag).await;
     let game_server = server.service(&["notification:player:write"]).on(NOTIFICATION);
     game_server.post(&of(alice.player), &texts(&["2"])).await.expect(200);
     let answer = waiting.await.unwrap();
@@ -239,7 +229,7 @@ async fn a_reader_misses_no_message_of_two_nodes() {
             while let Some(ended) = posting.try_join_next() {
                 ended.unwrap();
             }
-            yield_now().await;
+            tokio::task::yield_now().await;
         }
         assert_eq!(nodes[0].app.inboxes.last_number(player).await.unwrap(), last);
         for number in 0..nodes.len() {

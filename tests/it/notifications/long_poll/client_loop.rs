@@ -125,7 +125,7 @@ async fn all_go_on(server: &Server, clients: &mut [Published]) {
         if is_shared {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        if !had_answers && (has_others || held(server) == clients.len()) {
+        if !had_answers && (has_others || server.held() == clients.len()) {
             return;
         }
     }

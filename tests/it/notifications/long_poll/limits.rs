@@ -28,7 +28,7 @@ async fn a_player_holds_a_limited_number_of_long_polls() {
         let waits: Vec<_> = waits.iter().map(|(name, value)| (*name, &**value)).collect();
         caller.send(http::Method::GET, "/v1/player/me/session", &waits, None).await
     });
-    while held(&server) < 10 {
+    while server.held() < 10 {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     alice.invites(&session, &bob).await.expect(200);
@@ -37,7 +37,7 @@ async fn a_player_holds_a_limited_number_of_long_polls() {
     }
     waiting.await.unwrap().expect(200);
     of_carol.abort().await;
-    assert_eq!(held(&server), 0);
+    assert_eq!(server.held(), 0);
 }
 
 #[tokio::test]
@@ -79,6 +79,8 @@ async fn a_node_that_stops_ends_every_long_poll_with_an_empty_list() {
     for _ in 0..10 {
         parked.push(park(&server.player(), "deadline=25").await);
     }
+    // The sweep looks at what is new once, and wakes it.
+    server.advance(Duration::from_millis(1)).await;
     for node in server.nodes() {
         node.app.waits.drain();
     }
@@ -111,7 +113,9 @@ async fn the_long_poll_of_a_closed_connection_ends() {
     let mut wire = listener.connect().await;
     wire.send(&request).await;
     holds(&server, 1).await;
-    server.app.waits.drain();
+    for node in server.nodes() {
+        node.app.waits.drain();
+    }
     listener.stop();
     settle().await;
     server.advance(Duration::from_secs(3)).await;
@@ -121,9 +125,62 @@ async fn the_long_poll_of_a_closed_connection_ends() {
     wire.ends().await;
 }
 
+/// Environment variable with the number of connections that wait when a node stops. The whole test has 10,000, which
+/// takes twice as many open files.
+const PARKED_VARIABLE: &str = "RALLYPOINT_TEST_PARKED_CONNECTIONS";
+/// Its default value.
+const PARKED: usize = 200;
+
+#[tokio::test]
+async fn a_node_that_stops_answers_every_connection() {
+    let parked = std::env::var(PARKED_VARIABLE).map_or(PARKED, |parked| parked.parse().expect("a number"));
+    let server = Server::with(|config| {
+        (config.wait.waits_max, config.wait.per_player_max) = (Some(parked), usize::MAX);
+    });
+    server.hears_other_nodes().await;
+    let listener = Listener::with(&server, |limits| limits.connections_max = parked + 1).await;
+    let alice = server.player();
+    let list = "/v1/player/me/session";
+    let known = alice.get(list).await.etag();
+    let mut wires = Vec::new();
+    for number in 0..parked {
+        let mut wire = listener.connect().await;
+        let request = if number % 2 == 0 {
+            let bob = server.player();
+            wire::get(&path(&bob, "deadline=25"), &bob, "").replace(" /session/", " /notification/")
+        } else {
+            wire::get(list, &alice, &format!("if-none-match: {known}\r\nprefer: wait=30\r\n"))
+        };
+        wire.send(request).await;
+        wires.push(wire);
+    }
+    holds(&server, parked).await;
+    for node in server.nodes() {
+        node.app.waits.drain();
+    }
+    listener.stop();
+    settle().await;
+    for _ in 0..30 {
+        server.advance(Duration::from_millis(100)).await;
+        settle().await;
+    }
+    for (number, mut wire) in wires.into_iter().enumerate() {
+        let answer = wire.answer().await;
+        if number % 2 == 0 {
+            assert!(notifications(&answer).is_empty());
+        } else {
+            assert_eq!((answer.status.as_u16(), answer.etag()), (304, known.clone()));
+        }
+        assert_eq!(answer.headers["connection"], "close");
+        wire.ends().await;
+    }
+    assert_eq!(server.held(), 0);
+    listener.serves(0).await;
+}
+
 /// Waits until the server holds this many long polls.
 async fn holds(server: &Server, waits: usize) {
-    while held(server) != waits {
+    while server.held() != waits {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }

@@ -25,7 +25,6 @@ use crate::harness::{Client, Reply, Server};
 
 /// A long poll that a client has sent.
 struct Poll {
-    server: Server,
     reply: JoinHandle<Reply>,
 }
 
@@ -37,7 +36,7 @@ fn path(caller: &Client, query: &str) -> String {
 /// Sends a long poll and does not wait for the answer.
 fn send(caller: &Client, query: &str) -> Poll {
     let (caller, path) = (caller.on(NOTIFICATION), path(caller, query));
-    Poll { server: caller.server.clone(), reply: tokio::spawn(async move { caller.get(&path).await }) }
+    Poll { reply: tokio::spawn(async move { caller.get(&path).await }) }
 }
 
 /// Sends a long poll that is answered at once.
@@ -47,19 +46,15 @@ async fn poll(caller: &Client, query: &str) -> Reply {
 
 /// Sends a long poll, and returns once it is held.
 async fn park(caller: &Client, query: &str) -> Poll {
-    let before = held(&caller.server);
+    caller.server.hears_other_nodes().await;
+    let before = caller.server.held();
     let sent = send(caller, query);
-    while held(&caller.server) == before {
+    while caller.server.held() == before {
         assert!(!sent.reply.is_finished(), "{query} was not held: {:?}", sent.reply.await);
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     settle().await;
     sent
-}
-
-/// The number of long polls that the nodes hold.
-fn held(server: &Server) -> usize {
-    server.nodes().map(|node| node.app.waits.count()).sum()
 }
 
 /// Lets other tasks run until all of them sleep.
@@ -80,18 +75,8 @@ impl Poll {
         assert!(self.reply.await.unwrap_err().is_cancelled());
     }
 
-    /// The answer, which needs no more time on the test's clock. If there are other nodes, a node may need to look for their
-    /// changes.
+    /// The answer, which needs no more time on the test's clock.
     async fn answer(self) -> Reply {
-        let has_others = self.server.nodes().count() > 1;
-        // 12 seconds of the test's clock: more than a round of the sweep.
-        for _ in 0..120 {
-            if self.reply.is_finished() || !has_others {
-                break;
-            }
-            self.server.advance(Duration::from_millis(100)).await;
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
         self.reply.await.unwrap().expect(200)
     }
 }

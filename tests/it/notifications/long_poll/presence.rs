@@ -6,6 +6,9 @@ use serde_json::{Value, json};
 use super::*;
 use crate::harness::pairs_of_nodes;
 
+/// More seconds than the time until a player is removed, which is an eighth longer on a shared store.
+const TOO_LONG_S: usize = 24;
+
 /// Players are removed after 20 seconds of inactivity.
 fn short(config: &mut Config) {
     config.templates.get_mut("game").unwrap().player_culling_timeout = Some(20);
@@ -37,7 +40,8 @@ async fn a_player_who_only_listens_stays() {
     let (_, next) = begin(&alice).await;
     listens(&server, &alice, &next, 12).await;
     assert_eq!(alice.sees_status_and_team(&game, &alice).await, (json!("leader"), json!(0)));
-    pass(&server, 21).await;
+    // A node tells others of its listeners at intervals, so they may know of the last one for a moment longer.
+    pass(&server, TOO_LONG_S + 6).await;
     alice.session(&game).await.refused(404, "session_not_found");
 }
 
@@ -112,7 +116,7 @@ async fn whether_listening_counts_is_a_setting() {
     pass(&server, 1).await;
     let (_, next) = begin(&alice).await;
     let waiting = park(&alice, &next).await;
-    pass(&server, 21).await;
+    pass(&server, TOO_LONG_S).await;
     assert_eq!(told(&waiting.answer().await), [("session_removed", &*game)]);
     alice.session(&game).await.refused(404, "session_not_found");
 }
@@ -129,7 +133,7 @@ async fn listening_keeps_no_session_alive() {
         listens(&server, listener, &next, 2).await;
         let waiting = park(listener, &next).await;
         // A minute after its last use, and an eighth of that.
-        pass(&server, 18).await;
+        pass(&server, 22).await;
         assert_eq!(told(&waiting.answer().await), [("session_removed", &*party)]);
     }
 }
@@ -155,7 +159,7 @@ async fn a_wait_that_does_not_refresh_shows_presence_and_lets_the_session_end() 
             let headers = [("if-none-match", &*etag), ("prefer", "wait=25")];
             caller.send(http::Method::GET, &path, &headers, None).await
         });
-        while held(&server) == 0 {
+        while server.held() == 0 {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         for _ in 0..25 {
@@ -171,5 +175,5 @@ async fn a_wait_that_does_not_refresh_shows_presence_and_lets_the_session_end() 
         }
     };
     last.refused(404, "session_not_found");
-    assert!((60..=68).contains(&waited_s), "it ended unused, not by the player's removal: {waited_s}");
+    assert!((60..=76).contains(&waited_s), "it ended unused, not by the player's removal: {waited_s}");
 }

@@ -20,7 +20,7 @@ async fn without_news_a_long_poll_ends_with_an_empty_list_in_time() {
     let answer = waiting.answer().await;
     assert_eq!(answer.body, json!({"notifications": [], "cursor": cursor(&answer)}));
     assert_eq!(answer.headers["content-type"], "application/json");
-    assert_eq!(held(&server), 0);
+    assert_eq!(server.held(), 0);
 }
 
 #[tokio::test]
