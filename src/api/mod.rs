@@ -6,6 +6,7 @@ pub mod backfill;
 pub mod browser;
 mod change;
 pub mod config;
+pub mod deserter;
 pub mod examples;
 pub mod fast_path;
 pub mod instance;
@@ -65,6 +66,7 @@ pub fn surface() -> Surface {
         Group::new(browser::TAG, browser::rows()),
         Group::new(instance::TAG, instance::rows()),
         Group::new(backfill::TAG, backfill::rows()),
+        Group::new(deserter::TAG, deserter::rows()),
         Group::new(audit::TAG, audit::rows()),
         Group::new(config::TAG, config::rows()),
     ];

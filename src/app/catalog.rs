@@ -1,5 +1,5 @@
-//! The catalog: session templates, regions, instance templates and key-value pairs from the configuration. It is
-//! replaced as a whole when the configuration is read again.
+//! The catalog: session templates, regions, instance templates, key-value pairs, and what the configuration says about
+//! matchmaking. It is replaced as a whole when the configuration is read again.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
@@ -8,13 +8,14 @@ use uuid::Uuid;
 
 use crate::document::Document;
 use crate::domain::instance::template::InstanceTemplate;
+use crate::domain::matchmaking::Matchmaking;
 use crate::domain::region::Region;
 use crate::domain::session::Status;
 use crate::domain::template::Template;
 use crate::domain::{Refused, Session};
 use crate::records::Membership;
 
-/// Session templates, regions, instance templates and key-value pairs of one configuration.
+/// What a reload replaces, of one configuration.
 #[derive(Debug, Default)]
 pub struct Catalog {
     /// Session templates by session type.
@@ -28,6 +29,8 @@ pub struct Catalog {
     pub instance_templates: BTreeMap<Uuid, InstanceTemplate>,
     /// Texts that clients and servers read from the config service, by name.
     pub key_values: BTreeMap<String, String>,
+    /// Queues, matchmaking profiles and what belongs to them.
+    pub matchmaking: Arc<Matchmaking>,
     /// The document with all session templates, the retired ones included.
     document: OnceLock<Document>,
 }
@@ -47,6 +50,11 @@ impl Catalog {
         Self { key_values, ..self }
     }
 
+    /// The same catalog with this matchmaking.
+    pub fn with_matchmaking(self, matchmaking: Matchmaking) -> Self {
+        Self { matchmaking: Arc::new(matchmaking), ..self }
+    }
+
     /// The same catalog with other retired templates. A type that the configuration has is not retired.
     fn with_retired(&self, mut retired: BTreeMap<String, Template>) -> Self {
         retired.retain(|session_type, _| !self.templates.contains_key(session_type));
@@ -57,6 +65,7 @@ impl Catalog {
             regions: self.regions.clone(),
             instance_templates: self.instance_templates.clone(),
             key_values: self.key_values.clone(),
+            matchmaking: Arc::clone(&self.matchmaking),
             document: OnceLock::new(),
         }
     }

@@ -30,8 +30,8 @@ them, and refuses to start if one cannot be used.
 
   rallypoint check-config rallypoint.toml
 
-Next: `rallypoint serve --config rallypoint.toml`. A running server reloads templates, regions and instance templates \
-when the file changes; other settings need a restart.";
+Next: `rallypoint serve --config rallypoint.toml`. A running server reloads templates, regions, instance templates \
+and matchmaking when the file changes; other settings need a restart.";
 
 /// Flags that select and change the configuration of a server.
 #[derive(Args)]

@@ -1,9 +1,10 @@
 //! Checks across settings, which types alone cannot express, and the place of a problem in the file.
 
-use toml::de::DeTable;
+use toml::de::{DeTable, DeValue};
 
 use super::allocators;
 use super::login;
+use super::matchmaking;
 use super::{AdminListen, AuthSection, Config, ConfigError, HttpSection, Override, StoreKind};
 use crate::domain::Platform;
 use crate::domain::template::{PlatformTemplate, Template};
@@ -11,7 +12,7 @@ use crate::domain::template::{PlatformTemplate, Template};
 /// Most session templates.
 const TEMPLATES_MAX: usize = 256;
 /// The rule that [`is_plain_name`] checks.
-const PLAIN_NAME: &str = "a name has 1 to 128 characters and no control characters";
+pub(super) const PLAIN_NAME: &str = "a name has 1 to 128 characters and no control characters";
 
 /// A setting with an invalid value, and what is allowed.
 #[derive(Debug, PartialEq, Eq)]
@@ -43,17 +44,28 @@ impl Problem {
     }
 }
 
-/// The line of the innermost of these keys that is in the file. Lines count from 1.
+/// The line of the innermost of these keys that is in the file. An item of a list has its index as key. Lines count from 1.
 fn line_of(text: &str, path: &[String]) -> Option<usize> {
     let root = DeTable::parse(text).ok()?;
-    let (mut table, mut start) = (Some(root.get_ref()), None);
-    for key in path {
-        let found = table.and_then(|table| table.get_key_value(key.as_str()));
-        let Some((key, value)) = found else { break };
-        start = Some(key.span().start);
-        table = value.get_ref().as_table();
+    let (mut key, mut rest) = path.split_first()?;
+    let (first, mut value) = root.get_ref().get_key_value(key.as_str())?;
+    let mut start = first.span().start;
+    while let Some(next) = rest.split_first() {
+        (key, rest) = next;
+        let found = match value.get_ref() {
+            DeValue::Table(table) => {
+                table.get_key_value(key.as_str()).map(|(key, value)| (key.span().start, value))
+            }
+            DeValue::Array(items) => key
+                .parse::<usize>()
+                .ok()
+                .and_then(|index| Some((items.get(index)?.span().start, &items[index]))),
+            _ => None,
+        };
+        let Some(found) = found else { break };
+        (start, value) = found;
     }
-    start.map(|start| text[..start].matches('\n').count() + 1)
+    Some(text[..start].matches('\n').count() + 1)
 }
 
 /// A body or a session that is larger than the memory for all of them could never be sent.
@@ -109,6 +121,7 @@ pub(super) fn check(config: &Config) -> Result<(), Problem> {
         }
     }
     config.templates.iter().try_for_each(|(name, template)| check_template(config, name, template))?;
+    matchmaking::check(config)?;
     allocators::check(config)
 }
 
@@ -223,7 +236,7 @@ fn check_platform(name: &str, platform: Platform, entry: &PlatformTemplate) -> R
 }
 
 /// Names become parts of store keys, where control characters are separators.
-fn is_plain_name(name: &str) -> bool {
+pub(super) fn is_plain_name(name: &str) -> bool {
     (1..=128).contains(&name.chars().count()) && !name.chars().any(char::is_control)
 }
 

@@ -7,6 +7,7 @@ mod idempotency;
 mod leave_delay;
 mod log_filter;
 mod login;
+mod matchmaking;
 mod notifications;
 mod proxy;
 mod sections;
@@ -29,6 +30,7 @@ pub use check::Problem;
 pub use idempotency::IdempotencySection;
 pub use leave_delay::LeaveDelay;
 pub use login::{HashText, LoginClient, LoginMode, LoginPlayers, LoginSection, LoginUser, UserKind};
+pub use matchmaking::MatchmakingSection;
 pub use notifications::NotificationsSection;
 pub use sections::{
     AdminListen, AuthSection, FriendsCheck, Hints, HttpSection, InstancesSection, JobsSection, LogFormat,
@@ -41,14 +43,22 @@ pub use wait::WaitSection;
 
 use crate::domain::instance::health::HealthRules;
 use crate::domain::instance::template::InstanceTemplate;
+use crate::domain::matchmaking::{
+    BackfillRules, DeserterKind, Matchmaking, Profile, Queue, Rank, TemplateGroup,
+};
 use crate::domain::region::Region;
 use crate::domain::template::Template;
 
 /// The file that documents every setting. Its values are the defaults.
 pub const DEFAULT_FILE: &str = include_str!("../../config.default.toml");
-/// Sections that can be set in the file only: the name of a variable cannot spell their keys (uuids, names in mixed
-/// case), and a variable could not keep part of an entry. An allocator may start programs, which a variable must not.
+/// Sections that can be set in the file only, with those of [`matchmaking`]: the name of a variable cannot spell their keys
+/// (uuids, names in mixed case), and a variable could not keep part of an entry. An allocator may start programs, which a
+/// variable must not.
 const FILE_ONLY: [&str; 4] = ["templates", "regions", "instance_templates", allocators::SECTION];
+
+fn is_file_only(section: &str) -> bool {
+    FILE_ONLY.contains(&section) || matchmaking::SECTIONS_BY_ID.contains(&section)
+}
 
 /// The effective configuration.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -75,6 +85,10 @@ pub struct Config {
     pub notifications: NotificationsSection,
     /// Writes that clients can repeat.
     pub idempotency: IdempotencySection,
+    /// The matcher of this server, and limits of tickets.
+    pub matchmaking: MatchmakingSection,
+    /// How often hosts confirm that they want players.
+    pub backfill: BackfillRules,
     /// Background jobs.
     pub jobs: JobsSection,
     /// Logging.
@@ -91,6 +105,16 @@ pub struct Config {
     pub instance_templates: BTreeMap<Uuid, InstanceTemplate>,
     /// Session templates by type.
     pub templates: BTreeMap<String, Template>,
+    /// Ranks by id.
+    pub ranks: BTreeMap<Uuid, Rank>,
+    /// Matchmaking queues by id.
+    pub queues: BTreeMap<String, Queue>,
+    /// Groups of matchmaking templates by id.
+    pub match_making_template_groups: BTreeMap<Uuid, TemplateGroup>,
+    /// Matchmaking profiles by id.
+    pub match_making_profiles: BTreeMap<String, Profile>,
+    /// Kinds of desertion by id.
+    pub deserters: BTreeMap<Uuid, DeserterKind>,
     /// What starts dedicated servers, by name.
     #[serde(deserialize_with = "allocators::skip")]
     pub allocators: BTreeMap<String, AllocatorSection>,
@@ -138,6 +162,8 @@ impl Default for Config {
             wait: WaitSection::default(),
             notifications: NotificationsSection::default(),
             idempotency: IdempotencySection::default(),
+            matchmaking: MatchmakingSection::default(),
+            backfill: BackfillRules::default(),
             jobs: JobsSection::default(),
             telemetry: TelemetrySection::default(),
             health: HealthRules::default(),
@@ -146,6 +172,11 @@ impl Default for Config {
             regions: BTreeMap::new(),
             instance_templates: BTreeMap::new(),
             templates,
+            ranks: BTreeMap::new(),
+            queues: BTreeMap::new(),
+            match_making_template_groups: BTreeMap::new(),
+            match_making_profiles: BTreeMap::new(),
+            deserters: BTreeMap::new(),
             allocators: BTreeMap::new(),
             sources: Sources::default(),
             text: String::new(),
@@ -192,7 +223,7 @@ impl Config {
         let allocators = allocators::read(text).map_err(|error| invalid(origin, error))?;
         let mut table: toml::Table = text.parse().map_err(|error| invalid(origin, error))?;
         for Override { origin, section, setting, value } in overrides {
-            if FILE_ONLY.contains(&section.as_str()) {
+            if is_file_only(section) {
                 return Err(wrong(origin, format!("[{section}] can be set in the configuration file only")));
             }
             let section = table.entry(section).or_insert_with(|| toml::Table::new().into());
@@ -218,6 +249,18 @@ impl Config {
     pub fn check_exposure(&self, is_on_purpose: bool) -> Result<(), ConfigError> {
         login::check_exposure(self, is_on_purpose)
             .map_err(|problem| problem.located(&self.text, &self.sources.origin(), &self.sources.overrides))
+    }
+
+    /// The sections about matchmaking that a reload replaces.
+    pub fn matchmaking_tables(&self) -> Matchmaking {
+        Matchmaking {
+            ranks: self.ranks.clone(),
+            queues: self.queues.clone(),
+            template_groups: self.match_making_template_groups.clone(),
+            profiles: self.match_making_profiles.clone(),
+            deserters: self.deserters.clone(),
+            backfill: self.backfill,
+        }
     }
 
     /// Values that are allowed, but with which published clients or proxies have trouble: a sentence for each, with the

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Config, PlayerStartupParams};
+use super::{Config, PlayerStartupParams, matchmaking};
 use crate::domain::CustomData;
 
 /// The shortest timeout that needs no warning, in seconds: three polls of a client, which polls every 60 s, give or
@@ -42,6 +42,9 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
     for name in config.templates.keys() {
         warn_of_template(config, name, &mut warnings);
     }
+    warn_of_equal_names("[queues]", config.queues.keys(), &mut warnings);
+    warn_of_equal_names("[match_making_profiles]", config.match_making_profiles.keys(), &mut warnings);
+    matchmaking::warn(config, &mut warnings);
     warnings
 }
 

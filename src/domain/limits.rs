@@ -49,20 +49,26 @@ pub fn maybe_text<'de, D: Deserializer<'de>, const MAX: usize>(from: D) -> Resul
 /// Reads a `custom_data` map within the limits above.
 pub fn custom_data<'de, D: Deserializer<'de>>(from: D) -> Result<CustomData, D::Error> {
     let data = CustomData::deserialize(from)?;
+    check_custom_data(&data).map(|()| data).map_err(D::Error::custom)
+}
+
+/// Checks a `custom_data` map.
+///
+/// # Errors
+/// What is allowed, if the map is beyond a limit.
+pub fn check_custom_data(data: &CustomData) -> Result<(), String> {
     if data.len() > CUSTOM_DATA_ENTRIES_MAX {
-        let message = format!("custom_data takes at most {CUSTOM_DATA_ENTRIES_MAX} entries");
-        return Err(D::Error::custom(message));
+        return Err(format!("custom_data takes at most {CUSTOM_DATA_ENTRIES_MAX} entries"));
     }
     let bytes: usize = data.iter().map(|(key, value)| key.len() + value.len()).sum();
     if bytes > CUSTOM_DATA_BYTES_MAX {
-        return Err(D::Error::custom(format!("custom_data takes at most {CUSTOM_DATA_BYTES_MAX} bytes")));
+        return Err(format!("custom_data takes at most {CUSTOM_DATA_BYTES_MAX} bytes"));
     }
     let fits = |value: &str| (1..=CUSTOM_DATA_VALUE_CHARS_MAX).contains(&value.chars().count());
     match data.iter().find(|(_, value)| !fits(value)) {
         Some((key, _)) => {
-            let message = format!("custom_data.{key} takes 1 to {CUSTOM_DATA_VALUE_CHARS_MAX} characters");
-            Err(D::Error::custom(message))
+            Err(format!("custom_data.{key} takes 1 to {CUSTOM_DATA_VALUE_CHARS_MAX} characters"))
         }
-        None => Ok(data),
+        None => Ok(()),
     }
 }

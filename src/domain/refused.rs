@@ -102,6 +102,12 @@ pub enum Refused {
     PlatformAlreadyLinked,
     #[error("the notification does not exist")]
     NotificationNotFound,
+    #[error("there is no group of matchmaking templates with this id")]
+    MatchMakingTemplateNotFound,
+    #[error("there is no matchmaking profile with this id")]
+    MatchMakingProfileNotFound,
+    #[error("there is no deserter configuration with this id")]
+    DeserterNotFound,
 }
 
 impl Refused {
@@ -157,7 +163,10 @@ impl Refused {
             | Self::TeamTooFull
             | Self::PlatformSessionInUse
             | Self::PlatformAlreadyLinked
-            | Self::NotificationNotFound => false,
+            | Self::NotificationNotFound
+            | Self::MatchMakingTemplateNotFound
+            | Self::MatchMakingProfileNotFound
+            | Self::DeserterNotFound => false,
         }
     }
 }

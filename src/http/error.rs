@@ -423,6 +423,9 @@ fn refused_parts(refused: &Refused) -> (StatusCode, &'static str) {
         Refused::RegionNotFound => (S::NOT_FOUND, "region_not_found"),
         Refused::TemplateNotFound => (S::NOT_FOUND, "template_not_found"),
         Refused::InstanceTemplateNotFound => (S::NOT_FOUND, "instance_template_not_found"),
+        Refused::MatchMakingTemplateNotFound => (S::NOT_FOUND, "match_making_template_not_found"),
+        Refused::MatchMakingProfileNotFound => (S::NOT_FOUND, "match_making_profile_not_found"),
+        Refused::DeserterNotFound => (S::NOT_FOUND, "deserter_not_found"),
         Refused::PlatformSessionNotFound => (S::NOT_FOUND, "platform_session_not_found"),
         Refused::PlatformNotInTemplate(_) => (S::NOT_FOUND, "platform_not_in_template"),
 

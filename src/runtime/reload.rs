@@ -1,5 +1,5 @@
-//! Reloads templates, regions, instance templates and key-value pairs while the server runs: on SIGHUP, or when the
-//! configuration file changes. An invalid file changes nothing; the log has the error.
+//! Reloads the catalog while the server runs: on SIGHUP, or when the configuration file changes. An invalid file changes
+//! nothing; the log has the error.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,9 +15,9 @@ use crate::runtime::settings::{catalog, check, log_warnings};
 /// How often the file is compared with what was read from it last.
 const CHECK_EVERY: Duration = Duration::from_secs(2);
 
-/// Reads the configuration again and replaces templates, regions, instance templates and key-value pairs. Existing
-/// sessions keep their values, and the templates that they use are served until they have ended. Other sections need a
-/// restart.
+/// Reads the configuration again and replaces the catalog: templates, regions, instance templates, key-value pairs and
+/// matchmaking. Existing sessions keep their values, and the templates that they use are served until they have ended. Other
+/// sections need a restart.
 ///
 /// # Errors
 /// If the configuration is invalid, also for the running server; then nothing is replaced.
@@ -76,10 +76,10 @@ pub async fn reload_forever(app: Arc<App>, loaded: Config, stop: CancellationTok
         match reload(&app, &sources) {
             Ok(()) => tracing::info!(
                 file = %file.display(),
-                "templates, regions, instance templates and key-value pairs were reloaded; other changes need a restart"
+                "templates, regions, instance templates, key-value pairs and matchmaking were reloaded; other changes need a restart"
             ),
             Err(error) => {
-                tracing::error!(%error, "the configuration is invalid; templates, regions and instance templates stay as they were")
+                tracing::error!(%error, "the configuration is invalid; nothing of it is taken over")
             }
         }
     }

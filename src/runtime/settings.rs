@@ -279,11 +279,12 @@ fn staleness_ms_max(consistency: ReadConsistency) -> i64 {
     }
 }
 
-/// Session templates, regions, instance templates and key-value pairs.
+/// What a reload replaces: session templates, regions, instance templates, key-value pairs and matchmaking.
 pub fn catalog(config: &Config) -> Catalog {
     let (regions, instance_templates) = (config.regions.clone(), config.instance_templates.clone());
     Catalog::new(config.templates.clone(), regions, instance_templates)
         .with_key_values(config.config.kvs.clone())
+        .with_matchmaking(config.matchmaking_tables())
 }
 
 /// Settings of the store in PostgreSQL. Reads the files of the password and the certificates.

@@ -14,9 +14,6 @@ use crate::http::operation::{Input, Operation};
 use crate::http::reply::{Plain, Reply};
 use crate::http::surface::Tag;
 
-/// Time between two confirmations of a backfill, in seconds.
-const ACKNOWLEDGE_EVERY_S: f64 = 20.0;
-
 /// The group of these operations in the API document.
 pub const TAG: Tag = Tag::new("Backfill", "Players who join a match that is already running.");
 
@@ -38,6 +35,7 @@ pub struct BackfillSettingsView {
     timeout: f64,
 }
 
-async fn config(_: Arc<App>, _: Caller, _: Input) -> Result<Reply<Plain<BackfillSettingsView>>, Error> {
-    Ok(Reply::plain(&BackfillSettingsView { timeout: ACKNOWLEDGE_EVERY_S }))
+async fn config(app: Arc<App>, _: Caller, _: Input) -> Result<Reply<Plain<BackfillSettingsView>>, Error> {
+    let timeout = app.catalog().matchmaking.backfill.ack_every_s.into();
+    Ok(Reply::plain(&BackfillSettingsView { timeout }))
 }

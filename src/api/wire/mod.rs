@@ -4,6 +4,7 @@
 pub mod client;
 pub mod instance;
 pub mod listing;
+pub mod match_making;
 pub mod platform;
 pub mod player;
 pub mod session;

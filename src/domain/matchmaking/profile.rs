@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use uuid::Uuid;
 
+use crate::domain::identity::product_uuid;
 use crate::domain::template::{PLAYERS_PER_TEAM_MAX, TEAMS_MAX};
 use crate::domain::{CustomData, limits};
 
@@ -13,6 +15,8 @@ use crate::domain::{CustomData, limits};
 pub const MATCH_PLAYERS_MAX: usize = 200;
 /// Maximum number of [`Field`]s of a profile.
 pub const FIELDS_MAX: usize = 8;
+/// The name of the [`Field`] that is the skill of a ticket, in the rank of the profile.
+pub const RANK_FIELD: &str = "rank";
 /// Maximum number of [`Pool`]s of a profile.
 pub const POOLS_MAX: usize = 16;
 
@@ -85,7 +89,7 @@ pub struct Profile {
     pub custom_data: CustomData,
     /// The product's data of the first version of the contract.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub legacy_config: Option<BTreeMap<String, serde_json::Value>>,
+    pub legacy_config: Option<BTreeMap<String, Value>>,
 }
 
 /// Who makes the matches of a profile.
@@ -319,5 +323,21 @@ impl Default for Profile {
             custom_data: CustomData::new(),
             legacy_config: None,
         }
+    }
+}
+
+impl Profile {
+    /// The id of the template of the sessions that the profile makes, which follows from their type.
+    pub fn session_template_id(&self) -> Uuid {
+        product_uuid(&format!("session-template:{}", self.session_type))
+    }
+
+    /// The data of the first version of the contract as texts. What is no text is shown as JSON.
+    pub fn legacy_texts(&self) -> CustomData {
+        let text = |(name, value): (&String, &Value)| {
+            let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            (name.clone(), text)
+        };
+        self.legacy_config.iter().flatten().map(text).collect()
     }
 }

@@ -220,6 +220,20 @@ impl Param for AllocationId {
     }
 }
 
+/// Id of a matchmaking profile: 1 to 128 characters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProfileId(pub String);
+
+impl Param for ProfileId {
+    fn parse(text: &str) -> Result<Self, ViolationKind> {
+        short_text(text).map(Self)
+    }
+
+    fn schema(_: &mut SchemaGenerator) -> Schema {
+        short_text_schema()
+    }
+}
+
 /// Largest length of ids and reasons in the contract, in characters.
 const SHORT_TEXT_CHARS_MAX: usize = 128;
 

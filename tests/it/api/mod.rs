@@ -36,6 +36,8 @@ mod large;
 mod kicked;
 /// Each limit of a request: the largest accepted and the smallest refused value.
 mod limits;
+/// Reading queues, matchmaking templates, profiles and deserter configurations.
+mod match_making;
 /// How often callers may guess the password of a session.
 mod password;
 /// Linking platform sessions; joining and leaving through them.

@@ -74,6 +74,8 @@ fn path(operation: &Operation, player: Uuid) -> String {
     let uuid = Uuid::nil().to_string();
     let path = path.replace("{instance_request_template_id}", &uuid);
     let path = path.replace("{instance_launch_template_id}", &uuid);
+    let path = path.replace("{template_group_id}", &uuid).replace("{deserter_id}", "none");
+    let path = path.replace("{match_making_profile_id}", "none");
     assert!(!path.contains('{'), "name a value for the parameter in {path}");
     path
 }
