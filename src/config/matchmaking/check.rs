@@ -1,8 +1,8 @@
 //! Checks of queues, template groups, ranks and desertion: what they name must exist, and rules must be complete.
 
-use super::super::check::{PLAIN_NAME, is_plain_name};
-use super::super::{Config, Problem};
 use super::profiles;
+use crate::config::check::{PLAIN_NAME, is_plain_name};
+use crate::config::{Config, Problem};
 use crate::domain::matchmaking::ruleset::{Rule, RuleType};
 use crate::domain::matchmaking::{MatchTemplate, Rank};
 

@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
-use super::super::{Config, Problem};
 use super::check::Place;
+use crate::config::{Config, Problem};
 use crate::domain::limits;
 use crate::domain::matchmaking::profile::{
     FIELDS_MAX, JoinMode, MATCH_PLAYERS_MAX, POOLS_MAX, Pool, Profile, RANK_FIELD, RegionStep, Step,

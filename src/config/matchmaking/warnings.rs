@@ -1,6 +1,6 @@
 //! Settings of matchmaking that are allowed and that an operator seldom wants.
 
-use super::super::Config;
+use crate::config::Config;
 
 /// Adds the warnings about matchmaking.
 pub fn warn(config: &Config, warnings: &mut Vec<String>) {
