@@ -44,7 +44,8 @@ impl Problem {
     }
 }
 
-/// The line of the innermost of these keys that is in the file. An item of a list has its index as key. Lines count from 1.
+/// The line of the innermost of these keys that is in the file. An item of a list has its index as key. Lines count
+/// from 1.
 fn line_of(text: &str, path: &[String]) -> Option<usize> {
     let root = DeTable::parse(text).ok()?;
     let (mut key, mut rest) = path.split_first()?;

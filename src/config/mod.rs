@@ -51,9 +51,9 @@ use crate::domain::template::Template;
 
 /// The file that documents every setting. Its values are the defaults.
 pub const DEFAULT_FILE: &str = include_str!("../../config.default.toml");
-/// Sections that can be set in the file only, with those of [`matchmaking`]: the name of a variable cannot spell their keys
-/// (uuids, names in mixed case), and a variable could not keep part of an entry. An allocator may start programs, which a
-/// variable must not.
+/// Sections that can be set in the file only, with those of [`matchmaking`]: the name of a variable cannot spell their
+/// keys (uuids, names in mixed case), and a variable could not keep part of an entry. An allocator may start programs,
+/// which a variable must not.
 const FILE_ONLY: [&str; 4] = ["templates", "regions", "instance_templates", allocators::SECTION];
 
 fn is_file_only(section: &str) -> bool {

@@ -1,5 +1,5 @@
-//! Reloads the catalog while the server runs: on SIGHUP, or when the configuration file changes. An invalid file changes
-//! nothing; the log has the error.
+//! Reloads the catalog while the server runs: on SIGHUP, or when the configuration file changes. An invalid file
+//! changes nothing; the log has the error.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,8 +16,8 @@ use crate::runtime::settings::{catalog, check, log_warnings};
 const CHECK_EVERY: Duration = Duration::from_secs(2);
 
 /// Reads the configuration again and replaces the catalog: templates, regions, instance templates, key-value pairs and
-/// matchmaking. Existing sessions keep their values, and the templates that they use are served until they have ended. Other
-/// sections need a restart.
+/// matchmaking. Existing sessions keep their values, and the templates that they use are served until they have ended.
+/// Other sections need a restart.
 ///
 /// # Errors
 /// If the configuration is invalid, also for the running server; then nothing is replaced.

@@ -59,7 +59,8 @@ impl Matchmaking {
         self.profiles.get(id).ok_or(Refused::MatchMakingProfileNotFound)
     }
 
-    /// The profile that stands for a queue in the first version of the contract: the first of the queue's default template.
+    /// The profile that stands for a queue in the first version of the contract: the first of the queue's default
+    /// template.
     pub fn default_profile(&self, queue: &Queue) -> Option<&Profile> {
         let group = self.template_groups.get(&queue.match_making_template_group_id)?;
         self.profiles.get(group.default_template()?.profiles.first()?)

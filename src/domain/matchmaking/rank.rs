@@ -61,8 +61,8 @@ impl Rank {
 impl MmrGrouping {
     /// The skill of a party from the skills of its players; `None` if there are none.
     ///
-    /// The weighted mean is normalized: the sum of skill times variance, over the sum of the variances. Otherwise it would
-    /// be a number of another scale, and no limit on the distance of two skills could be right for it.
+    /// The weighted mean is normalized: the sum of skill times variance, over the sum of the variances. Otherwise it
+    /// would be a number of another scale, and no limit on the distance of two skills could be right for it.
     pub fn group(self, players: &[Skill]) -> Option<f64> {
         let mus = || players.iter().map(|skill| skill.mu);
         match self {

@@ -11,9 +11,9 @@ fn rule(text: &str) -> Rule {
     toml::from_str(text).unwrap()
 }
 
-/// Two rules: the operation in question, on item 1 and the number 5; and at least one of item 2. The leader has 4 of item 1
-/// and none of item 2, the second player 5 and 1, the third 6 and 1. Each row has an operation, a determiner, and whether the
-/// ruleset holds: for the leader, for all members, for any member.
+/// Two rules: the operation in question, on item 1 and the number 5; and at least one of item 2. The leader has 4 of
+/// item 1 and none of item 2, the second player 5 and 1, the third 6 and 1. Each row has an operation, a determiner,
+/// and whether the ruleset holds: for the leader, for all members, for any member.
 const TRUTH: &str = "
     eq          allOf   no   no   yes
     eq          anyOf   no   no   yes

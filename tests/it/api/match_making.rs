@@ -81,8 +81,8 @@ fn template_id(session_type: &str) -> Uuid {
     Uuid::new_v5(&namespace, format!("session-template:{session_type}").as_bytes())
 }
 
-/// Reads a path, and again with the ETag of the answer. Checks the answer against the published contract, if there is a copy
-/// of it. `path` is that of the operation.
+/// Reads a path, and again with the ETag of the answer. Checks the answer against the published contract, if there is a
+/// copy of it. `path` is that of the operation.
 async fn read(caller: &Client, at: &str, path: &str) -> Value {
     let reply = caller.get(at).await.expect(200);
     caller.get_if_none_match(at, &reply.etag()).await.expect(304);

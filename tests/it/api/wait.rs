@@ -7,6 +7,7 @@ use rallypoint::api;
 use rallypoint::config::Config;
 use rallypoint::domain::instance::HostType;
 use rallypoint::domain::instance::template::InstanceTemplate;
+use rallypoint::domain::matchmaking::{Profile, TemplateGroup};
 use rallypoint::domain::{CustomData, Platform};
 use serde_json::{Value, json};
 use tokio::task::{JoinHandle, yield_now};
@@ -345,6 +346,8 @@ async fn a_server_that_stops_answers_every_wait() {
 async fn every_operation_that_says_so_can_be_waited_on() {
     let template = Uuid::from_u128(7);
     let server = Server::with(|config| {
+        config.match_making_template_groups.insert(template, TemplateGroup::default());
+        config.match_making_profiles.insert("a".into(), Profile::default());
         let all = InstanceTemplate {
             default_host_type: HostType::Dedicated,
             map_selection_list_id: "all".into(),
@@ -368,10 +371,12 @@ async fn every_operation_that_says_so_can_be_waited_on() {
         ("{allocation_id}", "a1".into()),
         ("{instance_request_template_id}", template.to_string()),
         ("{instance_launch_template_id}", template.to_string()),
+        ("{template_group_id}", template.to_string()),
+        ("{match_making_profile_id}", "a".into()),
     ];
     let operations: Vec<_> =
         api::surface().operations.into_iter().filter(|operation| operation.can_wait).collect();
-    assert_eq!(operations.len(), 14);
+    assert_eq!(operations.len(), 20);
     for operation in operations {
         let mut path = operation.path.to_owned();
         for (name, value) in &values {
