@@ -8,7 +8,11 @@ use crate::app::{App, Failure};
 /// Looks at the next refresh tokens, if a sweep over all of them is under way or due.
 pub async fn round(app: &App, stop: &CancellationToken) -> Round {
     let Some(login) = &app.login else { return Round::default() };
-    match login.sweep(app.sessions.check_clock()).await {
+    let checked_time = async {
+        app.sessions.check_clock().await?;
+        Ok(app.sessions.now_and_last_clock_step_ms())
+    };
+    match login.sweep(checked_time).await {
         Ok(more) => Round { more: more && !stop.is_cancelled(), ..Round::default() },
         Err(error) => Failure::Store(error).into(),
     }

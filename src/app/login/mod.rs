@@ -350,17 +350,18 @@ impl Login {
     }
 
     /// Runs one round of the sweep that deletes ended refresh tokens, if one is under way or due. `checked_time`
-    /// returns the time of a right clock, in milliseconds since the epoch: a clock that is ahead would delete the
-    /// tokens of all nodes. Returns whether there is more to do at once.
+    /// returns the time of a right clock, and when it was last set, in milliseconds since the epoch: a clock that is ahead
+    /// would delete the tokens of all nodes. Returns whether there is more to do at once.
     ///
     /// # Errors
     /// Errors of `checked_time` and of the store.
     pub async fn sweep(
         &self,
-        checked_time: impl Future<Output = Result<i64, StoreError>>,
+        checked_time: impl Future<Output = Result<(i64, Option<i64>), StoreError>>,
     ) -> Result<bool, StoreError> {
         let Some(next) = self.refresh_tokens.next_sweep(self.clock.up_ms()) else { return Ok(false) };
-        let Swept { more, valid } = self.refresh_tokens.sweep(next, checked_time.await?).await?;
+        let (now_ms, last_step_ms) = checked_time.await?;
+        let Swept { more, valid } = self.refresh_tokens.sweep(next, now_ms, last_step_ms).await?;
         if let Some(valid) = valid {
             self.metrics.refresh_tokens.set(i64::try_from(valid).unwrap_or(i64::MAX));
         }

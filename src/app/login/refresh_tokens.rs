@@ -152,14 +152,22 @@ impl RefreshTokens {
     }
 
     /// Looks at the next tokens of a sweep, and deletes those that have ended. `now_ms` is the time of a right clock,
-    /// in milliseconds since the epoch.
-    pub async fn sweep(&self, next: KeyRange, now_ms: i64) -> Result<Swept, StoreError> {
+    /// and `last_step_ms` when it was last set, in milliseconds since the epoch. A token that ends now may have been used
+    /// a moment ago if the clock was set while the token was valid. So none is deleted then.
+    pub async fn sweep(
+        &self,
+        next: KeyRange,
+        now_ms: i64,
+        last_step_ms: Option<i64>,
+    ) -> Result<Swept, StoreError> {
+        let deletes = last_step_ms.is_none_or(|step_ms| step_ms <= now_ms.saturating_sub(self.ttl_ms));
         let Step { found, has_more } = self.sweeps.read(&self.store, next, SWEPT_AT_ONCE).await?;
         let (mut batch, mut valid) = (Batch::default(), 0);
         for (key, entry) in &found {
             let token = RefreshToken::decode(&entry.value);
             match (keys::parse_refresh_token(key), token) {
                 (Some(_), Ok(token)) if self.is_valid(&token, now_ms) => valid += 1,
+                (Some(_), Ok(_)) if !deletes => {}
                 (Some(hash), Ok(token)) => {
                     batch = batch.expect_version(key.clone(), entry.version).and(deletion(&hash, &token));
                 }

@@ -143,6 +143,14 @@ impl Sessions {
         (seen.now_ms, seen.last_step_ms)
     }
 
+    /// The time `ms` milliseconds before `now_ms`, to find what is older. `None` if the clock was set since: then a stored
+    /// time that seems older may be that of a moment ago.
+    pub fn time_ago(&self, now_ms: i64, ms: i64) -> Option<i64> {
+        let ago_ms = now_ms.saturating_sub(ms);
+        let (_, last_step_ms) = self.now_and_last_clock_step_ms();
+        last_step_ms.is_none_or(|step_ms| step_ms <= ago_ms).then_some(ago_ms)
+    }
+
     /// Checks this node's clock against the clock of the store. After a wrong clock was corrected, all timeouts start
     /// again, as after a step: the node has counted no use of a session meanwhile. Returns the time, in milliseconds
     /// since the epoch. Act on this time: the clock may be set before it is read again.

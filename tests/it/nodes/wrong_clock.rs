@@ -9,7 +9,7 @@ use rallypoint::env::Clock;
 use rallypoint::jobs;
 use rallypoint::runtime::admin;
 use rallypoint::store::{Postgres, PostgresSettings, Store, StoreError};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::harness::{Client, Server, XBOX_ID, contents, creation, joining, platform_path};
 use crate::support::postgres::Database;
@@ -277,4 +277,24 @@ async fn a_node_with_a_wrong_clock_repeats_answers_and_stores_and_deletes_none()
         let other = creates(&wrong, "other").await.expect(200).body;
         assert_eq!(creates(&right, "other").await.expect(200).body, other);
     }
+}
+
+#[tokio::test]
+async fn a_server_with_a_wrong_clock_ends_no_logins() {
+    let database = Database::new().await;
+    let settings = PostgresSettings { clock_skew_max_ms: 600_000, ..database.settings() };
+    let node = async || {
+        let store = Postgres::open(settings.clone()).await.unwrap();
+        let node = Server::over(Store::Postgres(store), |config| config.login.refresh_ttl_s = 3_600);
+        set_clock(&node);
+        node
+    };
+    let (right, wrong) = (node().await, node().await);
+    let log_in =
+        async |body: Value| right.anonymous().on("/users").post("/v1/login", &body).await.expect(200);
+    let first = json!({"grant_type": "anon", "portal_access_token": "player-1", "include_refresh": true});
+    let token = log_in(first).await.body["refresh_token"].clone();
+    wrong.clock.advance(Duration::from_secs(9_000));
+    jobs::tick(&wrong.app).await.unwrap_err();
+    log_in(json!({"grant_type": "refresh", "portal_access_token": token})).await;
 }

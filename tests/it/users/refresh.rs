@@ -200,3 +200,14 @@ async fn a_client_goes_on_after_its_access_token_has_expired() {
     let client = server.bearer(text(&again, "access_token"));
     client.session(&session).await.expect(200);
 }
+
+#[tokio::test]
+async fn a_clock_that_is_set_forward_for_a_moment_ends_no_login() {
+    let server = Server::new();
+    let token = text(&anon(&server, "player-1").await, "refresh_token").to_owned();
+    let year_ms = 365 * 86_400_000;
+    server.clock.step(year_ms);
+    server.advance(Duration::from_secs(1)).await;
+    server.clock.step(-year_ms);
+    refresh(&server, &token).await.expect(200);
+}
