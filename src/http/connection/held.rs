@@ -9,7 +9,8 @@
 //!     the connection                              holds ─┘
 //! ```
 //!
-//! A request with a body is not held this way: hyper alone knows where the body ends.
+//! The body of such a request, if it has one, is read to its end before: hyper alone knows where it ends. If that is far
+//! away, or the client waits to be asked for it, hyper stays, and the connection closes with the response.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -33,7 +34,7 @@ pub type HeldResponse = Pin<Box<dyn Future<Output = Response<Full<Bytes>>> + Sen
 pub enum Handled {
     /// Its response.
     Done(Response<Full<Bytes>>),
-    /// The response comes later, perhaps much later. Not for a request with a body.
+    /// The response comes later, perhaps much later. What the handler has not read of the request's body is dropped.
     Held(HeldResponse),
 }
 

@@ -272,15 +272,26 @@ fn serve_request<H: Handler>(
         ));
     }
     let short_head = ShortHead::of(&head);
+    // hyper may not have sent all of the `100 Continue` before such a body.
+    let may_drop_hyper = unread.is_none() || !head.headers.contains_key(header::EXPECT);
     let handled = handler.handle(Request::from_parts(head, body), Peer::new(peer.ip(), Arc::clone(state)));
     let state = Arc::clone(state);
     Either::Right(Either::Right(async move {
         match handled.await {
             Handled::Done(response) => finish(after_the_body(response, unread).await, in_flight),
             Handled::Held(response) => {
-                state.hold(HeldRequest { response, head: short_head, in_flight });
-                // The connection drops hyper, and this future with it.
-                pending().await
+                let is_whole = was_read_whole(unread.as_ref()).await;
+                if is_whole && may_drop_hyper {
+                    state.hold(HeldRequest { response, head: short_head, in_flight });
+                    // The connection drops hyper, and this future with it.
+                    return pending().await;
+                }
+                // hyper stays, so the connection does not see its client go away.
+                let mut response = response.await;
+                if !is_whole {
+                    response.headers_mut().insert(header::CONNECTION, CLOSE);
+                }
+                finish(response, in_flight)
             }
         }
     }))
@@ -316,6 +327,17 @@ fn answer_at_once(
 fn in_frames(mut response: Response<Full<Bytes>>, mut in_flight: InFlightGuard) -> Response<ResponseBody> {
     in_flight.hold(response.extensions_mut().remove());
     response.map(|body| ResponseBody::new(body, in_flight))
+}
+
+/// Whether the body of a request was read to its end. Reads the rest of it, if that is short. `state` is `None` if the
+/// request has no body.
+async fn was_read_whole(state: Option<&Arc<ConnectionState>>) -> bool {
+    let Some(state) = state else { return true };
+    match state.take_unread() {
+        Some(unread) => unread.read_rest(state).await,
+        // The handler has read all of it, or still has it.
+        None => !state.is_in_request(),
+    }
 }
 
 /// A response that waits for the rest of a request's body.

@@ -185,10 +185,8 @@ impl Pipeline {
                 self.charge(page, true).unwrap_or_else(|error| self.refuse(&error, &parts)),
             );
         }
-        let has_body = !body.is_end_stream();
         let mut found = self.dispatch(&parts, body, peer).await;
         if wait::may_wait(&parts, &found)
-            && !has_body
             && let Some(parked) = self.park(&parts, &mut found, peer, started).await
         {
             return Step::Wait(parked);
@@ -448,6 +446,8 @@ fn respond(answer: Answer, parts: &Parts) -> Response<Full<Bytes>> {
     response
 }
 
+#[cfg(test)]
+mod slow_store_tests;
 #[cfg(test)]
 #[path = "pipeline_tests.rs"]
 mod tests;

@@ -9,6 +9,7 @@ use http_body_util::BodyExt as _;
 use hyper::body::Frame;
 use serde_json::Value;
 
+use super::slow_store_tests::{slow_at_the_end, slow_before, slow_get};
 use super::*;
 use crate::api::wire::CustomDataBody;
 use crate::app::launches::LaunchSettings;
@@ -49,13 +50,17 @@ async fn take_body(_: Arc<App>, _: Caller, _: Input<(), (), Json<CustomDataBody>
     Ok(Reply::no_content())
 }
 
-struct Bench {
-    pipeline: Arc<Pipeline>,
-    token: String,
+pub struct Bench {
+    pub pipeline: Arc<Pipeline>,
+    pub token: String,
 }
 
 impl Bench {
     fn new() -> Self {
+        Self::with_clock(Clock::System)
+    }
+
+    pub fn with_clock(clock: Clock) -> Self {
         const ALL: Policy = Policy::any(&[Permission::SessionAll]);
         let operations = vec![
             Operation::new(Method::GET, "work", "/work", work, ALL, "Works"),
@@ -63,6 +68,16 @@ impl Bench {
             Operation::new(Method::GET, "panic_with_a_number", "/number", panic_with_a_number, ALL, "Panics"),
             Operation::new(Method::GET, "panic_at_once", "/at-once", panic_at_once, ALL, "Panics"),
             Operation::new(Method::GET, "hang", "/hang", hang, ALL, "Hangs"),
+            Operation::new(
+                Method::GET,
+                "long_poll",
+                "/long-poll",
+                slow_at_the_end,
+                ALL,
+                "Is slow at the end",
+            ),
+            Operation::new(Method::GET, "stalled", "/stalled", slow_before, ALL, "Is slow before the end"),
+            Operation::new(Method::GET, "slow_get", "/slow-get", slow_get, ALL, "Is slow at the end"),
             Operation::new(Method::POST, "take_body", "/body", take_body, ALL, "Takes a body"),
         ];
         let other = vec![Operation::new(Method::GET, "work_elsewhere", "/work", work, ALL, "Works, too")];
@@ -73,7 +88,7 @@ impl Bench {
             ),
             Surface::new("/other", vec![Group::new(Tag::new("Others", "Elsewhere"), other)]),
         ];
-        let (config, clock) = (Config::default(), Clock::System);
+        let config = Config::default();
         let dir = tempfile::tempdir().unwrap();
         let key = DevelopmentKey::load_or_create(dir.path(), &Entropy::System).unwrap();
         let ring = Arc::new(KeyRing::new(key.key_set()));
@@ -122,7 +137,7 @@ impl Bench {
     }
 
     #[track_caller]
-    fn counts(&self, line: &str) {
+    pub fn counts(&self, line: &str) {
         let metrics = self.pipeline.metrics.render();
         assert!(metrics.lines().any(|other| other == line), "no {line} in\n{metrics}");
     }

@@ -3,11 +3,14 @@
 //!
 //! How a wait ends is what a request that does not wait would be answered at that moment: each look runs the token, the
 //! permission, the input and the handler again. A wait subscribes first, then reads, compares and sleeps. So it sees a
-//! change, or is woken by it. A 304, or that there is nothing new, is answered only after a read that began when the wait
-//! was due to end.
+//! change, or is woken by it. A 304 is answered only after a read that began when the wait was due to end.
+//!
+//! A store that is too slow for that read delays no answer for long. A long poll is then answered in time that there is
+//! nothing new: its client goes on from the same cursor, so nothing is lost. A GET gets a 503 a few seconds after its end,
+//! and never a 304 that nobody has checked.
 
 use std::net::IpAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::request::Parts;
@@ -36,6 +39,9 @@ const EARLY_PARTS: i64 = 16;
 const EARLY_MS_MAX: i64 = 2_000;
 /// A wait ends at least this much early, in milliseconds, if it may: its last look takes a moment.
 const EARLY_MS_MIN: i64 = 250;
+/// How long after the time that it was granted a GET still gets the answer of its last look, in milliseconds. The longest
+/// waits by default then end before proxies cut them, after 60 s.
+const LATE_MS_MAX: i64 = 4_000;
 /// Longest time after which a long poll that is not held may come again, in seconds.
 const RETRY_AFTER_S_MAX: f64 = 5.0;
 /// Pause before a wait looks again after the store could not be asked, in milliseconds.
@@ -58,10 +64,19 @@ pub(super) struct Parked {
     /// which has nothing to tell.
     known: Answer,
     granted_ms: i64,
-    /// When the wait ends, in milliseconds of the monotonic clock.
-    end_up_ms: i64,
+    times: WaitTimes,
     is_client_gone: bool,
     has_token_ended: bool,
+    was_store_too_slow: bool,
+}
+
+/// When a wait ends, in milliseconds of the monotonic clock.
+#[derive(Clone, Copy, Debug)]
+struct WaitTimes {
+    /// When its last look begins.
+    end_up_ms: i64,
+    /// When it is answered without that look, if the look takes too long.
+    answer_by_up_ms: i64,
 }
 
 impl Parked {
@@ -69,6 +84,7 @@ impl Parked {
     fn end_of(&self, result: &Result<Answer, Error>) -> WaitEnd {
         match result {
             Ok(_) if self.has_token_ended => WaitEnd::TokenEnded,
+            _ if self.was_store_too_slow => WaitEnd::StoreAway,
             Ok(answer) if self.is_news(answer) => WaitEnd::Changed,
             Ok(_) if self.is_client_gone => WaitEnd::ClientGone,
             Ok(_) if self.subscription.must_end() => WaitEnd::Stopped,
@@ -111,6 +127,15 @@ impl From<Error> for NotParked {
     }
 }
 
+/// A request that was answered once.
+#[derive(Clone, Copy)]
+struct AnsweredRequest<'a> {
+    operation: usize,
+    parts: &'a Parts,
+    peer: Option<IpAddr>,
+    started: Instant,
+}
+
 /// What a request waits for.
 struct Wanted {
     form: WaitForm,
@@ -131,72 +156,64 @@ impl Pipeline {
         peer: Option<IpAddr>,
         started: Instant,
     ) -> Option<Box<Parked>> {
-        match found.result.as_ref().is_ok_and(Answer::is_nothing_new) {
-            true => self.park_long_poll(parts, found, peer, started).await,
-            false => self.park_get(parts, found, peer, started).await,
+        let (Some(operation), Ok(answer)) = (found.operation, &mut found.result) else { return None };
+        let request = AnsweredRequest { operation, parts, peer, started };
+        if !answer.is_nothing_new() {
+            return self.park_get(request, answer).await;
         }
+        self.park_long_poll(request, answer).await.unwrap_or_else(|refusal| {
+            found.result = Err(refusal);
+            None
+        })
     }
 
-    /// Parks a long poll that has nothing to tell yet. One that this node does not hold is refused.
+    /// Parks a long poll that has nothing to tell yet.
+    ///
+    /// # Errors
+    /// The refusal of one that this node does not hold.
     async fn park_long_poll(
         &self,
-        parts: &Parts,
-        found: &mut OperationResult,
-        peer: Option<IpAddr>,
-        started: Instant,
-    ) -> Option<Box<Parked>> {
-        let (Some(operation), Ok(answer)) = (found.operation, &mut found.result) else { return None };
-        let mut wait_on = answer.wait_on.take()?;
-        let LongPoll { hold_ms, query } = wait_on.long_poll.take()?;
+        request: AnsweredRequest<'_>,
+        answer: &mut Answer,
+    ) -> Result<Option<Box<Parked>>, Error> {
+        let Some(mut wait_on) = answer.wait_on.take() else { return Ok(None) };
+        let Some(LongPoll { hold_ms, query }) = wait_on.long_poll.take() else { return Ok(None) };
         let granted_ms = hold_ms.min(self.app.waits.limits().max_ms);
         if granted_ms == 0 {
-            return None;
+            return Ok(None);
         }
         let (form, query) = (WaitForm::LongPoll, Some(query));
         let wanted = Wanted { form, wait_on, query, known: answer.clone(), granted_ms };
-        match self.hold(operation, parts, peer, wanted, started).await {
-            Ok(parked) => Some(parked),
+        match self.hold(request, wanted).await {
+            Ok(parked) => Ok(Some(parked)),
             // Also if it has just become too late: the answer is true, and the client comes back to another node.
-            Err(NotParked::NotHeld(NotHeld::Draining)) => None,
-            Err(NotParked::NotHeld(NotHeld::TooManyOfPlayer)) => {
-                found.result = Err(Error::TooManyListeners);
-                None
-            }
+            Err(NotParked::NotHeld(NotHeld::Draining)) => Ok(None),
+            Err(NotParked::NotHeld(NotHeld::TooManyOfPlayer)) => Err(Error::TooManyListeners),
             Err(NotParked::NotHeld(NotHeld::TooMany)) => {
                 let drawn_s = (self.app.entropy.fraction() * RETRY_AFTER_S_MAX) as u64;
-                found.result = Err(Error::TooManyHeld { retry_after_s: 1 + drawn_s });
-                None
+                Err(Error::TooManyHeld { retry_after_s: 1 + drawn_s })
             }
-            Err(NotParked::Refused(error)) => {
-                found.result = Err(error);
-                None
-            }
+            Err(NotParked::Refused(error)) => Err(error),
         }
     }
 
     /// Parks a GET that wants to wait, if its answer is what the client has. `None`: it is answered at once. An answer
     /// that could have been waited for says so.
-    async fn park_get(
-        &self,
-        parts: &Parts,
-        found: &mut OperationResult,
-        peer: Option<IpAddr>,
-        started: Instant,
-    ) -> Option<Box<Parked>> {
-        let wanted_s = prefer::wait_s(&parts.headers).filter(|_| is_read(&parts.method))?;
-        let (Some(operation), Ok(answer)) = (found.operation, &mut found.result) else { return None };
+    async fn park_get(&self, request: AnsweredRequest<'_>, answer: &mut Answer) -> Option<Box<Parked>> {
+        let headers = &request.parts.headers;
+        let wanted_s = prefer::wait_s(headers).filter(|_| is_read(&request.parts.method))?;
         add_cache_headers(answer);
         let (etag, wait_on) = (answer.etag.clone()?, answer.wait_on.take()?);
         // `*` is every version, so nothing can differ from it.
-        let mut known = parts.headers.get_all(header::IF_NONE_MATCH).iter();
+        let mut known = headers.get_all(header::IF_NONE_MATCH).iter();
         if answer.status != StatusCode::OK || !known.any(|tags| tags.as_bytes().trim_ascii() != b"*") {
             return None;
         }
         let granted_ms = i64::from(wanted_s).saturating_mul(1000).min(self.app.waits.limits().max_ms);
-        let parked = if if_none_match(&parts.headers, &etag) {
+        let parked = if if_none_match(headers, &etag) {
             let known = Answer { etag: Some(etag), ..Answer::empty(StatusCode::OK) };
             let wanted = Wanted { form: WaitForm::Get, wait_on, query: None, known, granted_ms };
-            Some(self.hold(operation, parts, peer, wanted, started).await.ok()?)
+            Some(self.hold(request, wanted).await.ok()?)
         } else {
             None
         };
@@ -205,14 +222,8 @@ impl Pipeline {
     }
 
     /// Subscribes a request to what it waits on.
-    async fn hold(
-        &self,
-        operation: usize,
-        parts: &Parts,
-        peer: Option<IpAddr>,
-        wanted: Wanted,
-        started: Instant,
-    ) -> Result<Box<Parked>, NotParked> {
+    async fn hold(&self, request: AnsweredRequest<'_>, wanted: Wanted) -> Result<Box<Parked>, NotParked> {
+        let AnsweredRequest { operation, parts, peer, started } = request;
         let Wanted { form, wait_on, query, known, granted_ms } = wanted;
         let path = RoutedPath::of(parts);
         let (_, mut raw_params) = self.route(&path, parts, peer)?;
@@ -223,7 +234,7 @@ impl Pipeline {
         let parts = copy_of(parts, query.as_deref()).ok_or(NotParked::NotHeld(NotHeld::TooMany))?;
         let target = parts.uri.path_and_query().map_or("", PathAndQuery::as_str);
         let shared = wait_on.is_shared.then(|| self.shared_looks.join(operation, target));
-        let end_up_ms = self.end_up_ms(granted_ms, started);
+        let times = self.wait_times(form, granted_ms, started);
         Ok(Box::new(Parked {
             operation,
             parts,
@@ -233,22 +244,29 @@ impl Pipeline {
             shared,
             known,
             granted_ms,
-            end_up_ms,
+            times,
             is_client_gone: false,
             has_token_ended: false,
+            was_store_too_slow: false,
         }))
     }
 
-    /// When a wait ends that was granted for a time from the start of the request on, in milliseconds of the monotonic
-    /// clock. It ends a little early, and not all waits by as much, so that not all clients come back at the same moment.
-    fn end_up_ms(&self, granted_ms: i64, started: Instant) -> i64 {
+    /// When a wait ends that was granted for a time from the start of the request on. It ends a little early, and not all
+    /// waits by as much, so that not all clients come back at the same moment.
+    fn wait_times(&self, form: WaitForm, granted_ms: i64, started: Instant) -> WaitTimes {
         let clock = &self.app.clock;
         let most_ms = (granted_ms / EARLY_PARTS).min(EARLY_MS_MAX);
         let least_ms = most_ms.min(EARLY_MS_MIN);
         let early_ms = least_ms + ((most_ms - least_ms) as f64 * self.app.entropy.fraction()) as i64;
         let used_ms = clock.instant().saturating_duration_since(started).as_millis();
-        let left_ms = granted_ms - early_ms - i64::try_from(used_ms).unwrap_or(granted_ms);
-        clock.up_ms().saturating_add(left_ms)
+        let left_ms = granted_ms - i64::try_from(used_ms).unwrap_or(granted_ms);
+        let granted_up_ms = clock.up_ms().saturating_add(left_ms);
+        let late_ms = match form {
+            WaitForm::Get => LATE_MS_MAX,
+            // Clients of long polls give up soon after their deadline.
+            WaitForm::LongPoll => -least_ms / 2,
+        };
+        WaitTimes { end_up_ms: granted_up_ms - early_ms, answer_by_up_ms: granted_up_ms + late_ms }
     }
 
     /// Waits until the answer differs from what the client has, or the time is over.
@@ -268,7 +286,7 @@ impl Pipeline {
 
     /// The answer at the end of the wait, and when the last look began.
     async fn next_answer(&self, parked: &mut Parked, peer: &Peer) -> (Result<Answer, Error>, Instant) {
-        let (clock, end_up_ms) = (&self.app.clock, parked.end_up_ms);
+        let (clock, end_up_ms) = (&self.app.clock, parked.times.end_up_ms);
         loop {
             let looked_at = clock.instant();
             let is_last_look = parked.subscription.must_end() || clock.up_ms() >= end_up_ms;
@@ -280,7 +298,13 @@ impl Pipeline {
             if is_last_look {
                 parked.subscription.look_from_now_on();
             }
-            let pause_ms = match self.look(parked).await {
+            let Some(result) = self.look(parked).await else {
+                parked.was_store_too_slow = true;
+                let late =
+                    if parked.is_long_poll() { Ok(parked.known.clone()) } else { Err(Error::TimedOut) };
+                return (late, looked_at);
+            };
+            let pause_ms = match result {
                 Ok(answer) if !parked.is_news(&answer) && !is_last_look => {
                     let Some(wait_on) = answer.wait_on else { return (Ok(parked.known.clone()), looked_at) };
                     if wait_on.topics != *parked.subscription.topics() {
@@ -300,20 +324,26 @@ impl Pipeline {
                 // A client that only closed its sending side still gets its answer.
                 () = peer.closed() => {
                     parked.is_client_gone = true;
+                    if parked.is_long_poll() {
+                        return (Ok(parked.known.clone()), looked_at);
+                    }
                     parked.subscription.end();
                 }
             }
         }
     }
 
-    /// Looks again, and counts the wake-up that has led to it.
-    async fn look(&self, parked: &Parked) -> Result<Answer, Error> {
+    /// Looks again, and counts the wake-up that has led to it. `None`: the look takes longer than the wait.
+    async fn look(&self, parked: &Parked) -> Option<Result<Answer, Error>> {
         let woken_at = parked.subscription.take_wake_up();
         self.app.ask_store_for(parked.subscription.topics());
-        let result = self.look_again(parked).await;
+        let left_ms = parked.times.answer_by_up_ms.saturating_sub(self.app.clock.up_ms());
+        let left = Duration::from_millis(u64::try_from(left_ms).unwrap_or_default());
+        // In a box, so that a request takes this memory only while it looks.
+        let result = Box::pin(tokio::time::timeout(left, self.look_again(parked))).await.ok()?;
         let is_as_before = result.as_ref().is_ok_and(|answer| !parked.is_news(answer));
         parked.subscription.has_looked(woken_at, !is_as_before);
-        result
+        Some(result)
     }
 
     /// Answers a parked request as if it came now.
@@ -332,8 +362,7 @@ impl Pipeline {
                 None => read.await,
             }
         };
-        // In a box, so that a request takes this memory only while it looks.
-        Box::pin(self.caught(look)).await
+        self.caught(look).await
     }
 
     /// Checks the token and the permission of a parked request again.

@@ -9,6 +9,7 @@ use rallypoint::domain::template::Visibility;
 use serde_json::{Value, json};
 
 use super::wait::{game, granted, send, session_path, settle, until_the_end, wait};
+use crate::harness::wire::{self, Listener};
 use crate::harness::{Metrics, Server, action_path, until};
 
 const LIST: &str = "/v1/player/me/session";
@@ -279,4 +280,38 @@ async fn waits_that_are_held_stay_undisturbed_by_those_beyond_the_limit() {
     alice.patch(&path, &Value::from_iter([("joinability", json!({"open": false}))])).await.expect(200);
     held.await.unwrap().expect(200);
     drop(bob);
+}
+
+/// Some HTTP libraries send a body with every request. Without the wait, such a client would ask again at once, for ever.
+#[tokio::test]
+async fn a_request_with_a_body_is_held_too() {
+    let server = Server::new();
+    let (alice, bob, game) = game(&server).await;
+    let listener = Listener::start(&server).await;
+    let mut wire = listener.connect().await;
+    let long = format!("content-length: 70000\r\n|{}", "x".repeat(70_000));
+    for body in ["content-length: 2\r\n|{}", "transfer-encoding: chunked\r\n|2\r\n{}\r\n0\r\n\r\n", &*long] {
+        let (header, body) = body.split_once('|').unwrap();
+        let etag = alice.session(&game).await.etag();
+        let headers = format!("if-none-match: {etag}\r\nprefer: wait=30\r\n{header}");
+        wire.send(wire::get(&session_path(&game), &alice, &headers) + body).await;
+        while server.app.waits.count() == 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        bob.leaves(&game).await.expect(204);
+        let changed = wire.answer().await.expect(200);
+        assert_ne!(changed.etag(), etag);
+        bob.joins(&game).await.expect(200);
+        match changed.headers.get("connection") {
+            None => {
+                wire.send(wire::get("/v1/template", &alice, "")).await;
+                wire.answer().await.expect(200);
+            }
+            // The rest of a long body is not read.
+            Some(close) => {
+                assert_eq!((close.as_bytes(), body.len()), (&b"close"[..], 70_000));
+                wire = listener.connect().await;
+            }
+        }
+    }
 }
