@@ -44,7 +44,7 @@ pub use auto_join::AutoJoin;
 pub use catalog::Catalog;
 pub use failure::Failure;
 pub use login::{LaunchClients, Login, LoginSettings};
-pub use notifications::{Inboxes, NotificationSettings};
+pub use notifications::{Inboxes, NotificationSettings, UnreadableLog};
 pub use presence::Presence;
 pub use rate_limit::{ClientKey, PasswordLimiter, RateLimiter};
 pub use sessions::cache::PlatformKey;
@@ -139,6 +139,8 @@ pub struct App {
     pub lookback: Arc<Lookback>,
     /// The messages that were posted for players.
     pub inboxes: Arc<Inboxes>,
+    /// Logs what notifications could not read.
+    pub unreadable: Arc<UnreadableLog>,
     /// Finds changes by other nodes that share the store.
     pub invalidations: Invalidations,
     /// The writes that clients can repeat.
@@ -185,7 +187,9 @@ impl App {
         let lookback = Arc::new(Lookback::new(keep_ms, held_ms, clock.clone()));
         let sessions = Arc::new(sessions.waking(Arc::clone(&waits), Arc::clone(&lookback)));
         let (of_sessions, of_waits) = (Arc::clone(&sessions), Arc::clone(&waits));
-        let inboxes = Inboxes::new(of_sessions, of_waits, settings.notifications, clock.clone());
+        let unreadable = Arc::new(UnreadableLog::new(clock.clone()));
+        let of_inboxes = (settings.notifications, clock.clone(), Arc::clone(&unreadable));
+        let inboxes = Inboxes::new(of_sessions, of_waits, of_inboxes);
         let environment = || ((clock.clone(), entropy.clone()), Arc::clone(&metrics));
         let idempotency = Idempotency::new(settings.idempotency, Arc::clone(&sessions), environment());
         let launches = Launches::new(Arc::clone(&sessions), launches, wake_ups, environment());
@@ -213,6 +217,7 @@ impl App {
             waits,
             lookback,
             inboxes: Arc::new(inboxes),
+            unreadable,
             idempotency,
             metrics,
             clock,

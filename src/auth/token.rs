@@ -62,7 +62,7 @@ pub struct Token {
 }
 
 /// A service: a caller that is no player.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Service {
     /// Who issued its token (`iss`); empty if the token does not say.
     pub issuer: Box<str>,

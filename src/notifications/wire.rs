@@ -3,11 +3,11 @@
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
+use crate::api::wire::CustomDataBody;
 use crate::domain::inbox::{
     MESSAGE_BYTES_MAX, MESSAGE_TEXT_CHARS_MAX, Message, MessageContent, MessageNumber, POSTED_AT_ONCE_MAX,
 };
-use crate::domain::limits::{CUSTOM_DATA_ENTRIES_MAX, CUSTOM_DATA_VALUE_CHARS_MAX};
-use crate::domain::{CustomData, PlayerUuid};
+use crate::domain::PlayerUuid;
 use crate::http::input::param_types;
 use crate::http::input::params::{Param, params};
 use crate::http::input::violation::ViolationKind;
@@ -39,31 +39,6 @@ impl Param for MaybeId {
 
     fn schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({ "type": "string" })
-    }
-}
-
-/// Custom data of a notification on the wire.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct CustomDataBody(pub CustomData);
-
-impl CustomDataBody {
-    fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-}
-
-impl JsonSchema for CustomDataBody {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "CustomData".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({
-            "type": "object",
-            "additionalProperties": { "type": "string", "minLength": 1, "maxLength": CUSTOM_DATA_VALUE_CHARS_MAX },
-            "maxProperties": CUSTOM_DATA_ENTRIES_MAX,
-        })
     }
 }
 

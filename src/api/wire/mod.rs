@@ -25,6 +25,13 @@ use crate::http::input::schema::{BYTES_MAX, RESERVED_PREFIX};
 #[serde(transparent)]
 pub struct CustomDataBody(pub CustomData);
 
+impl CustomDataBody {
+    /// Whether it has no entry.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
 impl JsonSchema for CustomDataBody {
     fn schema_name() -> std::borrow::Cow<'static, str> {
         "CustomData".into()

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use tokio::sync::Mutex;
 
-use super::NotificationSettings;
+use super::{NotificationSettings, UnreadableLog};
 use crate::app::Failure;
 use crate::app::locks::LockStripes;
 use crate::app::passes::{Passes, Step};
@@ -40,6 +40,7 @@ pub struct Inboxes {
     waits: Arc<Waits>,
     settings: NotificationSettings,
     clock: Clock,
+    unreadable: Arc<UnreadableLog>,
     /// Posts for one player on this node wait for each other, and do not conflict in the store.
     posting: LockStripes<Arc<Mutex<()>>>,
     passes: Passes,
@@ -73,11 +74,10 @@ impl Inboxes {
     pub fn new(
         sessions: Arc<Sessions>,
         waits: Arc<Waits>,
-        settings: NotificationSettings,
-        clock: Clock,
+        (settings, clock, unreadable): (NotificationSettings, Clock, Arc<UnreadableLog>),
     ) -> Self {
         let (posting, passes) = (LockStripes::new(LOCKS), Passes::every_ms(PASS_EVERY_MS));
-        Self { sessions, waits, settings, clock, posting, passes }
+        Self { sessions, waits, settings, clock, unreadable, posting, passes }
     }
 
     /// Adds messages to the inbox of a player, all of them in one commit or none. Beyond
@@ -150,18 +150,18 @@ impl Inboxes {
             let (Some(first), Some(last)) = (numbers.first(), numbers.last()) else {
                 return Ok((Vec::new(), older));
             };
-            let mut messages = self.between(player, *first, *last, numbers.len()).await?;
-            messages.reverse();
-            page = (messages, older);
-            // Fewer than were there a moment ago: a post has deleted the oldest.
-            if page.0.len() == numbers.len() {
+            let found = self.between(player, *first, *last, numbers.len()).await?;
+            let is_whole = found.len() == numbers.len();
+            page = (found.into_iter().rev().filter_map(readable).collect(), older);
+            // Otherwise fewer than were there a moment ago: a post has deleted the oldest.
+            if is_whole {
                 break;
             }
         }
         Ok(page)
     }
 
-    /// The messages after a number, the oldest first, at most `count`.
+    /// The messages after a number, the oldest first, at most `count`. Those that cannot be read are left out.
     ///
     /// # Errors
     /// Errors of the store.
@@ -171,8 +171,19 @@ impl Inboxes {
         number: MessageNumber,
         count: usize,
     ) -> Result<Vec<(MessageNumber, Message)>, Failure> {
-        let Some(first) = number.0.checked_add(1) else { return Ok(Vec::new()) };
-        self.between(player, MessageNumber(first), MessageNumber(u64::MAX), count).await
+        let (mut messages, mut last) = (Vec::new(), number);
+        loop {
+            let Some(first) = last.0.checked_add(1) else { return Ok(messages) };
+            let missing = count - messages.len();
+            let found =
+                self.between(player, MessageNumber(first), MessageNumber(u64::MAX), missing).await?;
+            let is_end = found.len() < missing;
+            last = found.last().map_or(last, |(number, _)| *number);
+            messages.extend(found.into_iter().filter_map(readable));
+            if is_end || messages.len() == count {
+                return Ok(messages);
+            }
+        }
     }
 
     /// The number of the last message that was posted for a player, also if it has gone since; 0 if nothing is known of
@@ -197,18 +208,23 @@ impl Inboxes {
         Ok(entry.map(|entry| record::decode_message(&entry.value)).transpose()?)
     }
 
+    /// Messages with their numbers, the oldest first, at most `count`; `None` for one that cannot be read.
     async fn between(
         &self,
         player: PlayerUuid,
         first: MessageNumber,
         last: MessageNumber,
         count: usize,
-    ) -> Result<Vec<(MessageNumber, Message)>, Failure> {
+    ) -> Result<Vec<(MessageNumber, Option<Message>)>, Failure> {
         let (start, end) = keys::messages_between(player, first, last);
         let found = self.sessions.store().scan(&start, &end, count).await?;
         let numbered = found.iter().filter_map(|(key, entry)| Some((keys::parse_message(key)?, entry)));
-        let messages = numbered.map(|(number, entry)| Ok((number, record::decode_message(&entry.value)?)));
-        Ok(messages.collect::<Result<_, StoreError>>()?)
+        let decode = |(number, entry): (MessageNumber, &Entry)| {
+            let message = record::decode_message(&entry.value);
+            let note = |error: &StoreError| self.unreadable.note("a message", &number.id(), error);
+            (number, message.inspect_err(note).ok())
+        };
+        Ok(numbered.map(decode).collect())
     }
 
     /// Deletes the messages that are older than [`NotificationSettings::message_keep_ms`]. Each call looks at the next
@@ -221,10 +237,12 @@ impl Inboxes {
         let Some(next) = self.passes.next(self.clock.up_ms(), inboxes) else { return Ok(false) };
         let now_ms = self.sessions.check_clock().await?;
         let Step { found, has_more } = self.passes.read(self.sessions.store(), next, READ_AT_ONCE).await?;
+        let ago_ms = |ms| self.sessions.time_ago(now_ms, ms).unwrap_or(i64::MIN);
+        let (kept_from_ms, record_from_ms) = (ago_ms(self.settings.message_keep_ms), ago_ms(RECORD_KEPT_MS));
         let (mut has_expired, mut outcome) = (false, Ok(()));
         for (key, entry) in found {
             let Some(player) = keys::parse_inbox(&key) else { continue };
-            match self.expire_in(player, entry, now_ms).await {
+            match self.expire_in(player, entry, (kept_from_ms, record_from_ms)).await {
                 Ok(expired) => has_expired |= expired,
                 Err(failure) if failure.is_store_away() => return Err(failure),
                 Err(failure) => outcome = Failure::worse(outcome, Err(failure)),
@@ -233,14 +251,19 @@ impl Inboxes {
         outcome.map(|()| has_expired && has_more)
     }
 
-    /// Deletes the messages of an inbox that are too old, or its record if it is empty and that is old too. Returns whether
-    /// it deleted any.
-    async fn expire_in(&self, player: PlayerUuid, entry: Entry, now_ms: i64) -> Result<bool, Failure> {
+    /// Deletes the messages of an inbox that are older than the first time, or its record if it is empty since before the
+    /// second one. Returns whether it deleted any.
+    async fn expire_in(
+        &self,
+        player: PlayerUuid,
+        entry: Entry,
+        (kept_from_ms, record_from_ms): (i64, i64),
+    ) -> Result<bool, Failure> {
         let stored = StoredInbox::of(Some(entry))?;
         let mut batch = stored.expected(keys::inbox(player));
         let mut inbox = stored.inbox;
-        let expired = inbox.expire(now_ms.saturating_sub(self.settings.message_keep_ms));
-        let is_over = inbox.is_empty_since(now_ms.saturating_sub(RECORD_KEPT_MS));
+        let expired = inbox.expire(kept_from_ms);
+        let is_over = inbox.is_empty_since(record_from_ms);
         if expired.is_empty() && !is_over {
             return Ok(false);
         }
@@ -271,4 +294,9 @@ impl Inboxes {
             Err(CommitError::Store(error)) => Err(error.into()),
         }
     }
+}
+
+/// A message, if it could be read.
+fn readable((number, message): (MessageNumber, Option<Message>)) -> Option<(MessageNumber, Message)> {
+    Some((number, message?))
 }

@@ -8,8 +8,10 @@ pub mod cursor;
 pub mod inbox;
 pub mod news;
 pub mod state;
+mod unreadable;
 
 pub use self::inbox::Inboxes;
+pub use self::unreadable::UnreadableLog;
 
 /// Settings of notifications; see `[notifications]` in `config.default.toml`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -137,9 +137,9 @@ impl Further {
 
     fn changes_since(&self, told: Option<Tag>) -> impl Iterator<Item = (Change, Option<Tag>)> {
         let last_told = told.and_then(|told| self.sessions.iter().position(|(_, digest)| *digest == told));
-        let untold = last_told.map_or(0, |last| last + 1);
+        let not_delivered = last_told.map_or(0, |last| last + 1);
         // The cursor does not know which of them are new.
-        self.sessions[untold..].iter().map(|(id, digest)| (Change::Changed(*id), Some(*digest)))
+        self.sessions[not_delivered..].iter().map(|(id, digest)| (Change::Changed(*id), Some(*digest)))
     }
 }
 

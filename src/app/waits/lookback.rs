@@ -11,13 +11,14 @@ use std::sync::{Mutex, MutexGuard};
 use uuid::Uuid;
 
 use super::lock;
+use crate::auth::{Caller, Service};
 use crate::domain::{PlayerUuid, SessionId};
 use crate::env::Clock;
 
 /// Most changes that are remembered. If there are more, the oldest are forgotten earlier.
 const CHANGES_MAX: usize = 65_536;
-/// How often a player's long polls without a cursor are answered at once, in milliseconds: a client that never sends a
-/// cursor must not spin.
+/// How often a caller's long polls for a player without a cursor are answered at once, in milliseconds: a client that never
+/// sends a cursor must not spin.
 const START_EVERY_MS: i64 = 1_000;
 
 /// The last change of a session.
@@ -33,7 +34,23 @@ pub struct RecentChange {
 enum Noted {
     Session(Uuid),
     Departure(PlayerUuid),
-    Start(PlayerUuid),
+    Start(Start),
+}
+
+/// Who listens, and for which player.
+type Start = (Listener, PlayerUuid);
+
+/// A caller who listens: a player, or a service. Services without a name count as one.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Listener {
+    player: Option<PlayerUuid>,
+    service: Option<Box<Service>>,
+}
+
+impl From<&Caller> for Listener {
+    fn from(caller: &Caller) -> Self {
+        Self { player: caller.player(), service: caller.token().service.clone() }
+    }
 }
 
 #[derive(Default)]
@@ -45,7 +62,7 @@ struct Changes {
     /// The sessions that are no longer on a player's list, and since when.
     departures: HashMap<PlayerUuid, Vec<(Uuid, i64)>>,
     /// When a long poll without a cursor was last answered with news.
-    starts: HashMap<PlayerUuid, i64>,
+    starts: HashMap<Start, i64>,
     /// Everything noted, oldest first, and when.
     queue: VecDeque<(i64, Noted)>,
 }
@@ -78,10 +95,10 @@ impl Changes {
                         }
                     }
                 }
-                Some((_, Noted::Start(player)))
-                    if self.starts.get(&player).is_some_and(|last| *last <= at_up_ms) =>
+                Some((_, Noted::Start(start)))
+                    if self.starts.get(&start).is_some_and(|last| *last <= at_up_ms) =>
                 {
-                    self.starts.remove(&player);
+                    self.starts.remove(&start);
                 }
                 _ => {}
             }
@@ -191,20 +208,22 @@ impl Lookback {
         change.at_up_ms >= self.clock.up_ms().saturating_sub(self.keep_ms)
     }
 
-    /// Lets a long poll without a cursor be answered with news, at most once a second for a player. Otherwise returns
-    /// after how many milliseconds it may.
+    /// Lets a long poll without a cursor be answered with news, at most once a second for a caller and a player. So a
+    /// service that listens for a player does not slow the player's own client. Otherwise returns after how many
+    /// milliseconds it may.
     ///
     /// # Errors
     /// The time until then.
-    pub fn start(&self, player: PlayerUuid) -> Result<(), i64> {
+    pub fn start(&self, listener: Listener, player: PlayerUuid) -> Result<(), i64> {
         let now_up_ms = self.clock.up_ms();
         let Some(mut changes) = self.changes_at(now_up_ms) else { return Ok(()) };
-        let next_up_ms = changes.starts.get(&player).map(|last| last.saturating_add(START_EVERY_MS));
+        let start = (listener, player);
+        let next_up_ms = changes.starts.get(&start).map(|last| last.saturating_add(START_EVERY_MS));
         if let Some(next_up_ms) = next_up_ms.filter(|next_up_ms| *next_up_ms > now_up_ms) {
             return Err(next_up_ms - now_up_ms);
         }
-        changes.starts.insert(player, now_up_ms);
-        changes.note(now_up_ms, Noted::Start(player));
+        changes.starts.insert(start.clone(), now_up_ms);
+        changes.note(now_up_ms, Noted::Start(start));
         Ok(())
     }
 }
@@ -301,13 +320,17 @@ mod tests {
     }
 
     #[test]
-    fn starts_of_a_player_are_a_second_apart() {
+    fn starts_of_a_caller_and_a_player_are_a_second_apart() {
         let (lookback, clock) = lookback();
         lookback.has_long_poll();
-        assert_eq!(lookback.start(ALICE), Ok(()));
+        let by = |player| Listener { player, service: None };
+        assert_eq!(lookback.start(by(Some(ALICE)), ALICE), Ok(()));
         clock.advance(Duration::from_millis(400));
-        assert_eq!((lookback.start(ALICE), lookback.start(BOB)), (Err(600), Ok(())));
+        assert_eq!(lookback.start(by(Some(ALICE)), ALICE), Err(600));
+        for (other, player) in [(Some(BOB), BOB), (Some(BOB), ALICE), (None, ALICE)] {
+            assert_eq!(lookback.start(by(other), player), Ok(()));
+        }
         clock.advance(Duration::from_millis(600));
-        assert_eq!(lookback.start(ALICE), Ok(()));
+        assert_eq!(lookback.start(by(Some(ALICE)), ALICE), Ok(()));
     }
 }

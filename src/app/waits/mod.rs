@@ -26,7 +26,7 @@ use self::by_topic::{ByTopic, Change, Looked, Waiters};
 pub use self::by_topic::{PARTS, Seen};
 use self::limits::WaitsByCaller;
 pub use self::limits::{NotHeld, WaitForm, WaitLimits};
-pub use self::lookback::{Lookback, RecentChange};
+pub use self::lookback::{Listener, Lookback, RecentChange};
 pub use self::outbox::{News, Outbox};
 pub use self::subscription::Subscription;
 pub use self::topic::{LongPoll, Topic, Topics, WaitOn};

@@ -2,18 +2,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::HeaderValue;
 use uuid::Uuid;
 
 use super::params::{LongPollQuery, OffsetReset};
 use crate::api::session_document_of;
-use crate::app::App;
+use crate::api::wire::CustomDataBody;
+use crate::app::{App, Failure};
 use crate::app::notifications::cursor::{Cursor, Subject, Tag};
 use crate::app::notifications::news::{Change, Entry, Now, cursor_before, entries_after};
-use crate::app::notifications::state::sessions_of;
+use crate::app::notifications::state::{ListedSessions, sessions_of};
 use crate::app::touch::touch_sessions;
-use crate::app::waits::{LongPoll, RecentChange, Topic, Topics, WaitOn};
+use crate::app::waits::{Listener, LongPoll, RecentChange, Topic, Topics, WaitOn};
 use crate::auth::Caller;
 use crate::domain::inbox::{Message, MessageNumber};
 use crate::domain::{PlayerUuid, SessionId};
@@ -21,7 +23,10 @@ use crate::http::error::Error;
 use crate::http::operation::Input;
 use crate::http::reply::{LongPolled, Reply};
 use crate::http::utc_time::UtcTime;
-use crate::notifications::wire::{CustomDataBody, Notification, Notifications, PlayerPath};
+use crate::notifications::wire::{Notification, Notifications, PlayerPath};
+
+/// How long before the client's deadline it is answered, also if the store is too slow, in milliseconds.
+const EARLY_MS: u64 = 125;
 
 /// Waits for notifications of the caller's player.
 pub async fn own(
@@ -50,11 +55,30 @@ struct State<'a> {
     /// The ETag of each session on the player's list, as the player reads it.
     etags: BTreeMap<Uuid, HeaderValue>,
     tags: BTreeMap<Uuid, Tag>,
+    /// Sessions that cannot be read. Nothing is told of them until they can.
+    unreadable: BTreeSet<Uuid>,
     /// After how long a listener has to be noted again, in milliseconds.
     again_after_ms: Option<i64>,
 }
 
+/// Answers within the deadline of the client: with an empty list if the store is too slow. Nothing is lost, since the
+/// client goes on from its own cursor.
 async fn listen(
+    app: &App,
+    caller: &Caller,
+    player: PlayerUuid,
+    query: &LongPollQuery,
+) -> Result<Reply<LongPolled<Notifications>>, Error> {
+    let deadline_s = u64::try_from(query.deadline.0).unwrap_or_default();
+    let look = look(app, caller, player, query);
+    let Some(within_ms) = (deadline_s * 1000).checked_sub(EARLY_MS) else { return look.await };
+    tokio::time::timeout(Duration::from_millis(within_ms), look).await.unwrap_or_else(|_| {
+        let cursor = query.exclude_before.0.clone().unwrap_or_default();
+        Ok(Reply::news(&Notifications { notifications: Vec::new(), cursor }))
+    })
+}
+
+async fn look(
     app: &App,
     caller: &Caller,
     player: PlayerUuid,
@@ -77,7 +101,7 @@ async fn listen(
     let created_ms = |change| state.created_ms(change, &recent, &messages);
     let entries = entries_after(&cursor, &now, query.max_page_size.0, created_ms);
     if cursor.subject == Subject::Start && !entries.is_empty() {
-        match app.lookback.start(player) {
+        match app.lookback.start(Listener::from(caller), player) {
             Ok(()) => {}
             Err(after_ms) => {
                 again_after_ms = again_after_ms.into_iter().chain([after_ms]).min();
@@ -108,7 +132,7 @@ pub async fn change_notification(
 ) -> Result<Option<Notification>, Error> {
     let Subject::Session(id) = cursor.subject else { return Ok(None) };
     let Some(cached) =
-        sessions_of(app, player).await?.into_iter().find(|cached| cached.session.id.uuid() == Some(id))
+        sessions_of(app, player).await?.found.into_iter().find(|cached| cached.session.id.uuid() == Some(id))
     else {
         return Ok(None);
     };
@@ -140,7 +164,7 @@ fn notification_of(
 impl<'a> State<'a> {
     /// Reads the state of now. A caller who listens for the own player is present.
     async fn read(app: &'a App, caller: &Caller, player: PlayerUuid) -> Result<Self, Error> {
-        let sessions = sessions_of(app, player).await?;
+        let ListedSessions { found: sessions, unreadable } = sessions_of(app, player).await?;
         let is_own = caller.player() == Some(player);
         let again_after_ms = match is_own && app.settings.notifications.counts_as_heard {
             true => touch_sessions(app, player, &sessions).await,
@@ -153,7 +177,8 @@ impl<'a> State<'a> {
             tags.insert(id, document.short_digest());
             etags.insert(id, document.etag);
         }
-        Ok(Self { app, player, etags, tags, again_after_ms })
+        let unreadable = unreadable.iter().filter_map(SessionId::uuid).collect();
+        Ok(Self { app, player, etags, tags, unreadable, again_after_ms })
     }
 
     /// Where the long poll begins.
@@ -185,20 +210,29 @@ impl<'a> State<'a> {
 
     /// The number of the last message that was posted before the time that a long poll without a cursor looks back.
     async fn last_message_before_lookback(&self) -> Result<MessageNumber, Error> {
+        let (sessions, lookback_ms) = (&self.app.sessions, self.app.settings.notifications.lookback_ms);
+        let from_ms = match sessions.require_right_clock().await.map_err(Failure::from) {
+            Ok(now_ms) => sessions.time_ago(now_ms, lookback_ms),
+            Err(failure) if failure.is_clock_wrong() => None,
+            Err(failure) => return Err(failure.into()),
+        };
+        // Otherwise nobody knows which messages are that old: all are told.
+        let Some(from_ms) = from_ms else { return Ok(MessageNumber(0)) };
         let last = self.app.inboxes.last_number(self.player).await?;
         // The number of a message is at least the time of its post.
-        let from_ms = self.app.clock.now_ms().saturating_sub(self.app.settings.notifications.lookback_ms);
         Ok(last.min(MessageNumber(u64::try_from(from_ms).unwrap_or_default())))
     }
 
-    /// The sessions that the player has changed a moment ago, and after how long they can be told, in milliseconds.
+    /// The sessions of which nothing is told yet, and after how long it can be, in milliseconds: those that the player has
+    /// changed a moment ago, and those that cannot be read.
     fn quiet(&self, recent: &BTreeMap<Uuid, RecentChange>) -> (BTreeSet<Uuid>, Option<i64>) {
         let now_up_ms = self.app.clock.up_ms();
         let told_at = |change: &RecentChange| change.at_up_ms + self.app.settings.notifications.own_delay_ms;
         let own = recent.iter().filter(|(_, change)| change.actor == Some(self.player));
         let quiet = own.filter(|(_, change)| told_at(change) > now_up_ms);
-        let (ids, times): (BTreeSet<_>, Vec<_>) = quiet.map(|(id, change)| (*id, told_at(change))).unzip();
+        let (mut ids, times): (BTreeSet<_>, Vec<_>) = quiet.map(|(id, change)| (*id, told_at(change))).unzip();
         let after_ms = times.into_iter().min().map(|first| first - now_up_ms);
+        ids.extend(&self.unreadable);
         (ids, after_ms.into_iter().chain(self.again_after_ms).min())
     }
 
@@ -247,7 +281,7 @@ impl<'a> State<'a> {
         let at = cursor.encode(self.player);
         let query = format!("exclude_before={at}&max_page_size={size}&deadline={deadline_s}");
         let of_player = [Topic::List(self.player), Topic::Inbox(self.player)];
-        let sessions = self.tags.keys().map(|id| Topic::Session(SessionId::from(*id)));
+        let sessions = self.tags.keys().chain(&self.unreadable).map(|id| Topic::Session(SessionId::from(*id)));
         let topics = Topics::from_iter(of_player.into_iter().chain(sessions));
         let long_poll = Some(LongPoll { hold_ms: deadline_s.saturating_mul(1000), query });
         let told = match cursor.subject {

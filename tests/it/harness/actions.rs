@@ -1,11 +1,25 @@
 //! Actions of players on other players of a session, and helpers to read the results.
 
 use http::Method;
+use rallypoint::auth::{AccessGrant, LoginKey};
 use rallypoint::domain::Platform;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::{Client, Reply, grant, player_permissions};
+use super::{Client, LOGIN_KEY, Reply, Server, grant, player_permissions};
+
+impl Server {
+    /// A service that logs in as this client, with these permissions.
+    pub fn service_named(&self, client_id: &str, permissions: &[&str]) -> Client {
+        let access = AccessGrant {
+            grant: grant(None, None, permissions),
+            client_id: client_id.to_owned(),
+            name: None,
+            token_id: Uuid::nil(),
+        };
+        self.bearer(LoginKey::from_pem(LOGIN_KEY).unwrap().sign(&access, self.clock.now()))
+    }
+}
 
 impl Client {
     /// The same player with another token, on a platform and with these permissions.

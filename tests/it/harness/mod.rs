@@ -41,6 +41,7 @@ use nodes::OtherNodes;
 
 pub use actions::{action_path, player_path, right_path, status_and_team};
 pub use contract::{document, fits};
+pub use log::Log;
 pub use metrics::Metrics;
 pub use nodes::{STORE_VARIABLE, exchange, pairs_of_nodes, seeded, shared_stores, until};
 pub use stored::{contents, keys_of_sessions, leftovers, set_meta, without_deadlines};

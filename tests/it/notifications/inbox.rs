@@ -207,3 +207,15 @@ async fn messages_outlive_a_restart() {
     assert_eq!(page(&after).0, ["2", "1"]);
     assert!(post(&alice, &["3"]).await.parse::<u64>().unwrap() > id.parse().unwrap());
 }
+
+#[tokio::test]
+async fn a_clock_that_is_set_forward_for_a_moment_deletes_no_message() {
+    let server = Server::new();
+    let alice = player(&server);
+    post(&alice, &["kept"]).await;
+    let year_ms = 365 * 86_400_000;
+    server.clock.step(year_ms);
+    server.advance(Duration::from_secs(1)).await;
+    server.clock.step(-year_ms);
+    assert_eq!(page(&alice.get(OWN).await).0, ["kept"]);
+}

@@ -197,3 +197,18 @@ async fn the_header_of_waits_plays_no_part() {
         assert!(!answer.headers.contains_key(name), "{name}");
     }
 }
+
+#[tokio::test]
+async fn a_long_poll_with_a_body_is_held_too() {
+    let server = Server::new();
+    let (alice, bob) = (server.player(), server.player());
+    let listener = Listener::start(&server).await;
+    let mut wire = listener.connect().await;
+    let headers = "content-type: application/json\r\ncontent-length: 2\r\n";
+    let request = wire::get(&path(&bob, "deadline=25"), &bob, headers).replace(" /session/", " /notification/");
+    wire.send(&(request + "{}")).await;
+    holds(&server, 1).await;
+    let session = alice.creates("party").await;
+    alice.invites(&session, &bob).await.expect(200);
+    assert_eq!(told(&wire.answer().await), [("session_added", &*session)]);
+}

@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::notifications::post;
 
 const WITHOUT_CURSOR: &str = "exclude_before=&offset_reset_strategy=latest&deadline=25";
 
@@ -82,4 +83,34 @@ async fn a_client_that_never_sends_a_cursor_is_answered_once_a_second() {
         assert_eq!(told(&waiting.answer().await), [("session_added", &*session)]);
         server.advance(Duration::from_millis(1_000)).await;
     }
+}
+
+#[tokio::test]
+async fn a_service_that_listens_for_a_player_does_not_slow_the_player() {
+    let server = Server::new();
+    let (alice, bob) = (server.player(), server.player());
+    let session = alice.creates("party").await;
+    alice.invites(&session, &bob).await.expect(200);
+    let [service, other] = ["lobby", "matchmaker"].map(|subject| {
+        let service = server.service_named(subject, &["notification:player:read"]);
+        Client { player: bob.player, ..service }
+    });
+    for caller in [&service, &bob, &other] {
+        assert_eq!(told(&poll(caller, WITHOUT_CURSOR).await), [("session_added", &*session)]);
+    }
+    let waiting = park(&service, WITHOUT_CURSOR).await;
+    settle().await;
+    assert!(!waiting.is_finished(), "each is answered once a second");
+    waiting.abort().await;
+}
+
+#[tokio::test]
+async fn a_clock_that_is_set_forward_loses_no_message() {
+    let server = Server::new();
+    let bob = server.player();
+    poll(&bob, "deadline=0").await.expect(200);
+    post(&bob.on(NOTIFICATION), &["now"]).await;
+    server.clock.step(1_200_000);
+    let answer = poll(&bob, WITHOUT_CURSOR).await;
+    assert_eq!(notifications(&answer)[0]["message"], "now");
 }

@@ -1,5 +1,7 @@
 //! Long polls: what a player was not told yet, as soon as there is something.
 
+/// Stored things that cannot be read.
+mod broken;
 /// The loop of the published client, on random changes.
 mod client_loop;
 /// What a player is told of a change.
