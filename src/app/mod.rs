@@ -202,7 +202,7 @@ impl App {
                 Arc::clone(&metrics),
             ),
             retired_templates: RetiredTemplates::new(Arc::clone(&sessions), clock.clone()),
-            invalidations: Invalidations::new(&sessions, &waits, (&clock, &entropy), &metrics),
+            invalidations: Invalidations::new(&sessions, (&waits, &lookback), (&clock, &entropy), &metrics),
             sessions,
             online_statuses: OnlineStatuses::new(clock.clone()),
             auto_join: AutoJoin::default(),

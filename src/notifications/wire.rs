@@ -4,10 +4,10 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use crate::api::wire::CustomDataBody;
+use crate::domain::PlayerUuid;
 use crate::domain::inbox::{
     MESSAGE_BYTES_MAX, MESSAGE_TEXT_CHARS_MAX, Message, MessageContent, MessageNumber, POSTED_AT_ONCE_MAX,
 };
-use crate::domain::PlayerUuid;
 use crate::http::input::param_types;
 use crate::http::input::params::{Param, params};
 use crate::http::input::violation::ViolationKind;

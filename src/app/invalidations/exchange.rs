@@ -1,4 +1,4 @@
-//! Sends the topics that have changed on this node, and takes those of other nodes.
+//! Sends what has changed on this node, and takes what has changed on other nodes.
 
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Invalidations;
 use super::message::{Message, NodeTag};
-use crate::app::waits::News;
+use crate::app::waits::{Changes, News};
 use crate::store::MessageEvent;
 use crate::telemetry::InvalidationEvent;
 
@@ -21,8 +21,9 @@ const GAP: Duration = Duration::from_millis(2);
 const PER_SECOND: u32 = 100;
 /// Messages that may follow each other at [`GAP`].
 const BURST: u32 = 10;
-/// How often a node says that it is there, if it has nothing else to say.
-const HELLO_EVERY: Duration = Duration::from_secs(20);
+/// How often a node greets the others, if it has nothing else to say. Every other greeting has a number, which shows whether
+/// the message before it has arrived; the rest are those that nodes of all builds know.
+const HELLO_EVERY: Duration = Duration::from_secs(10);
 /// A node that has heard no other for this time sends nothing else.
 const ALONE_AFTER: Duration = Duration::from_secs(60);
 /// Most nodes that are known. Messages of others count, but get no answer to their first one.
@@ -55,13 +56,24 @@ impl Pace {
 /// The state of the exchange.
 struct Exchange<'a> {
     invalidations: &'a Invalidations,
-    /// When each other node was last heard.
-    others: HashMap<NodeTag, Instant>,
+    others: HashMap<NodeTag, Other>,
     connected_at: Option<Instant>,
     /// Whether other nodes may have missed messages of this one.
     owes_everything: bool,
     hello_at: Instant,
+    /// Whether the next greeting has a number.
+    is_greeting_numbered: bool,
+    /// The number of the next message.
+    next_number: u32,
     pace: Pace,
+}
+
+/// Another node.
+struct Other {
+    /// When it was last heard.
+    heard_at: Instant,
+    /// The number of its next message, if none is lost. Messages without a number count too.
+    next_number: u32,
 }
 
 impl Invalidations {
@@ -70,10 +82,16 @@ impl Invalidations {
         let Some(mut messages) = self.sessions.store().messages() else { return };
         let outbox = self.waits.outbox();
         let now = Instant::now();
-        let (others, pace) = (HashMap::new(), Pace::new(now));
-        let (connected_at, owes_everything) = (None, false);
-        let mut exchange =
-            Exchange { invalidations: self, others, connected_at, owes_everything, hello_at: now, pace };
+        let mut exchange = Exchange {
+            invalidations: self,
+            others: HashMap::new(),
+            connected_at: None,
+            owes_everything: false,
+            hello_at: now,
+            is_greeting_numbered: false,
+            next_number: 0,
+            pace: Pace::new(now),
+        };
         loop {
             let now = Instant::now();
             outbox.set_open(exchange.has_others(now));
@@ -115,8 +133,8 @@ impl Exchange<'_> {
     /// Whether there may be another node. A node that has just connected does not know yet.
     fn has_others(&self, now: Instant) -> bool {
         let Some(connected_at) = self.connected_at else { return false };
-        let mut heard = self.others.values().chain([&connected_at]);
-        heard.any(|at| now.duration_since(*at) < ALONE_AFTER)
+        let mut heard = self.others.values().map(|other| other.heard_at).chain([connected_at]);
+        heard.any(|at| now.duration_since(at) < ALONE_AFTER)
     }
 
     fn due_at(&self, has_news: bool, now: Instant) -> Instant {
@@ -129,19 +147,32 @@ impl Exchange<'_> {
         let outbox = self.invalidations.waits.outbox();
         let news = if now >= self.pace.next_at(now) { outbox.take() } else { None };
         let message = match news {
-            Some(News::Topics(topics)) if !self.owes_everything => Message::Topics(topics),
-            Some(News::Topics(_) | News::Everything) => Message::Everything,
-            None if now >= self.hello_at && self.owes_everything => Message::Everything,
-            None if now >= self.hello_at => Message::Hello,
-            None => return None,
+            Some(News::Changes(changes)) if !self.owes_everything => self.numbered(changes),
+            Some(News::Changes(_) | News::Everything) => Message::Everything,
+            None if now < self.hello_at => return None,
+            None if self.owes_everything => Message::Everything,
+            None => {
+                self.is_greeting_numbered = !self.is_greeting_numbered;
+                if self.is_greeting_numbered { Message::Hello } else { self.numbered(Changes::default()) }
+            }
         };
         self.hello_at = now + HELLO_EVERY;
         self.owes_everything = false;
-        if message != Message::Hello {
+        if !message.is_greeting() {
             self.pace.sent(now);
             self.count(InvalidationEvent::Sent);
         }
+        if message == Message::Everything {
+            self.next_number = self.next_number.wrapping_add(1);
+        }
         Some(message)
+    }
+
+    /// The next message of changes.
+    fn numbered(&mut self, changes: Changes) -> Message {
+        let number = self.next_number;
+        self.next_number = number.wrapping_add(1);
+        Message::Changes { number, changes }
     }
 
     fn count(&self, event: InvalidationEvent) {
@@ -177,10 +208,13 @@ impl Exchange<'_> {
         if node == self.invalidations.node {
             return;
         }
-        self.others.retain(|_, at| now.duration_since(*at) < ALONE_AFTER);
-        if self.others.len() < NODES_MAX && self.others.insert(node, now).is_none() {
-            // The other node does not know this one yet either.
-            self.hello_at = now;
+        self.note_heard(node, now);
+        // A greeting may be that of a node that has sent nothing else.
+        if message != Message::Hello && !self.is_next_of(node, &message) {
+            self.invalidations.lookback.interrupt();
+        }
+        if !message.is_greeting() && message != Message::Everything {
+            self.count(InvalidationEvent::Received);
         }
         match message {
             Message::Hello => {}
@@ -188,11 +222,34 @@ impl Exchange<'_> {
                 self.count(InvalidationEvent::All);
                 self.invalidations.invalidate_all();
             }
-            Message::Topics(topics) => {
-                self.count(InvalidationEvent::Received);
-                self.invalidations.invalidate(topics);
-            }
+            Message::Topics(topics) => self.invalidations.invalidate(topics),
+            Message::Changes { changes, .. } => self.invalidations.apply(changes),
         }
+    }
+
+    /// Notes that another node is there.
+    fn note_heard(&mut self, node: NodeTag, now: Instant) {
+        let was_alone = !self.has_others(now);
+        self.others.retain(|_, other| now.duration_since(other.heard_at) < ALONE_AFTER);
+        if let Some(other) = self.others.get_mut(&node) {
+            other.heard_at = now;
+        } else if self.others.len() < NODES_MAX {
+            self.others.insert(node, Other { heard_at: now, next_number: 0 });
+            // The other node does not know this one yet either, and a node that is alone sends no changes.
+            self.hello_at = now;
+            self.owes_everything |= was_alone;
+        }
+    }
+
+    /// Whether this message says all that the node has changed since its message before.
+    fn is_next_of(&mut self, node: NodeTag, message: &Message) -> bool {
+        let Some(other) = self.others.get_mut(&node) else { return false };
+        let (number, says_all) = match message {
+            Message::Changes { number, .. } => (*number, other.next_number == *number),
+            _ => (other.next_number, false),
+        };
+        other.next_number = number.wrapping_add(1);
+        says_all
     }
 }
 

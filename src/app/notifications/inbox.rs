@@ -175,8 +175,7 @@ impl Inboxes {
         loop {
             let Some(first) = last.0.checked_add(1) else { return Ok(messages) };
             let missing = count - messages.len();
-            let found =
-                self.between(player, MessageNumber(first), MessageNumber(u64::MAX), missing).await?;
+            let found = self.between(player, MessageNumber(first), MessageNumber(u64::MAX), missing).await?;
             let is_end = found.len() < missing;
             last = found.last().map_or(last, |(number, _)| *number);
             messages.extend(found.into_iter().filter_map(readable));

@@ -310,10 +310,11 @@ impl Sessions {
         // Read before the commit: the new versions are known to be the latest from this time on.
         let started_at = self.clock.read();
         let memberships = ListChange::of(&plan.batch);
-        let launch_news = plan.launch_news;
+        let (launch_news, actor) = (plan.launch_news, plan.actor);
         let topics = topics_of(&plan.batch, &memberships, &plan.after);
         let committed = self.commit_batch(plan.batch).await;
-        self.note_for_lookback(&plan.after, &memberships, plan.actor);
+        let departures = departures_of(&memberships);
+        self.note_for_lookback(&plan.after, &departures, actor);
         match committed {
             Ok(version) => {
                 self.memberships.committed(memberships);
@@ -332,7 +333,7 @@ impl Sessions {
                     (self.observer)(&cached.session);
                 }
                 self.launches.wake_ups.wake(launch_news);
-                self.changed(&topics);
+                self.changed_by(actor, &topics, &departures);
                 Ok(Some(committed))
             }
             Err(error) => {
@@ -341,7 +342,7 @@ impl Sessions {
                     self.publish(&after.cached.session.id, None);
                 }
                 // The commit may have reached the store all the same.
-                self.changed(&topics);
+                self.changed_by(actor, &topics, &departures);
                 match error {
                     CommitError::Conflict { key } if keys::is_answer(&key) => Err(Failure::Repeated),
                     CommitError::Conflict { key } => match keys::unique(&key) {
@@ -357,11 +358,21 @@ impl Sessions {
 
 impl Sessions {
     /// Notes a change for long polls. Before it can be read, and also if the outcome of the commit is unknown.
-    fn note_for_lookback(&self, after: &[After], lists: &ListChanges, actor: Option<PlayerUuid>) {
+    fn note_for_lookback(
+        &self,
+        after: &[After],
+        departures: &[(PlayerUuid, SessionId)],
+        actor: Option<PlayerUuid>,
+    ) {
         let Some(lookback) = self.lookback.as_ref().filter(|lookback| lookback.is_on()) else { return };
-        let departures = lists.iter().flat_map(|(player, list)| list.departures().map(|id| (*player, id)));
-        lookback.note(after.iter().map(|after| &after.cached.session.id), departures, actor);
+        let sessions = after.iter().map(|after| (&after.cached.session.id, actor));
+        lookback.note(sessions, departures.iter().map(|(player, id)| (*player, id)));
     }
+}
+
+/// The sessions that are no longer on players' lists.
+fn departures_of(lists: &ListChanges) -> SmallVec<[(PlayerUuid, SessionId); 1]> {
+    lists.iter().flat_map(|(player, list)| list.departures().map(|id| (*player, id.clone()))).collect()
 }
 
 /// Further writes, and those of a hook.

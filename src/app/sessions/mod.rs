@@ -44,7 +44,7 @@ use self::memberships::Memberships;
 use super::locks::LockStripes;
 use super::passes::Passes;
 use super::waits::{Lookback, Topic, Waits};
-use crate::domain::{Session, SessionId};
+use crate::domain::{PlayerUuid, Session, SessionId};
 use crate::env::{Clock, Entropy};
 use crate::store::Store;
 use crate::telemetry::Metrics;
@@ -172,8 +172,19 @@ impl Sessions {
     }
 
     fn changed(&self, topics: &[Topic]) {
+        self.changed_by(None, topics, &[]);
+    }
+
+    /// Wakes those who wait on these topics, which a player has changed, at every node. `departures` are the sessions that
+    /// are no longer on players' lists.
+    fn changed_by(
+        &self,
+        actor: Option<PlayerUuid>,
+        topics: &[Topic],
+        departures: &[(PlayerUuid, SessionId)],
+    ) {
         if let Some(waits) = &self.waits {
-            waits.changed(topics);
+            waits.changed_by(actor, topics, departures);
         }
     }
 

@@ -145,20 +145,20 @@ impl Lookback {
         self.is_on.load(Ordering::SeqCst)
     }
 
-    /// Notes a change of sessions, and which players are no longer in them. Called before the change can be read on this
-    /// node: a long poll that sees a change then knows who made it.
+    /// Notes changes of sessions, each with the player who made it, and which players are no longer in them. A change of
+    /// this node is noted before it can be read: a long poll that sees it then knows who made it.
     pub fn note<'a>(
         &self,
-        sessions: impl IntoIterator<Item = &'a SessionId>,
+        sessions: impl IntoIterator<Item = (&'a SessionId, Option<PlayerUuid>)>,
         departures: impl IntoIterator<Item = (PlayerUuid, &'a SessionId)>,
-        actor: Option<PlayerUuid>,
     ) {
         if !self.is_on() {
             return;
         }
         let at_up_ms = self.clock.up_ms();
         let Some(mut changes) = self.changes_at(at_up_ms) else { return };
-        for id in sessions.into_iter().filter_map(SessionId::uuid) {
+        for (id, actor) in sessions {
+            let Some(id) = id.uuid() else { continue };
             changes.sessions.insert(id, RecentChange { at_up_ms, actor });
             changes.note(at_up_ms, Noted::Session(id));
         }
@@ -187,6 +187,11 @@ impl Lookback {
     pub fn changes_of(&self, ids: impl IntoIterator<Item = Uuid>) -> BTreeMap<Uuid, RecentChange> {
         let changes = lock(&self.changes);
         ids.into_iter().filter_map(|id| Some((id, *changes.sessions.get(&id)?))).collect()
+    }
+
+    /// Notes that changes of other nodes may have been missed until now.
+    pub fn interrupt(&self) {
+        lock(&self.changes).complete_since_up_ms = self.clock.up_ms();
     }
 
     /// Whether all changes of the time that a long poll without a cursor looks back are known.
@@ -250,7 +255,7 @@ mod tests {
 
     fn note(lookback: &Lookback, sessions: &[Uuid]) {
         let ids: Vec<_> = sessions.iter().map(|id| SessionId::from(*id)).collect();
-        lookback.note(&ids, [], None);
+        lookback.note(ids.iter().map(|id| (id, None)), []);
     }
 
     fn is_known(lookback: &Lookback, id: Uuid) -> bool {
@@ -284,10 +289,25 @@ mod tests {
     }
 
     #[test]
+    fn after_an_interruption_not_every_change_is_known() {
+        let (lookback, clock) = lookback();
+        lookback.has_long_poll();
+        for is_complete in [true, false, true] {
+            clock.advance(Duration::from_millis(15_000));
+            if !is_complete {
+                lookback.interrupt();
+            }
+            clock.advance(Duration::from_millis(15_000));
+            lookback.has_long_poll();
+            assert_eq!(lookback.is_complete(), is_complete);
+        }
+    }
+
+    #[test]
     fn a_change_is_remembered_with_its_actor_for_a_time() {
         let (lookback, clock) = lookback();
         lookback.has_long_poll();
-        lookback.note([&A.into()], [(BOB, &A.into())], Some(ALICE));
+        lookback.note([(&A.into(), Some(ALICE))], [(BOB, &A.into())]);
         clock.advance(Duration::from_millis(20_000));
         lookback.has_long_poll();
         assert_eq!(lookback.changes_of([A, B])[&A].actor, Some(ALICE));

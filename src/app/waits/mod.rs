@@ -27,10 +27,10 @@ pub use self::by_topic::{PARTS, Seen};
 use self::limits::WaitsByCaller;
 pub use self::limits::{NotHeld, WaitForm, WaitLimits};
 pub use self::lookback::{Listener, Lookback, RecentChange};
-pub use self::outbox::{News, Outbox};
+pub use self::outbox::{Changes, News, Outbox};
 pub use self::subscription::Subscription;
 pub use self::topic::{LongPoll, Topic, Topics, WaitOn};
-use crate::domain::PlayerUuid;
+use crate::domain::{PlayerUuid, SessionId};
 use crate::env::{Clock, Entropy};
 use crate::telemetry::{Metrics, WaitKind};
 
@@ -179,7 +179,18 @@ impl Waits {
     /// This node has changed these topics: wakes the waits on them, and lets other nodes know. Called after the change
     /// was answered by the store, and can be read on this node.
     pub fn changed(&self, topics: &[Topic]) {
-        self.outbox.add(topics);
+        self.changed_by(None, topics, &[]);
+    }
+
+    /// Like [`changed`](Self::changed), with the player who made the change, and which sessions are no longer on which
+    /// players' lists.
+    pub fn changed_by(
+        &self,
+        actor: Option<PlayerUuid>,
+        topics: &[Topic],
+        departures: &[(PlayerUuid, SessionId)],
+    ) {
+        self.outbox.add(topics, actor, departures);
         self.wake(topics.iter().cloned());
     }
 

@@ -10,12 +10,12 @@ use uuid::Uuid;
 use super::params::{LongPollQuery, OffsetReset};
 use crate::api::session_document_of;
 use crate::api::wire::CustomDataBody;
-use crate::app::{App, Failure};
 use crate::app::notifications::cursor::{Cursor, Subject, Tag};
 use crate::app::notifications::news::{Change, Entry, Now, cursor_before, entries_after};
 use crate::app::notifications::state::{ListedSessions, sessions_of};
 use crate::app::touch::touch_sessions;
 use crate::app::waits::{Listener, LongPoll, RecentChange, Topic, Topics, WaitOn};
+use crate::app::{App, Failure};
 use crate::auth::Caller;
 use crate::domain::inbox::{Message, MessageNumber};
 use crate::domain::{PlayerUuid, SessionId};
@@ -27,6 +27,9 @@ use crate::notifications::wire::{Notification, Notifications, PlayerPath};
 
 /// How long before the client's deadline it is answered, also if the store is too slow, in milliseconds.
 const EARLY_MS: u64 = 125;
+
+/// How long the messages of other nodes take, with much to spare. Only a long poll without a cursor waits for them.
+const MESSAGES_TAKE: Duration = Duration::from_millis(100);
 
 /// Waits for notifications of the caller's player.
 pub async fn own(
@@ -192,8 +195,13 @@ impl<'a> State<'a> {
             return Ok(Cursor { subject: Subject::Start, ..Cursor::nothing() });
         }
         let lookback = &self.app.lookback;
-        // Other nodes do not say what they change.
-        let is_complete = self.app.sessions.store().sole_writer() && lookback.is_complete();
+        let is_alone = self.app.sessions.store().sole_writer();
+        let hears_others = || self.app.invalidations.is_connected() && lookback.is_complete();
+        if !is_alone && hears_others() {
+            // The message about a change that was just read may be under way.
+            tokio::time::sleep(MESSAGES_TAKE).await;
+        }
+        let is_complete = if is_alone { lookback.is_complete() } else { hears_others() };
         let recent: BTreeSet<_> = if is_complete {
             let changes = lookback.changes_of(self.tags.keys().copied()).into_iter();
             changes.filter(|(_, change)| lookback.is_recent(*change)).map(|(id, _)| id).collect()
@@ -230,7 +238,8 @@ impl<'a> State<'a> {
         let told_at = |change: &RecentChange| change.at_up_ms + self.app.settings.notifications.own_delay_ms;
         let own = recent.iter().filter(|(_, change)| change.actor == Some(self.player));
         let quiet = own.filter(|(_, change)| told_at(change) > now_up_ms);
-        let (mut ids, times): (BTreeSet<_>, Vec<_>) = quiet.map(|(id, change)| (*id, told_at(change))).unzip();
+        let (mut ids, times): (BTreeSet<_>, Vec<_>) =
+            quiet.map(|(id, change)| (*id, told_at(change))).unzip();
         let after_ms = times.into_iter().min().map(|first| first - now_up_ms);
         ids.extend(&self.unreadable);
         (ids, after_ms.into_iter().chain(self.again_after_ms).min())
@@ -281,7 +290,8 @@ impl<'a> State<'a> {
         let at = cursor.encode(self.player);
         let query = format!("exclude_before={at}&max_page_size={size}&deadline={deadline_s}");
         let of_player = [Topic::List(self.player), Topic::Inbox(self.player)];
-        let sessions = self.tags.keys().chain(&self.unreadable).map(|id| Topic::Session(SessionId::from(*id)));
+        let sessions =
+            self.tags.keys().chain(&self.unreadable).map(|id| Topic::Session(SessionId::from(*id)));
         let topics = Topics::from_iter(of_player.into_iter().chain(sessions));
         let long_poll = Some(LongPoll { hold_ms: deadline_s.saturating_mul(1000), query });
         let told = match cursor.subject {

@@ -23,7 +23,7 @@ async fn answer(waiting: JoinHandle<Reply>) -> Reply {
 }
 
 /// The same caller at another node.
-fn at(node: &Server, caller: &Client) -> Client {
+pub fn at(node: &Server, caller: &Client) -> Client {
     Client { server: node.clone(), ..caller.clone() }
 }
 

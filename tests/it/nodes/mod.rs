@@ -5,7 +5,7 @@ mod everywhere;
 /// Equal requests with one idempotency key, at several nodes.
 mod idempotency;
 /// Messages between nodes, and the sweep that finds what they miss.
-mod invalidations;
+pub mod invalidations;
 /// The time of a player's list of sessions.
 mod player_list;
 /// Commits of several nodes: order, loss, repetition.

@@ -33,8 +33,7 @@ async fn a_session_that_cannot_be_read_keeps_nothing_else_from_being_told() {
     let value = damage(&server, &key).await;
     // A node that does not have the session in memory.
     let node = server.another_node(server.app.sessions.store().clone());
-    let (alice, bob) =
-        (Client { server: node.clone(), ..alice }, Client { server: node.clone(), ..bob });
+    let (alice, bob) = (Client { server: node.clone(), ..alice }, Client { server: node.clone(), ..bob });
     let (log, _guard) = Log::start();
     let mut others = [("session_added", &*sessions[0]), ("session_added", &*sessions[2])];
     others.sort_by_key(|(_, session)| *session);

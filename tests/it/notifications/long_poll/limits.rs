@@ -205,7 +205,8 @@ async fn a_long_poll_with_a_body_is_held_too() {
     let listener = Listener::start(&server).await;
     let mut wire = listener.connect().await;
     let headers = "content-type: application/json\r\ncontent-length: 2\r\n";
-    let request = wire::get(&path(&bob, "deadline=25"), &bob, headers).replace(" /session/", " /notification/");
+    let request =
+        wire::get(&path(&bob, "deadline=25"), &bob, headers).replace(" /session/", " /notification/");
     wire.send(&(request + "{}")).await;
     holds(&server, 1).await;
     let session = alice.creates("party").await;

@@ -12,6 +12,8 @@ mod cursors;
 mod limits;
 /// Long polls without a cursor.
 mod lookback;
+/// Several nodes, and messages that are lost between them.
+mod nodes;
 /// Players who listen are present.
 mod presence;
 /// When a long poll ends.
