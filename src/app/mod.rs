@@ -50,6 +50,7 @@ pub use rate_limit::{ClientKey, PasswordLimiter, RateLimiter};
 pub use sessions::cache::PlatformKey;
 pub use sessions::cached::{CachedSession, Detail, View, VisiblePlayers};
 pub use sessions::{ChangeHook, Hook, HookWrites, LaunchHooks, Limits, Mismatch, Sessions, Update, Verdict};
+pub use sessions::{Many, ManyChanged, UpdateMany};
 
 use self::catalog::CurrentCatalog;
 use self::idempotency::{Idempotency, IdempotencySettings};

@@ -376,7 +376,12 @@ fn departures_of(lists: &ListChanges) -> SmallVec<[(PlayerUuid, SessionId); 1]> 
 }
 
 /// Further writes, and those of a hook.
-fn hook_writes<T>(hook: &Hook<T>, result: &T, after: &CachedSession, also: Batch) -> Result<Batch, Failure> {
+pub(super) fn hook_writes<T>(
+    hook: &Hook<T>,
+    result: &T,
+    after: &CachedSession,
+    also: Batch,
+) -> Result<Batch, Failure> {
     match hook {
         Some(hook) => Ok(also.and(hook.writes(result, after)?)),
         None => Ok(also),
@@ -405,4 +410,4 @@ fn unique_refusal(unique: Unique) -> Refused {
 
 #[cfg(test)]
 #[path = "change_tests.rs"]
-mod tests;
+pub(super) mod tests;

@@ -2,8 +2,9 @@
 //!
 //! - `read`: finds a session by its id or by a linked platform session. [`cache`] holds sessions in memory,
 //!   [`cached`] is one version of a session there.
-//! - `change`: creates, updates and commits. `plan` computes what a commit writes; `quota` limits the sessions
-//!   and invites of a player. `hook` is what a request asks of a change beyond its rule.
+//! - `change`: creates, updates and commits. `change_many` changes several sessions in one commit. `plan` computes what
+//!   a commit writes; `quota` limits the sessions and invites of a player. `hook` is what a request asks of a change
+//!   beyond its rule.
 //! - [`deadlines`]: when a session ends because nobody uses it. `expire` ends such sessions. `clock_steps` excuses
 //!   sessions when the wall clock was set.
 //! - `launch_writes`: what a change of a session writes for the launch of its instance.
@@ -14,6 +15,7 @@
 pub mod cache;
 pub mod cached;
 mod change;
+mod change_many;
 mod clock_steps;
 pub mod deadlines;
 mod expire;
@@ -50,6 +52,7 @@ use crate::store::Store;
 use crate::telemetry::Metrics;
 
 pub use self::change::Update;
+pub use self::change_many::{Many, ManyChanged, UpdateMany};
 pub use self::expire::Expired;
 pub use self::gates::Gates;
 pub use self::hook::{ChangeHook, Hook, HookWrites, Mismatch, Verdict};
