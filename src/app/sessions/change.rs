@@ -23,10 +23,6 @@ use crate::records::keys::{self, Unique};
 use crate::store::{Batch, CommitError};
 use crate::telemetry::Precondition;
 
-/// How many times a change is tried that depends on another session. That session is not locked, and a busy one changes
-/// with each commit.
-const ATTEMPTS_BESIDE_MAX: usize = 32;
-
 /// Options of an update whose rule has a result of type `T`.
 #[derive(Clone)]
 pub struct Update<T = ()> {
@@ -145,13 +141,14 @@ impl Sessions {
         .await
     }
 
-    /// Like [`update`](Self::update), for a rule that also reads another session. The other session is read while the
-    /// lock of the first session is held. Its own lock is not taken: otherwise callers that change the other session
-    /// could delay changes of this one. Instead the commit expects the version of the other session that the rule has
-    /// read, and the rule runs again if it has changed.
+    /// Like [`update`](Self::update), for a rule that also reads another session. The commit expects the version of the other
+    /// session that the rule has read, and the rule runs again if it has changed.
+    ///
+    /// At first only the lock of the first session is held: otherwise callers that change the other session could delay
+    /// changes of this one. A busy session changes with each commit, so after 8 lost races both locks are held.
     ///
     /// # Errors
-    /// As for [`update`](Self::update), but after 32 lost races. [`Refused::SessionNotFound`] also if the other session
+    /// As for [`update`](Self::update), but after 16 lost races. [`Refused::SessionNotFound`] also if the other session
     /// does not exist.
     pub async fn update_beside<T, R>(
         self: &Arc<Self>,
@@ -167,8 +164,12 @@ impl Sessions {
         let (sessions, id, other) = (Arc::clone(self), id.clone(), other.clone());
         let lock = self.lock(&id).await;
         shield(async move {
-            let _lock = lock;
-            for _ in 0..ATTEMPTS_BESIDE_MAX {
+            let mut locks = vec![lock];
+            for attempt in 0..2 * ATTEMPTS_MAX {
+                if attempt == ATTEMPTS_MAX {
+                    locks.clear();
+                    locks = sessions.lock_all([&id, &other]).await;
+                }
                 let beside = sessions.get_latest(&other).await?;
                 let unchanged = Batch::default().expect_version(keys::session(&other), beside.version);
                 let rule = |session: &mut Session| rule(session, &beside.session);

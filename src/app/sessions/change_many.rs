@@ -63,12 +63,7 @@ impl Sessions {
         R: FnMut(&mut Many) -> Result<T, Refused> + Send + 'static,
     {
         let sessions = Arc::clone(self);
-        // Every change takes all its session locks in one order, and only then player locks: so none waits in a circle.
-        let stripes = self.session_locks.of_all(update.ids.iter().chain(&update.new_id));
-        let mut locks = Vec::with_capacity(stripes.len());
-        for stripe in stripes {
-            locks.push(Arc::clone(&stripe.writing).lock_owned().await);
-        }
+        let locks = self.lock_all(update.ids.iter().chain(&update.new_id)).await;
         shield(async move {
             let _locks = locks;
             for _ in 0..ATTEMPTS_MAX {

@@ -97,6 +97,27 @@ async fn a_change_beside_another_session_is_judged_by_its_version_at_the_commit(
     assert_eq!(copy_region_while_it_changes(&sessions, &ids).await, (Some("us".to_owned()), 2));
 }
 
+/// However often the other session changes: on one node, a change beside it gets its turn.
+#[tokio::test]
+async fn a_change_beside_a_busy_session_ends() {
+    let (sessions, ids, _) = two_sessions().await;
+    let (changing, other, mut changes) = (Arc::clone(&sessions), ids[1].clone(), 0);
+    let rule = move |session: &mut Session, beside: &Session| {
+        session.last_sequence = 1 + beside.last_sequence;
+        let count = |session: &mut Session| {
+            session.last_sequence += 1;
+            Ok(())
+        };
+        // Does nothing while the lock of the other session is held.
+        let counted = changing.update(&other, Update::by_server(false), count).now_or_never();
+        changes += u64::from(counted.is_some());
+        Ok(changes)
+    };
+    let (changes, cached) =
+        sessions.update_beside(&ids[0], &ids[1], Update::by_caller(true), rule).await.unwrap();
+    assert_eq!((changes, cached.session.last_sequence), (8, 9));
+}
+
 #[tokio::test]
 async fn a_change_beside_a_session_that_ends_meanwhile_is_refused() {
     let (sessions, ids, _) = two_sessions().await;

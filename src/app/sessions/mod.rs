@@ -200,4 +200,15 @@ impl Sessions {
     async fn lock(&self, id: &SessionId) -> OwnedMutexGuard<()> {
         Arc::clone(&self.session_locks.of(id).writing).lock_owned().await
     }
+
+    /// Waits for the locks of several sessions. Every change takes all its session locks in one order, and only then player
+    /// locks, so none waits in a circle.
+    async fn lock_all(&self, ids: impl IntoIterator<Item = &SessionId>) -> Vec<OwnedMutexGuard<()>> {
+        let stripes = self.session_locks.of_all(ids);
+        let mut locks = Vec::with_capacity(stripes.len());
+        for stripe in stripes {
+            locks.push(Arc::clone(&stripe.writing).lock_owned().await);
+        }
+        locks
+    }
 }
