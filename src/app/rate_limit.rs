@@ -70,6 +70,11 @@ impl<K: Clone + Eq + Hash> Counts<K> {
         self.windows.insert(key.clone(), Window { count: window.count + 1, ..window });
     }
 
+    /// How long the current window still takes, in milliseconds.
+    pub(super) fn left_ms(&self, key: &K, up_ms: i64) -> i64 {
+        self.window(key, up_ms).since_ms + self.window_ms - up_ms
+    }
+
     /// Takes back an event of the current window.
     pub(super) fn take_back(&mut self, key: &K, up_ms: i64) {
         let window = self.window(key, up_ms);

@@ -127,7 +127,10 @@ pub enum Error {
     IdempotencyKeyReused,
     /// The caller has used too many idempotency keys within an hour.
     #[error("too many Idempotency-Keys within an hour; use one for each write, and only where it matters")]
-    TooManyIdempotencyKeys,
+    TooManyIdempotencyKeys {
+        /// Seconds until the caller may use further ones.
+        retry_after_s: u64,
+    },
     /// The answer to an equal request with the same idempotency key is stored, and cannot be read.
     #[error("this request was made before, and its answer cannot be read; look at what it has changed")]
     IdempotencyAnswerUnreadable,
@@ -203,7 +206,7 @@ impl From<KeyRefused> for Error {
         match refused {
             KeyRefused::Reused => Self::IdempotencyKeyReused,
             KeyRefused::InUse => Self::IdempotencyKeyInUse,
-            KeyRefused::TooMany => Self::TooManyIdempotencyKeys,
+            KeyRefused::TooMany { retry_after_s } => Self::TooManyIdempotencyKeys { retry_after_s },
             KeyRefused::Unreadable => Self::IdempotencyAnswerUnreadable,
             KeyRefused::Store(error) => Self::Unavailable(error),
         }
@@ -301,7 +304,7 @@ impl Error {
             Self::TooManyConnections => (S::SERVICE_UNAVAILABLE, "too_many_connections"),
             Self::TooManyHeld { .. } => (S::SERVICE_UNAVAILABLE, "connection_limit_reached"),
             Self::Overloaded => (S::SERVICE_UNAVAILABLE, "overloaded"),
-            Self::TooManyIdempotencyKeys => (S::SERVICE_UNAVAILABLE, "too_many_idempotency_keys"),
+            Self::TooManyIdempotencyKeys { .. } => (S::SERVICE_UNAVAILABLE, "too_many_idempotency_keys"),
             Self::IdempotencyAnswerUnreadable => (S::SERVICE_UNAVAILABLE, "idempotency_answer_unreadable"),
             Self::Contended | Self::InboxContended => (S::SERVICE_UNAVAILABLE, "contended"),
             Self::Unavailable(_) => (S::SERVICE_UNAVAILABLE, "store_unavailable"),
@@ -343,7 +346,9 @@ impl Error {
         if status == StatusCode::SERVICE_UNAVAILABLE || matches!(self, Self::IdempotencyKeyInUse) {
             let retry_after_s = match self {
                 Self::LoginLimited => LOGIN_RETRY_AFTER_S,
-                Self::TooManyHeld { retry_after_s } => *retry_after_s,
+                Self::TooManyHeld { retry_after_s } | Self::TooManyIdempotencyKeys { retry_after_s } => {
+                    *retry_after_s
+                }
                 _ => RETRY_AFTER_S,
             };
             answer.headers.insert(header::RETRY_AFTER, retry_after_s.into());

@@ -188,7 +188,7 @@ async fn the_keys_of_a_caller_are_limited_but_for_refusals_and_repeats() {
     }
     // Its caller disconnects, so nobody knows whether it was answered.
     drop(first(&service, &key(3)).await);
-    assert!(matches!(service.begin(&key(4)).await, Err(KeyRefused::TooMany)));
+    assert!(matches!(service.begin(&key(4)).await, Err(KeyRefused::TooMany { retry_after_s: 3_600 })));
     repeated(&service, &key(1)).await;
     run(&service, &RequestKey { caller: [1; 16], ..key(4) }).await;
     clock.advance(WINDOW);

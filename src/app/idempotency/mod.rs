@@ -84,7 +84,10 @@ pub enum KeyRefused {
     InUse,
     /// The caller has used too many keys.
     #[error("too many keys")]
-    TooMany,
+    TooMany {
+        /// Seconds until some count no longer.
+        retry_after_s: u64,
+    },
     /// It has run before, and nobody can tell its answer any more.
     #[error("the answer cannot be read")]
     Unreadable,
@@ -212,7 +215,8 @@ impl Idempotency {
         let mut counts = self.keys_of_callers();
         let up_ms = self.clock.up_ms();
         if counts.count(&key.caller, up_ms) >= self.settings.keys_per_caller_max {
-            return Err(KeyRefused::TooMany);
+            let left_ms = counts.left_ms(&key.caller, up_ms).unsigned_abs();
+            return Err(KeyRefused::TooMany { retry_after_s: left_ms.div_ceil(1_000) });
         }
         // Counted at once and not when the answer is stored: a caller who disconnects must not escape the limit.
         counts.add(&key.caller, up_ms);
