@@ -17,6 +17,7 @@ use super::Sessions;
 use super::memberships::ListChange;
 use crate::app::Failure;
 use crate::app::passes::Step;
+use crate::app::waits::Topic;
 use crate::domain::PlayerUuid;
 use crate::env::{Clock, Entropy};
 use crate::records::keys;
@@ -115,7 +116,10 @@ impl Sessions {
         let changes = ListChange::of(&batch);
         match self.store.commit(batch).await {
             Ok(_) => {
+                let lists: Vec<_> = changes.keys().map(|player| Topic::List(*player)).collect();
                 self.memberships.committed(changes);
+                // The list no longer says when it changed.
+                self.changed(&lists);
                 Ok(true)
             }
             // A list has just changed, or another node was faster. A later pass finds the others again.
