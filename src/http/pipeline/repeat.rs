@@ -28,23 +28,31 @@ impl Pipeline {
         let value = if operation.has_body { operation.parse_body(&body) } else { None };
         let key = idempotency_key::read(&caller, parts, &body, value.as_ref())?;
         drop(value);
-        let run = match self.app.idempotency.begin(&key).await? {
+        let run = match self.in_time(self.app.idempotency.begin(&key)).await?? {
             Begun::Repeated(answer) => return Ok(self.replay(&caller, answer).await),
             Begun::First(run) => run,
         };
         raw_params.recorder = Some(run.recorder.clone());
         let repeated = match self.run_admitted(operation, caller.clone(), raw_params, body).await {
-            Ok(answer) => match self.app.idempotency.answered(&run, answer.to_store(), || None).await? {
-                None => return Ok(answer),
-                Some(repeated) => repeated,
-            },
-            Err(error) => match self.app.idempotency.refused(&run).await {
-                Ok(Some(repeated)) => repeated,
-                Ok(None) | Err(KeyRefused::Store(_)) => return Err(error),
-                Err(refused) => return Err(refused.into()),
+            Ok(answer) => {
+                match self.in_time(self.app.idempotency.answered(&run, answer.to_store(), || None)).await?? {
+                    None => return Ok(answer),
+                    Some(repeated) => repeated,
+                }
+            }
+            Err(error) => match self.in_time(self.app.idempotency.refused(&run)).await {
+                Ok(Ok(Some(repeated))) => repeated,
+                Ok(Ok(None) | Err(KeyRefused::Store(_))) | Err(_) => return Err(error),
+                Ok(Err(refused)) => return Err(refused.into()),
             },
         };
         Ok(self.replay(&caller, repeated).await)
+    }
+
+    /// Waits for a step beside the handler, for as long as a handler may take.
+    async fn in_time<T>(&self, step: impl Future<Output = T>) -> Result<T, Error> {
+        let limit = self.settings.limits.request_timeout;
+        tokio::time::timeout(limit, step).await.map_err(|_| Error::TimedOut)
     }
 
     /// The answer to a repeat. A body that was too large to be stored is read as it is now.
