@@ -136,13 +136,15 @@ pub async fn run(app: Arc<App>, every: Duration, stop: CancellationToken) {
 
 async fn repeat(job: Job, app: Arc<App>, every: Duration, stop: CancellationToken) {
     let mut pause = every;
+    let mut has_failed = false;
     // The first failure of the rounds since the last full pause: one line in the log for all of them.
     let mut first_failure = None;
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(pause) => {}
-            () = job.wait_for_news(&app) => {}
+            // Not after a failure: news would come again and again, and each would fail.
+            () = job.wait_for_news(&app), if !has_failed => {}
         }
         let Ok(round) = AssertUnwindSafe(job.round(&app, &stop)).catch_unwind().await else {
             // Caught and logged: otherwise the job would stop without a trace until the next start.
@@ -151,6 +153,7 @@ async fn repeat(job: Job, app: Arc<App>, every: Duration, stop: CancellationToke
             pause = every;
             continue;
         };
+        has_failed = round.failure.is_some();
         first_failure = first_failure.or(round.failure);
         if round.more {
             pause = Duration::ZERO;
