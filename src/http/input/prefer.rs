@@ -22,15 +22,30 @@ pub fn wants_minimal(headers: &(impl Headers + ?Sized)) -> bool {
 
 /// The value of the first preference with this name. Several fields are one list.
 fn value_of<'a>(headers: &'a (impl Headers + ?Sized), name: &[u8]) -> Option<&'a [u8]> {
-    let preferences = headers.values(PREFER).flat_map(|field| field.split(|byte| *byte == b','));
+    let preferences = headers.values(PREFER).flat_map(|field| field.split(outside_quotes(b',')));
     let mut values = preferences.filter_map(|preference| {
         // Parameters after a semicolon belong to the preference, but no known one has any.
-        let preference = preference.split(|byte| *byte == b';').next()?;
+        let preference = preference.split(outside_quotes(b';')).next()?;
         let equals = preference.iter().position(|byte| *byte == b'=')?;
         let has_name = preference[..equals].trim_ascii().eq_ignore_ascii_case(name);
         has_name.then(|| preference[equals + 1..].trim_ascii())
     });
     values.next()
+}
+
+/// Finds a separator among bytes, but not inside of a quoted text.
+fn outside_quotes(separator: u8) -> impl FnMut(&u8) -> bool {
+    let (mut is_quoted, mut is_escaped) = (false, false);
+    move |byte| {
+        if is_escaped {
+            is_escaped = false;
+        } else if is_quoted && *byte == b'\\' {
+            is_escaped = true;
+        } else if *byte == b'"' {
+            is_quoted = !is_quoted;
+        }
+        *byte == separator && !is_quoted
+    }
 }
 
 /// An unsigned integer; a larger one than fits is the largest that fits.
@@ -71,6 +86,9 @@ mod tests {
             (&["wait"], None),
             (&["wait="], None),
             (&["waiting=5"], None),
+            (&[r#"foo="a, wait=5, b""#], None),
+            (&[r#"foo="a\", wait=5", wait=6"#], Some(6)),
+            (&[r#"foo=";", wait=7"#], Some(7)),
         ];
         for (fields, expected) in cases {
             let mut headers = HeaderMap::new();
