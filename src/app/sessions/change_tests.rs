@@ -9,7 +9,8 @@ use crate::app::sessions::fixtures::{LIMITS, clock, new_session, observed_node};
 use crate::store::Memory;
 
 /// Two sessions, `one` and `other`, and the ids that the observer gets.
-pub(in crate::app::sessions) async fn two_sessions() -> (Arc<Sessions>, [SessionId; 2], Arc<Mutex<Vec<String>>>) {
+pub(in crate::app::sessions) async fn two_sessions()
+-> (Arc<Sessions>, [SessionId; 2], Arc<Mutex<Vec<String>>>) {
     let (clock, seen) = (clock(), Arc::new(Mutex::new(Vec::new())));
     let observer = {
         let seen = Arc::clone(&seen);

@@ -110,15 +110,10 @@ const READS_MEMORY: &str = "the test reads the memory of one node";
 const REPORTS: &str = "each node knows only the players who report to it";
 const WRONG_CODES: &str = "each node counts only the wrong codes and passwords that it receives";
 
-/// Environment variable of the standard library with the stack of each test, in bytes.
-const STACK_VARIABLE: &str = "RUST_MIN_STACK";
-/// Without optimization, a request of a test that opens a connection to the database needs more than the usual 2 MiB.
-const STACK_BYTES: &str = "8388608";
-
 /// A command that runs this test binary with these arguments.
 fn tests(args: &[&str]) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(args).env(URL_VARIABLE, server_url()).env(STACK_VARIABLE, STACK_BYTES);
+    command.args(args).env(URL_VARIABLE, server_url());
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     command
 }
