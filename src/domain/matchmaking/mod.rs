@@ -1,6 +1,7 @@
 //! Matchmaking: queues that parties join, and the profiles by which their tickets become matches.
 
 pub mod backfill;
+pub mod matcher;
 pub mod profile;
 pub mod queue;
 pub mod rank;

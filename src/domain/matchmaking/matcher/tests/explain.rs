@@ -1,0 +1,46 @@
+//! Why a ticket waits.
+
+use uuid::Uuid;
+
+use super::builder::{Scenario, at, later, party, skilled, solo};
+use crate::domain::matchmaking::matcher::{Limits, TicketValues};
+
+#[test]
+fn a_waiting_ticket_is_explained() {
+    let scenario = Scenario::new(
+        "min_players_per_side = 2\nmax_players_per_side = 2\nequal = [\"list\"]\n\
+         size_widen = { full_for_s = 50, min_after_s = 50 }\n\
+         fields = [{ name = \"rank\", widen = [{ after_s = 0, value = 1.0 }, { after_s = 40 }] }]",
+    );
+    let other_list = TicketValues { string_args: [("list".to_owned(), "a".to_owned())].into(), ..solo(4) };
+    let tickets =
+        [skilled(1, 1.0), skilled(2, 2.0), skilled(3, 9.0), other_list, party(5, 4), later(1.0, solo(6))];
+    let mut matcher = scenario.matcher(&tickets);
+    assert!(matcher.hold(Uuid::from_u128(6)));
+    let explanation = matcher.explain(Uuid::from_u128(1), at(10.0)).unwrap();
+    assert_eq!((explanation.age_ms, explanation.players_needed), (10_000, 4));
+    assert!(explanation.takes_part && !explanation.is_held);
+    assert_eq!(explanation.next_step_ms, Some(at(40.0)));
+    let fit = explanation.fit;
+    assert_eq!([fit.waiting, fit.texts, fit.take_part, fit.size], [4, 3, 3, 2]);
+    assert_eq!([fit.crossplay, fit.regions, fit.maps, fit.fields["rank"]], [3, 3, 3, 2]);
+    assert_eq!([fit.all, fit.players], [1, 1]);
+    let later = matcher.explain(Uuid::from_u128(1), at(60.0)).unwrap();
+    assert_eq!((later.next_step_ms, later.fit.all), (None, 2));
+    assert!(matcher.explain(Uuid::from_u128(6), at(60.0)).unwrap().is_held);
+    assert_eq!(matcher.explain(Uuid::from_u128(99), at(60.0)), None);
+}
+
+#[test]
+fn a_pass_says_when_the_next_one_can_find_something() {
+    let scenario = Scenario::new(
+        "fields = [{ name = \"rank\", widen = [{ after_s = 0, value = 1.0 }, { after_s = 40 }] }]",
+    );
+    let mut matcher = scenario.matcher(&[skilled(1, 1.0), later(5.0, skilled(2, 9.0))]);
+    assert_eq!(matcher.oldest_age_ms(at(10.0)), Some(10_000));
+    let pass = matcher.pass(at(10.0), &[], &Limits::default());
+    assert_eq!((pass.proposals.len(), pass.next_ms), (0, Some(at(40.0))));
+    let idle = matcher.pass(at(39.9), &[], &Limits::default());
+    assert_eq!(idle.steps, 0, "nothing changed");
+    assert_eq!(matcher.pass(at(40.0), &[], &Limits::default()).proposals.len(), 1);
+}
