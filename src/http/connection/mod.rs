@@ -160,7 +160,7 @@ pub(super) async fn serve_connection(
         let state = Arc::clone(&state);
         service_fn(move |request| serve_request(request, &handler, peer, &state).map(Ok::<_, Infallible>))
     };
-    let mut ending = pin!(ending(stop, Arc::clone(&state)).fuse());
+    let mut ending = pin!(ending(stop.clone(), Arc::clone(&state)).fuse());
     let mut must_close = false;
     loop {
         let timer = ConnectionTimer::new(head_timeout, Arc::clone(&state));
@@ -194,11 +194,16 @@ pub(super) async fn serve_connection(
                 },
             }
         };
-        // Without hyper's buffers from here on. What hyper had read ahead is a slice of one, so it is copied.
+        // Without hyper's buffers from here on. What hyper had read ahead is a slice of one, so it is copied. What it had
+        // still to write is lost, and that is nothing: it reads a request only after it has sent the response before, and
+        // a request with `Expect`, which alone gets bytes before its response, is not held like this.
         let parts = connection.into_parts();
         (stream, service) = (parts.io.into_inner(), parts.service);
         let read_ahead = Bytes::copy_from_slice(&parts.read_buf);
         drop(parts.read_buf);
+        if stream.hyper_dropped(read_ahead.len()).is_err() {
+            return Ok(());
+        }
         let response = loop {
             tokio::select! {
                 biased;
@@ -206,6 +211,8 @@ pub(super) async fn serve_connection(
                 _ = &mut ending => must_close = true,
             }
         };
+        // The server may stop at the moment of the response.
+        must_close |= stop.is_cancelled();
         let HeldRequest { head, in_flight, .. } = *held;
         state.answer_held(HeldAnswer { response, in_flight });
         stream.give_again(held::bytes_again(head, must_close, &read_ahead));

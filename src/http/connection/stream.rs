@@ -15,7 +15,7 @@ use super::framing::{FramingTracker, ParsedHead, parse_head};
 use super::head_meter::HeadMeter;
 use super::state::ConnectionState;
 use super::{HEADERS_MAX, Handler};
-use crate::http::memory::{Charge, MemoryBudget};
+use crate::http::memory::{Charge, MemoryBudget, UNCOUNTED_BYTES_MAX};
 
 /// Longest partial head that waits in the stream, in bytes: the default of `[http] header_bytes_max`. hyper first
 /// offers a read buffer of 8 KiB, so that longer heads always arrive in pieces.
@@ -51,6 +51,8 @@ pub struct FastPathStream<S, H> {
     memory: Option<Arc<MemoryBudget>>,
     /// The charge of `write_buffer`.
     write_charge: Option<Charge>,
+    /// The charge of what hyper had read beyond a request that is held, until hyper has read it again.
+    read_ahead_charge: Option<Charge>,
     head_meter: HeadMeter,
 }
 
@@ -85,6 +87,7 @@ where
             partial_head: BytesMut::new(),
             pass_through: BytesMut::new(),
             write_charge: None,
+            read_ahead_charge: None,
             head_meter: HeadMeter::default(),
         }
     }
@@ -212,10 +215,22 @@ where
     }
 }
 
-impl<S: AsyncRead + Unpin, H> FastPathStream<ClientStream<S>, H> {
+impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> FastPathStream<ClientStream<S>, H> {
     /// Looks whether the client has closed its side; see [`ClientStream::watch`].
     pub fn watch(&mut self, context: &mut Context<'_>) {
         self.stream.watch(context);
+    }
+
+    /// Notes that hyper was dropped, and the head with its buffers. This many bytes that it has read stay.
+    ///
+    /// # Errors
+    /// If no memory is left for them. The connection then ends.
+    pub fn hyper_dropped(&mut self, read_ahead: usize) -> io::Result<()> {
+        self.head_meter.forget();
+        if read_ahead > UNCOUNTED_BYTES_MAX {
+            self.read_ahead_charge = self.charge(read_ahead)?;
+        }
+        Ok(())
     }
 
     /// Gives hyper these bytes before all others. They stand for bytes that hyper was given before.
@@ -265,6 +280,7 @@ where
                 this.pass_through.advance(count);
                 if this.pass_through.is_empty() {
                     this.pass_through = BytesMut::new();
+                    this.read_ahead_charge = None;
                 }
                 this.state.note_bytes_for_hyper();
                 return Poll::Ready(Ok(()));
