@@ -23,7 +23,7 @@ use crate::harness::{Client, Reply, Server};
 /// The prefix of these operations.
 pub const NOTIFICATION: &str = "/notification";
 /// The messages of the caller's player.
-const OWN: &str = "/v1/player/me/notification";
+pub const OWN: &str = "/v1/player/me/notification";
 
 /// The messages of a player.
 fn of(player: Uuid) -> String {
@@ -36,7 +36,7 @@ fn player(server: &Server) -> Client {
 }
 
 /// The body of a post of these texts.
-fn texts(messages: &[&str]) -> Value {
+pub fn texts(messages: &[&str]) -> Value {
     let messages: Vec<_> = messages.iter().map(|message| json!({ "message": message })).collect();
     json!({ "notifications": messages })
 }

@@ -14,6 +14,8 @@ mod headers;
 mod login_service;
 /// The game client and the dedicated server in `examples/`: from login to the end of a match.
 mod plugin;
+/// Requests that are held while the server is killed.
+mod held;
 /// The login for development: files, restarts, the log, commands.
 mod login;
 /// The command lines of `docs/LOCAL.md` and the README, with two players.

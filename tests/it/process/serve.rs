@@ -35,7 +35,7 @@ pub(super) async fn token(data_dir: &Path, args: &[&str]) -> String {
     token.to_owned()
 }
 
-async fn get(address: SocketAddr, path: &str) -> Reply {
+pub(super) async fn get(address: SocketAddr, path: &str) -> Reply {
     let mut connection = Connection::open(address, None).await.unwrap();
     connection.send(Request::get(path).body(Full::default()).unwrap()).await.unwrap().into()
 }
