@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use futures_util::future::join_all;
 
-use super::waits::{Topic, WaitOn};
+use super::waits::{Seen, Topic, WaitOn};
 use super::{App, CachedSession, Failure};
 use crate::auth::{Caller, Permission};
 use crate::domain::{PlayerUuid, SessionId};
@@ -18,28 +18,35 @@ const LOOK_EVERY_MS_MAX: i64 = 60_000;
 /// With `keeps_alive` it also keeps the session alive if the caller has an entry in the session or may read any
 /// session. The reads of other callers have no effect.
 ///
+/// Returns the session to show: if it has changed meanwhile on this node, the version of now. So a change that was
+/// answered is not followed by what was before it.
+///
 /// # Errors
 /// [`StoreError::ClockSkew`](crate::store::StoreError::ClockSkew) if the read has an effect and the clock of this node
 /// is wrong: the effect would come at a wrong time. After a step the clock is checked first. Errors of the store and
 /// [`Failure::Contended`], if the deadline of the session was so near that the new one had to be stored first.
+/// [`Refused::SessionNotFound`](crate::domain::Refused::SessionNotFound) if it has ended meanwhile.
 pub async fn touch(
     app: &App,
     caller: &Caller,
-    cached: &CachedSession,
+    cached: Arc<CachedSession>,
     keeps_alive: bool,
-) -> Result<(), Failure> {
+) -> Result<Arc<CachedSession>, Failure> {
     let player = caller.player();
     let is_in_session = player.is_some_and(|player| cached.session.players.contains_key(&player));
     let keeps_alive = keeps_alive && (is_in_session || caller.may(Permission::ReadAny));
     if !is_in_session && !keeps_alive {
-        return Ok(());
+        return Ok(cached);
     }
     let now_ms = app.sessions.require_right_clock().await?;
-    app.presence.heartbeat(player, cached, now_ms);
+    app.presence.heartbeat(player, &cached, now_ms);
     if keeps_alive {
-        app.sessions.keep_alive(cached).await?;
+        app.sessions.keep_alive(&cached).await?;
     }
-    Ok(())
+    match cached.is_stale() {
+        true => app.sessions.get(&cached.session.id).await,
+        false => Ok(cached),
+    }
 }
 
 /// How to wait for a change of what shows a session. A wait is a read that lasts: it reads again before its player
@@ -48,7 +55,7 @@ pub fn wait_on_session(app: &App, cached: &CachedSession) -> WaitOn {
     let lives_ms = timeout_ms(cached).into_iter().chain([app.settings.limits.idle_ms]);
     let again_after_ms = lives_ms.map(|ms| ms / LOOKS_IN_A_LIFE).chain([LOOK_EVERY_MS_MAX]).min();
     let topic = Topic::Session(cached.session.id.clone());
-    WaitOn::topic(topic).again_after_ms(again_after_ms).seen(cached.version)
+    WaitOn::topic(topic).again_after_ms(again_after_ms).seen(Some(Seen(Some(cached.version))))
 }
 
 /// The timeout of active players, in milliseconds.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
+use crate::app::Update;
 use crate::app::launches::LaunchSettings;
 use crate::auth::{DevelopmentKey, Grant, KeyRing, Policy};
 use crate::config::Config;
@@ -66,7 +67,7 @@ async fn reads_by_players_with_an_entry_and_by_services_keep_a_session_alive() {
         let before_ms = case.cached.deadline_ms();
         case.app.clock.advance(Duration::from_secs(1_800));
         let caller = case.caller(reader.map(player), permission);
-        touch(&case.app, &caller, &case.cached, keeps_alive).await.unwrap();
+        touch(&case.app, &caller, Arc::clone(&case.cached), keeps_alive).await.unwrap();
         let is_later = case.cached.deadline_ms() > before_ms;
         assert_eq!(is_later, expected, "{reader:?} {permission} {keeps_alive}");
     }
@@ -79,7 +80,7 @@ async fn a_read_while_the_clock_was_ahead_lengthens_no_life() {
     let life_ms = case.cached.deadline_ms() - case.app.clock.now_ms();
     let caller = case.caller(Some(player(1)), "session:read:self");
     case.app.clock.step(AHEAD_MS);
-    touch(&case.app, &caller, &case.cached, true).await.unwrap();
+    touch(&case.app, &caller, Arc::clone(&case.cached), true).await.unwrap();
     assert_eq!(case.cached.deadline_ms(), case.app.clock.now_ms() + life_ms, "to be written later");
     case.app.clock.step(-AHEAD_MS);
     case.app.sessions.flush_deadlines().await;
@@ -97,11 +98,31 @@ async fn reads_by_active_players_are_heartbeats() {
     case.app.clock.advance(Duration::from_secs(50));
     for reader in [1, 3, 9] {
         let caller = case.caller(Some(player(reader)), "session:read:self");
-        touch(&case.app, &caller, &case.cached, false).await.unwrap();
+        touch(&case.app, &caller, Arc::clone(&case.cached), false).await.unwrap();
     }
     case.app.clock.advance(Duration::from_secs(50));
     case.app.presence.expire_inactive().await.unwrap();
     let session = case.app.sessions.get(&case.cached.session.id).await.unwrap();
     let players: Vec<_> = session.session.players.keys().copied().collect();
     assert_eq!(players, [player(1), player(3)], "player 2 was inactive for 100 s");
+}
+
+/// A read finds the session, and waits for the session's lock to store a new deadline. A change has the lock.
+#[tokio::test]
+async fn a_read_shows_what_has_changed_while_it_waited() {
+    let case = Case::new().await;
+    let life_ms = case.cached.deadline_ms() - case.app.clock.now_ms();
+    case.app.clock.advance(Duration::from_millis(u64::try_from(life_ms - 1_000).unwrap()));
+    let change = |session: &mut crate::domain::Session| {
+        session.region_id = Some("eu".into());
+        Ok(())
+    };
+    let caller = case.caller(Some(player(1)), "session:read:self");
+    let id = &case.cached.session.id;
+    let changed = case.app.sessions.update(id, Update::by_server(false), change);
+    let read = touch(&case.app, &caller, Arc::clone(&case.cached), true);
+    let (changed, read) = tokio::join!(changed, read);
+    changed.unwrap();
+    assert!(case.cached.is_stale());
+    assert_eq!(read.unwrap().session.region_id.as_deref(), Some("eu"));
 }

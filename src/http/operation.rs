@@ -85,6 +85,8 @@ pub struct Operation {
     pub has_etag: bool,
     /// Whether a request can wait for a change of the answer.
     pub can_wait: bool,
+    /// Whether a request is held until there is something to tell, without being asked to.
+    pub is_long_poll: bool,
     /// Whether a request can demand a version of what the operation changes, with `If-Match`.
     pub takes_if_match: bool,
     /// Whether a request can have an idempotency key.
@@ -140,6 +142,7 @@ impl Operation {
             has_body: B::EXPECTED,
             has_etag: K::ETAG,
             can_wait: K::WAITS,
+            is_long_poll: K::LONG_POLLS,
             takes_if_match: false,
             takes_key: false,
             repeats_safely: false,

@@ -70,6 +70,8 @@ pub trait ReplyKind {
     const ETAG: bool;
     /// Whether a request can wait for a change of the reply.
     const WAITS: bool = false;
+    /// Whether the request is held until there is something to tell, without being asked to.
+    const LONG_POLLS: bool = false;
 
     /// Schema of the body for the API document; `None` if there is no body.
     fn describe(generator: &mut SchemaGenerator) -> Option<Schema>;
@@ -121,6 +123,7 @@ impl<T: JsonSchema> ReplyKind for Watched<T> {
 impl<T: JsonSchema> ReplyKind for LongPolled<T> {
     const STATUS: StatusCode = StatusCode::OK;
     const ETAG: bool = false;
+    const LONG_POLLS: bool = true;
 
     fn describe(generator: &mut SchemaGenerator) -> Option<Schema> {
         Some(generator.subschema_for::<T>())

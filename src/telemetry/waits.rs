@@ -144,6 +144,7 @@ pub struct WaitMetrics {
     invalidations: [Counter; InvalidationEvent::ALL.len()],
     connected: Gauge,
     found_by_sweep: Counter,
+    delivered: Counter,
 }
 
 impl WaitMetrics {
@@ -172,7 +173,10 @@ impl WaitMetrics {
         let found_by_sweep = Counter::default();
         let help = "Changes that the sweep has found before a message told of them";
         registry.register("sweep_found", help, found_by_sweep.clone());
-        Self { waiters, ends, wake, unchanged, invalidations, connected, found_by_sweep }
+        let delivered = Counter::default();
+        let help = "Notifications in the answers to long polls";
+        registry.register("notifications_delivered", help, delivered.clone());
+        Self { waiters, ends, wake, unchanged, invalidations, connected, found_by_sweep, delivered }
     }
 
     /// Counts an invalidation message.
@@ -188,6 +192,11 @@ impl WaitMetrics {
     /// Counts a change that the sweep has found.
     pub fn found_by_sweep(&self) {
         self.found_by_sweep.inc();
+    }
+
+    /// Counts the notifications in an answer to a long poll.
+    pub fn delivered(&self, notifications: usize) {
+        self.delivered.inc_by(notifications as u64);
     }
 
     /// Counts a wait that begins.

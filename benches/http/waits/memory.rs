@@ -13,7 +13,7 @@ use crate::sessions::Kind;
 
 /// Longer than the measurement.
 const WAIT_S: u64 = 50;
-/// Pause until the server has parked all requests and its memory has settled.
+/// Pause until the server holds all requests and its memory has settled.
 const SETTLE: Duration = Duration::from_secs(3);
 
 /// Resident memory of a server, in bytes.

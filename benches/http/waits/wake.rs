@@ -15,7 +15,7 @@ use crate::support::{median, spread};
 /// Numbers of requests that wait for the same session.
 const WAITERS: [usize; 3] = [4, 100, 5_000];
 const WAIT_S: u64 = 50;
-/// Pause until all requests are parked, and until a topic with many waiters can be woken again.
+/// Pause until all requests are held, and until a topic with many waiters can be woken again.
 const SETTLE: Duration = Duration::from_millis(300);
 
 /// Measures with each number of waiters and prints a table.

@@ -21,8 +21,9 @@ pub async fn info(
     let key = (path.platform, path.platform_session_id_base64);
     let cached =
         app.sessions.find_by_platform_session(&key).await?.ok_or(Refused::PlatformSessionNotFound)?;
+    readable_platform_document(&caller, &cached, &key)?;
+    let cached = touch(&app, &caller, cached, false).await?;
     let document = readable_platform_document(&caller, &cached, &key)?;
-    touch(&app, &caller, &cached, false).await?;
     Ok(Reply::watched(document, wait_on_session(&app, &cached)))
 }
 

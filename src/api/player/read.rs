@@ -49,7 +49,7 @@ pub async fn get(
     Input { path, query, .. }: Input<PlayerInSessionPath, RefreshQuery>,
 ) -> Result<Reply<Watched<PlayerView<'static>>>, Error> {
     let cached = app.sessions.get(&path.session_id).await?;
-    touch(&app, &caller, &cached, query.refresh_ttl.0).await?;
+    let cached = touch(&app, &caller, cached, query.refresh_ttl.0).await?;
     let document = player_document(&caller, &cached.session, path.player_uuid)?;
     Ok(Reply::watched(&document, wait_on_session(&app, &cached)))
 }
@@ -62,7 +62,7 @@ pub async fn page(
     Input { path, query, .. }: Input<SessionPath, PlayersQuery>,
 ) -> Result<Reply<Watched<PlayersPage<'static>>>, Error> {
     let cached = app.sessions.get(&path.session_id).await?;
-    touch(&app, &caller, &cached, query.refresh_ttl.0).await?;
+    let cached = touch(&app, &caller, cached, query.refresh_ttl.0).await?;
     let session = &cached.session;
     let view = view_for(&caller, session);
     let after = query.cursor.0;

@@ -14,7 +14,7 @@ use crate::api::policies::*;
 use crate::api::wire::Named;
 use crate::app::App;
 use crate::app::touch::touch_sessions_of;
-use crate::app::waits::{Topic, WaitOn};
+use crate::app::waits::{Seen, Topic, WaitOn};
 use crate::auth::Caller;
 use crate::document::Document;
 use crate::domain::session::Status;
@@ -131,7 +131,7 @@ pub async fn by_id(
         None if caller.reaches_all() => app.sessions.player_of_id(path.player_id).await?,
         None => return Err(caller.out_of_reach().into()),
     };
-    let (list, active) = list(&app, player).await?;
+    let Listed { list, active, .. } = list(&app, player).await?;
     if caller.player() == Some(player) {
         touch_sessions_of(&app, player, &active).await;
     }
@@ -143,21 +143,34 @@ async fn sessions(
     caller: &Caller,
     player: PlayerUuid,
 ) -> Result<Reply<Watched<PlayerSessions>>, Error> {
-    let (list, active) = list(app, player).await?;
+    let Listed { list, active, seen, depends_on_templates } = list(app, player).await?;
     let again_after_ms = match caller.player() == Some(player) {
         true => touch_sessions_of(app, player, &active).await,
         false => None,
     };
-    let wait_on = WaitOn::topic(Topic::List(player)).again_after_ms(again_after_ms);
+    let mut wait_on = WaitOn::topic(Topic::List(player)).again_after_ms(again_after_ms).seen(seen);
+    if depends_on_templates {
+        wait_on = wait_on.and(Topic::Catalog);
+    }
     Ok(Reply::watched(&Document::of(&list), wait_on))
 }
 
-/// A player's list, and the sessions in it in which the player is active.
-async fn list(app: &App, player: PlayerUuid) -> Result<(PlayerSessions, Vec<SessionId>), Error> {
+/// A player's list as it was read.
+struct Listed {
+    list: PlayerSessions,
+    /// The sessions in which the player is active.
+    active: Vec<SessionId>,
+    /// What the store had of the list before; `None` if that is not known.
+    seen: Option<Seen>,
+    /// Whether the list has a session or not, as its template says.
+    depends_on_templates: bool,
+}
+
+async fn list(app: &App, player: PlayerUuid) -> Result<Listed, Error> {
     let catalog = app.catalog();
     let mut by_type: BTreeMap<String, PlayerSessionsOfType> = BTreeMap::new();
     let mut active = Vec::new();
-    let memberships = app.sessions.memberships(player).await?;
+    let (memberships, seen) = app.sessions.watched_memberships(player).await?;
     let exist = app.sessions.which_exist(memberships.entries.iter().map(|(id, _)| id)).await?;
     for ((id, membership), exists) in memberships.entries.iter().zip(exist) {
         // An entry for a session that no longer exists is left over from a failure. It is removed here.
@@ -191,5 +204,7 @@ async fn list(app: &App, player: PlayerUuid) -> Result<(PlayerSessions, Vec<Sess
             }
         }
     }
-    Ok((PlayerSessions { sessions: by_type, last_updated_timestamp: memberships.changed }, active))
+    let depends_on_templates = memberships.depends_on_templates();
+    let list = PlayerSessions { sessions: by_type, last_updated_timestamp: memberships.changed };
+    Ok(Listed { list, active, seen, depends_on_templates })
 }

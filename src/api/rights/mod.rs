@@ -63,7 +63,8 @@ pub async fn get(
 ) -> Result<Reply<Watched<RightsView>>, Error> {
     let cached = app.sessions.get(&path.session_id).await?;
     cached.session.require_active(caller.actor())?;
-    touch(&app, &caller, &cached, query.refresh_ttl.0).await?;
+    let cached = touch(&app, &caller, cached, query.refresh_ttl.0).await?;
+    cached.session.require_active(caller.actor())?;
     let document = rights_document(&caller, &cached.session, path.player_uuid)?;
     Ok(Reply::watched(&document, wait_on_session(&app, &cached)))
 }

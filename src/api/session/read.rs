@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::api::wire::session::SessionView;
 use crate::api::wire::view::session_document;
-use crate::app::App;
+use crate::app::{App, CachedSession};
 use crate::app::touch::{touch, wait_on_session};
 use crate::auth::Caller;
 use crate::domain::Refused;
@@ -29,7 +29,7 @@ pub async fn get(
     Input { path, query, .. }: Input<SessionPath, RefreshQuery>,
 ) -> Result<Reply<Watched<SessionView<'static>>>, Error> {
     let cached = app.sessions.get(&path.session_id).await?;
-    touch(&app, &caller, &cached, query.refresh_ttl.0).await?;
+    let cached = touch(&app, &caller, cached, query.refresh_ttl.0).await?;
     Ok(Reply::watched(&session_document(&app, &caller, &cached), wait_on_session(&app, &cached)))
 }
 
@@ -42,10 +42,14 @@ pub async fn by_allocation(
 ) -> Result<Reply<Watched<SessionView<'static>>>, Error> {
     let id = app.sessions.id_of_allocation(&path.allocation_id.0).await?.ok_or(Refused::SessionNotFound)?;
     let cached = app.sessions.get(&id).await?;
+    let has_allocation = |cached: &CachedSession| cached.session.has_allocation(&path.allocation_id.0);
     // The session may have changed since the lookup. A server that reads another allocation than its own gives up.
-    if !cached.session.has_allocation(&path.allocation_id.0) {
+    if !has_allocation(&cached) {
         return Err(Refused::SessionNotFound.into());
     }
-    touch(&app, &caller, &cached, true).await?;
+    let cached = touch(&app, &caller, cached, true).await?;
+    if !has_allocation(&cached) {
+        return Err(Refused::SessionNotFound.into());
+    }
     Ok(Reply::watched(&session_document(&app, &caller, &cached), wait_on_session(&app, &cached)))
 }

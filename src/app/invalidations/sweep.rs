@@ -92,7 +92,12 @@ impl Invalidations {
             let (mut topics, mut ahead) = (Vec::new(), sweep.clone());
             while ahead.has_work() && topics.len() < AT_ONCE {
                 let is_for_all = ahead.is_for_all(all_every);
-                let is_wanted = |topic: &Topic| is_for_all || matches!(topic, Topic::Session(_));
+                let is_wanted = |topic: &Topic| match topic {
+                    Topic::Session(_) => true,
+                    Topic::List(_) | Topic::Inbox(_) | Topic::Listings(_) => is_for_all,
+                    // Each node has its own, and wakes the waits itself.
+                    Topic::Catalog => false,
+                };
                 let part = self.waits.topics(ahead.parts % PARTS, is_wanted);
                 ahead.done(part.len());
                 topics.extend(part);

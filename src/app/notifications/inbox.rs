@@ -14,7 +14,7 @@ use crate::app::locks::LockStripes;
 use crate::app::passes::{Passes, Step};
 use crate::app::sessions::{ATTEMPTS_MAX, Sessions};
 use crate::app::shield::shield;
-use crate::app::waits::{Topic, Waits};
+use crate::app::waits::{Seen, Topic, Waits};
 use crate::domain::PlayerUuid;
 use crate::domain::inbox::{Inbox, InboxPage, Message, MessageContent, MessageNumber};
 use crate::env::Clock;
@@ -44,6 +44,17 @@ pub struct Inboxes {
     /// Posts for one player on this node wait for each other, and do not conflict in the store.
     posting: LockStripes<Arc<Mutex<()>>>,
     passes: Passes,
+}
+
+/// A page of messages with their numbers, the newest first.
+#[derive(Default)]
+pub struct MessagesPage {
+    /// The messages.
+    pub messages: Vec<(MessageNumber, Message)>,
+    /// The newest message that is older; `None` if there is none.
+    pub older: Option<MessageNumber>,
+    /// What the store had of the inbox before the messages were read.
+    pub seen: Option<Seen>,
 }
 
 /// An inbox as it was read, and the version of its record; `None` if there is no record.
@@ -131,8 +142,7 @@ impl Inboxes {
         Ok(self.commit(player, batch).await?.then_some(inbox.last))
     }
 
-    /// The messages of a page with their numbers, the newest first, and the newest message that is older. See
-    /// [`Inbox::page`]. All of them were in the inbox at the same moment, unless there is a post during each of 8 attempts:
+    /// A page of messages. See [`Inbox::page`]. All of them were in the inbox at the same moment, unless there is a post during each of 8 attempts:
     /// then the page can lack messages that these posts have deleted.
     ///
     /// # Errors
@@ -143,16 +153,18 @@ impl Inboxes {
         start_at: Option<MessageNumber>,
         after: Option<MessageNumber>,
         size: usize,
-    ) -> Result<(Vec<(MessageNumber, Message)>, Option<MessageNumber>), Failure> {
-        let mut page = (Vec::new(), None);
+    ) -> Result<MessagesPage, Failure> {
+        let mut page = MessagesPage::default();
         for _ in 0..ATTEMPTS_MAX {
-            let InboxPage { numbers, older } = self.read(player).await?.inbox.page(start_at, after, size);
+            let StoredInbox { inbox, version } = self.read(player).await?;
+            let (seen, InboxPage { numbers, older }) = (Some(Seen(version)), inbox.page(start_at, after, size));
             let (Some(first), Some(last)) = (numbers.first(), numbers.last()) else {
-                return Ok((Vec::new(), older));
+                return Ok(MessagesPage { messages: Vec::new(), older, seen });
             };
             let found = self.between(player, *first, *last, numbers.len()).await?;
             let is_whole = found.len() == numbers.len();
-            page = (found.into_iter().rev().filter_map(readable).collect(), older);
+            let messages = found.into_iter().rev().filter_map(readable).collect();
+            page = MessagesPage { messages, older, seen };
             // Otherwise fewer than were there a moment ago: a post has deleted the oldest.
             if is_whole {
                 break;
@@ -183,6 +195,31 @@ impl Inboxes {
                 return Ok(messages);
             }
         }
+    }
+
+    /// Like [`after`](Self::after), for a wait: with what the store had of the inbox before the messages were read.
+    /// `None`: no other process changes it.
+    ///
+    /// # Errors
+    /// Errors of the store.
+    pub async fn watched_after(
+        &self,
+        player: PlayerUuid,
+        number: MessageNumber,
+        count: usize,
+    ) -> Result<(Vec<(MessageNumber, Message)>, Option<Seen>), Failure> {
+        let store = self.sessions.store();
+        if store.sole_writer() {
+            return Ok((self.after(player, number, count).await?, None));
+        }
+        let entry = store.get(&keys::inbox(player)).await?;
+        let seen = Some(Seen(entry.as_ref().map(|entry| entry.version)));
+        // A record that cannot be read keeps no message from being told.
+        let last = StoredInbox::of(entry).map_or(MessageNumber(u64::MAX), |stored| stored.inbox.last);
+        if last <= number {
+            return Ok((Vec::new(), seen));
+        }
+        Ok((self.after(player, number, count).await?, seen))
     }
 
     /// The number of the last message that was posted for a player, also if it has gone since; 0 if nothing is known of

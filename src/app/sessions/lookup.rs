@@ -5,11 +5,11 @@ use super::gates::{GATES_MAX, Gates};
 use super::memberships::{ListChange, MembershipList};
 use super::{MEMBERSHIPS_MAX, Sessions};
 use crate::app::Failure;
-use crate::app::waits::Topic;
+use crate::app::waits::{Seen, Topic};
 use crate::domain::{PlayerUuid, Refused, SessionId, ShortCode};
 use crate::records::values::{decode_list_changed, decode_player, decode_session_id};
 use crate::records::{Listed, Membership, keys};
-use crate::store::{Batch, CommitError, Key, StoreError, next_key, prefix_end};
+use crate::store::{Batch, CommitError, Entry, Key, StoreError, next_key, prefix_end};
 
 /// A stored listing of the session browser.
 pub struct StoredListing {
@@ -39,25 +39,40 @@ impl Sessions {
             return Ok(cached);
         }
         let changes = self.memberships.changes_seen(player);
-        let prefix = keys::memberships_of(player);
         // At the same time, so that a database answers both in one round trip. The order does not matter: a change
         // between the two reads makes the next answer differ.
-        let (changed, end) = (keys::list_changed(player), prefix_end(&prefix));
-        let (changed, found) =
-            tokio::try_join!(self.store.get(&changed), self.store.scan(&prefix, &end, MEMBERSHIPS_MAX))?;
-        let changed = changed.map(|entry| decode_list_changed(&entry.value)).transpose()?;
+        let (changed, found) = tokio::try_join!(self.list_changed(player), self.membership_entries(player))?;
         let is_whole = found.len() < MEMBERSHIPS_MAX;
-        let mut memberships = Vec::with_capacity(found.len());
-        for (key, entry) in found {
-            let (_, id) = keys::parse_membership(&key)
-                .ok_or_else(|| StoreError::Corrupt("a player's list names no session".into()))?;
-            memberships.push((id, Membership::decode(&entry.value)?));
-        }
-        let list = MembershipList { entries: memberships.into(), changed };
+        let list = list_of(changed, found)?;
         if is_whole && is_sole_writer {
             self.memberships.put(player, &list, changes);
         }
         Ok(list)
+    }
+
+    /// Like [`memberships`](Self::memberships), for a wait: with what the store had of the list before its entries were
+    /// read. `None`: no other process changes it.
+    pub async fn watched_memberships(
+        &self,
+        player: PlayerUuid,
+    ) -> Result<(MembershipList, Option<Seen>), StoreError> {
+        if self.store.sole_writer() {
+            return Ok((self.memberships(player).await?, None));
+        }
+        // One after the other: a change between the two reads must not count as seen.
+        let changed = self.list_changed(player).await?;
+        let seen = Seen(changed.as_ref().map(|entry| entry.version));
+        Ok((list_of(changed, self.membership_entries(player).await?)?, Some(seen)))
+    }
+
+    /// When a player's list changed last.
+    async fn list_changed(&self, player: PlayerUuid) -> Result<Option<Entry>, StoreError> {
+        self.store.get(&keys::list_changed(player)).await
+    }
+
+    async fn membership_entries(&self, player: PlayerUuid) -> Result<Vec<(Key, Entry)>, StoreError> {
+        let prefix = keys::memberships_of(player);
+        self.store.scan(&prefix, &prefix_end(&prefix), MEMBERSHIPS_MAX).await
     }
 
     /// The id of the session with this short code. The session may be overdue.
@@ -154,4 +169,16 @@ impl Sessions {
         }
         Ok(OpenPage { ids, gates, last })
     }
+}
+
+/// The list with these entries of the store.
+fn list_of(changed: Option<Entry>, found: Vec<(Key, Entry)>) -> Result<MembershipList, StoreError> {
+    let changed = changed.map(|entry| decode_list_changed(&entry.value)).transpose()?;
+    let mut entries = Vec::with_capacity(found.len());
+    for (key, entry) in found {
+        let (_, id) = keys::parse_membership(&key)
+            .ok_or_else(|| StoreError::Corrupt("a player's list names no session".into()))?;
+        entries.push((id, Membership::decode(&entry.value)?));
+    }
+    Ok(MembershipList { entries: entries.into(), changed })
 }

@@ -10,6 +10,7 @@ use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
 use crate::app::locks::LockStripes;
+use crate::domain::session::Status;
 use crate::domain::{PlayerUuid, SessionId};
 use crate::records::values::decode_list_changed;
 use crate::records::{Membership, keys};
@@ -30,6 +31,13 @@ pub struct MembershipList {
     /// When the list changed last. It differs from the times of all earlier changes. `None` if that is not known: the
     /// list never had an entry, has been empty for long, or was last changed by an older version of the server.
     pub changed: Option<Timestamp>,
+}
+
+impl MembershipList {
+    /// Whether the player may see an entry or not, as its template says.
+    pub fn depends_on_templates(&self) -> bool {
+        self.entries.iter().any(|(_, membership)| membership.status == Status::Reserved)
+    }
 }
 
 #[derive(Clone)]
@@ -175,7 +183,6 @@ fn changed(
 mod tests {
     use super::*;
     use crate::document::Document;
-    use crate::domain::session::Status;
     use crate::records::values::encode_list_changed;
 
     const PLAYER: PlayerUuid = PlayerUuid(uuid::Uuid::from_u128(1));

@@ -1,7 +1,6 @@
 //! Alarms: when a wait has to look again although nothing has woken it, and when the rest of a topic ends.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -17,6 +16,8 @@ const PRECISION: Duration = Duration::from_millis(10);
 pub enum Alarm {
     /// A wait looks again.
     Look(Arc<Waiter>),
+    /// A wait looks for the last time, because the node stops.
+    LastLook(Arc<Waiter>),
     /// The rest of a topic ends.
     EndOfRest(Topic),
 }
@@ -31,18 +32,14 @@ pub struct Alarms {
 impl Alarms {
     /// Sets the alarm of a wait.
     pub fn set(&self, at_up_ms: i64, waiter: Arc<Waiter>) {
-        self.add((at_up_ms, waiter.id), Alarm::Look(waiter));
+        self.add(at_up_ms, waiter.id, Alarm::Look(waiter));
     }
 
-    /// Ends the rest of a topic at a time. No other alarm has this id.
-    pub fn end_rest_at(&self, at_up_ms: i64, id: u64, topic: Topic) {
-        self.add((at_up_ms, id), Alarm::EndOfRest(topic));
-    }
-
-    fn add(&self, at: (i64, u64), alarm: Alarm) {
+    /// Sets an alarm with an id that no other alarm and no wait has.
+    pub fn add(&self, at_up_ms: i64, id: u64, alarm: Alarm) {
         let mut queue = lock(&self.queue);
         let was_empty = queue.is_empty();
-        queue.insert(at, alarm);
+        queue.insert((at_up_ms, id), alarm);
         if was_empty {
             self.first.notify_one();
         }
@@ -51,12 +48,6 @@ impl Alarms {
     /// Removes the alarm of a wait.
     pub fn remove(&self, at_up_ms: i64, id: u64) {
         lock(&self.queue).remove(&(at_up_ms, id));
-    }
-
-    /// Ends a wait at a time.
-    pub fn end_at(&self, at_up_ms: i64, waiter: Arc<Waiter>) {
-        waiter.must_end.store(true, Ordering::Release);
-        self.set(at_up_ms, waiter);
     }
 
     /// Whether no alarm is set.

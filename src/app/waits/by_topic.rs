@@ -18,6 +18,9 @@ const REST_FROM: usize = 200;
 /// Rest of the listings of a type, in milliseconds, however few wait: a page is a scan.
 const LISTINGS_REST_MS: i64 = 250;
 
+/// The table of a topic's waits shrinks when fewer than one in so many places is used.
+const SPARSE: usize = 8;
+
 /// Waits to be woken.
 pub type Waiters = SmallVec<[Arc<Waiter>; 8]>;
 
@@ -32,20 +35,28 @@ pub fn rest_ms(topic: &Topic, woken: usize) -> Option<i64> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Seen(pub Option<Version>);
 
-/// What follows from a change of a topic.
-pub enum Change {
-    /// These waits are woken.
-    Woken(Waiters),
+/// How a change of a topic wakes its waits.
+pub enum WakeUp {
+    /// These are woken now.
+    Now(Waiters),
     /// The topic rests from now on, and the waits are woken at the end of the rest.
     Delayed,
     /// The waits are woken at the end of the rest that has begun, or there are none.
     Noted,
 }
 
+/// A wait on a topic.
+struct OnTopic {
+    waiter: Arc<Waiter>,
+    /// What the store had of the topic when the wait last looked; `None` if that is not known.
+    seen: Option<Seen>,
+}
+
 /// The waits on one topic.
 #[derive(Default)]
 struct OfTopic {
-    waiters: Vec<Arc<Waiter>>,
+    /// By the id of the wait: many waits of a topic can end at the same moment, and each must be found at once.
+    waits: HashMap<u64, OnTopic>,
     /// Whether the topic rests after a wake-up. It is kept meanwhile, even if nobody waits on it.
     is_resting: bool,
     /// Whether the topic has changed during its rest.
@@ -69,9 +80,17 @@ pub enum Looked {
 impl OfTopic {
     /// The waits to be woken. The topic rests from now on, if they are many.
     fn take_woken(&mut self, topic: &Topic) -> Waiters {
-        self.is_resting = rest_ms(topic, self.waiters.len()).is_some();
+        self.is_resting = rest_ms(topic, self.waits.len()).is_some();
         self.has_changed = false;
-        self.waiters.iter().cloned().collect()
+        self.waits.values().map(|wait| Arc::clone(&wait.waiter)).collect()
+    }
+
+    fn remove(&mut self, waiter_id: u64) {
+        self.waits.remove(&waiter_id);
+        // A wake-up walks through all of the table, also where it is empty.
+        if self.waits.len() < self.waits.capacity() / SPARSE {
+            self.waits.shrink_to(self.waits.len() * 2);
+        }
     }
 }
 
@@ -91,32 +110,39 @@ impl ByTopic {
 
     /// Adds a wait to a topic.
     pub fn add(&self, topic: &Topic, waiter: &Arc<Waiter>) {
-        self.lock(topic).entry(topic.clone()).or_default().waiters.push(Arc::clone(waiter));
+        let wait = OnTopic { waiter: Arc::clone(waiter), seen: None };
+        self.lock(topic).entry(topic.clone()).or_default().waits.insert(waiter.id, wait);
     }
 
     /// Removes a wait from a topic.
     pub fn remove(&self, topic: &Topic, waiter_id: u64) {
         let mut topics = self.lock(topic);
         let Some(of_topic) = topics.get_mut(topic) else { return };
-        if let Some(index) = of_topic.waiters.iter().position(|waiter| waiter.id == waiter_id) {
-            of_topic.waiters.swap_remove(index);
-        }
-        if of_topic.waiters.is_empty() && !of_topic.is_resting {
+        of_topic.remove(waiter_id);
+        if of_topic.waits.is_empty() && !of_topic.is_resting {
             topics.remove(topic);
         }
     }
 
-    /// Notes a change of a topic. `is_delayed`: no wait is woken at once.
-    pub fn changed(&self, topic: &Topic, is_delayed: bool) -> Change {
+    /// Notes what the store had of a topic when a wait on it looked; `None` if that is not known.
+    pub fn note_seen(&self, topic: &Topic, waiter_id: u64, seen: Option<Seen>) {
         let mut topics = self.lock(topic);
-        let Some(of_topic) = topics.get_mut(topic) else { return Change::Noted };
+        if let Some(wait) = topics.get_mut(topic).and_then(|of_topic| of_topic.waits.get_mut(&waiter_id)) {
+            wait.seen = seen;
+        }
+    }
+
+    /// Notes a change of a topic. `is_delayed`: no wait is woken at once.
+    pub fn changed(&self, topic: &Topic, is_delayed: bool) -> WakeUp {
+        let mut topics = self.lock(topic);
+        let Some(of_topic) = topics.get_mut(topic) else { return WakeUp::Noted };
         of_topic.swept = None;
         if of_topic.is_resting || is_delayed {
             let is_first = !std::mem::replace(&mut of_topic.is_resting, true);
             of_topic.has_changed = true;
-            return if is_first { Change::Delayed } else { Change::Noted };
+            return if is_first { WakeUp::Delayed } else { WakeUp::Noted };
         }
-        Change::Woken(of_topic.take_woken(topic))
+        WakeUp::Now(of_topic.take_woken(topic))
     }
 
     /// Compares what the waits on a topic have looked at with what the store has now. Each wait counts by its own look:
@@ -127,10 +153,9 @@ impl ByTopic {
             return Looked::AtThis;
         };
         let (mut all, mut another) = (true, of_topic.swept.is_some());
-        for waiter in &of_topic.waiters {
-            let own = waiter.seen_of(topic);
-            all &= own == Some(now);
-            another |= own.is_some_and(|own| own != now);
+        for OnTopic { seen, .. } in of_topic.waits.values() {
+            all &= *seen == Some(now);
+            another |= seen.is_some_and(|seen| seen != now);
         }
         match (all, another) {
             (true, _) => Looked::AtThis,
@@ -158,7 +183,7 @@ impl ByTopic {
         let Some(of_topic) = topics.get_mut(topic) else { return Waiters::new() };
         of_topic.is_resting = false;
         let woken = if of_topic.has_changed { of_topic.take_woken(topic) } else { Waiters::new() };
-        if of_topic.waiters.is_empty() && !of_topic.is_resting {
+        if of_topic.waits.is_empty() && !of_topic.is_resting {
             topics.remove(topic);
         }
         woken
@@ -169,10 +194,16 @@ impl ByTopic {
         let mut all = HashMap::new();
         for stripe in self.0.iter() {
             let topics = lock(stripe);
-            let waiters = topics.values().flat_map(|of_topic| &of_topic.waiters);
-            all.extend(waiters.map(|waiter| (waiter.id, Arc::clone(waiter))));
+            let waits = topics.values().flat_map(|of_topic| &of_topic.waits);
+            all.extend(waits.map(|(id, wait)| (*id, Arc::clone(&wait.waiter))));
         }
         all.into_values().collect()
+    }
+
+    /// The places in the table of a topic's waits.
+    #[cfg(test)]
+    pub fn places(&self, topic: &Topic) -> usize {
+        self.lock(topic).get(topic).map_or(0, |of_topic| of_topic.waits.capacity())
     }
 
     /// Whether nothing is kept.

@@ -22,7 +22,7 @@ use std::time::Instant;
 use tokio::sync::Notify;
 
 use self::alarms::{Alarm, Alarms};
-use self::by_topic::{ByTopic, Change, Looked, Waiters};
+use self::by_topic::{ByTopic, Looked, WakeUp, Waiters};
 pub use self::by_topic::{PARTS, Seen};
 use self::limits::WaitsByCaller;
 pub use self::limits::{NotHeld, WaitForm, WaitLimits};
@@ -60,8 +60,6 @@ struct Waiter {
     /// Whether the wait has to end with its next look.
     must_end: AtomicBool,
     last_wake: Mutex<LastWake>,
-    /// What the store had of one topic at the last look.
-    seen: Mutex<Option<(Topic, Seen)>>,
 }
 
 /// The last wake-up of a wait.
@@ -84,11 +82,6 @@ impl Waiter {
     fn wake_by_alarm(&self, moment: u64) {
         let by_change = lock(&self.last_wake).by_change;
         self.wake(LastWake { moment, by_change });
-    }
-
-    /// What the store had of a topic when this wait last looked; `None` if that is not known.
-    fn seen_of(&self, topic: &Topic) -> Option<Seen> {
-        lock(&self.seen).as_ref().filter(|(of, _)| of == topic).map(|(_, seen)| *seen)
     }
 
     fn wake(&self, wake: LastWake) {
@@ -151,13 +144,11 @@ impl Waits {
             self.count.fetch_sub(1, Ordering::SeqCst);
             return Err(not_held);
         }
-        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let waiter = Arc::new(Waiter {
-            id,
+            id: self.next_id(),
             woken: Notify::new(),
             must_end: AtomicBool::new(false),
             last_wake: Mutex::new(LastWake { moment: self.moment(), by_change: None }),
-            seen: Mutex::default(),
         });
         // The other topics of a wait are parts of what the first one stands for.
         let of_topic = topics.first().map_or(WaitKind::Catalog, Topic::kind);
@@ -206,16 +197,21 @@ impl Waits {
             let wake_delay_ms = self.limits.wake_delay_ms;
             match self.by_topic.changed(&topic, wake_delay_ms > 0) {
                 // Not under the lock: to wake a task takes longer than to clone a pointer.
-                Change::Woken(waiters) => self.wake_all(&waiters, &topic),
-                Change::Delayed => self.end_rest_after(wake_delay_ms, &topic),
-                Change::Noted => {}
+                WakeUp::Now(waiters) => self.wake_all(&waiters, &topic),
+                WakeUp::Delayed => self.end_rest_after(wake_delay_ms, &topic),
+                WakeUp::Noted => {}
             }
         }
     }
 
     fn end_rest_after(&self, rest_ms: i64, topic: &Topic) {
-        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        self.alarms.end_rest_at(self.clock.up_ms().saturating_add(rest_ms), id, topic.clone());
+        let at_up_ms = self.clock.up_ms().saturating_add(rest_ms);
+        self.alarms.add(at_up_ms, self.next_id(), Alarm::EndOfRest(topic.clone()));
+    }
+
+    /// An id of a wait or of an alarm.
+    fn next_id(&self) -> u64 {
+        self.next_id.fetch_add(1, Ordering::Relaxed)
     }
 
     /// The topics that are waited on, of these kinds, in one of [`PARTS`] parts.
@@ -254,6 +250,10 @@ impl Waits {
         for alarm in self.alarms.take_due(self.clock.up_ms()) {
             match alarm {
                 Alarm::Look(waiter) => waiter.wake_by_alarm(self.moment()),
+                Alarm::LastLook(waiter) => {
+                    waiter.must_end.store(true, Ordering::Release);
+                    waiter.wake_by_alarm(self.moment());
+                }
                 Alarm::EndOfRest(topic) => self.wake_all(&self.by_topic.end_rest(&topic), &topic),
             }
         }
@@ -281,7 +281,8 @@ impl Waits {
         let now_up_ms = self.clock.up_ms();
         for waiter in self.by_topic.all() {
             let after_ms = (self.limits.drain_spread_ms as f64 * self.entropy.fraction()) as i64;
-            self.alarms.end_at(now_up_ms.saturating_add(after_ms), waiter);
+            let at_up_ms = now_up_ms.saturating_add(after_ms);
+            self.alarms.add(at_up_ms, self.next_id(), Alarm::LastLook(waiter));
         }
     }
 }

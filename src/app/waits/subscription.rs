@@ -50,9 +50,13 @@ impl Subscription {
         }
     }
 
-    /// Notes what the store had of the first topic at a look that began after the subscription.
-    pub fn note_seen(&self, seen: Option<Seen>) {
-        *lock(&self.waiter.seen) = self.topics.first().cloned().zip(seen);
+    /// Notes what the store had of each topic, in their order, at a look that began after the subscription. Of the topics
+    /// beyond, that is not known.
+    pub fn note_seen(&self, seen: &[Option<Seen>]) {
+        let seen = seen.iter().copied().chain(std::iter::repeat(None));
+        for (topic, seen) in self.topics.iter().zip(seen) {
+            self.waits.by_topic.note_seen(topic, self.waiter.id, seen);
+        }
     }
 
     /// The moment of the last wake-up, or of the subscription. A look may use a shared read that began after it; see

@@ -4,7 +4,6 @@ use smallvec::SmallVec;
 
 use super::Seen;
 use crate::domain::{PlayerUuid, SessionId};
-use crate::store::Version;
 use crate::telemetry::WaitKind;
 
 /// Something that changes. A change wakes the waits on its topics.
@@ -48,8 +47,9 @@ pub struct WaitOn {
     pub again_after_ms: Option<i64>,
     /// Whether the answer is the same for every caller who may read it. Then waits share one look.
     pub is_shared: bool,
-    /// What the store had of the first topic, if the answer depends on nothing else.
-    pub seen: Option<Seen>,
+    /// What the store had of each topic, in their order, before the rest of the answer was read; `None` if that is not
+    /// known. Of topics beyond, it is not known either.
+    pub seen: SmallVec<[Option<Seen>; 1]>,
     /// For a long poll that has nothing to tell yet; `None` for an answer that waits only for clients that ask for it.
     pub long_poll: Option<LongPoll>,
 }
@@ -66,13 +66,13 @@ pub struct LongPoll {
 impl WaitOn {
     /// Waits on one topic.
     pub fn topic(topic: Topic) -> Self {
-        Self {
-            topics: Topics::from_iter([topic]),
-            again_after_ms: None,
-            is_shared: false,
-            seen: None,
-            long_poll: None,
-        }
+        Self::topics([(topic, None)])
+    }
+
+    /// Waits on several topics. With each, what the store had of it.
+    pub fn topics(watched: impl IntoIterator<Item = (Topic, Option<Seen>)>) -> Self {
+        let (topics, seen) = watched.into_iter().unzip();
+        Self { topics, again_after_ms: None, is_shared: false, seen, long_poll: None }
     }
 
     /// Reads again after this time, in milliseconds.
@@ -81,10 +81,17 @@ impl WaitOn {
         Self { again_after_ms, ..self }
     }
 
-    /// The answer is that of this version of the first topic.
+    /// The answer shows this of the first topic, or something newer.
     #[must_use]
-    pub fn seen(self, version: Version) -> Self {
-        Self { seen: Some(Seen(Some(version))), ..self }
+    pub fn seen(self, seen: Option<Seen>) -> Self {
+        Self { seen: SmallVec::from_iter([seen]), ..self }
+    }
+
+    /// Waits on another topic too.
+    #[must_use]
+    pub fn and(mut self, topic: Topic) -> Self {
+        self.topics.push(topic);
+        self
     }
 
     /// The answer is the same for every caller who may read it.

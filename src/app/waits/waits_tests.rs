@@ -137,18 +137,18 @@ fn the_sweep_wakes_waits_that_may_have_missed_a_change() {
     assert!(waits.note_swept(&session("a"), seen(2)) && is_woken(&mut first));
     assert!(waits.note_swept(&session("a"), Some(Seen(None))), "it has ended");
     assert!(is_woken(&mut first));
-    first.note_seen(seen(3));
+    first.note_seen(&[seen(3)]);
     let mut second = waits.subscribe(WaitForm::Get, player(2), on(&[session("a")])).unwrap();
-    second.note_seen(seen(4));
+    second.note_seen(&[seen(4)]);
     assert!(waits.note_swept(&session("a"), seen(4)), "the first has not looked since");
     assert!(is_woken(&mut first) && is_woken(&mut second));
     waits.wake([session("a")]);
     assert!(is_woken(&mut first) && is_woken(&mut second));
-    first.note_seen(seen(5));
-    second.note_seen(seen(5));
+    first.note_seen(&[seen(5)]);
+    second.note_seen(&[seen(5)]);
     assert!(!waits.note_swept(&session("a"), seen(5)), "the wake-up was for this version");
     assert!(!is_woken(&mut first) && !is_woken(&mut second));
-    second.note_seen(seen(6));
+    second.note_seen(&[seen(6)]);
     assert!(waits.note_swept(&session("a"), seen(6)), "only one of them has looked at this");
     assert!(is_woken(&mut first));
     let mut third = waits
@@ -156,10 +156,17 @@ fn the_sweep_wakes_waits_that_may_have_missed_a_change() {
         .unwrap();
     waits.wake([session("a")]);
     assert!(is_woken(&mut first) && is_woken(&mut second) && is_woken(&mut third));
-    first.note_seen(seen(7));
-    second.note_seen(seen(7));
-    waits.note_swept(&session("a"), seen(7));
-    assert!(is_woken(&mut third), "of a further topic it is not known what a wait has looked at");
+    first.note_seen(&[seen(7)]);
+    second.note_seen(&[seen(7)]);
+    assert!(!waits.note_swept(&session("a"), seen(7)) && is_woken(&mut third), "nobody knows when it looked");
+    assert!(is_woken(&mut first) && is_woken(&mut second));
+    third.note_seen(&[None, seen(7)]);
+    waits.wake([session("a")]);
+    assert!(is_woken(&mut first) && is_woken(&mut second) && is_woken(&mut third));
+    assert!(!waits.note_swept(&session("a"), seen(7)), "all have looked at this");
+    assert!(!is_woken(&mut first) && !is_woken(&mut second) && !is_woken(&mut third));
+    third.note_seen(&[]);
+    assert!(!waits.note_swept(&session("a"), seen(7)) && is_woken(&mut third), "it does not say any more");
     drop(third);
     assert!(!waits.note_swept(&session("a"), None), "nothing is known");
     assert!(is_woken(&mut first));
@@ -238,6 +245,41 @@ fn waits_end_evenly_during_a_drain() {
         assert!(before - held.len() <= WAITING / 5, "tenth {tenth}");
     }
     assert!(held.is_empty(), "all have ended");
+}
+
+#[test]
+fn a_change_during_a_drain_ends_no_wait_early() {
+    let waits = waits();
+    let mut held = waits.subscribe(WaitForm::Get, player(1), on(&[session("a")])).unwrap();
+    assert!(!is_woken(&mut held));
+    waits.drain();
+    waits.wake([session("a")]);
+    assert!(is_woken(&mut held) && !held.must_end(), "it looks, and sleeps on");
+    pass(&waits, u64::from(LIMITS.drain_spread_ms));
+    assert!(is_woken(&mut held) && held.must_end());
+}
+
+/// With a search through all of them for each, this would take 100 million steps.
+#[test]
+fn all_waits_on_a_topic_can_end_at_once() {
+    const WAITING: usize = 20_000;
+    let limits = WaitLimits { waits_max: WAITING, services_max: WAITING, ..LIMITS };
+    let clock = Clock::manual(Timestamp::UNIX_EPOCH);
+    let waits = Arc::new(Waits::new(limits, (clock, Entropy::seeded(1)), Arc::default()));
+    let mut held: Vec<_> =
+        (0..WAITING).map(|_| waits.subscribe(WaitForm::Get, None, on(&[session("a")])).unwrap()).collect();
+    assert_eq!(waits.by_topic.places(&session("a")) / WAITING, 1);
+    waits.wake([session("a")]);
+    assert!(held.iter_mut().all(is_woken));
+    pass(&waits, 1_000);
+    let mut last = held.pop().unwrap();
+    drop(held);
+    assert_eq!(waits.count(), 1);
+    assert!(waits.by_topic.places(&session("a")) < 100, "a wake-up does not walk through the places of the others");
+    waits.wake([session("a")]);
+    assert!(is_woken(&mut last));
+    drop(last);
+    assert!(waits.by_topic.is_empty());
 }
 
 #[test]

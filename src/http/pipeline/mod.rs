@@ -23,7 +23,7 @@ use hyper::body::Body as HttpBody;
 
 pub use self::settings::PipelineSettings;
 use self::shared_looks::SharedLooks;
-use self::wait::Parked;
+use self::wait::HeldWait;
 use super::connection::{Handled, Peer};
 use super::error::Error;
 use super::error_format::ErrorFormat;
@@ -73,7 +73,7 @@ pub struct Pipeline {
 enum Step {
     Respond(Response<Full<Bytes>>),
     /// The answer is what the client has, and the client waits for another one.
-    Wait(Box<Parked>),
+    Wait(Box<HeldWait>),
 }
 
 /// The result of an operation, with the index of the operation for metrics and logs; `None` if the request reached
@@ -168,8 +168,8 @@ impl Pipeline {
             // neither the request nor this future.
             match Box::pin(pipeline.answer(parts, body, peer.address(), started)).await {
                 Step::Respond(response) => Handled::Done(response),
-                Step::Wait(parked) => {
-                    Handled::Held(Box::pin(async move { pipeline.wait(parked, &peer).await }))
+                Step::Wait(held) => {
+                    Handled::Held(Box::pin(async move { pipeline.wait(held, &peer).await }))
                 }
             }
         }
@@ -186,12 +186,18 @@ impl Pipeline {
             );
         }
         let mut found = self.dispatch(&parts, body, peer).await;
-        if wait::may_wait(&parts, &found)
-            && let Some(parked) = self.park(&parts, &mut found, peer, started).await
-        {
-            return Step::Wait(parked);
+        if !wait::may_wait(&parts, &found) {
+            return Step::Respond(self.respond_to(found, &parts, started));
         }
-        Step::Respond(self.respond_to(found, &parts, started))
+        if let Some(held) = self.hold(&parts, &mut found, peer, started).await {
+            return Step::Wait(held);
+        }
+        let is_long_poll = found.operation.is_some_and(|index| self.operations[index].is_long_poll);
+        let mut response = self.respond_to(found, &parts, started);
+        if !is_long_poll && wait::asks_to_wait(&parts) {
+            wait::add_cache_headers(&mut response);
+        }
+        Step::Respond(response)
     }
 
     /// The response to a request, which is counted and logged.

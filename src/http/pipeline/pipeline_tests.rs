@@ -9,7 +9,7 @@ use http_body_util::BodyExt as _;
 use hyper::body::Frame;
 use serde_json::Value;
 
-use super::slow_store_tests::{slow_at_the_end, slow_before, slow_get};
+use super::slow_store_tests::{gives_up, slow_at_the_end, slow_before, slow_get};
 use super::*;
 use crate::api::wire::CustomDataBody;
 use crate::app::launches::LaunchSettings;
@@ -77,6 +77,7 @@ impl Bench {
                 "Is slow at the end",
             ),
             Operation::new(Method::GET, "stalled", "/stalled", slow_before, ALL, "Is slow before the end"),
+            Operation::new(Method::GET, "gives_up", "/gives-up", gives_up, ALL, "Gives up"),
             Operation::new(Method::GET, "slow_get", "/slow-get", slow_get, ALL, "Is slow at the end"),
             Operation::new(Method::POST, "take_body", "/body", take_body, ALL, "Takes a body"),
         ];

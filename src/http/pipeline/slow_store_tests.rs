@@ -41,7 +41,11 @@ static OF_STALLED: Looks = Looks::quick(1);
 
 async fn long_poll(looks: &Looks) -> Result<Reply<LongPolled<Value>>, Error> {
     looks.look().await;
-    let long_poll = Some(LongPoll { hold_ms: 25_000, query: String::new() });
+    nothing_new(25_000)
+}
+
+fn nothing_new(hold_ms: i64) -> Result<Reply<LongPolled<Value>>, Error> {
+    let long_poll = Some(LongPoll { hold_ms, query: String::new() });
     let wait_on = WaitOn { long_poll, ..WaitOn::topic(Topic::Catalog) };
     Ok(Reply::nothing_new(&json!({"cursor": "of the client"}), wait_on))
 }
@@ -52,6 +56,12 @@ pub async fn slow_at_the_end(_: Arc<App>, _: Caller, _: Input) -> Result<Reply<L
 
 pub async fn slow_before(_: Arc<App>, _: Caller, _: Input) -> Result<Reply<LongPolled<Value>>, Error> {
     long_poll(&OF_STALLED).await
+}
+
+/// Answers the request, and gives up the look after it.
+pub async fn gives_up(_: Arc<App>, _: Caller, _: Input) -> Result<Reply<LongPolled<Value>>, Error> {
+    static LOOKS: AtomicUsize = AtomicUsize::new(0);
+    nothing_new(if LOOKS.fetch_add(1, Ordering::SeqCst) == 0 { 25_000 } else { 0 })
 }
 
 pub async fn slow_get(_: Arc<App>, _: Caller, _: Input) -> Result<Reply<Watched<Value>>, Error> {
@@ -106,6 +116,17 @@ async fn a_long_poll_is_answered_in_time_with_the_cursor_of_the_client() {
         assert!(looked_for.contains(&took_ms), "{path}: {took_ms}");
         bench.counts("rallypoint_wait_ends_total{reason=\"store_away\"} 1");
     }
+}
+
+#[tokio::test]
+async fn a_look_that_gives_up_is_no_news() {
+    let clock = Clock::manual(jiff::Timestamp::UNIX_EPOCH);
+    let bench = Bench::with_clock(clock.clone());
+    let held = held(&bench, "/gives-up", &[]).await;
+    let (status, _, body) = answer(&bench, &clock, held, Duration::ZERO).await;
+    assert_eq!((status, body), (StatusCode::OK, json!({"cursor": "of the client"})));
+    bench.counts("rallypoint_wait_ends_total{reason=\"store_away\"} 1");
+    bench.counts("rallypoint_wait_ends_total{reason=\"changed\"} 0");
 }
 
 #[tokio::test(start_paused = true)]

@@ -50,7 +50,7 @@ const AWAY_PAUSE_MS: i64 = 1_000;
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 
 /// A request that waits, without what is not needed to answer it again.
-pub(super) struct Parked {
+pub(super) struct HeldWait {
     operation: usize,
     /// The method, the target, and of the headers only `If-None-Match`, in memory of their own: a part of the request
     /// would keep all of it.
@@ -79,7 +79,7 @@ struct WaitTimes {
     answer_by_up_ms: i64,
 }
 
-impl Parked {
+impl HeldWait {
     /// Why the wait ends with this answer.
     fn end_of(&self, result: &Result<Answer, Error>) -> WaitEnd {
         match result {
@@ -100,7 +100,11 @@ impl Parked {
 
     /// Whether an answer tells the client something new.
     fn is_news(&self, answer: &Answer) -> bool {
-        if self.is_long_poll() { !answer.is_nothing_new() } else { answer.etag != self.known.etag }
+        if self.is_long_poll() {
+            return !answer.is_nothing_new();
+        }
+        // The client may have several versions.
+        answer.etag.as_ref().is_none_or(|etag| !if_none_match(&self.parts.headers, etag))
     }
 
     /// How long the token is valid, in milliseconds.
@@ -109,19 +113,19 @@ impl Parked {
     }
 }
 
-/// Why a request is not parked.
-enum NotParked {
+/// Why a request is not held, or what it is answered instead.
+enum HoldError {
     NotHeld(NotHeld),
     Refused(Error),
 }
 
-impl From<NotHeld> for NotParked {
+impl From<NotHeld> for HoldError {
     fn from(not_held: NotHeld) -> Self {
         Self::NotHeld(not_held)
     }
 }
 
-impl From<Error> for NotParked {
+impl From<Error> for HoldError {
     fn from(error: Error) -> Self {
         Self::Refused(error)
     }
@@ -147,35 +151,35 @@ struct Wanted {
 }
 
 impl Pipeline {
-    /// Parks a long poll that has nothing to tell yet, or a GET that wants to wait if its answer is what the client has.
+    /// Holds a long poll that has nothing to tell yet, or a GET that wants to wait if its answer is what the client has.
     /// `None`: it is answered at once.
-    pub(super) async fn park(
+    pub(super) async fn hold(
         &self,
         parts: &Parts,
         found: &mut OperationResult,
         peer: Option<IpAddr>,
         started: Instant,
-    ) -> Option<Box<Parked>> {
+    ) -> Option<Box<HeldWait>> {
         let (Some(operation), Ok(answer)) = (found.operation, &mut found.result) else { return None };
         let request = AnsweredRequest { operation, parts, peer, started };
         if !answer.is_nothing_new() {
-            return self.park_get(request, answer).await;
+            return self.hold_get(request, answer).await;
         }
-        self.park_long_poll(request, answer).await.unwrap_or_else(|refusal| {
+        self.hold_long_poll(request, answer).await.unwrap_or_else(|refusal| {
             found.result = Err(refusal);
             None
         })
     }
 
-    /// Parks a long poll that has nothing to tell yet.
+    /// Holds a long poll that has nothing to tell yet.
     ///
     /// # Errors
     /// The refusal of one that this node does not hold.
-    async fn park_long_poll(
+    async fn hold_long_poll(
         &self,
         request: AnsweredRequest<'_>,
         answer: &mut Answer,
-    ) -> Result<Option<Box<Parked>>, Error> {
+    ) -> Result<Option<Box<HeldWait>>, Error> {
         let Some(mut wait_on) = answer.wait_on.take() else { return Ok(None) };
         let Some(LongPoll { hold_ms, query }) = wait_on.long_poll.take() else { return Ok(None) };
         let granted_ms = hold_ms.min(self.app.waits.limits().max_ms);
@@ -184,45 +188,45 @@ impl Pipeline {
         }
         let (form, query) = (WaitForm::LongPoll, Some(query));
         let wanted = Wanted { form, wait_on, query, known: answer.clone(), granted_ms };
-        match self.hold(request, wanted).await {
-            Ok(parked) => Ok(Some(parked)),
+        match self.subscribe(request, wanted).await {
+            Ok(held) => Ok(Some(held)),
             // Also if it has just become too late: the answer is true, and the client comes back to another node.
-            Err(NotParked::NotHeld(NotHeld::Draining)) => Ok(None),
-            Err(NotParked::NotHeld(NotHeld::TooManyOfPlayer)) => Err(Error::TooManyListeners),
-            Err(NotParked::NotHeld(NotHeld::TooMany)) => {
+            Err(HoldError::NotHeld(NotHeld::Draining)) => Ok(None),
+            Err(HoldError::NotHeld(NotHeld::TooManyOfPlayer)) => Err(Error::TooManyListeners),
+            Err(HoldError::NotHeld(NotHeld::TooMany)) => {
                 let drawn_s = (self.app.entropy.fraction() * RETRY_AFTER_S_MAX) as u64;
                 Err(Error::TooManyHeld { retry_after_s: 1 + drawn_s })
             }
-            Err(NotParked::Refused(error)) => Err(error),
+            Err(HoldError::Refused(error)) => Err(error),
         }
     }
 
-    /// Parks a GET that wants to wait, if its answer is what the client has. `None`: it is answered at once. An answer
+    /// Holds a GET that wants to wait, if its answer is what the client has. `None`: it is answered at once. An answer
     /// that could have been waited for says so.
-    async fn park_get(&self, request: AnsweredRequest<'_>, answer: &mut Answer) -> Option<Box<Parked>> {
+    async fn hold_get(&self, request: AnsweredRequest<'_>, answer: &mut Answer) -> Option<Box<HeldWait>> {
         let headers = &request.parts.headers;
         let wanted_s = prefer::wait_s(headers).filter(|_| is_read(&request.parts.method))?;
-        add_cache_headers(answer);
         let (etag, wait_on) = (answer.etag.clone()?, answer.wait_on.take()?);
+        let known = headers.get_all(header::IF_NONE_MATCH);
         // `*` is every version, so nothing can differ from it.
-        let mut known = headers.get_all(header::IF_NONE_MATCH).iter();
-        if answer.status != StatusCode::OK || !known.any(|tags| tags.as_bytes().trim_ascii() != b"*") {
+        let has_all = known.iter().any(|tags| tags.as_bytes().trim_ascii() == b"*");
+        if answer.status != StatusCode::OK || known.iter().next().is_none() || has_all {
             return None;
         }
         let granted_ms = i64::from(wanted_s).saturating_mul(1000).min(self.app.waits.limits().max_ms);
-        let parked = if if_none_match(headers, &etag) {
+        let held = if if_none_match(headers, &etag) {
             let known = Answer { etag: Some(etag), ..Answer::empty(StatusCode::OK) };
             let wanted = Wanted { form: WaitForm::Get, wait_on, query: None, known, granted_ms };
-            Some(self.hold(request, wanted).await.ok()?)
+            Some(self.subscribe(request, wanted).await.ok()?)
         } else {
             None
         };
         answer.headers.insert(PREFERENCE_APPLIED, prefer::applied(granted_ms / 1000));
-        parked
+        held
     }
 
     /// Subscribes a request to what it waits on.
-    async fn hold(&self, request: AnsweredRequest<'_>, wanted: Wanted) -> Result<Box<Parked>, NotParked> {
+    async fn subscribe(&self, request: AnsweredRequest<'_>, wanted: Wanted) -> Result<Box<HeldWait>, HoldError> {
         let AnsweredRequest { operation, parts, peer, started } = request;
         let Wanted { form, wait_on, query, known, granted_ms } = wanted;
         let path = RoutedPath::of(parts);
@@ -231,11 +235,11 @@ impl Pipeline {
         short_code::resolve(&self.app, ClientKey::of(&caller), &mut raw_params).await?;
         let by_short_code = raw_params.by_short_code;
         let subscription = self.app.waits.subscribe(form, caller.player(), wait_on.topics)?;
-        let parts = copy_of(parts, query.as_deref()).ok_or(NotParked::NotHeld(NotHeld::TooMany))?;
+        let parts = copy_of(parts, query.as_deref()).ok_or(HoldError::NotHeld(NotHeld::TooMany))?;
         let target = parts.uri.path_and_query().map_or("", PathAndQuery::as_str);
         let shared = wait_on.is_shared.then(|| self.shared_looks.join(operation, target));
         let times = self.wait_times(form, granted_ms, started);
-        Ok(Box::new(Parked {
+        Ok(Box::new(HeldWait {
             operation,
             parts,
             by_short_code,
@@ -270,106 +274,115 @@ impl Pipeline {
     }
 
     /// Waits until the answer differs from what the client has, or the time is over.
-    pub(super) async fn wait(&self, mut parked: Box<Parked>, peer: &Peer) -> Response<Full<Bytes>> {
-        let (mut result, looked_at) = self.next_answer(&mut parked, peer).await;
-        let end = parked.end_of(&result);
-        parked.subscription.ends_by(end);
+    pub(super) async fn wait(&self, mut held: Box<HeldWait>, peer: &Peer) -> Response<Full<Bytes>> {
+        let (mut result, looked_at) = self.next_answer(&mut held, peer).await;
+        let end = held.end_of(&result);
+        held.subscription.ends_by(end);
         if let Ok(answer) = &mut result
-            && !parked.is_long_poll()
+            && !held.is_long_poll()
         {
-            add_cache_headers(answer);
-            answer.headers.insert(PREFERENCE_APPLIED, prefer::applied(parked.granted_ms / 1000));
+            answer.headers.insert(PREFERENCE_APPLIED, prefer::applied(held.granted_ms / 1000));
         }
-        let found = OperationResult { operation: Some(parked.operation), result };
-        self.respond_to(found, &parked.parts, looked_at)
+        let found = OperationResult { operation: Some(held.operation), result };
+        let mut response = self.respond_to(found, &held.parts, looked_at);
+        if !held.is_long_poll() {
+            add_cache_headers(&mut response);
+        }
+        response
     }
 
     /// The answer at the end of the wait, and when the last look began.
-    async fn next_answer(&self, parked: &mut Parked, peer: &Peer) -> (Result<Answer, Error>, Instant) {
-        let (clock, end_up_ms) = (&self.app.clock, parked.times.end_up_ms);
+    async fn next_answer(&self, held: &mut HeldWait, peer: &Peer) -> (Result<Answer, Error>, Instant) {
+        let (clock, end_up_ms) = (&self.app.clock, held.times.end_up_ms);
         loop {
             let looked_at = clock.instant();
-            let is_last_look = parked.subscription.must_end() || clock.up_ms() >= end_up_ms;
-            if parked.token_left_ms(clock.now_ms()) <= 0 {
-                parked.has_token_ended = true;
+            let is_last_look = held.subscription.must_end() || clock.up_ms() >= end_up_ms;
+            if held.token_left_ms(clock.now_ms()) <= 0 {
+                held.has_token_ended = true;
                 // Tells nothing new to a token that has ended. The client's next request is refused.
-                return (Ok(parked.known.clone()), looked_at);
+                return (Ok(held.known.clone()), looked_at);
             }
             if is_last_look {
-                parked.subscription.look_from_now_on();
+                held.subscription.look_from_now_on();
             }
-            let Some(result) = self.look(parked).await else {
-                parked.was_store_too_slow = true;
+            let Some(result) = self.look(held).await else {
+                held.was_store_too_slow = true;
                 let late =
-                    if parked.is_long_poll() { Ok(parked.known.clone()) } else { Err(Error::TimedOut) };
+                    if held.is_long_poll() { Ok(held.known.clone()) } else { Err(Error::TimedOut) };
                 return (late, looked_at);
             };
             let pause_ms = match result {
-                Ok(answer) if !parked.is_news(&answer) && !is_last_look => {
-                    let Some(wait_on) = answer.wait_on else { return (Ok(parked.known.clone()), looked_at) };
-                    if wait_on.topics != *parked.subscription.topics() {
-                        parked.subscription.listen_to(wait_on.topics);
+                Ok(answer) if !held.is_news(&answer) && !is_last_look => {
+                    let Some(wait_on) = answer.wait_on else {
+                        let cause = "the answer does not say how to wait any more".to_owned();
+                        return (Err(Error::Internal(cause)), looked_at);
+                    };
+                    // The handler has given up.
+                    if wait_on.long_poll.is_some_and(|long_poll| long_poll.hold_ms == 0) {
+                        held.was_store_too_slow = true;
+                        return (Ok(held.known.clone()), looked_at);
+                    }
+                    held.known.etag = answer.etag;
+                    if wait_on.topics != *held.subscription.topics() {
+                        held.subscription.listen_to(wait_on.topics);
                         continue;
                     }
-                    parked.subscription.note_seen(wait_on.seen);
+                    held.subscription.note_seen(&wait_on.seen);
                     wait_on.again_after_ms.unwrap_or(i64::MAX)
                 }
                 Err(error) if error.is_store_away() && !is_last_look => AWAY_PAUSE_MS,
                 result => return (result, looked_at),
             };
-            let pause_ms = pause_ms.min(parked.token_left_ms(clock.now_ms()));
+            let pause_ms = pause_ms.min(held.token_left_ms(clock.now_ms()));
             let next_up_ms = clock.up_ms().saturating_add(pause_ms).min(end_up_ms);
             tokio::select! {
-                () = parked.subscription.sleep_until(next_up_ms) => {}
+                () = held.subscription.sleep_until(next_up_ms) => {}
                 // A client that only closed its sending side still gets its answer.
                 () = peer.closed() => {
-                    parked.is_client_gone = true;
-                    if parked.is_long_poll() {
-                        return (Ok(parked.known.clone()), looked_at);
+                    held.is_client_gone = true;
+                    if held.is_long_poll() {
+                        return (Ok(held.known.clone()), looked_at);
                     }
-                    parked.subscription.end();
+                    held.subscription.end();
                 }
             }
         }
     }
 
     /// Looks again, and counts the wake-up that has led to it. `None`: the look takes longer than the wait.
-    async fn look(&self, parked: &Parked) -> Option<Result<Answer, Error>> {
-        let woken_at = parked.subscription.take_wake_up();
-        self.app.ask_store_for(parked.subscription.topics());
-        let left_ms = parked.times.answer_by_up_ms.saturating_sub(self.app.clock.up_ms());
+    async fn look(&self, held: &HeldWait) -> Option<Result<Answer, Error>> {
+        let woken_at = held.subscription.take_wake_up();
+        self.app.ask_store_for(held.subscription.topics());
+        let left_ms = held.times.answer_by_up_ms.saturating_sub(self.app.clock.up_ms());
         let left = Duration::from_millis(u64::try_from(left_ms).unwrap_or_default());
         // In a box, so that a request takes this memory only while it looks.
-        let result = Box::pin(tokio::time::timeout(left, self.look_again(parked))).await.ok()?;
-        let is_as_before = result.as_ref().is_ok_and(|answer| !parked.is_news(answer));
-        parked.subscription.has_looked(woken_at, !is_as_before);
+        let result = Box::pin(tokio::time::timeout(left, self.look_again(held))).await.ok()?;
+        let is_as_before = result.as_ref().is_ok_and(|answer| !held.is_news(answer));
+        held.subscription.has_looked(woken_at, !is_as_before);
         Some(result)
     }
 
-    /// Answers a parked request as if it came now.
-    async fn look_again(&self, parked: &Parked) -> Result<Answer, Error> {
+    /// Answers a held request as if it came now.
+    async fn look_again(&self, held: &HeldWait) -> Result<Answer, Error> {
         let look = async {
-            let operation = &self.operations[parked.operation];
-            let caller = self.admit_again(operation, &parked.caller)?;
-            let path = RoutedPath::of(&parked.parts);
-            let (_, mut raw_params) = self.route(&path, &parked.parts, None)?;
+            let operation = &self.operations[held.operation];
+            let caller = self.admit_again(operation, &held.caller)?;
+            let path = RoutedPath::of(&held.parts);
+            let (_, mut raw_params) = self.route(&path, &held.parts, None)?;
             raw_params.client = caller.address();
-            raw_params.by_short_code.clone_from(&parked.by_short_code);
+            raw_params.by_short_code.clone_from(&held.by_short_code);
             let handler = operation.start(&self.app, caller, &raw_params, &Bytes::new())?;
             let read = self.finish(handler);
-            match &parked.shared {
-                Some(shared) => shared.answer((&self.app.waits, &parked.subscription), read).await,
+            match &held.shared {
+                Some(shared) => shared.answer((&self.app.waits, &held.subscription), read).await,
                 None => read.await,
             }
         };
         self.caught(look).await
     }
 
-    /// Checks the token and the permission of a parked request again.
+    /// Checks the token and the permission of a held request again.
     fn admit_again(&self, operation: &Operation, caller: &Caller) -> Result<Caller, Error> {
-        if operation.policy.is_public() {
-            return Ok(caller.clone());
-        }
         let token = self.app.verifier.verify_again(caller.token()).map_err(Error::TokenInvalid)?;
         Ok(caller.with_token(operation.policy, token)?)
     }
@@ -380,10 +393,15 @@ pub(super) fn may_wait(parts: &Parts, found: &OperationResult) -> bool {
     parts.headers.contains_key(PREFER) || found.result.as_ref().is_ok_and(Answer::is_nothing_new)
 }
 
+/// Whether a request asks to wait for a change of the answer.
+pub(super) fn asks_to_wait(parts: &Parts) -> bool {
+    is_read(&parts.method) && prefer::wait_s(&parts.headers).is_some()
+}
+
 /// Keeps caches from joining requests that wait with others.
-fn add_cache_headers(answer: &mut Answer) {
-    answer.headers.insert(header::CACHE_CONTROL, NO_STORE);
-    answer.headers.insert(header::VARY, PREFER.into());
+pub(super) fn add_cache_headers(response: &mut Response<Full<Bytes>>) {
+    response.headers_mut().insert(header::CACHE_CONTROL, NO_STORE);
+    response.headers_mut().insert(header::VARY, PREFER.into());
 }
 
 /// A copy of what is needed of a request to answer it again, with another query if there is one.

@@ -14,7 +14,7 @@ use crate::app::notifications::cursor::{Cursor, Subject, Tag};
 use crate::app::notifications::news::{Change, Entry, Now, cursor_before, entries_after};
 use crate::app::notifications::state::{ListedSessions, sessions_of};
 use crate::app::touch::touch_sessions;
-use crate::app::waits::{Listener, LongPoll, RecentChange, Topic, Topics, WaitOn};
+use crate::app::waits::{Listener, LongPoll, RecentChange, Seen, Topic, WaitOn};
 use crate::app::{App, Failure};
 use crate::auth::Caller;
 use crate::domain::inbox::{Message, MessageNumber};
@@ -60,6 +60,8 @@ struct State<'a> {
     tags: BTreeMap<Uuid, Tag>,
     /// Sessions that cannot be read. Nothing is told of them until they can.
     unreadable: BTreeSet<Uuid>,
+    /// What changes this state, and what the store had of it.
+    watched: Vec<(Topic, Option<Seen>)>,
     /// After how long a listener has to be noted again, in milliseconds.
     again_after_ms: Option<i64>,
 }
@@ -77,7 +79,9 @@ async fn listen(
     let Some(within_ms) = (deadline_s * 1000).checked_sub(EARLY_MS) else { return look.await };
     tokio::time::timeout(Duration::from_millis(within_ms), look).await.unwrap_or_else(|_| {
         let cursor = query.exclude_before.0.clone().unwrap_or_default();
-        Ok(Reply::news(&Notifications { notifications: Vec::new(), cursor }))
+        let long_poll = Some(LongPoll { hold_ms: 0, query: String::new() });
+        let wait_on = WaitOn { long_poll, ..WaitOn::topic(Topic::List(player)) };
+        Ok(Reply::nothing_new(&Notifications { notifications: Vec::new(), cursor }, wait_on))
     })
 }
 
@@ -88,11 +92,11 @@ async fn look(
     query: &LongPollQuery,
 ) -> Result<Reply<LongPolled<Notifications>>, Error> {
     app.lookback.has_long_poll();
-    let state = State::read(app, caller, player).await?;
-    let cursor = state.begin(query).await?;
+    let (mut state, cursor) = State::read(app, caller, player).await?.begin(caller, query).await?;
     let after = MessageNumber(cursor.last_message);
-    let messages: BTreeMap<_, _> =
-        app.inboxes.after(player, after, query.max_page_size.0).await?.into_iter().collect();
+    let (messages, seen) = app.inboxes.watched_after(player, after, query.max_page_size.0).await?;
+    let messages: BTreeMap<_, _> = messages.into_iter().collect();
+    state.watched.push((Topic::Inbox(player), seen));
     // After the sessions were read: who made a change is noted before the change can be read.
     let recent = app.lookback.changes_of(state.tags.keys().chain(cursor.sessions.keys()).copied());
     let (quiet, mut again_after_ms) = state.quiet(&recent);
@@ -118,7 +122,8 @@ async fn look(
         return Ok(state.nothing_new(&cursor, query, again_after_ms));
     };
     let cursor = last.cursor.encode(player);
-    let notifications = entries.iter().map(|entry| state.notification(entry, &messages)).collect();
+    let notifications: Vec<_> = entries.iter().map(|entry| state.notification(entry, &messages)).collect();
+    app.metrics.waits.delivered(notifications.len());
     Ok(Reply::news(&Notifications { notifications, cursor }))
 }
 
@@ -167,39 +172,47 @@ fn notification_of(
 impl<'a> State<'a> {
     /// Reads the state of now. A caller who listens for the own player is present.
     async fn read(app: &'a App, caller: &Caller, player: PlayerUuid) -> Result<Self, Error> {
-        let ListedSessions { found: sessions, unreadable } = sessions_of(app, player).await?;
+        let ListedSessions { found: sessions, unreadable, seen, depends_on_templates } =
+            sessions_of(app, player).await?;
         let is_own = caller.player() == Some(player);
         let again_after_ms = match is_own && app.settings.notifications.counts_as_heard {
             true => touch_sessions(app, player, &sessions).await,
             false => None,
         };
         let (mut etags, mut tags) = (BTreeMap::new(), BTreeMap::new());
+        let mut watched = vec![(Topic::List(player), seen)];
         for cached in &sessions {
             let Some(id) = cached.session.id.uuid() else { continue };
             let document = session_document_of(app, player, caller, cached);
             tags.insert(id, document.short_digest());
             etags.insert(id, document.etag);
+            watched.push((Topic::Session(cached.session.id.clone()), Some(Seen(Some(cached.version)))));
         }
+        watched.extend(unreadable.iter().map(|id| (Topic::Session(id.clone()), None)));
+        watched.extend(depends_on_templates.then_some((Topic::Catalog, None)));
         let unreadable = unreadable.iter().filter_map(SessionId::uuid).collect();
-        Ok(Self { app, player, etags, tags, unreadable, again_after_ms })
+        Ok(Self { app, player, etags, tags, unreadable, watched, again_after_ms })
     }
 
-    /// Where the long poll begins.
-    async fn begin(&self, query: &LongPollQuery) -> Result<Cursor, Error> {
+    /// Where the long poll begins, and the state of now.
+    async fn begin(self, caller: &Caller, query: &LongPollQuery) -> Result<(Self, Cursor), Error> {
         let id = query.exclude_before.0.as_deref();
         if let Some(cursor) = id.and_then(|id| Cursor::decode(id, self.player)) {
-            return Ok(cursor);
+            return Ok((self, cursor));
         }
         let message = id.and_then(MessageNumber::of_id);
         if message.is_none() && query.offset_reset_strategy == OffsetReset::Earliest {
-            return Ok(Cursor { subject: Subject::Start, ..Cursor::nothing() });
+            return Ok((self, Cursor { subject: Subject::Start, ..Cursor::nothing() }));
         }
         let lookback = &self.app.lookback;
         let is_alone = self.app.sessions.store().sole_writer();
         let hears_others = || self.app.invalidations.is_connected() && lookback.is_complete();
+        let mut now = None;
         if !is_alone && hears_others() {
-            // The message about a change that was just read may be under way.
+            // The message about a change that was just read may be under way. What changes meanwhile is told as it is
+            // then, so the state is read again.
             tokio::time::sleep(MESSAGES_TAKE).await;
+            now = Some(Self::read(self.app, caller, self.player).await?);
         }
         let is_complete = if is_alone { lookback.is_complete() } else { hears_others() };
         let recent: BTreeSet<_> = if is_complete {
@@ -208,12 +221,18 @@ impl<'a> State<'a> {
         } else {
             self.tags.keys().copied().collect()
         };
-        let departed = lookback.departures_of(self.player);
+        let mut departed = lookback.departures_of(self.player);
+        let mut before = self.tags.clone();
+        if let Some(now) = &now {
+            departed.extend(before.keys().filter(|id| !now.tags.contains_key(id)));
+            before.retain(|id, _| now.tags.contains_key(id));
+        }
         let last_message = match message {
             Some(message) => message,
             None => self.last_message_before_lookback().await?,
         };
-        Ok(cursor_before(&self.tags, &recent, &departed, last_message.0))
+        let cursor = cursor_before(&before, &recent, &departed, last_message.0);
+        Ok((now.unwrap_or(self), cursor))
     }
 
     /// The number of the last message that was posted before the time that a long poll without a cursor looks back.
@@ -289,17 +308,14 @@ impl<'a> State<'a> {
         let (size, deadline_s) = (query.max_page_size.0, query.deadline.0);
         let at = cursor.encode(self.player);
         let query = format!("exclude_before={at}&max_page_size={size}&deadline={deadline_s}");
-        let of_player = [Topic::List(self.player), Topic::Inbox(self.player)];
-        let sessions =
-            self.tags.keys().chain(&self.unreadable).map(|id| Topic::Session(SessionId::from(*id)));
-        let topics = Topics::from_iter(of_player.into_iter().chain(sessions));
         let long_poll = Some(LongPoll { hold_ms: deadline_s.saturating_mul(1000), query });
         let told = match cursor.subject {
             Subject::Start => Cursor { subject: Subject::Nothing, ..cursor.clone() }.encode(self.player),
             _ => at,
         };
         let body = Notifications { notifications: Vec::new(), cursor: told };
-        let wait_on = WaitOn { topics, again_after_ms, is_shared: false, seen: None, long_poll };
+        let wait_on = WaitOn { long_poll, ..WaitOn::topics(self.watched.iter().cloned()) };
+        let wait_on = wait_on.again_after_ms(again_after_ms);
         Reply::nothing_new(&body, wait_on)
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::app::App;
 use crate::app::notifications::cursor::{Cursor, Subject};
+use crate::app::notifications::inbox::MessagesPage;
 use crate::app::waits::{Topic, WaitOn};
 use crate::auth::Caller;
 use crate::document::Document;
@@ -72,13 +73,14 @@ async fn page(
 ) -> Result<Reply<Watched<Notifications>>, Error> {
     let number = |id: MaybeId| id.0.and_then(|id| number_of(&id, player));
     let (start_at, after) = (number(query.start_at), number(query.exclude_before));
-    let (messages, older) = app.inboxes.page(player, start_at, after, query.page_size.0).await?;
+    let MessagesPage { messages, older, seen } =
+        app.inboxes.page(player, start_at, after, query.page_size.0).await?;
     let messages = messages.into_iter().map(|(number, message)| Notification::of_message(number, message));
     let page = Notifications {
         notifications: messages.collect(),
         cursor: older.map(MessageNumber::id).unwrap_or_default(),
     };
-    Ok(Reply::watched(&Document::of(&page), WaitOn::topic(Topic::Inbox(player))))
+    Ok(Reply::watched(&Document::of(&page), WaitOn::topic(Topic::Inbox(player)).seen(seen)))
 }
 
 /// Reads a notification of the caller's player.

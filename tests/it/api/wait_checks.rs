@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::wait::{game, granted, send, session_path, settle, until_the_end, wait};
 use crate::harness::wire::{self, Listener};
-use crate::harness::{Metrics, Server, action_path, until};
+use crate::harness::{Metrics, Reply, Server, action_path, until};
 
 const LIST: &str = "/v1/player/me/session";
 
@@ -314,4 +314,59 @@ async fn a_request_with_a_body_is_held_too() {
             }
         }
     }
+}
+
+#[tokio::test]
+async fn no_cache_may_share_an_answer_to_a_request_that_asks_to_wait() {
+    let server = Server::new();
+    let (alice, _, game) = game(&server).await;
+    let session = session_path(&game);
+    let is_uncached = |reply: &Reply| {
+        ["cache-control", "vary"].map(|name| reply.headers.get(name).map(|value| value.to_str().unwrap()))
+            == [Some("no-store"), Some("prefer")]
+    };
+    let asks = [("if-none-match", "\"old\""), ("prefer", "wait=30")];
+    for (caller, path, status) in [
+        (&alice, &*session, 200),
+        (&alice, "/v1/session/nowhere", 404),
+        (&alice, "/v1/nothing", 404),
+        (&server.anonymous(), &*session, 403),
+        (&alice, "/v1/browser?session_type=game&cursor=none", 422),
+        (&alice, "/v1/regions", 200),
+    ] {
+        let reply = send(caller, path, &asks).await.unwrap().expect(status);
+        assert!(is_uncached(&reply), "{path}: {:?}", reply.headers);
+        let reply = send(caller, path, &asks[..1]).await.unwrap().expect(status);
+        assert!(!is_uncached(&reply), "{path} without a wait");
+    }
+    let waiting = wait(&alice, &session, &alice.session(&game).await.etag()).await;
+    alice.delete(&session).await.expect(204);
+    assert!(is_uncached(&waiting.await.unwrap().expect(404)));
+}
+
+#[tokio::test]
+async fn a_wait_ends_with_a_version_that_the_client_does_not_have() {
+    let server = Server::new();
+    let (alice, bob, game) = game(&server).await;
+    let path = session_path(&game);
+    let mut opens = async |is_open: bool| {
+        alice.patch(&path, &json!({"joinability": {"open": is_open}})).await.expect(200);
+        alice.session(&game).await.etag()
+    };
+    let (closed, open) = (opens(false).await, opens(true).await);
+    let both = format!("{closed}, {open}");
+    let waiting = wait(&alice, &path, &both).await;
+    assert_eq!(opens(false).await, closed);
+    settle().await;
+    assert!(!waiting.is_finished(), "the client has this version too");
+    bob.leaves(&game).await.expect(204);
+    let changed = waiting.await.unwrap().expect(200).etag();
+    assert_eq!(changed, alice.session(&game).await.etag());
+
+    let waiting = wait(&alice, &path, &format!("\"old\", {changed}")).await;
+    until_the_end(&server).await;
+    assert_eq!(waiting.await.unwrap().expect(304).etag(), changed);
+    // `*` is every version, also beside others.
+    let all = send(&alice, &path, &[("if-none-match", &changed), ("if-none-match", "*"), ("prefer", "wait=30")]);
+    assert_eq!(granted(&all.await.unwrap().expect(304)), None);
 }

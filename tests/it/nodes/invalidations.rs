@@ -272,13 +272,13 @@ async fn with_bounded_reads_waits_are_woken_once_every_node_shows_the_change() {
 }
 
 /// Environment variable with the number of waits during a failover. The whole test has 1,000.
-const PARKED_VARIABLE: &str = "RALLYPOINT_TEST_PARKED";
+const HELD_VARIABLE: &str = "RALLYPOINT_TEST_HELD";
 /// Its default value.
-const PARKED: usize = 20;
+const HELD: usize = 20;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_failover_ends_no_wait_with_a_304_that_nobody_has_checked() {
-    let parked = std::env::var(PARKED_VARIABLE).map_or(PARKED, |parked| parked.parse().expect("a number"));
+    let held = std::env::var(HELD_VARIABLE).map_or(HELD, |held| held.parse().expect("a number"));
     let mut pair = Pair::start().await;
     let database = Database::on(&pair.url).await;
     let settings = PostgresSettings {
@@ -295,11 +295,11 @@ async fn a_failover_ends_no_wait_with_a_304_that_nobody_has_checked() {
     let path = session_path(&game);
     let known = alice.session(&game).await.etag();
     let (mut due_meanwhile, mut due_later) = (Vec::new(), Vec::new());
-    for _ in 0..parked / 2 {
+    for _ in 0..held / 2 {
         due_meanwhile.push(wait(&alice, &path, &known).await);
     }
     node.clock.advance(Duration::from_secs(20));
-    for _ in 0..parked / 2 {
+    for _ in 0..held / 2 {
         due_later.push(wait(&alice, &path, &known).await);
     }
     pair.kill_primary().await;

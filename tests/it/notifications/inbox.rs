@@ -2,6 +2,7 @@ use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rallypoint::app::notifications::inbox::MessagesPage;
 use rallypoint::domain::PlayerUuid;
 use rallypoint::domain::inbox::MessageNumber;
 use rallypoint::env::Clock;
@@ -117,7 +118,7 @@ async fn a_post_tears_no_page() {
         let whole = |round: usize| [2, 1, 0].map(|n| (3 * round + n).to_string());
         loop {
             let is_last = posted.is_finished();
-            let (messages, older) = inboxes.page(player, None, None, 9).await.unwrap();
+            let MessagesPage { messages, older, .. } = inboxes.page(player, None, None, 9).await.unwrap();
             let found: Vec<_> =
                 messages.iter().map(|(_, message)| message.content.message.as_str()).collect();
             assert!(found == whole(round) || found == whole(round - 1), "{found:?} in round {round}");

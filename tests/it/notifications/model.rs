@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
+use rallypoint::app::notifications::inbox::MessagesPage;
 use rallypoint::domain::PlayerUuid;
 use rallypoint::domain::inbox::{Message, MessageNumber};
 use rallypoint::env::Clock;
@@ -149,7 +150,8 @@ impl World {
         let (mut found, mut start_at) = (Vec::new(), None);
         loop {
             let inboxes = &self.nodes[node].app.inboxes;
-            let (messages, older) = inboxes.page(self.player, start_at, after, size).await.unwrap();
+            let page = inboxes.page(self.player, start_at, after, size).await.unwrap();
+            let MessagesPage { messages, older, .. } = page;
             prop_assert!(messages.len() <= size.min(self.limit));
             prop_assert!(older.is_none() || messages.len() == size, "only the last page is not full");
             found.extend(texts(messages));

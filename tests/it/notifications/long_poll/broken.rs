@@ -39,7 +39,7 @@ async fn a_session_that_cannot_be_read_keeps_nothing_else_from_being_told() {
     others.sort_by_key(|(_, session)| *session);
     assert_eq!(told(&begin(&bob).await.0), others);
     assert!(notifications(&poll(&bob, &at_once(&next)).await).is_empty(), "it is not told as removed");
-    let waiting = park(&bob, &next).await;
+    let waiting = hold(&bob, &next).await;
     alice.opens(&sessions[0]).await;
     let answer = waiting.answer().await;
     assert_eq!(told(&answer), [("session_changed", &*sessions[0])]);

@@ -1,9 +1,15 @@
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use rallypoint::app::Catalog;
+use rallypoint::config::Config;
 use rallypoint::domain::template::Visibility;
 use serde_json::json;
 
 use super::*;
+use crate::api::wait::wait;
+use crate::harness::Metrics;
+use crate::notifications::{OWN, texts};
 
 /// Alice leads a session that is open to all, and bob is in it.
 async fn with_bob(server: &Server, session_type: &str) -> (Client, Client, String) {
@@ -37,23 +43,23 @@ async fn each_change_is_told_to_all_who_are_in_the_session() {
     let carol = server.player();
     let (_, mut of_bob) = begin(&bob).await;
     let (_, mut of_carol) = begin(&carol).await;
-    let waiting = [park(&bob, &of_bob).await, park(&carol, &of_carol).await];
+    let waiting = [hold(&bob, &of_bob).await, hold(&carol, &of_carol).await];
     alice.invites(&session, &carol).await.expect(200);
     let [by_bob, by_carol] = waiting;
     of_bob = tells(&bob, by_bob, "session_changed", &session).await;
     of_carol = tells(&carol, by_carol, "session_added", &session).await;
     let path = format!("/v1/session/{session}");
-    let waiting = [park(&bob, &of_bob).await, park(&carol, &of_carol).await];
+    let waiting = [hold(&bob, &of_bob).await, hold(&carol, &of_carol).await];
     alice.patch(&path, &json!({"joinability": {"open": false}})).await.expect(200);
     let [by_bob, by_carol] = waiting;
     of_bob = tells(&bob, by_bob, "session_changed", &session).await;
     of_carol = tells(&carol, by_carol, "session_changed", &session).await;
-    let waiting = [park(&bob, &of_bob).await, park(&carol, &of_carol).await];
+    let waiting = [hold(&bob, &of_bob).await, hold(&carol, &of_carol).await];
     alice.kicks(&session, &carol).await.expect(204);
     let [by_bob, by_carol] = waiting;
     of_bob = tells(&bob, by_bob, "session_changed", &session).await;
     tells(&carol, by_carol, "session_removed", &session).await;
-    let waiting = park(&bob, &of_bob).await;
+    let waiting = hold(&bob, &of_bob).await;
     alice.kicks(&session, &bob).await.expect(204);
     tells(&bob, waiting, "session_removed", &session).await;
 }
@@ -67,7 +73,7 @@ async fn the_end_of_a_session_is_told_however_it_ends() {
         alice.invites(&session, &bob).await.expect(200);
         let (all, _) = begin(&bob).await;
         server.advance(Duration::from_secs(20)).await;
-        let waiting = park(&bob, &format!("exclude_before={}&deadline=55", cursor(&all))).await;
+        let waiting = hold(&bob, &format!("exclude_before={}&deadline=55", cursor(&all))).await;
         match how {
             "deleted" => drop(alice.delete(&format!("/v1/session/{session}")).await.expect(204)),
             "left by the last player" => drop(alice.leaves(&session).await.expect(204)),
@@ -97,7 +103,7 @@ async fn what_changes_back_is_not_told_and_several_changes_are_told_once() {
     for is_open in [false, true] {
         alice.patch(&path, &json!({"joinability": {"open": is_open}})).await.expect(200);
     }
-    let waiting = park(&bob, &next).await;
+    let waiting = hold(&bob, &next).await;
     settle().await;
     assert!(!waiting.is_finished());
     waiting.abort().await;
@@ -116,7 +122,7 @@ async fn players_are_told_of_their_own_changes_a_moment_later() {
     let (_, of_alice) = begin(&alice).await;
     let (_, of_bob) = begin(&bob).await;
     let path = format!("/v1/session/{session}");
-    let (by_alice, by_bob) = (park(&alice, &of_alice).await, park(&bob, &of_bob).await);
+    let (by_alice, by_bob) = (hold(&alice, &of_alice).await, hold(&bob, &of_bob).await);
     alice.patch(&path, &json!({"joinability": {"open": false}})).await.expect(200);
     tells(&bob, by_bob, "session_changed", &session).await;
     server.advance(Duration::from_millis(299)).await;
@@ -125,7 +131,7 @@ async fn players_are_told_of_their_own_changes_a_moment_later() {
     assert!(notifications(&poll(&alice, &at_once(&of_alice)).await).is_empty());
     server.advance(Duration::from_millis(1)).await;
     let of_alice = tells(&alice, by_alice, "session_changed", &session).await;
-    let waiting = park(&alice, &of_alice).await;
+    let waiting = hold(&alice, &of_alice).await;
     alice.leaves(&session).await.expect(204);
     settle().await;
     assert!(!waiting.is_finished());
@@ -152,7 +158,7 @@ async fn players_are_told_only_of_what_they_see() {
     later(&server).await;
     let (_, of_bob) = begin(&bob).await;
     let (_, of_carol) = begin(&carol).await;
-    let (by_bob, by_carol) = (park(&bob, &of_bob).await, park(&carol, &of_carol).await);
+    let (by_bob, by_carol) = (hold(&bob, &of_bob).await, hold(&carol, &of_carol).await);
     dave.updates(&session, &dave, json!({"custom_data": {"a": "b"}})).await.expect(200);
     tells(&carol, by_carol, "session_changed", &session).await;
     settle().await;
@@ -172,13 +178,13 @@ async fn players_who_see_only_themselves_are_told_of_themselves() {
         });
         let (alice, bob, session) = with_bob(&server, "game").await;
         let (_, of_bob) = begin(&bob).await;
-        let waiting = park(&bob, &of_bob).await;
+        let waiting = hold(&bob, &of_bob).await;
         server.player().joins(&session).await.expect(200);
         settle().await;
         assert!(!waiting.is_finished(), "{sees:?}: another player joined");
         alice.moves(&session, &bob, 1).await.expect(200);
         let of_bob = tells(&bob, waiting, "session_changed", &session).await;
-        let waiting = park(&bob, &of_bob).await;
+        let waiting = hold(&bob, &of_bob).await;
         alice.kicks(&session, &bob).await.expect(204);
         tells(&bob, waiting, "session_removed", &session).await;
     }
@@ -192,7 +198,7 @@ async fn hidden_reservations_are_not_told() {
         });
         let (alice, bob) = (server.player(), server.player());
         let session = alice.creates("game").await;
-        let waiting = park(&bob, "deadline=25").await;
+        let waiting = hold(&bob, "deadline=25").await;
         let reservation = json!({"status": "reserved"});
         alice.updates(&session, &bob, reservation).await.expect(200);
         if is_told {
@@ -202,4 +208,41 @@ async fn hidden_reservations_are_not_told() {
             assert!(!waiting.is_finished());
         }
     }
+}
+
+#[tokio::test]
+async fn a_reload_that_shows_reservations_is_told() {
+    let server =
+        Server::with(|config| config.templates.get_mut("game").unwrap().notify_on_reservation = false);
+    let (alice, bob) = (server.player(), server.player());
+    let session = alice.creates("game").await;
+    alice.updates(&session, &bob, json!({"status": "reserved"})).await.expect(200);
+    let (_, next) = begin(&bob).await;
+    let list = "/v1/player/me/session";
+    let on_list = wait(&bob, list, &bob.get(list).await.etag()).await;
+    let waiting = hold(&bob, &next).await;
+    for node in server.nodes() {
+        let templates = Config::default().templates;
+        node.app.replace_catalog(Catalog::new(templates, BTreeMap::new(), BTreeMap::new()));
+    }
+    assert_eq!(told(&waiting.answer().await), [("session_added", &*session)]);
+    let list = on_list.await.unwrap().expect(200);
+    assert_eq!(list.body["sessions"]["game"]["reserved_sessions"], json!([session]));
+}
+
+#[tokio::test]
+async fn delivered_notifications_are_counted() {
+    let server = Server::new();
+    let (alice, bob) = (server.player(), server.player());
+    let delivered = async || Metrics::total(&server, "notifications_delivered_total").await;
+    let (_, next) = begin(&bob).await;
+    let waiting = hold(&bob, &next).await;
+    assert_eq!(delivered().await, 0);
+    let session = alice.creates("party").await;
+    alice.invites(&session, &bob).await.expect(200);
+    waiting.answer().await;
+    assert_eq!(delivered().await, 1);
+    bob.on(NOTIFICATION).post(OWN, &texts(&["one", "two"])).await.expect(200);
+    poll(&bob, &at_once(&next)).await.expect(200);
+    assert_eq!(delivered().await, 1 + 3, "two messages, and the invite again after the older cursor");
 }

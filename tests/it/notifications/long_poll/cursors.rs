@@ -65,7 +65,7 @@ async fn messages_come_first_and_in_order() {
     let server = Server::new();
     let (_, bob, sessions) = invited(&server, 1).await;
     let (_, next) = begin(&bob).await;
-    let waiting = park(&bob, &next).await;
+    let waiting = hold(&bob, &next).await;
     let last = post(&bob.on(NOTIFICATION), &["a", "b"]).await;
     let answer = waiting.answer().await;
     let texts = |reply: &Reply| -> Vec<_> {
@@ -186,7 +186,7 @@ async fn many_sessions_are_told_page_by_page() {
         query = after(cursor(&page)) + "&max_page_size=50";
     }
     assert_eq!(seen, sessions);
-    let waiting = park(&bob, &query).await;
+    let waiting = hold(&bob, &query).await;
     alice.opens(&sessions[163]).await;
     // The cursor does not know which of the further sessions it is.
     let changed: Vec<_> = sessions[160..].iter().map(|session| ("session_changed", &**session)).collect();

@@ -11,14 +11,14 @@ async fn a_player_holds_a_limited_number_of_long_polls() {
     let server = Server::new();
     let (alice, bob) = (server.player(), server.player());
     let session = alice.creates("party").await;
-    let mut parked = Vec::new();
+    let mut held = Vec::new();
     for _ in 0..8 {
-        parked.push(park(&bob, "deadline=25").await);
+        held.push(hold(&bob, "deadline=25").await);
     }
     let ninth = poll(&bob, "deadline=25").await;
     ninth.refused(409, "too_many_listening_to_single_client");
     assert!(notifications(&poll(&bob, "deadline=0").await).is_empty(), "it is answered at once");
-    let of_carol = park(&server.player(), "deadline=25").await;
+    let of_carol = hold(&server.player(), "deadline=25").await;
     // Waits have a limit of their own.
     let list = bob.get("/v1/player/me/session").await;
     let waits = [("if-none-match", &*list.etag()), ("prefer", "wait=30")];
@@ -32,7 +32,7 @@ async fn a_player_holds_a_limited_number_of_long_polls() {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     alice.invites(&session, &bob).await.expect(200);
-    for waiting in parked {
+    for waiting in held {
         assert_eq!(told(&waiting.answer().await), [("session_added", &*session)]);
     }
     waiting.await.unwrap().expect(200);
@@ -46,7 +46,7 @@ async fn a_node_and_its_services_hold_a_limited_number_of_long_polls() {
         (config.wait.waits_max, config.wait.per_service_max) = (Some(3), 1);
     });
     let service = server.service(&["notification:player:read"]);
-    let of_bob = park(&service, "deadline=25").await;
+    let of_bob = hold(&service, "deadline=25").await;
     let mut pauses = BTreeSet::new();
     let mut refused = async |caller: &Client| {
         let refused = poll(caller, "deadline=25").await.refused(503, "connection_limit_reached");
@@ -54,14 +54,14 @@ async fn a_node_and_its_services_hold_a_limited_number_of_long_polls() {
     };
     refused(&service).await;
     let (alice, bob) = (server.player(), server.player());
-    let parked = [park(&alice, "deadline=25").await, park(&bob, "deadline=25").await];
+    let held = [hold(&alice, "deadline=25").await, hold(&bob, "deadline=25").await];
     for _ in 0..50 {
         refused(&server.player()).await;
     }
     assert!(pauses.len() > 2 && pauses.iter().all(|pause| (1..=5).contains(pause)), "{pauses:?}");
     let session = alice.creates("party").await;
     alice.invites(&session, &bob).await.expect(200);
-    let [by_alice, by_bob] = parked;
+    let [by_alice, by_bob] = held;
     assert_eq!(told(&by_bob.answer().await), [("session_added", &*session)]);
     by_alice.abort().await;
     of_bob.abort().await;
@@ -75,12 +75,10 @@ fn refused_after(reply: &Reply) -> u64 {
 #[tokio::test]
 async fn a_node_that_stops_ends_every_long_poll_with_an_empty_list() {
     let server = Server::new();
-    let mut parked = Vec::new();
+    let mut held = Vec::new();
     for _ in 0..10 {
-        parked.push(park(&server.player(), "deadline=25").await);
+        held.push(hold(&server.player(), "deadline=25").await);
     }
-    // The sweep looks at what is new once, and wakes it.
-    server.advance(Duration::from_millis(1)).await;
     for node in server.nodes() {
         node.app.waits.drain();
     }
@@ -89,11 +87,11 @@ async fn a_node_that_stops_ends_every_long_poll_with_an_empty_list() {
     for _ in 0..30 {
         server.advance(Duration::from_millis(100)).await;
         settle().await;
-        finished.push(parked.iter().filter(|waiting| waiting.is_finished()).count());
+        finished.push(held.iter().filter(|waiting| waiting.is_finished()).count());
     }
     assert!(finished[0] < 8, "one after the other: {finished:?}");
     // All of them end within the spread.
-    for waiting in parked {
+    for waiting in held {
         assert!(notifications(&waiting.answer().await).is_empty());
     }
 }
@@ -127,23 +125,23 @@ async fn the_long_poll_of_a_closed_connection_ends() {
 
 /// Environment variable with the number of connections that wait when a node stops. The whole test has 10,000, which
 /// takes twice as many open files.
-const PARKED_VARIABLE: &str = "RALLYPOINT_TEST_PARKED_CONNECTIONS";
+const HELD_VARIABLE: &str = "RALLYPOINT_TEST_HELD_CONNECTIONS";
 /// Its default value.
-const PARKED: usize = 200;
+const HELD: usize = 200;
 
 #[tokio::test]
 async fn a_node_that_stops_answers_every_connection() {
-    let parked = std::env::var(PARKED_VARIABLE).map_or(PARKED, |parked| parked.parse().expect("a number"));
+    let held = std::env::var(HELD_VARIABLE).map_or(HELD, |held| held.parse().expect("a number"));
     let server = Server::with(|config| {
-        (config.wait.waits_max, config.wait.per_player_max) = (Some(parked), usize::MAX);
+        (config.wait.waits_max, config.wait.per_player_max) = (Some(held), usize::MAX);
     });
     server.hears_other_nodes().await;
-    let listener = Listener::with(&server, |limits| limits.connections_max = parked + 1).await;
+    let listener = Listener::with(&server, |limits| limits.connections_max = held + 1).await;
     let alice = server.player();
     let list = "/v1/player/me/session";
     let known = alice.get(list).await.etag();
     let mut wires = Vec::new();
-    for number in 0..parked {
+    for number in 0..held {
         let mut wire = listener.connect().await;
         let request = if number % 2 == 0 {
             let bob = server.player();
@@ -154,7 +152,7 @@ async fn a_node_that_stops_answers_every_connection() {
         wire.send(request).await;
         wires.push(wire);
     }
-    holds(&server, parked).await;
+    holds(&server, held).await;
     for node in server.nodes() {
         node.app.waits.drain();
     }

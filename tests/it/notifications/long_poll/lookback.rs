@@ -7,7 +7,7 @@ const WITHOUT_CURSOR: &str = "exclude_before=&offset_reset_strategy=latest&deadl
 
 /// A long poll without a cursor, without news.
 async fn ends_empty(server: &Server, caller: &Client) {
-    let waiting = park(caller, WITHOUT_CURSOR).await;
+    let waiting = hold(caller, WITHOUT_CURSOR).await;
     server.advance(Duration::from_secs(25)).await;
     assert!(notifications(&waiting.answer().await).is_empty());
 }
@@ -27,7 +27,7 @@ async fn a_change_between_two_polls_without_a_cursor_is_told_at_once() {
     for caller in [bob.clone(), on(server.another_node(store.clone()))] {
         let answer = poll(&caller, WITHOUT_CURSOR).await;
         assert_eq!(told(&answer), [("session_added", &*session)]);
-        let waiting = park(&caller, &after(cursor(&answer))).await;
+        let waiting = hold(&caller, &after(cursor(&answer))).await;
         settle().await;
         assert!(!waiting.is_finished(), "once");
     }
@@ -58,12 +58,12 @@ async fn what_changed_long_ago_is_not_told() {
     assert_eq!(told(&answer), [("session_added", &*session)], "the node has just begun to look");
     let next = after(cursor(&answer));
     for _ in 0..2 {
-        let waiting = park(&bob, &next).await;
+        let waiting = hold(&bob, &next).await;
         server.advance(Duration::from_secs(25)).await;
         waiting.answer().await;
     }
     if server.app.sessions.store().sole_writer() {
-        park(&bob, WITHOUT_CURSOR).await.abort().await;
+        hold(&bob, WITHOUT_CURSOR).await.abort().await;
     }
 }
 
@@ -75,7 +75,7 @@ async fn a_client_that_never_sends_a_cursor_is_answered_once_a_second() {
     alice.invites(&session, &bob).await.expect(200);
     for _ in 0..3 {
         assert_eq!(told(&poll(&bob, WITHOUT_CURSOR).await), [("session_added", &*session)]);
-        let waiting = park(&bob, WITHOUT_CURSOR).await;
+        let waiting = hold(&bob, WITHOUT_CURSOR).await;
         server.advance(Duration::from_millis(999)).await;
         settle().await;
         assert!(!waiting.is_finished());
@@ -98,7 +98,7 @@ async fn a_service_that_listens_for_a_player_does_not_slow_the_player() {
     for caller in [&service, &bob, &other] {
         assert_eq!(told(&poll(caller, WITHOUT_CURSOR).await), [("session_added", &*session)]);
     }
-    let waiting = park(&service, WITHOUT_CURSOR).await;
+    let waiting = hold(&service, WITHOUT_CURSOR).await;
     settle().await;
     assert!(!waiting.is_finished(), "each is answered once a second");
     waiting.abort().await;

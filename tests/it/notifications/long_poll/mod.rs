@@ -49,7 +49,7 @@ async fn poll(caller: &Client, query: &str) -> Reply {
 }
 
 /// Sends a long poll, and returns once it is held.
-async fn park(caller: &Client, query: &str) -> Poll {
+async fn hold(caller: &Client, query: &str) -> Poll {
     caller.server.hears_other_nodes().await;
     let before = caller.server.held();
     let sent = send(caller, query);

@@ -3,8 +3,10 @@
 use rallypoint::store::{Memory, Store};
 
 use super::*;
+use crate::api::wait::wait;
 use crate::harness::{Metrics, exchange, until};
 use crate::nodes::invalidations::at;
+use crate::notifications::{OWN, texts};
 
 const WITHOUT_CURSOR: &str = "exclude_before=&offset_reset_strategy=latest&deadline=0";
 const RECEIVED: &str = "invalidations_total{event=\"received\"}";
@@ -104,7 +106,7 @@ async fn players_are_told_a_moment_later_of_their_own_changes_at_another_node() 
     let (alice, bob) = (nodes.alice_at(2), nodes.bob_there());
     let (_, of_alice) = begin(&alice).await;
     let (_, of_bob) = begin(&bob).await;
-    let (by_alice, by_bob) = (park(&alice, &of_alice).await, park(&bob, &of_bob).await);
+    let (by_alice, by_bob) = (hold(&alice, &of_alice).await, hold(&bob, &of_bob).await);
     nodes.alice_at(0).opens(&nodes.parties[0]).await;
     assert_eq!(told(&by_bob.answer().await), [("session_changed", &*nodes.parties[0])]);
     settle().await;
@@ -160,7 +162,7 @@ async fn a_message_of_an_earlier_build_is_understood_and_everything_is_told() {
     let nodes = Nodes::new().await;
     let mut earlier = Store::Memory(nodes.memory.clone()).messages().unwrap();
     let (_, next) = begin(&nodes.bob_there()).await;
-    let waiting = park(&nodes.bob_there(), &next).await;
+    let waiting = hold(&nodes.bob_there(), &next).await;
     nodes.memory.lose_messages(1.0);
     nodes.alice_at(0).opens(&nodes.parties[1]).await;
     settle().await;
@@ -174,6 +176,65 @@ async fn a_message_of_an_earlier_build_is_understood_and_everything_is_told() {
     // A long poll without a cursor is answered at once a second after the last one.
     nodes.nodes[0].clock.advance(Duration::from_secs(1));
     assert_eq!(nodes.bob_is_told().await, nodes.all());
+}
+
+/// A long poll without a cursor pauses, since messages about what it has read may be under way.
+#[tokio::test(start_paused = true)]
+async fn what_changes_while_a_long_poll_waits_for_messages_is_told_as_it_is_then() {
+    let nodes = Nodes::new().await;
+    let polling = send(&nodes.bob_there(), WITHOUT_CURSOR);
+    settle().await;
+    nodes.opens(0, 1).await;
+    let before = nodes.received().await;
+    nodes.alice_at(1).kicks(&nodes.parties[2], &nodes.bob).await.expect(204);
+    until(async || nodes.received().await > before).await;
+    assert!(!polling.is_finished(), "it pauses");
+    let answer = polling.answer().await;
+    let expected = [("session_added", &*nodes.parties[1]), ("session_removed", &*nodes.parties[2])];
+    assert_eq!(told(&answer), expected);
+    let etag = nodes.bob_there().session(&nodes.parties[1]).await.etag();
+    assert_eq!(notifications(&answer)[0]["etag"], serde_json::json!(etag));
+}
+
+#[tokio::test]
+async fn the_sweep_wakes_nobody_who_has_seen_what_there_is() {
+    let memory = Memory::shared();
+    let node = Server::over(Store::Memory(memory.clone()), |_| {});
+    let other = node.another_node(Store::Memory(memory.clone()));
+    let (alice, bob) = (node.player(), node.player());
+    let party = alice.creates("party").await;
+    alice.invites(&party, &bob).await.expect(200);
+    exchange([&node, &other]).await;
+    let counted = async |sample: &str| Metrics::of(&node).await.get(sample);
+    // The other node begins with the message that anything may have changed.
+    until(async || counted("invalidations_total{event=\"all\"}").await == 1).await;
+    let (list, inbox) = ("/v1/player/me/session", bob.on(NOTIFICATION));
+    let (_, next) = begin(&bob).await;
+    let on_list = wait(&bob, list, &bob.get(list).await.etag()).await;
+    let on_inbox = wait(&inbox, OWN, &inbox.get(OWN).await.etag()).await;
+    let on_all = hold(&bob, &next).await;
+    let sweeps_for = async |seconds: u32| {
+        for _ in 0..10 * seconds {
+            node.clock.advance(Duration::from_millis(100));
+            node.app.waits.wake_due();
+            node.app.invalidations.sweep().await.unwrap();
+        }
+        settle().await;
+    };
+    // More than three rounds: in every third one, everything is looked at.
+    sweeps_for(16).await;
+    assert_eq!((counted("wakes_unchanged_total").await, counted("sweep_found_total").await), (0, 0));
+
+    memory.set_messages_up(false);
+    until(async || !node.app.invalidations.is_connected()).await;
+    let (alice_there, bob_there) = (at(&other, &alice), at(&other, &inbox));
+    alice_there.kicks(&party, &bob).await.expect(204);
+    bob_there.post(OWN, &texts(&["m"])).await.expect(200);
+    sweeps_for(4).await;
+    assert_eq!(on_list.await.unwrap().expect(200).body["sessions"], serde_json::json!({}));
+    assert_eq!(on_inbox.await.unwrap().expect(200).body["notifications"][0]["message"], "m");
+    assert!(!notifications(&on_all.answer().await).is_empty());
+    assert!(counted("sweep_found_total").await >= 2, "the list and the inbox");
 }
 
 fn base64_of(bytes: &[u8]) -> String {

@@ -25,7 +25,7 @@ async fn pass(server: &Server, seconds: usize) {
 /// Lets a client do nothing but listen, for this many long polls.
 async fn listens(server: &Server, caller: &Client, next: &str, long_polls: usize) {
     for _ in 0..long_polls {
-        let waiting = park(caller, next).await;
+        let waiting = hold(caller, next).await;
         pass(server, 25).await;
         waiting.answer().await;
     }
@@ -99,7 +99,7 @@ async fn only_the_player_who_listens_is_present() {
     let of_bob = Client { player: bob.player, ..service };
     let (_, next) = begin(&of_bob).await;
     // Held until its deadline.
-    park(&of_bob, &next).await;
+    hold(&of_bob, &next).await;
     let (_, next) = begin(&alice).await;
     listens(&server, &alice, &next, 1).await;
     assert_eq!(alice.sees(&game, &bob).await, Value::Null, "a service listens for bob, and bob does not");
@@ -115,7 +115,7 @@ async fn whether_listening_counts_is_a_setting() {
     let game = alice.creates("game").await;
     pass(&server, 1).await;
     let (_, next) = begin(&alice).await;
-    let waiting = park(&alice, &next).await;
+    let waiting = hold(&alice, &next).await;
     pass(&server, TOO_LONG_S).await;
     assert_eq!(told(&waiting.answer().await), [("session_removed", &*game)]);
     alice.session(&game).await.refused(404, "session_not_found");
@@ -131,7 +131,7 @@ async fn listening_keeps_no_session_alive() {
         let listener = if is_invited { &bob } else { &alice };
         let (_, next) = begin(listener).await;
         listens(&server, listener, &next, 2).await;
-        let waiting = park(listener, &next).await;
+        let waiting = hold(listener, &next).await;
         // A minute after its last use, and an eighth of that.
         pass(&server, 22).await;
         assert_eq!(told(&waiting.answer().await), [("session_removed", &*party)]);

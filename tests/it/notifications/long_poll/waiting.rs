@@ -11,7 +11,7 @@ const AS_PUBLISHED: &str = "exclude_before=&offset_reset_strategy=latest&deadlin
 async fn without_news_a_long_poll_ends_with_an_empty_list_in_time() {
     let server = Server::new();
     let bob = server.player();
-    let waiting = park(&bob, AS_PUBLISHED).await;
+    let waiting = hold(&bob, AS_PUBLISHED).await;
     server.advance(Duration::from_millis(22_999)).await;
     settle().await;
     assert!(!waiting.is_finished(), "not before second 23");
@@ -28,7 +28,7 @@ async fn an_invite_is_told_at_once() {
     let server = Server::new();
     let (alice, bob) = (server.player(), server.player());
     let session = alice.creates("party").await;
-    let waiting = park(&bob, AS_PUBLISHED).await;
+    let waiting = hold(&bob, AS_PUBLISHED).await;
     server.advance(Duration::from_secs(1)).await;
     alice.invites(&session, &bob).await.expect(200);
     let answer = waiting.answer().await;
@@ -47,7 +47,7 @@ async fn the_deadline_is_that_of_the_client_and_at_most_that_of_the_server() {
     let bob = server.player();
     assert!(notifications(&poll(&bob, "deadline=0").await).is_empty());
     for (query, ends_s) in [("deadline=1", 1), ("", 30), ("deadline=900", 55)] {
-        let waiting = park(&bob, query).await;
+        let waiting = hold(&bob, query).await;
         server.advance(Duration::from_millis(ends_s * 1000 - 2_000.min(ends_s * 63) - 1)).await;
         settle().await;
         assert!(!waiting.is_finished(), "{query}");
@@ -69,7 +69,7 @@ async fn a_long_poll_ends_with_its_token_and_tells_nothing_after_it() {
     // Tokens are valid for an hour, and 5 seconds of leeway.
     server.clock.advance(Duration::from_secs(3_590));
     let session = alice.creates("party").await;
-    let waiting = park(&bob, "deadline=30").await;
+    let waiting = hold(&bob, "deadline=30").await;
     server.advance(Duration::from_secs(14)).await;
     settle().await;
     assert!(!waiting.is_finished());
