@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use crate::api::wire::session::SessionView;
 use crate::api::wire::view::session_document;
-use crate::app::{App, CachedSession};
 use crate::app::touch::{touch, wait_on_session};
+use crate::app::{App, CachedSession};
 use crate::auth::Caller;
 use crate::domain::Refused;
 use crate::http::error::Error;

@@ -157,7 +157,8 @@ impl Inboxes {
         let mut page = MessagesPage::default();
         for _ in 0..ATTEMPTS_MAX {
             let StoredInbox { inbox, version } = self.read(player).await?;
-            let (seen, InboxPage { numbers, older }) = (Some(Seen(version)), inbox.page(start_at, after, size));
+            let (seen, InboxPage { numbers, older }) =
+                (Some(Seen(version)), inbox.page(start_at, after, size));
             let (Some(first), Some(last)) = (numbers.first(), numbers.last()) else {
                 return Ok(MessagesPage { messages: Vec::new(), older, seen });
             };

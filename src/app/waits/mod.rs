@@ -22,7 +22,7 @@ use std::time::Instant;
 use tokio::sync::Notify;
 
 use self::alarms::{Alarm, Alarms};
-use self::by_topic::{ByTopic, Looked, WakeUp, Waiters};
+use self::by_topic::{ByTopic, Looked, Waiters, WakeUp};
 pub use self::by_topic::{PARTS, Seen};
 use self::limits::WaitsByCaller;
 pub use self::limits::{NotHeld, WaitForm, WaitLimits};

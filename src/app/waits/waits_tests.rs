@@ -275,7 +275,10 @@ fn all_waits_on_a_topic_can_end_at_once() {
     let mut last = held.pop().unwrap();
     drop(held);
     assert_eq!(waits.count(), 1);
-    assert!(waits.by_topic.places(&session("a")) < 100, "a wake-up does not walk through the places of the others");
+    assert!(
+        waits.by_topic.places(&session("a")) < 100,
+        "a wake-up does not walk through the places of the others"
+    );
     waits.wake([session("a")]);
     assert!(is_woken(&mut last));
     drop(last);

@@ -168,9 +168,7 @@ impl Pipeline {
             // neither the request nor this future.
             match Box::pin(pipeline.answer(parts, body, peer.address(), started)).await {
                 Step::Respond(response) => Handled::Done(response),
-                Step::Wait(held) => {
-                    Handled::Held(Box::pin(async move { pipeline.wait(held, &peer).await }))
-                }
+                Step::Wait(held) => Handled::Held(Box::pin(async move { pipeline.wait(held, &peer).await })),
             }
         }
     }

@@ -226,7 +226,11 @@ impl Pipeline {
     }
 
     /// Subscribes a request to what it waits on.
-    async fn subscribe(&self, request: AnsweredRequest<'_>, wanted: Wanted) -> Result<Box<HeldWait>, HoldError> {
+    async fn subscribe(
+        &self,
+        request: AnsweredRequest<'_>,
+        wanted: Wanted,
+    ) -> Result<Box<HeldWait>, HoldError> {
         let AnsweredRequest { operation, parts, peer, started } = request;
         let Wanted { form, wait_on, query, known, granted_ms } = wanted;
         let path = RoutedPath::of(parts);
@@ -307,8 +311,7 @@ impl Pipeline {
             }
             let Some(result) = self.look(held).await else {
                 held.was_store_too_slow = true;
-                let late =
-                    if held.is_long_poll() { Ok(held.known.clone()) } else { Err(Error::TimedOut) };
+                let late = if held.is_long_poll() { Ok(held.known.clone()) } else { Err(Error::TimedOut) };
                 return (late, looked_at);
             };
             let pause_ms = match result {

@@ -349,7 +349,7 @@ async fn a_wait_ends_with_a_version_that_the_client_does_not_have() {
     let server = Server::new();
     let (alice, bob, game) = game(&server).await;
     let path = session_path(&game);
-    let mut opens = async |is_open: bool| {
+    let opens = async |is_open: bool| {
         alice.patch(&path, &json!({"joinability": {"open": is_open}})).await.expect(200);
         alice.session(&game).await.etag()
     };
@@ -367,6 +367,7 @@ async fn a_wait_ends_with_a_version_that_the_client_does_not_have() {
     until_the_end(&server).await;
     assert_eq!(waiting.await.unwrap().expect(304).etag(), changed);
     // `*` is every version, also beside others.
-    let all = send(&alice, &path, &[("if-none-match", &changed), ("if-none-match", "*"), ("prefer", "wait=30")]);
+    let all =
+        send(&alice, &path, &[("if-none-match", &changed), ("if-none-match", "*"), ("prefer", "wait=30")]);
     assert_eq!(granted(&all.await.unwrap().expect(304)), None);
 }

@@ -90,7 +90,8 @@ async fn no_wait_on_an_inbox_misses_a_message() {
 async fn no_wait_on_a_page_of_the_browser_misses_a_change() {
     let server = Server::new();
     let ((alice, _, game), chance) = (game(&server).await, seeded());
-    let (browser, page) = (format!("{}/browser", session_path(&game)), "/v1/browser?session_type=game&cursor=0");
+    let (browser, page) =
+        (format!("{}/browser", session_path(&game)), "/v1/browser?session_type=game&cursor=0");
     alice.post(&browser, &json!({})).await.expect(200);
     let mut known = alice.get(page).await.etag();
     for round in 0..rounds() / PARTS {

@@ -48,7 +48,8 @@ async fn players_whose_server_is_killed_while_they_wait_come_back_and_miss_nothi
     let of_bob = rallypoint(&["token", "--player", &BOB.to_string(), "--data-dir", data_dir]);
     let (of_alice, of_bob) = (token(dir.path(), &[]).await, run(of_bob).await.expect(0).stdout);
     let of_bob = of_bob.trim_end();
-    let open = async |server: &Server, token: &str| Connection::open(server.address, Some(token)).await.unwrap();
+    let open =
+        async |server: &Server, token: &str| Connection::open(server.address, Some(token)).await.unwrap();
     let mut alice = open(&server, &of_alice).await;
     let party = creates(&mut alice).await;
     let invite = action_path(&party, BOB, "invite");
@@ -77,7 +78,6 @@ async fn players_whose_server_is_killed_while_they_wait_come_back_and_miss_nothi
     let (server, _) = start().await;
     // Before they are back.
     let mut alice = open(&server, &of_alice).await;
-    call(&mut alice, Method::DELETE, &invite, None).await;
     call(&mut alice, Method::DELETE, &format!("/v1/session/{party}/player/{BOB}"), None).await.expect(204);
     let (mut on_list, mut listens) = (open(&server, of_bob).await, open(&server, of_bob).await);
     let now: Reply = on_list.send(list(&known)).await.unwrap().into();
