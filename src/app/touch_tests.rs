@@ -114,7 +114,7 @@ async fn a_read_shows_what_has_changed_while_it_waited() {
     let life_ms = case.cached.deadline_ms() - case.app.clock.now_ms();
     case.app.clock.advance(Duration::from_millis(u64::try_from(life_ms - 1_000).unwrap()));
     let change = |session: &mut crate::domain::Session| {
-        session.region_id = Some("eu".into());
+        session.region_id = Some("us".into());
         Ok(())
     };
     let caller = case.caller(Some(player(1)), "session:read:self");
@@ -124,5 +124,5 @@ async fn a_read_shows_what_has_changed_while_it_waited() {
     let (changed, read) = tokio::join!(changed, read);
     changed.unwrap();
     assert!(case.cached.is_stale());
-    assert_eq!(read.unwrap().session.region_id.as_deref(), Some("eu"));
+    assert_eq!(read.unwrap().session.region_id.as_deref(), Some("us"));
 }

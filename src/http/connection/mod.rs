@@ -163,17 +163,8 @@ pub(super) async fn serve_connection(
     let mut ending = pin!(ending(stop.clone(), Arc::clone(&state)).fuse());
     let mut must_close = false;
     loop {
-        let timer = ConnectionTimer::new(head_timeout, Arc::clone(&state));
-        let mut connection = http1::Builder::new()
-            .timer(timer)
-            .header_read_timeout(head_timeout)
-            .max_buf_size(HEAD_BYTES_MAX)
-            // A client that closes its side still gets its response. To notice the close during a request, hyper would
-            // need a read buffer for each request.
-            .half_close(true)
-            // Responses are small: one copy into a buffer is cheaper than a gathering write.
-            .writev(false)
-            .serve_connection(TokioIo::new(stream), service);
+        let hyper = hyper_settings(head_timeout, &state);
+        let mut connection = hyper.serve_connection(TokioIo::new(stream), service);
         let mut held = loop {
             tokio::select! {
                 biased;
@@ -195,8 +186,8 @@ pub(super) async fn serve_connection(
             }
         };
         // Without hyper's buffers from here on. What hyper had read ahead is a slice of one, so it is copied. What it had
-        // still to write is lost, and that is nothing: it reads a request only after it has sent the response before, and
-        // a request with `Expect`, which alone gets bytes before its response, is not held like this.
+        // still to write would be lost, but there is nothing: hyper begins to read a request after it has flushed the
+        // response before, and a request with `Expect`, which alone gets bytes before its response, is not held like this.
         let parts = connection.into_parts();
         (stream, service) = (parts.io.into_inner(), parts.service);
         let read_ahead = Bytes::copy_from_slice(&parts.read_buf);
@@ -217,6 +208,21 @@ pub(super) async fn serve_connection(
         state.answer_held(HeldAnswer { response, in_flight });
         stream.give_again(held::bytes_again(head, must_close, &read_ahead));
     }
+}
+
+/// How hyper serves a connection.
+fn hyper_settings(head_timeout: Duration, state: &Arc<ConnectionState>) -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder
+        .timer(ConnectionTimer::new(head_timeout, Arc::clone(state)))
+        .header_read_timeout(head_timeout)
+        .max_buf_size(HEAD_BYTES_MAX)
+        // A client that closes its side still gets its response. To notice the close during a request, hyper would need
+        // a read buffer for each request.
+        .half_close(true)
+        // Responses are small: one copy into a buffer is cheaper than a gathering write.
+        .writev(false);
+    builder
 }
 
 /// How far hyper has served a connection.
