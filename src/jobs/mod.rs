@@ -13,7 +13,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::{FutureExt as _, join_all};
+use futures_util::future::{BoxFuture, FutureExt as _, join_all};
 use tokio_util::sync::CancellationToken;
 
 use crate::app::{App, Failure};
@@ -80,28 +80,32 @@ impl Job {
         Self::Sweep,
     ];
 
-    /// Runs one round. A round stops early once `stop` is cancelled.
-    async fn round(self, app: &App, stop: &CancellationToken) -> Round {
+    /// Runs one round. A round stops early once `stop` is cancelled. Each round is on the heap by itself. Otherwise, in
+    /// a build without optimization, the stack has room for the rounds of all jobs whenever one of them runs.
+    fn round<'a>(self, app: &'a App, stop: &'a CancellationToken) -> BoxFuture<'a, Round> {
+        let done = |()| Round::default();
         match self {
-            Self::Deadlines => {
-                app.sessions.flush_deadlines().await;
-                Round::default()
-            }
-            Self::Expiry => expiry::round(app, stop).await,
-            Self::Presence => presence::round(app).await,
+            Self::Deadlines => app.sessions.flush_deadlines().map(done).boxed(),
+            Self::Expiry => expiry::round(app, stop).boxed(),
+            Self::Presence => presence::round(app).boxed(),
             Self::Templates => {
-                app.keep_used_templates().await.map_or_else(Round::from, |()| Round::default())
+                app.keep_used_templates().map(move |kept| kept.map_or_else(Round::from, done)).boxed()
             }
-            Self::Lists => lists::round(app, stop).await,
-            Self::Logins => logins::round(app, stop).await,
-            Self::Inboxes => inboxes::round(app, stop).await,
-            Self::Idempotency => idempotency::round(app, stop).await,
-            Self::Launches => Box::pin(launches::round(app)).await,
+            Self::Lists => lists::round(app, stop).boxed(),
+            Self::Logins => logins::round(app, stop).boxed(),
+            Self::Inboxes => inboxes::round(app, stop).boxed(),
+            Self::Idempotency => idempotency::round(app, stop).boxed(),
+            Self::Launches => launches::round(app).boxed(),
             Self::Waits => {
-                app.waits.wake_due();
-                Round::default()
+                let wake = async move {
+                    app.waits.wake_due();
+                    Round::default()
+                };
+                wake.boxed()
             }
-            Self::Sweep => app.invalidations.sweep().await.map_or_else(Round::from, |()| Round::default()),
+            Self::Sweep => {
+                app.invalidations.sweep().map(move |swept| swept.map_or_else(Round::from, done)).boxed()
+            }
         }
     }
 
