@@ -14,6 +14,7 @@ pub mod platform;
 pub mod player;
 pub mod player_sessions;
 pub mod policies;
+pub mod queue;
 pub mod rights;
 pub mod session;
 pub mod wire;
@@ -65,6 +66,7 @@ pub fn surface() -> Surface {
         Group::new(player_sessions::TAG, player_sessions::rows()),
         Group::new(browser::TAG, browser::rows()),
         Group::new(instance::TAG, instance::rows()),
+        Group::new(queue::TAG, queue::rows()),
         Group::new(backfill::TAG, backfill::rows()),
         Group::new(deserter::TAG, deserter::rows()),
         Group::new(audit::TAG, audit::rows()),

@@ -57,7 +57,7 @@ use self::idempotency::{Idempotency, IdempotencySettings};
 use self::invalidations::Invalidations;
 use self::launches::{LaunchSettings, Launches, WakeUps};
 use self::online_status::OnlineStatuses;
-use self::presence::table::PresenceTable;
+use self::presence::table::{PresenceTable, Timeouts};
 use self::retired_templates::RetiredTemplates;
 use self::waits::{Lookback, Topic, WaitLimits, Waits};
 use crate::auth::Verifier;
@@ -67,6 +67,19 @@ use crate::domain::instance::health::HealthRules;
 use crate::env::{Clock, Entropy};
 use crate::store::Store;
 use crate::telemetry::Metrics;
+
+/// Limits of tickets in matchmaking queues.
+#[derive(Clone, Copy, Debug)]
+pub struct MatchmakingSettings {
+    /// After how long a ticket ends; `None`: never.
+    pub ticket_timeout: Option<Duration>,
+    /// Most time that a player may claim to have waited before, in seconds.
+    pub passed_queue_time_max_s: u64,
+    /// Most queues of a ticket.
+    pub queues_per_ticket_max: usize,
+    /// Most profiles of a ticket. Further ones are left out.
+    pub profiles_per_ticket_max: usize,
+}
 
 /// Settings of the application, from the configuration.
 #[derive(Clone, Debug)]
@@ -94,6 +107,8 @@ pub struct AppSettings {
     pub notifications: NotificationSettings,
     /// How long answers are kept for repeated requests, and limits.
     pub idempotency: IdempotencySettings,
+    /// Limits of tickets in matchmaking queues.
+    pub matchmaking: MatchmakingSettings,
     /// The login for development; `None` if the server has none.
     pub login: Option<LoginSettings>,
 }
@@ -166,7 +181,9 @@ impl App {
         metrics: Arc<Metrics>,
     ) -> Self {
         let is_shared = !store.sole_writer();
-        let table = Arc::new(PresenceTable::new(settings.health, settings.invite_expiry, is_shared));
+        let (invite_expiry, ticket_timeout) = (settings.invite_expiry, settings.matchmaking.ticket_timeout);
+        let timeouts = Timeouts { invite_expiry, ticket_timeout };
+        let table = Arc::new(PresenceTable::new(settings.health, timeouts, is_shared));
         let observer = {
             let (table, clock) = (Arc::clone(&table), clock.clone());
             move |session: &Session| table.observe(session, clock.now_ms())
@@ -199,6 +216,7 @@ impl App {
                 table,
                 Arc::clone(&sessions),
                 settings.health,
+                Arc::clone(&catalog.matchmaking),
                 clock.clone(),
                 Arc::clone(&metrics),
             ),
@@ -234,6 +252,7 @@ impl App {
     /// Replaces the catalog by that of a new configuration. Templates that it does not have any more are served until
     /// their last session has ended.
     pub fn replace_catalog(&self, catalog: Catalog) {
+        self.presence.replace_profiles(Arc::clone(&catalog.matchmaking));
         self.catalog.reload(catalog);
         self.waits.wake([Topic::Catalog]);
     }

@@ -116,6 +116,18 @@ impl VersionCheck {
     }
 }
 
+impl VersionCheck {
+    /// A text that is the same for versions that admit each other, and for no others. Empty, if versions are not
+    /// compared.
+    pub fn group_of(self, version: &str) -> String {
+        match self {
+            Self::Off => String::new(),
+            Self::Exact => version.to_owned(),
+            Self::MajorMinor => version.split(['.', '-', '+']).take(2).collect::<Vec<_>>().join("."),
+        }
+    }
+}
+
 impl CrossplayPreferences {
     /// Whether they accept every platform and input.
     fn agree_to_all(self) -> bool {

@@ -4,6 +4,7 @@
 //! (Leader, Member, Invited, Reserved), and a number is the player: number 3 is [`player(3)`](player). A team without
 //! players is `-`. Player `n` joined or was invited `n` seconds after the session was created.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
@@ -11,6 +12,7 @@ use uuid::Uuid;
 
 use super::client::{Client, Input, VersionCheck};
 use super::instance::{HostType, Instance, JoinStatus};
+use super::matchmaking::ticket::{JoinParams, Ticket};
 use super::session::join::{JoinRules, Joiner};
 use super::session::{NewSession, Status};
 use super::template::Template;
@@ -165,6 +167,22 @@ pub(crate) fn client(platform: Platform) -> Client {
 pub(crate) fn set_client(session: &mut Session, number: u128, client: Client) {
     let entry = session.players.get_mut(&player(number)).unwrap();
     Arc::make_mut(entry).client = Some(client);
+}
+
+/// A ticket of these players, who queued so many seconds after the session was created.
+pub(crate) fn ticket(players: &[u128], seconds: i64) -> Ticket {
+    Ticket {
+        id: Uuid::from_u128(7),
+        queue_ids: vec!["casual".into()],
+        profile_ids: vec!["p".into()],
+        params: JoinParams::default(),
+        map_preferences: Vec::new(),
+        passed_s: 0,
+        enqueued: at_s(seconds),
+        players: players.iter().map(|number| player(*number)).collect(),
+        version_group: String::new(),
+        skills: BTreeMap::new(),
+    }
 }
 
 /// An instance that these players host and registered.

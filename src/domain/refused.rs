@@ -102,6 +102,28 @@ pub enum Refused {
     PlatformAlreadyLinked,
     #[error("the notification does not exist")]
     NotificationNotFound,
+    #[error("sessions of this type cannot join matchmaking queues")]
+    MatchmakingNotAllowed,
+    #[error("there is no queue {0:?}")]
+    QueueNotFound(String),
+    #[error("the queue {0:?} is closed")]
+    QueueInactive(String),
+    #[error("the queue {0:?} takes at most {1} players")]
+    QueueGroupTooLarge(String, usize),
+    #[error("nobody is active in the session")]
+    QueueGroupEmpty,
+    #[error("the session is in a queue, with another request; leave it first")]
+    AlreadyInQueue,
+    #[error("a player of the session is in a queue with another session")]
+    PlayerAlreadyQueued,
+    #[error("the session is in no queue; perhaps a match was made")]
+    NotInQueue,
+    #[error("the session satisfies the rules of no template of the queue {0:?}")]
+    NoMatchingTemplate(String),
+    #[error("no matchmaking profile takes a party of this size with these parameters")]
+    NoMatchingProfile,
+    #[error("the region of the session is for custom games only")]
+    RegionCustomOnly,
     #[error("there is no group of matchmaking templates with this id")]
     MatchMakingTemplateNotFound,
     #[error("there is no matchmaking profile with this id")]
@@ -164,6 +186,17 @@ impl Refused {
             | Self::PlatformSessionInUse
             | Self::PlatformAlreadyLinked
             | Self::NotificationNotFound
+            | Self::MatchmakingNotAllowed
+            | Self::QueueNotFound(_)
+            | Self::QueueInactive(_)
+            | Self::QueueGroupTooLarge(..)
+            | Self::QueueGroupEmpty
+            | Self::AlreadyInQueue
+            | Self::PlayerAlreadyQueued
+            | Self::NotInQueue
+            | Self::NoMatchingTemplate(_)
+            | Self::NoMatchingProfile
+            | Self::RegionCustomOnly
             | Self::MatchMakingTemplateNotFound
             | Self::MatchMakingProfileNotFound
             | Self::DeserterNotFound => false,

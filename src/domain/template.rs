@@ -34,7 +34,7 @@ pub struct Template {
     pub attempt_auto_join: bool,
     /// Deprecated name of `attempt_auto_join`. It is enough if one of them is true.
     pub joinable: bool,
-    /// Whether sessions may join matchmaking. It has no effect yet.
+    /// Whether sessions may join matchmaking queues.
     pub can_join_matchmaking: bool,
     /// Whether new sessions are open to everyone.
     pub default_public: bool,

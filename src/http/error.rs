@@ -419,6 +419,18 @@ fn refused_parts(refused: &Refused) -> (StatusCode, &'static str) {
         Refused::PlatformSessionInUse => (S::FORBIDDEN, "platform_session_in_use"),
         Refused::PlatformAlreadyLinked => (S::FORBIDDEN, "platform_already_linked"),
 
+        Refused::MatchmakingNotAllowed => (S::FORBIDDEN, "matchmaking_not_allowed"),
+        Refused::QueueInactive(_) => (S::FORBIDDEN, "queue_inactive"),
+        Refused::QueueGroupTooLarge(..) => (S::FORBIDDEN, "queue_group_too_large"),
+        Refused::QueueGroupEmpty => (S::FORBIDDEN, "queue_group_empty"),
+        Refused::AlreadyInQueue => (S::FORBIDDEN, "already_in_queue"),
+        Refused::PlayerAlreadyQueued => (S::FORBIDDEN, "player_already_queued"),
+        Refused::NoMatchingTemplate(_) => (S::FORBIDDEN, "no_matching_template"),
+        Refused::NoMatchingProfile => (S::FORBIDDEN, "no_matching_profile"),
+        Refused::RegionCustomOnly => (S::FORBIDDEN, "region_custom_only"),
+
+        Refused::QueueNotFound(_) => (S::NOT_FOUND, "queue_not_found"),
+        Refused::NotInQueue => (S::NOT_FOUND, "not_in_queue"),
         Refused::NotificationNotFound => (S::NOT_FOUND, "resource_not_found"),
         Refused::SessionNotFound => (S::NOT_FOUND, "session_not_found"),
         Refused::InstanceNotFound => (S::NOT_FOUND, "instance_not_found"),

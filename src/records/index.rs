@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::queued::QueuedTicket;
 use super::{Listed, Membership, StoredSession, UnknownFields, keys};
 use crate::document::Document;
 use crate::domain::session::{Player, Status};
@@ -46,6 +47,8 @@ enum IndexValue<'a> {
     SessionId(&'a SessionId),
     /// The session as the session browser shows it.
     Listing(Listed),
+    /// The ticket of the session, for a profile.
+    Ticket(QueuedTicket<'a>),
     /// Nothing: the key has all the information.
     Empty,
 }
@@ -55,6 +58,7 @@ impl IndexValue<'_> {
         match self {
             Self::SessionId(id) => Bytes::copy_from_slice(id.as_str().as_bytes()),
             Self::Listing(listed) => Document::render(&listed),
+            Self::Ticket(ticket) => Document::render(&ticket),
             Self::Empty => Bytes::new(),
         }
     }
@@ -79,6 +83,16 @@ fn index_entries(session: &Session) -> BTreeMap<Key, IndexValue<'_>> {
     if let Some(listing) = &session.listing {
         let key = keys::listing(&session.session_type, listing.sequence);
         entries.insert(key, IndexValue::Listing(Listed::of(session, &listing.custom_data)));
+    }
+    if let Some(ticket) = &session.matchmaking {
+        let enqueued_ms = ticket.enqueued.as_millisecond();
+        for profile_id in &ticket.profile_ids {
+            let queued = QueuedTicket::of(session, ticket, profile_id);
+            entries.insert(keys::queued(profile_id, enqueued_ms, &session.id), IndexValue::Ticket(queued));
+        }
+        for player in &ticket.players {
+            entries.insert(keys::queued_player(*player), IndexValue::SessionId(&session.id));
+        }
     }
     // Even if invites do not expire on this node: another node may have another setting.
     if session.can_time_out(true) {

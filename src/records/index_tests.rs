@@ -4,11 +4,11 @@ use std::iter;
 
 use super::*;
 use crate::config::Config;
-use crate::domain::CustomData;
 use crate::domain::client::VersionCheck;
 use crate::domain::limits::{CUSTOM_DATA_BYTES_MAX, CUSTOM_DATA_VALUE_CHARS_MAX};
 use crate::domain::session::NewSession;
 use crate::domain::session::join::{JoinPath, JoinRules, Joiner};
+use crate::domain::{CustomData, Platform, fixtures};
 
 fn session() -> Session {
     let new = NewSession {
@@ -85,4 +85,36 @@ fn a_session_above_the_limit_may_only_shrink_or_end() {
     assert_eq!(change(&large, &same_size, bytes_max), Err(Refused::SessionTooLarge));
     same_size.ended = true;
     assert_eq!(change(&large, &same_size, bytes_max), Ok(()));
+}
+
+#[test]
+fn a_ticket_has_an_entry_for_each_profile_and_each_player() {
+    let mut before = fixtures::session("L1 M2 I3");
+    let mut after = before.clone();
+    let mut ticket = fixtures::ticket(&[1, 2], 5);
+    ticket.profile_ids.push("q".into());
+    let enqueued_ms = ticket.enqueued.as_millisecond();
+    let queued = ["p", "q"].map(|profile| keys::queued(profile, enqueued_ms, &after.id));
+    let players = [1, 2].map(|number| keys::queued_player(fixtures::player(number)));
+    after.matchmaking = Some(Arc::new(ticket));
+    let change = |before: &Session, after: &Session| {
+        let before = Before { session: before, unknown: &UnknownFields::default(), version: Version(1) };
+        plan(Some(before), after, usize::MAX).unwrap().batch
+    };
+    let is_entry = |key: &&Key| queued.contains(key) || players.contains(key);
+    let joined = change(&before, &after);
+    assert_eq!(joined.put.iter().map(|(key, _)| key).filter(is_entry).count(), 4);
+    let absent = joined.expect.iter().filter(|(key, version)| is_entry(&key) && version.is_none());
+    assert_eq!(absent.map(|(key, _)| key).collect::<Vec<_>>(), players.iter().collect::<Vec<_>>(), "unique");
+
+    // What a matcher does not read leaves the entries as they are.
+    before = after.clone();
+    after.custom_data = CustomData::from([("a".to_owned(), "b".to_owned())]);
+    let unrelated = change(&before, &after);
+    assert!(!unrelated.put.iter().map(|(key, _)| key).chain(&unrelated.delete).any(|key| is_entry(&key)));
+    fixtures::set_client(&mut after, 2, fixtures::client(Platform::PSN));
+    let rewritten = change(&before, &after);
+    assert_eq!(rewritten.put.iter().map(|(key, _)| key).filter(is_entry).count(), 2);
+    after.ended = true;
+    assert_eq!(change(&before, &after).delete.iter().filter(is_entry).count(), 4);
 }

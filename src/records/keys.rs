@@ -19,6 +19,8 @@
 //! i <player id, i64 big-endian>               player uuid, 16 bytes              from tokens of players; never deleted
 //! S <type>                                    the template, JSON                 of the nodes' configurations
 //! o <type> 00 <created ms, i64 big-endian> <session id> (empty)                  index entry: open sessions, oldest first
+//! q <profile id> 00 <enqueued ms, i64 big-endian> <session id> the ticket, JSON  index entry of a session in a queue, for each of its profiles
+//! x <player uuid, 16 bytes>                   session id                         index entry of a session in a queue, for each of its players
 //! l 00 <launch id, 16 bytes>                  the launch, JSON                   in the commit of its instance; outlives the session
 //! l 01 <player uuid, 16 bytes> <allocator> 00 <launch id, 16 bytes> (empty)      a launch that the player asked for; until its server is released
 //! L <due ms, i64 big-endian> <launch id, 16 bytes> (empty)                       the queue of launches; with the launch
@@ -36,7 +38,7 @@
 //!
 //! In these keys an i64 has its sign bit flipped, so that the keys sort by number.
 //!
-//! A part of variable length comes last or ends with 00, a byte that no platform, no session type and no display name
+//! A part of variable length comes last or ends with 00, a byte that no platform, no session type, no profile and no display name
 //! contains. Deadlines are not part of sessions, because a read moves the deadline and must not change the ETag. A
 //! platform session id can be longer than a key may be, so the digest stands for a long id. No list of platform
 //! sessions needs the id.
@@ -76,6 +78,8 @@ const LAUNCH: u8 = b'l';
 const LAUNCH_DUE: u8 = b'L';
 const NODE: u8 = b'e';
 const ANSWER: u8 = b'k';
+const QUEUED: u8 = b'q';
+const QUEUED_PLAYER: u8 = b'x';
 /// After [`LAUNCH`]: the launch itself.
 const LAUNCH_ITSELF: u8 = 0;
 /// After [`LAUNCH`]: an entry of the player who asked for it.
@@ -214,6 +218,8 @@ pub enum Unique {
     ShortCode,
     /// An allocation.
     Allocation,
+    /// A player in a queue.
+    QueuedPlayer,
 }
 
 /// The kind of a unique index entry; `None` for other keys.
@@ -222,6 +228,7 @@ pub fn unique(key: &[u8]) -> Option<Unique> {
         PLATFORM_SESSION => Some(Unique::PlatformSession),
         SHORT_CODE => Some(Unique::ShortCode),
         ALLOCATION => Some(Unique::Allocation),
+        QUEUED_PLAYER => Some(Unique::QueuedPlayer),
         _ => None,
     }
 }
@@ -234,6 +241,30 @@ pub fn short_code(code: &ShortCode) -> Key {
 /// The index entry of an allocation.
 pub fn allocation(allocation_id: &str) -> Key {
     key(ALLOCATION, &[allocation_id.as_bytes()])
+}
+
+/// The index entry of a session in a queue, for a profile that its ticket waits for. The time is in milliseconds since the
+/// epoch.
+pub fn queued(profile_id: &str, enqueued_ms: i64, id: &SessionId) -> Key {
+    key(QUEUED, &[profile_id.as_bytes(), &[0], &sortable(enqueued_ms), id.as_str().as_bytes()])
+}
+
+/// The range of a profile's entries from a time on: start, and end (excluded).
+pub fn queued_since(profile_id: &str, enqueued_ms: i64) -> (Key, Key) {
+    let start = key(QUEUED, &[profile_id.as_bytes(), &[0], &sortable(enqueued_ms)]);
+    (start, key(QUEUED, &[profile_id.as_bytes(), &[1]]))
+}
+
+/// The time, in milliseconds since the epoch, and the session of an entry of this profile.
+pub fn parse_queued(profile_id: &str, key: &[u8]) -> Option<(i64, SessionId)> {
+    let rest = key.strip_prefix(&[QUEUED])?.strip_prefix(profile_id.as_bytes())?.strip_prefix(&[0])?;
+    let (enqueued, id) = rest.split_at_checked(8)?;
+    Some((from_sortable(enqueued)?, session_id(id)?))
+}
+
+/// The index entry of a player in a queue.
+pub fn queued_player(player: PlayerUuid) -> Key {
+    key(QUEUED_PLAYER, &[player.0.as_bytes()])
 }
 
 /// The key of a listing in the session browser.

@@ -20,6 +20,14 @@ proptest! {
         prop_assert_eq!(parse_list_changed(&membership(player, &id)), None);
         prop_assert_eq!(parse_open(&name, &open(&name, ms, &id)), Some(id.clone()));
         prop_assert_eq!(parse_gate(&name, &open(&name, ms, &id)), None);
+        let queued = queued(&name, ms, &id);
+        prop_assert_eq!(parse_queued(&name, &queued), Some((ms, id.clone())));
+        prop_assert_eq!(parse_queued(&name[1..], &queued), None, "another profile");
+        let (start, end) = queued_since(&name, ms);
+        prop_assert!((start.clone()..end.clone()).contains(&queued));
+        let (_, end_of_longer) = queued_since(&(name.clone() + "x"), i64::MIN);
+        prop_assert!(!(start..end).contains(&end_of_longer) && queued < end_of_longer);
+        prop_assert_eq!(unique(&queued_player(player)), Some(Unique::QueuedPlayer));
         prop_assert_eq!(parse_launch_due(&launch_due(ms, player.0)), Some((ms, player.0)));
         let of_player = launch_of_player(player, "local", Uuid::nil());
         prop_assert!(of_player.starts_with(&launches_of_player(player, "local")));

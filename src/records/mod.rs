@@ -33,6 +33,7 @@ pub mod login;
 pub mod session;
 pub mod template;
 pub mod unknown;
+pub mod queued;
 pub mod values;
 
 pub use idempotency::StoredAnswer;

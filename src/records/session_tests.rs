@@ -10,7 +10,7 @@ use crate::domain::client::{Client, Input, VersionCheck};
 use crate::domain::session::join::{JoinPath, JoinRules, Joiner};
 use crate::domain::session::platform::PlatformSession;
 use crate::domain::session::{NewSession, Player};
-use crate::domain::{CustomData, Platform, PlatformSessionId, PlayerUuid, SessionId};
+use crate::domain::{CustomData, Platform, PlatformSessionId, PlayerUuid, SessionId, fixtures};
 use crate::store::StoreError;
 
 /// The bytes of this uuid are not UTF-8: the lookup of a player's fields must not depend on that.
@@ -226,4 +226,24 @@ fn an_unknown_format_is_refused() {
     for stored in [&[9, 1, 2][..], &[], &[FORMAT, 0xc1], &[FORMAT_JSON, b'{']] {
         assert!(matches!(StoredSession::decode(stored), Err(StoreError::Corrupt(_))), "{stored:?}");
     }
+}
+
+#[test]
+fn a_ticket_round_trips() {
+    let mut session = session();
+    let mut ticket = fixtures::ticket(&[1, 2], 5);
+    ticket.params.double_args = [("rank".to_owned(), 1.5), ("latency.eu".to_owned(), 70.0)].into();
+    ticket.params.string_args = [("playlist".to_owned(), "a".to_owned())].into();
+    ticket.params.tags = vec!["t".into()];
+    ticket.params.extensions = [("proto".to_owned(), "AAE=".to_owned())].into();
+    (ticket.map_preferences, ticket.passed_s) = (vec!["Dunes".into()], u64::MAX);
+    (ticket.version_group, ticket.skills) = ("1.0".into(), [("p".to_owned(), 25.0)].into());
+    session.matchmaking = Some(Arc::new(ticket));
+    let stored = StoredSession::decode(&encode(&session)).unwrap();
+    assert!(stored.session == session);
+    assert_eq!(
+        StoredSession::encode(&stored.session, &stored.unknown).0,
+        encode(&session),
+        "nothing is unknown"
+    );
 }

@@ -10,15 +10,15 @@ use tokio_postgres::config::SslMode;
 use crate::app::idempotency::IdempotencySettings;
 use crate::app::login::{Client, PasswordHash, SecretHash, User, UserKind};
 use crate::app::waits::WaitLimits;
-use crate::app::{AppSettings, Catalog, Limits, LoginSettings, NotificationSettings};
+use crate::app::{AppSettings, Catalog, Limits, LoginSettings, MatchmakingSettings, NotificationSettings};
 use crate::auth::{
     DEFAULT_PLAYER_PERMISSIONS, JwksSource, LoginKey, Permission, TokenSettings, check_jwks_url, mask_url,
 };
 use crate::config::UserKind as ConfiguredKind;
 use crate::config::{
     AllocatorKind, AuthSection, Config, ConfigError, FriendsCheck, Hints, HttpSection, IdempotencySection,
-    LoginSection, NotificationsSection, PlayerStartupParams, PostgresSection, Problem, ReadConsistency,
-    Secret, Sources,
+    LoginSection, MatchmakingSection, NotificationsSection, PlayerStartupParams, PostgresSection, Problem,
+    ReadConsistency, Secret, Sources,
 };
 use crate::http::listener::ConnectionLimits;
 use crate::http::{PipelineSettings, RequestLimits};
@@ -139,6 +139,17 @@ fn idempotency_settings(idempotency: IdempotencySection) -> IdempotencySettings 
     }
 }
 
+/// Limits of tickets in queues.
+fn matchmaking_settings(matchmaking: MatchmakingSection) -> MatchmakingSettings {
+    let timeout = Duration::from_secs(matchmaking.ticket_timeout_s.into());
+    MatchmakingSettings {
+        ticket_timeout: Some(timeout).filter(|timeout| !timeout.is_zero()),
+        passed_queue_time_max_s: matchmaking.passed_queue_time_max_s.into(),
+        queues_per_ticket_max: matchmaking.queues_per_ticket_max,
+        profiles_per_ticket_max: matchmaking.profiles_per_ticket_max,
+    }
+}
+
 /// Limits of one request: sizes in bytes, and timeouts.
 fn request_limits(http: &HttpSection) -> RequestLimits {
     RequestLimits {
@@ -212,6 +223,7 @@ pub fn app_settings(config: &Config) -> AppSettings {
         waits: wait_limits(config),
         notifications: notification_settings(&config.notifications),
         idempotency: idempotency_settings(config.idempotency),
+        matchmaking: matchmaking_settings(config.matchmaking),
         login: None,
     }
 }

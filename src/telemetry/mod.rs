@@ -5,6 +5,7 @@ mod launches;
 mod logs;
 mod preconditions;
 mod store;
+mod tickets;
 mod waits;
 
 use std::fmt::Write as _;
@@ -25,7 +26,9 @@ pub use self::launches::LaunchMetrics;
 pub use self::logs::start_logs;
 pub use self::preconditions::Precondition;
 use self::preconditions::Preconditions;
+use self::tickets::Tickets;
 pub use self::waits::{InvalidationEvent, WaitEnd, WaitKind, WaitMetrics};
+use crate::domain::matchmaking::ticket::TicketEnd;
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct RequestLabels {
@@ -145,6 +148,7 @@ pub struct Metrics {
     /// Requests refused, and connections cut, because there was no memory in flight left.
     pub memory_refusals: Counter,
     preconditions: Preconditions,
+    tickets: Tickets,
     /// The requests with an idempotency key.
     pub idempotency: IdempotencyMetrics,
     /// The metrics of launches and allocators.
@@ -212,6 +216,7 @@ impl Metrics {
         registry.register("memory_refusals", help, memory_refusals.clone());
         Self {
             preconditions: Preconditions::register(&mut registry),
+            tickets: Tickets::register(&mut registry),
             idempotency: IdempotencyMetrics::register(&mut registry),
             launches: LaunchMetrics::register(&mut registry),
             waits: WaitMetrics::register(&mut registry),
@@ -293,6 +298,11 @@ impl Metrics {
     /// Counts a player who left a session.
     pub fn departed(&self, how: Departure) {
         self.departures.get_or_create(&DepartureLabels { how: how.name() }).inc();
+    }
+
+    /// Counts a ticket of a party in a queue that has ended.
+    pub fn ticket_ended(&self, end: TicketEnd) {
+        self.tickets.count_end(end);
     }
 
     /// Counts the precondition of a change.

@@ -7,6 +7,7 @@ pub mod listing;
 pub mod match_making;
 pub mod platform;
 pub mod player;
+pub mod queue;
 pub mod session;
 pub mod view;
 

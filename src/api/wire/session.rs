@@ -11,6 +11,7 @@ use crate::api::wire::instance::InstanceView;
 use crate::api::wire::listing::BrowserView;
 use crate::api::wire::platform::PlatformSessionView;
 use crate::api::wire::player::TeamView;
+use crate::api::wire::queue::MatchmakingView;
 use crate::app::{Detail, View};
 use crate::domain::session::Joinability;
 use crate::domain::{Platform, PlayerUuid, Session};
@@ -28,6 +29,9 @@ pub struct SessionView<'a> {
     /// Instance on which the session is played.
     #[serde(skip_serializing_if = "Option::is_none")]
     instance: Option<InstanceView>,
+    /// Ticket of the session. Absent if it is in no matchmaking queue, and for outsiders.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    matchmaking: Option<MatchmakingView>,
     /// Listing of the session in the browser. Absent if the session is not listed.
     #[serde(skip_serializing_if = "Option::is_none")]
     browser: Option<BrowserView>,
@@ -112,6 +116,11 @@ impl<'a> SessionView<'a> {
             joinable: session.joinability.open,
             joinability: session.joinability.into(),
             instance: session.instance.as_ref().map(|instance| InstanceView::of(instance, view.detail)),
+            matchmaking: session
+                .matchmaking
+                .as_ref()
+                .filter(|_| full)
+                .map(|ticket| MatchmakingView::of(ticket)),
             browser: session.listing.as_ref().map(BrowserView::of),
             teams: TeamView::all(session, |player, entry| view.shown(player, entry)),
             teams_suppressed: suppressed,

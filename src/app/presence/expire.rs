@@ -1,5 +1,5 @@
-//! Acting on timeouts: removes inactive players and expired invites, and lowers the health of instances that stop
-//! reporting.
+//! Acting on timeouts: removes inactive players and expired invites, lowers the health of instances that stop
+//! reporting, and ends tickets in queues.
 
 use std::sync::Arc;
 
@@ -10,6 +10,7 @@ use super::table::Overdue;
 use crate::app::Failure;
 use crate::app::isolate::isolate;
 use crate::app::sessions::Update;
+use crate::domain::matchmaking::ticket::TicketEnd;
 use crate::domain::{Refused, Session, SessionId};
 use crate::telemetry::Departure;
 
@@ -51,7 +52,8 @@ impl Presence {
             seen = Some(stored);
             self.pull(id).await?;
         }
-        let table = Arc::clone(&self.table);
+        let (table, profiles) = (Arc::clone(&self.table), Arc::clone(&self.profiles));
+        let is_shared = !self.sessions.store().sole_writer();
         // Timeouts are computed under the session lock, from the session as it is then. The update also queues the
         // session for its next check, even if nothing has timed out.
         let rule = move |session: &mut Session| {
@@ -62,6 +64,11 @@ impl Presence {
             let overdue = table.overdue(session, now_ms);
             let removed =
                 session.expire_inactive(&overdue.inactive, &overdue.expired_invites, overdue.health.as_ref());
+            let lacks_profiles =
+                session.matchmaking.as_ref().is_some_and(|ticket| profiles.have_left(ticket, is_shared));
+            if overdue.ticket || lacks_profiles {
+                session.end_ticket(TicketEnd::Timeout);
+            }
             Ok((overdue, removed))
         };
         let updated = self.sessions.update(id, Update::by_server(false), rule).await;
@@ -71,7 +78,7 @@ impl Presence {
         }
         let ((overdue, removed), _) = updated?;
         if !overdue.is_empty() {
-            tracing::info!(session_id = %id, ?overdue, "players, invites or the host of the session have timed out");
+            tracing::info!(session_id = %id, ?overdue, "players, invites, the host or the ticket of the session have timed out");
         }
         for was_active in removed {
             self.metrics.departed(if was_active { Departure::Absent } else { Departure::Expired });

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::*;
 use crate::app::LaunchHooks;
 use crate::app::Limits;
-use crate::app::presence::table::PresenceTable;
+use crate::app::presence::table::{PresenceTable, Timeouts};
 use crate::app::sessions::Sessions;
 use crate::config::Config;
 use crate::domain::fixtures;
@@ -27,7 +27,7 @@ async fn two_sessions(clock: &Clock, panics: &Arc<AtomicBool>) -> (Presence, Arc
         invites_per_inviter_max: 1,
         staleness_ms_max: 0,
     };
-    let table = Arc::new(PresenceTable::new(Default::default(), None, false));
+    let table = Arc::new(PresenceTable::new(Default::default(), Timeouts::default(), false));
     let observer = {
         let (table, clock, panics) = (Arc::clone(&table), clock.clone(), Arc::clone(panics));
         move |session: &Session| {
@@ -58,7 +58,14 @@ async fn two_sessions(clock: &Clock, panics: &Arc<AtomicBool>) -> (Presence, Arc
         session.enter_first(&fixtures::joiner(1), now).unwrap();
         sessions.create(session).await.unwrap();
     }
-    let presence = Presence::new(table, Arc::clone(&sessions), Default::default(), clock.clone(), metrics);
+    let presence = Presence::new(
+        table,
+        Arc::clone(&sessions),
+        Default::default(),
+        Arc::default(),
+        clock.clone(),
+        metrics,
+    );
     (presence, sessions, ids)
 }
 

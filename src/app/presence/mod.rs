@@ -1,21 +1,25 @@
 //! Presence: when the players and hosts of sessions were last seen, and what happens after a timeout.
 //!
-//! Three things time out. An inactive player, who sends no more heartbeats, is removed. An invite without an answer
-//! expires. An instance without health reports becomes unhealthy, later unknown. [`table`] holds what this node knows,
-//! `sync` shares it with other nodes, `expire` acts on timeouts.
+//! Four things time out. An inactive player, who sends no more heartbeats, is removed. An invite without an answer
+//! expires. An instance without health reports becomes unhealthy, later unknown. A ticket ends that has waited in a
+//! queue for too long, or whose profiles are gone (`profiles`). [`table`] holds what this node knows, `sync` shares it
+//! with other nodes, `expire` acts on timeouts.
 
 mod expire;
+mod profiles;
 pub mod sync;
 pub mod table;
 
 use std::sync::{Arc, Mutex};
 
+use self::profiles::Profiles;
 use self::table::PresenceTable;
 use super::Failure;
 use super::sessions::Sessions;
 use super::sessions::cached::CachedSession;
 use crate::domain::instance::Health;
 use crate::domain::instance::health::HealthRules;
+use crate::domain::matchmaking::Matchmaking;
 use crate::domain::{PlayerUuid, SessionId};
 use crate::env::Clock;
 use crate::store::Key;
@@ -26,6 +30,7 @@ pub struct Presence {
     table: Arc<PresenceTable>,
     sessions: Arc<Sessions>,
     health_rules: HealthRules,
+    profiles: Arc<Profiles>,
     /// Where the next search for sessions that no node watches starts; `None`: at the beginning.
     watch_cursor: Mutex<Option<Key>>,
     clock: Clock,
@@ -38,10 +43,18 @@ impl Presence {
         table: Arc<PresenceTable>,
         sessions: Arc<Sessions>,
         health_rules: HealthRules,
+        matchmaking: Arc<Matchmaking>,
         clock: Clock,
         metrics: Arc<Metrics>,
     ) -> Self {
-        Self { table, sessions, health_rules, watch_cursor: Mutex::default(), clock, metrics }
+        let profiles = Arc::new(Profiles::new(matchmaking));
+        Self { table, sessions, health_rules, profiles, watch_cursor: Mutex::default(), clock, metrics }
+    }
+
+    /// Replaces the matchmaking profiles. The next check ends the tickets that no profile takes any more.
+    pub fn replace_profiles(&self, matchmaking: Arc<Matchmaking>) {
+        self.profiles.replace(matchmaking);
+        self.table.check_tickets(self.clock.now_ms());
     }
 
     /// Notes a heartbeat: the player has read the session at this time, in milliseconds since the epoch. Does nothing

@@ -4,8 +4,8 @@
 //! full timeout. Nodes that share a store exchange heartbeats and reports (see [`sync`](super::sync)). Such a node
 //! waits two sync lags longer before it acts on a timeout, so that heartbeats at other nodes arrive in time.
 //!
-//! Sessions wait in a queue, ordered by the time at which their next player, invite or host can time out. Until then
-//! they cost no work.
+//! Sessions wait in a queue, ordered by the time at which their next player, invite, host or ticket can time out. Until
+//! then they cost no work.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -28,6 +28,7 @@ const CHECK_EVERY_MS: i64 = 3_600_000;
 pub struct PresenceTable {
     health_rules: HealthRules,
     invite_expiry_ms: Option<i64>,
+    ticket_timeout_ms: Option<i64>,
     /// Whether other nodes share the store. They receive heartbeats that this node does not.
     is_shared: bool,
     watching: Mutex<Watching>,
@@ -79,6 +80,17 @@ struct Watched {
     lag_ms: i64,
     /// When this node last synced the session.
     synced_ms: i64,
+    /// Whether the session is in a queue.
+    has_ticket: bool,
+}
+
+/// What times out by the time since it began.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Timeouts {
+    /// When an invite expires; `None`: never.
+    pub invite_expiry: Option<Duration>,
+    /// When a ticket in a queue ends; `None`: never.
+    pub ticket_timeout: Option<Duration>,
 }
 
 /// The timeouts in a session.
@@ -90,6 +102,8 @@ pub struct Overdue {
     pub expired_invites: Vec<PlayerUuid>,
     /// The id of the instance and its health, if the session shows another health.
     pub health: Option<(String, Health)>,
+    /// Whether the ticket of the session has waited for too long.
+    pub ticket: bool,
 }
 
 impl Overdue {
@@ -100,12 +114,12 @@ impl Overdue {
 }
 
 impl PresenceTable {
-    /// An empty table. Without `invite_expiry`, invites do not expire. `is_shared`: whether other nodes share the
-    /// store.
-    pub fn new(health_rules: HealthRules, invite_expiry: Option<Duration>, is_shared: bool) -> Self {
-        let invite_expiry_ms =
-            invite_expiry.map(|expiry| i64::try_from(expiry.as_millis()).unwrap_or(i64::MAX));
-        Self { health_rules, invite_expiry_ms, is_shared, watching: Mutex::default() }
+    /// An empty table. `is_shared`: whether other nodes share the store.
+    pub fn new(health_rules: HealthRules, timeouts: Timeouts, is_shared: bool) -> Self {
+        let ms = |timeout: Duration| i64::try_from(timeout.as_millis()).unwrap_or(i64::MAX);
+        let (invite_expiry_ms, ticket_timeout_ms) =
+            (timeouts.invite_expiry.map(ms), timeouts.ticket_timeout.map(ms));
+        Self { health_rules, invite_expiry_ms, ticket_timeout_ms, is_shared, watching: Mutex::default() }
     }
 
     fn lock(&self) -> MutexGuard<'_, Watching> {
@@ -152,7 +166,9 @@ impl PresenceTable {
             assessed_ms: now_ms,
             lag_ms: 0,
             synced_ms: i64::MIN,
+            has_ticket: false,
         });
+        watched.has_ticket = session.matchmaking.is_some();
         watched.lag_ms = self.lag_ms(session);
         watched.last_seen.heartbeat_ms.retain(|player, _| session.is_active(*player));
         // Computed before the queue changes, so that a panic here leaves the session in the queue.
@@ -206,6 +222,17 @@ impl PresenceTable {
             watched.last_seen.forget_future(now_ms);
             watched.due_ms = now_ms;
             queue.insert((now_ms, id.clone()));
+        }
+    }
+
+    /// Lets the sessions in queues be checked soon.
+    pub fn check_tickets(&self, now_ms: i64) {
+        let mut guard = self.lock();
+        let Watching { watched, queue, .. } = &mut *guard;
+        for (id, watched) in watched.iter_mut().filter(|(_, watched)| watched.has_ticket) {
+            queue.remove(&(watched.due_ms, id.clone()));
+            watched.due_ms = watched.due_ms.min(now_ms);
+            queue.insert((watched.due_ms, id.clone()));
         }
     }
 
@@ -314,6 +341,7 @@ impl PresenceTable {
                 overdue.health = Some((instance.instance_id.clone(), health));
             }
         }
+        overdue.ticket = self.ticket_due_ms(session, now).is_some_and(|due_ms| due_ms <= now_ms);
         overdue
     }
 
@@ -338,6 +366,12 @@ impl PresenceTable {
         // A heartbeat at another node takes up to one sync lag until that node stores it, and up to another one until
         // this node reads it.
         Some(timed_out_ms.saturating_add(2 * watched.lag_ms))
+    }
+
+    /// When the ticket of a session ends, in milliseconds since the epoch; `None`: never, or there is none.
+    fn ticket_due_ms(&self, session: &Session, now: Now) -> Option<i64> {
+        let enqueued_ms = session.matchmaking.as_ref()?.enqueued.as_millisecond();
+        Some(now.counted_from(enqueued_ms).saturating_add(self.ticket_timeout_ms?))
     }
 
     /// The sync lag of a session, in milliseconds: an eighth of its shortest timeout. 0 without other nodes.
@@ -369,7 +403,8 @@ impl PresenceTable {
             reports_ms.map(|_| watched.assessed_ms.saturating_add(self.health_rules.cadence_ms()));
         // Another node may end the session without notice to this one. The check then forgets it.
         let check_ms = self.is_shared.then(|| now_ms.saturating_add(CHECK_EVERY_MS));
-        players.chain(reports_ms).chain(check_ms).min().unwrap_or(i64::MAX)
+        let ticket_ms = self.ticket_due_ms(session, now);
+        players.chain(reports_ms).chain(ticket_ms).chain(check_ms).min().unwrap_or(i64::MAX)
     }
 }
 

@@ -1,5 +1,7 @@
 //! Heartbeats, timeouts, grace periods and the sync lag, with times in seconds after the creation of the session.
 
+use std::sync::Arc;
+
 use super::*;
 use crate::domain::fixtures::{self, player};
 
@@ -13,7 +15,8 @@ fn session() -> Session {
 /// A table that watches the session from second 10 on.
 fn table(session: &Session, invite_expiry_s: Option<u64>, is_shared: bool) -> PresenceTable {
     let invite_expiry = invite_expiry_s.map(Duration::from_secs);
-    let table = PresenceTable::new(HealthRules::default(), invite_expiry, is_shared);
+    let timeouts = Timeouts { invite_expiry, ticket_timeout: Some(Duration::from_secs(900)) };
+    let table = PresenceTable::new(HealthRules::default(), timeouts, is_shared);
     table.observe(session, at(10.0));
     table
 }
@@ -118,4 +121,19 @@ fn a_session_waits_in_the_queue_for_its_first_timeout() {
     table.observe(&session, at(70.0));
     table.forget(&session.id);
     assert_eq!((table.due(i64::MAX), table.watched_count()), (vec![], 0));
+}
+
+#[test]
+fn a_ticket_ends_after_its_timeout() {
+    let mut session = fixtures::session("L1");
+    session.matchmaking = Some(Arc::new(fixtures::ticket(&[1], 5)));
+    let table = table(&session, None, false);
+    assert_eq!([904.9, 905.0].map(|seconds| table.overdue(&session, at(seconds)).ticket), [false, true]);
+    let only_session = vec![session.id.clone()];
+    assert_eq!((table.due(at(904.9)), table.due(at(905.0))), (vec![], only_session.clone()));
+    table.check_tickets(at(20.0));
+    assert_eq!(table.due(at(20.0)), only_session, "a reload lets all tickets be checked");
+    session.matchmaking = None;
+    table.observe(&session, at(30.0));
+    assert!(!table.watches(&session.id));
 }

@@ -231,6 +231,7 @@ impl Sessions {
         if let Some((player, platform)) = update.plays_on {
             after.note_platform(player, platform);
         }
+        let ended_ticket = after.settle_ticket(&before.session);
         let (is_unchanged, when_made) = (after == before.session, verdict.when_made());
         if !is_unchanged {
             self.require_held(verdict)?;
@@ -254,6 +255,10 @@ impl Sessions {
         let Some(current) = committed else { return Ok(None) };
         if let Some(precondition) = when_made {
             self.metrics.precondition(precondition);
+        }
+        if let Some((ticket, end)) = ended_ticket {
+            tracing::debug!(session_id = %id, ticket_id = %ticket.id, end = end.name(), "a ticket has ended");
+            self.metrics.ticket_ended(end);
         }
 
         if let Some(deadline_ms) = new_deadline_ms {
@@ -406,6 +411,7 @@ fn unique_refusal(unique: Unique) -> Refused {
         Unique::PlatformSession => Refused::PlatformSessionInUse,
         Unique::ShortCode => Refused::ShortCodeTaken,
         Unique::Allocation => Refused::AllocationInUse,
+        Unique::QueuedPlayer => Refused::PlayerAlreadyQueued,
     }
 }
 

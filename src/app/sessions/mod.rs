@@ -29,6 +29,7 @@ mod listing_numbers;
 mod lookup;
 mod memberships;
 mod plan;
+mod queued_players;
 mod quota;
 mod read;
 

@@ -7,6 +7,7 @@ pub mod queue;
 pub mod rank;
 pub mod ruleset;
 pub mod template;
+pub mod ticket;
 
 use std::collections::BTreeMap;
 
@@ -44,6 +45,14 @@ pub struct Matchmaking {
 }
 
 impl Matchmaking {
+    /// The queue with this id.
+    ///
+    /// # Errors
+    /// [`Refused::QueueNotFound`].
+    pub fn queue(&self, id: &str) -> Result<&Queue, Refused> {
+        self.queues.get(id).ok_or_else(|| Refused::QueueNotFound(id.to_owned()))
+    }
+
     /// The template group with this id.
     ///
     /// # Errors

@@ -5,6 +5,7 @@ pub mod join;
 pub mod kicked;
 pub mod listing;
 pub mod platform;
+pub mod queue;
 pub mod rights;
 pub mod roster;
 
@@ -21,6 +22,7 @@ use self::rights::Right;
 use super::client::Client;
 use super::ids::ShortCode;
 use super::instance::Instance;
+use super::matchmaking::ticket::{Ticket, TicketEnd};
 use super::password::PasswordHash;
 use super::template::{Template, Visibility};
 use super::{Actor, CustomData, Platform, PlayerUuid, Refused, SessionId};
@@ -184,6 +186,12 @@ pub struct Session {
     /// The instance on which the session is played.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instance: Option<Instance>,
+    /// The ticket of the session, while it is in a matchmaking queue.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub matchmaking: Option<Arc<Ticket>>,
+    /// Why a rule ended the ticket. [`Self::settle_ticket`] takes it, so it is never stored.
+    #[serde(skip)]
+    pub ticket_end: Option<TicketEnd>,
     /// Whether a rule ended the session. An ended session is removed and never stored.
     #[serde(skip)]
     pub ended: bool,
@@ -257,6 +265,8 @@ impl Session {
             short_code: None,
             listing: None,
             instance: None,
+            matchmaking: None,
+            ticket_end: None,
             ended: false,
         }
     }
@@ -319,15 +329,15 @@ impl Session {
         }
     }
 
-    /// Whether a timeout can change the session: inactive players, missing health reports of its instance, or, if
-    /// `invites_expire`, unanswered invites.
+    /// Whether a timeout can change the session: inactive players, missing health reports of its instance, the ticket
+    /// in a queue, or, if `invites_expire`, unanswered invites.
     pub fn can_time_out(&self, invites_expire: bool) -> bool {
         if self.ended {
             return false;
         }
         let players_time_out = self.culling_timeout_s.is_some();
         let health_times_out = self.instance.as_ref().is_some_and(|instance| instance.health.is_some());
-        if players_time_out || health_times_out {
+        if players_time_out || health_times_out || self.matchmaking.is_some() {
             return true;
         }
         invites_expire && self.players.values().any(|entry| !entry.status.is_active())

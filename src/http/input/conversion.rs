@@ -57,6 +57,17 @@ pub fn as_integer(value: &Value) -> Option<i64> {
     }
 }
 
+/// A finite number, a boolean as 0 or 1, or a text with a finite number; `None` for other values.
+pub fn as_number(value: &Value) -> Option<f64> {
+    let number = match value {
+        Value::Number(number) => number.as_f64()?,
+        Value::Bool(flag) => f64::from(u8::from(*flag)),
+        Value::String(text) => text.trim().parse().ok()?,
+        Value::Null | Value::Array(_) | Value::Object(_) => return None,
+    };
+    number.is_finite().then_some(number)
+}
+
 /// A boolean, 0 or 1 as integer or float, or a text that means one; `None` for other values.
 pub fn as_boolean(value: &Value) -> Option<bool> {
     match value {

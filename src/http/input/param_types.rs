@@ -9,6 +9,7 @@ use uuid::Uuid;
 use super::params::{Param, params};
 use super::violation::{ViolationKind, parse_bool, parse_integer};
 use crate::domain::ids::{LengthError, PLATFORM_SESSION_ID_CHARS_MAX, SESSION_ID_CHARS_MAX};
+use crate::domain::matchmaking::ticket::TicketEnd;
 use crate::domain::session::rights::Right;
 use crate::domain::{Platform, PlatformSessionId, PlayerUuid, SessionId};
 
@@ -185,6 +186,24 @@ impl Param for Right {
 
     fn schema(generator: &mut SchemaGenerator) -> Schema {
         generator.subschema_for::<Self>()
+    }
+}
+
+impl Param for TicketEnd {
+    fn parse(text: &str) -> Result<Self, ViolationKind> {
+        let found = Self::ALL.into_iter().find(|end| end.name() == text);
+        let names = || Self::ALL.iter().map(|end| format!("'{}'", end.name()));
+        found.ok_or_else(|| ViolationKind::not_permitted(names()))
+    }
+
+    fn absent() -> Option<Self> {
+        Some(Self::LeftQueue)
+    }
+
+    fn schema(generator: &mut SchemaGenerator) -> Schema {
+        let mut schema = generator.subschema_for::<Self>();
+        schema.insert("default".into(), Self::LeftQueue.name().into());
+        schema
     }
 }
 

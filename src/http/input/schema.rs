@@ -1,10 +1,12 @@
 //! The check of request bodies. It uses the schemas that the API document publishes, so that the server enforces what
 //! it documents. Each schema is converted once, to a [`BodySchema`].
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use super::conversion::{as_boolean, as_integer, as_text};
+use super::conversion::{as_boolean, as_integer, as_number, as_text};
 use super::violation::{LocStep, Violation, ViolationKind};
 
 /// A schema keyword of this project: the largest size of an object in bytes, its texts and the names in its maps
@@ -28,11 +30,13 @@ pub enum BodySchema {
     /// A list whose items all have one schema.
     List { item: Option<Box<BodySchema>>, items_min: Option<u64>, items_max: Option<u64> },
     /// A text of a limited length, in characters.
-    Text { chars_min: Option<u64>, chars_max: Option<u64> },
+    Text { chars_min: Option<u64>, chars_max: Option<u64>, is_base64: bool },
     /// A UUID.
     Uuid,
     /// An integer.
     Integer { min: Option<i64>, max: Option<i64> },
+    /// A finite number.
+    Number,
     /// A boolean.
     Boolean,
     /// One of these values.
@@ -45,6 +49,9 @@ pub enum BodySchema {
 #[derive(Debug)]
 pub struct MapLimits {
     entries_max: Option<u64>,
+    /// Length of a name, in characters.
+    name_chars_min: Option<u64>,
+    name_chars_max: Option<u64>,
     /// Of names and texts together.
     bytes_max: Option<u64>,
     /// The start of names that requests cannot use.
@@ -94,6 +101,7 @@ impl BodySchema {
         let limit = |name: &str| schema.get(name).and_then(Value::as_u64);
         #[allow(clippy::cast_possible_truncation, reason = "bounds are small")]
         let bound = |name: &str| schema.get(name).and_then(Value::as_f64).map(|bound| bound as i64);
+        let of_names = |name: &str| schema.get("propertyNames")?.get(name)?.as_u64();
         let subschema = |name: &str| {
             let schema = schema.get(name).filter(|schema| schema.is_object())?;
             Some(Box::new(Self::of(schema)))
@@ -107,6 +115,8 @@ impl BodySchema {
                     value: subschema("additionalProperties"),
                     limits: MapLimits {
                         entries_max: limit("maxProperties"),
+                        name_chars_min: of_names("minLength"),
+                        name_chars_max: of_names("maxLength"),
                         bytes_max: limit(BYTES_MAX),
                         reserved_prefix: schema.get(RESERVED_PREFIX).and_then(Value::as_str).map(Into::into),
                     },
@@ -118,7 +128,12 @@ impl BodySchema {
                 items_max: limit("maxItems"),
             },
             Some("string") if schema.get("format").and_then(Value::as_str) == Some("uuid") => Self::Uuid,
-            Some("string") => Self::Text { chars_min: limit("minLength"), chars_max: limit("maxLength") },
+            Some("string") => Self::Text {
+                chars_min: limit("minLength"),
+                chars_max: limit("maxLength"),
+                is_base64: schema.get("contentEncoding").and_then(Value::as_str) == Some("base64"),
+            },
+            Some("number") => Self::Number,
             Some("integer") => Self::Integer { min: bound("minimum"), max: bound("maximum") },
             Some("boolean") => Self::Boolean,
             _ => Self::Anything,
@@ -171,9 +186,12 @@ impl BodySchema {
             Self::List { item, items_min, items_max } => {
                 check_list(item.as_deref(), (*items_min, *items_max), value, loc, violations)
             }
-            Self::Text { chars_min, chars_max } => check_text(*chars_min, *chars_max, value),
+            Self::Text { chars_min, chars_max, is_base64 } => {
+                check_text(*chars_min, *chars_max, value).or_else(|| check_base64(*is_base64, value))
+            }
             Self::Uuid => check_uuid(value),
             Self::Integer { min, max } => check_integer(*min, *max, value),
+            Self::Number => check_number(value),
             Self::Boolean => check_boolean(value),
             Self::OneOf(permitted) => check_permitted(permitted, value),
             Self::Anything => None,
@@ -276,6 +294,9 @@ fn check_map(
         return Some(ViolationKind::too_many_bytes(max));
     }
     for name in entries.keys() {
+        if let Some(kind) = length_violation(limits.name_chars_min, limits.name_chars_max, name) {
+            violations.push(kind.at(Loc::Name(&loc, name).steps()));
+        }
         if let Some(prefix) = limits.reserved_prefix.as_ref().filter(|prefix| name.starts_with(*prefix)) {
             violations.push(ViolationKind::reserved_name(prefix).at(Loc::Name(&loc, name).steps()));
         }
@@ -325,15 +346,25 @@ fn check_list(
 
 fn check_text(chars_min: Option<u64>, chars_max: Option<u64>, value: &mut Value) -> Option<ViolationKind> {
     let Some(text) = as_text(value) else { return Some(ViolationKind::NOT_STRING) };
-    let chars = text.chars().count() as u64;
+    let violation = length_violation(chars_min, chars_max, &text);
     if !value.is_string() {
         *value = Value::String(text.into_owned());
     }
+    violation
+}
+
+fn length_violation(chars_min: Option<u64>, chars_max: Option<u64>, text: &str) -> Option<ViolationKind> {
+    let chars = text.chars().count() as u64;
     match (chars_min, chars_max) {
         (Some(min), _) if chars < min => Some(ViolationKind::too_short(min)),
         (_, Some(max)) if chars > max => Some(ViolationKind::too_long(max)),
         _ => None,
     }
+}
+
+fn check_base64(is_base64: bool, value: &Value) -> Option<ViolationKind> {
+    let text = value.as_str().filter(|_| is_base64)?;
+    STANDARD.decode(text).is_err().then_some(ViolationKind::NOT_BASE64)
 }
 
 fn check_uuid(value: &mut Value) -> Option<ViolationKind> {
@@ -351,6 +382,12 @@ fn check_integer(min: Option<i64>, max: Option<i64>, value: &mut Value) -> Optio
         (_, Some(max)) if number > max => Some(ViolationKind::too_large(max)),
         _ => None,
     }
+}
+
+fn check_number(value: &mut Value) -> Option<ViolationKind> {
+    let Some(number) = as_number(value) else { return Some(ViolationKind::NOT_NUMBER) };
+    *value = number.into();
+    None
 }
 
 fn check_boolean(value: &mut Value) -> Option<ViolationKind> {

@@ -71,6 +71,10 @@ impl ViolationKind {
     pub const NOT_STRING: Self = Self::fixed("str type expected", "type_error.str");
     /// Not an integer.
     pub const NOT_INTEGER: Self = Self::fixed("value is not a valid integer", "type_error.integer");
+    /// Not a finite number.
+    pub const NOT_NUMBER: Self = Self::fixed("value is not a valid float", "type_error.float");
+    /// Not text in base64. The framework has no such type; this one is formed like its others.
+    pub const NOT_BASE64: Self = Self::fixed("value is not valid base64", "value_error.base64");
     /// Neither a boolean nor one of its spellings.
     pub const NOT_BOOLEAN: Self = Self::fixed("value could not be parsed to a boolean", "type_error.bool");
     /// Not a UUID.

@@ -284,10 +284,15 @@ async fn matchmaking_is_replaced_while_the_server_runs() {
     let alice = server.player();
     let before = alice.get("/v2/queues").await.expect(200);
     let file = FILE.replace("[queues.arena]\n", "[queues.arena]\nmax_queue_group_size = 3\n");
-    server.app.replace_catalog(catalog(&Config::parse(&file, "test", &[]).unwrap()));
+    let reload = |text: &str| {
+        for node in server.nodes() {
+            node.app.replace_catalog(catalog(&Config::parse(text, "test", &[]).unwrap()));
+        }
+    };
+    reload(&file);
     let after = alice.get_if_none_match("/v2/queues", &before.etag()).await.expect(200);
     assert_eq!(after.body["queues"][0]["max_queue_group_size"], json!(3));
-    server.app.replace_catalog(catalog(&Config::default()));
+    reload("");
     assert_eq!(alice.get("/v2/queues").await.expect(200).body, json!({ "queues": [] }));
     alice.get("/v2/match-making-profile/duel").await.refused(404, "match_making_profile_not_found");
 }

@@ -36,6 +36,10 @@ mod large;
 mod kicked;
 /// Each limit of a request: the largest accepted and the smallest refused value.
 mod limits;
+/// Joining and leaving matchmaking queues.
+pub mod queue;
+/// What ends the ticket of a party in a queue.
+mod ticket;
 /// Reading queues, matchmaking templates, profiles and deserter configurations.
 mod match_making;
 /// How often callers may guess the password of a session.

@@ -8,6 +8,7 @@ use rallypoint::domain::SessionId;
 use rallypoint::http::operation::Operation;
 use serde_json::{Value, json};
 
+use super::queue::open_queues;
 use crate::harness::{Client, Server, XBOX_ID, document, grant};
 
 /// A game on which every operation can succeed: alice leads, and bob and carol are on different teams.
@@ -44,6 +45,16 @@ async fn call(operation: &Operation, players: &[Client; 3], session: &str, query
         }
         "update_instance_info" | "end_instance" => {
             instance(json!({})).await;
+            json!({})
+        }
+        "join_queue" => {
+            open_queues(&alice.server);
+            json!({"queue_id": "casual"})
+        }
+        "leave_queue" => {
+            open_queues(&alice.server);
+            let queue = format!("/v1/session/{session}/queue?refresh_ttl=false");
+            alice.post(&queue, &json!({"queue_id": "casual"})).await.expect(200);
             json!({})
         }
         "invite_player_by_uuid_v2" => {

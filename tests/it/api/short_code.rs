@@ -99,6 +99,7 @@ fn body_for_all(player: &Client) -> Value {
     json!({
         "client_version": "1.0.0", "client_settings": {"platform": "XboxLive", "input": "gamepad"}, "team_id": 0,
         "players": [player.player, player.player], "instance_health": "healthy", "instance_id": "1",
+        "queue_id": "casual",
     })
 }
 

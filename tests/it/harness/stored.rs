@@ -85,9 +85,15 @@ fn index_keys(session: &Session) -> BTreeSet<Key> {
     if let Some(allocation) = session.instance.as_ref().and_then(|found| found.allocation_id.as_deref()) {
         expected.insert(keys::allocation(allocation));
     }
+    if let Some(ticket) = &session.matchmaking {
+        let enqueued_ms = ticket.enqueued.as_millisecond();
+        expected.extend(ticket.profile_ids.iter().map(|profile| keys::queued(profile, enqueued_ms, id)));
+        let active = session.players.iter().filter(|(_, entry)| entry.status.is_active());
+        expected.extend(active.map(|(player, _)| keys::queued_player(*player)));
+    }
     let has_invites = session.players.values().any(|entry| !entry.status.is_active());
     let has_health = session.instance.as_ref().is_some_and(|found| found.health.is_some());
-    if has_invites || has_health || session.culling_timeout_s.is_some() {
+    if has_invites || has_health || session.culling_timeout_s.is_some() || session.matchmaking.is_some() {
         expected.insert(keys::watched(id));
     }
     expected

@@ -24,6 +24,8 @@ mod postgres_standby;
 mod postgres_tls;
 /// Presence and health reports that arrive at different nodes.
 mod presence_sync;
+/// A player is in one ticket, whoever asks at which node.
+mod queues;
 /// The real binary as several nodes on one database.
 mod shared_database;
 /// Bounded reads: how old they may be.

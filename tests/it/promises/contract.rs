@@ -96,8 +96,18 @@ fn every_reference_resolves_and_no_value_is_null() {
 #[test]
 fn every_keyword_of_a_body_schema_is_enforced() {
     let about = ["$ref", "type", "description", "default", "deprecated", "x-enum-descriptions"];
-    let checked = ["properties", "required", "items", "additionalProperties", "enum", "format"];
-    let limits = ["minLength", "maxLength", "minimum", "maximum", "minItems", "maxItems", "maxProperties"];
+    let checked =
+        ["properties", "required", "items", "additionalProperties", "enum", "format", "contentEncoding"];
+    let limits = [
+        "minLength",
+        "maxLength",
+        "minimum",
+        "maximum",
+        "minItems",
+        "maxItems",
+        "maxProperties",
+        "propertyNames",
+    ];
     let own = ["x-bytes-max", "x-reserved-prefix", "x-null-as"];
     let known = [&about[..], &checked, &limits, &own].concat();
     fn walk(document: &Value, schema: &Value, known: &[&str], id: &str) {
@@ -116,6 +126,8 @@ fn every_keyword_of_a_body_schema_is_enforced() {
                     "{id}: the server does not check {value}"
                 ),
                 "items" | "additionalProperties" => walk(document, value, known, id),
+                "propertyNames" => walk(document, value, &["minLength", "maxLength"], id),
+                "contentEncoding" => assert_eq!(value, "base64", "{id}"),
                 _ => {}
             }
         }

@@ -187,6 +187,14 @@ fn valid_body(Row { method, path, prefix }: &Row) -> Value {
             { "message": "" },
         ] });
     }
+    if path.ends_with("/queue") {
+        return json!({
+            "queue_id": "casual", "queue_ids": ["casual"], "map_preferences": ["m"], "passed_queue_time_seconds": 1,
+            "additional_join_params": {
+                "double_args": { "a": 1.5 }, "string_args": { "a": "b" }, "tags": ["t"], "extensions": { "a": "AAE=" },
+            },
+        });
+    }
     if path.ends_with("player:swap") {
         return json!({ "players": [player, "6f1c4d0e-93a5-4a1e-8d6c-2f0b7a9e5c32"] });
     }

@@ -19,6 +19,7 @@ use rallypoint::records::keys;
 use serde_json::{Value, json};
 
 use self::steps::{ALLOCATIONS, ENDED, IDS, PLATFORMS, PLAYERS, Step, any_actor, any_step};
+use crate::api::queue::with_queues;
 use crate::harness::allocator::{Scripted, serving};
 use crate::harness::{
     Client, Reply, Server, action_path, contents, creation, grant, keys_of_sessions, link_path,
@@ -53,6 +54,9 @@ impl World {
             settings
         };
         let server = Server::with_launches(launches, |config| {
+            with_queues(config);
+            config.matchmaking.ticket_timeout_s = 60;
+            config.templates.get_mut("game").unwrap().can_join_matchmaking = true;
             config.templates.get_mut("game").unwrap().allocator = Some("test".into());
             config.sessions.invite_expiry_s = 90;
             config.templates.get_mut("party").unwrap().auto_add_to_browser = true;
@@ -200,6 +204,10 @@ impl World {
                 player.post(&self.path(*session, ":generate-short-code"), &Value::Null).await
             }
             Step::List { session } => player.post(&self.path(*session, "/browser"), &json!({})).await,
+            Step::JoinQueue { session, queue } => {
+                player.post(&self.path(*session, "/queue"), &json!({ "queue_id": queue })).await
+            }
+            Step::LeaveQueue { session } => player.delete(&self.path(*session, "/queue")).await,
             Step::Unlist { session } => player.delete(&self.path(*session, "/browser")).await,
             Step::RequestInstance { session, id, host } => {
                 let mut body = json!({ "instance_id": id });
@@ -383,6 +391,9 @@ fn check_session(session: &Session, overfilled: bool) -> Result<(), TestCaseErro
             entry.status.is_active() || entry.given_rights.is_empty(),
             "only active players have rights"
         );
+    }
+    if let Some(ticket) = &session.matchmaking {
+        prop_assert!(ticket.players.iter().eq(active.keys()), "a ticket has the active players of its party");
     }
     let sequences: BTreeSet<_> = session.players.values().map(|entry| entry.sequence).collect();
     prop_assert_eq!(sequences.len(), session.players.len(), "each entry has its own number");

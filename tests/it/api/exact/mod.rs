@@ -155,7 +155,7 @@ async fn a_write_of_something_else_fails_and_shows_what_is_so() {
 
         write
             .alice
-            .patch(&format!("/v1/session/{}", write.session), &json!({"region_id": "eu"}))
+            .patch(&format!("/v1/session/{}", write.session), &json!({"custom_data": {"era": "late"}}))
             .await
             .expect(200);
         let failed = write.fails(id, caller, &[("if-match", &own)], write.current().await).await;

@@ -3,6 +3,7 @@
 use http::Method;
 use serde_json::{Value, json};
 
+use crate::api::queue::open_queues;
 use crate::harness::{
     Client, Server, action_path, creation, joining, link_path, platform_path, player_path, right_path,
 };
@@ -35,6 +36,9 @@ impl World {
         dan.joins_team(&session, 0).await.expect(200);
         let party = bob.creates("party").await;
         let world = Self { alice, bob, carol, dan, number, session, party };
+        if id.ends_with("_queue") {
+            open_queues(server);
+        }
         world.prepare(id).await;
         world
     }
@@ -49,6 +53,9 @@ impl World {
             }
             "update_instance_info" | "end_instance" => {
                 alice.post(&self.at("/instance"), &json!({"host_type": "player"})).await.expect(200);
+            }
+            "leave_queue" => {
+                alice.post(&self.at("/queue"), &json!({"queue_id": "casual"})).await.expect(200);
             }
             "remove_player_permission_by_uuid" => {
                 alice.gives_right(session, bob, "kick").await.expect(200);
@@ -125,6 +132,8 @@ impl World {
             "post_browser_info" => (alice, post, self.at("/browser"), json!({})),
             "update_browser_info" => (alice, patch, self.at("/browser"), data),
             "delete_browser_info" => (alice, delete, self.at("/browser"), null),
+            "join_queue" => (alice, post, self.at("/queue"), json!({"queue_id": "casual"})),
+            "leave_queue" => (alice, delete, self.at("/queue"), null),
             "create_instance_request" => (alice, post, self.at("/instance"), json!({})),
             "update_instance_info" => {
                 (alice, patch, self.at("/instance"), json!({"join_status": "joinable"}))
@@ -137,7 +146,9 @@ impl World {
     /// The resources of an operation.
     pub fn resources(&self, id: &str) -> Vec<String> {
         let (session, of_bob) = (self.at(""), player_path(&self.session, self.bob.player));
-        if id.contains("platform") {
+        if id.ends_with("_queue") {
+            vec![session]
+        } else if id.contains("platform") {
             vec![self.xbox(""), session]
         } else if id.contains("permission") {
             vec![session, of_bob.clone(), of_bob + "/permission"]

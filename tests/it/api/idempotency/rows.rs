@@ -10,6 +10,7 @@ use rallypoint::store::{Key, Memory, Store};
 use serde_json::{Value, json};
 
 use super::{is_repeat_of, keyed, replayed};
+use crate::api::queue::open_queues;
 use crate::harness::{
     Client, Server, XBOX_ID, action_path, contents, creation, joining, link_path, platform_path, player_path,
     right_path,
@@ -49,6 +50,7 @@ impl World {
         alice.opens(&game).await;
         bob.joins_team(&game, 0).await.expect(200);
         carol.joins_team(&game, 1).await.expect(200);
+        open_queues(&server);
         let alice_there = alice.on(notifications::PREFIX);
         Self { server, alice, bob, carol, dave, alice_there, game }
     }
@@ -68,6 +70,9 @@ impl World {
             }
             "update_instance_info" | "end_instance" => {
                 alice.post(&format!("{session}/instance"), &json!({"host_type": "player"})).await.expect(200);
+            }
+            "leave_queue" => {
+                alice.post(&format!("{session}/queue"), &json!({"queue_id": "casual"})).await.expect(200);
             }
             "update_session_player_by_id" | "kick_player_from_session_by_id" => {
                 dave.joins(game).await.expect(200);
@@ -98,7 +103,8 @@ impl World {
     fn of_session(&self, operation: &str) -> Option<Request<'_>> {
         let Self { alice, bob, carol, dave, game, .. } = self;
         let session = format!("/v1/session/{game}");
-        let (browser, instance) = (format!("{session}/browser"), format!("{session}/instance"));
+        let [browser, instance, queue] =
+            ["browser", "instance", "queue"].map(|part| format!("{session}/{part}"));
         let data = json!({"custom_data": {"a": "b"}});
         let is_hosted = json!({"host_type": "player"});
         let event = json!({"event_name": "e", "session_id": game});
@@ -115,6 +121,8 @@ impl World {
             "post_browser_info" => (alice, Method::POST, browser, json!({})),
             "update_browser_info" => (alice, Method::PATCH, browser, data),
             "delete_browser_info" => (alice, Method::DELETE, browser, Value::Null),
+            "join_queue" => (alice, Method::POST, queue, json!({"queue_id": "casual"})),
+            "leave_queue" => (alice, Method::DELETE, queue, Value::Null),
             "create_instance_request" => (alice, Method::POST, instance, is_hosted),
             "update_instance_info" => (alice, Method::PATCH, instance, json!({"version": "1.2"})),
             "end_instance" => (alice, Method::DELETE, instance, Value::Null),

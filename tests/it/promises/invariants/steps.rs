@@ -40,6 +40,8 @@ pub enum Step {
     ShortCode { session: usize },
     List { session: usize },
     Unlist { session: usize },
+    JoinQueue { session: usize, queue: &'static str },
+    LeaveQueue { session: usize },
     RequestInstance { session: usize, id: &'static str, host: Option<usize> },
     Allocate { session: usize, allocation: usize },
     Report { session: usize, health: &'static str },
@@ -70,7 +72,9 @@ pub fn any_actor() -> impl Strategy<Value = usize> {
 }
 
 pub fn any_step() -> impl Strategy<Value = Step> {
-    prop_oneof![25 => session_step(), 20 => roster_step(), 12 => listing_or_instance_step()]
+    prop_oneof![
+        25 => session_step(), 20 => roster_step(), 6 => listing_or_queue_step(), 9 => instance_step(),
+    ]
 }
 
 /// Create, join, leave, link, change and end.
@@ -143,12 +147,21 @@ fn roster_step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// Short codes, listings, instances; and time that passes.
-fn listing_or_instance_step() -> impl Strategy<Value = Step> {
+/// Short codes, listings, queues.
+fn listing_or_queue_step() -> impl Strategy<Value = Step> {
     prop_oneof![
         2 => session().prop_map(|session| Step::ShortCode { session }),
         3 => session().prop_map(|session| Step::List { session }),
         1 => session().prop_map(|session| Step::Unlist { session }),
+        6 => (session(), prop::sample::select(&["casual", "casual", "duel"]))
+            .prop_map(|(session, queue)| Step::JoinQueue { session, queue }),
+        1 => session().prop_map(|session| Step::LeaveQueue { session }),
+    ]
+}
+
+/// Instances; and time that passes.
+fn instance_step() -> impl Strategy<Value = Step> {
+    prop_oneof![
         4 => (session(), prop::sample::select(&["i", "j"]), prop::option::of(player()))
             .prop_map(|(session, id, host)| Step::RequestInstance { session, id, host }),
         // The last one is that of the instance.

@@ -93,6 +93,7 @@ impl Model {
             resolved.step,
             Step::Create { .. }
                 | Step::Join { .. }
+                | Step::JoinQueue { .. }
                 | Step::JoinThrough { .. }
                 | Step::LeaveThrough { .. }
                 | Step::ReportHealth { .. }
@@ -121,6 +122,8 @@ impl Model {
             | Step::Relist { .. }
             | Step::Unlist { .. }
             | Step::End { .. } => self.session_step(caller, name, resolved.step, resolved.reply),
+            Step::JoinQueue { queue, .. } => self.join_queue(caller, name, *queue, resolved.reply),
+            Step::LeaveQueue { .. } => self.leave_queue(caller, name),
             Step::RequestInstance { .. }
             | Step::UpdateInstance { .. }
             | Step::EndInstance { .. }

@@ -55,7 +55,7 @@ pub fn requested_team(team: usize) -> Option<usize> {
     Some(team).filter(|team| *team > 0)
 }
 
-fn accepts(wanted: &GameClient, other: &GameClient) -> bool {
+pub fn accepts(wanted: &GameClient, other: &GameClient) -> bool {
     let Some((platform, input)) = wanted.crossplay else { return true };
     let platform_fits = match platform {
         "desired_platforms_xboxlike" => other.platform == "XboxLive",
@@ -65,7 +65,7 @@ fn accepts(wanted: &GameClient, other: &GameClient) -> bool {
     platform_fits && (input == "desired_inputs_any" || input == format!("desired_inputs_{}", other.input))
 }
 
-fn same_version(check: VersionCheck, one: &str, other: &str) -> bool {
+pub fn same_version(check: VersionCheck, one: &str, other: &str) -> bool {
     match check {
         VersionCheck::Off => true,
         VersionCheck::Exact => one == other,
@@ -361,6 +361,7 @@ impl Model {
             code: None,
             listing: None,
             instance: None,
+            ticket: None,
             by_service: false,
             used_s: self.now_s,
             ended: false,

@@ -7,6 +7,7 @@
 
 mod answer;
 mod join_paths;
+mod queues;
 mod strategies;
 mod regressions;
 mod instances;

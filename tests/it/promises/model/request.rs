@@ -3,6 +3,7 @@
 use http::Method;
 use serde_json::{Map, Value, json};
 
+use super::queues::QUEUES;
 use super::setup::{ALLOCATIONS, IDS, PASSWORDS, PLATFORMS, Setup, TEMPLATE};
 use super::step::{
     Change, GameClient, InstanceChange, InstanceRequest, InviteOptions, JoinBody, PathForm, Step, TeamChange,
@@ -201,6 +202,10 @@ impl StepNames<'_> {
                 (Method::PATCH, self.session_path("/browser"), Some(json!({ "custom_data": data })))
             }
             Step::Unlist { .. } => (Method::DELETE, self.session_path("/browser"), None),
+            Step::JoinQueue { queue, .. } => {
+                (Method::POST, self.session_path("/queue"), Some(json!({ "queue_id": QUEUES[*queue] })))
+            }
+            Step::LeaveQueue { .. } => (Method::DELETE, self.session_path("/queue"), None),
             Step::RequestInstance { instance_request, .. } => {
                 (Method::POST, self.session_path("/instance"), Some(self.instance_request(instance_request)))
             }

@@ -10,6 +10,9 @@ use rallypoint::domain::instance::template::{InstanceTemplate, MapChoice};
 use rallypoint::domain::template::{AutoStartup, Visibility};
 use uuid::Uuid;
 
+use super::queues::TICKET_TIMEOUT_S;
+use crate::api::queue::with_queues;
+
 /// Platforms of platform sessions. No template maps the last one.
 pub const PLATFORMS: [Platform; 4] = [Platform::XboxLive, Platform::PSN, Platform::Steam, Platform::Google];
 /// Number of [`PLATFORMS`] that templates map.
@@ -201,6 +204,9 @@ impl Settings {
         if self.regions {
             config.regions.insert(REGIONS[0].into(), Default::default());
         }
+        with_queues(config);
+        config.matchmaking.ticket_timeout_s = TICKET_TIMEOUT_S as u32;
+        config.templates.get_mut("game").unwrap().can_join_matchmaking = true;
         let HealthSettings { cadence_s, missed_percent, missed_max } = self.health;
         config.health = HealthRules {
             cadence_s: cadence_s as usize,
@@ -235,6 +241,7 @@ impl Settings {
         let mut event = config.templates["party"].clone();
         event.can_be_created_by_players_directly = false;
         event.attempt_auto_join = true;
+        event.can_join_matchmaking = false;
         for platform in event.platform_templates.values_mut() {
             platform.platform_session_type = "event".into();
         }

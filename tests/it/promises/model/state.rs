@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use rallypoint::app::rate_limit::WRONG_MAX;
 
 use super::instances::Instance;
+use super::queues::{self, Ticket};
 use super::setup::{Kind, Setup};
 use super::step::{GameClient, Right, Status};
 
@@ -98,6 +99,7 @@ pub struct Session {
     pub code: Option<String>,
     pub listing: Option<Listing>,
     pub instance: Option<Instance>,
+    pub ticket: Option<Ticket>,
     /// Whether a service made it. Then it ends with its instance, and not with its last player.
     pub by_service: bool,
     /// When the session was last used. It ends at the idle time after that.
@@ -277,9 +279,10 @@ impl Model {
     }
 
     /// Stores the new state of a session. An ended session is removed.
-    pub fn put(&mut self, changed: Session) {
+    pub fn put(&mut self, mut changed: Session) {
         let index = self.sessions.iter().position(|session| session.id == changed.id);
         let index = index.expect("the session lives");
+        queues::settle(&self.sessions[index], &mut changed);
         if changed.ended {
             self.sessions.remove(index);
         } else {

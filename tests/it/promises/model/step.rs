@@ -293,6 +293,13 @@ pub enum Step {
     Unlist {
         session: usize,
     },
+    JoinQueue {
+        session: usize,
+        queue: usize,
+    },
+    LeaveQueue {
+        session: usize,
+    },
     RequestInstance {
         session: usize,
         instance_request: InstanceRequest,
@@ -377,6 +384,8 @@ impl Step {
             | Self::List { session, .. }
             | Self::Relist { session, .. }
             | Self::Unlist { session }
+            | Self::JoinQueue { session, .. }
+            | Self::LeaveQueue { session }
             | Self::RequestInstance { session, .. }
             | Self::UpdateInstance { session, .. }
             | Self::EndInstance { session }

@@ -216,6 +216,10 @@ fn roster_step() -> BoxedStrategy<Step> {
     .boxed()
 }
 
+fn queue() -> impl Strategy<Value = usize> {
+    prop_oneof![6 => Just(0), 2 => Just(1), 1 => Just(2), 2 => Just(3), 1 => Just(4)]
+}
+
 fn session_step() -> BoxedStrategy<Step> {
     let platform_session = || (0..PLATFORMS.len(), 0..IDS.len());
     prop_oneof![
@@ -230,6 +234,8 @@ fn session_step() -> BoxedStrategy<Step> {
         2 => (session(), data()).prop_map(|(session, data)| Step::List { session, data }),
         1 => (session(), data()).prop_map(|(session, data)| Step::Relist { session, data }),
         1 => session().prop_map(|session| Step::Unlist { session }),
+        6 => (session(), queue()).prop_map(|(session, queue)| Step::JoinQueue { session, queue }),
+        2 => session().prop_map(|session| Step::LeaveQueue { session }),
     ]
     .boxed()
 }

@@ -133,6 +133,7 @@ impl Model {
             let links: Vec<_> = links.into_iter().map(|link| self.link_view(session, link)).collect();
             view["platform_session"] = links.into();
             view["platform_scouts"] = self.scouts(session);
+            set(&mut view, "matchmaking", self.ticket_view(session));
             set(&mut view, "short_code", session.code.clone().map(Value::from));
         }
         view

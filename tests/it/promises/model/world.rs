@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::answer::{Answer, ExpectedEtag, ResolvedStep, caller};
+use super::queues;
 use super::request::{Request, StepNames};
 use super::session::expire_entries;
 use super::setup::{ALLOCATIONS, ENDED, IDLE_S, MODERATOR, PLAYERS, SERVICE, Settings, Setup, TestPlayer};
@@ -400,6 +401,7 @@ impl World {
             }
             if !session.ended {
                 expire_entries(&mut session, &self.model.setup, self.model.now_s);
+                queues::expire(&mut session, self.model.now_s);
             }
             self.model.put(session);
         }

@@ -1,0 +1,40 @@
+//! Index entries of players in queues that have outlived their session.
+
+use super::Sessions;
+use crate::app::Failure;
+use crate::domain::SessionId;
+use crate::records::values::decode_session_id;
+use crate::records::{StoredSession, keys};
+use crate::store::{Batch, CommitError};
+
+impl Sessions {
+    /// Forgets in which sessions the active players of a session are queued, where such a session has ended or does not
+    /// have the player in its ticket: a node of a version without matchmaking that ends a session leaves these entries
+    /// behind. Returns whether there was one.
+    ///
+    /// # Errors
+    /// [`Refused::SessionNotFound`](crate::domain::Refused::SessionNotFound); errors of the store.
+    pub async fn forget_ended_queue_entries(&self, id: &SessionId) -> Result<bool, Failure> {
+        let cached = self.get_latest(id).await?;
+        let mut has_forgotten = false;
+        for (player, _) in cached.session.active_players() {
+            let key = keys::queued_player(player);
+            let Some(entry) = self.store.get(&key).await? else { continue };
+            // After the entry: one commit writes both, so this session is at least as new.
+            let queued_in = self.store.get(&keys::session(&decode_session_id(&entry.value)?)).await?;
+            let stored = queued_in.map(|session| StoredSession::decode(&session.value)).transpose()?;
+            let ticket = stored.and_then(|stored| stored.session.matchmaking);
+            if ticket.is_some_and(|ticket| ticket.players.contains(&player)) {
+                continue;
+            }
+            let forgotten = Batch::default().expect_version(key.clone(), entry.version).delete(key);
+            match self.commit_batch(forgotten).await {
+                Ok(_) => has_forgotten = true,
+                // Another request was first.
+                Err(CommitError::Conflict { .. }) => {}
+                Err(CommitError::Store(error)) => return Err(error.into()),
+            }
+        }
+        Ok(has_forgotten)
+    }
+}
