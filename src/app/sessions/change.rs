@@ -257,8 +257,7 @@ impl Sessions {
             self.metrics.precondition(precondition);
         }
         if let Some((ticket, end)) = ended_ticket {
-            tracing::debug!(session_id = %id, ticket_id = %ticket.id, end = end.name(), "a ticket has ended");
-            self.metrics.ticket_ended(end);
+            self.note_ended_ticket(id, &ticket, end);
         }
 
         if let Some(deadline_ms) = new_deadline_ms {

@@ -87,6 +87,13 @@ impl Sessions {
         let copy = |cached: &Option<Arc<CachedSession>>| cached.as_ref().map(|cached| cached.session.clone());
         let mut many = Many { sessions: before.iter().map(copy).collect(), new: None };
         let result = rule(&mut many)?;
+        let pairs = before.iter().zip(&mut many.sessions);
+        let ended_tickets: Vec<_> = pairs
+            .filter_map(|(before, after)| {
+                let (before, after) = (&before.as_ref()?.session, after.as_mut()?);
+                after.settle_ticket(before).map(|(ticket, end)| (before.id.clone(), ticket, end))
+            })
+            .collect();
 
         let creates = many.new.is_some();
         let changed = before.iter().zip(many.sessions).filter_map(|(before, after)| {
@@ -104,6 +111,9 @@ impl Sessions {
         let Some(committed) = self.commit(plan.by(update.actor).and(also.into())).await? else {
             return Ok(None);
         };
+        for (id, ticket, end) in ended_tickets {
+            self.note_ended_ticket(&id, &ticket, end);
+        }
         Ok(Some(ManyChanged { result, new: committed.into_iter().next().filter(|_| creates) }))
     }
 }

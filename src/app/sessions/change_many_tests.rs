@@ -6,6 +6,8 @@ use super::super::change::tests::two_sessions;
 use super::super::fixtures::{clock, new_session, node};
 use super::*;
 use crate::app::Update;
+use crate::domain::fixtures::{player, ticket};
+use crate::records::keys;
 use crate::store::Memory;
 
 fn update(ids: &[SessionId], new_id: Option<&SessionId>) -> UpdateMany {
@@ -92,6 +94,31 @@ async fn a_change_of_one_of_them_by_another_node_repeats_the_rule_on_fresh_data(
     });
     assert_eq!(changed.await.unwrap().result, (2, Some("us".to_owned())));
     assert_eq!(region(&sessions, &ids[1]).await.as_deref(), Some("eu"));
+}
+
+#[tokio::test]
+async fn a_change_of_the_party_ends_its_ticket() {
+    let (sessions, ids, _) = two_sessions().await;
+    let queued = sessions.update_many(update(&ids, None), |many| {
+        for (session, number) in many.sessions.iter_mut().flatten().zip([1, 2]) {
+            session.matchmaking = Some(Arc::new(ticket(&[number], 0)));
+        }
+        Ok(())
+    });
+    queued.await.unwrap();
+    let entries = [1, 2].map(|number| keys::queued_player(player(number)));
+    for entry in &entries {
+        assert!(sessions.store.get(entry).await.unwrap().is_some());
+    }
+    let changed = sessions.update_many(update(&ids, None), |many| {
+        set_regions(many, "eu");
+        Ok(())
+    });
+    changed.await.unwrap();
+    for (id, entry) in ids.iter().zip(&entries) {
+        assert_eq!(sessions.get_latest(id).await.unwrap().session.matchmaking, None);
+        assert!(sessions.store.get(entry).await.unwrap().is_none());
+    }
 }
 
 /// Changes of overlapping sets of sessions, in any order of ids, all end.

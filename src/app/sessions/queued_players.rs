@@ -1,13 +1,20 @@
-//! Index entries of players in queues that have outlived their session.
+//! Tickets that have ended, and index entries of players in queues that have outlived their session.
 
 use super::Sessions;
 use crate::app::Failure;
 use crate::domain::SessionId;
+use crate::domain::matchmaking::ticket::{Ticket, TicketEnd};
 use crate::records::values::decode_session_id;
 use crate::records::{StoredSession, keys};
 use crate::store::{Batch, CommitError};
 
 impl Sessions {
+    /// Counts a ticket that a committed change has ended.
+    pub(super) fn note_ended_ticket(&self, id: &SessionId, ticket: &Ticket, end: TicketEnd) {
+        tracing::debug!(session_id = %id, ticket_id = %ticket.id, end = end.name(), "a ticket has ended");
+        self.metrics.ticket_ended(end);
+    }
+
     /// Forgets in which sessions the active players of a session are queued, where such a session has ended or does not
     /// have the player in its ticket: a node of a version without matchmaking that ends a session leaves these entries
     /// behind. Returns whether there was one.
