@@ -169,6 +169,12 @@ pub struct App {
     pub entropy: Entropy,
 }
 
+/// Tells the presence table of each commit of a session.
+fn observer_of(table: &Arc<PresenceTable>, clock: &Clock) -> impl Fn(&Session) + Send + Sync + use<> {
+    let (table, clock) = (Arc::clone(table), clock.clone());
+    move |session: &Session| table.observe(session, clock.now_ms())
+}
+
 impl App {
     /// An application over a store.
     pub fn new(
@@ -184,10 +190,7 @@ impl App {
         let (invite_expiry, ticket_timeout) = (settings.invite_expiry, settings.matchmaking.ticket_timeout);
         let timeouts = Timeouts { invite_expiry, ticket_timeout };
         let table = Arc::new(PresenceTable::new(settings.health, timeouts, is_shared));
-        let observer = {
-            let (table, clock) = (Arc::clone(&table), clock.clone());
-            move |session: &Session| table.observe(session, clock.now_ms())
-        };
+        let observer = observer_of(&table, &clock);
         let wake_ups = Arc::<WakeUps>::default();
         let rules = launches.allocators.iter().map(|(name, served)| (name.clone(), served.rules.clone()));
         let hooks = LaunchHooks { rules: rules.collect(), wake_ups: Arc::clone(&wake_ups) };
