@@ -13,7 +13,7 @@ use super::programs;
 pub const NOBODY: u32 = 65_534;
 
 /// Starts a server in the directory `$1`, with the programs in `$2`, on the port `$3`, and prints `ready`. At the end
-/// of its input it removes everything. On an encrypted connection to the port, the user rallypoint needs a client
+/// of its input it says whether it failed, and removes everything. On an encrypted connection to the port, the user rallypoint needs a client
 /// certificate. The user keeper has a password. The script ignores SIGPIPE: a closed output must not end it before
 /// the cleanup.
 const SCRIPT: &str = r#"
@@ -30,6 +30,7 @@ pg_ctl -D data -l log -w -o "-k '$1' -p $3 -c listen_addresses=127.0.0.1 -c fsyn
 echo ready || cat log
 exec >/dev/null
 cat
+grep -E 'PANIC|No space left|terminated by signal' log >&2
 pg_ctl -D data -m immediate -w stop >>log 2>&1
 cd / && rm -rf "$1"
 "#;
