@@ -218,6 +218,7 @@ impl Model {
         match resolved.step {
             Step::ReadList { player } => {
                 let player = caller.as_player_or_for(*player)?;
+                self.note_read_of_list(caller, player);
                 let mut list = self.list_view(player);
                 // The server chooses the time of the last change. `ListTimes` checks it.
                 set(

@@ -304,6 +304,19 @@ impl Model {
         }
     }
 
+    /// Notes that a caller has read a player's list. Their own list is a heartbeat in each session in which they are
+    /// active, and keeps no session alive.
+    pub fn note_read_of_list(&mut self, caller: Caller, player: usize) {
+        let now_s = self.now_s;
+        if caller.player != Some(player) {
+            return;
+        }
+        let entries = self.sessions.iter_mut().filter_map(|session| session.entry_mut(player));
+        for entry in entries.filter(|entry| entry.is_active()) {
+            entry.last_seen_s = now_s;
+        }
+    }
+
     /// The number of other sessions in which a player has an invite or reservation from an inviter.
     pub fn count_other_invites_from(&self, inviter: usize, player: usize, id: &str) -> usize {
         let other_sessions = self.sessions.iter().filter(|session| session.id != id);
