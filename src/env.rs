@@ -121,6 +121,18 @@ impl Entropy {
         Self::Seeded(Arc::new(Mutex::new(seed)))
     }
 
+    /// A sequence beside this one, which takes nothing from it.
+    #[must_use]
+    pub fn beside(&self) -> Self {
+        match self {
+            Self::System => Self::System,
+            Self::Seeded(state) => {
+                let state = *state.lock().unwrap_or_else(PoisonError::into_inner);
+                Self::seeded(!state)
+            }
+        }
+    }
+
     /// Random bytes.
     ///
     /// # Panics

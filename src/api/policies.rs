@@ -5,8 +5,10 @@ use crate::auth::Permission::{
     Create, DeleteActive, DeleteAny, GivePermissionActive, GivePermissionAny, InstanceHealth, PromoteAny,
     PromoteSelf, ReadAllocation, ReadAny, ReadBrowser, ReadConfig, ReadPermissionActive, ReadPermissionAny,
     ReadPlatform, ReadPlayerAny, ReadPlayerSelf, ReadSelf, RemovePermissionActive, RemovePermissionAny,
-    SessionAll, SessionAuditUpdateAll, SessionAuditUpdateSelf, ShortcodeActive, ShortcodeAny, UpdateAny,
-    UpdateBrowser, UpdatePlatform, UpdatePlayerAny, UpdatePlayerAsLeader, UpdatePlayerSelf, UpdateSelf,
+    SessionAll, SessionAuditReadAll, SessionAuditReadSelf, SessionAuditUpdateAll, SessionAuditUpdateSelf,
+    SessionPlayerAuditReadAll, SessionPlayerAuditReadSelf, SessionPlayerAuditUpdateAll,
+    SessionPlayerAuditUpdateSelf, ShortcodeActive, ShortcodeAny, UpdateAny, UpdateBrowser, UpdatePlatform,
+    UpdatePlayerAny, UpdatePlayerAsLeader, UpdatePlayerSelf, UpdateSelf,
 };
 use crate::auth::Policy;
 
@@ -36,6 +38,21 @@ pub const SHORT_CODE: Policy = Policy::any(&[SessionAll, ShortcodeAny]).or_own(&
 pub const READ_ALLOCATION: Policy = Policy::any(&[SessionAll, ReadAllocation]);
 pub const READ_BROWSER: Policy = Policy::any(&[SessionAll, ReadBrowser]);
 pub const UPDATE_BROWSER: Policy = Policy::any(&[SessionAll]).or_own(&[UpdateBrowser]);
+pub const READ_AUDIT: Policy = Policy::any(&[SessionAll, SessionAuditReadAll, SessionPlayerAuditReadAll])
+    .or_own(&[SessionAuditReadSelf, SessionPlayerAuditReadSelf]);
+/// For the events of a session.
+pub const READ_SESSION_AUDIT: Policy =
+    Policy::any(&[SessionAll, SessionAuditReadAll]).or_own(&[SessionAuditReadSelf]);
+/// For the events of a player.
+pub const READ_PLAYER_AUDIT: Policy =
+    Policy::any(&[SessionAll, SessionPlayerAuditReadAll]).or_own(&[SessionPlayerAuditReadSelf]);
 pub const CREATE_AUDIT: Policy =
+    Policy::any(&[SessionAll, SessionAuditUpdateAll, SessionPlayerAuditUpdateAll])
+        .or_own(&[SessionAuditUpdateSelf, SessionPlayerAuditUpdateSelf]);
+/// For events about a session.
+pub const CREATE_SESSION_AUDIT: Policy =
     Policy::any(&[SessionAll, SessionAuditUpdateAll]).or_own(&[SessionAuditUpdateSelf]);
+/// For events about players alone.
+pub const CREATE_PLAYER_AUDIT: Policy =
+    Policy::any(&[SessionAll, SessionPlayerAuditUpdateAll]).or_own(&[SessionPlayerAuditUpdateSelf]);
 pub const INSTANCE_HEALTH: Policy = Policy::any(&[SessionAll, InstanceHealth]);

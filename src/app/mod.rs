@@ -9,12 +9,14 @@
 //! - [`login`]: tokens for players and servers without a token service.
 //! - [`launches`]: gives requested instances their dedicated servers.
 //! - [`notifications`]: what players are told.
+//! - [`audit`]: what has happened in sessions.
 //! - [`idempotency`]: writes that clients can repeat without doing them twice.
 //! - [`waits`]: requests that are held until what they read has changed. [`invalidations`]: changes by other nodes.
 //! - [`join`], [`instances`], [`touch`]: functions for operations that need more than one service.
 //! - `shield`, `isolate`, `locks`, `passes`: a cancellation shield, the isolation of failing items, lock striping, and
 //!   passes over all keys of a kind.
 
+pub mod audit;
 pub mod auto_join;
 pub mod catalog;
 mod failure;
@@ -40,6 +42,7 @@ pub mod waits;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use audit::{Audit, AuditSettings};
 pub use auto_join::AutoJoin;
 pub use catalog::Catalog;
 pub use failure::Failure;
@@ -109,6 +112,8 @@ pub struct AppSettings {
     pub idempotency: IdempotencySettings,
     /// Limits of tickets in matchmaking queues.
     pub matchmaking: MatchmakingSettings,
+    /// Whether events are stored, for how long, and limits.
+    pub audit: AuditSettings,
     /// The login for development; `None` if the server has none.
     pub login: Option<LoginSettings>,
 }
@@ -161,6 +166,8 @@ pub struct App {
     pub invalidations: Invalidations,
     /// The writes that clients can repeat.
     pub idempotency: Idempotency,
+    /// What has happened in sessions.
+    pub audit: Arc<Audit>,
     /// The metrics of the server.
     pub metrics: Arc<Metrics>,
     /// The source of the time.
@@ -206,23 +213,22 @@ impl App {
             Sessions::new(store, settings.limits, time_and_randomness, Arc::clone(&metrics), hooks, observer);
         let (keep_ms, held_ms) = (settings.notifications.lookback_ms, settings.waits.max_ms);
         let lookback = Arc::new(Lookback::new(keep_ms, held_ms, clock.clone()));
-        let sessions = Arc::new(sessions.waking(Arc::clone(&waits), Arc::clone(&lookback)));
+        let sessions = sessions.waking(Arc::clone(&waits), Arc::clone(&lookback));
+        let sessions = Arc::new(sessions.auditing(settings.audit.is_on));
         let (of_sessions, of_waits) = (Arc::clone(&sessions), Arc::clone(&waits));
         let unreadable = Arc::new(UnreadableLog::new(clock.clone()));
         let of_inboxes = (settings.notifications, clock.clone(), Arc::clone(&unreadable));
         let inboxes = Inboxes::new(of_sessions, of_waits, of_inboxes);
         let environment = || ((clock.clone(), entropy.clone()), Arc::clone(&metrics));
         let idempotency = Idempotency::new(settings.idempotency, Arc::clone(&sessions), environment());
+        let audit =
+            Audit::new(settings.audit, Arc::clone(&sessions), environment().0, Arc::clone(&unreadable));
+        let (of_sessions, of_metrics) = (Arc::clone(&sessions), Arc::clone(&metrics));
+        let (health, of_catalog) = (settings.health, Arc::clone(&catalog.matchmaking));
+        let presence = Presence::new(table, of_sessions, health, of_catalog, clock.clone(), of_metrics);
         let launches = Launches::new(Arc::clone(&sessions), launches, wake_ups, environment());
         Self {
-            presence: Presence::new(
-                table,
-                Arc::clone(&sessions),
-                settings.health,
-                Arc::clone(&catalog.matchmaking),
-                clock.clone(),
-                Arc::clone(&metrics),
-            ),
+            presence,
             retired_templates: RetiredTemplates::new(Arc::clone(&sessions), clock.clone()),
             invalidations: Invalidations::new(&sessions, (&waits, &lookback), (&clock, &entropy), &metrics),
             sessions,
@@ -241,6 +247,7 @@ impl App {
             inboxes: Arc::new(inboxes),
             unreadable,
             idempotency,
+            audit: Arc::new(audit),
             metrics,
             clock,
             entropy,

@@ -3,6 +3,7 @@
 mod allocators;
 mod check;
 mod cors_origin;
+mod audit;
 mod idempotency;
 mod leave_delay;
 mod log_filter;
@@ -26,6 +27,7 @@ pub use allocators::{
     AgonesSection, AllocatorKind, AllocatorSection, CommonSection, OnStop, PortRange, ProcessSection,
     WebhookSection,
 };
+pub use audit::AuditSection;
 pub use check::Problem;
 pub use idempotency::IdempotencySection;
 pub use leave_delay::LeaveDelay;
@@ -89,6 +91,8 @@ pub struct Config {
     pub matchmaking: MatchmakingSection,
     /// How often hosts confirm that they want players.
     pub backfill: BackfillRules,
+    /// Whether events are stored, for how long, and limits.
+    pub audit: AuditSection,
     /// Background jobs.
     pub jobs: JobsSection,
     /// Logging.
@@ -164,6 +168,7 @@ impl Default for Config {
             idempotency: IdempotencySection::default(),
             matchmaking: MatchmakingSection::default(),
             backfill: BackfillRules::default(),
+            audit: AuditSection::default(),
             jobs: JobsSection::default(),
             telemetry: TelemetrySection::default(),
             health: HealthRules::default(),

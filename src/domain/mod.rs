@@ -11,6 +11,7 @@ pub mod refused;
 pub mod session;
 pub mod instance;
 pub mod launch;
+pub mod audit;
 pub mod inbox;
 pub mod matchmaking;
 pub mod region;

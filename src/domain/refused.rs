@@ -66,6 +66,8 @@ pub enum Refused {
     AllocationMismatch,
     #[error("the allocation belongs to another session")]
     AllocationInUse,
+    #[error("callers have reported too many events about the session")]
+    AuditFull,
     #[error("the session has a short code already")]
     ShortCodeExists,
     #[error("the short code belongs to another session")]
@@ -168,6 +170,7 @@ impl Refused {
             | Self::InstanceClosed
             | Self::AllocationMismatch
             | Self::AllocationInUse
+            | Self::AuditFull
             | Self::ShortCodeExists
             | Self::ShortCodeTaken
             | Self::TooManyGuesses

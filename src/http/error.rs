@@ -395,6 +395,7 @@ fn refused_parts(refused: &Refused) -> (StatusCode, &'static str) {
         Refused::InstanceClosed => (S::FORBIDDEN, "instance_closed"),
         Refused::AllocationMismatch => (S::FORBIDDEN, "allocation_mismatch"),
         Refused::AllocationInUse => (S::FORBIDDEN, "allocation_in_use"),
+        Refused::AuditFull => (S::FORBIDDEN, "audit_full"),
         Refused::TooManyGuesses => (S::FORBIDDEN, "too_many_guesses"),
         Refused::NotForBrowser => (S::FORBIDDEN, "not_for_browser"),
         Refused::JoinForOthers => (S::FORBIDDEN, "join_for_others"),

@@ -1,6 +1,7 @@
 //! Background jobs, one task each. A round of a job takes no input. It reads from the store what is due, so no notice
 //! of it can get lost, and a round that runs twice does no harm. Each item of a round fails alone.
 
+mod audit;
 mod expiry;
 mod idempotency;
 mod inboxes;
@@ -54,6 +55,8 @@ enum Job {
     Inboxes,
     /// Deletes answers to repeated requests that were kept for long enough.
     Idempotency,
+    /// Deletes audit events that are too old, or too many.
+    Audit,
     /// Gives requested instances their dedicated servers.
     Launches,
     /// Wakes requests that have waited long enough.
@@ -66,7 +69,7 @@ enum Job {
 const SWEEP_EVERY: Duration = Duration::from_millis(50);
 
 impl Job {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 12] = [
         Self::Deadlines,
         Self::Expiry,
         Self::Presence,
@@ -75,6 +78,7 @@ impl Job {
         Self::Logins,
         Self::Inboxes,
         Self::Idempotency,
+        Self::Audit,
         Self::Launches,
         Self::Waits,
         Self::Sweep,
@@ -95,6 +99,7 @@ impl Job {
             Self::Logins => logins::round(app, stop).boxed(),
             Self::Inboxes => inboxes::round(app, stop).boxed(),
             Self::Idempotency => idempotency::round(app, stop).boxed(),
+            Self::Audit => audit::round(app, stop).boxed(),
             Self::Launches => launches::round(app).boxed(),
             Self::Waits => {
                 let wake = async move {

@@ -33,6 +33,9 @@
 //! V 01 <display name> 00 <player uuid, 16 bytes> (empty)                         the same players, by name
 //! y <player uuid, 16 bytes> <number, u64 big-endian> the message, JSON           in the player's inbox; the oldest go
 //! Y <player uuid, 16 bytes>                   which messages the inbox has, JSON  each post expects its version; deleted when the last message is too old
+//! u <session id> 00 <ms, i64 big-endian> <number, u64 big-endian> audit events, JSON  of one change, in its commit; deleted after a time
+//! v <player uuid, 16 bytes> <ms, i64 big-endian> <session id> 00 <number, u64 big-endian> (empty) the same events, by player
+//! z <session id>                              how many events callers have posted, u32 big-endian  deleted with the last of them
 //! k <request, 20 bytes of SHA-256>            the answer, MessagePack            in the commit of the request's effect; deleted after a time
 //! ```
 //!
@@ -43,11 +46,13 @@
 //! platform session id can be longer than a key may be, so the digest stands for a long id. No list of platform
 //! sessions needs the id.
 
+mod audit;
 mod login;
 
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
+pub use self::audit::*;
 pub use self::login::*;
 use crate::domain::inbox::MessageNumber;
 use crate::domain::{Platform, PlatformSessionId, PlayerUuid, SessionId, ShortCode};

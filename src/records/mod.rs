@@ -23,6 +23,7 @@
 //! - An older build does not delete index entries of a kind that it does not know, so such an entry can outlive its
 //!   session. So a reader of such an entry must check that the session exists and has the value that the entry names.
 
+pub mod audit;
 pub mod idempotency;
 pub mod inbox;
 pub mod index;

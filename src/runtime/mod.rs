@@ -11,4 +11,5 @@ pub mod process_allocator;
 pub mod reload;
 pub mod server;
 mod server_credentials;
+mod service_settings;
 pub mod settings;

@@ -7,23 +7,24 @@ use std::time::Duration;
 
 use tokio_postgres::config::SslMode;
 
-use crate::app::idempotency::IdempotencySettings;
 use crate::app::login::{Client, PasswordHash, SecretHash, User, UserKind};
 use crate::app::waits::WaitLimits;
-use crate::app::{AppSettings, Catalog, Limits, LoginSettings, MatchmakingSettings, NotificationSettings};
+use crate::app::{AppSettings, Catalog, Limits, LoginSettings};
 use crate::auth::{
     DEFAULT_PLAYER_PERMISSIONS, JwksSource, LoginKey, Permission, TokenSettings, check_jwks_url, mask_url,
 };
 use crate::config::UserKind as ConfiguredKind;
 use crate::config::{
-    AllocatorKind, AuthSection, Config, ConfigError, FriendsCheck, Hints, HttpSection, IdempotencySection,
-    LoginSection, MatchmakingSection, NotificationsSection, PlayerStartupParams, PostgresSection, Problem,
-    ReadConsistency, Secret, Sources,
+    AllocatorKind, AuthSection, Config, ConfigError, FriendsCheck, Hints, HttpSection, LoginSection,
+    PlayerStartupParams, PostgresSection, Problem, ReadConsistency, Secret, Sources,
 };
 use crate::http::listener::ConnectionLimits;
 use crate::http::{PipelineSettings, RequestLimits};
 use crate::runtime::allocators;
 use crate::runtime::server_credentials::CLIENT_ID;
+use crate::runtime::service_settings::{
+    audit_settings, idempotency_settings, matchmaking_settings, notification_settings,
+};
 use crate::store::{MessageMode, PostgresSettings, PostgresTls, parse_postgres_url};
 
 /// What services may do that log in, unless the configuration says otherwise.
@@ -119,37 +120,6 @@ fn wait_limits(config: &Config) -> WaitLimits {
     }
 }
 
-/// Settings of notifications.
-fn notification_settings(notifications: &NotificationsSection) -> NotificationSettings {
-    NotificationSettings {
-        lookback_ms: i64::from(notifications.lookback_s) * 1000,
-        own_delay_ms: i64::from(notifications.own_delay_ms),
-        messages_per_player_max: notifications.messages_per_player_max,
-        message_keep_ms: i64::from(notifications.message_keep_s) * 1000,
-        counts_as_heard: notifications.counts_as_heard,
-    }
-}
-
-/// How long answers are kept for repeated requests, and limits.
-fn idempotency_settings(idempotency: IdempotencySection) -> IdempotencySettings {
-    IdempotencySettings {
-        keep_ms: i64::from(idempotency.keep_s) * 1000,
-        body_bytes_max: idempotency.body_bytes_max,
-        keys_per_caller_max: idempotency.keys_per_caller_max,
-    }
-}
-
-/// Limits of tickets in queues.
-fn matchmaking_settings(matchmaking: MatchmakingSection) -> MatchmakingSettings {
-    let timeout = Duration::from_secs(matchmaking.ticket_timeout_s.into());
-    MatchmakingSettings {
-        ticket_timeout: Some(timeout).filter(|timeout| !timeout.is_zero()),
-        passed_queue_time_max_s: matchmaking.passed_queue_time_max_s.into(),
-        queues_per_ticket_max: matchmaking.queues_per_ticket_max,
-        profiles_per_ticket_max: matchmaking.profiles_per_ticket_max,
-    }
-}
-
 /// Limits of one request: sizes in bytes, and timeouts.
 fn request_limits(http: &HttpSection) -> RequestLimits {
     RequestLimits {
@@ -224,6 +194,7 @@ pub fn app_settings(config: &Config) -> AppSettings {
         notifications: notification_settings(&config.notifications),
         idempotency: idempotency_settings(config.idempotency),
         matchmaking: matchmaking_settings(config.matchmaking),
+        audit: audit_settings(config.audit),
         login: None,
     }
 }

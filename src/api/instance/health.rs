@@ -61,7 +61,8 @@ pub async fn report_health(
         may_report(session)?;
         session.set_health(&instance_id, health)
     };
-    let updated = app.sessions.update(&path.session_id, Update::by_server(query.refresh_ttl.0), rule).await;
+    let update = Update::by_server(query.refresh_ttl.0).made_by(caller.player());
+    let updated = app.sessions.update(&path.session_id, update, rule).await;
     if matches!(updated, Err(Failure::Refused(Refused::SessionNotFound))) {
         // The session has ended since the first check, so nothing else removes the report from memory.
         app.presence.forget(&path.session_id);

@@ -2,15 +2,12 @@
 
 use std::sync::Arc;
 
-use schemars::JsonSchema;
-use serde::Deserialize;
-
 use crate::api::change::{After, Change};
-use crate::api::wire::CustomDataBody;
 use crate::api::wire::player::TeamView;
+use crate::api::wire::session::{TeamUpdate, team_change};
 use crate::app::App;
 use crate::auth::Caller;
-use crate::domain::session::{Player, TeamChange};
+use crate::domain::session::Player;
 use crate::domain::{Refused, Session, SessionId};
 use crate::http::error::Error;
 use crate::http::input::body::Json;
@@ -29,16 +26,6 @@ params! {
     }
 }
 
-/// A change of a team. Absent fields do not change.
-#[derive(Debug, Deserialize, JsonSchema)]
-pub struct TeamUpdate {
-    /// Number of slots.
-    #[schemars(range(min = 1, max = 100))]
-    max_size: Option<u32>,
-    /// Custom data of the team. It replaces the previous data as a whole.
-    custom_data: Option<CustomDataBody>,
-}
-
 /// Changes one team.
 pub async fn update(
     app: Arc<App>,
@@ -55,12 +42,4 @@ pub async fn update(
         Ok(Reply::with_etag_of(&team.ok_or(Refused::TeamNotFound)?, &after.document()))
     };
     change.run(&path.session_id, rule, answer).await
-}
-
-/// Converts a change of a team to the input of the rules.
-pub fn team_change(update: TeamUpdate) -> TeamChange {
-    TeamChange {
-        max_size: update.max_size.and_then(|size| usize::try_from(size).ok()),
-        custom_data: update.custom_data.map(|data| data.0),
-    }
 }

@@ -5,10 +5,9 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::team::{TeamUpdate, team_change};
 use crate::api::change::{After, Change};
 use crate::api::wire::CustomDataBody;
-use crate::api::wire::session::{JoinabilityBody, SessionView};
+use crate::api::wire::session::{JoinabilityBody, SessionView, TeamUpdate, team_change};
 use crate::app::App;
 use crate::app::join::hash_password;
 use crate::auth::Caller;

@@ -13,7 +13,7 @@ use crate::api::wire::platform::PlatformSessionView;
 use crate::api::wire::player::TeamView;
 use crate::api::wire::queue::MatchmakingView;
 use crate::app::{Detail, View};
-use crate::domain::session::Joinability;
+use crate::domain::session::{Joinability, TeamChange};
 use crate::domain::{Platform, PlayerUuid, Session};
 
 /// A session. Outsiders see an outline of it.
@@ -80,6 +80,26 @@ pub struct JoinabilityBody {
     /// Whether players may join through a linked platform session.
     #[serde(default = "yes")]
     platform: bool,
+}
+
+/// A change of a team. Absent fields do not change.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+pub struct TeamUpdate {
+    /// Number of slots.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 100))]
+    max_size: Option<u32>,
+    /// Custom data of the team. It replaces the previous data as a whole.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    custom_data: Option<CustomDataBody>,
+}
+
+/// Converts a change of a team to the input of the rules.
+pub fn team_change(update: TeamUpdate) -> TeamChange {
+    TeamChange {
+        max_size: update.max_size.and_then(|size| usize::try_from(size).ok()),
+        custom_data: update.custom_data.map(|data| data.0),
+    }
 }
 
 fn yes() -> bool {

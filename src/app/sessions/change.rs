@@ -18,6 +18,7 @@ use crate::app::Failure;
 use crate::app::shield::shield;
 use crate::app::waits::Topic;
 use crate::auth::Caller;
+use crate::domain::audit::Cause;
 use crate::domain::{Platform, PlayerUuid, Refused, Session, SessionId};
 use crate::records::keys::{self, Unique};
 use crate::store::{Batch, CommitError};
@@ -55,6 +56,11 @@ impl<T> Update<T> {
     /// An update by the server itself, such as a timeout.
     pub fn by_server(keeps_alive: bool) -> Self {
         Self { keeps_alive, is_unlimited: true, plays_on: None, hook: None, actor: None }
+    }
+
+    /// What makes the change, for its audit events. A request can be without a limit, too, and then names its player.
+    fn cause(&self) -> Cause {
+        if self.is_unlimited && self.actor.is_none() { Cause::Server } else { Cause::Request(self.actor) }
     }
 
     /// The same, with a hook.
@@ -99,7 +105,8 @@ impl Sessions {
             let _lock = lock;
             let _quotas = sessions.lock_quotas(None, &session).await?;
             let creator = session.leader();
-            let plan = sessions.plan_creation(session)?.by(creator);
+            let cause = Cause::Request(creator);
+            let plan = sessions.plan_creation(session, cause)?.by(creator);
             let also = hook_writes(&hook, &(), plan.changed(), also)?;
             sessions.commit_one(plan.and(also.into())).await
         })
@@ -248,7 +255,8 @@ impl Sessions {
             let bytes_max = if update.is_unlimited { usize::MAX } else { self.limits.session_bytes_max };
             // Held until the commit, so that other changes on this node count the entries that this change adds.
             let _quotas = self.lock_quotas(Some(&before.session), &after).await?;
-            let plan = self.plan_change(&before, after, bytes_max, new_deadline_ms).await?;
+            let why = (update.cause(), ended_ticket.as_ref().map(|(_, end)| *end));
+            let plan = self.plan_change(&before, after, why, bytes_max, new_deadline_ms).await?;
             let also = hook_writes(&update.hook, &result, plan.changed(), also)?;
             self.commit_one(plan.by(update.actor).and(also.into())).await?
         };

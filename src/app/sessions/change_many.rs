@@ -12,7 +12,8 @@ use super::plan::Plan;
 use super::{ATTEMPTS_MAX, Sessions};
 use crate::app::Failure;
 use crate::app::shield::shield;
-use crate::domain::{PlayerUuid, Refused, Session, SessionId};
+use crate::domain::audit::Cause;
+use crate::domain::{Refused, Session, SessionId};
 use crate::store::Batch;
 
 /// A change of several sessions, whose rule has a result of type `T`.
@@ -23,8 +24,8 @@ pub struct UpdateMany<T = ()> {
     pub new_id: Option<SessionId>,
     /// What the request asks beyond the rule. It gets the new session, or else the first one that has changed.
     pub hook: Hook<T>,
-    /// The caller's player; `None`: a service or the server.
-    pub actor: Option<PlayerUuid>,
+    /// What makes the change.
+    pub cause: Cause,
 }
 
 /// The sessions of a change of several, as its rule sees them.
@@ -88,31 +89,32 @@ impl Sessions {
         let mut many = Many { sessions: before.iter().map(copy).collect(), new: None };
         let result = rule(&mut many)?;
         let pairs = before.iter().zip(&mut many.sessions);
-        let ended_tickets: Vec<_> = pairs
-            .filter_map(|(before, after)| {
-                let (before, after) = (&before.as_ref()?.session, after.as_mut()?);
-                after.settle_ticket(before).map(|(ticket, end)| (before.id.clone(), ticket, end))
-            })
-            .collect();
+        let ended_tickets: Vec<_> =
+            pairs.map(|(before, after)| after.as_mut()?.settle_ticket(&before.as_ref()?.session)).collect();
 
         let creates = many.new.is_some();
-        let changed = before.iter().zip(many.sessions).filter_map(|(before, after)| {
+        let all = before.iter().zip(many.sessions).zip(&ended_tickets);
+        let changed = all.filter_map(|((before, after), ended_ticket)| {
             let (before, after) = (before.as_ref()?, after?);
-            (before.session != after).then_some((before, after))
+            let ticket_end = ended_ticket.as_ref().map(|(_, end)| *end);
+            (before.session != after).then_some((before, after, (update.cause, ticket_end)))
         });
-        let changes = changed.map(|(before, after)| self.plan_change(before, after, usize::MAX, None));
+        let changes =
+            changed.map(|(before, after, why)| self.plan_change(before, after, why, usize::MAX, None));
         let changes = try_join_all(changes).await?;
-        let new = many.new.map(|new| self.plan_creation(new)).transpose()?;
+        let new = many.new.map(|new| self.plan_creation(new, update.cause)).transpose()?;
         let plans = new.into_iter().chain(changes);
         let Some(plan) = plans.reduce(Plan::and) else {
             return Ok(Some(ManyChanged { result, new: None }));
         };
         let also = hook_writes(&update.hook, &result, plan.changed(), Batch::default())?;
-        let Some(committed) = self.commit(plan.by(update.actor).and(also.into())).await? else {
+        let Some(committed) = self.commit(plan.by(update.cause.player()).and(also.into())).await? else {
             return Ok(None);
         };
-        for (id, ticket, end) in ended_tickets {
-            self.note_ended_ticket(&id, &ticket, end);
+        for (id, ended_ticket) in update.ids.iter().zip(ended_tickets) {
+            if let Some((ticket, end)) = ended_ticket {
+                self.note_ended_ticket(id, &ticket, end);
+            }
         }
         Ok(Some(ManyChanged { result, new: committed.into_iter().next().filter(|_| creates) }))
     }

@@ -11,7 +11,7 @@ use crate::records::keys;
 use crate::store::Memory;
 
 fn update(ids: &[SessionId], new_id: Option<&SessionId>) -> UpdateMany {
-    UpdateMany { ids: ids.to_vec(), new_id: new_id.cloned(), hook: None, actor: None }
+    UpdateMany { ids: ids.to_vec(), new_id: new_id.cloned(), hook: None, cause: Cause::Server }
 }
 
 /// Sets the region of each session.
@@ -60,10 +60,10 @@ async fn a_rule_sees_which_sessions_are_gone_and_need_not_change_any() {
     let (sessions, ids, seen) = two_sessions().await;
     let gone = SessionId::parse("gone").unwrap();
     let many = [ids[0].clone(), gone, ids[1].clone()];
-    let changed = sessions
-        .update_many(UpdateMany { ids: many.to_vec(), new_id: None, hook: None, actor: None }, |many| {
-            Ok(many.sessions.iter().map(Option::is_some).collect::<Vec<_>>())
-        });
+    let changed = sessions.update_many(
+        UpdateMany { ids: many.to_vec(), new_id: None, hook: None, cause: Cause::Server },
+        |many| Ok(many.sessions.iter().map(Option::is_some).collect::<Vec<_>>()),
+    );
     assert_eq!(changed.await.unwrap().result, [true, false, true]);
     assert!(seen.lock().unwrap().is_empty(), "nothing was committed");
 }
@@ -77,7 +77,7 @@ async fn a_change_of_one_of_them_by_another_node_repeats_the_rule_on_fresh_data(
         sessions.create(new_session(id.as_str(), &clock())).await.unwrap();
     }
     let (changed_id, mut runs) = (ids[1].clone(), 0);
-    let many = UpdateMany { ids: ids.to_vec(), new_id: None, hook: None, actor: None };
+    let many = UpdateMany { ids: ids.to_vec(), new_id: None, hook: None, cause: Cause::Server };
     let changed = sessions.update_many(many, move |many| {
         runs += 1;
         let found = many.sessions[1].as_ref().and_then(|session| session.region_id.clone());

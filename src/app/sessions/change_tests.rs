@@ -32,7 +32,8 @@ async fn plan_regions(sessions: &Sessions, ids: &[SessionId], region: &str) -> P
         let before = sessions.get_latest(id).await.unwrap();
         let mut after = before.session.clone();
         after.region_id = Some(region.to_owned());
-        let plan = sessions.plan_change(&before, after, usize::MAX, None).await.unwrap();
+        let plan =
+            sessions.plan_change(&before, after, (Cause::Server, None), usize::MAX, None).await.unwrap();
         joined = Some(match joined {
             None => plan,
             Some(first) => first.and(plan),

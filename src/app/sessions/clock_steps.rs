@@ -194,7 +194,7 @@ impl Sessions {
 
     /// The time now, to compare deadlines with, in milliseconds since the epoch. `None` if deadlines have no meaning:
     /// with a wrong clock, and before sessions had the idle time since the last step of the clock.
-    pub(super) async fn time_for_deadlines(&self) -> Result<Option<i64>, StoreError> {
+    pub(in crate::app) async fn time_for_deadlines(&self) -> Result<Option<i64>, StoreError> {
         let now_ms = match self.require_right_clock().await {
             Ok(now_ms) => now_ms,
             Err(StoreError::ClockSkew { .. }) => return Ok(None),

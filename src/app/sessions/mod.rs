@@ -7,11 +7,13 @@
 //!   beyond its rule.
 //! - [`deadlines`]: when a session ends because nobody uses it. `expire` ends such sessions. `clock_steps` excuses
 //!   sessions when the wall clock was set.
+//! - `audit_writes`: the audit events that a change writes.
 //! - `launch_writes`: what a change of a session writes for the launch of its instance.
 //! - `lookup`: players' lists, short codes, allocations, listings. `memberships` caches players' lists,
 //!   `list_times` knows when they changed, `listing_numbers` hands out the numbers of listings. `gates` order creations
 //!   by several nodes.
 
+mod audit_writes;
 pub mod cache;
 pub mod cached;
 mod change;
@@ -38,6 +40,7 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::OwnedMutexGuard;
 
+use self::audit_writes::EventNumbers;
 use self::cache::Cache;
 use self::clock_steps::ClockSteps;
 use self::deadlines::Deadlines;
@@ -125,6 +128,9 @@ pub struct Sessions {
     waits: Option<Arc<Waits>>,
     /// What long polls need to know of changes on this node.
     lookback: Option<Arc<Lookback>>,
+    /// Whether changes write audit events.
+    writes_events: bool,
+    event_numbers: EventNumbers,
     observer: Observer,
     /// When background work last failed because the store was away, by [`Clock::up_ms`].
     store_away_up_ms: AtomicI64,
@@ -160,6 +166,8 @@ impl Sessions {
             launches,
             waits: None,
             lookback: None,
+            writes_events: false,
+            event_numbers: EventNumbers::new(&entropy),
             observer: Box::new(observer),
             store_away_up_ms: AtomicI64::new(i64::MIN),
             clock_steps: ClockSteps::new(&clock),

@@ -7,9 +7,11 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 use super::Sessions;
+use super::audit_writes::Why;
 use super::cached::CachedSession;
 use super::launch_writes::LaunchWrites;
 use crate::app::Failure;
+use crate::domain::audit::Cause;
 use crate::domain::{PlayerUuid, Refused, Session, SessionId};
 use crate::records::index::{Before, SessionWrites};
 use crate::records::values::encode_deadline;
@@ -87,14 +89,16 @@ impl Sessions {
     ///
     /// # Errors
     /// [`Refused::SessionTooLarge`](crate::domain::Refused::SessionTooLarge).
-    pub(super) fn plan_creation(&self, session: Session) -> Result<Plan, Failure> {
+    pub(super) fn plan_creation(&self, session: Session, cause: Cause) -> Result<Plan, Failure> {
         let deadline_ms = self.deadlines.new_deadline_ms(self.clock.now_ms());
         let writes = self.plan_writes(None, &session, self.limits.session_bytes_max)?;
         let deadline = put_deadline(&session.id, deadline_ms);
         let launch = Self::begin_launch(None, &session);
+        let events = self.plan_events(None, &session, (cause, None));
         Ok(Plan::of(writes, session, Arc::new(AtomicI64::new(deadline_ms)))
             .and(deadline.into())
-            .and(launch.into()))
+            .and(launch.into())
+            .and(events.into()))
     }
 
     /// Plans a change from `before` to `after`. It may also end the session, or move the stored deadline to
@@ -107,6 +111,7 @@ impl Sessions {
         &self,
         before: &CachedSession,
         after: Session,
+        why: Why,
         bytes_max: usize,
         new_deadline_ms: Option<i64>,
     ) -> Result<Plan, Failure> {
@@ -121,8 +126,9 @@ impl Sessions {
         } else {
             self.plan_deadline(id, new_deadline_ms).await?
         };
+        let events = self.plan_events(Some(&before.session), &after, why);
         let plan = Plan::of(writes, after, Arc::clone(&before.deadline_ms));
-        Ok(plan.and(deadline.into()).and(launches.into()))
+        Ok(plan.and(deadline.into()).and(launches.into()).and(events.into()))
     }
 
     /// Plans the end of a session. The commit fails if the stored `deadline` (version and milliseconds since the epoch)
@@ -137,8 +143,9 @@ impl Sessions {
         let writes = self.plan_writes(Some(before_of(before)), &after, usize::MAX)?;
         let deadline = self.remove_deadline(&before.session.id, deadline).await?;
         let launches = self.plan_launches(&before.session, &after).await?;
+        let events = self.plan_events(Some(&before.session), &after, (Cause::Idle, None));
         let plan = Plan::of(writes, after, Arc::clone(&before.deadline_ms));
-        Ok(plan.and(deadline.into()).and(launches.into()))
+        Ok(plan.and(deadline.into()).and(launches.into()).and(events.into()))
     }
 
     /// The writes of a change of one session, with the times at which the lists of its players change.

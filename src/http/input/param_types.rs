@@ -3,6 +3,7 @@
 
 use std::str::FromStr;
 
+use jiff::Timestamp;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use uuid::Uuid;
 
@@ -154,6 +155,53 @@ impl Param for Cursor {
 
     fn schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({ "type": "integer", "minimum": 0, "default": 0 })
+    }
+}
+
+/// Number of a page, from 0. The default is 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PageNumber(pub usize);
+
+impl Param for PageNumber {
+    fn parse(text: &str) -> Result<Self, ViolationKind> {
+        let number = parse_between(text, 0, i64::MAX)?;
+        Ok(Self(usize::try_from(number).unwrap_or(usize::MAX)))
+    }
+
+    fn absent() -> Option<Self> {
+        Some(Self(0))
+    }
+
+    fn schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "integer", "minimum": 0, "default": 0 })
+    }
+}
+
+/// A time in milliseconds since the epoch: a text with a zone, or a Unix timestamp in seconds, or in milliseconds if it is
+/// above 2e10.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimeMs(pub i64);
+
+/// The largest Unix timestamp that counts seconds.
+const UNIX_SECONDS_MAX: f64 = 2e10;
+
+impl Param for TimeMs {
+    fn parse(text: &str) -> Result<Self, ViolationKind> {
+        if let Ok(number) = text.trim().parse::<f64>() {
+            let ms = if number.abs() > UNIX_SECONDS_MAX { number } else { number * 1000.0 };
+            #[allow(clippy::cast_possible_truncation, reason = "a time beyond all times is the last one")]
+            return if ms.is_finite() { Ok(Self(ms as i64)) } else { Err(ViolationKind::NOT_DATETIME) };
+        }
+        // In a query, an unescaped `+` of the zone reads as a space.
+        let with_zone = text.rsplit_once(' ').filter(|(time, _)| time.contains(':'));
+        let with_zone = with_zone.map(|(time, zone)| format!("{time}+{zone}"));
+        let time: Timestamp =
+            with_zone.as_deref().unwrap_or(text).parse().map_err(|_| ViolationKind::NOT_DATETIME)?;
+        Ok(Self(time.as_millisecond()))
+    }
+
+    fn schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "format": "date-time" })
     }
 }
 

@@ -86,6 +86,21 @@ pub trait Param: Sized {
     fn schema(generator: &mut SchemaGenerator) -> Schema;
 }
 
+/// A parameter that may be absent.
+impl<T: Param> Param for Option<T> {
+    fn parse(text: &str) -> Result<Self, ViolationKind> {
+        T::parse(text).map(Some)
+    }
+
+    fn absent() -> Option<Self> {
+        Some(None)
+    }
+
+    fn schema(generator: &mut SchemaGenerator) -> Schema {
+        T::schema(generator)
+    }
+}
+
 /// A parameter in the API document.
 pub struct ParamDoc {
     /// Name.

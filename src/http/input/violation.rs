@@ -77,6 +77,8 @@ impl ViolationKind {
     pub const NOT_BASE64: Self = Self::fixed("value is not valid base64", "value_error.base64");
     /// Neither a boolean nor one of its spellings.
     pub const NOT_BOOLEAN: Self = Self::fixed("value could not be parsed to a boolean", "type_error.bool");
+    /// Not a time with a zone, nor a Unix timestamp.
+    pub const NOT_DATETIME: Self = Self::fixed("invalid datetime format", "value_error.datetime");
     /// Not a UUID.
     pub const NOT_UUID: Self = Self::fixed("value is not a valid uuid", "type_error.uuid");
     /// Bytes that are not UTF-8.

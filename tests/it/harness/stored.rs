@@ -13,12 +13,17 @@ use tempfile::TempDir;
 use super::Server;
 
 /// The content of a store, to compare before and after. Without what belongs to no session and stays: the gates of
-/// session types, and the templates of the configuration.
+/// session types, the templates of the configuration, and the audit.
 pub async fn contents(server: &Server) -> BTreeMap<Key, Bytes> {
     let catalog = server.app.catalog();
     let is_gate = |key: &Key| catalog.templates.keys().any(|name| keys::parse_gate(name, key).is_some());
     let all = server.app.sessions.store().scan(&[0], &[], usize::MAX).await.unwrap();
-    let is_kept = |key: &Key| !is_gate(key) && keys::parse_template(key).is_none();
+    let is_of_audit = |key: &Key| {
+        keys::parse_events(key).is_some()
+            || keys::parse_events_of_player(key).is_some()
+            || keys::parse_posted_events(key).is_some()
+    };
+    let is_kept = |key: &Key| !is_gate(key) && !is_of_audit(key) && keys::parse_template(key).is_none();
     let kept = all.into_iter().filter(|(key, _)| is_kept(key));
     kept.map(|(key, entry)| (key, entry.value)).collect()
 }
