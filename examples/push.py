@@ -19,8 +19,11 @@ import uuid
 
 NO_ANSWER = 0  # stands for the status if the connection failed
 TRY_AGAIN = {NO_ANSWER, 429, 502, 503, 504}
+# The same request is under way; too many others listen for this player.
+TRY_AGAIN_CODES = {"idempotency_key_in_use", "too_many_listening_to_single_client"}
 TRIES = 4  # of a request that is not a wait
 EDITS = 8  # of one document that others change as well
+PAUSE_S_MAX = 60  # the caller decides about longer pauses that the server asks for
 
 
 class Refused(Exception):
@@ -53,7 +56,7 @@ class Api:
         may_repeat = method == "GET" or {"Idempotency-Key", "If-Match"} & set(headers or {})
         for tried in range(1, TRIES + 1):
             status, headers_received, value = self._send(method, path, body, headers)
-            if not must_try_again(status, value) or not may_repeat or tried == TRIES:
+            if not must_try_again(status, headers_received, value) or not may_repeat or tried == TRIES:
                 break
             self._pause(headers_received, tried)
         if status == NO_ANSWER:
@@ -87,8 +90,7 @@ class Api:
             query = f"exclude_before={cursor}&offset_reset_strategy=earliest&deadline={self.wait_s}"
             path = f"/notification/v1/player/me/stream/notification/lp?{query}"
             status, headers, answer = self._send("GET", path, None, None)
-            # 409: too many others listen for this player.
-            if status in TRY_AGAIN or status == 409:
+            if must_try_again(status, headers, answer):
                 failures += 1
                 self._pause(headers, failures)
                 continue
@@ -108,7 +110,7 @@ class Api:
         while True:
             waiting = {"If-None-Match": etag, "Prefer": f"wait={self.wait_s}"} if etag else {}
             status, headers, document = self._send("GET", path, None, waiting)
-            if status in TRY_AGAIN:
+            if must_try_again(status, headers, document):
                 failures += 1
                 self._pause(headers, failures)
                 continue
@@ -145,10 +147,9 @@ class Api:
     def _pause(self, headers, failures):
         """Pauses for as long as the server asks, else longer after each failure. The random part keeps clients from
         coming back together."""
-        pause_s = min(self.retry_s * 2 ** min(failures - 1, 10), 30)
-        asked = headers.get("Retry-After", "")
-        if asked.isdigit():
-            pause_s = int(asked)
+        pause_s = asked_pause_s(headers)
+        if pause_s is None:
+            pause_s = min(self.retry_s * 2 ** min(failures - 1, 10), 30)
         time.sleep(pause_s * random.uniform(1, 1.5))
 
 
@@ -157,9 +158,17 @@ def once():
     return {"Idempotency-Key": f'"{uuid.uuid4()}"'}
 
 
-def must_try_again(status, body):
-    is_under_way = isinstance(body, dict) and body.get("error_code") == "idempotency_key_in_use"
-    return status in TRY_AGAIN or is_under_way
+def must_try_again(status, headers, body):
+    """Whether the same request may be answered otherwise in a moment."""
+    error_code = body.get("error_code") if isinstance(body, dict) else None
+    pause_s = asked_pause_s(headers) or 0
+    return (status in TRY_AGAIN or error_code in TRY_AGAIN_CODES) and pause_s <= PAUSE_S_MAX
+
+
+def asked_pause_s(headers):
+    """The pause that the server asks for, in seconds."""
+    asked = headers.get("Retry-After", "")
+    return int(asked) if asked.isdecimal() else None
 
 
 def parsed(text, status):

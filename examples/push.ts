@@ -9,8 +9,11 @@ export type Answer = { status: number; headers: Headers; body: any };
 
 const NO_ANSWER = 0; // stands for the status if the connection failed
 const TRY_AGAIN = new Set([NO_ANSWER, 429, 502, 503, 504]);
+// The same request is under way; too many others listen for this player.
+const TRY_AGAIN_CODES = new Set(["idempotency_key_in_use", "too_many_listening_to_single_client"]);
 const TRIES = 4; // of a request that is not a wait
 const EDITS = 8; // of one document that others change as well
+const PAUSE_S_MAX = 60; // the caller decides about longer pauses that the server asks for
 
 /** An error response. Programs compare its `errorCode`; the message is for people. */
 export class Refused extends Error {
@@ -99,8 +102,7 @@ export class Api {
       const path = `/notification/v1/player/me/stream/notification/lp?${query}`;
       const answer = await this.send("GET", path, undefined, {}, stop);
       if (stop?.aborted) return;
-      // 409: too many others listen for this player.
-      if (TRY_AGAIN.has(answer.status) || answer.status === 409) {
+      if (mustTryAgain(answer)) {
         await this.pause(answer, ++failures);
         continue;
       }
@@ -123,7 +125,7 @@ export class Api {
       const waiting: Record<string, string> = etag ? { "if-none-match": etag, prefer: `wait=${this.waitS}` } : {};
       const answer = await this.send("GET", path, undefined, waiting, stop);
       if (stop?.aborted) return;
-      if (TRY_AGAIN.has(answer.status)) {
+      if (mustTryAgain(answer)) {
         await this.pause(answer, ++failures);
         continue;
       }
@@ -163,9 +165,9 @@ export class Api {
    * back together.
    */
   private async pause({ headers }: Answer, failures: number) {
-    const asked = headers.get("retry-after") ?? "";
-    const backOffMs = Math.min(this.retryMs * 2 ** (failures - 1), 30_000);
-    await this.sleep((/^\d+$/.test(asked) ? Number(asked) * 1000 : backOffMs) * (1 + Math.random() / 2));
+    const askedS = askedPauseS(headers);
+    const pauseMs = askedS === undefined ? Math.min(this.retryMs * 2 ** (failures - 1), 30_000) : askedS * 1000;
+    await this.sleep(pauseMs * (1 + Math.random() / 2));
   }
 }
 
@@ -174,8 +176,15 @@ export function once(): Record<string, string> {
   return { "idempotency-key": `"${crypto.randomUUID()}"` };
 }
 
-function mustTryAgain({ status, body }: Answer): boolean {
-  return TRY_AGAIN.has(status) || body?.error_code === "idempotency_key_in_use";
+/** Whether the same request may be answered otherwise in a moment. */
+function mustTryAgain({ status, headers, body }: Answer): boolean {
+  return (TRY_AGAIN.has(status) || TRY_AGAIN_CODES.has(body?.error_code)) && (askedPauseS(headers) ?? 0) <= PAUSE_S_MAX;
+}
+
+/** The pause that the server asks for, in seconds. */
+function askedPauseS(headers: Headers): number | undefined {
+  const asked = headers.get("retry-after") ?? "";
+  return /^\d+$/.test(asked) ? Number(asked) : undefined;
 }
 
 /** JSON, or the text of an error, which may be a proxy's. Another answer without JSON counts as none. */

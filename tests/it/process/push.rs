@@ -201,7 +201,8 @@ async fn writes_exactly(program: &str, args: &[&str]) {
     assert_eq!(keys.iter().collect::<HashSet<_>>().len(), 4, "{keys:?}");
 }
 
-/// Checks that a client gives up a document that others change again and again, or that it may not read any more.
+/// Checks that a client gives up a document that others change again and again, or that it may not read any more, and a
+/// change for which it would have to wait very long.
 async fn gives_up(program: &str, args: &[&str]) {
     let precondition_failed = |current: &str| {
         let body =
@@ -213,6 +214,9 @@ async fn gives_up(program: &str, args: &[&str]) {
     let asked = sends(program, args, replies, "precondition_failed\n").await;
     assert_eq!(asked.len(), 9);
     sends(program, args, [version(1), precondition_failed("")], "precondition_failed\n").await;
+    // It leaves it to the caller to come back after an hour.
+    let in_an_hour = refused(503, "too_many_idempotency_keys").with("retry-after", "3600");
+    sends(program, args, [version(1), in_an_hour], "too_many_idempotency_keys\n").await;
 }
 
 /// Checks how a client polls the notification service.
@@ -287,10 +291,19 @@ async fn the_typescript_client_waits_polls_where_it_must_and_comes_back() {
 async fn the_loop_for_browsers_waits_polls_where_it_must_and_comes_back() {
     if can_run("node", &["-e", "fetch"], "install Node 18 or later").await {
         let watch = blocks("Replace your poll loop in ten lines", "js");
-        assert!(watch.contains(" 5_000"), "{watch}");
-        let program = watch.replace(" 5_000", " 5")
-            + "await watch(process.argv[1] + '/session/v1/session/party', 'token', (s) => console.log(s.version));\n";
-        waits_polls_and_comes_back("node", &["--input-type=module", "--eval", &program], "1\n2\n").await;
+        let pause = "setTimeout(resume, 5_000)";
+        assert!(watch.contains(pause), "{watch}");
+        let program = watch.replace(pause, "resume(console.log('pause'))")
+            + "const url = process.argv[1] + '/session/v1/session/party';\n"
+            + "console.log(await watch(url, 'token', (session) => console.log(session.version)));\n";
+        let args = ["--input-type=module", "--eval", &program];
+        let expected = "1\npause\npause\npause\npause\npause\n2\nsession_not_found\n";
+        waits_polls_and_comes_back("node", &args, expected).await;
+        // A proxy that removes the ETag leaves nothing to wait with: the loop polls.
+        let without_etag = |number: u32| Reply::json(200, format!("{{\"version\":{number}}}"));
+        let replies = [without_etag(1), without_etag(1), refused(403, "token_invalid")];
+        let asked = sends("node", &args, replies, "1\npause\n1\npause\ntoken_invalid\n").await;
+        assert!(asked.iter().all(|asked| asked.header("prefer").is_empty()));
     }
 }
 
