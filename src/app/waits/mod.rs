@@ -62,31 +62,44 @@ struct Waiter {
     last_wake: Mutex<LastWake>,
 }
 
-/// The last wake-up of a wait.
-#[derive(Clone, Copy, Debug)]
+/// What is known of the wake-ups of a wait.
+#[derive(Clone, Copy, Debug, Default)]
 struct LastWake {
-    /// The moment; see [`Waits::begin_shared_read`].
+    /// The latest moment of a wake-up, of a subscription to topics, or of [`Subscription::look_from_now_on`]; see
+    /// [`Waits::begin_shared_read`]. It only rises: two wake-ups may arrive in another order than they began.
     moment: u64,
     /// When a change has woken the wait, until the wait has looked.
     by_change: Option<Instant>,
 }
 
 impl Waiter {
+    fn new(id: u64) -> Self {
+        let (must_end, last_wake) = (AtomicBool::new(false), Mutex::default());
+        Self { id, woken: Notify::new(), must_end, last_wake }
+    }
+
     /// Wakes the wait because a topic has changed.
     fn wake_by_change(&self, moment: u64, at: Instant) {
-        let by_change = lock(&self.last_wake).by_change.unwrap_or(at);
-        self.wake(LastWake { moment, by_change: Some(by_change) });
+        let mut last_wake = lock(&self.last_wake);
+        last_wake.by_change.get_or_insert(at);
+        self.wake(last_wake, moment);
     }
 
     /// Wakes the wait because its alarm is due.
     fn wake_by_alarm(&self, moment: u64) {
-        let by_change = lock(&self.last_wake).by_change;
-        self.wake(LastWake { moment, by_change });
+        self.wake(lock(&self.last_wake), moment);
     }
 
-    fn wake(&self, wake: LastWake) {
-        *lock(&self.last_wake) = wake;
+    fn wake(&self, mut last_wake: MutexGuard<'_, LastWake>, moment: u64) {
+        last_wake.moment = last_wake.moment.max(moment);
+        drop(last_wake);
         self.woken.notify_one();
+    }
+
+    /// Lets the next look use only shared reads that begin after this moment.
+    fn look_from(&self, moment: u64) {
+        let mut last_wake = lock(&self.last_wake);
+        last_wake.moment = last_wake.moment.max(moment);
     }
 }
 
@@ -144,12 +157,7 @@ impl Waits {
             self.count.fetch_sub(1, Ordering::SeqCst);
             return Err(not_held);
         }
-        let waiter = Arc::new(Waiter {
-            id: self.next_id(),
-            woken: Notify::new(),
-            must_end: AtomicBool::new(false),
-            last_wake: Mutex::new(LastWake { moment: self.moment(), by_change: None }),
-        });
+        let waiter = Arc::new(Waiter::new(self.next_id()));
         // The other topics of a wait are parts of what the first one stands for.
         let of_topic = topics.first().map_or(WaitKind::Catalog, Topic::kind);
         let kind = if form == WaitForm::LongPoll { WaitKind::LongPoll } else { of_topic };

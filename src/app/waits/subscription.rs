@@ -39,7 +39,8 @@ impl Subscription {
         &self.topics
     }
 
-    /// Replaces the topics. Read again after this.
+    /// Replaces the topics. Read again after this: a read that another wait began before does not count, because it may
+    /// have missed a change that did not wake this wait yet.
     pub fn listen_to(&mut self, topics: Topics) {
         let former = std::mem::replace(&mut self.topics, topics);
         for topic in self.topics.iter().filter(|topic| !former.contains(topic)) {
@@ -48,6 +49,7 @@ impl Subscription {
         for topic in former.iter().filter(|topic| !self.topics.contains(topic)) {
             self.waits.by_topic.remove(topic, self.waiter.id);
         }
+        self.look_from_now_on();
     }
 
     /// Notes what the store had of each topic, in their order, at a look that began after the subscription. Of the topics
@@ -59,7 +61,7 @@ impl Subscription {
         }
     }
 
-    /// The moment of the last wake-up, or of the subscription. A look may use a shared read that began after it; see
+    /// The moment of the last wake-up, or of the subscription to the topics. A look may use a shared read that began after it; see
     /// [`Waits::begin_shared_read`].
     pub fn woken_at(&self) -> u64 {
         lock(&self.waiter.last_wake).moment
@@ -67,7 +69,7 @@ impl Subscription {
 
     /// Lets the next look use only reads that begin after this call.
     pub fn look_from_now_on(&self) {
-        lock(&self.waiter.last_wake).moment = self.waits.moment();
+        self.waiter.look_from(self.waits.moment());
     }
 
     /// When a change has woken the wait, if it has not looked since. Call it before a look, and

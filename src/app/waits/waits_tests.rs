@@ -172,6 +172,17 @@ fn the_sweep_wakes_waits_that_may_have_missed_a_change() {
     assert!(is_woken(&mut first));
 }
 
+/// A shared read that began between two wake-ups has missed the second change.
+#[test]
+fn the_latest_wake_up_counts_in_whatever_order_they_arrive() {
+    let (waiter, now) = (Waiter::new(1), Clock::manual(Timestamp::UNIX_EPOCH).instant());
+    waiter.wake_by_change(7, now);
+    waiter.wake_by_change(6, now);
+    waiter.wake_by_alarm(5);
+    waiter.look_from(4);
+    assert_eq!(lock(&waiter.last_wake).moment, 7);
+}
+
 /// The steps of a wait, in their order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
@@ -287,7 +298,7 @@ fn all_waits_on_a_topic_can_end_at_once() {
 
 #[test]
 fn many_waits_leave_nothing_behind() {
-    let rounds = std::env::var("RALLYPOINT_TEST_WAIT_ROUNDS")
+    let rounds = std::env::var("RALLYPOINT_TEST_WAITS")
         .map_or(20_000, |rounds| rounds.parse().expect("a number of rounds is a number"));
     let waits = waits();
     for round in 0..rounds {

@@ -106,6 +106,7 @@ impl Drop for SharedLook {
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
+    use futures_util::future::FutureExt as _;
     use http::StatusCode;
 
     use super::*;
@@ -114,10 +115,10 @@ mod tests {
 
     const LIMITS: WaitLimits = WaitLimits {
         max_ms: 55_000,
-        waits_max: 100,
+        waits_max: 5_000,
         per_player_max: 2,
         long_polls_per_player_max: 2,
-        services_max: 100,
+        services_max: 5_000,
         drain_spread_ms: 0,
         sweep_ms: 5_000,
         sweep_keys_per_s: 20_000,
@@ -161,6 +162,39 @@ mod tests {
         assert_eq!(looks.count(), 0);
     }
 
+    /// A second with a hundred changes.
+    #[tokio::test]
+    async fn thousands_of_waits_on_a_page_cost_four_reads_a_second() {
+        let ((clock, waits), looks, reads) = (waits(), SharedLooks::default(), AtomicUsize::new(0));
+        let mut held: Vec<_> = (0..4_000).map(|_| (subscribe(&waits), looks.join(7, "/browser?x"))).collect();
+        for change in 1..=100 {
+            waits.wake([listings()]);
+            if change > 1 {
+                clock.advance(std::time::Duration::from_millis(10));
+                waits.wake_due();
+            }
+            let is_woken =
+                |held: &mut (Subscription, SharedLook)| held.0.sleep_until(i64::MAX).now_or_never().is_some();
+            if !is_woken(&mut held[0]) {
+                continue;
+            }
+            assert!(held[1..].iter_mut().all(is_woken), "all of them are woken at once");
+            let now = Answer::json(StatusCode::OK, &change);
+            let answers = held.iter().map(|(subscription, look)| {
+                let read = async {
+                    reads.fetch_add(1, Ordering::Relaxed);
+                    tokio::task::yield_now().await;
+                    Ok(now.clone())
+                };
+                look.answer((&waits, subscription), read)
+            });
+            for answer in futures_util::future::join_all(answers).await {
+                assert_eq!(answer.unwrap().body, now.body, "nobody gets an older page");
+            }
+        }
+        assert_eq!(reads.load(Ordering::Relaxed), 4, "at once, and then every 250 ms");
+    }
+
     #[tokio::test]
     async fn a_read_that_began_before_the_wake_up_is_not_used() {
         let ((_, waits), looks) = (waits(), SharedLooks::default());
@@ -174,6 +208,19 @@ mod tests {
         let at_the_end =
             second.answer((&waits, &other), async { Ok(Answer::json(StatusCode::OK, &3)) }).await;
         assert_eq!(&at_the_end.unwrap().body[..], b"3");
+    }
+
+    #[tokio::test]
+    async fn a_read_that_began_before_the_subscription_is_not_used() {
+        let ((_, waits), looks) = (waits(), SharedLooks::default());
+        let one = subscribe(&waits);
+        let mut late = waits.subscribe(WaitForm::Get, None, Topics::new()).unwrap();
+        let [first, second] = [looks.join(7, "/"), looks.join(7, "/")];
+        let before = first.answer((&waits, &one), async { Ok(Answer::json(StatusCode::OK, &1)) }).await;
+        waits.wake([listings()]); // wakes only the one that listens already
+        late.listen_to(Topics::from_iter([listings()]));
+        let after = second.answer((&waits, &late), async { Ok(Answer::json(StatusCode::OK, &2)) }).await;
+        assert_eq!((&before.unwrap().body[..], &after.unwrap().body[..]), (&b"1"[..], &b"2"[..]));
     }
 
     #[tokio::test]
