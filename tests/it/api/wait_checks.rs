@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::wait::{game, granted, send, session_path, settle, until_the_end, wait};
 use crate::harness::wire::{self, Listener};
 use crate::harness::{Metrics, Reply, Server, action_path, until};
+use crate::notifications::NOTIFICATION;
 
 const LIST: &str = "/v1/player/me/session";
 
@@ -62,6 +63,36 @@ async fn a_wait_sleeps_through_changes_that_its_caller_does_not_see() {
     assert!(!waiting.is_finished());
     alice.patch(&path, &json!({"joinability": {"open": false}})).await.expect(200);
     waiting.await.unwrap().expect(200);
+}
+
+#[tokio::test]
+async fn a_health_report_that_turns_nothing_ends_no_wait() {
+    let server = Server::new();
+    let (alice, bob, game) = game(&server).await;
+    let instance = format!("{}/instance", session_path(&game));
+    alice.post(&instance, &json!({"instance_id": "i"})).await.expect(200);
+    let host = server.service(&["session:instance:health"]);
+    let report = async |health: &str| {
+        let body = json!({"instance_health": health, "instance_id": "i"});
+        host.post(&format!("{instance}/health"), &body).await.expect(200);
+        settle().await;
+    };
+    report("healthy").await;
+    let listener = bob.on(NOTIFICATION);
+    let long_poll = |query: &str| format!("/v1/player/me/stream/notification/lp?{query}");
+    let all = listener.get(&long_poll("offset_reset_strategy=earliest&deadline=0")).await.expect(200);
+    let next = format!("exclude_before={}&deadline=25", all.body["cursor"].as_str().unwrap());
+    let waiting = wait(&bob, &session_path(&game), &bob.session(&game).await.etag()).await;
+    let listening = send(&listener, &long_poll(&next), &[]);
+    settle().await;
+    for _ in 0..5 {
+        report("healthy").await;
+    }
+    assert!(!waiting.is_finished() && !listening.is_finished());
+    report("degraded").await;
+    assert_eq!(waiting.await.unwrap().expect(200).body["instance"]["instance_health"], json!("degraded"));
+    let told = listening.await.unwrap().expect(200).body;
+    assert_eq!(told["notifications"][0]["message"], json!("session_changed"), "{told}");
 }
 
 #[tokio::test]

@@ -286,7 +286,8 @@ async fn fill(dir: &Path, sessions: usize) -> (Vec<String>, PathBuf) {
     (created, journal.unwrap())
 }
 
-fn player_token(key: &DevelopmentKey) -> String {
+/// A token of a new player.
+pub(super) fn player_token(key: &DevelopmentKey) -> String {
     let permissions =
         DEFAULT_PLAYER_PERMISSIONS.iter().map(|permission| permission.name().to_owned()).collect();
     let player = Some(PlayerUuid(Entropy::System.uuid()));

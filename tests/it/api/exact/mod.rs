@@ -16,7 +16,7 @@ use crate::harness::{
 };
 
 /// Environment variable with the number of rounds in which two writes race.
-const ROUNDS_VARIABLE: &str = "RALLYPOINT_EXACT_ROUNDS";
+const ROUNDS_VARIABLE: &str = "RALLYPOINT_TEST_EXACT_ROUNDS";
 /// Rounds without the variable: a fiftieth of a thorough run.
 const ROUNDS: usize = 200;
 

@@ -4,7 +4,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use http::Method;
 use rallypoint::env::Entropy;
 use serde_json::json;
 
@@ -158,10 +157,12 @@ async fn changes(clients: &mut [Published], sessions: &mut Vec<String>, entropy:
         6 => client.promotes(&session, &other).await,
         _ => {
             let data = json!({"custom_data": {"drawn": drawn(entropy, 9).to_string()}});
-            let path = format!("/v1/session/{session}/player/{}", client.player);
-            client.send(Method::PATCH, &path, &[], Some(data.to_string().into())).await
+            client.updates(&session, &client, data).await
         }
     };
+    // A rule may refuse the change; but each of them is an operation.
+    let status = reply.status.as_u16();
+    assert!(status != 405 && reply.body["error_code"] != "path_not_found", "{status}: {}", reply.body);
     if reply.status.is_success() {
         actor.reads(&session).await;
         if (1..=2).contains(&what) {

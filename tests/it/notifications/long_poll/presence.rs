@@ -46,6 +46,29 @@ async fn a_player_who_only_listens_stays() {
 }
 
 #[tokio::test]
+async fn a_player_whose_connection_breaks_is_removed() {
+    let server = Server::with(short);
+    let (alice, bob) = (server.lasting_player(), server.lasting_player());
+    let game = alice.creates("game").await;
+    alice.opens(&game).await;
+    bob.joins(&game).await.expect(200);
+    pass(&server, 1).await;
+    let (_, next) = begin(&bob).await;
+    let waiting = hold(&bob, &next).await;
+    let alice_reads_for = async |seconds: usize| {
+        for _ in 0..seconds {
+            pass(&server, 1).await;
+            alice.session(&game).await.expect(200);
+        }
+    };
+    alice_reads_for(22).await;
+    assert_eq!(alice.sees_status_and_team(&game, &bob).await, (json!("member"), json!(0)));
+    waiting.abort().await;
+    alice_reads_for(TOO_LONG_S + 6).await;
+    assert_eq!(alice.sees(&game, &bob).await, Value::Null);
+}
+
+#[tokio::test]
 async fn a_player_who_only_listens_stays_on_every_node() {
     // The test's clock goes on while a look asks the database, so the players have more time than elsewhere.
     let longer = |config: &mut Config| {
