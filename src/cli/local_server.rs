@@ -1,19 +1,13 @@
 //! `rallypoint server`: the dedicated servers of a running Rallypoint server, over its control socket.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::os::unix::net::UnixStream;
-use std::path::Path;
-use std::time::Duration;
-
 use clap::{Args, Subcommand};
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
 
 use super::config::KeyArgs;
+use super::control::ask;
 use super::{print, print_json};
 use crate::allocators::process::{ServerInfo, ServerState};
 use crate::env::Clock;
-use crate::runtime::control::{ControlRequest, socket_path};
+use crate::runtime::control::ControlRequest;
 use crate::runtime::local_servers::LocalServer;
 
 /// Text after `rallypoint server --help`.
@@ -51,10 +45,6 @@ another server if nobody could join yet, else it is closed. To end the session a
 
   rallypoint server kill 0b8d6e0c";
 
-/// Longest wait for an answer. A kill takes some seconds if the server's processes do not end at once.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
-/// Largest answer, in bytes.
-const ANSWER_BYTES_MAX: u64 = 64 << 20;
 /// How many digits of an allocation the table shows. They are enough to name a server.
 const ID_DIGITS: usize = 8;
 
@@ -91,14 +81,6 @@ enum ServerCommand {
     },
 }
 
-/// An answer on the control socket.
-#[derive(Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum ControlAnswer<T> {
-    Ok(T),
-    Error(String),
-}
-
 /// Runs the command.
 pub fn run(args: &ServerArgs) -> Result<(), String> {
     let data_dir = args.key.data_dir()?;
@@ -126,29 +108,6 @@ pub fn run(args: &ServerArgs) -> Result<(), String> {
                 false => print(&format!("killed {}\n", killed.server.allocation_id)),
             }
         }
-    }
-}
-
-/// Sends a request to the server with this data directory, and reads its answer.
-fn ask<T: DeserializeOwned>(data_dir: &Path, request: &ControlRequest) -> Result<T, String> {
-    let path = socket_path(data_dir);
-    let failed = |error: std::io::Error| {
-        format!(
-            "{}: {error}; is the server running on this machine, with this data directory and as this user?",
-            path.display()
-        )
-    };
-    let mut stream = UnixStream::connect(&path).map_err(failed)?;
-    stream.set_read_timeout(Some(ANSWER_TIMEOUT)).map_err(failed)?;
-    stream.set_write_timeout(Some(ANSWER_TIMEOUT)).map_err(failed)?;
-    let request = serde_json::to_string(request).map_err(|error| error.to_string())?;
-    stream.write_all(format!("{request}\n").as_bytes()).map_err(failed)?;
-    let mut line = String::new();
-    BufReader::new(stream.take(ANSWER_BYTES_MAX)).read_line(&mut line).map_err(failed)?;
-    match serde_json::from_str(&line) {
-        Ok(ControlAnswer::Ok(value)) => Ok(value),
-        Ok(ControlAnswer::Error(message)) => Err(message),
-        Err(error) => Err(format!("the answer of the server cannot be read: {error}")),
     }
 }
 

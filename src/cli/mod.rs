@@ -1,7 +1,9 @@
 //! The command line.
 
+mod audit;
 mod bridge;
 mod config;
+mod control;
 mod credentials;
 mod demo;
 mod demo_server;
@@ -58,6 +60,9 @@ enum Command {
     /// List and kill the dedicated servers on this machine, and show their logs.
     #[command(after_help = local_server::HELP)]
     Server(local_server::ServerArgs),
+    /// Export what has happened in sessions.
+    #[command(after_help = audit::HELP)]
+    Audit(audit::AuditArgs),
     /// Copy a store into a database, out of one, or to another directory; look for damage in a store.
     #[command(after_help = store::HELP)]
     Store(store::StoreArgs),
@@ -116,6 +121,7 @@ pub fn main() -> ExitCode {
         Command::Demo(args) => demo::run(&args),
         Command::Session(args) => session::run(&args),
         Command::Server(args) => local_server::run(&args),
+        Command::Audit(args) => audit::run(&args),
         Command::Store(args) => store::run(&args),
         Command::DemoServer(args) => return demo_server::run(&args),
         Command::ServerShim(args) => server_shim::run(&args),

@@ -17,6 +17,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use crate::app::App;
 use crate::runtime::local_servers::LocalServers;
 
 /// The name of the socket in the data directory.
@@ -50,6 +51,24 @@ pub enum ControlRequest {
         /// The allocation of the server, or the start of its id.
         allocation: String,
     },
+    /// The next events of the audit, in the order of sessions.
+    AuditExport {
+        /// First time, in milliseconds since the epoch.
+        from_ms: i64,
+        /// End of the time (excluded), in milliseconds since the epoch.
+        to_ms: i64,
+        /// Where the answer before has ended.
+        after: Option<String>,
+    },
+}
+
+/// What commands work on.
+#[derive(Clone)]
+pub struct Commanded {
+    /// The dedicated servers on this machine.
+    pub servers: Arc<LocalServers>,
+    /// The application.
+    pub app: Arc<App>,
 }
 
 /// The path of the socket of a server with this data directory.
@@ -86,7 +105,7 @@ impl ControlSocket {
     }
 
     /// Answers commands until the token is cancelled.
-    pub async fn serve(self, servers: Arc<LocalServers>, stop: CancellationToken) {
+    pub async fn serve(self, commanded: Commanded, stop: CancellationToken) {
         let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         loop {
             let accept = async {
@@ -99,9 +118,9 @@ impl ControlSocket {
             };
             match accepted {
                 Ok((stream, permit)) => {
-                    let servers = Arc::clone(&servers);
+                    let commanded = commanded.clone();
                     tokio::spawn(async move {
-                        if let Err(error) = answer(stream, servers).await {
+                        if let Err(error) = answer(stream, commanded).await {
                             tracing::debug!(%error, "a control connection has failed");
                         }
                         drop(permit);
@@ -124,13 +143,13 @@ impl Drop for ControlSocket {
 }
 
 /// Reads one request and answers it.
-async fn answer(mut stream: UnixStream, servers: Arc<LocalServers>) -> io::Result<()> {
+async fn answer(mut stream: UnixStream, commanded: Commanded) -> io::Result<()> {
     let (reader, mut writer) = stream.split();
     let mut line = String::new();
     let mut reader = BufReader::new(reader.take(REQUEST_BYTES_MAX));
     tokio::time::timeout(TRANSFER_TIMEOUT, reader.read_line(&mut line)).await??;
     let result = match serde_json::from_str(&line) {
-        Ok(request) => carry_out(request, servers).await,
+        Ok(request) => carry_out(request, commanded).await,
         Err(error) => Err(format!("this server does not know the command: {error}")),
     };
     let answer = match result {
@@ -140,7 +159,8 @@ async fn answer(mut stream: UnixStream, servers: Arc<LocalServers>) -> io::Resul
     tokio::time::timeout(TRANSFER_TIMEOUT, writer.write_all(format!("{answer}\n").as_bytes())).await?
 }
 
-async fn carry_out(request: ControlRequest, servers: Arc<LocalServers>) -> Result<Value, String> {
+async fn carry_out(request: ControlRequest, commanded: Commanded) -> Result<Value, String> {
+    let Commanded { servers, app } = commanded;
     let value = match request {
         ControlRequest::ServerList => blocking(move || serde_json::to_value(servers.list())).await?,
         ControlRequest::ServerLog { allocation, lines } => {
@@ -149,6 +169,10 @@ async fn carry_out(request: ControlRequest, servers: Arc<LocalServers>) -> Resul
         ControlRequest::ServerKill { allocation } => {
             let server = blocking(move || servers.find(&allocation)).await??;
             serde_json::to_value(server.kill().await?)
+        }
+        ControlRequest::AuditExport { from_ms, to_ms, after } => {
+            let exported = app.audit.export(from_ms, to_ms, after.as_deref()).await;
+            serde_json::to_value(exported.map_err(|error| error.to_string())?)
         }
     };
     value.map_err(|error| error.to_string())
@@ -162,6 +186,21 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::app::launches::LaunchSettings;
+    use crate::auth::{DevelopmentKey, KeyRing};
+    use crate::config::Config;
+    use crate::env::{Clock, Entropy};
+    use crate::runtime::server::new_app;
+    use crate::store::{Memory, Store};
+
+    fn commanded(dir: &Path) -> Commanded {
+        let key = DevelopmentKey::load_or_create(dir, &Entropy::seeded(1)).unwrap();
+        let ring = Arc::new(KeyRing::new(key.key_set()));
+        let (store, environment) = (Store::Memory(Memory::default()), (Clock::System, Entropy::seeded(1)));
+        let app =
+            new_app(&Config::default(), store, ring, LaunchSettings::default(), environment, Arc::default());
+        Commanded { servers: Arc::default(), app: Arc::new(app) }
+    }
 
     /// Time passes only while every task waits.
     #[tokio::test(start_paused = true)]
@@ -170,7 +209,7 @@ mod tests {
         let stop = CancellationToken::new();
         let socket = ControlSocket::open(dir.path()).unwrap();
         let path = socket.path.clone();
-        let serving = tokio::spawn(socket.serve(Arc::default(), stop.clone()));
+        let serving = tokio::spawn(socket.serve(commanded(dir.path()), stop.clone()));
         let mut idle = Vec::new();
         for _ in 0..CONNECTIONS_MAX {
             idle.push(UnixStream::connect(&path).await.unwrap());

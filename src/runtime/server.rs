@@ -31,7 +31,7 @@ use crate::notifications;
 use crate::records::keys::KEY_UPGRADE;
 use crate::runtime::admin::{Admin, Readiness};
 use crate::runtime::allocators::StartedAllocators;
-use crate::runtime::control::ControlSocket;
+use crate::runtime::control::{Commanded, ControlSocket};
 use crate::runtime::launch_clients::EarlyLaunchClients;
 use crate::runtime::local_servers::LocalServers;
 use crate::runtime::node_id::{self, NodeId};
@@ -123,7 +123,8 @@ pub async fn start(config: &Config, expose_development_key: bool) -> Result<Serv
     serve_api(&api, api_listener, (config, expose_development_key), Arc::clone(&app), metrics);
     start_background_tasks(&background, config, Arc::clone(&app), ring, jwks_source);
     let local = Arc::new(local);
-    serve_control(&background, config, &local);
+    let commanded = Commanded { servers: Arc::clone(&local), app: Arc::clone(&app) };
+    serve_control(&background, config, commanded);
     Ok(Server { api_address, admin_address, readiness, api, background, local, store, app, _node: node })
 }
 
@@ -190,13 +191,13 @@ fn serve_admin(
 }
 
 /// Opens the control socket, if the server has a data directory. The server does its work without it, too.
-fn serve_control(tasks: &TaskGroup, config: &Config, local: &Arc<LocalServers>) {
+fn serve_control(tasks: &TaskGroup, config: &Config, commanded: Commanded) {
     let data_dir = &config.store.data_dir;
     if !data_dir.is_dir() {
         return;
     }
     match ControlSocket::open(data_dir) {
-        Ok(socket) => tasks.spawn(|stop| socket.serve(Arc::clone(local), stop)),
+        Ok(socket) => tasks.spawn(|stop| socket.serve(commanded, stop)),
         Err(error) => tracing::warn!(
             "no control socket at {}: {error}; commands such as `rallypoint server` do not work",
             control::socket_path(data_dir).display()

@@ -2,6 +2,7 @@
 //! its own commit (`app/sessions/audit_writes.rs`). This service reads events, stores those that callers post, and deletes
 //! old ones (`sweep`).
 
+mod export;
 mod sweep;
 
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use futures_util::future::try_join_all;
 use serde_json::{Map, Value};
 use tokio::sync::Mutex;
 
+pub use self::export::EventsExport;
 use self::sweep::Sweep;
 use super::Failure;
 use super::locks::LockStripes;

@@ -2,6 +2,8 @@
 
 /// The process allocator with real processes.
 mod allocator;
+/// `rallypoint audit`.
+mod audit_command;
 /// `rallypoint bridge agones`.
 mod bridge;
 /// `demo`, `token`, `openapi`, `config`, `check-config` and help: output and exit status.

@@ -60,7 +60,7 @@ impl Setup {
     }
 }
 
-async fn token(data_dir: &Path, args: &[&str]) -> String {
+pub async fn token(data_dir: &Path, args: &[&str]) -> String {
     let args = [&["token", "--player", PLAYER, "--data-dir", data_dir.to_str().unwrap()], args].concat();
     run(rallypoint(&args)).await.expect(0).stdout.trim_end().to_owned()
 }
