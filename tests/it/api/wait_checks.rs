@@ -326,9 +326,7 @@ async fn a_request_with_a_body_is_held_too() {
         let etag = alice.session(&game).await.etag();
         let headers = format!("if-none-match: {etag}\r\nprefer: wait=30\r\n{header}");
         wire.send(wire::get(&session_path(&game), &alice, &headers) + body).await;
-        while server.app.waits.count() == 0 {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+        until(async || server.held() == 1).await;
         bob.leaves(&game).await.expect(204);
         let changed = wire.answer().await.expect(200);
         assert_ne!(changed.etag(), etag);

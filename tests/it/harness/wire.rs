@@ -98,8 +98,9 @@ impl Listener {
         Self::with(server, |_| {}).await
     }
 
-    /// Listens with the default limits, changed.
+    /// Listens with the default limits, changed. Requests on its connections may be held, so the nodes exchange messages.
     pub async fn with(server: &Server, change: impl FnOnce(&mut ConnectionLimits)) -> Self {
+        server.hears_other_nodes().await;
         let mut limits = settings::connection_limits(&Config::default().http);
         change(&mut limits);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -69,7 +69,7 @@ const SETTLES: &str = "the test does not wait for answers of a database";
 const LONGER_TIMEOUTS: &str = "on a shared store, timeouts are an eighth longer";
 
 /// Tests that do not hold if requests are distributed over several nodes, each with the reason.
-const NOT_ON_SEVERAL_NODES: [(&str, &str); 26] = [
+const NOT_ON_SEVERAL_NODES: [(&str, &str); 24] = [
     ("api::audit::", "each node numbers its events, and the clock of the tests stands still"),
     ("api::browser::listing_again_replaces_the_data_and_keeps_the_position", INTERLEAVE),
     ("api::browser::a_page_starts_after_the_last_listing_of_the_page_before", INTERLEAVE),
@@ -91,8 +91,6 @@ const NOT_ON_SEVERAL_NODES: [(&str, &str); 26] = [
     ("api::wait::a_node_holds_a_limited_number_of_waits", COUNTS_WAITS),
     ("api::wait::a_player_holds_a_limited_number_of_waits", COUNTS_WAITS),
     ("api::wait_checks::waits_that_are_held_stay_undisturbed_by_those_beyond_the_limit", COUNTS_WAITS),
-    ("api::wait_checks::a_request_with_a_body_is_held_too", COUNTS_WAITS),
-    ("notifications::long_poll::limits::a_long_poll_with_a_body_is_held_too", COUNTS_WAITS),
     ("notifications::published::every_answer_of_a_long_poll_fits_the_published_contract", COUNTS_WAITS),
     ("notifications::long_poll::limits::a_player_holds_a_limited_number_of_long_polls", COUNTS_WAITS),
     (

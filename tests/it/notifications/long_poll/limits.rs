@@ -135,7 +135,6 @@ async fn a_node_that_stops_answers_every_connection() {
     let server = Server::with(|config| {
         (config.wait.waits_max, config.wait.per_player_max) = (Some(held), usize::MAX);
     });
-    server.hears_other_nodes().await;
     let listener = Listener::with(&server, |limits| limits.connections_max = held + 1).await;
     let alice = server.player();
     let list = "/v1/player/me/session";
