@@ -8,9 +8,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE;
+use http::Method;
 use rallypoint::env::Entropy;
 use rallypoint::store::{Memory, Store};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::sync::Barrier;
 use tokio::task::JoinSet;
 
@@ -21,14 +22,18 @@ use crate::support::postgres::Database;
 const PLAYERS: usize = 5;
 /// Operations of each player in a round. All operations of a round must fit into the bits of [`Done`].
 const OPERATIONS: usize = 12;
+/// Number of different custom data. Some writes change nothing.
+const DATA: usize = 4;
 /// Number of rounds, each with a new session.
 const ROUNDS: u64 = 40;
 
-/// The state of a session: its players, one bit each, and whether its platform session is linked.
+/// The state of a session: its players, one bit each, whether its platform session is linked, and its custom data, a
+/// number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Session {
     players: u8,
     linked: bool,
+    data: u8,
 }
 
 /// An operation, with the bit of the acting player if that matters.
@@ -43,6 +48,11 @@ enum Operation {
     Read,
     /// Reads the platform session, to see whether it is linked.
     Find,
+    /// Writes the custom data, with `If-Match` and the ETag of this session.
+    Write {
+        known: Session,
+        data: u8,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,13 +61,33 @@ enum Answer {
     Refused,
     Read(Option<Session>),
     Found(bool),
+    /// The ETag does not match: the session is this one.
+    Differs(Session),
 }
 
-/// The sequential specification: the state after an operation, and its answer.
+/// The sequential specification: whether an operation may have this answer, and the state after it.
+fn after(session: Option<Session>, operation: Operation, answer: Answer) -> Option<Option<Session>> {
+    if let (Some(now), Operation::Write { known, data }) = (session, operation) {
+        let written = Session { data, ..now };
+        return match answer {
+            // What would change nothing needs no matching ETag.
+            Answer::Done => (now == known || now == written).then_some(Some(written)),
+            // The ETag is also that of what this state leaves out, such as the leader: it may differ although this does
+            // not.
+            Answer::Differs(current) => (now == current && now != written).then_some(session),
+            _ => None,
+        };
+    }
+    let (after, expected) = apply(session, operation);
+    (answer == expected).then_some(after)
+}
+
+/// The state after an operation without conditions, and its answer.
 fn apply(session: Option<Session>, operation: Operation) -> (Option<Session>, Answer) {
     let Some(now) = session else {
+        let created = |players| Session { players, linked: false, data: 0 };
         return match operation {
-            Operation::Create(player) => (Some(Session { players: player, linked: false }), Answer::Done),
+            Operation::Create(player) => (Some(created(player)), Answer::Done),
             Operation::Read => (None, Answer::Read(None)),
             Operation::Find => (None, Answer::Found(false)),
             _ => (None, Answer::Refused),
@@ -102,15 +132,18 @@ fn is_linearizable(history: &[Record]) -> bool {
         let left = || history.iter().enumerate().filter(|(index, _)| done & (1 << index) == 0);
         let first_answered = left().map(|(_, record)| record.answered).min().unwrap_or(u64::MAX);
         for (index, record) in left().filter(|(_, record)| record.began < first_answered) {
-            let (after, answer) = apply(session, record.operation);
+            let Some(after) = after(session, record.operation, record.answer) else { continue };
             let next = (done | 1 << index, after);
-            if answer == record.answer && seen.insert(next) {
+            if seen.insert(next) {
                 open.push(next);
             }
         }
     }
     false
 }
+
+/// The last ETag that a player has seen, and its session.
+type Known = Option<(String, Option<Session>)>;
 
 /// One round: a session, the players that operate on it, and the nodes that serve them.
 struct Round {
@@ -135,41 +168,53 @@ impl Round {
     }
 
     fn read(&self, reply: &Reply) -> Option<Session> {
-        if reply.status == 404 {
-            return None;
-        }
-        let teams = reply.body["teams"].as_array().unwrap().iter();
+        (reply.status != 404).then(|| self.session_in(&reply.body))
+    }
+
+    fn session_in(&self, document: &Value) -> Session {
+        let teams = document["teams"].as_array().unwrap().iter();
         let players = teams.flat_map(|team| team["players"].as_array().unwrap());
         let bit = |entry: &Value| {
             let is = |player: &&Client| entry["player_uuid"] == player.player.to_string();
             1 << self.players.iter().position(|player| is(&player)).unwrap()
         };
         let players = players.fold(0, |players, entry| players | bit(entry));
-        Some(Session { players, linked: reply.body["platform_session"] != serde_json::json!([]) })
+        let data = document["custom_data"]["data"].as_str().map_or(0, |data| data.parse().unwrap());
+        Session { players, linked: document["platform_session"] != json!([]), data }
     }
 
     /// Runs random operations of a player at random nodes.
     async fn run_operations(&self, number: usize, entropy: Entropy) -> Vec<Record> {
         let below = |bound: usize| usize::from(u16::from_le_bytes(entropy.bytes())) % bound;
-        let (mut history, mut known) = (Vec::new(), None);
+        let (mut history, mut known) = (Vec::new(), Known::None);
         for _ in 0..OPERATIONS {
             let server = self.nodes[below(self.nodes.len())].clone();
             let player = Client { server: server.clone(), ..self.players[number].clone() };
             let reader = Client { server, ..self.reader.clone() };
             let (id, bit) = (&self.session, 1 << number);
             let link = link_path("XboxLive", &self.platform_session, id);
-            let record = match below(10) {
-                0 | 1 => self.record(Operation::Join(bit), async { done(&player.joins(id).await) }).await,
-                2 => self.record(Operation::Leave(bit), async { done(&player.leaves(id).await) }).await,
-                3 => {
+            let write = known.clone().and_then(|(etag, session)| Some((etag, session?)));
+            let record = match (below(13), write) {
+                (0 | 1, _) => {
+                    self.record(Operation::Join(bit), async { done(&player.joins(id).await) }).await
+                }
+                (2, _) => self.record(Operation::Leave(bit), async { done(&player.leaves(id).await) }).await,
+                (3, _) => {
                     let link = async { done(&player.post(&link, &Value::Null).await) };
                     self.record(Operation::Link(bit), link).await
                 }
-                4 => self.record(Operation::Unlink(bit), async { done(&player.delete(&link).await) }).await,
-                5 => {
+                (4, _) => {
+                    self.record(Operation::Unlink(bit), async { done(&player.delete(&link).await) }).await
+                }
+                (5, _) => {
                     let path = platform_path("XboxLive", &self.platform_session);
                     let find = async { Some(Answer::Found(reader.get(&path).await.status == 200)) };
                     self.record(Operation::Find, find).await
+                }
+                (6..9, Some((etag, session))) => {
+                    let data = below(DATA) as u8 + 1;
+                    let operation = Operation::Write { known: session, data };
+                    self.record(operation, self.write(&reader, &etag, data, &mut known)).await
                 }
                 _ => self.record(Operation::Read, self.read_if_changed(&reader, &mut known)).await,
             };
@@ -178,12 +223,25 @@ impl Round {
         history
     }
 
+    /// Writes the custom data if the session has this ETag. Notes what the answer shows.
+    async fn write(&self, writer: &Client, etag: &str, data: u8, known: &mut Known) -> Option<Answer> {
+        let body = json!({ "custom_data": { "data": data.to_string() } }).to_string();
+        let path = format!("/v1/session/{}", self.session);
+        let reply = writer.send(Method::PATCH, &path, &[("if-match", etag)], Some(body.into())).await;
+        if reply.status != 412 {
+            if reply.status == 200 {
+                *known = Some((reply.etag(), self.read(&reply)));
+            }
+            return done(&reply);
+        }
+        assert_ne!(reply.etag(), etag);
+        let session = self.session_in(&reply.body["current"]);
+        *known = Some((reply.etag(), Some(session)));
+        Some(Answer::Differs(session))
+    }
+
     /// Reads the session, with the known ETag if there is one.
-    async fn read_if_changed(
-        &self,
-        reader: &Client,
-        known: &mut Option<(String, Option<Session>)>,
-    ) -> Option<Answer> {
+    async fn read_if_changed(&self, reader: &Client, known: &mut Known) -> Option<Answer> {
         let path = format!("/v1/session/{}", self.session);
         let reply = match known {
             Some((etag, _)) => reader.get_if_none_match(&path, etag).await,
@@ -255,15 +313,19 @@ async fn run_round(nodes: &[Server], number: u64) -> Vec<Record> {
 /// Asserts that the history of every round on these stores is linearizable.
 async fn assert_linearizable_on(stores: [Store; 3]) {
     let nodes = nodes(stores);
-    let mut changes = 0;
+    let (mut changes, mut writes) = (0, [0; 2]);
     for number in 0..ROUNDS {
         let mut history = run_round(&nodes, number).await;
         history.sort_by_key(|record| record.began);
         assert!(is_linearizable(&history), "round {number} is not linearizable: {history:#?}");
         changes += history.iter().filter(|record| record.answer == Answer::Done).count() as u64;
+        for record in history.iter().filter(|record| matches!(record.operation, Operation::Write { .. })) {
+            writes[usize::from(record.answer == Answer::Done)] += 1;
+        }
     }
     // Changes that lose every race are in no history. Some must win, beside the creation of each round.
     assert!(changes >= 3 * ROUNDS, "only {changes} changes in {ROUNDS} rounds");
+    assert!(writes.iter().all(|writes| *writes >= ROUNDS / 2), "{writes:?} writes with an ETag");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -298,7 +360,8 @@ fn the_checker_finds_an_order_if_there_is_one() {
     let created = record(0, Operation::Create(1), Answer::Done, 1);
     let joined = record(2, Operation::Join(2), Answer::Done, 5);
     let seen = |began, players, answered| {
-        record(began, Operation::Read, Answer::Read(Some(Session { players, linked: false })), answered)
+        let session = Session { players, linked: false, data: 0 };
+        record(began, Operation::Read, Answer::Read(Some(session)), answered)
     };
     // A read during a join may or may not show the player. After one read has shown them, all later reads must.
     assert!(is_linearizable(&[created, joined, seen(3, 1, 4)]));
@@ -311,4 +374,26 @@ fn the_checker_finds_an_order_if_there_is_one() {
         seen(3, 3, 4),
         seen(5, 1, 6)
     ]));
+}
+
+#[test]
+fn the_checker_allows_one_of_two_writes_with_the_same_etag() {
+    let known = Session { players: 1, linked: false, data: 0 };
+    let written = |data| Session { data, ..known };
+    let created = Record { began: 0, operation: Operation::Create(1), answer: Answer::Done, answered: 1 };
+    let write = |began, data, answer| Record {
+        began,
+        operation: Operation::Write { known, data },
+        answer,
+        answered: began + 2,
+    };
+    let history = |one, other| is_linearizable(&[created, write(2, 1, one), write(3, 2, other)]);
+    assert!(history(Answer::Done, Answer::Differs(written(1))));
+    assert!(history(Answer::Differs(written(2)), Answer::Done));
+    assert!(!history(Answer::Done, Answer::Done), "an update is lost");
+    assert!(!history(Answer::Differs(written(2)), Answer::Differs(written(1))));
+    assert!(
+        is_linearizable(&[created, write(2, 1, Answer::Done), write(3, 1, Answer::Done)]),
+        "the same twice"
+    );
 }
