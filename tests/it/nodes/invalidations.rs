@@ -4,21 +4,21 @@
 use std::time::Duration;
 
 use rallypoint::config::ReadConsistency;
-use rallypoint::store::{Memory, MessageEvent, Postgres, PostgresSettings, Store};
+use rallypoint::store::{Memory, MessageEvent, Store};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
 use crate::api::wait::{session_path, settle, wait};
 use crate::harness::{Client, Metrics, Reply, Server, exchange, pairs_of_nodes, until};
 use crate::support::postgres::Database;
-use crate::support::postgres::pair::Pair;
 
 const LIST: &str = "/v1/player/me/session";
 const PAGE: &str = "/v1/browser?session_type=game&cursor=0";
 /// A wait that misses a change would hang for ever.
 const HANGS_AFTER: Duration = Duration::from_secs(60);
 
-async fn answer(waiting: JoinHandle<Reply>) -> Reply {
+/// The answer to a held request.
+pub async fn answer(waiting: JoinHandle<Reply>) -> Reply {
     tokio::time::timeout(HANGS_AFTER, waiting).await.expect("a change was missed").unwrap()
 }
 
@@ -268,64 +268,5 @@ async fn with_bounded_reads_waits_are_woken_once_every_node_shows_the_change() {
             assert_ne!(told.etag(), known);
             assert_eq!(told.body["joinability"]["open"], Value::Bool(is_open));
         }
-    }
-}
-
-/// Environment variable with the number of waits during a failover. The whole test has 1,000.
-const HELD_VARIABLE: &str = "RALLYPOINT_TEST_HELD";
-/// Its default value.
-const HELD: usize = 20;
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_failover_ends_no_wait_with_a_304_that_nobody_has_checked() {
-    let held = std::env::var(HELD_VARIABLE).map_or(HELD, |held| held.parse().expect("a number"));
-    let mut pair = Pair::start().await;
-    let database = Database::on(&pair.url).await;
-    let settings = PostgresSettings {
-        statement_timeout: Duration::from_millis(500),
-        retry_deadline: Duration::ZERO,
-        ..database.settings()
-    };
-    let open = async || Store::Postgres(Postgres::open(settings.clone()).await.unwrap());
-    let node = Server::over(open().await, |config| config.wait.per_player_max = usize::MAX);
-    let other = node.another_node(open().await);
-    exchange([&node, &other]).await;
-    let alice = node.player();
-    let game = alice.creates("game").await;
-    let path = session_path(&game);
-    let known = alice.session(&game).await.etag();
-    let (mut due_meanwhile, mut due_later) = (Vec::new(), Vec::new());
-    for _ in 0..held / 2 {
-        due_meanwhile.push(wait(&alice, &path, &known).await);
-    }
-    node.clock.advance(Duration::from_secs(20));
-    for _ in 0..held / 2 {
-        due_later.push(wait(&alice, &path, &known).await);
-    }
-    pair.kill_primary().await;
-    node.clock.advance(Duration::from_secs(10));
-    node.app.waits.wake_due();
-    for waiting in due_meanwhile {
-        answer(waiting).await.refused(503, "store_unavailable");
-    }
-    assert!(!due_later.iter().any(JoinHandle::is_finished), "they sleep on");
-    pair.promote_standby().await;
-    let there = at(&other, &alice);
-    until(async || {
-        let body = json!({"joinability": {"open": false}});
-        there.patch(&path, &body).await.status == 200
-    })
-    .await;
-    // By a message or, if its connection is not back yet, by the sweep.
-    until(async || {
-        node.clock.advance(Duration::from_millis(50));
-        node.app.waits.wake_due();
-        let _ = node.app.invalidations.sweep().await;
-        due_later.iter().all(JoinHandle::is_finished)
-    })
-    .await;
-    let now = there.session(&game).await.expect(200).etag();
-    for waiting in due_later {
-        assert_eq!(answer(waiting).await.expect(200).etag(), now);
     }
 }

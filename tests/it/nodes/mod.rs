@@ -2,6 +2,8 @@
 
 /// The whole suite again on a database, with one node and with three.
 mod everywhere;
+/// A database that fails over while requests are held.
+mod failover;
 /// Equal requests with one idempotency key, at several nodes.
 mod idempotency;
 /// Messages between nodes, and the sweep that finds what they miss.
