@@ -1,5 +1,6 @@
 //! Compares Rallypoint with its baseline, a bare server or the bare store: for each case, short samples in turn.
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Stdio;
@@ -37,7 +38,15 @@ pub struct Server {
 
 impl Server {
     pub fn start(role: &[&str], errors: Stdio) -> Self {
-        let mut process = Process::start(role, errors);
+        Self::of(Process::start(role, errors))
+    }
+
+    /// Starts a server of another build of this program.
+    pub fn start_program(program: OsString, role: &[&str], errors: Stdio) -> Self {
+        Self::of(Process::start_program(program, role, errors))
+    }
+
+    fn of(mut process: Process) -> Self {
         let line = process.line();
         let mut addresses = line.split(' ').map(|address| address.parse().unwrap());
         let address = addresses.next().unwrap();

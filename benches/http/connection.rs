@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use tokio::net::TcpStream;
 
 use crate::load::Caller;
-use crate::requests::Request;
+use crate::requests::{ETAG_PLACEHOLDER, KEY_PLACEHOLDER, Request};
 
 /// Largest response, in bytes.
 const ANSWER_BYTES_MAX: usize = 128 * 1024;
@@ -92,6 +92,10 @@ pub struct Client {
     /// Number of requests that belong together.
     steps: usize,
     next: usize,
+    /// The ETag of the last answer to each group of requests, if any of them needs it.
+    etags: Vec<String>,
+    /// Number of the next key.
+    next_key: u128,
 }
 
 impl Client {
@@ -100,17 +104,41 @@ impl Client {
         let mut clients = Vec::new();
         for (requests, address) in requests.into_iter().zip(addresses.iter().cycle()) {
             let connection = Connection::open(*address).await;
-            clients.push(Self { connection, requests, steps, next: 0 });
+            // Any ETag matches the first time.
+            let etags = vec!["*".to_owned(); requests.len() / steps];
+            let next_key = uuid::Uuid::new_v4().as_u128();
+            clients.push(Self { connection, requests, steps, next: 0, etags, next_key });
         }
         clients
+    }
+
+    /// Sends a request whose text has a placeholder.
+    async fn send_template(&mut self, number: usize) {
+        let Request { text, status, .. } = &self.requests[number];
+        let etag = &mut self.etags[number / self.steps];
+        let needs_etag = text.contains(ETAG_PLACEHOLDER);
+        let text = if needs_etag {
+            text.replacen(ETAG_PLACEHOLDER, etag, 1)
+        } else {
+            self.next_key = self.next_key.wrapping_add(1);
+            text.replacen(KEY_PLACEHOLDER, &format!("{:032x}", self.next_key), 1)
+        };
+        self.connection.send(&Request { text, status: *status, is_template: false }).await;
+        if needs_etag {
+            self.connection.header("etag").unwrap().clone_into(etag);
+        }
     }
 }
 
 impl Caller for Client {
     async fn call(&mut self) {
-        let request = &self.requests[self.next];
+        let number = self.next;
         self.next = (self.next + 1) % self.requests.len();
-        self.connection.send(request).await;
+        if self.requests[number].is_template {
+            self.send_template(number).await;
+        } else {
+            self.connection.send(&self.requests[number]).await;
+        }
     }
 
     fn calls_per_cycle(&self) -> usize {

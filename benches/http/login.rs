@@ -109,5 +109,5 @@ fn post(path: &str, header: &str, body: &Value) -> Request {
     let body = body.to_string();
     let length = body.len();
     let head = format!("POST {path} HTTP/1.1\r\nHost: localhost\r\n{header}Content-Length: {length}\r\n\r\n");
-    Request { text: head + &body, status: 200 }
+    Request::new(head + &body, 200)
 }

@@ -1,5 +1,6 @@
 //! Processes of the bench: this program in another role, controlled through its standard input.
 
+use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Lines, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
@@ -18,7 +19,12 @@ pub struct Process {
 
 impl Process {
     pub fn start(role: &[&str], errors: Stdio) -> Self {
-        let mut child = Command::new(std::env::current_exe().unwrap())
+        Self::start_program(std::env::current_exe().unwrap().into(), role, errors)
+    }
+
+    /// Starts another build of this program in a role.
+    pub fn start_program(program: OsString, role: &[&str], errors: Stdio) -> Self {
+        let mut child = Command::new(program)
             .args(role)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -36,6 +42,11 @@ impl Process {
     /// The next line that it prints.
     pub fn line(&mut self) -> String {
         self.output.next().expect("a process of the bench ended early").unwrap()
+    }
+
+    /// Ends it, whatever it does.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
     }
 
     /// Takes one sample, with a process that runs callers.

@@ -28,6 +28,18 @@ const PERMISSIONS: [&str; 8] = [
     "session:update:platform",
 ];
 
+/// Permissions of a token for long polls, of about as many bytes.
+const LISTENER_PERMISSIONS: [&str; 8] = [
+    "notification:player:self:read",
+    "session:create",
+    "session:read:browser",
+    "session:read:self",
+    "session:read:platform",
+    "session:read-player:self",
+    "session:update:self",
+    "session:update:platform",
+];
+
 /// The signing key, which is public: RFC 7515, appendix A.3.
 const KEY: &str = "jpsQnnGQmL-YBIffH1136cspYG6-0iY7X1fCE9-E9LI";
 const KEY_X: &str = "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU";
@@ -38,11 +50,19 @@ const PKCS8_PREFIX: &[u8] =
     b"\x30\x41\x02\x01\x00\x30\x13\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06\x08\x2a\x86\x48\
     \xce\x3d\x03\x01\x07\x04\x27\x30\x25\x02\x01\x01\x04\x20";
 
+/// What the text of a request has in place of its key. Each time that the request is sent, the key is another one.
+pub const KEY_PLACEHOLDER: &str = "{a-key-of-32-hexadecimal-digits}";
+/// What the text of a request has in place of the ETag of the last answer about the same session.
+pub const ETAG_PLACEHOLDER: &str = "{etag}";
+
 /// A request as it goes over the wire, and the expected status.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Request {
     pub text: String,
     pub status: u16,
+    /// Whether the text has a placeholder.
+    #[serde(default)]
+    pub is_template: bool,
 }
 
 /// The JWK Set to verify the tokens with.
@@ -61,10 +81,19 @@ fn sign(claims: &Value) -> String {
 
 /// The token of a player.
 pub fn token(player: PlayerUuid) -> String {
+    token_with(player, &PERMISSIONS)
+}
+
+/// The token of a player who reads sessions and sends long polls.
+pub fn listener_token(player: PlayerUuid) -> String {
+    token_with(player, &LISTENER_PERMISSIONS)
+}
+
+fn token_with(player: PlayerUuid, permissions: &[&str]) -> String {
     let now_s = Clock::System.now().as_second();
     let token = sign(&json!({
         "iss": "https://tokens.example.com", "aud": "sessions", "iat": now_s, "exp": now_s + 3600,
-        "sub": player, "platform": PLATFORM, "permissions": PERMISSIONS.join(" "),
+        "sub": player, "platform": PLATFORM, "permissions": permissions.join(" "),
     }));
     assert!(TOKEN_BYTES.contains(&token.len()), "a token has {} bytes", token.len());
     token
@@ -86,38 +115,71 @@ fn request(method: &str, path: &str, token: &str, more: &str, body: &str) -> Str
 }
 
 fn get(path: &str, token: &str) -> Request {
-    Request { text: request("GET", path, token, "", ""), status: 200 }
+    Request::new(request("GET", path, token, "", ""), 200)
 }
 
 fn post(path: &str, token: &str, body: &Value) -> Request {
     let body = body.to_string();
     let more = format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len());
-    Request { text: request("POST", path, token, &more, &body), status: 200 }
+    Request::new(request("POST", path, token, &more, &body), 200)
 }
 
 fn delete(path: &str, token: &str) -> Request {
-    Request { text: request("DELETE", path, token, "", ""), status: 204 }
+    Request::new(request("DELETE", path, token, "", ""), 204)
 }
 
 impl Request {
+    pub fn new(text: String, status: u16) -> Self {
+        Self { text, status, is_template: false }
+    }
+
+    /// The same request with further header lines, each with its end.
+    fn with(&self, lines: &str, status: u16) -> Self {
+        Self::new(self.text.replacen("\r\n\r\n", &format!("\r\n{lines}\r\n"), 1), status)
+    }
+
     /// The same request with `If-None-Match: etag`, which is answered 304.
     pub fn unless(&self, etag: &str) -> Self {
-        let head = self.text.strip_suffix("\r\n").unwrap();
-        Self { text: format!("{head}If-None-Match: {etag}\r\n\r\n"), status: 304 }
+        self.with(&format!("If-None-Match: {etag}\r\n"), 304)
     }
 
     /// The same request, held for up to `wait_s` seconds until the ETag differs.
     pub fn waiting(&self, etag: &str, wait_s: u64) -> Self {
-        let head = self.text.strip_suffix("\r\n").unwrap();
-        Self {
-            text: format!("{head}If-None-Match: {etag}\r\nPrefer: wait={wait_s}\r\n\r\n"),
-            status: self.status,
-        }
+        self.with(&format!("If-None-Match: {etag}\r\nPrefer: wait={wait_s}\r\n"), self.status)
+    }
+
+    /// The long poll that the published client sends, with the token of this request.
+    pub fn as_long_poll(&self) -> Self {
+        let (_, head) = self.text.split_once(" HTTP/1.1").unwrap();
+        let query = "exclude_before=&offset_reset_strategy=latest&deadline=25";
+        let path = format!("/notification/v1/player/me/stream/notification/lp?{query}");
+        Self::new(format!("GET {path} HTTP/1.1{head}"), 200)
+    }
+
+    /// The same request with `Idempotency-Key: key`.
+    pub fn with_key(&self, key: &str) -> Self {
+        self.with(&format!("Idempotency-Key: \"{key}\"\r\n"), self.status)
+    }
+
+    /// The same request with a new key each time.
+    pub fn with_new_keys(&self) -> Self {
+        Self { is_template: true, ..self.with_key(KEY_PLACEHOLDER) }
+    }
+
+    /// The same request with `If-Match` and a tag that does not match.
+    pub fn if_stale(&self) -> Self {
+        self.with("If-Match: \"stale\"\r\n", 412)
+    }
+
+    /// The same request with `If-Match` and the ETag of the answer before.
+    pub fn if_unchanged(&self) -> Self {
+        let request = self.with(&format!("If-Match: {ETAG_PLACEHOLDER}\r\n"), self.status);
+        Self { is_template: true, ..request }
     }
 
     /// The same request with an empty query, so that the fast path declines it.
     pub fn by_normal_path(&self) -> Self {
-        Self { text: self.text.replacen(" HTTP/1.1", "? HTTP/1.1", 1), status: self.status }
+        Self::new(self.text.replacen(" HTTP/1.1", "? HTTP/1.1", 1), self.status)
     }
 }
 
@@ -183,17 +245,14 @@ pub fn leave(id: &str, token: &str) -> Request {
 
 /// The metrics of a server, from its admin listener.
 pub fn metrics() -> Request {
-    Request { text: "GET /metrics HTTP/1.1\r\nHost: admin.example.com\r\n\r\n".into(), status: 200 }
+    Request::new("GET /metrics HTTP/1.1\r\nHost: admin.example.com\r\n\r\n".into(), 200)
 }
 
 /// The leader replaces the session's custom data.
 pub fn change(which: Which, number: u64, token: &str) -> Request {
     let body = json!({ "custom_data": { "number": number.to_string() } }).to_string();
     let more = format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len());
-    Request {
-        text: request("PATCH", &format!("v1/session/{}", which.id()), token, &more, &body),
-        status: 200,
-    }
+    Request::new(request("PATCH", &format!("v1/session/{}", which.id()), token, &more, &body), 200)
 }
 
 /// The leader invites a player and revokes the invite.

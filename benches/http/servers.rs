@@ -12,7 +12,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use rallypoint::config::{Config, LogFormat, ReadConsistency, StoreKind};
+use rallypoint::config::{Config, Hints, LogFormat, ReadConsistency, StoreKind};
 use rallypoint::records::keys::KEY_UPGRADE;
 use rallypoint::runtime::server::{self, Server};
 use rallypoint::runtime::settings::postgres_settings;
@@ -41,6 +41,9 @@ pub struct Options {
     /// Bounded reads, in milliseconds. Without it, reads are linearizable.
     #[arg(long)]
     bounded_ms: Option<u64>,
+    /// `[postgres] hints = "off"`.
+    #[arg(long)]
+    no_hints: bool,
     /// `[http] fast_path = false`.
     #[arg(long)]
     no_fast_path: bool,
@@ -64,6 +67,11 @@ impl Options {
             config.store.backend = StoreKind::Postgres;
             config.postgres.url = Some(url.clone());
         }
+        if self.no_hints {
+            config.postgres.hints = Hints::Off;
+        }
+        // Each caller sends more keys than any client.
+        config.idempotency.keys_per_caller_max = 1_000_000;
         config.http.fast_path = !self.no_fast_path;
         if self.cors {
             config.http.cors_origins = vec!["*".to_owned()];

@@ -3,13 +3,16 @@
 
 mod commits;
 mod costs;
-mod database;
+pub mod database;
+mod exact;
 mod expiry;
+mod hints;
 mod pgbench;
 mod reads;
 mod relay;
 mod sizes;
 mod variants;
+mod wakes;
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -47,6 +50,12 @@ pub enum Part {
     Sizes,
     /// Many sessions end at the same moment, while clients use others.
     Expiry,
+    /// From a change at one node until a wait at another one is answered.
+    Wakes,
+    /// Players join and leave, with and without messages between nodes.
+    Hints,
+    /// Players join and leave with `Idempotency-Key` and with `If-Match`.
+    Exact,
 }
 
 /// Size of a run.
@@ -96,6 +105,9 @@ pub fn measure(runtime: &Runtime, size: Size, parts: &[Part]) {
             Part::Costs => costs::measure(&bench),
             Part::Sizes => sizes::measure(&bench),
             Part::Expiry => expiry::measure(&bench),
+            Part::Wakes => wakes::measure(&bench),
+            Part::Hints => hints::measure(&bench),
+            Part::Exact => exact::measure(&bench),
         }
     }
 }

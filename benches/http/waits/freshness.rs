@@ -17,7 +17,7 @@ use crate::sessions::Kind;
 use crate::support::{median, spread};
 
 /// Most players, so that polls each second do not take the whole machine.
-const PLAYERS_MAX: usize = 4_000;
+const PLAYERS_MAX: usize = 10_000;
 /// Time between two changes of a session.
 const CHANGE_EVERY: Duration = Duration::from_secs(140);
 /// How clients learn of changes.
@@ -72,9 +72,9 @@ pub fn measure(runtime: &Runtime, size: Size) {
     let (dir, players) = (temp_dir(), size.waits.min(PLAYERS_MAX));
     let sessions = players / Kind::Game.players() as usize;
     let server = server(runtime, dir.path(), Kind::Game, sessions as u64, size.waits);
-    let (rounds, time) = if size.is_quick { (1, 4) } else { (3, 30) };
+    let (rounds, time) = if size.is_quick { (1, 4) } else { (3, 25) };
     let time = Duration::from_secs(time);
-    let mut watchers = runtime.block_on(Watcher::open_all(server.address, 0, players));
+    let mut watchers = runtime.block_on(Watcher::open_all(server.address, 0, players, requests::token));
     let mut took: Vec<Vec<Took>> = Vec::new();
     for number in 0..rounds {
         let mut round = Vec::new();

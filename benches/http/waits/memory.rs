@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use rallypoint::domain::PlayerUuid;
 use tokio::runtime::Runtime;
 
 use super::watcher::Watcher;
@@ -36,21 +37,34 @@ pub fn measure(runtime: &Runtime, size: Size) {
         "{:14} {:>9} {:>12} {:>10} {:>13} {:>16}",
         "", "start MB", "connected MB", "waiting MB", "bytes a wait", "beyond connected"
     );
-    let of_bare = Resident::of(runtime, &bare, size.waits);
+    let begin_wait = |watcher: &mut Watcher| watcher.begin_wait(WAIT_S);
+    let of_bare = Resident::of(runtime, &bare, size.waits, requests::token, begin_wait);
     drop(bare);
-    let of_server = Resident::of(runtime, &server, size.waits);
+    let of_server = Resident::of(runtime, &server, size.waits, requests::token, begin_wait);
+    drop(server);
+    let dir = temp_dir();
+    let server = self::server(runtime, dir.path(), Kind::Game, sessions as u64, size.waits);
+    let begin = Watcher::begin_long_poll;
+    let of_long_polls = Resident::of(runtime, &server, size.waits, requests::listener_token, begin);
     of_bare.print("bare hyper", size.waits);
-    of_server.print("rallypoint", size.waits);
+    of_server.print("waits", size.waits);
+    of_long_polls.print("long polls", size.waits);
 }
 
 impl Resident {
-    fn of(runtime: &Runtime, server: &Server, waits: usize) -> Self {
+    fn of(
+        runtime: &Runtime,
+        server: &Server,
+        waits: usize,
+        token: fn(PlayerUuid) -> String,
+        begin: fn(&mut Watcher),
+    ) -> Self {
         let resident = || resident_bytes(server.process.id());
         let started = resident();
-        let mut watchers = runtime.block_on(Watcher::open_all(server.address, 0, waits));
+        let mut watchers = runtime.block_on(Watcher::open_all(server.address, 0, waits, token));
         runtime.block_on(async { tokio::time::sleep(SETTLE).await });
         let connected = resident();
-        runtime.block_on(async { watchers.iter_mut().for_each(|watcher| watcher.begin_wait(WAIT_S)) });
+        runtime.block_on(async { watchers.iter_mut().for_each(begin) });
         runtime.block_on(async { tokio::time::sleep(SETTLE).await });
         Self { started, connected, waiting: resident() }
     }

@@ -3,10 +3,12 @@
 
 pub mod bare;
 mod freshness;
+mod herd;
+mod idle;
 mod joins;
 mod memory;
 mod wake;
-mod watcher;
+pub mod watcher;
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -31,6 +33,10 @@ pub enum Part {
     Freshness,
     /// Joins while others wait.
     Joins,
+    /// All held requests wait for the same session, and wake at once.
+    Herd,
+    /// CPU time of held requests while nothing happens.
+    Idle,
 }
 
 /// Size of a run.
@@ -51,6 +57,8 @@ pub fn measure(runtime: &Runtime, is_quick: bool, parts: &[Part], waits: usize) 
             Part::Wake => wake::measure(runtime, size),
             Part::Freshness => freshness::measure(runtime, size),
             Part::Joins => joins::measure(runtime, size),
+            Part::Herd => herd::measure(runtime, size),
+            Part::Idle => idle::measure(runtime, size),
         }
         println!();
     }

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use rallypoint::domain::PlayerUuid;
 use tokio::task::JoinSet;
 
 use crate::connection::Connection;
@@ -29,8 +30,13 @@ impl Watcher {
         Self { connection, request, etag }
     }
 
-    /// Opens `count` watchers: one for each player of the sessions from this number on.
-    pub async fn open_all(address: SocketAddr, first_session: usize, count: usize) -> Vec<Self> {
+    /// Opens `count` watchers: one for each player of the sessions from this number on, with a token for each.
+    pub async fn open_all(
+        address: SocketAddr,
+        first_session: usize,
+        count: usize,
+        token: fn(PlayerUuid) -> String,
+    ) -> Vec<Self> {
         let mut watchers = Vec::with_capacity(count);
         for first in (0..count).step_by(OPENED_AT_ONCE) {
             let mut opening = JoinSet::new();
@@ -38,7 +44,7 @@ impl Watcher {
                 let players = Kind::Game.players() as usize;
                 let which = game(first_session + number / players);
                 opening.spawn(async move {
-                    let token = requests::token(which.player((number % players) as u64 + 1));
+                    let token = token(which.player((number % players) as u64 + 1));
                     (number, Self::open(address, requests::session(which, &token)).await)
                 });
             }
@@ -52,6 +58,11 @@ impl Watcher {
     /// Begins to wait for a change.
     pub fn begin_wait(&mut self, wait_s: u64) {
         self.connection.begin(&self.request.waiting(&self.etag, wait_s).text);
+    }
+
+    /// Begins a long poll, from now on.
+    pub fn begin_long_poll(&mut self) {
+        self.connection.begin(&self.request.as_long_poll().text);
     }
 
     /// Reads, unless nothing has changed. Returns the status.
