@@ -2,18 +2,19 @@
 #![allow(missing_docs, reason = "each name says which operations the policy is for")]
 
 use crate::auth::Permission::{
-    Create, DeleteActive, DeleteAny, GivePermissionActive, GivePermissionAny, InstanceHealth, PromoteAny,
-    PromoteSelf, ReadAllocation, ReadAny, ReadBrowser, ReadConfig, ReadPermissionActive, ReadPermissionAny,
-    ReadPlatform, ReadPlayerAny, ReadPlayerSelf, ReadSelf, RemovePermissionActive, RemovePermissionAny,
-    SessionAll, SessionAuditReadAll, SessionAuditReadSelf, SessionAuditUpdateAll, SessionAuditUpdateSelf,
-    SessionPlayerAuditReadAll, SessionPlayerAuditReadSelf, SessionPlayerAuditUpdateAll,
-    SessionPlayerAuditUpdateSelf, ShortcodeActive, ShortcodeAny, UpdateAny, UpdateBrowser, UpdatePlatform,
-    UpdatePlayerAny, UpdatePlayerAsLeader, UpdatePlayerSelf, UpdateSelf,
+    Create, CreateMatchmade, DeleteActive, DeleteAny, GivePermissionActive, GivePermissionAny,
+    InstanceHealth, PromoteAny, PromoteSelf, ReadAllocation, ReadAny, ReadBrowser, ReadConfig,
+    ReadPermissionActive, ReadPermissionAny, ReadPlatform, ReadPlayerAny, ReadPlayerSelf, ReadSelf,
+    RemovePermissionActive, RemovePermissionAny, SessionAll, SessionAuditReadAll, SessionAuditReadSelf,
+    SessionAuditUpdateAll, SessionAuditUpdateSelf, SessionPlayerAuditReadAll, SessionPlayerAuditReadSelf,
+    SessionPlayerAuditUpdateAll, SessionPlayerAuditUpdateSelf, ShortcodeActive, ShortcodeAny, UpdateAny,
+    UpdateBrowser, UpdatePlatform, UpdatePlayerAny, UpdatePlayerAsLeader, UpdatePlayerSelf, UpdateSelf,
 };
 use crate::auth::Policy;
 
 pub const READ_CONFIG: Policy = Policy::any(&[SessionAll, ReadConfig]);
 pub const CREATE: Policy = Policy::any(&[SessionAll, Create]);
+pub const CREATE_MATCHMADE: Policy = Policy::any(&[SessionAll, CreateMatchmade]);
 pub const READ_SESSION: Policy = Policy::any(&[SessionAll, ReadAny, ReadSelf]);
 pub const UPDATE_SESSION: Policy = Policy::any(&[SessionAll, UpdateAny]).or_own(&[UpdateSelf]);
 pub const DELETE_SESSION: Policy = Policy::any(&[SessionAll, DeleteAny]).or_own(&[DeleteActive]);

@@ -1,9 +1,11 @@
 //! Creating an instance from a request, the catalog and the caller.
 
+use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::{App, Failure};
 use crate::auth::Caller;
+use crate::domain::instance::template::InstanceTemplate;
 use crate::domain::instance::{HostType, Instance, JoinStatus, StartupParams};
 use crate::domain::template::Template;
 use crate::domain::{CustomData, PlayerUuid};
@@ -56,8 +58,6 @@ impl InstanceRequest {
             Some(player) => Some(player),
             None => Some(caller.require_player()?),
         };
-        // A preallocated server asks for an instance once it runs. A dedicated one has to be found first.
-        let has_host = is_hosted_by_player || host_type == HostType::Preallocated;
         let caller_hosts = host_player.is_some() && host_player == caller.player();
         let custom_data = match template {
             Some(template) if self.custom_data.is_empty() => template.custom_data.clone(),
@@ -70,7 +70,7 @@ impl InstanceRequest {
             host_player_id: caller.token().player_id.filter(|_| caller_hosts),
             registrar: caller.player(),
             allocation_id: None,
-            join_status: if has_host { JoinStatus::Pending } else { JoinStatus::Requested },
+            join_status: first_status(host_type),
             join_params: None,
             startup_params,
             version: None,
@@ -78,8 +78,63 @@ impl InstanceRequest {
             custom_data,
             health: None,
             match_id: None,
+            match_making_profile_id: None,
             launch: None,
             dedicated_host: None,
         })
+    }
+}
+
+/// The stage in which an instance begins. A preallocated server asks for an instance once it runs. A dedicated one has to
+/// be found first.
+fn first_status(host_type: HostType) -> JoinStatus {
+    match host_type {
+        HostType::Dedicated => JoinStatus::Requested,
+        HostType::Player | HostType::Standalone | HostType::Preallocated => JoinStatus::Pending,
+    }
+}
+
+/// The instance of a match, before it is known who hosts it.
+#[derive(Clone, Debug)]
+pub struct InstanceOfMatch {
+    id: Uuid,
+    host_type: HostType,
+    startup_params: Option<StartupParams>,
+    custom_data: CustomData,
+}
+
+impl InstanceOfMatch {
+    /// An instance of a template. Its map is drawn among those at `maps`, positions in the template; among all, if there
+    /// are none.
+    pub fn new(app: &App, template: &InstanceTemplate, maps: &[usize]) -> Self {
+        Self {
+            id: app.entropy.uuid(),
+            host_type: template.default_host_type,
+            startup_params: template.draw_among(maps, app.entropy.fraction()),
+            custom_data: template.custom_data.clone(),
+        }
+    }
+
+    /// The instance, requested at this time.
+    pub fn at(&self, created: Timestamp) -> Instance {
+        Instance {
+            instance_id: self.id.to_string(),
+            host_type: self.host_type,
+            host_player: None,
+            host_player_id: None,
+            registrar: None,
+            allocation_id: None,
+            join_status: first_status(self.host_type),
+            join_params: None,
+            startup_params: self.startup_params.clone(),
+            version: None,
+            created,
+            custom_data: self.custom_data.clone(),
+            health: None,
+            match_id: None,
+            match_making_profile_id: None,
+            launch: None,
+            dedicated_host: None,
+        }
     }
 }

@@ -8,6 +8,7 @@
 //! - [`auto_join`]: create-or-join, also if many players ask at the same moment.
 //! - [`login`]: tokens for players and servers without a token service.
 //! - [`launches`]: gives requested instances their dedicated servers.
+//! - [`matchmaking`]: makes matches of parties in queues.
 //! - [`notifications`]: what players are told.
 //! - [`audit`]: what has happened in sessions.
 //! - [`idempotency`]: writes that clients can repeat without doing them twice.
@@ -28,6 +29,7 @@ pub mod join;
 pub mod launches;
 mod locks;
 pub mod login;
+pub mod matchmaking;
 pub mod notifications;
 pub mod online_status;
 mod passes;
@@ -59,6 +61,8 @@ use self::catalog::CurrentCatalog;
 use self::idempotency::{Idempotency, IdempotencySettings};
 use self::invalidations::Invalidations;
 use self::launches::{LaunchSettings, Launches, WakeUps};
+use self::matchmaking::news::TicketNews;
+pub use self::matchmaking::{MatcherSettings, Matchmaker};
 use self::online_status::OnlineStatuses;
 use self::presence::table::{PresenceTable, Timeouts};
 use self::retired_templates::RetiredTemplates;
@@ -112,6 +116,8 @@ pub struct AppSettings {
     pub idempotency: IdempotencySettings,
     /// Limits of tickets in matchmaking queues.
     pub matchmaking: MatchmakingSettings,
+    /// The matcher.
+    pub matcher: MatcherSettings,
     /// Whether events are stored, for how long, and limits.
     pub audit: AuditSettings,
     /// The login for development; `None` if the server has none.
@@ -119,6 +125,10 @@ pub struct AppSettings {
 }
 
 impl AppSettings {
+    fn timeouts(&self) -> Timeouts {
+        Timeouts { invite_expiry: self.invite_expiry, ticket_timeout: self.matchmaking.ticket_timeout }
+    }
+
     /// Limits of waits. With several nodes that may show stale sessions, waits are woken later: a client that is told
     /// of a change by one node must see it at every other.
     fn waits_of(&self, is_shared: bool) -> WaitLimits {
@@ -154,6 +164,8 @@ pub struct App {
     pub settings: AppSettings,
     /// The service that launches servers.
     pub launches: Arc<Launches>,
+    /// The matcher.
+    pub matchmaker: Matchmaker,
     /// The requests that wait for a change.
     pub waits: Arc<Waits>,
     /// What long polls need to know of the changes of the last seconds.
@@ -194,9 +206,7 @@ impl App {
         metrics: Arc<Metrics>,
     ) -> Self {
         let is_shared = !store.sole_writer();
-        let (invite_expiry, ticket_timeout) = (settings.invite_expiry, settings.matchmaking.ticket_timeout);
-        let timeouts = Timeouts { invite_expiry, ticket_timeout };
-        let table = Arc::new(PresenceTable::new(settings.health, timeouts, is_shared));
+        let table = Arc::new(PresenceTable::new(settings.health, settings.timeouts(), is_shared));
         let observer = observer_of(&table, &clock);
         let wake_ups = Arc::<WakeUps>::default();
         let rules = launches.allocators.iter().map(|(name, served)| (name.clone(), served.rules.clone()));
@@ -213,8 +223,10 @@ impl App {
             Sessions::new(store, settings.limits, time_and_randomness, Arc::clone(&metrics), hooks, observer);
         let (keep_ms, held_ms) = (settings.notifications.lookback_ms, settings.waits.max_ms);
         let lookback = Arc::new(Lookback::new(keep_ms, held_ms, clock.clone()));
+        let ticket_news = Arc::new(TicketNews::new(settings.matcher.is_enabled));
         let sessions = sessions.waking(Arc::clone(&waits), Arc::clone(&lookback));
-        let sessions = Arc::new(sessions.auditing(settings.audit.is_on));
+        let sessions = sessions.telling(Arc::clone(&ticket_news)).auditing(settings.audit.is_on);
+        let sessions = Arc::new(sessions);
         let (of_sessions, of_waits) = (Arc::clone(&sessions), Arc::clone(&waits));
         let unreadable = Arc::new(UnreadableLog::new(clock.clone()));
         let of_inboxes = (settings.notifications, clock.clone(), Arc::clone(&unreadable));
@@ -240,6 +252,7 @@ impl App {
             launch_clients,
             login,
             catalog: CurrentCatalog::new(catalog),
+            matchmaker: Matchmaker::new(settings.matcher, ticket_news, &entropy),
             settings,
             launches: Arc::new(launches),
             waits,

@@ -202,6 +202,7 @@ pub(crate) fn instance(host: Option<u128>, registrar: Option<u128>) -> Instance 
         custom_data: CustomData::new(),
         health: None,
         match_id: None,
+        match_making_profile_id: None,
         launch: None,
         dedicated_host: None,
     }

@@ -132,6 +132,10 @@ pub enum Refused {
     MatchMakingProfileNotFound,
     #[error("there is no deserter configuration with this id")]
     DeserterNotFound,
+    #[error("the session {0:?} does not have this ticket, or no longer")]
+    TicketNotFound(String),
+    #[error("a match has at most {0} players")]
+    MatchTooLarge(usize),
 }
 
 impl Refused {
@@ -202,7 +206,9 @@ impl Refused {
             | Self::RegionCustomOnly
             | Self::MatchMakingTemplateNotFound
             | Self::MatchMakingProfileNotFound
-            | Self::DeserterNotFound => false,
+            | Self::DeserterNotFound
+            | Self::TicketNotFound(_)
+            | Self::MatchTooLarge(_) => false,
         }
     }
 }

@@ -385,7 +385,6 @@ fn refused_parts(refused: &Refused) -> (StatusCode, &'static str) {
     use StatusCode as S;
     match refused {
         Refused::SessionTypeNotCreatable => (S::BAD_REQUEST, "session_type_not_creatable"),
-
         Refused::NotActiveInSession => (S::FORBIDDEN, "not_active_in_session"),
         Refused::NotSessionLeader => (S::FORBIDDEN, "not_session_leader"),
         Refused::RightNotHeld(_) => (S::FORBIDDEN, "session_right_missing"),
@@ -419,7 +418,6 @@ fn refused_parts(refused: &Refused) -> (StatusCode, &'static str) {
         Refused::TeamTooFull => (S::FORBIDDEN, "team_too_full"),
         Refused::PlatformSessionInUse => (S::FORBIDDEN, "platform_session_in_use"),
         Refused::PlatformAlreadyLinked => (S::FORBIDDEN, "platform_already_linked"),
-
         Refused::MatchmakingNotAllowed => (S::FORBIDDEN, "matchmaking_not_allowed"),
         Refused::QueueInactive(_) => (S::FORBIDDEN, "queue_inactive"),
         Refused::QueueGroupTooLarge(..) => (S::FORBIDDEN, "queue_group_too_large"),
@@ -429,6 +427,7 @@ fn refused_parts(refused: &Refused) -> (StatusCode, &'static str) {
         Refused::NoMatchingTemplate(_) => (S::FORBIDDEN, "no_matching_template"),
         Refused::NoMatchingProfile => (S::FORBIDDEN, "no_matching_profile"),
         Refused::RegionCustomOnly => (S::FORBIDDEN, "region_custom_only"),
+        Refused::MatchTooLarge(_) => (S::FORBIDDEN, "match_too_large"),
 
         Refused::QueueNotFound(_) => (S::NOT_FOUND, "queue_not_found"),
         Refused::NotInQueue => (S::NOT_FOUND, "not_in_queue"),
@@ -443,6 +442,7 @@ fn refused_parts(refused: &Refused) -> (StatusCode, &'static str) {
         Refused::InstanceTemplateNotFound => (S::NOT_FOUND, "instance_template_not_found"),
         Refused::MatchMakingTemplateNotFound => (S::NOT_FOUND, "match_making_template_not_found"),
         Refused::MatchMakingProfileNotFound => (S::NOT_FOUND, "match_making_profile_not_found"),
+        Refused::TicketNotFound(_) => (S::NOT_FOUND, "ticket_not_found"),
         Refused::DeserterNotFound => (S::NOT_FOUND, "deserter_not_found"),
         Refused::PlatformSessionNotFound => (S::NOT_FOUND, "platform_session_not_found"),
         Refused::PlatformNotInTemplate(_) => (S::NOT_FOUND, "platform_not_in_template"),

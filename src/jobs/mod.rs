@@ -59,6 +59,8 @@ enum Job {
     Audit,
     /// Gives requested instances their dedicated servers.
     Launches,
+    /// Makes matches of parties in queues.
+    Matches,
     /// Wakes requests that have waited long enough.
     Waits,
     /// Looks for changes by other nodes that requests wait for.
@@ -69,7 +71,7 @@ enum Job {
 const SWEEP_EVERY: Duration = Duration::from_millis(50);
 
 impl Job {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 13] = [
         Self::Deadlines,
         Self::Expiry,
         Self::Presence,
@@ -79,6 +81,7 @@ impl Job {
         Self::Inboxes,
         Self::Idempotency,
         Self::Audit,
+        Self::Matches,
         Self::Launches,
         Self::Waits,
         Self::Sweep,
@@ -101,6 +104,12 @@ impl Job {
             Self::Idempotency => idempotency::round(app, stop).boxed(),
             Self::Audit => audit::round(app, stop).boxed(),
             Self::Launches => launches::round(app).boxed(),
+            Self::Matches => {
+                let round = app.matchmaker.round(app);
+                round
+                    .map(|more| more.map_or_else(Round::from, |more| Round { more, ..Round::default() }))
+                    .boxed()
+            }
             Self::Waits => {
                 let wake = async move {
                     app.waits.wake_due();
@@ -118,6 +127,7 @@ impl Job {
     async fn wait_for_news(self, app: &App) {
         match self {
             Self::Launches => app.launches.wait_for_news().await,
+            Self::Matches => app.matchmaker.wait_until_due(app).await,
             Self::Waits => app.waits.wait_until_due().await,
             Self::Sweep if !app.sessions.store().sole_writer() => loop {
                 tokio::time::sleep(SWEEP_EVERY).await;
@@ -139,6 +149,9 @@ pub async fn run(app: Arc<App>, every: Duration, stop: CancellationToken) {
     };
     let jobs = Job::ALL.map(|job| tokio::spawn(repeat(job, Arc::clone(&app), every, stop.clone())));
     join_all(jobs.into_iter().chain([exchange])).await;
+    if let Err(error) = app.matchmaker.leave(&app).await {
+        tracing::warn!(%error, "other nodes take over the matches of this one only when it counts as gone");
+    }
     // A restart must not forget that a client used a session a moment ago.
     app.sessions.flush_deadlines().await;
 }

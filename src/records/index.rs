@@ -94,6 +94,9 @@ fn index_entries(session: &Session) -> BTreeMap<Key, IndexValue<'_>> {
             entries.insert(keys::queued_player(*player), IndexValue::SessionId(&session.id));
         }
     }
+    if let Some(match_made) = &session.match_made {
+        entries.insert(keys::match_of(&match_made.results.match_id), IndexValue::SessionId(&session.id));
+    }
     // Even if invites do not expire on this node: another node may have another setting.
     if session.can_time_out(true) {
         entries.insert(keys::watched(&session.id), IndexValue::Empty);

@@ -21,6 +21,7 @@
 //! o <type> 00 <created ms, i64 big-endian> <session id> (empty)                  index entry: open sessions, oldest first
 //! q <profile id> 00 <enqueued ms, i64 big-endian> <session id> the ticket, JSON  index entry of a session in a queue, for each of its profiles
 //! x <player uuid, 16 bytes>                   session id                         index entry of a session in a queue, for each of its players
+//! g <match id>                                session id                         index entry of the session of a match
 //! l 00 <launch id, 16 bytes>                  the launch, JSON                   in the commit of its instance; outlives the session
 //! l 01 <player uuid, 16 bytes> <allocator> 00 <launch id, 16 bytes> (empty)      a launch that the player asked for; until its server is released
 //! L <due ms, i64 big-endian> <launch id, 16 bytes> (empty)                       the queue of launches; with the launch
@@ -85,6 +86,7 @@ const NODE: u8 = b'e';
 const ANSWER: u8 = b'k';
 const QUEUED: u8 = b'q';
 const QUEUED_PLAYER: u8 = b'x';
+const MATCH: u8 = b'g';
 /// After [`LAUNCH`]: the launch itself.
 const LAUNCH_ITSELF: u8 = 0;
 /// After [`LAUNCH`]: an entry of the player who asked for it.
@@ -225,6 +227,8 @@ pub enum Unique {
     Allocation,
     /// A player in a queue.
     QueuedPlayer,
+    /// A match.
+    Match,
 }
 
 /// The kind of a unique index entry; `None` for other keys.
@@ -234,6 +238,7 @@ pub fn unique(key: &[u8]) -> Option<Unique> {
         SHORT_CODE => Some(Unique::ShortCode),
         ALLOCATION => Some(Unique::Allocation),
         QUEUED_PLAYER => Some(Unique::QueuedPlayer),
+        MATCH => Some(Unique::Match),
         _ => None,
     }
 }
@@ -270,6 +275,11 @@ pub fn parse_queued(profile_id: &str, key: &[u8]) -> Option<(i64, SessionId)> {
 /// The index entry of a player in a queue.
 pub fn queued_player(player: PlayerUuid) -> Key {
     key(QUEUED_PLAYER, &[player.0.as_bytes()])
+}
+
+/// The index entry of the session of a match.
+pub fn match_of(match_id: &str) -> Key {
+    key(MATCH, &[match_id.as_bytes()])
 }
 
 /// The key of a listing in the session browser.

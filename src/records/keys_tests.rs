@@ -28,6 +28,7 @@ proptest! {
         let (_, end_of_longer) = queued_since(&(name.clone() + "x"), i64::MIN);
         prop_assert!(!(start..end).contains(&end_of_longer) && queued < end_of_longer);
         prop_assert_eq!(unique(&queued_player(player)), Some(Unique::QueuedPlayer));
+        prop_assert_eq!(unique(&match_of(id.as_str())), Some(Unique::Match));
         prop_assert_eq!(parse_launch_due(&launch_due(ms, player.0)), Some((ms, player.0)));
         let of_player = launch_of_player(player, "local", Uuid::nil());
         prop_assert!(of_player.starts_with(&launches_of_player(player, "local")));

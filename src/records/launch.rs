@@ -118,6 +118,9 @@ pub struct NodeRecord {
     /// Tells the data directory that holds its id from copies of it.
     #[serde(default)]
     pub directory: String,
+    /// Whether it is a process that makes matches. Its id is another one after each start.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub matches: bool,
 }
 
 impl NodeRecord {
@@ -173,6 +176,7 @@ mod tests {
             alive_until_ms: 2,
             allocators: vec!["a".into()],
             directory: "boot/1/2".into(),
+            matches: true,
         };
         assert_eq!(NodeRecord::decode(&node.encode()), Ok(node));
         for bytes in [&b"{}"[..], b"\"launch\"", b""] {

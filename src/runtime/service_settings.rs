@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::app::idempotency::IdempotencySettings;
-use crate::app::{AuditSettings, MatchmakingSettings, NotificationSettings};
+use crate::app::{AuditSettings, MatcherSettings, MatchmakingSettings, NotificationSettings};
 use crate::config::{AuditSection, IdempotencySection, MatchmakingSection, NotificationsSection};
 
 /// Settings of notifications.
@@ -34,6 +34,17 @@ pub(super) fn matchmaking_settings(matchmaking: MatchmakingSection) -> Matchmaki
         passed_queue_time_max_s: matchmaking.passed_queue_time_max_s.into(),
         queues_per_ticket_max: matchmaking.queues_per_ticket_max,
         profiles_per_ticket_max: matchmaking.profiles_per_ticket_max,
+    }
+}
+
+/// The matcher.
+pub(super) fn matcher_settings(matchmaking: MatchmakingSection) -> MatcherSettings {
+    MatcherSettings {
+        is_enabled: matchmaking.enabled,
+        pass_every: Duration::from_millis(matchmaking.pass_every_ms.into()),
+        poll: Duration::from_millis(matchmaking.poll_ms.into()),
+        node_timeout: Duration::from_secs(matchmaking.node_timeout_s.into()),
+        threads: matchmaking.threads,
     }
 }
 

@@ -23,7 +23,7 @@ use crate::http::{PipelineSettings, RequestLimits};
 use crate::runtime::allocators;
 use crate::runtime::server_credentials::CLIENT_ID;
 use crate::runtime::service_settings::{
-    audit_settings, idempotency_settings, matchmaking_settings, notification_settings,
+    audit_settings, idempotency_settings, matcher_settings, matchmaking_settings, notification_settings,
 };
 use crate::store::{MessageMode, PostgresSettings, PostgresTls, parse_postgres_url};
 
@@ -194,6 +194,7 @@ pub fn app_settings(config: &Config) -> AppSettings {
         notifications: notification_settings(&config.notifications),
         idempotency: idempotency_settings(config.idempotency),
         matchmaking: matchmaking_settings(config.matchmaking),
+        matcher: matcher_settings(config.matchmaking),
         audit: audit_settings(config.audit),
         login: None,
     }

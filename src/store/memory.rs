@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{
     Arc, Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicU64, Ordering},
+    atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
 use tokio::sync::{broadcast, watch};
@@ -20,6 +20,8 @@ pub struct Memory {
     data: Arc<Mutex<Data>>,
     changes: broadcast::Sender<Arc<ChangeEvent>>,
     commits_to_fail: Arc<AtomicU64>,
+    /// Whether the answers of commits are lost.
+    loses_answers: Arc<AtomicBool>,
     /// Carries messages between the servers; `None` for one server.
     bus: Option<Bus>,
 }
@@ -48,6 +50,7 @@ impl Default for Memory {
             data: Arc::default(),
             changes: broadcast::Sender::new(WATCH_CAPACITY),
             commits_to_fail: Arc::default(),
+            loses_answers: Arc::default(),
             bus: None,
         }
     }
@@ -83,6 +86,11 @@ impl Memory {
     /// failures.
     pub fn fail_next_commits(&self, count: u64) {
         self.commits_to_fail.store(count, Ordering::Release);
+    }
+
+    /// Lets commits change the store and yet give no answer, or gives answers again, for tests.
+    pub fn lose_answers(&self, are_lost: bool) {
+        self.loses_answers.store(are_lost, Ordering::Release);
     }
 
     /// Ignores a poisoned lock: a commit checks everything before it changes data, so a panic leaves no partial commit.
@@ -146,6 +154,9 @@ impl Backend for Memory {
         if !change.keys.is_empty() {
             // Sent under the lock, so that watchers get the events in commit order. Fails if there is no watcher.
             let _ = self.changes.send(Arc::new(change));
+        }
+        if self.loses_answers.load(Ordering::Acquire) {
+            return Err(StoreError::Unsure("a test asked for this loss".into()).into());
         }
         Ok(version)
     }

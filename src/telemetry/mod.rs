@@ -3,6 +3,7 @@
 mod idempotency;
 mod launches;
 mod logs;
+mod matches;
 mod preconditions;
 mod store;
 mod tickets;
@@ -24,6 +25,7 @@ use prometheus_client::registry::{Registry, Unit};
 pub use self::idempotency::{IdempotencyMetrics, IdempotencyOutcome};
 pub use self::launches::LaunchMetrics;
 pub use self::logs::start_logs;
+pub use self::matches::MatchMetrics;
 pub use self::preconditions::Precondition;
 use self::preconditions::Preconditions;
 use self::tickets::Tickets;
@@ -149,6 +151,8 @@ pub struct Metrics {
     pub memory_refusals: Counter,
     preconditions: Preconditions,
     tickets: Tickets,
+    /// The metrics of matches, and of the matcher.
+    pub matches: MatchMetrics,
     /// The requests with an idempotency key.
     pub idempotency: IdempotencyMetrics,
     /// The metrics of launches and allocators.
@@ -217,6 +221,7 @@ impl Metrics {
         Self {
             preconditions: Preconditions::register(&mut registry),
             tickets: Tickets::register(&mut registry),
+            matches: MatchMetrics::register(&mut registry),
             idempotency: IdempotencyMetrics::register(&mut registry),
             launches: LaunchMetrics::register(&mut registry),
             waits: WaitMetrics::register(&mut registry),

@@ -127,7 +127,8 @@ pub async fn update(
         custom_data: update.custom_data.map(|data| data.0),
         match_id: update.match_id,
     };
-    let rule = move |session: &mut Session| session.update_instance(actor, change.clone());
+    let now = app.clock.now();
+    let rule = move |session: &mut Session| session.update_instance(actor, change.clone(), now);
     let change = Change::by(app, caller, conditions).keeping_alive(query.refresh_ttl.0);
     change
         .run_and_note(&path.session_id, rule, |(), after| instance_of(after), |(), after| log_end(after))

@@ -1,6 +1,7 @@
 //! Sessions: creating or joining, reading, changing and ending them; teams and short codes.
 
 mod create_or_join;
+mod match_made;
 mod read;
 mod short_code;
 mod team;
@@ -32,6 +33,8 @@ pub fn rows() -> Vec<Operation> {
         Operation::new(M::POST, "create_or_join_session", "/v1/session", create_or_join::create_or_join, CREATE, "Join an open session of a type, or create one").may_fail(MISSING_OR_NOT_CREATABLE)
             .about("If the template allows it, the caller joins the oldest open session of the type that accepts them. Otherwise the server creates a session with the caller as its leader. Without an `Idempotency-Key`, repeating the request can create another session. A token without a player always creates a session, without players; the first player who joins leads it.")
             .example(examples::CREATE_OR_JOIN),
+        Operation::new(M::POST, "create_matchmade_session", "/v1/match-made-session", match_made::create, CREATE_MATCHMADE, "Make a match, as a matcher of one's own").may_fail(MISSING).safe_to_repeat()
+            .about("The tickets of the parties end and the session of the match begins, in one commit: all of it happens, or nothing. Each pair of `session_tickets` must be a session and the ticket that it still has. The same `match_id` again answers with the first session, and does nothing."),
         Operation::new(M::GET, "get_session_by_id", SESSION, read::get, READ_SESSION, "Read a session: whole for active players, an outline for others").may_fail(MISSING)
             .about("Reading keeps the session alive, unless `refresh_ttl` is false. Poll it with the ETag of the last answer: the answer is 304 while nothing has changed.")
             .example(examples::SESSION),

@@ -82,6 +82,10 @@ pub struct InstanceView {
     /// Health of the instance. Absent before the first health report, and once the instance is closed.
     #[serde(skip_serializing_if = "Option::is_none")]
     instance_health: Option<Health>,
+    /// Matchmaking profile of that match, if matchmaking made it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 128))]
+    match_making_profile_id: Option<String>,
     /// Id of the match that is played on the instance.
     #[serde(skip_serializing_if = "Option::is_none")]
     match_id: Option<String>,
@@ -109,6 +113,7 @@ impl InstanceView {
             host_dedicated_server_id: dedicated.map(|host| host.server_id.clone()),
             host_dedicated_process_id: dedicated.and_then(|host| host.process_id.clone()),
             instance_health: instance.health,
+            match_making_profile_id: instance.match_making_profile_id.clone(),
             match_id: instance.match_id.clone(),
         }
     }

@@ -10,6 +10,7 @@ use uuid::Uuid;
 use super::CustomDataBody;
 use crate::domain::matchmaking::Profile;
 use crate::domain::matchmaking::profile::JoinMode;
+use crate::domain::session::match_made::MatchedProfile;
 
 /// A matchmaking profile: which parties play together, and what their session is made from.
 #[derive(Serialize, JsonSchema)]
@@ -74,8 +75,13 @@ pub struct LegacyProfileView {
 impl ProfileView {
     /// The wire form of a profile.
     pub fn of(id: &str, profile: &Profile) -> Self {
+        Self::of_match(&MatchedProfile::of(id, profile))
+    }
+
+    /// The wire form of the profile of a match.
+    pub fn of_match(profile: &MatchedProfile) -> Self {
         Self {
-            match_making_profile_id: id.to_owned(),
+            match_making_profile_id: profile.id.clone(),
             join_mode: profile.join_mode,
             instance_request_template_id: profile.instance_request_template_id,
             rank_id: profile.rank_id.map(|id| id.to_string()),
@@ -84,7 +90,7 @@ impl ProfileView {
             min_players_per_side: profile.min_players_per_side,
             legacy_config: profile.legacy_config.clone(),
             deserter_id: profile.deserter_id.map(|id| id.to_string()),
-            session_template_id: profile.session_template_id(),
+            session_template_id: profile.session_template_id,
             custom_data: CustomDataBody(profile.custom_data.clone()),
         }
     }

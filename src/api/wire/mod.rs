@@ -2,8 +2,10 @@
 //! handler.
 
 pub mod client;
+pub mod date_time;
 pub mod instance;
 pub mod listing;
+pub mod match_made;
 pub mod match_making;
 pub mod platform;
 pub mod player;

@@ -28,6 +28,9 @@ pub struct TeamView<'a> {
     max_size: usize,
     /// Index of the team.
     team_id: usize,
+    /// Tickets that a match has put on the team. Absent if matchmaking did not make the session.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ticket_ids: Option<&'a [String]>,
     /// Custom data of the team.
     #[serde(skip_serializing_if = "Option::is_none")]
     custom_data: Option<CustomDataBody>,
@@ -105,6 +108,7 @@ impl<'a> TeamView<'a> {
             players: players.map(|(player, entry, detail)| PlayerView::of(player, entry, detail)).collect(),
             max_size: team.max_size,
             team_id,
+            ticket_ids: session.match_made.as_ref().map(|_| team.ticket_ids.as_slice()),
             custom_data: team.custom_data.clone().map(CustomDataBody),
         }
     }

@@ -105,6 +105,17 @@ impl JsonSchema for ExtensionsBody {
     }
 }
 
+impl From<JoinParams> for JoinParamsBody {
+    fn from(params: JoinParams) -> Self {
+        Self {
+            double_args: NumbersBody(params.double_args),
+            string_args: TextsBody(params.string_args),
+            tags: params.tags,
+            extensions: ExtensionsBody(params.extensions),
+        }
+    }
+}
+
 impl From<JoinParamsBody> for JoinParams {
     fn from(body: JoinParamsBody) -> Self {
         Self {

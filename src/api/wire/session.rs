@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::api::wire::CustomDataBody;
 use crate::api::wire::instance::InstanceView;
 use crate::api::wire::listing::BrowserView;
+use crate::api::wire::match_made::MatchResultsView;
 use crate::api::wire::platform::PlatformSessionView;
 use crate::api::wire::player::TeamView;
 use crate::api::wire::queue::MatchmakingView;
@@ -29,6 +30,9 @@ pub struct SessionView<'a> {
     /// Instance on which the session is played.
     #[serde(skip_serializing_if = "Option::is_none")]
     instance: Option<InstanceView>,
+    /// Match that the session was made for. Absent if matchmaking did not make the session, and for outsiders.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    matchmaking_results: Option<MatchResultsView>,
     /// Ticket of the session. Absent if it is in no matchmaking queue, and for outsiders.
     #[serde(skip_serializing_if = "Option::is_none")]
     matchmaking: Option<MatchmakingView>,
@@ -136,6 +140,11 @@ impl<'a> SessionView<'a> {
             joinable: session.joinability.open,
             joinability: session.joinability.into(),
             instance: session.instance.as_ref().map(|instance| InstanceView::of(instance, view.detail)),
+            matchmaking_results: session
+                .match_made
+                .as_ref()
+                .filter(|_| full)
+                .map(|made| MatchResultsView::of(&made.results, session, view)),
             matchmaking: session
                 .matchmaking
                 .as_ref()
@@ -149,7 +158,7 @@ impl<'a> SessionView<'a> {
             custom_data: CustomDataBody(session.custom_data.clone()),
             created: session.created,
             region_id: session.region_id.clone(),
-            created_by_matchmaking: false,
+            created_by_matchmaking: session.match_made.is_some(),
             short_code: session.short_code.as_ref().filter(|_| full).map(|code| code.as_str().to_owned()),
         }
     }

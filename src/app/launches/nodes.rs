@@ -49,6 +49,7 @@ impl Launches {
                 alive_until_ms: clock_ms + ALIVE_MS,
                 allocators: self.served.keys().cloned().collect(),
                 directory: self.directory.clone(),
+                matches: false,
             };
             let writes = match stored {
                 Some((version, _)) => Batch::default().expect_version(key.clone(), version),

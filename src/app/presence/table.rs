@@ -346,7 +346,8 @@ impl PresenceTable {
     }
 
     /// When a player times out, in milliseconds since the epoch: for an active player the timeout after the last
-    /// heartbeat, for any other player the invite expiry after the invite. `None`: the player does not time out.
+    /// heartbeat, for any other player the invite expiry after the invite, or the shorter one of a match. `None`: the
+    /// player does not time out.
     fn player_due_ms(
         &self,
         session: &Session,
@@ -356,8 +357,14 @@ impl PresenceTable {
         now: Now,
     ) -> Option<i64> {
         if !entry.status.is_active() {
+            if session.waits_for_instance(entry) {
+                return None;
+            }
             let invited_ms = now.counted_from(entry.invited?.as_millisecond());
-            return Some(invited_ms.saturating_add(self.invite_expiry_ms?));
+            let of_match = entry.match_timeout_s.filter(|after_s| *after_s > 0);
+            let of_match_ms = of_match.map(|after_s| i64::from(after_s) * 1_000);
+            let expiry_ms = self.invite_expiry_ms.into_iter().chain(of_match_ms).min()?;
+            return Some(invited_ms.saturating_add(expiry_ms));
         }
         let joined_ms = entry.joined.map_or(i64::MIN, |joined| now.counted_from(joined.as_millisecond()));
         let heartbeat_ms =

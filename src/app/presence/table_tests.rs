@@ -137,3 +137,24 @@ fn a_ticket_ends_after_its_timeout() {
     table.observe(&session, at(30.0));
     assert!(!table.watches(&session.id));
 }
+
+#[test]
+fn an_invite_of_a_match_ends_at_the_earlier_time() {
+    let mut session = session();
+    let mut expires = |match_timeout_s, invite_expiry_s: Option<u64>, expected: Option<f64>| {
+        Arc::make_mut(session.players.get_mut(&player(3)).unwrap()).match_timeout_s = match_timeout_s;
+        session.culling_timeout_s = None;
+        assert_eq!(session.can_time_out(invite_expiry_s.is_some()), expected.is_some());
+        let table = table(&session, invite_expiry_s, false);
+        if let Some(after_s) = expected {
+            check(&table, &session, &[(after_s - 0.1, &[]), (after_s, &[3])]);
+        }
+    };
+    // The invite was sent after 3 s.
+    expires(Some(30), Some(100), Some(33.0));
+    expires(Some(30), None, Some(33.0));
+    expires(Some(30), Some(20), Some(23.0));
+    expires(Some(0), Some(20), Some(23.0));
+    expires(Some(0), None, None);
+    expires(None, None, None);
+}

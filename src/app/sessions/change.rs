@@ -317,7 +317,8 @@ impl Sessions {
     /// still have reached the store, so only the store knows their state. The caller holds the session locks.
     ///
     /// # Errors
-    /// [`Failure::Repeated`] if the answer to the request is stored already; the refusal of [`unique_refusal`] if
+    /// [`Failure::Repeated`] if the answer to the request is stored already; [`Failure::Contended`] if another session has
+    /// the match of this plan; the refusal of [`unique_refusal`] if
     /// another session already has a platform session, short code or allocation of this plan; errors of the store.
     pub(super) async fn commit(&self, plan: Plan) -> Result<Option<Vec<Arc<CachedSession>>>, Failure> {
         // Read before the commit: the new versions are known to be the latest from this time on.
@@ -344,6 +345,9 @@ impl Sessions {
                 // so that a panic of the observer leaves no older version in the cache.
                 for cached in &committed {
                     (self.observer)(&cached.session);
+                    if let Some(news) = &self.ticket_news {
+                        news.observe(&cached.session);
+                    }
                 }
                 self.launches.wake_ups.wake(launch_news);
                 self.changed_by(actor, &topics, &departures);
@@ -358,8 +362,9 @@ impl Sessions {
                 self.changed_by(actor, &topics, &departures);
                 match error {
                     CommitError::Conflict { key } if keys::is_answer(&key) => Err(Failure::Repeated),
-                    CommitError::Conflict { key } => match keys::unique(&key) {
-                        Some(unique) => Err(unique_refusal(unique).into()),
+                    CommitError::Conflict { key } => match keys::unique(&key).map(unique_refusal) {
+                        Some(Some(refused)) => Err(refused.into()),
+                        Some(None) => Err(Failure::Contended),
                         None => Ok(None),
                     },
                     CommitError::Store(error) => Err(error.into()),
@@ -412,13 +417,15 @@ fn topics_of(batch: &Batch, lists: &ListChanges, after: &[After]) -> SmallVec<[T
     lists.chain(sessions).chain(listings).collect()
 }
 
-/// The refusal if another session already has a key that only one session can have.
-fn unique_refusal(unique: Unique) -> Refused {
+/// The refusal if another session already has a key that only one session can have. `None`: the session of a match, whose
+/// creator then looks for the other one.
+fn unique_refusal(unique: Unique) -> Option<Refused> {
     match unique {
-        Unique::PlatformSession => Refused::PlatformSessionInUse,
-        Unique::ShortCode => Refused::ShortCodeTaken,
-        Unique::Allocation => Refused::AllocationInUse,
-        Unique::QueuedPlayer => Refused::PlayerAlreadyQueued,
+        Unique::PlatformSession => Some(Refused::PlatformSessionInUse),
+        Unique::ShortCode => Some(Refused::ShortCodeTaken),
+        Unique::Allocation => Some(Refused::AllocationInUse),
+        Unique::QueuedPlayer => Some(Refused::PlayerAlreadyQueued),
+        Unique::Match => None,
     }
 }
 

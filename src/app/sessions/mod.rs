@@ -48,6 +48,7 @@ use self::list_times::ListTimes;
 use self::listing_numbers::ListingNumbers;
 use self::memberships::Memberships;
 use super::locks::LockStripes;
+use super::matchmaking::news::TicketNews;
 use super::passes::Passes;
 use super::waits::{Lookback, Topic, Waits};
 use crate::domain::{PlayerUuid, Session, SessionId};
@@ -131,6 +132,8 @@ pub struct Sessions {
     /// Whether changes write audit events.
     writes_events: bool,
     event_numbers: EventNumbers,
+    /// What the matcher hears of tickets.
+    ticket_news: Option<Arc<TicketNews>>,
     observer: Observer,
     /// When background work last failed because the store was away, by [`Clock::up_ms`].
     store_away_up_ms: AtomicI64,
@@ -168,6 +171,7 @@ impl Sessions {
             lookback: None,
             writes_events: false,
             event_numbers: EventNumbers::new(&entropy),
+            ticket_news: None,
             observer: Box::new(observer),
             store_away_up_ms: AtomicI64::new(i64::MIN),
             clock_steps: ClockSteps::new(&clock),
@@ -181,6 +185,12 @@ impl Sessions {
     #[must_use]
     pub fn waking(self, waits: Arc<Waits>, lookback: Arc<Lookback>) -> Self {
         Self { waits: Some(waits), lookback: Some(lookback), ..self }
+    }
+
+    /// The same, and the matcher hears of every ticket that a commit adds or ends.
+    #[must_use]
+    pub fn telling(self, ticket_news: Arc<TicketNews>) -> Self {
+        Self { ticket_news: Some(ticket_news), ..self }
     }
 
     fn changed(&self, topics: &[Topic]) {

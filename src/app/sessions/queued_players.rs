@@ -1,4 +1,4 @@
-//! Tickets that have ended, and index entries of players in queues that have outlived their session.
+//! Tickets that have ended, and index entries of matchmaking that have outlived their session.
 
 use super::Sessions;
 use crate::app::Failure;
@@ -9,10 +9,34 @@ use crate::records::{StoredSession, keys};
 use crate::store::{Batch, CommitError};
 
 impl Sessions {
+    /// The session of a match; `None` if there is none. Forgets an entry that has outlived its session: a node of a version
+    /// without matches that ends a session leaves it behind.
+    ///
+    /// # Errors
+    /// Errors of the store.
+    pub async fn session_of_match(&self, match_id: &str) -> Result<Option<SessionId>, Failure> {
+        let key = keys::match_of(match_id);
+        let Some(entry) = self.store.get(&key).await? else { return Ok(None) };
+        let id = decode_session_id(&entry.value)?;
+        let stored = self.store.get(&keys::session(&id)).await?;
+        let stored = stored.map(|session| StoredSession::decode(&session.value)).transpose()?;
+        if stored.is_some_and(|stored| stored.session.is_of_match(match_id)) {
+            return Ok(Some(id));
+        }
+        match self.commit_batch(Batch::default().expect_version(key.clone(), entry.version).delete(key)).await
+        {
+            Ok(_) | Err(CommitError::Conflict { .. }) => Ok(None),
+            Err(CommitError::Store(error)) => Err(error.into()),
+        }
+    }
+
     /// Counts a ticket that a committed change has ended.
     pub(super) fn note_ended_ticket(&self, id: &SessionId, ticket: &Ticket, end: TicketEnd) {
         tracing::debug!(session_id = %id, ticket_id = %ticket.id, end = end.name(), "a ticket has ended");
         self.metrics.ticket_ended(end);
+        if let Some(news) = &self.ticket_news {
+            news.ended(ticket.id);
+        }
     }
 
     /// Forgets in which sessions the active players of a session are queued, where such a session has ended or does not

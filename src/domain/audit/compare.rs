@@ -59,6 +59,14 @@ pub fn events(change: &Change<'_>) -> Vec<Event> {
     let mut events = Vec::new();
     if before.is_none() {
         events.push(of_joinability("session.created", after));
+        if let Some(made) = &after.match_made {
+            let match_id = Some(made.results.match_id.clone());
+            events.push(Event {
+                match_id,
+                custom_data: short(&made.results.custom_data),
+                ..named("match.created")
+            });
+        }
     }
     if after.ended {
         roster_changes(before, after, cause, &mut events);
@@ -208,7 +216,9 @@ fn entry_changes(
     });
     if !entry.status.is_active() && is_invite {
         let name = if entry.status == Status::Reserved { "player.reserved" } else { "player.invited" };
-        let (source, invited_session) = (Some(InviteSource::Player), entry.source_session.clone());
+        let is_by_match = entry.match_timeout_s.is_some();
+        let source = if is_by_match { InviteSource::Matchmaking } else { InviteSource::Player };
+        let (source, invited_session) = (Some(source), entry.source_session.clone());
         events.push(Event { source, invited_session, ..about(name, player, entry) });
         return;
     }

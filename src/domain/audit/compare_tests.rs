@@ -179,7 +179,7 @@ fn an_instance_is_followed_and_its_join_params_are_never_told() {
         join_params: Some(join_params),
         ..InstanceChange::default()
     };
-    joinable.update_instance(Actor::Anyone, change).unwrap();
+    joinable.update_instance(Actor::Anyone, change, joinable.created).unwrap();
     let found = events_of(Some(&requested), &joinable, Cause::Request(None));
     assert_eq!(found.iter().map(|event| event.name).collect::<Vec<_>>(), ["instance.updated"]);
     let text = serde_json::to_string(&found).unwrap();

@@ -1,5 +1,5 @@
 use super::*;
-use crate::domain::fixtures::{by, check, check_in, instance, player, session};
+use crate::domain::fixtures::{by, check, check_in, created, instance, player, session};
 
 use crate::domain::launch::LaunchLink;
 use Actor::{Anyone, Nobody};
@@ -89,7 +89,7 @@ fn the_host_updates_the_instance() {
         match_id: Some("m".into()),
     };
     let mut changed = before.clone();
-    changed.update_instance(by(2), change()).unwrap();
+    changed.update_instance(by(2), change(), created()).unwrap();
     let expected = Instance {
         allocation_id: Some("a".into()),
         join_status: JoinStatus::Unjoinable,
@@ -100,12 +100,12 @@ fn the_host_updates_the_instance() {
     };
     assert_eq!(changed.instance.as_ref(), Some(&expected));
     let same = InstanceChange { allocation_id: Some("a".into()), ..InstanceChange::default() };
-    changed.update_instance(by(2), same).unwrap();
+    changed.update_instance(by(2), same, created()).unwrap();
     assert_eq!(changed.instance.as_ref(), Some(&expected), "what is absent stays");
 
     let update = |actor, allocation_id: Option<&str>| {
         let change = InstanceChange { allocation_id: allocation_id.map(str::to_owned), ..change() };
-        move |session: &mut Session| session.update_instance(actor, change)
+        move |session: &mut Session| session.update_instance(actor, change, created())
     };
     check_in(&changed, update(by(2), Some("b")), Err(Refused::AllocationMismatch));
     check_in(&changed, update(by(2), None), Err(Refused::AllocationMismatch));
@@ -121,12 +121,12 @@ fn status(join_status: JoinStatus) -> InstanceChange {
 fn closed_is_final_and_frees_the_allocation() {
     let mut session = played("L1 M2", Some(2), None);
     let allocated = InstanceChange { allocation_id: Some("a".into()), ..InstanceChange::default() };
-    session.update_instance(by(2), allocated.clone()).unwrap();
+    session.update_instance(by(2), allocated.clone(), created()).unwrap();
     session.set_health("i", Health::Healthy).unwrap();
-    let close = |session: &mut Session| session.update_instance(by(2), status(JoinStatus::Closed));
+    let close = |session: &mut Session| session.update_instance(by(2), status(JoinStatus::Closed), created());
     check_in(&session, close, Err(Refused::AllocationMismatch));
     let change = InstanceChange { join_status: Some(JoinStatus::Closed), ..allocated.clone() };
-    session.update_instance(by(2), change).unwrap();
+    session.update_instance(by(2), change, created()).unwrap();
     let expected = Instance { join_status: JoinStatus::Closed, ..instance(Some(2), None) };
     assert_eq!(session.instance.as_ref(), Some(&expected), "without allocation and health");
     for reopened in [
@@ -136,11 +136,11 @@ fn closed_is_final_and_frees_the_allocation() {
         JoinStatus::Joinable,
         JoinStatus::Unjoinable,
     ] {
-        let reopen = |session: &mut Session| session.update_instance(by(2), status(reopened));
+        let reopen = |session: &mut Session| session.update_instance(by(2), status(reopened), created());
         check_in(&session, reopen, Err(Refused::InstanceClosed));
     }
     close(&mut session).unwrap();
-    session.update_instance(by(2), allocated).unwrap();
+    session.update_instance(by(2), allocated, created()).unwrap();
     assert_eq!(session.instance.as_ref(), Some(&expected), "a closed instance takes no allocation");
     assert_eq!(session.require_instance("i"), Err(Refused::InstanceNotFound));
 }
@@ -158,7 +158,7 @@ fn a_host_does_not_remove_what_the_server_notes_in_the_custom_data() {
                 .collect::<CustomData>()
         };
         let change = InstanceChange { custom_data: Some(data(given)), ..InstanceChange::default() };
-        session.update_instance(by(1), change).unwrap();
+        session.update_instance(by(1), change, created()).unwrap();
         let expected: CustomData = data(expected).into_iter().chain(noted()).collect();
         assert_eq!(session.instance.as_ref().unwrap().custom_data, expected);
     }
@@ -166,7 +166,8 @@ fn a_host_does_not_remove_what_the_server_notes_in_the_custom_data() {
 
 #[test]
 fn a_session_that_a_service_made_ends_with_its_instance_if_nobody_is_active() {
-    let close = |session: &mut Session| session.update_instance(Anyone, status(JoinStatus::Closed));
+    let close =
+        |session: &mut Session| session.update_instance(Anyone, status(JoinStatus::Closed), created());
     let end = |session: &mut Session| session.end_instance(Anyone);
     let made = |roster: &str| Session { made_by_service: true, ..played(roster, None, None) };
     for (roster, expected) in [("-", "ended"), ("I1 R2", "ended"), ("L1", "L1"), ("L1 I2", "L1 I2")] {
@@ -221,7 +222,8 @@ fn only_the_server_of_the_present_attempt_speaks_for_a_launched_instance() {
     };
     let refuses = |session: &Session, allocation_id| {
         for actor in [Anyone, by(1)] {
-            let update = |session: &mut Session| session.update_instance(actor, says(allocation_id));
+            let update =
+                |session: &mut Session| session.update_instance(actor, says(allocation_id), created());
             check_in(session, update, Err(Refused::AllocationMismatch));
         }
         assert_eq!(
@@ -236,7 +238,7 @@ fn only_the_server_of_the_present_attempt_speaks_for_a_launched_instance() {
     session.instance.as_mut().unwrap().allocation_id = Some("b".into());
     refuses(&session, None);
     refuses(&session, Some("a"));
-    session.update_instance(Anyone, says(Some("b"))).unwrap();
+    session.update_instance(Anyone, says(Some("b")), created()).unwrap();
     assert_eq!(session.require_instance("i"), Ok(()));
 }
 

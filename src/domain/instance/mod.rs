@@ -130,6 +130,9 @@ pub struct Instance {
     /// The id of the match that is played on the instance.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub match_id: Option<String>,
+    /// The matchmaking profile of that match, if matchmaking made it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub match_making_profile_id: Option<String>,
     /// The launch that gives the instance its server, if an allocator does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub launch: Option<LaunchLink>,
@@ -203,7 +206,14 @@ impl Session {
 
     /// Changes the instance at the request of its host. A closed instance stays closed. A launched instance is changed by
     /// the server of its present attempt alone, which names the allocation: before there is one, by nobody.
-    pub fn update_instance(&mut self, actor: Actor, change: InstanceChange) -> Result<(), Refused> {
+    ///
+    /// When the instance becomes joinable, the places that a match has reserved until then become invites, at `now`.
+    pub fn update_instance(
+        &mut self,
+        actor: Actor,
+        change: InstanceChange,
+        now: Timestamp,
+    ) -> Result<(), Refused> {
         let instance = self.hosted(actor)?;
         if !instance.is_closed() {
             let is_launched = instance.launch.is_some();
@@ -230,8 +240,10 @@ impl Session {
         if let Some(custom_data) = change.custom_data {
             instance.replace_custom_data(custom_data);
         }
-        if change.join_status == Some(JoinStatus::Closed) {
-            self.close_instance();
+        match change.join_status {
+            Some(JoinStatus::Closed) => self.close_instance(),
+            Some(JoinStatus::Joinable) => self.invite_reserved(now),
+            _ => {}
         }
         Ok(())
     }
@@ -288,14 +300,17 @@ impl Session {
     }
 
     /// Refuses an actor who does not control the instance. The player who hosts it and the player who registered it
-    /// do while they are active. If none of them is active, the leader does, so that the instance can still be ended.
+    /// do while they are active. If none of them is active, the leader does, so that the instance can still be ended; but
+    /// a match waits for its host.
     pub fn require_host(&self, actor: Actor) -> Result<(), Refused> {
         let Some(instance) = &self.instance else {
             self.require_active(actor)?;
             return Err(Refused::InstanceNotFound);
         };
         let hosts: Vec<_> = [instance.host_player, instance.registrar].into_iter().flatten().collect();
-        let is_orphaned = !hosts.is_empty() && hosts.iter().all(|host| !self.is_active(*host));
+        let may_come = |host: &PlayerUuid| self.match_made.is_some() && self.players.contains_key(host);
+        let is_orphaned =
+            !hosts.is_empty() && !hosts.iter().any(|host| self.is_active(*host) || may_come(host));
         match actor {
             Actor::Anyone => Ok(()),
             Actor::Player(player) if self.is_active(player) && hosts.contains(&player) => Ok(()),
@@ -310,10 +325,11 @@ impl Session {
         self.instance.as_mut().ok_or(Refused::InstanceNotFound)
     }
 
-    /// Ends the instance if one of these players hosts it. They have left, all of them.
+    /// Ends the instance if one of these players hosts it. They have left, all of them. Before the instance of a match can
+    /// be joined, another of its players becomes the host instead.
     pub(super) fn end_instance_of_host(&mut self, left: &[PlayerUuid]) {
         let host = self.instance.as_ref().and_then(|instance| instance.host_player);
-        if host.is_some_and(|host| left.contains(&host)) {
+        if host.is_some_and(|host| left.contains(&host)) && !self.pass_host_on() {
             self.instance = None;
             self.end_after_instance();
         }

@@ -73,10 +73,19 @@ impl InstanceTemplate {
     /// Startup parameters of an instance of this template, with a map drawn by weight. `random` is a random number
     /// from 0 to 1. Returns `None` if no map has a weight.
     pub fn draw(&self, random: f64) -> Option<StartupParams> {
-        let total: f64 = self.maps.iter().map(|map| map.map_weight).sum();
+        self.draw_among(&[], random)
+    }
+
+    /// As [`draw`](Self::draw), of the maps at these positions; of all, if there are none.
+    pub fn draw_among(&self, positions: &[usize], random: f64) -> Option<StartupParams> {
+        let among = || {
+            let all = self.maps.iter().enumerate();
+            all.filter(|(at, _)| positions.is_empty() || positions.contains(at)).map(|(_, map)| map)
+        };
+        let total: f64 = among().map(|map| map.map_weight).sum();
         let mut left = random * total;
         let mut drawn = None;
-        for map in &self.maps {
+        for map in among() {
             if map.map_weight > 0.0 {
                 // Stays the last map with a weight if rounding leaves something at the end.
                 drawn = Some(map);
@@ -123,5 +132,8 @@ mod tests {
             [0.0, 0.74, 0.75, 0.999_999, 1.0].map(drawn),
             ["often", "often", "seldom", "seldom", "seldom"]
         );
+        let among = |positions: &[usize]| template.draw_among(positions, 0.0).unwrap().map;
+        assert_eq!([&[2][..], &[0, 1, 2], &[]].map(among), ["seldom", "often", "often"]);
+        assert!(template.draw_among(&[0], 0.0).is_none(), "it is never drawn");
     }
 }

@@ -91,6 +91,14 @@ impl TicketEnd {
     }
 }
 
+impl Ticket {
+    /// When the party joined the queues, less the time that it had waited before, in milliseconds since 1970.
+    pub fn since_ms(&self) -> i64 {
+        let passed_ms = i64::try_from(self.passed_s).unwrap_or(i64::MAX).saturating_mul(1_000);
+        self.enqueued.as_millisecond().saturating_sub(passed_ms)
+    }
+}
+
 impl Profile {
     /// Whether tickets of parties of this size enter the profile. A party is on one side of a match as a whole; a
     /// matcher of the studio may see that otherwise.

@@ -181,6 +181,7 @@ impl Session {
         let entry = self.put_entry(player, status, team_id);
         entry.custom_data.clone_from(&invite.custom_data);
         entry.invited = Some(invite.now);
+        entry.match_timeout_s = None;
         entry.inviting_player = invite.inviting_player;
         entry.source_session.clone_from(&invite.source_session);
     }

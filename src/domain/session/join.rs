@@ -136,11 +136,12 @@ impl Session {
     }
 
     /// The team that the joiner gets: the requested one, else the one of the invite, else the first with a free slot.
-    /// Refuses if that team has no room.
+    /// Refuses if that team has no room. Whoever has a place in a match keeps it.
     fn team_for(&self, joiner: &Joiner) -> Result<usize, Refused> {
         let invited_to = self.players.get(&joiner.player).map(|entry| entry.team_id);
         let has_room = |team_id: usize| invited_to == Some(team_id) || self.has_room(team_id);
-        let Some(team_id) = joiner.team_id.or(invited_to).or_else(|| self.first_team_with_room()) else {
+        let asked = joiner.team_id.filter(|_| self.match_made.is_none() || invited_to.is_none());
+        let Some(team_id) = asked.or(invited_to).or_else(|| self.first_team_with_room()) else {
             return Err(Refused::SessionFull);
         };
         if team_id >= self.teams.len() {
@@ -159,10 +160,14 @@ impl Session {
         self.forget_kicked(joiner.player);
         let entry = self.put_entry(joiner.player, status, team_id);
         entry.joined = Some(now);
+        entry.match_timeout_s = None;
         if let Some(custom_data) = &joiner.custom_data {
             entry.custom_data.clone_from(custom_data);
         }
         entry.update_client(joiner);
+        if let Some(match_made) = self.match_made.as_mut() {
+            match_made.was_entered = true;
+        }
     }
 
     /// Sets the status and team of a player and returns the entry. Creates the entry if there is none.

@@ -4,6 +4,7 @@ pub mod invite;
 pub mod join;
 pub mod kicked;
 pub mod listing;
+pub mod match_made;
 pub mod platform;
 pub mod queue;
 pub mod rights;
@@ -17,6 +18,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use self::listing::Listing;
+use self::match_made::MatchMade;
 use self::platform::PlatformSession;
 use self::rights::Right;
 use super::client::Client;
@@ -85,6 +87,9 @@ pub struct Player {
     /// The session whose players were invited together, if the player was invited that way.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source_session: Option<SessionId>,
+    /// For a place that a match gave: after how many seconds its invite ends; 0: as every invite.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub match_timeout_s: Option<u32>,
     /// Rights that the leader gave to the player.
     // Stored sessions have the field's first name.
     #[serde(rename = "lent_rights", default, skip_serializing_if = "BTreeSet::is_empty")]
@@ -109,6 +114,7 @@ impl Player {
             invited: None,
             inviting_player: None,
             source_session: None,
+            match_timeout_s: None,
             given_rights: BTreeSet::new(),
             custom_data: CustomData::new(),
             sequence,
@@ -124,6 +130,9 @@ pub struct Team {
     /// The product's data about the team.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub custom_data: Option<CustomData>,
+    /// Ids of the tickets that a match put on the team.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ticket_ids: Vec<String>,
 }
 
 /// A session: everything stored about it except its deadline, which moves without a change of the session.
@@ -189,6 +198,9 @@ pub struct Session {
     /// The ticket of the session, while it is in a matchmaking queue.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub matchmaking: Option<Arc<Ticket>>,
+    /// The match that the session was made for, if matchmaking made it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub match_made: Option<Box<MatchMade>>,
     /// Why a rule ended the ticket. [`Self::settle_ticket`] takes it, so it is never stored.
     #[serde(skip)]
     pub ticket_end: Option<TicketEnd>,
@@ -241,7 +253,7 @@ pub struct SessionChange {
 impl Session {
     /// A session without players. A player who creates it joins with [`Self::enter_first`].
     pub fn new(new: NewSession, template: &Template) -> Self {
-        let team = Team { max_size: template.players_per_team, custom_data: None };
+        let team = Team { max_size: template.players_per_team, custom_data: None, ticket_ids: Vec::new() };
         Self {
             id: new.id,
             session_type: new.session_type,
@@ -266,6 +278,7 @@ impl Session {
             listing: None,
             instance: None,
             matchmaking: None,
+            match_made: None,
             ticket_end: None,
             ended: false,
         }
@@ -340,7 +353,9 @@ impl Session {
         if players_time_out || health_times_out || self.matchmaking.is_some() {
             return true;
         }
-        invites_expire && self.players.values().any(|entry| !entry.status.is_active())
+        let expires =
+            |entry: &Player| invites_expire || entry.match_timeout_s.is_some_and(|after_s| after_s > 0);
+        self.players.values().any(|entry| !entry.status.is_active() && expires(entry))
     }
 
     /// Ends the session.
@@ -409,7 +424,8 @@ impl Session {
             return Err(Refused::TeamTooFull);
         }
         let custom_data = change.custom_data.or_else(|| old.and_then(|team| team.custom_data.clone()));
-        Ok(Team { max_size, custom_data })
+        let ticket_ids = old.map(|team| team.ticket_ids.clone()).unwrap_or_default();
+        Ok(Team { max_size, custom_data, ticket_ids })
     }
 
     /// Gives the session a short code. A session has at most one.

@@ -23,6 +23,8 @@ impl Session {
         }
         if entry.status.is_active() {
             self.succeed_leader();
+        } else {
+            self.end_if_nobody_comes();
         }
         Ok(())
     }

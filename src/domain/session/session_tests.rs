@@ -27,7 +27,7 @@ fn a_new_session_takes_its_values_from_the_template() {
     assert_eq!((session.keep_alive_on_empty, session.culling_timeout_s), (true, Some(30)));
     assert_eq!(session.player_visibility, Visibility::Team);
     assert_eq!(session.admin_player_visibility, Visibility::Oneself);
-    assert_eq!(session.teams, vec![Team { max_size: 7, custom_data: None }; 3]);
+    assert_eq!(session.teams, vec![Team { max_size: 7, custom_data: None, ticket_ids: Vec::new() }; 3]);
     assert_eq!((session.players_per_team, session.created), (7, created()));
     assert_eq!((roster(&session).as_str(), session.leader()), ("- | - | -", None));
 
@@ -152,8 +152,8 @@ fn teams_are_added_resized_and_removed() {
     session.teams[0].custom_data = Some(data("b"));
     let teams = vec![TeamChange { max_size: Some(9), custom_data: None }, TeamChange::default()];
     session.update(Anyone, SessionChange { teams: Some(teams), ..SessionChange::default() }).unwrap();
-    let kept = Team { max_size: 9, custom_data: Some(data("b")) };
-    assert_eq!(session.teams, [kept, Team { max_size: 3, custom_data: None }]);
+    let kept = Team { max_size: 9, custom_data: Some(data("b")), ticket_ids: Vec::new() };
+    assert_eq!(session.teams, [kept, Team { max_size: 3, custom_data: None, ticket_ids: Vec::new() }]);
 }
 
 #[test]
@@ -171,7 +171,7 @@ fn one_team_is_updated() {
 
     let mut session = session("L1 | -");
     update(by(1), 1, Some(5))(&mut session).unwrap();
-    assert_eq!(session.teams[1], Team { max_size: 5, custom_data: Some(data("b")) });
+    assert_eq!(session.teams[1], Team { max_size: 5, custom_data: Some(data("b")), ticket_ids: Vec::new() });
     update(by(1), 1, None)(&mut session).unwrap();
     assert_eq!((session.teams[0].max_size, session.teams[1].max_size), (2, 5));
 }

@@ -161,6 +161,9 @@ impl ViolationKind {
         Self { msg: msg.into(), kind: "value_error.dict.reserved_name" }
     }
 
+    /// The same element twice, or more often. The framework has no such type; this one is formed like its others.
+    pub const REPEATED: Self = Self::fixed("value is in the list already", "value_error.list.unique_items");
+
     /// The violation at a location.
     pub fn at(self, loc: impl IntoIterator<Item = LocStep>) -> Violation {
         Violation { loc: loc.into_iter().collect(), msg: self.msg.into_owned(), kind: self.kind }

@@ -36,6 +36,10 @@ mod large;
 mod kicked;
 /// Each limit of a request: the largest accepted and the smallest refused value.
 mod limits;
+/// Matches that a matcher of the studio makes.
+pub mod match_made;
+/// Matches that the server makes.
+pub mod matches;
 /// Joining and leaving matchmaking queues.
 pub mod queue;
 /// What ends the ticket of a party in a queue.

@@ -7,13 +7,14 @@ use rallypoint::domain::session::Status;
 use rallypoint::domain::{Session, SessionId};
 use rallypoint::records::StoredSession;
 use rallypoint::records::keys;
+use rallypoint::records::launch::NodeRecord;
 use rallypoint::store::Key;
 use tempfile::TempDir;
 
 use super::Server;
 
 /// The content of a store, to compare before and after. Without what belongs to no session and stays: the gates of
-/// session types, the templates of the configuration, and the audit.
+/// session types, the templates of the configuration, the audit, and the nodes that make matches.
 pub async fn contents(server: &Server) -> BTreeMap<Key, Bytes> {
     let catalog = server.app.catalog();
     let is_gate = |key: &Key| catalog.templates.keys().any(|name| keys::parse_gate(name, key).is_some());
@@ -23,8 +24,12 @@ pub async fn contents(server: &Server) -> BTreeMap<Key, Bytes> {
             || keys::parse_events_of_player(key).is_some()
             || keys::parse_posted_events(key).is_some()
     };
+    // A node that makes matches keeps its record for as long as it runs.
+    let is_matcher = |key: &Key, value: &Bytes| {
+        keys::parse_node(key).is_some() && NodeRecord::decode(value).is_ok_and(|node| node.matches)
+    };
     let is_kept = |key: &Key| !is_gate(key) && !is_of_audit(key) && keys::parse_template(key).is_none();
-    let kept = all.into_iter().filter(|(key, _)| is_kept(key));
+    let kept = all.into_iter().filter(|(key, entry)| is_kept(key) && !is_matcher(key, &entry.value));
     kept.map(|(key, entry)| (key, entry.value)).collect()
 }
 
@@ -95,6 +100,9 @@ fn index_keys(session: &Session) -> BTreeSet<Key> {
         expected.extend(ticket.profile_ids.iter().map(|profile| keys::queued(profile, enqueued_ms, id)));
         let active = session.players.iter().filter(|(_, entry)| entry.status.is_active());
         expected.extend(active.map(|(player, _)| keys::queued_player(*player)));
+    }
+    if let Some(match_made) = &session.match_made {
+        expected.insert(keys::match_of(&match_made.results.match_id));
     }
     let has_invites = session.players.values().any(|entry| !entry.status.is_active());
     let has_health = session.instance.as_ref().is_some_and(|found| found.health.is_some());

@@ -8,6 +8,8 @@ mod failover;
 mod idempotency;
 /// Messages between nodes, and the sweep that finds what they miss.
 pub mod invalidations;
+/// Which node makes the matches of a profile.
+mod matches;
 /// The time of a player's list of sessions.
 mod player_list;
 /// Commits of several nodes: order, loss, repetition.

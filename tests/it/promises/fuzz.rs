@@ -195,6 +195,9 @@ fn valid_body(Row { method, path, prefix }: &Row) -> Value {
             },
         });
     }
+    if path.ends_with("/match-made-session") {
+        return valid_match(player);
+    }
     if path.ends_with("player:swap") {
         return json!({ "players": [player, "6f1c4d0e-93a5-4a1e-8d6c-2f0b7a9e5c32"] });
     }
@@ -219,6 +222,16 @@ fn valid_body(Row { method, path, prefix }: &Row) -> Value {
     let mut create = creation("party");
     create["player"] = join;
     create
+}
+
+/// A match that the schema allows, with this player.
+fn valid_match(player: &str) -> Value {
+    json!({
+        "teams": [{ "players": [{ "player_uuid": player, "status": "invited" }], "max_size": 2, "team_id": 0 }],
+        "session_tickets": { "none": player }, "sessions": ["none"], "region_id": "eu", "match_id": "m",
+        "match_create_request_time": 1_795_521_600, "match_making_profile_id": "none", "custom_data": { "a": "b" },
+        "ticket_added_unix_time": { "t": 1.5 },
+    })
 }
 
 /// A body that the operation accepts, with up to two values replaced.

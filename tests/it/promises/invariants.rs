@@ -274,6 +274,11 @@ impl World {
             if session.listing.is_some() {
                 listed.insert(session.id.to_string());
             }
+            let id = session.id.to_string();
+            if session.match_made.is_some() && !self.sessions.contains(&id) {
+                // The next steps can be in the match.
+                self.sessions.push(id);
+            }
         }
         // No index key is missing, and no index key names something that does not exist.
         prop_assert_eq!(stored.into_keys().collect::<BTreeSet<_>>(), expected);
@@ -371,7 +376,12 @@ fn check_session(session: &Session, overfilled: bool) -> Result<(), TestCaseErro
     let leaders = session.players.values().filter(|entry| entry.status == Status::Leader).count();
     let active: BTreeMap<_, _> = session.active_players().into_iter().collect();
     prop_assert_eq!(leaders, usize::from(!active.is_empty()), "a session with active players has one leader");
-    prop_assert!(!active.is_empty() || session.made_by_service, "an empty session of players ends");
+    let is_awaited =
+        session.match_made.as_ref().is_some_and(|made| !made.was_entered) && !session.players.is_empty();
+    prop_assert!(
+        !active.is_empty() || session.made_by_service || is_awaited,
+        "an empty session of players ends"
+    );
     prop_assert!(!session.ended, "an ended session is not stored");
     if let Some(instance) = session.instance.as_ref().filter(|instance| instance.is_closed()) {
         prop_assert_eq!((&instance.allocation_id, instance.health), (&None, None), "of a closed instance");

@@ -4,6 +4,9 @@ use crate::domain::Platform;
 use crate::domain::client::{Client, CrossplayInput, CrossplayPlatform, Input};
 use serde::{Deserialize, Serialize};
 
+/// The input of a player whose client is not known. No input has this bit.
+const UNKNOWN_INPUT: u8 = 1 << 7;
+
 /// The platforms and inputs of some players, and those that all of them accept.
 ///
 /// The players may play together if all accept what is there. So a player who does not accept the own platform fits
@@ -21,6 +24,9 @@ impl Crossplay {
     pub const NOBODY: Self =
         Self { platforms: 0, platforms_accepted: u16::MAX, inputs: 0, inputs_accepted: u8::MAX };
 
+    /// A player whose client is not known: fits players who accept every platform and input.
+    pub const UNKNOWN: Self = Self { inputs: UNKNOWN_INPUT, ..Self::NOBODY };
+
     /// Players with these clients.
     pub fn of<'a>(clients: impl IntoIterator<Item = &'a Client>) -> Self {
         clients.into_iter().fold(Self::NOBODY, |all, client| all.with(Self::one(client)))
@@ -28,6 +34,7 @@ impl Crossplay {
 
     fn one(client: &Client) -> Self {
         let wanted = client.crossplay;
+        let unknown = if client.agrees_to_unknown() { 0 } else { UNKNOWN_INPUT };
         Self {
             platforms: 1 << client.platform as u16,
             platforms_accepted: match wanted.map(|wanted| wanted.permitted_platform) {
@@ -37,7 +44,7 @@ impl Crossplay {
             },
             inputs: 1 << client.input as u8,
             inputs_accepted: match wanted.map(|wanted| wanted.permitted_input) {
-                None | Some(CrossplayInput::Any) => u8::MAX,
+                None | Some(CrossplayInput::Any) => !unknown,
                 Some(CrossplayInput::KeyboardAndMouse) => 1 << Input::KeyboardAndMouse as u8,
                 Some(CrossplayInput::Gamepad) => 1 << Input::Gamepad as u8,
                 Some(CrossplayInput::Touch) => 1 << Input::Touch as u8,

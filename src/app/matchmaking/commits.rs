@@ -1,0 +1,131 @@
+//! Has the matches made that the matcher proposes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use futures_util::stream::{self, StreamExt as _};
+use uuid::Uuid;
+
+use super::matches::{self, Made, MatchOrder, Party, Teams};
+use crate::app::instances::InstanceOfMatch;
+use crate::app::isolate::isolate;
+use crate::app::sessions::{Many, UpdateMany};
+use crate::app::{App, Catalog, Failure};
+use crate::domain::audit::Cause;
+use crate::domain::matchmaking::matcher::Proposal;
+use crate::domain::matchmaking::ticket::TicketEnd;
+use crate::domain::{CustomData, Refused, SessionId};
+
+/// Matches made at once: enough to share commits of the store.
+const AT_ONCE: usize = 128;
+
+/// A proposal that shall become a match.
+pub struct Order {
+    /// The profile.
+    pub profile_id: String,
+    /// The proposal.
+    pub proposal: Proposal,
+    /// Its tickets, and the sessions that have them.
+    pub sessions: Vec<(Uuid, SessionId)>,
+}
+
+/// What has become of the tickets of an order.
+#[derive(Default)]
+pub struct Outcome {
+    /// They wait no longer.
+    pub gone: Vec<Uuid>,
+    /// They wait again.
+    pub waits: Vec<Uuid>,
+    /// It is not known. The sessions tell.
+    pub unsure: BTreeMap<Uuid, SessionId>,
+    /// What has failed, beyond a conflict.
+    pub failure: Option<Failure>,
+}
+
+/// Makes these matches. No ticket is in two of them.
+pub async fn make_all(app: &App, catalog: &Arc<Catalog>, orders: Vec<Order>) -> Vec<Outcome> {
+    let made = orders.into_iter().map(|order| Box::pin(make(app, catalog, order)));
+    let made: Vec<_> = made.collect();
+    stream::iter(made).buffer_unordered(AT_ONCE).collect().await
+}
+
+async fn make(app: &App, catalog: &Arc<Catalog>, order: Order) -> Outcome {
+    let tickets = || order.sessions.iter().map(|(ticket, _)| *ticket);
+    let Some((_, first)) = order.sessions.first() else { return Outcome::default() };
+    let made = isolate(&app.metrics, first, async {
+        matches::make(app, catalog, match_order(app, catalog, &order)?, None).await
+    });
+    match made.await {
+        Ok(Made::Session(session)) => {
+            let (id, profile) = (&session.session.id, &order.profile_id);
+            tracing::debug!(session_id = %id, profile, players = order.proposal.players, "a match was made");
+            Outcome { gone: tickets().collect(), ..Outcome::default() }
+        }
+        Ok(Made::Lacks(parties)) => {
+            app.metrics.matches.conflict();
+            let lacking: BTreeSet<_> = parties.into_iter().filter_map(|party| party.ticket).collect();
+            let (gone, waits) = tickets().partition(|ticket| lacking.contains(ticket));
+            Outcome { gone, waits, ..Outcome::default() }
+        }
+        Err(Failure::Contended) => {
+            app.metrics.matches.conflict();
+            Outcome { waits: tickets().collect(), ..Outcome::default() }
+        }
+        Err(Failure::Refused(Refused::SessionTooLarge)) => {
+            let profile = &order.profile_id;
+            tracing::error!(
+                profile,
+                tickets = order.sessions.len(),
+                "the session of a match would be larger than [sessions] session_bytes_max, so its tickets end: allow \
+                 larger sessions, or make smaller matches"
+            );
+            let ended = drop_tickets(app, &order).await;
+            Outcome { gone: tickets().collect(), failure: ended.err(), ..Outcome::default() }
+        }
+        Err(failure) => Outcome {
+            unsure: order.sessions.into_iter().collect(),
+            failure: Some(failure),
+            ..Outcome::default()
+        },
+    }
+}
+
+fn match_order(app: &App, catalog: &Catalog, order: &Order) -> Result<MatchOrder, Failure> {
+    let profile = catalog.matchmaking.profile(&order.profile_id)?;
+    let instance = match profile.instance_request_template_id {
+        Some(id) => Some(InstanceOfMatch::new(app, catalog.instance_template(id)?, &order.proposal.maps)),
+        None => None,
+    };
+    let party = |(ticket, id): &(Uuid, SessionId)| Party { id: id.clone(), ticket: Some(*ticket) };
+    Ok(MatchOrder {
+        match_id: app.entropy.uuid().to_string(),
+        profile_id: order.profile_id.clone(),
+        region_id: order.proposal.region.clone(),
+        custom_data: CustomData::new(),
+        parties: order.sessions.iter().map(party).collect(),
+        teams: Teams::OfTickets(order.proposal.sides.clone()),
+        instance,
+        host_player: None,
+        added: BTreeMap::new(),
+        cause: Cause::Server,
+    })
+}
+
+/// Ends tickets of which no match can be made.
+async fn drop_tickets(app: &App, order: &Order) -> Result<(), Failure> {
+    let ids = order.sessions.iter().map(|(_, id)| id.clone()).collect();
+    let tickets: Vec<_> = order.sessions.iter().map(|(ticket, _)| *ticket).collect();
+    let rule = move |many: &mut Many| {
+        for (session, wanted) in many.sessions.iter_mut().zip(&tickets) {
+            let session = session.as_mut();
+            let queued = session
+                .filter(|session| session.matchmaking.as_ref().is_some_and(|ticket| ticket.id == *wanted));
+            if let Some(session) = queued {
+                session.end_ticket(TicketEnd::Timeout);
+            }
+        }
+        Ok(())
+    };
+    let update = UpdateMany { ids, new_id: None, hook: None, cause: Cause::Server };
+    app.sessions.update_many(update, rule).await.map(drop)
+}

@@ -1,0 +1,321 @@
+//! Matches of parties in queues.
+//!
+//! - [`matches`]: makes a match, in one commit.
+//! - [`Matchmaker`]: finds matches among the tickets that wait, and has them made. `pool` has the tickets of a profile,
+//!   [`news`] brings those that commits on this node add and end, `commits` makes the matches that a pass proposes, `nodes`
+//!   says which node matches which profile.
+//!
+//! Nothing here has to be durable, and nothing is trusted: a ticket is an index entry of its session, pools are read from
+//! those, and each match expects the very ticket in its commit. A pool that is wrong costs a conflict.
+
+mod commits;
+pub mod matches;
+pub mod news;
+mod nodes;
+mod pool;
+mod values;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use uuid::Uuid;
+
+use self::commits::Order;
+use self::news::{News, TicketNews};
+use self::nodes::Nodes;
+use self::pool::Pool;
+use super::{App, Catalog, Failure};
+use crate::domain::SessionId;
+use crate::domain::matchmaking::Matchmaking;
+use crate::domain::matchmaking::matcher::{Explanation, Proposal, Rules};
+use crate::domain::matchmaking::profile::{MatcherKind, Profile};
+use crate::env::Entropy;
+use crate::telemetry::Metrics;
+
+/// Settings of the matcher.
+#[derive(Clone, Copy, Debug)]
+pub struct MatcherSettings {
+    /// Whether this server makes matches itself.
+    pub is_enabled: bool,
+    /// How long after a change a pass begins, so that it finds what comes in the meantime.
+    pub pass_every: Duration,
+    /// With several nodes: how often tickets are read that other nodes took in.
+    pub poll: Duration,
+    /// With several nodes: after how long a silent one counts as gone.
+    pub node_timeout: Duration,
+    /// How many passes run at once, each on a thread of its own.
+    pub threads: usize,
+}
+
+/// Finds matches among the tickets that wait, and has them made.
+pub struct Matchmaker {
+    settings: MatcherSettings,
+    news: Arc<TicketNews>,
+    state: tokio::sync::Mutex<State>,
+    /// When a pass could next find something although nothing happens, in milliseconds since 1970.
+    next_ms: AtomicI64,
+}
+
+struct State {
+    nodes: Nodes,
+    /// The configuration that the pools follow.
+    matchmaking: Option<Arc<Matchmaking>>,
+    pools: BTreeMap<String, Pool>,
+    /// Held tickets of matches of which it is not known whether they were made, and their sessions.
+    unsure: BTreeMap<Uuid, SessionId>,
+    polled_up_ms: i64,
+}
+
+impl Matchmaker {
+    /// A matcher that hears this news.
+    pub fn new(settings: MatcherSettings, news: Arc<TicketNews>, entropy: &Entropy) -> Self {
+        let timeout_ms = i64::try_from(settings.node_timeout.as_millis()).unwrap_or(i64::MAX);
+        let state = State {
+            nodes: Nodes::new(entropy.uuid(), timeout_ms),
+            matchmaking: None,
+            pools: BTreeMap::new(),
+            unsure: BTreeMap::new(),
+            polled_up_ms: i64::MIN,
+        };
+        Self { settings, news, state: state.into(), next_ms: AtomicI64::new(i64::MAX) }
+    }
+
+    /// Waits until a pass may find something.
+    pub async fn wait_until_due(&self, app: &App) {
+        if !self.settings.is_enabled {
+            return std::future::pending().await;
+        }
+        let next_ms = self.next_ms.load(Ordering::Relaxed);
+        let until_next = u64::try_from(next_ms.saturating_sub(app.clock.now_ms())).unwrap_or(0);
+        let is_alone = app.sessions.store().sole_writer();
+        tokio::select! {
+            () = self.news.wait() => tokio::time::sleep(self.settings.pass_every).await,
+            () = tokio::time::sleep(Duration::from_millis(until_next).max(self.settings.pass_every)), if next_ms < i64::MAX => {}
+            () = tokio::time::sleep(self.settings.poll), if !is_alone => {}
+        }
+    }
+
+    /// Runs one round: takes the news, runs a pass for each profile in which something has changed, and makes the matches.
+    /// Returns whether another round can find more at once.
+    ///
+    /// # Errors
+    /// Errors of the store. The next round goes on.
+    pub async fn round(&self, app: &App) -> Result<bool, Failure> {
+        if !self.settings.is_enabled {
+            return Ok(false);
+        }
+        let catalog = app.catalog();
+        let mut state = self.state.lock().await;
+        if !catalog.matchmaking.profiles.values().any(is_ours) {
+            state.pools.clear();
+            self.news.take();
+            return Ok(false);
+        }
+        let now_ms = app.sessions.require_right_clock().await?;
+        state.nodes.meet(app, now_ms).await?;
+        state.follow(&catalog, now_ms, &app.metrics);
+        state.take(self.news.take());
+        state.read(app, self.settings.poll).await?;
+        state.settle_unsure(app).await?;
+        let orders = state.passes(self.settings.threads, now_ms, app).await;
+        let made = commits::make_all(app, &catalog, orders).await;
+        let outcome = state.note(made);
+        state.measure(now_ms, &app.metrics);
+        let next_ms = state.pools.values().filter_map(Pool::next_ms).min().unwrap_or(i64::MAX);
+        self.next_ms.store(next_ms, Ordering::Relaxed);
+        outcome?;
+        Ok(state.pools.values().any(|pool| pool.is_due(now_ms)))
+    }
+
+    /// Why a ticket waits, for each profile that this node matches; empty if no profile has it. Waits for the end of a round.
+    pub async fn explain(&self, ticket: Uuid, now_ms: i64) -> Vec<(String, Explanation)> {
+        let mut state = self.state.lock().await;
+        let pools = state.pools.iter_mut();
+        pools.filter_map(|(id, pool)| Some((id.clone(), pool.explain(ticket, now_ms)?))).collect()
+    }
+
+    /// Says that this node makes no more matches, so that others do at once.
+    ///
+    /// # Errors
+    /// Errors of the store.
+    pub async fn leave(&self, app: &App) -> Result<(), Failure> {
+        self.state.lock().await.nodes.leave(app).await
+    }
+}
+
+/// Whether a server makes the matches of a profile.
+fn is_ours(profile: &Profile) -> bool {
+    profile.active && profile.matcher == MatcherKind::Builtin
+}
+
+/// The rules of a profile. A map of a template that the configuration does not have cannot be wished for.
+fn rules_of(catalog: &Catalog, profile: &Profile) -> Rules {
+    let template = profile.instance_request_template_id;
+    let template = template.and_then(|id| catalog.instance_templates.get(&id));
+    let maps = template.map(|template| template.maps.as_slice()).unwrap_or_default();
+    Rules::new(profile, &catalog.regions, maps)
+}
+
+impl State {
+    /// Keeps a pool for each profile that this node matches. After a reload all of them begin anew.
+    fn follow(&mut self, catalog: &Arc<Catalog>, now_ms: i64, metrics: &Metrics) {
+        let is_same = self.matchmaking.as_ref().is_some_and(|known| Arc::ptr_eq(known, &catalog.matchmaking));
+        let nodes = &self.nodes;
+        let is_here =
+            |id: &String| catalog.matchmaking.profiles.get(id).is_some_and(is_ours) && nodes.prefer_this(id);
+        self.pools.retain(|id, _| {
+            let stays = is_here(id);
+            if !stays {
+                metrics.matches.forget_profile(id);
+            }
+            stays && is_same
+        });
+        for (id, profile) in &catalog.matchmaking.profiles {
+            if !self.pools.contains_key(id) && is_here(id) {
+                let rules = rules_of(catalog, profile);
+                self.pools.insert(id.clone(), Pool::new(id.clone(), rules, now_ms));
+            }
+        }
+        self.matchmaking = Some(Arc::clone(&catalog.matchmaking));
+    }
+
+    fn take(&mut self, news: Vec<News>) {
+        for news in news {
+            match news {
+                News::Ended(id) => self.remove(id),
+                News::Waits(waiting) => {
+                    for (profile, values) in &waiting.by_profile {
+                        if let Some(pool) = self.pools.get_mut(profile) {
+                            pool.add(waiting.session_id.clone(), values);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Reads the tickets of new pools, and, at intervals, those that other nodes took in.
+    async fn read(&mut self, app: &App, poll: Duration) -> Result<(), Failure> {
+        let store = app.sessions.store();
+        let up_ms = app.clock.up_ms();
+        let poll_ms = i64::try_from(poll.as_millis()).unwrap_or(i64::MAX);
+        let polls = !store.sole_writer() && up_ms.saturating_sub(self.polled_up_ms) >= poll_ms;
+        for pool in self.pools.values_mut() {
+            pool.read_all(store).await?;
+            if polls {
+                pool.read_newest(store).await?;
+                pool.read_on(store).await?;
+            }
+        }
+        if polls {
+            self.polled_up_ms = up_ms;
+        }
+        Ok(())
+    }
+
+    /// Finds out whether matches were made whose commits have given no answer.
+    async fn settle_unsure(&mut self, app: &App) -> Result<(), Failure> {
+        for (ticket, session) in self.unsure.clone() {
+            let session = app.sessions.find_latest(&session).await?;
+            let queued = session.as_ref().and_then(|session| session.session.matchmaking.as_ref());
+            match queued.is_some_and(|queued| queued.id == ticket) {
+                true => self.release(ticket),
+                false => self.remove(ticket),
+            }
+            self.unsure.remove(&ticket);
+        }
+        Ok(())
+    }
+
+    /// Runs a pass in each pool in which something has changed. No two orders have a ticket in common.
+    async fn passes(&mut self, threads: usize, now_ms: i64, app: &App) -> Vec<Order> {
+        let due = self.pools.iter().filter(|(_, pool)| pool.is_due(now_ms)).map(|(id, _)| id.clone());
+        let due: Vec<String> = due.collect();
+        let (mut orders, mut taken) = (Vec::new(), BTreeSet::new());
+        for ids in due.chunks(threads.max(1)) {
+            let pools: Vec<_> = ids.iter().filter_map(|id| self.pools.remove_entry(id)).collect();
+            let passes = pools.into_iter().map(|(id, mut pool)| {
+                // On a thread of its own: a pass can take a second.
+                tokio::task::spawn_blocking(move || {
+                    let began = tokio::time::Instant::now();
+                    let proposals = pool.pass(now_ms);
+                    (id, pool, proposals, began.elapsed())
+                })
+            });
+            for passed in join_all(passes).await {
+                // A pool whose pass has panicked is made anew by the next round.
+                let Ok((id, pool, proposals, took)) = passed else {
+                    app.metrics.panicked();
+                    tracing::error!("a pass of the matcher panicked; its tickets are read again");
+                    continue;
+                };
+                app.metrics.matches.passed(took, proposals.len());
+                self.pools.insert(id.clone(), pool);
+                orders.extend(
+                    proposals.into_iter().filter_map(|proposal| self.order(&id, proposal, &mut taken)),
+                );
+            }
+        }
+        orders
+    }
+
+    /// The order for a proposal, whose tickets other profiles must not propose meanwhile. `None` if one of them is taken
+    /// already.
+    fn order(&mut self, profile: &str, proposal: Proposal, taken: &mut BTreeSet<Uuid>) -> Option<Order> {
+        let pool = self.pools.get_mut(profile)?;
+        let session = |id: &Uuid| Some((*id, pool.session_of(*id)?.clone()));
+        let sessions: Option<Vec<_>> = proposal.tickets.iter().map(session).collect();
+        let is_free = proposal.tickets.iter().all(|id| !taken.contains(id) && !self.unsure.contains_key(id));
+        let Some(sessions) = sessions.filter(|_| is_free) else {
+            for id in proposal.tickets.iter().filter(|id| !taken.contains(id)) {
+                pool.release(*id);
+            }
+            return None;
+        };
+        for id in &proposal.tickets {
+            taken.insert(*id);
+            for pool in self.pools.values_mut() {
+                pool.hold(*id);
+            }
+        }
+        Some(Order { profile_id: profile.to_owned(), proposal, sessions })
+    }
+
+    /// Notes what has become of orders.
+    fn note(&mut self, made: Vec<commits::Outcome>) -> Result<(), Failure> {
+        let mut worst = Ok(());
+        for outcome in made {
+            for id in outcome.gone {
+                self.remove(id);
+            }
+            for id in outcome.waits {
+                self.release(id);
+            }
+            self.unsure.extend(outcome.unsure);
+            worst = Failure::worse(worst, outcome.failure.map_or(Ok(()), Err));
+        }
+        worst
+    }
+
+    fn remove(&mut self, id: Uuid) {
+        for pool in self.pools.values_mut() {
+            pool.remove(id);
+        }
+    }
+
+    fn release(&mut self, id: Uuid) {
+        for pool in self.pools.values_mut() {
+            pool.release(id);
+        }
+    }
+
+    fn measure(&self, now_ms: i64, metrics: &Metrics) {
+        for (id, pool) in &self.pools {
+            let (tickets, oldest_ms) = pool.size(now_ms);
+            metrics.matches.set_waiting(id, tickets, oldest_ms);
+        }
+    }
+}

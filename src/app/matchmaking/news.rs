@@ -1,0 +1,92 @@
+//! What commits on this node say about tickets.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+use uuid::Uuid;
+
+use super::values::values_of;
+use crate::domain::matchmaking::matcher::TicketValues;
+use crate::domain::{Session, SessionId};
+use crate::records::queued::QueuedTicket;
+
+/// Tells the matcher which tickets have come and gone, in the order of commits of each session.
+#[derive(Default)]
+pub struct TicketNews {
+    /// Whether there is a matcher that takes the news.
+    is_heard: bool,
+    news: Mutex<Vec<News>>,
+    has_news: Notify,
+}
+
+/// A piece of news.
+pub enum News {
+    /// A ticket waits. It may be known already.
+    Waits(Waiting),
+    /// A ticket has ended.
+    Ended(Uuid),
+}
+
+/// A ticket that waits.
+pub struct Waiting {
+    /// Its id.
+    pub ticket_id: Uuid,
+    /// The session that has it.
+    pub session_id: SessionId,
+    /// What matchers need to know, for each of its profiles.
+    pub by_profile: BTreeMap<String, TicketValues>,
+}
+
+impl TicketNews {
+    /// News for a matcher, if there is one.
+    pub fn new(is_heard: bool) -> Self {
+        Self { is_heard, ..Self::default() }
+    }
+
+    /// Notes a session after a commit.
+    pub fn observe(&self, session: &Session) {
+        let Some(ticket) = session.matchmaking.as_ref().filter(|_| self.is_heard) else { return };
+        if session.ended {
+            return self.note(News::Ended(ticket.id));
+        }
+        let values = |id: &String| (id.clone(), values_of(&QueuedTicket::of(session, ticket, id)));
+        self.note(News::Waits(Waiting {
+            ticket_id: ticket.id,
+            session_id: session.id.clone(),
+            by_profile: ticket.profile_ids.iter().map(values).collect(),
+        }));
+    }
+
+    /// Notes that a ticket has ended.
+    pub fn ended(&self, ticket_id: Uuid) {
+        if self.is_heard {
+            self.note(News::Ended(ticket_id));
+        }
+    }
+
+    /// Takes the news.
+    pub fn take(&self) -> Vec<News> {
+        std::mem::take(&mut *self.lock())
+    }
+
+    /// Waits until there is news.
+    pub async fn wait(&self) {
+        loop {
+            let notified = self.has_news.notified();
+            if !self.lock().is_empty() {
+                return;
+            }
+            notified.await;
+        }
+    }
+
+    fn note(&self, news: News) {
+        self.lock().push(news);
+        self.has_news.notify_one();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<News>> {
+        self.news.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
