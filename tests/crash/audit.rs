@@ -13,22 +13,27 @@ use rallypoint::store::{Key, Store};
 use uuid::Uuid;
 
 /// The whole content of a store.
-type Stored = BTreeMap<Key, Bytes>;
+pub type Stored = BTreeMap<Key, Bytes>;
 
-/// Keys that no session needs, and needed keys that are missing. The given numeric ids of players may stay stored.
-pub async fn leftovers(store: &Store, players: &BTreeMap<i64, Uuid>) -> Vec<String> {
+/// The whole content of a store, and the sessions in it. Closes the store.
+pub async fn read(store: &Store) -> (Stored, Vec<Session>) {
     let stored = store.scan(&[0], &[], usize::MAX).await.unwrap();
     store.close().await.unwrap();
     let stored: Stored = stored.into_iter().map(|(key, entry)| (key, entry.value)).collect();
     let (from, to) = keys::all_sessions();
-    let sessions: Vec<_> =
+    let sessions =
         stored.range(from..to).map(|(_, value)| StoredSession::decode(value).unwrap().session).collect();
-    let mut expected = kept_beside_sessions(&stored, players);
-    let mut wrong = numbered_anew(&stored, &sessions);
-    let launches = launches(&stored);
+    (stored, sessions)
+}
+
+/// Keys that no session needs, and needed keys that are missing. The given numeric ids of players may stay stored.
+pub fn leftovers(stored: &Stored, sessions: &[Session], players: &BTreeMap<i64, Uuid>) -> Vec<String> {
+    let mut expected = kept_beside_sessions(stored, players);
+    let mut wrong = numbered_anew(stored, sessions);
+    let launches = launches(stored);
     expected.extend(launches.iter().flat_map(|record| launch::create(record).put));
-    wrong.extend(without_launch(&sessions, &launches));
-    for session in &sessions {
+    wrong.extend(without_launch(sessions, &launches));
+    for session in sessions {
         expected.extend(index::plan(None, session, usize::MAX).unwrap().batch.put);
         let deadline = keys::deadline_of(&session.id);
         let Some(due) = stored.get(&deadline) else {
@@ -51,8 +56,8 @@ pub async fn leftovers(store: &Store, players: &BTreeMap<i64, Uuid>) -> Vec<Stri
     wrong
 }
 
-/// Entries that stay when sessions end: the players of numeric ids, the next listing number, the templates, and for
-/// some time the times of players' lists and the answers to repeated requests.
+/// Entries that stay when sessions end: the players of numeric ids, the next listing number, the templates, the nodes, and
+/// for some time the times of players' lists and the answers to repeated requests.
 fn kept_beside_sessions(stored: &Stored, players: &BTreeMap<i64, Uuid>) -> Stored {
     let ids = players
         .iter()
@@ -61,7 +66,9 @@ fn kept_beside_sessions(stored: &Stored, players: &BTreeMap<i64, Uuid>) -> Store
     let number = stored.get(&number).map(|last| (number, last.clone()));
     let (from, to) = keys::all_templates();
     let templates = stored.range(from..to).map(|(key, value)| (key.clone(), value.clone()));
-    let is_kept = |key: &Key| keys::parse_list_changed(key).is_some() || keys::is_answer(key);
+    let is_kept = |key: &Key| {
+        keys::parse_list_changed(key).is_some() || keys::is_answer(key) || keys::parse_node(key).is_some()
+    };
     let list_times =
         stored.iter().filter(|(key, _)| is_kept(key)).map(|(key, value)| (key.clone(), value.clone()));
     let kept = number.into_iter().chain(templates).chain(list_times);

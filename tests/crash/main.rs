@@ -10,6 +10,8 @@
 //! - all documents agree with each other;
 //! - documents that nobody wrote to have the same ETags as before.
 //!
+//! Further players queue, and the server makes matches of them (`queues.rs`): no ticket is lost, or in two matches.
+//!
 //! On one server, further players ask for dedicated servers (`launches.rs`). After the start every instance has one server,
 //! and no other server lives.
 //!
@@ -25,9 +27,11 @@ mod audit;
 mod client;
 mod config;
 mod failover;
+mod further_players;
 mod launches;
 mod model;
 mod party;
+mod queues;
 #[path = "../support/mod.rs"]
 mod support;
 mod tally;
@@ -55,6 +59,7 @@ use client::{Client, Lobbies, lobby_id};
 use config::{CONFIG, share};
 use launches::Launcher;
 use model::{PLATFORMS, Write};
+use queues::Queuer;
 use support::connection::Connection;
 use support::postgres::Database;
 use support::postgres::pair::Pair;
@@ -175,7 +180,10 @@ async fn run(rounds: u32, seed: u64, setting: Setting) -> Vec<String> {
         let repeated = trial.repeat(trial.any(&servers)).await;
         let (checked, mut wrong) = trial.verify(trial.any(&servers)).await;
         wrong.append(&mut left);
-        println!("round {round}: {killed}; {repeated} lost answers fetched; verified {checked}");
+        println!(
+            "round {round}: {killed}; {repeated} lost answers fetched; verified {checked}, {}",
+            trial.queued
+        );
         if !wrong.is_empty() {
             drop(servers);
             println!("round {round} FAILED; the data directory stays: {}", trial.dir.keep().display());
@@ -203,6 +211,7 @@ struct Work {
     started: Instant,
     writing: JoinSet<Client>,
     launching: JoinSet<Launcher>,
+    queuing: JoinSet<Queuer>,
 }
 
 /// A data directory or a database, with the clients that use it.
@@ -217,6 +226,9 @@ struct Trial {
     key: DevelopmentKey,
     clients: Vec<Client>,
     launchers: Vec<Launcher>,
+    queuers: Vec<Queuer>,
+    /// What was last seen of the queues.
+    queued: String,
     lobbies: Lobbies,
 }
 
@@ -237,12 +249,26 @@ impl Trial {
             Some(database) => ("127.0.0.1:0".to_owned(), share(dir.path(), &database.url)),
             None => (lasting_address(), launches::configuration()),
         };
-        std::fs::write(dir.path().join("crash.toml"), CONFIG.to_owned() + &further).unwrap();
+        std::fs::write(dir.path().join("crash.toml"), CONFIG.to_owned() + queues::CONFIGURATION + &further)
+            .unwrap();
         let (entropy, lobbies) = (Entropy::seeded(seed), Lobbies::default());
-        let (clients, launchers) = (Vec::new(), Vec::new());
+        let (clients, launchers, queuers) = (Vec::new(), Vec::new(), Vec::new());
+        let queued = String::new();
         let _servers = KillAtEnd(dir.path().to_owned());
-        let mut trial =
-            Self { _servers, dir, address, database, pair, entropy, key, clients, launchers, lobbies };
+        let mut trial = Self {
+            _servers,
+            dir,
+            address,
+            database,
+            pair,
+            entropy,
+            key,
+            clients,
+            launchers,
+            queuers,
+            queued,
+            lobbies,
+        };
         let starting = (0..nodes).map(|_| Server::spawn(trial.command()));
         let servers = join_all(starting).await;
         trial.lobbies = Arc::new(trial.make_lobbies(&servers[0]).await);
@@ -260,18 +286,8 @@ impl Trial {
             trial.clients.push(client);
         }
         trial.add_launchers(setting);
+        trial.add_queuers();
         (trial, servers)
-    }
-
-    /// The players who ask for dedicated servers. Several servers on one database launch none.
-    fn add_launchers(&mut self, setting: Setting) {
-        let Setting::Alone = setting else { return };
-        for _ in 0..launches::LAUNCHERS {
-            let (player, entropy) = (self.entropy.uuid(), Entropy::seeded(self.below(u64::MAX)));
-            let permissions = DEFAULT_PLAYER_PERMISSIONS.iter().map(|permission| permission.name());
-            let token = self.token(player, None, None, &permissions.collect::<Vec<_>>());
-            self.launchers.push(Launcher::new(player, token, entropy));
-        }
     }
 
     fn any<'a>(&self, servers: &'a [Server]) -> &'a Server {
@@ -363,6 +379,10 @@ impl Trial {
         for launcher in self.launchers.drain(..) {
             launching.spawn(launcher.run(servers[0].address, Arc::clone(&tally)));
         }
+        let mut queuing = JoinSet::new();
+        for (number, queuer) in self.queuers.drain(..).enumerate() {
+            queuing.spawn(queuer.run(servers[number % servers.len()].address, Arc::clone(&tally)));
+        }
         let enough = u32::try_from(self.below(WRITES_MAX)).unwrap();
         tokio::select! {
             () = tally.reaches(enough) => {}
@@ -371,7 +391,7 @@ impl Trial {
             }
         }
         tokio::time::sleep(Duration::from_micros(self.below(DELAY_MAX_US))).await;
-        Work { tally, started, writing, launching }
+        Work { tally, started, writing, launching, queuing }
     }
 
     /// Stops the clients; returns the number of acknowledged writes.
@@ -380,6 +400,7 @@ impl Trial {
         self.clients = work.writing.join_all().await;
         self.clients.sort_by_key(|client| client.number);
         self.launchers = work.launching.join_all().await;
+        self.queuers = work.queuing.join_all().await;
         work.tally.count()
     }
 
@@ -427,7 +448,7 @@ impl Trial {
 
     /// Checks the content of the store after the kill. Reads a copy of a data directory, because only one process may
     /// open it.
-    async fn audit(&self) -> Vec<String> {
+    async fn audit(&mut self) -> Vec<String> {
         let copied = TempDir::new().unwrap();
         let store = match &self.database {
             Some(database) => Store::Postgres(database.open().await),
@@ -440,7 +461,11 @@ impl Trial {
             let players = client.players.iter().enumerate();
             players.map(|(number, player)| (client.player_id(number), *player))
         });
-        audit::leftovers(&store, &players.collect()).await
+        let (stored, sessions) = audit::read(&store).await;
+        let mut wrong = audit::leftovers(&stored, &sessions, &players.collect());
+        let (tickets, matches) = queues::verify(&sessions, &self.queuers, &mut wrong);
+        self.queued = format!("{tickets} tickets, {matches} matches");
+        wrong
     }
 
     /// Waits until all invites and inactive players have expired.
