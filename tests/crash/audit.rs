@@ -67,7 +67,11 @@ fn kept_beside_sessions(stored: &Stored, players: &BTreeMap<i64, Uuid>) -> Store
     let (from, to) = keys::all_templates();
     let templates = stored.range(from..to).map(|(key, value)| (key.clone(), value.clone()));
     let is_kept = |key: &Key| {
-        keys::parse_list_changed(key).is_some() || keys::is_answer(key) || keys::parse_node(key).is_some()
+        let is_of_audit = keys::parse_events(key).is_some()
+            || keys::parse_events_of_player(key).is_some()
+            || keys::parse_posted_events(key).is_some();
+        let is_of_node = keys::parse_node(key).is_some();
+        keys::parse_list_changed(key).is_some() || keys::is_answer(key) || is_of_audit || is_of_node
     };
     let list_times =
         stored.iter().filter(|(key, _)| is_kept(key)).map(|(key, value)| (key.clone(), value.clone()));

@@ -11,6 +11,8 @@ use crate::app::launches::Launches;
 use crate::app::sessions::{Hook, Many, UpdateMany};
 use crate::app::{App, CachedSession, Catalog, Failure};
 use crate::domain::audit::Cause;
+use crate::domain::matchmaking::Profile;
+use crate::domain::matchmaking::profile::InviteTime;
 use crate::domain::matchmaking::ticket::{Ticket, TicketEnd};
 use crate::domain::session::NewSession;
 use crate::domain::session::listing::Listing;
@@ -154,7 +156,7 @@ impl Maker<'_> {
         let parties: Vec<&Session> = many.sessions.iter().flatten().collect();
         let teams = match &order.teams {
             Teams::OfTickets(sides) => {
-                let team = |tickets: &Vec<Uuid>| side(&parties, tickets, profile.max_players_per_side);
+                let team = |tickets: &Vec<Uuid>| side(&parties, tickets, profile);
                 sides.iter().map(team).collect()
             }
             Teams::Given { teams, active_only } => given(&parties, teams, *active_only)?,
@@ -200,14 +202,14 @@ impl Maker<'_> {
 }
 
 /// The team of some tickets: the players of their parties.
-fn side(parties: &[&Session], tickets: &[Uuid], max_size: usize) -> MatchTeam {
+fn side(parties: &[&Session], tickets: &[Uuid], profile: &Profile) -> MatchTeam {
     let party_of = |id: &Uuid| -> Option<(&Session, &Arc<Ticket>)> {
         let queued = parties.iter().filter_map(|party| Some((*party, party.matchmaking.as_ref()?)));
         queued.into_iter().find(|(_, ticket)| ticket.id == *id)
     };
     let place = |party: &Session, player| MatchPlayer {
         player,
-        reserve: false,
+        reserve: profile.invite == InviteTime::WhenJoinable,
         custom_data: CustomData::new(),
         source_session: Some(party.id.clone()),
     };
@@ -215,7 +217,7 @@ fn side(parties: &[&Session], tickets: &[Uuid], max_size: usize) -> MatchTeam {
         party.players_of_ticket(ticket).into_iter().map(move |player| place(party, player))
     });
     MatchTeam {
-        max_size,
+        max_size: profile.max_players_per_side,
         ticket_ids: tickets.iter().map(Uuid::to_string).collect(),
         custom_data: None,
         players: players.collect(),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures_util::future::join;
 use rallypoint::config::Config;
-use rallypoint::domain::matchmaking::profile::MatcherKind;
+use rallypoint::domain::matchmaking::profile::{InviteTime, MatcherKind};
 use rallypoint::jobs;
 use rallypoint::records::keys;
 use rallypoint::runtime::settings::catalog;
@@ -159,6 +159,23 @@ async fn a_match_with_free_places_is_made_when_its_time_has_come() {
     assert_eq!(match_of_player(&parties[0].0).await, None);
     server.advance(Duration::from_secs(1)).await;
     assert!(match_of_player(&parties[0].0).await.is_some());
+}
+
+#[tokio::test]
+async fn places_wait_for_the_instance_if_the_profile_says_so() {
+    let server = Server::with(|config| {
+        with_matches(config);
+        config.sessions.invite_expiry_s = 2;
+        config.match_making_profiles.get_mut("duel").unwrap().invite = InviteTime::WhenJoinable;
+    });
+    let parties = [queued(&server, &["duel"]).await, queued(&server, &["duel"]).await];
+    server.advance(Duration::from_secs(1)).await;
+    server.advance(Duration::from_secs(60)).await;
+    for (player, ..) in &parties {
+        assert_eq!(match_of_player(player).await, None, "not invited yet");
+        let list = player.own_list("game").await;
+        assert_eq!(list["reserved_sessions"].as_array().unwrap().len(), 1, "{list}");
+    }
 }
 
 #[tokio::test]
