@@ -49,6 +49,33 @@ fn sources_are_short_and_without_leftovers() {
     }
 }
 
+/// A size that nobody knows is never tried whole.
+#[test]
+fn every_size_of_a_test_is_in_the_script_that_runs_it_whole() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let script = std::fs::read_to_string(root.join(".ci/long")).unwrap();
+    let mut found = Vec::new();
+    for dir in ["src", "tests"] {
+        sources(&root.join(dir), &mut found);
+    }
+    let mut variables = BTreeSet::new();
+    for path in found {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let is_name = |text: &&str| text.bytes().all(|byte| byte == b'_' || byte.is_ascii_uppercase());
+        let names = text.split('"').filter_map(|text| text.strip_prefix("RALLYPOINT_TEST_")).filter(is_name);
+        variables.extend(names.map(str::to_owned));
+    }
+    // Where the tests run, and what they choose at random.
+    for other in ["STORE", "SEED", "POSTGRES_URL", ""] {
+        variables.remove(other);
+    }
+    assert!(variables.len() > 5, "{variables:?}");
+    for variable in variables {
+        let name = format!("RALLYPOINT_TEST_{variable}");
+        assert!(script.contains(&format!(" {name} ")), ".ci/long does not set {name}");
+    }
+}
+
 /// The name of the function that begins in a line, if one does.
 fn function_in(line: &str) -> Option<&str> {
     let (before, after) = line.split_once("fn ")?;
