@@ -14,6 +14,7 @@ pub mod store;
 pub mod records;
 pub mod auth;
 pub mod allocators;
+pub mod voice;
 pub mod app;
 pub mod http;
 pub mod api;

@@ -106,7 +106,7 @@ impl Client {
             let connection = Connection::open(*address).await;
             // Any ETag matches the first time.
             let etags = vec!["*".to_owned(); requests.len() / steps];
-            let next_key = uuid::Uuid::new_v4().as_u128();
+            let next_key = rallypoint::env::Entropy::System.uuid().as_u128();
             clients.push(Self { connection, requests, steps, next: 0, etags, next_key });
         }
         clients

@@ -17,6 +17,7 @@ pub mod policies;
 pub mod queue;
 pub mod rights;
 pub mod session;
+pub mod voip;
 pub mod wire;
 
 pub use self::wire::view::session_document_of;
@@ -69,6 +70,7 @@ pub fn surface() -> Surface {
         Group::new(queue::TAG, queue::rows()),
         Group::new(backfill::TAG, backfill::rows()),
         Group::new(deserter::TAG, deserter::rows()),
+        Group::new(voip::TAG, voip::rows()),
         Group::new(audit::TAG, audit::rows()),
         Group::new(config::TAG, config::rows()),
     ];

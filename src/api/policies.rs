@@ -9,6 +9,8 @@ use crate::auth::Permission::{
     SessionAuditUpdateAll, SessionAuditUpdateSelf, SessionPlayerAuditReadAll, SessionPlayerAuditReadSelf,
     SessionPlayerAuditUpdateAll, SessionPlayerAuditUpdateSelf, ShortcodeActive, ShortcodeAny, UpdateAny,
     UpdateBrowser, UpdatePlatform, UpdatePlayerAny, UpdatePlayerAsLeader, UpdatePlayerSelf, UpdateSelf,
+    VivoxJoin, VivoxJoinMuted, VivoxKickAll, VivoxKickAsLeader, VivoxKickSelf, VivoxLogin, VivoxMuteAll,
+    VivoxMuteAsLeader, VivoxMuteSelf, VivoxTranscribeAny, VivoxTranscribeAsMember, VoipEpicJoin,
 };
 use crate::auth::Policy;
 
@@ -25,6 +27,8 @@ pub const UPDATE_ME: Policy = UPDATE_PLAYER.as_player();
 pub const LEAVE: Policy = Policy::any(&[SessionAll]).or_own(&[UpdateSelf]).as_player();
 pub const READ_PLAYER: Policy = Policy::any(&[SessionAll, ReadPlayerAny]).or_own(&[ReadPlayerSelf]);
 pub const READ_ME: Policy = Policy::any(&[]).or_own(&[ReadPlayerSelf]).as_player();
+pub const WRITE_DESERTER: Policy = Policy::any(&[SessionAll, UpdatePlayerAny]);
+pub const CLEAR_DESERTERS: Policy = Policy::any(&[SessionAll]);
 pub const PROMOTE: Policy = Policy::any(&[SessionAll, PromoteAny]).or_own(&[PromoteSelf]);
 /// For the deprecated operation that promotes or updates. Its handler then checks the permissions of what the request
 /// does.
@@ -57,3 +61,27 @@ pub const CREATE_SESSION_AUDIT: Policy =
 pub const CREATE_PLAYER_AUDIT: Policy =
     Policy::any(&[SessionAll, SessionPlayerAuditUpdateAll]).or_own(&[SessionPlayerAuditUpdateSelf]);
 pub const INSTANCE_HEALTH: Policy = Policy::any(&[SessionAll, InstanceHealth]);
+pub const VIVOX_LOGIN: Policy = Policy::any(&[SessionAll, VivoxLogin]).as_player();
+pub const VIVOX_JOIN: Policy = Policy::any(&[]).or_own(&[VivoxJoin]).as_player();
+pub const VIVOX_JOIN_MUTED: Policy = Policy::any(&[]).or_own(&[VivoxJoinMuted]).as_player();
+pub const VIVOX_KICK: Policy =
+    Policy::any(&[SessionAll, VivoxKickAll]).or_own(&[VivoxKickSelf, VivoxKickAsLeader]);
+pub const VIVOX_MUTE: Policy =
+    Policy::any(&[SessionAll, VivoxMuteAll]).or_own(&[VivoxMuteSelf, VivoxMuteAsLeader]);
+pub const VIVOX_OWN_MUTE: Policy =
+    Policy::any(&[SessionAll, VivoxMuteAll]).or_own(&[VivoxMuteSelf, VivoxMuteAsLeader, VivoxKickAsLeader]);
+pub const VIVOX_TRANSCRIBE: Policy =
+    Policy::any(&[SessionAll, VivoxTranscribeAny]).or_own(&[VivoxTranscribeAsMember]);
+/// For every action. The handler then checks the permissions of the one that the request names.
+pub const VIVOX_ACTION: Policy = Policy::any(&[SessionAll, VivoxKickAll, VivoxMuteAll, VivoxTranscribeAny])
+    .or_own(&[
+        VivoxJoin,
+        VivoxJoinMuted,
+        VivoxKickSelf,
+        VivoxKickAsLeader,
+        VivoxMuteSelf,
+        VivoxMuteAsLeader,
+        VivoxTranscribeAsMember,
+    ]);
+pub const VIVOX_OWN_ACTION: Policy = VIVOX_ACTION.as_player();
+pub const EPIC_JOIN: Policy = Policy::any(&[]).or_own(&[VoipEpicJoin]).as_player();

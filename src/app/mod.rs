@@ -11,6 +11,7 @@
 //! - [`matchmaking`]: makes matches of parties in queues.
 //! - [`notifications`]: what players are told.
 //! - [`audit`]: what has happened in sessions.
+//! - [`deserters`]: what game servers say about players who left matches.
 //! - [`idempotency`]: writes that clients can repeat without doing them twice.
 //! - [`waits`]: requests that are held until what they read has changed. [`invalidations`]: changes by other nodes.
 //! - [`join`], [`instances`], [`touch`]: functions for operations that need more than one service.
@@ -20,6 +21,7 @@
 pub mod audit;
 pub mod auto_join;
 pub mod catalog;
+pub mod deserters;
 mod failure;
 pub mod idempotency;
 pub mod instances;
@@ -47,6 +49,7 @@ use std::time::Duration;
 pub use audit::{Audit, AuditSettings};
 pub use auto_join::AutoJoin;
 pub use catalog::Catalog;
+pub use deserters::Deserters;
 pub use failure::Failure;
 pub use login::{LaunchClients, Login, LoginSettings};
 pub use notifications::{Inboxes, NotificationSettings, UnreadableLog};
@@ -74,6 +77,7 @@ use crate::domain::instance::health::HealthRules;
 use crate::env::{Clock, Entropy};
 use crate::store::Store;
 use crate::telemetry::Metrics;
+use crate::voice::Voice;
 
 /// Limits of tickets in matchmaking queues.
 #[derive(Clone, Copy, Debug)]
@@ -180,6 +184,10 @@ pub struct App {
     pub idempotency: Idempotency,
     /// What has happened in sessions.
     pub audit: Arc<Audit>,
+    /// What game servers say about players who left matches.
+    pub deserters: Deserters,
+    /// The voice services that players get tokens for.
+    pub voice: Voice,
     /// The metrics of the server.
     pub metrics: Arc<Metrics>,
     /// The source of the time.
@@ -192,6 +200,13 @@ pub struct App {
 fn observer_of(table: &Arc<PresenceTable>, clock: &Clock) -> impl Fn(&Session) + Send + Sync + use<> {
     let (table, clock) = (Arc::clone(table), clock.clone());
     move |session: &Session| table.observe(session, clock.now_ms())
+}
+
+/// What changes of sessions need to know of launches, and what wakes the launches service after them.
+fn hooks_of(launches: &LaunchSettings) -> (LaunchHooks, Arc<WakeUps>) {
+    let wake_ups = Arc::<WakeUps>::default();
+    let rules = launches.allocators.iter().map(|(name, served)| (name.clone(), served.rules.clone()));
+    (LaunchHooks { rules: rules.collect(), wake_ups: Arc::clone(&wake_ups) }, wake_ups)
 }
 
 impl App {
@@ -208,9 +223,7 @@ impl App {
         let is_shared = !store.sole_writer();
         let table = Arc::new(PresenceTable::new(settings.health, settings.timeouts(), is_shared));
         let observer = observer_of(&table, &clock);
-        let wake_ups = Arc::<WakeUps>::default();
-        let rules = launches.allocators.iter().map(|(name, served)| (name.clone(), served.rules.clone()));
-        let hooks = LaunchHooks { rules: rules.collect(), wake_ups: Arc::clone(&wake_ups) };
+        let (hooks, wake_ups) = hooks_of(&launches);
         let time_and_randomness = (clock.clone(), entropy.clone());
         let launch_clients = Arc::<LaunchClients>::default();
         let login = settings.login.clone().map(|login| {
@@ -243,6 +256,8 @@ impl App {
             presence,
             retired_templates: RetiredTemplates::new(Arc::clone(&sessions), clock.clone()),
             invalidations: Invalidations::new(&sessions, (&waits, &lookback), (&clock, &entropy), &metrics),
+            deserters: Deserters::new(Arc::clone(&sessions), clock.clone()),
+            voice: Voice::default(),
             sessions,
             online_statuses: OnlineStatuses::new(clock.clone()),
             auto_join: AutoJoin::default(),
@@ -265,6 +280,12 @@ impl App {
             clock,
             entropy,
         }
+    }
+
+    /// The same application, with voice services.
+    #[must_use]
+    pub fn with_voice(self, voice: Voice) -> Self {
+        Self { voice, ..self }
     }
 
     /// The current catalog. A caller that needs two values from the same configuration calls this once.

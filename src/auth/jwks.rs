@@ -80,6 +80,14 @@ impl JwksSource {
     }
 }
 
+/// Fetches the keys of another service. Blocks the thread for up to this time.
+///
+/// # Errors
+/// If the keys cannot be fetched, or none is usable.
+pub fn fetch_keys(url: &str, timeout: Duration) -> Result<KeySet, KeyError> {
+    fetch(url, None, timeout).and_then(|json| KeySet::from_jwks(&json, Origin::Network))
+}
+
 /// A URL without the parts that may be secret: user, password and query.
 pub fn mask_url(url: &str) -> String {
     let scheme_end = url.find("://").map_or(0, |end| end + "://".len());

@@ -309,6 +309,7 @@ impl Refreshed {
             permissions_claim: "permissions".into(),
             player_id_claim: "player_id".into(),
             platform_claim: "platform".into(),
+            product_user_id_claim: None,
             cache_tokens: 100,
         };
         let verifier = Verifier::new(Arc::clone(&ring), settings, Clock::manual(Timestamp::UNIX_EPOCH));

@@ -41,6 +41,7 @@ fn verifier(login: &LoginKey, development: &DevelopmentKey, clock: &Clock) -> Ve
         permissions_claim: "permissions".into(),
         player_id_claim: "player_id".into(),
         platform_claim: "platform".into(),
+        product_user_id_claim: None,
         cache_tokens: 10,
     };
     let keys = development.key_set().and(login.key_set());

@@ -6,6 +6,7 @@ mod policy;
 mod keys;
 mod token;
 mod development;
+mod id_token;
 mod login_key;
 mod jwk;
 mod jwks;
@@ -20,7 +21,8 @@ mod test_service;
 
 pub use basic::BasicCredentials;
 pub use development::{DevelopmentKey, Grant};
-pub use jwks::{JwksSource, check_jwks_url, mask_url, refresh_forever};
+pub use id_token::{IdTokenRules, verify_id_token};
+pub use jwks::{JwksSource, check_jwks_url, fetch_keys, mask_url, refresh_forever};
 pub use keys::{KeyError, KeyRing, KeySet, Origin};
 pub use login_key::{AUDIENCE, AccessGrant, ISSUER, LoginKey, PublicKey};
 pub use permission::{DEFAULT_PLAYER_PERMISSIONS, Permission, Permissions};

@@ -24,7 +24,7 @@ pub const TOKEN_BYTES_MAX: usize = 16 * 1024;
 const TOKEN_BYTES_TYPICAL: usize = 1024;
 /// Maximum number of keys that are tried for a token, if it has no key id or keys share its id. It bounds the cost of
 /// a forged token. A token service seldom has more keys of one algorithm: the old, the current and the next one.
-const CANDIDATES_MAX: usize = 4;
+pub(super) const CANDIDATES_MAX: usize = 4;
 /// Maximum number of refusals that are remembered. Each takes about 100 bytes.
 const REFUSALS_MAX: usize = 10_000;
 /// Later expiry times, in seconds since the epoch, seem to be in milliseconds. This is the year 5138; in milliseconds
@@ -48,6 +48,8 @@ pub struct Token {
     pub platform: Option<Platform>,
     /// The player's name, from the claim `name`, cut to 64 characters.
     pub name: Option<Box<str>>,
+    /// The player's ProductUserId at Epic, if the configured claim has it.
+    pub product_user_id: Option<Box<str>>,
     /// The service, if the token names one and no player.
     pub service: Option<Box<Service>>,
     /// The permissions that the token grants.
@@ -89,6 +91,7 @@ impl Token {
             player_id: None,
             platform: None,
             name: None,
+            product_user_id: None,
             service: None,
             permissions: Permissions::default(),
             begins_ms: i64::MIN,
@@ -174,6 +177,8 @@ pub struct TokenSettings {
     pub player_id_claim: String,
     /// The name of the claim with the platform.
     pub platform_claim: String,
+    /// The name of the claim with the player's ProductUserId at Epic; `None`: no claim has it.
+    pub product_user_id_claim: Option<String>,
     /// Maximum number of verified tokens in the cache.
     pub cache_tokens: usize,
 }
@@ -300,11 +305,14 @@ impl Verifier {
         let ends_ms = claims.get("exp").and_then(as_ms).ok_or(TokenError::Claim("exp"))?;
         self.warn_of_implausible_expiry(claims);
         let player = read_player(claims.get(&self.settings.player_claim))?;
+        let product_user_id =
+            self.settings.product_user_id_claim.as_deref().and_then(|name| text(claims, name));
         Ok(Token {
             player,
             player_id: claims.get(&self.settings.player_id_claim).and_then(as_player_id),
             platform: text(claims, &self.settings.platform_claim).and_then(|name| name.parse().ok()),
             name: text(claims, NAME_CLAIM).and_then(read_name),
+            product_user_id: product_user_id.map(Into::into),
             service: if player.is_none() { read_service(claims) } else { None },
             permissions: read_permissions(claims.get(&self.settings.permissions_claim))?,
             begins_ms: begins_ms.saturating_sub(leeway_ms),
@@ -347,7 +355,7 @@ fn text<'a>(claims: &'a Map<String, Value>, name: &str) -> Option<&'a str> {
 }
 
 /// Converts seconds since the epoch, which may have a fraction, to milliseconds.
-fn as_ms(value: &Value) -> Option<i64> {
+pub(super) fn as_ms(value: &Value) -> Option<i64> {
     let seconds = value.as_f64().filter(|seconds| seconds.is_finite())?;
     #[allow(
         clippy::cast_possible_truncation,

@@ -32,6 +32,7 @@ fn settings() -> TokenSettings {
         permissions_claim: "permissions".into(),
         player_id_claim: "player_id".into(),
         platform_claim: "platform".into(),
+        product_user_id_claim: None,
         cache_tokens: 100,
     }
 }

@@ -6,8 +6,8 @@ use super::config::ConfigArgs;
 use super::signals::StopSignals;
 use super::{print, runtime_with_calls};
 use crate::config::{Config, LogFormat};
-use crate::runtime::allocators;
 use crate::runtime::server::{self, Server};
+use crate::runtime::{allocators, voice};
 use crate::telemetry;
 
 /// Text after `rallypoint serve --help`.
@@ -46,7 +46,8 @@ pub struct ServeArgs {
 pub fn run(args: &ServeArgs) -> Result<(), String> {
     let config = args.config.load()?;
     telemetry::start_logs(&config.telemetry.log, config.telemetry.log_format == LogFormat::Json)?;
-    runtime_with_calls(allocators::blocking_calls_max(&config))?.block_on(async {
+    let calls_max = allocators::blocking_calls_max(&config) + voice::blocking_calls_max(&config);
+    runtime_with_calls(calls_max)?.block_on(async {
         // Before anything else, so that no signal is missed.
         let mut signals = StopSignals::listen()?;
         let server = tokio::select! {

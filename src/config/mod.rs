@@ -14,6 +14,7 @@ mod proxy;
 mod sections;
 mod sources;
 mod stubs;
+mod voice;
 mod wait;
 mod warnings;
 
@@ -41,6 +42,7 @@ pub use sections::{
 };
 pub use sources::{ENV_PREFIX, Override, Sources, variables};
 pub use stubs::{ConfigSection, StubsSection};
+pub use voice::{ChannelType, EpicSection, VivoxSection, VoiceSection};
 pub use wait::WaitSection;
 
 use crate::domain::instance::health::HealthRules;
@@ -93,6 +95,8 @@ pub struct Config {
     pub backfill: BackfillRules,
     /// Whether events are stored, for how long, and limits.
     pub audit: AuditSection,
+    /// The voice services that players get tokens for.
+    pub voice: VoiceSection,
     /// Background jobs.
     pub jobs: JobsSection,
     /// Logging.
@@ -169,6 +173,7 @@ impl Default for Config {
             matchmaking: MatchmakingSection::default(),
             backfill: BackfillRules::default(),
             audit: AuditSection::default(),
+            voice: VoiceSection::default(),
             jobs: JobsSection::default(),
             telemetry: TelemetrySection::default(),
             health: HealthRules::default(),

@@ -1,8 +1,10 @@
 //! Refusals: why a rule does not apply. They know nothing of HTTP; `http/error.rs` maps each to a status and an
 //! error code.
 
-use super::Platform;
+use jiff::Timestamp;
+
 use super::session::rights::Right;
+use super::{Platform, PlayerUuid};
 
 /// A refusal. The caller sees the text, so it contains nothing that the caller may not know.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -136,6 +138,16 @@ pub enum Refused {
     TicketNotFound(String),
     #[error("a match has at most {0} players")]
     MatchTooLarge(usize),
+    #[error("the player {0} has left a match and cannot queue before {1:.3}")]
+    PlayerIsDeserter(PlayerUuid, Timestamp),
+    #[error("a player has joined the session meanwhile; try again")]
+    DesertersUnread,
+    #[error("the session has no backfill; perhaps it has ended")]
+    BackfillNotFound,
+    #[error("the server has no such voice service")]
+    VoipNotConfigured,
+    #[error("{0}")]
+    EpicIdentityUnknown(String),
 }
 
 impl Refused {
@@ -208,7 +220,12 @@ impl Refused {
             | Self::MatchMakingProfileNotFound
             | Self::DeserterNotFound
             | Self::TicketNotFound(_)
-            | Self::MatchTooLarge(_) => false,
+            | Self::MatchTooLarge(_)
+            | Self::PlayerIsDeserter(..)
+            | Self::DesertersUnread
+            | Self::BackfillNotFound
+            | Self::VoipNotConfigured
+            | Self::EpicIdentityUnknown(_) => false,
         }
     }
 }

@@ -9,7 +9,7 @@ use http_body_util::Full;
 use super::connection::Handled;
 
 /// Methods that pages may use.
-const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PATCH, DELETE");
+const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE");
 /// Headers that pages may send, besides those that need no permission.
 const REQUEST_HEADERS: HeaderValue =
     HeaderValue::from_static("authorization, content-type, idempotency-key, if-match, if-none-match, prefer");

@@ -20,6 +20,8 @@ use crate::store::StoreError;
 
 /// `Retry-After` of a 503, in seconds.
 const RETRY_AFTER_S: u64 = 1;
+/// `Retry-After` of a voice token that could not be had, in seconds.
+const VOICE_RETRY_AFTER_S: u64 = 2;
 /// `Retry-After` of a login beyond its limit, in seconds.
 const LOGIN_RETRY_AFTER_S: u64 = 5;
 
@@ -140,6 +142,9 @@ pub enum Error {
     /// Concurrent posts to the same inbox came first in every attempt.
     #[error("other posts to the player's inbox came first; try again")]
     InboxContended,
+    /// A voice service gives no token now. The log has the cause.
+    #[error("the voice service gives no token now; try again")]
+    VoiceUnavailable,
     /// The store failed. The cause goes only to the log.
     #[error("the service is temporarily unavailable; try again")]
     Unavailable(StoreError),
@@ -307,6 +312,7 @@ impl Error {
             Self::TooManyIdempotencyKeys { .. } => (S::SERVICE_UNAVAILABLE, "too_many_idempotency_keys"),
             Self::IdempotencyAnswerUnreadable => (S::SERVICE_UNAVAILABLE, "idempotency_answer_unreadable"),
             Self::Contended | Self::InboxContended => (S::SERVICE_UNAVAILABLE, "contended"),
+            Self::VoiceUnavailable => (S::SERVICE_UNAVAILABLE, "voice_unavailable"),
             Self::Unavailable(_) => (S::SERVICE_UNAVAILABLE, "store_unavailable"),
             Self::TimedOut => (S::SERVICE_UNAVAILABLE, "timed_out"),
             Self::LoginLimited => (S::SERVICE_UNAVAILABLE, "authentication_limited"),
@@ -346,6 +352,7 @@ impl Error {
         if status == StatusCode::SERVICE_UNAVAILABLE || matches!(self, Self::IdempotencyKeyInUse) {
             let retry_after_s = match self {
                 Self::LoginLimited => LOGIN_RETRY_AFTER_S,
+                Self::VoiceUnavailable => VOICE_RETRY_AFTER_S,
                 Self::TooManyHeld { retry_after_s } | Self::TooManyIdempotencyKeys { retry_after_s } => {
                     *retry_after_s
                 }
@@ -428,6 +435,9 @@ fn refused_parts(refused: &Refused) -> (StatusCode, &'static str) {
         Refused::NoMatchingProfile => (S::FORBIDDEN, "no_matching_profile"),
         Refused::RegionCustomOnly => (S::FORBIDDEN, "region_custom_only"),
         Refused::MatchTooLarge(_) => (S::FORBIDDEN, "match_too_large"),
+        Refused::VoipNotConfigured => (S::FORBIDDEN, "voip_not_configured"),
+        Refused::EpicIdentityUnknown(_) => (S::FORBIDDEN, "epic_identity_unknown"),
+        Refused::PlayerIsDeserter(..) => (S::FORBIDDEN, "player_is_deserter"),
 
         Refused::QueueNotFound(_) => (S::NOT_FOUND, "queue_not_found"),
         Refused::NotInQueue => (S::NOT_FOUND, "not_in_queue"),
@@ -443,11 +453,13 @@ fn refused_parts(refused: &Refused) -> (StatusCode, &'static str) {
         Refused::MatchMakingTemplateNotFound => (S::NOT_FOUND, "match_making_template_not_found"),
         Refused::MatchMakingProfileNotFound => (S::NOT_FOUND, "match_making_profile_not_found"),
         Refused::TicketNotFound(_) => (S::NOT_FOUND, "ticket_not_found"),
+        Refused::BackfillNotFound => (S::NOT_FOUND, "backfill_not_found"),
         Refused::DeserterNotFound => (S::NOT_FOUND, "deserter_not_found"),
         Refused::PlatformSessionNotFound => (S::NOT_FOUND, "platform_session_not_found"),
         Refused::PlatformNotInTemplate(_) => (S::NOT_FOUND, "platform_not_in_template"),
 
         Refused::ShortCodeExists => (S::CONFLICT, "short_code_exists"),
         Refused::ShortCodeTaken => (S::SERVICE_UNAVAILABLE, "short_code_taken"),
+        Refused::DesertersUnread => (S::SERVICE_UNAVAILABLE, "contended"),
     }
 }

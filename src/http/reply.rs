@@ -8,7 +8,9 @@ use http_body_util::Full;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Serialize;
 
+use super::input::conditions::Conditions;
 use super::input::headers::Headers;
+use crate::app::HookWrites;
 use crate::app::idempotency::Answered;
 use crate::app::waits::WaitOn;
 use crate::document::Document;
@@ -203,6 +205,14 @@ impl<K: ReplyKind> Reply<K> {
         self
     }
 
+    /// The writes that store this reply for repeats of the request; none if the request has no idempotency key.
+    pub fn stored_for(self, conditions: &Conditions) -> HookWrites {
+        match &conditions.recorder {
+            Some(recorder) => recorder.writes(self.into_answer().to_store(), || None),
+            None => HookWrites::default(),
+        }
+    }
+
     /// Converts the reply to an answer.
     pub fn into_answer(self) -> Answer {
         self.answer
@@ -247,6 +257,13 @@ impl<T: JsonSchema + Serialize> Reply<LongPolled<T>> {
 impl<T: JsonSchema + Serialize> Reply<Plain<T>> {
     /// Replies with a body.
     pub fn plain(body: &T) -> Self {
+        Self::new(Document::render(body), None)
+    }
+}
+
+impl<T: JsonSchema> Reply<Plain<T>> {
+    /// Replies with a body that borrows from something.
+    pub fn plain_of(body: &impl Serialize) -> Self {
         Self::new(Document::render(body), None)
     }
 }

@@ -2,6 +2,7 @@
 //! of it can get lost, and a round that runs twice does no harm. Each item of a round fails alone.
 
 mod audit;
+mod deserters;
 mod expiry;
 mod idempotency;
 mod inboxes;
@@ -57,6 +58,8 @@ enum Job {
     Idempotency,
     /// Deletes audit events that are too old, or too many.
     Audit,
+    /// Deletes statuses of deserters that ended long ago.
+    Deserters,
     /// Gives requested instances their dedicated servers.
     Launches,
     /// Makes matches of parties in queues.
@@ -71,7 +74,7 @@ enum Job {
 const SWEEP_EVERY: Duration = Duration::from_millis(50);
 
 impl Job {
-    const ALL: [Self; 13] = [
+    const ALL: [Self; 14] = [
         Self::Deadlines,
         Self::Expiry,
         Self::Presence,
@@ -82,6 +85,7 @@ impl Job {
         Self::Idempotency,
         Self::Audit,
         Self::Matches,
+        Self::Deserters,
         Self::Launches,
         Self::Waits,
         Self::Sweep,
@@ -103,6 +107,7 @@ impl Job {
             Self::Inboxes => inboxes::round(app, stop).boxed(),
             Self::Idempotency => idempotency::round(app, stop).boxed(),
             Self::Audit => audit::round(app, stop).boxed(),
+            Self::Deserters => deserters::round(app, stop).boxed(),
             Self::Launches => launches::round(app).boxed(),
             Self::Matches => {
                 let round = app.matchmaker.round(app);

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::backfill::WantedPlayers;
 use super::queued::QueuedTicket;
 use super::{Listed, Membership, StoredSession, UnknownFields, keys};
 use crate::document::Document;
@@ -49,6 +50,8 @@ enum IndexValue<'a> {
     Listing(Listed),
     /// The ticket of the session, for a profile.
     Ticket(QueuedTicket<'a>),
+    /// The players that the host of the session wants.
+    Wanted(WantedPlayers<'a>),
     /// Nothing: the key has all the information.
     Empty,
 }
@@ -59,6 +62,7 @@ impl IndexValue<'_> {
             Self::SessionId(id) => Bytes::copy_from_slice(id.as_str().as_bytes()),
             Self::Listing(listed) => Document::render(&listed),
             Self::Ticket(ticket) => Document::render(&ticket),
+            Self::Wanted(wanted) => Document::render(&wanted),
             Self::Empty => Bytes::new(),
         }
     }
@@ -96,6 +100,12 @@ fn index_entries(session: &Session) -> BTreeMap<Key, IndexValue<'_>> {
     }
     if let Some(match_made) = &session.match_made {
         entries.insert(keys::match_of(&match_made.results.match_id), IndexValue::SessionId(&session.id));
+    }
+    if let Some(backfill) = &session.backfill
+        && let Some(wanted) = WantedPlayers::of(session, backfill)
+    {
+        let key = keys::backfill(&backfill.profile_id, backfill.created.as_millisecond(), &session.id);
+        entries.insert(key, IndexValue::Wanted(wanted));
     }
     // Even if invites do not expire on this node: another node may have another setting.
     if session.can_time_out(true) {

@@ -20,6 +20,7 @@
 //! S <type>                                    the template, JSON                 of the nodes' configurations
 //! o <type> 00 <created ms, i64 big-endian> <session id> (empty)                  index entry: open sessions, oldest first
 //! q <profile id> 00 <enqueued ms, i64 big-endian> <session id> the ticket, JSON  index entry of a session in a queue, for each of its profiles
+//! f <profile id> 00 <created ms, i64 big-endian> <session id> the wanted players, JSON  index entry of a match whose host wants players
 //! x <player uuid, 16 bytes>                   session id                         index entry of a session in a queue, for each of its players
 //! g <match id>                                session id                         index entry of the session of a match
 //! l 00 <launch id, 16 bytes>                  the launch, JSON                   in the commit of its instance; outlives the session
@@ -37,6 +38,8 @@
 //! u <session id> 00 <ms, i64 big-endian> <number, u64 big-endian> audit events, JSON  of one change, in its commit; deleted after a time
 //! v <player uuid, 16 bytes> <ms, i64 big-endian> <session id> 00 <number, u64 big-endian> (empty) the same events, by player
 //! z <session id>                              how many events callers have posted, u32 big-endian  deleted with the last of them
+//! j <player uuid, 16 bytes> <deserter uuid, 16 bytes> the status, JSON           a player's, for a kind of desertion; deleted long after its end
+//! J <deserter uuid, 16 bytes>                 the clears of the kind, JSON       each status expects its version; never deleted
 //! k <request, 20 bytes of SHA-256>            the answer, MessagePack            in the commit of the request's effect; deleted after a time
 //! ```
 //!
@@ -48,12 +51,16 @@
 //! sessions needs the id.
 
 mod audit;
+mod backfills;
+mod deserters;
 mod login;
 
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 pub use self::audit::*;
+pub use self::backfills::*;
+pub use self::deserters::*;
 pub use self::login::*;
 use crate::domain::inbox::MessageNumber;
 use crate::domain::{Platform, PlatformSessionId, PlayerUuid, SessionId, ShortCode};
@@ -84,6 +91,9 @@ const LAUNCH: u8 = b'l';
 const LAUNCH_DUE: u8 = b'L';
 const NODE: u8 = b'e';
 const ANSWER: u8 = b'k';
+const BACKFILL: u8 = b'f';
+const DESERTER: u8 = b'j';
+const DESERTERS_CLEARED: u8 = b'J';
 const QUEUED: u8 = b'q';
 const QUEUED_PLAYER: u8 = b'x';
 const MATCH: u8 = b'g';

@@ -29,6 +29,10 @@ proptest! {
         prop_assert!(!(start..end).contains(&end_of_longer) && queued < end_of_longer);
         prop_assert_eq!(unique(&queued_player(player)), Some(Unique::QueuedPlayer));
         prop_assert_eq!(unique(&match_of(id.as_str())), Some(Unique::Match));
+        let wanted = backfill(&name, ms, &id);
+        prop_assert_eq!(parse_backfill(&name, &wanted), Some((ms, id.clone())));
+        let (start, end) = backfills_of(&name);
+        prop_assert!((start..end).contains(&wanted));
         prop_assert_eq!(parse_launch_due(&launch_due(ms, player.0)), Some((ms, player.0)));
         let of_player = launch_of_player(player, "local", Uuid::nil());
         prop_assert!(of_player.starts_with(&launches_of_player(player, "local")));
@@ -60,6 +64,18 @@ proptest! {
         prop_assert_eq!((parse_message(&inbox(player)), parse_inbox(&message(player, number))), (None, None));
         let (start, end) = messages_between(player, first, last);
         prop_assert_eq!((start..end).contains(&message(player, number)), (first..=last).contains(&number));
+    }
+
+    #[test]
+    fn keys_of_deserters_round_trip(player: u128, kind: u128) {
+        let (player, kind) = (PlayerUuid(Uuid::from_u128(player)), Uuid::from_u128(kind));
+        let (status, cleared) = (deserter(player, kind), deserters_cleared(kind));
+        prop_assert_eq!(parse_deserter(&status), Some((player, kind)));
+        prop_assert!(status.starts_with(&deserters_of(player)));
+        let (start, end) = all_deserters();
+        prop_assert!((start.clone()..end.clone()).contains(&status) && !(start..end).contains(&cleared));
+        prop_assert_eq!(parse_deserters_cleared(&cleared), Some(kind));
+        prop_assert_eq!((parse_deserter(&cleared), parse_deserters_cleared(&status)), (None, None));
     }
 
     #[test]

@@ -18,6 +18,9 @@ pub struct LastSeen {
     pub heartbeat_ms: BTreeMap<PlayerUuid, i64>,
     /// The id of the instance that reported, and its reports.
     pub reports: Option<(String, Reports)>,
+    /// The id of the backfill, and when its host last confirmed it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirmed: Option<(String, i64)>,
 }
 
 impl LastSeen {
@@ -28,6 +31,8 @@ impl LastSeen {
             let latest_ms = self.heartbeat_ms.entry(player).or_insert(ms);
             *latest_ms = ms.max(*latest_ms);
         }
+        let later = |one: &(String, i64), other: &(String, i64)| one.1.cmp(&other.1);
+        self.confirmed = self.confirmed.take().into_iter().chain(other.confirmed).max_by(later);
         self.reports = match (self.reports.take(), other.reports) {
             (Some((id, reports)), Some((other_id, other_reports))) if id == other_id => {
                 Some((id, reports.merge(other_reports, rules)))
@@ -45,6 +50,9 @@ impl LastSeen {
         }
         if let Some((_, reports)) = &mut self.reports {
             reports.forget_future(now_ms);
+        }
+        if let Some((_, confirmed_ms)) = &mut self.confirmed {
+            *confirmed_ms = (*confirmed_ms).min(now_ms);
         }
     }
 
@@ -76,14 +84,14 @@ mod tests {
     const BOB: PlayerUuid = PlayerUuid(Uuid::from_u128(2));
 
     fn heartbeats(heartbeats: &[(PlayerUuid, i64)]) -> LastSeen {
-        LastSeen { heartbeat_ms: heartbeats.iter().copied().collect(), reports: None }
+        LastSeen { heartbeat_ms: heartbeats.iter().copied().collect(), ..LastSeen::default() }
     }
 
     /// A record with one health report of an instance.
     fn reported(id: &str, at_ms: i64) -> LastSeen {
         let mut reports = Reports::expected_since(at_ms, Health::Healthy);
         reports.add(Health::Healthy, at_ms, &RULES);
-        LastSeen { heartbeat_ms: BTreeMap::new(), reports: Some((id.to_owned(), reports)) }
+        LastSeen { reports: Some((id.to_owned(), reports)), ..LastSeen::default() }
     }
 
     fn merged(mut one: LastSeen, other: LastSeen) -> LastSeen {
@@ -130,10 +138,29 @@ mod tests {
             for time_ms in times_ms {
                 reports.add(Health::Healthy, *time_ms, &RULES);
             }
-            LastSeen { heartbeat_ms: BTreeMap::new(), reports: Some(("a".to_owned(), reports)) }
+            LastSeen { reports: Some(("a".to_owned(), reports)), ..LastSeen::default() }
         };
         let expected = report(&[0, 10_000, 20_000, 30_000]);
         assert_eq!(merged(report(&[0, 20_000]), report(&[0, 10_000, 30_000])), expected);
+    }
+
+    #[test]
+    fn the_later_confirmation_of_a_backfill_wins() {
+        let confirmed =
+            |id: &str, ms| LastSeen { confirmed: Some((id.to_owned(), ms)), ..LastSeen::default() };
+        let none = LastSeen::default();
+        for (one, other, expected) in [
+            (none.clone(), confirmed("a", 1), confirmed("a", 1)),
+            (confirmed("a", 2), confirmed("a", 1), confirmed("a", 2)),
+            (confirmed("a", 1), confirmed("b", 2), confirmed("b", 2)),
+        ] {
+            assert_eq!(merged(one.clone(), other.clone()), expected);
+            assert_eq!(merged(other, one), expected);
+        }
+        let mut record = confirmed("a", 90_000);
+        record.forget_future(2_000);
+        assert_eq!(record, confirmed("a", 2_000));
+        assert_eq!(LastSeen::decode(&record.encode()), Ok(record));
     }
 
     #[test]

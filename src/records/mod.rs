@@ -24,6 +24,8 @@
 //!   session. So a reader of such an entry must check that the session exists and has the value that the entry names.
 
 pub mod audit;
+pub mod backfill;
+pub mod deserter;
 pub mod idempotency;
 pub mod inbox;
 pub mod index;

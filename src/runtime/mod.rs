@@ -13,3 +13,4 @@ pub mod server;
 mod server_credentials;
 mod service_settings;
 pub mod settings;
+pub mod voice;

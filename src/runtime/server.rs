@@ -35,11 +35,12 @@ use crate::runtime::control::{Commanded, ControlSocket};
 use crate::runtime::launch_clients::EarlyLaunchClients;
 use crate::runtime::local_servers::LocalServers;
 use crate::runtime::node_id::{self, NodeId};
-use crate::runtime::{allocators, control, open_files, reload, server_credentials, settings};
+use crate::runtime::{allocators, control, open_files, reload, server_credentials, settings, voice};
 use crate::store::{Embedded, Memory, Postgres, Store};
 use crate::stubs;
 use crate::telemetry::Metrics;
 use crate::users;
+use crate::voice::Voice;
 
 /// How long a server goes on that a load balancer watches, unless the operator sets a time: two or three health checks.
 const LEAVE_DELAY_WATCHED: Duration = Duration::from_secs(5);
@@ -94,6 +95,7 @@ pub async fn start(config: &Config, expose_development_key: bool) -> Result<Serv
     let StartedAllocators { launches, node, local } =
         allocators::start(config, api_listener.address, clients, &Clock::System).await?;
     let (keys, jwks_source) = load_keys(config, api_listener.address).await?;
+    let keys = Keys { voice: voice::open(config, &Clock::System, &Entropy::System)?, ..keys };
     let ring = Arc::clone(&keys.ring);
 
     // A store may take long to open. Meanwhile `/live` answers 200 and `/ready` 503.
@@ -368,12 +370,14 @@ pub struct Keys {
     pub ring: Arc<KeyRing>,
     /// The login for development, with the key that signs tokens; `None` if the server has none.
     pub login: Option<LoginSettings>,
+    /// The voice services, with their secrets.
+    pub voice: Voice,
 }
 
 impl From<Arc<KeyRing>> for Keys {
     /// The keys of a server without a login.
     fn from(ring: Arc<KeyRing>) -> Self {
-        Self { ring, login: None }
+        Self { ring, login: None, voice: Voice::default() }
     }
 }
 
@@ -426,7 +430,7 @@ fn load_development_keys(config: &Config, address: SocketAddr) -> Result<Keys, S
         );
     }
     let ring = Arc::new(KeyRing::new(development.and(key.key_set())));
-    Ok(Keys { ring, login: Some(login) })
+    Ok(Keys { ring, login: Some(login), voice: Voice::default() })
 }
 
 /// The application, as configured. Registers the metrics of its store.
@@ -439,16 +443,16 @@ pub fn new_app(
     metrics: Arc<Metrics>,
 ) -> App {
     settings::log_warnings(config);
-    let Keys { ring, login } = keys.into();
+    let Keys { ring, login, voice } = keys.into();
     if login.is_some() {
         metrics.has_development_login(config.is_exposed());
     }
-    let verifier = Verifier::new(ring, settings::token_settings(&config.auth), clock.clone());
+    let verifier = Verifier::new(ring, settings::token_settings(config), clock.clone());
     let (catalog, settings) = (settings::catalog(config), settings::app_settings(config));
     let settings = AppSettings { login, ..settings };
     let app = App::new(store, verifier, catalog, settings, launches, (clock, entropy), metrics);
     app.metrics.register_store(app.sessions.store());
-    app
+    app.with_voice(voice)
 }
 
 /// Every surface of this build, in the order of the list in `/docs`, and whether the configuration serves it.

@@ -25,6 +25,7 @@ use crate::runtime::server_credentials::CLIENT_ID;
 use crate::runtime::service_settings::{
     audit_settings, idempotency_settings, matcher_settings, matchmaking_settings, notification_settings,
 };
+use crate::runtime::voice;
 use crate::store::{MessageMode, PostgresSettings, PostgresTls, parse_postgres_url};
 
 /// What services may do that log in, unless the configuration says otherwise.
@@ -66,6 +67,7 @@ pub(super) fn check(config: &Config) -> Result<(), Problem> {
         );
         return Err(Problem::new(&["login", "users", CLIENT_ID, ""], message));
     }
+    voice::check(config)?;
     allocators::check(config)
 }
 
@@ -144,8 +146,8 @@ pub fn pipeline_settings(config: &Config, is_exposed: bool) -> PipelineSettings 
 }
 
 /// Settings of the token verifier.
-pub fn token_settings(auth: &AuthSection) -> TokenSettings {
-    let auth = auth.clone();
+pub fn token_settings(config: &Config) -> TokenSettings {
+    let (auth, epic) = (config.auth.clone(), config.voice.epic.as_ref());
     TokenSettings {
         issuer: auth.issuer,
         audience: auth.audience,
@@ -154,6 +156,7 @@ pub fn token_settings(auth: &AuthSection) -> TokenSettings {
         permissions_claim: auth.permissions_claim,
         player_id_claim: auth.player_id_claim,
         platform_claim: auth.platform_claim,
+        product_user_id_claim: epic.and_then(|epic| epic.puid_claim.clone()),
         cache_tokens: auth.cached_tokens,
     }
 }

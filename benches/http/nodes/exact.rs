@@ -7,13 +7,16 @@ use crate::cases::Case;
 use crate::compare::{Server, callers};
 use crate::requests::Request;
 
+/// Makes a request out of another one.
+type Prepare = fn(&Request) -> Request;
+
 /// Each set of callers uses other sessions.
-const JOINS: [(&str, u64, fn(&Request) -> Request); 3] = [
+const JOINS: [(&str, u64, Prepare); 3] = [
     ("join or leave", 0, Request::clone),
     ("with Idempotency-Key", 1, Request::with_new_keys),
     ("with If-Match", 2, Request::if_unchanged),
 ];
-const UNCHANGED: [(&str, u64, fn(&Request) -> Request); 2] = [
+const UNCHANGED: [(&str, u64, Prepare); 2] = [
     ("repeat of a join, replayed", 3, |request| request.with_key("the-same-each-time")),
     ("join with If-Match, 412", 4, Request::if_stale),
 ];

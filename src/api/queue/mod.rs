@@ -12,9 +12,11 @@ use crate::api::policies::*;
 use crate::api::wire::queue::JoinParamsBody;
 use crate::app::App;
 use crate::auth::Caller;
+use crate::domain::matchmaking::Matchmaking;
+use crate::domain::matchmaking::deserter::Bans;
 use crate::domain::matchmaking::ticket::{Ticket, TicketEnd};
 use crate::domain::session::queue::{QueueRequest, QueueRules};
-use crate::domain::{Actor, Refused, Session};
+use crate::domain::{Actor, Refused, Session, SessionId};
 use crate::http::error::Error;
 use crate::http::input::body::Json;
 use crate::http::input::param_types::{RefreshQuery, RefreshTtl, SessionPath};
@@ -26,6 +28,9 @@ use crate::http::surface::Tag;
 
 /// The group of these operations in the API document.
 pub const TAG: Tag = Tag::new("Queues", "Parties that wait for a match.");
+
+/// How often a party is looked at again if players join it while it joins a queue.
+const ATTEMPTS_MAX: usize = 8;
 
 /// The operations of this group.
 #[rustfmt::skip]
@@ -124,29 +129,62 @@ pub async fn join(
     let (actor, plays_on) = (caller.actor(), caller.player().zip(caller.token().platform));
     let (catalog, version_check) = (app.catalog(), app.settings.version_check);
     let (now, ticket_id) = (app.clock.now(), app.entropy.uuid());
-    let rule = move |session: &mut Session| {
-        let rules = QueueRules {
-            now,
-            ticket_id,
-            template: catalog.template_of(session),
-            regions: &catalog.regions,
-            matchmaking: &catalog.matchmaking,
-            version_check,
-            plays_on,
-            passed_s_max: settings.passed_queue_time_max_s,
-            profiles_max: settings.profiles_per_ticket_max,
-        };
-        session.join_queue(actor, &request, &rules)
-    };
     // The rule notes the platform itself, before it compares the players.
     let change = Change::by(app, caller, conditions).keeping_alive(query.refresh_ttl.0).without_platform();
-    let joined = change.clone().run(&path.session_id, rule.clone(), answer).await;
-    let is_queued = matches!(joined, Err(Error::Refused(Refused::PlayerAlreadyQueued)));
-    if is_queued && change.app.sessions.forget_ended_queue_entries(&path.session_id).await? {
-        // Seldom: on the heap, so that it takes no room in every request.
-        return Box::pin(change.run(&path.session_id, rule, answer)).await;
+    let rule = |bans: Bans| {
+        let (catalog, request) = (Arc::clone(&catalog), request.clone());
+        move |session: &mut Session| {
+            let rules = QueueRules {
+                now,
+                ticket_id,
+                template: catalog.template_of(session),
+                regions: &catalog.regions,
+                matchmaking: &catalog.matchmaking,
+                bans: &bans,
+                version_check,
+                plays_on,
+                passed_s_max: settings.passed_queue_time_max_s,
+                profiles_max: settings.profiles_per_ticket_max,
+            };
+            session.join_queue(actor, &request, &rules)
+        }
+    };
+    let (app, id, mut has_forgotten) = (Arc::clone(&change.app), &path.session_id, false);
+    for _ in 0..ATTEMPTS_MAX {
+        let bans = bans(&app, id, &request.queue_ids, &catalog.matchmaking).await?;
+        match change.clone().run(id, rule(bans), answer).await {
+            Err(Error::Refused(Refused::DesertersUnread)) => {}
+            Err(Error::Refused(Refused::PlayerAlreadyQueued))
+                if !has_forgotten && app.sessions.forget_ended_queue_entries(id).await? =>
+            {
+                has_forgotten = true;
+            }
+            joined => return joined,
+        }
     }
-    joined
+    Err(Error::Contended)
+}
+
+/// Until when the active players of a session may not queue, if these queues keep deserters out. A party that is too large
+/// for one of the queues is refused anyway, so nothing is read for it.
+async fn bans(
+    app: &App,
+    id: &SessionId,
+    queue_ids: &[String],
+    matchmaking: &Matchmaking,
+) -> Result<Bans, Error> {
+    let kinds = matchmaking.deserters_of(queue_ids);
+    if kinds.is_empty() {
+        return Ok(Bans::default());
+    }
+    // The change finds out that there is no such session.
+    let Some(cached) = app.sessions.find_latest(id).await? else { return Ok(Bans::default()) };
+    let players: Vec<_> = cached.session.active_players().into_iter().map(|(player, _)| player).collect();
+    let queues = queue_ids.iter().filter_map(|id| matchmaking.queues.get(id));
+    if queues.map(|queue| queue.max_queue_group_size).any(|most| players.len() > most) {
+        return Ok(Bans::default());
+    }
+    Ok(Box::pin(app.deserters.bans(&players, &kinds)).await?)
 }
 
 fn answer(ticket: &Arc<Ticket>, _: &After<'_>) -> Result<Reply<Plain<QueueJoined>>, Error> {

@@ -1,6 +1,7 @@
 //! The wire types that several operations share, and their conversions from and to domain types. They import no
 //! handler.
 
+pub mod backfill;
 pub mod client;
 pub mod date_time;
 pub mod instance;

@@ -43,7 +43,7 @@ pub struct NumbersBody(BTreeMap<String, f64>);
 /// Texts by name.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct TextsBody(BTreeMap<String, String>);
+pub struct TextsBody(pub BTreeMap<String, String>);
 
 /// Texts in base64 by name.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]

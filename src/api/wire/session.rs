@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::api::wire::CustomDataBody;
+use crate::api::wire::backfill::BackfillView;
 use crate::api::wire::instance::InstanceView;
 use crate::api::wire::listing::BrowserView;
 use crate::api::wire::match_made::MatchResultsView;
@@ -36,6 +37,9 @@ pub struct SessionView<'a> {
     /// Ticket of the session. Absent if it is in no matchmaking queue, and for outsiders.
     #[serde(skip_serializing_if = "Option::is_none")]
     matchmaking: Option<MatchmakingView>,
+    /// Backfill of the match. Absent if the match takes no further players from queues.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    backfill: Option<BackfillView>,
     /// Listing of the session in the browser. Absent if the session is not listed.
     #[serde(skip_serializing_if = "Option::is_none")]
     browser: Option<BrowserView>,
@@ -150,6 +154,7 @@ impl<'a> SessionView<'a> {
                 .as_ref()
                 .filter(|_| full)
                 .map(|ticket| MatchmakingView::of(ticket)),
+            backfill: session.backfill.as_ref().map(|backfill| BackfillView::of(backfill)),
             browser: session.listing.as_ref().map(BrowserView::of),
             teams: TeamView::all(session, |player, entry| view.shown(player, entry)),
             teams_suppressed: suppressed,

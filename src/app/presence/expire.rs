@@ -1,5 +1,5 @@
 //! Acting on timeouts: removes inactive players and expired invites, lowers the health of instances that stop
-//! reporting, and ends tickets in queues.
+//! reporting, and ends tickets in queues, and backfills.
 
 use std::sync::Arc;
 
@@ -69,6 +69,9 @@ impl Presence {
             if overdue.ticket || lacks_profiles {
                 session.end_ticket(TicketEnd::Timeout);
             }
+            if overdue.backfill {
+                session.expire_backfill();
+            }
             Ok((overdue, removed))
         };
         let updated = self.sessions.update(id, Update::by_server(false), rule).await;
@@ -78,7 +81,7 @@ impl Presence {
         }
         let ((overdue, removed), _) = updated?;
         if !overdue.is_empty() {
-            tracing::info!(session_id = %id, ?overdue, "players, invites, the host or the ticket of the session have timed out");
+            tracing::info!(session_id = %id, ?overdue, "players, invites, the host, the ticket or the backfill of the session have timed out");
         }
         for was_active in removed {
             self.metrics.departed(if was_active { Departure::Absent } else { Departure::Expired });

@@ -1,8 +1,8 @@
 //! Presence: when the players and hosts of sessions were last seen, and what happens after a timeout.
 //!
-//! Four things time out. An inactive player, who sends no more heartbeats, is removed. An invite without an answer
+//! Five things time out. An inactive player, who sends no more heartbeats, is removed. An invite without an answer
 //! expires. An instance without health reports becomes unhealthy, later unknown. A ticket ends that has waited in a
-//! queue for too long, or whose profiles are gone (`profiles`). [`table`] holds what this node knows, `sync` shares it
+//! queue for too long, or whose profiles are gone (`profiles`). A backfill ends whose host does not confirm it. [`table`] holds what this node knows, `sync` shares it
 //! with other nodes, `expire` acts on timeouts.
 
 mod expire;
@@ -10,7 +10,9 @@ mod profiles;
 pub mod sync;
 pub mod table;
 
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use self::profiles::Profiles;
 use self::table::PresenceTable;
@@ -20,7 +22,8 @@ use super::sessions::cached::CachedSession;
 use crate::domain::instance::Health;
 use crate::domain::instance::health::HealthRules;
 use crate::domain::matchmaking::Matchmaking;
-use crate::domain::{PlayerUuid, SessionId};
+use crate::domain::matchmaking::backfill::EXPIRE_AFTER_S_MIN;
+use crate::domain::{PlayerUuid, Session, SessionId};
 use crate::env::Clock;
 use crate::store::Key;
 use crate::telemetry::Metrics;
@@ -33,6 +36,8 @@ pub struct Presence {
     profiles: Arc<Profiles>,
     /// Where the next search for sessions that no node watches starts; `None`: at the beginning.
     watch_cursor: Mutex<Option<Key>>,
+    /// For how long a confirmation of a backfill counts, in milliseconds.
+    confirmed_within_ms: AtomicI64,
     clock: Clock,
     metrics: Arc<Metrics>,
 }
@@ -47,12 +52,25 @@ impl Presence {
         clock: Clock,
         metrics: Arc<Metrics>,
     ) -> Self {
+        table.set_backfill_timeout(expire_after(&matchmaking));
+        let confirmed_within_ms = AtomicI64::new(confirmed_within_ms(&matchmaking));
         let profiles = Arc::new(Profiles::new(matchmaking));
-        Self { table, sessions, health_rules, profiles, watch_cursor: Mutex::default(), clock, metrics }
+        Self {
+            table,
+            sessions,
+            health_rules,
+            profiles,
+            confirmed_within_ms,
+            watch_cursor: Mutex::default(),
+            clock,
+            metrics,
+        }
     }
 
     /// Replaces the matchmaking profiles. The next check ends the tickets that no profile takes any more.
     pub fn replace_profiles(&self, matchmaking: Arc<Matchmaking>) {
+        self.table.set_backfill_timeout(expire_after(&matchmaking));
+        self.confirmed_within_ms.store(confirmed_within_ms(&matchmaking), Ordering::Relaxed);
         self.profiles.replace(matchmaking);
         self.table.check_tickets(self.clock.now_ms());
     }
@@ -90,6 +108,25 @@ impl Presence {
         Ok(assessed)
     }
 
+    /// Notes that the host of a session has confirmed its backfill.
+    pub fn backfill_confirmed(&self, session: &Session) {
+        self.table.confirm_backfill(session, self.clock.now_ms());
+    }
+
+    /// Whether the host of a session has confirmed its backfill lately, at any node, so that players may be sent.
+    ///
+    /// # Errors
+    /// Errors of the store.
+    pub async fn is_backfill_confirmed(&self, cached: &CachedSession) -> Result<bool, Failure> {
+        let within_ms = self.confirmed_within_ms.load(Ordering::Relaxed);
+        let is_known = || self.table.is_backfill_confirmed(&cached.session, within_ms, self.clock.now_ms());
+        if !is_known() {
+            self.table.observe(&cached.session, self.clock.now_ms());
+            self.pull(&cached.session.id).await?;
+        }
+        Ok(is_known())
+    }
+
     /// Forgets a session that has ended.
     pub fn forget(&self, id: &SessionId) {
         self.table.forget(id);
@@ -114,4 +151,15 @@ impl Presence {
     pub fn grant_grace(&self) {
         self.table.grant_grace(self.clock.now_ms());
     }
+}
+
+/// The time without a confirmation after which a backfill ends.
+fn expire_after(matchmaking: &Matchmaking) -> Duration {
+    Duration::from_secs(matchmaking.backfill.expire_after_s.into())
+}
+
+/// For how long a confirmation counts, in milliseconds: two intervals, and at least as long as a host takes that could not
+/// read the configuration.
+fn confirmed_within_ms(matchmaking: &Matchmaking) -> i64 {
+    i64::from(matchmaking.backfill.ack_every_s.saturating_mul(2).max(EXPIRE_AFTER_S_MIN)) * 1000
 }

@@ -4,10 +4,11 @@
 //! full timeout. Nodes that share a store exchange heartbeats and reports (see [`sync`](super::sync)). Such a node
 //! waits two sync lags longer before it acts on a timeout, so that heartbeats at other nodes arrive in time.
 //!
-//! Sessions wait in a queue, ordered by the time at which their next player, invite, host or ticket can time out. Until
+//! Sessions wait in a queue, ordered by the time at which their next player, invite, host, ticket or backfill can time out. Until
 //! then they cost no work.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -29,6 +30,8 @@ pub struct PresenceTable {
     health_rules: HealthRules,
     invite_expiry_ms: Option<i64>,
     ticket_timeout_ms: Option<i64>,
+    /// The time without a confirmation after which a backfill ends, in milliseconds. A reload changes it.
+    backfill_timeout_ms: AtomicI64,
     /// Whether other nodes share the store. They receive heartbeats that this node does not.
     is_shared: bool,
     watching: Mutex<Watching>,
@@ -84,6 +87,14 @@ struct Watched {
     has_ticket: bool,
 }
 
+impl Watched {
+    /// When the host last confirmed the backfill of the session; `None`: it has not.
+    fn confirmed_ms(&self, session: &Session) -> Option<i64> {
+        let (id, confirmed_ms) = self.last_seen.confirmed.as_ref()?;
+        (session.backfill.as_ref()?.id == *id).then_some(*confirmed_ms)
+    }
+}
+
 /// What times out by the time since it began.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Timeouts {
@@ -104,6 +115,8 @@ pub struct Overdue {
     pub health: Option<(String, Health)>,
     /// Whether the ticket of the session has waited for too long.
     pub ticket: bool,
+    /// Whether the host has not confirmed the backfill of the session for too long.
+    pub backfill: bool,
 }
 
 impl Overdue {
@@ -119,7 +132,14 @@ impl PresenceTable {
         let ms = |timeout: Duration| i64::try_from(timeout.as_millis()).unwrap_or(i64::MAX);
         let (invite_expiry_ms, ticket_timeout_ms) =
             (timeouts.invite_expiry.map(ms), timeouts.ticket_timeout.map(ms));
-        Self { health_rules, invite_expiry_ms, ticket_timeout_ms, is_shared, watching: Mutex::default() }
+        Self {
+            health_rules,
+            invite_expiry_ms,
+            ticket_timeout_ms,
+            backfill_timeout_ms: AtomicI64::new(i64::MAX),
+            is_shared,
+            watching: Mutex::default(),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Watching> {
@@ -193,6 +213,36 @@ impl PresenceTable {
             watched.last_seen.heartbeat_ms.insert(player, now_ms);
             self.note_unsynced(&mut watching, &session.id);
         }
+    }
+
+    /// Sets the time without a confirmation after which backfills end.
+    pub fn set_backfill_timeout(&self, timeout: Duration) {
+        let timeout_ms = i64::try_from(timeout.as_millis()).unwrap_or(i64::MAX);
+        self.backfill_timeout_ms.store(timeout_ms, Ordering::Relaxed);
+    }
+
+    /// Notes that the host of a session has confirmed its backfill.
+    pub fn confirm_backfill(&self, session: &Session, now_ms: i64) {
+        let Some(backfill) = &session.backfill else { return };
+        if !self.watches(&session.id) {
+            // Another node watches the session. This node watches it too from now on, in case the other node is lost.
+            self.requeue(session, now_ms);
+        }
+        let mut watching = self.lock();
+        if let Some(watched) = watching.watched.get_mut(&session.id) {
+            watched.last_seen.confirmed = Some((backfill.id.clone(), now_ms));
+            self.note_unsynced(&mut watching, &session.id);
+        }
+    }
+
+    /// Whether the host of a session has confirmed its backfill within this time, in milliseconds, as far as this node
+    /// knows.
+    pub fn is_backfill_confirmed(&self, session: &Session, within_ms: i64, now_ms: i64) -> bool {
+        let watching = self.lock();
+        let Some(watched) = watching.watched.get(&session.id) else { return false };
+        // A confirmation at another node takes time until this node knows it.
+        let within_ms = within_ms.saturating_add(2 * watched.lag_ms);
+        watched.confirmed_ms(session).is_some_and(|ms| now_ms < ms.saturating_add(within_ms))
     }
 
     /// Starts a grace period: every timeout of a player or host starts again now.
@@ -342,6 +392,8 @@ impl PresenceTable {
             }
         }
         overdue.ticket = self.ticket_due_ms(session, now).is_some_and(|due_ms| due_ms <= now_ms);
+        let backfill_due_ms = self.backfill_due_ms(session, watched, now);
+        overdue.backfill = backfill_due_ms.is_some_and(|due_ms| due_ms <= now_ms);
         overdue
     }
 
@@ -381,11 +433,22 @@ impl PresenceTable {
         Some(now.counted_from(enqueued_ms).saturating_add(self.ticket_timeout_ms?))
     }
 
+    /// When the backfill of a session ends, in milliseconds since the epoch; `None`: never, there is none, or nobody can
+    /// join the instance.
+    fn backfill_due_ms(&self, session: &Session, watched: &Watched, now: Now) -> Option<i64> {
+        let backfill = session.backfill.as_ref().filter(|_| session.expects_confirmation())?;
+        let expected_ms = now.counted_from(backfill.expected_since.as_millisecond()).max(watched.since_ms);
+        let heard_ms = watched.confirmed_ms(session).unwrap_or(i64::MIN).max(expected_ms);
+        let timeout_ms = self.backfill_timeout_ms.load(Ordering::Relaxed);
+        Some(heard_ms.saturating_add(timeout_ms).saturating_add(2 * watched.lag_ms))
+    }
+
     /// The sync lag of a session, in milliseconds: an eighth of its shortest timeout. 0 without other nodes.
     fn lag_ms(&self, session: &Session) -> i64 {
         let reports = session.instance.as_ref().and_then(|instance| instance.health);
         let cadence_ms = reports.map(|_| self.health_rules.cadence_ms());
-        let shortest_ms = culling_timeout_ms(session).into_iter().chain(cadence_ms).min();
+        let backfill_ms = session.backfill.as_ref().map(|_| self.backfill_timeout_ms.load(Ordering::Relaxed));
+        let shortest_ms = culling_timeout_ms(session).into_iter().chain(cadence_ms).chain(backfill_ms).min();
         if self.is_shared { shortest_ms.unwrap_or(0) / LAG_PARTS } else { 0 }
     }
 
@@ -411,7 +474,9 @@ impl PresenceTable {
         // Another node may end the session without notice to this one. The check then forgets it.
         let check_ms = self.is_shared.then(|| now_ms.saturating_add(CHECK_EVERY_MS));
         let ticket_ms = self.ticket_due_ms(session, now);
-        players.chain(reports_ms).chain(ticket_ms).chain(check_ms).min().unwrap_or(i64::MAX)
+        let backfill_ms = self.backfill_due_ms(session, watched, now);
+        let of_matchmaking = ticket_ms.into_iter().chain(backfill_ms);
+        players.chain(reports_ms).chain(of_matchmaking).chain(check_ms).min().unwrap_or(i64::MAX)
     }
 }
 

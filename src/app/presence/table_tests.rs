@@ -84,7 +84,7 @@ fn a_node_that_shares_its_store_waits_two_sync_lags_longer() {
     let table = table(&session, None, true);
     // The sync lag is 60 s / 8 = 7.5 s.
     check(&table, &session, &[(84.9, &[]), (85.0, &[1, 2])]);
-    let elsewhere = LastSeen { heartbeat_ms: [(player(2), at(30.0))].into(), reports: None };
+    let elsewhere = LastSeen { heartbeat_ms: [(player(2), at(30.0))].into(), ..LastSeen::default() };
     table.merge(&session.id, elsewhere);
     check(&table, &session, &[(85.0, &[1]), (104.9, &[1]), (105.0, &[1, 2])]);
 }

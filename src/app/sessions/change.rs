@@ -7,6 +7,7 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use smallvec::SmallVec;
 
 use super::cached::CachedSession;
@@ -239,6 +240,7 @@ impl Sessions {
             after.note_platform(player, platform);
         }
         let ended_ticket = after.settle_ticket(&before.session);
+        after.settle_backfill(&before.session, time_of(now_ms));
         let (is_unchanged, when_made) = (after == before.session, verdict.when_made());
         if !is_unchanged {
             self.require_held(verdict)?;
@@ -391,6 +393,11 @@ impl Sessions {
 /// The sessions that are no longer on players' lists.
 fn departures_of(lists: &ListChanges) -> SmallVec<[(PlayerUuid, SessionId); 1]> {
     lists.iter().flat_map(|(player, list)| list.departures().map(|id| (*player, id.clone()))).collect()
+}
+
+/// A reading of the clock.
+pub(super) fn time_of(now_ms: i64) -> Timestamp {
+    Timestamp::from_millisecond(now_ms).unwrap_or_default()
 }
 
 /// Further writes, and those of a hook.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use futures_util::future::try_join_all;
 
 use super::cached::CachedSession;
-use super::change::hook_writes;
+use super::change::{hook_writes, time_of};
 use super::hook::Hook;
 use super::plan::Plan;
 use super::{ATTEMPTS_MAX, Sessions};
@@ -83,14 +83,19 @@ impl Sessions {
         update: &UpdateMany<T>,
         rule: &mut impl FnMut(&mut Many) -> Result<T, Refused>,
     ) -> Result<Option<ManyChanged<T>>, Failure> {
-        self.require_right_clock().await?;
+        let now = time_of(self.require_right_clock().await?);
         let before = self.find_all_latest(&update.ids).await?;
         let copy = |cached: &Option<Arc<CachedSession>>| cached.as_ref().map(|cached| cached.session.clone());
         let mut many = Many { sessions: before.iter().map(copy).collect(), new: None };
         let result = rule(&mut many)?;
         let pairs = before.iter().zip(&mut many.sessions);
-        let ended_tickets: Vec<_> =
-            pairs.map(|(before, after)| after.as_mut()?.settle_ticket(&before.as_ref()?.session)).collect();
+        let ended_tickets: Vec<_> = pairs
+            .map(|(before, after)| {
+                let (before, after) = (&before.as_ref()?.session, after.as_mut()?);
+                after.settle_backfill(before, now);
+                after.settle_ticket(before)
+            })
+            .collect();
 
         let creates = many.new.is_some();
         let all = before.iter().zip(many.sessions).zip(&ended_tickets);

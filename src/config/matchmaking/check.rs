@@ -3,6 +3,7 @@
 use super::profiles;
 use crate::config::check::{PLAIN_NAME, is_plain_name};
 use crate::config::{Config, Problem};
+use crate::domain::matchmaking::deserter::DESERTERS_MAX;
 use crate::domain::matchmaking::ruleset::{Rule, RuleType};
 use crate::domain::matchmaking::{MatchTemplate, Rank};
 
@@ -64,6 +65,10 @@ pub fn check(config: &Config) -> Result<(), Problem> {
     if !config.match_making_profiles.is_empty() && config.regions.len() > REGIONS_MAX {
         let message = format!("with matchmaking, there are at most {REGIONS_MAX} regions");
         return Err(Problem::new(&["regions", ""], message));
+    }
+    if config.deserters.len() > DESERTERS_MAX {
+        let message = format!("there are at most {DESERTERS_MAX} kinds of desertion");
+        return Err(Problem::new(&["deserters", ""], message));
     }
     check_near(config)?;
     profiles::check(config)?;

@@ -297,6 +297,16 @@ fn the_matcher_has_room_for_regions_and_maps() {
 }
 
 #[test]
+fn there_are_at_most_64_kinds_of_desertion() {
+    let kinds = |count: u128| {
+        (0..count).map(|id| format!("[deserters.{}]\n", uuid::Uuid::from_u128(id))).collect::<String>()
+    };
+    parse(&kinds(64), &[]).unwrap();
+    let message = parse(&kinds(65), &[]).unwrap_err();
+    assert!(message.contains("at most 64 kinds of desertion"), "{message}");
+}
+
+#[test]
 fn ranks_and_backfill_have_bounds() {
     for (setting, expected) in [
         ("min = 51", "min is above max"),

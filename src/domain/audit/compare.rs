@@ -9,6 +9,7 @@ use super::{ClientSettings, Event, InviteSource, TeamSize};
 use crate::domain::client::Client;
 use crate::domain::instance::Instance;
 use crate::domain::matchmaking::ticket::{JoinParams, Ticket, TicketEnd};
+use crate::domain::session::backfill::Backfill;
 use crate::domain::session::rights::Right;
 use crate::domain::session::{Player, Status};
 use crate::domain::{CustomData, PlayerUuid, Session};
@@ -72,6 +73,7 @@ pub fn events(change: &Change<'_>) -> Vec<Event> {
         roster_changes(before, after, cause, &mut events);
         end_of_instance(before, None, &mut events);
         queue_changes(change, &mut events);
+        backfill_changes(change, &mut events);
         events.push(Event { reason: Some(why_ended(before, after, cause)), ..named("session.ended") });
         return events;
     }
@@ -80,6 +82,7 @@ pub fn events(change: &Change<'_>) -> Vec<Event> {
     link_changes(before, after, &mut events);
     instance_changes(before, after, &mut events);
     queue_changes(change, &mut events);
+    backfill_changes(change, &mut events);
     events
 }
 
@@ -369,6 +372,50 @@ fn queue_changes(change: &Change<'_>, events: &mut Vec<Event>) {
             custom_data: what_the_matcher_knows(ticket),
             ..about_ticket("queue.joined", ticket, queue_id)
         });
+    }
+}
+
+/// A backfill that is new or gone, or of which its host says something else. Players who are sent are events of their own.
+fn backfill_changes(change: &Change<'_>, events: &mut Vec<Event>) {
+    let of_session = |session: &Session| session.backfill.clone().filter(|_| !session.ended);
+    let (before, after) = (change.before.and_then(of_session), of_session(change.after));
+    let about_backfill = |name, backfill: &Backfill| {
+        let ids = [("backfill_id", &backfill.id), ("match_making_profile_id", &backfill.profile_id)];
+        let custom_data = ids.into_iter().map(|(name, id)| (name.to_owned(), id.clone())).collect();
+        Event { custom_data, ..named(name) }
+    };
+    let is_same = before.as_ref().map(|before| &before.id) == after.as_ref().map(|after| &after.id);
+    match (&before, &after) {
+        (Some(known), Some(new)) if is_same => {
+            let is_said = change.cause != Cause::Server && !said_the_same(known, new);
+            events.extend(is_said.then(|| about_backfill("backfill.updated", new)));
+        }
+        (known, new) => {
+            let reason = Some(why_backfill_ended(change));
+            let ended = known.iter().map(|known| Event { reason, ..about_backfill("backfill.ended", known) });
+            let created = new.iter().map(|new| about_backfill("backfill.created", new));
+            events.extend(ended.chain(created));
+        }
+    }
+}
+
+/// Whether the host of a backfill has said nothing new.
+fn said_the_same(one: &Backfill, other: &Backfill) -> bool {
+    let said = |backfill: &Backfill| {
+        let Backfill { overflow_action, styles, extensions, params, wanted, .. } = backfill.clone();
+        (overflow_action, styles, extensions, params, wanted)
+    };
+    said(one) == said(other)
+}
+
+fn why_backfill_ended(change: &Change<'_>) -> &'static str {
+    let lives = |instance: &&Instance| !instance.is_closed();
+    let has_instance = |session: &Session| session.instance.as_ref().filter(lives).is_some();
+    match change.cause {
+        _ if change.after.ended => "session_ended",
+        _ if change.before.is_some_and(has_instance) && !has_instance(change.after) => "instance_ended",
+        Cause::Server | Cause::Idle => "timeout",
+        Cause::Request(_) => "deleted",
     }
 }
 

@@ -1,5 +1,7 @@
 //! The events of each rule, by name and player.
 
+use std::collections::BTreeMap;
+
 use super::*;
 use crate::domain::fixtures::{by, created, instance, player, session};
 use crate::domain::instance::{InstanceChange, JoinParams, JoinStatus};
@@ -190,4 +192,39 @@ fn an_instance_is_followed_and_its_join_params_are_never_told() {
     let mut ended = joinable.clone();
     ended.end();
     assert_eq!(step(&joinable, &ended), ["instance.ended", "session.ended"]);
+}
+
+#[test]
+fn a_backfill_begins_changes_and_ends() {
+    let mut before = session("L1 M2");
+    before.instance = Some(crate::domain::fixtures::instance(None, Some(1)));
+    let mut filled = before.clone();
+    filled.start_backfill("b".into(), "p".into(), crate::domain::fixtures::at_s(0));
+    let found = events_of(Some(&before), &filled, Cause::Server);
+    let [created] = &found[..] else { panic!("{found:?}") };
+    assert_eq!((created.name, &*created.custom_data["backfill_id"]), ("backfill.created", "b"));
+    assert_eq!(created.custom_data["match_making_profile_id"], "p");
+    let step = |cause, rule: fn(&mut Session)| {
+        let mut after = filled.clone();
+        rule(&mut after);
+        let events = events_of(Some(&filled), &after, cause).into_iter();
+        let events = events.filter(|event| event.name.starts_with("backfill."));
+        events.map(|event| (event.name, event.reason)).collect::<Vec<_>>()
+    };
+    let host = Cause::Request(Some(crate::domain::fixtures::player(1)));
+    let wants_none = |game: &mut Session| {
+        game.update_backfill(Actor::Anyone, "i", BTreeMap::new(), None).unwrap();
+    };
+    assert_eq!(step(host, wants_none), [("backfill.updated", None)]);
+    let is_sent = |game: &mut Session| game.note_backfilled(0, &[crate::domain::fixtures::player(2)]);
+    assert!(step(Cause::Server, is_sent).is_empty());
+    let ends = |game: &mut Session| game.expire_backfill();
+    assert_eq!(step(host, ends), [("backfill.ended", Some("deleted"))]);
+    assert_eq!(step(Cause::Server, ends), [("backfill.ended", Some("timeout"))]);
+    let closes = |game: &mut Session| {
+        game.close_instance();
+        game.expire_backfill();
+    };
+    assert_eq!(step(host, closes), [("backfill.ended", Some("instance_ended"))]);
+    assert_eq!(step(host, |game| game.end()), [("backfill.ended", Some("session_ended"))]);
 }

@@ -1,6 +1,7 @@
 //! Matchmaking: queues that parties join, and the profiles by which their tickets become matches.
 
 pub mod backfill;
+pub mod deserter;
 pub mod matcher;
 pub mod profile;
 pub mod queue;
@@ -9,22 +10,17 @@ pub mod ruleset;
 pub mod template;
 pub mod ticket;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 pub use self::backfill::BackfillRules;
+pub use self::deserter::DeserterKind;
 pub use self::profile::Profile;
 pub use self::queue::Queue;
 pub use self::rank::{Rank, RankSource};
 pub use self::template::{MatchTemplate, MmrGrouping, TemplateGroup};
 use crate::domain::Refused;
-
-/// A kind of desertion. Its table in the configuration file is empty: the id is all there is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct DeserterKind {}
 
 /// Everything that the configuration says about matchmaking. Ids in it name things that exist: the configuration is
 /// checked when it is read.
@@ -74,6 +70,15 @@ impl Matchmaking {
     pub fn default_profile(&self, queue: &Queue) -> Option<&Profile> {
         let group = self.template_groups.get(&queue.match_making_template_group_id)?;
         self.profiles.get(group.default_template()?.profiles.first()?)
+    }
+
+    /// The kinds of desertion that keep players out of these queues, whatever template their party satisfies.
+    pub fn deserters_of(&self, queue_ids: &[String]) -> BTreeSet<Uuid> {
+        let queues = queue_ids.iter().filter_map(|id| self.queues.get(id));
+        let groups =
+            queues.filter_map(|queue| self.template_groups.get(&queue.match_making_template_group_id));
+        let profiles = groups.flat_map(|group| &group.templates).flat_map(|template| &template.profiles);
+        profiles.filter_map(|id| self.profiles.get(id)?.deserter_id).collect()
     }
 
     /// The id of the kind of desertion that a text names, in any case.

@@ -1,5 +1,6 @@
 //! A session: its players, teams, joinability and links.
 
+pub mod backfill;
 pub mod invite;
 pub mod join;
 pub mod kicked;
@@ -17,6 +18,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use self::backfill::Backfill;
 use self::listing::Listing;
 use self::match_made::MatchMade;
 use self::platform::PlatformSession;
@@ -201,6 +203,9 @@ pub struct Session {
     /// The match that the session was made for, if matchmaking made it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub match_made: Option<Box<MatchMade>>,
+    /// The backfill of a match, while it may want players.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backfill: Option<Arc<Backfill>>,
     /// Why a rule ended the ticket. [`Self::settle_ticket`] takes it, so it is never stored.
     #[serde(skip)]
     pub ticket_end: Option<TicketEnd>,
@@ -279,6 +284,7 @@ impl Session {
             instance: None,
             matchmaking: None,
             match_made: None,
+            backfill: None,
             ticket_end: None,
             ended: false,
         }
@@ -343,14 +349,14 @@ impl Session {
     }
 
     /// Whether a timeout can change the session: inactive players, missing health reports of its instance, the ticket
-    /// in a queue, or, if `invites_expire`, unanswered invites.
+    /// in a queue, a host that does not confirm its backfill, or, if `invites_expire`, unanswered invites.
     pub fn can_time_out(&self, invites_expire: bool) -> bool {
         if self.ended {
             return false;
         }
         let players_time_out = self.culling_timeout_s.is_some();
         let health_times_out = self.instance.as_ref().is_some_and(|instance| instance.health.is_some());
-        if players_time_out || health_times_out || self.matchmaking.is_some() {
+        if players_time_out || health_times_out || self.matchmaking.is_some() || self.backfill.is_some() {
             return true;
         }
         let expires =

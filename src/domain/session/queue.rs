@@ -1,6 +1,6 @@
 //! Queues: joining and leaving them as a party, and the changes of the party that end its ticket.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::Player;
 use crate::domain::client::{Client, CrossplayPreferences, Input, VersionCheck};
+use crate::domain::matchmaking::deserter::Bans;
 use crate::domain::matchmaking::rank::Skill;
 use crate::domain::matchmaking::ruleset::{NOTHING_OWNED, Party};
 use crate::domain::matchmaking::ticket::{JoinParams, Ticket, TicketEnd};
@@ -42,6 +43,8 @@ pub struct QueueRules<'a> {
     pub regions: &'a BTreeMap<String, Region>,
     /// Queues, templates and profiles of the configuration.
     pub matchmaking: &'a Matchmaking,
+    /// Until when players may not queue. It must know all active players, if a profile keeps deserters out.
+    pub bans: &'a Bans,
     /// How far the versions of two clients must agree.
     pub version_check: VersionCheck,
     /// The caller's player, and the platform in the player's token: the player may have joined on another one.
@@ -88,7 +91,7 @@ impl Session {
         players.sort_by_key(|player| self.leader() != Some(*player));
         let party = Party { players: &players, region_id: self.region_id.as_deref() };
         let templates = templates_for(&party, &request.queue_ids, rules.matchmaking)?;
-        // A deserter of one of the profiles of these templates is refused here, before the profiles are filtered.
+        refuse_deserters(&party, &templates, rules)?;
         let profiles = profiles_for(&party, &templates, &request.params, rules);
         if profiles.is_empty() {
             return Err(Refused::NoMatchingProfile);
@@ -239,6 +242,19 @@ fn templates_for<'a>(
         satisfied.ok_or_else(|| Refused::NoMatchingTemplate(id.clone()))
     };
     queue_ids.iter().map(template).collect()
+}
+
+/// Refuses a party with a deserter, if one of the profiles of these templates keeps deserters out.
+fn refuse_deserters(
+    party: &Party<'_>,
+    templates: &[&MatchTemplate],
+    rules: &QueueRules<'_>,
+) -> Result<(), Refused> {
+    let profiles = templates.iter().flat_map(|template| &template.profiles);
+    let profiles = profiles.filter_map(|id| rules.matchmaking.profiles.get(id));
+    let kinds: BTreeSet<_> = profiles.filter_map(|profile| profile.deserter_id).collect();
+    let mut players = party.players.iter().filter(|_| !kinds.is_empty());
+    players.try_for_each(|player| rules.bans.check(*player, &kinds, rules.now))
 }
 
 /// A profile that a ticket enters, and the template that names it.

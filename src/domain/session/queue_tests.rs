@@ -72,6 +72,7 @@ struct Rules {
     regions: BTreeMap<String, Region>,
     version_check: VersionCheck,
     plays_on: Option<(PlayerUuid, Platform)>,
+    bans: Bans,
     profiles_max: usize,
 }
 
@@ -83,6 +84,7 @@ impl Default for Rules {
             regions: [("eu".to_owned(), Region::default())].into(),
             version_check: VersionCheck::Off,
             plays_on: None,
+            bans: Bans::default(),
             profiles_max: 32,
         }
     }
@@ -103,6 +105,7 @@ impl Rules {
             regions: &self.regions,
             matchmaking: &self.matchmaking,
             version_check: self.version_check,
+            bans: &self.bans,
             plays_on: self.plays_on,
             passed_s_max: 300,
             profiles_max: self.profiles_max,
@@ -369,4 +372,42 @@ fn a_change_that_an_older_version_made_is_noticed_by_the_next_one() {
     let mut before = queued("L1 M2");
     before.put_entry(player(5), Status::Member, 0);
     check(&before, |_| (), Some(TicketEnd::PartyChanged));
+}
+
+#[test]
+fn a_deserter_keeps_the_party_out_of_the_queues_of_its_profiles() {
+    let [kind, other] = [0xd1, 0xd2].map(Uuid::from_u128);
+    let mut rules = Rules::default();
+    rules.matchmaking.profiles.get_mut("big").unwrap().deserter_id = Some(kind);
+    let party = || {
+        let mut party = session("L1 M2");
+        for number in [1, 2] {
+            set_client(&mut party, number, client(Platform::Steam));
+        }
+        party
+    };
+    let banned = |kind, until_s| Bans::new([player(1), player(2)], [((player(2), kind), at_s(until_s))]);
+    // Nothing is known of a player who has joined meanwhile.
+    rules.bans = Bans::new([player(1)], []);
+    rules.refuses(&party(), by(1), &request(&["any"]), &Refused::DesertersUnread);
+    rules.bans = banned(kind, 101);
+    let refused = Refused::PlayerIsDeserter(player(2), at_s(101));
+    rules.refuses(&party(), by(1), &request(&["any"]), &refused);
+    rules.refuses(&party(), Actor::Anyone, &request(&["any"]), &refused);
+    for bans in [banned(kind, 100), banned(other, 999)] {
+        rules.bans = bans;
+        rules.join(&mut party(), by(1), &request(&["any"])).unwrap();
+    }
+    // Also a profile that does not take this party counts, if its template does. Those of other templates do not.
+    rules.matchmaking.profiles.get_mut("big").unwrap().deserter_id = None;
+    rules.bans = banned(kind, 101);
+    rules.matchmaking.profiles.get_mut("inactive").unwrap().deserter_id = Some(kind);
+    rules.join(&mut party(), by(1), &request(&["any"])).unwrap();
+    let mut three = session("L1 M2 M3");
+    for number in [1, 2, 3] {
+        set_client(&mut three, number, client(Platform::Steam));
+    }
+    rules.bans = Bans::new([1, 2, 3].map(player), [((player(3), kind), at_s(101))]);
+    let refused = Refused::PlayerIsDeserter(player(3), at_s(101));
+    rules.refuses(&three, by(1), &request(&["any"]), &refused);
 }

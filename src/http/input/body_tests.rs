@@ -17,6 +17,8 @@ struct Everything {
     #[serde(default)]
     open: bool,
     friend: Option<Uuid>,
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
+    until: Option<jiff::Timestamp>,
     input: Option<crate::domain::client::Input>,
     inner: Option<Inner>,
     #[schemars(length(min = 1, max = 2))]
@@ -84,6 +86,10 @@ fn each_violation_has_the_text_and_type_of_the_contracts_framework() {
     refused(&with("open", json!("perhaps")), json!(["body", "open"]), boolean, "type_error.bool");
     let uuid = "value is not a valid uuid";
     refused(&with("friend", json!("me")), json!(["body", "friend"]), uuid, "type_error.uuid");
+    let datetime = "invalid datetime format";
+    for until in [json!("2026-11-30T12:00:00"), json!(true), json!([])] {
+        refused(&with("until", until), json!(["body", "until"]), datetime, "value_error.datetime");
+    }
     let inputs = "value is not a valid enumeration member; permitted: 'keyboardandmouse', 'gamepad', 'touch'";
     refused(&with("input", json!("wheel")), json!(["body", "input"]), inputs, "type_error.enum");
     refused(
@@ -161,11 +167,12 @@ fn integers_beyond_64_bits_become_the_nearest() {
 fn lenient_spellings_are_accepted() {
     let body = json!({
         "name": "é".repeat(8), "team": "3", "open": "yes", "unknown": [], "inner": null,
-        "friend": "0123456789ABCDEF0123456789ABCDEF",
+        "friend": "0123456789ABCDEF0123456789ABCDEF", "until": "1796040000",
     });
     let read = read(&body.to_string()).unwrap();
     assert_eq!((read.team, read.open), (Some(3), true));
     assert!(read.inner.is_none());
+    assert_eq!(read.until.unwrap().to_string(), "2026-11-30T12:00:00Z");
 }
 
 #[test]

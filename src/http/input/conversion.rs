@@ -3,12 +3,15 @@
 
 use std::borrow::Cow;
 
+use jiff::Timestamp;
 use serde_json::{Number, Value};
 
 use super::violation::{parse_bool, parse_integer};
 
 /// Integers with more digits than this may not fit into 64 bits.
 const DIGITS_64_BITS: usize = 18;
+/// The largest number that counts seconds since the epoch. A larger one counts milliseconds.
+const UNIX_SECONDS_MAX: f64 = 2e10;
 /// Python prints floats below 10 to the power of this without an exponent.
 const FIXED_EXPONENT_MAX: i32 = 15;
 /// Python prints floats of at least 10 to the power of this without an exponent.
@@ -66,6 +69,25 @@ pub fn as_number(value: &Value) -> Option<f64> {
         Value::Null | Value::Array(_) | Value::Object(_) => return None,
     };
     number.is_finite().then_some(number)
+}
+
+/// A time in whole milliseconds: a text with date, time of day and zone, or the time since the epoch as a number or as
+/// digits, in seconds up to [`UNIX_SECONDS_MAX`] and in milliseconds beyond; `None` for other values.
+pub fn as_time(value: &Value) -> Option<Timestamp> {
+    let number = match value {
+        Value::Number(number) => number.as_f64()?,
+        Value::String(text) => match text.trim().parse() {
+            Ok(number) => number,
+            Err(_) => {
+                let time: Timestamp = text.trim().parse().ok()?;
+                return Timestamp::from_millisecond(time.as_millisecond()).ok();
+            }
+        },
+        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => return None,
+    };
+    let ms = if number.abs() > UNIX_SECONDS_MAX { number } else { number * 1000.0 };
+    #[allow(clippy::cast_possible_truncation, reason = "the cast saturates, and no time is that far away")]
+    Timestamp::from_millisecond(ms.is_finite().then_some(ms as i64)?).ok()
 }
 
 /// A boolean, 0 or 1 as integer or float, or a text that means one; `None` for other values.
@@ -200,6 +222,38 @@ mod tests {
             (json!({"a": 1}), None, None),
         ] {
             assert_eq!((as_integer(&value), as_boolean(&value)), (integer, boolean), "{value}");
+        }
+    }
+
+    #[test]
+    fn times_have_a_zone_or_count_from_the_epoch() {
+        let ms = |value: Value| as_time(&value).map(Timestamp::as_millisecond);
+        for value in [
+            json!("2026-11-30T12:00:00Z"),
+            json!("2026-11-30T13:00:00.0004+01:00"),
+            json!(" 2026-11-30 12:00:00Z "),
+            json!(1_796_040_000),
+            json!("1796040000"),
+            json!(1_796_040_000_000_i64),
+            json!("1796040000000.4"),
+        ] {
+            assert_eq!(ms(value.clone()), Some(1_796_040_000_000), "{value}");
+        }
+        assert_eq!(ms(json!(0.5)), Some(500));
+        assert_eq!(ms(json!(-1)), Some(-1_000));
+        for value in [
+            json!("2026-11-30T12:00:00"),
+            json!("2026-11-30"),
+            json!("soon"),
+            json!(""),
+            json!("inf"),
+            json!("nan"),
+            json!(1e300),
+            json!(true),
+            json!(null),
+            json!([1]),
+        ] {
+            assert_eq!(ms(value.clone()), None, "{value}");
         }
     }
 

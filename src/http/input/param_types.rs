@@ -3,10 +3,10 @@
 
 use std::str::FromStr;
 
-use jiff::Timestamp;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use uuid::Uuid;
 
+use super::conversion::as_time;
 use super::params::{Param, params};
 use super::violation::{ViolationKind, parse_bool, parse_integer};
 use crate::domain::ids::{LengthError, PLATFORM_SESSION_ID_CHARS_MAX, SESSION_ID_CHARS_MAX};
@@ -182,22 +182,13 @@ impl Param for PageNumber {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TimeMs(pub i64);
 
-/// The largest Unix timestamp that counts seconds.
-const UNIX_SECONDS_MAX: f64 = 2e10;
-
 impl Param for TimeMs {
     fn parse(text: &str) -> Result<Self, ViolationKind> {
-        if let Ok(number) = text.trim().parse::<f64>() {
-            let ms = if number.abs() > UNIX_SECONDS_MAX { number } else { number * 1000.0 };
-            #[allow(clippy::cast_possible_truncation, reason = "a time beyond all times is the last one")]
-            return if ms.is_finite() { Ok(Self(ms as i64)) } else { Err(ViolationKind::NOT_DATETIME) };
-        }
         // In a query, an unescaped `+` of the zone reads as a space.
         let with_zone = text.rsplit_once(' ').filter(|(time, _)| time.contains(':'));
         let with_zone = with_zone.map(|(time, zone)| format!("{time}+{zone}"));
-        let time: Timestamp =
-            with_zone.as_deref().unwrap_or(text).parse().map_err(|_| ViolationKind::NOT_DATETIME)?;
-        Ok(Self(time.as_millisecond()))
+        let time = as_time(&with_zone.as_deref().unwrap_or(text).into());
+        time.map(|time| Self(time.as_millisecond())).ok_or(ViolationKind::NOT_DATETIME)
     }
 
     fn schema(_: &mut SchemaGenerator) -> Schema {

@@ -6,7 +6,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use super::conversion::{as_boolean, as_integer, as_number, as_text};
+use super::conversion::{as_boolean, as_integer, as_number, as_text, as_time};
 use super::violation::{LocStep, Violation, ViolationKind};
 
 /// A schema keyword of this project: the largest size of an object in bytes, its texts and the names in its maps
@@ -33,6 +33,8 @@ pub enum BodySchema {
     Text { chars_min: Option<u64>, chars_max: Option<u64>, is_base64: bool },
     /// A UUID.
     Uuid,
+    /// A time.
+    Time,
     /// An integer.
     Integer { min: Option<i64>, max: Option<i64> },
     /// A finite number.
@@ -127,7 +129,8 @@ impl BodySchema {
                 items_min: limit("minItems"),
                 items_max: limit("maxItems"),
             },
-            Some("string") if schema.get("format").and_then(Value::as_str) == Some("uuid") => Self::Uuid,
+            Some("string") if has_format(schema, "uuid") => Self::Uuid,
+            Some("string") if has_format(schema, "date-time") => Self::Time,
             Some("string") => Self::Text {
                 chars_min: limit("minLength"),
                 chars_max: limit("maxLength"),
@@ -190,6 +193,7 @@ impl BodySchema {
                 check_text(*chars_min, *chars_max, value).or_else(|| check_base64(*is_base64, value))
             }
             Self::Uuid => check_uuid(value),
+            Self::Time => check_time(value),
             Self::Integer { min, max } => check_integer(*min, *max, value),
             Self::Number => check_number(value),
             Self::Boolean => check_boolean(value),
@@ -231,6 +235,10 @@ fn type_of(schema: &Value) -> Option<&str> {
         Value::Array(names) => names.iter().filter_map(Value::as_str).find(|name| *name != "null"),
         _ => None,
     }
+}
+
+fn has_format(schema: &Value, format: &str) -> bool {
+    schema.get("format").and_then(Value::as_str) == Some(format)
 }
 
 /// The members of an enumeration, in order; `None` for other schemas.
@@ -371,6 +379,12 @@ fn check_uuid(value: &mut Value) -> Option<ViolationKind> {
     let Some(text) = value.as_str() else { return Some(ViolationKind::NOT_STRING) };
     let Ok(uuid) = Uuid::parse_str(text) else { return Some(ViolationKind::NOT_UUID) };
     *value = Value::String(uuid.to_string());
+    None
+}
+
+fn check_time(value: &mut Value) -> Option<ViolationKind> {
+    let Some(time) = as_time(value) else { return Some(ViolationKind::NOT_DATETIME) };
+    *value = time.to_string().into();
     None
 }
 

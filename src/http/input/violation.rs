@@ -77,8 +77,15 @@ impl ViolationKind {
     pub const NOT_BASE64: Self = Self::fixed("value is not valid base64", "value_error.base64");
     /// Neither a boolean nor one of its spellings.
     pub const NOT_BOOLEAN: Self = Self::fixed("value could not be parsed to a boolean", "type_error.bool");
+    /// An element that occurs twice in a list.
+    pub const NOT_UNIQUE: Self =
+        Self::fixed("the list has duplicated items", "value_error.list.unique_items");
     /// Not a time with a zone, nor a Unix timestamp.
     pub const NOT_DATETIME: Self = Self::fixed("invalid datetime format", "value_error.datetime");
+    /// A time before another one that it must not come before. The framework has no such type; this one is formed like
+    /// its others.
+    pub const DATE_ORDER: Self =
+        Self::fixed("this time is before deserter_expiration", "value_error.date.order");
     /// Not a UUID.
     pub const NOT_UUID: Self = Self::fixed("value is not a valid uuid", "type_error.uuid");
     /// Bytes that are not UTF-8.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::app::{App, HookWrites};
+use crate::app::App;
 use crate::auth::Caller;
 use crate::domain::PlayerUuid;
 use crate::domain::inbox::MessageNumber;
@@ -40,13 +40,10 @@ async fn create(
     app: &App,
     player: PlayerUuid,
     request: NotificationsCreateRequest,
-    Conditions { recorder, .. }: Conditions,
+    conditions: Conditions,
 ) -> Result<Reply<Plain<NotificationCreateResult>>, Error> {
     let contents = request.notifications.into_iter().map(Into::into).collect();
-    let stores_answer = move |last: MessageNumber| match &recorder {
-        Some(recorder) => recorder.writes(created(last).into_answer().to_store(), || None),
-        None => HookWrites::default(),
-    };
+    let stores_answer = move |last: MessageNumber| created(last).stored_for(&conditions);
     Ok(created(app.inboxes.append(player, contents, stores_answer).await?))
 }
 

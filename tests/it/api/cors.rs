@@ -45,7 +45,7 @@ async fn only_configured_origins_may_call_and_read() {
     let (_dir, server, mut player) = server(Some(&format!("[{PAGE:?}]"))).await;
     let allowed = preflight(&mut player, PAGE).await.expect(204);
     assert_eq!(allows(&allowed.headers), Some(PAGE));
-    assert_eq!(allowed.headers["access-control-allow-methods"], "GET, HEAD, POST, PATCH, DELETE");
+    assert_eq!(allowed.headers["access-control-allow-methods"], "GET, HEAD, POST, PUT, PATCH, DELETE");
     assert_eq!(
         allowed.headers["access-control-allow-headers"],
         "authorization, content-type, idempotency-key, if-match, if-none-match, prefer"

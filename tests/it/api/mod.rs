@@ -2,6 +2,8 @@
 
 /// Reporting events of a session.
 mod audit;
+/// What hosts of running matches say about the players whom they want.
+pub mod backfill;
 /// Listing sessions in the browser, and finding them page by page.
 mod browser;
 /// Reading regions, instance templates, and the caller's address.
@@ -16,6 +18,8 @@ mod cross_site;
 mod default_team;
 /// What an unmodified dedicated server needs from its session.
 mod dedicated_server;
+/// Deserter statuses of players, and how they keep parties out of queues.
+mod deserter;
 /// The deprecated operations that published clients still use.
 mod deprecated;
 /// Exact writes: `If-Match`.
@@ -88,3 +92,5 @@ pub mod wait;
 mod wait_checks;
 /// Waits and changes at the same moment.
 mod wait_races;
+/// Tokens for voice services.
+mod voice;

@@ -35,9 +35,14 @@ const FILE: &str = r#"
     rules = [{ rule_type = "RegionList", comparison_operation = "in_set", comparison_value_set = ["eu"] }]
     [match_making_profiles.4v4]
     max_players_per_side = 4
+    deserter_id = "00000000-0000-4000-8000-0000000000d1"
     [match_making_profiles.1v1]
     max_players_per_side = 1
+    [deserters.00000000-0000-4000-8000-0000000000d1]
 "#;
+
+/// The kind of desertion that keeps players out of `4v4`.
+pub const DESERTER: &str = "00000000-0000-4000-8000-0000000000d1";
 
 /// A change of the configuration: queues, and parties that may join them.
 pub fn with_queues(config: &mut Config) {
@@ -45,6 +50,7 @@ pub fn with_queues(config: &mut Config) {
     config.queues = file.queues;
     config.match_making_template_groups = file.match_making_template_groups;
     config.match_making_profiles = file.match_making_profiles;
+    config.deserters = file.deserters;
     config.templates.get_mut("party").unwrap().can_join_matchmaking = true;
 }
 

@@ -34,6 +34,11 @@ impl Client {
         self.with_token(Platform::XboxLive, &permissions.collect::<Vec<_>>())
     }
 
+    /// Sends a PUT.
+    pub async fn put(&self, path: &str, body: &Value) -> Reply {
+        self.send(Method::PUT, path, &[], Some(body.to_string().into())).await
+    }
+
     /// Invites another player to a session.
     pub async fn invites(&self, session_id: &str, other: &Self) -> Reply {
         self.invites_with(session_id, other, json!({})).await

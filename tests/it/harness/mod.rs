@@ -8,6 +8,7 @@ pub mod fast_path;
 pub mod log;
 pub mod wire;
 mod actions;
+mod keys;
 mod metrics;
 mod nodes;
 mod stored;
@@ -23,16 +24,15 @@ use http_body_util::{BodyExt as _, Full};
 use rallypoint::api;
 use rallypoint::app::App;
 use rallypoint::app::launches::LaunchSettings;
-use rallypoint::app::login::SecretHash;
-use rallypoint::auth::{DEFAULT_PLAYER_PERMISSIONS, DevelopmentKey, Grant, KeyRing, KeySet, LoginKey};
+use rallypoint::auth::{DEFAULT_PLAYER_PERMISSIONS, DevelopmentKey, Grant, KeyRing};
 use rallypoint::config::Config;
+use rallypoint::domain::matchmaking::DeserterKind;
 use rallypoint::domain::{Platform, PlayerUuid};
 use rallypoint::env::{Clock, Entropy};
 use rallypoint::http::Pipeline;
 use rallypoint::jobs;
 use rallypoint::runtime::admin::Readiness;
-use rallypoint::runtime::server::{self, Keys};
-use rallypoint::runtime::settings;
+use rallypoint::runtime::server;
 use rallypoint::store::{Memory, Store};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -81,6 +81,7 @@ impl Server {
     pub fn with_every_surface() -> Self {
         Self::with(|config| {
             (config.stubs.inventory_session, config.stubs.matches) = (true, true);
+            config.deserters.insert(Uuid::from_u128(0xd1), DeserterKind {});
             config.wait.max_s = 0;
         })
     }
@@ -134,7 +135,7 @@ impl Server {
         let (clock, entropy) = (Clock::manual("2026-11-23T12:00:00Z".parse().unwrap()), Entropy::seeded(1));
         let dir = tempfile::tempdir().unwrap();
         let key = DevelopmentKey::load_or_create(dir.path(), &entropy).unwrap();
-        let keys = keys(&config, &key, secret);
+        let keys = keys::of(&config, &key, secret, (&clock, &entropy));
         let ring = Arc::clone(&keys.ring);
         let app =
             server::new_app(&config, store, keys, launches, (clock.clone(), entropy.clone()), Arc::default());
@@ -160,7 +161,7 @@ impl Server {
     pub fn another_launching_node(&self, store: Store, launches: LaunchSettings) -> Self {
         let config = &*self.config;
         let time_and_randomness = (self.clock.clone(), self.entropy.clone());
-        let keys = keys(config, &self.key, Some(SERVER_SECRET));
+        let keys = keys::of(config, &self.key, Some(SERVER_SECRET), (&self.clock, &self.entropy));
         let ring = Arc::clone(&keys.ring);
         let app = server::new_app(config, store, keys, launches, time_and_randomness, Arc::default());
         let app = Arc::new(app);
@@ -258,20 +259,6 @@ impl Server {
     pub fn service(&self, permissions: &[&str]) -> Client {
         self.bearer(self.token(&grant(None, None, permissions)))
     }
-}
-
-/// The keys of a server with this configuration. `secret` is that of the client which its login has made, if it has one.
-fn keys(config: &Config, key: &DevelopmentKey, secret: Option<&str>) -> Keys {
-    let ring = |keys: KeySet| Arc::new(KeyRing::new(keys));
-    if !config.has_login() {
-        return ring(key.key_set()).into();
-    }
-    let login_key = Arc::new(LoginKey::from_pem(LOGIN_KEY).unwrap());
-    let keys = ring(key.key_set().and(login_key.key_set()));
-    let secret = secret.filter(|_| config.login.clients.is_empty());
-    let generated = secret.map(|secret| ("game-server", SecretHash::of(secret)));
-    let login = settings::login_settings(&config.login, login_key, generated).unwrap();
-    Keys { ring: keys, login: Some(login) }
 }
 
 /// The default permissions of a player.

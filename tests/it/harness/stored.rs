@@ -104,9 +104,15 @@ fn index_keys(session: &Session) -> BTreeSet<Key> {
     if let Some(match_made) = &session.match_made {
         expected.insert(keys::match_of(&match_made.results.match_id));
     }
+    if let Some(backfill) = &session.backfill
+        && session.wanted_places().iter().any(|wanted| *wanted > 0)
+    {
+        expected.insert(keys::backfill(&backfill.profile_id, backfill.created.as_millisecond(), id));
+    }
     let has_invites = session.players.values().any(|entry| !entry.status.is_active());
     let has_health = session.instance.as_ref().is_some_and(|found| found.health.is_some());
-    if has_invites || has_health || session.culling_timeout_s.is_some() || session.matchmaking.is_some() {
+    let is_of_matchmaking = session.matchmaking.is_some() || session.backfill.is_some();
+    if has_invites || has_health || session.culling_timeout_s.is_some() || is_of_matchmaking {
         expected.insert(keys::watched(id));
     }
     expected

@@ -10,10 +10,11 @@ use crate::support::postgres::{URL_VARIABLE, newest_server_url, server_url};
 use crate::support::process::run;
 
 /// Modules that are skipped: their tests choose their stores themselves, or use none.
-const INDEPENDENT: [&str; 20] = [
+const INDEPENDENT: [&str; 21] = [
     "allocators::",
     "api::cors::",
     "api::large::",
+    "api::voice::",
     "nodes::",
     "notifications::model::",
     "process::",

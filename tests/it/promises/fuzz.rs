@@ -4,6 +4,8 @@
 //! Targets run for a time, not for a number of cases: one seed after another, each with its own server. A failure is
 //! printed in its smallest form, with the seed that reproduces it.
 
+mod bodies;
+
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -16,11 +18,11 @@ use proptest::strategy::Union;
 use proptest::test_runner::{RngSeed, TestError, TestRunner};
 use rallypoint::env::Entropy;
 use rallypoint::runtime::server::all_surfaces;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::harness::wire::{Listener, create, get, head};
-use crate::harness::{Server, XBOX_ID, creation, joining, platform_path};
+use crate::harness::{Server, XBOX_ID, creation, platform_path};
 
 /// Run time of all targets together, in seconds. The environment variable `FUZZ_S` overrides it.
 const FUZZ_S: u64 = 30;
@@ -33,6 +35,8 @@ const SHRINKS_MAX: u32 = 4000;
 
 /// Placeholder in a path for an existing session.
 const KNOWN: &str = "known-session";
+/// A kind of desertion.
+const DESERTER: &str = "00000000-0000-0000-0000-0000000000d1";
 /// Placeholder in a header for the ETag of that session.
 const KNOWN_TAG: &str = "\"known-tag\"";
 
@@ -153,90 +157,9 @@ fn any_json() -> impl Strategy<Value = Value> {
     })
 }
 
-/// A body that the operation accepts.
-fn valid_body(Row { method, path, prefix }: &Row) -> Value {
-    if *prefix == "/presence" {
-        return json!({
-            "status": "online", "message": "hi", "do_not_disturb": true, "custom_data": { "platform": "b" },
-        });
-    }
-    if *method == Method::PATCH {
-        return json!({
-            "region_id": "eu", "custom_data": { "a": "b" }, "joinable": true, "password": "x",
-            "joinability": { "open": true, "friends": false, "platform": true },
-            "teams": [{ "max_size": 3, "custom_data": { "a": "b" } }, {}],
-        });
-    }
-    if path.ends_with("/login") {
-        return json!({
-            "grant_type": "anon", "portal_access_token": "ann", "portal_display_name": "Ann", "include_refresh": true,
-        });
-    }
-    if path.ends_with("/logout") {
-        return json!({ "refresh_token": "x" });
-    }
-    let player = "6f1c4d0e-93a5-4a1e-8d6c-2f0b7a9e5c31";
-    if path.ends_with("/audit") {
-        return json!({
-            "event_name": "join", "session_id": "none", "player_uuid": player, "custom_data": { "a": "b" },
-        });
-    }
-    if path.ends_with("/notification") {
-        return json!({ "notifications": [
-            { "message": "m", "rh_url": "/u", "etag": "\"e\"", "custom_data": { "a": "b" } },
-            { "message": "" },
-        ] });
-    }
-    if path.ends_with("/queue") {
-        return json!({
-            "queue_id": "casual", "queue_ids": ["casual"], "map_preferences": ["m"], "passed_queue_time_seconds": 1,
-            "additional_join_params": {
-                "double_args": { "a": 1.5 }, "string_args": { "a": "b" }, "tags": ["t"], "extensions": { "a": "AAE=" },
-            },
-        });
-    }
-    if path.ends_with("/match-made-session") {
-        return valid_match(player);
-    }
-    if path.ends_with("player:swap") {
-        return json!({ "players": [player, "6f1c4d0e-93a5-4a1e-8d6c-2f0b7a9e5c32"] });
-    }
-    if path.ends_with("/instance/health") {
-        return json!({ "instance_id": "an-instance", "instance_health": "healthy" });
-    }
-    if path.ends_with("/instance") {
-        return json!({
-            "host_type": "player", "instance_id": "an-instance", "allocation_id": "an-allocation",
-            "instance_startup_params": { "map": "m", "mode": "o" }, "custom_data": { "a": "b" },
-        });
-    }
-    if path.ends_with(":invite") || path.ends_with(":move") || path.ends_with("/browser") {
-        return json!({ "team_id": 0, "custom_data": { "a": "b" }, "reserve": true });
-    }
-    let mut join = joining();
-    join["crossplay_preferences"] = json!({ "input": ["any"], "platform": ["any"] });
-    join["custom_data"] = json!({ "a": "b" });
-    if !path.ends_with("/session") {
-        return join;
-    }
-    let mut create = creation("party");
-    create["player"] = join;
-    create
-}
-
-/// A match that the schema allows, with this player.
-fn valid_match(player: &str) -> Value {
-    json!({
-        "teams": [{ "players": [{ "player_uuid": player, "status": "invited" }], "max_size": 2, "team_id": 0 }],
-        "session_tickets": { "none": player }, "sessions": ["none"], "region_id": "eu", "match_id": "m",
-        "match_create_request_time": 1_795_521_600, "match_making_profile_id": "none", "custom_data": { "a": "b" },
-        "ticket_added_unix_time": { "t": 1.5 },
-    })
-}
-
 /// A body that the operation accepts, with up to two values replaced.
 fn any_changed_body(row: &Row) -> impl Strategy<Value = Value> + use<> {
-    let valid = valid_body(row);
+    let valid = bodies::valid(&row.method, row.path, row.prefix);
     vec((any::<Index>(), any_json()), 0..3).prop_map(move |changes| {
         let mut body = valid.clone();
         for (at, with) in changes {
@@ -300,6 +223,9 @@ fn any_path(path: &'static str) -> BoxedStrategy<String> {
             "{permission}" => vec!["invite", "kick", "move"],
             "{team_id}" | "{player_id}" => vec!["0", "1", "77"],
             "{allocation_id}" => vec!["an-allocation"],
+            "vivox:{vivox_action}" => vec!["vivox:join", "vivox:mute"],
+            "{deserter_id}" => vec![DESERTER, "none"],
+            "{deserter_id}:clear" => vec!["00000000-0000-0000-0000-0000000000d1:clear"],
             "{notification_id}" => vec!["1", "none"],
             fixed => vec![fixed],
         };

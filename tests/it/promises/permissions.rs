@@ -55,8 +55,13 @@ impl Row {
     async fn call(&self, caller: &Client, player: Uuid) -> Reply {
         let (method, path) = (self.operation.method.clone(), path(&self.operation, player));
         // The input is checked before the player whom the operation acts on.
-        let is_post_of_messages = self.operation.id.starts_with("player_create_notification");
-        let body = if is_post_of_messages { r#"{"notifications":[{"message":""}]}"# } else { "{}" };
+        let body = match self.operation.id {
+            "player_create_notification_self" | "player_create_notification" => {
+                r#"{"notifications":[{"message":""}]}"#
+            }
+            // A body that does not fit is refused first.
+            _ => "{}",
+        };
         caller.on(self.prefix).send(method, &path, &[], Some(body.into())).await
     }
 }
@@ -75,7 +80,9 @@ fn path(operation: &Operation, player: Uuid) -> String {
     let path = path.replace("{instance_request_template_id}", &uuid);
     let path = path.replace("{instance_launch_template_id}", &uuid);
     let path = path.replace("{template_group_id}", &uuid).replace("{deserter_id}", "none");
-    let path = path.replace("{match_making_profile_id}", "none");
+    let path = path.replace("{match_making_profile_id}", "none").replace("{vivox_action}", "kick");
+    let is_of_room = path.contains("/player/") && path.contains("/voip/");
+    let path = if is_of_room { path + "?voip_session_type=session" } else { path };
     assert!(!path.contains('{'), "name a value for the parameter in {path}");
     path
 }

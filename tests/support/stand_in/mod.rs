@@ -1,6 +1,7 @@
 //! Services that stand in for those of others: HTTP on loopback, with TLS where the service has it, in this process.
 
 pub mod agones;
+pub mod epic;
 pub mod router;
 pub mod sidecar;
 pub mod webhook;

@@ -3,6 +3,7 @@
 use http::Method;
 use serde_json::{Value, json};
 
+use crate::api::backfill::{hosts, start_backfill};
 use crate::api::queue::open_queues;
 use crate::harness::{
     Client, Server, action_path, creation, joining, link_path, platform_path, player_path, right_path,
@@ -60,6 +61,10 @@ impl World {
             "remove_player_permission_by_uuid" => {
                 alice.gives_right(session, bob, "kick").await.expect(200);
             }
+            _ if id.ends_with("_backfill_request") => {
+                hosts(alice, session).await;
+                start_backfill(&alice.server, session).await;
+            }
             "invite_session_to_session" => {
                 bob.invites(party, carol).await.expect(200);
                 carol.joins(party).await.expect(200);
@@ -78,6 +83,10 @@ impl World {
         platform_path("XboxLive", &self.session) + rest
     }
 
+    fn backfill(&self) -> String {
+        format!("/v1/backfill/session/{}", self.session)
+    }
+
     fn link(&self) -> String {
         link_path("XboxLive", &self.session, &self.session)
     }
@@ -90,7 +99,8 @@ impl World {
         let of_bob = |action| action_path(session, bob.player, action);
         let (by_uuid, by_number) = (format!("/player/uuid/{}", bob.player), format!("/player/id/{number}"));
         let [bobs, carols] = [bob, carol].map(|player| format!("/player/{}", player.player));
-        let null = Value::Null;
+        let (null, of_instance) = (Value::Null, json!({"instance_id": "instance-1"}));
+        let confirmation = json!({"instance_id": "instance-1", "extensions": {"a": "b"}});
         match id {
             "update_session_by_id" => (alice, patch, self.at(""), data),
             "delete_session" => (alice, delete, self.at(""), null),
@@ -132,6 +142,9 @@ impl World {
             "post_browser_info" => (alice, post, self.at("/browser"), json!({})),
             "update_browser_info" => (alice, patch, self.at("/browser"), data),
             "delete_browser_info" => (alice, delete, self.at("/browser"), null),
+            "acknowledge_backfill_request" => (alice, post, self.backfill(), confirmation),
+            "update_backfill_request" => (alice, patch, self.backfill(), of_instance),
+            "delete_backfill_request" => (alice, delete, self.backfill(), of_instance),
             "join_queue" => (alice, post, self.at("/queue"), json!({"queue_id": "casual"})),
             "leave_queue" => (alice, delete, self.at("/queue"), null),
             "create_instance_request" => (alice, post, self.at("/instance"), json!({})),
@@ -146,7 +159,7 @@ impl World {
     /// The resources of an operation.
     pub fn resources(&self, id: &str) -> Vec<String> {
         let (session, of_bob) = (self.at(""), player_path(&self.session, self.bob.player));
-        if id.ends_with("_queue") {
+        if id.ends_with("_queue") || id.ends_with("_backfill_request") {
             vec![session]
         } else if id.contains("platform") {
             vec![self.xbox(""), session]

@@ -10,7 +10,8 @@ use rallypoint::store::{Key, Memory, Store};
 use serde_json::{Value, json};
 
 use super::{is_repeat_of, keyed, replayed};
-use crate::api::queue::open_queues;
+use crate::api::backfill::{hosts, start_backfill};
+use crate::api::queue::{DESERTER, open_queues};
 use crate::harness::{
     Client, Server, XBOX_ID, action_path, contents, creation, joining, link_path, platform_path, player_path,
     right_path,
@@ -33,6 +34,8 @@ struct World {
     dave: Client,
     /// Alice, at the notification service.
     alice_there: Client,
+    /// A game server.
+    service: Client,
     game: String,
 }
 
@@ -50,7 +53,8 @@ impl World {
         carol.joins_team(&game, 1).await.expect(200);
         open_queues(&server);
         let alice_there = alice.on(notifications::PREFIX);
-        Self { server, alice, bob, carol, dave, alice_there, game }
+        let service = server.service_named("game-server", &["session:*"]);
+        Self { server, alice, bob, carol, dave, alice_there, service, game }
     }
 
     /// Does what the operation needs before it.
@@ -69,6 +73,10 @@ impl World {
             "update_instance_info" | "end_instance" => {
                 alice.post(&format!("{session}/instance"), &json!({"host_type": "player"})).await.expect(200);
             }
+            "acknowledge_backfill_request" | "update_backfill_request" | "delete_backfill_request" => {
+                hosts(alice, game).await;
+                start_backfill(&self.server, game).await;
+            }
             "leave_queue" => {
                 alice.post(&format!("{session}/queue"), &json!({"queue_id": "casual"})).await.expect(200);
             }
@@ -78,6 +86,11 @@ impl World {
             "remove_player_permission_by_uuid" => {
                 alice.gives_right(game, bob, "kick").await.expect(200);
             }
+            "delete_player_deserter" | "delete_all_player_deserter" => {
+                let body = json!({"deserter_expiration": 0, "deserter_count": 0});
+                let path = format!("/v1/player/{}/deserter/{DESERTER}", bob.player);
+                self.service.put(&path, &body).await.expect(200);
+            }
             _ => {}
         }
     }
@@ -86,11 +99,11 @@ impl World {
     async fn scenario(&self, operation: &str) -> Scenario<'_> {
         self.prepare(operation).await;
         let of_session = self.of_session(operation).or_else(|| self.of_platform_session(operation));
-        let found =
-            match of_session.or_else(|| self.of_player(operation)).or_else(|| self.of_inbox(operation)) {
-                Some(found) => Some(found),
-                None => self.of_two_sessions(operation).await,
-            };
+        let found = of_session.or_else(|| self.of_player(operation)).or_else(|| self.of_inbox(operation));
+        let found = match found.or_else(|| self.of_deserter(operation)) {
+            Some(found) => Some(found),
+            None => self.of_two_sessions(operation).await,
+        };
         let Some((caller, method, path, body)) = found else {
             panic!("{operation} takes Idempotency-Key: add a request for it")
         };
@@ -118,6 +131,22 @@ impl World {
             "post_browser_info" => (alice, Method::POST, browser, json!({})),
             "update_browser_info" => (alice, Method::PATCH, browser, data),
             "delete_browser_info" => (alice, Method::DELETE, browser, Value::Null),
+            "acknowledge_backfill_request" => {
+                let said = json!({"instance_id": "instance-1", "extensions": {"a": "b"}});
+                (alice, Method::POST, format!("/v1/backfill/session/{game}"), said)
+            }
+            "update_backfill_request" => (
+                alice,
+                Method::PATCH,
+                format!("/v1/backfill/session/{game}"),
+                json!({"instance_id": "instance-1"}),
+            ),
+            "delete_backfill_request" => (
+                alice,
+                Method::DELETE,
+                format!("/v1/backfill/session/{game}"),
+                json!({"instance_id": "instance-1"}),
+            ),
             "join_queue" => (alice, Method::POST, queue, json!({"queue_id": "casual"})),
             "leave_queue" => (alice, Method::DELETE, queue, Value::Null),
             "create_instance_request" => (alice, Method::POST, instance, is_hosted),
@@ -184,6 +213,22 @@ impl World {
         })
     }
 
+    fn of_deserter(&self, operation: &str) -> Option<Request<'_>> {
+        let (service, all) = (&self.service, format!("/v1/player/{}/deserter", self.bob.player));
+        let (one, nothing) = (format!("{all}/{DESERTER}"), Value::Null);
+        let status = json!({"deserter_expiration": "2026-12-01T00:00:00Z", "deserter_count": 1});
+        Some(match operation {
+            "put_player_deserter" => (service, Method::PUT, one, status),
+            "delete_player_deserter" => (service, Method::DELETE, one, nothing),
+            "delete_all_player_deserter" => (service, Method::DELETE, all, nothing),
+            "clear_all_deserter" => (service, Method::POST, "/v1/deserter:clear".into(), nothing),
+            "clear_specific_deserter" => {
+                (service, Method::POST, format!("/v1/deserter/{DESERTER}:clear"), nothing)
+            }
+            _ => return None,
+        })
+    }
+
     async fn of_two_sessions(&self, operation: &str) -> Option<Request<'_>> {
         let Self { alice, bob, dave, game, .. } = self;
         let session = format!("/v1/session/{game}");
@@ -209,7 +254,8 @@ type Request<'a> = (&'a Client, Method, String, Value);
 fn is_effect(key: &Key) -> bool {
     let (start, end) = keys::all_sessions();
     let is_session = (start..end).contains(key);
-    is_session || keys::parse_inbox(key).is_some() || keys::parse_events(key).is_some()
+    let is_of_deserters = keys::parse_deserter(key).is_some() || keys::parse_deserters_cleared(key).is_some();
+    is_session || is_of_deserters || keys::parse_inbox(key).is_some() || keys::parse_events(key).is_some()
 }
 
 /// The surfaces whose changes take keys.
