@@ -2,6 +2,7 @@
 
 pub mod backfill;
 pub mod deserter;
+pub mod entry;
 pub mod matcher;
 pub mod profile;
 pub mod queue;

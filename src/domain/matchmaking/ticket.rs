@@ -109,16 +109,21 @@ impl Profile {
 
     /// Whether one of its pools takes a ticket with these params, at some age.
     pub fn takes(&self, params: &JoinParams) -> bool {
-        self.pools.iter().any(|pool| pool.takes(params))
+        self.pools.iter().any(|pool| pool.takes(&params.double_args, &params.string_args, &params.tags))
     }
 }
 
 impl Pool {
-    /// Whether the pool takes a ticket with these params, at some age.
-    pub fn takes(&self, params: &JoinParams) -> bool {
-        self.double_ranges.iter().all(|range| range.contains(params.double_args.get(&range.arg)))
-            && self.string_equals.iter().all(|text| params.string_args.get(&text.arg) == Some(&text.value))
-            && self.tags_present.iter().all(|tag| params.tags.contains(tag))
+    /// Whether the pool takes a ticket with these numbers, texts and tags, at some age.
+    pub fn takes(
+        &self,
+        double_args: &BTreeMap<String, f64>,
+        string_args: &BTreeMap<String, String>,
+        tags: &[String],
+    ) -> bool {
+        self.double_ranges.iter().all(|range| range.contains(double_args.get(&range.arg)))
+            && self.string_equals.iter().all(|text| string_args.get(&text.arg) == Some(&text.value))
+            && self.tags_present.iter().all(|tag| tags.contains(tag))
     }
 }
 
@@ -141,6 +146,10 @@ impl DoubleRange {
 mod tests {
     use super::*;
 
+    fn takes(pool: &Pool, params: &JoinParams) -> bool {
+        pool.takes(&params.double_args, &params.string_args, &params.tags)
+    }
+
     #[test]
     fn a_pool_takes_what_fits_all_of_its_conditions() {
         let range = |exclude: &str| -> Pool {
@@ -155,9 +164,10 @@ mod tests {
             ("max", [false, true, true, false, false]),
             ("both", [false, false, true, false, false]),
         ] {
-            let found = [0.9, 1.0, 1.5, 2.0, 2.1].map(|a| range(exclude).takes(&with(a)));
+            let found = [0.9, 1.0, 1.5, 2.0, 2.1].map(|a| takes(&range(exclude), &with(a)));
             assert_eq!(found, expected, "{exclude}");
-            assert!(!range(exclude).takes(&with(f64::NAN)) && !range(exclude).takes(&JoinParams::default()));
+            let absent = JoinParams::default();
+            assert!(!takes(&range(exclude), &with(f64::NAN)) && !takes(&range(exclude), &absent));
         }
         let pool: Pool =
             toml::from_str("string_equals = [{ arg = \"b\", value = \"x\" }]\ntags_present = [\"t\"]")
@@ -167,8 +177,8 @@ mod tests {
             tags: tags.iter().map(|tag| (*tag).to_owned()).collect(),
             ..JoinParams::default()
         };
-        assert!(pool.takes(&params("x", &["s", "t"])));
-        assert!(!pool.takes(&params("y", &["t"])) && !pool.takes(&params("x", &["s"])));
+        assert!(takes(&pool, &params("x", &["s", "t"])));
+        assert!(!takes(&pool, &params("y", &["t"])) && !takes(&pool, &params("x", &["s"])));
         assert!(Profile::default().takes(&JoinParams::default()));
         assert!(
             !Profile { pools: vec![pool, range("none")], ..Profile::default() }.takes(&JoinParams::default())

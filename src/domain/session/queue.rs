@@ -9,10 +9,9 @@ use uuid::Uuid;
 use super::Player;
 use crate::domain::client::{Client, CrossplayPreferences, Input, VersionCheck};
 use crate::domain::matchmaking::deserter::Bans;
-use crate::domain::matchmaking::rank::Skill;
-use crate::domain::matchmaking::ruleset::{NOTHING_OWNED, Party};
+use crate::domain::matchmaking::{MatchTemplate, Matchmaking};
+use crate::domain::matchmaking::ruleset::Party;
 use crate::domain::matchmaking::ticket::{JoinParams, Ticket, TicketEnd};
-use crate::domain::matchmaking::{MatchTemplate, Matchmaking, Profile, Rank, RankSource};
 use crate::domain::region::Region;
 use crate::domain::template::Template;
 use crate::domain::{Actor, Platform, PlayerUuid, Refused, Session};
@@ -78,7 +77,7 @@ impl Session {
                 && ticket.map_preferences == request.map_preferences;
             return if is_same { Ok(Arc::clone(ticket)) } else { Err(Refused::AlreadyInQueue) };
         }
-        self.check_queues(&request.queue_ids, players.len(), rules.matchmaking)?;
+        rules.matchmaking.check_queues(&request.queue_ids, players.len())?;
         let region = self.region_id.as_ref().and_then(|id| rules.regions.get(id));
         if region.is_some_and(|region| region.custom_only) {
             return Err(Refused::RegionCustomOnly);
@@ -90,18 +89,17 @@ impl Session {
         // Rules of templates look at the leader first.
         players.sort_by_key(|player| self.leader() != Some(*player));
         let party = Party { players: &players, region_id: self.region_id.as_deref() };
-        let templates = templates_for(&party, &request.queue_ids, rules.matchmaking)?;
+        let templates = rules.matchmaking.templates_for(&party, &request.queue_ids)?;
         refuse_deserters(&party, &templates, rules)?;
-        let profiles = profiles_for(&party, &templates, &request.params, rules);
-        if profiles.is_empty() {
-            return Err(Refused::NoMatchingProfile);
-        }
+        let profiles =
+            rules.matchmaking.profiles_for(&party, &templates, &request.params, rules.profiles_max)?;
         let is_trusted = actor == Actor::Anyone;
-        let skills = profiles.iter().filter_map(|(id, entered)| {
-            Some(((*id).to_owned(), entered.skill(&party, &request.params, is_trusted, rules.matchmaking)?))
+        let skills = profiles.iter().filter_map(|entered| {
+            let skill = rules.matchmaking.skill(entered, &party, &request.params, is_trusted, |_, _| None)?;
+            Some((entered.id.to_owned(), skill))
         });
         let skills = skills.collect();
-        let profile_ids = profiles.iter().map(|(id, _)| (*id).to_owned()).collect();
+        let profile_ids = profiles.iter().map(|entered| entered.id.to_owned()).collect();
         let version_group = self.version_group(rules.version_check);
         players.sort_unstable();
         let ticket = Arc::new(Ticket {
@@ -173,20 +171,6 @@ impl Session {
         count == ticket.players.len() && self.region_id == before.region_id
     }
 
-    /// Checks each queue in turn: whether it exists, can be joined, and takes a party of this size.
-    fn check_queues(&self, ids: &[String], players: usize, matchmaking: &Matchmaking) -> Result<(), Refused> {
-        for id in ids {
-            let queue = matchmaking.queue(id)?;
-            if !queue.active {
-                return Err(Refused::QueueInactive(id.clone()));
-            }
-            if players > queue.max_queue_group_size {
-                return Err(Refused::QueueGroupTooLarge(id.clone(), queue.max_queue_group_size));
-            }
-        }
-        Ok(())
-    }
-
     /// Checks that the active players can play together: their versions, and then their crossplay preferences.
     fn check_clients(&self, check: VersionCheck) -> Result<(), Refused> {
         let clients: Vec<_> =
@@ -230,20 +214,6 @@ fn plays_with(entry: &Player) -> Option<(&str, Platform, Input, Option<Crossplay
     Some((&client.version, client.platform, client.input, client.crossplay))
 }
 
-/// For each queue the first template that the party satisfies.
-fn templates_for<'a>(
-    party: &Party<'_>,
-    queue_ids: &[String],
-    matchmaking: &'a Matchmaking,
-) -> Result<Vec<&'a MatchTemplate>, Refused> {
-    let template = |id: &String| {
-        let group = matchmaking.template_group(matchmaking.queue(id)?.match_making_template_group_id)?;
-        let satisfied = group.first_satisfied(party, NOTHING_OWNED);
-        satisfied.ok_or_else(|| Refused::NoMatchingTemplate(id.clone()))
-    };
-    queue_ids.iter().map(template).collect()
-}
-
 /// Refuses a party with a deserter, if one of the profiles of these templates keeps deserters out.
 fn refuse_deserters(
     party: &Party<'_>,
@@ -255,55 +225,6 @@ fn refuse_deserters(
     let kinds: BTreeSet<_> = profiles.filter_map(|profile| profile.deserter_id).collect();
     let mut players = party.players.iter().filter(|_| !kinds.is_empty());
     players.try_for_each(|player| rules.bans.check(*player, &kinds, rules.now))
-}
-
-/// A profile that a ticket enters, and the template that names it.
-struct Entered<'a> {
-    template: &'a MatchTemplate,
-    profile: &'a Profile,
-}
-
-/// The profiles of the templates that take the party, in order, each once.
-fn profiles_for<'a>(
-    party: &Party<'_>,
-    templates: &[&'a MatchTemplate],
-    params: &JoinParams,
-    rules: &QueueRules<'a>,
-) -> Vec<(&'a str, Entered<'a>)> {
-    let mut found: Vec<(&str, Entered<'_>)> = Vec::new();
-    for &template in templates {
-        for id in template.profiles.iter().map(String::as_str) {
-            let Some(profile) = rules.matchmaking.profiles.get(id) else { continue };
-            let is_new = !found.iter().any(|(known, _)| *known == id);
-            let is_taken =
-                profile.active && profile.takes_party_of(party.players.len()) && profile.takes(params);
-            if is_new && is_taken && found.len() < rules.profiles_max {
-                found.push((id, Entered { template, profile }));
-            }
-        }
-    }
-    found
-}
-
-impl Entered<'_> {
-    /// The skill of the party in the rank of the profile; `None` if the profile has none.
-    fn skill(
-        &self,
-        party: &Party<'_>,
-        params: &JoinParams,
-        is_trusted: bool,
-        matchmaking: &Matchmaking,
-    ) -> Option<f64> {
-        let id = self.profile.rank_id?;
-        let rank: &Rank = matchmaking.ranks.get(&id)?;
-        let is_heeded = is_trusted || rank.from == RankSource::Anyone;
-        let mut given = params.double_args.iter().filter(|_| is_heeded);
-        if let Some((_, mu)) = given.find(|(name, _)| Uuid::try_parse(name) == Ok(id)) {
-            return Some(rank.bounded(*mu));
-        }
-        let players: Vec<Skill> = party.players.iter().map(|_| rank.unknown_skill()).collect();
-        self.template.mmr_grouping_method.group(&players)
-    }
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@ use super::*;
 use crate::domain::CustomData;
 use crate::domain::client::{CrossplayInput, CrossplayPlatform};
 use crate::domain::fixtures::{at_s, by, client, joiner, player, session, set_client};
-use crate::domain::matchmaking::{Queue, TemplateGroup};
+use crate::domain::matchmaking::{Profile, Queue, Rank, RankSource, TemplateGroup};
 use crate::domain::session::invite::{Invite, Overflow};
 use crate::domain::session::join::{JoinPath, JoinRules};
 use crate::domain::session::{Status, TeamChange};

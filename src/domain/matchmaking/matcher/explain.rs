@@ -18,6 +18,8 @@ pub struct Explanation {
     pub is_held: bool,
     /// Whether it takes part in new matches at its age.
     pub takes_part: bool,
+    /// Number of its own players.
+    pub players: usize,
     /// Smallest number of players of a match in which it is the oldest.
     pub players_needed: usize,
     /// How many of the other tickets fit it.
@@ -52,6 +54,79 @@ pub struct Fit {
     pub players: usize,
 }
 
+/// The first thing that keeps a ticket from a new match.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Obstacle {
+    /// It takes part in no new match at its age.
+    TakesNoPart,
+    /// No other ticket waits.
+    NobodyElse,
+    /// None of the others has the same version and the same texts.
+    Texts,
+    /// None of those takes part in new matches.
+    OthersTakeNoPart,
+    /// All of those are too large.
+    Size,
+    /// None of those plays on platforms and with inputs that all accept.
+    Crossplay,
+    /// None of those accepts a region that it accepts.
+    Regions,
+    /// None of those wishes for a map that it wishes for.
+    Maps,
+    /// None of those is close enough in this field.
+    Field(String),
+    /// Each condition suits some, but nobody is suited by all.
+    NoneInAll,
+    /// Those who fit are too few players.
+    TooFew,
+    /// Enough players fit it, but they do not fit each other, or they cannot form the sides.
+    NotTogether,
+}
+
+impl std::fmt::Display for Obstacle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::TakesNoPart => "takes no part in new matches: its pools, its latencies or the join mode",
+            Self::NobodyElse => "nobody else waits",
+            Self::Texts => "nobody else has the same version and the same texts",
+            Self::OthersTakeNoPart => "nobody else takes part in new matches",
+            Self::Size => "all others are too many players for one match with it",
+            Self::Crossplay => "nobody else plays on platforms and with inputs that all accept",
+            Self::Regions => "nobody else accepts a region that it accepts",
+            Self::Maps => "nobody else wishes for a map that it wishes for",
+            Self::Field(name) => return write!(f, "nobody else is close enough in {name:?}"),
+            Self::NoneInAll => "each condition suits some of the others, but all conditions suit none",
+            Self::TooFew => "too few players fit",
+            Self::NotTogether => "enough players fit it, but not each other, or they cannot form the sides",
+        })
+    }
+}
+
+impl Explanation {
+    /// The first thing that keeps the ticket from a new match.
+    pub fn obstacle(&self) -> Obstacle {
+        let fit = &self.fit;
+        let checks = [
+            (self.takes_part, Obstacle::TakesNoPart),
+            (fit.waiting > 0, Obstacle::NobodyElse),
+            (fit.texts > 0, Obstacle::Texts),
+            (fit.take_part > 0, Obstacle::OthersTakeNoPart),
+            (fit.size > 0, Obstacle::Size),
+            (fit.crossplay > 0, Obstacle::Crossplay),
+            (fit.regions > 0, Obstacle::Regions),
+            (fit.maps > 0, Obstacle::Maps),
+        ];
+        let first = checks.into_iter().find(|(holds, _)| !holds).map(|(_, obstacle)| obstacle);
+        let mut fields = fit.fields.iter();
+        let far = fields.find(|(_, close)| **close == 0).map(|(name, _)| Obstacle::Field(name.clone()));
+        first.or(far).unwrap_or(match fit.all {
+            0 => Obstacle::NoneInAll,
+            _ if self.players + fit.players < self.players_needed => Obstacle::TooFew,
+            _ => Obstacle::NotTogether,
+        })
+    }
+}
+
 impl Matcher {
     /// Why a ticket waits, at a time in milliseconds since 1970. `None` if it is not here. Looks at every ticket.
     pub fn explain(&mut self, id: Uuid, now_ms: i64) -> Option<Explanation> {
@@ -69,6 +144,7 @@ impl Matcher {
             age_ms: ticket.age_ms(self.now_ms),
             is_held: entry.is_held,
             takes_part: entry.class.is_some_and(|class| class.new_matches),
+            players: ticket.players,
             players_needed: rules.sizes.at(ticket.age_ms(self.now_ms)),
             fit,
             next_step_ms: steps.filter(|at| *at > self.now_ms).min(),

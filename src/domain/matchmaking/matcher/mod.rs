@@ -35,7 +35,7 @@ mod tests;
 
 pub use backfill::Backfill;
 pub use crossplay::Crossplay;
-pub use explain::{Explanation, Fit};
+pub use explain::{Explanation, Fit, Obstacle};
 pub use pass::{Limits, Pass};
 pub use proposal::{Proposal, Quality};
 pub use regions::{REGION_DEFAULT, REGIONS_MAX};

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::crossplay::Crossplay;
 use super::regions::Place;
 use super::rules::{MAPS_MAX, Rules};
-use crate::domain::matchmaking::profile::{DoubleRange, Exclude, MapWish, Pool, RANK_FIELD};
+use crate::domain::matchmaking::profile::{MapWish, Pool, RANK_FIELD};
 
 /// Prefix of the names of numbers that are latencies to regions, in milliseconds.
 pub const LATENCY_PREFIX: &str = "latency.";
@@ -86,7 +86,8 @@ impl Ticket {
             false => maps.iter().fold(0, |set, map| set | 1 << map),
         };
         let pools = rules.pools.iter().enumerate();
-        let pools = pools.filter(|(_, pool)| fits(pool, values)).fold(0, |set, (at, _)| set | 1 << at);
+        let fits = |pool: &Pool| pool.takes(&values.double_args, &values.string_args, &values.tags);
+        let pools = pools.filter(|(_, pool)| fits(pool)).fold(0, |set, (at, _)| set | 1 << at);
         let skill = values.skill.filter(|skill| skill.is_finite());
         let number =
             |name: &str| if name == RANK_FIELD { skill } else { values.double_args.get(name).copied() };
@@ -176,23 +177,4 @@ fn place(values: &TicketValues, rules: &Rules) -> Place {
     }
     let home = values.region.as_deref().and_then(|region| rules.regions.position(region));
     home.map_or(Place::Anywhere, Place::Home)
-}
-
-/// Whether a ticket fits a pool at some age.
-fn fits(pool: &Pool, values: &TicketValues) -> bool {
-    let in_range = |range: &DoubleRange| {
-        let Some(value) = values.double_args.get(&range.arg) else { return false };
-        let (without_min, without_max) = match range.exclude {
-            Exclude::None => (false, false),
-            Exclude::Min => (true, false),
-            Exclude::Max => (false, true),
-            Exclude::Both => (true, true),
-        };
-        // Comparisons with NaN are false.
-        (*value > range.min || !without_min && *value == range.min)
-            && (*value < range.max || !without_max && *value == range.max)
-    };
-    pool.double_ranges.iter().all(in_range)
-        && pool.string_equals.iter().all(|text| values.string_args.get(&text.arg) == Some(&text.value))
-        && pool.tags_present.iter().all(|tag| values.tags.contains(tag))
 }

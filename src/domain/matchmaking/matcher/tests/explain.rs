@@ -3,7 +3,7 @@
 use uuid::Uuid;
 
 use super::builder::{Scenario, at, later, party, skilled, solo};
-use crate::domain::matchmaking::matcher::{Limits, TicketValues};
+use crate::domain::matchmaking::matcher::{Limits, Obstacle, TicketValues};
 
 #[test]
 fn a_waiting_ticket_is_explained() {
@@ -29,6 +29,34 @@ fn a_waiting_ticket_is_explained() {
     assert_eq!((later.next_step_ms, later.fit.all), (None, 2));
     assert!(matcher.explain(Uuid::from_u128(6), at(60.0)).unwrap().is_held);
     assert_eq!(matcher.explain(Uuid::from_u128(99), at(60.0)), None);
+}
+
+#[test]
+fn an_explanation_names_the_first_obstacle() {
+    let profile = "min_players_per_side = 2\nmax_players_per_side = 2\nequal = [\"list\"]\n\
+                   fields = [{ name = \"rank\", widen = [{ after_s = 0, value = 1.0 }] }]";
+    let listed = |list: &str, ticket: TicketValues| TicketValues {
+        string_args: [("list".to_owned(), list.to_owned())].into(),
+        ..ticket
+    };
+    let obstacle = |profile: &str, others: &[TicketValues]| {
+        let tickets: Vec<_> = std::iter::once(skilled(1, 5.0)).chain(others.iter().cloned()).collect();
+        let mut matcher = Scenario::new(profile).matcher(&tickets);
+        matcher.explain(Uuid::from_u128(1), at(1.0)).unwrap().obstacle()
+    };
+    assert_eq!(obstacle(profile, &[]), Obstacle::NobodyElse);
+    assert_eq!(obstacle(profile, &[listed("a", skilled(2, 5.0))]), Obstacle::Texts);
+    assert_eq!(obstacle(profile, &[TicketValues { players: 4, ..skilled(2, 5.0) }]), Obstacle::Size);
+    assert_eq!(obstacle(profile, &[skilled(2, 9.0)]), Obstacle::Field("rank".into()));
+    let large = TicketValues { players: 4, ..skilled(2, 5.0) };
+    assert_eq!(obstacle(profile, &[large, skilled(3, 9.0)]), Obstacle::NoneInAll);
+    assert_eq!(obstacle(profile, &[skilled(2, 5.0)]), Obstacle::TooFew);
+    // The others fit the first, but are too far from each other.
+    let around = [4.1, 4.2, 5.8, 5.9].map(|skill| skilled((skill * 10.0) as u128, skill));
+    assert_eq!(obstacle(profile, &around[..1]), Obstacle::TooFew);
+    assert_eq!(obstacle(profile, &around), Obstacle::NotTogether);
+    let backfill = format!("join_mode = \"backfill\"\n{profile}");
+    assert_eq!(obstacle(&backfill, &[skilled(2, 5.0)]), Obstacle::TakesNoPart);
 }
 
 #[test]
