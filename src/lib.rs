@@ -5,6 +5,7 @@
 pub mod env;
 pub mod crash_point;
 pub mod domain;
+pub mod simulation;
 pub mod document;
 pub mod private_dir;
 pub mod file_lock;

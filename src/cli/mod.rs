@@ -10,6 +10,7 @@ mod demo_server;
 mod http_client;
 mod serve;
 mod local_server;
+mod matchmaking;
 mod server_shim;
 mod session;
 mod signals;
@@ -63,6 +64,9 @@ enum Command {
     /// Export what has happened in sessions.
     #[command(after_help = audit::HELP)]
     Audit(audit::AuditArgs),
+    /// Find out how long players would wait for a match, and why.
+    #[command(after_help = matchmaking::HELP)]
+    Matchmaking(matchmaking::MatchmakingArgs),
     /// Copy a store into a database, out of one, or to another directory; look for damage in a store.
     #[command(after_help = store::HELP)]
     Store(store::StoreArgs),
@@ -122,6 +126,7 @@ pub fn main() -> ExitCode {
         Command::Session(args) => session::run(&args),
         Command::Server(args) => local_server::run(&args),
         Command::Audit(args) => audit::run(&args),
+        Command::Matchmaking(args) => matchmaking::run(&args),
         Command::Store(args) => store::run(&args),
         Command::DemoServer(args) => return demo_server::run(&args),
         Command::ServerShim(args) => server_shim::run(&args),

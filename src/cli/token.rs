@@ -67,7 +67,8 @@ fn parse_platform(name: &str) -> Result<Platform, String> {
     name.parse().map_err(|()| format!("the platforms are {names}"))
 }
 
-fn parse_duration(text: &str) -> Result<Duration, String> {
+/// Parses a time span: a number and s, m, h or d.
+pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
     let wrong = || "this takes a number and s, m, h or d, as in 90s or 1h, up to 366d".to_owned();
     let digits = text.trim_end_matches(|unit: char| unit.is_ascii_alphabetic());
     let unit_s = match &text[digits.len()..] {

@@ -27,6 +27,8 @@ mod launches;
 /// Launches while the server is killed. Only a build with debug assertions has the points at which it is.
 #[cfg(debug_assertions)]
 mod launch_crashes;
+/// `rallypoint matchmaking`.
+mod matchmaking_command;
 /// nginx and HAProxy in front of a server, as `docs/PROXIES.md` configures them.
 mod proxies;
 /// How the clients in `examples/` wait, against a scripted server.
