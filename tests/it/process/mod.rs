@@ -29,6 +29,8 @@ mod launches;
 mod launch_crashes;
 /// `rallypoint matchmaking`.
 mod matchmaking_command;
+/// The configurations and commands of `docs/MATCHMAKING.md`.
+mod matchmaking_page;
 /// nginx and HAProxy in front of a server, as `docs/PROXIES.md` configures them.
 mod proxies;
 /// How the clients in `examples/` wait, against a scripted server.
