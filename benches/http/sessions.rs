@@ -115,6 +115,7 @@ impl Which {
             custom_data: Some(player_data(player)),
             password: None,
             friend: None,
+            claims: Default::default(),
         }
     }
 

@@ -214,6 +214,22 @@ fn the_names_of_claims_are_configurable() {
 }
 
 #[test]
+fn numbers_are_read_from_the_claims_that_ranks_name() {
+    let key = secret();
+    let fixture =
+        Fixture::with(&[&key], |settings| settings.number_claims = vec!["mmr".into(), "dev".into()]);
+    let numbers = |claim: Value| {
+        let token = fixture.accepts(&key.token(&claims_with("mmr", claim)));
+        token.claims.iter().map(|(name, number)| (name.clone(), number.get())).collect::<Vec<_>>()
+    };
+    assert_eq!(numbers(json!(1_500)), [("mmr".to_owned(), 1_500.0)]);
+    assert_eq!(numbers(json!(-2.5)), [("mmr".to_owned(), -2.5)]);
+    for other in [json!("1500"), json!([1]), Value::Null, json!(true)] {
+        assert_eq!(numbers(other), []);
+    }
+}
+
+#[test]
 fn the_name_is_a_text_of_up_to_64_characters() {
     let key = secret();
     let fixture = Fixture::new(&[&key]);

@@ -310,6 +310,7 @@ impl Refreshed {
             player_id_claim: "player_id".into(),
             platform_claim: "platform".into(),
             product_user_id_claim: None,
+            number_claims: Vec::new(),
             cache_tokens: 100,
         };
         let verifier = Verifier::new(Arc::clone(&ring), settings, Clock::manual(Timestamp::UNIX_EPOCH));

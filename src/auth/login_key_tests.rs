@@ -42,6 +42,7 @@ fn verifier(login: &LoginKey, development: &DevelopmentKey, clock: &Clock) -> Ve
         player_id_claim: "player_id".into(),
         platform_claim: "platform".into(),
         product_user_id_claim: None,
+        number_claims: Vec::new(),
         cache_tokens: 10,
     };
     let keys = development.key_set().and(login.key_set());

@@ -15,6 +15,8 @@ use uuid::Uuid;
 use super::jws::Jws;
 use super::keys::KeyRing;
 use super::permission::Permissions;
+use crate::domain::matchmaking::Claims;
+use crate::domain::matchmaking::rank::Finite;
 use crate::domain::{Platform, PlayerUuid};
 use crate::env::Clock;
 
@@ -52,6 +54,8 @@ pub struct Token {
     pub product_user_id: Option<Box<str>>,
     /// The service, if the token names one and no player.
     pub service: Option<Box<Service>>,
+    /// The numbers of the token that [`TokenSettings::number_claims`] name.
+    pub claims: Claims,
     /// The permissions that the token grants.
     pub permissions: Permissions,
     /// When the token becomes valid, in ms since the epoch. Includes the leeway.
@@ -93,6 +97,7 @@ impl Token {
             name: None,
             product_user_id: None,
             service: None,
+            claims: Claims::new(),
             permissions: Permissions::default(),
             begins_ms: i64::MIN,
             ends_ms: i64::MAX,
@@ -179,6 +184,8 @@ pub struct TokenSettings {
     pub platform_claim: String,
     /// The name of the claim with the player's ProductUserId at Epic; `None`: no claim has it.
     pub product_user_id_claim: Option<String>,
+    /// The names of claims with numbers that the session rules read.
+    pub number_claims: Vec<String>,
     /// Maximum number of verified tokens in the cache.
     pub cache_tokens: usize,
 }
@@ -314,6 +321,7 @@ impl Verifier {
             name: text(claims, NAME_CLAIM).and_then(read_name),
             product_user_id: product_user_id.map(Into::into),
             service: if player.is_none() { read_service(claims) } else { None },
+            claims: read_numbers(claims, &self.settings.number_claims),
             permissions: read_permissions(claims.get(&self.settings.permissions_claim))?,
             begins_ms: begins_ms.saturating_sub(leeway_ms),
             ends_ms: ends_ms.saturating_add(leeway_ms),
@@ -395,6 +403,12 @@ fn read_service(claims: &Map<String, Value>) -> Option<Box<Service>> {
 fn read_name(name: &str) -> Option<Box<str>> {
     let name: String = name.chars().filter(|char| !char.is_control()).take(NAME_CHARS_MAX).collect();
     Some(name.into_boxed_str()).filter(|name| !name.is_empty())
+}
+
+/// Reads claims with numbers. Another value counts as absent.
+fn read_numbers(claims: &Map<String, Value>, names: &[String]) -> Claims {
+    let number = |name: &String| Finite::new(claims.get(name)?.as_f64()?);
+    names.iter().filter_map(|name| Some((name.clone(), number(name)?))).collect()
 }
 
 /// Reads permissions: a list of names, or a text of names separated by spaces. A missing claim grants nothing.

@@ -33,6 +33,7 @@ fn settings() -> TokenSettings {
         player_id_claim: "player_id".into(),
         platform_claim: "platform".into(),
         product_user_id_claim: None,
+        number_claims: Vec::new(),
         cache_tokens: 100,
     }
 }

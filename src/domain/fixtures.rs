@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use super::client::{Client, Input, VersionCheck};
 use super::instance::{HostType, Instance, JoinStatus};
+use super::matchmaking::Claims;
 use super::matchmaking::ticket::{JoinParams, Ticket};
 use super::session::join::{JoinRules, Joiner};
 use super::session::{NewSession, Status};
@@ -145,6 +146,7 @@ pub(crate) fn joiner(number: u128) -> Joiner {
         custom_data: None,
         password: None,
         friend: None,
+        claims: Claims::new(),
     }
 }
 

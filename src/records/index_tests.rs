@@ -6,6 +6,7 @@ use super::*;
 use crate::config::Config;
 use crate::domain::client::VersionCheck;
 use crate::domain::limits::{CUSTOM_DATA_BYTES_MAX, CUSTOM_DATA_VALUE_CHARS_MAX};
+use crate::domain::matchmaking::Claims;
 use crate::domain::session::NewSession;
 use crate::domain::session::join::{JoinPath, JoinRules, Joiner};
 use crate::domain::{CustomData, Platform, fixtures};
@@ -45,6 +46,7 @@ fn full_session(players: u128) -> Session {
             custom_data: Some(custom_data.clone()),
             password: None,
             friend: None,
+            claims: Claims::new(),
         };
         session.join(&joiner, JoinPath::Session, rules).unwrap();
     }

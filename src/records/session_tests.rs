@@ -7,6 +7,7 @@ use rmpv::Value;
 use super::*;
 use crate::config::Config;
 use crate::domain::client::{Client, Input, VersionCheck};
+use crate::domain::matchmaking::Claims;
 use crate::domain::session::join::{JoinPath, JoinRules, Joiner};
 use crate::domain::session::platform::PlatformSession;
 use crate::domain::session::{NewSession, Player};
@@ -37,8 +38,8 @@ fn session() -> Session {
     };
     for (player, team_id) in [(ALICE, 0), (BOB, 1)] {
         let (player_id, client, custom_data, password, friend) = (None, None, None, None, None);
-        let joiner =
-            Joiner { player, player_id, client, team_id: Some(team_id), custom_data, password, friend };
+        let (team_id, claims) = (Some(team_id), Claims::new());
+        let joiner = Joiner { player, player_id, client, team_id, custom_data, password, friend, claims };
         session.join(&joiner, JoinPath::Session, rules).unwrap();
     }
     session

@@ -148,6 +148,7 @@ pub fn pipeline_settings(config: &Config, is_exposed: bool) -> PipelineSettings 
 /// Settings of the token verifier.
 pub fn token_settings(config: &Config) -> TokenSettings {
     let (auth, epic) = (config.auth.clone(), config.voice.epic.as_ref());
+    let claims = config.ranks.values().flat_map(|rank| rank.claims());
     TokenSettings {
         issuer: auth.issuer,
         audience: auth.audience,
@@ -157,6 +158,7 @@ pub fn token_settings(config: &Config) -> TokenSettings {
         player_id_claim: auth.player_id_claim,
         platform_claim: auth.platform_claim,
         product_user_id_claim: epic.and_then(|epic| epic.puid_claim.clone()),
+        number_claims: claims.map(str::to_owned).collect(),
         cache_tokens: auth.cached_tokens,
     }
 }

@@ -189,5 +189,6 @@ fn on_behalf(
         custom_data: (!custom_data.is_empty()).then(|| custom_data.clone()),
         password: None,
         friend: None,
+        claims: own_token.map(|token| token.claims.clone()).unwrap_or_default(),
     }
 }

@@ -126,13 +126,14 @@ pub async fn join(
 ) -> Result<Reply<Plain<QueueJoined>>, Error> {
     let settings = app.settings.matchmaking;
     let request = request.read(settings.queues_per_ticket_max)?;
+    let token = Arc::clone(caller.token());
     let (actor, plays_on) = (caller.actor(), caller.player().zip(caller.token().platform));
     let (catalog, version_check) = (app.catalog(), app.settings.version_check);
     let (now, ticket_id) = (app.clock.now(), app.entropy.uuid());
     // The rule notes the platform itself, before it compares the players.
     let change = Change::by(app, caller, conditions).keeping_alive(query.refresh_ttl.0).without_platform();
     let rule = |bans: Bans| {
-        let (catalog, request) = (Arc::clone(&catalog), request.clone());
+        let (catalog, token, request) = (Arc::clone(&catalog), Arc::clone(&token), request.clone());
         move |session: &mut Session| {
             let rules = QueueRules {
                 now,
@@ -143,6 +144,7 @@ pub async fn join(
                 bans: &bans,
                 version_check,
                 plays_on,
+                caller_claims: token.player.map(|player| (player, &token.claims)),
                 passed_s_max: settings.passed_queue_time_max_s,
                 profiles_max: settings.profiles_per_ticket_max,
             };

@@ -136,5 +136,6 @@ fn joiner(caller: &Caller, player: PlayerUuid, request: CreateOrJoinRequest) -> 
         custom_data: None,
         password: request.password,
         friend: None,
+        claims: caller.token().claims.clone(),
     })
 }

@@ -96,6 +96,7 @@ impl JoinRequest {
             custom_data: Some(self.custom_data.0),
             password: self.password,
             friend: self.friend_uuid.map(PlayerUuid),
+            claims: own_token.map(|token| token.claims.clone()).unwrap_or_default(),
         })
     }
 }

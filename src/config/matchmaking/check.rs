@@ -5,7 +5,7 @@ use crate::config::check::{PLAIN_NAME, is_plain_name};
 use crate::config::{Config, Problem};
 use crate::domain::matchmaking::deserter::DESERTERS_MAX;
 use crate::domain::matchmaking::ruleset::{Rule, RuleType};
-use crate::domain::matchmaking::{MatchTemplate, Rank};
+use crate::domain::matchmaking::{MatchTemplate, Rank, RankSource};
 
 /// Largest number of regions that matchmaking takes: the matcher keeps those that a ticket accepts in 64 bits.
 const REGIONS_MAX: usize = 64;
@@ -132,6 +132,10 @@ fn check_rank(place: &Place, rank: &Rank) -> Result<(), Problem> {
         if !value.is_finite() {
             return Err(place.problem(setting, "is not a number"));
         }
+    }
+    if rank.sigma_from.is_some() && !matches!(rank.from, RankSource::Claim(_)) {
+        let message = "needs from = \"claim:NAME\": only then the skills of single players are known";
+        return Err(place.problem("sigma_from", message));
     }
     if rank.min > rank.max {
         return Err(place.problem("min", "is above max"));

@@ -313,7 +313,10 @@ fn ranks_and_backfill_have_bounds() {
         ("default = 51", "default is not from min to max"),
         ("sigma_default = 0", "sigma_default must be above 0"),
         ("max = inf", "max is not a number"),
-        ("from = \"players\"", "unknown variant `players`"),
+        ("from = \"players\"", "is none of \"service\", \"anyone\" and \"claim:NAME\""),
+        ("from = \"claim:\"", "is no \"claim:NAME\", with a name of 1 to 128 characters"),
+        ("sigma_from = \"mmr\"", "is no \"claim:NAME\""),
+        ("sigma_from = \"claim:sigma\"", "sigma_from needs from = \"claim:NAME\""),
     ] {
         refused(&format!("[ranks.{RANK}]\n{setting}"), 2, expected);
     }

@@ -19,7 +19,7 @@ pub use self::backfill::BackfillRules;
 pub use self::deserter::DeserterKind;
 pub use self::profile::Profile;
 pub use self::queue::Queue;
-pub use self::rank::{Rank, RankSource};
+pub use self::rank::{Claims, Rank, RankSource};
 pub use self::template::{MatchTemplate, MmrGrouping, TemplateGroup};
 use crate::domain::Refused;
 

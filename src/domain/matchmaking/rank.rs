@@ -1,8 +1,15 @@
 //! Ranks: where the skill of a party comes from, and how the skills of players become the skill of their party.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::template::MmrGrouping;
+
+/// What stands before the name of a claim in the configuration.
+const CLAIM_PREFIX: &str = "claim:";
+/// Longest name of a claim, in characters.
+const CLAIM_CHARS_MAX: usize = 128;
 
 /// A rank: a measure of skill, such as that of 1v1 matches.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -10,6 +17,9 @@ use super::template::MmrGrouping;
 pub struct Rank {
     /// Whose word counts for the skill of a party.
     pub from: RankSource,
+    /// The claim with the uncertainty of a player's skill.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sigma_from: Option<ClaimName>,
     /// The skill of a player that is not known.
     pub default: f64,
     /// The uncertainty of a skill that is not known: above 0.
@@ -21,14 +31,90 @@ pub struct Rank {
 }
 
 /// Whose word counts for the skill of a party.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub enum RankSource {
     /// That of callers who may change every session.
     #[default]
     Service,
     /// That of every caller, players included.
     Anyone,
+    /// That of such callers, and else that of a claim in the token of each player.
+    Claim(ClaimName),
+}
+
+/// The name of a claim with a number, `claim:NAME` in the configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ClaimName(String);
+
+/// Numbers of a player's token, by the name of their claim.
+pub type Claims = BTreeMap<String, Finite>;
+
+/// A number that is neither NaN nor infinite.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Finite(f64);
+
+impl Eq for Finite {}
+
+impl Finite {
+    /// The number, if it is finite.
+    pub fn new(number: f64) -> Option<Self> {
+        number.is_finite().then_some(Self(number))
+    }
+
+    /// The number.
+    pub fn get(self) -> f64 {
+        self.0
+    }
+}
+
+impl ClaimName {
+    /// The name, as in a token.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for ClaimName {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let name = text.strip_prefix(CLAIM_PREFIX).unwrap_or_default();
+        let is_right = (1..=CLAIM_CHARS_MAX).contains(&name.chars().count());
+        let wrong =
+            || format!("{text:?} is no \"claim:NAME\", with a name of 1 to {CLAIM_CHARS_MAX} characters");
+        is_right.then(|| Self(name.to_owned())).ok_or_else(wrong)
+    }
+}
+
+impl From<ClaimName> for String {
+    fn from(name: ClaimName) -> Self {
+        format!("{CLAIM_PREFIX}{}", name.0)
+    }
+}
+
+impl TryFrom<String> for RankSource {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        match text.as_str() {
+            "service" => Ok(Self::Service),
+            "anyone" => Ok(Self::Anyone),
+            _ if text.starts_with(CLAIM_PREFIX) => ClaimName::try_from(text).map(Self::Claim),
+            _ => Err(format!("{text:?} is none of \"service\", \"anyone\" and \"claim:NAME\"")),
+        }
+    }
+}
+
+impl From<RankSource> for String {
+    fn from(source: RankSource) -> Self {
+        match source {
+            RankSource::Service => "service".into(),
+            RankSource::Anyone => "anyone".into(),
+            RankSource::Claim(name) => name.into(),
+        }
+    }
 }
 
 /// The skill of a player.
@@ -42,7 +128,8 @@ pub struct Skill {
 
 impl Default for Rank {
     fn default() -> Self {
-        Self { from: RankSource::Service, default: 25.0, sigma_default: 8.333, min: 0.0, max: 50.0 }
+        let (from, sigma_from) = (RankSource::Service, None);
+        Self { from, sigma_from, default: 25.0, sigma_default: 8.333, min: 0.0, max: 50.0 }
     }
 }
 
@@ -50,6 +137,23 @@ impl Rank {
     /// The skill of a player that is not known.
     pub fn unknown_skill(&self) -> Skill {
         Skill { mu: self.default, sigma: self.sigma_default }
+    }
+
+    /// The skill of a player by the claims of the player's token; `None` if they do not tell it.
+    pub fn skill_of(&self, claims: &Claims) -> Option<Skill> {
+        let RankSource::Claim(name) = &self.from else { return None };
+        let number = |name: &ClaimName| claims.get(name.as_str()).map(|number| number.get());
+        let sigma = self.sigma_from.as_ref().and_then(number).filter(|sigma| *sigma >= 0.0);
+        Some(Skill { mu: number(name)?, sigma: sigma.unwrap_or(self.sigma_default) })
+    }
+
+    /// The names of the claims that the rank reads.
+    pub fn claims(&self) -> impl Iterator<Item = &str> {
+        let from = match &self.from {
+            RankSource::Claim(name) => Some(name),
+            RankSource::Service | RankSource::Anyone => None,
+        };
+        from.into_iter().chain(&self.sigma_from).map(ClaimName::as_str)
     }
 
     /// A skill within the bounds of the rank.
@@ -101,6 +205,26 @@ mod tests {
         }
         let certain = [Skill { mu: 1.0, sigma: 0.0 }, Skill { mu: 3.0, sigma: 0.0 }];
         assert_eq!(MmrGrouping::AvgWeightedBySigma.group(&certain), Some(2.0));
+    }
+
+    #[test]
+    fn a_rank_can_read_claims() {
+        let rank: Rank = toml::from_str("from = \"claim:mmr\"\nsigma_from = \"claim:dev\"").unwrap();
+        assert_eq!(rank.claims().collect::<Vec<_>>(), ["mmr", "dev"]);
+        let claims = |numbers: &[(&str, f64)]| -> Claims {
+            numbers
+                .iter()
+                .filter_map(|(name, number)| Some(((*name).to_owned(), Finite::new(*number)?)))
+                .collect()
+        };
+        let skill = |mu, sigma| Some(Skill { mu, sigma });
+        assert_eq!(rank.skill_of(&claims(&[("mmr", 30.0), ("dev", 2.0)])), skill(30.0, 2.0));
+        assert_eq!(rank.skill_of(&claims(&[("mmr", 30.0), ("dev", -2.0)])), skill(30.0, 8.333));
+        assert_eq!(rank.skill_of(&claims(&[("dev", 2.0), ("mmr", f64::NAN)])), None);
+        assert_eq!(Rank::default().skill_of(&claims(&[("mmr", 30.0)])), None);
+        let text = toml::to_string(&rank).unwrap();
+        assert!(text.contains("from = \"claim:mmr\"\nsigma_from = \"claim:dev\""), "{text}");
+        assert_eq!(toml::from_str::<Rank>(&text).unwrap(), rank);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use super::{Player, Status};
 use crate::domain::client::{Client, VersionCheck};
+use crate::domain::matchmaking::Claims;
 use crate::domain::{CustomData, Platform, PlayerUuid, Refused, Session};
 
 /// A player who wants to join, and what the request says about the player.
@@ -25,6 +26,8 @@ pub struct Joiner {
     pub password: Option<String>,
     /// A friend in the session, on whose account the player may join.
     pub friend: Option<PlayerUuid>,
+    /// Numbers of the player's token that ranks read.
+    pub claims: Claims,
 }
 
 /// The join path: how the player reached the session.
@@ -196,13 +199,16 @@ impl Session {
 }
 
 impl Player {
-    /// Stores the client and the numeric id of a joiner. What the joiner does not give stays.
+    /// Stores the client, the numeric id and the claims of a joiner. What the joiner does not give stays.
     fn update_client(&mut self, joiner: &Joiner) {
         if joiner.client.is_some() {
             self.client.clone_from(&joiner.client);
         }
         if joiner.player_id.is_some() {
             self.player_id = joiner.player_id;
+        }
+        if !joiner.claims.is_empty() {
+            self.claims.clone_from(&joiner.claims);
         }
     }
 }

@@ -26,6 +26,7 @@ use self::rights::Right;
 use super::client::Client;
 use super::ids::ShortCode;
 use super::instance::Instance;
+use super::matchmaking::Claims;
 use super::matchmaking::ticket::{Ticket, TicketEnd};
 use super::password::PasswordHash;
 use super::template::{Template, Visibility};
@@ -99,6 +100,9 @@ pub struct Player {
     /// The player's own data.
     #[serde(default, skip_serializing_if = "CustomData::is_empty")]
     pub custom_data: CustomData,
+    /// Numbers of the player's token that ranks read.
+    #[serde(default, skip_serializing_if = "Claims::is_empty")]
+    pub claims: Claims,
     /// The number of the entry in the session, in order of creation, from 1. Paged lists are ordered by it, so that
     /// players who join or leave between two pages do not shift the others.
     pub sequence: u64,
@@ -119,6 +123,7 @@ impl Player {
             match_timeout_s: None,
             given_rights: BTreeSet::new(),
             custom_data: CustomData::new(),
+            claims: Claims::new(),
             sequence,
         }
     }

@@ -9,9 +9,10 @@ use uuid::Uuid;
 use super::Player;
 use crate::domain::client::{Client, CrossplayPreferences, Input, VersionCheck};
 use crate::domain::matchmaking::deserter::Bans;
-use crate::domain::matchmaking::{MatchTemplate, Matchmaking};
+use crate::domain::matchmaking::rank::Skill;
 use crate::domain::matchmaking::ruleset::Party;
 use crate::domain::matchmaking::ticket::{JoinParams, Ticket, TicketEnd};
+use crate::domain::matchmaking::{Claims, MatchTemplate, Matchmaking};
 use crate::domain::region::Region;
 use crate::domain::template::Template;
 use crate::domain::{Actor, Platform, PlayerUuid, Refused, Session};
@@ -48,6 +49,8 @@ pub struct QueueRules<'a> {
     pub version_check: VersionCheck,
     /// The caller's player, and the platform in the player's token: the player may have joined on another one.
     pub plays_on: Option<(PlayerUuid, Platform)>,
+    /// Numbers of the caller's token that ranks read. They replace those that the caller's player has joined with.
+    pub caller_claims: Option<(PlayerUuid, &'a Claims)>,
     /// Most time that a player may claim to have waited before, in seconds.
     pub passed_s_max: u64,
     /// Most profiles of a ticket.
@@ -85,6 +88,9 @@ impl Session {
         if let Some((player, platform)) = rules.plays_on {
             self.note_platform(player, platform);
         }
+        if let Some((player, claims)) = rules.caller_claims {
+            self.note_claims(player, claims);
+        }
         self.check_clients(rules.version_check)?;
         // Rules of templates look at the leader first.
         players.sort_by_key(|player| self.leader() != Some(*player));
@@ -94,8 +100,9 @@ impl Session {
         let profiles =
             rules.matchmaking.profiles_for(&party, &templates, &request.params, rules.profiles_max)?;
         let is_trusted = actor == Actor::Anyone;
+        let known = |player, rank| self.skill_of(player, rank, rules.matchmaking);
         let skills = profiles.iter().filter_map(|entered| {
-            let skill = rules.matchmaking.skill(entered, &party, &request.params, is_trusted, |_, _| None)?;
+            let skill = rules.matchmaking.skill(entered, &party, &request.params, is_trusted, known)?;
             Some((entered.id.to_owned(), skill))
         });
         let skills = skills.collect();
@@ -116,6 +123,19 @@ impl Session {
         });
         self.matchmaking = Some(Arc::clone(&ticket));
         Ok(ticket)
+    }
+
+    /// The skill of a player in a rank, by the claims of the player's token.
+    fn skill_of(&self, player: PlayerUuid, rank: Uuid, matchmaking: &Matchmaking) -> Option<Skill> {
+        matchmaking.ranks.get(&rank)?.skill_of(&self.players.get(&player)?.claims)
+    }
+
+    /// Notes the claims of a player's newest token. A token without any changes nothing.
+    fn note_claims(&mut self, player: PlayerUuid, claims: &Claims) {
+        let entry = self.players.get_mut(&player).filter(|entry| entry.claims != *claims);
+        if let Some(entry) = entry.filter(|_| !claims.is_empty()) {
+            Arc::make_mut(entry).claims.clone_from(claims);
+        }
     }
 
     /// Lets the party leave its queues. `end` is the reason that its ticket ends with.

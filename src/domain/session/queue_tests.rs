@@ -1,10 +1,11 @@
 use super::*;
 use crate::domain::CustomData;
 use crate::domain::client::{CrossplayInput, CrossplayPlatform};
-use crate::domain::fixtures::{at_s, by, client, joiner, player, session, set_client};
-use crate::domain::matchmaking::{Profile, Queue, Rank, RankSource, TemplateGroup};
+use crate::domain::fixtures::{at_s, by, client, join_rules, joiner, player, session, set_client};
+use crate::domain::matchmaking::rank::Finite;
+use crate::domain::matchmaking::{MmrGrouping, Profile, Queue, Rank, RankSource, TemplateGroup};
 use crate::domain::session::invite::{Invite, Overflow};
-use crate::domain::session::join::{JoinPath, JoinRules};
+use crate::domain::session::join::{JoinPath, JoinRules, Joiner};
 use crate::domain::session::{Status, TeamChange};
 
 const RANK: Uuid = Uuid::from_u128(0xf1);
@@ -73,6 +74,7 @@ struct Rules {
     version_check: VersionCheck,
     plays_on: Option<(PlayerUuid, Platform)>,
     bans: Bans,
+    caller_claims: Option<(PlayerUuid, Claims)>,
     profiles_max: usize,
 }
 
@@ -85,6 +87,7 @@ impl Default for Rules {
             version_check: VersionCheck::Off,
             plays_on: None,
             bans: Bans::default(),
+            caller_claims: None,
             profiles_max: 32,
         }
     }
@@ -107,6 +110,7 @@ impl Rules {
             version_check: self.version_check,
             bans: &self.bans,
             plays_on: self.plays_on,
+            caller_claims: self.caller_claims.as_ref().map(|(player, claims)| (*player, claims)),
             passed_s_max: 300,
             profiles_max: self.profiles_max,
         };
@@ -245,20 +249,78 @@ fn players_of_a_party_must_fit_together() {
 
 #[test]
 fn the_skill_of_a_party_is_what_a_trusted_caller_says() {
-    let skill = |from, actor, arg: Option<(Uuid, f64)>| {
-        let rules = Rules { matchmaking: matchmaking(from), ..Rules::default() };
+    let skill = |from: &RankSource, actor, arg: Option<(Uuid, f64)>| {
+        let rules = Rules { matchmaking: matchmaking(from.clone()), ..Rules::default() };
         let double_args = arg.map(|(id, mu)| (id.to_string().to_uppercase(), mu)).into_iter().collect();
         let params = JoinParams { double_args, ..JoinParams::default() };
         let asked = QueueRequest { params, ..request(&["any"]) };
         rules.join(&mut session("L1"), actor, &asked).unwrap().skills["big"]
     };
-    let (service, anyone) = (RankSource::Service, RankSource::Anyone);
+    let (service, anyone) = (&RankSource::Service, &RankSource::Anyone);
     assert_eq!(skill(service, Actor::Anyone, Some((RANK, 30.0))), 30.0);
     assert_eq!(skill(service, by(1), Some((RANK, 30.0))), 25.0, "a player of ranked play");
     assert_eq!(skill(anyone, by(1), Some((RANK, 30.0))), 30.0);
     assert_eq!(skill(anyone, by(1), Some((RANK, 99.0))), 50.0, "within the bounds of the rank");
     assert_eq!(skill(anyone, by(1), Some((Uuid::from_u128(2), 30.0))), 25.0, "of another rank");
     assert_eq!(skill(anyone, by(1), None), 25.0);
+}
+
+/// The skill of a party of two, whose players have these claims.
+fn skill_by_claims(
+    method: MmrGrouping,
+    claims: [&[(&str, f64)]; 2],
+    rules: Rules,
+    request: &QueueRequest,
+) -> f64 {
+    let mut rules = rules;
+    let rank =
+        toml::from_str("from = \"claim:mmr\"\nsigma_from = \"claim:dev\"\nsigma_default = 1.0").unwrap();
+    rules.matchmaking.ranks.insert(RANK, rank);
+    let groups = rules.matchmaking.template_groups.values_mut();
+    groups.flat_map(|group| &mut group.templates).for_each(|template| template.mmr_grouping_method = method);
+    let mut party = session("L1 M2");
+    for (number, claims) in [1, 2].into_iter().zip(claims) {
+        let entry = party.players.get_mut(&player(number)).unwrap();
+        Arc::make_mut(entry).claims = numbers(claims);
+    }
+    rules.join(&mut party, by(1), request).unwrap().skills["big"]
+}
+
+fn numbers(claims: &[(&str, f64)]) -> Claims {
+    claims.iter().map(|(name, number)| ((*name).to_owned(), Finite::new(*number).unwrap())).collect()
+}
+
+#[test]
+fn the_skill_of_a_party_follows_from_its_players_claims() {
+    let both: [&[(&str, f64)]; 2] = [&[("mmr", 10.0), ("dev", 3.0)], &[("mmr", 40.0)]];
+    let skill = |method| skill_by_claims(method, both, Rules::default(), &request(&["any"]));
+    assert_eq!(skill(MmrGrouping::Worst), 10.0);
+    assert_eq!(skill(MmrGrouping::Best), 40.0);
+    assert_eq!(skill(MmrGrouping::Avg), 25.0);
+    assert_eq!(skill(MmrGrouping::AvgWeightedBySigma), (10.0 * 9.0 + 40.0) / 10.0);
+    // Who has no claim counts with the default, and nobody exceeds the bounds of the rank.
+    let one: [&[(&str, f64)]; 2] = [&[("mmr", 99.0)], &[]];
+    assert_eq!(skill_by_claims(MmrGrouping::Avg, one, Rules::default(), &request(&["any"])), 37.5);
+    // The leader's newest token counts.
+    let rules = Rules { caller_claims: Some((player(1), numbers(&[("mmr", 20.0)]))), ..Rules::default() };
+    assert_eq!(skill_by_claims(MmrGrouping::Worst, both, rules, &request(&["any"])), 20.0);
+    // A player's word does not.
+    let params = JoinParams { double_args: [(RANK.to_string(), 50.0)].into(), ..JoinParams::default() };
+    let boast = QueueRequest { params, ..request(&["any"]) };
+    assert_eq!(skill_by_claims(MmrGrouping::Avg, both, Rules::default(), &boast), 25.0);
+}
+
+#[test]
+fn joiners_bring_their_claims() {
+    let mut party = session("L1");
+    party.joinability.open = true;
+    let with = |claims| Joiner { claims, ..joiner(2) };
+    for (claims, expected) in
+        [(numbers(&[("mmr", 7.0)]), 7.0), (Claims::new(), 7.0), (numbers(&[("mmr", 8.0)]), 8.0)]
+    {
+        party.join(&with(claims), JoinPath::Session, join_rules()).unwrap();
+        assert_eq!(party.players[&player(2)].claims, numbers(&[("mmr", expected)]));
+    }
 }
 
 /// Applies a change to a party in a queue. Expects whether and why its ticket ends.
