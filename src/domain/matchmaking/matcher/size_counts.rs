@@ -41,6 +41,11 @@ impl SizeCounts {
         }
     }
 
+    /// Number of parties of a size.
+    pub(super) fn count(&self, players: usize) -> usize {
+        self.counts.iter().find(|(size, _)| *size == players).map_or(0, |(_, count)| *count)
+    }
+
     /// Whether sides could be filled with `need` players in all. A search that takes too long counts as yes.
     pub(super) fn can_fill(&mut self, sides: Sides, need: usize) -> bool {
         if self.players < need || self.seed > sides.max {

@@ -140,27 +140,32 @@ impl Sweep<'_> {
         let (walk, mut steps) = self.bucket.walk_from_class(&seed.class?, seed.ticket.first_number());
         let (mut slots, mut looks, mut oldest_ms) = (Vec::new(), 0, seed.ticket.since_ms);
         let mut sizes = SizeCounts::new(max, seed.ticket.players);
+        let mut can_fill = false;
         let slots_max = self.limits.candidates.max(2 * full);
         let looks_max = self.limits.looks_per_seed.max(4 * full);
         // What is within reach fits by its class, unless there are more fields, or the newest decides.
         let is_fit =
             self.rules.fields.len() <= 1 && self.rules.fields.iter().all(|field| field.by == WidenBy::Oldest);
+        let sides = self.rules.sides;
+        let need = |oldest_ms| self.rules.sizes.at(super::ticket::age_ms(oldest_ms, self.now_ms));
         for near in walk {
-            if near.distance > reach || slots.len() >= slots_max || looks >= looks_max {
+            if near.distance > reach || looks >= looks_max || can_fill {
                 break;
             }
             looks += 1;
             let is_possible = near.slot != slot && seed.ticket.players + near.players <= full;
             let fits = || alone.with(scene.entry(near.slot), self.rules, self.now_ms).is_some();
-            if is_possible && (is_fit || fits()) {
+            // Those that are there cannot fill the sides: only sizes that are rare among them can help.
+            let is_wanted = slots.len() < slots_max || sizes.count(near.players) <= full / near.players;
+            if is_possible && is_wanted && (is_fit || fits()) {
                 slots.push(near.slot);
                 sizes.add(near.players);
                 oldest_ms = oldest_ms.min(near.since_ms);
+                can_fill = slots.len() >= slots_max && sizes.can_fill(sides, need(oldest_ms));
             }
         }
         steps += looks + 1;
-        let need = self.rules.sizes.at(super::ticket::age_ms(oldest_ms, self.now_ms));
-        let can_fill = sizes.can_fill(self.rules.sides, need);
+        let can_fill = can_fill || sizes.can_fill(sides, need(oldest_ms));
         let candidates = can_fill.then(|| {
             let mut candidates: Vec<_> = slots.into_iter().map(|slot| scene.candidate(seed, slot)).collect();
             candidates.sort_unstable();

@@ -20,7 +20,11 @@ fn time_that_had_passed_before_counts_as_age() {
 }
 
 fn remove_matched(matcher: &mut Matcher, after_s: f64) -> Vec<Uuid> {
-    let pass = matcher.pass(at(after_s), &[], &Limits::default());
+    remove_matched_within(&Limits::default(), matcher, after_s)
+}
+
+fn remove_matched_within(limits: &Limits, matcher: &mut Matcher, after_s: f64) -> Vec<Uuid> {
+    let pass = matcher.pass(at(after_s), &[], limits);
     let ids: Vec<_> = pass.proposals.iter().flat_map(|proposal| proposal.tickets.clone()).collect();
     ids.iter().for_each(|id| assert!(matcher.remove(*id)));
     ids
@@ -57,15 +61,19 @@ fn what_the_nearest_candidates_hide_is_found_in_turn() {
     tickets.extend([3, 4].map(|number| later(2.0, of_skill(number, 2, 799.0))));
     // They do not see the two either, because of other parties of 2.
     tickets.extend((0..100).map(|number| later(3.0, of_skill(100_000 + number, 2, 810.0))));
+    let expected = [1, 2, 3, 4].map(Uuid::from_u128);
+    assert_eq!(remove_matched(&mut scenario.matcher(&tickets), 10.0), expected, "sizes that are rare nearby");
+    // With fewer looks, the parties of 2 are out of sight.
+    let limits = Limits { looks_per_seed: 50, ..Limits::default() };
     let mut matcher = scenario.matcher(&tickets);
     let mut passes = 0;
     let mut matched = Vec::new();
     while matched.is_empty() {
         passes += 1;
-        assert!(passes <= tickets.len() / Limits::default().exact_seeds + 1, "no match within the bound");
-        matched = remove_matched(&mut matcher, 10.0 + passes as f64 / 4.0);
+        assert!(passes <= tickets.len() / limits.exact_seeds + 1, "no match within the bound");
+        matched = remove_matched_within(&limits, &mut matcher, 10.0 + passes as f64 / 4.0);
     }
-    assert_eq!(matched, [1, 2, 3, 4].map(Uuid::from_u128));
+    assert_eq!(matched, expected);
     assert!(passes > 1, "the older ones had their turns first");
 }
 
