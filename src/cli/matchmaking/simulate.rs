@@ -29,8 +29,8 @@ The output says how long parties waited (of 100 parties with a match, 50 waited 
 by region; how well matches fit; and why parties got no match. A spread is the difference between the best and the weakest \
 party of a match in a field of the profile; 1 is what the last step of `widen` allows.
 
-With --events, the parties are those that a server has recorded: the file has the events of the audit, one JSON object on \
-each line, and its queue.joined events count. The simulation goes on after the last of them until each ticket has ended. \
+With --events, the parties are those that a server has recorded: the file has events as `rallypoint audit export` writes \
+them, one JSON object on each line, and its queue.joined events count. The simulation goes on after the last of them until each ticket has ended. \
 With --compare, the same parties go through a second configuration.
 
 Not simulated: tags, wishes for maps, latencies and crossplay (but --events has the first three); players who leave a match \
