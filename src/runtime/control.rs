@@ -16,6 +16,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, Buf
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use crate::app::App;
 use crate::runtime::local_servers::LocalServers;
@@ -59,6 +60,12 @@ pub enum ControlRequest {
         to_ms: i64,
         /// Where the answer before has ended.
         after: Option<String>,
+    },
+    /// Why a ticket waits, in each profile whose matches this server makes. The answer has the time (`now_ms`), and pairs
+    /// of a profile and an explanation (`profiles`).
+    MatchmakingExplain {
+        /// The ticket.
+        ticket: Uuid,
     },
 }
 
@@ -173,6 +180,10 @@ async fn carry_out(request: ControlRequest, commanded: Commanded) -> Result<Valu
         ControlRequest::AuditExport { from_ms, to_ms, after } => {
             let exported = app.audit.export(from_ms, to_ms, after.as_deref()).await;
             serde_json::to_value(exported.map_err(|error| error.to_string())?)
+        }
+        ControlRequest::MatchmakingExplain { ticket } => {
+            let now_ms = app.clock.now_ms();
+            Ok(json!({ "now_ms": now_ms, "profiles": app.matchmaker.explain(ticket, now_ms).await }))
         }
     };
     value.map_err(|error| error.to_string())

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::Matcher;
@@ -10,7 +11,7 @@ use super::index::Entry;
 use super::waiting;
 
 /// What a ticket waits for.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Explanation {
     /// Its age, the time that had passed before included, in milliseconds.
     pub age_ms: i64,
@@ -30,7 +31,7 @@ pub struct Explanation {
 
 /// How many tickets fit a ticket by each condition alone. All but `waiting` and `texts` are counted among the tickets
 /// with equal texts that take part in new matches.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fit {
     /// All others of the profile.
     pub waiting: usize,
