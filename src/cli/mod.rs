@@ -51,7 +51,7 @@ enum Command {
     /// Print a new secret and its hash, for a client of the login for development.
     #[command(after_help = credentials::CLIENT_HELP)]
     NewClient,
-    /// Show the main use case: a server, three players, a session, a linked platform session, and every answer of Get
+    /// Show the main use case: a server, players, a session, a linked platform session, and every answer of Get
     /// Platform Session Info.
     #[command(after_help = demo::HELP)]
     Demo(demo::DemoArgs),

@@ -1,6 +1,7 @@
 //! `rallypoint demo`: shows and checks the main use case in one command.
 
 mod dedicated_server;
+mod matchmaking;
 mod runner;
 
 use std::net::SocketAddr;
@@ -96,12 +97,15 @@ pub fn run(args: &DemoArgs) -> Result<(), String> {
     Ok(())
 }
 
-/// The default configuration, with an allocator that starts this program as a dedicated server.
+/// The default configuration, with an allocator that starts this program as a dedicated server, and with a queue.
 fn configuration() -> Result<Config, String> {
     let program = std::env::current_exe().map_err(|error| error.to_string())?;
     let program = program.to_str().ok_or("the path of this program is not UTF-8")?;
-    let text = dedicated_server::configuration(program);
-    Config::parse(&text, "the configuration of the demo", &[]).map_err(|error| error.to_string())
+    let text = dedicated_server::configuration(program) + matchmaking::CONFIGURATION;
+    let config = Config::parse(&text, "the configuration of the demo", &[]);
+    let mut config = config.map_err(|error| error.to_string())?;
+    matchmaking::allow_parties_to_queue(&mut config);
+    Ok(config)
 }
 
 fn token(key: &DevelopmentKey, player: Uuid, platform: Platform) -> String {
@@ -145,12 +149,13 @@ fn show_use_case(server: &Server, data_dir: &Path) -> Result<String, String> {
         let uuid = Entropy::System.uuid();
         DemoPlayer { uuid, token: token(&key, uuid, platform) }
     };
-    let (alice, bob, stranger) =
-        (player(Platform::XboxLive), player(Platform::XboxLive), player(Platform::Steam));
+    let (alice, bob) = (player(Platform::XboxLive), player(Platform::XboxLive));
+    let (stranger, friend) = (player(Platform::Steam), player(Platform::Steam));
     let mut runner = Runner::new(server.api_address);
     let to_paste = show_platform_session(&mut runner, &alice, &bob, &stranger)?;
     let party = show_party(&mut runner, server, &alice, &bob, &stranger)?;
     dedicated_server::show(&mut runner, server, &party, (&bob, &alice))?;
+    matchmaking::show(&mut runner, server, &party, (&bob, &alice), (&stranger, &friend))?;
     runner.result()?;
     super::print("\nAll answers are OK.\n")?;
     Ok(to_paste)

@@ -19,10 +19,11 @@ use crate::support::connection::Connection;
 use crate::support::process::{Finished, Server, rallypoint, run, serve};
 
 /// Statuses of the answers that the demo prints, in order.
-const DEMO: [&str; 22] = [
+const DEMO: [&str; 31] = [
     "200", "200", "200", "200", "304", "403", "404", "422", // the platform session
     "200", "200", "200", "200", "200", "403", "200", "403", "200", "200", "204", "200", // the party
     "200", "200", // the dedicated server
+    "200", "200", "200", "200", "200", "200", "200", "200", "200", // the match of two parties
 ];
 
 #[tokio::test]
@@ -32,9 +33,9 @@ async fn the_demo_shows_every_answer_of_get_platform_session_info() {
     let statuses = answers.iter().filter(|line| line.starts_with(|char: char| char.is_ascii_digit()));
     assert_eq!(statuses.map(|line| &line[..3]).collect::<Vec<_>>(), DEMO, "{stdout}");
     let headers = |name: &str| answers.iter().filter(|line| line.starts_with(name)).count();
-    assert_eq!(headers("etag: \""), 13, "everything that answers a version: {stdout}");
+    assert_eq!(headers("etag: \""), 20, "everything that answers a version: {stdout}");
     assert_eq!(headers("content-type: application/json"), DEMO.len() - 2, "all but 304 and 204: {stdout}");
-    assert_eq!(stdout.matches("> If-None-Match: \"").count(), 2, "{stdout}");
+    assert_eq!(stdout.matches("> If-None-Match: \"").count(), 3, "{stdout}");
     assert_eq!(stdout.matches("✓ OK").count(), DEMO.len(), "{stdout}");
     assert!(
         stdout

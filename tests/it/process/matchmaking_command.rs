@@ -2,9 +2,13 @@
 
 use std::path::Path;
 
+use http::Method;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::process::{Finished, rallypoint, run};
+use crate::harness::{Reply, creation};
+use crate::support::connection::Connection;
+use crate::support::process::{Finished, Server, rallypoint, run, serve, soon};
 
 const CONFIG: &str = r#"
 [ranks.00000000-0000-4000-8000-0000000000f1]
@@ -119,4 +123,48 @@ async fn files_and_flags_that_cannot_be_simulated_are_refused() {
             simulate(dir.path(), &[&["--config", "now.toml"], args].concat()).await.expect(2);
         assert!(stderr.contains("--"), "{stderr}");
     }
+}
+
+async fn explain(data_dir: &Path, ticket: &str, args: &[&str]) -> Finished {
+    let data_dir = data_dir.to_str().unwrap();
+    run(rallypoint(&[&["matchmaking", "explain", ticket, "--data-dir", data_dir], args].concat())).await
+}
+
+#[tokio::test]
+async fn a_waiting_ticket_of_a_running_server_is_explained() {
+    let types = "[templates.party]\ncan_be_created_by_players_directly = true\ncan_join_matchmaking = true\n[templates.game]\n";
+    let dir = directory(&[("now.toml", &format!("{types}{CONFIG}"))]);
+    let (data_dir, config) = (dir.path().join("data"), dir.path().join("now.toml"));
+    let server = Server::spawn(serve(&data_dir, &["--config", config.to_str().unwrap()])).await;
+    let player = "11111111-1111-4111-8111-111111111111";
+    let token = rallypoint(&["token", "--player", player, "--data-dir", data_dir.to_str().unwrap()]);
+    let token = run(token).await.expect(0).stdout;
+    let mut player = Connection::open(server.address, Some(token.trim_end())).await.unwrap();
+    let created = player.call(&Method::POST, "/v1/session", Some(&creation("party"))).await.unwrap();
+    let created = Reply::from(created).expect(200).body;
+    let path = format!("/v1/session/{}/queue", created["session_id"].as_str().unwrap());
+    let queued = player.call(&Method::POST, &path, Some(&json!({ "queue_id": "duel" }))).await.unwrap();
+    let ticket = Reply::from(queued).expect(200).body["ticket_id"].as_str().unwrap().to_owned();
+
+    // The matcher takes it in a moment later.
+    let explained = soon("the ticket waits", async {
+        loop {
+            let finished = explain(&data_dir, &ticket, &[]).await;
+            if finished.code == Some(0) {
+                return finished.stdout;
+            }
+        }
+    });
+    let explained = explained.await;
+    assert!(explained.starts_with("duel: nobody else waits\n"), "{explained}");
+    assert!(explained.contains("with 1 of 2 players that a match needs\n"), "{explained}");
+    assert!(explained.contains("  the next step comes in "), "{explained}");
+    let json = explain(&data_dir, &ticket, &["--json"]).await.expect(0).stdout;
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["profiles"][0][1]["fit"]["waiting"], 0);
+    let unknown = explain(&data_dir, "11111111-1111-4111-8111-111111111111", &[]).await.expect(1);
+    assert!(unknown.stderr.starts_with("error: no ticket 11111111-"), "{}", unknown.stderr);
+    server.stop().await.expect(0);
+    let stopped = explain(&data_dir, &ticket, &[]).await.expect(1).stderr;
+    assert!(stopped.contains("is the server running on this machine"), "{stopped}");
 }
