@@ -11,7 +11,7 @@ use super::contract::shown_prefix;
 const LINES_MAX: usize = 500;
 /// Longest function, in lines. A longer one usually does two things. Tables of rows are data.
 const FUNCTION_LINES_MAX: usize = 70;
-const TABLES: [&str; 2] = ["rows", "refused_parts"];
+const TABLES: [&str; 3] = ["rows", "refused_parts", "is_of_standing"];
 
 fn sources(dir: &Path, found: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(dir).unwrap() {
