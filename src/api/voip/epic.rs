@@ -128,10 +128,10 @@ pub async fn join(
     Input { path, query: JoinRoom { query, address }, .. }: Input<SessionPath, JoinRoom>,
 ) -> Result<Reply<Plain<EpicCredentials>>, Error> {
     let player = caller.require_player()?;
-    let epic = app.voice.epic.as_ref().ok_or(Refused::VoipNotConfigured)?;
     let cached = app.sessions.get(&path.session_id).await?;
     let cached = touch(&app, &caller, cached, query.refresh_ttl.0).await?;
     cached.session.require_active(Actor::Player(player))?;
+    let epic = app.voice.epic.as_ref().ok_or(Refused::VoipNotConfigured)?;
     let request = JoinRequest {
         room: room_of(&cached.session, player, query.voip_session_type)?,
         player,

@@ -209,7 +209,6 @@ async fn token(
     (action, target, standing): (Action, PlayerUuid, Standing),
     query: ActionQuery,
 ) -> Result<Reply<Plain<VivoxToken>>, Error> {
-    let vivox = app.voice.vivox.as_ref().ok_or(Refused::VoipNotConfigured)?;
     let cached = app.sessions.get(session_id).await?;
     let cached = touch(&app, &caller, cached, query.refresh_ttl.0).await?;
     let session = &cached.session;
@@ -224,6 +223,7 @@ async fn token(
     if is_hidden && standing != Standing::None {
         return Err(Refused::PlayerNotFound.into());
     }
+    let vivox = app.voice.vivox.as_ref().ok_or(Refused::VoipNotConfigured)?;
     let channel = room_of(session, target, query.voip_session_type)?;
     // A kick or a mute is done by the caller to the player; everything else is what the player's own client does.
     let (by, to) = match action {

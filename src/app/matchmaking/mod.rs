@@ -74,7 +74,7 @@ impl Matchmaker {
     pub fn new(settings: MatcherSettings, news: Arc<TicketNews>, entropy: &Entropy) -> Self {
         let timeout_ms = i64::try_from(settings.node_timeout.as_millis()).unwrap_or(i64::MAX);
         let state = State {
-            nodes: Nodes::new(entropy.uuid(), timeout_ms),
+            nodes: Nodes::new(entropy.beside().uuid(), timeout_ms),
             matchmaking: None,
             pools: BTreeMap::new(),
             unsure: BTreeMap::new(),

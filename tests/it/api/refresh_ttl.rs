@@ -33,6 +33,13 @@ async fn call(operation: &Operation, players: &[Client; 3], session: &str, query
     let body = match operation.id {
         // These end the session or need a numeric player id, which these players do not have.
         "delete_session" | "update_session_player_by_id" | "kick_player_from_session_by_id" => return None,
+        // These need a match, or a service for voice; their own tests try them.
+        "acknowledge_backfill_request" | "update_backfill_request" | "delete_backfill_request" => {
+            return None;
+        }
+        "get_vivox_action_token" | "get_vivox_action_token_me" | "get_epic_voice_join_token_me" => {
+            return None;
+        }
         "swap_players_in_session" => json!({"players": [bob.player, carol.player]}),
         "move_player_by_uuid_v2" => json!({"team_id": 0}),
         "join_session_by_id_self" => crate::harness::joining(),

@@ -91,7 +91,9 @@ fn path_naming(operation: &Operation, named: &str, player: &Client) -> Option<St
     let path = sessions.iter().fold(operation.path.to_owned(), |path, session| path.replace(session, named));
     let path = path.replace("{platform}", "XboxLive").replace("{platform_session_id_base64}", XBOX_ID);
     let path = path.replace("{player_uuid}", &player.player.to_string()).replace("{player_id}", "7");
-    Some(path.replace("{permission}", "kick").replace("{team_id}", "0"))
+    let path =
+        path.replace("{permission}", "kick").replace("{team_id}", "0").replace("{vivox_action}", "kick");
+    Some(if path.contains("/voip/") { path + "?voip_session_type=session" } else { path })
 }
 
 /// A body that is valid for every operation.

@@ -91,10 +91,11 @@ async fn a_copy_to_a_database_and_back_is_the_same() {
     let seen = alice.xbox().await.expect(200);
     let session = alice.session(&game).await.expect(200);
     let all = contents(&server).await;
+    let count = server.app.sessions.store().scan(&[0], &[], usize::MAX).await.unwrap().len();
     server.app.sessions.store().close().await.unwrap();
 
     let to_database = copies(text(here.path()), &database.url).await.expect(0);
-    assert!(to_database.stdout.starts_with(&format!("copied {} keys of ", all.len())), "{to_database:?}");
+    assert!(to_database.stdout.starts_with(&format!("copied {count} keys of ")), "{to_database:?}");
     assert_eq!(to_database.stderr, "", "such a short copy reports no progress");
     let to_directory = copies(&database.url, &format!("file:{}", text(back.path()))).await.expect(0);
     assert_eq!(to_directory.stdout, to_database.stdout);

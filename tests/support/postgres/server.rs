@@ -30,7 +30,7 @@ pg_ctl -D data -l log -w -o "-k '$1' -p $3 -c listen_addresses=127.0.0.1 -c fsyn
 echo ready || cat log
 exec >/dev/null
 cat
-grep -E 'PANIC|No space left|terminated by signal' log >&2
+grep -E 'PANIC|No space left|terminated by signal' log | tail -n 3 >&2
 pg_ctl -D data -m immediate -w stop >>log 2>&1
 cd / && rm -rf "$1"
 "#;
