@@ -29,15 +29,13 @@ pub struct Order {
     pub sessions: Vec<(Uuid, SessionId)>,
 }
 
-/// What has become of the tickets of an order.
+/// What has become of the tickets of an order. Of those that it does not name, it is not known.
 #[derive(Default)]
 pub struct Outcome {
     /// They wait no longer.
     pub gone: Vec<Uuid>,
     /// They wait again.
     pub waits: Vec<Uuid>,
-    /// It is not known. The sessions tell.
-    pub unsure: BTreeMap<Uuid, SessionId>,
     /// What has failed, beyond a conflict.
     pub failure: Option<Failure>,
 }
@@ -79,14 +77,12 @@ async fn make(app: &App, catalog: &Arc<Catalog>, order: Order) -> Outcome {
                 "the session of a match would be larger than [sessions] session_bytes_max, so its tickets end: allow \
                  larger sessions, or make smaller matches"
             );
-            let ended = drop_tickets(app, &order).await;
-            Outcome { gone: tickets().collect(), failure: ended.err(), ..Outcome::default() }
+            match isolate(&app.metrics, first, drop_tickets(app, &order)).await {
+                Ok(()) => Outcome { gone: tickets().collect(), ..Outcome::default() },
+                Err(failure) => Outcome { failure: Some(failure), ..Outcome::default() },
+            }
         }
-        Err(failure) => Outcome {
-            unsure: order.sessions.into_iter().collect(),
-            failure: Some(failure),
-            ..Outcome::default()
-        },
+        Err(failure) => Outcome { failure: Some(failure), ..Outcome::default() },
     }
 }
 

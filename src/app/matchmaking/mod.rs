@@ -109,22 +109,31 @@ impl Matchmaker {
         }
         let catalog = app.catalog();
         let mut state = self.state.lock().await;
-        if !catalog.matchmaking.profiles.values().any(is_ours) {
+        let news = self.news.take();
+        if news.is_none() {
+            tracing::warn!("too many tickets came and went during a round; all waiting tickets are read again");
             state.pools.clear();
-            self.news.take();
+        }
+        if !catalog.matchmaking.profiles.values().any(is_ours) {
+            state.follow(&catalog, app.clock.now_ms(), &app.metrics);
+            self.next_ms.store(i64::MAX, Ordering::Relaxed);
             return Ok(false);
         }
         let now_ms = app.sessions.require_right_clock().await?;
         state.nodes.meet(app, now_ms).await?;
         state.follow(&catalog, now_ms, &app.metrics);
-        state.take(self.news.take());
+        state.take(news.unwrap_or_default());
         state.read(app, self.settings.poll).await?;
         state.settle_unsure(app).await?;
         let orders = state.passes(self.settings.threads, now_ms, app).await;
+        // Until it is known what has become of them: a panic must not hold tickets for ever.
+        state.unsure.extend(orders.iter().flat_map(|order| order.sessions.iter().cloned()));
         let made = commits::make_all(app, &catalog, orders).await;
         let outcome = state.note(made);
         state.measure(now_ms, &app.metrics);
         let next_ms = state.pools.values().filter_map(Pool::next_ms).min().unwrap_or(i64::MAX);
+        // Matches of which it is not known whether they were made are looked at soon.
+        let next_ms = if state.unsure.is_empty() { next_ms } else { now_ms };
         self.next_ms.store(next_ms, Ordering::Relaxed);
         outcome?;
         Ok(state.pools.values().any(|pool| pool.is_due(now_ms)))
@@ -216,16 +225,26 @@ impl State {
         Ok(())
     }
 
-    /// Finds out whether matches were made whose commits have given no answer.
+    /// Finds out whether matches were made whose commits have given no answer. A ticket whose session cannot be read leaves
+    /// the pools, so that it stops no other one.
+    ///
+    /// # Errors
+    /// If the store is away.
     async fn settle_unsure(&mut self, app: &App) -> Result<(), Failure> {
-        for (ticket, session) in self.unsure.clone() {
-            let session = app.sessions.find_latest(&session).await?;
-            let queued = session.as_ref().and_then(|session| session.session.matchmaking.as_ref());
-            match queued.is_some_and(|queued| queued.id == ticket) {
-                true => self.release(ticket),
-                false => self.remove(ticket),
-            }
+        for (ticket, id) in self.unsure.clone() {
+            let waits = match app.sessions.find_latest(&id).await.map_err(Failure::from) {
+                Ok(session) => {
+                    let queued = session.as_ref().and_then(|session| session.session.matchmaking.as_ref());
+                    queued.is_some_and(|queued| queued.id == ticket)
+                }
+                Err(failure) if failure.is_of_one_session() => {
+                    tracing::error!(session_id = %id, %failure, "a party cannot be read, so its ticket is not matched");
+                    false
+                }
+                Err(failure) => return Err(failure),
+            };
             self.unsure.remove(&ticket);
+            if waits { self.release(ticket) } else { self.remove(ticket) }
         }
         Ok(())
     }
@@ -284,18 +303,24 @@ impl State {
         Some(Order { profile_id: profile.to_owned(), proposal, sessions })
     }
 
-    /// Notes what has become of orders.
+    /// Notes what has become of orders. A failure of one match is logged, and does not end the round.
     fn note(&mut self, made: Vec<commits::Outcome>) -> Result<(), Failure> {
         let mut worst = Ok(());
         for outcome in made {
             for id in outcome.gone {
+                self.unsure.remove(&id);
                 self.remove(id);
             }
             for id in outcome.waits {
+                self.unsure.remove(&id);
                 self.release(id);
             }
-            self.unsure.extend(outcome.unsure);
-            worst = Failure::worse(worst, outcome.failure.map_or(Ok(()), Err));
+            match outcome.failure {
+                Some(failure) if failure.is_of_one_session() => {
+                    tracing::error!(%failure, "a match could not be made; its tickets wait again");
+                }
+                failure => worst = Failure::worse(worst, failure.map_or(Ok(()), Err)),
+            }
         }
         worst
     }

@@ -11,6 +11,9 @@ use crate::domain::matchmaking::matcher::TicketValues;
 use crate::domain::{Session, SessionId};
 use crate::records::queued::QueuedTicket;
 
+/// Most news that waits for a round of the matcher.
+const NEWS_MAX: usize = 200_000;
+
 /// Tells the matcher which tickets have come and gone, in the order of commits of each session.
 #[derive(Default)]
 pub struct TicketNews {
@@ -65,9 +68,10 @@ impl TicketNews {
         }
     }
 
-    /// Takes the news.
-    pub fn take(&self) -> Vec<News> {
-        std::mem::take(&mut *self.lock())
+    /// Takes the news. `None` if there was too much of it: then all tickets have to be read again.
+    pub fn take(&self) -> Option<Vec<News>> {
+        let news = std::mem::take(&mut *self.lock());
+        (news.len() < NEWS_MAX).then_some(news)
     }
 
     /// Waits until there is news.
@@ -82,7 +86,11 @@ impl TicketNews {
     }
 
     fn note(&self, news: News) {
-        self.lock().push(news);
+        let mut waiting = self.lock();
+        if waiting.len() < NEWS_MAX {
+            waiting.push(news);
+        }
+        drop(waiting);
         self.has_news.notify_one();
     }
 

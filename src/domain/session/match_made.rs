@@ -296,6 +296,7 @@ impl Session {
         instance.join_params = None;
         instance.version = None;
         instance.allocation_id = None;
+        instance.health = None;
         true
     }
 

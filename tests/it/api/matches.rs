@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use futures_util::future::join;
 use rallypoint::config::Config;
+use rallypoint::domain::SessionId;
 use rallypoint::domain::matchmaking::profile::{InviteTime, MatcherKind};
 use rallypoint::jobs;
 use rallypoint::records::keys;
 use rallypoint::runtime::settings::catalog;
-use rallypoint::store::{Memory, Store};
+use rallypoint::store::{Batch, Memory, Store};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -192,6 +193,26 @@ async fn a_start_finds_the_tickets_that_wait() {
     assert_eq!(match_of_player(&there).await, Some(session));
     assert_eq!(Metrics::of(&server).await.get("matcher_conflicts_total"), 1);
     is_clean(&server).await;
+}
+
+#[tokio::test]
+async fn a_party_that_cannot_be_read_stops_no_other() {
+    let store = Store::Memory(Memory::default());
+    let server = Server::over(store.clone(), with_matches);
+    let damaged = queued(&server, &["duel"]).await;
+    let key = keys::session(&SessionId::parse(&damaged.1).unwrap());
+    store.commit(Batch::default().put(key, "damaged")).await.unwrap();
+    // A node that has not read the session before.
+    let started = server.another_node(store);
+    let on_it = |client: Client| Client { server: started.clone(), ..client };
+    let others = [queued(&started, &["duel"]).await, queued(&started, &["duel"]).await];
+    for _ in 0..4 {
+        started.app.matchmaker.round(&started.app).await.unwrap();
+        started.clock.advance(Duration::from_secs(1));
+    }
+    let [one, other] = others.map(|(player, ..)| on_it(player));
+    let session = match_of_player(&one).await.expect("a match");
+    assert_eq!(match_of_player(&other).await, Some(session));
 }
 
 #[tokio::test]
