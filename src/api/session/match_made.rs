@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use uuid::Uuid;
 
 use crate::api::wire::CustomDataBody;
-use crate::api::wire::date_time::{DateTimeBody, from_unix};
 use crate::app::instances::InstanceOfMatch;
 use crate::app::matchmaking::matches::{self, Made, MatchOrder, Party, Teams};
 use crate::app::{App, Catalog, Failure};
@@ -21,6 +22,7 @@ use crate::domain::session::match_made::{MatchPlayer, MatchTeam};
 use crate::domain::{PlayerUuid, Refused, SessionId};
 use crate::http::error::Error;
 use crate::http::input::body::Json;
+use crate::http::input::conversion::as_time;
 use crate::http::input::violation::{LocStep, ViolationKind};
 use crate::http::operation::Input;
 use crate::http::reply::{Plain, Reply};
@@ -58,7 +60,8 @@ pub struct MatchRequest {
     /// Player who hosts the instance, if its template says that a player does. If it is absent: the leader of the ticket that has waited longest.
     host_player_uuid: Option<PlayerUuid>,
     /// Time at which the matcher asks for the match. It ends the waits of tickets in `ticket_added_unix_time`.
-    match_create_request_time: DateTimeBody,
+    #[schemars(with = "String", extend("format" = "date-time"))]
+    match_create_request_time: Timestamp,
     /// Profile that the match is made by.
     #[schemars(length(min = 1, max = 128))]
     match_making_profile_id: String,
@@ -160,7 +163,7 @@ pub async fn create(
     Input { body: Json(request), .. }: Input<(), (), Json<MatchRequest>>,
 ) -> Result<Reply<Plain<MatchMadeSession>>, Error> {
     request.check()?;
-    let created = request.match_create_request_time.read("match_create_request_time")?;
+    let created = request.match_create_request_time;
     let match_id = request.match_id.clone();
     if let Some(id) = app.sessions.session_of_match(&match_id).await? {
         return Ok(answer(&id));
@@ -220,20 +223,20 @@ impl MatchRequest {
     }
 
     /// The order for the match.
-    fn order(self, app: &App, catalog: &Catalog, created: jiff::Timestamp) -> Result<MatchOrder, Error> {
+    fn order(self, app: &App, catalog: &Catalog, created: Timestamp) -> Result<MatchOrder, Error> {
         let profile = catalog.matchmaking.profile(&self.match_making_profile_id)?;
         catalog.check_region(Some(&self.region_id))?;
         let instance = self.instance(app, catalog, profile)?;
+        let hosts = self.teams.iter().flat_map(|team| &team.players).map(|player| player.player_uuid);
+        if self.host_player_uuid.is_some_and(|host| !hosts.into_iter().any(|player| player == host)) {
+            return Err(Refused::PlayerNotFound.into());
+        }
         let players: usize = self.teams.iter().map(|team| team.players.len()).sum();
         if players > MATCH_PLAYERS_MAX {
             return Err(Refused::MatchTooLarge(MATCH_PLAYERS_MAX).into());
         }
         if self.teams.iter().any(|team| team.players.len() > team.max_size) {
             return Err(Refused::TeamTooFull.into());
-        }
-        let hosts = self.teams.iter().flat_map(|team| &team.players).map(|player| player.player_uuid);
-        if self.host_player_uuid.is_some_and(|host| !hosts.into_iter().any(|player| player == host)) {
-            return Err(Refused::PlayerNotFound.into());
         }
         let active_only = !self.session_tickets.0.is_empty();
         let parties = match active_only {
@@ -243,7 +246,7 @@ impl MatchRequest {
         let now = app.clock.now();
         let added = self.ticket_added_unix_time.0.iter().filter_map(|(ticket, since_s)| {
             // The wait is counted to the time of the request, so a clock of the matcher is compared with itself.
-            let waited = created.duration_since(from_unix(*since_s)?);
+            let waited = created.duration_since(as_time(&Value::from(*since_s))?);
             Some((Uuid::try_parse(ticket).ok()?, now.checked_sub(waited).ok()?))
         });
         Ok(MatchOrder {

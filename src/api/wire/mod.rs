@@ -3,7 +3,6 @@
 
 pub mod backfill;
 pub mod client;
-pub mod date_time;
 pub mod instance;
 pub mod listing;
 pub mod match_made;
