@@ -111,7 +111,9 @@ impl Matchmaker {
         let mut state = self.state.lock().await;
         let news = self.news.take();
         if news.is_none() {
-            tracing::warn!("too many tickets came and went during a round; all waiting tickets are read again");
+            tracing::warn!(
+                "too many tickets came and went during a round; all waiting tickets are read again"
+            );
             state.pools.clear();
         }
         if !catalog.matchmaking.profiles.values().any(is_ours) {
