@@ -30,6 +30,7 @@ use crate::harness::{Client, Reply, Server};
 /// A long poll that a client has sent.
 struct Poll {
     reply: JoinHandle<Reply>,
+    server: Server,
 }
 
 /// The path of the player's long poll, with a query.
@@ -40,7 +41,8 @@ fn path(caller: &Client, query: &str) -> String {
 /// Sends a long poll and does not wait for the answer.
 fn send(caller: &Client, query: &str) -> Poll {
     let (caller, path) = (caller.on(NOTIFICATION), path(caller, query));
-    Poll { reply: tokio::spawn(async move { caller.get(&path).await }) }
+    let server = caller.server.clone();
+    Poll { server, reply: tokio::spawn(async move { caller.get(&path).await }) }
 }
 
 /// Sends a long poll that is answered at once.
@@ -79,9 +81,19 @@ impl Poll {
         assert!(self.reply.await.unwrap_err().is_cancelled());
     }
 
-    /// The answer, which needs no more time on the test's clock.
-    async fn answer(self) -> Reply {
-        self.reply.await.unwrap().expect(200)
+    /// The answer, which needs no more time on the test's clock. Wakes what is due, as the job of a server does all the
+    /// time: a look that takes long on a database may have gone back to sleep after the last time the test did so.
+    async fn answer(mut self) -> Reply {
+        loop {
+            tokio::select! {
+                reply = &mut self.reply => return reply.unwrap().expect(200),
+                () = tokio::time::sleep(Duration::from_millis(5)) => {
+                    for node in self.server.nodes() {
+                        node.app.waits.wake_due();
+                    }
+                }
+            }
+        }
     }
 }
 
