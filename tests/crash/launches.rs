@@ -110,7 +110,8 @@ impl Ask {
     }
 }
 
-async fn call(
+/// Makes a call. Returns its status and body; null if it has none.
+pub async fn call(
     connection: &mut Connection,
     method: Method,
     path: &str,

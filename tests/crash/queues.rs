@@ -11,6 +11,7 @@ use rallypoint::env::Entropy;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use crate::launches::call;
 use crate::model::{joining, list_path, session_path};
 use crate::support::connection::Connection;
 use crate::tally::Tally;
@@ -153,16 +154,6 @@ impl Queuer {
         }
         Ok(())
     }
-}
-
-async fn call(
-    connection: &mut Connection,
-    method: Method,
-    path: &str,
-    body: Option<Value>,
-) -> hyper::Result<(StatusCode, Value)> {
-    let answer = connection.call(&method, path, body.as_ref()).await?;
-    Ok((answer.status(), serde_json::from_slice(answer.body()).unwrap_or_default()))
 }
 
 /// Compares the tickets that answers have promised with the sessions in the store after the kill. Returns how many tickets
