@@ -8,7 +8,6 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use futures_util::future::join_all;
 use http::Method;
-use jsonwebtoken::jwk::Jwk;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use rallypoint::auth::KeySet;
 use rallypoint::config::{ChannelType, EpicSection, VivoxSection};
@@ -21,6 +20,8 @@ use tempfile::TempDir;
 use crate::harness::{Client, Reply, Server, fits, player_permissions};
 use crate::promises::published::published_contracts;
 use crate::support::stand_in::epic::{EpicService, Rooms};
+
+mod connect;
 
 const VIVOX: &str = "/v1/session/{session_id}/player/{player_uuid}/voip/vivox:{vivox_action}";
 const VIVOX_ME: &str = "/v1/session/{session_id}/player/me/voip/vivox:{vivox_action}";
@@ -403,59 +404,6 @@ async fn who_a_player_is_at_epic_must_be_proved() {
     let outsider = server.player();
     outsider.get(&room(&game, "")).await.refused(403, "not_active_in_session");
     outsider.get(&room("none", "")).await.refused(404, "session_not_found");
-}
-
-/// The claims of an ID token of Connect.
-fn id_claims(server: &Server) -> Value {
-    let now = server.clock.now().as_second();
-    json!({
-        "iss": "https://api.epicgames.dev", "pfdid": "deployment", "sub": PUID, "iat": now, "exp": now + 60,
-    })
-}
-
-/// A key that signs ID tokens, one for each seed.
-fn id_key(seed: u8) -> EncodingKey {
-    const PREFIX: &[u8] = &[0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20];
-    EncodingKey::from_ed_der(&[PREFIX, &[seed; 32]].concat())
-}
-
-fn id_token(key: &EncodingKey, claims: &Value) -> String {
-    let header = Header { kid: Some("epic".into()), ..Header::new(Algorithm::EdDSA) };
-    jsonwebtoken::encode(&header, claims, key).unwrap()
-}
-
-#[tokio::test]
-async fn an_id_token_of_connect_counts_if_epic_has_signed_it() {
-    let service = EpicService::start().await;
-    let url = format!("http://{}/jwks", service.address);
-    let server = with_epic(&service, |epic| epic.connect_jwks_url = Some(url));
-    let (alice, _, game) = game(&server).await;
-    let joins = async |token: &str| alice.get(&room(&game, &format!("&connect_id_token={token}"))).await;
-    let good = id_token(&id_key(1), &id_claims(&server));
-    service.state.lock().unwrap().keys = json!({});
-    joins(&good).await.refused(503, "voice_unavailable");
-    let mut jwk =
-        serde_json::to_value(Jwk::from_encoding_key(&id_key(1), Algorithm::EdDSA).unwrap()).unwrap();
-    (jwk["kid"], jwk["use"]) = (json!("epic"), json!("sig"));
-    service.state.lock().unwrap().keys = json!({ "keys": [jwk] });
-    // The keys are not asked for again at once.
-    joins(&good).await.refused(503, "voice_unavailable");
-    assert_eq!(service.asked("/jwks").len(), 1);
-    server.clock.advance(std::time::Duration::from_secs(10));
-    let good = id_token(&id_key(1), &id_claims(&server));
-    assert_eq!(joins(&good).await.expect(200).body["product_user_id"], json!(PUID));
-    let forged = id_token(&id_key(2), &id_claims(&server));
-    joins(&forged).await.refused(403, "epic_identity_unknown");
-    for (claim, value) in
-        [("iss", json!("https://other")), ("pfdid", json!("other")), ("exp", json!(1)), ("sub", json!("a b"))]
-    {
-        let mut claims = id_claims(&server);
-        claims[claim] = value;
-        joins(&id_token(&id_key(1), &claims)).await.refused(403, "epic_identity_unknown");
-    }
-    joins("x").await.refused(403, "epic_identity_unknown");
-    assert_eq!(service.asked("/jwks").len(), 2);
-    assert_eq!(service.asked("/rtc/").len(), 1, "a refused token asks nothing of Epic");
 }
 
 #[tokio::test]

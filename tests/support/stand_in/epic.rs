@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 
 use super::{Answers, Asked, Listening, Reply, listen};
 
@@ -40,6 +41,8 @@ pub struct State {
     pub accounts: Vec<(String, String)>,
     /// The keys of ID tokens, as a JWK Set.
     pub keys: Value,
+    /// With a gate, the keys are sent once it is notified.
+    pub keys_gate: Option<Arc<Notify>>,
 }
 
 /// A running service.
@@ -68,13 +71,17 @@ impl EpicService {
 
 impl Answers for Service {
     async fn answer(&self, asked: Asked) -> Reply {
-        let (answer, rooms) = {
+        let (answer, rooms, gate) = {
             let mut state = self.0.lock().unwrap();
             state.asked.push(asked.clone());
-            (state.answer(&asked), state.rooms)
+            (state.answer(&asked), state.rooms, state.keys_gate.clone())
         };
-        if rooms == Rooms::Silent && asked.path.starts_with("/rtc/") {
+        let is_room = asked.path.starts_with("/rtc/");
+        if is_room && rooms == Rooms::Silent {
             std::future::pending::<()>().await;
+        }
+        if let Some(gate) = gate.filter(|_| asked.path == "/jwks") {
+            gate.notified().await;
         }
         answer
     }
