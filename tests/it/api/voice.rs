@@ -3,6 +3,7 @@
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -14,8 +15,10 @@ use rallypoint::config::{ChannelType, EpicSection, VivoxSection};
 use rallypoint::domain::Platform;
 use rallypoint::domain::template::Visibility;
 use rallypoint::store::{Memory, Store};
+use rallypoint::voice::epic::CALLS_MAX;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::select;
 
 use crate::harness::{Client, Reply, Server, fits, player_permissions};
 use crate::promises::published::published_contracts;
@@ -360,13 +363,22 @@ async fn a_service_that_fails_is_503_and_harms_nothing_else() {
     }
     // More players than calls at once wait for a service that never answers. Nobody else does.
     service.state.lock().unwrap().rooms = Rooms::Silent;
-    let waiting = join_all((0..20).map(|_| async { alice.get(&room(&game, "")).await }));
+    let mut waiting = pin!(join_all((0..20).map(|_| async { alice.get(&room(&game, "")).await })));
     let reading = async {
         for _ in 0..20 {
             alice.session(&game).await.expect(200);
         }
+        while service.open_rooms_max() < CALLS_MAX {
+            tokio::task::yield_now().await;
+        }
     };
-    let (refused, ()) = tokio::join!(waiting, reading);
+    select! {
+        biased;
+        _ = &mut waiting => panic!("the reads have waited for the service"),
+        () = reading => {}
+    }
+    let refused = waiting.await;
+    assert_eq!(service.open_rooms_max(), CALLS_MAX);
     for reply in refused {
         reply.refused(503, "voice_unavailable");
     }

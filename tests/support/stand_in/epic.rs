@@ -43,6 +43,8 @@ pub struct State {
     pub keys: Value,
     /// With a gate, the keys are sent once it is notified.
     pub keys_gate: Option<Arc<Notify>>,
+    /// The requests for rooms that are under way, and the most that were at the same time.
+    open_rooms: (usize, usize),
 }
 
 /// A running service.
@@ -67,6 +69,30 @@ impl EpicService {
         let state = self.state.lock().unwrap();
         state.asked.iter().filter(|asked| asked.path.starts_with(path)).cloned().collect()
     }
+
+    /// The most requests for rooms that were under way at the same time.
+    pub fn open_rooms_max(&self) -> usize {
+        self.state.lock().unwrap().open_rooms.1
+    }
+}
+
+/// A request for a room that is under way. A caller that closes the connection ends it.
+struct OpenRoom<'a>(&'a Mutex<State>);
+
+impl<'a> OpenRoom<'a> {
+    fn begin(state: &'a Mutex<State>) -> Self {
+        let mut seen = state.lock().unwrap();
+        let (open, most) = seen.open_rooms;
+        seen.open_rooms = (open + 1, most.max(open + 1));
+        drop(seen);
+        Self(state)
+    }
+}
+
+impl Drop for OpenRoom<'_> {
+    fn drop(&mut self) {
+        self.0.lock().unwrap().open_rooms.0 -= 1;
+    }
 }
 
 impl Answers for Service {
@@ -77,6 +103,7 @@ impl Answers for Service {
             (state.answer(&asked), state.rooms, state.keys_gate.clone())
         };
         let is_room = asked.path.starts_with("/rtc/");
+        let _open = is_room.then(|| OpenRoom::begin(&self.0));
         if is_room && rooms == Rooms::Silent {
             std::future::pending::<()>().await;
         }
