@@ -60,8 +60,7 @@ impl EpicSettings {
     }
 }
 
-/// A request of a player for a room.
-#[derive(Clone, Debug)]
+/// A request of a player for a room. It has a token, so it cannot be printed.
 pub struct JoinRequest {
     /// The name of the room.
     pub room: String,
