@@ -409,11 +409,15 @@ fn said_the_same(one: &Backfill, other: &Backfill) -> bool {
 }
 
 fn why_backfill_ended(change: &Change<'_>) -> &'static str {
-    let lives = |instance: &&Instance| !instance.is_closed();
-    let has_instance = |session: &Session| session.instance.as_ref().filter(lives).is_some();
+    let living = |session: &Session| {
+        let instance = session.instance.as_ref().filter(|instance| !instance.is_closed());
+        instance.map(|instance| instance.instance_id.clone())
+    };
+    let instance_before = change.before.and_then(living);
     match change.cause {
         _ if change.after.ended => "session_ended",
-        _ if change.before.is_some_and(has_instance) && !has_instance(change.after) => "instance_ended",
+        // Also if another one has taken its place.
+        _ if instance_before.is_some() && instance_before != living(change.after) => "instance_ended",
         Cause::Server | Cause::Idle => "timeout",
         Cause::Request(_) => "deleted",
     }

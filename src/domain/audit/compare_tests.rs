@@ -226,5 +226,10 @@ fn a_backfill_begins_changes_and_ends() {
         game.expire_backfill();
     };
     assert_eq!(step(host, closes), [("backfill.ended", Some("instance_ended"))]);
+    let replaces = |game: &mut Session| {
+        game.instance.as_mut().unwrap().instance_id = "other".into();
+        game.expire_backfill();
+    };
+    assert_eq!(step(host, replaces), [("backfill.ended", Some("instance_ended"))]);
     assert_eq!(step(host, |game| game.end()), [("backfill.ended", Some("session_ended"))]);
 }
