@@ -28,6 +28,12 @@ impl<'a> WantedPlayers<'a> {
         is_wanted.then(|| Self { backfill_id: Cow::Borrowed(&backfill.id), wanted, can_be_filled })
     }
 
+    /// The same, without a reference to the session.
+    pub fn into_owned(self) -> WantedPlayers<'static> {
+        let Self { backfill_id, wanted, can_be_filled } = self;
+        WantedPlayers { backfill_id: Cow::Owned(backfill_id.into_owned()), wanted, can_be_filled }
+    }
+
     /// Decodes a stored entry.
     ///
     /// # Errors

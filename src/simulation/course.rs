@@ -329,7 +329,7 @@ impl<'a> Course<'a> {
         for (profile, _) in profiles {
             let Some(matching) = self.profiles.get_mut(profile) else { continue };
             self.looks_left = self.looks_left.checked_sub(matching.matcher.len())?;
-            let Some(explanation) = matching.matcher.explain(id, self.now_ms) else { continue };
+            let Some(explanation) = matching.matcher.explain(id, self.now_ms, &[]) else { continue };
             if best.as_ref().is_none_or(|(players, _)| explanation.fit.players > *players) {
                 best = Some((explanation.fit.players, explanation.obstacle()));
             }

@@ -17,6 +17,7 @@ struct ProfileLabels {
 /// The metrics of matches, and of the matcher.
 pub struct MatchMetrics {
     made: Counter,
+    filled: Counter,
     waits: Histogram,
     waiting: Family<ProfileLabels, Gauge>,
     oldest_seconds: Family<ProfileLabels, Gauge>,
@@ -29,6 +30,7 @@ impl MatchMetrics {
     pub(super) fn register(registry: &mut Registry) -> Self {
         let metrics = Self {
             made: Counter::default(),
+            filled: Counter::default(),
             // From 1 s to 68 minutes.
             waits: Histogram::new(exponential_buckets(1.0, 2.0, 13)),
             waiting: Family::default(),
@@ -43,9 +45,14 @@ impl MatchMetrics {
             "Matches made, by the server or for a matcher of the studio",
             metrics.made.clone(),
         );
+        registry.register(
+            "matches_filled",
+            "Times that parties were sent into a running match",
+            metrics.filled.clone(),
+        );
         registry.register_with_unit(
             "ticket_wait",
-            "Time that tickets waited before their match was made",
+            "Time that tickets waited for their match",
             Unit::Seconds,
             metrics.waits.clone(),
         );
@@ -82,6 +89,14 @@ impl MatchMetrics {
     /// Counts a match, and how long each of its tickets has waited, in seconds.
     pub fn made(&self, waits_s: impl Iterator<Item = u64>) {
         self.made.inc();
+        for wait_s in waits_s {
+            self.waits.observe(wait_s as f64);
+        }
+    }
+
+    /// Counts a filling of a running match, and how long each of its tickets has waited, in seconds.
+    pub fn filled(&self, waits_s: impl Iterator<Item = u64>) {
+        self.filled.inc();
         for wait_s in waits_s {
             self.waits.observe(wait_s as f64);
         }

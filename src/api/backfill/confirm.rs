@@ -114,11 +114,16 @@ pub async fn confirm(
         styles: body.styles,
         extensions: body.extensions.map(|extensions| extensions.0),
     };
-    let rule =
-        move |session: &mut Session| session.confirm_backfill(actor, &instance_id, confirmation.clone());
+    let noting = Arc::clone(&app);
+    let rule = move |session: &mut Session| {
+        let invited = session.confirm_backfill(actor, &instance_id, confirmation.clone())?;
+        // Under the session lock: the check that ends silent backfills has it, too, and so comes before or knows this.
+        noting.presence.backfill_confirmed(session);
+        Ok(invited)
+    };
     let change = Change::by(app, caller, conditions).keeping_alive(query.refresh_ttl.0);
     let note =
-        |_: &Vec<PlayerUuid>, after: &After<'_>| after.app.presence.backfill_confirmed(after.session());
+        |_: &Vec<PlayerUuid>, after: &After<'_>| after.app.matchmaker.backfill_confirmed(&after.session().id);
     change.run_and_note(&path.session_id, rule, |invited, after| confirmed(invited, after), note).await
 }
 

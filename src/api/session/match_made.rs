@@ -59,6 +59,9 @@ pub struct MatchRequest {
     custom_data: CustomDataBody,
     /// Player who hosts the instance, if its template says that a player does. If it is absent: the leader of the ticket that has waited longest.
     host_player_uuid: Option<PlayerUuid>,
+    /// Id of the backfill of the match, which then takes further players whatever its profile says. If it is absent: as the profile says.
+    #[schemars(length(min = 1, max = 128))]
+    backfill_id: Option<String>,
     /// Time at which the matcher asks for the match. It ends the waits of tickets in `ticket_added_unix_time`.
     #[schemars(with = "String", extend("format" = "date-time"))]
     match_create_request_time: Timestamp,
@@ -259,6 +262,7 @@ impl MatchRequest {
             cause: Cause::Server,
             teams: Teams::Given { teams: self.teams.into_iter().map(MatchTeam::from).collect(), active_only },
             instance,
+            backfill_id: self.backfill_id,
             host_player: self.host_player_uuid,
         })
     }

@@ -19,9 +19,9 @@ pub struct BackfillView {
 }
 
 impl BackfillView {
-    /// The wire form of a backfill.
-    pub fn of(backfill: &Backfill) -> Self {
-        let extensions = Some(&backfill.extensions).filter(|extensions| !extensions.is_empty());
+    /// The wire form of a backfill. Only a full view has the data of the host.
+    pub fn of(backfill: &Backfill, is_full: bool) -> Self {
+        let extensions = Some(&backfill.extensions).filter(|extensions| is_full && !extensions.is_empty());
         Self { backfill_id: backfill.id.clone(), extensions: extensions.cloned().map(TextsBody) }
     }
 }

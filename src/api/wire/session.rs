@@ -154,7 +154,7 @@ impl<'a> SessionView<'a> {
                 .as_ref()
                 .filter(|_| full)
                 .map(|ticket| MatchmakingView::of(ticket)),
-            backfill: session.backfill.as_ref().map(|backfill| BackfillView::of(backfill)),
+            backfill: session.backfill.as_ref().map(|backfill| BackfillView::of(backfill, full)),
             browser: session.listing.as_ref().map(BrowserView::of),
             teams: TeamView::all(session, |player, entry| view.shown(player, entry)),
             teams_suppressed: suppressed,

@@ -3,10 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use futures_util::future::FutureExt as _;
 use futures_util::stream::{self, StreamExt as _};
 use uuid::Uuid;
 
+use super::fillings::{self, Filling};
 use super::matches::{self, Made, MatchOrder, Party, Teams};
+use super::running::Fillable;
 use crate::app::instances::InstanceOfMatch;
 use crate::app::isolate::isolate;
 use crate::app::sessions::{Many, UpdateMany};
@@ -27,6 +30,8 @@ pub struct Order {
     pub proposal: Proposal,
     /// Its tickets, and the sessions that have them.
     pub sessions: Vec<(Uuid, SessionId)>,
+    /// The running match that they join. `None`: they are a new one.
+    pub fills: Option<Fillable>,
 }
 
 /// What has become of the tickets of an order. Of those that it does not name, it is not known.
@@ -38,11 +43,26 @@ pub struct Outcome {
     pub waits: Vec<Uuid>,
     /// What has failed, beyond a conflict.
     pub failure: Option<Failure>,
+    /// A running match that did not get all of the tickets.
+    pub unfilled: Option<Unfilled>,
+}
+
+/// A running match that did not get all tickets of an order.
+pub struct Unfilled {
+    /// The profile.
+    pub profile_id: String,
+    /// The session of the match.
+    pub session_id: SessionId,
+    /// Tickets that it must not get. Empty: it was not as it had been seen.
+    pub unfit: Vec<Uuid>,
 }
 
 /// Makes these matches. No ticket is in two of them.
 pub async fn make_all(app: &App, catalog: &Arc<Catalog>, orders: Vec<Order>) -> Vec<Outcome> {
-    let made = orders.into_iter().map(|order| Box::pin(make(app, catalog, order)));
+    let made = orders.into_iter().map(|order| match order.fills.clone() {
+        Some(fills) => fill(app, catalog, order, fills).boxed(),
+        None => make(app, catalog, order).boxed(),
+    });
     let made: Vec<_> = made.collect();
     stream::iter(made).buffer_unordered(AT_ONCE).collect().await
 }
@@ -86,6 +106,34 @@ async fn make(app: &App, catalog: &Arc<Catalog>, order: Order) -> Outcome {
     }
 }
 
+async fn fill(app: &App, catalog: &Arc<Catalog>, order: Order, fills: Fillable) -> Outcome {
+    let tickets = || order.sessions.iter().map(|(ticket, _)| *ticket);
+    let id = fills.session_id.clone();
+    let unfilled = |unfit| Unfilled { profile_id: order.profile_id.clone(), session_id: id.clone(), unfit };
+    match isolate(&app.metrics, &id, fillings::fill(app, catalog, &order, fills)).await {
+        Ok(Some(filling)) => {
+            let Filling { sent, lacking, unfit } = filling;
+            let profile = &order.profile_id;
+            tracing::debug!(session_id = %id, profile, tickets = sent.len(), "parties joined a running match");
+            if sent.is_empty() {
+                app.metrics.matches.conflict();
+            }
+            let gone = sent.into_iter().chain(lacking).collect();
+            let unfilled = (!unfit.is_empty()).then(|| unfilled(unfit.clone()));
+            Outcome { gone, waits: unfit, unfilled, ..Outcome::default() }
+        }
+        // The match has changed, or another node changes it at this moment.
+        Ok(None) | Err(Failure::Contended) => {
+            app.metrics.matches.conflict();
+            let unfilled = Some(unfilled(Vec::new()));
+            Outcome { waits: tickets().collect(), unfilled, ..Outcome::default() }
+        }
+        Err(failure) => {
+            Outcome { failure: Some(failure), unfilled: Some(unfilled(Vec::new())), ..Outcome::default() }
+        }
+    }
+}
+
 fn match_order(app: &App, catalog: &Catalog, order: &Order) -> Result<MatchOrder, Failure> {
     let profile = catalog.matchmaking.profile(&order.profile_id)?;
     let instance = match profile.instance_request_template_id {
@@ -101,6 +149,7 @@ fn match_order(app: &App, catalog: &Catalog, order: &Order) -> Result<MatchOrder
         parties: order.sessions.iter().map(party).collect(),
         teams: Teams::OfTickets(order.proposal.sides.clone()),
         instance,
+        backfill_id: None,
         host_player: None,
         added: BTreeMap::new(),
         cause: Cause::Server,

@@ -12,7 +12,7 @@ use crate::app::sessions::{Hook, Many, UpdateMany};
 use crate::app::{App, CachedSession, Catalog, Failure};
 use crate::domain::audit::Cause;
 use crate::domain::matchmaking::Profile;
-use crate::domain::matchmaking::profile::InviteTime;
+use crate::domain::matchmaking::profile::{BackfillMode, InviteTime};
 use crate::domain::matchmaking::ticket::{Ticket, TicketEnd};
 use crate::domain::session::NewSession;
 use crate::domain::session::listing::Listing;
@@ -36,6 +36,8 @@ pub struct MatchOrder {
     pub teams: Teams,
     /// The instance, if it has one.
     pub instance: Option<InstanceOfMatch>,
+    /// The id of its backfill, if the matcher wants one. `None`: as the profile says.
+    pub backfill_id: Option<String>,
     /// The player who hosts the instance, if a player does and the matcher says who.
     pub host_player: Option<PlayerUuid>,
     /// The time to which the waits of tickets count, by ticket: until then they wait in the queue.
@@ -101,13 +103,18 @@ pub async fn make(
         false => None,
     };
     let ids = order.parties.iter().map(|party| party.id.clone()).collect();
+    let by_profile = || (profile.backfill == BackfillMode::Auto).then(|| app.entropy.uuid().to_string());
+    let backfill_id = order.backfill_id.clone().or_else(by_profile);
     let update = UpdateMany { ids, new_id: Some(id.clone()), hook, cause: order.cause };
     let (catalog, launches) = (Arc::clone(catalog), Arc::clone(&app.launches));
     let rule = move |many: &mut Many| {
         let lacking = missing(&order.parties, many)?;
         if lacking.is_empty() {
             let maker = Maker { catalog: &catalog, launches: &launches, order: &order };
-            let made = maker.session(&id, now, many)?;
+            let mut made = maker.session(&id, now, many)?;
+            if let Some(backfill_id) = &backfill_id {
+                maker.start_backfill(&mut made, backfill_id, many)?;
+            }
             many.new = Some(Session { listing: listing.clone(), ..made });
             for party in many.sessions.iter_mut().flatten() {
                 party.end_ticket(TicketEnd::Assigned);
@@ -185,6 +192,18 @@ impl Maker<'_> {
             made.instance = Some(instance);
         }
         Ok(made)
+    }
+
+    /// Lets the match be filled while it is played. Full or not: players may leave.
+    fn start_backfill(&self, made: &mut Session, id: &str, many: &Many) -> Result<(), Refused> {
+        let profile = self.catalog.matchmaking.profile(&self.order.profile_id)?;
+        made.start_backfill(id.to_owned(), self.order.profile_id.clone(), made.created);
+        for party in many.sessions.iter().flatten() {
+            if let Some(ticket) = &party.matchmaking {
+                made.note_values(party, ticket, profile);
+            }
+        }
+        Ok(())
     }
 
     /// The tickets of the parties, the longest wait first.

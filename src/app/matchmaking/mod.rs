@@ -1,18 +1,20 @@
 //! Matches of parties in queues.
 //!
-//! - [`matches`]: makes a match, in one commit.
+//! - [`matches`]: makes a match, in one commit. `fillings`: sends parties into a running one, in one commit.
 //! - [`Matchmaker`]: finds matches among the tickets that wait, and has them made. `pool` has the tickets of a profile,
-//!   [`news`] brings those that commits on this node add and end, `commits` makes the matches that a pass proposes, `nodes`
-//!   says which node matches which profile.
+//!   `running` the matches that want more of them, [`news`] brings what commits on this node change of both, `commits`
+//!   makes the matches and fillings that a pass proposes, `nodes` says which node matches which profile.
 //!
 //! Nothing here has to be durable, and nothing is trusted: a ticket is an index entry of its session, pools are read from
 //! those, and each match expects the very ticket in its commit. A pool that is wrong costs a conflict.
 
 mod commits;
+mod fillings;
 pub mod matches;
 pub mod news;
 mod nodes;
 mod pool;
+mod running;
 mod values;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,7 +25,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use uuid::Uuid;
 
-use self::commits::Order;
+use self::commits::{Order, Unfilled};
 use self::news::{News, TicketNews};
 use self::nodes::Nodes;
 use self::pool::Pool;
@@ -127,6 +129,7 @@ impl Matchmaker {
         state.take(news.unwrap_or_default());
         state.read(app, self.settings.poll).await?;
         state.settle_unsure(app).await?;
+        state.prepare(app, &catalog, now_ms).await?;
         let orders = state.passes(self.settings.threads, now_ms, app).await;
         // Until it is known what has become of them: a panic must not hold tickets for ever.
         state.unsure.extend(orders.iter().flat_map(|order| order.sessions.iter().cloned()));
@@ -146,6 +149,11 @@ impl Matchmaker {
         let mut state = self.state.lock().await;
         let pools = state.pools.iter_mut();
         pools.filter_map(|(id, pool)| Some((id.clone(), pool.explain(ticket, now_ms)?))).collect()
+    }
+
+    /// Notes that the host of a match has confirmed that it wants players.
+    pub fn backfill_confirmed(&self, session_id: &SessionId) {
+        self.news.confirmed(session_id);
     }
 
     /// Says that this node makes no more matches, so that others do at once.
@@ -197,6 +205,15 @@ impl State {
         for news in news {
             match news {
                 News::Ended(id) => self.remove(id),
+                News::Wants { profile_id, session_id, wanted } => {
+                    if let Some(pool) = self.pools.get_mut(&profile_id) {
+                        pool.running.note(session_id, wanted);
+                    }
+                }
+                News::WantsNobody(id) => {
+                    self.pools.values_mut().for_each(|pool| pool.running.note(id.clone(), None))
+                }
+                News::Confirmed(id) => self.pools.values_mut().for_each(|pool| pool.running.confirmed(&id)),
                 News::Waits(waiting) => {
                     for (profile, values) in &waiting.by_profile {
                         if let Some(pool) = self.pools.get_mut(profile) {
@@ -219,6 +236,8 @@ impl State {
             if polls {
                 pool.read_newest(store).await?;
                 pool.read_on(store).await?;
+                pool.running.read_on(store).await?;
+                pool.running.look_for_confirmations();
             }
         }
         if polls {
@@ -247,6 +266,14 @@ impl State {
             };
             self.unsure.remove(&ticket);
             if waits { self.release(ticket) } else { self.remove(ticket) }
+        }
+        Ok(())
+    }
+
+    /// Finds the running matches that the passes may fill.
+    async fn prepare(&mut self, app: &App, catalog: &Catalog, now_ms: i64) -> Result<(), Failure> {
+        for pool in self.pools.values_mut().filter(|pool| pool.is_due(now_ms)) {
+            pool.prepare(app, catalog, now_ms).await?;
         }
         Ok(())
     }
@@ -296,13 +323,14 @@ impl State {
             }
             return None;
         };
+        let fills = proposal.backfill.and_then(|id| pool.running.of_pass(id).cloned());
         for id in &proposal.tickets {
             taken.insert(*id);
             for pool in self.pools.values_mut() {
                 pool.hold(*id);
             }
         }
-        Some(Order { profile_id: profile.to_owned(), proposal, sessions })
+        Some(Order { profile_id: profile.to_owned(), proposal, sessions, fills })
     }
 
     /// Notes what has become of orders. A failure of one match is logged, and does not end the round.
@@ -316,6 +344,14 @@ impl State {
             for id in outcome.waits {
                 self.unsure.remove(&id);
                 self.release(id);
+            }
+            if let Some(Unfilled { profile_id, session_id, unfit }) = outcome.unfilled
+                && let Some(pool) = self.pools.get_mut(&profile_id)
+            {
+                pool.running.exclude(&session_id, &unfit);
+                if unfit.is_empty() {
+                    pool.running.forget_seen(&session_id);
+                }
             }
             match outcome.failure {
                 Some(failure) if failure.is_of_one_session() => {

@@ -1,4 +1,4 @@
-//! What commits on this node say about tickets.
+//! What commits on this node say about tickets, and about matches that want players.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -9,6 +9,7 @@ use uuid::Uuid;
 use super::values::values_of;
 use crate::domain::matchmaking::matcher::TicketValues;
 use crate::domain::{Session, SessionId};
+use crate::records::backfill::WantedPlayers;
 use crate::records::queued::QueuedTicket;
 
 /// Most news that waits for a round of the matcher.
@@ -29,6 +30,19 @@ pub enum News {
     Waits(Waiting),
     /// A ticket has ended.
     Ended(Uuid),
+    /// A match that has begun wants players of a profile, or may do so.
+    Wants {
+        /// The profile.
+        profile_id: String,
+        /// The session of the match.
+        session_id: SessionId,
+        /// Whom it wants. `None`: nobody.
+        wanted: Option<WantedPlayers<'static>>,
+    },
+    /// A match wants no players any more.
+    WantsNobody(SessionId),
+    /// The host of a match has confirmed that it wants players.
+    Confirmed(SessionId),
 }
 
 /// A ticket that waits.
@@ -49,6 +63,13 @@ impl TicketNews {
 
     /// Notes a session after a commit.
     pub fn observe(&self, session: &Session) {
+        if let Some(backfill) = session.backfill.as_ref().filter(|_| self.is_heard && !session.ended) {
+            self.note(News::Wants {
+                profile_id: backfill.profile_id.clone(),
+                session_id: session.id.clone(),
+                wanted: WantedPlayers::of(session, backfill).map(WantedPlayers::into_owned),
+            });
+        }
         let Some(ticket) = session.matchmaking.as_ref().filter(|_| self.is_heard) else { return };
         if session.ended {
             return self.note(News::Ended(ticket.id));
@@ -65,6 +86,20 @@ impl TicketNews {
     pub fn ended(&self, ticket_id: Uuid) {
         if self.is_heard {
             self.note(News::Ended(ticket_id));
+        }
+    }
+
+    /// Notes that a commit has deleted the index entry of a match that wants players.
+    pub fn wants_nobody(&self, session_id: SessionId) {
+        if self.is_heard {
+            self.note(News::WantsNobody(session_id));
+        }
+    }
+
+    /// Notes that the host of a match has confirmed that it wants players.
+    pub fn confirmed(&self, session_id: &SessionId) {
+        if self.is_heard {
+            self.note(News::Confirmed(session_id.clone()));
         }
     }
 

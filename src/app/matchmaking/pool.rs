@@ -4,8 +4,9 @@ use std::collections::HashMap;
 
 use uuid::Uuid;
 
+use super::running::Running;
 use super::values::values_of;
-use crate::app::Failure;
+use crate::app::{App, Catalog, Failure};
 use crate::domain::SessionId;
 use crate::domain::matchmaking::matcher::{Limits, Matcher, Pass, Proposal, Rules, Ticket, TicketValues};
 use crate::records::keys;
@@ -33,6 +34,8 @@ pub struct Pool {
     is_dirty: bool,
     /// When a ticket next reaches an age at which something changes.
     next_ms: Option<i64>,
+    /// The running matches that want its tickets.
+    pub running: Running,
 }
 
 struct Known {
@@ -43,6 +46,7 @@ struct Known {
 impl Pool {
     /// An empty pool, which has to be [read](Self::read_all) before its first pass.
     pub fn new(profile_id: String, rules: Rules, now_ms: i64) -> Self {
+        let running = Running::new(profile_id.clone());
         Self {
             profile_id,
             matcher: Matcher::new(rules.clone(), now_ms),
@@ -53,6 +57,7 @@ impl Pool {
             newest_ms: i64::MIN,
             is_dirty: false,
             next_ms: None,
+            running,
         }
     }
 
@@ -92,6 +97,12 @@ impl Pool {
 
     /// Whether a pass could find something.
     pub fn is_due(&self, now_ms: i64) -> bool {
+        let has_untried = self.running.has_untried() && !self.matcher.is_empty();
+        self.has_news(now_ms) || has_untried
+    }
+
+    /// Whether tickets have come or gone since the last pass, or have reached an age at which something changes.
+    fn has_news(&self, now_ms: i64) -> bool {
         self.is_dirty || self.next_ms.is_some_and(|next_ms| next_ms <= now_ms)
     }
 
@@ -100,10 +111,23 @@ impl Pool {
         self.next_ms
     }
 
-    /// Finds matches. The tickets of the proposals are held.
+    /// Finds the running matches that the next pass may fill.
+    ///
+    /// # Errors
+    /// If the store is away.
+    pub async fn prepare(&mut self, app: &App, catalog: &Catalog, now_ms: i64) -> Result<(), Failure> {
+        if self.has_news(now_ms) {
+            self.running.try_all();
+        }
+        // Without tickets nobody can be sent, so nothing is read.
+        if self.matcher.is_empty() { Ok(()) } else { self.running.prepare(app, catalog).await }
+    }
+
+    /// Finds matches, and tickets for running ones. The tickets of the proposals are held.
     pub fn pass(&mut self, now_ms: i64) -> Vec<Proposal> {
         self.is_dirty = false;
-        let Pass { proposals, next_ms, .. } = self.matcher.pass(now_ms, &[], &Limits::default());
+        let Pass { proposals, next_ms, .. } =
+            self.matcher.pass(now_ms, &self.running.ready(), &Limits::default());
         self.next_ms = next_ms;
         proposals
     }
@@ -119,14 +143,15 @@ impl Pool {
         id: Uuid,
         now_ms: i64,
     ) -> Option<crate::domain::matchmaking::matcher::Explanation> {
-        self.matcher.explain(id, now_ms)
+        self.matcher.explain(id, now_ms, &self.running.open())
     }
 
-    /// Reads all tickets of the profile.
+    /// Reads all tickets of the profile, and all running matches that want them.
     ///
     /// # Errors
     /// Errors of the store. The next call goes on.
     pub async fn read_all(&mut self, store: &Store) -> Result<(), Failure> {
+        self.running.read_all(store).await?;
         while self.sweep == 0 {
             self.read_on(store).await?;
         }

@@ -67,12 +67,13 @@ impl Presence {
         }
     }
 
-    /// Replaces the matchmaking profiles. The next check ends the tickets that no profile takes any more.
+    /// Replaces the matchmaking profiles. The next check ends the tickets that no profile takes any more, and the backfills
+    /// that have not been confirmed within the new time.
     pub fn replace_profiles(&self, matchmaking: Arc<Matchmaking>) {
         self.table.set_backfill_timeout(expire_after(&matchmaking));
         self.confirmed_within_ms.store(confirmed_within_ms(&matchmaking), Ordering::Relaxed);
         self.profiles.replace(matchmaking);
-        self.table.check_tickets(self.clock.now_ms());
+        self.table.follow_config(self.clock.now_ms());
     }
 
     /// Notes a heartbeat: the player has read the session at this time, in milliseconds since the epoch. Does nothing
@@ -118,13 +119,19 @@ impl Presence {
     /// # Errors
     /// Errors of the store.
     pub async fn is_backfill_confirmed(&self, cached: &CachedSession) -> Result<bool, Failure> {
-        let within_ms = self.confirmed_within_ms.load(Ordering::Relaxed);
-        let is_known = || self.table.is_backfill_confirmed(&cached.session, within_ms, self.clock.now_ms());
+        let Some(backfill) = &cached.session.backfill else { return Ok(false) };
+        let is_known = || self.knows_confirmation(&cached.session.id, &backfill.id);
         if !is_known() {
             self.table.observe(&cached.session, self.clock.now_ms());
             self.pull(&cached.session.id).await?;
         }
         Ok(is_known())
+    }
+
+    /// Like [`is_backfill_confirmed`](Self::is_backfill_confirmed), as far as this node knows without a read.
+    pub fn knows_confirmation(&self, id: &SessionId, backfill_id: &str) -> bool {
+        let within_ms = self.confirmed_within_ms.load(Ordering::Relaxed);
+        self.table.is_backfill_confirmed(id, backfill_id, within_ms, self.clock.now_ms())
     }
 
     /// Forgets a session that has ended.

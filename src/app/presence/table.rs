@@ -83,15 +83,15 @@ struct Watched {
     lag_ms: i64,
     /// When this node last synced the session.
     synced_ms: i64,
-    /// Whether the session is in a queue.
-    has_ticket: bool,
+    /// Whether the session is in a queue, or has a backfill: what a reload of the configuration can end.
+    follows_config: bool,
 }
 
 impl Watched {
-    /// When the host last confirmed the backfill of the session; `None`: it has not.
-    fn confirmed_ms(&self, session: &Session) -> Option<i64> {
+    /// When its host last confirmed this backfill of the session; `None`: it has not.
+    fn confirmed_ms(&self, backfill_id: &str) -> Option<i64> {
         let (id, confirmed_ms) = self.last_seen.confirmed.as_ref()?;
-        (session.backfill.as_ref()?.id == *id).then_some(*confirmed_ms)
+        (id == backfill_id).then_some(*confirmed_ms)
     }
 }
 
@@ -186,9 +186,9 @@ impl PresenceTable {
             assessed_ms: now_ms,
             lag_ms: 0,
             synced_ms: i64::MIN,
-            has_ticket: false,
+            follows_config: false,
         });
-        watched.has_ticket = session.matchmaking.is_some();
+        watched.follows_config = session.matchmaking.is_some() || session.backfill.is_some();
         watched.lag_ms = self.lag_ms(session);
         watched.last_seen.heartbeat_ms.retain(|player, _| session.is_active(*player));
         // Computed before the queue changes, so that a panic here leaves the session in the queue.
@@ -235,14 +235,20 @@ impl PresenceTable {
         }
     }
 
-    /// Whether the host of a session has confirmed its backfill within this time, in milliseconds, as far as this node
+    /// Whether the host of a session has confirmed this backfill within this time, in milliseconds, as far as this node
     /// knows.
-    pub fn is_backfill_confirmed(&self, session: &Session, within_ms: i64, now_ms: i64) -> bool {
+    pub fn is_backfill_confirmed(
+        &self,
+        id: &SessionId,
+        backfill_id: &str,
+        within_ms: i64,
+        now_ms: i64,
+    ) -> bool {
         let watching = self.lock();
-        let Some(watched) = watching.watched.get(&session.id) else { return false };
+        let Some(watched) = watching.watched.get(id) else { return false };
         // A confirmation at another node takes time until this node knows it.
         let within_ms = within_ms.saturating_add(2 * watched.lag_ms);
-        watched.confirmed_ms(session).is_some_and(|ms| now_ms < ms.saturating_add(within_ms))
+        watched.confirmed_ms(backfill_id).is_some_and(|ms| now_ms < ms.saturating_add(within_ms))
     }
 
     /// Starts a grace period: every timeout of a player or host starts again now.
@@ -275,11 +281,11 @@ impl PresenceTable {
         }
     }
 
-    /// Lets the sessions in queues be checked soon.
-    pub fn check_tickets(&self, now_ms: i64) {
+    /// Lets the sessions in queues, and those with a backfill, be checked soon.
+    pub fn follow_config(&self, now_ms: i64) {
         let mut guard = self.lock();
         let Watching { watched, queue, .. } = &mut *guard;
-        for (id, watched) in watched.iter_mut().filter(|(_, watched)| watched.has_ticket) {
+        for (id, watched) in watched.iter_mut().filter(|(_, watched)| watched.follows_config) {
             queue.remove(&(watched.due_ms, id.clone()));
             watched.due_ms = watched.due_ms.min(now_ms);
             queue.insert((watched.due_ms, id.clone()));
@@ -438,7 +444,7 @@ impl PresenceTable {
     fn backfill_due_ms(&self, session: &Session, watched: &Watched, now: Now) -> Option<i64> {
         let backfill = session.backfill.as_ref().filter(|_| session.expects_confirmation())?;
         let expected_ms = now.counted_from(backfill.expected_since.as_millisecond()).max(watched.since_ms);
-        let heard_ms = watched.confirmed_ms(session).unwrap_or(i64::MIN).max(expected_ms);
+        let heard_ms = watched.confirmed_ms(&backfill.id).unwrap_or(i64::MIN).max(expected_ms);
         let timeout_ms = self.backfill_timeout_ms.load(Ordering::Relaxed);
         Some(heard_ms.saturating_add(timeout_ms).saturating_add(2 * watched.lag_ms))
     }

@@ -131,7 +131,7 @@ fn a_ticket_ends_after_its_timeout() {
     assert_eq!([904.9, 905.0].map(|seconds| table.overdue(&session, at(seconds)).ticket), [false, true]);
     let only_session = vec![session.id.clone()];
     assert_eq!((table.due(at(904.9)), table.due(at(905.0))), (vec![], only_session.clone()));
-    table.check_tickets(at(20.0));
+    table.follow_config(at(20.0));
     assert_eq!(table.due(at(20.0)), only_session, "a reload lets all tickets be checked");
     session.matchmaking = None;
     table.observe(&session, at(30.0));

@@ -328,6 +328,8 @@ impl Sessions {
         let memberships = ListChange::of(&plan.batch);
         let (launch_news, actor) = (plan.launch_news, plan.actor);
         let topics = topics_of(&plan.batch, &memberships, &plan.after);
+        let filled: Vec<_> =
+            plan.batch.delete.iter().filter_map(|key| keys::session_of_backfill(key)).collect();
         let committed = self.commit_batch(plan.batch).await;
         let departures = departures_of(&memberships);
         self.note_for_lookback(&plan.after, &departures, actor);
@@ -345,6 +347,9 @@ impl Sessions {
                 }
                 // Under the session locks, so the observer sees the changes of a session in the order of commits. Last,
                 // so that a panic of the observer leaves no older version in the cache.
+                if let Some(news) = &self.ticket_news {
+                    filled.into_iter().for_each(|id| news.wants_nobody(id));
+                }
                 for cached in &committed {
                     (self.observer)(&cached.session);
                     if let Some(news) = &self.ticket_news {

@@ -52,7 +52,9 @@ pub fn run(data_dir: &Path, ticket: Uuid, is_json: bool) -> Result<(), String> {
 }
 
 fn as_text(profile: &str, now_ms: i64, explanation: &Explanation) -> String {
-    let Explanation { age_ms, is_held, players, players_needed, fit, next_step_ms, .. } = explanation;
+    let Explanation {
+        age_ms, is_held, players, players_needed, fit, running, running_fit, next_step_ms, ..
+    } = explanation;
     let seconds = |ms: i64| format!("{:.1} s", ms as f64 / 1_000.0);
     let why = if *is_held {
         "a match with it is being made".to_owned()
@@ -65,6 +67,12 @@ fn as_text(profile: &str, now_ms: i64, explanation: &Explanation) -> String {
     );
     for (condition, count) in conditions(fit) {
         let _ = writeln!(text, "  {count:>7}  {condition}");
+    }
+    if *running > 0 {
+        let _ = writeln!(
+            text,
+            "  {running:>7}  running matches take players; {running_fit} of them could take it"
+        );
     }
     text + &match next_step_ms {
         Some(at_ms) => format!("  the next step comes in {}\n", seconds(at_ms - now_ms)),
@@ -113,6 +121,8 @@ mod tests {
             players: 2,
             players_needed: 8,
             fit,
+            running: 0,
+            running_fit: 0,
             next_step_ms: Some(50_000),
         };
         assert_eq!(
@@ -130,9 +140,14 @@ mod tests {
              \x20       4    all of that, with 5 players\n\
              \x20 the next step comes in 17.7 s\n"
         );
-        let explanation = Explanation { is_held: true, next_step_ms: None, ..explanation };
+        let explanation =
+            Explanation { is_held: true, running: 3, running_fit: 1, next_step_ms: None, ..explanation };
         let text = as_text("casual_4v4", 32_300, &explanation);
         assert!(text.starts_with("casual_4v4: a match with it is being made\n"), "{text}");
+        assert!(
+            text.contains("        3  running matches take players; 1 of them could take it\n"),
+            "{text}"
+        );
         assert!(text.ends_with("it accepts all that it ever will\n"), "{text}");
     }
 }

@@ -184,7 +184,23 @@ fn roster_changes(before: Option<&Session>, after: &Session, cause: Cause, event
         if known.is_some_and(|known| Arc::ptr_eq(known, entry)) {
             continue;
         }
-        entry_changes(*player, known.map(Arc::as_ref), entry, is_swap, events);
+        entry_changes(
+            *player,
+            known.map(Arc::as_ref),
+            entry,
+            (is_swap, invite_source(after, *player, entry)),
+            events,
+        );
+    }
+}
+
+/// Who has invited a player.
+fn invite_source(session: &Session, player: PlayerUuid, entry: &Player) -> InviteSource {
+    let is_sent = session.backfill.as_ref().is_some_and(|backfill| backfill.unconfirmed.contains(&player));
+    match (entry.match_timeout_s, is_sent) {
+        (None, _) => InviteSource::Player,
+        (Some(_), true) => InviteSource::Backfill,
+        (Some(_), false) => InviteSource::Matchmaking,
     }
 }
 
@@ -205,7 +221,7 @@ fn entry_changes(
     player: PlayerUuid,
     known: Option<&Player>,
     entry: &Player,
-    is_swap: bool,
+    (is_swap, source): (bool, InviteSource),
     events: &mut Vec<Event>,
 ) {
     let was_active = known.is_some_and(|known| known.status.is_active());
@@ -219,8 +235,6 @@ fn entry_changes(
     });
     if !entry.status.is_active() && is_invite {
         let name = if entry.status == Status::Reserved { "player.reserved" } else { "player.invited" };
-        let is_by_match = entry.match_timeout_s.is_some();
-        let source = if is_by_match { InviteSource::Matchmaking } else { InviteSource::Player };
         let (source, invited_session) = (Some(source), entry.source_session.clone());
         events.push(Event { source, invited_session, ..about(name, player, entry) });
         return;

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::domain::fixtures::{by, created, instance, player, session};
 use crate::domain::instance::{InstanceChange, JoinParams, JoinStatus};
+use crate::domain::matchmaking::Profile;
 use crate::domain::session::invite::Invite;
+use crate::domain::session::match_made::MatchPlayer;
 use crate::domain::session::{SessionChange, TeamChange};
 use crate::domain::{Actor, CustomData, Platform, PlatformSessionId, Refused};
 
@@ -232,4 +234,31 @@ fn a_backfill_begins_changes_and_ends() {
     };
     assert_eq!(step(host, replaces), [("backfill.ended", Some("instance_ended"))]);
     assert_eq!(step(host, |game| game.end()), [("backfill.ended", Some("session_ended"))]);
+}
+
+#[test]
+fn an_invite_names_what_has_sent_it() {
+    let mut before = session("L1 M2");
+    before.start_backfill("b".into(), "p".into(), crate::domain::fixtures::at_s(0));
+    let source = |rule: fn(&mut Session)| {
+        let mut after = before.clone();
+        rule(&mut after);
+        let events = events_of(Some(&before), &after, Cause::Server);
+        events.into_iter().find(|event| event.name == "player.invited").unwrap().source
+    };
+    let give_place = |game: &mut Session| {
+        let place = MatchPlayer {
+            player: crate::domain::fixtures::player(5),
+            reserve: false,
+            custom_data: CustomData::new(),
+            source_session: None,
+        };
+        game.give_place(0, place, 60, crate::domain::fixtures::at_s(1));
+    };
+    assert_eq!(source(give_place), Some(InviteSource::Matchmaking));
+    let fill = |game: &mut Session| {
+        let ticket = crate::domain::fixtures::ticket(&[5], 0);
+        game.fill_with(0, &session("L5"), &ticket, &Profile::default(), crate::domain::fixtures::at_s(1));
+    };
+    assert_eq!(source(fill), Some(InviteSource::Backfill));
 }

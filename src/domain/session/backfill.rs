@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::filling::PlayerValues;
 use super::invite::Overflow;
 use crate::domain::instance::{Health, Instance, JoinStatus};
 use crate::domain::matchmaking::ticket::JoinParams;
@@ -54,6 +55,12 @@ pub struct Backfill {
     /// The players who were invited since its host last confirmed it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unconfirmed: Vec<PlayerUuid>,
+    /// The texts that all tickets of the match have in common, as far as the profile compares them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub texts: BTreeMap<String, String>,
+    /// What tickets have said of players who are in the match.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub values: BTreeMap<PlayerUuid, PlayerValues>,
 }
 
 /// What a host says when it confirms a backfill. `None` keeps the current value.
@@ -81,6 +88,8 @@ impl Session {
             params: None,
             wanted: None,
             unconfirmed: Vec::new(),
+            texts: BTreeMap::new(),
+            values: BTreeMap::new(),
         }));
     }
 

@@ -180,7 +180,6 @@ impl MatchedTicket {
     ) -> Self {
         let rank = |id: &String| matchmaking.profiles.get(id)?.rank_id;
         let skills = ticket.skills.iter().filter_map(|(id, skill)| Some((rank(id)?, *skill)));
-        let waited_ms = now.as_millisecond() - added.unwrap_or(ticket.enqueued).as_millisecond();
         Self {
             id: ticket.id,
             session_id: party.id.clone(),
@@ -191,7 +190,7 @@ impl MatchedTicket {
             profile_ids: ticket.profile_ids.clone(),
             params: ticket.params.clone(),
             skills: skills.collect(),
-            wait_s: u64::try_from(waited_ms / 1_000).unwrap_or(0),
+            wait_s: waited_s(added.unwrap_or(ticket.enqueued), now),
         }
     }
 }
@@ -307,6 +306,11 @@ impl Session {
             self.end();
         }
     }
+}
+
+/// How long a ticket has waited that joined its queues at a time, in seconds.
+pub fn waited_s(since: Timestamp, now: Timestamp) -> u64 {
+    u64::try_from((now.as_millisecond() - since.as_millisecond()) / 1_000).unwrap_or(0)
 }
 
 fn team(team: &MatchTeam) -> Team {

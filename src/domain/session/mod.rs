@@ -1,6 +1,7 @@
 //! A session: its players, teams, joinability and links.
 
 pub mod backfill;
+pub mod filling;
 pub mod invite;
 pub mod join;
 pub mod kicked;

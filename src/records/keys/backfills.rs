@@ -20,3 +20,10 @@ pub fn parse_backfill(profile_id: &str, key: &[u8]) -> Option<(i64, SessionId)> 
     let (created, id) = rest.split_at_checked(8)?;
     Some((from_sortable(created)?, session_id(id)?))
 }
+
+/// The session of such an entry, whatever its profile is.
+pub fn session_of_backfill(key: &[u8]) -> Option<SessionId> {
+    let rest = key.strip_prefix(&[BACKFILL])?;
+    let end = rest.iter().position(|byte| *byte == 0)?;
+    session_id(rest.get(end + 1 + 8..)?)
+}

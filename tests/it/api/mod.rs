@@ -6,6 +6,8 @@ mod audit;
 pub mod backfill;
 /// Listing sessions in the browser, and finding them page by page.
 mod browser;
+/// Filling matches that have begun.
+pub mod fillings;
 /// Reading regions, instance templates, and the caller's address.
 mod config;
 /// Values of another type than the schema names.

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::crossplay::Crossplay;
 use super::group::Group;
-use super::index::{Bucket, Slot};
+use super::index::{Bucket, Entry, Slot};
 use super::pass::Limits;
 use super::proposal::{Proposal, Quality, by_age};
 use super::search::{Candidate, Scene};
@@ -84,6 +84,16 @@ pub(super) fn fill(
     let slots: Vec<Slot> = filled.teams.iter().flatten().copied().collect();
     let proposal = (!slots.is_empty()).then(|| (filled.proposal(scene, backfill, &slots), slots));
     (proposal, looks + candidates.len())
+}
+
+/// Whether a match could take a ticket now, if it took no other one.
+pub(super) fn takes(scene: Scene<'_>, backfill: &Backfill, entry: &Entry) -> bool {
+    let ticket = &entry.ticket;
+    let has_place = |wanted: &usize| *wanted >= ticket.players || backfill.overfill && *wanted > 0;
+    *ticket.bucket == backfill.bucket()
+        && !backfill.excluded.contains(&ticket.id)
+        && backfill.wanted.iter().any(has_place)
+        && backfill.group(scene).is_some_and(|group| group.with(entry, scene.rules, scene.now_ms).is_some())
 }
 
 /// The nearest tickets that fit the players there, the cheapest first.

@@ -6,8 +6,10 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::Matcher;
+use super::backfill::{Backfill, takes};
 use super::group::Group;
 use super::index::Entry;
+use super::search::Scene;
 use super::waiting;
 
 /// What a ticket waits for.
@@ -25,6 +27,12 @@ pub struct Explanation {
     pub players_needed: usize,
     /// How many of the other tickets fit it.
     pub fit: Fit,
+    /// How many running matches take players now.
+    #[serde(default)]
+    pub running: usize,
+    /// How many of those could take it.
+    #[serde(default)]
+    pub running_fit: usize,
     /// When it next reaches an age at which something widens, in milliseconds since 1970. `None`: nothing widens any more.
     pub next_step_ms: Option<i64>,
 }
@@ -129,8 +137,9 @@ impl Explanation {
 }
 
 impl Matcher {
-    /// Why a ticket waits, at a time in milliseconds since 1970. `None` if it is not here. Looks at every ticket.
-    pub fn explain(&mut self, id: Uuid, now_ms: i64) -> Option<Explanation> {
+    /// Why a ticket waits, at a time in milliseconds since 1970, beside these running matches. `None` if it is not here.
+    /// Looks at every ticket, and at every match.
+    pub fn explain(&mut self, id: Uuid, now_ms: i64, backfills: &[Backfill]) -> Option<Explanation> {
         self.advance(now_ms.max(self.now_ms));
         let slot = self.tickets.slot(id)?;
         let entry = self.tickets.entry(slot);
@@ -141,6 +150,7 @@ impl Matcher {
             fit.waiting += 1;
             self.count(&mut fit, entry, other);
         }
+        let scene = Scene { rules, tickets: &self.tickets, now_ms: self.now_ms };
         Some(Explanation {
             age_ms: ticket.age_ms(self.now_ms),
             is_held: entry.is_held,
@@ -148,6 +158,8 @@ impl Matcher {
             players: ticket.players,
             players_needed: rules.sizes.at(ticket.age_ms(self.now_ms)),
             fit,
+            running: backfills.len(),
+            running_fit: backfills.iter().filter(|backfill| takes(scene, backfill, entry)).count(),
             next_step_ms: steps.filter(|at| *at > self.now_ms).min(),
         })
     }

@@ -64,7 +64,7 @@ fn the_history_of_the_matcher_changes_nothing() {
                 }
                 3 => {
                     // Classes are those of an earlier time, or of a later one.
-                    matcher.explain(values.id, at([10.0, 40.0, 95.0][random.below(3)]));
+                    matcher.explain(values.id, at([10.0, 40.0, 95.0][random.below(3)]), &[]);
                 }
                 _ => assert!(!matcher.add(scenario.ticket(values))),
             }
