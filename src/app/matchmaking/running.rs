@@ -53,8 +53,10 @@ pub struct Running {
     next: Option<SessionId>,
     /// How many matches passes have to try yet, before it helps to try one again.
     untried: usize,
-    /// Those that the next pass tries, by the ids that it knows them by.
+    /// Those that the next pass tries, or that the last one has tried. A pass knows them by their positions.
     ready: Vec<Fillable>,
+    /// Whether the pass that tries them is still to come.
+    is_prepared: bool,
 }
 
 struct Match {
@@ -84,6 +86,7 @@ impl Running {
             next: None,
             untried: 0,
             ready: Vec::new(),
+            is_prepared: false,
         }
     }
 
@@ -125,7 +128,7 @@ impl Running {
 
     /// Whether there are matches that passes have to try yet.
     pub fn has_untried(&self) -> bool {
-        self.untried > 0
+        self.untried > 0 || self.is_prepared
     }
 
     /// Tries again, in the next passes, those whose hosts may have confirmed them at another node.
@@ -136,7 +139,8 @@ impl Running {
     }
 
     /// What the next pass is given: the matches that are [ready](Self::prepare). Each has its position as its id.
-    pub fn ready(&self) -> Vec<Backfill> {
+    pub fn ready(&mut self) -> Vec<Backfill> {
+        self.is_prepared = false;
         let with_id = |(at, fillable): (usize, &Fillable)| {
             let known = self.matches.get(&fillable.session_id);
             let excluded = known.map(|known| known.excluded.clone()).unwrap_or_default();
@@ -196,6 +200,7 @@ impl Running {
             Some(Fillable { seen: Arc::clone(&known.seen.as_ref()?.backfill), session_id: id })
         };
         self.ready = turn.into_iter().filter_map(ready).collect();
+        self.is_prepared = !self.ready.is_empty();
         Ok(())
     }
 

@@ -79,7 +79,7 @@ fn the_matcher_is_told_who_fits_a_running_match() {
     let game = game();
     let backfill = seen(&game).unwrap();
     assert_eq!((backfill.wanted, backfill.overfill, backfill.map), (vec![1, 2], false, Some(1)));
-    assert_eq!((backfill.created_ms, &*backfill.region), (at_s(5).as_millisecond(), REGION_DEFAULT));
+    assert_eq!((backfill.created_ms, &*backfill.region), (at_s(5).as_millisecond(), "eu"));
     assert_eq!(backfill.equal, [Some("a".to_owned())]);
     assert_eq!(backfill.ranges, [Some((7.0, 7.0)), Some((10.0, 10.0))], "the default counts as a value");
     // Clients of players who are not there yet count as they were in the party.

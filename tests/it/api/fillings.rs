@@ -157,11 +157,11 @@ async fn the_next_player_who_fits_joins_the_running_match_before_others_form_a_n
     let server = Server::with(with_pairs);
     let running = Running::of(&server, 3).await;
     assert!(running.confirms().await.is_empty());
-    let newcomers = [
-        queued(&server, &["trios"]).await,
-        queued(&server, &["trios"]).await,
-        queued(&server, &["trios"]).await,
-    ];
+    let mut newcomers = Vec::new();
+    for _ in 0..3 {
+        newcomers.push(queued(&server, &["trios"]).await);
+        server.clock.advance(Duration::from_millis(1));
+    }
     rounds(&[&server], 1).await;
     let invited = match_of_player(&newcomers[0].0).await;
     assert_eq!(invited.as_ref(), Some(&running.session));
