@@ -32,6 +32,9 @@ const OTHER: u8 = 254;
 /// Which version of a session the player was told: the first bytes of the digest in the ETag of the player's view.
 pub type Tag = [u8; 8];
 
+/// Instead of a version: the player was told a moment ago that the session is no longer on the list.
+pub const GONE: Tag = [u8::MAX; 8];
+
 /// What an entry with this cursor as its id is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Subject {
@@ -58,7 +61,7 @@ pub struct Cursor {
     pub created_ms: i64,
     /// What the entry with this id is about.
     pub subject: Subject,
-    /// The sessions that the player knows of, each with its version. At most [`SESSIONS_MAX`].
+    /// The sessions that the player knows of, each with its version or [`GONE`]. At most [`SESSIONS_MAX`].
     pub sessions: BTreeMap<Uuid, Tag>,
     /// The digest of the further sessions that the player was told; `None`: none.
     pub rest: Option<Tag>,

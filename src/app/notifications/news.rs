@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use super::cursor::{Cursor, SESSIONS_MAX, Subject, Tag};
+use super::cursor::{Cursor, GONE, SESSIONS_MAX, Subject, Tag};
 
 /// The state of now of a player.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -17,6 +17,9 @@ pub struct Now {
     pub messages: Vec<u64>,
     /// The sessions that the player's list shows, each with its version.
     pub sessions: BTreeMap<Uuid, Tag>,
+    /// Sessions that others have taken off the player's list a moment ago, as far as that is remembered. The player may
+    /// know of one although the cursor does not: a client reads a session as soon as it has joined it.
+    pub departed: BTreeSet<Uuid>,
     /// Sessions of which nothing is told yet.
     pub quiet: BTreeSet<Uuid>,
 }
@@ -54,7 +57,8 @@ pub fn entries_after(
 ) -> Vec<Entry> {
     let further = Further::of(&now.sessions);
     let mut told = cursor.clone();
-    told.sessions.retain(|id, _| !further.has(*id));
+    let is_forgotten = |id: &Uuid| !now.sessions.contains_key(id) && !now.departed.contains(id);
+    told.sessions.retain(|id, tag| !further.has(*id) && !(*tag == GONE && is_forgotten(id)));
     if further.sessions.is_empty() {
         told.rest = None;
     }
@@ -67,10 +71,27 @@ pub fn entries_after(
         match change {
             Change::Message(number) => told.last_message = number,
             Change::Changed(_) if rest.is_some() => told.rest = rest,
-            // Only sessions that are quiet take the place: it is told when they no longer are.
-            Change::Added(_) if told.sessions.len() == SESSIONS_MAX => continue,
-            Change::Added(id) | Change::Changed(id) => drop(told.sessions.insert(id, version(id))),
-            Change::Removed(id) => drop(told.sessions.remove(&id)),
+            Change::Added(id) => {
+                if told.sessions.len() == SESSIONS_MAX {
+                    told.sessions.retain(|_, tag| *tag != GONE);
+                }
+                // Only sessions that are quiet take the place: it is told when they no longer are.
+                if told.sessions.len() == SESSIONS_MAX {
+                    continue;
+                }
+                told.sessions.insert(id, version(id));
+            }
+            Change::Changed(id) => drop(told.sessions.insert(id, version(id))),
+            Change::Removed(id) => {
+                let was_known = told.sessions.remove(&id).is_some();
+                if now.departed.contains(&id) {
+                    // Without a place for it, the cursor could not tell that the player was told.
+                    if !was_known && told.sessions.len() == SESSIONS_MAX {
+                        continue;
+                    }
+                    told.sessions.insert(id, GONE);
+                }
+            }
         }
         told.position = told.position.wrapping_add(1);
         told.created_ms = created_ms(change);
@@ -91,12 +112,14 @@ fn changes_since(told: &Cursor, now: &Now, further: &Further) -> Vec<(Change, Op
     let is_told_now = |id: &Uuid| !now.quiet.contains(id);
     let listed = now.sessions.iter().take(SESSIONS_MAX).filter(|(id, _)| is_told_now(id));
     let changed = listed.filter_map(|(id, tag)| match told.sessions.get(id) {
-        None => Some((Change::Added(*id), None)),
+        None | Some(&GONE) => Some((Change::Added(*id), None)),
         Some(known) if known != tag => Some((Change::Changed(*id), None)),
         Some(_) => None,
     });
     let changed: Vec<_> = changed.chain(further.changes_since(told.rest)).collect();
-    let gone = told.sessions.keys().filter(|id| !now.sessions.contains_key(id) && is_told_now(id));
+    let known = told.sessions.iter().filter(|(_, tag)| **tag != GONE).map(|(id, _)| id);
+    let unknown = now.departed.iter().filter(|id| !told.sessions.contains_key(id));
+    let gone = known.chain(unknown).filter(|id| !now.sessions.contains_key(id) && is_told_now(id));
     let removed = gone.map(|id| (Change::Removed(*id), None));
     let added = changed.iter().filter(|(change, _)| matches!(change, Change::Added(_)));
     // A cursor that is full has no place for new sessions before others have left it.

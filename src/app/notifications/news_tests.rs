@@ -125,7 +125,7 @@ proptest! {
     ) {
         let none = BTreeSet::new();
         let cursor = cursor_before(&before, &none, &none, 0);
-        let now = Now { messages, sessions: after, quiet: BTreeSet::new() };
+        let now = Now { messages, sessions: after, ..Now::default() };
         let whole = entries(&cursor, &now, ALL);
         let mut at = cursor;
         let mut seen = Vec::new();
@@ -154,14 +154,63 @@ proptest! {
     }
 
     #[test]
-    fn a_cursor_has_place_for_what_is_told(before in states(), after in states(), quiet in ids()) {
+    fn a_cursor_has_place_for_what_is_told(
+        before in states(),
+        after in states(),
+        departed in ids(),
+        quiet in ids(),
+    ) {
         let none = BTreeSet::new();
-        let now = Now { messages: Vec::new(), sessions: after, quiet };
+        let now = Now { messages: Vec::new(), sessions: after, departed, quiet };
         for entry in entries(&cursor_before(&before, &none, &none, 0), &now, ALL) {
             prop_assert!(entry.cursor.sessions.len() <= SESSIONS_MAX);
             prop_assert!(session_of(&entry.change).is_some_and(|id| !now.quiet.contains(&id) || is_further(&now, id)));
         }
     }
+}
+
+/// Ids beside those that states have.
+fn unknown_ids() -> impl Strategy<Value = BTreeSet<Uuid>> {
+    btree_set((0..420_u128).prop_map(id), 0..20)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// A client that goes on from the last entry comes to an end, and then knows what the list shows.
+    #[test]
+    fn departures_come_to_an_end(before in states(), after in states(), departed in unknown_ids()) {
+        let none = BTreeSet::new();
+        let mut cursor = cursor_before(&before, &none, &none, 0);
+        let now = Now { sessions: after, departed, ..Now::default() };
+        let mut rounds = 0;
+        while let Some(last) = entries(&cursor, &now, ALL).pop() {
+            cursor = last.cursor;
+            rounds += 1;
+            prop_assert!(rounds <= 3);
+        }
+        let known = cursor_before(&now.sessions, &none, &none, 0);
+        cursor.sessions.retain(|_, tag| *tag != GONE);
+        prop_assert_eq!((cursor.sessions, cursor.rest), (known.sessions, known.rest));
+    }
+}
+
+#[test]
+fn a_departure_that_the_cursor_does_not_know_is_told_once() {
+    let mut now = Now { departed: [id(1), id(2), id(3)].into(), ..now(&[(3, 1)]) };
+    let all = entries(&told(&[(2, 1), (3, 1)]), &now, ALL);
+    let changes_told: Vec<_> = all.iter().map(|entry| entry.change).collect();
+    assert_eq!(changes_told, [Change::Removed(id(2)), Change::Removed(id(1))]);
+    let cursor = all.last().unwrap().cursor.clone();
+    assert_eq!(changes(&cursor, &now), []);
+    now.sessions.insert(id(1), [7; 8]);
+    assert_eq!(changes(&cursor, &now), [Change::Added(id(1))], "the player is back");
+    now.sessions.remove(&id(1));
+    // The departures are forgotten after a while, and the cursor forgets them, too.
+    now.departed.clear();
+    now.sessions.insert(id(3), [2; 8]);
+    let last = entries(&cursor, &now, ALL).pop().unwrap();
+    assert_eq!((last.change, last.cursor.sessions.len()), (Change::Changed(id(3)), 1));
 }
 
 fn messages_in(entries: &[Entry]) -> usize {

@@ -98,11 +98,19 @@ async fn look(
     let messages: BTreeMap<_, _> = messages.into_iter().collect();
     state.watched.push((Topic::Inbox(player), seen));
     // After the sessions were read: who made a change is noted before the change can be read.
-    let recent = app.lookback.changes_of(state.tags.keys().chain(cursor.sessions.keys()).copied());
+    let mut departed = app.lookback.departures_of(player);
+    let of = state.tags.keys().chain(cursor.sessions.keys()).chain(&departed);
+    let recent = app.lookback.changes_of(of.copied());
+    // The client knows what the player has left.
+    departed.retain(|id| {
+        let is_own = recent.get(id).is_some_and(|change| change.actor == Some(player));
+        !is_own || cursor.sessions.contains_key(id)
+    });
     let (quiet, mut again_after_ms) = state.quiet(&recent);
     let now = Now {
         messages: messages.keys().map(|number| number.0).collect(),
         sessions: state.tags.clone(),
+        departed,
         quiet,
     };
     let created_ms = |change| state.created_ms(change, &recent, &messages);

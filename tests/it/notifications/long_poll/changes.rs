@@ -79,7 +79,7 @@ async fn the_end_of_a_session_is_told_however_it_ends() {
             "left by the last player" => drop(alice.leaves(&session).await.expect(204)),
             _ => {
                 server.advance(Duration::from_secs(39)).await;
-                settle().await;
+                server.waits_settle().await;
                 assert!(!waiting.is_finished());
                 // An eighth of the idle time later at the latest.
                 for _ in 0..9 {
@@ -104,7 +104,7 @@ async fn what_changes_back_is_not_told_and_several_changes_are_told_once() {
         alice.patch(&path, &json!({"joinability": {"open": is_open}})).await.expect(200);
     }
     let waiting = hold(&bob, &next).await;
-    settle().await;
+    server.waits_settle().await;
     assert!(!waiting.is_finished());
     waiting.abort().await;
     for _ in 0..2 {
@@ -126,17 +126,47 @@ async fn players_are_told_of_their_own_changes_a_moment_later() {
     alice.patch(&path, &json!({"joinability": {"open": false}})).await.expect(200);
     tells(&bob, by_bob, "session_changed", &session).await;
     server.advance(Duration::from_millis(299)).await;
-    settle().await;
+    server.waits_settle().await;
     assert!(!by_alice.is_finished());
     assert!(notifications(&poll(&alice, &at_once(&of_alice)).await).is_empty());
     server.advance(Duration::from_millis(1)).await;
     let of_alice = tells(&alice, by_alice, "session_changed", &session).await;
     let waiting = hold(&alice, &of_alice).await;
     alice.leaves(&session).await.expect(204);
-    settle().await;
+    server.waits_settle().await;
     assert!(!waiting.is_finished());
     later(&server).await;
     tells(&alice, waiting, "session_removed", &session).await;
+}
+
+/// A client reads a session as soon as it has joined it, so it knows of sessions that no long poll has told it of.
+#[tokio::test]
+async fn a_kick_right_after_a_join_is_told_once() {
+    for is_held in [true, false] {
+        let server = Server::new();
+        if !is_held && server.nodes().count() > 1 {
+            continue;
+        }
+        let (alice, bob) = (server.player(), server.player());
+        let session = alice.creates("party").await;
+        alice.opens(&session).await;
+        let (_, mut of_bob) = begin(&bob).await;
+        let held = if is_held { Some(hold(&bob, &of_bob).await) } else { None };
+        bob.joins(&session).await.expect(200);
+        server.waits_settle().await;
+        alice.kicks(&session, &bob).await.expect(204);
+        let waiting = match held {
+            Some(held) => held,
+            None => send(&bob, &of_bob),
+        };
+        of_bob = tells(&bob, waiting, "session_removed", &session).await;
+        let waiting = hold(&bob, &of_bob).await;
+        later(&server).await;
+        server.waits_settle().await;
+        assert!(!waiting.is_finished());
+        alice.invites(&session, &bob).await.expect(200);
+        tells(&bob, waiting, "session_added", &session).await;
+    }
 }
 
 #[tokio::test]
@@ -161,10 +191,10 @@ async fn players_are_told_only_of_what_they_see() {
     let (by_bob, by_carol) = (hold(&bob, &of_bob).await, hold(&carol, &of_carol).await);
     dave.updates(&session, &dave, json!({"custom_data": {"a": "b"}})).await.expect(200);
     tells(&carol, by_carol, "session_changed", &session).await;
-    settle().await;
+    server.waits_settle().await;
     assert!(!by_bob.is_finished(), "bob sees no players of the other team");
     password("second").await;
-    settle().await;
+    server.waits_settle().await;
     assert!(!by_bob.is_finished(), "nobody reads the password");
     alice.moves(&session, &bob, 1).await.expect(200);
     tells(&bob, by_bob, "session_changed", &session).await;
@@ -180,7 +210,7 @@ async fn players_who_see_only_themselves_are_told_of_themselves() {
         let (_, of_bob) = begin(&bob).await;
         let waiting = hold(&bob, &of_bob).await;
         server.player().joins(&session).await.expect(200);
-        settle().await;
+        server.waits_settle().await;
         assert!(!waiting.is_finished(), "{sees:?}: another player joined");
         alice.moves(&session, &bob, 1).await.expect(200);
         let of_bob = tells(&bob, waiting, "session_changed", &session).await;
@@ -204,7 +234,7 @@ async fn hidden_reservations_are_not_told() {
         if is_told {
             tells(&bob, waiting, "session_added", &session).await;
         } else {
-            settle().await;
+            server.waits_settle().await;
             assert!(!waiting.is_finished());
         }
     }
