@@ -38,6 +38,8 @@ use crate::telemetry::{Metrics, WaitKind};
 pub struct Waits {
     /// The number of subscriptions. If it is 0, a wake-up looks no further.
     count: AtomicUsize,
+    /// The number of subscriptions that sleep.
+    asleep: AtomicUsize,
     by_topic: ByTopic,
     by_caller: WaitsByCaller,
     alarms: Alarms,
@@ -108,6 +110,7 @@ impl Waits {
     pub fn new(limits: WaitLimits, (clock, entropy): (Clock, Entropy), metrics: Arc<Metrics>) -> Self {
         Self {
             count: AtomicUsize::new(0),
+            asleep: AtomicUsize::new(0),
             by_topic: ByTopic::default(),
             by_caller: WaitsByCaller::default(),
             alarms: Alarms::default(),
@@ -130,6 +133,11 @@ impl Waits {
     /// The number of waits.
     pub fn count(&self) -> usize {
         self.count.load(Ordering::Relaxed)
+    }
+
+    /// The number of waits that sleep. The others look, or are about to sleep or to end.
+    pub fn asleep(&self) -> usize {
+        self.asleep.load(Ordering::Relaxed)
     }
 
     /// Subscribes to topics for a caller, who is a player or a service.

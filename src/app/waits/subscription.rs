@@ -1,7 +1,7 @@
 //! A wait's subscription to its topics.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use super::{Seen, Topics, WaitForm, Waiter, Waits, lock};
@@ -109,7 +109,24 @@ impl Subscription {
             alarms.remove(former_up_ms, self.waiter.id);
         }
         alarms.set(at_up_ms, Arc::clone(&self.waiter));
+        let _sleep = Sleep::begin(&self.waits.asleep);
         self.waiter.woken.notified().await;
+    }
+}
+
+/// Counts a wait among those that sleep, until it is dropped.
+struct Sleep<'a>(&'a AtomicUsize);
+
+impl<'a> Sleep<'a> {
+    fn begin(asleep: &'a AtomicUsize) -> Self {
+        asleep.fetch_add(1, Ordering::Relaxed);
+        Self(asleep)
+    }
+}
+
+impl Drop for Sleep<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

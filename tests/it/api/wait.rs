@@ -26,7 +26,7 @@ pub async fn wait(caller: &Client, path: &str, etag: &str) -> JoinHandle<Reply> 
         yield_now().await;
     }
     // It looks once after it is held.
-    settle().await;
+    caller.server.waits_settle().await;
     waiting
 }
 
@@ -38,13 +38,6 @@ pub fn send(caller: &Client, path: &str, headers: &[(&str, &str)]) -> JoinHandle
         let headers: Vec<_> = headers.iter().map(|(name, value)| (&**name, &**value)).collect();
         caller.send(Method::GET, &path, &headers, None).await
     })
-}
-
-/// Lets other tasks run until all of them sleep.
-pub async fn settle() {
-    for _ in 0..100 {
-        yield_now().await;
-    }
 }
 
 /// Lets the clock run to the end of every wait.
@@ -94,7 +87,7 @@ async fn without_a_change_a_wait_ends_with_304() {
     let known = alice.session(&game).await.etag();
     let waiting = wait(&alice, &session_path(&game), &known).await;
     server.advance(Duration::from_secs(27)).await;
-    settle().await;
+    server.waits_settle().await;
     assert!(!waiting.is_finished(), "it ends at most 1/16 early");
     // Not later: four seconds after its end, a wait whose last look takes that long is given up.
     server.advance(Duration::from_secs(3)).await;
@@ -181,7 +174,7 @@ async fn a_change_that_the_caller_does_not_see_does_not_end_the_wait() {
     let by_stranger = wait(&stranger, &session_path(&game), &stranger.session(&game).await.etag()).await;
     alice.patch(&instance, &at("there")).await.expect(200);
     by_member.await.unwrap().expect(200);
-    settle().await;
+    server.waits_settle().await;
     assert!(!by_stranger.is_finished(), "strangers do not see how to connect");
     bob.leaves(&game).await.expect(204);
     by_stranger.await.unwrap().expect(200);
@@ -196,7 +189,7 @@ async fn a_wait_tells_nothing_new_after_the_end_of_its_token() {
     server.clock.advance(Duration::from_secs(3_590));
     let waiting = wait(&bob, &session_path(&game), &known).await;
     server.advance(Duration::from_secs(14)).await;
-    settle().await;
+    server.waits_settle().await;
     assert!(!waiting.is_finished());
     server.advance(Duration::from_secs(1)).await;
     assert_eq!(waiting.await.unwrap().expect(304).etag(), known);
@@ -219,7 +212,7 @@ async fn a_wait_keeps_its_player_present_and_its_session_alive() {
         let waiting = wait(&alice, &path, &etag).await;
         for _ in 0..30 {
             server.advance(Duration::from_secs(1)).await;
-            settle().await;
+            server.waits_settle().await;
         }
         waiting.await.unwrap().expect(304);
     }
@@ -388,7 +381,7 @@ async fn every_operation_that_says_so_can_be_waited_on() {
         }
         let etag = alice.get(&path).await.expect(200).etag();
         wait(&alice, &path, &etag).await.abort();
-        settle().await;
+        server.waits_settle().await;
     }
 }
 

@@ -8,7 +8,7 @@ use rallypoint::domain::SessionId;
 use rallypoint::domain::template::Visibility;
 use serde_json::{Value, json};
 
-use super::wait::{game, granted, send, session_path, settle, until_the_end, wait};
+use super::wait::{game, granted, send, session_path, until_the_end, wait};
 use crate::harness::wire::{self, Listener};
 use crate::harness::{Metrics, Reply, Server, action_path, until};
 use crate::notifications::NOTIFICATION;
@@ -23,7 +23,7 @@ async fn a_wait_whose_key_is_withdrawn_gets_no_document() {
     for node in server.nodes() {
         node.ring.replace(KeySet::shared_secret("other", b"a secret of at least thirty-two bytes"));
     }
-    settle().await;
+    server.waits_settle().await;
     assert!(!waiting.is_finished());
     let id = SessionId::parse(&game).unwrap();
     let change = |session: &mut rallypoint::domain::Session| {
@@ -75,7 +75,7 @@ async fn a_health_report_that_turns_nothing_ends_no_wait() {
     let report = async |health: &str| {
         let body = json!({"instance_health": health, "instance_id": "i"});
         host.post(&format!("{instance}/health"), &body).await.expect(200);
-        settle().await;
+        server.waits_settle().await;
     };
     report("healthy").await;
     let listener = bob.on(NOTIFICATION);
@@ -84,7 +84,7 @@ async fn a_health_report_that_turns_nothing_ends_no_wait() {
     let next = format!("exclude_before={}&deadline=25", all.body["cursor"].as_str().unwrap());
     let waiting = wait(&bob, &session_path(&game), &bob.session(&game).await.etag()).await;
     let listening = send(&listener, &long_poll(&next), &[]);
-    settle().await;
+    server.waits_settle().await;
     for _ in 0..5 {
         report("healthy").await;
     }
@@ -121,7 +121,7 @@ async fn a_wait_without_refresh_keeps_the_player_present_but_not_the_session_ali
         let waiting = wait(&alice, &path, &known.etag()).await;
         for _ in 0..30 {
             server.advance(Duration::from_secs(1)).await;
-            settle().await;
+            server.waits_settle().await;
         }
         let ended = waiting.await.unwrap();
         if ended.status == 404 {
@@ -187,7 +187,7 @@ async fn a_wait_on_the_own_list_keeps_its_player_present() {
     let waiting = wait(&alice, LIST, &known).await;
     for _ in 0..30 {
         server.advance(Duration::from_secs(1)).await;
-        settle().await;
+        server.waits_settle().await;
     }
     waiting.await.unwrap().expect(304);
     for session in &sessions {
@@ -245,7 +245,7 @@ async fn the_pages_of_a_type_are_looked_at_four_times_a_second() {
         list(number).await;
         server.clock.advance(Duration::from_millis(10));
         server.app.waits.wake_due();
-        settle().await;
+        server.waits_settle().await;
         if waiting.iter().all(|waiting| waiting.is_finished()) {
             answers += 1;
             for waiting in waiting.drain(..) {
@@ -386,7 +386,7 @@ async fn a_wait_ends_with_a_version_that_the_client_does_not_have() {
     let both = format!("{closed}, {open}");
     let waiting = wait(&alice, &path, &both).await;
     assert_eq!(opens(false).await, closed);
-    settle().await;
+    server.waits_settle().await;
     assert!(!waiting.is_finished(), "the client has this version too");
     bob.leaves(&game).await.expect(204);
     let changed = waiting.await.unwrap().expect(200).etag();

@@ -11,6 +11,7 @@ use rallypoint::env::Entropy;
 use rallypoint::store::{Memory, Postgres, PostgresSettings, Store};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::OnceCell;
+use tokio::task::yield_now;
 use tokio_util::sync::CancellationToken;
 
 use super::Server;
@@ -98,6 +99,18 @@ impl Server {
     /// The number of requests that the nodes hold.
     pub fn held(&self) -> usize {
         self.nodes().map(|node| node.app.waits.count()).sum()
+    }
+
+    /// Lets other tasks run until every wait that the nodes hold sleeps. A look may take long on a database.
+    pub async fn waits_settle(&self) {
+        until(async || {
+            // A wait that was woken counts as asleep until its task has run.
+            for _ in 0..100 {
+                yield_now().await;
+            }
+            self.nodes().all(|node| node.app.waits.asleep() == node.app.waits.count())
+        })
+        .await;
     }
 
     /// Lets the nodes exchange messages, as servers do. Returns once messages arrive. A single node has none to hear.

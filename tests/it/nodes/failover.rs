@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
 use super::invalidations::{answer, at};
-use crate::api::wait::{send, session_path, settle, wait};
+use crate::api::wait::{send, session_path, wait};
 use crate::harness::{Client, Reply, Server, exchange, until};
 use crate::notifications::NOTIFICATION;
 use crate::support::postgres::Database;
@@ -79,7 +79,7 @@ impl Stage {
             held.long_polls.push(send(&self.bob.on(NOTIFICATION), &long_poll(&query), &[]));
         }
         until(async || self.node.held() == before + requests / 2 * 2).await;
-        settle().await;
+        self.node.waits_settle().await;
         held
     }
 

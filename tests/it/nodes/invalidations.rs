@@ -8,7 +8,7 @@ use rallypoint::store::{Memory, MessageEvent, Store};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
-use crate::api::wait::{session_path, settle, wait};
+use crate::api::wait::{session_path, wait};
 use crate::harness::{Client, Metrics, Reply, Server, exchange, pairs_of_nodes, until};
 use crate::support::postgres::Database;
 
@@ -103,7 +103,7 @@ async fn the_sweep_finds_what_messages_have_lost() {
             opens(alice, party, true).await;
         }
         if share > 0.0 {
-            settle().await;
+            settle(&nodes).await;
             sweep_for(&nodes, 5_100).await;
         }
         for waiting in waiting {
@@ -118,6 +118,12 @@ async fn the_sweep_finds_what_messages_have_lost() {
     }
 }
 
+async fn settle(nodes: &[&Server]) {
+    for node in nodes {
+        node.waits_settle().await;
+    }
+}
+
 /// Lets time pass in the steps of the sweep.
 async fn sweep_for(nodes: &[&Server], ms: u64) {
     for _ in 0..ms / 50 {
@@ -126,7 +132,7 @@ async fn sweep_for(nodes: &[&Server], ms: u64) {
             node.app.waits.wake_due();
             node.app.invalidations.sweep().await.unwrap();
         }
-        settle().await;
+        settle(nodes).await;
     }
 }
 
@@ -260,7 +266,7 @@ async fn with_bounded_reads_waits_are_woken_once_every_node_shows_the_change() {
             }
             node.clock.advance(Duration::from_millis(999));
             node.app.waits.wake_due();
-            settle().await;
+            node.waits_settle().await;
             assert!(!waiting.is_finished());
             node.clock.advance(Duration::from_millis(1));
             node.app.waits.wake_due();

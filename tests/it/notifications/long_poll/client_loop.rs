@@ -120,7 +120,7 @@ async fn all_go_on(server: &Server, clients: &mut [Published]) {
         for client in clients.iter_mut() {
             had_answers |= client.goes_on().await;
         }
-        settle().await;
+        server.waits_settle().await;
         if is_shared {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }

@@ -86,7 +86,7 @@ async fn a_node_that_stops_ends_every_long_poll_with_an_empty_list() {
     let mut finished = Vec::new();
     for _ in 0..30 {
         server.advance(Duration::from_millis(100)).await;
-        settle().await;
+        server.waits_settle().await;
         finished.push(held.iter().filter(|waiting| waiting.is_finished()).count());
     }
     assert!(finished[0] < 8, "one after the other: {finished:?}");
@@ -115,7 +115,7 @@ async fn the_long_poll_of_a_closed_connection_ends() {
         node.app.waits.drain();
     }
     listener.stop();
-    settle().await;
+    server.waits_settle().await;
     server.advance(Duration::from_secs(3)).await;
     let answer = wire.answer().await;
     assert!(notifications(&answer).is_empty());
@@ -156,10 +156,10 @@ async fn a_node_that_stops_answers_every_connection() {
         node.app.waits.drain();
     }
     listener.stop();
-    settle().await;
+    server.waits_settle().await;
     for _ in 0..30 {
         server.advance(Duration::from_millis(100)).await;
-        settle().await;
+        server.waits_settle().await;
     }
     for (number, mut wire) in wires.into_iter().enumerate() {
         let answer = wire.answer().await;

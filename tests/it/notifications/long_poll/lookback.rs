@@ -28,7 +28,7 @@ async fn a_change_between_two_polls_without_a_cursor_is_told_at_once() {
         let answer = poll(&caller, WITHOUT_CURSOR).await;
         assert_eq!(told(&answer), [("session_added", &*session)]);
         let waiting = hold(&caller, &after(cursor(&answer))).await;
-        settle().await;
+        server.waits_settle().await;
         assert!(!waiting.is_finished(), "once");
     }
 }
@@ -77,7 +77,7 @@ async fn a_client_that_never_sends_a_cursor_is_answered_once_a_second() {
         assert_eq!(told(&poll(&bob, WITHOUT_CURSOR).await), [("session_added", &*session)]);
         let waiting = hold(&bob, WITHOUT_CURSOR).await;
         server.advance(Duration::from_millis(999)).await;
-        settle().await;
+        server.waits_settle().await;
         assert!(!waiting.is_finished());
         server.advance(Duration::from_millis(1)).await;
         assert_eq!(told(&waiting.answer().await), [("session_added", &*session)]);
@@ -99,7 +99,7 @@ async fn a_service_that_listens_for_a_player_does_not_slow_the_player() {
         assert_eq!(told(&poll(caller, WITHOUT_CURSOR).await), [("session_added", &*session)]);
     }
     let waiting = hold(&service, WITHOUT_CURSOR).await;
-    settle().await;
+    server.waits_settle().await;
     assert!(!waiting.is_finished(), "each is answered once a second");
     waiting.abort().await;
 }

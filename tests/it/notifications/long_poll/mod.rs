@@ -22,7 +22,7 @@ mod waiting;
 use std::time::Duration;
 
 use serde_json::Value;
-use tokio::task::{JoinHandle, yield_now};
+use tokio::task::JoinHandle;
 
 use super::NOTIFICATION;
 use crate::harness::{Client, Reply, Server};
@@ -59,15 +59,8 @@ async fn hold(caller: &Client, query: &str) -> Poll {
         assert!(!sent.reply.is_finished(), "{query} was not held: {:?}", sent.reply.await);
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
-    settle().await;
+    caller.server.waits_settle().await;
     sent
-}
-
-/// Lets other tasks run until all of them sleep.
-async fn settle() {
-    for _ in 0..100 {
-        yield_now().await;
-    }
 }
 
 impl Poll {

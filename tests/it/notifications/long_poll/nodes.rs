@@ -69,6 +69,12 @@ impl Nodes {
         told(&answer).into_iter().map(|(message, session)| (message.to_owned(), session.to_owned())).collect()
     }
 
+    async fn settle(&self) {
+        for node in &self.nodes {
+            node.waits_settle().await;
+        }
+    }
+
     /// How many messages the last node has received.
     async fn received(&self) -> u64 {
         Metrics::of(&self.nodes[2]).await.get(RECEIVED)
@@ -109,7 +115,7 @@ async fn players_are_told_a_moment_later_of_their_own_changes_at_another_node() 
     let (by_alice, by_bob) = (hold(&alice, &of_alice).await, hold(&bob, &of_bob).await);
     nodes.alice_at(0).opens(&nodes.parties[0]).await;
     assert_eq!(told(&by_bob.answer().await), [("session_changed", &*nodes.parties[0])]);
-    settle().await;
+    nodes.settle().await;
     assert!(!by_alice.is_finished());
     nodes.nodes[2].clock.advance(Duration::from_millis(300));
     nodes.nodes[2].app.waits.wake_due();
@@ -126,7 +132,7 @@ async fn after_a_lost_message_everything_is_told() {
     until(async || sent().await > before).await;
     nodes.alice_at(0).opens(&nodes.parties[1]).await;
     until(async || sent().await > before + 1).await;
-    settle().await;
+    nodes.settle().await;
     nodes.memory.lose_messages(0.0);
     // Another node has lost nothing.
     nodes.opens(1, 2).await;
@@ -165,7 +171,7 @@ async fn a_message_of_an_earlier_build_is_understood_and_everything_is_told() {
     let waiting = hold(&nodes.bob_there(), &next).await;
     nodes.memory.lose_messages(1.0);
     nodes.alice_at(0).opens(&nodes.parties[1]).await;
-    settle().await;
+    nodes.settle().await;
     nodes.memory.lose_messages(0.0);
     let party: uuid::Uuid = nodes.parties[1].parse().unwrap();
     // The format 1, a node, and a topic.
@@ -183,7 +189,7 @@ async fn a_message_of_an_earlier_build_is_understood_and_everything_is_told() {
 async fn what_changes_while_a_long_poll_waits_for_messages_is_told_as_it_is_then() {
     let nodes = Nodes::new().await;
     let polling = send(&nodes.bob_there(), WITHOUT_CURSOR);
-    settle().await;
+    nodes.settle().await;
     nodes.opens(0, 1).await;
     let before = nodes.received().await;
     nodes.alice_at(1).kicks(&nodes.parties[2], &nodes.bob).await.expect(204);
@@ -219,7 +225,7 @@ async fn the_sweep_wakes_nobody_who_has_seen_what_there_is() {
             node.app.waits.wake_due();
             node.app.invalidations.sweep().await.unwrap();
         }
-        settle().await;
+        node.waits_settle().await;
     };
     // More than three rounds: in every third one, everything is looked at.
     sweeps_for(16).await;

@@ -18,7 +18,7 @@ fn short(config: &mut Config) {
 async fn pass(server: &Server, seconds: usize) {
     for _ in 0..seconds {
         server.advance(Duration::from_secs(1)).await;
-        settle().await;
+        server.waits_settle().await;
     }
 }
 
@@ -83,7 +83,7 @@ async fn a_player_who_only_listens_stays_on_every_node() {
             for _ in 0..seconds {
                 for server in [&node, &other] {
                     server.app.waits.wake_due();
-                    settle().await;
+                    server.waits_settle().await;
                     rallypoint::jobs::tick(&server.app).await.unwrap();
                 }
                 node.clock.advance(Duration::from_secs(1));

@@ -13,7 +13,7 @@ async fn without_news_a_long_poll_ends_with_an_empty_list_in_time() {
     let bob = server.player();
     let waiting = hold(&bob, AS_PUBLISHED).await;
     server.advance(Duration::from_millis(22_999)).await;
-    settle().await;
+    server.waits_settle().await;
     assert!(!waiting.is_finished(), "not before second 23");
     // It ends before second 25.
     server.advance(Duration::from_millis(1_901)).await;
@@ -49,7 +49,7 @@ async fn the_deadline_is_that_of_the_client_and_at_most_that_of_the_server() {
     for (query, ends_s) in [("deadline=10", 10), ("", 30), ("deadline=900", 55)] {
         let waiting = hold(&bob, query).await;
         server.advance(Duration::from_millis(ends_s * 1000 - 2_000.min(ends_s * 63) - 1)).await;
-        settle().await;
+        server.waits_settle().await;
         assert!(!waiting.is_finished(), "{query}");
         server.advance(Duration::from_millis(2_000.min(ends_s * 63))).await;
         assert!(notifications(&waiting.answer().await).is_empty());
@@ -71,7 +71,7 @@ async fn a_long_poll_ends_with_its_token_and_tells_nothing_after_it() {
     let session = alice.creates("party").await;
     let waiting = hold(&bob, "deadline=30").await;
     server.advance(Duration::from_secs(14)).await;
-    settle().await;
+    server.waits_settle().await;
     assert!(!waiting.is_finished());
     server.clock.advance(Duration::from_secs(1));
     alice.invites(&session, &bob).await.expect(200);
