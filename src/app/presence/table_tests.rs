@@ -158,3 +158,18 @@ fn an_invite_of_a_match_ends_at_the_earlier_time() {
     expires(Some(0), None, None);
     expires(None, None, None);
 }
+
+#[test]
+fn a_reload_lets_backfills_be_checked() {
+    let mut session = fixtures::session("L1");
+    let mut instance = fixtures::instance(None, Some(1));
+    instance.join_status = crate::domain::instance::JoinStatus::Joinable;
+    session.instance = Some(instance);
+    session.start_backfill("b".into(), "p".into(), fixtures::at_s(5));
+    let table = table(&session, None, false);
+    assert_eq!(table.due(at(9_999.0)), vec![], "no limit is set");
+    table.set_backfill_timeout(Duration::from_secs(60));
+    table.follow_config(at(20.0));
+    assert_eq!(table.due(at(20.0)), vec![session.id.clone()]);
+    assert_eq!([69.9, 70.0].map(|seconds| table.overdue(&session, at(seconds)).backfill), [false, true]);
+}

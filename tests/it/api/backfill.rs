@@ -115,6 +115,7 @@ async fn a_host_confirms_changes_and_ends_a_backfill() {
         alice.post(&path(&game), &said).await.expect(200);
         assert_eq!(backfill(&bob, &game).await, json!({ "backfill_id": ID, "extensions": { "a": "b" } }));
     }
+    assert_eq!(backfill(&server.player(), &game).await, json!({ "backfill_id": ID }), "an outsider");
     let slots = before.body["teams"].as_array().unwrap();
     let free = |team: &Value| {
         team["max_size"].as_u64().unwrap() as usize - team["players"].as_array().unwrap().len()
