@@ -10,6 +10,7 @@ mod login;
 mod memory;
 mod nodes;
 mod process;
+mod queues;
 mod requests;
 mod servers;
 mod sessions;
@@ -72,6 +73,12 @@ enum Role {
     Nodes {
         /// Measure these parts only, in the order of the list.
         parts: Vec<nodes::Part>,
+    },
+    /// Measure what queues and the audit cost, compared with joins, and how soon players hear of their match.
+    Queues {
+        /// Parties that join the queue of duels in a second.
+        #[arg(long, default_value_t = 1_000)]
+        rate: u64,
     },
     /// Measure what held requests cost, compared with a bare hyper server that holds as many, and with polls.
     Waits {
@@ -143,6 +150,7 @@ fn play(runtime: &Runtime, role: Role, quick: bool) {
             let size = if quick { nodes::QUICK } else { nodes::WHOLE };
             nodes::measure(runtime, size, &parts);
         }
+        Role::Queues { rate } => queues::measure(runtime, quick, rate),
         Role::Waits { parts, waits } => waits::measure(runtime, quick, &parts, waits),
         Role::Serve { dir, options } => {
             let server = runtime.block_on(servers::start(&dir, options));

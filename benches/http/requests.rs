@@ -238,6 +238,17 @@ pub fn link(id: &str, number: u64, token: &str) -> Request {
     post(&path, token, &json!({}))
 }
 
+/// The leader joins a queue with the party.
+pub fn join_queue(which: Which, queue: &str, token: &str) -> Request {
+    post(&format!("v1/session/{}/queue", which.id()), token, &json!({ "queue_id": queue }))
+}
+
+/// The leader joins a queue with the party, and leaves it.
+pub fn join_and_leave_queue(which: Which, queue: &str) -> [Request; 2] {
+    let token = token(which.player(1));
+    [join_queue(which, queue, &token), delete(&format!("v1/session/{}/queue", which.id()), &token)]
+}
+
 /// The player leaves the session, which ends it.
 pub fn leave(id: &str, token: &str) -> Request {
     delete(&format!("v1/session/{id}/player/me"), token)

@@ -50,6 +50,9 @@ pub struct Options {
     /// `[http] cors_origins = ["*"]`.
     #[arg(long)]
     cors: bool,
+    /// `[audit] enabled = false`.
+    #[arg(long)]
+    no_audit: bool,
     /// Room for this many waits and as many connections.
     #[arg(long)]
     waits_max: Option<usize>,
@@ -73,6 +76,7 @@ impl Options {
         // Each caller sends more keys than any client.
         config.idempotency.keys_per_caller_max = 1_000_000;
         config.http.fast_path = !self.no_fast_path;
+        config.audit.enabled = !self.no_audit;
         if self.cors {
             config.http.cors_origins = vec!["*".to_owned()];
         }

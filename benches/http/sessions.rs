@@ -29,6 +29,25 @@ pub const PARTY: &str = "party";
 /// Type of sessions that a hundred players join: as `GAME`, with more slots.
 const EVENT: &str = "event";
 const EVENT_PLAYERS_PER_TEAM: usize = 60;
+/// A queue whose matches take more players than ever queue.
+pub const LARGE_QUEUE: &str = "large";
+/// A queue in which any two players fit.
+pub const DUEL_QUEUE: &str = "duel";
+const QUEUES: &str = r#"
+    [queues.large]
+    match_making_template_group_id = "00000000-0000-4000-8000-0000000000a1"
+    [queues.duel]
+    match_making_template_group_id = "00000000-0000-4000-8000-0000000000a2"
+    [[match_making_template_groups.00000000-0000-4000-8000-0000000000a1.templates]]
+    profiles = ["large"]
+    [[match_making_template_groups.00000000-0000-4000-8000-0000000000a2.templates]]
+    profiles = ["duel"]
+    [match_making_profiles.large]
+    max_players_per_side = 50
+    max_players_per_party = 4
+    num_sides = 16
+    [match_making_profiles.duel]
+"#;
 /// Custom data of a session, and of each of its players, in bytes.
 const CUSTOM_DATA_BYTES: [usize; 2] = [120, 60];
 /// Sessions for each commit while filling.
@@ -151,6 +170,13 @@ pub fn config() -> Config {
     let mut event = config.templates[GAME].clone();
     event.players_per_team = EVENT_PLAYERS_PER_TEAM;
     config.templates.insert(EVENT.into(), event);
+    for name in [GAME, EVENT] {
+        config.templates.get_mut(name).unwrap().can_join_matchmaking = true;
+    }
+    let queues = Config::parse(QUEUES, "the queues of the bench", &[]).unwrap();
+    config.queues = queues.queues;
+    config.match_making_template_groups = queues.match_making_template_groups;
+    config.match_making_profiles = queues.match_making_profiles;
     config
 }
 
