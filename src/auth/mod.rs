@@ -27,4 +27,4 @@ pub use keys::{KeyError, KeyRing, KeySet, Origin};
 pub use login_key::{AUDIENCE, AccessGrant, ISSUER, LoginKey, PublicKey};
 pub use permission::{DEFAULT_PLAYER_PERMISSIONS, Permission, Permissions};
 pub use policy::{Caller, Denied, Enough, Policy, Reach};
-pub use token::{Service, Token, TokenError, TokenSettings, Verifier};
+pub use token::{PRODUCT_USER_ID_CHARS_MAX, Service, Token, TokenError, TokenSettings, Verifier};

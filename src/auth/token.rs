@@ -36,6 +36,8 @@ const EXP_PLAUSIBLE_MAX_S: f64 = 1e11;
 const NAME_CLAIM: &str = "name";
 /// Longest name of a player that is kept, in characters.
 const NAME_CHARS_MAX: usize = 64;
+/// Longest ProductUserId of Epic, in characters. Those of today have 32.
+pub const PRODUCT_USER_ID_CHARS_MAX: usize = 64;
 /// Minimum time between two warnings of implausible expiry times, in milliseconds.
 const WARNING_PAUSE_MS: i64 = 60_000;
 
@@ -314,6 +316,8 @@ impl Verifier {
         let player = read_player(claims.get(&self.settings.player_claim))?;
         let product_user_id =
             self.settings.product_user_id_claim.as_deref().and_then(|name| text(claims, name));
+        // A longer text is none, and must not fill the cache of tokens.
+        let product_user_id = product_user_id.filter(|id| id.len() <= PRODUCT_USER_ID_CHARS_MAX);
         Ok(Token {
             player,
             player_id: claims.get(&self.settings.player_id_claim).and_then(as_player_id),

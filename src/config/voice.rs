@@ -70,7 +70,11 @@ pub struct EpicSection {
     pub base_url: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connect_jwks_url: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "limits::maybe_text::<_, 128>"
+    )]
     pub puid_claim: Option<String>,
     #[serde(default)]
     pub openid_lookup: bool,
@@ -122,6 +126,7 @@ mod tests {
         refused("\"g\"", "\"x\"", "unknown variant `x`");
         refused("ttl_s = 90", "ttl_s = 0", "0 is not from 1 to 86400");
         refused("\"mygame-1234-dev\"", "\"\"", "this takes 1 to 128 characters");
+        refused("\"epic_puid\"", "\"\"", "this takes 1 to 128 characters");
         refused("openid_lookup", "openid", "unknown field `openid`");
     }
 }

@@ -1,5 +1,5 @@
-//! Tokens for voice services. Those of Vivox are signed here. Those of Epic come from Epic. Nothing here knows a session or
-//! a permission: what is asked for is allowed.
+//! Tokens for voice services. Those of Vivox are signed here. Those of Epic come from Epic. Nothing here knows a session
+//! or a permission: what is asked for is allowed.
 
 pub mod epic;
 pub mod vivox;

@@ -118,7 +118,8 @@ impl Vivox {
         self.token("login", self.user(player), None, None, now)
     }
 
-    /// A token for an action of a player in a channel; `None`: of the studio itself. `target` is the user whom it is done to.
+    /// A token for an action of a player in a channel; `None`: of the studio itself. `target` is the user to whom it is
+    /// done.
     pub fn action(
         &self,
         action: Action,
@@ -167,21 +168,21 @@ mod tests {
         let user = |name: &str| format!("sip:.blindmelon-AppName-dev.{name}.@tla.vivox.com");
         let (jerky, beef) = (user("jerky"), user("beef"));
         let channel = "sip:confctl-g-blindmelon-AppName-dev.testchannel@tla.vivox.com";
-        let issuer = r#""iss":"blindmelon-AppName-dev""#;
+        let (issuer, exp) = (r#""iss":"blindmelon-AppName-dev""#, r#""exp":1600349400"#);
         for (claims, signature) in [
             (
-                format!(r#"{{{issuer},"vxa":"login","vxi":933000,"exp":1600349400,"f":"{jerky}"}}"#),
+                format!(r#"{{{issuer},"vxa":"login","vxi":933000,{exp},"f":"{jerky}"}}"#),
                 "5FKsAQz7bRQGGlSZw-KIcCmft7Ic6nT3Ih-TbdYPWwI",
             ),
             (
                 format!(
-                    r#"{{"vxi":665000,"sub":"{jerky}","f":"{beef}",{issuer},"vxa":"kick","t":"{channel}","exp":1600349400}}"#
+                    r#"{{"vxi":665000,"sub":"{jerky}","f":"{beef}",{issuer},"vxa":"kick","t":"{channel}",{exp}}}"#
                 ),
                 "kKnWD3smth6KUuRaY11O-yqAbXy2L2wDZeIoDK_098c",
             ),
             (
                 format!(
-                    r#"{{"vxi":542680,"f":"{jerky}",{issuer},"vxa":"join_muted","t":"{channel}","exp":1600349400}}"#
+                    r#"{{"vxi":542680,"f":"{jerky}",{issuer},"vxa":"join_muted","t":"{channel}",{exp}}}"#
                 ),
                 "N6sZL3F3e-p2KLQlMweXnbGNzE7Qc91rn_uqCEtRjsc",
             ),

@@ -79,7 +79,28 @@ impl Client {
     }
 }
 
-/// Parses the address of the service. The flag says whether it names this machine.
+/// Parses the address of the service. The flag says whether it names this machine. Paths are appended to it, so it has no
+/// query; a password in it could get into the log.
 pub fn check_base_url(base_url: &str) -> Result<(http::Uri, bool), String> {
-    https::parse_url("base_url", base_url, "https://api.epicgames.dev")
+    let (uri, local) = https::parse_url("base_url", base_url, "https://api.epicgames.dev")?;
+    if https::has_user(&uri) || uri.query().is_some() {
+        return Err("base_url takes a host, a port and a path, without a user, a password or a query".into());
+    }
+    Ok((uri, local))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_base_url_has_neither_a_user_nor_a_query() {
+        for url in ["https://api.epicgames.dev", "https://a:8443/epic/", "http://127.0.0.1:80"] {
+            assert!(check_base_url(url).is_ok(), "{url}");
+        }
+        for url in ["https://user:secret@a", "https://user@a", "https://a?x=1", "https://a/b?"] {
+            let message = check_base_url(url).unwrap_err();
+            assert!(!message.contains("secret") && message.contains("without a user"), "{message}");
+        }
+    }
 }

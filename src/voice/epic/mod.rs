@@ -2,6 +2,7 @@
 
 mod client;
 mod connect;
+mod requests;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -12,21 +13,20 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde_json::json;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use self::client::{Answer, CALL_TIMEOUT, Call, Client, check_base_url};
 use self::connect::{ConnectTokens, Refusal};
-use crate::auth::check_jwks_url;
+pub use self::requests::{CALLS_MAX, OF_PLAYER_MAX};
+use self::requests::{Full, Place, Requests};
+use crate::auth::{PRODUCT_USER_ID_CHARS_MAX, check_jwks_url};
 use crate::domain::PlayerUuid;
 use crate::env::Clock;
 use crate::secret_file;
 
-/// Most requests of players at the same time. Each takes a thread while a call is under way.
-pub const CALLS_MAX: usize = 16;
 /// Time between two lines in the log about a service that cannot be used, in milliseconds.
 const LOG_EVERY_MS: i64 = 60_000;
-/// Longest ProductUserId, in characters. Those of today have 32.
-const PUID_CHARS_MAX: usize = 64;
+/// Time from a failure to get an access token to the next attempt, in milliseconds.
+const TOKEN_PAUSE_MS: i64 = 5_000;
 /// Longest error code of the service that goes into the log, in characters.
 const LOGGED_CHARS_MAX: usize = 100;
 
@@ -106,10 +106,20 @@ pub struct Epic {
     basic: String,
     connect: Option<ConnectTokens>,
     clock: Clock,
-    calls: Arc<Semaphore>,
-    access_token: Arc<tokio::sync::Mutex<Option<AccessToken>>>,
+    requests: Requests,
+    access_token: Arc<tokio::sync::Mutex<KeptToken>>,
     /// When a failure was last logged, by the monotonic clock.
     logged_up_ms: Mutex<Option<i64>>,
+}
+
+/// The access token, or why there was none a moment ago.
+#[derive(Default)]
+enum KeptToken {
+    #[default]
+    None,
+    Token(AccessToken),
+    /// The cause, and until when it is the answer, by the monotonic clock.
+    Failed(String, i64),
 }
 
 /// A token with which the service is called.
@@ -152,9 +162,6 @@ struct ErrorAnswer {
     error_code: String,
 }
 
-/// Holds one of the [`CALLS_MAX`] places of a request. A call that goes on without its caller keeps it.
-type Place = Arc<OwnedSemaphorePermit>;
-
 impl Epic {
     /// Reads the secret. Nothing is asked of Epic yet.
     ///
@@ -178,7 +185,7 @@ impl Epic {
             connect,
             settings,
             clock,
-            calls: Arc::new(Semaphore::new(CALLS_MAX)),
+            requests: Requests::none(),
             access_token: Arc::default(),
             logged_up_ms: Mutex::default(),
         })
@@ -194,6 +201,7 @@ impl Epic {
             || Err(Failure::Service(format!("there was no answer within {} s", CALL_TIMEOUT.as_secs())));
         joined.unwrap_or_else(|_| late()).map_err(|failure| match failure {
             Failure::Identity(text) => EpicError::IdentityUnknown(text),
+            Failure::Share => EpicError::Unavailable,
             Failure::Service(cause) => {
                 self.log(&cause);
                 EpicError::Unavailable
@@ -202,8 +210,11 @@ impl Epic {
     }
 
     async fn join_in_time(self: &Arc<Self>, request: JoinRequest) -> Result<RoomCredentials, Failure> {
-        let place = Arc::clone(&self.calls).acquire_owned().await;
-        let place = Arc::new(place.map_err(|error| Failure::Service(error.to_string()))?);
+        let place = self.requests.begin(request.player).await;
+        let place = place.map_err(|full| match full {
+            Full::Share => Failure::Share,
+            Full::Queue => Failure::Service("too many requests wait for it".into()),
+        })?;
         let puid = self.product_user_id(&request, &place).await?;
         let mut participant = json!({ "puid": puid, "hardMuted": request.is_muted });
         if let Some(address) = request.address {
@@ -212,7 +223,8 @@ impl Epic {
         let path = format!("/rtc/v1/{}/room/{}", self.settings.deployment_id, request.room);
         let body = json!({ "participants": [participant] }).to_string();
         let call = || Call::Post(path.clone(), "application/json", body.clone());
-        let room: RoomAnswer = parse(&self.authorized(call, &place).await?, "the room")?;
+        let answer = self.authorized(call, &place).await?;
+        let room: RoomAnswer = parse(&answer, "the room").map_err(Failure::Service)?;
         let mut participants = room.participants.into_iter();
         let Some(found) = participants.find(|participant| participant.puid == puid) else {
             return Err(Failure::Service("the answer with the room lacks the player".into()));
@@ -225,11 +237,12 @@ impl Epic {
         })
     }
 
-    /// Finds out who the player is at Epic. What only the player says does not count: the token would be somebody else's.
+    /// Finds out who the player is at Epic. What only the player says does not count: the token would be somebody
+    /// else's.
     async fn product_user_id(
         self: &Arc<Self>,
         request: &JoinRequest,
-        place: &Place,
+        place: &Arc<Place>,
     ) -> Result<String, Failure> {
         let unknown = |text: &str| Failure::Identity(text.to_owned());
         if let Some(token) = &request.connect_id_token {
@@ -260,13 +273,17 @@ impl Epic {
         let account = request.player.to_string();
         let target = format!("/user/v1/accounts?accountId={account}&identityProviderId=openid");
         let answer = self.authorized(|| Call::Get(target.clone()), place).await?;
-        let AccountsAnswer { mut ids } = parse(&answer, "the account")?;
+        let AccountsAnswer { mut ids } = parse(&answer, "the account").map_err(Failure::Service)?;
         let found = ids.remove(&account).and_then(checked);
         found.ok_or_else(|| unknown("Epic knows no account of this player; log in to Epic first"))
     }
 
     /// Makes a call with the access token. If Epic refuses the token, renews it once.
-    async fn authorized(self: &Arc<Self>, call: impl Fn() -> Call, place: &Place) -> Result<Answer, Failure> {
+    async fn authorized(
+        self: &Arc<Self>,
+        call: impl Fn() -> Call,
+        place: &Arc<Place>,
+    ) -> Result<Answer, Failure> {
         let token = self.access_token(place).await?;
         let answer = self.make(call(), token.clone(), place).await?;
         if answer.status != 401 {
@@ -274,15 +291,20 @@ impl Epic {
         }
         let mut kept = self.access_token.lock().await;
         // Otherwise another request has renewed it already.
-        if kept.as_ref().is_some_and(|kept| kept.text == token) {
-            *kept = None;
+        if matches!(&*kept, KeptToken::Token(kept) if kept.text == token) {
+            *kept = KeptToken::None;
         }
         drop(kept);
         let token = self.access_token(place).await?;
         self.make(call(), token, place).await
     }
 
-    async fn make(self: &Arc<Self>, call: Call, token: Arc<str>, place: &Place) -> Result<Answer, Failure> {
+    async fn make(
+        self: &Arc<Self>,
+        call: Call,
+        token: Arc<str>,
+        place: &Arc<Place>,
+    ) -> Result<Answer, Failure> {
         let (epic, place) = (Arc::clone(self), Arc::clone(place));
         let made = tokio::task::spawn_blocking(move || {
             let _place = place;
@@ -292,31 +314,45 @@ impl Epic {
         made.map_err(Failure::Service)
     }
 
-    /// The access token, renewed if most of its time is over. Requests that need a new one wait for the same call.
-    async fn access_token(self: &Arc<Self>, place: &Place) -> Result<Arc<str>, Failure> {
+    /// The access token, renewed if most of its time is over. Requests that need a new one wait for the same call. After a
+    /// failure none is asked for, for a moment: otherwise each player would make a call that fails.
+    async fn access_token(self: &Arc<Self>, place: &Arc<Place>) -> Result<Arc<str>, Failure> {
         let mut kept = Arc::clone(&self.access_token).lock_owned().await;
-        if let Some(kept) = kept.as_ref().filter(|kept| self.clock.up_ms() < kept.renew_up_ms) {
-            return Ok(Arc::clone(&kept.text));
+        let now_up_ms = self.clock.up_ms();
+        match &*kept {
+            KeptToken::Token(token) if now_up_ms < token.renew_up_ms => return Ok(Arc::clone(&token.text)),
+            KeptToken::Failed(cause, until_up_ms) if now_up_ms < *until_up_ms => {
+                return Err(Failure::Service(cause.clone()));
+            }
+            _ => {}
         }
         let (epic, place) = (Arc::clone(self), Arc::clone(place));
         // The call keeps the lock: if its caller goes away, nobody else makes another one.
         let renewed = tokio::task::spawn_blocking(move || {
             let _place = place;
-            let token = epic.fetch_access_token()?;
-            *kept = Some(token.clone());
-            Ok(token.text)
+            match epic.fetch_access_token() {
+                Ok(token) => {
+                    *kept = KeptToken::Token(token.clone());
+                    Ok(token.text)
+                }
+                Err(cause) => {
+                    let until_up_ms = epic.clock.up_ms().saturating_add(TOKEN_PAUSE_MS);
+                    *kept = KeptToken::Failed(cause.clone(), until_up_ms);
+                    Err(Failure::Service(cause))
+                }
+            }
         });
         renewed.await.map_err(|error| Failure::Service(error.to_string()))?
     }
 
-    fn fetch_access_token(&self) -> Result<AccessToken, Failure> {
+    fn fetch_access_token(&self) -> Result<AccessToken, String> {
         let form = form_urlencoded::Serializer::new(String::new())
             .append_pair("grant_type", "client_credentials")
             .append_pair("deployment_id", &self.settings.deployment_id)
             .finish();
         let call = Call::Post("/auth/v1/oauth/token".into(), "application/x-www-form-urlencoded", form);
         let asked_up_ms = self.clock.up_ms();
-        let answer = self.client.make(call, &self.basic).map_err(Failure::Service)?;
+        let answer = self.client.make(call, &self.basic)?;
         let AccessTokenAnswer { access_token, expires_in } = parse(&answer, "an access token")?;
         #[allow(clippy::cast_possible_truncation, reason = "the cast saturates")]
         let lives_ms = (expires_in.max(0.0) * 1000.0) as i64;
@@ -341,11 +377,13 @@ impl Epic {
 /// Why there are no credentials. The text of a failure of the service is for the log.
 enum Failure {
     Identity(String),
+    /// The player has other requests under way.
+    Share,
     Service(String),
 }
 
 /// Parses an answer, if it is a success.
-fn parse<'a, T: Deserialize<'a>>(answer: &'a Answer, what: &str) -> Result<T, Failure> {
+fn parse<'a, T: Deserialize<'a>>(answer: &'a Answer, what: &str) -> Result<T, String> {
     if !(200..300).contains(&answer.status) {
         let said = serde_json::from_slice(&answer.body).map_or_else(
             |_| String::new(),
@@ -353,17 +391,16 @@ fn parse<'a, T: Deserialize<'a>>(answer: &'a Answer, what: &str) -> Result<T, Fa
                 error_code.chars().filter(|char| !char.is_control()).take(LOGGED_CHARS_MAX).collect()
             },
         );
-        return Err(Failure::Service(format!("the call for {what} was answered {} {said}", answer.status)));
+        return Err(format!("the call for {what} was answered {} {said}", answer.status));
     }
     // The error of the parser could show a part of a token.
-    serde_json::from_slice(&answer.body)
-        .map_err(|_| Failure::Service(format!("the answer with {what} cannot be read")))
+    serde_json::from_slice(&answer.body).map_err(|_| format!("the answer with {what} cannot be read"))
 }
 
 /// A ProductUserId, if it can be one.
 fn checked(puid: String) -> Option<String> {
     let is_plain = puid.bytes().all(|byte| byte.is_ascii_alphanumeric());
-    Some(puid).filter(|puid| is_plain && (1..=PUID_CHARS_MAX).contains(&puid.len()))
+    Some(puid).filter(|puid| is_plain && (1..=PRODUCT_USER_ID_CHARS_MAX).contains(&puid.len()))
 }
 
 /// Whether an address can be one of the internet. A private one tells Epic nothing of where the player is.

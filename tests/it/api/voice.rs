@@ -24,6 +24,7 @@ use crate::harness::{Client, Reply, Server, fits, player_permissions};
 use crate::promises::published::published_contracts;
 use crate::support::stand_in::epic::{EpicService, Rooms};
 
+mod calls;
 mod connect;
 
 const VIVOX: &str = "/v1/session/{session_id}/player/{player_uuid}/voip/vivox:{vivox_action}";
@@ -91,6 +92,19 @@ fn of(game: &str, player: &Client, action: &str, kind: &str) -> String {
 
 fn room(game: &str, rest: &str) -> String {
     format!("/v1/session/{game}/player/me/voip/epic:join?voip_session_type=session{rest}")
+}
+
+/// Players whom the service knows, each active in a game of their own.
+async fn crowd(server: &Server, service: &EpicService, count: usize) -> Vec<(Client, String)> {
+    let mut crowd = Vec::new();
+    for number in 0..count {
+        let player = server.lasting_player();
+        let game = player.creates("game").await;
+        let account = (player.player.to_string(), format!("0002{number}"));
+        service.state.lock().unwrap().accounts.push(account);
+        crowd.push((player, game));
+    }
+    crowd
 }
 
 /// Asserts that the published contract allows the answer, and that no cache may keep it.
@@ -275,6 +289,13 @@ async fn without_a_service_there_are_no_tokens() {
         alice.get(&own(&game, action, "session")).await.refused(403, "voip_not_configured");
     }
     alice.get(&room(&game, "")).await.refused(403, "voip_not_configured");
+    // The session and the standing of the caller come first.
+    let outsider = server.player();
+    for path in [room(&game, ""), own(&game, "join", "session")] {
+        outsider.get(&path).await.refused(403, "not_active_in_session");
+    }
+    alice.get(&room("none", "")).await.refused(404, "session_not_found");
+    alice.get(&own("none", "join", "session")).await.refused(404, "session_not_found");
     let unable = server.player_with(None, &["session:read:self"]);
     unable.get(&room(&game, "")).await.refused(403, "permission_denied");
     unable.get("/v1/voip/vivox:login").await.refused(403, "permission_denied");
@@ -330,7 +351,9 @@ async fn an_access_token_is_renewed_in_time_and_once_it_is_refused() {
     let tokens = || service.state.lock().unwrap().tokens;
     let joins = async || alice.get(&room(&game, "")).await;
     // Many at once need one.
-    for reply in join_all((0..40).map(|_| joins())).await {
+    let crowd = crowd(&server, &service, 40).await;
+    let all = crowd.iter().map(|(player, game)| async move { player.get(&room(game, "")).await });
+    for reply in join_all(all).await {
         reply.expect(200);
     }
     assert_eq!(tokens(), 1);
@@ -355,15 +378,29 @@ async fn a_service_that_fails_is_503_and_harms_nothing_else() {
     let server = with_epic(&service, |_| {});
     let (alice, _, game) = game(&server).await;
     service.state.lock().unwrap().accounts.push((alice.player.to_string(), PUID.into()));
-    for rooms in [Rooms::Refusing(403), Rooms::Refusing(500), Rooms::Broken, Rooms::Dropping] {
+    for rooms in [
+        Rooms::Refusing(403),
+        Rooms::Refusing(500),
+        Rooms::Broken,
+        Rooms::Dropping,
+        Rooms::Large,
+        Rooms::Redirecting,
+        Rooms::Foreign,
+    ] {
         service.state.lock().unwrap().rooms = rooms;
         let refused = alice.get(&room(&game, "")).await.refused(503, "voice_unavailable");
         assert_eq!(refused.headers["retry-after"], "2", "{rooms:?}");
         assert!(!refused.body.to_string().contains("access-"), "{}", refused.body);
     }
+    assert!(service.asked("/rtc/").iter().all(|asked| !asked.path.ends_with("-moved")));
     // More players than calls at once wait for a service that never answers. Nobody else does.
-    service.state.lock().unwrap().rooms = Rooms::Silent;
-    let mut waiting = pin!(join_all((0..20).map(|_| async { alice.get(&room(&game, "")).await })));
+    let crowd = crowd(&server, &service, 20).await;
+    {
+        let mut state = service.state.lock().unwrap();
+        (state.rooms, state.silent) = (Rooms::Open, Some("/rtc/"));
+    }
+    let joins = crowd.iter().map(|(player, game)| async move { player.get(&room(game, "")).await });
+    let mut waiting = pin!(join_all(joins));
     let reading = async {
         for _ in 0..20 {
             alice.session(&game).await.expect(200);
@@ -382,7 +419,7 @@ async fn a_service_that_fails_is_503_and_harms_nothing_else() {
     for reply in refused {
         reply.refused(503, "voice_unavailable");
     }
-    service.state.lock().unwrap().rooms = Rooms::Open;
+    service.state.lock().unwrap().silent = None;
     alice.get(&room(&game, "")).await.expect(200);
     // A service that is gone.
     let gone = with_epic(&EpicService::start().await, |_| {});
@@ -396,7 +433,14 @@ async fn a_client_that_epic_does_not_know_gets_503() {
     service.state.lock().unwrap().refuses_clients = true;
     let server = with_epic(&service, |_| {});
     let (alice, _, game) = game(&server).await;
-    alice.get(&room(&game, "")).await.refused(503, "voice_unavailable");
+    let refused = async || alice.get(&room(&game, "")).await.refused(503, "voice_unavailable");
+    refused().await;
+    // It is not asked again for each player.
+    refused().await;
+    assert_eq!(service.asked("/auth/").len(), 1);
+    server.clock.advance(std::time::Duration::from_secs(5));
+    refused().await;
+    assert_eq!(service.asked("/auth/").len(), 2);
 }
 
 #[tokio::test]
@@ -441,7 +485,7 @@ async fn a_claim_of_the_players_own_token_says_who_the_player_is() {
     let alice = signed(json!(PUID));
     let game = alice.creates("game").await;
     assert_eq!(alice.get(&room(&game, "")).await.expect(200).body["product_user_id"], json!(PUID));
-    for other in [json!(null), json!(7), json!("a/b")] {
+    for other in [json!(null), json!(7), json!("a/b"), json!("a".repeat(65))] {
         signed(other).get(&room(&game, "")).await.refused(403, "epic_identity_unknown");
     }
 }

@@ -14,14 +14,18 @@ pub enum Rooms {
     /// Gives tokens.
     #[default]
     Open,
-    /// Never answers.
-    Silent,
     /// Answers with this status.
     Refusing(u16),
     /// Answers with something else than was asked for.
     Broken,
     /// Closes the connection.
     Dropping,
+    /// Answers with more bytes than the limit, in an answer that is right otherwise.
+    Large,
+    /// Sends the caller to another path, which would give a token.
+    Redirecting,
+    /// Gives a token for another player.
+    Foreign,
 }
 
 /// The state of the service.
@@ -41,6 +45,8 @@ pub struct State {
     pub accounts: Vec<(String, String)>,
     /// The keys of ID tokens, as a JWK Set.
     pub keys: Value,
+    /// Requests to paths that start with this text get no answer.
+    pub silent: Option<&'static str>,
     /// With a gate, the keys are sent once it is notified.
     pub keys_gate: Option<Arc<Notify>>,
     /// The requests for rooms that are under way, and the most that were at the same time.
@@ -97,14 +103,15 @@ impl Drop for OpenRoom<'_> {
 
 impl Answers for Service {
     async fn answer(&self, asked: Asked) -> Reply {
-        let (answer, rooms, gate) = {
+        let (answer, is_silent, gate) = {
             let mut state = self.0.lock().unwrap();
             state.asked.push(asked.clone());
-            (state.answer(&asked), state.rooms, state.keys_gate.clone())
+            let is_silent = state.silent.is_some_and(|path| asked.path.starts_with(path));
+            (state.answer(&asked), is_silent, state.keys_gate.clone())
         };
         let is_room = asked.path.starts_with("/rtc/");
         let _open = is_room.then(|| OpenRoom::begin(&self.0));
-        if is_room && rooms == Rooms::Silent {
+        if is_silent {
             std::future::pending::<()>().await;
         }
         if let Some(gate) = gate.filter(|_| asked.path == "/jwks") {
@@ -154,14 +161,19 @@ impl State {
             Rooms::Refusing(status) => return Reply::json(status, json!({ "errorCode": "no" })),
             Rooms::Broken => return Reply::json(200, json!({ "roomId": 7 })),
             Rooms::Dropping => return Reply::Drop,
-            Rooms::Open | Rooms::Silent => {}
+            Rooms::Redirecting if !asked.path.ends_with("-moved") => {
+                return Reply::json(307, "{}").with("location", &format!("{}-moved", asked.path));
+            }
+            Rooms::Open | Rooms::Large | Rooms::Redirecting | Rooms::Foreign => {}
         }
         let Some(room) = asked.path.strip_prefix("/rtc/v1/deployment/room/") else {
             return Reply::json(404, "{}");
         };
         let body: Value = serde_json::from_slice(&asked.body).unwrap();
+        let is_foreign = self.rooms == Rooms::Foreign;
         let participants = body["participants"].as_array().unwrap().iter().map(|participant| {
-            json!({ "puid": participant["puid"], "token": "room-token", "hardMuted": participant["hardMuted"] })
+            let puid = if is_foreign { &json!("0002cc") } else { &participant["puid"] };
+            json!({ "puid": puid, "token": "room-token", "hardMuted": participant["hardMuted"] })
         });
         let participants: Vec<_> = participants.collect();
         Reply::json(
@@ -169,6 +181,7 @@ impl State {
             json!({
                 "roomId": format!("epic:{room}"), "clientBaseUrl": "wss://voice.example", "participants": participants,
                 "deploymentId": "deployment",
+                "padding": if self.rooms == Rooms::Large { "x".repeat(65_536) } else { String::new() },
             }),
         )
     }
