@@ -1,6 +1,6 @@
 //! Deserters: what game servers say about players who left matches. A status counts until all statuses of its kind are
-//! cleared. A clear is one write, whatever the number of players: it raises the number of clears of the kind, and a status
-//! says how many clears came before it. The commit of a status expects that number as it was read.
+//! cleared. A clear is one write, whatever the number of players: it raises the number of clears of the kind, and a
+//! status says how many clears came before it. The commit of a status expects that number as it was read.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -121,8 +121,8 @@ impl Deserters {
     /// commit.
     ///
     /// # Errors
-    /// [`Failure::Repeated`] if the answer to the request is stored already; [`Failure::Contended`] if clears of the kind
-    /// came first in 8 attempts; errors of the store, also if this node's clock is wrong.
+    /// [`Failure::Repeated`] if the answer to the request is stored already; [`Failure::Contended`] if clears of the
+    /// kind came first in 8 attempts; errors of the store, also if this node's clock is wrong.
     pub async fn put(
         &self,
         player: PlayerUuid,
@@ -131,7 +131,7 @@ impl Deserters {
         also: impl Fn(&DeserterStatus) -> HookWrites,
     ) -> Result<DeserterStatus, Failure> {
         for _ in 0..ATTEMPTS_MAX {
-            let last_updated = self.now().await?;
+            let last_updated = self.sessions.right_time().await?;
             let ReadClears { count: clears, expected } = self.read_clears(kind).await?;
             let status = DeserterStatus { report: report.clone(), last_updated, clears };
             let batch = expected.put(keys::deserter(player, kind), record::encode(&status));
@@ -171,7 +171,7 @@ impl Deserters {
     /// As for [`put`](Self::put).
     pub async fn clear(&self, kinds: &[Uuid], also: HookWrites) -> Result<(), Failure> {
         for _ in 0..ATTEMPTS_MAX {
-            let last = self.now().await?;
+            let last = self.sessions.right_time().await?;
             let mut batch = also.clone();
             for kind in kinds {
                 let ReadClears { count, expected } = self.read_clears(*kind).await?;
@@ -185,8 +185,8 @@ impl Deserters {
         Err(Failure::Contended)
     }
 
-    /// Deletes the statuses that ended long ago. Each call looks at the next statuses of a pass, and does nothing until a
-    /// pass is due. Returns whether it deleted any and more are left to look at.
+    /// Deletes the statuses that ended long ago. Each call looks at the next statuses of a pass, and does nothing until
+    /// a pass is due. Returns whether it deleted any and more are left to look at.
     ///
     /// # Errors
     /// [`StoreError::ClockSkew`] if this node's clock is wrong; other errors of the store.
@@ -210,12 +210,6 @@ impl Deserters {
         // If a report of a game server was faster, the next pass finds the others again.
         let has_deleted = !batch.is_empty() && self.commit(batch).await?;
         outcome.map(|()| has_deleted && has_more)
-    }
-
-    /// The time, in whole milliseconds.
-    async fn now(&self) -> Result<Timestamp, StoreError> {
-        let now_ms = self.sessions.require_right_clock().await?;
-        Ok(Timestamp::from_millisecond(now_ms).expect("no clock shows a time that cannot be written"))
     }
 
     async fn clears(&self, kind: Uuid) -> Result<Option<DeserterClears>, StoreError> {

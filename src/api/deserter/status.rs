@@ -108,7 +108,8 @@ impl DeserterUpdate {
     /// The report of a game server.
     fn read(self) -> Result<DeserterReport, Error> {
         if self.deserter_reset.is_some_and(|reset| reset < self.deserter_expiration) {
-            let violation = ViolationKind::DATE_ORDER.at(["body".into(), "deserter_reset".into()]);
+            let kind = ViolationKind::before_time_of("deserter_expiration");
+            let violation = kind.at(["body".into(), "deserter_reset".into()]);
             return Err(Error::Invalid(vec![violation]));
         }
         Ok(DeserterReport {
@@ -142,7 +143,7 @@ pub async fn one(
 async fn status(app: &App, player: PlayerUuid, id: &str) -> Result<Reply<Plain<StatusView>>, Error> {
     let kind = app.catalog().matchmaking.deserter(id)?;
     let status = app.deserters.status(player, kind).await?;
-    Ok(Reply::plain(&StatusView::of(kind, status.as_ref(), app.clock.now())))
+    Ok(Reply::plain(&StatusView::of(kind, status.as_ref(), app.sessions.right_time().await?)))
 }
 
 /// Reads all statuses of a player.
@@ -155,7 +156,7 @@ pub async fn all(
     let catalog = app.catalog();
     let kinds = catalog.matchmaking.deserters.keys().copied();
     let statuses = app.deserters.statuses(path.player_uuid, kinds).await?;
-    let now = app.clock.now();
+    let now = app.sessions.right_time().await?;
     let views = statuses.iter().map(|(kind, status)| StatusView::of(*kind, Some(status), now));
     Ok(Reply::plain(&StatusesView { deserter_statuses: views.collect() }))
 }

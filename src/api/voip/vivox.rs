@@ -177,7 +177,8 @@ impl Standing {
 pub async fn login(app: Arc<App>, caller: Caller, _: Input) -> Result<Reply<Plain<VivoxToken>>, Error> {
     let player = caller.require_player()?;
     let vivox = app.voice.vivox.as_ref().ok_or(Refused::VoipNotConfigured)?;
-    Ok(VivoxToken::reply(vivox, vivox.login(player, app.clock.now()), None))
+    let now = app.sessions.right_time().await?;
+    Ok(VivoxToken::reply(vivox, vivox.login(player, now), None))
 }
 
 /// Gets a token for an action of the caller.
@@ -230,6 +231,6 @@ async fn token(
         Action::Kick | Action::Mute => (caller.player(), Some(target)),
         Action::Join | Action::JoinMuted | Action::Transcribe => (Some(target), None),
     };
-    let token = vivox.action(action, by, &channel, to, app.clock.now());
+    let token = vivox.action(action, by, &channel, to, app.sessions.right_time().await?);
     Ok(VivoxToken::reply(vivox, token, Some(channel)))
 }

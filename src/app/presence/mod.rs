@@ -22,7 +22,7 @@ use super::sessions::cached::CachedSession;
 use crate::domain::instance::Health;
 use crate::domain::instance::health::HealthRules;
 use crate::domain::matchmaking::Matchmaking;
-use crate::domain::matchmaking::backfill::EXPIRE_AFTER_S_MIN;
+use crate::domain::matchmaking::backfill::CONFIRMED_FOR_S_MIN;
 use crate::domain::{PlayerUuid, Session, SessionId};
 use crate::env::Clock;
 use crate::store::Key;
@@ -168,5 +168,5 @@ fn expire_after(matchmaking: &Matchmaking) -> Duration {
 /// For how long a confirmation counts, in milliseconds: two intervals, and at least as long as a host takes that could not
 /// read the configuration.
 fn confirmed_within_ms(matchmaking: &Matchmaking) -> i64 {
-    i64::from(matchmaking.backfill.ack_every_s.saturating_mul(2).max(EXPIRE_AFTER_S_MIN)) * 1000
+    i64::from(matchmaking.backfill.ack_every_s.saturating_mul(2).max(CONFIRMED_FOR_S_MIN)) * 1000
 }

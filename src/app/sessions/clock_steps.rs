@@ -11,6 +11,8 @@
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use jiff::Timestamp;
+
 use super::Sessions;
 use crate::env::{Clock, ClockReading};
 use crate::records::keys;
@@ -190,6 +192,15 @@ impl Sessions {
         }
         // In a box, so that the futures of all changes stay small.
         Box::pin(self.check_clock()).await
+    }
+
+    /// The time now, in whole milliseconds, for what is signed or compared with stored times.
+    ///
+    /// # Errors
+    /// As [`require_right_clock`](Self::require_right_clock).
+    pub async fn right_time(&self) -> Result<Timestamp, StoreError> {
+        let now_ms = self.require_right_clock().await?;
+        Ok(Timestamp::from_millisecond(now_ms).expect("no clock shows a time that cannot be written"))
     }
 
     /// The time now, to compare deadlines with, in milliseconds since the epoch. `None` if deadlines have no meaning:

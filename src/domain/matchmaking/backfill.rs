@@ -6,6 +6,8 @@ use crate::domain::limits;
 
 /// Least `expire_after_s`: a host that could not read the configuration confirms every 20 s.
 pub const EXPIRE_AFTER_S_MIN: u32 = 45;
+/// Least time for which a confirmation counts, in seconds, for the same reason: players are sent to a host for so long.
+pub const CONFIRMED_FOR_S_MIN: u32 = 45;
 
 /// `[backfill]`: how often hosts confirm that they want players, and how long without it a backfill lasts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -195,7 +195,7 @@ impl Session {
         backfill.unconfirmed.extend(players);
     }
 
-    /// Ends the backfill, because its host is silent.
+    /// Ends the backfill, because its host is inactive.
     pub fn expire_backfill(&mut self) {
         self.backfill = None;
     }

@@ -82,10 +82,6 @@ impl ViolationKind {
         Self::fixed("the list has duplicated items", "value_error.list.unique_items");
     /// Not a time with a zone, nor a Unix timestamp.
     pub const NOT_DATETIME: Self = Self::fixed("invalid datetime format", "value_error.datetime");
-    /// A time before another one that it must not come before. The framework has no such type; this one is formed like
-    /// its others.
-    pub const DATE_ORDER: Self =
-        Self::fixed("this time is before deserter_expiration", "value_error.date.order");
     /// Not a UUID.
     pub const NOT_UUID: Self = Self::fixed("value is not a valid uuid", "type_error.uuid");
     /// Bytes that are not UTF-8.
@@ -166,6 +162,12 @@ impl ViolationKind {
     pub fn reserved_name(prefix: &str) -> Self {
         let msg = format!("names that start with '{prefix}' are reserved for the server");
         Self { msg: msg.into(), kind: "value_error.dict.reserved_name" }
+    }
+
+    /// A time before that of another field, which it must not come before. The framework has no such type; this one is
+    /// formed like its others.
+    pub fn before_time_of(field: &str) -> Self {
+        Self { msg: format!("this time is before {field}").into(), kind: "value_error.date.order" }
     }
 
     /// The same element twice, or more often. The framework has no such type; this one is formed like its others.
