@@ -61,8 +61,8 @@ pub enum ControlRequest {
         /// Where the answer before has ended.
         after: Option<String>,
     },
-    /// Why a ticket waits, in each profile whose matches this server makes. The answer has the time (`now_ms`), and pairs
-    /// of a profile and an explanation (`profiles`).
+    /// Why a ticket waits, in each profile whose matches this server makes. The answer has the time (`now_ms`), and
+    /// the explanations by profile (`profiles`).
     MatchmakingExplain {
         /// The ticket.
         ticket: Uuid,
@@ -182,8 +182,9 @@ async fn carry_out(request: ControlRequest, commanded: Commanded) -> Result<Valu
             serde_json::to_value(exported.map_err(|error| error.to_string())?)
         }
         ControlRequest::MatchmakingExplain { ticket } => {
-            let now_ms = app.clock.now_ms();
-            Ok(json!({ "now_ms": now_ms, "profiles": app.matchmaker.explain(ticket, now_ms).await }))
+            let explained = app.matchmaker.explain(&app, ticket).await;
+            let (now_ms, profiles) = explained.map_err(|failure| failure.to_string())?;
+            Ok(json!({ "now_ms": now_ms, "profiles": profiles }))
         }
     };
     value.map_err(|error| error.to_string())

@@ -17,7 +17,7 @@ use crate::app::{App, Catalog, Failure};
 use crate::domain::audit::Cause;
 use crate::domain::matchmaking::matcher::Proposal;
 use crate::domain::matchmaking::ticket::TicketEnd;
-use crate::domain::{CustomData, Refused, SessionId};
+use crate::domain::{CustomData, Refused, Session, SessionId};
 
 /// Matches made at once: enough to share commits of the store.
 const AT_ONCE: usize = 128;
@@ -75,8 +75,7 @@ async fn make(app: &App, catalog: &Arc<Catalog>, order: Order) -> Outcome {
     });
     match made.await {
         Ok(Made::Session(session)) => {
-            let (id, profile) = (&session.session.id, &order.profile_id);
-            tracing::debug!(session_id = %id, profile, players = order.proposal.players, "a match was made");
+            note_match(&session.session, &order);
             Outcome { gone: tickets().collect(), ..Outcome::default() }
         }
         Ok(Made::Lacks(parties)) => {
@@ -132,6 +131,25 @@ async fn fill(app: &App, catalog: &Arc<Catalog>, order: Order, fills: Fillable) 
             Outcome { failure: Some(failure), unfilled: Some(unfilled(Vec::new())), ..Outcome::default() }
         }
     }
+}
+
+/// Writes a line into the log about a match. It names no player, and has no data of theirs.
+fn note_match(session: &Session, order: &Order) {
+    let Some(made) = &session.match_made else { return };
+    let results = &made.results;
+    let quality = &order.proposal.quality;
+    tracing::info!(
+        session_id = %session.id,
+        match_id = %results.match_id,
+        profile = order.profile_id,
+        region = order.proposal.region,
+        tickets = order.sessions.len(),
+        players = order.proposal.players,
+        longest_wait_s = results.tickets.iter().map(|ticket| ticket.wait_s).max(),
+        worst_spread = quality.spreads.iter().flatten().copied().fold(0.0, f64::max),
+        side_skill_difference = quality.side_skill_difference,
+        "a match was made"
+    );
 }
 
 fn match_order(app: &App, catalog: &Catalog, order: &Order) -> Result<MatchOrder, Failure> {

@@ -144,11 +144,33 @@ impl Matchmaker {
         Ok(state.pools.values().any(|pool| pool.is_due(now_ms)))
     }
 
-    /// Why a ticket waits, for each profile that this node matches; empty if no profile has it. Waits for the end of a round.
-    pub async fn explain(&self, ticket: Uuid, now_ms: i64) -> Vec<(String, Explanation)> {
+    /// Why a ticket waits, for each profile that this node matches, and the time for which that holds, in milliseconds
+    /// since 1970. Empty if the ticket waits in no such profile. What is stored counts: a ticket that has come a moment ago
+    /// is explained, and one that has ended is not. Waits for the end of a round.
+    ///
+    /// # Errors
+    /// Errors of the store.
+    pub async fn explain(
+        &self,
+        app: &App,
+        ticket: Uuid,
+    ) -> Result<(i64, BTreeMap<String, Explanation>), Failure> {
         let mut state = self.state.lock().await;
+        for pool in state.pools.values_mut() {
+            pool.read_all(app.sessions.store()).await?;
+            pool.read_newest(app.sessions.store()).await?;
+        }
+        let now_ms = app.clock.now_ms();
+        let session = state.pools.values().find_map(|pool| pool.session_of(ticket));
+        let Some(session) = session.cloned() else { return Ok((now_ms, BTreeMap::new())) };
+        let session = app.sessions.find_latest(&session).await?;
+        let queued = session.as_ref().and_then(|session| session.session.matchmaking.as_ref());
+        if queued.is_none_or(|queued| queued.id != ticket) {
+            return Ok((now_ms, BTreeMap::new()));
+        }
         let pools = state.pools.iter_mut();
-        pools.filter_map(|(id, pool)| Some((id.clone(), pool.explain(ticket, now_ms)?))).collect()
+        let explained = pools.filter_map(|(id, pool)| Some((id.clone(), pool.explain(ticket, now_ms)?)));
+        Ok((now_ms, explained.collect()))
     }
 
     /// Notes that the host of a match has confirmed that it wants players.

@@ -1,5 +1,6 @@
 //! `rallypoint matchmaking explain`: why a ticket of a running server waits, over its control socket.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
 
@@ -28,8 +29,8 @@ Next: `rallypoint matchmaking simulate` shows how other steps would do.";
 struct Explained {
     /// The time for which the explanations hold, in milliseconds since 1970.
     now_ms: i64,
-    /// Profiles, each with an explanation.
-    profiles: Vec<(String, Explanation)>,
+    /// Explanations by profile.
+    profiles: BTreeMap<String, Explanation>,
 }
 
 /// Runs the command.
@@ -39,15 +40,16 @@ pub fn run(data_dir: &Path, ticket: Uuid, is_json: bool) -> Result<(), String> {
         .map_err(|error| format!("the answer of the server cannot be read: {error}"))?;
     if explained.profiles.is_empty() {
         return Err(format!(
-            "no ticket {ticket} waits in a profile whose matches this server makes: perhaps it has got a match, or another \
-             server makes them"
+            "no ticket {ticket} waits in a profile whose matches this server makes. Perhaps it has got a match; or its party \
+             has left the queue or has changed; or it has waited for ticket_timeout_s: the event queue.left of \
+             `rallypoint audit export` has the reason. Or another server makes the matches of the profile"
         ));
     }
     if is_json {
         return print_json(&answer);
     }
     let text =
-        |(profile, explanation): &(String, Explanation)| as_text(profile, explained.now_ms, explanation);
+        |(profile, explanation): (&String, &Explanation)| as_text(profile, explained.now_ms, explanation);
     print(&explained.profiles.iter().map(text).collect::<Vec<_>>().join("\n"))
 }
 

@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use futures_util::future::join;
+use http::Method;
 use rallypoint::config::Config;
 use rallypoint::domain::SessionId;
+use rallypoint::domain::matchmaking::matcher::Explanation;
 use rallypoint::domain::matchmaking::profile::{InviteTime, MatcherKind};
 use rallypoint::jobs;
 use rallypoint::records::keys;
@@ -399,7 +401,7 @@ async fn the_matcher_can_be_switched_off() {
     let parties = [queued(&server, &["duel"]).await, queued(&server, &["duel"]).await];
     server.advance(Duration::from_secs(60)).await;
     assert_eq!(match_of_player(&parties[0].0).await, None);
-    assert!(server.app.matchmaker.explain(Uuid::nil(), 0).await.is_empty());
+    assert!(explained(&server, &parties[0].2).await.is_empty());
 }
 
 #[tokio::test]
@@ -425,15 +427,26 @@ async fn a_match_that_is_too_large_ends_its_tickets() {
     is_clean(&server).await;
 }
 
+/// Why a ticket waits, by profile.
+async fn explained(server: &Server, ticket: &str) -> Vec<(String, Explanation)> {
+    let explained = server.app.matchmaker.explain(&server.app, ticket.parse().unwrap()).await;
+    explained.unwrap().1.into_iter().collect()
+}
+
 #[tokio::test]
 async fn a_ticket_that_waits_can_be_explained() {
     let server = Server::over(Store::Memory(Memory::default()), with_matches);
     let parties = [queued(&server, &["teams"]).await, queued(&server, &["teams"]).await];
     server.advance(Duration::from_secs(10)).await;
-    let id = parties[0].2.parse().unwrap();
     let now_ms = server.clock.now_ms();
-    let [(profile, why)] = server.app.matchmaker.explain(id, now_ms).await.try_into().unwrap();
+    let all = explained(&server, &parties[0].2).await;
+    let [(profile, why)] = &all[..] else { panic!("{all:?}") };
     assert_eq!((profile.as_str(), why.age_ms, why.players_needed, why.fit.all), ("teams", 10_000, 4, 1));
     assert_eq!(why.next_step_ms, Some(now_ms + 30_000));
-    assert!(server.app.matchmaker.explain(Uuid::nil(), now_ms).await.is_empty());
+    assert!(explained(&server, &Uuid::nil().to_string()).await.is_empty());
+    // What is stored counts, also before the next round.
+    let (player, session, new) = queued(&server, &["teams"]).await;
+    assert_eq!(explained(&server, &new).await[0].1.fit.all, 2);
+    player.send(Method::DELETE, &queue(&session), &[], None).await.expect(204);
+    assert!(explained(&server, &new).await.is_empty());
 }
