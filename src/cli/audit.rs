@@ -52,6 +52,11 @@ enum AuditCommand {
 /// Runs the command.
 pub fn run(args: &AuditArgs) -> Result<(), String> {
     let AuditCommand::Export { from, to } = &args.command;
+    if let (Some(from), Some(to)) = (from, to)
+        && from >= to
+    {
+        return Err(format!("--from {from} is not before --to {to}, so there is no event between them"));
+    }
     let data_dir = args.key.data_dir()?;
     let (mut out, mut count, mut after) = (std::io::stdout().lock(), 0, None);
     let shows_progress = std::io::stderr().is_terminal();

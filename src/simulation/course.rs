@@ -61,7 +61,8 @@ pub fn run(setup: &Setup, arrivals: &[Arrival], end_ms: i64, report: &mut dyn Fn
     let mut next = 0;
     loop {
         let arrival_ms = arrivals.get(next).map(|arrival| arrival.at_ms);
-        let times = [arrival_ms, course.next_timeout_ms(), course.next_pass_ms()];
+        let leave_ms = course.leaves.last().map(|(leaves_ms, _)| *leaves_ms);
+        let times = [arrival_ms, leave_ms, course.next_timeout_ms(), course.next_pass_ms()];
         let Some(now_ms) = times.into_iter().flatten().min().filter(|now| *now < end_ms) else { break };
         course.now_ms = now_ms;
         course.drop_timed_out();
@@ -69,6 +70,7 @@ pub fn run(setup: &Setup, arrivals: &[Arrival], end_ms: i64, report: &mut dyn Fn
             course.join(next);
             next += 1;
         }
+        course.drop_left();
         course.pass();
         let (done_ms, waiting) = (now_ms - start_ms, course.waiting.len());
         let part_ms = done_ms * TIMES / of_ms * of_ms / TIMES;
@@ -103,6 +105,8 @@ struct Course<'a> {
     now_ms: i64,
     profiles: BTreeMap<&'a str, Matching<'a>>,
     waiting: BTreeMap<Uuid, Queued<'a>>,
+    /// When parties leave, and their tickets: the last first.
+    leaves: Vec<(i64, Uuid)>,
     /// Tickets in the order in which they join. Those that wait no longer are skipped.
     by_age: VecDeque<(i64, Uuid)>,
     looks_left: usize,
@@ -120,6 +124,10 @@ impl<'a> Course<'a> {
             Matching { profile, rules, matcher, due_ms: None, running: Vec::new() }
         };
         let profiles = setup.matchmaking.profiles.iter().filter(|(_, profile)| is_ours(profile));
+        // Nobody leaves before joining.
+        let leave = |arrival: &Arrival| Some((arrival.leaves_ms?.max(arrival.at_ms), arrival.ticket_id));
+        let mut leaves: Vec<_> = arrivals.iter().filter_map(leave).collect();
+        leaves.sort_unstable_by(|one, other| other.cmp(one));
         let party = |arrival: &Arrival| PartyOutcome {
             players: arrival.players.len(),
             region: arrival.region.clone(),
@@ -133,6 +141,7 @@ impl<'a> Course<'a> {
             now_ms: start_ms,
             profiles: profiles.map(|(id, profile)| (id.as_str(), matching(profile))).collect(),
             waiting: BTreeMap::new(),
+            leaves,
             by_age: VecDeque::new(),
             looks_left: EXPLANATION_LOOKS,
             outcome: Outcome { parties: arrivals.iter().map(party).collect(), ..Outcome::default() },
@@ -161,6 +170,15 @@ impl<'a> Course<'a> {
             if let Some(arrival) = self.take(id) {
                 let party = &mut self.outcome.parties[arrival];
                 (party.end, party.obstacle) = (End::TimedOut(self.now_ms - joined_ms), obstacle);
+            }
+        }
+    }
+
+    /// Lets the parties go whose time to leave has come, if they still wait.
+    fn drop_left(&mut self) {
+        while let Some((_, id)) = self.leaves.pop_if(|(leaves_ms, _)| *leaves_ms <= self.now_ms) {
+            if let Some(arrival) = self.take(id) {
+                self.outcome.parties[arrival].end = End::Left(self.now_ms - self.arrivals[arrival].at_ms);
             }
         }
     }

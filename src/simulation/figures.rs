@@ -51,6 +51,8 @@ pub struct Group {
     pub waits_ms: Vec<i64>,
     /// Number of those who joined a match that had begun.
     pub backfilled: usize,
+    /// Number of those that left their queues.
+    pub left: usize,
     /// Number of those that timed out.
     pub timed_out: usize,
     /// Number of those that waited at the end.
@@ -65,6 +67,7 @@ impl Group {
             End::Refused(_) => return,
             End::Matched(_) => {}
             End::Backfilled(_) => self.backfilled += 1,
+            End::Left(_) => self.left += 1,
             End::TimedOut(_) => self.timed_out += 1,
             End::Waiting(ms) => {
                 self.waiting += 1;

@@ -35,6 +35,8 @@ use crate::domain::matchmaking::ticket::JoinParams;
 pub struct Arrival {
     /// When it joins, in milliseconds. Arrivals are in this order.
     pub at_ms: i64,
+    /// When it leaves its queues, if it waits so long, in milliseconds.
+    pub leaves_ms: Option<i64>,
     /// The id of its ticket.
     pub ticket_id: Uuid,
     /// The queues that it joins.

@@ -13,6 +13,8 @@ pub enum End {
     Matched(i64),
     /// It joined a match that had begun, after so many milliseconds.
     Backfilled(i64),
+    /// It left its queues, after so many milliseconds.
+    Left(i64),
     /// It waited for the longest time that a ticket lives.
     TimedOut(i64),
     /// It still waited at the end, for so many milliseconds so far.
@@ -24,7 +26,7 @@ impl End {
     pub fn wait_ms(self) -> Option<i64> {
         match self {
             Self::Matched(ms) | Self::Backfilled(ms) => Some(ms),
-            Self::Refused(_) | Self::TimedOut(_) | Self::Waiting(_) => None,
+            Self::Refused(_) | Self::Left(_) | Self::TimedOut(_) | Self::Waiting(_) => None,
         }
     }
 }

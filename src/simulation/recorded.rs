@@ -5,8 +5,10 @@
 //! `additional_params`, `map_preferences`, and in `custom_data` the number of `players` and the skill in a profile
 //! (`skill.PROFILE`). Only the time, the session and a queue are required. Lines that name the same ticket are about one
 //! party: it joins the queues of all of them, with the players of all of them; without any player or number of players, it
-//! has one. An event with a `requesting_user_uuid` was caused by a player, others by a service. Other events
-//! and other fields are ignored.
+//! has one. An event with a `requesting_user_uuid` was caused by a player, others by a service.
+//!
+//! A line with the `event_name` `queue.left`, a `ticket_id`, and the `reason` `left_queue` or `party_changed` lets the party
+//! leave at its time. Other events and other fields are ignored: matches and timeouts are what is simulated.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,11 +21,14 @@ use uuid::Uuid;
 
 use super::{Arrival, PARTIES_MAX};
 use crate::domain::matchmaking::profile::MATCH_PLAYERS_MAX;
-use crate::domain::matchmaking::ticket::JoinParams;
+use crate::domain::matchmaking::ticket::{JoinParams, TicketEnd};
 use crate::domain::{CustomData, PlayerUuid};
 
 /// The name of the events that are read.
 const JOINED: &str = "queue.joined";
+/// The name of the events that say that a ticket has ended, and the reasons that the party itself caused.
+const LEFT: &str = "queue.left";
+const LEFT_BY_ITSELF: [&str; 2] = [TicketEnd::LeftQueue.name(), TicketEnd::PartyChanged.name()];
 /// Names in the custom data of an event: the number of players, and what stands before a profile with the skill in it.
 const PLAYERS: &str = "players";
 const SKILL: &str = "skill.";
@@ -76,6 +81,15 @@ struct Event {
     requesting_user_uuid: Option<PlayerUuid>,
 }
 
+/// The end of a ticket.
+#[derive(Deserialize)]
+struct Left {
+    event_datetime: Timestamp,
+    session_id: String,
+    ticket_id: String,
+    reason: String,
+}
+
 /// Reads events. The arrivals are sorted by time; at equal times, in the order of the lines.
 ///
 /// # Errors
@@ -83,7 +97,7 @@ struct Event {
 /// [`PARTIES_MAX`] parties.
 pub fn read(mut input: impl BufRead) -> Result<Recorded, ReadError> {
     let (mut found, mut others): (BTreeMap<(String, String), Arrival>, usize) = (BTreeMap::new(), 0);
-    let (mut order, mut text) = (Vec::new(), String::new());
+    let (mut order, mut text, mut leaves) = (Vec::new(), String::new(), BTreeMap::new());
     for line in 1.. {
         let error = |what: String| ReadError { line, what };
         text.clear();
@@ -105,6 +119,12 @@ pub fn read(mut input: impl BufRead) -> Result<Recorded, ReadError> {
                 return Err(error("there is no event_name; each line is an event of the audit".into()));
             }
             others += 1;
+            let left = event.get("event_name").is_some_and(|name| name == LEFT);
+            let left = left.then(|| Left::deserialize(&event).ok()).flatten();
+            // It may stand before the event of the join.
+            if let Some(left) = left.filter(|left| LEFT_BY_ITSELF.contains(&&*left.reason)) {
+                leaves.insert((left.session_id, left.ticket_id), left.event_datetime.as_millisecond());
+            }
             continue;
         }
         let event: Event = serde_json::from_value(event)
@@ -120,7 +140,11 @@ pub fn read(mut input: impl BufRead) -> Result<Recorded, ReadError> {
             return Err(error(format!("there are more than {PARTIES_MAX} parties")));
         }
     }
-    let mut arrivals: Vec<Arrival> = order.iter().filter_map(|key| found.remove(key)).collect();
+    let arrival = |key: &(String, String)| {
+        let arrival = found.remove(key)?;
+        Some(Arrival { leaves_ms: leaves.get(key).copied(), ..arrival })
+    };
+    let mut arrivals: Vec<Arrival> = order.iter().filter_map(arrival).collect();
     for arrival in &mut arrivals {
         if arrival.players.is_empty() {
             arrival.players.push(PlayerUuid(arrival.ticket_id));
@@ -219,6 +243,19 @@ mod tests {
         assert_eq!((arrivals[0].players.len(), arrivals[0].is_of_service), (2, true));
         assert_eq!((arrivals[2].players.len(), arrivals[2].profile_skills["p"]), (3, 27.5));
         assert_eq!(read_text("").unwrap(), Recorded::default());
+        let left = |reason: &str| {
+            format!(
+                "{text}\n{{\"event_name\":\"queue.left\",\"session_id\":\"s\",\"ticket_id\":\"t\",\"queue_id\":\"a\",\
+                 \"event_datetime\":\"2026-01-01T00:00:05Z\",\"reason\":\"{reason}\"}}\n"
+            )
+        };
+        for reason in ["left_queue", "party_changed", "timeout", "assigned"] {
+            let arrivals = read_text(&left(reason)).unwrap().arrivals;
+            let stays_ms = arrivals[1].leaves_ms.map(|leaves_ms| leaves_ms - arrivals[1].at_ms);
+            let expected = ["left_queue", "party_changed"].contains(&reason).then_some(2_500);
+            assert_eq!(stays_ms, expected, "{reason}");
+            assert_eq!(arrivals[0].leaves_ms, None);
+        }
     }
 
     #[test]

@@ -246,3 +246,17 @@ fn reports_are_well_formed_and_have_the_figures() {
     elements(&as_html("", std::slice::from_ref(&nothing)));
     assert!(as_text("", &[nothing]).contains("no match in 0 passes"));
 }
+
+#[test]
+fn a_party_that_leaves_is_in_no_later_match() {
+    let mut arrivals = vec![
+        arrival(1, 0, "eu", &[10.0]),
+        arrival(2, 5_000, "eu", &[10.0]),
+        arrival(3, 6_000, "eu", &[10.0]),
+    ];
+    arrivals[0].leaves_ms = Some(3_000);
+    // It has a match before that.
+    arrivals[2].leaves_ms = Some(50_000);
+    let outcome = run(&setup(DUEL), &arrivals, 60_000, &mut |_| {});
+    assert_eq!(ends(&outcome), [End::Left(3_000), End::Matched(1_250), End::Matched(250)]);
+}

@@ -165,6 +165,14 @@ fn refused(all: &[Figures]) -> Option<Table> {
 
 /// A sentence about the matches of a simulation.
 pub(super) fn summary(figures: &Figures) -> String {
+    let summary = summary_of_matches(figures);
+    match figures.all.left {
+        0 => summary,
+        left => format!("{summary}; {} parties left their queues without a match", number(left)),
+    }
+}
+
+fn summary_of_matches(figures: &Figures) -> String {
     let Figures { matches, full_matches, mean_players, own_region, all, passes, .. } = figures;
     if *matches == 0 {
         return format!("no match in {} passes", number(*passes));

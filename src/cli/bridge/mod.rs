@@ -36,10 +36,14 @@ terminationGracePeriodSeconds of the pod to the length of a match.
 
 Port of the sidecar: AGONES_SDK_HTTP_PORT, which Agones sets; without it, 9358.
 
-  rallypoint bridge agones --base-url https://sessions.example.com:443 --client-id bridge \\
-    --client-secret-file /secrets/client-secret --allocation-file /run/rallypoint/allocation.json -- \\
-    /games/server/GameServer.sh -Port=7777 -OSS=Null -rhbootstrapmode=Allocated -ghaprovider=Multiplay \\
-    -rhmultiplayfile=/run/rallypoint/allocation.json -rh.url=https://sessions.example.com:443
+  rallypoint bridge agones --client-id bridge \\
+    --base-url https://sessions.example.com:443 \\
+    --client-secret-file /secrets/client-secret \\
+    --allocation-file /run/rallypoint/allocation.json -- \\
+    /games/server/GameServer.sh -Port=7777 -OSS=Null \\
+    -rhbootstrapmode=Allocated -ghaprovider=Multiplay \\
+    -rhmultiplayfile=/run/rallypoint/allocation.json \\
+    -rh.url=https://sessions.example.com:443
 
 Next: docs/OPERATING.md has a whole fleet, and the settings of the allocator.";
 

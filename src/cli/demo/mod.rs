@@ -197,9 +197,13 @@ fn show_platform_session(
 
     Ok(format!(
         "  TOKEN='{token}'\n  \
+         # the platform session: 200, with an ETag\n  \
          curl -i -H \"Authorization: Bearer $TOKEN\" '{base}{path}'\n  \
+         # the same while nothing has changed: 304\n  \
          curl -i -H \"Authorization: Bearer $TOKEN\" -H 'If-None-Match: {etag}' '{base}{path}'\n  \
+         # the session\n  \
          curl -i -H \"Authorization: Bearer $TOKEN\" '{base}/v1/session/{session_id}'\n  \
+         # the sessions of the player\n  \
          curl -i -H \"Authorization: Bearer $TOKEN\" '{base}/v1/player/me/session'\n",
         base = runner.base(),
         token = bob.token,

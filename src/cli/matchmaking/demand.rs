@@ -120,8 +120,7 @@ impl DemandArgs {
         let Some(regions) = &self.regions else {
             return Ok(Weighted(usable.map(|id| (id.clone(), 1.0)).collect()));
         };
-        let is_unknown = |id: &String| !config.regions.is_empty() && !config.regions.contains_key(id);
-        match regions.0.iter().find(|(id, _)| is_unknown(id)) {
+        match regions.0.iter().find(|(id, _)| !config.regions.contains_key(id)) {
             Some((id, _)) => {
                 Err(format!("--regions names {id:?}; {}", known(config.regions.keys(), "region")))
             }
@@ -130,18 +129,14 @@ impl DemandArgs {
     }
 
     fn sizes(&self, config: &Config, queues: &Weighted<String>) -> Result<Weighted<usize>, String> {
+        let takes = |size: usize| {
+            let queues = queues.0.iter().filter_map(|(id, _)| config.queues.get(id));
+            let largest = queues.map(|queue| queue.max_queue_group_size).max();
+            let mut profiles = config.match_making_profiles.values();
+            Some(size) <= largest && profiles.any(|profile: &Profile| profile.takes_party_of(size))
+        };
         let Some(sizes) = &self.parties else {
-            let largest = queues
-                .0
-                .iter()
-                .filter_map(|(id, _)| config.queues.get(id))
-                .map(|queue| queue.max_queue_group_size)
-                .max();
-            let is_taken = |size: usize| {
-                let mut profiles = config.match_making_profiles.values();
-                Some(size) <= largest && profiles.any(|profile: &Profile| profile.takes_party_of(size))
-            };
-            let usual: Vec<_> = SIZES.into_iter().filter(|(size, _)| is_taken(*size)).collect();
+            let usual: Vec<_> = SIZES.into_iter().filter(|(size, _)| takes(*size)).collect();
             return match usual.is_empty() {
                 true => Err("the queues take no party of 1 to 4 players: give --parties, as in 5=1".into()),
                 false => Ok(Weighted(usual)),
@@ -154,7 +149,17 @@ impl DemandArgs {
             })?;
             Ok::<_, String>((number, *weight))
         };
-        Ok(Weighted(sizes.0.iter().map(size).collect::<Result<_, _>>()?))
+        let sizes: Vec<(usize, f64)> = sizes.0.iter().map(size).collect::<Result<_, _>>()?;
+        let refused: Vec<_> = sizes.iter().filter(|(size, _)| !takes(*size)).collect();
+        if refused.len() == sizes.len() {
+            return Err("--parties has only sizes that the queues do not take: see max_queue_group_size of the queues, and \
+                        max_players_per_side and max_players_per_party of the profiles"
+                .into());
+        }
+        for (size, _) in refused {
+            eprintln!("warning: the queues take no party of {size} players, so these are refused");
+        }
+        Ok(Weighted(sizes))
     }
 
     fn ranks(&self, config: &Config) -> BTreeMap<Uuid, (Rank, Normal)> {

@@ -30,8 +30,9 @@ by region; how well matches fit; and why parties got no match. A spread is the d
 party of a match in a field of the profile; 1 is what the last step of `widen` allows.
 
 With --events, the parties are those that a server has recorded: the file has events as `rallypoint audit export` writes \
-them, one JSON object on each line, and its queue.joined events count. The simulation goes on after the last of them until each ticket has ended. \
-With --compare, the same parties go through a second configuration.
+them, one JSON object on each line. Its queue.joined events count, and its queue.left events of parties that left their \
+queues or changed. The simulation goes on after the last of them until each ticket has ended. With --compare, \
+the same parties go through a second configuration.
 
 Not simulated: tags, wishes for maps, latencies and crossplay (but --events has the first three); players who leave a match \
 early, or decline their invite; the time of a commit.

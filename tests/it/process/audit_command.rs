@@ -33,6 +33,8 @@ async fn events_are_exported_a_line_each() {
         export(&["--from", "2020-01-01", "--to", "2099-01-01T00:00:00Z"]).await.expect(0).stdout,
         lines
     );
+    let turned = export(&["--from", "2026-11-02", "--to", "2026-11-01"]).await.expect(1).stderr;
+    assert!(turned.contains("is not before --to"), "{turned}");
     let refused = export(&["--from", "yesterday"]).await.expect(2).stderr;
     assert!(refused.contains("as in 2026-11-01"), "{refused}");
     server.stop().await.expect(0);

@@ -108,6 +108,14 @@ async fn files_and_flags_that_cannot_be_simulated_are_refused() {
             "--queues names \"race\"; the configuration has duel",
         ),
         (&["--config", "now.toml", "--parties", "0=1"], "--parties has the size \"0\""),
+        (
+            &["--config", "now.toml", "--parties", "9=1"],
+            "--parties has only sizes that the queues do not take",
+        ),
+        (
+            &["--config", "now.toml", "--regions", "xx=1"],
+            "--regions names \"xx\"; the configuration has no region",
+        ),
         (&["--config", "now.toml", "--rate", "0"], "--rate must be above 0"),
         (&["--config", "now.toml", "--rate", "1e6", "--duration", "366d"], "shorten --duration"),
         (&["--config", "now.toml", "--report", "missing/a.html", "--duration", "1s"], "missing/a.html"),
@@ -146,8 +154,8 @@ async fn a_waiting_ticket_of_a_running_server_is_explained() {
     let queued = player.call(&Method::POST, &path, Some(&json!({ "queue_id": "duel" }))).await.unwrap();
     let ticket = Reply::from(queued).expect(200).body["ticket_id"].as_str().unwrap().to_owned();
 
-    // The matcher takes it in a moment later.
-    let explained = soon("the ticket waits", async {
+    // The first round of the matcher comes a moment after the start.
+    let explained = soon("the ticket is known", async {
         loop {
             let finished = explain(&data_dir, &ticket, &[]).await;
             if finished.code == Some(0) {
@@ -161,9 +169,13 @@ async fn a_waiting_ticket_of_a_running_server_is_explained() {
     assert!(explained.contains("  the next step comes in "), "{explained}");
     let json = explain(&data_dir, &ticket, &["--json"]).await.expect(0).stdout;
     let json: Value = serde_json::from_str(&json).unwrap();
-    assert_eq!(json["profiles"][0][1]["fit"]["waiting"], 0);
+    assert_eq!(json["profiles"]["duel"]["fit"]["waiting"], 0);
     let unknown = explain(&data_dir, "11111111-1111-4111-8111-111111111111", &[]).await.expect(1);
     assert!(unknown.stderr.starts_with("error: no ticket 11111111-"), "{}", unknown.stderr);
+    let left = player.call(&Method::DELETE, &path, None).await.unwrap();
+    Reply::from(left).expect(204);
+    let left = explain(&data_dir, &ticket, &[]).await.expect(1);
+    assert!(left.stderr.contains("has left the queue"), "{}", left.stderr);
     server.stop().await.expect(0);
     let stopped = explain(&data_dir, &ticket, &[]).await.expect(1).stderr;
     assert!(stopped.contains("is the server running on this machine"), "{stopped}");
