@@ -353,14 +353,17 @@ fn warns(text: &str, expected: &[&str]) {
 
 #[test]
 fn settings_that_an_operator_seldom_wants_get_a_warning() {
-    warns(&config("", ""), &[]);
-    let open = config("", "")
+    let header = format!("[match_making_template_groups.{GROUP}.templates.ruleset]");
+    let rule = "rule_type = \"JoiningSessionSize\", comparison_operation = \"eq\", comparison_value = 1";
+    let right = config("", &format!("{header}\nrules = [{{ {rule} }}]"));
+    warns(&right, &[]);
+    warns(&config("", ""), &["the template number 1 has no rules and takes every party"]);
+    let open = right
         .replace("[templates.match]", "[templates.match]\ndefault_public = true\nattempt_auto_join = true");
     warns(
         &open,
         &["[match_making_profiles.\"p\"] session_type = \"match\": create-or-join finds such sessions"],
     );
-    let header = format!("[match_making_template_groups.{GROUP}.templates.ruleset]");
     let rule = "rule_type = \"Inventory\", comparison_operation = \"eq\", comparison_value = 0, item_id = 7";
     let inventory = config("", &format!("{header}\nrules = [{{ {rule} }}]"));
     warns(&inventory, &["there is no inventory service, so every count and level is 0"]);
@@ -372,7 +375,7 @@ fn settings_that_an_operator_seldom_wants_get_a_warning() {
     );
     let without_default = format!("{before}[[match_making_template_groups{only_one}");
     warns(&without_default, &["every template has rules", "inventory"]);
-    let twice = config("", "").replace(
+    let twice = right.replace(
         "[queues.q]",
         &format!("[queues.Q]\nmatch_making_template_group_id = \"{GROUP}\"\n[queues.q]"),
     );

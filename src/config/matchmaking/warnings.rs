@@ -12,6 +12,14 @@ pub fn warn(config: &Config, warnings: &mut Vec<String>) {
                  without rules"
             ));
         }
+        let takes_all = group.templates.iter().position(|template| template.ruleset.rules.is_empty());
+        if let Some(last) = takes_all.filter(|at| at + 1 < group.templates.len()) {
+            warnings.push(format!(
+                "{section} the template number {} has no rules and takes every party, so those after it never count; move it \
+                 to the end",
+                last + 1
+            ));
+        }
         let mut rules = group.templates.iter().flat_map(|template| &template.ruleset.rules);
         if rules.any(|rule| rule.rule_type.is_of_inventory()) {
             warnings.push(format!(
