@@ -57,8 +57,8 @@ pub fn entries_after(
 ) -> Vec<Entry> {
     let further = Further::of(&now.sessions);
     let mut told = cursor.clone();
-    let is_forgotten = |id: &Uuid| !now.sessions.contains_key(id) && !now.departed.contains(id);
-    told.sessions.retain(|id, tag| !further.has(*id) && !(*tag == GONE && is_forgotten(id)));
+    let is_remembered = |id: &Uuid| now.sessions.contains_key(id) || now.departed.contains(id);
+    told.sessions.retain(|id, tag| !further.has(*id) && (*tag != GONE || is_remembered(id)));
     if further.sessions.is_empty() {
         told.rest = None;
     }
